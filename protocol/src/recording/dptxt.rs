@@ -1,0 +1,237 @@
+//! Text recordings (`.dptxt`), today's form and that of before 2.2. Source: `wire.md`, Text recording.
+
+use std::io::{self, BufRead, Write};
+
+use super::Header;
+use crate::frame::{Frame, FrameRef};
+use crate::message::{DecodeError, Layout};
+use crate::text::{LineError, legacy, parse_line, write_line};
+
+/// Longest line in bytes: one message of 65535 bytes is about 90 kB of base64.
+const MAX_LINE: u64 = 1 << 20;
+
+/// A text recording that cannot be read or written.
+#[derive(Debug, thiserror::Error)]
+pub enum DptxtError {
+    /// Reading or writing failed.
+    #[error("line {line}: {source}")]
+    Io {
+        /// Line number, from 1.
+        line: u64,
+        /// Why.
+        source: io::Error,
+    },
+    /// A line is no message; reading can go on after it.
+    #[error("line {line}: {source}")]
+    Line {
+        /// Line number, from 1.
+        line: u64,
+        /// What is wrong.
+        source: LineError,
+    },
+}
+
+/// Reads a text recording message by message.
+#[derive(Debug)]
+pub struct DptxtReader<R> {
+    input: R,
+    header: Header,
+    form: Form,
+    line: u64,
+    /// The first line after the header, which ended it.
+    peeked: Option<String>,
+    warnings: Vec<String>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Form {
+    Json(Layout),
+    Legacy,
+    /// No version in the header: each line says by its look.
+    Either,
+}
+
+impl<R: BufRead> DptxtReader<R> {
+    /// Reads the header.
+    ///
+    /// # Errors
+    /// When reading fails.
+    pub fn new(input: R) -> Result<Self, DptxtError> {
+        let mut reader = Self {
+            input,
+            header: Header::default(),
+            form: Form::Either,
+            line: 0,
+            peeked: None,
+            warnings: Vec::new(),
+        };
+        while let Some(line) = reader.next_line()? {
+            let Some(member) = line.strip_prefix('!') else {
+                reader.peeked = Some(line);
+                break;
+            };
+            let (key, value) = member.split_once('=').unwrap_or((member, ""));
+            reader.header.set(key.trim(), value.trim());
+        }
+        reader.form = match reader.header.version() {
+            Some(version) if legacy::is_legacy(&version) => Form::Legacy,
+            Some(version) => Form::Json(version.layout()),
+            None => Form::Either,
+        };
+        Ok(reader)
+    }
+
+    /// The header as it stands in the file.
+    pub fn header(&self) -> &Header {
+        &self.header
+    }
+
+    /// Whether the messages come out in another version than the header says: the old form is read as that version.
+    pub fn is_legacy(&self) -> bool {
+        self.form == Form::Legacy
+    }
+
+    /// Number of the line that was read last, from 1.
+    pub fn line(&self) -> u64 {
+        self.line
+    }
+
+    /// What was read as a default or skipped since the last call, with line numbers.
+    pub fn take_warnings(&mut self) -> Vec<String> {
+        std::mem::take(&mut self.warnings)
+    }
+
+    /// The next message, `None` at the end.
+    ///
+    /// # Errors
+    /// When a line is no message (the next call goes on after it), or reading fails.
+    pub fn next_frame(&mut self) -> Result<Option<Frame>, DptxtError> {
+        loop {
+            let line = match self.peeked.take() {
+                Some(line) => Some(line),
+                None => self.next_line()?,
+            };
+            let Some(line) = line else { return Ok(None) };
+            let start = self.line;
+            let legacy = match self.form {
+                Form::Legacy => true,
+                Form::Json(_) => false,
+                Form::Either => looks_legacy(&line),
+            };
+            let at = |source| DptxtError::Line { line: start, source };
+            if !legacy {
+                let layout = if let Form::Json(layout) = self.form { layout } else { Layout::V4_25 };
+                let mut warnings = Vec::new();
+                let parsed = parse_line(&line, layout, &mut warnings).map_err(at);
+                self.warnings.extend(warnings.into_iter().map(|w| format!("line {start}: {w}")));
+                return parsed.map(Some);
+            }
+            let block = if legacy::opens_block(&line) { self.read_block(start)? } else { Vec::new() };
+            match legacy::parse(&line, &block).map_err(at)? {
+                legacy::Legacy::Message(frame) => return Ok(Some(frame)),
+                legacy::Legacy::Skipped(name) => {
+                    self.warnings.push(format!("line {start}: '{name}' no longer exists, skipped"));
+                }
+            }
+        }
+    }
+
+    fn read_block(&mut self, start: u64) -> Result<Vec<String>, DptxtError> {
+        let mut block = Vec::new();
+        while let Some(line) = self.next_line()? {
+            if line == "}" {
+                return Ok(block);
+            }
+            block.push(line);
+        }
+        let source = LineError::Legacy("the block that begins here is not closed".into());
+        Err(DptxtError::Line { line: start, source })
+    }
+
+    /// The next line that counts, trimmed.
+    fn next_line(&mut self) -> Result<Option<String>, DptxtError> {
+        loop {
+            let mut bytes = Vec::new();
+            self.line += 1;
+            let line = self.line;
+            let read = io::Read::take(&mut self.input, MAX_LINE).read_until(b'\n', &mut bytes);
+            let read = read.map_err(|source| DptxtError::Io { line, source })?;
+            if read == 0 {
+                self.line -= 1;
+                return Ok(None);
+            }
+            if read as u64 == MAX_LINE && bytes.last() != Some(&b'\n') {
+                let source = io::Error::new(io::ErrorKind::InvalidData, "the line is longer than 1 MiB");
+                return Err(DptxtError::Io { line, source });
+            }
+            let text = String::from_utf8_lossy(&bytes);
+            let text = text.trim().trim_start_matches('\u{feff}');
+            if !text.is_empty() && !text.starts_with('#') {
+                return Ok(Some(text.to_owned()));
+            }
+        }
+    }
+}
+
+/// Whether a line, in a file that does not say its version, is in the old form.
+fn looks_legacy(line: &str) -> bool {
+    match line.split_whitespace().nth(2) {
+        Some("{") => legacy::opens_block(line),
+        Some(body) => !body.starts_with('{'),
+        None => false,
+    }
+}
+
+/// Writes a text recording message by message.
+#[derive(Debug)]
+pub struct DptxtWriter<W> {
+    output: W,
+    layout: Layout,
+    line: u64,
+    text: String,
+}
+
+impl<W: Write> DptxtWriter<W> {
+    /// Writes the header.
+    ///
+    /// # Errors
+    /// When writing fails.
+    pub fn new(output: W, header: &Header) -> Result<Self, DptxtError> {
+        let mut writer = Self { output, layout: header.layout(), line: 0, text: String::new() };
+        for (key, value) in header.members() {
+            writer.text = format!("!{key}={}\n", value.replace(['\r', '\n'], " "));
+            writer.put()?;
+        }
+        Ok(writer)
+    }
+
+    /// Writes a message; the inner result says whether it has a text form.
+    ///
+    /// # Errors
+    /// When writing fails.
+    pub fn write(&mut self, frame: FrameRef<'_>) -> Result<Result<(), DecodeError>, DptxtError> {
+        self.text.clear();
+        if let Err(e) = write_line(frame, self.layout, &mut self.text) {
+            return Ok(Err(e));
+        }
+        self.text.push('\n');
+        self.put()?;
+        Ok(Ok(()))
+    }
+
+    fn put(&mut self) -> Result<(), DptxtError> {
+        self.line += 1;
+        let line = self.line;
+        self.output.write_all(self.text.as_bytes()).map_err(|source| DptxtError::Io { line, source })
+    }
+
+    /// Flushes and gives the output back.
+    ///
+    /// # Errors
+    /// When flushing fails.
+    pub fn finish(mut self) -> Result<W, DptxtError> {
+        let line = self.line;
+        self.output.flush().map_err(|source| DptxtError::Io { line, source })?;
+        Ok(self.output)
+    }
+}

@@ -1,0 +1,289 @@
+//! Protocol versions, `namespace:server.major.minor`, and what is compatible with what.
+//! Source: `wire.md`, Protocol version.
+
+use std::fmt;
+use std::str::FromStr;
+
+use crate::message::Layout;
+
+/// The *server* number that this crate speaks.
+pub const SERVER_VERSION: u32 = 4;
+
+/// A protocol version such as `dp:4.25.1`.
+///
+/// Versions of one namespace are ordered by their numbers; of different namespaces, neither is older.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct ProtocolVersion {
+    namespace: String,
+    server: u32,
+    major: u32,
+    minor: u32,
+}
+
+/// A text that is no protocol version.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("'{0}' is no protocol version (expected namespace:server.major.minor, such as dp:4.25.1)")]
+pub struct InvalidVersion(pub String);
+
+impl ProtocolVersion {
+    /// The version of the 2.3 series, the newest whose payloads this crate decodes.
+    pub fn current() -> Self {
+        Self::dp(SERVER_VERSION, 25, 1)
+    }
+
+    /// A version of Drawpile's own namespace.
+    pub fn dp(server: u32, major: u32, minor: u32) -> Self {
+        Self { namespace: "dp".into(), server, major, minor }
+    }
+
+    /// The namespace, one or more of a-z.
+    pub fn namespace(&self) -> &str {
+        &self.namespace
+    }
+
+    /// The server number.
+    pub fn server(&self) -> u32 {
+        self.server
+    }
+
+    /// The major number.
+    pub fn major(&self) -> u32 {
+        self.major
+    }
+
+    /// The minor number.
+    pub fn minor(&self) -> u32 {
+        self.minor
+    }
+
+    fn numbers(&self) -> (u32, u32, u32) {
+        (self.server, self.major, self.minor)
+    }
+
+    /// Whether this server can hold a session of this version: only the server number counts.
+    pub fn is_hostable(&self) -> bool {
+        self.server == SERVER_VERSION
+    }
+
+    /// Whether it is at least `minimum`: same namespace and not older. `None` for another namespace.
+    pub fn at_least(&self, minimum: &ProtocolVersion) -> Option<bool> {
+        (self.namespace == minimum.namespace).then(|| self.numbers() >= minimum.numbers())
+    }
+
+    /// Whether a client of this version must send a system id (from dp:4.24.0 on).
+    pub fn requires_system_id(&self) -> bool {
+        self.namespace == "dp" && self.numbers() >= (4, 24, 0)
+    }
+
+    /// Whether a client of this version can look sessions up before it logs in (from dp:4.24.0 on).
+    pub fn supports_lookup(&self) -> bool {
+        self.requires_system_id()
+    }
+
+    /// How a client of this version gets along in a session of version `session`.
+    pub fn joins(&self, session: &ProtocolVersion) -> Compatibility {
+        let same =
+            |a: &Self, b: &Self| a.namespace == b.namespace && a.server == b.server && a.major == b.major;
+        if self == session {
+            Compatibility::Full
+        } else if same(self, session) {
+            Compatibility::MinorDiffers
+        } else if session.is_dp_4_24() && *self >= Self::dp(4, 25, 0) && self.server == 4 && self.major == 25
+        {
+            Compatibility::OlderLayout
+        } else {
+            Compatibility::None
+        }
+    }
+
+    fn is_dp_4_24(&self) -> bool {
+        self.namespace == "dp" && self.numbers() == (4, 24, 0)
+    }
+
+    /// Whether a binary template of this version may be started: namespace `dp` and our server number.
+    pub fn is_template_binary(&self) -> bool {
+        self.namespace == "dp" && self.is_hostable()
+    }
+
+    /// Whether a text template of this version may be started: namespace, server and major number of `current`.
+    pub fn is_template_text(&self) -> bool {
+        let current = Self::current();
+        self.namespace == current.namespace && self.server == current.server && self.major == current.major
+    }
+
+    /// The payload layout of sessions of this version.
+    pub fn layout(&self) -> Layout {
+        if self.namespace == "dp" && self.numbers() < (4, 25, 0) { Layout::V4_24 } else { Layout::V4_25 }
+    }
+
+    /// The client series that speaks this version, for people.
+    pub fn client_series(&self) -> &'static str {
+        match (self.namespace.as_str(), self.server, self.major, self.minor) {
+            ("dp", 4, 20, _) => "2.0.x",
+            ("dp", 4, 21, _) => "2.1.x",
+            ("dp", 4, 22 | 23, _) => "2.2 beta",
+            ("dp", 4, 24, _) => "2.2.x",
+            ("dp", 4, 25, 0) => "2.3 alpha",
+            ("dp", 4, 25, 1) => "2.3.x",
+            _ => "unknown",
+        }
+    }
+}
+
+/// What a client can do in a session of another version.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Compatibility {
+    /// The same version.
+    Full,
+    /// Only the minor number differs: it joins with restrictions and says so (`oldv`).
+    MinorDiffers,
+    /// A 2.3 client in a dp:4.24.0 session: it speaks that session's payload layout.
+    OlderLayout,
+    /// It cannot join.
+    None,
+}
+
+impl PartialOrd for ProtocolVersion {
+    fn partial_cmp(&self, other: &Self) -> Option<std::cmp::Ordering> {
+        (self.namespace == other.namespace).then(|| self.numbers().cmp(&other.numbers()))
+    }
+}
+
+impl FromStr for ProtocolVersion {
+    type Err = InvalidVersion;
+
+    fn from_str(text: &str) -> Result<Self, InvalidVersion> {
+        let parse = || {
+            let (namespace, numbers) = text.split_once(':')?;
+            let valid = !namespace.is_empty() && namespace.bytes().all(|b| b.is_ascii_lowercase());
+            let mut parts = numbers
+                .split('.')
+                .map(|n| n.bytes().all(|b| b.is_ascii_digit()).then(|| n.parse::<u32>().ok()).flatten());
+            let version = Self {
+                namespace: namespace.into(),
+                server: parts.next()??,
+                major: parts.next()??,
+                minor: parts.next()??,
+            };
+            (valid && parts.next().is_none()).then_some(version)
+        };
+        parse().ok_or_else(|| InvalidVersion(text.into()))
+    }
+}
+
+impl fmt::Display for ProtocolVersion {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}:{}.{}.{}", self.namespace, self.server, self.major, self.minor)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn v(text: &str) -> ProtocolVersion {
+        text.parse().unwrap()
+    }
+
+    #[test]
+    fn only_namespace_and_three_decimal_numbers_are_a_version() {
+        assert_eq!(v("dp:4.25.1"), ProtocolVersion::dp(4, 25, 1));
+        assert_eq!(v("xy:0.0.0").namespace(), "xy");
+        for bad in [
+            "",
+            "dp",
+            "dp:",
+            "4.25.1",
+            ":4.25.1",
+            "DP:4.25.1",
+            "d1:4.25.1",
+            "dp:4.25",
+            "dp:4.25.1.2",
+            "dp:4.-25.1",
+            "dp:4.+25.1",
+            "dp:4..1",
+            "dp:a.b.c",
+            " dp:4.25.1",
+            "dp:4.25.1 ",
+            "dp:4.25.99999999999",
+        ] {
+            assert_eq!(bad.parse::<ProtocolVersion>(), Err(InvalidVersion(bad.into())), "{bad}");
+        }
+    }
+
+    #[test]
+    fn hosting_looks_at_the_server_number_only() {
+        assert!(v("xy:4.99.7").is_hostable());
+        assert!(!v("dp:5.0.0").is_hostable());
+        assert!(!v("dp:3.25.1").is_hostable());
+    }
+
+    #[test]
+    fn system_ids_and_lookups_begin_with_dp_4_24_0() {
+        assert!(!v("dp:4.23.9").requires_system_id());
+        assert!(v("dp:4.24.0").requires_system_id());
+        assert!(v("dp:4.25.1").supports_lookup());
+        assert!(!v("xy:4.25.1").requires_system_id());
+    }
+
+    #[test]
+    fn a_minimum_is_a_matter_of_one_namespace() {
+        assert_eq!(v("dp:4.24.0").at_least(&v("dp:4.24.0")), Some(true));
+        assert_eq!(v("dp:4.21.2").at_least(&v("dp:4.24.0")), Some(false));
+        assert_eq!(v("xy:9.9.9").at_least(&v("dp:4.24.0")), None);
+    }
+
+    #[test]
+    fn clients_join_their_own_series_and_23_clients_also_dp_4_24_0() {
+        assert_eq!(v("dp:4.25.1").joins(&v("dp:4.25.1")), Compatibility::Full);
+        assert_eq!(v("dp:4.25.1").joins(&v("dp:4.25.0")), Compatibility::MinorDiffers);
+        assert_eq!(v("dp:4.25.1").joins(&v("dp:4.24.0")), Compatibility::OlderLayout);
+        assert_eq!(v("dp:4.24.0").joins(&v("dp:4.25.1")), Compatibility::None);
+        assert_eq!(v("dp:4.25.1").joins(&v("dp:4.23.0")), Compatibility::None);
+        assert_eq!(v("xy:4.25.1").joins(&v("dp:4.25.1")), Compatibility::None);
+    }
+
+    #[test]
+    fn templates_follow_their_form() {
+        assert!(v("dp:4.20.1").is_template_binary());
+        assert!(!v("xy:4.25.1").is_template_binary());
+        assert!(v("dp:4.25.0").is_template_text());
+        assert!(!v("dp:4.24.0").is_template_text());
+    }
+
+    #[test]
+    fn the_layout_changed_with_dp_4_25_0() {
+        assert_eq!(v("dp:4.24.0").layout(), Layout::V4_24);
+        assert_eq!(v("dp:4.25.0").layout(), Layout::V4_25);
+        assert_eq!(v("dp:4.21.2").client_series(), "2.1.x");
+    }
+
+    fn any_version() -> impl Strategy<Value = ProtocolVersion> {
+        ("[a-z]{1,3}", any::<u32>(), any::<u32>(), any::<u32>())
+            .prop_map(|(namespace, server, major, minor)| ProtocolVersion { namespace, server, major, minor })
+    }
+
+    proptest! {
+        #[test]
+        fn text_round_trips(version in any_version()) {
+            prop_assert_eq!(version.to_string().parse::<ProtocolVersion>(), Ok(version));
+        }
+
+        #[test]
+        fn every_client_joins_its_own_version(version in any_version()) {
+            prop_assert_eq!(version.joins(&version), Compatibility::Full);
+            prop_assert_eq!(version.at_least(&version), Some(true));
+        }
+
+        #[test]
+        fn order_agrees_with_at_least(a in any_version(), b in any_version()) {
+            prop_assert_eq!(a.at_least(&b), a.partial_cmp(&b).map(|o| o.is_ge()));
+        }
+
+        #[test]
+        fn no_text_makes_the_parser_panic(text in any::<String>()) {
+            let _ = text.parse::<ProtocolVersion>();
+        }
+    }
+}
