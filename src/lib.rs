@@ -1,1 +1,26 @@
+//! Drawhall, a dedicated server for Drawpile.
+//!
+//! | module | what it owns |
+//! | --- | --- |
+//! | [`config`] | settings and where they come from |
+//! | [`log`] | the event log and its text form |
+//! | [`history`] | the message log of a session: one writer, many readers |
+//! | [`session`] | who is in a session, what each may do, what enters its history |
+//! | [`client`] | connections: login, the way in, the way out |
+//! | [`auth`] | accounts and passwords |
+//! | [`server`] | which sessions there are, who may start one; running it all |
+//! | [`transport`] | listeners and streams |
+//! | [`tools`] | what the program does besides serving |
+//!
+//! `docs/ARCHITECTURE.md` says how they work together.
 
+pub mod auth;
+pub mod client;
+pub mod clock;
+pub mod config;
+pub mod history;
+pub mod log;
+pub mod server;
+pub mod session;
+pub mod tools;
+pub mod transport;

@@ -1,1 +1,103 @@
-fn main(){}
+//! The program: options, start-up, signals.
+
+use std::io::IsTerminal as _;
+use std::process::ExitCode;
+use std::sync::Arc;
+
+use clap::Parser as _;
+use drawhall::config::{Rules, ini};
+use drawhall::server::run::{ServeOptions, start};
+use drawhall::tools::{convert, inspect};
+use tokio::signal::unix::{SignalKind, signal};
+
+mod cli;
+
+use cli::{Cli, Command, Form, Serve};
+
+type Failure = Box<dyn std::error::Error>;
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    let done = match cli.command {
+        None => serve(&cli.serve),
+        Some(Command::Serve(options)) => serve(&options),
+        Some(Command::Convert(options)) => run_convert(&options),
+        Some(Command::Inspect { file }) => run_inspect(&file),
+    };
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("drawhall: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn init_log() {
+    let filter = tracing_subscriber::EnvFilter::try_from_default_env()
+        .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("info"));
+    tracing_subscriber::fmt()
+        .event_format(drawhall::log::TextForm)
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr)
+        .init();
+}
+
+fn serve(options: &Serve) -> Result<(), Failure> {
+    init_log();
+    let file = match &options.config {
+        None => ini::ConfigFile::default(),
+        Some(path) => {
+            let bytes = std::fs::read(path)
+                .map_err(|e| format!("--config: cannot read {}: {e}", path.display()))?;
+            ini::parse(&bytes)
+        }
+    };
+    let name = options.config.as_ref().map_or(String::new(), |p| p.display().to_string());
+    let (rules, errors) = Rules::new(file, None, String::new());
+    for error in errors {
+        tracing::warn!("{name}: {error}");
+    }
+    let options = ServeOptions {
+        rules: Arc::new(rules),
+        listen: options.listen,
+        port: options.port,
+        workers: std::thread::available_parallelism().map_or(1, usize::from),
+    };
+    actix_rt::System::new().block_on(async {
+        let mut terminate = signal(SignalKind::terminate())?;
+        let mut interrupt = signal(SignalKind::interrupt())?;
+        let running = start(&options)?;
+        tracing::info!("drawhall {} listening on {}", env!("CARGO_PKG_VERSION"), running.address());
+        tokio::select! {
+            _ = terminate.recv() => {}
+            _ = interrupt.recv() => {}
+        }
+        running.stop().await;
+        Ok(())
+    })
+}
+
+fn run_convert(options: &cli::Convert) -> Result<(), Failure> {
+    let to_tools = |form: Option<Form>| form.map(|f| if f == Form::Dprec { convert::Form::Dprec } else { convert::Form::Dptxt });
+    let job = convert::Job {
+        input: &options.input,
+        output: &options.output,
+        from: to_tools(options.from),
+        to: to_tools(options.to),
+        progress: std::io::stderr().is_terminal(),
+    };
+    let report = convert::run(&job)?;
+    for warning in &report.warnings {
+        eprintln!("drawhall: {warning}");
+    }
+    if report.lost > 0 {
+        return Err(format!("{} messages could not be converted, {} were", report.lost, report.messages).into());
+    }
+    Ok(())
+}
+
+fn run_inspect(file: &std::path::Path) -> Result<(), Failure> {
+    print!("{}", inspect::run(file)?);
+    Ok(())
+}

@@ -1,0 +1,114 @@
+//! Accounts and passwords.
+//!
+//! [`Auth`] answers whether a name is an account and whether a password fits. Hashes are checked on a pool of threads
+//! of bounded size, never on an actor's thread.
+
+pub mod password;
+
+use std::sync::Arc;
+
+use actix::prelude::*;
+use tokio::sync::Semaphore;
+
+use crate::config::Rules;
+use crate::config::ini::Account;
+
+/// Password hashes that are computed at once; Argon2id takes 64 MiB each.
+const MAX_PARALLEL_HASHES: usize = 2;
+
+/// The Auth actor.
+pub struct Auth {
+    rules: Arc<Rules>,
+    hashing: Arc<Semaphore>,
+}
+
+impl Auth {
+    /// An actor that knows the accounts of `rules`.
+    pub fn new(rules: Arc<Rules>) -> Self {
+        Self { rules, hashing: Arc::new(Semaphore::new(MAX_PARALLEL_HASHES)) }
+    }
+}
+
+impl Actor for Auth {
+    type Context = Context<Self>;
+}
+
+/// Whether this is an account, and this its password.
+#[derive(Debug, Message)]
+#[rtype(result = "AccountCheck")]
+pub struct CheckAccount {
+    /// User name, case-sensitive.
+    pub name: String,
+    /// Password.
+    pub password: String,
+}
+
+/// Answer to [`CheckAccount`].
+#[derive(Debug, Clone, PartialEq, Eq, MessageResponse)]
+pub enum AccountCheck {
+    /// There is no such account.
+    NotFound,
+    /// It is locked.
+    Locked,
+    /// The password does not fit.
+    BadPassword,
+    /// Name and password fit.
+    Ok {
+        /// Account id.
+        auth_id: String,
+        /// Account flags.
+        flags: Vec<String>,
+    },
+}
+
+impl Handler<CheckAccount> for Auth {
+    type Result = ResponseFuture<AccountCheck>;
+
+    fn handle(&mut self, check: CheckAccount, _: &mut Context<Self>) -> Self::Result {
+        let account = self.rules.file().users.iter().find(|a| a.name == check.name).cloned();
+        let hashing = self.hashing.clone();
+        Box::pin(async move {
+            let Some(Account { name, hash, flags }) = account else { return AccountCheck::NotFound };
+            if hash.starts_with('*') {
+                return AccountCheck::Locked;
+            }
+            let Ok(permit) = hashing.acquire_owned().await else { return AccountCheck::BadPassword };
+            let verified = actix_rt::task::spawn_blocking(move || {
+                let _permit = permit;
+                password::verify(&check.password, &hash)
+            });
+            match verified.await {
+                Ok(true) => AccountCheck::Ok { auth_id: format!("internal:{name}"), flags },
+                Ok(false) => AccountCheck::BadPassword,
+                Err(error) => {
+                    tracing::error!(%error, "checking a password failed");
+                    AccountCheck::BadPassword
+                }
+            }
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::ini;
+
+    #[test]
+    fn accounts_of_the_configuration_file_are_checked() {
+        let text = b"[users]\nmod:plain;secret:MOD,HOST\nlocked:*plain;x:\n";
+        let rules = Arc::new(Rules::new(ini::parse(text), None, String::new()).0);
+        actix_rt::System::new().block_on(async {
+            let auth = Auth::new(rules).start();
+            let check = |name: &str, password: &str| {
+                auth.send(CheckAccount { name: name.into(), password: password.into() })
+            };
+            let ok =
+                AccountCheck::Ok { auth_id: "internal:mod".into(), flags: vec!["MOD".into(), "HOST".into()] };
+            assert_eq!(check("mod", "secret").await.unwrap(), ok);
+            assert_eq!(check("mod", "").await.unwrap(), AccountCheck::BadPassword);
+            assert_eq!(check("MOD", "secret").await.unwrap(), AccountCheck::NotFound);
+            assert_eq!(check("locked", "x").await.unwrap(), AccountCheck::Locked);
+        });
+    }
+}

@@ -1,0 +1,111 @@
+//! Password hashes in all forms that accounts have. Source: `config.md`, Password hashes.
+//!
+//! | form | meaning |
+//! | --- | --- |
+//! | `plain;text` | the password itself |
+//! | `s+sha1;<salt hex>;<hex>` | SHA-1 of salt and password |
+//! | `pbkdf2;1;<salt base64>;<base64>` | PBKDF2-HMAC-SHA-512, 20000 rounds, 64 bytes |
+//! | `sodium;<Argon2id string>` | libsodium's `crypto_pwhash_str` |
+//! | `*...` | never matches |
+
+use argon2::{Argon2, PasswordVerifier as _};
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD as BASE64;
+use sha1::Digest as _;
+use subtle::ConstantTimeEq as _;
+
+const PBKDF2_ROUNDS: u32 = 20_000;
+
+/// Whether `password` fits `hash`. The empty hash fits the empty password only; a hash of an unknown form fits none.
+pub fn verify(password: &str, hash: &str) -> bool {
+    if hash.is_empty() {
+        return password.is_empty();
+    }
+    let Some((form, rest)) = hash.split_once(';') else { return false };
+    match form {
+        "plain" => bool::from(password.as_bytes().ct_eq(rest.as_bytes())),
+        "s+sha1" => verify_sha1(password, rest).unwrap_or(false),
+        "pbkdf2" => verify_pbkdf2(password, rest).unwrap_or(false),
+        "sodium" => verify_argon2(password, rest),
+        _ => false,
+    }
+}
+
+fn verify_sha1(password: &str, rest: &str) -> Option<bool> {
+    let (salt, expected) = rest.split_once(';')?;
+    let mut hasher = sha1::Sha1::new();
+    hasher.update(unhex(salt)?);
+    hasher.update(password);
+    Some(hasher.finalize().as_slice().ct_eq(&unhex(expected)?).into())
+}
+
+fn verify_pbkdf2(password: &str, rest: &str) -> Option<bool> {
+    let mut parts = rest.split(';');
+    if parts.next()? != "1" {
+        return None;
+    }
+    let salt = BASE64.decode(parts.next()?).ok()?;
+    let expected = BASE64.decode(parts.next()?).ok()?;
+    let mut key = [0; 64];
+    pbkdf2::pbkdf2_hmac::<sha2::Sha512>(password.as_bytes(), &salt, PBKDF2_ROUNDS, &mut key);
+    Some(key.as_slice().ct_eq(&expected).into())
+}
+
+fn verify_argon2(password: &str, hash: &str) -> bool {
+    let Ok(hash) = argon2::PasswordHash::new(hash) else { return false };
+    // The parameters come from the hash; those that need more than 1 GiB are a mistake or an attack.
+    let memory = argon2::Params::try_from(&hash).map(|p| p.m_cost());
+    memory.is_ok_and(|kib| kib <= 1 << 20) && Argon2::default().verify_password(password.as_bytes(), &hash).is_ok()
+}
+
+fn unhex(text: &str) -> Option<Vec<u8>> {
+    let digit = |b: u8| char::from(b).to_digit(16).map(|d| d as u8);
+    let (pairs, rest) = text.as_bytes().as_chunks::<2>();
+    rest.is_empty().then_some(())?;
+    pairs.iter().map(|[high, low]| Some(digit(*high)? << 4 | digit(*low)?)).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn every_form_fits_its_password_only() {
+        // Made with Python's hashlib and argon2-cffi from the password "pässword".
+        let hashes = [
+            "plain;pässword",
+            "s+sha1;73616c74;659300c06fd0790609170cc728ce169cab66f3fd",
+            "pbkdf2;1;c2FsdA==;jqvcmPte6vdDtB7YRhMojyDZilmjHWDAtOxaek1cABdqNLh8rzXdS7UFbP7KYWkq7LUPIwkA0aB5CQ7afHjSzQ==",
+            "sodium;$argon2id$v=19$m=8192,t=2,p=1$NzWI4rW4mEY0IjpFWApmVQ$Zs/AT+QbXQnlhdgCTV38IXlTmK0jz5RyUywdNJ4JoFc",
+        ];
+        for hash in hashes {
+            assert!(verify("pässword", hash), "{hash}");
+            assert!(!verify("password", hash), "{hash}");
+            assert!(!verify("", hash), "{hash}");
+        }
+    }
+
+    #[test]
+    fn an_empty_hash_is_no_password() {
+        assert!(verify("", ""));
+        assert!(!verify("x", ""));
+    }
+
+    #[test]
+    fn what_is_no_hash_fits_nothing() {
+        for hash in ["*plain;x", "x", "md5;x", "s+sha1;zz;00", "pbkdf2;2;;", "sodium;$argon2id$", "pbkdf2;1;;"] {
+            assert!(!verify("x", hash), "{hash}");
+        }
+        let huge = "sodium;$argon2id$v=19$m=4194304,t=1,p=1$c2FsdHNhbHQ$AAAAAAAAAAAAAAAAAAAAAA";
+        assert!(!verify("x", huge));
+    }
+
+    proptest! {
+        #[test]
+        fn no_hash_makes_the_check_panic(hash in "(plain|s\\+sha1|pbkdf2|sodium|\\*)?;?[0-9a-z;=$,]{0,40}") {
+            verify("x", &hash);
+        }
+    }
+}

@@ -1,0 +1,135 @@
+//! The command line. Source: `config.md`, Command line.
+
+use std::net::IpAddr;
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+/// Version of the server and of the protocol, as `--version` prints them.
+const VERSION: &str = concat!(env!("CARGO_PKG_VERSION"), " (protocol 25.1)");
+
+/// Dedicated server for Drawpile: people draw together on one canvas over the network.
+///
+/// Without a subcommand it serves.
+#[derive(Debug, Parser)]
+#[command(name = "drawhall", version = VERSION, disable_version_flag = true, args_conflicts_with_subcommands = true)]
+pub(crate) struct Cli {
+    /// Print version of server and protocol.
+    #[arg(short = 'v', long, action = clap::ArgAction::Version, global = false)]
+    version: Option<bool>,
+
+    /// What to do.
+    #[command(subcommand)]
+    pub(crate) command: Option<Command>,
+
+    /// How to serve.
+    #[command(flatten)]
+    pub(crate) serve: Serve,
+}
+
+/// What to do.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Serve (the default).
+    Serve(Serve),
+    /// Convert a recording between its binary (.dprec) and text form (.dptxt).
+    Convert(Convert),
+    /// Say what a recording holds, and where it is truncated.
+    Inspect {
+        /// The recording.
+        file: PathBuf,
+    },
+}
+
+/// How to serve.
+#[derive(Debug, Clone, Args)]
+pub(crate) struct Serve {
+    /// TCP port to listen on.
+    #[arg(short, long, value_name = "N", default_value_t = 27750, value_parser = clap::value_parser!(u16).range(1..))]
+    pub(crate) port: u16,
+
+    /// Address to listen on [default: all interfaces].
+    #[arg(short, long, value_name = "ADDRESS")]
+    pub(crate) listen: Option<IpAddr>,
+
+    /// Configuration file, as that of drawpile-srv.
+    #[arg(short, long, value_name = "FILE")]
+    pub(crate) config: Option<PathBuf>,
+}
+
+/// What to convert.
+#[derive(Debug, Args)]
+pub(crate) struct Convert {
+    /// Recording to read, - for standard input.
+    pub(crate) input: PathBuf,
+
+    /// Recording to write, - for standard output.
+    pub(crate) output: PathBuf,
+
+    /// Form of the input [default: by its extension].
+    #[arg(long, value_name = "FORM")]
+    pub(crate) from: Option<Form>,
+
+    /// Form of the output [default: by its extension, or the other one].
+    #[arg(long, value_name = "FORM")]
+    pub(crate) to: Option<Form>,
+}
+
+/// Form of a recording.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Form {
+    /// Binary.
+    Dprec,
+    /// Text.
+    Dptxt,
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory as _;
+
+    use super::*;
+
+    fn parse(args: &[&str]) -> Result<Cli, String> {
+        Cli::try_parse_from([&["drawhall"], args].concat()).map_err(|e| e.to_string())
+    }
+
+    #[test]
+    fn the_definition_is_sound() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn without_anything_it_serves_port_27750_on_all_interfaces() {
+        let cli = parse(&[]).unwrap();
+        assert!(cli.command.is_none());
+        assert_eq!((cli.serve.port, cli.serve.listen), (27750, None));
+    }
+
+    #[test]
+    fn serve_is_a_subcommand_with_the_same_options() {
+        let Some(Command::Serve(serve)) = parse(&["serve", "-p", "5", "-l", "::1"]).unwrap().command else {
+            panic!("no serve");
+        };
+        assert_eq!((serve.port, serve.listen), (5, "::1".parse().ok()));
+    }
+
+    #[test]
+    fn wrong_values_are_named_with_their_option() {
+        for (args, words) in [
+            (["--port", "0"], "'0' for '--port"),
+            (["--port", "65536"], "'65536' for '--port"),
+            (["--listen", "here"], "'here' for '--listen"),
+        ] {
+            let error = parse(&args).unwrap_err();
+            assert!(error.contains(words), "{error}");
+        }
+    }
+
+    #[test]
+    fn version_names_server_and_protocol() {
+        for flag in ["-v", "--version"] {
+            assert!(parse(&[flag]).unwrap_err().contains("(protocol 25.1)"));
+        }
+    }
+}

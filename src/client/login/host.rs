@@ -1,0 +1,138 @@
+//! `host`: start a session.
+
+use drawhall_protocol::ProtocolVersion;
+use drawhall_protocol::command::Host;
+
+use super::{LoginEffect, LoginMachine, LookedUp, Waiting};
+
+/// Why the server cannot start a session.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum HostRefusal {
+    /// There are as many sessions as there may be.
+    Full,
+    /// Id or alias are taken.
+    IdInUse,
+    /// The version's server number is another.
+    BadProtocol,
+}
+
+/// 1-32 of a-z, A-Z, 0-9 and -, and not what a session id looks like.
+fn is_valid_alias(alias: &str) -> bool {
+    let bytes = alias.as_bytes();
+    let plain = bytes.iter().all(|b| b.is_ascii_alphanumeric() || *b == b'-');
+    let uuid = bytes.len() == 36 && [8, 13, 18, 23].iter().all(|at| bytes[*at] == b'-');
+    let ulid = bytes.len() == 26
+        && bytes.iter().all(|b| b.is_ascii_alphanumeric() && !b"ilouILOU".contains(b));
+    (1..=32).contains(&bytes.len()) && plain && !uuid && !ulid
+}
+
+impl LoginMachine {
+    pub(super) fn host(&mut self, host: Host, fx: &mut Vec<LoginEffect>) {
+        if !self.same_info(&host.info, fx) {
+            return;
+        }
+        if matches!(self.lookup, Some(LookedUp::Session { .. })) {
+            let text = "Cannot host when a joining intent was given";
+            return self.fail("lookupHostMismatch", text, fx);
+        }
+        if !self.may_host(&host, fx) {
+            return;
+        }
+        let Ok(protocol) = host.protocol.parse::<ProtocolVersion>() else {
+            return self.fail("syntax", "Unparseable protocol version", fx);
+        };
+        if !self.is_new_enough(&protocol, fx) || !self.system_id(&host.info.s, protocol.requires_system_id(), fx) {
+            return;
+        }
+        if !(1..=254).contains(&host.user_id) {
+            return self.fail("syntax", "Invalid user ID (must be in range 1-254)", fx);
+        }
+        if !host.alias.is_empty() && !is_valid_alias(&host.alias) {
+            return self.fail("badAlias", "Invalid session alias", fx);
+        }
+        if self.trigger_ban(false, fx) {
+            return;
+        }
+        self.visitor.capabilities = host.capabilities;
+        self.waiting = Some(Waiting::Host);
+        let visitor = Box::new(self.visitor.clone());
+        fx.push(LoginEffect::Host { host: Box::new(host), protocol, visitor });
+    }
+
+    fn may_host(&mut self, host: &Host, fx: &mut Vec<LoginEffect>) -> bool {
+        let has = |flag: &str| self.visitor.flags.iter().any(|f| f == flag);
+        let browser = self.visitor.browser;
+        let permitted = has("HOST") && (!browser || has("WEBHOST"));
+        let needs_password =
+            browser && !has("WEBSESSION") && self.rules.settings().password_dependent_web_session;
+        if !permitted {
+            self.fail("unauthorizedHost", "Hosting not authorized", fx);
+        } else if needs_password && host.password.is_empty() {
+            let text = "You're not allowed to host sessions without a session password";
+            self.fail("passwordedHost", text, fx);
+        } else if self.visitor.ghost {
+            self.fail("ghostHost", "Hosting not available in ghost mode", fx);
+        } else {
+            return true;
+        }
+        false
+    }
+
+    fn is_new_enough(&mut self, protocol: &ProtocolVersion, fx: &mut Vec<LoginEffect>) -> bool {
+        let Some(minimum) = self.minimum_version().filter(|_| !self.visitor.moderator) else { return true };
+        match protocol.at_least(&minimum) {
+            Some(true) => return true,
+            Some(false) => {
+                let text = format!(
+                    "Your protocol version is too old, the minimum on this server is {minimum}. That probably \
+                     means your version of Drawpile is too old. To update, go to drawpile.net and download a \
+                     newer version."
+                );
+                self.fail("protoverold", &text, fx);
+            }
+            None => {
+                let text = format!("Mismatched protocol namespace, minimum protocol version is {minimum}");
+                self.fail("protoverns", &text, fx);
+            }
+        }
+        false
+    }
+
+    /// The answer to [`LoginEffect::Host`], if no session was started.
+    pub fn host_refused(&mut self, refusal: HostRefusal) -> Vec<LoginEffect> {
+        let mut fx = Vec::new();
+        if !matches!(self.waiting.take(), Some(Waiting::Host)) {
+            return fx;
+        }
+        let (code, text) = match refusal {
+            HostRefusal::Full => ("closed", "This server is full."),
+            HostRefusal::IdInUse => ("idInUse", "A session with this id or alias already exists."),
+            HostRefusal::BadProtocol => ("badProtocol", "This server does not support this protocol version."),
+        };
+        self.fail(code, text, &mut fx);
+        fx
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::is_valid_alias;
+
+    #[test]
+    fn aliases_are_short_plain_and_no_session_ids() {
+        for good in ["a", "Good-Alias-1", &"x".repeat(32), &"u".repeat(26)] {
+            assert!(is_valid_alias(good), "{good}");
+        }
+        for bad in [
+            "",
+            "bad alias",
+            "ü",
+            "a_b",
+            &"x".repeat(33),
+            "01ARZ3NDEKTSV4RRFFQ69G5FAV",
+            "12345678-1234-1234-1234-123456789abc",
+        ] {
+            assert!(!is_valid_alias(bad), "{bad}");
+        }
+    }
+}

@@ -1,0 +1,240 @@
+//! `ident`: who the user is.
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD as BASE64;
+use drawhall_protocol::command::Ident;
+use drawhall_protocol::reply::ResultReply;
+
+use super::{LoginEffect, LoginMachine, LoginState, LookedUp, MAX_PASSWORD_ATTEMPTS, Waiting};
+use crate::auth::AccountCheck;
+use crate::log::{Level, Topic};
+
+/// Longest user name in UTF-16 code units.
+const MAX_NAME: usize = 22;
+
+/// How somebody means to log in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Intent {
+    /// In whatever way.
+    Any,
+    /// Without an account.
+    Guest,
+    /// With an account of the server.
+    Auth,
+    /// With an account elsewhere.
+    ExtAuth,
+}
+
+impl Intent {
+    fn parse(text: &str) -> Option<Intent> {
+        Some(match text {
+            "" => Self::Any,
+            "guest" => Self::Guest,
+            "auth" => Self::Auth,
+            "extauth" => Self::ExtAuth,
+            _ => return None,
+        })
+    }
+
+    fn name(self) -> &'static str {
+        match self {
+            Self::Any => "unknown",
+            Self::Guest => "guest",
+            Self::Auth => "auth",
+            Self::ExtAuth => "extauth",
+        }
+    }
+}
+
+fn is_valid_name(name: &str) -> bool {
+    let units = name.encode_utf16().count();
+    (1..=MAX_NAME).contains(&units) && !name.contains('"')
+}
+
+impl LoginMachine {
+    pub(super) fn ident(&mut self, ident: Ident, fx: &mut Vec<LoginEffect>) {
+        if !is_valid_name(&ident.name) {
+            let text = format!("Attempt to use invalid username '{}'", ident.name);
+            fx.push(LoginEffect::Log(Level::Warn, Topic::RuleBreak, text));
+            return self.fail("badUsername", "Invalid username", fx);
+        }
+        if self.rules.shared.names.forbids(&ident.name) {
+            let text = format!("Attempt to use forbidden username '{}'", ident.name);
+            fx.push(LoginEffect::Log(Level::Warn, Topic::RuleBreak, text));
+            return self.fail("forbiddenUsername", "Forbidden username", fx);
+        }
+        let Some(intent) = Intent::parse(&ident.intent) else {
+            return self.fail("identError", "Invalid ident intent", fx);
+        };
+        let (name, password) = (ident.name.clone(), ident.password.clone());
+        self.waiting = Some(Waiting::Account(Box::new(ident), intent));
+        if self.rules.has_accounts {
+            fx.push(LoginEffect::CheckAccount { name, password });
+        } else {
+            fx.extend(self.account_checked(AccountCheck::NotFound));
+        }
+    }
+
+    /// The answer to [`LoginEffect::CheckAccount`].
+    pub fn account_checked(&mut self, check: AccountCheck) -> Vec<LoginEffect> {
+        let mut fx = Vec::new();
+        let Some(Waiting::Account(ident, intent)) = self.waiting.take() else { return fx };
+        let settings = self.rules.settings();
+        if check != AccountCheck::NotFound {
+            if ident.extauth.is_some() {
+                let text = "Cannot use extauth with an internal user account!";
+                self.fail("extAuthError", text, &mut fx);
+                return fx;
+            }
+            if !self.intent_fits(intent, Intent::Auth, &mut fx) {
+                return fx;
+            }
+        }
+        if let Some(avatar) = ident.avatar.as_ref().filter(|_| settings.custom_avatars) {
+            self.visitor.avatar = BASE64.decode(avatar).unwrap_or_default();
+        }
+        match check {
+            AccountCheck::NotFound if settings.allow_guests => self.guest_login(&ident.name, intent, &mut fx),
+            AccountCheck::NotFound | AccountCheck::BadPassword => self.bad_password(&ident, &mut fx),
+            AccountCheck::Locked => self.fail("bannedName", "This username is banned", &mut fx),
+            AccountCheck::Ok { auth_id, flags } => self.account_login(&ident.name, auth_id, flags, &mut fx),
+        }
+        fx
+    }
+
+    fn intent_fits(&self, intent: Intent, actual: Intent, fx: &mut Vec<LoginEffect>) -> bool {
+        let fits = intent == Intent::Any || intent == actual;
+        if !fits {
+            let result = ResultReply {
+                state: "intentMismatch".into(),
+                message: "Intent mismatch".into(),
+                intent: intent.name().into(),
+                method: actual.name().into(),
+                ..ResultReply::default()
+            };
+            self.send_result(result, fx);
+        }
+        fits
+    }
+
+    fn bad_password(&mut self, ident: &Ident, fx: &mut Vec<LoginEffect>) {
+        if ident.password.is_empty() {
+            let (message, state) = ("Password needed".into(), "needPassword".into());
+            return self.send_result(ResultReply { message, state, ..ResultReply::default() }, fx);
+        }
+        self.account_attempts += 1;
+        let attempt = self.account_attempts;
+        let text = format!(
+            "Incorrect password for account {} (attempt {attempt}/{MAX_PASSWORD_ATTEMPTS})",
+            ident.name
+        );
+        fx.push(LoginEffect::Log(Level::Warn, Topic::RuleBreak, text));
+        self.wrong_password(attempt, fx);
+    }
+
+    /// The connection is ended at the tenth attempt.
+    pub(super) fn wrong_password(&mut self, attempt: u32, fx: &mut Vec<LoginEffect>) {
+        if attempt >= MAX_PASSWORD_ATTEMPTS {
+            self.fail("badPassword", "Incorrect password", fx);
+        } else {
+            self.error("badPassword", "Incorrect password", fx);
+        }
+    }
+
+    fn guest_login(&mut self, name: &str, intent: Intent, fx: &mut Vec<LoginEffect>) {
+        if !self.intent_fits(intent, Intent::Guest, fx) {
+            return;
+        }
+        let settings = self.rules.settings();
+        if self.visitor.browser && !settings.allow_guest_web {
+            let text = "You don't have permission to connect from the web.";
+            return self.fail("webNotAllowed", text, fx);
+        }
+        name.clone_into(&mut self.visitor.person.name);
+        self.visitor.flags = self.with_implicit_flags(Vec::new());
+        self.logged_in("Guest login OK!", fx);
+    }
+
+    fn account_login(&mut self, name: &str, auth_id: String, flags: Vec<String>, fx: &mut Vec<LoginEffect>) {
+        let ghosts = self.rules.settings().enable_ghosts;
+        let has = |flag: &str| flags.iter().any(|f| f == flag);
+        let (moderator, ghost) = (has("MOD"), has("GHOST"));
+        if (moderator || has("BANEXEMPT")) && self.ban_exemptable {
+            fx.push(LoginEffect::Log(Level::Info, Topic::Status, format!("{name} is banned, but exempt")));
+            self.ban = None;
+            self.ban_exemptable = false;
+        }
+        let own = flags.into_iter().filter(|f| f != "GHOST" || ghosts).collect();
+        let flags = self.with_implicit_flags(own);
+        if self.visitor.browser && !flags.iter().any(|f| f == "WEB") {
+            let text = "You don't have permission to connect from the web.";
+            return self.fail("webNotAllowed", text, fx);
+        }
+        if ghost && !ghosts {
+            return self.fail("ghostsNotAllowed", "Ghost mode not allowed", fx);
+        }
+        if ghost && !moderator {
+            return self.fail("ghostWithoutMod", "Ghost mode is only available for moderators", fx);
+        }
+        name.clone_into(&mut self.visitor.person.name);
+        self.visitor.person.auth_id = auth_id;
+        self.visitor.flags = flags;
+        self.visitor.moderator = moderator;
+        self.visitor.ghost = ghost;
+        self.logged_in("Authenticated login OK!", fx);
+    }
+
+    /// Adds what everybody may, and what moderators may.
+    fn with_implicit_flags(&self, mut flags: Vec<String>) -> Vec<String> {
+        let settings = self.rules.settings();
+        let moderator = flags.iter().any(|f| f == "MOD");
+        let implicit = [
+            ("HOST", settings.allow_guest_hosts),
+            ("WEB", settings.allow_guest_web),
+            ("WEBSESSION", settings.allow_guest_web_session),
+            ("WEBHOST", settings.allow_guest_web_hosts),
+            ("PERSIST", moderator),
+        ];
+        for (flag, _) in implicit.iter().filter(|(_, on)| *on) {
+            if !flags.iter().any(|f| f == flag) {
+                flags.push((*flag).to_owned());
+            }
+        }
+        flags
+    }
+
+    fn logged_in(&mut self, message: &str, fx: &mut Vec<LoginEffect>) {
+        if self.trigger_ban(true, fx) {
+            return;
+        }
+        self.state = LoginState::WaitForLogin;
+        let result = ResultReply {
+            message: message.into(),
+            state: "identOk".into(),
+            flags: Some(self.visitor.flags.clone()),
+            ident: Some(self.visitor.person.name.clone()),
+            guest: Some(self.visitor.person.auth_id.is_empty()),
+            ..ResultReply::default()
+        };
+        self.send_result(result, fx);
+        let mandatory = self.rules.settings().mandatory_lookup;
+        let looked_up = matches!(self.lookup, Some(LookedUp::Session { .. }));
+        fx.push(LoginEffect::EnterLobby {
+            moderator: self.visitor.moderator,
+            list_now: !mandatory && !looked_up,
+            list_changes: !mandatory,
+        });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::is_valid_name;
+
+    #[test]
+    fn names_have_1_to_22_utf16_code_units_and_no_quotes() {
+        assert!(is_valid_name(&"x".repeat(22)) && is_valid_name(" ") && is_valid_name(&"🎨".repeat(11)));
+        assert!(!is_valid_name("") && !is_valid_name(&"x".repeat(23)) && !is_valid_name("a\"b"));
+        assert!(!is_valid_name(&"🎨".repeat(12)));
+    }
+}

@@ -1,0 +1,437 @@
+//! The login phase, from the greeting to being in a session, as a plain state machine.
+//!
+//! Inputs are commands and answers of other actors; what is to be done comes out as [`LoginEffect`]s. A machine that
+//! has asked somebody ([`LoginMachine::is_waiting`]) must be given the answer before the next command. Source:
+//! `login.md`.
+
+mod host;
+mod ident;
+mod join;
+mod lookup;
+#[cfg(test)]
+mod tests;
+
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use drawhall_protocol::ProtocolVersion;
+use drawhall_protocol::command::{ClientInfo, CommandError, Host, RawCommand, ServerCommand};
+use drawhall_protocol::reply::{ClientInfoResult, ErrorReply, LoginReply, Method, Methods, ResultReply, ServerReply};
+
+pub use host::HostRefusal;
+pub use lookup::LookupAnswer;
+
+use ident::Intent;
+
+use crate::config::Rules;
+use crate::config::ini::Reaction;
+use crate::log::{Level, Topic};
+use crate::session::{ConnId, JoinRequest, Visitor};
+
+/// What servers of this program call themselves.
+pub const SERVER_NAME: &str = concat!("Drawhall ", env!("CARGO_PKG_VERSION"));
+/// Wrong passwords after which a connection is ended.
+const MAX_PASSWORD_ATTEMPTS: u32 = 10;
+const TOO_OLD: &str =
+    "Your version of Drawpile is too old. To update, go to drawpile.net and download a newer version.";
+
+/// What is to be done for a client that logs in, in order.
+#[derive(Debug)]
+pub enum LoginEffect {
+    /// Send a reply.
+    Send(Box<ServerReply>),
+    /// Say goodbye and close.
+    Disconnect {
+        /// Shown to the user.
+        message: String,
+        /// For the log.
+        details: String,
+    },
+    /// Cut the connection after so many milliseconds.
+    CutAfter(u64),
+    /// Write to the log.
+    Log(Level, Topic, String),
+    /// Ask whether this is an account and its password. Answer: [`LoginMachine::account_checked`].
+    CheckAccount {
+        /// User name.
+        name: String,
+        /// Password.
+        password: String,
+    },
+    /// Look a session up. Answer: [`LoginMachine::looked_up`].
+    LookUp {
+        /// Id or alias.
+        session: String,
+        /// Invite secret, empty without.
+        invite: String,
+        /// System id, empty if it is not known yet.
+        sid: String,
+    },
+    /// Send the welcome, then changes of the session list.
+    EnterLobby {
+        /// Unlisted sessions are shown.
+        moderator: bool,
+        /// Sessions are listed with the welcome.
+        list_now: bool,
+        /// Changes are shown.
+        list_changes: bool,
+    },
+    /// Find the session to join. Answer: [`LoginMachine::session_found`].
+    FindSession {
+        /// Id or alias.
+        session: String,
+    },
+    /// Join the session that was found. Answer: [`LoginMachine::refused`], or the session takes over.
+    Join(Box<JoinRequest>),
+    /// Start a session. Answer: [`LoginMachine::host_refused`], or the session takes over.
+    Host {
+        /// What was asked for.
+        host: Box<Host>,
+        /// Its version.
+        protocol: ProtocolVersion,
+        /// Who hosts.
+        visitor: Box<Visitor>,
+    },
+    /// Pass an abuse report on.
+    Report {
+        /// Session id.
+        session: String,
+        /// What is wrong.
+        reason: String,
+    },
+}
+
+/// Where a login stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LoginState {
+    /// The host name must match: `cinfo` comes first.
+    WaitForClientInfo,
+    /// A look-up is needed.
+    WaitForLookup,
+    /// Who is it?
+    WaitForIdent,
+    /// Host or join.
+    WaitForLogin,
+    /// Nothing is answered any more.
+    Ignore,
+}
+
+#[derive(Debug)]
+enum Waiting {
+    Account(Box<drawhall_protocol::command::Ident>, Intent),
+    Lookup { invite: String },
+    Session(Box<drawhall_protocol::command::Join>),
+    Join,
+    Host,
+}
+
+/// What was looked up.
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum LookedUp {
+    Nothing,
+    Session { id: String, invite: String },
+}
+
+/// One client's login.
+#[derive(Debug)]
+pub struct LoginMachine {
+    rules: Arc<Rules>,
+    state: LoginState,
+    waiting: Option<Waiting>,
+    visitor: Visitor,
+    info: Option<ClientInfo>,
+    lookup: Option<LookedUp>,
+    account_attempts: u32,
+    session_attempts: u32,
+    ban: Option<Reaction>,
+    /// The ban is of the address: exempt accounts are not subject to it.
+    ban_exemptable: bool,
+    ban_triggered: bool,
+    /// Source of chance for bans that are to look like trouble.
+    chance: u64,
+}
+
+impl LoginMachine {
+    /// A new connection's login, and the greeting.
+    pub fn new(rules: Arc<Rules>, conn: ConnId, address: IpAddr, chance: u64) -> (LoginMachine, LoginEffect) {
+        let mut visitor = Visitor { conn, ..Visitor::default() };
+        visitor.person.address = Some(address);
+        let ban = rules.address_ban(address);
+        let mut machine = LoginMachine {
+            rules,
+            state: LoginState::WaitForIdent,
+            waiting: None,
+            visitor,
+            info: None,
+            lookup: None,
+            account_attempts: 0,
+            session_attempts: 0,
+            ban,
+            ban_exemptable: ban.is_some(),
+            ban_triggered: false,
+            chance,
+        };
+        machine.state = if machine.rules.settings().require_matching_host {
+            LoginState::WaitForClientInfo
+        } else {
+            machine.state_before_ident()
+        };
+        let greeting = LoginEffect::Send(Box::new(machine.greeting()));
+        (machine, greeting)
+    }
+
+    /// Where the login stands.
+    pub fn state(&self) -> LoginState {
+        self.state
+    }
+
+    /// Whether an answer must come before the next command.
+    pub fn is_waiting(&self) -> bool {
+        self.waiting.is_some()
+    }
+
+    /// Who logs in, as far as it is known.
+    pub fn visitor(&self) -> &Visitor {
+        &self.visitor
+    }
+
+    fn minimum_version(&self) -> Option<ProtocolVersion> {
+        self.rules.settings().minimum_protocol_version.parse().ok()
+    }
+
+    fn state_before_ident(&self) -> LoginState {
+        let needs_lookup = self.rules.settings().mandatory_lookup
+            || self.minimum_version().is_some_and(|v| v.supports_lookup());
+        if needs_lookup { LoginState::WaitForLookup } else { LoginState::WaitForIdent }
+    }
+
+    fn greeting(&self) -> ServerReply {
+        let settings = self.rules.settings();
+        let browser = self.visitor.browser;
+        let guests = settings.allow_guests && (!browser || settings.allow_guest_web);
+        let guest_hosts = settings.allow_guest_hosts && (!browser || settings.allow_guest_web_hosts);
+        let flags = [
+            (settings.session_count_limit.0 > 1, "MULTI"),
+            (settings.persistence, "PERSIST"),
+            (!guests, "NOGUEST"),
+            (settings.custom_avatars, "AVATAR"),
+            (self.rules.shared.crypt_key.is_some(), "CBANIMPEX"),
+            (true, "MBANIMPEX"),
+            (true, "LOOKUP"),
+            (true, "CINFO"),
+        ];
+        let method = |host: bool| Method {
+            actions: [Some("join"), host.then_some("host")].into_iter().flatten().map(str::to_owned).collect(),
+            url: String::new(),
+        };
+        ServerReply::Login(Box::new(LoginReply {
+            message: SERVER_NAME.into(),
+            version: Some(drawhall_protocol::version::SERVER_VERSION),
+            flags: Some(flags.iter().filter(|(on, _)| *on).map(|(_, name)| (*name).to_owned()).collect()),
+            methods: Some(Methods {
+                guest: guests.then(|| method(guest_hosts)),
+                auth: self.rules.has_accounts.then(|| method(true)),
+                extauth: None,
+            }),
+            info: settings.login_info_url.clone(),
+            rules: settings.rule_text.trim().to_owned(),
+            prefer_web_sockets: self.rules.shared.web_sockets && settings.prefer_web_sockets,
+            ..LoginReply::default()
+        }))
+    }
+
+    /// Handles a command.
+    pub fn command(&mut self, raw: &RawCommand) -> Vec<LoginEffect> {
+        let mut fx = Vec::new();
+        if self.state == LoginState::Ignore {
+            return fx;
+        }
+        let command = match (self.state, raw.cmd.as_str()) {
+            (LoginState::WaitForClientInfo, "cinfo")
+            | (LoginState::WaitForLookup, "cinfo" | "lookup")
+            | (LoginState::WaitForIdent, "cinfo" | "lookup" | "ident")
+            | (LoginState::WaitForLogin, "host" | "join" | "report") => ServerCommand::login(raw),
+            (LoginState::WaitForClientInfo, _) => {
+                self.fail("clientInfoUnsupported", TOO_OLD, &mut fx);
+                return fx;
+            }
+            (LoginState::WaitForLookup, _) => {
+                self.fail("clientLookupUnsupported", TOO_OLD, &mut fx);
+                return fx;
+            }
+            (state, command) => {
+                let text = format!("Invalid login command (in {state:?}): {command}");
+                self.invalid(&text, command, &mut fx);
+                return fx;
+            }
+        };
+        match command {
+            Ok(ServerCommand::ClientInfo { host, info }) => self.client_info(&host, info, &mut fx),
+            Ok(ServerCommand::Lookup(lookup)) => self.lookup(lookup, &mut fx),
+            Ok(ServerCommand::Ident(ident)) => self.ident(ident, &mut fx),
+            Ok(ServerCommand::Host(host)) => self.host(host, &mut fx),
+            Ok(ServerCommand::Join(join)) => self.join(join, &mut fx),
+            Ok(ServerCommand::Report { session, reason, .. }) => {
+                if self.ban.is_none() {
+                    fx.push(LoginEffect::Report { session, reason });
+                }
+            }
+            Ok(_) | Err(CommandError::Unknown) => self.invalid("Invalid login command", &raw.cmd, &mut fx),
+            Err(CommandError::Arguments(text)) => {
+                // A second look-up or client info is refused as such whatever its arguments are.
+                match raw.cmd.as_str() {
+                    "cinfo" if self.info.is_some() => self.client_info("", ClientInfo::default(), &mut fx),
+                    "lookup" if self.lookup.is_some() => self.lookup_again(&mut fx),
+                    _ => self.fail("syntax", text, &mut fx),
+                }
+            }
+        }
+        fx
+    }
+
+    fn client_info(&mut self, host: &str, info: ClientInfo, fx: &mut Vec<LoginEffect>) {
+        if self.info.is_some() {
+            return self.fail("cinfoAlreadyDone", "Client info already done", fx);
+        }
+        self.log_client_info(&info, fx);
+        if !begins_with_version(&info.app_version) {
+            return self.fail("badversion", "Invalid client version", fx);
+        }
+        if !self.system_id(&info.s, true, fx) {
+            return;
+        }
+        let expected = &self.rules.local_host;
+        if !expected.is_empty() && !expected.eq_ignore_ascii_case(host) {
+            let required = self.rules.settings().require_matching_host;
+            let level = if required { Level::Error } else { Level::Warn };
+            let text = format!("Client host name '{host}' is not our host name '{expected}'");
+            fx.push(LoginEffect::Log(level, Topic::RuleBreak, text));
+            if required {
+                return self.fail("mismatchedHostName", "Invalid host name.", fx);
+            }
+        }
+        if self.state == LoginState::WaitForClientInfo {
+            self.state = self.state_before_ident();
+        }
+        self.info = Some(info);
+        let browser = self.visitor.browser;
+        let result = ResultReply {
+            message: "Client info OK!".into(),
+            cinfo: Some(ClientInfoResult { browser }),
+            ..ResultReply::default()
+        };
+        self.send_result(result, fx);
+    }
+
+    fn log_client_info(&self, info: &ClientInfo, fx: &mut Vec<LoginEffect>) {
+        let mut object = serde_json::to_value(info).unwrap_or_default();
+        let person = &self.visitor.person;
+        object["address"] = person.address.map_or(String::new(), |a| a.to_string()).into();
+        if !person.auth_id.is_empty() {
+            object["auth_id"] = person.auth_id.as_str().into();
+        }
+        fx.push(LoginEffect::Log(Level::Info, Topic::ClientInfo, object.to_string()));
+    }
+
+    /// Whether the client still says the same of itself as in `cinfo`.
+    fn same_info(&mut self, info: &ClientInfo, fx: &mut Vec<LoginEffect>) -> bool {
+        self.log_client_info(info, fx);
+        let same = self.info.as_ref().is_none_or(|earlier| earlier == info);
+        if !same {
+            self.invalid("Mismatched client info", "mismatched client info", fx);
+        }
+        same
+    }
+
+    /// Takes a system id over and looks whether it is banned. Returns whether the login can go on.
+    fn system_id(&mut self, sid: &str, required: bool, fx: &mut Vec<LoginEffect>) -> bool {
+        self.visitor.person.sid = sid.to_owned();
+        if sid.is_empty() {
+            if required {
+                self.invalid("Missing required client info", "missing required client info", fx);
+            }
+            return !required;
+        }
+        let (first, second) = sid.split_once('/').map_or((sid, None), |(a, b)| (a, Some(b)));
+        let valid = |id: &str| id.len() == 32 && id.bytes().all(|b| b.is_ascii_hexdigit());
+        if !valid(first) || !second.is_none_or(valid) {
+            self.invalid(&format!("Invalid client info {sid}"), "invalid client info", fx);
+            return false;
+        }
+        if self.ban.is_none() {
+            let ban = |id: &str| self.rules.system_ban(id);
+            self.ban = ban(first).or_else(|| second.and_then(ban));
+        }
+        first.clone_into(&mut self.visitor.person.sid);
+        true
+    }
+
+    /// What the client said breaks the rules of the login.
+    fn invalid(&mut self, log: &str, details: &str, fx: &mut Vec<LoginEffect>) {
+        fx.push(LoginEffect::Log(Level::Error, Topic::RuleBreak, log.to_owned()));
+        self.state = LoginState::Ignore;
+        let message = "invalid message".to_owned();
+        fx.push(LoginEffect::Disconnect { message, details: details.to_owned() });
+    }
+
+    /// An error that ends the connection.
+    fn fail(&mut self, code: &str, message: &str, fx: &mut Vec<LoginEffect>) {
+        self.error(code, message, fx);
+        self.state = LoginState::Ignore;
+        let message = "Login error".to_owned();
+        fx.push(LoginEffect::Disconnect { message, details: code.to_owned() });
+    }
+
+    /// An error after which the client may try again.
+    fn error(&self, code: &str, message: &str, fx: &mut Vec<LoginEffect>) {
+        let error = ErrorReply { message: message.into(), code: code.into() };
+        fx.push(LoginEffect::Send(Box::new(ServerReply::Error(error))));
+    }
+
+    fn send_result(&self, result: ResultReply, fx: &mut Vec<LoginEffect>) {
+        fx.push(LoginEffect::Send(Box::new(ServerReply::Result(Box::new(result)))));
+    }
+
+    /// Lets a ban from the server strike. Returns whether the login is over.
+    fn trigger_ban(&mut self, early: bool, fx: &mut Vec<LoginEffect>) -> bool {
+        let Some(reaction) = self.ban.filter(|_| !self.ban_triggered) else { return false };
+        if early && (reaction == Reaction::Normal || self.next_chance() % 2 == 0) {
+            return false;
+        }
+        self.ban_triggered = true;
+        let text = format!("{} is banned ({reaction:?})", self.visitor.person.name);
+        fx.push(LoginEffect::Log(Level::Warn, Topic::Kick, text));
+        let disconnect = |message: &str| LoginEffect::Disconnect { message: message.into(), details: "banned".into() };
+        match reaction {
+            Reaction::Normal => fx.push(disconnect("Permanently banned from this server")),
+            Reaction::NetError => fx.push(disconnect("Network error: no route to host")),
+            Reaction::Garbage => {
+                self.send_result(ResultReply { state: "checkauth".into(), ..ResultReply::default() }, fx);
+            }
+            Reaction::Hang => {}
+            Reaction::Timer => {
+                fx.push(LoginEffect::CutAfter(1000 + self.next_chance() % 4000));
+                return false;
+            }
+        }
+        self.state = LoginState::Ignore;
+        true
+    }
+
+    fn next_chance(&mut self) -> u64 {
+        // SplitMix64: good enough for a coin.
+        self.chance = self.chance.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut z = self.chance;
+        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        z ^ (z >> 31)
+    }
+}
+
+/// Whether a text begins with three numbers separated by dots.
+fn begins_with_version(text: &str) -> bool {
+    let mut parts = text.splitn(3, '.');
+    let number = |part: &str| !part.is_empty() && part.bytes().all(|b| b.is_ascii_digit());
+    let digit = |part: &str| part.starts_with(|c: char| c.is_ascii_digit());
+    parts.next().is_some_and(number) && parts.next().is_some_and(number) && parts.next().is_some_and(digit)
+}

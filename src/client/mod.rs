@@ -1,0 +1,17 @@
+//! Connections: one [`actor::Client`] each, its login, its way in and its way out.
+//!
+//! | file | what it does |
+//! | --- | --- |
+//! | `login` | the login phase as a plain state machine |
+//! | `actor` | the Client actor: carries effects out between login, server and session |
+//! | `inbound` | reading: from the socket to whole frames |
+//! | `outbox` | what is to be sent: direct messages and history, in one order |
+//! | `writer` | writing: as much as possible in each call |
+//! | `worker` | what the clients of one worker share: buffers, wake-ups, timeouts |
+
+pub mod actor;
+mod inbound;
+pub mod login;
+mod outbox;
+mod worker;
+mod writer;

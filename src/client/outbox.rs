@@ -1,0 +1,183 @@
+//! What a client is to be sent: direct messages and the history, as one stream in order.
+
+use std::collections::VecDeque;
+
+use bytes::Bytes;
+
+use crate::history::Cursor;
+
+/// Bytes of direct messages that may wait. A client that lets so many pile up does not read.
+const MAX_QUEUED: usize = 16 << 20;
+
+#[derive(Debug)]
+enum Item {
+    Bytes(Bytes),
+    Attach(Cursor),
+    FollowReset(u64),
+    Close,
+}
+
+/// The way out of one client.
+#[derive(Debug, Default)]
+pub(super) struct Outbox {
+    queue: VecDeque<Item>,
+    queued: usize,
+    cursor: Option<Cursor>,
+    closing: bool,
+}
+
+/// The client does not read: too much waits for it.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Overflow;
+
+impl Outbox {
+    /// Queues wire bytes; after [`Self::close`] they are dropped.
+    pub(super) fn push(&mut self, bytes: Bytes) -> Result<(), Overflow> {
+        if self.closing {
+            return Ok(());
+        }
+        if self.queued + bytes.len() > MAX_QUEUED {
+            return Err(Overflow);
+        }
+        self.queued += bytes.len();
+        self.queue.push_back(Item::Bytes(bytes));
+        Ok(())
+    }
+
+    /// Queues wire bytes before everything else.
+    pub(super) fn push_first(&mut self, bytes: Bytes) {
+        // A client that floods with pings and reads no pongs gets no more of them.
+        if !self.closing && self.queued + bytes.len() <= MAX_QUEUED {
+            self.queued += bytes.len();
+            self.queue.push_front(Item::Bytes(bytes));
+        }
+    }
+
+    /// The history follows, once what is queued is sent.
+    pub(super) fn attach(&mut self, cursor: Cursor) {
+        self.queue.push_back(Item::Attach(cursor));
+    }
+
+    /// The history goes on after a reset, once what is queued is sent.
+    pub(super) fn follow_reset(&mut self, epoch: u64) {
+        self.queue.push_back(Item::FollowReset(epoch));
+    }
+
+    /// Nothing is sent after what is queued.
+    pub(super) fn close(&mut self) {
+        if !self.closing {
+            self.closing = true;
+            self.queue.push_back(Item::Close);
+        }
+    }
+
+    /// The history is read no more; returns its cursor.
+    pub(super) fn detach(&mut self) -> Option<Cursor> {
+        self.queue.clear();
+        self.queued = 0;
+        self.cursor.take()
+    }
+
+    /// Adds what is to be sent next to `out`: all direct messages, then up to about `limit` bytes of history.
+    ///
+    /// Returns whether this is the end.
+    pub(super) fn gather(&mut self, limit: usize, out: &mut Vec<Bytes>) -> bool {
+        while let Some(item) = self.queue.pop_front() {
+            match item {
+                Item::Bytes(bytes) => {
+                    self.queued -= bytes.len();
+                    out.push(bytes);
+                }
+                Item::Attach(cursor) => self.cursor = Some(cursor),
+                Item::FollowReset(epoch) => {
+                    if let Some(cursor) = &mut self.cursor {
+                        cursor.follow_reset(epoch);
+                    }
+                }
+                Item::Close => return true,
+            }
+        }
+        if !self.closing
+            && let Some(cursor) = &mut self.cursor
+        {
+            cursor.read(limit, out);
+        }
+        false
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::history::History;
+
+    fn gathered(outbox: &mut Outbox) -> (String, bool) {
+        let mut out = Vec::new();
+        let end = outbox.gather(1000, &mut out);
+        (String::from_utf8(out.concat()).unwrap(), end)
+    }
+
+    fn history() -> History {
+        let mut history = History::default();
+        history.set_open(true);
+        history.append(b"history", 1).unwrap();
+        history.publish();
+        history
+    }
+
+    #[test]
+    fn direct_messages_come_before_the_history_that_follows_them() {
+        let history = history();
+        let mut outbox = Outbox::default();
+        outbox.push("first ".into()).unwrap();
+        outbox.attach(history.cursor(None));
+        outbox.push("second ".into()).unwrap();
+        assert_eq!(gathered(&mut outbox), ("first second history".into(), false));
+        assert_eq!(gathered(&mut outbox), (String::new(), false));
+    }
+
+    #[test]
+    fn the_new_history_follows_the_words_about_the_reset() {
+        let mut history = history();
+        let mut outbox = Outbox::default();
+        outbox.attach(history.cursor(None));
+        gathered(&mut outbox);
+        history.reset(b"new", 1).unwrap();
+        history.publish();
+        assert_eq!(gathered(&mut outbox).0, "");
+        outbox.push("reset! ".into()).unwrap();
+        outbox.follow_reset(history.epoch());
+        assert_eq!(gathered(&mut outbox).0, "reset! new");
+    }
+
+    #[test]
+    fn after_the_goodbye_there_is_nothing() {
+        let history = history();
+        let mut outbox = Outbox::default();
+        outbox.attach(history.cursor(None));
+        outbox.push("bye".into()).unwrap();
+        outbox.close();
+        outbox.push("more".into()).unwrap();
+        outbox.push_first("more".into());
+        outbox.close();
+        assert_eq!(gathered(&mut outbox), ("bye".into(), true));
+    }
+
+    #[test]
+    fn pongs_jump_the_queue() {
+        let mut outbox = Outbox::default();
+        outbox.push("direct".into()).unwrap();
+        outbox.push_first("pong ".into());
+        assert_eq!(gathered(&mut outbox).0, "pong direct");
+    }
+
+    #[test]
+    fn a_client_that_does_not_read_overflows() {
+        let mut outbox = Outbox::default();
+        let much = Bytes::from(vec![0; MAX_QUEUED]);
+        assert_eq!(outbox.push(much), Ok(()));
+        assert_eq!(outbox.push("x".into()), Err(Overflow));
+        gathered(&mut outbox);
+        assert_eq!(outbox.push("x".into()), Ok(()));
+    }
+}

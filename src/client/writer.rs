@@ -1,0 +1,70 @@
+//! Writing: as much as possible in each call, nothing copied.
+
+use std::io::{self, IoSlice};
+use std::rc::Rc;
+
+use bytes::{Buf as _, Bytes};
+use tokio::io::AsyncWriteExt as _;
+
+use super::actor::Flushed;
+use super::worker::Link;
+use crate::transport::WriteHalf;
+
+/// Bytes of history that are gathered at a time.
+const GATHER_BYTES: usize = 256 << 10;
+/// Slices that are written at a time.
+const MAX_SLICES: usize = 64;
+
+/// Writes what the outbox holds until it says that this is the end, or the peer is gone.
+pub(super) async fn write_all(mut half: WriteHalf, link: Rc<Link>) {
+    let error = write_until_end(&mut half, &link).await.err();
+    // The peer may be gone already.
+    let _ = half.shutdown().await;
+    link.actor.do_send(Flushed { error });
+}
+
+async fn write_until_end(half: &mut WriteHalf, link: &Link) -> io::Result<()> {
+    loop {
+        let mut batch = Vec::new();
+        let end = link.outbox.borrow_mut().gather(GATHER_BYTES, &mut batch);
+        if !batch.is_empty() {
+            write_batch(half, &mut batch).await?;
+            link.has_sent();
+        }
+        if end {
+            return Ok(());
+        }
+        if batch.is_empty() {
+            link.wake.notified().await;
+        }
+    }
+}
+
+async fn write_batch(half: &mut WriteHalf, batch: &mut [Bytes]) -> io::Result<()> {
+    let mut at = 0;
+    while at < batch.len() {
+        let written = {
+            let mut slices = [IoSlice::new(&[]); MAX_SLICES];
+            let pending = &batch[at..];
+            let count = pending.len().min(MAX_SLICES);
+            for (slice, bytes) in slices.iter_mut().zip(pending) {
+                *slice = IoSlice::new(bytes);
+            }
+            half.write_vectored(&slices[..count]).await?
+        };
+        if written == 0 {
+            return Err(io::ErrorKind::WriteZero.into());
+        }
+        let mut left = written;
+        while left > 0 {
+            let step = left.min(batch[at].len());
+            batch[at].advance(step);
+            left -= step;
+            at += usize::from(batch[at].is_empty());
+        }
+        while at < batch.len() && batch[at].is_empty() {
+            at += 1;
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,259 @@
+//! The configuration file of drawpile-srv: sections of lines, each with its own syntax. Source: `config.md`.
+
+use std::net::IpAddr;
+
+use super::Settings;
+
+/// What happens to somebody who is banned from the server.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Reaction {
+    /// Told so when hosting or joining.
+    #[default]
+    Normal,
+    /// Disconnected with what looks like a network error.
+    NetError,
+    /// An answer that means nothing, then silence.
+    Garbage,
+    /// Silence.
+    Hang,
+    /// Cut off some seconds later.
+    Timer,
+}
+
+impl Reaction {
+    /// Reads a reaction's name.
+    pub fn parse(name: &str) -> Option<Reaction> {
+        Some(match name {
+            "normal" => Self::Normal,
+            "neterror" => Self::NetError,
+            "garbage" => Self::Garbage,
+            "hang" => Self::Hang,
+            "timer" => Self::Timer,
+            _ => return None,
+        })
+    }
+}
+
+/// An address range that is banned.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct IpRange {
+    /// First address.
+    pub from: IpAddr,
+    /// Length of the common prefix in bits.
+    pub prefix: u8,
+}
+
+impl IpRange {
+    /// Parses `address` or `address/prefix`.
+    pub fn parse(text: &str) -> Option<IpRange> {
+        let (address, prefix) = text.split_once('/').map_or((text, None), |(a, p)| (a, Some(p)));
+        let from: IpAddr = address.trim().parse().ok()?;
+        let bits = if from.is_ipv4() { 32 } else { 128 };
+        let prefix = prefix.map_or(Some(bits), |p| p.trim().parse().ok())?;
+        (prefix <= bits).then_some(IpRange { from, prefix })
+    }
+
+    /// Whether an address is in the range. An IPv4 address in IPv6 form counts as IPv4.
+    pub fn contains(&self, address: IpAddr) -> bool {
+        match (self.from.to_canonical(), address.to_canonical()) {
+            (IpAddr::V4(a), IpAddr::V4(b)) => {
+                let prefix = if self.from.is_ipv4() { self.prefix } else { self.prefix.saturating_sub(96) };
+                same_prefix(u128::from(u32::from(a)) << 96, u128::from(u32::from(b)) << 96, prefix)
+            }
+            (IpAddr::V6(a), IpAddr::V6(b)) => same_prefix(a.into(), b.into(), self.prefix),
+            _ => false,
+        }
+    }
+}
+
+fn same_prefix(a: u128, b: u128, prefix: u8) -> bool {
+    prefix == 0 || (a ^ b) >> (128 - u32::from(prefix)) == 0
+}
+
+/// An account of `[users]`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Account {
+    /// User name.
+    pub name: String,
+    /// Password hash; one that begins with `*` locks the account.
+    pub hash: String,
+    /// Account flags.
+    pub flags: Vec<String>,
+}
+
+/// A ban of a system id (`T` = text) or ext-auth user (`T` = number).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Ban<T> {
+    /// Who is banned.
+    pub subject: T,
+    /// What happens to them.
+    pub reaction: Reaction,
+}
+
+/// Everything a configuration file says.
+#[derive(Debug, Clone, Default)]
+pub struct ConfigFile {
+    /// `[config]`
+    pub settings: Settings,
+    /// `[ipbans]`
+    pub ip_bans: Vec<IpRange>,
+    /// `[systembans]`
+    pub system_bans: Vec<Ban<String>>,
+    /// `[userbans]`
+    pub user_bans: Vec<Ban<i64>>,
+    /// `[announcewhitelist]`
+    pub announce_whitelist: Vec<String>,
+    /// `[users]`
+    pub users: Vec<Account>,
+    /// Lines that were skipped.
+    pub errors: Vec<LineError>,
+}
+
+/// A line that was skipped.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("line {line}: {reason}: {text}")]
+pub struct LineError {
+    /// Line number, from 1.
+    pub line: usize,
+    /// What is wrong with it.
+    pub reason: String,
+    /// The line.
+    pub text: String,
+}
+
+/// Reads a configuration file. Bad lines are skipped and reported, the rest counts; bytes that are no UTF-8 are read
+/// with replacement characters.
+pub fn parse(bytes: &[u8]) -> ConfigFile {
+    let text = String::from_utf8_lossy(bytes);
+    let mut file = ConfigFile::default();
+    let mut section = "config".to_owned();
+    for (at, line) in text.trim_start_matches('\u{feff}').lines().enumerate() {
+        let line = line.trim();
+        if line.is_empty() || line.starts_with('#') {
+            continue;
+        }
+        if let Some(name) = line.strip_prefix('[').and_then(|l| l.strip_suffix(']')) {
+            section = name.trim().to_ascii_lowercase();
+            continue;
+        }
+        if let Err(reason) = file.read_line(&section, line) {
+            file.errors.push(LineError { line: at + 1, reason, text: redact(&section, line) });
+        }
+    }
+    file
+}
+
+/// Accounts are not repeated in messages: their lines hold passwords.
+fn redact(section: &str, line: &str) -> String {
+    if section == "users" { format!("{}:...", line.split(':').next().unwrap_or("")) } else { line.to_owned() }
+}
+
+impl ConfigFile {
+    fn read_line(&mut self, section: &str, line: &str) -> Result<(), String> {
+        match section {
+            "config" => {
+                let (key, value) = line.split_once('=').ok_or("expected key=value")?;
+                self.settings.set(key.trim(), value.trim()).map_err(|e| e.to_string())?;
+            }
+            "ipbans" => {
+                let range = IpRange::parse(line).ok_or("expected address or address/prefix")?;
+                self.ip_bans.push(range);
+            }
+            "systembans" => {
+                let (sid, reaction) = with_reaction(line)?;
+                self.system_bans.push(Ban { subject: sid.to_owned(), reaction });
+            }
+            "userbans" => {
+                let (id, reaction) = with_reaction(line)?;
+                let subject = id.parse().map_err(|_| "expected a user number")?;
+                self.user_bans.push(Ban { subject, reaction });
+            }
+            "announcewhitelist" => self.announce_whitelist.push(line.to_owned()),
+            "users" => self.users.push(account(line)?),
+            other => return Err(format!("unknown section [{other}]")),
+        }
+        Ok(())
+    }
+}
+
+fn with_reaction(line: &str) -> Result<(&str, Reaction), String> {
+    match line.split_once(':') {
+        None => Ok((line, Reaction::Normal)),
+        Some((subject, name)) => {
+            let reaction = Reaction::parse(name.trim()).ok_or_else(|| format!("unknown reaction '{name}'"))?;
+            Ok((subject.trim(), reaction))
+        }
+    }
+}
+
+/// `name:hash:FLAG,FLAG`
+fn account(line: &str) -> Result<Account, String> {
+    let mut parts = line.splitn(3, ':');
+    let (Some(name), Some(hash)) = (parts.next(), parts.next()) else {
+        return Err("expected name:password:flags".into());
+    };
+    let flags = parts.next().unwrap_or("").split(',').map(|f| f.trim().to_ascii_uppercase());
+    Ok(Account {
+        name: name.to_owned(),
+        hash: hash.to_owned(),
+        flags: flags.filter(|f| !f.is_empty()).collect(),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    const EXAMPLE: &str = "\u{feff}clientTimeout = 2m\r\n# comment\n[Config]\nserverTitle=a=b\nnonsense=1\n\n\
+        [ipbans]\n192.0.2.0/24\n2001:db8::1\nhere\n[SYSTEMBANS]\nabc:hang\nxyz\nq:what\n[userbans]\n7:timer\n\
+        [announcewhitelist]\nhttps://example.org/\n[users]\nmod:plain;a:MOD, host\nbob:*x\nbroken\n[other]\nx\n";
+
+    #[test]
+    fn every_section_has_its_own_syntax() {
+        let file = parse(EXAMPLE.as_bytes());
+        assert_eq!((file.settings.client_timeout.0, file.settings.server_title.as_str()), (120, "a=b"));
+        assert_eq!(file.ip_bans.len(), 2);
+        let hang = Ban { subject: "abc".to_owned(), reaction: Reaction::Hang };
+        assert_eq!(file.system_bans[0], hang);
+        assert_eq!(file.user_bans, [Ban { subject: 7, reaction: Reaction::Timer }]);
+        assert_eq!(file.announce_whitelist, ["https://example.org/"]);
+        let account = Account { name: "mod".into(), hash: "plain;a".into(), flags: vec!["MOD".into(), "HOST".into()] };
+        assert_eq!(file.users, [account, Account { name: "bob".into(), hash: "*x".into(), flags: vec![] }]);
+    }
+
+    #[test]
+    fn bad_lines_are_reported_with_number_and_text_but_no_password() {
+        let errors: Vec<_> = parse(EXAMPLE.as_bytes()).errors.iter().map(ToString::to_string).collect();
+        assert_eq!(
+            errors,
+            [
+                "line 5: unknown setting 'nonsense': nonsense=1",
+                "line 10: expected address or address/prefix: here",
+                "line 14: unknown reaction 'what': q:what",
+                "line 22: expected name:password:flags: broken:...",
+                "line 24: unknown section [other]: x",
+            ]
+        );
+    }
+
+    #[test]
+    fn ranges_contain_addresses_of_their_prefix() {
+        let range = IpRange::parse("192.0.2.0/24").unwrap();
+        assert!(range.contains("192.0.2.77".parse().unwrap()));
+        assert!(range.contains("::ffff:192.0.2.77".parse().unwrap()));
+        assert!(!range.contains("192.0.3.1".parse().unwrap()));
+        assert!(!range.contains("2001:db8::1".parse().unwrap()));
+        assert!(IpRange::parse("2001:db8::/32").unwrap().contains("2001:db8:1::1".parse().unwrap()));
+        assert!(IpRange::parse("0.0.0.0/0").unwrap().contains("8.8.8.8".parse().unwrap()));
+        assert!(IpRange::parse("::ffff:192.0.2.0/120").unwrap().contains("192.0.2.9".parse().unwrap()));
+        assert_eq!([IpRange::parse("1.2.3.4/33"), IpRange::parse("x/8")], [None, None]);
+    }
+
+    proptest! {
+        #[test]
+        fn no_file_makes_the_reader_panic(bytes in prop::collection::vec(any::<u8>(), 0..400)) {
+            parse(&bytes);
+        }
+    }
+}

@@ -1,0 +1,166 @@
+//! Settings: one table with key, type, unit, default and meaning; the configuration file as a source of them.
+//!
+//! [`Settings`] is an immutable snapshot that everybody shares. Source: `config.md`.
+
+pub mod ini;
+pub mod names;
+pub mod rules;
+mod values;
+
+pub use rules::Rules;
+pub use values::{SettingError, SettingValue, parse_size};
+
+/// Smallest value of `sessionUserLimit` and a session's `maxUserCount`.
+pub const MIN_USER_LIMIT: u32 = 2;
+/// Greatest value of `sessionUserLimit` and a session's `maxUserCount`: the number of user ids.
+pub const MAX_USER_LIMIT: u32 = 254;
+
+/// One row of the settings table.
+#[derive(Debug, Clone, Copy)]
+pub struct SettingInfo {
+    /// Key in the configuration file and the admin API.
+    pub key: &'static str,
+    /// Type and unit: `bool`, `int`, `text`, `time` (seconds) or `size` (bytes).
+    pub kind: &'static str,
+    /// Default, as it would be written.
+    pub default: &'static str,
+    /// What it means, in one line.
+    pub help: &'static str,
+}
+
+macro_rules! settings {
+    ($( $field:ident, $key:literal : $ty:ident = $default:literal, $help:literal; )*) => {
+        /// A snapshot of all settings.
+        #[derive(Debug, Clone, PartialEq)]
+        pub struct Settings {
+            $( #[doc = $help] pub $field: values::$ty, )*
+        }
+
+        /// The settings table.
+        pub const SETTINGS: &[SettingInfo] = &[
+            $( SettingInfo { key: $key, kind: <values::$ty as SettingValue>::KIND, default: $default, help: $help }, )*
+        ];
+
+        impl Default for Settings {
+            fn default() -> Self {
+                // A test checks that every default of the table can be read.
+                Self { $( $field: SettingValue::read($default).unwrap_or_default(), )* }
+            }
+        }
+
+        impl Settings {
+            /// Sets one setting from text.
+            ///
+            /// # Errors
+            /// When there is no such key or the text is no value of its type; the setting then stays as it was.
+            pub fn set(&mut self, key: &str, text: &str) -> Result<(), SettingError> {
+                match canonical_key(key) {
+                    $( $key => self.$field = SettingValue::read(text)
+                        .ok_or_else(|| SettingError::BadValue { key: $key, kind: <values::$ty as SettingValue>::KIND, text: text.into() })?, )*
+                    _ => return Err(SettingError::UnknownKey(key.into())),
+                }
+                Ok(())
+            }
+        }
+    };
+}
+
+/// Keys of the seed's manual that mean a setting of another name.
+fn canonical_key(key: &str) -> &str {
+    match key {
+        "title" => "serverTitle",
+        "archiveMode" => "archive",
+        other => other,
+    }
+}
+
+settings! {
+    client_timeout, "clientTimeout": Seconds = "60", "A connection from which nothing was received for so long is ended.";
+    session_size_limit, "sessionSizeLimit": Size = "99mb", "Largest history of a session, 0 for no limit.";
+    session_count_limit, "sessionCountLimit": Count = "25", "Greatest number of sessions at once.";
+    persistence, "persistence": Bool = "false", "Operators may make sessions persistent: they stay when everybody has left.";
+    allow_guest_hosts, "allowGuestHosts": Bool = "true", "Everybody may host, not only accounts with the flag HOST.";
+    allow_guests, "allowGuests": Bool = "true", "People without an account may log in.";
+    idle_time_limit, "idleTimeLimit": Seconds = "0", "A session in which nothing happened for so long ends, 0 for never.";
+    server_title, "serverTitle": Text = "", "Title that clients show above the session list.";
+    welcome_message, "welcomeMessage": Text = "", "Message to everybody who joins a session.";
+    announce_whitelist, "announceWhitelist": Bool = "false", "Only listed list servers may be used.";
+    private_user_list, "privateUserList": Bool = "false", "Accepted for old configurations; user lists are no longer announced.";
+    archive, "archive": Bool = "false", "Files of ended sessions are renamed instead of deleted.";
+    extauth, "extauth": Bool = "false", "Accounts of an ext-auth server may log in.";
+    extauth_key, "extauthkey": Text = "", "Public key of the ext-auth server, base64.";
+    extauth_group, "extauthgroup": Text = "", "Group that ext-auth accounts must be in.";
+    extauth_fallback, "extauthfallback": Bool = "true", "Guests may log in while the ext-auth server is down.";
+    extauth_mod, "extauthmod": Bool = "true", "The flag MOD of ext-auth accounts counts.";
+    extauth_host, "extauthhost": Bool = "true", "The flag HOST of ext-auth accounts counts.";
+    extauth_avatars, "extAuthAvatars": Bool = "true", "Avatars of ext-auth accounts are used.";
+    abuse_report, "abusereport": Bool = "false", "Abuse reports are sent to the report URL.";
+    report_token, "reporttoken": Text = "", "Token that is sent with abuse reports.";
+    log_purge_days, "logpurgedays": Count = "0", "Log entries are deleted after so many days, 0 for never.";
+    autoreset_threshold, "autoResetThreshold": Size = "15mb", "Size at which new sessions ask for a reset, 0 for never.";
+    custom_avatars, "customAvatars": Bool = "true", "Users may bring an avatar picture.";
+    force_nsfm, "forceNsfm": Bool = "false", "Every session counts as not safe for minors.";
+    ext_bans_url, "extBansUrl": Text = "", "Where to fetch external bans.";
+    ext_bans_check_interval, "extBansCheckInterval": Seconds = "900", "How often to fetch external bans, 60 at least.";
+    ext_bans_cache_url, "extBansCacheUrl": Text = "", "URL of the cached external bans (internal).";
+    ext_bans_cache_key, "extBansCacheKey": Text = "", "ETag of the cached external bans (internal).";
+    ext_bans_cache_response, "extBansCacheResponse": Text = "", "The cached external bans (internal).";
+    extauth_ban_exempt, "extauthbanexempt": Bool = "false", "The flag BANEXEMPT of ext-auth accounts counts.";
+    extauth_ghosts, "extauthghosts": Bool = "false", "The flag GHOST of ext-auth accounts counts.";
+    extauth_web, "extauthweb": Bool = "false", "The flag WEB of ext-auth accounts counts.";
+    extauth_web_session, "extauthwebsession": Bool = "false", "The flag WEBSESSION of ext-auth accounts counts.";
+    extauth_web_host, "extauthwebhost": Bool = "false", "The flag WEBHOST of ext-auth accounts counts.";
+    extauth_persist, "extauthpersist": Bool = "false", "The flag PERSIST of ext-auth accounts counts.";
+    allow_idle_override, "allowIdleOverride": Bool = "true", "Moderators may exempt sessions from the idle limit.";
+    login_info_url, "loginInfoUrl": Text = "", "Page that clients link to while logging in.";
+    rule_text, "ruleText": Text = "", "Rules that users must agree to.";
+    enable_ghosts, "enableGhosts": Bool = "false", "Moderators with the flag GHOST may join unseen.";
+    minimum_protocol_version, "minimumProtocolVersion": Text = "", "Oldest protocol version that may host, such as dp:4.24.0.";
+    mandatory_lookup, "mandatoryLookup": Bool = "false", "Sessions can only be joined through a direct link; no list is shown.";
+    require_matching_host, "requireMatchingHost": Bool = "false", "Clients must have connected to the name given by --local-host.";
+    allow_guest_web, "allowGuestWeb": Bool = "true", "Everybody may connect from a browser, not only accounts with the flag WEB.";
+    allow_guest_web_session, "allowGuestWebSession": Bool = "true", "Everybody may open sessions to browsers, not only accounts with the flag WEBSESSION.";
+    allow_guest_web_hosts, "allowGuestWebHosts": Bool = "true", "Everybody may host from a browser, not only accounts with the flag WEBHOST.";
+    session_user_limit, "sessionUserLimit": UserLimit = "254", "Greatest number of users in a session, 2 to 254.";
+    password_dependent_web_session, "passwordDependentWebSession": Bool = "false", "Sessions are open to browsers only while they have a password.";
+    empty_session_linger_time, "emptySessionLingerTime": Seconds = "0", "How long a session that is not persistent stays when it is empty.";
+    invites, "invites": Bool = "true", "Operators of new sessions may make invites.";
+    prefer_web_sockets, "preferWebSockets": Bool = "false", "Clients are told to prefer WebSockets.";
+    forbidden_name_regex, "forbiddenNameRegex": Text = "", "Names and titles that match are refused.";
+    filter_name_regex, "filterNameRegex": Text = "", "Parts of names that are left out before forbiddenNameRegex looks at them.";
+    unlisted_host_policy, "unlistedHostPolicy": Text = "", "Sessions that are not listed: ALL, or WEB for those hosted from browsers.";
+    minimum_autoreset_threshold, "minimumAutoResetThreshold": Size = "0", "Least autoreset threshold that operators can set.";
+    session_less_client_linger_time, "sessionLessClientLingerTime": Seconds = "0", "A client that does not join a session for so long is kicked, 0 for never.";
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_default_of_the_table_is_what_settings_begin_with() {
+        let mut settings = Settings::default();
+        for info in SETTINGS {
+            settings.set(info.key, info.default).unwrap();
+        }
+        assert_eq!(settings, Settings::default());
+        assert_eq!((settings.session_size_limit, settings.session_user_limit), (99 << 20, 254));
+    }
+
+    #[test]
+    fn a_bad_value_leaves_the_setting_as_it_was() {
+        let mut settings = Settings::default();
+        let error = settings.set("clientTimeout", "soon").unwrap_err();
+        assert_eq!(error.to_string(), "clientTimeout: 'soon' is no time");
+        assert_eq!(settings, Settings::default());
+        assert!(matches!(settings.set("nonsense", "1"), Err(SettingError::UnknownKey(_))));
+    }
+
+    #[test]
+    fn keys_of_the_seed_are_still_known() {
+        let mut settings = Settings::default();
+        settings.set("title", "T").unwrap();
+        settings.set("archiveMode", "true").unwrap();
+        assert_eq!((settings.server_title.as_str(), settings.archive), ("T", true));
+    }
+}

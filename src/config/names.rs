@@ -1,0 +1,76 @@
+//! Names and titles that are not allowed: `forbiddenNameRegex`, after `filterNameRegex`.
+
+use regex::{Regex, RegexBuilder};
+
+use super::Settings;
+
+/// Decides which names are forbidden; built once from the settings.
+#[derive(Debug, Clone, Default)]
+pub struct NameRules {
+    forbidden: Option<Regex>,
+    filter: Option<Regex>,
+}
+
+impl NameRules {
+    /// Compiles the rules of `settings`. What does not compile counts as absent and is returned as an error text.
+    pub fn new(settings: &Settings) -> (NameRules, Vec<String>) {
+        let mut errors = Vec::new();
+        let mut compile = |key: &str, pattern: &str| {
+            if pattern.is_empty() {
+                return None;
+            }
+            let built =
+                RegexBuilder::new(pattern).case_insensitive(true).dot_matches_new_line(true).build();
+            built.map_err(|e| errors.push(format!("{key}: {e}"))).ok()
+        };
+        let rules = NameRules {
+            forbidden: compile("forbiddenNameRegex", &settings.forbidden_name_regex),
+            filter: compile("filterNameRegex", &settings.filter_name_regex),
+        };
+        (rules, errors)
+    }
+
+    /// Whether a name or title is forbidden.
+    pub fn forbids(&self, name: &str) -> bool {
+        let Some(forbidden) = &self.forbidden else { return false };
+        match &self.filter {
+            Some(filter) => forbidden.is_match(&filter.replace_all(name, "")),
+            None => forbidden.is_match(name),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn rules(forbidden: &str, filter: &str) -> (NameRules, Vec<String>) {
+        NameRules::new(&Settings {
+            forbidden_name_regex: forbidden.into(),
+            filter_name_regex: filter.into(),
+            ..Settings::default()
+        })
+    }
+
+    #[test]
+    fn what_the_filter_removes_does_not_count() {
+        let (rules, errors) = rules("evil", "medieval");
+        assert!(errors.is_empty());
+        assert!(rules.forbids("xEVILx"));
+        assert!(!rules.forbids("medieval"));
+        assert!(rules.forbids("medieval evil"));
+        assert!(!rules.forbids("good"));
+    }
+
+    #[test]
+    fn without_a_rule_nothing_is_forbidden() {
+        assert!(!rules("", "x").0.forbids("x"));
+    }
+
+    #[test]
+    fn a_rule_that_does_not_compile_is_reported_and_ignored() {
+        let (rules, errors) = rules("(", "");
+        assert!(errors[0].starts_with("forbiddenNameRegex:"));
+        assert!(!rules.forbids("("));
+    }
+}

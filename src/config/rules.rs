@@ -1,0 +1,61 @@
+//! Everything that decides about connections and sessions, as one snapshot that all actors share.
+
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use super::ini::{ConfigFile, Reaction};
+use super::names::NameRules;
+use super::Settings;
+use crate::session::Shared;
+
+/// The rules that are in force.
+#[derive(Debug, Clone, Default)]
+pub struct Rules {
+    /// Settings, forbidden names, keys: what sessions need too.
+    pub shared: Shared,
+    /// Whether any account exists.
+    pub has_accounts: bool,
+    /// The server's public host name, empty if it is not known.
+    pub local_host: String,
+    file: Arc<ConfigFile>,
+}
+
+impl Rules {
+    /// The rules of a configuration file. Returns what is wrong with it, too.
+    pub fn new(file: ConfigFile, crypt_key: Option<[u8; 32]>, local_host: String) -> (Rules, Vec<String>) {
+        let (names, mut errors) = NameRules::new(&file.settings);
+        errors.extend(file.errors.iter().map(ToString::to_string));
+        let minimum = &file.settings.minimum_protocol_version;
+        if !minimum.is_empty() && minimum.parse::<drawhall_protocol::ProtocolVersion>().is_err() {
+            errors.push(format!("minimumProtocolVersion: '{minimum}' is no protocol version"));
+        }
+        let shared = Shared {
+            settings: Arc::new(file.settings.clone()),
+            names: Arc::new(names),
+            crypt_key,
+            web_sockets: false,
+        };
+        let rules = Rules { shared, has_accounts: !file.users.is_empty(), local_host, file: Arc::new(file) };
+        (rules, errors)
+    }
+
+    /// The settings.
+    pub fn settings(&self) -> &Settings {
+        &self.shared.settings
+    }
+
+    /// What happens to clients of this address, if they are banned.
+    pub fn address_ban(&self, address: IpAddr) -> Option<Reaction> {
+        self.file.ip_bans.iter().any(|r| r.contains(address)).then_some(Reaction::Normal)
+    }
+
+    /// What happens to clients with this system id, if they are banned.
+    pub fn system_ban(&self, sid: &str) -> Option<Reaction> {
+        self.file.system_bans.iter().find(|b| b.subject == sid).map(|b| b.reaction)
+    }
+
+    /// The configuration file that the rules were made of.
+    pub fn file(&self) -> &ConfigFile {
+        &self.file
+    }
+}

@@ -1,0 +1,171 @@
+//! Values of settings as they are written. Source: `config.md`, Settings.
+
+use super::{MAX_USER_LIMIT, MIN_USER_LIMIT};
+
+/// A setting that cannot be set.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum SettingError {
+    /// There is no setting of this name.
+    #[error("unknown setting '{0}'")]
+    UnknownKey(String),
+    /// The text is no value of the setting's type.
+    #[error("{key}: '{text}' is no {kind}")]
+    BadValue {
+        /// The setting.
+        key: &'static str,
+        /// Its type.
+        kind: &'static str,
+        /// The text.
+        text: String,
+    },
+}
+
+/// A type of setting.
+pub trait SettingValue: Sized {
+    /// Name of the type.
+    const KIND: &'static str;
+
+    /// Reads a value, `None` if it is none.
+    fn read(text: &str) -> Option<Self>;
+}
+
+/// `1` or `true` is true.
+pub(super) type Bool = bool;
+/// Any text.
+pub(super) type Text = String;
+/// Bytes: a number with `b`, `kb`, `mb` or `gb` (1024-based), decimals allowed.
+pub(super) type Size = u64;
+
+/// Seconds: a number with `s`, `m`, `h` or `d`, decimals allowed, seconds without a unit.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Seconds(pub u64);
+
+/// A number that is not negative.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Count(pub u32);
+
+/// Users of a session, brought into 2-254.
+pub(super) type UserLimit = u32;
+
+impl Seconds {
+    /// The same in milliseconds.
+    pub fn millis(self) -> u64 {
+        self.0.saturating_mul(1000)
+    }
+}
+
+impl SettingValue for bool {
+    const KIND: &'static str = "bool";
+
+    fn read(text: &str) -> Option<Self> {
+        match text.trim().to_ascii_lowercase().as_str() {
+            "1" | "true" => Some(true),
+            "0" | "false" | "" => Some(false),
+            _ => None,
+        }
+    }
+}
+
+impl SettingValue for String {
+    const KIND: &'static str = "text";
+
+    fn read(text: &str) -> Option<Self> {
+        Some(text.to_owned())
+    }
+}
+
+impl SettingValue for Size {
+    const KIND: &'static str = "size";
+
+    fn read(text: &str) -> Option<Self> {
+        parse_size(text)
+    }
+}
+
+impl SettingValue for Seconds {
+    const KIND: &'static str = "time";
+
+    fn read(text: &str) -> Option<Self> {
+        let units = [("s", 1.0), ("m", 60.0), ("h", 3600.0), ("d", 86400.0)];
+        with_unit(text, &units).map(Seconds)
+    }
+}
+
+impl SettingValue for Count {
+    const KIND: &'static str = "int";
+
+    fn read(text: &str) -> Option<Self> {
+        text.trim().parse().ok().map(Count)
+    }
+}
+
+impl SettingValue for UserLimit {
+    const KIND: &'static str = "int";
+
+    fn read(text: &str) -> Option<Self> {
+        let value: i64 = text.trim().parse().ok()?;
+        Some(value.clamp(MIN_USER_LIMIT.into(), MAX_USER_LIMIT.into()) as u32)
+    }
+}
+
+/// A size such as `10mb` in bytes.
+pub fn parse_size(text: &str) -> Option<u64> {
+    let units = [("b", 1.0), ("kb", 1024.0), ("mb", 1048576.0), ("gb", 1073741824.0)];
+    with_unit(text, &units)
+}
+
+fn with_unit(text: &str, units: &[(&str, f64)]) -> Option<u64> {
+    let text = text.trim().to_ascii_lowercase();
+    let digits = text.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(text.len());
+    let (number, unit) = text.split_at(digits);
+    let factor = match unit.trim() {
+        "" => 1.0,
+        unit => units.iter().find(|(name, _)| *name == unit)?.1,
+    };
+    let value = number.parse::<f64>().ok()? * factor;
+    (value <= i64::MAX as f64).then(|| value.round() as u64)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    #[test]
+    fn sizes_are_1024_based_and_may_have_decimals() {
+        assert_eq!(parse_size("15mb"), Some(15 << 20));
+        assert_eq!(parse_size(" 1.5 KB "), Some(1536));
+        assert_eq!(parse_size("7"), Some(7));
+        assert_eq!(parse_size("0"), Some(0));
+        for bad in ["", "mb", "-1", "1tb", "1 2", "1.2.3", "99999999999999999999gb"] {
+            assert_eq!(parse_size(bad), None, "{bad}");
+        }
+    }
+
+    #[test]
+    fn times_are_seconds_without_a_unit() {
+        let seconds = |text| Seconds::read(text).map(|s| s.0);
+        assert_eq!([seconds("90"), seconds("1.5m"), seconds("2H"), seconds("1d")], [90, 90, 7200, 86400].map(Some));
+        assert_eq!([seconds("1mb"), seconds("x")], [None, None]);
+        assert_eq!(Seconds(2).millis(), 2000);
+    }
+
+    #[test]
+    fn user_limits_are_brought_into_their_range() {
+        assert_eq!([UserLimit::read("1"), UserLimit::read("999"), UserLimit::read("9")], [2, 254, 9].map(Some));
+        assert_eq!(UserLimit::read("many"), None);
+    }
+
+    #[test]
+    fn truth_is_1_or_true() {
+        assert_eq!(["1", "TRUE", "0", "false", ""].map(bool::read), [true, true, false, false, false].map(Some));
+        assert_eq!(bool::read("maybe"), None);
+    }
+
+    proptest! {
+        #[test]
+        fn no_text_makes_a_reader_panic(text in ".{0,30}") {
+            let _ = (parse_size(&text), Seconds::read(&text), UserLimit::read(&text), Count::read(&text));
+        }
+    }
+}

@@ -1,0 +1,220 @@
+use drawhall_protocol::Frame;
+use proptest::prelude::*;
+
+use super::*;
+
+fn message(n: u8, len: usize) -> Bytes {
+    Frame::new(148, n, &vec![n; len]).unwrap().into_bytes()
+}
+
+fn open() -> History {
+    let mut history = History::default();
+    history.set_open(true);
+    history
+}
+
+fn read_all(cursor: &mut Cursor) -> Vec<u8> {
+    let mut out = Vec::new();
+    while cursor.read(1000, &mut out) {}
+    out.concat()
+}
+
+#[test]
+fn readers_see_what_is_published_and_nothing_before() {
+    let mut history = open();
+    let mut cursor = history.cursor(None);
+    history.append(&message(1, 3), 1).unwrap();
+    assert!(history.has_unpublished());
+    assert!(read_all(&mut cursor).is_empty());
+    history.publish();
+    assert_eq!(read_all(&mut cursor), message(1, 3));
+    assert_eq!((history.size(), history.first_index(), history.last_index()), (7, 0, 0));
+}
+
+#[test]
+fn a_closed_gate_keeps_readers_out() {
+    let mut history = History::default();
+    let mut cursor = history.cursor(None);
+    history.append(&message(1, 300_000 % 65_000), 1).unwrap();
+    history.publish();
+    assert!(read_all(&mut cursor).is_empty());
+    history.set_open(true);
+    history.publish();
+    assert!(!read_all(&mut cursor).is_empty());
+}
+
+#[test]
+fn the_limit_refuses_and_the_emergency_space_is_above_it() {
+    let mut history = open();
+    history.set_limit(10);
+    assert_eq!(history.append(&message(1, 7), 1), Err(OutOfSpace));
+    assert_eq!(history.append(&message(1, 6), 1), Ok(()));
+    assert_eq!(history.append_emergency(&message(1, 0), 1), Ok(()));
+    assert_eq!(history.append_emergency(&vec![0; EMERGENCY_BYTES as usize], 1), Err(OutOfSpace));
+    assert_eq!(history.reset(&message(1, 7), 1), Err(OutOfSpace));
+    assert_eq!(history.size(), 14);
+}
+
+#[test]
+fn after_a_reset_cursors_wait_until_their_client_was_told() {
+    let mut history = open();
+    let mut cursor = history.cursor(None);
+    history.append(&message(1, 3), 1).unwrap();
+    history.publish();
+    history.reset(&message(2, 2), 1).unwrap();
+    history.publish();
+    assert!(read_all(&mut cursor).is_empty());
+    cursor.follow_reset(history.epoch());
+    assert_eq!(read_all(&mut cursor), message(2, 2));
+    assert_eq!((history.size(), history.first_index(), history.last_index()), (6, 1, 1));
+    assert_eq!(read_all(&mut history.cursor(None)), message(2, 2));
+}
+
+#[test]
+fn a_streamed_reset_moves_nobody_and_newcomers_get_the_side_history() {
+    let mut history = open();
+    let mut old = history.cursor(None);
+    history.append(&[message(1, 3), message(2, 4)].concat(), 2).unwrap();
+    history.publish();
+    read_all(&mut old);
+    let fork = history.end();
+    history.append(&message(3, 5), 1).unwrap();
+    let side = message(9, 1);
+    assert_eq!(history.fork(fork, 1, side.clone(), 1), Ok(2));
+    history.append(&message(4, 1), 1).unwrap();
+    history.publish();
+    let since = [message(3, 5), message(4, 1)].concat();
+    assert_eq!(read_all(&mut old), since);
+    assert_eq!(read_all(&mut history.cursor(None)), [side.to_vec(), since].concat());
+    assert_eq!((history.first_index(), history.last_index()), (3, 5));
+    assert_eq!(history.size(), 5 + 9 + 5);
+}
+
+#[test]
+fn a_streamed_reset_that_does_not_fit_changes_nothing() {
+    let mut history = open();
+    history.append(&message(1, 3), 1).unwrap();
+    let fork = history.end();
+    history.set_limit(8);
+    assert_eq!(history.fork(fork, 0, message(9, 9), 1), Err(OutOfSpace));
+    assert_eq!(history.to_bytes(), message(1, 3));
+}
+
+#[test]
+fn indices_find_the_offset_behind_their_message() {
+    let mut history = open();
+    for n in 0..5 {
+        history.append(&message(n, n.into()), 1).unwrap();
+        history.publish();
+    }
+    assert_eq!(history.offset_after(-1), None);
+    assert_eq!(history.offset_after(0), Some(4));
+    assert_eq!(history.offset_after(2), Some(15));
+    assert_eq!(history.offset_after(4), Some(history.end()));
+    assert_eq!(history.offset_after(5), None);
+}
+
+#[test]
+fn many_small_publications_become_few_segments() {
+    let mut history = open();
+    for n in 0..2000u32 {
+        history.append(&message(n as u8, 1000), 1).unwrap();
+        history.publish();
+    }
+    assert!(lock(&history.shared.state).segments.len() < 140);
+    assert_eq!(history.to_bytes().len(), 2000 * 1004);
+    assert_eq!(history.offset_after(1999), Some(2000 * 1004));
+}
+
+#[test]
+fn a_watcher_hears_of_publications_and_of_the_end() {
+    use std::future::Future as _;
+    use std::pin::pin;
+    use std::task::{Context, Poll, Waker};
+
+    let mut history = open();
+    let cursor = history.cursor(None);
+    let watcher = cursor.watch();
+    let mut context = Context::from_waker(Waker::noop());
+    assert_eq!(pin!(watcher.published()).poll(&mut context), Poll::Pending);
+    for _ in 0..2 {
+        history.append(&message(1, 1), 1).unwrap();
+        history.publish();
+    }
+    assert_eq!(pin!(watcher.published()).poll(&mut context), Poll::Ready(true));
+    assert_eq!(pin!(watcher.published()).poll(&mut context), Poll::Pending);
+    drop((history, cursor));
+    assert_eq!(pin!(watcher.published()).poll(&mut context), Poll::Ready(false));
+}
+
+#[derive(Debug, Clone)]
+enum Step {
+    Append(u8, usize),
+    Publish,
+    Read(usize),
+    Reset,
+    Fork,
+}
+
+fn steps() -> impl Strategy<Value = Vec<Step>> {
+    let step = prop_oneof![
+        6 => (any::<u8>(), 0usize..40_000).prop_map(|(n, len)| Step::Append(n, len)),
+        4 => Just(Step::Publish),
+        4 => (1usize..60_000).prop_map(Step::Read),
+        1 => Just(Step::Reset),
+        1 => Just(Step::Fork),
+    ];
+    prop::collection::vec(step, 1..60)
+}
+
+proptest! {
+    /// A plain list says what the log must hold; a reader that started first sees every message once, in order, since
+    /// the last reset.
+    #[test]
+    fn the_log_agrees_with_a_plain_list(steps in steps()) {
+        let mut history = open();
+        let mut cursor = history.cursor(None);
+        let mut list: Vec<Bytes> = Vec::new();
+        let mut seen: Vec<u8> = Vec::new();
+        let mut expected_by_reader: Vec<u8> = Vec::new();
+        for step in steps {
+            match step {
+                Step::Append(n, len) => {
+                    let message = message(n, len);
+                    history.append(&message, 1).unwrap();
+                    expected_by_reader.extend_from_slice(&message);
+                    list.push(message);
+                }
+                Step::Publish => history.publish(),
+                Step::Read(limit) => {
+                    let mut out = Vec::new();
+                    cursor.read(limit, &mut out);
+                    seen.extend(out.concat());
+                }
+                Step::Reset => {
+                    list = vec![message(7, 7)];
+                    history.reset(&message(7, 7), 1).unwrap();
+                    cursor.follow_reset(history.epoch());
+                    seen.clear();
+                    expected_by_reader = message(7, 7).to_vec();
+                }
+                Step::Fork => {
+                    history.publish();
+                    let mut out = Vec::new();
+                    while cursor.read(usize::MAX, &mut out) {}
+                    seen.extend(out.concat());
+                    history.fork(history.end(), 0, message(8, 8), 1).unwrap();
+                    list = vec![message(8, 8)];
+                }
+            }
+            prop_assert_eq!(history.to_bytes(), list.concat());
+            prop_assert_eq!(history.size() as usize, list.iter().map(Bytes::len).sum::<usize>());
+            prop_assert_eq!(history.last_index() - history.first_index() + 1, list.len() as i64);
+            prop_assert!(expected_by_reader.starts_with(&seen));
+        }
+        history.publish();
+        seen.extend(read_all(&mut cursor));
+        prop_assert_eq!(seen, expected_by_reader);
+        prop_assert_eq!(read_all(&mut history.cursor(None)), list.concat());
+    }
+}

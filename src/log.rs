@@ -1,0 +1,254 @@
+//! The server's event log: what happened, to whom, in which session.
+//!
+//! Entries go to the sessions they are about and to `tracing`, whose text form is that of `config.md`:
+//! `<time> <Level>/<Topic> <user>@{session}: message`.
+
+use std::fmt;
+use std::net::IpAddr;
+
+use tracing::field::{Field, Visit};
+use tracing_subscriber::fmt::format::Writer;
+use tracing_subscriber::fmt::{FmtContext, FormatEvent, FormatFields};
+use tracing_subscriber::registry::LookupSpan;
+
+use crate::clock::{Now, iso_of};
+
+/// How serious an entry is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Level {
+    /// Something is broken.
+    Error,
+    /// Somebody did what they should not.
+    Warn,
+    /// Something worth knowing.
+    Info,
+    /// Detail.
+    Debug,
+}
+
+/// What an entry is about.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[allow(missing_docs, reason = "the protocol's own words")]
+pub enum Topic {
+    Join,
+    Leave,
+    Kick,
+    Ban,
+    Unban,
+    Op,
+    Deop,
+    Mute,
+    Unmute,
+    Trust,
+    Untrust,
+    BadData,
+    RuleBreak,
+    PubList,
+    Status,
+    ClientInfo,
+    ExtBan,
+    BanImpEx,
+    AdminChat,
+    Invite,
+    Report,
+}
+
+impl Topic {
+    /// Shown to moderators only.
+    pub fn is_sensitive(self) -> bool {
+        matches!(self, Self::ClientInfo | Self::Report)
+    }
+
+    /// Shown to operators and moderators only, when a newcomer is told what happened.
+    pub fn is_moderation(self) -> bool {
+        matches!(self, Self::Kick | Self::Ban | Self::Unban)
+    }
+}
+
+/// The user that an entry is about.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LogUser {
+    /// User id in the session, 0 before.
+    pub id: u8,
+    /// Address.
+    pub address: Option<IpAddr>,
+    /// Name, empty before it is known.
+    pub name: String,
+}
+
+/// One entry.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LogEntry {
+    /// When, milliseconds since 1970, UTC.
+    pub utc_ms: i64,
+    /// How serious.
+    pub level: Level,
+    /// What about.
+    pub topic: Topic,
+    /// About whom.
+    pub user: Option<LogUser>,
+    /// The text.
+    pub message: String,
+}
+
+impl LogEntry {
+    /// An entry about nobody.
+    pub fn new(now: Now, level: Level, topic: Topic, message: impl Into<String>) -> Self {
+        Self { utc_ms: now.utc_ms, level, topic, user: None, message: message.into() }
+    }
+
+    /// The same about a user.
+    pub fn about(mut self, user: LogUser) -> Self {
+        self.user = Some(user);
+        self
+    }
+
+    /// Writes the entry to `tracing`.
+    pub fn emit(&self, session: &str) {
+        let topic = fmt::from_fn(|f| write!(f, "{:?}", self.topic));
+        let user = fmt::from_fn(|f| match &self.user {
+            Some(user) => {
+                write!(f, "{};", user.id)?;
+                user.address.map_or(Ok(()), |a| write!(f, "{}", a.to_canonical()))?;
+                write!(f, ";{}", user.name)
+            }
+            None => Ok(()),
+        });
+        macro_rules! at {
+            ($level:ident) => {
+                tracing::event!(tracing::Level::$level, topic = %topic, user = %user, session, "{}", self.message)
+            };
+        }
+        match self.level {
+            Level::Error => at!(ERROR),
+            Level::Warn => at!(WARN),
+            Level::Info => at!(INFO),
+            Level::Debug => at!(DEBUG),
+        }
+    }
+}
+
+/// Formats events of `tracing` as lines of the log's text form.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct TextForm;
+
+#[derive(Default)]
+struct Fields {
+    topic: String,
+    user: String,
+    session: String,
+    message: String,
+    others: String,
+}
+
+impl Visit for Fields {
+    fn record_debug(&mut self, field: &Field, value: &dyn fmt::Debug) {
+        match field.name() {
+            "topic" => self.topic = format!("{value:?}"),
+            "user" => self.user = format!("{value:?}"),
+            "session" => self.session = format!("{value:?}"),
+            "message" => self.message = format!("{value:?}"),
+            name => self.others.push_str(&format!(" {name}={value:?}")),
+        }
+    }
+
+    fn record_str(&mut self, field: &Field, value: &str) {
+        self.record_debug(field, &format_args!("{value}"));
+    }
+}
+
+impl<S, N> FormatEvent<S, N> for TextForm
+where
+    S: tracing::Subscriber + for<'a> LookupSpan<'a>,
+    N: for<'a> FormatFields<'a> + 'static,
+{
+    fn format_event(
+        &self,
+        _context: &FmtContext<'_, S, N>,
+        mut writer: Writer<'_>,
+        event: &tracing::Event<'_>,
+    ) -> fmt::Result {
+        let mut fields = Fields::default();
+        event.record(&mut fields);
+        let level = match *event.metadata().level() {
+            tracing::Level::ERROR => "Error",
+            tracing::Level::WARN => "Warn",
+            tracing::Level::INFO => "Info",
+            _ => "Debug",
+        };
+        let topic = if fields.topic.is_empty() { "Status" } else { &fields.topic };
+        write!(writer, "{} {level}/{topic}", iso_of(Now::get().utc_ms))?;
+        if !fields.user.is_empty() {
+            write!(writer, " {}", one_line(&fields.user))?;
+        }
+        if !fields.session.is_empty() {
+            let blank = if fields.user.is_empty() { " " } else { "" };
+            write!(writer, "{blank}@{{{}}}", one_line(&fields.session))?;
+        }
+        writeln!(writer, ": {}{}", one_line(&fields.message), one_line(&fields.others))
+    }
+}
+
+/// Text from outside must not forge lines of the log.
+fn one_line(text: &str) -> String {
+    text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::{Arc, Mutex};
+
+    use super::*;
+
+    #[derive(Clone, Default)]
+    struct Sink(Arc<Mutex<Vec<u8>>>);
+
+    impl std::io::Write for Sink {
+        fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+            self.0.lock().unwrap().extend_from_slice(bytes);
+            Ok(bytes.len())
+        }
+
+        fn flush(&mut self) -> std::io::Result<()> {
+            Ok(())
+        }
+    }
+
+    fn lines(write: impl FnOnce()) -> Vec<String> {
+        let sink = Sink::default();
+        let writer = sink.clone();
+        let subscriber =
+            tracing_subscriber::fmt().event_format(TextForm).with_writer(move || writer.clone()).finish();
+        tracing::subscriber::with_default(subscriber, write);
+        let bytes = sink.0.lock().unwrap().clone();
+        // The time at the beginning is not part of the expectation.
+        String::from_utf8(bytes).unwrap().lines().map(|l| l.split_once(' ').unwrap().1.to_owned()).collect()
+    }
+
+    #[test]
+    fn entries_have_the_form_of_the_reference() {
+        let user = LogUser { id: 2, address: "::ffff:192.0.2.1".parse().ok(), name: "B".into() };
+        let now = Now::get();
+        let got = lines(|| {
+            LogEntry::new(now, Level::Info, Topic::Join, "Joined session").about(user).emit("01abc");
+            LogEntry::new(now, Level::Warn, Topic::Status, "hm").emit("01abc");
+            tracing::info!(port = 7, "listening");
+        });
+        assert_eq!(
+            got,
+            [
+                "Info/Join 2;192.0.2.1;B@{01abc}: Joined session",
+                "Warn/Status @{01abc}: hm",
+                "Info/Status: listening port=7"
+            ]
+        );
+    }
+
+    #[test]
+    fn a_name_with_line_breaks_forges_no_line() {
+        let user = LogUser { id: 1, address: None, name: "x\n2026 Error/Status: forged".into() };
+        let got =
+            lines(|| LogEntry::new(Now::get(), Level::Info, Topic::Join, "a\nb").about(user).emit(""));
+        assert_eq!(got, ["Info/Join 1;;x 2026 Error/Status: forged: a b"]);
+    }
+}

@@ -1,0 +1,430 @@
+//! The Server actor: which sessions there are, who may start one, who waits for one.
+//!
+//! It knows sessions by their latest description, kept ready as JSON, so that a login costs no more than copying it.
+
+mod directory;
+pub mod run;
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use actix::prelude::*;
+use bytes::Bytes;
+use drawhall_protocol::ProtocolVersion;
+use drawhall_protocol::command::Host;
+use drawhall_protocol::reply::{LoginReply, ServerReply, SessionDescription};
+use tokio::sync::oneshot;
+
+use crate::client::actor::{Client, Credit, LobbyFrame, SendAway};
+use crate::client::login::{HostRefusal, LookupAnswer};
+use crate::clock::Now;
+use crate::config::Rules;
+use crate::log::{Level, LogEntry, LogUser, Topic};
+use crate::session::actor::{EnterHost, LookUpSession, ReportFromOutside, Session, StopSession};
+use crate::session::{ConnId, DisconnectReason, SessionMachine, Visitor};
+use directory::{Directory, Entry};
+
+/// How long clients may take to read that the server stops.
+const STOP_LIMIT: Duration = Duration::from_secs(5);
+/// How often clients that do not join anything are looked for.
+const LINGER_INTERVAL: Duration = Duration::from_secs(15);
+
+/// A connection, as the server knows it.
+struct Connection {
+    client: Addr<Client>,
+    /// Since when it is in no session, on the forward clock.
+    without_session: Option<u64>,
+}
+
+/// Somebody who has logged in and waits.
+struct Waiting {
+    moderator: bool,
+    changes: bool,
+}
+
+/// The Server actor.
+pub struct Server {
+    rules: Arc<Rules>,
+    workers: Vec<ArbiterHandle>,
+    next_worker: usize,
+    directory: Directory,
+    connections: HashMap<ConnId, Connection>,
+    lobby: HashMap<ConnId, Waiting>,
+    stopping: Option<oneshot::Sender<()>>,
+}
+
+impl Server {
+    /// A server whose sessions live on these workers.
+    pub fn new(rules: Arc<Rules>, workers: Vec<ArbiterHandle>) -> Self {
+        Self {
+            rules,
+            workers,
+            next_worker: 0,
+            directory: Directory::default(),
+            connections: HashMap::new(),
+            lobby: HashMap::new(),
+            stopping: None,
+        }
+    }
+
+    fn to_lobby(&self, frame: &Bytes, shown: impl Fn(&Waiting) -> bool) {
+        for (conn, _) in self.lobby.iter().filter(|(_, w)| w.changes && shown(w)) {
+            if let Some(connection) = self.connections.get(conn) {
+                connection.client.do_send(LobbyFrame(frame.clone()));
+            }
+        }
+    }
+
+    /// Shows a new or changed session to those who wait; one that is not listed (any more) disappears.
+    fn announce(&self, description: &SessionDescription, was_listed: bool) {
+        let login = |reply: LoginReply| ServerReply::Login(Box::new(reply)).to_frame();
+        let shown = login(LoginReply {
+            message: "New session".into(),
+            sessions: Some(vec![description.clone()]),
+            ..LoginReply::default()
+        });
+        if let Ok(frame) = shown {
+            let frame = frame.into_bytes();
+            self.to_lobby(&frame, |w| w.moderator || !description.unlisted);
+        }
+        if description.unlisted && was_listed {
+            self.announce_end(&description.id, |w| !w.moderator);
+        }
+    }
+
+    fn announce_end(&self, id: &str, shown: impl Fn(&Waiting) -> bool) {
+        let reply = LoginReply {
+            message: "Session ended".into(),
+            remove: Some(vec![id.to_owned()]),
+            ..LoginReply::default()
+        };
+        if let Ok(frame) = ServerReply::Login(Box::new(reply)).to_frame() {
+            self.to_lobby(&frame.into_bytes(), shown);
+        }
+    }
+
+    /// The worker for the next session: sessions are about equally many on each.
+    fn next_worker(&mut self) -> Option<ArbiterHandle> {
+        let worker = self.workers.get(self.next_worker)?.clone();
+        self.next_worker = (self.next_worker + 1) % self.workers.len();
+        Some(worker)
+    }
+
+    fn kick_lingering(&mut self) {
+        let limit = self.rules.settings().session_less_client_linger_time.millis();
+        if limit == 0 {
+            return;
+        }
+        let now = Now::get().ms;
+        for connection in self.connections.values() {
+            if connection.without_session.is_some_and(|since| now.saturating_sub(since) >= limit) {
+                let message = "the server (lingering without session)".to_owned();
+                connection.client.do_send(SendAway { reason: DisconnectReason::Kick, message });
+            }
+        }
+    }
+
+    fn stopped_if_idle(&mut self) {
+        if self.connections.is_empty()
+            && self.directory.is_empty()
+            && let Some(done) = self.stopping.take()
+        {
+            // Who waited may have lost patience.
+            let _ = done.send(());
+        }
+    }
+}
+
+impl Actor for Server {
+    type Context = Context<Self>;
+
+    fn started(&mut self, ctx: &mut Self::Context) {
+        ctx.run_interval(LINGER_INTERVAL, |server, _| server.kick_lingering());
+    }
+}
+
+/// A connection has come.
+#[derive(Message)]
+#[rtype(result = "()")]
+pub struct NewClient {
+    /// The connection.
+    pub conn: ConnId,
+    /// Its actor.
+    pub client: Addr<Client>,
+}
+
+impl Handler<NewClient> for Server {
+    type Result = ();
+
+    fn handle(&mut self, NewClient { conn, client }: NewClient, _: &mut Self::Context) {
+        if self.stopping.is_some() {
+            let message = "Server shutting down".to_owned();
+            client.do_send(SendAway { reason: DisconnectReason::Shutdown, message });
+        }
+        self.connections.insert(conn, Connection { client, without_session: Some(Now::get().ms) });
+    }
+}
+
+/// A connection is gone.
+#[derive(Message)]
+#[rtype(result = "()")]
+pub struct ClientGone {
+    /// The connection.
+    pub conn: ConnId,
+}
+
+impl Handler<ClientGone> for Server {
+    type Result = ();
+
+    fn handle(&mut self, ClientGone { conn }: ClientGone, _: &mut Self::Context) {
+        self.connections.remove(&conn);
+        self.lobby.remove(&conn);
+        self.stopped_if_idle();
+    }
+}
+
+/// Somebody has logged in: send the welcome, then changes.
+#[derive(Message)]
+#[rtype(result = "()")]
+pub struct EnterLobby {
+    /// The connection.
+    pub conn: ConnId,
+    /// Unlisted sessions are shown.
+    pub moderator: bool,
+    /// Sessions are listed with the welcome.
+    pub list_now: bool,
+    /// Changes are shown.
+    pub list_changes: bool,
+}
+
+impl Handler<EnterLobby> for Server {
+    type Result = ();
+
+    fn handle(&mut self, enter: EnterLobby, _: &mut Self::Context) {
+        let Some(connection) = self.connections.get(&enter.conn) else { return };
+        let title = &self.rules.settings().server_title;
+        let entries = self.directory.entries().filter(|e| enter.list_now && (enter.moderator || !e.unlisted()));
+        for frame in directory::welcome(title, entries) {
+            connection.client.do_send(LobbyFrame(frame));
+        }
+        self.lobby.insert(enter.conn, Waiting { moderator: enter.moderator, changes: enter.list_changes });
+    }
+}
+
+/// Somebody has joined a session.
+#[derive(Message)]
+#[rtype(result = "()")]
+pub struct LeaveLobby {
+    /// The connection.
+    pub conn: ConnId,
+}
+
+impl Handler<LeaveLobby> for Server {
+    type Result = ();
+
+    fn handle(&mut self, LeaveLobby { conn }: LeaveLobby, _: &mut Self::Context) {
+        self.lobby.remove(&conn);
+        if let Some(connection) = self.connections.get_mut(&conn) {
+            connection.without_session = None;
+        }
+    }
+}
+
+/// What is there under this id or alias?
+#[derive(Message)]
+#[rtype(result = "LookupAnswer")]
+pub struct LookUp {
+    /// Id or alias.
+    pub session: String,
+    /// Invite secret, empty without.
+    pub invite: String,
+    /// System id of the client, empty if it is not known yet.
+    pub sid: String,
+}
+
+impl Handler<LookUp> for Server {
+    type Result = ResponseFuture<LookupAnswer>;
+
+    fn handle(&mut self, LookUp { session, invite, sid }: LookUp, _: &mut Self::Context) -> Self::Result {
+        let asked = self.directory.find(&session).map(|e| e.address.send(LookUpSession { invite, sid }));
+        Box::pin(async move {
+            match asked {
+                Some(answer) => answer.await.unwrap_or(LookupAnswer::NotFound),
+                None => LookupAnswer::NotFound,
+            }
+        })
+    }
+}
+
+/// The session under this id or alias.
+#[derive(Message)]
+#[rtype(result = "Option<FoundSession>")]
+pub struct FindSession {
+    /// Id or alias.
+    pub session: String,
+}
+
+/// Answer to [`FindSession`].
+pub struct FoundSession {
+    /// Its actor.
+    pub address: Addr<Session>,
+    /// Its id.
+    pub id: String,
+    /// Its protocol version.
+    pub protocol: ProtocolVersion,
+}
+
+impl Handler<FindSession> for Server {
+    type Result = MessageResult<FindSession>;
+
+    fn handle(&mut self, FindSession { session }: FindSession, _: &mut Self::Context) -> Self::Result {
+        MessageResult(self.directory.find(&session).map(|e| FoundSession {
+            address: e.address.clone(),
+            id: e.description.id.clone(),
+            protocol: e.protocol.clone(),
+        }))
+    }
+}
+
+/// Start a session.
+#[derive(Message)]
+#[rtype(result = "Result<Addr<Session>, HostRefusal>")]
+pub struct HostSession {
+    /// What was asked for.
+    pub host: Box<Host>,
+    /// Its version.
+    pub protocol: ProtocolVersion,
+    /// Who hosts.
+    pub visitor: Box<Visitor>,
+    /// The connection.
+    pub client: Addr<Client>,
+    /// Account of what is on its way.
+    pub credit: Arc<Credit>,
+}
+
+impl Handler<HostSession> for Server {
+    type Result = Result<Addr<Session>, HostRefusal>;
+
+    fn handle(&mut self, request: HostSession, ctx: &mut Self::Context) -> Self::Result {
+        let HostSession { host, protocol, visitor, client, credit } = request;
+        let full = self.directory.len() >= self.rules.settings().session_count_limit.0 as usize;
+        if full || self.stopping.is_some() {
+            return Err(HostRefusal::Full);
+        }
+        let id = ulid::Ulid::generate().to_string().to_ascii_lowercase();
+        let taken = !host.alias.is_empty() && self.directory.find(&host.alias).is_some();
+        if taken || self.directory.find(&id).is_some() {
+            return Err(HostRefusal::IdInUse);
+        }
+        if !protocol.is_hostable() {
+            return Err(HostRefusal::BadProtocol);
+        }
+        let worker = self.next_worker().ok_or(HostRefusal::Full)?;
+        let (now, founder) = (Now::get(), visitor.person.name.clone());
+        let alias = host.alias.clone();
+        let machine =
+            SessionMachine::new(self.rules.shared.clone(), id, alias, protocol.clone(), founder, now);
+        let description = machine.description(false, now);
+        self.announce(&description, false);
+        let server = ctx.address();
+        let address = Session::start_in_arbiter(&worker, move |_| Session::new(machine, server));
+        self.directory.insert(Entry::new(description, protocol, address.clone()));
+        self.lobby.remove(&visitor.conn);
+        address.do_send(EnterHost { visitor, host, client, credit });
+        Ok(address)
+    }
+}
+
+/// A session's description is another.
+#[derive(Message)]
+#[rtype(result = "()")]
+pub struct SessionChanged {
+    /// The description.
+    pub description: SessionDescription,
+    /// Those who wait are shown the change now.
+    pub announce: bool,
+}
+
+impl Handler<SessionChanged> for Server {
+    type Result = ();
+
+    fn handle(&mut self, change: SessionChanged, _: &mut Self::Context) {
+        let Some(was_listed) = self.directory.update(&change.description) else { return };
+        if change.announce {
+            self.announce(&change.description, was_listed);
+        }
+    }
+}
+
+/// A session is over.
+#[derive(Message)]
+#[rtype(result = "()")]
+pub struct SessionEnded {
+    /// Its id.
+    pub id: String,
+}
+
+impl Handler<SessionEnded> for Server {
+    type Result = ();
+
+    fn handle(&mut self, SessionEnded { id }: SessionEnded, _: &mut Self::Context) {
+        if let Some(unlisted) = self.directory.remove(&id) {
+            self.announce_end(&id, |w| w.moderator || !unlisted);
+        }
+        self.stopped_if_idle();
+    }
+}
+
+/// An abuse report about a session that one is not in.
+#[derive(Message)]
+#[rtype(result = "()")]
+pub struct ReportSession {
+    /// Id or alias.
+    pub session: String,
+    /// Who reports.
+    pub user: LogUser,
+    /// What is wrong.
+    pub reason: String,
+}
+
+impl Handler<ReportSession> for Server {
+    type Result = ();
+
+    fn handle(&mut self, report: ReportSession, _: &mut Self::Context) {
+        if let Some(entry) = self.directory.find(&report.session) {
+            entry.address.do_send(ReportFromOutside { user: report.user, reason: report.reason });
+        }
+    }
+}
+
+/// Stop: everybody is told. Answered when all are gone, or after a time limit.
+#[derive(Message)]
+#[rtype(result = "()")]
+pub struct Stop;
+
+impl Handler<Stop> for Server {
+    type Result = ResponseFuture<()>;
+
+    fn handle(&mut self, _: Stop, _: &mut Self::Context) -> Self::Result {
+        LogEntry::new(Now::get(), Level::Info, Topic::Status, "Server shutting down").emit("");
+        let (done, stopped) = oneshot::channel();
+        self.stopping = Some(done);
+        for entry in self.directory.entries() {
+            entry.address.do_send(StopSession);
+        }
+        for connection in self.connections.values() {
+            // Those in a session hear it from there; to be told twice does not matter.
+            if connection.without_session.is_some() {
+                let message = "Server shutting down".to_owned();
+                connection.client.do_send(SendAway { reason: DisconnectReason::Shutdown, message });
+            }
+        }
+        self.stopped_if_idle();
+        Box::pin(async move {
+            if tokio::time::timeout(STOP_LIMIT, stopped).await.is_err() {
+                tracing::warn!("some clients did not read that the server stops");
+            }
+        })
+    }
+}

@@ -1,0 +1,359 @@
+//! The Session actor: performs what the rules want done, and keeps their time.
+//!
+//! It lives on one worker for life. What enters the history is shown to readers at once when little happens, and
+//! gathered for a few milliseconds when much does.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use actix::prelude::*;
+use drawhall_protocol::command::Host;
+
+use super::effects::{ClientOp, ConnId, DisconnectReason, Effects, Refusal};
+use super::member::{JoinRequest, Visitor};
+use super::{SessionMachine, State};
+use crate::client::actor::{Client, Credit, Deliver, ReadOn};
+use crate::client::login::LookupAnswer;
+use crate::clock::Now;
+use crate::log::{Level, LogEntry, LogUser, Topic};
+use crate::server::{Server, SessionChanged, SessionEnded};
+
+/// Longest time in milliseconds that messages of a busy session are gathered before they are sent.
+const GATHER_MS: u64 = 4;
+/// How often numbers of the description are told to the server at most, in milliseconds.
+const STATS_MS: u64 = 100;
+/// How often an empty or idle session is looked for.
+const EXPIRY_INTERVAL: Duration = Duration::from_secs(15);
+
+/// What the session knows of a client besides the rules.
+struct Link {
+    client: Addr<Client>,
+    credit: Arc<Credit>,
+    /// Cost of batches that the rules hold.
+    held: usize,
+}
+
+/// The Session actor.
+pub struct Session {
+    machine: SessionMachine,
+    server: Addr<Server>,
+    links: HashMap<ConnId, Link>,
+    published_ms: u64,
+    publish_pending: bool,
+    stats_pending: bool,
+    deadline: Option<(u64, SpawnHandle)>,
+    ended: bool,
+}
+
+impl Session {
+    /// An actor for these rules.
+    pub fn new(machine: SessionMachine, server: Addr<Server>) -> Self {
+        Self {
+            machine,
+            server,
+            links: HashMap::new(),
+            published_ms: 0,
+            publish_pending: false,
+            stats_pending: false,
+            deadline: None,
+            ended: false,
+        }
+    }
+
+    /// Performs effects, in order for each client, one message a client.
+    fn perform(&mut self, fx: Effects, now: Now, ctx: &mut Context<Self>) {
+        for entry in &fx.log {
+            entry.emit(self.machine.id());
+        }
+        self.deliver(fx.sends);
+        if fx.ended {
+            return self.end(ctx);
+        }
+        if fx.changed {
+            self.tell_changes(true);
+        } else if fx.stats && !self.stats_pending {
+            self.stats_pending = true;
+            ctx.run_later(Duration::from_millis(STATS_MS), |session, _| {
+                if std::mem::take(&mut session.stats_pending) {
+                    session.tell_changes(false);
+                }
+            });
+        }
+        self.publish_soon(now, ctx);
+        self.keep_deadline(now, ctx);
+    }
+
+    fn deliver(&mut self, sends: Vec<(ConnId, ClientOp)>) {
+        let mut by_client: Vec<(ConnId, Vec<ClientOp>)> = Vec::new();
+        for (conn, op) in sends {
+            match by_client.iter_mut().rev().find(|(c, _)| *c == conn) {
+                Some((_, ops)) => ops.push(op),
+                None => by_client.push((conn, vec![op])),
+            }
+        }
+        for (conn, ops) in by_client {
+            let gone = ops.iter().any(|op| matches!(op, ClientOp::Refused(_) | ClientOp::Disconnect { .. }));
+            let released = ops.iter().any(|op| matches!(op, ClientOp::Released));
+            let Some(link) = self.links.get_mut(&conn) else { continue };
+            let held = if released { std::mem::take(&mut link.held) } else { 0 };
+            link.client.do_send(Deliver(ops));
+            if held > 0 && link.credit.give_back(held) {
+                link.client.do_send(ReadOn);
+            }
+            if gone {
+                self.links.remove(&conn);
+            }
+        }
+    }
+
+    fn tell_changes(&mut self, announce: bool) {
+        self.stats_pending = false;
+        let description = self.machine.description(false, Now::get());
+        self.server.do_send(SessionChanged { description, announce });
+    }
+
+    /// Shows readers what has entered the history: at once, or when the time for gathering is over.
+    fn publish_soon(&mut self, now: Now, ctx: &mut Context<Self>) {
+        if self.publish_pending || !self.machine.history().has_unpublished() {
+            return;
+        }
+        let due = self.published_ms + GATHER_MS;
+        if now.ms >= due {
+            self.published_ms = now.ms;
+            self.machine.publish();
+            return;
+        }
+        self.publish_pending = true;
+        ctx.run_later(Duration::from_millis(due - now.ms), |session, _| {
+            session.publish_pending = false;
+            session.published_ms = Now::get().ms;
+            session.machine.publish();
+        });
+    }
+
+    fn keep_deadline(&mut self, now: Now, ctx: &mut Context<Self>) {
+        let due = self.machine.next_deadline();
+        if due == self.deadline.map(|(due, _)| due) {
+            return;
+        }
+        if let Some((_, handle)) = self.deadline.take() {
+            ctx.cancel_future(handle);
+        }
+        self.deadline = due.map(|due| {
+            let wait = Duration::from_millis(due.saturating_sub(now.ms));
+            let handle = ctx.run_later(wait, |session, ctx| {
+                session.deadline = None;
+                session.handle(ctx, SessionMachine::tick);
+            });
+            (due, handle)
+        });
+    }
+
+    fn handle(
+        &mut self,
+        ctx: &mut Context<Self>,
+        input: impl FnOnce(&mut SessionMachine, Now, &mut Effects),
+    ) {
+        let now = Now::get();
+        let mut fx = Effects::default();
+        input(&mut self.machine, now, &mut fx);
+        self.perform(fx, now, ctx);
+    }
+
+    fn end(&mut self, ctx: &mut Context<Self>) {
+        self.ended = true;
+        self.server.do_send(SessionEnded { id: self.machine.id().to_owned() });
+        ctx.stop();
+    }
+}
+
+impl Drop for Session {
+    /// A fault in the rules of one session ends that session and no other: its actor is dropped while the thread goes
+    /// on, and whoever was in it is told.
+    fn drop(&mut self) {
+        if self.ended {
+            return;
+        }
+        if std::thread::panicking() {
+            let text = "the session ended because of an internal error";
+            LogEntry::new(Now::get(), Level::Error, Topic::Status, text).emit(self.machine.id());
+        }
+        for (_, link) in self.links.drain() {
+            let reason = DisconnectReason::Shutdown;
+            let message = "Session ended because of an internal error".to_owned();
+            link.client.do_send(Deliver(vec![ClientOp::Disconnect { reason, message }]));
+        }
+        self.server.do_send(SessionEnded { id: self.machine.id().to_owned() });
+    }
+}
+
+impl Actor for Session {
+    type Context = Context<Self>;
+
+    fn started(&mut self, ctx: &mut Self::Context) {
+        ctx.run_interval(EXPIRY_INTERVAL, |session, ctx| {
+            session.handle(ctx, SessionMachine::expire);
+            // Who drew a while ago is not active any more.
+            if !session.ended {
+                session.tell_changes(false);
+            }
+        });
+    }
+}
+
+/// The host enters its new session.
+#[derive(Message)]
+#[rtype(result = "()")]
+pub struct EnterHost {
+    /// Who hosts.
+    pub visitor: Box<Visitor>,
+    /// What was asked for.
+    pub host: Box<Host>,
+    /// The connection.
+    pub client: Addr<Client>,
+    /// Account of what is on its way.
+    pub credit: Arc<Credit>,
+}
+
+impl Handler<EnterHost> for Session {
+    type Result = ();
+
+    fn handle(&mut self, enter: EnterHost, ctx: &mut Self::Context) {
+        let EnterHost { visitor, host, client, credit } = enter;
+        self.links.insert(visitor.conn, Link { client, credit, held: 0 });
+        // The server has checked that the id is valid.
+        let user = u8::try_from(host.user_id).unwrap_or(1);
+        self.handle(ctx, |machine, now, fx| {
+            machine.set_up(&host, &visitor);
+            machine.host(*visitor, user, now, fx);
+        });
+    }
+}
+
+/// Somebody wants to join.
+#[derive(Message)]
+#[rtype(result = "()")]
+pub struct JoinSession {
+    /// Who, and how.
+    pub request: Box<JoinRequest>,
+    /// The connection.
+    pub client: Addr<Client>,
+    /// Account of what is on its way.
+    pub credit: Arc<Credit>,
+}
+
+impl Handler<JoinSession> for Session {
+    type Result = ();
+
+    fn handle(&mut self, join: JoinSession, ctx: &mut Self::Context) {
+        let JoinSession { request, client, credit } = join;
+        if self.ended {
+            let refusal = ClientOp::Refused(Refusal::error("notFound", "Session not found!"));
+            return client.do_send(Deliver(vec![refusal]));
+        }
+        self.links.insert(request.visitor.conn, Link { client, credit, held: 0 });
+        self.handle(ctx, |machine, now, fx| machine.join(*request, now, fx));
+    }
+}
+
+/// A client is gone.
+#[derive(Message)]
+#[rtype(result = "()")]
+pub struct LeaveSession {
+    /// The connection.
+    pub conn: ConnId,
+}
+
+impl Handler<LeaveSession> for Session {
+    type Result = ();
+
+    fn handle(&mut self, leave: LeaveSession, ctx: &mut Self::Context) {
+        self.links.remove(&leave.conn);
+        self.handle(ctx, |machine, now, fx| machine.leave(leave.conn, now, fx));
+    }
+}
+
+/// Whole frames from a client.
+#[derive(Message)]
+#[rtype(result = "()")]
+pub struct Batch {
+    /// The connection.
+    pub conn: ConnId,
+    /// The frames.
+    pub bytes: Vec<u8>,
+}
+
+impl Handler<Batch> for Session {
+    type Result = ();
+
+    fn handle(&mut self, Batch { conn, mut bytes }: Batch, ctx: &mut Self::Context) {
+        let cost = Credit::cost(&bytes);
+        let now = Now::get();
+        let mut fx = Effects::default();
+        let handled = self.machine.batch(conn, &mut bytes, now, &mut fx);
+        if let Some(link) = self.links.get_mut(&conn) {
+            if !handled {
+                link.held += cost;
+            } else if link.credit.give_back(cost) {
+                link.client.do_send(ReadOn);
+            }
+        }
+        self.perform(fx, now, ctx);
+    }
+}
+
+/// A look-up that names an invite.
+#[derive(Message)]
+#[rtype(result = "LookupAnswer")]
+pub struct LookUpSession {
+    /// Invite secret, empty without.
+    pub invite: String,
+    /// System id of the client, empty if it is not known yet.
+    pub sid: String,
+}
+
+impl Handler<LookUpSession> for Session {
+    type Result = MessageResult<LookUpSession>;
+
+    fn handle(&mut self, lookup: LookUpSession, _: &mut Self::Context) -> Self::Result {
+        let invited = !lookup.invite.is_empty();
+        let refusal = if invited { self.machine.check_invite(&lookup.invite, &lookup.sid).err() } else { None };
+        MessageResult(match refusal {
+            _ if self.machine.state() == State::Shutdown => LookupAnswer::NotFound,
+            Some(refusal) => LookupAnswer::Refused(refusal),
+            None => LookupAnswer::Found(Box::new(self.machine.description(invited, Now::get()))),
+        })
+    }
+}
+
+/// An abuse report from somebody who is not in the session.
+#[derive(Message)]
+#[rtype(result = "()")]
+pub struct ReportFromOutside {
+    /// Who reports.
+    pub user: LogUser,
+    /// What is wrong.
+    pub reason: String,
+}
+
+impl Handler<ReportFromOutside> for Session {
+    type Result = ();
+
+    fn handle(&mut self, report: ReportFromOutside, ctx: &mut Self::Context) {
+        self.handle(ctx, |machine, now, fx| machine.outside_report(report.user, &report.reason, now, fx));
+    }
+}
+
+/// The server stops.
+#[derive(Message)]
+#[rtype(result = "()")]
+pub struct StopSession;
+
+impl Handler<StopSession> for Session {
+    type Result = ();
+
+    fn handle(&mut self, _: StopSession, ctx: &mut Self::Context) {
+        self.handle(ctx, |machine, now, fx| machine.end("Server shutting down", now, fx));
+    }
+}

@@ -1,0 +1,309 @@
+//! Autoreset: asking operators' clients to make the history small again. Source: `session.md`, Autoreset.
+
+use drawhall_protocol::command::ReadyToAutoReset;
+use drawhall_protocol::reply::{AutoReset, ServerReply, SizeLimit};
+
+use super::member::{Member, ResetRole};
+use super::reset::human_size;
+use super::{DisconnectReason, Effects, SessionMachine, State};
+use crate::clock::Now;
+use crate::log::{Level, Topic};
+
+/// How long answers are waited for after the question, and after the first answer, in milliseconds.
+const RESPONSE_MS: u64 = 3_000;
+/// How long after a failed attempt the next one may begin, in milliseconds.
+const RETRY_MS: u64 = 30_000;
+
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+enum Stage {
+    #[default]
+    Idle,
+    /// Operators were asked.
+    Queried,
+    /// Somebody has answered.
+    Waiting,
+    /// Somebody was told to do it.
+    Requested,
+}
+
+#[derive(Debug, Clone, PartialEq)]
+struct Candidate {
+    user: u8,
+    can_stream: bool,
+    os_quality: i8,
+    net_quality: f64,
+    average_ping: f64,
+    /// The first to answer has 1.
+    rank: usize,
+}
+
+/// Where an autoreset stands.
+#[derive(Debug, Default)]
+pub struct AutoResetState {
+    stage: Stage,
+    payload: String,
+    counter: u32,
+    candidates: Vec<Candidate>,
+    /// When the stage is over, on the forward clock.
+    due: Option<u64>,
+    /// Not before, on the forward clock.
+    not_before: u64,
+}
+
+impl AutoResetState {
+    pub(super) fn deadline(&self) -> Option<u64> {
+        self.due
+    }
+}
+
+impl SessionMachine {
+    /// The threshold from which on a reset is asked for: that of the session, above the size after the last reset, at
+    /// most nine tenths of the limit. 0 is never.
+    pub(super) fn effective_threshold(&self) -> u64 {
+        if self.reset_threshold == 0 {
+            return 0;
+        }
+        let threshold = self.raised_threshold(self.reset_threshold) + self.reset_base;
+        match self.history.limit() {
+            0 => threshold,
+            limit => threshold.min(limit / 10 * 9 + limit % 10 * 9 / 10),
+        }
+    }
+
+    /// A threshold, not below the server's least one unless it is off.
+    pub(super) fn raised_threshold(&self, threshold: u64) -> u64 {
+        if threshold == 0 { 0 } else { threshold.max(self.shared.settings.minimum_autoreset_threshold) }
+    }
+
+    /// Asks operators' clients when the history has grown past the threshold.
+    pub(super) fn check_autoreset(&mut self, now: Now, fx: &mut Effects) {
+        if self.state != State::Running || self.autoreset.stage != Stage::Idle || now.ms < self.autoreset.not_before {
+            return;
+        }
+        let threshold = self.effective_threshold();
+        if threshold == 0 || self.history.size() <= threshold {
+            return;
+        }
+        let own = human_size(self.reset_threshold);
+        let text = format!("Autoreset threshold ({own}, effectively {}) reached.", human_size(threshold));
+        self.note(Level::Info, Topic::Status, text, now, fx);
+        let warning = SizeLimit { size: self.history.size(), max_size: threshold };
+        self.to_all(&ServerReply::SizeLimit(warning), fx);
+        let payload = format!("1:{}:{}", self.autoreset.counter, now.utc_ms);
+        let query = ServerReply::AutoReset(AutoReset {
+            max_size: self.history.limit(),
+            query: true,
+            payload: Some(payload.clone()),
+            ..AutoReset::default()
+        });
+        for member in &mut self.members {
+            let asked = member.is_operator() && !member.is_ghost() && !member.oldv;
+            member.reset_role = if asked { ResetRole::Queried } else { ResetRole::None };
+        }
+        for member in self.members.iter().filter(|m| m.reset_role == ResetRole::Queried) {
+            self.reply_to(member.conn(), &query, fx);
+        }
+        self.autoreset.counter += 1;
+        self.autoreset.payload = payload;
+        self.autoreset.candidates.clear();
+        self.autoreset.stage = Stage::Queried;
+        self.autoreset.due = Some(now.ms + RESPONSE_MS);
+    }
+
+    /// An operator's client offers itself.
+    pub(super) fn ready_to_autoreset(&mut self, at: usize, ready: &ReadyToAutoReset, now: Now, fx: &mut Effects) {
+        let member = &self.members[at];
+        let (user, id) = (member.log_user(), member.id);
+        if member.is_ghost() {
+            let text = format!("User {id} is not an operator, but sent ready-to-autoreset");
+            self.members[at].reset_role = ResetRole::None;
+            return self.rule_break(user, text, now, fx);
+        }
+        if member.reset_role != ResetRole::Queried {
+            let text = format!("User {id} responded to an autoreset request without being in query state");
+            return self.rule_break(user, text, now, fx);
+        }
+        if !matches!(self.autoreset.stage, Stage::Queried | Stage::Waiting) {
+            self.members[at].reset_role = ResetRole::None;
+            return;
+        }
+        if !ready.payload.is_empty() && ready.payload != self.autoreset.payload {
+            let text = format!("User {id} responded with incorrect autoreset payload");
+            return self.rule_break(user, text, now, fx);
+        }
+        let rank = self.autoreset.candidates.len() + 1;
+        self.autoreset.candidates.push(Candidate::of(id, ready, rank));
+        self.members[at].reset_role = ResetRole::Responded;
+        let all_answered = self.members.iter().all(|m| m.reset_role != ResetRole::Queried);
+        if all_answered {
+            self.autoreset.stage = Stage::Waiting;
+            self.choose_candidate(now, fx);
+        } else if self.autoreset.stage == Stage::Queried {
+            self.autoreset.stage = Stage::Waiting;
+            self.autoreset.due = Some(now.ms + RESPONSE_MS);
+        }
+    }
+
+    pub(super) fn autoreset_tick(&mut self, now: Now, fx: &mut Effects) {
+        if self.autoreset.due.is_none_or(|due| now.ms < due) {
+            return;
+        }
+        self.autoreset.due = None;
+        match self.autoreset.stage {
+            Stage::Queried => {
+                let text = "Autoreset failed with no candidates to perform it";
+                self.note(Level::Warn, Topic::Status, text, now, fx);
+                self.autoreset_failed(now, fx);
+            }
+            Stage::Waiting => self.choose_candidate(now, fx),
+            Stage::Idle | Stage::Requested => {}
+        }
+    }
+
+    fn choose_candidate(&mut self, now: Now, fx: &mut Effects) {
+        self.autoreset.due = None;
+        let mut candidates = std::mem::take(&mut self.autoreset.candidates);
+        candidates.sort_by(Candidate::compare);
+        let fit = |c: &Candidate| self.member_by_id(c.user).is_some_and(|m| m.is_operator() && !m.is_ghost());
+        let Some(best) = candidates.into_iter().find(fit) else {
+            let text = "Autoreset triggered, but no user available to execute it with";
+            self.note(Level::Warn, Topic::Status, text, now, fx);
+            return self.autoreset_failed(now, fx);
+        };
+        self.autoreset.stage = Stage::Requested;
+        let request = ServerReply::AutoReset(AutoReset {
+            max_size: self.history.limit(),
+            query: false,
+            payload: None,
+            correlator: best.can_stream.then(|| self.autoreset.payload.clone()),
+            stream: best.can_stream.then(|| "gzip1".to_owned()),
+        });
+        if let Some(member) = self.member_mut(best.user) {
+            member.reset_role =
+                if best.can_stream { ResetRole::AwaitingStream } else { ResetRole::Awaiting };
+            let conn = member.conn();
+            self.reply_to(conn, &request, fx);
+        }
+    }
+
+    /// The attempt came to nothing; the next one may begin in 30 s.
+    pub(super) fn autoreset_failed(&mut self, now: Now, fx: &mut Effects) {
+        self.clear_autoreset(RETRY_MS, now);
+        fx.stats = true;
+    }
+
+    /// Forgets the attempt, if there is one.
+    pub(super) fn clear_autoreset(&mut self, retry_ms: u64, now: Now) {
+        self.autoreset.stage = Stage::Idle;
+        self.autoreset.due = None;
+        self.autoreset.candidates.clear();
+        self.autoreset.not_before = now.ms + retry_ms;
+        self.abort_unfinished_stream();
+        for member in &mut self.members {
+            member.reset_role = ResetRole::None;
+        }
+    }
+
+    pub(super) fn forget_candidate(&mut self, id: u8) {
+        self.autoreset.candidates.retain(|c| c.user != id);
+    }
+
+    /// The correlator of the reset that was asked for, if one was.
+    pub(super) fn requested_correlator(&self) -> Option<&str> {
+        (self.autoreset.stage == Stage::Requested).then_some(self.autoreset.payload.as_str())
+    }
+
+    /// A client whose minor version differs must not reset.
+    pub(super) fn refuse_oldv(&mut self, at: usize, what: &str, now: Now, fx: &mut Effects) {
+        let conn = self.members[at].conn();
+        let details = "misbehaving client with minor incompatibility";
+        self.disconnect(conn, DisconnectReason::Error, &format!("Incompatible {what}"), details, now, fx);
+    }
+
+    /// A member is no operator any more.
+    pub(super) fn deopped(&mut self, id: u8, now: Now, fx: &mut Effects) {
+        self.forget_candidate(id);
+        if !self.abort_stream_of(id) {
+            return;
+        }
+        let text = format!("User {id} deopped while streaming autoreset");
+        self.note(Level::Warn, Topic::Status, text, now, fx);
+        if let Some(conn) = self.member_by_id(id).map(Member::conn) {
+            self.send_progress(conn, true, fx);
+        }
+        self.autoreset_failed(now, fx);
+    }
+}
+
+impl Candidate {
+    fn of(user: u8, ready: &ReadyToAutoReset, rank: usize) -> Self {
+        let can = |what: &str| ready.capabilities.iter().any(|c| c == what);
+        let os_quality = match ready.os.as_str() {
+            // Little memory, and they fall asleep.
+            "emscripten" | "android" | "ios" => -1,
+            "windows" | "macos" | "linux" | "unix" => 1,
+            _ => 0,
+        };
+        let net_quality = match ready.net {
+            None => 0.0,
+            Some(net) if can("net") => net,
+            // Clients without that capability count the other way round.
+            Some(net) if net < 50.0 => 100.0,
+            Some(_) => 0.0,
+        };
+        let pings: Vec<f64> = ready.pings.iter().copied().filter(|p| *p > 0.0).collect();
+        let average_ping = if pings.is_empty() { 0.0 } else { pings.iter().sum::<f64>() / pings.len() as f64 };
+        Self { user, can_stream: can("gzip1"), os_quality, net_quality, average_ping, rank }
+    }
+
+    /// The better one is less.
+    fn compare(&self, other: &Self) -> std::cmp::Ordering {
+        let ping = |c: &Self| if c.average_ping > 0.0 { c.average_ping } else { f64::MAX };
+        other
+            .can_stream
+            .cmp(&self.can_stream)
+            .then(other.os_quality.cmp(&self.os_quality))
+            .then(other.net_quality.total_cmp(&self.net_quality))
+            .then(ping(self).total_cmp(&ping(other)))
+            .then(self.rank.cmp(&other.rank))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn candidate(os: &str, net: Option<f64>, pings: &[f64], capabilities: &[&str], rank: usize) -> Candidate {
+        let ready = ReadyToAutoReset {
+            os: os.into(),
+            net,
+            pings: pings.to_vec(),
+            capabilities: capabilities.iter().map(|c| (*c).to_owned()).collect(),
+            ..ReadyToAutoReset::default()
+        };
+        Candidate::of(rank as u8, &ready, rank)
+    }
+
+    #[test]
+    fn the_best_candidate_streams_sits_at_a_desktop_and_is_near() {
+        let mut all = [
+            candidate("android", Some(90.0), &[1.0], &["net"], 1),
+            candidate("linux", Some(80.0), &[50.0], &["net"], 2),
+            candidate("linux", Some(80.0), &[40.0, 0.0, 20.0], &["net"], 3),
+            candidate("linux", Some(80.0), &[30.0], &["net"], 4),
+            candidate("", Some(90.0), &[], &["net"], 5),
+            candidate("ios", None, &[], &["gzip1"], 6),
+            candidate("linux", Some(81.0), &[], &["net"], 7),
+        ];
+        all.sort_by(Candidate::compare);
+        assert_eq!(all.map(|c| c.rank), [6, 7, 3, 4, 2, 5, 1]);
+    }
+
+    #[test]
+    fn net_counts_the_other_way_round_without_the_capability() {
+        assert_eq!(candidate("", Some(10.0), &[], &[], 1).net_quality, 100.0);
+        assert_eq!(candidate("", Some(50.0), &[], &[], 1).net_quality, 0.0);
+        assert_eq!(candidate("", Some(50.0), &[], &["net"], 1).net_quality, 50.0);
+        assert_eq!(candidate("", None, &[], &["net"], 1).net_quality, 0.0);
+    }
+}

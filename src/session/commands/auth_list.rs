@@ -1,0 +1,63 @@
+//! `auth-list`: gives and takes ranks by account, also of accounts that are not here.
+
+use drawhall_protocol::command::AuthChange;
+
+use super::{CommandResult, Effects, SessionMachine};
+use crate::clock::Now;
+
+impl SessionMachine {
+    pub(super) fn auth_list(
+        &mut self,
+        at: usize,
+        list: Option<Vec<AuthChange>>,
+        now: Now,
+        fx: &mut Effects,
+    ) -> CommandResult {
+        let list = list.ok_or("Insane argument")?;
+        let member = &self.members[at];
+        let (own, by) = (member.id, member.name().to_owned());
+        let mut changed = false;
+        for change in list.into_iter().filter(|c| !c.auth_id.is_empty()) {
+            let target = self.members.iter().find(|m| m.auth_id() == change.auth_id);
+            let target = target.map(|m| (m.id, m.is_operator(), m.trusted));
+            if let Some(op) = change.op {
+                match target {
+                    // One's own operator status stays as it is.
+                    Some((id, is_op, _)) if id != own && is_op != op => {
+                        changed = true;
+                        self.set_operator(id, op, &by, None, false, now, fx);
+                    }
+                    Some(_) => {}
+                    None => changed |= remember(&mut self.auth_operators, &change.auth_id, op),
+                }
+            }
+            if let Some(trusted) = change.trusted {
+                match target {
+                    Some((id, _, is_trusted)) if is_trusted != trusted => {
+                        changed = true;
+                        self.set_trusted(id, trusted, &by, None, false, now, fx);
+                    }
+                    Some(_) => {}
+                    None => changed |= remember(&mut self.auth_trusted, &change.auth_id, trusted),
+                }
+            }
+            if let (None, Some(name)) = (target, change.username.filter(|n| !n.is_empty())) {
+                changed = true;
+                self.auth_names.insert(change.auth_id, name);
+            }
+        }
+        if changed {
+            self.send_auth_list(now, fx);
+        }
+        Ok(())
+    }
+}
+
+fn remember(set: &mut std::collections::BTreeSet<String>, auth_id: &str, member: bool) -> bool {
+    if member {
+        set.insert(auth_id.to_owned());
+    } else {
+        set.remove(auth_id);
+    }
+    true
+}

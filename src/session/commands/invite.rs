@@ -1,0 +1,53 @@
+//! `invite-create`, `invite-remove`.
+
+use drawhall_protocol::reply::{InviteCreated, ServerReply};
+
+use super::{CommandResult, Effects, SessionMachine};
+use crate::clock::Now;
+use crate::log::{Level, Topic};
+
+impl SessionMachine {
+    pub(super) fn invite_create(
+        &mut self,
+        at: usize,
+        max_uses: i64,
+        trust: bool,
+        op: bool,
+        now: Now,
+        fx: &mut Effects,
+    ) -> CommandResult {
+        let member = &self.members[at];
+        let (conn, user, creator) = (member.conn(), member.log_user(), member.name().to_owned());
+        if !member.is_moderator() && !self.flags.invites {
+            return Err("You're not allowed to create invite codes in this session".into());
+        }
+        // Only operators get here, so neither role is above theirs.
+        let secret = self.invites.create(&creator, max_uses, trust, op, now).ok_or("Too many invite codes")?;
+        let uses = max_uses.clamp(1, super::super::invites::MAX_INVITE_USES);
+        let role = match (op, trust) {
+            (true, true) => "op and trust ",
+            (true, false) => "op ",
+            (false, true) => "trust ",
+            (false, false) => "",
+        };
+        let text = format!("Created {role}invite with {uses} use(s)");
+        self.note_about(user, Level::Info, Topic::Invite, text, now, fx);
+        self.send_invite_list(now, fx);
+        self.reply_to(conn, &ServerReply::InviteCreated(InviteCreated { secret }), fx);
+        Ok(())
+    }
+
+    pub(super) fn invite_remove(&mut self, at: usize, secret: &str, now: Now, fx: &mut Effects) -> CommandResult {
+        let member = &self.members[at];
+        let user = member.log_user();
+        if !member.is_moderator() && !self.flags.invites {
+            return Err("You're not allowed to remove invite codes in this session".into());
+        }
+        if !self.invites.remove(secret) {
+            return Err("Invite code to remove not found".into());
+        }
+        self.note_about(user, Level::Info, Topic::Invite, format!("Removed invite {secret}"), now, fx);
+        self.send_invite_list(now, fx);
+        Ok(())
+    }
+}

@@ -1,0 +1,19 @@
+//! `kill-session`: a moderator ends the session.
+
+use super::{CommandResult, Effects, SessionMachine};
+use crate::clock::Now;
+
+impl SessionMachine {
+    pub(super) fn kill_session(&mut self, at: usize, reason: &str, now: Now, fx: &mut Effects) -> CommandResult {
+        let by = self.members[at].name().to_owned();
+        let text = format!("Session shut down by moderator ({by})");
+        if reason.is_empty() {
+            self.notice(true, "terminatesession", text, &[("by", &by)], "", fx);
+        } else {
+            let params = [("by", by.as_str()), ("reason", reason)];
+            self.notice(true, "terminatesessionreason", format!("{text}: {reason}"), &params, "", fx);
+        }
+        self.end("Session terminated by moderator", now, fx);
+        Ok(())
+    }
+}

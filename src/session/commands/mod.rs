@@ -1,0 +1,143 @@
+//! Commands of clients in a session, one file each: rights, arguments, effect. Source: `session.md`, Commands.
+
+mod auth_list;
+mod ban_exchange;
+mod gain_op;
+mod invite;
+mod kick_user;
+mod kill_session;
+mod mute;
+mod remove_ban;
+mod report;
+mod reset_session;
+mod sessionconf;
+mod upload;
+
+use drawhall_protocol::command::{CommandError, RawCommand, ServerCommand, UserRef};
+use drawhall_protocol::reply::ServerReply;
+
+use super::member::Member;
+use super::{Effects, SessionMachine};
+use crate::clock::Now;
+
+/// Why a command is refused, for people.
+pub(super) type Refused = std::borrow::Cow<'static, str>;
+/// What came of a command; a refusal is told as `<command>: <reason>`.
+pub(super) type CommandResult = Result<(), Refused>;
+
+/// Who may use a command.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Right {
+    Anybody,
+    Deputy,
+    Operator,
+    Moderator,
+}
+
+fn right_of(command: &str) -> Option<Right> {
+    Some(match command {
+        "gain-op" | "report" | "thumbnail-error" => Right::Anybody,
+        "kick-user" => Right::Deputy,
+        "kill-session" => Right::Moderator,
+        "ready-to-autoreset" | "init-begin" | "init-complete" | "init-cancel" | "sessionconf"
+        | "reset-session" | "announce-session" | "unlist-session" | "remove-ban" | "mute" | "export-bans"
+        | "import-bans" | "auth-list" | "stream-reset-start" | "stream-reset-abort"
+        | "stream-reset-finish" | "invite-create" | "invite-remove" => Right::Operator,
+        _ => return None,
+    })
+}
+
+impl SessionMachine {
+    /// Carries a command out, or says why not.
+    pub(super) fn command(&mut self, at: usize, raw: &RawCommand, now: Now, fx: &mut Effects) {
+        let conn = self.members[at].conn();
+        if let Err(reason) = self.try_command(at, raw, now, fx) {
+            self.reply_to(conn, &ServerReply::command_error(&raw.cmd, &reason), fx);
+        }
+    }
+
+    fn try_command(&mut self, at: usize, raw: &RawCommand, now: Now, fx: &mut Effects) -> CommandResult {
+        self.check_right(&self.members[at], &raw.cmd)?;
+        let command = ServerCommand::session(raw).map_err(|e| match e {
+            CommandError::Unknown => Refused::from("Unknown command"),
+            CommandError::Arguments(text) => Refused::from(text),
+        })?;
+        match command {
+            ServerCommand::ReadyToAutoReset(ready) => {
+                if self.members[at].oldv {
+                    return Err("Incompatible client".into());
+                }
+                self.ready_to_autoreset(at, &ready, now, fx);
+                Ok(())
+            }
+            ServerCommand::InitBegin => self.init_begin(at, now, fx),
+            ServerCommand::InitComplete => self.init_complete(at, now, fx),
+            ServerCommand::InitCancel => self.init_cancel(at, now, fx),
+            ServerCommand::SessionConf(conf) => self.sessionconf(at, &conf, now, fx),
+            ServerCommand::KickUser { user, ban } => self.kick_user(at, &user, ban, now, fx),
+            ServerCommand::GainOp { opword } => self.gain_op(at, &opword, now, fx),
+            ServerCommand::ResetSession { kind } => self.reset_session(at, &kind, now, fx),
+            ServerCommand::KillSession { reason } => self.kill_session(at, &reason, now, fx),
+            ServerCommand::AnnounceSession { private: true, .. } => {
+                Err("Private listings are not available on this server".into())
+            }
+            ServerCommand::AnnounceSession { .. } if self.flags.unlisted => {
+                Err("This session is hidden from listings, it can't be listed".into())
+            }
+            ServerCommand::AnnounceSession { .. } => Err("Listings are not available on this server".into()),
+            // Without announcements there is nothing to withdraw.
+            ServerCommand::UnlistSession { .. } => Ok(()),
+            ServerCommand::RemoveBan { id } => self.remove_ban(at, id, now, fx),
+            ServerCommand::Mute { user, muted } => self.mute(at, &user, muted, now, fx),
+            ServerCommand::Report { user, reason, .. } => self.report(at, user, &reason, now, fx),
+            ServerCommand::ExportBans { plain } => self.export_bans(at, plain, now, fx),
+            ServerCommand::ImportBans { text } => self.import_bans(at, &text, now, fx),
+            ServerCommand::AuthList(list) => self.auth_list(at, list, now, fx),
+            ServerCommand::StreamResetStart { correlator } => {
+                self.start_stream(at, &correlator, now, fx).map_err(Refused::from)
+            }
+            ServerCommand::StreamResetAbort => self.abort_stream(at, now, fx).map_err(Refused::from),
+            ServerCommand::StreamResetFinish { count } => {
+                self.finish_stream(at, count, now, fx).map_err(Refused::from)
+            }
+            ServerCommand::InviteCreate { max_uses, trust, op } => {
+                self.invite_create(at, max_uses, trust, op, now, fx)
+            }
+            ServerCommand::InviteRemove { secret } => self.invite_remove(at, &secret, now, fx),
+            // No thumbnail was asked for, so none can fail.
+            ServerCommand::ThumbnailError { .. } => Ok(()),
+            _ => Err("Unknown command".into()),
+        }
+    }
+
+    fn check_right(&self, member: &Member, command: &str) -> CommandResult {
+        let refusal = match right_of(command) {
+            None => "Unknown command",
+            Some(Right::Moderator) if !member.is_moderator() => "Not a moderator",
+            Some(Right::Operator) if !member.is_operator() => "Not a session owner",
+            Some(Right::Deputy) if !member.is_operator() && !self.is_deputy(member) => {
+                "Not a session owner or a deputy"
+            }
+            Some(_) => return Ok(()),
+        };
+        Err(refusal.into())
+    }
+
+    fn is_deputy(&self, member: &Member) -> bool {
+        self.flags.deputies && member.trusted && !member.is_operator()
+    }
+
+    /// The user that a command names.
+    fn named_user(&self, user: &UserRef) -> Result<usize, Refused> {
+        let found = match user {
+            UserRef::Id(id) if !(1..=254).contains(id) => return Err(format!("invalid user id: {id}").into()),
+            UserRef::Id(id) => self.members.iter().position(|m| i64::from(m.id) == *id),
+            UserRef::Name(name) => {
+                let name = name.to_lowercase();
+                self.members.iter().position(|m| m.name().to_lowercase() == name)
+            }
+            UserRef::Invalid => return Err("invalid user ID or name".into()),
+        };
+        found.ok_or("user not found".into())
+    }
+}

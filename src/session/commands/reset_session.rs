@@ -1,0 +1,19 @@
+//! `reset-session`: an operator replaces the history by an image that it uploads.
+
+use super::{CommandResult, Effects, SessionMachine};
+use crate::clock::Now;
+use crate::session::State;
+
+impl SessionMachine {
+    pub(super) fn reset_session(&mut self, at: usize, kind: &str, now: Now, fx: &mut Effects) -> CommandResult {
+        if self.members[at].oldv {
+            self.refuse_oldv(at, "reset", now, fx);
+            return Err("Incompatible client".into());
+        }
+        if self.state != State::Running {
+            return Err("Unable to reset in this state".into());
+        }
+        self.begin_reset(at, kind, now, fx);
+        Ok(())
+    }
+}

@@ -1,0 +1,275 @@
+//! `sessionconf`: changes session settings, each with a right of its own.
+
+use drawhall_protocol::command::{SessionConf, SizeValue};
+use drawhall_protocol::reply::{ConfPart, PasswordChange, ServerReply};
+
+use super::{CommandResult, Effects, SessionMachine};
+use crate::clock::Now;
+use crate::config::{MAX_USER_LIMIT, MIN_USER_LIMIT, parse_size};
+use crate::log::{Level, Topic};
+use crate::session::member::Member;
+use crate::session::secret::Secret;
+use crate::session::{ConnId, DisconnectReason};
+
+/// Longest title in UTF-16 code units.
+const MAX_TITLE: usize = 100;
+
+/// What was changed, for the log.
+type Changes = Vec<String>;
+
+impl SessionMachine {
+    pub(super) fn sessionconf(
+        &mut self,
+        at: usize,
+        conf: &SessionConf,
+        now: Now,
+        fx: &mut Effects,
+    ) -> CommandResult {
+        let (conn, user) = (self.members[at].conn(), self.members[at].log_user());
+        if conf.closed == Some(true) {
+            self.refuse_closing(conn, fx);
+        }
+        let moderator = self.members[at].is_moderator();
+        let mut changes = Changes::new();
+        self.conf_access(at, conf, &mut changes);
+        self.conf_names(at, conf, moderator, &mut changes, now, fx);
+        self.conf_limits(conf, moderator, &mut changes);
+        self.conf_switches(conf, moderator, &mut changes);
+        let password = self.conf_web_and_password(conn, conf, &mut changes, now, fx);
+        if changes.is_empty() {
+            return Ok(());
+        }
+        self.send_settings(now, fx);
+        if let Some(password) = password {
+            let change = ServerReply::PasswordChange(PasswordChange { password });
+            for member in self.members.iter().filter(|m| !m.invited) {
+                self.reply_to(member.conn(), &change, fx);
+            }
+        }
+        let mut text = changes.join(", ");
+        text[..1].make_ascii_uppercase();
+        self.note_about(user, Level::Info, Topic::Status, text, now, fx);
+        Ok(())
+    }
+
+    /// Sessions cannot be closed any more; the client's switch is put back.
+    fn refuse_closing(&self, conn: ConnId, fx: &mut Effects) {
+        let message = "Blocking new joins is not supported by this server. Set or change the session password \
+                       instead.";
+        let notice = drawhall_protocol::reply::Notice {
+            message: message.into(),
+            key: "closeunsupported".into(),
+            ..Default::default()
+        };
+        self.reply_to(conn, &ServerReply::Alert(notice), fx);
+        self.reply_to(conn, &ServerReply::part(ConfPart::Closed(Some(true))), fx);
+        self.reply_to(conn, &ServerReply::part(ConfPart::Closed(None)), fx);
+    }
+
+    fn conf_access(&mut self, at: usize, conf: &SessionConf, changes: &mut Changes) {
+        let member = &self.members[at];
+        let may_persist =
+            member.is_moderator() || member.has_flag("PERSIST") || self.shared.settings.persistence;
+        if let Some(on) = conf.auth_only
+            && (!on || member.is_authenticated())
+        {
+            self.flags.auth_only = on;
+            changes.push(if on { "blocked guest logins" } else { "permitted guest logins" }.into());
+        }
+        if let Some(on) = conf.persistent
+            && may_persist
+        {
+            self.flags.persistent = on;
+            changes.push(if on { "made persistent" } else { "made nonpersistent" }.into());
+        }
+    }
+
+    fn conf_names(
+        &mut self,
+        at: usize,
+        conf: &SessionConf,
+        moderator: bool,
+        changes: &mut Changes,
+        now: Now,
+        fx: &mut Effects,
+    ) {
+        let founder = conf.founder.as_ref().filter(|_| moderator);
+        if let Some(founder) = founder {
+            self.founder = without_controls(founder);
+            changes.push("changed founder".into());
+        }
+        let was_auto = self.flags.auto_title;
+        if (founder.is_some() && was_auto) || conf.autotitle == Some(true) {
+            self.flags.auto_title = true;
+            let title = self.automatic_title();
+            if self.set_title(title) {
+                changes.push(format!("changed autotitle to '{}'", self.title));
+            } else if !was_auto {
+                changes.push("enabled autotitle".into());
+            }
+            return;
+        }
+        let Some(title) = &conf.title else { return };
+        let title = cut(&without_controls(title));
+        if moderator || !self.shared.names.forbids(&title) {
+            self.flags.auto_title = false;
+            if self.set_title(title) {
+                changes.push(format!("changed title to '{}'", self.title));
+            } else if was_auto {
+                changes.push("disabled autotitle".into());
+            }
+            return;
+        }
+        let user = self.members[at].log_user();
+        self.rule_break(user, format!("Attempt to set forbidden name '{title}'"), now, fx);
+        if !was_auto {
+            self.flags.auto_title = true;
+            let title = self.automatic_title();
+            if self.set_title(title) {
+                changes.push(format!("changed autotitle to '{}' due to forbidden title", self.title));
+            } else {
+                changes.push("enabled autotitle due to forbidden title".into());
+            }
+        }
+    }
+
+    fn automatic_title(&self) -> String {
+        let title = cut(&format!("{} Drawpile", self.founder));
+        if self.shared.names.forbids(&title) { "Drawpile".into() } else { title }
+    }
+
+    fn set_title(&mut self, title: String) -> bool {
+        let changed = title != self.title;
+        self.title = title;
+        changed
+    }
+
+    fn conf_limits(&mut self, conf: &SessionConf, moderator: bool, changes: &mut Changes) {
+        if let Some(count) = conf.max_user_count {
+            let wanted = count.clamp(MIN_USER_LIMIT.into(), MAX_USER_LIMIT.into()) as u32;
+            let highest = self.max_users.max(self.shared.settings.session_user_limit);
+            self.max_users = if moderator { wanted } else { wanted.min(highest) };
+            changes.push("changed max. user count".into());
+        }
+        if let Some(bytes) = conf.reset_threshold.as_ref().and_then(bytes_of) {
+            self.reset_threshold = self.raised_threshold(bytes);
+            changes.push("changed autoreset threshold".into());
+        }
+        if let Some(size) = conf.override_size.as_ref().filter(|_| moderator) {
+            self.override_size = bytes_of(size).unwrap_or(0);
+            self.apply_limits();
+            changes.push("changed override size limit".into());
+        }
+    }
+
+    fn conf_switches(&mut self, conf: &SessionConf, moderator: bool, changes: &mut Changes) {
+        let settings = &self.shared.settings;
+        if let Some(opword) = &conf.opword {
+            self.opword = Secret::of(opword);
+            changes.push("changed opword".into());
+        }
+        let flags = &mut self.flags;
+        let mut switch = |flag: &mut bool, value: Option<bool>, on: &str, off: &str| {
+            if let Some(value) = value {
+                *flag = value;
+                changes.push(if value { on } else { off }.to_owned());
+            }
+        };
+        switch(&mut flags.preserve_chat, conf.preserve_chat, "preserve chat", "don't preserve chat");
+        if settings.force_nsfm {
+            let forced = (!flags.nsfm).then_some(true);
+            switch(&mut flags.nsfm, forced, "forced NSFM", "");
+        } else {
+            switch(&mut flags.nsfm, conf.nsfm, "tagged NSFM", "removed NSFM tag");
+        }
+        switch(&mut flags.deputies, conf.deputies, "enabled deputies", "disabled deputies");
+        if !moderator {
+            return;
+        }
+        let idle = conf.idle_override.filter(|_| settings.allow_idle_override);
+        switch(&mut flags.idle_override, idle, "enabled idle override", "disabled idle override");
+        switch(&mut flags.invites, conf.invites, "enabled invites", "disabled invites");
+        let unlisted = conf.unlisted.filter(|on| *on != flags.unlisted);
+        switch(&mut flags.unlisted, unlisted, "unlisted", "listed");
+    }
+
+    /// Returns the new password, if it was changed.
+    fn conf_web_and_password(
+        &mut self,
+        conn: ConnId,
+        conf: &SessionConf,
+        changes: &mut Changes,
+        now: Now,
+        fx: &mut Effects,
+    ) -> Option<String> {
+        let at = self.member_at(conn)?;
+        let (browser, manages) = (self.members[at].visitor.browser, self.members[at].has_flag("WEBSESSION"));
+        let allow_web = conf.allow_web.filter(|_| manages);
+        if let Some(on) = allow_web
+            && (on || !browser)
+        {
+            self.flags.allow_web = on;
+            changes.push(if on { "enabled browser connections" } else { "disabled browser connections" }.into());
+        }
+        let password = conf.password.clone()?;
+        if allow_web.is_none() && self.shared.settings.password_dependent_web_session {
+            let removed = password.is_empty();
+            if !removed && !self.flags.allow_web {
+                self.flags.allow_web = true;
+                changes.push("enabled browser connections because password is set".into());
+            } else if removed && self.flags.allow_web && !manages {
+                if browser {
+                    return None;
+                }
+                self.flags.allow_web = false;
+                self.kick_browsers(conn, now, fx);
+                changes.push("disabled browser connections because no password is set".into());
+            }
+        }
+        self.password = Secret::of(&password);
+        changes.push("changed password".into());
+        Some(password)
+    }
+
+    /// Sends browser users without an invite away, because a session without a password is closed to them.
+    fn kick_browsers(&mut self, by: ConnId, now: Now, fx: &mut Effects) {
+        let Some(name) = self.member_at(by).map(|at| self.members[at].name().to_owned()) else { return };
+        let kicked = |m: &&Member| m.conn() != by && !m.is_moderator() && m.visitor.browser && !m.invited;
+        let conns: Vec<ConnId> = self.members.iter().filter(kicked).map(Member::conn).collect();
+        if conns.is_empty() {
+            return;
+        }
+        let text = format!(
+            "Session password removed by {name}. This server doesn't allow web browsers in public sessions, they \
+             will be disconnected."
+        );
+        self.notice(true, "kickwebusers", text, &[("by", &name)], "", fx);
+        let text = format!("Web browser clients are only allowed on sessions with a password, but {name} removed it.");
+        for conn in conns {
+            self.disconnect(conn, DisconnectReason::Shutdown, &text, "", now, fx);
+        }
+    }
+}
+
+fn bytes_of(size: &SizeValue) -> Option<u64> {
+    match size {
+        SizeValue::Bytes(bytes) => u64::try_from(*bytes).ok(),
+        SizeValue::Text(text) => parse_size(text),
+        SizeValue::Invalid => None,
+    }
+    .map(|bytes| bytes.min(i32::MAX as u64))
+}
+
+/// Control characters would forge entries of stored sessions and logs.
+fn without_controls(text: &str) -> String {
+    text.chars().filter(|c| !c.is_control()).collect()
+}
+
+fn cut(title: &str) -> String {
+    let mut units = 0;
+    let fits = |c: &char| {
+        units += c.len_utf16();
+        units <= MAX_TITLE
+    };
+    title.chars().take_while(fits).collect()
+}

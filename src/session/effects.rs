@@ -1,0 +1,94 @@
+//! What the rules of a session have their surroundings do.
+
+use bytes::Bytes;
+
+use crate::history::Cursor;
+use crate::log::LogEntry;
+
+/// Identifies a connection while the server runs.
+pub type ConnId = u64;
+
+/// Why a connection is ended, as `Disconnect` says it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(u8)]
+pub enum DisconnectReason {
+    /// Something went wrong.
+    Error = 0,
+    /// Somebody kicked the user.
+    Kick = 1,
+    /// The session or server ends.
+    Shutdown = 2,
+}
+
+/// Why somebody may not join.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Refusal {
+    /// An error of the login phase.
+    Error {
+        /// For programs.
+        code: &'static str,
+        /// For people.
+        message: String,
+    },
+    /// The session password was wrong; the client may try again some times.
+    BadPassword,
+    /// Nothing stands in the way but a ban from the server.
+    ServerBan,
+}
+
+impl Refusal {
+    pub(crate) fn error(code: &'static str, message: &str) -> Self {
+        Self::Error { code, message: message.into() }
+    }
+}
+
+/// What a client's connection does for its session, in order.
+#[derive(Debug)]
+pub enum ClientOp {
+    /// Send wire bytes.
+    Direct(Bytes),
+    /// The client is in the session now, under this user id.
+    Joined {
+        /// Its user id.
+        user: u8,
+    },
+    /// The client may not join.
+    Refused(Refusal),
+    /// Send the history from here on.
+    Attach(Cursor),
+    /// The client was told of a reset: go on with the new history.
+    FollowReset {
+        /// The reset's epoch.
+        epoch: u64,
+    },
+    /// Say goodbye, then close.
+    Disconnect {
+        /// Why.
+        reason: DisconnectReason,
+        /// Shown to the user.
+        message: String,
+    },
+    /// What was held for the client was handled.
+    Released,
+}
+
+/// The effects of one input, in order.
+#[derive(Debug, Default)]
+pub struct Effects {
+    /// What connections do.
+    pub sends: Vec<(ConnId, ClientOp)>,
+    /// What is written to the log.
+    pub log: Vec<LogEntry>,
+    /// The session's description changed in a way that lists show at once.
+    pub changed: bool,
+    /// Numbers of the description changed (size, active users).
+    pub stats: bool,
+    /// The session is over.
+    pub ended: bool,
+}
+
+impl Effects {
+    pub(super) fn direct(&mut self, conn: ConnId, bytes: impl Into<Bytes>) {
+        self.sends.push((conn, ClientOp::Direct(bytes.into())));
+    }
+}

@@ -1,0 +1,184 @@
+//! Invites: secrets that let their holders in, a number of times. Sources: `session.md` (Commands), `services.md`.
+
+use std::collections::BTreeMap;
+
+use drawhall_protocol::reply::{InviteEntry, InviteUse};
+
+use crate::clock::Now;
+
+/// Greatest number of invites in a session.
+pub const MAX_INVITES: usize = 50;
+/// Greatest number of uses of an invite.
+pub const MAX_INVITE_USES: i64 = 50;
+/// Characters of a secret: digits and letters without i, l, o and u.
+const ALPHABET: &[u8; 32] = b"0123456789abcdefghjkmnpqrstvwxyz";
+
+/// One invite.
+#[derive(Debug, Clone)]
+pub struct Invite {
+    /// Its secret.
+    pub secret: String,
+    /// Who made it, empty for an administrator.
+    pub creator: String,
+    /// It makes operator.
+    pub op: bool,
+    /// It makes trusted.
+    pub trust: bool,
+    at: String,
+    max_uses: u32,
+    /// By system id.
+    uses: BTreeMap<String, (String, String)>,
+}
+
+/// What came of showing an invite.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum InviteCheck {
+    /// It can be used, or was used just now.
+    Ok,
+    /// It was used just now for the first time by this client.
+    Used,
+    /// This client used it earlier, under another name.
+    NameChanged,
+    /// The client has no system id to count it by.
+    NoClientKey,
+    /// There is no such invite.
+    NotFound,
+    /// It was used as often as it may be.
+    LimitReached,
+}
+
+/// The invites of a session.
+#[derive(Debug, Default)]
+pub struct Invites(Vec<Invite>);
+
+impl Invites {
+    /// Makes an invite and returns its secret; `None` when there are [`MAX_INVITES`].
+    pub fn create(&mut self, creator: &str, max_uses: i64, trust: bool, op: bool, now: Now) -> Option<String> {
+        if self.0.len() >= MAX_INVITES {
+            return None;
+        }
+        let secret = loop {
+            let mut bytes = [0u8; 8];
+            getrandom::fill(&mut bytes).ok()?;
+            let secret: String = bytes.iter().map(|b| char::from(ALPHABET[usize::from(b % 32)])).collect();
+            if self.find(&secret).is_none() {
+                break secret;
+            }
+        };
+        let max_uses = max_uses.clamp(1, MAX_INVITE_USES) as u32;
+        let (at, creator) = (now.iso(), creator.to_owned());
+        self.0.push(Invite { secret: secret.clone(), creator, op, trust, at, max_uses, uses: BTreeMap::new() });
+        Some(secret)
+    }
+
+    /// The invite with this secret.
+    pub fn find(&self, secret: &str) -> Option<&Invite> {
+        self.0.iter().find(|i| i.secret == secret)
+    }
+
+    /// Removes an invite; `false` if there is none.
+    pub fn remove(&mut self, secret: &str) -> bool {
+        let before = self.0.len();
+        self.0.retain(|i| i.secret != secret);
+        self.0.len() < before
+    }
+
+    /// Removes the oldest invite and returns its secret.
+    pub fn remove_oldest(&mut self) -> Option<String> {
+        (!self.0.is_empty()).then(|| self.0.remove(0).secret)
+    }
+
+    /// Whether a client could use an invite.
+    pub fn check(&self, secret: &str, sid: &str) -> InviteCheck {
+        let Some(invite) = self.find(secret) else {
+            return if sid.is_empty() { InviteCheck::NoClientKey } else { InviteCheck::NotFound };
+        };
+        if sid.is_empty() {
+            InviteCheck::NoClientKey
+        } else if invite.uses.contains_key(sid) || (invite.uses.len() as u32) < invite.max_uses {
+            InviteCheck::Ok
+        } else {
+            InviteCheck::LimitReached
+        }
+    }
+
+    /// Uses an invite, counted once per system id.
+    pub fn apply(&mut self, secret: &str, sid: &str, name: &str, now: Now) -> InviteCheck {
+        let check = self.check(secret, sid);
+        let Some(invite) = self.0.iter_mut().find(|i| i.secret == secret) else { return check };
+        if check != InviteCheck::Ok {
+            return check;
+        }
+        match invite.uses.get_mut(sid) {
+            None => {
+                invite.uses.insert(sid.to_owned(), (name.to_owned(), now.iso()));
+                InviteCheck::Used
+            }
+            Some((known, _)) if known != name => {
+                name.clone_into(known);
+                InviteCheck::NameChanged
+            }
+            Some(_) => InviteCheck::Ok,
+        }
+    }
+
+    /// The invites as operators see them.
+    pub fn entries(&self) -> Vec<InviteEntry> {
+        let entry = |i: &Invite| InviteEntry {
+            secret: i.secret.clone(),
+            at: i.at.clone(),
+            creator: i.creator.clone(),
+            max_uses: i.max_uses,
+            op: i.op,
+            trust: i.trust,
+            uses: i
+                .uses
+                .values()
+                .map(|(name, at)| InviteUse { name: name.clone(), at: at.clone(), s: String::new() })
+                .collect(),
+        };
+        self.0.iter().map(entry).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_secret_is_8_characters_without_those_that_look_alike() {
+        let mut invites = Invites::default();
+        let secret = invites.create("A", 1, false, false, Now::get()).unwrap();
+        assert_eq!(secret.len(), 8);
+        assert!(secret.bytes().all(|b| ALPHABET.contains(&b)));
+    }
+
+    #[test]
+    fn a_use_counts_once_per_system_id() {
+        let now = Now::get();
+        let mut invites = Invites::default();
+        let secret = invites.create("A", 2, true, false, now).unwrap();
+        assert_eq!(invites.apply(&secret, "", "x", now), InviteCheck::NoClientKey);
+        assert_eq!(invites.apply(&secret, "s1", "x", now), InviteCheck::Used);
+        assert_eq!(invites.apply(&secret, "s1", "x", now), InviteCheck::Ok);
+        assert_eq!(invites.apply(&secret, "s1", "y", now), InviteCheck::NameChanged);
+        assert_eq!(invites.apply(&secret, "s2", "z", now), InviteCheck::Used);
+        assert_eq!(invites.apply(&secret, "s3", "z", now), InviteCheck::LimitReached);
+        assert_eq!(invites.check(&secret, "s2"), InviteCheck::Ok);
+        assert_eq!(invites.check("other", "s2"), InviteCheck::NotFound);
+        assert_eq!(invites.entries()[0].uses.len(), 2);
+    }
+
+    #[test]
+    fn uses_and_numbers_are_bounded() {
+        let now = Now::get();
+        let mut invites = Invites::default();
+        let secrets: Vec<_> = (0..52).map(|n| invites.create("A", n * 10, false, false, now)).collect();
+        assert_eq!(secrets.iter().flatten().count(), MAX_INVITES);
+        assert_eq!((invites.entries()[0].max_uses, invites.entries()[9].max_uses), (1, 50));
+        let first = secrets[0].clone().unwrap();
+        assert_eq!(invites.remove_oldest(), Some(first.clone()));
+        assert!(!invites.remove(&first));
+        assert!(invites.remove(secrets[1].as_deref().unwrap()));
+    }
+}

@@ -1,0 +1,190 @@
+//! Who is in a session, and who wants to be.
+
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::sync::atomic::AtomicI64;
+
+use drawhall_protocol::Frame;
+use drawhall_protocol::command::Capabilities;
+use drawhall_protocol::message::{Join, Layout, Message};
+
+use super::bans::Person;
+use super::effects::ConnId;
+use crate::log::LogUser;
+
+/// Somebody who has logged in and wants to host or join.
+#[derive(Debug, Clone, Default)]
+pub struct Visitor {
+    /// The connection.
+    pub conn: ConnId,
+    /// Name, address, account and system id.
+    pub person: Person,
+    /// Avatar picture.
+    pub avatar: Vec<u8>,
+    /// Effective account flags.
+    pub flags: Vec<String>,
+    /// Moderator.
+    pub moderator: bool,
+    /// Moderator who is not announced.
+    pub ghost: bool,
+    /// Connected from a browser.
+    pub browser: bool,
+    /// What the client can do.
+    pub capabilities: Capabilities,
+}
+
+/// A request to join.
+#[derive(Debug, Clone, Default)]
+pub struct JoinRequest {
+    /// Who asks.
+    pub visitor: Visitor,
+    /// Session password or invite secret.
+    pub password: String,
+    /// Invite secret of the look-up, empty without.
+    pub invite: String,
+    /// The minor version differs.
+    pub oldv: bool,
+    /// History index up to which the client has the session.
+    pub hidx: String,
+    /// The server's ban that would stop this client now.
+    pub server_ban: bool,
+}
+
+/// What part a client has in an autoreset.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum ResetRole {
+    /// None.
+    #[default]
+    None,
+    /// It was asked whether it is ready.
+    Queried,
+    /// It said that it is ready.
+    Responded,
+    /// It was chosen to do a normal reset.
+    Awaiting,
+    /// It was chosen to do a streamed reset.
+    AwaitingStream,
+    /// It streams.
+    Streaming,
+}
+
+/// Somebody in the session.
+#[derive(Debug)]
+pub struct Member {
+    /// Who it is.
+    pub visitor: Visitor,
+    /// User id.
+    pub id: u8,
+    /// Operator; moderators are always.
+    pub operator: bool,
+    /// Trusted.
+    pub trusted: bool,
+    /// Chat is dropped.
+    pub muted: bool,
+    /// The client's minor version differs.
+    pub oldv: bool,
+    /// Came with an invite.
+    pub invited: bool,
+    /// Messages are held until the session runs.
+    pub hold_locked: bool,
+    /// The messages that are held.
+    pub held: Vec<u8>,
+    /// When it last sent a command message, milliseconds since 1970.
+    pub last_drawing: Option<i64>,
+    /// Part in an autoreset.
+    pub reset_role: ResetRole,
+    /// Offset up to which it was sent the history.
+    pub position: Option<Arc<AtomicI64>>,
+}
+
+impl Member {
+    pub(super) fn new(visitor: Visitor, id: u8) -> Self {
+        Self {
+            operator: visitor.moderator,
+            visitor,
+            id,
+            trusted: false,
+            muted: false,
+            oldv: false,
+            invited: false,
+            hold_locked: false,
+            held: Vec::new(),
+            last_drawing: None,
+            reset_role: ResetRole::None,
+            position: None,
+        }
+    }
+
+    /// The connection.
+    pub fn conn(&self) -> ConnId {
+        self.visitor.conn
+    }
+
+    /// User name.
+    pub fn name(&self) -> &str {
+        &self.visitor.person.name
+    }
+
+    /// Account id, empty for guests.
+    pub fn auth_id(&self) -> &str {
+        &self.visitor.person.auth_id
+    }
+
+    /// Logged in with an account.
+    pub fn is_authenticated(&self) -> bool {
+        !self.auth_id().is_empty()
+    }
+
+    /// Moderator.
+    pub fn is_moderator(&self) -> bool {
+        self.visitor.moderator
+    }
+
+    /// Not announced.
+    pub fn is_ghost(&self) -> bool {
+        self.visitor.ghost
+    }
+
+    /// Operator or moderator.
+    pub fn is_operator(&self) -> bool {
+        self.operator || self.visitor.moderator
+    }
+
+    /// Whether an account has a flag.
+    pub fn has_flag(&self, flag: &str) -> bool {
+        self.visitor.flags.iter().any(|f| f == flag)
+    }
+
+    /// On the same machine as the server.
+    pub fn is_local(&self) -> bool {
+        self.visitor.person.address.is_some_and(|a: IpAddr| a.to_canonical().is_loopback())
+    }
+
+    /// The user as the log names it.
+    pub fn log_user(&self) -> LogUser {
+        let Person { name, address, .. } = &self.visitor.person;
+        LogUser { id: self.id, address: *address, name: name.clone() }
+    }
+
+    /// The member's `Join`, with or without the avatar.
+    pub(super) fn join_message(&self, with_avatar: bool) -> Option<Frame> {
+        let flags = [
+            (self.is_authenticated(), Join::FLAGS_AUTH),
+            (self.is_moderator(), Join::FLAGS_MOD),
+            (self.oldv, Join::FLAGS_OLD),
+        ];
+        let flags = flags.iter().filter(|(set, _)| *set).fold(0, |bits, (_, bit)| bits | bit);
+        let avatar = if with_avatar { self.visitor.avatar.clone() } else { Vec::new() };
+        let join = Message::from(Join { flags, name: self.name().to_owned(), avatar });
+        join.to_frame(self.id, Layout::V4_25).ok()
+    }
+}
+
+/// Somebody who was in the session; kept until the user id is used again.
+#[derive(Debug)]
+pub struct PastUser {
+    /// Who it was.
+    pub person: Person,
+    /// Moderators cannot be banned afterwards either.
+    pub bannable: bool,
+}

@@ -1,0 +1,448 @@
+//! Sessions: who is in one, what each may do, and what enters its history.
+//!
+//! [`SessionMachine`] is the rules, a plain state machine: inputs are what clients and the server ask for, and time;
+//! what is to be done about them comes out as [`Effects`]. [`actor`] performs the effects. Each command of
+//! `session.md` has a file of its own in [`commands`].
+
+pub mod actor;
+pub mod autoreset;
+pub mod bans;
+pub mod commands;
+pub mod effects;
+pub mod ids;
+mod info;
+pub mod invites;
+mod join;
+mod leave;
+mod lists;
+pub mod member;
+mod ranks;
+mod reset;
+mod secret;
+mod stream;
+#[cfg(test)]
+mod tests;
+mod traffic;
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::sync::Arc;
+
+use bytes::Bytes;
+use drawhall_protocol::ProtocolVersion;
+use drawhall_protocol::command::Host;
+use drawhall_protocol::reply::{Notice, ServerReply};
+use serde_json::{Map, Value};
+
+use autoreset::AutoResetState;
+use bans::BanList;
+pub use effects::{ClientOp, ConnId, DisconnectReason, Effects, Refusal};
+use ids::IdQueue;
+use invites::Invites;
+pub use member::{JoinRequest, Member, Visitor};
+use member::PastUser;
+use secret::Secret;
+use stream::SideHistory;
+
+use crate::clock::Now;
+use crate::config::Settings;
+use crate::config::names::NameRules;
+use crate::history::History;
+use crate::log::{Level, LogEntry, LogUser, Topic};
+
+/// A user that sent a command message so recently counts as drawing, in milliseconds.
+const ACTIVE_DRAWING_MS: i64 = 5 * 60 * 1000;
+/// Least time between two status updates or warnings about space, in milliseconds.
+const REMINDER_MS: u64 = 10_000;
+/// Number of log entries that newcomers are sent.
+const LOG_ENTRIES: usize = 1000;
+/// First and greatest key of a catch-up.
+const FIRST_CATCHUP_KEY: u32 = 1_000_000;
+const MAX_CATCHUP_KEY: u32 = 999_999_999;
+
+/// What all sessions of a server share.
+#[derive(Debug, Clone, Default)]
+pub struct Shared {
+    /// Settings.
+    pub settings: Arc<Settings>,
+    /// Forbidden names.
+    pub names: Arc<NameRules>,
+    /// Key for encrypted ban lists.
+    pub crypt_key: Option<[u8; 32]>,
+    /// A WebSocket listener is there.
+    pub web_sockets: bool,
+}
+
+/// State of a session.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum State {
+    /// The host uploads the initial content.
+    Initialization,
+    /// Everybody draws.
+    Running,
+    /// An operator uploads a reset image.
+    Reset,
+    /// It is over.
+    Shutdown,
+}
+
+/// Flags of a session.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[allow(missing_docs, reason = "the protocol's own words")]
+pub struct Flags {
+    pub persistent: bool,
+    pub preserve_chat: bool,
+    pub nsfm: bool,
+    pub deputies: bool,
+    pub auth_only: bool,
+    pub idle_override: bool,
+    pub allow_web: bool,
+    pub auto_title: bool,
+    pub invites: bool,
+    pub unlisted: bool,
+}
+
+/// An image that is uploaded for a reset.
+#[derive(Debug, Default)]
+struct ResetImage {
+    bytes: Vec<u8>,
+    messages: u64,
+}
+
+/// The rules of one session.
+#[derive(Debug)]
+pub struct SessionMachine {
+    shared: Shared,
+    id: String,
+    alias: String,
+    protocol: ProtocolVersion,
+    founder: String,
+    title: String,
+    flags: Flags,
+    max_users: u32,
+    password: Secret,
+    opword: Secret,
+    reset_threshold: u64,
+    reset_base: u64,
+    override_size: u64,
+    started: Now,
+    state: State,
+    history: History,
+    /// Changes at every reset; the first part of history indices.
+    start_id: i64,
+    catchup_key: u32,
+    members: Vec<Member>,
+    past_users: BTreeMap<u8, PastUser>,
+    ids: IdQueue,
+    /// Host or resetter, while uploading.
+    uploader: Option<u8>,
+    /// Offset up to which the host knows the history while uploading.
+    host_position: i64,
+    image: ResetImage,
+    autoreset: AutoResetState,
+    side: Option<SideHistory>,
+    bans: BanList,
+    invites: Invites,
+    auth_operators: BTreeSet<String>,
+    auth_trusted: BTreeSet<String>,
+    auth_names: BTreeMap<String, String>,
+    log: VecDeque<(LogEntry, Bytes)>,
+    last_event: Now,
+    status_due: u64,
+    space_warning_due: u64,
+}
+
+impl SessionMachine {
+    /// A session that nobody is in yet.
+    pub fn new(
+        shared: Shared,
+        id: String,
+        alias: String,
+        protocol: ProtocolVersion,
+        founder: String,
+        now: Now,
+    ) -> Self {
+        let settings = &shared.settings;
+        let mut machine = Self {
+            id,
+            alias,
+            protocol,
+            founder,
+            title: String::new(),
+            flags: Flags { nsfm: settings.force_nsfm, ..Flags::default() },
+            max_users: settings.session_user_limit,
+            password: Secret::default(),
+            opword: Secret::default(),
+            reset_threshold: settings.autoreset_threshold,
+            reset_base: 0,
+            override_size: 0,
+            started: now,
+            state: State::Initialization,
+            history: History::default(),
+            start_id: now.utc_ms / 1000,
+            catchup_key: FIRST_CATCHUP_KEY,
+            members: Vec::new(),
+            past_users: BTreeMap::new(),
+            ids: IdQueue::default(),
+            uploader: None,
+            host_position: 0,
+            image: ResetImage::default(),
+            autoreset: AutoResetState::default(),
+            side: None,
+            bans: BanList::default(),
+            invites: Invites::default(),
+            auth_operators: BTreeSet::new(),
+            auth_trusted: BTreeSet::new(),
+            auth_names: BTreeMap::new(),
+            log: VecDeque::new(),
+            last_event: now,
+            status_due: now.ms + REMINDER_MS,
+            space_warning_due: 0,
+            shared,
+        };
+        machine.apply_limits();
+        machine.send_settings(now, &mut Effects::default());
+        machine
+    }
+
+    /// Id of the session.
+    pub fn id(&self) -> &str {
+        &self.id
+    }
+
+    /// Alias, empty without.
+    pub fn alias(&self) -> &str {
+        &self.alias
+    }
+
+    /// Protocol version.
+    pub fn protocol(&self) -> &ProtocolVersion {
+        &self.protocol
+    }
+
+    /// State.
+    pub fn state(&self) -> State {
+        self.state
+    }
+
+    /// The history, to look at.
+    pub fn history(&mut self) -> &mut History {
+        &mut self.history
+    }
+
+    /// Who is in, in the order of joining.
+    pub fn members(&self) -> &[Member] {
+        &self.members
+    }
+
+    /// Lets clients see what has entered the history.
+    pub fn publish(&mut self) {
+        self.history.publish();
+    }
+
+    /// Takes over what the host asked for.
+    pub fn set_up(&mut self, host: &Host, visitor: &Visitor) {
+        self.password = Secret::of(&host.password);
+        let settings = &self.shared.settings;
+        let manages_web = visitor.flags.iter().any(|f| f == "WEBSESSION");
+        self.flags.allow_web = match host.web {
+            _ if visitor.browser => true,
+            Some(web) if manages_web => web,
+            _ if settings.password_dependent_web_session => self.password.is_set(),
+            _ => manages_web,
+        };
+        self.flags.invites = settings.invites;
+        let policy = &settings.unlisted_host_policy;
+        self.flags.unlisted = policy.contains("ALL") || (policy.contains("WEB") && visitor.browser);
+    }
+
+    fn apply_limits(&mut self) {
+        let base = self.shared.settings.session_size_limit.min(i32::MAX as u64);
+        self.history.set_limit(if self.override_size > 0 { self.override_size } else { base });
+    }
+
+    fn alias_or_id(&self) -> &str {
+        if self.alias.is_empty() { &self.id } else { &self.alias }
+    }
+
+    fn member_at(&self, conn: ConnId) -> Option<usize> {
+        self.members.iter().position(|m| m.conn() == conn)
+    }
+
+    fn member_by_id(&self, id: u8) -> Option<&Member> {
+        self.members.iter().find(|m| m.id == id)
+    }
+
+    fn member_mut(&mut self, id: u8) -> Option<&mut Member> {
+        self.members.iter_mut().find(|m| m.id == id)
+    }
+
+    fn member_by_name(&self, name: &str) -> Option<&Member> {
+        let name = name.to_lowercase();
+        self.members.iter().find(|m| m.name().to_lowercase() == name)
+    }
+
+    /// Nobody but ghosts is in.
+    pub fn is_empty(&self) -> bool {
+        self.members.iter().all(Member::is_ghost)
+    }
+
+    fn is_closed(&self) -> bool {
+        self.members.len() as u32 >= self.max_users
+            || !matches!(self.state, State::Initialization | State::Running)
+    }
+
+    /// `<start id>:<index>:<session id>`; only while running, unless `forced`.
+    fn history_index(&self, forced: bool, back: i64) -> Option<String> {
+        (forced || self.state == State::Running)
+            .then(|| format!("{}:{}:{}", self.start_id, self.history.last_index() - back, self.id))
+    }
+
+    /// Sends a reply to everybody.
+    fn to_all(&self, reply: &ServerReply, fx: &mut Effects) -> bool {
+        let Ok(frame) = reply.to_frame() else { return false };
+        self.frame_to_all(&frame.into_bytes(), fx);
+        true
+    }
+
+    fn frame_to_all(&self, bytes: &Bytes, fx: &mut Effects) {
+        for member in self.members.iter().filter(|m| m.takes_direct(bytes)) {
+            fx.direct(member.conn(), bytes.clone());
+        }
+    }
+
+    fn reply_to(&self, conn: ConnId, reply: &ServerReply, fx: &mut Effects) {
+        if let Ok(frame) = reply.to_frame() {
+            fx.direct(conn, frame.into_bytes());
+        }
+    }
+
+    /// Logs something about the session, and shows it to those in it.
+    fn note(&mut self, level: Level, topic: Topic, message: impl Into<String>, now: Now, fx: &mut Effects) {
+        self.note_entry(LogEntry::new(now, level, topic, message), fx);
+    }
+
+    /// Logs something about a user of the session, and shows it to those in it.
+    fn note_about(
+        &mut self,
+        user: LogUser,
+        level: Level,
+        topic: Topic,
+        message: impl Into<String>,
+        now: Now,
+        fx: &mut Effects,
+    ) {
+        self.note_entry(LogEntry::new(now, level, topic, message).about(user), fx);
+    }
+
+    /// A warning that a user has broken a rule.
+    fn rule_break(&mut self, user: LogUser, message: impl Into<String>, now: Now, fx: &mut Effects) {
+        self.note_about(user, Level::Warn, Topic::RuleBreak, message, now, fx);
+    }
+
+    fn note_entry(&mut self, entry: LogEntry, fx: &mut Effects) {
+        if entry.level < Level::Debug
+            && let Some(frame) = info::log_frame(&entry)
+        {
+            for member in self.members.iter().filter(|m| m.is_moderator() || !entry.topic.is_sensitive()) {
+                fx.direct(member.conn(), frame.clone());
+            }
+            if self.log.len() >= LOG_ENTRIES {
+                self.log.pop_front();
+            }
+            self.log.push_back((entry.clone(), frame));
+        }
+        fx.log.push(entry);
+    }
+
+    /// Sends everybody a text that clients can translate.
+    fn notice(
+        &self,
+        alert: bool,
+        key: &str,
+        message: String,
+        params: &[(&str, &str)],
+        reset: &str,
+        fx: &mut Effects,
+    ) {
+        let params: Map<String, Value> =
+            params.iter().map(|(k, v)| ((*k).to_owned(), Value::from(*v))).collect();
+        let notice = Notice { message, key: key.into(), params, reset: reset.into() };
+        self.to_all(&if alert { ServerReply::Alert(notice) } else { ServerReply::Msg(notice) }, fx);
+    }
+
+    fn next_catchup_key(&mut self) -> u32 {
+        let key = self.catchup_key;
+        self.catchup_key = if key < MAX_CATCHUP_KEY { key + 1 } else { 1 };
+        key
+    }
+
+    /// New settings of the server count from now on.
+    pub fn set_shared(&mut self, shared: Shared, now: Now, fx: &mut Effects) {
+        let old = std::mem::replace(&mut self.shared, shared);
+        let (before, after) = (&old.settings, &self.shared.settings);
+        let mut changed = before.idle_time_limit != after.idle_time_limit
+            || before.minimum_autoreset_threshold != after.minimum_autoreset_threshold
+            || before.allow_idle_override != after.allow_idle_override
+            || before.prefer_web_sockets != after.prefer_web_sockets
+            || (before.session_size_limit != after.session_size_limit && self.override_size == 0)
+            || before.force_nsfm != after.force_nsfm;
+        if !after.allow_idle_override {
+            changed |= std::mem::take(&mut self.flags.idle_override);
+        }
+        let force_nsfm = after.force_nsfm && !self.flags.nsfm;
+        self.reset_threshold = self.raised_threshold(self.reset_threshold);
+        self.apply_limits();
+        if force_nsfm {
+            self.flags.nsfm = true;
+            self.note(Level::Info, Topic::Status, "Forced NSFM after config change", now, fx);
+        }
+        if changed {
+            self.send_settings(now, fx);
+        }
+    }
+
+    /// Looks at what is due: answers that did not come, an empty or idle session that is to end.
+    pub fn tick(&mut self, now: Now, fx: &mut Effects) {
+        self.autoreset_tick(now, fx);
+        self.resolve_stream("tick", now, fx);
+    }
+
+    /// When [`Self::tick`] should be called next, in milliseconds of the forward clock.
+    pub fn next_deadline(&self) -> Option<u64> {
+        let stream = self.side.as_ref().and_then(SideHistory::poll_at);
+        self.autoreset.deadline().into_iter().chain(stream).min()
+    }
+
+    /// Ends the session if it has been empty or idle for too long; looked at every 15 s.
+    pub fn expire(&mut self, now: Now, fx: &mut Effects) {
+        if self.state == State::Shutdown {
+            return;
+        }
+        let settings = &self.shared.settings;
+        let quiet = now.ms.saturating_sub(self.last_event.ms);
+        let idle_limit = settings.idle_time_limit.millis();
+        let exempt = settings.allow_idle_override && self.flags.idle_override;
+        if !self.flags.persistent && self.is_empty() && quiet > settings.empty_session_linger_time.millis() {
+            self.note(Level::Info, Topic::Status, "Closing lingering non-persistent session.", now, fx);
+            self.end("Session terminated due to being empty too long", now, fx);
+        } else if idle_limit > 0 && quiet > idle_limit && !exempt {
+            self.note(Level::Info, Topic::Status, "Idle session expired.", now, fx);
+            self.end("Session terminated due to being idle too long", now, fx);
+        }
+    }
+
+    /// Ends the session and sends everybody away.
+    pub fn end(&mut self, message: &str, now: Now, fx: &mut Effects) {
+        if self.state == State::Shutdown {
+            return;
+        }
+        self.state = State::Shutdown;
+        for member in std::mem::take(&mut self.members) {
+            let text = format!("{message} (terminate=true)");
+            fx.log.push(LogEntry::new(now, Level::Info, Topic::Leave, text).about(member.log_user()));
+            let (reason, message) = (DisconnectReason::Shutdown, message.to_owned());
+            fx.sends.push((member.conn(), ClientOp::Disconnect { reason, message }));
+        }
+        fx.ended = true;
+    }
+}

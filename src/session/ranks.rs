@@ -1,0 +1,195 @@
+//! Operators and trusted users. Source: `session.md`.
+
+use drawhall_protocol::Frame;
+use drawhall_protocol::message::{SessionOwner, TrustedUsers};
+
+use super::invites::Invite;
+use super::member::Member;
+use super::{DisconnectReason, Effects, SessionMachine, State};
+use crate::clock::Now;
+use crate::log::{Level, Topic};
+
+/// Which rank, and how its changes are worded.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Rank {
+    Operator,
+    Trusted,
+}
+
+impl SessionMachine {
+    /// An operator's client says who is operator.
+    pub(super) fn change_operators(&mut self, at: usize, mut ids: Vec<u8>, now: Now, fx: &mut Effects) {
+        let member = &self.members[at];
+        let (id, by, user) = (member.id, member.name().to_owned(), member.log_user());
+        if !member.is_operator() {
+            self.rule_break(user, "Tried to change session ownership", now, fx);
+            return;
+        }
+        ids.push(id);
+        let list = self.update_rank(Rank::Operator, &ids, &by, None, true, now, fx);
+        self.add_list(SessionOwner::TYPE, id, &list, now, fx);
+    }
+
+    /// An operator's client says who is trusted.
+    pub(super) fn change_trusted(&mut self, at: usize, ids: &[u8], now: Now, fx: &mut Effects) {
+        let member = &self.members[at];
+        let (id, by) = (member.id, member.name().to_owned());
+        if !member.is_operator() {
+            self.note(Level::Warn, Topic::RuleBreak, "Tried to change trusted user list", now, fx);
+            return;
+        }
+        let list = self.update_rank(Rank::Trusted, ids, &by, None, true, now, fx);
+        self.add_list(TrustedUsers::TYPE, id, &list, now, fx);
+    }
+
+    fn add_list(&mut self, kind: u8, user: u8, ids: &[u8], now: Now, fx: &mut Effects) {
+        if let Ok(frame) = Frame::new(kind, user, ids) {
+            self.add_to_history(frame.as_bytes(), now, fx);
+        }
+    }
+
+    /// Gives or takes operator status.
+    #[allow(clippy::too_many_arguments, reason = "one per fact that the notices name")]
+    pub(super) fn set_operator(
+        &mut self,
+        id: u8,
+        op: bool,
+        by: &str,
+        invite: Option<&Invite>,
+        update: bool,
+        now: Now,
+        fx: &mut Effects,
+    ) {
+        let others = self.members.iter().filter(|m| m.is_operator() && m.id != id).map(|m| m.id);
+        let ids: Vec<u8> = others.chain(op.then_some(id)).collect();
+        let list = self.update_rank(Rank::Operator, &ids, by, invite, update, now, fx);
+        self.add_list(SessionOwner::TYPE, 0, &list, now, fx);
+    }
+
+    /// Gives or takes trusted status.
+    #[allow(clippy::too_many_arguments, reason = "one per fact that the notices name")]
+    pub(super) fn set_trusted(
+        &mut self,
+        id: u8,
+        trusted: bool,
+        by: &str,
+        invite: Option<&Invite>,
+        update: bool,
+        now: Now,
+        fx: &mut Effects,
+    ) {
+        let others = self.members.iter().filter(|m| m.trusted && m.id != id).map(|m| m.id);
+        let ids: Vec<u8> = others.chain(trusted.then_some(id)).collect();
+        let list = self.update_rank(Rank::Trusted, &ids, by, invite, update, now, fx);
+        self.add_list(TrustedUsers::TYPE, 0, &list, now, fx);
+    }
+
+    /// Makes exactly those of `ids` hold the rank (and all moderators be operators) and returns who does.
+    #[allow(clippy::too_many_arguments, reason = "one per fact that the notices name")]
+    fn update_rank(
+        &mut self,
+        rank: Rank,
+        ids: &[u8],
+        by: &str,
+        invite: Option<&Invite>,
+        update: bool,
+        now: Now,
+        fx: &mut Effects,
+    ) -> Vec<u8> {
+        let holds = |m: &Member| if rank == Rank::Operator { m.is_operator() } else { m.trusted };
+        let wanted = |m: &Member| ids.contains(&m.id) || (rank == Rank::Operator && m.is_moderator());
+        let changes: Vec<(u8, bool)> =
+            self.members.iter().filter(|m| holds(m) != wanted(m)).map(|m| (m.id, wanted(m))).collect();
+        let mut resetter = None;
+        for (id, gained) in &changes {
+            if rank == Rank::Operator && !gained {
+                self.deopped(*id, now, fx);
+                if self.uploader == Some(*id) && self.state == State::Reset {
+                    resetter = self.member_by_id(*id).map(Member::conn);
+                }
+            }
+            let Some(member) = self.member_mut(*id) else { continue };
+            match rank {
+                Rank::Operator => member.operator = *gained,
+                Rank::Trusted => member.trusted = *gained,
+            }
+            self.announce_rank(rank, *id, *gained, by, invite, now, fx);
+        }
+        let list = self.members.iter().filter(|m| holds(m)).map(|m| m.id).collect();
+        if let Some(conn) = resetter {
+            let details = if by.is_empty() { "by the server".to_owned() } else { format!("by {by}") };
+            let reason = DisconnectReason::Error;
+            self.disconnect(conn, reason, "De-opped while resetting", &details, now, fx);
+        }
+        if update && !changes.is_empty() {
+            self.send_auth_list(now, fx);
+            if rank == Rank::Operator {
+                self.send_ban_list(true, fx);
+            }
+            self.send_invite_list(now, fx);
+        }
+        list
+    }
+
+    #[allow(clippy::too_many_arguments, reason = "one per fact that the notices name")]
+    fn announce_rank(
+        &mut self,
+        rank: Rank,
+        id: u8,
+        gained: bool,
+        by: &str,
+        invite: Option<&Invite>,
+        now: Now,
+        fx: &mut Effects,
+    ) {
+        let Some(member) = self.member_by_id(id) else { return };
+        let (user, name, ghost) = (member.log_user(), member.name().to_owned(), member.is_ghost());
+        let (auth_id, moderator) = (member.auth_id().to_owned(), member.is_moderator());
+        let (topic, key, words) = match (rank, gained, invite.is_some()) {
+            (Rank::Operator, true, false) => (Topic::Op, "opgive", "Made operator by "),
+            (Rank::Operator, true, true) => (Topic::Op, "opgiveinvite", "Made operator via invite created by "),
+            (Rank::Operator, false, _) => (Topic::Deop, "optake", "Operator status revoked by "),
+            (Rank::Trusted, true, false) => (Topic::Trust, "trustgive", "Trusted by "),
+            (Rank::Trusted, true, true) => (Topic::Trust, "trustgiveinvite", "Trusted via invite created by "),
+            (Rank::Trusted, false, _) => (Topic::Untrust, "trusttake", "Untrusted by "),
+        };
+        let nobody = if invite.is_some() { "a server administrator" } else { "the server" };
+        let text = format!("{words}{}", if by.is_empty() { nobody } else { by });
+        self.note_about(user, Level::Info, topic, text.clone(), now, fx);
+        if !ghost {
+            let mut params = vec![("target", name.as_str())];
+            if !by.is_empty() {
+                params.push((if invite.is_some() { "creator" } else { "by" }, by));
+            }
+            let lower = text[..1].to_lowercase() + &text[1..];
+            self.notice(false, key, format!("{name} {lower}"), &params, "", fx);
+        }
+        let remembered = match rank {
+            Rank::Operator if !moderator => &mut self.auth_operators,
+            Rank::Operator => return,
+            Rank::Trusted => &mut self.auth_trusted,
+        };
+        if auth_id.is_empty() {
+            return;
+        }
+        if gained {
+            remembered.insert(auth_id);
+        } else {
+            remembered.remove(&auth_id);
+        }
+    }
+
+    /// Makes the first user operator where nobody is and nobody could become it by password or account.
+    pub(super) fn ensure_operator(&mut self, now: Now, fx: &mut Effects) {
+        if self.opword.is_set() || !self.auth_operators.is_empty() {
+            return;
+        }
+        let mut seen = self.members.iter().filter(|m| !m.is_ghost());
+        if let Some(first) = seen.clone().next()
+            && !seen.any(Member::is_operator)
+        {
+            let id = first.id;
+            self.set_operator(id, true, "", None, true, now, fx);
+        }
+    }
+}

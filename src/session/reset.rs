@@ -1,0 +1,178 @@
+//! From one state to the next: initial content, manual resets. Source: `session.md`, States.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+use drawhall_protocol::Frame;
+use drawhall_protocol::message::{SessionOwner, TrustedUsers};
+use drawhall_protocol::reply::{CaughtUp, Catchup, Reset, ServerReply};
+
+use super::{ClientOp, Effects, ResetImage, SessionMachine, State};
+use crate::clock::Now;
+use crate::log::{Level, Topic};
+
+impl SessionMachine {
+    /// The server's part of the state of a session: who is in, and who has which rank.
+    pub(super) fn server_side_state(&self) -> (Vec<u8>, u64) {
+        let seen = || self.members.iter().filter(|m| !m.is_ghost());
+        let owners: Vec<u8> = seen().filter(|m| m.is_operator()).map(|m| m.id).collect();
+        let trusted: Vec<u8> = seen().filter(|m| m.trusted).map(|m| m.id).collect();
+        let mut messages: Vec<Frame> = seen().filter_map(|m| m.join_message(true)).collect();
+        messages.extend(Frame::new(SessionOwner::TYPE, 0, &owners).ok());
+        if !trusted.is_empty() {
+            messages.extend(Frame::new(TrustedUsers::TYPE, 0, &trusted).ok());
+        }
+        let count = messages.len() as u64;
+        (messages.iter().flat_map(|f| f.as_bytes().to_vec()).collect(), count)
+    }
+
+    /// An operator begins to reset the session.
+    pub(super) fn begin_reset(&mut self, at: usize, kind: &str, now: Now, fx: &mut Effects) {
+        let (id, conn, name) = (self.members[at].id, self.members[at].conn(), self.members[at].name().to_owned());
+        self.image = ResetImage::default();
+        self.uploader = Some(id);
+        // What the others go on drawing into is not shown any more.
+        self.history.publish();
+        self.history.set_open(false);
+        self.change_state(State::Reset, now, fx);
+        let (key, what) = match kind {
+            "current" => ("resetpreparecurrent", format!("{name} is compressing the canvas!")),
+            "past" => ("resetpreparepast", format!("{name} is reverting the canvas to a previous state!")),
+            "external" => ("resetprepareexternal", format!("{name} is replacing the canvas!")),
+            _ => ("resetprepareby", format!("Preparing for session reset by {name}!")),
+        };
+        let text = format!("{what} Please wait, the session should be available again shortly\u{2026}");
+        self.notice(true, key, text, &[("name", &name)], "prepare", fx);
+        let message = "Prepared to receive session data".to_owned();
+        self.reply_to(conn, &ServerReply::Reset(Reset { message, state: "init".into() }), fx);
+    }
+
+    /// The initial content or reset image is complete.
+    pub(super) fn complete_upload(&mut self, now: Now, fx: &mut Effects) {
+        self.uploader.take();
+        match self.state {
+            State::Initialization => self.complete_initialization(now, fx),
+            State::Reset => self.complete_reset(now, fx),
+            State::Running | State::Shutdown => {}
+        }
+        self.run(now, fx);
+    }
+
+    fn complete_initialization(&mut self, now: Now, fx: &mut Effects) {
+        self.reset_base = self.history.size();
+        let text = format!("Session initialized with size {}", human_size(self.history.size()));
+        self.note(Level::Info, Topic::Status, text, now, fx);
+        self.clear_autoreset(0, now);
+        self.send_status(true, now, fx);
+        // The host has no cursor yet: it goes on behind what it knows.
+        let at = self.host_position;
+        let cursor = self.history.cursor(Some(at));
+        if let Some(host) = self.members.iter_mut().find(|m| m.position.is_none()) {
+            host.position = Some(cursor.position());
+            fx.sends.push((host.conn(), ClientOp::Attach(cursor)));
+        }
+    }
+
+    fn complete_reset(&mut self, now: Now, fx: &mut Effects) {
+        let image = std::mem::take(&mut self.image);
+        if image.messages == 0 {
+            return;
+        }
+        let (mut bytes, mut messages) = self.server_side_state();
+        bytes.extend_from_slice(&image.bytes);
+        messages += image.messages;
+        if self.history.reset(&bytes, messages).is_err() {
+            self.notice(true, "resetfailed", "Session reset failed!".into(), &[], "failed", fx);
+            return;
+        }
+        self.side = None;
+        self.start_id = now.utc_ms;
+        self.reset_base = self.history.size();
+        let message = "Session reset!".to_owned();
+        self.to_all(&ServerReply::Reset(Reset { message, state: "reset".into() }), fx);
+        self.clear_autoreset(0, now);
+        let count = (self.history.last_index() - self.history.first_index()).max(0) as u64;
+        self.to_all(&ServerReply::Catchup(Catchup { count, key: Some(0) }), fx);
+        self.send_status(false, now, fx);
+        let epoch = self.history.epoch();
+        fx.sends.extend(self.members.iter().map(|m| (m.conn(), ClientOp::FollowReset { epoch })));
+        let caught_up = ServerReply::CaughtUp(CaughtUp { key: 0, hidx: self.history_index(true, 0) });
+        if let Ok(frame) = caught_up.to_frame() {
+            // Without space for it the reset is complete all the same.
+            let _ = self.history.append(frame.as_bytes(), 1);
+        }
+        self.send_settings(now, fx);
+    }
+
+    /// Gives a reset up.
+    pub(super) fn abort_reset(&mut self, now: Now, fx: &mut Effects) {
+        self.uploader = None;
+        self.image = ResetImage::default();
+        self.run(now, fx);
+        self.notice(true, "resetcancel", "Session reset cancelled.".into(), &[], "cancel", fx);
+    }
+
+    /// The session runs from here on; what was held is handled.
+    fn run(&mut self, now: Now, fx: &mut Effects) {
+        self.history.set_open(true);
+        let held: VecDeque<(u64, Vec<u8>)> = self
+            .members
+            .iter_mut()
+            .filter_map(|m| {
+                let held = std::mem::take(&mut m.hold_locked);
+                held.then(|| (m.conn(), std::mem::take(&mut m.held)))
+            })
+            .collect();
+        self.change_state(State::Running, now, fx);
+        for (conn, mut bytes) in held {
+            self.batch(conn, &mut bytes, now, fx);
+            fx.sends.push((conn, ClientOp::Released));
+        }
+    }
+
+    fn change_state(&mut self, state: State, now: Now, fx: &mut Effects) {
+        self.state = state;
+        self.clear_autoreset(0, now);
+        // Whether one can join has changed with it.
+        fx.stats = true;
+    }
+
+    /// Number of messages of the reset image so far, for the log.
+    pub(super) fn clear_image(&mut self) -> u64 {
+        std::mem::take(&mut self.image).messages
+    }
+
+    /// Whether all members have been sent the history up to an offset.
+    pub(super) fn all_passed(&self, offset: i64) -> bool {
+        let position = |p: &Arc<std::sync::atomic::AtomicI64>| p.load(std::sync::atomic::Ordering::Acquire);
+        self.members.iter().filter_map(|m| m.position.as_ref()).all(|p| position(p) >= offset)
+    }
+}
+
+/// A size for people, with two digits behind the point from kB on.
+pub(super) fn human_size(bytes: u64) -> String {
+    const UNITS: [&str; 3] = ["KiB", "MiB", "GiB"];
+    let mut value = bytes as f64;
+    if bytes < 1024 {
+        return format!("{bytes} bytes");
+    }
+    let mut unit = "";
+    for name in UNITS {
+        if value < 1024.0 {
+            break;
+        }
+        value /= 1024.0;
+        unit = name;
+    }
+    format!("{value:.2} {unit}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::human_size;
+
+    #[test]
+    fn sizes_are_readable() {
+        assert_eq!([human_size(498), human_size(2048), human_size(15 << 20)], ["498 bytes", "2.00 KiB", "15.00 MiB"]);
+    }
+}

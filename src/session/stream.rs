@@ -1,0 +1,282 @@
+//! Streamed resets: an operator's client uploads the small history while everybody goes on drawing.
+//!
+//! The chunks are one zlib stream of messages. It is inflated into a bounded side history, so a small chunk that
+//! inflates without end ends the reset and nothing else. Source: `session.md`, Streamed reset.
+
+use bytes::Bytes;
+use drawhall_protocol::Frame;
+use drawhall_protocol::frame::{FIRST_OPAQUE, FrameHeader, HEADER_LEN};
+use drawhall_protocol::message::{Chat, SoftReset};
+use drawhall_protocol::reply::{CaughtUp, ServerReply, StreamProgress, StreamStart};
+use flate2::{Decompress, FlushDecompress, Status};
+
+use super::member::ResetRole;
+use super::{ConnId, Effects, SessionMachine};
+use crate::clock::Now;
+use crate::log::{Level, Topic};
+
+/// How often a prepared side history asks whether everybody has passed the fork, in milliseconds.
+const POLL_MS: u64 = 100;
+/// Bytes that are inflated at a time.
+const INFLATE_BYTES: usize = 64 << 10;
+/// Size limit in bytes of a side history where the session has none.
+const UNLIMITED_BYTES: u64 = i32::MAX as u64;
+
+/// Why a streamed reset cannot go on.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub(super) enum StreamError {
+    #[error("the session is out of space")]
+    OutOfSpace,
+    #[error("of an illegal message of type {0} in the reset image")]
+    IllegalMessage(u8),
+    #[error("the stream is corrupt")]
+    Corrupt,
+}
+
+/// The side history of a streamed reset.
+#[derive(Debug)]
+pub(super) struct SideHistory {
+    user: u8,
+    /// Offset in the main history where the side history will be put.
+    fork: i64,
+    /// Index of the last message before the fork.
+    fork_index: i64,
+    inflate: Decompress,
+    ended: bool,
+    /// Inflated bytes that are not yet a whole message.
+    partial: Vec<u8>,
+    bytes: Vec<u8>,
+    /// Messages of the server's state at its beginning.
+    server_messages: u64,
+    streamed_messages: u64,
+    /// Size of what was streamed.
+    streamed_bytes: u64,
+    limit: u64,
+    /// Complete: when to look next whether it can take effect.
+    prepared: Option<u64>,
+}
+
+impl SideHistory {
+    pub(super) fn poll_at(&self) -> Option<u64> {
+        self.prepared
+    }
+
+    /// Inflates a chunk and takes over the messages in it.
+    fn add(&mut self, mut chunk: &[u8]) -> Result<(), StreamError> {
+        let mut buffer = vec![0; INFLATE_BYTES];
+        loop {
+            if self.ended {
+                return if chunk.is_empty() { Ok(()) } else { Err(StreamError::Corrupt) };
+            }
+            let (in_before, out_before) = (self.inflate.total_in(), self.inflate.total_out());
+            let status = self.inflate.decompress(chunk, &mut buffer, FlushDecompress::None);
+            let status = status.map_err(|_| StreamError::Corrupt)?;
+            chunk = &chunk[(self.inflate.total_in() - in_before) as usize..];
+            let written = (self.inflate.total_out() - out_before) as usize;
+            self.partial.extend_from_slice(&buffer[..written]);
+            self.take_messages()?;
+            self.ended = status == Status::StreamEnd;
+            if !self.ended && written == 0 && (chunk.is_empty() || status == Status::BufError) {
+                return Ok(());
+            }
+        }
+    }
+
+    fn take_messages(&mut self) -> Result<(), StreamError> {
+        let mut at = 0;
+        while let Some(header) = FrameHeader::parse(&self.partial[at..]) {
+            let end = at + header.frame_len();
+            if end > self.partial.len() {
+                break;
+            }
+            if header.kind < FIRST_OPAQUE && header.kind != Chat::TYPE {
+                return Err(StreamError::IllegalMessage(header.kind));
+            }
+            self.streamed_bytes += header.frame_len() as u64;
+            if self.streamed_bytes > self.limit {
+                return Err(StreamError::OutOfSpace);
+            }
+            let start = self.bytes.len();
+            self.bytes.extend_from_slice(&self.partial[at..end]);
+            self.bytes[start + 3] = self.user;
+            self.streamed_messages += 1;
+            at = end;
+        }
+        self.partial.drain(..at);
+        debug_assert!(self.partial.len() < HEADER_LEN + usize::from(u16::MAX));
+        Ok(())
+    }
+}
+
+impl SessionMachine {
+    /// `stream-reset-start`
+    pub(super) fn start_stream(
+        &mut self,
+        at: usize,
+        correlator: &str,
+        now: Now,
+        fx: &mut Effects,
+    ) -> Result<(), &'static str> {
+        let member = &self.members[at];
+        let (id, user) = (member.id, member.log_user());
+        let (role, ghost) = (member.reset_role, member.is_ghost());
+        let Some(expected) = self.requested_correlator().map(str::to_owned) else {
+            self.rule_break(user, format!("User {id} tried to start stream reset unasked"), now, fx);
+            return Err("invalid session state");
+        };
+        if role != ResetRole::AwaitingStream {
+            self.rule_break(user, format!("User {id} was not asked for a stream reset"), now, fx);
+            return Err(if role == ResetRole::Streaming { "already started" } else { "invalid user" });
+        }
+        if ghost || correlator != expected {
+            self.rule_break(user, format!("User {id} gave a wrong correlator"), now, fx);
+            self.autoreset_failed(now, fx);
+            return Err(if ghost { "invalid user" } else { "invalid correlator" });
+        }
+        let start = ServerReply::SStart(StreamStart { correlator: expected }).to_frame_of(id);
+        let (Ok(soft), Ok(start)) = (Frame::new(SoftReset::TYPE, 0, &[]), start) else {
+            return Err("invalid correlator");
+        };
+        if self.history.append(&[soft.as_bytes(), start.as_bytes()].concat(), 2).is_err() {
+            self.autoreset_failed(now, fx);
+            return Err("out of space");
+        }
+        self.last_event = now;
+        let (bytes, server_messages) = self.server_side_state();
+        let limit = self.history.limit();
+        self.side = Some(SideHistory {
+            user: id,
+            fork: self.history.end(),
+            fork_index: self.history.last_index(),
+            inflate: Decompress::new(true),
+            ended: false,
+            partial: Vec::new(),
+            bytes,
+            server_messages,
+            streamed_messages: 0,
+            streamed_bytes: 0,
+            limit: if limit == 0 { UNLIMITED_BYTES } else { limit },
+            prepared: None,
+        });
+        self.members[at].reset_role = ResetRole::Streaming;
+        let text = format!("User {id} started stream reset");
+        self.note(Level::Info, Topic::Status, text, now, fx);
+        Ok(())
+    }
+
+    /// A chunk of the stream.
+    pub(super) fn stream_chunk(&mut self, at: usize, data: &[u8], now: Now, fx: &mut Effects) {
+        let (id, conn) = (self.members[at].id, self.members[at].conn());
+        let added = match &mut self.side {
+            Some(side) if side.prepared.is_none() && side.user == id => side.add(data).map_err(Some),
+            _ => Err(None),
+        };
+        let Err(error) = added else { return self.send_progress(conn, false, fx) };
+        let reason = error.as_ref().map_or("no stream of theirs is active".into(), StreamError::to_string);
+        let text = format!("User {id} tried to add a stream reset message, but {reason}");
+        self.note(Level::Warn, Topic::Status, text, now, fx);
+        self.send_progress(conn, true, fx);
+        if error.is_some() {
+            self.autoreset_failed(now, fx);
+        }
+    }
+
+    pub(super) fn send_progress(&self, conn: ConnId, cancel: bool, fx: &mut Effects) {
+        self.reply_to(conn, &ServerReply::SProgress(StreamProgress { cancel }), fx);
+    }
+
+    /// `stream-reset-finish`
+    pub(super) fn finish_stream(
+        &mut self,
+        at: usize,
+        count: i64,
+        now: Now,
+        fx: &mut Effects,
+    ) -> Result<(), &'static str> {
+        let id = self.members[at].id;
+        let side = self.side.as_mut().filter(|s| s.prepared.is_none()).ok_or("no stream reset active")?;
+        if side.user != id {
+            return Err("invalid user");
+        }
+        let whole = side.ended && side.partial.is_empty();
+        let counted = count > 0 && side.streamed_messages == count as u64;
+        if !whole || !counted {
+            let (got, what) = (side.streamed_messages, if whole { "message count" } else { "stream" });
+            let text = format!("User {id} tried to finish stream reset with {count} messages of {got}: bad {what}");
+            self.note(Level::Warn, Topic::Status, text, now, fx);
+            self.autoreset_failed(now, fx);
+            return Err(if whole { "invalid message count" } else { "stream consumer error" });
+        }
+        if let Ok(frame) = ServerReply::CaughtUp(CaughtUp { key: 0, hidx: None }).to_frame() {
+            side.bytes.extend_from_slice(frame.as_bytes());
+            side.server_messages += 1;
+        }
+        side.prepared = Some(now.ms);
+        self.members[at].reset_role = ResetRole::None;
+        let text = format!("User {id} prepared streamed reset");
+        self.note(Level::Info, Topic::Status, text, now, fx);
+        self.history.publish();
+        self.resolve_stream("prepare", now, fx);
+        Ok(())
+    }
+
+    /// `stream-reset-abort`
+    pub(super) fn abort_stream(&mut self, at: usize, now: Now, fx: &mut Effects) -> Result<(), &'static str> {
+        let id = self.members[at].id;
+        let side = self.side.as_ref().filter(|s| s.prepared.is_none()).ok_or("no stream reset active")?;
+        if side.user != id {
+            return Err("invalid user");
+        }
+        let text = format!("User {id} aborted stream reset");
+        self.note(Level::Info, Topic::Status, text, now, fx);
+        self.autoreset_failed(now, fx);
+        Ok(())
+    }
+
+    /// Drops a side history that this user is still streaming; returns whether there was one.
+    pub(super) fn abort_stream_of(&mut self, id: u8) -> bool {
+        let theirs = self.side.as_ref().is_some_and(|s| s.user == id && s.prepared.is_none());
+        if theirs {
+            self.side = None;
+        }
+        theirs
+    }
+
+    /// Drops a side history that is not complete.
+    pub(super) fn abort_unfinished_stream(&mut self) {
+        self.side.take_if(|s| s.prepared.is_none());
+    }
+
+    /// Lets a complete side history take effect as soon as everybody has passed the fork.
+    pub(super) fn resolve_stream(&mut self, cause: &str, now: Now, fx: &mut Effects) {
+        let Some(fork) = self.side.as_ref().filter(|s| s.prepared.is_some()).map(|s| s.fork) else { return };
+        if !self.all_passed(fork) {
+            if let Some(side) = &mut self.side {
+                side.prepared = Some(now.ms + POLL_MS);
+            }
+            return;
+        }
+        let Some(side) = self.side.take() else { return };
+        let since_fork = (self.history.last_index() - side.fork_index) as u64;
+        let messages = side.server_messages + side.streamed_messages;
+        let before = self.history.size();
+        match self.history.fork(side.fork, since_fork, Bytes::from(side.bytes), messages) {
+            Ok(offset) => {
+                self.reset_base = side.streamed_bytes;
+                let text = format!(
+                    "Resolved streamed reset after {cause} with offset {offset} (size {before} => {})",
+                    self.history.size()
+                );
+                self.note(Level::Info, Topic::Status, text, now, fx);
+                self.clear_autoreset(0, now);
+                self.send_status(false, now, fx);
+                self.send_settings(now, fx);
+            }
+            Err(error) => {
+                let text = format!("Error resolving streamed reset: {error}");
+                self.note(Level::Warn, Topic::Status, text, now, fx);
+                self.autoreset_failed(now, fx);
+            }
+        }
+    }
+}

@@ -1,0 +1,234 @@
+//! What clients send: into the history, to each other, or to the server.
+
+use bytes::Bytes;
+use drawhall_protocol::command::RawCommand;
+use drawhall_protocol::frame::{FIRST_COMMAND, FIRST_OPAQUE, FrameHeader, HEADER_LEN, frames};
+use drawhall_protocol::message::{
+    Chat, Join, Layout, Leave, Message, PrivateChat, ResetStream, ServerCommand, SessionOwner, SoftReset,
+    Thumbnail, TrustedUsers, info_of,
+};
+use drawhall_protocol::reply::{Empty, Notice, ServerReply};
+
+use super::member::{Member, ResetRole};
+use super::{ConnId, DisconnectReason, Effects, REMINDER_MS, SessionMachine, State};
+use crate::clock::Now;
+use crate::log::{Level, Topic};
+
+impl Member {
+    /// Whether a directly sent message reaches the member: one who is about to reset gets control messages only.
+    pub(super) fn takes_direct(&self, frame: &[u8]) -> bool {
+        self.reset_role != ResetRole::Awaiting || frame.get(2).is_some_and(|kind| *kind < 32)
+    }
+}
+
+impl SessionMachine {
+    /// Handles whole frames from a client. Returns whether they were handled now, or are held until the session runs.
+    pub fn batch(&mut self, conn: ConnId, bytes: &mut [u8], now: Now, fx: &mut Effects) -> bool {
+        let Some(at) = self.member_at(conn) else { return true };
+        if self.members[at].hold_locked {
+            self.members[at].held.extend_from_slice(bytes);
+            return false;
+        }
+        let mut run = Run::default();
+        let mut pos = 0;
+        while let Some(header) = FrameHeader::parse(&bytes[pos..]) {
+            let end = pos + header.frame_len();
+            if end > bytes.len() {
+                break;
+            }
+            let Some(at) = self.member_at(conn) else { return true };
+            let member = &mut self.members[at];
+            if self.uploader != Some(member.id) {
+                bytes[pos + 3] = member.id;
+            }
+            if header.is_opaque() {
+                run.messages += 1;
+                run.drawing |= header.kind >= FIRST_COMMAND;
+                pos = end;
+                continue;
+            }
+            self.opaque_run(at, &bytes[run.start..pos], &run, now, fx);
+            self.transparent(at, &bytes[pos..end], now, fx);
+            pos = end;
+            run = Run { start: pos, ..Run::default() };
+        }
+        if let Some(at) = self.member_at(conn) {
+            self.opaque_run(at, &bytes[run.start..pos], &run, now, fx);
+        }
+        true
+    }
+
+    /// Messages that the server does not look into.
+    fn opaque_run(&mut self, at: usize, bytes: &[u8], run: &Run, now: Now, fx: &mut Effects) {
+        if run.messages == 0 {
+            return;
+        }
+        let member = &mut self.members[at];
+        if run.drawing {
+            member.last_drawing = Some(now.utc_ms);
+        }
+        let uploading = self.uploader == Some(member.id);
+        match self.state {
+            State::Reset if uploading => self.add_to_image(at, bytes, run.messages, now, fx),
+            State::Shutdown => {}
+            _ if self.history.append(bytes, run.messages).is_ok() => self.appended(bytes, now, fx),
+            _ => {
+                for frame in frames(bytes) {
+                    self.add_to_history(frame.bytes, now, fx);
+                }
+            }
+        }
+    }
+
+    /// Adds one message to the history, with all that goes with it.
+    pub(super) fn add_to_history(&mut self, frame: &[u8], now: Now, fx: &mut Effects) {
+        if self.state == State::Shutdown {
+            return;
+        }
+        if self.history.append(frame, 1).is_ok() {
+            self.appended(frame, now, fx);
+        } else {
+            self.out_of_space(frame, now, fx);
+        }
+    }
+
+    pub(super) fn reply_to_history(&mut self, reply: &ServerReply, now: Now, fx: &mut Effects) {
+        if let Ok(frame) = reply.to_frame() {
+            self.add_to_history(frame.as_bytes(), now, fx);
+        }
+    }
+
+    /// What follows when frames have entered the history.
+    fn appended(&mut self, bytes: &[u8], now: Now, fx: &mut Effects) {
+        if self.state == State::Initialization
+            && let Some(host) = self.uploader.and_then(|id| self.member_by_id(id))
+        {
+            // The host knows what it uploads; the rest it is told at once.
+            for frame in frames(bytes).filter(|f| f.header.kind < FIRST_COMMAND) {
+                fx.direct(host.conn(), Bytes::copy_from_slice(frame.bytes));
+            }
+            self.host_position = self.history.end();
+        }
+        self.last_event = now;
+        fx.stats = true;
+        self.check_autoreset(now, fx);
+        if now.ms >= self.status_due {
+            self.send_status(false, now, fx);
+        }
+    }
+
+    fn out_of_space(&mut self, frame: &[u8], now: Now, fx: &mut Effects) {
+        let Some(header) = FrameHeader::parse(frame) else { return };
+        let small = match header.kind {
+            Join::TYPE => self.member_by_id(header.user).and_then(|m| m.join_message(false)),
+            Leave::TYPE | SessionOwner::TYPE => {
+                drawhall_protocol::Frame::new(header.kind, header.user, &frame[HEADER_LEN..]).ok()
+            }
+            _ => None,
+        };
+        if small.is_some_and(|f| self.history.append_emergency(f.as_bytes(), 1).is_ok()) {
+            self.last_event = now;
+        } else if (32..FIRST_OPAQUE).contains(&header.kind) {
+            self.frame_to_all(&Bytes::copy_from_slice(frame), fx);
+        }
+        if now.ms >= self.space_warning_due || header.kind == Join::TYPE {
+            self.to_all(&ServerReply::OutOfSpace(Empty {}), fx);
+            let text = "Session is out of space! To continue drawing, an operator must reset it to bring it \
+                        down to a smaller size. This can be done via Session > Reset.";
+            self.notice(true, "outofspace", text.into(), &[], "", fx);
+            self.space_warning_due = now.ms + REMINDER_MS;
+        }
+    }
+
+    /// A message from a client that is not a command of the server: to the history, or to the reset image.
+    fn client_message(&mut self, at: usize, frame: &[u8], now: Now, fx: &mut Effects) {
+        if self.state == State::Reset && self.uploader == Some(self.members[at].id) {
+            self.add_to_image(at, frame, 1, now, fx);
+        } else {
+            self.add_to_history(frame, now, fx);
+        }
+    }
+
+    fn add_to_image(&mut self, at: usize, bytes: &[u8], messages: u64, now: Now, fx: &mut Effects) {
+        self.image.bytes.extend_from_slice(bytes);
+        self.image.messages += messages;
+        let limit = self.history.limit();
+        if limit > 0 && self.image.bytes.len() as u64 > limit {
+            let detail = format!("{} bytes", self.image.bytes.len());
+            let conn = self.members[at].conn();
+            self.disconnect(conn, DisconnectReason::Error, "History limit exceeded", &detail, now, fx);
+        }
+    }
+
+    /// Messages that the server reads. The client has checked that they decode.
+    fn transparent(&mut self, at: usize, frame: &[u8], now: Now, fx: &mut Effects) {
+        let Ok((_, message)) = Message::from_bytes(frame, Layout::V4_25) else { return };
+        let user = self.members[at].log_user();
+        match message {
+            Message::Join(_) | Message::Leave(_) | Message::SoftReset(SoftReset {}) => {
+                let name = info_of(message.message_type()).map_or("", |m| m.text);
+                self.rule_break(user, format!("Received server-to-user only command {name}"), now, fx);
+            }
+            Message::ServerCommand(ServerCommand { msg }) => {
+                self.command(at, &RawCommand::parse(msg.as_bytes()), now, fx);
+            }
+            Message::Thumbnail(Thumbnail { .. }) => {
+                let text = "Got thumbnail from user we didn't want it from";
+                self.note_about(user, Level::Warn, Topic::Status, text, now, fx);
+            }
+            Message::SessionOwner(SessionOwner { users }) => self.change_operators(at, users, now, fx),
+            Message::TrustedUsers(TrustedUsers { users }) => self.change_trusted(at, &users, now, fx),
+            Message::Chat(chat) => self.chat(at, &chat, frame, now, fx),
+            Message::PrivateChat(chat) => self.private_chat(at, &chat, frame, fx),
+            Message::ResetStream(ResetStream { data }) => self.stream_chunk(at, &data, now, fx),
+            _ => {}
+        }
+    }
+
+    fn chat(&mut self, at: usize, chat: &Chat, frame: &[u8], now: Now, fx: &mut Effects) {
+        let member = &self.members[at];
+        if member.muted {
+            return;
+        }
+        let bypass = chat.tflags & Chat::TFLAGS_BYPASS != 0;
+        if !bypass {
+            self.client_message(at, frame, now, fx);
+        } else if member.is_ghost() {
+            let alert = Notice { message: chat.message.clone(), ..Notice::default() };
+            self.to_all(&ServerReply::Alert(alert), fx);
+        } else {
+            self.frame_to_all(&Bytes::copy_from_slice(frame), fx);
+        }
+    }
+
+    fn private_chat(&mut self, at: usize, chat: &PrivateChat, frame: &[u8], fx: &mut Effects) {
+        let member = &self.members[at];
+        if member.is_ghost() {
+            let message = "Can't send private messages in ghost mode.".to_owned();
+            let refusal = Message::from(PrivateChat { target: chat.target, oflags: 0, message });
+            if let Ok(frame) = refusal.to_frame(member.id, Layout::V4_25) {
+                fx.direct(member.conn(), frame.into_bytes());
+            }
+            return;
+        }
+        let target = self.member_by_id(chat.target).filter(|t| t.takes_direct(frame));
+        if let Some(target) = target {
+            let bytes = Bytes::copy_from_slice(frame);
+            fx.direct(member.conn(), bytes.clone());
+            fx.direct(target.conn(), bytes);
+        }
+    }
+
+    /// Whether the member in question is the one who uploads.
+    pub(super) fn is_uploader(&self, at: usize) -> bool {
+        self.uploader == Some(self.members[at].id)
+    }
+}
+
+/// Opaque messages that follow each other in a batch.
+#[derive(Default)]
+struct Run {
+    start: usize,
+    messages: u64,
+    drawing: bool,
+}
