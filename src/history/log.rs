@@ -81,7 +81,8 @@ impl State {
         self.push(merged.into(), messages, start);
     }
 
-    /// Adds shared slices of what lies between `from` and the readable end, up to about `limit` bytes.
+    /// Adds shared slices of what lies between `from` and the readable end: whole messages (something else may be sent
+    /// between two reads), about `limit` bytes of them.
     fn read(&self, from: i64, limit: usize, out: &mut Vec<Bytes>) -> i64 {
         let mut at = from.max(self.start);
         let mut left = limit;
@@ -89,15 +90,32 @@ impl State {
         while at < self.readable && left > 0 {
             let Some(segment) = self.segments.get(index) else { break };
             let skip = (at - segment.start) as usize;
-            // Whole messages are not needed here: the next read goes on where this one ends.
-            let take = (segment.bytes.len() - skip).min(left).min((self.readable - at) as usize);
+            let available = (segment.bytes.len() - skip).min((self.readable - at) as usize);
+            // Nearly all segments are so small that none of their messages needs to be looked at.
+            let take = if available <= limit.saturating_mul(2) {
+                available
+            } else {
+                whole_messages(&segment.bytes[skip..skip + available], left)
+            };
             out.push(segment.bytes.slice(skip..skip + take));
             at += take as i64;
-            left -= take;
+            left = left.saturating_sub(take);
             index += 1;
         }
         at
     }
+}
+
+/// Length of the first messages of `bytes` that together have `least` bytes or more.
+fn whole_messages(bytes: &[u8], least: usize) -> usize {
+    let mut len = 0;
+    for frame in frames(bytes) {
+        len += frame.bytes.len();
+        if len >= least {
+            break;
+        }
+    }
+    len
 }
 
 #[derive(Debug, Default)]
@@ -373,7 +391,7 @@ pub struct Cursor {
 }
 
 impl Cursor {
-    /// Adds shared slices of what comes next to `out`, up to `limit` bytes, and moves on behind them.
+    /// Adds shared slices of what comes next to `out`, about `limit` bytes in whole messages, and moves on behind them.
     ///
     /// Returns whether there was anything.
     pub fn read(&mut self, limit: usize, out: &mut Vec<Bytes>) -> bool {

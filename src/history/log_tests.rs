@@ -32,6 +32,25 @@ fn readers_see_what_is_published_and_nothing_before() {
 }
 
 #[test]
+fn every_read_ends_between_two_messages() {
+    let mut history = open();
+    let image: Vec<u8> = (0..100).flat_map(|n| message(n, 1000 + usize::from(n))).collect();
+    history.reset(&image, 100).unwrap();
+    history.publish();
+    for limit in [1, 10, 1003, 1004, 5000, 1 << 20] {
+        let mut cursor = history.cursor(None);
+        let (mut all, mut out) = (Vec::new(), Vec::new());
+        while cursor.read(limit, &mut out) {
+            let read = std::mem::take(&mut out).concat();
+            assert_eq!(drawhall_protocol::frame::whole_frames_len(&read), read.len(), "limit {limit}");
+            assert!(read.len() <= 2 * limit + 1200, "limit {limit}: {}", read.len());
+            all.extend(read);
+        }
+        assert_eq!(all, image);
+    }
+}
+
+#[test]
 fn a_closed_gate_keeps_readers_out() {
     let mut history = History::default();
     let mut cursor = history.cursor(None);

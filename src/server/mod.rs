@@ -30,6 +30,11 @@ const STOP_LIMIT: Duration = Duration::from_secs(5);
 /// How often clients that do not join anything are looked for.
 const LINGER_INTERVAL: Duration = Duration::from_secs(15);
 
+/// Changes of the session list that those who wait are shown one by one in [`LOBBY_MS`]; the rest is gathered.
+const LOBBY_CHANGES: u32 = 10;
+/// See [`LOBBY_CHANGES`], in milliseconds.
+const LOBBY_MS: u64 = 100;
+
 /// A connection, as the server knows it.
 struct Connection {
     client: Addr<Client>,
@@ -51,6 +56,11 @@ pub struct Server {
     directory: Directory,
     connections: HashMap<ConnId, Connection>,
     lobby: HashMap<ConnId, Waiting>,
+    /// Changes that were shown since `lobby_since`, on the forward clock.
+    lobby_changes: u32,
+    lobby_since: u64,
+    /// Changed sessions that are not shown yet, and whether they were listed.
+    gathered: HashMap<String, bool>,
     stopping: Option<oneshot::Sender<()>>,
 }
 
@@ -64,6 +74,9 @@ impl Server {
             directory: Directory::default(),
             connections: HashMap::new(),
             lobby: HashMap::new(),
+            lobby_changes: 0,
+            lobby_since: 0,
+            gathered: HashMap::new(),
             stopping: None,
         }
     }
@@ -74,6 +87,31 @@ impl Server {
                 connection.client.do_send(LobbyFrame(frame.clone()));
             }
         }
+    }
+
+    /// Shows a changed session to those who wait, or remembers to do so soon when there are many changes.
+    fn announce_change(&mut self, description: &SessionDescription, was_listed: bool, ctx: &mut Context<Self>) {
+        if self.lobby.is_empty() {
+            return;
+        }
+        let now = Now::get().ms;
+        if now >= self.lobby_since + LOBBY_MS {
+            (self.lobby_since, self.lobby_changes) = (now, 0);
+        }
+        self.lobby_changes += 1;
+        if self.lobby_changes <= LOBBY_CHANGES && self.gathered.is_empty() {
+            return self.announce(description, was_listed);
+        }
+        if self.gathered.is_empty() {
+            ctx.run_later(Duration::from_millis(LOBBY_MS), |server, _| {
+                for (id, was_listed) in std::mem::take(&mut server.gathered) {
+                    if let Some(entry) = server.directory.find(&id) {
+                        server.announce(&entry.description, was_listed);
+                    }
+                }
+            });
+        }
+        *self.gathered.entry(description.id.clone()).or_default() |= was_listed;
     }
 
     /// Shows a new or changed session to those who wait; one that is not listed (any more) disappears.
@@ -349,10 +387,10 @@ pub struct SessionChanged {
 impl Handler<SessionChanged> for Server {
     type Result = ();
 
-    fn handle(&mut self, change: SessionChanged, _: &mut Self::Context) {
+    fn handle(&mut self, change: SessionChanged, ctx: &mut Self::Context) {
         let Some(was_listed) = self.directory.update(&change.description) else { return };
         if change.announce {
-            self.announce(&change.description, was_listed);
+            self.announce_change(&change.description, was_listed, ctx);
         }
     }
 }

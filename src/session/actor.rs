@@ -1,7 +1,7 @@
 //! The Session actor: performs what the rules want done, and keeps their time.
 //!
-//! It lives on one worker for life. What enters the history is shown to readers at once when little happens, and
-//! gathered for a few milliseconds when much does.
+//! It lives on one worker for life. What clients are to be sent, directly or from the history, goes out at once when
+//! little happens, and is gathered for a few milliseconds when much does.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -19,8 +19,12 @@ use crate::clock::Now;
 use crate::log::{Level, LogEntry, LogUser, Topic};
 use crate::server::{Server, SessionChanged, SessionEnded};
 
-/// Longest time in milliseconds that messages of a busy session are gathered before they are sent.
-const GATHER_MS: u64 = 4;
+/// Least time in milliseconds between two times of sending in a busy session.
+const GATHER_MS: u64 = 3;
+/// How long in milliseconds others that draw at the same time are waited for in a busy session.
+const SETTLE_MS: u64 = 1;
+/// A session that has sent nothing for so many milliseconds is not busy: it sends at once.
+const QUIET_MS: u64 = 100;
 /// How often numbers of the description are told to the server at most, in milliseconds.
 const STATS_MS: u64 = 100;
 /// How often an empty or idle session is looked for.
@@ -39,8 +43,10 @@ pub struct Session {
     machine: SessionMachine,
     server: Addr<Server>,
     links: HashMap<ConnId, Link>,
-    published_ms: u64,
-    publish_pending: bool,
+    /// What clients are to do, in order, not yet sent.
+    outgoing: Vec<(ConnId, ClientOp)>,
+    sent_ms: u64,
+    sending_soon: bool,
     stats_pending: bool,
     deadline: Option<(u64, SpawnHandle)>,
     ended: bool,
@@ -53,21 +59,22 @@ impl Session {
             machine,
             server,
             links: HashMap::new(),
-            published_ms: 0,
-            publish_pending: false,
+            outgoing: Vec::new(),
+            sent_ms: 0,
+            sending_soon: false,
             stats_pending: false,
             deadline: None,
             ended: false,
         }
     }
 
-    /// Performs effects, in order for each client, one message a client.
     fn perform(&mut self, fx: Effects, now: Now, ctx: &mut Context<Self>) {
         for entry in &fx.log {
             entry.emit(self.machine.id());
         }
-        self.deliver(fx.sends);
+        self.outgoing.extend(fx.sends);
         if fx.ended {
+            self.send(now);
             return self.end(ctx);
         }
         if fx.changed {
@@ -80,11 +87,19 @@ impl Session {
                 }
             });
         }
-        self.publish_soon(now, ctx);
+        self.send_soon(now, ctx);
         self.keep_deadline(now, ctx);
     }
 
-    fn deliver(&mut self, sends: Vec<(ConnId, ClientOp)>) {
+    /// Has clients sent what waits for them: one message a client, then what is new in the history.
+    fn send(&mut self, now: Now) {
+        self.sent_ms = now.ms;
+        self.deliver();
+        self.machine.publish();
+    }
+
+    fn deliver(&mut self) {
+        let sends = std::mem::take(&mut self.outgoing);
         let mut by_client: Vec<(ConnId, Vec<ClientOp>)> = Vec::new();
         for (conn, op) in sends {
             match by_client.iter_mut().rev().find(|(c, _)| *c == conn) {
@@ -113,22 +128,19 @@ impl Session {
         self.server.do_send(SessionChanged { description, announce });
     }
 
-    /// Shows readers what has entered the history: at once, or when the time for gathering is over.
-    fn publish_soon(&mut self, now: Now, ctx: &mut Context<Self>) {
-        if self.publish_pending || !self.machine.history().has_unpublished() {
+    /// Sends at once, or when the time for gathering is over.
+    fn send_soon(&mut self, now: Now, ctx: &mut Context<Self>) {
+        if self.sending_soon || (self.outgoing.is_empty() && !self.machine.history().has_unpublished()) {
             return;
         }
-        let due = self.published_ms + GATHER_MS;
-        if now.ms >= due {
-            self.published_ms = now.ms;
-            self.machine.publish();
-            return;
+        if now.ms >= self.sent_ms + QUIET_MS {
+            return self.send(now);
         }
-        self.publish_pending = true;
+        self.sending_soon = true;
+        let due = (self.sent_ms + GATHER_MS).max(now.ms + SETTLE_MS);
         ctx.run_later(Duration::from_millis(due - now.ms), |session, _| {
-            session.publish_pending = false;
-            session.published_ms = Now::get().ms;
-            session.machine.publish();
+            session.sending_soon = false;
+            session.send(Now::get());
         });
     }
 

@@ -2,11 +2,12 @@
 
 use drawhall_protocol::reply::{CaughtUp, Catchup, JoinResult, Notice, ResultReply, ServerReply, Status};
 
+use super::events::Audience;
 use super::invites::{Invite, InviteCheck};
 use super::member::{JoinRequest, Member, Visitor};
 use super::{ClientOp, DisconnectReason, Effects, Refusal, SessionMachine, State};
 use crate::clock::Now;
-use crate::log::{Level, LogEntry, Topic};
+use crate::log::{Level, Topic};
 
 const GHOST_TEXT: &str = "GHOST MODE. Your presence is not overtly announced, chat messages are treated as server \
     alerts. You are not hidden though, users can see your presence in the event log and taking administrative actions \
@@ -248,7 +249,8 @@ impl SessionMachine {
         let remembered_trust = self.auth_trusted.contains(&auth_id);
         let operator = member.is_operator() || remembered_op;
         let trusted = member.has_flag("TRUSTED") || remembered_trust;
-        if !auth_id.is_empty() {
+        // Ghosts are not named to others.
+        if !auth_id.is_empty() && !member.is_ghost() {
             self.auth_names.insert(auth_id, member.name().to_owned());
         }
         if operator {
@@ -265,13 +267,12 @@ impl SessionMachine {
 
     fn send_past_log(&self, conn: u64, fx: &mut Effects) {
         let Some(at) = self.member_at(conn) else { return };
-        let (moderator, operator) = (self.members[at].is_moderator(), self.members[at].is_operator());
-        let shown = |entry: &LogEntry| {
-            moderator || (!entry.topic.is_sensitive() && (operator || !entry.topic.is_moderation()))
+        let audience = match &self.members[at] {
+            m if m.is_moderator() => Audience::Moderator,
+            m if m.is_operator() => Audience::Operator,
+            _ => Audience::User,
         };
-        let entries = self.log.iter().filter(|(entry, _)| shown(entry));
-        let bytes: Vec<u8> = entries.flat_map(|(_, frame)| frame.iter().copied()).collect();
-        if !bytes.is_empty() {
+        for bytes in self.log.shown_to(audience) {
             fx.direct(conn, bytes);
         }
     }

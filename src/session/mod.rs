@@ -9,6 +9,7 @@ pub mod autoreset;
 pub mod bans;
 pub mod commands;
 pub mod effects;
+mod events;
 pub mod ids;
 mod info;
 pub mod invites;
@@ -24,7 +25,7 @@ mod stream;
 mod tests;
 mod traffic;
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -35,6 +36,7 @@ use serde_json::{Map, Value};
 
 use autoreset::AutoResetState;
 use bans::BanList;
+use events::EventLog;
 pub use effects::{ClientOp, ConnId, DisconnectReason, Effects, Refusal};
 use ids::IdQueue;
 use invites::Invites;
@@ -53,8 +55,6 @@ use crate::log::{Level, LogEntry, LogUser, Topic};
 const ACTIVE_DRAWING_MS: i64 = 5 * 60 * 1000;
 /// Least time between two status updates or warnings about space, in milliseconds.
 const REMINDER_MS: u64 = 10_000;
-/// Number of log entries that newcomers are sent.
-const LOG_ENTRIES: usize = 1000;
 /// First and greatest key of a catch-up.
 const FIRST_CATCHUP_KEY: u32 = 1_000_000;
 const MAX_CATCHUP_KEY: u32 = 999_999_999;
@@ -145,7 +145,7 @@ pub struct SessionMachine {
     auth_operators: BTreeSet<String>,
     auth_trusted: BTreeSet<String>,
     auth_names: BTreeMap<String, String>,
-    log: VecDeque<(LogEntry, Bytes)>,
+    log: EventLog,
     last_event: Now,
     status_due: u64,
     space_warning_due: u64,
@@ -193,7 +193,7 @@ impl SessionMachine {
             auth_operators: BTreeSet::new(),
             auth_trusted: BTreeSet::new(),
             auth_names: BTreeMap::new(),
-            log: VecDeque::new(),
+            log: EventLog::default(),
             last_event: now,
             status_due: now.ms + REMINDER_MS,
             space_warning_due: 0,
@@ -346,10 +346,7 @@ impl SessionMachine {
             for member in self.members.iter().filter(|m| m.is_moderator() || !entry.topic.is_sensitive()) {
                 fx.direct(member.conn(), frame.clone());
             }
-            if self.log.len() >= LOG_ENTRIES {
-                self.log.pop_front();
-            }
-            self.log.push_back((entry.clone(), frame));
+            self.log.push(entry.topic, frame);
         }
         fx.log.push(entry);
     }

@@ -23,7 +23,7 @@ impl SessionMachine {
             messages.extend(Frame::new(TrustedUsers::TYPE, 0, &trusted).ok());
         }
         let count = messages.len() as u64;
-        (messages.iter().flat_map(|f| f.as_bytes().to_vec()).collect(), count)
+        (messages.iter().map(Frame::as_bytes).collect::<Vec<_>>().concat(), count)
     }
 
     /// An operator begins to reset the session.
