@@ -130,7 +130,7 @@ mod tests {
         let history = history();
         let mut outbox = Outbox::default();
         outbox.push("first ".into()).unwrap();
-        outbox.attach(history.cursor(None));
+        outbox.attach(history.cursor(i64::MIN));
         outbox.push("second ".into()).unwrap();
         assert_eq!(gathered(&mut outbox), ("first second history".into(), false));
         assert_eq!(gathered(&mut outbox), (String::new(), false));
@@ -140,7 +140,7 @@ mod tests {
     fn the_new_history_follows_the_words_about_the_reset() {
         let mut history = history();
         let mut outbox = Outbox::default();
-        outbox.attach(history.cursor(None));
+        outbox.attach(history.cursor(i64::MIN));
         gathered(&mut outbox);
         history.reset(b"new", 1).unwrap();
         history.publish();
@@ -154,7 +154,7 @@ mod tests {
     fn after_the_goodbye_there_is_nothing() {
         let history = history();
         let mut outbox = Outbox::default();
-        outbox.attach(history.cursor(None));
+        outbox.attach(history.cursor(i64::MIN));
         outbox.push("bye".into()).unwrap();
         outbox.close();
         outbox.push("more".into()).unwrap();

@@ -367,10 +367,15 @@ impl History {
         None
     }
 
-    /// A reader at the beginning, or at an offset.
-    pub fn cursor(&self, at: Option<i64>) -> Cursor {
+    /// Offset of the first message.
+    pub fn start(&self) -> i64 {
+        self.start
+    }
+
+    /// A reader from an offset on; what is before the beginning is the beginning.
+    pub fn cursor(&self, at: i64) -> Cursor {
         let epoch = self.epoch();
-        let position = Arc::new(AtomicI64::new(at.unwrap_or(self.start)));
+        let position = Arc::new(AtomicI64::new(at.max(self.start)));
         Cursor { shared: self.shared.clone(), epoch, position }
     }
 

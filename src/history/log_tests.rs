@@ -22,7 +22,7 @@ fn read_all(cursor: &mut Cursor) -> Vec<u8> {
 #[test]
 fn readers_see_what_is_published_and_nothing_before() {
     let mut history = open();
-    let mut cursor = history.cursor(None);
+    let mut cursor = history.cursor(i64::MIN);
     history.append(&message(1, 3), 1).unwrap();
     assert!(history.has_unpublished());
     assert!(read_all(&mut cursor).is_empty());
@@ -38,7 +38,7 @@ fn every_read_ends_between_two_messages() {
     history.reset(&image, 100).unwrap();
     history.publish();
     for limit in [1, 10, 1003, 1004, 5000, 1 << 20] {
-        let mut cursor = history.cursor(None);
+        let mut cursor = history.cursor(i64::MIN);
         let (mut all, mut out) = (Vec::new(), Vec::new());
         while cursor.read(limit, &mut out) {
             let read = std::mem::take(&mut out).concat();
@@ -53,7 +53,7 @@ fn every_read_ends_between_two_messages() {
 #[test]
 fn a_closed_gate_keeps_readers_out() {
     let mut history = History::default();
-    let mut cursor = history.cursor(None);
+    let mut cursor = history.cursor(i64::MIN);
     history.append(&message(1, 300_000 % 65_000), 1).unwrap();
     history.publish();
     assert!(read_all(&mut cursor).is_empty());
@@ -77,7 +77,7 @@ fn the_limit_refuses_and_the_emergency_space_is_above_it() {
 #[test]
 fn after_a_reset_cursors_wait_until_their_client_was_told() {
     let mut history = open();
-    let mut cursor = history.cursor(None);
+    let mut cursor = history.cursor(i64::MIN);
     history.append(&message(1, 3), 1).unwrap();
     history.publish();
     history.reset(&message(2, 2), 1).unwrap();
@@ -86,13 +86,13 @@ fn after_a_reset_cursors_wait_until_their_client_was_told() {
     cursor.follow_reset(history.epoch());
     assert_eq!(read_all(&mut cursor), message(2, 2));
     assert_eq!((history.size(), history.first_index(), history.last_index()), (6, 1, 1));
-    assert_eq!(read_all(&mut history.cursor(None)), message(2, 2));
+    assert_eq!(read_all(&mut history.cursor(i64::MIN)), message(2, 2));
 }
 
 #[test]
 fn a_streamed_reset_moves_nobody_and_newcomers_get_the_side_history() {
     let mut history = open();
-    let mut old = history.cursor(None);
+    let mut old = history.cursor(i64::MIN);
     history.append(&[message(1, 3), message(2, 4)].concat(), 2).unwrap();
     history.publish();
     read_all(&mut old);
@@ -104,7 +104,7 @@ fn a_streamed_reset_moves_nobody_and_newcomers_get_the_side_history() {
     history.publish();
     let since = [message(3, 5), message(4, 1)].concat();
     assert_eq!(read_all(&mut old), since);
-    assert_eq!(read_all(&mut history.cursor(None)), [side.to_vec(), since].concat());
+    assert_eq!(read_all(&mut history.cursor(i64::MIN)), [side.to_vec(), since].concat());
     assert_eq!((history.first_index(), history.last_index()), (3, 5));
     assert_eq!(history.size(), 5 + 9 + 5);
 }
@@ -152,7 +152,7 @@ fn a_watcher_hears_of_publications_and_of_the_end() {
     use std::task::{Context, Poll, Waker};
 
     let mut history = open();
-    let cursor = history.cursor(None);
+    let cursor = history.cursor(i64::MIN);
     let watcher = cursor.watch();
     let mut context = Context::from_waker(Waker::noop());
     assert_eq!(pin!(watcher.published()).poll(&mut context), Poll::Pending);
@@ -192,7 +192,7 @@ proptest! {
     #[test]
     fn the_log_agrees_with_a_plain_list(steps in steps()) {
         let mut history = open();
-        let mut cursor = history.cursor(None);
+        let mut cursor = history.cursor(i64::MIN);
         let mut list: Vec<Bytes> = Vec::new();
         let mut seen: Vec<u8> = Vec::new();
         let mut expected_by_reader: Vec<u8> = Vec::new();
@@ -234,6 +234,6 @@ proptest! {
         history.publish();
         seen.extend(read_all(&mut cursor));
         prop_assert_eq!(seen, expected_by_reader);
-        prop_assert_eq!(read_all(&mut history.cursor(None)), list.concat());
+        prop_assert_eq!(read_all(&mut history.cursor(i64::MIN)), list.concat());
     }
 }

@@ -218,11 +218,9 @@ impl SessionMachine {
 
     /// Tells somebody who joins how much history will come, and lets it begin.
     fn begin_catchup(&mut self, conn: u64, skip: Option<(i64, i64)>, now: Now, fx: &mut Effects) {
-        let hold = self.state == State::Initialization;
-        let cursor = self.history.cursor(skip.map(|(_, offset)| offset));
         if let Some(at) = self.member_at(conn) {
-            self.members[at].hold_locked = hold;
-            self.members[at].position = Some(cursor.position());
+            self.members[at].hold_locked = self.state == State::Initialization;
+            self.members[at].begin_at = skip.map_or(self.history.start(), |(_, offset)| offset);
         }
         let key = self.next_catchup_key();
         let caught_up = ServerReply::CaughtUp(CaughtUp { key, hidx: self.history_index(false, 0) });
@@ -237,7 +235,18 @@ impl SessionMachine {
         self.reply_to(conn, &catchup, fx);
         let status = ServerReply::Status(Status { size: self.history.size(), hidx: None });
         self.reply_to(conn, &status, fx);
-        fx.sends.push((conn, ClientOp::Attach(cursor)));
+        if self.state == State::Running {
+            self.begin_history(fx);
+        }
+    }
+
+    /// Lets the history begin for those who wait for it.
+    pub(super) fn begin_history(&mut self, fx: &mut Effects) {
+        for member in self.members.iter_mut().filter(|m| m.position.is_none()) {
+            let cursor = self.history.cursor(member.begin_at);
+            member.position = Some(cursor.position());
+            fx.sends.push((member.visitor.conn, ClientOp::Attach(cursor)));
+        }
     }
 
     /// Operator and trusted status by account, by invite, or from an earlier time.

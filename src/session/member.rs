@@ -93,7 +93,9 @@ pub struct Member {
     pub last_drawing: Option<i64>,
     /// Part in an autoreset.
     pub reset_role: ResetRole,
-    /// Offset up to which it was sent the history.
+    /// Offset from which on it is to be sent the history, once the session runs.
+    pub begin_at: i64,
+    /// Offset up to which it was sent the history, once that has begun.
     pub position: Option<Arc<AtomicI64>>,
 }
 
@@ -111,6 +113,7 @@ impl Member {
             held: Vec::new(),
             last_drawing: None,
             reset_role: ResetRole::None,
+            begin_at: 0,
             position: None,
         }
     }

@@ -135,8 +135,6 @@ pub struct SessionMachine {
     ids: IdQueue,
     /// Host or resetter, while uploading.
     uploader: Option<u8>,
-    /// Offset up to which the host knows the history while uploading.
-    host_position: i64,
     image: ResetImage,
     autoreset: AutoResetState,
     side: Option<SideHistory>,
@@ -184,7 +182,6 @@ impl SessionMachine {
             past_users: BTreeMap::new(),
             ids: IdQueue::default(),
             uploader: None,
-            host_position: 0,
             image: ResetImage::default(),
             autoreset: AutoResetState::default(),
             side: None,

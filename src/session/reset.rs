@@ -64,13 +64,6 @@ impl SessionMachine {
         self.note(Level::Info, Topic::Status, text, now, fx);
         self.clear_autoreset(0, now);
         self.send_status(true, now, fx);
-        // The host has no cursor yet: it goes on behind what it knows.
-        let at = self.host_position;
-        let cursor = self.history.cursor(Some(at));
-        if let Some(host) = self.members.iter_mut().find(|m| m.position.is_none()) {
-            host.position = Some(cursor.position());
-            fx.sends.push((host.conn(), ClientOp::Attach(cursor)));
-        }
     }
 
     fn complete_reset(&mut self, now: Now, fx: &mut Effects) {
@@ -115,6 +108,7 @@ impl SessionMachine {
     /// The session runs from here on; what was held is handled.
     fn run(&mut self, now: Now, fx: &mut Effects) {
         self.history.set_open(true);
+        self.begin_history(fx);
         let held: VecDeque<(u64, Vec<u8>)> = self
             .members
             .iter_mut()

@@ -100,14 +100,15 @@ impl SessionMachine {
 
     /// What follows when frames have entered the history.
     fn appended(&mut self, bytes: &[u8], now: Now, fx: &mut Effects) {
+        let end = self.history.end();
         if self.state == State::Initialization
-            && let Some(host) = self.uploader.and_then(|id| self.member_by_id(id))
+            && let Some(host) = self.uploader.and_then(|id| self.member_mut(id))
         {
             // The host knows what it uploads; the rest it is told at once.
             for frame in frames(bytes).filter(|f| f.header.kind < FIRST_COMMAND) {
                 fx.direct(host.conn(), Bytes::copy_from_slice(frame.bytes));
             }
-            self.host_position = self.history.end();
+            host.begin_at = end;
         }
         self.last_event = now;
         fx.stats = true;

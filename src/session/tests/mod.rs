@@ -1,0 +1,278 @@
+//! The rules of a session, tried without sockets, clocks or tasks.
+
+mod commands;
+mod joining;
+mod model;
+mod resets;
+mod settings;
+mod stream;
+mod traffic;
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use drawhall_protocol::command::{Host, RawCommand};
+use drawhall_protocol::frame::frames;
+use drawhall_protocol::{Frame, ProtocolVersion};
+use serde_json::{Value, json};
+
+use super::bans::Person;
+use super::*;
+use crate::config::Settings;
+use crate::history::Cursor;
+
+/// A client as the rules see it, with everything that it was sent.
+#[derive(Default)]
+struct Seat {
+    direct: Vec<Value>,
+    /// Direct messages that are no server replies: type, user, payload.
+    frames: Vec<(u8, u8, Vec<u8>)>,
+    /// What came from the history since the last look.
+    history: Vec<(u8, u8, Vec<u8>)>,
+    cursor: Option<Cursor>,
+    user: u8,
+    refused: Option<Refusal>,
+    gone: Option<(DisconnectReason, String)>,
+}
+
+/// A session and its clients.
+struct Table {
+    machine: SessionMachine,
+    seats: BTreeMap<ConnId, Seat>,
+    now: Now,
+    changed: usize,
+    ended: bool,
+}
+
+const A: ConnId = 1;
+const B: ConnId = 2;
+const C: ConnId = 3;
+
+fn visitor(conn: ConnId, name: &str) -> Visitor {
+    let person = Person {
+        name: name.into(),
+        address: "192.0.2.1".parse().ok(),
+        auth_id: String::new(),
+        sid: format!("sid-{conn}"),
+    };
+    let flags = ["HOST", "WEB", "WEBSESSION", "WEBHOST"].map(str::to_owned).to_vec();
+    Visitor { conn, person, flags, ..Visitor::default() }
+}
+
+fn account(conn: ConnId, name: &str) -> Visitor {
+    let mut visitor = visitor(conn, name);
+    visitor.person.auth_id = format!("internal:{name}");
+    visitor
+}
+
+fn moderator(conn: ConnId, name: &str) -> Visitor {
+    Visitor { moderator: true, ..account(conn, name) }
+}
+
+impl Table {
+    /// A session that A has hosted and is still uploading.
+    fn hosting(settings: Settings) -> Table {
+        let (names, _) = crate::config::names::NameRules::new(&settings);
+        let shared = Shared { settings: Arc::new(settings), names: Arc::new(names), ..Shared::default() };
+        let now = Now { ms: 1_000_000, utc_ms: 1_795_241_572_000 };
+        let version = ProtocolVersion::dp(4, 24, 0);
+        let machine = SessionMachine::new(shared, "id".into(), String::new(), version, "A".into(), now);
+        let mut table = Table { machine, seats: BTreeMap::new(), now, changed: 0, ended: false };
+        table.host(visitor(A, "A"), Host::default());
+        table
+    }
+
+    /// A session that runs, with A as its operator.
+    fn running(settings: Settings) -> Table {
+        let mut table = Self::hosting(settings);
+        table.send(A, &[canvas()]);
+        table.command(A, "init-complete", json!([]), json!({}));
+        table
+    }
+
+    /// The same with B and C in it.
+    fn of_three() -> Table {
+        let mut table = Self::running(Settings::default());
+        table.join(visitor(B, "B"));
+        table.join(visitor(C, "C"));
+        table.forget();
+        table
+    }
+
+    fn host(&mut self, visitor: Visitor, host: Host) {
+        self.seats.insert(visitor.conn, Seat::default());
+        self.act(|machine, now, fx| {
+            machine.set_up(&host, &visitor);
+            machine.host(visitor, 1, now, fx);
+        });
+    }
+
+    fn join(&mut self, visitor: Visitor) -> Option<Refusal> {
+        self.join_as(JoinRequest { visitor, ..JoinRequest::default() })
+    }
+
+    fn join_as(&mut self, request: JoinRequest) -> Option<Refusal> {
+        let conn = request.visitor.conn;
+        self.seats.insert(conn, Seat::default());
+        self.act(|machine, now, fx| machine.join(request, now, fx));
+        self.seats[&conn].refused.clone()
+    }
+
+    fn leave(&mut self, conn: ConnId) {
+        self.act(|machine, now, fx| machine.leave(conn, now, fx));
+    }
+
+    fn send(&mut self, conn: ConnId, messages: &[Frame]) {
+        let mut bytes = messages.iter().map(Frame::as_bytes).collect::<Vec<_>>().concat();
+        self.act(|machine, now, fx| {
+            machine.batch(conn, &mut bytes, now, fx);
+        });
+    }
+
+    fn command(&mut self, conn: ConnId, cmd: &str, args: Value, kwargs: Value) {
+        let raw = RawCommand {
+            cmd: cmd.into(),
+            args: args.as_array().cloned().unwrap_or_default(),
+            kwargs: kwargs.as_object().cloned().unwrap_or_default(),
+        };
+        let json = serde_json::to_vec(&raw).unwrap();
+        self.send(conn, &[Frame::new(0, 0, &json).unwrap()]);
+    }
+
+    fn wait(&mut self, ms: u64) {
+        self.now.ms += ms;
+        self.now.utc_ms += ms as i64;
+        self.act(SessionMachine::tick);
+    }
+
+    fn act(&mut self, input: impl FnOnce(&mut SessionMachine, Now, &mut Effects)) {
+        let mut fx = Effects::default();
+        let attached: Vec<ConnId> =
+            self.seats.iter().filter(|(_, s)| s.cursor.is_some()).map(|(conn, _)| *conn).collect();
+        input(&mut self.machine, self.now, &mut fx);
+        self.changed += usize::from(fx.changed);
+        self.ended |= fx.ended;
+        for (conn, op) in fx.sends {
+            self.seats.get_mut(&conn).expect("a seat").apply(op);
+        }
+        self.machine.publish();
+        let mut news = BTreeMap::new();
+        for (conn, seat) in &mut self.seats {
+            let known = seat.history.len();
+            seat.read_history();
+            if seat.cursor.is_some() {
+                news.insert(*conn, seat.history[known..].to_vec());
+            }
+        }
+        // Whatever is tried here: those who had the history before have the same news of it now.
+        let mut same = attached.iter().filter_map(|conn| news.get(conn));
+        let first = same.next();
+        assert!(same.all(|other| Some(other) == first), "everybody is told the same");
+    }
+
+    fn seat(&mut self, conn: ConnId) -> &mut Seat {
+        self.seats.get_mut(&conn).expect("a seat")
+    }
+
+    /// Everything that was received so far does not count any more.
+    fn forget(&mut self) {
+        for seat in self.seats.values_mut() {
+            seat.direct.clear();
+            seat.frames.clear();
+            seat.history.clear();
+        }
+        self.changed = 0;
+    }
+
+    /// Types and users of what came from the history, in order.
+    fn history(&self, conn: ConnId) -> Vec<(u8, u8)> {
+        self.seats[&conn].history.iter().map(|(kind, user, _)| (*kind, *user)).collect()
+    }
+
+    /// Direct replies of a type.
+    fn replies(&self, conn: ConnId, kind: &str) -> Vec<Value> {
+        self.seats[&conn].direct.iter().filter(|v| v["type"] == kind).cloned().collect()
+    }
+
+    /// The last refusal of a command.
+    fn error(&self, conn: ConnId) -> String {
+        let last = self.replies(conn, "error").pop();
+        last.map_or(String::new(), |v| v["message"].as_str().unwrap_or_default().to_owned())
+    }
+
+    /// Keys of notices and alerts.
+    fn keys(&self, conn: ConnId) -> Vec<String> {
+        let notices = self.seats[&conn].direct.iter().filter(|v| v["type"] == "msg" || v["type"] == "alert");
+        notices.filter_map(|v| v["T"].as_str().map(str::to_owned)).collect()
+    }
+
+    /// The last partial `sessionconf` with this member.
+    fn part(&self, conn: ConnId, member: &str) -> Option<Value> {
+        let confs = self.replies(conn, "sessionconf");
+        confs.iter().rev().find_map(|v| v["config"].get(member).cloned())
+    }
+
+    /// The newest complete settings in the history.
+    fn settings(&mut self) -> Value {
+        let bytes = self.machine.history().to_bytes();
+        let confs = frames(&bytes).filter(|f| f.header.kind == 0);
+        let confs = confs.filter_map(|f| serde_json::from_slice::<Value>(f.payload()).ok());
+        let last = confs.filter(|v| v["type"] == "sessionconf").last();
+        last.expect("settings")["config"].clone()
+    }
+
+    fn member(&self, conn: ConnId) -> &Member {
+        self.machine.members().iter().find(|m| m.conn() == conn).expect("a member")
+    }
+}
+
+impl Seat {
+    fn apply(&mut self, op: ClientOp) {
+        assert!(self.gone.is_none(), "nothing is sent after a goodbye");
+        match op {
+            ClientOp::Direct(bytes) => {
+                for frame in frames(&bytes) {
+                    match frame.header.kind {
+                        0 => self.direct.push(serde_json::from_slice(frame.payload()).unwrap()),
+                        kind => self.frames.push((kind, frame.header.user, frame.payload().to_vec())),
+                    }
+                }
+            }
+            ClientOp::Joined { user } => self.user = user,
+            ClientOp::Refused(refusal) => self.refused = Some(refusal),
+            ClientOp::Attach(cursor) => self.cursor = Some(cursor),
+            ClientOp::FollowReset { epoch } => {
+                if let Some(cursor) = &mut self.cursor {
+                    cursor.follow_reset(epoch);
+                }
+            }
+            ClientOp::Disconnect { reason, message } => {
+                self.gone = Some((reason, message));
+                self.cursor = None;
+            }
+            ClientOp::Released => {}
+        }
+    }
+
+    fn read_history(&mut self) {
+        let Some(cursor) = &mut self.cursor else { return };
+        let mut out = Vec::new();
+        while cursor.read(1 << 20, &mut out) {}
+        let bytes = out.concat();
+        let messages = frames(&bytes).map(|f| (f.header.kind, f.header.user, f.payload().to_vec()));
+        self.history.extend(messages);
+    }
+}
+
+fn canvas() -> Frame {
+    Frame::new(129, 1, &[0; 16]).unwrap()
+}
+
+/// A stroke of `len` bytes.
+fn dab(len: usize) -> Frame {
+    Frame::new(148, 99, &vec![7; len]).unwrap()
+}
+
+fn chat(text: &str, bypass: bool) -> Frame {
+    Frame::new(35, 99, &[&[u8::from(bypass), 0], text.as_bytes()].concat()).unwrap()
+}
