@@ -3,6 +3,8 @@
 use std::net::IpAddr;
 use std::path::PathBuf;
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD as BASE64;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 /// Version of the server and of the protocol, as `--version` prints them.
@@ -55,6 +57,23 @@ pub(crate) struct Serve {
     /// Configuration file, as that of drawpile-srv.
     #[arg(short, long, value_name = "FILE")]
     pub(crate) config: Option<PathBuf>,
+
+    /// Public host name of this server, which clients should have connected to.
+    #[arg(long, value_name = "NAME")]
+    pub(crate) local_host: Option<String>,
+
+    /// Key for encrypted ban lists: 32 bytes in base64.
+    #[arg(long, value_name = "BASE64", value_parser = crypt_key)]
+    pub(crate) crypt_key: Option<[u8; 32]>,
+
+    /// Print a key for --crypt-key and exit.
+    #[arg(long)]
+    pub(crate) generate_crypt_key: bool,
+}
+
+fn crypt_key(text: &str) -> Result<[u8; 32], String> {
+    let bytes = BASE64.decode(text).map_err(|e| format!("no base64: {e}"))?;
+    bytes.try_into().map_err(|b: Vec<u8>| format!("{} bytes instead of 32", b.len()))
 }
 
 /// What to convert.
@@ -120,6 +139,7 @@ mod tests {
             (["--port", "0"], "'0' for '--port"),
             (["--port", "65536"], "'65536' for '--port"),
             (["--listen", "here"], "'here' for '--listen"),
+            (["--crypt-key", "AAAA"], "3 bytes instead of 32"),
         ] {
             let error = parse(&args).unwrap_err();
             assert!(error.contains(words), "{error}");

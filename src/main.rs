@@ -2,11 +2,11 @@
 
 use std::io::IsTerminal as _;
 use std::process::ExitCode;
-use std::sync::Arc;
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD as BASE64;
 use clap::Parser as _;
-use drawhall::config::{Rules, ini};
-use drawhall::server::run::{ServeOptions, start};
+use drawhall::server::run::{RuleSource, ServeOptions, start};
 use drawhall::tools::{convert, inspect};
 use tokio::signal::unix::{SignalKind, signal};
 
@@ -44,22 +44,19 @@ fn init_log() {
 }
 
 fn serve(options: &Serve) -> Result<(), Failure> {
-    init_log();
-    let file = match &options.config {
-        None => ini::ConfigFile::default(),
-        Some(path) => {
-            let bytes = std::fs::read(path)
-                .map_err(|e| format!("--config: cannot read {}: {e}", path.display()))?;
-            ini::parse(&bytes)
-        }
-    };
-    let name = options.config.as_ref().map_or(String::new(), |p| p.display().to_string());
-    let (rules, errors) = Rules::new(file, None, String::new());
-    for error in errors {
-        tracing::warn!("{name}: {error}");
+    if options.generate_crypt_key {
+        let mut key = [0; 32];
+        getrandom::fill(&mut key)?;
+        println!("{}", BASE64.encode(key));
+        return Ok(());
     }
+    init_log();
     let options = ServeOptions {
-        rules: Arc::new(rules),
+        source: RuleSource {
+            config: options.config.clone(),
+            crypt_key: options.crypt_key,
+            local_host: options.local_host.clone().unwrap_or_default(),
+        },
         listen: options.listen,
         port: options.port,
         workers: std::thread::available_parallelism().map_or(1, usize::from),

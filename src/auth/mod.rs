@@ -12,6 +12,7 @@ use tokio::sync::Semaphore;
 
 use crate::config::Rules;
 use crate::config::ini::Account;
+use crate::server::NewRules;
 
 /// Password hashes that are computed at once; Argon2id takes 64 MiB each.
 const MAX_PARALLEL_HASHES: usize = 2;
@@ -86,6 +87,14 @@ impl Handler<CheckAccount> for Auth {
                 }
             }
         })
+    }
+}
+
+impl Handler<NewRules> for Auth {
+    type Result = ();
+
+    fn handle(&mut self, NewRules(rules): NewRules, _: &mut Context<Self>) {
+        self.rules = rules;
     }
 }
 

@@ -21,7 +21,7 @@ use crate::client::login::{HostRefusal, LookupAnswer};
 use crate::clock::Now;
 use crate::config::Rules;
 use crate::log::{Level, LogEntry, LogUser, Topic};
-use crate::session::actor::{EnterHost, LookUpSession, ReportFromOutside, Session, StopSession};
+use crate::session::actor::{EnterHost, LookUpSession, ReportFromOutside, Session, SetShared, StopSession};
 use crate::session::{ConnId, DisconnectReason, SessionMachine, Visitor};
 use directory::{Directory, Entry};
 
@@ -433,6 +433,22 @@ impl Handler<ReportSession> for Server {
         if let Some(entry) = self.directory.find(&report.session) {
             entry.address.do_send(ReportFromOutside { user: report.user, reason: report.reason });
         }
+    }
+}
+
+/// Other rules are in force from now on.
+#[derive(Message)]
+#[rtype(result = "()")]
+pub struct NewRules(pub Arc<Rules>);
+
+impl Handler<NewRules> for Server {
+    type Result = ();
+
+    fn handle(&mut self, NewRules(rules): NewRules, _: &mut Self::Context) {
+        for entry in self.directory.entries() {
+            entry.address.do_send(SetShared(rules.shared.clone()));
+        }
+        self.rules = rules;
     }
 }
 

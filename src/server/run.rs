@@ -1,29 +1,69 @@
 //! Running a server: workers, listeners, and the end.
 
+use std::io;
 use std::net::{IpAddr, SocketAddr};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use actix::prelude::*;
 use actix_rt::task::JoinHandle;
 use tokio::net::TcpListener;
+use tokio::sync::watch;
 
-use super::{Server, Stop};
+use super::{NewRules, Server, Stop};
 use crate::auth::Auth;
 use crate::client::actor::{Client, ClientContext};
 use crate::config::Rules;
+use crate::config::ini::{self, ConfigFile};
 use crate::session::ConnId;
 use crate::transport::{ListenError, listen};
 
 /// How long accepting rests after it failed, for example for want of file descriptors.
 const ACCEPT_REST: Duration = Duration::from_millis(100);
 
+/// How often the configuration file is looked at.
+const RELOAD_INTERVAL: Duration = Duration::from_secs(2);
+
+/// Where the rules come from.
+#[derive(Debug, Clone, Default)]
+pub struct RuleSource {
+    /// Configuration file; defaults without.
+    pub config: Option<PathBuf>,
+    /// Key for encrypted ban lists.
+    pub crypt_key: Option<[u8; 32]>,
+    /// The server's public host name, empty if it is not known.
+    pub local_host: String,
+}
+
+impl RuleSource {
+    /// Reads the rules; what is wrong with the file is logged.
+    ///
+    /// # Errors
+    /// When the file cannot be read.
+    pub fn read(&self) -> io::Result<Rules> {
+        let (file, name) = match &self.config {
+            Some(path) => (ini::parse(&std::fs::read(path)?), path.display().to_string()),
+            None => (ConfigFile::default(), String::new()),
+        };
+        let (rules, errors) = Rules::new(file, self.crypt_key, self.local_host.clone());
+        for error in errors {
+            tracing::warn!("{name}: {error}");
+        }
+        Ok(rules)
+    }
+
+    fn modified(&self) -> Option<SystemTime> {
+        std::fs::metadata(self.config.as_ref()?).and_then(|m| m.modified()).ok()
+    }
+}
+
 /// What to serve, and where.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Default)]
 pub struct ServeOptions {
-    /// The rules in force.
-    pub rules: Arc<Rules>,
+    /// Where the rules come from; a changed file counts within seconds.
+    pub source: RuleSource,
     /// Address to listen on, all interfaces without.
     pub listen: Option<IpAddr>,
     /// TCP port, 0 for any.
@@ -37,25 +77,51 @@ pub struct Running {
     server: Addr<Server>,
     workers: Vec<Arbiter>,
     address: SocketAddr,
-    accepting: JoinHandle<()>,
+    tasks: Vec<JoinHandle<()>>,
+}
+
+/// Why a server does not start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// The configuration file cannot be read.
+    #[error("--config: cannot read {path}: {source}")]
+    Config {
+        /// The file.
+        path: String,
+        /// Why.
+        source: io::Error,
+    },
+    /// It cannot listen.
+    #[error(transparent)]
+    Listen(#[from] ListenError),
 }
 
 /// Starts a server inside a running actix system.
 ///
 /// # Errors
-/// When it cannot listen.
-pub fn start(options: &ServeOptions) -> Result<Running, ListenError> {
+/// When the configuration file cannot be read, or it cannot listen.
+pub fn start(options: &ServeOptions) -> Result<Running, StartError> {
+    let source = options.source.clone();
+    let modified = source.modified();
+    let rules = source.read().map_err(|error| StartError::Config {
+        path: source.config.as_ref().map_or(String::new(), |p| p.display().to_string()),
+        source: error,
+    })?;
+    let rules = Arc::new(rules);
     let listener = listen(options.listen, options.port)?;
     let named = |source| ListenError { address: "the listener".into(), source };
     let address = listener.local_addr().map_err(named)?;
     let workers: Vec<Arbiter> = (0..options.workers.max(1)).map(|_| Arbiter::new()).collect();
     let handles: Vec<ArbiterHandle> = workers.iter().map(Arbiter::handle).collect();
-    let rules = options.rules.clone();
     let server = Server::new(rules.clone(), handles.clone()).start();
     let auth = Auth::new(rules.clone()).start();
-    let context = ClientContext { rules, server: server.clone(), auth };
-    let accepting = actix_rt::spawn(accept(listener, handles, context));
-    Ok(Running { server, workers, address, accepting })
+    let (changes, current) = watch::channel(rules.clone());
+    let context = ClientContext { rules, server: server.clone(), auth: auth.clone() };
+    let mut tasks = vec![actix_rt::spawn(accept(listener, handles, context, current))];
+    if source.config.is_some() {
+        tasks.push(actix_rt::spawn(reload(source, modified, server.clone(), auth, changes)));
+    }
+    Ok(Running { server, workers, address, tasks })
 }
 
 impl Running {
@@ -66,7 +132,9 @@ impl Running {
 
     /// Stops: nobody else is let in, everybody is told, threads end.
     pub async fn stop(self) {
-        self.accepting.abort();
+        for task in &self.tasks {
+            task.abort();
+        }
         // If the actor is gone there is nobody left to tell.
         let _ = self.server.send(Stop).await;
         for worker in self.workers {
@@ -76,7 +144,12 @@ impl Running {
 }
 
 /// Accepts connections and spreads them over the workers.
-async fn accept(listener: TcpListener, workers: Vec<ArbiterHandle>, context: ClientContext) {
+async fn accept(
+    listener: TcpListener,
+    workers: Vec<ArbiterHandle>,
+    mut context: ClientContext,
+    rules: watch::Receiver<Arc<Rules>>,
+) {
     static NEXT_CONN: AtomicU64 = AtomicU64::new(1);
     for worker in workers.iter().cycle() {
         let (stream, peer) = loop {
@@ -89,6 +162,7 @@ async fn accept(listener: TcpListener, workers: Vec<ArbiterHandle>, context: Cli
             }
         };
         let conn: ConnId = NEXT_CONN.fetch_add(1, Ordering::Relaxed);
+        context.rules = rules.borrow().clone();
         let context = context.clone();
         // The socket goes to the worker's own event loop.
         let Ok(stream) = stream.into_std() else { continue };
@@ -99,5 +173,38 @@ async fn accept(listener: TcpListener, workers: Vec<ArbiterHandle>, context: Cli
                 Err(error) => tracing::warn!(%error, "cannot take a connection over"),
             }
         });
+    }
+}
+
+/// Reads the configuration file again whenever it was changed.
+async fn reload(
+    source: RuleSource,
+    mut modified: Option<SystemTime>,
+    server: Addr<Server>,
+    auth: Addr<Auth>,
+    changes: watch::Sender<Arc<Rules>>,
+) {
+    let mut interval = tokio::time::interval(RELOAD_INTERVAL);
+    loop {
+        interval.tick().await;
+        let (source, last) = (source.clone(), modified);
+        // Files are slow sometimes, and this thread has other things to do.
+        let looked = actix_rt::task::spawn_blocking(move || {
+            let now = source.modified();
+            (now != last && now.is_some()).then(|| (now, source.read()))
+        });
+        match looked.await {
+            Ok(Some((now, Ok(rules)))) => {
+                modified = now;
+                let rules = Arc::new(rules);
+                tracing::info!("configuration file was read again");
+                server.do_send(NewRules(rules.clone()));
+                auth.do_send(NewRules(rules.clone()));
+                changes.send_replace(rules);
+            }
+            Ok(Some((_, Err(error)))) => tracing::warn!(%error, "cannot read the configuration file again"),
+            Ok(None) => {}
+            Err(error) => tracing::error!(%error, "looking at the configuration file failed"),
+        }
     }
 }

@@ -12,7 +12,7 @@ use drawhall_protocol::command::Host;
 
 use super::effects::{ClientOp, ConnId, DisconnectReason, Effects, Refusal};
 use super::member::{JoinRequest, Visitor};
-use super::{SessionMachine, State};
+use super::{SessionMachine, Shared, State};
 use crate::client::actor::{Client, Credit, Deliver, ReadOn};
 use crate::client::login::LookupAnswer;
 use crate::clock::Now;
@@ -354,6 +354,19 @@ impl Handler<ReportFromOutside> for Session {
 
     fn handle(&mut self, report: ReportFromOutside, ctx: &mut Self::Context) {
         self.handle(ctx, |machine, now, fx| machine.outside_report(report.user, &report.reason, now, fx));
+    }
+}
+
+/// Settings of the server are others from now on.
+#[derive(Message)]
+#[rtype(result = "()")]
+pub struct SetShared(pub Shared);
+
+impl Handler<SetShared> for Session {
+    type Result = ();
+
+    fn handle(&mut self, SetShared(shared): SetShared, ctx: &mut Self::Context) {
+        self.handle(ctx, |machine, now, fx| machine.set_shared(shared, now, fx));
     }
 }
 

@@ -1,1 +1,474 @@
+use drawhall_protocol::reply::SessionDescription;
+use proptest::prelude::*;
+use serde_json::{Value, json};
 
+use super::*;
+use crate::auth::AccountCheck;
+use crate::config::ini;
+use crate::session::Refusal;
+
+const SID: &str = "0123456789abcdef0123456789abcdef";
+
+struct Login {
+    machine: LoginMachine,
+    fx: Vec<LoginEffect>,
+}
+
+fn rules(config: &str) -> Arc<Rules> {
+    let (rules, errors) = Rules::new(ini::parse(config.as_bytes()), None, "Example.org".into());
+    assert!(errors.is_empty(), "{errors:?}");
+    Arc::new(rules)
+}
+
+impl Login {
+    fn new(config: &str) -> Login {
+        Self::from("192.0.2.7", config)
+    }
+
+    fn from(address: &str, config: &str) -> Login {
+        let (machine, greeting) = LoginMachine::new(rules(config), 1, address.parse().unwrap(), 0);
+        Login { machine, fx: vec![greeting] }
+    }
+
+    fn command(&mut self, cmd: &str, args: Value, kwargs: Value) -> &mut Self {
+        let raw = json!({"cmd": cmd, "args": args, "kwargs": kwargs});
+        self.fx = self.machine.command(&RawCommand::parse(raw.to_string().as_bytes()));
+        self
+    }
+
+    fn ident(&mut self, name: &str) -> &mut Self {
+        self.command("ident", json!([name]), json!({}))
+    }
+
+    fn account(&mut self, check: AccountCheck) -> &mut Self {
+        self.fx = self.machine.account_checked(check);
+        self
+    }
+
+    fn replies(&self) -> Vec<Value> {
+        let replies = self.fx.iter().filter_map(|e| match e {
+            LoginEffect::Send(reply) => Some(serde_json::to_value(reply).unwrap()),
+            _ => None,
+        });
+        replies.collect()
+    }
+
+    /// Code of the error, and whether the connection ends.
+    fn error(&self) -> (String, bool) {
+        let code = self.replies().iter().find_map(|r| r["code"].as_str().map(str::to_owned));
+        (code.unwrap_or_default(), self.ends())
+    }
+
+    fn ends(&self) -> bool {
+        self.fx.iter().any(|e| matches!(e, LoginEffect::Disconnect { .. }))
+    }
+
+    fn state_of_result(&self) -> String {
+        let result = self.replies().into_iter().find(|r| r["type"] == "result");
+        result.map_or(String::new(), |r| r["state"].as_str().unwrap_or_default().to_owned())
+    }
+
+    fn goodbye(&self) -> Option<&str> {
+        self.fx.iter().find_map(|e| match e {
+            LoginEffect::Disconnect { message, .. } => Some(message.as_str()),
+            _ => None,
+        })
+    }
+
+    fn enters_lobby(&self) -> Option<(bool, bool, bool)> {
+        self.fx.iter().find_map(|e| match e {
+            LoginEffect::EnterLobby { moderator, list_now, list_changes } => {
+                Some((*moderator, *list_now, *list_changes))
+            }
+            _ => None,
+        })
+    }
+}
+
+fn fails(code: &str) -> (String, bool) {
+    (code.to_owned(), true)
+}
+
+fn info() -> Value {
+    json!({"app_version": "2.3.1-beta", "protocol_version": "dp:4.25.1", "os": "linux", "s": SID, "m": "x"})
+}
+
+fn ok(flags: &[&str]) -> AccountCheck {
+    let flags = flags.iter().map(|f| (*f).to_owned()).collect();
+    AccountCheck::Ok { auth_id: "internal:n".into(), flags }
+}
+
+const ACCOUNTS: &str = "[users]\nn:plain;p:\n";
+
+#[test]
+fn the_greeting_says_what_is_possible() {
+    let greeting = |config: &str| Login::new(config).replies().remove(0);
+    let plain = greeting("");
+    assert_eq!(plain["flags"], json!(["MULTI", "AVATAR", "MBANIMPEX", "LOOKUP", "CINFO"]));
+    assert_eq!(plain["methods"], json!({"guest": {"actions": ["join", "host"]}}));
+    assert_eq!((&plain["version"], plain.get("info")), (&json!(4), None));
+    let other = greeting(
+        "sessionCountLimit=1\npersistence=true\nallowGuests=false\ncustomAvatars=false\nruleText= be nice \n\
+         loginInfoUrl=https://example.org\n[users]\nn:plain;p:\n",
+    );
+    assert_eq!(other["flags"], json!(["PERSIST", "NOGUEST", "MBANIMPEX", "LOOKUP", "CINFO"]));
+    assert_eq!(other["methods"], json!({"auth": {"actions": ["join", "host"]}}));
+    assert_eq!((&other["rules"], &other["info"]), (&json!("be nice"), &json!("https://example.org")));
+    let joins = greeting("allowGuestHosts=false");
+    assert_eq!(joins["methods"]["guest"]["actions"], json!(["join"]));
+}
+
+#[test]
+fn what_comes_at_the_wrong_time_ends_the_connection() {
+    for command in ["host", "join", "startTls", "report", "", "kick-user"] {
+        let mut login = Login::new("");
+        login.command(command, json!([]), json!({}));
+        assert_eq!((login.goodbye(), login.machine.state()), (Some("invalid message"), LoginState::Ignore));
+        login.ident("x");
+        assert!(login.fx.is_empty(), "nothing is answered any more");
+    }
+    let mut login = Login::new("");
+    login.ident("x").ident("y");
+    assert_eq!(login.goodbye(), Some("invalid message"));
+}
+
+#[test]
+fn names_must_be_valid_and_not_forbidden() {
+    let mut login = Login::new("");
+    assert_eq!(login.ident("").error(), fails("badUsername"));
+    assert_eq!(Login::new("").ident("a\"b").error(), fails("badUsername"));
+    assert_eq!(Login::new("").command("ident", json!([]), json!({})).error(), fails("syntax"));
+    assert_eq!(Login::new("").command("ident", json!([1, 2, 3]), json!({})).error(), fails("syntax"));
+    assert_eq!(Login::new("forbiddenNameRegex=evil").ident("Evil").error(), fails("forbiddenUsername"));
+    assert_eq!(Login::new("").command("ident", json!(["x"]), json!({"intent": "?"})).error(), fails("identError"));
+}
+
+#[test]
+fn guests_log_in_whatever_password_they_give() {
+    let mut login = Login::new("");
+    login.command("ident", json!(["x", "password"]), json!({"intent": "guest"}));
+    let result = &login.replies()[0];
+    assert_eq!((&result["state"], &result["guest"], &result["ident"]), (&json!("identOk"), &json!(true), &json!("x")));
+    assert_eq!(result["flags"], json!(["HOST", "WEB", "WEBSESSION", "WEBHOST"]));
+    assert_eq!(login.enters_lobby(), Some((false, true, true)));
+}
+
+#[test]
+fn the_users_intent_must_fit_and_is_asked_again() {
+    let mut login = Login::new("");
+    login.command("ident", json!(["x"]), json!({"intent": "auth"}));
+    let mismatch = &login.replies()[0];
+    assert_eq!((&mismatch["intent"], &mismatch["method"]), (&json!("auth"), &json!("guest")));
+    assert_eq!(login.ident("x").state_of_result(), "identOk");
+    let mut login = Login::new(ACCOUNTS);
+    login.command("ident", json!(["n", "p"]), json!({"intent": "guest"}));
+    assert_eq!(login.account(ok(&[])).state_of_result(), "intentMismatch");
+}
+
+#[test]
+fn accounts_need_their_password_and_may_try_ten_times() {
+    let mut login = Login::new(ACCOUNTS);
+    login.ident("n");
+    assert!(login.machine.is_waiting());
+    assert_eq!(login.account(AccountCheck::BadPassword).state_of_result(), "needPassword");
+    for attempt in 1..=10 {
+        login.command("ident", json!(["n", "wrong"]), json!({}));
+        let expected = ("badPassword".to_owned(), attempt == 10);
+        assert_eq!(login.account(AccountCheck::BadPassword).error(), expected);
+    }
+    let mut login = Login::new(ACCOUNTS);
+    assert_eq!(login.ident("n").account(AccountCheck::Locked).error(), fails("bannedName"));
+    let mut login = Login::new(ACCOUNTS);
+    login.command("ident", json!(["n", "p"]), json!({"extauth": "token"}));
+    assert_eq!(login.account(ok(&[])).error(), fails("extAuthError"));
+}
+
+#[test]
+fn without_guests_an_unknown_name_is_a_wrong_password() {
+    let config = format!("allowGuests=false\n{ACCOUNTS}");
+    let mut login = Login::new(&config);
+    assert_eq!(login.ident("x").account(AccountCheck::NotFound).state_of_result(), "needPassword");
+    login.command("ident", json!(["x", "p"]), json!({}));
+    assert_eq!(login.account(AccountCheck::NotFound).error(), ("badPassword".into(), false));
+}
+
+#[test]
+fn account_flags_and_settings_together_say_what_one_may() {
+    let config = format!("allowGuestHosts=false\nallowGuestWeb=false\n{ACCOUNTS}");
+    let mut login = Login::new(&config);
+    login.ident("n").account(ok(&["MOD", "CUSTOM"]));
+    assert_eq!(login.replies()[0]["flags"], json!(["MOD", "CUSTOM", "WEBSESSION", "WEBHOST", "PERSIST"]));
+    assert_eq!(login.enters_lobby(), Some((true, true, true)));
+    assert!(login.machine.visitor().moderator && !login.machine.visitor().ghost);
+}
+
+#[test]
+fn ghosts_must_be_permitted_and_moderators() {
+    let permitted = format!("enableGhosts=true\n{ACCOUNTS}");
+    let refused = |config: &str, flags: &[&str]| Login::new(config).ident("n").account(ok(flags)).error();
+    assert_eq!(refused(ACCOUNTS, &["MOD", "GHOST"]), fails("ghostsNotAllowed"));
+    assert_eq!(refused(&permitted, &["GHOST"]), fails("ghostWithoutMod"));
+    let mut login = Login::new(&permitted);
+    login.ident("n").account(ok(&["MOD", "GHOST"]));
+    assert!(login.machine.visitor().ghost);
+    login.command("host", json!([]), json!({"protocol": "dp:4.25.1", "user_id": 1, "s": SID}));
+    assert_eq!(login.error(), fails("ghostHost"));
+}
+
+#[test]
+fn client_info_is_checked_once_and_must_stay_the_same() {
+    let mut login = Login::new("");
+    login.command("cinfo", json!(["h", info()]), json!({}));
+    assert_eq!(login.replies()[0]["cinfo"], json!({"browser": false}));
+    assert_eq!(login.command("cinfo", json!(["h", info()]), json!({})).error(), fails("cinfoAlreadyDone"));
+    assert_eq!(Login::new("").command("cinfo", json!(["h"]), json!({})).error(), fails("syntax"));
+    let with = |key: &str, value: &str| {
+        let mut changed = info();
+        changed[key] = value.into();
+        changed
+    };
+    for version in ["two", "2.3", "2..1", "", "x2.3.1"] {
+        let mut login = Login::new("");
+        login.command("cinfo", json!(["h", with("app_version", version)]), json!({}));
+        assert_eq!(login.error(), fails("badversion"), "{version}");
+    }
+    for sid in ["", "short", &format!("{SID}/x"), &format!("{SID}g")] {
+        let mut login = Login::new("");
+        login.command("cinfo", json!(["h", with("s", sid)]), json!({}));
+        assert_eq!(login.goodbye(), Some("invalid message"), "{sid}");
+    }
+    let mut login = Login::new("");
+    login.command("cinfo", json!(["h", with("s", &format!("{SID}/{SID}"))]), json!({}));
+    assert_eq!(login.machine.visitor().person.sid, SID, "the first of two counts");
+    let mut login = Login::new("");
+    login.command("cinfo", json!(["h", info()]), json!({})).ident("x");
+    login.command("host", json!([]), with("os", "other"));
+    assert_eq!(login.goodbye(), Some("invalid message"));
+}
+
+#[test]
+fn the_host_name_must_match_where_that_is_required() {
+    let mut login = Login::new("");
+    login.command("cinfo", json!(["elsewhere", info()]), json!({}));
+    assert!(!login.ends(), "only logged");
+    let mut login = Login::new("requireMatchingHost=true");
+    assert_eq!(login.ident("x").error(), fails("clientInfoUnsupported"));
+    let mut login = Login::new("requireMatchingHost=true");
+    login.command("cinfo", json!(["elsewhere", info()]), json!({}));
+    assert_eq!(login.error(), fails("mismatchedHostName"));
+    let mut login = Login::new("requireMatchingHost=true");
+    login.command("cinfo", json!(["EXAMPLE.ORG", info()]), json!({}));
+    assert_eq!((login.ends(), login.machine.state()), (false, LoginState::WaitForIdent));
+}
+
+fn found() -> LookupAnswer {
+    let description = SessionDescription { id: "id".into(), ..SessionDescription::default() };
+    LookupAnswer::Found(Box::new(description))
+}
+
+#[test]
+fn look_ups_are_mandatory_where_the_server_says_so() {
+    for config in ["mandatoryLookup=true", "minimumProtocolVersion=dp:4.24.0"] {
+        assert_eq!(Login::new(config).ident("x").error(), fails("clientLookupUnsupported"));
+    }
+    assert_eq!(Login::new("minimumProtocolVersion=dp:4.20.1").ident("x").state_of_result(), "identOk");
+    let empty = |config: &str| Login::new(config).command("lookup", json!([""]), json!({})).error();
+    assert_eq!(empty("mandatoryLookup=true"), fails("lookupRequired"));
+    assert_eq!(empty(""), (String::new(), false));
+}
+
+#[test]
+fn a_look_up_pins_the_client_to_what_it_looked_up() {
+    let mut login = Login::new("");
+    login.command("lookup", json!(["alias:secret"]), json!({}));
+    let asked = matches!(&login.fx[0], LoginEffect::LookUp { session, invite, .. } if session == "alias" && invite == "secret");
+    assert!(asked);
+    login.fx = login.machine.looked_up(found());
+    assert_eq!(login.replies()[0]["session"]["id"], json!("id"));
+    assert_eq!(login.command("lookup", json!([]), json!({})).error(), fails("lookupAlreadyDone"));
+
+    let looked_up = || {
+        let mut login = Login::new("");
+        login.command("lookup", json!(["alias:secret"]), json!({}));
+        login.fx = login.machine.looked_up(found());
+        login.ident("x");
+        assert_eq!(login.enters_lobby(), Some((false, false, true)), "no list after a look-up");
+        login
+    };
+    let mut login = looked_up();
+    login.command("host", json!([]), json!({"protocol": "dp:4.25.1", "user_id": 1, "s": SID}));
+    assert_eq!(login.error(), fails("lookupHostMismatch"));
+    let mut login = looked_up();
+    let version = ProtocolVersion::current();
+    login.command("join", json!(["other"]), json!({"s": SID}));
+    login.fx = login.machine.session_found(Some(("other", &version)));
+    assert_eq!(login.error(), fails("lookupMismatch"));
+    let mut login = looked_up();
+    login.command("join", json!(["alias"]), json!({"s": SID}));
+    login.fx = login.machine.session_found(Some(("id", &version)));
+    assert!(matches!(&login.fx[0], LoginEffect::Join(request) if request.invite == "secret"));
+}
+
+#[test]
+fn a_look_up_that_finds_nothing_ends_the_connection() {
+    let mut login = Login::new("");
+    login.command("lookup", json!(["x"]), json!({}));
+    login.fx = login.machine.looked_up(LookupAnswer::NotFound);
+    assert_eq!(login.error(), fails("lookupFailed"));
+    let mut login = Login::new("");
+    login.command("lookup", json!(["x:y"]), json!({}));
+    login.fx = login.machine.looked_up(LookupAnswer::Refused(Refusal::error("inviteNotFound", "no")));
+    assert_eq!(login.error(), fails("inviteNotFound"));
+    assert_eq!(Login::new("").command("lookup", json!([1, 2]), json!({})).error(), fails("syntax"));
+}
+
+#[test]
+fn hosting_is_checked_in_order() {
+    let host = |config: &str, changes: Value| {
+        let mut login = Login::new(config);
+        login.ident("x");
+        let mut kwargs = json!({"protocol": "dp:4.25.1", "user_id": 1, "s": SID});
+        for (key, value) in changes.as_object().unwrap() {
+            kwargs[key] = value.clone();
+        }
+        login.command("host", json!([]), kwargs);
+        login
+    };
+    let code = |config: &str, changes: Value| host(config, changes).error();
+    assert_eq!(code("allowGuestHosts=false", json!({})), fails("unauthorizedHost"));
+    assert_eq!(code("", json!({"protocol": "nonsense", "user_id": 0})), fails("syntax"));
+    assert_eq!(code("", json!({"user_id": 255})), fails("syntax"));
+    assert_eq!(code("", json!({"alias": "bad alias"})), fails("badAlias"));
+    assert_eq!(host("", json!({"s": ""})).goodbye(), Some("invalid message"));
+    assert!(!host("", json!({"s": "", "protocol": "dp:4.21.2"})).ends(), "old clients have no system id");
+    let started = host("", json!({"alias": "good"}));
+    let asked = matches!(&started.fx.last(), Some(LoginEffect::Host { protocol, .. }) if *protocol == ProtocolVersion::current());
+    assert!(asked);
+    let minimum = "minimumProtocolVersion=dp:4.23.0";
+    let refused = |protocol: &str| {
+        let mut login = Login::new(minimum);
+        login.ident("x").command("host", json!([]), json!({"protocol": protocol, "user_id": 1, "s": SID}));
+        login.error()
+    };
+    assert_eq!(refused("dp:4.21.2"), fails("protoverold"));
+    assert_eq!(refused("xy:4.25.1"), fails("protoverns"));
+}
+
+#[test]
+fn the_server_may_refuse_to_host() {
+    for (refusal, code) in
+        [(HostRefusal::Full, "closed"), (HostRefusal::IdInUse, "idInUse"), (HostRefusal::BadProtocol, "badProtocol")]
+    {
+        let mut login = Login::new("");
+        login.ident("x").command("host", json!([]), json!({"protocol": "dp:4.25.1", "user_id": 1, "s": SID}));
+        login.fx = login.machine.host_refused(refusal);
+        assert_eq!(login.error(), fails(code));
+    }
+}
+
+#[test]
+fn joining_needs_a_session_and_ends_after_ten_wrong_passwords() {
+    let mut login = Login::new("");
+    login.ident("x");
+    assert_eq!(login.command("join", json!([]), json!({})).error(), fails("syntax"));
+    let mut login = Login::new("");
+    login.ident("x").command("join", json!(["id"]), json!({}));
+    login.fx = login.machine.session_found(None);
+    assert_eq!(login.error(), fails("notFound"));
+    let mut login = Login::new("");
+    login.ident("x");
+    for attempt in 1..=10 {
+        login.command("join", json!(["id"]), json!({"s": SID, "password": "wrong"}));
+        login.fx = login.machine.session_found(Some(("id", &ProtocolVersion::current())));
+        login.fx = login.machine.refused(Refusal::BadPassword);
+        assert_eq!(login.error(), ("badPassword".into(), attempt == 10));
+    }
+}
+
+#[test]
+fn a_banned_address_or_system_is_stopped_when_it_hosts_or_joins() {
+    let host = json!({"protocol": "dp:4.25.1", "user_id": 1, "s": SID});
+    let mut login = Login::from("192.0.2.7", "[ipbans]\n192.0.2.0/24\n");
+    assert_eq!(login.ident("x").state_of_result(), "identOk");
+    login.command("host", json!([]), host.clone());
+    assert_eq!(login.goodbye(), Some("Permanently banned from this server"));
+    for (reaction, goodbye) in [("neterror", Some("Network error: no route to host")), ("hang", None), ("garbage", None)] {
+        let mut login = Login::new(&format!("[systembans]\n{SID}:{reaction}\n"));
+        login.ident("x").command("host", json!([]), host.clone());
+        assert_eq!((login.goodbye(), login.machine.state()), (goodbye, LoginState::Ignore), "{reaction}");
+    }
+    let mut login = Login::new(&format!("[systembans]\n{SID}:timer\n"));
+    login.ident("x").command("host", json!([]), host);
+    assert!(matches!(login.fx[..], [.., LoginEffect::CutAfter(1000..5000), LoginEffect::Host { .. }]));
+}
+
+#[test]
+fn a_ban_strikes_after_all_reasons_that_the_session_has() {
+    let mut login = Login::new("[ipbans]\n192.0.2.7\n");
+    login.ident("x").command("join", json!(["id"]), json!({"s": SID}));
+    login.fx = login.machine.session_found(Some(("id", &ProtocolVersion::current())));
+    assert!(matches!(&login.fx[0], LoginEffect::Join(request) if request.server_ban));
+    login.fx = login.machine.refused(Refusal::ServerBan);
+    assert_eq!(login.goodbye(), Some("Permanently banned from this server"));
+}
+
+#[test]
+fn exempt_accounts_are_not_subject_to_address_bans() {
+    let config = format!("[ipbans]\n192.0.2.7\n{ACCOUNTS}");
+    for flags in [["MOD"], ["BANEXEMPT"]] {
+        let mut login = Login::new(&config);
+        login.ident("n").account(ok(&flags));
+        login.command("host", json!([]), json!({"protocol": "dp:4.25.1", "user_id": 1, "s": SID}));
+        assert_eq!(login.goodbye(), None);
+    }
+}
+
+fn any_command() -> impl Strategy<Value = Value> {
+    let word = prop::sample::select(vec!["cinfo", "lookup", "ident", "host", "join", "report", "startTls", "x"]);
+    let value = prop_oneof![
+        Just(json!("x")),
+        Just(json!("")),
+        Just(json!(SID)),
+        Just(json!("dp:4.25.1")),
+        Just(json!(1)),
+        Just(json!(null)),
+        Just(info()),
+    ];
+    let keys = prop::sample::select(vec!["s", "protocol", "user_id", "alias", "password", "intent"]);
+    (word, prop::collection::vec(value.clone(), 0..3), prop::collection::btree_map(keys, value, 0..5))
+        .prop_map(|(cmd, args, kwargs)| json!({"cmd": cmd, "args": args, "kwargs": kwargs}))
+}
+
+proptest! {
+    /// Whatever is sent, nobody hosts or joins before having logged in, and a machine that ignores stays silent.
+    #[test]
+    fn no_sequence_of_commands_gets_past_the_login(
+        commands in prop::collection::vec(any_command(), 1..12),
+        config in prop::sample::select(vec!["", "mandatoryLookup=true", "allowGuests=false\n[users]\nn:plain;p:\n"]),
+    ) {
+        let mut login = Login::new(config);
+        let mut logged_in = false;
+        for command in commands {
+            let before = login.machine.state();
+            login.fx = login.machine.command(&RawCommand::parse(command.to_string().as_bytes()));
+            while login.machine.is_waiting() {
+                prop_assert!(before != LoginState::Ignore);
+                login.fx = match login.fx.last() {
+                    Some(LoginEffect::CheckAccount { .. }) => login.machine.account_checked(AccountCheck::NotFound),
+                    Some(LoginEffect::LookUp { .. }) => login.machine.looked_up(LookupAnswer::NotFound),
+                    Some(LoginEffect::FindSession { .. }) => login.machine.session_found(Some(("id", &ProtocolVersion::current()))),
+                    Some(LoginEffect::Join(_)) => login.machine.refused(Refusal::BadPassword),
+                    Some(LoginEffect::Host { .. }) => login.machine.host_refused(HostRefusal::Full),
+                    other => return Err(TestCaseError::fail(format!("waits for nothing: {other:?}"))),
+                };
+                let enters = login.fx.iter().any(|e| matches!(e, LoginEffect::Join(_)));
+                prop_assert!(!enters || logged_in);
+            }
+            logged_in |= login.enters_lobby().is_some();
+            prop_assert!(!logged_in || !config.contains("allowGuests"), "no guest where there are none");
+            if before == LoginState::Ignore {
+                prop_assert!(login.fx.is_empty());
+            }
+        }
+    }
+}
