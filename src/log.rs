@@ -247,8 +247,7 @@ mod tests {
     #[test]
     fn a_name_with_line_breaks_forges_no_line() {
         let user = LogUser { id: 1, address: None, name: "x\n2026 Error/Status: forged".into() };
-        let got =
-            lines(|| LogEntry::new(Now::get(), Level::Info, Topic::Join, "a\nb").about(user).emit(""));
+        let got = lines(|| LogEntry::new(Now::get(), Level::Info, Topic::Join, "a\nb").about(user).emit(""));
         assert_eq!(got, ["Info/Join 1;;x 2026 Error/Status: forged: a b"]);
     }
 }

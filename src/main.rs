@@ -76,7 +76,9 @@ fn serve(options: &Serve) -> Result<(), Failure> {
 }
 
 fn run_convert(options: &cli::Convert) -> Result<(), Failure> {
-    let to_tools = |form: Option<Form>| form.map(|f| if f == Form::Dprec { convert::Form::Dprec } else { convert::Form::Dptxt });
+    let to_tools = |form: Option<Form>| {
+        form.map(|f| if f == Form::Dprec { convert::Form::Dprec } else { convert::Form::Dptxt })
+    };
     let job = convert::Job {
         input: &options.input,
         output: &options.output,
@@ -89,7 +91,9 @@ fn run_convert(options: &cli::Convert) -> Result<(), Failure> {
         eprintln!("drawhall: {warning}");
     }
     if report.lost > 0 {
-        return Err(format!("{} messages could not be converted, {} were", report.lost, report.messages).into());
+        return Err(
+            format!("{} messages could not be converted, {} were", report.lost, report.messages).into()
+        );
     }
     Ok(())
 }

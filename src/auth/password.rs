@@ -55,7 +55,8 @@ fn verify_argon2(password: &str, hash: &str) -> bool {
     let Ok(hash) = argon2::PasswordHash::new(hash) else { return false };
     // The parameters come from the hash; those that need more than 1 GiB are a mistake or an attack.
     let memory = argon2::Params::try_from(&hash).map(|p| p.m_cost());
-    memory.is_ok_and(|kib| kib <= 1 << 20) && Argon2::default().verify_password(password.as_bytes(), &hash).is_ok()
+    memory.is_ok_and(|kib| kib <= 1 << 20)
+        && Argon2::default().verify_password(password.as_bytes(), &hash).is_ok()
 }
 
 fn unhex(text: &str) -> Option<Vec<u8>> {
@@ -95,7 +96,9 @@ mod tests {
 
     #[test]
     fn what_is_no_hash_fits_nothing() {
-        for hash in ["*plain;x", "x", "md5;x", "s+sha1;zz;00", "pbkdf2;2;;", "sodium;$argon2id$", "pbkdf2;1;;"] {
+        for hash in
+            ["*plain;x", "x", "md5;x", "s+sha1;zz;00", "pbkdf2;2;;", "sodium;$argon2id$", "pbkdf2;1;;"]
+        {
             assert!(!verify("x", hash), "{hash}");
         }
         let huge = "sodium;$argon2id$v=19$m=4194304,t=1,p=1$c2FsdHNhbHQ$AAAAAAAAAAAAAAAAAAAAAA";

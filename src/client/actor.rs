@@ -13,10 +13,10 @@ use std::time::Duration;
 use actix::prelude::*;
 use actix_rt::task::JoinHandle;
 use bytes::Bytes;
+use drawhall_protocol::ProtocolVersion;
 use drawhall_protocol::command::RawCommand;
 use drawhall_protocol::frame::{FIRST_OPAQUE, FrameRef, frames};
 use drawhall_protocol::message::{Disconnect, KeepAlive, Layout, Message as Decoded, Ping, ServerCommand};
-use drawhall_protocol::ProtocolVersion;
 use tokio::net::TcpStream;
 
 use super::login::{LoginEffect, LoginMachine, LoginState};
@@ -70,7 +70,8 @@ impl Credit {
         }
         self.waiting.store(true, Ordering::SeqCst);
         // The session may have handled everything between the two.
-        self.in_flight.load(Ordering::SeqCst) >= MAX_IN_FLIGHT / 2 || !self.waiting.swap(false, Ordering::SeqCst)
+        self.in_flight.load(Ordering::SeqCst) >= MAX_IN_FLIGHT / 2
+            || !self.waiting.swap(false, Ordering::SeqCst)
     }
 
     /// A batch was handled; returns whether the client waits and is to be told.
@@ -381,7 +382,11 @@ impl Client {
         }));
     }
 
-    fn answered(&mut self, ctx: &mut Context<Self>, answer: impl FnOnce(&mut LoginMachine) -> Vec<LoginEffect>) {
+    fn answered(
+        &mut self,
+        ctx: &mut Context<Self>,
+        answer: impl FnOnce(&mut LoginMachine) -> Vec<LoginEffect>,
+    ) {
         let Phase::Login(login) = &mut self.phase else { return };
         let effects = answer(login);
         self.perform(effects, ctx);

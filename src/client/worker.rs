@@ -79,7 +79,7 @@ impl Link {
     }
 
     fn look_after(&self, now: u64) {
-        if self.timeout > 0 && !self.paused.get() && now - self.received.get() >= self.timeout {
+        if self.timeout > 0 && !self.paused.get() && now - self.received.get() > self.timeout {
             self.actor.do_send(TimedOut { seconds: self.timeout });
         } else if self.keep_alive.get() && now - self.sent.get() >= KEEP_ALIVE_SECS {
             let header = FrameHeader { len: 0, kind: KeepAlive::TYPE, user: 0 };

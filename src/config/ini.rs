@@ -180,7 +180,8 @@ fn with_reaction(line: &str) -> Result<(&str, Reaction), String> {
     match line.split_once(':') {
         None => Ok((line, Reaction::Normal)),
         Some((subject, name)) => {
-            let reaction = Reaction::parse(name.trim()).ok_or_else(|| format!("unknown reaction '{name}'"))?;
+            let reaction =
+                Reaction::parse(name.trim()).ok_or_else(|| format!("unknown reaction '{name}'"))?;
             Ok((subject.trim(), reaction))
         }
     }
@@ -218,7 +219,8 @@ mod tests {
         assert_eq!(file.system_bans[0], hang);
         assert_eq!(file.user_bans, [Ban { subject: 7, reaction: Reaction::Timer }]);
         assert_eq!(file.announce_whitelist, ["https://example.org/"]);
-        let account = Account { name: "mod".into(), hash: "plain;a".into(), flags: vec!["MOD".into(), "HOST".into()] };
+        let account =
+            Account { name: "mod".into(), hash: "plain;a".into(), flags: vec!["MOD".into(), "HOST".into()] };
         assert_eq!(file.users, [account, Account { name: "bob".into(), hash: "*x".into(), flags: vec![] }]);
     }
 

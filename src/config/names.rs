@@ -19,8 +19,7 @@ impl NameRules {
             if pattern.is_empty() {
                 return None;
             }
-            let built =
-                RegexBuilder::new(pattern).case_insensitive(true).dot_matches_new_line(true).build();
+            let built = RegexBuilder::new(pattern).case_insensitive(true).dot_matches_new_line(true).build();
             built.map_err(|e| errors.push(format!("{key}: {e}"))).ok()
         };
         let rules = NameRules {

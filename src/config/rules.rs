@@ -3,9 +3,9 @@
 use std::net::IpAddr;
 use std::sync::Arc;
 
+use super::Settings;
 use super::ini::{ConfigFile, Reaction};
 use super::names::NameRules;
-use super::Settings;
 use crate::session::Shared;
 
 /// The rules that are in force.

@@ -145,20 +145,29 @@ mod tests {
     #[test]
     fn times_are_seconds_without_a_unit() {
         let seconds = |text| Seconds::read(text).map(|s| s.0);
-        assert_eq!([seconds("90"), seconds("1.5m"), seconds("2H"), seconds("1d")], [90, 90, 7200, 86400].map(Some));
+        assert_eq!(
+            [seconds("90"), seconds("1.5m"), seconds("2H"), seconds("1d")],
+            [90, 90, 7200, 86400].map(Some)
+        );
         assert_eq!([seconds("1mb"), seconds("x")], [None, None]);
         assert_eq!(Seconds(2).millis(), 2000);
     }
 
     #[test]
     fn user_limits_are_brought_into_their_range() {
-        assert_eq!([UserLimit::read("1"), UserLimit::read("999"), UserLimit::read("9")], [2, 254, 9].map(Some));
+        assert_eq!(
+            [UserLimit::read("1"), UserLimit::read("999"), UserLimit::read("9")],
+            [2, 254, 9].map(Some)
+        );
         assert_eq!(UserLimit::read("many"), None);
     }
 
     #[test]
     fn truth_is_1_or_true() {
-        assert_eq!(["1", "TRUE", "0", "false", ""].map(bool::read), [true, true, false, false, false].map(Some));
+        assert_eq!(
+            ["1", "TRUE", "0", "false", ""].map(bool::read),
+            [true, true, false, false, false].map(Some)
+        );
         assert_eq!(bool::read("maybe"), None);
     }
 

@@ -321,7 +321,13 @@ impl History {
     ///
     /// # Errors
     /// When the result exceeds the size limit; nothing is changed then.
-    pub fn fork(&mut self, fork: i64, since_fork: u64, side: Bytes, side_messages: u64) -> Result<u64, OutOfSpace> {
+    pub fn fork(
+        &mut self,
+        fork: i64,
+        since_fork: u64,
+        side: Bytes,
+        side_messages: u64,
+    ) -> Result<u64, OutOfSpace> {
         let size = side.len() as u64 + (self.end - fork) as u64;
         if self.limit > 0 && size > self.limit {
             return Err(OutOfSpace);

@@ -19,7 +19,11 @@ pub(super) struct Entry {
 }
 
 impl Entry {
-    pub(super) fn new(description: SessionDescription, protocol: ProtocolVersion, address: Addr<Session>) -> Self {
+    pub(super) fn new(
+        description: SessionDescription,
+        protocol: ProtocolVersion,
+        address: Addr<Session>,
+    ) -> Self {
         let json = to_json(&description);
         Self { description, protocol, address, json }
     }
@@ -94,8 +98,7 @@ pub(super) fn welcome<'a>(title: &str, entries: impl Iterator<Item = &'a Entry>)
 }
 
 fn welcome_frames(title: &str, sessions: &[&str]) -> Vec<Bytes> {
-    let title_member =
-        if title.is_empty() { String::new() } else { format!(",\"title\":{}", json!(title)) };
+    let title_member = if title.is_empty() { String::new() } else { format!(",\"title\":{}", json!(title)) };
     let message = |title: &str, sessions: &str| {
         let json = format!("{{\"message\":\"Welcome\"{sessions}{title},\"type\":\"login\"}}");
         Frame::new(0, 0, json.as_bytes()).map(Frame::into_bytes).ok()
@@ -122,10 +125,12 @@ mod tests {
     #[test]
     fn the_welcome_is_one_message_if_it_fits() {
         let welcome = parsed(&welcome_frames("A \"title\"", &["{\"id\":1}", "{\"id\":2}"]));
-        let expected =
-            json!({"type": "login", "message": "Welcome", "title": "A \"title\"", "sessions": [{"id": 1}, {"id": 2}]});
+        let expected = json!({"type": "login", "message": "Welcome", "title": "A \"title\"", "sessions": [{"id": 1}, {"id": 2}]});
         assert_eq!(welcome, [expected]);
-        assert_eq!(parsed(&welcome_frames("", &[])), [json!({"type": "login", "message": "Welcome", "sessions": []})]);
+        assert_eq!(
+            parsed(&welcome_frames("", &[])),
+            [json!({"type": "login", "message": "Welcome", "sessions": []})]
+        );
     }
 
     #[test]

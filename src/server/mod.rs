@@ -90,7 +90,12 @@ impl Server {
     }
 
     /// Shows a changed session to those who wait, or remembers to do so soon when there are many changes.
-    fn announce_change(&mut self, description: &SessionDescription, was_listed: bool, ctx: &mut Context<Self>) {
+    fn announce_change(
+        &mut self,
+        description: &SessionDescription,
+        was_listed: bool,
+        ctx: &mut Context<Self>,
+    ) {
         if self.lobby.is_empty() {
             return;
         }
@@ -242,7 +247,8 @@ impl Handler<EnterLobby> for Server {
     fn handle(&mut self, enter: EnterLobby, _: &mut Self::Context) {
         let Some(connection) = self.connections.get(&enter.conn) else { return };
         let title = &self.rules.settings().server_title;
-        let entries = self.directory.entries().filter(|e| enter.list_now && (enter.moderator || !e.unlisted()));
+        let entries =
+            self.directory.entries().filter(|e| enter.list_now && (enter.moderator || !e.unlisted()));
         for frame in directory::welcome(title, entries) {
             connection.client.do_send(LobbyFrame(frame));
         }

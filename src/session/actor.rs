@@ -330,7 +330,8 @@ impl Handler<LookUpSession> for Session {
 
     fn handle(&mut self, lookup: LookUpSession, _: &mut Self::Context) -> Self::Result {
         let invited = !lookup.invite.is_empty();
-        let refusal = if invited { self.machine.check_invite(&lookup.invite, &lookup.sid).err() } else { None };
+        let refusal =
+            if invited { self.machine.check_invite(&lookup.invite, &lookup.sid).err() } else { None };
         MessageResult(match refusal {
             _ if self.machine.state() == State::Shutdown => LookupAnswer::NotFound,
             Some(refusal) => LookupAnswer::Refused(refusal),

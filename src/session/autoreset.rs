@@ -77,7 +77,10 @@ impl SessionMachine {
 
     /// Asks operators' clients when the history has grown past the threshold.
     pub(super) fn check_autoreset(&mut self, now: Now, fx: &mut Effects) {
-        if self.state != State::Running || self.autoreset.stage != Stage::Idle || now.ms < self.autoreset.not_before {
+        if self.state != State::Running
+            || self.autoreset.stage != Stage::Idle
+            || now.ms < self.autoreset.not_before
+        {
             return;
         }
         let threshold = self.effective_threshold();
@@ -111,7 +114,13 @@ impl SessionMachine {
     }
 
     /// An operator's client offers itself.
-    pub(super) fn ready_to_autoreset(&mut self, at: usize, ready: &ReadyToAutoReset, now: Now, fx: &mut Effects) {
+    pub(super) fn ready_to_autoreset(
+        &mut self,
+        at: usize,
+        ready: &ReadyToAutoReset,
+        now: Now,
+        fx: &mut Effects,
+    ) {
         let member = &self.members[at];
         let (user, id) = (member.log_user(), member.id);
         if member.is_ghost() {
@@ -179,8 +188,7 @@ impl SessionMachine {
             stream: best.can_stream.then(|| "gzip1".to_owned()),
         });
         if let Some(member) = self.member_mut(best.user) {
-            member.reset_role =
-                if best.can_stream { ResetRole::AwaitingStream } else { ResetRole::Awaiting };
+            member.reset_role = if best.can_stream { ResetRole::AwaitingStream } else { ResetRole::Awaiting };
             let conn = member.conn();
             self.reply_to(conn, &request, fx);
         }
@@ -252,7 +260,8 @@ impl Candidate {
             Some(_) => 0.0,
         };
         let pings: Vec<f64> = ready.pings.iter().copied().filter(|p| *p > 0.0).collect();
-        let average_ping = if pings.is_empty() { 0.0 } else { pings.iter().sum::<f64>() / pings.len() as f64 };
+        let average_ping =
+            if pings.is_empty() { 0.0 } else { pings.iter().sum::<f64>() / pings.len() as f64 };
         Self { user, can_stream: can("gzip1"), os_quality, net_quality, average_ping, rank }
     }
 

@@ -207,7 +207,8 @@ mod tests {
     #[test]
     fn at_most_1000_bans_are_kept() {
         let mut list = BanList::default();
-        let added = (0..1002).filter(|n| list.add(&person(&n.to_string(), "", "", ""), "", &Person::default()));
+        let added =
+            (0..1002).filter(|n| list.add(&person(&n.to_string(), "", "", ""), "", &Person::default()));
         assert_eq!(added.count(), MAX_BANS);
     }
 

@@ -53,7 +53,14 @@ pub struct Invites(Vec<Invite>);
 
 impl Invites {
     /// Makes an invite and returns its secret; `None` when there are [`MAX_INVITES`].
-    pub fn create(&mut self, creator: &str, max_uses: i64, trust: bool, op: bool, now: Now) -> Option<String> {
+    pub fn create(
+        &mut self,
+        creator: &str,
+        max_uses: i64,
+        trust: bool,
+        op: bool,
+        now: Now,
+    ) -> Option<String> {
         if self.0.len() >= MAX_INVITES {
             return None;
         }
@@ -67,7 +74,15 @@ impl Invites {
         };
         let max_uses = max_uses.clamp(1, MAX_INVITE_USES) as u32;
         let (at, creator) = (now.iso(), creator.to_owned());
-        self.0.push(Invite { secret: secret.clone(), creator, op, trust, at, max_uses, uses: BTreeMap::new() });
+        self.0.push(Invite {
+            secret: secret.clone(),
+            creator,
+            op,
+            trust,
+            at,
+            max_uses,
+            uses: BTreeMap::new(),
+        });
         Some(secret)
     }
 

@@ -1,6 +1,6 @@
 //! Hosting and joining. Sources: `login.md` (join), `session.md` (Joining).
 
-use drawhall_protocol::reply::{CaughtUp, Catchup, JoinResult, Notice, ResultReply, ServerReply, Status};
+use drawhall_protocol::reply::{Catchup, CaughtUp, JoinResult, Notice, ResultReply, ServerReply, Status};
 
 use super::events::Audience;
 use super::invites::{Invite, InviteCheck};
@@ -42,7 +42,12 @@ impl SessionMachine {
     }
 
     /// Whether and under which user id somebody may join, and with which invite.
-    fn admit(&mut self, r: &JoinRequest, now: Now, fx: &mut Effects) -> Result<(u8, Option<Invite>), Refusal> {
+    fn admit(
+        &mut self,
+        r: &JoinRequest,
+        now: Now,
+        fx: &mut Effects,
+    ) -> Result<(u8, Option<Invite>), Refusal> {
         let Visitor { person, moderator, browser, .. } = &r.visitor;
         if self.state == State::Shutdown {
             return Err(Refusal::error("notFound", "Session not found!"));
@@ -97,12 +102,16 @@ impl SessionMachine {
     /// Whether an invite could be used, for a look-up.
     pub fn check_invite(&self, secret: &str, sid: &str) -> Result<(), Refusal> {
         match self.invites.check(secret, sid) {
-            InviteCheck::NotFound => Err(Refusal::error("inviteNotFound", "Invite is invalid or has been revoked")),
+            InviteCheck::NotFound => {
+                Err(Refusal::error("inviteNotFound", "Invite is invalid or has been revoked"))
+            }
             InviteCheck::LimitReached => {
                 Err(Refusal::error("inviteLimitReached", "Invite has already been used up"))
             }
             // Without a system id there is nothing to count by yet; joining will need one.
-            InviteCheck::NoClientKey | InviteCheck::Ok | InviteCheck::Used | InviteCheck::NameChanged => Ok(()),
+            InviteCheck::NoClientKey | InviteCheck::Ok | InviteCheck::Used | InviteCheck::NameChanged => {
+                Ok(())
+            }
         }
     }
 

@@ -71,7 +71,13 @@ impl SessionMachine {
             let moderator = online.is_some_and(Member::is_moderator);
             let op = self.auth_operators.contains(auth_id);
             let trusted = self.auth_trusted.contains(auth_id);
-            let level = if moderator { 3 } else if op { 2 } else { u8::from(trusted) };
+            let level = if moderator {
+                3
+            } else if op {
+                2
+            } else {
+                u8::from(trusted)
+            };
             if online.is_none() {
                 if level < required || (level == 0 && bare >= MAX_BARE_ACCOUNTS) {
                     continue;

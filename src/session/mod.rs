@@ -36,12 +36,12 @@ use serde_json::{Map, Value};
 
 use autoreset::AutoResetState;
 use bans::BanList;
-use events::EventLog;
 pub use effects::{ClientOp, ConnId, DisconnectReason, Effects, Refusal};
+use events::EventLog;
 use ids::IdQueue;
 use invites::Invites;
-pub use member::{JoinRequest, Member, Visitor};
 use member::PastUser;
+pub use member::{JoinRequest, Member, Visitor};
 use secret::Secret;
 use stream::SideHistory;
 

@@ -147,10 +147,14 @@ impl SessionMachine {
         let (auth_id, moderator) = (member.auth_id().to_owned(), member.is_moderator());
         let (topic, key, words) = match (rank, gained, invite.is_some()) {
             (Rank::Operator, true, false) => (Topic::Op, "opgive", "Made operator by "),
-            (Rank::Operator, true, true) => (Topic::Op, "opgiveinvite", "Made operator via invite created by "),
+            (Rank::Operator, true, true) => {
+                (Topic::Op, "opgiveinvite", "Made operator via invite created by ")
+            }
             (Rank::Operator, false, _) => (Topic::Deop, "optake", "Operator status revoked by "),
             (Rank::Trusted, true, false) => (Topic::Trust, "trustgive", "Trusted by "),
-            (Rank::Trusted, true, true) => (Topic::Trust, "trustgiveinvite", "Trusted via invite created by "),
+            (Rank::Trusted, true, true) => {
+                (Topic::Trust, "trustgiveinvite", "Trusted via invite created by ")
+            }
             (Rank::Trusted, false, _) => (Topic::Untrust, "trusttake", "Untrusted by "),
         };
         let nobody = if invite.is_some() { "a server administrator" } else { "the server" };

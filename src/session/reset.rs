@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use drawhall_protocol::Frame;
 use drawhall_protocol::message::{SessionOwner, TrustedUsers};
-use drawhall_protocol::reply::{CaughtUp, Catchup, Reset, ServerReply};
+use drawhall_protocol::reply::{Catchup, CaughtUp, Reset, ServerReply};
 
 use super::{ClientOp, Effects, ResetImage, SessionMachine, State};
 use crate::clock::Now;
@@ -28,7 +28,8 @@ impl SessionMachine {
 
     /// An operator begins to reset the session.
     pub(super) fn begin_reset(&mut self, at: usize, kind: &str, now: Now, fx: &mut Effects) {
-        let (id, conn, name) = (self.members[at].id, self.members[at].conn(), self.members[at].name().to_owned());
+        let (id, conn, name) =
+            (self.members[at].id, self.members[at].conn(), self.members[at].name().to_owned());
         self.image = ResetImage::default();
         self.uploader = Some(id);
         // What the others go on drawing into is not shown any more.
@@ -167,6 +168,9 @@ mod tests {
 
     #[test]
     fn sizes_are_readable() {
-        assert_eq!([human_size(498), human_size(2048), human_size(15 << 20)], ["498 bytes", "2.00 KiB", "15.00 MiB"]);
+        assert_eq!(
+            [human_size(498), human_size(2048), human_size(15 << 20)],
+            ["498 bytes", "2.00 KiB", "15.00 MiB"]
+        );
     }
 }

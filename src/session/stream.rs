@@ -202,7 +202,8 @@ impl SessionMachine {
         let counted = count > 0 && side.streamed_messages == count as u64;
         if !whole || !counted {
             let (got, what) = (side.streamed_messages, if whole { "message count" } else { "stream" });
-            let text = format!("User {id} tried to finish stream reset with {count} messages of {got}: bad {what}");
+            let text =
+                format!("User {id} tried to finish stream reset with {count} messages of {got}: bad {what}");
             self.note(Level::Warn, Topic::Status, text, now, fx);
             self.autoreset_failed(now, fx);
             return Err(if whole { "invalid message count" } else { "stream consumer error" });

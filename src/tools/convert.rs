@@ -110,11 +110,12 @@ pub fn run(job: &Job<'_>) -> Result<Report, ToolError> {
     let partial = partial_name(job.output);
     let failed = |source| ToolError::File { path: partial.clone(), source };
     let file = File::create(&partial).map_err(failed)?;
-    let done = copy(&mut input, Box::new(BufWriter::with_capacity(BUFFER_BYTES, file)), job, to)
-        .and_then(|report| {
+    let done = copy(&mut input, Box::new(BufWriter::with_capacity(BUFFER_BYTES, file)), job, to).and_then(
+        |report| {
             let failed = |source| ToolError::File { path: job.output.to_owned(), source };
             fs::rename(&partial, job.output).map(|()| report).map_err(failed)
-        });
+        },
+    );
     if done.is_err() {
         // What is left of it is of no use; that it could not be written is told.
         let _ = fs::remove_file(&partial);

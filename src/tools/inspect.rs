@@ -44,7 +44,8 @@ pub fn run(path: &Path) -> Result<Findings, ToolError> {
                 *found.by_type.entry(header.kind).or_default() += 1;
                 found.users.entry(header.user).or_default().1 += 1;
                 if matches!(header.kind, Join::TYPE | Interval::TYPE) {
-                    found.look_into(header.user, Message::decode(header.kind, frame.payload(), Layout::V4_25));
+                    found
+                        .look_into(header.user, Message::decode(header.kind, frame.payload(), Layout::V4_25));
                 }
             }
         }

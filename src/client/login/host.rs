@@ -21,8 +21,8 @@ fn is_valid_alias(alias: &str) -> bool {
     let bytes = alias.as_bytes();
     let plain = bytes.iter().all(|b| b.is_ascii_alphanumeric() || *b == b'-');
     let uuid = bytes.len() == 36 && [8, 13, 18, 23].iter().all(|at| bytes[*at] == b'-');
-    let ulid = bytes.len() == 26
-        && bytes.iter().all(|b| b.is_ascii_alphanumeric() && !b"ilouILOU".contains(b));
+    let ulid =
+        bytes.len() == 26 && bytes.iter().all(|b| b.is_ascii_alphanumeric() && !b"ilouILOU".contains(b));
     (1..=32).contains(&bytes.len()) && plain && !uuid && !ulid
 }
 
@@ -41,7 +41,9 @@ impl LoginMachine {
         let Ok(protocol) = host.protocol.parse::<ProtocolVersion>() else {
             return self.fail("syntax", "Unparseable protocol version", fx);
         };
-        if !self.is_new_enough(&protocol, fx) || !self.system_id(&host.info.s, protocol.requires_system_id(), fx) {
+        if !self.is_new_enough(&protocol, fx)
+            || !self.system_id(&host.info.s, protocol.requires_system_id(), fx)
+        {
             return;
         }
         if !(1..=254).contains(&host.user_id) {
@@ -107,7 +109,9 @@ impl LoginMachine {
         let (code, text) = match refusal {
             HostRefusal::Full => ("closed", "This server is full."),
             HostRefusal::IdInUse => ("idInUse", "A session with this id or alias already exists."),
-            HostRefusal::BadProtocol => ("badProtocol", "This server does not support this protocol version."),
+            HostRefusal::BadProtocol => {
+                ("badProtocol", "This server does not support this protocol version.")
+            }
         };
         self.fail(code, text, &mut fx);
         fx

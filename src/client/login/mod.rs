@@ -16,7 +16,9 @@ use std::sync::Arc;
 
 use drawhall_protocol::ProtocolVersion;
 use drawhall_protocol::command::{ClientInfo, CommandError, Host, RawCommand, ServerCommand};
-use drawhall_protocol::reply::{ClientInfoResult, ErrorReply, LoginReply, Method, Methods, ResultReply, ServerReply};
+use drawhall_protocol::reply::{
+    ClientInfoResult, ErrorReply, LoginReply, Method, Methods, ResultReply, ServerReply,
+};
 
 pub use host::HostRefusal;
 pub use lookup::LookupAnswer;
@@ -221,7 +223,11 @@ impl LoginMachine {
             (true, "CINFO"),
         ];
         let method = |host: bool| Method {
-            actions: [Some("join"), host.then_some("host")].into_iter().flatten().map(str::to_owned).collect(),
+            actions: [Some("join"), host.then_some("host")]
+                .into_iter()
+                .flatten()
+                .map(str::to_owned)
+                .collect(),
             url: String::new(),
         };
         ServerReply::Login(Box::new(LoginReply {
@@ -401,7 +407,8 @@ impl LoginMachine {
         self.ban_triggered = true;
         let text = format!("{} is banned ({reaction:?})", self.visitor.person.name);
         fx.push(LoginEffect::Log(Level::Warn, Topic::Kick, text));
-        let disconnect = |message: &str| LoginEffect::Disconnect { message: message.into(), details: "banned".into() };
+        let disconnect =
+            |message: &str| LoginEffect::Disconnect { message: message.into(), details: "banned".into() };
         match reaction {
             Reaction::Normal => fx.push(disconnect("Permanently banned from this server")),
             Reaction::NetError => fx.push(disconnect("Network error: no route to host")),

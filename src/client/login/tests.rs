@@ -140,7 +140,10 @@ fn names_must_be_valid_and_not_forbidden() {
     assert_eq!(Login::new("").command("ident", json!([]), json!({})).error(), fails("syntax"));
     assert_eq!(Login::new("").command("ident", json!([1, 2, 3]), json!({})).error(), fails("syntax"));
     assert_eq!(Login::new("forbiddenNameRegex=evil").ident("Evil").error(), fails("forbiddenUsername"));
-    assert_eq!(Login::new("").command("ident", json!(["x"]), json!({"intent": "?"})).error(), fails("identError"));
+    assert_eq!(
+        Login::new("").command("ident", json!(["x"]), json!({"intent": "?"})).error(),
+        fails("identError")
+    );
 }
 
 #[test]
@@ -148,7 +151,10 @@ fn guests_log_in_whatever_password_they_give() {
     let mut login = Login::new("");
     login.command("ident", json!(["x", "password"]), json!({"intent": "guest"}));
     let result = &login.replies()[0];
-    assert_eq!((&result["state"], &result["guest"], &result["ident"]), (&json!("identOk"), &json!(true), &json!("x")));
+    assert_eq!(
+        (&result["state"], &result["guest"], &result["ident"]),
+        (&json!("identOk"), &json!(true), &json!("x"))
+    );
     assert_eq!(result["flags"], json!(["HOST", "WEB", "WEBSESSION", "WEBHOST"]));
     assert_eq!(login.enters_lobby(), Some((false, true, true)));
 }
@@ -356,9 +362,11 @@ fn hosting_is_checked_in_order() {
 
 #[test]
 fn the_server_may_refuse_to_host() {
-    for (refusal, code) in
-        [(HostRefusal::Full, "closed"), (HostRefusal::IdInUse, "idInUse"), (HostRefusal::BadProtocol, "badProtocol")]
-    {
+    for (refusal, code) in [
+        (HostRefusal::Full, "closed"),
+        (HostRefusal::IdInUse, "idInUse"),
+        (HostRefusal::BadProtocol, "badProtocol"),
+    ] {
         let mut login = Login::new("");
         login.ident("x").command("host", json!([]), json!({"protocol": "dp:4.25.1", "user_id": 1, "s": SID}));
         login.fx = login.machine.host_refused(refusal);
@@ -392,7 +400,9 @@ fn a_banned_address_or_system_is_stopped_when_it_hosts_or_joins() {
     assert_eq!(login.ident("x").state_of_result(), "identOk");
     login.command("host", json!([]), host.clone());
     assert_eq!(login.goodbye(), Some("Permanently banned from this server"));
-    for (reaction, goodbye) in [("neterror", Some("Network error: no route to host")), ("hang", None), ("garbage", None)] {
+    for (reaction, goodbye) in
+        [("neterror", Some("Network error: no route to host")), ("hang", None), ("garbage", None)]
+    {
         let mut login = Login::new(&format!("[systembans]\n{SID}:{reaction}\n"));
         login.ident("x").command("host", json!([]), host.clone());
         assert_eq!((login.goodbye(), login.machine.state()), (goodbye, LoginState::Ignore), "{reaction}");
@@ -424,7 +434,8 @@ fn exempt_accounts_are_not_subject_to_address_bans() {
 }
 
 fn any_command() -> impl Strategy<Value = Value> {
-    let word = prop::sample::select(vec!["cinfo", "lookup", "ident", "host", "join", "report", "startTls", "x"]);
+    let word =
+        prop::sample::select(vec!["cinfo", "lookup", "ident", "host", "join", "report", "startTls", "x"]);
     let value = prop_oneof![
         Just(json!("x")),
         Just(json!("")),

@@ -31,16 +31,12 @@ struct Failure {
 
 const MOD_ONLY: Failure = Failure { key: "banexportmodonly", text: "Only moderators can export plain bans." };
 const SERVER_ERROR: Failure = Failure { key: "banexportservererror", text: "Server error." };
-const EXPORT_UNCONFIGURED: Failure = Failure {
-    key: "banexportunconfigured",
-    text: "Exporting encrypted bans not configured on this server.",
-};
+const EXPORT_UNCONFIGURED: Failure =
+    Failure { key: "banexportunconfigured", text: "Exporting encrypted bans not configured on this server." };
 const MALFORMED: Failure = Failure { key: "banimportmalformed", text: "Malformed import data." };
 const INVALID: Failure = Failure { key: "banimportinvalid", text: "Invalid import data." };
-const IMPORT_UNCONFIGURED: Failure = Failure {
-    key: "banimportunconfigured",
-    text: "Importing encrypted bans not configured on this server.",
-};
+const IMPORT_UNCONFIGURED: Failure =
+    Failure { key: "banimportunconfigured", text: "Importing encrypted bans not configured on this server." };
 const CRYPT_ERROR: Failure = Failure {
     key: "banimportcrypterror",
     text: "The server couldn't read the import data. This is likely because it was exported from a different \
@@ -48,7 +44,13 @@ const CRYPT_ERROR: Failure = Failure {
 };
 
 impl SessionMachine {
-    pub(super) fn export_bans(&mut self, at: usize, plain: bool, now: Now, fx: &mut Effects) -> CommandResult {
+    pub(super) fn export_bans(
+        &mut self,
+        at: usize,
+        plain: bool,
+        now: Now,
+        fx: &mut Effects,
+    ) -> CommandResult {
         let key = if plain { None } else { self.shared.crypt_key };
         let exported = if plain && !self.members[at].is_moderator() {
             Err(MOD_ONLY)
@@ -163,8 +165,15 @@ mod tests {
 
     #[test]
     fn rubbish_is_refused() {
-        let cases = [("", "malformed"), ("garbage", "malformed"), ("p", "malformed"), ("p*", "malformed"),
-            ("cAAAA:AAAA", "malformed"), ("pAAAA", "invalid"), ("pAAAAAAAAAAAA", "invalid")];
+        let cases = [
+            ("", "malformed"),
+            ("garbage", "malformed"),
+            ("p", "malformed"),
+            ("p*", "malformed"),
+            ("cAAAA:AAAA", "malformed"),
+            ("pAAAA", "invalid"),
+            ("pAAAAAAAAAAAA", "invalid"),
+        ];
         for (text, expected) in cases {
             assert_eq!(key_of(decode(text, Some(&[0; 32]))), format!("banimport{expected}"), "{text}");
         }

@@ -22,7 +22,8 @@ impl SessionMachine {
             return Err("You're not allowed to create invite codes in this session".into());
         }
         // Only operators get here, so neither role is above theirs.
-        let secret = self.invites.create(&creator, max_uses, trust, op, now).ok_or("Too many invite codes")?;
+        let secret =
+            self.invites.create(&creator, max_uses, trust, op, now).ok_or("Too many invite codes")?;
         let uses = max_uses.clamp(1, super::super::invites::MAX_INVITE_USES);
         let role = match (op, trust) {
             (true, true) => "op and trust ",
@@ -37,7 +38,13 @@ impl SessionMachine {
         Ok(())
     }
 
-    pub(super) fn invite_remove(&mut self, at: usize, secret: &str, now: Now, fx: &mut Effects) -> CommandResult {
+    pub(super) fn invite_remove(
+        &mut self,
+        at: usize,
+        secret: &str,
+        now: Now,
+        fx: &mut Effects,
+    ) -> CommandResult {
         let member = &self.members[at];
         let user = member.log_user();
         if !member.is_moderator() && !self.flags.invites {

@@ -4,7 +4,13 @@ use super::{CommandResult, Effects, SessionMachine};
 use crate::clock::Now;
 
 impl SessionMachine {
-    pub(super) fn kill_session(&mut self, at: usize, reason: &str, now: Now, fx: &mut Effects) -> CommandResult {
+    pub(super) fn kill_session(
+        &mut self,
+        at: usize,
+        reason: &str,
+        now: Now,
+        fx: &mut Effects,
+    ) -> CommandResult {
         let by = self.members[at].name().to_owned();
         let text = format!("Session shut down by moderator ({by})");
         if reason.is_empty() {

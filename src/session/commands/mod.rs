@@ -39,10 +39,24 @@ fn right_of(command: &str) -> Option<Right> {
         "gain-op" | "report" | "thumbnail-error" => Right::Anybody,
         "kick-user" => Right::Deputy,
         "kill-session" => Right::Moderator,
-        "ready-to-autoreset" | "init-begin" | "init-complete" | "init-cancel" | "sessionconf"
-        | "reset-session" | "announce-session" | "unlist-session" | "remove-ban" | "mute" | "export-bans"
-        | "import-bans" | "auth-list" | "stream-reset-start" | "stream-reset-abort"
-        | "stream-reset-finish" | "invite-create" | "invite-remove" => Right::Operator,
+        "ready-to-autoreset"
+        | "init-begin"
+        | "init-complete"
+        | "init-cancel"
+        | "sessionconf"
+        | "reset-session"
+        | "announce-session"
+        | "unlist-session"
+        | "remove-ban"
+        | "mute"
+        | "export-bans"
+        | "import-bans"
+        | "auth-list"
+        | "stream-reset-start"
+        | "stream-reset-abort"
+        | "stream-reset-finish"
+        | "invite-create"
+        | "invite-remove" => Right::Operator,
         _ => return None,
     })
 }

@@ -5,7 +5,13 @@ use crate::clock::Now;
 use crate::session::State;
 
 impl SessionMachine {
-    pub(super) fn reset_session(&mut self, at: usize, kind: &str, now: Now, fx: &mut Effects) -> CommandResult {
+    pub(super) fn reset_session(
+        &mut self,
+        at: usize,
+        kind: &str,
+        now: Now,
+        fx: &mut Effects,
+    ) -> CommandResult {
         if self.members[at].oldv {
             self.refuse_oldv(at, "reset", now, fx);
             return Err("Incompatible client".into());

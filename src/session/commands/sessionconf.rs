@@ -209,7 +209,8 @@ impl SessionMachine {
             && (on || !browser)
         {
             self.flags.allow_web = on;
-            changes.push(if on { "enabled browser connections" } else { "disabled browser connections" }.into());
+            changes
+                .push(if on { "enabled browser connections" } else { "disabled browser connections" }.into());
         }
         let password = conf.password.clone()?;
         if allow_web.is_none() && self.shared.settings.password_dependent_web_session {
@@ -244,7 +245,9 @@ impl SessionMachine {
              will be disconnected."
         );
         self.notice(true, "kickwebusers", text, &[("by", &name)], "", fx);
-        let text = format!("Web browser clients are only allowed on sessions with a password, but {name} removed it.");
+        let text = format!(
+            "Web browser clients are only allowed on sessions with a password, but {name} removed it."
+        );
         for conn in conns {
             self.disconnect(conn, DisconnectReason::Shutdown, &text, "", now, fx);
         }

@@ -82,7 +82,10 @@ fn the_banned_do_not_come_back_by_name_or_system() {
     table.command(A, "kick-user", json!([2]), json!({"ban": true}));
     assert_eq!(table.keys(C), ["ban"]);
     let list = table.part(A, "banlist").unwrap();
-    assert_eq!((&list[0]["username"], &list[0]["bannedBy"], list[0].get("ip")), (&json!("B"), &json!("A"), None));
+    assert_eq!(
+        (&list[0]["username"], &list[0]["bannedBy"], list[0].get("ip")),
+        (&json!("B"), &json!("A"), None)
+    );
     let banned = |refusal| matches!(refusal, Some(Refusal::Error { code: "banned", .. }));
     assert!(banned(table.join(visitor(B, "Other"))));
     assert!(banned(table.join(visitor(5, "b"))));
@@ -152,13 +155,22 @@ fn invites_let_in_with_a_rank_past_password_and_number() {
         password: password.into(),
         ..JoinRequest::default()
     };
-    assert!(matches!(table.join_as(with(4, "wrong", "")), Some(Refusal::Error { code: "inviteNotFound", .. })));
+    assert!(matches!(
+        table.join_as(with(4, "wrong", "")),
+        Some(Refusal::Error { code: "inviteNotFound", .. })
+    ));
     assert_eq!(table.join_as(with(4, &secret, "")), None);
     assert!(table.member(4).is_operator() && table.member(4).trusted);
     assert_eq!(table.keys(C), ["opgiveinvite", "trustgiveinvite"]);
-    assert!(matches!(table.join_as(with(5, &secret, "")), Some(Refusal::Error { code: "inviteLimitReached", .. })));
+    assert!(matches!(
+        table.join_as(with(5, &secret, "")),
+        Some(Refusal::Error { code: "inviteLimitReached", .. })
+    ));
     assert!(
-        matches!(table.join_as(with(5, "", &secret)), Some(Refusal::Error { code: "inviteLimitReached", .. })),
+        matches!(
+            table.join_as(with(5, "", &secret)),
+            Some(Refusal::Error { code: "inviteLimitReached", .. })
+        ),
         "a password that is an invite counts as that invite"
     );
     table.command(A, "invite-remove", json!([secret]), json!({}));

@@ -133,7 +133,8 @@ fn a_guest_cannot_join_where_an_account_is_needed() {
 #[test]
 fn the_servers_ban_strikes_last() {
     let mut table = Table::running(Settings::default());
-    let banned = |name: &str| JoinRequest { visitor: visitor(B, name), server_ban: true, ..JoinRequest::default() };
+    let banned =
+        |name: &str| JoinRequest { visitor: visitor(B, name), server_ban: true, ..JoinRequest::default() };
     assert_eq!(table.join_as(banned("B")), Some(Refusal::ServerBan));
     assert!(matches!(table.join_as(banned("A")), Some(Refusal::Error { code: "nameInuse", .. })));
 }

@@ -82,9 +82,13 @@ impl Table {
             Step::Kick(who, id, ban) if here(self, *who) => {
                 command(self, *who, "kick-user", json!([id]), json!({"ban": ban}));
             }
-            Step::Reset(who) if here(self, *who) => command(self, *who, "reset-session", json!([]), json!({})),
+            Step::Reset(who) if here(self, *who) => {
+                command(self, *who, "reset-session", json!([]), json!({}))
+            }
             Step::Image(who) if here(self, *who) => self.send((*who).into(), &[canvas()]),
-            Step::Complete(who) if here(self, *who) => command(self, *who, "init-complete", json!([]), json!({})),
+            Step::Complete(who) if here(self, *who) => {
+                command(self, *who, "init-complete", json!([]), json!({}))
+            }
             Step::Cancel(who) if here(self, *who) => command(self, *who, "init-cancel", json!([]), json!({})),
             Step::Ready(who, stream) if here(self, *who) => {
                 let capabilities = if *stream { json!(["gzip1"]) } else { json!([]) };

@@ -10,7 +10,10 @@ fn a_reset_replaces_the_history_for_everybody() {
     table.send(B, &[dab(100)]);
     table.forget();
     reset(&mut table, "current");
-    assert_eq!((table.keys(A), table.keys(B)), (vec!["resetpreparecurrent".to_owned()], vec!["resetpreparecurrent".to_owned()]));
+    assert_eq!(
+        (table.keys(A), table.keys(B)),
+        (vec!["resetpreparecurrent".to_owned()], vec!["resetpreparecurrent".to_owned()])
+    );
     assert_eq!(table.replies(A, "reset")[0]["state"], json!("init"));
     table.send(B, &[dab(9)]);
     table.send(A, &[dab(8)]);

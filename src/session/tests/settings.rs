@@ -21,7 +21,10 @@ fn changes_enter_the_history_and_the_log() {
 fn titles_are_cut_to_100_characters_and_freed_of_control_characters() {
     let mut table = Table::of_three();
     assert_eq!(set(&mut table, A, json!({"title": "x".repeat(150)}))["title"], json!("x".repeat(100)));
-    assert_eq!(set(&mut table, A, json!({"title": "a\nFLAGS persistent"}))["title"], json!("aFLAGS persistent"));
+    assert_eq!(
+        set(&mut table, A, json!({"title": "a\nFLAGS persistent"}))["title"],
+        json!("aFLAGS persistent")
+    );
 }
 
 #[test]
@@ -49,7 +52,9 @@ fn operators_do_not_raise_the_number_of_users_above_the_servers_limit() {
     settings.set("sessionUserLimit", "10").unwrap();
     let mut table = Table::running(settings);
     table.join(moderator(B, "M"));
-    let users = |table: &mut Table, conn, n: i64| set(table, conn, json!({"maxUserCount": n}))["maxUserCount"].clone();
+    let users = |table: &mut Table, conn, n: i64| {
+        set(table, conn, json!({"maxUserCount": n}))["maxUserCount"].clone()
+    };
     assert_eq!([users(&mut table, A, 5), users(&mut table, A, 300)], [json!(5), json!(10)]);
     assert_eq!([users(&mut table, B, 300), users(&mut table, A, 200)], [json!(254), json!(200)]);
     assert_eq!(users(&mut table, A, -3), json!(2));
@@ -60,7 +65,8 @@ fn thresholds_are_numbers_or_texts_and_not_below_the_least() {
     let mut settings = Settings::default();
     settings.set("minimumAutoResetThreshold", "1mb").unwrap();
     let mut table = Table::running(settings);
-    let threshold = |table: &mut Table, v: Value| set(table, A, json!({"resetThreshold": v}))["resetThreshold"].clone();
+    let threshold =
+        |table: &mut Table, v: Value| set(table, A, json!({"resetThreshold": v}))["resetThreshold"].clone();
     assert_eq!(threshold(&mut table, json!("2mb")), json!(2 << 20));
     assert_eq!(threshold(&mut table, json!(5)), json!(1 << 20));
     assert_eq!(threshold(&mut table, json!(0)), json!(0));
@@ -109,7 +115,8 @@ fn closing_is_answered_with_an_alert_and_the_switch_put_back() {
     let mut table = Table::of_three();
     table.command(A, "sessionconf", json!([]), json!({"closed": true}));
     assert_eq!(table.keys(A), ["closeunsupported"]);
-    let confs: Vec<_> = table.replies(A, "sessionconf").iter().map(|v| v["config"]["closed"].clone()).collect();
+    let confs: Vec<_> =
+        table.replies(A, "sessionconf").iter().map(|v| v["config"]["closed"].clone()).collect();
     assert_eq!(confs, [json!(true), Value::Null]);
 }
 
@@ -133,7 +140,8 @@ fn without_a_password_browsers_go_where_that_is_the_rule() {
         ..Settings::default()
     };
     let mut table = Table::hosting(settings);
-    let plain = |conn, name: &str| Visitor { flags: vec!["HOST".into(), "WEB".into()], ..visitor(conn, name) };
+    let plain =
+        |conn, name: &str| Visitor { flags: vec!["HOST".into(), "WEB".into()], ..visitor(conn, name) };
     table.join(plain(B, "B"));
     table.send(A, &[Frame::new(34, 0, &[2]).unwrap()]);
     table.command(A, "init-complete", json!([]), json!({}));

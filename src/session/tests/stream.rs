@@ -56,8 +56,20 @@ fn nobody_has_to_stop_and_newcomers_get_the_small_history() {
     let seen = [(37, 0), (0, 1), (148, 2), (148, 2), (0, 0), (148, 2)];
     assert_eq!([table.history(A), table.history(B)], [seen.to_vec(), seen.to_vec()], "once each, in order");
     table.join(visitor(C, "C"));
-    let expected =
-        [(32, 1), (32, 2), (34, 0), (129, 1), (148, 1), (0, 0), (148, 2), (148, 2), (0, 0), (148, 2), (0, 0), (32, 3)];
+    let expected = [
+        (32, 1),
+        (32, 2),
+        (34, 0),
+        (129, 1),
+        (148, 1),
+        (0, 0),
+        (148, 2),
+        (148, 2),
+        (0, 0),
+        (148, 2),
+        (0, 0),
+        (32, 3),
+    ];
     assert_eq!(table.history(C), expected);
     assert_eq!(table.machine.history().first_index(), before + 1);
     assert_eq!(table.settings()["resetThresholdBase"], json!(20 + 5));

@@ -6,7 +6,10 @@ fn everybody_gets_everything_in_one_order_with_the_senders_id() {
     table.send(B, &[dab(1), Frame::new(200, 77, b"unknown").unwrap()]);
     table.send(C, &[dab(2)]);
     let expected = [(148, 2), (200, 2), (148, 3)];
-    assert_eq!([table.history(A), table.history(B), table.history(C)], [expected.to_vec(), expected.to_vec(), expected.to_vec()]);
+    assert_eq!(
+        [table.history(A), table.history(B), table.history(C)],
+        [expected.to_vec(), expected.to_vec(), expected.to_vec()]
+    );
 }
 
 #[test]
