@@ -1,4 +1,5 @@
 //! Traffic of the real desktop client, replayed. Skipped where `DRAWHALL_GOLDEN` does not name the folder.
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
 mod common;
 

@@ -1,4 +1,5 @@
 //! The whole server, over real sockets.
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
 mod common;
 

@@ -1,4 +1,5 @@
 //! Much at once: nothing is lost, the order is the same everywhere, memory is that of the history.
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
 mod common;
 

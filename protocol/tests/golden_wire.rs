@@ -1,5 +1,6 @@
 //! The wire vectors of the reference converter, both ways. Skipped where `DRAWHALL_GOLDEN` does not name the folder;
 //! the crate's unit tests hold vectors of their own for the same rules.
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
 use std::fs::{self, File};
 use std::io::{BufReader, Read as _};

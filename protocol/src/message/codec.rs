@@ -122,7 +122,7 @@ impl<'a> Reader<'a> {
     ) -> Result<Vec<T>, DecodeError> {
         let bytes = self.rest.len();
         let count = bytes / width;
-        if bytes % width != 0 || count < min || count > max {
+        if !bytes.is_multiple_of(width) || count < min || count > max {
             return Err(DecodeError::BadList { bytes, min, max });
         }
         (0..count).map(|_| item(self)).collect()

@@ -1,6 +1,6 @@
 //! Typed messages and the message table, generated from `messages.toml`.
 //!
-//! [`Message::decode`] and [`Message::encode`] speak both payload layouts. A struct has the fields of dp:4.25; one
+//! [`Message::decode`] and [`Message::encode_payload`] speak both payload layouts. A struct has the fields of dp:4.25; one
 //! that dp:4.24 lacks is 0, false or empty when decoded from that layout and is left out when encoded for it. The
 //! [`MESSAGES`] table describes the same layouts as data, for the text form and for tests.
 

@@ -105,7 +105,7 @@ fn chunks<'a>(
 ) -> Result<std::slice::ChunksExact<'a, u8>, DecodeError> {
     let bytes = std::mem::take(rest);
     let count = bytes.len() / width;
-    if bytes.len() % width != 0 || count < min || count > max {
+    if !bytes.len().is_multiple_of(width) || count < min || count > max {
         return Err(DecodeError::BadList { bytes: bytes.len(), min, max });
     }
     Ok(bytes.chunks_exact(width))

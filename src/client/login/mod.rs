@@ -401,7 +401,7 @@ impl LoginMachine {
     /// Lets a ban from the server strike. Returns whether the login is over.
     fn trigger_ban(&mut self, early: bool, fx: &mut Vec<LoginEffect>) -> bool {
         let Some(reaction) = self.ban.filter(|_| !self.ban_triggered) else { return false };
-        if early && (reaction == Reaction::Normal || self.next_chance() % 2 == 0) {
+        if early && (reaction == Reaction::Normal || self.next_chance().is_multiple_of(2)) {
             return false;
         }
         self.ban_triggered = true;

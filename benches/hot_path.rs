@@ -1,0 +1,109 @@
+//! What a stroke costs on its way through the rules and the history, without sockets.
+//!
+//! `cargo bench` prints one line a measurement: nanoseconds for each unit of work, the best of several rounds. Compare
+//! lines of one run, or runs on one machine that does nothing else.
+#![allow(clippy::unwrap_used, reason = "a measurement that cannot go on stops")]
+
+use std::hint::black_box;
+use std::time::Instant;
+
+use drawhall::clock::Now;
+use drawhall::history::History;
+use drawhall::session::{Effects, SessionMachine, Shared, Visitor};
+use drawhall_protocol::command::Host;
+use drawhall_protocol::frame::{frames, set_user_of_all, whole_frames_len};
+use drawhall_protocol::{Frame, ProtocolVersion};
+
+const ROUNDS: usize = 7;
+const MESSAGES: usize = 10_000;
+
+fn strokes(size: usize) -> Vec<u8> {
+    Frame::new(148, 1, &vec![7; size]).unwrap().as_bytes().repeat(MESSAGES)
+}
+
+/// Prints the best time for one of `units` pieces of work.
+fn measure<S>(name: &str, units: usize, set_up: impl Fn() -> S, mut work: impl FnMut(S)) {
+    let best = (0..ROUNDS).map(|_| {
+        let state = set_up();
+        let begin = Instant::now();
+        work(state);
+        begin.elapsed()
+    });
+    let best = best.min().unwrap_or_default();
+    println!("{name:<48} {:>9.2} ns", best.as_nanos() as f64 / units as f64);
+}
+
+fn running_session() -> SessionMachine {
+    let now = Now::get();
+    let version = ProtocolVersion::current();
+    let mut machine =
+        SessionMachine::new(Shared::default(), "id".into(), String::new(), version, "A".into(), now);
+    let visitor = Visitor { conn: 1, ..Visitor::default() };
+    let mut fx = Effects::default();
+    machine.set_up(&Host::default(), &visitor);
+    machine.host(visitor, 1, now, &mut fx);
+    let complete = Frame::new(0, 0, br#"{"cmd":"init-complete"}"#).unwrap();
+    machine.batch(1, &mut complete.as_bytes().to_vec(), now, &mut fx);
+    machine
+}
+
+fn main() {
+    let bytes = strokes(60);
+    measure(
+        "walk frames, a message",
+        MESSAGES,
+        || (),
+        |()| {
+            black_box(whole_frames_len(black_box(&bytes)));
+        },
+    );
+    measure(
+        "overwrite user ids, a message",
+        MESSAGES,
+        || bytes.clone(),
+        |mut bytes| {
+            set_user_of_all(black_box(&mut bytes), 9);
+        },
+    );
+    measure(
+        "session: a batch of strokes, a message",
+        MESSAGES,
+        || (running_session(), bytes.clone()),
+        |(mut m, mut b)| {
+            let mut fx = Effects::default();
+            m.batch(1, &mut b, Now::get(), &mut fx);
+            black_box(m);
+        },
+    );
+    const READERS: usize = 50;
+    const GATHERED: usize = 100;
+    let unit = 64 * GATHERED;
+    measure("history: fan-out, a delivery", MESSAGES * READERS, History::default, |mut history| {
+        history.set_open(true);
+        let mut readers: Vec<_> = (0..READERS).map(|_| history.cursor(0)).collect();
+        let mut out = Vec::new();
+        for batch in bytes.chunks(unit) {
+            history.append(batch, GATHERED as u64).unwrap();
+            history.publish();
+            for reader in &mut readers {
+                reader.read(usize::MAX, &mut out);
+                black_box(&out);
+                out.clear();
+            }
+        }
+    });
+    let large = strokes(1000);
+    let full = || {
+        let mut history = History::default();
+        history.set_open(true);
+        history.append(&large, frames(&large).count() as u64).unwrap();
+        history.publish();
+        history
+    };
+    measure("history: catch-up, a kilobyte", large.len() / 1024, full, |history| {
+        let mut reader = history.cursor(0);
+        let mut out = Vec::new();
+        while reader.read(256 << 10, &mut out) {}
+        black_box(out);
+    });
+}

@@ -1,0 +1,142 @@
+//! `drawhall convert` and `drawhall inspect`, as programs.
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
+
+mod common;
+
+use std::fs;
+use std::io::Write as _;
+use std::path::Path;
+use std::process::{Command, Output, Stdio};
+
+use common::golden;
+
+const TEXT: &str = "!version=dp:4.25.1\n!title=A title\n1 join {\"name\":\"A\"}\n1 interval {\"msecs\":61000}\n1 undopoint\n";
+
+fn drawhall(args: &[&str], folder: &Path) -> Output {
+    Command::new(env!("CARGO_BIN_EXE_drawhall")).args(args).current_dir(folder).output().unwrap()
+}
+
+fn text_of(bytes: &[u8]) -> String {
+    String::from_utf8_lossy(bytes).into_owned()
+}
+
+#[test]
+fn recordings_are_converted_there_and_back() {
+    let folder = tempfile::tempdir().unwrap();
+    fs::write(folder.path().join("a.dptxt"), TEXT).unwrap();
+    assert!(drawhall(&["convert", "a.dptxt", "b.dprec"], folder.path()).status.success());
+    assert!(fs::read(folder.path().join("b.dprec")).unwrap().starts_with(b"DPREC\0"));
+    assert!(drawhall(&["convert", "b.dprec", "c.dptxt"], folder.path()).status.success());
+    assert_eq!(fs::read_to_string(folder.path().join("c.dptxt")).unwrap(), TEXT);
+    let left = fs::read_dir(folder.path()).unwrap().count();
+    assert_eq!(left, 3, "nothing else is left in the folder");
+}
+
+#[test]
+fn every_message_of_the_reference_is_converted_byte_for_byte() {
+    let Some(wire) = golden().map(|g| g.join("wire")) else { return };
+    let folder = tempfile::tempdir().unwrap();
+    for (from, to) in [("dptxt", "dprec"), ("dprec", "dptxt")] {
+        let input = wire.join(format!("every-message.{from}"));
+        let output = format!("out.{to}");
+        let done = drawhall(&["convert", input.to_str().unwrap(), &output], folder.path());
+        assert!(done.status.success(), "{}", text_of(&done.stderr));
+        let expected = fs::read(wire.join(format!("every-message.{to}"))).unwrap();
+        assert!(fs::read(folder.path().join(output)).unwrap() == expected, "{to} differs");
+    }
+}
+
+#[test]
+fn standard_streams_need_a_form_on_one_side() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut child = Command::new(env!("CARGO_BIN_EXE_drawhall"))
+        .args(["convert", "-", "-", "--from", "dptxt"])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    child.stdin.take().unwrap().write_all(TEXT.as_bytes()).unwrap();
+    let output = child.wait_with_output().unwrap();
+    assert!(output.status.success() && output.stdout.starts_with(b"DPREC\0"));
+    let failed = drawhall(&["convert", "-", "-"], folder.path());
+    assert!(!failed.status.success());
+    assert!(text_of(&failed.stderr).contains("--from"));
+}
+
+#[test]
+fn lines_that_are_no_message_are_named_and_make_it_fail() {
+    let folder = tempfile::tempdir().unwrap();
+    fs::write(folder.path().join("a.dptxt"), format!("{TEXT}1 nosuch {{}}\n1 penup\n")).unwrap();
+    let done = drawhall(&["convert", "a.dptxt", "b.dprec"], folder.path());
+    assert_eq!(done.status.code(), Some(1));
+    let errors = text_of(&done.stderr);
+    assert!(errors.contains("line 6: unknown message 'nosuch'"), "{errors}");
+    assert!(errors.contains("1 messages could not be converted, 4 were"), "{errors}");
+}
+
+#[test]
+fn the_old_text_form_becomes_a_recording_of_the_version_that_it_is_read_as() {
+    let folder = tempfile::tempdir().unwrap();
+    fs::write(folder.path().join("a.dptxt"), "!version=dp:4.21.2\n1 resize right=3\n").unwrap();
+    let done = drawhall(&["convert", "a.dptxt", "b.dprec"], folder.path());
+    assert!(done.status.success());
+    assert!(text_of(&done.stderr).contains("dp:4.21.2 is read into messages of dp:4.24.0"));
+    let report = text_of(&drawhall(&["inspect", "b.dprec"], folder.path()).stdout);
+    assert!(report.contains("dp:4.24.0 (clients 2.2.x)"), "{report}");
+}
+
+#[test]
+fn what_cannot_be_opened_or_is_no_recording_is_said() {
+    let folder = tempfile::tempdir().unwrap();
+    fs::write(folder.path().join("bad.dprec"), "nonsense").unwrap();
+    fs::write(folder.path().join("a.dptxt"), TEXT).unwrap();
+    for (args, words) in [
+        (vec!["convert", "missing.dprec", "x.dptxt"], "missing.dprec: "),
+        (vec!["convert", "bad.dprec", "x.dptxt"], "bad.dprec: not a binary recording"),
+        (vec!["convert", "a.dptxt", "a.dptxt", "--to", "dprec"], "the same file"),
+        (vec!["convert", "a.dptxt", "no/folder/x.dprec"], "no/folder/x.dprec.part: "),
+        (vec!["inspect", "a.bin"], "neither in .dprec nor in .dptxt"),
+    ] {
+        let done = drawhall(&args, folder.path());
+        let errors = text_of(&done.stderr);
+        assert!(!done.status.success() && errors.contains(words), "{args:?}: {errors}");
+    }
+    assert_eq!(fs::read_to_string(folder.path().join("a.dptxt")).unwrap(), TEXT, "the input is untouched");
+}
+
+#[test]
+fn inspecting_tells_version_counts_users_duration_and_truncation() {
+    let folder = tempfile::tempdir().unwrap();
+    fs::write(folder.path().join("a.dptxt"), TEXT).unwrap();
+    drawhall(&["convert", "a.dptxt", "b.dprec"], folder.path());
+    let whole = text_of(&drawhall(&["inspect", "b.dprec"], folder.path()).stdout);
+    for line in [
+        "version:   dp:4.25.1 (clients 2.3.x)",
+        "header:    title=A title",
+        "messages:  3 (17 bytes)",
+        "duration:  0:01:01",
+        "user   1:  3 messages  A",
+        "type  64:  1 Interval",
+        "end:       whole",
+    ] {
+        assert!(whole.contains(line), "{line} in\n{whole}");
+    }
+    let mut bytes = fs::read(folder.path().join("b.dprec")).unwrap();
+    bytes.pop();
+    fs::write(folder.path().join("b.dprec"), bytes).unwrap();
+    let cut = text_of(&drawhall(&["inspect", "b.dprec"], folder.path()).stdout);
+    assert!(cut.contains("end:       truncated: 3 bytes at offset"), "{cut}");
+}
+
+#[test]
+fn a_server_that_cannot_start_says_why() {
+    let folder = tempfile::tempdir().unwrap();
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = taken.local_addr().unwrap().port().to_string();
+    let busy = drawhall(&["--listen", "127.0.0.1", "--port", &port], folder.path());
+    assert!(!busy.status.success());
+    assert!(text_of(&busy.stderr).contains(&format!("cannot listen on 127.0.0.1, port {port}")));
+    let missing = drawhall(&["--config", "missing.cfg"], folder.path());
+    assert!(!missing.status.success());
+    assert!(text_of(&missing.stderr).contains("--config: cannot read missing.cfg"));
+}
