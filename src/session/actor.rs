@@ -47,6 +47,8 @@ pub struct Session {
     outgoing: Vec<(ConnId, ClientOp)>,
     sent_ms: u64,
     sending_soon: bool,
+    /// The description changed in a way that lists show; told once those in the session have been told.
+    announce: bool,
     stats_pending: bool,
     deadline: Option<(u64, SpawnHandle)>,
     ended: bool,
@@ -62,6 +64,7 @@ impl Session {
             outgoing: Vec::new(),
             sent_ms: 0,
             sending_soon: false,
+            announce: false,
             stats_pending: false,
             deadline: None,
             ended: false,
@@ -77,9 +80,8 @@ impl Session {
             self.send(now);
             return self.end(ctx);
         }
-        if fx.changed {
-            self.tell_changes(true);
-        } else if fx.stats && !self.stats_pending {
+        self.announce |= fx.changed;
+        if fx.stats && !self.stats_pending {
             self.stats_pending = true;
             ctx.run_later(Duration::from_millis(STATS_MS), |session, _| {
                 if std::mem::take(&mut session.stats_pending) {
@@ -96,6 +98,9 @@ impl Session {
         self.sent_ms = now.ms;
         self.deliver();
         self.machine.publish();
+        if self.announce {
+            self.tell_changes(true);
+        }
     }
 
     fn deliver(&mut self) {
@@ -124,13 +129,15 @@ impl Session {
 
     fn tell_changes(&mut self, announce: bool) {
         self.stats_pending = false;
+        self.announce &= !announce;
         let description = self.machine.description(false, Now::get());
         self.server.do_send(SessionChanged { description, announce });
     }
 
     /// Sends at once, or when the time for gathering is over.
     fn send_soon(&mut self, now: Now, ctx: &mut Context<Self>) {
-        if self.sending_soon || (self.outgoing.is_empty() && !self.machine.history().has_unpublished()) {
+        let nothing = self.outgoing.is_empty() && !self.announce && !self.machine.history().has_unpublished();
+        if self.sending_soon || nothing {
             return;
         }
         if now.ms >= self.sent_ms + QUIET_MS {

@@ -5,7 +5,7 @@ use drawhall_protocol::reply::{AutoReset, ServerReply, SizeLimit};
 
 use super::member::{Member, ResetRole};
 use super::reset::human_size;
-use super::{DisconnectReason, Effects, SessionMachine, State};
+use super::{Effects, SessionMachine, State};
 use crate::clock::Now;
 use crate::log::{Level, Topic};
 
@@ -219,13 +219,6 @@ impl SessionMachine {
     /// The correlator of the reset that was asked for, if one was.
     pub(super) fn requested_correlator(&self) -> Option<&str> {
         (self.autoreset.stage == Stage::Requested).then_some(self.autoreset.payload.as_str())
-    }
-
-    /// A client whose minor version differs must not reset.
-    pub(super) fn refuse_oldv(&mut self, at: usize, what: &str, now: Now, fx: &mut Effects) {
-        let conn = self.members[at].conn();
-        let details = "misbehaving client with minor incompatibility";
-        self.disconnect(conn, DisconnectReason::Error, &format!("Incompatible {what}"), details, now, fx);
     }
 
     /// A member is no operator any more.

@@ -154,7 +154,8 @@ impl SessionMachine {
     fn skip_to(&mut self, hidx: &str) -> Option<(i64, i64)> {
         let mut parts = hidx.splitn(3, ':');
         let start_id: i64 = parts.next()?.parse().ok()?;
-        let index: i64 = parts.next()?.parse().ok()?;
+        // Who has the first message only has nothing to skip.
+        let index: i64 = parts.next()?.parse().ok().filter(|index| *index > 0)?;
         if start_id != self.start_id || parts.next()? != self.id {
             return None;
         }

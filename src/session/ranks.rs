@@ -5,7 +5,7 @@ use drawhall_protocol::message::{SessionOwner, TrustedUsers};
 
 use super::invites::Invite;
 use super::member::Member;
-use super::{DisconnectReason, Effects, SessionMachine, State};
+use super::{ConnId, DisconnectReason, Effects, SessionMachine, State};
 use crate::clock::Now;
 use crate::log::{Level, Topic};
 
@@ -18,28 +18,45 @@ enum Rank {
 
 impl SessionMachine {
     /// An operator's client says who is operator.
-    pub(super) fn change_operators(&mut self, at: usize, mut ids: Vec<u8>, now: Now, fx: &mut Effects) {
+    pub(super) fn change_operators(
+        &mut self,
+        at: usize,
+        sender: u8,
+        mut ids: Vec<u8>,
+        now: Now,
+        fx: &mut Effects,
+    ) {
         let member = &self.members[at];
-        let (id, by, user) = (member.id, member.name().to_owned(), member.log_user());
+        let (id, conn) = (member.id, member.conn());
+        let (by, user) = (member.name().to_owned(), member.log_user());
         if !member.is_operator() {
             self.rule_break(user, "Tried to change session ownership", now, fx);
             return;
         }
         ids.push(id);
         let list = self.update_rank(Rank::Operator, &ids, &by, None, true, now, fx);
-        self.add_list(SessionOwner::TYPE, id, &list, now, fx);
+        self.add_clients_list(conn, Frame::new(SessionOwner::TYPE, sender, &list), now, fx);
     }
 
     /// An operator's client says who is trusted.
-    pub(super) fn change_trusted(&mut self, at: usize, ids: &[u8], now: Now, fx: &mut Effects) {
+    pub(super) fn change_trusted(&mut self, at: usize, sender: u8, ids: &[u8], now: Now, fx: &mut Effects) {
         let member = &self.members[at];
-        let (id, by) = (member.id, member.name().to_owned());
+        let (by, conn) = (member.name().to_owned(), member.conn());
         if !member.is_operator() {
             self.note(Level::Warn, Topic::RuleBreak, "Tried to change trusted user list", now, fx);
             return;
         }
         let list = self.update_rank(Rank::Trusted, ids, &by, None, true, now, fx);
-        self.add_list(TrustedUsers::TYPE, id, &list, now, fx);
+        self.add_clients_list(conn, Frame::new(TrustedUsers::TYPE, sender, &list), now, fx);
+    }
+
+    /// Adds a client's list, cleaned, to where its messages go: the history, or the reset image.
+    fn add_clients_list<E>(&mut self, conn: ConnId, list: Result<Frame, E>, now: Now, fx: &mut Effects) {
+        let Ok(frame) = list else { return };
+        match self.member_at(conn) {
+            Some(at) => self.client_message(at, frame.as_bytes(), now, fx),
+            None => self.add_to_history(frame.as_bytes(), now, fx),
+        }
     }
 
     fn add_list(&mut self, kind: u8, user: u8, ids: &[u8], now: Now, fx: &mut Effects) {

@@ -12,12 +12,14 @@ use crate::clock::Now;
 use crate::log::{Level, Topic};
 
 impl SessionMachine {
-    /// The server's part of the state of a session: who is in, and who has which rank.
+    /// The server's part of the state of a session: who is in, and who has which rank. Ghosts have
+    /// ranks as all members have, yet no one is told that they joined.
     pub(super) fn server_side_state(&self) -> (Vec<u8>, u64) {
-        let seen = || self.members.iter().filter(|m| !m.is_ghost());
-        let owners: Vec<u8> = seen().filter(|m| m.is_operator()).map(|m| m.id).collect();
-        let trusted: Vec<u8> = seen().filter(|m| m.trusted).map(|m| m.id).collect();
-        let mut messages: Vec<Frame> = seen().filter_map(|m| m.join_message(true)).collect();
+        let members = &self.members;
+        let owners: Vec<u8> = members.iter().filter(|m| m.is_operator()).map(|m| m.id).collect();
+        let trusted: Vec<u8> = members.iter().filter(|m| m.trusted).map(|m| m.id).collect();
+        let seen = members.iter().filter(|m| !m.is_ghost());
+        let mut messages: Vec<Frame> = seen.filter_map(|m| m.join_message(true)).collect();
         messages.extend(Frame::new(SessionOwner::TYPE, 0, &owners).ok());
         if !trusted.is_empty() {
             messages.extend(Frame::new(TrustedUsers::TYPE, 0, &trusted).ok());

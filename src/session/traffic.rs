@@ -26,6 +26,10 @@ impl SessionMachine {
     pub fn batch(&mut self, conn: ConnId, bytes: &mut [u8], now: Now, fx: &mut Effects) -> bool {
         let Some(at) = self.member_at(conn) else { return true };
         if self.members[at].hold_locked {
+            if frames(bytes).any(|f| f.header.kind >= FIRST_COMMAND) {
+                self.members[at].last_drawing = Some(now.utc_ms);
+                fx.stats = true;
+            }
             self.members[at].held.extend_from_slice(bytes);
             return false;
         }
@@ -142,7 +146,7 @@ impl SessionMachine {
     }
 
     /// A message from a client that is not a command of the server: to the history, or to the reset image.
-    fn client_message(&mut self, at: usize, frame: &[u8], now: Now, fx: &mut Effects) {
+    pub(super) fn client_message(&mut self, at: usize, frame: &[u8], now: Now, fx: &mut Effects) {
         if self.state == State::Reset && self.uploader == Some(self.members[at].id) {
             self.add_to_image(at, frame, 1, now, fx);
         } else {
@@ -163,7 +167,8 @@ impl SessionMachine {
 
     /// Messages that the server reads. The client has checked that they decode.
     fn transparent(&mut self, at: usize, frame: &[u8], now: Now, fx: &mut Effects) {
-        let Ok((_, message)) = Message::from_bytes(frame, Layout::V4_25) else { return };
+        // While uploading, a message keeps the id that it came with.
+        let Ok((sender, message)) = Message::from_bytes(frame, Layout::V4_25) else { return };
         let user = self.members[at].log_user();
         match message {
             Message::Join(_) | Message::Leave(_) | Message::SoftReset(SoftReset {}) => {
@@ -177,8 +182,10 @@ impl SessionMachine {
                 let text = "Got thumbnail from user we didn't want it from";
                 self.note_about(user, Level::Warn, Topic::Status, text, now, fx);
             }
-            Message::SessionOwner(SessionOwner { users }) => self.change_operators(at, users, now, fx),
-            Message::TrustedUsers(TrustedUsers { users }) => self.change_trusted(at, &users, now, fx),
+            Message::SessionOwner(SessionOwner { users }) => {
+                self.change_operators(at, sender, users, now, fx)
+            }
+            Message::TrustedUsers(TrustedUsers { users }) => self.change_trusted(at, sender, &users, now, fx),
             Message::Chat(chat) => self.chat(at, &chat, frame, now, fx),
             Message::PrivateChat(chat) => self.private_chat(at, &chat, frame, fx),
             Message::ResetStream(ResetStream { data }) => self.stream_chunk(at, &data, now, fx),

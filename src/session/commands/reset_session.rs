@@ -13,7 +13,6 @@ impl SessionMachine {
         fx: &mut Effects,
     ) -> CommandResult {
         if self.members[at].oldv {
-            self.refuse_oldv(at, "reset", now, fx);
             return Err("Incompatible client".into());
         }
         if self.state != State::Running {
