@@ -89,6 +89,25 @@ mod tests {
     }
 
     #[test]
+    fn the_recorded_hashes_fit_their_passwords() {
+        let Some(golden) = std::env::var_os("DRAWHALL_GOLDEN") else {
+            return eprintln!("skipped: DRAWHALL_GOLDEN is not set");
+        };
+        let file = std::path::Path::new(&golden).join("auth/vectors.json");
+        let vectors: serde_json::Value = serde_json::from_slice(&std::fs::read(file).unwrap()).unwrap();
+        let hashes = vectors["passwords"].as_array().unwrap();
+        assert!(!hashes.is_empty());
+        for vector in hashes {
+            let (hash, password) = (vector["hash"].as_str().unwrap(), vector["password"].as_str().unwrap());
+            assert!(verify(password, hash), "{hash}");
+            assert!(!verify(&format!("{password}x"), hash), "{hash}");
+        }
+        for hash in vectors["disabled"].as_array().unwrap() {
+            assert!(!verify("x", hash.as_str().unwrap()), "{hash}");
+        }
+    }
+
+    #[test]
     fn an_empty_hash_is_no_password() {
         assert!(verify("", ""));
         assert!(!verify("x", ""));

@@ -51,6 +51,7 @@ impl SessionMachine {
             self.abort_reset(now, fx);
         }
         self.forget_candidate(id);
+        self.cancel_thumbnail(Some(id));
         if matches!(member.reset_role, ResetRole::AwaitingStream | ResetRole::Streaming)
             && self.abort_stream_of(id)
         {

@@ -23,6 +23,7 @@ mod secret;
 mod stream;
 #[cfg(test)]
 mod tests;
+pub mod thumbnail;
 mod traffic;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -140,6 +141,7 @@ pub struct SessionMachine {
     side: Option<SideHistory>,
     bans: BanList,
     invites: Invites,
+    thumbnail: thumbnail::Thumbnail,
     auth_operators: BTreeSet<String>,
     auth_trusted: BTreeSet<String>,
     auth_names: BTreeMap<String, String>,
@@ -187,6 +189,7 @@ impl SessionMachine {
             side: None,
             bans: BanList::default(),
             invites: Invites::default(),
+            thumbnail: thumbnail::Thumbnail::default(),
             auth_operators: BTreeSet::new(),
             auth_trusted: BTreeSet::new(),
             auth_names: BTreeMap::new(),

@@ -12,7 +12,6 @@ use drawhall_protocol::reply::{Empty, Notice, ServerReply};
 use super::member::{Member, ResetRole};
 use super::{ConnId, DisconnectReason, Effects, REMINDER_MS, SessionMachine, State};
 use crate::clock::Now;
-use crate::log::{Level, Topic};
 
 impl Member {
     /// Whether a directly sent message reaches the member: one who is about to reset gets control messages only.
@@ -178,10 +177,7 @@ impl SessionMachine {
             Message::ServerCommand(ServerCommand { msg }) => {
                 self.command(at, &RawCommand::parse(msg.as_bytes()), now, fx);
             }
-            Message::Thumbnail(Thumbnail { .. }) => {
-                let text = "Got thumbnail from user we didn't want it from";
-                self.note_about(user, Level::Warn, Topic::Status, text, now, fx);
-            }
+            Message::Thumbnail(Thumbnail { data }) => self.thumbnail_made(at, &data, now, fx),
             Message::SessionOwner(SessionOwner { users }) => {
                 self.change_operators(at, sender, users, now, fx)
             }

@@ -118,8 +118,10 @@ impl SessionMachine {
                 self.invite_create(at, max_uses, trust, op, now, fx)
             }
             ServerCommand::InviteRemove { secret } => self.invite_remove(at, &secret, now, fx),
-            // No thumbnail was asked for, so none can fail.
-            ServerCommand::ThumbnailError { .. } => Ok(()),
+            ServerCommand::ThumbnailError { correlator, error } => {
+                self.thumbnail_failed(at, &correlator, &error, now, fx);
+                Ok(())
+            }
             _ => Err("Unknown command".into()),
         }
     }

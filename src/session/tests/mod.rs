@@ -6,6 +6,7 @@ mod model;
 mod resets;
 mod settings;
 mod stream;
+mod thumbnail;
 mod traffic;
 
 use std::collections::BTreeMap;

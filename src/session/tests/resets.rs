@@ -218,3 +218,39 @@ fn a_threshold_of_zero_never_asks() {
     table.send(A, &[dab(60_000), dab(60_000)]);
     assert!(table.replies(A, "autoreset").is_empty() && table.replies(A, "sizelimit").is_empty());
 }
+
+#[test]
+fn ghosts_have_ranks_in_the_new_history_yet_do_not_join() {
+    let mut table = Table::running(Settings::default());
+    table.join(Visitor { ghost: true, ..moderator(B, "B") });
+    table.forget();
+    reset(&mut table, "");
+    table.send(A, &[canvas()]);
+    table.command(A, "init-complete", json!([]), json!({}));
+    let news = &table.seats[&A].history;
+    assert_eq!(news[1], (34, 0, vec![1, 2]));
+    assert!(!table.history(A).contains(&(32, 2)));
+}
+
+#[test]
+fn lists_of_ranks_from_the_uploader_are_part_of_the_image() {
+    let mut table = Table::of_three();
+    reset(&mut table, "");
+    table.send(A, &[canvas(), Frame::new(36, 7, &[2]).unwrap()]);
+    assert!(table.member(B).trusted, "it counts at once");
+    assert!(table.history(C).is_empty());
+    table.command(A, "init-complete", json!([]), json!({}));
+    let of_lists = |(kind, ..): &&(u8, u8, Vec<u8>)| *kind == 36;
+    let lists: Vec<_> = table.seats[&C].history.iter().filter(of_lists).cloned().collect();
+    assert_eq!(lists, [(36, 0, vec![2]), (36, 7, vec![2])], "the server's, then the uploader's own");
+}
+
+#[test]
+fn a_client_of_another_minor_version_does_not_reset() {
+    let mut table = Table::of_three();
+    table.machine.members.iter_mut().for_each(|m| m.oldv = true);
+    reset(&mut table, "");
+    assert_eq!(table.error(A), "reset-session: Incompatible client");
+    assert_eq!(table.machine.state(), State::Running);
+    assert_eq!(table.seat(A).gone, None);
+}

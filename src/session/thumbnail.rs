@@ -1,0 +1,153 @@
+//! The picture that stands for a session in lists, made by a client that is asked for it. Source:
+//! `session.md`, Traffic and Replies.
+
+use bytes::Bytes;
+use drawhall_protocol::reply::{self, ServerReply};
+
+use super::{Effects, SessionMachine};
+use crate::clock::Now;
+use crate::log::{Level, Topic};
+
+/// A picture as the client made it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Picture {
+    /// WebP or JPEG.
+    pub data: Bytes,
+    /// When it came, milliseconds since 1970.
+    pub made: i64,
+}
+
+/// What the picture should be like; the client decides where nothing is said.
+#[derive(Debug, Clone, Default)]
+pub struct PictureWish {
+    /// Greatest width in pixels.
+    pub max_width: Option<u32>,
+    /// Greatest height in pixels.
+    pub max_height: Option<u32>,
+    /// Quality in percent.
+    pub quality: Option<u32>,
+    /// `webp` or `jpeg`.
+    pub format: Option<String>,
+    /// Why it is wanted, for the log; may be empty.
+    pub reason: String,
+}
+
+/// Why a user is not asked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum NotAsked {
+    /// No such user in the session.
+    NoUser,
+    /// The user's client makes no thumbnails.
+    Incapable,
+    /// The user has been asked and has not answered yet.
+    Already,
+}
+
+/// The picture and who is making the next one.
+#[derive(Debug, Default)]
+pub(super) struct Thumbnail {
+    picture: Option<Picture>,
+    /// User id and correlator.
+    asked: Option<(u8, String)>,
+    requests: u32,
+}
+
+impl SessionMachine {
+    /// The newest picture.
+    pub fn thumbnail(&self) -> Option<&Picture> {
+        self.thumbnail.picture.as_ref()
+    }
+
+    /// Who has been asked, and the correlator of that request.
+    pub fn thumbnail_request(&self) -> Option<(u8, &str)> {
+        self.thumbnail.asked.as_ref().map(|(id, correlator)| (*id, correlator.as_str()))
+    }
+
+    /// Asks a user's client for a picture, in place of any other that was asked. Returns the correlator.
+    ///
+    /// # Errors
+    ///
+    /// If the user is not there, cannot make one or is making one.
+    pub fn ask_thumbnail(
+        &mut self,
+        user: u8,
+        wish: PictureWish,
+        now: Now,
+        fx: &mut Effects,
+    ) -> Result<String, NotAsked> {
+        let member = self.members.iter().find(|m| m.id == user).ok_or(NotAsked::NoUser)?;
+        if !member.visitor.capabilities.thumbnail {
+            return Err(NotAsked::Incapable);
+        }
+        if self.thumbnail_request().is_some_and(|(id, _)| id == user) {
+            return Err(NotAsked::Already);
+        }
+        let (conn, log_user) = (member.conn(), member.log_user());
+        let correlator = format!("{:x}:{:x}", self.thumbnail.requests, now.utc_ms);
+        self.thumbnail.requests = self.thumbnail.requests.wrapping_add(1);
+        self.thumbnail.asked = Some((user, correlator.clone()));
+        let text = match wish.reason.as_str() {
+            "" => "Thumbnail generation started (no reason given)".to_owned(),
+            reason => format!("Thumbnail generation started, reason: {reason}"),
+        };
+        self.note_about(log_user, Level::Info, Topic::Status, text, now, fx);
+        let request = reply::Thumbnail {
+            correlator: correlator.clone(),
+            max_width: wish.max_width,
+            max_height: wish.max_height,
+            quality: wish.quality,
+            format: wish.format,
+        };
+        self.reply_to(conn, &ServerReply::Thumbnail(request), fx);
+        Ok(correlator)
+    }
+
+    /// Waits no longer for the picture of a user, or of anybody. Returns whether one was awaited.
+    pub fn cancel_thumbnail(&mut self, user: Option<u8>) -> bool {
+        self.thumbnail.asked.take_if(|(id, _)| user.is_none_or(|user| user == *id)).is_some()
+    }
+
+    /// Throws the picture away.
+    pub fn forget_thumbnail(&mut self) {
+        self.thumbnail.picture = None;
+    }
+
+    /// A client sends a picture.
+    pub(super) fn thumbnail_made(&mut self, at: usize, data: &[u8], now: Now, fx: &mut Effects) {
+        let (id, user) = (self.members[at].id, self.members[at].log_user());
+        let (level, text) = match &self.thumbnail.asked {
+            Some((asked, correlator)) if *asked == id => match data.strip_prefix(correlator.as_bytes()) {
+                None => (Level::Warn, "Got thumbnail with correlator we weren't waiting for"),
+                Some([]) => {
+                    self.thumbnail.asked = None;
+                    (Level::Warn, "Got thumbnail with no data")
+                }
+                Some(picture) => {
+                    let data = Bytes::copy_from_slice(picture);
+                    self.thumbnail.picture = Some(Picture { data, made: now.utc_ms });
+                    self.thumbnail.asked = None;
+                    (Level::Info, "Thumbnail set")
+                }
+            },
+            _ => (Level::Warn, "Got thumbnail from user we didn't want it from"),
+        };
+        self.note_about(user, level, Topic::Status, text, now, fx);
+    }
+
+    /// A client could not make the picture.
+    pub(super) fn thumbnail_failed(
+        &mut self,
+        at: usize,
+        correlator: &str,
+        error: &str,
+        now: Now,
+        fx: &mut Effects,
+    ) {
+        let (id, user) = (self.members[at].id, self.members[at].log_user());
+        if self.thumbnail_request() == Some((id, correlator)) {
+            self.thumbnail.asked = None;
+            let text = format!("Thumbnail generation failed: {error}");
+            self.note_about(user, Level::Warn, Topic::Status, text, now, fx);
+        }
+    }
+}
