@@ -38,17 +38,19 @@ impl Watcher {
     }
 
     fn poll(&self, context: &mut Context<'_>) -> Poll<bool> {
-        if self.signalled.swap(false, Ordering::AcqRel) {
-            return Poll::Ready(true);
-        }
-        if self.closed.load(Ordering::Acquire) {
-            return Poll::Ready(false);
+        if let Some(heard) = self.heard() {
+            return Poll::Ready(heard);
         }
         *self.waker.lock().unwrap_or_else(PoisonError::into_inner) = Some(context.waker().clone());
-        // A signal between the first look and the registration would be lost without a second look.
+        // What happens between the first look and the registration would be lost without a second look.
+        self.heard().map_or(Poll::Pending, Poll::Ready)
+    }
+
+    /// Whether there was a publication (`true`) or the end (`false`) that was not heard of yet.
+    fn heard(&self) -> Option<bool> {
         if self.signalled.swap(false, Ordering::AcqRel) {
-            return Poll::Ready(true);
+            return Some(true);
         }
-        Poll::Pending
+        self.closed.load(Ordering::Acquire).then_some(false)
     }
 }

@@ -52,7 +52,7 @@ impl SessionMachine {
 
     /// The initial content or reset image is complete.
     pub(super) fn complete_upload(&mut self, now: Now, fx: &mut Effects) {
-        self.uploader.take();
+        self.uploader = None;
         match self.state {
             State::Initialization => self.complete_initialization(now, fx),
             State::Reset => self.complete_reset(now, fx),
@@ -134,7 +134,7 @@ impl SessionMachine {
         fx.stats = true;
     }
 
-    /// Number of messages of the reset image so far, for the log.
+    /// Drops the reset image; returns how many messages it had.
     pub(super) fn clear_image(&mut self) -> u64 {
         std::mem::take(&mut self.image).messages
     }
