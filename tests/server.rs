@@ -51,6 +51,15 @@ fn it_does_not_matter_how_the_bytes_arrive() {
 }
 
 #[test]
+fn any_number_of_messages_may_come_before_the_login() {
+    let server = TestServer::start("");
+    let mut a = server.connect();
+    let keep_alive = Frame::new(3, 0, &[]).unwrap();
+    a.stream.write_all(&keep_alive.as_bytes().repeat(200_000)).unwrap();
+    a.host_running("A");
+}
+
+#[test]
 fn what_follows_a_join_at_once_reaches_the_session() {
     let server = TestServer::start("");
     let mut a = server.connect();

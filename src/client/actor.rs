@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use actix::prelude::*;
 use actix_rt::task::JoinHandle;
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use drawhall_protocol::ProtocolVersion;
 use drawhall_protocol::command::RawCommand;
 use drawhall_protocol::frame::{FIRST_OPAQUE, FrameRef, frames};
@@ -100,7 +100,7 @@ pub struct Client {
     credit: Arc<Credit>,
     link: Option<Rc<Link>>,
     /// Frames that wait for an answer to an earlier one.
-    pending: Vec<u8>,
+    pending: BytesMut,
     stream: Option<TcpStream>,
     tasks: Vec<JoinHandle<()>>,
     greeting: Option<LoginEffect>,
@@ -122,7 +122,7 @@ impl Client {
             session: None,
             credit: Arc::default(),
             link: None,
-            pending: Vec::new(),
+            pending: BytesMut::new(),
             stream: Some(stream),
             tasks: Vec::new(),
             greeting: Some(greeting),
@@ -156,7 +156,7 @@ impl Client {
             session.do_send(LeaveSession { conn: self.conn });
         }
         self.phase = Phase::Over;
-        self.pending = Vec::new();
+        self.pending = BytesMut::new();
     }
 
     /// Says goodbye, then closes.
@@ -265,16 +265,16 @@ impl Client {
                     return;
                 }
                 Phase::Login(_) => {
-                    let pending = std::mem::take(&mut self.pending);
-                    let mut walk = frames(&pending);
-                    let Some(frame) = walk.next() else { break };
-                    self.pending = walk.rest().to_vec();
-                    self.receive_in_login(frame, ctx);
+                    let Some(len) = frames(&self.pending).next().map(|f| f.bytes.len()) else { break };
+                    let first = self.pending.split_to(len);
+                    for frame in frames(&first) {
+                        self.receive_in_login(frame, ctx);
+                    }
                 }
                 Phase::Session(_) => {
                     let pending = std::mem::take(&mut self.pending);
                     if !pending.is_empty() {
-                        self.receive_in_session(pending, ctx);
+                        self.receive_in_session(pending.into(), ctx);
                     }
                     break;
                 }
