@@ -2,10 +2,12 @@
 
 use std::net::IpAddr;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use clap::{Args, Parser, Subcommand, ValueEnum};
+use drawhall::config::{Millis, SettingValue as _};
 
 /// Version of the server and of the protocol, as `--version` prints them.
 const VERSION: &str = concat!(env!("CARGO_PKG_VERSION"), " (protocol 25.1)");
@@ -58,6 +60,23 @@ pub(crate) struct Serve {
     #[arg(short, long, value_name = "FILE")]
     pub(crate) config: Option<PathBuf>,
 
+    /// Store sessions in this directory, as drawpile-srv does [default: in memory only].
+    #[arg(short, long, value_name = "DIR")]
+    pub(crate) sessions: Option<PathBuf>,
+
+    /// Make sessions from the templates in this directory when somebody joins them.
+    #[arg(short, long, value_name = "DIR")]
+    pub(crate) templates: Option<PathBuf>,
+
+    /// Record sessions to this directory or file; %d date, %t and %h time, %i id, %a alias or id.
+    #[arg(long, value_name = "PATH")]
+    pub(crate) record: Option<String>,
+
+    /// How long what is written may not be on the disk yet, such as 100ms; 0 forces every batch before it is sent
+    /// [default: the setting syncInterval].
+    #[arg(long, value_name = "TIME", value_parser = sync_interval)]
+    pub(crate) sync: Option<Duration>,
+
     /// Public host name of this server, which clients should have connected to.
     #[arg(long, value_name = "NAME")]
     pub(crate) local_host: Option<String>,
@@ -69,6 +88,11 @@ pub(crate) struct Serve {
     /// Print a key for --crypt-key and exit.
     #[arg(long)]
     pub(crate) generate_crypt_key: bool,
+}
+
+fn sync_interval(text: &str) -> Result<Duration, String> {
+    let millis = Millis::read(text).ok_or("expected a time such as 1s or 100ms")?;
+    Ok(Duration::from_millis(millis.0))
 }
 
 fn crypt_key(text: &str) -> Result<[u8; 32], String> {

@@ -9,6 +9,7 @@
 //! | [`client`] | connections: login, the way in, the way out |
 //! | [`auth`] | accounts and passwords |
 //! | [`server`] | which sessions there are, who may start one; running it all |
+//! | [`storage`] | stored sessions: journals, history files |
 //! | [`transport`] | listeners and streams |
 //! | [`tools`] | what the program does besides serving |
 //!
@@ -22,5 +23,6 @@ pub mod history;
 pub mod log;
 pub mod server;
 pub mod session;
+pub mod storage;
 pub mod tools;
 pub mod transport;

@@ -247,7 +247,7 @@ members! {
         lookup: String,
         /// The session that was looked up.
         #[serde(skip_serializing_if = "Option::is_none")]
-        session: Option<Box<SessionDescription>>,
+        session: Option<Value>,
         /// Account flags (`identOk`).
         #[serde(skip_serializing_if = "Option::is_none")]
         flags: Option<Vec<String>>,

@@ -17,16 +17,53 @@ use crate::server::NewRules;
 /// Password hashes that are computed at once; Argon2id takes 64 MiB each.
 const MAX_PARALLEL_HASHES: usize = 2;
 
+/// Work that takes long, on threads of its own; of what computes hashes, little at once.
+#[derive(Debug, Clone)]
+pub struct Hashing(Arc<Semaphore>);
+
+impl Default for Hashing {
+    fn default() -> Self {
+        Hashing(Arc::new(Semaphore::new(MAX_PARALLEL_HASHES)))
+    }
+}
+
+impl Hashing {
+    /// Runs a job that computes hashes; `None` if it panicked.
+    pub fn run<T: Send + 'static>(
+        &self,
+        job: impl FnOnce() -> T + Send + 'static,
+    ) -> impl Future<Output = Option<T>> + 'static {
+        self.run_if(true, job)
+    }
+
+    /// Runs a job that computes hashes or, if `hashes` is false, only waits for files; `None` if it panicked.
+    pub fn run_if<T: Send + 'static>(
+        &self,
+        hashes: bool,
+        job: impl FnOnce() -> T + Send + 'static,
+    ) -> impl Future<Output = Option<T>> + 'static {
+        let turns = self.0.clone();
+        async move {
+            let permit = if hashes { turns.acquire_owned().await.ok() } else { None };
+            let done = actix_rt::task::spawn_blocking(move || {
+                let _permit = permit;
+                job()
+            });
+            done.await.ok()
+        }
+    }
+}
+
 /// The Auth actor.
 pub struct Auth {
     rules: Arc<Rules>,
-    hashing: Arc<Semaphore>,
+    hashing: Hashing,
 }
 
 impl Auth {
     /// An actor that knows the accounts of `rules`.
-    pub fn new(rules: Arc<Rules>) -> Self {
-        Self { rules, hashing: Arc::new(Semaphore::new(MAX_PARALLEL_HASHES)) }
+    pub fn new(rules: Arc<Rules>, hashing: Hashing) -> Self {
+        Self { rules, hashing }
     }
 }
 
@@ -73,16 +110,11 @@ impl Handler<CheckAccount> for Auth {
             if hash.starts_with('*') {
                 return AccountCheck::Locked;
             }
-            let Ok(permit) = hashing.acquire_owned().await else { return AccountCheck::BadPassword };
-            let verified = actix_rt::task::spawn_blocking(move || {
-                let _permit = permit;
-                password::verify(&check.password, &hash)
-            });
-            match verified.await {
-                Ok(true) => AccountCheck::Ok { auth_id: format!("internal:{name}"), flags },
-                Ok(false) => AccountCheck::BadPassword,
-                Err(error) => {
-                    tracing::error!(%error, "checking a password failed");
+            match hashing.run(move || password::verify(&check.password, &hash)).await {
+                Some(true) => AccountCheck::Ok { auth_id: format!("internal:{name}"), flags },
+                Some(false) => AccountCheck::BadPassword,
+                None => {
+                    tracing::error!("checking a password failed");
                     AccountCheck::BadPassword
                 }
             }
@@ -108,7 +140,7 @@ mod tests {
         let text = b"[users]\nmod:plain;secret:MOD,HOST\nlocked:*plain;x:\n";
         let rules = Arc::new(Rules::new(ini::parse(text), None, String::new()).0);
         actix_rt::System::new().block_on(async {
-            let auth = Auth::new(rules).start();
+            let auth = Auth::new(rules, Hashing::default()).start();
             let check = |name: &str, password: &str| {
                 auth.send(CheckAccount { name: name.into(), password: password.into() })
             };

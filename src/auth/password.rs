@@ -8,7 +8,7 @@
 //! | `sodium;<Argon2id string>` | libsodium's `crypto_pwhash_str` |
 //! | `*...` | never matches |
 
-use argon2::{Argon2, PasswordVerifier as _};
+use argon2::{Argon2, PasswordHasher as _, PasswordVerifier as _};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use sha1::Digest as _;
@@ -29,6 +29,35 @@ pub fn verify(password: &str, hash: &str) -> bool {
         "sodium" => verify_argon2(password, rest),
         _ => false,
     }
+}
+
+/// Whether a text has the form of a password hash.
+pub fn is_hash(text: &str) -> bool {
+    let Some((form, rest)) = text.split_once(';') else { return text.starts_with('*') };
+    let parts = rest.split(';').count();
+    match form {
+        "plain" => true,
+        "s+sha1" => parts == 2,
+        "pbkdf2" => parts == 3,
+        "sodium" => argon2::PasswordHash::new(rest).is_ok(),
+        form => form.starts_with('*'),
+    }
+}
+
+/// Whether checking a password against this hash takes so long that no actor may do it.
+pub fn is_slow(hash: &str) -> bool {
+    hash.starts_with("sodium;") || hash.starts_with("pbkdf2;")
+}
+
+/// Hashes a password as new hashes are made: Argon2id with the parameters of libsodium's interactive limits, for 64 MiB
+/// and about a tenth of a second. `None` without randomness.
+pub fn hash(password: &str) -> Option<String> {
+    let mut salt = [0; 16];
+    getrandom::fill(&mut salt).ok()?;
+    let params = argon2::Params::new(64 << 10, 2, 1, None).ok()?;
+    let argon = Argon2::new(argon2::Algorithm::Argon2id, argon2::Version::V0x13, params);
+    let hash = argon.hash_password_with_salt(password.as_bytes(), &salt).ok()?;
+    Some(format!("sodium;{hash}"))
 }
 
 fn verify_sha1(password: &str, rest: &str) -> Option<bool> {
@@ -104,6 +133,24 @@ mod tests {
         }
         for hash in vectors["disabled"].as_array().unwrap() {
             assert!(!verify("x", hash.as_str().unwrap()), "{hash}");
+        }
+    }
+
+    #[test]
+    fn new_hashes_are_of_the_references_form() {
+        let made = hash("pässword").unwrap();
+        assert!(made.starts_with("sodium;$argon2id$v=19$m=65536,t=2,p=1$"), "{made}");
+        assert!(is_hash(&made) && verify("pässword", &made) && !verify("other", &made));
+        assert_ne!(hash("pässword"), Some(made), "salts differ");
+    }
+
+    #[test]
+    fn hashes_are_told_from_other_text() {
+        for good in ["plain;", "plain;a;b", "s+sha1;00;11", "pbkdf2;1;a;b", "*", "*plain;x"] {
+            assert!(is_hash(good), "{good}");
+        }
+        for bad in ["", "nonsense", "s+sha1;incomplete", "pbkdf2;1;a", "sodium;x", "md5;x"] {
+            assert!(!is_hash(bad), "{bad}");
         }
     }
 

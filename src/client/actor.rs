@@ -27,9 +27,10 @@ use crate::clock::Now;
 use crate::config::Rules;
 use crate::log::{Level, LogEntry, LogUser, Topic};
 use crate::server::{
-    ClientGone, EnterLobby, FindSession, HostSession, LeaveLobby, LookUp, NewClient, ReportSession, Server,
+    CancelEntering, ClientGone, EnterLobby, EnterSession, FindSession, HostSession, LeaveLobby, LookUp,
+    NewClient, ReportSession, Server,
 };
-use crate::session::actor::{Batch, JoinSession, LeaveSession, Session};
+use crate::session::actor::{Batch, LeaveSession, Session};
 use crate::session::{ClientOp, ConnId, DisconnectReason};
 
 /// Bytes that a session may not have handled yet before reading from the client waits.
@@ -95,8 +96,11 @@ pub struct Client {
     context: ClientContext,
     user: LogUser,
     phase: Phase,
-    /// The session that was asked to let the client in.
+    /// The session that the client is in, or hosts.
     session: Option<Addr<Session>>,
+    /// The session that was found, and that the client is to be let into.
+    found: Option<String>,
+    entering: Option<String>,
     credit: Arc<Credit>,
     link: Option<Rc<Link>>,
     /// Frames that wait for an answer to an earlier one.
@@ -120,6 +124,8 @@ impl Client {
             user: LogUser { id: 0, address: Some(address), name: String::new() },
             phase: Phase::Login(Box::new(login)),
             session: None,
+            found: None,
+            entering: None,
             credit: Arc::default(),
             link: None,
             pending: BytesMut::new(),
@@ -154,6 +160,9 @@ impl Client {
     fn phase_over(&mut self) {
         if let Some(session) = self.session.take() {
             session.do_send(LeaveSession { conn: self.conn });
+        }
+        if let Some(id) = self.entering.take() {
+            self.context.server.do_send(CancelEntering { id, conn: self.conn });
         }
         self.phase = Phase::Over;
         self.pending = BytesMut::new();
@@ -341,9 +350,10 @@ impl Client {
                 self.find_session(asked, ctx);
             }
             LoginEffect::Join(request) => {
-                if let Some(session) = &self.session {
+                if let Some(id) = self.found.clone() {
+                    self.entering = Some(id.clone());
                     let (client, credit) = (ctx.address(), self.credit.clone());
-                    session.do_send(JoinSession { request, client, credit });
+                    self.context.server.do_send(EnterSession { id, request, client, credit });
                 }
             }
             LoginEffect::Host { host, protocol, visitor } => {
@@ -396,7 +406,7 @@ impl Client {
     fn find_session(&mut self, request: Request<Server, FindSession>, ctx: &mut Context<Self>) {
         ctx.spawn(request.into_actor(self).map(|result, client, ctx| {
             let Ok(found) = result else { return client.abort(ctx) };
-            client.session = found.as_ref().map(|f| f.address.clone());
+            client.found = found.as_ref().map(|f| f.id.clone());
             let found: Option<(String, ProtocolVersion)> = found.map(|f| (f.id, f.protocol));
             client.answered(ctx, |login| login.session_found(found.as_ref().map(|(id, v)| (id.as_str(), v))));
         }));
@@ -407,7 +417,7 @@ impl Client {
             ClientOp::Direct(bytes) => self.send(bytes, ctx),
             ClientOp::Joined { user } => self.joined(user),
             ClientOp::Refused(refusal) => {
-                self.session = None;
+                (self.session, self.entering) = (None, None);
                 self.answered(ctx, |login| login.refused(refusal));
             }
             ClientOp::Attach(cursor) => {
@@ -544,12 +554,20 @@ impl Handler<TimedOut> for Client {
 /// What a session has its client do, in order.
 #[derive(Message)]
 #[rtype(result = "()")]
-pub struct Deliver(pub Vec<ClientOp>);
+pub struct Deliver {
+    /// What to do.
+    pub ops: Vec<ClientOp>,
+    /// The session, if the client is let in with this.
+    pub session: Option<Addr<Session>>,
+}
 
 impl Handler<Deliver> for Client {
     type Result = ();
 
-    fn handle(&mut self, Deliver(ops): Deliver, ctx: &mut Self::Context) {
+    fn handle(&mut self, Deliver { ops, session }: Deliver, ctx: &mut Self::Context) {
+        if session.is_some() && self.entering.take().is_some() {
+            self.session = session;
+        }
         for op in ops {
             self.apply(op, ctx);
         }

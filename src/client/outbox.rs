@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 
 use bytes::Bytes;
 
-use crate::history::Cursor;
+use crate::history::{Cursor, Fetch, Fetched, Read};
 
 /// Bytes of direct messages that may wait. A client that lets so many pile up does not read.
 const MAX_QUEUED: usize = 16 << 20;
@@ -24,6 +24,17 @@ pub(super) struct Outbox {
     queued: usize,
     cursor: Option<Cursor>,
     closing: bool,
+}
+
+/// What is to be done when everything gathered was written.
+#[derive(Debug)]
+pub(super) enum Next {
+    /// Gather again; if nothing was gathered, wait for more first.
+    Wait,
+    /// Fetch this, then gather again.
+    Fetch(Fetch),
+    /// This is the end.
+    End,
 }
 
 /// The client does not read: too much waits for it.
@@ -78,10 +89,15 @@ impl Outbox {
         self.cursor.take()
     }
 
+    /// What was fetched from a file can be read now.
+    pub(super) fn fetched(&self, fetched: &Fetched) {
+        if let Some(cursor) = &self.cursor {
+            cursor.fetched(fetched);
+        }
+    }
+
     /// Adds what is to be sent next to `out`: all direct messages, then up to about `limit` bytes of history.
-    ///
-    /// Returns whether this is the end.
-    pub(super) fn gather(&mut self, limit: usize, out: &mut Vec<Bytes>) -> bool {
+    pub(super) fn gather(&mut self, limit: usize, out: &mut Vec<Bytes>) -> Next {
         while let Some(item) = self.queue.pop_front() {
             match item {
                 Item::Bytes(bytes) => {
@@ -94,15 +110,16 @@ impl Outbox {
                         cursor.follow_reset(epoch);
                     }
                 }
-                Item::Close => return true,
+                Item::Close => return Next::End,
             }
         }
         if !self.closing
             && let Some(cursor) = &mut self.cursor
+            && let Read::Fetch(fetch) = cursor.read(limit, out)
         {
-            cursor.read(limit, out);
+            return Next::Fetch(fetch);
         }
-        false
+        Next::Wait
     }
 }
 
@@ -113,8 +130,8 @@ mod tests {
 
     fn gathered(outbox: &mut Outbox) -> (String, bool) {
         let mut out = Vec::new();
-        let end = outbox.gather(1000, &mut out);
-        (String::from_utf8(out.concat()).unwrap(), end)
+        let next = outbox.gather(1000, &mut out);
+        (String::from_utf8(out.concat()).unwrap(), matches!(next, Next::End))
     }
 
     fn history() -> History {

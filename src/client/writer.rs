@@ -3,11 +3,14 @@
 use std::io::{self, IoSlice};
 use std::rc::Rc;
 
+use actix_rt::task::spawn_blocking;
 use bytes::{Buf as _, Bytes};
 use tokio::io::AsyncWriteExt as _;
 
 use super::actor::Flushed;
+use super::outbox::Next;
 use super::worker::Link;
+use crate::history::Fetched;
 use crate::transport::WriteHalf;
 
 /// Bytes of history that are gathered at a time.
@@ -24,18 +27,25 @@ pub(super) async fn write_all(mut half: WriteHalf, link: Rc<Link>) {
 }
 
 async fn write_until_end(half: &mut WriteHalf, link: &Link) -> io::Result<()> {
+    let mut held: Option<Fetched> = None;
     loop {
         let mut batch = Vec::new();
-        let end = link.outbox.borrow_mut().gather(GATHER_BYTES, &mut batch);
+        let next = link.outbox.borrow_mut().gather(GATHER_BYTES, &mut batch);
+        // What was fetched is in the batch now, if it is needed at all.
+        drop(held.take());
         if !batch.is_empty() {
             write_batch(half, &mut batch).await?;
             link.has_sent();
         }
-        if end {
-            return Ok(());
-        }
-        if batch.is_empty() {
-            link.wake.notified().await;
+        match next {
+            Next::End => return Ok(()),
+            Next::Fetch(fetch) => {
+                let fetched = spawn_blocking(|| fetch.run()).await.map_err(io::Error::other)??;
+                link.outbox.borrow().fetched(&fetched);
+                held = Some(fetched);
+            }
+            Next::Wait if batch.is_empty() => link.wake.notified().await,
+            Next::Wait => {}
         }
     }
 }

@@ -8,7 +8,7 @@ pub mod rules;
 mod values;
 
 pub use rules::Rules;
-pub use values::{SettingError, SettingValue, parse_size};
+pub use values::{Millis, SettingError, SettingValue, parse_size};
 
 /// Smallest value of `sessionUserLimit` and a session's `maxUserCount`.
 pub const MIN_USER_LIMIT: u32 = 2;
@@ -130,6 +130,7 @@ settings! {
     filter_name_regex, "filterNameRegex": Text = "", "Parts of names that are left out before forbiddenNameRegex looks at them.";
     unlisted_host_policy, "unlistedHostPolicy": Text = "", "Sessions that are not listed: ALL, or WEB for those hosted from browsers.";
     minimum_autoreset_threshold, "minimumAutoResetThreshold": Size = "0", "Least autoreset threshold that operators can set.";
+    sync_interval, "syncInterval": Millis = "1s", "How long what is written to stored sessions may not be on the disk yet; 0 forces every batch before it is sent.";
     session_less_client_linger_time, "sessionLessClientLingerTime": Seconds = "0", "A client that does not join a session for so long is kicked, 0 for never.";
 }
 

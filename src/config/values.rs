@@ -40,6 +40,10 @@ pub(super) type Size = u64;
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Seconds(pub u64);
 
+/// Milliseconds: a number with `ms`, `s`, `m` or `h`, decimals allowed, seconds without a unit.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Millis(pub u64);
+
 /// A number that is not negative.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Count(pub u32);
@@ -88,6 +92,17 @@ impl SettingValue for Seconds {
     fn read(text: &str) -> Option<Self> {
         let units = [("s", 1.0), ("m", 60.0), ("h", 3600.0), ("d", 86400.0)];
         with_unit(text, &units).map(Seconds)
+    }
+}
+
+impl SettingValue for Millis {
+    const KIND: &'static str = "time";
+
+    fn read(text: &str) -> Option<Self> {
+        let units = [("ms", 1.0), ("s", 1000.0), ("m", 60_000.0), ("h", 3_600_000.0)];
+        let has_unit = text.trim_end().ends_with(|c: char| c.is_ascii_alphabetic());
+        let text = if has_unit { text.to_owned() } else { format!("{text}s") };
+        with_unit(&text, &units).map(Millis)
     }
 }
 
@@ -150,6 +165,10 @@ mod tests {
             [90, 90, 7200, 86400].map(Some)
         );
         assert_eq!([seconds("1mb"), seconds("x")], [None, None]);
+        let millis = |text| Millis::read(text).map(|m| m.0);
+        let read = [millis("1"), millis("0.1"), millis("100ms"), millis("2m"), millis("0")];
+        assert_eq!(read, [1000, 100, 100, 120_000, 0].map(Some));
+        assert_eq!([millis(""), millis("1d"), millis("-1")], [None; 3]);
         assert_eq!(Seconds(2).millis(), 2000);
     }
 

@@ -8,20 +8,29 @@
 //!   nothing until [`Cursor::follow_reset`] says that their client was told; they then begin at the new start.
 //! * A **streamed reset** puts its side history before the fork point: it ends where the fork is, so every cursor that
 //!   has passed the fork stays as it is, and newcomers begin with the side history.
+//!
+//! The log of a stored session says what is not in its file yet ([`History::unstored`]) and is told what is
+//! ([`History::stored`]). Of what is in the file, memory keeps the newest part only; a reader that needs more is told
+//! to fetch it ([`Read::Fetch`]), off its thread. Readers of the same segment share what was fetched.
 
 use std::collections::VecDeque;
+use std::io;
 use std::sync::atomic::{AtomicI64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
 use bytes::{Bytes, BytesMut};
 use drawhall_protocol::frame::frames;
 
 use super::wake::Watcher;
+use crate::storage::history_file::{HistoryFile, PIECE_BYTES, Piece};
+use crate::storage::store::{HistoryWork, Part, Replacement, Stored};
 
 /// Size in bytes from which on a segment is left alone.
-const SEGMENT_BYTES: usize = 256 << 10;
+const SEGMENT_BYTES: usize = PIECE_BYTES;
 /// Number of small segments that are merged at the latest.
 const MAX_SMALL: usize = 128;
+/// Bytes of what is in a file that stay in memory: more than the small segments that may still be merged.
+const KEPT_BYTES: usize = 4 * SEGMENT_BYTES;
 /// Space in bytes above the limit for messages that a session cannot do without.
 pub const EMERGENCY_BYTES: u64 = 1 << 20;
 
@@ -30,16 +39,60 @@ pub const EMERGENCY_BYTES: u64 = 1 << 20;
 #[error("the session is out of space")]
 pub struct OutOfSpace;
 
+/// What readers have fetched from a file and share.
+#[derive(Debug)]
+struct Block(Vec<u8>);
+
+/// A share in a [`Block`], as the owner of some [`Bytes`].
+struct Share(Arc<Block>);
+
+impl AsRef<[u8]> for Share {
+    fn as_ref(&self) -> &[u8] {
+        &self.0.0
+    }
+}
+
 #[derive(Debug)]
 struct Segment {
     start: i64,
+    len: usize,
     messages: u64,
-    bytes: Bytes,
+    memory: Option<Bytes>,
+    /// Where it is stored.
+    file: Option<Arc<HistoryFile>>,
+    fetched: Weak<Block>,
 }
 
 impl Segment {
+    fn in_memory(bytes: Bytes, messages: u64, start: i64) -> Segment {
+        Segment { start, len: bytes.len(), messages, memory: Some(bytes), file: None, fetched: Weak::new() }
+    }
+
     fn end(&self) -> i64 {
-        self.start + self.bytes.len() as i64
+        self.start + self.len as i64
+    }
+
+    /// Its bytes, if they need not be fetched.
+    fn bytes(&self) -> Option<Bytes> {
+        let fetched = || self.fetched.upgrade().map(|block| Bytes::from_owner(Share(block)));
+        self.memory.clone().or_else(fetched)
+    }
+
+    /// Its bytes, fetched if need be; blocks for a short while.
+    fn bytes_now(&self) -> io::Result<Bytes> {
+        match (self.bytes(), &self.file) {
+            (Some(bytes), _) => Ok(bytes),
+            (None, Some(file)) => file.read_at(self.start, self.len).map(Bytes::from),
+            // Segments are dropped from memory only when they are in a file.
+            (None, None) => Ok(Bytes::new()),
+        }
+    }
+
+    fn part(&self) -> Part {
+        match (&self.memory, &self.file) {
+            (None, Some(file)) => Part::File { file: file.clone(), from: self.start, len: self.len },
+            (memory, _) => Part::Memory(memory.clone().unwrap_or_default()),
+        }
     }
 }
 
@@ -54,19 +107,24 @@ struct State {
     segments: VecDeque<Segment>,
     /// Number of segments at the end that may still be merged.
     small: usize,
+    /// The file of the current content, and up to where it is in it.
+    file: Option<Arc<HistoryFile>>,
+    stored: i64,
+    /// Segments at the beginning that are not in memory.
+    evicted: usize,
 }
 
 impl State {
     fn push(&mut self, bytes: Bytes, messages: u64, start: i64) {
         let large = bytes.len() >= SEGMENT_BYTES;
-        self.segments.push_back(Segment { start, messages, bytes });
+        self.segments.push_back(Segment::in_memory(bytes, messages, start));
         self.small = if large { 0 } else { self.small + 1 };
     }
 
     /// Merges the small segments at the end, once they are worth it.
     fn compact(&mut self) {
         let from = self.segments.len() - self.small;
-        let total: usize = self.segments.range(from..).map(|s| s.bytes.len()).sum();
+        let total: usize = self.segments.range(from..).map(|s| s.len).sum();
         if self.small < 2 || (total < SEGMENT_BYTES && self.small < MAX_SMALL) {
             return;
         }
@@ -74,48 +132,76 @@ impl State {
         let mut messages = 0;
         let start = self.segments[from].start;
         for segment in self.segments.drain(from..) {
-            merged.extend_from_slice(&segment.bytes);
+            merged.extend_from_slice(&segment.memory.unwrap_or_default());
             messages += segment.messages;
         }
         self.small = 0;
         self.push(merged.into(), messages, start);
+        self.mark_stored(from);
+    }
+
+    /// Notes of the segments from an index on whether they are in the file.
+    fn mark_stored(&mut self, from: usize) {
+        let stored = self.stored;
+        for segment in self.segments.range_mut(from..).filter(|s| s.end() <= stored) {
+            segment.file.clone_from(&self.file);
+        }
+    }
+
+    /// Drops the oldest segments from memory, as far as they are in a file and more than enough is kept.
+    fn evict(&mut self) {
+        let kept = |s: &Segment| s.memory.as_ref().map_or(0, Bytes::len);
+        let mut left: usize = self.segments.range(self.evicted..).map(kept).sum();
+        while let Some(oldest) = self.segments.get_mut(self.evicted)
+            && left > KEPT_BYTES
+            && oldest.file.is_some()
+        {
+            left -= oldest.memory.take().map_or(0, |b| b.len());
+            self.evicted += 1;
+        }
     }
 
     /// Adds shared slices of what lies between `from` and the readable end: whole messages (something else may be sent
     /// between two reads), about `limit` bytes of them.
-    fn read(&self, from: i64, limit: usize, out: &mut Vec<Bytes>) -> i64 {
+    fn read(&self, from: i64, limit: usize, out: &mut Vec<Bytes>) -> (i64, Option<Fetch>) {
         let mut at = from.max(self.start);
         let mut left = limit;
         let mut index = self.segments.partition_point(|s| s.end() <= at);
         while at < self.readable && left > 0 {
             let Some(segment) = self.segments.get(index) else { break };
+            let Some(bytes) = segment.bytes() else {
+                let fetch =
+                    segment.file.clone().map(|file| Fetch { file, start: segment.start, len: segment.len });
+                return (at, fetch.filter(|_| left == limit));
+            };
             let skip = (at - segment.start) as usize;
-            let available = (segment.bytes.len() - skip).min((self.readable - at) as usize);
+            let available = (segment.len - skip).min((self.readable - at) as usize);
             // Nearly all segments are so small that none of their messages needs to be looked at.
             let take = if available <= limit.saturating_mul(2) {
                 available
             } else {
-                whole_messages(&segment.bytes[skip..skip + available], left)
+                whole_messages(&bytes[skip..skip + available], left).0
             };
-            out.push(segment.bytes.slice(skip..skip + take));
+            out.push(bytes.slice(skip..skip + take));
             at += take as i64;
             left = left.saturating_sub(take);
             index += 1;
         }
-        at
+        (at, None)
     }
 }
 
-/// Length of the first messages of `bytes` that together have `least` bytes or more.
-fn whole_messages(bytes: &[u8], least: usize) -> usize {
-    let mut len = 0;
+/// Length and number of the first messages of `bytes` that together have `least` bytes or more.
+fn whole_messages(bytes: &[u8], least: usize) -> (usize, u64) {
+    let (mut len, mut messages) = (0, 0);
     for frame in frames(bytes) {
         len += frame.bytes.len();
+        messages += 1;
         if len >= least {
             break;
         }
     }
-    len
+    (len, messages)
 }
 
 #[derive(Debug, Default)]
@@ -148,10 +234,18 @@ pub struct History {
     start: i64,
     first_index: i64,
     last_index: i64,
-    open: bool,
+    /// Behind this readers see nothing: the gate is closed.
+    gate: Option<i64>,
     /// End of what readers may see.
     published: i64,
     limit: u64,
+    /// What is appended goes to a file, too.
+    in_file: bool,
+    /// Counts contents that need a file of their own, and which of them has one.
+    generation: u64,
+    stored_generation: u64,
+    /// Where the last streamed reset forked.
+    forked_at: Option<i64>,
 }
 
 impl Default for History {
@@ -164,14 +258,54 @@ impl Default for History {
             start: 0,
             first_index: 0,
             last_index: -1,
-            open: false,
+            gate: Some(0),
             published: 0,
             limit: 0,
+            in_file: false,
+            generation: 1,
+            stored_generation: 0,
+            forked_at: None,
         }
     }
 }
 
 impl History {
+    /// Has the log stored: [`Self::unstored`] says what of it is not yet.
+    pub fn store(&mut self) {
+        self.in_file = true;
+    }
+
+    /// The log that is in a file, from position 0 on, in these pieces. The gate is open and everything can be read.
+    pub fn restored(file: &Arc<HistoryFile>, pieces: &[Piece], first_index: i64) -> History {
+        let mut state = State { file: Some(file.clone()), ..State::default() };
+        let (mut end, mut messages) = (0, 0);
+        for piece in pieces {
+            state.segments.push_back(Segment {
+                start: end,
+                len: piece.len as usize,
+                messages: piece.messages,
+                memory: None,
+                file: Some(file.clone()),
+                fetched: Weak::new(),
+            });
+            end += piece.len as i64;
+            messages += piece.messages as i64;
+        }
+        state.evicted = state.segments.len();
+        (state.readable, state.stored) = (end, end);
+        History {
+            shared: Arc::new(Shared { state: Mutex::new(state), watchers: Mutex::default() }),
+            end,
+            published: end,
+            first_index,
+            last_index: first_index + messages - 1,
+            gate: None,
+            in_file: true,
+            stored_generation: 1,
+            ..History::default()
+        }
+    }
+
     /// Size in bytes: the sum of all messages with their headers.
     pub fn size(&self) -> u64 {
         (self.end - self.start) as u64
@@ -237,52 +371,76 @@ impl History {
 
     /// The one place where something enters the log.
     fn push(&mut self, frames: &[u8], messages: u64) {
-        self.tail.extend_from_slice(frames);
-        self.tail_messages += messages;
         self.end += frames.len() as i64;
         self.last_index += messages as i64;
+        self.tail.extend_from_slice(frames);
+        self.tail_messages += messages;
         if self.tail.len() >= SEGMENT_BYTES {
             self.seal();
         }
     }
 
-    /// Turns the tail into a segment; readers do not see it yet.
+    /// Turns the tail into segments; readers do not see them yet.
     fn seal(&mut self) {
         if self.tail.is_empty() {
             return;
         }
-        let start = self.end - self.tail.len() as i64;
+        let mut start = self.end - self.tail.len() as i64;
         let messages = std::mem::take(&mut self.tail_messages);
-        let bytes = if self.tail.len() >= SEGMENT_BYTES {
-            let exact = Bytes::copy_from_slice(&self.tail);
-            self.tail.clear();
-            exact
-        } else {
-            self.tail.split().freeze()
-        };
         let mut state = lock(&self.shared.state);
-        state.push(bytes, messages, start);
+        if self.tail.len() < SEGMENT_BYTES {
+            state.push(self.tail.split().freeze(), messages, start);
+        } else {
+            // Pieces of their own, so that each can be dropped from memory by itself.
+            let (mut rest, mut left) = (&self.tail[..], messages);
+            while rest.len() >= 2 * SEGMENT_BYTES {
+                let (len, messages) = whole_messages(rest, SEGMENT_BYTES);
+                state.push(Bytes::copy_from_slice(&rest[..len]), messages, start);
+                start += len as i64;
+                left -= messages;
+                rest = &rest[len..];
+            }
+            if !rest.is_empty() {
+                state.push(Bytes::copy_from_slice(rest), left, start);
+            }
+            if self.tail.capacity() > 4 * SEGMENT_BYTES {
+                self.tail = BytesMut::new();
+            } else {
+                self.tail.clear();
+            }
+        }
         state.compact();
     }
 
     /// Opens or closes the gate: with it closed, nothing that is appended becomes readable.
     pub fn set_open(&mut self, open: bool) {
-        self.open = open;
+        self.gate = if open { None } else { Some(self.gate.unwrap_or(self.end)) };
+    }
+
+    /// Up to where readers could see.
+    fn visible(&self) -> i64 {
+        self.gate.map_or(self.end, |gate| gate.min(self.end))
     }
 
     /// Whether something was appended that readers could see but do not yet.
     pub fn has_unpublished(&self) -> bool {
-        self.open && self.published < self.end
+        self.published < self.visible()
     }
 
     /// Lets readers see everything that was appended, unless the gate is closed, and wakes them.
     pub fn publish(&mut self) {
-        if !self.has_unpublished() {
+        self.publish_to(self.end);
+    }
+
+    /// The same, up to an offset.
+    pub fn publish_to(&mut self, limit: i64) {
+        let to = self.visible().min(limit);
+        if self.published >= to {
             return;
         }
         self.seal();
-        self.published = self.end;
-        lock(&self.shared.state).readable = self.end;
+        self.published = to;
+        lock(&self.shared.state).readable = to;
         self.wake();
     }
 
@@ -305,16 +463,28 @@ impl History {
         self.first_index = self.last_index + 1;
         self.start = self.end;
         self.published = self.end;
+        self.gate = self.gate.map(|_| self.end);
+        self.generation += 1;
+        self.forked_at = None;
         {
             let mut state = lock(&self.shared.state);
             let epoch = state.epoch + 1;
-            *state = State { epoch, start: self.end, readable: self.end, ..State::default() };
+            let (start, readable, stored) = (self.end, self.end, self.end);
+            *state = State { epoch, start, readable, stored, ..State::default() };
         }
         self.push(image, messages);
         Ok(())
     }
 
-    /// Puts `side`, the side history of a streamed reset, in place of everything before offset `fork`.
+    /// Ends the last segment here, so that a fork at this offset lies between two segments. Returns the offset.
+    pub fn mark(&mut self) -> i64 {
+        self.seal();
+        lock(&self.shared.state).small = 0;
+        self.end
+    }
+
+    /// Puts `side`, the side history of a streamed reset, in place of everything before offset `fork`, which
+    /// [`Self::mark`] has given.
     ///
     /// `since_fork` is the number of messages behind the fork. Every cursor must have passed the fork. Returns the
     /// number of messages by which indices have moved on.
@@ -325,7 +495,7 @@ impl History {
         &mut self,
         fork: i64,
         since_fork: u64,
-        side: Bytes,
+        side: &[u8],
         side_messages: u64,
     ) -> Result<u64, OutOfSpace> {
         let size = side.len() as u64 + (self.end - fork) as u64;
@@ -336,26 +506,83 @@ impl History {
         let mut state = lock(&self.shared.state);
         let start = fork - side.len() as i64;
         let mut segments = VecDeque::new();
-        segments.push_back(Segment { start, messages: side_messages, bytes: side });
-        for segment in state.segments.drain(..).filter(|s| s.end() > fork) {
-            let skip = (fork - segment.start).max(0) as usize;
-            let skipped = frames(&segment.bytes[..skip]).count() as u64;
-            let bytes = segment.bytes.slice(skip..);
-            let (start, messages) = (segment.start + skip as i64, segment.messages - skipped);
-            segments.push_back(Segment { start, messages, bytes });
+        let (mut at, mut rest) = (start, side);
+        while !rest.is_empty() {
+            let (len, messages) = whole_messages(rest, SEGMENT_BYTES);
+            segments.push_back(Segment::in_memory(Bytes::copy_from_slice(&rest[..len]), messages, at));
+            at += len as i64;
+            rest = &rest[len..];
         }
-        state.small = state.small.min(segments.len() - 1);
+        segments.extend(state.segments.drain(..).filter(|s| s.start >= fork));
+        debug_assert!(segments.iter().map(|s| s.len as i64).sum::<i64>() == self.end - start);
+        state.small = state.small.min(segments.len());
         state.segments = segments;
         state.start = start;
+        state.evicted = 0;
         drop(state);
         self.start = start;
+        self.generation += 1;
+        self.forked_at = Some(fork);
         let moved = side_messages + since_fork;
         self.first_index = self.last_index + 1;
         self.last_index += moved as i64;
         Ok(moved)
     }
 
-    /// The offset behind the message with this index, if there is one.
+    /// What is not stored yet; nothing for a log that is not to be.
+    pub fn unstored(&mut self) -> HistoryWork {
+        if !self.in_file {
+            return HistoryWork::Nothing;
+        }
+        self.seal();
+        let state = lock(&self.shared.state);
+        if self.generation != self.stored_generation {
+            let parts = state.segments.iter().map(Segment::part).collect();
+            let (generation, fork) = (self.generation, self.forked_at);
+            return HistoryWork::Replace(Replacement { generation, from: self.start, parts, fork });
+        }
+        if state.stored >= self.end {
+            return HistoryWork::Nothing;
+        }
+        let from = state.stored;
+        let first = state.segments.partition_point(|s| s.end() <= from);
+        let slices = state.segments.range(first..).map(|s| {
+            let skip = (from - s.start).max(0) as usize;
+            s.memory.as_ref().map_or_else(Bytes::new, |b| b.slice(skip..))
+        });
+        HistoryWork::Append { from, parts: slices.collect() }
+    }
+
+    /// Notes how far the log is stored. What has been overtaken by a reset does not count.
+    pub fn stored(&mut self, done: Stored) {
+        let current = match done.generation {
+            Some(generation) => generation == self.generation,
+            None => self.generation == self.stored_generation,
+        };
+        if !current {
+            return;
+        }
+        let mut state = lock(&self.shared.state);
+        let first = if done.generation.is_some() {
+            self.stored_generation = self.generation;
+            0
+        } else {
+            let stored = state.stored;
+            state.segments.partition_point(|s| s.end() <= stored)
+        };
+        state.file = Some(done.file);
+        state.stored = done.end;
+        state.mark_stored(first);
+        state.evict();
+    }
+
+    /// Has everything written to a new file, because the present one cannot be trusted.
+    pub fn renew(&mut self) {
+        self.generation += 1;
+        self.forked_at = None;
+    }
+
+    /// The offset behind the message with this index, if there is one. Reads a piece of the file if need be.
     pub fn offset_after(&mut self, index: i64) -> Option<i64> {
         if index < self.first_index || index > self.last_index {
             return None;
@@ -365,7 +592,8 @@ impl History {
         let mut left = (index - self.first_index + 1) as u64;
         for segment in &state.segments {
             if left <= segment.messages {
-                let bytes: usize = frames(&segment.bytes).take(left as usize).map(|f| f.bytes.len()).sum();
+                let bytes = segment.bytes_now().ok()?;
+                let bytes: usize = frames(&bytes).take(left as usize).map(|f| f.bytes.len()).sum();
                 return Some(segment.start + bytes as i64);
             }
             left -= segment.messages;
@@ -385,12 +613,63 @@ impl History {
         Cursor { shared: self.shared.clone(), epoch, position }
     }
 
-    /// Copies everything that is in the log, for tests and tools.
+    /// Everything that is in the log, in parts.
+    pub fn parts(&mut self) -> Vec<Part> {
+        self.seal();
+        lock(&self.shared.state).segments.iter().map(Segment::part).collect()
+    }
+
+    /// Copies everything that is in the log, for tests and tools; blocks.
     pub fn to_bytes(&mut self) -> Vec<u8> {
         self.seal();
         let state = lock(&self.shared.state);
-        state.segments.iter().flat_map(|s| s.bytes.iter().copied()).collect()
+        state.segments.iter().flat_map(|s| s.bytes_now().unwrap_or_default()).collect()
     }
+
+    /// Bytes of the log that are in memory.
+    pub fn bytes_in_memory(&self) -> usize {
+        let state = lock(&self.shared.state);
+        state.segments.iter().filter_map(|s| s.memory.as_ref()).map(Bytes::len).sum::<usize>()
+            + self.tail.len()
+    }
+}
+
+/// Something that a reader needs and that is in a file only.
+#[derive(Debug)]
+pub struct Fetch {
+    file: Arc<HistoryFile>,
+    start: i64,
+    len: usize,
+}
+
+/// What was fetched. It can be read as long as somebody holds this or has read it.
+#[derive(Debug)]
+pub struct Fetched {
+    file: Arc<HistoryFile>,
+    start: i64,
+    block: Arc<Block>,
+}
+
+impl Fetch {
+    /// Reads it; blocks.
+    ///
+    /// # Errors
+    /// When it cannot be read.
+    pub fn run(self) -> io::Result<Fetched> {
+        let bytes = self.file.read_at(self.start, self.len)?;
+        Ok(Fetched { file: self.file, start: self.start, block: Arc::new(Block(bytes)) })
+    }
+}
+
+/// What came of reading.
+#[derive(Debug)]
+pub enum Read {
+    /// Nothing is there.
+    Nothing,
+    /// There was something.
+    Some,
+    /// Something is there; it must be fetched and given to [`Cursor::fetched`] first.
+    Fetch(Fetch),
 }
 
 /// One reader of a log.
@@ -403,18 +682,34 @@ pub struct Cursor {
 
 impl Cursor {
     /// Adds shared slices of what comes next to `out`, about `limit` bytes in whole messages, and moves on behind them.
-    ///
-    /// Returns whether there was anything.
-    pub fn read(&mut self, limit: usize, out: &mut Vec<Bytes>) -> bool {
+    pub fn read(&mut self, limit: usize, out: &mut Vec<Bytes>) -> Read {
         let state = lock(&self.shared.state);
         if state.epoch != self.epoch {
-            return false;
+            return Read::Nothing;
         }
         let from = self.position.load(Ordering::Relaxed);
-        let to = state.read(from, limit, out);
+        let (to, fetch) = state.read(from, limit, out);
         drop(state);
         self.position.store(to, Ordering::Release);
-        to > from
+        match fetch {
+            Some(fetch) => Read::Fetch(fetch),
+            None if to > from => Read::Some,
+            None => Read::Nothing,
+        }
+    }
+
+    /// Takes over what was fetched, for this reader and all that come by while it is in use.
+    pub fn fetched(&self, fetched: &Fetched) {
+        let mut state = lock(&self.shared.state);
+        let at = state.segments.partition_point(|s| s.start < fetched.start);
+        // A reset may have come in between: then the file is another.
+        let same = |s: &&mut Segment| {
+            let same_place = s.start == fetched.start && s.len == fetched.block.0.len();
+            same_place && s.file.as_ref().is_some_and(|f| Arc::ptr_eq(f, &fetched.file))
+        };
+        if let Some(segment) = state.segments.get_mut(at).filter(same) {
+            segment.fetched = Arc::downgrade(&fetched.block);
+        }
     }
 
     /// The client was told of the reset that began `epoch`: go to the beginning of the new content.

@@ -15,7 +15,7 @@ fn open() -> History {
 
 fn read_all(cursor: &mut Cursor) -> Vec<u8> {
     let mut out = Vec::new();
-    while cursor.read(1000, &mut out) {}
+    while matches!(cursor.read(1000, &mut out), Read::Some) {}
     out.concat()
 }
 
@@ -40,7 +40,7 @@ fn every_read_ends_between_two_messages() {
     for limit in [1, 10, 1003, 1004, 5000, 1 << 20] {
         let mut cursor = history.cursor(i64::MIN);
         let (mut all, mut out) = (Vec::new(), Vec::new());
-        while cursor.read(limit, &mut out) {
+        while matches!(cursor.read(limit, &mut out), Read::Some) {
             let read = std::mem::take(&mut out).concat();
             assert_eq!(drawhall_protocol::frame::whole_frames_len(&read), read.len(), "limit {limit}");
             assert!(read.len() <= 2 * limit + 1200, "limit {limit}: {}", read.len());
@@ -96,10 +96,10 @@ fn a_streamed_reset_moves_nobody_and_newcomers_get_the_side_history() {
     history.append(&[message(1, 3), message(2, 4)].concat(), 2).unwrap();
     history.publish();
     read_all(&mut old);
-    let fork = history.end();
+    let fork = history.mark();
     history.append(&message(3, 5), 1).unwrap();
     let side = message(9, 1);
-    assert_eq!(history.fork(fork, 1, side.clone(), 1), Ok(2));
+    assert_eq!(history.fork(fork, 1, &side, 1), Ok(2));
     history.append(&message(4, 1), 1).unwrap();
     history.publish();
     let since = [message(3, 5), message(4, 1)].concat();
@@ -113,9 +113,9 @@ fn a_streamed_reset_moves_nobody_and_newcomers_get_the_side_history() {
 fn a_streamed_reset_that_does_not_fit_changes_nothing() {
     let mut history = open();
     history.append(&message(1, 3), 1).unwrap();
-    let fork = history.end();
+    let fork = history.mark();
     history.set_limit(8);
-    assert_eq!(history.fork(fork, 0, message(9, 9), 1), Err(OutOfSpace));
+    assert_eq!(history.fork(fork, 0, &message(9, 9), 1), Err(OutOfSpace));
     assert_eq!(history.to_bytes(), message(1, 3));
 }
 
@@ -220,9 +220,10 @@ proptest! {
                 Step::Fork => {
                     history.publish();
                     let mut out = Vec::new();
-                    while cursor.read(usize::MAX, &mut out) {}
+                    while matches!(cursor.read(usize::MAX, &mut out), Read::Some) {}
                     seen.extend(out.concat());
-                    history.fork(history.end(), 0, message(8, 8), 1).unwrap();
+                    let fork = history.mark();
+                    history.fork(fork, 0, &message(8, 8), 1).unwrap();
                     list = vec![message(8, 8)];
                 }
             }

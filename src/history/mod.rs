@@ -6,5 +6,5 @@
 pub mod log;
 mod wake;
 
-pub use log::{Cursor, History, OutOfSpace};
+pub use log::{Cursor, Fetch, Fetched, History, OutOfSpace, Read};
 pub use wake::Watcher;

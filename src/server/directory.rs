@@ -1,6 +1,6 @@
 //! The sessions of the server, by id and alias, with their descriptions ready to be sent.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 
 use actix::Addr;
 use bytes::Bytes;
@@ -9,27 +9,59 @@ use drawhall_protocol::{Frame, ProtocolVersion};
 use serde_json::json;
 
 use crate::session::actor::Session;
+use crate::session::stored::Rest;
+
+/// Somebody who wants something of a session. Without it there is no such session any more.
+pub(super) type Waiter = Box<dyn FnOnce(Option<&Addr<Session>>)>;
+
+/// Where a session is.
+pub(super) enum Place {
+    /// In memory.
+    Awake(Addr<Session>),
+    /// About to leave memory; who wants something waits for how it ends.
+    Leaving(Addr<Session>, Vec<Waiter>),
+    /// On its way into memory.
+    Loading(Vec<Waiter>),
+    /// In files only.
+    Asleep(Rest),
+}
 
 /// A session.
 pub(super) struct Entry {
     pub(super) description: SessionDescription,
     pub(super) protocol: ProtocolVersion,
-    pub(super) address: Addr<Session>,
+    pub(super) place: Place,
     json: String,
 }
 
 impl Entry {
-    pub(super) fn new(
-        description: SessionDescription,
-        protocol: ProtocolVersion,
-        address: Addr<Session>,
-    ) -> Self {
+    pub(super) fn new(description: SessionDescription, protocol: ProtocolVersion, place: Place) -> Self {
         let json = to_json(&description);
-        Self { description, protocol, address, json }
+        Self { description, protocol, place, json }
     }
 
     pub(super) fn unlisted(&self) -> bool {
         self.description.unlisted
+    }
+
+    pub(super) fn json(&self) -> &str {
+        &self.json
+    }
+
+    /// Its actor, if it has one.
+    pub(super) fn address(&self) -> Option<&Addr<Session>> {
+        match &self.place {
+            Place::Awake(address) | Place::Leaving(address, _) => Some(address),
+            Place::Loading(_) | Place::Asleep(_) => None,
+        }
+    }
+
+    /// Takes a description over. Returns whether the session was listed before.
+    pub(super) fn describe(&mut self, description: SessionDescription) -> bool {
+        let was_listed = !self.unlisted();
+        self.json = to_json(&description);
+        self.description = description;
+        was_listed
     }
 }
 
@@ -41,9 +73,10 @@ fn to_json(description: &SessionDescription) -> String {
 /// All sessions, in the order in which they began.
 #[derive(Default)]
 pub(super) struct Directory {
-    entries: Vec<Entry>,
-    /// Ids and aliases.
-    names: HashMap<String, String>,
+    entries: BTreeMap<u64, Entry>,
+    /// Ids and aliases. Of two sessions with one alias the first answers to it.
+    names: HashMap<String, u64>,
+    next: u64,
 }
 
 impl Directory {
@@ -51,53 +84,52 @@ impl Directory {
         self.entries.len()
     }
 
-    pub(super) fn is_empty(&self) -> bool {
-        self.entries.is_empty()
+    pub(super) fn entries(&self) -> impl Iterator<Item = &Entry> {
+        self.entries.values()
     }
 
-    pub(super) fn entries(&self) -> impl Iterator<Item = &Entry> {
-        self.entries.iter()
+    pub(super) fn entries_mut(&mut self) -> impl Iterator<Item = &mut Entry> {
+        self.entries.values_mut()
     }
 
     pub(super) fn insert(&mut self, entry: Entry) {
         let SessionDescription { id, alias, .. } = &entry.description;
-        self.names.insert(id.clone(), id.clone());
+        self.names.insert(id.clone(), self.next);
         if !alias.is_empty() {
-            self.names.insert(alias.clone(), id.clone());
+            self.names.entry(alias.clone()).or_insert(self.next);
         }
-        self.entries.push(entry);
+        self.entries.insert(self.next, entry);
+        self.next += 1;
     }
 
     /// The session under an id or alias.
     pub(super) fn find(&self, name: &str) -> Option<&Entry> {
-        let id = self.names.get(name)?;
-        self.entries.iter().find(|e| e.description.id == *id)
+        self.entries.get(self.names.get(name)?)
     }
 
-    /// Takes a description over. Returns whether the session was listed before; `None` if there is none such.
-    pub(super) fn update(&mut self, description: &SessionDescription) -> Option<bool> {
-        let entry = self.entries.iter_mut().find(|e| e.description.id == description.id)?;
-        let was_listed = !entry.unlisted();
-        entry.json = to_json(description);
-        entry.description = description.clone();
-        Some(was_listed)
+    /// The same, to change it.
+    pub(super) fn find_mut(&mut self, name: &str) -> Option<&mut Entry> {
+        self.entries.get_mut(self.names.get(name)?)
     }
 
-    /// Removes a session. Returns whether it was unlisted; `None` if there is none such.
-    pub(super) fn remove(&mut self, id: &str) -> Option<bool> {
-        let at = self.entries.iter().position(|e| e.description.id == id)?;
-        self.names.retain(|_, target| target != id);
-        Some(self.entries.remove(at).unlisted())
+    /// Removes a session.
+    pub(super) fn remove(&mut self, id: &str) -> Option<Entry> {
+        let at = *self.names.get(id)?;
+        self.names.retain(|_, target| *target != at);
+        let removed = self.entries.remove(&at)?;
+        let alias = &removed.description.alias;
+        // Another one may have the same alias.
+        let heir = self.entries.iter().find(|(_, e)| !alias.is_empty() && e.description.alias == *alias);
+        if let Some((heir, _)) = heir {
+            self.names.insert(alias.clone(), *heir);
+        }
+        Some(removed)
     }
 }
 
 /// The welcome with the session list. If it does not fit into a message, title and sessions are sent one by one.
-pub(super) fn welcome<'a>(title: &str, entries: impl Iterator<Item = &'a Entry>) -> Vec<Bytes> {
-    let sessions: Vec<&str> = entries.map(|e| e.json.as_str()).collect();
-    welcome_frames(title, &sessions)
-}
-
-fn welcome_frames(title: &str, sessions: &[&str]) -> Vec<Bytes> {
+/// `sessions` are their descriptions as JSON.
+pub(super) fn welcome(title: &str, sessions: &[&str]) -> Vec<Bytes> {
     let title_member = if title.is_empty() { String::new() } else { format!(",\"title\":{}", json!(title)) };
     let message = |title: &str, sessions: &str| {
         let json = format!("{{\"message\":\"Welcome\"{sessions}{title},\"type\":\"login\"}}");
@@ -124,11 +156,11 @@ mod tests {
 
     #[test]
     fn the_welcome_is_one_message_if_it_fits() {
-        let welcome = parsed(&welcome_frames("A \"title\"", &["{\"id\":1}", "{\"id\":2}"]));
+        let parts = parsed(&welcome("A \"title\"", &["{\"id\":1}", "{\"id\":2}"]));
         let expected = json!({"type": "login", "message": "Welcome", "title": "A \"title\"", "sessions": [{"id": 1}, {"id": 2}]});
-        assert_eq!(welcome, [expected]);
+        assert_eq!(parts, [expected]);
         assert_eq!(
-            parsed(&welcome_frames("", &[])),
+            parsed(&welcome("", &[])),
             [json!({"type": "login", "message": "Welcome", "sessions": []})]
         );
     }
@@ -136,9 +168,9 @@ mod tests {
     #[test]
     fn a_welcome_that_does_not_fit_comes_in_parts() {
         let long = format!("\"{}\"", "x".repeat(40_000));
-        let welcome = parsed(&welcome_frames("T", &[&long, &long]));
-        assert_eq!(welcome.len(), 3);
-        assert_eq!(welcome[0], json!({"type": "login", "message": "Welcome", "title": "T"}));
-        assert_eq!(welcome[2]["sessions"].as_array().unwrap().len(), 1);
+        let parts = parsed(&welcome("T", &[&long, &long]));
+        assert_eq!(parts.len(), 3);
+        assert_eq!(parts[0], json!({"type": "login", "message": "Welcome", "title": "T"}));
+        assert_eq!(parts[2]["sessions"].as_array().unwrap().len(), 1);
     }
 }

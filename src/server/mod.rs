@@ -3,6 +3,7 @@
 //! It knows sessions by their latest description, kept ready as JSON, so that a login costs no more than copying it.
 
 mod directory;
+mod loading;
 pub mod run;
 
 use std::collections::HashMap;
@@ -16,14 +17,23 @@ use drawhall_protocol::command::Host;
 use drawhall_protocol::reply::{LoginReply, ServerReply, SessionDescription};
 use tokio::sync::oneshot;
 
-use crate::client::actor::{Client, Credit, LobbyFrame, SendAway};
+use crate::auth::Hashing;
+use crate::client::actor::{Client, Credit, Deliver, LobbyFrame, SendAway};
 use crate::client::login::{HostRefusal, LookupAnswer};
 use crate::clock::Now;
 use crate::config::Rules;
 use crate::log::{Level, LogEntry, LogUser, Topic};
-use crate::session::actor::{EnterHost, LookUpSession, ReportFromOutside, Session, SetShared, StopSession};
-use crate::session::{ConnId, DisconnectReason, SessionMachine, Visitor};
-use directory::{Directory, Entry};
+use crate::session::actor::{
+    EnterHost, JoinSession, LeaveSession, LookUpSession, ReportFromOutside, Session, SessionParts, SetShared,
+    StopSession,
+};
+use crate::session::stored::Rest;
+use crate::session::{ClientOp, ConnId, DisconnectReason, JoinRequest, Refusal, SessionMachine, Visitor};
+use crate::storage::folder::{Folder, Listed};
+use crate::storage::recorder::Recorder;
+use crate::storage::template::Templates;
+use directory::{Directory, Entry, Place, Waiter};
+pub use loading::{MayRest, NewTemplates, StaysUp};
 
 /// How long clients may take to read that the server stops.
 const STOP_LIMIT: Duration = Duration::from_secs(5);
@@ -48,9 +58,26 @@ struct Waiting {
     changes: bool,
 }
 
+/// What a server works with besides its rules.
+#[derive(Clone, Default)]
+pub struct ServerParts {
+    /// Where sessions are stored; in memory only without.
+    pub folder: Option<Arc<Folder>>,
+    /// Records sessions.
+    pub recorder: Option<Arc<Recorder>>,
+    /// Where hashes are computed and files are worked on.
+    pub hashing: Hashing,
+}
+
 /// The Server actor.
 pub struct Server {
     rules: Arc<Rules>,
+    parts: ServerParts,
+    templates: Arc<Templates>,
+    /// Ids that sessions from templates will have, by alias.
+    template_ids: HashMap<String, String>,
+    /// Templates of which sessions are being made, by alias, and who waits for them.
+    instantiating: HashMap<String, Vec<Waiter>>,
     workers: Vec<ArbiterHandle>,
     next_worker: usize,
     directory: Directory,
@@ -66,9 +93,13 @@ pub struct Server {
 
 impl Server {
     /// A server whose sessions live on these workers.
-    pub fn new(rules: Arc<Rules>, workers: Vec<ArbiterHandle>) -> Self {
+    pub fn new(rules: Arc<Rules>, workers: Vec<ArbiterHandle>, parts: ServerParts) -> Self {
         Self {
             rules,
+            parts,
+            templates: Arc::default(),
+            template_ids: HashMap::new(),
+            instantiating: HashMap::new(),
             workers,
             next_worker: 0,
             directory: Directory::default(),
@@ -170,7 +201,8 @@ impl Server {
 
     fn stopped_if_idle(&mut self) {
         if self.connections.is_empty()
-            && self.directory.is_empty()
+            && self.instantiating.is_empty()
+            && self.directory.entries().all(|e| matches!(e.place, Place::Asleep(_)))
             && let Some(done) = self.stopping.take()
         {
             // Who waited may have lost patience.
@@ -179,11 +211,18 @@ impl Server {
     }
 }
 
+fn new_session_id() -> String {
+    ulid::Ulid::generate().to_string().to_ascii_lowercase()
+}
+
 impl Actor for Server {
     type Context = Context<Self>;
 
     fn started(&mut self, ctx: &mut Self::Context) {
-        ctx.run_interval(LINGER_INTERVAL, |server, _| server.kick_lingering());
+        ctx.run_interval(LINGER_INTERVAL, |server, ctx| {
+            server.kick_lingering();
+            server.end_expired(ctx);
+        });
     }
 }
 
@@ -247,9 +286,11 @@ impl Handler<EnterLobby> for Server {
     fn handle(&mut self, enter: EnterLobby, _: &mut Self::Context) {
         let Some(connection) = self.connections.get(&enter.conn) else { return };
         let title = &self.rules.settings().server_title;
-        let entries =
-            self.directory.entries().filter(|e| enter.list_now && (enter.moderator || !e.unlisted()));
-        for frame in directory::welcome(title, entries) {
+        let templates = if enter.list_now { self.listed_templates(enter.moderator) } else { Vec::new() };
+        let shown = |e: &&Entry| enter.list_now && (enter.moderator || !e.unlisted());
+        let entries = self.directory.entries().filter(shown).map(Entry::json);
+        let sessions: Vec<&str> = entries.chain(templates.iter().map(String::as_str)).collect();
+        for frame in directory::welcome(title, &sessions) {
             connection.client.do_send(LobbyFrame(frame));
         }
         self.lobby.insert(enter.conn, Waiting { moderator: enter.moderator, changes: enter.list_changes });
@@ -290,12 +331,20 @@ pub struct LookUp {
 impl Handler<LookUp> for Server {
     type Result = ResponseFuture<LookupAnswer>;
 
-    fn handle(&mut self, LookUp { session, invite, sid }: LookUp, _: &mut Self::Context) -> Self::Result {
-        let asked = self.directory.find(&session).map(|e| e.address.send(LookUpSession { invite, sid }));
+    fn handle(&mut self, LookUp { session, invite, sid }: LookUp, ctx: &mut Self::Context) -> Self::Result {
+        if let Some(answer) = self.look_up_template(&session, &invite) {
+            return Box::pin(async move { answer });
+        }
+        let (ask, asked) = oneshot::channel();
+        let waiter: Waiter = Box::new(move |address| {
+            // If nobody waits for the answer any more, none is needed.
+            let _ = ask.send(address.map(|a| a.send(LookUpSession { invite, sid })));
+        });
+        self.with_session(&session, waiter, ctx);
         Box::pin(async move {
-            match asked {
-                Some(answer) => answer.await.unwrap_or(LookupAnswer::NotFound),
-                None => LookupAnswer::NotFound,
+            match asked.await {
+                Ok(Some(answer)) => answer.await.unwrap_or(LookupAnswer::NotFound),
+                _ => LookupAnswer::NotFound,
             }
         })
     }
@@ -311,8 +360,6 @@ pub struct FindSession {
 
 /// Answer to [`FindSession`].
 pub struct FoundSession {
-    /// Its actor.
-    pub address: Addr<Session>,
     /// Its id.
     pub id: String,
     /// Its protocol version.
@@ -323,11 +370,67 @@ impl Handler<FindSession> for Server {
     type Result = MessageResult<FindSession>;
 
     fn handle(&mut self, FindSession { session }: FindSession, _: &mut Self::Context) -> Self::Result {
-        MessageResult(self.directory.find(&session).map(|e| FoundSession {
-            address: e.address.clone(),
-            id: e.description.id.clone(),
-            protocol: e.protocol.clone(),
-        }))
+        let found = self
+            .directory
+            .find(&session)
+            .map(|e| FoundSession { id: e.description.id.clone(), protocol: e.protocol.clone() });
+        MessageResult(found.or_else(|| self.find_template(&session)))
+    }
+}
+
+/// Let somebody into a session that was found. The session answers.
+#[derive(Message)]
+#[rtype(result = "()")]
+pub struct EnterSession {
+    /// Its id.
+    pub id: String,
+    /// Who, and how.
+    pub request: Box<JoinRequest>,
+    /// The connection.
+    pub client: Addr<Client>,
+    /// Account of what is on its way.
+    pub credit: Arc<Credit>,
+}
+
+impl Handler<EnterSession> for Server {
+    type Result = ();
+
+    fn handle(&mut self, enter: EnterSession, ctx: &mut Self::Context) {
+        let EnterSession { id, request, client, credit } = enter;
+        let waiter: Waiter = Box::new(move |address| match address {
+            Some(session) => session.do_send(JoinSession { request, client, credit }),
+            None => {
+                let refusal = Refusal::error("notFound", "Session not found!");
+                client.do_send(Deliver { ops: vec![ClientOp::Refused(refusal)], session: None });
+            }
+        });
+        self.with_session(&id, waiter, ctx);
+    }
+}
+
+/// Somebody who was to be let into a session is gone.
+#[derive(Message)]
+#[rtype(result = "()")]
+pub struct CancelEntering {
+    /// The session.
+    pub id: String,
+    /// The connection.
+    pub conn: ConnId,
+}
+
+impl Handler<CancelEntering> for Server {
+    type Result = ();
+
+    fn handle(&mut self, CancelEntering { id, conn }: CancelEntering, ctx: &mut Self::Context) {
+        let asleep = self.directory.find(&id).is_none_or(|e| matches!(e.place, Place::Asleep(_)));
+        if !asleep || self.is_instantiating(&id) {
+            let waiter: Waiter = Box::new(move |session| {
+                if let Some(session) = session {
+                    session.do_send(LeaveSession { conn });
+                }
+            });
+            self.with_session(&id, waiter, ctx);
+        }
     }
 }
 
@@ -356,7 +459,7 @@ impl Handler<HostSession> for Server {
         if full || self.stopping.is_some() {
             return Err(HostRefusal::Full);
         }
-        let id = ulid::Ulid::generate().to_string().to_ascii_lowercase();
+        let id = new_session_id();
         let taken = !host.alias.is_empty() && self.directory.find(&host.alias).is_some();
         if taken || self.directory.find(&id).is_some() {
             return Err(HostRefusal::IdInUse);
@@ -364,16 +467,10 @@ impl Handler<HostSession> for Server {
         if !protocol.is_hostable() {
             return Err(HostRefusal::BadProtocol);
         }
-        let worker = self.next_worker().ok_or(HostRefusal::Full)?;
         let (now, founder) = (Now::get(), visitor.person.name.clone());
         let alias = host.alias.clone();
-        let machine =
-            SessionMachine::new(self.rules.shared.clone(), id, alias, protocol.clone(), founder, now);
-        let description = machine.description(false, now);
-        self.announce(&description, false);
-        let server = ctx.address();
-        let address = Session::start_in_arbiter(&worker, move |_| Session::new(machine, server));
-        self.directory.insert(Entry::new(description, protocol, address.clone()));
+        let machine = SessionMachine::new(self.rules.shared.clone(), id, alias, protocol, founder, now);
+        let address = self.begin(machine, now, ctx).ok_or(HostRefusal::Full)?;
         self.lobby.remove(&visitor.conn);
         address.do_send(EnterHost { visitor, host, client, credit });
         Ok(address)
@@ -394,27 +491,31 @@ impl Handler<SessionChanged> for Server {
     type Result = ();
 
     fn handle(&mut self, change: SessionChanged, ctx: &mut Self::Context) {
-        let Some(was_listed) = self.directory.update(&change.description) else { return };
+        let Some(entry) = self.directory.find_mut(&change.description.id) else { return };
+        let was_listed = entry.describe(change.description.clone());
         if change.announce {
             self.announce_change(&change.description, was_listed, ctx);
         }
     }
 }
 
-/// A session is over.
+/// A session is over, or in files only from now on.
 #[derive(Message)]
 #[rtype(result = "()")]
 pub struct SessionEnded {
     /// Its id.
     pub id: String,
+    /// What is remembered of it, if it can be loaded again.
+    pub rest: Option<Rest>,
 }
 
 impl Handler<SessionEnded> for Server {
     type Result = ();
 
-    fn handle(&mut self, SessionEnded { id }: SessionEnded, _: &mut Self::Context) {
-        if let Some(unlisted) = self.directory.remove(&id) {
-            self.announce_end(&id, |w| w.moderator || !unlisted);
+    fn handle(&mut self, SessionEnded { id, rest }: SessionEnded, ctx: &mut Self::Context) {
+        match rest {
+            Some(rest) => self.asleep(&id, rest, ctx),
+            None => self.gone(&id),
         }
         self.stopped_if_idle();
     }
@@ -435,9 +536,15 @@ pub struct ReportSession {
 impl Handler<ReportSession> for Server {
     type Result = ();
 
-    fn handle(&mut self, report: ReportSession, _: &mut Self::Context) {
-        if let Some(entry) = self.directory.find(&report.session) {
-            entry.address.do_send(ReportFromOutside { user: report.user, reason: report.reason });
+    fn handle(&mut self, report: ReportSession, ctx: &mut Self::Context) {
+        let ReportSession { session, user, reason } = report;
+        if self.directory.find(&session).is_some() {
+            let waiter: Waiter = Box::new(move |address| {
+                if let Some(address) = address {
+                    address.do_send(ReportFromOutside { user, reason });
+                }
+            });
+            self.with_session(&session, waiter, ctx);
         }
     }
 }
@@ -451,8 +558,17 @@ impl Handler<NewRules> for Server {
     type Result = ();
 
     fn handle(&mut self, NewRules(rules): NewRules, _: &mut Self::Context) {
-        for entry in self.directory.entries() {
-            entry.address.do_send(SetShared(rules.shared.clone()));
+        for session in self.directory.entries().filter_map(Entry::address) {
+            session.do_send(SetShared(rules.shared.clone()));
+        }
+        if let Some(folder) = &self.parts.folder {
+            folder.syncer().set_interval(Duration::from_millis(rules.settings().sync_interval.0));
+        }
+        for entry in self.directory.entries_mut().filter(|e| e.address().is_none()) {
+            // What those in memory do by themselves.
+            let mut description = entry.description.clone();
+            description.nsfm |= rules.settings().force_nsfm;
+            entry.describe(description);
         }
         self.rules = rules;
     }
@@ -470,8 +586,8 @@ impl Handler<Stop> for Server {
         LogEntry::new(Now::get(), Level::Info, Topic::Status, "Server shutting down").emit("");
         let (done, stopped) = oneshot::channel();
         self.stopping = Some(done);
-        for entry in self.directory.entries() {
-            entry.address.do_send(StopSession);
+        for session in self.directory.entries().filter_map(Entry::address) {
+            session.do_send(StopSession);
         }
         for connection in self.connections.values() {
             // Those in a session hear it from there; to be told twice does not matter.

@@ -2,7 +2,7 @@
 
 use std::io;
 use std::net::{IpAddr, SocketAddr};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, SystemTime};
@@ -12,12 +12,16 @@ use actix_rt::task::JoinHandle;
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 
-use super::{NewRules, Server, Stop};
+use super::{NewRules, NewTemplates, Server, ServerParts, Stop};
 use crate::auth::Auth;
 use crate::client::actor::{Client, ClientContext};
-use crate::config::Rules;
+use crate::clock::Now;
 use crate::config::ini::{self, ConfigFile};
+use crate::config::{Millis, Rules};
 use crate::session::ConnId;
+use crate::storage::folder::{Folder, FolderError, Listed};
+use crate::storage::recorder::Recorder;
+use crate::storage::template::Templates;
 use crate::transport::{ListenError, listen};
 
 /// How long accepting rests after it failed, for example for want of file descriptors.
@@ -25,6 +29,8 @@ const ACCEPT_REST: Duration = Duration::from_millis(100);
 
 /// How often the configuration file is looked at.
 const RELOAD_INTERVAL: Duration = Duration::from_secs(2);
+/// How often the directory of templates is looked at.
+const TEMPLATE_INTERVAL: Duration = Duration::from_secs(2);
 
 /// Where the rules come from.
 #[derive(Debug, Clone, Default)]
@@ -35,6 +41,8 @@ pub struct RuleSource {
     pub crypt_key: Option<[u8; 32]>,
     /// The server's public host name, empty if it is not known.
     pub local_host: String,
+    /// In place of the setting `syncInterval`.
+    pub sync: Option<Duration>,
 }
 
 impl RuleSource {
@@ -43,10 +51,13 @@ impl RuleSource {
     /// # Errors
     /// When the file cannot be read.
     pub fn read(&self) -> io::Result<Rules> {
-        let (file, name) = match &self.config {
+        let (mut file, name) = match &self.config {
             Some(path) => (ini::parse(&std::fs::read(path)?), path.display().to_string()),
             None => (ConfigFile::default(), String::new()),
         };
+        if let Some(sync) = self.sync {
+            file.settings.sync_interval = Millis(sync.as_millis() as u64);
+        }
         let (rules, errors) = Rules::new(file, self.crypt_key, self.local_host.clone());
         for error in errors {
             tracing::warn!("{name}: {error}");
@@ -70,6 +81,12 @@ pub struct ServeOptions {
     pub port: u16,
     /// Worker threads.
     pub workers: usize,
+    /// Directory of stored sessions; in memory only without.
+    pub sessions: Option<PathBuf>,
+    /// Directory of templates.
+    pub templates: Option<PathBuf>,
+    /// Where sessions are recorded to, with placeholders.
+    pub record: Option<String>,
 }
 
 /// A server that runs.
@@ -78,6 +95,7 @@ pub struct Running {
     workers: Vec<Arbiter>,
     address: SocketAddr,
     tasks: Vec<JoinHandle<()>>,
+    parts: ServerParts,
 }
 
 /// Why a server does not start.
@@ -94,6 +112,20 @@ pub enum StartError {
     /// It cannot listen.
     #[error(transparent)]
     Listen(#[from] ListenError),
+    /// The directory of stored sessions cannot be used.
+    #[error("--sessions: {0}")]
+    Sessions(#[from] FolderError),
+    /// The directory of templates cannot be used.
+    #[error("--templates: cannot read {path}: {source}")]
+    Templates {
+        /// The directory.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// There is no thread for recordings.
+    #[error("--record: {0}")]
+    Record(io::Error),
 }
 
 /// Starts a server inside a running actix system.
@@ -108,20 +140,82 @@ pub fn start(options: &ServeOptions) -> Result<Running, StartError> {
         source: error,
     })?;
     let rules = Arc::new(rules);
+    let (parts, listed) = open_storage(options, &rules)?;
+    let templates = match &options.templates {
+        Some(path) => {
+            let scanned = scan_templates(&Templates::default(), path);
+            Some(scanned.map_err(|source| StartError::Templates { path: path.clone(), source })?)
+        }
+        None => None,
+    };
     let listener = listen(options.listen, options.port)?;
     let named = |source| ListenError { address: "the listener".into(), source };
     let address = listener.local_addr().map_err(named)?;
     let workers: Vec<Arbiter> = (0..options.workers.max(1)).map(|_| Arbiter::new()).collect();
     let handles: Vec<ArbiterHandle> = workers.iter().map(Arbiter::handle).collect();
-    let server = Server::new(rules.clone(), handles.clone()).start();
-    let auth = Auth::new(rules.clone()).start();
+    let mut server = Server::new(rules.clone(), handles.clone(), parts.clone());
+    server.take_listed(&listed, Now::get());
+    let server = server.start();
+    let auth = Auth::new(rules.clone(), parts.hashing.clone()).start();
     let (changes, current) = watch::channel(rules.clone());
     let context = ClientContext { rules, server: server.clone(), auth: auth.clone() };
     let mut tasks = vec![actix_rt::spawn(accept(listener, handles, context, current))];
     if source.config.is_some() {
         tasks.push(actix_rt::spawn(reload(source, modified, server.clone(), auth, changes)));
     }
-    Ok(Running { server, workers, address, tasks })
+    if let (Some(path), Some(templates)) = (&options.templates, templates) {
+        let templates = Arc::new(templates);
+        server.do_send(NewTemplates(templates.clone()));
+        tasks.push(actix_rt::spawn(watch_templates(path.clone(), templates, server.clone())));
+    }
+    Ok(Running { server, workers, address, tasks, parts })
+}
+
+/// Opens what sessions are stored in and finds those that are there.
+fn open_storage(options: &ServeOptions, rules: &Rules) -> Result<(ServerParts, Vec<Listed>), StartError> {
+    let mut parts = ServerParts::default();
+    let mut listed = Vec::new();
+    if let Some(path) = &options.sessions {
+        let folder = Folder::open(path, Duration::from_millis(rules.settings().sync_interval.0))?;
+        let unreadable = |source| FolderError::Io { path: path.clone(), source };
+        listed = folder.list(rules.settings().archive).map_err(unreadable)?;
+        tracing::info!("{} stored sessions in {}", listed.len(), path.display());
+        parts.folder = Some(folder);
+    }
+    if let Some(pattern) = &options.record {
+        parts.recorder = Some(Arc::new(Recorder::start(pattern).map_err(StartError::Record)?));
+    }
+    Ok((parts, listed))
+}
+
+/// Looks through the directory of templates and says what is wrong there.
+fn scan_templates(known: &Templates, path: &Path) -> io::Result<Templates> {
+    let (templates, warnings) = known.scan(path)?;
+    for warning in warnings {
+        tracing::warn!("{warning}");
+    }
+    Ok(templates)
+}
+
+/// Looks through the directory of templates again and again.
+async fn watch_templates(path: PathBuf, mut known: Arc<Templates>, server: Addr<Server>) {
+    let mut interval = tokio::time::interval(TEMPLATE_INTERVAL);
+    loop {
+        interval.tick().await;
+        let (path, before) = (path.clone(), known.clone());
+        match actix_rt::task::spawn_blocking(move || scan_templates(&before, &path)).await {
+            Ok(Ok(templates)) => {
+                let changed = !templates.same_as(&known);
+                known = Arc::new(templates);
+                if changed {
+                    tracing::info!("templates have changed");
+                    server.do_send(NewTemplates(known.clone()));
+                }
+            }
+            Ok(Err(error)) => tracing::debug!(%error, "cannot read the templates"),
+            Err(error) => tracing::error!(%error, "looking at the templates failed"),
+        }
+    }
 }
 
 impl Running {
@@ -139,6 +233,18 @@ impl Running {
         let _ = self.server.send(Stop).await;
         for worker in self.workers {
             worker.stop();
+        }
+        let ServerParts { folder, recorder, .. } = self.parts;
+        let closed = actix_rt::task::spawn_blocking(move || {
+            if let Some(recorder) = recorder {
+                recorder.stop();
+            }
+            if let Some(folder) = folder {
+                folder.close();
+            }
+        });
+        if let Err(error) = closed.await {
+            tracing::error!(%error, "closing the files failed");
         }
     }
 }

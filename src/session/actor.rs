@@ -3,6 +3,8 @@
 //! It lives on one worker for life. What clients are to be sent, directly or from the history, goes out at once when
 //! little happens, and is gathered for a few milliseconds when much does.
 
+mod keeper;
+
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
@@ -12,12 +14,16 @@ use drawhall_protocol::command::Host;
 
 use super::effects::{ClientOp, ConnId, DisconnectReason, Effects, Refusal};
 use super::member::{JoinRequest, Visitor};
-use super::{SessionMachine, Shared, State};
+use super::{OpwordCheck, SessionMachine, Shared, State};
+use crate::auth::{Hashing, password};
 use crate::client::actor::{Client, Credit, Deliver, ReadOn};
 use crate::client::login::LookupAnswer;
 use crate::clock::Now;
 use crate::log::{Level, LogEntry, LogUser, Topic};
 use crate::server::{Server, SessionChanged, SessionEnded};
+use crate::storage::recorder::Recording;
+use crate::storage::store::{Ending, PasswordKind, Store};
+pub use keeper::GoToRest;
 
 /// Least time in milliseconds between two times of sending in a busy session.
 const GATHER_MS: u64 = 3;
@@ -38,13 +44,36 @@ struct Link {
     held: usize,
 }
 
+/// What a session works with besides its rules.
+pub struct SessionParts {
+    /// The server.
+    pub server: Addr<Server>,
+    /// Where hashes are computed.
+    pub hashing: Hashing,
+    /// Its files, if it is stored.
+    pub store: Option<Store>,
+    /// Its recording, if it is recorded.
+    pub recording: Option<Recording>,
+}
+
 /// The Session actor.
 pub struct Session {
     machine: SessionMachine,
     server: Addr<Server>,
+    hashing: Hashing,
+    address: Option<Addr<Session>>,
     links: HashMap<ConnId, Link>,
     /// What clients are to do, in order, not yet sent.
     outgoing: Vec<(ConnId, ClientOp)>,
+    /// The session's files, unless a thread is at work on them.
+    store: Option<Store>,
+    /// A thread is at work on the files; until it is back, nothing is sent.
+    storing: bool,
+    send_again: bool,
+    /// Storing has failed; when it is tried again.
+    retry_ms: Option<u64>,
+    recording: Option<Recording>,
+    ending: Option<Ending>,
     sent_ms: u64,
     sending_soon: bool,
     /// The description changed in a way that lists show; told once those in the session have been told.
@@ -56,12 +85,24 @@ pub struct Session {
 
 impl Session {
     /// An actor for these rules.
-    pub fn new(machine: SessionMachine, server: Addr<Server>) -> Self {
+    pub fn new(mut machine: SessionMachine, parts: SessionParts) -> Self {
+        let SessionParts { server, hashing, store, recording } = parts;
+        if recording.is_some() {
+            machine.record();
+        }
         Self {
             machine,
             server,
+            hashing,
+            address: None,
             links: HashMap::new(),
             outgoing: Vec::new(),
+            store,
+            storing: false,
+            send_again: false,
+            retry_ms: None,
+            recording,
+            ending: None,
             sent_ms: 0,
             sending_soon: false,
             announce: false,
@@ -76,9 +117,13 @@ impl Session {
             entry.emit(self.machine.id());
         }
         self.outgoing.extend(fx.sends);
-        if fx.ended {
-            self.send(now);
-            return self.end(ctx);
+        if let Some(check) = fx.check {
+            self.check_opword(check, ctx);
+        }
+        if let Some(ending) = fx.ended {
+            self.ended = true;
+            self.ending = Some(ending);
+            return self.send(now, ctx);
         }
         self.announce |= fx.changed;
         if fx.stats && !self.stats_pending {
@@ -93,18 +138,8 @@ impl Session {
         self.keep_deadline(now, ctx);
     }
 
-    /// Has clients sent what waits for them: one message a client, then what is new in the history.
-    fn send(&mut self, now: Now) {
-        self.sent_ms = now.ms;
-        self.deliver();
-        self.machine.publish();
-        if self.announce {
-            self.tell_changes(true);
-        }
-    }
-
-    fn deliver(&mut self) {
-        let sends = std::mem::take(&mut self.outgoing);
+    /// Has clients do what waits for them: one message a client.
+    fn deliver(&mut self, sends: Vec<(ConnId, ClientOp)>) {
         let mut by_client: Vec<(ConnId, Vec<ClientOp>)> = Vec::new();
         for (conn, op) in sends {
             match by_client.iter_mut().rev().find(|(c, _)| *c == conn) {
@@ -115,9 +150,11 @@ impl Session {
         for (conn, ops) in by_client {
             let gone = ops.iter().any(|op| matches!(op, ClientOp::Refused(_) | ClientOp::Disconnect { .. }));
             let released = ops.iter().any(|op| matches!(op, ClientOp::Released));
+            let joined = ops.iter().any(|op| matches!(op, ClientOp::Joined { .. }));
             let Some(link) = self.links.get_mut(&conn) else { continue };
             let held = if released { std::mem::take(&mut link.held) } else { 0 };
-            link.client.do_send(Deliver(ops));
+            let session = self.address.clone().filter(|_| joined);
+            link.client.do_send(Deliver { ops, session });
             if held > 0 && link.credit.give_back(held) {
                 link.client.do_send(ReadOn);
             }
@@ -141,13 +178,13 @@ impl Session {
             return;
         }
         if now.ms >= self.sent_ms + QUIET_MS {
-            return self.send(now);
+            return self.send(now, ctx);
         }
         self.sending_soon = true;
         let due = (self.sent_ms + GATHER_MS).max(now.ms + SETTLE_MS);
-        ctx.run_later(Duration::from_millis(due - now.ms), |session, _| {
+        ctx.run_later(Duration::from_millis(due - now.ms), |session, ctx| {
             session.sending_soon = false;
-            session.send(Now::get());
+            session.send(Now::get(), ctx);
         });
     }
 
@@ -180,10 +217,31 @@ impl Session {
         self.perform(fx, now, ctx);
     }
 
-    fn end(&mut self, ctx: &mut Context<Self>) {
-        self.ended = true;
-        self.server.do_send(SessionEnded { id: self.machine.id().to_owned() });
-        ctx.stop();
+    /// Has a password checked that takes long, then lets somebody join.
+    fn check_and_join(&mut self, hash: String, request: Box<JoinRequest>, ctx: &mut Context<Self>) {
+        let password = request.password.clone();
+        let (expected, given) = (hash.clone(), password.clone());
+        let checked = self.hashing.run(move || password::verify(&given, &expected));
+        ctx.spawn(checked.into_actor(self).map(move |fits, session, ctx| {
+            if !session.links.contains_key(&request.visitor.conn) {
+                return;
+            }
+            session.handle(ctx, |machine, now, fx| {
+                if fits == Some(true) {
+                    machine.learn_password(PasswordKind::Session, &hash, &password);
+                }
+                machine.join(*request, now, fx);
+            });
+        }));
+    }
+
+    fn check_opword(&mut self, check: OpwordCheck, ctx: &mut Context<Self>) {
+        let OpwordCheck { hash, opword, .. } = check.clone();
+        let checked = self.hashing.run(move || password::verify(&opword, &hash));
+        ctx.spawn(checked.into_actor(self).map(move |fits, session, ctx| {
+            session
+                .handle(ctx, |machine, now, fx| machine.opword_checked(&check, fits == Some(true), now, fx));
+        }));
     }
 }
 
@@ -201,9 +259,12 @@ impl Drop for Session {
         for (_, link) in self.links.drain() {
             let reason = DisconnectReason::Shutdown;
             let message = "Session ended because of an internal error".to_owned();
-            link.client.do_send(Deliver(vec![ClientOp::Disconnect { reason, message }]));
+            let ops = vec![ClientOp::Disconnect { reason, message }];
+            link.client.do_send(Deliver { ops, session: None });
         }
-        self.server.do_send(SessionEnded { id: self.machine.id().to_owned() });
+        // What is stored can be loaded again.
+        let rest = self.machine.is_stored().then(|| self.machine.rest());
+        self.server.do_send(SessionEnded { id: self.machine.id().to_owned(), rest });
     }
 }
 
@@ -211,11 +272,18 @@ impl Actor for Session {
     type Context = Context<Self>;
 
     fn started(&mut self, ctx: &mut Self::Context) {
+        self.address = Some(ctx.address());
+        let now = Now::get();
+        self.send(now, ctx);
         ctx.run_interval(EXPIRY_INTERVAL, |session, ctx| {
+            if session.ended {
+                return;
+            }
             session.handle(ctx, SessionMachine::expire);
             // Who drew a while ago is not active any more.
             if !session.ended {
                 session.tell_changes(false);
+                session.ask_for_rest();
             }
         });
     }
@@ -269,10 +337,13 @@ impl Handler<JoinSession> for Session {
         let JoinSession { request, client, credit } = join;
         if self.ended {
             let refusal = ClientOp::Refused(Refusal::error("notFound", "Session not found!"));
-            return client.do_send(Deliver(vec![refusal]));
+            return client.do_send(Deliver { ops: vec![refusal], session: None });
         }
         self.links.insert(request.visitor.conn, Link { client, credit, held: 0 });
-        self.handle(ctx, |machine, now, fx| machine.join(*request, now, fx));
+        match self.machine.slow_check(&request).map(str::to_owned) {
+            Some(hash) => self.check_and_join(hash, request, ctx),
+            None => self.handle(ctx, |machine, now, fx| machine.join(*request, now, fx)),
+        }
     }
 }
 
@@ -387,6 +458,6 @@ impl Handler<StopSession> for Session {
     type Result = ();
 
     fn handle(&mut self, _: StopSession, ctx: &mut Self::Context) {
-        self.handle(ctx, |machine, now, fx| machine.end("Server shutting down", now, fx));
+        self.handle(ctx, |machine, now, fx| machine.shut_down("Server shutting down", now, fx));
     }
 }

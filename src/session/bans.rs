@@ -5,6 +5,9 @@ use std::net::{IpAddr, Ipv6Addr};
 use drawhall_protocol::reply::BanEntry;
 use serde_json::{Map, Value, json};
 
+use crate::storage::journal::Entry;
+use crate::storage::metadata::{Metadata, StoredBan};
+
 /// Greatest number of bans in a session.
 pub const MAX_BANS: usize = 1000;
 
@@ -21,7 +24,7 @@ pub struct Person {
     pub sid: String,
 }
 
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 struct Ban {
     id: u32,
     name: String,
@@ -36,6 +39,8 @@ struct Ban {
 pub struct BanList {
     bans: Vec<Ban>,
     last_id: u32,
+    /// Changes for the journal.
+    changes: Vec<Entry>,
 }
 
 fn to_v6(address: IpAddr) -> Ipv6Addr {
@@ -58,7 +63,7 @@ impl BanList {
         let unless_own = |value: &str, own: &str| if value == own { String::new() } else { value.to_owned() };
         let address = target.address.filter(|a| !a.to_canonical().is_loopback()).map(to_v6);
         let ban = Ban {
-            id: self.last_id + 1,
+            id: self.last_id.saturating_add(1),
             name: if same_name(&target.name, &banner.name) { String::new() } else { target.name.clone() },
             address: address.filter(|a| Some(*a) != banner.address.map(to_v6)),
             auth_id: unless_own(&target.auth_id, &banner.auth_id),
@@ -70,14 +75,34 @@ impl BanList {
         if empty || self.bans.len() >= MAX_BANS || self.bans.iter().any(|b| b.covers(&ban)) {
             return false;
         }
-        self.last_id += 1;
+        self.last_id = ban.id;
+        self.changes.push(Entry::Ban(ban.to_stored()));
         self.bans.push(ban);
         true
+    }
+
+    /// The bans of a journal.
+    pub fn restored(stored: &Metadata) -> BanList {
+        let mut list = BanList::default();
+        for ban in &stored.bans {
+            let StoredBan { id, name, address, auth_id, banned_by, sid } = ban.clone();
+            list.last_id = id.saturating_sub(1);
+            list.add(&Person { name, address, auth_id, sid }, &banned_by, &Person::default());
+        }
+        list.last_id = stored.last_ban;
+        list.changes.clear();
+        list
+    }
+
+    /// What has changed since the last call, for the journal.
+    pub fn take_changes(&mut self) -> Vec<Entry> {
+        std::mem::take(&mut self.changes)
     }
 
     /// Removes a ban and returns whom it was against.
     pub fn remove(&mut self, id: i64) -> Option<String> {
         let at = self.bans.iter().position(|b| i64::from(b.id) == id)?;
+        self.changes.push(Entry::Unban(self.bans[at].id));
         Some(self.bans.remove(at).name)
     }
 
@@ -142,6 +167,13 @@ impl BanList {
 }
 
 impl Ban {
+    /// The ban as it is in force. Addresses are written as they were before they became IPv6.
+    fn to_stored(&self) -> StoredBan {
+        let Ban { id, name, address, auth_id, sid, banned_by } = self.clone();
+        let address = address.map(|a| IpAddr::V6(a).to_canonical());
+        StoredBan { id, name, address, auth_id, banned_by, sid }
+    }
+
     /// Whether this ban already says everything that `other` says.
     fn covers(&self, other: &Ban) -> bool {
         (other.name.is_empty() || same_name(&self.name, &other.name))
@@ -202,6 +234,22 @@ mod tests {
         assert_eq!(list.remove(1).as_deref(), Some("Troll"));
         assert_eq!(list.remove(1), None);
         assert_eq!(list.entries(false)[0].id, 2);
+    }
+
+    #[test]
+    fn bans_come_back_from_their_journal_as_they_were_in_force() {
+        let mut list = list();
+        list.add(&person("", "2001:db8::5", "", ""), "Op", &Person::default());
+        list.add(&person("gone", "", "", ""), "Op", &Person::default());
+        list.remove(3);
+        let mut text = String::new();
+        list.take_changes().iter().for_each(|entry| entry.write(&mut text));
+        assert_eq!(text.lines().next(), Some("BAN 1 Troll 192.0.2.1 acc%3A2 Op sid"));
+        let mut restored = BanList::restored(&Metadata::replay(text.as_bytes()).metadata);
+        assert_eq!(restored.bans, list.bans);
+        assert!(restored.take_changes().is_empty());
+        restored.add(&person("next", "", "", ""), "Op", &Person::default());
+        assert_eq!(restored.bans.last().map(|b| b.id), Some(4), "ids are not used again");
     }
 
     #[test]

@@ -4,6 +4,7 @@ use bytes::Bytes;
 
 use crate::history::Cursor;
 use crate::log::LogEntry;
+use crate::storage::store::Ending;
 
 /// Identifies a connection while the server runs.
 pub type ConnId = u64;
@@ -72,6 +73,17 @@ pub enum ClientOp {
     Released,
 }
 
+/// A password that takes long to check.
+#[derive(Debug, Clone)]
+pub struct OpwordCheck {
+    /// Who gave it.
+    pub conn: ConnId,
+    /// The session's.
+    pub hash: String,
+    /// What was given.
+    pub opword: String,
+}
+
 /// The effects of one input, in order.
 #[derive(Debug, Default)]
 pub struct Effects {
@@ -83,8 +95,10 @@ pub struct Effects {
     pub changed: bool,
     /// Numbers of the description changed (size, active users).
     pub stats: bool,
-    /// The session is over.
-    pub ended: bool,
+    /// An opword is to be checked against a hash; [`SessionMachine::opword_checked`](super::SessionMachine) goes on.
+    pub check: Option<OpwordCheck>,
+    /// The session is over, and this becomes of its files.
+    pub ended: Option<Ending>,
 }
 
 impl Effects {

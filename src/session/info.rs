@@ -54,8 +54,16 @@ impl SessionMachine {
 
     /// All settings enter the history, and the session list shows the change.
     pub(super) fn send_settings(&mut self, now: Now, fx: &mut Effects) {
+        let config = Config::Full(Box::new(self.full_config()));
+        let reply = ServerReply::SessionConf(SessionConfReply { config, hidx: self.history_index(false, 0) });
+        self.reply_to_history(&reply, now, fx);
+        fx.changed = true;
+    }
+
+    /// All settings.
+    pub(super) fn full_config(&self) -> FullConfig {
         let settings = &self.shared.settings;
-        let config = FullConfig {
+        FullConfig {
             closed: (),
             auth_only: self.flags.auth_only,
             persistent: self.flags.persistent,
@@ -78,11 +86,7 @@ impl SessionMachine {
             max_size: self.history.limit(),
             allow_web: self.shared.web_sockets.then_some(self.flags.allow_web),
             prefer_web_sockets: self.shared.web_sockets.then_some(settings.prefer_web_sockets),
-        };
-        let config = Config::Full(Box::new(config));
-        let reply = ServerReply::SessionConf(SessionConfReply { config, hidx: self.history_index(false, 0) });
-        self.reply_to_history(&reply, now, fx);
-        fx.changed = true;
+        }
     }
 
     /// Tells everybody how large the history is.

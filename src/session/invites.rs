@@ -5,6 +5,8 @@ use std::collections::BTreeMap;
 use drawhall_protocol::reply::{InviteEntry, InviteUse};
 
 use crate::clock::Now;
+use crate::storage::journal::Entry;
+use crate::storage::metadata::StoredInvite;
 
 /// Greatest number of invites in a session.
 pub const MAX_INVITES: usize = 50;
@@ -30,6 +32,13 @@ pub struct Invite {
     uses: BTreeMap<String, (String, String)>,
 }
 
+impl Invite {
+    fn to_stored(&self) -> StoredInvite {
+        let Invite { secret, creator, op, trust, at, max_uses, .. } = self.clone();
+        StoredInvite { secret, at, max_uses, trust, op, creator, uses: Vec::new() }
+    }
+}
+
 /// What came of showing an invite.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum InviteCheck {
@@ -49,7 +58,11 @@ pub enum InviteCheck {
 
 /// The invites of a session.
 #[derive(Debug, Default)]
-pub struct Invites(Vec<Invite>);
+pub struct Invites {
+    list: Vec<Invite>,
+    /// Changes for the journal.
+    changes: Vec<Entry>,
+}
 
 impl Invites {
     /// Makes an invite and returns its secret; `None` when there are [`MAX_INVITES`].
@@ -61,7 +74,7 @@ impl Invites {
         op: bool,
         now: Now,
     ) -> Option<String> {
-        if self.0.len() >= MAX_INVITES {
+        if self.list.len() >= MAX_INVITES {
             return None;
         }
         let secret = loop {
@@ -74,33 +87,53 @@ impl Invites {
         };
         let max_uses = max_uses.clamp(1, MAX_INVITE_USES) as u32;
         let (at, creator) = (now.iso(), creator.to_owned());
-        self.0.push(Invite {
-            secret: secret.clone(),
-            creator,
-            op,
-            trust,
-            at,
-            max_uses,
-            uses: BTreeMap::new(),
-        });
+        let uses = BTreeMap::new();
+        let invite = Invite { secret: secret.clone(), creator, op, trust, at, max_uses, uses };
+        self.changes.push(Entry::Invite(invite.to_stored()));
+        self.list.push(invite);
         Some(secret)
+    }
+
+    /// The invites of a journal. When they were used is not in it.
+    pub fn restored(stored: Vec<StoredInvite>, now: Now) -> Invites {
+        let list = stored.into_iter().map(|i| Invite {
+            secret: i.secret,
+            creator: i.creator,
+            op: i.op,
+            trust: i.trust,
+            at: i.at,
+            max_uses: i.max_uses,
+            uses: i.uses.into_iter().map(|(sid, name)| (sid, (name, now.iso()))).collect(),
+        });
+        Invites { list: list.collect(), changes: Vec::new() }
+    }
+
+    /// What has changed since the last call, for the journal.
+    pub fn take_changes(&mut self) -> Vec<Entry> {
+        std::mem::take(&mut self.changes)
     }
 
     /// The invite with this secret.
     pub fn find(&self, secret: &str) -> Option<&Invite> {
-        self.0.iter().find(|i| i.secret == secret)
+        self.list.iter().find(|i| i.secret == secret)
     }
 
     /// Removes an invite; `false` if there is none.
     pub fn remove(&mut self, secret: &str) -> bool {
-        let before = self.0.len();
-        self.0.retain(|i| i.secret != secret);
-        self.0.len() < before
+        let before = self.list.len();
+        self.list.retain(|i| i.secret != secret);
+        let removed = self.list.len() < before;
+        if removed {
+            self.changes.push(Entry::RemoveInvite(secret.to_owned()));
+        }
+        removed
     }
 
     /// Removes the oldest invite and returns its secret.
     pub fn remove_oldest(&mut self) -> Option<String> {
-        (!self.0.is_empty()).then(|| self.0.remove(0).secret)
+        let secret = self.list.first()?.secret.clone();
+        self.remove(&secret);
+        Some(secret)
     }
 
     /// Whether a client could use an invite.
@@ -120,11 +153,11 @@ impl Invites {
     /// Uses an invite, counted once per system id.
     pub fn apply(&mut self, secret: &str, sid: &str, name: &str, now: Now) -> InviteCheck {
         let check = self.check(secret, sid);
-        let Some(invite) = self.0.iter_mut().find(|i| i.secret == secret) else { return check };
+        let Some(invite) = self.list.iter_mut().find(|i| i.secret == secret) else { return check };
         if check != InviteCheck::Ok {
             return check;
         }
-        match invite.uses.get_mut(sid) {
+        let check = match invite.uses.get_mut(sid) {
             None => {
                 invite.uses.insert(sid.to_owned(), (name.to_owned(), now.iso()));
                 InviteCheck::Used
@@ -134,7 +167,12 @@ impl Invites {
                 InviteCheck::NameChanged
             }
             Some(_) => InviteCheck::Ok,
+        };
+        if check != InviteCheck::Ok {
+            let (secret, client_key, name) = (secret.to_owned(), sid.to_owned(), name.to_owned());
+            self.changes.push(Entry::UseInvite { secret, client_key, name });
         }
+        check
     }
 
     /// The invites as operators see them.
@@ -152,7 +190,7 @@ impl Invites {
                 .map(|(name, at)| InviteUse { name: name.clone(), at: at.clone(), s: String::new() })
                 .collect(),
         };
-        self.0.iter().map(entry).collect()
+        self.list.iter().map(entry).collect()
     }
 }
 
@@ -182,6 +220,24 @@ mod tests {
         assert_eq!(invites.check(&secret, "s2"), InviteCheck::Ok);
         assert_eq!(invites.check("other", "s2"), InviteCheck::NotFound);
         assert_eq!(invites.entries()[0].uses.len(), 2);
+    }
+
+    #[test]
+    fn invites_come_back_from_their_journal() {
+        let now = Now::get();
+        let mut invites = Invites::default();
+        let first = invites.create("Ä op", 2, true, true, now).unwrap();
+        let second = invites.create("", 1, false, false, now).unwrap();
+        invites.apply(&first, "s1", "bob smith", now);
+        invites.apply(&first, "s1", "bob", now);
+        invites.remove(&second);
+        let mut text = String::new();
+        invites.take_changes().iter().for_each(|entry| entry.write(&mut text));
+        let stored = crate::storage::metadata::Metadata::replay(text.as_bytes());
+        assert!(stored.warnings.is_empty());
+        let mut restored = Invites::restored(stored.metadata.invites, now);
+        assert_eq!(restored.entries(), invites.entries());
+        assert!(restored.take_changes().is_empty());
     }
 
     #[test]

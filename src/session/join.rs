@@ -8,6 +8,7 @@ use super::member::{JoinRequest, Member, Visitor};
 use super::{ClientOp, DisconnectReason, Effects, Refusal, SessionMachine, State};
 use crate::clock::Now;
 use crate::log::{Level, Topic};
+use crate::storage::journal::Entry;
 
 const GHOST_TEXT: &str = "GHOST MODE. Your presence is not overtly announced, chat messages are treated as server \
     alerts. You are not hidden though, users can see your presence in the event log and taking administrative actions \
@@ -35,6 +36,10 @@ impl SessionMachine {
                 let mut member = Member::new(request.visitor, id);
                 member.oldv = request.oldv;
                 member.invited = invite.is_some();
+                if self.settings_are_outdated() {
+                    self.send_settings(now, fx);
+                }
+                self.visited = true;
                 self.join_result(&member, "join", "Joining a session!", Some(skip.is_some()), fx);
                 self.enter(member, invite, Some(skip), now, fx);
             }
@@ -220,6 +225,7 @@ impl SessionMachine {
             let (name, user) = (member.name().to_owned(), member.log_user());
             let ghost = member.is_ghost();
             self.ids.remember(&name, id);
+            self.journal.push(Entry::User { id, name });
             let text = if ghost { "Moderator in ghost mode joined session" } else { "Joined session" };
             self.note_about(user, Level::Info, Topic::Join, text, now, fx);
         }
@@ -264,13 +270,13 @@ impl SessionMachine {
         let Some(at) = self.member_at(conn) else { return };
         let member = &self.members[at];
         let (id, auth_id) = (member.id, member.auth_id().to_owned());
-        let remembered_op = self.auth_operators.contains(&auth_id);
-        let remembered_trust = self.auth_trusted.contains(&auth_id);
+        let remembered_op = self.accounts.is_operator(&auth_id);
+        let remembered_trust = self.accounts.is_trusted(&auth_id);
         let operator = member.is_operator() || remembered_op;
         let trusted = member.has_flag("TRUSTED") || remembered_trust;
         // Ghosts are not named to others.
         if !auth_id.is_empty() && !member.is_ghost() {
-            self.auth_names.insert(auth_id, member.name().to_owned());
+            self.accounts.set_name(&auth_id, member.name());
         }
         if operator {
             self.set_operator(id, true, "", None, false, now, fx);

@@ -73,12 +73,15 @@ impl SessionMachine {
         self.ensure_operator(now, fx);
         fx.changed = true;
         if self.is_empty() {
-            self.emptied(now, fx);
+            self.emptied = now;
+            if !self.stopping {
+                self.last_user_left(now, fx);
+            }
         }
     }
 
     /// The last user has left.
-    fn emptied(&mut self, now: Now, fx: &mut Effects) {
+    fn last_user_left(&mut self, now: Now, fx: &mut Effects) {
         self.note(Level::Info, Topic::Status, "Last user left.", now, fx);
         if !self.flags.persistent && self.shared.settings.empty_session_linger_time.0 == 0 {
             self.note(Level::Info, Topic::Status, "Closing non-persistent session.", now, fx);

@@ -66,11 +66,11 @@ impl SessionMachine {
     fn auth_entries(&self, required: u8) -> Vec<AuthEntry> {
         let mut bare = 0;
         let mut entries = Vec::new();
-        for (auth_id, username) in &self.auth_names {
+        for (auth_id, username) in self.accounts.names() {
             let online: Option<&Member> = self.members.iter().find(|m| m.auth_id() == auth_id);
             let moderator = online.is_some_and(Member::is_moderator);
-            let op = self.auth_operators.contains(auth_id);
-            let trusted = self.auth_trusted.contains(auth_id);
+            let op = self.accounts.is_operator(auth_id);
+            let trusted = self.accounts.is_trusted(auth_id);
             let level = if moderator {
                 3
             } else if op {

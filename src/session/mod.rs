@@ -4,6 +4,7 @@
 //! what is to be done about them comes out as [`Effects`]. [`actor`] performs the effects. Each command of
 //! `session.md` has a file of its own in [`commands`].
 
+mod accounts;
 pub mod actor;
 pub mod autoreset;
 pub mod bans;
@@ -20,13 +21,14 @@ pub mod member;
 mod ranks;
 mod reset;
 mod secret;
+pub mod stored;
 mod stream;
 #[cfg(test)]
 mod tests;
 pub mod thumbnail;
 mod traffic;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -35,15 +37,17 @@ use drawhall_protocol::command::Host;
 use drawhall_protocol::reply::{Notice, ServerReply};
 use serde_json::{Map, Value};
 
+use accounts::Accounts;
 use autoreset::AutoResetState;
 use bans::BanList;
-pub use effects::{ClientOp, ConnId, DisconnectReason, Effects, Refusal};
+pub use effects::{ClientOp, ConnId, DisconnectReason, Effects, OpwordCheck, Refusal};
 use events::EventLog;
 use ids::IdQueue;
 use invites::Invites;
 use member::PastUser;
 pub use member::{JoinRequest, Member, Visitor};
 use secret::Secret;
+use stored::Journaled;
 use stream::SideHistory;
 
 use crate::clock::Now;
@@ -51,13 +55,16 @@ use crate::config::Settings;
 use crate::config::names::NameRules;
 use crate::history::History;
 use crate::log::{Level, LogEntry, LogUser, Topic};
+use crate::storage::journal::Entry;
+use crate::storage::metadata::FIRST_CATCHUP_KEY;
+pub use crate::storage::metadata::Flags;
+use crate::storage::store::{Ending, PasswordKind};
 
 /// A user that sent a command message so recently counts as drawing, in milliseconds.
 const ACTIVE_DRAWING_MS: i64 = 5 * 60 * 1000;
 /// Least time between two status updates or warnings about space, in milliseconds.
 const REMINDER_MS: u64 = 10_000;
-/// First and greatest key of a catch-up.
-const FIRST_CATCHUP_KEY: u32 = 1_000_000;
+/// Greatest key of a catch-up.
 const MAX_CATCHUP_KEY: u32 = 999_999_999;
 
 /// What all sessions of a server share.
@@ -84,22 +91,6 @@ pub enum State {
     Reset,
     /// It is over.
     Shutdown,
-}
-
-/// Flags of a session.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-#[allow(missing_docs, reason = "the protocol's own words")]
-pub struct Flags {
-    pub persistent: bool,
-    pub preserve_chat: bool,
-    pub nsfm: bool,
-    pub deputies: bool,
-    pub auth_only: bool,
-    pub idle_override: bool,
-    pub allow_web: bool,
-    pub auto_title: bool,
-    pub invites: bool,
-    pub unlisted: bool,
 }
 
 /// An image that is uploaded for a reset.
@@ -142,9 +133,28 @@ pub struct SessionMachine {
     bans: BanList,
     invites: Invites,
     thumbnail: thumbnail::Thumbnail,
-    auth_operators: BTreeSet<String>,
-    auth_trusted: BTreeSet<String>,
-    auth_names: BTreeMap<String, String>,
+    accounts: Accounts,
+    /// Where the session is announced.
+    announcements: Vec<String>,
+    /// Whether files are kept as archives; `None` follows the server's setting.
+    archive: Option<bool>,
+    /// The session is stored: what changes is journaled.
+    stored: bool,
+    journaled: Journaled,
+    journal: Vec<Entry>,
+    /// Passwords whose hashes are to be stored.
+    new_passwords: Vec<(PasswordKind, String)>,
+    /// The settings in the history, until they were compared with those in force.
+    settings_known: Option<Value>,
+    /// Somebody was in the session since it was loaded.
+    visited: bool,
+    /// The server stops: an empty session does not end.
+    stopping: bool,
+    /// Since when nobody is in.
+    emptied: Now,
+    is_recorded: bool,
+    recording_due: bool,
+    recorded: Vec<u8>,
     log: EventLog,
     last_event: Now,
     status_due: u64,
@@ -190,9 +200,20 @@ impl SessionMachine {
             bans: BanList::default(),
             invites: Invites::default(),
             thumbnail: thumbnail::Thumbnail::default(),
-            auth_operators: BTreeSet::new(),
-            auth_trusted: BTreeSet::new(),
-            auth_names: BTreeMap::new(),
+            accounts: Accounts::default(),
+            announcements: Vec::new(),
+            archive: None,
+            stored: false,
+            journaled: Journaled::default(),
+            journal: Vec::new(),
+            new_passwords: Vec::new(),
+            settings_known: None,
+            visited: true,
+            stopping: false,
+            emptied: now,
+            is_recorded: false,
+            recording_due: false,
+            recorded: Vec::new(),
             log: EventLog::default(),
             last_event: now,
             status_due: now.ms + REMINDER_MS,
@@ -239,9 +260,25 @@ impl SessionMachine {
         self.history.publish();
     }
 
+    /// The hash that a password must be checked against, away from here, before [`Self::join`] can tell whether it is
+    /// the session's.
+    pub fn slow_check(&self, request: &JoinRequest) -> Option<&str> {
+        self.password.slow_check(&request.password)
+    }
+
+    /// A password was found to fit a hash of this session.
+    pub fn learn_password(&mut self, kind: PasswordKind, hash: &str, password: &str) {
+        match kind {
+            PasswordKind::Session => self.password.learn(hash, password),
+            PasswordKind::Operator => self.opword.learn(hash, password),
+        }
+    }
+
     /// Takes over what the host asked for.
     pub fn set_up(&mut self, host: &Host, visitor: &Visitor) {
-        self.password = Secret::of(&host.password);
+        if !host.password.is_empty() {
+            self.set_password(PasswordKind::Session, &host.password);
+        }
         let settings = &self.shared.settings;
         let manages_web = visitor.flags.iter().any(|f| f == "WEBSESSION");
         self.flags.allow_web = match host.web {
@@ -419,10 +456,11 @@ impl SessionMachine {
         let quiet = now.ms.saturating_sub(self.last_event.ms);
         let idle_limit = settings.idle_time_limit.millis();
         let exempt = settings.allow_idle_override && self.flags.idle_override;
-        if !self.flags.persistent && self.is_empty() && quiet > settings.empty_session_linger_time.millis() {
+        let linger = settings.empty_session_linger_time.millis();
+        if !self.flags.persistent && self.is_empty() && stored::is_left(quiet, self.visited, linger) {
             self.note(Level::Info, Topic::Status, "Closing lingering non-persistent session.", now, fx);
             self.end("Session terminated due to being empty too long", now, fx);
-        } else if idle_limit > 0 && quiet > idle_limit && !exempt {
+        } else if stored::is_idle(quiet, exempt, idle_limit) {
             self.note(Level::Info, Topic::Status, "Idle session expired.", now, fx);
             self.end("Session terminated due to being idle too long", now, fx);
         }
@@ -440,6 +478,20 @@ impl SessionMachine {
             let (reason, message) = (DisconnectReason::Shutdown, message.to_owned());
             fx.sends.push((member.conn(), ClientOp::Disconnect { reason, message }));
         }
-        fx.ended = true;
+        fx.ended = Some(self.ending());
+    }
+
+    /// The server stops. A stored session goes on when the server is there again; any other is over.
+    pub fn shut_down(&mut self, message: &str, now: Now, fx: &mut Effects) {
+        if !self.stored || self.state == State::Shutdown {
+            return self.end(message, now, fx);
+        }
+        self.stopping = true;
+        let conns: Vec<ConnId> = self.members.iter().map(Member::conn).collect();
+        for conn in conns {
+            self.disconnect(conn, DisconnectReason::Shutdown, message, "", now, fx);
+        }
+        self.state = State::Shutdown;
+        fx.ended = Some(Ending::Keep);
     }
 }

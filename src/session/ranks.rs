@@ -185,24 +185,17 @@ impl SessionMachine {
             let lower = text[..1].to_lowercase() + &text[1..];
             self.notice(false, key, format!("{name} {lower}"), &params, "", fx);
         }
-        let remembered = match rank {
-            Rank::Operator if !moderator => &mut self.auth_operators,
-            Rank::Operator => return,
-            Rank::Trusted => &mut self.auth_trusted,
-        };
-        if auth_id.is_empty() {
-            return;
-        }
-        if gained {
-            remembered.insert(auth_id);
-        } else {
-            remembered.remove(&auth_id);
+        match rank {
+            _ if auth_id.is_empty() => {}
+            Rank::Operator if moderator => {}
+            Rank::Operator => self.accounts.set_operator(&auth_id, gained),
+            Rank::Trusted => self.accounts.set_trusted(&auth_id, gained),
         }
     }
 
     /// Makes the first user operator where nobody is and nobody could become it by password or account.
     pub(super) fn ensure_operator(&mut self, now: Now, fx: &mut Effects) {
-        if self.opword.is_set() || !self.auth_operators.is_empty() {
+        if self.opword.is_set() || self.accounts.has_operators() {
             return;
         }
         let mut seen = self.members.iter().filter(|m| !m.is_ghost());

@@ -35,7 +35,6 @@ impl SessionMachine {
         self.image = ResetImage::default();
         self.uploader = Some(id);
         // What the others go on drawing into is not shown any more.
-        self.history.publish();
         self.history.set_open(false);
         self.change_state(State::Reset, now, fx);
         let (key, what) = match kind {
@@ -82,6 +81,8 @@ impl SessionMachine {
             return;
         }
         self.side = None;
+        self.recording_due = self.is_recorded;
+        self.recorded.clear();
         self.start_id = now.utc_ms;
         self.reset_base = self.history.size();
         let message = "Session reset!".to_owned();

@@ -3,7 +3,6 @@
 //! The chunks are one zlib stream of messages. It is inflated into a bounded side history, so a small chunk that
 //! inflates without end ends the reset and nothing else. Source: `session.md`, Streamed reset.
 
-use bytes::Bytes;
 use drawhall_protocol::Frame;
 use drawhall_protocol::frame::{FIRST_OPAQUE, FrameHeader, HEADER_LEN};
 use drawhall_protocol::message::{Chat, SoftReset};
@@ -146,7 +145,7 @@ impl SessionMachine {
         let limit = self.history.limit();
         self.side = Some(SideHistory {
             user: id,
-            fork: self.history.end(),
+            fork: self.history.mark(),
             fork_index: self.history.last_index(),
             inflate: Decompress::new(true),
             ended: false,
@@ -216,7 +215,6 @@ impl SessionMachine {
         self.members[at].reset_role = ResetRole::None;
         let text = format!("User {id} prepared streamed reset");
         self.note(Level::Info, Topic::Status, text, now, fx);
-        self.history.publish();
         self.resolve_stream("prepare", now, fx);
         Ok(())
     }
@@ -261,7 +259,7 @@ impl SessionMachine {
         let since_fork = (self.history.last_index() - side.fork_index) as u64;
         let messages = side.server_messages + side.streamed_messages;
         let before = self.history.size();
-        match self.history.fork(side.fork, since_fork, Bytes::from(side.bytes), messages) {
+        match self.history.fork(side.fork, since_fork, &side.bytes, messages) {
             Ok(offset) => {
                 self.reset_base = side.streamed_bytes;
                 let text = format!(

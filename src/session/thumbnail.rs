@@ -50,6 +50,21 @@ pub(super) struct Thumbnail {
     /// User id and correlator.
     asked: Option<(u8, String)>,
     requests: u32,
+    /// The picture has changed and is to be stored.
+    changed: bool,
+}
+
+impl Thumbnail {
+    /// The picture that was stored.
+    pub(super) fn restore(&mut self, picture: Option<Picture>) {
+        self.picture = picture;
+    }
+
+    /// The new picture, or that there is none any more, if that has changed since the last call.
+    pub(super) fn take_change(&mut self) -> Option<Option<Bytes>> {
+        let picture = || self.picture.as_ref().map(|p| p.data.clone());
+        std::mem::take(&mut self.changed).then(picture)
+    }
 }
 
 impl SessionMachine {
@@ -109,7 +124,7 @@ impl SessionMachine {
 
     /// Throws the picture away.
     pub fn forget_thumbnail(&mut self) {
-        self.thumbnail.picture = None;
+        self.thumbnail.changed |= self.thumbnail.picture.take().is_some();
     }
 
     /// A client sends a picture.
@@ -126,6 +141,7 @@ impl SessionMachine {
                     let data = Bytes::copy_from_slice(picture);
                     self.thumbnail.picture = Some(Picture { data, made: now.utc_ms });
                     self.thumbnail.asked = None;
+                    self.thumbnail.changed = true;
                     (Level::Info, "Thumbnail set")
                 }
             },

@@ -104,6 +104,7 @@ impl SessionMachine {
     /// What follows when frames have entered the history.
     fn appended(&mut self, bytes: &[u8], now: Now, fx: &mut Effects) {
         let end = self.history.end();
+        self.keep_for_recording(bytes);
         if self.state == State::Initialization
             && let Some(host) = self.uploader.and_then(|id| self.member_mut(id))
         {
@@ -121,6 +122,12 @@ impl SessionMachine {
         }
     }
 
+    fn keep_for_recording(&mut self, bytes: &[u8]) {
+        if self.is_recorded && !self.recording_due {
+            self.recorded.extend_from_slice(bytes);
+        }
+    }
+
     fn out_of_space(&mut self, frame: &[u8], now: Now, fx: &mut Effects) {
         let Some(header) = FrameHeader::parse(frame) else { return };
         let small = match header.kind {
@@ -130,7 +137,9 @@ impl SessionMachine {
             }
             _ => None,
         };
-        if small.is_some_and(|f| self.history.append_emergency(f.as_bytes(), 1).is_ok()) {
+        let small = small.filter(|f| self.history.append_emergency(f.as_bytes(), 1).is_ok());
+        if let Some(small) = small {
+            self.keep_for_recording(small.as_bytes());
             self.last_event = now;
         } else if (32..FIRST_OPAQUE).contains(&header.kind) {
             self.frame_to_all(&Bytes::copy_from_slice(frame), fx);

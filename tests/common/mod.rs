@@ -37,6 +37,7 @@ impl TestServer {
             listen: Some("127.0.0.1".parse().unwrap()),
             port: 0,
             workers: 2,
+            ..ServeOptions::default()
         };
         let (stop, stopped) = oneshot::channel();
         let (tell, told) = std::sync::mpsc::channel();

@@ -91,6 +91,11 @@ impl<R: BufRead> DptxtReader<R> {
         self.form == Form::Legacy
     }
 
+    /// Whether the first message is in the old form, where the header does not say the version.
+    pub fn begins_legacy(&self) -> bool {
+        self.is_legacy() || (self.form == Form::Either && self.peeked.as_deref().is_some_and(looks_legacy))
+    }
+
     /// Number of the line that was read last, from 1.
     pub fn line(&self) -> u64 {
         self.line

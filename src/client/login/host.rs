@@ -4,6 +4,7 @@ use drawhall_protocol::ProtocolVersion;
 use drawhall_protocol::command::Host;
 
 use super::{LoginEffect, LoginMachine, LookedUp, Waiting};
+use crate::storage::names;
 
 /// Why the server cannot start a session.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -14,16 +15,6 @@ pub enum HostRefusal {
     IdInUse,
     /// The version's server number is another.
     BadProtocol,
-}
-
-/// 1-32 of a-z, A-Z, 0-9 and -, and not what a session id looks like.
-fn is_valid_alias(alias: &str) -> bool {
-    let bytes = alias.as_bytes();
-    let plain = bytes.iter().all(|b| b.is_ascii_alphanumeric() || *b == b'-');
-    let uuid = bytes.len() == 36 && [8, 13, 18, 23].iter().all(|at| bytes[*at] == b'-');
-    let ulid =
-        bytes.len() == 26 && bytes.iter().all(|b| b.is_ascii_alphanumeric() && !b"ilouILOU".contains(b));
-    (1..=32).contains(&bytes.len()) && plain && !uuid && !ulid
 }
 
 impl LoginMachine {
@@ -49,7 +40,7 @@ impl LoginMachine {
         if !(1..=254).contains(&host.user_id) {
             return self.fail("syntax", "Invalid user ID (must be in range 1-254)", fx);
         }
-        if !host.alias.is_empty() && !is_valid_alias(&host.alias) {
+        if !host.alias.is_empty() && !names::is_valid_alias(&host.alias) {
             return self.fail("badAlias", "Invalid session alias", fx);
         }
         if self.trigger_ban(false, fx) {
@@ -115,28 +106,5 @@ impl LoginMachine {
         };
         self.fail(code, text, &mut fx);
         fx
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::is_valid_alias;
-
-    #[test]
-    fn aliases_are_short_plain_and_no_session_ids() {
-        for good in ["a", "Good-Alias-1", &"x".repeat(32), &"u".repeat(26)] {
-            assert!(is_valid_alias(good), "{good}");
-        }
-        for bad in [
-            "",
-            "bad alias",
-            "ü",
-            "a_b",
-            &"x".repeat(33),
-            "01ARZ3NDEKTSV4RRFFQ69G5FAV",
-            "12345678-1234-1234-1234-123456789abc",
-        ] {
-            assert!(!is_valid_alias(bad), "{bad}");
-        }
     }
 }

@@ -63,7 +63,7 @@ impl LoginMachine {
     /// The answer to [`LoginEffect::Join`], if the session refuses.
     pub fn refused(&mut self, refusal: Refusal) -> Vec<LoginEffect> {
         let mut fx = Vec::new();
-        if !matches!(self.waiting.take(), Some(Waiting::Join)) {
+        if !matches!(self.waiting.take(), Some(Waiting::Join | Waiting::Host)) {
             return fx;
         }
         match refusal {

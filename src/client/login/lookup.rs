@@ -2,6 +2,7 @@
 
 use drawhall_protocol::command::Lookup;
 use drawhall_protocol::reply::{ResultReply, SessionDescription};
+use serde_json::Value;
 
 use super::{LoginEffect, LoginMachine, LoginState, LookedUp, Waiting};
 use crate::session::Refusal;
@@ -15,6 +16,13 @@ pub enum LookupAnswer {
     Refused(Refusal),
     /// This is the session.
     Found(Box<SessionDescription>),
+    /// There is a template, from which a session of this id will be made.
+    Template {
+        /// The id.
+        id: String,
+        /// What lists show.
+        description: Value,
+    },
 }
 
 impl LoginMachine {
@@ -62,17 +70,26 @@ impl LoginMachine {
             LookupAnswer::Refused(Refusal::Error { code, message }) => self.fail(code, &message, &mut fx),
             LookupAnswer::Refused(_) => self.fail("lookupFailed", "Session not found", &mut fx),
             LookupAnswer::Found(session) => {
-                self.lookup = Some(LookedUp::Session { id: session.id.clone(), invite });
-                self.state = LoginState::WaitForIdent;
-                let result = ResultReply {
-                    message: "Join lookup OK!".into(),
-                    lookup: "join".into(),
-                    session: Some(session),
-                    ..ResultReply::default()
-                };
-                self.send_result(result, &mut fx);
+                let description = serde_json::to_value(&session).unwrap_or_default();
+                self.found(session.id, description, invite, &mut fx);
+            }
+            LookupAnswer::Template { id, mut description } => {
+                description["id"] = id.as_str().into();
+                self.found(id, description, invite, &mut fx);
             }
         }
         fx
+    }
+
+    fn found(&mut self, id: String, description: Value, invite: String, fx: &mut Vec<LoginEffect>) {
+        self.lookup = Some(LookedUp::Session { id, invite });
+        self.state = LoginState::WaitForIdent;
+        let result = ResultReply {
+            message: "Join lookup OK!".into(),
+            lookup: "join".into(),
+            session: Some(description),
+            ..ResultReply::default()
+        };
+        self.send_result(result, fx);
     }
 }

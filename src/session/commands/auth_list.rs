@@ -28,7 +28,10 @@ impl SessionMachine {
                         self.set_operator(id, op, &by, None, false, now, fx);
                     }
                     Some(_) => {}
-                    None => changed |= remember(&mut self.auth_operators, &change.auth_id, op),
+                    None => {
+                        changed = true;
+                        self.accounts.set_operator(&change.auth_id, op);
+                    }
                 }
             }
             if let Some(trusted) = change.trusted {
@@ -38,12 +41,15 @@ impl SessionMachine {
                         self.set_trusted(id, trusted, &by, None, false, now, fx);
                     }
                     Some(_) => {}
-                    None => changed |= remember(&mut self.auth_trusted, &change.auth_id, trusted),
+                    None => {
+                        changed = true;
+                        self.accounts.set_trusted(&change.auth_id, trusted);
+                    }
                 }
             }
             if let (None, Some(name)) = (target, change.username.filter(|n| !n.is_empty())) {
                 changed = true;
-                self.auth_names.insert(change.auth_id, name);
+                self.accounts.set_name(&change.auth_id, &name);
             }
         }
         if changed {
@@ -51,13 +57,4 @@ impl SessionMachine {
         }
         Ok(())
     }
-}
-
-fn remember(set: &mut std::collections::BTreeSet<String>, auth_id: &str, member: bool) -> bool {
-    if member {
-        set.insert(auth_id.to_owned());
-    } else {
-        set.remove(auth_id);
-    }
-    true
 }

@@ -8,8 +8,8 @@ use crate::clock::Now;
 use crate::config::{MAX_USER_LIMIT, MIN_USER_LIMIT, parse_size};
 use crate::log::{Level, Topic};
 use crate::session::member::Member;
-use crate::session::secret::Secret;
 use crate::session::{ConnId, DisconnectReason};
+use crate::storage::store::PasswordKind;
 
 /// Longest title in UTF-16 code units.
 const MAX_TITLE: usize = 100;
@@ -163,11 +163,11 @@ impl SessionMachine {
     }
 
     fn conf_switches(&mut self, conf: &SessionConf, moderator: bool, changes: &mut Changes) {
-        let settings = &self.shared.settings;
         if let Some(opword) = &conf.opword {
-            self.opword = Secret::of(opword);
+            self.set_password(PasswordKind::Operator, opword);
             changes.push("changed opword".into());
         }
+        let settings = &self.shared.settings;
         let flags = &mut self.flags;
         let mut switch = |flag: &mut bool, value: Option<bool>, on: &str, off: &str| {
             if let Some(value) = value {
@@ -227,7 +227,7 @@ impl SessionMachine {
                 changes.push("disabled browser connections because no password is set".into());
             }
         }
-        self.password = Secret::of(&password);
+        self.set_password(PasswordKind::Session, &password);
         changes.push("changed password".into());
         Some(password)
     }

@@ -152,7 +152,7 @@ impl Table {
             self.seats.iter().filter(|(_, s)| s.cursor.is_some()).map(|(conn, _)| *conn).collect();
         input(&mut self.machine, self.now, &mut fx);
         self.changed += usize::from(fx.changed);
-        self.ended |= fx.ended;
+        self.ended |= fx.ended.is_some();
         for (conn, op) in fx.sends {
             self.seats.get_mut(&conn).expect("a seat").apply(op);
         }
@@ -258,7 +258,7 @@ impl Seat {
     fn read_history(&mut self) {
         let Some(cursor) = &mut self.cursor else { return };
         let mut out = Vec::new();
-        while cursor.read(1 << 20, &mut out) {}
+        while matches!(cursor.read(1 << 20, &mut out), crate::history::Read::Some) {}
         let bytes = out.concat();
         let messages = frames(&bytes).map(|f| (f.header.kind, f.header.user, f.payload().to_vec()));
         self.history.extend(messages);

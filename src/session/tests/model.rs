@@ -121,7 +121,7 @@ impl Table {
         assert_eq!(ids.len(), members.len(), "no id twice");
         assert!(ids.iter().all(|id| (1..=254).contains(id)));
         let somebody = !members.is_empty() && !self.ended;
-        if somebody && self.machine.auth_operators.is_empty() {
+        if somebody && !self.machine.accounts.has_operators() {
             assert!(members.iter().any(Member::is_operator), "there is an operator");
         }
         assert!(self.machine.uploader.is_none_or(|id| ids.contains(&id)), "who uploads is here");

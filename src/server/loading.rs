@@ -1,0 +1,316 @@
+//! Sessions that are in files only: loading them when somebody wants something of them, letting them go when nobody
+//! does, making them from templates.
+
+use std::sync::Arc;
+
+use actix::prelude::*;
+
+use super::directory::{Entry, Place, Waiter};
+use super::{Folder, FoundSession, Listed, Rest, Server, Session, SessionMachine, SessionParts};
+use crate::client::login::LookupAnswer;
+use crate::clock::Now;
+use crate::log::LogEntry;
+use crate::session::actor::{GoToRest, StopSession};
+use crate::session::stored::stored_description;
+use crate::session::{Effects, Refusal};
+use crate::storage::folder::{LoadError, Loaded};
+use crate::storage::store::Store;
+use crate::storage::template::{Messages, Template, TemplateError, Templates};
+
+fn emit(log: &[LogEntry], id: &str) {
+    log.iter().for_each(|entry| entry.emit(id));
+}
+
+impl Server {
+    /// Takes over what is stored.
+    pub(super) fn take_listed(&mut self, listed: &[Listed], now: Now) {
+        for session in listed {
+            let description = stored_description(session, &self.rules.shared, now);
+            let place = Place::Asleep(Rest::at_start(now));
+            self.directory.insert(Entry::new(description, session.protocol.clone(), place));
+        }
+    }
+
+    /// Has a session do something, loaded or made from a template if need be; without one if there is none.
+    pub(super) fn with_session(&mut self, name: &str, waiter: Waiter, ctx: &mut Context<Self>) {
+        let Some(entry) = self.directory.find_mut(name) else {
+            return self.with_template(name, waiter, ctx);
+        };
+        match &mut entry.place {
+            Place::Awake(address) => waiter(Some(address)),
+            Place::Leaving(_, waiters) | Place::Loading(waiters) => waiters.push(waiter),
+            Place::Asleep(rest) => {
+                let (rest, id) = (rest.clone(), entry.description.id.clone());
+                entry.place = Place::Loading(vec![waiter]);
+                self.load(id, rest, ctx);
+            }
+        }
+    }
+
+    fn load(&mut self, id: String, rest: Rest, ctx: &mut Context<Self>) {
+        let Some(folder) = self.parts.folder.clone() else { return self.gone(&id) };
+        let name = id.clone();
+        let loading = self.parts.hashing.run_if(false, move || folder.load(&name));
+        ctx.spawn(loading.into_actor(self).map(move |loaded, server, ctx| {
+            match loaded.unwrap_or(Err(LoadError::NoFile)) {
+                Ok(loaded) => server.loaded(&id, loaded, rest, ctx),
+                Err(error) => {
+                    tracing::error!("stored session {id} cannot be loaded: {error}");
+                    server.gone(&id);
+                }
+            }
+            server.stopped_if_idle();
+        }));
+    }
+
+    fn loaded(&mut self, id: &str, loaded: Loaded, rest: Rest, ctx: &mut Context<Self>) {
+        let (now, mut fx) = (Now::get(), Effects::default());
+        let shared = self.rules.shared.clone();
+        let (machine, store) = SessionMachine::restored(shared, loaded, Some(rest), now, &mut fx);
+        emit(&fx.log, id);
+        let description = machine.description(false, now);
+        let Some(address) = self.start_session(machine, Some(store), ctx) else { return self.gone(id) };
+        let Some(entry) = self.directory.find_mut(id) else { return };
+        entry.describe(description);
+        let place = std::mem::replace(&mut entry.place, Place::Awake(address.clone()));
+        if let Place::Loading(waiters) | Place::Leaving(_, waiters) = place {
+            waiters.into_iter().for_each(|waiter| waiter(Some(&address)));
+        }
+        if self.stopping.is_some() {
+            address.do_send(StopSession);
+        }
+    }
+
+    /// Starts the actor of a session on the next worker.
+    fn start_session(
+        &mut self,
+        machine: SessionMachine,
+        store: Option<Store>,
+        ctx: &mut Context<Self>,
+    ) -> Option<Addr<Session>> {
+        let worker = self.next_worker()?;
+        let recorder = self.parts.recorder.as_ref();
+        let parts = SessionParts {
+            server: ctx.address(),
+            hashing: self.parts.hashing.clone(),
+            store,
+            recording: recorder.map(|r| r.recording(machine.id(), machine.alias())),
+        };
+        Some(Session::start_in_arbiter(&worker, move |_| Session::new(machine, parts)))
+    }
+
+    /// Starts a new session and shows it to those who wait.
+    pub(super) fn begin(
+        &mut self,
+        mut machine: SessionMachine,
+        now: Now,
+        ctx: &mut Context<Self>,
+    ) -> Option<Addr<Session>> {
+        let store = match &self.parts.folder {
+            Some(folder) => {
+                machine.store();
+                Some(folder.create(machine.id(), machine.protocol().clone())?)
+            }
+            None => None,
+        };
+        let (description, protocol) = (machine.description(false, now), machine.protocol().clone());
+        let address = self.start_session(machine, store, ctx)?;
+        self.announce(&description, false);
+        self.directory.insert(Entry::new(description, protocol, Place::Awake(address.clone())));
+        Some(address)
+    }
+
+    /// A session is over.
+    pub(super) fn gone(&mut self, id: &str) {
+        let Some(entry) = self.directory.remove(id) else { return };
+        let unlisted = entry.unlisted();
+        self.announce_end(id, |w| w.moderator || !unlisted);
+        if let Place::Leaving(_, waiters) | Place::Loading(waiters) = entry.place {
+            waiters.into_iter().for_each(|waiter| waiter(None));
+        }
+    }
+
+    /// A session is in files only from now on.
+    pub(super) fn asleep(&mut self, id: &str, rest: Rest, ctx: &mut Context<Self>) {
+        let Some(entry) = self.directory.find_mut(id) else { return };
+        let place = std::mem::replace(&mut entry.place, Place::Asleep(rest));
+        entry.description.user_count = 0;
+        let description = entry.description.clone();
+        entry.describe(description);
+        if let Place::Leaving(_, waiters) | Place::Loading(waiters) = place {
+            for waiter in waiters {
+                self.with_session(id, waiter, ctx);
+            }
+        }
+    }
+
+    /// Ends sessions that are in files only and that nobody has come back to in time.
+    pub(super) fn end_expired(&mut self, ctx: &mut Context<Self>) {
+        let Some(folder) = self.parts.folder.clone() else { return };
+        let (now, shared) = (Now::get(), &self.rules.shared);
+        let is_over = |entry: &&Entry| {
+            let d = &entry.description;
+            let idle_override = d.idle_override.unwrap_or(false);
+            matches!(&entry.place, Place::Asleep(rest) if rest.is_over(d.persistent, idle_override, shared, now))
+        };
+        let over: Vec<String> =
+            self.directory.entries().filter(is_over).map(|e| e.description.id.clone()).collect();
+        let archive = self.rules.settings().archive;
+        for id in over {
+            tracing::info!("stored session {id} expired");
+            self.gone(&id);
+            self.remove_files(&folder, id, archive, ctx);
+        }
+    }
+
+    fn remove_files(&self, folder: &Arc<Folder>, id: String, archive: bool, ctx: &mut Context<Self>) {
+        let (folder, name) = (folder.clone(), id.clone());
+        let removing = self.parts.hashing.run_if(false, move || folder.remove_unloaded(&name, archive));
+        ctx.spawn(removing.into_actor(self).map(move |removed, _, _| {
+            if let Some(Err(error)) = removed {
+                tracing::error!("stored session {id}: {error}");
+            }
+        }));
+    }
+
+    /// Descriptions of the templates that are shown, as JSON. One whose session runs is not.
+    pub(super) fn listed_templates(&self, moderator: bool) -> Vec<String> {
+        let shown = |t: &&Template| (moderator || !t.unlisted()) && self.directory.find(&t.alias).is_none();
+        self.templates.all().filter(shown).map(|t| t.description().to_string()).collect()
+    }
+
+    /// The template of this name, unless there is a session of it; the name may be the id that was given out for it.
+    fn template(&self, name: &str) -> Option<&Template> {
+        let by_id = || self.template_ids.iter().find(|(_, id)| *id == name).map(|(alias, _)| alias.as_str());
+        let template = self.templates.find(name).or_else(|| self.templates.find(by_id()?))?;
+        self.directory.find(&template.alias).is_none().then_some(template)
+    }
+
+    fn template_id(&mut self, alias: &str) -> String {
+        self.template_ids.entry(alias.to_owned()).or_insert_with(super::new_session_id).clone()
+    }
+
+    pub(super) fn find_template(&mut self, name: &str) -> Option<FoundSession> {
+        let (alias, protocol) = self.template(name).map(|t| (t.alias.clone(), t.protocol.clone()))?;
+        Some(FoundSession { id: self.template_id(&alias), protocol })
+    }
+
+    pub(super) fn look_up_template(&mut self, name: &str, invite: &str) -> Option<LookupAnswer> {
+        if self.directory.find(name).is_some() {
+            return None;
+        }
+        let (alias, description) = self.template(name).map(|t| (t.alias.clone(), t.description()))?;
+        if !invite.is_empty() {
+            let refusal = Refusal::error("inviteNotFound", "Invite is invalid or has been revoked");
+            return Some(LookupAnswer::Refused(refusal));
+        }
+        Some(LookupAnswer::Template { id: self.template_id(&alias), description })
+    }
+
+    pub(super) fn is_instantiating(&self, name: &str) -> bool {
+        self.template(name).is_some_and(|t| self.instantiating.contains_key(&t.alias))
+    }
+
+    /// Makes a session from a template.
+    fn with_template(&mut self, name: &str, waiter: Waiter, ctx: &mut Context<Self>) {
+        let Some(template) = self.template(name).cloned().filter(|_| self.stopping.is_none()) else {
+            return waiter(None);
+        };
+        let waiters = self.instantiating.entry(template.alias.clone()).or_default();
+        waiters.push(waiter);
+        if waiters.len() > 1 {
+            return;
+        }
+        let source = template.clone();
+        let reading = self.parts.hashing.run_if(false, move || source.messages());
+        ctx.spawn(reading.into_actor(self).map(move |messages, server, ctx| {
+            let messages = messages.unwrap_or(Err(TemplateError::Empty));
+            server.instantiate(&template, messages, ctx);
+        }));
+    }
+
+    fn instantiate(
+        &mut self,
+        template: &Template,
+        messages: Result<Messages, TemplateError>,
+        ctx: &mut Context<Self>,
+    ) {
+        let alias = &template.alias;
+        let waiters = self.instantiating.remove(alias).unwrap_or_default();
+        let id = self.template_id(alias);
+        let begun = match messages {
+            Ok(messages) => {
+                let (now, mut fx) = (Now::get(), Effects::default());
+                let shared = self.rules.shared.clone();
+                let machine =
+                    SessionMachine::from_template(shared, id.clone(), template, messages, now, &mut fx);
+                emit(&fx.log, &id);
+                self.begin(machine, now, ctx)
+            }
+            Err(error) => {
+                tracing::warn!("template {}: {error}", template.path.display());
+                None
+            }
+        };
+        if begun.is_some() {
+            self.template_ids.remove(alias);
+        }
+        waiters.into_iter().for_each(|waiter| waiter(begun.as_ref()));
+        self.stopped_if_idle();
+    }
+}
+
+/// Nobody has been in a session for a while: may it leave memory?
+#[derive(Message)]
+#[rtype(result = "()")]
+pub struct MayRest {
+    /// The session.
+    pub id: String,
+}
+
+impl Handler<MayRest> for Server {
+    type Result = ();
+
+    fn handle(&mut self, MayRest { id }: MayRest, _: &mut Self::Context) {
+        let Some(entry) = self.directory.find_mut(&id) else { return };
+        if let Place::Awake(address) = &entry.place {
+            let address = address.clone();
+            address.do_send(GoToRest);
+            entry.place = Place::Leaving(address, Vec::new());
+        }
+    }
+}
+
+/// A session does not leave memory after all.
+#[derive(Message)]
+#[rtype(result = "()")]
+pub struct StaysUp {
+    /// The session.
+    pub id: String,
+}
+
+impl Handler<StaysUp> for Server {
+    type Result = ();
+
+    fn handle(&mut self, StaysUp { id }: StaysUp, _: &mut Self::Context) {
+        let Some(entry) = self.directory.find_mut(&id) else { return };
+        let Some(address) = entry.address().cloned() else { return };
+        let place = std::mem::replace(&mut entry.place, Place::Awake(address.clone()));
+        if let Place::Leaving(_, waiters) = place {
+            waiters.into_iter().for_each(|waiter| waiter(Some(&address)));
+        }
+    }
+}
+
+/// The directory of templates was looked through.
+#[derive(Message)]
+#[rtype(result = "()")]
+pub struct NewTemplates(pub Arc<Templates>);
+
+impl Handler<NewTemplates> for Server {
+    type Result = ();
+
+    fn handle(&mut self, NewTemplates(templates): NewTemplates, _: &mut Self::Context) {
+        self.templates = templates;
+    }
+}

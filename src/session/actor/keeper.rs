@@ -1,0 +1,243 @@
+//! The order that keeps what clients were sent: first it is stored, then it goes out.
+//!
+//! Appending to open files is done here and now, it takes microseconds. Everything else is done by a thread that takes
+//! the files with it; until it brings them back, nothing is sent, and what happens meanwhile waits.
+
+use std::time::Duration;
+
+use actix::prelude::*;
+
+use super::{ClientOp, ConnId, Refusal, Session};
+use crate::clock::Now;
+use crate::server::{MayRest, SessionEnded, StaysUp};
+use crate::session::{Effects, SessionMachine};
+use crate::storage::store::{Ending, Outcome, Store, Work};
+
+/// How long after a failure storing is tried again.
+const RETRY: Duration = Duration::from_secs(5);
+/// How long nobody is in a stored session before it is put to rest, in milliseconds.
+const REST_MS: u64 = 60_000;
+
+/// What waits for the files.
+struct Waiting {
+    sends: Vec<(ConnId, ClientOp)>,
+    /// Up to here the history is stored then.
+    end: i64,
+    announce: bool,
+}
+
+impl Session {
+    /// Stores what has changed, then has clients sent what waits for them and lets them see the history.
+    pub(super) fn send(&mut self, now: Now, ctx: &mut Context<Self>) {
+        if self.storing {
+            self.send_again = true;
+            return;
+        }
+        self.sent_ms = now.ms;
+        self.record();
+        let work = self.work(now);
+        if let Some(store) = self.store.take() {
+            let light = work.is_light() && !store.forces_every_batch();
+            if work.is_empty() && !store.has_backlog() {
+                self.store = Some(store);
+            } else if light {
+                self.store_here(store, work, now, ctx);
+            } else {
+                return self.store_elsewhere(store, work, ctx);
+            }
+        }
+        let waiting = self.take_waiting();
+        self.release(waiting);
+        self.finish_if_over(ctx);
+    }
+
+    /// What is to be stored now.
+    fn work(&mut self, now: Now) -> Work {
+        let waits = self.retry_ms.is_some_and(|due| now.ms < due) && self.ending.is_none();
+        match &self.store {
+            // It stays with the rules until storing is tried again.
+            Some(_) if waits => return Work::default(),
+            Some(store) if store.is_suspect() => self.machine.history().renew(),
+            _ => {}
+        }
+        self.machine.take_work()
+    }
+
+    fn store_here(&mut self, mut store: Store, work: Work, now: Now, ctx: &mut Context<Self>) {
+        let outcome = store.perform(work);
+        self.store = Some(store);
+        self.take_outcome(outcome, now, ctx);
+    }
+
+    fn store_elsewhere(&mut self, mut store: Store, work: Work, ctx: &mut Context<Self>) {
+        self.storing = true;
+        let waiting = self.take_waiting();
+        let hashes = !work.passwords.is_empty();
+        let job = move || {
+            let outcome = store.perform(work);
+            (store, outcome)
+        };
+        let done = self.hashing.run_if(hashes, job);
+        ctx.spawn(done.into_actor(self).map(move |done, session, ctx| {
+            let now = Now::get();
+            session.storing = false;
+            let Some((store, outcome)) = done else {
+                // It panicked, and the files are gone with it.
+                tracing::error!("session {}: storing failed", session.machine.id());
+                return ctx.stop();
+            };
+            let refused = !store.exists();
+            session.store = Some(store);
+            if refused {
+                return session.refuse_all(waiting, outcome, ctx);
+            }
+            session.take_outcome(outcome, now, ctx);
+            session.release(waiting);
+            session.send_again = false;
+            session.send(now, ctx);
+        }));
+    }
+
+    fn take_waiting(&mut self) -> Waiting {
+        Waiting {
+            sends: std::mem::take(&mut self.outgoing),
+            end: self.machine.history().end(),
+            announce: std::mem::take(&mut self.announce),
+        }
+    }
+
+    fn release(&mut self, waiting: Waiting) {
+        self.deliver(waiting.sends);
+        self.machine.history().publish_to(waiting.end);
+        if waiting.announce {
+            self.tell_changes(true);
+        }
+    }
+
+    /// The files of a new session cannot be made: whoever hosts it is told, and there is no session.
+    fn refuse_all(&mut self, waiting: Waiting, outcome: Outcome, ctx: &mut Context<Self>) {
+        let error = outcome.error.map_or_else(String::new, |e| e.to_string());
+        tracing::error!("a session cannot be made: {error}");
+        let mut conns: Vec<ConnId> = self.links.keys().copied().collect();
+        conns.sort_unstable();
+        let refusal = || Refusal::error("storageError", "The server can't store new sessions at the moment");
+        drop(waiting);
+        self.deliver(conns.into_iter().map(|conn| (conn, ClientOp::Refused(refusal()))).collect());
+        self.outgoing.clear();
+        self.ended = true;
+        self.over(ctx);
+    }
+
+    fn take_outcome(&mut self, outcome: Outcome, now: Now, ctx: &mut Context<Self>) {
+        if let Some(stored) = outcome.stored {
+            self.machine.history().stored(stored);
+        }
+        let mut fx = Effects::default();
+        match (outcome.error, self.retry_ms) {
+            (Some(error), None) => {
+                self.machine.storing_failed(&error.to_string(), now, &mut fx);
+                self.retry_later(now, ctx);
+            }
+            (Some(error), Some(_)) => {
+                tracing::debug!("session {}: {error}", self.machine.id());
+                self.retry_later(now, ctx);
+            }
+            (None, Some(_)) => {
+                self.retry_ms = None;
+                self.machine.storing_recovered(now, &mut fx);
+            }
+            (None, None) => {}
+        }
+        for entry in &fx.log {
+            entry.emit(self.machine.id());
+        }
+        self.outgoing.extend(fx.sends);
+    }
+
+    fn retry_later(&mut self, now: Now, ctx: &mut Context<Self>) {
+        self.retry_ms = Some(now.ms + RETRY.as_millis() as u64);
+        ctx.run_later(RETRY, |session, ctx| {
+            if !session.ended {
+                session.send(Now::get(), ctx);
+            }
+        });
+    }
+
+    /// Gives what has entered the history to the recording.
+    fn record(&mut self) {
+        let Some(recording) = &mut self.recording else { return };
+        let to_record = self.machine.take_recording();
+        if to_record.restart {
+            let parts = self.machine.history().parts();
+            recording.begin(self.machine.protocol(), parts);
+        } else if !to_record.bytes.is_empty() {
+            recording.write(to_record.bytes);
+        }
+    }
+
+    /// Once nothing waits any more, deals with the files of a session that is over.
+    fn finish_if_over(&mut self, ctx: &mut Context<Self>) {
+        let Some(ending) = self.ending.take() else { return };
+        let Some(store) = self.store.take() else { return self.over(ctx) };
+        self.storing = true;
+        let id = self.machine.id().to_owned();
+        let done = self.hashing.run_if(false, move || store.finish(ending));
+        ctx.spawn(done.into_actor(self).map(move |done, session, ctx| {
+            if let Some(Err(error)) = done {
+                tracing::error!("session {id}: {error}");
+            }
+            session.over(ctx);
+        }));
+    }
+
+    fn over(&mut self, ctx: &mut Context<Self>) {
+        self.recording = None;
+        self.server.do_send(SessionEnded { id: self.machine.id().to_owned(), rest: None });
+        ctx.stop();
+    }
+
+    /// Asks the server to take the session out of memory if nobody has been in it for a while.
+    pub(super) fn ask_for_rest(&self) {
+        if self.machine.can_rest(REST_MS, Now::get()) && self.retry_ms.is_none() && !self.storing {
+            self.server.do_send(MayRest { id: self.machine.id().to_owned() });
+        }
+    }
+}
+
+/// The server sends nobody to the session any more: it may go.
+#[derive(Message)]
+#[rtype(result = "()")]
+pub struct GoToRest;
+
+impl Handler<GoToRest> for Session {
+    type Result = ();
+
+    fn handle(&mut self, _: GoToRest, ctx: &mut Self::Context) {
+        if self.ended {
+            return;
+        }
+        let id = self.machine.id().to_owned();
+        let nothing_waits = self.links.is_empty() && self.outgoing.is_empty() && !self.storing;
+        if !nothing_waits || !self.machine.can_rest(0, Now::get()) || self.retry_ms.is_some() {
+            return self.server.do_send(StaysUp { id });
+        }
+        self.ended = true;
+        let rest = self.machine.rest();
+        let description = self.machine.description(false, Now::get());
+        self.server.do_send(crate::server::SessionChanged { description, announce: false });
+        let Some(mut store) = self.store.take() else { return ctx.stop() };
+        let work = SessionMachine::take_work(&mut self.machine);
+        let done = self.hashing.run_if(false, move || {
+            let error = store.perform(work).error;
+            error.map_or_else(|| store.finish(Ending::Keep), Err)
+        });
+        ctx.spawn(done.into_actor(self).map(move |done, session, ctx| {
+            if let Some(Err(error)) = done {
+                tracing::error!("session {id}: {error}");
+            }
+            session.recording = None;
+            session.server.do_send(SessionEnded { id, rest: Some(rest) });
+            ctx.stop();
+        }));
+    }
+}

@@ -1,0 +1,420 @@
+//! What of a session is stored, and how it comes back. Source: `storage.md`.
+
+use std::sync::Arc;
+
+use drawhall_protocol::Frame;
+use drawhall_protocol::message::Leave;
+use drawhall_protocol::reply::SessionDescription;
+use serde_json::Value;
+
+use super::accounts::Accounts;
+use super::bans::BanList;
+use super::invites::Invites;
+use super::secret::Secret;
+use super::thumbnail::Picture;
+use super::{Effects, Flags, SessionMachine, Shared, State};
+use crate::auth::password;
+use crate::clock::Now;
+use crate::history::History;
+use crate::log::{Level, Topic};
+use crate::storage::folder::{Listed, Loaded};
+use crate::storage::journal::Entry;
+use crate::storage::metadata::{FIRST_CATCHUP_KEY, Metadata};
+use crate::storage::store::{Ending, PasswordKind, Store, Work};
+use crate::storage::template::{Messages, Template};
+
+/// Users of a session that says nothing of it.
+const DEFAULT_MAX_USERS: u32 = 254;
+
+/// What entered the journal last, of everything that has one value.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) struct Journaled {
+    alias: String,
+    founder: String,
+    max_users: u32,
+    autoreset: Option<u64>,
+    title: String,
+    archive: Option<bool>,
+    limit: u64,
+    flags: Flags,
+    catchup: u32,
+}
+
+impl Default for Journaled {
+    fn default() -> Self {
+        let none = String::new;
+        Self {
+            alias: none(),
+            founder: none(),
+            max_users: DEFAULT_MAX_USERS,
+            autoreset: None,
+            title: none(),
+            archive: None,
+            limit: 0,
+            flags: Flags::default(),
+            catchup: FIRST_CATCHUP_KEY,
+        }
+    }
+}
+
+/// What a session that nobody is in remembers while it is not loaded, besides its files.
+#[derive(Debug, Clone)]
+pub struct Rest {
+    start_id: i64,
+    first_index: i64,
+    reset_base: Option<u64>,
+    started: Now,
+    last_event: Now,
+    visited: bool,
+}
+
+/// What a recording is to be given.
+#[derive(Debug, Default)]
+pub struct ToRecord {
+    /// A new recording begins, with everything that is in the history.
+    pub restart: bool,
+    /// What entered the history since.
+    pub bytes: Vec<u8>,
+}
+
+impl SessionMachine {
+    /// Has the session stored: from now on [`Self::take_work`] says what to write.
+    pub fn store(&mut self) {
+        self.stored = true;
+        self.history.store();
+    }
+
+    /// Whether the session is stored.
+    pub fn is_stored(&self) -> bool {
+        self.stored
+    }
+
+    /// A session that was loaded. `rest` is what it remembered if it was loaded before while this server runs.
+    /// Returns what is to be written to, too.
+    pub fn restored(
+        shared: Shared,
+        loaded: Loaded,
+        rest: Option<Rest>,
+        now: Now,
+        fx: &mut Effects,
+    ) -> (SessionMachine, Store) {
+        let Loaded { mut metadata, contents, history, protocol, picture, store, warnings } = loaded;
+        let (id, founder) = (store.id().to_owned(), metadata.founder.clone());
+        let mut machine = Self::new(shared, id, metadata.alias.clone(), protocol, founder, now);
+        let settings = machine.shared.settings.clone();
+        let first_index = rest.as_ref().map_or(0, |r| r.first_index);
+        machine.history = History::restored(&history, &contents.pieces, first_index);
+        machine.stored = true;
+        machine.state = State::Running;
+        for (id, name) in &metadata.users {
+            machine.ids.remember(name, *id);
+        }
+        for id in &contents.touched {
+            machine.ids.touch(*id);
+        }
+        machine.accounts = Accounts::restored(&mut metadata);
+        machine.bans = BanList::restored(&metadata);
+        machine.invites = Invites::restored(std::mem::take(&mut metadata.invites), now);
+        machine.take_values(metadata);
+        machine.apply_limits();
+        for id in contents.present {
+            if let Ok(leave) = Frame::new(Leave::TYPE, id, &[]) {
+                // They are as small as the space for emergencies is large.
+                let _ = machine.history.append_emergency(leave.as_bytes(), 1);
+            }
+            machine.ids.touch(id);
+        }
+        machine.reset_base = machine.history.size();
+        machine.visited = false;
+        if let Some(rest) = rest {
+            machine.start_id = rest.start_id;
+            machine.reset_base = rest.reset_base.unwrap_or(machine.reset_base);
+            machine.started = rest.started;
+            machine.last_event = rest.last_event;
+            machine.visited = rest.visited;
+        }
+        machine.settings_known = Some(contents.settings.unwrap_or_default());
+        machine.thumbnail.restore(picture.map(|(data, made)| Picture { data, made }));
+        for warning in warnings {
+            machine.note(Level::Warn, Topic::Status, format!("While loading: {warning}"), now, fx);
+        }
+        if settings.force_nsfm && !machine.flags.nsfm {
+            machine.flags.nsfm = true;
+            machine.note(Level::Info, Topic::Status, "Forced NSFM after loading", now, fx);
+        }
+        (machine, store)
+    }
+
+    /// A session made from a template: it runs, and nobody is in it.
+    pub fn from_template(
+        shared: Shared,
+        id: String,
+        template: &Template,
+        messages: Messages,
+        now: Now,
+        fx: &mut Effects,
+    ) -> SessionMachine {
+        let Template { alias, metadata, protocol, .. } = template.clone();
+        let mut machine = Self::new(shared, id, alias.clone(), protocol, metadata.founder.clone(), now);
+        let (password, opword) = (metadata.password.clone(), metadata.opword.clone());
+        let nsfm = metadata.flags.nsfm || machine.shared.settings.force_nsfm;
+        machine.take_values(metadata);
+        machine.journaled = Journaled::default();
+        machine.flags.nsfm = nsfm;
+        machine.take_template_password(PasswordKind::Session, &password);
+        machine.take_template_password(PasswordKind::Operator, &opword);
+        let announced = machine.announcements.iter().cloned().map(Entry::Announce);
+        machine.journal.extend(announced.collect::<Vec<_>>());
+        machine.history = History::default();
+        machine.apply_limits();
+        machine.history.set_open(true);
+        machine.state = State::Running;
+        machine.visited = false;
+        machine.send_settings(now, fx);
+        if machine.history.append(&messages.bytes, messages.count).is_err() {
+            machine.note(Level::Warn, Topic::Status, "The template is larger than the size limit", now, fx);
+        }
+        machine.reset_base = machine.history.size();
+        for warning in messages.warnings {
+            machine.note(Level::Warn, Topic::Status, format!("Template {alias}: {warning}"), now, fx);
+        }
+        let text = format!("Session instantiated from template {alias}");
+        machine.note(Level::Info, Topic::Status, text, now, fx);
+        machine
+    }
+
+    /// A password of a template is a hash, or else the password itself.
+    fn take_template_password(&mut self, kind: PasswordKind, text: &str) {
+        if text.is_empty() {
+            return;
+        }
+        if !password::is_hash(text) {
+            return self.set_password(kind, text);
+        }
+        let (secret, entry) = match kind {
+            PasswordKind::Session => (&mut self.password, Entry::Password(text.to_owned())),
+            PasswordKind::Operator => (&mut self.opword, Entry::Opword(text.to_owned())),
+        };
+        *secret = Secret::stored(text);
+        self.journal.push(entry);
+    }
+
+    fn take_values(&mut self, metadata: Metadata) {
+        self.title = metadata.title;
+        self.flags = metadata.flags;
+        self.max_users = metadata.max_users;
+        self.password = Secret::stored(&metadata.password);
+        self.opword = Secret::stored(&metadata.opword);
+        if let Some(threshold) = metadata.autoreset {
+            self.reset_threshold = self.raised_threshold(threshold);
+        }
+        self.override_size = metadata.limit;
+        self.archive = metadata.archive;
+        self.catchup_key = metadata.catchup;
+        self.announcements = metadata.announcements;
+        self.journaled = self.values();
+        self.journaled.autoreset = metadata.autoreset;
+    }
+
+    fn values(&self) -> Journaled {
+        Journaled {
+            alias: self.alias.clone(),
+            founder: self.founder.clone(),
+            max_users: self.max_users,
+            autoreset: Some(self.reset_threshold),
+            title: self.title.clone(),
+            archive: self.archive,
+            limit: self.override_size,
+            flags: self.flags,
+            catchup: self.catchup_key,
+        }
+    }
+
+    /// What has changed since the last call and is to be stored. Nothing that clients are sent may be sent before.
+    pub fn take_work(&mut self) -> Work {
+        let mut work = Work::default();
+        if self.stored {
+            work.journal = self.changed_values();
+            work.history = self.history.unstored();
+            work.archive = self.archives();
+        }
+        let changes =
+            [self.accounts.take_changes(), self.bans.take_changes(), self.invites.take_changes()].concat();
+        let (journal, passwords) =
+            (std::mem::take(&mut self.journal), std::mem::take(&mut self.new_passwords));
+        let picture = self.thumbnail.take_change();
+        if self.stored {
+            work.journal.extend(journal);
+            work.journal.extend(changes);
+            work.passwords = passwords;
+            work.picture = picture;
+        }
+        work
+    }
+
+    fn changed_values(&mut self) -> Vec<Entry> {
+        let old = &self.journaled;
+        let same = old.alias == self.alias
+            && old.founder == self.founder
+            && old.max_users == self.max_users
+            && old.autoreset == Some(self.reset_threshold)
+            && old.title == self.title
+            && old.archive == self.archive
+            && old.limit == self.override_size
+            && old.flags == self.flags
+            && old.catchup == self.catchup_key;
+        if same {
+            return Vec::new();
+        }
+        let new = self.values();
+        let old = std::mem::replace(&mut self.journaled, new.clone());
+        let threshold = new.autoreset.unwrap_or_default();
+        let entries = [
+            (old.alias != new.alias).then_some(Entry::Alias(new.alias)),
+            (old.founder != new.founder).then_some(Entry::Founder(new.founder)),
+            (old.max_users != new.max_users).then_some(Entry::MaxUsers(new.max_users)),
+            (old.autoreset != new.autoreset).then_some(Entry::AutoReset(threshold)),
+            (old.title != new.title).then_some(Entry::Title(new.title)),
+            (old.archive != new.archive).then_some(Entry::Archive(new.archive)),
+            (old.limit != new.limit).then_some(Entry::Limit(new.limit)),
+            (old.flags != new.flags).then_some(Entry::Flags(new.flags)),
+            (old.catchup != new.catchup).then_some(Entry::Catchup(new.catchup)),
+        ];
+        entries.into_iter().flatten().collect()
+    }
+
+    /// Whether files that are not needed any more are kept as archives.
+    fn archives(&self) -> bool {
+        self.archive.unwrap_or(self.shared.settings.archive)
+    }
+
+    /// What becomes of the files of a session that is over.
+    pub(super) fn ending(&self) -> Ending {
+        if self.archives() { Ending::Archive } else { Ending::Delete }
+    }
+
+    /// Sets a password and has its hash stored.
+    pub(super) fn set_password(&mut self, kind: PasswordKind, password: &str) {
+        let secret = Secret::of(password);
+        match kind {
+            PasswordKind::Session => self.password = secret,
+            PasswordKind::Operator => self.opword = secret,
+        }
+        self.new_passwords.retain(|(k, _)| *k != kind);
+        self.new_passwords.push((kind, password.to_owned()));
+    }
+
+    /// Whether the settings in the history are not those that are in force: since they were stored the server's, or
+    /// what follows from the size, may have changed. Asked once after loading.
+    pub(super) fn settings_are_outdated(&mut self) -> bool {
+        let Some(known) = self.settings_known.take() else { return false };
+        let present = serde_json::to_value(self.full_config()).unwrap_or(Value::Null);
+        known != present
+    }
+
+    /// What is to be recorded, if the session is.
+    pub fn take_recording(&mut self) -> ToRecord {
+        let restart = self.state == State::Running && std::mem::take(&mut self.recording_due);
+        let bytes = std::mem::take(&mut self.recorded);
+        ToRecord { restart, bytes: if restart { Vec::new() } else { bytes } }
+    }
+
+    /// Has what enters the history recorded from now on.
+    pub fn record(&mut self) {
+        self.is_recorded = true;
+        self.recording_due = true;
+    }
+
+    /// Whether the session, which is stored and which nobody is in, needs not be in memory.
+    pub fn can_rest(&self, quiet_ms: u64, now: Now) -> bool {
+        self.stored
+            && self.state == State::Running
+            && self.members.is_empty()
+            && self.side.is_none()
+            && now.ms.saturating_sub(self.emptied.ms) >= quiet_ms
+    }
+
+    /// What a session remembers while it is not loaded.
+    pub fn rest(&self) -> Rest {
+        Rest {
+            start_id: self.start_id,
+            first_index: self.history.first_index(),
+            reset_base: Some(self.reset_base),
+            started: self.started,
+            last_event: self.last_event,
+            visited: self.visited,
+        }
+    }
+
+    /// Storing has failed: everybody in the session is told.
+    pub fn storing_failed(&mut self, error: &str, now: Now, fx: &mut Effects) {
+        self.note(Level::Error, Topic::Status, format!("Storing failed: {error}"), now, fx);
+        let text = "The server can't store this session at the moment. You can go on, but what you draw from now on \
+                    would be lost if the server stopped. Please tell whoever runs the server, and save a copy.";
+        self.notice(true, "storagefailed", text.into(), &[], "", fx);
+    }
+
+    /// Storing works again: everybody in the session is told.
+    pub fn storing_recovered(&mut self, now: Now, fx: &mut Effects) {
+        self.note(Level::Info, Topic::Status, "Storing works again, nothing is missing", now, fx);
+        let text = "The server can store this session again. Nothing is missing.";
+        self.notice(true, "storagerecovered", text.into(), &[], "", fx);
+    }
+}
+
+impl Rest {
+    /// What is remembered of a session that was found at start.
+    pub fn at_start(now: Now) -> Rest {
+        let start_id = now.utc_ms / 1000;
+        Rest { start_id, first_index: 0, reset_base: None, started: now, last_event: now, visited: false }
+    }
+
+    /// Whether a session that is not loaded is over now.
+    pub fn is_over(&self, persistent: bool, idle_override: bool, shared: &Shared, now: Now) -> bool {
+        let settings = &shared.settings;
+        let quiet = now.ms.saturating_sub(self.last_event.ms);
+        let exempt = settings.allow_idle_override && idle_override;
+        is_idle(quiet, exempt, settings.idle_time_limit.millis())
+            || (!persistent && is_left(quiet, self.visited, settings.empty_session_linger_time.millis()))
+    }
+}
+
+/// Whether a session in which nothing happened for `quiet` milliseconds is over.
+pub(super) fn is_idle(quiet: u64, exempt: bool, limit: u64) -> bool {
+    limit > 0 && quiet > limit && !exempt
+}
+
+/// Whether an empty session in which nothing happened for `quiet` milliseconds is over. One that was loaded waits for
+/// its users to return, for good if empty sessions do not linger otherwise.
+pub(super) fn is_left(quiet: u64, visited: bool, linger: u64) -> bool {
+    quiet > linger && (linger > 0 || visited)
+}
+
+/// The description of a stored session that is not loaded.
+pub fn stored_description(listed: &Listed, shared: &Shared, now: Now) -> SessionDescription {
+    let Listed { id, metadata, protocol, size } = listed;
+    let (settings, flags) = (Arc::clone(&shared.settings), metadata.flags);
+    SessionDescription {
+        id: id.clone(),
+        alias: metadata.alias.clone(),
+        protocol: protocol.to_string(),
+        user_count: 0,
+        active_drawing_user_count: 0,
+        max_user_count: metadata.max_users,
+        founder: metadata.founder.clone(),
+        title: metadata.title.clone(),
+        autotitle: flags.auto_title,
+        has_password: !metadata.password.is_empty(),
+        closed: false,
+        auth_only: flags.auth_only,
+        nsfm: flags.nsfm || settings.force_nsfm,
+        start_time: now.iso(),
+        size: *size,
+        persistent: flags.persistent,
+        invites: flags.invites,
+        unlisted: flags.unlisted,
+        idle_override: settings.allow_idle_override.then_some(flags.idle_override),
+        allow_web: shared.web_sockets.then_some(flags.allow_web),
+        prefer_web_sockets: shared.web_sockets && settings.prefer_web_sockets,
+    }
+}

@@ -1,0 +1,497 @@
+//! A directory of stored sessions: which there are, loading one, removing one. Source: `storage.md`.
+//!
+//! At start only journals and the beginnings of histories are read; a history is looked through when somebody asks for
+//! its session. What an interrupted step has left over is dealt with then, too.
+
+use std::collections::{BTreeSet, HashMap, HashSet};
+use std::fs::{self, File, OpenOptions, TryLockError};
+use std::io::{self, Read as _, Write as _};
+use std::os::unix::fs::FileExt as _;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, UNIX_EPOCH};
+
+use bytes::Bytes;
+use drawhall_protocol::ProtocolVersion;
+
+use super::history_file::{self, Contents, HistoryError, HistoryFile, Opening};
+use super::metadata::{Metadata, Replay};
+use super::names;
+use super::store::{Store, StoreError};
+use super::syncer::{SyncFile, Syncer};
+
+/// How long a session's files may still be in use by an earlier user of them.
+const CLAIM_PATIENCE: Duration = Duration::from_secs(10);
+/// How often that is looked at.
+const CLAIM_INTERVAL: Duration = Duration::from_millis(10);
+/// Largest journal in bytes that is read.
+const MAX_JOURNAL: u64 = 256 << 20;
+
+/// A directory that cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum FolderError {
+    /// It cannot be made or read.
+    #[error("cannot use the session directory {path}: {source}")]
+    Io {
+        /// The directory.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// Another server uses it.
+    #[error("the session directory {path} is in use by another server (process {process})")]
+    InUse {
+        /// The directory.
+        path: PathBuf,
+        /// The other process, as it wrote down its number.
+        process: String,
+    },
+}
+
+/// A session that cannot be loaded. Its files stay as they are.
+#[derive(Debug, thiserror::Error)]
+pub enum LoadError {
+    /// The journal cannot be read.
+    #[error("cannot read the journal: {0}")]
+    Journal(#[from] io::Error),
+    /// The journal names no history file.
+    #[error("the journal names no history file")]
+    NoFile,
+    /// There is something wrong with the history file.
+    #[error(transparent)]
+    History(#[from] HistoryError),
+    /// It is loaded already.
+    #[error("the files are still in use")]
+    InUse,
+}
+
+/// A stored session, as far as its journal tells.
+#[derive(Debug)]
+pub struct Listed {
+    /// Its id.
+    pub id: String,
+    /// What the journal says.
+    pub metadata: Metadata,
+    /// Protocol version.
+    pub protocol: ProtocolVersion,
+    /// Size of its history in bytes, as the file system has it.
+    pub size: u64,
+}
+
+/// A stored session that was loaded.
+#[derive(Debug)]
+pub struct Loaded {
+    /// What the journal says.
+    pub metadata: Metadata,
+    /// What the history holds.
+    pub contents: Contents,
+    /// The history; its first message is at position 0.
+    pub history: Arc<HistoryFile>,
+    /// Protocol version.
+    pub protocol: ProtocolVersion,
+    /// The picture, and when it was made in milliseconds since 1970.
+    pub picture: Option<(Bytes, i64)>,
+    /// Where to write to.
+    pub store: Store,
+    /// What was mended or left out.
+    pub warnings: Vec<String>,
+}
+
+/// The directory.
+#[derive(Debug)]
+pub struct Folder {
+    path: PathBuf,
+    directory: Arc<SyncFile>,
+    syncer: Syncer,
+    in_use: Mutex<HashSet<String>>,
+    /// Names of journals that are not what their session's id would give.
+    odd_names: Mutex<HashMap<String, String>>,
+    /// Keeps other servers out.
+    lock: File,
+}
+
+/// The right to use the files of one session, held by at most one.
+#[derive(Debug)]
+pub struct Claim {
+    folder: Arc<Folder>,
+    id: String,
+}
+
+impl Claim {
+    pub(super) fn folder(&self) -> &Arc<Folder> {
+        &self.folder
+    }
+
+    pub(super) fn id(&self) -> &str {
+        &self.id
+    }
+}
+
+impl Drop for Claim {
+    fn drop(&mut self) {
+        lock(&self.folder.in_use).remove(&self.id);
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    // Only plain data is changed while it is held.
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Folder {
+    /// Opens a directory, makes it where it is missing, and keeps other servers out of it.
+    ///
+    /// # Errors
+    /// When it cannot be made or read, or another server uses it.
+    pub fn open(path: &Path, sync_interval: Duration) -> Result<Arc<Folder>, FolderError> {
+        let io_error = |source| FolderError::Io { path: path.to_owned(), source };
+        fs::create_dir_all(path).map_err(io_error)?;
+        let lock = take_lock(path)?;
+        let directory = SyncFile::open(OpenOptions::new().read(true), path).map_err(io_error)?;
+        Ok(Arc::new(Folder {
+            path: path.to_owned(),
+            directory,
+            syncer: Syncer::start(sync_interval).map_err(io_error)?,
+            in_use: Mutex::default(),
+            odd_names: Mutex::default(),
+            lock,
+        }))
+    }
+
+    /// Forces everything to the disk and lets other servers in; blocks.
+    pub fn close(&self) {
+        self.syncer.stop();
+        if let Err(error) = self.lock.unlock() {
+            tracing::warn!(%error, "cannot unlock {}", self.path.display());
+        }
+    }
+
+    /// Where it is.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Forces its files to the disk.
+    pub fn syncer(&self) -> &Syncer {
+        &self.syncer
+    }
+
+    pub(super) fn directory(&self) -> &Arc<SyncFile> {
+        &self.directory
+    }
+
+    fn claim(self: &Arc<Self>, id: &str) -> Option<Claim> {
+        let free = lock(&self.in_use).insert(id.to_owned());
+        free.then(|| Claim { folder: self.clone(), id: id.to_owned() })
+    }
+
+    /// Files for a new session; `None` if there is one of this id.
+    pub fn create(self: &Arc<Self>, id: &str, protocol: ProtocolVersion) -> Option<Store> {
+        if self.path.join(names::journal(id)).exists() {
+            return None;
+        }
+        self.claim(id).map(|claim| Store::new(claim, protocol))
+    }
+
+    fn journal_name(&self, id: &str) -> String {
+        lock(&self.odd_names).get(id).cloned().unwrap_or_else(|| names::journal(id))
+    }
+
+    /// All sessions that can be loaded, in the order of their journals' names. Of the others a warning tells why not.
+    ///
+    /// # Errors
+    /// When the directory cannot be read.
+    pub fn list(&self, archive: bool) -> io::Result<Vec<Listed>> {
+        let mut files = file_names(&self.path)?;
+        self.finish_interrupted(&mut files, archive);
+        let journals: Vec<(&String, &str)> =
+            files.iter().filter_map(|name| Some((name, names::journal_id(name)?))).collect();
+        let ids: HashSet<&str> = journals.iter().map(|(_, id)| *id).collect();
+        let mut listed: Vec<Listed> = Vec::new();
+        let mut known = HashSet::new();
+        for (name, id) in &journals {
+            if known.contains(*id) {
+                continue;
+            }
+            let Some(bytes) = read_journal(&self.path.join(name)) else { continue };
+            match self.look_at(id, &bytes) {
+                Ok((session, warnings)) => {
+                    for warning in warnings {
+                        tracing::warn!("stored session {id}: {warning}");
+                    }
+                    if **name != names::journal(id) {
+                        lock(&self.odd_names).insert((*id).to_owned(), (*name).clone());
+                    }
+                    known.insert((*id).to_owned());
+                    if !session.metadata.alias.is_empty() {
+                        known.insert(session.metadata.alias.clone());
+                    }
+                    self.remove_left_over(&session, &files, &ids, archive);
+                    listed.push(session);
+                }
+                Err(error) => tracing::warn!("stored session {id} is not loaded: {error}"),
+            }
+        }
+        Ok(listed)
+    }
+
+    /// What a journal and the beginning of its history say.
+    fn look_at(&self, id: &str, journal: &[u8]) -> Result<(Listed, Vec<String>), LoadError> {
+        let mut replay = Metadata::replay(journal);
+        let name = self.current_file(&mut replay)?;
+        let file = history_file::open(&self.path.join(&name), &name)?;
+        let Opening { protocol, first_message, size } = history_file::read_opening(&file.file, &name)?;
+        let Replay { metadata, warnings, .. } = replay;
+        Ok((Listed { id: id.to_owned(), metadata, protocol, size: size - first_message }, warnings))
+    }
+
+    /// The history file that counts. An entry in a torn last line counts only if its file is there.
+    fn current_file(&self, replay: &mut Replay) -> Result<String, LoadError> {
+        let torn = replay.file_before.take();
+        let name = replay.metadata.file.clone().ok_or(LoadError::NoFile)?;
+        match torn {
+            Some(before) if !self.path.join(&name).is_file() => {
+                replay.warnings.push(format!("the last line is torn: the history file is {before}"));
+                replay.metadata.file = Some(before.clone());
+                Ok(before)
+            }
+            _ => Ok(name),
+        }
+    }
+
+    /// Brings to an end what was interrupted: deleting, archiving, making.
+    fn finish_interrupted(&self, files: &mut BTreeSet<String>, archive: bool) {
+        let remove = |name: &str, archive: bool| {
+            tracing::info!("removing {name}, left over from an interrupted step");
+            if let Err(error) = names::remove(&self.path, name, archive) {
+                tracing::warn!(%error, "cannot remove {name}");
+            }
+        };
+        for name in files.clone() {
+            let journal_of =
+                |ending: &str| name.strip_suffix(ending).and_then(names::journal_id).map(str::to_owned);
+            if let Some(id) = journal_of(names::DELETED) {
+                for other in self.others_of(&id, files) {
+                    remove(&other, false);
+                }
+                remove(&name, false);
+            } else if let Some(id) = journal_of(names::ARCHIVED) {
+                let journal = name.trim_end_matches(names::ARCHIVED);
+                if !files.contains(journal) && names::journal(&id) == journal {
+                    for other in self.others_of(&id, files) {
+                        remove(&other, true);
+                    }
+                }
+            } else if let Some(id) = journal_of(names::NEW) {
+                if !files.contains(&names::journal(&id)) {
+                    // Nobody has seen that session yet.
+                    for other in self.others_of(&id, files) {
+                        remove(&other, archive);
+                    }
+                }
+                remove(&name, false);
+            } else if name.ends_with(&format!(".thumbnail{}", names::NEW)) {
+                remove(&name, false);
+            }
+        }
+        if let Ok(now) = file_names(&self.path) {
+            *files = now;
+        }
+    }
+
+    /// History files and picture of a session that has no journal any more.
+    fn others_of(&self, id: &str, files: &BTreeSet<String>) -> Vec<String> {
+        let journal_names: HashSet<&str> = files.iter().filter_map(|f| names::journal_id(f)).collect();
+        let belongs = |name: &&String| {
+            let own = name.split('.').next().is_some_and(|stem| stem == id || !journal_names.contains(stem));
+            own && (names::is_history_of(name, id) || **name == names::thumbnail(id))
+        };
+        files.iter().filter(belongs).cloned().collect()
+    }
+
+    /// Removes history files of a session that do not count any more.
+    fn remove_left_over(
+        &self,
+        session: &Listed,
+        files: &BTreeSet<String>,
+        ids: &HashSet<&str>,
+        archive: bool,
+    ) {
+        let current = session.metadata.file.as_deref().map(Path::new).and_then(Path::file_name);
+        for name in files.iter().filter(|n| names::is_history_of(n, &session.id)) {
+            let stem = name.split('.').next().unwrap_or_default();
+            let of_another = stem != session.id && ids.contains(stem);
+            if current.is_some_and(|c| c == name.as_str()) || of_another {
+                continue;
+            }
+            tracing::info!("stored session {}: removing {name}, which does not count any more", session.id);
+            if let Err(error) = names::remove(&self.path, name, archive) {
+                tracing::warn!(%error, "cannot remove {name}");
+            }
+        }
+    }
+
+    /// Loads a session; blocks.
+    ///
+    /// # Errors
+    /// When it cannot be loaded; nothing is changed then.
+    pub fn load(self: &Arc<Self>, id: &str) -> Result<Loaded, LoadError> {
+        let claim = self.claim_patiently(id).ok_or(LoadError::InUse)?;
+        let journal_name = self.journal_name(id);
+        let journal_path = self.path.join(&journal_name);
+        let journal = SyncFile::open(OpenOptions::new().read(true).write(true), &journal_path)?;
+        let mut bytes = Vec::new();
+        (&journal.file).take(MAX_JOURNAL).read_to_end(&mut bytes)?;
+        let mut replay = Metadata::replay(&bytes);
+        let name = self.current_file(&mut replay)?;
+        let Replay { metadata, mut warnings, torn, .. } = replay;
+        let file = history_file::open(&self.path.join(&name), &name)?;
+        let Opening { protocol, first_message, .. } = history_file::read_opening(&file.file, &name)?;
+        let io_error = |source| HistoryError::Io { name: name.clone(), source };
+        let contents = history_file::scan(&file.file, first_message).map_err(io_error)?;
+        if contents.messages() == 0 {
+            return Err(HistoryError::Empty(name).into());
+        }
+        if contents.cut > 0 {
+            let end = first_message + contents.size();
+            file.file.set_len(end).map_err(io_error)?;
+            self.syncer.written(&file);
+            let bytes = contents.cut;
+            warnings
+                .push(format!("{name}: cut {bytes} bytes from offset {end} on, no whole message is there"));
+        }
+        let history = HistoryFile::new(file, -(first_message as i64));
+        let store = Store::loaded(
+            claim,
+            protocol.clone(),
+            journal_name,
+            journal,
+            bytes.len() as u64,
+            torn,
+            history.clone(),
+            name,
+            metadata.files,
+        );
+        let picture = self.picture(id);
+        Ok(Loaded { metadata, contents, history, protocol, picture, store, warnings })
+    }
+
+    /// Somebody who has just ended may still be writing.
+    fn claim_patiently(self: &Arc<Self>, id: &str) -> Option<Claim> {
+        let begin = std::time::Instant::now();
+        loop {
+            match self.claim(id) {
+                None if begin.elapsed() < CLAIM_PATIENCE => std::thread::sleep(CLAIM_INTERVAL),
+                claim => return claim,
+            }
+        }
+    }
+
+    fn picture(&self, id: &str) -> Option<(Bytes, i64)> {
+        let path = self.path.join(names::thumbnail(id));
+        let bytes = fs::read(&path).ok()?;
+        let modified = fs::metadata(&path).and_then(|m| m.modified()).ok()?;
+        let made = modified.duration_since(UNIX_EPOCH).map_or(0, |d| d.as_millis() as i64);
+        Some((bytes.into(), made))
+    }
+
+    /// Ends a session that is not loaded: its files are deleted, or kept as archives if `archive` or the session itself
+    /// says so; blocks.
+    ///
+    /// # Errors
+    /// When it is in use, or its files cannot be deleted or renamed.
+    pub fn remove_unloaded(self: &Arc<Self>, id: &str, archive: bool) -> Result<(), StoreError> {
+        let journal = self.journal_name(id);
+        let in_use = || StoreError {
+            doing: "remove",
+            path: self.path.join(&journal),
+            source: io::Error::new(io::ErrorKind::ResourceBusy, "it is in use"),
+        };
+        let _claim = self.claim_patiently(id).ok_or_else(in_use)?;
+        let metadata = read_journal(&self.path.join(&journal)).map(|bytes| Metadata::replay(&bytes).metadata);
+        let metadata = metadata.unwrap_or_default();
+        let archive = metadata.archive.unwrap_or(archive);
+        self.remove_session(id, &journal, &metadata.file.unwrap_or_default(), archive)
+    }
+
+    /// Removes all files of a session. From the first step on it is gone; the rest is finished at the next start.
+    pub(super) fn remove_session(
+        &self,
+        id: &str,
+        journal: &str,
+        history: &str,
+        archive: bool,
+    ) -> Result<(), StoreError> {
+        let path = self.path.join(journal);
+        let failed = |source| StoreError { doing: "remove", path: path.clone(), source };
+        let mark = self.path.join(format!("{journal}{}", names::DELETED));
+        if archive {
+            names::remove(&self.path, journal, true).map_err(failed)?;
+        } else {
+            match fs::rename(&path, &mark) {
+                Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+                done => done.map_err(failed)?,
+            }
+        }
+        self.directory.sync().map_err(failed)?;
+        let files = file_names(&self.path).map_err(failed)?;
+        let mut others = self.others_of(id, &files);
+        if files.contains(history) && !others.iter().any(|o| o == history) {
+            others.push(history.to_owned());
+        }
+        for name in others {
+            names::remove(&self.path, &name, archive).map_err(failed)?;
+        }
+        if !archive {
+            names::remove(&self.path, &format!("{journal}{}", names::DELETED), false).map_err(failed)?;
+        }
+        lock(&self.odd_names).remove(id);
+        self.syncer.written(&self.directory);
+        Ok(())
+    }
+}
+
+fn take_lock(path: &Path) -> Result<File, FolderError> {
+    let io_error = |source| FolderError::Io { path: path.to_owned(), source };
+    let name = path.join(names::LOCK);
+    let mut options = OpenOptions::new();
+    let mut file =
+        options.read(true).write(true).create(true).truncate(false).open(&name).map_err(io_error)?;
+    match file.try_lock() {
+        Ok(()) => {
+            file.set_len(0).map_err(io_error)?;
+            file.write_all(format!("{}\n", std::process::id()).as_bytes()).map_err(io_error)?;
+            Ok(file)
+        }
+        Err(TryLockError::WouldBlock) => {
+            let mut number = [0; 16];
+            let len = file.read_at(&mut number, 0).unwrap_or(0);
+            let process = String::from_utf8_lossy(&number[..len]).trim().to_owned();
+            Err(FolderError::InUse { path: path.to_owned(), process })
+        }
+        Err(TryLockError::Error(source)) => Err(io_error(source)),
+    }
+}
+
+/// Names of the regular files in a directory, sorted.
+pub(super) fn file_names(path: &Path) -> io::Result<BTreeSet<String>> {
+    let mut names = BTreeSet::new();
+    for entry in fs::read_dir(path)? {
+        let entry = entry?;
+        // A link to a file is as good as a file.
+        let is_file =
+            entry.file_type().is_ok_and(|t| t.is_file() || (t.is_symlink() && entry.path().is_file()));
+        if let (true, Ok(name)) = (is_file, entry.file_name().into_string()) {
+            names.insert(name);
+        }
+    }
+    Ok(names)
+}
+
+/// The journal, if it can be read and written.
+fn read_journal(path: &Path) -> Option<Vec<u8>> {
+    let file = OpenOptions::new().read(true).write(true).open(path).ok()?;
+    let mut bytes = Vec::new();
+    file.take(MAX_JOURNAL).read_to_end(&mut bytes).ok()?;
+    Some(bytes)
+}

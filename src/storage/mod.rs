@@ -1,0 +1,25 @@
+//! Stored sessions: a journal, a history file and a picture each, in one directory, as drawpile-srv has them.
+//!
+//! | module | what it owns |
+//! | --- | --- |
+//! | [`journal`] | entries and their lines |
+//! | [`metadata`] | the state that a journal's entries add up to |
+//! | [`history_file`] | headers, looking through a history, reading pieces of it |
+//! | [`store`] | the files of one session: appending, replacing, removing |
+//! | [`folder`] | the directory: listing, loading, what was left over |
+//! | [`syncer`] | forcing what was written to the disk |
+//! | [`names`] | names of files |
+//! | [`recorder`] | recordings of sessions |
+//! | [`template`] | recordings that sessions are made from |
+//!
+//! Nothing here knows clients or rules. `docs/STORAGE.md` says what survives what.
+
+pub mod folder;
+pub mod history_file;
+pub mod journal;
+pub mod metadata;
+pub mod names;
+pub mod recorder;
+pub mod store;
+pub mod syncer;
+pub mod template;

@@ -1,0 +1,150 @@
+//! Names of the files of a session. Source: `storage.md`, Files.
+//!
+//! What is made here stays inside the pattern that the prune script of drawpile-srv knows:
+//! `<id>[_r<N>].(session|dprec|thumbnail)[.archived]`.
+
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+
+/// Extension of files that are not complete yet.
+pub const NEW: &str = ".new";
+/// Extension of a journal whose session is being deleted.
+pub const DELETED: &str = ".deleted";
+/// Extension of what was kept instead of deleted.
+pub const ARCHIVED: &str = ".archived";
+/// The file that keeps other servers out.
+pub const LOCK: &str = "drawhall.lock";
+
+/// Whether a text can be the alias of a session: 1-32 of a-z, A-Z, 0-9 and -, and not what a session id looks like.
+pub fn is_valid_alias(alias: &str) -> bool {
+    let bytes = alias.as_bytes();
+    let plain = bytes.iter().all(|b| b.is_ascii_alphanumeric() || *b == b'-');
+    let uuid = bytes.len() == 36 && [8, 13, 18, 23].iter().all(|at| bytes[*at] == b'-');
+    let ulid =
+        bytes.len() == 26 && bytes.iter().all(|b| b.is_ascii_alphanumeric() && !b"ilouILOU".contains(b));
+    (1..=32).contains(&bytes.len()) && plain && !uuid && !ulid
+}
+
+/// Name of a session's journal.
+pub fn journal(id: &str) -> String {
+    format!("{id}.session")
+}
+
+/// Name of a session's picture.
+pub fn thumbnail(id: &str) -> String {
+    format!("{id}.thumbnail")
+}
+
+/// Name of a session's history file with this number, from 1.
+pub fn history(id: &str, number: u32) -> String {
+    if number <= 1 { format!("{id}.dprec") } else { format!("{id}_r{number}.dprec") }
+}
+
+/// The id of a journal: what precedes the first dot, if it is one.
+pub fn journal_id(name: &str) -> Option<&str> {
+    let id = name.split('.').next()?;
+    name.to_ascii_lowercase().ends_with(".session").then_some(id)
+}
+
+/// Whether a file name is one of the session's history files, of any version of drawpile-srv.
+pub fn is_history_of(name: &str, id: &str) -> bool {
+    let Some(rest) = name.strip_prefix(id).and_then(|r| r.strip_suffix(".dprec")) else { return false };
+    let (number, copy) = match rest.split_once(' ') {
+        Some((number, copy)) => (number, Some(copy)),
+        None => (rest, None),
+    };
+    let digits = |text: &str| !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit());
+    let numbered = number.is_empty() || number.strip_prefix("_r").is_some_and(digits);
+    let copied =
+        copy.is_none_or(|c| c.strip_prefix('(').and_then(|c| c.strip_suffix(')')).is_some_and(digits));
+    numbered && copied
+}
+
+/// A name for the archived file that is not taken.
+fn archived(folder: &Path, name: &str) -> PathBuf {
+    let plain = folder.join(format!("{name}{ARCHIVED}"));
+    if !plain.exists() {
+        return plain;
+    }
+    let (stem, extension) = name.rsplit_once('.').unwrap_or((name, ""));
+    let stem = stem.split_once("_r").map_or(stem, |(id, _)| id);
+    let names = (2u32..).map(|n| folder.join(format!("{stem}_r{n}.{extension}{ARCHIVED}")));
+    // There are more numbers than files.
+    names.into_iter().find(|path| !path.exists()).unwrap_or(plain)
+}
+
+/// Deletes a file of a session, or keeps it as an archive. A file that is gone already is no error.
+///
+/// # Errors
+/// When it cannot be deleted or renamed.
+pub fn remove(folder: &Path, name: &str, archive: bool) -> io::Result<()> {
+    let path = folder.join(name);
+    let done = if archive { fs::rename(&path, archived(folder, name)) } else { fs::remove_file(&path) };
+    match done {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        done => done,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn aliases_are_short_plain_and_no_session_ids() {
+        for good in ["a", "Good-Alias-1", &"x".repeat(32), &"u".repeat(26)] {
+            assert!(is_valid_alias(good), "{good}");
+        }
+        for bad in [
+            "",
+            "bad alias",
+            "ü",
+            "a_b",
+            &"x".repeat(33),
+            "01ARZ3NDEKTSV4RRFFQ69G5FAV",
+            "12345678-1234-1234-1234-123456789abc",
+        ] {
+            assert!(!is_valid_alias(bad), "{bad}");
+        }
+    }
+
+    #[test]
+    fn history_files_of_all_versions_are_known() {
+        for name in ["x.dprec", "x_r2.dprec", "x_r17.dprec", "x_r2 (1).dprec", "x (3).dprec"] {
+            assert!(is_history_of(name, "x"), "{name}");
+        }
+        for name in [
+            "xy.dprec",
+            "x_r.dprec",
+            "x_rx.dprec",
+            "x.dprec.archived",
+            "x .dprec",
+            "x (a).dprec",
+            "x_r2.session",
+        ] {
+            assert!(!is_history_of(name, "x"), "{name}");
+        }
+    }
+
+    #[test]
+    fn ids_of_journals_end_at_the_first_dot() {
+        assert_eq!(journal_id("a.session"), Some("a"));
+        assert_eq!(journal_id("l.two.dots.SESSION"), Some("l"));
+        assert_eq!([journal_id("a.session.archived"), journal_id("a.dprec")], [None, None]);
+    }
+
+    #[test]
+    fn an_archive_never_replaces_another() {
+        let folder = tempfile::tempdir().unwrap();
+        for content in ["1", "2", "3"] {
+            fs::write(folder.path().join("id.session"), content).unwrap();
+            remove(folder.path(), "id.session", true).unwrap();
+        }
+        let read = |name: &str| fs::read_to_string(folder.path().join(name)).unwrap();
+        assert_eq!(read("id.session.archived"), "1");
+        assert_eq!(read("id_r2.session.archived"), "2");
+        assert_eq!(read("id_r3.session.archived"), "3");
+        assert!(remove(folder.path(), "id.session", false).is_ok(), "it is gone already");
+    }
+}

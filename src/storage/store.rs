@@ -1,0 +1,499 @@
+//! The files of one session while it is loaded: everything that is written goes through here.
+//!
+//! Writing is at known offsets, so that what failed half-way is simply written again. What was written is safe from the
+//! end of the process; [`Syncer`](super::syncer::Syncer) makes it safe from the end of the machine.
+
+use std::fs::{self, OpenOptions};
+use std::io;
+use std::os::unix::fs::FileExt as _;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use bytes::Bytes;
+use drawhall_protocol::ProtocolVersion;
+
+use super::folder::{Claim, Folder};
+use super::history_file::{HistoryFile, opening_bytes};
+use super::journal::Entry;
+use super::names;
+use super::syncer::SyncFile;
+use crate::auth::password;
+
+/// Bytes that are copied between history files at a time.
+const COPY_BYTES: usize = 1 << 20;
+
+/// Something that could not be stored.
+#[derive(Debug, thiserror::Error)]
+#[error("cannot {doing} {path}: {source}")]
+pub struct StoreError {
+    /// What was being done.
+    pub doing: &'static str,
+    /// With which file.
+    pub path: PathBuf,
+    /// Why not.
+    pub source: io::Error,
+}
+
+fn failed<'a>(doing: &'static str, path: &'a Path) -> impl FnOnce(io::Error) -> StoreError + 'a {
+    move |source| StoreError { doing, path: path.to_owned(), source }
+}
+
+/// A part of a history.
+#[derive(Debug, Clone)]
+pub enum Part {
+    /// In memory.
+    Memory(Bytes),
+    /// In a history file only.
+    File {
+        /// The file.
+        file: Arc<HistoryFile>,
+        /// Position on the axis of the log.
+        from: i64,
+        /// Size in bytes.
+        len: usize,
+    },
+}
+
+/// What the history has that is not stored yet.
+#[derive(Debug, Default)]
+pub enum HistoryWork {
+    /// Nothing.
+    #[default]
+    Nothing,
+    /// More at its end.
+    Append {
+        /// Position of the first byte.
+        from: i64,
+        /// The bytes.
+        parts: Vec<Bytes>,
+    },
+    /// A new file: the first one, or that after a reset.
+    Replace(Replacement),
+}
+
+/// The content of a new history file.
+#[derive(Debug)]
+pub struct Replacement {
+    /// Which state of the log this is.
+    pub generation: u64,
+    /// Position of the first byte.
+    pub from: i64,
+    /// All of it.
+    pub parts: Vec<Part>,
+    /// Position in the old history where a streamed reset forked.
+    pub fork: Option<i64>,
+}
+
+/// Which password.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum PasswordKind {
+    /// That of the session.
+    Session,
+    /// That which makes operator.
+    Operator,
+}
+
+/// What is to be stored.
+#[derive(Debug, Default)]
+pub struct Work {
+    /// Journal entries, in order.
+    pub journal: Vec<Entry>,
+    /// Passwords that are to be hashed and entered in the journal.
+    pub passwords: Vec<(PasswordKind, String)>,
+    /// New history.
+    pub history: HistoryWork,
+    /// A new picture, or none any more.
+    pub picture: Option<Option<Bytes>>,
+    /// Old files are kept as archives.
+    pub archive: bool,
+}
+
+impl Work {
+    /// Whether there is nothing to do.
+    pub fn is_empty(&self) -> bool {
+        self.journal.is_empty()
+            && self.passwords.is_empty()
+            && matches!(self.history, HistoryWork::Nothing)
+            && self.picture.is_none()
+    }
+
+    /// Whether it only takes appending to open files: microseconds.
+    pub fn is_light(&self) -> bool {
+        self.passwords.is_empty()
+            && !matches!(self.history, HistoryWork::Replace(_))
+            && self.picture.is_none()
+    }
+}
+
+/// How far the history is stored.
+#[derive(Debug)]
+pub struct Stored {
+    /// Which state of the log was stored in a new file; `None` after appending.
+    pub generation: Option<u64>,
+    /// The file.
+    pub file: Arc<HistoryFile>,
+    /// Position up to which it is in the file.
+    pub end: i64,
+}
+
+/// What came of some [`Work`].
+#[derive(Debug, Default)]
+pub struct Outcome {
+    /// How far the history is stored, if that has changed.
+    pub stored: Option<Stored>,
+    /// What failed first.
+    pub error: Option<StoreError>,
+}
+
+/// What becomes of the files at the end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Ending {
+    /// They stay; the session is loaded again when somebody asks for it.
+    Keep,
+    /// The session is over; its files are deleted.
+    Delete,
+    /// The session is over; its files are kept as archives.
+    Archive,
+}
+
+#[derive(Debug)]
+struct Journal {
+    sync: Arc<SyncFile>,
+    /// Up to here it holds whole lines of ours.
+    end: u64,
+}
+
+/// The files of one session.
+#[derive(Debug)]
+pub struct Store {
+    folder: Arc<Folder>,
+    claim: Claim,
+    protocol: ProtocolVersion,
+    /// Name of the journal.
+    journal_name: String,
+    journal: Option<Journal>,
+    /// Lines that could not be written yet.
+    backlog: String,
+    history: Option<Arc<HistoryFile>>,
+    /// Name of the history file, as the journal has it.
+    history_name: String,
+    /// Number of history files so far.
+    files: u32,
+}
+
+impl Store {
+    /// Files of a new session. They are made with the first work.
+    pub(super) fn new(claim: Claim, protocol: ProtocolVersion) -> Store {
+        Store {
+            folder: claim.folder().clone(),
+            journal_name: names::journal(claim.id()),
+            claim,
+            protocol,
+            journal: None,
+            backlog: String::new(),
+            history: None,
+            history_name: String::new(),
+            files: 0,
+        }
+    }
+
+    /// Files that are there already. A journal that does not end with a line feed is given one.
+    #[allow(clippy::too_many_arguments, reason = "one per fact that loading finds out")]
+    pub(super) fn loaded(
+        claim: Claim,
+        protocol: ProtocolVersion,
+        journal_name: String,
+        journal: Arc<SyncFile>,
+        journal_end: u64,
+        torn: bool,
+        history: Arc<HistoryFile>,
+        history_name: String,
+        files: u32,
+    ) -> Store {
+        let backlog = if torn { "\n".to_owned() } else { String::new() };
+        let journal = Some(Journal { sync: journal, end: journal_end });
+        let folder = claim.folder().clone();
+        Store {
+            folder,
+            claim,
+            protocol,
+            journal_name,
+            journal,
+            backlog,
+            history: Some(history),
+            history_name,
+            files,
+        }
+    }
+
+    /// Id of the session.
+    pub fn id(&self) -> &str {
+        self.claim.id()
+    }
+
+    /// Whether there are files yet.
+    pub fn exists(&self) -> bool {
+        self.journal.is_some()
+    }
+
+    /// Whether forcing something to the disk has failed, so that everything should be written anew.
+    pub fn is_suspect(&self) -> bool {
+        self.history.as_ref().is_some_and(|h| h.sync.is_suspect())
+            || self.journal.as_ref().is_some_and(|j| j.sync.is_suspect())
+    }
+
+    /// Whether some lines of the journal could not be written yet.
+    pub fn has_backlog(&self) -> bool {
+        self.exists() && !self.backlog.is_empty()
+    }
+
+    /// Whether every work is forced to the disk, which takes a while.
+    pub fn forces_every_batch(&self) -> bool {
+        self.folder.syncer().every_batch()
+    }
+
+    /// Stores. Blocks for long unless the work is light.
+    pub fn perform(&mut self, work: Work) -> Outcome {
+        let mut outcome = Outcome::default();
+        for entry in &work.journal {
+            entry.write(&mut self.backlog);
+        }
+        for (kind, text) in &work.passwords {
+            let hash = if text.is_empty() { Some(String::new()) } else { password::hash(text) };
+            match (kind, hash) {
+                (PasswordKind::Session, Some(hash)) => Entry::Password(hash).write(&mut self.backlog),
+                (PasswordKind::Operator, Some(hash)) => Entry::Opword(hash).write(&mut self.backlog),
+                (_, None) => {
+                    let source = io::Error::other("no randomness");
+                    let path = self.folder.path().join(&self.journal_name);
+                    outcome.error = Some(StoreError { doing: "hash a password for", path, source });
+                }
+            }
+        }
+        let stored = match work.history {
+            HistoryWork::Nothing => Ok(None),
+            HistoryWork::Append { from, parts } => self.append(from, &parts),
+            HistoryWork::Replace(new) if self.exists() => self.replace(&new, work.archive).map(Some),
+            HistoryWork::Replace(new) => self.create(&new).map(Some),
+        };
+        match stored {
+            Ok(stored) => outcome.stored = stored,
+            Err(error) => outcome.error = Some(error),
+        }
+        let rest = self.write_backlog().and_then(|()| match &work.picture {
+            Some(picture) => self.set_picture(picture.as_ref(), work.archive),
+            None => Ok(()),
+        });
+        let rest = rest.and_then(|()| if self.forces_every_batch() { self.sync() } else { Ok(()) });
+        if let Err(error) = rest {
+            outcome.error.get_or_insert(error);
+        }
+        outcome
+    }
+
+    fn append(&self, from: i64, parts: &[Bytes]) -> Result<Option<Stored>, StoreError> {
+        let Some(history) = &self.history else { return Ok(None) };
+        let mut end = from;
+        for part in parts {
+            history.write_at(end, part).map_err(failed("write to", history.path()))?;
+            end += part.len() as i64;
+        }
+        self.folder.syncer().written(&history.sync);
+        Ok(Some(Stored { generation: None, file: history.clone(), end }))
+    }
+
+    fn write_backlog(&mut self) -> Result<(), StoreError> {
+        let Some(journal) = self.journal.as_mut().filter(|_| !self.backlog.is_empty()) else { return Ok(()) };
+        let written = journal.sync.file.write_all_at(self.backlog.as_bytes(), journal.end);
+        written.map_err(failed("write to", journal.sync.path()))?;
+        journal.end += self.backlog.len() as u64;
+        self.backlog.clear();
+        self.folder.syncer().written(&journal.sync);
+        Ok(())
+    }
+
+    /// Makes the files of a new session. The journal gets its name last: until then there is no session.
+    fn create(&mut self, new: &Replacement) -> Result<Stored, StoreError> {
+        let (name, sync) = self.new_history_file()?;
+        let made = self.fill(&sync, new).and_then(|stored| {
+            let mut text = String::new();
+            Entry::File(name.clone()).write(&mut text);
+            text.push_str(&self.backlog);
+            let (journal, end) = self.install_journal(text.as_bytes())?;
+            Ok((stored, journal, end))
+        });
+        let (stored, journal, end) = made.inspect_err(|_| self.discard(&name))?;
+        self.journal = Some(Journal { sync: journal, end });
+        self.backlog.clear();
+        self.history = Some(stored.file.clone());
+        self.history_name = name;
+        self.files = 1;
+        self.folder.syncer().written(&stored.file.sync);
+        self.folder.syncer().written(self.folder.directory());
+        Ok(stored)
+    }
+
+    /// Writes a complete journal under another name and gives it its own.
+    fn install_journal(&self, text: &[u8]) -> Result<(Arc<SyncFile>, u64), StoreError> {
+        let path = self.folder.path().join(&self.journal_name);
+        let new = self.folder.path().join(format!("{}{}", self.journal_name, names::NEW));
+        let mut options = OpenOptions::new();
+        options.read(true).write(true).create(true).truncate(true);
+        let written = fs::File::create(&new).and_then(|file| {
+            file.write_all_at(text, 0)?;
+            file.sync_data()?;
+            fs::rename(&new, &path)
+        });
+        written.inspect_err(|_| drop(fs::remove_file(&new))).map_err(failed("write", &path))?;
+        let sync = SyncFile::open(OpenOptions::new().read(true).write(true), &path);
+        let sync = sync.map_err(failed("open", &path))?;
+        Ok((sync, text.len() as u64))
+    }
+
+    /// Puts a new history file in place of the old one: first the file, whole and on the disk, then the journal entry
+    /// that makes it count, then the old one goes. Whatever interrupts this leaves one of the two in force.
+    fn replace(&mut self, new: &Replacement, archive: bool) -> Result<Stored, StoreError> {
+        let (name, sync) = self.new_history_file()?;
+        let filled = self.fill(&sync, new).and_then(|stored| {
+            sync.sync().map_err(failed("force", sync.path()))?;
+            let directory = self.folder.directory();
+            directory.sync().map_err(failed("force", directory.path()))?;
+            Ok(stored)
+        });
+        let stored = filled.inspect_err(|_| self.discard(&name))?;
+        let before = self.backlog.len();
+        Entry::File(name.clone()).write(&mut self.backlog);
+        if let Err(error) = self.write_backlog() {
+            self.backlog.truncate(before);
+            self.discard(&name);
+            return Err(error);
+        }
+        self.files += 1;
+        let old = std::mem::replace(&mut self.history_name, name);
+        self.history = Some(stored.file.clone());
+        let committed = match &self.journal {
+            Some(journal) if !journal.sync.is_suspect() => journal.sync.sync().is_ok(),
+            _ => false,
+        };
+        if !committed && let Err(error) = self.renew_journal() {
+            // The new file counts for this process; which one the disk has is not known, so both stay.
+            tracing::error!("session {}: {error}", self.id());
+            return Ok(stored);
+        }
+        if let Err(source) = self.remove_history(&old, archive) {
+            // Found and dealt with when the session is loaded again.
+            tracing::warn!("session {}: cannot remove the old history file {old}: {source}", self.id());
+        }
+        self.folder.syncer().written(self.folder.directory());
+        Ok(stored)
+    }
+
+    /// Writes the journal anew, because the disk may have lost a part of it.
+    fn renew_journal(&mut self) -> Result<(), StoreError> {
+        let Some(journal) = &self.journal else { return Ok(()) };
+        let mut text = vec![0; journal.end as usize];
+        journal.sync.file.read_exact_at(&mut text, 0).map_err(failed("read", journal.sync.path()))?;
+        let (sync, end) = self.install_journal(&text)?;
+        let directory = self.folder.directory();
+        directory.sync().map_err(failed("force", directory.path()))?;
+        self.journal = Some(Journal { sync, end });
+        Ok(())
+    }
+
+    fn remove_history(&self, name: &str, archive: bool) -> io::Result<()> {
+        // A name that leads elsewhere was made by hand; what is there is not ours.
+        if name.contains('/') { Ok(()) } else { names::remove(self.folder.path(), name, archive) }
+    }
+
+    /// Makes the next history file; a name that is taken is passed over.
+    fn new_history_file(&self) -> Result<(String, Arc<SyncFile>), StoreError> {
+        let mut options = OpenOptions::new();
+        options.read(true).write(true).create_new(true);
+        let mut number = self.files + 1;
+        loop {
+            let name = names::history(self.id(), number);
+            let path = self.folder.path().join(&name);
+            match SyncFile::open(&options, &path) {
+                Ok(file) => return Ok((name, file)),
+                Err(error) if error.kind() == io::ErrorKind::AlreadyExists => number += 1,
+                Err(error) => return Err(failed("make", &path)(error)),
+            }
+        }
+    }
+
+    fn discard(&self, name: &str) {
+        let path = self.folder.path().join(name);
+        if let Err(error) = fs::remove_file(&path) {
+            tracing::warn!(%error, "cannot remove {}", path.display());
+        }
+    }
+
+    fn fill(&self, sync: &Arc<SyncFile>, new: &Replacement) -> Result<Stored, StoreError> {
+        let old = self.history.as_ref();
+        let fork = new.fork.zip(old).map(|(position, old)| old.offset_of(position));
+        let opening = opening_bytes(&self.protocol, fork);
+        let file = HistoryFile::new(sync.clone(), new.from - opening.len() as i64);
+        let write =
+            |end: i64, bytes: &[u8]| file.write_at(end, bytes).map_err(failed("write to", file.path()));
+        write(new.from - opening.len() as i64, &opening)?;
+        let mut end = new.from;
+        for part in &new.parts {
+            match part {
+                Part::Memory(bytes) => {
+                    write(end, bytes)?;
+                    end += bytes.len() as i64;
+                }
+                Part::File { file: source, from, len } => {
+                    let mut copied = 0;
+                    while copied < *len {
+                        let step = COPY_BYTES.min(len - copied);
+                        let bytes = source.read_at(from + copied as i64, step);
+                        let bytes = bytes.map_err(failed("read", source.path()))?;
+                        write(end, &bytes)?;
+                        copied += step;
+                        end += step as i64;
+                    }
+                }
+            }
+        }
+        Ok(Stored { generation: Some(new.generation), file, end })
+    }
+
+    fn set_picture(&self, picture: Option<&Bytes>, archive: bool) -> Result<(), StoreError> {
+        let name = names::thumbnail(self.id());
+        let path = self.folder.path().join(&name);
+        let done = match picture {
+            None => names::remove(self.folder.path(), &name, archive),
+            Some(bytes) => {
+                let new = self.folder.path().join(format!("{name}{}", names::NEW));
+                let written = fs::write(&new, bytes).and_then(|()| fs::rename(&new, &path));
+                written.inspect_err(|_| drop(fs::remove_file(&new)))
+            }
+        };
+        self.folder.syncer().written(self.folder.directory());
+        done.map_err(failed("store", &path))
+    }
+
+    fn sync(&self) -> Result<(), StoreError> {
+        let files = self.history.iter().map(|h| &h.sync).chain(self.journal.iter().map(|j| &j.sync));
+        for file in files {
+            file.sync().map_err(failed("force", file.path()))?;
+        }
+        Ok(())
+    }
+
+    /// Ends the use of the files; blocks.
+    ///
+    /// # Errors
+    /// When something cannot be deleted, renamed or forced to the disk.
+    pub fn finish(self, ending: Ending) -> Result<(), StoreError> {
+        match ending {
+            _ if !self.exists() => Ok(()),
+            Ending::Keep => self.sync(),
+            Ending::Delete | Ending::Archive => {
+                let archive = ending == Ending::Archive;
+                self.folder.remove_session(self.id(), &self.journal_name, &self.history_name, archive)
+            }
+        }
+    }
+}

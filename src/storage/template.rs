@@ -1,0 +1,461 @@
+//! Templates: recordings from which a session is made when somebody wants to join it. Source: `wire.md`, `config.md`;
+//! what the golden templates show.
+//!
+//! A template's name up to the first dot is the alias of its session. Its header says what the session is like.
+
+use std::collections::BTreeMap;
+use std::fs::{self, File};
+use std::io::{BufReader, Read as _};
+use std::path::{Path, PathBuf};
+use std::time::SystemTime;
+
+use drawhall_protocol::ProtocolVersion;
+use drawhall_protocol::frame::frames;
+use drawhall_protocol::message as m;
+use drawhall_protocol::recording::dprec::{DprecError, DprecReader, MAGIC};
+use drawhall_protocol::recording::dptxt::{DptxtError, DptxtReader};
+use drawhall_protocol::text::legacy;
+use serde_json::{Map, Value, json};
+
+use super::metadata::{Flags, Metadata};
+use super::names;
+
+/// Users of a session from a template that says nothing of it.
+const DEFAULT_MAX_USERS: u32 = 25;
+/// Greatest number of users.
+const MAX_USERS: i64 = 254;
+/// Warnings of one template that are told.
+const MAX_WARNINGS: usize = 20;
+
+/// A file that is no template.
+#[derive(Debug, thiserror::Error)]
+pub enum TemplateError {
+    /// It cannot be read.
+    #[error("cannot be read: {0}")]
+    Io(#[from] std::io::Error),
+    /// It is no binary recording.
+    #[error("{0}")]
+    Binary(#[from] DprecError),
+    /// It is no text recording.
+    #[error("{0}")]
+    Text(#[from] DptxtError),
+    /// Its version is none, or one that this server does not start.
+    #[error("protocol version {0} cannot be started by this server")]
+    Version(String),
+    /// There is no version.
+    #[error("the header names no protocol version")]
+    NoVersion,
+    /// Nobody could do anything in such a session.
+    #[error("there is no message in it")]
+    Empty,
+}
+
+/// A file that can be made a session.
+#[derive(Debug, Clone)]
+pub struct Template {
+    /// Alias of its session.
+    pub alias: String,
+    /// The file.
+    pub path: PathBuf,
+    modified: Option<SystemTime>,
+    len: u64,
+    /// What the session is like; passwords may be plain or hashes.
+    pub metadata: Metadata,
+    /// Protocol version of the session.
+    pub protocol: ProtocolVersion,
+}
+
+impl Template {
+    /// How session lists show it.
+    pub fn description(&self) -> Value {
+        let Metadata { flags, founder, title, max_users, password, .. } = &self.metadata;
+        json!({
+            "alias": self.alias,
+            "protocol": self.protocol.to_string(),
+            "maxUserCount": max_users,
+            "founder": founder,
+            "hasPassword": !password.is_empty(),
+            "title": title,
+            "nsfm": flags.nsfm,
+            "authOnly": flags.auth_only,
+            "allowWeb": flags.allow_web,
+            "invites": flags.invites,
+            "unlisted": flags.unlisted,
+        })
+    }
+
+    /// Not shown in session lists.
+    pub fn unlisted(&self) -> bool {
+        self.metadata.flags.unlisted
+    }
+
+    /// Reads its messages, as they stand in the file; blocks. Returns what was left out, too.
+    ///
+    /// # Errors
+    /// When the file is no template any more.
+    pub fn messages(&self) -> Result<Messages, TemplateError> {
+        Source::open(&self.path)?.messages()
+    }
+
+    fn is_of(&self, path: &Path, file: &fs::Metadata) -> bool {
+        self.path == path && self.len == file.len() && self.modified == file.modified().ok()
+    }
+}
+
+/// The initial content of a session from a template.
+#[derive(Debug, Default)]
+pub struct Messages {
+    /// Whole frames.
+    pub bytes: Vec<u8>,
+    /// Their number.
+    pub count: u64,
+    /// What was left out, with places.
+    pub warnings: Vec<String>,
+}
+
+impl Messages {
+    fn add(&mut self, frame: &[u8]) {
+        for frame in frames(frame).filter(|f| belongs(f.header.kind)) {
+            self.bytes.extend_from_slice(frame.bytes);
+            self.count += 1;
+        }
+    }
+
+    fn warn(&mut self, warning: String) {
+        if self.warnings.len() < MAX_WARNINGS {
+            self.warnings.push(warning);
+        } else if self.warnings.len() == MAX_WARNINGS {
+            self.warnings.push("more warnings are left out".into());
+        }
+    }
+}
+
+/// Whether messages of a type belong to the content of a session: who was there and what they said does not.
+fn belongs(kind: u8) -> bool {
+    let control = kind < 32 && kind != m::KeepAlive::TYPE;
+    let people = matches!(
+        kind,
+        m::Join::TYPE
+            | m::Leave::TYPE
+            | m::SessionOwner::TYPE
+            | m::TrustedUsers::TYPE
+            | m::Chat::TYPE
+            | m::PrivateChat::TYPE
+            | m::UserACL::TYPE
+            | m::Data::TYPE
+    );
+    !control && !people
+}
+
+enum Source {
+    Binary(DprecReader<BufReader<File>>, Map<String, Value>),
+    Text(DptxtReader<BufReader<File>>),
+}
+
+impl Source {
+    fn open(path: &Path) -> Result<Source, TemplateError> {
+        let mut magic = [0; MAGIC.len()];
+        let mut file = File::open(path)?;
+        let got = file.read(&mut magic)?;
+        let input = BufReader::new(File::open(path)?);
+        if &magic[..got] == MAGIC {
+            let reader = DprecReader::new(input)?;
+            let mut json = vec![0; reader.offset() as usize - MAGIC.len() - 2];
+            let mut start = [0; 2];
+            file.read_exact(&mut start)?;
+            file.read_exact(&mut json)?;
+            // The reader has read it as an object already.
+            Ok(Source::Binary(reader, serde_json::from_slice(&json).unwrap_or_default()))
+        } else {
+            Ok(Source::Text(DptxtReader::new(input)?))
+        }
+    }
+
+    /// The version of the session; text of the old form becomes messages of a later one.
+    fn protocol(&self) -> Result<ProtocolVersion, TemplateError> {
+        let (header, binary) = match self {
+            Source::Binary(reader, _) => (reader.header(), true),
+            Source::Text(reader) if reader.begins_legacy() => {
+                let (server, major, minor) = legacy::VERSION;
+                return Ok(ProtocolVersion::dp(server, major, minor));
+            }
+            Source::Text(reader) => (reader.header(), false),
+        };
+        let text = header.get("version").ok_or(TemplateError::NoVersion)?;
+        let version =
+            header.version().filter(|v| if binary { v.is_template_binary() } else { v.is_template_text() });
+        version.ok_or_else(|| TemplateError::Version(text.to_owned()))
+    }
+
+    fn metadata(&self) -> Metadata {
+        let text = |key: &str| match self {
+            Source::Binary(_, json) => json.get(key).and_then(Value::as_str).map(str::to_owned),
+            Source::Text(reader) => reader.header().get(key).map(str::to_owned),
+        };
+        let number = |key: &str| match self {
+            Source::Binary(_, json) => json.get(key).and_then(as_number),
+            Source::Text(reader) => reader.header().get(key).and_then(|v| v.trim().parse().ok()),
+        };
+        let yes = |key: &str| match self {
+            Source::Binary(_, json) => json.get(key).is_some_and(is_true),
+            Source::Text(reader) => reader.header().get(key).is_some_and(is_true_text),
+        };
+        let plain =
+            |key: &str| text(key).unwrap_or_default().chars().filter(|c| !c.is_control()).collect::<String>();
+        // The name that it had in the old form.
+        let max_users = number("maxUserCount").or_else(|| number("maxUsers")).filter(|n| *n > 0);
+        let founder = plain("founder");
+        Metadata {
+            founder: if founder.is_empty() { "-".to_owned() } else { founder },
+            title: plain("title"),
+            password: plain("password"),
+            opword: plain("opword"),
+            max_users: max_users.map_or(DEFAULT_MAX_USERS, |n| n.min(MAX_USERS) as u32),
+            announcements: Some(plain("announce")).filter(|a| !a.is_empty()).into_iter().collect(),
+            flags: Flags {
+                persistent: yes("persistent"),
+                preserve_chat: yes("preserveChat"),
+                nsfm: yes("nsfm"),
+                deputies: yes("deputies"),
+                auth_only: yes("authOnly"),
+                idle_override: yes("idleOverride"),
+                allow_web: yes("allowWeb"),
+                auto_title: false,
+                invites: yes("invites"),
+                unlisted: yes("unlisted"),
+            },
+            ..Metadata::default()
+        }
+    }
+
+    fn messages(self) -> Result<Messages, TemplateError> {
+        let mut messages = Messages::default();
+        match self {
+            Source::Binary(mut reader, _) => {
+                while let Some(frame) = reader.next_frame()? {
+                    messages.add(frame.as_bytes());
+                }
+                if let Some(truncation) = reader.truncation() {
+                    messages
+                        .warn(format!("truncated: the message at offset {} is not whole", truncation.offset));
+                }
+            }
+            Source::Text(mut reader) => loop {
+                let next = reader.next_frame();
+                for warning in reader.take_warnings() {
+                    messages.warn(warning);
+                }
+                match next {
+                    Ok(Some(frame)) => messages.add(frame.as_bytes()),
+                    Ok(None) => break,
+                    Err(error @ DptxtError::Line { .. }) => messages.warn(error.to_string()),
+                    Err(error) => return Err(error.into()),
+                }
+            },
+        }
+        if messages.count == 0 { Err(TemplateError::Empty) } else { Ok(messages) }
+    }
+}
+
+fn as_number(value: &Value) -> Option<i64> {
+    match value {
+        Value::String(text) => text.trim().parse().ok(),
+        value => value.as_f64().map(|n| n as i64),
+    }
+}
+
+fn is_true(value: &Value) -> bool {
+    match value {
+        Value::String(text) => is_true_text(text),
+        Value::Bool(on) => *on,
+        Value::Number(number) => number.as_f64() != Some(0.0),
+        _ => false,
+    }
+}
+
+fn is_true_text(text: &str) -> bool {
+    !text.is_empty() && !text.eq_ignore_ascii_case("false")
+}
+
+/// The templates of a directory.
+#[derive(Debug, Default)]
+pub struct Templates {
+    by_alias: BTreeMap<String, Template>,
+    /// Files that are none, as they were then, so that it is told once.
+    rejected: BTreeMap<PathBuf, (u64, Option<SystemTime>)>,
+}
+
+impl Templates {
+    /// Those that can be made sessions, in the order of their aliases.
+    pub fn all(&self) -> impl Iterator<Item = &Template> {
+        self.by_alias.values()
+    }
+
+    /// The template of an alias.
+    pub fn find(&self, alias: &str) -> Option<&Template> {
+        self.by_alias.get(alias)
+    }
+
+    /// Looks through the directory again; blocks. Files that have not changed are not read again; of two files for one
+    /// alias that counts whose name sorts later. What is wrong is returned once, naming file and line.
+    ///
+    /// # Errors
+    /// When the directory cannot be read.
+    pub fn scan(&self, directory: &Path) -> std::io::Result<(Templates, Vec<String>)> {
+        let (mut found, mut warnings) = (Templates::default(), Vec::new());
+        for name in super::folder::file_names(directory)? {
+            let is_recording = name.ends_with(".dprec")
+                || name.ends_with(".dptxt")
+                || name.contains(".dprec.")
+                || name.contains(".dptxt.");
+            if !is_recording {
+                continue;
+            }
+            let alias = name.split('.').next().unwrap_or_default();
+            let path = directory.join(&name);
+            let Ok(file) = fs::metadata(&path) else { continue };
+            let (len, modified) = (file.len(), file.modified().ok());
+            if let Some(known) = self.find(alias).filter(|t| t.is_of(&path, &file)) {
+                found.by_alias.insert(alias.to_owned(), known.clone());
+                continue;
+            }
+            let known_bad = self.rejected.get(&path) == Some(&(len, modified));
+            let read = if known_bad {
+                Err(None)
+            } else if !names::is_valid_alias(alias) {
+                Err(Some(format!("'{alias}' is no session alias (1 to 32 letters, digits and -)")))
+            } else {
+                read_template(alias, &path, len, modified, &mut warnings).map_err(|e| Some(e.to_string()))
+            };
+            match read {
+                Ok(template) => drop(found.by_alias.insert(alias.to_owned(), template)),
+                Err(reason) => {
+                    warnings.extend(reason.map(|r| format!("template {}: {r}", path.display())));
+                    found.rejected.insert(path, (len, modified));
+                }
+            }
+        }
+        Ok((found, warnings))
+    }
+
+    /// Whether two looks have found the same.
+    pub fn same_as(&self, other: &Templates) -> bool {
+        let key = |t: &Template| (t.path.clone(), t.len, t.modified);
+        self.by_alias.values().map(key).eq(other.by_alias.values().map(key))
+    }
+}
+
+fn read_template(
+    alias: &str,
+    path: &Path,
+    len: u64,
+    modified: Option<SystemTime>,
+    warnings: &mut Vec<String>,
+) -> Result<Template, TemplateError> {
+    let source = Source::open(path)?;
+    let (protocol, mut metadata) = (source.protocol()?, source.metadata());
+    let messages = source.messages()?;
+    warnings.extend(messages.warnings.iter().map(|w| format!("template {}: {w}", path.display())));
+    metadata.alias = alias.to_owned();
+    Ok(Template { alias: alias.to_owned(), path: path.to_owned(), modified, len, metadata, protocol })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const NEW: &str = "!version=dp:4.25.1\n!title=T\n1 resize {\"right\":9,\"bottom\":9}\n1 nosuch {}\n1 chat {\"message\":\"x\"}\n";
+
+    fn scan(files: &[(&str, &[u8])]) -> (tempfile::TempDir, Templates, Vec<String>) {
+        let folder = tempfile::tempdir().unwrap();
+        for (name, content) in files {
+            fs::write(folder.path().join(name), content).unwrap();
+        }
+        let (templates, warnings) = Templates::default().scan(folder.path()).unwrap();
+        (folder, templates, warnings)
+    }
+
+    fn binary(header: &str) -> Vec<u8> {
+        let len = (header.len() as u16).to_be_bytes();
+        [MAGIC.as_slice(), &len, header.as_bytes(), b"\0\x10\x81\x01", &[0; 16]].concat()
+    }
+
+    #[test]
+    fn bad_lines_are_left_out_and_named() {
+        let (folder, templates, warnings) = scan(&[("a.dptxt", NEW.as_bytes())]);
+        assert_eq!(warnings.len(), 1);
+        let file = folder.path().join("a.dptxt");
+        assert!(warnings[0].starts_with(&format!("template {}: line 4: ", file.display())), "{warnings:?}");
+        let messages = templates.find("a").unwrap().messages().unwrap();
+        assert_eq!((messages.count, messages.bytes[2]), (1, 129), "chat is not content");
+    }
+
+    #[test]
+    fn both_text_forms_and_the_binary_one_are_read() {
+        let seed = b"# two layers\n!title=Old\n!maxUsers=9\n\n0 owner users=1\n1 resize right=9 bottom=9\n";
+        let files: [(&str, &[u8]); 3] = [
+            ("new.dptxt", NEW.as_bytes()),
+            ("seed.dptxt", seed),
+            ("bin.dprec", &binary("{\"version\":\"dp:4.21.2\",\"nsfm\":true,\"maxUserCount\":\"12\"}")),
+        ];
+        let (_folder, templates, _) = scan(&files);
+        let version = |alias: &str| templates.find(alias).map(|t| t.protocol.to_string()).unwrap_or_default();
+        assert_eq!(
+            [version("new"), version("seed"), version("bin")],
+            ["dp:4.25.1", "dp:4.24.0", "dp:4.21.2"]
+        );
+        let seed = templates.find("seed").unwrap();
+        assert_eq!(
+            (seed.metadata.title.as_str(), seed.metadata.max_users, seed.messages().unwrap().count),
+            ("Old", 9, 1)
+        );
+        let binary = &templates.find("bin").unwrap().metadata;
+        assert_eq!((binary.flags.nsfm, binary.max_users, binary.founder.as_str()), (true, 12, "-"));
+    }
+
+    #[test]
+    fn what_cannot_be_started_is_refused_by_name() {
+        let files: [(&str, &[u8]); 9] = [
+            ("bad_alias.dptxt", NEW.as_bytes()),
+            ("old24.dptxt", b"!version=dp:4.24.0\n1 resize {\"right\":9}\n"),
+            ("none.dptxt", b"!title=x\n1 resize {\"right\":9}\n"),
+            ("empty.dptxt", b"!version=dp:4.25.1\n"),
+            ("ns.dprec", &binary("{\"version\":\"xy:4.24.0\"}")),
+            ("five.dprec", &binary("{\"version\":\"dp:5.24.0\"}")),
+            ("magic.dprec", b"DPREX\0\0\0"),
+            ("cut.dprec", b"DPREC\0\0\xff{"),
+            ("other.txt", b"x"),
+        ];
+        let (_folder, templates, warnings) = scan(&files);
+        assert_eq!(templates.all().count(), 0);
+        assert_eq!(warnings.len(), 8, "{warnings:#?}");
+        let about = |name: &str| warnings.iter().find(|w| w.contains(name)).cloned().unwrap_or_default();
+        assert!(about("old24").contains("protocol version dp:4.24.0 cannot be started"));
+        assert!(about("none").contains("names no protocol version"));
+        assert!(about("empty").contains("no message"));
+        assert!(about("bad_alias").contains("is no session alias"));
+    }
+
+    #[test]
+    fn of_two_files_the_later_name_counts_and_changes_are_seen() {
+        let second = NEW.replace("=T\n", "=second\n");
+        let files: [(&str, &[u8]); 2] = [("x.dptxt", NEW.as_bytes()), ("x.dptxt.bak", second.as_bytes())];
+        let (folder, templates, _) = scan(&files);
+        assert_eq!(templates.find("x").unwrap().metadata.title, "second");
+        let (again, warnings) = templates.scan(folder.path()).unwrap();
+        assert!(again.same_as(&templates));
+        // Only the one that does not count is read again.
+        assert_eq!(warnings.len(), 1);
+        fs::remove_file(folder.path().join("x.dptxt.bak")).unwrap();
+        let (now, _) = again.scan(folder.path()).unwrap();
+        assert!(!now.same_as(&again));
+        assert_eq!(now.find("x").unwrap().metadata.title, "T");
+    }
+
+    #[test]
+    fn what_is_wrong_is_told_once() {
+        let (folder, templates, warnings) = scan(&[("empty.dptxt", b"")]);
+        assert_eq!(warnings.len(), 1);
+        assert!(templates.scan(folder.path()).unwrap().1.is_empty());
+    }
+}
