@@ -43,6 +43,24 @@ pub(crate) enum Command {
         /// The recording.
         file: PathBuf,
     },
+    /// List the sessions that are stored in a directory.
+    Sessions {
+        /// The directory.
+        dir: PathBuf,
+        /// As JSON, for programs.
+        #[arg(long)]
+        json: bool,
+    },
+    /// Verify the sessions that are stored in a directory and say what is wrong.
+    Check {
+        /// The directory.
+        dir: PathBuf,
+    },
+    /// Mend the sessions that are stored in a directory, after copying what is changed. No server may use it.
+    Repair {
+        /// The directory.
+        dir: PathBuf,
+    },
 }
 
 /// How to serve.

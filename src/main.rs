@@ -7,12 +7,16 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use clap::Parser as _;
 use drawhall::server::run::{RuleSource, ServeOptions, start};
-use drawhall::tools::{convert, inspect};
+use drawhall::storage::folder::FolderError;
+use drawhall::tools::{convert, inspect, sessions};
 use tokio::signal::unix::{SignalKind, signal};
 
 mod cli;
 
 use cli::{Cli, Command, Form, Serve};
+
+/// Sent to a process that writes beyond its limit for file sizes.
+const SIGXFSZ: i32 = 25;
 
 type Failure = Box<dyn std::error::Error>;
 
@@ -23,6 +27,11 @@ fn main() -> ExitCode {
         Some(Command::Serve(options)) => serve(&options),
         Some(Command::Convert(options)) => run_convert(&options),
         Some(Command::Inspect { file }) => run_inspect(&file),
+        Some(Command::Sessions { dir, json }) => {
+            sessions::list(&dir, json).map(|text| print!("{text}")).map_err(Failure::from)
+        }
+        Some(Command::Check { dir }) => report(sessions::check(&dir), "not everything is sound"),
+        Some(Command::Repair { dir }) => report(sessions::repair(&dir), "not everything could be mended"),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,
@@ -68,6 +77,8 @@ fn serve(options: &Serve) -> Result<(), Failure> {
     actix_rt::System::new().block_on(async {
         let mut terminate = signal(SignalKind::terminate())?;
         let mut interrupt = signal(SignalKind::interrupt())?;
+        // A limit for file sizes is to be an error of writing, not the end of the program.
+        let _too_large = signal(SignalKind::from_raw(SIGXFSZ))?;
         let running = start(&options)?;
         tracing::info!("drawhall {} listening on {}", env!("CARGO_PKG_VERSION"), running.address());
         tokio::select! {
@@ -100,6 +111,13 @@ fn run_convert(options: &cli::Convert) -> Result<(), Failure> {
         );
     }
     Ok(())
+}
+
+/// Prints what was found; that something is left is a failure.
+fn report(found: Result<(String, bool), FolderError>, otherwise: &str) -> Result<(), Failure> {
+    let (text, sound) = found?;
+    print!("{text}");
+    if sound { Ok(()) } else { Err(otherwise.into()) }
 }
 
 fn run_inspect(file: &std::path::Path) -> Result<(), Failure> {

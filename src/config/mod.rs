@@ -131,6 +131,7 @@ settings! {
     unlisted_host_policy, "unlistedHostPolicy": Text = "", "Sessions that are not listed: ALL, or WEB for those hosted from browsers.";
     minimum_autoreset_threshold, "minimumAutoResetThreshold": Size = "0", "Least autoreset threshold that operators can set.";
     sync_interval, "syncInterval": Millis = "1s", "How long what is written to stored sessions may not be on the disk yet; 0 forces every batch before it is sent.";
+    session_unload_time, "sessionUnloadTime": Seconds = "60", "How long nobody is in a stored session before it leaves memory; it is loaded again when somebody asks for it.";
     session_less_client_linger_time, "sessionLessClientLingerTime": Seconds = "0", "A client that does not join a session for so long is kicked, 0 for never.";
 }
 

@@ -125,6 +125,9 @@ impl Session {
             self.ending = Some(ending);
             return self.send(now, ctx);
         }
+        if fx.changed {
+            self.rest_later(now, ctx);
+        }
         self.announce |= fx.changed;
         if fx.stats && !self.stats_pending {
             self.stats_pending = true;

@@ -325,13 +325,11 @@ impl SessionMachine {
         self.recording_due = true;
     }
 
-    /// Whether the session, which is stored and which nobody is in, needs not be in memory.
-    pub fn can_rest(&self, quiet_ms: u64, now: Now) -> bool {
-        self.stored
-            && self.state == State::Running
-            && self.members.is_empty()
-            && self.side.is_none()
-            && now.ms.saturating_sub(self.emptied.ms) >= quiet_ms
+    /// When the session, which is stored and which nobody is in, needs not be in memory any more, in milliseconds of the
+    /// forward clock. `None` while it is needed.
+    pub fn rests_at(&self) -> Option<u64> {
+        let idle = self.state == State::Running && self.members.is_empty() && self.side.is_none();
+        (self.stored && idle).then(|| self.emptied.ms + self.shared.settings.session_unload_time.millis())
     }
 
     /// What a session remembers while it is not loaded.

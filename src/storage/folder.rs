@@ -451,7 +451,7 @@ impl Folder {
     }
 }
 
-fn take_lock(path: &Path) -> Result<File, FolderError> {
+pub(super) fn take_lock(path: &Path) -> Result<File, FolderError> {
     let io_error = |source| FolderError::Io { path: path.to_owned(), source };
     let name = path.join(names::LOCK);
     let mut options = OpenOptions::new();

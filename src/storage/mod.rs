@@ -8,12 +8,14 @@
 //! | [`store`] | the files of one session: appending, replacing, removing |
 //! | [`folder`] | the directory: listing, loading, what was left over |
 //! | [`syncer`] | forcing what was written to the disk |
+//! | [`check`] | listing, checking and mending without serving |
 //! | [`names`] | names of files |
 //! | [`recorder`] | recordings of sessions |
 //! | [`template`] | recordings that sessions are made from |
 //!
 //! Nothing here knows clients or rules. `docs/STORAGE.md` says what survives what.
 
+pub mod check;
 pub mod folder;
 pub mod history_file;
 pub mod journal;

@@ -1,7 +1,8 @@
-//! What the program does besides serving: `drawhall convert` and `drawhall inspect`.
+//! What the program does besides serving: `drawhall convert`, `inspect`, `sessions`, `check` and `repair`.
 
 pub mod convert;
 pub mod inspect;
+pub mod sessions;
 
 use std::fs::File;
 use std::io::{self, BufRead, BufReader};

@@ -29,6 +29,16 @@ pub struct TestServer {
 
 impl TestServer {
     pub fn start(config: &str) -> TestServer {
+        Self::start_with(config, ServeOptions::default())
+    }
+
+    /// A server that stores its sessions in a directory.
+    pub fn storing(config: &str, sessions: &std::path::Path) -> TestServer {
+        Self::start_with(config, ServeOptions { sessions: Some(sessions.into()), ..ServeOptions::default() })
+    }
+
+    /// A server with further options; where it listens is not one of them.
+    pub fn start_with(config: &str, options: ServeOptions) -> TestServer {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("server.cfg");
         std::fs::write(&path, config).unwrap();
@@ -37,7 +47,7 @@ impl TestServer {
             listen: Some("127.0.0.1".parse().unwrap()),
             port: 0,
             workers: 2,
-            ..ServeOptions::default()
+            ..options
         };
         let (stop, stopped) = oneshot::channel();
         let (tell, told) = std::sync::mpsc::channel();
@@ -148,6 +158,20 @@ impl Client {
     /// Reads until the connection ends, and returns everything.
     pub fn rest(&mut self) -> Vec<Received> {
         std::iter::from_fn(|| self.next()).collect()
+    }
+
+    /// Logs in with an account; returns the descriptions of the sessions that are there.
+    pub fn ident_as(&mut self, name: &str, password: &str) -> Vec<Value> {
+        self.reply(|v| v["type"] == "login");
+        self.command("ident", json!([name, password]), json!({}));
+        self.reply(|v| v["state"] == "identOk");
+        self.sessions()
+    }
+
+    /// The descriptions of the sessions that the welcome shows.
+    pub fn sessions(&mut self) -> Vec<Value> {
+        let welcome = self.reply(|v| v["message"] == "Welcome");
+        welcome["sessions"].as_array().cloned().unwrap_or_default()
     }
 
     pub fn ident(&mut self, name: &str) {

@@ -15,8 +15,6 @@ use crate::storage::store::{Ending, Outcome, Store, Work};
 
 /// How long after a failure storing is tried again.
 const RETRY: Duration = Duration::from_secs(5);
-/// How long nobody is in a stored session before it is put to rest, in milliseconds.
-const REST_MS: u64 = 60_000;
 
 /// What waits for the files.
 struct Waiting {
@@ -196,10 +194,20 @@ impl Session {
         ctx.stop();
     }
 
-    /// Asks the server to take the session out of memory if nobody has been in it for a while.
+    /// Asks the server to take the session out of memory if nobody has been in it for a while. A recorded one stays,
+    /// or it would begin a new recording each time.
     pub(super) fn ask_for_rest(&self) {
-        if self.machine.can_rest(REST_MS, Now::get()) && self.retry_ms.is_none() && !self.storing {
+        let due = self.machine.rests_at().is_some_and(|due| Now::get().ms >= due);
+        if due && self.retry_ms.is_none() && !self.storing && self.recording.is_none() {
             self.server.do_send(MayRest { id: self.machine.id().to_owned() });
+        }
+    }
+
+    /// Remembers to ask for it, once nobody is in.
+    pub(super) fn rest_later(&self, now: Now, ctx: &mut Context<Self>) {
+        if let Some(due) = self.machine.rests_at() {
+            let wait = Duration::from_millis(due.saturating_sub(now.ms));
+            ctx.run_later(wait, |session, _| session.ask_for_rest());
         }
     }
 }
@@ -218,7 +226,7 @@ impl Handler<GoToRest> for Session {
         }
         let id = self.machine.id().to_owned();
         let nothing_waits = self.links.is_empty() && self.outgoing.is_empty() && !self.storing;
-        if !nothing_waits || !self.machine.can_rest(0, Now::get()) || self.retry_ms.is_some() {
+        if !nothing_waits || self.machine.rests_at().is_none() || self.retry_ms.is_some() {
             return self.server.do_send(StaysUp { id });
         }
         self.ended = true;

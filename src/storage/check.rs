@@ -1,0 +1,388 @@
+//! Looking at stored sessions without serving them: listing, checking, mending.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, Write as _};
+use std::path::{Path, PathBuf};
+use std::time::SystemTime;
+
+use drawhall_protocol::ProtocolVersion;
+
+use super::folder::{self, FolderError};
+use super::history_file::{self, Contents, HistoryError, Opening};
+use super::journal::{Entry, Line, parse_line};
+use super::metadata::{Metadata, Replay};
+use super::names;
+
+/// Something that is not as it should be.
+#[derive(Debug)]
+pub enum Problem {
+    /// The journal cannot be read.
+    UnreadableJournal(io::Error),
+    /// A line of the journal is left out when it is loaded.
+    JournalLine(String),
+    /// The last line of the journal does not end.
+    TornJournal,
+    /// The journal names no history file that is there.
+    NoHistory(Option<String>),
+    /// The history cannot be loaded.
+    History(HistoryError),
+    /// Bytes at the end of the history are no whole message.
+    CutHistory {
+        /// The history file.
+        name: String,
+        /// Offset behind the last whole message.
+        end: u64,
+        /// Bytes behind that.
+        bytes: u64,
+    },
+    /// A file belongs to the session and does not count.
+    LeftOver(String),
+}
+
+impl Problem {
+    /// Whether the session cannot be loaded because of it.
+    pub fn is_fatal(&self) -> bool {
+        matches!(self, Self::UnreadableJournal(_) | Self::NoHistory(_) | Self::History(_))
+    }
+}
+
+impl fmt::Display for Problem {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::UnreadableJournal(error) => write!(f, "the journal cannot be read: {error}"),
+            Self::JournalLine(text) => write!(f, "journal, {text}"),
+            Self::TornJournal => write!(f, "the last line of the journal is torn"),
+            Self::NoHistory(None) => write!(f, "the journal names no history file"),
+            Self::NoHistory(Some(name)) => write!(f, "the history file {name} is not there"),
+            Self::History(error) => error.fmt(f),
+            Self::CutHistory { name, end, bytes } => {
+                write!(f, "{name}: {bytes} bytes from offset {end} on are no whole message")
+            }
+            Self::LeftOver(name) => write!(f, "{name} is left over from an interrupted step"),
+        }
+    }
+}
+
+/// A session as its files tell.
+#[derive(Debug)]
+pub struct Inspected {
+    /// Its id.
+    pub id: String,
+    /// Name of the journal.
+    pub journal: String,
+    /// What the journal says.
+    pub metadata: Metadata,
+    /// Protocol version, if the history can be read.
+    pub protocol: Option<ProtocolVersion>,
+    /// Size of its history in bytes: whole messages if that was looked through, else that of the file.
+    pub size: u64,
+    /// Number of messages, if the history was looked through.
+    pub messages: Option<u64>,
+    /// When its files were written last.
+    pub last_use: Option<SystemTime>,
+    /// What is wrong with it.
+    pub problems: Vec<Problem>,
+}
+
+/// Looks at all sessions of a directory; with `thorough`, also through their histories. Nothing is changed, and it does
+/// not matter whether a server uses the directory.
+///
+/// # Errors
+/// When the directory cannot be read.
+pub fn inspect(path: &Path, thorough: bool) -> Result<Vec<Inspected>, FolderError> {
+    let io_error = |source| FolderError::Io { path: path.to_owned(), source };
+    let files = folder::file_names(path).map_err(io_error)?;
+    let mut sessions: BTreeMap<String, Inspected> = BTreeMap::new();
+    for name in &files {
+        let Some(id) = names::journal_id(name).filter(|id| !sessions.contains_key(*id)) else { continue };
+        sessions.insert(id.to_owned(), inspect_session(path, id, name, thorough));
+    }
+    let ids: BTreeSet<String> = sessions.keys().cloned().collect();
+    for session in sessions.values_mut() {
+        let current = session.metadata.file.clone().unwrap_or_default();
+        // Without a current one nobody knows which of them counts.
+        let known = !session.problems.iter().any(Problem::is_fatal);
+        let left = files.iter().filter(|name| {
+            let stem = name.split('.').next().unwrap_or_default();
+            let own = stem == session.id || !ids.contains(stem);
+            own && names::is_history_of(name, &session.id) && !current.ends_with(name.as_str())
+        });
+        session.problems.extend(left.filter(|_| known).map(|name| Problem::LeftOver(name.clone())));
+    }
+    Ok(sessions.into_values().collect())
+}
+
+fn inspect_session(path: &Path, id: &str, journal: &str, thorough: bool) -> Inspected {
+    let mut session = Inspected {
+        id: id.to_owned(),
+        journal: journal.to_owned(),
+        metadata: Metadata::default(),
+        protocol: None,
+        size: 0,
+        messages: None,
+        last_use: None,
+        problems: Vec::new(),
+    };
+    let modified = |name: &str| fs::metadata(path.join(name)).and_then(|m| m.modified()).ok();
+    session.last_use = modified(journal);
+    let bytes = match fs::read(path.join(journal)) {
+        Ok(bytes) => bytes,
+        Err(error) => {
+            session.problems.push(Problem::UnreadableJournal(error));
+            return session;
+        }
+    };
+    let Replay { metadata, warnings, torn, .. } = Metadata::replay(&bytes);
+    session.problems.extend(warnings.into_iter().map(Problem::JournalLine));
+    if torn {
+        session.problems.push(Problem::TornJournal);
+    }
+    let file = metadata.file.clone();
+    session.metadata = metadata;
+    let Some(name) = file.clone().filter(|name| path.join(name).is_file()) else {
+        session.problems.push(Problem::NoHistory(file));
+        return session;
+    };
+    session.last_use = session.last_use.max(modified(&name));
+    match look_through(&path.join(&name), &name, thorough) {
+        Ok((opening, contents)) => {
+            session.size = contents.as_ref().map_or(opening.size - opening.first_message, Contents::size);
+            session.protocol = Some(opening.protocol);
+            session.messages = contents.as_ref().map(Contents::messages);
+            if let Some(bytes) = contents.map(|c| c.cut).filter(|cut| *cut > 0) {
+                let end = opening.first_message + session.size;
+                session.problems.push(Problem::CutHistory { name, end, bytes });
+            }
+        }
+        Err(error) => session.problems.push(Problem::History(error)),
+    }
+    session
+}
+
+fn look_through(
+    path: &Path,
+    name: &str,
+    thorough: bool,
+) -> Result<(Opening, Option<Contents>), HistoryError> {
+    let io_error = |source| HistoryError::Io { name: name.to_owned(), source };
+    let file = File::open(path).map_err(io_error)?;
+    let opening = history_file::read_opening(&file, name)?;
+    if !thorough {
+        return Ok((opening, None));
+    }
+    let contents = history_file::scan(&file, opening.first_message).map_err(io_error)?;
+    if contents.messages() == 0 {
+        return Err(HistoryError::Empty(name.to_owned()));
+    }
+    Ok((opening, Some(contents)))
+}
+
+/// What mending a directory has done.
+#[derive(Debug, Default)]
+pub struct Repair {
+    /// Where the files are as they were; `None` if nothing was changed.
+    pub backup: Option<PathBuf>,
+    /// What was mended.
+    pub mended: Vec<String>,
+    /// What could not be mended.
+    pub left: Vec<String>,
+}
+
+/// Mends what can be mended. Every file that is changed is copied first to a new directory in this one, whose name
+/// begins with `backup`.
+///
+/// # Errors
+/// When a server uses the directory, or something cannot be read or written; what was mended so far stays so.
+pub fn repair(path: &Path) -> Result<Repair, FolderError> {
+    let io_error = |source| FolderError::Io { path: path.to_owned(), source };
+    let lock = folder::take_lock(path)?;
+    let mut repair = Mender { path, done: Repair::default() };
+    for session in inspect(path, true)? {
+        repair.session(session).map_err(io_error)?;
+    }
+    let done = repair.done;
+    File::open(path).and_then(|directory| directory.sync_all()).map_err(io_error)?;
+    lock.unlock().map_err(io_error)?;
+    Ok(done)
+}
+
+struct Mender<'a> {
+    path: &'a Path,
+    done: Repair,
+}
+
+impl Mender<'_> {
+    fn session(&mut self, session: Inspected) -> io::Result<()> {
+        let Inspected { id, journal, problems, .. } = session;
+        let bad_lines = problems.iter().any(|p| matches!(p, Problem::JournalLine(_) | Problem::TornJournal));
+        for problem in problems {
+            let what = format!("{id}: {problem}");
+            let mended = match problem {
+                Problem::JournalLine(_) | Problem::TornJournal => continue,
+                Problem::CutHistory { name, end, .. } => {
+                    self.back_up(&name)?;
+                    let file = OpenOptions::new().write(true).open(self.path.join(&name))?;
+                    file.set_len(end)?;
+                    file.sync_all()?;
+                    true
+                }
+                Problem::LeftOver(name) => {
+                    self.back_up(&name)?;
+                    fs::remove_file(self.path.join(&name))?;
+                    true
+                }
+                Problem::NoHistory(_) | Problem::History(_) => self.find_history(&id, &journal)?,
+                Problem::UnreadableJournal(_) => false,
+            };
+            if mended {
+                self.done.mended.push(what);
+            } else {
+                self.done.left.push(what);
+            }
+        }
+        if bad_lines {
+            self.journal(&journal)?;
+            self.done.mended.push(format!("{id}: lines of the journal that cannot be read became comments"));
+        }
+        Ok(())
+    }
+
+    /// Makes the latest history file that can be loaded the one that counts.
+    fn find_history(&mut self, id: &str, journal: &str) -> io::Result<bool> {
+        let files = folder::file_names(self.path)?;
+        let loadable = |name: &&String| {
+            names::is_history_of(name, id) && look_through(&self.path.join(name), name, true).is_ok()
+        };
+        let modified = |name: &&String| fs::metadata(self.path.join(name)).and_then(|m| m.modified()).ok();
+        let Some(name) = files.iter().filter(loadable).max_by_key(modified) else { return Ok(false) };
+        self.back_up(journal)?;
+        let mut line = String::from("\n");
+        Entry::File(name.clone()).write(&mut line);
+        let mut file = OpenOptions::new().append(true).open(self.path.join(journal))?;
+        file.write_all(line.as_bytes())?;
+        file.sync_all()?;
+        Ok(true)
+    }
+
+    fn journal(&mut self, name: &str) -> io::Result<()> {
+        self.back_up(name)?;
+        let bytes = fs::read(self.path.join(name))?;
+        let mut text = String::new();
+        for line in String::from_utf8_lossy(&bytes).lines() {
+            if matches!(parse_line(line), Line::Bad(_)) {
+                text.push_str("# ");
+            }
+            text.push_str(line);
+            text.push('\n');
+        }
+        let new = self.path.join(format!("{name}{}", names::NEW));
+        let mut file = File::create(&new)?;
+        file.write_all(text.as_bytes())?;
+        file.sync_all()?;
+        fs::rename(&new, self.path.join(name))
+    }
+
+    /// Copies a file as it is, once.
+    fn back_up(&mut self, name: &str) -> io::Result<()> {
+        let backup = match self.done.backup.clone() {
+            Some(backup) => backup,
+            None => {
+                let numbers = (1u32..).map(|n| self.path.join(format!("backup{n}")));
+                let free = numbers.into_iter().find(|p| !p.exists()).unwrap_or_default();
+                fs::create_dir(&free)?;
+                self.done.backup.insert(free).clone()
+            }
+        };
+        let file = Path::new(name).file_name().unwrap_or_default();
+        let target = backup.join(file);
+        if !target.exists() {
+            fs::copy(self.path.join(name), &target)?;
+            File::open(&target)?.sync_all()?;
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use drawhall_protocol::Frame;
+
+    use super::*;
+
+    const HEADER: &[u8] = b"DPREC\0\0\x17{\"version\":\"dp:4.24.0\"}";
+
+    fn folder(files: &[(&str, &[u8])]) -> tempfile::TempDir {
+        let folder = tempfile::tempdir().unwrap();
+        for (name, content) in files {
+            fs::write(folder.path().join(name), content).unwrap();
+        }
+        folder
+    }
+
+    fn history(tail: &[u8]) -> Vec<u8> {
+        [HEADER, Frame::new(129, 1, &[0; 16]).unwrap().as_bytes(), tail].concat()
+    }
+
+    fn problems(folder: &Path) -> Vec<String> {
+        let sessions = inspect(folder, true).unwrap();
+        sessions.iter().flat_map(|s| s.problems.iter().map(move |p| format!("{}: {p}", s.id))).collect()
+    }
+
+    #[test]
+    fn sound_sessions_have_no_problems() {
+        let folder =
+            folder(&[("a.session", b"FILE a.dprec\nTITLE T\nUSER 1 x%20y\n"), ("a.dprec", &history(b""))]);
+        assert!(problems(folder.path()).is_empty());
+        let session = &inspect(folder.path(), true).unwrap()[0];
+        assert_eq!((session.size, session.messages, session.metadata.title.as_str()), (20, Some(1), "T"));
+        assert!(repair(folder.path()).unwrap().backup.is_none());
+    }
+
+    #[test]
+    fn what_is_wrong_is_named_and_mended_after_a_backup() {
+        let folder = folder(&[
+            ("cut.session", b"FILE cut.dprec\n"),
+            ("cut.dprec", &history(b"\0\x05\x81")),
+            ("lines.session", b"FILE lines.dprec\nNONSENSE\nTITLE torn"),
+            ("lines.dprec", &history(b"")),
+            ("left.session", b"FILE left_r2.dprec\n"),
+            ("left.dprec", &history(b"")),
+            ("left_r2.dprec", &history(b"")),
+            ("lost.session", b"FILE lost_r3.dprec\n"),
+            ("lost_r2.dprec", &history(b"")),
+            ("early.session", b"FILE early.dprec\n"),
+            ("early.dprec", HEADER),
+        ]);
+        assert_eq!(
+            problems(folder.path()),
+            [
+                "cut: cut.dprec: 3 bytes from offset 51 on are no whole message",
+                "early: history file early.dprec holds no message: the session is empty",
+                "left: left.dprec is left over from an interrupted step",
+                "lines: journal, line 2: unknown journal entry: \"NONSENSE\"",
+                "lines: the last line of the journal is torn",
+                "lost: the history file lost_r3.dprec is not there",
+            ]
+        );
+        let done = repair(folder.path()).unwrap();
+        assert_eq!(done.left, ["early: history file early.dprec holds no message: the session is empty"]);
+        assert_eq!(problems(folder.path()), done.left);
+        let backup = done.backup.unwrap();
+        assert_eq!(fs::read(backup.join("cut.dprec")).unwrap(), history(b"\0\x05\x81"));
+        assert_eq!(fs::read(backup.join("left.dprec")).unwrap(), history(b""));
+        assert!(backup.join("lost.session").exists() && backup.join("lines.session").exists());
+        let lines = fs::read_to_string(folder.path().join("lines.session")).unwrap();
+        assert_eq!(lines, "FILE lines.dprec\n# NONSENSE\nTITLE torn\n");
+        assert!(repair(folder.path()).unwrap().mended.is_empty(), "there is nothing left to mend");
+    }
+
+    #[test]
+    fn a_directory_in_use_is_not_mended() {
+        let folder = folder(&[]);
+        let _lock = folder::take_lock(folder.path()).unwrap();
+        assert!(matches!(repair(folder.path()), Err(FolderError::InUse { .. })));
+        assert!(inspect(folder.path(), true).is_ok());
+    }
+}
