@@ -15,6 +15,7 @@ use bytes::Bytes;
 use drawhall_protocol::ProtocolVersion;
 
 use super::history_file::{self, Contents, HistoryError, HistoryFile, Opening};
+use super::journal::Entry;
 use super::metadata::{Metadata, Replay};
 use super::names;
 use super::store::{Store, StoreError};
@@ -203,7 +204,7 @@ impl Folder {
     /// When the directory cannot be read.
     pub fn list(&self, archive: bool) -> io::Result<Vec<Listed>> {
         let mut files = file_names(&self.path)?;
-        self.finish_interrupted(&mut files, archive);
+        self.finish_interrupted(&mut files);
         let journals: Vec<(&String, &str)> =
             files.iter().filter_map(|name| Some((name, names::journal_id(name)?))).collect();
         let ids: HashSet<&str> = journals.iter().map(|(_, id)| *id).collect();
@@ -260,7 +261,7 @@ impl Folder {
     }
 
     /// Brings to an end what was interrupted: deleting, archiving, making.
-    fn finish_interrupted(&self, files: &mut BTreeSet<String>, archive: bool) {
+    fn finish_interrupted(&self, files: &mut BTreeSet<String>) {
         let remove = |name: &str, archive: bool| {
             tracing::info!("removing {name}, left over from an interrupted step");
             if let Err(error) = names::remove(&self.path, name, archive) {
@@ -286,7 +287,7 @@ impl Folder {
                 if !files.contains(&names::journal(&id)) {
                     // Nobody has seen that session yet.
                     for other in self.others_of(&id, files) {
-                        remove(&other, archive);
+                        remove(&other, false);
                     }
                 }
                 remove(&name, false);
@@ -343,8 +344,14 @@ impl Folder {
         let mut bytes = Vec::new();
         (&journal.file).take(MAX_JOURNAL).read_to_end(&mut bytes)?;
         let mut replay = Metadata::replay(&bytes);
+        let named = replay.metadata.file.clone();
         let name = self.current_file(&mut replay)?;
         let Replay { metadata, mut warnings, torn, .. } = replay;
+        let mut backlog = if torn { "\n".to_owned() } else { String::new() };
+        if named.as_ref() != Some(&name) {
+            // With its line feed, the torn entry would count.
+            Entry::File(name.clone()).write(&mut backlog);
+        }
         let file = history_file::open(&self.path.join(&name), &name)?;
         let Opening { protocol, first_message, .. } = history_file::read_opening(&file.file, &name)?;
         let io_error = |source| HistoryError::Io { name: name.clone(), source };
@@ -367,7 +374,7 @@ impl Folder {
             journal_name,
             journal,
             bytes.len() as u64,
-            torn,
+            backlog,
             history.clone(),
             name,
             metadata.files,

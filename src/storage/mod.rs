@@ -25,3 +25,5 @@ pub mod recorder;
 pub mod store;
 pub mod syncer;
 pub mod template;
+#[cfg(test)]
+mod tests;

@@ -197,7 +197,8 @@ impl Store {
         }
     }
 
-    /// Files that are there already. A journal that does not end with a line feed is given one.
+    /// Files that are there already. `backlog` enters the journal before anything else does: a line feed, if it does not
+    /// end with one.
     #[allow(clippy::too_many_arguments, reason = "one per fact that loading finds out")]
     pub(super) fn loaded(
         claim: Claim,
@@ -205,12 +206,11 @@ impl Store {
         journal_name: String,
         journal: Arc<SyncFile>,
         journal_end: u64,
-        torn: bool,
+        backlog: String,
         history: Arc<HistoryFile>,
         history_name: String,
         files: u32,
     ) -> Store {
-        let backlog = if torn { "\n".to_owned() } else { String::new() };
         let journal = Some(Journal { sync: journal, end: journal_end });
         let folder = claim.folder().clone();
         Store {
@@ -312,18 +312,20 @@ impl Store {
         Ok(())
     }
 
-    /// Makes the files of a new session. The journal gets its name last: until then there is no session.
+    /// Makes the files of a new session. The journal gets its name last: until then there is no session, and what is
+    /// there under its other name tells that the rest is not needed.
     fn create(&mut self, new: &Replacement) -> Result<Stored, StoreError> {
-        let (name, sync) = self.new_history_file()?;
-        let made = self.fill(&sync, new).and_then(|stored| {
-            let mut text = String::new();
-            Entry::File(name.clone()).write(&mut text);
-            text.push_str(&self.backlog);
-            let (journal, end) = self.install_journal(text.as_bytes())?;
-            Ok((stored, journal, end))
+        let name = self.free_history_name();
+        let mut text = String::new();
+        Entry::File(name.clone()).write(&mut text);
+        text.push_str(&self.backlog);
+        self.write_new_journal(text.as_bytes())?;
+        let made = self.make_history_file(&name).and_then(|sync| {
+            let stored = self.fill(&sync, new).and_then(|stored| Ok((stored, self.install_journal()?)));
+            stored.inspect_err(|_| self.discard(&name))
         });
-        let (stored, journal, end) = made.inspect_err(|_| self.discard(&name))?;
-        self.journal = Some(Journal { sync: journal, end });
+        let (stored, journal) = made.inspect_err(|_| self.discard(&self.new_journal_name()))?;
+        self.journal = Some(Journal { sync: journal, end: text.len() as u64 });
         self.backlog.clear();
         self.history = Some(stored.file.clone());
         self.history_name = name;
@@ -333,27 +335,33 @@ impl Store {
         Ok(stored)
     }
 
-    /// Writes a complete journal under another name and gives it its own.
-    fn install_journal(&self, text: &[u8]) -> Result<(Arc<SyncFile>, u64), StoreError> {
-        let path = self.folder.path().join(&self.journal_name);
-        let new = self.folder.path().join(format!("{}{}", self.journal_name, names::NEW));
-        let mut options = OpenOptions::new();
-        options.read(true).write(true).create(true).truncate(true);
-        let written = fs::File::create(&new).and_then(|file| {
+    fn new_journal_name(&self) -> String {
+        format!("{}{}", self.journal_name, names::NEW)
+    }
+
+    /// Writes a complete journal under another name.
+    fn write_new_journal(&self, text: &[u8]) -> Result<(), StoreError> {
+        let path = self.folder.path().join(self.new_journal_name());
+        let written = fs::File::create(&path).and_then(|file| {
             file.write_all_at(text, 0)?;
-            file.sync_data()?;
-            fs::rename(&new, &path)
+            file.sync_data()
         });
-        written.inspect_err(|_| drop(fs::remove_file(&new))).map_err(failed("write", &path))?;
-        let sync = SyncFile::open(OpenOptions::new().read(true).write(true), &path);
-        let sync = sync.map_err(failed("open", &path))?;
-        Ok((sync, text.len() as u64))
+        written.map_err(failed("write", &path))
+    }
+
+    /// Gives the journal that was written under another name its own.
+    fn install_journal(&self) -> Result<Arc<SyncFile>, StoreError> {
+        let path = self.folder.path().join(&self.journal_name);
+        let renamed = fs::rename(self.folder.path().join(self.new_journal_name()), &path);
+        renamed.map_err(failed("write", &path))?;
+        SyncFile::open(OpenOptions::new().read(true).write(true), &path).map_err(failed("open", &path))
     }
 
     /// Puts a new history file in place of the old one: first the file, whole and on the disk, then the journal entry
     /// that makes it count, then the old one goes. Whatever interrupts this leaves one of the two in force.
     fn replace(&mut self, new: &Replacement, archive: bool) -> Result<Stored, StoreError> {
-        let (name, sync) = self.new_history_file()?;
+        let name = self.free_history_name();
+        let sync = self.make_history_file(&name)?;
         let filled = self.fill(&sync, new).and_then(|stored| {
             sync.sync().map_err(failed("force", sync.path()))?;
             let directory = self.folder.directory();
@@ -376,9 +384,8 @@ impl Store {
             _ => false,
         };
         if !committed && let Err(error) = self.renew_journal() {
-            // The new file counts for this process; which one the disk has is not known, so both stay.
-            tracing::error!("session {}: {error}", self.id());
-            return Ok(stored);
+            // Which of the two the disk has is not known, so both stay. It is tried again with another file.
+            return Err(error);
         }
         if let Err(source) = self.remove_history(&old, archive) {
             // Found and dealt with when the session is loaded again.
@@ -393,10 +400,11 @@ impl Store {
         let Some(journal) = &self.journal else { return Ok(()) };
         let mut text = vec![0; journal.end as usize];
         journal.sync.file.read_exact_at(&mut text, 0).map_err(failed("read", journal.sync.path()))?;
-        let (sync, end) = self.install_journal(&text)?;
+        self.write_new_journal(&text)?;
+        let sync = self.install_journal()?;
         let directory = self.folder.directory();
         directory.sync().map_err(failed("force", directory.path()))?;
-        self.journal = Some(Journal { sync, end });
+        self.journal = Some(Journal { sync, end: text.len() as u64 });
         Ok(())
     }
 
@@ -405,25 +413,25 @@ impl Store {
         if name.contains('/') { Ok(()) } else { names::remove(self.folder.path(), name, archive) }
     }
 
-    /// Makes the next history file; a name that is taken is passed over.
-    fn new_history_file(&self) -> Result<(String, Arc<SyncFile>), StoreError> {
+    /// Name of the next history file; one that is taken is passed over.
+    fn free_history_name(&self) -> String {
+        let names = (self.files + 1..).map(|number| names::history(self.id(), number));
+        // There are more numbers than files.
+        names.into_iter().find(|name| !self.folder.path().join(name).exists()).unwrap_or_default()
+    }
+
+    fn make_history_file(&self, name: &str) -> Result<Arc<SyncFile>, StoreError> {
+        let path = self.folder.path().join(name);
         let mut options = OpenOptions::new();
         options.read(true).write(true).create_new(true);
-        let mut number = self.files + 1;
-        loop {
-            let name = names::history(self.id(), number);
-            let path = self.folder.path().join(&name);
-            match SyncFile::open(&options, &path) {
-                Ok(file) => return Ok((name, file)),
-                Err(error) if error.kind() == io::ErrorKind::AlreadyExists => number += 1,
-                Err(error) => return Err(failed("make", &path)(error)),
-            }
-        }
+        SyncFile::open(&options, &path).map_err(failed("make", &path))
     }
 
     fn discard(&self, name: &str) {
         let path = self.folder.path().join(name);
-        if let Err(error) = fs::remove_file(&path) {
+        if let Err(error) = fs::remove_file(&path)
+            && error.kind() != io::ErrorKind::NotFound
+        {
             tracing::warn!(%error, "cannot remove {}", path.display());
         }
     }
