@@ -40,7 +40,12 @@ async fn write_until_end(half: &mut WriteHalf, link: &Link) -> io::Result<()> {
         match next {
             Next::End => return Ok(()),
             Next::Fetch(fetch) => {
-                let fetched = spawn_blocking(|| fetch.run()).await.map_err(io::Error::other)??;
+                let fetched = spawn_blocking({
+                    let buffer = fetch.buffer();
+                    move || fetch.run(buffer)
+                })
+                .await
+                .map_err(io::Error::other)??;
                 link.outbox.borrow().fetched(&fetched);
                 held = Some(fetched);
             }

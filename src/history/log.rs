@@ -244,6 +244,8 @@ pub struct History {
     /// Counts contents that need a file of their own, and which of them has one.
     generation: u64,
     stored_generation: u64,
+    /// Up to here the log is stored, in the file of that content.
+    stored_end: i64,
     /// Where the last streamed reset forked.
     forked_at: Option<i64>,
 }
@@ -264,6 +266,7 @@ impl Default for History {
             in_file: false,
             generation: 1,
             stored_generation: 0,
+            stored_end: 0,
             forked_at: None,
         }
     }
@@ -302,6 +305,7 @@ impl History {
             gate: None,
             in_file: true,
             stored_generation: 1,
+            stored_end: end,
             ..History::default()
         }
     }
@@ -570,10 +574,17 @@ impl History {
             let stored = state.stored;
             state.segments.partition_point(|s| s.end() <= stored)
         };
+        self.stored_end = done.end;
         state.file = Some(done.file);
         state.stored = done.end;
         state.mark_stored(first);
         state.evict();
+    }
+
+    /// Bytes that are not stored yet; none of a log that is not to be.
+    pub fn unstored_bytes(&self) -> u64 {
+        let from = if self.generation == self.stored_generation { self.stored_end } else { self.start };
+        if self.in_file { (self.end - from) as u64 } else { 0 }
     }
 
     /// Has everything written to a new file, because the present one cannot be trusted.
@@ -651,13 +662,18 @@ pub struct Fetched {
 }
 
 impl Fetch {
-    /// Reads it; blocks.
+    /// A buffer for it, to be made where it will be dropped: memory goes back more easily that way.
+    pub fn buffer(&self) -> Vec<u8> {
+        vec![0; self.len]
+    }
+
+    /// Reads it into its [`Self::buffer`]; blocks.
     ///
     /// # Errors
     /// When it cannot be read.
-    pub fn run(self) -> io::Result<Fetched> {
-        let bytes = self.file.read_at(self.start, self.len)?;
-        Ok(Fetched { file: self.file, start: self.start, block: Arc::new(Block(bytes)) })
+    pub fn run(self, mut buffer: Vec<u8>) -> io::Result<Fetched> {
+        self.file.read_into(self.start, &mut buffer)?;
+        Ok(Fetched { file: self.file, start: self.start, block: Arc::new(Block(buffer)) })
     }
 }
 

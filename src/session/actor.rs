@@ -29,6 +29,8 @@ pub use keeper::GoToRest;
 const GATHER_MS: u64 = 3;
 /// How long in milliseconds others that draw at the same time are waited for in a busy session.
 const SETTLE_MS: u64 = 1;
+/// Bytes that are gathered at most before they are stored.
+const MAX_UNSTORED: u64 = 1 << 20;
 /// A session that has sent nothing for so many milliseconds is not busy: it sends at once.
 const QUIET_MS: u64 = 100;
 /// How often numbers of the description are told to the server at most, in milliseconds.
@@ -42,6 +44,8 @@ struct Link {
     credit: Arc<Credit>,
     /// Cost of batches that the rules hold.
     held: usize,
+    /// Cost of batches that came while the files were away.
+    unstored: usize,
 }
 
 /// What a session works with besides its rules.
@@ -176,14 +180,17 @@ impl Session {
 
     /// Sends at once, or when the time for gathering is over.
     fn send_soon(&mut self, now: Now, ctx: &mut Context<Self>) {
-        let nothing = self.outgoing.is_empty() && !self.announce && !self.machine.history().has_unpublished();
-        if self.sending_soon || nothing {
+        let unstored = if self.retry_ms.is_none() { self.machine.history().unstored_bytes() } else { 0 };
+        let unpublished = self.machine.history().has_unpublished();
+        if self.outgoing.is_empty() && !self.announce && !unpublished && unstored == 0 {
             return;
         }
-        if now.ms >= self.sent_ms + QUIET_MS {
+        if now.ms >= self.sent_ms + QUIET_MS || unstored > MAX_UNSTORED {
             return self.send(now, ctx);
         }
-        self.sending_soon = true;
+        if std::mem::replace(&mut self.sending_soon, true) {
+            return;
+        }
         let due = (self.sent_ms + GATHER_MS).max(now.ms + SETTLE_MS);
         ctx.run_later(Duration::from_millis(due - now.ms), |session, ctx| {
             session.sending_soon = false;
@@ -311,7 +318,7 @@ impl Handler<EnterHost> for Session {
 
     fn handle(&mut self, enter: EnterHost, ctx: &mut Self::Context) {
         let EnterHost { visitor, host, client, credit } = enter;
-        self.links.insert(visitor.conn, Link { client, credit, held: 0 });
+        self.links.insert(visitor.conn, Link { client, credit, held: 0, unstored: 0 });
         // The server has checked that the id is valid.
         let user = u8::try_from(host.user_id).unwrap_or(1);
         self.handle(ctx, |machine, now, fx| {
@@ -342,7 +349,7 @@ impl Handler<JoinSession> for Session {
             let refusal = ClientOp::Refused(Refusal::error("notFound", "Session not found!"));
             return client.do_send(Deliver { ops: vec![refusal], session: None });
         }
-        self.links.insert(request.visitor.conn, Link { client, credit, held: 0 });
+        self.links.insert(request.visitor.conn, Link { client, credit, held: 0, unstored: 0 });
         match self.machine.slow_check(&request).map(str::to_owned) {
             Some(hash) => self.check_and_join(hash, request, ctx),
             None => self.handle(ctx, |machine, now, fx| machine.join(*request, now, fx)),
@@ -388,6 +395,8 @@ impl Handler<Batch> for Session {
         if let Some(link) = self.links.get_mut(&conn) {
             if !handled {
                 link.held += cost;
+            } else if self.storing {
+                link.unstored += cost;
             } else if link.credit.give_back(cost) {
                 link.client.do_send(ReadOn);
             }

@@ -85,8 +85,16 @@ impl HistoryFile {
     /// When they cannot be read, or are not there.
     pub fn read_at(&self, from: i64, len: usize) -> io::Result<Vec<u8>> {
         let mut bytes = vec![0; len];
-        self.sync.file.read_exact_at(&mut bytes, (from - self.origin) as u64)?;
+        self.read_into(from, &mut bytes)?;
         Ok(bytes)
+    }
+
+    /// Fills a buffer from a position on; blocks.
+    ///
+    /// # Errors
+    /// When there is not enough, or it cannot be read.
+    pub fn read_into(&self, from: i64, buffer: &mut [u8]) -> io::Result<()> {
+        self.sync.file.read_exact_at(buffer, (from - self.origin) as u64)
     }
 
     /// Writes at a position; writing the same again does no harm.

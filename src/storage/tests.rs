@@ -133,7 +133,8 @@ fn read_all(cursor: &mut Cursor) -> Vec<u8> {
             Read::Nothing => return out.concat(),
             Read::Some => {}
             Read::Fetch(fetch) => {
-                let fetched = fetch.run().unwrap();
+                let buffer = fetch.buffer();
+                let fetched = fetch.run(buffer).unwrap();
                 cursor.fetched(&fetched);
                 held.push(fetched);
             }

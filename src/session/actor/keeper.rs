@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use actix::prelude::*;
 
-use super::{ClientOp, ConnId, Refusal, Session};
+use super::{ClientOp, ConnId, ReadOn, Refusal, Session};
 use crate::clock::Now;
 use crate::server::{MayRest, SessionEnded, StaysUp};
 use crate::session::{Effects, SessionMachine};
@@ -91,9 +91,20 @@ impl Session {
             }
             session.take_outcome(outcome, now, ctx);
             session.release(waiting);
+            session.read_on();
             session.send_again = false;
             session.send(now, ctx);
         }));
+    }
+
+    /// Lets clients send more that had to wait for the files.
+    fn read_on(&mut self) {
+        for link in self.links.values_mut() {
+            let cost = std::mem::take(&mut link.unstored);
+            if cost > 0 && link.credit.give_back(cost) {
+                link.client.do_send(ReadOn);
+            }
+        }
     }
 
     fn take_waiting(&mut self) -> Waiting {
