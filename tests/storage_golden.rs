@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use common::{Client, SID, TestServer, golden};
+use drawhall::server::run::ServeOptions;
 use serde_json::{Value, json};
 
 const CONFIG: &str = "[config]\nemptySessionLingerTime=1h\npersistence=true\nallowIdleOverride=true\n\
@@ -224,4 +225,83 @@ fn join_with_password(server: &TestServer, session: &str) {
     client.reply(|v| v["type"] == "error" && v["message"].as_str().unwrap().contains("Incorrect password"));
     client.command("gain-op", json!(["op"]), json!({}));
     client.reply(|v| v["T"] == "opgive");
+}
+
+/// A server that makes sessions from a copy of recorded templates.
+fn with_templates(from: &Path) -> (tempfile::TempDir, TestServer) {
+    let folder = tempfile::tempdir().unwrap();
+    copy(from, folder.path());
+    let options = ServeOptions { templates: Some(folder.path().into()), ..ServeOptions::default() };
+    let config = format!("{CONFIG}[config]\nsessionCountLimit=100\n");
+    (folder, TestServer::start_with(&config, options))
+}
+
+fn listed_templates(server: &TestServer) -> BTreeMap<String, Value> {
+    let mut client = server.connect();
+    let listed = client.ident_as("mod", "modpw");
+    listed.into_iter().map(|t| (t["alias"].as_str().unwrap().to_owned(), t)).collect()
+}
+
+#[test]
+fn recorded_templates_are_listed_and_give_the_content_that_they_gave() {
+    let Some(golden) = golden() else { return };
+    let templates = golden.join("config/templates");
+    let expected = read_json(&templates.join("expected.json"));
+    let (_folder, server) = with_templates(&templates.join("accepted"));
+    let listed = listed_templates(&server);
+    // Nobody could do anything in sessions from these.
+    let refused = ["no-messages", "only-header"];
+    let recorded = expected["listed (admin API)"].as_array().unwrap();
+    let recorded: Vec<&Value> =
+        recorded.iter().filter(|t| !refused.contains(&t["alias"].as_str().unwrap())).collect();
+    assert_eq!(listed.len(), recorded.len(), "{:?}", listed.keys());
+    for template in recorded {
+        let alias = template["alias"].as_str().unwrap();
+        for (key, value) in template.as_object().unwrap() {
+            // There are 254 user ids.
+            let value = if value == 255 { &json!(254) } else { value };
+            assert_eq!(&listed[alias][key], value, "{alias}: {key}");
+        }
+        let content =
+            expected["messages received by the first joiner, without type 0"][alias].as_array().unwrap();
+        let content: Vec<Message> =
+            content.iter().map(|m| serde_json::from_value(m.clone()).unwrap()).collect();
+        let content: Vec<Message> = content.into_iter().take_while(|(kind, ..)| *kind != 32).collect();
+        assert_eq!(first_content(&server, alias, content.len()), undamaged(alias, content), "{alias}");
+    }
+}
+
+/// What comes before the joiner's own Join.
+fn first_content(server: &TestServer, alias: &str, count: usize) -> Vec<Message> {
+    let mut client = server.connect();
+    client.ident("guest");
+    client.command("join", json!([alias]), json!({"s": SID, "password": "pw"}));
+    client.reply(|v| v["state"] == "join");
+    let mut content = Vec::new();
+    while content.len() < count {
+        let message = client.next().expect("the connection is open");
+        // The only answer of the server's own kind that comes before the content ends is a server reply.
+        if message.kind != 0 {
+            content.push((message.kind.into(), message.user.into(), hex(&message.payload)));
+        }
+    }
+    assert_eq!(client.until(|m| m.kind != 0).kind, 32);
+    content
+}
+
+/// The reference damages layer access messages of templates: it loses who has access.
+fn undamaged(alias: &str, mut content: Vec<Message>) -> Vec<Message> {
+    for message in content.iter_mut().filter(|m| m.0 == 69) {
+        message.2 = if alias == "rec-messages" { "0101420506".into() } else { "000101420506".into() };
+    }
+    content
+}
+
+#[test]
+fn of_the_templates_that_the_reference_rejects_those_of_earlier_times_start() {
+    let Some(golden) = golden() else { return };
+    let (_folder, server) = with_templates(&golden.join("config/templates/rejected"));
+    let listed: Vec<String> = listed_templates(&server).into_keys().collect();
+    // A comment before the header, another minor version, and the text form before 2.2 are no reason to refuse.
+    assert_eq!(listed, ["comment-first", "minor", "old-text-form", "seed-form"]);
 }

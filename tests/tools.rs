@@ -1,4 +1,4 @@
-//! `drawhall convert` and `drawhall inspect`, as programs.
+//! `drawhall convert`, `inspect`, `sessions`, `check` and `repair`, as programs.
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
 mod common;
@@ -139,4 +139,51 @@ fn a_server_that_cannot_start_says_why() {
     let missing = drawhall(&["--config", "missing.cfg"], folder.path());
     assert!(!missing.status.success());
     assert!(text_of(&missing.stderr).contains("--config: cannot read missing.cfg"));
+}
+
+fn stored_sessions() -> tempfile::TempDir {
+    let folder = tempfile::tempdir().unwrap();
+    let history = b"DPREC\0\0\x17{\"version\":\"dp:4.24.0\"}\0\x01\x81\x01x";
+    let journal = "FILE a.dprec\nALIAS tea\nFOUNDER Host\nTITLE Títle\nUSER 1 Host\nUSER 2 Gu%20est\n";
+    fs::write(folder.path().join("a.session"), journal).unwrap();
+    fs::write(folder.path().join("a.dprec"), history).unwrap();
+    fs::write(folder.path().join("b.session"), "FILE b.dprec\nNONSENSE\n").unwrap();
+    fs::write(folder.path().join("b.dprec"), [&history[..], b"\0\x09"].concat()).unwrap();
+    folder
+}
+
+#[test]
+fn stored_sessions_are_listed_for_people_and_programs() {
+    let folder = stored_sessions();
+    let out = drawhall(&["sessions", "."], folder.path());
+    assert!(out.status.success());
+    let text = text_of(&out.stdout);
+    for words in
+        ["a\n  title     Títle\n  alias     tea\n  founder   Host", "users     Gu est, Host", "2 sessions\n"]
+    {
+        assert!(text.contains(words), "{text}");
+    }
+    let out = drawhall(&["sessions", ".", "--json"], folder.path());
+    let list: serde_json::Value = serde_json::from_slice(&out.stdout).unwrap();
+    assert_eq!(
+        (&list[0]["alias"], &list[0]["size"], &list[1]["loadable"]),
+        (&"tea".into(), &5.into(), &true.into())
+    );
+    let out = drawhall(&["sessions", "nowhere"], folder.path());
+    assert!(!out.status.success() && text_of(&out.stderr).contains("nowhere"));
+}
+
+#[test]
+fn stored_sessions_are_checked_and_mended() {
+    let folder = stored_sessions();
+    let out = drawhall(&["check", "."], folder.path());
+    assert!(!out.status.success());
+    let text = text_of(&out.stdout);
+    assert!(text.contains("b: b.dprec: 2 bytes from offset 36 on are no whole message"), "{text}");
+    assert!(text.contains("b: journal, line 2: unknown journal entry"), "{text}");
+    let out = drawhall(&["repair", "."], folder.path());
+    assert!(out.status.success(), "{}", text_of(&out.stderr));
+    assert!(text_of(&out.stdout).contains("files as they were: ./backup1"));
+    assert!(drawhall(&["check", "."], folder.path()).status.success());
+    assert_eq!(fs::read(folder.path().join("backup1/b.dprec")).unwrap().len(), 38);
 }

@@ -8,7 +8,7 @@ pub mod rules;
 mod values;
 
 pub use rules::Rules;
-pub use values::{Millis, SettingError, SettingValue, parse_size};
+pub use values::{Millis, Seconds, SettingError, SettingValue, parse_size};
 
 /// Smallest value of `sessionUserLimit` and a session's `maxUserCount`.
 pub const MIN_USER_LIMIT: u32 = 2;

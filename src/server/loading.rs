@@ -22,13 +22,16 @@ fn emit(log: &[LogEntry], id: &str) {
 }
 
 impl Server {
-    /// Takes over what is stored.
-    pub(super) fn take_listed(&mut self, listed: &[Listed], now: Now) {
-        for session in listed {
-            let description = stored_description(session, &self.rules.shared, now);
-            let place = Place::Asleep(Rest::at_start(now));
-            self.directory.insert(Entry::new(description, session.protocol.clone(), place));
-        }
+    /// Takes over a session that is stored.
+    pub(super) fn take_listed(&mut self, session: &Listed, now: Now) {
+        let description = stored_description(session, &self.rules.shared, now);
+        let place = Place::Asleep(Rest::at_start(now));
+        self.directory.insert(Entry::new(description, session.protocol.clone(), place));
+    }
+
+    /// Number of sessions.
+    pub(super) fn session_count(&self) -> usize {
+        self.directory.len()
     }
 
     /// Has a session do something, loaded or made from a template if need be; without one if there is none.

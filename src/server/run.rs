@@ -19,7 +19,7 @@ use crate::clock::Now;
 use crate::config::ini::{self, ConfigFile};
 use crate::config::{Millis, Rules};
 use crate::session::ConnId;
-use crate::storage::folder::{Folder, FolderError, Listed};
+use crate::storage::folder::{Folder, FolderError};
 use crate::storage::recorder::Recorder;
 use crate::storage::template::Templates;
 use crate::transport::{ListenError, listen};
@@ -140,7 +140,7 @@ pub fn start(options: &ServeOptions) -> Result<Running, StartError> {
         source: error,
     })?;
     let rules = Arc::new(rules);
-    let (parts, listed) = open_storage(options, &rules)?;
+    let parts = open_storage(options, &rules)?;
     let templates = match &options.templates {
         Some(path) => {
             let scanned = scan_templates(&Templates::default(), path);
@@ -154,7 +154,13 @@ pub fn start(options: &ServeOptions) -> Result<Running, StartError> {
     let workers: Vec<Arbiter> = (0..options.workers.max(1)).map(|_| Arbiter::new()).collect();
     let handles: Vec<ArbiterHandle> = workers.iter().map(Arbiter::handle).collect();
     let mut server = Server::new(rules.clone(), handles.clone(), parts.clone());
-    server.take_listed(&listed, Now::get());
+    if let Some(folder) = &parts.folder {
+        let now = Now::get();
+        let unreadable = |source| FolderError::Io { path: folder.path().to_owned(), source };
+        let archive = rules.settings().archive;
+        folder.list(archive, |session| server.take_listed(&session, now)).map_err(unreadable)?;
+        tracing::info!("{} stored sessions in {}", server.session_count(), folder.path().display());
+    }
     let server = server.start();
     let auth = Auth::new(rules.clone(), parts.hashing.clone()).start();
     let (changes, current) = watch::channel(rules.clone());
@@ -171,21 +177,17 @@ pub fn start(options: &ServeOptions) -> Result<Running, StartError> {
     Ok(Running { server, workers, address, tasks, parts })
 }
 
-/// Opens what sessions are stored in and finds those that are there.
-fn open_storage(options: &ServeOptions, rules: &Rules) -> Result<(ServerParts, Vec<Listed>), StartError> {
+/// Opens what sessions are stored in and recorded to.
+fn open_storage(options: &ServeOptions, rules: &Rules) -> Result<ServerParts, StartError> {
     let mut parts = ServerParts::default();
-    let mut listed = Vec::new();
     if let Some(path) = &options.sessions {
         let folder = Folder::open(path, Duration::from_millis(rules.settings().sync_interval.0))?;
-        let unreadable = |source| FolderError::Io { path: path.clone(), source };
-        listed = folder.list(rules.settings().archive).map_err(unreadable)?;
-        tracing::info!("{} stored sessions in {}", listed.len(), path.display());
         parts.folder = Some(folder);
     }
     if let Some(pattern) = &options.record {
         parts.recorder = Some(Arc::new(Recorder::start(pattern).map_err(StartError::Record)?));
     }
-    Ok((parts, listed))
+    Ok(parts)
 }
 
 /// Looks through the directory of templates and says what is wrong there.

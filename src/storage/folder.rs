@@ -198,17 +198,17 @@ impl Folder {
         lock(&self.odd_names).get(id).cloned().unwrap_or_else(|| names::journal(id))
     }
 
-    /// All sessions that can be loaded, in the order of their journals' names. Of the others a warning tells why not.
+    /// Gives all sessions that can be loaded to `take`, in the order of their journals' names. Of the others a warning
+    /// tells why not.
     ///
     /// # Errors
     /// When the directory cannot be read.
-    pub fn list(&self, archive: bool) -> io::Result<Vec<Listed>> {
+    pub fn list(&self, archive: bool, mut take: impl FnMut(Listed)) -> io::Result<()> {
         let mut files = file_names(&self.path)?;
         self.finish_interrupted(&mut files);
         let journals: Vec<(&String, &str)> =
             files.iter().filter_map(|name| Some((name, names::journal_id(name)?))).collect();
         let ids: HashSet<&str> = journals.iter().map(|(_, id)| *id).collect();
-        let mut listed: Vec<Listed> = Vec::new();
         let mut known = HashSet::new();
         for (name, id) in &journals {
             if known.contains(*id) {
@@ -228,12 +228,12 @@ impl Folder {
                         known.insert(session.metadata.alias.clone());
                     }
                     self.remove_left_over(&session, &files, &ids, archive);
-                    listed.push(session);
+                    take(session);
                 }
                 Err(error) => tracing::warn!("stored session {id} is not loaded: {error}"),
             }
         }
-        Ok(listed)
+        Ok(())
     }
 
     /// What a journal and the beginning of its history say.

@@ -243,9 +243,10 @@ fn after_a_crash(files: &[(&str, &[u8])]) -> (Vec<String>, Vec<String>) {
         fs::write(directory.path().join(name), content).unwrap();
     }
     let folder = open(directory.path());
-    let listed = folder.list(false).unwrap();
-    let sessions = listed.iter().map(|s| format!("{} {}", s.id, s.metadata.file.as_deref().unwrap_or("")));
-    let sessions = sessions.collect();
+    let mut sessions = Vec::new();
+    folder
+        .list(false, |s| sessions.push(format!("{} {}", s.id, s.metadata.file.unwrap_or_default())))
+        .unwrap();
     let mut left: Vec<String> = super::folder::file_names(directory.path()).unwrap().into_iter().collect();
     left.retain(|name| name != super::names::LOCK);
     (sessions, left)
@@ -401,4 +402,37 @@ fn of_a_long_history_little_stays_in_memory() {
     let mut readers = [model.history.cursor(i64::MIN), model.history.cursor(5_000_000)];
     assert_eq!(read_all(&mut readers[0]), model.list.concat());
     assert_eq!(read_all(&mut readers[1]), model.list.concat()[5_000_000..]);
+}
+
+#[test]
+fn a_picture_is_stored_replaced_and_removed_with_its_session() {
+    let directory = tempfile::tempdir().unwrap();
+    let folder = open(directory.path());
+    let mut model = Model::new(&folder);
+    for picture in ["first", "second"] {
+        let work = Work { picture: Some(Some(picture.into())), ..Work::default() };
+        assert!(model.store.perform(work).error.is_none());
+    }
+    model.store.finish(Ending::Keep).unwrap();
+    let mut loaded = folder.load("id").unwrap();
+    let (bytes, made) = loaded.picture.take().unwrap();
+    assert_eq!(&bytes[..], b"second");
+    assert!(made > 1_700_000_000_000);
+    loaded.store.perform(Work { picture: Some(None), ..Work::default() });
+    drop(loaded);
+    assert!(folder.load("id").unwrap().picture.is_none());
+}
+
+#[test]
+fn a_session_that_is_not_loaded_is_removed_as_its_journal_says() {
+    for (journal, expected) in [("", 0), ("ARCHIVE 1\n", 2)] {
+        let directory = tempfile::tempdir().unwrap();
+        fs::write(directory.path().join("a.session"), format!("FILE a.dprec\n{journal}")).unwrap();
+        fs::write(directory.path().join("a.dprec"), "x").unwrap();
+        fs::write(directory.path().join("b.dprec"), "not of this session").unwrap();
+        open(directory.path()).remove_unloaded("a", false).unwrap();
+        let left = super::folder::file_names(directory.path()).unwrap();
+        assert_eq!(left.iter().filter(|n| n.ends_with(".archived")).count(), expected);
+        assert!(!left.contains("a.session") && !left.contains("a.dprec") && left.contains("b.dprec"));
+    }
 }

@@ -5,6 +5,7 @@ mod joining;
 mod model;
 mod resets;
 mod settings;
+mod stored;
 mod stream;
 mod thumbnail;
 mod traffic;

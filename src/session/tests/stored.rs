@@ -1,0 +1,144 @@
+//! What of a session is stored, and when it is over while nobody is in.
+
+use super::*;
+use crate::config::SettingValue as _;
+use crate::session::stored::Rest;
+use crate::storage::store::{HistoryWork, PasswordKind};
+
+fn text(entries: &[Entry]) -> Vec<String> {
+    let mut out = String::new();
+    entries.iter().for_each(|entry| entry.write(&mut out));
+    out.lines().map(str::to_owned).collect()
+}
+
+fn stored() -> Table {
+    let mut table = Table::running(Settings::default());
+    table.machine.store();
+    table
+}
+
+#[test]
+fn a_new_session_journals_what_it_is() {
+    let mut table = stored();
+    let work = table.machine.take_work();
+    let expected = ["FOUNDER A", "AUTORESET 15728640", "FLAGS allowweb invites", "USER 1 A"];
+    assert_eq!(text(&work.journal), expected);
+    assert!(matches!(work.history, HistoryWork::Replace(_)), "its history needs a file");
+    assert!(table.machine.take_work().journal.is_empty(), "nothing is journaled twice");
+}
+
+#[test]
+fn only_what_changes_is_journaled() {
+    let mut table = stored();
+    table.machine.take_work();
+    let kwargs =
+        json!({"title": "T", "nsfm": true, "maxUserCount": 9, "resetThreshold": 5000, "opword": "x"});
+    table.command(A, "sessionconf", json!([]), kwargs);
+    table.join(account(B, "Bé"));
+    table.command(A, "kick-user", json!(["Bé"]), json!({"ban": true}));
+    let work = table.machine.take_work();
+    let expected = [
+        "MAXUSERS 9",
+        "AUTORESET 5000",
+        "TITLE T",
+        "FLAGS nsfm allowweb invites",
+        "CATCHUP 1000001",
+        "USER 2 B%C3%A9",
+        "AUTHNAME internal%3AB%C3%A9 B%C3%A9",
+    ];
+    assert_eq!(text(&work.journal)[..7], expected);
+    assert!(text(&work.journal)[7].starts_with("BAN 1 B%C3%A9 "));
+    assert_eq!(work.passwords, [(PasswordKind::Operator, "x".to_owned())]);
+    table.command(A, "sessionconf", json!([]), json!({"title": "T"}));
+    assert!(table.machine.take_work().journal.is_empty());
+}
+
+#[test]
+fn a_session_that_is_not_stored_has_nothing_to_store() {
+    let mut table = Table::running(Settings::default());
+    table.command(A, "sessionconf", json!([]), json!({"title": "T", "password": "x"}));
+    assert!(table.machine.take_work().is_empty());
+}
+
+#[test]
+fn a_stop_ends_a_stored_session_for_its_users_only() {
+    let mut table = stored();
+    table.join(visitor(B, "B"));
+    table.forget();
+    let mut fx = Effects::default();
+    table.machine.shut_down("bye", table.now, &mut fx);
+    assert_eq!(fx.ended, Some(Ending::Keep));
+    let gone = fx.sends.iter().filter(|(_, op)| matches!(op, ClientOp::Disconnect { .. })).count();
+    assert_eq!(gone, 2);
+    let bytes = table.machine.history().to_bytes();
+    let leaves: Vec<u8> = frames(&bytes).filter(|f| f.header.kind == 33).map(|f| f.header.user).collect();
+    assert_eq!(leaves, [1, 2]);
+    let mut memory = Table::running(Settings::default());
+    memory.act(|machine, now, fx| machine.shut_down("bye", now, fx));
+    assert!(memory.ended);
+}
+
+#[test]
+fn the_sessions_own_archive_mode_overrides_the_setting() {
+    for (setting, own, expected) in [
+        (false, None, Ending::Delete),
+        (true, None, Ending::Archive),
+        (true, Some(false), Ending::Delete),
+        (false, Some(true), Ending::Archive),
+    ] {
+        let mut table = Table::running(Settings { archive: setting, ..Settings::default() });
+        table.machine.store();
+        table.machine.archive = own;
+        let mut fx = Effects::default();
+        table.machine.end("over", table.now, &mut fx);
+        assert_eq!(fx.ended, Some(expected));
+    }
+}
+
+fn shared(linger: &str, idle: &str) -> Shared {
+    let mut settings = Settings::default();
+    settings.set("emptySessionLingerTime", linger).unwrap();
+    settings.set("idleTimeLimit", idle).unwrap();
+    Shared { settings: Arc::new(settings), ..Shared::default() }
+}
+
+#[test]
+fn a_stored_session_waits_for_its_users_like_one_that_lingers() {
+    let start = Now { ms: 0, utc_ms: 0 };
+    let rest = Rest::at_start(start);
+    let over = |persistent, idle_override, shared: &Shared, ms| {
+        rest.is_over(persistent, idle_override, shared, Now { ms, utc_ms: ms as i64 })
+    };
+    let lingers = shared("1m", "0");
+    assert!(!over(false, false, &lingers, 60_000) && over(false, false, &lingers, 60_001));
+    assert!(!over(true, false, &lingers, u64::MAX / 2), "persistent sessions stay");
+    let at_once = shared("0", "0");
+    assert!(!over(false, false, &at_once, u64::MAX / 2), "nobody has come and gone yet");
+    let idle = shared("0", "1h");
+    assert!(over(true, false, &idle, 3_600_001) && !over(true, true, &idle, 3_600_001));
+}
+
+#[test]
+fn a_session_rests_when_nobody_has_been_in_it_for_a_while() {
+    let mut settings = Settings::default();
+    settings.set("emptySessionLingerTime", "1h").unwrap();
+    settings.session_unload_time = crate::config::Seconds::read("30").unwrap();
+    let mut table = Table::running(settings);
+    table.machine.store();
+    assert_eq!(table.machine.rests_at(), None, "somebody is in");
+    table.wait(5000);
+    table.leave(A);
+    assert_eq!(table.machine.rests_at(), Some(table.now.ms + 30_000));
+}
+
+#[test]
+fn trouble_with_the_disk_is_told_to_everybody() {
+    let mut table = stored();
+    table.join(visitor(B, "B"));
+    table.forget();
+    table.act(|machine, now, fx| machine.storing_failed("no space", now, fx));
+    table.act(|machine, now, fx| machine.storing_recovered(now, fx));
+    for conn in [A, B] {
+        assert_eq!(table.keys(conn), ["storagefailed", "storagerecovered"]);
+    }
+}
