@@ -4,12 +4,15 @@
 //! lines of one run, or runs on one machine that does nothing else.
 #![allow(clippy::unwrap_used, reason = "a measurement that cannot go on stops")]
 
+use std::cell::Cell;
 use std::hint::black_box;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use drawhall::clock::Now;
 use drawhall::history::{History, Read};
 use drawhall::session::{Effects, SessionMachine, Shared, Visitor};
+use drawhall::storage::folder::Folder;
+use drawhall::storage::store::{Store, Work};
 use drawhall_protocol::command::Host;
 use drawhall_protocol::frame::{frames, set_user_of_all, whole_frames_len};
 use drawhall_protocol::{Frame, ProtocolVersion};
@@ -105,5 +108,36 @@ fn main() {
         let mut out = Vec::new();
         while matches!(reader.read(256 << 10, &mut out), Read::Some) {}
         black_box(out);
+    });
+    stored();
+}
+
+/// The same with a file.
+fn stored() {
+    const BATCHES: usize = 1000;
+    let directory = tempfile::tempdir().unwrap();
+    let folder = Folder::open(directory.path(), Duration::from_secs(1)).unwrap();
+    let number = Cell::new(0);
+    let store = |history: &mut History, store: &mut Store| {
+        let work = Work { history: history.unstored(), ..Work::default() };
+        store.perform(work).stored.into_iter().for_each(|stored| history.stored(stored));
+        history.publish();
+    };
+    let batch = &strokes(60)[..32 * 64];
+    let session = || {
+        number.set(number.get() + 1);
+        let mut history = History::default();
+        history.store();
+        history.set_open(true);
+        history.append(batch, 32).unwrap();
+        let mut files = folder.create(&format!("s{}", number.get()), ProtocolVersion::dp(4, 24, 0)).unwrap();
+        store(&mut history, &mut files);
+        (history, files)
+    };
+    measure("stored: write a batch of 2 KiB, a batch", BATCHES, session, |(mut history, mut files)| {
+        for _ in 0..BATCHES {
+            history.append(batch, 32).unwrap();
+            store(&mut history, &mut files);
+        }
     });
 }
