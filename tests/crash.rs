@@ -185,7 +185,9 @@ fn whatever_anybody_was_sent_is_there_after_the_process_was_killed() {
     host.close();
     server.kill();
     let (mut received, mut drawn) = (0, 0);
-    for round in 1..=30 {
+    // More on request, for a long run.
+    let rounds = std::env::var("DRAWHALL_CRASH_ROUNDS").ok().and_then(|n| n.parse().ok()).unwrap_or(30);
+    for round in 1..=rounds {
         let config = if round % 2 == 0 { CONFIG.to_owned() } else { format!("{CONFIG}syncInterval=0\n") };
         let server = Server::start(folder.path(), &config);
         let (tell, resets) = mpsc::channel();

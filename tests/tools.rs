@@ -139,6 +139,15 @@ fn a_server_that_cannot_start_says_why() {
     let missing = drawhall(&["--config", "missing.cfg"], folder.path());
     assert!(!missing.status.success());
     assert!(text_of(&missing.stderr).contains("--config: cannot read missing.cfg"));
+    fs::write(folder.path().join("file"), "").unwrap();
+    for (option, value, words) in [
+        ("--sessions", "file/x", "--sessions: cannot use the session directory file/x"),
+        ("--templates", "nowhere", "--templates: cannot read nowhere"),
+        ("--sync", "soon", "'soon' for '--sync"),
+    ] {
+        let out = drawhall(&["--listen", "127.0.0.1", "--port", &port, option, value], folder.path());
+        assert!(!out.status.success() && text_of(&out.stderr).contains(words), "{}", text_of(&out.stderr));
+    }
 }
 
 fn stored_sessions() -> tempfile::TempDir {

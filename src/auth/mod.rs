@@ -19,32 +19,46 @@ const MAX_PARALLEL_HASHES: usize = 2;
 
 /// Work that takes long, on threads of its own; of what computes hashes, little at once.
 #[derive(Debug, Clone)]
-pub struct Hashing(Arc<Semaphore>);
+pub struct Hashing {
+    checks: Arc<Semaphore>,
+    makes: Arc<Semaphore>,
+}
+
+/// What a job has to wait for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Turn {
+    /// It checks passwords. Anybody can have that done, so it never holds up what follows.
+    Check,
+    /// It makes hashes of new passwords.
+    Make,
+    /// It works on files and computes no hashes.
+    Files,
+}
 
 impl Default for Hashing {
     fn default() -> Self {
-        Hashing(Arc::new(Semaphore::new(MAX_PARALLEL_HASHES)))
+        let turns = |count| Arc::new(Semaphore::new(count));
+        Hashing { checks: turns(MAX_PARALLEL_HASHES), makes: turns(1) }
     }
 }
 
 impl Hashing {
-    /// Runs a job that computes hashes; `None` if it panicked.
+    /// Runs a job when it is its turn; `None` if it panicked.
     pub fn run<T: Send + 'static>(
         &self,
+        turn: Turn,
         job: impl FnOnce() -> T + Send + 'static,
     ) -> impl Future<Output = Option<T>> + 'static {
-        self.run_if(true, job)
-    }
-
-    /// Runs a job that computes hashes or, if `hashes` is false, only waits for files; `None` if it panicked.
-    pub fn run_if<T: Send + 'static>(
-        &self,
-        hashes: bool,
-        job: impl FnOnce() -> T + Send + 'static,
-    ) -> impl Future<Output = Option<T>> + 'static {
-        let turns = self.0.clone();
+        let turns = match turn {
+            Turn::Check => Some(self.checks.clone()),
+            Turn::Make => Some(self.makes.clone()),
+            Turn::Files => None,
+        };
         async move {
-            let permit = if hashes { turns.acquire_owned().await.ok() } else { None };
+            let permit = match turns {
+                Some(turns) => turns.acquire_owned().await.ok(),
+                None => None,
+            };
             let done = actix_rt::task::spawn_blocking(move || {
                 let _permit = permit;
                 job()
@@ -110,7 +124,7 @@ impl Handler<CheckAccount> for Auth {
             if hash.starts_with('*') {
                 return AccountCheck::Locked;
             }
-            match hashing.run(move || password::verify(&check.password, &hash)).await {
+            match hashing.run(Turn::Check, move || password::verify(&check.password, &hash)).await {
                 Some(true) => AccountCheck::Ok { auth_id: format!("internal:{name}"), flags },
                 Some(false) => AccountCheck::BadPassword,
                 None => {

@@ -10,7 +10,7 @@ use tokio::io::AsyncWriteExt as _;
 use super::actor::Flushed;
 use super::outbox::Next;
 use super::worker::Link;
-use crate::history::Fetched;
+use crate::history::{Fetch, Fetched};
 use crate::transport::WriteHalf;
 
 /// Bytes of history that are gathered at a time.
@@ -40,12 +40,7 @@ async fn write_until_end(half: &mut WriteHalf, link: &Link) -> io::Result<()> {
         match next {
             Next::End => return Ok(()),
             Next::Fetch(fetch) => {
-                let fetched = spawn_blocking({
-                    let buffer = fetch.buffer();
-                    move || fetch.run(buffer)
-                })
-                .await
-                .map_err(io::Error::other)??;
+                let fetched = read_from_file(fetch).await?;
                 link.outbox.borrow().fetched(&fetched);
                 held = Some(fetched);
             }
@@ -53,6 +48,12 @@ async fn write_until_end(half: &mut WriteHalf, link: &Link) -> io::Result<()> {
             Next::Wait => {}
         }
     }
+}
+
+async fn read_from_file(fetch: Fetch) -> io::Result<Fetched> {
+    let buffer = fetch.buffer();
+    let read = spawn_blocking(move || fetch.run(buffer)).await.map_err(io::Error::other).flatten();
+    read.map_err(|e| io::Error::new(e.kind(), format!("cannot read the history: {e}")))
 }
 
 async fn write_batch(half: &mut WriteHalf, batch: &mut [Bytes]) -> io::Result<()> {

@@ -7,6 +7,7 @@ use actix::prelude::*;
 
 use super::directory::{Entry, Place, Waiter};
 use super::{Folder, FoundSession, Listed, Rest, Server, Session, SessionMachine, SessionParts};
+use crate::auth::Turn;
 use crate::client::login::LookupAnswer;
 use crate::clock::Now;
 use crate::log::LogEntry;
@@ -53,7 +54,7 @@ impl Server {
     fn load(&mut self, id: String, rest: Rest, ctx: &mut Context<Self>) {
         let Some(folder) = self.parts.folder.clone() else { return self.gone(&id) };
         let name = id.clone();
-        let loading = self.parts.hashing.run_if(false, move || folder.load(&name));
+        let loading = self.parts.hashing.run(Turn::Files, move || folder.load(&name));
         ctx.spawn(loading.into_actor(self).map(move |loaded, server, ctx| {
             match loaded.unwrap_or(Err(LoadError::NoFile)) {
                 Ok(loaded) => server.loaded(&id, loaded, rest, ctx),
@@ -168,7 +169,7 @@ impl Server {
 
     fn remove_files(&self, folder: &Arc<Folder>, id: String, archive: bool, ctx: &mut Context<Self>) {
         let (folder, name) = (folder.clone(), id.clone());
-        let removing = self.parts.hashing.run_if(false, move || folder.remove_unloaded(&name, archive));
+        let removing = self.parts.hashing.run(Turn::Files, move || folder.remove_unloaded(&name, archive));
         ctx.spawn(removing.into_actor(self).map(move |removed, _, _| {
             if let Some(Err(error)) = removed {
                 tracing::error!("stored session {id}: {error}");
@@ -225,7 +226,7 @@ impl Server {
             return;
         }
         let source = template.clone();
-        let reading = self.parts.hashing.run_if(false, move || source.messages());
+        let reading = self.parts.hashing.run(Turn::Files, move || source.messages());
         ctx.spawn(reading.into_actor(self).map(move |messages, server, ctx| {
             let messages = messages.unwrap_or(Err(TemplateError::Empty));
             server.instantiate(&template, messages, ctx);

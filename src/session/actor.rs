@@ -15,7 +15,7 @@ use drawhall_protocol::command::Host;
 use super::effects::{ClientOp, ConnId, DisconnectReason, Effects, Refusal};
 use super::member::{JoinRequest, Visitor};
 use super::{OpwordCheck, SessionMachine, Shared, State};
-use crate::auth::{Hashing, password};
+use crate::auth::{Hashing, Turn, password};
 use crate::client::actor::{Client, Credit, Deliver, ReadOn};
 use crate::client::login::LookupAnswer;
 use crate::clock::Now;
@@ -231,7 +231,7 @@ impl Session {
     fn check_and_join(&mut self, hash: String, request: Box<JoinRequest>, ctx: &mut Context<Self>) {
         let password = request.password.clone();
         let (expected, given) = (hash.clone(), password.clone());
-        let checked = self.hashing.run(move || password::verify(&given, &expected));
+        let checked = self.hashing.run(Turn::Check, move || password::verify(&given, &expected));
         ctx.spawn(checked.into_actor(self).map(move |fits, session, ctx| {
             if !session.links.contains_key(&request.visitor.conn) {
                 return;
@@ -247,7 +247,7 @@ impl Session {
 
     fn check_opword(&mut self, check: OpwordCheck, ctx: &mut Context<Self>) {
         let OpwordCheck { hash, opword, .. } = check.clone();
-        let checked = self.hashing.run(move || password::verify(&opword, &hash));
+        let checked = self.hashing.run(Turn::Check, move || password::verify(&opword, &hash));
         ctx.spawn(checked.into_actor(self).map(move |fits, session, ctx| {
             session
                 .handle(ctx, |machine, now, fx| machine.opword_checked(&check, fits == Some(true), now, fx));
@@ -318,6 +318,10 @@ impl Handler<EnterHost> for Session {
 
     fn handle(&mut self, enter: EnterHost, ctx: &mut Self::Context) {
         let EnterHost { visitor, host, client, credit } = enter;
+        if self.ended {
+            let refusal = ClientOp::Refused(keeper::cannot_store());
+            return client.do_send(Deliver { ops: vec![refusal], session: None });
+        }
         self.links.insert(visitor.conn, Link { client, credit, held: 0, unstored: 0 });
         // The server has checked that the id is valid.
         let user = u8::try_from(host.user_id).unwrap_or(1);

@@ -318,6 +318,7 @@ impl Folder {
         ids: &HashSet<&str>,
         archive: bool,
     ) {
+        let archive = session.metadata.archive.unwrap_or(archive);
         let current = session.metadata.file.as_deref().map(Path::new).and_then(Path::file_name);
         for name in files.iter().filter(|n| names::is_history_of(n, &session.id)) {
             let stem = name.split('.').next().unwrap_or_default();

@@ -8,6 +8,7 @@ use std::time::Duration;
 use actix::prelude::*;
 
 use super::{ClientOp, ConnId, ReadOn, Refusal, Session};
+use crate::auth::Turn;
 use crate::clock::Now;
 use crate::server::{MayRest, SessionEnded, StaysUp};
 use crate::session::{Effects, SessionMachine};
@@ -15,6 +16,11 @@ use crate::storage::store::{Ending, Outcome, Store, Work};
 
 /// How long after a failure storing is tried again.
 const RETRY: Duration = Duration::from_secs(5);
+
+/// Why a session whose files cannot be made is not there.
+pub(super) fn cannot_store() -> Refusal {
+    Refusal::error("storageError", "The server can't store new sessions at the moment")
+}
 
 /// What waits for the files.
 struct Waiting {
@@ -33,32 +39,26 @@ impl Session {
         }
         self.sent_ms = now.ms;
         self.record();
-        let work = self.work(now);
-        if let Some(store) = self.store.take() {
-            let light = work.is_light() && !store.forces_every_batch();
+        // After a failure everything stays with the rules until it is tried again.
+        let waits = self.retry_ms.is_some_and(|due| now.ms < due) && self.ending.is_none();
+        if let Some(store) = self.store.take_if(|_| !waits) {
+            if store.is_suspect() {
+                self.machine.history().renew();
+            }
+            let work = self.machine.take_work();
             if work.is_empty() && !store.has_backlog() {
                 self.store = Some(store);
-            } else if light {
+            } else if work.is_light() && !store.forces_every_batch() {
                 self.store_here(store, work, now, ctx);
             } else {
                 return self.store_elsewhere(store, work, ctx);
             }
+        } else if !self.machine.is_stored() {
+            self.machine.take_work();
         }
         let waiting = self.take_waiting();
         self.release(waiting);
         self.finish_if_over(ctx);
-    }
-
-    /// What is to be stored now.
-    fn work(&mut self, now: Now) -> Work {
-        let waits = self.retry_ms.is_some_and(|due| now.ms < due) && self.ending.is_none();
-        match &self.store {
-            // It stays with the rules until storing is tried again.
-            Some(_) if waits => return Work::default(),
-            Some(store) if store.is_suspect() => self.machine.history().renew(),
-            _ => {}
-        }
-        self.machine.take_work()
     }
 
     fn store_here(&mut self, mut store: Store, work: Work, now: Now, ctx: &mut Context<Self>) {
@@ -70,12 +70,11 @@ impl Session {
     fn store_elsewhere(&mut self, mut store: Store, work: Work, ctx: &mut Context<Self>) {
         self.storing = true;
         let waiting = self.take_waiting();
-        let hashes = !work.passwords.is_empty();
-        let job = move || {
+        let turn = if work.passwords.is_empty() { Turn::Files } else { Turn::Make };
+        let done = self.hashing.run(turn, move || {
             let outcome = store.perform(work);
             (store, outcome)
-        };
-        let done = self.hashing.run_if(hashes, job);
+        });
         ctx.spawn(done.into_actor(self).map(move |done, session, ctx| {
             let now = Now::get();
             session.storing = false;
@@ -129,12 +128,17 @@ impl Session {
         tracing::error!("a session cannot be made: {error}");
         let mut conns: Vec<ConnId> = self.links.keys().copied().collect();
         conns.sort_unstable();
-        let refusal = || Refusal::error("storageError", "The server can't store new sessions at the moment");
         drop(waiting);
-        self.deliver(conns.into_iter().map(|conn| (conn, ClientOp::Refused(refusal()))).collect());
+        let nobody = conns.is_empty();
+        self.deliver(conns.into_iter().map(|conn| (conn, ClientOp::Refused(cannot_store()))).collect());
         self.outgoing.clear();
         self.ended = true;
-        self.over(ctx);
+        if nobody {
+            // Whoever hosts it is about to come, and is refused then.
+            ctx.run_later(RETRY, |session, ctx| session.over(ctx));
+        } else {
+            self.over(ctx);
+        }
     }
 
     fn take_outcome(&mut self, outcome: Outcome, now: Now, ctx: &mut Context<Self>) {
@@ -190,7 +194,7 @@ impl Session {
         let Some(store) = self.store.take() else { return self.over(ctx) };
         self.storing = true;
         let id = self.machine.id().to_owned();
-        let done = self.hashing.run_if(false, move || store.finish(ending));
+        let done = self.hashing.run(Turn::Files, move || store.finish(ending));
         ctx.spawn(done.into_actor(self).map(move |done, session, ctx| {
             if let Some(Err(error)) = done {
                 tracing::error!("session {id}: {error}");
@@ -246,7 +250,7 @@ impl Handler<GoToRest> for Session {
         self.server.do_send(crate::server::SessionChanged { description, announce: false });
         let Some(mut store) = self.store.take() else { return ctx.stop() };
         let work = SessionMachine::take_work(&mut self.machine);
-        let done = self.hashing.run_if(false, move || {
+        let done = self.hashing.run(Turn::Files, move || {
             let error = store.perform(work).error;
             error.map_or_else(|| store.finish(Ending::Keep), Err)
         });
