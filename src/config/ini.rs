@@ -3,6 +3,9 @@
 use std::net::IpAddr;
 
 use super::Settings;
+use crate::auth::password;
+
+const SECTIONS: [&str; 6] = ["config", "ipbans", "systembans", "userbans", "announcewhitelist", "users"];
 
 /// What happens to somebody who is banned from the server.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -126,18 +129,21 @@ pub struct LineError {
 pub fn parse(bytes: &[u8]) -> ConfigFile {
     let text = String::from_utf8_lossy(bytes);
     let mut file = ConfigFile::default();
-    let mut section = "config".to_owned();
+    let mut section = "config";
     for (at, line) in text.trim_start_matches('\u{feff}').lines().enumerate() {
         let line = line.trim();
         if line.is_empty() || line.starts_with('#') {
             continue;
         }
         if let Some(name) = line.strip_prefix('[').and_then(|l| l.strip_suffix(']')) {
-            section = name.trim().to_ascii_lowercase();
+            match SECTIONS.iter().find(|known| known.eq_ignore_ascii_case(name)) {
+                Some(known) => section = known,
+                None => file.bad_line(at, "unknown section", line),
+            }
             continue;
         }
-        if let Err(reason) = file.read_line(&section, line) {
-            file.errors.push(LineError { line: at + 1, reason, text: redact(&section, line) });
+        if let Err(reason) = file.read_line(section, line) {
+            file.bad_line(at, &reason, &redact(section, line));
         }
     }
     file
@@ -149,6 +155,10 @@ fn redact(section: &str, line: &str) -> String {
 }
 
 impl ConfigFile {
+    fn bad_line(&mut self, at: usize, reason: &str, text: &str) {
+        self.errors.push(LineError { line: at + 1, reason: reason.to_owned(), text: text.to_owned() });
+    }
+
     fn read_line(&mut self, section: &str, line: &str) -> Result<(), String> {
         match section {
             "config" => {
@@ -170,7 +180,7 @@ impl ConfigFile {
             }
             "announcewhitelist" => self.announce_whitelist.push(line.to_owned()),
             "users" => self.users.push(account(line)?),
-            other => return Err(format!("unknown section [{other}]")),
+            _ => return Err("line outside of all sections".into()),
         }
         Ok(())
     }
@@ -189,15 +199,19 @@ fn with_reaction(line: &str) -> Result<(&str, Reaction), String> {
 
 /// `name:hash:FLAG,FLAG`
 fn account(line: &str) -> Result<Account, String> {
-    let mut parts = line.splitn(3, ':');
-    let (Some(name), Some(hash)) = (parts.next(), parts.next()) else {
-        return Err("expected name:password:flags".into());
-    };
-    let flags = parts.next().unwrap_or("").split(',').map(|f| f.trim().to_ascii_uppercase());
+    let parts: Vec<&str> = line.split(':').collect();
+    let [name, hash, flags] = parts[..] else { return Err("expected name:password:flags".into()) };
+    if name.is_empty() {
+        return Err("there is no user name".into());
+    }
+    if !password::is_hash(hash) {
+        return Err("invalid password hash".into());
+    }
+    let flags = flags.split(',').map(str::trim);
     Ok(Account {
         name: name.to_owned(),
         hash: hash.to_owned(),
-        flags: flags.filter(|f| !f.is_empty()).collect(),
+        flags: flags.filter(|f| !f.is_empty()).map(str::to_owned).collect(),
     })
 }
 
@@ -208,7 +222,7 @@ mod tests {
 
     const EXAMPLE: &str = "\u{feff}clientTimeout = 2m\r\n# comment\n[Config]\nserverTitle=a=b\nnonsense=1\n\n\
         [ipbans]\n192.0.2.0/24\n2001:db8::1\nhere\n[SYSTEMBANS]\nabc:hang\nxyz\nq:what\n[userbans]\n7:timer\n\
-        [announcewhitelist]\nhttps://example.org/\n[users]\nmod:plain;a:MOD, host\nbob:*x\nbroken\n[other]\nx\n";
+        [announcewhitelist]\nhttps://example.org/\n[users]\nmod:plain;a:MOD, HOST\nbob:*x:\nbroken\nx:md5;y:\n[other]\na:b:c:d\n";
 
     #[test]
     fn every_section_has_its_own_syntax() {
@@ -234,7 +248,9 @@ mod tests {
                 "line 10: expected address or address/prefix: here",
                 "line 14: unknown reaction 'what': q:what",
                 "line 22: expected name:password:flags: broken:...",
-                "line 24: unknown section [other]: x",
+                "line 23: invalid password hash: x:...",
+                "line 24: unknown section: [other]",
+                "line 25: expected name:password:flags: a:...",
             ]
         );
     }

@@ -62,7 +62,7 @@ impl SettingValue for bool {
     const KIND: &'static str = "bool";
 
     fn read(text: &str) -> Option<Self> {
-        match text.trim().to_ascii_lowercase().as_str() {
+        match text.to_ascii_lowercase().as_str() {
             "1" | "true" => Some(true),
             "0" | "false" | "" => Some(false),
             _ => None,
@@ -129,16 +129,22 @@ pub fn parse_size(text: &str) -> Option<u64> {
     with_unit(text, &units)
 }
 
+/// Digits, perhaps a point and digits, perhaps blanks and a unit; nothing else. Fractions are cut off, and what does
+/// not fit into 31 bits is no value.
 fn with_unit(text: &str, units: &[(&str, f64)]) -> Option<u64> {
-    let text = text.trim().to_ascii_lowercase();
+    let text = text.to_ascii_lowercase();
     let digits = text.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(text.len());
     let (number, unit) = text.split_at(digits);
-    let factor = match unit.trim() {
+    let (whole, fraction) = number.split_once('.').unwrap_or((number, "0"));
+    if whole.is_empty() || fraction.is_empty() {
+        return None;
+    }
+    let factor = match unit.trim_start() {
         "" => 1.0,
         unit => units.iter().find(|(name, _)| *name == unit)?.1,
     };
     let value = number.parse::<f64>().ok()? * factor;
-    (value <= i64::MAX as f64).then(|| value.round() as u64)
+    (value <= f64::from(i32::MAX)).then_some(value as u64)
 }
 
 #[cfg(test)]
@@ -149,10 +155,24 @@ mod tests {
     #[test]
     fn sizes_are_1024_based_and_may_have_decimals() {
         assert_eq!(parse_size("15mb"), Some(15 << 20));
-        assert_eq!(parse_size(" 1.5 KB "), Some(1536));
+        assert_eq!(parse_size("1.5 KB"), Some(1536));
+        assert_eq!(parse_size("0.1kb"), Some(102));
         assert_eq!(parse_size("7"), Some(7));
         assert_eq!(parse_size("0"), Some(0));
-        for bad in ["", "mb", "-1", "1tb", "1 2", "1.2.3", "99999999999999999999gb"] {
+        for bad in [
+            "",
+            "mb",
+            "-1",
+            "1tb",
+            "1 2",
+            "1.2.3",
+            "99999999999999999999gb",
+            "2gb",
+            " 1",
+            "1.",
+            ".5",
+            "1 mb ",
+        ] {
             assert_eq!(parse_size(bad), None, "{bad}");
         }
     }
