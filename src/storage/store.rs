@@ -319,7 +319,8 @@ impl Store {
         let mut text = String::new();
         Entry::File(name.clone()).write(&mut text);
         text.push_str(&self.backlog);
-        self.write_new_journal(text.as_bytes())?;
+        // Nobody is in it yet, so there is nothing that would have to be on the disk at once.
+        self.write_new_journal(text.as_bytes(), self.forces_every_batch())?;
         let made = self.make_history_file(&name).and_then(|sync| {
             let stored = self.fill(&sync, new).and_then(|stored| Ok((stored, self.install_journal()?)));
             stored.inspect_err(|_| self.discard(&name))
@@ -331,6 +332,7 @@ impl Store {
         self.history_name = name;
         self.files = 1;
         self.folder.syncer().written(&stored.file.sync);
+        self.journal.iter().for_each(|journal| self.folder.syncer().written(&journal.sync));
         self.folder.syncer().written(self.folder.directory());
         Ok(stored)
     }
@@ -339,12 +341,12 @@ impl Store {
         format!("{}{}", self.journal_name, names::NEW)
     }
 
-    /// Writes a complete journal under another name.
-    fn write_new_journal(&self, text: &[u8]) -> Result<(), StoreError> {
+    /// Writes a complete journal under another name and, if wanted, forces it to the disk.
+    fn write_new_journal(&self, text: &[u8], force: bool) -> Result<(), StoreError> {
         let path = self.folder.path().join(self.new_journal_name());
         let written = fs::File::create(&path).and_then(|file| {
             file.write_all_at(text, 0)?;
-            file.sync_data()
+            if force { file.sync_data() } else { Ok(()) }
         });
         written.map_err(failed("write", &path))
     }
@@ -400,7 +402,7 @@ impl Store {
         let Some(journal) = &self.journal else { return Ok(()) };
         let mut text = vec![0; journal.end as usize];
         journal.sync.file.read_exact_at(&mut text, 0).map_err(failed("read", journal.sync.path()))?;
-        self.write_new_journal(&text)?;
+        self.write_new_journal(&text, true)?;
         let sync = self.install_journal()?;
         let directory = self.folder.directory();
         directory.sync().map_err(failed("force", directory.path()))?;
