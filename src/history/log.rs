@@ -11,26 +11,21 @@
 //!
 //! The log of a stored session says what is not in its file yet ([`History::unstored`]) and is told what is
 //! ([`History::stored`]). Of what is in the file, memory keeps the newest part only; a reader that needs more is told
-//! to fetch it ([`Read::Fetch`]), off its thread. Readers of the same segment share what was fetched.
+//! to fetch it ([`Read::Fetch`](super::Read::Fetch)), off its thread. Readers of the same segment share what was fetched.
 
 use std::collections::VecDeque;
-use std::io;
-use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::atomic::AtomicI64;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
 use bytes::{Bytes, BytesMut};
 use drawhall_protocol::frame::frames;
 
+use super::cursor::Cursor;
+use super::segments::{SEGMENT_BYTES, Segment, State, whole_messages};
 use super::wake::Watcher;
-use crate::storage::history_file::{HistoryFile, PIECE_BYTES, Piece};
+use crate::storage::history_file::{HistoryFile, Piece};
 use crate::storage::store::{HistoryWork, Part, Replacement, Stored};
 
-/// Size in bytes from which on a segment is left alone.
-const SEGMENT_BYTES: usize = PIECE_BYTES;
-/// Number of small segments that are merged at the latest.
-const MAX_SMALL: usize = 128;
-/// Bytes of what is in a file that stay in memory: more than the small segments that may still be merged.
-const KEPT_BYTES: usize = 4 * SEGMENT_BYTES;
 /// Space in bytes above the limit for messages that a session cannot do without.
 pub const EMERGENCY_BYTES: u64 = 1 << 20;
 
@@ -39,178 +34,14 @@ pub const EMERGENCY_BYTES: u64 = 1 << 20;
 #[error("the session is out of space")]
 pub struct OutOfSpace;
 
-/// What readers have fetched from a file and share.
-#[derive(Debug)]
-struct Block(Vec<u8>);
-
-/// A share in a [`Block`], as the owner of some [`Bytes`].
-struct Share(Arc<Block>);
-
-impl AsRef<[u8]> for Share {
-    fn as_ref(&self) -> &[u8] {
-        &self.0.0
-    }
-}
-
-#[derive(Debug)]
-struct Segment {
-    start: i64,
-    len: usize,
-    messages: u64,
-    memory: Option<Bytes>,
-    /// Where it is stored.
-    file: Option<Arc<HistoryFile>>,
-    fetched: Weak<Block>,
-}
-
-impl Segment {
-    fn in_memory(bytes: Bytes, messages: u64, start: i64) -> Segment {
-        Segment { start, len: bytes.len(), messages, memory: Some(bytes), file: None, fetched: Weak::new() }
-    }
-
-    fn end(&self) -> i64 {
-        self.start + self.len as i64
-    }
-
-    /// Its bytes, if they need not be fetched.
-    fn bytes(&self) -> Option<Bytes> {
-        let fetched = || self.fetched.upgrade().map(|block| Bytes::from_owner(Share(block)));
-        self.memory.clone().or_else(fetched)
-    }
-
-    /// Its bytes, fetched if need be; blocks for a short while.
-    fn bytes_now(&self) -> io::Result<Bytes> {
-        match (self.bytes(), &self.file) {
-            (Some(bytes), _) => Ok(bytes),
-            (None, Some(file)) => file.read_at(self.start, self.len).map(Bytes::from),
-            // Segments are dropped from memory only when they are in a file.
-            (None, None) => Ok(Bytes::new()),
-        }
-    }
-
-    fn part(&self) -> Part {
-        match (&self.memory, &self.file) {
-            (None, Some(file)) => Part::File { file: file.clone(), from: self.start, len: self.len },
-            (memory, _) => Part::Memory(memory.clone().unwrap_or_default()),
-        }
-    }
-}
-
+/// What writer and readers share.
 #[derive(Debug, Default)]
-struct State {
-    /// Counts resets; cursors of an earlier epoch are not served.
-    epoch: u64,
-    /// Where the current content begins.
-    start: i64,
-    /// Up to here readers may go.
-    readable: i64,
-    segments: VecDeque<Segment>,
-    /// Number of segments at the end that may still be merged.
-    small: usize,
-    /// The file of the current content, and up to where it is in it.
-    file: Option<Arc<HistoryFile>>,
-    stored: i64,
-    /// Segments at the beginning that are not in memory.
-    evicted: usize,
+pub(super) struct Shared {
+    pub(super) state: Mutex<State>,
+    pub(super) watchers: Mutex<Vec<Arc<Watcher>>>,
 }
 
-impl State {
-    fn push(&mut self, bytes: Bytes, messages: u64, start: i64) {
-        let large = bytes.len() >= SEGMENT_BYTES;
-        self.segments.push_back(Segment::in_memory(bytes, messages, start));
-        self.small = if large { 0 } else { self.small + 1 };
-    }
-
-    /// Merges the small segments at the end, once they are worth it.
-    fn compact(&mut self) {
-        let from = self.segments.len() - self.small;
-        let total: usize = self.segments.range(from..).map(|s| s.len).sum();
-        if self.small < 2 || (total < SEGMENT_BYTES && self.small < MAX_SMALL) {
-            return;
-        }
-        let mut merged = Vec::with_capacity(total);
-        let mut messages = 0;
-        let start = self.segments[from].start;
-        for segment in self.segments.drain(from..) {
-            merged.extend_from_slice(&segment.memory.unwrap_or_default());
-            messages += segment.messages;
-        }
-        self.small = 0;
-        self.push(merged.into(), messages, start);
-        self.mark_stored(from);
-    }
-
-    /// Notes of the segments from an index on whether they are in the file.
-    fn mark_stored(&mut self, from: usize) {
-        let stored = self.stored;
-        for segment in self.segments.range_mut(from..).filter(|s| s.end() <= stored) {
-            segment.file.clone_from(&self.file);
-        }
-    }
-
-    /// Drops the oldest segments from memory, as far as they are in a file and more than enough is kept.
-    fn evict(&mut self) {
-        let kept = |s: &Segment| s.memory.as_ref().map_or(0, Bytes::len);
-        let mut left: usize = self.segments.range(self.evicted..).map(kept).sum();
-        while let Some(oldest) = self.segments.get_mut(self.evicted)
-            && left > KEPT_BYTES
-            && oldest.file.is_some()
-        {
-            left -= oldest.memory.take().map_or(0, |b| b.len());
-            self.evicted += 1;
-        }
-    }
-
-    /// Adds shared slices of what lies between `from` and the readable end: whole messages (something else may be sent
-    /// between two reads), about `limit` bytes of them.
-    fn read(&self, from: i64, limit: usize, out: &mut Vec<Bytes>) -> (i64, Option<Fetch>) {
-        let mut at = from.max(self.start);
-        let mut left = limit;
-        let mut index = self.segments.partition_point(|s| s.end() <= at);
-        while at < self.readable && left > 0 {
-            let Some(segment) = self.segments.get(index) else { break };
-            let Some(bytes) = segment.bytes() else {
-                let fetch =
-                    segment.file.clone().map(|file| Fetch { file, start: segment.start, len: segment.len });
-                return (at, fetch.filter(|_| left == limit));
-            };
-            let skip = (at - segment.start) as usize;
-            let available = (segment.len - skip).min((self.readable - at) as usize);
-            // Nearly all segments are so small that none of their messages needs to be looked at.
-            let take = if available <= limit.saturating_mul(2) {
-                available
-            } else {
-                whole_messages(&bytes[skip..skip + available], left).0
-            };
-            out.push(bytes.slice(skip..skip + take));
-            at += take as i64;
-            left = left.saturating_sub(take);
-            index += 1;
-        }
-        (at, None)
-    }
-}
-
-/// Length and number of the first messages of `bytes` that together have `least` bytes or more.
-fn whole_messages(bytes: &[u8], least: usize) -> (usize, u64) {
-    let (mut len, mut messages) = (0, 0);
-    for frame in frames(bytes) {
-        len += frame.bytes.len();
-        messages += 1;
-        if len >= least {
-            break;
-        }
-    }
-    (len, messages)
-}
-
-#[derive(Debug, Default)]
-struct Shared {
-    state: Mutex<State>,
-    watchers: Mutex<Vec<Arc<Watcher>>>,
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     // A panic while the lock is held leaves plain data behind; other readers can go on.
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
@@ -642,120 +473,6 @@ impl History {
         let state = lock(&self.shared.state);
         state.segments.iter().filter_map(|s| s.memory.as_ref()).map(Bytes::len).sum::<usize>()
             + self.tail.len()
-    }
-}
-
-/// Something that a reader needs and that is in a file only.
-#[derive(Debug)]
-pub struct Fetch {
-    file: Arc<HistoryFile>,
-    start: i64,
-    len: usize,
-}
-
-/// What was fetched. It can be read as long as somebody holds this or has read it.
-#[derive(Debug)]
-pub struct Fetched {
-    file: Arc<HistoryFile>,
-    start: i64,
-    block: Arc<Block>,
-}
-
-impl Fetch {
-    /// A buffer for it, to be made where it will be dropped: memory goes back more easily that way.
-    pub fn buffer(&self) -> Vec<u8> {
-        vec![0; self.len]
-    }
-
-    /// Reads it into its [`Self::buffer`]; blocks.
-    ///
-    /// # Errors
-    /// When it cannot be read.
-    pub fn run(self, mut buffer: Vec<u8>) -> io::Result<Fetched> {
-        self.file.read_into(self.start, &mut buffer)?;
-        Ok(Fetched { file: self.file, start: self.start, block: Arc::new(Block(buffer)) })
-    }
-}
-
-/// What came of reading.
-#[derive(Debug)]
-pub enum Read {
-    /// Nothing is there.
-    Nothing,
-    /// There was something.
-    Some,
-    /// Something is there; it must be fetched and given to [`Cursor::fetched`] first.
-    Fetch(Fetch),
-}
-
-/// One reader of a log.
-#[derive(Debug)]
-pub struct Cursor {
-    shared: Arc<Shared>,
-    epoch: u64,
-    position: Arc<AtomicI64>,
-}
-
-impl Cursor {
-    /// Adds shared slices of what comes next to `out`, about `limit` bytes in whole messages, and moves on behind them.
-    pub fn read(&mut self, limit: usize, out: &mut Vec<Bytes>) -> Read {
-        let state = lock(&self.shared.state);
-        if state.epoch != self.epoch {
-            return Read::Nothing;
-        }
-        let from = self.position.load(Ordering::Relaxed);
-        let (to, fetch) = state.read(from, limit, out);
-        drop(state);
-        self.position.store(to, Ordering::Release);
-        match fetch {
-            Some(fetch) => Read::Fetch(fetch),
-            None if to > from => Read::Some,
-            None => Read::Nothing,
-        }
-    }
-
-    /// Takes over what was fetched, for this reader and all that come by while it is in use.
-    pub fn fetched(&self, fetched: &Fetched) {
-        let mut state = lock(&self.shared.state);
-        let at = state.segments.partition_point(|s| s.start < fetched.start);
-        // A reset may have come in between: then the file is another.
-        let same = |s: &&mut Segment| {
-            let same_place = s.start == fetched.start && s.len == fetched.block.0.len();
-            same_place && s.file.as_ref().is_some_and(|f| Arc::ptr_eq(f, &fetched.file))
-        };
-        if let Some(segment) = state.segments.get_mut(at).filter(same) {
-            segment.fetched = Arc::downgrade(&fetched.block);
-        }
-    }
-
-    /// The client was told of the reset that began `epoch`: go to the beginning of the new content.
-    pub fn follow_reset(&mut self, epoch: u64) {
-        self.epoch = epoch;
-        let start = lock(&self.shared.state).start;
-        self.position.fetch_max(start, Ordering::AcqRel);
-    }
-
-    /// The reader's offset, to be watched from elsewhere.
-    pub fn position(&self) -> Arc<AtomicI64> {
-        self.position.clone()
-    }
-
-    /// Identifies the log among all that are alive.
-    pub fn log_id(&self) -> usize {
-        Arc::as_ptr(&self.shared) as usize
-    }
-
-    /// Registers a worker's ear.
-    pub fn watch(&self) -> Arc<Watcher> {
-        let watcher = Arc::new(Watcher::default());
-        lock(&self.shared.watchers).push(watcher.clone());
-        watcher
-    }
-
-    /// Takes a worker's ear away.
-    pub fn unwatch(&self, watcher: &Arc<Watcher>) {
-        lock(&self.shared.watchers).retain(|w| !Arc::ptr_eq(w, watcher));
-        watcher.close();
     }
 }
 

@@ -2,6 +2,7 @@ use drawhall_protocol::Frame;
 use proptest::prelude::*;
 
 use super::*;
+use crate::history::Read;
 
 fn message(n: u8, len: usize) -> Bytes {
     Frame::new(148, n, &vec![n; len]).unwrap().into_bytes()

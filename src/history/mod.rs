@@ -3,8 +3,11 @@
 //! [`History`] is the one writer, owned by the session's rules; [`Cursor`]s are the many readers, one a client. Both
 //! share the log behind them. Positions are byte offsets on an axis that goes on over resets, see [`log`].
 
+mod cursor;
 pub mod log;
+mod segments;
 mod wake;
 
-pub use log::{Cursor, Fetch, Fetched, History, OutOfSpace, Read};
+pub use cursor::{Cursor, Fetch, Fetched, Read};
+pub use log::{History, OutOfSpace};
 pub use wake::Watcher;

@@ -1,0 +1,186 @@
+//! Segments: immutable pieces of the log, in memory, in a file, or both.
+
+use std::collections::VecDeque;
+use std::io;
+use std::sync::{Arc, Weak};
+
+use bytes::Bytes;
+use drawhall_protocol::frame::frames;
+
+use super::cursor::Fetch;
+use crate::storage::history_file::{HistoryFile, PIECE_BYTES};
+use crate::storage::store::Part;
+
+/// Size in bytes from which on a segment is left alone.
+pub(super) const SEGMENT_BYTES: usize = PIECE_BYTES;
+/// Number of small segments that are merged at the latest.
+const MAX_SMALL: usize = 128;
+/// Bytes of what is in a file that stay in memory: more than the small segments that may still be merged.
+const KEPT_BYTES: usize = 4 * SEGMENT_BYTES;
+
+/// What readers have fetched from a file and share.
+#[derive(Debug)]
+pub(super) struct Block(pub(super) Vec<u8>);
+
+/// A share in a [`Block`], as the owner of some [`Bytes`].
+struct Share(Arc<Block>);
+
+impl AsRef<[u8]> for Share {
+    fn as_ref(&self) -> &[u8] {
+        &self.0.0
+    }
+}
+
+#[derive(Debug)]
+/// A piece of the log: whole messages.
+pub(super) struct Segment {
+    pub(super) start: i64,
+    pub(super) len: usize,
+    pub(super) messages: u64,
+    pub(super) memory: Option<Bytes>,
+    /// Where it is stored.
+    pub(super) file: Option<Arc<HistoryFile>>,
+    pub(super) fetched: Weak<Block>,
+}
+
+impl Segment {
+    pub(super) fn in_memory(bytes: Bytes, messages: u64, start: i64) -> Segment {
+        Segment { start, len: bytes.len(), messages, memory: Some(bytes), file: None, fetched: Weak::new() }
+    }
+
+    pub(super) fn end(&self) -> i64 {
+        self.start + self.len as i64
+    }
+
+    /// Its bytes, if they need not be fetched.
+    fn bytes(&self) -> Option<Bytes> {
+        let fetched = || self.fetched.upgrade().map(|block| Bytes::from_owner(Share(block)));
+        self.memory.clone().or_else(fetched)
+    }
+
+    /// Its bytes, fetched if need be; blocks for a short while.
+    pub(super) fn bytes_now(&self) -> io::Result<Bytes> {
+        match (self.bytes(), &self.file) {
+            (Some(bytes), _) => Ok(bytes),
+            (None, Some(file)) => file.read_at(self.start, self.len).map(Bytes::from),
+            // Segments are dropped from memory only when they are in a file.
+            (None, None) => Ok(Bytes::new()),
+        }
+    }
+
+    pub(super) fn part(&self) -> Part {
+        match (&self.memory, &self.file) {
+            (None, Some(file)) => Part::File { file: file.clone(), from: self.start, len: self.len },
+            (memory, _) => Part::Memory(memory.clone().unwrap_or_default()),
+        }
+    }
+}
+
+/// All segments, and what of them readers may see.
+#[derive(Debug, Default)]
+pub(super) struct State {
+    /// Counts resets; cursors of an earlier epoch are not served.
+    pub(super) epoch: u64,
+    /// Where the current content begins.
+    pub(super) start: i64,
+    /// Up to here readers may go.
+    pub(super) readable: i64,
+    pub(super) segments: VecDeque<Segment>,
+    /// Number of segments at the end that may still be merged.
+    pub(super) small: usize,
+    /// The file of the current content, and up to where it is in it.
+    pub(super) file: Option<Arc<HistoryFile>>,
+    pub(super) stored: i64,
+    /// Segments at the beginning that are not in memory.
+    pub(super) evicted: usize,
+}
+
+impl State {
+    pub(super) fn push(&mut self, bytes: Bytes, messages: u64, start: i64) {
+        let large = bytes.len() >= SEGMENT_BYTES;
+        self.segments.push_back(Segment::in_memory(bytes, messages, start));
+        self.small = if large { 0 } else { self.small + 1 };
+    }
+
+    /// Merges the small segments at the end, once they are worth it.
+    pub(super) fn compact(&mut self) {
+        let from = self.segments.len() - self.small;
+        let total: usize = self.segments.range(from..).map(|s| s.len).sum();
+        if self.small < 2 || (total < SEGMENT_BYTES && self.small < MAX_SMALL) {
+            return;
+        }
+        let mut merged = Vec::with_capacity(total);
+        let mut messages = 0;
+        let start = self.segments[from].start;
+        for segment in self.segments.drain(from..) {
+            merged.extend_from_slice(&segment.memory.unwrap_or_default());
+            messages += segment.messages;
+        }
+        self.small = 0;
+        self.push(merged.into(), messages, start);
+        self.mark_stored(from);
+    }
+
+    /// Notes of the segments from an index on whether they are in the file.
+    pub(super) fn mark_stored(&mut self, from: usize) {
+        let stored = self.stored;
+        for segment in self.segments.range_mut(from..).filter(|s| s.end() <= stored) {
+            segment.file.clone_from(&self.file);
+        }
+    }
+
+    /// Drops the oldest segments from memory, as far as they are in a file and more than enough is kept.
+    pub(super) fn evict(&mut self) {
+        let kept = |s: &Segment| s.memory.as_ref().map_or(0, Bytes::len);
+        let mut left: usize = self.segments.range(self.evicted..).map(kept).sum();
+        while let Some(oldest) = self.segments.get_mut(self.evicted)
+            && left > KEPT_BYTES
+            && oldest.file.is_some()
+        {
+            left -= oldest.memory.take().map_or(0, |b| b.len());
+            self.evicted += 1;
+        }
+    }
+
+    /// Adds shared slices of what lies between `from` and the readable end: whole messages (something else may be sent
+    /// between two reads), about `limit` bytes of them.
+    pub(super) fn read(&self, from: i64, limit: usize, out: &mut Vec<Bytes>) -> (i64, Option<Fetch>) {
+        let mut at = from.max(self.start);
+        let mut left = limit;
+        let mut index = self.segments.partition_point(|s| s.end() <= at);
+        while at < self.readable && left > 0 {
+            let Some(segment) = self.segments.get(index) else { break };
+            let Some(bytes) = segment.bytes() else {
+                let fetch =
+                    segment.file.clone().map(|file| Fetch { file, start: segment.start, len: segment.len });
+                return (at, fetch.filter(|_| left == limit));
+            };
+            let skip = (at - segment.start) as usize;
+            let available = (segment.len - skip).min((self.readable - at) as usize);
+            // Nearly all segments are so small that none of their messages needs to be looked at.
+            let take = if available <= limit.saturating_mul(2) {
+                available
+            } else {
+                whole_messages(&bytes[skip..skip + available], left).0
+            };
+            out.push(bytes.slice(skip..skip + take));
+            at += take as i64;
+            left = left.saturating_sub(take);
+            index += 1;
+        }
+        (at, None)
+    }
+}
+
+/// Length and number of the first messages of `bytes` that together have `least` bytes or more.
+pub(super) fn whole_messages(bytes: &[u8], least: usize) -> (usize, u64) {
+    let (mut len, mut messages) = (0, 0);
+    for frame in frames(bytes) {
+        len += frame.bytes.len();
+        messages += 1;
+        if len >= least {
+            break;
+        }
+    }
+    (len, messages)
+}
