@@ -4,6 +4,7 @@
 //! | --- | --- |
 //! | [`config`] | settings and where they come from |
 //! | [`log`] | the event log and its text form |
+//! | [`db`] | the configuration database |
 //! | [`history`] | the message log of a session: one writer, many readers |
 //! | [`session`] | who is in a session, what each may do, what enters its history |
 //! | [`client`] | connections: login, the way in, the way out |
@@ -19,6 +20,7 @@ pub mod auth;
 pub mod client;
 pub mod clock;
 pub mod config;
+pub mod db;
 pub mod history;
 pub mod log;
 pub mod server;

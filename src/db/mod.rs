@@ -1,0 +1,242 @@
+//! The configuration database: settings, accounts, bans, white list, log. Source: `config.md`, Database.
+//!
+//! [`Database`] is what others see; behind it is a [`Backend`], of which there is one, [`sqlite`]. Every call blocks,
+//! so none is made on an actor's thread. People edit the database by hand while the server runs: what is read counts
+//! whatever type it has, as far as it makes sense.
+
+mod sqlite;
+
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+/// A database that cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum DbError {
+    /// It cannot be opened.
+    #[error("cannot open the database {path}: {reason}")]
+    Open {
+        /// The database.
+        path: PathBuf,
+        /// Why.
+        reason: String,
+    },
+    /// Something cannot be read or written.
+    #[error("database: {0}")]
+    Query(#[from] diesel::result::Error),
+    /// There is an account of that name.
+    #[error("there is an account '{0}' already")]
+    AccountExists(String),
+    /// There is no account of that name.
+    #[error("there is no account '{0}'")]
+    NoAccount(String),
+}
+
+/// An account.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Account {
+    /// Its number, part of the account id.
+    pub id: i64,
+    /// User name, case-sensitive.
+    pub name: String,
+    /// Password hash, empty for no password.
+    pub hash: String,
+    /// Nobody can log in.
+    pub locked: bool,
+    /// Account flags.
+    pub flags: Vec<String>,
+}
+
+/// A ban of an address range.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct IpBan {
+    /// Address as it was entered.
+    pub ip: String,
+    /// Length of the common prefix in bits, 0 for the one address.
+    pub subnet: i64,
+}
+
+/// A ban of a system id or an ext-auth user.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SubjectBan {
+    /// Who is banned.
+    pub subject: String,
+    /// Name of the reaction.
+    pub reaction: String,
+}
+
+/// What decides about connections, as the database has it.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Snapshot {
+    /// Settings by key.
+    pub settings: Vec<(String, String)>,
+    /// Address bans that are in force.
+    pub ip_bans: Vec<IpBan>,
+    /// System bans that are in force.
+    pub system_bans: Vec<SubjectBan>,
+    /// User bans that are in force.
+    pub user_bans: Vec<SubjectBan>,
+    /// White list of list servers: regular expressions.
+    pub listing_servers: Vec<String>,
+    /// Numbers of external bans that are switched off.
+    pub disabled_ext_bans: Vec<i64>,
+    /// Whether there is any account.
+    pub has_accounts: bool,
+    /// When the next ban ends, as the database writes it.
+    pub next_expiry: Option<String>,
+}
+
+/// A line of the log, as it is stored.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LogRow {
+    /// ISO 8601, UTC.
+    pub timestamp: String,
+    /// 0 error to 3 debug.
+    pub level: i32,
+    /// Topic.
+    pub topic: String,
+    /// `id;address;name`, or empty.
+    pub user: String,
+    /// Session id, or empty.
+    pub session: String,
+    /// The text.
+    pub message: String,
+}
+
+/// What a database must be able to do. Times are UTC, `yyyy-MM-dd HH:mm:ss`.
+trait Backend: Send {
+    /// Changes whenever anybody, also another program, has changed something.
+    fn version(&mut self) -> Result<i64, DbError>;
+    fn snapshot(&mut self, now: &str) -> Result<Snapshot, DbError>;
+    fn accounts(&mut self) -> Result<Vec<Account>, DbError>;
+    fn account(&mut self, name: &str) -> Result<Option<Account>, DbError>;
+    fn add_account(&mut self, account: &Account) -> Result<(), DbError>;
+    fn update_account(&mut self, account: &Account) -> Result<(), DbError>;
+    fn remove_account(&mut self, id: i64) -> Result<(), DbError>;
+    fn append_log(&mut self, rows: &[LogRow]) -> Result<(), DbError>;
+    fn purge_log(&mut self, before: &str) -> Result<usize, DbError>;
+}
+
+/// A database that is open.
+#[derive(Clone)]
+pub struct Database {
+    backend: Arc<Mutex<Box<dyn Backend>>>,
+    path: Arc<PathBuf>,
+}
+
+impl std::fmt::Debug for Database {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Database").field("path", &self.path).finish_non_exhaustive()
+    }
+}
+
+/// Milliseconds since 1970 as the database writes times.
+pub fn time_text(utc_ms: i64) -> String {
+    let time = jiff::Timestamp::from_millisecond(utc_ms).unwrap_or(jiff::Timestamp::UNIX_EPOCH);
+    time.strftime("%Y-%m-%d %H:%M:%S").to_string()
+}
+
+impl Database {
+    /// Opens a database, makes it where it is missing, and makes the tables that are missing.
+    ///
+    /// # Errors
+    /// When it cannot be opened, or is none.
+    pub fn open(path: &Path) -> Result<Database, DbError> {
+        let backend = sqlite::Sqlite::open(path)?;
+        Ok(Database { backend: Arc::new(Mutex::new(Box::new(backend))), path: Arc::new(path.to_owned()) })
+    }
+
+    /// Where it is.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    fn backend(&self) -> MutexGuard<'_, Box<dyn Backend>> {
+        // A statement that panicked was rolled back.
+        self.backend.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Changes whenever anybody, also another program, has changed something.
+    ///
+    /// # Errors
+    /// When it cannot be read.
+    pub fn version(&self) -> Result<i64, DbError> {
+        self.backend().version()
+    }
+
+    /// What decides about connections at this time, milliseconds since 1970.
+    ///
+    /// # Errors
+    /// When it cannot be read.
+    pub fn snapshot(&self, utc_ms: i64) -> Result<Snapshot, DbError> {
+        self.backend().snapshot(&time_text(utc_ms))
+    }
+
+    /// All accounts.
+    ///
+    /// # Errors
+    /// When they cannot be read.
+    pub fn accounts(&self) -> Result<Vec<Account>, DbError> {
+        self.backend().accounts()
+    }
+
+    /// The account of this name.
+    ///
+    /// # Errors
+    /// When it cannot be read.
+    pub fn account(&self, name: &str) -> Result<Option<Account>, DbError> {
+        self.backend().account(name)
+    }
+
+    /// Adds an account; its number is given to it.
+    ///
+    /// # Errors
+    /// When there is one of that name, or it cannot be written.
+    pub fn add_account(&self, account: &Account) -> Result<(), DbError> {
+        let mut backend = self.backend();
+        if backend.account(&account.name)?.is_some() {
+            return Err(DbError::AccountExists(account.name.clone()));
+        }
+        backend.add_account(account)
+    }
+
+    /// Changes the account of this name.
+    ///
+    /// # Errors
+    /// When there is none, or it cannot be written.
+    pub fn change_account(&self, name: &str, change: impl FnOnce(&mut Account)) -> Result<(), DbError> {
+        let mut backend = self.backend();
+        let mut account = backend.account(name)?.ok_or_else(|| DbError::NoAccount(name.to_owned()))?;
+        change(&mut account);
+        backend.update_account(&account)
+    }
+
+    /// Removes the account of this name.
+    ///
+    /// # Errors
+    /// When there is none, or it cannot be written.
+    pub fn remove_account(&self, name: &str) -> Result<(), DbError> {
+        let mut backend = self.backend();
+        let account = backend.account(name)?.ok_or_else(|| DbError::NoAccount(name.to_owned()))?;
+        backend.remove_account(account.id)
+    }
+
+    /// Appends to the log.
+    ///
+    /// # Errors
+    /// When it cannot be written.
+    pub fn append_log(&self, rows: &[LogRow]) -> Result<(), DbError> {
+        self.backend().append_log(rows)
+    }
+
+    /// Deletes what in the log is older than so many days. Returns how many lines that was.
+    ///
+    /// # Errors
+    /// When it cannot be written.
+    pub fn purge_log(&self, days: u32, utc_ms: i64) -> Result<usize, DbError> {
+        let before = utc_ms - i64::from(days) * 86_400_000;
+        self.backend().purge_log(&crate::clock::iso_of(before))
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,159 @@
+use diesel::connection::SimpleConnection as _;
+use diesel::prelude::*;
+use diesel::sqlite::SqliteConnection;
+
+use super::*;
+
+const NOW: i64 = 1_795_241_572_000;
+
+fn database() -> (tempfile::TempDir, Database) {
+    let folder = tempfile::tempdir().unwrap();
+    let database = Database::open(&folder.path().join("config.db")).unwrap();
+    (folder, database)
+}
+
+/// Somebody at the shell.
+fn by_hand(database: &Database, sql: &str) {
+    let mut connection = SqliteConnection::establish(database.path().to_str().unwrap()).unwrap();
+    connection.batch_execute(sql).unwrap();
+}
+
+fn account(name: &str) -> Account {
+    Account { id: 0, name: name.into(), hash: "plain;x".into(), locked: false, flags: vec!["HOST".into()] }
+}
+
+#[test]
+fn what_others_change_is_noticed() {
+    let (_folder, database) = database();
+    let before = database.version().unwrap();
+    assert_eq!(database.version().unwrap(), before);
+    by_hand(&database, "INSERT INTO settings VALUES ('clientTimeout', 90)");
+    let after = database.version().unwrap();
+    assert_ne!(after, before);
+    database.add_account(&account("a")).unwrap();
+    assert_ne!(database.version().unwrap(), after);
+}
+
+#[test]
+fn settings_count_whatever_type_they_have() {
+    let (_folder, database) = database();
+    by_hand(
+        &database,
+        "INSERT INTO settings VALUES ('a', 3); INSERT INTO settings VALUES ('b', 90.5);
+         INSERT INTO settings VALUES ('c', X'74657874'); INSERT INTO settings VALUES ('d', NULL);",
+    );
+    let settings = database.snapshot(NOW).unwrap().settings;
+    let expected = [("a", "3"), ("b", "90.5"), ("c", "text"), ("d", "")];
+    assert_eq!(settings, expected.map(|(k, v)| (k.to_owned(), v.to_owned())));
+}
+
+#[test]
+fn bans_count_while_they_last() {
+    let (_folder, database) = database();
+    by_hand(
+        &database,
+        "INSERT INTO ipbans VALUES ('192.0.2.0', 24, '2099-01-01', NULL, NULL);
+         INSERT INTO ipbans VALUES ('192.0.2.1', 0, '2001-01-01 00:00:00', NULL, NULL);
+         INSERT INTO ipbans VALUES ('192.0.2.2', NULL, '2026-12-01 00:00:00', NULL, NULL);
+         INSERT INTO systembans (sid, reaction, expires, added) VALUES ('abc', 'hang', '2099-01-01 00:00:00', 'x');
+         INSERT INTO userbans (userid, expires, added) VALUES (7, '2000-01-01 00:00:00', 'x');",
+    );
+    let snapshot = database.snapshot(NOW).unwrap();
+    let ranges: Vec<_> = snapshot.ip_bans.iter().map(|b| (b.ip.as_str(), b.subnet)).collect();
+    assert_eq!(ranges, [("192.0.2.0", 24), ("192.0.2.2", 0)]);
+    assert_eq!(snapshot.system_bans, [SubjectBan { subject: "abc".into(), reaction: "hang".into() }]);
+    assert!(snapshot.user_bans.is_empty());
+    assert_eq!(snapshot.next_expiry.as_deref(), Some("2026-12-01 00:00:00"));
+}
+
+#[test]
+fn accounts_are_added_changed_and_removed() {
+    let (_folder, database) = database();
+    assert!(!database.snapshot(NOW).unwrap().has_accounts);
+    database.add_account(&account("a")).unwrap();
+    assert!(matches!(database.add_account(&account("a")), Err(DbError::AccountExists(_))));
+    database.change_account("a", |a| a.locked = true).unwrap();
+    let found = database.account("a").unwrap().unwrap();
+    assert_eq!((found.id, found.locked, found.flags.as_slice()), (1, true, &["HOST".to_owned()][..]));
+    assert!(database.account("A").unwrap().is_none(), "names are case-sensitive");
+    assert!(database.snapshot(NOW).unwrap().has_accounts);
+    database.remove_account("a").unwrap();
+    assert!(matches!(database.remove_account("a"), Err(DbError::NoAccount(_))));
+    assert!(database.accounts().unwrap().is_empty());
+}
+
+#[test]
+fn accounts_that_were_typed_by_hand_count() {
+    let (_folder, database) = database();
+    by_hand(
+        &database,
+        "INSERT INTO users (username, password) VALUES ('bare', X'706C61696E3B7077');
+         INSERT INTO users VALUES ('flags', 'plain;x', 'true', 'MOD, HOST');
+         INSERT INTO users VALUES ('locked', 'plain;x', '1', '');",
+    );
+    let accounts = database.accounts().unwrap();
+    assert_eq!(
+        (accounts[0].hash.as_str(), accounts[0].locked, accounts[0].flags.len()),
+        ("plain;pw", false, 0)
+    );
+    assert_eq!(
+        (accounts[1].locked, accounts[1].flags.as_slice()),
+        (false, &["MOD".to_owned(), "HOST".into()][..])
+    );
+    assert!(accounts[2].locked);
+}
+
+#[test]
+fn the_log_is_purged_by_age() {
+    let (_folder, database) = database();
+    let row = |timestamp: &str| LogRow {
+        timestamp: timestamp.into(),
+        level: 2,
+        topic: "Status".into(),
+        user: String::new(),
+        session: String::new(),
+        message: "x".into(),
+    };
+    database.append_log(&[row("2026-11-01T00:00:00Z"), row("2026-11-20T00:00:00Z")]).unwrap();
+    assert_eq!(database.purge_log(5, NOW).unwrap(), 1);
+    assert_eq!(database.purge_log(5, NOW).unwrap(), 0);
+}
+
+#[test]
+fn what_is_no_database_is_refused_by_name() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("file.db");
+    std::fs::write(&path, "this is no database, and long enough to be seen as none ".repeat(50)).unwrap();
+    let error = Database::open(&path).unwrap_err().to_string();
+    assert!(error.starts_with(&format!("cannot open the database {}", path.display())), "{error}");
+    assert!(Database::open(&folder.path().join("no/such/folder.db")).is_err());
+}
+
+#[test]
+fn databases_of_the_reference_are_read_as_they_are() {
+    let Some(golden) = std::env::var_os("DRAWHALL_GOLDEN") else {
+        return eprintln!("skipped: DRAWHALL_GOLDEN is not set");
+    };
+    let golden = Path::new(&golden).join("config");
+    let open = |name: &str| {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join(name);
+        std::fs::write(&path, std::fs::read(golden.join(name)).unwrap()).unwrap();
+        (folder, Database::open(&path).unwrap())
+    };
+    let (_folder, changed) = open("changed.db");
+    let names: Vec<(i64, String, bool)> =
+        changed.accounts().unwrap().into_iter().map(|a| (a.id, a.name, a.locked)).collect();
+    assert_eq!(names, [(1, "admin".into(), false), (2, "bob".into(), false), (3, "Troll".into(), true)]);
+    let admin = changed.account("admin").unwrap().unwrap();
+    assert!(crate::auth::password::verify("secret", &admin.hash));
+    let snapshot = changed.snapshot(NOW).unwrap();
+    assert_eq!((snapshot.ip_bans.len(), snapshot.system_bans.len(), snapshot.user_bans.len()), (2, 6, 1));
+    assert_eq!((snapshot.listing_servers.len(), snapshot.disabled_ext_bans), (2, vec![5, 999]));
+    assert!(snapshot.settings.contains(&("clientTimeout".into(), "90s".into())));
+    // A database of the 2.1 series has no tables for some bans.
+    let (_folder, legacy) = open("legacy21.db");
+    let old = legacy.account("oldhash").unwrap().unwrap();
+    assert!(crate::auth::password::verify("pässword", &old.hash));
+    assert_eq!(legacy.snapshot(NOW).unwrap().ip_bans.len(), 1);
+}
