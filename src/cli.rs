@@ -56,10 +56,60 @@ pub(crate) enum Command {
         /// The directory.
         dir: PathBuf,
     },
+    /// Manage the accounts of a configuration database.
+    Account {
+        /// What to do.
+        #[command(subcommand)]
+        action: AccountAction,
+        /// Configuration database.
+        #[arg(short, long, value_name = "FILE", global = true, default_value = "config.db")]
+        database: PathBuf,
+    },
     /// Mend the sessions that are stored in a directory, after copying what is changed. No server may use it.
     Repair {
         /// The directory.
         dir: PathBuf,
+    },
+}
+
+/// What to do with accounts. Passwords are typed at the terminal, or read from standard input.
+#[derive(Debug, Subcommand)]
+pub(crate) enum AccountAction {
+    /// Add an account.
+    Add {
+        /// User name.
+        name: String,
+        /// Flags, such as MOD,HOST.
+        #[arg(long, value_delimiter = ',')]
+        flags: Vec<String>,
+    },
+    /// List the accounts.
+    List {
+        /// As JSON, for programs.
+        #[arg(long)]
+        json: bool,
+    },
+    /// Change an account.
+    Set {
+        /// User name.
+        name: String,
+        /// Ask for a new password.
+        #[arg(long)]
+        password: bool,
+        /// Flags in place of those that it has.
+        #[arg(long, value_delimiter = ',', num_args = 0..)]
+        flags: Option<Vec<String>>,
+        /// Nobody can log in any more.
+        #[arg(long, conflicts_with = "unlock")]
+        lock: bool,
+        /// Its owner can log in again.
+        #[arg(long)]
+        unlock: bool,
+    },
+    /// Remove an account.
+    Remove {
+        /// User name.
+        name: String,
     },
 }
 
@@ -98,6 +148,10 @@ pub(crate) struct Serve {
     /// Public host name of this server, which clients should have connected to.
     #[arg(long, value_name = "NAME")]
     pub(crate) local_host: Option<String>,
+
+    /// Configuration database, as that of drawpile-srv.
+    #[arg(short, long, value_name = "FILE", conflicts_with = "config")]
+    pub(crate) database: Option<PathBuf>,
 
     /// Key for encrypted ban lists: 32 bytes in base64.
     #[arg(long, value_name = "BASE64", value_parser = crypt_key)]

@@ -132,13 +132,32 @@ impl LogEntry {
 #[derive(Debug, Clone, Copy, Default)]
 pub struct TextForm;
 
-#[derive(Default)]
-struct Fields {
+/// What an event holds.
+#[derive(Debug, Default)]
+pub(crate) struct Fields {
     topic: String,
-    user: String,
-    session: String,
+    pub(crate) user: String,
+    pub(crate) session: String,
     message: String,
     others: String,
+}
+
+impl Fields {
+    pub(crate) fn of(event: &tracing::Event<'_>) -> Fields {
+        let mut fields = Fields::default();
+        event.record(&mut fields);
+        fields
+    }
+
+    /// The topic; what has none is about the server's status.
+    pub(crate) fn topic(&self) -> &str {
+        if self.topic.is_empty() { "Status" } else { &self.topic }
+    }
+
+    /// The message with what else there is to say.
+    pub(crate) fn text(&self) -> String {
+        format!("{}{}", self.message, self.others)
+    }
 }
 
 impl Visit for Fields {
@@ -168,16 +187,14 @@ where
         mut writer: Writer<'_>,
         event: &tracing::Event<'_>,
     ) -> fmt::Result {
-        let mut fields = Fields::default();
-        event.record(&mut fields);
+        let fields = Fields::of(event);
         let level = match *event.metadata().level() {
             tracing::Level::ERROR => "Error",
             tracing::Level::WARN => "Warn",
             tracing::Level::INFO => "Info",
             _ => "Debug",
         };
-        let topic = if fields.topic.is_empty() { "Status" } else { &fields.topic };
-        write!(writer, "{} {level}/{topic}", iso_of(Now::get().utc_ms))?;
+        write!(writer, "{} {level}/{}", iso_of(Now::get().utc_ms), fields.topic())?;
         if !fields.user.is_empty() {
             write!(writer, " {}", one_line(&fields.user))?;
         }
@@ -185,7 +202,7 @@ where
             let blank = if fields.user.is_empty() { " " } else { "" };
             write!(writer, "{blank}@{{{}}}", one_line(&fields.session))?;
         }
-        writeln!(writer, ": {}{}", one_line(&fields.message), one_line(&fields.others))
+        writeln!(writer, ": {}", one_line(&fields.text()))
     }
 }
 

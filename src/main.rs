@@ -6,14 +6,19 @@ use std::process::ExitCode;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use clap::Parser as _;
-use drawhall::server::run::{RuleSource, ServeOptions, start};
+use drawhall::config::RuleSource;
+use drawhall::db::Database;
+use drawhall::db::log::{LogQueue, log_layer};
+use drawhall::server::run::{ServeOptions, start};
 use drawhall::storage::folder::FolderError;
-use drawhall::tools::{convert, inspect, sessions};
+use drawhall::tools::{account, convert, inspect, sessions};
 use tokio::signal::unix::{SignalKind, signal};
+use tracing_subscriber::layer::SubscriberExt as _;
+use tracing_subscriber::util::SubscriberInitExt as _;
 
 mod cli;
 
-use cli::{Cli, Command, Form, Serve};
+use cli::{AccountAction, Cli, Command, Form, Serve};
 
 /// Sent to a process that writes beyond its limit for file sizes.
 const SIGXFSZ: i32 = 25;
@@ -31,6 +36,7 @@ fn main() -> ExitCode {
             sessions::list(&dir, json).map(|text| print!("{text}")).map_err(Failure::from)
         }
         Some(Command::Check { dir }) => report(sessions::check(&dir), "not everything is sound"),
+        Some(Command::Account { action, database }) => run_account(&action, &database),
         Some(Command::Repair { dir }) => report(sessions::repair(&dir), "not everything could be mended"),
     };
     match done {
@@ -42,14 +48,15 @@ fn main() -> ExitCode {
     }
 }
 
-fn init_log() {
+/// Begins logging to standard error; what is logged waits for the database in a queue, too.
+fn init_log() -> LogQueue {
     let filter = tracing_subscriber::EnvFilter::try_from_default_env()
         .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("info"));
-    tracing_subscriber::fmt()
-        .event_format(drawhall::log::TextForm)
-        .with_env_filter(filter)
-        .with_writer(std::io::stderr)
-        .init();
+    let (layer, queue) = log_layer();
+    let text =
+        tracing_subscriber::fmt::layer().event_format(drawhall::log::TextForm).with_writer(std::io::stderr);
+    tracing_subscriber::registry().with(filter).with(text).with(layer).init();
+    queue
 }
 
 fn serve(options: &Serve) -> Result<(), Failure> {
@@ -59,10 +66,11 @@ fn serve(options: &Serve) -> Result<(), Failure> {
         println!("{}", BASE64.encode(key));
         return Ok(());
     }
-    init_log();
+    let log = init_log();
     let options = ServeOptions {
         source: RuleSource {
             config: options.config.clone(),
+            database: options.database.clone(),
             crypt_key: options.crypt_key,
             local_host: options.local_host.clone().unwrap_or_default(),
             sync: options.sync,
@@ -80,6 +88,10 @@ fn serve(options: &Serve) -> Result<(), Failure> {
         // A limit for file sizes is to be an error of writing, not the end of the program.
         let _too_large = signal(SignalKind::from_raw(SIGXFSZ))?;
         let running = start(&options)?;
+        match running.database() {
+            Some(database) => drop(log.write_to(database.clone())?),
+            None => drop(log),
+        }
         tracing::info!("drawhall {} listening on {}", env!("CARGO_PKG_VERSION"), running.address());
         tokio::select! {
             _ = terminate.recv() => {}
@@ -109,6 +121,23 @@ fn run_convert(options: &cli::Convert) -> Result<(), Failure> {
         return Err(
             format!("{} messages could not be converted, {} were", report.lost, report.messages).into()
         );
+    }
+    Ok(())
+}
+
+fn run_account(action: &AccountAction, database: &std::path::Path) -> Result<(), Failure> {
+    let database = Database::open(database)?;
+    match action {
+        AccountAction::Add { name, flags } => {
+            account::add(&database, name, flags, &account::ask_password()?)?
+        }
+        AccountAction::List { json } => print!("{}", account::list(&database, *json)?),
+        AccountAction::Set { name, password, flags, lock, unlock } => {
+            let password = if *password { Some(account::ask_password()?) } else { None };
+            let locked = if *lock || *unlock { Some(*lock) } else { None };
+            account::set(&database, name, account::Change { password, flags: flags.clone(), locked })?;
+        }
+        AccountAction::Remove { name } => database.remove_account(name)?,
     }
     Ok(())
 }

@@ -11,7 +11,6 @@ use actix::prelude::*;
 use tokio::sync::Semaphore;
 
 use crate::config::Rules;
-use crate::config::ini::Account;
 use crate::server::NewRules;
 
 /// Password hashes that are computed at once; Argon2id takes 64 MiB each.
@@ -113,19 +112,55 @@ pub enum AccountCheck {
     },
 }
 
+/// What is known of an account.
+struct Known {
+    auth_id: String,
+    hash: String,
+    flags: Vec<String>,
+    locked: bool,
+}
+
+/// The account of this name. What the database has at this moment counts.
+async fn find(rules: &Rules, name: &str, hashing: &Hashing) -> Option<Known> {
+    let Some(database) = rules.database.clone() else {
+        let account = rules.file().users.iter().find(|a| a.name == name)?.clone();
+        let locked = account.hash.starts_with('*');
+        let auth_id = format!("internal:{}", account.name);
+        return Some(Known { auth_id, hash: account.hash, flags: account.flags, locked });
+    };
+    let name = name.to_owned();
+    let asked = hashing.run(Turn::Files, move || database.account(&name)).await;
+    match asked? {
+        Ok(account) => account.map(|a| Known {
+            auth_id: format!("internal:{}", a.id),
+            hash: a.hash,
+            flags: a.flags,
+            locked: a.locked,
+        }),
+        Err(error) => {
+            tracing::error!(%error, "cannot read an account");
+            // Nobody is let in under a name that may be somebody's.
+            Some(Known { auth_id: String::new(), hash: "*".into(), flags: Vec::new(), locked: false })
+        }
+    }
+}
+
 impl Handler<CheckAccount> for Auth {
     type Result = ResponseFuture<AccountCheck>;
 
     fn handle(&mut self, check: CheckAccount, _: &mut Context<Self>) -> Self::Result {
-        let account = self.rules.file().users.iter().find(|a| a.name == check.name).cloned();
+        let rules = self.rules.clone();
         let hashing = self.hashing.clone();
         Box::pin(async move {
-            let Some(Account { name, hash, flags }) = account else { return AccountCheck::NotFound };
-            if hash.starts_with('*') {
+            let Some(Known { auth_id, hash, flags, locked }) = find(&rules, &check.name, &hashing).await
+            else {
+                return AccountCheck::NotFound;
+            };
+            if locked {
                 return AccountCheck::Locked;
             }
             match hashing.run(Turn::Check, move || password::verify(&check.password, &hash)).await {
-                Some(true) => AccountCheck::Ok { auth_id: format!("internal:{name}"), flags },
+                Some(true) => AccountCheck::Ok { auth_id, flags },
                 Some(false) => AccountCheck::BadPassword,
                 None => {
                     tracing::error!("checking a password failed");

@@ -5,9 +5,11 @@
 pub mod ini;
 pub mod names;
 pub mod rules;
+pub mod source;
 mod values;
 
 pub use rules::Rules;
+pub use source::{OpenSource, RuleSource, SourceError};
 pub use values::{Millis, Seconds, SettingError, SettingValue, parse_size};
 
 /// Smallest value of `sessionUserLimit` and a session's `maxUserCount`.

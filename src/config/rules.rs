@@ -6,6 +6,7 @@ use std::sync::Arc;
 use super::Settings;
 use super::ini::{ConfigFile, Reaction};
 use super::names::NameRules;
+use crate::db::Database;
 use crate::session::Shared;
 
 /// The rules that are in force.
@@ -15,6 +16,8 @@ pub struct Rules {
     pub shared: Shared,
     /// Whether any account exists.
     pub has_accounts: bool,
+    /// Where the accounts are, if not in the configuration file.
+    pub database: Option<Database>,
     /// The server's public host name, empty if it is not known.
     pub local_host: String,
     file: Arc<ConfigFile>,
@@ -24,7 +27,6 @@ impl Rules {
     /// The rules of a configuration file. Returns what is wrong with it, too.
     pub fn new(file: ConfigFile, crypt_key: Option<[u8; 32]>, local_host: String) -> (Rules, Vec<String>) {
         let (names, mut errors) = NameRules::new(&file.settings);
-        errors.extend(file.errors.iter().map(ToString::to_string));
         let minimum = &file.settings.minimum_protocol_version;
         if !minimum.is_empty() && minimum.parse::<drawhall_protocol::ProtocolVersion>().is_err() {
             errors.push(format!("minimumProtocolVersion: '{minimum}' is no protocol version"));
@@ -35,7 +37,8 @@ impl Rules {
             crypt_key,
             web_sockets: false,
         };
-        let rules = Rules { shared, has_accounts: !file.users.is_empty(), local_host, file: Arc::new(file) };
+        let has_accounts = !file.users.is_empty();
+        let rules = Rules { shared, has_accounts, database: None, local_host, file: Arc::new(file) };
         (rules, errors)
     }
 

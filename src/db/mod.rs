@@ -4,6 +4,7 @@
 //! so none is made on an actor's thread. People edit the database by hand while the server runs: what is read counts
 //! whatever type it has, as far as it makes sense.
 
+pub mod log;
 mod sqlite;
 
 use std::path::{Path, PathBuf};

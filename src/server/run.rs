@@ -5,7 +5,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use actix::prelude::*;
 use actix_rt::task::JoinHandle;
@@ -16,8 +16,8 @@ use super::{NewRules, NewTemplates, Server, ServerParts, Stop};
 use crate::auth::Auth;
 use crate::client::actor::{Client, ClientContext};
 use crate::clock::Now;
-use crate::config::ini::{self, ConfigFile};
-use crate::config::{Millis, Rules};
+use crate::config::{OpenSource, RuleSource, Rules, SourceError};
+use crate::db::Database;
 use crate::session::ConnId;
 use crate::storage::folder::{Folder, FolderError};
 use crate::storage::recorder::Recorder;
@@ -27,48 +27,10 @@ use crate::transport::{ListenError, listen};
 /// How long accepting rests after it failed, for example for want of file descriptors.
 const ACCEPT_REST: Duration = Duration::from_millis(100);
 
-/// How often the configuration file is looked at.
-const RELOAD_INTERVAL: Duration = Duration::from_secs(2);
+/// How often old lines of the log are deleted.
+const PURGE_INTERVAL: Duration = Duration::from_secs(86_400);
 /// How often the directory of templates is looked at.
 const TEMPLATE_INTERVAL: Duration = Duration::from_secs(2);
-
-/// Where the rules come from.
-#[derive(Debug, Clone, Default)]
-pub struct RuleSource {
-    /// Configuration file; defaults without.
-    pub config: Option<PathBuf>,
-    /// Key for encrypted ban lists.
-    pub crypt_key: Option<[u8; 32]>,
-    /// The server's public host name, empty if it is not known.
-    pub local_host: String,
-    /// In place of the setting `syncInterval`.
-    pub sync: Option<Duration>,
-}
-
-impl RuleSource {
-    /// Reads the rules; what is wrong with the file is logged.
-    ///
-    /// # Errors
-    /// When the file cannot be read.
-    pub fn read(&self) -> io::Result<Rules> {
-        let (mut file, name) = match &self.config {
-            Some(path) => (ini::parse(&std::fs::read(path)?), path.display().to_string()),
-            None => (ConfigFile::default(), String::new()),
-        };
-        if let Some(sync) = self.sync {
-            file.settings.sync_interval = Millis(sync.as_millis() as u64);
-        }
-        let (rules, errors) = Rules::new(file, self.crypt_key, self.local_host.clone());
-        for error in errors {
-            tracing::warn!("{name}: {error}");
-        }
-        Ok(rules)
-    }
-
-    fn modified(&self) -> Option<SystemTime> {
-        std::fs::metadata(self.config.as_ref()?).and_then(|m| m.modified()).ok()
-    }
-}
 
 /// What to serve, and where.
 #[derive(Debug, Clone, Default)]
@@ -96,19 +58,15 @@ pub struct Running {
     address: SocketAddr,
     tasks: Vec<JoinHandle<()>>,
     parts: ServerParts,
+    database: Option<Database>,
 }
 
 /// Why a server does not start.
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
-    /// The configuration file cannot be read.
-    #[error("--config: cannot read {path}: {source}")]
-    Config {
-        /// The file.
-        path: String,
-        /// Why.
-        source: io::Error,
-    },
+    /// The configuration file or database cannot be read.
+    #[error(transparent)]
+    Source(#[from] SourceError),
     /// It cannot listen.
     #[error(transparent)]
     Listen(#[from] ListenError),
@@ -133,13 +91,8 @@ pub enum StartError {
 /// # Errors
 /// When the configuration file cannot be read, or it cannot listen.
 pub fn start(options: &ServeOptions) -> Result<Running, StartError> {
-    let source = options.source.clone();
-    let modified = source.modified();
-    let rules = source.read().map_err(|error| StartError::Config {
-        path: source.config.as_ref().map_or(String::new(), |p| p.display().to_string()),
-        source: error,
-    })?;
-    let rules = Arc::new(rules);
+    let mut source = options.source.open()?;
+    let rules = Arc::new(source.read()?);
     let parts = open_storage(options, &rules)?;
     let templates = match &options.templates {
         Some(path) => {
@@ -166,15 +119,19 @@ pub fn start(options: &ServeOptions) -> Result<Running, StartError> {
     let (changes, current) = watch::channel(rules.clone());
     let context = ClientContext { rules, server: server.clone(), auth: auth.clone() };
     let mut tasks = vec![actix_rt::spawn(accept(listener, handles, context, current))];
-    if source.config.is_some() {
-        tasks.push(actix_rt::spawn(reload(source, modified, server.clone(), auth, changes)));
+    let database = source.database().cloned();
+    if let Some(database) = database.clone() {
+        tasks.push(actix_rt::spawn(purge_log(database, changes.subscribe())));
+    }
+    if let Some(every) = source.interval() {
+        tasks.push(actix_rt::spawn(reload(source, every, server.clone(), auth, changes)));
     }
     if let (Some(path), Some(templates)) = (&options.templates, templates) {
         let templates = Arc::new(templates);
         server.do_send(NewTemplates(templates.clone()));
         tasks.push(actix_rt::spawn(watch_templates(path.clone(), templates, server.clone())));
     }
-    Ok(Running { server, workers, address, tasks, parts })
+    Ok(Running { server, workers, address, tasks, parts, database })
 }
 
 /// Opens what sessions are stored in and recorded to.
@@ -224,6 +181,11 @@ impl Running {
     /// Where it listens.
     pub fn address(&self) -> SocketAddr {
         self.address
+    }
+
+    /// The configuration database, if there is one.
+    pub fn database(&self) -> Option<&Database> {
+        self.database.as_ref()
     }
 
     /// Stops: nobody else is let in, everybody is told, threads end.
@@ -284,35 +246,54 @@ async fn accept(
     }
 }
 
-/// Reads the configuration file again whenever it was changed.
+/// Reads the rules again whenever they have changed.
 async fn reload(
-    source: RuleSource,
-    mut modified: Option<SystemTime>,
+    mut source: OpenSource,
+    every: Duration,
     server: Addr<Server>,
     auth: Addr<Auth>,
     changes: watch::Sender<Arc<Rules>>,
 ) {
-    let mut interval = tokio::time::interval(RELOAD_INTERVAL);
+    let mut interval = tokio::time::interval(every);
     loop {
         interval.tick().await;
-        let (source, last) = (source.clone(), modified);
         // Files are slow sometimes, and this thread has other things to do.
         let looked = actix_rt::task::spawn_blocking(move || {
-            let now = source.modified();
-            (now != last && now.is_some()).then(|| (now, source.read()))
+            let read = source.read_if_changed();
+            (source, read)
         });
-        match looked.await {
-            Ok(Some((now, Ok(rules)))) => {
-                modified = now;
+        let Ok((same, read)) = looked.await else {
+            return tracing::error!("looking for changed settings failed, they are not looked at any more");
+        };
+        source = same;
+        match read {
+            Ok(Some(rules)) => {
                 let rules = Arc::new(rules);
-                tracing::info!("configuration file was read again");
+                tracing::info!("settings were read again");
                 server.do_send(NewRules(rules.clone()));
                 auth.do_send(NewRules(rules.clone()));
                 changes.send_replace(rules);
             }
-            Ok(Some((_, Err(error)))) => tracing::warn!(%error, "cannot read the configuration file again"),
             Ok(None) => {}
-            Err(error) => tracing::error!(%error, "looking at the configuration file failed"),
+            Err(error) => tracing::warn!(%error, "cannot read the settings again"),
+        }
+    }
+}
+
+/// Deletes old lines of the log, now and every day.
+async fn purge_log(database: Database, rules: watch::Receiver<Arc<Rules>>) {
+    let mut interval = tokio::time::interval(PURGE_INTERVAL);
+    loop {
+        interval.tick().await;
+        let days = rules.borrow().settings().log_purge_days.0;
+        let database = database.clone();
+        if days > 0 {
+            let purged = actix_rt::task::spawn_blocking(move || database.purge_log(days, Now::get().utc_ms));
+            match purged.await {
+                Ok(Ok(count)) => tracing::info!("deleted {count} lines of the log, older than {days} days"),
+                Ok(Err(error)) => tracing::warn!(%error, "cannot delete old lines of the log"),
+                Err(error) => tracing::error!(%error, "deleting old lines of the log failed"),
+            }
         }
     }
 }

@@ -1,5 +1,7 @@
-//! What the program does besides serving: `drawhall convert`, `inspect`, `sessions`, `check` and `repair`.
+//! What the program does besides serving: `drawhall convert`, `inspect`, `sessions`, `check`, `repair` and
+//! `account`.
 
+pub mod account;
 pub mod convert;
 pub mod inspect;
 pub mod sessions;

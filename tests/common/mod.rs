@@ -7,7 +7,8 @@ use std::path::PathBuf;
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use drawhall::server::run::{RuleSource, ServeOptions, start};
+use drawhall::config::RuleSource;
+use drawhall::server::run::{ServeOptions, start};
 use drawhall_protocol::{Frame, FrameDecoder};
 use serde_json::{Value, json};
 use tokio::sync::oneshot;
@@ -43,7 +44,10 @@ impl TestServer {
         let path = folder.path().join("server.cfg");
         std::fs::write(&path, config).unwrap();
         let options = ServeOptions {
-            source: RuleSource { config: Some(path.clone()), ..RuleSource::default() },
+            source: match options.source.database {
+                Some(_) => options.source,
+                None => RuleSource { config: Some(path.clone()), ..RuleSource::default() },
+            },
             listen: Some("127.0.0.1".parse().unwrap()),
             port: 0,
             workers: 2,
@@ -172,6 +176,16 @@ impl Client {
     pub fn sessions(&mut self) -> Vec<Value> {
         let welcome = self.reply(|v| v["message"] == "Welcome");
         welcome["sessions"].as_array().cloned().unwrap_or_default()
+    }
+
+    /// Whether a reply comes before the connection ends.
+    pub fn rest_until(&mut self, fits: impl Fn(&Value) -> bool) -> bool {
+        while let Some(message) = self.next() {
+            if message.json().is_some_and(|v| fits(&v)) {
+                return true;
+            }
+        }
+        false
     }
 
     pub fn ident(&mut self, name: &str) {

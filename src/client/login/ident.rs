@@ -46,7 +46,8 @@ impl Intent {
     }
 }
 
-fn is_valid_name(name: &str) -> bool {
+/// 1 to 22 UTF-16 code units, and no quotation mark.
+pub fn is_valid_name(name: &str) -> bool {
     let units = name.encode_utf16().count();
     (1..=MAX_NAME).contains(&units) && !name.contains('"')
 }

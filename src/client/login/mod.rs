@@ -21,6 +21,7 @@ use drawhall_protocol::reply::{
 };
 
 pub use host::HostRefusal;
+pub use ident::is_valid_name;
 pub use lookup::LookupAnswer;
 
 use ident::Intent;

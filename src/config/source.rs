@@ -1,0 +1,233 @@
+//! Where the rules come from: a configuration file or a database, read again when they change.
+
+use std::io;
+use std::path::PathBuf;
+use std::time::{Duration, SystemTime};
+
+use super::ini::{self, Ban, ConfigFile, IpRange, Reaction};
+use super::{Millis, Rules};
+use crate::clock::Now;
+use crate::db::{Database, DbError, Snapshot, SubjectBan, time_text};
+
+/// How often a configuration file is looked at.
+const FILE_INTERVAL: Duration = Duration::from_secs(2);
+/// How often a database is looked at: what people change there by hand is to count for the next login.
+const DATABASE_INTERVAL: Duration = Duration::from_millis(200);
+
+/// Where the rules come from. Defaults count without a file and a database.
+#[derive(Debug, Clone, Default)]
+pub struct RuleSource {
+    /// Configuration file.
+    pub config: Option<PathBuf>,
+    /// Configuration database.
+    pub database: Option<PathBuf>,
+    /// Key for encrypted ban lists.
+    pub crypt_key: Option<[u8; 32]>,
+    /// The server's public host name, empty if it is not known.
+    pub local_host: String,
+    /// In place of the setting `syncInterval`.
+    pub sync: Option<Duration>,
+}
+
+/// Rules that cannot be read.
+#[derive(Debug, thiserror::Error)]
+pub enum SourceError {
+    /// There is no configuration file, or it cannot be read.
+    #[error("--config: cannot read {path}: {source}")]
+    Config {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// The database cannot be read.
+    #[error("--database: {0}")]
+    Database(#[from] DbError),
+}
+
+/// A source that is open, and what it was when it was read last.
+#[derive(Debug)]
+pub struct OpenSource {
+    source: RuleSource,
+    database: Option<Database>,
+    modified: Option<SystemTime>,
+    version: i64,
+    next_expiry: Option<String>,
+    /// What was wrong, so that it is told once.
+    told: Vec<String>,
+}
+
+impl RuleSource {
+    /// Opens the source.
+    ///
+    /// # Errors
+    /// When the database cannot be opened.
+    pub fn open(&self) -> Result<OpenSource, SourceError> {
+        let database = self.database.as_deref().map(Database::open).transpose()?;
+        let (modified, version, next_expiry, told) = (None, 0, None, Vec::new());
+        Ok(OpenSource { source: self.clone(), database, modified, version, next_expiry, told })
+    }
+}
+
+impl OpenSource {
+    /// The database, if there is one.
+    pub fn database(&self) -> Option<&Database> {
+        self.database.as_ref()
+    }
+
+    /// How often to look whether something has changed; `None` if nothing can.
+    pub fn interval(&self) -> Option<Duration> {
+        match (&self.database, &self.source.config) {
+            (Some(_), _) => Some(DATABASE_INTERVAL),
+            (None, Some(_)) => Some(FILE_INTERVAL),
+            (None, None) => None,
+        }
+    }
+
+    /// Reads the rules; what is wrong in the source is logged. Blocks.
+    ///
+    /// # Errors
+    /// When the file or the database cannot be read.
+    pub fn read(&mut self) -> Result<Rules, SourceError> {
+        let (mut file, mut errors, has_accounts, name) = match (&self.database, &self.source.config) {
+            (Some(database), _) => {
+                let version = database.version()?;
+                let snapshot = database.snapshot(Now::get().utc_ms)?;
+                self.version = version;
+                self.next_expiry.clone_from(&snapshot.next_expiry);
+                let has_accounts = snapshot.has_accounts;
+                let (file, errors) = from_snapshot(snapshot);
+                (file, errors, has_accounts, database.path().display().to_string())
+            }
+            (None, Some(path)) => {
+                let failed = |source| SourceError::Config { path: path.clone(), source };
+                self.modified = std::fs::metadata(path).and_then(|m| m.modified()).ok();
+                let file = ini::parse(&std::fs::read(path).map_err(failed)?);
+                let has_accounts = !file.users.is_empty();
+                let errors = file.errors.iter().map(ToString::to_string).collect();
+                (file, errors, has_accounts, path.display().to_string())
+            }
+            (None, None) => (ConfigFile::default(), Vec::new(), false, String::new()),
+        };
+        if let Some(sync) = self.source.sync {
+            file.settings.sync_interval = Millis(sync.as_millis() as u64);
+        }
+        let (crypt_key, local_host) = (self.source.crypt_key, self.source.local_host.clone());
+        let (mut rules, more) = Rules::new(file, crypt_key, local_host);
+        rules.has_accounts = has_accounts;
+        rules.database.clone_from(&self.database);
+        errors.extend(more);
+        for error in errors.iter().filter(|e| !self.told.contains(e)) {
+            tracing::warn!("{name}: {error}");
+        }
+        self.told = errors;
+        Ok(rules)
+    }
+
+    /// Reads the rules again if they have changed. Blocks.
+    ///
+    /// # Errors
+    /// When the file or the database cannot be read.
+    pub fn read_if_changed(&mut self) -> Result<Option<Rules>, SourceError> {
+        let changed = match (&self.database, &self.source.config) {
+            (Some(database), _) => {
+                let now = time_text(Now::get().utc_ms);
+                database.version()? != self.version || self.next_expiry.as_ref().is_some_and(|e| *e <= now)
+            }
+            (None, Some(path)) => {
+                let modified = std::fs::metadata(path).and_then(|m| m.modified()).ok();
+                modified.is_some() && modified != self.modified
+            }
+            (None, None) => false,
+        };
+        if changed { self.read().map(Some) } else { Ok(None) }
+    }
+}
+
+/// The same as if it stood in a configuration file. Returns what of it makes no sense, too.
+fn from_snapshot(snapshot: Snapshot) -> (ConfigFile, Vec<String>) {
+    let (mut file, mut errors) = (ConfigFile::default(), Vec::new());
+    for (key, value) in snapshot.settings.iter().filter(|(key, _)| !key.starts_with('_')) {
+        if let Err(error) = file.settings.set(key, value) {
+            errors.push(error.to_string());
+        }
+    }
+    for ban in snapshot.ip_bans {
+        let text = if ban.subnet == 0 { ban.ip } else { format!("{}/{}", ban.ip, ban.subnet) };
+        match IpRange::parse(&text) {
+            Some(range) => file.ip_bans.push(range),
+            None => errors.push(format!("banned address '{text}' is none")),
+        }
+    }
+    for SubjectBan { subject, reaction } in snapshot.system_bans {
+        file.system_bans.push(Ban { subject, reaction: reaction_of(&reaction, &mut errors) });
+    }
+    for SubjectBan { subject, reaction } in snapshot.user_bans {
+        match subject.parse() {
+            Ok(subject) => {
+                file.user_bans.push(Ban { subject, reaction: reaction_of(&reaction, &mut errors) });
+            }
+            Err(_) => errors.push(format!("banned user '{subject}' is no number")),
+        }
+    }
+    (file, errors)
+}
+
+fn reaction_of(name: &str, errors: &mut Vec<String>) -> Reaction {
+    Reaction::parse(name).unwrap_or_else(|| {
+        errors.push(format!("unknown reaction '{name}', normal counts"));
+        Reaction::Normal
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_makes_no_sense_in_a_database_is_told_and_left_out() {
+        let snapshot = Snapshot {
+            settings: [
+                ("clientTimeout", "soon"),
+                ("serverTitle", "T"),
+                ("_lock_admin_hash", "x"),
+                ("other", "1"),
+            ]
+            .map(|(k, v)| (k.to_owned(), v.to_owned()))
+            .to_vec(),
+            ip_bans: vec![crate::db::IpBan { ip: "here".into(), subnet: 3 }],
+            user_bans: vec![SubjectBan { subject: "x".into(), reaction: "hang".into() }],
+            system_bans: vec![SubjectBan { subject: "s".into(), reaction: "nuke".into() }],
+            ..Snapshot::default()
+        };
+        let (file, errors) = from_snapshot(snapshot);
+        assert_eq!(file.settings.server_title, "T");
+        assert_eq!(file.system_bans, [Ban { subject: "s".to_owned(), reaction: Reaction::Normal }]);
+        assert_eq!(
+            errors,
+            [
+                "clientTimeout: 'soon' is no time",
+                "unknown setting 'other'",
+                "banned address 'here/3' is none",
+                "unknown reaction 'nuke', normal counts",
+                "banned user 'x' is no number",
+            ]
+        );
+    }
+
+    #[test]
+    fn a_changed_file_is_read_again_and_a_missing_one_is_not() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("x.cfg");
+        std::fs::write(&path, "serverTitle=one").unwrap();
+        let mut source = RuleSource { config: Some(path.clone()), ..RuleSource::default() }.open().unwrap();
+        assert_eq!(source.read().unwrap().settings().server_title, "one");
+        assert!(source.read_if_changed().unwrap().is_none());
+        std::fs::write(&path, "serverTitle=two").unwrap();
+        let older = SystemTime::now() - Duration::from_secs(100);
+        std::fs::File::options().write(true).open(&path).unwrap().set_modified(older).unwrap();
+        assert_eq!(source.read_if_changed().unwrap().unwrap().settings().server_title, "two");
+        std::fs::remove_file(&path).unwrap();
+        assert!(source.read_if_changed().unwrap().is_none());
+    }
+}

@@ -1,0 +1,118 @@
+//! The event log in the database: what is logged waits in a queue, a thread writes it.
+
+use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use tracing::{Event, Subscriber};
+use tracing_subscriber::Layer;
+use tracing_subscriber::layer::Context;
+
+use super::{Database, LogRow};
+use crate::clock::{Now, iso_of};
+use crate::log::Fields;
+
+/// Lines that wait at most; what comes on top is in the text log only.
+const MAX_WAITING: usize = 10_000;
+/// Lines that are written in one transaction.
+const BATCH: usize = 500;
+/// How long lines are gathered.
+const GATHER: Duration = Duration::from_millis(200);
+
+/// Takes what is logged.
+#[derive(Debug)]
+pub struct LogLayer {
+    sender: SyncSender<LogRow>,
+}
+
+/// What was taken, to be written once there is a database.
+#[derive(Debug)]
+pub struct LogQueue {
+    receiver: Receiver<LogRow>,
+}
+
+/// A layer for `tracing`, and the queue that it fills.
+pub fn log_layer() -> (LogLayer, LogQueue) {
+    let (sender, receiver) = sync_channel(MAX_WAITING);
+    (LogLayer { sender }, LogQueue { receiver })
+}
+
+impl<S: Subscriber> Layer<S> for LogLayer {
+    fn on_event(&self, event: &Event<'_>, _: Context<'_, S>) {
+        let level = match *event.metadata().level() {
+            tracing::Level::ERROR => 0,
+            tracing::Level::WARN => 1,
+            tracing::Level::INFO => 2,
+            _ => 3,
+        };
+        let fields = Fields::of(event);
+        let row = LogRow {
+            timestamp: iso_of(Now::get().utc_ms),
+            level,
+            topic: fields.topic().to_owned(),
+            user: fields.user.clone(),
+            session: fields.session.clone(),
+            message: fields.text(),
+        };
+        // A queue that is full, or that nobody reads because there is no database, takes nothing.
+        let _ = self.sender.try_send(row);
+    }
+}
+
+impl LogQueue {
+    /// Writes the queue to a database until the program ends.
+    ///
+    /// # Errors
+    /// When the thread cannot be started.
+    pub fn write_to(self, database: Database) -> std::io::Result<JoinHandle<()>> {
+        std::thread::Builder::new().name("log".into()).spawn(move || self.run(&database))
+    }
+
+    fn run(self, database: &Database) {
+        let mut failed = false;
+        while let Ok(first) = self.receiver.recv() {
+            let mut rows = vec![first];
+            while rows.len() < BATCH {
+                match self.receiver.recv_timeout(GATHER) {
+                    Ok(row) => rows.push(row),
+                    Err(RecvTimeoutError::Timeout | RecvTimeoutError::Disconnected) => break,
+                }
+            }
+            let written = database.append_log(&rows);
+            // To log every failure would fill the queue with failures.
+            if let Err(error) = &written
+                && !failed
+            {
+                tracing::error!(%error, "cannot write the log to the database");
+            }
+            failed = written.is_err();
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tracing_subscriber::layer::SubscriberExt as _;
+
+    use super::*;
+    use crate::log::{Level, LogEntry, LogUser, Topic};
+
+    #[test]
+    fn entries_are_stored_as_the_reference_stores_them() {
+        let (layer, queue) = log_layer();
+        let subscriber = tracing_subscriber::registry().with(layer);
+        tracing::subscriber::with_default(subscriber, || {
+            let user = LogUser { id: 2, address: "192.0.2.1".parse().ok(), name: "B".into() };
+            LogEntry::new(Now::get(), Level::Info, Topic::Join, "Joined session").about(user).emit("01abc");
+            tracing::warn!(port = 7, "hm");
+        });
+        let rows: Vec<LogRow> = queue.receiver.try_iter().collect();
+        let texts: Vec<_> = rows
+            .iter()
+            .map(|r| (r.level, r.topic.as_str(), r.user.as_str(), r.session.as_str(), r.message.as_str()))
+            .collect();
+        let expected =
+            [(2, "Join", "2;192.0.2.1;B", "01abc", "Joined session"), (1, "Status", "", "", "hm port=7")];
+        assert_eq!(texts, expected);
+    }
+}
