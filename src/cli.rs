@@ -145,6 +145,10 @@ pub(crate) struct Serve {
     #[arg(long, value_name = "TIME", value_parser = sync_interval)]
     pub(crate) sync: Option<Duration>,
 
+    /// URL of an auth server whose accounts may log in (setting extauth).
+    #[arg(long, value_name = "URL", value_parser = drawhall::auth::extauth::check_url)]
+    pub(crate) extauth: Option<String>,
+
     /// Public host name of this server, which clients should have connected to.
     #[arg(long, value_name = "NAME")]
     pub(crate) local_host: Option<String>,

@@ -22,6 +22,7 @@ pub mod clock;
 pub mod config;
 pub mod db;
 pub mod history;
+pub mod http;
 pub mod log;
 pub mod server;
 pub mod session;

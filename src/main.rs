@@ -73,6 +73,7 @@ fn serve(options: &Serve) -> Result<(), Failure> {
             database: options.database.clone(),
             crypt_key: options.crypt_key,
             local_host: options.local_host.clone().unwrap_or_default(),
+            extauth: options.extauth.clone(),
             sync: options.sync,
         },
         sessions: options.sessions.clone(),

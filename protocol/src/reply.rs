@@ -263,6 +263,21 @@ members! {
         /// What is needed (`intentMismatch`).
         #[serde(skip_serializing_if = "String::is_empty")]
         method: String,
+        /// Guest only because the auth server is down (`intentMismatch`).
+        #[serde(rename = "extauthfallback", skip_serializing_if = "std::ops::Not::not")]
+        extauth_fallback: bool,
+        /// Where to get a token (`needExtAuth`).
+        #[serde(rename = "extauthurl", skip_serializing_if = "String::is_empty")]
+        extauth_url: String,
+        /// What the token must answer, in hex (`needExtAuth`).
+        #[serde(skip_serializing_if = "String::is_empty")]
+        nonce: String,
+        /// Which group the account must be in, empty for any (`needExtAuth`).
+        #[serde(skip_serializing_if = "Option::is_none")]
+        group: Option<String>,
+        /// An avatar is wanted (`needExtAuth`).
+        #[serde(skip_serializing_if = "Option::is_none")]
+        avatar: Option<bool>,
         /// The session that was entered.
         #[serde(skip_serializing_if = "Option::is_none")]
         join: Option<JoinResult>,

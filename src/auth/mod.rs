@@ -3,7 +3,9 @@
 //! [`Auth`] answers whether a name is an account and whether a password fits. Hashes are checked on a pool of threads
 //! of bounded size, never on an actor's thread.
 
+pub mod extauth;
 pub mod password;
+pub mod token;
 
 use std::sync::Arc;
 
@@ -11,7 +13,9 @@ use actix::prelude::*;
 use tokio::sync::Semaphore;
 
 use crate::config::Rules;
+use crate::http::Http;
 use crate::server::NewRules;
+use extauth::NameAnswer;
 
 /// Password hashes that are computed at once; Argon2id takes 64 MiB each.
 const MAX_PARALLEL_HASHES: usize = 2;
@@ -71,12 +75,14 @@ impl Hashing {
 pub struct Auth {
     rules: Arc<Rules>,
     hashing: Hashing,
+    http: Option<Http>,
 }
 
 impl Auth {
     /// An actor that knows the accounts of `rules`.
     pub fn new(rules: Arc<Rules>, hashing: Hashing) -> Self {
-        Self { rules, hashing }
+        let http = Http::new().inspect_err(|error| tracing::error!(%error, "no requests to other servers"));
+        Self { rules, hashing, http: http.ok() }
     }
 }
 
@@ -166,6 +172,29 @@ impl Handler<CheckAccount> for Auth {
                     tracing::error!("checking a password failed");
                     AccountCheck::BadPassword
                 }
+            }
+        })
+    }
+}
+
+/// What does the auth server say of a name?
+#[derive(Debug, Message)]
+#[rtype(result = "NameAnswer")]
+pub struct AskExtAuth {
+    /// User name.
+    pub name: String,
+}
+
+impl Handler<AskExtAuth> for Auth {
+    type Result = ResponseFuture<NameAnswer>;
+
+    fn handle(&mut self, AskExtAuth { name }: AskExtAuth, _: &mut Context<Self>) -> Self::Result {
+        let (server, http) = (self.rules.extauth(), self.http.clone());
+        let group = self.rules.settings().extauth_group.clone();
+        Box::pin(async move {
+            match (server, http) {
+                (Some(server), Some(http)) => server.ask(&http, &name, &group).await,
+                _ => NameAnswer::Unavailable,
             }
         })
     }

@@ -22,7 +22,7 @@ use tokio::net::TcpStream;
 use super::login::{LoginEffect, LoginMachine, LoginState};
 use super::worker::{self, Link};
 use super::{inbound, writer};
-use crate::auth::{Auth, CheckAccount};
+use crate::auth::{AskExtAuth, Auth, CheckAccount};
 use crate::clock::Now;
 use crate::config::Rules;
 use crate::log::{Level, LogEntry, LogUser, Topic};
@@ -334,6 +334,10 @@ impl Client {
             LoginEffect::CheckAccount { name, password } => {
                 let asked = self.context.auth.send(CheckAccount { name, password });
                 self.ask(asked, ctx, |login, answer| login.account_checked(answer));
+            }
+            LoginEffect::AskExtAuth { name } => {
+                let asked = self.context.auth.send(AskExtAuth { name });
+                self.ask(asked, ctx, |login, answer| login.extauth_answered(answer));
             }
             LoginEffect::LookUp { session, invite, sid } => {
                 let asked = self.context.server.send(LookUp { session, invite, sid });

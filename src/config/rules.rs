@@ -6,6 +6,7 @@ use std::sync::Arc;
 use super::Settings;
 use super::ini::{ConfigFile, Reaction};
 use super::names::NameRules;
+use crate::auth::extauth::ExtAuth;
 use crate::db::Database;
 use crate::session::Shared;
 
@@ -18,6 +19,8 @@ pub struct Rules {
     pub has_accounts: bool,
     /// Where the accounts are, if not in the configuration file.
     pub database: Option<Database>,
+    /// URL of the auth server, if there is one.
+    pub extauth_url: Option<String>,
     /// The server's public host name, empty if it is not known.
     pub local_host: String,
     file: Arc<ConfigFile>,
@@ -38,7 +41,14 @@ impl Rules {
             web_sockets: false,
         };
         let has_accounts = !file.users.is_empty();
-        let rules = Rules { shared, has_accounts, database: None, local_host, file: Arc::new(file) };
+        let rules = Rules {
+            shared,
+            has_accounts,
+            database: None,
+            extauth_url: None,
+            local_host,
+            file: Arc::new(file),
+        };
         (rules, errors)
     }
 
@@ -55,6 +65,16 @@ impl Rules {
     /// What happens to clients with this system id, if they are banned.
     pub fn system_ban(&self, sid: &str) -> Option<Reaction> {
         self.file.system_bans.iter().find(|b| b.subject == sid).map(|b| b.reaction)
+    }
+
+    /// What happens to ext-auth accounts with this number, if they are banned.
+    pub fn user_ban(&self, uid: i64) -> Option<Reaction> {
+        self.file.user_bans.iter().find(|b| b.subject == uid).map(|b| b.reaction)
+    }
+
+    /// The auth server, if there is one and its accounts may log in.
+    pub fn extauth(&self) -> Option<ExtAuth> {
+        ExtAuth::of(self.extauth_url.as_deref(), self.settings())
     }
 
     /// The configuration file that the rules were made of.

@@ -6,6 +6,7 @@ use std::time::{Duration, SystemTime};
 
 use super::ini::{self, Ban, ConfigFile, IpRange, Reaction};
 use super::{Millis, Rules};
+use crate::auth::token;
 use crate::clock::Now;
 use crate::db::{Database, DbError, Snapshot, SubjectBan, time_text};
 
@@ -25,6 +26,8 @@ pub struct RuleSource {
     pub crypt_key: Option<[u8; 32]>,
     /// The server's public host name, empty if it is not known.
     pub local_host: String,
+    /// URL of the auth server.
+    pub extauth: Option<String>,
     /// In place of the setting `syncInterval`.
     pub sync: Option<Duration>,
 }
@@ -116,6 +119,16 @@ impl OpenSource {
         let (mut rules, more) = Rules::new(file, crypt_key, local_host);
         rules.has_accounts = has_accounts;
         rules.database.clone_from(&self.database);
+        rules.extauth_url.clone_from(&self.source.extauth);
+        let settings = rules.settings();
+        if settings.extauth
+            && self.source.extauth.is_some()
+            && token::public_key(&settings.extauth_key).is_none()
+        {
+            errors.push(
+                "extauthkey is no key (32 bytes in base64): accounts of the auth server cannot log in".into(),
+            );
+        }
         errors.extend(more);
         for error in errors.iter().filter(|e| !self.told.contains(e)) {
             tracing::warn!("{name}: {error}");

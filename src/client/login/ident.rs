@@ -80,22 +80,30 @@ impl LoginMachine {
     pub fn account_checked(&mut self, check: AccountCheck) -> Vec<LoginEffect> {
         let mut fx = Vec::new();
         let Some(Waiting::Account(ident, intent)) = self.waiting.take() else { return fx };
-        let settings = self.rules.settings();
+        let settings = self.rules.shared.settings.clone();
         if check != AccountCheck::NotFound {
             if ident.extauth.is_some() {
                 let text = "Cannot use extauth with an internal user account!";
                 self.fail("extAuthError", text, &mut fx);
                 return fx;
             }
-            if !self.intent_fits(intent, Intent::Auth, &mut fx) {
+            if !self.intent_fits(intent, Intent::Auth, false, &mut fx) {
                 return fx;
             }
         }
         if let Some(avatar) = ident.avatar.as_ref().filter(|_| settings.custom_avatars) {
             self.visitor.avatar = BASE64.decode(avatar).unwrap_or_default();
         }
+        if check == AccountCheck::NotFound
+            && let Some(server) = self.rules.extauth()
+        {
+            self.extauth_ident(ident, intent, &server, &mut fx);
+            return fx;
+        }
         match check {
-            AccountCheck::NotFound if settings.allow_guests => self.guest_login(&ident.name, intent, &mut fx),
+            AccountCheck::NotFound if settings.allow_guests => {
+                self.guest_login(&ident.name, intent, false, &mut fx);
+            }
             AccountCheck::NotFound | AccountCheck::BadPassword => self.bad_password(&ident, &mut fx),
             AccountCheck::Locked => self.fail("bannedName", "This username is banned", &mut fx),
             AccountCheck::Ok { auth_id, flags } => self.account_login(&ident.name, auth_id, flags, &mut fx),
@@ -103,7 +111,14 @@ impl LoginMachine {
         fx
     }
 
-    fn intent_fits(&self, intent: Intent, actual: Intent, fx: &mut Vec<LoginEffect>) -> bool {
+    /// Whether somebody logs in as was meant; `fallback` if only because the auth server is down.
+    pub(super) fn intent_fits(
+        &self,
+        intent: Intent,
+        actual: Intent,
+        fallback: bool,
+        fx: &mut Vec<LoginEffect>,
+    ) -> bool {
         let fits = intent == Intent::Any || intent == actual;
         if !fits {
             let result = ResultReply {
@@ -111,6 +126,7 @@ impl LoginMachine {
                 message: "Intent mismatch".into(),
                 intent: intent.name().into(),
                 method: actual.name().into(),
+                extauth_fallback: fallback,
                 ..ResultReply::default()
             };
             self.send_result(result, fx);
@@ -142,8 +158,14 @@ impl LoginMachine {
         }
     }
 
-    fn guest_login(&mut self, name: &str, intent: Intent, fx: &mut Vec<LoginEffect>) {
-        if !self.intent_fits(intent, Intent::Guest, fx) {
+    pub(super) fn guest_login(
+        &mut self,
+        name: &str,
+        intent: Intent,
+        fallback: bool,
+        fx: &mut Vec<LoginEffect>,
+    ) {
+        if !self.intent_fits(intent, Intent::Guest, fallback, fx) {
             return;
         }
         let settings = self.rules.settings();
@@ -156,7 +178,13 @@ impl LoginMachine {
         self.logged_in("Guest login OK!", fx);
     }
 
-    fn account_login(&mut self, name: &str, auth_id: String, flags: Vec<String>, fx: &mut Vec<LoginEffect>) {
+    pub(super) fn account_login(
+        &mut self,
+        name: &str,
+        auth_id: String,
+        flags: Vec<String>,
+        fx: &mut Vec<LoginEffect>,
+    ) {
         let ghosts = self.rules.settings().enable_ghosts;
         let has = |flag: &str| flags.iter().any(|f| f == flag);
         let (moderator, ghost) = (has("MOD"), has("GHOST"));

@@ -4,6 +4,7 @@
 //! has asked somebody ([`LoginMachine::is_waiting`]) must be given the answer before the next command. Source:
 //! `login.md`.
 
+mod extauth;
 mod host;
 mod ident;
 mod join;
@@ -60,6 +61,11 @@ pub enum LoginEffect {
         name: String,
         /// Password.
         password: String,
+    },
+    /// Ask the auth server about a name. Answer: [`LoginMachine::extauth_answered`].
+    AskExtAuth {
+        /// User name.
+        name: String,
     },
     /// Look a session up. Answer: [`LoginMachine::looked_up`].
     LookUp {
@@ -122,6 +128,7 @@ pub enum LoginState {
 #[derive(Debug)]
 enum Waiting {
     Account(Box<drawhall_protocol::command::Ident>, Intent),
+    ExtAuth(Box<drawhall_protocol::command::Ident>, Intent),
     Lookup { invite: String },
     Session(Box<drawhall_protocol::command::Join>),
     Join,
@@ -150,8 +157,10 @@ pub struct LoginMachine {
     /// The ban is of the address: exempt accounts are not subject to it.
     ban_exemptable: bool,
     ban_triggered: bool,
-    /// Source of chance for bans that are to look like trouble.
+    /// Source of chance for bans that are to look like trouble, and for nonces.
     chance: u64,
+    /// What a token of the auth server must answer.
+    nonce: Option<u64>,
 }
 
 impl LoginMachine {
@@ -173,6 +182,7 @@ impl LoginMachine {
             ban_exemptable: ban.is_some(),
             ban_triggered: false,
             chance,
+            nonce: None,
         };
         machine.state = if machine.rules.settings().require_matching_host {
             LoginState::WaitForClientInfo
@@ -238,7 +248,7 @@ impl LoginMachine {
             methods: Some(Methods {
                 guest: guests.then(|| method(guest_hosts)),
                 auth: self.rules.has_accounts.then(|| method(true)),
-                extauth: None,
+                extauth: self.extauth_method(),
             }),
             info: settings.login_info_url.clone(),
             rules: settings.rule_text.trim().to_owned(),

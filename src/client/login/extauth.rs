@@ -1,0 +1,134 @@
+//! Logging in with an account elsewhere. Source: `login.md`, ident; `services.md`, Ext-auth.
+
+use drawhall_protocol::command::Ident;
+use drawhall_protocol::reply::{Method, ResultReply};
+
+use super::ident::Intent;
+use super::{LoginEffect, LoginMachine, Waiting};
+use crate::auth::extauth::{ExtAuth, NameAnswer, permitted};
+use crate::auth::token;
+use crate::log::{Level, Topic};
+
+impl LoginMachine {
+    /// How the greeting tells of the auth server.
+    pub(super) fn extauth_method(&self) -> Option<Method> {
+        let ExtAuth { url, .. } = self.rules.extauth()?;
+        let settings = self.rules.settings();
+        let guests_host =
+            settings.allow_guest_hosts && (!self.visitor.browser || settings.allow_guest_web_hosts);
+        let accounts_host = settings.extauth_host && (!self.visitor.browser || settings.extauth_web_host);
+        let host = guests_host || accounts_host;
+        let actions =
+            [Some("join"), host.then_some("host")].into_iter().flatten().map(str::to_owned).collect();
+        Some(Method { actions, url })
+    }
+
+    /// A name that is no account here, while there is an auth server.
+    pub(super) fn extauth_ident(
+        &mut self,
+        ident: Box<Ident>,
+        intent: Intent,
+        server: &ExtAuth,
+        fx: &mut Vec<LoginEffect>,
+    ) {
+        if let Some(token) = &ident.extauth {
+            self.extauth_token(token, server, fx);
+        } else if self.rules.settings().allow_guests {
+            let name = ident.name.clone();
+            self.waiting = Some(Waiting::ExtAuth(ident, intent));
+            fx.push(LoginEffect::AskExtAuth { name });
+        } else if self.intent_fits(intent, Intent::ExtAuth, false, fx) {
+            self.request_extauth(server, fx);
+        }
+    }
+
+    /// The answer to [`LoginEffect::AskExtAuth`].
+    pub fn extauth_answered(&mut self, answer: NameAnswer) -> Vec<LoginEffect> {
+        let mut fx = Vec::new();
+        let Some(Waiting::ExtAuth(ident, intent)) = self.waiting.take() else { return fx };
+        let server = self.rules.extauth();
+        match (answer, server) {
+            (NameAnswer::Account, Some(server)) => {
+                if self.intent_fits(intent, Intent::ExtAuth, false, &mut fx) {
+                    self.request_extauth(&server, &mut fx);
+                }
+            }
+            (NameAnswer::Guest, _) => self.guest_login(&ident.name, intent, false, &mut fx),
+            (NameAnswer::OutGroup, _) => {
+                self.fail("extauthOutgroup", "This username cannot log in to this server", &mut fx);
+            }
+            (NameAnswer::Banned, _) => {
+                let text = "Username is locked, probably because the associated account was recently deleted";
+                self.fail("extauthLocked", text, &mut fx);
+            }
+            (NameAnswer::Other(status), _) => {
+                self.fail("extauth", &format!("Unexpected ext-auth response: {status}"), &mut fx);
+            }
+            (NameAnswer::Unavailable, _) | (_, None) if self.rules.settings().extauth_fallback => {
+                self.guest_login(&ident.name, intent, true, &mut fx);
+            }
+            (NameAnswer::Unavailable | NameAnswer::Account, _) => {
+                self.fail("noExtAuth", "Authentication server is unavailable!", &mut fx);
+            }
+        }
+        fx
+    }
+
+    fn request_extauth(&mut self, server: &ExtAuth, fx: &mut Vec<LoginEffect>) {
+        let nonce = loop {
+            let nonce = self.next_chance();
+            if nonce != 0 {
+                break nonce;
+            }
+        };
+        self.nonce = Some(nonce);
+        let settings = self.rules.settings();
+        let result = ResultReply {
+            message: "External authentication needed".into(),
+            state: "needExtAuth".into(),
+            extauth_url: server.url.clone(),
+            nonce: format!("{nonce:x}"),
+            group: Some(settings.extauth_group.clone()),
+            avatar: Some(settings.extauth_avatars),
+            ..ResultReply::default()
+        };
+        self.send_result(result, fx);
+    }
+
+    fn extauth_token(&mut self, text: &str, server: &ExtAuth, fx: &mut Vec<LoginEffect>) {
+        // It is used once, whatever comes of it.
+        let Some(nonce) = self.nonce.take() else {
+            return self.fail("extAuthError", "Ext auth not requested!", fx);
+        };
+        let settings = self.rules.shared.settings.clone();
+        let token = match token::read(text, &server.key, &settings.extauth_group, nonce) {
+            Ok(token) => token,
+            Err(error) => {
+                fx.push(LoginEffect::Log(Level::Warn, Topic::RuleBreak, format!("Ext-auth token: {error}")));
+                let text = match error {
+                    token::TokenError::Signature => "Ext auth token signature mismatch!",
+                    token::TokenError::Payload => "Ext auth token is invalid!",
+                };
+                return self.fail("extAuthError", text, fx);
+            }
+        };
+        if self.ban.is_none() || self.ban_exemptable {
+            let ban = token.number.and_then(|uid| self.rules.user_ban(uid));
+            if ban.is_some() {
+                // Nobody is exempt from a ban of the account itself.
+                (self.ban, self.ban_exemptable) = (ban, false);
+            }
+        }
+        if settings.extauth_avatars && !token.avatar.is_empty() {
+            self.visitor.avatar = token.avatar;
+        }
+        let ghosts = settings.enable_ghosts && settings.extauth_ghosts;
+        let wants_ghost = token.flags.iter().any(|f| f == "GHOST");
+        let auth_id = format!("{}:{}", server.host, token.uid.as_ref().unwrap_or(&token.username));
+        let flags = permitted(token.flags, &settings);
+        if wants_ghost && !ghosts {
+            return self.fail("ghostsNotAllowed", "Ghost mode not allowed", fx);
+        }
+        self.account_login(&token.username, auth_id, flags, fx);
+    }
+}
