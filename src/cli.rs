@@ -1,6 +1,6 @@
 //! The command line. Source: `config.md`, Command line.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -63,6 +63,12 @@ pub(crate) enum Command {
         action: AccountAction,
         /// Configuration database.
         #[arg(short, long, value_name = "FILE", global = true, default_value = "config.db")]
+        database: PathBuf,
+    },
+    /// Print the public key of the auth server of a configuration database, for the setting extauthkey.
+    ExtauthKey {
+        /// Configuration database.
+        #[arg(short, long, value_name = "FILE", default_value = "config.db")]
         database: PathBuf,
     },
     /// Mend the sessions that are stored in a directory, after copying what is changed. No server may use it.
@@ -148,6 +154,10 @@ pub(crate) struct Serve {
     /// URL of an auth server whose accounts may log in (setting extauth).
     #[arg(long, value_name = "URL", value_parser = drawhall::auth::extauth::check_url)]
     pub(crate) extauth: Option<String>,
+
+    /// Be an auth server at this address, with the accounts of --database.
+    #[arg(long, value_name = "ADDRESS:PORT", requires = "database")]
+    pub(crate) extauth_provider: Option<SocketAddr>,
 
     /// Public host name of this server, which clients should have connected to.
     #[arg(long, value_name = "NAME")]

@@ -6,6 +6,7 @@ use std::process::ExitCode;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use clap::Parser as _;
+use drawhall::auth::provider;
 use drawhall::config::RuleSource;
 use drawhall::db::Database;
 use drawhall::db::log::{LogQueue, log_layer};
@@ -37,6 +38,7 @@ fn main() -> ExitCode {
         }
         Some(Command::Check { dir }) => report(sessions::check(&dir), "not everything is sound"),
         Some(Command::Account { action, database }) => run_account(&action, &database),
+        Some(Command::ExtauthKey { database }) => print_key(&database),
         Some(Command::Repair { dir }) => report(sessions::repair(&dir), "not everything could be mended"),
     };
     match done {
@@ -79,6 +81,7 @@ fn serve(options: &Serve) -> Result<(), Failure> {
         sessions: options.sessions.clone(),
         templates: options.templates.clone(),
         record: options.record.clone(),
+        extauth_provider: options.extauth_provider,
         listen: options.listen,
         port: options.port,
         workers: std::thread::available_parallelism().map_or(1, usize::from),
@@ -123,6 +126,12 @@ fn run_convert(options: &cli::Convert) -> Result<(), Failure> {
             format!("{} messages could not be converted, {} were", report.lost, report.messages).into()
         );
     }
+    Ok(())
+}
+
+fn print_key(database: &std::path::Path) -> Result<(), Failure> {
+    let key = provider::signing_key(&Database::open(database)?)?;
+    println!("{}", provider::public_text(&key));
     Ok(())
 }
 

@@ -5,6 +5,7 @@
 
 pub mod extauth;
 pub mod password;
+pub mod provider;
 pub mod token;
 
 use std::sync::Arc;

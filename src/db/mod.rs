@@ -115,6 +115,7 @@ trait Backend: Send {
     fn remove_account(&mut self, id: i64) -> Result<(), DbError>;
     fn append_log(&mut self, rows: &[LogRow]) -> Result<(), DbError>;
     fn purge_log(&mut self, before: &str) -> Result<usize, DbError>;
+    fn key(&mut self, name: &str, fresh: &[u8]) -> Result<Vec<u8>, DbError>;
 }
 
 /// A database that is open.
@@ -227,6 +228,14 @@ impl Database {
     /// When it cannot be written.
     pub fn append_log(&self, rows: &[LogRow]) -> Result<(), DbError> {
         self.backend().append_log(rows)
+    }
+
+    /// A secret key of this name; if there is none yet, `fresh` is kept as it.
+    ///
+    /// # Errors
+    /// When it cannot be read or written.
+    pub fn key(&self, name: &str, fresh: &[u8]) -> Result<Vec<u8>, DbError> {
+        self.backend().key(name, fresh)
     }
 
     /// Deletes what in the log is older than so many days. Returns how many lines that was.

@@ -5,7 +5,7 @@ use std::path::Path;
 
 use diesel::connection::SimpleConnection as _;
 use diesel::prelude::*;
-use diesel::sql_types::{BigInt, Bool, Integer, Text};
+use diesel::sql_types::{BigInt, Binary, Bool, Integer, Text};
 use diesel::sqlite::SqliteConnection;
 use diesel_migrations::{EmbeddedMigrations, MigrationHarness as _, embed_migrations};
 
@@ -42,6 +42,12 @@ struct Range {
     ip: String,
     #[diesel(sql_type = BigInt)]
     subnet: i64,
+}
+
+#[derive(QueryableByName)]
+struct Secret {
+    #[diesel(sql_type = Binary)]
+    secret: Vec<u8>,
 }
 
 #[derive(QueryableByName)]
@@ -205,6 +211,17 @@ impl Backend for Sqlite {
             }
             Ok(())
         })
+    }
+
+    fn key(&mut self, name: &str, fresh: &[u8]) -> Result<Vec<u8>, DbError> {
+        diesel::sql_query("INSERT OR IGNORE INTO drawhall_keys (name, secret) VALUES (?, ?)")
+            .bind::<Text, _>(name)
+            .bind::<Binary, _>(fresh)
+            .execute(&mut self.connection)?;
+        let kept: Secret = diesel::sql_query("SELECT secret FROM drawhall_keys WHERE name = ?")
+            .bind::<Text, _>(name)
+            .get_result(&mut self.connection)?;
+        Ok(kept.secret)
     }
 
     fn purge_log(&mut self, before: &str) -> Result<usize, DbError> {

@@ -13,7 +13,8 @@ use tokio::net::TcpListener;
 use tokio::sync::watch;
 
 use super::{NewRules, NewTemplates, Server, ServerParts, Stop};
-use crate::auth::Auth;
+use crate::auth::provider::{self, KeyError};
+use crate::auth::{Auth, Hashing};
 use crate::client::actor::{Client, ClientContext};
 use crate::clock::Now;
 use crate::config::{OpenSource, RuleSource, Rules, SourceError};
@@ -49,6 +50,8 @@ pub struct ServeOptions {
     pub templates: Option<PathBuf>,
     /// Where sessions are recorded to, with placeholders.
     pub record: Option<String>,
+    /// Where to be an auth server, with the accounts of the database.
+    pub extauth_provider: Option<SocketAddr>,
 }
 
 /// A server that runs.
@@ -59,6 +62,7 @@ pub struct Running {
     tasks: Vec<JoinHandle<()>>,
     parts: ServerParts,
     database: Option<Database>,
+    provider: Option<provider::Running>,
 }
 
 /// Why a server does not start.
@@ -81,6 +85,17 @@ pub enum StartError {
         /// Why.
         source: io::Error,
     },
+    /// The auth server cannot listen.
+    #[error("--extauth-provider: cannot listen on {address}: {source}")]
+    Provider {
+        /// The address.
+        address: SocketAddr,
+        /// Why.
+        source: io::Error,
+    },
+    /// The auth server has no key.
+    #[error("--extauth-provider: {0}")]
+    ProviderKey(#[from] KeyError),
     /// There is no thread for recordings.
     #[error("--record: {0}")]
     Record(io::Error),
@@ -120,6 +135,7 @@ pub fn start(options: &ServeOptions) -> Result<Running, StartError> {
     let context = ClientContext { rules, server: server.clone(), auth: auth.clone() };
     let mut tasks = vec![actix_rt::spawn(accept(listener, handles, context, current))];
     let database = source.database().cloned();
+    let provider = start_provider(options, database.as_ref(), &parts.hashing)?;
     if let Some(database) = database.clone() {
         tasks.push(actix_rt::spawn(purge_log(database, changes.subscribe())));
     }
@@ -131,7 +147,22 @@ pub fn start(options: &ServeOptions) -> Result<Running, StartError> {
         server.do_send(NewTemplates(templates.clone()));
         tasks.push(actix_rt::spawn(watch_templates(path.clone(), templates, server.clone())));
     }
-    Ok(Running { server, workers, address, tasks, parts, database })
+    Ok(Running { server, workers, address, tasks, parts, database, provider })
+}
+
+/// Starts the auth server of our own, if it is wanted.
+fn start_provider(
+    options: &ServeOptions,
+    database: Option<&Database>,
+    hashing: &Hashing,
+) -> Result<Option<provider::Running>, StartError> {
+    let (Some(address), Some(database)) = (options.extauth_provider, database) else { return Ok(None) };
+    let key = provider::signing_key(database)?;
+    let failed = |source| StartError::Provider { address, source };
+    let listener = std::net::TcpListener::bind(address).map_err(failed)?;
+    let running = provider::start(listener, database.clone(), key, hashing.clone()).map_err(failed)?;
+    tracing::info!("auth server at http://{}/", running.address);
+    Ok(Some(running))
 }
 
 /// Opens what sessions are stored in and recorded to.
@@ -183,6 +214,11 @@ impl Running {
         self.address
     }
 
+    /// Where the auth server listens, if there is one.
+    pub fn provider_address(&self) -> Option<SocketAddr> {
+        self.provider.as_ref().map(|p| p.address)
+    }
+
     /// The configuration database, if there is one.
     pub fn database(&self) -> Option<&Database> {
         self.database.as_ref()
@@ -195,6 +231,9 @@ impl Running {
         }
         // If the actor is gone there is nobody left to tell.
         let _ = self.server.send(Stop).await;
+        if let Some(provider) = self.provider {
+            provider.handle.stop(false).await;
+        }
         for worker in self.workers {
             worker.stop();
         }

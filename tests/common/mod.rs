@@ -21,6 +21,8 @@ pub const SID: &str = "0123456789abcdef0123456789abcdef";
 /// A server on 127.0.0.1, on a port of the system's choice. It stops when this is dropped.
 pub struct TestServer {
     pub address: SocketAddr,
+    /// Where its auth server listens.
+    pub provider: Option<SocketAddr>,
     /// Its configuration file.
     pub config: PathBuf,
     stop: Option<oneshot::Sender<()>>,
@@ -44,9 +46,9 @@ impl TestServer {
         let path = folder.path().join("server.cfg");
         std::fs::write(&path, config).unwrap();
         let options = ServeOptions {
-            source: match options.source.database {
-                Some(_) => options.source,
-                None => RuleSource { config: Some(path.clone()), ..RuleSource::default() },
+            source: RuleSource {
+                config: options.source.database.is_none().then(|| path.clone()),
+                ..options.source
             },
             listen: Some("127.0.0.1".parse().unwrap()),
             port: 0,
@@ -58,13 +60,20 @@ impl TestServer {
         let thread = std::thread::spawn(move || {
             actix_rt::System::new().block_on(async {
                 let running = start(&options).unwrap();
-                tell.send(running.address()).unwrap();
+                tell.send((running.address(), running.provider_address())).unwrap();
                 let _ = stopped.await;
                 running.stop().await;
             });
         });
-        let address = told.recv().unwrap();
-        TestServer { address, config: path, stop: Some(stop), thread: Some(thread), _folder: folder }
+        let (address, provider) = told.recv().unwrap();
+        TestServer {
+            address,
+            provider,
+            config: path,
+            stop: Some(stop),
+            thread: Some(thread),
+            _folder: folder,
+        }
     }
 
     pub fn connect(&self) -> Client {

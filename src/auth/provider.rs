@@ -1,0 +1,258 @@
+//! An auth server of this program's own, so that several servers can share one set of accounts. Source: `services.md`,
+//! Ext-auth, the other side.
+//!
+//! It answers both requests at every path: whether a name is an account (asked by servers), and for a token (asked by
+//! clients with a password). An account is in a group if it has a flag of that name.
+
+use std::collections::HashMap;
+use std::net::{IpAddr, SocketAddr, TcpListener};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use actix_web::dev::{Server, ServerHandle};
+use actix_web::{App, HttpRequest, HttpResponse, HttpServer, web};
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD as BASE64;
+use ed25519_dalek::{Signer as _, SigningKey};
+use serde::Deserialize;
+use serde_json::{Value, json};
+
+use super::{Hashing, Turn, password};
+use crate::clock::Now;
+use crate::db::{Account, Database, DbError};
+
+/// Name of the signing key in the database.
+const KEY_NAME: &str = "extauth";
+/// Largest request in bytes.
+const MAX_REQUEST: usize = 16 << 10;
+/// Wrong passwords from one address in [`ATTEMPT_MS`] after which it has to wait.
+const MAX_ATTEMPTS: u32 = 20;
+/// See [`MAX_ATTEMPTS`], in milliseconds.
+const ATTEMPT_MS: u64 = 60_000;
+/// Addresses that are remembered for that.
+const MAX_ADDRESSES: usize = 10_000;
+/// Hash that takes as long to check as others, for names that are no accounts.
+const NO_ACCOUNT: &str = "sodium;$argon2id$v=19$m=65536,t=2,p=1$MDEyMzQ1Njc4OWFiY2RlZg$\
+    cIgqkDJDZ5Cd3/HVK3rKhsc8kkpXaOcNI5eXCwKdfFk";
+
+/// A signing key that cannot be had.
+#[derive(Debug, thiserror::Error)]
+pub enum KeyError {
+    /// The database says why.
+    #[error(transparent)]
+    Db(#[from] DbError),
+    /// What is in the database is no key.
+    #[error("the signing key in the database is damaged")]
+    Damaged,
+    /// There is no randomness.
+    #[error("no signing key can be made: {0}")]
+    Random(getrandom::Error),
+}
+
+/// The signing key of a database, made if there is none yet. Blocks.
+///
+/// # Errors
+/// When it cannot be read or written.
+pub fn signing_key(database: &Database) -> Result<SigningKey, KeyError> {
+    let mut fresh = [0; 32];
+    getrandom::fill(&mut fresh).map_err(KeyError::Random)?;
+    let secret: [u8; 32] = database.key(KEY_NAME, &fresh)?.try_into().map_err(|_| KeyError::Damaged)?;
+    Ok(SigningKey::from_bytes(&secret))
+}
+
+/// The public key as servers are given it in the setting `extauthkey`.
+pub fn public_text(key: &SigningKey) -> String {
+    BASE64.encode(key.verifying_key().as_bytes())
+}
+
+#[derive(Debug, Default)]
+struct Attempts(HashMap<IpAddr, (u64, u32)>);
+
+impl Attempts {
+    fn too_many(&self, address: IpAddr, now_ms: u64) -> bool {
+        self.0.get(&address).is_some_and(|(since, n)| *n >= MAX_ATTEMPTS && now_ms < since + ATTEMPT_MS)
+    }
+
+    fn failed(&mut self, address: IpAddr, now_ms: u64) {
+        if self.0.len() >= MAX_ADDRESSES {
+            self.0.retain(|_, (since, _)| now_ms < *since + ATTEMPT_MS);
+        }
+        if self.0.len() >= MAX_ADDRESSES {
+            self.0.clear();
+        }
+        let entry = self.0.entry(address).or_insert((now_ms, 0));
+        if now_ms >= entry.0 + ATTEMPT_MS {
+            *entry = (now_ms, 0);
+        }
+        entry.1 += 1;
+    }
+}
+
+struct Provider {
+    database: Database,
+    key: SigningKey,
+    hashing: Hashing,
+    attempts: Mutex<Attempts>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+struct Question {
+    username: String,
+    password: Option<String>,
+    group: Option<String>,
+    nonce: Option<String>,
+}
+
+/// An auth server that runs.
+pub struct Running {
+    /// Where it listens.
+    pub address: SocketAddr,
+    /// Stops it.
+    pub handle: ServerHandle,
+}
+
+/// Starts an auth server inside a running actix system.
+///
+/// # Errors
+/// When the address cannot be listened on.
+pub fn start(
+    listener: TcpListener,
+    database: Database,
+    key: SigningKey,
+    hashing: Hashing,
+) -> std::io::Result<Running> {
+    let address = listener.local_addr()?;
+    let provider = web::Data::new(Provider { database, key, hashing, attempts: Mutex::default() });
+    let app = move || {
+        let json = web::PayloadConfig::new(MAX_REQUEST);
+        App::new().app_data(provider.clone()).app_data(json).default_service(web::to(answer))
+    };
+    let server: Server = HttpServer::new(app).workers(1).disable_signals().listen(listener)?.run();
+    let handle = server.handle();
+    actix_rt::spawn(server);
+    Ok(Running { address, handle })
+}
+
+fn status(status: &str) -> Value {
+    json!({"status": status})
+}
+
+async fn answer(request: HttpRequest, provider: web::Data<Provider>, body: web::Bytes) -> HttpResponse {
+    let mut response = match *request.method() {
+        actix_web::http::Method::POST => HttpResponse::Ok(),
+        // A browser asks first whether it may.
+        actix_web::http::Method::OPTIONS => HttpResponse::NoContent(),
+        _ => return HttpResponse::MethodNotAllowed().json(json!({"message": "POST a JSON object"})),
+    };
+    response
+        .insert_header(("access-control-allow-origin", "*"))
+        .insert_header(("access-control-allow-headers", "content-type"))
+        .insert_header(("cache-control", "no-store"));
+    if request.method() == actix_web::http::Method::OPTIONS {
+        return response.finish();
+    }
+    let Ok(question) = serde_json::from_slice::<Question>(&body) else {
+        return HttpResponse::BadRequest().json(json!({"message": "this is no JSON object with a username"}));
+    };
+    let peer = request.peer_addr().map(|a| a.ip().to_canonical());
+    match provider.into_inner().decide(question, peer).await {
+        Some(value) => response.json(value),
+        None => HttpResponse::InternalServerError().json(json!({"message": "the accounts cannot be read"})),
+    }
+}
+
+fn in_group(account: &Account, group: Option<&str>) -> bool {
+    let group = group.unwrap_or_default();
+    group.is_empty() || account.flags.iter().any(|f| f.eq_ignore_ascii_case(group))
+}
+
+impl Provider {
+    async fn account(&self, name: &str) -> Option<Option<Account>> {
+        let (database, name) = (self.database.clone(), name.to_owned());
+        let read = self.hashing.run(Turn::Files, move || database.account(&name)).await?;
+        read.inspect_err(|error| tracing::error!(%error, "auth server: cannot read an account")).ok()
+    }
+
+    async fn decide(self: Arc<Self>, question: Question, peer: Option<IpAddr>) -> Option<Value> {
+        let account = self.account(&question.username).await?;
+        let Some(given) = question.password.clone() else {
+            return Some(match account {
+                None => status("guest"),
+                Some(account) if account.locked => status("banned"),
+                Some(account) if !in_group(&account, question.group.as_deref()) => status("outgroup"),
+                Some(_) => status("auth"),
+            });
+        };
+        let now = Now::get();
+        let peer = peer.unwrap_or(IpAddr::V4(std::net::Ipv4Addr::UNSPECIFIED));
+        let attempts = || self.attempts.lock().unwrap_or_else(PoisonError::into_inner);
+        if attempts().too_many(peer, now.ms) {
+            return Some(status("badpass"));
+        }
+        let hash = account.as_ref().map_or(NO_ACCOUNT, |a| &a.hash).to_owned();
+        let fits = self.hashing.run(Turn::Check, move || password::verify(&given, &hash)).await?;
+        let Some(account) = account.filter(|a| fits && !a.locked) else {
+            attempts().failed(peer, now.ms);
+            return Some(status("badpass"));
+        };
+        if !in_group(&account, question.group.as_deref()) {
+            return Some(status("outgroup"));
+        }
+        let mut payload = json!({
+            "username": account.name,
+            "flags": account.flags,
+            "nonce": question.nonce.unwrap_or_default(),
+            "iat": now.utc_ms / 1000,
+            "uid": account.id,
+        });
+        if let Some(group) = question.group.filter(|g| !g.is_empty()) {
+            payload["group"] = group.into();
+        }
+        Some(json!({"status": "auth", "token": sign(&self.key, &payload)}))
+    }
+}
+
+fn sign(key: &SigningKey, payload: &Value) -> String {
+    let signed = format!("1.{}", BASE64.encode(payload.to_string()));
+    let signature = BASE64.encode(key.sign(signed.as_bytes()).to_bytes());
+    format!("{signed}.{signature}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::auth::token;
+
+    #[test]
+    fn what_is_signed_here_is_a_token() {
+        let key = SigningKey::from_bytes(&[7; 32]);
+        let text = sign(&key, &json!({"username": "a", "nonce": "2a", "uid": 5, "flags": ["MOD"]}));
+        let token = token::read(&text, &key.verifying_key(), "", 42).unwrap();
+        assert_eq!((token.username.as_str(), token.number, token.flags.len()), ("a", Some(5), 1));
+        assert!(token::read(&text, &key.verifying_key(), "", 43).is_err());
+        let other = SigningKey::from_bytes(&[8; 32]);
+        assert_eq!(token::read(&text, &other.verifying_key(), "", 42), Err(token::TokenError::Signature));
+    }
+
+    #[test]
+    fn the_signing_key_stays_the_same() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("x.db");
+        let first = public_text(&signing_key(&Database::open(&path).unwrap()).unwrap());
+        assert_eq!(public_text(&signing_key(&Database::open(&path).unwrap()).unwrap()), first);
+    }
+
+    #[test]
+    fn who_guesses_has_to_wait() {
+        let (mut attempts, address) = (Attempts::default(), "192.0.2.1".parse().unwrap());
+        (0..MAX_ATTEMPTS).for_each(|_| attempts.failed(address, 1000));
+        assert!(attempts.too_many(address, 2000));
+        assert!(!attempts.too_many("192.0.2.2".parse().unwrap(), 2000));
+        assert!(!attempts.too_many(address, 1000 + ATTEMPT_MS));
+    }
+
+    #[test]
+    fn checking_a_name_that_is_no_account_takes_as_long() {
+        assert!(password::is_hash(NO_ACCOUNT) && !password::verify("x", NO_ACCOUNT));
+    }
+}

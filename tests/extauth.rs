@@ -1,0 +1,285 @@
+//! Accounts of an auth server elsewhere, and being that server.
+#![allow(clippy::unwrap_used, reason = "a test may fail")]
+
+mod common;
+
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use actix_web::{App, HttpResponse, HttpServer, web};
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD as BASE64;
+use common::{Client, SID, TestServer};
+use drawhall::config::RuleSource;
+use drawhall::db::Database;
+use drawhall::server::run::ServeOptions;
+use drawhall::tools::account;
+use ring::signature::{Ed25519KeyPair, KeyPair as _};
+use serde_json::{Value, json};
+
+fn header<'a>(request: &'a actix_web::HttpRequest, name: &str) -> &'a str {
+    request.headers().get(name).unwrap().to_str().unwrap()
+}
+
+/// An auth server that answers as a test wants, and keeps what it was asked.
+struct AuthServer {
+    address: SocketAddr,
+    asked: Arc<Mutex<Vec<Value>>>,
+    handle: actix_web::dev::ServerHandle,
+}
+
+impl AuthServer {
+    fn start(answer: impl Fn(&Value) -> (u64, String) + Send + Sync + 'static) -> AuthServer {
+        let asked: Arc<Mutex<Vec<Value>>> = Arc::default();
+        let (answer, kept) = (Arc::new(answer), asked.clone());
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = listener.local_addr().unwrap();
+        let (tell, told) = std::sync::mpsc::channel();
+        std::thread::spawn(move || {
+            actix_rt::System::new().block_on(async move {
+                let app = move || {
+                    let (answer, kept) = (answer.clone(), kept.clone());
+                    App::new().default_service(web::to(
+                        move |request: actix_web::HttpRequest, body: web::Bytes| {
+                            let (answer, kept) = (answer.clone(), kept.clone());
+                            async move {
+                                assert_eq!(request.method(), "POST");
+                                assert_eq!(header(&request, "content-type"), "application/json");
+                                assert!(header(&request, "user-agent").starts_with("Drawhall/"));
+                                let question: Value = serde_json::from_slice(&body).unwrap();
+                                kept.lock().unwrap().push(question.clone());
+                                let (wait, text) = answer(&question);
+                                actix_rt::time::sleep(Duration::from_millis(wait)).await;
+                                HttpResponse::Ok().body(text)
+                            }
+                        },
+                    ))
+                };
+                let server =
+                    HttpServer::new(app).workers(1).disable_signals().listen(listener).unwrap().run();
+                tell.send(server.handle()).unwrap();
+                server.await.unwrap();
+            });
+        });
+        AuthServer { address, asked, handle: told.recv().unwrap() }
+    }
+
+    fn url(&self) -> String {
+        format!("http://{}/auth/", self.address)
+    }
+}
+
+impl Drop for AuthServer {
+    fn drop(&mut self) {
+        drop(self.handle.stop(false));
+    }
+}
+
+fn key_pair() -> Ed25519KeyPair {
+    Ed25519KeyPair::from_seed_unchecked(&[5; 32]).unwrap()
+}
+
+fn config(more: &str) -> String {
+    let key = BASE64.encode(key_pair().public_key());
+    format!("extauth=true\nextauthkey={key}\n{more}\n[users]\nown:plain;pw:HOST\n")
+}
+
+fn server(url: &str, config: &str) -> TestServer {
+    let source = RuleSource { extauth: Some(url.to_owned()), ..RuleSource::default() };
+    TestServer::start_with(config, ServeOptions { source, ..ServeOptions::default() })
+}
+
+/// A token as another implementation makes it.
+fn token(payload: &Value, avatar: Option<&[u8]>) -> String {
+    let payload = BASE64.encode(payload.to_string());
+    let signed = match avatar {
+        Some(avatar) => format!("2.{payload}.{}", BASE64.encode(avatar)),
+        None => format!("1.{payload}"),
+    };
+    let signature = BASE64.encode(key_pair().sign(signed.as_bytes()));
+    format!("{signed}.{signature}")
+}
+
+fn ident(client: &mut Client, name: &str, kwargs: Value) -> Value {
+    client.command("ident", json!([name]), kwargs);
+    client.reply(|v| v["type"] == "result" || v["type"] == "error")
+}
+
+fn connect(server: &TestServer) -> (Client, Value) {
+    let mut client = server.connect();
+    let greeting = client.reply(|v| v["type"] == "login");
+    (client, greeting)
+}
+
+fn answers(status: &'static str) -> AuthServer {
+    AuthServer::start(move |_| (0, json!({"status": status}).to_string()))
+}
+
+#[test]
+fn an_account_elsewhere_logs_in_with_a_token() {
+    let auth = answers("auth");
+    let server =
+        server(&auth.url(), &config("extauthgroup=artists\nextauthmod=true\nextauthbanexempt=false"));
+    let (mut client, greeting) = connect(&server);
+    assert_eq!(greeting["methods"]["extauth"], json!({"actions": ["join", "host"], "url": auth.url()}));
+    let needed = ident(&mut client, "alice", json!({}));
+    assert_eq!((&needed["state"], &needed["extauthurl"]), (&json!("needExtAuth"), &json!(auth.url())));
+    assert_eq!((&needed["group"], &needed["avatar"]), (&json!("artists"), &json!(true)));
+    assert_eq!(*auth.asked.lock().unwrap(), [json!({"username": "alice", "group": "artists"})]);
+    let payload = json!({"username": "alice", "flags": ["MOD", "BANEXEMPT", "other"], "nonce": needed["nonce"],
+        "group": "artists", "uid": 1234, "iat": 1});
+    let done = ident(&mut client, "alice", json!({"extauth": token(&payload, Some(b"picture"))}));
+    assert_eq!(
+        (&done["state"], &done["guest"], &done["ident"]),
+        (&json!("identOk"), &json!(false), &json!("alice"))
+    );
+    let flags = done["flags"].as_array().unwrap();
+    assert!(
+        flags.contains(&json!("MOD"))
+            && flags.contains(&json!("other"))
+            && !flags.contains(&json!("BANEXEMPT"))
+    );
+    client.command("host", json!([]), json!({"protocol": "dp:4.24.0", "user_id": 1, "s": SID}));
+    assert_eq!(client.reply(|v| v["state"] == "host")["join"]["authId"], "127.0.0.1:1234");
+    client.send(129, 1, &[0; 16]);
+    client.command("init-complete", json!([]), json!({}));
+    // The avatar comes with the join.
+    let join = client.until(|m| m.kind == 32);
+    assert!(join.payload.ends_with(b"picture"), "{join:?}");
+}
+
+#[test]
+fn a_token_counts_once_and_for_what_was_asked_only() {
+    let auth = answers("auth");
+    let server = server(&auth.url(), &config(""));
+    let refused = |change: &dyn Fn(&mut Value), signed: &dyn Fn(&Value) -> String| {
+        let (mut client, _) = connect(&server);
+        let needed = ident(&mut client, "alice", json!({}));
+        let mut payload = json!({"username": "alice", "nonce": needed["nonce"], "uid": "x"});
+        change(&mut payload);
+        ident(&mut client, "alice", json!({"extauth": signed(&payload)}))["code"].clone()
+    };
+    let plain = |payload: &Value| token(payload, None);
+    assert_eq!(refused(&|_| {}, &plain), Value::Null);
+    assert_eq!(refused(&|p| p["nonce"] = json!("1"), &plain), "extAuthError");
+    assert_eq!(refused(&|p| p["group"] = json!("other"), &plain), "extAuthError");
+    assert_eq!(refused(&|p| p["username"] = json!(""), &plain), "extAuthError");
+    assert_eq!(refused(&|_| {}, &|p| token(p, None).replace("1.", "3.")), "extAuthError");
+    assert_eq!(refused(&|_| {}, &|p| token(p, None) + "A"), "extAuthError");
+    // Without having been asked for.
+    let (mut client, _) = connect(&server);
+    let payload = json!({"username": "alice", "nonce": "0"});
+    assert_eq!(ident(&mut client, "alice", json!({"extauth": plain(&payload)}))["code"], "extAuthError");
+    let (mut client, _) = connect(&server);
+    assert_eq!(ident(&mut client, "own", json!({"extauth": "x"}))["code"], "extAuthError");
+}
+
+#[test]
+fn the_auth_server_decides_what_becomes_of_a_name() {
+    for (status, state, code) in [
+        ("guest", "identOk", Value::Null),
+        ("outgroup", "", json!("extauthOutgroup")),
+        ("banned", "", json!("extauthLocked")),
+        ("strange", "", json!("extauth")),
+    ] {
+        let auth = answers(status);
+        let server = server(&auth.url(), &config(""));
+        let (mut client, _) = connect(&server);
+        let answer = ident(&mut client, "alice", json!({}));
+        assert_eq!((answer["state"].as_str().unwrap_or(""), &answer["code"]), (state, &code), "{status}");
+    }
+}
+
+#[test]
+fn an_auth_server_that_is_down_slow_or_wrong_is_no_answer() {
+    let down = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let slow = AuthServer::start(|_| (30_000, json!({"status": "auth"}).to_string()));
+    let wrong = AuthServer::start(|_| (0, "<html>".into()));
+    let huge = AuthServer::start(|_| (0, format!("{{\"status\":\"{}\"}}", "x".repeat(2 << 20))));
+    for url in [format!("http://{down}/"), slow.url(), wrong.url(), huge.url()] {
+        let lenient = server(&url, &config("extauthfallback=true"));
+        let (mut client, _) = connect(&lenient);
+        assert_eq!(ident(&mut client, "alice", json!({}))["guest"], true, "{url}");
+        let (mut client, _) = connect(&lenient);
+        let mismatch = ident(&mut client, "alice", json!({"intent": "extauth"}));
+        assert_eq!(
+            (&mismatch["state"], &mismatch["extauthfallback"]),
+            (&json!("intentMismatch"), &json!(true))
+        );
+        // Accounts of its own log in all the same.
+        let (mut client, _) = connect(&lenient);
+        client.command("ident", json!(["own", "pw"]), json!({}));
+        assert_eq!(client.reply(|v| v["type"] == "result")["guest"], false);
+    }
+    let strict = server(&format!("http://{down}/"), &config("extauthfallback=false"));
+    let (mut client, _) = connect(&strict);
+    assert_eq!(ident(&mut client, "alice", json!({}))["code"], "noExtAuth");
+}
+
+#[test]
+fn without_guests_a_token_is_asked_for_at_once_and_banned_accounts_are_stopped() {
+    let auth = answers("guest");
+    let server = server(&auth.url(), &format!("{}[userbans]\n7\n", config("allowGuests=false")));
+    let (mut client, _) = connect(&server);
+    let needed = ident(&mut client, "alice", json!({}));
+    assert_eq!(needed["state"], "needExtAuth");
+    assert!(auth.asked.lock().unwrap().is_empty());
+    let payload = json!({"username": "alice", "nonce": needed["nonce"], "uid": 7, "flags": ["HOST"]});
+    assert_eq!(ident(&mut client, "alice", json!({"extauth": token(&payload, None)}))["state"], "identOk");
+    client.command("host", json!([]), json!({"protocol": "dp:4.24.0", "user_id": 1, "s": SID}));
+    assert!(!client.rest_until(|v| v["state"] == "host"), "the account is banned");
+}
+
+/// Sends a request as a client does and returns the answer.
+fn post(address: SocketAddr, body: &Value) -> Value {
+    use std::io::{Read as _, Write as _};
+    let mut stream = std::net::TcpStream::connect(address).unwrap();
+    let body = body.to_string();
+    let head = "POST / HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Type: application/json\r\n";
+    stream.write_all(format!("{head}Content-Length: {}\r\n\r\n{body}", body.len()).as_bytes()).unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).unwrap();
+    serde_json::from_str(answer.split_once("\r\n\r\n").unwrap().1).unwrap_or_default()
+}
+
+#[test]
+fn servers_share_the_accounts_of_one_of_them() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("accounts.db");
+    let database = Database::open(&path).unwrap();
+    account::add(&database, "alice", &["MOD".into(), "artists".into()], "secret").unwrap();
+    account::add(&database, "bob", &[], "pw").unwrap();
+    account::set(&database, "bob", account::Change { locked: Some(true), ..Default::default() }).unwrap();
+    let key =
+        drawhall::auth::provider::public_text(&drawhall::auth::provider::signing_key(&database).unwrap());
+    let source = RuleSource { database: Some(path), ..RuleSource::default() };
+    let provider = Some("127.0.0.1:0".parse().unwrap());
+    let first = TestServer::start_with(
+        "",
+        ServeOptions { source, extauth_provider: provider, ..ServeOptions::default() },
+    );
+    let address = first.provider.unwrap();
+    let second = server(
+        &format!("http://{address}/"),
+        &format!("extauth=true\nextauthkey={key}\nextauthgroup=artists\n"),
+    );
+    let (mut client, _) = connect(&second);
+    let needed = ident(&mut client, "alice", json!({}));
+    let question = |password: &str, group: &str| json!({"username": "alice", "password": password, "group": group, "nonce": needed["nonce"], "avatar": true, "s": SID});
+    assert_eq!(post(address, &question("wrong", "artists"))["status"], "badpass");
+    assert_eq!(post(address, &question("secret", "others"))["status"], "outgroup");
+    let answer = post(address, &question("secret", "artists"));
+    assert_eq!(answer["status"], "auth");
+    let done = ident(&mut client, "alice", json!({"extauth": answer["token"]}));
+    assert!(done["flags"].as_array().unwrap().contains(&json!("MOD")), "{done}");
+    // Used once.
+    let (mut again, _) = connect(&second);
+    ident(&mut again, "alice", json!({}));
+    assert_eq!(ident(&mut again, "alice", json!({"extauth": answer["token"]}))["code"], "extAuthError");
+    let (mut guest, _) = connect(&second);
+    assert_eq!(ident(&mut guest, "nobody", json!({}))["guest"], true);
+    let (mut locked, _) = connect(&second);
+    assert_eq!(ident(&mut locked, "bob", json!({}))["code"], "extauthLocked");
+    assert_eq!(post(address, &json!([1])), json!({"message": "this is no JSON object with a username"}));
+}
