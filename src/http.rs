@@ -43,6 +43,10 @@ pub struct Answer {
     pub status: u16,
     /// The body, if it is JSON.
     pub json: Option<Value>,
+    /// The body as it came.
+    pub text: String,
+    /// The header `ETag`.
+    pub etag: String,
 }
 
 /// Makes requests.
@@ -153,6 +157,7 @@ impl Http {
             request = request.header("content-type", "application/json").body(body.to_string());
         }
         let mut answer = request.send().await.map_err(|e| HttpError::Failed(cause(&e)))?;
+        let etag = answer.headers().get("etag").and_then(|v| v.to_str().ok()).unwrap_or_default().to_owned();
         let (status, mut bytes) = (answer.status().as_u16(), Vec::new());
         while let Some(chunk) = answer.chunk().await.map_err(|e| HttpError::Failed(cause(&e)))? {
             if bytes.len() + chunk.len() > MAX_ANSWER {
@@ -160,7 +165,8 @@ impl Http {
             }
             bytes.extend_from_slice(&chunk);
         }
-        Ok(Answer { status, json: serde_json::from_slice(&bytes).ok() })
+        let text = String::from_utf8_lossy(&bytes).into_owned();
+        Ok(Answer { status, json: serde_json::from_slice(&bytes).ok(), text, etag })
     }
 }
 

@@ -2,6 +2,7 @@
 //!
 //! [`Settings`] is an immutable snapshot that everybody shares. Source: `config.md`.
 
+pub mod extbans;
 pub mod ini;
 pub mod names;
 pub mod rules;
@@ -9,7 +10,7 @@ pub mod source;
 mod values;
 
 pub use rules::Rules;
-pub use source::{OpenSource, RuleSource, SourceError};
+pub use source::{FetchedBans, OpenSource, RuleSource, SourceError};
 pub use values::{Millis, Seconds, SettingError, SettingValue, parse_size};
 
 /// Smallest value of `sessionUserLimit` and a session's `maxUserCount`.

@@ -4,6 +4,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use super::Settings;
+use super::extbans::ExtBan;
 use super::ini::{ConfigFile, Reaction};
 use super::names::NameRules;
 use crate::auth::extauth::ExtAuth;
@@ -19,6 +20,8 @@ pub struct Rules {
     pub has_accounts: bool,
     /// Where the accounts are, if not in the configuration file.
     pub database: Option<Database>,
+    /// Bans from elsewhere that are in force.
+    pub ext_bans: Vec<ExtBan>,
     /// URL of the auth server, if there is one.
     pub extauth_url: Option<String>,
     /// The server's public host name, empty if it is not known.
@@ -46,6 +49,7 @@ impl Rules {
             has_accounts,
             database: None,
             extauth_url: None,
+            ext_bans: Vec::new(),
             local_host,
             file: Arc::new(file),
         };
@@ -59,17 +63,20 @@ impl Rules {
 
     /// What happens to clients of this address, if they are banned.
     pub fn address_ban(&self, address: IpAddr) -> Option<Reaction> {
-        self.file.ip_bans.iter().any(|r| r.contains(address)).then_some(Reaction::Normal)
+        let own = self.file.ip_bans.iter().any(|r| r.contains(address)).then_some(Reaction::Normal);
+        own.or_else(|| self.ext_bans.iter().find_map(|b| b.address(address)))
     }
 
     /// What happens to clients with this system id, if they are banned.
     pub fn system_ban(&self, sid: &str) -> Option<Reaction> {
-        self.file.system_bans.iter().find(|b| b.subject == sid).map(|b| b.reaction)
+        let own = self.file.system_bans.iter().find(|b| b.subject == sid).map(|b| b.reaction);
+        own.or_else(|| self.ext_bans.iter().find_map(|b| b.system(sid)))
     }
 
     /// What happens to ext-auth accounts with this number, if they are banned.
     pub fn user_ban(&self, uid: i64) -> Option<Reaction> {
-        self.file.user_bans.iter().find(|b| b.subject == uid).map(|b| b.reaction)
+        let own = self.file.user_bans.iter().find(|b| b.subject == uid).map(|b| b.reaction);
+        own.or_else(|| self.ext_bans.iter().find_map(|b| b.user(uid)))
     }
 
     /// The auth server, if there is one and its accounts may log in.

@@ -4,8 +4,9 @@ use std::io;
 use std::path::PathBuf;
 use std::time::{Duration, SystemTime};
 
+use super::extbans::{self, ExtBan};
 use super::ini::{self, Ban, ConfigFile, IpRange, Reaction};
-use super::{Millis, Rules};
+use super::{Millis, Rules, Settings};
 use crate::auth::token;
 use crate::clock::Now;
 use crate::db::{Database, DbError, Snapshot, SubjectBan, time_text};
@@ -58,6 +59,19 @@ pub struct OpenSource {
     next_expiry: Option<String>,
     /// What was wrong, so that it is told once.
     told: Vec<String>,
+    /// The external bans that were fetched last, where there is no database to keep them.
+    fetched: Option<FetchedBans>,
+}
+
+/// External bans as they were fetched.
+#[derive(Debug, Clone)]
+pub struct FetchedBans {
+    /// From where.
+    pub url: String,
+    /// The answer's `ETag`.
+    pub etag: String,
+    /// The answer.
+    pub answer: String,
 }
 
 impl RuleSource {
@@ -67,8 +81,8 @@ impl RuleSource {
     /// When the database cannot be opened.
     pub fn open(&self) -> Result<OpenSource, SourceError> {
         let database = self.database.as_deref().map(Database::open).transpose()?;
-        let (modified, version, next_expiry, told) = (None, 0, None, Vec::new());
-        Ok(OpenSource { source: self.clone(), database, modified, version, next_expiry, told })
+        let (modified, version, next_expiry, told, fetched) = (None, 0, None, Vec::new(), None);
+        Ok(OpenSource { source: self.clone(), database, modified, version, next_expiry, told, fetched })
     }
 }
 
@@ -92,12 +106,16 @@ impl OpenSource {
     /// # Errors
     /// When the file or the database cannot be read.
     pub fn read(&mut self) -> Result<Rules, SourceError> {
+        let mut disabled = Vec::new();
+        let now = Now::get().utc_ms;
+        self.next_expiry = None;
         let (mut file, mut errors, has_accounts, name) = match (&self.database, &self.source.config) {
             (Some(database), _) => {
                 let version = database.version()?;
-                let snapshot = database.snapshot(Now::get().utc_ms)?;
+                let mut snapshot = database.snapshot(now)?;
                 self.version = version;
-                self.next_expiry.clone_from(&snapshot.next_expiry);
+                self.next_expiry = snapshot.next_expiry.take();
+                disabled = std::mem::take(&mut snapshot.disabled_ext_bans);
                 let has_accounts = snapshot.has_accounts;
                 let (file, errors) = from_snapshot(snapshot);
                 (file, errors, has_accounts, database.path().display().to_string())
@@ -112,12 +130,21 @@ impl OpenSource {
             }
             (None, None) => (ConfigFile::default(), Vec::new(), false, String::new()),
         };
+        if let (None, Some(fetched)) = (&self.database, &self.fetched) {
+            file.settings.ext_bans_cache_url.clone_from(&fetched.url);
+            file.settings.ext_bans_cache_key.clone_from(&fetched.etag);
+            file.settings.ext_bans_cache_response.clone_from(&fetched.answer);
+        }
+        let (ext_bans, skipped) = ext_bans(&file.settings, &disabled, &time_text(now));
+        self.next_expiry = ext_bans.iter().map(|b| b.expires.clone()).chain(self.next_expiry.take()).min();
+        errors.extend(skipped);
         if let Some(sync) = self.source.sync {
             file.settings.sync_interval = Millis(sync.as_millis() as u64);
         }
         let (crypt_key, local_host) = (self.source.crypt_key, self.source.local_host.clone());
         let (mut rules, more) = Rules::new(file, crypt_key, local_host);
         rules.has_accounts = has_accounts;
+        rules.ext_bans = ext_bans;
         rules.database.clone_from(&self.database);
         rules.extauth_url.clone_from(&self.source.extauth);
         let settings = rules.settings();
@@ -137,6 +164,23 @@ impl OpenSource {
         Ok(rules)
     }
 
+    /// Keeps external bans that were fetched; they count from the next look on. Blocks.
+    ///
+    /// # Errors
+    /// When the database cannot be written.
+    pub fn keep_fetched(&mut self, fetched: FetchedBans) -> Result<(), SourceError> {
+        if let Some(database) = &self.database {
+            let FetchedBans { url, etag, answer } = &fetched;
+            let settings =
+                [("extBansCacheUrl", url), ("extBansCacheKey", etag), ("extBansCacheResponse", answer)];
+            database.set_settings(&settings.map(|(k, v)| (k, v.as_str())))?;
+        }
+        self.fetched = Some(fetched);
+        // Whatever the source is, it counts as changed.
+        (self.version, self.modified) = (-1, None);
+        Ok(())
+    }
+
     /// Reads the rules again if they have changed. Blocks.
     ///
     /// # Errors
@@ -149,11 +193,27 @@ impl OpenSource {
             }
             (None, Some(path)) => {
                 let modified = std::fs::metadata(path).and_then(|m| m.modified()).ok();
-                modified.is_some() && modified != self.modified
+                let ended = self.next_expiry.as_ref().is_some_and(|e| *e <= time_text(Now::get().utc_ms));
+                modified.is_some() && (modified != self.modified || ended)
             }
             (None, None) => false,
         };
         if changed { self.read().map(Some) } else { Ok(None) }
+    }
+}
+
+/// The external bans that are in force, and what of them was skipped.
+fn ext_bans(settings: &Settings, disabled: &[i64], now: &str) -> (Vec<ExtBan>, Vec<String>) {
+    let same = !settings.ext_bans_url.is_empty() && settings.ext_bans_cache_url == settings.ext_bans_url;
+    if !same {
+        return (Vec::new(), Vec::new());
+    }
+    match extbans::parse(&settings.ext_bans_cache_response) {
+        Ok((mut bans, skipped)) => {
+            bans.retain(|b| !disabled.contains(&b.id) && b.expires.as_str() > now);
+            (bans, skipped)
+        }
+        Err(error) => (Vec::new(), vec![error]),
     }
 }
 

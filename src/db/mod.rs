@@ -116,6 +116,7 @@ trait Backend: Send {
     fn append_log(&mut self, rows: &[LogRow]) -> Result<(), DbError>;
     fn purge_log(&mut self, before: &str) -> Result<usize, DbError>;
     fn key(&mut self, name: &str, fresh: &[u8]) -> Result<Vec<u8>, DbError>;
+    fn set_settings(&mut self, settings: &[(&str, &str)]) -> Result<(), DbError>;
 }
 
 /// A database that is open.
@@ -228,6 +229,14 @@ impl Database {
     /// When it cannot be written.
     pub fn append_log(&self, rows: &[LogRow]) -> Result<(), DbError> {
         self.backend().append_log(rows)
+    }
+
+    /// Sets some settings.
+    ///
+    /// # Errors
+    /// When they cannot be written; none is set then.
+    pub fn set_settings(&self, settings: &[(&str, &str)]) -> Result<(), DbError> {
+        self.backend().set_settings(settings)
     }
 
     /// A secret key of this name; if there is none yet, `fresh` is kept as it.

@@ -213,6 +213,19 @@ impl Backend for Sqlite {
         })
     }
 
+    fn set_settings(&mut self, settings: &[(&str, &str)]) -> Result<(), DbError> {
+        self.own_changes += 1;
+        self.connection.immediate_transaction(|connection| {
+            for (key, value) in settings {
+                diesel::sql_query("INSERT OR REPLACE INTO settings (key, value) VALUES (?, ?)")
+                    .bind::<Text, _>(*key)
+                    .bind::<Text, _>(*value)
+                    .execute(connection)?;
+            }
+            Ok(())
+        })
+    }
+
     fn key(&mut self, name: &str, fresh: &[u8]) -> Result<Vec<u8>, DbError> {
         diesel::sql_query("INSERT OR IGNORE INTO drawhall_keys (name, secret) VALUES (?, ?)")
             .bind::<Text, _>(name)

@@ -9,16 +9,18 @@ use std::time::Duration;
 
 use actix::prelude::*;
 use actix_rt::task::JoinHandle;
+use reqwest::Method;
 use tokio::net::TcpListener;
-use tokio::sync::watch;
+use tokio::sync::{mpsc, watch};
 
 use super::{NewRules, NewTemplates, Server, ServerParts, Stop};
 use crate::auth::provider::{self, KeyError};
 use crate::auth::{Auth, Hashing};
 use crate::client::actor::{Client, ClientContext};
 use crate::clock::Now;
-use crate::config::{OpenSource, RuleSource, Rules, SourceError};
+use crate::config::{FetchedBans, OpenSource, RuleSource, Rules, SourceError, extbans};
 use crate::db::Database;
+use crate::http::Http;
 use crate::session::ConnId;
 use crate::storage::folder::{Folder, FolderError};
 use crate::storage::recorder::Recorder;
@@ -28,6 +30,8 @@ use crate::transport::{ListenError, listen};
 /// How long accepting rests after it failed, for example for want of file descriptors.
 const ACCEPT_REST: Duration = Duration::from_millis(100);
 
+/// Least time between two times of fetching external bans, in seconds.
+const MIN_BANS_INTERVAL: u64 = 60;
 /// How often old lines of the log are deleted.
 const PURGE_INTERVAL: Duration = Duration::from_secs(86_400);
 /// How often the directory of templates is looked at.
@@ -140,7 +144,9 @@ pub fn start(options: &ServeOptions) -> Result<Running, StartError> {
         tasks.push(actix_rt::spawn(purge_log(database, changes.subscribe())));
     }
     if let Some(every) = source.interval() {
-        tasks.push(actix_rt::spawn(reload(source, every, server.clone(), auth, changes)));
+        let (fetched, to_keep) = mpsc::channel(1);
+        tasks.push(actix_rt::spawn(fetch_bans(changes.subscribe(), fetched)));
+        tasks.push(actix_rt::spawn(reload(source, every, to_keep, server.clone(), auth, changes)));
     }
     if let (Some(path), Some(templates)) = (&options.templates, templates) {
         let templates = Arc::new(templates);
@@ -289,16 +295,21 @@ async fn accept(
 async fn reload(
     mut source: OpenSource,
     every: Duration,
+    mut fetched: mpsc::Receiver<FetchedBans>,
     server: Addr<Server>,
     auth: Addr<Auth>,
     changes: watch::Sender<Arc<Rules>>,
 ) {
     let mut interval = tokio::time::interval(every);
     loop {
-        interval.tick().await;
+        let bans = tokio::select! {
+            _ = interval.tick() => None,
+            Some(bans) = fetched.recv() => Some(bans),
+        };
         // Files are slow sometimes, and this thread has other things to do.
         let looked = actix_rt::task::spawn_blocking(move || {
-            let read = source.read_if_changed();
+            let kept = bans.map_or(Ok(()), |bans| source.keep_fetched(bans));
+            let read = kept.and_then(|()| source.read_if_changed());
             (source, read)
         });
         let Ok((same, read)) = looked.await else {
@@ -316,6 +327,50 @@ async fn reload(
             Ok(None) => {}
             Err(error) => tracing::warn!(%error, "cannot read the settings again"),
         }
+    }
+}
+
+/// Fetches external bans, now and then, and whenever their URL has changed.
+async fn fetch_bans(mut rules: watch::Receiver<Arc<Rules>>, fetched: mpsc::Sender<FetchedBans>) {
+    let Ok(http) = Http::new() else { return };
+    loop {
+        let (url, cached, etag, every) = {
+            let rules = rules.borrow_and_update();
+            let s = rules.settings();
+            let every = s.ext_bans_check_interval.0.max(MIN_BANS_INTERVAL);
+            (s.ext_bans_url.clone(), s.ext_bans_cache_url.clone(), s.ext_bans_cache_key.clone(), every)
+        };
+        if !url.is_empty() {
+            let known = if cached == url { etag } else { String::new() };
+            match fetch(&http, &url, &known).await {
+                Ok(Some(bans)) => {
+                    tracing::info!(topic = %"ExtBan", "external bans were fetched");
+                    if fetched.send(bans).await.is_err() {
+                        return;
+                    }
+                }
+                Ok(None) => {}
+                Err(error) => tracing::warn!(topic = %"ExtBan", "cannot fetch the external bans: {error}"),
+            }
+        }
+        let other_url = rules.wait_for(|r| r.settings().ext_bans_url != url);
+        // Either is a reason to look again.
+        let _ = tokio::time::timeout(Duration::from_secs(every), other_url).await.map(drop);
+    }
+}
+
+/// The bans, unless they are those that are known.
+async fn fetch(http: &Http, url: &str, known: &str) -> Result<Option<FetchedBans>, String> {
+    let headers = if known.is_empty() { Vec::new() } else { vec![("if-none-match", known.to_owned())] };
+    let answer = http.request(Method::GET, url, &headers, None).await.map_err(|e| e.to_string())?;
+    match answer.status {
+        304 => Ok(None),
+        200 => {
+            // What cannot be read does not replace what is known.
+            extbans::parse(&answer.text)?;
+            Ok(Some(FetchedBans { url: url.to_owned(), etag: answer.etag, answer: answer.text }))
+        }
+        status => Err(format!("the answer has status {status}")),
     }
 }
 

@@ -1,0 +1,168 @@
+//! Bans that are fetched from elsewhere. Source: `services.md`, External bans.
+
+use std::net::IpAddr;
+
+use serde_json::Value;
+
+use super::ini::Reaction;
+
+/// A ban from elsewhere, with everything that it is of.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ExtBan {
+    /// Its number there.
+    pub id: i64,
+    /// Address ranges: first, last, reaction.
+    pub ips: Vec<(IpAddr, IpAddr, Reaction)>,
+    /// Address ranges that are not banned after all.
+    pub excluded: Vec<(IpAddr, IpAddr)>,
+    /// System ids.
+    pub systems: Vec<(String, Reaction)>,
+    /// Numbers of ext-auth accounts.
+    pub users: Vec<(i64, Reaction)>,
+    /// When it ends, `yyyy-MM-dd HH:mm:ss`, UTC.
+    pub expires: String,
+}
+
+/// The bans of an answer, and what of it was skipped and why.
+///
+/// # Errors
+/// When it is no list of bans.
+pub fn parse(answer: &str) -> Result<(Vec<ExtBan>, Vec<String>), String> {
+    let answer: Value = serde_json::from_str(answer).map_err(|e| format!("external bans: no JSON: {e}"))?;
+    let list = answer["bans"].as_array().ok_or("external bans: there is no list of bans")?;
+    let (mut bans, mut skipped) = (Vec::new(), Vec::new());
+    for entry in list {
+        match parse_ban(entry) {
+            Ok(ban) => bans.push(ban),
+            Err(reason) => skipped.push(format!("external ban {}: {reason}", entry["id"])),
+        }
+    }
+    Ok((bans, skipped))
+}
+
+fn items<'a>(value: &'a Value, key: &str) -> impl Iterator<Item = &'a Value> {
+    value[key].as_array().into_iter().flatten()
+}
+
+fn parse_ban(entry: &Value) -> Result<ExtBan, String> {
+    let id = entry["id"].as_i64().filter(|id| *id > 0).ok_or("its id is none")?;
+    let reaction = |value: &Value| match &value["reaction"] {
+        Value::Null => Ok(Reaction::Normal),
+        name => Reaction::parse(name.as_str().unwrap_or_default()).ok_or(format!("unknown reaction {name}")),
+    };
+    let range = |value: &Value| {
+        let address = |key: &str| value[key].as_str().and_then(|a| a.parse::<IpAddr>().ok());
+        let (from, to) = address("from").zip(address("to")).ok_or(format!("{value} is no address range"))?;
+        if number(from) <= number(to) { Ok((from, to)) } else { Err(format!("{value} is no address range")) }
+    };
+    let (mut ips, mut excluded, mut systems, mut users) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
+    for entry in items(entry, "ips") {
+        let (from, to) = range(entry)?;
+        ips.push((from, to, reaction(entry)?));
+    }
+    for entry in items(entry, "ipsexcluded") {
+        excluded.push(range(entry)?);
+    }
+    for entry in items(entry, "system") {
+        let reaction = reaction(entry)?;
+        systems.extend(items(entry, "sids").filter_map(Value::as_str).map(|sid| (sid.to_owned(), reaction)));
+    }
+    for entry in items(entry, "users") {
+        let reaction = reaction(entry)?;
+        users.extend(items(entry, "ids").filter_map(Value::as_i64).map(|id| (id, reaction)));
+    }
+    if ips.is_empty() && systems.is_empty() && users.is_empty() {
+        return Err("there is nothing in it".into());
+    }
+    let expires = entry["expires"].as_str().unwrap_or_default();
+    if jiff::civil::DateTime::strptime("%Y-%m-%d %H:%M:%S", expires).is_err() {
+        return Err(format!("'{expires}' is no time"));
+    }
+    Ok(ExtBan { id, ips, excluded, systems, users, expires: expires.to_owned() })
+}
+
+fn number(address: IpAddr) -> u128 {
+    match address {
+        IpAddr::V4(v4) => v4.to_ipv6_mapped().into(),
+        IpAddr::V6(v6) => v6.into(),
+    }
+}
+
+fn lies_in(address: IpAddr, from: IpAddr, to: IpAddr) -> bool {
+    (number(from)..=number(to)).contains(&number(address))
+}
+
+impl ExtBan {
+    /// What happens to clients of this address, if they are banned.
+    pub fn address(&self, address: IpAddr) -> Option<Reaction> {
+        let excluded = self.excluded.iter().any(|(from, to)| lies_in(address, *from, *to));
+        let banned = self.ips.iter().find(|(from, to, _)| lies_in(address, *from, *to));
+        banned.filter(|_| !excluded).map(|(.., reaction)| *reaction)
+    }
+
+    /// What happens to clients with this system id, if they are banned.
+    pub fn system(&self, sid: &str) -> Option<Reaction> {
+        self.systems.iter().find(|(banned, _)| banned == sid).map(|(_, reaction)| *reaction)
+    }
+
+    /// What happens to ext-auth accounts with this number, if they are banned.
+    pub fn user(&self, uid: i64) -> Option<Reaction> {
+        self.users.iter().find(|(banned, _)| *banned == uid).map(|(_, reaction)| *reaction)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn what_is_excluded_is_not_banned() {
+        let text = json!({"bans": [{"id": 5, "expires": "2099-01-01 00:00:00",
+            "ips": [{"from": "192.0.2.10", "to": "192.0.2.20"}, {"from": "2001:db8::1", "to": "2001:db8::ff", "reaction": "hang"}],
+            "ipsexcluded": [{"from": "192.0.2.15", "to": "192.0.2.15"}],
+            "system": [{"sids": ["abc"], "reaction": "garbage"}], "users": [{"ids": [17, 18], "reaction": "timer"}]}]});
+        let (bans, skipped) = parse(&text.to_string()).unwrap();
+        assert!(skipped.is_empty());
+        let address = |text: &str| bans[0].address(text.parse().unwrap());
+        assert_eq!(address("192.0.2.10"), Some(Reaction::Normal));
+        assert_eq!(address("::ffff:192.0.2.20"), Some(Reaction::Normal));
+        assert_eq!(address("2001:db8::2"), Some(Reaction::Hang));
+        assert_eq!([address("192.0.2.15"), address("192.0.2.21"), address("2001:db8::100")], [None; 3]);
+        assert_eq!((bans[0].system("abc"), bans[0].system("abd")), (Some(Reaction::Garbage), None));
+        assert_eq!((bans[0].user(18), bans[0].user(19)), (Some(Reaction::Timer), None));
+    }
+
+    #[test]
+    fn bad_entries_are_skipped_with_a_reason() {
+        let at = "2099-01-01 00:00:00";
+        let ip = json!([{"from": "192.0.2.1", "to": "192.0.2.1"}]);
+        let text = json!({"bans": [
+            {"id": 0, "ips": ip, "expires": at},
+            {"id": 7, "expires": at},
+            {"id": 8, "ips": [{"from": "x", "to": "y"}], "expires": at},
+            {"id": 9, "ips": ip, "expires": "never"},
+            {"id": 10, "ips": [{"from": "192.0.2.2", "to": "192.0.2.1"}], "expires": at},
+            {"id": 11, "ips": [{"from": "192.0.2.1", "to": "192.0.2.1", "reaction": "nuke"}], "expires": at},
+            5,
+            {"id": 12, "ips": ip, "expires": at},
+        ]});
+        let (bans, skipped) = parse(&text.to_string()).unwrap();
+        assert_eq!(bans.iter().map(|b| b.id).collect::<Vec<_>>(), [12]);
+        assert_eq!(skipped.len(), 7);
+        assert!(parse("x").is_err() && parse("{}").is_err() && parse("[]").is_err());
+    }
+
+    #[test]
+    fn the_recorded_list_is_read_as_it_was() {
+        let Some(golden) = std::env::var_os("DRAWHALL_GOLDEN") else {
+            return eprintln!("skipped: DRAWHALL_GOLDEN is not set");
+        };
+        let file = std::path::Path::new(&golden).join("config/extbans.json");
+        let recorded: Value = serde_json::from_slice(&std::fs::read(file).unwrap()).unwrap();
+        let (bans, skipped) = parse(&recorded["served"].to_string()).unwrap();
+        assert_eq!(bans.iter().map(|b| b.id).collect::<Vec<_>>(), [5, 6]);
+        assert_eq!(skipped.len(), 4);
+    }
+}
