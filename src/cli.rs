@@ -35,7 +35,7 @@ pub(crate) struct Cli {
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
     /// Serve (the default).
-    Serve(Serve),
+    Serve(Box<Serve>),
     /// Convert a recording between its binary (.dprec) and text form (.dptxt).
     Convert(Convert),
     /// Say what a recording holds, and where it is truncated.
@@ -151,6 +151,14 @@ pub(crate) struct Serve {
     #[arg(long, value_name = "TIME", value_parser = sync_interval)]
     pub(crate) sync: Option<Duration>,
 
+    /// Port that list servers are told [default: that of --port].
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
+    pub(crate) announce_port: Option<u16>,
+
+    /// Where abuse reports are sent to (setting abusereport).
+    #[arg(long, value_name = "URL", value_parser = http_url)]
+    pub(crate) report_url: Option<String>,
+
     /// URL of an auth server whose accounts may log in (setting extauth).
     #[arg(long, value_name = "URL", value_parser = drawhall::auth::extauth::check_url)]
     pub(crate) extauth: Option<String>,
@@ -179,6 +187,12 @@ pub(crate) struct Serve {
 fn sync_interval(text: &str) -> Result<Duration, String> {
     let millis = Millis::read(text).ok_or("expected a time such as 1s or 100ms")?;
     Ok(Duration::from_millis(millis.0))
+}
+
+fn http_url(text: &str) -> Result<String, String> {
+    let url = url::Url::parse(text).map_err(|e| format!("no URL: {e}"))?;
+    let good = matches!(url.scheme(), "http" | "https") && url.host_str().is_some();
+    if good { Ok(text.to_owned()) } else { Err("expected an http or https URL".into()) }
 }
 
 fn crypt_key(text: &str) -> Result<[u8; 32], String> {

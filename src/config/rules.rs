@@ -3,6 +3,8 @@
 use std::net::IpAddr;
 use std::sync::Arc;
 
+use regex::RegexSet;
+
 use super::Settings;
 use super::extbans::ExtBan;
 use super::ini::{ConfigFile, Reaction};
@@ -20,6 +22,8 @@ pub struct Rules {
     pub has_accounts: bool,
     /// Where the accounts are, if not in the configuration file.
     pub database: Option<Database>,
+    /// Which list servers may be used, besides those that are named in the configuration file.
+    pub listing_patterns: RegexSet,
     /// Bans from elsewhere that are in force.
     pub ext_bans: Vec<ExtBan>,
     /// URL of the auth server, if there is one.
@@ -42,6 +46,7 @@ impl Rules {
             names: Arc::new(names),
             crypt_key,
             web_sockets: false,
+            report_url: None,
         };
         let has_accounts = !file.users.is_empty();
         let rules = Rules {
@@ -50,6 +55,7 @@ impl Rules {
             database: None,
             extauth_url: None,
             ext_bans: Vec::new(),
+            listing_patterns: RegexSet::empty(),
             local_host,
             file: Arc::new(file),
         };
@@ -59,6 +65,13 @@ impl Rules {
     /// The settings.
     pub fn settings(&self) -> &Settings {
         &self.shared.settings
+    }
+
+    /// Whether sessions may be announced at this list server.
+    pub fn may_announce_at(&self, url: &str) -> bool {
+        !self.settings().announce_whitelist
+            || self.listing_patterns.is_match(url)
+            || self.file.announce_whitelist.iter().any(|allowed| allowed == url)
     }
 
     /// What happens to clients of this address, if they are banned.

@@ -4,6 +4,8 @@ use std::io;
 use std::path::PathBuf;
 use std::time::{Duration, SystemTime};
 
+use regex::{Regex, RegexSet};
+
 use super::extbans::{self, ExtBan};
 use super::ini::{self, Ban, ConfigFile, IpRange, Reaction};
 use super::{Millis, Rules, Settings};
@@ -29,6 +31,8 @@ pub struct RuleSource {
     pub local_host: String,
     /// URL of the auth server.
     pub extauth: Option<String>,
+    /// Where abuse reports are sent to.
+    pub report_url: Option<String>,
     /// In place of the setting `syncInterval`.
     pub sync: Option<Duration>,
 }
@@ -106,7 +110,7 @@ impl OpenSource {
     /// # Errors
     /// When the file or the database cannot be read.
     pub fn read(&mut self) -> Result<Rules, SourceError> {
-        let mut disabled = Vec::new();
+        let (mut disabled, mut patterns) = (Vec::new(), Vec::new());
         let now = Now::get().utc_ms;
         self.next_expiry = None;
         let (mut file, mut errors, has_accounts, name) = match (&self.database, &self.source.config) {
@@ -116,6 +120,7 @@ impl OpenSource {
                 self.version = version;
                 self.next_expiry = snapshot.next_expiry.take();
                 disabled = std::mem::take(&mut snapshot.disabled_ext_bans);
+                patterns = std::mem::take(&mut snapshot.listing_servers);
                 let has_accounts = snapshot.has_accounts;
                 let (file, errors) = from_snapshot(snapshot);
                 (file, errors, has_accounts, database.path().display().to_string())
@@ -145,6 +150,14 @@ impl OpenSource {
         let (mut rules, more) = Rules::new(file, crypt_key, local_host);
         rules.has_accounts = has_accounts;
         rules.ext_bans = ext_bans;
+        rules.shared.report_url.clone_from(&self.source.report_url);
+        for pattern in &patterns {
+            if let Err(error) = Regex::new(pattern) {
+                errors.push(format!("white list of list servers: {error}"));
+            }
+        }
+        let good = patterns.iter().filter(|p| Regex::new(p).is_ok());
+        rules.listing_patterns = RegexSet::new(good).unwrap_or_else(|_| RegexSet::empty());
         rules.database.clone_from(&self.database);
         rules.extauth_url.clone_from(&self.source.extauth);
         let settings = rules.settings();

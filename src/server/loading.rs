@@ -11,7 +11,7 @@ use crate::auth::Turn;
 use crate::client::login::LookupAnswer;
 use crate::clock::Now;
 use crate::log::LogEntry;
-use crate::session::actor::{GoToRest, StopSession};
+use crate::session::actor::{GoToRest, ListingNews, StopSession};
 use crate::session::stored::stored_description;
 use crate::session::{Effects, Refusal};
 use crate::storage::folder::{LoadError, Loaded};
@@ -28,6 +28,15 @@ impl Server {
         let description = stored_description(session, &self.rules.shared, now);
         let place = Place::Asleep(Rest::at_start(now));
         self.directory.insert(Entry::new(description, session.protocol.clone(), place));
+        let id = &session.id;
+        self.to_announce.extend(session.metadata.announcements.iter().map(|url| (id.clone(), url.clone())));
+    }
+
+    /// Announces again what was announced when it was stored.
+    pub(super) fn announce_stored(&mut self, ctx: &mut Context<Self>) {
+        for (id, url) in std::mem::take(&mut self.to_announce) {
+            self.announce_at(&id, &url, ctx);
+        }
     }
 
     /// Number of sessions.
@@ -74,6 +83,10 @@ impl Server {
         emit(&fx.log, id);
         let description = machine.description(false, now);
         let Some(address) = self.start_session(machine, Some(store), ctx) else { return self.gone(id) };
+        let listed = self.listed_at(id);
+        if !listed.is_empty() {
+            address.do_send(ListingNews { listed, ..ListingNews::default() });
+        }
         let Some(entry) = self.directory.find_mut(id) else { return };
         entry.describe(description);
         let place = std::mem::replace(&mut entry.place, Place::Awake(address.clone()));
@@ -162,6 +175,7 @@ impl Server {
         let archive = self.rules.settings().archive;
         for id in over {
             tracing::info!("stored session {id} expired");
+            self.unlist(&id, None, false, ctx);
             self.gone(&id);
             self.remove_files(&folder, id, archive, ctx);
         }
@@ -258,6 +272,9 @@ impl Server {
         };
         if begun.is_some() {
             self.template_ids.remove(alias);
+            for url in &template.metadata.announcements {
+                self.announce_at(&id, url, ctx);
+            }
         }
         waiters.into_iter().for_each(|waiter| waiter(begun.as_ref()));
         self.stopped_if_idle();

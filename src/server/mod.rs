@@ -3,6 +3,7 @@
 //! It knows sessions by their latest description, kept ready as JSON, so that a login costs no more than copying it.
 
 mod directory;
+mod listing;
 mod loading;
 pub mod run;
 
@@ -22,6 +23,7 @@ use crate::client::actor::{Client, Credit, Deliver, LobbyFrame, SendAway};
 use crate::client::login::{HostRefusal, LookupAnswer};
 use crate::clock::Now;
 use crate::config::Rules;
+use crate::http::Http;
 use crate::log::{Level, LogEntry, LogUser, Topic};
 use crate::session::actor::{
     EnterHost, JoinSession, LeaveSession, LookUpSession, ReportFromOutside, Session, SessionParts, SetShared,
@@ -33,6 +35,8 @@ use crate::storage::folder::{Folder, Listed};
 use crate::storage::recorder::Recorder;
 use crate::storage::template::Templates;
 use directory::{Directory, Entry, Place, Waiter};
+use listing::Listing;
+pub use listing::{ListSession, SendReport};
 pub use loading::{MayRest, NewTemplates, StaysUp};
 
 /// How long clients may take to read that the server stops.
@@ -67,6 +71,8 @@ pub struct ServerParts {
     pub recorder: Option<Arc<Recorder>>,
     /// Where hashes are computed and files are worked on.
     pub hashing: Hashing,
+    /// Port that list servers are told.
+    pub announce_port: u16,
 }
 
 /// The Server actor.
@@ -76,6 +82,11 @@ pub struct Server {
     templates: Arc<Templates>,
     /// Ids that sessions from templates will have, by alias.
     template_ids: HashMap<String, String>,
+    /// Requests to list servers and the like.
+    http: Option<Http>,
+    listings: Vec<Listing>,
+    /// Stored sessions that are to be announced again, and where.
+    to_announce: Vec<(String, String)>,
     /// Templates of which sessions are being made, by alias, and who waits for them.
     instantiating: HashMap<String, Vec<Waiter>>,
     workers: Vec<ArbiterHandle>,
@@ -99,6 +110,9 @@ impl Server {
             parts,
             templates: Arc::default(),
             template_ids: HashMap::new(),
+            http: Http::new().inspect_err(|e| tracing::error!("no requests to other servers: {e}")).ok(),
+            listings: Vec::new(),
+            to_announce: Vec::new(),
             instantiating: HashMap::new(),
             workers,
             next_worker: 0,
@@ -223,6 +237,8 @@ impl Actor for Server {
             server.kick_lingering();
             server.end_expired(ctx);
         });
+        ctx.run_interval(listing::REFRESH_INTERVAL, |server, ctx| server.refresh_listings(ctx));
+        self.announce_stored(ctx);
     }
 }
 
@@ -515,7 +531,13 @@ impl Handler<SessionEnded> for Server {
     fn handle(&mut self, SessionEnded { id, rest }: SessionEnded, ctx: &mut Self::Context) {
         match rest {
             Some(rest) => self.asleep(&id, rest, ctx),
-            None => self.gone(&id),
+            None => {
+                // A session that is stored and stopped with the server is announced again.
+                if self.stopping.is_none() {
+                    self.unlist(&id, None, false, ctx);
+                }
+                self.gone(&id);
+            }
         }
         self.stopped_if_idle();
     }
@@ -596,8 +618,19 @@ impl Handler<Stop> for Server {
                 connection.client.do_send(SendAway { reason: DisconnectReason::Shutdown, message });
             }
         }
+        let withdrawn = self.withdraw_all();
         self.stopped_if_idle();
         Box::pin(async move {
+            let withdrawing: Vec<_> = withdrawn.into_iter().map(actix_rt::spawn).collect();
+            let all = async {
+                for one in withdrawing {
+                    // One that failed has said so.
+                    let _ = one.await;
+                }
+            };
+            if tokio::time::timeout(listing::WITHDRAW_LIMIT, all).await.is_err() {
+                tracing::warn!("some list servers did not answer");
+            }
             if tokio::time::timeout(STOP_LIMIT, stopped).await.is_err() {
                 tracing::warn!("some clients did not read that the server stops");
             }

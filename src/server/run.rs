@@ -54,6 +54,8 @@ pub struct ServeOptions {
     pub templates: Option<PathBuf>,
     /// Where sessions are recorded to, with placeholders.
     pub record: Option<String>,
+    /// Port that list servers are told; that of the listener if it is 0.
+    pub announce_port: u16,
     /// Where to be an auth server, with the accounts of the database.
     pub extauth_provider: Option<SocketAddr>,
 }
@@ -112,7 +114,7 @@ pub enum StartError {
 pub fn start(options: &ServeOptions) -> Result<Running, StartError> {
     let mut source = options.source.open()?;
     let rules = Arc::new(source.read()?);
-    let parts = open_storage(options, &rules)?;
+    let mut parts = open_storage(options, &rules)?;
     let templates = match &options.templates {
         Some(path) => {
             let scanned = scan_templates(&Templates::default(), path);
@@ -123,6 +125,7 @@ pub fn start(options: &ServeOptions) -> Result<Running, StartError> {
     let listener = listen(options.listen, options.port)?;
     let named = |source| ListenError { address: "the listener".into(), source };
     let address = listener.local_addr().map_err(named)?;
+    parts.announce_port = if options.announce_port > 0 { options.announce_port } else { address.port() };
     let workers: Vec<Arbiter> = (0..options.workers.max(1)).map(|_| Arbiter::new()).collect();
     let handles: Vec<ArbiterHandle> = workers.iter().map(Arbiter::handle).collect();
     let mut server = Server::new(rules.clone(), handles.clone(), parts.clone());

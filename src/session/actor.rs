@@ -20,7 +20,7 @@ use crate::client::actor::{Client, Credit, Deliver, ReadOn};
 use crate::client::login::LookupAnswer;
 use crate::clock::Now;
 use crate::log::{Level, LogEntry, LogUser, Topic};
-use crate::server::{Server, SessionChanged, SessionEnded};
+use crate::server::{ListSession, SendReport, Server, SessionChanged, SessionEnded};
 use crate::storage::recorder::Recording;
 use crate::storage::store::{Ending, PasswordKind, Store};
 pub use keeper::GoToRest;
@@ -123,6 +123,12 @@ impl Session {
         self.outgoing.extend(fx.sends);
         if let Some(check) = fx.check {
             self.check_opword(check, ctx);
+        }
+        for (url, listed) in fx.listing {
+            self.server.do_send(ListSession { id: self.machine.id().to_owned(), url, listed });
+        }
+        if let Some(report) = fx.report {
+            self.server.do_send(SendReport { id: self.machine.id().to_owned(), report });
         }
         if let Some(ending) = fx.ended {
             self.ended = true;
@@ -449,6 +455,44 @@ impl Handler<ReportFromOutside> for Session {
 
     fn handle(&mut self, report: ReportFromOutside, ctx: &mut Self::Context) {
         self.handle(ctx, |machine, now, fx| machine.outside_report(report.user, &report.reason, now, fx));
+    }
+}
+
+/// What has become of the session's listings.
+#[derive(Debug, Default, Message)]
+#[rtype(result = "()")]
+pub struct ListingNews {
+    /// A text for everybody in the session.
+    pub text: Option<String>,
+    /// Where the session is listed now.
+    pub listed: Vec<String>,
+    /// It has been announced here.
+    pub made: Option<String>,
+    /// It was withdrawn here on purpose.
+    pub withdrawn: Option<String>,
+}
+
+impl Handler<ListingNews> for Session {
+    type Result = ();
+
+    fn handle(&mut self, news: ListingNews, ctx: &mut Self::Context) {
+        self.handle(ctx, |machine, _, fx| machine.listing_news(news, fx));
+    }
+}
+
+/// An abuse report was passed on, or could not be.
+#[derive(Debug, Message)]
+#[rtype(result = "()")]
+pub struct ReportSent {
+    /// Why not.
+    pub error: Option<String>,
+}
+
+impl Handler<ReportSent> for Session {
+    type Result = ();
+
+    fn handle(&mut self, ReportSent { error }: ReportSent, ctx: &mut Self::Context) {
+        self.handle(ctx, |machine, now, fx| machine.report_sent(error, now, fx));
     }
 }
 

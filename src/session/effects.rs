@@ -97,6 +97,10 @@ pub struct Effects {
     pub stats: bool,
     /// An opword is to be checked against a hash; [`SessionMachine::opword_checked`](super::SessionMachine) goes on.
     pub check: Option<OpwordCheck>,
+    /// List servers at which the session is to be announced (`true`) or no more; empty for all.
+    pub listing: Vec<(String, bool)>,
+    /// An abuse report that is to be passed on.
+    pub report: Option<serde_json::Value>,
     /// The session is over, and this becomes of its files.
     pub ended: Option<Ending>,
 }

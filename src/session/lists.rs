@@ -1,11 +1,13 @@
 //! Lists that members are sent directly, as partial `sessionconf`s. Source: `session.md`, Replies.
 
-use drawhall_protocol::reply::{AuthEntry, ConfPart, ServerReply};
+use drawhall_protocol::reply::{AnnouncementEntry, AuthEntry, ConfPart, ServerReply};
 
+use super::actor::ListingNews;
 use super::member::Member;
 use super::{Effects, SessionMachine};
 use crate::clock::Now;
 use crate::log::{Level, Topic};
+use crate::storage::journal::Entry;
 
 /// Greatest number of absent accounts without a rank in the account list.
 const MAX_BARE_ACCOUNTS: usize = 32;
@@ -39,7 +41,29 @@ impl SessionMachine {
 
     /// Where the session is announced, to everybody.
     pub(super) fn send_announcements(&self, fx: &mut Effects) {
-        self.to_all(&ServerReply::part(ConfPart::Announcements(vec![])), fx);
+        let entries = self.listed.iter().map(|url| AnnouncementEntry { url: url.clone() }).collect();
+        self.to_all(&ServerReply::part(ConfPart::Announcements(entries)), fx);
+    }
+
+    /// Takes over what has become of the session's listings. Those that were made are stored until they are withdrawn on
+    /// purpose, so that they are made again after a restart.
+    pub fn listing_news(&mut self, news: ListingNews, fx: &mut Effects) {
+        let ListingNews { text, listed, made, withdrawn } = news;
+        if let Some(url) = made.filter(|url| !self.announcements.contains(url)) {
+            self.announcements.push(url.clone());
+            self.journal.push(Entry::Announce(url));
+        }
+        if let Some(url) = withdrawn {
+            self.announcements.retain(|a| *a != url);
+            self.journal.push(Entry::Unannounce(url));
+        }
+        if let Some(text) = text {
+            self.notice(false, "", text, &[], "", fx);
+        }
+        if listed != self.listed {
+            self.listed = listed;
+            self.send_announcements(fx);
+        }
     }
 
     fn to_operators(&self, reply: &ServerReply, fx: &mut Effects) -> bool {

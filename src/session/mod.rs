@@ -78,6 +78,8 @@ pub struct Shared {
     pub crypt_key: Option<[u8; 32]>,
     /// A WebSocket listener is there.
     pub web_sockets: bool,
+    /// Where abuse reports are sent to.
+    pub report_url: Option<String>,
 }
 
 /// State of a session.
@@ -134,8 +136,10 @@ pub struct SessionMachine {
     invites: Invites,
     thumbnail: thumbnail::Thumbnail,
     accounts: Accounts,
-    /// Where the session is announced.
+    /// Where the session is to be announced, also after a restart.
     announcements: Vec<String>,
+    /// Where it is listed now.
+    listed: Vec<String>,
     /// Whether files are kept as archives; `None` follows the server's setting.
     archive: Option<bool>,
     /// The session is stored: what changes is journaled.
@@ -202,6 +206,7 @@ impl SessionMachine {
             thumbnail: thumbnail::Thumbnail::default(),
             accounts: Accounts::default(),
             announcements: Vec::new(),
+            listed: Vec::new(),
             archive: None,
             stored: false,
             journaled: Journaled::default(),

@@ -227,6 +227,7 @@ impl LoginMachine {
             (settings.session_count_limit.0 > 1, "MULTI"),
             (settings.persistence, "PERSIST"),
             (!guests, "NOGUEST"),
+            (settings.abuse_report && self.rules.shared.report_url.is_some(), "REPORT"),
             (settings.custom_avatars, "AVATAR"),
             (self.rules.shared.crypt_key.is_some(), "CBANIMPEX"),
             (true, "MBANIMPEX"),

@@ -98,9 +98,17 @@ impl SessionMachine {
             ServerCommand::AnnounceSession { .. } if self.flags.unlisted => {
                 Err("This session is hidden from listings, it can't be listed".into())
             }
-            ServerCommand::AnnounceSession { .. } => Err("Listings are not available on this server".into()),
-            // Without announcements there is nothing to withdraw.
-            ServerCommand::UnlistSession { .. } => Ok(()),
+            ServerCommand::AnnounceSession { url, .. } => {
+                if url::Url::parse(&url).is_err() {
+                    return Err("Invalid API URL".into());
+                }
+                fx.listing.push((url, true));
+                Ok(())
+            }
+            ServerCommand::UnlistSession { url } => {
+                fx.listing.push((url, false));
+                Ok(())
+            }
             ServerCommand::RemoveBan { id } => self.remove_ban(at, id, now, fx),
             ServerCommand::Mute { user, muted } => self.mute(at, &user, muted, now, fx),
             ServerCommand::Report { user, reason, .. } => self.report(at, user, &reason, now, fx),
