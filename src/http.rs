@@ -4,7 +4,7 @@
 //! this kind can be: nowhere, everybody, or the machine's own link, where clouds keep their secrets.
 
 use std::net::{IpAddr, SocketAddr};
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use reqwest::dns::{Addrs, Name, Resolve, Resolving};
@@ -49,10 +49,10 @@ pub struct Answer {
     pub etag: String,
 }
 
-/// Makes requests.
-#[derive(Debug, Clone)]
+/// Makes requests. What that takes is set up with the first of them.
+#[derive(Debug, Clone, Default)]
 pub struct Http {
-    client: Client,
+    client: Arc<OnceLock<Client>>,
 }
 
 /// Whether a request may go to an address.
@@ -110,30 +110,34 @@ fn tls() -> Option<rustls::ClientConfig> {
     Some(config.with_root_certificates(roots).with_no_client_auth())
 }
 
+fn client() -> Result<Client, HttpError> {
+    let failed = |what: &str| HttpError::Failed(what.to_owned());
+    let redirects = Policy::custom(|attempt| {
+        if attempt.previous().len() > MAX_REDIRECTS {
+            attempt.error("too many redirects")
+        } else if let Err(error) = check(attempt.url()) {
+            attempt.error(error)
+        } else {
+            attempt.follow()
+        }
+    });
+    let client = Client::builder()
+        .user_agent(concat!("Drawhall/", env!("CARGO_PKG_VERSION")))
+        .timeout(TIME_LIMIT)
+        .redirect(redirects)
+        .dns_resolver(Arc::new(Resolver))
+        .tls_backend_preconfigured(tls().ok_or_else(|| failed("TLS cannot be set up"))?)
+        .build();
+    client.map_err(|e| HttpError::Failed(e.to_string()))
+}
+
 impl Http {
-    /// A client.
-    ///
-    /// # Errors
-    /// When TLS cannot be set up.
-    pub fn new() -> Result<Http, HttpError> {
-        let failed = |what: &str| HttpError::Failed(what.to_owned());
-        let redirects = Policy::custom(|attempt| {
-            if attempt.previous().len() > MAX_REDIRECTS {
-                attempt.error("too many redirects")
-            } else if let Err(error) = check(attempt.url()) {
-                attempt.error(error)
-            } else {
-                attempt.follow()
-            }
-        });
-        let client = Client::builder()
-            .user_agent(concat!("Drawhall/", env!("CARGO_PKG_VERSION")))
-            .timeout(TIME_LIMIT)
-            .redirect(redirects)
-            .dns_resolver(Arc::new(Resolver))
-            .tls_backend_preconfigured(tls().ok_or_else(|| failed("TLS cannot be set up"))?)
-            .build();
-        client.map(|client| Http { client }).map_err(|e| HttpError::Failed(e.to_string()))
+    fn client(&self) -> Result<&Client, HttpError> {
+        if let Some(client) = self.client.get() {
+            return Ok(client);
+        }
+        let made = client()?;
+        Ok(self.client.get_or_init(|| made))
     }
 
     /// Makes a request with or without a JSON body.
@@ -149,7 +153,7 @@ impl Http {
     ) -> Result<Answer, HttpError> {
         let url = Url::parse(url).map_err(|_| HttpError::Url(url.to_owned()))?;
         check(&url)?;
-        let mut request = self.client.request(method, url);
+        let mut request = self.client()?.request(method, url);
         for (name, value) in headers {
             request = request.header(*name, value);
         }
@@ -208,7 +212,7 @@ mod tests {
 
     #[actix_rt::test]
     async fn what_cannot_be_reached_is_said() {
-        let http = Http::new().unwrap();
+        let http = Http::default();
         let failed = |url: &'static str| {
             let http = http.clone();
             async move { http.request(Method::GET, url, &[], None).await.unwrap_err().to_string() }

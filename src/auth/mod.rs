@@ -76,14 +76,13 @@ impl Hashing {
 pub struct Auth {
     rules: Arc<Rules>,
     hashing: Hashing,
-    http: Option<Http>,
+    http: Http,
 }
 
 impl Auth {
     /// An actor that knows the accounts of `rules`.
-    pub fn new(rules: Arc<Rules>, hashing: Hashing) -> Self {
-        let http = Http::new().inspect_err(|error| tracing::error!(%error, "no requests to other servers"));
-        Self { rules, hashing, http: http.ok() }
+    pub fn new(rules: Arc<Rules>, hashing: Hashing, http: Http) -> Self {
+        Self { rules, hashing, http }
     }
 }
 
@@ -193,9 +192,9 @@ impl Handler<AskExtAuth> for Auth {
         let (server, http) = (self.rules.extauth(), self.http.clone());
         let group = self.rules.settings().extauth_group.clone();
         Box::pin(async move {
-            match (server, http) {
-                (Some(server), Some(http)) => server.ask(&http, &name, &group).await,
-                _ => NameAnswer::Unavailable,
+            match server {
+                Some(server) => server.ask(&http, &name, &group).await,
+                None => NameAnswer::Unavailable,
             }
         })
     }
@@ -219,7 +218,7 @@ mod tests {
         let text = b"[users]\nmod:plain;secret:MOD,HOST\nlocked:*plain;x:\n";
         let rules = Arc::new(Rules::new(ini::parse(text), None, String::new()).0);
         actix_rt::System::new().block_on(async {
-            let auth = Auth::new(rules, Hashing::default()).start();
+            let auth = Auth::new(rules, Hashing::default(), Http::default()).start();
             let check = |name: &str, password: &str| {
                 auth.send(CheckAccount { name: name.into(), password: password.into() })
             };

@@ -161,13 +161,13 @@ impl Server {
 
     /// Announces a session at a list server.
     pub(super) fn announce_at(&mut self, session: &str, url: &str, ctx: &mut Context<Self>) {
-        let Some(entry) = self.directory.find(session) else { return };
-        let http = self.http.clone().filter(|_| Url::parse(url).is_ok() && self.rules.may_announce_at(url));
-        let Some(http) = http else {
+        let Some(entry) = self.directory.find(session).filter(|_| self.stopping.is_none()) else { return };
+        if Url::parse(url).is_err() || !self.rules.may_announce_at(url) {
             self.publist(session, Level::Warn, format!("Announcement API URL not allowed: {url}"));
             let text = format!("Listing on {} is not allowed on this server", host_of(url));
             return self.listing_news(session, Some(text), None, None);
-        };
+        }
+        let http = self.parts.http.clone();
         if self.listings.iter().any(|l| l.session == session && l.url == url) {
             return;
         }
@@ -226,19 +226,17 @@ impl Server {
     }
 
     fn delete(&self, url: &str, id: i64, key: &str, ctx: &mut Context<Self>) {
-        if let Some(withdrawn) = self.withdraw(url, id, key) {
-            ctx.spawn(withdrawn.into_actor(self));
-        }
+        ctx.spawn(self.withdraw(url, id, key).into_actor(self));
     }
 
-    fn withdraw(&self, url: &str, id: i64, key: &str) -> Option<impl Future<Output = ()> + use<>> {
-        let (http, url) = (self.http.clone()?, format!("{}{id}", sessions_url(url)));
+    fn withdraw(&self, url: &str, id: i64, key: &str) -> impl Future<Output = ()> + use<> {
+        let (http, url) = (self.parts.http.clone(), format!("{}{id}", sessions_url(url)));
         let headers = [("x-update-key", key.to_owned())];
-        Some(async move {
+        async move {
             if let Err(error) = http.request(Method::DELETE, &url, &headers, None).await {
                 tracing::debug!(%error, "cannot withdraw a listing");
             }
-        })
+        }
     }
 
     /// Withdraws a session's listing, or all of them; `on_purpose` if not because the session is over.
@@ -266,7 +264,7 @@ impl Server {
     pub(super) fn withdraw_all(&mut self) -> Vec<impl Future<Output = ()> + use<>> {
         let all = std::mem::take(&mut self.listings);
         let made = all.iter().filter_map(|l| l.made.as_ref().map(|made| (&l.url, made)));
-        made.filter_map(|(url, made)| self.withdraw(url, made.id, &made.key)).collect()
+        made.map(|(url, made)| self.withdraw(url, made.id, &made.key)).collect()
     }
 
     /// Brings listings up to date that are due, or of which something has changed that must be told at once: one request
@@ -289,7 +287,7 @@ impl Server {
     }
 
     fn refresh_at(&mut self, url: &str, now: u64, ctx: &mut Context<Self>) {
-        let Some(http) = self.http.clone() else { return };
+        let http = self.parts.http.clone();
         let mut body = Map::new();
         for listing in self.listings.iter_mut().filter(|l| l.url == url) {
             let (Some(made), Some(entry)) = (&mut listing.made, self.directory.find(&listing.session)) else {
@@ -363,9 +361,8 @@ impl Handler<SendReport> for Server {
     type Result = ();
 
     fn handle(&mut self, SendReport { id, report }: SendReport, ctx: &mut Self::Context) {
-        let (Some(http), Some(url)) = (self.http.clone(), self.rules.shared.report_url.clone()) else {
-            return;
-        };
+        let Some(url) = self.rules.shared.report_url.clone() else { return };
+        let http = self.parts.http.clone();
         let token = &self.rules.settings().report_token;
         let headers =
             if token.is_empty() { Vec::new() } else { vec![("authorization", format!("Token {token}"))] };

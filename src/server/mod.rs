@@ -73,6 +73,8 @@ pub struct ServerParts {
     pub hashing: Hashing,
     /// Port that list servers are told.
     pub announce_port: u16,
+    /// Requests to list servers and the like.
+    pub http: Http,
 }
 
 /// The Server actor.
@@ -82,8 +84,6 @@ pub struct Server {
     templates: Arc<Templates>,
     /// Ids that sessions from templates will have, by alias.
     template_ids: HashMap<String, String>,
-    /// Requests to list servers and the like.
-    http: Option<Http>,
     listings: Vec<Listing>,
     /// Stored sessions that are to be announced again, and where.
     to_announce: Vec<(String, String)>,
@@ -110,7 +110,6 @@ impl Server {
             parts,
             templates: Arc::default(),
             template_ids: HashMap::new(),
-            http: Http::new().inspect_err(|e| tracing::error!("no requests to other servers: {e}")).ok(),
             listings: Vec::new(),
             to_announce: Vec::new(),
             instantiating: HashMap::new(),

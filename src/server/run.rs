@@ -137,7 +137,7 @@ pub fn start(options: &ServeOptions) -> Result<Running, StartError> {
         tracing::info!("{} stored sessions in {}", server.session_count(), folder.path().display());
     }
     let server = server.start();
-    let auth = Auth::new(rules.clone(), parts.hashing.clone()).start();
+    let auth = Auth::new(rules.clone(), parts.hashing.clone(), parts.http.clone()).start();
     let (changes, current) = watch::channel(rules.clone());
     let context = ClientContext { rules, server: server.clone(), auth: auth.clone() };
     let mut tasks = vec![actix_rt::spawn(accept(listener, handles, context, current))];
@@ -148,7 +148,7 @@ pub fn start(options: &ServeOptions) -> Result<Running, StartError> {
     }
     if let Some(every) = source.interval() {
         let (fetched, to_keep) = mpsc::channel(1);
-        tasks.push(actix_rt::spawn(fetch_bans(changes.subscribe(), fetched)));
+        tasks.push(actix_rt::spawn(fetch_bans(parts.http.clone(), changes.subscribe(), fetched)));
         tasks.push(actix_rt::spawn(reload(source, every, to_keep, server.clone(), auth, changes)));
     }
     if let (Some(path), Some(templates)) = (&options.templates, templates) {
@@ -334,8 +334,7 @@ async fn reload(
 }
 
 /// Fetches external bans, now and then, and whenever their URL has changed.
-async fn fetch_bans(mut rules: watch::Receiver<Arc<Rules>>, fetched: mpsc::Sender<FetchedBans>) {
-    let Ok(http) = Http::new() else { return };
+async fn fetch_bans(http: Http, mut rules: watch::Receiver<Arc<Rules>>, fetched: mpsc::Sender<FetchedBans>) {
     loop {
         let (url, cached, etag, every) = {
             let rules = rules.borrow_and_update();
