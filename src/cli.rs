@@ -36,6 +36,8 @@ pub(crate) struct Cli {
 pub(crate) enum Command {
     /// Serve (the default).
     Serve(Box<Serve>),
+    /// Print every effective option and setting, and where it comes from.
+    Config(Box<Serve>),
     /// Convert a recording between its binary (.dprec) and text form (.dptxt).
     Convert(Convert),
     /// Say what a recording holds, and where it is truncated.
@@ -123,65 +125,107 @@ pub(crate) enum AccountAction {
 #[derive(Debug, Clone, Args)]
 pub(crate) struct Serve {
     /// TCP port to listen on.
-    #[arg(short, long, value_name = "N", default_value_t = 27750, value_parser = clap::value_parser!(u16).range(1..))]
+    #[arg(short, long, value_name = "N", default_value_t = 27750, value_parser = clap::value_parser!(u16).range(1..), env = "DRAWHALL_PORT", hide_env = true)]
     pub(crate) port: u16,
 
     /// Address to listen on [default: all interfaces].
-    #[arg(short, long, value_name = "ADDRESS")]
+    #[arg(short, long, value_name = "ADDRESS", env = "DRAWHALL_LISTEN", hide_env = true)]
     pub(crate) listen: Option<IpAddr>,
 
     /// Configuration file, as that of drawpile-srv.
-    #[arg(short, long, value_name = "FILE")]
+    #[arg(short, long, value_name = "FILE", env = "DRAWHALL_CONFIG", hide_env = true)]
     pub(crate) config: Option<PathBuf>,
 
     /// Store sessions in this directory, as drawpile-srv does [default: in memory only].
-    #[arg(short, long, value_name = "DIR")]
+    #[arg(short, long, value_name = "DIR", env = "DRAWHALL_SESSIONS", hide_env = true)]
     pub(crate) sessions: Option<PathBuf>,
 
     /// Make sessions from the templates in this directory when somebody joins them.
-    #[arg(short, long, value_name = "DIR")]
+    #[arg(short, long, value_name = "DIR", env = "DRAWHALL_TEMPLATES", hide_env = true)]
     pub(crate) templates: Option<PathBuf>,
 
     /// Record sessions to this directory or file; %d date, %t and %h time, %i id, %a alias or id.
-    #[arg(long, value_name = "PATH")]
+    #[arg(long, value_name = "PATH", env = "DRAWHALL_RECORD", hide_env = true)]
     pub(crate) record: Option<String>,
 
     /// How long what is written may not be on the disk yet, such as 100ms; 0 forces every batch before it is sent
     /// [default: the setting syncInterval].
-    #[arg(long, value_name = "TIME", value_parser = sync_interval)]
+    #[arg(long, value_name = "TIME", value_parser = sync_interval, env = "DRAWHALL_SYNC", hide_env = true)]
     pub(crate) sync: Option<Duration>,
 
     /// Port that list servers are told [default: that of --port].
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..), env = "DRAWHALL_ANNOUNCE_PORT", hide_env = true)]
     pub(crate) announce_port: Option<u16>,
 
     /// Where abuse reports are sent to (setting abusereport).
-    #[arg(long, value_name = "URL", value_parser = http_url)]
+    #[arg(long, value_name = "URL", value_parser = http_url, env = "DRAWHALL_REPORT_URL", hide_env = true)]
     pub(crate) report_url: Option<String>,
 
     /// URL of an auth server whose accounts may log in (setting extauth).
-    #[arg(long, value_name = "URL", value_parser = drawhall::auth::extauth::check_url)]
+    #[arg(long, value_name = "URL", value_parser = drawhall::auth::extauth::check_url, env = "DRAWHALL_EXTAUTH", hide_env = true)]
     pub(crate) extauth: Option<String>,
 
     /// Be an auth server at this address, with the accounts of --database.
-    #[arg(long, value_name = "ADDRESS:PORT", requires = "database")]
+    #[arg(
+        long,
+        value_name = "ADDRESS:PORT",
+        requires = "database",
+        env = "DRAWHALL_EXTAUTH_PROVIDER",
+        hide_env = true
+    )]
     pub(crate) extauth_provider: Option<SocketAddr>,
 
     /// Public host name of this server, which clients should have connected to.
-    #[arg(long, value_name = "NAME")]
+    #[arg(long, value_name = "NAME", env = "DRAWHALL_LOCAL_HOST", hide_env = true)]
     pub(crate) local_host: Option<String>,
 
     /// Configuration database, as that of drawpile-srv.
-    #[arg(short, long, value_name = "FILE", conflicts_with = "config")]
+    #[arg(
+        short,
+        long,
+        value_name = "FILE",
+        conflicts_with = "config",
+        env = "DRAWHALL_DATABASE",
+        hide_env = true
+    )]
     pub(crate) database: Option<PathBuf>,
 
     /// Key for encrypted ban lists: 32 bytes in base64.
-    #[arg(long, value_name = "BASE64", value_parser = crypt_key)]
+    #[arg(long, value_name = "BASE64", value_parser = crypt_key, env = "DRAWHALL_CRYPT_KEY", hide_env = true)]
     pub(crate) crypt_key: Option<[u8; 32]>,
+
+    /// Read options from this TOML file; the command line and the environment (DRAWHALL_PORT and so on) override it.
+    #[arg(long, value_name = "FILE", env = "DRAWHALL_OPTIONS", hide_env = true)]
+    pub(crate) options: Option<PathBuf>,
 
     /// Print a key for --crypt-key and exit.
     #[arg(long)]
     pub(crate) generate_crypt_key: bool,
+}
+
+impl Serve {
+    /// The options that have a value, by their long names.
+    pub(crate) fn values(&self) -> Vec<(&'static str, String)> {
+        let path = |p: &Option<PathBuf>| p.as_ref().map(|p| p.display().to_string());
+        let values = [
+            ("port", Some(self.port.to_string())),
+            ("listen", self.listen.map(|a| a.to_string())),
+            ("config", path(&self.config)),
+            ("database", path(&self.database)),
+            ("sessions", path(&self.sessions)),
+            ("templates", path(&self.templates)),
+            ("record", self.record.clone()),
+            ("sync", self.sync.map(|s| format!("{}ms", s.as_millis()))),
+            ("announce-port", self.announce_port.map(|p| p.to_string())),
+            ("report-url", self.report_url.clone()),
+            ("extauth", self.extauth.clone()),
+            ("extauth-provider", self.extauth_provider.map(|a| a.to_string())),
+            ("local-host", self.local_host.clone()),
+            ("crypt-key", self.crypt_key.map(|_| "(not shown)".to_owned())),
+            ("options", path(&self.options)),
+        ];
+        values.into_iter().filter_map(|(name, value)| Some((name, value?))).collect()
+    }
 }
 
 fn sync_interval(text: &str) -> Result<Duration, String> {
@@ -232,6 +276,49 @@ mod tests {
     use clap::CommandFactory as _;
 
     use super::*;
+
+    #[test]
+    fn every_option_can_be_shown() {
+        let Some(Command::Config(serve)) = parse(&[
+            "config",
+            "-l",
+            "::1",
+            "-c",
+            "c",
+            "-s",
+            "s",
+            "-t",
+            "t",
+            "--record",
+            "r",
+            "--sync",
+            "1",
+            "--announce-port",
+            "5",
+            "--report-url",
+            "http://x/",
+            "--extauth",
+            "http://x/",
+            "--local-host",
+            "h",
+            "--crypt-key",
+            &BASE64.encode([0; 32]),
+            "--options",
+            "o",
+        ])
+        .unwrap()
+        .command
+        else {
+            panic!("no config")
+        };
+        let shown: Vec<&str> = serve.values().into_iter().map(|(name, _)| name).collect();
+        let command = Cli::command();
+        let names = command.get_arguments().filter_map(clap::Arg::get_long);
+        let excluded = ["version", "generate-crypt-key", "database", "extauth-provider"];
+        for name in names.filter(|n| !excluded.contains(n)) {
+            assert!(shown.contains(&name), "{name}");
+        }
+    }
 
     fn parse(args: &[&str]) -> Result<Cli, String> {
         Cli::try_parse_from([&["drawhall"], args].concat()).map_err(|e| e.to_string())

@@ -1,11 +1,12 @@
 //! The program: options, start-up, signals.
 
+use std::collections::BTreeMap;
 use std::io::IsTerminal as _;
 use std::process::ExitCode;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
-use clap::Parser as _;
+use clap::CommandFactory as _;
 use drawhall::auth::provider;
 use drawhall::config::RuleSource;
 use drawhall::db::Database;
@@ -18,8 +19,10 @@ use tracing_subscriber::layer::SubscriberExt as _;
 use tracing_subscriber::util::SubscriberInitExt as _;
 
 mod cli;
+mod options;
 
 use cli::{AccountAction, Cli, Command, Form, Serve};
+use options::Options;
 
 /// Sent to a process that writes beyond its limit for file sizes.
 const SIGXFSZ: i32 = 25;
@@ -27,10 +30,11 @@ const SIGXFSZ: i32 = 25;
 type Failure = Box<dyn std::error::Error>;
 
 fn main() -> ExitCode {
-    let cli = Cli::parse();
+    let Options { cli, sources } = options::read(std::env::args_os().collect()).unwrap_or_else(|e| e.exit());
     let done = match cli.command {
         None => serve(&cli.serve),
         Some(Command::Serve(options)) => serve(&options),
+        Some(Command::Config(options)) => print_config(&options, &sources),
         Some(Command::Convert(options)) => run_convert(&options),
         Some(Command::Inspect { file }) => run_inspect(&file),
         Some(Command::Sessions { dir, json }) => {
@@ -61,6 +65,18 @@ fn init_log() -> LogQueue {
     queue
 }
 
+fn rule_source(options: &Serve) -> RuleSource {
+    RuleSource {
+        config: options.config.clone(),
+        database: options.database.clone(),
+        crypt_key: options.crypt_key,
+        local_host: options.local_host.clone().unwrap_or_default(),
+        extauth: options.extauth.clone(),
+        report_url: options.report_url.clone(),
+        sync: options.sync,
+    }
+}
+
 fn serve(options: &Serve) -> Result<(), Failure> {
     if options.generate_crypt_key {
         let mut key = [0; 32];
@@ -70,15 +86,7 @@ fn serve(options: &Serve) -> Result<(), Failure> {
     }
     let log = init_log();
     let options = ServeOptions {
-        source: RuleSource {
-            config: options.config.clone(),
-            database: options.database.clone(),
-            crypt_key: options.crypt_key,
-            local_host: options.local_host.clone().unwrap_or_default(),
-            extauth: options.extauth.clone(),
-            report_url: options.report_url.clone(),
-            sync: options.sync,
-        },
+        source: rule_source(options),
         sessions: options.sessions.clone(),
         templates: options.templates.clone(),
         record: options.record.clone(),
@@ -127,6 +135,40 @@ fn run_convert(options: &cli::Convert) -> Result<(), Failure> {
         return Err(
             format!("{} messages could not be converted, {} were", report.lost, report.messages).into()
         );
+    }
+    Ok(())
+}
+
+/// Every option and setting with its value and where it comes from.
+fn print_config(options: &Serve, sources: &BTreeMap<String, String>) -> Result<(), Failure> {
+    println!("# options");
+    let command = Cli::command();
+    let values = options.values();
+    for argument in command.get_arguments() {
+        let Some(name) =
+            argument.get_long().filter(|n| !["version", "help", "generate-crypt-key"].contains(n))
+        else {
+            continue;
+        };
+        let value = values.iter().find(|(n, _)| *n == name).map_or("-", |(_, v)| v.as_str());
+        println!("{name} = {value}  ({})", sources.get(name).map_or("default", String::as_str));
+    }
+    let mut source = rule_source(options).open()?;
+    let rules = source.read()?;
+    let place = match (&options.database, &options.config) {
+        (Some(path), _) | (None, Some(path)) => path.display().to_string(),
+        (None, None) => String::new(),
+    };
+    println!("\n# settings");
+    for (key, value) in rules.settings().values() {
+        let set = rules.file().set.contains(key);
+        let origin = match key {
+            "syncInterval" if options.sync.is_some() => sources.get("sync").map_or("default", String::as_str),
+            _ if set => place.as_str(),
+            _ => "default",
+        };
+        let secret = key == "reporttoken" && !value.is_empty();
+        println!("{key} = {}  ({origin})", if secret { "(not shown)" } else { &value });
     }
     Ok(())
 }

@@ -196,3 +196,70 @@ fn stored_sessions_are_checked_and_mended() {
     assert!(drawhall(&["check", "."], folder.path()).status.success());
     assert_eq!(fs::read(folder.path().join("backup1/b.dprec")).unwrap().len(), 38);
 }
+
+#[test]
+fn options_come_from_the_command_line_the_environment_and_a_file() {
+    let folder = tempfile::tempdir().unwrap();
+    fs::write(folder.path().join("options.toml"), "port = 4000\nlisten = \"127.0.0.1\"\nannounce-port = 9\n")
+        .unwrap();
+    fs::write(folder.path().join("server.cfg"), "serverTitle=Tea\nreporttoken=secret\n").unwrap();
+    let out = Command::new(env!("CARGO_BIN_EXE_drawhall"))
+        .args(["config", "--options", "options.toml", "--config", "server.cfg"])
+        .env("DRAWHALL_PORT", "5000")
+        .current_dir(folder.path())
+        .output()
+        .unwrap();
+    let text = text_of(&out.stdout);
+    for line in [
+        "port = 5000  (environment)",
+        "listen = 127.0.0.1  (options.toml)",
+        "announce-port = 9  (options.toml)",
+        "config = server.cfg  (command line)",
+        "sessions = -  (default)",
+        "serverTitle = Tea  (server.cfg)",
+        "clientTimeout = 60  (default)",
+        "reporttoken = (not shown)  (server.cfg)",
+    ] {
+        assert!(text.lines().any(|l| l == line), "{line}\n{text}");
+    }
+    fs::write(folder.path().join("options.toml"), "prot = 4000\n").unwrap();
+    let out = drawhall(&["--options", "options.toml"], folder.path());
+    assert!(!out.status.success());
+    assert!(text_of(&out.stderr).contains("--options options.toml: there is no option 'prot'"));
+}
+
+#[test]
+fn accounts_are_managed_from_the_shell() {
+    let folder = tempfile::tempdir().unwrap();
+    let with_password = |args: &[&str], password: &str| {
+        let mut child = Command::new(env!("CARGO_BIN_EXE_drawhall"))
+            .args(args)
+            .current_dir(folder.path())
+            .stdin(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        child.stdin.take().unwrap().write_all(password.as_bytes()).unwrap();
+        child.wait_with_output().unwrap()
+    };
+    assert!(with_password(&["account", "add", "alice", "--flags", "MOD,HOST"], "secret\n").status.success());
+    let again = with_password(&["account", "add", "alice"], "secret\n");
+    assert!(text_of(&again.stderr).contains("there is an account 'alice' already"));
+    assert!(
+        text_of(&with_password(&["account", "add", "bob"], "\n").stderr).contains("the password is empty")
+    );
+    assert!(
+        drawhall(&["account", "set", "alice", "--lock", "--flags", "HOST"], folder.path()).status.success()
+    );
+    let listed = drawhall(&["account", "list", "--json"], folder.path());
+    let listed: serde_json::Value = serde_json::from_slice(&listed.stdout).unwrap();
+    assert_eq!(
+        listed,
+        serde_json::json!([{"id": 1, "username": "alice", "locked": true, "flags": ["HOST"]}])
+    );
+    assert!(!drawhall(&["account", "set", "alice"], folder.path()).status.success());
+    assert!(drawhall(&["account", "remove", "alice"], folder.path()).status.success());
+    assert!(!drawhall(&["account", "remove", "alice"], folder.path()).status.success());
+    let key = text_of(&drawhall(&["extauth-key"], folder.path()).stdout);
+    assert_eq!((key.trim().len(), &key), (44, &text_of(&drawhall(&["extauth-key"], folder.path()).stdout)));
+}

@@ -1,8 +1,9 @@
 //! The configuration file of drawpile-srv: sections of lines, each with its own syntax. Source: `config.md`.
 
+use std::collections::BTreeSet;
 use std::net::IpAddr;
 
-use super::Settings;
+use super::{Settings, canonical_key};
 use crate::auth::password;
 
 const SECTIONS: [&str; 6] = ["config", "ipbans", "systembans", "userbans", "announcewhitelist", "users"];
@@ -108,6 +109,8 @@ pub struct ConfigFile {
     pub announce_whitelist: Vec<String>,
     /// `[users]`
     pub users: Vec<Account>,
+    /// Keys of the settings that are set.
+    pub set: BTreeSet<String>,
     /// Lines that were skipped.
     pub errors: Vec<LineError>,
 }
@@ -164,6 +167,7 @@ impl ConfigFile {
             "config" => {
                 let (key, value) = line.split_once('=').ok_or("expected key=value")?;
                 self.settings.set(key.trim(), value.trim()).map_err(|e| e.to_string())?;
+                self.set.insert(canonical_key(key.trim()).to_owned());
             }
             "ipbans" => {
                 let range = IpRange::parse(line).ok_or("expected address or address/prefix")?;

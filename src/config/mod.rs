@@ -52,6 +52,11 @@ macro_rules! settings {
         }
 
         impl Settings {
+            /// All settings, as they would be written, in the order of the table.
+            pub fn values(&self) -> Vec<(&'static str, String)> {
+                vec![ $( ($key, self.$field.write()), )* ]
+            }
+
             /// Sets one setting from text.
             ///
             /// # Errors
@@ -69,7 +74,7 @@ macro_rules! settings {
 }
 
 /// Keys of the seed's manual that mean a setting of another name.
-fn canonical_key(key: &str) -> &str {
+pub(crate) fn canonical_key(key: &str) -> &str {
     match key {
         "title" => "serverTitle",
         "archiveMode" => "archive",
@@ -150,6 +155,17 @@ mod tests {
         }
         assert_eq!(settings, Settings::default());
         assert_eq!((settings.session_size_limit, settings.session_user_limit), (99 << 20, 254));
+    }
+
+    #[test]
+    fn what_is_written_is_read_again() {
+        let mut settings = Settings { server_title: "T".into(), ..Settings::default() };
+        settings.set("clientTimeout", "90").unwrap();
+        let mut again = Settings::default();
+        for (key, value) in settings.values() {
+            again.set(key, &value).unwrap();
+        }
+        assert_eq!(again, settings);
     }
 
     #[test]

@@ -234,8 +234,9 @@ fn ext_bans(settings: &Settings, disabled: &[i64], now: &str) -> (Vec<ExtBan>, V
 fn from_snapshot(snapshot: Snapshot) -> (ConfigFile, Vec<String>) {
     let (mut file, mut errors) = (ConfigFile::default(), Vec::new());
     for (key, value) in snapshot.settings.iter().filter(|(key, _)| !key.starts_with('_')) {
-        if let Err(error) = file.settings.set(key, value) {
-            errors.push(error.to_string());
+        match file.settings.set(key, value) {
+            Ok(()) => drop(file.set.insert(key.clone())),
+            Err(error) => errors.push(error.to_string()),
         }
     }
     for ban in snapshot.ip_bans {

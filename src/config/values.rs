@@ -27,6 +27,9 @@ pub trait SettingValue: Sized {
 
     /// Reads a value, `None` if it is none.
     fn read(text: &str) -> Option<Self>;
+
+    /// Writes a value as it can be read.
+    fn write(&self) -> String;
 }
 
 /// `1` or `true` is true.
@@ -68,6 +71,10 @@ impl SettingValue for bool {
             _ => None,
         }
     }
+
+    fn write(&self) -> String {
+        self.to_string()
+    }
 }
 
 impl SettingValue for String {
@@ -75,6 +82,10 @@ impl SettingValue for String {
 
     fn read(text: &str) -> Option<Self> {
         Some(text.to_owned())
+    }
+
+    fn write(&self) -> String {
+        self.clone()
     }
 }
 
@@ -84,6 +95,10 @@ impl SettingValue for Size {
     fn read(text: &str) -> Option<Self> {
         parse_size(text)
     }
+
+    fn write(&self) -> String {
+        self.to_string()
+    }
 }
 
 impl SettingValue for Seconds {
@@ -92,6 +107,10 @@ impl SettingValue for Seconds {
     fn read(text: &str) -> Option<Self> {
         let units = [("s", 1.0), ("m", 60.0), ("h", 3600.0), ("d", 86400.0)];
         with_unit(text, &units).map(Seconds)
+    }
+
+    fn write(&self) -> String {
+        self.0.to_string()
     }
 }
 
@@ -104,6 +123,10 @@ impl SettingValue for Millis {
         let text = if has_unit { text.to_owned() } else { format!("{text}s") };
         with_unit(&text, &units).map(Millis)
     }
+
+    fn write(&self) -> String {
+        format!("{}ms", self.0)
+    }
 }
 
 impl SettingValue for Count {
@@ -111,6 +134,10 @@ impl SettingValue for Count {
 
     fn read(text: &str) -> Option<Self> {
         text.trim().parse().ok().map(Count)
+    }
+
+    fn write(&self) -> String {
+        self.0.to_string()
     }
 }
 
@@ -120,6 +147,10 @@ impl SettingValue for UserLimit {
     fn read(text: &str) -> Option<Self> {
         let value: i64 = text.trim().parse().ok()?;
         Some(value.clamp(MIN_USER_LIMIT.into(), MAX_USER_LIMIT.into()) as u32)
+    }
+
+    fn write(&self) -> String {
+        self.to_string()
     }
 }
 

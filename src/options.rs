@@ -1,0 +1,151 @@
+//! Options in layers: the command line overrides the environment, which overrides a TOML file, which overrides defaults.
+
+use std::collections::BTreeMap;
+use std::ffi::OsString;
+use std::path::Path;
+
+use clap::parser::ValueSource;
+use clap::{ArgMatches, Command, CommandFactory as _, FromArgMatches as _};
+use config::{Config, File, FileFormat, Value, ValueKind};
+
+use crate::cli::Cli;
+
+/// Options, and where those that were given come from, by their long names.
+pub(crate) struct Options {
+    pub(crate) cli: Cli,
+    pub(crate) sources: BTreeMap<String, String>,
+}
+
+/// The part of the command line that options of the server belong to.
+fn serving(matches: &ArgMatches) -> &ArgMatches {
+    match matches.subcommand() {
+        Some(("serve" | "config", matches)) => matches,
+        _ => matches,
+    }
+}
+
+/// Reads all layers.
+///
+/// # Errors
+/// When an option is wrong, wherever it stands; clap's errors know how to be shown.
+pub(crate) fn read(args: Vec<OsString>) -> Result<Options, clap::Error> {
+    let command =
+        Cli::command().args_override_self(true).mut_subcommand("serve", |s| s.args_override_self(true));
+    let command = command.mut_subcommand("config", |s| s.args_override_self(true));
+    let first = command.clone().try_get_matches_from(&args)?;
+    let mut sources = sources_of(&command, &first);
+    let mut all = args;
+    if let Some(path) = serving(&first).try_get_one::<std::path::PathBuf>("options").ok().flatten() {
+        let from_file = read_file(path, &command, &sources).map_err(|reason| {
+            let text = format!("--options {}: {reason}\n", path.display());
+            clap::Error::raw(clap::error::ErrorKind::ValueValidation, text)
+        })?;
+        let at = if first.subcommand().is_some() { 2 } else { 1 };
+        for (name, argument) in from_file.into_iter().rev() {
+            all.insert(at.min(all.len()), argument);
+            sources.insert(name, path.display().to_string());
+        }
+    }
+    let cli = Cli::from_arg_matches(&command.try_get_matches_from(all)?)?;
+    Ok(Options { cli, sources })
+}
+
+fn sources_of(command: &Command, matches: &ArgMatches) -> BTreeMap<String, String> {
+    let matches = serving(matches);
+    let given = command.get_arguments().filter_map(|argument| {
+        let name = argument.get_long()?;
+        // Not every subcommand knows every option.
+        matches.try_contains_id(argument.get_id().as_str()).ok()?;
+        let source = match matches.value_source(argument.get_id().as_str())? {
+            ValueSource::CommandLine => "command line".to_owned(),
+            ValueSource::EnvVariable => "environment".to_owned(),
+            _ => return None,
+        };
+        Some((name.to_owned(), source))
+    });
+    given.collect()
+}
+
+/// Options of a TOML file that nothing overrides, as arguments.
+fn read_file(
+    path: &Path,
+    command: &Command,
+    given: &BTreeMap<String, String>,
+) -> Result<Vec<(String, OsString)>, String> {
+    let file = Config::builder().add_source(File::from(path).format(FileFormat::Toml)).build();
+    let table: BTreeMap<String, Value> =
+        file.and_then(Config::try_deserialize).map_err(|error| error.to_string())?;
+    let mut arguments = Vec::new();
+    for (key, value) in table {
+        let known = command.get_arguments().find(|a| a.get_long() == Some(key.as_str()));
+        let known =
+            known.filter(|_| key != "options").ok_or_else(|| format!("there is no option '{key}'"))?;
+        if given.contains_key(&key) {
+            continue;
+        }
+        let takes_value = known.get_action().takes_values();
+        let text = match &value.kind {
+            ValueKind::Boolean(on) if !takes_value => {
+                if *on {
+                    arguments.push((key.clone(), format!("--{key}").into()));
+                }
+                continue;
+            }
+            ValueKind::Table(_) | ValueKind::Array(_) | ValueKind::Nil => {
+                return Err(format!("'{key}' must be a text or a number"));
+            }
+            kind => kind.to_string(),
+        };
+        arguments.push((key.clone(), format!("--{key}={text}").into()));
+    }
+    Ok(arguments)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read_with(toml: &str, args: &[&str]) -> Result<Options, String> {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("options.toml");
+        std::fs::write(&path, toml).unwrap();
+        let file = format!("--options={}", path.display());
+        let args = [&["drawhall"], args, &[file.as_str()]].concat();
+        read(args.into_iter().map(OsString::from).collect()).map_err(|e| e.to_string())
+    }
+
+    #[test]
+    fn the_command_line_overrides_the_file_and_the_file_the_defaults() {
+        let toml = "port = 4000\nlisten = \"127.0.0.1\"\nsync = \"100ms\"";
+        let options = read_with(toml, &["--port", "5000"]).unwrap();
+        assert_eq!((options.cli.serve.port, options.cli.serve.listen), (5000, "127.0.0.1".parse().ok()));
+        assert_eq!(options.sources["port"], "command line");
+        assert!(options.sources["listen"].ends_with("options.toml"));
+        assert!(!options.sources.contains_key("announce-port"));
+    }
+
+    #[test]
+    fn what_is_wrong_in_the_file_is_named() {
+        for (toml, words) in [
+            ("nonsense = 1", "there is no option 'nonsense'"),
+            ("port = 70000", "'70000' for '--port"),
+            ("port = [1]", "'port' must be a text or a number"),
+            ("port = ", "options.toml"),
+        ] {
+            let error = read_with(toml, &[]).err().unwrap();
+            assert!(error.contains(words), "{error}");
+        }
+    }
+
+    #[test]
+    fn serving_and_printing_take_the_same_options() {
+        for command in ["serve", "config"] {
+            let options = read_with("port = 4000", &[command]).unwrap();
+            let port = match options.cli.command {
+                Some(crate::cli::Command::Serve(serve) | crate::cli::Command::Config(serve)) => serve.port,
+                _ => 0,
+            };
+            assert_eq!(port, 4000);
+        }
+    }
+}
