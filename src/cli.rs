@@ -125,44 +125,72 @@ pub(crate) enum AccountAction {
 #[derive(Debug, Clone, Args)]
 pub(crate) struct Serve {
     /// TCP port to listen on.
-    #[arg(short, long, value_name = "N", default_value_t = 27750, value_parser = clap::value_parser!(u16).range(1..), env = "DRAWHALL_PORT", hide_env = true)]
+    #[arg(short, long, value_name = "N", default_value_t = 27750, value_parser = clap::value_parser!(u16).range(1..), env = "DRAWHALL_PORT", hide_env = true, help_heading = "Listening")]
     pub(crate) port: u16,
 
     /// Address to listen on [default: all interfaces].
-    #[arg(short, long, value_name = "ADDRESS", env = "DRAWHALL_LISTEN", hide_env = true)]
+    #[arg(
+        short,
+        long,
+        value_name = "ADDRESS",
+        env = "DRAWHALL_LISTEN",
+        hide_env = true,
+        help_heading = "Listening"
+    )]
     pub(crate) listen: Option<IpAddr>,
 
     /// Configuration file, as that of drawpile-srv.
-    #[arg(short, long, value_name = "FILE", env = "DRAWHALL_CONFIG", hide_env = true)]
+    #[arg(
+        short,
+        long,
+        value_name = "FILE",
+        env = "DRAWHALL_CONFIG",
+        hide_env = true,
+        help_heading = "Configuration"
+    )]
     pub(crate) config: Option<PathBuf>,
 
     /// Store sessions in this directory, as drawpile-srv does [default: in memory only].
-    #[arg(short, long, value_name = "DIR", env = "DRAWHALL_SESSIONS", hide_env = true)]
+    #[arg(
+        short,
+        long,
+        value_name = "DIR",
+        env = "DRAWHALL_SESSIONS",
+        hide_env = true,
+        help_heading = "Sessions"
+    )]
     pub(crate) sessions: Option<PathBuf>,
 
     /// Make sessions from the templates in this directory when somebody joins them.
-    #[arg(short, long, value_name = "DIR", env = "DRAWHALL_TEMPLATES", hide_env = true)]
+    #[arg(
+        short,
+        long,
+        value_name = "DIR",
+        env = "DRAWHALL_TEMPLATES",
+        hide_env = true,
+        help_heading = "Sessions"
+    )]
     pub(crate) templates: Option<PathBuf>,
 
     /// Record sessions to this directory or file; %d date, %t and %h time, %i id, %a alias or id.
-    #[arg(long, value_name = "PATH", env = "DRAWHALL_RECORD", hide_env = true)]
+    #[arg(long, value_name = "PATH", env = "DRAWHALL_RECORD", hide_env = true, help_heading = "Sessions")]
     pub(crate) record: Option<String>,
 
     /// How long what is written may not be on the disk yet, such as 100ms; 0 forces every batch before it is sent
     /// [default: the setting syncInterval].
-    #[arg(long, value_name = "TIME", value_parser = sync_interval, env = "DRAWHALL_SYNC", hide_env = true)]
+    #[arg(long, value_name = "TIME", value_parser = sync_interval, env = "DRAWHALL_SYNC", hide_env = true, help_heading = "Sessions")]
     pub(crate) sync: Option<Duration>,
 
     /// Port that list servers are told [default: that of --port].
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..), env = "DRAWHALL_ANNOUNCE_PORT", hide_env = true)]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..), env = "DRAWHALL_ANNOUNCE_PORT", hide_env = true, help_heading = "Announcing and accounts elsewhere")]
     pub(crate) announce_port: Option<u16>,
 
     /// Where abuse reports are sent to (setting abusereport).
-    #[arg(long, value_name = "URL", value_parser = http_url, env = "DRAWHALL_REPORT_URL", hide_env = true)]
+    #[arg(long, value_name = "URL", value_parser = http_url, env = "DRAWHALL_REPORT_URL", hide_env = true, help_heading = "Announcing and accounts elsewhere")]
     pub(crate) report_url: Option<String>,
 
     /// URL of an auth server whose accounts may log in (setting extauth).
-    #[arg(long, value_name = "URL", value_parser = drawhall::auth::extauth::check_url, env = "DRAWHALL_EXTAUTH", hide_env = true)]
+    #[arg(long, value_name = "URL", value_parser = drawhall::auth::extauth::check_url, env = "DRAWHALL_EXTAUTH", hide_env = true, help_heading = "Announcing and accounts elsewhere")]
     pub(crate) extauth: Option<String>,
 
     /// Be an auth server at this address, with the accounts of --database.
@@ -171,12 +199,19 @@ pub(crate) struct Serve {
         value_name = "ADDRESS:PORT",
         requires = "database",
         env = "DRAWHALL_EXTAUTH_PROVIDER",
-        hide_env = true
+        hide_env = true,
+        help_heading = "Announcing and accounts elsewhere"
     )]
     pub(crate) extauth_provider: Option<SocketAddr>,
 
     /// Public host name of this server, which clients should have connected to.
-    #[arg(long, value_name = "NAME", env = "DRAWHALL_LOCAL_HOST", hide_env = true)]
+    #[arg(
+        long,
+        value_name = "NAME",
+        env = "DRAWHALL_LOCAL_HOST",
+        hide_env = true,
+        help_heading = "Announcing and accounts elsewhere"
+    )]
     pub(crate) local_host: Option<String>,
 
     /// Configuration database, as that of drawpile-srv.
@@ -186,20 +221,27 @@ pub(crate) struct Serve {
         value_name = "FILE",
         conflicts_with = "config",
         env = "DRAWHALL_DATABASE",
-        hide_env = true
+        hide_env = true,
+        help_heading = "Configuration"
     )]
     pub(crate) database: Option<PathBuf>,
 
     /// Key for encrypted ban lists: 32 bytes in base64.
-    #[arg(long, value_name = "BASE64", value_parser = crypt_key, env = "DRAWHALL_CRYPT_KEY", hide_env = true)]
+    #[arg(long, value_name = "BASE64", value_parser = crypt_key, env = "DRAWHALL_CRYPT_KEY", hide_env = true, help_heading = "Keys")]
     pub(crate) crypt_key: Option<[u8; 32]>,
 
     /// Read options from this TOML file; the command line and the environment (DRAWHALL_PORT and so on) override it.
-    #[arg(long, value_name = "FILE", env = "DRAWHALL_OPTIONS", hide_env = true)]
+    #[arg(
+        long,
+        value_name = "FILE",
+        env = "DRAWHALL_OPTIONS",
+        hide_env = true,
+        help_heading = "Configuration"
+    )]
     pub(crate) options: Option<PathBuf>,
 
     /// Print a key for --crypt-key and exit.
-    #[arg(long)]
+    #[arg(long, help_heading = "Keys")]
     pub(crate) generate_crypt_key: bool,
 }
 

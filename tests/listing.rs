@@ -159,6 +159,33 @@ fn a_session_is_announced_withdrawn_and_announced_again_after_a_restart() {
 }
 
 #[test]
+fn a_list_server_that_is_down_is_asked_again_until_it_is_given_up() {
+    let folder = tempfile::tempdir().unwrap();
+    let url = {
+        let list = list_server();
+        let mut server = TestServer::storing(STAYS, folder.path());
+        let mut host = server.connect();
+        host.host_running("Host");
+        host.command("announce-session", json!([list.url()]), json!({}));
+        listed(&mut host);
+        server.stop();
+        list.url()
+    };
+    let mut server = TestServer::storing(STAYS, folder.path());
+    let mut client = server.connect();
+    let id = client.ident_for_list("Guest")[0]["id"].as_str().unwrap().to_owned();
+    client.command("join", json!([id]), json!({"s": "1".repeat(32)}));
+    client.reply(|v| v["state"] == "join");
+    client.command("unlist-session", json!([url]), json!({}));
+    client.command("sessionconf", json!([]), json!({"title": "after"}));
+    client.reply(|v| v["config"]["title"] == "after");
+    server.stop();
+    let journal = std::fs::read_to_string(folder.path().join(format!("{id}.session"))).unwrap();
+    assert!(journal.contains(&format!("\nANNOUNCE {url}\n")), "{journal}");
+    assert!(journal.contains(&format!("\nUNANNOUNCE {url}\n")), "{journal}");
+}
+
+#[test]
 fn what_a_list_server_refuses_is_told() {
     for (status, answer, expected) in [
         (422, json!({"message": "too many"}), "Listing on 127.0.0.1 failed: too many"),

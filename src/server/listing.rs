@@ -270,6 +270,12 @@ impl Server {
     /// Brings listings up to date that are due, or of which something has changed that must be told at once: one request
     /// for each list server, with all of its listings.
     pub(super) fn refresh_listings(&mut self, ctx: &mut Context<Self>) {
+        let ended = |l: &Listing| self.directory.find(&l.session).is_none();
+        let orphans: Vec<String> =
+            self.listings.iter().filter(|l| ended(l)).map(|l| l.session.clone()).collect();
+        for session in orphans {
+            self.unlist(&session, None, false, ctx);
+        }
         let now = Now::get().ms;
         let mut due: Vec<String> = Vec::new();
         for listing in &self.listings {
@@ -343,6 +349,8 @@ impl Handler<ListSession> for Server {
             self.announce_at(&id, &url, ctx);
         } else {
             self.unlist(&id, (!url.is_empty()).then_some(url.as_str()), true, ctx);
+            // A list server that did not answer is not to be asked again, either.
+            self.listing_news(&id, None, None, Some(&url));
         }
     }
 }

@@ -304,6 +304,8 @@ async fn reload(
     changes: watch::Sender<Arc<Rules>>,
 ) {
     let mut interval = tokio::time::interval(every);
+    // What is wrong is told once, not at every look.
+    let mut told = String::new();
     loop {
         let bans = tokio::select! {
             _ = interval.tick() => None,
@@ -327,8 +329,14 @@ async fn reload(
                 auth.do_send(NewRules(rules.clone()));
                 changes.send_replace(rules);
             }
-            Ok(None) => {}
-            Err(error) => tracing::warn!(%error, "cannot read the settings again"),
+            Ok(None) => told.clear(),
+            Err(error) => {
+                let text = error.to_string();
+                if text != told {
+                    tracing::warn!("cannot read the settings again: {text}");
+                }
+                told = text;
+            }
         }
     }
 }

@@ -53,9 +53,8 @@ impl SessionMachine {
             self.announcements.push(url.clone());
             self.journal.push(Entry::Announce(url));
         }
-        if let Some(url) = withdrawn {
-            self.announcements.retain(|a| *a != url);
-            self.journal.push(Entry::Unannounce(url));
+        if let Some(at) = self.announcements.iter().position(|a| Some(a) == withdrawn.as_ref()) {
+            self.journal.push(Entry::Unannounce(self.announcements.remove(at)));
         }
         if let Some(text) = text {
             self.notice(false, "", text, &[], "", fx);
