@@ -57,7 +57,7 @@ fn main() -> ExitCode {
 /// Begins logging to standard error; what is logged waits for the database in a queue, too.
 fn init_log() -> LogQueue {
     let filter = tracing_subscriber::EnvFilter::try_from_default_env()
-        .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("info"));
+        .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("info,actix_server=warn"));
     let (layer, queue) = log_layer();
     let text =
         tracing_subscriber::fmt::layer().event_format(drawhall::log::TextForm).with_writer(std::io::stderr);
@@ -102,16 +102,16 @@ fn serve(options: &Serve) -> Result<(), Failure> {
         // A limit for file sizes is to be an error of writing, not the end of the program.
         let _too_large = signal(SignalKind::from_raw(SIGXFSZ))?;
         let running = start(&options)?;
-        match running.database() {
-            Some(database) => drop(log.write_to(database.clone())?),
-            None => drop(log),
-        }
+        let log = running.database().cloned().map(|database| log.write_to(database)).transpose()?;
         tracing::info!("drawhall {} listening on {}", env!("CARGO_PKG_VERSION"), running.address());
         tokio::select! {
             _ = terminate.recv() => {}
             _ = interrupt.recv() => {}
         }
         running.stop().await;
+        if let Some(log) = log {
+            log.finish();
+        }
         Ok(())
     })
 }

@@ -1,5 +1,7 @@
 //! The event log in the database: what is logged waits in a queue, a thread writes it.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
 use std::thread::JoinHandle;
 use std::time::Duration;
@@ -31,6 +33,22 @@ pub struct LogQueue {
     receiver: Receiver<LogRow>,
 }
 
+/// The thread that writes.
+#[derive(Debug)]
+pub struct LogWriter {
+    stopping: Arc<AtomicBool>,
+    thread: JoinHandle<()>,
+}
+
+impl LogWriter {
+    /// Writes what is in the queue and ends the thread; blocks.
+    pub fn finish(self) {
+        self.stopping.store(true, Ordering::Release);
+        // If it panicked there is nothing to wait for.
+        let _ = self.thread.join();
+    }
+}
+
 /// A layer for `tracing`, and the queue that it fills.
 pub fn log_layer() -> (LogLayer, LogQueue) {
     let (sender, receiver) = sync_channel(MAX_WAITING);
@@ -60,17 +78,26 @@ impl<S: Subscriber> Layer<S> for LogLayer {
 }
 
 impl LogQueue {
-    /// Writes the queue to a database until the program ends.
+    /// Writes the queue to a database until [`LogWriter::finish`].
     ///
     /// # Errors
     /// When the thread cannot be started.
-    pub fn write_to(self, database: Database) -> std::io::Result<JoinHandle<()>> {
-        std::thread::Builder::new().name("log".into()).spawn(move || self.run(&database))
+    pub fn write_to(self, database: Database) -> std::io::Result<LogWriter> {
+        let stopping = Arc::new(AtomicBool::new(false));
+        let flag = stopping.clone();
+        let thread =
+            std::thread::Builder::new().name("log".into()).spawn(move || self.run(&database, &flag))?;
+        Ok(LogWriter { stopping, thread })
     }
 
-    fn run(self, database: &Database) {
+    fn run(self, database: &Database, stopping: &AtomicBool) {
         let mut failed = false;
-        while let Ok(first) = self.receiver.recv() {
+        loop {
+            let first = match self.receiver.recv_timeout(GATHER) {
+                Ok(first) => first,
+                Err(RecvTimeoutError::Timeout) if !stopping.load(Ordering::Acquire) => continue,
+                Err(_) => return,
+            };
             let mut rows = vec![first];
             while rows.len() < BATCH {
                 match self.receiver.recv_timeout(GATHER) {
@@ -114,5 +141,17 @@ mod tests {
         let expected =
             [(2, "Join", "2;192.0.2.1;B", "01abc", "Joined session"), (1, "Status", "", "", "hm port=7")];
         assert_eq!(texts, expected);
+    }
+
+    #[test]
+    fn what_was_logged_last_is_written_too() {
+        let folder = tempfile::tempdir().unwrap();
+        let database = Database::open(&folder.path().join("x.db")).unwrap();
+        let (layer, queue) = log_layer();
+        let writer = queue.write_to(database.clone()).unwrap();
+        let subscriber = tracing_subscriber::registry().with(layer);
+        tracing::subscriber::with_default(subscriber, || (0..1000).for_each(|n| tracing::info!(n, "line")));
+        writer.finish();
+        assert_eq!(database.purge_log(0, 4_000_000_000_000).unwrap(), 1000);
     }
 }
