@@ -22,8 +22,6 @@ use super::store::Part;
 const MAX_WAITING: usize = 64 << 20;
 /// How long what was recorded may stay in a buffer.
 const FLUSH_INTERVAL: Duration = Duration::from_secs(1);
-/// Bytes that are copied from a history file at a time.
-const COPY_BYTES: usize = 1 << 20;
 
 enum Command {
     Begin { key: u64, path: PathBuf, protocol: ProtocolVersion, parts: Vec<Part> },
@@ -241,18 +239,8 @@ fn write_opening(file: &mut impl Write, protocol: &ProtocolVersion, parts: &[Par
     let limits = Frame::new(FeatureLimits::TYPE, 0, &[0xff; 16]).map_err(io::Error::other)?;
     file.write_all(access.as_bytes())?;
     file.write_all(limits.as_bytes())?;
-    for part in parts {
-        match part {
-            Part::Memory(bytes) => file.write_all(bytes)?,
-            Part::File { file: source, from, len } => {
-                let mut copied = 0;
-                while copied < *len {
-                    let step = COPY_BYTES.min(len - copied);
-                    file.write_all(&source.read_at(from + copied as i64, step)?)?;
-                    copied += step;
-                }
-            }
-        }
+    for block in parts.iter().flat_map(Part::blocks) {
+        file.write_all(&block.map_err(io::Error::other)?)?;
     }
     Ok(())
 }

@@ -54,6 +54,19 @@ pub enum Part {
     },
 }
 
+impl Part {
+    /// All of it, in blocks of a size that is good to copy; blocks.
+    pub(super) fn blocks(&self) -> Box<dyn Iterator<Item = Result<Bytes, StoreError>> + '_> {
+        match self {
+            Part::Memory(bytes) => Box::new(std::iter::once(Ok(bytes.clone()))),
+            Part::File { file, from, len } => Box::new((0..*len).step_by(COPY_BYTES).map(move |done| {
+                let block = file.read_at(from + done as i64, COPY_BYTES.min(len - done));
+                block.map(Bytes::from).map_err(failed("read", file.path()))
+            })),
+        }
+    }
+}
+
 /// What the history has that is not stored yet.
 #[derive(Debug, Default)]
 pub enum HistoryWork {
@@ -417,9 +430,9 @@ impl Store {
 
     /// Name of the next history file; one that is taken is passed over.
     fn free_history_name(&self) -> String {
-        let names = (self.files + 1..).map(|number| names::history(self.id(), number));
+        let mut names = (self.files + 1..).map(|number| names::history(self.id(), number));
         // There are more numbers than files.
-        names.into_iter().find(|name| !self.folder.path().join(name).exists()).unwrap_or_default()
+        names.find(|name| !self.folder.path().join(name).exists()).unwrap_or_default()
     }
 
     fn make_history_file(&self, name: &str) -> Result<Arc<SyncFile>, StoreError> {
@@ -447,24 +460,10 @@ impl Store {
             |end: i64, bytes: &[u8]| file.write_at(end, bytes).map_err(failed("write to", file.path()));
         write(new.from - opening.len() as i64, &opening)?;
         let mut end = new.from;
-        for part in &new.parts {
-            match part {
-                Part::Memory(bytes) => {
-                    write(end, bytes)?;
-                    end += bytes.len() as i64;
-                }
-                Part::File { file: source, from, len } => {
-                    let mut copied = 0;
-                    while copied < *len {
-                        let step = COPY_BYTES.min(len - copied);
-                        let bytes = source.read_at(from + copied as i64, step);
-                        let bytes = bytes.map_err(failed("read", source.path()))?;
-                        write(end, &bytes)?;
-                        copied += step;
-                        end += step as i64;
-                    }
-                }
-            }
+        for block in new.parts.iter().flat_map(Part::blocks) {
+            let block = block?;
+            write(end, &block)?;
+            end += block.len() as i64;
         }
         Ok(Stored { generation: Some(new.generation), file, end })
     }

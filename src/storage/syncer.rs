@@ -180,7 +180,7 @@ mod tests {
         for _ in 0..10 {
             syncer.written(&file);
         }
-        assert!(syncer.shared.lock().waiting.len() <= 1);
+        assert_eq!(syncer.shared.lock().waiting.len(), 1);
     }
 
     #[test]
