@@ -276,9 +276,7 @@ fn sync_interval(text: &str) -> Result<Duration, String> {
 }
 
 fn http_url(text: &str) -> Result<String, String> {
-    let url = url::Url::parse(text).map_err(|e| format!("no URL: {e}"))?;
-    let good = matches!(url.scheme(), "http" | "https") && url.host_str().is_some();
-    if good { Ok(text.to_owned()) } else { Err("expected an http or https URL".into()) }
+    drawhall::http::check_url(text).map(|_| text.to_owned()).map_err(|e| e.to_string())
 }
 
 fn crypt_key(text: &str) -> Result<[u8; 32], String> {

@@ -82,6 +82,15 @@ fn check(url: &Url) -> Result<(), HttpError> {
     Ok(())
 }
 
+/// Reads a URL that requests may go to.
+///
+/// # Errors
+/// When it is none.
+pub fn check_url(text: &str) -> Result<Url, HttpError> {
+    let url = Url::parse(text).map_err(|_| HttpError::Url(text.to_owned()))?;
+    check(&url).map(|()| url)
+}
+
 /// Looks names up and leaves out addresses that no request goes to.
 #[derive(Debug)]
 struct Resolver;
@@ -151,9 +160,7 @@ impl Http {
         headers: &[(&'static str, String)],
         body: Option<&Value>,
     ) -> Result<Answer, HttpError> {
-        let url = Url::parse(url).map_err(|_| HttpError::Url(url.to_owned()))?;
-        check(&url)?;
-        let mut request = self.client()?.request(method, url);
+        let mut request = self.client()?.request(method, check_url(url)?);
         for (name, value) in headers {
             request = request.header(*name, value);
         }

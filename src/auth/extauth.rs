@@ -6,7 +6,7 @@ use serde_json::json;
 
 use super::token;
 use crate::config::Settings;
-use crate::http::Http;
+use crate::http::{self, Http};
 
 /// An auth server that may be used.
 #[derive(Debug, Clone)]
@@ -41,10 +41,7 @@ pub enum NameAnswer {
 /// # Errors
 /// When it is no http or https URL, or one of drawpile.net that is not the right one.
 pub fn check_url(text: &str) -> Result<String, String> {
-    let url = url::Url::parse(text).map_err(|e| format!("no URL: {e}"))?;
-    if !matches!(url.scheme(), "http" | "https") || url.host_str().is_none() {
-        return Err("expected an http or https URL".into());
-    }
+    let url = http::check_url(text).map_err(|e| e.to_string())?;
     let official = "https://drawpile.net/api/ext-auth/";
     let host = url.host_str().unwrap_or_default();
     if (host == "drawpile.net" || host.ends_with(".drawpile.net")) && text != official {
