@@ -1,7 +1,7 @@
 //! Where the rules come from: a configuration file or a database, read again when they change.
 
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
 use regex::{Regex, RegexSet};
@@ -110,38 +110,16 @@ impl OpenSource {
     /// # Errors
     /// When the file or the database cannot be read.
     pub fn read(&mut self) -> Result<Rules, SourceError> {
-        let (mut disabled, mut patterns) = (Vec::new(), Vec::new());
         let now = Now::get().utc_ms;
-        self.next_expiry = None;
-        let (mut file, mut errors, has_accounts, name) = match (&self.database, &self.source.config) {
-            (Some(database), _) => {
-                let version = database.version()?;
-                let mut snapshot = database.snapshot(now)?;
-                self.version = version;
-                self.next_expiry = snapshot.next_expiry.take();
-                disabled = std::mem::take(&mut snapshot.disabled_ext_bans);
-                patterns = std::mem::take(&mut snapshot.listing_servers);
-                let has_accounts = snapshot.has_accounts;
-                let (file, errors) = from_snapshot(snapshot);
-                (file, errors, has_accounts, database.path().display().to_string())
-            }
-            (None, Some(path)) => {
-                let failed = |source| SourceError::Config { path: path.clone(), source };
-                self.modified = std::fs::metadata(path).and_then(|m| m.modified()).ok();
-                let file = ini::parse(&std::fs::read(path).map_err(failed)?);
-                let has_accounts = !file.users.is_empty();
-                let errors = file.errors.iter().map(ToString::to_string).collect();
-                (file, errors, has_accounts, path.display().to_string())
-            }
-            (None, None) => (ConfigFile::default(), Vec::new(), false, String::new()),
-        };
+        let Content { name, mut file, has_accounts, patterns, disabled, next_expiry, mut errors } =
+            self.content(now)?;
         if let (None, Some(fetched)) = (&self.database, &self.fetched) {
             file.settings.ext_bans_cache_url.clone_from(&fetched.url);
             file.settings.ext_bans_cache_key.clone_from(&fetched.etag);
             file.settings.ext_bans_cache_response.clone_from(&fetched.answer);
         }
         let (ext_bans, skipped) = ext_bans(&file.settings, &disabled, &time_text(now));
-        self.next_expiry = ext_bans.iter().map(|b| b.expires.clone()).chain(self.next_expiry.take()).min();
+        self.next_expiry = ext_bans.iter().map(|b| b.expires.clone()).chain(next_expiry).min();
         errors.extend(skipped);
         if let Some(sync) = self.source.sync {
             file.settings.sync_interval = Millis(sync.as_millis() as u64);
@@ -151,13 +129,7 @@ impl OpenSource {
         rules.has_accounts = has_accounts;
         rules.ext_bans = ext_bans;
         rules.shared.report_url.clone_from(&self.source.report_url);
-        for pattern in &patterns {
-            if let Err(error) = Regex::new(pattern) {
-                errors.push(format!("white list of list servers: {error}"));
-            }
-        }
-        let good = patterns.iter().filter(|p| Regex::new(p).is_ok());
-        rules.listing_patterns = RegexSet::new(good).unwrap_or_else(|_| RegexSet::empty());
+        rules.listing_patterns = white_list(patterns, &mut errors);
         rules.database.clone_from(&self.database);
         rules.extauth_url.clone_from(&self.source.extauth);
         let settings = rules.settings();
@@ -175,6 +147,28 @@ impl OpenSource {
         }
         self.told = errors;
         Ok(rules)
+    }
+
+    /// What the source holds at this time, milliseconds since 1970.
+    fn content(&mut self, now: i64) -> Result<Content, SourceError> {
+        match (&self.database, &self.source.config) {
+            (Some(database), _) => {
+                let version = database.version()?;
+                let snapshot = database.snapshot(now)?;
+                self.version = version;
+                Ok(from_snapshot(snapshot, database.path().display().to_string()))
+            }
+            (None, Some(path)) => {
+                let failed = |source| SourceError::Config { path: path.clone(), source };
+                self.modified = modified(path);
+                let file = ini::parse(&std::fs::read(path).map_err(failed)?);
+                let errors = file.errors.iter().map(ToString::to_string).collect();
+                let has_accounts = !file.users.is_empty();
+                let name = path.display().to_string();
+                Ok(Content { name, file, has_accounts, errors, ..Content::default() })
+            }
+            (None, None) => Ok(Content::default()),
+        }
     }
 
     /// Keeps external bans that were fetched; they count from the next look on. Blocks.
@@ -199,20 +193,51 @@ impl OpenSource {
     /// # Errors
     /// When the file or the database cannot be read.
     pub fn read_if_changed(&mut self) -> Result<Option<Rules>, SourceError> {
+        let ended = self.next_expiry.as_ref().is_some_and(|e| *e <= time_text(Now::get().utc_ms));
         let changed = match (&self.database, &self.source.config) {
-            (Some(database), _) => {
-                let now = time_text(Now::get().utc_ms);
-                database.version()? != self.version || self.next_expiry.as_ref().is_some_and(|e| *e <= now)
-            }
-            (None, Some(path)) => {
-                let modified = std::fs::metadata(path).and_then(|m| m.modified()).ok();
-                let ended = self.next_expiry.as_ref().is_some_and(|e| *e <= time_text(Now::get().utc_ms));
-                modified.is_some() && (modified != self.modified || ended)
-            }
+            (Some(database), _) => ended || database.version()? != self.version,
+            // A file that is being replaced is looked at again.
+            (None, Some(path)) => modified(path).is_some_and(|m| ended || Some(m) != self.modified),
             (None, None) => false,
         };
         if changed { self.read().map(Some) } else { Ok(None) }
     }
+}
+
+/// What a source holds.
+#[derive(Default)]
+struct Content {
+    /// Where that is.
+    name: String,
+    file: ConfigFile,
+    has_accounts: bool,
+    /// White list of list servers: regular expressions.
+    patterns: Vec<String>,
+    /// Numbers of external bans that are switched off.
+    disabled: Vec<i64>,
+    /// When the next ban ends.
+    next_expiry: Option<String>,
+    /// What makes no sense.
+    errors: Vec<String>,
+}
+
+fn modified(path: &Path) -> Option<SystemTime> {
+    std::fs::metadata(path).and_then(|m| m.modified()).ok()
+}
+
+/// The list servers that may be used.
+fn white_list(mut patterns: Vec<String>, errors: &mut Vec<String>) -> RegexSet {
+    patterns.retain(|pattern| match Regex::new(pattern) {
+        Ok(_) => true,
+        Err(error) => {
+            errors.push(format!("white list of list servers: {error}"));
+            false
+        }
+    });
+    RegexSet::new(patterns).unwrap_or_else(|error| {
+        errors.push(format!("white list of list servers: {error}"));
+        RegexSet::empty()
+    })
 }
 
 /// The external bans that are in force, and what of them was skipped.
@@ -230,8 +255,8 @@ fn ext_bans(settings: &Settings, disabled: &[i64], now: &str) -> (Vec<ExtBan>, V
     }
 }
 
-/// The same as if it stood in a configuration file. Returns what of it makes no sense, too.
-fn from_snapshot(snapshot: Snapshot) -> (ConfigFile, Vec<String>) {
+/// The same as if it stood in a configuration file.
+fn from_snapshot(snapshot: Snapshot, name: String) -> Content {
     let (mut file, mut errors) = (ConfigFile::default(), Vec::new());
     for (key, value) in snapshot.settings.iter().filter(|(key, _)| !key.starts_with('_')) {
         match file.settings.set(key, value) {
@@ -257,7 +282,15 @@ fn from_snapshot(snapshot: Snapshot) -> (ConfigFile, Vec<String>) {
             Err(_) => errors.push(format!("banned user '{subject}' is no number")),
         }
     }
-    (file, errors)
+    Content {
+        name,
+        file,
+        has_accounts: snapshot.has_accounts,
+        patterns: snapshot.listing_servers,
+        disabled: snapshot.disabled_ext_bans,
+        next_expiry: snapshot.next_expiry,
+        errors,
+    }
 }
 
 fn reaction_of(name: &str, errors: &mut Vec<String>) -> Reaction {
@@ -287,7 +320,7 @@ mod tests {
             system_bans: vec![SubjectBan { subject: "s".into(), reaction: "nuke".into() }],
             ..Snapshot::default()
         };
-        let (file, errors) = from_snapshot(snapshot);
+        let Content { file, errors, .. } = from_snapshot(snapshot, String::new());
         assert_eq!(file.settings.server_title, "T");
         assert_eq!(file.system_bans, [Ban { subject: "s".to_owned(), reaction: Reaction::Normal }]);
         assert_eq!(
