@@ -56,6 +56,12 @@ impl Entry {
         }
     }
 
+    /// Changes the description of a session that does not do so itself.
+    pub(super) fn amend(&mut self, change: impl FnOnce(&mut SessionDescription)) {
+        change(&mut self.description);
+        self.json = to_json(&self.description);
+    }
+
     /// Takes a description over. Returns whether the session was listed before.
     pub(super) fn describe(&mut self, description: SessionDescription) -> bool {
         let was_listed = !self.unlisted();

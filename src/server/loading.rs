@@ -151,9 +151,7 @@ impl Server {
     pub(super) fn asleep(&mut self, id: &str, rest: Rest, ctx: &mut Context<Self>) {
         let Some(entry) = self.directory.find_mut(id) else { return };
         let place = std::mem::replace(&mut entry.place, Place::Asleep(rest));
-        entry.description.user_count = 0;
-        let description = entry.description.clone();
-        entry.describe(description);
+        entry.amend(|description| description.user_count = 0);
         if let Place::Leaving(_, waiters) | Place::Loading(waiters) = place {
             for waiter in waiters {
                 self.with_session(id, waiter, ctx);

@@ -587,9 +587,7 @@ impl Handler<NewRules> for Server {
         }
         for entry in self.directory.entries_mut().filter(|e| e.address().is_none()) {
             // What those in memory do by themselves.
-            let mut description = entry.description.clone();
-            description.nsfm |= rules.settings().force_nsfm;
-            entry.describe(description);
+            entry.amend(|description| description.nsfm |= rules.settings().force_nsfm);
         }
         self.rules = rules;
     }
