@@ -31,8 +31,8 @@ impl AsRef<[u8]> for Share {
     }
 }
 
-#[derive(Debug)]
 /// A piece of the log: whole messages.
+#[derive(Debug)]
 pub(super) struct Segment {
     pub(super) start: i64,
     pub(super) len: usize,

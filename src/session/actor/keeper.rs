@@ -11,7 +11,7 @@ use super::{ClientOp, ConnId, ReadOn, Refusal, Session};
 use crate::auth::Turn;
 use crate::clock::Now;
 use crate::server::{MayRest, SessionEnded, StaysUp};
-use crate::session::{Effects, SessionMachine};
+use crate::session::Effects;
 use crate::storage::store::{Ending, Outcome, Store, Work};
 
 /// How long after a failure storing is tried again.
@@ -86,7 +86,7 @@ impl Session {
             let refused = !store.exists();
             session.store = Some(store);
             if refused {
-                return session.refuse_all(waiting, outcome, ctx);
+                return session.refuse_all(outcome, ctx);
             }
             session.take_outcome(outcome, now, ctx);
             session.release(waiting);
@@ -123,12 +123,11 @@ impl Session {
     }
 
     /// The files of a new session cannot be made: whoever hosts it is told, and there is no session.
-    fn refuse_all(&mut self, waiting: Waiting, outcome: Outcome, ctx: &mut Context<Self>) {
+    fn refuse_all(&mut self, outcome: Outcome, ctx: &mut Context<Self>) {
         let error = outcome.error.map_or_else(String::new, |e| e.to_string());
         tracing::error!("a session cannot be made: {error}");
         let mut conns: Vec<ConnId> = self.links.keys().copied().collect();
         conns.sort_unstable();
-        drop(waiting);
         let nobody = conns.is_empty();
         self.deliver(conns.into_iter().map(|conn| (conn, ClientOp::Refused(cannot_store()))).collect());
         self.outgoing.clear();
@@ -249,7 +248,7 @@ impl Handler<GoToRest> for Session {
         let description = self.machine.description(false, Now::get());
         self.server.do_send(crate::server::SessionChanged { description, announce: false });
         let Some(mut store) = self.store.take() else { return ctx.stop() };
-        let work = SessionMachine::take_work(&mut self.machine);
+        let work = self.machine.take_work();
         let done = self.hashing.run(Turn::Files, move || {
             let error = store.perform(work).error;
             error.map_or_else(|| store.finish(Ending::Keep), Err)
