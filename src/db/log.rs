@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
 use std::thread::JoinHandle;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tracing::{Event, Subscriber};
 use tracing_subscriber::Layer;
@@ -18,7 +18,7 @@ use crate::log::Fields;
 const MAX_WAITING: usize = 10_000;
 /// Lines that are written in one transaction.
 const BATCH: usize = 500;
-/// How long lines are gathered.
+/// How long lines are gathered at most before they are written.
 const GATHER: Duration = Duration::from_millis(200);
 
 /// Takes what is logged.
@@ -99,11 +99,11 @@ impl LogQueue {
                 Err(_) => return,
             };
             let mut rows = vec![first];
-            while rows.len() < BATCH {
-                match self.receiver.recv_timeout(GATHER) {
-                    Ok(row) => rows.push(row),
-                    Err(RecvTimeoutError::Timeout | RecvTimeoutError::Disconnected) => break,
-                }
+            let due = Instant::now() + GATHER;
+            while rows.len() < BATCH
+                && let Ok(row) = self.receiver.recv_timeout(due.saturating_duration_since(Instant::now()))
+            {
+                rows.push(row);
             }
             let written = database.append_log(&rows);
             // To log every failure would fill the queue with failures.
@@ -153,5 +153,29 @@ mod tests {
         tracing::subscriber::with_default(subscriber, || (0..1000).for_each(|n| tracing::info!(n, "line")));
         writer.finish();
         assert_eq!(database.purge_log(0, 4_000_000_000_000).unwrap(), 1000);
+    }
+
+    #[test]
+    fn lines_are_written_even_if_others_keep_coming() {
+        let folder = tempfile::tempdir().unwrap();
+        let database = Database::open(&folder.path().join("config.db")).unwrap();
+        let (layer, queue) = log_layer();
+        let writer = queue.write_to(database.clone()).unwrap();
+        // All of them are old enough to be deleted, once they are there.
+        let row = LogRow {
+            timestamp: "2001-01-01T00:00:00Z".into(),
+            level: 2,
+            topic: "Status".into(),
+            user: String::new(),
+            session: String::new(),
+            message: "x".into(),
+        };
+        let written = (0..BATCH / 2).any(|_| {
+            layer.sender.send(row.clone()).unwrap();
+            std::thread::sleep(GATHER / 10);
+            database.purge_log(1, Now::get().utc_ms).unwrap() > 0
+        });
+        writer.finish();
+        assert!(written);
     }
 }
