@@ -4,12 +4,11 @@
 mod common;
 
 use std::net::SocketAddr;
-use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use actix_web::{App, HttpResponse, HttpServer, web};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
+use common::elsewhere::{Elsewhere, Reply};
 use common::{Client, SID, TestServer};
 use drawhall::config::RuleSource;
 use drawhall::db::Database;
@@ -18,63 +17,8 @@ use drawhall::tools::account;
 use ring::signature::{Ed25519KeyPair, KeyPair as _};
 use serde_json::{Value, json};
 
-fn header<'a>(request: &'a actix_web::HttpRequest, name: &str) -> &'a str {
-    request.headers().get(name).unwrap().to_str().unwrap()
-}
-
-/// An auth server that answers as a test wants, and keeps what it was asked.
-struct AuthServer {
-    address: SocketAddr,
-    asked: Arc<Mutex<Vec<Value>>>,
-    handle: actix_web::dev::ServerHandle,
-}
-
-impl AuthServer {
-    fn start(answer: impl Fn(&Value) -> (u64, String) + Send + Sync + 'static) -> AuthServer {
-        let asked: Arc<Mutex<Vec<Value>>> = Arc::default();
-        let (answer, kept) = (Arc::new(answer), asked.clone());
-        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-        let address = listener.local_addr().unwrap();
-        let (tell, told) = std::sync::mpsc::channel();
-        std::thread::spawn(move || {
-            actix_rt::System::new().block_on(async move {
-                let app = move || {
-                    let (answer, kept) = (answer.clone(), kept.clone());
-                    App::new().default_service(web::to(
-                        move |request: actix_web::HttpRequest, body: web::Bytes| {
-                            let (answer, kept) = (answer.clone(), kept.clone());
-                            async move {
-                                assert_eq!(request.method(), "POST");
-                                assert_eq!(header(&request, "content-type"), "application/json");
-                                assert!(header(&request, "user-agent").starts_with("Drawhall/"));
-                                let question: Value = serde_json::from_slice(&body).unwrap();
-                                kept.lock().unwrap().push(question.clone());
-                                let (wait, text) = answer(&question);
-                                actix_rt::time::sleep(Duration::from_millis(wait)).await;
-                                HttpResponse::Ok().body(text)
-                            }
-                        },
-                    ))
-                };
-                let server =
-                    HttpServer::new(app).workers(1).disable_signals().listen(listener).unwrap().run();
-                tell.send(server.handle()).unwrap();
-                server.await.unwrap();
-            });
-        });
-        AuthServer { address, asked, handle: told.recv().unwrap() }
-    }
-
-    fn url(&self) -> String {
-        format!("http://{}/auth/", self.address)
-    }
-}
-
-impl Drop for AuthServer {
-    fn drop(&mut self) {
-        drop(self.handle.stop(false));
-    }
-}
+/// Path of auth servers.
+const AUTH: &str = "/auth/";
 
 fn key_pair() -> Ed25519KeyPair {
     Ed25519KeyPair::from_seed_unchecked(&[5; 32]).unwrap()
@@ -112,21 +56,24 @@ fn connect(server: &TestServer) -> (Client, Value) {
     (client, greeting)
 }
 
-fn answers(status: &'static str) -> AuthServer {
-    AuthServer::start(move |_| (0, json!({"status": status}).to_string()))
+fn answers(status: &'static str) -> Elsewhere {
+    Elsewhere::start(move |_| Reply::of(200, json!({"status": status})))
 }
 
 #[test]
 fn an_account_elsewhere_logs_in_with_a_token() {
     let auth = answers("auth");
     let server =
-        server(&auth.url(), &config("extauthgroup=artists\nextauthmod=true\nextauthbanexempt=false"));
+        server(&auth.url(AUTH), &config("extauthgroup=artists\nextauthmod=true\nextauthbanexempt=false"));
     let (mut client, greeting) = connect(&server);
-    assert_eq!(greeting["methods"]["extauth"], json!({"actions": ["join", "host"], "url": auth.url()}));
+    assert_eq!(greeting["methods"]["extauth"], json!({"actions": ["join", "host"], "url": auth.url(AUTH)}));
     let needed = ident(&mut client, "alice", json!({}));
-    assert_eq!((&needed["state"], &needed["extauthurl"]), (&json!("needExtAuth"), &json!(auth.url())));
+    assert_eq!((&needed["state"], &needed["extauthurl"]), (&json!("needExtAuth"), &json!(auth.url(AUTH))));
     assert_eq!((&needed["group"], &needed["avatar"]), (&json!("artists"), &json!(true)));
-    assert_eq!(*auth.asked.lock().unwrap(), [json!({"username": "alice", "group": "artists"})]);
+    let asked = auth.asked();
+    assert_eq!((asked.len(), asked[0].method.as_str(), asked[0].path.as_str()), (1, "POST", AUTH));
+    assert_eq!(asked[0].header("content-type"), Some("application/json"));
+    assert_eq!(asked[0].body, json!({"username": "alice", "group": "artists"}));
     let payload = json!({"username": "alice", "flags": ["MOD", "BANEXEMPT", "other"], "nonce": needed["nonce"],
         "group": "artists", "uid": 1234, "iat": 1});
     let done = ident(&mut client, "alice", json!({"extauth": token(&payload, Some(b"picture"))}));
@@ -152,7 +99,7 @@ fn an_account_elsewhere_logs_in_with_a_token() {
 #[test]
 fn a_token_counts_once_and_for_what_was_asked_only() {
     let auth = answers("auth");
-    let server = server(&auth.url(), &config(""));
+    let server = server(&auth.url(AUTH), &config(""));
     let refused = |change: &dyn Fn(&mut Value), signed: &dyn Fn(&Value) -> String| {
         let (mut client, _) = connect(&server);
         let needed = ident(&mut client, "alice", json!({}));
@@ -184,7 +131,7 @@ fn the_auth_server_decides_what_becomes_of_a_name() {
         ("strange", "", json!("extauth")),
     ] {
         let auth = answers(status);
-        let server = server(&auth.url(), &config(""));
+        let server = server(&auth.url(AUTH), &config(""));
         let (mut client, _) = connect(&server);
         let answer = ident(&mut client, "alice", json!({}));
         assert_eq!((answer["state"].as_str().unwrap_or(""), &answer["code"]), (state, &code), "{status}");
@@ -194,10 +141,13 @@ fn the_auth_server_decides_what_becomes_of_a_name() {
 #[test]
 fn an_auth_server_that_is_down_slow_or_wrong_is_no_answer() {
     let down = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
-    let slow = AuthServer::start(|_| (30_000, json!({"status": "auth"}).to_string()));
-    let wrong = AuthServer::start(|_| (0, "<html>".into()));
-    let huge = AuthServer::start(|_| (0, format!("{{\"status\":\"{}\"}}", "x".repeat(2 << 20))));
-    for url in [format!("http://{down}/"), slow.url(), wrong.url(), huge.url()] {
+    let slow = Elsewhere::start(|_| Reply {
+        wait: Duration::from_secs(30),
+        ..Reply::of(200, json!({"status": "auth"}))
+    });
+    let wrong = Elsewhere::start(|_| Reply::of(200, "<html>"));
+    let huge = Elsewhere::start(|_| Reply::of(200, json!({"status": "x".repeat(2 << 20)})));
+    for url in [format!("http://{down}/"), slow.url(AUTH), wrong.url(AUTH), huge.url(AUTH)] {
         let lenient = server(&url, &config("extauthfallback=true"));
         let (mut client, _) = connect(&lenient);
         assert_eq!(ident(&mut client, "alice", json!({}))["guest"], true, "{url}");
@@ -220,11 +170,11 @@ fn an_auth_server_that_is_down_slow_or_wrong_is_no_answer() {
 #[test]
 fn without_guests_a_token_is_asked_for_at_once_and_banned_accounts_are_stopped() {
     let auth = answers("guest");
-    let server = server(&auth.url(), &format!("{}[userbans]\n7\n", config("allowGuests=false")));
+    let server = server(&auth.url(AUTH), &format!("{}[userbans]\n7\n", config("allowGuests=false")));
     let (mut client, _) = connect(&server);
     let needed = ident(&mut client, "alice", json!({}));
     assert_eq!(needed["state"], "needExtAuth");
-    assert!(auth.asked.lock().unwrap().is_empty());
+    assert!(auth.asked().is_empty());
     let payload = json!({"username": "alice", "nonce": needed["nonce"], "uid": 7, "flags": ["HOST"]});
     assert_eq!(ident(&mut client, "alice", json!({"extauth": token(&payload, None)}))["state"], "identOk");
     client.command("host", json!([]), json!({"protocol": "dp:4.24.0", "user_id": 1, "s": SID}));

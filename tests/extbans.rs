@@ -3,11 +3,9 @@
 
 mod common;
 
-use std::net::SocketAddr;
 use std::path::Path;
-use std::sync::{Arc, Mutex};
 
-use actix_web::{App, HttpRequest, HttpResponse, HttpServer, web};
+use common::elsewhere::{Elsewhere, Reply};
 use common::{SID, TestServer, eventually};
 use diesel::connection::SimpleConnection as _;
 use diesel::prelude::*;
@@ -17,53 +15,17 @@ use drawhall::db::Database;
 use drawhall::server::run::ServeOptions;
 use serde_json::{Value, json};
 
-/// Serves a list of bans, with an `ETag`; keeps the `If-None-Match` of each request.
-struct BanServer {
-    address: SocketAddr,
-    asked: Arc<Mutex<Vec<Option<String>>>>,
-    handle: actix_web::dev::ServerHandle,
-}
+/// Path of ban servers.
+const BANS: &str = "/bans";
 
-impl BanServer {
-    fn start(bans: Value) -> BanServer {
-        let asked: Arc<Mutex<Vec<Option<String>>>> = Arc::default();
-        let kept = asked.clone();
-        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-        let address = listener.local_addr().unwrap();
-        let (tell, told) = std::sync::mpsc::channel();
-        std::thread::spawn(move || {
-            actix_rt::System::new().block_on(async move {
-                let app = move || {
-                    let (bans, kept) = (bans.clone(), kept.clone());
-                    App::new().default_service(web::to(move |request: HttpRequest| {
-                        assert_eq!(request.method(), "GET");
-                        let known = request.headers().get("if-none-match");
-                        let known = known.map(|v| v.to_str().unwrap().to_owned());
-                        let same = known.as_deref() == Some("\"v1\"");
-                        kept.lock().unwrap().push(known);
-                        let bans = bans.to_string();
-                        async move {
-                            if same {
-                                return HttpResponse::NotModified().finish();
-                            }
-                            HttpResponse::Ok().insert_header(("etag", "\"v1\"")).body(bans)
-                        }
-                    }))
-                };
-                let server =
-                    HttpServer::new(app).workers(1).disable_signals().listen(listener).unwrap().run();
-                tell.send(server.handle()).unwrap();
-                server.await.unwrap();
-            });
-        });
-        BanServer { address, asked, handle: told.recv().unwrap() }
-    }
-}
-
-impl Drop for BanServer {
-    fn drop(&mut self) {
-        drop(self.handle.stop(false));
-    }
+/// Serves a list of bans with an `ETag`.
+fn ban_server() -> Elsewhere {
+    Elsewhere::start(|asked| {
+        if asked.header("if-none-match") == Some("\"v1\"") {
+            return Reply::of(304, "");
+        }
+        Reply { etag: Some("\"v1\""), ..Reply::of(200, loopback()) }
+    })
 }
 
 fn loopback() -> Value {
@@ -93,10 +55,11 @@ fn with_database(path: &Path) -> TestServer {
 
 #[test]
 fn bans_are_fetched_and_can_be_switched_off_by_their_url() {
-    let bans = BanServer::start(loopback());
-    let server = TestServer::start(&format!("extBansUrl=http://{}/bans\n", bans.address));
+    let bans = ban_server();
+    let server = TestServer::start(&format!("extBansUrl={}\n", bans.url(BANS)));
     eventually("the address is banned", || !may_host(&server));
-    assert_eq!(*bans.asked.lock().unwrap(), [None]);
+    let asked = bans.of("GET");
+    assert_eq!((asked.len(), asked[0].path.as_str(), asked[0].header("if-none-match")), (1, BANS, None));
     std::fs::write(&server.config, "serverTitle=x\n").unwrap();
     eventually("the address is free again", || may_host(&server));
 }
@@ -107,16 +70,15 @@ fn bans_hold_after_a_restart_without_network_and_single_ones_can_be_switched_off
     let path = folder.path().join("config.db");
     let database = Database::open(&path).unwrap();
     let mut server = {
-        let bans = BanServer::start(loopback());
-        let url = format!("http://{}/bans", bans.address);
-        database.set_settings(&[("extBansUrl", &url)]).unwrap();
+        let bans = ban_server();
+        database.set_settings(&[("extBansUrl", &bans.url(BANS))]).unwrap();
         let mut server = with_database(&path);
         eventually("the address is banned", || !may_host(&server));
         server.stop();
         // What is known is not sent again.
         let server = with_database(&path);
-        eventually("it is asked again", || bans.asked.lock().unwrap().len() == 2);
-        assert_eq!(bans.asked.lock().unwrap()[1].as_deref(), Some("\"v1\""));
+        eventually("it is asked again", || bans.asked().len() == 2);
+        assert_eq!(bans.of("GET")[1].header("if-none-match"), Some("\"v1\""));
         server
     };
     assert!(!may_host(&server));

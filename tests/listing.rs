@@ -3,96 +3,21 @@
 
 mod common;
 
-use std::net::SocketAddr;
-use std::sync::{Arc, Mutex};
-
-use actix_web::{App, HttpRequest, HttpResponse, HttpServer, web};
+use common::elsewhere::{Elsewhere, Reply};
 use common::{Client, TestServer, eventually};
 use drawhall::config::RuleSource;
 use drawhall::server::run::ServeOptions;
 use serde_json::{Value, json};
 
-/// A request that has come.
-#[derive(Debug, Clone, PartialEq)]
-struct Asked {
-    method: String,
-    path: String,
-    key: Option<String>,
-    authorization: Option<String>,
-    body: Value,
-}
-
-type Answer = Box<dyn Fn(&Asked) -> (u16, Value) + Send + Sync>;
-
-/// An HTTP server that answers as a test wants, and keeps what it was asked.
-struct Elsewhere {
-    address: SocketAddr,
-    asked: Arc<Mutex<Vec<Asked>>>,
-    handle: actix_web::dev::ServerHandle,
-}
-
-impl Elsewhere {
-    fn start(answer: Answer) -> Elsewhere {
-        let asked: Arc<Mutex<Vec<Asked>>> = Arc::default();
-        let (answer, kept) = (Arc::new(answer), asked.clone());
-        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-        let address = listener.local_addr().unwrap();
-        let (tell, told) = std::sync::mpsc::channel();
-        std::thread::spawn(move || {
-            actix_rt::System::new().block_on(async move {
-                let app = move || {
-                    let (answer, kept) = (answer.clone(), kept.clone());
-                    App::new().default_service(web::to(move |request: HttpRequest, body: web::Bytes| {
-                        let header =
-                            |name: &str| request.headers().get(name).map(|v| v.to_str().unwrap().to_owned());
-                        assert!(header("user-agent").unwrap().starts_with("Drawhall/"));
-                        let asked = Asked {
-                            method: request.method().to_string(),
-                            path: request.path().to_owned(),
-                            key: header("x-update-key"),
-                            authorization: header("authorization"),
-                            body: serde_json::from_slice(&body).unwrap_or_default(),
-                        };
-                        let (status, json) = answer(&asked);
-                        kept.lock().unwrap().push(asked);
-                        let status = actix_web::http::StatusCode::from_u16(status).unwrap();
-                        async move { HttpResponse::build(status).json(json) }
-                    }))
-                };
-                let server =
-                    HttpServer::new(app).workers(1).disable_signals().listen(listener).unwrap().run();
-                tell.send(server.handle()).unwrap();
-                server.await.unwrap();
-            });
-        });
-        Elsewhere { address, asked, handle: told.recv().unwrap() }
-    }
-
-    fn url(&self) -> String {
-        format!("http://{}/listing", self.address)
-    }
-
-    fn asked(&self) -> Vec<Asked> {
-        self.asked.lock().unwrap().clone()
-    }
-
-    fn of(&self, method: &str) -> Vec<Asked> {
-        self.asked().into_iter().filter(|a| a.method == method).collect()
-    }
-}
-
-impl Drop for Elsewhere {
-    fn drop(&mut self) {
-        drop(self.handle.stop(false));
-    }
-}
+/// Path of list servers.
+const LISTING: &str = "/listing";
 
 /// A list server that takes everything.
 fn list_server() -> Elsewhere {
-    Elsewhere::start(Box::new(|asked| match asked.method.as_str() {
-        "POST" => (200, json!({"id": 7, "key": "secret", "expires": 10, "message": "hello"})),
-        _ => (200, json!({"responses": {"7": "ok"}})),
-    }))
+    Elsewhere::start(|asked| match asked.method.as_str() {
+        "POST" => Reply::of(200, json!({"id": 7, "key": "secret", "expires": 10, "message": "hello"})),
+        _ => Reply::of(200, json!({"responses": {"7": "ok"}})),
+    })
 }
 
 /// Reads until a text for everybody comes.
@@ -122,9 +47,9 @@ fn a_session_is_announced_withdrawn_and_announced_again_after_a_restart() {
     let mut server = TestServer::start_with(STAYS, options());
     let mut host = server.connect();
     let id = host.host_running("Host");
-    host.command("announce-session", json!([list.url()]), json!({}));
+    host.command("announce-session", json!([list.url(LISTING)]), json!({}));
     assert_eq!(text(&mut host), "This session is now listed at 127.0.0.1: hello");
-    assert_eq!(listed(&mut host), json!([{"url": list.url()}]));
+    assert_eq!(listed(&mut host), json!([{"url": list.url(LISTING)}]));
     let expected = json!({"host": "draw.example.org", "port": 4711, "id": id, "protocol": "dp:4.24.0", "title": "",
         "users": 1, "activedrawingusers": 1, "password": false, "owner": "Host", "nsfm": false, "maxusers": 254});
     let mut posted = list.of("POST");
@@ -136,18 +61,21 @@ fn a_session_is_announced_withdrawn_and_announced_again_after_a_restart() {
         (1, "/listing/sessions/", &expected)
     );
     // Once for each list server.
-    host.command("announce-session", json!([list.url()]), json!({}));
+    host.command("announce-session", json!([list.url(LISTING)]), json!({}));
     server.stop();
     assert_eq!(list.of("POST").len(), 1);
     let gone = list.of("DELETE");
-    assert_eq!((gone[0].path.as_str(), gone[0].key.as_deref()), ("/listing/sessions/7", Some("secret")));
+    assert_eq!(
+        (gone[0].path.as_str(), gone[0].header("x-update-key")),
+        ("/listing/sessions/7", Some("secret"))
+    );
 
     let mut server = TestServer::start_with(STAYS, options());
     eventually("it is announced again although nobody is in it", || list.of("POST").len() == 2);
     let mut guest = server.connect();
     guest.join("Guest", &id);
-    while listed(&mut guest) != json!([{"url": list.url()}]) {}
-    guest.command("unlist-session", json!([list.url()]), json!({}));
+    while listed(&mut guest) != json!([{"url": list.url(LISTING)}]) {}
+    guest.command("unlist-session", json!([list.url(LISTING)]), json!({}));
     while listed(&mut guest) != json!([]) {}
     eventually("it is withdrawn", || list.of("DELETE").len() == 2);
     server.stop();
@@ -166,10 +94,10 @@ fn a_list_server_that_is_down_is_asked_again_until_it_is_given_up() {
         let mut server = TestServer::storing(STAYS, folder.path());
         let mut host = server.connect();
         host.host_running("Host");
-        host.command("announce-session", json!([list.url()]), json!({}));
+        host.command("announce-session", json!([list.url(LISTING)]), json!({}));
         listed(&mut host);
         server.stop();
-        list.url()
+        list.url(LISTING)
     };
     let mut server = TestServer::storing(STAYS, folder.path());
     let mut client = server.connect();
@@ -193,11 +121,11 @@ fn what_a_list_server_refuses_is_told() {
         (410, json!({}), "Listing on 127.0.0.1 failed: the list server is gone for good"),
         (500, json!({}), "Listing on 127.0.0.1 failed: Network error: HTTP status 500"),
     ] {
-        let list = Elsewhere::start(Box::new(move |_| (status, answer.clone())));
+        let list = Elsewhere::start(move |_| Reply::of(status, &answer));
         let server = TestServer::start("");
         let mut host = server.connect();
         host.host_running("Host");
-        host.command("announce-session", json!([list.url()]), json!({}));
+        host.command("announce-session", json!([list.url(LISTING)]), json!({}));
         assert_eq!(text(&mut host), expected);
     }
     let server = TestServer::start("");
@@ -212,26 +140,27 @@ fn what_a_list_server_refuses_is_told() {
 #[test]
 fn only_list_servers_of_the_white_list_are_asked() {
     let (good, bad) = (list_server(), list_server());
-    let server = TestServer::start(&format!("announceWhitelist=true\n[announcewhitelist]\n{}\n", good.url()));
+    let server =
+        TestServer::start(&format!("announceWhitelist=true\n[announcewhitelist]\n{}\n", good.url(LISTING)));
     let mut host = server.connect();
     host.host_running("Host");
-    host.command("announce-session", json!([bad.url()]), json!({}));
+    host.command("announce-session", json!([bad.url(LISTING)]), json!({}));
     assert_eq!(text(&mut host), "Listing on 127.0.0.1 is not allowed on this server");
-    host.command("announce-session", json!([good.url()]), json!({}));
+    host.command("announce-session", json!([good.url(LISTING)]), json!({}));
     assert_eq!(text(&mut host), "This session is now listed at 127.0.0.1: hello");
     assert!(bad.asked().is_empty());
 }
 
 #[test]
 fn listings_are_refreshed_together_at_once_when_it_matters_and_dropped_when_refused() {
-    let refuses = Elsewhere::start(Box::new(|asked| match asked.method.as_str() {
-        "POST" => (200, json!({"id": 7, "key": "secret"})),
-        _ => (200, json!({"responses": {"7": "expired"}, "errors": {"7": "too old"}})),
-    }));
+    let refuses = Elsewhere::start(|asked| match asked.method.as_str() {
+        "POST" => Reply::of(200, json!({"id": 7, "key": "secret"})),
+        _ => Reply::of(200, json!({"responses": {"7": "expired"}, "errors": {"7": "too old"}})),
+    });
     let server = TestServer::start("");
     let mut host = server.connect();
     host.host_running("Host");
-    host.command("announce-session", json!([refuses.url()]), json!({}));
+    host.command("announce-session", json!([refuses.url(LISTING)]), json!({}));
     assert_eq!(text(&mut host), "This session is now listed at 127.0.0.1");
     host.command("sessionconf", json!([]), json!({"title": "New"}));
     // Looked at every half minute.
@@ -247,8 +176,8 @@ fn listings_are_refreshed_together_at_once_when_it_matters_and_dropped_when_refu
 
 #[test]
 fn abuse_reports_are_passed_on() {
-    let elsewhere = Elsewhere::start(Box::new(|_| (200, json!({}))));
-    let source = RuleSource { report_url: Some(elsewhere.url()), ..RuleSource::default() };
+    let elsewhere = Elsewhere::start(|_| Reply::of(200, json!({})));
+    let source = RuleSource { report_url: Some(elsewhere.url(LISTING)), ..RuleSource::default() };
     let server = TestServer::start_with(
         "abusereport=true\nreporttoken=tok\n",
         ServeOptions { source, ..ServeOptions::default() },
@@ -263,7 +192,7 @@ fn abuse_reports_are_passed_on() {
     guest.command("report", json!([]), json!({"user": 1, "reason": "rude"}));
     host.reply(|v| v["type"] == "log" && v["message"] == "Session was reported.");
     let asked = elsewhere.asked();
-    assert_eq!((asked[0].method.as_str(), asked[0].authorization.as_deref()), ("POST", Some("Token tok")));
+    assert_eq!((asked[0].method.as_str(), asked[0].header("authorization")), ("POST", Some("Token tok")));
     let body = &asked[0].body;
     for (key, value) in [
         ("session", json!(id)),

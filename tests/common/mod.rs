@@ -1,6 +1,8 @@
 //! A server in this process, and a small client that speaks the protocol.
 #![allow(dead_code, unreachable_pub, clippy::unwrap_used, reason = "every test file uses a part of it")]
 
+pub mod elsewhere;
+
 use std::io::{Read as _, Write as _};
 use std::net::{Shutdown, SocketAddr, TcpStream};
 use std::path::PathBuf;
