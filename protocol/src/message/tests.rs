@@ -123,6 +123,16 @@ fn payloads_that_do_not_fit_are_refused() {
 }
 
 #[test]
+fn a_text_that_grows_by_replacements_is_read_and_may_be_too_long_to_encode() {
+    let payload = [&[0, 100][..], &[0xff; 100], &[0]].concat();
+    for layout in LAYOUTS {
+        let join = Message::decode(Join::TYPE, &payload, layout).unwrap();
+        let long = EncodeError::BadLength { field: "name", len: 300 };
+        assert_eq!(join.encode_payload(layout, &mut Vec::new()), Err(long));
+    }
+}
+
+#[test]
 fn values_that_do_not_fit_are_refused() {
     let mut out = Vec::new();
     let layer = Message::from(PenUp { layer: 0x0100_0000 });
