@@ -1,0 +1,28 @@
+//! Any journal replays, and what its lines say reads back as it was written.
+#![no_main]
+
+use drawhall::storage::journal::{Line, parse_line};
+use drawhall::storage::metadata::Metadata;
+use libfuzzer_sys::fuzz_target;
+
+fuzz_target!(|bytes: &[u8]| {
+    let replay = Metadata::replay(bytes);
+    assert_eq!(replay.torn, !bytes.is_empty() && !bytes.ends_with(b"\n"));
+    for line in String::from_utf8_lossy(bytes).lines() {
+        let Line::Entry(entry, _) = parse_line(line) else { continue };
+        let mut written = String::new();
+        entry.write(&mut written);
+        assert_eq!(written.lines().count(), 1, "one line an entry");
+        // Control characters are left out; what is left of a value may be nothing.
+        let plain = !line.trim().chars().any(char::is_control);
+        match parse_line(&written) {
+            Line::Entry(again, _) => {
+                assert!(again == entry || !plain);
+                let mut rewritten = String::new();
+                again.write(&mut rewritten);
+                assert_eq!(rewritten, written);
+            }
+            _ => assert!(!plain, "{written:?} does not read back"),
+        }
+    }
+});

@@ -1,0 +1,102 @@
+//! Whatever a client says while it logs in, nobody gets in without being identified, and nothing crashes.
+#![no_main]
+
+use std::sync::{Arc, LazyLock};
+
+use arbitrary::Arbitrary;
+use drawhall::auth::AccountCheck;
+use drawhall::client::login::{HostRefusal, LoginEffect, LoginMachine, LookupAnswer};
+use drawhall::config::{Rules, ini};
+use drawhall_fuzz::Command;
+use drawhall_protocol::ProtocolVersion;
+use drawhall_protocol::command::RawCommand;
+use drawhall_protocol::reply::{ServerReply, SessionDescription};
+use libfuzzer_sys::fuzz_target;
+
+const NAMES: &[&str] = &["cinfo", "lookup", "ident", "host", "join", "report", "startTls", "other"];
+
+static RULES: LazyLock<[Arc<Rules>; 3]> = LazyLock::new(|| {
+    let configs = [
+        "",
+        "allowGuests=false\nmandatoryLookup=true\n[users]\nA:plain;secret:MOD,GHOST\n[systembans]\n0123456789abcdef0123456789abcdef:timer",
+        "minimumProtocolVersion=dp:4.24.0\nrequireMatchingHost=true\n[ipbans]\n192.0.2.0/24",
+    ];
+    configs.map(|c| Arc::new(Rules::new(ini::parse(c.as_bytes()), None, "id".into()).0))
+});
+
+#[derive(Debug, Arbitrary)]
+enum Input {
+    Command(Command),
+    Raw(Vec<u8>),
+    Answer(bool, u8),
+}
+
+#[derive(Debug, Arbitrary)]
+struct Login {
+    rules: u8,
+    chance: u64,
+    inputs: Vec<Input>,
+}
+
+fuzz_target!(|login: Login| {
+    let rules = RULES[usize::from(login.rules) % RULES.len()].clone();
+    let address = "192.0.2.7".parse().expect("an address");
+    let (mut machine, greeting) = LoginMachine::new(rules, 1, address, login.chance);
+    let mut identified = false;
+    let mut asked = None;
+    perform(vec![greeting], &mut identified, &mut asked);
+    for input in login.inputs {
+        let effects = match input {
+            Input::Answer(good, which) => answer(&mut machine, asked.take(), good, which),
+            _ if machine.is_waiting() => continue,
+            Input::Command(command) => machine.command(&command.into_raw(NAMES)),
+            Input::Raw(bytes) => machine.command(&RawCommand::parse(&bytes)),
+        };
+        perform(effects, &mut identified, &mut asked);
+    }
+});
+
+fn perform(effects: Vec<LoginEffect>, identified: &mut bool, asked: &mut Option<LoginEffect>) {
+    for effect in effects {
+        match effect {
+            LoginEffect::Send(reply) => {
+                reply.to_frame().expect("replies to a login are short");
+                if let ServerReply::Result(result) = *reply {
+                    *identified |= result.state == "identOk";
+                }
+            }
+            LoginEffect::Join(_) | LoginEffect::Host { .. } => {
+                assert!(*identified, "nobody gets in without a name");
+                *asked = Some(effect);
+            }
+            LoginEffect::CheckAccount { .. }
+            | LoginEffect::AskExtAuth { .. }
+            | LoginEffect::LookUp { .. }
+            | LoginEffect::FindSession { .. } => *asked = Some(effect),
+            _ => {}
+        }
+    }
+}
+
+fn answer(machine: &mut LoginMachine, asked: Option<LoginEffect>, good: bool, which: u8) -> Vec<LoginEffect> {
+    match asked {
+        Some(LoginEffect::CheckAccount { .. }) => machine.account_checked(match which % 3 {
+            _ if good => AccountCheck::Ok { auth_id: "internal:1".into(), flags: vec!["MOD".into(), "GHOST".into()] },
+            0 => AccountCheck::NotFound,
+            1 => AccountCheck::Locked,
+            _ => AccountCheck::BadPassword,
+        }),
+        Some(LoginEffect::LookUp { .. }) => machine.looked_up(if good {
+            LookupAnswer::Found(Box::new(SessionDescription { id: "id".into(), ..SessionDescription::default() }))
+        } else {
+            LookupAnswer::NotFound
+        }),
+        Some(LoginEffect::FindSession { .. }) => {
+            let version = ProtocolVersion::dp(4, 25, 1);
+            machine.session_found(good.then_some(("id", &version)))
+        }
+        Some(LoginEffect::Host { .. }) => machine.host_refused(HostRefusal::Full),
+        Some(LoginEffect::Join(_)) => machine.refused(drawhall::session::Refusal::BadPassword),
+        _ => Vec::new(),
+    }
+}

@@ -1,0 +1,72 @@
+//! Stored sessions: any journal and any history load or are refused, and what was loaded goes on as a session.
+#![no_main]
+
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use arbitrary::Arbitrary;
+use drawhall::clock::Now;
+use drawhall::session::{Effects, JoinRequest, SessionMachine, Shared};
+use drawhall::storage::folder::Folder;
+use drawhall::storage::metadata::Metadata;
+use drawhall_fuzz::visitor;
+use drawhall_protocol::Frame;
+use drawhall_protocol::frame::whole_frames_len;
+use libfuzzer_sys::fuzz_target;
+
+const ID: &str = "01m7yb20cwcey0pp6xwhx30djk";
+
+#[derive(Debug, Arbitrary)]
+struct Input {
+    journal: Vec<u8>,
+    good_header: bool,
+    messages: Vec<(u8, u8, Vec<u8>)>,
+    tail: Vec<u8>,
+}
+
+fuzz_target!(|input: Input| {
+    let replay = Metadata::replay(&input.journal);
+    assert!(replay.warnings.len() <= 2 * input.journal.len() + 2);
+    let memory = Path::new("/dev/shm");
+    let place = if memory.is_dir() { memory.to_owned() } else { std::env::temp_dir() };
+    let directory = tempfile::tempdir_in(place).expect("a directory");
+    let mut journal = format!("FILE {ID}.dprec\n").into_bytes();
+    journal.extend_from_slice(&input.journal);
+    let mut history = Vec::new();
+    if input.good_header {
+        let metadata = br#"{"version":"dp:4.25.1"}"#;
+        history.extend_from_slice(b"DPREC\0\0");
+        history.push(metadata.len() as u8);
+        history.extend_from_slice(metadata);
+    }
+    for (kind, user, payload) in &input.messages {
+        let frame = Frame::new(*kind, *user, payload).expect("short");
+        history.extend_from_slice(frame.as_bytes());
+    }
+    history.extend_from_slice(&input.tail);
+    std::fs::write(directory.path().join(format!("{ID}.session")), journal).expect("write");
+    std::fs::write(directory.path().join(format!("{ID}.dprec")), history).expect("write");
+    let folder = Folder::open(directory.path(), Duration::from_secs(3600)).expect("opens");
+    let mut listed = 0;
+    folder.list(false, |_| listed += 1).expect("lists");
+    go_on(&folder);
+    folder.close();
+});
+
+/// Somebody joins the session, and reads it.
+fn go_on(folder: &Arc<Folder>) {
+    let Ok(loaded) = folder.load(ID) else { return };
+    let now = Now { ms: 1_000_000, utc_ms: 1_795_241_572_000 };
+    let mut fx = Effects::default();
+    let (mut machine, mut store) = SessionMachine::restored(Shared::default(), loaded, None, now, &mut fx);
+    let request = JoinRequest { visitor: visitor(7), ..JoinRequest::default() };
+    machine.join(request, now, &mut fx);
+    let outcome = store.perform(machine.take_work());
+    assert!(outcome.error.is_none(), "there is room");
+    for (_, op) in fx.sends {
+        if let drawhall::session::ClientOp::Direct(bytes) = op {
+            assert_eq!(whole_frames_len(&bytes), bytes.len());
+        }
+    }
+}

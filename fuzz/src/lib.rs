@@ -1,0 +1,215 @@
+//! What several targets share: JSON that is nearly right, and a session with people in it.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use arbitrary::Arbitrary;
+use drawhall::clock::Now;
+use drawhall::config::{Settings, names::NameRules};
+use drawhall::history::{Cursor, Read};
+use drawhall::session::bans::Person;
+use drawhall::session::{ClientOp, ConnId, Effects, JoinRequest, SessionMachine, Shared, Visitor};
+use drawhall_protocol::ProtocolVersion;
+use drawhall_protocol::command::{Host, RawCommand};
+use drawhall_protocol::frame::whole_frames_len;
+use drawhall_protocol::{Frame, frame::frames};
+use serde_json::{Map, Value};
+
+/// Arguments of commands: words that mean something somewhere, and everything else.
+const WORDS: &[&str] = &[
+    "", "id", "A", "u1", "guest", "auth", "extauth", "host", "join", "dp:4.25.1", "dp:4.24.0", "1", "254", "all",
+    "0123456789abcdef0123456789abcdef", "KEEPALIVE,THUMBNAIL", "2.3.1", "image", "current", "secret", "pAAAA",
+];
+const KEYS: &[&str] = &[
+    "intent", "avatar", "extauth", "protocol", "user_id", "alias", "password", "opword", "web", "capabilities", "s",
+    "m", "app_version", "protocol_version", "qt_version", "os", "nsfm", "persistent", "title", "maxUserCount",
+    "resetThreshold", "authOnly", "preserveChat", "deputies", "type", "reason", "id", "correlator", "data", "payload",
+    "capabilities", "os", "net", "pings", "messageCount", "trust", "op", "maxUses", "secret", "url", "session",
+    "plain", "allowWeb", "invites", "unlisted", "founder", "archive", "idleOverride", "sizeLimitOverride", "hidx",
+    "oldv", "ban", "expires",
+];
+
+/// A JSON value.
+#[derive(Debug, Arbitrary)]
+pub enum Json {
+    Null,
+    Bool(bool),
+    Small(i8),
+    Integer(i64),
+    Float(f64),
+    Word(u8),
+    Text(String),
+    List(Vec<Json>),
+    Object(Vec<(u8, Json)>),
+}
+
+impl From<Json> for Value {
+    fn from(json: Json) -> Value {
+        match json {
+            Json::Null => Value::Null,
+            Json::Bool(value) => value.into(),
+            Json::Small(value) => value.into(),
+            Json::Integer(value) => value.into(),
+            Json::Float(value) => value.into(),
+            Json::Word(at) => WORDS[usize::from(at) % WORDS.len()].into(),
+            Json::Text(text) => text.into(),
+            Json::List(list) => list.into_iter().map(Value::from).collect(),
+            Json::Object(members) => Value::Object(object(members)),
+        }
+    }
+}
+
+fn object(members: Vec<(u8, Json)>) -> Map<String, Value> {
+    let key = |at: u8| KEYS[usize::from(at) % KEYS.len()].to_owned();
+    members.into_iter().map(|(at, value)| (key(at), value.into())).collect()
+}
+
+/// A command, its name taken from a list.
+#[derive(Debug, Arbitrary)]
+pub struct Command {
+    name: u8,
+    args: Vec<Json>,
+    kwargs: Vec<(u8, Json)>,
+}
+
+impl Command {
+    /// The command, with one of these names.
+    pub fn into_raw(self, names: &[&str]) -> RawCommand {
+        RawCommand {
+            cmd: names[usize::from(self.name) % names.len()].to_owned(),
+            args: self.args.into_iter().map(Value::from).collect(),
+            kwargs: object(self.kwargs),
+        }
+    }
+}
+
+/// Wire bytes of a command.
+pub fn command_frame(raw: &RawCommand) -> Option<Vec<u8>> {
+    let json = serde_json::to_vec(raw).ok()?;
+    Some(Frame::new(0, 0, &json).ok()?.into_bytes().to_vec())
+}
+
+/// A session, and what its clients have been sent.
+pub struct Table {
+    pub machine: SessionMachine,
+    pub now: Now,
+    pub ended: bool,
+    /// Asked-for correlators and the like, as the clients see them.
+    pub told: Vec<Value>,
+    cursors: BTreeMap<ConnId, Cursor>,
+}
+
+/// Somebody who joins.
+pub fn visitor(conn: ConnId) -> Visitor {
+    let person = Person {
+        name: format!("u{conn}"),
+        address: "192.0.2.1".parse().ok(),
+        auth_id: if conn % 3 == 0 { format!("internal:{conn}") } else { String::new() },
+        sid: format!("sid-{conn}"),
+    };
+    let flags = ["HOST", "WEB", "WEBSESSION", "WEBHOST"].map(str::to_owned).to_vec();
+    Visitor { conn, person, flags, moderator: conn == 7, ..Visitor::default() }
+}
+
+impl Table {
+    /// A session that runs; `u1` has hosted it.
+    pub fn running(settings: Settings) -> Table {
+        let (names, _) = NameRules::new(&settings);
+        let shared = Shared {
+            settings: Arc::new(settings),
+            names: Arc::new(names),
+            crypt_key: Some([7; 32]),
+            ..Shared::default()
+        };
+        let now = Now { ms: 1_000_000, utc_ms: 1_795_241_572_000 };
+        let version = ProtocolVersion::dp(4, 25, 1);
+        let machine = SessionMachine::new(shared, "id".into(), String::new(), version, "u1".into(), now);
+        let (ended, told, cursors) = (false, Vec::new(), BTreeMap::new());
+        let mut table = Table { machine, now, ended, told, cursors };
+        table.act(|machine, now, fx| {
+            let host = visitor(1);
+            machine.set_up(&Host::default(), &host);
+            machine.host(host, 1, now, fx);
+        });
+        table.command(1, &RawCommand { cmd: "init-complete".into(), ..RawCommand::default() });
+        table
+    }
+
+    /// Gives the rules an input; everybody reads what comes of it.
+    pub fn act(&mut self, input: impl FnOnce(&mut SessionMachine, Now, &mut Effects)) {
+        if self.ended {
+            return;
+        }
+        let mut fx = Effects::default();
+        input(&mut self.machine, self.now, &mut fx);
+        self.machine.publish();
+        self.ended |= fx.ended.is_some();
+        for (conn, op) in fx.sends {
+            match op {
+                ClientOp::Direct(bytes) => {
+                    assert_eq!(whole_frames_len(&bytes), bytes.len(), "whole messages only");
+                    for frame in frames(&bytes).filter(|f| f.header.kind == 0) {
+                        self.told.push(serde_json::from_slice(frame.payload()).expect("replies are JSON"));
+                    }
+                }
+                ClientOp::Attach(cursor) => drop(self.cursors.insert(conn, cursor)),
+                ClientOp::FollowReset { epoch } => {
+                    if let Some(cursor) = self.cursors.get_mut(&conn) {
+                        cursor.follow_reset(epoch);
+                    }
+                }
+                ClientOp::Disconnect { .. } | ClientOp::Refused(_) => drop(self.cursors.remove(&conn)),
+                ClientOp::Joined { .. } | ClientOp::Released => {}
+            }
+        }
+        self.told.drain(..self.told.len().saturating_sub(50));
+        for cursor in self.cursors.values_mut() {
+            let mut out = Vec::new();
+            while matches!(cursor.read(1 << 20, &mut out), Read::Some) {
+                let bytes = std::mem::take(&mut out).concat();
+                assert_eq!(whole_frames_len(&bytes), bytes.len(), "whole messages only");
+            }
+        }
+        let mut ids: Vec<u8> = self.machine.members().iter().map(|m| m.id).collect();
+        ids.sort_unstable();
+        ids.dedup();
+        assert_eq!(ids.len(), self.machine.members().len(), "user ids are unique");
+        assert!(!ids.contains(&0) && !ids.contains(&255));
+    }
+
+    /// Somebody joins who is not there yet.
+    pub fn join(&mut self, conn: ConnId, password: String, hidx: String) {
+        if !self.machine.members().iter().any(|m| m.conn() == conn) {
+            let request = JoinRequest { visitor: visitor(conn), password, hidx, ..JoinRequest::default() };
+            self.act(|machine, now, fx| machine.join(request, now, fx));
+        }
+    }
+
+    /// Somebody leaves.
+    pub fn leave(&mut self, conn: ConnId) {
+        self.cursors.remove(&conn);
+        self.act(|machine, now, fx| machine.leave(conn, now, fx));
+    }
+
+    /// Whole frames arrive.
+    pub fn send(&mut self, conn: ConnId, mut bytes: Vec<u8>) {
+        if self.machine.members().iter().any(|m| m.conn() == conn) {
+            self.act(|machine, now, fx| drop(machine.batch(conn, &mut bytes, now, fx)));
+        }
+    }
+
+    /// A command arrives.
+    pub fn command(&mut self, conn: ConnId, raw: &RawCommand) {
+        if let Some(frame) = command_frame(raw) {
+            self.send(conn, frame);
+        }
+    }
+
+    /// Time passes.
+    pub fn wait(&mut self, ms: u64) {
+        self.now.ms += ms;
+        self.now.utc_ms += ms as i64;
+        self.act(SessionMachine::tick);
+        self.act(SessionMachine::expire);
+    }
+}
