@@ -8,6 +8,8 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use drawhall::config::{Millis, SettingValue as _};
+use drawhall::transport::trust;
+use ipnet::IpNet;
 
 /// Version of the server and of the protocol, as `--version` prints them.
 const VERSION: &str = concat!(env!("CARGO_PKG_VERSION"), " (protocol 25.1)");
@@ -63,15 +65,27 @@ pub(crate) enum Command {
         /// What to do.
         #[command(subcommand)]
         action: AccountAction,
-        /// Configuration database.
-        #[arg(short, long, value_name = "FILE", global = true, default_value = "config.db")]
-        database: PathBuf,
+        /// Configuration database [default: that of the data directory].
+        #[arg(short, long, value_name = "FILE", global = true)]
+        database: Option<PathBuf>,
     },
     /// Print the public key of the auth server of a configuration database, for the setting extauthkey.
     ExtauthKey {
-        /// Configuration database.
-        #[arg(short, long, value_name = "FILE", default_value = "config.db")]
-        database: PathBuf,
+        /// Configuration database [default: that of the data directory].
+        #[arg(short, long, value_name = "FILE")]
+        database: Option<PathBuf>,
+    },
+    /// Make a certificate for --ssl-cert and --ssl-key that nobody vouches for.
+    Certificate {
+        /// Host names or addresses of the server.
+        #[arg(required = true)]
+        hosts: Vec<String>,
+        /// File for the certificate.
+        #[arg(long, value_name = "FILE", default_value = "cert.pem")]
+        cert: PathBuf,
+        /// File for its key.
+        #[arg(long, value_name = "FILE", default_value = "key.pem")]
+        key: PathBuf,
     },
     /// Mend the sessions that are stored in a directory, after copying what is changed. No server may use it.
     Repair {
@@ -125,72 +139,89 @@ pub(crate) enum AccountAction {
 #[derive(Debug, Clone, Args)]
 pub(crate) struct Serve {
     /// TCP port to listen on.
-    #[arg(short, long, value_name = "N", default_value_t = 27750, value_parser = clap::value_parser!(u16).range(1..), env = "DRAWHALL_PORT", hide_env = true, help_heading = "Listening")]
+    #[arg(short, long, value_name = "N", default_value_t = 27750, value_parser = clap::value_parser!(u16).range(1..), help_heading = "Listening")]
     pub(crate) port: u16,
 
     /// Address to listen on [default: all interfaces].
-    #[arg(
-        short,
-        long,
-        value_name = "ADDRESS",
-        env = "DRAWHALL_LISTEN",
-        hide_env = true,
-        help_heading = "Listening"
-    )]
+    #[arg(short, long, value_name = "ADDRESS", help_heading = "Listening")]
     pub(crate) listen: Option<IpAddr>,
 
+    /// Port to listen on for WebSocket; 0 for none, 27751 is usual.
+    #[arg(long, value_name = "N", default_value_t = 0, help_heading = "Listening")]
+    pub(crate) websocket_port: u16,
+
+    /// Address to listen on for WebSocket [default: all interfaces].
+    #[arg(long, value_name = "ADDRESS", help_heading = "Listening")]
+    pub(crate) websocket_listen: Option<IpAddr>,
+
+    /// Origins of pages that browsers may connect from, such as https://example.org [default: any].
+    #[arg(long, value_name = "ORIGIN", value_delimiter = ',', help_heading = "Listening")]
+    pub(crate) websocket_allowed_origin: Vec<String>,
+
+    /// Networks of proxies that are believed when they say whom they speak for.
+    #[arg(long, value_name = "NETWORK", value_delimiter = ',', value_parser = trust::network, default_values = ["127.0.0.0/8", "::1"], help_heading = "Listening")]
+    pub(crate) trusted_proxy: Vec<IpNet>,
+
+    /// Certificate with those that vouch for it; with --ssl-key, connections must be encrypted.
+    #[arg(long, value_name = "FILE", help_heading = "Encryption")]
+    pub(crate) ssl_cert: Option<PathBuf>,
+
+    /// Private key of --ssl-cert.
+    #[arg(long, value_name = "FILE", help_heading = "Encryption")]
+    pub(crate) ssl_key: Option<PathBuf>,
+
+    /// Kind of key that --ssl-key must be.
+    #[arg(long, value_name = "KIND", value_enum, ignore_case = true, default_value_t = KeyKind::Guess, help_heading = "Encryption")]
+    pub(crate) ssl_key_algorithm: KeyKind,
+
+    /// Refuse connections that are not encrypted, WebSocket connections too.
+    #[arg(long, requires_all = ["ssl_cert", "ssl_key"], help_heading = "Encryption")]
+    pub(crate) secure: bool,
+
+    /// Keep database and sessions in this directory [default: the user's, such as ~/.local/share/drawhall, unless
+    /// --config, --database or --sessions is given].
+    #[arg(long, value_name = "DIR", conflicts_with = "in_memory", help_heading = "Configuration")]
+    pub(crate) data: Option<PathBuf>,
+
+    /// Keep nothing: no database, no sessions.
+    #[arg(long, conflicts_with_all = ["database", "sessions"], help_heading = "Configuration")]
+    pub(crate) in_memory: bool,
+
+    /// Run as root, which is refused otherwise except in containers.
+    #[arg(long, help_heading = "Configuration")]
+    pub(crate) allow_root: bool,
+
     /// Configuration file, as that of drawpile-srv.
-    #[arg(
-        short,
-        long,
-        value_name = "FILE",
-        env = "DRAWHALL_CONFIG",
-        hide_env = true,
-        help_heading = "Configuration"
-    )]
+    #[arg(short, long, value_name = "FILE", help_heading = "Configuration")]
     pub(crate) config: Option<PathBuf>,
 
     /// Store sessions in this directory, as drawpile-srv does [default: in memory only].
-    #[arg(
-        short,
-        long,
-        value_name = "DIR",
-        env = "DRAWHALL_SESSIONS",
-        hide_env = true,
-        help_heading = "Sessions"
-    )]
+    #[arg(short, long, value_name = "DIR", help_heading = "Sessions")]
     pub(crate) sessions: Option<PathBuf>,
 
     /// Make sessions from the templates in this directory when somebody joins them.
-    #[arg(
-        short,
-        long,
-        value_name = "DIR",
-        env = "DRAWHALL_TEMPLATES",
-        hide_env = true,
-        help_heading = "Sessions"
-    )]
+    #[arg(short, long, value_name = "DIR", help_heading = "Sessions")]
     pub(crate) templates: Option<PathBuf>,
 
     /// Record sessions to this directory or file; %d date, %t and %h time, %i id, %a alias or id.
-    #[arg(long, value_name = "PATH", env = "DRAWHALL_RECORD", hide_env = true, help_heading = "Sessions")]
+    #[arg(long, value_name = "PATH", help_heading = "Sessions")]
     pub(crate) record: Option<String>,
 
     /// How long what is written may not be on the disk yet, such as 100ms; 0 forces every batch before it is sent
     /// [default: the setting syncInterval].
-    #[arg(long, value_name = "TIME", value_parser = sync_interval, env = "DRAWHALL_SYNC", hide_env = true, help_heading = "Sessions")]
+    #[arg(long, value_name = "TIME", value_parser = sync_interval, help_heading = "Sessions")]
     pub(crate) sync: Option<Duration>,
 
     /// Port that list servers are told [default: that of --port].
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..), env = "DRAWHALL_ANNOUNCE_PORT", hide_env = true, help_heading = "Announcing and accounts elsewhere")]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..), help_heading = "Announcing and accounts elsewhere")]
     pub(crate) announce_port: Option<u16>,
 
     /// Where abuse reports are sent to (setting abusereport).
-    #[arg(long, value_name = "URL", value_parser = http_url, env = "DRAWHALL_REPORT_URL", hide_env = true, help_heading = "Announcing and accounts elsewhere")]
+    #[arg(long, value_name = "URL", value_parser = http_url, help_heading = "Announcing and accounts elsewhere")]
     pub(crate) report_url: Option<String>,
 
     /// URL of an auth server whose accounts may log in (setting extauth).
-    #[arg(long, value_name = "URL", value_parser = drawhall::auth::extauth::check_url, env = "DRAWHALL_EXTAUTH", hide_env = true, help_heading = "Announcing and accounts elsewhere")]
+    #[arg(long, value_name = "URL", value_parser = drawhall::auth::extauth::check_url, help_heading = "Announcing and accounts elsewhere")]
     pub(crate) extauth: Option<String>,
 
     /// Be an auth server at this address, with the accounts of --database.
@@ -198,46 +229,24 @@ pub(crate) struct Serve {
         long,
         value_name = "ADDRESS:PORT",
         requires = "database",
-        env = "DRAWHALL_EXTAUTH_PROVIDER",
-        hide_env = true,
         help_heading = "Announcing and accounts elsewhere"
     )]
     pub(crate) extauth_provider: Option<SocketAddr>,
 
     /// Public host name of this server, which clients should have connected to.
-    #[arg(
-        long,
-        value_name = "NAME",
-        env = "DRAWHALL_LOCAL_HOST",
-        hide_env = true,
-        help_heading = "Announcing and accounts elsewhere"
-    )]
+    #[arg(long, value_name = "NAME", help_heading = "Announcing and accounts elsewhere")]
     pub(crate) local_host: Option<String>,
 
     /// Configuration database, as that of drawpile-srv.
-    #[arg(
-        short,
-        long,
-        value_name = "FILE",
-        conflicts_with = "config",
-        env = "DRAWHALL_DATABASE",
-        hide_env = true,
-        help_heading = "Configuration"
-    )]
+    #[arg(short, long, value_name = "FILE", conflicts_with = "config", help_heading = "Configuration")]
     pub(crate) database: Option<PathBuf>,
 
     /// Key for encrypted ban lists: 32 bytes in base64.
-    #[arg(long, value_name = "BASE64", value_parser = crypt_key, env = "DRAWHALL_CRYPT_KEY", hide_env = true, help_heading = "Keys")]
+    #[arg(long, value_name = "BASE64", value_parser = crypt_key, help_heading = "Keys")]
     pub(crate) crypt_key: Option<[u8; 32]>,
 
     /// Read options from this TOML file; the command line and the environment (DRAWHALL_PORT and so on) override it.
-    #[arg(
-        long,
-        value_name = "FILE",
-        env = "DRAWHALL_OPTIONS",
-        hide_env = true,
-        help_heading = "Configuration"
-    )]
+    #[arg(long, value_name = "FILE", help_heading = "Configuration")]
     pub(crate) options: Option<PathBuf>,
 
     /// Print a key for --crypt-key and exit.
@@ -249,7 +258,19 @@ impl Serve {
     /// The options that have a value, by their long names.
     pub(crate) fn values(&self) -> Vec<(&'static str, String)> {
         let path = |p: &Option<PathBuf>| p.as_ref().map(|p| p.display().to_string());
+        let join = |list: Vec<String>| (!list.is_empty()).then(|| list.join(","));
         let values = [
+            ("websocket-port", Some(self.websocket_port.to_string())),
+            ("websocket-listen", self.websocket_listen.map(|a| a.to_string())),
+            ("websocket-allowed-origin", join(self.websocket_allowed_origin.clone())),
+            ("trusted-proxy", join(self.trusted_proxy.iter().map(ToString::to_string).collect())),
+            ("ssl-cert", path(&self.ssl_cert)),
+            ("ssl-key", path(&self.ssl_key)),
+            ("ssl-key-algorithm", Some(format!("{:?}", self.ssl_key_algorithm).to_lowercase())),
+            ("secure", Some(self.secure.to_string())),
+            ("data", path(&self.data)),
+            ("in-memory", Some(self.in_memory.to_string())),
+            ("allow-root", Some(self.allow_root.to_string())),
             ("port", Some(self.port.to_string())),
             ("listen", self.listen.map(|a| a.to_string())),
             ("config", path(&self.config)),
@@ -282,6 +303,21 @@ fn http_url(text: &str) -> Result<String, String> {
 fn crypt_key(text: &str) -> Result<[u8; 32], String> {
     let bytes = BASE64.decode(text).map_err(|e| format!("no base64: {e}"))?;
     bytes.try_into().map_err(|b: Vec<u8>| format!("{} bytes instead of 32", b.len()))
+}
+
+/// Kind of a key, as drawpile-srv names them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum KeyKind {
+    /// Whatever it is.
+    Guess,
+    /// RSA.
+    Rsa,
+    /// Elliptic curves.
+    Ec,
+    /// DSA; nothing that is spoken today uses it.
+    Dsa,
+    /// Diffie-Hellman; nothing that is spoken today uses it.
+    Dh,
 }
 
 /// What to convert.
@@ -345,6 +381,16 @@ mod tests {
             &BASE64.encode([0; 32]),
             "--options",
             "o",
+            "--websocket-listen",
+            "::1",
+            "--websocket-allowed-origin",
+            "https://x",
+            "--ssl-cert",
+            "c",
+            "--ssl-key",
+            "k",
+            "--data",
+            "d",
         ])
         .unwrap()
         .command

@@ -12,6 +12,7 @@
 //! | [`server`] | which sessions there are, who may start one; running it all |
 //! | [`storage`] | stored sessions: journals, history files |
 //! | [`transport`] | listeners and streams |
+//! | [`limits`] | how often something may be done |
 //! | [`tools`] | what the program does besides serving |
 //!
 //! `docs/ARCHITECTURE.md` says how they work together.
@@ -23,6 +24,7 @@ pub mod config;
 pub mod db;
 pub mod history;
 pub mod http;
+pub mod limits;
 pub mod log;
 pub mod server;
 pub mod session;

@@ -1,39 +1,34 @@
-//! The program: options, start-up, signals.
+//! The program: what it was asked to do.
 
 use std::collections::BTreeMap;
 use std::io::IsTerminal as _;
+use std::path::PathBuf;
 use std::process::ExitCode;
 
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD as BASE64;
 use clap::CommandFactory as _;
 use drawhall::auth::provider;
-use drawhall::config::RuleSource;
 use drawhall::db::Database;
-use drawhall::db::log::{LogQueue, log_layer};
-use drawhall::server::run::{ServeOptions, start};
 use drawhall::storage::folder::FolderError;
 use drawhall::tools::{account, convert, inspect, sessions};
-use tokio::signal::unix::{SignalKind, signal};
-use tracing_subscriber::layer::SubscriberExt as _;
-use tracing_subscriber::util::SubscriberInitExt as _;
+use drawhall::transport::tls;
 
 mod cli;
 mod options;
+mod places;
+mod serve;
+mod systemd;
 
 use cli::{AccountAction, Cli, Command, Form, Serve};
 use options::Options;
-
-/// Sent to a process that writes beyond its limit for file sizes.
-const SIGXFSZ: i32 = 25;
+use places::Places;
 
 type Failure = Box<dyn std::error::Error>;
 
 fn main() -> ExitCode {
     let Options { cli, sources } = options::read(std::env::args_os().collect()).unwrap_or_else(|e| e.exit());
     let done = match cli.command {
-        None => serve(&cli.serve),
-        Some(Command::Serve(options)) => serve(&options),
+        None => serve::serve(&cli.serve),
+        Some(Command::Serve(options)) => serve::serve(&options),
         Some(Command::Config(options)) => print_config(&options, &sources),
         Some(Command::Convert(options)) => run_convert(&options),
         Some(Command::Inspect { file }) => run_inspect(&file),
@@ -41,8 +36,11 @@ fn main() -> ExitCode {
             sessions::list(&dir, json).map(|text| print!("{text}")).map_err(Failure::from)
         }
         Some(Command::Check { dir }) => report(sessions::check(&dir), "not everything is sound"),
-        Some(Command::Account { action, database }) => run_account(&action, &database),
-        Some(Command::ExtauthKey { database }) => print_key(&database),
+        Some(Command::Account { action, database }) => run_account(&action, database),
+        Some(Command::ExtauthKey { database }) => print_key(database),
+        Some(Command::Certificate { hosts, cert, key }) => {
+            tls::make(&hosts, &cert, &key).map_err(Failure::from)
+        }
         Some(Command::Repair { dir }) => report(sessions::repair(&dir), "not everything could be mended"),
     };
     match done {
@@ -52,68 +50,6 @@ fn main() -> ExitCode {
             ExitCode::FAILURE
         }
     }
-}
-
-/// Begins logging to standard error; what is logged waits for the database in a queue, too.
-fn init_log() -> LogQueue {
-    let filter = tracing_subscriber::EnvFilter::try_from_default_env()
-        .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("info,actix_server=warn"));
-    let (layer, queue) = log_layer();
-    let text =
-        tracing_subscriber::fmt::layer().event_format(drawhall::log::TextForm).with_writer(std::io::stderr);
-    tracing_subscriber::registry().with(filter).with(text).with(layer).init();
-    queue
-}
-
-fn rule_source(options: &Serve) -> RuleSource {
-    RuleSource {
-        config: options.config.clone(),
-        database: options.database.clone(),
-        crypt_key: options.crypt_key,
-        local_host: options.local_host.clone().unwrap_or_default(),
-        extauth: options.extauth.clone(),
-        report_url: options.report_url.clone(),
-        sync: options.sync,
-    }
-}
-
-fn serve(options: &Serve) -> Result<(), Failure> {
-    if options.generate_crypt_key {
-        let mut key = [0; 32];
-        getrandom::fill(&mut key)?;
-        println!("{}", BASE64.encode(key));
-        return Ok(());
-    }
-    let log = init_log();
-    let options = ServeOptions {
-        source: rule_source(options),
-        sessions: options.sessions.clone(),
-        templates: options.templates.clone(),
-        record: options.record.clone(),
-        extauth_provider: options.extauth_provider,
-        announce_port: options.announce_port.unwrap_or(0),
-        listen: options.listen,
-        port: options.port,
-        workers: std::thread::available_parallelism().map_or(1, usize::from),
-    };
-    actix_rt::System::new().block_on(async {
-        let mut terminate = signal(SignalKind::terminate())?;
-        let mut interrupt = signal(SignalKind::interrupt())?;
-        // A limit for file sizes is to be an error of writing, not the end of the program.
-        let _too_large = signal(SignalKind::from_raw(SIGXFSZ))?;
-        let running = start(&options)?;
-        let log = running.database().cloned().map(|database| log.write_to(database)).transpose()?;
-        tracing::info!("drawhall {} listening on {}", env!("CARGO_PKG_VERSION"), running.address());
-        tokio::select! {
-            _ = terminate.recv() => {}
-            _ = interrupt.recv() => {}
-        }
-        running.stop().await;
-        if let Some(log) = log {
-            log.finish();
-        }
-        Ok(())
-    })
 }
 
 fn run_convert(options: &cli::Convert) -> Result<(), Failure> {
@@ -153,12 +89,18 @@ fn print_config(options: &Serve, sources: &BTreeMap<String, String>) -> Result<(
         let value = values.iter().find(|(n, _)| *n == name).map_or("-", |(_, v)| v.as_str());
         println!("{name} = {value}  ({})", sources.get(name).map_or("default", String::as_str));
     }
-    let mut source = rule_source(options).open()?;
+    let places = Places::of(options)?;
+    let mut source = serve::rule_source(options, &places).open()?;
     let rules = source.read()?;
-    let place = match (&options.database, &options.config) {
+    let place = match (&places.database, &options.config) {
         (Some(path), _) | (None, Some(path)) => path.display().to_string(),
         (None, None) => String::new(),
     };
+    for (name, path) in [("database", &places.database), ("sessions", &places.sessions)] {
+        if let Some(path) = path.as_ref().filter(|_| !sources.contains_key(name)) {
+            println!("{name} = {}  (data directory)", path.display());
+        }
+    }
     println!("\n# settings");
     for (key, value) in rules.settings().values() {
         let set = rules.file().set.contains(key);
@@ -173,14 +115,20 @@ fn print_config(options: &Serve, sources: &BTreeMap<String, String>) -> Result<(
     Ok(())
 }
 
-fn print_key(database: &std::path::Path) -> Result<(), Failure> {
-    let key = provider::signing_key(&Database::open(database)?)?;
+/// The database that was named, or that of the data directory.
+fn open_database(named: Option<PathBuf>) -> Result<Database, Failure> {
+    let path = named.map_or_else(places::default_database, Ok)?;
+    Ok(Database::open(&path)?)
+}
+
+fn print_key(database: Option<PathBuf>) -> Result<(), Failure> {
+    let key = provider::signing_key(&open_database(database)?)?;
     println!("{}", provider::public_text(&key));
     Ok(())
 }
 
-fn run_account(action: &AccountAction, database: &std::path::Path) -> Result<(), Failure> {
-    let database = Database::open(database)?;
+fn run_account(action: &AccountAction, database: Option<PathBuf>) -> Result<(), Failure> {
+    let database = open_database(database)?;
     match action {
         AccountAction::Add { name, flags } => {
             account::add(&database, name, flags, &account::ask_password()?)?

@@ -10,10 +10,24 @@ use config::{Config, File, FileFormat, Value, ValueKind};
 
 use crate::cli::Cli;
 
+/// What is asked for once, not set.
+const NOT_IN_ENVIRONMENT: [&str; 3] = ["version", "help", "generate-crypt-key"];
+
 /// Options, and where those that were given come from, by their long names.
 pub(crate) struct Options {
     pub(crate) cli: Cli,
     pub(crate) sources: BTreeMap<String, String>,
+}
+
+/// A command whose options may be given again, the last of which counts, and also by the environment.
+fn prepared(command: Command) -> Command {
+    command.args_override_self(true).mut_args(|argument| match argument.get_long() {
+        Some(name) if !NOT_IN_ENVIRONMENT.contains(&name) => {
+            let variable = format!("DRAWHALL_{}", name.to_uppercase().replace('-', "_"));
+            argument.env(variable).hide_env(true)
+        }
+        _ => argument,
+    })
 }
 
 /// The part of the command line that options of the server belong to.
@@ -29,9 +43,8 @@ fn serving(matches: &ArgMatches) -> &ArgMatches {
 /// # Errors
 /// When an option is wrong, wherever it stands; clap's errors know how to be shown.
 pub(crate) fn read(args: Vec<OsString>) -> Result<Options, clap::Error> {
-    let command =
-        Cli::command().args_override_self(true).mut_subcommand("serve", |s| s.args_override_self(true));
-    let command = command.mut_subcommand("config", |s| s.args_override_self(true));
+    let command = prepared(Cli::command());
+    let command = command.mut_subcommand("serve", prepared).mut_subcommand("config", prepared);
     let first = command.clone().try_get_matches_from(&args)?;
     let mut sources = sources_of(&command, &first);
     let mut all = args;
@@ -90,6 +103,10 @@ fn read_file(
                     arguments.push((key.clone(), format!("--{key}").into()));
                 }
                 continue;
+            }
+            ValueKind::Array(list) if known.get_value_delimiter().is_some() => {
+                let items: Vec<String> = list.iter().map(ToString::to_string).collect();
+                items.join(",")
             }
             ValueKind::Table(_) | ValueKind::Array(_) | ValueKind::Nil => {
                 return Err(format!("'{key}' must be a text or a number"));

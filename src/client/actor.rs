@@ -17,14 +17,19 @@ use drawhall_protocol::ProtocolVersion;
 use drawhall_protocol::command::RawCommand;
 use drawhall_protocol::frame::{FIRST_OPAQUE, FrameRef, frames};
 use drawhall_protocol::message::{Disconnect, KeepAlive, Layout, Message as Decoded, Ping, ServerCommand};
+use drawhall_protocol::reply::{ErrorReply, ServerReply};
 use tokio::net::TcpStream;
+use tokio::sync::watch;
+use tokio_rustls::server::TlsStream;
 
-use super::login::{LoginEffect, LoginMachine, LoginState};
-use super::worker::{self, Link};
-use super::{inbound, writer};
+use super::inbound::{self, Framing, Inbound};
+use super::login::{Arrival, LoginEffect, LoginMachine, LoginState};
+use super::worker::{self, Link, TimeLimits};
+use super::writer::{self, Outbound};
 use crate::auth::{AskExtAuth, Auth, CheckAccount};
 use crate::clock::Now;
 use crate::config::Rules;
+use crate::limits::{Bucket, Rate};
 use crate::log::{Level, LogEntry, LogUser, Topic};
 use crate::server::{
     CancelEntering, ClientGone, EnterLobby, EnterSession, FindSession, HostSession, LeaveLobby, LookUp,
@@ -32,11 +37,19 @@ use crate::server::{
 };
 use crate::session::actor::{Batch, LeaveSession, Session};
 use crate::session::{ClientOp, ConnId, DisconnectReason};
+use crate::transport::gate::{Limit, Pass};
+use crate::transport::stream::{Stream, reunite};
+use crate::transport::tls::Certificate;
+use crate::transport::websocket::Violation;
 
 /// Bytes that a session may not have handled yet before reading from the client waits.
 const MAX_IN_FLIGHT: usize = 512 << 10;
 /// What a batch costs at least of that, for what it takes besides its bytes.
 const MIN_BATCH_COST: usize = 1 << 10;
+/// Seconds of `messageRateLimit` that may come at once.
+const MESSAGE_BURST: u32 = 20;
+/// How often it is logged that a client is slowed down, in milliseconds.
+const LOG_INTERVAL: u64 = 60_000;
 /// How long a client that was said goodbye to may take to read it.
 const FLUSH_LIMIT: Duration = Duration::from_secs(10);
 
@@ -49,6 +62,28 @@ pub struct ClientContext {
     pub server: Addr<Server>,
     /// Knows the accounts.
     pub auth: Addr<Auth>,
+    /// What connections are encrypted with, if they are.
+    pub certificate: Option<watch::Receiver<Certificate>>,
+}
+
+/// A connection over which messages come.
+pub struct Connection {
+    /// Its number.
+    pub conn: ConnId,
+    /// The connection itself.
+    pub stream: Stream,
+    /// It counts as long as this is there.
+    pub pass: Pass,
+    /// It is a WebSocket connection.
+    pub websocket: Option<FromWebSocket>,
+}
+
+/// What is special about a WebSocket connection.
+pub struct FromWebSocket {
+    /// What has arrived already.
+    pub arrived: Vec<u8>,
+    /// It comes from a browser.
+    pub browser: bool,
 }
 
 /// Bytes on their way from a client to its session.
@@ -105,19 +140,34 @@ pub struct Client {
     link: Option<Rc<Link>>,
     /// Frames that wait for an answer to an earlier one.
     pending: BytesMut,
-    stream: Option<TcpStream>,
+    stream: Option<Stream>,
+    /// It is a WebSocket connection; what has arrived already.
+    websocket: Option<Vec<u8>>,
+    pass: Pass,
+    /// Messages that came in the last seconds.
+    messages: Bucket,
+    slowed_logged: Option<u64>,
     tasks: Vec<JoinHandle<()>>,
     greeting: Option<LoginEffect>,
 }
 
 impl Client {
     /// Starts the actor of a connection on this worker.
-    pub fn start(stream: TcpStream, address: IpAddr, conn: ConnId, context: ClientContext) -> Addr<Client> {
+    pub fn start(connection: Connection, context: ClientContext) -> Addr<Client> {
+        let Connection { conn, stream, pass, websocket } = connection;
         let mut chance = [0; 8];
         // Without randomness bans are only easier to tell from trouble.
         let _ = getrandom::fill(&mut chance);
-        let chance = u64::from_le_bytes(chance);
-        let (login, greeting) = LoginMachine::new(context.rules.clone(), conn, address, chance);
+        let address = pass.address();
+        let arrival = Arrival {
+            conn,
+            address,
+            browser: websocket.as_ref().is_some_and(|w| w.browser),
+            // WebSocket connections are encrypted before they get here.
+            must_encrypt: websocket.is_none() && context.certificate.is_some(),
+            chance: u64::from_le_bytes(chance),
+        };
+        let (login, greeting) = LoginMachine::new(context.rules.clone(), &arrival);
         let client = Client {
             conn,
             context,
@@ -130,10 +180,31 @@ impl Client {
             link: None,
             pending: BytesMut::new(),
             stream: Some(stream),
+            websocket: websocket.map(|w| w.arrived),
+            pass,
+            messages: Bucket::default(),
+            slowed_logged: None,
             tasks: Vec::new(),
             greeting: Some(greeting),
         };
         Actor::start(client)
+    }
+
+    /// Reads and writes from now on.
+    fn run(&mut self, stream: Stream) {
+        let Some(link) = self.link.clone() else { return };
+        // In an encrypted connection the proxy has spoken before.
+        let stream_is_tls = stream.is_tls();
+        let (read, write) = stream.into_split();
+        let (framing, arrived, websocket) = match self.websocket.take() {
+            Some(arrived) => (Framing::websocket(), arrived, true),
+            None => (Framing::wire(self.pass.is_proxy() && !stream_is_tls), Vec::new(), false),
+        };
+        let inbound = Inbound { half: read, framing };
+        let reader = inbound::read_all(inbound, arrived, link.clone());
+        self.tasks.push(actix_rt::spawn(async { drop(reader.await) }));
+        let writer = writer::write_all(Outbound { half: write, websocket }, link);
+        self.tasks.push(actix_rt::spawn(async { drop(writer.await) }));
     }
 
     fn log(&self, level: Level, topic: Topic, text: impl Into<String>) {
@@ -256,6 +327,7 @@ impl Client {
         if batch.is_empty() {
             return;
         }
+        self.slow_down(frames(&batch).count() as u64);
         let wait = self.credit.take(Credit::cost(&batch));
         session.do_send(Batch { conn: self.conn, bytes: batch });
         if let Some(link) = self.link.as_ref().filter(|_| wait) {
@@ -263,10 +335,46 @@ impl Client {
         }
     }
 
+    /// Lets reading rest if the client sends more messages than it may.
+    fn slow_down(&mut self, count: u64) {
+        let limit = self.context.rules.settings().message_rate_limit.0;
+        let Some(link) = self.link.as_ref().filter(|_| limit > 0) else { return };
+        let now = Now::get().ms;
+        let wait = self.messages.overdraw(Rate::per_second(limit, MESSAGE_BURST), now, count);
+        if wait == 0 {
+            return;
+        }
+        link.rest_for(wait);
+        if self.slowed_logged.is_none_or(|at| now >= at + LOG_INTERVAL) {
+            self.slowed_logged = Some(now);
+            let text = "Too many messages: reading is slowed down (messageRateLimit); told once a minute";
+            self.log(Level::Warn, Topic::RuleBreak, text);
+        }
+    }
+
+    /// Whether a limit of the client's address lets it go on; else it is sent away.
+    fn may(&mut self, limit: Limit, ctx: &mut Context<Self>) -> bool {
+        let Err(hit) = self.pass.take(limit, self.context.rules.settings()) else { return true };
+        let error = ErrorReply { message: hit.message().into(), code: "tooManyAttempts".into() };
+        if let Ok(frame) = ServerReply::Error(error).to_frame() {
+            self.send(frame.into_bytes(), ctx);
+        }
+        self.disconnect(DisconnectReason::Error, hit.message(), ctx);
+        false
+    }
+
     /// Handles pending frames until an answer is needed, the client is in a session, or there are none left.
     fn go_on(&mut self, ctx: &mut Context<Self>) {
         loop {
             match &self.phase {
+                Phase::Login(_) if self.link.as_ref().is_some_and(|l| l.upgrading.get()) => {
+                    if !self.pending.is_empty() {
+                        let text = "Something in clear came after startTls";
+                        self.log(Level::Warn, Topic::RuleBreak, text);
+                        self.abort(ctx);
+                    }
+                    return;
+                }
                 Phase::Login(login) if login.is_waiting() => {
                     if let Some(link) = &self.link {
                         link.paused.set(true);
@@ -331,7 +439,19 @@ impl Client {
                 ctx.run_later(Duration::from_millis(millis), |client, ctx| client.abort(ctx));
             }
             LoginEffect::Log(level, topic, text) => self.log(level, topic, text),
+            LoginEffect::StartTls => {
+                if let Some(link) = &self.link {
+                    link.upgrading.set(true);
+                    link.outbox.borrow_mut().upgrade();
+                    link.wake.notify_one();
+                }
+            }
             LoginEffect::CheckAccount { name, password } => {
+                if !self.may(Limit::LoginRate, ctx)
+                    || (!password.is_empty() && !self.may(Limit::PasswordRate, ctx))
+                {
+                    return;
+                }
                 let asked = self.context.auth.send(CheckAccount { name, password });
                 self.ask(asked, ctx, |login, answer| login.account_checked(answer));
             }
@@ -344,6 +464,9 @@ impl Client {
                 self.ask(asked, ctx, |login, answer| login.looked_up(answer));
             }
             LoginEffect::EnterLobby { moderator, list_now, list_changes } => {
+                if let Some(link) = &self.link {
+                    link.identified.set(true);
+                }
                 if let Phase::Login(login) = &self.phase {
                     self.user.name.clone_from(&login.visitor().person.name);
                 }
@@ -354,6 +477,9 @@ impl Client {
                 self.find_session(asked, ctx);
             }
             LoginEffect::Join(request) => {
+                if !request.password.is_empty() && !self.may(Limit::PasswordRate, ctx) {
+                    return;
+                }
                 if let Some(id) = self.found.clone() {
                     self.entering = Some(id.clone());
                     let (client, credit) = (ctx.address(), self.credit.clone());
@@ -463,16 +589,22 @@ impl Actor for Client {
 
     fn started(&mut self, ctx: &mut Self::Context) {
         let Some(stream) = self.stream.take() else { return ctx.stop() };
-        let timeout = self.context.rules.settings().client_timeout.0;
-        let link = Link::new(self.conn, ctx.address(), timeout);
+        let limits = TimeLimits::of(self.context.rules.settings());
+        let link = Link::new(self.conn, ctx.address(), limits);
         self.context.server.do_send(NewClient { conn: self.conn, client: ctx.address() });
         self.link = Some(link.clone());
         if let Some(greeting) = self.greeting.take() {
             self.perform_one(greeting, ctx);
         }
-        let (read, write) = stream.into_split();
-        self.tasks.push(actix_rt::spawn(inbound::read_all(read, link.clone())));
-        self.tasks.push(actix_rt::spawn(writer::write_all(write, link)));
+        match (stream, &self.context.certificate) {
+            (Stream::Tcp(stream), Some(certificate)) if self.websocket.is_none() => {
+                let limit = self.context.rules.settings().handshake_time_limit.millis();
+                let (certificate, by_proxy) = (certificate.clone(), self.pass.is_proxy());
+                let secured = encrypt(stream, by_proxy, certificate, limit, link);
+                self.tasks.push(actix_rt::spawn(secured));
+            }
+            (stream, _) => self.run(stream),
+        }
     }
 
     fn stopped(&mut self, _: &mut Self::Context) {
@@ -484,6 +616,93 @@ impl Actor for Client {
             worker::forget(&link);
         }
         self.context.server.do_send(ClientGone { conn: self.conn });
+    }
+}
+
+/// Speaks in clear until both sides have agreed to go on encrypted, then does so.
+async fn encrypt(
+    stream: TcpStream,
+    by_proxy: bool,
+    certificate: watch::Receiver<Certificate>,
+    limit_ms: u64,
+    link: Rc<Link>,
+) {
+    let (read, write) = Stream::Tcp(stream).into_split();
+    let inbound = Inbound { half: read, framing: Framing::wire(by_proxy) };
+    let outbound = Outbound { half: write, websocket: false };
+    let reader = inbound::read_all(inbound, Vec::new(), link.clone());
+    let (read, write) = tokio::join!(reader, writer::write_all(outbound, link.clone()));
+    // Otherwise somebody has told the actor why not.
+    let Some(stream) = read.zip(write).and_then(|(r, w)| reunite(r, w)) else { return };
+    link.upgrading.set(false);
+    let accepting = certificate.borrow().acceptor().accept(stream);
+    let accepted = if limit_ms == 0 {
+        accepting.await
+    } else {
+        let limited = tokio::time::timeout(Duration::from_millis(limit_ms), accepting).await;
+        limited.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()))
+    };
+    match accepted {
+        Ok(stream) => link.actor.do_send(Encrypted(Box::new(stream))),
+        Err(error) => link.actor.do_send(Gone { error: Some(error) }),
+    }
+}
+
+/// The connection is encrypted now.
+#[derive(Message)]
+#[rtype(result = "()")]
+struct Encrypted(Box<TlsStream<TcpStream>>);
+
+impl Handler<Encrypted> for Client {
+    type Result = ();
+
+    fn handle(&mut self, Encrypted(stream): Encrypted, _: &mut Self::Context) {
+        if !matches!(self.phase, Phase::Over) {
+            self.run(Stream::Tls(stream));
+        }
+    }
+}
+
+/// A proxy has said whom it speaks for.
+#[derive(Message)]
+#[rtype(result = "()")]
+pub(super) struct Proxied {
+    pub(super) address: IpAddr,
+}
+
+impl Handler<Proxied> for Client {
+    type Result = ();
+
+    fn handle(&mut self, Proxied { address }: Proxied, ctx: &mut Self::Context) {
+        if let Err(limit) = self.pass.speaks_for(address, self.context.rules.settings()) {
+            return self.disconnect(DisconnectReason::Error, limit.message(), ctx);
+        }
+        let address = self.pass.address();
+        self.user.address = Some(address);
+        if let Phase::Login(login) = &mut self.phase {
+            login.set_address(address);
+        }
+    }
+}
+
+/// A WebSocket client has said goodbye, or broken the protocol.
+#[derive(Message)]
+#[rtype(result = "()")]
+pub(super) struct HungUp {
+    pub(super) violation: Option<Violation>,
+}
+
+impl Handler<HungUp> for Client {
+    type Result = ();
+
+    fn handle(&mut self, HungUp { violation }: HungUp, ctx: &mut Self::Context) {
+        if matches!(self.phase, Phase::Over) {
+            return;
+        }
+        if let Some(violation) = violation {
+            self.log(Level::Warn, Topic::RuleBreak, violation.to_string());
+        }
+        self.close(ctx);
     }
 }
 
@@ -539,18 +758,18 @@ impl Handler<Flushed> for Client {
     }
 }
 
-/// Nothing was received for too long.
+/// The connection is ended because something takes too long.
 #[derive(Message)]
 #[rtype(result = "()")]
 pub(super) struct TimedOut {
-    pub(super) seconds: u64,
+    pub(super) reason: String,
 }
 
 impl Handler<TimedOut> for Client {
     type Result = ();
 
-    fn handle(&mut self, TimedOut { seconds }: TimedOut, ctx: &mut Self::Context) {
-        self.log(Level::Warn, Topic::Status, format!("Nothing received for {seconds} s"));
+    fn handle(&mut self, TimedOut { reason }: TimedOut, ctx: &mut Self::Context) {
+        self.log(Level::Warn, Topic::Status, reason);
         self.abort(ctx);
     }
 }

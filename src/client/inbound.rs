@@ -2,6 +2,7 @@
 
 use std::future::poll_fn;
 use std::io;
+use std::net::IpAddr;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll, ready};
@@ -9,43 +10,199 @@ use std::task::{Context, Poll, ready};
 use drawhall_protocol::frame::whole_frames_len;
 use tokio::io::{AsyncRead, ReadBuf};
 
-use super::actor::{Gone, Received};
+use super::actor::{Gone, HungUp, Proxied, Received};
 use super::worker::{Link, with_buffer};
 use crate::transport::ReadHalf;
+use crate::transport::proxy::{self, Header};
+use crate::transport::websocket::{self, Accepts, Decoder, Event, Violation};
 
-/// Reads until the connection ends, and gives the client's actor what has arrived, a batch at a time.
-pub(super) async fn read_all(mut half: ReadHalf, link: Rc<Link>) {
-    let mut partial = Vec::new();
-    let error = loop {
+/// Longest message of a WebSocket client: type, user and payload.
+const MAX_MESSAGE: usize = 2 + u16::MAX as usize;
+
+/// How bytes become frames.
+pub(super) enum Framing {
+    /// They are frames.
+    Wire {
+        /// The beginning of a frame.
+        partial: Vec<u8>,
+        /// A proxy may speak first, and say whom it speaks for.
+        proxy: bool,
+    },
+    /// Each message of WebSocket is one.
+    WebSocket(Box<Decoder>),
+}
+
+/// What came of reading.
+#[derive(Debug, Default)]
+struct Arrived {
+    frames: Vec<u8>,
+    /// Whom a proxy speaks for.
+    source: Option<IpAddr>,
+    end: Option<End>,
+}
+
+/// Why nothing more is read.
+#[derive(Debug)]
+enum End {
+    Closed,
+    Failed(io::Error),
+    /// The peer said goodbye.
+    Goodbye,
+    Violation(Violation),
+}
+
+impl Framing {
+    /// Frames as they are.
+    pub(super) fn wire(proxy: bool) -> Self {
+        Self::Wire { partial: Vec::new(), proxy }
+    }
+
+    /// Messages of WebSocket.
+    pub(super) fn websocket() -> Self {
+        Self::WebSocket(Box::new(Decoder::new(Accepts { message: MAX_MESSAGE, text: false })))
+    }
+
+    /// Whether the beginning of something has arrived, and not all of it.
+    fn is_partial(&self) -> bool {
+        match self {
+            Self::Wire { partial, .. } => !partial.is_empty(),
+            Self::WebSocket(decoder) => decoder.is_partial(),
+        }
+    }
+
+    fn take(&mut self, bytes: &[u8], link: &Link) -> Arrived {
+        match self {
+            Self::Wire { partial, proxy: true } => {
+                partial.extend_from_slice(bytes);
+                match proxy::read(partial) {
+                    Header::Partial => Arrived::default(),
+                    Header::Bad => {
+                        let error = io::Error::other("the header of the PROXY protocol is broken");
+                        Arrived { end: Some(End::Failed(error)), ..Arrived::default() }
+                    }
+                    Header::None => self.after_proxy(0, None, link),
+                    Header::Found { len, source } => self.after_proxy(len, source, link),
+                }
+            }
+            Self::Wire { partial, proxy: false } => {
+                Arrived { frames: split(partial, bytes), ..Arrived::default() }
+            }
+            Self::WebSocket(decoder) => from_websocket(decoder, bytes, link),
+        }
+    }
+
+    /// Goes on behind what a proxy has said.
+    fn after_proxy(&mut self, len: usize, source: Option<IpAddr>, link: &Link) -> Arrived {
+        let Self::Wire { partial, .. } = std::mem::replace(self, Self::wire(false)) else {
+            return Arrived::default();
+        };
+        Arrived { source, ..self.take(&partial[len..], link) }
+    }
+}
+
+fn from_websocket(decoder: &mut Decoder, mut bytes: &[u8], link: &Link) -> Arrived {
+    let mut arrived = Arrived::default();
+    let control = |kind: u8, payload: &[u8]| {
+        let mut frame = Vec::new();
+        websocket::frame(kind, payload, &mut frame);
+        frame
+    };
+    loop {
+        match decoder.next(&mut bytes) {
+            Ok(None) => return arrived,
+            Ok(Some(Event::Binary)) => {
+                let message = decoder.payload();
+                // The decoder lets nothing longer through.
+                let Some(len) = message.len().checked_sub(2).and_then(|n| u16::try_from(n).ok()) else {
+                    let (code, reason) = (websocket::code::INVALID, "a message without type and user");
+                    return ended(arrived, Violation { code, reason }, link);
+                };
+                arrived.frames.extend_from_slice(&len.to_be_bytes());
+                arrived.frames.extend_from_slice(message);
+            }
+            Ok(Some(Event::Ping)) => link.send_control(control(websocket::PONG, decoder.payload())),
+            Ok(Some(Event::Pong | Event::Text)) => {}
+            Ok(Some(Event::Close(_))) => {
+                let code = &decoder.payload()[..decoder.payload().len().min(2)];
+                link.last_words.replace(control(websocket::CLOSE, code));
+                arrived.end = Some(End::Goodbye);
+                return arrived;
+            }
+            Err(violation) => return ended(arrived, violation, link),
+        }
+    }
+}
+
+fn ended(mut arrived: Arrived, violation: Violation, link: &Link) -> Arrived {
+    link.last_words.replace(websocket::close(violation.code, violation.reason));
+    arrived.end = Some(End::Violation(violation));
+    arrived
+}
+
+/// A way in.
+pub(super) struct Inbound {
+    pub(super) half: ReadHalf,
+    pub(super) framing: Framing,
+}
+
+/// Reads until the connection ends, and gives the client's actor what has arrived, a batch at a time. Returns the way
+/// in if it is to be encrypted from now on, unless something came too early.
+pub(super) async fn read_all(mut inbound: Inbound, arrived: Vec<u8>, link: Rc<Link>) -> Option<ReadHalf> {
+    let mut next = inbound.framing.take(&arrived, &link);
+    drop(arrived);
+    let end = loop {
+        let Arrived { frames, source, end } = next;
+        if let Some(address) = source
+            && link.actor.send(Proxied { address }).await.is_err()
+        {
+            return None;
+        }
+        if !frames.is_empty() || !inbound.framing.is_partial() {
+            link.has_received();
+        }
+        if !frames.is_empty() && link.actor.send(Received(frames)).await.is_err() {
+            return None;
+        }
+        if let Some(end) = end {
+            break end;
+        }
+        if link.upgrading.get() {
+            if !inbound.framing.is_partial() {
+                return Some(inbound.half);
+            }
+            break End::Failed(io::Error::other("something in clear came after startTls"));
+        }
+        link.rest().await;
         while link.paused.get() {
             link.resume.notified().await;
         }
-        match poll_fn(|cx| poll_batch(&mut half, &mut partial, cx)).await {
-            Ok(Some(batch)) => {
-                link.has_received();
-                if !batch.is_empty() && link.actor.send(Received(batch)).await.is_err() {
-                    return;
-                }
-            }
-            Ok(None) => break None,
-            Err(error) => break Some(error),
-        }
+        next = poll_fn(|cx| inbound.poll(&link, cx)).await;
     };
-    link.actor.do_send(Gone { error });
+    match end {
+        End::Closed => link.actor.do_send(Gone { error: None }),
+        End::Failed(error) => link.actor.do_send(Gone { error: Some(error) }),
+        End::Goodbye => link.actor.do_send(HungUp { violation: None }),
+        End::Violation(violation) => link.actor.do_send(HungUp { violation: Some(violation) }),
+    }
+    None
 }
 
-/// Whole frames that have arrived (perhaps none yet), `None` at the end of the stream.
-fn poll_batch(
-    half: &mut ReadHalf,
-    partial: &mut Vec<u8>,
-    context: &mut Context<'_>,
-) -> Poll<io::Result<Option<Vec<u8>>>> {
-    with_buffer(|buffer| {
-        let mut buffer = ReadBuf::new(buffer);
-        ready!(Pin::new(half).poll_read(context, &mut buffer))?;
-        let arrived = buffer.filled();
-        Poll::Ready(Ok((!arrived.is_empty()).then(|| split(partial, arrived))))
-    })
+impl Inbound {
+    fn poll(&mut self, link: &Link, context: &mut Context<'_>) -> Poll<Arrived> {
+        with_buffer(|buffer| {
+            let mut buffer = ReadBuf::new(buffer);
+            let end = match ready!(Pin::new(&mut self.half).poll_read(context, &mut buffer)) {
+                Ok(()) if !buffer.filled().is_empty() => {
+                    return Poll::Ready(self.framing.take(buffer.filled(), link));
+                }
+                Ok(()) => End::Closed,
+                // Many end an encrypted connection without saying so.
+                Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => End::Closed,
+                Err(error) => End::Failed(error),
+            };
+            Poll::Ready(Arrived { end: Some(end), ..Arrived::default() })
+        })
+    }
 }
 
 /// Takes the whole frames out of `partial` and `arrived`; what is left over stays in `partial`.

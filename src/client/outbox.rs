@@ -1,19 +1,21 @@
 //! What a client is to be sent: direct messages and the history, as one stream in order.
 
 use std::collections::VecDeque;
+use std::sync::atomic::Ordering;
 
 use bytes::Bytes;
 
 use crate::history::{Cursor, Fetch, Fetched, Read};
 
 /// Bytes of direct messages that may wait. A client that lets so many pile up does not read.
-const MAX_QUEUED: usize = 16 << 20;
+const MAX_QUEUED: usize = 4 << 20;
 
 #[derive(Debug)]
 enum Item {
     Bytes(Bytes),
     Attach(Cursor),
     FollowReset(u64),
+    Upgrade,
     Close,
 }
 
@@ -23,6 +25,8 @@ pub(super) struct Outbox {
     queue: VecDeque<Item>,
     queued: usize,
     cursor: Option<Cursor>,
+    /// Where the history ended when it was attached.
+    joined_at: i64,
     closing: bool,
 }
 
@@ -33,6 +37,8 @@ pub(super) enum Next {
     Wait,
     /// Fetch this, then gather again.
     Fetch(Fetch),
+    /// What follows is encrypted.
+    Upgrade,
     /// This is the end.
     End,
 }
@@ -74,6 +80,18 @@ impl Outbox {
         self.queue.push_back(Item::FollowReset(epoch));
     }
 
+    /// What follows what is queued is encrypted.
+    pub(super) fn upgrade(&mut self) {
+        self.queue.push_back(Item::Upgrade);
+    }
+
+    /// Bytes of history that came since it was attached and were not taken yet.
+    pub(super) fn lag(&self) -> u64 {
+        let Some(cursor) = &self.cursor else { return 0 };
+        let taken = cursor.position().load(Ordering::Relaxed).max(self.joined_at);
+        u64::try_from(cursor.end() - taken).unwrap_or(0)
+    }
+
     /// Nothing is sent after what is queued.
     pub(super) fn close(&mut self) {
         if !self.closing {
@@ -104,12 +122,16 @@ impl Outbox {
                     self.queued -= bytes.len();
                     out.push(bytes);
                 }
-                Item::Attach(cursor) => self.cursor = Some(cursor),
+                Item::Attach(cursor) => {
+                    self.joined_at = cursor.end();
+                    self.cursor = Some(cursor);
+                }
                 Item::FollowReset(epoch) => {
                     if let Some(cursor) = &mut self.cursor {
                         cursor.follow_reset(epoch);
                     }
                 }
+                Item::Upgrade => return Next::Upgrade,
                 Item::Close => return Next::End,
             }
         }
@@ -186,6 +208,21 @@ mod tests {
         outbox.push("direct".into()).unwrap();
         outbox.push_first("pong ".into());
         assert_eq!(gathered(&mut outbox).0, "pong direct");
+    }
+
+    #[test]
+    fn what_was_drawn_before_somebody_joined_is_no_lag() {
+        let mut history = history();
+        let mut outbox = Outbox::default();
+        assert_eq!(outbox.lag(), 0);
+        outbox.attach(history.cursor(i64::MIN));
+        outbox.gather(0, &mut Vec::new());
+        assert_eq!(outbox.lag(), 0);
+        history.append(b"more", 1).unwrap();
+        history.publish();
+        assert_eq!(outbox.lag(), 4);
+        while !gathered(&mut outbox).0.is_empty() {}
+        assert_eq!(outbox.lag(), 0);
     }
 
     #[test]

@@ -18,6 +18,7 @@ use tokio::sync::Notify;
 
 use super::actor::{Client, TimedOut};
 use super::outbox::Outbox;
+use crate::config::Settings;
 use crate::history::{Cursor, Watcher};
 use crate::session::ConnId;
 
@@ -38,14 +39,49 @@ pub(super) struct Link {
     /// Reading waits for [`Self::resume`].
     pub(super) paused: Cell<bool>,
     pub(super) keep_alive: Cell<bool>,
-    /// Silence in seconds after which the connection is ended.
-    timeout: u64,
+    /// The next frames come encrypted: this way in has ended.
+    pub(super) upgrading: Cell<bool>,
+    /// The client has said who it is.
+    pub(super) identified: Cell<bool>,
+    /// Frames of WebSocket itself that are to be sent next.
+    pub(super) control: RefCell<Vec<u8>>,
+    /// The last frame of a WebSocket connection, if it is another than usual.
+    pub(super) last_words: RefCell<Vec<u8>>,
+    limits: TimeLimits,
+    began: u64,
     received: Cell<u64>,
     sent: Cell<u64>,
+    /// Something is being written since then, or the peer has taken something then.
+    writing: Cell<Option<u64>>,
+    rest_ms: Cell<u64>,
+}
+
+/// After how many seconds a connection is ended, 0 for never.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct TimeLimits {
+    /// No whole message came.
+    pub(super) silence: u64,
+    /// The client has not said who it is.
+    pub(super) login: u64,
+    /// It takes nothing of what it is sent.
+    pub(super) lag: u64,
+    /// It is so many bytes behind.
+    pub(super) lag_bytes: u64,
+}
+
+impl TimeLimits {
+    pub(super) fn of(settings: &Settings) -> Self {
+        Self {
+            silence: settings.client_timeout.0,
+            login: settings.login_time_limit.0,
+            lag: settings.lag_time_limit.0,
+            lag_bytes: settings.lag_size_limit,
+        }
+    }
 }
 
 impl Link {
-    pub(super) fn new(conn: ConnId, actor: Addr<Client>, timeout: u64) -> Rc<Link> {
+    pub(super) fn new(conn: ConnId, actor: Addr<Client>, limits: TimeLimits) -> Rc<Link> {
         let now = seconds();
         let link = Rc::new(Link {
             conn,
@@ -55,9 +91,16 @@ impl Link {
             resume: Notify::new(),
             paused: Cell::new(false),
             keep_alive: Cell::new(false),
-            timeout,
+            upgrading: Cell::new(false),
+            identified: Cell::new(false),
+            control: RefCell::default(),
+            last_words: RefCell::default(),
+            limits,
+            began: now,
             received: Cell::new(now),
             sent: Cell::new(now),
+            writing: Cell::new(None),
+            rest_ms: Cell::new(0),
         });
         WORKER.with(|w| w.add(&link));
         link
@@ -71,6 +114,38 @@ impl Link {
         self.sent.set(seconds());
     }
 
+    /// Something is to be written, or some of it was.
+    pub(super) fn is_writing(&self) {
+        self.writing.set(Some(seconds()));
+    }
+
+    /// Everything was written.
+    pub(super) fn has_written(&self) {
+        self.writing.set(None);
+        self.has_sent();
+    }
+
+    /// The client has sent too much: reading rests for so many milliseconds.
+    pub(super) fn rest_for(&self, ms: u64) {
+        self.rest_ms.set(ms);
+    }
+
+    /// Rests, if that is due.
+    pub(super) async fn rest(&self) {
+        if self.rest_ms.get() > 0 {
+            tokio::time::sleep(Duration::from_millis(self.rest_ms.get())).await;
+            self.rest_ms.set(0);
+            self.has_received();
+        }
+    }
+
+    /// A frame of WebSocket itself is sent before everything else, in place of one that still waits: only the last
+    /// ping needs an answer.
+    pub(super) fn send_control(&self, frame: Vec<u8>) {
+        self.control.replace(frame);
+        self.wake.notify_one();
+    }
+
     pub(super) fn resume_reading(&self) {
         self.has_received();
         if self.paused.replace(false) {
@@ -79,8 +154,8 @@ impl Link {
     }
 
     fn look_after(&self, now: u64) {
-        if self.timeout > 0 && !self.paused.get() && now - self.received.get() > self.timeout {
-            self.actor.do_send(TimedOut { seconds: self.timeout });
+        if let Some(reason) = self.overdue(now) {
+            self.actor.do_send(TimedOut { reason });
         } else if self.keep_alive.get() && now - self.sent.get() >= KEEP_ALIVE_SECS {
             let header = FrameHeader { len: 0, kind: KeepAlive::TYPE, user: 0 };
             self.has_sent();
@@ -89,6 +164,25 @@ impl Link {
                 self.wake.notify_one();
             }
         }
+    }
+
+    /// Why the connection is to be ended.
+    fn overdue(&self, now: u64) -> Option<String> {
+        let TimeLimits { silence, login, lag, lag_bytes } = self.limits;
+        let over = |limit: u64, since: u64| limit > 0 && now - since > limit;
+        if over(silence, self.received.get()) && !self.paused.get() && self.rest_ms.get() == 0 {
+            return Some(format!("Nothing received for {silence} s"));
+        }
+        if over(login, self.began) && !self.identified.get() {
+            return Some(format!("Not logged in after {login} s"));
+        }
+        if self.writing.get().is_some_and(|since| over(lag, since)) {
+            return Some(format!("Client does not read: took nothing for {lag} s"));
+        }
+        // Only who is being sent something can be behind.
+        let behind = if self.writing.get().is_some() { self.outbox.borrow().lag() } else { 0 };
+        (lag_bytes > 0 && behind > lag_bytes)
+            .then(|| format!("Client reads too slowly: {behind} bytes behind"))
     }
 }
 

@@ -11,42 +11,84 @@ use super::actor::Flushed;
 use super::outbox::Next;
 use super::worker::Link;
 use crate::history::{Fetch, Fetched};
-use crate::transport::WriteHalf;
+use crate::transport::{WriteHalf, websocket};
 
 /// Bytes of history that are gathered at a time.
 const GATHER_BYTES: usize = 256 << 10;
 /// Slices that are written at a time.
 const MAX_SLICES: usize = 64;
 
-/// Writes what the outbox holds until it says that this is the end, or the peer is gone.
-pub(super) async fn write_all(mut half: WriteHalf, link: Rc<Link>) {
-    let error = write_until_end(&mut half, &link).await.err();
-    // The peer may be gone already.
-    let _ = half.shutdown().await;
-    link.actor.do_send(Flushed { error });
+/// A way out.
+pub(super) struct Outbound {
+    pub(super) half: WriteHalf,
+    /// Each message is a frame of WebSocket.
+    pub(super) websocket: bool,
 }
 
-async fn write_until_end(half: &mut WriteHalf, link: &Link) -> io::Result<()> {
-    let mut held: Option<Fetched> = None;
-    loop {
-        let mut batch = Vec::new();
-        let next = link.outbox.borrow_mut().gather(GATHER_BYTES, &mut batch);
-        // What was fetched is in the batch now, if it is needed at all.
-        drop(held.take());
-        if !batch.is_empty() {
-            write_batch(half, &mut batch).await?;
-            link.has_sent();
-        }
-        match next {
-            Next::End => return Ok(()),
-            Next::Fetch(fetch) => {
-                let fetched = read_from_file(fetch).await?;
-                link.outbox.borrow().fetched(&fetched);
-                held = Some(fetched);
+/// Why nothing more is written here.
+enum End {
+    /// Everything is said.
+    Over,
+    /// What follows is encrypted.
+    Upgrade,
+}
+
+/// Writes what the outbox holds until it says that this is the end, or the peer is gone. Returns the way out if it is
+/// to be encrypted from now on.
+pub(super) async fn write_all(mut outbound: Outbound, link: Rc<Link>) -> Option<WriteHalf> {
+    let error = match outbound.write_until_end(&link).await {
+        Ok(End::Upgrade) => return Some(outbound.half),
+        Ok(End::Over) => None,
+        Err(error) => Some(error),
+    };
+    // The peer may be gone already.
+    let _ = outbound.half.shutdown().await;
+    link.actor.do_send(Flushed { error });
+    None
+}
+
+impl Outbound {
+    async fn write_until_end(&mut self, link: &Link) -> io::Result<End> {
+        let mut held: Option<Fetched> = None;
+        loop {
+            let mut batch = Vec::new();
+            let next = link.outbox.borrow_mut().gather(GATHER_BYTES, &mut batch);
+            if self.websocket {
+                self.to_frames(&mut batch, matches!(next, Next::End), link);
             }
-            Next::Wait if batch.is_empty() => link.wake.notified().await,
-            Next::Wait => {}
+            // What was fetched is in the batch now, if it is needed at all.
+            drop(held.take());
+            let empty = batch.is_empty();
+            if !empty {
+                link.is_writing();
+                write_batch(&mut self.half, &mut batch, link).await?;
+                link.has_written();
+            }
+            match next {
+                Next::End => return Ok(End::Over),
+                Next::Upgrade => return Ok(End::Upgrade),
+                Next::Fetch(fetch) => {
+                    let fetched = read_from_file(fetch).await?;
+                    link.outbox.borrow().fetched(&fetched);
+                    held = Some(fetched);
+                }
+                Next::Wait if empty => link.wake.notified().await,
+                Next::Wait => {}
+            }
         }
+    }
+
+    /// Makes frames of messages, after those of WebSocket itself that wait, and before its last one.
+    fn to_frames(&self, batch: &mut Vec<Bytes>, is_end: bool, link: &Link) {
+        let messages = std::mem::take(batch);
+        let control = link.control.take();
+        let last = match link.last_words.take() {
+            _ if !is_end => Vec::new(),
+            usual if usual.is_empty() => websocket::close(websocket::code::NORMAL, ""),
+            words => words,
+        };
+        let frames = [control, websocket::encode_wire(&messages), last];
+        batch.extend(frames.into_iter().filter(|f| !f.is_empty()).map(Bytes::from));
     }
 }
 
@@ -56,7 +98,7 @@ async fn read_from_file(fetch: Fetch) -> io::Result<Fetched> {
     read.map_err(|e| io::Error::new(e.kind(), format!("cannot read the history: {e}")))
 }
 
-async fn write_batch(half: &mut WriteHalf, batch: &mut [Bytes]) -> io::Result<()> {
+async fn write_batch(half: &mut WriteHalf, batch: &mut [Bytes], link: &Link) -> io::Result<()> {
     let mut at = 0;
     while at < batch.len() {
         let written = {
@@ -71,6 +113,7 @@ async fn write_batch(half: &mut WriteHalf, batch: &mut [Bytes]) -> io::Result<()
         if written == 0 {
             return Err(io::ErrorKind::WriteZero.into());
         }
+        link.is_writing();
         let mut left = written;
         while left > 0 {
             let step = left.min(batch[at].len());
@@ -82,5 +125,6 @@ async fn write_batch(half: &mut WriteHalf, batch: &mut [Bytes]) -> io::Result<()
             at += 1;
         }
     }
-    Ok(())
+    // Encryption keeps what the socket did not take.
+    half.flush().await
 }

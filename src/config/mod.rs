@@ -140,6 +140,18 @@ settings! {
     minimum_autoreset_threshold, "minimumAutoResetThreshold": Size = "0", "Least autoreset threshold that operators can set.";
     sync_interval, "syncInterval": Millis = "1s", "How long what is written to stored sessions may not be on the disk yet; 0 forces every batch before it is sent.";
     session_unload_time, "sessionUnloadTime": Seconds = "60", "How long nobody is in a stored session before it leaves memory; it is loaded again when somebody asks for it.";
+    gather_time, "gatherTime": Millis = "3ms", "How long small messages of a busy session are gathered before they are sent, 0 to 50ms.";
+    handshake_time_limit, "handshakeTimeLimit": Seconds = "10", "How long a client may take to encrypt its connection or to upgrade it to WebSocket, 0 for no limit.";
+    login_time_limit, "loginTimeLimit": Seconds = "600", "How long a client may take to say who it is, 0 for no limit.";
+    connection_limit, "connectionLimit": Count = "10000", "Greatest number of connections at once, 0 for no limit.";
+    connections_per_address, "connectionsPerAddress": Count = "100", "Greatest number of connections from one address (IPv6: a network of 64 bits) at once, 0 for no limit.";
+    connection_rate_limit, "connectionRateLimit": Count = "300", "New connections from one address a minute, 0 for no limit.";
+    login_rate_limit, "loginRateLimit": Count = "120", "Logins from one address a minute, 0 for no limit.";
+    password_rate_limit, "passwordRateLimit": Count = "30", "Passwords given from one address a minute, 0 for no limit.";
+    chat_rate_limit, "chatRateLimit": Count = "10", "Chat messages of one client a second, those of ten seconds at once, 0 for no limit.";
+    message_rate_limit, "messageRateLimit": Count = "100000", "Messages of one client a second, those of twenty seconds at once, 0 for no limit.";
+    lag_time_limit, "lagTimeLimit": Seconds = "120", "How long a client may take nothing of what it is sent, 0 for no limit.";
+    lag_size_limit, "lagSizeLimit": Size = "256mb", "How far a client may be behind what was drawn since it joined, 0 for no limit.";
     session_less_client_linger_time, "sessionLessClientLingerTime": Seconds = "0", "A client that does not join a session for so long is kicked, 0 for never.";
 }
 

@@ -33,6 +33,8 @@ pub struct RuleSource {
     pub extauth: Option<String>,
     /// Where abuse reports are sent to.
     pub report_url: Option<String>,
+    /// A WebSocket listener is there.
+    pub web_sockets: bool,
     /// In place of the setting `syncInterval`.
     pub sync: Option<Duration>,
 }
@@ -128,6 +130,7 @@ impl OpenSource {
         let (mut rules, more) = Rules::new(file, crypt_key, local_host);
         rules.has_accounts = has_accounts;
         rules.ext_bans = ext_bans;
+        rules.shared.web_sockets = self.source.web_sockets;
         rules.shared.report_url.clone_from(&self.source.report_url);
         rules.listing_patterns = white_list(patterns, &mut errors);
         rules.database.clone_from(&self.database);

@@ -101,6 +101,11 @@ impl Cursor {
         self.position.fetch_max(start, Ordering::AcqRel);
     }
 
+    /// Offset up to which there is something to read.
+    pub fn end(&self) -> i64 {
+        lock(&self.shared.state).readable
+    }
+
     /// The reader's offset, to be watched from elsewhere.
     pub fn position(&self) -> Arc<AtomicI64> {
         self.position.clone()

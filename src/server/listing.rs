@@ -16,6 +16,8 @@ use crate::http::{Http, HttpError};
 use crate::log::{Level, LogEntry, Topic};
 use crate::session::actor::ListingNews;
 
+/// List servers that one session can be announced at.
+const MAX_LISTINGS: usize = 10;
 /// How often listings are looked at.
 pub(super) const REFRESH_INTERVAL: Duration = Duration::from_secs(30);
 /// Minutes that a listing lasts if the list server does not say.
@@ -170,6 +172,10 @@ impl Server {
         let http = self.parts.http.clone();
         if self.listings.iter().any(|l| l.session == session && l.url == url) {
             return;
+        }
+        if self.listings.iter().filter(|l| l.session == session).count() >= MAX_LISTINGS {
+            let text = format!("A session can be listed at {MAX_LISTINGS} servers at most");
+            return self.listing_news(session, Some(text), None, None);
         }
         let description = entry.description.clone();
         self.publist(session, Level::Info, format!("Announcing session at {url}"));

@@ -3,6 +3,7 @@
 //! It knows sessions by their latest description, kept ready as JSON, so that a login costs no more than copying it.
 
 mod directory;
+pub mod entrance;
 mod listing;
 mod loading;
 pub mod run;
@@ -278,6 +279,28 @@ impl Handler<ClientGone> for Server {
         self.connections.remove(&conn);
         self.lobby.remove(&conn);
         self.stopped_if_idle();
+    }
+}
+
+/// How many there are?
+#[derive(Message)]
+#[rtype(result = "Load")]
+pub struct GetLoad;
+
+/// Answer to [`GetLoad`].
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, MessageResponse)]
+pub struct Load {
+    /// Connections.
+    pub users: usize,
+    /// Sessions.
+    pub sessions: usize,
+}
+
+impl Handler<GetLoad> for Server {
+    type Result = Load;
+
+    fn handle(&mut self, _: GetLoad, _: &mut Self::Context) -> Self::Result {
+        Load { users: self.connections.len(), sessions: self.session_count() }
     }
 }
 

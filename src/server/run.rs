@@ -1,10 +1,9 @@
 //! Running a server: workers, listeners, and the end.
 
 use std::io;
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use actix::prelude::*;
@@ -13,22 +12,23 @@ use reqwest::Method;
 use tokio::net::TcpListener;
 use tokio::sync::{mpsc, watch};
 
+use super::entrance::{Entrance, Inherited, Kind, Listeners};
 use super::{NewRules, NewTemplates, Server, ServerParts, Stop};
 use crate::auth::provider::{self, KeyError};
 use crate::auth::{Auth, Hashing};
-use crate::client::actor::{Client, ClientContext};
+use crate::client::actor::ClientContext;
 use crate::clock::Now;
 use crate::config::{FetchedBans, OpenSource, RuleSource, Rules, SourceError, extbans};
 use crate::db::Database;
 use crate::http::Http;
-use crate::session::ConnId;
 use crate::storage::folder::{Folder, FolderError};
 use crate::storage::recorder::Recorder;
 use crate::storage::template::Templates;
+use crate::transport::accept::WebSocketRules;
+use crate::transport::gate::Gate;
+use crate::transport::tls::{self, CertificateError, CertificateFiles};
+use crate::transport::trust::Trusted;
 use crate::transport::{ListenError, listen};
-
-/// How long accepting rests after it failed, for example for want of file descriptors.
-const ACCEPT_REST: Duration = Duration::from_millis(100);
 
 /// Least time between two times of fetching external bans, in seconds.
 const MIN_BANS_INTERVAL: u64 = 60;
@@ -46,6 +46,18 @@ pub struct ServeOptions {
     pub listen: Option<IpAddr>,
     /// TCP port, 0 for any.
     pub port: u16,
+    /// Address to listen on for WebSocket, all interfaces without.
+    pub websocket_listen: Option<IpAddr>,
+    /// Port for WebSocket, 0 for any; without, there is none.
+    pub websocket_port: Option<u16>,
+    /// Listeners that are open already, in place of those above.
+    pub inherited: Option<Arc<Inherited>>,
+    /// Certificate: connections are encrypted.
+    pub certificate: Option<CertificateFiles>,
+    /// What WebSocket connections must be like.
+    pub websocket_rules: WebSocketRules,
+    /// Proxies that are believed when they say whom they speak for.
+    pub trusted: Trusted,
     /// Worker threads.
     pub workers: usize,
     /// Directory of stored sessions; in memory only without.
@@ -65,6 +77,7 @@ pub struct Running {
     server: Addr<Server>,
     workers: Vec<Arbiter>,
     address: SocketAddr,
+    websocket_address: Option<SocketAddr>,
     tasks: Vec<JoinHandle<()>>,
     parts: ServerParts,
     database: Option<Database>,
@@ -80,6 +93,9 @@ pub enum StartError {
     /// It cannot listen.
     #[error(transparent)]
     Listen(#[from] ListenError),
+    /// The certificate cannot be used.
+    #[error("--ssl-cert, --ssl-key: {0}")]
+    Certificate(#[from] CertificateError),
     /// The directory of stored sessions cannot be used.
     #[error("--sessions: {0}")]
     Sessions(#[from] FolderError),
@@ -112,7 +128,9 @@ pub enum StartError {
 /// # Errors
 /// When the configuration file cannot be read, or it cannot listen.
 pub fn start(options: &ServeOptions) -> Result<Running, StartError> {
-    let mut source = options.source.open()?;
+    let web_sockets =
+        options.inherited.as_ref().map_or(options.websocket_port.is_some(), |i| !i.websocket.is_empty());
+    let mut source = RuleSource { web_sockets, ..options.source.clone() }.open()?;
     let rules = Arc::new(source.read()?);
     let mut parts = open_storage(options, &rules)?;
     let templates = match &options.templates {
@@ -122,9 +140,14 @@ pub fn start(options: &ServeOptions) -> Result<Running, StartError> {
         }
         None => None,
     };
-    let listener = listen(options.listen, options.port)?;
+    let Listeners { tcp, websocket } = open_listeners(options)?;
     let named = |source| ListenError { address: "the listener".into(), source };
-    let address = listener.local_addr().map_err(named)?;
+    let address_of = |l: &TcpListener| l.local_addr().map_err(named);
+    let websocket_address = websocket.iter().map(address_of).next().transpose()?;
+    let address = match tcp.first() {
+        Some(listener) => address_of(listener)?,
+        None => websocket_address.unwrap_or((Ipv4Addr::UNSPECIFIED, 0).into()),
+    };
     parts.announce_port = if options.announce_port > 0 { options.announce_port } else { address.port() };
     let workers: Vec<Arbiter> = (0..options.workers.max(1)).map(|_| Arbiter::new()).collect();
     let handles: Vec<ArbiterHandle> = workers.iter().map(Arbiter::handle).collect();
@@ -139,8 +162,28 @@ pub fn start(options: &ServeOptions) -> Result<Running, StartError> {
     let server = server.start();
     let auth = Auth::new(rules.clone(), parts.hashing.clone(), parts.http.clone()).start();
     let (changes, current) = watch::channel(rules.clone());
-    let context = ClientContext { rules, server: server.clone(), auth: auth.clone() };
-    let mut tasks = vec![actix_rt::spawn(accept(listener, handles, context, current))];
+    let mut tasks = Vec::new();
+    let certificate = match &options.certificate {
+        Some(files) => {
+            let (current, certificate) = watch::channel(files.load()?);
+            tasks.push(actix_rt::spawn(tls::watch_files(files.clone(), current)));
+            Some(certificate)
+        }
+        None => None,
+    };
+    let context = ClientContext { rules, server: server.clone(), auth: auth.clone(), certificate };
+    let entrance = Entrance {
+        workers: handles,
+        context,
+        rules: current,
+        gate: Gate::new(options.trusted.clone()),
+        websocket_rules: Arc::new(options.websocket_rules.clone()),
+    };
+    for (listener, kind) in
+        tcp.into_iter().map(|l| (l, Kind::Wire)).chain(websocket.into_iter().map(|l| (l, Kind::WebSocket)))
+    {
+        tasks.push(actix_rt::spawn(entrance.clone().accept(listener, kind)));
+    }
     let database = source.database().cloned();
     let provider = start_provider(options, database.as_ref(), &parts.hashing)?;
     if let Some(database) = database.clone() {
@@ -156,7 +199,17 @@ pub fn start(options: &ServeOptions) -> Result<Running, StartError> {
         server.do_send(NewTemplates(templates.clone()));
         tasks.push(actix_rt::spawn(watch_templates(path.clone(), templates, server.clone())));
     }
-    Ok(Running { server, workers, address, tasks, parts, database, provider })
+    Ok(Running { server, workers, address, websocket_address, tasks, parts, database, provider })
+}
+
+/// Opens the listeners, or takes over those that are open.
+fn open_listeners(options: &ServeOptions) -> Result<Listeners, StartError> {
+    if let Some(inherited) = &options.inherited {
+        return Ok(inherited.open()?);
+    }
+    let tcp = vec![listen(options.listen, options.port)?];
+    let websocket = options.websocket_port.map(|port| listen(options.websocket_listen, port)).transpose()?;
+    Ok(Listeners { tcp, websocket: websocket.into_iter().collect() })
 }
 
 /// Starts the auth server of our own, if it is wanted.
@@ -223,6 +276,16 @@ impl Running {
         self.address
     }
 
+    /// Where it listens for WebSocket, if it does.
+    pub fn websocket_address(&self) -> Option<SocketAddr> {
+        self.websocket_address
+    }
+
+    /// The server's actor.
+    pub fn server(&self) -> &Addr<Server> {
+        &self.server
+    }
+
     /// Where the auth server listens, if there is one.
     pub fn provider_address(&self) -> Option<SocketAddr> {
         self.provider.as_ref().map(|p| p.address)
@@ -258,39 +321,6 @@ impl Running {
         if let Err(error) = closed.await {
             tracing::error!(%error, "closing the files failed");
         }
-    }
-}
-
-/// Accepts connections and spreads them over the workers.
-async fn accept(
-    listener: TcpListener,
-    workers: Vec<ArbiterHandle>,
-    mut context: ClientContext,
-    rules: watch::Receiver<Arc<Rules>>,
-) {
-    static NEXT_CONN: AtomicU64 = AtomicU64::new(1);
-    for worker in workers.iter().cycle() {
-        let (stream, peer) = loop {
-            match listener.accept().await {
-                Ok(accepted) => break accepted,
-                Err(error) => {
-                    tracing::warn!(%error, "cannot accept a connection");
-                    tokio::time::sleep(ACCEPT_REST).await;
-                }
-            }
-        };
-        let conn: ConnId = NEXT_CONN.fetch_add(1, Ordering::Relaxed);
-        context.rules = rules.borrow().clone();
-        let context = context.clone();
-        // The socket goes to the worker's own event loop.
-        let Ok(stream) = stream.into_std() else { continue };
-        worker.spawn_fn(move || {
-            let moved = stream.set_nodelay(true).and_then(|()| tokio::net::TcpStream::from_std(stream));
-            match moved {
-                Ok(stream) => drop(Client::start(stream, peer.ip().to_canonical(), conn, context)),
-                Err(error) => tracing::warn!(%error, "cannot take a connection over"),
-            }
-        });
     }
 }
 

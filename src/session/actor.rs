@@ -25,8 +25,8 @@ use crate::storage::recorder::Recording;
 use crate::storage::store::{Ending, PasswordKind, Store};
 pub use keeper::GoToRest;
 
-/// Least time in milliseconds between two times of sending in a busy session.
-const GATHER_MS: u64 = 3;
+/// Greatest value of `gatherTime` in milliseconds that counts.
+const MAX_GATHER_MS: u64 = 50;
 /// How long in milliseconds others that draw at the same time are waited for in a busy session.
 const SETTLE_MS: u64 = 1;
 /// Bytes that are gathered at most before they are stored.
@@ -197,7 +197,8 @@ impl Session {
         if std::mem::replace(&mut self.sending_soon, true) {
             return;
         }
-        let due = (self.sent_ms + GATHER_MS).max(now.ms + SETTLE_MS);
+        let gather = self.machine.settings().gather_time.0.min(MAX_GATHER_MS);
+        let due = (self.sent_ms + gather).max(now.ms + SETTLE_MS.min(gather));
         ctx.run_later(Duration::from_millis(due - now.ms), |session, ctx| {
             session.sending_soon = false;
             session.send(Now::get(), ctx);

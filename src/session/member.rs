@@ -10,6 +10,7 @@ use drawhall_protocol::message::{Join, Layout, Message};
 
 use super::bans::Person;
 use super::effects::ConnId;
+use crate::limits::Bucket;
 use crate::log::LogUser;
 
 /// Somebody who has logged in and wants to host or join.
@@ -97,6 +98,12 @@ pub struct Member {
     pub begin_at: i64,
     /// Offset up to which it was sent the history, once that has begun.
     pub position: Option<Arc<AtomicI64>>,
+    /// Chat messages of the last seconds.
+    pub(super) chat: Bucket,
+    /// When it was last told that it chats too much, in milliseconds of the forward clock.
+    pub(super) chat_warned: Option<u64>,
+    /// Opwords that it has tried.
+    pub(super) opwords: Bucket,
 }
 
 impl Member {
@@ -115,6 +122,9 @@ impl Member {
             reset_role: ResetRole::None,
             begin_at: 0,
             position: None,
+            chat: Bucket::default(),
+            chat_warned: None,
+            opwords: Bucket::default(),
         }
     }
 

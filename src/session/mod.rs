@@ -230,6 +230,11 @@ impl SessionMachine {
         machine
     }
 
+    /// The server's settings.
+    pub fn settings(&self) -> &Settings {
+        &self.shared.settings
+    }
+
     /// Id of the session.
     pub fn id(&self) -> &str {
         &self.id

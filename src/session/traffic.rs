@@ -12,6 +12,11 @@ use drawhall_protocol::reply::{Empty, Notice, ServerReply};
 use super::member::{Member, ResetRole};
 use super::{ConnId, DisconnectReason, Effects, REMINDER_MS, SessionMachine, State};
 use crate::clock::Now;
+use crate::limits::Rate;
+use crate::log::{Level, LogEntry, Topic};
+
+/// Seconds of `chatRateLimit` that may come at once.
+const CHAT_BURST: u32 = 10;
 
 impl Member {
     /// Whether a directly sent message reaches the member: one who is about to reset gets control messages only.
@@ -192,17 +197,17 @@ impl SessionMachine {
             }
             Message::TrustedUsers(TrustedUsers { users }) => self.change_trusted(at, sender, &users, now, fx),
             Message::Chat(chat) => self.chat(at, &chat, frame, now, fx),
-            Message::PrivateChat(chat) => self.private_chat(at, &chat, frame, fx),
+            Message::PrivateChat(chat) => self.private_chat(at, &chat, frame, now, fx),
             Message::ResetStream(ResetStream { data }) => self.stream_chunk(at, &data, now, fx),
             _ => {}
         }
     }
 
     fn chat(&mut self, at: usize, chat: &Chat, frame: &[u8], now: Now, fx: &mut Effects) {
-        let member = &self.members[at];
-        if member.muted {
+        if self.members[at].muted || !self.may_chat(at, now, fx) {
             return;
         }
+        let member = &self.members[at];
         let bypass = chat.tflags & Chat::TFLAGS_BYPASS != 0;
         if !bypass {
             self.client_message(at, frame, now, fx);
@@ -214,7 +219,29 @@ impl SessionMachine {
         }
     }
 
-    fn private_chat(&mut self, at: usize, chat: &PrivateChat, frame: &[u8], fx: &mut Effects) {
+    /// Whether a client has not chatted too much; else it is told so, once in a while.
+    fn may_chat(&mut self, at: usize, now: Now, fx: &mut Effects) -> bool {
+        let limit = self.shared.settings.chat_rate_limit.0;
+        let member = &mut self.members[at];
+        if limit == 0 || member.chat.take(Rate::per_second(limit, CHAT_BURST), now.ms) {
+            return true;
+        }
+        if member.chat_warned.is_none_or(|told| now.ms >= told + REMINDER_MS) {
+            member.chat_warned = Some(now.ms);
+            let conn = member.conn();
+            let text = "Chats too much: messages are dropped (chatRateLimit)";
+            let user = member.log_user();
+            fx.log.push(LogEntry::new(now, Level::Warn, Topic::RuleBreak, text).about(user));
+            let text = "You are sending too many chat messages. Some of them were not delivered.";
+            self.reply_to(conn, &ServerReply::command_error("chat", text), fx);
+        }
+        false
+    }
+
+    fn private_chat(&mut self, at: usize, chat: &PrivateChat, frame: &[u8], now: Now, fx: &mut Effects) {
+        if !self.may_chat(at, now, fx) {
+            return;
+        }
         let member = &self.members[at];
         if member.is_ghost() {
             let message = "Can't send private messages in ghost mode.".to_owned();

@@ -1,16 +1,29 @@
 //! Listeners and streams. What a message means is not known here.
+//!
+//! | file | what it does |
+//! | --- | --- |
+//! | `gate` | how many connections are let in, in all and from one address |
+//! | `accept` | from an accepted socket to a WebSocket connection |
+//! | `stream` | TCP and TLS connections behind one type |
+//! | `tls` | certificates |
+//! | `proxy`, `trust` | proxies that say whom they speak for, and which of them are believed |
+//! | `websocket` | WebSocket frames |
 
 use std::io;
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 
 use socket2::{Domain, Protocol, Socket, Type};
 use tokio::net::TcpListener;
-use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
 
-/// The way in of a connection.
-pub type ReadHalf = OwnedReadHalf;
-/// The way out of a connection.
-pub type WriteHalf = OwnedWriteHalf;
+pub mod accept;
+pub mod gate;
+pub mod proxy;
+pub mod stream;
+pub mod tls;
+pub mod trust;
+pub mod websocket;
+
+pub use stream::{ReadHalf, Stream, WriteHalf};
 
 /// Connections that the system keeps until they are accepted.
 const BACKLOG: i32 = 1024;

@@ -2,6 +2,7 @@
 #![allow(dead_code, unreachable_pub, clippy::unwrap_used, reason = "every test file uses a part of it")]
 
 pub mod elsewhere;
+pub mod secure;
 
 use std::io::{Read as _, Write as _};
 use std::net::{Shutdown, SocketAddr, TcpStream};
@@ -23,6 +24,8 @@ pub const SID: &str = "0123456789abcdef0123456789abcdef";
 /// A server on 127.0.0.1, on a port of the system's choice. It stops when this is dropped.
 pub struct TestServer {
     pub address: SocketAddr,
+    /// Where it listens for WebSocket.
+    pub websocket: Option<SocketAddr>,
     /// Where its auth server listens.
     pub provider: Option<SocketAddr>,
     /// Its configuration file.
@@ -53,6 +56,7 @@ impl TestServer {
                 ..options.source
             },
             listen: Some("127.0.0.1".parse().unwrap()),
+            websocket_listen: Some("127.0.0.1".parse().unwrap()),
             port: 0,
             workers: 2,
             ..options
@@ -62,14 +66,16 @@ impl TestServer {
         let thread = std::thread::spawn(move || {
             actix_rt::System::new().block_on(async {
                 let running = start(&options).unwrap();
-                tell.send((running.address(), running.provider_address())).unwrap();
+                let addresses = (running.address(), running.websocket_address(), running.provider_address());
+                tell.send(addresses).unwrap();
                 let _ = stopped.await;
                 running.stop().await;
             });
         });
-        let (address, provider) = told.recv().unwrap();
+        let (address, websocket, provider) = told.recv().unwrap();
         TestServer {
             address,
+            websocket,
             provider,
             config: path,
             stop: Some(stop),

@@ -53,6 +53,8 @@ pub enum LoginEffect {
     },
     /// Cut the connection after so many milliseconds.
     CutAfter(u64),
+    /// What follows is encrypted.
+    StartTls,
     /// Write to the log.
     Log(Level, Topic, String),
     /// Ask whether this is an account and its password. Answer: [`LoginMachine::account_checked`].
@@ -113,6 +115,8 @@ pub enum LoginEffect {
 /// Where a login stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum LoginState {
+    /// The connection must be encrypted first.
+    WaitForSecure,
     /// The host name must match: `cinfo` comes first.
     WaitForClientInfo,
     /// A look-up is needed.
@@ -123,6 +127,21 @@ pub enum LoginState {
     WaitForLogin,
     /// Nothing is answered any more.
     Ignore,
+}
+
+/// Somebody has connected.
+#[derive(Debug, Clone, Copy)]
+pub struct Arrival {
+    /// The connection.
+    pub conn: ConnId,
+    /// From where.
+    pub address: IpAddr,
+    /// From a browser.
+    pub browser: bool,
+    /// The connection is in clear, and must not stay so.
+    pub must_encrypt: bool,
+    /// Source of chance.
+    pub chance: u64,
 }
 
 #[derive(Debug)]
@@ -165,8 +184,9 @@ pub struct LoginMachine {
 
 impl LoginMachine {
     /// A new connection's login, and the greeting.
-    pub fn new(rules: Arc<Rules>, conn: ConnId, address: IpAddr, chance: u64) -> (LoginMachine, LoginEffect) {
-        let mut visitor = Visitor { conn, ..Visitor::default() };
+    pub fn new(rules: Arc<Rules>, arrival: &Arrival) -> (LoginMachine, LoginEffect) {
+        let Arrival { conn, address, browser, must_encrypt, chance } = *arrival;
+        let mut visitor = Visitor { conn, browser, ..Visitor::default() };
         visitor.person.address = Some(address);
         let ban = rules.address_ban(address);
         let mut machine = LoginMachine {
@@ -184,11 +204,7 @@ impl LoginMachine {
             chance,
             nonce: None,
         };
-        machine.state = if machine.rules.settings().require_matching_host {
-            LoginState::WaitForClientInfo
-        } else {
-            machine.state_before_ident()
-        };
+        machine.state = if must_encrypt { LoginState::WaitForSecure } else { machine.state_when_secure() };
         let greeting = LoginEffect::Send(Box::new(machine.greeting()));
         (machine, greeting)
     }
@@ -212,6 +228,21 @@ impl LoginMachine {
         self.rules.settings().minimum_protocol_version.parse().ok()
     }
 
+    /// A proxy speaks for this address.
+    pub fn set_address(&mut self, address: IpAddr) {
+        self.visitor.person.address = Some(address);
+        self.ban = self.rules.address_ban(address);
+        self.ban_exemptable = self.ban.is_some();
+    }
+
+    fn state_when_secure(&self) -> LoginState {
+        if self.rules.settings().require_matching_host {
+            LoginState::WaitForClientInfo
+        } else {
+            self.state_before_ident()
+        }
+    }
+
     fn state_before_ident(&self) -> LoginState {
         let needs_lookup = self.rules.settings().mandatory_lookup
             || self.minimum_version().is_some_and(|v| v.supports_lookup());
@@ -223,9 +254,12 @@ impl LoginMachine {
         let browser = self.visitor.browser;
         let guests = settings.allow_guests && (!browser || settings.allow_guest_web);
         let guest_hosts = settings.allow_guest_hosts && (!browser || settings.allow_guest_web_hosts);
+        let must_encrypt = self.state == LoginState::WaitForSecure;
         let flags = [
             (settings.session_count_limit.0 > 1, "MULTI"),
             (settings.persistence, "PERSIST"),
+            (must_encrypt, "TLS"),
+            (must_encrypt, "SECURE"),
             (!guests, "NOGUEST"),
             (settings.abuse_report && self.rules.shared.report_url.is_some(), "REPORT"),
             (settings.custom_avatars, "AVATAR"),
@@ -265,6 +299,14 @@ impl LoginMachine {
             return fx;
         }
         let command = match (self.state, raw.cmd.as_str()) {
+            (LoginState::WaitForSecure, "startTls") => {
+                self.start_tls(&mut fx);
+                return fx;
+            }
+            (LoginState::WaitForSecure, _) => {
+                self.fail("tlsRequired", "TLS required", &mut fx);
+                return fx;
+            }
             (LoginState::WaitForClientInfo, "cinfo")
             | (LoginState::WaitForLookup, "cinfo" | "lookup")
             | (LoginState::WaitForIdent, "cinfo" | "lookup" | "ident")
@@ -305,6 +347,13 @@ impl LoginMachine {
             }
         }
         fx
+    }
+
+    fn start_tls(&mut self, fx: &mut Vec<LoginEffect>) {
+        let message = "Start TLS now!".into();
+        self.send_result(ResultReply { message, start_tls: true, ..ResultReply::default() }, fx);
+        fx.push(LoginEffect::StartTls);
+        self.state = self.state_when_secure();
     }
 
     fn client_info(&mut self, host: &str, info: ClientInfo, fx: &mut Vec<LoginEffect>) {

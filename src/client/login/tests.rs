@@ -26,7 +26,12 @@ impl Login {
     }
 
     fn from(address: &str, config: &str) -> Login {
-        let (machine, greeting) = LoginMachine::new(rules(config), 1, address.parse().unwrap(), 0);
+        let address = address.parse().unwrap();
+        Self::arrived(Arrival { conn: 1, address, browser: false, must_encrypt: false, chance: 0 }, config)
+    }
+
+    fn arrived(arrival: Arrival, config: &str) -> Login {
+        let (machine, greeting) = LoginMachine::new(rules(config), &arrival);
         Login { machine, fx: vec![greeting] }
     }
 

@@ -4,6 +4,7 @@ use drawhall_protocol::reply::ServerReply;
 
 use super::{CommandResult, Effects, SessionMachine};
 use crate::clock::Now;
+use crate::limits::Rate;
 use crate::session::OpwordCheck;
 use crate::storage::store::PasswordKind;
 
@@ -11,6 +12,10 @@ impl SessionMachine {
     pub(super) fn gain_op(&mut self, at: usize, opword: &str, now: Now, fx: &mut Effects) -> CommandResult {
         if !self.opword.is_set() {
             return Err("No opword set".into());
+        }
+        let limit = self.shared.settings.password_rate_limit.0;
+        if limit > 0 && !self.members[at].opwords.take(Rate::per_minute(limit), now.ms) {
+            return Err("Too many passwords, try again in a minute".into());
         }
         if let Some(hash) = self.opword.slow_check(opword) {
             let (conn, hash) = (self.members[at].conn(), hash.to_owned());

@@ -1,0 +1,87 @@
+//! Token buckets, kept the other way round: what was used drains away.
+
+/// What was used of something that comes back over time.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Bucket {
+    used: f64,
+    /// When that was, on the forward clock in milliseconds.
+    at: u64,
+}
+
+/// How much of something may be used.
+#[derive(Debug, Clone, Copy)]
+pub struct Rate {
+    /// What comes back in a second.
+    pub per_second: f64,
+    /// What can be used at once.
+    pub burst: f64,
+}
+
+impl Rate {
+    /// So many a minute, which may come all at once.
+    pub fn per_minute(count: u32) -> Rate {
+        Rate { per_second: f64::from(count) / 60.0, burst: f64::from(count) }
+    }
+
+    /// So many a second, of which those of so many seconds may come at once.
+    pub fn per_second(count: u32, seconds: u32) -> Rate {
+        Rate { per_second: f64::from(count), burst: f64::from(count) * f64::from(seconds) }
+    }
+}
+
+impl Bucket {
+    fn drain(&mut self, rate: Rate, now_ms: u64) {
+        let elapsed = now_ms.saturating_sub(self.at) as f64 / 1000.0;
+        self.used = (self.used - elapsed * rate.per_second).max(0.0);
+        self.at = now_ms;
+    }
+
+    /// Uses one, if there is one left.
+    pub fn take(&mut self, rate: Rate, now_ms: u64) -> bool {
+        self.drain(rate, now_ms);
+        let left = self.used + 1.0 <= rate.burst;
+        if left {
+            self.used += 1.0;
+        }
+        left
+    }
+
+    /// Uses some, whether or not they are left; returns after how many milliseconds they would have been.
+    pub fn overdraw(&mut self, rate: Rate, now_ms: u64, count: u64) -> u64 {
+        self.drain(rate, now_ms);
+        self.used += count as f64;
+        ((self.used - rate.burst).max(0.0) / rate.per_second * 1000.0) as u64
+    }
+
+    /// Whether everything has come back.
+    pub fn is_full(&mut self, rate: Rate, now_ms: u64) -> bool {
+        self.drain(rate, now_ms);
+        self.used == 0.0
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_burst_is_allowed_and_then_only_what_comes_back() {
+        let (mut bucket, rate) = (Bucket::default(), Rate::per_minute(60));
+        assert!((0..60).all(|_| bucket.take(rate, 0)));
+        assert!(!bucket.take(rate, 900));
+        assert!(bucket.take(rate, 1000));
+        assert!(!bucket.take(rate, 1000));
+        assert!((0..60).all(|_| bucket.take(rate, 61_000)));
+        assert!(!bucket.is_full(rate, 61_000));
+        assert!(bucket.is_full(rate, 121_000));
+    }
+
+    #[test]
+    fn who_uses_too_much_waits_for_it() {
+        let (mut bucket, rate) = (Bucket::default(), Rate::per_second(100, 2));
+        assert_eq!(bucket.overdraw(rate, 0, 200), 0);
+        assert_eq!(bucket.overdraw(rate, 0, 50), 500);
+        assert_eq!(bucket.overdraw(rate, 500, 0), 0);
+        assert_eq!(bucket.overdraw(rate, 400, 0), 0, "a clock that goes back changes nothing");
+    }
+}

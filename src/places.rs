@@ -1,0 +1,113 @@
+//! Where database and sessions are kept.
+
+use std::path::PathBuf;
+
+use crate::cli::Serve;
+
+/// Files of a server.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(crate) struct Places {
+    /// The data directory, if it is used.
+    pub(crate) data: Option<PathBuf>,
+    /// Configuration database.
+    pub(crate) database: Option<PathBuf>,
+    /// Stored sessions.
+    pub(crate) sessions: Option<PathBuf>,
+}
+
+/// There is no data directory.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum PlaceError {
+    /// The system does not say where.
+    #[error(
+        "the system names no data directory of this user (HOME is not set); name one with --data, or use --in-memory"
+    )]
+    Unknown,
+    /// It cannot be made.
+    #[error("cannot make the data directory {path}: {source}; name another with --data, or use --in-memory")]
+    Make {
+        /// The directory.
+        path: PathBuf,
+        /// Why.
+        source: std::io::Error,
+    },
+}
+
+impl Places {
+    /// Where options say that files are; makes the directory.
+    ///
+    /// # Errors
+    /// When there is no data directory and it cannot be made.
+    pub(crate) fn of(options: &Serve) -> Result<Places, PlaceError> {
+        let named =
+            Places { data: None, database: options.database.clone(), sessions: options.sessions.clone() };
+        // As soon as something of a drawpile-srv is named, everything means what it means there.
+        let as_there = options.config.is_some() || named != Places::default();
+        let data = match &options.data {
+            Some(data) => data.clone(),
+            None if options.in_memory || as_there => return Ok(named),
+            None => user_directory()?,
+        };
+        std::fs::create_dir_all(&data).map_err(|source| PlaceError::Make { path: data.clone(), source })?;
+        Ok(Places {
+            database: named.database.or_else(|| options.config.is_none().then(|| database_in(&data))),
+            sessions: named.sessions.or_else(|| Some(data.join("sessions"))),
+            data: Some(data),
+        })
+    }
+}
+
+fn database_in(data: &std::path::Path) -> PathBuf {
+    data.join("config.db")
+}
+
+fn user_directory() -> Result<PathBuf, PlaceError> {
+    dirs::data_dir().map(|d| d.join("drawhall")).ok_or(PlaceError::Unknown)
+}
+
+/// The database of the user's data directory.
+///
+/// # Errors
+/// When there is no data directory and it cannot be made.
+pub(crate) fn default_database() -> Result<PathBuf, PlaceError> {
+    let data = user_directory()?;
+    std::fs::create_dir_all(&data).map_err(|source| PlaceError::Make { path: data.clone(), source })?;
+    Ok(database_in(&data))
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser as _;
+
+    use super::*;
+    use crate::cli::Cli;
+
+    fn places(args: &[&str]) -> Places {
+        let cli = Cli::try_parse_from([&["drawhall"], args].concat()).unwrap();
+        Places::of(&cli.serve).unwrap()
+    }
+
+    #[test]
+    fn a_data_directory_holds_what_is_not_named() {
+        let folder = tempfile::tempdir().unwrap();
+        let data = folder.path().join("new");
+        let text = data.to_str().unwrap();
+        let expected = Places {
+            data: Some(data.clone()),
+            database: Some(data.join("config.db")),
+            sessions: Some(data.join("sessions")),
+        };
+        assert_eq!(places(&["--data", text]), expected);
+        assert!(data.is_dir());
+        assert_eq!(places(&["--data", text, "--config", "c"]).database, None);
+        assert_eq!(places(&["--data", text, "--sessions", "s"]).sessions, Some("s".into()));
+    }
+
+    #[test]
+    fn with_options_of_drawpile_srv_nothing_else_is_kept() {
+        assert_eq!(places(&["--config", "c"]), Places::default());
+        assert_eq!(places(&["--in-memory"]), Places::default());
+        assert_eq!(places(&["--database", "d"]).sessions, None);
+        assert_eq!(places(&["--sessions", "s"]).database, None);
+    }
+}

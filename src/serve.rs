@@ -1,0 +1,180 @@
+//! Serving: from options to a server that runs until it is told to stop.
+
+use std::sync::Arc;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD as BASE64;
+use drawhall::config::RuleSource;
+use drawhall::db::log::{LogQueue, log_layer};
+use drawhall::server::run::{Running, ServeOptions, start};
+use drawhall::transport::accept::WebSocketRules;
+use drawhall::transport::tls::{CertificateFiles, KeyAlgorithm};
+use drawhall::transport::trust::Trusted;
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+use tokio::signal::unix::{SignalKind, signal};
+use tracing_subscriber::layer::SubscriberExt as _;
+use tracing_subscriber::util::SubscriberInitExt as _;
+
+use crate::Failure;
+use crate::cli::{KeyKind, Serve};
+use crate::places::Places;
+use crate::systemd;
+
+/// Sent to a process that writes beyond its limit for file sizes.
+const SIGXFSZ: i32 = 25;
+
+/// Begins logging to standard error; what is logged waits for the database in a queue, too.
+fn init_log() -> LogQueue {
+    let filter = tracing_subscriber::EnvFilter::try_from_default_env()
+        .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("info,actix_server=warn"));
+    let (layer, queue) = log_layer();
+    let text =
+        tracing_subscriber::fmt::layer().event_format(drawhall::log::TextForm).with_writer(std::io::stderr);
+    tracing_subscriber::registry().with(filter).with(text).with(layer).init();
+    queue
+}
+
+/// Where the rules come from.
+pub(crate) fn rule_source(options: &Serve, places: &Places) -> RuleSource {
+    RuleSource {
+        config: options.config.clone(),
+        database: places.database.clone(),
+        crypt_key: options.crypt_key,
+        local_host: options.local_host.clone().unwrap_or_default(),
+        extauth: options.extauth.clone(),
+        report_url: options.report_url.clone(),
+        web_sockets: options.websocket_port > 0,
+        sync: options.sync,
+    }
+}
+
+/// The certificate, if there is one.
+fn certificate(options: &Serve) -> Option<CertificateFiles> {
+    let algorithm = match options.ssl_key_algorithm {
+        KeyKind::Guess => KeyAlgorithm::Guess,
+        KeyKind::Rsa => KeyAlgorithm::Rsa,
+        KeyKind::Ec => KeyAlgorithm::Ec,
+        KeyKind::Dsa => KeyAlgorithm::Dsa,
+        KeyKind::Dh => KeyAlgorithm::Dh,
+    };
+    match (&options.ssl_cert, &options.ssl_key) {
+        (Some(certificate), Some(key)) => {
+            Some(CertificateFiles { certificate: certificate.clone(), key: key.clone(), algorithm })
+        }
+        (None, None) => None,
+        _ => {
+            tracing::warn!("--ssl-cert and --ssl-key are needed both: connections are not encrypted");
+            None
+        }
+    }
+}
+
+/// Whether the program may serve as this user. Nothing that it does needs root, so what breaks into it should not
+/// have that; in a container there is often nobody else.
+fn may_serve(root: bool, allowed: bool, container: bool) -> bool {
+    !root || allowed || container
+}
+
+fn in_container() -> bool {
+    let marked = ["/.dockerenv", "/run/.containerenv"].iter().any(|path| std::path::Path::new(path).exists());
+    marked || std::env::var_os("container").is_some() || std::env::var_os("KUBERNETES_SERVICE_HOST").is_some()
+}
+
+/// Each connection needs an open file: takes as many as there may be.
+fn raise_open_files() {
+    let Rlimit { current, maximum } = getrlimit(Resource::Nofile);
+    if current != maximum
+        && let Err(error) = setrlimit(Resource::Nofile, Rlimit { current: maximum, maximum })
+    {
+        tracing::warn!(%error, "cannot raise the limit of open files");
+    }
+}
+
+/// Serves until it is told to stop.
+///
+/// # Errors
+/// When it cannot start.
+pub(crate) fn serve(options: &Serve) -> Result<(), Failure> {
+    if options.generate_crypt_key {
+        let mut key = [0; 32];
+        getrandom::fill(&mut key)?;
+        println!("{}", BASE64.encode(key));
+        return Ok(());
+    }
+    if !may_serve(rustix::process::geteuid().is_root(), options.allow_root, in_container()) {
+        return Err("this program should not run as root; use another user, or --allow-root".into());
+    }
+    let log = init_log();
+    let places = Places::of(options)?;
+    raise_open_files();
+    let options = ServeOptions {
+        source: rule_source(options, &places),
+        sessions: places.sessions.clone(),
+        templates: options.templates.clone(),
+        record: options.record.clone(),
+        extauth_provider: options.extauth_provider,
+        announce_port: options.announce_port.unwrap_or(0),
+        listen: options.listen,
+        port: options.port,
+        websocket_listen: options.websocket_listen,
+        websocket_port: Some(options.websocket_port).filter(|port| *port > 0),
+        inherited: systemd::listeners()?.map(Arc::new),
+        certificate: certificate(options),
+        websocket_rules: WebSocketRules {
+            allowed_origins: options.websocket_allowed_origin.clone(),
+            secure: options.secure,
+        },
+        trusted: Trusted::new(&options.trusted_proxy),
+        workers: std::thread::available_parallelism().map_or(1, usize::from),
+    };
+    actix_rt::System::new().block_on(async {
+        let mut terminate = signal(SignalKind::terminate())?;
+        let mut interrupt = signal(SignalKind::interrupt())?;
+        // A limit for file sizes is to be an error of writing, not the end of the program.
+        let _too_large = signal(SignalKind::from_raw(SIGXFSZ))?;
+        let running = start(&options)?;
+        let log = running.database().cloned().map(|database| log.write_to(database)).transpose()?;
+        say_where(&running, &places);
+        let manager = systemd::Manager::start(running.server().clone(), options.inherited.is_some());
+        tokio::select! {
+            _ = terminate.recv() => {}
+            _ = interrupt.recv() => {}
+            () = manager.idle() => tracing::info!("nobody is here any more"),
+        }
+        manager.stopping();
+        running.stop().await;
+        if let Some(log) = log {
+            log.finish();
+        }
+        Ok(())
+    })
+}
+
+/// Says what is used, and where to connect to.
+fn say_where(running: &Running, places: &Places) {
+    tracing::info!("drawhall {} listening on {}", env!("CARGO_PKG_VERSION"), running.address());
+    if let Some(address) = running.websocket_address() {
+        tracing::info!("listening for WebSocket on {address}");
+    }
+    let show = |path: &Option<std::path::PathBuf>| match path {
+        Some(path) => path.display().to_string(),
+        None => "in memory only".to_owned(),
+    };
+    if places.data.is_some() {
+        tracing::info!("settings and accounts: {}", show(&places.database));
+    }
+    tracing::info!("sessions: {}", show(&places.sessions));
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn root_serves_only_if_it_is_allowed_to_or_in_a_container() {
+        assert!(may_serve(false, false, false));
+        assert!(!may_serve(true, false, false));
+        assert!(may_serve(true, true, false));
+        assert!(may_serve(true, false, true));
+    }
+}

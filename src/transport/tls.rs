@@ -1,0 +1,273 @@
+//! Certificates: reading them, reading them again when they change, making them.
+
+use std::io::{self, Write as _};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use rustls::crypto::ring;
+use rustls::pki_types::pem::PemObject as _;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use rustls::{ServerConfig, SignatureAlgorithm};
+use tokio::sync::watch;
+use tokio_rustls::TlsAcceptor;
+
+/// How often the files are looked at.
+const LOOK_INTERVAL: Duration = Duration::from_secs(2);
+
+/// Kind of key that `--ssl-key-algorithm` names.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum KeyAlgorithm {
+    /// Whatever it is.
+    #[default]
+    Guess,
+    /// RSA.
+    Rsa,
+    /// Elliptic curves, Ed25519 among them.
+    Ec,
+    /// DSA, which TLS 1.2 and 1.3 do not know.
+    Dsa,
+    /// Diffie-Hellman, which certificates do not have any more.
+    Dh,
+}
+
+/// Where certificate and key are.
+#[derive(Debug, Clone)]
+pub struct CertificateFiles {
+    /// Certificate, followed by those that vouch for it; PEM.
+    pub certificate: PathBuf,
+    /// Its private key; PEM, PKCS#8, PKCS#1 or SEC1.
+    pub key: PathBuf,
+    /// Kind of key that it must be.
+    pub algorithm: KeyAlgorithm,
+}
+
+/// A certificate that cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum CertificateError {
+    /// A file cannot be read.
+    #[error("cannot read {path}: {source}")]
+    Read {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// There is none in the file.
+    #[error("no {what} in {path}: {reason}")]
+    None {
+        /// What should be there.
+        what: &'static str,
+        /// The file.
+        path: PathBuf,
+        /// What was found instead.
+        reason: String,
+    },
+    /// The key is of another kind.
+    #[error("the key in {path} is no {wanted} key (--ssl-key-algorithm)")]
+    Algorithm {
+        /// The file.
+        path: PathBuf,
+        /// The kind that it should have.
+        wanted: &'static str,
+    },
+    /// They do not belong together, or cannot be used.
+    #[error("the certificate in {certificate} and the key in {key} cannot be used: {reason}")]
+    Pair {
+        /// File of the certificate.
+        certificate: PathBuf,
+        /// File of the key.
+        key: PathBuf,
+        /// Why.
+        reason: String,
+    },
+}
+
+impl CertificateFiles {
+    /// Reads certificate and key. Blocks.
+    ///
+    /// # Errors
+    /// When a file cannot be read, or what is in them does not make a pair.
+    pub fn load(&self) -> Result<Certificate, CertificateError> {
+        let read = |path: &Path| {
+            std::fs::read(path).map_err(|source| CertificateError::Read { path: path.to_owned(), source })
+        };
+        let path = self.certificate.clone();
+        let none = |what, path: &Path, reason: String| CertificateError::None {
+            what,
+            path: path.to_owned(),
+            reason,
+        };
+        let chain: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(&read(&path)?).collect();
+        let chain = chain.map_err(|e| none("certificate", &path, e.to_string()))?;
+        if chain.is_empty() {
+            return Err(none("certificate", &path, "it holds no PEM block of a certificate".into()));
+        }
+        let key = PrivateKeyDer::from_pem_slice(&read(&self.key)?)
+            .map_err(|e| none("private key", &self.key, e.to_string()))?;
+        self.check_algorithm(&key)?;
+        let builder = ServerConfig::builder_with_provider(Arc::new(ring::default_provider()))
+            .with_protocol_versions(&[&rustls::version::TLS12, &rustls::version::TLS13]);
+        let config = builder.and_then(|b| b.with_no_client_auth().with_single_cert(chain, key));
+        let config = config.map_err(|error| CertificateError::Pair {
+            certificate: path,
+            key: self.key.clone(),
+            reason: error.to_string(),
+        })?;
+        Ok(Certificate(Arc::new(config)))
+    }
+
+    fn check_algorithm(&self, key: &PrivateKeyDer<'_>) -> Result<(), CertificateError> {
+        let is = ring::sign::any_supported_type(key).map(|k| k.algorithm());
+        let (wanted, fits) = match self.algorithm {
+            KeyAlgorithm::Guess => return Ok(()),
+            KeyAlgorithm::Rsa => ("RSA", is == Ok(SignatureAlgorithm::RSA)),
+            KeyAlgorithm::Ec => {
+                ("EC", matches!(is, Ok(SignatureAlgorithm::ECDSA | SignatureAlgorithm::ED25519)))
+            }
+            KeyAlgorithm::Dsa => ("DSA", false),
+            KeyAlgorithm::Dh => ("DH", false),
+        };
+        if fits { Ok(()) } else { Err(CertificateError::Algorithm { path: self.key.clone(), wanted }) }
+    }
+
+    fn modified(&self) -> Option<(SystemTime, SystemTime)> {
+        let modified = |path: &Path| std::fs::metadata(path).and_then(|m| m.modified()).ok();
+        Some((modified(&self.certificate)?, modified(&self.key)?))
+    }
+}
+
+/// A certificate with its key, ready for use.
+#[derive(Debug, Clone)]
+pub struct Certificate(Arc<ServerConfig>);
+
+impl Certificate {
+    /// Makes connections encrypted with it.
+    pub fn acceptor(&self) -> TlsAcceptor {
+        TlsAcceptor::from(self.0.clone())
+    }
+}
+
+/// Reads the files again whenever they have changed. Connections keep the certificate that they began with.
+pub async fn watch_files(files: CertificateFiles, current: watch::Sender<Certificate>) {
+    let mut known = files.modified();
+    let mut interval = tokio::time::interval(LOOK_INTERVAL);
+    loop {
+        interval.tick().await;
+        let files = files.clone();
+        let looked = actix_rt::task::spawn_blocking(move || {
+            let modified = files.modified();
+            // One that is being replaced is looked at again.
+            modified.filter(|m| Some(*m) != known).map(|m| (m, files.load()))
+        });
+        match looked.await {
+            Ok(None) => {}
+            Ok(Some((modified, loaded))) => {
+                known = Some(modified);
+                match loaded {
+                    Ok(certificate) => {
+                        tracing::info!("the certificate was read again");
+                        current.send_replace(certificate);
+                    }
+                    Err(error) => tracing::error!("the certificate in use stays: {error}"),
+                }
+            }
+            Err(error) => tracing::error!(%error, "looking at the certificate failed"),
+        }
+    }
+}
+
+/// A certificate that nobody vouches for cannot be made.
+#[derive(Debug, thiserror::Error)]
+pub enum MakeError {
+    /// The names make no sense.
+    #[error("cannot make a certificate: {0}")]
+    Names(#[from] rcgen::Error),
+    /// A file cannot be written.
+    #[error("cannot write {path}: {source}")]
+    Write {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+}
+
+/// Makes a certificate for host names or addresses that nobody vouches for, and its key, in new files.
+///
+/// # Errors
+/// When a name makes no sense, or a file is there already or cannot be written.
+pub fn make(hosts: &[String], certificate: &Path, key: &Path) -> Result<(), MakeError> {
+    let made = rcgen::generate_simple_self_signed(hosts)?;
+    // Nobody else may read the key; the certificate is for everybody.
+    write_new(key, &made.signing_key.serialize_pem(), 0o600)?;
+    write_new(certificate, &made.cert.pem(), 0o644)
+}
+
+fn write_new(path: &Path, text: &str, mode: u32) -> Result<(), MakeError> {
+    use std::os::unix::fs::OpenOptionsExt as _;
+    let file = std::fs::OpenOptions::new().write(true).create_new(true).mode(mode).open(path);
+    let written = file.and_then(|mut f| f.write_all(text.as_bytes()));
+    written.map_err(|source| MakeError::Write { path: path.to_owned(), source })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    struct Pair {
+        _folder: tempfile::TempDir,
+        files: CertificateFiles,
+    }
+
+    fn pair() -> Pair {
+        let folder = tempfile::tempdir().unwrap();
+        let (certificate, key) = (folder.path().join("cert.pem"), folder.path().join("key.pem"));
+        make(&["draw.example.org".into(), "192.0.2.1".into()], &certificate, &key).unwrap();
+        let files = CertificateFiles { certificate, key, algorithm: KeyAlgorithm::Guess };
+        Pair { _folder: folder, files }
+    }
+
+    #[test]
+    fn what_is_made_can_be_used_and_is_not_overwritten() {
+        use std::os::unix::fs::PermissionsExt as _;
+        let Pair { files, .. } = &pair();
+        assert!(files.load().is_ok());
+        assert_eq!(std::fs::metadata(&files.key).unwrap().permissions().mode() & 0o777, 0o600);
+        let error = make(&["x".into()], &files.certificate, &files.key).unwrap_err();
+        assert!(error.to_string().contains("key.pem"), "{error}");
+    }
+
+    #[test]
+    fn what_is_wrong_is_named() {
+        let Pair { files, _folder: folder } = &pair();
+        let other = folder.path().join("other.pem");
+        let with = |certificate: &Path, key: &Path| CertificateFiles {
+            certificate: certificate.to_owned(),
+            key: key.to_owned(),
+            algorithm: KeyAlgorithm::Guess,
+        };
+        let error = |files: CertificateFiles| files.load().unwrap_err().to_string();
+        assert!(error(with(&other, &files.key)).contains("cannot read"));
+        std::fs::write(&other, "rubbish").unwrap();
+        assert!(error(with(&other, &files.key)).starts_with("no certificate in"));
+        assert!(error(with(&files.certificate, &other)).starts_with("no private key in"));
+        let second = pair();
+        let text = error(with(&files.certificate, &second.files.key));
+        assert!(text.contains("cannot be used"), "{text}");
+    }
+
+    #[test]
+    fn the_kind_of_key_can_be_demanded() {
+        let Pair { files, .. } = &pair();
+        for (algorithm, fits) in [
+            (KeyAlgorithm::Ec, true),
+            (KeyAlgorithm::Rsa, false),
+            (KeyAlgorithm::Dsa, false),
+            (KeyAlgorithm::Dh, false),
+        ] {
+            let files = CertificateFiles { algorithm, ..files.clone() };
+            assert_eq!(files.load().is_ok(), fits, "{algorithm:?}");
+        }
+    }
+}

@@ -1,0 +1,209 @@
+//! The HTTP request that a WebSocket connection begins with.
+
+use std::net::IpAddr;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD as BASE64;
+use sha1::{Digest as _, Sha1};
+
+use crate::transport::trust::Trusted;
+
+/// Largest head of a request in bytes.
+pub const MAX_HEAD: usize = 16 << 10;
+const MAX_HEADERS: usize = 100;
+/// Source: RFC 6455, 1.3.
+const GUID: &str = "258EAFA5-E914-47DA-95CA-C5AB0DC85B11";
+
+/// A request to speak WebSocket.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Upgrade {
+    /// Length of the head in bytes; what follows are frames.
+    pub len: usize,
+    /// Where the page comes from that a browser shows; empty for other programs.
+    pub origin: String,
+    accept: String,
+    real_ip: Option<IpAddr>,
+    forwarded_for: Vec<String>,
+    https: bool,
+}
+
+/// A request that is refused.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("{status}: {reason}")]
+pub struct Refused {
+    /// Status line, after the version.
+    pub status: &'static str,
+    /// For people.
+    pub reason: &'static str,
+}
+
+impl Refused {
+    /// What was asked for makes no sense.
+    pub const fn bad(reason: &'static str) -> Self {
+        Self { status: "400 Bad Request", reason }
+    }
+
+    /// It makes sense, but not from here.
+    pub const fn forbidden(reason: &'static str) -> Self {
+        Self { status: "403 Forbidden", reason }
+    }
+
+    /// The answer.
+    pub fn answer(&self) -> String {
+        let Refused { status, reason } = self;
+        format!(
+            "HTTP/1.1 {status}\r\nConnection: close\r\nSec-WebSocket-Version: 13\r\n\
+             Content-Type: text/plain; charset=utf-8\r\nContent-Length: {}\r\n\r\n{reason}\n",
+            reason.len() + 1
+        )
+    }
+}
+
+impl Upgrade {
+    /// Reads a request, of which everything that has arrived is given; `None` if that is not all of it.
+    ///
+    /// # Errors
+    /// When it is no request to speak WebSocket.
+    pub fn read(bytes: &[u8]) -> Result<Option<Upgrade>, Refused> {
+        let mut headers = [httparse::EMPTY_HEADER; MAX_HEADERS];
+        let mut request = httparse::Request::new(&mut headers);
+        let len = match request.parse(bytes) {
+            Ok(httparse::Status::Complete(len)) => len,
+            Ok(httparse::Status::Partial) if bytes.len() >= MAX_HEAD => {
+                return Err(Refused::bad("the request is too long"));
+            }
+            Ok(httparse::Status::Partial) => return Ok(None),
+            Err(_) => return Err(Refused::bad("this is no HTTP request")),
+        };
+        if request.method != Some("GET") || request.version != Some(1) {
+            return Err(Refused::bad("WebSocket begins with GET and HTTP/1.1"));
+        }
+        let values = |name: &str| {
+            let named: Vec<&str> = request
+                .headers
+                .iter()
+                .filter(|h| h.name.eq_ignore_ascii_case(name))
+                .filter_map(|h| std::str::from_utf8(h.value).ok())
+                .collect();
+            named.join(",")
+        };
+        let has_word = |name: &str, word: &str| {
+            values(name).split(',').any(|value| value.trim().eq_ignore_ascii_case(word))
+        };
+        if !has_word("upgrade", "websocket") || !has_word("connection", "upgrade") {
+            let reason = "This port speaks WebSocket only. Connect to it with Drawpile.";
+            return Err(Refused { status: "426 Upgrade Required", reason });
+        }
+        if values("sec-websocket-version").trim() != "13" {
+            return Err(Refused { status: "426 Upgrade Required", reason: "only version 13 is spoken" });
+        }
+        let key = values("sec-websocket-key");
+        if BASE64.decode(key.trim()).map_or(0, |k| k.len()) != 16 {
+            return Err(Refused::bad("Sec-WebSocket-Key is no key"));
+        }
+        let digest = Sha1::new().chain_update(key.trim()).chain_update(GUID).finalize();
+        Ok(Some(Upgrade {
+            len,
+            origin: values("origin").trim().to_owned(),
+            accept: BASE64.encode(digest),
+            real_ip: values("x-real-ip").trim().parse().ok(),
+            forwarded_for: values("x-forwarded-for").split(',').map(|a| a.trim().to_owned()).collect(),
+            https: has_word("x-forwarded-proto", "https"),
+        }))
+    }
+
+    /// The answer that accepts.
+    pub fn answer(&self) -> String {
+        format!(
+            "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
+             Sec-WebSocket-Accept: {}\r\n\r\n",
+            self.accept
+        )
+    }
+
+    /// Whose request it is: what proxies say that are trusted, else the peer.
+    pub fn source(&self, peer: IpAddr, trusted: &Trusted) -> IpAddr {
+        if !trusted.contains(peer) {
+            return peer;
+        }
+        if let Some(address) = self.real_ip {
+            return address.to_canonical();
+        }
+        // Each proxy adds whom it speaks for: the last that is no proxy of ours is the client.
+        let mut source = peer;
+        for hop in self.forwarded_for.iter().rev() {
+            let Ok(address) = hop.parse::<IpAddr>() else { break };
+            source = address.to_canonical();
+            if !trusted.contains(source) {
+                break;
+            }
+        }
+        source
+    }
+
+    /// Whether a proxy says that the way to it was encrypted; believed only if the proxy is.
+    pub fn is_https(&self) -> bool {
+        self.https
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const HEAD: &str = "GET /any/path HTTP/1.1\r\nHost: x\r\nupgrade: WebSocket\r\n\
+        Connection: keep-alive, Upgrade\r\nSec-WebSocket-Version: 13\r\n\
+        Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n";
+
+    fn read(more: &str) -> Upgrade {
+        Upgrade::read(format!("{HEAD}{more}\r\nframes").as_bytes()).unwrap().unwrap()
+    }
+
+    #[test]
+    fn the_example_of_the_rfc_is_answered_as_there() {
+        let upgrade = read("");
+        assert_eq!(upgrade.len, HEAD.len() + 2);
+        assert!(upgrade.answer().contains("Sec-WebSocket-Accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=\r\n"));
+    }
+
+    #[test]
+    fn an_unfinished_request_is_waited_for_but_not_for_ever() {
+        for len in 0..HEAD.len() {
+            assert_eq!(Upgrade::read(&HEAD.as_bytes()[..len]), Ok(None));
+        }
+        let long = format!("{HEAD}X: {}", "y".repeat(MAX_HEAD));
+        assert_eq!(Upgrade::read(long.as_bytes()).unwrap_err().reason, "the request is too long");
+    }
+
+    #[test]
+    fn other_requests_are_refused() {
+        for (from, to, status) in [
+            ("GET", "POST", "400"),
+            ("HTTP/1.1", "HTTP/1.0", "400"),
+            ("upgrade: WebSocket", "upgrade: h2c", "426"),
+            ("keep-alive, Upgrade", "keep-alive", "426"),
+            ("Version: 13", "Version: 8", "426"),
+            ("dGhlIHNhbXBsZSBub25jZQ==", "c2hvcnQ=", "400"),
+            ("GET /any", "\x16\x03\x01", "400"),
+        ] {
+            let text = format!("{}\r\n", HEAD.replace(from, to));
+            let refused = Upgrade::read(text.as_bytes()).unwrap_err();
+            assert!(refused.status.starts_with(status), "{to}: {refused}");
+            assert!(refused.answer().contains("Sec-WebSocket-Version: 13"));
+        }
+    }
+
+    #[test]
+    fn only_trusted_proxies_are_believed() {
+        let trusted = Trusted::new(&["127.0.0.0/8".parse().unwrap(), "10.0.0.0/8".parse().unwrap()]);
+        let source =
+            |headers: &str, peer: &str| read(headers).source(peer.parse().unwrap(), &trusted).to_string();
+        let real = "X-Real-IP: 192.0.2.1\r\n";
+        assert_eq!(source(real, "127.0.0.1"), "192.0.2.1");
+        assert_eq!(source(real, "198.51.100.1"), "198.51.100.1");
+        let chain = "X-Forwarded-For: 203.0.113.5, 192.0.2.9\r\nX-Forwarded-For: 10.0.0.3\r\n";
+        assert_eq!(source(chain, "127.0.0.1"), "192.0.2.9", "what the client says itself does not count");
+        assert_eq!(source("X-Real-IP: nonsense\r\n", "127.0.0.1"), "127.0.0.1");
+        assert_eq!(source("X-Real-IP: ::ffff:192.0.2.4\r\n", "127.0.0.1"), "192.0.2.4");
+    }
+}
