@@ -5,7 +5,7 @@ use std::sync::{Arc, LazyLock};
 
 use arbitrary::Arbitrary;
 use drawhall::auth::AccountCheck;
-use drawhall::client::login::{HostRefusal, LoginEffect, LoginMachine, LookupAnswer};
+use drawhall::client::login::{Arrival, HostRefusal, LoginEffect, LoginMachine, LookupAnswer};
 use drawhall::config::{Rules, ini};
 use drawhall_fuzz::Command;
 use drawhall_protocol::ProtocolVersion;
@@ -35,13 +35,17 @@ enum Input {
 struct Login {
     rules: u8,
     chance: u64,
+    browser: bool,
+    must_encrypt: bool,
     inputs: Vec<Input>,
 }
 
 fuzz_target!(|login: Login| {
     let rules = RULES[usize::from(login.rules) % RULES.len()].clone();
     let address = "192.0.2.7".parse().expect("an address");
-    let (mut machine, greeting) = LoginMachine::new(rules, 1, address, login.chance);
+    let Login { chance, browser, must_encrypt, .. } = login;
+    let arrival = Arrival { conn: 1, address, browser, must_encrypt, chance };
+    let (mut machine, greeting) = LoginMachine::new(rules, &arrival);
     let mut identified = false;
     let mut asked = None;
     perform(vec![greeting], &mut identified, &mut asked);

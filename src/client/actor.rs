@@ -408,9 +408,13 @@ impl Client {
         if !self.below(frame, ctx) {
             return;
         }
-        let Phase::Login(login) = &mut self.phase else { return };
         if frame.header.kind == ServerCommand::TYPE {
-            let effects = login.command(&RawCommand::parse(frame.payload()));
+            let command = RawCommand::parse(frame.payload());
+            if command.cmd == "ident" && !self.may(Limit::LoginRate, ctx) {
+                return;
+            }
+            let Phase::Login(login) = &mut self.phase else { return };
+            let effects = login.command(&command);
             self.perform(effects, ctx);
         } else {
             let text = format!("Got non-login message (type={}) in login state", frame.header.kind);
@@ -447,9 +451,7 @@ impl Client {
                 }
             }
             LoginEffect::CheckAccount { name, password } => {
-                if !self.may(Limit::LoginRate, ctx)
-                    || (!password.is_empty() && !self.may(Limit::PasswordRate, ctx))
-                {
+                if !password.is_empty() && !self.may(Limit::PasswordRate, ctx) {
                     return;
                 }
                 let asked = self.context.auth.send(CheckAccount { name, password });
