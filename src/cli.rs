@@ -40,6 +40,8 @@ pub(crate) enum Command {
     Serve(Box<Serve>),
     /// Print every effective option and setting, and where it comes from.
     Config(Box<Serve>),
+    /// Print the table of all settings.
+    Settings,
     /// Convert a recording between its binary (.dprec) and text form (.dptxt).
     Convert(Convert),
     /// Say what a recording holds, and where it is truncated.

@@ -30,6 +30,10 @@ fn main() -> ExitCode {
         None => serve::serve(&cli.serve),
         Some(Command::Serve(options)) => serve::serve(&options),
         Some(Command::Config(options)) => print_config(&options, &sources),
+        Some(Command::Settings) => {
+            print!("{}", drawhall::config::settings_page());
+            Ok(())
+        }
         Some(Command::Convert(options)) => run_convert(&options),
         Some(Command::Inspect { file }) => run_inspect(&file),
         Some(Command::Sessions { dir, json }) => {
@@ -111,6 +115,11 @@ fn print_config(options: &Serve, sources: &BTreeMap<String, String>) -> Result<(
         };
         let secret = key == "reporttoken" && !value.is_empty();
         println!("{key} = {}  ({origin})", if secret { "(not shown)" } else { &value });
+    }
+    let locked = &rules.file().locked_sections;
+    if !locked.is_empty() {
+        let names: Vec<&str> = locked.iter().map(String::as_str).collect();
+        println!("\n# locked sections of the admin API\n{}", names.join(", "));
     }
     Ok(())
 }

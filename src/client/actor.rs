@@ -19,7 +19,7 @@ use drawhall_protocol::frame::{FIRST_OPAQUE, FrameRef, frames};
 use drawhall_protocol::message::{Disconnect, KeepAlive, Layout, Message as Decoded, Ping, ServerCommand};
 use drawhall_protocol::reply::{ErrorReply, ServerReply};
 use tokio::net::TcpStream;
-use tokio::sync::watch;
+use tokio::sync::{OwnedSemaphorePermit, watch};
 use tokio_rustls::server::TlsStream;
 
 use super::inbound::{self, Framing, Inbound};
@@ -48,6 +48,8 @@ const MAX_IN_FLIGHT: usize = 512 << 10;
 const MIN_BATCH_COST: usize = 1 << 10;
 /// Seconds of `messageRateLimit` that may come at once.
 const MESSAGE_BURST: u32 = 20;
+/// What a message that the server reads counts of `messageRateLimit`.
+const TRANSPARENT_COST: u64 = 20;
 /// How often it is logged that a client is slowed down, in milliseconds.
 const LOG_INTERVAL: u64 = 60_000;
 /// How long a client that was said goodbye to may take to read it.
@@ -76,6 +78,8 @@ pub struct Connection {
     pub pass: Pass,
     /// It is a WebSocket connection.
     pub websocket: Option<FromWebSocket>,
+    /// Its turn to be set up, which ends with this.
+    pub turn: Option<OwnedSemaphorePermit>,
 }
 
 /// What is special about a WebSocket connection.
@@ -144,6 +148,7 @@ pub struct Client {
     /// It is a WebSocket connection; what has arrived already.
     websocket: Option<Vec<u8>>,
     pass: Pass,
+    turn: Option<OwnedSemaphorePermit>,
     /// Messages that came in the last seconds.
     messages: Bucket,
     slowed_logged: Option<u64>,
@@ -154,7 +159,7 @@ pub struct Client {
 impl Client {
     /// Starts the actor of a connection on this worker.
     pub fn start(connection: Connection, context: ClientContext) -> Addr<Client> {
-        let Connection { conn, stream, pass, websocket } = connection;
+        let Connection { conn, stream, pass, websocket, turn } = connection;
         let mut chance = [0; 8];
         // Without randomness bans are only easier to tell from trouble.
         let _ = getrandom::fill(&mut chance);
@@ -182,6 +187,7 @@ impl Client {
             stream: Some(stream),
             websocket: websocket.map(|w| w.arrived),
             pass,
+            turn,
             messages: Bucket::default(),
             slowed_logged: None,
             tasks: Vec::new(),
@@ -297,6 +303,8 @@ impl Client {
 
     /// Handles whole frames.
     fn receive(&mut self, batch: Vec<u8>, ctx: &mut Context<Self>) {
+        let cost = |f: FrameRef<'_>| if f.header.is_opaque() { 1 } else { TRANSPARENT_COST };
+        self.slow_down(frames(&batch).map(cost).sum());
         match &self.phase {
             Phase::Over => {}
             Phase::Session(_) => self.receive_in_session(batch, ctx),
@@ -327,7 +335,6 @@ impl Client {
         if batch.is_empty() {
             return;
         }
-        self.slow_down(frames(&batch).count() as u64);
         let wait = self.credit.take(Credit::cost(&batch));
         session.do_send(Batch { conn: self.conn, bytes: batch });
         if let Some(link) = self.link.as_ref().filter(|_| wait) {
@@ -607,6 +614,7 @@ impl Actor for Client {
             }
             (stream, _) => self.run(stream),
         }
+        self.turn = None;
     }
 
     fn stopped(&mut self, _: &mut Self::Context) {

@@ -9,6 +9,8 @@ use crate::history::{Cursor, Fetch, Fetched, Read};
 
 /// Bytes of direct messages that may wait. A client that lets so many pile up does not read.
 const MAX_QUEUED: usize = 4 << 20;
+/// What a message costs of that besides its bytes.
+const ITEM_COST: usize = 64;
 
 #[derive(Debug)]
 enum Item {
@@ -53,10 +55,11 @@ impl Outbox {
         if self.closing {
             return Ok(());
         }
-        if self.queued + bytes.len() > MAX_QUEUED {
+        let cost = bytes.len() + ITEM_COST;
+        if self.queued + cost > MAX_QUEUED {
             return Err(Overflow);
         }
-        self.queued += bytes.len();
+        self.queued += cost;
         self.queue.push_back(Item::Bytes(bytes));
         Ok(())
     }
@@ -64,8 +67,9 @@ impl Outbox {
     /// Queues wire bytes before everything else.
     pub(super) fn push_first(&mut self, bytes: Bytes) {
         // A client that floods with pings and reads no pongs gets no more of them.
-        if !self.closing && self.queued + bytes.len() <= MAX_QUEUED {
-            self.queued += bytes.len();
+        let cost = bytes.len() + ITEM_COST;
+        if !self.closing && self.queued + cost <= MAX_QUEUED {
+            self.queued += cost;
             self.queue.push_front(Item::Bytes(bytes));
         }
     }
@@ -119,7 +123,7 @@ impl Outbox {
         while let Some(item) = self.queue.pop_front() {
             match item {
                 Item::Bytes(bytes) => {
-                    self.queued -= bytes.len();
+                    self.queued -= bytes.len() + ITEM_COST;
                     out.push(bytes);
                 }
                 Item::Attach(cursor) => {
@@ -228,10 +232,13 @@ mod tests {
     #[test]
     fn a_client_that_does_not_read_overflows() {
         let mut outbox = Outbox::default();
-        let much = Bytes::from(vec![0; MAX_QUEUED]);
+        let much = Bytes::from(vec![0; MAX_QUEUED - ITEM_COST]);
         assert_eq!(outbox.push(much), Ok(()));
         assert_eq!(outbox.push("x".into()), Err(Overflow));
         gathered(&mut outbox);
-        assert_eq!(outbox.push("x".into()), Ok(()));
+        let taken = (0..).take_while(|_| outbox.push("x".into()).is_ok()).count();
+        assert_eq!(taken, MAX_QUEUED / (1 + ITEM_COST), "small messages cost more than their bytes");
+        gathered(&mut outbox);
+        assert_eq!(outbox.queued, 0);
     }
 }

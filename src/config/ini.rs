@@ -111,6 +111,8 @@ pub struct ConfigFile {
     pub users: Vec<Account>,
     /// Keys of the settings that are set.
     pub set: BTreeSet<String>,
+    /// Sections of the admin API that are locked against changes; only a database can say so.
+    pub locked_sections: BTreeSet<String>,
     /// Lines that were skipped.
     pub errors: Vec<LineError>,
 }

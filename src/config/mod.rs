@@ -23,8 +23,12 @@ pub const MAX_USER_LIMIT: u32 = 254;
 pub struct SettingInfo {
     /// Key in the configuration file and the admin API.
     pub key: &'static str,
-    /// Type and unit: `bool`, `int`, `text`, `time` (seconds) or `size` (bytes).
+    /// Type: `bool`, `int`, `text`, `time` or `size`.
     pub kind: &'static str,
+    /// What a number without a unit counts, empty if nothing.
+    pub unit: &'static str,
+    /// What may be set, empty for anything.
+    pub range: &'static str,
     /// Default, as it would be written.
     pub default: &'static str,
     /// What it means, in one line.
@@ -41,7 +45,14 @@ macro_rules! settings {
 
         /// The settings table.
         pub const SETTINGS: &[SettingInfo] = &[
-            $( SettingInfo { key: $key, kind: <values::$ty as SettingValue>::KIND, default: $default, help: $help }, )*
+            $( SettingInfo {
+                key: $key,
+                kind: <values::$ty as SettingValue>::KIND,
+                unit: <values::$ty as SettingValue>::UNIT,
+                range: <values::$ty as SettingValue>::RANGE,
+                default: $default,
+                help: $help,
+            }, )*
         ];
 
         impl Default for Settings {
@@ -80,6 +91,22 @@ pub(crate) fn canonical_key(key: &str) -> &str {
         "archiveMode" => "archive",
         other => other,
     }
+}
+
+/// The settings table as a page of Markdown, as it stands in `docs/SETTINGS.md`.
+pub fn settings_page() -> String {
+    let mut page = String::from(
+        "# Settings\n\n\
+         Times are numbers with `s`, `m`, `h` or `d` (those in milliseconds also with `ms`, and without `d`), sizes numbers with `b`,\n\
+         `kb`, `mb` or `gb` (1024-based); decimals are allowed. Without a unit they count what the table says.\n\
+         `drawhall settings` prints this page, `drawhall config` the values in force.\n\n\
+         | key | type, unit | default | range | meaning |\n| --- | --- | --- | --- | --- |\n",
+    );
+    for SettingInfo { key, kind, unit, range, default, help } in SETTINGS {
+        let unit = if unit.is_empty() { String::new() } else { format!(", {unit}") };
+        page.push_str(&format!("| `{key}` | {kind}{unit} | {default} | {range} | {help} |\n"));
+    }
+    page
 }
 
 settings! {
@@ -167,6 +194,16 @@ mod tests {
         }
         assert_eq!(settings, Settings::default());
         assert_eq!((settings.session_size_limit, settings.session_user_limit), (99 << 20, 254));
+    }
+
+    #[test]
+    fn the_page_of_settings_is_up_to_date() {
+        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/docs/SETTINGS.md");
+        assert_eq!(
+            std::fs::read_to_string(path).unwrap(),
+            settings_page(),
+            "drawhall settings > docs/SETTINGS.md"
+        );
     }
 
     #[test]

@@ -15,6 +15,8 @@ use crate::db::{Database, DbError, Snapshot, SubjectBan, time_text};
 
 /// How often a configuration file is looked at.
 const FILE_INTERVAL: Duration = Duration::from_secs(2);
+/// Keys of settings that lock a section of the admin API begin with this; the section's name follows.
+const LOCK_PREFIX: &str = "_lock_admin_section_";
 /// How often a database is looked at: what people change there by hand is to count for the next login.
 const DATABASE_INTERVAL: Duration = Duration::from_millis(200);
 
@@ -261,7 +263,17 @@ fn ext_bans(settings: &Settings, disabled: &[i64], now: &str) -> (Vec<ExtBan>, V
 /// The same as if it stood in a configuration file.
 fn from_snapshot(snapshot: Snapshot, name: String) -> Content {
     let (mut file, mut errors) = (ConfigFile::default(), Vec::new());
-    for (key, value) in snapshot.settings.iter().filter(|(key, _)| !key.starts_with('_')) {
+    for (key, value) in &snapshot.settings {
+        if let Some(section) = key.strip_prefix(LOCK_PREFIX) {
+            if value == "1" {
+                file.locked_sections.insert(section.to_owned());
+            }
+            continue;
+        }
+        // What begins like this is no setting.
+        if key.starts_with('_') {
+            continue;
+        }
         match file.settings.set(key, value) {
             Ok(()) => drop(file.set.insert(key.clone())),
             Err(error) => errors.push(error.to_string()),
@@ -314,6 +326,8 @@ mod tests {
                 ("clientTimeout", "soon"),
                 ("serverTitle", "T"),
                 ("_lock_admin_hash", "x"),
+                ("_lock_admin_section_bans", "1"),
+                ("_lock_admin_section_server", "0"),
                 ("other", "1"),
             ]
             .map(|(k, v)| (k.to_owned(), v.to_owned()))
@@ -325,6 +339,7 @@ mod tests {
         };
         let Content { file, errors, .. } = from_snapshot(snapshot, String::new());
         assert_eq!(file.settings.server_title, "T");
+        assert_eq!(file.locked_sections, ["bans".to_owned()].into());
         assert_eq!(file.system_bans, [Ban { subject: "s".to_owned(), reaction: Reaction::Normal }]);
         assert_eq!(
             errors,

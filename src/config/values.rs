@@ -24,6 +24,10 @@ pub enum SettingError {
 pub trait SettingValue: Sized {
     /// Name of the type.
     const KIND: &'static str;
+    /// What a number without a unit counts, empty if nothing.
+    const UNIT: &'static str = "";
+    /// What may be set, empty for anything.
+    const RANGE: &'static str = "";
 
     /// Reads a value, `None` if it is none.
     fn read(text: &str) -> Option<Self>;
@@ -63,6 +67,7 @@ impl Seconds {
 
 impl SettingValue for bool {
     const KIND: &'static str = "bool";
+    const RANGE: &'static str = "true or false";
 
     fn read(text: &str) -> Option<Self> {
         match text.to_ascii_lowercase().as_str() {
@@ -91,6 +96,8 @@ impl SettingValue for String {
 
 impl SettingValue for Size {
     const KIND: &'static str = "size";
+    const UNIT: &'static str = "bytes";
+    const RANGE: &'static str = "0 to 2147483647";
 
     fn read(text: &str) -> Option<Self> {
         parse_size(text)
@@ -103,6 +110,8 @@ impl SettingValue for Size {
 
 impl SettingValue for Seconds {
     const KIND: &'static str = "time";
+    const UNIT: &'static str = "seconds";
+    const RANGE: &'static str = "0 to 2147483647";
 
     fn read(text: &str) -> Option<Self> {
         let units = [("s", 1.0), ("m", 60.0), ("h", 3600.0), ("d", 86400.0)];
@@ -116,6 +125,8 @@ impl SettingValue for Seconds {
 
 impl SettingValue for Millis {
     const KIND: &'static str = "time";
+    const UNIT: &'static str = "seconds";
+    const RANGE: &'static str = "0 to 2147483.647";
 
     fn read(text: &str) -> Option<Self> {
         let units = [("ms", 1.0), ("s", 1000.0), ("m", 60_000.0), ("h", 3_600_000.0)];
@@ -131,6 +142,7 @@ impl SettingValue for Millis {
 
 impl SettingValue for Count {
     const KIND: &'static str = "int";
+    const RANGE: &'static str = "0 to 4294967295";
 
     fn read(text: &str) -> Option<Self> {
         text.trim().parse().ok().map(Count)
@@ -143,6 +155,7 @@ impl SettingValue for Count {
 
 impl SettingValue for UserLimit {
     const KIND: &'static str = "int";
+    const RANGE: &'static str = "2 to 254";
 
     fn read(text: &str) -> Option<Self> {
         let value: i64 = text.trim().parse().ok()?;

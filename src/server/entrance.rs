@@ -8,7 +8,7 @@ use std::time::Duration;
 use actix::prelude::*;
 use drawhall_protocol::message::{Disconnect, Layout, Message};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::watch;
+use tokio::sync::{Semaphore, watch};
 
 use crate::client::actor::{Client, ClientContext, Connection, FromWebSocket};
 use crate::clock::Now;
@@ -22,6 +22,9 @@ use crate::transport::stream::Stream;
 
 /// How long accepting rests after it failed, for example for want of file descriptors.
 const ACCEPT_REST: Duration = Duration::from_millis(100);
+
+/// Connections that are being set up at once: others wait in the system's queue, and those that are there go on.
+const MAX_TURNS: usize = 64;
 
 /// What a listener's connections speak.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -83,7 +86,10 @@ impl Entrance {
     /// Accepts connections and spreads them over the workers.
     pub(super) async fn accept(mut self, listener: TcpListener, kind: Kind) {
         static NEXT_CONN: AtomicU64 = AtomicU64::new(1);
+        let turns = Arc::new(Semaphore::new(MAX_TURNS));
         for worker in self.workers.clone().iter().cycle() {
+            // The semaphore is never closed.
+            let turn = turns.clone().acquire_owned().await.ok();
             let (stream, pass) = self.next(&listener, kind).await;
             let conn: ConnId = NEXT_CONN.fetch_add(1, Ordering::Relaxed);
             self.context.rules = self.rules.borrow().clone();
@@ -98,10 +104,12 @@ impl Entrance {
                 match kind {
                     Kind::Wire => {
                         let stream = Stream::Tcp(stream);
-                        let connection = Connection { conn, stream, pass, websocket: None };
+                        let connection = Connection { conn, stream, pass, websocket: None, turn };
                         Client::start(connection, context);
                     }
                     Kind::WebSocket => {
+                        // The rest is up to the client.
+                        drop(turn);
                         actix_rt::spawn(upgrade(stream, conn, pass, context, rules));
                     }
                 }
@@ -165,7 +173,8 @@ async fn upgrade(
     match upgraded {
         Ok(upgraded) => {
             let websocket = Some(FromWebSocket { arrived: upgraded.arrived, browser: upgraded.browser });
-            Client::start(Connection { conn, stream: upgraded.stream, pass, websocket }, context);
+            let stream = upgraded.stream;
+            Client::start(Connection { conn, stream, pass, websocket, turn: None }, context);
         }
         Err(error) => log(pass.address(), &error),
     }

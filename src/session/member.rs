@@ -104,6 +104,8 @@ pub struct Member {
     pub(super) chat_warned: Option<u64>,
     /// Opwords that it has tried.
     pub(super) opwords: Bucket,
+    /// Ban lists that it has imported.
+    pub(super) imports: Bucket,
 }
 
 impl Member {
@@ -125,6 +127,7 @@ impl Member {
             chat: Bucket::default(),
             chat_warned: None,
             opwords: Bucket::default(),
+            imports: Bucket::default(),
         }
     }
 

@@ -279,9 +279,10 @@ fn write_invite(invite: &StoredInvite, out: &mut String) -> std::fmt::Result {
     writeln!(out)
 }
 
-/// Raw text: without what would end the line or hide in it.
+/// Raw text: without what would end the line or hide in it, and without blanks around, which reading leaves out.
 fn raw(text: &str) -> String {
-    text.chars().filter(|c| !c.is_control()).collect()
+    let text: String = text.chars().filter(|c| !c.is_control()).collect();
+    text.trim().to_owned()
 }
 
 /// Percent-encodes everything but letters, digits and `-._~`.
@@ -332,6 +333,18 @@ mod tests {
         let mut out = String::new();
         entry.write(&mut out);
         out
+    }
+
+    #[test]
+    fn what_is_left_of_control_characters_reads_back_as_it_was_written() {
+        for text in ["\u{c}\0 name", "a\0 b", " \0 "] {
+            let mut written = String::new();
+            Entry::Title(text.into()).write(&mut written);
+            let Some(again) = parsed(&written) else { panic!("{written:?}") };
+            let mut rewritten = String::new();
+            again.write(&mut rewritten);
+            assert_eq!(rewritten, written);
+        }
     }
 
     #[test]

@@ -17,11 +17,14 @@ use serde_json::Value;
 
 use super::{CommandResult, Effects, SessionMachine};
 use crate::clock::Now;
+use crate::limits::Rate;
 use crate::log::{Level, LogEntry, Topic};
 
 /// Largest ban list in bytes that is imported: a thousand entries have about 400 kB.
 const MAX_IMPORT: u64 = 4 << 20;
 const NONCE_LEN: usize = 24;
+/// Ban lists that one client can import in a minute: reading one takes some milliseconds.
+const IMPORTS_A_MINUTE: u32 = 10;
 
 /// A failure that clients can translate.
 struct Failure {
@@ -73,6 +76,9 @@ impl SessionMachine {
     }
 
     pub(super) fn import_bans(&mut self, at: usize, text: &str, now: Now, fx: &mut Effects) -> CommandResult {
+        if !self.members[at].imports.take(Rate::per_minute(IMPORTS_A_MINUTE), now.ms) {
+            return Err("Too many imports, try again in a minute".into());
+        }
         let banner = self.members[at].visitor.person.clone();
         let imported = decode(text, self.shared.crypt_key.as_ref())
             .and_then(|data| self.bans.import(&data, &banner).ok_or(INVALID));

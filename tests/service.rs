@@ -1,0 +1,113 @@
+//! The program as a service manager starts it: with sockets, and somebody to tell how it is.
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
+
+mod common;
+
+use std::net::{SocketAddr, TcpListener};
+use std::os::fd::OwnedFd;
+use std::os::unix::net::UnixDatagram;
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use std::time::Duration;
+
+use common::Client;
+
+/// Makes the first socket that it was given the one that the program looks for.
+const ACTIVATE: &str = r#"exec 3<&0 0</dev/null; LISTEN_PID=$$ LISTEN_FDS=1 exec "$0" "$@""#;
+
+struct Service {
+    process: Child,
+    address: SocketAddr,
+}
+
+impl Service {
+    /// Starts the program with a socket of the system's choice.
+    fn start(home: &Path, args: &[&str], set: impl FnOnce(&mut Command)) -> Service {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = listener.local_addr().unwrap();
+        let mut command = Command::new("sh");
+        command
+            .args(["-c", ACTIVATE, env!("CARGO_BIN_EXE_drawhall")])
+            .args(args)
+            .env("XDG_DATA_HOME", home)
+            .env("DRAWHALL_ALLOW_ROOT", "true")
+            .env_remove("NOTIFY_SOCKET")
+            .stdin(Stdio::from(OwnedFd::from(listener)))
+            .stderr(Stdio::piped());
+        set(&mut command);
+        Service { process: command.spawn().unwrap(), address }
+    }
+
+    /// Waits for the end; what it has said, and whether all was well.
+    fn end(self) -> (String, bool) {
+        let out = self.process.wait_with_output().unwrap();
+        (String::from_utf8(out.stderr).unwrap(), out.status.success())
+    }
+
+    fn terminate(&self) {
+        let pid = rustix::process::Pid::from_child(&self.process);
+        rustix::process::kill_process(pid, rustix::process::Signal::TERM).unwrap();
+    }
+}
+
+#[test]
+fn it_tells_how_it_is_and_ends_when_nobody_is_there_any_more() {
+    let home = tempfile::tempdir().unwrap();
+    let path = home.path().join("notify");
+    let socket = UnixDatagram::bind(&path).unwrap();
+    socket.set_read_timeout(Some(Duration::from_secs(30))).unwrap();
+    let service = Service::start(home.path(), &["--in-memory"], |command| {
+        command.env("NOTIFY_SOCKET", &path).env("WATCHDOG_USEC", "400000");
+    });
+    let mut told = Vec::new();
+    let mut until = |words: &str| {
+        while !told.iter().any(|t: &String| t == words) {
+            let mut buffer = [0; 500];
+            let count = socket.recv(&mut buffer).unwrap_or_else(|e| panic!("{words}: {e}, after {told:?}"));
+            told.extend(String::from_utf8_lossy(&buffer[..count]).lines().map(str::to_owned));
+        }
+        told.clear();
+    };
+    until("READY=1");
+    until("STATUS=0 users and 0 sessions");
+    let mut client = Client::connect(service.address);
+    client.host_running("A");
+    until("STATUS=1 users and 1 sessions");
+    until("WATCHDOG=1");
+    client.close();
+    until("STOPPING=1");
+    assert!(service.end().1);
+}
+
+#[test]
+fn without_options_everything_is_in_the_data_directory_and_stays_there() {
+    let home = tempfile::tempdir().unwrap();
+    let service = Service::start(home.path(), &[], |_| {});
+    let mut client = Client::connect(service.address);
+    let id = client.host_running("A");
+    let data = home.path().join("drawhall");
+    assert!(data.join("config.db").is_file());
+    assert!(data.join("sessions").join(format!("{id}.session")).is_file());
+    let other = Service::start(home.path(), &[], |_| {});
+    let (said, fine) = other.end();
+    assert!(!fine && said.contains(&format!("process {}", service.process.id())), "{said}");
+    service.terminate();
+    assert!(client.rest().iter().any(|m| m.kind == 1), "everybody is told");
+    let (said, fine) = service.end();
+    assert!(fine && said.contains(&data.display().to_string()), "{said}");
+    // The session is there again.
+    let service = Service::start(home.path(), &[], |_| {});
+    Client::connect(service.address).join("B", &id);
+    service.terminate();
+    assert!(service.end().1);
+}
+
+#[test]
+fn in_memory_nothing_is_kept() {
+    let home = tempfile::tempdir().unwrap();
+    let service = Service::start(home.path(), &["--in-memory"], |_| {});
+    Client::connect(service.address).host_running("A");
+    service.terminate();
+    service.end();
+    assert_eq!(std::fs::read_dir(home.path()).unwrap().count(), 0);
+}
