@@ -207,10 +207,15 @@ impl Client {
             None => (Framing::wire(self.pass.is_proxy() && !stream_is_tls), Vec::new(), false),
         };
         let inbound = Inbound { half: read, framing };
-        let reader = inbound::read_all(inbound, arrived, link.clone());
-        self.tasks.push(actix_rt::spawn(async { drop(reader.await) }));
-        let writer = writer::write_all(Outbound { half: write, websocket }, link);
-        self.tasks.push(actix_rt::spawn(async { drop(writer.await) }));
+        let outbound = Outbound { half: write, websocket };
+        let reader_link = link.clone();
+        // A future that is given to another is there twice: each of these makes its own.
+        self.tasks.push(actix_rt::spawn(async move {
+            inbound::read_all(inbound, arrived, reader_link).await;
+        }));
+        self.tasks.push(actix_rt::spawn(async move {
+            writer::write_all(outbound, link).await;
+        }));
     }
 
     fn log(&self, level: Level, topic: Topic, text: impl Into<String>) {

@@ -183,14 +183,17 @@ fn parse_ban(text: &str) -> Option<StoredBan> {
         return None;
     }
     let field = |at: usize| fields.get(at).copied().unwrap_or("");
-    Some(StoredBan {
+    let ban = StoredBan {
         id: field(0).parse().unwrap_or(0),
         name: decode(field(1)),
         address: field(2).parse().ok(),
         auth_id: decode(field(3)),
         banned_by: decode(field(4)),
         sid: decode(field(5)),
-    })
+    };
+    let of_nobody =
+        ban.name.is_empty() && ban.address.is_none() && ban.auth_id.is_empty() && ban.sid.is_empty();
+    (!of_nobody).then_some(ban)
 }
 
 /// `<secret> <at> <maxuses>[,trust][,op] [<creator>]`
@@ -333,6 +336,12 @@ mod tests {
         let mut out = String::new();
         entry.write(&mut out);
         out
+    }
+
+    #[test]
+    fn a_ban_of_nobody_is_none() {
+        assert_eq!(parsed("BAN 6  k"), None);
+        assert!(parsed("BAN 6  192.0.2.1").is_some());
     }
 
     #[test]
