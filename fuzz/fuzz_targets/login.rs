@@ -13,7 +13,7 @@ use drawhall_protocol::command::RawCommand;
 use drawhall_protocol::reply::{ServerReply, SessionDescription};
 use libfuzzer_sys::fuzz_target;
 
-const NAMES: &[&str] = &["cinfo", "lookup", "ident", "host", "join", "report", "startTls", "other"];
+const NAMES: &str = "cinfo lookup ident host join report startTls other";
 
 static RULES: LazyLock<[Arc<Rules>; 3]> = LazyLock::new(|| {
     let configs = [
@@ -85,13 +85,18 @@ fn perform(effects: Vec<LoginEffect>, identified: &mut bool, asked: &mut Option<
 fn answer(machine: &mut LoginMachine, asked: Option<LoginEffect>, good: bool, which: u8) -> Vec<LoginEffect> {
     match asked {
         Some(LoginEffect::CheckAccount { .. }) => machine.account_checked(match which % 3 {
-            _ if good => AccountCheck::Ok { auth_id: "internal:1".into(), flags: vec!["MOD".into(), "GHOST".into()] },
+            _ if good => {
+                AccountCheck::Ok { auth_id: "internal:1".into(), flags: vec!["MOD".into(), "GHOST".into()] }
+            }
             0 => AccountCheck::NotFound,
             1 => AccountCheck::Locked,
             _ => AccountCheck::BadPassword,
         }),
         Some(LoginEffect::LookUp { .. }) => machine.looked_up(if good {
-            LookupAnswer::Found(Box::new(SessionDescription { id: "id".into(), ..SessionDescription::default() }))
+            LookupAnswer::Found(Box::new(SessionDescription {
+                id: "id".into(),
+                ..SessionDescription::default()
+            }))
         } else {
             LookupAnswer::NotFound
         }),

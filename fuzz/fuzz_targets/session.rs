@@ -8,12 +8,10 @@ use drawhall_protocol::Frame;
 use drawhall_protocol::message::{Layout, Message};
 use libfuzzer_sys::fuzz_target;
 
-const NAMES: &[&str] = &[
-    "ready-to-autoreset", "init-begin", "init-complete", "init-cancel", "sessionconf", "kick-user", "gain-op",
-    "reset-session", "kill-session", "announce-session", "unlist-session", "remove-ban", "mute", "report",
-    "export-bans", "import-bans", "auth-list", "stream-reset-start", "stream-reset-abort", "stream-reset-finish",
-    "invite-create", "invite-remove", "thumbnail-error", "other",
-];
+const NAMES: &str = "ready-to-autoreset init-begin init-complete init-cancel sessionconf kick-user gain-op \
+    reset-session kill-session announce-session unlist-session remove-ban mute report \
+    export-bans import-bans auth-list stream-reset-start stream-reset-abort \
+    stream-reset-finish invite-create invite-remove thumbnail-error other";
 
 #[derive(Debug, Arbitrary)]
 enum Step {

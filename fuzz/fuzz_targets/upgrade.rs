@@ -6,7 +6,8 @@ use drawhall::transport::trust::{Trusted, network};
 use drawhall::transport::websocket::Upgrade;
 use libfuzzer_sys::fuzz_target;
 
-const HEAD: &[u8] = b"GET / HTTP/1.1\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Version: 13\r\n\
+const HEAD: &[u8] =
+    b"GET / HTTP/1.1\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Version: 13\r\n\
     Sec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\n";
 
 fuzz_target!(|bytes: &[u8]| {

@@ -15,19 +15,20 @@ use drawhall_protocol::frame::whole_frames_len;
 use drawhall_protocol::{Frame, frame::frames};
 use serde_json::{Map, Value};
 
-/// Arguments of commands: words that mean something somewhere, and everything else.
-const WORDS: &[&str] = &[
-    "", "id", "A", "u1", "guest", "auth", "extauth", "host", "join", "dp:4.25.1", "dp:4.24.0", "1", "254", "all",
-    "0123456789abcdef0123456789abcdef", "KEEPALIVE,THUMBNAIL", "2.3.1", "image", "current", "secret", "pAAAA",
-];
-const KEYS: &[&str] = &[
-    "intent", "avatar", "extauth", "protocol", "user_id", "alias", "password", "opword", "web", "capabilities", "s",
-    "m", "app_version", "protocol_version", "qt_version", "os", "nsfm", "persistent", "title", "maxUserCount",
-    "resetThreshold", "authOnly", "preserveChat", "deputies", "type", "reason", "id", "correlator", "data", "payload",
-    "capabilities", "os", "net", "pings", "messageCount", "trust", "op", "maxUses", "secret", "url", "session",
-    "plain", "allowWeb", "invites", "unlisted", "founder", "archive", "idleOverride", "sizeLimitOverride", "hidx",
-    "oldv", "ban", "expires",
-];
+/// Arguments of commands that mean something somewhere, one a word.
+const WORDS: &str = "id A u1 guest auth extauth host join dp:4.25.1 dp:4.24.0 1 254 all image current secret pAAAA \
+    0123456789abcdef0123456789abcdef KEEPALIVE,THUMBNAIL 2.3.1";
+/// Members of commands' objects.
+const KEYS: &str = "intent avatar extauth protocol user_id alias password opword web capabilities s m app_version \
+    protocol_version qt_version os nsfm persistent title maxUserCount resetThreshold authOnly preserveChat deputies \
+    type reason id correlator data payload net pings messageCount trust op maxUses secret url session plain allowWeb \
+    invites unlisted founder archive idleOverride sizeLimitOverride hidx oldv ban expires";
+
+/// One of the words of a list.
+pub fn pick(list: &str, at: u8) -> &str {
+    let count = list.split_whitespace().count();
+    list.split_whitespace().nth(usize::from(at) % count).unwrap_or_default()
+}
 
 /// A JSON value.
 #[derive(Debug, Arbitrary)]
@@ -51,7 +52,7 @@ impl From<Json> for Value {
             Json::Small(value) => value.into(),
             Json::Integer(value) => value.into(),
             Json::Float(value) => value.into(),
-            Json::Word(at) => WORDS[usize::from(at) % WORDS.len()].into(),
+            Json::Word(at) => pick(WORDS, at).into(),
             Json::Text(text) => text.into(),
             Json::List(list) => list.into_iter().map(Value::from).collect(),
             Json::Object(members) => Value::Object(object(members)),
@@ -60,7 +61,7 @@ impl From<Json> for Value {
 }
 
 fn object(members: Vec<(u8, Json)>) -> Map<String, Value> {
-    let key = |at: u8| KEYS[usize::from(at) % KEYS.len()].to_owned();
+    let key = |at: u8| pick(KEYS, at).to_owned();
     members.into_iter().map(|(at, value)| (key(at), value.into())).collect()
 }
 
@@ -74,9 +75,9 @@ pub struct Command {
 
 impl Command {
     /// The command, with one of these names.
-    pub fn into_raw(self, names: &[&str]) -> RawCommand {
+    pub fn into_raw(self, names: &str) -> RawCommand {
         RawCommand {
-            cmd: names[usize::from(self.name) % names.len()].to_owned(),
+            cmd: pick(names, self.name).to_owned(),
             args: self.args.into_iter().map(Value::from).collect(),
             kwargs: object(self.kwargs),
         }

@@ -3,49 +3,43 @@
 //! It carries what arrives to the login machine or to its session, and what they want done to the outbox. It decides
 //! nothing about sessions.
 
-use std::io;
-use std::net::IpAddr;
+mod encrypt;
+mod handlers;
+mod perform;
+
 use std::rc::Rc;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use actix::prelude::*;
 use actix_rt::task::JoinHandle;
 use bytes::{Bytes, BytesMut};
-use drawhall_protocol::ProtocolVersion;
 use drawhall_protocol::command::RawCommand;
 use drawhall_protocol::frame::{FIRST_OPAQUE, FrameRef, frames};
 use drawhall_protocol::message::{Disconnect, KeepAlive, Layout, Message as Decoded, Ping, ServerCommand};
 use drawhall_protocol::reply::{ErrorReply, ServerReply};
-use tokio::net::TcpStream;
 use tokio::sync::{OwnedSemaphorePermit, watch};
-use tokio_rustls::server::TlsStream;
 
+use super::credit::Credit;
 use super::inbound::{self, Framing, Inbound};
-use super::login::{Arrival, LoginEffect, LoginMachine, LoginState};
+use super::login::{Arrival, LoginEffect, LoginMachine};
 use super::worker::{self, Link, TimeLimits};
 use super::writer::{self, Outbound};
-use crate::auth::{AskExtAuth, Auth, CheckAccount};
+use crate::auth::Auth;
 use crate::clock::Now;
 use crate::config::Rules;
 use crate::limits::{Bucket, Rate};
 use crate::log::{Level, LogEntry, LogUser, Topic};
-use crate::server::{
-    CancelEntering, ClientGone, EnterLobby, EnterSession, FindSession, HostSession, LeaveLobby, LookUp,
-    NewClient, ReportSession, Server,
-};
+use crate::server::{CancelEntering, ClientGone, LeaveLobby, NewClient, Server};
 use crate::session::actor::{Batch, LeaveSession, Session};
 use crate::session::{ClientOp, ConnId, DisconnectReason};
 use crate::transport::gate::{Limit, Pass};
-use crate::transport::stream::{Stream, reunite};
+use crate::transport::stream::Stream;
 use crate::transport::tls::Certificate;
-use crate::transport::websocket::Violation;
+use encrypt::encrypt;
+pub use handlers::{Deliver, LobbyFrame, ReadOn, SendAway};
+pub(super) use handlers::{Flushed, Gone, HungUp, Proxied, Received, TimedOut};
 
-/// Bytes that a session may not have handled yet before reading from the client waits.
-const MAX_IN_FLIGHT: usize = 512 << 10;
-/// What a batch costs at least of that, for what it takes besides its bytes.
-const MIN_BATCH_COST: usize = 1 << 10;
 /// Seconds of `messageRateLimit` that may come at once.
 const MESSAGE_BURST: u32 = 20;
 /// What a message that the server reads counts of `messageRateLimit`.
@@ -88,37 +82,6 @@ pub struct FromWebSocket {
     pub arrived: Vec<u8>,
     /// It comes from a browser.
     pub browser: bool,
-}
-
-/// Bytes on their way from a client to its session.
-#[derive(Debug, Default)]
-pub struct Credit {
-    in_flight: AtomicUsize,
-    waiting: AtomicBool,
-}
-
-impl Credit {
-    /// What a batch costs.
-    pub fn cost(batch: &[u8]) -> usize {
-        batch.len().max(MIN_BATCH_COST)
-    }
-
-    /// Takes a batch on its way; returns whether the client has to wait.
-    fn take(&self, cost: usize) -> bool {
-        if self.in_flight.fetch_add(cost, Ordering::SeqCst) + cost < MAX_IN_FLIGHT {
-            return false;
-        }
-        self.waiting.store(true, Ordering::SeqCst);
-        // The session may have handled everything between the two.
-        self.in_flight.load(Ordering::SeqCst) >= MAX_IN_FLIGHT / 2
-            || !self.waiting.swap(false, Ordering::SeqCst)
-    }
-
-    /// A batch was handled; returns whether the client waits and is to be told.
-    pub fn give_back(&self, cost: usize) -> bool {
-        let left = self.in_flight.fetch_sub(cost, Ordering::SeqCst) - cost;
-        left < MAX_IN_FLIGHT / 2 && self.waiting.swap(false, Ordering::SeqCst)
-    }
 }
 
 /// Where a connection stands.
@@ -410,7 +373,7 @@ impl Client {
                 Phase::Over => return,
             }
         }
-        let waits = self.credit.waiting.load(Ordering::SeqCst);
+        let waits = self.credit.is_waiting();
         if let Some(link) = self.link.as_ref().filter(|_| !waits) {
             link.resume_reading();
         }
@@ -432,128 +395,6 @@ impl Client {
             let text = format!("Got non-login message (type={}) in login state", frame.header.kind);
             self.log(Level::Warn, Topic::RuleBreak, text);
         }
-    }
-
-    fn perform(&mut self, effects: Vec<LoginEffect>, ctx: &mut Context<Self>) {
-        for effect in effects {
-            self.perform_one(effect, ctx);
-        }
-    }
-
-    fn perform_one(&mut self, effect: LoginEffect, ctx: &mut Context<Self>) {
-        let conn = self.conn;
-        match effect {
-            LoginEffect::Send(reply) => match reply.to_frame() {
-                Ok(frame) => self.send(frame.into_bytes(), ctx),
-                Err(error) => self.log(Level::Error, Topic::Status, format!("Reply is too long: {error}")),
-            },
-            LoginEffect::Disconnect { message, details } => {
-                self.log(Level::Info, Topic::Leave, format!("{message} ({details})"));
-                self.disconnect(DisconnectReason::Error, &message, ctx);
-            }
-            LoginEffect::CutAfter(millis) => {
-                ctx.run_later(Duration::from_millis(millis), |client, ctx| client.abort(ctx));
-            }
-            LoginEffect::Log(level, topic, text) => self.log(level, topic, text),
-            LoginEffect::StartTls => {
-                if let Some(link) = &self.link {
-                    link.upgrading.set(true);
-                    link.outbox.borrow_mut().upgrade();
-                    link.wake.notify_one();
-                }
-            }
-            LoginEffect::CheckAccount { name, password } => {
-                if !password.is_empty() && !self.may(Limit::PasswordRate, ctx) {
-                    return;
-                }
-                let asked = self.context.auth.send(CheckAccount { name, password });
-                self.ask(asked, ctx, |login, answer| login.account_checked(answer));
-            }
-            LoginEffect::AskExtAuth { name } => {
-                let asked = self.context.auth.send(AskExtAuth { name });
-                self.ask(asked, ctx, |login, answer| login.extauth_answered(answer));
-            }
-            LoginEffect::LookUp { session, invite, sid } => {
-                let asked = self.context.server.send(LookUp { session, invite, sid });
-                self.ask(asked, ctx, |login, answer| login.looked_up(answer));
-            }
-            LoginEffect::EnterLobby { moderator, list_now, list_changes } => {
-                if let Some(link) = &self.link {
-                    link.identified.set(true);
-                }
-                if let Phase::Login(login) = &self.phase {
-                    self.user.name.clone_from(&login.visitor().person.name);
-                }
-                self.context.server.do_send(EnterLobby { conn, moderator, list_now, list_changes });
-            }
-            LoginEffect::FindSession { session } => {
-                let asked = self.context.server.send(FindSession { session });
-                self.find_session(asked, ctx);
-            }
-            LoginEffect::Join(request) => {
-                if !request.password.is_empty() && !self.may(Limit::PasswordRate, ctx) {
-                    return;
-                }
-                if let Some(id) = self.found.clone() {
-                    self.entering = Some(id.clone());
-                    let (client, credit) = (ctx.address(), self.credit.clone());
-                    self.context.server.do_send(EnterSession { id, request, client, credit });
-                }
-            }
-            LoginEffect::Host { host, protocol, visitor } => {
-                let (client, credit) = (ctx.address(), self.credit.clone());
-                let asked = self.context.server.send(HostSession { host, protocol, visitor, client, credit });
-                let asked = asked.into_actor(self).map(|answer, client, ctx| match answer {
-                    Ok(Ok(session)) => client.session = Some(session),
-                    Ok(Err(refusal)) => client.answered(ctx, |login| login.host_refused(refusal)),
-                    Err(_) => client.abort(ctx),
-                });
-                ctx.wait(asked);
-            }
-            LoginEffect::Report { session, reason } => {
-                let user = self.user.clone();
-                self.context.server.do_send(ReportSession { session, user, reason });
-            }
-        }
-    }
-
-    /// Waits for another actor's answer and gives it to the login.
-    fn ask<M, A, T>(
-        &mut self,
-        request: Request<A, M>,
-        ctx: &mut Context<Self>,
-        answer: impl FnOnce(&mut LoginMachine, T) -> Vec<LoginEffect> + 'static,
-    ) where
-        A: Actor + Handler<M>,
-        A::Context: dev::ToEnvelope<A, M>,
-        M: Message<Result = T> + Send + Unpin + 'static,
-        T: Send + 'static,
-    {
-        ctx.spawn(request.into_actor(self).map(|result, client, ctx| match result {
-            Ok(value) => client.answered(ctx, |login| answer(login, value)),
-            // The other actor is gone: the server stops.
-            Err(_) => client.abort(ctx),
-        }));
-    }
-
-    fn answered(
-        &mut self,
-        ctx: &mut Context<Self>,
-        answer: impl FnOnce(&mut LoginMachine) -> Vec<LoginEffect>,
-    ) {
-        let Phase::Login(login) = &mut self.phase else { return };
-        let effects = answer(login);
-        self.perform(effects, ctx);
-        self.go_on(ctx);
-    }
-
-    fn find_session(&mut self, request: Request<Server, FindSession>, ctx: &mut Context<Self>) {
-        ctx.spawn(request.into_actor(self).map(|result, client, ctx| {
-            let Ok(found) = result else { return client.abort(ctx) };
-            client.found = found.as_ref().map(|f| f.id.clone());
-            let found: Option<(String, ProtocolVersion)> = found.map(|f| (f.id, f.protocol));
-            client.answered(ctx, |login| login.session_found(found.as_ref().map(|(id, v)| (id.as_str(), v))));
-        }));
     }
 
     fn apply(&mut self, op: ClientOp, ctx: &mut Context<Self>) {
@@ -631,251 +472,5 @@ impl Actor for Client {
             worker::forget(&link);
         }
         self.context.server.do_send(ClientGone { conn: self.conn });
-    }
-}
-
-/// Speaks in clear until both sides have agreed to go on encrypted, then does so.
-async fn encrypt(
-    stream: TcpStream,
-    by_proxy: bool,
-    certificate: watch::Receiver<Certificate>,
-    limit_ms: u64,
-    link: Rc<Link>,
-) {
-    let (read, write) = Stream::Tcp(stream).into_split();
-    let inbound = Inbound { half: read, framing: Framing::wire(by_proxy) };
-    let outbound = Outbound { half: write, websocket: false };
-    let reader = inbound::read_all(inbound, Vec::new(), link.clone());
-    let (read, write) = tokio::join!(reader, writer::write_all(outbound, link.clone()));
-    // Otherwise somebody has told the actor why not.
-    let Some(stream) = read.zip(write).and_then(|(r, w)| reunite(r, w)) else { return };
-    link.upgrading.set(false);
-    let accepting = certificate.borrow().acceptor().accept(stream);
-    let accepted = if limit_ms == 0 {
-        accepting.await
-    } else {
-        let limited = tokio::time::timeout(Duration::from_millis(limit_ms), accepting).await;
-        limited.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()))
-    };
-    match accepted {
-        Ok(stream) => link.actor.do_send(Encrypted(Box::new(stream))),
-        Err(error) => link.actor.do_send(Gone { error: Some(error) }),
-    }
-}
-
-/// The connection is encrypted now.
-#[derive(Message)]
-#[rtype(result = "()")]
-struct Encrypted(Box<TlsStream<TcpStream>>);
-
-impl Handler<Encrypted> for Client {
-    type Result = ();
-
-    fn handle(&mut self, Encrypted(stream): Encrypted, _: &mut Self::Context) {
-        if !matches!(self.phase, Phase::Over) {
-            self.run(Stream::Tls(stream));
-        }
-    }
-}
-
-/// A proxy has said whom it speaks for.
-#[derive(Message)]
-#[rtype(result = "()")]
-pub(super) struct Proxied {
-    pub(super) address: IpAddr,
-}
-
-impl Handler<Proxied> for Client {
-    type Result = ();
-
-    fn handle(&mut self, Proxied { address }: Proxied, ctx: &mut Self::Context) {
-        if let Err(limit) = self.pass.speaks_for(address, self.context.rules.settings()) {
-            return self.disconnect(DisconnectReason::Error, limit.message(), ctx);
-        }
-        let address = self.pass.address();
-        self.user.address = Some(address);
-        if let Phase::Login(login) = &mut self.phase {
-            login.set_address(address);
-        }
-    }
-}
-
-/// A WebSocket client has said goodbye, or broken the protocol.
-#[derive(Message)]
-#[rtype(result = "()")]
-pub(super) struct HungUp {
-    pub(super) violation: Option<Violation>,
-}
-
-impl Handler<HungUp> for Client {
-    type Result = ();
-
-    fn handle(&mut self, HungUp { violation }: HungUp, ctx: &mut Self::Context) {
-        if matches!(self.phase, Phase::Over) {
-            return;
-        }
-        if let Some(violation) = violation {
-            self.log(Level::Warn, Topic::RuleBreak, violation.to_string());
-        }
-        self.close(ctx);
-    }
-}
-
-/// Whole frames have arrived.
-#[derive(Message)]
-#[rtype(result = "()")]
-pub(super) struct Received(pub(super) Vec<u8>);
-
-impl Handler<Received> for Client {
-    type Result = ();
-
-    fn handle(&mut self, Received(batch): Received, ctx: &mut Self::Context) {
-        self.receive(batch, ctx);
-    }
-}
-
-/// The way in has ended.
-#[derive(Message)]
-#[rtype(result = "()")]
-pub(super) struct Gone {
-    pub(super) error: Option<io::Error>,
-}
-
-impl Handler<Gone> for Client {
-    type Result = ();
-
-    fn handle(&mut self, Gone { error }: Gone, ctx: &mut Self::Context) {
-        let over = matches!(self.phase, Phase::Over);
-        if let Some(error) = error.filter(|e| !over && e.kind() != io::ErrorKind::ConnectionReset) {
-            self.log(Level::Warn, Topic::Status, format!("Socket read error: {error}"));
-        }
-        if !over {
-            self.abort(ctx);
-        }
-    }
-}
-
-/// The way out has ended: everything is sent after a goodbye, or the peer is gone.
-#[derive(Message)]
-#[rtype(result = "()")]
-pub(super) struct Flushed {
-    pub(super) error: Option<io::Error>,
-}
-
-impl Handler<Flushed> for Client {
-    type Result = ();
-
-    fn handle(&mut self, Flushed { error }: Flushed, ctx: &mut Self::Context) {
-        if let Some(error) = error.filter(|_| !matches!(self.phase, Phase::Over)) {
-            self.log(Level::Info, Topic::Status, format!("Socket write error: {error}"));
-        }
-        self.abort(ctx);
-    }
-}
-
-/// The connection is ended because something takes too long.
-#[derive(Message)]
-#[rtype(result = "()")]
-pub(super) struct TimedOut {
-    pub(super) reason: String,
-}
-
-impl Handler<TimedOut> for Client {
-    type Result = ();
-
-    fn handle(&mut self, TimedOut { reason }: TimedOut, ctx: &mut Self::Context) {
-        self.log(Level::Warn, Topic::Status, reason);
-        self.abort(ctx);
-    }
-}
-
-/// What a session has its client do, in order.
-#[derive(Message)]
-#[rtype(result = "()")]
-pub struct Deliver {
-    /// What to do.
-    pub ops: Vec<ClientOp>,
-    /// The session, if the client is let in with this.
-    pub session: Option<Addr<Session>>,
-}
-
-impl Handler<Deliver> for Client {
-    type Result = ();
-
-    fn handle(&mut self, Deliver { ops, session }: Deliver, ctx: &mut Self::Context) {
-        if session.is_some() && self.entering.take().is_some() {
-            self.session = session;
-        }
-        for op in ops {
-            self.apply(op, ctx);
-        }
-        // What was sent right behind a `join` waits for the session.
-        if !self.pending.is_empty() || self.link.as_ref().is_some_and(|l| l.paused.get()) {
-            self.go_on(ctx);
-        }
-    }
-}
-
-/// The session has handled enough: read on.
-#[derive(Message)]
-#[rtype(result = "()")]
-pub struct ReadOn;
-
-impl Handler<ReadOn> for Client {
-    type Result = ();
-
-    fn handle(&mut self, _: ReadOn, _: &mut Self::Context) {
-        if let Some(link) = &self.link {
-            link.resume_reading();
-        }
-    }
-}
-
-/// A frame for somebody who waits in the lobby; dropped for everybody else.
-#[derive(Message)]
-#[rtype(result = "()")]
-pub struct LobbyFrame(pub Bytes);
-
-impl Handler<LobbyFrame> for Client {
-    type Result = ();
-
-    fn handle(&mut self, LobbyFrame(bytes): LobbyFrame, ctx: &mut Self::Context) {
-        if matches!(&self.phase, Phase::Login(login) if login.state() == LoginState::WaitForLogin) {
-            self.send(bytes, ctx);
-        }
-    }
-}
-
-/// The server sends the client away.
-#[derive(Message)]
-#[rtype(result = "()")]
-pub struct SendAway {
-    /// Why.
-    pub reason: DisconnectReason,
-    /// Shown to the user.
-    pub message: String,
-}
-
-impl Handler<SendAway> for Client {
-    type Result = ();
-
-    fn handle(&mut self, SendAway { reason, message }: SendAway, ctx: &mut Self::Context) {
-        if !matches!(self.phase, Phase::Over) {
-            self.disconnect(reason, &message, ctx);
-        }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_client_waits_while_too_much_is_in_flight() {
-        let credit = Credit::default();
-        assert!(!credit.take(Credit::cost(&[0; 4])));
-        assert!(credit.take(MAX_IN_FLIGHT));
-        assert!(credit.give_back(MAX_IN_FLIGHT), "it waits and is told");
-        assert!(!credit.give_back(MIN_BATCH_COST), "it does not wait any more");
     }
 }

@@ -4,12 +4,14 @@
 //! | --- | --- |
 //! | `login` | the login phase as a plain state machine |
 //! | `actor` | the Client actor: carries effects out between login, server and session |
+//! | `credit` | what is on its way from a client to its session |
 //! | `inbound` | reading: from the socket to whole frames |
 //! | `outbox` | what is to be sent: direct messages and history, in one order |
 //! | `writer` | writing: as much as possible in each call |
 //! | `worker` | what the clients of one worker share: buffers, wake-ups, timeouts |
 
 pub mod actor;
+pub mod credit;
 mod inbound;
 pub mod login;
 mod outbox;

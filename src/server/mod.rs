@@ -20,7 +20,8 @@ use drawhall_protocol::reply::{LoginReply, ServerReply, SessionDescription};
 use tokio::sync::oneshot;
 
 use crate::auth::Hashing;
-use crate::client::actor::{Client, Credit, Deliver, LobbyFrame, SendAway};
+use crate::client::actor::{Client, Deliver, LobbyFrame, SendAway};
+use crate::client::credit::Credit;
 use crate::client::login::{HostRefusal, LookupAnswer};
 use crate::clock::Now;
 use crate::config::Rules;

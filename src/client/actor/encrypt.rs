@@ -1,0 +1,61 @@
+//! From a connection in clear to an encrypted one.
+
+use std::io;
+use std::rc::Rc;
+use std::time::Duration;
+
+use actix::prelude::*;
+use tokio::net::TcpStream;
+use tokio::sync::watch;
+use tokio_rustls::server::TlsStream;
+
+use super::{Client, Gone, Phase};
+use crate::client::inbound::{self, Framing, Inbound};
+use crate::client::worker::Link;
+use crate::client::writer::{self, Outbound};
+use crate::transport::stream::{Stream, reunite};
+use crate::transport::tls::Certificate;
+
+/// Speaks in clear until both sides have agreed to go on encrypted, then does so.
+pub(super) async fn encrypt(
+    stream: TcpStream,
+    by_proxy: bool,
+    certificate: watch::Receiver<Certificate>,
+    limit_ms: u64,
+    link: Rc<Link>,
+) {
+    let (read, write) = Stream::Tcp(stream).into_split();
+    let inbound = Inbound { half: read, framing: Framing::wire(by_proxy) };
+    let outbound = Outbound { half: write, websocket: false };
+    let reader = inbound::read_all(inbound, Vec::new(), link.clone());
+    let (read, write) = tokio::join!(reader, writer::write_all(outbound, link.clone()));
+    // Otherwise somebody has told the actor why not.
+    let Some(stream) = read.zip(write).and_then(|(r, w)| reunite(r, w)) else { return };
+    link.upgrading.set(false);
+    let accepting = certificate.borrow().acceptor().accept(stream);
+    let accepted = if limit_ms == 0 {
+        accepting.await
+    } else {
+        let limited = tokio::time::timeout(Duration::from_millis(limit_ms), accepting).await;
+        limited.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()))
+    };
+    match accepted {
+        Ok(stream) => link.actor.do_send(Encrypted(Box::new(stream))),
+        Err(error) => link.actor.do_send(Gone { error: Some(error) }),
+    }
+}
+
+/// The connection is encrypted now.
+#[derive(Message)]
+#[rtype(result = "()")]
+struct Encrypted(Box<TlsStream<TcpStream>>);
+
+impl Handler<Encrypted> for Client {
+    type Result = ();
+
+    fn handle(&mut self, Encrypted(stream): Encrypted, _: &mut Self::Context) {
+        if !matches!(self.phase, Phase::Over) {
+            self.run(Stream::Tls(stream));
+        }
+    }
+}

@@ -1,0 +1,202 @@
+//! What the client's tasks, its session and the server tell it.
+
+use std::io;
+use std::net::IpAddr;
+
+use actix::prelude::*;
+use bytes::Bytes;
+
+use super::{Client, Phase};
+use crate::client::login::LoginState;
+use crate::log::{Level, Topic};
+use crate::session::actor::Session;
+use crate::session::{ClientOp, DisconnectReason};
+use crate::transport::websocket::Violation;
+
+/// A proxy has said whom it speaks for.
+#[derive(Message)]
+#[rtype(result = "()")]
+pub(in crate::client) struct Proxied {
+    pub(in crate::client) address: IpAddr,
+}
+
+impl Handler<Proxied> for Client {
+    type Result = ();
+
+    fn handle(&mut self, Proxied { address }: Proxied, ctx: &mut Self::Context) {
+        if let Err(limit) = self.pass.speaks_for(address, self.context.rules.settings()) {
+            return self.disconnect(DisconnectReason::Error, limit.message(), ctx);
+        }
+        let address = self.pass.address();
+        self.user.address = Some(address);
+        if let Phase::Login(login) = &mut self.phase {
+            login.set_address(address);
+        }
+    }
+}
+
+/// A WebSocket client has said goodbye, or broken the protocol.
+#[derive(Message)]
+#[rtype(result = "()")]
+pub(in crate::client) struct HungUp {
+    pub(in crate::client) violation: Option<Violation>,
+}
+
+impl Handler<HungUp> for Client {
+    type Result = ();
+
+    fn handle(&mut self, HungUp { violation }: HungUp, ctx: &mut Self::Context) {
+        if matches!(self.phase, Phase::Over) {
+            return;
+        }
+        if let Some(violation) = violation {
+            self.log(Level::Warn, Topic::RuleBreak, violation.to_string());
+        }
+        self.close(ctx);
+    }
+}
+
+/// Whole frames have arrived.
+#[derive(Message)]
+#[rtype(result = "()")]
+pub(in crate::client) struct Received(pub(in crate::client) Vec<u8>);
+
+impl Handler<Received> for Client {
+    type Result = ();
+
+    fn handle(&mut self, Received(batch): Received, ctx: &mut Self::Context) {
+        self.receive(batch, ctx);
+    }
+}
+
+/// The way in has ended.
+#[derive(Message)]
+#[rtype(result = "()")]
+pub(in crate::client) struct Gone {
+    pub(in crate::client) error: Option<io::Error>,
+}
+
+impl Handler<Gone> for Client {
+    type Result = ();
+
+    fn handle(&mut self, Gone { error }: Gone, ctx: &mut Self::Context) {
+        let over = matches!(self.phase, Phase::Over);
+        if let Some(error) = error.filter(|e| !over && e.kind() != io::ErrorKind::ConnectionReset) {
+            self.log(Level::Warn, Topic::Status, format!("Socket read error: {error}"));
+        }
+        if !over {
+            self.abort(ctx);
+        }
+    }
+}
+
+/// The way out has ended: everything is sent after a goodbye, or the peer is gone.
+#[derive(Message)]
+#[rtype(result = "()")]
+pub(in crate::client) struct Flushed {
+    pub(in crate::client) error: Option<io::Error>,
+}
+
+impl Handler<Flushed> for Client {
+    type Result = ();
+
+    fn handle(&mut self, Flushed { error }: Flushed, ctx: &mut Self::Context) {
+        if let Some(error) = error.filter(|_| !matches!(self.phase, Phase::Over)) {
+            self.log(Level::Info, Topic::Status, format!("Socket write error: {error}"));
+        }
+        self.abort(ctx);
+    }
+}
+
+/// The connection is ended because something takes too long.
+#[derive(Message)]
+#[rtype(result = "()")]
+pub(in crate::client) struct TimedOut {
+    pub(in crate::client) reason: String,
+}
+
+impl Handler<TimedOut> for Client {
+    type Result = ();
+
+    fn handle(&mut self, TimedOut { reason }: TimedOut, ctx: &mut Self::Context) {
+        self.log(Level::Warn, Topic::Status, reason);
+        self.abort(ctx);
+    }
+}
+
+/// What a session has its client do, in order.
+#[derive(Message)]
+#[rtype(result = "()")]
+pub struct Deliver {
+    /// What to do.
+    pub ops: Vec<ClientOp>,
+    /// The session, if the client is let in with this.
+    pub session: Option<Addr<Session>>,
+}
+
+impl Handler<Deliver> for Client {
+    type Result = ();
+
+    fn handle(&mut self, Deliver { ops, session }: Deliver, ctx: &mut Self::Context) {
+        if session.is_some() && self.entering.take().is_some() {
+            self.session = session;
+        }
+        for op in ops {
+            self.apply(op, ctx);
+        }
+        // What was sent right behind a `join` waits for the session.
+        if !self.pending.is_empty() || self.link.as_ref().is_some_and(|l| l.paused.get()) {
+            self.go_on(ctx);
+        }
+    }
+}
+
+/// The session has handled enough: read on.
+#[derive(Message)]
+#[rtype(result = "()")]
+pub struct ReadOn;
+
+impl Handler<ReadOn> for Client {
+    type Result = ();
+
+    fn handle(&mut self, _: ReadOn, _: &mut Self::Context) {
+        if let Some(link) = &self.link {
+            link.resume_reading();
+        }
+    }
+}
+
+/// A frame for somebody who waits in the lobby; dropped for everybody else.
+#[derive(Message)]
+#[rtype(result = "()")]
+pub struct LobbyFrame(pub Bytes);
+
+impl Handler<LobbyFrame> for Client {
+    type Result = ();
+
+    fn handle(&mut self, LobbyFrame(bytes): LobbyFrame, ctx: &mut Self::Context) {
+        if matches!(&self.phase, Phase::Login(login) if login.state() == LoginState::WaitForLogin) {
+            self.send(bytes, ctx);
+        }
+    }
+}
+
+/// The server sends the client away.
+#[derive(Message)]
+#[rtype(result = "()")]
+pub struct SendAway {
+    /// Why.
+    pub reason: DisconnectReason,
+    /// Shown to the user.
+    pub message: String,
+}
+
+impl Handler<SendAway> for Client {
+    type Result = ();
+
+    fn handle(&mut self, SendAway { reason, message }: SendAway, ctx: &mut Self::Context) {
+        if !matches!(self.phase, Phase::Over) {
+            self.disconnect(reason, &message, ctx);
+        }
+    }
+}

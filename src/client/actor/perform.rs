@@ -1,0 +1,138 @@
+//! Doing what the login machine wants done, and giving it the answers.
+
+use std::time::Duration;
+
+use actix::prelude::*;
+use drawhall_protocol::ProtocolVersion;
+
+use super::{Client, Phase};
+use crate::auth::{AskExtAuth, CheckAccount};
+use crate::client::login::{LoginEffect, LoginMachine};
+use crate::log::{Level, Topic};
+use crate::server::{EnterLobby, EnterSession, FindSession, HostSession, LookUp, ReportSession, Server};
+use crate::session::DisconnectReason;
+use crate::transport::gate::Limit;
+
+impl Client {
+    pub(super) fn perform(&mut self, effects: Vec<LoginEffect>, ctx: &mut Context<Self>) {
+        for effect in effects {
+            self.perform_one(effect, ctx);
+        }
+    }
+
+    pub(super) fn perform_one(&mut self, effect: LoginEffect, ctx: &mut Context<Self>) {
+        let conn = self.conn;
+        match effect {
+            LoginEffect::Send(reply) => match reply.to_frame() {
+                Ok(frame) => self.send(frame.into_bytes(), ctx),
+                Err(error) => self.log(Level::Error, Topic::Status, format!("Reply is too long: {error}")),
+            },
+            LoginEffect::Disconnect { message, details } => {
+                self.log(Level::Info, Topic::Leave, format!("{message} ({details})"));
+                self.disconnect(DisconnectReason::Error, &message, ctx);
+            }
+            LoginEffect::CutAfter(millis) => {
+                ctx.run_later(Duration::from_millis(millis), |client, ctx| client.abort(ctx));
+            }
+            LoginEffect::Log(level, topic, text) => self.log(level, topic, text),
+            LoginEffect::StartTls => {
+                if let Some(link) = &self.link {
+                    link.upgrading.set(true);
+                    link.outbox.borrow_mut().upgrade();
+                    link.wake.notify_one();
+                }
+            }
+            LoginEffect::CheckAccount { name, password } => {
+                if !password.is_empty() && !self.may(Limit::PasswordRate, ctx) {
+                    return;
+                }
+                let asked = self.context.auth.send(CheckAccount { name, password });
+                self.ask(asked, ctx, |login, answer| login.account_checked(answer));
+            }
+            LoginEffect::AskExtAuth { name } => {
+                let asked = self.context.auth.send(AskExtAuth { name });
+                self.ask(asked, ctx, |login, answer| login.extauth_answered(answer));
+            }
+            LoginEffect::LookUp { session, invite, sid } => {
+                let asked = self.context.server.send(LookUp { session, invite, sid });
+                self.ask(asked, ctx, |login, answer| login.looked_up(answer));
+            }
+            LoginEffect::EnterLobby { moderator, list_now, list_changes } => {
+                if let Some(link) = &self.link {
+                    link.identified.set(true);
+                }
+                if let Phase::Login(login) = &self.phase {
+                    self.user.name.clone_from(&login.visitor().person.name);
+                }
+                self.context.server.do_send(EnterLobby { conn, moderator, list_now, list_changes });
+            }
+            LoginEffect::FindSession { session } => {
+                let asked = self.context.server.send(FindSession { session });
+                self.find_session(asked, ctx);
+            }
+            LoginEffect::Join(request) => {
+                if !request.password.is_empty() && !self.may(Limit::PasswordRate, ctx) {
+                    return;
+                }
+                if let Some(id) = self.found.clone() {
+                    self.entering = Some(id.clone());
+                    let (client, credit) = (ctx.address(), self.credit.clone());
+                    self.context.server.do_send(EnterSession { id, request, client, credit });
+                }
+            }
+            LoginEffect::Host { host, protocol, visitor } => {
+                let (client, credit) = (ctx.address(), self.credit.clone());
+                let asked = self.context.server.send(HostSession { host, protocol, visitor, client, credit });
+                let asked = asked.into_actor(self).map(|answer, client, ctx| match answer {
+                    Ok(Ok(session)) => client.session = Some(session),
+                    Ok(Err(refusal)) => client.answered(ctx, |login| login.host_refused(refusal)),
+                    Err(_) => client.abort(ctx),
+                });
+                ctx.wait(asked);
+            }
+            LoginEffect::Report { session, reason } => {
+                let user = self.user.clone();
+                self.context.server.do_send(ReportSession { session, user, reason });
+            }
+        }
+    }
+
+    /// Waits for another actor's answer and gives it to the login.
+    fn ask<M, A, T>(
+        &mut self,
+        request: Request<A, M>,
+        ctx: &mut Context<Self>,
+        answer: impl FnOnce(&mut LoginMachine, T) -> Vec<LoginEffect> + 'static,
+    ) where
+        A: Actor + Handler<M>,
+        A::Context: dev::ToEnvelope<A, M>,
+        M: Message<Result = T> + Send + Unpin + 'static,
+        T: Send + 'static,
+    {
+        ctx.spawn(request.into_actor(self).map(|result, client, ctx| match result {
+            Ok(value) => client.answered(ctx, |login| answer(login, value)),
+            // The other actor is gone: the server stops.
+            Err(_) => client.abort(ctx),
+        }));
+    }
+
+    pub(super) fn answered(
+        &mut self,
+        ctx: &mut Context<Self>,
+        answer: impl FnOnce(&mut LoginMachine) -> Vec<LoginEffect>,
+    ) {
+        let Phase::Login(login) = &mut self.phase else { return };
+        let effects = answer(login);
+        self.perform(effects, ctx);
+        self.go_on(ctx);
+    }
+
+    fn find_session(&mut self, request: Request<Server, FindSession>, ctx: &mut Context<Self>) {
+        ctx.spawn(request.into_actor(self).map(|result, client, ctx| {
+            let Ok(found) = result else { return client.abort(ctx) };
+            client.found = found.as_ref().map(|f| f.id.clone());
+            let found: Option<(String, ProtocolVersion)> = found.map(|f| (f.id, f.protocol));
+            client.answered(ctx, |login| login.session_found(found.as_ref().map(|(id, v)| (id.as_str(), v))));
+        }));
+    }
+}
