@@ -161,7 +161,7 @@ pub(crate) struct Serve {
     pub(crate) websocket_allowed_origin: Vec<String>,
 
     /// Networks of proxies that are believed when they say whom they speak for.
-    #[arg(long, value_name = "NETWORK", value_delimiter = ',', value_parser = trust::network, default_values = ["127.0.0.0/8", "::1"], help_heading = "Listening")]
+    #[arg(long, value_name = "NETWORK", value_delimiter = ',', value_parser = trust::network, default_values = trust::LOOPBACK, help_heading = "Listening")]
     pub(crate) trusted_proxy: Vec<IpNet>,
 
     /// Certificate with those that vouch for it; with --ssl-key, connections must be encrypted.

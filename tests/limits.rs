@@ -9,7 +9,6 @@ use std::time::Duration;
 use common::secure::{AnyClient, masked, open, wire};
 use common::{Client, TestServer, eventually};
 use drawhall::server::run::ServeOptions;
-use drawhall::transport::trust::{Trusted, network};
 use drawhall_protocol::Frame;
 use serde_json::json;
 
@@ -17,11 +16,7 @@ const GOODBYE: u8 = 1;
 const CHAT: u8 = 35;
 
 fn server(config: &str) -> TestServer {
-    let trusted = Trusted::new(&[network("127.0.0.0/8").unwrap()]);
-    TestServer::start_with(
-        config,
-        ServeOptions { trusted, websocket_port: Some(0), ..ServeOptions::default() },
-    )
+    TestServer::start_with(config, ServeOptions { websocket_port: Some(0), ..ServeOptions::default() })
 }
 
 /// A client from elsewhere, as a proxy says.

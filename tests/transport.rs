@@ -11,15 +11,11 @@ use common::{TestServer, eventually};
 use drawhall::server::run::ServeOptions;
 use drawhall::transport::accept::WebSocketRules;
 use drawhall::transport::tls::CertificateFiles;
-use drawhall::transport::trust::{Trusted, network};
+use drawhall::transport::trust::Trusted;
 use rustls::version::{TLS12, TLS13};
 use serde_json::json;
 
 const GREETING: &str = "login";
-
-fn trusted() -> Trusted {
-    Trusted::new(&[network("127.0.0.0/8").unwrap()])
-}
 
 fn with_websocket(config: &str, options: ServeOptions) -> TestServer {
     TestServer::start_with(config, ServeOptions { websocket_port: Some(0), ..options })
@@ -215,7 +211,7 @@ fn who_is_sent_away_hears_why_and_the_connection_is_closed_properly() {
 #[test]
 fn pages_of_other_origins_and_connections_in_clear_can_be_kept_out() {
     let rules = WebSocketRules { allowed_origins: vec!["https://good.example".into()], secure: true };
-    let options = ServeOptions { websocket_rules: rules, trusted: trusted(), ..ServeOptions::default() };
+    let options = ServeOptions { websocket_rules: rules, ..ServeOptions::default() };
     let Encrypting { server, files, .. } = &encrypting("", options);
     let plain = |headers: &str| AnyClient::websocket(open(server.websocket.unwrap()), headers).err();
     let wss = |headers: &str| {
@@ -250,8 +246,8 @@ fn what_is_no_websocket_request_is_refused() {
 #[test]
 fn bans_reach_clients_behind_trusted_proxies_only() {
     let config = "[ipbans]\n192.0.2.0/24";
-    let banned_behind = |trusted: Trusted, before: &[u8], headers: &str| {
-        let server = with_websocket(config, ServeOptions { trusted, ..ServeOptions::default() });
+    let banned_behind = |before: &[u8], headers: &str| {
+        let server = with_websocket(config, ServeOptions::default());
         let mut by_tcp = open(server.address);
         by_tcp.write_all(before).unwrap();
         let mut stream = open(server.websocket.unwrap());
@@ -274,9 +270,9 @@ fn bans_reach_clients_behind_trusted_proxies_only() {
     };
     let v1 = b"PROXY TCP4 192.0.2.9 127.0.0.1 4000 27750\r\n";
     let v2 = [&b"\r\n\r\n\0\r\nQUIT\n\x21\x11\0\x0c"[..], &[192, 0, 2, 9, 127, 0, 0, 1, 1, 1, 1, 1]].concat();
-    assert_eq!(banned_behind(trusted(), v1, ""), [Ok(true), Ok(true)]);
-    assert_eq!(banned_behind(trusted(), &v2, ""), [Ok(true), Ok(true)]);
-    let server = with_websocket(config, ServeOptions { trusted: trusted(), ..ServeOptions::default() });
+    assert_eq!(banned_behind(v1, ""), [Ok(true), Ok(true)]);
+    assert_eq!(banned_behind(&v2, ""), [Ok(true), Ok(true)]);
+    let server = with_websocket(config, ServeOptions { ..ServeOptions::default() });
     for (header, banned) in
         [("X-Real-IP: 192.0.2.9\r\n", true), ("X-Forwarded-For: 192.0.2.9\r\n", true), ("", false)]
     {
@@ -290,7 +286,8 @@ fn bans_reach_clients_behind_trusted_proxies_only() {
 
 #[test]
 fn proxies_that_are_not_trusted_are_not_believed() {
-    let server = with_websocket("[ipbans]\n192.0.2.0/24", ServeOptions::default());
+    let options = ServeOptions { trusted: Trusted::new(&[]), ..ServeOptions::default() };
+    let server = with_websocket("[ipbans]\n192.0.2.0/24", options);
     let mut stream = open(server.address);
     stream.write_all(b"PROXY TCP4 192.0.2.9 127.0.0.1 4000 27750\r\n").unwrap();
     let mut client = AnyClient::over(stream);

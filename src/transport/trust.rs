@@ -5,9 +5,18 @@ use std::sync::Arc;
 
 use ipnet::IpNet;
 
+/// Networks of proxies that are believed, by default: the machine itself.
+pub const LOOPBACK: [&str; 2] = ["127.0.0.0/8", "::1"];
+
 /// Networks of proxies that are believed.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone)]
 pub struct Trusted(Arc<[IpNet]>);
+
+impl Default for Trusted {
+    fn default() -> Self {
+        Self(LOOPBACK.iter().filter_map(|text| network(text).ok()).collect())
+    }
+}
 
 impl Trusted {
     /// These networks.
@@ -51,6 +60,9 @@ mod tests {
             assert_eq!(trusted.contains(address.parse().unwrap()), expected, "{address}");
         }
         assert!(network("10.0.0.0/33").is_err());
-        assert!(!Trusted::default().contains("127.0.0.1".parse().unwrap()));
+        assert!(!Trusted::new(&[]).contains("127.0.0.1".parse().unwrap()));
+        for local in ["127.9.9.9", "::1", "::ffff:127.0.0.1"] {
+            assert!(Trusted::default().contains(local.parse().unwrap()));
+        }
     }
 }
