@@ -48,9 +48,6 @@ pub enum AcceptError {
     /// It has asked for something else.
     #[error(transparent)]
     Refused(#[from] Refused),
-    /// A header of the PROXY protocol is broken.
-    #[error("the header of the PROXY protocol is broken")]
-    Proxy,
 }
 
 /// Lets a client become a WebSocket client. The caller limits the time that this may take.
@@ -66,8 +63,12 @@ pub async fn websocket(
 ) -> Result<WebSocket, AcceptError> {
     let mut first = peek(&stream).await?;
     if pass.is_proxy() && PROXY_STARTS.contains(&first) {
-        if let Some(source) = read_proxy_header(&mut stream).await? {
-            pass.speaks_for(source, settings).map_err(refused)?;
+        let source = match read_proxy_header(&mut stream).await {
+            Err(AcceptError::Refused(refused)) => return Err(refuse(Stream::Tcp(stream), refused).await),
+            source => source?,
+        };
+        if let Some(Err(limit)) = source.map(|source| pass.speaks_for(source, settings)) {
+            return Err(refuse(Stream::Tcp(stream), refused(limit)).await);
         }
         first = peek(&stream).await?;
     }
@@ -90,12 +91,23 @@ pub async fn websocket(
             arrived.drain(..upgrade.len);
             Ok(WebSocket { stream, arrived, browser: !upgrade.origin.is_empty() })
         }
-        Err(refused) => {
-            stream.write_all(refused.answer().as_bytes()).await?;
-            stream.shutdown().await?;
-            Err(refused.into())
+        Err(refused) => Err(refuse(stream, refused).await),
+    }
+}
+
+/// Says why not. What else the client sends is read and thrown away, or the system would take back what was said.
+async fn refuse(mut stream: Stream, refused: Refused) -> AcceptError {
+    let mut rest = [0; 1024];
+    let answer = refused.answer();
+    // It may be gone already.
+    if stream.write_all(answer.as_bytes()).await.is_ok() && stream.shutdown().await.is_ok() {
+        for _ in 0..MAX_HEAD / rest.len() {
+            if stream.read(&mut rest).await.map_or(true, |count| count == 0) {
+                break;
+            }
         }
     }
+    refused.into()
 }
 
 fn refused(limit: Limit) -> Refused {
@@ -137,7 +149,12 @@ async fn read_proxy_header(stream: &mut TcpStream) -> Result<Option<std::net::Ip
         match proxy::read(&bytes) {
             Header::Partial if bytes.len() < MAX_PROXY_HEADER => bytes.push(stream.read_u8().await?),
             Header::Found { source, .. } => return Ok(source),
-            Header::None | Header::Partial | Header::Bad => return Err(AcceptError::Proxy),
+            Header::None | Header::Partial | Header::Bad => {
+                return Err(Refused::bad(
+                    "this is no request for WebSocket, nor a header of the PROXY protocol",
+                )
+                .into());
+            }
         }
     }
 }
