@@ -7,6 +7,7 @@ use std::time::Duration;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use clap::{Args, Parser, Subcommand, ValueEnum};
+use drawhall::admin::Credentials;
 use drawhall::config::{Millis, SettingValue as _};
 use drawhall::transport::trust;
 use ipnet::IpNet;
@@ -235,6 +236,22 @@ pub(crate) struct Serve {
     )]
     pub(crate) extauth_provider: Option<SocketAddr>,
 
+    /// Port of the admin API; 0 for none.
+    #[arg(long, value_name = "N", default_value_t = 0, help_heading = "Administration")]
+    pub(crate) web_admin_port: u16,
+
+    /// User and password that the admin API asks for.
+    #[arg(long, value_name = "USER:PASSWORD", value_parser = Credentials::parse, help_heading = "Administration")]
+    pub(crate) web_admin_auth: Option<Credentials>,
+
+    /// Networks that may use the admin API, or all [default: the machine itself only].
+    #[arg(long, value_name = "NETWORK", value_delimiter = ',', value_parser = access_network, help_heading = "Administration")]
+    pub(crate) web_admin_access: Vec<IpNet>,
+
+    /// Origin of pages of another server that may use the admin API.
+    #[arg(long, value_name = "ORIGIN", help_heading = "Administration")]
+    pub(crate) web_admin_allowed_origin: Option<String>,
+
     /// Public host name of this server, which clients should have connected to.
     #[arg(long, value_name = "NAME", help_heading = "Announcing and accounts elsewhere")]
     pub(crate) local_host: Option<String>,
@@ -266,6 +283,10 @@ impl Serve {
             ("websocket-listen", self.websocket_listen.map(|a| a.to_string())),
             ("websocket-allowed-origin", join(self.websocket_allowed_origin.clone())),
             ("trusted-proxy", join(self.trusted_proxy.iter().map(ToString::to_string).collect())),
+            ("web-admin-port", Some(self.web_admin_port.to_string())),
+            ("web-admin-auth", self.web_admin_auth.as_ref().map(|_| "(not shown)".to_owned())),
+            ("web-admin-access", join(self.web_admin_access.iter().map(ToString::to_string).collect())),
+            ("web-admin-allowed-origin", self.web_admin_allowed_origin.clone()),
             ("ssl-cert", path(&self.ssl_cert)),
             ("ssl-key", path(&self.ssl_key)),
             ("ssl-key-algorithm", Some(format!("{:?}", self.ssl_key_algorithm).to_lowercase())),
@@ -296,6 +317,11 @@ impl Serve {
 fn sync_interval(text: &str) -> Result<Duration, String> {
     let millis = Millis::read(text).ok_or("expected a time such as 1s or 100ms")?;
     Ok(Duration::from_millis(millis.0))
+}
+
+/// A network, or all of them.
+fn access_network(text: &str) -> Result<IpNet, String> {
+    if text == "all" { Ok(IpNet::V6(ipnet::Ipv6Net::default())) } else { trust::network(text) }
 }
 
 fn http_url(text: &str) -> Result<String, String> {
@@ -393,6 +419,12 @@ mod tests {
             "k",
             "--data",
             "d",
+            "--web-admin-auth",
+            "a:b",
+            "--web-admin-access",
+            "all",
+            "--web-admin-allowed-origin",
+            "o",
         ])
         .unwrap()
         .command

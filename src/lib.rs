@@ -13,10 +13,12 @@
 //! | [`storage`] | stored sessions: journals, history files |
 //! | [`transport`] | listeners and streams |
 //! | [`limits`] | how often something may be done |
+//! | [`admin`] | the admin API |
 //! | [`tools`] | what the program does besides serving |
 //!
 //! `docs/ARCHITECTURE.md` says how they work together.
 
+pub mod admin;
 pub mod auth;
 pub mod client;
 pub mod clock;

@@ -46,6 +46,12 @@ impl Bucket {
         left
     }
 
+    /// Whether there is none left.
+    pub fn is_used_up(&mut self, rate: Rate, now_ms: u64) -> bool {
+        self.drain(rate, now_ms);
+        self.used + 1.0 > rate.burst
+    }
+
     /// Uses some, whether or not they are left; returns after how many milliseconds they would have been.
     pub fn overdraw(&mut self, rate: Rate, now_ms: u64, count: u64) -> u64 {
         self.drain(rate, now_ms);

@@ -54,6 +54,34 @@ pub enum Topic {
 }
 
 impl Topic {
+    /// Reads a topic's name.
+    pub fn parse(name: &str) -> Option<Topic> {
+        const ALL: [Topic; 21] = [
+            Topic::Join,
+            Topic::Leave,
+            Topic::Kick,
+            Topic::Ban,
+            Topic::Unban,
+            Topic::Op,
+            Topic::Deop,
+            Topic::Mute,
+            Topic::Unmute,
+            Topic::Trust,
+            Topic::Untrust,
+            Topic::BadData,
+            Topic::RuleBreak,
+            Topic::PubList,
+            Topic::Status,
+            Topic::ClientInfo,
+            Topic::ExtBan,
+            Topic::BanImpEx,
+            Topic::AdminChat,
+            Topic::Invite,
+            Topic::Report,
+        ];
+        ALL.into_iter().find(|topic| format!("{topic:?}") == name)
+    }
+
     /// Shown to moderators only.
     pub fn is_sensitive(self) -> bool {
         matches!(self, Self::ClientInfo | Self::Report)

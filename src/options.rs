@@ -22,6 +22,10 @@ pub(crate) struct Options {
 /// A command whose options may be given again, the last of which counts, and also by the environment.
 fn prepared(command: Command) -> Command {
     command.args_override_self(true).mut_args(|argument| match argument.get_long() {
+        // That of drawpile-srv.
+        Some("web-admin-auth") if std::env::var_os("DRAWHALL_WEB_ADMIN_AUTH").is_none() => {
+            argument.env("DRAWPILESRV_WEB_ADMIN_AUTH").hide_env(true).hide_env_values(true)
+        }
         Some(name) if !NOT_IN_ENVIRONMENT.contains(&name) => {
             let variable = format!("DRAWHALL_{}", name.to_uppercase().replace('-', "_"));
             argument.env(variable).hide_env(true)

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
+use drawhall::admin::AccessRules;
 use drawhall::config::RuleSource;
 use drawhall::db::log::{LogQueue, log_layer};
 use drawhall::server::run::{Running, ServeOptions, start};
@@ -113,6 +114,13 @@ pub(crate) fn serve(options: &Serve) -> Result<(), Failure> {
         templates: options.templates.clone(),
         record: options.record.clone(),
         extauth_provider: options.extauth_provider,
+        admin_port: Some(options.web_admin_port).filter(|port| *port > 0),
+        admin_access: AccessRules {
+            credentials: options.web_admin_auth.clone(),
+            networks: options.web_admin_access.clone(),
+            allowed_origin: options.web_admin_allowed_origin.clone(),
+            host: options.local_host.clone().unwrap_or_default(),
+        },
         announce_port: options.announce_port.unwrap_or(0),
         listen: options.listen,
         port: options.port,
@@ -133,7 +141,7 @@ pub(crate) fn serve(options: &Serve) -> Result<(), Failure> {
         // A limit for file sizes is to be an error of writing, not the end of the program.
         let _too_large = signal(SignalKind::from_raw(SIGXFSZ))?;
         let running = start(&options)?;
-        let log = running.database().cloned().map(|database| log.write_to(database)).transpose()?;
+        let log = log.write_to(running.log().clone())?;
         say_where(&running, &places);
         let manager = systemd::Manager::start(running.server().clone(), options.inherited.is_some());
         tokio::select! {
@@ -143,9 +151,7 @@ pub(crate) fn serve(options: &Serve) -> Result<(), Failure> {
         }
         manager.stopping();
         running.stop().await;
-        if let Some(log) = log {
-            log.finish();
-        }
+        log.finish();
         Ok(())
     })
 }

@@ -37,7 +37,7 @@ use crate::transport::gate::{Limit, Pass};
 use crate::transport::stream::Stream;
 use crate::transport::tls::Certificate;
 use encrypt::encrypt;
-pub use handlers::{Deliver, LobbyFrame, ReadOn, SendAway};
+pub use handlers::{Deliver, DescribeUser, LobbyFrame, ReadOn, SendAway, UserSummary};
 pub(super) use handlers::{Flushed, Gone, HungUp, Proxied, Received, TimedOut};
 
 /// Seconds of `messageRateLimit` that may come at once.
@@ -115,6 +115,8 @@ pub struct Client {
     /// Messages that came in the last seconds.
     messages: Bucket,
     slowed_logged: Option<u64>,
+    /// When it has connected, milliseconds since 1970.
+    since: i64,
     tasks: Vec<JoinHandle<()>>,
     greeting: Option<LoginEffect>,
 }
@@ -131,6 +133,7 @@ impl Client {
             conn,
             address,
             browser: websocket.as_ref().is_some_and(|w| w.browser),
+            encrypted: stream.is_tls(),
             // WebSocket connections are encrypted before they get here.
             must_encrypt: websocket.is_none() && context.certificate.is_some(),
             chance: u64::from_le_bytes(chance),
@@ -153,6 +156,7 @@ impl Client {
             turn,
             messages: Bucket::default(),
             slowed_logged: None,
+            since: Now::get().utc_ms,
             tasks: Vec::new(),
             greeting: Some(greeting),
         };

@@ -68,6 +68,11 @@ macro_rules! settings {
                 vec![ $( ($key, self.$field.write()), )* ]
             }
 
+            /// All settings as JSON, in the order of the table: times in seconds, sizes in bytes.
+            pub fn json_values(&self) -> Vec<(&'static str, serde_json::Value)> {
+                vec![ $( ($key, self.$field.json()), )* ]
+            }
+
             /// Sets one setting from text.
             ///
             /// # Errors

@@ -69,6 +69,10 @@ pub struct OpenSource {
     told: Vec<String>,
     /// The external bans that were fetched last, where there is no database to keep them.
     fetched: Option<FetchedBans>,
+    /// Settings that were set while the server runs, where there is no database to keep them.
+    set: Vec<(String, String)>,
+    /// Something was changed that the source does not tell.
+    touched: bool,
 }
 
 /// External bans as they were fetched.
@@ -89,8 +93,17 @@ impl RuleSource {
     /// When the database cannot be opened.
     pub fn open(&self) -> Result<OpenSource, SourceError> {
         let database = self.database.as_deref().map(Database::open).transpose()?;
-        let (modified, version, next_expiry, told, fetched) = (None, 0, None, Vec::new(), None);
-        Ok(OpenSource { source: self.clone(), database, modified, version, next_expiry, told, fetched })
+        Ok(OpenSource {
+            source: self.clone(),
+            database,
+            modified: None,
+            version: 0,
+            next_expiry: None,
+            told: Vec::new(),
+            fetched: None,
+            set: Vec::new(),
+            touched: false,
+        })
     }
 }
 
@@ -117,6 +130,11 @@ impl OpenSource {
         let now = Now::get().utc_ms;
         let Content { name, mut file, has_accounts, patterns, disabled, next_expiry, mut errors } =
             self.content(now)?;
+        self.touched = false;
+        for (key, value) in &self.set {
+            // They were found to be right when they were set.
+            let _ = file.settings.set(key, value);
+        }
         if let (None, Some(fetched)) = (&self.database, &self.fetched) {
             file.settings.ext_bans_cache_url.clone_from(&fetched.url);
             file.settings.ext_bans_cache_key.clone_from(&fetched.etag);
@@ -188,8 +206,25 @@ impl OpenSource {
             database.set_settings(&settings.map(|(k, v)| (k, v.as_str())))?;
         }
         self.fetched = Some(fetched);
-        // Whatever the source is, it counts as changed.
-        (self.version, self.modified) = (-1, None);
+        self.touched = true;
+        Ok(())
+    }
+
+    /// Keeps settings, which must be right; without a database until the server stops. They count from the next look on.
+    /// Blocks.
+    ///
+    /// # Errors
+    /// When the database cannot be written.
+    pub fn keep_settings(&mut self, settings: Vec<(String, String)>) -> Result<(), SourceError> {
+        match &self.database {
+            Some(database) => {
+                let settings: Vec<(&str, &str)> =
+                    settings.iter().map(|(k, v)| (k.as_str(), v.as_str())).collect();
+                database.set_settings(&settings)?;
+            }
+            None => self.set.extend(settings),
+        }
+        self.touched = true;
         Ok(())
     }
 
@@ -205,7 +240,7 @@ impl OpenSource {
             (None, Some(path)) => modified(path).is_some_and(|m| ended || Some(m) != self.modified),
             (None, None) => false,
         };
-        if changed { self.read().map(Some) } else { Ok(None) }
+        if changed || self.touched { self.read().map(Some) } else { Ok(None) }
     }
 }
 

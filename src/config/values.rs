@@ -34,6 +34,9 @@ pub trait SettingValue: Sized {
 
     /// Writes a value as it can be read.
     fn write(&self) -> String;
+
+    /// The value as JSON: times in seconds, sizes in bytes.
+    fn json(&self) -> serde_json::Value;
 }
 
 /// `1` or `true` is true.
@@ -80,6 +83,10 @@ impl SettingValue for bool {
     fn write(&self) -> String {
         self.to_string()
     }
+
+    fn json(&self) -> serde_json::Value {
+        (*self).into()
+    }
 }
 
 impl SettingValue for String {
@@ -91,6 +98,10 @@ impl SettingValue for String {
 
     fn write(&self) -> String {
         self.clone()
+    }
+
+    fn json(&self) -> serde_json::Value {
+        self.as_str().into()
     }
 }
 
@@ -106,6 +117,10 @@ impl SettingValue for Size {
     fn write(&self) -> String {
         self.to_string()
     }
+
+    fn json(&self) -> serde_json::Value {
+        (*self).into()
+    }
 }
 
 impl SettingValue for Seconds {
@@ -120,6 +135,10 @@ impl SettingValue for Seconds {
 
     fn write(&self) -> String {
         self.0.to_string()
+    }
+
+    fn json(&self) -> serde_json::Value {
+        self.0.into()
     }
 }
 
@@ -138,6 +157,10 @@ impl SettingValue for Millis {
     fn write(&self) -> String {
         format!("{}ms", self.0)
     }
+
+    fn json(&self) -> serde_json::Value {
+        (self.0 as f64 / 1000.0).into()
+    }
 }
 
 impl SettingValue for Count {
@@ -150,6 +173,10 @@ impl SettingValue for Count {
 
     fn write(&self) -> String {
         self.0.to_string()
+    }
+
+    fn json(&self) -> serde_json::Value {
+        self.0.into()
     }
 }
 
@@ -164,6 +191,10 @@ impl SettingValue for UserLimit {
 
     fn write(&self) -> String {
         self.to_string()
+    }
+
+    fn json(&self) -> serde_json::Value {
+        (*self).into()
     }
 }
 

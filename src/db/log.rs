@@ -16,6 +16,8 @@ use crate::log::Fields;
 
 /// Lines that wait at most; what comes on top is in the text log only.
 const MAX_WAITING: usize = 10_000;
+/// Lines that are kept in memory, where there is no database.
+const MAX_IN_MEMORY: i64 = 10_000;
 /// Lines that are written in one transaction.
 const BATCH: usize = 500;
 /// How long lines are gathered at most before they are written.
@@ -105,7 +107,10 @@ impl LogQueue {
             {
                 rows.push(row);
             }
-            let written = database.append_log(&rows);
+            let mut written = database.append_log(&rows);
+            if database.is_in_memory() {
+                written = written.and_then(|()| database.keep_newest_log(MAX_IN_MEMORY));
+            }
             // To log every failure would fill the queue with failures.
             if let Err(error) = &written
                 && !failed

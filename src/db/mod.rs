@@ -4,11 +4,17 @@
 //! so none is made on an actor's thread. People edit the database by hand while the server runs: what is read counts
 //! whatever type it has, as far as it makes sense.
 
+mod admin;
 pub mod log;
 mod sqlite;
 
+pub use admin::{BanKind, BanRow, LogQuery};
+
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+/// Name of a database that is in no file.
+const IN_MEMORY: &str = ":memory:";
 
 /// A database that cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -117,6 +123,14 @@ trait Backend: Send {
     fn purge_log(&mut self, before: &str) -> Result<usize, DbError>;
     fn key(&mut self, name: &str, fresh: &[u8]) -> Result<Vec<u8>, DbError>;
     fn set_settings(&mut self, settings: &[(&str, &str)]) -> Result<(), DbError>;
+    fn remove_settings(&mut self, keys: &[&str]) -> Result<(), DbError>;
+    fn ban_rows(&mut self, kind: BanKind) -> Result<Vec<BanRow>, DbError>;
+    fn add_ban(&mut self, kind: BanKind, ban: &BanRow) -> Result<i64, DbError>;
+    fn remove_ban(&mut self, kind: BanKind, id: i64) -> Result<bool, DbError>;
+    fn set_listing_servers(&mut self, patterns: &[String]) -> Result<(), DbError>;
+    fn switch_ext_ban(&mut self, id: i64, enabled: bool) -> Result<(), DbError>;
+    fn keep_newest_log(&mut self, count: i64) -> Result<(), DbError>;
+    fn log(&mut self, query: &LogQuery) -> Result<Vec<LogRow>, DbError>;
 }
 
 /// A database that is open.
@@ -146,6 +160,19 @@ impl Database {
     pub fn open(path: &Path) -> Result<Database, DbError> {
         let backend = sqlite::Sqlite::open(path)?;
         Ok(Database { backend: Arc::new(Mutex::new(Box::new(backend))), path: Arc::new(path.to_owned()) })
+    }
+
+    /// A database that is gone with the last who holds it.
+    ///
+    /// # Errors
+    /// When there is no memory for it.
+    pub fn in_memory() -> Result<Database, DbError> {
+        Self::open(Path::new(IN_MEMORY))
+    }
+
+    /// Whether it is gone with the last who holds it.
+    pub fn is_in_memory(&self) -> bool {
+        self.path.as_os_str() == IN_MEMORY
     }
 
     /// Where it is.

@@ -9,7 +9,9 @@ use diesel::sql_types::{BigInt, Binary, Bool, Integer, Text};
 use diesel::sqlite::SqliteConnection;
 use diesel_migrations::{EmbeddedMigrations, MigrationHarness as _, embed_migrations};
 
-use super::{Account, Backend, DbError, IpBan, LogRow, Snapshot, SubjectBan};
+use super::{Account, Backend, BanKind, BanRow, DbError, IpBan, LogQuery, LogRow, Snapshot, SubjectBan};
+
+mod admin;
 
 const MIGRATIONS: EmbeddedMigrations = embed_migrations!("migrations");
 
@@ -241,5 +243,37 @@ impl Backend for Sqlite {
         let done = diesel::sql_query("DELETE FROM serverlog WHERE CAST(timestamp AS TEXT) < ?")
             .bind::<Text, _>(before);
         Ok(done.execute(&mut self.connection)?)
+    }
+
+    fn remove_settings(&mut self, keys: &[&str]) -> Result<(), DbError> {
+        self.delete_settings(keys)
+    }
+
+    fn ban_rows(&mut self, kind: BanKind) -> Result<Vec<BanRow>, DbError> {
+        self.all_bans(kind)
+    }
+
+    fn add_ban(&mut self, kind: BanKind, ban: &BanRow) -> Result<i64, DbError> {
+        self.insert_ban(kind, ban)
+    }
+
+    fn remove_ban(&mut self, kind: BanKind, id: i64) -> Result<bool, DbError> {
+        self.delete_ban(kind, id)
+    }
+
+    fn set_listing_servers(&mut self, patterns: &[String]) -> Result<(), DbError> {
+        self.replace_listing_servers(patterns)
+    }
+
+    fn switch_ext_ban(&mut self, id: i64, enabled: bool) -> Result<(), DbError> {
+        self.mark_ext_ban(id, enabled)
+    }
+
+    fn keep_newest_log(&mut self, count: i64) -> Result<(), DbError> {
+        self.delete_older_log(count)
+    }
+
+    fn log(&mut self, query: &LogQuery) -> Result<Vec<LogRow>, DbError> {
+        self.log_rows(query)
     }
 }

@@ -2,6 +2,7 @@
 //!
 //! It knows sessions by their latest description, kept ready as JSON, so that a login costs no more than copying it.
 
+mod admin;
 mod directory;
 pub mod entrance;
 mod listing;
@@ -36,6 +37,7 @@ use crate::session::{ClientOp, ConnId, DisconnectReason, JoinRequest, Refusal, S
 use crate::storage::folder::{Folder, Listed};
 use crate::storage::recorder::Recorder;
 use crate::storage::template::Templates;
+pub use admin::{FindAwake, ListClients, ListSessions, TellSessions};
 use directory::{Directory, Entry, Place, Waiter};
 use listing::Listing;
 pub use listing::{ListSession, SendReport};

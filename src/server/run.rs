@@ -1,7 +1,7 @@
 //! Running a server: workers, listeners, and the end.
 
 use std::io;
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -10,16 +10,17 @@ use actix::prelude::*;
 use actix_rt::task::JoinHandle;
 use reqwest::Method;
 use tokio::net::TcpListener;
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{Notify, mpsc, oneshot, watch};
 
 use super::entrance::{Entrance, Inherited, Kind, Listeners};
 use super::{NewRules, NewTemplates, Server, ServerParts, Stop};
+use crate::admin::{self, AccessRules};
 use crate::auth::provider::{self, KeyError};
 use crate::auth::{Auth, Hashing};
 use crate::client::actor::ClientContext;
 use crate::clock::Now;
 use crate::config::{FetchedBans, OpenSource, RuleSource, Rules, SourceError, extbans};
-use crate::db::Database;
+use crate::db::{Database, DbError};
 use crate::http::Http;
 use crate::storage::folder::{Folder, FolderError};
 use crate::storage::recorder::Recorder;
@@ -32,6 +33,8 @@ use crate::transport::{ListenError, listen};
 
 /// Least time between two times of fetching external bans, in seconds.
 const MIN_BANS_INTERVAL: u64 = 60;
+/// How often a source is looked at that cannot change by itself.
+const NO_INTERVAL: Duration = Duration::from_secs(3600);
 /// How often old lines of the log are deleted.
 const PURGE_INTERVAL: Duration = Duration::from_secs(86_400);
 /// How often the directory of templates is looked at.
@@ -70,6 +73,10 @@ pub struct ServeOptions {
     pub announce_port: u16,
     /// Where to be an auth server, with the accounts of the database.
     pub extauth_provider: Option<SocketAddr>,
+    /// Port of the admin API, 0 for any; without, there is none.
+    pub admin_port: Option<u16>,
+    /// Who may ask the admin API; it listens on all interfaces only if other machines may.
+    pub admin_access: AccessRules,
 }
 
 /// A server that runs.
@@ -82,6 +89,8 @@ pub struct Running {
     parts: ServerParts,
     database: Option<Database>,
     provider: Option<provider::Running>,
+    admin: Option<admin::Running>,
+    log: Database,
 }
 
 /// Why a server does not start.
@@ -118,6 +127,17 @@ pub enum StartError {
     /// The auth server has no key.
     #[error("--extauth-provider: {0}")]
     ProviderKey(#[from] KeyError),
+    /// The admin API cannot listen.
+    #[error("--web-admin-port: cannot listen on {address}: {source}")]
+    Admin {
+        /// The address.
+        address: SocketAddr,
+        /// Why.
+        source: io::Error,
+    },
+    /// There is no place for the log.
+    #[error("log: {0}")]
+    Log(#[from] DbError),
     /// There is no thread for recordings.
     #[error("--record: {0}")]
     Record(io::Error),
@@ -189,17 +209,31 @@ pub fn start(options: &ServeOptions) -> Result<Running, StartError> {
     if let Some(database) = database.clone() {
         tasks.push(actix_rt::spawn(purge_log(database, changes.subscribe())));
     }
-    if let Some(every) = source.interval() {
-        let (fetched, to_keep) = mpsc::channel(1);
-        tasks.push(actix_rt::spawn(fetch_bans(parts.http.clone(), changes.subscribe(), fetched)));
-        tasks.push(actix_rt::spawn(reload(source, every, to_keep, server.clone(), auth, changes)));
-    }
+    let (change, to_make) = mpsc::channel(16);
+    let refresh = Arc::new(Notify::new());
+    let bans = fetch_bans(parts.http.clone(), changes.subscribe(), change.clone(), refresh.clone());
+    tasks.push(actix_rt::spawn(bans));
+    let rules = changes.subscribe();
+    let log = database.clone().map_or_else(Database::in_memory, Ok)?;
+    let admin = start_admin(options, |access| admin::Parts {
+        server: server.clone(),
+        database: database.clone(),
+        log: log.clone(),
+        rules,
+        change,
+        refresh,
+        hashing: parts.hashing.clone(),
+        port: parts.announce_port,
+        access,
+    })?;
+    let every = source.interval().unwrap_or(NO_INTERVAL);
+    tasks.push(actix_rt::spawn(reload(source, every, to_make, server.clone(), auth, changes)));
     if let (Some(path), Some(templates)) = (&options.templates, templates) {
         let templates = Arc::new(templates);
         server.do_send(NewTemplates(templates.clone()));
         tasks.push(actix_rt::spawn(watch_templates(path.clone(), templates, server.clone())));
     }
-    Ok(Running { server, workers, address, websocket_address, tasks, parts, database, provider })
+    Ok(Running { server, workers, address, websocket_address, tasks, parts, database, provider, admin, log })
 }
 
 /// Opens the listeners, or takes over those that are open.
@@ -224,6 +258,26 @@ fn start_provider(
     let listener = std::net::TcpListener::bind(address).map_err(failed)?;
     let running = provider::start(listener, database.clone(), key, hashing.clone()).map_err(failed)?;
     tracing::info!("auth server at http://{}/", running.address);
+    Ok(Some(running))
+}
+
+/// Starts the admin API, if it is wanted.
+fn start_admin(
+    options: &ServeOptions,
+    parts: impl FnOnce(AccessRules) -> admin::Parts,
+) -> Result<Option<admin::Running>, StartError> {
+    let Some(port) = options.admin_port else { return Ok(None) };
+    let access = options.admin_access.clone();
+    let ip = if access.networks.is_empty() {
+        Ipv4Addr::LOCALHOST.into()
+    } else {
+        IpAddr::from(Ipv6Addr::UNSPECIFIED)
+    };
+    let address = SocketAddr::new(ip, port);
+    let failed = |source| StartError::Admin { address, source };
+    let listener = std::net::TcpListener::bind(address).map_err(failed)?;
+    let running = admin::start(listener, parts(access)).map_err(failed)?;
+    tracing::info!("admin API at http://{}/api/", running.address);
     Ok(Some(running))
 }
 
@@ -291,6 +345,16 @@ impl Running {
         self.provider.as_ref().map(|p| p.address)
     }
 
+    /// Where the admin API listens, if there is one.
+    pub fn admin_address(&self) -> Option<SocketAddr> {
+        self.admin.as_ref().map(|a| a.address)
+    }
+
+    /// Where the log is kept: in the configuration database, or the newest of it in memory.
+    pub fn log(&self) -> &Database {
+        &self.log
+    }
+
     /// The configuration database, if there is one.
     pub fn database(&self) -> Option<&Database> {
         self.database.as_ref()
@@ -305,6 +369,9 @@ impl Running {
         let _ = self.server.send(Stop).await;
         if let Some(provider) = self.provider {
             provider.handle.stop(false).await;
+        }
+        if let Some(admin) = self.admin {
+            admin.handle.stop(false).await;
         }
         for worker in self.workers {
             worker.stop();
@@ -324,11 +391,19 @@ impl Running {
     }
 }
 
+/// Something that changes the rules.
+pub enum Change {
+    /// External bans were fetched.
+    Fetched(FetchedBans),
+    /// Settings are set, and count once this is told; none have been, to look at the source at once.
+    Set(Vec<(String, String)>, oneshot::Sender<Result<(), String>>),
+}
+
 /// Reads the rules again whenever they have changed.
 async fn reload(
     mut source: OpenSource,
     every: Duration,
-    mut fetched: mpsc::Receiver<FetchedBans>,
+    mut to_make: mpsc::Receiver<Change>,
     server: Addr<Server>,
     auth: Addr<Auth>,
     changes: watch::Sender<Arc<Rules>>,
@@ -337,13 +412,22 @@ async fn reload(
     // What is wrong is told once, not at every look.
     let mut told = String::new();
     loop {
-        let bans = tokio::select! {
+        let change = tokio::select! {
             _ = interval.tick() => None,
-            Some(bans) = fetched.recv() => Some(bans),
+            Some(change) = to_make.recv() => Some(change),
+        };
+        let (change, tell) = match change {
+            Some(Change::Fetched(bans)) => (Some(Ok(bans)), None),
+            Some(Change::Set(settings, tell)) => (Some(Err(settings)), Some(tell)),
+            None => (None, None),
         };
         // Files are slow sometimes, and this thread has other things to do.
         let looked = actix_rt::task::spawn_blocking(move || {
-            let kept = bans.map_or(Ok(()), |bans| source.keep_fetched(bans));
+            let kept = match change {
+                Some(Ok(bans)) => source.keep_fetched(bans),
+                Some(Err(settings)) => source.keep_settings(settings),
+                None => Ok(()),
+            };
             let read = kept.and_then(|()| source.read_if_changed());
             (source, read)
         });
@@ -358,10 +442,16 @@ async fn reload(
                 server.do_send(NewRules(rules.clone()));
                 auth.do_send(NewRules(rules.clone()));
                 changes.send_replace(rules);
+                // Whoever asked may have gone.
+                let _ = tell.map(|tell| tell.send(Ok(())));
             }
-            Ok(None) => told.clear(),
+            Ok(None) => {
+                told.clear();
+                let _ = tell.map(|tell| tell.send(Ok(())));
+            }
             Err(error) => {
                 let text = error.to_string();
+                let _ = tell.map(|tell| tell.send(Err(text.clone())));
                 if text != told {
                     tracing::warn!("cannot read the settings again: {text}");
                 }
@@ -372,7 +462,12 @@ async fn reload(
 }
 
 /// Fetches external bans, now and then, and whenever their URL has changed.
-async fn fetch_bans(http: Http, mut rules: watch::Receiver<Arc<Rules>>, fetched: mpsc::Sender<FetchedBans>) {
+async fn fetch_bans(
+    http: Http,
+    mut rules: watch::Receiver<Arc<Rules>>,
+    change: mpsc::Sender<Change>,
+    refresh: Arc<Notify>,
+) {
     loop {
         let (url, cached, etag, every) = {
             let rules = rules.borrow_and_update();
@@ -385,7 +480,7 @@ async fn fetch_bans(http: Http, mut rules: watch::Receiver<Arc<Rules>>, fetched:
             match fetch(&http, &url, &known).await {
                 Ok(Some(bans)) => {
                     tracing::info!(topic = %"ExtBan", "external bans were fetched");
-                    if fetched.send(bans).await.is_err() {
+                    if change.send(Change::Fetched(bans)).await.is_err() {
                         return;
                     }
                 }
@@ -394,8 +489,12 @@ async fn fetch_bans(http: Http, mut rules: watch::Receiver<Arc<Rules>>, fetched:
             }
         }
         let other_url = rules.wait_for(|r| r.settings().ext_bans_url != url);
-        // Either is a reason to look again.
-        let _ = tokio::time::timeout(Duration::from_secs(every), other_url).await.map(drop);
+        // Each is a reason to look again.
+        tokio::select! {
+            _ = tokio::time::sleep(Duration::from_secs(every)) => {}
+            _ = other_url => {}
+            () = refresh.notified() => {}
+        }
     }
 }
 

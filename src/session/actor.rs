@@ -12,6 +12,7 @@ use std::time::Duration;
 use actix::prelude::*;
 use drawhall_protocol::command::Host;
 
+use super::admin::{AdminAnswer, AdminError, AdminRequest};
 use super::effects::{ClientOp, ConnId, DisconnectReason, Effects, Refusal};
 use super::member::{JoinRequest, Visitor};
 use super::{OpwordCheck, SessionMachine, Shared, State};
@@ -521,5 +522,59 @@ impl Handler<StopSession> for Session {
 
     fn handle(&mut self, _: StopSession, ctx: &mut Self::Context) {
         self.handle(ctx, |machine, now, fx| machine.shut_down("Server shutting down", now, fx));
+    }
+}
+
+/// An administrator wants something.
+#[derive(Message)]
+#[rtype(result = "AdminAnswer")]
+pub struct Administer(pub AdminRequest);
+
+impl Handler<Administer> for Session {
+    type Result = ActorResponse<Self, AdminAnswer>;
+
+    fn handle(&mut self, Administer(request): Administer, ctx: &mut Self::Context) -> Self::Result {
+        if self.ended {
+            return ActorResponse::reply(Err(AdminError::not_found()));
+        }
+        let slow = match &request {
+            AdminRequest::CheckPassword { opword, password } => {
+                let kind = if *opword { PasswordKind::Operator } else { PasswordKind::Session };
+                self.machine.slow_hash(kind, password).map(|hash| (kind, hash.to_owned(), password.clone()))
+            }
+            _ => None,
+        };
+        let Some((kind, hash, password)) = slow else {
+            return ActorResponse::reply(self.administer(request, ctx));
+        };
+        let (expected, given) = (hash.clone(), password.clone());
+        let checked = self.hashing.run(Turn::Check, move || password::verify(&given, &expected));
+        ActorResponse::r#async(checked.into_actor(self).map(move |fits, session, ctx| {
+            if fits == Some(true) {
+                session.machine.learn_password(kind, &hash, &password);
+            }
+            session.administer(request, ctx)
+        }))
+    }
+}
+
+impl Session {
+    fn administer(&mut self, request: AdminRequest, ctx: &mut Context<Self>) -> AdminAnswer {
+        let mut answer = Err(AdminError::not_found());
+        self.handle(ctx, |machine, now, fx| answer = machine.administer(request, now, fx));
+        answer
+    }
+}
+
+/// Who is in the session, for the list of all users.
+#[derive(Message)]
+#[rtype(result = "Vec<serde_json::Value>")]
+pub struct DescribeUsers;
+
+impl Handler<DescribeUsers> for Session {
+    type Result = Vec<serde_json::Value>;
+
+    fn handle(&mut self, _: DescribeUsers, _: &mut Self::Context) -> Self::Result {
+        self.machine.users()
     }
 }

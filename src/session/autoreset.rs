@@ -54,6 +54,21 @@ impl AutoResetState {
     pub(super) fn deadline(&self) -> Option<u64> {
         self.due
     }
+
+    /// How long until the next attempt may begin, in milliseconds.
+    pub(super) fn delay(&self, now: Now) -> u64 {
+        self.not_before.saturating_sub(now.ms)
+    }
+
+    /// Where it stands, in the words of the admin API.
+    pub(super) fn status(&self) -> &'static str {
+        match self.stage {
+            Stage::Idle => "not sent",
+            Stage::Queried => "queried",
+            Stage::Waiting => "waiting for responses",
+            Stage::Requested => "requested",
+        }
+    }
 }
 
 impl SessionMachine {

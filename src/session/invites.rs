@@ -39,6 +39,18 @@ impl Invite {
     }
 }
 
+/// What is logged about a new invite.
+pub(super) fn creation_text(max_uses: i64, trust: bool, op: bool) -> String {
+    let uses = max_uses.clamp(1, MAX_INVITE_USES);
+    let role = match (op, trust) {
+        (true, true) => "op and trust ",
+        (true, false) => "op ",
+        (false, true) => "trust ",
+        (false, false) => "",
+    };
+    format!("Created {role}invite with {uses} use(s)")
+}
+
 /// What came of showing an invite.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum InviteCheck {

@@ -30,6 +30,8 @@ pub struct Visitor {
     pub ghost: bool,
     /// Connected from a browser.
     pub browser: bool,
+    /// The connection is encrypted.
+    pub encrypted: bool,
     /// What the client can do.
     pub capabilities: Capabilities,
 }
@@ -90,6 +92,8 @@ pub struct Member {
     pub hold_locked: bool,
     /// The messages that are held.
     pub held: Vec<u8>,
+    /// When it last sent anything, milliseconds since 1970.
+    pub last_active: i64,
     /// When it last sent a command message, milliseconds since 1970.
     pub last_drawing: Option<i64>,
     /// Part in an autoreset.
@@ -120,6 +124,7 @@ impl Member {
             invited: false,
             hold_locked: false,
             held: Vec::new(),
+            last_active: 0,
             last_drawing: None,
             reset_role: ResetRole::None,
             begin_at: 0,

@@ -6,6 +6,7 @@
 
 mod accounts;
 pub mod actor;
+pub mod admin;
 pub mod autoreset;
 pub mod bans;
 pub mod commands;
@@ -135,6 +136,7 @@ pub struct SessionMachine {
     bans: BanList,
     invites: Invites,
     thumbnail: thumbnail::Thumbnail,
+    admin_chat: Option<admin::AdminChat>,
     accounts: Accounts,
     /// Where the session is to be announced, also after a restart.
     announcements: Vec<String>,
@@ -204,6 +206,7 @@ impl SessionMachine {
             bans: BanList::default(),
             invites: Invites::default(),
             thumbnail: thumbnail::Thumbnail::default(),
+            admin_chat: None,
             accounts: Accounts::default(),
             announcements: Vec::new(),
             listed: Vec::new(),
@@ -274,6 +277,14 @@ impl SessionMachine {
     /// the session's.
     pub fn slow_check(&self, request: &JoinRequest) -> Option<&str> {
         self.password.slow_check(&request.password)
+    }
+
+    /// The hash that a password of this kind must be checked against, away from here.
+    pub fn slow_hash(&self, kind: PasswordKind, given: &str) -> Option<&str> {
+        match kind {
+            PasswordKind::Session => self.password.slow_check(given),
+            PasswordKind::Operator => self.opword.slow_check(given),
+        }
     }
 
     /// A password was found to fit a hash of this session.
@@ -462,6 +473,7 @@ impl SessionMachine {
         if self.state == State::Shutdown {
             return;
         }
+        self.expire_chat(now, fx);
         let settings = &self.shared.settings;
         let quiet = now.ms.saturating_sub(self.last_event.ms);
         let idle_limit = settings.idle_time_limit.millis();

@@ -29,6 +29,7 @@ impl SessionMachine {
     /// Handles whole frames from a client. Returns whether they were handled now, or are held until the session runs.
     pub fn batch(&mut self, conn: ConnId, bytes: &mut [u8], now: Now, fx: &mut Effects) -> bool {
         let Some(at) = self.member_at(conn) else { return true };
+        self.members[at].last_active = now.utc_ms;
         if self.members[at].hold_locked {
             if frames(bytes).any(|f| f.header.kind >= FIRST_COMMAND) {
                 self.members[at].last_drawing = Some(now.utc_ms);
@@ -207,6 +208,7 @@ impl SessionMachine {
         if self.members[at].muted || !self.may_chat(at, now, fx) {
             return;
         }
+        self.hear(at, &chat.message, chat.oflags, now, fx);
         let member = &self.members[at];
         let bypass = chat.tflags & Chat::TFLAGS_BYPASS != 0;
         if !bypass {

@@ -2,6 +2,7 @@
 #![allow(dead_code, unreachable_pub, clippy::unwrap_used, reason = "every test file uses a part of it")]
 
 pub mod elsewhere;
+pub mod http;
 pub mod secure;
 
 use std::io::{Read as _, Write as _};
@@ -28,6 +29,8 @@ pub struct TestServer {
     pub websocket: Option<SocketAddr>,
     /// Where its auth server listens.
     pub provider: Option<SocketAddr>,
+    /// Where its admin API listens.
+    pub admin: Option<SocketAddr>,
     /// Its configuration file.
     pub config: PathBuf,
     stop: Option<oneshot::Sender<()>>,
@@ -66,17 +69,23 @@ impl TestServer {
         let thread = std::thread::spawn(move || {
             actix_rt::System::new().block_on(async {
                 let running = start(&options).unwrap();
-                let addresses = (running.address(), running.websocket_address(), running.provider_address());
-                tell.send(addresses).unwrap();
+                tell.send((
+                    running.address(),
+                    running.websocket_address(),
+                    running.provider_address(),
+                    running.admin_address(),
+                ))
+                .unwrap();
                 let _ = stopped.await;
                 running.stop().await;
             });
         });
-        let (address, websocket, provider) = told.recv().unwrap();
+        let (address, websocket, provider, admin) = told.recv().unwrap();
         TestServer {
             address,
             websocket,
             provider,
+            admin,
             config: path,
             stop: Some(stop),
             thread: Some(thread),

@@ -5,12 +5,14 @@ use std::net::IpAddr;
 
 use actix::prelude::*;
 use bytes::Bytes;
+use serde_json::{Value, json};
 
 use super::{Client, Phase};
 use crate::client::login::LoginState;
+use crate::clock::iso_of;
 use crate::log::{Level, Topic};
 use crate::session::actor::Session;
-use crate::session::{ClientOp, DisconnectReason};
+use crate::session::{ClientOp, DisconnectReason, Visitor};
 use crate::transport::websocket::Violation;
 
 /// A proxy has said whom it speaks for.
@@ -198,5 +200,59 @@ impl Handler<SendAway> for Client {
         if !matches!(self.phase, Phase::Over) {
             self.disconnect(reason, &message, ctx);
         }
+    }
+}
+
+/// Who is this?
+#[derive(Message)]
+#[rtype(result = "Option<UserSummary>")]
+pub struct DescribeUser;
+
+/// Answer to [`DescribeUser`].
+pub struct UserSummary {
+    /// The session that it is in, which knows more.
+    pub session: Option<Addr<Session>>,
+    /// What is known of it before that, in the shape of the admin API.
+    pub value: Value,
+}
+
+impl Handler<DescribeUser> for Client {
+    type Result = Option<UserSummary>;
+
+    fn handle(&mut self, _: DescribeUser, _: &mut Self::Context) -> Self::Result {
+        let state = match &self.phase {
+            Phase::Session(session) => {
+                return Some(UserSummary { session: Some(session.clone()), value: Value::Null });
+            }
+            Phase::Login(_) => "login",
+            Phase::Over => "graceful_disconnect",
+        };
+        let visitor = match &self.phase {
+            Phase::Login(login) => login.visitor().clone(),
+            _ => Visitor::default(),
+        };
+        let value = json!({
+            "uid": self.conn.to_string(),
+            "id": 0,
+            "name": self.user.name,
+            "ip": self.user.address.map_or(String::new(), |a| a.to_string()),
+            "s": visitor.person.sid,
+            "auth": !visitor.person.auth_id.is_empty(),
+            "op": false,
+            "trusted": false,
+            "muted": false,
+            "mod": visitor.moderator,
+            "tls": visitor.encrypted,
+            "browser": visitor.browser,
+            "session": "",
+            "state": state,
+            "lastWithoutSession": iso_of(self.since).replace('Z', "+00:00"),
+            "capabilities": {
+                "keepalive": visitor.capabilities.keep_alive,
+                "thumbnail": visitor.capabilities.thumbnail,
+            },
+            "oldv": false,
+        });
+        Some(UserSummary { session: None, value })
     }
 }

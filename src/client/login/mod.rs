@@ -138,6 +138,8 @@ pub struct Arrival {
     pub address: IpAddr,
     /// From a browser.
     pub browser: bool,
+    /// The connection is encrypted.
+    pub encrypted: bool,
     /// The connection is in clear, and must not stay so.
     pub must_encrypt: bool,
     /// Source of chance.
@@ -185,8 +187,8 @@ pub struct LoginMachine {
 impl LoginMachine {
     /// A new connection's login, and the greeting.
     pub fn new(rules: Arc<Rules>, arrival: &Arrival) -> (LoginMachine, LoginEffect) {
-        let Arrival { conn, address, browser, must_encrypt, chance } = *arrival;
-        let mut visitor = Visitor { conn, browser, ..Visitor::default() };
+        let Arrival { conn, address, browser, encrypted, must_encrypt, chance } = *arrival;
+        let mut visitor = Visitor { conn, browser, encrypted, ..Visitor::default() };
         visitor.person.address = Some(address);
         let ban = rules.address_ban(address);
         let mut machine = LoginMachine {
@@ -353,6 +355,7 @@ impl LoginMachine {
         let message = "Start TLS now!".into();
         self.send_result(ResultReply { message, start_tls: true, ..ResultReply::default() }, fx);
         fx.push(LoginEffect::StartTls);
+        self.visitor.encrypted = true;
         self.state = self.state_when_secure();
     }
 

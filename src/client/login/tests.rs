@@ -27,7 +27,10 @@ impl Login {
 
     fn from(address: &str, config: &str) -> Login {
         let address = address.parse().unwrap();
-        Self::arrived(Arrival { conn: 1, address, browser: false, must_encrypt: false, chance: 0 }, config)
+        Self::arrived(
+            Arrival { conn: 1, address, browser: false, encrypted: false, must_encrypt: false, chance: 0 },
+            config,
+        )
     }
 
     fn arrived(arrival: Arrival, config: &str) -> Login {

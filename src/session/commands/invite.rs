@@ -5,6 +5,7 @@ use drawhall_protocol::reply::{InviteCreated, ServerReply};
 use super::{CommandResult, Effects, SessionMachine};
 use crate::clock::Now;
 use crate::log::{Level, Topic};
+use crate::session::invites;
 
 impl SessionMachine {
     pub(super) fn invite_create(
@@ -24,14 +25,7 @@ impl SessionMachine {
         // Only operators get here, so neither role is above theirs.
         let secret =
             self.invites.create(&creator, max_uses, trust, op, now).ok_or("Too many invite codes")?;
-        let uses = max_uses.clamp(1, super::super::invites::MAX_INVITE_USES);
-        let role = match (op, trust) {
-            (true, true) => "op and trust ",
-            (true, false) => "op ",
-            (false, true) => "trust ",
-            (false, false) => "",
-        };
-        let text = format!("Created {role}invite with {uses} use(s)");
+        let text = invites::creation_text(max_uses, trust, op);
         self.note_about(user, Level::Info, Topic::Invite, text, now, fx);
         self.send_invite_list(now, fx);
         self.reply_to(conn, &ServerReply::InviteCreated(InviteCreated { secret }), fx);

@@ -6,7 +6,7 @@ use drawhall_protocol::reply::{ConfPart, PasswordChange, ServerReply};
 use super::{CommandResult, Effects, SessionMachine};
 use crate::clock::Now;
 use crate::config::{MAX_USER_LIMIT, MIN_USER_LIMIT, parse_size};
-use crate::log::{Level, Topic};
+use crate::log::{Level, LogUser, Topic};
 use crate::session::member::Member;
 use crate::session::{ConnId, DisconnectReason};
 use crate::storage::store::PasswordKind;
@@ -17,6 +17,22 @@ const MAX_TITLE: usize = 100;
 /// What was changed, for the log.
 type Changes = Vec<String>;
 
+/// Who changes the settings, and what that allows.
+struct Editor {
+    /// The connection, unless it is an administrator.
+    conn: Option<ConnId>,
+    user: Option<LogUser>,
+    name: String,
+    moderator: bool,
+    /// Has an account.
+    authenticated: bool,
+    /// May make sessions persistent.
+    persists: bool,
+    browser: bool,
+    /// May open sessions to browsers.
+    manages_web: bool,
+}
+
 impl SessionMachine {
     pub(super) fn sessionconf(
         &mut self,
@@ -25,19 +41,52 @@ impl SessionMachine {
         now: Now,
         fx: &mut Effects,
     ) -> CommandResult {
-        let (conn, user) = (self.members[at].conn(), self.members[at].log_user());
+        let member = &self.members[at];
+        let editor = Editor {
+            conn: Some(member.conn()),
+            user: Some(member.log_user()),
+            name: member.name().to_owned(),
+            moderator: member.is_moderator(),
+            authenticated: member.is_authenticated(),
+            persists: member.is_moderator() || member.has_flag("PERSIST") || self.shared.settings.persistence,
+            browser: member.visitor.browser,
+            manages_web: member.has_flag("WEBSESSION"),
+        };
         if conf.closed == Some(true) {
-            self.refuse_closing(conn, fx);
+            self.refuse_closing(member.conn(), fx);
         }
-        let moderator = self.members[at].is_moderator();
+        self.edit(&editor, conf, now, fx);
+        Ok(())
+    }
+
+    /// An administrator changes the settings.
+    pub(in crate::session) fn configure(&mut self, conf: &SessionConf, now: Now, fx: &mut Effects) {
+        let editor = Editor {
+            conn: None,
+            user: None,
+            name: "the server administrator".into(),
+            moderator: true,
+            authenticated: true,
+            persists: true,
+            browser: false,
+            manages_web: true,
+        };
+        if let Some(archive) = conf.archive {
+            self.archive = archive;
+        }
+        self.edit(&editor, conf, now, fx);
+    }
+
+    fn edit(&mut self, editor: &Editor, conf: &SessionConf, now: Now, fx: &mut Effects) {
+        let moderator = editor.moderator;
         let mut changes = Changes::new();
-        self.conf_access(at, conf, &mut changes);
-        self.conf_names(at, conf, moderator, &mut changes, now, fx);
+        self.conf_access(editor, conf, &mut changes);
+        self.conf_names(editor, conf, &mut changes, now, fx);
         self.conf_limits(conf, moderator, &mut changes);
         self.conf_switches(conf, moderator, &mut changes);
-        let password = self.conf_web_and_password(conn, conf, &mut changes, now, fx);
+        let password = self.conf_web_and_password(editor, conf, &mut changes, now, fx);
         if changes.is_empty() {
-            return Ok(());
+            return;
         }
         self.send_settings(now, fx);
         if let Some(password) = password {
@@ -48,8 +97,14 @@ impl SessionMachine {
         }
         let mut text = changes.join(", ");
         text[..1].make_ascii_uppercase();
-        self.note_about(user, Level::Info, Topic::Status, text, now, fx);
-        Ok(())
+        self.note_by(editor.user.clone(), Level::Info, text, now, fx);
+    }
+
+    fn note_by(&mut self, user: Option<LogUser>, level: Level, text: String, now: Now, fx: &mut Effects) {
+        match user {
+            Some(user) => self.note_about(user, level, Topic::Status, text, now, fx),
+            None => self.note(level, Topic::Status, text, now, fx),
+        }
     }
 
     /// Sessions cannot be closed any more; the client's switch is put back.
@@ -66,18 +121,15 @@ impl SessionMachine {
         self.reply_to(conn, &ServerReply::part(ConfPart::Closed(None)), fx);
     }
 
-    fn conf_access(&mut self, at: usize, conf: &SessionConf, changes: &mut Changes) {
-        let member = &self.members[at];
-        let may_persist =
-            member.is_moderator() || member.has_flag("PERSIST") || self.shared.settings.persistence;
+    fn conf_access(&mut self, editor: &Editor, conf: &SessionConf, changes: &mut Changes) {
         if let Some(on) = conf.auth_only
-            && (!on || member.is_authenticated())
+            && (!on || editor.authenticated)
         {
             self.flags.auth_only = on;
             changes.push(if on { "blocked guest logins" } else { "permitted guest logins" }.into());
         }
         if let Some(on) = conf.persistent
-            && may_persist
+            && editor.persists
         {
             self.flags.persistent = on;
             changes.push(if on { "made persistent" } else { "made nonpersistent" }.into());
@@ -86,13 +138,13 @@ impl SessionMachine {
 
     fn conf_names(
         &mut self,
-        at: usize,
+        editor: &Editor,
         conf: &SessionConf,
-        moderator: bool,
         changes: &mut Changes,
         now: Now,
         fx: &mut Effects,
     ) {
+        let moderator = editor.moderator;
         let founder = conf.founder.as_ref().filter(|_| moderator);
         if let Some(founder) = founder {
             self.founder = without_controls(founder);
@@ -120,8 +172,9 @@ impl SessionMachine {
             }
             return;
         }
-        let user = self.members[at].log_user();
-        self.rule_break(user, format!("Attempt to set forbidden name '{title}'"), now, fx);
+        if let Some(user) = editor.user.clone() {
+            self.rule_break(user, format!("Attempt to set forbidden name '{title}'"), now, fx);
+        }
         if !was_auto {
             self.flags.auto_title = true;
             let title = self.automatic_title();
@@ -196,14 +249,13 @@ impl SessionMachine {
     /// Returns the new password, if it was changed.
     fn conf_web_and_password(
         &mut self,
-        conn: ConnId,
+        editor: &Editor,
         conf: &SessionConf,
         changes: &mut Changes,
         now: Now,
         fx: &mut Effects,
     ) -> Option<String> {
-        let at = self.member_at(conn)?;
-        let (browser, manages) = (self.members[at].visitor.browser, self.members[at].has_flag("WEBSESSION"));
+        let (browser, manages) = (editor.browser, editor.manages_web);
         let allow_web = conf.allow_web.filter(|_| manages);
         if let Some(on) = allow_web
             && (on || !browser)
@@ -223,7 +275,7 @@ impl SessionMachine {
                     return None;
                 }
                 self.flags.allow_web = false;
-                self.kick_browsers(conn, now, fx);
+                self.kick_browsers(editor, now, fx);
                 changes.push("disabled browser connections because no password is set".into());
             }
         }
@@ -233,9 +285,10 @@ impl SessionMachine {
     }
 
     /// Sends browser users without an invite away, because a session without a password is closed to them.
-    fn kick_browsers(&mut self, by: ConnId, now: Now, fx: &mut Effects) {
-        let Some(name) = self.member_at(by).map(|at| self.members[at].name().to_owned()) else { return };
-        let kicked = |m: &&Member| m.conn() != by && !m.is_moderator() && m.visitor.browser && !m.invited;
+    fn kick_browsers(&mut self, by: &Editor, now: Now, fx: &mut Effects) {
+        let name = &by.name;
+        let kicked =
+            |m: &&Member| Some(m.conn()) != by.conn && !m.is_moderator() && m.visitor.browser && !m.invited;
         let conns: Vec<ConnId> = self.members.iter().filter(kicked).map(Member::conn).collect();
         if conns.is_empty() {
             return;
@@ -244,7 +297,7 @@ impl SessionMachine {
             "Session password removed by {name}. This server doesn't allow web browsers in public sessions, they \
              will be disconnected."
         );
-        self.notice(true, "kickwebusers", text, &[("by", &name)], "", fx);
+        self.notice(true, "kickwebusers", text, &[("by", name)], "", fx);
         let text = format!(
             "Web browser clients are only allowed on sessions with a password, but {name} removed it."
         );

@@ -1,0 +1,122 @@
+//! `accounts`.
+
+use serde_json::{Value, json};
+
+use super::Office;
+use super::call::{Call, Method, bad, not_found, unsupported};
+use crate::auth::{Turn, password};
+use crate::db::{Account, DbError};
+use crate::session::admin::{AdminAnswer, AdminError};
+
+fn value(account: &Account) -> Value {
+    let Account { id, name, locked, flags, .. } = account;
+    json!({"id": id, "username": name, "locked": locked, "flags": flags.join(",")})
+}
+
+fn flags(text: &str) -> Vec<String> {
+    text.split(',').map(str::trim).filter(|f| !f.is_empty()).map(str::to_owned).collect()
+}
+
+impl Office {
+    pub(super) async fn accounts(&self, call: &Call, rest: &[&str]) -> AdminAnswer {
+        match (call.method, rest) {
+            (Method::Get, []) => {
+                let accounts = self.ask(|db| db.accounts()).await?;
+                Ok(self.listed(call, "accounts", "accounts", accounts.iter().map(value).collect()))
+            }
+            (Method::Post, []) => {
+                self.unlocked("accounts")?;
+                self.add_account(call).await
+            }
+            (Method::Post, ["auth"]) => self.try_account(call).await,
+            (Method::Put, [id]) => {
+                self.unlocked("accounts")?;
+                self.change_account(call, id.parse().map_err(|_| not_found())?).await
+            }
+            (Method::Delete, [id]) => {
+                self.unlocked("accounts")?;
+                let account = self.account(id.parse().map_err(|_| not_found())?).await?;
+                self.ask(move |db| db.remove_account(&account.name)).await?;
+                self.look_again().await?;
+                Ok(json!({"status": "ok"}))
+            }
+            _ => Err(unsupported()),
+        }
+    }
+
+    async fn account(&self, id: i64) -> Result<Account, AdminError> {
+        self.ask(move |db| db.account_by_id(id)).await?.ok_or_else(not_found)
+    }
+
+    /// The hash of a new password; no password has none.
+    pub(super) async fn hash_of(&self, password: String) -> Result<String, AdminError> {
+        if password.is_empty() {
+            return Ok(String::new());
+        }
+        let made = self.hashing.run(Turn::Make, move || password::hash(&password)).await.flatten();
+        made.ok_or_else(|| AdminError::new(500, "The password cannot be hashed"))
+    }
+
+    async fn add_account(&self, call: &Call) -> AdminAnswer {
+        let name = call.text("username");
+        if !crate::client::login::is_valid_name(&name) {
+            return Err(bad(if name.is_empty() { "Username required" } else { "Invalid username" }));
+        }
+        let account = Account {
+            id: 0,
+            hash: self.hash_of(call.text("password")).await?,
+            name: name.clone(),
+            locked: call.truth("locked").unwrap_or(false),
+            flags: flags(&call.text("flags")),
+        };
+        let added = self.ask(move |db| match db.add_account(&account) {
+            Err(DbError::AccountExists(_)) => Ok(None),
+            done => done.and_then(|()| db.account(&account.name)),
+        });
+        let added = added.await?.ok_or_else(|| bad(format!("There is an account '{name}' already")))?;
+        self.look_again().await?;
+        Ok(value(&added))
+    }
+
+    async fn change_account(&self, call: &Call, id: i64) -> AdminAnswer {
+        let account = self.account(id).await?;
+        let name = call.text("username");
+        if !name.is_empty() && !crate::client::login::is_valid_name(&name) {
+            return Err(bad("Invalid username"));
+        }
+        let password = call.text("password");
+        let hash = if password.is_empty() { None } else { Some(self.hash_of(password).await?) };
+        let (locked, wanted) =
+            (call.truth("locked"), call.body.get("flags").and_then(Value::as_str).map(flags));
+        let changed = self.ask(move |db| {
+            if !name.is_empty() && name != account.name && db.account(&name)?.is_some() {
+                return Ok(None);
+            }
+            db.change_account(&account.name, |account| {
+                if !name.is_empty() {
+                    account.name = name;
+                }
+                account.hash = hash.unwrap_or_else(|| account.hash.clone());
+                account.locked = locked.unwrap_or(account.locked);
+                account.flags = wanted.unwrap_or_else(|| account.flags.clone());
+            })?;
+            db.account_by_id(id)
+        });
+        let changed = changed.await?.ok_or_else(|| bad("There is an account of that name already"))?;
+        self.look_again().await?;
+        Ok(value(&changed))
+    }
+
+    /// Whether name and password fit: 0 no account, 1 wrong password, 2 locked, 3 fits.
+    async fn try_account(&self, call: &Call) -> AdminAnswer {
+        let (name, given) = (call.text("username"), call.text("password"));
+        let Some(account) = self.ask(move |db| db.account(&name)).await? else {
+            return Ok(json!({"status": 0}));
+        };
+        if account.locked {
+            return Ok(json!({"status": 2}));
+        }
+        let fits = self.hashing.run(Turn::Check, move || password::verify(&given, &account.hash)).await;
+        Ok(json!({"status": if fits == Some(true) { 3 } else { 1 }}))
+    }
+}

@@ -1,0 +1,150 @@
+//! A request and its answer, below HTTP.
+
+use std::collections::HashMap;
+
+use actix_web::http::header::CONTENT_TYPE;
+use actix_web::http::{Method as HttpMethod, StatusCode};
+use actix_web::{HttpRequest, HttpResponse};
+use serde_json::{Map, Value, json};
+
+use crate::clock::Now;
+use crate::log::{Level, LogEntry, Topic};
+use crate::session::admin::{AdminAnswer, AdminError};
+
+/// What is to be done.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Method {
+    /// Look.
+    Get,
+    /// Make.
+    Post,
+    /// Change.
+    Put,
+    /// Remove.
+    Delete,
+}
+
+/// A request.
+#[derive(Debug)]
+pub(super) struct Call {
+    pub(super) method: Method,
+    /// Only the head of the answer is wanted.
+    pub(super) is_head: bool,
+    path: String,
+    query: HashMap<String, String>,
+    /// The body.
+    pub(super) body: Map<String, Value>,
+    /// Who asks, for the log.
+    who: String,
+}
+
+pub(super) fn not_found() -> AdminError {
+    AdminError::not_found()
+}
+
+pub(super) fn unsupported() -> AdminError {
+    AdminError::new(400, "Unsupported method")
+}
+
+pub(super) fn bad(message: impl Into<String>) -> AdminError {
+    AdminError::new(400, message)
+}
+
+impl Call {
+    /// Reads a request.
+    ///
+    /// # Errors
+    /// When it is not for the API, or its body is no JSON object.
+    pub(super) fn read(request: &HttpRequest, body: &[u8], who: String) -> Result<Call, AdminError> {
+        let path = request.path();
+        let path = path.trim_start_matches('/').strip_prefix("api").filter(|rest| rest.starts_with('/'));
+        let path = path.ok_or_else(not_found)?.to_owned();
+        let is_head = request.method() == HttpMethod::HEAD;
+        let method = match *request.method() {
+            HttpMethod::GET | HttpMethod::HEAD => Method::Get,
+            HttpMethod::POST => Method::Post,
+            HttpMethod::PUT => Method::Put,
+            HttpMethod::DELETE => Method::Delete,
+            _ => return Err(AdminError::new(405, "Unsupported method")),
+        };
+        let query = url::form_urlencoded::parse(request.query_string().as_bytes());
+        let query = query.map(|(k, v)| (k.into_owned(), v.into_owned())).collect();
+        let body = match method {
+            Method::Post | Method::Put => read_body(request, body)?,
+            Method::Get | Method::Delete => Map::new(),
+        };
+        Ok(Call { method, is_head, path, query, body, who })
+    }
+
+    /// The parts of the path behind `/api`; slashes at the end or doubled ones do not matter.
+    pub(super) fn path(&self) -> Vec<&str> {
+        self.path.split('/').filter(|part| !part.is_empty()).collect()
+    }
+
+    /// A parameter of the query, empty without.
+    pub(super) fn query(&self, key: &str) -> &str {
+        self.query.get(key).map_or("", String::as_str)
+    }
+
+    /// A number of the query, `default` without.
+    ///
+    /// # Errors
+    /// When it is no number.
+    pub(super) fn number(&self, key: &str, default: u64) -> Result<u64, AdminError> {
+        match self.query(key) {
+            "" => Ok(default),
+            text => text.parse().map_err(|_| bad(format!("{key} must be a number"))),
+        }
+    }
+
+    /// A text of the body, empty without.
+    pub(super) fn text(&self, key: &str) -> String {
+        self.body.get(key).and_then(Value::as_str).unwrap_or_default().to_owned()
+    }
+
+    /// A truth of the body.
+    pub(super) fn truth(&self, key: &str) -> Option<bool> {
+        self.body.get(key).and_then(Value::as_bool)
+    }
+
+    /// Logs that something was changed, and by whom.
+    pub(super) fn audit(&self, answer: &AdminAnswer) {
+        let text = match answer {
+            Ok(_) => format!("Admin API: {:?} {} by {}", self.method, self.path, self.who),
+            Err(error) => format!("Admin API: {:?} {} by {}: {error}", self.method, self.path, self.who),
+        };
+        LogEntry::new(Now::get(), Level::Info, Topic::Status, text).emit("");
+    }
+}
+
+/// Only what a page of another origin cannot send without asking first is read.
+fn read_body(request: &HttpRequest, body: &[u8]) -> Result<Map<String, Value>, AdminError> {
+    let kind = request.headers().get(CONTENT_TYPE).and_then(|v| v.to_str().ok()).unwrap_or_default();
+    let kind = kind.split(';').next().unwrap_or_default().trim();
+    if !kind.eq_ignore_ascii_case("application/json") {
+        return Err(AdminError::new(415, "The content type must be application/json"));
+    }
+    match serde_json::from_slice(body) {
+        Ok(Value::Object(object)) => Ok(object),
+        Ok(_) => Err(bad("The body must be a JSON object")),
+        Err(error) => Err(bad(format!("The body is no JSON: {error}"))),
+    }
+}
+
+/// The answer of HTTP.
+pub(super) fn respond(answer: AdminAnswer, head: bool) -> HttpResponse {
+    let (status, value) = match answer {
+        Ok(value) if value.get("correlator").is_some() => (202, value),
+        Ok(value) => (200, value),
+        Err(error) => (error.status, json!({"status": "error", "message": error.message})),
+    };
+    let status = StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+    let mut response = HttpResponse::build(status);
+    response.content_type("application/json");
+    match value {
+        _ if head => response.finish(),
+        // Some answers of the reference have no content.
+        Value::String(text) if text.is_empty() => response.body(""),
+        value => response.body(value.to_string()),
+    }
+}

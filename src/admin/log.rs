@@ -1,0 +1,105 @@
+//! `log`.
+
+use serde_json::{Map, Value, json};
+
+use super::call::{Call, Method, bad, unsupported};
+use super::{Office, ask};
+use crate::clock::{Now, iso_of};
+use crate::db::{LogQuery, LogRow};
+use crate::log::{Level, LogEntry, LogUser, Topic};
+use crate::session::admin::{AdminAnswer, AdminError};
+
+/// Lines of a page.
+const PAGE: u64 = 100;
+
+fn value(row: LogRow) -> Value {
+    let LogRow { timestamp, level, topic, user, session, message } = row;
+    let level = match level {
+        0 => "Error",
+        1 => "Warn",
+        2 => "Info",
+        _ => "Debug",
+    };
+    let mut object = Map::new();
+    let members =
+        [("timestamp", timestamp), ("level", level.to_owned()), ("topic", topic), ("message", message)];
+    object.extend(members.map(|(k, v)| (k.to_owned(), v.into())));
+    // What an entry is not about is left out.
+    for (key, text) in [("session", session), ("user", user)] {
+        if !text.is_empty() {
+            object.insert(key.into(), text.into());
+        }
+    }
+    object.into()
+}
+
+impl Office {
+    pub(super) async fn log(&self, call: &Call) -> AdminAnswer {
+        match call.method {
+            Method::Get => self.read_log(call).await,
+            Method::Post => {
+                let entry = wanted_entry(call)?;
+                let (entry, session) = entry;
+                entry.emit(&session);
+                let mut value = json!({
+                    "timestamp": iso_of(entry.utc_ms),
+                    "level": format!("{:?}", entry.level),
+                    "topic": format!("{:?}", entry.topic),
+                    "message": entry.message,
+                });
+                if !session.is_empty() {
+                    value["session"] = session.into();
+                }
+                Ok(json!({"entry": value, "_locked": false}))
+            }
+            _ => Err(unsupported()),
+        }
+    }
+
+    async fn read_log(&self, call: &Call) -> AdminAnswer {
+        let after = match call.query("after") {
+            "" => String::new(),
+            text => {
+                let time = text.parse::<jiff::Timestamp>().map_err(|_| bad("Invalid timestamp"))?;
+                iso_of(time.as_millisecond())
+            }
+        };
+        let query = LogQuery {
+            session: call.query("session").to_owned(),
+            user: call.query("user").to_owned(),
+            contains: call.query("contains").to_owned(),
+            after,
+            skip: call.number("page", 0)?.saturating_mul(PAGE).try_into().unwrap_or(i64::MAX),
+            count: PAGE as i64,
+        };
+        let rows = ask(&self.log, move |db| db.log(&query)).await?;
+        Ok(rows.into_iter().map(value).collect())
+    }
+}
+
+/// The entry that a program wants written, and the session that it is about.
+fn wanted_entry(call: &Call) -> Result<(LogEntry, String), AdminError> {
+    let level = match call.text("level").as_str() {
+        "Error" => Level::Error,
+        "Warn" => Level::Warn,
+        "Info" => Level::Info,
+        "Debug" => Level::Debug,
+        _ => return Err(bad("Invalid level")),
+    };
+    let topic = Topic::parse(&call.text("topic")).ok_or_else(|| bad("Invalid topic"))?;
+    let message = call.text("message");
+    let source = message.strip_prefix('[').and_then(|rest| rest.split_once("] "));
+    if source.is_none_or(|(source, text)| source.is_empty() || text.is_empty()) {
+        return Err(bad("Invalid message"));
+    }
+    let entry = LogEntry::new(Now::get(), level, topic, message);
+    let entry = match call.body.get("user") {
+        None | Some(Value::Null) => entry,
+        Some(user) => entry.about(LogUser {
+            id: user["id"].as_u64().and_then(|id| u8::try_from(id).ok()).unwrap_or(0),
+            address: user["ip"].as_str().and_then(|ip| ip.parse().ok()),
+            name: user["name"].as_str().unwrap_or_default().to_owned(),
+        }),
+    };
+    Ok((entry, call.text("session")))
+}

@@ -1,0 +1,167 @@
+//! `status`, `server`, `locks`.
+
+use serde_json::{Map, Value, json};
+
+use super::call::{Call, Method, bad, unsupported};
+use super::{Office, not_found};
+use crate::auth::{Turn, password};
+use crate::config::{SETTINGS, Settings};
+use crate::server::GetLoad;
+use crate::session::admin::{AdminAnswer, AdminError};
+
+/// Parts of the API that can be locked.
+const SECTIONS: [&str; 6] = ["accounts", "bans", "extbans", "listserverwhitelist", "server", "sessions"];
+/// Key of the lock's password.
+const LOCK_HASH: &str = "_lock_admin_hash";
+/// Settings that are no business of this part of the API.
+const HIDDEN: [&str; 5] =
+    ["announceWhitelist", "privateUserList", "extBansCacheUrl", "extBansCacheKey", "extBansCacheResponse"];
+
+fn lock_key(section: &str) -> String {
+    format!("_lock_admin_section_{section}")
+}
+
+/// A JSON value as a setting is written.
+pub(super) fn setting_text(value: &Value) -> Option<String> {
+    match value {
+        Value::String(text) => Some(text.clone()),
+        Value::Bool(_) | Value::Number(_) => Some(value.to_string()),
+        _ => None,
+    }
+}
+
+impl Office {
+    pub(super) async fn status(&self, call: &Call) -> AdminAnswer {
+        if call.method != Method::Get {
+            return Err(unsupported());
+        }
+        let load = self.server.send(GetLoad).await.map_err(|e| AdminError::new(500, e.to_string()))?;
+        let rules = self.rules();
+        Ok(json!({
+            "started": self.started,
+            "sessions": load.sessions,
+            "maxSessions": rules.settings().session_count_limit.0,
+            "users": load.users,
+            "ext_host": rules.local_host,
+            "ext_port": self.port,
+        }))
+    }
+
+    pub(super) async fn server_settings(&self, call: &Call) -> AdminAnswer {
+        match call.method {
+            Method::Get => Ok(self.settings_value()),
+            Method::Put => {
+                self.unlocked("server")?;
+                let (settings, errors) = self.wanted_settings(&call.body);
+                if !settings.is_empty() {
+                    self.set(settings).await?;
+                }
+                let mut value = self.settings_value();
+                if !errors.is_empty() {
+                    value["_errors"] = errors.into();
+                }
+                Ok(value)
+            }
+            _ => Err(unsupported()),
+        }
+    }
+
+    /// Whether a setting means something with the options that the server was started with.
+    fn is_shown(&self, key: &str) -> bool {
+        let rules = self.rules();
+        match key {
+            "requireMatchingHost" => !rules.local_host.is_empty(),
+            "abusereport" | "reporttoken" => rules.shared.report_url.is_some(),
+            _ if key.starts_with("extauthweb") => rules.shared.web_sockets && rules.extauth_url.is_some(),
+            _ if key.to_ascii_lowercase().starts_with("extauth") => rules.extauth_url.is_some(),
+            "allowGuestWeb"
+            | "allowGuestWebSession"
+            | "allowGuestWebHosts"
+            | "preferWebSockets"
+            | "passwordDependentWebSession" => rules.shared.web_sockets,
+            _ => !HIDDEN.contains(&key),
+        }
+    }
+
+    fn settings_value(&self) -> Value {
+        let values = self.rules().settings().json_values();
+        let shown = values.into_iter().filter(|(key, _)| self.is_shown(key));
+        let mut object: Map<String, Value> = shown.map(|(k, v)| (k.to_owned(), v)).collect();
+        object.insert("_locked".into(), self.is_locked("server").into());
+        object.into()
+    }
+
+    /// What of a request can be set, and why the rest cannot. Settings that do not exist are left out.
+    fn wanted_settings(&self, body: &Map<String, Value>) -> (Vec<(String, String)>, Map<String, Value>) {
+        let (mut settings, mut errors) = (Vec::new(), Map::new());
+        let mut trial = Settings::clone(self.rules().settings());
+        let known = |key: &str| SETTINGS.iter().any(|s| s.key == key);
+        for (key, value) in body.iter().filter(|(key, _)| known(key) && self.is_shown(key)) {
+            let text = setting_text(value).ok_or_else(|| "must be a text, a number or a truth".to_owned());
+            let set = text.and_then(|text| trial.set(key, &text).map(|()| text).map_err(|e| e.to_string()));
+            match set {
+                Ok(text) => settings.push((key.clone(), text)),
+                Err(error) => drop(errors.insert(key.clone(), error.into())),
+            }
+        }
+        (settings, errors)
+    }
+
+    pub(super) async fn locks(&self, call: &Call) -> AdminAnswer {
+        match call.method {
+            Method::Get => self.locks_value().await,
+            Method::Put => {
+                self.registry.as_ref().ok_or_else(not_found)?;
+                self.change_locks(call).await?;
+                self.locks_value().await
+            }
+            _ => Err(unsupported()),
+        }
+    }
+
+    async fn lock_hash(&self) -> Result<String, AdminError> {
+        let settings = self.ask(|db| Ok(db.snapshot(0)?.settings)).await?;
+        Ok(settings.into_iter().find(|(key, _)| key == LOCK_HASH).map(|(_, v)| v).unwrap_or_default())
+    }
+
+    async fn locks_value(&self) -> AdminAnswer {
+        let sections: Map<String, Value> =
+            SECTIONS.iter().map(|s| ((*s).to_owned(), self.is_locked(s).into())).collect();
+        let supported = self.registry.is_some();
+        let password = supported && !self.lock_hash().await?.is_empty();
+        Ok(json!({"supported": supported, "sections": sections, "password": password}))
+    }
+
+    async fn change_locks(&self, call: &Call) -> Result<(), AdminError> {
+        let wanted = call.body.get("sections").and_then(Value::as_array);
+        let wanted = wanted.ok_or_else(|| bad("sections must be a list"))?;
+        let wanted: Vec<&str> =
+            SECTIONS.into_iter().filter(|s| wanted.iter().any(|w| w.as_str() == Some(s))).collect();
+        let (hash, given) = (self.lock_hash().await?, call.text("password"));
+        if !hash.is_empty() {
+            let (hash, given) = (hash.clone(), given.clone());
+            let fits = self.hashing.run(Turn::Check, move || password::verify(&given, &hash)).await;
+            if fits != Some(true) {
+                return Err(AdminError::new(403, "Incorrect password"));
+            }
+        }
+        let keys: Vec<String> = SECTIONS.iter().map(|s| lock_key(s)).collect();
+        let mut locks: Vec<(String, String)> = wanted.iter().map(|s| (lock_key(s), "1".to_owned())).collect();
+        if hash.is_empty() && !given.is_empty() && !locks.is_empty() {
+            let made = self.hash_of(given).await?;
+            locks.push((LOCK_HASH.to_owned(), made));
+        }
+        let forget_password = wanted.is_empty();
+        self.ask(move |db| {
+            let mut keys: Vec<&str> = keys.iter().map(String::as_str).collect();
+            if forget_password {
+                keys.push(LOCK_HASH);
+            }
+            db.remove_settings(&keys)?;
+            let locks: Vec<(&str, &str)> = locks.iter().map(|(k, v)| (k.as_str(), v.as_str())).collect();
+            db.set_settings(&locks)
+        })
+        .await?;
+        self.look_again().await
+    }
+}

@@ -1,0 +1,65 @@
+//! `users`: everybody who is connected.
+
+use std::collections::HashMap;
+
+use serde_json::{Value, json};
+
+use super::Office;
+use super::call::{Call, Method, not_found, unsupported};
+use crate::client::actor::{DescribeUser, SendAway};
+use crate::server::ListClients;
+use crate::session::DisconnectReason;
+use crate::session::actor::DescribeUsers;
+use crate::session::admin::{AdminAnswer, AdminError};
+
+impl Office {
+    pub(super) async fn users(&self, call: &Call) -> AdminAnswer {
+        if call.method != Method::Get {
+            return Err(unsupported());
+        }
+        let users = self.all_users().await?;
+        Ok(self.listed(call, "sessions", "users", users))
+    }
+
+    pub(super) async fn user(&self, call: &Call, uid: &str) -> AdminAnswer {
+        match call.method {
+            Method::Get => {
+                let users = self.all_users().await?;
+                users.into_iter().find(|user| user["uid"] == uid).ok_or_else(not_found)
+            }
+            Method::Delete => {
+                self.unlocked("sessions")?;
+                let clients = self.server.send(ListClients).await.map_err(|_| not_found())?;
+                let found = clients.into_iter().find(|(conn, _)| conn.to_string() == uid);
+                let (_, client) = found.ok_or_else(not_found)?;
+                let message = match call.query("message") {
+                    "" => "the server administrator".to_owned(),
+                    text => text.to_owned(),
+                };
+                client.do_send(SendAway { reason: DisconnectReason::Kick, message });
+                Ok(json!({"status": "ok"}))
+            }
+            _ => Err(unsupported()),
+        }
+    }
+
+    /// Asks everybody's connection, and the sessions that they are in.
+    async fn all_users(&self) -> Result<Vec<Value>, AdminError> {
+        let clients = self.server.send(ListClients).await.map_err(|_| not_found())?;
+        let asked: Vec<_> = clients.iter().map(|(_, client)| client.send(DescribeUser)).collect();
+        let (mut users, mut sessions) = (Vec::new(), HashMap::new());
+        for answer in asked {
+            // Some leave meanwhile.
+            let Ok(Some(user)) = answer.await else { continue };
+            match user.session {
+                Some(session) => drop(sessions.insert(session.clone(), session)),
+                None => users.push(user.value),
+            }
+        }
+        for session in sessions.into_values() {
+            users.extend(session.send(DescribeUsers).await.unwrap_or_default());
+        }
+        users.sort_by_key(|user| user["uid"].as_str().and_then(|uid| uid.parse::<u64>().ok()));
+        Ok(users)
+    }
+}

@@ -1,0 +1,41 @@
+//! `listserverwhitelist`.
+
+use serde_json::{Value, json};
+
+use super::Office;
+use super::call::{Call, Method, bad, unsupported};
+use crate::session::admin::AdminAnswer;
+
+impl Office {
+    pub(super) async fn white_list(&self, call: &Call) -> AdminAnswer {
+        match call.method {
+            Method::Get => {}
+            Method::Put => {
+                self.unlocked("listserverwhitelist")?;
+                self.change_white_list(call).await?;
+            }
+            _ => return Err(unsupported()),
+        }
+        let patterns = self.ask(|db| Ok(db.snapshot(0)?.listing_servers)).await?;
+        Ok(json!({
+            "enabled": self.rules().settings().announce_whitelist,
+            "whitelist": patterns,
+            "_locked": self.is_locked("listserverwhitelist"),
+        }))
+    }
+
+    async fn change_white_list(&self, call: &Call) -> Result<(), crate::session::admin::AdminError> {
+        if let Some(list) = call.body.get("whitelist") {
+            let list = list.as_array().ok_or_else(|| bad("whitelist must be a list"))?;
+            let texts: Option<Vec<String>> = list.iter().map(|p| p.as_str().map(str::to_owned)).collect();
+            let patterns = texts.ok_or_else(|| bad("whitelist must be a list of texts"))?;
+            for pattern in &patterns {
+                regex::Regex::new(pattern).map_err(|error| bad(format!("{pattern}: {error}")))?;
+            }
+            self.ask(move |db| db.set_listing_servers(&patterns)).await?;
+        }
+        let enabled = call.body.get("enabled").and_then(Value::as_bool);
+        let settings = enabled.map(|on| ("announceWhitelist".to_owned(), on.to_string()));
+        self.set(settings.into_iter().collect()).await
+    }
+}

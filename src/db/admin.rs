@@ -1,0 +1,209 @@
+//! What the admin API needs of a database besides what decides about connections.
+
+use super::{Account, Database, DbError, LogRow, time_text};
+
+/// What is banned.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum BanKind {
+    /// Addresses.
+    Address,
+    /// System ids.
+    System,
+    /// Users of an auth server, by number.
+    User,
+}
+
+/// A ban as it is stored.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct BanRow {
+    /// Its number.
+    pub id: i64,
+    /// Address, system id or number of the user.
+    pub subject: String,
+    /// Length of the common prefix of addresses in bits, 0 for the one address.
+    pub subnet: i64,
+    /// Name of the reaction; addresses have none.
+    pub reaction: String,
+    /// UTC, `yyyy-MM-dd HH:mm:ss`.
+    pub expires: String,
+    /// For administrators.
+    pub comment: String,
+    /// For who is banned; addresses have none.
+    pub reason: String,
+    /// When it was made, in the same form as `expires`.
+    pub added: String,
+}
+
+/// Which lines of the log are wanted. What is empty does not matter.
+#[derive(Debug, Clone, Default)]
+pub struct LogQuery {
+    /// Session id.
+    pub session: String,
+    /// Part of the user.
+    pub user: String,
+    /// Part of the message.
+    pub contains: String,
+    /// Later than this, ISO 8601 in UTC.
+    pub after: String,
+    /// How many newer lines are left out.
+    pub skip: i64,
+    /// How many lines there are at most.
+    pub count: i64,
+}
+
+impl Database {
+    /// The account of this number.
+    ///
+    /// # Errors
+    /// When it cannot be read.
+    pub fn account_by_id(&self, id: i64) -> Result<Option<Account>, DbError> {
+        Ok(self.accounts()?.into_iter().find(|a| a.id == id))
+    }
+
+    /// Removes settings.
+    ///
+    /// # Errors
+    /// When it cannot be written.
+    pub fn remove_settings(&self, keys: &[&str]) -> Result<(), DbError> {
+        self.backend().remove_settings(keys)
+    }
+
+    /// All bans of a kind, also those that are over.
+    ///
+    /// # Errors
+    /// When they cannot be read.
+    pub fn bans(&self, kind: BanKind) -> Result<Vec<BanRow>, DbError> {
+        self.backend().ban_rows(kind)
+    }
+
+    /// Adds a ban; number and time are given to it.
+    ///
+    /// # Errors
+    /// When it cannot be written.
+    pub fn add_ban(&self, kind: BanKind, mut ban: BanRow, utc_ms: i64) -> Result<BanRow, DbError> {
+        ban.added = time_text(utc_ms);
+        ban.id = self.backend().add_ban(kind, &ban)?;
+        Ok(ban)
+    }
+
+    /// Removes a ban; returns whether it was there.
+    ///
+    /// # Errors
+    /// When it cannot be written.
+    pub fn remove_ban(&self, kind: BanKind, id: i64) -> Result<bool, DbError> {
+        self.backend().remove_ban(kind, id)
+    }
+
+    /// Replaces the white list of list servers.
+    ///
+    /// # Errors
+    /// When it cannot be written; it is as before then.
+    pub fn set_listing_servers(&self, patterns: &[String]) -> Result<(), DbError> {
+        self.backend().set_listing_servers(patterns)
+    }
+
+    /// Switches an external ban on or off.
+    ///
+    /// # Errors
+    /// When it cannot be written.
+    pub fn switch_ext_ban(&self, id: i64, enabled: bool) -> Result<(), DbError> {
+        self.backend().switch_ext_ban(id, enabled)
+    }
+
+    /// Deletes all but so many of the newest lines of the log.
+    ///
+    /// # Errors
+    /// When it cannot be written.
+    pub fn keep_newest_log(&self, count: i64) -> Result<(), DbError> {
+        self.backend().keep_newest_log(count)
+    }
+
+    /// Lines of the log, newest first.
+    ///
+    /// # Errors
+    /// When they cannot be read.
+    pub fn log(&self, query: &LogQuery) -> Result<Vec<LogRow>, DbError> {
+        self.backend().log(query)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn database() -> (tempfile::TempDir, Database) {
+        let folder = tempfile::tempdir().unwrap();
+        let database = Database::open(&folder.path().join("x.db")).unwrap();
+        (folder, database)
+    }
+
+    #[test]
+    fn bans_are_kept_as_they_were_made_and_decide() {
+        let (_folder, database) = database();
+        let later = "2999-01-01 00:00:00".to_owned();
+        for (kind, subject, subnet) in
+            [(BanKind::Address, "192.0.2.0", 24), (BanKind::System, "abc", 0), (BanKind::User, "42", 0)]
+        {
+            let address = kind == BanKind::Address;
+            let ban = BanRow {
+                subject: subject.into(),
+                subnet,
+                reaction: if address { String::new() } else { "hang".into() },
+                expires: later.clone(),
+                comment: "c".into(),
+                reason: if address { String::new() } else { "r".into() },
+                ..BanRow::default()
+            };
+            let made = database.add_ban(kind, ban, 0).unwrap();
+            assert_eq!((made.id, made.added.as_str()), (1, "1970-01-01 00:00:00"));
+            assert_eq!(database.bans(kind).unwrap(), [made]);
+        }
+        let snapshot = database.snapshot(0).unwrap();
+        assert_eq!((snapshot.ip_bans.len(), snapshot.system_bans.len(), snapshot.user_bans.len()), (1, 1, 1));
+        assert!(database.remove_ban(BanKind::System, 1).unwrap());
+        assert!(!database.remove_ban(BanKind::System, 1).unwrap());
+    }
+
+    #[test]
+    fn the_log_is_searched() {
+        let (_folder, database) = database();
+        let row = |n: usize| LogRow {
+            timestamp: format!("2026-01-0{n}T00:00:00Z"),
+            level: 2,
+            topic: "Status".into(),
+            user: format!("{n};192.0.2.1;u{n}"),
+            session: format!("s{}", n % 2),
+            message: format!("100% of {n}"),
+        };
+        database.append_log(&(1..=6).map(row).collect::<Vec<_>>()).unwrap();
+        let found = |query: LogQuery| {
+            let rows = database.log(&LogQuery { count: 10, ..query }).unwrap();
+            rows.iter().map(|r| r.message.clone()).collect::<Vec<_>>()
+        };
+        assert_eq!(found(LogQuery { session: "s0".into(), ..LogQuery::default() }).len(), 3);
+        assert_eq!(found(LogQuery { user: "u3".into(), ..LogQuery::default() }), ["100% of 3"]);
+        assert_eq!(found(LogQuery { contains: "% OF 5".into(), ..LogQuery::default() }), ["100% of 5"]);
+        assert_eq!(found(LogQuery { contains: "_".into(), ..LogQuery::default() }), [""; 0]);
+        let after = "2026-01-04T00:00:00Z".to_owned();
+        assert_eq!(found(LogQuery { after, ..LogQuery::default() }), ["100% of 6", "100% of 5"]);
+        assert_eq!(found(LogQuery { skip: 5, ..LogQuery::default() }), ["100% of 1"]);
+        database.keep_newest_log(2).unwrap();
+        assert_eq!(found(LogQuery::default()), ["100% of 6", "100% of 5"]);
+    }
+
+    #[test]
+    fn the_white_list_is_replaced_and_settings_are_removed() {
+        let (_folder, database) = database();
+        for patterns in [vec!["^a".to_owned(), "b".to_owned()], vec!["c".to_owned()]] {
+            database.set_listing_servers(&patterns).unwrap();
+            assert_eq!(database.snapshot(0).unwrap().listing_servers, patterns);
+        }
+        database.set_settings(&[("serverTitle", "T"), ("other", "x")]).unwrap();
+        database.remove_settings(&["other"]).unwrap();
+        assert_eq!(database.snapshot(0).unwrap().settings, [("serverTitle".to_owned(), "T".to_owned())]);
+        for (enabled, left) in [(false, vec![5]), (false, vec![5]), (true, vec![])] {
+            database.switch_ext_ban(5, enabled).unwrap();
+            assert_eq!(database.snapshot(0).unwrap().disabled_ext_bans, left);
+        }
+    }
+}

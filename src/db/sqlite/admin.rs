@@ -1,0 +1,202 @@
+//! The part of SQLite that only the admin API needs.
+
+use diesel::prelude::*;
+use diesel::sql_types::{BigInt, Integer, Text};
+
+use super::super::{BanKind, BanRow, DbError, LogQuery, LogRow};
+use super::{Number, Sqlite};
+
+#[derive(QueryableByName)]
+struct Ban {
+    #[diesel(sql_type = BigInt)]
+    id: i64,
+    #[diesel(sql_type = Text)]
+    subject: String,
+    #[diesel(sql_type = BigInt)]
+    subnet: i64,
+    #[diesel(sql_type = Text)]
+    reaction: String,
+    #[diesel(sql_type = Text)]
+    expires: String,
+    #[diesel(sql_type = Text)]
+    comment: String,
+    #[diesel(sql_type = Text)]
+    reason: String,
+    #[diesel(sql_type = Text)]
+    added: String,
+}
+
+#[derive(QueryableByName)]
+struct Line {
+    #[diesel(sql_type = Text)]
+    timestamp: String,
+    #[diesel(sql_type = Integer)]
+    level: i32,
+    #[diesel(sql_type = Text)]
+    topic: String,
+    #[diesel(sql_type = Text)]
+    user: String,
+    #[diesel(sql_type = Text)]
+    session: String,
+    #[diesel(sql_type = Text)]
+    message: String,
+}
+
+/// Columns of bans of somebody, not of an address.
+const WORDS: [&str; 2] = ["COALESCE(CAST(reaction AS TEXT), '')", "COALESCE(CAST(reason AS TEXT), '')"];
+
+fn table(kind: BanKind) -> &'static str {
+    match kind {
+        BanKind::Address => "ipbans",
+        BanKind::System => "systembans",
+        BanKind::User => "userbans",
+    }
+}
+
+impl Sqlite {
+    pub(super) fn delete_settings(&mut self, keys: &[&str]) -> Result<(), DbError> {
+        self.own_changes += 1;
+        self.connection.immediate_transaction(|connection| {
+            for key in keys {
+                diesel::sql_query("DELETE FROM settings WHERE CAST(key AS TEXT) = ?")
+                    .bind::<Text, _>(*key)
+                    .execute(connection)?;
+            }
+            Ok(())
+        })
+    }
+
+    pub(super) fn all_bans(&mut self, kind: BanKind) -> Result<Vec<BanRow>, DbError> {
+        let (subject, subnet, words) = match kind {
+            BanKind::Address => ("ip", "COALESCE(CAST(subnet AS INTEGER), 0)", ["''", "''"]),
+            BanKind::System => ("sid", "0", WORDS),
+            BanKind::User => ("userid", "0", WORDS),
+        };
+        let sql = format!(
+            "SELECT rowid AS id, CAST({subject} AS TEXT) AS subject, {subnet} AS subnet, {} AS reaction, \
+             {} AS reason, COALESCE(CAST(expires AS TEXT), '') AS expires, \
+             COALESCE(CAST(comment AS TEXT), '') AS comment, COALESCE(CAST(added AS TEXT), '') AS added \
+             FROM {} WHERE {subject} IS NOT NULL ORDER BY rowid",
+            words[0],
+            words[1],
+            table(kind),
+        );
+        let rows: Vec<Ban> = diesel::sql_query(sql).load(&mut self.connection)?;
+        let row = |b: Ban| {
+            let Ban { id, subject, subnet, reaction, expires, comment, reason, added } = b;
+            BanRow { id, subject, subnet, reaction, expires, comment, reason, added }
+        };
+        Ok(rows.into_iter().map(row).collect())
+    }
+
+    pub(super) fn insert_ban(&mut self, kind: BanKind, ban: &BanRow) -> Result<i64, DbError> {
+        self.own_changes += 1;
+        self.connection.immediate_transaction(|connection| {
+            match kind {
+                BanKind::Address => diesel::sql_query(
+                    "INSERT INTO ipbans (ip, subnet, expires, comment, added) VALUES (?, ?, ?, ?, ?)",
+                )
+                .bind::<Text, _>(&ban.subject)
+                .bind::<BigInt, _>(ban.subnet)
+                .bind::<Text, _>(&ban.expires)
+                .bind::<Text, _>(&ban.comment)
+                .bind::<Text, _>(&ban.added)
+                .execute(connection)?,
+                BanKind::System => diesel::sql_query(
+                    "INSERT INTO systembans (sid, reaction, expires, comment, reason, added) \
+                     VALUES (?, ?, ?, ?, ?, ?)",
+                )
+                .bind::<Text, _>(&ban.subject)
+                .bind::<Text, _>(&ban.reaction)
+                .bind::<Text, _>(&ban.expires)
+                .bind::<Text, _>(&ban.comment)
+                .bind::<Text, _>(&ban.reason)
+                .bind::<Text, _>(&ban.added)
+                .execute(connection)?,
+                BanKind::User => diesel::sql_query(
+                    "INSERT INTO userbans (userid, reaction, expires, comment, reason, added) \
+                     VALUES (CAST(? AS INTEGER), ?, ?, ?, ?, ?)",
+                )
+                .bind::<Text, _>(&ban.subject)
+                .bind::<Text, _>(&ban.reaction)
+                .bind::<Text, _>(&ban.expires)
+                .bind::<Text, _>(&ban.comment)
+                .bind::<Text, _>(&ban.reason)
+                .bind::<Text, _>(&ban.added)
+                .execute(connection)?,
+            };
+            let id: Number = diesel::sql_query("SELECT last_insert_rowid() AS n").get_result(connection)?;
+            Ok(id.n)
+        })
+    }
+
+    pub(super) fn delete_ban(&mut self, kind: BanKind, id: i64) -> Result<bool, DbError> {
+        self.own_changes += 1;
+        let sql = format!("DELETE FROM {} WHERE rowid = ?", table(kind));
+        Ok(diesel::sql_query(sql).bind::<BigInt, _>(id).execute(&mut self.connection)? > 0)
+    }
+
+    pub(super) fn replace_listing_servers(&mut self, patterns: &[String]) -> Result<(), DbError> {
+        self.own_changes += 1;
+        self.connection.immediate_transaction(|connection| {
+            diesel::sql_query("DELETE FROM listingservers").execute(connection)?;
+            for pattern in patterns {
+                diesel::sql_query("INSERT INTO listingservers (url) VALUES (?)")
+                    .bind::<Text, _>(pattern)
+                    .execute(connection)?;
+            }
+            Ok(())
+        })
+    }
+
+    pub(super) fn mark_ext_ban(&mut self, id: i64, enabled: bool) -> Result<(), DbError> {
+        self.own_changes += 1;
+        let sql = if enabled {
+            "DELETE FROM disabledextbans WHERE id = ?"
+        } else {
+            "INSERT OR IGNORE INTO disabledextbans (id) VALUES (?)"
+        };
+        diesel::sql_query(sql).bind::<BigInt, _>(id).execute(&mut self.connection)?;
+        Ok(())
+    }
+
+    pub(super) fn delete_older_log(&mut self, count: i64) -> Result<(), DbError> {
+        diesel::sql_query("DELETE FROM serverlog WHERE rowid <= (SELECT MAX(rowid) FROM serverlog) - ?")
+            .bind::<BigInt, _>(count)
+            .execute(&mut self.connection)?;
+        Ok(())
+    }
+
+    pub(super) fn log_rows(&mut self, query: &LogQuery) -> Result<Vec<LogRow>, DbError> {
+        let text = |column: &str| format!("COALESCE(CAST({column} AS TEXT), '')");
+        let [timestamp, topic, user, session, message] =
+            ["timestamp", "topic", "user", "session", "message"].map(text);
+        let part = |column: &str| format!("(?2 = '' OR {column} LIKE '%' || ?2 || '%' ESCAPE '\\')");
+        let sql = format!(
+            "SELECT {timestamp} AS timestamp, COALESCE(CAST(level AS INTEGER), 0) AS level, {topic} AS topic, \
+             {user} AS user, {session} AS session, {message} AS message FROM serverlog \
+             WHERE (?1 = '' OR {session} = ?1) AND {} AND {} AND (?4 = '' OR {timestamp} > ?4) \
+             ORDER BY rowid DESC LIMIT ?5 OFFSET ?6",
+            part(&user),
+            part(&message).replace("?2", "?3"),
+        );
+        let lines: Vec<Line> = diesel::sql_query(sql)
+            .bind::<Text, _>(&query.session)
+            .bind::<Text, _>(escaped(&query.user))
+            .bind::<Text, _>(escaped(&query.contains))
+            .bind::<Text, _>(&query.after)
+            .bind::<BigInt, _>(query.count)
+            .bind::<BigInt, _>(query.skip)
+            .load(&mut self.connection)?;
+        let row = |l: Line| {
+            let Line { timestamp, level, topic, user, session, message } = l;
+            LogRow { timestamp, level, topic, user, session, message }
+        };
+        Ok(lines.into_iter().map(row).collect())
+    }
+}
+
+/// What means itself in a pattern.
+fn escaped(text: &str) -> String {
+    text.replace('\\', "\\\\").replace('%', "\\%").replace('_', "\\_")
+}

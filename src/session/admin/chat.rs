@@ -1,0 +1,153 @@
+//! An administrator in the chat of a session, who looks at it again and again.
+
+use std::collections::VecDeque;
+
+use serde_json::{Map, Value, json};
+
+use super::{AdminAnswer, AdminError};
+use crate::clock::Now;
+use crate::log::{Level, LogEntry, LogUser, Topic};
+use crate::session::{Effects, SessionMachine};
+
+/// Messages that are kept.
+const MAX_MESSAGES: usize = 1024;
+/// Bounds and default of the time without a look after which the chat is left, in milliseconds.
+const MIN_TIMEOUT: u64 = 30_000;
+const MAX_TIMEOUT: u64 = 900_000;
+
+/// What was said since an administrator has joined the chat.
+#[derive(Debug)]
+pub(in crate::session) struct AdminChat {
+    /// Number of the first message that is kept.
+    first: u64,
+    messages: VecDeque<Value>,
+    timeout_ms: u64,
+    /// When the chat is left, on the forward clock.
+    due: u64,
+}
+
+impl AdminChat {
+    fn push(&mut self, message: Value) {
+        self.messages.push_back(message);
+        if self.messages.len() > MAX_MESSAGES {
+            self.messages.pop_front();
+            self.first += 1;
+        }
+    }
+
+    /// The messages from an offset on; somebody has looked.
+    fn read(&mut self, offset: u64, now: Now) -> Value {
+        self.due = now.ms + self.timeout_ms;
+        let offset = offset.max(self.first);
+        let skipped = usize::try_from(offset - self.first).unwrap_or(usize::MAX);
+        let messages: Vec<&Value> = self.messages.iter().skip(skipped).collect();
+        json!({"offset": offset, "messages": messages})
+    }
+}
+
+fn not_connected() -> AdminError {
+    AdminError::new(404, "Chat not connected")
+}
+
+impl SessionMachine {
+    /// Who chats, for the description.
+    pub(super) fn chat_value(&self, now: Now) -> Value {
+        self.admin_chat.as_ref().map_or(Value::Null, |chat| {
+            json!({
+                "offset": chat.first,
+                "count": chat.messages.len(),
+                "timeout": chat.timeout_ms,
+                "remaining": chat.due.saturating_sub(now.ms),
+            })
+        })
+    }
+
+    pub(super) fn join_chat(
+        &mut self,
+        message: &str,
+        timeout_ms: u64,
+        now: Now,
+        fx: &mut Effects,
+    ) -> AdminAnswer {
+        if timeout_ms < MIN_TIMEOUT {
+            return Err(AdminError::new(400, format!("Timeout too short, must be >= {MIN_TIMEOUT} ms")));
+        } else if timeout_ms > MAX_TIMEOUT {
+            return Err(AdminError::new(400, format!("Timeout too long, must be <= {MAX_TIMEOUT} ms")));
+        } else if self.admin_chat.is_some() {
+            return Err(AdminError::new(409, "Chat already connected"));
+        }
+        let due = now.ms + timeout_ms;
+        self.admin_chat = Some(AdminChat { first: 0, messages: VecDeque::new(), timeout_ms, due });
+        self.chat_log(Topic::Join, "Administrator connected to chat", None, now, fx);
+        self.say(message, 0, now, fx)
+    }
+
+    pub(super) fn read_chat(&mut self, offset: u64, now: Now) -> AdminAnswer {
+        self.admin_chat.as_mut().map(|chat| chat.read(offset, now)).ok_or_else(not_connected)
+    }
+
+    pub(super) fn say(&mut self, message: &str, offset: u64, now: Now, fx: &mut Effects) -> AdminAnswer {
+        let chat = self.admin_chat.as_mut().ok_or_else(not_connected)?;
+        if !message.is_empty() {
+            chat.push(json!({"m": message}));
+            self.notice(true, "adminchat", message.to_owned(), &[("message", message)], "", fx);
+            self.chat_log(Topic::AdminChat, message, None, now, fx);
+        }
+        self.read_chat(offset, now)
+    }
+
+    pub(super) fn leave_chat(
+        &mut self,
+        message: &str,
+        offset: u64,
+        now: Now,
+        fx: &mut Effects,
+    ) -> AdminAnswer {
+        let answer = self.say(message, offset, now, fx)?;
+        self.end_chat("Administrator disconnected from chat", now, fx);
+        Ok(answer)
+    }
+
+    /// Leaves the chat if nobody has looked at it for too long.
+    pub(in crate::session) fn expire_chat(&mut self, now: Now, fx: &mut Effects) {
+        if self.admin_chat.as_ref().is_some_and(|chat| chat.due <= now.ms) {
+            self.end_chat("Administrator disconnected from chat (timed out)", now, fx);
+        }
+    }
+
+    fn end_chat(&mut self, text: &str, now: Now, fx: &mut Effects) {
+        self.admin_chat = None;
+        self.chat_log(Topic::Leave, text, None, now, fx);
+    }
+
+    /// A user has said something.
+    pub(in crate::session) fn hear(
+        &mut self,
+        at: usize,
+        message: &str,
+        flags: u8,
+        now: Now,
+        fx: &mut Effects,
+    ) {
+        let Some(chat) = &mut self.admin_chat else { return };
+        let member = &self.members[at];
+        let mut heard: Map<String, Value> = Map::new();
+        heard.insert("i".into(), member.id.into());
+        heard.insert("n".into(), member.name().into());
+        heard.insert("m".into(), message.into());
+        if flags != 0 {
+            heard.insert("f".into(), flags.into());
+        }
+        chat.push(heard.into());
+        let user = member.log_user();
+        self.chat_log(Topic::AdminChat, message, Some(user), now, fx);
+    }
+
+    fn chat_log(&self, topic: Topic, text: &str, user: Option<LogUser>, now: Now, fx: &mut Effects) {
+        let entry = LogEntry::new(now, Level::Info, topic, text);
+        fx.log.push(match user {
+            Some(user) => entry.about(user),
+            None => entry,
+        });
+    }
+}

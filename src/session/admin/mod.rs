@@ -1,0 +1,407 @@
+//! What administrators see of a session and do to it. Source: `admin-api.md`.
+//!
+//! Answers are JSON in the shapes of the reference's API.
+
+mod chat;
+
+use drawhall_protocol::command::SessionConf;
+use drawhall_protocol::reply::Notice;
+use drawhall_protocol::reply::ServerReply;
+use serde_json::{Map, Value, json};
+
+pub(super) use chat::AdminChat;
+
+use super::member::{Member, ResetRole};
+use super::thumbnail::{NotAsked, PictureWish};
+use super::{DisconnectReason, Effects, SessionMachine, State};
+use crate::clock::{Now, iso_of};
+use crate::log::{Level, Topic};
+
+/// Who did it, as users and the log are told.
+const ADMINISTRATOR: &str = "the server administrator";
+/// Longest message to a user that is kicked, in bytes.
+const MAX_KICK_MESSAGE: usize = 100;
+
+/// What an administrator wants of a session.
+#[derive(Debug)]
+pub enum AdminRequest {
+    /// Everything about it.
+    Describe,
+    /// Settings by key, as `sessionconf` has them, and perhaps `message` and `alert`.
+    Configure(Map<String, Value>),
+    /// A message or an alert to everybody, if they are not empty.
+    Tell {
+        /// Shown in the chat.
+        message: String,
+        /// Shown in a box.
+        alert: String,
+    },
+    /// It ends.
+    End {
+        /// Shown to users, empty without.
+        reason: String,
+    },
+    /// Its invites.
+    Invites,
+    /// A new invite.
+    CreateInvite {
+        /// How often it can be used.
+        max_uses: i64,
+        /// Whoever uses it is trusted.
+        trust: bool,
+        /// Whoever uses it is operator.
+        op: bool,
+    },
+    /// One invite.
+    Invite(String),
+    /// An invite is no more.
+    RemoveInvite(String),
+    /// A user.
+    User(u8),
+    /// Rank of a user, and messages to it.
+    ChangeUser(u8, Map<String, Value>),
+    /// Sends a user away.
+    KickUser(u8, String),
+    /// Whether this is the password, or the operator password.
+    CheckPassword {
+        /// The operator password is meant.
+        opword: bool,
+        /// What was given.
+        password: String,
+    },
+    /// The picture.
+    Thumbnail,
+    /// Throws the picture away, or stops its making.
+    ForgetThumbnail {
+        /// The picture.
+        picture: bool,
+        /// The making.
+        generation: bool,
+    },
+    /// Asks a user's client for a picture.
+    AskThumbnail(u8, PictureWish),
+    /// Stops the making of a picture by a user.
+    CancelThumbnail(u8),
+    /// Joins the chat.
+    JoinChat {
+        /// Said at once, if it is not empty.
+        message: String,
+        /// After how many milliseconds without a look the chat is left.
+        timeout_ms: u64,
+    },
+    /// Chat messages from an offset on.
+    ReadChat(u64),
+    /// Says something, and reads.
+    Say(String, u64),
+    /// Leaves the chat, perhaps with a last word, and reads.
+    LeaveChat(String, u64),
+}
+
+/// Why something is not done.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{message}")]
+pub struct AdminError {
+    /// Status of HTTP.
+    pub status: u16,
+    /// For people.
+    pub message: String,
+}
+
+impl AdminError {
+    /// An error with this status.
+    pub fn new(status: u16, message: impl Into<String>) -> AdminError {
+        AdminError { status, message: message.into() }
+    }
+
+    /// What was named is not there.
+    pub fn not_found() -> AdminError {
+        AdminError::new(404, "Not found")
+    }
+}
+
+/// The answer to an [`AdminRequest`].
+pub type AdminAnswer = Result<Value, AdminError>;
+
+fn text(object: &Map<String, Value>, key: &str) -> String {
+    object.get(key).and_then(Value::as_str).unwrap_or_default().to_owned()
+}
+
+impl SessionMachine {
+    /// Does what an administrator wants.
+    ///
+    /// # Errors
+    /// When it makes no sense here.
+    pub fn administer(&mut self, request: AdminRequest, now: Now, fx: &mut Effects) -> AdminAnswer {
+        if self.state == State::Shutdown {
+            return Err(AdminError::not_found());
+        }
+        self.expire_chat(now, fx);
+        match request {
+            AdminRequest::Describe => Ok(self.full_description(now)),
+            AdminRequest::Configure(object) => {
+                let (message, alert) = (text(&object, "message"), text(&object, "alert"));
+                self.tell(&message, &alert, fx);
+                self.configure(&SessionConf::of(&object), now, fx);
+                Ok(self.full_description(now))
+            }
+            AdminRequest::Tell { message, alert } => {
+                self.tell(&message, &alert, fx);
+                Ok(json!({}))
+            }
+            AdminRequest::End { reason } => {
+                self.end_for(&reason, now, fx);
+                Ok(json!({"status": "ok"}))
+            }
+            AdminRequest::Invites => Ok(json!({"invites": self.invite_list()})),
+            AdminRequest::CreateInvite { max_uses, trust, op } => {
+                self.create_invite_for(max_uses, trust, op, now, fx)
+            }
+            AdminRequest::Invite(secret) => {
+                let found = self.invite_list().into_iter().find(|i| i["secret"] == secret.as_str());
+                found.ok_or_else(AdminError::not_found)
+            }
+            AdminRequest::RemoveInvite(secret) => self.remove_invite_for(&secret, now, fx),
+            AdminRequest::User(id) => self.user(id),
+            AdminRequest::ChangeUser(id, change) => self.change_user(id, &change, now, fx),
+            AdminRequest::KickUser(id, message) => self.kick_for(id, &message, now, fx),
+            AdminRequest::CheckPassword { opword, password } => {
+                let secret = if opword { &self.opword } else { &self.password };
+                Ok(json!({"status": secret.accepts(&password)}))
+            }
+            AdminRequest::Thumbnail => match self.thumbnail() {
+                Some(picture) => {
+                    use base64::Engine as _;
+                    let data = base64::engine::general_purpose::STANDARD.encode(&picture.data);
+                    Ok(json!({"data": data, "at": iso_of(picture.made)}))
+                }
+                None => Err(AdminError::new(404, "No thumbnail available")),
+            },
+            AdminRequest::ForgetThumbnail { picture, generation } => {
+                if picture {
+                    self.forget_thumbnail();
+                }
+                if generation {
+                    self.cancel_thumbnail(None);
+                }
+                Ok(json!({"status": "ok", "thumbnail": picture, "generation": generation}))
+            }
+            AdminRequest::AskThumbnail(id, wish) => match self.ask_thumbnail(id, wish, now, fx) {
+                Ok(correlator) => Ok(json!({"correlator": correlator})),
+                Err(NotAsked::NoUser) => Err(AdminError::not_found()),
+                Err(NotAsked::Incapable) => {
+                    Err(AdminError::new(400, "Client does not have thumbnail capabilities"))
+                }
+                Err(NotAsked::Already) => Err(AdminError::new(409, "Thumbnail generation already running")),
+            },
+            AdminRequest::CancelThumbnail(id) => {
+                self.member_by_id(id).ok_or_else(AdminError::not_found)?;
+                self.cancel_thumbnail(Some(id));
+                Ok(json!({"status": "ok"}))
+            }
+            AdminRequest::JoinChat { message, timeout_ms } => self.join_chat(&message, timeout_ms, now, fx),
+            AdminRequest::ReadChat(offset) => self.read_chat(offset, now),
+            AdminRequest::Say(message, offset) => self.say(&message, offset, now, fx),
+            AdminRequest::LeaveChat(message, offset) => self.leave_chat(&message, offset, now, fx),
+        }
+    }
+
+    /// Everything about the session.
+    fn full_description(&self, now: Now) -> Value {
+        let mut object = serde_json::to_value(self.description(false, now)).unwrap_or_default();
+        let listings: Vec<Value> =
+            self.listed.iter().enumerate().map(|(at, url)| json!({"id": at, "url": url})).collect();
+        let online = self.members.iter().map(|m| self.member_value(m, true));
+        let gone = self.past_users.iter().filter(|(id, _)| self.member_by_id(**id).is_none());
+        let gone = gone.map(|(id, past)| {
+            let ip = past.person.address.map_or(String::new(), |a| a.to_string());
+            json!({"id": id, "name": past.person.name, "ip": ip, "s": past.person.sid, "online": false})
+        });
+        let more = json!({
+            "maxSize": self.history.limit(),
+            "baseSize": self.shared.settings.session_size_limit,
+            "overrideSize": self.override_size,
+            "resetThreshold": self.reset_threshold,
+            "effectiveResetThreshold": self.effective_threshold(),
+            "minResetThreshold": self.shared.settings.minimum_autoreset_threshold,
+            "deputies": self.flags.deputies,
+            "hasOpword": self.opword.is_set(),
+            "users": online.chain(gone).collect::<Vec<Value>>(),
+            "listings": listings,
+            "invitelist": self.invite_list(),
+            "chat": self.chat_value(now),
+            "thumbnail": self.thumbnail_value(),
+            "archive": self.archive,
+            "autoreset": self.autoreset_value(now),
+        });
+        if let (Some(object), Value::Object(more)) = (object.as_object_mut(), more) {
+            object.extend(more);
+        }
+        object
+    }
+
+    fn thumbnail_value(&self) -> Value {
+        let mut object = Map::new();
+        if let Some(picture) = self.thumbnail() {
+            object.insert("generatedAt".into(), iso_of(picture.made).into());
+        }
+        if let Some((id, correlator)) = self.thumbnail_request() {
+            object.insert("generatorCtxId".into(), id.into());
+            object.insert("generatorCorrelator".into(), correlator.into());
+        }
+        object.into()
+    }
+
+    fn autoreset_value(&self, now: Now) -> Value {
+        let state = match self.state {
+            State::Initialization => "initialization",
+            State::Running => "running",
+            State::Reset => "reset",
+            State::Shutdown => "shutdown",
+        };
+        json!({
+            "delay": self.autoreset.delay(now),
+            "historyFirstIndex": self.history.first_index(),
+            "historyLastIndex": self.history.last_index(),
+            "requestStatus": self.autoreset.status(),
+            "sessionState": state,
+            "stream": self.side.as_ref().map(|side| if side.poll_at().is_some() { "prepared" } else { "streaming" }),
+        })
+    }
+
+    fn invite_list(&self) -> Vec<Value> {
+        self.invites.entries().into_iter().map(|e| serde_json::to_value(e).unwrap_or_default()).collect()
+    }
+
+    /// A user; `inside` as part of the session's description.
+    fn member_value(&self, member: &Member, inside: bool) -> Value {
+        let time = |utc_ms: Option<i64>| iso_of(utc_ms.unwrap_or(0)).replace('Z', "+00:00");
+        let visitor = &member.visitor;
+        let mut value = json!({
+            "uid": visitor.conn.to_string(),
+            "id": member.id,
+            "name": member.name(),
+            "ip": visitor.person.address.map_or(String::new(), |a| a.to_string()),
+            "s": visitor.person.sid,
+            "lastActive": time(Some(member.last_active)),
+            "lastActiveDrawing": time(member.last_drawing),
+            "auth": member.is_authenticated(),
+            "op": member.is_operator(),
+            "trusted": member.trusted,
+            "muted": member.muted,
+            "mod": member.is_moderator(),
+            "tls": visitor.encrypted,
+            "browser": visitor.browser,
+            "state": "session",
+            "capabilities": {
+                "keepalive": visitor.capabilities.keep_alive,
+                "thumbnail": visitor.capabilities.thumbnail,
+            },
+            "oldv": member.oldv,
+        });
+        if inside {
+            let flags: &[&str] = match member.reset_role {
+                ResetRole::None => &[],
+                ResetRole::Queried => &["queried"],
+                ResetRole::Responded => &["responded"],
+                ResetRole::Awaiting | ResetRole::AwaitingStream => &["awaiting"],
+                ResetRole::Streaming => &["streaming"],
+            };
+            value["online"] = true.into();
+            value["holdLocked"] = member.hold_locked.into();
+            value["resetFlags"] = json!(flags);
+        } else {
+            value["session"] = self.id.as_str().into();
+        }
+        value
+    }
+
+    fn user(&self, id: u8) -> AdminAnswer {
+        let member = self.member_by_id(id).ok_or_else(AdminError::not_found)?;
+        Ok(self.member_value(member, false))
+    }
+
+    /// The users of the session, as the list of all users shows them.
+    pub fn users(&self) -> Vec<Value> {
+        self.members.iter().map(|m| self.member_value(m, false)).collect()
+    }
+
+    fn tell(&self, message: &str, alert: &str, fx: &mut Effects) {
+        for (is_alert, text) in [(false, message), (true, alert)] {
+            if !text.is_empty() {
+                self.notice(is_alert, "", text.to_owned(), &[], "", fx);
+            }
+        }
+    }
+
+    fn end_for(&mut self, reason: &str, now: Now, fx: &mut Effects) {
+        let text = "Session shut down by the server administrator";
+        if reason.is_empty() {
+            self.notice(true, "terminatesessionadmin", text.into(), &[], "", fx);
+        } else {
+            let text = format!("{text}: {reason}");
+            self.notice(true, "terminatesessionadminreason", text, &[("reason", reason)], "", fx);
+        }
+        self.end("Session terminated by the server administrator", now, fx);
+    }
+
+    fn create_invite_for(
+        &mut self,
+        max_uses: i64,
+        trust: bool,
+        op: bool,
+        now: Now,
+        fx: &mut Effects,
+    ) -> AdminAnswer {
+        let secret = self.invites.create("", max_uses, trust, op, now);
+        let secret = secret.ok_or_else(|| AdminError::new(400, "Too many invite codes"))?;
+        self.note(Level::Info, Topic::Invite, super::invites::creation_text(max_uses, trust, op), now, fx);
+        self.send_invite_list(now, fx);
+        let found = self.invite_list().into_iter().find(|i| i["secret"] == secret.as_str());
+        found.ok_or_else(AdminError::not_found)
+    }
+
+    fn remove_invite_for(&mut self, secret: &str, now: Now, fx: &mut Effects) -> AdminAnswer {
+        if !self.invites.remove(secret) {
+            return Err(AdminError::not_found());
+        }
+        self.note(Level::Info, Topic::Invite, format!("Removed invite {secret}"), now, fx);
+        self.send_invite_list(now, fx);
+        Ok(json!({"status": "ok"}))
+    }
+
+    fn change_user(
+        &mut self,
+        id: u8,
+        change: &Map<String, Value>,
+        now: Now,
+        fx: &mut Effects,
+    ) -> AdminAnswer {
+        let member = self.member_by_id(id).ok_or_else(AdminError::not_found)?;
+        let (conn, op, trusted) = (member.conn(), member.is_operator(), member.trusted);
+        let wanted = |key: &str| change.get(key).and_then(Value::as_bool);
+        if let Some(on) = wanted("op").filter(|on| *on != op) {
+            self.set_operator(id, on, ADMINISTRATOR, None, true, now, fx);
+        }
+        if let Some(on) = wanted("trusted").filter(|on| *on != trusted) {
+            self.set_trusted(id, on, ADMINISTRATOR, None, true, now, fx);
+        }
+        for (key, alert) in [("message", false), ("alert", true)] {
+            let message = text(change, key);
+            if !message.is_empty() {
+                let notice = Notice { message, ..Notice::default() };
+                let reply = if alert { ServerReply::Alert(notice) } else { ServerReply::Msg(notice) };
+                self.reply_to(conn, &reply, fx);
+            }
+        }
+        self.user(id)
+    }
+
+    fn kick_for(&mut self, id: u8, message: &str, now: Now, fx: &mut Effects) -> AdminAnswer {
+        let conn = self.member_by_id(id).ok_or_else(AdminError::not_found)?.conn();
+        let mut message = message.to_owned();
+        message.truncate(message.floor_char_boundary(MAX_KICK_MESSAGE));
+        let by = if message.is_empty() { ADMINISTRATOR } else { &message };
+        self.disconnect(conn, DisconnectReason::Kick, by, "", now, fx);
+        Ok(json!({"status": "ok", "force": false}))
+    }
+}

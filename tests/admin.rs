@@ -1,0 +1,342 @@
+//! The admin API of a server with clients.
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
+
+mod common;
+
+use common::http::{Answer, request};
+use common::{Client, SID, TestServer, eventually};
+use drawhall::admin::{AccessRules, Credentials};
+use drawhall::config::RuleSource;
+use drawhall::server::run::ServeOptions;
+use serde_json::{Value, json};
+
+struct Admin {
+    server: TestServer,
+    _folder: tempfile::TempDir,
+}
+
+impl Admin {
+    /// A server with a database.
+    fn start() -> Admin {
+        Self::start_with(ServeOptions::default())
+    }
+
+    fn start_with(options: ServeOptions) -> Admin {
+        let folder = tempfile::tempdir().unwrap();
+        let database = Some(folder.path().join("config.db"));
+        let nowhere = Some("http://127.0.0.1:1/".to_owned());
+        let source = RuleSource {
+            database,
+            local_host: "draw.example.org".into(),
+            extauth: nowhere.clone(),
+            report_url: nowhere,
+            ..RuleSource::default()
+        };
+        let server = TestServer::start_with(
+            "",
+            ServeOptions { source, admin_port: Some(0), websocket_port: Some(0), ..options },
+        );
+        Admin { server, _folder: folder }
+    }
+
+    fn ask(&self, method: &str, path: &str, body: Option<&Value>) -> Answer {
+        request(self.server.admin.unwrap(), method, path, "", body)
+    }
+
+    fn get(&self, path: &str) -> Value {
+        let answer = self.ask("GET", path, None);
+        assert_eq!(answer.status, 200, "{path}: {}", answer.json);
+        answer.json
+    }
+
+    fn put(&self, path: &str, body: Value) -> Value {
+        let answer = self.ask("PUT", path, Some(&body));
+        assert_eq!(answer.status, 200, "{path}: {}", answer.json);
+        answer.json
+    }
+
+    fn post(&self, path: &str, body: Value) -> Value {
+        let answer = self.ask("POST", path, Some(&body));
+        assert!(matches!(answer.status, 200 | 202), "{path}: {}", answer.json);
+        answer.json
+    }
+}
+
+/// How `ours` differs in members and types from what was recorded.
+fn difference(path: &str, recorded: &Value, ours: &Value) -> Option<String> {
+    match (recorded, ours) {
+        (Value::Object(recorded), Value::Object(ours)) => recorded.iter().find_map(|(key, value)| {
+            let path = format!("{path}.{key}");
+            ours.get(key).map_or(Some(format!("{path} is missing")), |o| difference(&path, value, o))
+        }),
+        (Value::Array(recorded), Value::Array(ours)) => {
+            let pair = recorded.first().zip(ours.first());
+            pair.and_then(|(r, o)| difference(&format!("{path}[0]"), r, o))
+        }
+        (Value::Null, Value::Null)
+        | (Value::Bool(_), Value::Bool(_))
+        | (Value::Number(_), Value::Number(_))
+        | (Value::String(_), Value::String(_)) => None,
+        (Value::String(text), Value::Null) if text.is_empty() => None,
+        _ => Some(format!("{path}: {recorded} was recorded, not {ours}")),
+    }
+}
+
+/// Members of an object that the recording does not have.
+fn more(recorded: &Value, ours: &Value) -> Vec<String> {
+    let (Some(recorded), Some(ours)) = (recorded.as_object(), ours.as_object()) else { return Vec::new() };
+    ours.keys().filter(|key| !recorded.contains_key(*key)).cloned().collect()
+}
+
+/// What makes the session that the recording was made with.
+fn golden_session(admin: &Admin) -> [Client; 4] {
+    let mut a = admin.server.connect();
+    a.ident("A");
+    let sid = |n: char| format!("{n:0>32}");
+    let host = json!({"protocol": "dp:4.24.0", "user_id": 1, "s": sid('a'), "alias": "golden-session",
+        "password": "sesame"});
+    a.command("host", json!([]), host);
+    a.reply(|v| v["state"] == "host");
+    a.send(129, 1, &[0; 16]);
+    a.command("init-complete", json!([]), json!({}));
+    let conf = json!({"persistent": true, "title": "Golden title", "maxUserCount": 10, "opword": "op",
+        "resetThreshold": 5_242_880, "preserveChat": true, "deputies": true});
+    a.command("sessionconf", json!([]), conf);
+    a.reply(|v| v["type"] == "status");
+    let join = |name: &str, ident: Value, n: char| {
+        let mut client = admin.server.connect();
+        client.command("ident", ident, json!({}));
+        client.reply(|v| v["state"] == "identOk");
+        client.command("join", json!(["golden-session"]), json!({"s": sid(n), "password": "sesame"}));
+        let joined = client.reply(|v| v["state"] == "join" || v["type"] == "error");
+        assert_eq!(joined["state"], "join", "{name}: {joined}");
+        client
+    };
+    let b = join("B", json!(["B"]), 'b');
+    let c = join("C", json!(["C"]), 'c');
+    let m = join("admin", json!(["admin", "secret"]), 'd');
+    a.command("kick-user", json!([3]), json!({"ban": true}));
+    a.command("invite-create", json!([]), json!({"maxUses": 3, "trust": true}));
+    a.reply(|v| v["type"] == "invitecreated");
+    a.send(36, 0, &[2]);
+    [a, b, c, m]
+}
+
+#[test]
+fn recorded_exchanges_get_the_same_status_members_and_types() {
+    let Some(golden) = common::golden() else { return };
+    let text = std::fs::read_to_string(golden.join("admin/exchanges.jsonl")).unwrap();
+    let admin = Admin::start();
+    let mut clients = None;
+    let mut differences = Vec::new();
+    let mut sessions_seen = false;
+    for (at, line) in text.lines().enumerate() {
+        let exchange: Value = serde_json::from_str(line).unwrap();
+        let (method, path) = (exchange["method"].as_str().unwrap(), exchange["path"].as_str().unwrap());
+        let has_session =
+            path == "/api/sessions" && exchange["response"].as_array().is_some_and(|r| !r.is_empty());
+        if has_session && !sessions_seen {
+            sessions_seen = true;
+            clients = Some(golden_session(&admin));
+            // What follows describes what they did.
+            eventually("all that was done has been done", || {
+                let session = admin.get("/api/sessions/golden-session");
+                session["invitelist"].as_array().is_some_and(|i| i.len() == 1)
+                    && session["users"].as_array().is_some_and(|u| u.len() == 4)
+                    && session["users"][1]["trusted"] == true
+            });
+        }
+        if at == 60 {
+            let [_, b, ..] = clients.as_mut().unwrap();
+            b.send(35, 0, b"\0\0to admin");
+            eventually("it is heard", || {
+                let chat = admin.get("/api/sessions/golden-session/chat?offset=0");
+                chat["messages"].as_array().is_some_and(|m| m.len() == 3)
+            });
+        }
+        let body = Some(&exchange["request"]).filter(|b| !b.is_null());
+        if path.contains("/invites/") {
+            continue;
+        }
+        let ours = admin.ask(method, path, body);
+        let recorded = &exchange["response"];
+        let what = format!("{at} {method} {path}");
+        if ours.status != exchange["status"].as_u64().unwrap() as u16 {
+            differences.push(format!(
+                "{what}: status {} instead of {}: {}",
+                ours.status, exchange["status"], ours.json
+            ));
+        } else if ours.status < 400 {
+            differences.extend(difference(&what, recorded, &ours.json));
+            if path != "/api/server" {
+                differences.extend(
+                    more(recorded, &ours.json).into_iter().map(|m| format!("{what}: {m} is too much")),
+                );
+            }
+        }
+        // The log is written by the program, not by this test.
+        if path.starts_with("/api/log") {
+            continue;
+        }
+        let lengths = (recorded.as_array().map(Vec::len), ours.json.as_array().map(Vec::len));
+        if lengths.0.is_some() && lengths.0 != lengths.1 {
+            differences.push(format!("{what}: {lengths:?} entries: {}", ours.json));
+        }
+    }
+    assert!(differences.is_empty(), "{}", differences.join("\n"));
+}
+
+#[test]
+fn settings_count_at_once_and_what_is_wrong_is_told() {
+    let admin = Admin::start();
+    let answer = admin.put(
+        "/api/server",
+        json!({"serverTitle": "Ours", "clientTimeout": "soon", "nonsense": 1,
+        "sessionSizeLimit": "20mb", "idleTimeLimit": "3h"}),
+    );
+    assert_eq!((&answer["serverTitle"], &answer["sessionSizeLimit"]), (&json!("Ours"), &json!(20 << 20)));
+    assert_eq!((&answer["idleTimeLimit"], &answer["clientTimeout"]), (&json!(10_800), &json!(60)));
+    assert_eq!(answer["_errors"], json!({"clientTimeout": "clientTimeout: 'soon' is no time"}));
+    let mut client = admin.server.connect();
+    client.command("ident", json!(["A"]), json!({}));
+    assert_eq!(client.reply(|v| v["message"] == "Welcome")["title"], "Ours");
+}
+
+#[test]
+fn without_a_database_settings_last_as_long_as_the_server() {
+    let server = TestServer::start_with(
+        "serverTitle=File",
+        ServeOptions { admin_port: Some(0), ..ServeOptions::default() },
+    );
+    let ask = |method: &str, path: &str, body: Option<&Value>| {
+        request(server.admin.unwrap(), method, path, "", body)
+    };
+    assert_eq!(ask("GET", "/api/server/", None).json["serverTitle"], "File");
+    let set = ask("PUT", "//api//server", Some(&json!({"serverTitle": "Set"})));
+    assert_eq!((set.status, &set.json["serverTitle"]), (200, &json!("Set")));
+    for path in ["accounts", "banlist", "systembans", "userbans", "listserverwhitelist"] {
+        assert_eq!(ask("GET", &format!("/api/{path}"), None).status, 404, "{path}");
+    }
+    assert_eq!(ask("GET", "/api/locks", None).json["supported"], false);
+}
+
+#[test]
+fn bans_and_accounts_that_are_made_here_decide_at_once() {
+    let admin = Admin::start();
+    admin.post("/api/accounts", json!({"username": "alice", "password": "secret", "flags": "MOD"}));
+    let mut alice = admin.server.connect();
+    alice.ident_as("alice", "secret");
+    let ban = json!({"ip": "127.0.0.0", "subnet": 8, "expires": "2099-01-01 00:00:00"});
+    let id = admin.post("/api/banlist", ban)["id"].clone();
+    let mut banned = admin.server.connect();
+    banned.ident("B");
+    banned.command("host", json!([]), json!({"protocol": "dp:4.24.0", "user_id": 1, "s": SID}));
+    assert_eq!(banned.rest().last().map(|m| m.kind), Some(1));
+    assert_eq!(admin.ask("DELETE", &format!("/api/banlist/{id}"), None).status, 200);
+    admin.server.connect().host_running("C");
+}
+
+#[test]
+fn what_is_done_to_a_session_reaches_those_in_it() {
+    let admin = Admin::start();
+    let mut a = admin.server.connect();
+    let id = a.host_running("A");
+    let mut b = admin.server.connect();
+    let user = b.join("B", &id);
+    let path = format!("/api/sessions/{id}");
+    admin.put(&path, json!({"title": "By admin", "message": "hello", "alert": "attention"}));
+    a.reply(|v| v["message"] == "hello" && v["type"] == "msg");
+    a.reply(|v| v["message"] == "attention" && v["type"] == "alert");
+    a.reply(|v| v["type"] == "sessionconf" && v["config"]["title"] == "By admin");
+    assert_eq!(admin.put(&format!("{path}/{user}"), json!({"op": true}))["op"], true);
+    b.until(|m| m.kind == 34 && m.payload == [1, user]);
+    admin.put(&format!("{path}/{user}"), json!({"op": false, "message": "only for you"}));
+    b.reply(|v| v["message"] == "only for you");
+    let users = admin.get("/api/users");
+    assert_eq!(users.as_array().map(Vec::len), Some(2));
+    let uid = users[1]["uid"].as_str().unwrap().to_owned();
+    assert_eq!(admin.get(&format!("/api/users/{uid}"))["name"], "B");
+    assert_eq!(admin.ask("DELETE", &format!("/api/users/{uid}?message=out"), None).status, 200);
+    let goodbye = b.rest().pop().unwrap();
+    assert_eq!((goodbye.kind, &goodbye.payload[1..]), (1, &b"out"[..]));
+    admin.put("/api/sessions", json!({"message": "to all"}));
+    a.reply(|v| v["message"] == "to all");
+    assert_eq!(admin.ask("DELETE", &format!("{path}?reason=over"), None).status, 200);
+    a.reply(|v| v["message"].as_str().is_some_and(|m| m.ends_with(": over")));
+    assert!(a.rest().iter().any(|m| m.kind == 1));
+    eventually("it is gone", || admin.get("/api/sessions") == json!([]));
+}
+
+#[test]
+fn a_picture_is_asked_for_and_kept() {
+    let admin = Admin::start();
+    let mut a = admin.server.connect();
+    a.ident("A");
+    let host =
+        json!({"protocol": "dp:4.24.0", "user_id": 1, "s": SID, "capabilities": "KEEPALIVE,THUMBNAIL"});
+    a.command("host", json!([]), host);
+    let id = a.reply(|v| v["state"] == "host")["join"]["id"].as_str().unwrap().to_owned();
+    a.send(129, 1, &[0; 16]);
+    a.command("init-complete", json!([]), json!({}));
+    let path = format!("/api/sessions/{id}");
+    let wish = json!({"maxWidth": 100, "format": "webp", "reason": "curiosity"});
+    let asked = admin.ask("POST", &format!("{path}/1/thumbnail"), Some(&wish));
+    assert_eq!(asked.status, 202);
+    let correlator = asked.json["correlator"].as_str().unwrap().to_owned();
+    assert_eq!(admin.ask("POST", &format!("{path}/1/thumbnail"), Some(&json!({}))).status, 409);
+    let request = a.reply(|v| v["type"] == "thumbnail");
+    assert_eq!((&request["correlator"], &request["maxWidth"]), (&json!(correlator), &json!(100)));
+    a.send(4, 0, &[correlator.as_bytes(), b"picture"].concat());
+    eventually("the picture is there", || admin.ask("GET", &format!("{path}/thumbnail"), None).status == 200);
+    assert_eq!(admin.get(&format!("{path}/thumbnail"))["data"], "cGljdHVyZQ==");
+}
+
+#[test]
+fn only_who_may_is_answered_and_pages_of_others_are_not() {
+    let access = AccessRules {
+        credentials: Credentials::parse("admin:secret").ok(),
+        allowed_origin: Some("https://admin.example".into()),
+        ..AccessRules::default()
+    };
+    let admin = Admin::start_with(ServeOptions { admin_access: access, ..ServeOptions::default() });
+    let ask = |method: &str, headers: &str, body: Option<&Value>| {
+        request(admin.server.admin.unwrap(), method, "/api/server", headers, body)
+    };
+    let auth = "Authorization: Basic YWRtaW46c2VjcmV0\r\n";
+    let refused = ask("GET", "", None);
+    assert!(refused.status == 401 && refused.head.to_ascii_lowercase().contains("www-authenticate: basic"));
+    let by_page = ask("GET", "X-Requested-With: XMLHttpRequest\r\n", None);
+    assert!(by_page.status == 401 && !by_page.head.to_ascii_lowercase().contains("www-authenticate"));
+    let answered = ask("GET", auth, None);
+    assert_eq!(answered.status, 200);
+    assert!(
+        answered.head.to_ascii_lowercase().contains("access-control-allow-origin: https://admin.example")
+    );
+    assert!(answered.head.to_ascii_lowercase().contains("x-content-type-options: nosniff"));
+    assert_eq!(ask("GET", &format!("{auth}Origin: https://evil.example\r\n"), None).status, 403);
+    let preflight = ask("OPTIONS", "Origin: https://admin.example\r\n", None);
+    assert!(
+        preflight.status == 204
+            && preflight.head.to_ascii_lowercase().contains("access-control-max-age: 86400")
+    );
+    assert_eq!(ask("HEAD", auth, None).status, 200);
+    assert_eq!(ask("PATCH", auth, None).status, 405);
+    // A form of another page could send this without asking.
+    assert_eq!(ask("PUT", auth, None).status, 415);
+    assert_eq!(ask("PUT", auth, Some(&json!([]))).status, 400);
+    assert_eq!(ask("PUT", auth, Some(&json!({"serverTitle": "x"}))).status, 200);
+}
+
+#[test]
+fn locked_sections_stay_as_they_are() {
+    let admin = Admin::start();
+    let locked = admin.put("/api/locks", json!({"sections": ["server", "bans"], "password": "lock"}));
+    assert_eq!((&locked["password"], &locked["sections"]["server"]), (&json!(true), &json!(true)));
+    assert_eq!(admin.ask("PUT", "/api/server", Some(&json!({"serverTitle": "x"}))).status, 403);
+    assert_eq!(admin.ask("DELETE", "/api/banlist/1", None).status, 403);
+    assert_eq!(admin.get("/api/server")["_locked"], true);
+    let open = json!({"sections": [], "password": "wrong"});
+    assert_eq!(admin.ask("PUT", "/api/locks", Some(&open)).status, 403);
+    admin.put("/api/locks", json!({"sections": [], "password": "lock"}));
+    assert_eq!(admin.put("/api/server", json!({"serverTitle": "x"}))["serverTitle"], "x");
+}
