@@ -12,6 +12,7 @@
 //! | [`server`] | which sessions there are, who may start one; running it all |
 //! | [`storage`] | stored sessions: journals, history files |
 //! | [`transport`] | listeners and streams |
+//! | [`metrics`] | what is counted |
 //! | [`limits`] | how often something may be done |
 //! | [`admin`] | the admin API |
 //! | [`tools`] | what the program does besides serving |
@@ -28,6 +29,7 @@ pub mod history;
 pub mod http;
 pub mod limits;
 pub mod log;
+pub mod metrics;
 pub mod server;
 pub mod session;
 pub mod storage;

@@ -340,3 +340,34 @@ fn locked_sections_stay_as_they_are() {
     admin.put("/api/locks", json!({"sections": [], "password": "lock"}));
     assert_eq!(admin.put("/api/server", json!({"serverTitle": "x"}))["serverTitle"], "x");
 }
+
+#[test]
+fn what_the_server_does_can_be_watched() {
+    let admin = Admin::start();
+    let text = |path: &str| {
+        let address = admin.server.admin.unwrap();
+        common::http::text(address, path)
+    };
+    assert_eq!((text("/healthz"), text("/readyz")), ("ok\n".into(), "ready\n".into()));
+    let mut a = admin.server.connect();
+    let id = a.host_running("A");
+    let mut b = admin.server.connect();
+    b.join("B", &id);
+    a.send(148, 0, &[1; 40]);
+    b.until(|m| m.kind == 148);
+    let page = text("/metrics");
+    let value = |name: &str| -> f64 {
+        let line = page.lines().find_map(|l| l.strip_prefix(&format!("drawhall_{name} ")));
+        line.unwrap_or_else(|| panic!("{name} is missing")).parse().unwrap()
+    };
+    assert_eq!((value("connections"), value("sessions")), (2.0, 1.0));
+    for name in [
+        "messages_received_total",
+        "sent_bytes_total",
+        "logins_total",
+        "fan_out_seconds_count",
+        "history_bytes",
+    ] {
+        assert!(value(name) > 0.0, "{name}");
+    }
+}

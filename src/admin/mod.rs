@@ -8,6 +8,7 @@
 //! | `server` | status, settings, locks |
 //! | `sessions` | sessions, and all that is in one |
 //! | `users` | everybody who is connected |
+//! | `watch` | `/metrics`, `/readyz` |
 //! | `bans`, `extbans`, `whitelist`, `accounts`, `log` | what the database holds |
 //!
 //! Handlers send messages to actors; they hold nothing of their own but the snapshot of the rules.
@@ -22,6 +23,7 @@ mod registry;
 mod server;
 mod sessions;
 mod users;
+mod watch;
 mod whitelist;
 
 use std::net::{SocketAddr, TcpListener};
@@ -31,7 +33,7 @@ use actix::Addr;
 use actix_web::dev::ServerHandle;
 use actix_web::{App, HttpRequest, HttpResponse, HttpServer, web};
 use serde_json::{Map, Value};
-use tokio::sync::{Notify, mpsc, oneshot, watch};
+use tokio::sync::{Notify, mpsc, oneshot, watch as channel};
 
 pub use access::{AccessRules, Credentials};
 use call::{Call, Method, not_found};
@@ -56,7 +58,7 @@ pub struct Parts {
     /// Where the log is kept.
     pub log: Database,
     /// The rules in force.
-    pub rules: watch::Receiver<Arc<Rules>>,
+    pub rules: channel::Receiver<Arc<Rules>>,
     /// Changes them.
     pub change: mpsc::Sender<Change>,
     /// Has external bans fetched.
@@ -74,7 +76,7 @@ struct Office {
     server: Addr<Server>,
     registry: Option<Addr<Registry>>,
     log: Addr<Registry>,
-    rules: watch::Receiver<Arc<Rules>>,
+    rules: channel::Receiver<Arc<Rules>>,
     change: mpsc::Sender<Change>,
     refresh: Arc<Notify>,
     hashing: Hashing,
@@ -125,8 +127,15 @@ pub fn start(listener: TcpListener, parts: Parts) -> std::io::Result<Running> {
 /// Answers a request of HTTP.
 async fn answer(request: HttpRequest, office: web::Data<Office>, body: web::Bytes) -> HttpResponse {
     let office = office.into_inner();
+    match request.path() {
+        // Whoever watches the server needs no password to see that it is there.
+        "/healthz" => return HttpResponse::Ok().content_type("text/plain").body("ok\n"),
+        "/readyz" => return office.ready().await,
+        _ => {}
+    }
     let mut response = match office.access.check(&request) {
         Ok(access::Admitted::Preflight) => access::preflight(),
+        Ok(access::Admitted::As(_)) if request.path() == "/metrics" => office.metrics().await,
         Ok(access::Admitted::As(who)) => match Call::read(&request, &body, who) {
             Ok(call) => {
                 let head = call.is_head;

@@ -30,6 +30,7 @@ use crate::clock::Now;
 use crate::config::Rules;
 use crate::limits::{Bucket, Rate};
 use crate::log::{Level, LogEntry, LogUser, Topic};
+use crate::metrics::METRICS;
 use crate::server::{CancelEntering, ClientGone, LeaveLobby, NewClient, Server};
 use crate::session::actor::{Batch, LeaveSession, Session};
 use crate::session::{ClientOp, ConnId, DisconnectReason};
@@ -275,8 +276,14 @@ impl Client {
 
     /// Handles whole frames.
     fn receive(&mut self, batch: Vec<u8>, ctx: &mut Context<Self>) {
-        let cost = |f: FrameRef<'_>| if f.header.is_opaque() { 1 } else { TRANSPARENT_COST };
-        self.slow_down(frames(&batch).map(cost).sum());
+        let (mut count, mut cost) = (0, 0);
+        for frame in frames(&batch) {
+            count += 1;
+            cost += if frame.header.is_opaque() { 1 } else { TRANSPARENT_COST };
+        }
+        METRICS.messages_in.add(count);
+        METRICS.bytes_in.add(batch.len() as u64);
+        self.slow_down(cost);
         match &self.phase {
             Phase::Over => {}
             Phase::Session(_) => self.receive_in_session(batch, ctx),
@@ -324,6 +331,7 @@ impl Client {
             return;
         }
         link.rest_for(wait);
+        METRICS.slowed.count();
         if self.slowed_logged.is_none_or(|at| now >= at + LOG_INTERVAL) {
             self.slowed_logged = Some(now);
             let text = "Too many messages: reading is slowed down (messageRateLimit); told once a minute";

@@ -20,6 +20,7 @@ use super::actor::{Client, TimedOut};
 use super::outbox::Outbox;
 use crate::config::Settings;
 use crate::history::{Cursor, Watcher};
+use crate::metrics::METRICS;
 use crate::session::ConnId;
 
 /// Bytes that are read from a socket at a time.
@@ -177,6 +178,7 @@ impl Link {
             return Some(format!("Not logged in after {login} s"));
         }
         if self.writing.get().is_some_and(|since| over(lag, since)) {
+            METRICS.lagging.count();
             return Some(format!("Client does not read: took nothing for {lag} s"));
         }
         // Only who is being sent something can be behind.

@@ -11,6 +11,7 @@ use super::actor::Flushed;
 use super::outbox::Next;
 use super::worker::Link;
 use crate::history::{Fetch, Fetched};
+use crate::metrics::METRICS;
 use crate::transport::{WriteHalf, websocket};
 
 /// Bytes of history that are gathered at a time.
@@ -114,6 +115,7 @@ async fn write_batch(half: &mut WriteHalf, batch: &mut [Bytes], link: &Link) -> 
             return Err(io::ErrorKind::WriteZero.into());
         }
         link.is_writing();
+        METRICS.bytes_out.add(written as u64);
         let mut left = written;
         while left > 0 {
             let step = left.min(batch[at].len());

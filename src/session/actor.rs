@@ -81,6 +81,8 @@ pub struct Session {
     recording: Option<Recording>,
     ending: Option<Ending>,
     sent_ms: u64,
+    /// When the first of what is not sent yet has come, on the forward clock.
+    unsent_since: Option<u64>,
     sending_soon: bool,
     /// The description changed in a way that lists show; told once those in the session have been told.
     announce: bool,
@@ -110,6 +112,7 @@ impl Session {
             recording,
             ending: None,
             sent_ms: 0,
+            unsent_since: None,
             sending_soon: false,
             announce: false,
             stats_pending: false,
@@ -405,6 +408,7 @@ impl Handler<Batch> for Session {
         let now = Now::get();
         let mut fx = Effects::default();
         let handled = self.machine.batch(conn, &mut bytes, now, &mut fx);
+        self.unsent_since.get_or_insert(now.ms);
         if let Some(link) = self.links.get_mut(&conn) {
             if !handled {
                 link.held += cost;

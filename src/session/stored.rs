@@ -17,6 +17,7 @@ use crate::auth::password;
 use crate::clock::Now;
 use crate::history::History;
 use crate::log::{Level, Topic};
+use crate::metrics::METRICS;
 use crate::storage::folder::{Listed, Loaded};
 use crate::storage::journal::Entry;
 use crate::storage::metadata::{FIRST_CATCHUP_KEY, Metadata};
@@ -346,6 +347,7 @@ impl SessionMachine {
 
     /// Storing has failed: everybody in the session is told.
     pub fn storing_failed(&mut self, error: &str, now: Now, fx: &mut Effects) {
+        METRICS.storage_errors.count();
         self.note(Level::Error, Topic::Status, format!("Storing failed: {error}"), now, fx);
         let text = "The server can't store this session at the moment. You can go on, but what you draw from now on \
                     would be lost if the server stopped. Please tell whoever runs the server, and save a copy.";

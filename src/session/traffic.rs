@@ -14,6 +14,7 @@ use super::{ConnId, DisconnectReason, Effects, REMINDER_MS, SessionMachine, Stat
 use crate::clock::Now;
 use crate::limits::Rate;
 use crate::log::{Level, LogEntry, Topic};
+use crate::metrics::METRICS;
 
 /// Seconds of `chatRateLimit` that may come at once.
 const CHAT_BURST: u32 = 10;
@@ -230,6 +231,7 @@ impl SessionMachine {
         }
         if member.chat_warned.is_none_or(|told| now.ms >= told + REMINDER_MS) {
             member.chat_warned = Some(now.ms);
+            METRICS.slowed.count();
             let conn = member.conn();
             let text = "Chats too much: messages are dropped (chatRateLimit)";
             let user = member.log_user();

@@ -12,6 +12,7 @@ use crate::clock::Now;
 use crate::config::Settings;
 use crate::limits::{Bucket, Rate};
 use crate::log::{Level, LogEntry, LogUser, Topic};
+use crate::metrics::METRICS;
 
 /// How often the same limit is logged for the same address, in milliseconds.
 const LOG_INTERVAL: u64 = 60_000;
@@ -134,6 +135,7 @@ impl Gate {
             state.enter(place, peer, settings)?;
         }
         state.open += 1;
+        METRICS.connections.count();
         drop(state);
         Ok(Pass { gate: self.clone(), address: peer, place })
     }
@@ -190,6 +192,7 @@ impl Place {
 
     /// Logs that a limit is reached, once in a while.
     fn hit(&mut self, limit: Limit, address: IpAddr) -> Limit {
+        METRICS.limits_hit.count();
         let now = Now::get();
         let logged = &mut self.logged[limit as usize];
         if logged.is_none_or(|at| now.ms >= at + LOG_INTERVAL) {

@@ -9,6 +9,7 @@ use super::{Client, Phase};
 use crate::auth::{AskExtAuth, CheckAccount};
 use crate::client::login::{LoginEffect, LoginMachine};
 use crate::log::{Level, Topic};
+use crate::metrics::METRICS;
 use crate::server::{EnterLobby, EnterSession, FindSession, HostSession, LookUp, ReportSession, Server};
 use crate::session::DisconnectReason;
 use crate::transport::gate::Limit;
@@ -28,6 +29,7 @@ impl Client {
                 Err(error) => self.log(Level::Error, Topic::Status, format!("Reply is too long: {error}")),
             },
             LoginEffect::Disconnect { message, details } => {
+                METRICS.refused_logins.count();
                 self.log(Level::Info, Topic::Leave, format!("{message} ({details})"));
                 self.disconnect(DisconnectReason::Error, &message, ctx);
             }
@@ -60,6 +62,7 @@ impl Client {
             LoginEffect::EnterLobby { moderator, list_now, list_changes } => {
                 if let Some(link) = &self.link {
                     link.identified.set(true);
+                    METRICS.logins.count();
                 }
                 if let Phase::Login(login) = &self.phase {
                     self.user.name.clone_from(&login.visitor().person.name);

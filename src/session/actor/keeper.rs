@@ -10,6 +10,7 @@ use actix::prelude::*;
 use super::{ClientOp, ConnId, ReadOn, Refusal, Session};
 use crate::auth::Turn;
 use crate::clock::Now;
+use crate::metrics::METRICS;
 use crate::server::{MayRest, SessionEnded, StaysUp};
 use crate::session::Effects;
 use crate::storage::store::{Ending, Outcome, Store, Work};
@@ -115,6 +116,9 @@ impl Session {
     }
 
     fn release(&mut self, waiting: Waiting) {
+        if let Some(since) = self.unsent_since.take() {
+            METRICS.fan_out.record(Now::get().ms.saturating_sub(since));
+        }
         self.deliver(waiting.sends);
         self.machine.history().publish_to(waiting.end);
         if waiting.announce {

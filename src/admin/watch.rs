@@ -1,0 +1,37 @@
+//! What programs watch: `/metrics`, `/readyz`.
+
+use actix_web::HttpResponse;
+use serde_json::Value;
+
+use super::Office;
+use crate::metrics::{Present, page};
+use crate::server::{GetLoad, ListSessions};
+
+impl Office {
+    /// Ready is who answers.
+    pub(super) async fn ready(&self) -> HttpResponse {
+        match self.server.send(GetLoad).await {
+            Ok(_) => HttpResponse::Ok().content_type("text/plain").body("ready\n"),
+            Err(_) => HttpResponse::ServiceUnavailable().content_type("text/plain").body("stopping\n"),
+        }
+    }
+
+    /// Everything that is counted, in the text form of Prometheus.
+    pub(super) async fn metrics(&self) -> HttpResponse {
+        let load = self.server.send(GetLoad).await;
+        let sessions = self.server.send(ListSessions { listed_only: false }).await;
+        let (Ok(load), Ok(sessions)) = (load, sessions) else {
+            return HttpResponse::ServiceUnavailable().finish();
+        };
+        let number = |session: &Value, key: &str| session[key].as_u64().unwrap_or(0);
+        let sizes = sessions.iter().map(|s| number(s, "size"));
+        let present = Present {
+            connections: load.users as u64,
+            sessions: load.sessions as u64,
+            users: sessions.iter().map(|s| number(s, "userCount")).sum(),
+            history_bytes: sizes.clone().sum(),
+            largest_history: sizes.max().unwrap_or(0),
+        };
+        HttpResponse::Ok().content_type("text/plain; version=0.0.4; charset=utf-8").body(page(&present))
+    }
+}

@@ -1,0 +1,203 @@
+//! Counters of what the server does, for `/metrics`.
+//!
+//! They are plain atomic numbers, so that counting costs next to nothing where it happens.
+
+use std::fmt::Write as _;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+/// Upper bounds of the classes of delays in milliseconds.
+const DELAY_CLASSES: [u64; 9] = [1, 2, 5, 10, 20, 50, 100, 500, 1000];
+
+/// A number that only grows.
+#[derive(Debug, Default)]
+pub struct Counter(AtomicU64);
+
+impl Counter {
+    const fn new() -> Self {
+        Self(AtomicU64::new(0))
+    }
+
+    /// Counts some more.
+    pub fn add(&self, count: u64) {
+        self.0.fetch_add(count, Ordering::Relaxed);
+    }
+
+    /// Counts one more.
+    pub fn count(&self) {
+        self.add(1);
+    }
+
+    fn get(&self) -> u64 {
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
+/// Delays, by classes.
+#[derive(Debug)]
+pub struct Delays {
+    /// How many were in each class; the last has those that are longer than all bounds.
+    classes: [AtomicU64; DELAY_CLASSES.len() + 1],
+    sum_ms: AtomicU64,
+}
+
+impl Delays {
+    const fn new() -> Self {
+        Self { classes: [const { AtomicU64::new(0) }; DELAY_CLASSES.len() + 1], sum_ms: AtomicU64::new(0) }
+    }
+
+    /// Counts a delay.
+    pub fn record(&self, ms: u64) {
+        let class = DELAY_CLASSES.partition_point(|bound| *bound < ms);
+        self.classes[class].fetch_add(1, Ordering::Relaxed);
+        self.sum_ms.fetch_add(ms, Ordering::Relaxed);
+    }
+}
+
+/// What is counted.
+#[derive(Debug)]
+pub struct Metrics {
+    /// Connections that were let in.
+    pub connections: Counter,
+    /// Connections, logins and passwords that a limit has kept out.
+    pub limits_hit: Counter,
+    /// Clients that were slowed down or whose chat was dropped.
+    pub slowed: Counter,
+    /// Messages from clients.
+    pub messages_in: Counter,
+    /// Bytes of messages from clients.
+    pub bytes_in: Counter,
+    /// Bytes of messages to clients.
+    pub bytes_out: Counter,
+    /// Logins that were let in.
+    pub logins: Counter,
+    /// Logins that were refused for good.
+    pub refused_logins: Counter,
+    /// Clients that were cut off because they do not read.
+    pub lagging: Counter,
+    /// Times at which something could not be stored.
+    pub storage_errors: Counter,
+    /// From when a message has reached its session until all others could be sent it.
+    pub fan_out: Delays,
+}
+
+/// The counters of this process.
+pub static METRICS: Metrics = Metrics {
+    connections: Counter::new(),
+    limits_hit: Counter::new(),
+    slowed: Counter::new(),
+    messages_in: Counter::new(),
+    bytes_in: Counter::new(),
+    bytes_out: Counter::new(),
+    logins: Counter::new(),
+    refused_logins: Counter::new(),
+    lagging: Counter::new(),
+    storage_errors: Counter::new(),
+    fan_out: Delays::new(),
+};
+
+/// What is there at this moment.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Present {
+    /// Connections.
+    pub connections: u64,
+    /// Sessions.
+    pub sessions: u64,
+    /// Users in sessions.
+    pub users: u64,
+    /// Bytes of all histories.
+    pub history_bytes: u64,
+    /// Bytes of the largest history.
+    pub largest_history: u64,
+}
+
+/// Memory of this process in bytes, if the system tells.
+fn resident_bytes() -> Option<u64> {
+    let status = std::fs::read_to_string("/proc/self/status").ok()?;
+    let line = status.lines().find_map(|l| l.strip_prefix("VmRSS:"))?;
+    line.split_whitespace().next()?.parse::<u64>().ok().map(|kib| kib * 1024)
+}
+
+/// Everything in the text form of Prometheus.
+pub fn page(present: &Present) -> String {
+    let mut page = String::new();
+    let mut one = |name: &str, kind: &str, help: &str, value: u64| {
+        // Writing to a text cannot fail.
+        let _ = write!(
+            page,
+            "# HELP drawhall_{name} {help}\n# TYPE drawhall_{name} {kind}\ndrawhall_{name} {value}\n"
+        );
+    };
+    one("connections", "gauge", "Connections.", present.connections);
+    one("sessions", "gauge", "Sessions.", present.sessions);
+    one("session_users", "gauge", "Users in sessions.", present.users);
+    one("history_bytes", "gauge", "Bytes of all histories.", present.history_bytes);
+    one("history_largest_bytes", "gauge", "Bytes of the largest history.", present.largest_history);
+    if let Some(bytes) = resident_bytes() {
+        one("resident_memory_bytes", "gauge", "Memory of the process.", bytes);
+    }
+    let m = &METRICS;
+    for (name, help, counter) in [
+        ("connections_total", "Connections that were let in.", &m.connections),
+        ("limits_hit_total", "Connections, logins and passwords that a limit has kept out.", &m.limits_hit),
+        ("slowed_total", "Times a client was slowed down or its chat dropped.", &m.slowed),
+        ("messages_received_total", "Messages from clients.", &m.messages_in),
+        ("received_bytes_total", "Bytes of messages from clients.", &m.bytes_in),
+        ("sent_bytes_total", "Bytes of messages to clients.", &m.bytes_out),
+        ("logins_total", "Logins that were let in.", &m.logins),
+        ("logins_refused_total", "Logins that were refused for good.", &m.refused_logins),
+        ("lagging_total", "Clients that were cut off because they do not read.", &m.lagging),
+        ("storage_errors_total", "Times at which something could not be stored.", &m.storage_errors),
+    ] {
+        one(name, "counter", help, counter.get());
+    }
+    delays(&m.fan_out, &mut page);
+    page
+}
+
+fn delays(delays: &Delays, page: &mut String) {
+    let name = "drawhall_fan_out_seconds";
+    let _ = write!(
+        page,
+        "# HELP {name} From when a message has reached its session until all others could be sent it.\n\
+         # TYPE {name} histogram\n"
+    );
+    let mut total = 0;
+    for (at, class) in delays.classes.iter().enumerate() {
+        total += class.load(Ordering::Relaxed);
+        let bound = DELAY_CLASSES.get(at).map_or("+Inf".to_owned(), |ms| (*ms as f64 / 1000.0).to_string());
+        let _ = writeln!(page, "{name}_bucket{{le=\"{bound}\"}} {total}");
+    }
+    let sum = delays.sum_ms.load(Ordering::Relaxed) as f64 / 1000.0;
+    let _ = writeln!(page, "{name}_sum {sum}\n{name}_count {total}");
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn delays_are_counted_up_to_their_bound() {
+        let counted = Delays::new();
+        for ms in [0, 1, 2, 3, 5, 2000] {
+            counted.record(ms);
+        }
+        let mut page = String::new();
+        delays(&counted, &mut page);
+        for line in
+            ["{le=\"0.001\"} 2", "{le=\"0.002\"} 3", "{le=\"0.005\"} 5", "{le=\"1\"} 5", "{le=\"+Inf\"} 6"]
+        {
+            assert!(page.contains(line), "{line}: {page}");
+        }
+        assert!(page.ends_with("_sum 2.011\ndrawhall_fan_out_seconds_count 6\n"), "{page}");
+    }
+
+    #[test]
+    fn every_line_of_the_page_is_a_comment_or_a_number() {
+        let page = page(&Present { connections: 3, ..Present::default() });
+        assert!(page.contains("\ndrawhall_connections 3\n"));
+        for line in page.lines().filter(|l| !l.starts_with('#')) {
+            let (name, value) = line.rsplit_once(' ').unwrap();
+            assert!(name.starts_with("drawhall_") && value.parse::<f64>().is_ok(), "{line}");
+        }
+    }
+}
