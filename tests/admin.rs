@@ -371,3 +371,38 @@ fn what_the_server_does_can_be_watched() {
         assert!(value(name) > 0.0, "{name}");
     }
 }
+
+#[test]
+fn a_session_is_made_without_anybody_in_it() {
+    let admin = Admin::start();
+    let wish = json!({"title": "For everybody", "alias": "lobby", "founder": "the house", "width": 300, "height": 200,
+        "background": "#80ff00", "layers": 3, "password": "sesame", "maxUserCount": 20});
+    let made = admin.post("/api/sessions", wish.clone());
+    assert_eq!(
+        (&made["title"], &made["alias"], &made["userCount"]),
+        (&json!("For everybody"), &json!("lobby"), &json!(0))
+    );
+    assert_eq!((&made["hasPassword"], &made["persistent"]), (&json!(true), &json!(true)));
+    assert_eq!(admin.ask("POST", "/api/sessions", Some(&wish)).status, 409, "the alias is taken");
+    let mut a = admin.server.connect();
+    a.ident("A");
+    a.command("join", json!(["lobby"]), json!({"s": SID, "password": "sesame"}));
+    let user = a.reply(|v| v["state"] == "join")["join"]["user"].as_u64().unwrap() as u8;
+    let size = a.until(|m| m.kind == 129);
+    assert_eq!(size.payload, [0u32, 300, 200, 0].map(u32::to_be_bytes).concat());
+    assert_eq!(a.until(|m| m.kind == 147).payload, [0xff, 0x80, 0xff, 0]);
+    a.until(|m| m.kind == 34 && m.payload == [user]);
+    for (bad, words) in [
+        (json!({"width": 0}), "width and height"),
+        (json!({"layers": 0}), "layers"),
+        (json!({"background": "green"}), "'green' is no colour"),
+        (json!({"alias": "no blanks"}), "alias:"),
+        (json!({"protocol": "dp:3.0.0"}), "does not speak"),
+        (json!({"title": 5}), "title: must be a text"),
+        (json!({"maxUserCount": 500}), "maxUserCount: 2 to 254"),
+    ] {
+        let answer = admin.ask("POST", "/api/sessions", Some(&bad));
+        assert_eq!(answer.status, 400, "{bad}");
+        assert!(answer.json["message"].as_str().unwrap().contains(words), "{}", answer.json);
+    }
+}

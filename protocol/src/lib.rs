@@ -4,6 +4,7 @@
 //! | --- | --- |
 //! | [`frame`] | headers on TCP and WebSocket, splitting a byte stream into frames, user ids in place |
 //! | [`message`] | every message type, decoded and encoded in both layouts; the message table |
+//! | [`canvas`] | the first messages of an empty canvas |
 //! | [`command`] | what clients ask for in `ServerCommand` messages |
 //! | [`reply`] | what the server answers in them |
 //! | [`version`] | protocol versions and what is compatible with what |
@@ -14,6 +15,7 @@
 //! looks at a clock or knows about sessions. No input makes it panic.
 
 pub mod blend;
+pub mod canvas;
 pub mod command;
 pub mod frame;
 mod lenient;

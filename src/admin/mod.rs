@@ -7,6 +7,7 @@
 //! | `registry` | the actor that asks the database |
 //! | `server` | status, settings, locks |
 //! | `sessions` | sessions, and all that is in one |
+//! | `new_session` | a session that nobody hosts |
 //! | `users` | everybody who is connected |
 //! | `watch` | `/metrics`, `/readyz` |
 //! | `bans`, `extbans`, `whitelist`, `accounts`, `log` | what the database holds |
@@ -19,6 +20,7 @@ mod bans;
 mod call;
 mod extbans;
 mod log;
+mod new_session;
 mod registry;
 mod server;
 mod sessions;

@@ -3,8 +3,8 @@
 use actix::Addr;
 use serde_json::{Map, Value, json};
 
-use super::Office;
 use super::call::{Call, Method, bad, not_found, unsupported};
+use super::{Office, new_session};
 use crate::server::{FindAwake, ListSession, ListSessions, TellSessions};
 use crate::session::actor::{Administer, Session};
 use crate::session::admin::{AdminAnswer, AdminError, AdminRequest};
@@ -30,6 +30,15 @@ impl Office {
                 let (message, alert) = (call.text("message"), call.text("alert"));
                 self.server.send(TellSessions { message, alert }).await.map_err(gone)?;
                 Ok(json!({}))
+            }
+            Method::Post => {
+                self.unlocked("sessions")?;
+                let wanted = new_session::read(call, self.rules().settings())?;
+                let id = self.server.send(wanted).await.map_err(gone)??;
+                let session = self.awake(&id).await?;
+                let mut value = session.send(Administer(AdminRequest::Describe)).await.map_err(gone)??;
+                value["_locked"] = false.into();
+                Ok(value)
             }
             _ => Err(unsupported()),
         }

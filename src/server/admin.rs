@@ -7,9 +7,11 @@ use tokio::sync::oneshot;
 use super::directory::{Entry, Waiter};
 use super::{Place, Server};
 use crate::client::actor::Client;
-use crate::session::ConnId;
+use crate::clock::Now;
 use crate::session::actor::{Administer, Session};
-use crate::session::admin::AdminRequest;
+use crate::session::admin::{AdminError, AdminRequest};
+use crate::session::{ConnId, Effects, SessionMachine};
+use crate::storage::template::{Messages, Template};
 
 /// Descriptions of all sessions and templates.
 #[derive(Message)]
@@ -76,6 +78,49 @@ impl Handler<FindAwake> for Server {
         });
         self.with_session(&name, waiter, ctx);
         Box::pin(async { told.await.ok().flatten() })
+    }
+}
+
+/// A session is to be made that nobody hosts. Whoever becomes its operator is decided when somebody joins.
+#[derive(Message)]
+#[rtype(result = "Result<String, AdminError>")]
+pub struct MakeSession {
+    /// What it is like; passwords as they are typed. Its alias must be valid.
+    pub template: Box<Template>,
+    /// Its first messages.
+    pub messages: Messages,
+}
+
+impl Handler<MakeSession> for Server {
+    type Result = Result<String, AdminError>;
+
+    fn handle(
+        &mut self,
+        MakeSession { template, messages }: MakeSession,
+        ctx: &mut Self::Context,
+    ) -> Self::Result {
+        if self.stopping.is_some() {
+            return Err(AdminError::new(503, "The server stops"));
+        }
+        if self.directory.len() >= self.rules.settings().session_count_limit.0 as usize {
+            return Err(AdminError::new(
+                409,
+                "There are as many sessions as there may be (sessionCountLimit)",
+            ));
+        }
+        let alias = &template.alias;
+        if !alias.is_empty() && (self.directory.find(alias).is_some() || self.templates.find(alias).is_some())
+        {
+            return Err(AdminError::new(409, format!("There is a session '{alias}' already")));
+        }
+        let (id, now, mut fx) = (super::new_session_id(), Now::get(), Effects::default());
+        let shared = self.rules.shared.clone();
+        let machine = SessionMachine::from_template(shared, id.clone(), &template, messages, now, &mut fx);
+        for entry in &fx.log {
+            entry.emit(&id);
+        }
+        let begun = self.begin(machine, now, ctx);
+        begun.map(|_| id).ok_or_else(|| AdminError::new(500, "The session cannot be made"))
     }
 }
 

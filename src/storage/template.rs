@@ -66,6 +66,12 @@ pub struct Template {
 }
 
 impl Template {
+    /// What a session is like that is made without a file.
+    pub fn without_file(metadata: Metadata, protocol: ProtocolVersion) -> Template {
+        let alias = metadata.alias.clone();
+        Template { alias, path: PathBuf::new(), modified: None, len: 0, metadata, protocol }
+    }
+
     /// How session lists show it.
     pub fn description(&self) -> Value {
         let Metadata { flags, founder, title, max_users, password, .. } = &self.metadata;

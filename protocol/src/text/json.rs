@@ -306,7 +306,7 @@ fn push_var(field: &FieldInfo, bytes: &[u8], prefixed: bool, out: &mut Vec<u8>) 
 }
 
 /// `#rrggbb` (opaque) or `#aarrggbb`.
-pub(super) fn parse_colour(text: &str) -> Option<u32> {
+pub fn parse_colour(text: &str) -> Option<u32> {
     let hex = text.strip_prefix('#').filter(|h| h.bytes().all(|b| b.is_ascii_hexdigit()))?;
     let value = u32::from_str_radix(hex, 16).ok()?;
     match hex.len() {

@@ -8,6 +8,8 @@ pub mod legacy;
 #[cfg(test)]
 mod tests;
 
+pub use json::parse_colour;
+
 use serde_json::{Map, Value};
 
 use crate::frame::{Frame, FrameRef};

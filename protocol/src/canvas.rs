@@ -1,0 +1,119 @@
+//! The first messages of a session that nobody has uploaded: an empty canvas with its layers.
+
+use crate::frame::Frame;
+use crate::message::{
+    CanvasBackground, CanvasResize, DefaultLayer, EncodeError, LayerRetitle, LayerTreeCreate, Layout, Message,
+};
+
+/// User whose messages they are, and who owns the layers.
+const USER: u8 = 1;
+/// Greatest width and height of a canvas in pixels, as clients have it.
+pub const MAX_SIDE: u32 = 32_767;
+/// Layers that a new canvas can have.
+pub const MAX_LAYERS: u8 = 100;
+
+/// An empty canvas.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Canvas {
+    /// Width in pixels, 1 to [`MAX_SIDE`].
+    pub width: u32,
+    /// Height in pixels, 1 to [`MAX_SIDE`].
+    pub height: u32,
+    /// Colour behind all layers, `0xAARRGGBB`.
+    pub background: u32,
+    /// Number of transparent layers, 1 to [`MAX_LAYERS`].
+    pub layers: u8,
+}
+
+/// A canvas that cannot be.
+#[derive(Debug, thiserror::Error)]
+pub enum CanvasError {
+    /// A side is of no length, or too long.
+    #[error("width and height must be 1 to {MAX_SIDE} pixels")]
+    Size,
+    /// There is no layer, or there are too many.
+    #[error("there must be 1 to {MAX_LAYERS} layers")]
+    Layers,
+    /// A message cannot be written.
+    #[error(transparent)]
+    Encode(#[from] EncodeError),
+}
+
+impl Canvas {
+    /// Its messages, in the layout of a version.
+    ///
+    /// # Errors
+    /// When the canvas cannot be.
+    pub fn messages(&self, layout: Layout) -> Result<Vec<Frame>, CanvasError> {
+        let Canvas { width, height, background, layers } = *self;
+        let side = |length: u32| i32::try_from(length).ok().filter(|_| (1..=MAX_SIDE).contains(&length));
+        let (right, bottom) = side(width).zip(side(height)).ok_or(CanvasError::Size)?;
+        if !(1..=MAX_LAYERS).contains(&layers) {
+            return Err(CanvasError::Layers);
+        }
+        // The user that owns a layer stands in its id, at another place in each layout.
+        let id = |number: u8| match layout {
+            Layout::V4_25 => u32::from(number) << 8 | u32::from(USER),
+            Layout::V4_24 => u32::from(USER) << 8 | u32::from(number),
+        };
+        let mut messages: Vec<Message> = vec![
+            CanvasResize { top: 0, right, bottom, left: 0 }.into(),
+            CanvasBackground { image: background.to_be_bytes().to_vec() }.into(),
+        ];
+        for number in 1..=layers {
+            let layer = LayerTreeCreate { id: id(number), ..LayerTreeCreate::default() };
+            messages.push(layer.into());
+            messages.push(LayerRetitle { id: id(number), title: format!("Layer {number}") }.into());
+        }
+        messages.push(DefaultLayer { id: id(1) }.into());
+        let frames = messages.iter().map(|message| message.to_frame(USER, layout));
+        Ok(frames.collect::<Result<_, _>>()?)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::text::write_line;
+
+    fn lines(canvas: Canvas, layout: Layout) -> Vec<String> {
+        let frames = canvas.messages(layout).unwrap();
+        let mut lines = Vec::new();
+        for frame in &frames {
+            let mut line = String::new();
+            let whole = crate::frame::frames(frame.as_bytes()).next().unwrap();
+            write_line(whole, layout, &mut line).unwrap();
+            lines.push(line.trim().to_owned());
+        }
+        lines
+    }
+
+    #[test]
+    fn a_canvas_has_its_size_colour_and_layers() {
+        let canvas = Canvas { width: 800, height: 600, background: 0xffff_ffff, layers: 2 };
+        let expected = [
+            r#"1 resize {"bottom":600,"left":0,"right":800,"top":0}"#,
+            r#"1 background {"image":"/////w=="}"#,
+        ];
+        let new = lines(canvas, Layout::V4_25);
+        assert_eq!(new[..2], expected[..2]);
+        assert!(new[2].contains(r#""id":257"#) && new[3].contains(r#""title":"Layer 1""#), "{new:?}");
+        assert!(new[4].contains(r#""id":513"#) && new[6].contains(r#""id":257"#), "{new:?}");
+        let old = lines(canvas, Layout::V4_24);
+        assert!(old[4].contains(r#""id":258"#), "{old:?}");
+    }
+
+    #[test]
+    fn a_canvas_that_cannot_be_is_refused() {
+        let good = Canvas { width: 1, height: MAX_SIDE, background: 0, layers: MAX_LAYERS };
+        assert_eq!(good.messages(Layout::V4_24).unwrap().len(), 2 + 2 * usize::from(MAX_LAYERS) + 1);
+        for bad in [
+            Canvas { width: 0, ..good },
+            Canvas { height: MAX_SIDE + 1, ..good },
+            Canvas { layers: 0, ..good },
+            Canvas { layers: MAX_LAYERS + 1, ..good },
+        ] {
+            assert!(bad.messages(Layout::V4_25).is_err(), "{bad:?}");
+        }
+    }
+}
