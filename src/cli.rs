@@ -12,6 +12,8 @@ use drawhall::config::{Millis, SettingValue as _};
 use drawhall::transport::trust;
 use ipnet::IpNet;
 
+use crate::ctl::Ctl;
+
 /// Version of the server and of the protocol, as `--version` prints them.
 const VERSION: &str = concat!(env!("CARGO_PKG_VERSION"), " (protocol 25.1)");
 
@@ -41,6 +43,8 @@ pub(crate) enum Command {
     Serve(Box<Serve>),
     /// Print every effective option and setting, and where it comes from.
     Config(Box<Serve>),
+    /// Administer a running server over its admin API.
+    Ctl(Ctl),
     /// Print the table of all settings.
     Settings,
     /// Convert a recording between its binary (.dprec) and text form (.dptxt).

@@ -13,6 +13,7 @@ use drawhall::tools::{account, convert, inspect, sessions};
 use drawhall::transport::tls;
 
 mod cli;
+mod ctl;
 mod options;
 mod places;
 mod serve;
@@ -30,6 +31,7 @@ fn main() -> ExitCode {
         None => serve::serve(&cli.serve),
         Some(Command::Serve(options)) => serve::serve(&options),
         Some(Command::Config(options)) => print_config(&options, &sources),
+        Some(Command::Ctl(ctl)) => ctl::run(ctl),
         Some(Command::Settings) => {
             print!("{}", drawhall::config::settings_page());
             Ok(())

@@ -406,3 +406,64 @@ fn a_session_is_made_without_anybody_in_it() {
         assert!(answer.json["message"].as_str().unwrap().contains(words), "{}", answer.json);
     }
 }
+
+/// What the program says at the shell, and whether all was well.
+fn ctl(admin: &Admin, args: &[&str]) -> (String, bool) {
+    let url = format!("http://{}", admin.server.admin.unwrap());
+    let out = std::process::Command::new(env!("CARGO_BIN_EXE_drawhall"))
+        .args(["ctl", "--url", &url])
+        .env("DRAWHALL_CTL_AUTH", "admin:secret")
+        .args(args)
+        .output()
+        .unwrap();
+    let said = if out.status.success() { out.stdout } else { out.stderr };
+    (String::from_utf8(said).unwrap(), out.status.success())
+}
+
+#[test]
+fn the_shell_does_what_the_api_does() {
+    let credentials = Credentials::parse("admin:secret").ok();
+    let access = AccessRules { credentials, ..AccessRules::default() };
+    let admin = Admin::start_with(ServeOptions { admin_access: access, ..ServeOptions::default() });
+    let fine = |args: &[&str]| {
+        let (said, fine) = ctl(&admin, args);
+        assert!(fine, "{args:?}: {said}");
+        said
+    };
+    assert!(
+        fine(&["make-session", "title=A place", "alias=place", "width=300"]).starts_with("made session ")
+    );
+    let mut a = admin.server.connect();
+    a.join("A", "place");
+    let sessions = fine(&["sessions"]);
+    assert!(
+        sessions.starts_with("title    userCount  size") && sessions.contains("A place  1 "),
+        "{sessions}"
+    );
+    assert!(fine(&["sessions", "place"]).contains("title = A place"));
+    fine(&["message", "hello", "--session", "place"]);
+    a.reply(|v| v["message"] == "hello" && v["type"] == "msg");
+    fine(&["message", "everybody", "--alert"]);
+    a.reply(|v| v["message"] == "everybody" && v["type"] == "alert");
+    assert!(fine(&["status"]).contains("sessions = 1"));
+    assert_eq!(fine(&["settings", "serverTitle", "Ours"]), "serverTitle = Ours\n");
+    assert_eq!(fine(&["settings", "serverTitle"]), "serverTitle = Ours\n");
+    assert_eq!(fine(&["bans", "add", "192.0.2.0/24", "--comment", "range"]), "added ban 1\n");
+    assert!(fine(&["bans"]).contains("192.0.2.0  24"));
+    assert_eq!(fine(&["bans", "remove", "1"]), "removed\n");
+    let users: Value = serde_json::from_str(&fine(&["users", "--json"])).unwrap();
+    assert_eq!(fine(&["kick", users[0]["uid"].as_str().unwrap()]), "sent away\n");
+    assert_eq!(a.rest().last().map(|m| m.kind), Some(1));
+    assert_eq!(fine(&["end", "place"]), "ended\n");
+    fine(&["log"]);
+    for (args, words) in [
+        (&["settings", "nonsense"][..], "there is no setting 'nonsense'"),
+        (&["settings", "clientTimeout", "soon"], "'soon' is no time"),
+        (&["end", "nowhere"], "Not found (HTTP status 404)"),
+        (&["bans", "add", "here"], "Valid IP address required"),
+        (&["status", "--auth", "admin:wrong"], "HTTP status 401"),
+    ] {
+        let (said, fine) = ctl(&admin, args);
+        assert!(!fine && said.contains(words), "{args:?}: {said}");
+    }
+}
