@@ -268,6 +268,22 @@ fn what_is_done_to_a_session_reaches_those_in_it() {
 }
 
 #[test]
+fn a_session_can_end_without_anybody_noticing() {
+    let admin = Admin::start();
+    let mut a = admin.server.connect();
+    let id = a.host_running("A");
+    assert_eq!(admin.ask("DELETE", &format!("/api/sessions/{id}?quiet=1"), None).status, 200);
+    eventually("it is gone", || admin.get("/api/sessions") == json!([]));
+    eventually("the connection is there", || admin.get("/api/users")[0]["state"] == "quiet_disconnect");
+    a.send(148, 77, &[7; 40]);
+    let echo = a.until(|m| m.kind == 148);
+    assert_eq!((echo.user, echo.payload), (1, vec![7; 40]));
+    a.send(2, 0, &[0]);
+    a.until(|m| m.kind == 2);
+    assert!(a.pending().is_empty(), "nothing else was said");
+}
+
+#[test]
 fn a_picture_is_asked_for_and_kept() {
     let admin = Admin::start();
     let mut a = admin.server.connect();

@@ -159,7 +159,9 @@ impl Table {
                         cursor.follow_reset(epoch);
                     }
                 }
-                ClientOp::Disconnect { .. } | ClientOp::Refused(_) => drop(self.cursors.remove(&conn)),
+                ClientOp::Disconnect { .. } | ClientOp::Refused(_) | ClientOp::Quiet => {
+                    drop(self.cursors.remove(&conn));
+                }
                 ClientOp::Joined { .. } | ClientOp::Released => {}
             }
         }

@@ -103,7 +103,9 @@ fn request_of(call: &Call, rest: &[&str]) -> Result<AdminRequest, AdminError> {
     Ok(match (call.method, rest) {
         (Method::Get, []) => AdminRequest::Describe,
         (Method::Put, []) => AdminRequest::Configure(call.body.clone()),
-        (Method::Delete, []) => AdminRequest::End { reason: call.query("reason").to_owned() },
+        (Method::Delete, []) => {
+            AdminRequest::End { reason: call.query("reason").to_owned(), quiet: call.query("quiet") == "1" }
+        }
         (Method::Post, ["auth"]) => {
             AdminRequest::CheckPassword { opword: false, password: call.text("password") }
         }

@@ -89,6 +89,8 @@ pub struct FromWebSocket {
 enum Phase {
     Login(Box<LoginMachine>),
     Session(Addr<Session>),
+    /// The session has ended and the client does not know: it is sent back what it sends.
+    Quiet,
     /// Goodbye was said; only the outbox is emptied.
     Over,
 }
@@ -286,6 +288,7 @@ impl Client {
         self.slow_down(cost);
         match &self.phase {
             Phase::Over => {}
+            Phase::Quiet => self.echo(&batch, ctx),
             Phase::Session(_) => self.receive_in_session(batch, ctx),
             Phase::Login(_) => {
                 self.pending.extend_from_slice(&batch);
@@ -318,6 +321,23 @@ impl Client {
         session.do_send(Batch { conn: self.conn, bytes: batch });
         if let Some(link) = self.link.as_ref().filter(|_| wait) {
             link.paused.set(true);
+        }
+    }
+
+    /// Sends back what the client has sent, as if it had entered the history. Commands are not answered.
+    fn echo(&mut self, batch: &[u8], ctx: &mut Context<Self>) {
+        let mut kept = Vec::with_capacity(batch.len());
+        for frame in frames(batch) {
+            if self.below(frame, ctx) && frame.header.kind != ServerCommand::TYPE {
+                let start = kept.len();
+                kept.extend_from_slice(frame.bytes);
+                kept[start + 3] = self.user.id;
+            } else if matches!(self.phase, Phase::Over) {
+                return;
+            }
+        }
+        if !kept.is_empty() {
+            self.send(kept.into(), ctx);
         }
     }
 
@@ -382,7 +402,7 @@ impl Client {
                     }
                     break;
                 }
-                Phase::Over => return,
+                Phase::Over | Phase::Quiet => return,
             }
         }
         let waits = self.credit.is_waiting();
@@ -433,6 +453,14 @@ impl Client {
             ClientOp::Disconnect { reason, message } => {
                 self.session = None;
                 self.disconnect(reason, &message, ctx);
+            }
+            ClientOp::Quiet => {
+                self.session = None;
+                self.phase = Phase::Quiet;
+                // Reading may have waited for the session.
+                if let Some(link) = &self.link {
+                    link.resume_reading();
+                }
             }
             // The session keeps account of what it holds.
             ClientOp::Released => {}

@@ -166,7 +166,10 @@ impl Session {
             }
         }
         for (conn, ops) in by_client {
-            let gone = ops.iter().any(|op| matches!(op, ClientOp::Refused(_) | ClientOp::Disconnect { .. }));
+            let goes = |op: &ClientOp| {
+                matches!(op, ClientOp::Refused(_) | ClientOp::Disconnect { .. } | ClientOp::Quiet)
+            };
+            let gone = ops.iter().any(goes);
             let released = ops.iter().any(|op| matches!(op, ClientOp::Released));
             let joined = ops.iter().any(|op| matches!(op, ClientOp::Joined { .. }));
             let Some(link) = self.links.get_mut(&conn) else { continue };

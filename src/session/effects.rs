@@ -69,6 +69,8 @@ pub enum ClientOp {
         /// Shown to the user.
         message: String,
     },
+    /// The session is over and the client is not told: from now on it is sent back what it sends.
+    Quiet,
     /// What was held for the client was handled.
     Released,
 }

@@ -503,6 +503,20 @@ impl SessionMachine {
         fx.ended = Some(self.ending());
     }
 
+    /// Ends the session without a word: those in it go on as if it were there.
+    pub fn end_quietly(&mut self, now: Now, fx: &mut Effects) {
+        if self.state == State::Shutdown {
+            return;
+        }
+        self.state = State::Shutdown;
+        for member in std::mem::take(&mut self.members) {
+            let text = "Session terminated by the server administrator (quietly)";
+            fx.log.push(LogEntry::new(now, Level::Info, Topic::Leave, text).about(member.log_user()));
+            fx.sends.push((member.conn(), ClientOp::Quiet));
+        }
+        fx.ended = Some(self.ending());
+    }
+
     /// The server stops. A stored session goes on when the server is there again; any other is over.
     pub fn shut_down(&mut self, message: &str, now: Now, fx: &mut Effects) {
         if !self.stored || self.state == State::Shutdown {

@@ -225,6 +225,7 @@ impl Handler<DescribeUser> for Client {
                 return Some(UserSummary { session: Some(session.clone()), value: Value::Null });
             }
             Phase::Login(_) => "login",
+            Phase::Quiet => "quiet_disconnect",
             Phase::Over => "graceful_disconnect",
         };
         let visitor = match &self.phase {

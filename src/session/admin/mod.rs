@@ -40,6 +40,8 @@ pub enum AdminRequest {
     End {
         /// Shown to users, empty without.
         reason: String,
+        /// They are not told at all.
+        quiet: bool,
     },
     /// Its invites.
     Invites,
@@ -148,7 +150,11 @@ impl SessionMachine {
                 self.tell(&message, &alert, fx);
                 Ok(json!({}))
             }
-            AdminRequest::End { reason } => {
+            AdminRequest::End { quiet: true, .. } => {
+                self.end_quietly(now, fx);
+                Ok(json!({"status": "ok"}))
+            }
+            AdminRequest::End { reason, .. } => {
                 self.end_for(&reason, now, fx);
                 Ok(json!({"status": "ok"}))
             }

@@ -248,6 +248,7 @@ impl Seat {
                     cursor.follow_reset(epoch);
                 }
             }
+            ClientOp::Quiet => {}
             ClientOp::Disconnect { reason, message } => {
                 self.gone = Some((reason, message));
                 self.cursor = None;
