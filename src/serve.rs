@@ -140,14 +140,22 @@ pub(crate) fn serve(options: &Serve) -> Result<(), Failure> {
         let mut interrupt = signal(SignalKind::interrupt())?;
         // A limit for file sizes is to be an error of writing, not the end of the program.
         let _too_large = signal(SignalKind::from_raw(SIGXFSZ))?;
-        let running = start(&options)?;
+        let mut restart = signal(SignalKind::user_defined1())?;
+        let mut running = start(&options)?;
         let log = log.write_to(running.log().clone())?;
         say_where(&running, &places);
         let manager = systemd::Manager::start(running.server().clone(), options.inherited.is_some());
-        tokio::select! {
-            _ = terminate.recv() => {}
-            _ = interrupt.recv() => {}
-            () = manager.idle() => tracing::info!("nobody is here any more"),
+        loop {
+            tokio::select! {
+                _ = terminate.recv() => break,
+                _ = interrupt.recv() => break,
+                () = manager.idle() => break tracing::info!("nobody is here any more"),
+                _ = restart.recv() => {
+                    if let Err(error) = running.restart_admin().await {
+                        tracing::error!("{error}");
+                    }
+                }
+            }
         }
         manager.stopping();
         running.stop().await;

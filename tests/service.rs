@@ -10,7 +10,9 @@ use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
-use common::Client;
+use common::http::text;
+use common::{Client, eventually};
+use rustix::process::{Pid, Signal, kill_process};
 
 /// Makes the first socket that it was given the one that the program looks for.
 const ACTIVATE: &str = r#"exec 3<&0 0</dev/null; LISTEN_PID=$$ LISTEN_FDS=1 exec "$0" "$@""#;
@@ -45,8 +47,11 @@ impl Service {
     }
 
     fn terminate(&self) {
-        let pid = rustix::process::Pid::from_child(&self.process);
-        rustix::process::kill_process(pid, rustix::process::Signal::TERM).unwrap();
+        self.signal(Signal::TERM);
+    }
+
+    fn signal(&self, signal: Signal) {
+        kill_process(Pid::from_child(&self.process), signal).unwrap();
     }
 }
 
@@ -110,4 +115,26 @@ fn in_memory_nothing_is_kept() {
     service.terminate();
     service.end();
     assert_eq!(std::fs::read_dir(home.path()).unwrap().count(), 0);
+}
+
+#[test]
+fn a_signal_begins_the_admin_api_again() {
+    let home = tempfile::tempdir().unwrap();
+    // The program takes no port 0 here: this one was free a moment ago.
+    let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    let port_text = port.to_string();
+    let service = Service::start(home.path(), &["--in-memory", "--web-admin-port", &port_text], |_| {});
+    let admin = SocketAddr::from(([127, 0, 0, 1], port));
+    let answers = || text(admin, "/healthz") == "ok\n";
+    eventually("the API is there", answers);
+    let mut client = Client::connect(service.address);
+    client.host_running("A");
+    service.signal(Signal::USR1);
+    service.signal(Signal::USR1);
+    client.send(2, 0, &[0]);
+    client.until(|m| m.kind == 2);
+    eventually("the API is there again", answers);
+    service.terminate();
+    let (said, fine) = service.end();
+    assert!(fine && said.matches("admin API at").count() >= 2, "{said}");
 }

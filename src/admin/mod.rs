@@ -52,6 +52,7 @@ use crate::session::admin::{AdminAnswer, AdminError};
 const MAX_BODY: usize = 1 << 20;
 
 /// What the API is made of.
+#[derive(Clone)]
 pub struct Parts {
     /// Knows sessions and connections.
     pub server: Addr<Server>,

@@ -90,6 +90,8 @@ pub struct Running {
     database: Option<Database>,
     provider: Option<provider::Running>,
     admin: Option<admin::Running>,
+    /// What the admin API is made of, if it is wanted, and where it listens.
+    admin_parts: Option<(SocketAddr, admin::Parts)>,
     log: Database,
 }
 
@@ -215,17 +217,24 @@ pub fn start(options: &ServeOptions) -> Result<Running, StartError> {
     tasks.push(actix_rt::spawn(bans));
     let rules = changes.subscribe();
     let log = database.clone().map_or_else(Database::in_memory, Ok)?;
-    let admin = start_admin(options, |access| admin::Parts {
-        server: server.clone(),
-        database: database.clone(),
-        log: log.clone(),
-        rules,
-        change,
-        refresh,
-        hashing: parts.hashing.clone(),
-        port: parts.announce_port,
-        access,
-    })?;
+    let admin_parts = options.admin_port.map(|port| {
+        let access = options.admin_access.clone();
+        let everywhere = IpAddr::from(Ipv6Addr::UNSPECIFIED);
+        let ip = if access.networks.is_empty() { Ipv4Addr::LOCALHOST.into() } else { everywhere };
+        let parts = admin::Parts {
+            server: server.clone(),
+            database: database.clone(),
+            log: log.clone(),
+            rules,
+            change,
+            refresh,
+            hashing: parts.hashing.clone(),
+            port: parts.announce_port,
+            access,
+        };
+        (SocketAddr::new(ip, port), parts)
+    });
+    let admin = admin_parts.clone().map(start_admin).transpose()?;
     let every = source.interval().unwrap_or(NO_INTERVAL);
     tasks.push(actix_rt::spawn(reload(source, every, to_make, server.clone(), auth, changes)));
     if let (Some(path), Some(templates)) = (&options.templates, templates) {
@@ -233,7 +242,19 @@ pub fn start(options: &ServeOptions) -> Result<Running, StartError> {
         server.do_send(NewTemplates(templates.clone()));
         tasks.push(actix_rt::spawn(watch_templates(path.clone(), templates, server.clone())));
     }
-    Ok(Running { server, workers, address, websocket_address, tasks, parts, database, provider, admin, log })
+    Ok(Running {
+        server,
+        workers,
+        address,
+        websocket_address,
+        tasks,
+        parts,
+        database,
+        provider,
+        admin,
+        admin_parts,
+        log,
+    })
 }
 
 /// Opens the listeners, or takes over those that are open.
@@ -261,24 +282,13 @@ fn start_provider(
     Ok(Some(running))
 }
 
-/// Starts the admin API, if it is wanted.
-fn start_admin(
-    options: &ServeOptions,
-    parts: impl FnOnce(AccessRules) -> admin::Parts,
-) -> Result<Option<admin::Running>, StartError> {
-    let Some(port) = options.admin_port else { return Ok(None) };
-    let access = options.admin_access.clone();
-    let ip = if access.networks.is_empty() {
-        Ipv4Addr::LOCALHOST.into()
-    } else {
-        IpAddr::from(Ipv6Addr::UNSPECIFIED)
-    };
-    let address = SocketAddr::new(ip, port);
+/// Starts the admin API.
+fn start_admin((address, parts): (SocketAddr, admin::Parts)) -> Result<admin::Running, StartError> {
     let failed = |source| StartError::Admin { address, source };
     let listener = std::net::TcpListener::bind(address).map_err(failed)?;
-    let running = admin::start(listener, parts(access)).map_err(failed)?;
+    let running = admin::start(listener, parts).map_err(failed)?;
     tracing::info!("admin API at http://{}/api/", running.address);
-    Ok(Some(running))
+    Ok(running)
 }
 
 /// Opens what sessions are stored in and recorded to.
@@ -348,6 +358,18 @@ impl Running {
     /// Where the admin API listens, if there is one.
     pub fn admin_address(&self) -> Option<SocketAddr> {
         self.admin.as_ref().map(|a| a.address)
+    }
+
+    /// Ends the admin API and begins it again, for example when its interface has come back.
+    ///
+    /// # Errors
+    /// When it cannot listen any more; there is none then.
+    pub async fn restart_admin(&mut self) -> Result<(), StartError> {
+        if let Some(admin) = self.admin.take() {
+            admin.handle.stop(false).await;
+        }
+        self.admin = self.admin_parts.clone().map(start_admin).transpose()?;
+        Ok(())
     }
 
     /// Where the log is kept: in the configuration database, or the newest of it in memory.
