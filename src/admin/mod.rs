@@ -45,7 +45,7 @@ use crate::auth::Hashing;
 use crate::config::Rules;
 use crate::db::{Database, DbError};
 use crate::server::Server;
-use crate::server::run::Change;
+use crate::server::reload::Change;
 use crate::session::admin::{AdminAnswer, AdminError};
 
 /// Largest body of a request in bytes.

@@ -7,6 +7,7 @@ mod directory;
 pub mod entrance;
 mod listing;
 mod loading;
+pub mod reload;
 pub mod run;
 
 use std::collections::HashMap;

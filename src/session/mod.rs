@@ -137,6 +137,8 @@ pub struct SessionMachine {
     invites: Invites,
     thumbnail: thumbnail::Thumbnail,
     admin_chat: Option<admin::AdminChat>,
+    /// Why the session cannot be stored at the moment.
+    storage_error: Option<String>,
     accounts: Accounts,
     /// Where the session is to be announced, also after a restart.
     announcements: Vec<String>,
@@ -207,6 +209,7 @@ impl SessionMachine {
             invites: Invites::default(),
             thumbnail: thumbnail::Thumbnail::default(),
             admin_chat: None,
+            storage_error: None,
             accounts: Accounts::default(),
             announcements: Vec::new(),
             listed: Vec::new(),

@@ -348,6 +348,7 @@ impl SessionMachine {
     /// Storing has failed: everybody in the session is told.
     pub fn storing_failed(&mut self, error: &str, now: Now, fx: &mut Effects) {
         METRICS.storage_errors.count();
+        self.storage_error = Some(error.to_owned());
         self.note(Level::Error, Topic::Status, format!("Storing failed: {error}"), now, fx);
         let text = "The server can't store this session at the moment. You can go on, but what you draw from now on \
                     would be lost if the server stopped. Please tell whoever runs the server, and save a copy.";
@@ -356,6 +357,7 @@ impl SessionMachine {
 
     /// Storing works again: everybody in the session is told.
     pub fn storing_recovered(&mut self, now: Now, fx: &mut Effects) {
+        self.storage_error = None;
         self.note(Level::Info, Topic::Status, "Storing works again, nothing is missing", now, fx);
         let text = "The server can store this session again. Nothing is missing.";
         self.notice(true, "storagerecovered", text.into(), &[], "", fx);

@@ -241,6 +241,8 @@ impl SessionMachine {
         });
         if let (Some(object), Value::Object(more)) = (object.as_object_mut(), more) {
             object.extend(more);
+            // Only when there is something to worry about.
+            object.extend(self.storage_error.clone().map(|error| ("storageError".to_owned(), error.into())));
         }
         object
     }

@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::config::SettingValue as _;
+use crate::session::admin::AdminRequest;
 use crate::session::stored::Rest;
 use crate::storage::store::{HistoryWork, PasswordKind};
 
@@ -136,8 +137,19 @@ fn trouble_with_the_disk_is_told_to_everybody() {
     let mut table = stored();
     table.join(visitor(B, "B"));
     table.forget();
+    let shown = |table: &mut Table| {
+        let mut error = Value::Null;
+        table.act(|machine, now, fx| {
+            let described = machine.administer(AdminRequest::Describe, now, fx).unwrap();
+            error = described.get("storageError").cloned().unwrap_or_default();
+        });
+        error
+    };
+    assert_eq!(shown(&mut table), Value::Null);
     table.act(|machine, now, fx| machine.storing_failed("no space", now, fx));
+    assert_eq!(shown(&mut table), "no space", "administrators see it, too");
     table.act(|machine, now, fx| machine.storing_recovered(now, fx));
+    assert_eq!(shown(&mut table), Value::Null);
     for conn in [A, B] {
         assert_eq!(table.keys(conn), ["storagefailed", "storagerecovered"]);
     }

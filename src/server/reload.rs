@@ -1,0 +1,160 @@
+//! What changes while the server runs: rules that are read again, external bans, the log that gets old.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use actix::prelude::*;
+use reqwest::Method;
+use tokio::sync::{Notify, mpsc, oneshot, watch};
+
+use super::{NewRules, Server};
+use crate::auth::Auth;
+use crate::clock::Now;
+use crate::config::{FetchedBans, OpenSource, Rules, extbans};
+use crate::db::Database;
+use crate::http::Http;
+
+/// Least time between two times of fetching external bans, in seconds.
+const MIN_BANS_INTERVAL: u64 = 60;
+/// How often old lines of the log are deleted.
+const PURGE_INTERVAL: Duration = Duration::from_secs(86_400);
+
+/// Something that changes the rules.
+pub enum Change {
+    /// External bans were fetched.
+    Fetched(FetchedBans),
+    /// Settings are set, and count once this is told; none have been, to look at the source at once.
+    Set(Vec<(String, String)>, oneshot::Sender<Result<(), String>>),
+}
+
+/// Reads the rules again whenever they have changed.
+pub(super) async fn reload(
+    mut source: OpenSource,
+    every: Duration,
+    mut to_make: mpsc::Receiver<Change>,
+    server: Addr<Server>,
+    auth: Addr<Auth>,
+    changes: watch::Sender<Arc<Rules>>,
+) {
+    let mut interval = tokio::time::interval(every);
+    // What is wrong is told once, not at every look.
+    let mut told = String::new();
+    loop {
+        let change = tokio::select! {
+            _ = interval.tick() => None,
+            Some(change) = to_make.recv() => Some(change),
+        };
+        let (change, tell) = match change {
+            Some(Change::Fetched(bans)) => (Some(Ok(bans)), None),
+            Some(Change::Set(settings, tell)) => (Some(Err(settings)), Some(tell)),
+            None => (None, None),
+        };
+        // Files are slow sometimes, and this thread has other things to do.
+        let looked = actix_rt::task::spawn_blocking(move || {
+            let kept = match change {
+                Some(Ok(bans)) => source.keep_fetched(bans),
+                Some(Err(settings)) => source.keep_settings(settings),
+                None => Ok(()),
+            };
+            let read = kept.and_then(|()| source.read_if_changed());
+            (source, read)
+        });
+        let Ok((same, read)) = looked.await else {
+            return tracing::error!("looking for changed settings failed, they are not looked at any more");
+        };
+        source = same;
+        match read {
+            Ok(Some(rules)) => {
+                let rules = Arc::new(rules);
+                tracing::info!("settings were read again");
+                server.do_send(NewRules(rules.clone()));
+                auth.do_send(NewRules(rules.clone()));
+                changes.send_replace(rules);
+                // Whoever asked may have gone.
+                let _ = tell.map(|tell| tell.send(Ok(())));
+            }
+            Ok(None) => {
+                told.clear();
+                let _ = tell.map(|tell| tell.send(Ok(())));
+            }
+            Err(error) => {
+                let text = error.to_string();
+                let _ = tell.map(|tell| tell.send(Err(text.clone())));
+                if text != told {
+                    tracing::warn!("cannot read the settings again: {text}");
+                }
+                told = text;
+            }
+        }
+    }
+}
+
+/// Fetches external bans, now and then, and whenever their URL has changed.
+pub(super) async fn fetch_bans(
+    http: Http,
+    mut rules: watch::Receiver<Arc<Rules>>,
+    change: mpsc::Sender<Change>,
+    refresh: Arc<Notify>,
+) {
+    loop {
+        let (url, cached, etag, every) = {
+            let rules = rules.borrow_and_update();
+            let s = rules.settings();
+            let every = s.ext_bans_check_interval.0.max(MIN_BANS_INTERVAL);
+            (s.ext_bans_url.clone(), s.ext_bans_cache_url.clone(), s.ext_bans_cache_key.clone(), every)
+        };
+        if !url.is_empty() {
+            let known = if cached == url { etag } else { String::new() };
+            match fetch(&http, &url, &known).await {
+                Ok(Some(bans)) => {
+                    tracing::info!(topic = %"ExtBan", "external bans were fetched");
+                    if change.send(Change::Fetched(bans)).await.is_err() {
+                        return;
+                    }
+                }
+                Ok(None) => {}
+                Err(error) => tracing::warn!(topic = %"ExtBan", "cannot fetch the external bans: {error}"),
+            }
+        }
+        let other_url = rules.wait_for(|r| r.settings().ext_bans_url != url);
+        // Each is a reason to look again.
+        tokio::select! {
+            _ = tokio::time::sleep(Duration::from_secs(every)) => {}
+            _ = other_url => {}
+            () = refresh.notified() => {}
+        }
+    }
+}
+
+/// The bans, unless they are those that are known.
+async fn fetch(http: &Http, url: &str, known: &str) -> Result<Option<FetchedBans>, String> {
+    let headers = if known.is_empty() { Vec::new() } else { vec![("if-none-match", known.to_owned())] };
+    let answer = http.request(Method::GET, url, &headers, None).await.map_err(|e| e.to_string())?;
+    match answer.status {
+        304 => Ok(None),
+        200 => {
+            // What cannot be read does not replace what is known.
+            extbans::parse(&answer.text)?;
+            Ok(Some(FetchedBans { url: url.to_owned(), etag: answer.etag, answer: answer.text }))
+        }
+        status => Err(format!("the answer has status {status}")),
+    }
+}
+
+/// Deletes old lines of the log, now and every day.
+pub(super) async fn purge_log(database: Database, rules: watch::Receiver<Arc<Rules>>) {
+    let mut interval = tokio::time::interval(PURGE_INTERVAL);
+    loop {
+        interval.tick().await;
+        let days = rules.borrow().settings().log_purge_days.0;
+        let database = database.clone();
+        if days > 0 {
+            let purged = actix_rt::task::spawn_blocking(move || database.purge_log(days, Now::get().utc_ms));
+            match purged.await {
+                Ok(Ok(count)) => tracing::info!("deleted {count} lines of the log, older than {days} days"),
+                Ok(Err(error)) => tracing::warn!(%error, "cannot delete old lines of the log"),
+                Err(error) => tracing::error!(%error, "deleting old lines of the log failed"),
+            }
+        }
+    }
+}
