@@ -104,6 +104,15 @@ pub struct LogUser {
     pub name: String,
 }
 
+/// `id;address;name`
+impl fmt::Display for LogUser {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{};", self.id)?;
+        self.address.map_or(Ok(()), |a| write!(f, "{}", a.to_canonical()))?;
+        write!(f, ";{}", self.name)
+    }
+}
+
 /// One entry.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LogEntry {
@@ -135,11 +144,7 @@ impl LogEntry {
     pub fn emit(&self, session: &str) {
         let topic = fmt::from_fn(|f| write!(f, "{:?}", self.topic));
         let user = fmt::from_fn(|f| match &self.user {
-            Some(user) => {
-                write!(f, "{};", user.id)?;
-                user.address.map_or(Ok(()), |a| write!(f, "{}", a.to_canonical()))?;
-                write!(f, ";{}", user.name)
-            }
+            Some(user) => fmt::Display::fmt(user, f),
             None => Ok(()),
         });
         macro_rules! at {

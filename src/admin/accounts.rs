@@ -36,9 +36,10 @@ impl Office {
             (Method::Delete, [id]) => {
                 self.unlocked("accounts")?;
                 let account = self.account(id.parse().map_err(|_| not_found())?).await?;
+                let id = account.id;
                 self.ask(move |db| db.remove_account(&account.name)).await?;
                 self.look_again().await?;
-                Ok(json!({"status": "ok"}))
+                Ok(json!({"status": "ok", "deleted": id}))
             }
             _ => Err(unsupported()),
         }

@@ -1,11 +1,39 @@
 //! `extbans`: bans from elsewhere.
 
+use std::sync::atomic::Ordering;
+
 use serde_json::{Value, json};
 
 use super::Office;
 use super::call::{Call, Method, not_found, unsupported};
-use crate::config::Settings;
+use crate::clock::Now;
+use crate::config::{Settings, extbans};
+use crate::server::reload::MIN_BANS_INTERVAL;
 use crate::session::admin::{AdminAnswer, AdminError};
+
+/// A ban with all its members, unless it makes no sense.
+fn value(ban: &Value, disabled: &[i64]) -> Option<Value> {
+    let id = extbans::parse_ban(ban).ok()?.id;
+    let with_reaction = |key: &str| -> Vec<Value> {
+        let mut entries = ban[key].as_array().cloned().unwrap_or_default();
+        for entry in entries.iter_mut().filter(|e| e["reaction"].is_null()) {
+            entry["reaction"] = "normal".into();
+        }
+        entries
+    };
+    let text = |key: &str| ban[key].as_str().unwrap_or_default();
+    Some(json!({
+        "id": id,
+        "enabled": !disabled.contains(&id),
+        "ips": with_reaction("ips"),
+        "ipsexcluded": ban["ipsexcluded"].as_array().cloned().unwrap_or_default(),
+        "system": with_reaction("system"),
+        "users": with_reaction("users"),
+        "expires": text("expires"),
+        "comment": text("comment"),
+        "reason": text("reason"),
+    }))
+}
 
 impl Office {
     pub(super) async fn ext_bans(&self, call: &Call, rest: &[&str]) -> AdminAnswer {
@@ -21,8 +49,8 @@ impl Office {
                 if self.rules().settings().ext_bans_url.is_empty() {
                     return Err(AdminError::new(400, "external bans not active"));
                 }
-                self.refresh.notify_one();
-                Ok(json!({"status": "ok", "msg": "refresh requested"}))
+                self.fetching.refresh.notify_one();
+                Ok(json!({"msg": "refresh triggered"}))
             }
             (Method::Put, [id]) => {
                 self.unlocked("extbans")?;
@@ -46,16 +74,14 @@ impl Office {
         };
         let active = !ext_bans_url.is_empty();
         let cached: Value = serde_json::from_str(&settings.ext_bans_cache_response).unwrap_or(Value::Null);
-        let bans: Vec<Value> = cached["bans"].as_array().cloned().unwrap_or_default();
-        let bans =
-            bans.into_iter().filter(|_| active && ext_bans_url == ext_bans_cache_url).map(|mut ban| {
-                let enabled = ban["id"].as_i64().is_none_or(|id| !disabled.contains(&id));
-                if ban.is_object() {
-                    ban["enabled"] = enabled.into();
-                }
-                ban
-            });
+        let same = active && ext_bans_url == ext_bans_cache_url;
+        let bans = cached["bans"].as_array().into_iter().flatten().filter(|_| same);
+        let bans = bans.filter_map(|ban| value(ban, &disabled));
         let every = settings.ext_bans_check_interval.0;
+        let next = match self.fetching.due_ms.load(Ordering::Relaxed) {
+            due if active && due > 0 => due.saturating_sub(Now::get().ms) as i64,
+            _ => -1,
+        };
         Ok(json!({
             "config": {
                 "extBansUrl": ext_bans_url,
@@ -66,10 +92,10 @@ impl Office {
             "bans": bans.collect::<Vec<Value>>(),
             "status": {
                 "url": ext_bans_url,
-                "intervalMsecs": every.saturating_mul(1000),
+                "intervalMsecs": every.max(MIN_BANS_INTERVAL).saturating_mul(1000),
                 "started": true,
                 "active": active,
-                "msecsUntilNextCheck": -1,
+                "msecsUntilNextCheck": next,
             },
             "_locked": self.is_locked("extbans"),
         }))

@@ -50,6 +50,9 @@ impl Office {
                 if !session.is_empty() {
                     value["session"] = session.into();
                 }
+                if let Some(user) = &entry.user {
+                    value["user"] = user.to_string().into();
+                }
                 Ok(json!({"entry": value, "_locked": false}))
             }
             _ => Err(unsupported()),

@@ -35,7 +35,7 @@ use actix::Addr;
 use actix_web::dev::ServerHandle;
 use actix_web::{App, HttpRequest, HttpResponse, HttpServer, web};
 use serde_json::{Map, Value};
-use tokio::sync::{Notify, mpsc, oneshot, watch as channel};
+use tokio::sync::{mpsc, oneshot, watch as channel};
 
 pub use access::{AccessRules, Credentials};
 use call::{Call, Method, not_found};
@@ -45,7 +45,7 @@ use crate::auth::Hashing;
 use crate::config::Rules;
 use crate::db::{Database, DbError};
 use crate::server::Server;
-use crate::server::reload::Change;
+use crate::server::reload::{Change, Fetching};
 use crate::session::admin::{AdminAnswer, AdminError};
 
 /// Largest body of a request in bytes.
@@ -64,8 +64,8 @@ pub struct Parts {
     pub rules: channel::Receiver<Arc<Rules>>,
     /// Changes them.
     pub change: mpsc::Sender<Change>,
-    /// Has external bans fetched.
-    pub refresh: Arc<Notify>,
+    /// Fetches external bans.
+    pub fetching: Arc<Fetching>,
     /// Where hashes are computed.
     pub hashing: Hashing,
     /// Port that clients connect to.
@@ -81,7 +81,7 @@ struct Office {
     log: Addr<Registry>,
     rules: channel::Receiver<Arc<Rules>>,
     change: mpsc::Sender<Change>,
-    refresh: Arc<Notify>,
+    fetching: Arc<Fetching>,
     hashing: Hashing,
     port: u16,
     started: String,
@@ -102,14 +102,14 @@ pub struct Running {
 /// When the listener cannot be used.
 pub fn start(listener: TcpListener, parts: Parts) -> std::io::Result<Running> {
     let address = listener.local_addr()?;
-    let Parts { server, database, log, rules, change, refresh, hashing, port, access } = parts;
+    let Parts { server, database, log, rules, change, fetching, hashing, port, access } = parts;
     let office = web::Data::new(Office {
         server,
         registry: database.map(Registry::start),
         log: Registry::start(log),
         rules,
         change,
-        refresh,
+        fetching,
         hashing,
         port,
         started: crate::clock::Now::get().iso(),

@@ -28,7 +28,9 @@ impl Office {
         if let Some(list) = call.body.get("whitelist") {
             let list = list.as_array().ok_or_else(|| bad("whitelist must be a list"))?;
             let texts: Option<Vec<String>> = list.iter().map(|p| p.as_str().map(str::to_owned)).collect();
-            let patterns = texts.ok_or_else(|| bad("whitelist must be a list of texts"))?;
+            let mut patterns = texts.ok_or_else(|| bad("whitelist must be a list of texts"))?;
+            // An empty expression would let everything through.
+            patterns.retain(|pattern| !pattern.is_empty());
             for pattern in &patterns {
                 regex::Regex::new(pattern).map_err(|error| bad(format!("{pattern}: {error}")))?;
             }

@@ -44,7 +44,11 @@ fn items<'a>(value: &'a Value, key: &str) -> impl Iterator<Item = &'a Value> {
     value[key].as_array().into_iter().flatten()
 }
 
-fn parse_ban(entry: &Value) -> Result<ExtBan, String> {
+/// Reads one ban.
+///
+/// # Errors
+/// When it makes no sense.
+pub fn parse_ban(entry: &Value) -> Result<ExtBan, String> {
     let id = entry["id"].as_i64().filter(|id| *id > 0).ok_or("its id is none")?;
     let reaction = |value: &Value| match &value["reaction"] {
         Value::Null => Ok(Reaction::Normal),

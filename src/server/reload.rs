@@ -1,6 +1,7 @@
 //! What changes while the server runs: rules that are read again, external bans, the log that gets old.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use actix::prelude::*;
@@ -15,9 +16,18 @@ use crate::db::Database;
 use crate::http::Http;
 
 /// Least time between two times of fetching external bans, in seconds.
-const MIN_BANS_INTERVAL: u64 = 60;
+pub const MIN_BANS_INTERVAL: u64 = 60;
 /// How often old lines of the log are deleted.
 const PURGE_INTERVAL: Duration = Duration::from_secs(86_400);
+
+/// How the fetching of external bans stands.
+#[derive(Debug, Default)]
+pub struct Fetching {
+    /// They are to be fetched now.
+    pub refresh: Notify,
+    /// When they are fetched next, on the forward clock in milliseconds; 0 for not yet.
+    pub due_ms: AtomicU64,
+}
 
 /// Something that changes the rules.
 pub enum Change {
@@ -94,7 +104,7 @@ pub(super) async fn fetch_bans(
     http: Http,
     mut rules: watch::Receiver<Arc<Rules>>,
     change: mpsc::Sender<Change>,
-    refresh: Arc<Notify>,
+    fetching: Arc<Fetching>,
 ) {
     loop {
         let (url, cached, etag, every) = {
@@ -117,11 +127,12 @@ pub(super) async fn fetch_bans(
             }
         }
         let other_url = rules.wait_for(|r| r.settings().ext_bans_url != url);
+        fetching.due_ms.store(Now::get().ms + every * 1000, Ordering::Relaxed);
         // Each is a reason to look again.
         tokio::select! {
             _ = tokio::time::sleep(Duration::from_secs(every)) => {}
             _ = other_url => {}
-            () = refresh.notified() => {}
+            () = fetching.refresh.notified() => {}
         }
     }
 }

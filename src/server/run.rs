@@ -9,10 +9,10 @@ use std::time::Duration;
 use actix::prelude::*;
 use actix_rt::task::JoinHandle;
 use tokio::net::TcpListener;
-use tokio::sync::{Notify, mpsc, watch};
+use tokio::sync::{mpsc, watch};
 
 use super::entrance::{Entrance, Inherited, Kind, Listeners};
-use super::reload;
+use super::reload::{self, Fetching};
 use super::{NewTemplates, Server, ServerParts, Stop};
 use crate::admin::{self, AccessRules};
 use crate::auth::provider::{self, KeyError};
@@ -207,8 +207,8 @@ pub fn start(options: &ServeOptions) -> Result<Running, StartError> {
         tasks.push(actix_rt::spawn(reload::purge_log(database, changes.subscribe())));
     }
     let (change, to_make) = mpsc::channel(16);
-    let refresh = Arc::new(Notify::new());
-    let bans = reload::fetch_bans(parts.http.clone(), changes.subscribe(), change.clone(), refresh.clone());
+    let fetching = Arc::new(Fetching::default());
+    let bans = reload::fetch_bans(parts.http.clone(), changes.subscribe(), change.clone(), fetching.clone());
     tasks.push(actix_rt::spawn(bans));
     let rules = changes.subscribe();
     let log = database.clone().map_or_else(Database::in_memory, Ok)?;
@@ -222,7 +222,7 @@ pub fn start(options: &ServeOptions) -> Result<Running, StartError> {
             log: log.clone(),
             rules,
             change,
-            refresh,
+            fetching,
             hashing: parts.hashing.clone(),
             port: parts.announce_port,
             access,
