@@ -527,3 +527,22 @@ fn the_shell_does_what_the_api_does() {
         assert!(!fine && said.contains(words), "{args:?}: {said}");
     }
 }
+
+#[test]
+fn settings_of_what_is_not_there_are_left_out() {
+    let options = ServeOptions { admin_port: Some(0), ..ServeOptions::default() };
+    let server = TestServer::start_with("", options);
+    let shown = request(server.admin.unwrap(), "GET", "/api/server", "", None).json;
+    for key in ["abusereport", "extauth", "allowGuestWeb", "requireMatchingHost", "extBansCacheUrl"] {
+        assert!(shown.get(key).is_none(), "{key}");
+    }
+    for key in ["reporttoken", "extauthmod", "allowGuestWebHosts", "clientTimeout", "connectionLimit"] {
+        assert!(shown.get(key).is_some(), "{key}");
+    }
+    let Some(golden) = common::golden() else { return };
+    let text = std::fs::read_to_string(golden.join("config/fresh.expected.json")).unwrap();
+    let recorded = serde_json::from_str::<Value>(&text).unwrap()["GET /api/server"][1].clone();
+    for (key, value) in recorded.as_object().unwrap() {
+        assert_eq!(shown.get(key), Some(value), "{key}");
+    }
+}

@@ -71,12 +71,12 @@ impl Office {
         let rules = self.rules();
         match key {
             "requireMatchingHost" => !rules.local_host.is_empty(),
-            "abusereport" | "reporttoken" => rules.shared.report_url.is_some(),
-            _ if key.starts_with("extauthweb") => rules.shared.web_sockets && rules.extauth_url.is_some(),
-            _ if key.to_ascii_lowercase().starts_with("extauth") => rules.extauth_url.is_some(),
+            "abusereport" => rules.shared.report_url.is_some(),
+            "extauth" => rules.extauth_url.is_some(),
             "allowGuestWeb"
             | "allowGuestWebSession"
-            | "allowGuestWebHosts"
+            | "extauthweb"
+            | "extauthwebsession"
             | "preferWebSockets"
             | "passwordDependentWebSession" => rules.shared.web_sockets,
             _ => !HIDDEN.contains(&key),
