@@ -7,16 +7,15 @@ use serde_json::Value;
 use super::call::{Call, bad};
 use crate::config::{MAX_USER_LIMIT, MIN_USER_LIMIT, Settings};
 use crate::server::MakeSession;
-use crate::session::Flags;
 use crate::session::admin::AdminError;
+use crate::session::{Flags, MAX_TITLE};
 use crate::storage::metadata::Metadata;
 use crate::storage::names::is_valid_alias;
+use crate::storage::store::PasswordKind;
 use crate::storage::template::{Messages, Template};
 
 /// Clients 2.2 and 2.3 can join this version.
 const DEFAULT_PROTOCOL: &str = "dp:4.24.0";
-/// Longest title and founder's name in UTF-16 code units.
-const MAX_TITLE: usize = 100;
 
 /// Reads what a request says.
 ///
@@ -64,14 +63,18 @@ pub(super) fn read(call: &Call, settings: &Settings) -> Result<MakeSession, Admi
     let metadata = Metadata {
         title: line("title")?,
         founder: line("founder")?,
-        password: plain(text(call, "password")?),
-        opword: plain(text(call, "opword")?),
         max_users: max_users as u32,
         flags,
         alias,
         ..Metadata::default()
     };
-    Ok(MakeSession { template: Box::new(Template::without_file(metadata, protocol)), messages })
+    let mut passwords = Vec::new();
+    for (kind, key) in [(PasswordKind::Session, "password"), (PasswordKind::Operator, "opword")] {
+        let given = text(call, key)?.filter(|password| !password.is_empty());
+        passwords.extend(given.map(|password| (kind, password)));
+    }
+    let template = Box::new(Template::without_file(metadata, protocol));
+    Ok(MakeSession { template, passwords, messages })
 }
 
 fn messages(call: &Call, layout: Layout) -> Result<Messages, AdminError> {
@@ -89,11 +92,6 @@ fn messages(call: &Call, layout: Layout) -> Result<Messages, AdminError> {
     let frames = canvas.messages(layout).map_err(|error| bad(error.to_string()))?;
     let bytes: Vec<u8> = frames.iter().flat_map(|f| f.as_bytes().to_vec()).collect();
     Ok(Messages { bytes, count: frames.len() as u64, ..Messages::default() })
-}
-
-/// A password as it is typed; none is none.
-fn plain(password: Option<String>) -> String {
-    password.filter(|p| !p.is_empty()).map_or(String::new(), |p| format!("plain;{p}"))
 }
 
 fn text(call: &Call, key: &str) -> Result<Option<String>, AdminError> {

@@ -10,7 +10,7 @@ use crate::client::actor::{DescribeUser, SendAway};
 use crate::server::ListClients;
 use crate::session::DisconnectReason;
 use crate::session::actor::DescribeUsers;
-use crate::session::admin::{AdminAnswer, AdminError};
+use crate::session::admin::{ADMINISTRATOR, AdminAnswer, AdminError};
 
 impl Office {
     pub(super) async fn users(&self, call: &Call) -> AdminAnswer {
@@ -33,7 +33,7 @@ impl Office {
                 let found = clients.into_iter().find(|(conn, _)| conn.to_string() == uid);
                 let (_, client) = found.ok_or_else(not_found)?;
                 let message = match call.query("message") {
-                    "" => "the server administrator".to_owned(),
+                    "" => ADMINISTRATOR.to_owned(),
                     text => text.to_owned(),
                 };
                 client.do_send(SendAway { reason: DisconnectReason::Kick, message });

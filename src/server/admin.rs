@@ -5,12 +5,14 @@ use serde_json::Value;
 use tokio::sync::oneshot;
 
 use super::directory::{Entry, Waiter};
+use super::loading::emit;
 use super::{Place, Server};
 use crate::client::actor::Client;
 use crate::clock::Now;
 use crate::session::actor::{Administer, Session};
 use crate::session::admin::{AdminError, AdminRequest};
 use crate::session::{ConnId, Effects, SessionMachine};
+use crate::storage::store::PasswordKind;
 use crate::storage::template::{Messages, Template};
 
 /// Descriptions of all sessions and templates.
@@ -85,8 +87,10 @@ impl Handler<FindAwake> for Server {
 #[derive(Message)]
 #[rtype(result = "Result<String, AdminError>")]
 pub struct MakeSession {
-    /// What it is like; passwords as they are typed. Its alias must be valid.
+    /// What it is like, without passwords. Its alias must be valid.
     pub template: Box<Template>,
+    /// Passwords as they were typed; their hashes are stored.
+    pub passwords: Vec<(PasswordKind, String)>,
     /// Its first messages.
     pub messages: Messages,
 }
@@ -94,15 +98,12 @@ pub struct MakeSession {
 impl Handler<MakeSession> for Server {
     type Result = Result<String, AdminError>;
 
-    fn handle(
-        &mut self,
-        MakeSession { template, messages }: MakeSession,
-        ctx: &mut Self::Context,
-    ) -> Self::Result {
+    fn handle(&mut self, wanted: MakeSession, ctx: &mut Self::Context) -> Self::Result {
+        let MakeSession { template, passwords, messages } = wanted;
         if self.stopping.is_some() {
             return Err(AdminError::new(503, "The server stops"));
         }
-        if self.directory.len() >= self.rules.settings().session_count_limit.0 as usize {
+        if self.is_full() {
             return Err(AdminError::new(
                 409,
                 "There are as many sessions as there may be (sessionCountLimit)",
@@ -115,10 +116,12 @@ impl Handler<MakeSession> for Server {
         }
         let (id, now, mut fx) = (super::new_session_id(), Now::get(), Effects::default());
         let shared = self.rules.shared.clone();
-        let machine = SessionMachine::from_template(shared, id.clone(), &template, messages, now, &mut fx);
-        for entry in &fx.log {
-            entry.emit(&id);
+        let mut machine =
+            SessionMachine::from_template(shared, id.clone(), &template, messages, now, &mut fx);
+        for (kind, password) in &passwords {
+            machine.set_password(*kind, password);
         }
+        emit(&fx.log, &id);
         let begun = self.begin(machine, now, ctx);
         begun.map(|_| id).ok_or_else(|| AdminError::new(500, "The session cannot be made"))
     }

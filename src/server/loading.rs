@@ -18,7 +18,8 @@ use crate::storage::folder::{LoadError, Loaded};
 use crate::storage::store::Store;
 use crate::storage::template::{Messages, Template, TemplateError, Templates};
 
-fn emit(log: &[LogEntry], id: &str) {
+/// Logs what is about a session.
+pub(super) fn emit(log: &[LogEntry], id: &str) {
     log.iter().for_each(|entry| entry.emit(id));
 }
 
@@ -42,6 +43,11 @@ impl Server {
     /// Number of sessions.
     pub(super) fn session_count(&self) -> usize {
         self.directory.len()
+    }
+
+    /// Whether there are as many sessions as there may be.
+    pub(super) fn is_full(&self) -> bool {
+        self.session_count() >= self.rules.settings().session_count_limit.0 as usize
     }
 
     /// Has a session do something, loaded or made from a template if need be; without one if there is none.

@@ -497,8 +497,7 @@ impl Handler<HostSession> for Server {
 
     fn handle(&mut self, request: HostSession, ctx: &mut Self::Context) -> Self::Result {
         let HostSession { host, protocol, visitor, client, credit } = request;
-        let full = self.directory.len() >= self.rules.settings().session_count_limit.0 as usize;
-        if full || self.stopping.is_some() {
+        if self.is_full() || self.stopping.is_some() {
             return Err(HostRefusal::Full);
         }
         let id = new_session_id();

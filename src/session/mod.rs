@@ -61,6 +61,8 @@ use crate::storage::metadata::FIRST_CATCHUP_KEY;
 pub use crate::storage::metadata::Flags;
 use crate::storage::store::{Ending, PasswordKind};
 
+/// Longest title of a session in UTF-16 code units.
+pub const MAX_TITLE: usize = 100;
 /// A user that sent a command message so recently counts as drawing, in milliseconds.
 const ACTIVE_DRAWING_MS: i64 = 5 * 60 * 1000;
 /// Least time between two status updates or warnings about space, in milliseconds.

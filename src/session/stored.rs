@@ -295,7 +295,7 @@ impl SessionMachine {
     }
 
     /// Sets a password and has its hash stored.
-    pub(super) fn set_password(&mut self, kind: PasswordKind, password: &str) {
+    pub fn set_password(&mut self, kind: PasswordKind, password: &str) {
         let secret = Secret::of(password);
         match kind {
             PasswordKind::Session => self.password = secret,

@@ -18,7 +18,7 @@ use crate::clock::{Now, iso_of};
 use crate::log::{Level, Topic};
 
 /// Who did it, as users and the log are told.
-const ADMINISTRATOR: &str = "the server administrator";
+pub(crate) const ADMINISTRATOR: &str = "the server administrator";
 /// Longest message to a user that is kicked, in bytes.
 const MAX_KICK_MESSAGE: usize = 100;
 

@@ -7,12 +7,10 @@ use super::{CommandResult, Effects, SessionMachine};
 use crate::clock::Now;
 use crate::config::{MAX_USER_LIMIT, MIN_USER_LIMIT, parse_size};
 use crate::log::{Level, LogUser, Topic};
+use crate::session::admin::ADMINISTRATOR;
 use crate::session::member::Member;
-use crate::session::{ConnId, DisconnectReason};
+use crate::session::{ConnId, DisconnectReason, MAX_TITLE};
 use crate::storage::store::PasswordKind;
-
-/// Longest title in UTF-16 code units.
-const MAX_TITLE: usize = 100;
 
 /// What was changed, for the log.
 type Changes = Vec<String>;
@@ -64,7 +62,7 @@ impl SessionMachine {
         let editor = Editor {
             conn: None,
             user: None,
-            name: "the server administrator".into(),
+            name: ADMINISTRATOR.into(),
             moderator: true,
             authenticated: true,
             persists: true,
