@@ -37,7 +37,6 @@ files("dptxt", "**", "*.dptxt")
 files("dprec", "**", "*.dprec")
 files("journal", "storage", "**", "*.session")
 files("ini", "config", "ini", "*.cfg")
-files("upgrade", "conversations-ws", "*.http")
 for path in glob.glob(os.path.join(golden, "conversations", "*.json")):
     with open(path) as file:
         for command in objects(json.load(file)):

@@ -8,9 +8,9 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use drawhall::admin::Credentials;
+use drawhall::config::ini::IpRange;
 use drawhall::config::{Millis, SettingValue as _};
 use drawhall::transport::trust;
-use ipnet::IpNet;
 
 use crate::ctl::Ctl;
 
@@ -166,8 +166,8 @@ pub(crate) struct Serve {
     pub(crate) websocket_allowed_origin: Vec<String>,
 
     /// Networks of proxies that are believed when they say whom they speak for.
-    #[arg(long, value_name = "NETWORK", value_delimiter = ',', value_parser = trust::network, default_values = trust::LOOPBACK, help_heading = "Listening")]
-    pub(crate) trusted_proxy: Vec<IpNet>,
+    #[arg(long, value_name = "NETWORK", value_delimiter = ',', value_parser = network, default_values = trust::LOOPBACK, help_heading = "Listening")]
+    pub(crate) trusted_proxy: Vec<IpRange>,
 
     /// Certificate with those that vouch for it; with --ssl-key, connections must be encrypted.
     #[arg(long, value_name = "FILE", help_heading = "Encryption")]
@@ -250,7 +250,7 @@ pub(crate) struct Serve {
 
     /// Networks that may use the admin API, or all [default: the machine itself only].
     #[arg(long, value_name = "NETWORK", value_delimiter = ',', value_parser = access_network, help_heading = "Administration")]
-    pub(crate) web_admin_access: Vec<IpNet>,
+    pub(crate) web_admin_access: Vec<IpRange>,
 
     /// Origin of pages of another server that may use the admin API.
     #[arg(long, value_name = "ORIGIN", help_heading = "Administration")]
@@ -323,9 +323,13 @@ fn sync_interval(text: &str) -> Result<Duration, String> {
     Ok(Duration::from_millis(millis.0))
 }
 
+fn network(text: &str) -> Result<IpRange, String> {
+    IpRange::parse(text).ok_or_else(|| "expected a network such as 10.0.0.0/8".to_owned())
+}
+
 /// A network, or all of them.
-fn access_network(text: &str) -> Result<IpNet, String> {
-    if text == "all" { Ok(IpNet::V6(ipnet::Ipv6Net::default())) } else { trust::network(text) }
+fn access_network(text: &str) -> Result<IpRange, String> {
+    network(if text == "all" { "::/0" } else { text })
 }
 
 fn http_url(text: &str) -> Result<String, String> {

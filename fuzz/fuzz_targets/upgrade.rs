@@ -1,8 +1,9 @@
 //! What a connection begins with: a request for WebSocket, or a header of the PROXY protocol.
 #![no_main]
 
+use drawhall::config::ini::IpRange;
 use drawhall::transport::proxy::{self, Header};
-use drawhall::transport::trust::{Trusted, network};
+use drawhall::transport::trust::Trusted;
 use drawhall::transport::websocket::Upgrade;
 use libfuzzer_sys::fuzz_target;
 
@@ -28,7 +29,7 @@ fuzz_target!(|bytes: &[u8]| {
 fn request(bytes: &[u8]) {
     let Ok(Some(upgrade)) = Upgrade::read(bytes) else { return };
     assert!(upgrade.len <= bytes.len());
-    let trusted = Trusted::new(&[network("10.0.0.0/8").expect("a network")]);
+    let trusted = Trusted::new(&[IpRange::parse("10.0.0.0/8").expect("a network")]);
     let stranger = "192.0.2.1".parse().expect("an address");
     assert_eq!(upgrade.source(stranger, &trusted), stranger);
     let _ = upgrade.source("10.0.0.1".parse().expect("an address"), &trusted);

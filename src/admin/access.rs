@@ -12,12 +12,12 @@ use actix_web::http::{Method, StatusCode};
 use actix_web::{HttpRequest, HttpResponse};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
-use ipnet::IpNet;
 use serde_json::json;
 use sha2::{Digest as _, Sha256};
 use subtle::ConstantTimeEq as _;
 
 use crate::clock::Now;
+use crate::config::ini::IpRange;
 use crate::limits::{Bucket, Rate};
 
 /// Wrong passwords that one address may give in a minute.
@@ -59,7 +59,7 @@ pub struct AccessRules {
     /// User and password, if they are needed.
     pub credentials: Option<Credentials>,
     /// From where, besides the machine itself.
-    pub networks: Vec<IpNet>,
+    pub networks: Vec<IpRange>,
     /// Origin of pages of another server that may ask.
     pub allowed_origin: Option<String>,
     /// Name of this server, besides `localhost`.
@@ -103,7 +103,7 @@ impl Access {
 
     fn may_ask(&self, peer: IpAddr) -> bool {
         // A network of no bits is everybody, whatever their addresses are like.
-        let among = |network: &IpNet| network.prefix_len() == 0 || network.contains(&peer);
+        let among = |network: &IpRange| network.is_everything() || network.contains(peer);
         peer.is_loopback() || self.rules.networks.iter().any(among)
     }
 
@@ -235,8 +235,10 @@ mod tests {
         let here = access(AccessRules::default());
         assert_eq!(status(&here, from("127.0.0.1:5", "localhost:80")), 200);
         assert_eq!(status(&here, from("192.0.2.1:5", "x")), 403);
-        let wider =
-            access(AccessRules { networks: vec!["192.0.2.0/24".parse().unwrap()], ..AccessRules::default() });
+        let wider = access(AccessRules {
+            networks: vec![IpRange::parse("192.0.2.0/24").unwrap()],
+            ..AccessRules::default()
+        });
         assert_eq!(status(&wider, from("192.0.2.1:5", "x")), 200);
         assert_eq!(status(&wider, from("198.51.100.1:5", "x")), 403);
     }

@@ -57,6 +57,11 @@ impl IpRange {
         (prefix <= bits).then_some(IpRange { from, prefix })
     }
 
+    /// Whether it is of no use to look at an address: the range is all there are.
+    pub fn is_everything(&self) -> bool {
+        self.prefix == 0
+    }
+
     /// Whether an address is in the range. An IPv4 address in IPv6 form counts as IPv4.
     pub fn contains(&self, address: IpAddr) -> bool {
         match (self.from.to_canonical(), address.to_canonical()) {
@@ -67,6 +72,13 @@ impl IpRange {
             (IpAddr::V6(a), IpAddr::V6(b)) => same_prefix(a.into(), b.into(), self.prefix),
             _ => false,
         }
+    }
+}
+
+/// As it can be parsed.
+impl std::fmt::Display for IpRange {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}/{}", self.from, self.prefix)
     }
 }
 

@@ -267,10 +267,10 @@ fn network(address: IpAddr) -> IpAddr {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::transport::trust;
+    use crate::config::ini::IpRange;
 
     fn gate() -> Gate {
-        Gate::new(Trusted::new(&[trust::network("127.0.0.0/8").unwrap()]))
+        Gate::new(Trusted::new(&[IpRange::parse("127.0.0.0/8").unwrap()]))
     }
 
     fn settings(pairs: &[(&str, &str)]) -> Settings {

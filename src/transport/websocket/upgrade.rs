@@ -150,6 +150,7 @@ impl Upgrade {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::ini::IpRange;
 
     const HEAD: &str = "GET /any/path HTTP/1.1\r\nHost: x\r\nupgrade: WebSocket\r\n\
         Connection: keep-alive, Upgrade\r\nSec-WebSocket-Version: 13\r\n\
@@ -195,7 +196,7 @@ mod tests {
 
     #[test]
     fn only_trusted_proxies_are_believed() {
-        let trusted = Trusted::new(&["127.0.0.0/8".parse().unwrap(), "10.0.0.0/8".parse().unwrap()]);
+        let trusted = Trusted::new(&["127.0.0.0/8", "10.0.0.0/8"].map(|n| IpRange::parse(n).unwrap()));
         let source =
             |headers: &str, peer: &str| read(headers).source(peer.parse().unwrap(), &trusted).to_string();
         let real = "X-Real-IP: 192.0.2.1\r\n";
