@@ -1,6 +1,16 @@
-//! Token buckets, kept the other way round: what was used drains away.
+//! How often something may be done: token buckets, and wrong passwords of an address.
 
-/// What was used of something that comes back over time.
+use std::collections::HashMap;
+use std::net::IpAddr;
+
+/// Wrong passwords from one address in [`ATTEMPT_MS`] after which it has to wait.
+const MAX_ATTEMPTS: u32 = 20;
+/// See [`MAX_ATTEMPTS`], in milliseconds.
+const ATTEMPT_MS: u64 = 60_000;
+/// Addresses that are remembered for that.
+const MAX_ADDRESSES: usize = 10_000;
+
+/// What was used of something that comes back over time: a token bucket, kept the other way round.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Bucket {
     used: f64,
@@ -46,12 +56,6 @@ impl Bucket {
         left
     }
 
-    /// Whether there is none left.
-    pub fn is_used_up(&mut self, rate: Rate, now_ms: u64) -> bool {
-        self.drain(rate, now_ms);
-        self.used + 1.0 > rate.burst
-    }
-
     /// Uses some, whether or not they are left; returns after how many milliseconds they would have been.
     pub fn overdraw(&mut self, rate: Rate, now_ms: u64, count: u64) -> u64 {
         self.drain(rate, now_ms);
@@ -63,6 +67,32 @@ impl Bucket {
     pub fn is_full(&mut self, rate: Rate, now_ms: u64) -> bool {
         self.drain(rate, now_ms);
         self.used == 0.0
+    }
+}
+
+/// Wrong passwords, by address: after too many in a minute an address waits for the minute to end.
+#[derive(Debug, Default)]
+pub struct Attempts(HashMap<IpAddr, (u64, u32)>);
+
+impl Attempts {
+    /// Whether an address has to wait.
+    pub fn too_many(&self, address: IpAddr, now_ms: u64) -> bool {
+        self.0.get(&address).is_some_and(|(since, n)| *n >= MAX_ATTEMPTS && now_ms < since + ATTEMPT_MS)
+    }
+
+    /// A wrong password came from an address.
+    pub fn failed(&mut self, address: IpAddr, now_ms: u64) {
+        if self.0.len() >= MAX_ADDRESSES {
+            self.0.retain(|_, (since, _)| now_ms < *since + ATTEMPT_MS);
+        }
+        if self.0.len() >= MAX_ADDRESSES {
+            self.0.clear();
+        }
+        let entry = self.0.entry(address).or_insert((now_ms, 0));
+        if now_ms >= entry.0 + ATTEMPT_MS {
+            *entry = (now_ms, 0);
+        }
+        entry.1 += 1;
     }
 }
 
@@ -89,5 +119,14 @@ mod tests {
         assert_eq!(bucket.overdraw(rate, 0, 50), 500);
         assert_eq!(bucket.overdraw(rate, 500, 0), 0);
         assert_eq!(bucket.overdraw(rate, 400, 0), 0, "a clock that goes back changes nothing");
+    }
+
+    #[test]
+    fn who_guesses_has_to_wait() {
+        let (mut attempts, address) = (Attempts::default(), "192.0.2.1".parse().unwrap());
+        (0..MAX_ATTEMPTS).for_each(|_| attempts.failed(address, 1000));
+        assert!(attempts.too_many(address, 2000));
+        assert!(!attempts.too_many("192.0.2.2".parse().unwrap(), 2000));
+        assert!(!attempts.too_many(address, 1000 + ATTEMPT_MS));
     }
 }

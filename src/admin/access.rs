@@ -18,12 +18,7 @@ use subtle::ConstantTimeEq as _;
 
 use crate::clock::Now;
 use crate::config::ini::IpRange;
-use crate::limits::{Bucket, Rate};
-
-/// Wrong passwords that one address may give in a minute.
-const MAX_ATTEMPTS: u32 = 20;
-/// Addresses whose wrong passwords are remembered.
-const MAX_ADDRESSES: usize = 10_000;
+use crate::limits::Attempts;
 
 /// User and password, both of which must fit.
 #[derive(Debug, Clone)]
@@ -69,7 +64,7 @@ pub struct AccessRules {
 /// Decides about requests.
 pub(super) struct Access {
     rules: AccessRules,
-    attempts: Mutex<std::collections::HashMap<IpAddr, Bucket>>,
+    attempts: Mutex<Attempts>,
 }
 
 /// A request that may be answered.
@@ -143,9 +138,9 @@ impl Access {
         let Some((user, password)) = given.as_deref().and_then(|text| text.split_once(':')) else {
             return Err(challenge(request));
         };
-        let (now, rate) = (Now::get().ms, Rate::per_minute(MAX_ATTEMPTS));
+        let now = Now::get().ms;
         let mut attempts = self.attempts.lock().unwrap_or_else(PoisonError::into_inner);
-        if attempts.get_mut(&peer).is_some_and(|bucket| bucket.is_used_up(rate, now)) {
+        if attempts.too_many(peer, now) {
             return Err(denied(
                 StatusCode::TOO_MANY_REQUESTS,
                 "Too many wrong passwords, try again in a minute",
@@ -154,10 +149,7 @@ impl Access {
         if credentials.fits(user, password) {
             return Ok(Admitted::As(format!("{user}@{peer}")));
         }
-        if attempts.len() >= MAX_ADDRESSES {
-            attempts.retain(|_, bucket| !bucket.is_full(rate, now));
-        }
-        attempts.entry(peer).or_default().take(rate, now);
+        attempts.failed(peer, now);
         drop(attempts);
         Err(challenge(request))
     }
@@ -276,7 +268,7 @@ mod tests {
         };
         assert_eq!(status(&access, from("127.0.0.1:5", "localhost")), 401);
         assert_eq!(status(&access, with("admin:se:cret")), 200);
-        for _ in 0..MAX_ATTEMPTS {
+        for _ in 0..20 {
             assert_eq!(status(&access, with("admin:wrong")), 401);
         }
         assert_eq!(status(&access, with("admin:se:cret")), 429);

@@ -4,7 +4,6 @@
 //! It answers both requests at every path: whether a name is an account (asked by servers), and for a token (asked by
 //! clients with a password). An account is in a group if it has a flag of that name.
 
-use std::collections::HashMap;
 use std::net::{IpAddr, SocketAddr, TcpListener};
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -19,17 +18,12 @@ use serde_json::{Value, json};
 use super::{Hashing, Turn, password};
 use crate::clock::Now;
 use crate::db::{Account, Database, DbError};
+use crate::limits::Attempts;
 
 /// Name of the signing key in the database.
 const KEY_NAME: &str = "extauth";
 /// Largest request in bytes.
 const MAX_REQUEST: usize = 16 << 10;
-/// Wrong passwords from one address in [`ATTEMPT_MS`] after which it has to wait.
-const MAX_ATTEMPTS: u32 = 20;
-/// See [`MAX_ATTEMPTS`], in milliseconds.
-const ATTEMPT_MS: u64 = 60_000;
-/// Addresses that are remembered for that.
-const MAX_ADDRESSES: usize = 10_000;
 /// Hash that takes as long to check as others, for names that are no accounts.
 const NO_ACCOUNT: &str = "sodium;$argon2id$v=19$m=65536,t=2,p=1$MDEyMzQ1Njc4OWFiY2RlZg$\
     cIgqkDJDZ5Cd3/HVK3rKhsc8kkpXaOcNI5eXCwKdfFk";
@@ -62,29 +56,6 @@ pub fn signing_key(database: &Database) -> Result<SigningKey, KeyError> {
 /// The public key as servers are given it in the setting `extauthkey`.
 pub fn public_text(key: &SigningKey) -> String {
     BASE64.encode(key.verifying_key().as_bytes())
-}
-
-#[derive(Debug, Default)]
-struct Attempts(HashMap<IpAddr, (u64, u32)>);
-
-impl Attempts {
-    fn too_many(&self, address: IpAddr, now_ms: u64) -> bool {
-        self.0.get(&address).is_some_and(|(since, n)| *n >= MAX_ATTEMPTS && now_ms < since + ATTEMPT_MS)
-    }
-
-    fn failed(&mut self, address: IpAddr, now_ms: u64) {
-        if self.0.len() >= MAX_ADDRESSES {
-            self.0.retain(|_, (since, _)| now_ms < *since + ATTEMPT_MS);
-        }
-        if self.0.len() >= MAX_ADDRESSES {
-            self.0.clear();
-        }
-        let entry = self.0.entry(address).or_insert((now_ms, 0));
-        if now_ms >= entry.0 + ATTEMPT_MS {
-            *entry = (now_ms, 0);
-        }
-        entry.1 += 1;
-    }
 }
 
 struct Provider {
@@ -240,15 +211,6 @@ mod tests {
         let path = folder.path().join("x.db");
         let first = public_text(&signing_key(&Database::open(&path).unwrap()).unwrap());
         assert_eq!(public_text(&signing_key(&Database::open(&path).unwrap()).unwrap()), first);
-    }
-
-    #[test]
-    fn who_guesses_has_to_wait() {
-        let (mut attempts, address) = (Attempts::default(), "192.0.2.1".parse().unwrap());
-        (0..MAX_ATTEMPTS).for_each(|_| attempts.failed(address, 1000));
-        assert!(attempts.too_many(address, 2000));
-        assert!(!attempts.too_many("192.0.2.2".parse().unwrap(), 2000));
-        assert!(!attempts.too_many(address, 1000 + ATTEMPT_MS));
     }
 
     #[test]
