@@ -44,8 +44,8 @@ pub(crate) fn rule_source(options: &Serve, places: &Places) -> RuleSource {
         local_host: options.local_host.clone().unwrap_or_default(),
         extauth: options.extauth.clone(),
         report_url: options.report_url.clone(),
-        web_sockets: options.websocket_port > 0,
         sync: options.sync,
+        ..RuleSource::default()
     }
 }
 

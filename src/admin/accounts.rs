@@ -13,10 +13,6 @@ fn value(account: &Account) -> Value {
     json!({"id": id, "username": name, "locked": locked, "flags": flags.join(",")})
 }
 
-fn flags(text: &str) -> Vec<String> {
-    text.split(',').map(str::trim).filter(|f| !f.is_empty()).map(str::to_owned).collect()
-}
-
 impl Office {
     pub(super) async fn accounts(&self, call: &Call, rest: &[&str]) -> AdminAnswer {
         match (call.method, rest) {
@@ -68,7 +64,7 @@ impl Office {
             hash: self.hash_of(call.text("password")).await?,
             name: name.clone(),
             locked: call.truth("locked").unwrap_or(false),
-            flags: flags(&call.text("flags")),
+            flags: Account::parse_flags(&call.text("flags")),
         };
         let added = self.ask(move |db| match db.add_account(&account) {
             Err(DbError::AccountExists(_)) => Ok(None),
@@ -88,7 +84,7 @@ impl Office {
         let password = call.text("password");
         let hash = if password.is_empty() { None } else { Some(self.hash_of(password).await?) };
         let (locked, wanted) =
-            (call.truth("locked"), call.body.get("flags").and_then(Value::as_str).map(flags));
+            (call.truth("locked"), call.body.get("flags").and_then(Value::as_str).map(Account::parse_flags));
         let changed = self.ask(move |db| {
             if !name.is_empty() && name != account.name && db.account(&name)?.is_some() {
                 return Ok(None);

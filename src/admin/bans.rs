@@ -35,12 +35,7 @@ fn time(text: &str) -> Option<String> {
 }
 
 impl Office {
-    pub(super) async fn bans(&self, call: &Call, id: &[&str]) -> AdminAnswer {
-        let kind = match call.path().first() {
-            Some(&"banlist") => BanKind::Address,
-            Some(&"systembans") => BanKind::System,
-            _ => BanKind::User,
-        };
+    pub(super) async fn bans(&self, call: &Call, kind: BanKind, id: &[&str]) -> AdminAnswer {
         match (call.method, id) {
             (Method::Get, []) => {
                 let bans = self.ask(move |db| db.bans(kind)).await?;

@@ -29,7 +29,7 @@ pub(super) enum Method {
 pub(super) struct Call {
     pub(super) method: Method,
     /// Only the head of the answer is wanted.
-    pub(super) is_head: bool,
+    is_head: bool,
     path: String,
     query: HashMap<String, String>,
     /// The body.
@@ -107,6 +107,25 @@ impl Call {
         self.body.get(key).and_then(Value::as_bool)
     }
 
+    /// The answer of HTTP.
+    pub(super) fn respond(&self, answer: AdminAnswer) -> HttpResponse {
+        let value = match answer {
+            Ok(value) => value,
+            Err(error) => return refuse(&error),
+        };
+        // What was asked of a client has only begun.
+        let begun = self.method == Method::Post && self.path().last() == Some(&"thumbnail");
+        let status = if begun { StatusCode::ACCEPTED } else { StatusCode::OK };
+        let mut response = HttpResponse::build(status);
+        response.content_type("application/json");
+        match value {
+            // Some answers of the reference have no content.
+            Value::String(text) if text.is_empty() => response.finish(),
+            _ if self.is_head => response.finish(),
+            value => response.body(value.to_string()),
+        }
+    }
+
     /// Logs that something was changed, and by whom.
     pub(super) fn audit(&self, answer: &AdminAnswer) {
         let text = match answer {
@@ -135,20 +154,8 @@ fn read_body(request: &HttpRequest, body: &[u8]) -> Result<Map<String, Value>, A
     }
 }
 
-/// The answer of HTTP.
-pub(super) fn respond(answer: AdminAnswer, head: bool) -> HttpResponse {
-    let (status, value) = match answer {
-        Ok(value) if value.get("correlator").is_some() => (202, value),
-        Ok(value) => (200, value),
-        Err(error) => (error.status, json!({"status": "error", "message": error.message})),
-    };
-    let status = StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
-    let mut response = HttpResponse::build(status);
-    response.content_type("application/json");
-    match value {
-        _ if head => response.finish(),
-        // Some answers of the reference have no content.
-        Value::String(text) if text.is_empty() => response.body(""),
-        value => response.body(value.to_string()),
-    }
+/// The answer of HTTP to what is not done.
+pub(super) fn refuse(error: &AdminError) -> HttpResponse {
+    let status = StatusCode::from_u16(error.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+    HttpResponse::build(status).json(json!({"status": "error", "message": error.message}))
 }

@@ -43,7 +43,7 @@ use registry::{Query, Registry};
 
 use crate::auth::Hashing;
 use crate::config::Rules;
-use crate::db::{Database, DbError};
+use crate::db::{BanKind, Database, DbError};
 use crate::server::Server;
 use crate::server::reload::{Change, Fetching};
 use crate::session::admin::{AdminAnswer, AdminError};
@@ -141,14 +141,13 @@ async fn answer(request: HttpRequest, office: web::Data<Office>, body: web::Byte
         Ok(access::Admitted::As(_)) if request.path() == "/metrics" => office.metrics().await,
         Ok(access::Admitted::As(who)) => match Call::read(&request, &body, who) {
             Ok(call) => {
-                let head = call.is_head;
                 let answered = office.route(&call).await;
                 if call.method != Method::Get {
                     call.audit(&answered);
                 }
-                call::respond(answered, head)
+                call.respond(answered)
             }
-            Err(error) => call::respond(Err(error), false),
+            Err(error) => call::refuse(&error),
         },
         Err(denied) => *denied,
     };
@@ -167,7 +166,9 @@ impl Office {
             ["sessions", id, rest @ ..] => self.session(call, id, rest).await,
             ["users"] => self.users(call).await,
             ["users", uid] => self.user(call, uid).await,
-            ["banlist" | "systembans" | "userbans", id @ ..] if id.len() <= 1 => self.bans(call, id).await,
+            ["banlist", id @ ..] if id.len() <= 1 => self.bans(call, BanKind::Address, id).await,
+            ["systembans", id @ ..] if id.len() <= 1 => self.bans(call, BanKind::System, id).await,
+            ["userbans", id @ ..] if id.len() <= 1 => self.bans(call, BanKind::User, id).await,
             ["listserverwhitelist"] => self.white_list(call).await,
             ["accounts", rest @ ..] if rest.len() <= 1 => self.accounts(call, rest).await,
             ["log"] => self.log(call).await,

@@ -22,7 +22,7 @@ impl Office {
         match call.method {
             Method::Get => {
                 let listed_only = call.query("listed") == "1";
-                let list = self.server.send(ListSessions { listed_only }).await.map_err(gone)?;
+                let list = self.descriptions(listed_only).await?;
                 Ok(self.listed(call, "sessions", "sessions", list))
             }
             Method::Put => {
@@ -42,6 +42,13 @@ impl Office {
             }
             _ => Err(unsupported()),
         }
+    }
+
+    /// Descriptions of sessions and templates. Reading them here spares the server's thread.
+    pub(super) async fn descriptions(&self, listed_only: bool) -> Result<Vec<Value>, AdminError> {
+        let texts = self.server.send(ListSessions { listed_only }).await.map_err(gone)?;
+        let read = texts.iter().map(|text| serde_json::from_str(text));
+        read.collect::<Result<_, _>>().map_err(|error| AdminError::new(500, error.to_string()))
     }
 
     /// The actor of a session, loaded if need be.

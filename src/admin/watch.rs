@@ -5,7 +5,7 @@ use serde_json::Value;
 
 use super::Office;
 use crate::metrics::{Present, page};
-use crate::server::{GetLoad, ListSessions};
+use crate::server::GetLoad;
 
 impl Office {
     /// Ready is who answers.
@@ -19,7 +19,7 @@ impl Office {
     /// Everything that is counted, in the text form of Prometheus.
     pub(super) async fn metrics(&self) -> HttpResponse {
         let load = self.server.send(GetLoad).await;
-        let sessions = self.server.send(ListSessions { listed_only: false }).await;
+        let sessions = self.descriptions(false).await;
         let (Ok(load), Ok(sessions)) = (load, sessions) else {
             return HttpResponse::ServiceUnavailable().finish();
         };

@@ -53,6 +53,13 @@ pub struct Account {
     pub flags: Vec<String>,
 }
 
+impl Account {
+    /// Flags as they stand in a database: separated by commas.
+    pub fn parse_flags(text: &str) -> Vec<String> {
+        text.split(',').map(str::trim).filter(|f| !f.is_empty()).map(str::to_owned).collect()
+    }
+}
+
 /// A ban of an address range.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct IpBan {

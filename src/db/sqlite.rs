@@ -68,9 +68,8 @@ struct User {
 
 impl From<User> for Account {
     fn from(user: User) -> Account {
-        let flags =
-            user.flags.split(',').map(str::trim).filter(|f| !f.is_empty()).map(str::to_owned).collect();
-        Account { id: user.id, name: user.name, hash: user.hash, locked: user.locked, flags }
+        let User { id, name, hash, locked, flags } = user;
+        Account { id, name, hash, locked, flags: Account::parse_flags(&flags) }
     }
 }
 

@@ -1,7 +1,6 @@
 //! What the admin API asks the server.
 
 use actix::prelude::*;
-use serde_json::Value;
 use tokio::sync::oneshot;
 
 use super::directory::{Entry, Waiter};
@@ -15,23 +14,21 @@ use crate::session::{ConnId, Effects, SessionMachine};
 use crate::storage::store::PasswordKind;
 use crate::storage::template::{Messages, Template};
 
-/// Descriptions of all sessions and templates.
+/// Descriptions of all sessions and templates, as JSON.
 #[derive(Message)]
-#[rtype(result = "Vec<Value>")]
+#[rtype(result = "Vec<String>")]
 pub struct ListSessions {
     /// Without those that lists do not show.
     pub listed_only: bool,
 }
 
 impl Handler<ListSessions> for Server {
-    type Result = Vec<Value>;
+    type Result = Vec<String>;
 
     fn handle(&mut self, ListSessions { listed_only }: ListSessions, _: &mut Self::Context) -> Self::Result {
-        let templates = self.listed_templates(!listed_only);
         let shown = self.directory.entries().filter(|e| !listed_only || !e.unlisted());
-        let texts = shown.map(Entry::json).chain(templates.iter().map(String::as_str));
-        // They were written here.
-        texts.filter_map(|text| serde_json::from_str(text).ok()).collect()
+        let sessions = shown.map(|entry| entry.json().to_owned());
+        sessions.chain(self.listed_templates(!listed_only)).collect()
     }
 }
 

@@ -102,28 +102,23 @@ impl Sqlite {
                 .bind::<Text, _>(&ban.comment)
                 .bind::<Text, _>(&ban.added)
                 .execute(connection)?,
-                BanKind::System => diesel::sql_query(
-                    "INSERT INTO systembans (sid, reaction, expires, comment, reason, added) \
-                     VALUES (?, ?, ?, ?, ?, ?)",
-                )
-                .bind::<Text, _>(&ban.subject)
-                .bind::<Text, _>(&ban.reaction)
-                .bind::<Text, _>(&ban.expires)
-                .bind::<Text, _>(&ban.comment)
-                .bind::<Text, _>(&ban.reason)
-                .bind::<Text, _>(&ban.added)
-                .execute(connection)?,
-                BanKind::User => diesel::sql_query(
-                    "INSERT INTO userbans (userid, reaction, expires, comment, reason, added) \
-                     VALUES (CAST(? AS INTEGER), ?, ?, ?, ?, ?)",
-                )
-                .bind::<Text, _>(&ban.subject)
-                .bind::<Text, _>(&ban.reaction)
-                .bind::<Text, _>(&ban.expires)
-                .bind::<Text, _>(&ban.comment)
-                .bind::<Text, _>(&ban.reason)
-                .bind::<Text, _>(&ban.added)
-                .execute(connection)?,
+                BanKind::System | BanKind::User => {
+                    let (subject, kind_of) =
+                        if kind == BanKind::System { ("sid", "TEXT") } else { ("userid", "INTEGER") };
+                    let sql = format!(
+                        "INSERT INTO {} ({subject}, reaction, expires, comment, reason, added) \
+                         VALUES (CAST(? AS {kind_of}), ?, ?, ?, ?, ?)",
+                        table(kind)
+                    );
+                    diesel::sql_query(sql)
+                        .bind::<Text, _>(&ban.subject)
+                        .bind::<Text, _>(&ban.reaction)
+                        .bind::<Text, _>(&ban.expires)
+                        .bind::<Text, _>(&ban.comment)
+                        .bind::<Text, _>(&ban.reason)
+                        .bind::<Text, _>(&ban.added)
+                        .execute(connection)?
+                }
             };
             let id: Number = diesel::sql_query("SELECT last_insert_rowid() AS n").get_result(connection)?;
             Ok(id.n)
