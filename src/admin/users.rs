@@ -1,12 +1,12 @@
 //! `users`: everybody who is connected.
 
-use std::collections::HashMap;
+use std::collections::HashSet;
 
 use serde_json::{Value, json};
 
 use super::Office;
 use super::call::{Call, Method, not_found, unsupported};
-use crate::client::actor::{DescribeUser, SendAway};
+use crate::client::actor::{DescribeUser, SendAway, UserSummary};
 use crate::server::ListClients;
 use crate::session::DisconnectReason;
 use crate::session::actor::DescribeUsers;
@@ -47,16 +47,16 @@ impl Office {
     async fn all_users(&self) -> Result<Vec<Value>, AdminError> {
         let clients = self.server.send(ListClients).await.map_err(|_| not_found())?;
         let asked: Vec<_> = clients.iter().map(|(_, client)| client.send(DescribeUser)).collect();
-        let (mut users, mut sessions) = (Vec::new(), HashMap::new());
+        let (mut users, mut sessions) = (Vec::new(), HashSet::new());
         for answer in asked {
-            // Some leave meanwhile.
-            let Ok(Some(user)) = answer.await else { continue };
-            match user.session {
-                Some(session) => drop(sessions.insert(session.clone(), session)),
-                None => users.push(user.value),
+            match answer.await {
+                Ok(UserSummary::In(session)) => drop(sessions.insert(session)),
+                Ok(UserSummary::Alone(user)) => users.push(user),
+                // Some leave meanwhile.
+                Err(_) => {}
             }
         }
-        for session in sessions.into_values() {
+        for session in sessions {
             users.extend(session.send(DescribeUsers).await.unwrap_or_default());
         }
         users.sort_by_key(|user| user["uid"].as_str().and_then(|uid| uid.parse::<u64>().ok()));

@@ -5,13 +5,14 @@ use std::net::IpAddr;
 
 use actix::prelude::*;
 use bytes::Bytes;
-use serde_json::{Value, json};
+use serde_json::Value;
 
 use super::{Client, Phase};
 use crate::client::login::LoginState;
-use crate::clock::iso_of;
-use crate::log::{Level, Topic};
+use crate::log::{Level, LogUser, Topic};
 use crate::session::actor::Session;
+use crate::session::admin::{time_value, visitor_value};
+use crate::session::bans::Person;
 use crate::session::{ClientOp, DisconnectReason, Visitor};
 use crate::transport::websocket::Violation;
 
@@ -205,55 +206,39 @@ impl Handler<SendAway> for Client {
 
 /// Who is this?
 #[derive(Message)]
-#[rtype(result = "Option<UserSummary>")]
+#[rtype(result = "UserSummary")]
 pub struct DescribeUser;
 
 /// Answer to [`DescribeUser`].
-pub struct UserSummary {
-    /// The session that it is in, which knows more.
-    pub session: Option<Addr<Session>>,
-    /// What is known of it before that, in the shape of the admin API.
-    pub value: Value,
+#[derive(MessageResponse)]
+pub enum UserSummary {
+    /// Somebody in this session, which knows more.
+    In(Addr<Session>),
+    /// Somebody in none, in the shape of the admin API.
+    Alone(Value),
 }
 
 impl Handler<DescribeUser> for Client {
-    type Result = Option<UserSummary>;
+    type Result = UserSummary;
 
     fn handle(&mut self, _: DescribeUser, _: &mut Self::Context) -> Self::Result {
-        let state = match &self.phase {
-            Phase::Session(session) => {
-                return Some(UserSummary { session: Some(session.clone()), value: Value::Null });
-            }
-            Phase::Login(_) => "login",
-            Phase::Quiet => "quiet_disconnect",
-            Phase::Over => "graceful_disconnect",
+        let LogUser { address, name, .. } = self.user.clone();
+        let person = Person { address, name, ..Person::default() };
+        let known = Visitor { conn: self.conn, person, ..Visitor::default() };
+        let (state, visitor) = match &self.phase {
+            Phase::Session(session) => return UserSummary::In(session.clone()),
+            Phase::Login(login) => ("login", login.visitor()),
+            Phase::Quiet => ("quiet_disconnect", &known),
+            Phase::Over => ("graceful_disconnect", &known),
         };
-        let visitor = match &self.phase {
-            Phase::Login(login) => login.visitor().clone(),
-            _ => Visitor::default(),
-        };
-        let value = json!({
-            "uid": self.conn.to_string(),
-            "id": 0,
-            "name": self.user.name,
-            "ip": self.user.address.map_or(String::new(), |a| a.to_string()),
-            "s": visitor.person.sid,
-            "auth": !visitor.person.auth_id.is_empty(),
-            "op": false,
-            "trusted": false,
-            "muted": false,
-            "mod": visitor.moderator,
-            "tls": visitor.encrypted,
-            "browser": visitor.browser,
-            "session": "",
-            "state": state,
-            "lastWithoutSession": iso_of(self.since).replace('Z', "+00:00"),
-            "capabilities": {
-                "keepalive": visitor.capabilities.keep_alive,
-                "thumbnail": visitor.capabilities.thumbnail,
-            },
-            "oldv": false,
-        });
-        Some(UserSummary { session: None, value })
+        let mut value = visitor_value(visitor);
+        value["id"] = 0.into();
+        value["session"] = "".into();
+        value["state"] = state.into();
+        value["lastWithoutSession"] = time_value(self.since);
+        for flag in ["op", "trusted", "muted", "oldv"] {
+            value[flag] = false.into();
+        }
+        UserSummary::Alone(value)
     }
 }

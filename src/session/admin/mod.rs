@@ -11,7 +11,7 @@ use serde_json::{Map, Value, json};
 
 pub(super) use chat::AdminChat;
 
-use super::member::{Member, ResetRole};
+use super::member::{Member, ResetRole, Visitor};
 use super::thumbnail::{NotAsked, PictureWish};
 use super::{DisconnectReason, Effects, SessionMachine, State};
 use crate::clock::{Now, iso_of};
@@ -126,6 +126,29 @@ pub type AdminAnswer = Result<Value, AdminError>;
 
 fn text(object: &Map<String, Value>, key: &str) -> String {
     object.get(key).and_then(Value::as_str).unwrap_or_default().to_owned()
+}
+
+/// A time of a user, milliseconds since 1970.
+pub fn time_value(utc_ms: i64) -> Value {
+    iso_of(utc_ms).replace('Z', "+00:00").into()
+}
+
+/// What is known of somebody who is connected, in a session or not.
+pub fn visitor_value(visitor: &Visitor) -> Value {
+    json!({
+        "uid": visitor.conn.to_string(),
+        "name": visitor.person.name,
+        "ip": visitor.person.address.map_or(String::new(), |a| a.to_string()),
+        "s": visitor.person.sid,
+        "auth": !visitor.person.auth_id.is_empty(),
+        "mod": visitor.moderator,
+        "tls": visitor.encrypted,
+        "browser": visitor.browser,
+        "capabilities": {
+            "keepalive": visitor.capabilities.keep_alive,
+            "thumbnail": visitor.capabilities.thumbnail,
+        },
+    })
 }
 
 impl SessionMachine {
@@ -282,30 +305,15 @@ impl SessionMachine {
 
     /// A user; `inside` as part of the session's description.
     fn member_value(&self, member: &Member, inside: bool) -> Value {
-        let time = |utc_ms: Option<i64>| iso_of(utc_ms.unwrap_or(0)).replace('Z', "+00:00");
-        let visitor = &member.visitor;
-        let mut value = json!({
-            "uid": visitor.conn.to_string(),
-            "id": member.id,
-            "name": member.name(),
-            "ip": visitor.person.address.map_or(String::new(), |a| a.to_string()),
-            "s": visitor.person.sid,
-            "lastActive": time(Some(member.last_active)),
-            "lastActiveDrawing": time(member.last_drawing),
-            "auth": member.is_authenticated(),
-            "op": member.is_operator(),
-            "trusted": member.trusted,
-            "muted": member.muted,
-            "mod": member.is_moderator(),
-            "tls": visitor.encrypted,
-            "browser": visitor.browser,
-            "state": "session",
-            "capabilities": {
-                "keepalive": visitor.capabilities.keep_alive,
-                "thumbnail": visitor.capabilities.thumbnail,
-            },
-            "oldv": member.oldv,
-        });
+        let mut value = visitor_value(&member.visitor);
+        value["id"] = member.id.into();
+        value["lastActive"] = time_value(member.last_active);
+        value["lastActiveDrawing"] = time_value(member.last_drawing.unwrap_or(0));
+        value["op"] = member.is_operator().into();
+        value["trusted"] = member.trusted.into();
+        value["muted"] = member.muted.into();
+        value["oldv"] = member.oldv.into();
+        value["state"] = "session".into();
         if inside {
             let flags: &[&str] = match member.reset_role {
                 ResetRole::None => &[],
