@@ -1,7 +1,7 @@
 //! The configuration file of drawpile-srv: sections of lines, each with its own syntax. Source: `config.md`.
 
 use std::collections::BTreeSet;
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use super::{Settings, canonical_key};
 use crate::auth::password;
@@ -55,6 +55,29 @@ impl IpRange {
         let bits = if from.is_ipv4() { 32 } else { 128 };
         let prefix = prefix.map_or(Some(bits), |p| p.trim().parse().ok())?;
         (prefix <= bits).then_some(IpRange { from, prefix })
+    }
+
+    /// Bits in which its addresses differ.
+    pub fn free_bits(&self) -> u32 {
+        let bits = if self.from.is_ipv4() { 32 } else { 128 };
+        bits - u32::from(self.prefix).min(bits)
+    }
+
+    /// Its first and its last address.
+    pub fn ends(&self) -> (IpAddr, IpAddr) {
+        let free = self.free_bits();
+        match self.from {
+            IpAddr::V4(from) => {
+                let mask = u32::MAX.checked_shl(free).unwrap_or(0);
+                let first = u32::from(from) & mask;
+                (Ipv4Addr::from(first).into(), Ipv4Addr::from(first | !mask).into())
+            }
+            IpAddr::V6(from) => {
+                let mask = u128::MAX.checked_shl(free).unwrap_or(0);
+                let first = u128::from(from) & mask;
+                (Ipv6Addr::from(first).into(), Ipv6Addr::from(first | !mask).into())
+            }
+        }
     }
 
     /// Whether it is of no use to look at an address: the range is all there are.

@@ -9,7 +9,7 @@ pub mod rules;
 pub mod source;
 mod values;
 
-pub use rules::Rules;
+pub use rules::{Rules, fault_of};
 pub use source::{FetchedBans, OpenSource, RuleSource, SourceError};
 pub use values::{Millis, Seconds, SettingError, SettingValue, parse_size};
 
@@ -31,12 +31,51 @@ pub struct SettingInfo {
     pub range: &'static str,
     /// Default, as it would be written.
     pub default: &'static str,
+    /// What it belongs to.
+    pub group: Group,
     /// What it means, in one line.
     pub help: &'static str,
 }
 
+/// What a setting belongs to, for people who look for it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Group {
+    /// The server as a whole.
+    General,
+    /// What sessions may be like.
+    Sessions,
+    /// Who may come, and under which name.
+    Access,
+    /// Clients in browsers.
+    Browsers,
+    /// Accounts of an ext-auth server.
+    ExtAuth,
+    /// List servers, abuse reports, external bans.
+    Services,
+    /// Disks, and when what is sent.
+    Storage,
+    /// What keeps the server well.
+    Limits,
+}
+
+impl Group {
+    /// For people.
+    pub fn title(self) -> &'static str {
+        match self {
+            Group::General => "General",
+            Group::Sessions => "Sessions",
+            Group::Access => "Who may come",
+            Group::Browsers => "Browsers",
+            Group::ExtAuth => "Accounts elsewhere",
+            Group::Services => "Lists, reports, external bans",
+            Group::Storage => "Storage and speed",
+            Group::Limits => "Limits",
+        }
+    }
+}
+
 macro_rules! settings {
-    ($( $field:ident, $key:literal : $ty:ident = $default:literal, $help:literal; )*) => {
+    ($( $field:ident, $key:literal : $ty:ident = $default:literal, $group:ident, $help:literal; )*) => {
         /// A snapshot of all settings.
         #[derive(Debug, Clone, PartialEq)]
         pub struct Settings {
@@ -51,6 +90,7 @@ macro_rules! settings {
                 unit: <values::$ty as SettingValue>::UNIT,
                 range: <values::$ty as SettingValue>::RANGE,
                 default: $default,
+                group: Group::$group,
                 help: $help,
             }, )*
         ];
@@ -107,7 +147,7 @@ pub fn settings_page() -> String {
          `drawhall settings` prints this page, `drawhall config` the values in force.\n\n\
          | key | type, unit | default | range | meaning |\n| --- | --- | --- | --- | --- |\n",
     );
-    for SettingInfo { key, kind, unit, range, default, help } in SETTINGS {
+    for SettingInfo { key, kind, unit, range, default, help, .. } in SETTINGS {
         let unit = if unit.is_empty() { String::new() } else { format!(", {unit}") };
         page.push_str(&format!("| `{key}` | {kind}{unit} | {default} | {range} | {help} |\n"));
     }
@@ -115,76 +155,77 @@ pub fn settings_page() -> String {
 }
 
 settings! {
-    client_timeout, "clientTimeout": Seconds = "60", "A connection from which nothing was received for so long is ended.";
-    session_size_limit, "sessionSizeLimit": Size = "99mb", "Largest history of a session, 0 for no limit.";
-    session_count_limit, "sessionCountLimit": Count = "25", "Greatest number of sessions at once.";
-    persistence, "persistence": Bool = "false", "Operators may make sessions persistent: they stay when everybody has left.";
-    allow_guest_hosts, "allowGuestHosts": Bool = "true", "Everybody may host, not only accounts with the flag HOST.";
-    allow_guests, "allowGuests": Bool = "true", "People without an account may log in.";
-    idle_time_limit, "idleTimeLimit": Seconds = "0", "A session in which nothing happened for so long ends, 0 for never.";
-    server_title, "serverTitle": Text = "", "Title that clients show above the session list.";
-    welcome_message, "welcomeMessage": Text = "", "Message to everybody who joins a session.";
-    announce_whitelist, "announceWhitelist": Bool = "false", "Only listed list servers may be used.";
-    private_user_list, "privateUserList": Bool = "false", "Accepted for old configurations; user lists are no longer announced.";
-    archive, "archive": Bool = "false", "Files of ended sessions are renamed instead of deleted.";
-    extauth, "extauth": Bool = "false", "Accounts of an ext-auth server may log in.";
-    extauth_key, "extauthkey": Text = "", "Public key of the ext-auth server, base64.";
-    extauth_group, "extauthgroup": Text = "", "Group that ext-auth accounts must be in.";
-    extauth_fallback, "extauthfallback": Bool = "true", "Guests may log in while the ext-auth server is down.";
-    extauth_mod, "extauthmod": Bool = "true", "The flag MOD of ext-auth accounts counts.";
-    extauth_host, "extauthhost": Bool = "true", "The flag HOST of ext-auth accounts counts.";
-    extauth_avatars, "extAuthAvatars": Bool = "true", "Avatars of ext-auth accounts are used.";
-    abuse_report, "abusereport": Bool = "false", "Abuse reports are sent to the report URL.";
-    report_token, "reporttoken": Text = "", "Token that is sent with abuse reports.";
-    log_purge_days, "logpurgedays": Count = "0", "Log entries are deleted after so many days, 0 for never.";
-    autoreset_threshold, "autoResetThreshold": Size = "15mb", "Size at which new sessions ask for a reset, 0 for never.";
-    custom_avatars, "customAvatars": Bool = "true", "Users may bring an avatar picture.";
-    force_nsfm, "forceNsfm": Bool = "false", "Every session counts as not safe for minors.";
-    ext_bans_url, "extBansUrl": Text = "", "Where to fetch external bans.";
-    ext_bans_check_interval, "extBansCheckInterval": Seconds = "900", "How often to fetch external bans, 60 at least.";
-    ext_bans_cache_url, "extBansCacheUrl": Text = "", "URL of the cached external bans (internal).";
-    ext_bans_cache_key, "extBansCacheKey": Text = "", "ETag of the cached external bans (internal).";
-    ext_bans_cache_response, "extBansCacheResponse": Text = "", "The cached external bans (internal).";
-    extauth_ban_exempt, "extauthbanexempt": Bool = "false", "The flag BANEXEMPT of ext-auth accounts counts.";
-    extauth_ghosts, "extauthghosts": Bool = "false", "The flag GHOST of ext-auth accounts counts.";
-    extauth_web, "extauthweb": Bool = "false", "The flag WEB of ext-auth accounts counts.";
-    extauth_web_session, "extauthwebsession": Bool = "false", "The flag WEBSESSION of ext-auth accounts counts.";
-    extauth_web_host, "extauthwebhost": Bool = "false", "The flag WEBHOST of ext-auth accounts counts.";
-    extauth_persist, "extauthpersist": Bool = "false", "The flag PERSIST of ext-auth accounts counts.";
-    allow_idle_override, "allowIdleOverride": Bool = "true", "Moderators may exempt sessions from the idle limit.";
-    login_info_url, "loginInfoUrl": Text = "", "Page that clients link to while logging in.";
-    rule_text, "ruleText": Text = "", "Rules that users must agree to.";
-    enable_ghosts, "enableGhosts": Bool = "false", "Moderators with the flag GHOST may join unseen.";
-    minimum_protocol_version, "minimumProtocolVersion": Text = "", "Oldest protocol version that may host, such as dp:4.24.0.";
-    mandatory_lookup, "mandatoryLookup": Bool = "false", "Sessions can only be joined through a direct link; no list is shown.";
-    require_matching_host, "requireMatchingHost": Bool = "false", "Clients must have connected to the name given by --local-host.";
-    allow_guest_web, "allowGuestWeb": Bool = "true", "Everybody may connect from a browser, not only accounts with the flag WEB.";
-    allow_guest_web_session, "allowGuestWebSession": Bool = "true", "Everybody may open sessions to browsers, not only accounts with the flag WEBSESSION.";
-    allow_guest_web_hosts, "allowGuestWebHosts": Bool = "true", "Everybody may host from a browser, not only accounts with the flag WEBHOST.";
-    session_user_limit, "sessionUserLimit": UserLimit = "254", "Greatest number of users in a session, 2 to 254.";
-    password_dependent_web_session, "passwordDependentWebSession": Bool = "false", "Sessions are open to browsers only while they have a password.";
-    empty_session_linger_time, "emptySessionLingerTime": Seconds = "0", "How long a session that is not persistent stays when it is empty.";
-    invites, "invites": Bool = "true", "Operators of new sessions may make invites.";
-    prefer_web_sockets, "preferWebSockets": Bool = "false", "Clients are told to prefer WebSockets.";
-    forbidden_name_regex, "forbiddenNameRegex": Text = "", "Names and titles that match are refused.";
-    filter_name_regex, "filterNameRegex": Text = "", "Parts of names that are left out before forbiddenNameRegex looks at them.";
-    unlisted_host_policy, "unlistedHostPolicy": Text = "", "Sessions that are not listed: ALL, or WEB for those hosted from browsers.";
-    minimum_autoreset_threshold, "minimumAutoResetThreshold": Size = "0", "Least autoreset threshold that operators can set.";
-    sync_interval, "syncInterval": Millis = "1s", "How long what is written to stored sessions may not be on the disk yet; 0 forces every batch before it is sent.";
-    session_unload_time, "sessionUnloadTime": Seconds = "60", "How long nobody is in a stored session before it leaves memory; it is loaded again when somebody asks for it.";
-    gather_time, "gatherTime": Millis = "3ms", "How long small messages of a busy session are gathered before they are sent, 0 to 50ms.";
-    handshake_time_limit, "handshakeTimeLimit": Seconds = "10", "How long a client may take to encrypt its connection or to upgrade it to WebSocket, 0 for no limit.";
-    login_time_limit, "loginTimeLimit": Seconds = "600", "How long a client may take to say who it is, 0 for no limit.";
-    connection_limit, "connectionLimit": Count = "10000", "Greatest number of connections at once, 0 for no limit.";
-    connections_per_address, "connectionsPerAddress": Count = "100", "Greatest number of connections from one address (IPv6: a network of 64 bits) at once, 0 for no limit.";
-    connection_rate_limit, "connectionRateLimit": Count = "300", "New connections from one address a minute, 0 for no limit.";
-    login_rate_limit, "loginRateLimit": Count = "120", "Logins from one address a minute, 0 for no limit.";
-    password_rate_limit, "passwordRateLimit": Count = "30", "Passwords given from one address a minute, 0 for no limit.";
-    chat_rate_limit, "chatRateLimit": Count = "10", "Chat messages of one client a second, those of ten seconds at once, 0 for no limit.";
-    message_rate_limit, "messageRateLimit": Count = "100000", "Messages of one client a second, those of twenty seconds at once, 0 for no limit.";
-    lag_time_limit, "lagTimeLimit": Seconds = "120", "How long a client may take nothing of what it is sent, 0 for no limit.";
-    lag_size_limit, "lagSizeLimit": Size = "256mb", "How far a client may be behind what was drawn since it joined, 0 for no limit.";
-    session_less_client_linger_time, "sessionLessClientLingerTime": Seconds = "0", "A client that does not join a session for so long is kicked, 0 for never.";
+    client_timeout, "clientTimeout": Seconds = "60", Limits, "A connection from which nothing was received for so long is ended.";
+    session_size_limit, "sessionSizeLimit": Size = "99mb", Sessions, "Largest history of a session, 0 for no limit.";
+    session_count_limit, "sessionCountLimit": Count = "25", Sessions, "Greatest number of sessions at once.";
+    persistence, "persistence": Bool = "false", Sessions, "Operators may make sessions persistent: they stay when everybody has left.";
+    allow_guest_hosts, "allowGuestHosts": Bool = "true", Access, "Everybody may host, not only accounts with the flag HOST.";
+    allow_guests, "allowGuests": Bool = "true", Access, "People without an account may log in.";
+    idle_time_limit, "idleTimeLimit": Seconds = "0", Sessions, "A session in which nothing happened for so long ends, 0 for never.";
+    server_title, "serverTitle": Text = "", General, "Title that clients show above the session list.";
+    welcome_message, "welcomeMessage": Text = "", General, "Message to everybody who joins a session.";
+    announce_whitelist, "announceWhitelist": Bool = "false", Services, "Only listed list servers may be used.";
+    private_user_list, "privateUserList": Bool = "false", General, "Accepted for old configurations; user lists are no longer announced.";
+    archive, "archive": Bool = "false", Sessions, "Files of ended sessions are renamed instead of deleted.";
+    extauth, "extauth": Bool = "false", ExtAuth, "Accounts of an ext-auth server may log in.";
+    extauth_key, "extauthkey": Text = "", ExtAuth, "Public key of the ext-auth server, base64.";
+    extauth_group, "extauthgroup": Text = "", ExtAuth, "Group that ext-auth accounts must be in.";
+    extauth_fallback, "extauthfallback": Bool = "true", ExtAuth, "Guests may log in while the ext-auth server is down.";
+    extauth_mod, "extauthmod": Bool = "true", ExtAuth, "The flag MOD of ext-auth accounts counts.";
+    extauth_host, "extauthhost": Bool = "true", ExtAuth, "The flag HOST of ext-auth accounts counts.";
+    extauth_avatars, "extAuthAvatars": Bool = "true", ExtAuth, "Avatars of ext-auth accounts are used.";
+    abuse_report, "abusereport": Bool = "false", Services, "Abuse reports are sent to the report URL.";
+    report_token, "reporttoken": Text = "", Services, "Token that is sent with abuse reports.";
+    log_purge_days, "logpurgedays": Count = "0", General, "Log entries are deleted after so many days, 0 for never.";
+    autoreset_threshold, "autoResetThreshold": Size = "15mb", Sessions, "Size at which new sessions ask for a reset, 0 for never.";
+    custom_avatars, "customAvatars": Bool = "true", Access, "Users may bring an avatar picture.";
+    force_nsfm, "forceNsfm": Bool = "false", Sessions, "Every session counts as not safe for minors.";
+    ext_bans_url, "extBansUrl": Text = "", Services, "Where to fetch external bans.";
+    ext_bans_check_interval, "extBansCheckInterval": Seconds = "900", Services, "How often to fetch external bans, 60 at least.";
+    ext_bans_cache_url, "extBansCacheUrl": Text = "", Services, "URL of the cached external bans (internal).";
+    ext_bans_cache_key, "extBansCacheKey": Text = "", Services, "ETag of the cached external bans (internal).";
+    ext_bans_cache_response, "extBansCacheResponse": Text = "", Services, "The cached external bans (internal).";
+    extauth_ban_exempt, "extauthbanexempt": Bool = "false", ExtAuth, "The flag BANEXEMPT of ext-auth accounts counts.";
+    extauth_ghosts, "extauthghosts": Bool = "false", ExtAuth, "The flag GHOST of ext-auth accounts counts.";
+    extauth_web, "extauthweb": Bool = "false", ExtAuth, "The flag WEB of ext-auth accounts counts.";
+    extauth_web_session, "extauthwebsession": Bool = "false", ExtAuth, "The flag WEBSESSION of ext-auth accounts counts.";
+    extauth_web_host, "extauthwebhost": Bool = "false", ExtAuth, "The flag WEBHOST of ext-auth accounts counts.";
+    extauth_persist, "extauthpersist": Bool = "false", ExtAuth, "The flag PERSIST of ext-auth accounts counts.";
+    allow_idle_override, "allowIdleOverride": Bool = "true", Sessions, "Moderators may exempt sessions from the idle limit.";
+    login_info_url, "loginInfoUrl": Text = "", General, "Page that clients link to while logging in.";
+    rule_text, "ruleText": Text = "", General, "Rules that users must agree to.";
+    enable_ghosts, "enableGhosts": Bool = "false", Access, "Moderators with the flag GHOST may join unseen.";
+    minimum_protocol_version, "minimumProtocolVersion": Text = "", General, "Oldest protocol version that may host, such as dp:4.24.0.";
+    mandatory_lookup, "mandatoryLookup": Bool = "false", Sessions, "Sessions can only be joined through a direct link; no list is shown.";
+    require_matching_host, "requireMatchingHost": Bool = "false", General, "Clients must have connected to the name given by --local-host.";
+    allow_guest_web, "allowGuestWeb": Bool = "true", Browsers, "Everybody may connect from a browser, not only accounts with the flag WEB.";
+    allow_guest_web_session, "allowGuestWebSession": Bool = "true", Browsers, "Everybody may open sessions to browsers, not only accounts with the flag WEBSESSION.";
+    allow_guest_web_hosts, "allowGuestWebHosts": Bool = "true", Browsers, "Everybody may host from a browser, not only accounts with the flag WEBHOST.";
+    session_user_limit, "sessionUserLimit": UserLimit = "254", Sessions, "Greatest number of users in a session, 2 to 254.";
+    password_dependent_web_session, "passwordDependentWebSession": Bool = "false", Browsers, "Sessions are open to browsers only while they have a password.";
+    empty_session_linger_time, "emptySessionLingerTime": Seconds = "0", Sessions, "How long a session that is not persistent stays when it is empty.";
+    invites, "invites": Bool = "true", Sessions, "Operators of new sessions may make invites.";
+    prefer_web_sockets, "preferWebSockets": Bool = "false", Browsers, "Clients are told to prefer WebSockets.";
+    forbidden_name_regex, "forbiddenNameRegex": Text = "", Access, "Names and titles that match are refused.";
+    filter_name_regex, "filterNameRegex": Text = "", Access, "Parts of names that are left out before forbiddenNameRegex looks at them.";
+    unlisted_host_policy, "unlistedHostPolicy": Text = "", Sessions, "Sessions that are not listed: ALL, or WEB for those hosted from browsers.";
+    minimum_autoreset_threshold, "minimumAutoResetThreshold": Size = "0", Sessions, "Least autoreset threshold that operators can set.";
+    sync_interval, "syncInterval": Millis = "1s", Storage, "How long what is written to stored sessions may not be on the disk yet; 0 forces every batch before it is sent.";
+    session_unload_time, "sessionUnloadTime": Seconds = "60", Storage, "How long nobody is in a stored session before it leaves memory; it is loaded again when somebody asks for it.";
+    gather_time, "gatherTime": Millis = "3ms", Storage, "How long small messages of a busy session are gathered before they are sent, 0 to 50ms.";
+    handshake_time_limit, "handshakeTimeLimit": Seconds = "10", Limits, "How long a client may take to encrypt its connection or to upgrade it to WebSocket, 0 for no limit.";
+    login_time_limit, "loginTimeLimit": Seconds = "600", Limits, "How long a client may take to say who it is, 0 for no limit.";
+    connection_limit, "connectionLimit": Count = "10000", Limits, "Greatest number of connections at once, 0 for no limit.";
+    connections_per_address, "connectionsPerAddress": Count = "100", Limits, "Greatest number of connections from one address (IPv6: a network of 64 bits) at once, 0 for no limit.";
+    connection_rate_limit, "connectionRateLimit": Count = "300", Limits, "New connections from one address a minute, 0 for no limit.";
+    login_rate_limit, "loginRateLimit": Count = "120", Limits, "Logins from one address a minute, 0 for no limit.";
+    password_rate_limit, "passwordRateLimit": Count = "30", Limits, "Passwords given from one address a minute, 0 for no limit.";
+    chat_rate_limit, "chatRateLimit": Count = "10", Limits, "Chat messages of one client a second, those of ten seconds at once, 0 for no limit.";
+    message_rate_limit, "messageRateLimit": Count = "100000", Limits, "Messages of one client a second, those of twenty seconds at once, 0 for no limit.";
+    lag_time_limit, "lagTimeLimit": Seconds = "120", Limits, "How long a client may take nothing of what it is sent, 0 for no limit.";
+    lag_size_limit, "lagSizeLimit": Size = "256mb", Limits, "How far a client may be behind what was drawn since it joined, 0 for no limit.";
+    disk_space_alarm, "diskSpaceAlarm": Size = "500mb", Storage, "Free space of a disk with sessions or settings below which an alarm is raised, 0 for never.";
+    session_less_client_linger_time, "sessionLessClientLingerTime": Seconds = "0", Limits, "A client that does not join a session for so long is kicked, 0 for never.";
 }
 
 #[cfg(test)]

@@ -33,14 +33,25 @@ pub struct Rules {
     file: Arc<ConfigFile>,
 }
 
+fn version_fault(settings: &Settings) -> Option<String> {
+    let minimum = &settings.minimum_protocol_version;
+    let read = minimum.parse::<drawhall_protocol::ProtocolVersion>();
+    (!minimum.is_empty() && read.is_err())
+        .then(|| format!("minimumProtocolVersion: '{minimum}' is no protocol version"))
+}
+
+/// Why the text of a setting is of no use although it is a text: it should be a regular expression or a version.
+pub fn fault_of(settings: &Settings, key: &str) -> Option<String> {
+    let (_, errors) = NameRules::new(settings);
+    let mut faults = errors.into_iter().chain(version_fault(settings));
+    faults.find_map(|fault| Some(fault.strip_prefix(key)?.strip_prefix(": ")?.to_owned()))
+}
+
 impl Rules {
     /// The rules of a configuration file. Returns what is wrong with it, too.
     pub fn new(file: ConfigFile, crypt_key: Option<[u8; 32]>, local_host: String) -> (Rules, Vec<String>) {
         let (names, mut errors) = NameRules::new(&file.settings);
-        let minimum = &file.settings.minimum_protocol_version;
-        if !minimum.is_empty() && minimum.parse::<drawhall_protocol::ProtocolVersion>().is_err() {
-            errors.push(format!("minimumProtocolVersion: '{minimum}' is no protocol version"));
-        }
+        errors.extend(version_fault(&file.settings));
         let shared = Shared {
             settings: Arc::new(file.settings.clone()),
             names: Arc::new(names),
