@@ -2,9 +2,13 @@
 //!
 //! They are plain atomic numbers, so that counting costs next to nothing where it happens.
 
+use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Mutex, PoisonError};
 
+/// Kinds that are told apart by [`Counters`].
+const MAX_KINDS: usize = 64;
 /// Upper bounds of the classes of delays in milliseconds.
 const DELAY_CLASSES: [u64; 9] = [1, 2, 5, 10, 20, 50, 100, 500, 1000];
 
@@ -27,8 +31,63 @@ impl Counter {
         self.add(1);
     }
 
-    fn get(&self) -> u64 {
+    /// As it stands.
+    pub fn get(&self) -> u64 {
         self.0.load(Ordering::Relaxed)
+    }
+}
+
+/// A number that grows and shrinks.
+#[derive(Debug, Default)]
+pub struct Gauge(AtomicU64);
+
+impl Gauge {
+    const fn new() -> Self {
+        Self(AtomicU64::new(0))
+    }
+
+    /// One more.
+    pub fn up(&self) {
+        self.0.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// One less.
+    pub fn down(&self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
+
+    /// So many.
+    pub fn set(&self, value: u64) {
+        self.0.store(value, Ordering::Relaxed);
+    }
+
+    /// As it stands.
+    pub fn get(&self) -> u64 {
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
+/// Counters by what they count, for what does not happen often.
+#[derive(Debug, Default)]
+pub struct Counters(Mutex<BTreeMap<String, u64>>);
+
+impl Counters {
+    const fn new() -> Self {
+        Self(Mutex::new(BTreeMap::new()))
+    }
+
+    /// Counts one more of this kind.
+    pub fn count(&self, kind: &str) {
+        let mut kinds = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let is_word = !kind.is_empty() && kind.bytes().all(|b| b.is_ascii_alphanumeric());
+        let is_known = kinds.contains_key(kind) || kinds.len() < MAX_KINDS;
+        *kinds.entry(if is_word && is_known { kind.to_owned() } else { "other".to_owned() }).or_default() +=
+            1;
+    }
+
+    fn all(&self) -> Vec<(String, u64)> {
+        let kinds = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        kinds.iter().map(|(kind, count)| (kind.clone(), *count)).collect()
     }
 }
 
@@ -58,8 +117,8 @@ impl Delays {
 pub struct Metrics {
     /// Connections that were let in.
     pub connections: Counter,
-    /// Connections, logins and passwords that a limit has kept out.
-    pub limits_hit: Counter,
+    /// Connections, logins and passwords that a limit has kept out, by its setting.
+    pub limits_hit: Counters,
     /// Clients that were slowed down or whose chat was dropped.
     pub slowed: Counter,
     /// Messages from clients.
@@ -68,10 +127,14 @@ pub struct Metrics {
     pub bytes_in: Counter,
     /// Bytes of messages to clients.
     pub bytes_out: Counter,
-    /// Logins that were let in.
-    pub logins: Counter,
-    /// Logins that were refused for good.
-    pub refused_logins: Counter,
+    /// Logins by result: `ok`, or the code of the error.
+    pub logins: Counters,
+    /// Passwords that wait to be checked or hashed.
+    pub hashes_waiting: Gauge,
+    /// Lines of the log that wait to be written.
+    pub log_waiting: Gauge,
+    /// Bytes that can be written to the fullest disk.
+    pub disk_free: Gauge,
     /// Clients that were cut off because they do not read.
     pub lagging: Counter,
     /// Times at which something could not be stored.
@@ -83,13 +146,15 @@ pub struct Metrics {
 /// The counters of this process.
 pub static METRICS: Metrics = Metrics {
     connections: Counter::new(),
-    limits_hit: Counter::new(),
+    limits_hit: Counters::new(),
     slowed: Counter::new(),
     messages_in: Counter::new(),
     bytes_in: Counter::new(),
     bytes_out: Counter::new(),
-    logins: Counter::new(),
-    refused_logins: Counter::new(),
+    logins: Counters::new(),
+    hashes_waiting: Gauge::new(),
+    log_waiting: Gauge::new(),
+    disk_free: Gauge::new(),
     lagging: Counter::new(),
     storage_errors: Counter::new(),
     fan_out: Delays::new(),
@@ -111,7 +176,7 @@ pub struct Present {
 }
 
 /// Memory of this process in bytes, if the system tells.
-fn resident_bytes() -> Option<u64> {
+pub fn resident_bytes() -> Option<u64> {
     let status = std::fs::read_to_string("/proc/self/status").ok()?;
     let line = status.lines().find_map(|l| l.strip_prefix("VmRSS:"))?;
     line.split_whitespace().next()?.parse::<u64>().ok().map(|kib| kib * 1024)
@@ -136,22 +201,42 @@ pub fn page(present: &Present) -> String {
         one("resident_memory_bytes", "gauge", "Memory of the process.", bytes);
     }
     let m = &METRICS;
+    match m.disk_free.get() {
+        0 => {}
+        bytes => one("disk_free_bytes", "gauge", "Bytes that can be written to the fullest disk.", bytes),
+    }
     for (name, help, counter) in [
         ("connections_total", "Connections that were let in.", &m.connections),
-        ("limits_hit_total", "Connections, logins and passwords that a limit has kept out.", &m.limits_hit),
         ("slowed_total", "Times a client was slowed down or its chat dropped.", &m.slowed),
         ("messages_received_total", "Messages from clients.", &m.messages_in),
         ("received_bytes_total", "Bytes of messages from clients.", &m.bytes_in),
         ("sent_bytes_total", "Bytes of messages to clients.", &m.bytes_out),
-        ("logins_total", "Logins that were let in.", &m.logins),
-        ("logins_refused_total", "Logins that were refused for good.", &m.refused_logins),
         ("lagging_total", "Clients that were cut off because they do not read.", &m.lagging),
         ("storage_errors_total", "Times at which something could not be stored.", &m.storage_errors),
     ] {
         one(name, "counter", help, counter.get());
     }
+    let limits =
+        ("limits_hit_total", "setting", "Connections, logins and passwords that a limit has kept out.");
+    by_kind(limits, "counter", &m.limits_hit.all(), &mut page);
+    by_kind(
+        ("logins_total", "result", "Logins, by what became of them."),
+        "counter",
+        &m.logins.all(),
+        &mut page,
+    );
+    let queues = [("hashes", &m.hashes_waiting), ("log", &m.log_waiting)];
+    let queues = queues.map(|(queue, depth)| (queue.to_owned(), depth.get()));
+    by_kind(("queue_depth", "queue", "What waits."), "gauge", &queues, &mut page);
     delays(&m.fan_out, &mut page);
     page
+}
+
+fn by_kind((name, label, help): (&str, &str, &str), kind: &str, values: &[(String, u64)], page: &mut String) {
+    let _ = writeln!(page, "# HELP drawhall_{name} {help}\n# TYPE drawhall_{name} {kind}");
+    for (of, value) in values {
+        let _ = writeln!(page, "drawhall_{name}{{{label}=\"{of}\"}} {value}");
+    }
 }
 
 fn delays(delays: &Delays, page: &mut String) {
@@ -189,6 +274,18 @@ mod tests {
             assert!(page.contains(line), "{line}: {page}");
         }
         assert!(page.ends_with("_sum 2.011\ndrawhall_fan_out_seconds_count 6\n"), "{page}");
+    }
+
+    #[test]
+    fn kinds_are_counted_apart_as_far_as_they_are_words() {
+        let counters = Counters::default();
+        for kind in ["ok", "badPassword", "ok", "no\"word", ""] {
+            counters.count(kind);
+        }
+        let counted = [("badPassword", 1), ("ok", 2), ("other", 2)].map(|(k, n)| (k.to_owned(), n));
+        assert_eq!(counters.all(), counted);
+        (0..200).for_each(|n| counters.count(&format!("k{n}")));
+        assert!(counters.all().len() <= MAX_KINDS);
     }
 
     #[test]

@@ -15,6 +15,7 @@ use tokio::sync::Semaphore;
 
 use crate::config::Rules;
 use crate::http::Http;
+use crate::metrics::METRICS;
 use crate::server::NewRules;
 use extauth::NameAnswer;
 
@@ -39,6 +40,22 @@ pub enum Turn {
     Files,
 }
 
+/// Counts a job as waiting for as long as it is there.
+struct Waiting;
+
+impl Waiting {
+    fn begin() -> Waiting {
+        METRICS.hashes_waiting.up();
+        Waiting
+    }
+}
+
+impl Drop for Waiting {
+    fn drop(&mut self) {
+        METRICS.hashes_waiting.down();
+    }
+}
+
 impl Default for Hashing {
     fn default() -> Self {
         let turns = |count| Arc::new(Semaphore::new(count));
@@ -60,7 +77,10 @@ impl Hashing {
         };
         async move {
             let permit = match turns {
-                Some(turns) => turns.acquire_owned().await.ok(),
+                Some(turns) => {
+                    let _waiting = Waiting::begin();
+                    turns.acquire_owned().await.ok()
+                }
                 None => None,
             };
             let done = actix_rt::task::spawn_blocking(move || {
@@ -177,6 +197,28 @@ impl Handler<CheckAccount> for Auth {
     }
 }
 
+/// Whether an account has a flag, and is not locked.
+#[derive(Debug, Message)]
+#[rtype(result = "bool")]
+pub struct HasFlag {
+    /// User name, case-sensitive.
+    pub name: String,
+    /// The flag.
+    pub flag: &'static str,
+}
+
+impl Handler<HasFlag> for Auth {
+    type Result = ResponseFuture<bool>;
+
+    fn handle(&mut self, HasFlag { name, flag }: HasFlag, _: &mut Context<Self>) -> Self::Result {
+        let (rules, hashing) = (self.rules.clone(), self.hashing.clone());
+        Box::pin(async move {
+            let known = find(&rules, &name, &hashing).await;
+            known.is_some_and(|account| !account.locked && account.flags.iter().any(|f| f == flag))
+        })
+    }
+}
+
 /// What does the auth server say of a name?
 #[derive(Debug, Message)]
 #[rtype(result = "NameAnswer")]
@@ -228,6 +270,10 @@ mod tests {
             assert_eq!(check("mod", "").await.unwrap(), AccountCheck::BadPassword);
             assert_eq!(check("MOD", "secret").await.unwrap(), AccountCheck::NotFound);
             assert_eq!(check("locked", "x").await.unwrap(), AccountCheck::Locked);
+            let has = |name: &str, flag| auth.send(HasFlag { name: name.into(), flag });
+            assert!(has("mod", "MOD").await.unwrap());
+            assert!(!has("mod", "ADMIN").await.unwrap());
+            assert!(!has("locked", "MOD").await.unwrap());
         });
     }
 }

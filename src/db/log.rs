@@ -13,6 +13,7 @@ use tracing_subscriber::layer::Context;
 use super::{Database, LogRow};
 use crate::clock::{Now, iso_of};
 use crate::log::Fields;
+use crate::metrics::METRICS;
 
 /// Lines that wait at most; what comes on top is in the text log only.
 const MAX_WAITING: usize = 10_000;
@@ -75,7 +76,10 @@ impl<S: Subscriber> Layer<S> for LogLayer {
             message: fields.text(),
         };
         // A queue that is full, or that nobody reads because there is no database, takes nothing.
-        let _ = self.sender.try_send(row);
+        METRICS.log_waiting.up();
+        if self.sender.try_send(row).is_err() {
+            METRICS.log_waiting.down();
+        }
     }
 }
 
@@ -100,11 +104,13 @@ impl LogQueue {
                 Err(RecvTimeoutError::Timeout) if !stopping.load(Ordering::Acquire) => continue,
                 Err(_) => return,
             };
+            METRICS.log_waiting.down();
             let mut rows = vec![first];
             let due = Instant::now() + GATHER;
             while rows.len() < BATCH
                 && let Ok(row) = self.receiver.recv_timeout(due.saturating_duration_since(Instant::now()))
             {
+                METRICS.log_waiting.down();
                 rows.push(row);
             }
             let mut written = database.append_log(&rows);

@@ -13,6 +13,10 @@ pub use admin::{BanKind, BanRow, LogQuery};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use tokio::sync::broadcast;
+
+/// Batches of log lines that wait for a follower; one who is slower misses the oldest.
+const MAX_FOLLOWED: usize = 64;
 /// Name of a database that is in no file.
 const IN_MEMORY: &str = ":memory:";
 
@@ -145,6 +149,7 @@ trait Backend: Send {
 pub struct Database {
     backend: Arc<Mutex<Box<dyn Backend>>>,
     path: Arc<PathBuf>,
+    appended: broadcast::Sender<Arc<[LogRow]>>,
 }
 
 impl std::fmt::Debug for Database {
@@ -166,7 +171,12 @@ impl Database {
     /// When it cannot be opened, or is none.
     pub fn open(path: &Path) -> Result<Database, DbError> {
         let backend = sqlite::Sqlite::open(path)?;
-        Ok(Database { backend: Arc::new(Mutex::new(Box::new(backend))), path: Arc::new(path.to_owned()) })
+        let (appended, _) = broadcast::channel(MAX_FOLLOWED);
+        Ok(Database {
+            backend: Arc::new(Mutex::new(Box::new(backend))),
+            path: Arc::new(path.to_owned()),
+            appended,
+        })
     }
 
     /// A database that is gone with the last who holds it.
@@ -185,6 +195,12 @@ impl Database {
     /// Where it is.
     pub fn path(&self) -> &Path {
         &self.path
+    }
+
+    /// The directory that it is in, if it is in one.
+    pub fn folder(&self) -> Option<PathBuf> {
+        let folder = self.path.parent().filter(|_| !self.is_in_memory())?;
+        Some(if folder.as_os_str().is_empty() { PathBuf::from(".") } else { folder.to_owned() })
     }
 
     fn backend(&self) -> MutexGuard<'_, Box<dyn Backend>> {
@@ -262,7 +278,15 @@ impl Database {
     /// # Errors
     /// When it cannot be written.
     pub fn append_log(&self, rows: &[LogRow]) -> Result<(), DbError> {
-        self.backend().append_log(rows)
+        self.backend().append_log(rows)?;
+        // Often nobody follows.
+        let _ = self.appended.send(rows.into());
+        Ok(())
+    }
+
+    /// What is appended to the log from now on.
+    pub fn follow_log(&self) -> broadcast::Receiver<Arc<[LogRow]>> {
+        self.appended.subscribe()
     }
 
     /// Sets some settings.

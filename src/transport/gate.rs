@@ -192,7 +192,7 @@ impl Place {
 
     /// Logs that a limit is reached, once in a while.
     fn hit(&mut self, limit: Limit, address: IpAddr) -> Limit {
-        METRICS.limits_hit.count();
+        METRICS.limits_hit.count(limit.setting());
         let now = Now::get();
         let logged = &mut self.logged[limit as usize];
         if logged.is_none_or(|at| now.ms >= at + LOG_INTERVAL) {

@@ -29,7 +29,7 @@ impl Client {
                 Err(error) => self.log(Level::Error, Topic::Status, format!("Reply is too long: {error}")),
             },
             LoginEffect::Disconnect { message, details } => {
-                METRICS.refused_logins.count();
+                METRICS.logins.count(&details);
                 self.log(Level::Info, Topic::Leave, format!("{message} ({details})"));
                 self.disconnect(DisconnectReason::Error, &message, ctx);
             }
@@ -62,7 +62,7 @@ impl Client {
             LoginEffect::EnterLobby { moderator, list_now, list_changes } => {
                 if let Some(link) = &self.link {
                     link.identified.set(true);
-                    METRICS.logins.count();
+                    METRICS.logins.count("ok");
                 }
                 if let Phase::Login(login) = &self.phase {
                     self.user.name.clone_from(&login.visitor().person.name);
