@@ -248,6 +248,22 @@ pub(crate) struct Serve {
     #[arg(long, value_name = "USER:PASSWORD", value_parser = Credentials::parse, help_heading = "Administration")]
     pub(crate) web_admin_auth: Option<Credentials>,
 
+    /// Ask everybody for a login: an account with the flag ADMIN, or the user of --web-admin-auth.
+    #[arg(long, help_heading = "Administration")]
+    pub(crate) web_admin_login: bool,
+
+    /// Open the admin page in a browser; without --web-admin-port it is at port 27780.
+    #[arg(long, overrides_with = "no_gui", help_heading = "Administration")]
+    pub(crate) gui: bool,
+
+    /// Open no browser (the default).
+    #[arg(long, overrides_with = "gui", help_heading = "Administration")]
+    pub(crate) no_gui: bool,
+
+    /// With --gui: open the admin page of another server, and start none.
+    #[arg(long, value_name = "URL", value_parser = http_url, requires = "gui", help_heading = "Administration")]
+    pub(crate) remote: Option<String>,
+
     /// Networks that may use the admin API, or all [default: the machine itself only].
     #[arg(long, value_name = "NETWORK", value_delimiter = ',', value_parser = access_network, help_heading = "Administration")]
     pub(crate) web_admin_access: Vec<IpRange>,
@@ -290,6 +306,9 @@ impl Serve {
             ("web-admin-port", Some(self.web_admin_port.to_string())),
             ("web-admin-auth", self.web_admin_auth.as_ref().map(|_| "(not shown)".to_owned())),
             ("web-admin-access", join(self.web_admin_access.iter().map(ToString::to_string).collect())),
+            ("web-admin-login", Some(self.web_admin_login.to_string())),
+            ("gui", Some(self.gui.to_string())),
+            ("remote", self.remote.clone()),
             ("web-admin-allowed-origin", self.web_admin_allowed_origin.clone()),
             ("ssl-cert", path(&self.ssl_cert)),
             ("ssl-key", path(&self.ssl_key)),
@@ -433,6 +452,9 @@ mod tests {
             "all",
             "--web-admin-allowed-origin",
             "o",
+            "--gui",
+            "--remote",
+            "http://x/",
         ])
         .unwrap()
         .command
@@ -442,7 +464,7 @@ mod tests {
         let shown: Vec<&str> = serve.values().into_iter().map(|(name, _)| name).collect();
         let command = Cli::command();
         let names = command.get_arguments().filter_map(clap::Arg::get_long);
-        let excluded = ["version", "generate-crypt-key", "database", "extauth-provider"];
+        let excluded = ["version", "generate-crypt-key", "database", "extauth-provider", "no-gui"];
         for name in names.filter(|n| !excluded.contains(n)) {
             assert!(shown.contains(&name), "{name}");
         }

@@ -6,6 +6,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use clap::{Args, Subcommand};
 use drawhall::http::Http;
+use drawhall::tools::account::ask_password;
 use reqwest::Method;
 use serde_json::{Map, Value, json};
 
@@ -67,6 +68,30 @@ enum Action {
         /// Shown to its users.
         #[arg(long, default_value = "")]
         reason: String,
+        /// Nobody is told, connections stay open, and everybody draws for themselves.
+        #[arg(long, conflicts_with = "reason")]
+        quiet: bool,
+    },
+    /// Change a session.
+    SetSession {
+        /// Id or alias.
+        session: String,
+        /// Members of the request as KEY=VALUE, such as title=Lobby persistent=true.
+        #[arg(required = true)]
+        members: Vec<String>,
+    },
+    /// List accounts.
+    Accounts,
+    /// Show which parts of the API are locked against changes, or lock some and unlock the others.
+    Locks {
+        /// Parts to lock: accounts, bans, extbans, listserverwhitelist, server, sessions.
+        sections: Vec<String>,
+        /// Unlock everything.
+        #[arg(long, conflicts_with = "sections")]
+        none: bool,
+        /// Ask for a password that changing the locks will need from then on.
+        #[arg(long)]
+        password: bool,
     },
     /// Send somebody away.
     Kick {
@@ -165,6 +190,16 @@ fn part(text: &str) -> String {
     url::form_urlencoded::byte_serialize(text.as_bytes()).collect::<String>().replace('+', "%20")
 }
 
+/// An object of members as people write them.
+fn object_of(members: &[String]) -> Result<Value, Failure> {
+    let mut object = Map::new();
+    for member in members {
+        let (key, value) = member.split_once('=').ok_or("expected KEY=VALUE")?;
+        object.insert(key.to_owned(), value_of(value));
+    }
+    Ok(object.into())
+}
+
 /// What people write as a value: JSON if it is a truth or a number, else text.
 fn value_of(text: &str) -> Value {
     match serde_json::from_str::<Value>(text) {
@@ -209,16 +244,24 @@ impl Api {
                 self.show_list(&self.get("users").await?, &columns);
             }
             Action::MakeSession { members } => {
-                let mut object = Map::new();
-                for member in members {
-                    let (key, value) = member.split_once('=').ok_or("expected KEY=VALUE")?;
-                    object.insert(key.to_owned(), value_of(value));
-                }
-                let made = self.ask(Method::POST, "sessions", Some(&object.into())).await?;
+                let made = self.ask(Method::POST, "sessions", Some(&object_of(&members)?)).await?;
                 self.done(&made, &format!("made session {}", made["id"].as_str().unwrap_or_default()));
             }
-            Action::End { session, reason } => {
-                let path = format!("sessions/{}?{}", part(&session), query(&[("reason", &reason)]));
+            Action::SetSession { session, members } => {
+                let path = format!("sessions/{}", part(&session));
+                self.done(&self.ask(Method::PUT, &path, Some(&object_of(&members)?)).await?, "changed");
+            }
+            Action::Accounts => {
+                self.show_list(&self.get("accounts").await?, &["id", "username", "locked", "flags"]);
+            }
+            Action::Locks { sections, none, password } => self.locks(sections, none, password).await?,
+            Action::End { session, reason, quiet } => {
+                let quiet = if quiet { "1" } else { "" };
+                let path = format!(
+                    "sessions/{}?{}",
+                    part(&session),
+                    query(&[("reason", &reason), ("quiet", quiet)])
+                );
                 self.done(&self.ask(Method::DELETE, &path, None).await?, "ended");
             }
             Action::Kick { uid, message } => {
@@ -234,6 +277,23 @@ impl Api {
             Action::Settings { key, value } => self.settings(key, value).await?,
             Action::Log { follow, session, contains } => self.log(follow, &session, &contains).await?,
         }
+        Ok(())
+    }
+
+    async fn locks(&self, sections: Vec<String>, none: bool, password: bool) -> Result<(), Failure> {
+        let mut locks = self.get("locks").await?;
+        if none || !sections.is_empty() {
+            let known = locks["sections"].as_object().cloned().unwrap_or_default();
+            if let Some(unknown) = sections.iter().find(|s| !known.contains_key(*s)) {
+                return Err(format!("there is no part '{unknown}'").into());
+            }
+            let has_password = locks["password"] == true;
+            let password =
+                if password || has_password { ask_password(!has_password)? } else { String::new() };
+            let body = json!({"sections": sections, "password": password});
+            locks = self.ask(Method::PUT, "locks", Some(&body)).await?;
+        }
+        self.show(if self.json { &locks } else { &locks["sections"] });
         Ok(())
     }
 

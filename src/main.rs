@@ -14,6 +14,7 @@ use drawhall::transport::tls;
 
 mod cli;
 mod ctl;
+mod gui;
 mod options;
 mod places;
 mod serve;
@@ -142,11 +143,11 @@ fn run_account(action: &AccountAction, database: Option<PathBuf>) -> Result<(), 
     let database = open_database(database)?;
     match action {
         AccountAction::Add { name, flags } => {
-            account::add(&database, name, flags, &account::ask_password()?)?
+            account::add(&database, name, flags, &account::ask_password(true)?)?
         }
         AccountAction::List { json } => print!("{}", account::list(&database, *json)?),
         AccountAction::Set { name, password, flags, lock, unlock } => {
-            let password = if *password { Some(account::ask_password()?) } else { None };
+            let password = if *password { Some(account::ask_password(true)?) } else { None };
             let locked = if *lock || *unlock { Some(*lock) } else { None };
             account::set(&database, name, account::Change { password, flags: flags.clone(), locked })?;
         }

@@ -18,6 +18,7 @@ use tracing_subscriber::util::SubscriberInitExt as _;
 
 use crate::Failure;
 use crate::cli::{KeyKind, Serve};
+use crate::gui;
 use crate::places::Places;
 use crate::systemd;
 
@@ -102,22 +103,31 @@ pub(crate) fn serve(options: &Serve) -> Result<(), Failure> {
         println!("{}", BASE64.encode(key));
         return Ok(());
     }
+    if let Some(url) = &options.remote {
+        gui::show(url);
+        return Ok(());
+    }
     if !may_serve(rustix::process::geteuid().is_root(), options.allow_root, in_container()) {
         return Err("this program should not run as root; use another user, or --allow-root".into());
     }
     let log = init_log();
     let places = Places::of(options)?;
     raise_open_files();
+    let shows_page = options.gui;
     let options = ServeOptions {
         source: rule_source(options, &places),
         sessions: places.sessions.clone(),
         templates: options.templates.clone(),
         record: options.record.clone(),
         extauth_provider: options.extauth_provider,
-        admin_port: Some(options.web_admin_port).filter(|port| *port > 0),
+        admin_port: match options.web_admin_port {
+            0 if options.gui => Some(gui::PORT),
+            port => Some(port).filter(|port| *port > 0),
+        },
         admin_access: AccessRules {
             credentials: options.web_admin_auth.clone(),
             networks: options.web_admin_access.clone(),
+            login_required: options.web_admin_login,
             allowed_origin: options.web_admin_allowed_origin.clone(),
             host: options.local_host.clone().unwrap_or_default(),
         },
@@ -144,6 +154,9 @@ pub(crate) fn serve(options: &Serve) -> Result<(), Failure> {
         let mut running = start(&options)?;
         let log = log.write_to(running.log().clone())?;
         say_where(&running, &places);
+        if let Some(address) = running.admin_address().filter(|_| shows_page) {
+            gui::show(&format!("http://localhost:{}/", address.port()));
+        }
         let manager = systemd::Manager::start(running.server().clone(), options.inherited.is_some());
         loop {
             tokio::select! {

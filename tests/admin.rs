@@ -421,7 +421,7 @@ fn what_the_server_does_can_be_watched() {
     for name in [
         "messages_received_total",
         "sent_bytes_total",
-        "logins_total",
+        "logins_total{result=\"ok\"}",
         "fan_out_seconds_count",
         "history_bytes",
     ] {
@@ -511,6 +511,14 @@ fn the_shell_does_what_the_api_does() {
     let users: Value = serde_json::from_str(&fine(&["users", "--json"])).unwrap();
     assert_eq!(fine(&["kick", users[0]["uid"].as_str().unwrap()]), "sent away\n");
     assert_eq!(a.rest().last().map(|m| m.kind), Some(1));
+    fine(&["set-session", "place", "title=Another place", "nsfm=true"]);
+    let changed: Value = serde_json::from_str(&fine(&["sessions", "place", "--json"])).unwrap();
+    assert_eq!((&changed["title"], &changed["nsfm"]), (&json!("Another place"), &json!(true)));
+    assert!(fine(&["accounts"]).starts_with("id  username"));
+    assert!(fine(&["locks", "bans"]).contains("bans = true"));
+    assert!(!ctl(&admin, &["bans", "add", "192.0.2.1"]).1, "bans are locked");
+    assert!(!ctl(&admin, &["locks", "nonsense"]).1);
+    assert!(fine(&["locks", "--none"]).contains("bans = false"));
     assert_eq!(fine(&["end", "place"]), "ended\n");
     fine(&["log"]);
     for (args, words) in [

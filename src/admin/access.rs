@@ -3,12 +3,12 @@
 use std::net::IpAddr;
 use std::sync::{Mutex, PoisonError};
 
+use actix_web::http::StatusCode;
 use actix_web::http::header::{
     ACCESS_CONTROL_ALLOW_ORIGIN, AUTHORIZATION, CACHE_CONTROL, CONTENT_SECURITY_POLICY, HOST, HeaderMap,
     HeaderName, HeaderValue, ORIGIN, REFERRER_POLICY, WWW_AUTHENTICATE, X_CONTENT_TYPE_OPTIONS,
     X_FRAME_OPTIONS,
 };
-use actix_web::http::{Method, StatusCode};
 use actix_web::{HttpRequest, HttpResponse};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
@@ -16,9 +16,12 @@ use serde_json::json;
 use sha2::{Digest as _, Sha256};
 use subtle::ConstantTimeEq as _;
 
+use super::call::refuse;
+use super::login::Logins;
 use crate::clock::Now;
 use crate::config::ini::IpRange;
 use crate::limits::Attempts;
+use crate::session::admin::AdminError;
 
 /// User and password, both of which must fit.
 #[derive(Debug, Clone)]
@@ -57,6 +60,8 @@ pub struct AccessRules {
     pub networks: Vec<IpRange>,
     /// Origin of pages of another server that may ask.
     pub allowed_origin: Option<String>,
+    /// Even without user and password, whoever asks has to log in, with an account.
+    pub login_required: bool,
     /// Name of this server, besides `localhost`.
     pub host: String,
 }
@@ -65,35 +70,69 @@ pub struct AccessRules {
 pub(super) struct Access {
     rules: AccessRules,
     attempts: Mutex<Attempts>,
-}
-
-/// A request that may be answered.
-pub(super) enum Admitted {
-    /// A browser asks whether it may ask.
-    Preflight,
-    /// From this user and address, for the log.
-    As(String),
+    /// Those who have logged in on the page.
+    pub(super) logins: Logins,
 }
 
 impl Access {
     pub(super) fn new(rules: AccessRules) -> Self {
-        Self { rules, attempts: Mutex::default() }
+        Self { rules, attempts: Mutex::default(), logins: Logins::default() }
     }
 
-    /// Whether a request may be answered; else its answer.
-    pub(super) fn check(&self, request: &HttpRequest) -> Result<Admitted, Box<HttpResponse>> {
+    /// The address that a request comes from, if requests may come from there; else its answer.
+    pub(super) fn peer_of(&self, request: &HttpRequest) -> Result<IpAddr, Box<HttpResponse>> {
         let peer = request.peer_addr().map(|a| a.ip().to_canonical());
         let Some(peer) = peer.filter(|peer| self.may_ask(*peer)) else {
             return Err(denied(StatusCode::FORBIDDEN, "Access denied"));
         };
-        if !self.is_addressed(request, peer) {
-            return Err(denied(StatusCode::FORBIDDEN, "Access denied for pages of other origins"));
+        if self.is_addressed(request, peer) {
+            Ok(peer)
+        } else {
+            Err(denied(StatusCode::FORBIDDEN, "Access denied for pages of other origins"))
         }
-        if request.method() == Method::OPTIONS {
-            return Ok(Admitted::Preflight);
+    }
+
+    /// Whether a request may be answered without a login on the page: as whom, for the log; else its answer.
+    pub(super) fn admit(&self, request: &HttpRequest, peer: IpAddr) -> Result<String, Box<HttpResponse>> {
+        if self.rules.credentials.is_none() && !self.rules.login_required {
+            return Ok(peer.to_string());
         }
-        let Some(credentials) = &self.rules.credentials else { return Ok(Admitted::As(peer.to_string())) };
-        self.log_in(request, credentials, peer)
+        let given = request.headers().get(AUTHORIZATION).and_then(|v| v.to_str().ok());
+        let given =
+            given.and_then(|text| text.split_once(' ')).filter(|(k, _)| k.eq_ignore_ascii_case("basic"));
+        let given = given.and_then(|(_, text)| BASE64.decode(text.trim()).ok());
+        let given = given.and_then(|bytes| String::from_utf8(bytes).ok());
+        let Some((user, password)) = given.as_deref().and_then(|text| text.split_once(':')) else {
+            return Err(self.challenge(request));
+        };
+        let now = Now::get().ms;
+        if let Err(error) = self.attempt(peer, now) {
+            return Err(Box::new(refuse(&error)));
+        }
+        if self.fits(user, password) {
+            return Ok(format!("{user}@{peer}"));
+        }
+        self.failed(peer, now);
+        Err(self.challenge(request))
+    }
+
+    /// Whether an address may try a password.
+    pub(super) fn attempt(&self, peer: IpAddr, now: u64) -> Result<(), AdminError> {
+        let attempts = self.attempts.lock().unwrap_or_else(PoisonError::into_inner);
+        if attempts.too_many(peer, now) {
+            return Err(AdminError::new(429, "Too many wrong passwords, try again in a minute"));
+        }
+        Ok(())
+    }
+
+    /// An address has tried a wrong password.
+    pub(super) fn failed(&self, peer: IpAddr, now: u64) {
+        self.attempts.lock().unwrap_or_else(PoisonError::into_inner).failed(peer, now);
+    }
+
+    /// Whether these are user and password of Basic authentication.
+    pub(super) fn fits(&self, user: &str, password: &str) -> bool {
+        self.rules.credentials.as_ref().is_some_and(|c| c.fits(user, password))
     }
 
     fn may_ask(&self, peer: IpAddr) -> bool {
@@ -124,34 +163,15 @@ impl Access {
         own || name.eq_ignore_ascii_case("localhost") || address.is_ok()
     }
 
-    fn log_in(
-        &self,
-        request: &HttpRequest,
-        credentials: &Credentials,
-        peer: IpAddr,
-    ) -> Result<Admitted, Box<HttpResponse>> {
-        let given = request.headers().get(AUTHORIZATION).and_then(|v| v.to_str().ok());
-        let given =
-            given.and_then(|text| text.split_once(' ')).filter(|(k, _)| k.eq_ignore_ascii_case("basic"));
-        let given = given.and_then(|(_, text)| BASE64.decode(text.trim()).ok());
-        let given = given.and_then(|bytes| String::from_utf8(bytes).ok());
-        let Some((user, password)) = given.as_deref().and_then(|text| text.split_once(':')) else {
-            return Err(challenge(request));
-        };
-        let now = Now::get().ms;
-        let mut attempts = self.attempts.lock().unwrap_or_else(PoisonError::into_inner);
-        if attempts.too_many(peer, now) {
-            return Err(denied(
-                StatusCode::TOO_MANY_REQUESTS,
-                "Too many wrong passwords, try again in a minute",
-            ));
+    /// Asks for user and password. Pages that ask by themselves do not want the browser to show its own box.
+    fn challenge(&self, request: &HttpRequest) -> Box<HttpResponse> {
+        let mut response = denied(StatusCode::UNAUTHORIZED, "User and password are needed");
+        let by_page = request.headers().get("x-requested-with").is_some_and(|v| v == "XMLHttpRequest");
+        if !by_page && self.rules.credentials.is_some() {
+            let realm = HeaderValue::from_static("Basic realm=\"drawhall\", charset=\"UTF-8\"");
+            response.headers_mut().insert(WWW_AUTHENTICATE, realm);
         }
-        if credentials.fits(user, password) {
-            return Ok(Admitted::As(format!("{user}@{peer}")));
-        }
-        attempts.failed(peer, now);
-        drop(attempts);
-        Err(challenge(request))
+        response
     }
 
     /// Headers of every answer.
@@ -163,8 +183,11 @@ impl Access {
             (CONTENT_SECURITY_POLICY, "default-src 'none'; frame-ancestors 'none'"),
             (CACHE_CONTROL, "no-store"),
         ];
+        // The page has its own for some.
         for (name, value) in fixed {
-            headers.insert(name, HeaderValue::from_static(value));
+            if !headers.contains_key(&name) {
+                headers.insert(name, HeaderValue::from_static(value));
+            }
         }
         if let Some(origin) = self.rules.allowed_origin.as_deref().and_then(|o| HeaderValue::from_str(o).ok())
         {
@@ -175,17 +198,6 @@ impl Access {
 
 fn denied(status: StatusCode, message: &str) -> Box<HttpResponse> {
     Box::new(HttpResponse::build(status).json(json!({"status": "error", "message": message})))
-}
-
-/// Pages that ask by themselves do not want the browser to show its own box.
-fn challenge(request: &HttpRequest) -> Box<HttpResponse> {
-    let mut response = denied(StatusCode::UNAUTHORIZED, "User and password are needed");
-    let by_page = request.headers().get("x-requested-with").is_some_and(|v| v == "XMLHttpRequest");
-    if !by_page {
-        let realm = HeaderValue::from_static("Basic realm=\"drawhall\", charset=\"UTF-8\"");
-        response.headers_mut().insert(WWW_AUTHENTICATE, realm);
-    }
-    response
 }
 
 /// The answer to a browser that asks whether it may ask.
@@ -212,10 +224,9 @@ mod tests {
     }
 
     fn status(access: &Access, request: TestRequest) -> u16 {
-        match access.check(&request.to_http_request()) {
-            Ok(_) => 200,
-            Err(response) => response.status().as_u16(),
-        }
+        let request = request.to_http_request();
+        let admitted = access.peer_of(&request).and_then(|peer| access.admit(&request, peer));
+        admitted.map_or_else(|response| response.status().as_u16(), |_| 200)
     }
 
     fn from(peer: &str, host: &str) -> TestRequest {
@@ -275,9 +286,6 @@ mod tests {
         let other = from("127.0.0.2:5", "localhost")
             .insert_header(("authorization", format!("Basic {}", BASE64.encode("admin:se:cret"))));
         assert_eq!(status(&access, other), 200);
-        let preflight =
-            TestRequest::default().method(Method::OPTIONS).peer_addr("127.0.0.1:5".parse().unwrap());
-        assert_eq!(status(&access, preflight.insert_header(("host", "localhost"))), 200);
     }
 
     #[test]

@@ -4,6 +4,8 @@ use serde_json::{Value, json};
 
 use super::Office;
 use super::call::{Call, Method, bad, not_found, unsupported};
+use super::operation::{Answer, Body, Field, Operation, text, truth};
+use super::shapes::{ACCOUNT, ACCOUNT_CHECK};
 use crate::auth::{Turn, password};
 use crate::db::{Account, DbError};
 use crate::session::admin::{AdminAnswer, AdminError};
@@ -13,6 +15,24 @@ fn value(account: &Account) -> Value {
     json!({"id": id, "username": name, "locked": locked, "flags": flags.join(",")})
 }
 
+const NAME: Field = text("username", "User name.");
+const PASSWORD: Field = text("password", "Password.");
+const LOCKED: Field = truth("locked", "Nobody can log in.");
+const FLAGS: Field = text("flags", "Such as MOD,HOST,ADMIN.");
+
+pub(super) const OPERATIONS: &[Operation] = &[
+    Operation::get("accounts", "Accounts.", Answer::Many(&ACCOUNT, "accounts")),
+    Operation::post("accounts", "Adds an account.", Answer::One(&ACCOUNT))
+        .locked_by("accounts")
+        .body(Body::Fields(&[NAME.needed(), PASSWORD, LOCKED, FLAGS])),
+    Operation::post("accounts/auth", "Whether name and password fit.", Answer::One(&ACCOUNT_CHECK))
+        .body(Body::Fields(&[NAME.needed(), PASSWORD.needed()])),
+    Operation::put("accounts/{account}", "Changes an account.", Answer::One(&ACCOUNT))
+        .locked_by("accounts")
+        .body(Body::Fields(&[NAME, PASSWORD, LOCKED, FLAGS])),
+    Operation::delete("accounts/{account}", "Removes an account.", Answer::Done).locked_by("accounts"),
+];
+
 impl Office {
     pub(super) async fn accounts(&self, call: &Call, rest: &[&str]) -> AdminAnswer {
         match (call.method, rest) {
@@ -20,17 +40,10 @@ impl Office {
                 let accounts = self.ask(|db| db.accounts()).await?;
                 Ok(self.listed(call, "accounts", "accounts", accounts.iter().map(value).collect()))
             }
-            (Method::Post, []) => {
-                self.unlocked("accounts")?;
-                self.add_account(call).await
-            }
+            (Method::Post, []) => self.add_account(call).await,
             (Method::Post, ["auth"]) => self.try_account(call).await,
-            (Method::Put, [id]) => {
-                self.unlocked("accounts")?;
-                self.change_account(call, id.parse().map_err(|_| not_found())?).await
-            }
+            (Method::Put, [id]) => self.change_account(call, id.parse().map_err(|_| not_found())?).await,
             (Method::Delete, [id]) => {
-                self.unlocked("accounts")?;
                 let account = self.account(id.parse().map_err(|_| not_found())?).await?;
                 let id = account.id;
                 self.ask(move |db| db.remove_account(&account.name)).await?;

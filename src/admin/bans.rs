@@ -1,9 +1,13 @@
 //! `banlist`, `systembans`, `userbans`.
 
+use std::net::IpAddr;
+
 use serde_json::{Value, json};
 
 use super::Office;
 use super::call::{Call, Method, bad, not_found, unsupported};
+use super::operation::{Answer, Body, Field, Operation, number, text};
+use super::shapes::{ADDRESS_BAN, BAN_PREVIEW, SYSTEM_BAN, USER_BAN};
 use crate::clock::Now;
 use crate::config::ini::{IpRange, Reaction};
 use crate::db::{BanKind, BanRow};
@@ -23,6 +27,48 @@ fn value(kind: BanKind, ban: &BanRow) -> Value {
     }
 }
 
+const EXPIRES: Field = text("expires", "When it ends, such as 2030-01-01 12:00:00 (UTC).").needed();
+const COMMENT: Field = text("comment", "For administrators.");
+const REACTION: Field = text("reaction", "normal (the default), neterror, garbage, hang or timer.");
+const REASON: Field = text("reason", "For who is banned.");
+
+pub(super) const OPERATIONS: &[Operation] = &[
+    Operation::get("banlist", "Bans of addresses.", Answer::Many(&ADDRESS_BAN, "bans")),
+    Operation::post("banlist", "Bans an address or a range of them.", Answer::One(&ADDRESS_BAN))
+        .locked_by("bans")
+        .body(Body::Fields(&[
+            text("ip", "Address.").needed(),
+            number("subnet", "Length of the common prefix in bits, 0 for the one address."),
+            EXPIRES,
+            COMMENT,
+        ])),
+    Operation::get(
+        "banlist/preview",
+        "How many addresses a ban would cover, and whom.",
+        Answer::One(&BAN_PREVIEW),
+    )
+    .query(&[
+        text("ip", "Address.").needed(),
+        number("subnet", "Length of the common prefix in bits, 0 for the one address."),
+    ]),
+    Operation::delete("banlist/{ban}", "Removes a ban.", Answer::Done).locked_by("bans"),
+    Operation::get("systembans", "Bans of system ids.", Answer::Many(&SYSTEM_BAN, "bans")),
+    Operation::post("systembans", "Bans a system id.", Answer::One(&SYSTEM_BAN))
+        .locked_by("bans")
+        .body(Body::Fields(&[text("sid", "System id.").needed(), REACTION, EXPIRES, COMMENT, REASON])),
+    Operation::delete("systembans/{ban}", "Removes a ban.", Answer::Done).locked_by("bans"),
+    Operation::get("userbans", "Bans of users of an ext-auth server.", Answer::Many(&USER_BAN, "bans")),
+    Operation::post("userbans", "Bans a user of an ext-auth server.", Answer::One(&USER_BAN))
+        .locked_by("bans")
+        .body(Body::Fields(&[number("userId", "User id.").needed(), REACTION, EXPIRES, COMMENT, REASON])),
+    Operation::delete("userbans/{ban}", "Removes a ban.", Answer::Done).locked_by("bans"),
+];
+
+/// Addresses of which a ban keeps out others than the one who is meant: more than a home has.
+const MANY_IPV4: u32 = 8;
+/// The same of IPv6, where a home has a network of 56 bits, as a number of bits.
+const MANY_IPV6: u32 = 72;
+
 /// A time in one of the forms that people write, as the database has it.
 fn time(text: &str) -> Option<String> {
     let text = text.trim();
@@ -35,6 +81,26 @@ fn time(text: &str) -> Option<String> {
 }
 
 impl Office {
+    /// How many addresses a ban would cover, and whom of those who are online.
+    pub(super) async fn preview_ban(&self, call: &Call) -> AdminAnswer {
+        let subnet = i64::try_from(call.number("subnet", 0)?).unwrap_or(i64::MAX);
+        let range = range_of(call.query("ip").trim(), subnet)?;
+        let (first, last) = range.ends();
+        let free = range.free_bits();
+        let many = free > if range.from.is_ipv4() { MANY_IPV4 } else { MANY_IPV6 };
+        let users = self.all_users().await?;
+        let hit = users.iter().filter(|user| {
+            let ip = user["ip"].as_str().and_then(|ip| ip.parse().ok());
+            ip.is_some_and(|ip| range.contains(ip))
+        });
+        let hit: Vec<Value> = hit
+            .map(|u| json!({"uid": u["uid"], "name": u["name"], "ip": u["ip"], "session": u["session"]}))
+            .collect();
+        // 2^128 is the one number too large.
+        let addresses = 1u128.checked_shl(free).map_or_else(|| "2^128".to_owned(), |n| n.to_string());
+        Ok(json!({"first": first, "last": last, "addresses": addresses, "many": many, "users": hit}))
+    }
+
     pub(super) async fn bans(&self, call: &Call, kind: BanKind, id: &[&str]) -> AdminAnswer {
         match (call.method, id) {
             (Method::Get, []) => {
@@ -43,14 +109,12 @@ impl Office {
                 Ok(self.listed(call, "bans", "bans", list))
             }
             (Method::Post, []) => {
-                self.unlocked("bans")?;
                 let ban = wanted_ban(call, kind)?;
                 let made = self.ask(move |db| db.add_ban(kind, ban, Now::get().utc_ms)).await?;
                 self.look_again().await?;
                 Ok(value(kind, &made))
             }
             (Method::Delete, [id]) => {
-                self.unlocked("bans")?;
                 let id: i64 = id.parse().map_err(|_| not_found())?;
                 if !self.ask(move |db| db.remove_ban(kind, id)).await? {
                     return Err(not_found());
@@ -63,6 +127,15 @@ impl Office {
     }
 }
 
+/// The addresses that a ban covers.
+fn range_of(ip: &str, subnet: i64) -> Result<IpRange, AdminError> {
+    if ip.parse::<IpAddr>().is_err() {
+        return Err(bad("Valid IP address required"));
+    }
+    let range = if subnet == 0 { ip.to_owned() } else { format!("{ip}/{subnet}") };
+    IpRange::parse(&range).ok_or_else(|| bad("Valid subnet required"))
+}
+
 /// The ban that a request describes.
 fn wanted_ban(call: &Call, kind: BanKind) -> Result<BanRow, AdminError> {
     let mut ban = BanRow { comment: call.text("comment"), ..BanRow::default() };
@@ -70,12 +143,7 @@ fn wanted_ban(call: &Call, kind: BanKind) -> Result<BanRow, AdminError> {
         BanKind::Address => {
             ban.subject = call.text("ip").trim().to_owned();
             ban.subnet = call.body.get("subnet").and_then(Value::as_i64).unwrap_or(0);
-            let range =
-                if ban.subnet == 0 { ban.subject.clone() } else { format!("{}/{}", ban.subject, ban.subnet) };
-            if ban.subject.parse::<std::net::IpAddr>().is_err() {
-                return Err(bad("Valid IP address required"));
-            }
-            IpRange::parse(&range).ok_or_else(|| bad("Valid subnet required"))?;
+            range_of(&ban.subject, ban.subnet)?;
         }
         BanKind::System => {
             ban.subject = call.text("sid").trim().to_owned();

@@ -11,6 +11,9 @@ use crate::clock::Now;
 use crate::log::{Level, LogEntry, Topic};
 use crate::session::admin::{AdminAnswer, AdminError};
 
+/// Members of a request that are named in the log.
+const MAX_LOGGED: usize = 20;
+
 /// What is to be done.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Method {
@@ -35,7 +38,9 @@ pub(super) struct Call {
     /// The body.
     pub(super) body: Map<String, Value>,
     /// Who asks, for the log.
-    who: String,
+    pub(super) who: String,
+    /// It is known by a cookie.
+    pub(super) by_cookie: bool,
 }
 
 pub(super) fn not_found() -> AdminError {
@@ -48,6 +53,18 @@ pub(super) fn unsupported() -> AdminError {
 
 pub(super) fn bad(message: impl Into<String>) -> AdminError {
     AdminError::new(400, message)
+}
+
+impl Method {
+    /// As HTTP names it, small.
+    pub(super) fn name(self) -> &'static str {
+        match self {
+            Method::Get => "get",
+            Method::Post => "post",
+            Method::Put => "put",
+            Method::Delete => "delete",
+        }
+    }
 }
 
 impl Call {
@@ -73,7 +90,7 @@ impl Call {
             Method::Post | Method::Put => read_body(request, body)?,
             Method::Get | Method::Delete => Map::new(),
         };
-        Ok(Call { method, is_head, path, query, body, who })
+        Ok(Call { method, is_head, path, query, body, who, by_cookie: false })
     }
 
     /// The parts of the path behind `/api`; slashes at the end or doubled ones do not matter.
@@ -111,6 +128,13 @@ impl Call {
     pub(super) fn respond(&self, answer: AdminAnswer) -> HttpResponse {
         let value = match answer {
             Ok(value) => value,
+            // Frontends look for this one under another name.
+            Err(error) if self.path().as_slice() == ["extbans", "refresh"] => {
+                return answer_error(
+                    &error,
+                    json!({"status": "error", "message": error.message, "msg": error.message}),
+                );
+            }
             Err(error) => return refuse(&error),
         };
         // What was asked of a client has only begun.
@@ -126,11 +150,15 @@ impl Call {
         }
     }
 
-    /// Logs that something was changed, and by whom.
+    /// Logs that something was changed, and by whom. Which members were given is told, but not what they say: there
+    /// are passwords among them.
     pub(super) fn audit(&self, answer: &AdminAnswer) {
+        let (method, path, who) = (self.method.name().to_uppercase(), &self.path, &self.who);
+        let members: Vec<&str> = self.body.keys().map(String::as_str).take(MAX_LOGGED).collect();
+        let members = if members.is_empty() { String::new() } else { format!(" ({})", members.join(", ")) };
         let text = match answer {
-            Ok(_) => format!("Admin API: {:?} {} by {}", self.method, self.path, self.who),
-            Err(error) => format!("Admin API: {:?} {} by {}: {error}", self.method, self.path, self.who),
+            Ok(_) => format!("Admin API: {method} {path}{members} by {who}"),
+            Err(error) => format!("Admin API: {method} {path}{members} by {who}: {error}"),
         };
         LogEntry::new(Now::get(), Level::Info, Topic::Status, text).emit("");
     }
@@ -156,6 +184,10 @@ fn read_body(request: &HttpRequest, body: &[u8]) -> Result<Map<String, Value>, A
 
 /// The answer of HTTP to what is not done.
 pub(super) fn refuse(error: &AdminError) -> HttpResponse {
+    answer_error(error, json!({"status": "error", "message": error.message}))
+}
+
+fn answer_error(error: &AdminError, body: Value) -> HttpResponse {
     let status = StatusCode::from_u16(error.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
-    HttpResponse::build(status).json(json!({"status": "error", "message": error.message}))
+    HttpResponse::build(status).json(body)
 }

@@ -6,6 +6,8 @@ use serde_json::{Value, json};
 
 use super::Office;
 use super::call::{Call, Method, not_found, unsupported};
+use super::operation::{Answer, Body, Operation, Schema, text, truth};
+use super::shapes::EXT_BANS;
 use crate::clock::Now;
 use crate::config::{Settings, extbans};
 use crate::server::reload::MIN_BANS_INTERVAL;
@@ -35,12 +37,23 @@ fn value(ban: &Value, disabled: &[i64]) -> Option<Value> {
     }))
 }
 
+pub(super) const OPERATIONS: &[Operation] = &[
+    Operation::get("extbans", "Bans from elsewhere, and how fetching them stands.", Answer::One(&EXT_BANS)),
+    Operation::delete("extbans", "Forgets them until they are fetched again.", Answer::Done)
+        .locked_by("extbans"),
+    Operation::post("extbans/refresh", "Fetches them now.", Answer::One(&REFRESH)),
+    Operation::put("extbans/{ban}", "Switches one on or off.", Answer::Empty)
+        .locked_by("extbans")
+        .body(Body::Fields(&[truth("enabled", "It counts.").needed()])),
+];
+
+const REFRESH: Schema = Schema { name: "Refresh", fields: &[text("msg", "What was done.").needed()] };
+
 impl Office {
     pub(super) async fn ext_bans(&self, call: &Call, rest: &[&str]) -> AdminAnswer {
         match (call.method, rest) {
             (Method::Get, []) => self.ext_bans_value().await,
             (Method::Delete, []) => {
-                self.unlocked("extbans")?;
                 let keys = ["extBansCacheUrl", "extBansCacheKey", "extBansCacheResponse"];
                 self.set(keys.map(|key| (key.to_owned(), String::new())).into()).await?;
                 Ok(json!({"status": "ok"}))
@@ -53,7 +66,6 @@ impl Office {
                 Ok(json!({"msg": "refresh triggered"}))
             }
             (Method::Put, [id]) => {
-                self.unlocked("extbans")?;
                 let id: i64 = id.parse().map_err(|_| not_found())?;
                 let enabled = call.truth("enabled").unwrap_or(true);
                 self.ask(move |db| db.switch_ext_ban(id, enabled)).await?;

@@ -3,6 +3,8 @@
 use serde_json::{Map, Value, json};
 
 use super::call::{Call, Method, bad, unsupported};
+use super::operation::{Answer, Body, Field, Kind, Operation, number, text};
+use super::shapes::{LOG_LINE, LOGGED};
 use super::{Office, ask};
 use crate::clock::{Now, iso_of};
 use crate::db::{LogQuery, LogRow};
@@ -12,7 +14,26 @@ use crate::session::admin::{AdminAnswer, AdminError};
 /// Lines of a page.
 const PAGE: u64 = 100;
 
-fn value(row: LogRow) -> Value {
+pub(super) const OPERATIONS: &[Operation] = &[
+    Operation::get("log", "Lines of the log, newest first, 100 a page.", Answer::Many(&LOG_LINE, "log"))
+        .query(&[
+            number("page", "Which page, from 0."),
+            text("session", "Only of this session."),
+            text("user", "Only of users whose line has this text."),
+            text("contains", "Only lines with this text."),
+            text("after", "Only lines later than this, ISO 8601."),
+        ]),
+    Operation::post("log", "Writes a line.", Answer::One(&LOGGED)).body(Body::Fields(&[
+        text("level", "Error, Warn, Info or Debug.").needed(),
+        text("topic", "What it is about, such as Status.").needed(),
+        text("message", "What happened; it must begin with `[source] `.").needed(),
+        text("session", "Session id."),
+        Field::new("user", Kind::Object, "Whom it is about: id, ip, name."),
+    ])),
+];
+
+/// A line as it is answered.
+pub(super) fn value(row: LogRow) -> Value {
     let LogRow { timestamp, level, topic, user, session, message } = row;
     let level = match level {
         0 => "Error",

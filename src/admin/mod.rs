@@ -3,9 +3,14 @@
 //! | file | what it does |
 //! | --- | --- |
 //! | `access` | who may ask, and from where |
+//! | `login` | people who log in on the page |
+//! | `page` | the page, whose files are in `page/` |
+//! | `operation`, `shapes`, `openapi` | what can be asked and what is answered: tables, and their description for programs |
+//! | `observer` | the actor that sees how the server does |
+//! | `events`, `overview` | what it has seen, at once or when asked |
 //! | `call` | a request and its answer, below HTTP |
 //! | `registry` | the actor that asks the database |
-//! | `server` | status, settings, locks |
+//! | `server`, `settings` | status, settings, locks; what settings mean |
 //! | `sessions` | sessions, and all that is in one |
 //! | `new_session` | a session that nobody hosts |
 //! | `users` | everybody who is connected |
@@ -18,30 +23,41 @@ mod access;
 mod accounts;
 mod bans;
 mod call;
+mod events;
 mod extbans;
 mod log;
+mod login;
 mod new_session;
+pub mod observer;
+mod openapi;
+mod operation;
+mod overview;
+mod page;
 mod registry;
 mod server;
 mod sessions;
+mod settings;
+mod shapes;
 mod users;
 mod watch;
 mod whitelist;
 
-use std::net::{SocketAddr, TcpListener};
+use std::net::{IpAddr, SocketAddr, TcpListener};
 use std::sync::Arc;
 
 use actix::Addr;
 use actix_web::dev::ServerHandle;
+use actix_web::http::Method as HttpMethod;
 use actix_web::{App, HttpRequest, HttpResponse, HttpServer, web};
 use serde_json::{Map, Value};
 use tokio::sync::{mpsc, oneshot, watch as channel};
 
 pub use access::{AccessRules, Credentials};
 use call::{Call, Method, not_found};
+use observer::Observer;
 use registry::{Query, Registry};
 
-use crate::auth::Hashing;
+use crate::auth::{Auth, Hashing};
 use crate::config::Rules;
 use crate::db::{BanKind, Database, DbError};
 use crate::server::Server;
@@ -56,6 +72,10 @@ const MAX_BODY: usize = 1 << 20;
 pub struct Parts {
     /// Knows sessions and connections.
     pub server: Addr<Server>,
+    /// Knows the accounts.
+    pub auth: Addr<Auth>,
+    /// Sees how the server does.
+    pub observer: Addr<Observer>,
     /// The database, if there is one.
     pub database: Option<Database>,
     /// Where the log is kept.
@@ -77,6 +97,8 @@ pub struct Parts {
 /// Everything that handlers need.
 struct Office {
     server: Addr<Server>,
+    auth: Addr<Auth>,
+    observer: Addr<Observer>,
     registry: Option<Addr<Registry>>,
     log: Addr<Registry>,
     rules: channel::Receiver<Arc<Rules>>,
@@ -102,9 +124,12 @@ pub struct Running {
 /// When the listener cannot be used.
 pub fn start(listener: TcpListener, parts: Parts) -> std::io::Result<Running> {
     let address = listener.local_addr()?;
-    let Parts { server, database, log, rules, change, fetching, hashing, port, access } = parts;
+    let Parts { server, auth, observer, database, log, rules, change, fetching, hashing, port, access } =
+        parts;
     let office = web::Data::new(Office {
         server,
+        auth,
+        observer,
         registry: database.map(Registry::start),
         log: Registry::start(log),
         rules,
@@ -136,19 +161,9 @@ async fn answer(request: HttpRequest, office: web::Data<Office>, body: web::Byte
         "/readyz" => return office.ready().await,
         _ => {}
     }
-    let mut response = match office.access.check(&request) {
-        Ok(access::Admitted::Preflight) => access::preflight(),
-        Ok(access::Admitted::As(_)) if request.path() == "/metrics" => office.metrics().await,
-        Ok(access::Admitted::As(who)) => match Call::read(&request, &body, who) {
-            Ok(call) => {
-                let answered = office.route(&call).await;
-                if call.method != Method::Get {
-                    call.audit(&answered);
-                }
-                call.respond(answered)
-            }
-            Err(error) => call::refuse(&error),
-        },
+    let mut response = match office.access.peer_of(&request) {
+        Ok(_) if *request.method() == HttpMethod::OPTIONS => access::preflight(),
+        Ok(peer) => office.respond(&request, &body, peer).await,
         Err(denied) => *denied,
     };
     office.access.add_headers(response.headers_mut());
@@ -156,23 +171,74 @@ async fn answer(request: HttpRequest, office: web::Data<Office>, body: web::Byte
 }
 
 impl Office {
+    /// Answers a request that may come from where it comes from.
+    async fn respond(&self, request: &HttpRequest, body: &[u8], peer: IpAddr) -> HttpResponse {
+        let path = request.path().trim_start_matches('/');
+        let is_metrics = path == "metrics";
+        if !is_metrics && path != "api" && !path.starts_with("api/") {
+            // Anybody may see the page; there is nothing in it but what everybody knows.
+            return page::respond(request);
+        }
+        let is_post = *request.method() == HttpMethod::POST;
+        match path.trim_end_matches('/') {
+            "api/login" if is_post => return self.log_in(request, body, peer).await,
+            "api/logout" if is_post => return self.log_out(request),
+            _ => {}
+        }
+        let (by_cookie, who) = match self.known_by_cookie(request).await {
+            Some(name) => (true, format!("{name}@{peer}")),
+            None => match self.access.admit(request, peer) {
+                Ok(who) => (false, who),
+                Err(denied) => return *denied,
+            },
+        };
+        if is_metrics {
+            return self.metrics().await;
+        }
+        let mut call = match Call::read(request, body, who) {
+            Ok(call) => call,
+            Err(error) => return call::refuse(&error),
+        };
+        call.by_cookie = by_cookie;
+        if call.method == Method::Get && call.path() == ["events"] {
+            return self.events(&call).await.unwrap_or_else(|error| call::refuse(&error));
+        }
+        let answered = self.route(&call).await;
+        if call.method != Method::Get
+            && !matches!(call.path().as_slice(), ["settings"] | [.., "auth"] | [.., "auth", "op"])
+        {
+            call.audit(&answered);
+        }
+        call.respond(answered)
+    }
+
     /// Finds what a request is for.
     async fn route(&self, call: &Call) -> AdminAnswer {
-        match call.path().as_slice() {
-            ["status"] => self.status(call).await,
+        let path = call.path();
+        let operation = operation::find(call.method, &path)?;
+        if let Some(section) = operation.section {
+            self.unlocked(section)?;
+        }
+        match path.as_slice() {
+            ["status"] => self.status().await,
+            ["overview"] => self.overview().await,
+            ["whoami"] => self.who_am_i(call),
+            ["openapi.json"] => self.openapi(),
+            ["settings"] => self.known_settings(call),
             ["server"] => self.server_settings(call).await,
             ["locks"] => self.locks(call).await,
             ["sessions"] => self.sessions(call).await,
             ["sessions", id, rest @ ..] => self.session(call, id, rest).await,
             ["users"] => self.users(call).await,
             ["users", uid] => self.user(call, uid).await,
-            ["banlist", id @ ..] if id.len() <= 1 => self.bans(call, BanKind::Address, id).await,
-            ["systembans", id @ ..] if id.len() <= 1 => self.bans(call, BanKind::System, id).await,
-            ["userbans", id @ ..] if id.len() <= 1 => self.bans(call, BanKind::User, id).await,
+            ["banlist", "preview"] => self.preview_ban(call).await,
+            ["banlist", id @ ..] => self.bans(call, BanKind::Address, id).await,
+            ["systembans", id @ ..] => self.bans(call, BanKind::System, id).await,
+            ["userbans", id @ ..] => self.bans(call, BanKind::User, id).await,
             ["listserverwhitelist"] => self.white_list(call).await,
-            ["accounts", rest @ ..] if rest.len() <= 1 => self.accounts(call, rest).await,
+            ["accounts", rest @ ..] => self.accounts(call, rest).await,
             ["log"] => self.log(call).await,
-            ["extbans", rest @ ..] if rest.len() <= 1 => self.ext_bans(call, rest).await,
+            ["extbans", rest @ ..] => self.ext_bans(call, rest).await,
             _ => Err(not_found()),
         }
     }

@@ -3,14 +3,39 @@
 use serde_json::{Map, Value, json};
 
 use super::call::{Call, Method, bad, unsupported};
+use super::operation::{Answer, Body, Operation, text, texts};
+use super::shapes::{LOCKS, SETTINGS as SETTINGS_SHAPE, STATUS};
 use super::{Office, not_found};
 use crate::auth::{Turn, password};
-use crate::config::{SETTINGS, Settings};
+use crate::config::{SETTINGS, Settings, fault_of};
 use crate::server::GetLoad;
 use crate::session::admin::{AdminAnswer, AdminError};
 
 /// Parts of the API that can be locked.
 const SECTIONS: [&str; 6] = ["accounts", "bans", "extbans", "listserverwhitelist", "server", "sessions"];
+
+pub(super) const OPERATIONS: &[Operation] = &[
+    Operation::get("status", "How many users and sessions there are, since when.", Answer::One(&STATUS)),
+    Operation::get("server", "All settings.", Answer::One(&SETTINGS_SHAPE)),
+    Operation::put(
+        "server",
+        "Sets settings. What is wrong is told in `_errors`, by key, and stays as it was.",
+        Answer::One(&SETTINGS_SHAPE),
+    )
+    .locked_by("server")
+    .body(Body::Is(&SETTINGS_SHAPE)),
+    Operation::get("locks", "Parts of the API that are locked against changes.", Answer::One(&LOCKS)),
+    Operation::put("locks", "Locks parts of the API, and unlocks the others.", Answer::One(&LOCKS)).body(
+        Body::Fields(&[
+            texts("sections", "Those that are to be locked.").needed(),
+            text(
+                "password",
+                "Needed once one was given; the first one given counts until nothing is locked.",
+            ),
+        ]),
+    ),
+];
+
 /// Key of the lock's password.
 const LOCK_HASH: &str = "_lock_admin_hash";
 /// Settings that are no business of this part of the API.
@@ -31,10 +56,7 @@ pub(super) fn setting_text(value: &Value) -> Option<String> {
 }
 
 impl Office {
-    pub(super) async fn status(&self, call: &Call) -> AdminAnswer {
-        if call.method != Method::Get {
-            return Err(unsupported());
-        }
+    pub(super) async fn status(&self) -> AdminAnswer {
         let load = self.server.send(GetLoad).await.map_err(|e| AdminError::new(500, e.to_string()))?;
         let rules = self.rules();
         Ok(json!({
@@ -51,7 +73,6 @@ impl Office {
         match call.method {
             Method::Get => Ok(self.settings_value()),
             Method::Put => {
-                self.unlocked("server")?;
                 let (settings, errors) = self.wanted_settings(&call.body);
                 if !settings.is_empty() {
                     self.set(settings).await?;
@@ -67,7 +88,7 @@ impl Office {
     }
 
     /// Whether a setting means something with the options that the server was started with.
-    fn is_shown(&self, key: &str) -> bool {
+    pub(super) fn is_shown(&self, key: &str) -> bool {
         let rules = self.rules();
         match key {
             "requireMatchingHost" => !rules.local_host.is_empty(),
@@ -92,13 +113,24 @@ impl Office {
     }
 
     /// What of a request can be set, and why the rest cannot. Settings that do not exist are left out.
-    fn wanted_settings(&self, body: &Map<String, Value>) -> (Vec<(String, String)>, Map<String, Value>) {
+    pub(super) fn wanted_settings(
+        &self,
+        body: &Map<String, Value>,
+    ) -> (Vec<(String, String)>, Map<String, Value>) {
         let (mut settings, mut errors) = (Vec::new(), Map::new());
         let mut trial = Settings::clone(self.rules().settings());
         let known = |key: &str| SETTINGS.iter().any(|s| s.key == key);
         for (key, value) in body.iter().filter(|(key, _)| known(key) && self.is_shown(key)) {
             let text = setting_text(value).ok_or_else(|| "must be a text, a number or a truth".to_owned());
+            let before = trial.clone();
             let set = text.and_then(|text| trial.set(key, &text).map(|()| text).map_err(|e| e.to_string()));
+            let set = set.and_then(|text| match fault_of(&trial, key) {
+                None => Ok(text),
+                Some(fault) => {
+                    trial = before;
+                    Err(fault)
+                }
+            });
             match set {
                 Ok(text) => settings.push((key.clone(), text)),
                 Err(error) => drop(errors.insert(key.clone(), error.into())),

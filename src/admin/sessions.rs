@@ -4,14 +4,168 @@ use actix::Addr;
 use serde_json::{Map, Value, json};
 
 use super::call::{Call, Method, bad, not_found, unsupported};
+use super::operation::{Answer, Body, Field, Operation, number, text, truth};
+use super::shapes::{
+    CHAT, CORRELATOR, INVITE, INVITES, LISTING, NOTHING, PASSWORD_CHECK, SESSION, SESSION_DETAILS, THUMBNAIL,
+    USER,
+};
 use super::{Office, new_session};
-use crate::server::{FindAwake, ListSession, ListSessions, TellSessions};
+use crate::server::{FindAwake, ListSession, ListSessions, MakeFromTemplate, TellSessions};
 use crate::session::actor::{Administer, Session};
 use crate::session::admin::{AdminAnswer, AdminError, AdminRequest};
 use crate::session::thumbnail::PictureWish;
 
 /// How long an administrator who does not look stays in a chat, in milliseconds.
 const CHAT_TIMEOUT: u64 = 300_000;
+
+const MESSAGE: Field = text("message", "Shown in the chat.");
+const ALERT: Field = text("alert", "Shown in a box.");
+
+/// What a new session and a change of one have in common.
+macro_rules! session_members {
+    ($($more:expr),* $(,)?) => {
+        &[
+            text("title", "Title."),
+            text("founder", "Founder's name."),
+            text("password", "Password, empty for none."),
+            text("opword", "Operator password, empty for none."),
+            number("maxUserCount", "Users that there may be, 2 to 254."),
+            truth("persistent", "It stays when everybody has left."),
+            truth("nsfm", "Not safe for minors."),
+            truth("authOnly", "Only accounts may join."),
+            truth("allowWeb", "Browsers may join."),
+            truth("invites", "Operators may make invites."),
+            truth("unlisted", "Lists do not show it."),
+            truth("deputies", "Trusted users may kick."),
+            truth("preserveChat", "Chat is kept in the history."),
+            $($more),*
+        ]
+    };
+}
+
+pub(super) const OPERATIONS: &[Operation] = &[
+    Operation::get("sessions", "Sessions and templates.", Answer::Many(&SESSION, "sessions"))
+        .query(&[number("listed", "1 leaves out those that lists do not show.")]),
+    Operation::put("sessions", "Says something to all sessions.", Answer::One(&NOTHING))
+        .locked_by("sessions")
+        .body(Body::Fields(&[MESSAGE, ALERT])),
+    Operation::post("sessions", "Makes a session that nobody hosts.", Answer::One(&SESSION_DETAILS))
+        .locked_by("sessions")
+        .body(Body::Fields(session_members![
+            text("template", "Alias of the template that it is made from; nothing else may be given then."),
+            text("alias", "1 to 32 letters, digits and -."),
+            number("width", "Pixels of the canvas."),
+            number("height", "Pixels of the canvas."),
+            text("background", "#rrggbb or #aarrggbb."),
+            number("layers", "1 to 100."),
+            text("protocol", "Protocol version, such as dp:4.24.0."),
+        ])),
+    Operation::get(
+        "sessions/{session}",
+        "Everything about a session, by id or alias.",
+        Answer::One(&SESSION_DETAILS),
+    ),
+    Operation::put("sessions/{session}", "Changes a session.", Answer::One(&SESSION_DETAILS))
+        .locked_by("sessions")
+        .body(Body::Fields(session_members![
+            MESSAGE,
+            ALERT,
+            truth("autotitle", "The title was made up."),
+            truth("closed", "Nobody else may join."),
+            truth("idleOverride", "It has no idle limit."),
+            truth("archive", "Its files are kept when it ends; null is the setting archive.").nullable(),
+            number("resetThreshold", "Size at which an autoreset is asked for."),
+            number("overrideSize", "Bytes that its history may have, 0 for what the settings say."),
+        ])),
+    Operation::delete("sessions/{session}", "Ends a session.", Answer::Done).locked_by("sessions").query(&[
+        text("reason", "Shown to its users."),
+        number(
+            "quiet",
+            "1: connections stay open, nothing is said, and what is drawn comes back to who draws it.",
+        ),
+    ]),
+    Operation::get(
+        "sessions/{session}/listing",
+        "Where it is announced.",
+        Answer::Many(&LISTING, "listings"),
+    ),
+    Operation::post("sessions/{session}/listing", "Announces it at a list server.", Answer::Done)
+        .locked_by("sessions")
+        .body(Body::Fields(&[text("url", "URL of the list server's API.").needed()])),
+    Operation::delete("sessions/{session}/listing/{listing}", "Takes it off a list server.", Answer::Done)
+        .locked_by("sessions"),
+    Operation::post("sessions/{session}/auth", "Whether this is the password.", Answer::One(&PASSWORD_CHECK))
+        .body(Body::Fields(&[text("password", "What to try.")])),
+    Operation::post(
+        "sessions/{session}/auth/op",
+        "Whether this is the operator password.",
+        Answer::One(&PASSWORD_CHECK),
+    )
+    .body(Body::Fields(&[text("password", "What to try.")])),
+    Operation::get(
+        "sessions/{session}/chat",
+        "What was said since the administrator has joined.",
+        Answer::One(&CHAT),
+    )
+    .query(&[number("offset", "Number of the first message that is wanted.")]),
+    Operation::post("sessions/{session}/chat", "The administrator joins the chat.", Answer::One(&CHAT))
+        .locked_by("sessions")
+        .body(Body::Fields(&[
+            MESSAGE,
+            number("timeout", "Milliseconds without a look after which the chat is left, 30000 to 900000."),
+        ])),
+    Operation::put("sessions/{session}/chat", "Says something, in a box, and reads.", Answer::One(&CHAT))
+        .locked_by("sessions")
+        .body(Body::Fields(&[MESSAGE, number("offset", "Number of the first message that is wanted.")])),
+    Operation::delete("sessions/{session}/chat", "The administrator leaves the chat.", Answer::One(&CHAT))
+        .locked_by("sessions")
+        .query(&[MESSAGE, number("offset", "Number of the first message that is wanted.")]),
+    Operation::get("sessions/{session}/invites", "Its invites.", Answer::One(&INVITES)),
+    Operation::post("sessions/{session}/invites", "Makes an invite.", Answer::One(&INVITE))
+        .locked_by("sessions")
+        .body(Body::Fields(&[
+            number("maxUses", "How often it can be used, 1 at least.").needed(),
+            truth("trust", "Whoever uses it is trusted."),
+            truth("op", "Whoever uses it is operator."),
+        ])),
+    Operation::get("sessions/{session}/invites/{secret}", "An invite.", Answer::One(&INVITE)),
+    Operation::delete("sessions/{session}/invites/{secret}", "Removes an invite.", Answer::Done)
+        .locked_by("sessions"),
+    Operation::get("sessions/{session}/thumbnail", "The picture of the canvas.", Answer::One(&THUMBNAIL)),
+    Operation::delete(
+        "sessions/{session}/thumbnail",
+        "Throws the picture away, or stops its making.",
+        Answer::Done,
+    )
+    .locked_by("sessions")
+    .query(&[number("thumbnail", "0 keeps the picture."), number("generation", "0 goes on making one.")]),
+    Operation::get("sessions/{session}/{user}", "A user of the session, by user id.", Answer::One(&USER)),
+    Operation::put(
+        "sessions/{session}/{user}",
+        "Changes a user's rank, or says something to it.",
+        Answer::One(&USER),
+    )
+    .locked_by("sessions")
+    .body(Body::Fields(&[truth("op", "Operator."), truth("trusted", "Trusted."), MESSAGE, ALERT])),
+    Operation::delete("sessions/{session}/{user}", "Kicks a user.", Answer::Done)
+        .locked_by("sessions")
+        .query(&[text("message", "Shown to the user, 100 bytes at most.")]),
+    Operation::post(
+        "sessions/{session}/{user}/thumbnail",
+        "Asks a client for a picture.",
+        Answer::One(&CORRELATOR),
+    )
+    .locked_by("sessions")
+    .body(Body::Fields(&[
+        number("maxWidth", "Pixels."),
+        number("maxHeight", "Pixels."),
+        number("quality", "0 to 100."),
+        text("format", "jpeg, png or webp."),
+        text("reason", "Shown to the user."),
+    ])),
+    Operation::delete("sessions/{session}/{user}/thumbnail", "Stops the making of a picture.", Answer::Done)
+        .locked_by("sessions"),
+];
 
 fn gone(_: impl std::fmt::Display) -> AdminError {
     not_found()
@@ -26,16 +180,28 @@ impl Office {
                 Ok(self.listed(call, "sessions", "sessions", list))
             }
             Method::Put => {
-                self.unlocked("sessions")?;
                 let (message, alert) = (call.text("message"), call.text("alert"));
                 self.server.send(TellSessions { message, alert }).await.map_err(gone)?;
                 Ok(json!({}))
             }
             Method::Post => {
-                self.unlocked("sessions")?;
-                let wanted = new_session::read(call, self.rules().settings())?;
-                let id = self.server.send(wanted).await.map_err(gone)??;
-                let session = self.awake(&id).await?;
+                let session = match call.text("template").as_str() {
+                    "" => {
+                        let wanted = new_session::read(call, self.rules().settings())?;
+                        let id = self.server.send(wanted).await.map_err(gone)??;
+                        self.awake(&id).await?
+                    }
+                    _ if call.body.len() > 1 => {
+                        return Err(bad(
+                            "template: what the session is like is in the template, nothing else may be given",
+                        ));
+                    }
+                    alias => self
+                        .server
+                        .send(MakeFromTemplate { alias: alias.to_owned() })
+                        .await
+                        .map_err(gone)??,
+                };
                 let mut value = session.send(Administer(AdminRequest::Describe)).await.map_err(gone)??;
                 value["_locked"] = false.into();
                 Ok(value)
@@ -57,11 +223,6 @@ impl Office {
     }
 
     pub(super) async fn session(&self, call: &Call, name: &str, rest: &[&str]) -> AdminAnswer {
-        if matches!(call.method, Method::Put | Method::Delete)
-            || (call.method == Method::Post && rest.first() != Some(&"auth"))
-        {
-            self.unlocked("sessions")?;
-        }
         let session = self.awake(name).await?;
         if let ["listing", rest @ ..] = rest {
             return self.listing(call, &session, rest).await;

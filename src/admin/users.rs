@@ -6,17 +6,24 @@ use serde_json::{Value, json};
 
 use super::Office;
 use super::call::{Call, Method, not_found, unsupported};
+use super::operation::{Answer, Operation, text};
+use super::shapes::USER;
 use crate::client::actor::{DescribeUser, SendAway, UserSummary};
 use crate::server::ListClients;
 use crate::session::DisconnectReason;
 use crate::session::actor::DescribeUsers;
 use crate::session::admin::{ADMINISTRATOR, AdminAnswer, AdminError};
 
+pub(super) const OPERATIONS: &[Operation] = &[
+    Operation::get("users", "Everybody who is connected.", Answer::Many(&USER, "users")),
+    Operation::get("users/{uid}", "Somebody who is connected.", Answer::One(&USER)),
+    Operation::delete("users/{uid}", "Sends somebody away.", Answer::Done)
+        .locked_by("sessions")
+        .query(&[text("message", "Shown to the user.")]),
+];
+
 impl Office {
     pub(super) async fn users(&self, call: &Call) -> AdminAnswer {
-        if call.method != Method::Get {
-            return Err(unsupported());
-        }
         let users = self.all_users().await?;
         Ok(self.listed(call, "sessions", "users", users))
     }
@@ -28,7 +35,6 @@ impl Office {
                 users.into_iter().find(|user| user["uid"] == uid).ok_or_else(not_found)
             }
             Method::Delete => {
-                self.unlocked("sessions")?;
                 let clients = self.server.send(ListClients).await.map_err(|_| not_found())?;
                 let found = clients.into_iter().find(|(conn, _)| conn.to_string() == uid);
                 let (_, client) = found.ok_or_else(not_found)?;
@@ -44,7 +50,7 @@ impl Office {
     }
 
     /// Asks everybody's connection, and the sessions that they are in.
-    async fn all_users(&self) -> Result<Vec<Value>, AdminError> {
+    pub(super) async fn all_users(&self) -> Result<Vec<Value>, AdminError> {
         let clients = self.server.send(ListClients).await.map_err(|_| not_found())?;
         let asked: Vec<_> = clients.iter().map(|(_, client)| client.send(DescribeUser)).collect();
         let (mut users, mut sessions) = (Vec::new(), HashSet::new());

@@ -4,14 +4,29 @@ use serde_json::{Value, json};
 
 use super::Office;
 use super::call::{Call, Method, bad, unsupported};
+use super::operation::{Answer, Body, Operation, texts, truth};
+use super::shapes::WHITE_LIST;
 use crate::session::admin::AdminAnswer;
+
+pub(super) const OPERATIONS: &[Operation] = &[
+    Operation::get("listserverwhitelist", "List servers that may be used.", Answer::One(&WHITE_LIST)),
+    Operation::put(
+        "listserverwhitelist",
+        "Changes which list servers may be used.",
+        Answer::One(&WHITE_LIST),
+    )
+    .locked_by("listserverwhitelist")
+    .body(Body::Fields(&[
+        truth("enabled", "Only those may be used."),
+        texts("whitelist", "Regular expressions of their URLs."),
+    ])),
+];
 
 impl Office {
     pub(super) async fn white_list(&self, call: &Call) -> AdminAnswer {
         match call.method {
             Method::Get => {}
             Method::Put => {
-                self.unlocked("listserverwhitelist")?;
                 self.change_white_list(call).await?;
             }
             _ => return Err(unsupported()),

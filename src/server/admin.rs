@@ -124,6 +124,43 @@ impl Handler<MakeSession> for Server {
     }
 }
 
+/// A session is to be made from the template of this alias, unless there is one already.
+#[derive(Message)]
+#[rtype(result = "Result<Addr<Session>, AdminError>")]
+pub struct MakeFromTemplate {
+    /// Alias of the template.
+    pub alias: String,
+}
+
+impl Handler<MakeFromTemplate> for Server {
+    type Result = ResponseFuture<Result<Addr<Session>, AdminError>>;
+
+    fn handle(
+        &mut self,
+        MakeFromTemplate { alias }: MakeFromTemplate,
+        ctx: &mut Self::Context,
+    ) -> Self::Result {
+        let refused = if self.directory.find(&alias).is_some() {
+            Some(AdminError::new(409, format!("There is a session '{alias}' already")))
+        } else if self.templates.find(&alias).is_none() {
+            Some(AdminError::new(400, format!("template: there is no template '{alias}'")))
+        } else {
+            None
+        };
+        if let Some(error) = refused {
+            return Box::pin(async { Err(error) });
+        }
+        let (tell, told) = oneshot::channel();
+        let waiter: Waiter = Box::new(move |address| {
+            // Whoever asked may have gone.
+            let _ = tell.send(address.cloned());
+        });
+        self.with_template(&alias, waiter, ctx);
+        let failed = || AdminError::new(500, "The session cannot be made from the template");
+        Box::pin(async move { told.await.ok().flatten().ok_or_else(failed) })
+    }
+}
+
 /// All connections.
 #[derive(Message)]
 #[rtype(result = "Vec<(ConnId, Addr<Client>)>")]

@@ -234,7 +234,7 @@ impl Server {
     }
 
     /// Makes a session from a template.
-    fn with_template(&mut self, name: &str, waiter: Waiter, ctx: &mut Context<Self>) {
+    pub(super) fn with_template(&mut self, name: &str, waiter: Waiter, ctx: &mut Context<Self>) {
         let Some(template) = self.template(name).cloned().filter(|_| self.stopping.is_none()) else {
             return waiter(None);
         };

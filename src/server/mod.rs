@@ -38,7 +38,7 @@ use crate::session::{ClientOp, ConnId, DisconnectReason, JoinRequest, Refusal, S
 use crate::storage::folder::{Folder, Listed};
 use crate::storage::recorder::Recorder;
 use crate::storage::template::Templates;
-pub use admin::{FindAwake, ListClients, ListSessions, MakeSession, TellSessions};
+pub use admin::{FindAwake, ListClients, ListSessions, MakeFromTemplate, MakeSession, TellSessions};
 use directory::{Directory, Entry, Place, Waiter};
 use listing::Listing;
 pub use listing::{ListSession, SendReport};

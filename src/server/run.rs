@@ -14,6 +14,7 @@ use tokio::sync::{mpsc, watch};
 use super::entrance::{Entrance, Inherited, Kind, Listeners};
 use super::reload::{self, Fetching};
 use super::{NewTemplates, Server, ServerParts, Stop};
+use crate::admin::observer::{Observer, Watched};
 use crate::admin::{self, AccessRules};
 use crate::auth::provider::{self, KeyError};
 use crate::auth::{Auth, Hashing};
@@ -212,12 +213,18 @@ pub fn start(options: &ServeOptions) -> Result<Running, StartError> {
     tasks.push(actix_rt::spawn(bans));
     let rules = changes.subscribe();
     let log = database.clone().map_or_else(Database::in_memory, Ok)?;
+    let mut places: Vec<PathBuf> = parts.folder.iter().map(|folder| folder.path().to_owned()).collect();
+    places.extend(database.as_ref().and_then(Database::folder));
+    let watched = Watched { server: server.clone(), log: log.clone(), rules: changes.subscribe(), places };
+    let observer = Observer::begin(watched);
     let admin_parts = options.admin_port.map(|port| {
         let access = options.admin_access.clone();
         let everywhere = IpAddr::from(Ipv6Addr::UNSPECIFIED);
         let ip = if access.networks.is_empty() { Ipv4Addr::LOCALHOST.into() } else { everywhere };
         let parts = admin::Parts {
             server: server.clone(),
+            auth: auth.clone(),
+            observer,
             database: database.clone(),
             log: log.clone(),
             rules,

@@ -34,14 +34,14 @@ pub enum AccountError {
     Nothing,
 }
 
-/// Asks for a new password, twice at a terminal; else the first line of standard input is it.
+/// Asks for a password, a new one twice at a terminal; else the first line of standard input is it.
 ///
 /// # Errors
 /// When there is none, or it cannot be read.
-pub fn ask_password() -> Result<String, AccountError> {
+pub fn ask_password(new: bool) -> Result<String, AccountError> {
     let password = if io::stdin().is_terminal() {
         let first = rpassword::prompt_password("Password: ")?;
-        if rpassword::prompt_password("The same again: ")? != first {
+        if new && rpassword::prompt_password("The same again: ")? != first {
             return Err(AccountError::Mismatch);
         }
         first

@@ -12,13 +12,14 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use drawhall::config::RuleSource;
+use drawhall::db::Database;
 use drawhall::server::run::{ServeOptions, start};
 use drawhall_protocol::{Frame, FrameDecoder};
 use serde_json::{Value, json};
 use tokio::sync::oneshot;
 
 /// Longest wait for something that must come.
-const PATIENCE: Duration = Duration::from_secs(30);
+pub const PATIENCE: Duration = Duration::from_secs(30);
 /// A valid system id.
 pub const SID: &str = "0123456789abcdef0123456789abcdef";
 
@@ -31,6 +32,8 @@ pub struct TestServer {
     pub provider: Option<SocketAddr>,
     /// Where its admin API listens.
     pub admin: Option<SocketAddr>,
+    /// Where its log is kept.
+    pub log: Database,
     /// Its configuration file.
     pub config: PathBuf,
     stop: Option<oneshot::Sender<()>>,
@@ -74,18 +77,20 @@ impl TestServer {
                     running.websocket_address(),
                     running.provider_address(),
                     running.admin_address(),
+                    running.log().clone(),
                 ))
                 .unwrap();
                 let _ = stopped.await;
                 running.stop().await;
             });
         });
-        let (address, websocket, provider, admin) = told.recv().unwrap();
+        let (address, websocket, provider, admin, log) = told.recv().unwrap();
         TestServer {
             address,
             websocket,
             provider,
             admin,
+            log,
             config: path,
             stop: Some(stop),
             thread: Some(thread),

@@ -1,0 +1,206 @@
+//! The admin page: files that are part of the program, compressed, with names that change with what is in them.
+
+use std::collections::HashMap;
+use std::fmt::Write as _;
+use std::io::Write as _;
+use std::sync::LazyLock;
+
+use actix_web::http::header::{
+    ACCEPT_ENCODING, CACHE_CONTROL, CONTENT_ENCODING, CONTENT_SECURITY_POLICY, ETAG, HeaderValue,
+    IF_NONE_MATCH, VARY,
+};
+use actix_web::web::Bytes;
+use actix_web::{HttpRequest, HttpResponse};
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD as BASE64;
+use flate2::Compression;
+use flate2::write::GzEncoder;
+use sha2::{Digest as _, Sha256};
+
+macro_rules! files {
+    ($($name:literal),* $(,)?) => {
+        &[$(($name, include_str!(concat!("page/", $name)))),*]
+    };
+}
+
+/// The files besides `index.html`.
+const FILES: &[(&str, &str)] = files![
+    "accounts.js",
+    "api.js",
+    "app.js",
+    "bans.js",
+    "charts.js",
+    "docs.js",
+    "dom.js",
+    "extbans.js",
+    "icon.svg",
+    "lists.js",
+    "live.js",
+    "locks.js",
+    "log.js",
+    "overview.js",
+    "session.js",
+    "sessions.js",
+    "settings.js",
+    "style.css",
+    "users.js",
+];
+const INDEX: &str = include_str!("page/index.html");
+/// Where the index wants the names of the others.
+const MAP_MARK: &str = "{import-map}";
+
+struct Asset {
+    kind: &'static str,
+    plain: Bytes,
+    gzip: Bytes,
+    /// It never changes under its name.
+    is_fixed: bool,
+    etag: String,
+}
+
+struct Page {
+    assets: HashMap<String, Asset>,
+    /// What the page may do.
+    policy: String,
+}
+
+static PAGE: LazyLock<Page> = LazyLock::new(Page::make);
+
+fn kind_of(name: &str) -> &'static str {
+    match name.rsplit('.').next() {
+        Some("js") => "text/javascript; charset=utf-8",
+        Some("css") => "text/css; charset=utf-8",
+        Some("svg") => "image/svg+xml",
+        _ => "text/html; charset=utf-8",
+    }
+}
+
+impl Asset {
+    fn new(name: &str, text: String, is_fixed: bool) -> Asset {
+        let mut encoder = GzEncoder::new(Vec::new(), Compression::best());
+        // Writing to memory does not fail; were it to, there would be no compressed form.
+        let gzip = encoder.write_all(text.as_bytes()).and_then(|()| encoder.finish()).unwrap_or_default();
+        let etag = format!("\"{}\"", hash_of(&text));
+        Asset { kind: kind_of(name), plain: text.into(), gzip: gzip.into(), is_fixed, etag }
+    }
+}
+
+/// Short digest of what is in a file.
+fn hash_of(text: &str) -> String {
+    Sha256::digest(text).iter().take(8).fold(String::new(), |mut hash, byte| {
+        // Writing to a text cannot fail.
+        let _ = write!(hash, "{byte:02x}");
+        hash
+    })
+}
+
+impl Page {
+    fn make() -> Page {
+        let named: Vec<(String, String, &str)> = FILES
+            .iter()
+            .map(|(name, text)| {
+                let (stem, extension) = name.rsplit_once('.').unwrap_or((name, ""));
+                let (plain, hashed) =
+                    (format!("/assets/{name}"), format!("/assets/{stem}.{}.{extension}", hash_of(text)));
+                (plain, hashed, *text)
+            })
+            .collect();
+        // Modules name each other without the digests; the map leads to the files.
+        let imports: serde_json::Map<String, serde_json::Value> = named
+            .iter()
+            .filter(|(plain, ..)| plain.ends_with(".js"))
+            .map(|(plain, hashed, _)| (plain.clone(), hashed.as_str().into()))
+            .collect();
+        let map = serde_json::json!({"imports": imports}).to_string();
+        let digest = BASE64.encode(Sha256::digest(&map));
+        let mut index = INDEX.replace(MAP_MARK, &map);
+        for (plain, hashed, _) in &named {
+            index = index.replace(&format!("\"{plain}\""), &format!("\"{hashed}\""));
+        }
+        // The map itself keeps its plain names.
+        let index = restore_map(&index, &map);
+        let mut assets: HashMap<String, Asset> = named
+            .iter()
+            .map(|(_, hashed, text)| (hashed.clone(), Asset::new(hashed, (*text).into(), true)))
+            .collect();
+        assets.insert("/".into(), Asset::new("index.html", index, false));
+        let policy = format!(
+            "default-src 'none'; script-src 'self' 'sha256-{digest}'; style-src 'self'; img-src 'self' data:; \
+             connect-src 'self'; base-uri 'none'; form-action 'self'; frame-ancestors 'none'"
+        );
+        Page { assets, policy }
+    }
+}
+
+/// Puts the import map back as it was.
+fn restore_map(index: &str, map: &str) -> String {
+    const OPEN: &str = "<script type=\"importmap\">";
+    match index.split_once(OPEN) {
+        Some((before, rest)) => {
+            let after = rest.split_once("</script>").map_or("", |(_, after)| after);
+            format!("{before}{OPEN}{map}</script>{after}")
+        }
+        None => index.to_owned(),
+    }
+}
+
+/// A file of the page.
+pub(super) fn respond(request: &HttpRequest) -> HttpResponse {
+    let header =
+        |name| request.headers().get(name).and_then(|v: &HeaderValue| v.to_str().ok()).unwrap_or_default();
+    let path = if request.path() == "/index.html" { "/" } else { request.path() };
+    let Some(asset) = PAGE.assets.get(path) else {
+        return HttpResponse::NotFound().content_type("text/plain").body("There is no such page\n");
+    };
+    let mut response = HttpResponse::Ok();
+    let caching = if asset.is_fixed { "public, max-age=31536000, immutable" } else { "no-cache" };
+    response.insert_header((CACHE_CONTROL, caching)).insert_header((ETAG, asset.etag.as_str()));
+    response
+        .insert_header((CONTENT_SECURITY_POLICY, PAGE.policy.as_str()))
+        .insert_header((VARY, "accept-encoding"));
+    if header(IF_NONE_MATCH).split(',').any(|tag| tag.trim() == asset.etag) {
+        response.status(actix_web::http::StatusCode::NOT_MODIFIED);
+        return response.finish();
+    }
+    response.content_type(asset.kind);
+    let accepts = header(ACCEPT_ENCODING).split(',').any(|coding| {
+        let (name, weight) = coding.split_once(';').unwrap_or((coding, ""));
+        name.trim() == "gzip" && !weight.trim().trim_start_matches("q=").trim().eq("0")
+    });
+    if accepts && !asset.gzip.is_empty() {
+        response.insert_header((CONTENT_ENCODING, "gzip")).body(asset.gzip.clone())
+    } else {
+        response.body(asset.plain.clone())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_that_the_page_uses_are_those_of_its_files() {
+        let index = std::str::from_utf8(&PAGE.assets["/"].plain).unwrap();
+        assert!(!index.contains(MAP_MARK));
+        let mut count = 0;
+        for part in index.split("\"/assets/").skip(1) {
+            let name = format!("/assets/{}", part.split('"').next().unwrap());
+            // The map leads from plain names to these.
+            if name.matches('.').count() == 2 {
+                assert!(PAGE.assets.contains_key(&name), "{name}");
+                count += 1;
+            }
+        }
+        assert!(count >= FILES.len(), "{count}: {index}");
+    }
+
+    #[test]
+    fn modules_import_what_is_there() {
+        for (name, text) in FILES.iter().filter(|(name, _)| name.ends_with(".js")) {
+            for import in text.split("from \"./").skip(1) {
+                let module = import.split('"').next().unwrap();
+                assert!(FILES.iter().any(|(known, _)| *known == module), "{name} imports {module}");
+            }
+        }
+    }
+}

@@ -1,0 +1,74 @@
+// Accounts.
+
+import { el, fill, button, field, form, values, table, tag, say, ask, search, has } from "./dom.js";
+import { get, getIfThere, post, put, remove } from "./api.js";
+
+const FLAGS = [
+  ["MOD", "Moderator: may do everything in every session"], ["HOST", "May host when guests may not"],
+  ["ADMIN", "May log in on this page"], ["GHOST", "May join unseen (setting enableGhosts)"],
+  ["BANEXEMPT", "Bans do not count"], ["WEB", "May connect from a browser"],
+  ["WEBSESSION", "May open sessions to browsers"], ["WEBHOST", "May host from a browser"],
+  ["PERSIST", "May make sessions persistent"],
+];
+
+const flagFields = (has = []) => el("fieldset", { class: "card" }, el("legend", {}, "Flags"),
+  FLAGS.map(([flag, help]) => field(`flag-${flag}`, `${flag}: ${help}`, { kind: "check", value: has.includes(flag) })));
+
+/** What a form says, with its flags as the API wants them; flags that are not known here stay. */
+function account(given, before = []) {
+  const result = { flags: before.filter((flag) => !FLAGS.some(([known]) => known === flag)) };
+  for (const [key, value] of Object.entries(given)) {
+    if (!key.startsWith("flag-")) result[key] = value;
+    else if (value) result.flags.push(key.slice(5));
+  }
+  return { ...result, flags: result.flags.join(",") };
+}
+
+export async function accounts(content) {
+  const first = await getIfThere("accounts", { v: 2 });
+  if (!first) {
+    fill(content, el("h1", {}, "Accounts"), el("p", {}, "Accounts need a configuration database: start the server with --database or --data."));
+    return;
+  }
+  const locked = first._locked;
+  let rows = first.accounts;
+  let wanted = "";
+  const list = el("div", { id: "accounts" });
+  const load = async () => {
+    rows = await get("accounts");
+    draw();
+  };
+  const draw = () => fill(list, table("Accounts", [
+    { title: "Name", cell: (a) => a.username },
+    { title: "Flags", cell: (a) => el("span", {}, a.flags.split(",").filter(Boolean).map(tag)) },
+    { title: "Locked", cell: (a) => (a.locked ? "yes" : "no") },
+    { title: "Actions", cell: (a) => (locked ? "" : el("div", { class: "row" },
+      button("Change", async () => {
+        const flags = a.flags.split(",").filter(Boolean);
+        const answer = await ask(`Change ${a.username}`, "An empty password leaves it as it is.", { action: "Save", fields: [
+          field("username", "Name", { value: a.username, required: true }), field("password", "New password", { kind: "password" }),
+          field("locked", "Locked: nobody can log in", { kind: "check", value: a.locked }), flagFields(flags)] });
+        if (!answer) return;
+        await put(`accounts/${a.id}`, account(answer, flags));
+        say("Saved.");
+        await load();
+      }, "plain"),
+      button("Remove", async () => {
+        if (!(await ask(`Remove ${a.username}?`, "Its name can be used by anybody then. Locking it keeps the name.", { action: "Remove", danger: true }))) return;
+        await remove(`accounts/${a.id}`);
+        await load();
+      }, "danger"))) },
+  ], rows.filter((a) => has(a, wanted, ["username", "flags"])), wanted ? "No account has that in it." : "There are no accounts."));
+  fill(content, el("h1", {}, "Accounts"), locked ? el("p", { class: "warning" }, "Accounts are locked against changes.") : null,
+    el("div", { class: "row top" }, search("Search name, flags", (text) => { wanted = text; draw(); })), list,
+    locked ? null : el("details", { class: "card" }, el("summary", {}, "Add an account"), form([
+      field("username", "Name", { required: true }), field("password", "Password", { kind: "password", required: true }),
+      field("locked", "Locked: nobody can log in", { kind: "check" }), flagFields(),
+    ], "Add", async (element) => {
+      await post("accounts", account(values(element)));
+      element.reset();
+      say("Added.");
+      await load();
+    })));
+  draw();
+}

@@ -1,0 +1,62 @@
+// Requests to the admin API.
+
+/** Something that the server did not do. */
+export class Refused extends Error {
+  constructor(status, message) {
+    super(message);
+    this.status = status;
+  }
+}
+
+let onLogin = () => {};
+
+/** What is done when the server wants a login. */
+export function whenLoginIsNeeded(act) {
+  onLogin = act;
+}
+
+async function request(method, path, body) {
+  const options = { method, headers: { "X-Requested-With": "XMLHttpRequest" } };
+  if (body !== undefined) {
+    options.headers["Content-Type"] = "application/json";
+    options.body = JSON.stringify(body);
+  }
+  let response;
+  try {
+    response = await fetch(`/api/${path}`, options);
+  } catch {
+    throw new Refused(0, "the server cannot be reached");
+  }
+  const text = await response.text();
+  let answer = null;
+  try {
+    answer = text ? JSON.parse(text) : null;
+  } catch {
+    answer = null;
+  }
+  if (response.status === 401) onLogin();
+  if (!response.ok) throw new Refused(response.status, answer?.message ?? `the server answered with status ${response.status}`);
+  return answer;
+}
+
+const query = (parameters) => {
+  const given = Object.entries(parameters ?? {}).filter(([, value]) => value !== "" && value !== undefined);
+  return given.length ? `?${new URLSearchParams(given)}` : "";
+};
+
+/** A part of a path. */
+export const part = encodeURIComponent;
+export const get = (path, parameters) => request("GET", path + query(parameters));
+export const post = (path, body = {}) => request("POST", path, body);
+export const put = (path, body = {}) => request("PUT", path, body);
+export const remove = (path, parameters) => request("DELETE", path + query(parameters));
+
+/** What is answered, or null when there is no such thing. */
+export async function getIfThere(path, parameters) {
+  try {
+    return await get(path, parameters);
+  } catch (error) {
+    if (error.status === 404) return null;
+    throw error;
+  }
+}

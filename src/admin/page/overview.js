@@ -1,0 +1,79 @@
+// How the server does.
+
+import { el, fill, field, form, say, bytes, age, time, values } from "./dom.js";
+import { get, put } from "./api.js";
+import { follow, every } from "./live.js";
+import { chart, rates } from "./charts.js";
+
+/** Says at the top of every screen that a disk is nearly full. */
+function showAlarm(disks) {
+  const low = disks.filter((disk) => disk.low);
+  fill(document.getElementById("alarm"), low.map((disk) =>
+    el("p", {}, `Only ${bytes(disk.free)} are free on the disk of ${disk.path}. When it is full, sessions cannot be stored.`)));
+}
+
+export async function overview(content, signal) {
+  const [status, seen] = await Promise.all([get("status"), get("overview")]);
+  const samples = seen.samples;
+  const cards = el("div", { class: "cards" });
+  const disks = el("div");
+
+  const draw = () => {
+    const now = samples.at(-1) ?? { users: status.users, sessions: status.sessions, memory: 0, received: 0, sent: 0, messages: 0 };
+    const one = (title, number, numbers) =>
+      el("section", { class: "card" }, el("h2", {}, title), el("p", { class: "number" }, number), chart(title, numbers));
+    const rate = (key) => rates(samples.map((s) => s[key]), seen.interval);
+    const last = (list) => list.at(-1) ?? 0;
+    fill(cards,
+      one("Users", String(now.users), samples.map((s) => s.users)),
+      one("Sessions", `${now.sessions} of ${status.maxSessions}`, samples.map((s) => s.sessions)),
+      one("Received", `${bytes(Math.round(last(rate("received"))))}/s`, rate("received")),
+      one("Sent", `${bytes(Math.round(last(rate("sent"))))}/s`, rate("sent")),
+      one("Messages", `${Math.round(last(rate("messages")))}/s`, rate("messages")),
+      one("Memory", bytes(now.memory), samples.map((s) => s.memory)));
+  };
+  const drawDisks = (list) => {
+    showAlarm(list);
+    fill(disks, list.map((disk) => el("p", {},
+      el("span", { class: "mono" }, disk.path), `: ${bytes(disk.free)} of ${bytes(disk.total)} free `,
+      el("meter", { min: 0, max: disk.total, value: disk.total - disk.free, high: disk.total * 0.9, "aria-label": `Used on the disk of ${disk.path}` }))));
+  };
+
+  const where = status.ext_host ? `${status.ext_host}:${status.ext_port}` : `port ${status.ext_port}`;
+  const message = form([
+    field("message", "Message to all sessions", { required: true }),
+    field("alert", "In a box that has to be closed", { kind: "check" }),
+  ], "Send to everybody", async (element) => {
+    const { message: text, alert } = values(element);
+    await put("sessions", alert ? { alert: text } : { message: text });
+    element.reset();
+    say("Sent to all sessions.");
+  });
+
+  fill(content,
+    el("h1", {}, "Overview"),
+    el("p", { class: "soft" }, `Drawhall ${seen.version} at ${where}, runs for ${age(status.started)} (since `, time(status.started), ")"),
+    seen.storageErrors > 0 ? el("p", { class: "warning", role: "alert" },
+      `Something could not be stored ${seen.storageErrors} times; the log says what. Sessions that are affected say so.`) : null,
+    cards,
+    el("section", {}, el("h2", {}, "Disks"), disks),
+    el("section", { class: "card" }, el("h2", {}, "Talk to everybody"), message));
+  draw();
+  drawDisks(seen.disks);
+  if (seen.disks.length === 0) fill(disks, el("p", { class: "soft" }, "Nothing is stored: everything is in memory only."));
+
+  follow(signal, ["status"], {
+    status: (sample) => {
+      // What comes every two seconds stands for the newest sample; the list itself is read again now and then.
+      samples[Math.max(0, samples.length - 1)] = sample;
+      draw();
+    },
+    disk: async () => drawDisks((await get("overview")).disks),
+  });
+  every(signal, seen.interval * 1000, async () => {
+    const fresh = await get("overview");
+    samples.splice(0, samples.length, ...fresh.samples);
+    draw();
+    if (fresh.disks.length) drawDisks(fresh.disks);
+  });
+}
