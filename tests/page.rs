@@ -1,0 +1,113 @@
+//! The admin page in a real browser, against a server with people in it.
+//!
+//! It needs Node.js, what `tests/page/package.json` names, and Chromium, whose path is in `DRAWHALL_CHROMIUM`; `.ci/page`
+//! installs all that. Where it is not set, the test says that it is skipped.
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
+
+mod common;
+
+use std::path::Path;
+use std::process::Command;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD as BASE64;
+use common::http::request;
+use common::{Client, SID, TestServer};
+use drawhall::admin::{AccessRules, Credentials};
+use drawhall::config::RuleSource;
+use drawhall::db::log::log_layer;
+use drawhall::server::run::ServeOptions;
+use serde_json::json;
+use tracing_subscriber::layer::SubscriberExt as _;
+use tracing_subscriber::util::SubscriberInitExt as _;
+
+/// A picture of one pixel.
+const PICTURE: &str =
+    "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5ErkJggg==";
+
+/// Somebody who hosts, and makes pictures of the canvas when asked.
+fn ada(server: &TestServer) -> (Client, String) {
+    let mut client = server.connect();
+    client.ident("Ada");
+    let host =
+        json!({"protocol": "dp:4.24.0", "user_id": 1, "s": SID, "capabilities": "KEEPALIVE,THUMBNAIL"});
+    client.command("host", json!([]), host);
+    let id = client.reply(|v| v["state"] == "host")["join"]["id"].as_str().unwrap().to_owned();
+    client.send(129, 1, &[0; 16]);
+    client.command("init-complete", json!([]), json!({}));
+    client.command("sessionconf", json!([]), json!({"title": "Harbour", "persistent": true}));
+    client.reply(|v| v["type"] == "status");
+    (client, id)
+}
+
+fn make_pictures(mut client: Client) {
+    let picture = BASE64.decode(PICTURE).unwrap();
+    std::thread::spawn(move || {
+        while let Some(message) = client.next() {
+            let Some(asked) = message.json().filter(|v| v["type"] == "thumbnail") else { continue };
+            if let Some(correlator) = asked["correlator"].as_str() {
+                client.send(4, 0, &[correlator.as_bytes(), &picture].concat());
+            }
+        }
+    });
+}
+
+#[test]
+fn the_page_does_what_administrators_need() {
+    let Some(chromium) = std::env::var_os("DRAWHALL_CHROMIUM") else {
+        return eprintln!("skipped: DRAWHALL_CHROMIUM does not name a browser");
+    };
+    let folder = tempfile::tempdir().unwrap();
+    let (layer, queue) = log_layer();
+    let filter = tracing_subscriber::EnvFilter::new("info,actix_server=warn");
+    tracing_subscriber::registry().with(filter).with(layer).init();
+    let credentials = Credentials::parse("root:of all").ok();
+    let source = RuleSource { database: Some(folder.path().join("config.db")), ..RuleSource::default() };
+    let options = ServeOptions {
+        source,
+        admin_port: Some(0),
+        admin_access: AccessRules { credentials, ..AccessRules::default() },
+        ..ServeOptions::default()
+    };
+    let server = TestServer::start_with("", options);
+    let writer = queue.write_to(server.log.clone()).unwrap();
+    let admin = server.admin.unwrap();
+    let basic = "Authorization: Basic cm9vdDpvZiBhbGw=\r\n";
+    let account = json!({"username": "boss", "password": "secret", "flags": "ADMIN"});
+    assert_eq!(request(admin, "POST", "/api/accounts", basic, Some(&account)).status, 200);
+
+    let (client, id) = ada(&server);
+    make_pictures(client);
+    let mut ben = server.connect();
+    ben.join("Ben", &id);
+    let mut cleo = server.connect();
+    cleo.join("Cleo", &id);
+    let over = Arc::new(AtomicBool::new(false));
+    let (ended, chat) = (over.clone(), id.clone());
+    let chatting = std::thread::spawn(move || {
+        while !ended.load(Ordering::Relaxed) {
+            ben.send(35, 0, &[b"\0\0as it happens in ".as_slice(), &chat.as_bytes()[..4]].concat());
+            ben.send(148, 0, &[7; 200]);
+            std::thread::sleep(Duration::from_millis(400));
+        }
+    });
+
+    let here = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/page");
+    let pictures = Path::new(env!("CARGO_TARGET_TMPDIR")).join("page");
+    std::fs::create_dir_all(&pictures).unwrap();
+    let status = Command::new("node")
+        .arg(here.join("page.mjs"))
+        .arg(format!("http://{admin}/"))
+        .arg(&pictures)
+        .env("DRAWHALL_CHROMIUM", chromium)
+        .status()
+        .unwrap();
+    over.store(true, Ordering::Relaxed);
+    chatting.join().unwrap();
+    drop(server);
+    writer.finish();
+    assert!(status.success(), "pictures of the screens are in {}", pictures.display());
+}
