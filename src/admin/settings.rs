@@ -45,7 +45,9 @@ impl Office {
             return Ok(json!({"errors": self.wanted_settings(&call.body).1}));
         }
         let values = self.rules().settings().values();
-        let rows = SETTINGS.iter().zip(values).map(|(info, (_, value))| {
+        let mut rows: Vec<_> = SETTINGS.iter().zip(values).collect();
+        rows.sort_by_key(|(info, _)| info.group);
+        let rows = rows.into_iter().map(|(info, (_, value))| {
             json!({
                 "key": info.key,
                 "group": info.group.title(),

@@ -38,7 +38,7 @@ pub struct SettingInfo {
 }
 
 /// What a setting belongs to, for people who look for it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Group {
     /// The server as a whole.
     General,
