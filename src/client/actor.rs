@@ -301,19 +301,25 @@ impl Client {
         let Phase::Session(session) = &self.phase else { return };
         let session = session.clone();
         let all_opaque = frames(&batch).all(|f| f.header.is_opaque());
-        let batch = if all_opaque {
-            batch
-        } else {
-            let mut kept = Vec::with_capacity(batch.len());
-            for frame in frames(&batch) {
-                if self.below(frame, ctx) {
-                    kept.extend_from_slice(frame.bytes);
-                } else if matches!(self.phase, Phase::Over) {
-                    break;
-                }
+        if all_opaque {
+            return self.pass_on(&session, batch);
+        }
+        let mut kept = Vec::with_capacity(batch.len());
+        for frame in frames(&batch) {
+            if frame.header.kind == Disconnect::TYPE {
+                // What came before the goodbye must be in the session before the client leaves it.
+                self.pass_on(&session, std::mem::take(&mut kept));
             }
-            kept
-        };
+            if self.below(frame, ctx) {
+                kept.extend_from_slice(frame.bytes);
+            } else if matches!(self.phase, Phase::Over) {
+                break;
+            }
+        }
+        self.pass_on(&session, kept);
+    }
+
+    fn pass_on(&mut self, session: &Addr<Session>, batch: Vec<u8>) {
         if batch.is_empty() {
             return;
         }
