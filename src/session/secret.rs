@@ -39,11 +39,11 @@ impl Secret {
         !matches!(self, Secret::None)
     }
 
-    /// Whether this is the password; any will do when there is none. Takes the same time wherever it differs. Of a
+    /// Whether this is the password; only none will do when there is none. Takes the same time wherever it differs. Of a
     /// hash that takes long to check it is not the password until [`Self::learn`] has said so.
     pub(super) fn accepts(&self, password: &str) -> bool {
         match self {
-            Secret::None => true,
+            Secret::None => password.is_empty(),
             Secret::Digest(expected) => expected.ct_eq(&digest(password)).into(),
             Secret::Hash(hash) => !password::is_slow(hash) && password::verify(password, hash),
         }
@@ -89,9 +89,9 @@ mod tests {
     }
 
     #[test]
-    fn without_a_password_anything_is_accepted() {
+    fn without_a_password_none_is_accepted() {
         let none = Secret::stored("");
-        assert!(!none.is_set() && none.accepts("") && none.accepts("x"));
+        assert!(!none.is_set() && none.accepts("") && !none.accepts("x"));
     }
 
     #[test]
