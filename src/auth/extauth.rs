@@ -15,8 +15,8 @@ pub struct ExtAuth {
     pub url: String,
     /// Name of its host, the first part of account ids.
     pub host: String,
-    /// Its key.
-    pub key: VerifyingKey,
+    /// Its key; without one, names are asked about and no token is believed.
+    pub key: Option<VerifyingKey>,
 }
 
 /// What the auth server says of a name.
@@ -55,7 +55,7 @@ impl ExtAuth {
     pub fn of(url: Option<&str>, settings: &Settings) -> Option<ExtAuth> {
         let url = url.filter(|_| settings.extauth)?;
         let host = url::Url::parse(url).ok()?.host_str()?.to_owned();
-        Some(ExtAuth { url: url.to_owned(), host, key: token::public_key(&settings.extauth_key)? })
+        Some(ExtAuth { url: url.to_owned(), host, key: token::public_key(&settings.extauth_key) })
     }
 
     /// Asks about a name.

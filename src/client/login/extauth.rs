@@ -101,7 +101,8 @@ impl LoginMachine {
             return self.fail("extAuthError", "Ext auth not requested!", fx);
         };
         let settings = self.rules.shared.settings.clone();
-        let token = match token::read(text, &server.key, &settings.extauth_group, nonce) {
+        let key = server.key.as_ref().ok_or(token::TokenError::Signature);
+        let token = match key.and_then(|key| token::read(text, key, &settings.extauth_group, nonce)) {
             Ok(token) => token,
             Err(error) => {
                 fx.push(LoginEffect::Log(Level::Warn, Topic::RuleBreak, format!("Ext-auth token: {error}")));
