@@ -79,9 +79,14 @@ impl Elsewhere {
         format!("http://{}{path}", self.address)
     }
 
-    /// What has come so far; all of it says who asks.
+    /// What has come so far.
+    pub fn asked_anyhow(&self) -> Vec<Asked> {
+        self.asked.lock().unwrap().clone()
+    }
+
+    /// The same; all of it says that Drawhall asks.
     pub fn asked(&self) -> Vec<Asked> {
-        let asked = self.asked.lock().unwrap().clone();
+        let asked = self.asked_anyhow();
         for one in &asked {
             assert!(one.header("user-agent").is_some_and(|a| a.starts_with("Drawhall/")), "{one:?}");
         }
