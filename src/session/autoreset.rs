@@ -11,6 +11,9 @@ use crate::log::{Level, Topic};
 
 /// How long answers are waited for after the question, and after the first answer, in milliseconds.
 const RESPONSE_MS: u64 = 3_000;
+/// How long whoever was told to do it may take to begin, or between two parts of a stream, in milliseconds. The reference
+/// waits without end, and asks nobody any more.
+const REQUEST_MS: u64 = 120_000;
 /// How long after a failed attempt the next one may begin, in milliseconds.
 const RETRY_MS: u64 = 30_000;
 
@@ -180,7 +183,36 @@ impl SessionMachine {
                 self.autoreset_failed(now, fx);
             }
             Stage::Waiting => self.choose_candidate(now, fx),
-            Stage::Idle | Stage::Requested => {}
+            Stage::Requested => self.request_lost("took too long for", now, fx),
+            Stage::Idle => {}
+        }
+    }
+
+    /// Whoever was told to reset goes on.
+    pub(super) fn request_goes_on(&mut self, now: Now) {
+        self.autoreset.due = Some(now.ms + REQUEST_MS);
+    }
+
+    /// What was asked for is complete: nothing is waited for any more.
+    pub(super) fn request_done(&mut self) {
+        self.autoreset.due = None;
+    }
+
+    /// Whoever was told to reset will not do it.
+    pub(super) fn request_lost(&mut self, what: &str, now: Now, fx: &mut Effects) {
+        let chosen = self.members.iter().find(|m| m.reset_role.is_chosen()).map(|m| (m.id, m.conn()));
+        let who = chosen.map_or_else(|| "whoever was asked".to_owned(), |(id, _)| format!("user {id}"));
+        self.note(Level::Warn, Topic::Status, format!("Autoreset failed: {who} {what} it"), now, fx);
+        if let (Some((_, conn)), Some(_)) = (chosen, &self.side) {
+            self.send_progress(conn, true, fx);
+        }
+        self.autoreset_failed(now, fx);
+    }
+
+    /// A member who was told to reset is gone or may not any more, before it has begun.
+    pub(super) fn chosen_lost(&mut self, role: ResetRole, what: &str, now: Now, fx: &mut Effects) {
+        if self.autoreset.stage == Stage::Requested && role.is_chosen() && self.side.is_none() {
+            self.request_lost(what, now, fx);
         }
     }
 
@@ -195,6 +227,7 @@ impl SessionMachine {
             return self.autoreset_failed(now, fx);
         };
         self.autoreset.stage = Stage::Requested;
+        self.request_goes_on(now);
         let request = ServerReply::AutoReset(AutoReset {
             max_size: self.history.limit(),
             query: false,
@@ -240,7 +273,8 @@ impl SessionMachine {
     pub(super) fn deopped(&mut self, id: u8, now: Now, fx: &mut Effects) {
         self.forget_candidate(id);
         if !self.abort_stream_of(id) {
-            return;
+            let role = self.member_by_id(id).map_or(ResetRole::None, |m| m.reset_role);
+            return self.chosen_lost(role, "lost operator status before", now, fx);
         }
         let text = format!("User {id} deopped while streaming autoreset");
         self.note(Level::Warn, Topic::Status, text, now, fx);

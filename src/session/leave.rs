@@ -59,6 +59,7 @@ impl SessionMachine {
             self.note(Level::Warn, Topic::Status, text, now, fx);
             self.autoreset_failed(now, fx);
         } else {
+            self.chosen_lost(member.reset_role, "left before", now, fx);
             self.resolve_stream("leave", now, fx);
         }
         if !ghost {

@@ -71,6 +71,13 @@ pub enum ResetRole {
     Streaming,
 }
 
+impl ResetRole {
+    /// It was told to reset, and has not done so yet.
+    pub(super) fn is_chosen(self) -> bool {
+        matches!(self, Self::Awaiting | Self::AwaitingStream | Self::Streaming)
+    }
+}
+
 /// Somebody in the session.
 #[derive(Debug)]
 pub struct Member {

@@ -158,6 +158,7 @@ impl SessionMachine {
             prepared: None,
         });
         self.members[at].reset_role = ResetRole::Streaming;
+        self.request_goes_on(now);
         let text = format!("User {id} started stream reset");
         self.note(Level::Info, Topic::Status, text, now, fx);
         Ok(())
@@ -170,7 +171,10 @@ impl SessionMachine {
             Some(side) if side.prepared.is_none() && side.user == id => side.add(data).map_err(Some),
             _ => Err(None),
         };
-        let Err(error) = added else { return self.send_progress(conn, false, fx) };
+        let Err(error) = added else {
+            self.request_goes_on(now);
+            return self.send_progress(conn, false, fx);
+        };
         let reason = error.as_ref().map_or("no stream of theirs is active".into(), StreamError::to_string);
         let text = format!("User {id} tried to add a stream reset message, but {reason}");
         self.note(Level::Warn, Topic::Status, text, now, fx);
@@ -212,6 +216,7 @@ impl SessionMachine {
             side.server_messages += 1;
         }
         side.prepared = Some(now.ms);
+        self.request_done();
         self.members[at].reset_role = ResetRole::None;
         let text = format!("User {id} prepared streamed reset");
         self.note(Level::Info, Topic::Status, text, now, fx);

@@ -5,6 +5,7 @@
 //! [`MESSAGES`] table describes the same layouts as data, for the text form and for tests.
 
 mod codec;
+mod page;
 mod table;
 #[cfg(test)]
 pub(crate) mod tests;
@@ -12,6 +13,7 @@ pub(crate) mod tests;
 pub use codec::{DecodeError, EncodeError};
 use codec::{Reader, Writer};
 pub use generated::*;
+pub use page::page;
 pub use table::{FieldInfo, FieldKind, Group, ItemKind, MessageInfo, info_by_text, info_of};
 
 use crate::frame::{Frame, FrameHeader, FrameRef, HEADER_LEN};

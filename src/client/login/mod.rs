@@ -10,6 +10,8 @@ mod ident;
 mod join;
 mod lookup;
 #[cfg(test)]
+mod table_tests;
+#[cfg(test)]
 mod tests;
 
 use std::net::IpAddr;

@@ -7,14 +7,14 @@ use crate::auth::AccountCheck;
 use crate::config::ini;
 use crate::session::Refusal;
 
-const SID: &str = "0123456789abcdef0123456789abcdef";
+pub(super) const SID: &str = "0123456789abcdef0123456789abcdef";
 
-struct Login {
-    machine: LoginMachine,
-    fx: Vec<LoginEffect>,
+pub(super) struct Login {
+    pub(super) machine: LoginMachine,
+    pub(super) fx: Vec<LoginEffect>,
 }
 
-fn rules(config: &str) -> Arc<Rules> {
+pub(super) fn rules(config: &str) -> Arc<Rules> {
     let (rules, errors) = Rules::new(ini::parse(config.as_bytes()), None, "Example.org".into());
     assert!(errors.is_empty(), "{errors:?}");
     Arc::new(rules)
@@ -38,17 +38,17 @@ impl Login {
         Login { machine, fx: vec![greeting] }
     }
 
-    fn command(&mut self, cmd: &str, args: Value, kwargs: Value) -> &mut Self {
+    pub(super) fn command(&mut self, cmd: &str, args: Value, kwargs: Value) -> &mut Self {
         let raw = json!({"cmd": cmd, "args": args, "kwargs": kwargs});
         self.fx = self.machine.command(&RawCommand::parse(raw.to_string().as_bytes()));
         self
     }
 
-    fn ident(&mut self, name: &str) -> &mut Self {
+    pub(super) fn ident(&mut self, name: &str) -> &mut Self {
         self.command("ident", json!([name]), json!({}))
     }
 
-    fn account(&mut self, check: AccountCheck) -> &mut Self {
+    pub(super) fn account(&mut self, check: AccountCheck) -> &mut Self {
         self.fx = self.machine.account_checked(check);
         self
     }
@@ -97,11 +97,11 @@ fn fails(code: &str) -> (String, bool) {
     (code.to_owned(), true)
 }
 
-fn info() -> Value {
+pub(super) fn info() -> Value {
     json!({"app_version": "2.3.1-beta", "protocol_version": "dp:4.25.1", "os": "linux", "s": SID, "m": "x"})
 }
 
-fn ok(flags: &[&str]) -> AccountCheck {
+pub(super) fn ok(flags: &[&str]) -> AccountCheck {
     let flags = flags.iter().map(|f| (*f).to_owned()).collect();
     AccountCheck::Ok { auth_id: "internal:n".into(), flags }
 }

@@ -7,6 +7,7 @@ mod resets;
 mod settings;
 mod stored;
 mod stream;
+mod table;
 mod thumbnail;
 mod traffic;
 

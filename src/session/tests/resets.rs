@@ -254,3 +254,24 @@ fn a_client_of_another_minor_version_does_not_reset() {
     assert_eq!(table.machine.state(), State::Running);
     assert_eq!(table.seat(A).gone, None);
 }
+
+#[test]
+fn whoever_was_told_to_reset_and_does_not_is_not_waited_for_without_end() {
+    for (role, leaves) in [("gzip1", true), ("gzip1", false), ("", true), ("", false)] {
+        let mut table = past_threshold();
+        table.command(A, "ready-to-autoreset", json!([]), json!({"capabilities": [role]}));
+        assert_eq!(table.machine.autoreset.status(), "requested");
+        table.forget();
+        if leaves {
+            table.leave(A);
+        } else {
+            table.wait(119_999);
+            assert_eq!(table.machine.autoreset.status(), "requested");
+            table.wait(1);
+        }
+        assert_eq!(table.machine.autoreset.status(), "not sent");
+        table.wait(30_000);
+        table.send(B, &[dab(1)]);
+        assert_eq!(table.machine.autoreset.status(), "queried", "asked again");
+    }
+}

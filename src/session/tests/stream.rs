@@ -5,13 +5,13 @@ use flate2::write::ZlibEncoder;
 
 use super::*;
 
-fn zlib(bytes: &[u8]) -> Vec<u8> {
+pub(super) fn zlib(bytes: &[u8]) -> Vec<u8> {
     let mut encoder = ZlibEncoder::new(Vec::new(), Compression::default());
     encoder.write_all(bytes).unwrap();
     encoder.finish().unwrap()
 }
 
-fn stream(data: &[u8]) -> Frame {
+pub(super) fn stream(data: &[u8]) -> Frame {
     Frame::new(39, 0, data).unwrap()
 }
 
@@ -183,4 +183,18 @@ fn a_manual_reset_ends_a_streamed_one() {
     table.send(A, &[canvas()]);
     table.command(A, "init-complete", json!([]), json!({}));
     assert!(table.history(B).ends_with(&[(129, 1), (0, 0), (0, 0)]));
+}
+
+#[test]
+fn a_stream_that_stops_is_given_up() {
+    let mut table = started();
+    let image = zlib(canvas().as_bytes());
+    table.wait(119_999);
+    table.send(A, &[stream(&image[..5])]);
+    table.wait(119_999);
+    assert_eq!(cancelled(&table), [false], "each part counts");
+    table.wait(1);
+    assert_eq!(cancelled(&table), [false, true]);
+    table.command(A, "stream-reset-finish", json!([1]), json!({}));
+    assert_eq!(table.error(A), "stream-reset-finish: no stream reset active");
 }
