@@ -54,6 +54,11 @@ pub(crate) enum Command {
         /// The recording.
         file: PathBuf,
     },
+    /// Give the inputs that --trace-input has recorded to new logins and sessions, and compare what they do.
+    Replay {
+        /// The trace.
+        file: PathBuf,
+    },
     /// List the sessions that are stored in a directory.
     Sessions {
         /// The directory.
@@ -214,6 +219,10 @@ pub(crate) struct Serve {
     #[arg(long, value_name = "PATH", help_heading = "Sessions")]
     pub(crate) record: Option<String>,
 
+    /// Record everything that happens to logins and sessions to this new file, to be replayed. Passwords and chat, too.
+    #[arg(long, value_name = "FILE", help_heading = "Sessions")]
+    pub(crate) trace_input: Option<PathBuf>,
+
     /// How long what is written may not be on the disk yet, such as 100ms; 0 forces every batch before it is sent
     /// [default: the setting syncInterval].
     #[arg(long, value_name = "TIME", value_parser = sync_interval, help_heading = "Sessions")]
@@ -324,6 +333,7 @@ impl Serve {
             ("sessions", path(&self.sessions)),
             ("templates", path(&self.templates)),
             ("record", self.record.clone()),
+            ("trace-input", path(&self.trace_input)),
             ("sync", self.sync.map(|s| format!("{}ms", s.as_millis()))),
             ("announce-port", self.announce_port.map(|p| p.to_string())),
             ("report-url", self.report_url.clone()),

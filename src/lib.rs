@@ -16,6 +16,7 @@
 //! | [`limits`] | how often something may be done |
 //! | [`admin`] | the admin API |
 //! | [`tools`] | what the program does besides serving |
+//! | [`trace`] | recorded inputs, and giving them to machines again |
 //!
 //! `docs/ARCHITECTURE.md` says how they work together.
 
@@ -34,4 +35,5 @@ pub mod server;
 pub mod session;
 pub mod storage;
 pub mod tools;
+pub mod trace;
 pub mod transport;

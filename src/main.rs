@@ -10,6 +10,7 @@ use drawhall::auth::provider;
 use drawhall::db::Database;
 use drawhall::storage::folder::FolderError;
 use drawhall::tools::{account, convert, inspect, sessions};
+use drawhall::trace::replay;
 use drawhall::transport::tls;
 
 mod cli;
@@ -39,6 +40,7 @@ fn main() -> ExitCode {
         }
         Some(Command::Convert(options)) => run_convert(&options),
         Some(Command::Inspect { file }) => run_inspect(&file),
+        Some(Command::Replay { file }) => run_replay(&file),
         Some(Command::Sessions { dir, json }) => {
             sessions::list(&dir, json).map(|text| print!("{text}")).map_err(Failure::from)
         }
@@ -161,6 +163,31 @@ fn report(found: Result<(String, bool), FolderError>, otherwise: &str) -> Result
     let (text, sound) = found?;
     print!("{text}");
     if sound { Ok(()) } else { Err(otherwise.into()) }
+}
+
+/// Replays a trace. If it panics, standard error says at which line.
+fn run_replay(file: &std::path::Path) -> Result<(), Failure> {
+    let trace = std::io::BufReader::new(std::fs::File::open(file)?);
+    let line = std::sync::Arc::new(std::sync::atomic::AtomicU64::new(0));
+    let (at, report) = (line.clone(), std::panic::take_hook());
+    std::panic::set_hook(Box::new(move |panic| {
+        eprintln!("at line {} of the trace:", at.load(std::sync::atomic::Ordering::Relaxed));
+        report(panic);
+    }));
+    let done = replay::run(trace, |number| line.store(number, std::sync::atomic::Ordering::Relaxed))?;
+    let replay::Replayed { sessions, logins, inputs, skipped, compared, different } = done;
+    println!("{sessions} sessions, {logins} logins, {inputs} inputs");
+    if skipped > 0 {
+        println!("{skipped} inputs are of what began before the trace, or is not in it");
+    }
+    match different.first() {
+        None => println!("{compared} effects are the same"),
+        Some(first) => {
+            let (count, first) = (different.len(), *first);
+            return Err(format!("{count} of {compared} effects differ, the first at line {first}").into());
+        }
+    }
+    Ok(())
 }
 
 fn run_inspect(file: &std::path::Path) -> Result<(), Failure> {

@@ -119,6 +119,7 @@ pub(crate) fn serve(options: &Serve) -> Result<(), Failure> {
         sessions: places.sessions.clone(),
         templates: options.templates.clone(),
         record: options.record.clone(),
+        trace_input: options.trace_input.clone(),
         extauth_provider: options.extauth_provider,
         admin_port: match options.web_admin_port {
             0 if options.gui => Some(gui::PORT),

@@ -53,7 +53,8 @@ pub enum CommandError {
 }
 
 /// What the client says of itself, in `cinfo`, `host` and `join`. Texts are trimmed and cut to 65 characters.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
 pub struct ClientInfo {
     /// Version of the program.
     #[serde(skip_serializing_if = "String::is_empty")]
@@ -143,7 +144,7 @@ pub struct Ident {
 }
 
 /// What a client can do, from the text `capabilities`.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Capabilities {
     /// It wants keep-alive messages.
     pub keep_alive: bool,
@@ -163,7 +164,7 @@ impl Capabilities {
 }
 
 /// `host`: start a session.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Host {
     /// Protocol version of the session.
     pub protocol: String,

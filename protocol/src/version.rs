@@ -4,6 +4,8 @@
 use std::fmt;
 use std::str::FromStr;
 
+use serde::{Deserialize, Serialize};
+
 use crate::message::Layout;
 
 /// The *server* number that this crate speaks.
@@ -12,7 +14,8 @@ pub const SERVER_VERSION: u32 = 4;
 /// A protocol version such as `dp:4.25.1`.
 ///
 /// Versions of one namespace are ordered by their numbers; of different namespaces, neither is older.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
 pub struct ProtocolVersion {
     namespace: String,
     server: u32,
@@ -146,6 +149,20 @@ pub enum Compatibility {
 impl PartialOrd for ProtocolVersion {
     fn partial_cmp(&self, other: &Self) -> Option<std::cmp::Ordering> {
         (self.namespace == other.namespace).then(|| self.numbers().cmp(&other.numbers()))
+    }
+}
+
+impl TryFrom<String> for ProtocolVersion {
+    type Error = InvalidVersion;
+
+    fn try_from(text: String) -> Result<Self, InvalidVersion> {
+        text.parse()
+    }
+}
+
+impl From<ProtocolVersion> for String {
+    fn from(version: ProtocolVersion) -> String {
+        version.to_string()
     }
 }
 

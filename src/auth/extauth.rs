@@ -2,6 +2,7 @@
 
 use ed25519_dalek::VerifyingKey;
 use reqwest::Method;
+use serde::{Deserialize, Serialize};
 use serde_json::json;
 
 use super::token;
@@ -20,7 +21,7 @@ pub struct ExtAuth {
 }
 
 /// What the auth server says of a name.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum NameAnswer {
     /// It is an account there.
     Account,

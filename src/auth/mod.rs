@@ -18,6 +18,7 @@ use crate::http::Http;
 use crate::metrics::METRICS;
 use crate::server::NewRules;
 use extauth::NameAnswer;
+use serde::{Deserialize, Serialize};
 
 /// Password hashes that are computed at once; Argon2id takes 64 MiB each.
 const MAX_PARALLEL_HASHES: usize = 2;
@@ -121,7 +122,7 @@ pub struct CheckAccount {
 }
 
 /// Answer to [`CheckAccount`].
-#[derive(Debug, Clone, PartialEq, Eq, MessageResponse)]
+#[derive(Debug, Clone, PartialEq, Eq, MessageResponse, Serialize, Deserialize)]
 pub enum AccountCheck {
     /// There is no such account.
     NotFound,

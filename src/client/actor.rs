@@ -22,7 +22,7 @@ use tokio::sync::{OwnedSemaphorePermit, watch};
 
 use super::credit::Credit;
 use super::inbound::{self, Framing, Inbound};
-use super::login::{Arrival, LoginEffect, LoginMachine};
+use super::login::{Arrival, LoginEffect, LoginInput, LoginMachine};
 use super::worker::{self, Link, TimeLimits};
 use super::writer::{self, Outbound};
 use crate::auth::Auth;
@@ -34,6 +34,7 @@ use crate::metrics::METRICS;
 use crate::server::{CancelEntering, ClientGone, LeaveLobby, NewClient, Server};
 use crate::session::actor::{Batch, LeaveSession, Session};
 use crate::session::{ClientOp, ConnId, DisconnectReason};
+use crate::trace::Trace;
 use crate::transport::gate::{Limit, Pass};
 use crate::transport::stream::Stream;
 use crate::transport::tls::Certificate;
@@ -61,6 +62,8 @@ pub struct ClientContext {
     pub auth: Addr<Auth>,
     /// What connections are encrypted with, if they are.
     pub certificate: Option<watch::Receiver<Certificate>>,
+    /// Where inputs are recorded, if they are.
+    pub trace: Option<Trace>,
 }
 
 /// A connection over which messages come.
@@ -141,6 +144,9 @@ impl Client {
             must_encrypt: websocket.is_none() && context.certificate.is_some(),
             chance: u64::from_le_bytes(chance),
         };
+        if let Some(trace) = &context.trace {
+            trace.login(arrival, &context.rules);
+        }
         let (login, greeting) = LoginMachine::new(context.rules.clone(), &arrival);
         let client = Client {
             conn,
@@ -426,9 +432,7 @@ impl Client {
             if command.cmd == "ident" && !self.may(Limit::LoginRate, ctx) {
                 return;
             }
-            let Phase::Login(login) = &mut self.phase else { return };
-            let effects = login.command(&command);
-            self.perform(effects, ctx);
+            self.log_in(LoginInput::Command(command), ctx);
         } else {
             let text = format!("Got non-login message (type={}) in login state", frame.header.kind);
             self.log(Level::Warn, Topic::RuleBreak, text);
@@ -441,7 +445,7 @@ impl Client {
             ClientOp::Joined { user } => self.joined(user),
             ClientOp::Refused(refusal) => {
                 (self.session, self.entering) = (None, None);
-                self.answered(ctx, |login| login.refused(refusal));
+                self.answered(LoginInput::Refused(refusal), ctx);
             }
             ClientOp::Attach(cursor) => {
                 if let Some(link) = &self.link {

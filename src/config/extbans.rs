@@ -2,12 +2,13 @@
 
 use std::net::IpAddr;
 
+use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::ini::Reaction;
 
 /// A ban from elsewhere, with everything that it is of.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ExtBan {
     /// Its number there.
     pub id: i64,

@@ -1,5 +1,6 @@
 //! The configuration file of drawpile-srv: sections of lines, each with its own syntax. Source: `config.md`.
 
+use serde::{Deserialize, Serialize};
 use std::collections::BTreeSet;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
@@ -9,7 +10,7 @@ use crate::auth::password;
 const SECTIONS: [&str; 6] = ["config", "ipbans", "systembans", "userbans", "announcewhitelist", "users"];
 
 /// What happens to somebody who is banned from the server.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Reaction {
     /// Told so when hosting or joining.
     #[default]
@@ -39,7 +40,7 @@ impl Reaction {
 }
 
 /// An address range that is banned.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct IpRange {
     /// First address.
     pub from: IpAddr,
@@ -121,7 +122,7 @@ pub struct Account {
 }
 
 /// A ban of a system id (`T` = text) or ext-auth user (`T` = number).
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Ban<T> {
     /// Who is banned.
     pub subject: T,

@@ -4,10 +4,11 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use regex::RegexSet;
+use serde::{Deserialize, Serialize};
 
 use super::Settings;
 use super::extbans::ExtBan;
-use super::ini::{ConfigFile, Reaction};
+use super::ini::{Ban, ConfigFile, IpRange, Reaction};
 use super::names::NameRules;
 use crate::auth::extauth::ExtAuth;
 use crate::db::Database;
@@ -31,6 +32,19 @@ pub struct Rules {
     /// The server's public host name, empty if it is not known.
     pub local_host: String,
     file: Arc<ConfigFile>,
+}
+
+/// What logins need of the rules, as it is recorded: everything but accounts and list servers.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct RulesRecord {
+    shared: Shared,
+    has_accounts: bool,
+    ip_bans: Vec<IpRange>,
+    system_bans: Vec<Ban<String>>,
+    user_bans: Vec<Ban<i64>>,
+    ext_bans: Vec<ExtBan>,
+    extauth_url: Option<String>,
+    local_host: String,
 }
 
 fn version_fault(settings: &Settings) -> Option<String> {
@@ -71,6 +85,29 @@ impl Rules {
             file: Arc::new(file),
         };
         (rules, errors)
+    }
+
+    /// What logins need of the rules.
+    pub fn record(&self) -> RulesRecord {
+        RulesRecord {
+            shared: self.shared.clone(),
+            has_accounts: self.has_accounts,
+            ip_bans: self.file.ip_bans.clone(),
+            system_bans: self.file.system_bans.clone(),
+            user_bans: self.file.user_bans.clone(),
+            ext_bans: self.ext_bans.clone(),
+            extauth_url: self.extauth_url.clone(),
+            local_host: self.local_host.clone(),
+        }
+    }
+
+    /// Rules for logins as they were.
+    pub fn from_record(record: RulesRecord) -> Rules {
+        let RulesRecord { shared, has_accounts, ip_bans, system_bans, user_bans, .. } = record;
+        let RulesRecord { ext_bans, extauth_url, local_host, .. } = record;
+        let file = ConfigFile { ip_bans, system_bans, user_bans, ..ConfigFile::default() };
+        let file = Arc::new(file);
+        Rules { shared, has_accounts, ext_bans, extauth_url, local_host, file, ..Rules::default() }
     }
 
     /// The settings.

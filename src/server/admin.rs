@@ -10,6 +10,7 @@ use crate::client::actor::Client;
 use crate::clock::Now;
 use crate::session::actor::{Administer, Session};
 use crate::session::admin::{AdminError, AdminRequest};
+use crate::session::input::Beginning;
 use crate::session::{ConnId, Effects, SessionMachine};
 use crate::storage::store::PasswordKind;
 use crate::storage::template::{Messages, Template};
@@ -113,13 +114,18 @@ impl Handler<MakeSession> for Server {
         }
         let (id, now, mut fx) = (super::new_session_id(), Now::get(), Effects::default());
         let shared = self.rules.shared.clone();
+        let beginning = Beginning::Made {
+            template: template.clone(),
+            messages: messages.clone(),
+            passwords: passwords.clone(),
+        };
         let mut machine =
             SessionMachine::from_template(shared, id.clone(), &template, messages, now, &mut fx);
         for (kind, password) in &passwords {
             machine.set_password(*kind, password);
         }
         emit(&fx.log, &id);
-        let begun = self.begin(machine, now, ctx);
+        let begun = self.begin(machine, beginning, now, ctx);
         begun.map(|_| id).ok_or_else(|| AdminError::new(500, "The session cannot be made"))
     }
 }

@@ -12,6 +12,7 @@ use crate::client::login::LookupAnswer;
 use crate::clock::Now;
 use crate::log::LogEntry;
 use crate::session::actor::{GoToRest, ListingNews, StopSession};
+use crate::session::input::Beginning;
 use crate::session::stored::stored_description;
 use crate::session::{Effects, Refusal};
 use crate::storage::folder::{LoadError, Loaded};
@@ -69,10 +70,14 @@ impl Server {
     fn load(&mut self, id: String, rest: Rest, ctx: &mut Context<Self>) {
         let Some(folder) = self.parts.folder.clone() else { return self.gone(&id) };
         let name = id.clone();
-        let loading = self.parts.hashing.run(Turn::Files, move || folder.load(&name));
+        let is_traced = self.parts.trace.is_some();
+        let loading = self.parts.hashing.run(Turn::Files, move || {
+            let files = if is_traced { folder.files_of(&name) } else { Vec::new() };
+            folder.load(&name).map(|loaded| (loaded, files))
+        });
         ctx.spawn(loading.into_actor(self).map(move |loaded, server, ctx| {
             match loaded.unwrap_or(Err(LoadError::NoFile)) {
-                Ok(loaded) => server.loaded(&id, loaded, rest, ctx),
+                Ok((loaded, files)) => server.loaded(&id, loaded, Beginning::Loaded { rest, files }, ctx),
                 Err(error) => {
                     tracing::error!("stored session {id} cannot be loaded: {error}");
                     server.gone(&id);
@@ -82,10 +87,14 @@ impl Server {
         }));
     }
 
-    fn loaded(&mut self, id: &str, loaded: Loaded, rest: Rest, ctx: &mut Context<Self>) {
+    fn loaded(&mut self, id: &str, loaded: Loaded, beginning: Beginning, ctx: &mut Context<Self>) {
         let (now, mut fx) = (Now::get(), Effects::default());
         let shared = self.rules.shared.clone();
-        let (machine, store) = SessionMachine::restored(shared, loaded, Some(rest), now, &mut fx);
+        let rest = if let Beginning::Loaded { rest, .. } = &beginning { Some(rest.clone()) } else { None };
+        let (mut machine, store) = SessionMachine::restored(shared, loaded, rest, now, &mut fx);
+        if let Some(trace) = &self.parts.trace {
+            trace.session(&mut machine, now, &self.rules.shared, beginning);
+        }
         emit(&fx.log, id);
         let description = machine.description(false, now);
         let Some(address) = self.start_session(machine, Some(store), ctx) else { return self.gone(id) };
@@ -118,6 +127,7 @@ impl Server {
             hashing: self.parts.hashing.clone(),
             store,
             recording: recorder.map(|r| r.recording(machine.id(), machine.alias())),
+            trace: self.parts.trace.clone(),
         };
         Some(Session::start_in_arbiter(&worker, move |_| Session::new(machine, parts)))
     }
@@ -126,6 +136,7 @@ impl Server {
     pub(super) fn begin(
         &mut self,
         mut machine: SessionMachine,
+        beginning: Beginning,
         now: Now,
         ctx: &mut Context<Self>,
     ) -> Option<Addr<Session>> {
@@ -136,6 +147,9 @@ impl Server {
             }
             None => None,
         };
+        if let Some(trace) = &self.parts.trace {
+            trace.session(&mut machine, now, &self.rules.shared, beginning);
+        }
         let (description, protocol) = (machine.description(false, now), machine.protocol().clone());
         let address = self.start_session(machine, store, ctx)?;
         self.announce(&description, false);
@@ -264,10 +278,15 @@ impl Server {
             Ok(messages) => {
                 let (now, mut fx) = (Now::get(), Effects::default());
                 let shared = self.rules.shared.clone();
+                let beginning = Beginning::Made {
+                    template: Box::new(template.clone()),
+                    messages: messages.clone(),
+                    passwords: Vec::new(),
+                };
                 let machine =
                     SessionMachine::from_template(shared, id.clone(), template, messages, now, &mut fx);
                 emit(&fx.log, &id);
-                self.begin(machine, now, ctx)
+                self.begin(machine, beginning, now, ctx)
             }
             Err(error) => {
                 tracing::warn!("template {}: {error}", template.path.display());

@@ -33,11 +33,13 @@ use crate::session::actor::{
     EnterHost, JoinSession, LeaveSession, LookUpSession, ReportFromOutside, Session, SessionParts, SetShared,
     StopSession,
 };
+use crate::session::input::Beginning;
 use crate::session::stored::Rest;
 use crate::session::{ClientOp, ConnId, DisconnectReason, JoinRequest, Refusal, SessionMachine, Visitor};
 use crate::storage::folder::{Folder, Listed};
 use crate::storage::recorder::Recorder;
 use crate::storage::template::Templates;
+use crate::trace::Trace;
 pub use admin::{FindAwake, ListClients, ListSessions, MakeFromTemplate, MakeSession, TellSessions};
 use directory::{Directory, Entry, Place, Waiter};
 use listing::Listing;
@@ -80,6 +82,8 @@ pub struct ServerParts {
     pub announce_port: u16,
     /// Requests to list servers and the like.
     pub http: Http,
+    /// Where inputs are recorded, if they are.
+    pub trace: Option<Trace>,
 }
 
 /// The Server actor.
@@ -509,9 +513,11 @@ impl Handler<HostSession> for Server {
             return Err(HostRefusal::BadProtocol);
         }
         let (now, founder) = (Now::get(), visitor.person.name.clone());
-        let alias = host.alias.clone();
-        let machine = SessionMachine::new(self.rules.shared.clone(), id, alias, protocol, founder, now);
-        let address = self.begin(machine, now, ctx).ok_or(HostRefusal::Full)?;
+        let (alias, shared) = (host.alias.clone(), self.rules.shared.clone());
+        let beginning =
+            Beginning::Hosted { alias: alias.clone(), protocol: protocol.clone(), founder: founder.clone() };
+        let machine = SessionMachine::new(shared, id, alias, protocol, founder, now);
+        let address = self.begin(machine, beginning, now, ctx).ok_or(HostRefusal::Full)?;
         self.lobby.remove(&visitor.conn);
         address.do_send(EnterHost { visitor, host, client, credit });
         Ok(address)

@@ -25,6 +25,7 @@ use crate::db::{Database, DbError};
 use crate::storage::folder::{Folder, FolderError};
 use crate::storage::recorder::Recorder;
 use crate::storage::template::Templates;
+use crate::trace::Trace;
 use crate::transport::accept::WebSocketRules;
 use crate::transport::gate::Gate;
 use crate::transport::tls::{self, CertificateError, CertificateFiles};
@@ -73,6 +74,8 @@ pub struct ServeOptions {
     pub admin_port: Option<u16>,
     /// Who may ask the admin API; it listens on all interfaces only if other machines may.
     pub admin_access: AccessRules,
+    /// Where inputs are recorded, to be replayed.
+    pub trace_input: Option<PathBuf>,
 }
 
 /// A server that runs.
@@ -136,6 +139,14 @@ pub enum StartError {
     /// There is no place for the log.
     #[error("log: {0}")]
     Log(#[from] DbError),
+    /// Inputs cannot be recorded.
+    #[error("--trace-input: cannot make {path}: {source}")]
+    Trace {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
     /// There is no thread for recordings.
     #[error("--record: {0}")]
     Record(io::Error),
@@ -151,6 +162,10 @@ pub fn start(options: &ServeOptions) -> Result<Running, StartError> {
     let mut source = RuleSource { web_sockets, ..options.source.clone() }.open()?;
     let rules = Arc::new(source.read()?);
     let mut parts = open_storage(options, &rules)?;
+    if let Some(path) = &options.trace_input {
+        let trace = Trace::begin(path).map_err(|source| StartError::Trace { path: path.clone(), source })?;
+        parts.trace = Some(trace);
+    }
     let templates = match &options.templates {
         Some(path) => {
             let scanned = scan_templates(&Templates::default(), path);
@@ -189,7 +204,8 @@ pub fn start(options: &ServeOptions) -> Result<Running, StartError> {
         }
         None => None,
     };
-    let context = ClientContext { rules, server: server.clone(), auth: auth.clone(), certificate };
+    let trace = parts.trace.clone();
+    let context = ClientContext { rules, server: server.clone(), auth: auth.clone(), certificate, trace };
     let entrance = Entrance {
         workers: handles,
         context,
@@ -400,8 +416,11 @@ impl Running {
         for worker in self.workers {
             worker.stop();
         }
-        let ServerParts { folder, recorder, .. } = self.parts;
+        let ServerParts { folder, recorder, trace, .. } = self.parts;
         let closed = actix_rt::task::spawn_blocking(move || {
+            if let Some(trace) = trace {
+                trace.finish();
+            }
             if let Some(recorder) = recorder {
                 recorder.stop();
             }

@@ -11,9 +11,11 @@ use std::time::Duration;
 
 use actix::prelude::*;
 use drawhall_protocol::command::Host;
+use serde::{Deserialize, Serialize};
 
 use super::admin::{AdminAnswer, AdminError, AdminRequest};
 use super::effects::{ClientOp, ConnId, DisconnectReason, Effects, Refusal};
+use super::input::Input;
 use super::member::{JoinRequest, Visitor};
 use super::{OpwordCheck, SessionMachine, Shared, State};
 use crate::auth::{Hashing, Turn, password};
@@ -25,6 +27,7 @@ use crate::log::{Level, LogEntry, LogUser, Topic};
 use crate::server::{ListSession, SendReport, Server, SessionChanged, SessionEnded};
 use crate::storage::recorder::Recording;
 use crate::storage::store::{Ending, PasswordKind, Store};
+use crate::trace::Trace;
 pub use keeper::GoToRest;
 
 /// Greatest value of `gatherTime` in milliseconds that counts.
@@ -60,6 +63,8 @@ pub struct SessionParts {
     pub store: Option<Store>,
     /// Its recording, if it is recorded.
     pub recording: Option<Recording>,
+    /// Where its inputs are recorded, if they are.
+    pub trace: Option<Trace>,
 }
 
 /// The Session actor.
@@ -79,6 +84,7 @@ pub struct Session {
     /// Storing has failed; when it is tried again.
     retry_ms: Option<u64>,
     recording: Option<Recording>,
+    trace: Option<Trace>,
     ending: Option<Ending>,
     sent_ms: u64,
     /// When the first of what is not sent yet has come, on the forward clock.
@@ -94,7 +100,7 @@ pub struct Session {
 impl Session {
     /// An actor for these rules.
     pub fn new(mut machine: SessionMachine, parts: SessionParts) -> Self {
-        let SessionParts { server, hashing, store, recording } = parts;
+        let SessionParts { server, hashing, store, recording, trace } = parts;
         if recording.is_some() {
             machine.record();
         }
@@ -110,6 +116,7 @@ impl Session {
             send_again: false,
             retry_ms: None,
             recording,
+            trace,
             ending: None,
             sent_ms: 0,
             unsent_since: None,
@@ -225,21 +232,30 @@ impl Session {
             let wait = Duration::from_millis(due.saturating_sub(now.ms));
             let handle = ctx.run_later(wait, |session, ctx| {
                 session.deadline = None;
-                session.handle(ctx, SessionMachine::tick);
+                session.handle(ctx, Input::Tick);
             });
             (due, handle)
         });
     }
 
-    fn handle(
-        &mut self,
-        ctx: &mut Context<Self>,
-        input: impl FnOnce(&mut SessionMachine, Now, &mut Effects),
-    ) {
+    fn handle(&mut self, ctx: &mut Context<Self>, input: Input) {
         let now = Now::get();
-        let mut fx = Effects::default();
-        input(&mut self.machine, now, &mut fx);
+        let fx = self.effects_of(input, now);
         self.perform(fx, now, ctx);
+    }
+
+    /// Gives the rules an input.
+    fn effects_of(&mut self, input: Input, now: Now) -> Effects {
+        let mut fx = Effects::default();
+        let positions = self.machine.observe_positions();
+        let Some(trace) = self.trace.clone() else {
+            self.machine.handle(input, now, &mut fx);
+            return fx;
+        };
+        let number = trace.input(self.machine.id(), now, positions, &input);
+        self.machine.handle(input, now, &mut fx);
+        trace.effects(number, &mut self.machine, &fx);
+        fx
     }
 
     /// Has a password checked that takes long, then lets somebody join.
@@ -251,12 +267,10 @@ impl Session {
             if !session.links.contains_key(&request.visitor.conn) {
                 return;
             }
-            session.handle(ctx, |machine, now, fx| {
-                if fits == Some(true) {
-                    machine.learn_password(PasswordKind::Session, &hash, &password);
-                }
-                machine.join(*request, now, fx);
-            });
+            if fits == Some(true) {
+                session.handle(ctx, Input::Learn { kind: PasswordKind::Session, hash, password });
+            }
+            session.handle(ctx, Input::Join(request));
         }));
     }
 
@@ -264,8 +278,7 @@ impl Session {
         let OpwordCheck { hash, opword, .. } = check.clone();
         let checked = self.hashing.run(Turn::Check, move || password::verify(&opword, &hash));
         ctx.spawn(checked.into_actor(self).map(move |fits, session, ctx| {
-            session
-                .handle(ctx, |machine, now, fx| machine.opword_checked(&check, fits == Some(true), now, fx));
+            session.handle(ctx, Input::OpwordChecked(check, fits == Some(true)));
         }));
     }
 }
@@ -304,7 +317,7 @@ impl Actor for Session {
             if session.ended {
                 return;
             }
-            session.handle(ctx, SessionMachine::expire);
+            session.handle(ctx, Input::Expire);
             // Who drew a while ago is not active any more.
             if !session.ended {
                 session.tell_changes(false);
@@ -338,12 +351,7 @@ impl Handler<EnterHost> for Session {
             return client.do_send(Deliver { ops: vec![refusal], session: None });
         }
         self.links.insert(visitor.conn, Link { client, credit, held: 0, unstored: 0 });
-        // The server has checked that the id is valid.
-        let user = u8::try_from(host.user_id).unwrap_or(1);
-        self.handle(ctx, |machine, now, fx| {
-            machine.set_up(&host, &visitor);
-            machine.host(*visitor, user, now, fx);
-        });
+        self.handle(ctx, Input::Host { visitor, host });
     }
 }
 
@@ -371,7 +379,7 @@ impl Handler<JoinSession> for Session {
         self.links.insert(request.visitor.conn, Link { client, credit, held: 0, unstored: 0 });
         match self.machine.slow_check(&request).map(str::to_owned) {
             Some(hash) => self.check_and_join(hash, request, ctx),
-            None => self.handle(ctx, |machine, now, fx| machine.join(*request, now, fx)),
+            None => self.handle(ctx, Input::Join(request)),
         }
     }
 }
@@ -389,7 +397,7 @@ impl Handler<LeaveSession> for Session {
 
     fn handle(&mut self, leave: LeaveSession, ctx: &mut Self::Context) {
         self.links.remove(&leave.conn);
-        self.handle(ctx, |machine, now, fx| machine.leave(leave.conn, now, fx));
+        self.handle(ctx, Input::Leave(leave.conn));
     }
 }
 
@@ -406,14 +414,13 @@ pub struct Batch {
 impl Handler<Batch> for Session {
     type Result = ();
 
-    fn handle(&mut self, Batch { conn, mut bytes }: Batch, ctx: &mut Self::Context) {
+    fn handle(&mut self, Batch { conn, bytes }: Batch, ctx: &mut Self::Context) {
         let cost = Credit::cost(&bytes);
         let now = Now::get();
-        let mut fx = Effects::default();
-        let handled = self.machine.batch(conn, &mut bytes, now, &mut fx);
+        let fx = self.effects_of(Input::Batch { conn, bytes }, now);
         self.unsent_since.get_or_insert(now.ms);
         if let Some(link) = self.links.get_mut(&conn) {
-            if !handled {
+            if fx.held {
                 link.held += cost;
             } else if self.storing {
                 link.unstored += cost;
@@ -464,12 +471,13 @@ impl Handler<ReportFromOutside> for Session {
     type Result = ();
 
     fn handle(&mut self, report: ReportFromOutside, ctx: &mut Self::Context) {
-        self.handle(ctx, |machine, now, fx| machine.outside_report(report.user, &report.reason, now, fx));
+        let ReportFromOutside { user, reason } = report;
+        self.handle(ctx, Input::OutsideReport { user, reason });
     }
 }
 
 /// What has become of the session's listings.
-#[derive(Debug, Default, Message)]
+#[derive(Debug, Clone, Default, Message, Serialize, Deserialize)]
 #[rtype(result = "()")]
 pub struct ListingNews {
     /// A text for everybody in the session.
@@ -486,7 +494,7 @@ impl Handler<ListingNews> for Session {
     type Result = ();
 
     fn handle(&mut self, news: ListingNews, ctx: &mut Self::Context) {
-        self.handle(ctx, |machine, _, fx| machine.listing_news(news, fx));
+        self.handle(ctx, Input::Listing(news));
     }
 }
 
@@ -502,7 +510,7 @@ impl Handler<ReportSent> for Session {
     type Result = ();
 
     fn handle(&mut self, ReportSent { error }: ReportSent, ctx: &mut Self::Context) {
-        self.handle(ctx, |machine, now, fx| machine.report_sent(error, now, fx));
+        self.handle(ctx, Input::ReportSent(error));
     }
 }
 
@@ -515,7 +523,7 @@ impl Handler<SetShared> for Session {
     type Result = ();
 
     fn handle(&mut self, SetShared(shared): SetShared, ctx: &mut Self::Context) {
-        self.handle(ctx, |machine, now, fx| machine.set_shared(shared, now, fx));
+        self.handle(ctx, Input::Shared(shared));
     }
 }
 
@@ -528,7 +536,7 @@ impl Handler<StopSession> for Session {
     type Result = ();
 
     fn handle(&mut self, _: StopSession, ctx: &mut Self::Context) {
-        self.handle(ctx, |machine, now, fx| machine.shut_down("Server shutting down", now, fx));
+        self.handle(ctx, Input::Stop);
     }
 }
 
@@ -558,7 +566,7 @@ impl Handler<Administer> for Session {
         let checked = self.hashing.run(Turn::Check, move || password::verify(&given, &expected));
         ActorResponse::r#async(checked.into_actor(self).map(move |fits, session, ctx| {
             if fits == Some(true) {
-                session.machine.learn_password(kind, &hash, &password);
+                session.handle(ctx, Input::Learn { kind, hash, password });
             }
             session.administer(request, ctx)
         }))
@@ -567,9 +575,11 @@ impl Handler<Administer> for Session {
 
 impl Session {
     fn administer(&mut self, request: AdminRequest, ctx: &mut Context<Self>) -> AdminAnswer {
-        let mut answer = Err(AdminError::not_found());
-        self.handle(ctx, |machine, now, fx| answer = machine.administer(request, now, fx));
-        answer
+        let now = Now::get();
+        let mut fx = self.effects_of(Input::Administer(request), now);
+        let answer = fx.answer.take();
+        self.perform(fx, now, ctx);
+        answer.unwrap_or_else(|| Err(AdminError::not_found()))
     }
 }
 

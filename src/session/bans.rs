@@ -3,6 +3,7 @@
 use std::net::{IpAddr, Ipv6Addr};
 
 use drawhall_protocol::reply::BanEntry;
+use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
 use crate::storage::journal::Entry;
@@ -12,7 +13,7 @@ use crate::storage::metadata::{Metadata, StoredBan};
 pub const MAX_BANS: usize = 1000;
 
 /// Who is banned, or who bans: whatever is known of them.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Person {
     /// Name; compared ignoring case.
     pub name: String,

@@ -1,7 +1,9 @@
 //! What the rules of a session have their surroundings do.
 
 use bytes::Bytes;
+use serde::{Deserialize, Deserializer, Serialize};
 
+use super::admin::AdminAnswer;
 use crate::history::Cursor;
 use crate::log::LogEntry;
 use crate::storage::store::Ending;
@@ -21,13 +23,17 @@ pub enum DisconnectReason {
     Shutdown = 2,
 }
 
+/// A code of an error, for programs. (Under a name of its own, because serde would borrow a reference from its input.)
+pub type Code = &'static str;
+
 /// Why somebody may not join.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Refusal {
     /// An error of the login phase.
     Error {
         /// For programs.
-        code: &'static str,
+        #[serde(deserialize_with = "code")]
+        code: Code,
         /// For people.
         message: String,
     },
@@ -35,6 +41,11 @@ pub enum Refusal {
     BadPassword,
     /// Nothing stands in the way but a ban from the server.
     ServerBan,
+}
+
+/// Reads a code from a trace. There are few, and a replay ends soon: they stay for good.
+fn code<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Code, D::Error> {
+    Ok(String::deserialize(deserializer)?.leak())
 }
 
 impl Refusal {
@@ -76,7 +87,7 @@ pub enum ClientOp {
 }
 
 /// A password that takes long to check.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct OpwordCheck {
     /// Who gave it.
     pub conn: ConnId,
@@ -105,6 +116,10 @@ pub struct Effects {
     pub report: Option<serde_json::Value>,
     /// The session is over, and this becomes of its files.
     pub ended: Option<Ending>,
+    /// What the client sent is held until the session runs.
+    pub held: bool,
+    /// What an administrator is answered.
+    pub answer: Option<AdminAnswer>,
 }
 
 impl Effects {

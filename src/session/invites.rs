@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use drawhall_protocol::reply::{InviteEntry, InviteUse};
 
+use super::chance::Chance;
 use crate::clock::Now;
 use crate::storage::journal::Entry;
 use crate::storage::metadata::StoredInvite;
@@ -84,14 +85,14 @@ impl Invites {
         max_uses: i64,
         trust: bool,
         op: bool,
+        chance: &mut Chance,
         now: Now,
     ) -> Option<String> {
         if self.list.len() >= MAX_INVITES {
             return None;
         }
         let secret = loop {
-            let mut bytes = [0u8; 8];
-            getrandom::fill(&mut bytes).ok()?;
+            let bytes: [u8; 8] = chance.bytes()?;
             let secret: String = bytes.iter().map(|b| char::from(ALPHABET[usize::from(b % 32)])).collect();
             if self.find(&secret).is_none() {
                 break secret;
@@ -213,7 +214,7 @@ mod tests {
     #[test]
     fn a_secret_is_8_characters_without_those_that_look_alike() {
         let mut invites = Invites::default();
-        let secret = invites.create("A", 1, false, false, Now::get()).unwrap();
+        let secret = invites.create("A", 1, false, false, &mut Chance::default(), Now::get()).unwrap();
         assert_eq!(secret.len(), 8);
         assert!(secret.bytes().all(|b| ALPHABET.contains(&b)));
     }
@@ -222,7 +223,7 @@ mod tests {
     fn a_use_counts_once_per_system_id() {
         let now = Now::get();
         let mut invites = Invites::default();
-        let secret = invites.create("A", 2, true, false, now).unwrap();
+        let secret = invites.create("A", 2, true, false, &mut Chance::default(), now).unwrap();
         assert_eq!(invites.apply(&secret, "", "x", now), InviteCheck::NoClientKey);
         assert_eq!(invites.apply(&secret, "s1", "x", now), InviteCheck::Used);
         assert_eq!(invites.apply(&secret, "s1", "x", now), InviteCheck::Ok);
@@ -238,8 +239,8 @@ mod tests {
     fn invites_come_back_from_their_journal() {
         let now = Now::get();
         let mut invites = Invites::default();
-        let first = invites.create("Ä op", 2, true, true, now).unwrap();
-        let second = invites.create("", 1, false, false, now).unwrap();
+        let first = invites.create("Ä op", 2, true, true, &mut Chance::default(), now).unwrap();
+        let second = invites.create("", 1, false, false, &mut Chance::default(), now).unwrap();
         invites.apply(&first, "s1", "bob smith", now);
         invites.apply(&first, "s1", "bob", now);
         invites.remove(&second);
@@ -256,7 +257,8 @@ mod tests {
     fn uses_and_numbers_are_bounded() {
         let now = Now::get();
         let mut invites = Invites::default();
-        let secrets: Vec<_> = (0..52).map(|n| invites.create("A", n * 10, false, false, now)).collect();
+        let secrets: Vec<_> =
+            (0..52).map(|n| invites.create("A", n * 10, false, false, &mut Chance::default(), now)).collect();
         assert_eq!(secrets.iter().flatten().count(), MAX_INVITES);
         assert_eq!((invites.entries()[0].max_uses, invites.entries()[9].max_uses), (1, 50));
         let first = secrets[0].clone().unwrap();

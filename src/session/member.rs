@@ -7,6 +7,7 @@ use std::sync::atomic::AtomicI64;
 use drawhall_protocol::Frame;
 use drawhall_protocol::command::Capabilities;
 use drawhall_protocol::message::{Join, Layout, Message};
+use serde::{Deserialize, Serialize};
 
 use super::bans::Person;
 use super::effects::ConnId;
@@ -14,7 +15,7 @@ use crate::limits::Bucket;
 use crate::log::LogUser;
 
 /// Somebody who has logged in and wants to host or join.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
 pub struct Visitor {
     /// The connection.
     pub conn: ConnId,
@@ -37,7 +38,7 @@ pub struct Visitor {
 }
 
 /// A request to join.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
 pub struct JoinRequest {
     /// Who asks.
     pub visitor: Visitor,
@@ -109,6 +110,8 @@ pub struct Member {
     pub begin_at: i64,
     /// Offset up to which it was sent the history, once that has begun.
     pub position: Option<Arc<AtomicI64>>,
+    /// The same as it was when the present input came.
+    pub(super) observed: Option<i64>,
     /// Chat messages of the last seconds.
     pub(super) chat: Bucket,
     /// When it was last told that it chats too much, in milliseconds of the forward clock.
@@ -136,6 +139,7 @@ impl Member {
             reset_role: ResetRole::None,
             begin_at: 0,
             position: None,
+            observed: None,
             chat: Bucket::default(),
             chat_warned: None,
             opwords: Bucket::default(),

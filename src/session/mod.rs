@@ -9,11 +9,13 @@ pub mod actor;
 pub mod admin;
 pub mod autoreset;
 pub mod bans;
+pub mod chance;
 pub mod commands;
 pub mod effects;
 mod events;
 pub mod ids;
 mod info;
+pub mod input;
 pub mod invites;
 mod join;
 mod leave;
@@ -36,11 +38,13 @@ use bytes::Bytes;
 use drawhall_protocol::ProtocolVersion;
 use drawhall_protocol::command::Host;
 use drawhall_protocol::reply::{Notice, ServerReply};
+use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use accounts::Accounts;
 use autoreset::AutoResetState;
 use bans::BanList;
+use chance::Chance;
 pub use effects::{ClientOp, ConnId, DisconnectReason, Effects, OpwordCheck, Refusal};
 use events::EventLog;
 use ids::IdQueue;
@@ -71,7 +75,8 @@ const REMINDER_MS: u64 = 10_000;
 const MAX_CATCHUP_KEY: u32 = 999_999_999;
 
 /// What all sessions of a server share.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[serde(from = "SharedRecord", into = "SharedRecord")]
 pub struct Shared {
     /// Settings.
     pub settings: Arc<Settings>,
@@ -83,6 +88,36 @@ pub struct Shared {
     pub web_sockets: bool,
     /// Where abuse reports are sent to.
     pub report_url: Option<String>,
+}
+
+/// The same as it is recorded.
+#[derive(Serialize, Deserialize)]
+struct SharedRecord {
+    settings: BTreeMap<String, String>,
+    crypt_key: Option<[u8; 32]>,
+    web_sockets: bool,
+    report_url: Option<String>,
+}
+
+impl From<Shared> for SharedRecord {
+    fn from(shared: Shared) -> Self {
+        let Shared { settings, crypt_key, web_sockets, report_url, .. } = shared;
+        let settings = settings.values().into_iter().map(|(key, value)| (key.to_owned(), value)).collect();
+        Self { settings, crypt_key, web_sockets, report_url }
+    }
+}
+
+impl From<SharedRecord> for Shared {
+    fn from(record: SharedRecord) -> Self {
+        let SharedRecord { settings: values, crypt_key, web_sockets, report_url } = record;
+        let mut settings = Settings::default();
+        for (key, value) in &values {
+            // A setting of another version of this program is left out.
+            let _ = settings.set(key, value);
+        }
+        let (names, _) = NameRules::new(&settings);
+        Self { settings: Arc::new(settings), names: Arc::new(names), crypt_key, web_sockets, report_url }
+    }
 }
 
 /// State of a session.
@@ -129,12 +164,15 @@ pub struct SessionMachine {
     catchup_key: u32,
     members: Vec<Member>,
     past_users: BTreeMap<u8, PastUser>,
+    chance: Chance,
     ids: IdQueue,
     /// Host or resetter, while uploading.
     uploader: Option<u8>,
     image: ResetImage,
     autoreset: AutoResetState,
     side: Option<SideHistory>,
+    /// Positions of members were observed for the present input.
+    positions_known: bool,
     bans: BanList,
     invites: Invites,
     thumbnail: thumbnail::Thumbnail,
@@ -202,11 +240,13 @@ impl SessionMachine {
             catchup_key: FIRST_CATCHUP_KEY,
             members: Vec::new(),
             past_users: BTreeMap::new(),
+            chance: Chance::default(),
             ids: IdQueue::default(),
             uploader: None,
             image: ResetImage::default(),
             autoreset: AutoResetState::default(),
             side: None,
+            positions_known: false,
             bans: BanList::default(),
             invites: Invites::default(),
             thumbnail: thumbnail::Thumbnail::default(),
@@ -236,6 +276,11 @@ impl SessionMachine {
         machine.apply_limits();
         machine.send_settings(now, &mut Effects::default());
         machine
+    }
+
+    /// Where chance comes from.
+    pub fn chance(&mut self) -> &mut Chance {
+        &mut self.chance
     }
 
     /// The server's settings.

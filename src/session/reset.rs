@@ -1,13 +1,12 @@
 //! From one state to the next: initial content, manual resets. Source: `session.md`, States.
 
 use std::collections::VecDeque;
-use std::sync::Arc;
 
 use drawhall_protocol::Frame;
 use drawhall_protocol::message::{SessionOwner, TrustedUsers};
 use drawhall_protocol::reply::{Catchup, CaughtUp, Reset, ServerReply};
 
-use super::{ClientOp, Effects, ResetImage, SessionMachine, State};
+use super::{ClientOp, Effects, Member, ResetImage, SessionMachine, State};
 use crate::clock::Now;
 use crate::log::{Level, Topic};
 
@@ -142,8 +141,10 @@ impl SessionMachine {
 
     /// Whether all members have been sent the history up to an offset.
     pub(super) fn all_passed(&self, offset: i64) -> bool {
-        let position = |p: &Arc<std::sync::atomic::AtomicI64>| p.load(std::sync::atomic::Ordering::Acquire);
-        self.members.iter().filter_map(|m| m.position.as_ref()).all(|p| position(p) >= offset)
+        let position = |m: &Member| {
+            m.observed.or_else(|| Some(m.position.as_ref()?.load(std::sync::atomic::Ordering::Acquire)))
+        };
+        self.members.iter().filter_map(position).all(|position| position >= offset)
     }
 }
 

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use drawhall_protocol::Frame;
 use drawhall_protocol::message::Leave;
 use drawhall_protocol::reply::SessionDescription;
+use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::accounts::Accounts;
@@ -59,7 +60,7 @@ impl Default for Journaled {
 }
 
 /// What a session that nobody is in remembers while it is not loaded, besides its files.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Rest {
     start_id: i64,
     first_index: i64,

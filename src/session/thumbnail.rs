@@ -3,6 +3,7 @@
 
 use bytes::Bytes;
 use drawhall_protocol::reply::{self, ServerReply};
+use serde::{Deserialize, Serialize};
 
 use super::{Effects, SessionMachine};
 use crate::clock::Now;
@@ -18,7 +19,7 @@ pub struct Picture {
 }
 
 /// What the picture should be like; the client decides where nothing is said.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
 pub struct PictureWish {
     /// Greatest width in pixels.
     pub max_width: Option<u32>,

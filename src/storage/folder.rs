@@ -9,10 +9,11 @@ use std::io::{self, Read as _, Write as _};
 use std::os::unix::fs::FileExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use bytes::Bytes;
 use drawhall_protocol::ProtocolVersion;
+use serde::{Deserialize, Serialize};
 
 use super::history_file::{self, Contents, HistoryError, HistoryFile, Opening};
 use super::journal::Entry;
@@ -96,6 +97,28 @@ pub struct Loaded {
     pub store: Store,
     /// What was mended or left out.
     pub warnings: Vec<String>,
+}
+
+/// A file of a stored session, as it was.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct StoredFile {
+    name: String,
+    modified: SystemTime,
+    #[serde(with = "crate::trace::base64")]
+    bytes: Vec<u8>,
+}
+
+impl StoredFile {
+    /// Makes the file anew in a directory; blocks.
+    ///
+    /// # Errors
+    /// When it cannot be made.
+    pub fn write_to(&self, directory: &Path) -> io::Result<()> {
+        let name = Path::new(&self.name).file_name().ok_or(io::ErrorKind::InvalidInput)?;
+        let mut file = File::create_new(directory.join(name))?;
+        file.write_all(&self.bytes)?;
+        file.set_modified(self.modified)
+    }
 }
 
 /// The directory.
@@ -401,6 +424,19 @@ impl Folder {
         let modified = fs::metadata(&path).and_then(|m| m.modified()).ok()?;
         let made = modified.duration_since(UNIX_EPOCH).map_or(0, |d| d.as_millis() as i64);
         Some((bytes.into(), made))
+    }
+
+    /// The files of a session, archives too; blocks. What cannot be read is left out.
+    pub fn files_of(&self, id: &str) -> Vec<StoredFile> {
+        let journal = self.journal_name(id);
+        let names = file_names(&self.path).unwrap_or_default();
+        let own = names.into_iter().filter(|name| *name == journal || name.starts_with(id));
+        let read = own.filter_map(|name| {
+            let path = self.path.join(&name);
+            let modified = fs::metadata(&path).and_then(|m| m.modified()).ok()?;
+            Some(StoredFile { modified, bytes: fs::read(&path).ok()?, name })
+        });
+        read.collect()
     }
 
     /// Ends a session that is not loaded: its files are deleted, or kept as archives if `archive` or the session itself

@@ -1,5 +1,6 @@
 //! What a journal says of its session: the state after all its entries. Source: `storage.md`, Journal.
 
+use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
@@ -12,7 +13,7 @@ const DEFAULT_MAX_USERS: u32 = 254;
 pub const FIRST_CATCHUP_KEY: u32 = 1_000_000;
 
 /// Flags of a session.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[allow(missing_docs, reason = "the protocol's own words")]
 pub struct Flags {
     pub persistent: bool,
@@ -99,7 +100,7 @@ impl Flags {
 }
 
 /// A ban as it is stored.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct StoredBan {
     /// Its number in the session.
     pub id: u32,
@@ -116,7 +117,7 @@ pub struct StoredBan {
 }
 
 /// An invite as it is stored.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct StoredInvite {
     /// Its secret.
     pub secret: String,
@@ -135,7 +136,7 @@ pub struct StoredInvite {
 }
 
 /// The state of a session apart from its history.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Metadata {
     /// The history file that counts.
     pub file: Option<String>,

@@ -11,6 +11,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use drawhall_protocol::ProtocolVersion;
+use serde::{Deserialize, Serialize};
 
 use super::folder::{Claim, Folder};
 use super::history_file::{HistoryFile, opening_bytes};
@@ -98,7 +99,7 @@ pub struct Replacement {
 }
 
 /// Which password.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum PasswordKind {
     /// That of the session.
     Session,

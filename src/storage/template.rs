@@ -15,6 +15,7 @@ use drawhall_protocol::message as m;
 use drawhall_protocol::recording::dprec::{DprecError, DprecReader, MAGIC};
 use drawhall_protocol::recording::dptxt::{DptxtError, DptxtReader};
 use drawhall_protocol::text::legacy;
+use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
 use super::metadata::{Flags, Metadata};
@@ -51,7 +52,7 @@ pub enum TemplateError {
 }
 
 /// A file that can be made a session.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Template {
     /// Alias of its session.
     pub alias: String,
@@ -109,9 +110,10 @@ impl Template {
 }
 
 /// The initial content of a session from a template.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
 pub struct Messages {
     /// Whole frames.
+    #[serde(with = "crate::trace::base64")]
     pub bytes: Vec<u8>,
     /// Their number.
     pub count: u64,

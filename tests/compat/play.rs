@@ -42,7 +42,7 @@ pub(crate) fn play(rule: &Rule, target: &Target) -> Result<(), String> {
             format!("{}\nline {}: {}\n  {error}{seen}", rule.says, step.line, step.text)
         })?;
     }
-    Ok(())
+    stage.server.finish()
 }
 
 /// The system id of a client of this name.

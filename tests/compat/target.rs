@@ -1,5 +1,7 @@
 //! The server that rules are tried on.
 
+use std::fs::File;
+use std::io::BufReader;
 use std::net::{SocketAddr, TcpListener, TcpStream, ToSocketAddrs as _};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -10,6 +12,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use drawhall::config::RuleSource;
 use drawhall::server::run::{ServeOptions, start};
+use drawhall::trace::replay;
 use tempfile::TempDir;
 use tokio::sync::oneshot;
 
@@ -33,14 +36,22 @@ pub(crate) struct Running {
     pub address: SocketAddr,
     how: How,
     /// Its directories.
-    _folder: Option<TempDir>,
+    folder: Option<TempDir>,
     web: Option<Elsewhere>,
 }
 
 enum How {
-    Here { options: Box<ServeOptions>, stop: Option<oneshot::Sender<()>>, thread: Option<JoinHandle<()>> },
+    Here {
+        options: Box<ServeOptions>,
+        stop: Option<oneshot::Sender<()>>,
+        thread: Option<JoinHandle<()>>,
+        runs: u32,
+    },
     Elsewhere,
-    Child { command: String, child: Child },
+    Child {
+        command: String,
+        child: Child,
+    },
 }
 
 impl Target {
@@ -84,7 +95,7 @@ impl Target {
             return Ok(Running {
                 address: *address,
                 how: How::Elsewhere,
-                _folder: None,
+                folder: None,
                 web: web_server(rule),
             });
         }
@@ -119,7 +130,7 @@ impl Target {
                 }
                 let child = spawn(&command)?;
                 let how = How::Child { command, child };
-                Running { address: ([127, 0, 0, 1], port).into(), how, _folder: Some(folder), web }
+                Running { address: ([127, 0, 0, 1], port).into(), how, folder: Some(folder), web }
             }
             _ => {
                 let options = ServeOptions {
@@ -130,13 +141,18 @@ impl Target {
                     templates: (!rule.templates.is_empty()).then(|| path("templates")),
                     ..ServeOptions::default()
                 };
-                let how = How::Here { options: Box::new(options), stop: None, thread: None };
-                Running { address: ([127, 0, 0, 1], 0).into(), how, _folder: Some(folder), web }
+                let how = How::Here { options: Box::new(options), stop: None, thread: None, runs: 0 };
+                Running { address: ([127, 0, 0, 1], 0).into(), how, folder: Some(folder), web }
             }
         };
         running.begin()?;
         Ok(running)
     }
+}
+
+/// Where the inputs of a run are recorded.
+fn trace(folder: &TempDir, run: u32) -> PathBuf {
+    folder.path().join(format!("{run}.trace"))
 }
 
 /// The web server that a rule needs.
@@ -224,7 +240,9 @@ impl Running {
                     std::thread::sleep(Duration::from_millis(20));
                 }
             }
-            How::Here { options, stop, thread } => {
+            How::Here { options, stop, thread, runs } => {
+                *runs += 1;
+                options.trace_input = self.folder.as_ref().map(|folder| trace(folder, *runs));
                 let (tell_stop, stopped) = oneshot::channel();
                 let (tell, told) = std::sync::mpsc::channel();
                 let options = options.clone();
@@ -264,6 +282,20 @@ impl Running {
                 }
             }
         }
+    }
+
+    /// Stops the server. What happened in this process is given to new logins and sessions, which must do the same.
+    pub(crate) fn finish(mut self) -> Result<(), String> {
+        self.end();
+        let (How::Here { runs, .. }, Some(folder)) = (&self.how, &self.folder) else { return Ok(()) };
+        for run in 1..=*runs {
+            let file = File::open(trace(folder, run)).map_err(|e| e.to_string())?;
+            let replayed = replay::run(BufReader::new(file), |_| {}).map_err(|e| format!("replay: {e}"))?;
+            if !replayed.different.is_empty() {
+                return Err(format!("replaying run {run} has other effects: {replayed:?}"));
+            }
+        }
+        Ok(())
     }
 
     /// Stops the server and starts it again with the same files.

@@ -8,7 +8,7 @@ use bytes::Bytes;
 use serde_json::Value;
 
 use super::{Client, Phase};
-use crate::client::login::LoginState;
+use crate::client::login::{LoginInput, LoginState};
 use crate::log::{Level, LogUser, Topic};
 use crate::session::actor::Session;
 use crate::session::admin::{time_value, visitor_value};
@@ -32,9 +32,7 @@ impl Handler<Proxied> for Client {
         }
         let address = self.pass.address();
         self.user.address = Some(address);
-        if let Phase::Login(login) = &mut self.phase {
-            login.set_address(address);
-        }
+        self.log_in(LoginInput::Address(address), ctx);
     }
 }
 

@@ -7,7 +7,7 @@ use drawhall_protocol::ProtocolVersion;
 
 use super::{Client, Phase};
 use crate::auth::{AskExtAuth, CheckAccount};
-use crate::client::login::{LoginEffect, LoginMachine};
+use crate::client::login::{LoginEffect, LoginInput};
 use crate::log::{Level, Topic};
 use crate::metrics::METRICS;
 use crate::server::{EnterLobby, EnterSession, FindSession, HostSession, LookUp, ReportSession, Server};
@@ -49,15 +49,15 @@ impl Client {
                     return;
                 }
                 let asked = self.context.auth.send(CheckAccount { name, password });
-                self.ask(asked, ctx, |login, answer| login.account_checked(answer));
+                self.ask(asked, ctx, LoginInput::Account);
             }
             LoginEffect::AskExtAuth { name } => {
                 let asked = self.context.auth.send(AskExtAuth { name });
-                self.ask(asked, ctx, |login, answer| login.extauth_answered(answer));
+                self.ask(asked, ctx, LoginInput::ExtAuth);
             }
             LoginEffect::LookUp { session, invite, sid } => {
                 let asked = self.context.server.send(LookUp { session, invite, sid });
-                self.ask(asked, ctx, |login, answer| login.looked_up(answer));
+                self.ask(asked, ctx, LoginInput::LookedUp);
             }
             LoginEffect::EnterLobby { moderator, list_now, list_changes } => {
                 if let Some(link) = &self.link {
@@ -88,7 +88,7 @@ impl Client {
                 let asked = self.context.server.send(HostSession { host, protocol, visitor, client, credit });
                 let asked = asked.into_actor(self).map(|answer, client, ctx| match answer {
                     Ok(Ok(session)) => client.session = Some(session),
-                    Ok(Err(refusal)) => client.answered(ctx, |login| login.host_refused(refusal)),
+                    Ok(Err(refusal)) => client.answered(LoginInput::HostRefused(refusal), ctx),
                     Err(_) => client.abort(ctx),
                 });
                 ctx.wait(asked);
@@ -105,7 +105,7 @@ impl Client {
         &mut self,
         request: Request<A, M>,
         ctx: &mut Context<Self>,
-        answer: impl FnOnce(&mut LoginMachine, T) -> Vec<LoginEffect> + 'static,
+        answer: impl FnOnce(T) -> LoginInput + 'static,
     ) where
         A: Actor + Handler<M>,
         A::Context: dev::ToEnvelope<A, M>,
@@ -113,21 +113,30 @@ impl Client {
         T: Send + 'static,
     {
         ctx.spawn(request.into_actor(self).map(|result, client, ctx| match result {
-            Ok(value) => client.answered(ctx, |login| answer(login, value)),
+            Ok(value) => client.answered(answer(value), ctx),
             // The other actor is gone: the server stops.
             Err(_) => client.abort(ctx),
         }));
     }
 
-    pub(super) fn answered(
-        &mut self,
-        ctx: &mut Context<Self>,
-        answer: impl FnOnce(&mut LoginMachine) -> Vec<LoginEffect>,
-    ) {
+    /// Gives the login an answer that it waits for, and goes on.
+    pub(super) fn answered(&mut self, answer: LoginInput, ctx: &mut Context<Self>) {
+        if matches!(self.phase, Phase::Login(_)) {
+            self.log_in(answer, ctx);
+            self.go_on(ctx);
+        }
+    }
+
+    /// Gives the login an input.
+    pub(super) fn log_in(&mut self, input: LoginInput, ctx: &mut Context<Self>) {
         let Phase::Login(login) = &mut self.phase else { return };
-        let effects = answer(login);
+        let trace = self.context.trace.as_ref();
+        let number = trace.map(|trace| trace.login_input(self.conn, &input));
+        let effects = login.handle(input);
+        if let (Some(trace), Some(number)) = (trace, number) {
+            trace.login_effects(number, &effects);
+        }
         self.perform(effects, ctx);
-        self.go_on(ctx);
     }
 
     fn find_session(&mut self, request: Request<Server, FindSession>, ctx: &mut Context<Self>) {
@@ -135,7 +144,7 @@ impl Client {
             let Ok(found) = result else { return client.abort(ctx) };
             client.found = found.as_ref().map(|f| f.id.clone());
             let found: Option<(String, ProtocolVersion)> = found.map(|f| (f.id, f.protocol));
-            client.answered(ctx, |login| login.session_found(found.as_ref().map(|(id, v)| (id.as_str(), v))));
+            client.answered(LoginInput::SessionFound(found), ctx);
         }));
     }
 }

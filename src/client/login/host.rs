@@ -2,12 +2,13 @@
 
 use drawhall_protocol::ProtocolVersion;
 use drawhall_protocol::command::Host;
+use serde::{Deserialize, Serialize};
 
 use super::{LoginEffect, LoginMachine, LookedUp, Waiting};
 use crate::storage::names;
 
 /// Why the server cannot start a session.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum HostRefusal {
     /// There are as many sessions as there may be.
     Full,

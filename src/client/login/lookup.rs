@@ -2,13 +2,14 @@
 
 use drawhall_protocol::command::Lookup;
 use drawhall_protocol::reply::{ResultReply, SessionDescription};
+use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::{LoginEffect, LoginMachine, LoginState, LookedUp, Waiting};
 use crate::session::Refusal;
 
 /// Answer to a look-up.
-#[derive(Debug)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub enum LookupAnswer {
     /// There is no such session.
     NotFound,

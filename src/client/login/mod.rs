@@ -7,6 +7,7 @@
 mod extauth;
 mod host;
 mod ident;
+mod input;
 mod join;
 mod lookup;
 #[cfg(test)]
@@ -23,8 +24,11 @@ use drawhall_protocol::reply::{
     ClientInfoResult, ErrorReply, LoginReply, Method, Methods, ResultReply, ServerReply,
 };
 
+use serde::{Deserialize, Serialize};
+
 pub use host::HostRefusal;
 pub use ident::is_valid_name;
+pub use input::LoginInput;
 pub use lookup::LookupAnswer;
 
 use ident::Intent;
@@ -132,7 +136,7 @@ pub enum LoginState {
 }
 
 /// Somebody has connected.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, Serialize, Deserialize)]
 pub struct Arrival {
     /// The connection.
     pub conn: ConnId,

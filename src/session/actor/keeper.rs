@@ -13,6 +13,7 @@ use crate::clock::Now;
 use crate::metrics::METRICS;
 use crate::server::{MayRest, SessionEnded, StaysUp};
 use crate::session::Effects;
+use crate::session::input::Input;
 use crate::storage::store::{Ending, Outcome, Store, Work};
 
 /// How long after a failure storing is tried again.
@@ -151,7 +152,7 @@ impl Session {
         let mut fx = Effects::default();
         match (outcome.error, self.retry_ms) {
             (Some(error), None) => {
-                self.machine.storing_failed(&error.to_string(), now, &mut fx);
+                fx = self.effects_of(Input::StoringFailed(error.to_string()), now);
                 self.retry_later(now, ctx);
             }
             (Some(error), Some(_)) => {
@@ -160,7 +161,7 @@ impl Session {
             }
             (None, Some(_)) => {
                 self.retry_ms = None;
-                self.machine.storing_recovered(now, &mut fx);
+                fx = self.effects_of(Input::StoringRecovered, now);
             }
             (None, None) => {}
         }

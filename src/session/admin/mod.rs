@@ -7,6 +7,7 @@ mod chat;
 use drawhall_protocol::command::SessionConf;
 use drawhall_protocol::reply::Notice;
 use drawhall_protocol::reply::ServerReply;
+use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
 pub(super) use chat::AdminChat;
@@ -23,7 +24,7 @@ pub(crate) const ADMINISTRATOR: &str = "the server administrator";
 const MAX_KICK_MESSAGE: usize = 100;
 
 /// What an administrator wants of a session.
-#[derive(Debug)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub enum AdminRequest {
     /// Everything about it.
     Describe,
@@ -368,7 +369,7 @@ impl SessionMachine {
         now: Now,
         fx: &mut Effects,
     ) -> AdminAnswer {
-        let secret = self.invites.create("", max_uses, trust, op, now);
+        let secret = self.invites.create("", max_uses, trust, op, &mut self.chance, now);
         let secret = secret.ok_or_else(|| AdminError::new(400, "Too many invite codes"))?;
         self.note(Level::Info, Topic::Invite, super::invites::creation_text(max_uses, trust, op), now, fx);
         self.send_invite_list(now, fx);

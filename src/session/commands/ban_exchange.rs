@@ -60,7 +60,8 @@ impl SessionMachine {
         } else if !plain && key.is_none() {
             Err(EXPORT_UNCONFIGURED)
         } else {
-            encode(&self.bans.export(), key.as_ref()).ok_or(SERVER_ERROR)
+            let nonce = self.chance.bytes().ok_or(SERVER_ERROR);
+            nonce.and_then(|nonce| encode(&self.bans.export(), key.as_ref(), nonce).ok_or(SERVER_ERROR))
         };
         let done = exported.is_ok();
         let reply = match exported {
@@ -110,15 +111,13 @@ impl Failure {
     }
 }
 
-fn encode(data: &Value, key: Option<&[u8; 32]>) -> Option<String> {
+fn encode(data: &Value, key: Option<&[u8; 32]>, nonce: [u8; NONCE_LEN]) -> Option<String> {
     let json = data.to_string();
     let mut packed = u32::try_from(json.len()).ok()?.to_be_bytes().to_vec();
     let mut encoder = ZlibEncoder::new(&mut packed, Compression::default());
     encoder.write_all(json.as_bytes()).ok()?;
     encoder.finish().ok()?;
     let Some(key) = key else { return Some(format!("p{}", BASE64.encode(packed))) };
-    let mut nonce = [0; NONCE_LEN];
-    getrandom::fill(&mut nonce).ok()?;
     let cipher = XSalsa20Poly1305::new(Key::from_slice(key));
     let sealed = cipher.encrypt(Nonce::from_slice(&nonce), packed.as_slice()).ok()?;
     Some(format!("c{}:{}", BASE64.encode(nonce), BASE64.encode(sealed)))
@@ -149,6 +148,8 @@ mod tests {
 
     use super::*;
 
+    const NONCE: [u8; NONCE_LEN] = [7; NONCE_LEN];
+
     fn key_of(failure: Result<Value, Failure>) -> &'static str {
         failure.err().map_or("", |f| f.key)
     }
@@ -162,8 +163,8 @@ mod tests {
     #[test]
     fn both_forms_survive() {
         let (data, key) = (json!({"v": 1, "l": [{"u": "x"}]}), [7; 32]);
-        assert_eq!(decode(&encode(&data, None).unwrap(), None).ok(), Some(data.clone()));
-        let sealed = encode(&data, Some(&key)).unwrap();
+        assert_eq!(decode(&encode(&data, None, NONCE).unwrap(), None).ok(), Some(data.clone()));
+        let sealed = encode(&data, Some(&key), NONCE).unwrap();
         assert_eq!(decode(&sealed, Some(&key)).ok(), Some(data));
         assert_eq!(key_of(decode(&sealed, None)), "banimportunconfigured");
         assert_eq!(key_of(decode(&sealed, Some(&[8; 32]))), "banimportcrypterror");
@@ -187,7 +188,7 @@ mod tests {
 
     #[test]
     fn a_list_that_inflates_without_end_is_refused() {
-        let bomb = encode(&Value::from("x".repeat(MAX_IMPORT as usize + 1)), None).unwrap();
+        let bomb = encode(&Value::from("x".repeat(MAX_IMPORT as usize + 1)), None, NONCE).unwrap();
         assert!(bomb.len() < 100_000);
         assert_eq!(key_of(decode(&bomb, None)), "banimportinvalid");
     }

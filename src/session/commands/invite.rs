@@ -23,8 +23,10 @@ impl SessionMachine {
             return Err("You're not allowed to create invite codes in this session".into());
         }
         // Only operators get here, so neither role is above theirs.
-        let secret =
-            self.invites.create(&creator, max_uses, trust, op, now).ok_or("Too many invite codes")?;
+        let secret = self
+            .invites
+            .create(&creator, max_uses, trust, op, &mut self.chance, now)
+            .ok_or("Too many invite codes")?;
         let text = invites::creation_text(max_uses, trust, op);
         self.note_about(user, Level::Info, Topic::Invite, text, now, fx);
         self.send_invite_list(now, fx);

@@ -1,0 +1,65 @@
+//! Chance for the rules: as hard to guess as what the operating system gives, and the same again from the same seed.
+
+use sha2::{Digest as _, Sha256};
+
+/// A source of chance: digests of a secret seed and a counter.
+#[derive(Clone)]
+pub struct Chance {
+    /// `None` if the operating system had none to give.
+    seed: Option<[u8; 32]>,
+    counter: u64,
+}
+
+impl Default for Chance {
+    fn default() -> Self {
+        let mut seed = [0; 32];
+        Self { seed: getrandom::fill(&mut seed).ok().map(|()| seed), counter: 0 }
+    }
+}
+
+/// The seed is a secret.
+impl std::fmt::Debug for Chance {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Chance").field("counter", &self.counter).finish_non_exhaustive()
+    }
+}
+
+impl Chance {
+    /// Chance that begins with a seed.
+    pub fn from_seed(seed: [u8; 32]) -> Chance {
+        Chance { seed: Some(seed), counter: 0 }
+    }
+
+    /// The seed, for whoever wants to see the same again.
+    pub fn seed(&self) -> Option<[u8; 32]> {
+        self.seed
+    }
+
+    /// Up to 32 bytes; none without chance.
+    pub(super) fn bytes<const N: usize>(&mut self) -> Option<[u8; N]> {
+        const { assert!(N <= 32) };
+        let seed = self.seed?;
+        self.counter += 1;
+        let digest = Sha256::new().chain_update(seed).chain_update(self.counter.to_le_bytes()).finalize();
+        let mut bytes = [0; N];
+        bytes.copy_from_slice(&digest[..N]);
+        Some(bytes)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_same_seed_gives_the_same_again_and_another_something_else() {
+        let mut one = Chance::from_seed([1; 32]);
+        let mut again = Chance::from_seed([1; 32]);
+        let first: Option<[u8; 8]> = one.bytes();
+        assert!(first.is_some());
+        assert_eq!(first, again.bytes());
+        assert_ne!(first, one.bytes());
+        assert_ne!(first, Chance::from_seed([2; 32]).bytes());
+        assert_ne!(Chance::default().bytes::<8>(), Chance::default().bytes());
+    }
+}

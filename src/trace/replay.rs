@@ -1,0 +1,207 @@
+//! Giving recorded inputs to new machines.
+
+use std::collections::{BTreeMap, HashMap};
+use std::io::{self, BufRead};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::{Record, digest};
+use crate::client::login::LoginMachine;
+use crate::clock::Now;
+use crate::config::Rules;
+use crate::session::chance::Chance;
+use crate::session::input::Beginning;
+use crate::session::{ConnId, Effects, SessionMachine, Shared};
+use crate::storage::folder::{Folder, FolderError, LoadError};
+
+/// What came of a replay.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub struct Replayed {
+    /// Sessions that began.
+    pub sessions: u64,
+    /// Logins that began.
+    pub logins: u64,
+    /// Inputs that were given.
+    pub inputs: u64,
+    /// Inputs of sessions or logins whose beginning is not in the trace.
+    pub skipped: u64,
+    /// Effects that were compared.
+    pub compared: u64,
+    /// Lines whose effects are others than those that were recorded.
+    pub different: Vec<u64>,
+}
+
+/// Why a trace cannot be replayed.
+#[derive(Debug, thiserror::Error)]
+pub enum ReplayError {
+    /// It cannot be read.
+    #[error("cannot read the trace: {0}")]
+    Io(#[from] io::Error),
+    /// A line is none of a trace.
+    #[error("line {line}: {source}")]
+    Line {
+        /// Its number, from 1.
+        line: u64,
+        /// Why.
+        source: serde_json::Error,
+    },
+    /// The files of a stored session cannot be put anywhere.
+    #[error("line {line}: {source}")]
+    Folder {
+        /// Its number, from 1.
+        line: u64,
+        /// Why.
+        source: FolderError,
+    },
+    /// A stored session cannot be loaded.
+    #[error("line {line}: {source}")]
+    Load {
+        /// Its number, from 1.
+        line: u64,
+        /// Why.
+        source: LoadError,
+    },
+}
+
+/// Replays a trace. A line that is not whole, as a crash leaves it, ends it. What made a server panic makes this panic,
+/// too; `before` is told the number of each line, so that one knows where.
+///
+/// # Errors
+/// When it is no trace.
+pub fn run(trace: impl BufRead, mut before: impl FnMut(u64)) -> Result<Replayed, ReplayError> {
+    let mut stage = Stage::default();
+    for (line, text) in (1..).zip(trace.lines()) {
+        let text = text?;
+        let record = match serde_json::from_str(&text) {
+            Ok(record) => record,
+            Err(error) if error.is_eof() => break,
+            Err(source) => return Err(ReplayError::Line { line, source }),
+        };
+        before(line);
+        stage.take(line, record)?;
+    }
+    Ok(stage.replayed)
+}
+
+#[derive(Default)]
+struct Stage {
+    rules: HashMap<u64, Arc<Rules>>,
+    sessions: BTreeMap<String, SessionMachine>,
+    logins: HashMap<ConnId, LoginMachine>,
+    /// Digests of what came of inputs, until the recorded one follows.
+    digests: HashMap<u64, String>,
+    /// Directories of stored sessions.
+    folders: Vec<TemporaryFolder>,
+    replayed: Replayed,
+}
+
+impl Stage {
+    fn take(&mut self, line: u64, record: Record) -> Result<(), ReplayError> {
+        match record {
+            Record::Rules { number, rules } => {
+                self.rules.insert(number, Arc::new(Rules::from_record(*rules)));
+            }
+            Record::Session { id, now, seed, stored, shared, beginning } => {
+                let mut machine = self.begin(line, &id, now, *shared, *beginning)?;
+                *machine.chance() = Chance::from_seed(seed);
+                if stored {
+                    machine.store();
+                }
+                self.sessions.insert(id, machine);
+                self.replayed.sessions += 1;
+            }
+            Record::Input { number, id, now, positions, input } => {
+                let Some(machine) = self.sessions.get_mut(&id) else {
+                    self.replayed.skipped += 1;
+                    return Ok(());
+                };
+                let mut effects = Effects::default();
+                machine.set_positions(&positions);
+                machine.handle(*input, now, &mut effects);
+                self.digests.insert(number, digest::of_session(machine, &effects));
+                self.replayed.inputs += 1;
+            }
+            Record::Login { arrival, rules } => {
+                if let Some(rules) = self.rules.get(&rules) {
+                    let (machine, _) = LoginMachine::new(rules.clone(), &arrival);
+                    self.logins.insert(arrival.conn, machine);
+                    self.replayed.logins += 1;
+                }
+            }
+            Record::LoginInput { number, conn, input } => {
+                let Some(machine) = self.logins.get_mut(&conn) else {
+                    self.replayed.skipped += 1;
+                    return Ok(());
+                };
+                self.digests.insert(number, digest::of_login(&machine.handle(*input)));
+                self.replayed.inputs += 1;
+            }
+            Record::Output { number, digest } => {
+                if let Some(own) = self.digests.remove(&number) {
+                    self.replayed.compared += 1;
+                    if own != digest {
+                        self.replayed.different.push(line);
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn begin(
+        &mut self,
+        line: u64,
+        id: &str,
+        now: Now,
+        shared: Shared,
+        beginning: Beginning,
+    ) -> Result<SessionMachine, ReplayError> {
+        let mut effects = Effects::default();
+        match beginning {
+            Beginning::Hosted { alias, protocol, founder } => {
+                Ok(SessionMachine::new(shared, id.to_owned(), alias, protocol, founder, now))
+            }
+            Beginning::Made { template, messages, passwords } => {
+                let id = id.to_owned();
+                let mut machine =
+                    SessionMachine::from_template(shared, id, &template, messages, now, &mut effects);
+                for (kind, password) in &passwords {
+                    machine.set_password(*kind, password);
+                }
+                Ok(machine)
+            }
+            Beginning::Loaded { rest, files } => {
+                let folder = TemporaryFolder::new(line)?;
+                for file in &files {
+                    file.write_to(&folder.0)?;
+                }
+                let opened = Folder::open(&folder.0, Duration::from_secs(3600));
+                let opened = opened.map_err(|source| ReplayError::Folder { line, source })?;
+                let loaded = opened.load(id).map_err(|source| ReplayError::Load { line, source })?;
+                self.folders.push(folder);
+                let (machine, _) = SessionMachine::restored(shared, loaded, Some(rest), now, &mut effects);
+                Ok(machine)
+            }
+        }
+    }
+}
+
+/// A directory that goes when this goes.
+struct TemporaryFolder(PathBuf);
+
+impl TemporaryFolder {
+    fn new(line: u64) -> io::Result<TemporaryFolder> {
+        let name = format!("drawhall-replay-{}-{line}-{}", std::process::id(), Now::get().utc_ms);
+        let path = std::env::temp_dir().join(name);
+        std::fs::create_dir(&path)?;
+        Ok(TemporaryFolder(path))
+    }
+}
+
+impl Drop for TemporaryFolder {
+    fn drop(&mut self) {
+        // What is left over is in the directory for such things.
+        let _ = std::fs::remove_dir_all(Path::new(&self.0));
+    }
+}
