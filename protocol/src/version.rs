@@ -281,7 +281,61 @@ mod tests {
             .prop_map(|(namespace, server, major, minor)| ProtocolVersion { namespace, server, major, minor })
     }
 
+    /// Versions that are near each other, so that they are often equal in part.
+    fn near() -> impl Strategy<Value = ProtocolVersion> {
+        let namespace = prop::sample::select(vec!["dp", "xy"]);
+        (namespace, 3u32..6, 23u32..27, 0u32..3).prop_map(|(namespace, server, major, minor)| {
+            ProtocolVersion { namespace: namespace.into(), server, major, minor }
+        })
+    }
+
     proptest! {
+        #[test]
+        fn the_order_is_one(a in near(), b in near(), c in near()) {
+            prop_assert_eq!(a.partial_cmp(&b), b.partial_cmp(&a).map(std::cmp::Ordering::reverse));
+            prop_assert_eq!(a == b, a.partial_cmp(&b) == Some(std::cmp::Ordering::Equal));
+            prop_assert_eq!(a.partial_cmp(&b).is_some(), a.namespace == b.namespace);
+            if a <= b && b <= c {
+                prop_assert!(a <= c);
+            }
+        }
+
+        #[test]
+        fn what_is_new_enough_stays_so(a in near(), b in near(), minimum in near()) {
+            if a.at_least(&minimum) == Some(true) && b >= a {
+                prop_assert_eq!(b.at_least(&minimum), Some(true));
+            }
+        }
+
+        #[test]
+        fn who_joins_whom_is_an_algebra(a in near(), b in near(), c in near()) {
+            let (ab, ba) = (a.joins(&b), b.joins(&a));
+            prop_assert_eq!(ab == Compatibility::Full, a == b);
+            // Minor numbers make no difference of direction, layouts do: the newer speaks the older's.
+            prop_assert_eq!(ab == Compatibility::MinorDiffers, ba == Compatibility::MinorDiffers);
+            prop_assert!(ab != Compatibility::OlderLayout || (ba == Compatibility::None && a > b));
+            if a.namespace != b.namespace || a.server != b.server {
+                prop_assert_eq!(ab, Compatibility::None);
+            }
+            let same_major = |x: Compatibility| matches!(x, Compatibility::Full | Compatibility::MinorDiffers);
+            if same_major(ab) && same_major(b.joins(&c)) {
+                prop_assert!(same_major(a.joins(&c)));
+                prop_assert_eq!(a.is_template_text(), b.is_template_text());
+            }
+            if ab != Compatibility::None {
+                prop_assert_eq!(a.is_hostable(), b.is_hostable());
+                prop_assert!(a.requires_system_id() >= b.requires_system_id() || a < b);
+            }
+        }
+
+        #[test]
+        fn rights_grow_with_the_version(a in near(), b in near()) {
+            if a <= b {
+                prop_assert!(a.requires_system_id() <= b.requires_system_id());
+                prop_assert!(a.layout() == Layout::V4_24 || b.layout() == Layout::V4_25);
+            }
+        }
+
         #[test]
         fn text_round_trips(version in any_version()) {
             prop_assert_eq!(version.to_string().parse::<ProtocolVersion>(), Ok(version));

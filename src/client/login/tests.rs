@@ -4,6 +4,7 @@ use serde_json::{Value, json};
 
 use super::*;
 use crate::auth::AccountCheck;
+use crate::auth::extauth::NameAnswer;
 use crate::config::ini;
 use crate::session::Refusal;
 
@@ -488,6 +489,182 @@ proptest! {
             if before == LoginState::Ignore {
                 prop_assert!(login.fx.is_empty());
             }
+        }
+    }
+}
+
+/// What somebody does who tries to get in, and what others answer, rightly or not.
+#[derive(Debug, Clone)]
+enum Attempt {
+    Command(Value),
+    Answer(usize),
+}
+
+fn attempt() -> impl Strategy<Value = Attempt> {
+    let names = prop::sample::select(vec!["n", "guest", "x"]);
+    let ident = (names, any::<bool>(), prop::sample::select(vec!["", "guest", "auth", "extauth"])).prop_map(
+        |(name, password, intent)| {
+            let args = if password { json!([name, "p"]) } else { json!([name]) };
+            json!({"cmd": "ident", "args": args, "kwargs": {"intent": intent}})
+        },
+    );
+    let s = prop::sample::select(vec![SID, BANNED, "", "x"]);
+    let host = (s.clone(), prop::sample::select(vec!["dp:4.25.1", "dp:4.20.1", "xy:4.25.1", "x"])).prop_map(
+        |(s, protocol)| json!({"cmd": "host", "kwargs": {"protocol": protocol, "user_id": 1, "s": s}}),
+    );
+    let join = s.prop_map(|s| json!({"cmd": "join", "args": ["id"], "kwargs": {"s": s, "password": "p"}}));
+    let other = prop::sample::select(vec![
+        json!({"cmd": "startTls"}),
+        json!({"cmd": "lookup"}),
+        json!({"cmd": "lookup", "args": ["id"]}),
+        json!({"cmd": "lookup", "args": [""]}),
+        json!({"cmd": "cinfo", "args": ["Example.org", info()]}),
+        json!({"cmd": "ident", "args": ["n"], "kwargs": {"extauth": "1.e30=.AAAA"}}),
+    ]);
+    prop_oneof![
+        4 => ident.prop_map(Attempt::Command),
+        2 => host.prop_map(Attempt::Command),
+        3 => join.prop_map(Attempt::Command),
+        3 => other.prop_map(Attempt::Command),
+        8 => (0usize..7).prop_map(Attempt::Answer),
+    ]
+}
+
+/// A system id that is banned.
+const BANNED: &str = "0000000000000000000000000000dead";
+
+impl Login {
+    /// Answers what the machine waits for; the accounts that were confirmed are noted with their flags.
+    fn answer(&mut self, which: usize, confirmed: &mut Vec<Vec<String>>) {
+        let checks = [
+            AccountCheck::NotFound,
+            AccountCheck::Locked,
+            AccountCheck::BadPassword,
+            ok(&[]),
+            ok(&["MOD", "HOST"]),
+            ok(&["HOST", "BANEXEMPT"]),
+            ok(&["MOD", "GHOST"]),
+        ];
+        let waits_for = self.fx.iter().rev().find(|e| !matches!(e, LoginEffect::Log(..)));
+        self.fx = match waits_for {
+            Some(LoginEffect::CheckAccount { .. }) => {
+                if let AccountCheck::Ok { flags, .. } = &checks[which] {
+                    confirmed.push(flags.clone());
+                }
+                self.machine.account_checked(checks[which].clone())
+            }
+            Some(LoginEffect::AskExtAuth { .. }) => self.machine.extauth_answered(match which {
+                0 => NameAnswer::Account,
+                1 => NameAnswer::Guest,
+                2 => NameAnswer::OutGroup,
+                3 => NameAnswer::Banned,
+                4 => NameAnswer::Other("x".into()),
+                _ => NameAnswer::Unavailable,
+            }),
+            Some(LoginEffect::LookUp { .. }) if which < 5 => {
+                let session = SessionDescription { id: "id".into(), ..SessionDescription::default() };
+                self.machine.looked_up(LookupAnswer::Found(Box::new(session)))
+            }
+            Some(LoginEffect::LookUp { .. }) => self.machine.looked_up(LookupAnswer::NotFound),
+            Some(LoginEffect::FindSession { .. }) => {
+                let version = ProtocolVersion::current();
+                self.machine.session_found((which < 6).then_some(("id", &version)))
+            }
+            Some(LoginEffect::Join(_)) => self.machine.refused(Refusal::BadPassword),
+            Some(LoginEffect::Host { .. }) => self.machine.host_refused(HostRefusal::Full),
+            other => panic!("it waits for nothing: {other:?}"),
+        };
+    }
+}
+
+/// Who gets in, and whether it may.
+fn check_entry(effect: &LoginEffect, before: &Entered, config: &str) -> Result<(), TestCaseError> {
+    let (visitor, hosts) = match effect {
+        LoginEffect::Host { visitor, .. } => (&**visitor, true),
+        LoginEffect::Join(request) => (&request.visitor, false),
+        _ => return Ok(()),
+    };
+    let has = |flag: &str| before.confirmed.iter().any(|flags| flags.iter().any(|f| f == flag));
+    prop_assert!(!visitor.person.name.is_empty(), "nobody without a name");
+    prop_assert!(!config.contains("allowGuests=false") || !visitor.person.auth_id.is_empty(), "no guests");
+    prop_assert!(
+        visitor.person.auth_id.is_empty() || !before.confirmed.is_empty(),
+        "accounts were confirmed"
+    );
+    prop_assert!(!visitor.moderator || has("MOD"), "a moderator has the flag");
+    prop_assert!(!visitor.ghost || config.contains("enableGhosts"), "no ghosts");
+    prop_assert!(visitor.encrypted || !config.contains("TLS"), "nothing in clear");
+    let looked_up = before.looked_up || !config.contains("mandatoryLookup");
+    prop_assert!(hosts || looked_up, "only what was looked up is joined");
+    if hosts {
+        prop_assert!(!config.contains("allowGuestHosts=false") || has("HOST"), "who may host");
+        prop_assert!(!visitor.ghost && !before.looked_up);
+        prop_assert!(!config.contains("systembans") || visitor.person.sid != BANNED, "nobody who is banned");
+        prop_assert!(!config.contains("ipbans") || has("BANEXEMPT") || has("MOD"), "nobody from there");
+    }
+    if let LoginEffect::Join(request) = effect {
+        let banned = config.contains("systembans") && visitor.person.sid == BANNED;
+        prop_assert!(!banned || request.server_ban, "the session is told of the ban");
+    }
+    Ok(())
+}
+
+/// Few of these sequences get far, so there are more than the usual 256; `PROPTEST_CASES` sets another number.
+fn many() -> ProptestConfig {
+    let cases = std::env::var("PROPTEST_CASES").ok().and_then(|n| n.parse().ok()).unwrap_or(2048);
+    ProptestConfig { cases, ..ProptestConfig::default() }
+}
+
+#[derive(Default)]
+struct Entered {
+    /// Flags of the accounts that were confirmed.
+    confirmed: Vec<Vec<String>>,
+    looked_up: bool,
+}
+
+proptest! {
+    #![proptest_config(many())]
+
+    /// No sequence of inputs, and no answers of others, let anybody host or join who has no right to.
+    #[test]
+    fn nobody_gets_in_without_a_right(
+        attempts in prop::collection::vec(attempt(), 1..40),
+        config in prop::sample::select(vec![
+            "",
+            "mandatoryLookup=true\n",
+            "allowGuests=false\n",
+            "allowGuestHosts=false\nenableGhosts=true\n",
+            "allowGuests=false\nallowGuestHosts=false\n",
+            "minimumProtocolVersion=dp:4.24.0\n",
+            "extauth=true\nallowGuestHosts=false\n",
+            "# TLS\nallowGuestHosts=false\n",
+            "[systembans]\n0000000000000000000000000000dead\n",
+            "[ipbans]\n192.0.2.0/24\n",
+        ]),
+        chance: u64,
+    ) {
+        let must_encrypt = config.contains("TLS");
+        let address = "192.0.2.7".parse().unwrap();
+        let arrival = Arrival { conn: 1, address, browser: false, encrypted: false, must_encrypt, chance };
+        let mut rules = Arc::unwrap_or_clone(rules(&format!("{config}[users]\nn:plain;p:\n")));
+        rules.extauth_url = Some("https://auth.example.org/".into());
+        let (machine, greeting) = LoginMachine::new(Arc::new(rules), &arrival);
+        let mut login = Login { machine, fx: vec![greeting] };
+        let mut entered = Entered::default();
+        for attempt in attempts {
+            let waits = login.machine.is_waiting();
+            match attempt {
+                Attempt::Command(command) if !waits => {
+                    login.fx = login.machine.command(&RawCommand::parse(command.to_string().as_bytes()));
+                }
+                Attempt::Answer(which) if waits => login.answer(which, &mut entered.confirmed),
+                _ => continue,
+            }
+            for effect in &login.fx {
+                check_entry(effect, &entered, config)?;
+            }
+            let found = login.replies().iter().any(|r| r["session"]["id"] == "id");
+            entered.looked_up |= found;
         }
     }
 }
