@@ -2,12 +2,13 @@
 
 use std::io;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::atomic::Ordering;
 
 use bytes::Bytes;
 
 use super::log::{Shared, lock};
 use super::segments::{Block, Segment};
+use super::sync::AtomicI64;
 use super::wake::Watcher;
 use crate::storage::history_file::HistoryFile;
 

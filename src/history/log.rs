@@ -14,14 +14,14 @@
 //! to fetch it ([`Read::Fetch`](super::Read::Fetch)), off its thread. Readers of the same segment share what was fetched.
 
 use std::collections::VecDeque;
-use std::sync::atomic::AtomicI64;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::sync::{Arc, PoisonError, Weak};
 
 use bytes::{Bytes, BytesMut};
 use drawhall_protocol::frame::frames;
 
 use super::cursor::Cursor;
 use super::segments::{SEGMENT_BYTES, Segment, State, whole_messages};
+use super::sync::{AtomicI64, Mutex, MutexGuard};
 use super::wake::Watcher;
 use crate::storage::history_file::{HistoryFile, Piece};
 use crate::storage::store::{HistoryWork, Part, Replacement, Stored};

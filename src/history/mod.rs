@@ -5,9 +5,13 @@
 
 mod cursor;
 pub mod log;
+#[cfg(all(test, feature = "loom"))]
+mod loom_tests;
 mod segments;
+mod sync;
 mod wake;
 
 pub use cursor::{Cursor, Fetch, Fetched, Read};
 pub use log::{History, OutOfSpace};
+pub use sync::AtomicI64;
 pub use wake::Watcher;

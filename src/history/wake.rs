@@ -1,9 +1,11 @@
 //! Waking readers: once a worker and publication, not once a reader.
 
 use std::future::poll_fn;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, PoisonError};
 use std::task::{Context, Poll, Waker};
+
+use super::sync::{AtomicBool, Mutex};
 
 /// One worker's ear on a log. Any number of publications between two waits count as one.
 #[derive(Debug, Default)]

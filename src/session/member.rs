@@ -2,7 +2,6 @@
 
 use std::net::IpAddr;
 use std::sync::Arc;
-use std::sync::atomic::AtomicI64;
 
 use drawhall_protocol::Frame;
 use drawhall_protocol::command::Capabilities;
@@ -11,6 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use super::bans::Person;
 use super::effects::ConnId;
+use crate::history::AtomicI64;
 use crate::limits::Bucket;
 use crate::log::LogUser;
 

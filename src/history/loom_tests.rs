@@ -1,0 +1,165 @@
+//! One writer and many readers, in every order in which they can come.
+//!
+//!     cargo test --lib --features loom history::loom_tests
+
+use std::sync::atomic::Ordering;
+
+use bytes::Bytes;
+use drawhall_protocol::Frame;
+use loom::future::block_on;
+use loom::thread;
+
+use super::*;
+
+/// How often a thread may be interrupted: more find nothing new and take hours.
+const PREEMPTIONS: usize = 6;
+
+fn every_order(model: impl Fn() + Send + Sync + 'static) {
+    let mut builder = loom::model::Builder::new();
+    builder.preemption_bound = Some(PREEMPTIONS);
+    builder.check(model);
+}
+
+fn message(n: u8) -> Bytes {
+    Frame::new(148, n, &[n; 3]).unwrap().into_bytes()
+}
+
+fn open() -> History {
+    let mut history = History::default();
+    history.set_open(true);
+    history
+}
+
+/// What is there for a reader now.
+fn read(cursor: &mut Cursor) -> Vec<u8> {
+    let mut out = Vec::new();
+    cursor.read(1000, &mut out);
+    out.concat()
+}
+
+/// Reads until so many bytes have come, waiting for them.
+fn read_all(cursor: &mut Cursor, watcher: &std::sync::Arc<Watcher>, len: usize) -> Vec<u8> {
+    let mut all = Vec::new();
+    loop {
+        all.extend(read(cursor));
+        if all.len() >= len || !block_on(watcher.published()) {
+            return all;
+        }
+    }
+}
+
+#[test]
+fn no_publication_is_missed_by_whoever_waits() {
+    every_order(|| {
+        let mut history = open();
+        let mut cursor = history.cursor(i64::MIN);
+        let watcher = cursor.watch();
+        let writer = thread::spawn(move || {
+            for n in 1..=2 {
+                history.append(&message(n), 1).unwrap();
+                history.publish();
+            }
+            history
+        });
+        let expected = [message(1), message(2)].concat();
+        assert_eq!(read_all(&mut cursor, &watcher, expected.len()), expected);
+        writer.join().unwrap();
+    });
+}
+
+#[test]
+fn all_readers_see_the_same_in_the_same_order() {
+    every_order(|| {
+        let mut history = open();
+        let readers = [history.cursor(i64::MIN), history.cursor(i64::MIN)].map(|mut cursor| {
+            thread::spawn(move || {
+                let mut all = read(&mut cursor);
+                all.extend(read(&mut cursor));
+                all
+            })
+        });
+        history.append(&message(1), 1).unwrap();
+        history.publish();
+        history.append(&message(2), 1).unwrap();
+        history.publish();
+        let whole = [message(1), message(2)].concat();
+        for reader in readers {
+            let seen = reader.join().unwrap();
+            assert!(whole.starts_with(&seen) && seen.len() % message(1).len() == 0, "{seen:?}");
+        }
+    });
+}
+
+#[test]
+fn whoever_waits_hears_of_the_end() {
+    every_order(|| {
+        let mut history = open();
+        let mut cursor = history.cursor(i64::MIN);
+        let watcher = cursor.watch();
+        let writer = thread::spawn(move || {
+            history.append(&message(1), 1).unwrap();
+            history.publish();
+            // The other end is gone: only the reader holds the log.
+            drop(history);
+        });
+        let all = read_all(&mut cursor, &watcher, message(1).len());
+        assert_eq!(all, message(1));
+        writer.join().unwrap();
+        cursor.unwatch(&watcher);
+        // A publication may not have been heard of yet; behind it there is the end, and loom finds whoever waits for good.
+        while block_on(watcher.published()) {}
+    });
+}
+
+#[test]
+fn after_a_reset_readers_see_nothing_until_they_follow() {
+    every_order(|| {
+        let mut history = open();
+        history.append(&message(1), 1).unwrap();
+        history.publish();
+        let mut cursor = history.cursor(i64::MIN);
+        let writer = thread::spawn(move || {
+            history.reset(&message(9), 1).unwrap();
+            history.publish();
+            history
+        });
+        let before = read(&mut cursor);
+        assert!(before.is_empty() || before == message(1), "nothing of the new content: {before:?}");
+        let history = writer.join().unwrap();
+        assert!(read(&mut cursor).is_empty());
+        cursor.follow_reset(history.epoch());
+        assert_eq!(read(&mut cursor), message(9));
+    });
+}
+
+#[test]
+fn a_streamed_reset_under_a_reader_loses_and_repeats_nothing() {
+    every_order(|| {
+        let mut history = open();
+        history.append(&message(1), 1).unwrap();
+        history.publish();
+        let mut cursor = history.cursor(i64::MIN);
+        let position = cursor.position();
+        let fork = history.mark();
+        history.append(&message(2), 1).unwrap();
+        history.publish();
+        let writer = thread::spawn(move || {
+            // It takes effect once the reader has passed the fork, and not before.
+            let passed = position.load(Ordering::Acquire) >= fork;
+            if passed {
+                history.fork(fork, 1, &message(9), 1).unwrap();
+            }
+            history.append(&message(3), 1).unwrap();
+            history.publish();
+            (history, passed)
+        });
+        let mut seen = read(&mut cursor);
+        seen.extend(read(&mut cursor));
+        let (history, passed) = writer.join().unwrap();
+        seen.extend(read(&mut cursor));
+        assert_eq!(seen, [message(1), message(2), message(3)].concat());
+        let first = if passed { message(9) } else { message(1) };
+        let newcomer = read(&mut history.cursor(i64::MIN));
+        assert_eq!(newcomer, [first, message(2), message(3)].concat());
+    });
+}
