@@ -7,6 +7,7 @@ use flate2::write::ZlibEncoder;
 use proptest::prelude::*;
 
 use super::*;
+use crate::storage::metadata::Metadata;
 
 #[derive(Debug, Clone)]
 enum Step {
@@ -25,6 +26,10 @@ enum Step {
     StreamFinish(u8, bool),
     Wait(u16),
     Settings(u8, bool),
+    Title(u8, u8),
+    Invite(u8, bool),
+    Uninvite(u8),
+    RemoveBan(u8, u8),
 }
 
 fn step() -> impl Strategy<Value = Step> {
@@ -45,6 +50,10 @@ fn step() -> impl Strategy<Value = Step> {
         3 => (who(), any::<bool>()).prop_map(|(w, right)| Step::StreamFinish(w, right)),
         2 => (1u16..40_000).prop_map(Step::Wait),
         1 => (who(), any::<bool>()).prop_map(|(w, on)| Step::Settings(w, on)),
+        1 => (who(), 0u8..9).prop_map(|(w, n)| Step::Title(w, n)),
+        1 => (who(), any::<bool>()).prop_map(|(w, op)| Step::Invite(w, op)),
+        1 => who().prop_map(Step::Uninvite),
+        1 => (who(), 1u8..4).prop_map(|(w, id)| Step::RemoveBan(w, id)),
     ]
 }
 
@@ -107,6 +116,20 @@ impl Table {
             Step::Settings(who, on) if here(self, *who) => {
                 command(self, *who, "sessionconf", json!([]), json!({"deputies": on}));
             }
+            Step::Title(who, n) if here(self, *who) => {
+                let change = json!({"title": format!(" T {n} \n"), "maxUserCount": 200 + n, "resetThreshold": 3000 + u32::from(*n)});
+                command(self, *who, "sessionconf", json!([]), change);
+            }
+            Step::Invite(who, op) if here(self, *who) => {
+                command(self, *who, "invite-create", json!([]), json!({"maxUses": 3, "op": op}));
+            }
+            Step::Uninvite(who) if here(self, *who) => {
+                let secret = self.machine.invites.entries().first().map(|i| i.secret.clone());
+                command(self, *who, "invite-remove", json!([secret.unwrap_or_default()]), json!({}));
+            }
+            Step::RemoveBan(who, id) if here(self, *who) => {
+                command(self, *who, "remove-ban", json!([id]), json!({}));
+            }
             _ => {}
         }
         self.seats.retain(|conn, _| self.machine.members().iter().any(|m| m.conn() == *conn));
@@ -156,6 +179,43 @@ proptest! {
             let all: Vec<_> =
                 frames(&bytes).map(|f| (f.header.kind, f.header.user, f.payload().to_vec())).collect();
             prop_assert_eq!(&table.seats[&9].history, &all);
+        }
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: cases(), ..ProptestConfig::default() })]
+
+    /// Whatever happens: what is journaled piece by piece, replayed as a whole, is what the session is like.
+    #[test]
+    fn the_journal_replays_to_the_session(steps in prop::collection::vec(step(), 1..60)) {
+        let mut settings = Settings::default();
+        settings.set("autoResetThreshold", "1kb").unwrap();
+        settings.persistence = true;
+        let mut table = Table::running(settings);
+        table.machine.store();
+        table.command(A, "sessionconf", json!([]), json!({"persistent": true}));
+        let mut journal = String::new();
+        for step in &steps {
+            table.step(step);
+            table.machine.take_work().journal.iter().for_each(|entry| entry.write(&mut journal));
+        }
+        let machine = &mut table.machine;
+        let mut metadata = Metadata::replay(journal.as_bytes()).metadata;
+        prop_assert_eq!(&metadata.founder, &machine.founder);
+        // The journal's form keeps no blanks at the ends.
+        prop_assert_eq!(metadata.title.as_str(), machine.title.trim());
+        prop_assert_eq!((metadata.max_users, metadata.limit), (machine.max_users, machine.override_size));
+        prop_assert_eq!(metadata.autoreset, Some(machine.reset_threshold));
+        prop_assert_eq!((metadata.flags, metadata.catchup), (machine.flags, machine.catchup_key));
+        let bans = BanList::restored(&metadata);
+        prop_assert_eq!(json!(bans.entries(true)), json!(machine.bans.entries(true)));
+        let invites = Invites::restored(std::mem::take(&mut metadata.invites), table.now);
+        prop_assert_eq!(json!(invites.entries()), json!(machine.invites.entries()));
+        machine.accounts.take_changes();
+        prop_assert_eq!(format!("{:?}", Accounts::restored(&mut metadata)), format!("{:?}", machine.accounts));
+        for member in machine.members() {
+            prop_assert!(metadata.users.iter().any(|(id, name)| (*id, &**name) == (member.id, member.name())));
         }
     }
 }
