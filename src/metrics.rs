@@ -127,6 +127,8 @@ pub struct Metrics {
     pub bytes_in: Counter,
     /// Bytes of messages to clients.
     pub bytes_out: Counter,
+    /// Messages to clients.
+    pub messages_out: Counter,
     /// Logins by result: `ok`, or the code of the error.
     pub logins: Counters,
     /// Passwords that wait to be checked or hashed.
@@ -151,6 +153,7 @@ pub static METRICS: Metrics = Metrics {
     messages_in: Counter::new(),
     bytes_in: Counter::new(),
     bytes_out: Counter::new(),
+    messages_out: Counter::new(),
     logins: Counters::new(),
     hashes_waiting: Gauge::new(),
     log_waiting: Gauge::new(),
@@ -210,6 +213,7 @@ pub fn page(present: &Present) -> String {
         ("slowed_total", "Times a client was slowed down or its chat dropped.", &m.slowed),
         ("messages_received_total", "Messages from clients.", &m.messages_in),
         ("received_bytes_total", "Bytes of messages from clients.", &m.bytes_in),
+        ("messages_sent_total", "Messages to clients.", &m.messages_out),
         ("sent_bytes_total", "Bytes of messages to clients.", &m.bytes_out),
         ("lagging_total", "Clients that were cut off because they do not read.", &m.lagging),
         ("storage_errors_total", "Times at which something could not be stored.", &m.storage_errors),

@@ -420,6 +420,7 @@ fn what_the_server_does_can_be_watched() {
     assert_eq!((value("connections"), value("sessions")), (2.0, 1.0));
     for name in [
         "messages_received_total",
+        "messages_sent_total",
         "sent_bytes_total",
         "logins_total{result=\"ok\"}",
         "fan_out_seconds_count",

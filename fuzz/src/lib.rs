@@ -197,7 +197,9 @@ impl Table {
     /// Whole frames arrive.
     pub fn send(&mut self, conn: ConnId, mut bytes: Vec<u8>) {
         if self.machine.members().iter().any(|m| m.conn() == conn) {
-            self.act(|machine, now, fx| drop(machine.batch(conn, &mut bytes, now, fx)));
+            self.act(|machine, now, fx| {
+                let _held = machine.batch(conn, &mut bytes, now, fx);
+            });
         }
     }
 

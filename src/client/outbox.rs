@@ -4,8 +4,10 @@ use std::collections::VecDeque;
 use std::sync::atomic::Ordering;
 
 use bytes::Bytes;
+use drawhall_protocol::frame::frames;
 
 use crate::history::{Cursor, Fetch, Fetched, Read};
+use crate::metrics::METRICS;
 
 /// Bytes of direct messages that may wait. A client that lets so many pile up does not read.
 const MAX_QUEUED: usize = 4 << 20;
@@ -124,6 +126,7 @@ impl Outbox {
             match item {
                 Item::Bytes(bytes) => {
                     self.queued -= bytes.len() + ITEM_COST;
+                    METRICS.messages_out.add(frames(&bytes).count() as u64);
                     out.push(bytes);
                 }
                 Item::Attach(cursor) => {
@@ -139,13 +142,11 @@ impl Outbox {
                 Item::Close => return Next::End,
             }
         }
-        if !self.closing
-            && let Some(cursor) = &mut self.cursor
-            && let Read::Fetch(fetch) = cursor.read(limit, out)
-        {
-            return Next::Fetch(fetch);
-        }
-        Next::Wait
+        let Some(cursor) = self.cursor.as_mut().filter(|_| !self.closing) else { return Next::Wait };
+        let before = cursor.messages();
+        let read = cursor.read(limit, out);
+        METRICS.messages_out.add(cursor.messages() - before);
+        if let Read::Fetch(fetch) = read { Next::Fetch(fetch) } else { Next::Wait }
     }
 }
 

@@ -61,6 +61,7 @@ pub struct Cursor {
     pub(super) shared: Arc<Shared>,
     pub(super) epoch: u64,
     pub(super) position: Arc<AtomicI64>,
+    pub(super) messages: u64,
 }
 
 impl Cursor {
@@ -71,8 +72,9 @@ impl Cursor {
             return Read::Nothing;
         }
         let from = self.position.load(Ordering::Relaxed);
-        let (to, fetch) = state.read(from, limit, out);
+        let (to, messages, fetch) = state.read(from, limit, out);
         drop(state);
+        self.messages += messages;
         self.position.store(to, Ordering::Release);
         match fetch {
             Some(fetch) => Read::Fetch(fetch),
@@ -100,6 +102,11 @@ impl Cursor {
         self.epoch = epoch;
         let start = lock(&self.shared.state).start;
         self.position.fetch_max(start, Ordering::AcqRel);
+    }
+
+    /// Number of messages that were read.
+    pub fn messages(&self) -> u64 {
+        self.messages
     }
 
     /// Offset up to which there is something to read.

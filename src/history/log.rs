@@ -452,7 +452,7 @@ impl History {
     pub fn cursor(&self, at: i64) -> Cursor {
         let epoch = self.epoch();
         let position = Arc::new(AtomicI64::new(at.max(self.start)));
-        Cursor { shared: self.shared.clone(), epoch, position }
+        Cursor { shared: self.shared.clone(), epoch, position, messages: 0 }
     }
 
     /// Everything that is in the log, in parts.

@@ -143,32 +143,34 @@ impl State {
     }
 
     /// Adds shared slices of what lies between `from` and the readable end: whole messages (something else may be sent
-    /// between two reads), about `limit` bytes of them.
-    pub(super) fn read(&self, from: i64, limit: usize, out: &mut Vec<Bytes>) -> (i64, Option<Fetch>) {
+    /// between two reads), about `limit` bytes of them. Returns where they end, and their number; or what to fetch first.
+    pub(super) fn read(&self, from: i64, limit: usize, out: &mut Vec<Bytes>) -> (i64, u64, Option<Fetch>) {
         let mut at = from.max(self.start);
-        let mut left = limit;
+        let (mut left, mut messages) = (limit, 0);
         let mut index = self.segments.partition_point(|s| s.end() <= at);
         while at < self.readable && left > 0 {
             let Some(segment) = self.segments.get(index) else { break };
             let Some(bytes) = segment.bytes() else {
                 let fetch =
                     segment.file.clone().map(|file| Fetch { file, start: segment.start, len: segment.len });
-                return (at, fetch.filter(|_| left == limit));
+                return (at, messages, fetch.filter(|_| left == limit));
             };
             let skip = (at - segment.start) as usize;
             let available = (segment.len - skip).min((self.readable - at) as usize);
             // Nearly all segments are so small that none of their messages needs to be looked at.
-            let take = if available <= limit.saturating_mul(2) {
-                available
+            let (take, count) = if available == segment.len && available <= limit.saturating_mul(2) {
+                (available, segment.messages)
             } else {
-                whole_messages(&bytes[skip..skip + available], left).0
+                let least = if available <= limit.saturating_mul(2) { available } else { left };
+                whole_messages(&bytes[skip..skip + available], least)
             };
             out.push(bytes.slice(skip..skip + take));
             at += take as i64;
             left = left.saturating_sub(take);
+            messages += count;
             index += 1;
         }
-        (at, None)
+        (at, messages, None)
     }
 }
 

@@ -67,7 +67,10 @@ async function show(focus) {
         el("p", {}, el("a", { href: "#/sessions" }, "All sessions")));
     }
   }
-  if (focus && !shown.aborted) main.focus();
+  if (focus && !shown.aborted) {
+    main.focus({ preventScroll: true });
+    window.scrollTo(0, 0);
+  }
 }
 
 function askForLogin() {

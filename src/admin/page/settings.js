@@ -3,9 +3,21 @@
 import { el, fill, button, say, guard, search } from "./dom.js";
 import { get, post, put } from "./api.js";
 
+const UNITS = {
+  bytes: [["gb", 1024 ** 3], ["mb", 1024 ** 2], ["kb", 1024]],
+  seconds: [["d", 86400], ["h", 3600], ["m", 60]],
+};
+
+/** A size or time in the largest unit that it is a whole number of. */
+function readable({ unit, value }) {
+  const number = Number(value);
+  const fitting = (UNITS[unit] ?? []).find(([, worth]) => number >= worth && number % worth === 0);
+  return fitting ? `${number / fitting[1]}${fitting[0]}` : value;
+}
+
 export async function settings(content) {
   const { settings: all, _locked: locked } = await get("settings", { v: 2 });
-  const shown = all.filter((s) => s.shown);
+  const shown = all.filter((s) => s.shown).map((s) => ({ ...s, value: readable(s) }));
   const changed = new Map();
   const fields = [];
   const count = el("p", { role: "status" });
@@ -51,10 +63,10 @@ export async function settings(content) {
       input = el("input", { ...about, type: "text", autocomplete: "off", value: setting.value, oninput: (e) => edited(setting, e.target.value) });
     }
     const error = el("p", { class: "error", id: `${id}-error` });
-    const facts = [setting.unit && `In ${setting.unit} without a unit`, setting.kind !== "bool" && setting.range && `range ${setting.range}`,
-      `default ${setting.default || "empty"}`].filter(Boolean).join("; ");
+    const facts = [setting.unit && `In ${setting.unit} without a unit.`, setting.kind !== "bool" && setting.range && `Range: ${setting.range}.`,
+      `Default: ${setting.default || "empty"}.`].filter(Boolean).join(" ");
     const element = el("div", { class: "field" },
-      el("div", {}, el("label", { for: id }, setting.key), el("p", { class: "help", id: `${id}-help` }, `${setting.help} ${facts}.`)),
+      el("div", {}, el("label", { for: id }, setting.key), el("p", { class: "help", id: `${id}-help` }, `${setting.help} ${facts}`)),
       el("div", {}, input, error));
     fields.push({ setting, row: element, error, input });
     return element;
