@@ -10,7 +10,7 @@ mod loading;
 pub mod reload;
 pub mod run;
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -67,6 +67,8 @@ struct Connection {
 struct Waiting {
     moderator: bool,
     changes: bool,
+    /// Sessions that were there when it came and that it was not told of; nor is it told of their end.
+    untold: HashSet<String>,
 }
 
 /// What a server works with besides its rules.
@@ -163,8 +165,8 @@ impl Server {
         if self.gathered.is_empty() {
             ctx.run_later(Duration::from_millis(LOBBY_MS), |server, _| {
                 for (id, was_listed) in std::mem::take(&mut server.gathered) {
-                    if let Some(entry) = server.directory.find(&id) {
-                        server.announce(&entry.description, was_listed);
+                    if let Some(description) = server.directory.find(&id).map(|e| e.description.clone()) {
+                        server.announce(&description, was_listed);
                     }
                 }
             });
@@ -173,7 +175,7 @@ impl Server {
     }
 
     /// Shows a new or changed session to those who wait; one that is not listed (any more) disappears.
-    fn announce(&self, description: &SessionDescription, was_listed: bool) {
+    fn announce(&mut self, description: &SessionDescription, was_listed: bool) {
         let login = |reply: LoginReply| ServerReply::Login(Box::new(reply)).to_frame();
         let shown = login(LoginReply {
             message: "New session".into(),
@@ -182,7 +184,11 @@ impl Server {
         });
         if let Ok(frame) = shown {
             let frame = frame.into_bytes();
-            self.to_lobby(&frame, |w| w.moderator || !description.unlisted);
+            let shown = |w: &Waiting| w.moderator || !description.unlisted;
+            self.to_lobby(&frame, shown);
+            for waiting in self.lobby.values_mut().filter(|w| !w.untold.is_empty() && shown(w)) {
+                waiting.untold.remove(&description.id);
+            }
         }
         if description.unlisted && was_listed {
             self.announce_end(&description.id, |w| !w.moderator);
@@ -196,7 +202,7 @@ impl Server {
             ..LoginReply::default()
         };
         if let Ok(frame) = ServerReply::Login(Box::new(reply)).to_frame() {
-            self.to_lobby(&frame.into_bytes(), shown);
+            self.to_lobby(&frame.into_bytes(), |w| shown(w) && !w.untold.contains(id));
         }
     }
 
@@ -339,7 +345,13 @@ impl Handler<EnterLobby> for Server {
         for frame in directory::welcome(title, &sessions) {
             connection.client.do_send(LobbyFrame(frame));
         }
-        self.lobby.insert(enter.conn, Waiting { moderator: enter.moderator, changes: enter.list_changes });
+        let untold = if enter.list_now || !enter.list_changes {
+            HashSet::new()
+        } else {
+            self.directory.entries().map(|entry| entry.description.id.clone()).collect()
+        };
+        let (moderator, changes) = (enter.moderator, enter.list_changes);
+        self.lobby.insert(enter.conn, Waiting { moderator, changes, untold });
     }
 }
 

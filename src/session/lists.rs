@@ -56,10 +56,12 @@ impl SessionMachine {
         if let Some(at) = self.announcements.iter().position(|a| Some(a) == withdrawn.as_ref()) {
             self.journal.push(Entry::Unannounce(self.announcements.remove(at)));
         }
+        let told = text.is_some();
         if let Some(text) = text {
             self.notice(false, "", text, &[], "", fx);
         }
-        if listed != self.listed {
+        // Whoever asked for a listing learns from the list that nothing came of it.
+        if told || listed != self.listed {
             self.listed = listed;
             self.send_announcements(fx);
         }
