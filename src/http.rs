@@ -134,6 +134,9 @@ fn client() -> Result<Client, HttpError> {
         .user_agent(concat!("Drawhall/", env!("CARGO_PKG_VERSION")))
         .timeout(TIME_LIMIT)
         .redirect(redirects)
+        // Requests are rare and go anywhere. A pool would be looked after by a task, and beginning that while the server
+        // stops is a panic.
+        .pool_max_idle_per_host(0)
         .dns_resolver(Arc::new(Resolver))
         .tls_backend_preconfigured(tls().ok_or_else(|| failed("TLS cannot be set up"))?)
         .build();
