@@ -7,22 +7,22 @@ mod directory;
 pub mod entrance;
 mod listing;
 mod loading;
+mod lobby;
 pub mod reload;
 pub mod run;
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
 use actix::prelude::*;
-use bytes::Bytes;
 use drawhall_protocol::ProtocolVersion;
 use drawhall_protocol::command::Host;
-use drawhall_protocol::reply::{LoginReply, ServerReply, SessionDescription};
+use drawhall_protocol::reply::SessionDescription;
 use tokio::sync::oneshot;
 
 use crate::auth::Hashing;
-use crate::client::actor::{Client, Deliver, LobbyFrame, SendAway};
+use crate::client::actor::{Client, Deliver, SendAway};
 use crate::client::credit::Credit;
 use crate::client::login::{HostRefusal, LookupAnswer};
 use crate::clock::Now;
@@ -45,30 +45,19 @@ use directory::{Directory, Entry, Place, Waiter};
 use listing::Listing;
 pub use listing::{ListSession, SendReport};
 pub use loading::{MayRest, NewTemplates, StaysUp};
+use lobby::Lobby;
+pub use lobby::{EnterLobby, LeaveLobby};
 
 /// How long clients may take to read that the server stops.
 const STOP_LIMIT: Duration = Duration::from_secs(5);
 /// How often clients that do not join anything are looked for.
 const LINGER_INTERVAL: Duration = Duration::from_secs(15);
 
-/// Changes of the session list that those who wait are shown one by one in [`LOBBY_MS`]; the rest is gathered.
-const LOBBY_CHANGES: u32 = 10;
-/// See [`LOBBY_CHANGES`], in milliseconds.
-const LOBBY_MS: u64 = 100;
-
 /// A connection, as the server knows it.
 struct Connection {
     client: Addr<Client>,
     /// Since when it is in no session, on the forward clock.
     without_session: Option<u64>,
-}
-
-/// Somebody who has logged in and waits.
-struct Waiting {
-    moderator: bool,
-    changes: bool,
-    /// Sessions that were there when it came and that it was not told of; nor is it told of their end.
-    untold: HashSet<String>,
 }
 
 /// What a server works with besides its rules.
@@ -104,12 +93,7 @@ pub struct Server {
     next_worker: usize,
     directory: Directory,
     connections: HashMap<ConnId, Connection>,
-    lobby: HashMap<ConnId, Waiting>,
-    /// Changes that were shown since `lobby_since`, on the forward clock.
-    lobby_changes: u32,
-    lobby_since: u64,
-    /// Changed sessions that are not shown yet, and whether they were listed.
-    gathered: HashMap<String, bool>,
+    lobby: Lobby,
     stopping: Option<oneshot::Sender<()>>,
 }
 
@@ -128,81 +112,8 @@ impl Server {
             next_worker: 0,
             directory: Directory::default(),
             connections: HashMap::new(),
-            lobby: HashMap::new(),
-            lobby_changes: 0,
-            lobby_since: 0,
-            gathered: HashMap::new(),
+            lobby: Lobby::default(),
             stopping: None,
-        }
-    }
-
-    fn to_lobby(&self, frame: &Bytes, shown: impl Fn(&Waiting) -> bool) {
-        for (conn, _) in self.lobby.iter().filter(|(_, w)| w.changes && shown(w)) {
-            if let Some(connection) = self.connections.get(conn) {
-                connection.client.do_send(LobbyFrame(frame.clone()));
-            }
-        }
-    }
-
-    /// Shows a changed session to those who wait, or remembers to do so soon when there are many changes.
-    fn announce_change(
-        &mut self,
-        description: &SessionDescription,
-        was_listed: bool,
-        ctx: &mut Context<Self>,
-    ) {
-        if self.lobby.is_empty() {
-            return;
-        }
-        let now = Now::get().ms;
-        if now >= self.lobby_since + LOBBY_MS {
-            (self.lobby_since, self.lobby_changes) = (now, 0);
-        }
-        self.lobby_changes += 1;
-        if self.lobby_changes <= LOBBY_CHANGES && self.gathered.is_empty() {
-            return self.announce(description, was_listed);
-        }
-        if self.gathered.is_empty() {
-            ctx.run_later(Duration::from_millis(LOBBY_MS), |server, _| {
-                for (id, was_listed) in std::mem::take(&mut server.gathered) {
-                    if let Some(description) = server.directory.find(&id).map(|e| e.description.clone()) {
-                        server.announce(&description, was_listed);
-                    }
-                }
-            });
-        }
-        *self.gathered.entry(description.id.clone()).or_default() |= was_listed;
-    }
-
-    /// Shows a new or changed session to those who wait; one that is not listed (any more) disappears.
-    fn announce(&mut self, description: &SessionDescription, was_listed: bool) {
-        let login = |reply: LoginReply| ServerReply::Login(Box::new(reply)).to_frame();
-        let shown = login(LoginReply {
-            message: "New session".into(),
-            sessions: Some(vec![description.clone()]),
-            ..LoginReply::default()
-        });
-        if let Ok(frame) = shown {
-            let frame = frame.into_bytes();
-            let shown = |w: &Waiting| w.moderator || !description.unlisted;
-            self.to_lobby(&frame, shown);
-            for waiting in self.lobby.values_mut().filter(|w| !w.untold.is_empty() && shown(w)) {
-                waiting.untold.remove(&description.id);
-            }
-        }
-        if description.unlisted && was_listed {
-            self.announce_end(&description.id, |w| !w.moderator);
-        }
-    }
-
-    fn announce_end(&self, id: &str, shown: impl Fn(&Waiting) -> bool) {
-        let reply = LoginReply {
-            message: "Session ended".into(),
-            remove: Some(vec![id.to_owned()]),
-            ..LoginReply::default()
-        };
-        if let Ok(frame) = ServerReply::Login(Box::new(reply)).to_frame() {
-            self.to_lobby(&frame.into_bytes(), |w| shown(w) && !w.untold.contains(id));
         }
     }
 
@@ -291,7 +202,7 @@ impl Handler<ClientGone> for Server {
 
     fn handle(&mut self, ClientGone { conn }: ClientGone, _: &mut Self::Context) {
         self.connections.remove(&conn);
-        self.lobby.remove(&conn);
+        self.lobby.remove(conn);
         self.stopped_if_idle();
     }
 }
@@ -315,62 +226,6 @@ impl Handler<GetLoad> for Server {
 
     fn handle(&mut self, _: GetLoad, _: &mut Self::Context) -> Self::Result {
         Load { users: self.connections.len(), sessions: self.session_count() }
-    }
-}
-
-/// Somebody has logged in: send the welcome, then changes.
-#[derive(Message)]
-#[rtype(result = "()")]
-pub struct EnterLobby {
-    /// The connection.
-    pub conn: ConnId,
-    /// Unlisted sessions are shown.
-    pub moderator: bool,
-    /// Sessions are listed with the welcome.
-    pub list_now: bool,
-    /// Changes are shown.
-    pub list_changes: bool,
-}
-
-impl Handler<EnterLobby> for Server {
-    type Result = ();
-
-    fn handle(&mut self, enter: EnterLobby, _: &mut Self::Context) {
-        let Some(connection) = self.connections.get(&enter.conn) else { return };
-        let title = &self.rules.settings().server_title;
-        let templates = if enter.list_now { self.listed_templates(enter.moderator) } else { Vec::new() };
-        let shown = |e: &&Entry| enter.list_now && (enter.moderator || !e.unlisted());
-        let entries = self.directory.entries().filter(shown).map(Entry::json);
-        let sessions: Vec<&str> = entries.chain(templates.iter().map(String::as_str)).collect();
-        for frame in directory::welcome(title, &sessions) {
-            connection.client.do_send(LobbyFrame(frame));
-        }
-        let untold = if enter.list_now || !enter.list_changes {
-            HashSet::new()
-        } else {
-            self.directory.entries().map(|entry| entry.description.id.clone()).collect()
-        };
-        let (moderator, changes) = (enter.moderator, enter.list_changes);
-        self.lobby.insert(enter.conn, Waiting { moderator, changes, untold });
-    }
-}
-
-/// Somebody has joined a session.
-#[derive(Message)]
-#[rtype(result = "()")]
-pub struct LeaveLobby {
-    /// The connection.
-    pub conn: ConnId,
-}
-
-impl Handler<LeaveLobby> for Server {
-    type Result = ();
-
-    fn handle(&mut self, LeaveLobby { conn }: LeaveLobby, _: &mut Self::Context) {
-        self.lobby.remove(&conn);
-        if let Some(connection) = self.connections.get_mut(&conn) {
-            connection.without_session = None;
-        }
     }
 }
 
@@ -530,7 +385,7 @@ impl Handler<HostSession> for Server {
             Beginning::Hosted { alias: alias.clone(), protocol: protocol.clone(), founder: founder.clone() };
         let machine = SessionMachine::new(shared, id, alias, protocol, founder, now);
         let address = self.begin(machine, beginning, now, ctx).ok_or(HostRefusal::Full)?;
-        self.lobby.remove(&visitor.conn);
+        self.lobby.remove(visitor.conn);
         address.do_send(EnterHost { visitor, host, client, credit });
         Ok(address)
     }

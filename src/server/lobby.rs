@@ -1,0 +1,173 @@
+//! The lobby: those who have logged in and wait, and what they are shown of sessions.
+
+use std::collections::{HashMap, HashSet};
+use std::time::Duration;
+
+use actix::prelude::*;
+use bytes::Bytes;
+use drawhall_protocol::reply::{LoginReply, ServerReply, SessionDescription};
+
+use super::Server;
+use super::directory::{self, Entry};
+use crate::client::actor::LobbyFrame;
+use crate::clock::Now;
+use crate::session::ConnId;
+
+/// Changes of the session list that those who wait are shown one by one in [`LOBBY_MS`]; the rest is gathered.
+const LOBBY_CHANGES: u32 = 10;
+/// See [`LOBBY_CHANGES`], in milliseconds.
+const LOBBY_MS: u64 = 100;
+
+/// Somebody who has logged in and waits.
+pub(super) struct Waiting {
+    pub(super) moderator: bool,
+    changes: bool,
+    /// Sessions that were there when it came and that it was not told of; nor is it told of their end.
+    untold: HashSet<String>,
+}
+
+/// Who waits, and what is to be shown.
+#[derive(Default)]
+pub(super) struct Lobby {
+    waiting: HashMap<ConnId, Waiting>,
+    /// Changes that were shown since `since`, on the forward clock.
+    changes: u32,
+    since: u64,
+    /// Changed sessions that are not shown yet, and whether they were listed.
+    gathered: HashMap<String, bool>,
+}
+
+impl Lobby {
+    /// Somebody waits no more.
+    pub(super) fn remove(&mut self, conn: ConnId) {
+        self.waiting.remove(&conn);
+    }
+}
+
+impl Server {
+    fn to_lobby(&self, frame: &Bytes, shown: impl Fn(&Waiting) -> bool) {
+        for (conn, _) in self.lobby.waiting.iter().filter(|(_, w)| w.changes && shown(w)) {
+            if let Some(connection) = self.connections.get(conn) {
+                connection.client.do_send(LobbyFrame(frame.clone()));
+            }
+        }
+    }
+
+    /// Shows a changed session to those who wait, or remembers to do so soon when there are many changes.
+    pub(super) fn announce_change(
+        &mut self,
+        description: &SessionDescription,
+        was_listed: bool,
+        ctx: &mut Context<Self>,
+    ) {
+        if self.lobby.waiting.is_empty() {
+            return;
+        }
+        let now = Now::get().ms;
+        if now >= self.lobby.since + LOBBY_MS {
+            (self.lobby.since, self.lobby.changes) = (now, 0);
+        }
+        self.lobby.changes += 1;
+        if self.lobby.changes <= LOBBY_CHANGES && self.lobby.gathered.is_empty() {
+            return self.announce(description, was_listed);
+        }
+        if self.lobby.gathered.is_empty() {
+            ctx.run_later(Duration::from_millis(LOBBY_MS), |server, _| {
+                for (id, was_listed) in std::mem::take(&mut server.lobby.gathered) {
+                    if let Some(description) = server.directory.find(&id).map(|e| e.description.clone()) {
+                        server.announce(&description, was_listed);
+                    }
+                }
+            });
+        }
+        *self.lobby.gathered.entry(description.id.clone()).or_default() |= was_listed;
+    }
+
+    /// Shows a new or changed session to those who wait; one that is not listed (any more) disappears.
+    pub(super) fn announce(&mut self, description: &SessionDescription, was_listed: bool) {
+        let login = |reply: LoginReply| ServerReply::Login(Box::new(reply)).to_frame();
+        let shown = login(LoginReply {
+            message: "New session".into(),
+            sessions: Some(vec![description.clone()]),
+            ..LoginReply::default()
+        });
+        if let Ok(frame) = shown {
+            let frame = frame.into_bytes();
+            let shown = |w: &Waiting| w.moderator || !description.unlisted;
+            self.to_lobby(&frame, shown);
+            for waiting in self.lobby.waiting.values_mut().filter(|w| !w.untold.is_empty() && shown(w)) {
+                waiting.untold.remove(&description.id);
+            }
+        }
+        if description.unlisted && was_listed {
+            self.announce_end(&description.id, |w| !w.moderator);
+        }
+    }
+
+    pub(super) fn announce_end(&self, id: &str, shown: impl Fn(&Waiting) -> bool) {
+        let reply = LoginReply {
+            message: "Session ended".into(),
+            remove: Some(vec![id.to_owned()]),
+            ..LoginReply::default()
+        };
+        if let Ok(frame) = ServerReply::Login(Box::new(reply)).to_frame() {
+            self.to_lobby(&frame.into_bytes(), |w| shown(w) && !w.untold.contains(id));
+        }
+    }
+}
+
+/// Somebody has logged in: send the welcome, then changes.
+#[derive(Message)]
+#[rtype(result = "()")]
+pub struct EnterLobby {
+    /// The connection.
+    pub conn: ConnId,
+    /// Unlisted sessions are shown.
+    pub moderator: bool,
+    /// Sessions are listed with the welcome.
+    pub list_now: bool,
+    /// Changes are shown.
+    pub list_changes: bool,
+}
+
+impl Handler<EnterLobby> for Server {
+    type Result = ();
+
+    fn handle(&mut self, enter: EnterLobby, _: &mut Self::Context) {
+        let Some(connection) = self.connections.get(&enter.conn) else { return };
+        let title = &self.rules.settings().server_title;
+        let templates = if enter.list_now { self.listed_templates(enter.moderator) } else { Vec::new() };
+        let shown = |e: &&Entry| enter.list_now && (enter.moderator || !e.unlisted());
+        let entries = self.directory.entries().filter(shown).map(Entry::json);
+        let sessions: Vec<&str> = entries.chain(templates.iter().map(String::as_str)).collect();
+        for frame in directory::welcome(title, &sessions) {
+            connection.client.do_send(LobbyFrame(frame));
+        }
+        let untold = if enter.list_now || !enter.list_changes {
+            HashSet::new()
+        } else {
+            self.directory.entries().map(|entry| entry.description.id.clone()).collect()
+        };
+        let (moderator, changes) = (enter.moderator, enter.list_changes);
+        self.lobby.waiting.insert(enter.conn, Waiting { moderator, changes, untold });
+    }
+}
+
+/// Somebody has joined a session.
+#[derive(Message)]
+#[rtype(result = "()")]
+pub struct LeaveLobby {
+    /// The connection.
+    pub conn: ConnId,
+}
+
+impl Handler<LeaveLobby> for Server {
+    type Result = ();
+
+    fn handle(&mut self, LeaveLobby { conn }: LeaveLobby, _: &mut Self::Context) {
+        self.lobby.waiting.remove(&conn);
+        if let Some(connection) = self.connections.get_mut(&conn) {
+            connection.without_session = None;
+        }
+    }
+}

@@ -1,0 +1,85 @@
+//! What all sessions of a server share, and what changes for a running one.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+
+use super::{Effects, SessionMachine};
+use crate::clock::Now;
+use crate::config::Settings;
+use crate::config::names::NameRules;
+use crate::log::{Level, Topic};
+
+/// What all sessions of a server share.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[serde(from = "SharedRecord", into = "SharedRecord")]
+pub struct Shared {
+    /// Settings.
+    pub settings: Arc<Settings>,
+    /// Forbidden names.
+    pub names: Arc<NameRules>,
+    /// Key for encrypted ban lists.
+    pub crypt_key: Option<[u8; 32]>,
+    /// A WebSocket listener is there.
+    pub web_sockets: bool,
+    /// Where abuse reports are sent to.
+    pub report_url: Option<String>,
+}
+
+/// The same as it is recorded.
+#[derive(Serialize, Deserialize)]
+struct SharedRecord {
+    settings: BTreeMap<String, String>,
+    crypt_key: Option<[u8; 32]>,
+    web_sockets: bool,
+    report_url: Option<String>,
+}
+
+impl From<Shared> for SharedRecord {
+    fn from(shared: Shared) -> Self {
+        let Shared { settings, crypt_key, web_sockets, report_url, .. } = shared;
+        let settings = settings.values().into_iter().map(|(key, value)| (key.to_owned(), value)).collect();
+        Self { settings, crypt_key, web_sockets, report_url }
+    }
+}
+
+impl From<SharedRecord> for Shared {
+    fn from(record: SharedRecord) -> Self {
+        let SharedRecord { settings: values, crypt_key, web_sockets, report_url } = record;
+        let mut settings = Settings::default();
+        for (key, value) in &values {
+            // A setting of another version of this program is left out.
+            let _ = settings.set(key, value);
+        }
+        let (names, _) = NameRules::new(&settings);
+        Self { settings: Arc::new(settings), names: Arc::new(names), crypt_key, web_sockets, report_url }
+    }
+}
+
+impl SessionMachine {
+    /// New settings of the server count from now on.
+    pub fn set_shared(&mut self, shared: Shared, now: Now, fx: &mut Effects) {
+        let old = std::mem::replace(&mut self.shared, shared);
+        let (before, after) = (&old.settings, &self.shared.settings);
+        let mut changed = before.idle_time_limit != after.idle_time_limit
+            || before.minimum_autoreset_threshold != after.minimum_autoreset_threshold
+            || before.allow_idle_override != after.allow_idle_override
+            || before.prefer_web_sockets != after.prefer_web_sockets
+            || (before.session_size_limit != after.session_size_limit && self.override_size == 0)
+            || before.force_nsfm != after.force_nsfm;
+        if !after.allow_idle_override {
+            changed |= std::mem::take(&mut self.flags.idle_override);
+        }
+        let force_nsfm = after.force_nsfm && !self.flags.nsfm;
+        self.reset_threshold = self.raised_threshold(self.reset_threshold);
+        self.apply_limits();
+        if force_nsfm {
+            self.flags.nsfm = true;
+            self.note(Level::Info, Topic::Status, "Forced NSFM after config change", now, fx);
+        }
+        if changed {
+            self.send_settings(now, fx);
+        }
+    }
+}
