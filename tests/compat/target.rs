@@ -5,6 +5,7 @@ use std::io::BufReader;
 use std::net::{SocketAddr, TcpListener, TcpStream, ToSocketAddrs as _};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
@@ -27,7 +28,7 @@ pub(crate) enum Target {
     Here,
     /// A server that runs, with settings that are not known.
     Address(SocketAddr),
-    /// A command that starts one, with the placeholders `{port}`, `{config}` and `{options}`.
+    /// A command that starts one, with placeholders, see `docs/COMPAT.md`.
     Command(String),
 }
 
@@ -80,10 +81,10 @@ impl Target {
             _ if beyond.is_some() => beyond,
             Target::Address(_) if needs => Some("needs a server with settings of its own".into()),
             Target::Command(command) => {
-                let lacks = |mark: &str, needed: bool| needed && !command.contains(mark);
-                let lacking =
-                    lacks("{options}", rule.options.len() + rule.templates.len() > 0 || rule.stores);
-                lacking.then(|| "the command lacks a placeholder that it needs".into())
+                let has = |mark: &str| command.contains(&format!("{{{mark}}}"));
+                let lacking = directories(rule).iter().any(|(name, needed)| *needed && !has(name))
+                    || !rule.options.is_empty();
+                (lacking && !has("options")).then(|| "the command lacks a placeholder that it needs".into())
             }
             Target::Address(_) => None,
         }
@@ -106,28 +107,8 @@ impl Target {
         let path = |name: &str| folder.path().join(name);
         let mut running = match self {
             Target::Command(command) => {
-                // Free when asked; whoever takes it in between makes the rule fail, not hang.
-                let port = TcpListener::bind("127.0.0.1:0")
-                    .and_then(|l| l.local_addr())
-                    .map_err(|e| e.to_string())?
-                    .port();
-                let options =
-                    rule.options.iter().map(|(name, value)| format!("--{name} {value}")).collect::<Vec<_>>();
-                let mut options = options.join(" ");
-                if rule.stores {
-                    options.push_str(&format!(" --sessions {}", path("sessions").display()));
-                }
-                if !rule.templates.is_empty() {
-                    options.push_str(&format!(" --templates {}", path("templates").display()));
-                }
-                let mut command = command.clone();
-                for (mark, value) in [
-                    ("{port}", port.to_string()),
-                    ("{config}", path("server.cfg").display().to_string()),
-                    ("{options}", options),
-                ] {
-                    command = command.replace(mark, &value);
-                }
+                let port = free_port().ok_or("there is no free port")?;
+                let command = fill_command(command, rule, folder.path(), port);
                 let child = spawn(&command)?;
                 let how = How::Child { command, child };
                 Running { address: ([127, 0, 0, 1], port).into(), how, folder: Some(folder), web }
@@ -148,6 +129,31 @@ impl Target {
         running.begin()?;
         Ok(running)
     }
+}
+
+/// The command with the placeholders filled; directories that have no placeholder of their own are options, where needed.
+fn fill_command(command: &str, rule: &Rule, folder: &Path, port: u16) -> String {
+    let show = |name: &str| folder.join(name).display().to_string();
+    let mut options: Vec<String> =
+        rule.options.iter().map(|(name, value)| format!("--{name} {value}")).collect();
+    for (name, needed) in directories(rule) {
+        if needed && !command.contains(&format!("{{{name}}}")) {
+            options.push(format!("--{name} {}", show(name)));
+        }
+    }
+    let values = [
+        ("{port}", port.to_string()),
+        ("{config}", show("server.cfg")),
+        ("{sessions}", show("sessions")),
+        ("{templates}", show("templates")),
+        ("{options}", options.join(" ")),
+    ];
+    values.iter().fold(command.to_owned(), |command, (mark, value)| command.replace(mark, value))
+}
+
+/// The directories that a server can have, and whether a rule needs them.
+fn directories(rule: &Rule) -> [(&'static str, bool); 2] {
+    [("sessions", rule.stores), ("templates", !rule.templates.is_empty())]
 }
 
 /// Where the inputs of a run are recorded.
@@ -196,6 +202,16 @@ fn rule_source(rule: &Rule, config: PathBuf) -> Result<RuleSource, String> {
     Ok(source)
 }
 
+/// A port that nobody has, below those that the system gives to clients, and not given twice.
+fn free_port() -> Option<u16> {
+    const PORTS: std::ops::Range<u32> = 10_000..30_000;
+    static NEXT: AtomicU32 = AtomicU32::new(0);
+    let first = std::process::id().wrapping_mul(97);
+    let ports = std::iter::repeat_with(|| first.wrapping_add(NEXT.fetch_add(1, Ordering::Relaxed)));
+    let ports = ports.map(|n| (PORTS.start + n % PORTS.len() as u32) as u16);
+    ports.take(PORTS.len()).find(|port| TcpListener::bind(("127.0.0.1", *port)).is_ok())
+}
+
 fn write_files(rule: &Rule, folder: &Path) -> std::io::Result<()> {
     let mut config = String::from("[config]\n");
     config.extend(rule.settings.iter().map(|line| format!("{line}\n")));
@@ -231,9 +247,12 @@ impl Running {
     fn begin(&mut self) -> Result<(), String> {
         match &mut self.how {
             How::Elsewhere => {}
-            How::Child { .. } => {
+            How::Child { child, .. } => {
                 let until = Instant::now() + PATIENCE;
                 while TcpStream::connect(self.address).is_err() {
+                    if let Ok(Some(status)) = child.try_wait() {
+                        return Err(format!("the server has ended: {status}"));
+                    }
                     if Instant::now() > until {
                         return Err("the server does not listen".into());
                     }
