@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::io::{self, BufRead};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use super::{Record, digest};
@@ -172,7 +173,7 @@ impl Stage {
                 Ok(machine)
             }
             Beginning::Loaded { rest, files } => {
-                let folder = TemporaryFolder::new(line)?;
+                let folder = TemporaryFolder::new()?;
                 for file in &files {
                     file.write_to(&folder.0)?;
                 }
@@ -191,8 +192,10 @@ impl Stage {
 struct TemporaryFolder(PathBuf);
 
 impl TemporaryFolder {
-    fn new(line: u64) -> io::Result<TemporaryFolder> {
-        let name = format!("drawhall-replay-{}-{line}-{}", std::process::id(), Now::get().utc_ms);
+    fn new() -> io::Result<TemporaryFolder> {
+        static NEXT: AtomicU64 = AtomicU64::new(0);
+        let number = NEXT.fetch_add(1, Ordering::Relaxed);
+        let name = format!("drawhall-replay-{}-{}-{number}", std::process::id(), Now::get().utc_ms);
         let path = std::env::temp_dir().join(name);
         std::fs::create_dir(&path)?;
         Ok(TemporaryFolder(path))

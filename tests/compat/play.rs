@@ -251,7 +251,8 @@ impl Stage {
                     return Err(format!("{name} got {message}"));
                 }
                 Came::Message(_) => {}
-                Came::End | Came::Nothing => return Ok(()),
+                Came::End => return Err(format!("the connection of {name} has ended")),
+                Came::Nothing => return Ok(()),
             }
         }
     }
