@@ -432,6 +432,8 @@ mod tests {
             "t",
             "--record",
             "r",
+            "--trace-input",
+            "t",
             "--sync",
             "1",
             "--announce-port",
