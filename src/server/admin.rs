@@ -114,11 +114,11 @@ impl Handler<MakeSession> for Server {
         }
         let (id, now, mut fx) = (super::new_session_id(), Now::get(), Effects::default());
         let shared = self.rules.shared.clone();
-        let beginning = Beginning::Made {
+        let beginning = self.if_traced(|| Beginning::Made {
             template: template.clone(),
             messages: messages.clone(),
             passwords: passwords.clone(),
-        };
+        });
         let mut machine =
             SessionMachine::from_template(shared, id.clone(), &template, messages, now, &mut fx);
         for (kind, password) in &passwords {

@@ -132,11 +132,16 @@ impl Server {
         Some(Session::start_in_arbiter(&worker, move |_| Session::new(machine, parts)))
     }
 
+    /// How a session begins, for a trace if there is one.
+    pub(super) fn if_traced(&self, beginning: impl FnOnce() -> Beginning) -> Option<Beginning> {
+        self.parts.trace.is_some().then(beginning)
+    }
+
     /// Starts a new session and shows it to those who wait.
     pub(super) fn begin(
         &mut self,
         mut machine: SessionMachine,
-        beginning: Beginning,
+        beginning: Option<Beginning>,
         now: Now,
         ctx: &mut Context<Self>,
     ) -> Option<Addr<Session>> {
@@ -147,7 +152,7 @@ impl Server {
             }
             None => None,
         };
-        if let Some(trace) = &self.parts.trace {
+        if let (Some(trace), Some(beginning)) = (&self.parts.trace, beginning) {
             trace.session(&mut machine, now, &self.rules.shared, beginning);
         }
         let (description, protocol) = (machine.description(false, now), machine.protocol().clone());
@@ -278,11 +283,11 @@ impl Server {
             Ok(messages) => {
                 let (now, mut fx) = (Now::get(), Effects::default());
                 let shared = self.rules.shared.clone();
-                let beginning = Beginning::Made {
+                let beginning = self.if_traced(|| Beginning::Made {
                     template: Box::new(template.clone()),
                     messages: messages.clone(),
                     passwords: Vec::new(),
-                };
+                });
                 let machine =
                     SessionMachine::from_template(shared, id.clone(), template, messages, now, &mut fx);
                 emit(&fx.log, &id);

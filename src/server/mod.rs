@@ -381,8 +381,11 @@ impl Handler<HostSession> for Server {
         }
         let (now, founder) = (Now::get(), visitor.person.name.clone());
         let (alias, shared) = (host.alias.clone(), self.rules.shared.clone());
-        let beginning =
-            Beginning::Hosted { alias: alias.clone(), protocol: protocol.clone(), founder: founder.clone() };
+        let beginning = self.if_traced(|| Beginning::Hosted {
+            alias: alias.clone(),
+            protocol: protocol.clone(),
+            founder: founder.clone(),
+        });
         let machine = SessionMachine::new(shared, id, alias, protocol, founder, now);
         let address = self.begin(machine, beginning, now, ctx).ok_or(HostRefusal::Full)?;
         self.lobby.remove(visitor.conn);
