@@ -158,10 +158,10 @@ impl State {
             let skip = (at - segment.start) as usize;
             let available = (segment.len - skip).min((self.readable - at) as usize);
             // Nearly all segments are so small that none of their messages needs to be looked at.
-            let (take, count) = if available == segment.len && available <= limit.saturating_mul(2) {
-                (available, segment.messages)
+            let least = if available <= limit.saturating_mul(2) { available } else { left };
+            let (take, count) = if least == segment.len {
+                (segment.len, segment.messages)
             } else {
-                let least = if available <= limit.saturating_mul(2) { available } else { left };
                 whole_messages(&bytes[skip..skip + available], least)
             };
             out.push(bytes.slice(skip..skip + take));

@@ -199,7 +199,7 @@ impl SessionMachine {
     }
 
     /// Whoever was told to reset will not do it.
-    pub(super) fn request_lost(&mut self, what: &str, now: Now, fx: &mut Effects) {
+    fn request_lost(&mut self, what: &str, now: Now, fx: &mut Effects) {
         let chosen = self.members.iter().find(|m| m.reset_role.is_chosen()).map(|m| (m.id, m.conn()));
         let who = chosen.map_or_else(|| "whoever was asked".to_owned(), |(id, _)| format!("user {id}"));
         self.note(Level::Warn, Topic::Status, format!("Autoreset failed: {who} {what} it"), now, fx);
