@@ -289,10 +289,13 @@ impl Running {
         match &mut self.how {
             How::Elsewhere => {}
             How::Child { child, .. } => {
-                // It is to have time to store what is to be stored.
-                let id = rustix::process::Pid::from_child(child);
-                let _ = rustix::process::kill_process(id, rustix::process::Signal::TERM);
-                let _ = child.wait();
+                // One that has ended may have left its number to another process.
+                if matches!(child.try_wait(), Ok(None)) {
+                    // It is to have time to store what is to be stored.
+                    let id = rustix::process::Pid::from_child(child);
+                    let _ = rustix::process::kill_process(id, rustix::process::Signal::TERM);
+                    let _ = child.wait();
+                }
             }
             How::Here { stop, thread, .. } => {
                 stop.take();
