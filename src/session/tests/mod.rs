@@ -36,12 +36,17 @@ struct Seat {
     user: u8,
     refused: Option<Refusal>,
     gone: Option<(DisconnectReason, String)>,
+    /// Its writer is blocked: what it is sent waits.
+    blocked: bool,
+    waiting: Vec<ClientOp>,
 }
 
 /// A session and its clients.
 struct Table {
     machine: SessionMachine,
     seats: BTreeMap<ConnId, Seat>,
+    /// The connections of people who have come again over another one.
+    rejoined: BTreeMap<u8, ConnId>,
     now: Now,
     changed: usize,
     ended: bool,
@@ -80,7 +85,14 @@ impl Table {
         let now = Now { ms: 1_000_000, utc_ms: 1_795_241_572_000 };
         let version = ProtocolVersion::dp(4, 24, 0);
         let machine = SessionMachine::new(shared, "id".into(), String::new(), version, "A".into(), now);
-        let mut table = Table { machine, seats: BTreeMap::new(), now, changed: 0, ended: false };
+        let mut table = Table {
+            machine,
+            seats: BTreeMap::new(),
+            rejoined: BTreeMap::new(),
+            now,
+            changed: 0,
+            ended: false,
+        };
         table.host(visitor(A, "A"), Host::default());
         table
     }
@@ -151,19 +163,22 @@ impl Table {
     fn act(&mut self, input: impl FnOnce(&mut SessionMachine, Now, &mut Effects)) {
         let mut fx = Effects::default();
         let attached: Vec<ConnId> =
-            self.seats.iter().filter(|(_, s)| s.cursor.is_some()).map(|(conn, _)| *conn).collect();
+            self.seats.iter().filter(|(_, s)| s.cursor.is_some() && !s.blocked).map(|(conn, _)| *conn).collect();
         input(&mut self.machine, self.now, &mut fx);
         self.changed += usize::from(fx.changed);
         self.ended |= fx.ended.is_some();
         for (conn, op) in fx.sends {
-            self.seats.get_mut(&conn).expect("a seat").apply(op);
+            let seat = self.seats.get_mut(&conn).expect("a seat");
+            if seat.blocked { seat.waiting.push(op) } else { seat.apply(op) }
         }
         self.machine.publish();
         let mut news = BTreeMap::new();
         for (conn, seat) in &mut self.seats {
             let known = seat.history.len();
-            seat.read_history();
-            if seat.cursor.is_some() {
+            if !seat.blocked {
+                seat.read_history();
+            }
+            if seat.cursor.is_some() && !seat.blocked {
                 news.insert(*conn, seat.history[known..].to_vec());
             }
         }
@@ -230,6 +245,15 @@ impl Table {
 }
 
 impl Seat {
+    /// Takes what has waited.
+    fn unblock(&mut self) {
+        self.blocked = false;
+        for op in std::mem::take(&mut self.waiting) {
+            self.apply(op);
+        }
+        self.read_history();
+    }
+
     fn apply(&mut self, op: ClientOp) {
         assert!(self.gone.is_none(), "nothing is sent after a goodbye");
         match op {
