@@ -220,6 +220,7 @@ settings! {
     connection_rate_limit, "connectionRateLimit": Count = "300", Limits, "New connections from one address a minute, 0 for no limit.";
     login_rate_limit, "loginRateLimit": Count = "120", Limits, "Logins from one address a minute, 0 for no limit.";
     password_rate_limit, "passwordRateLimit": Count = "30", Limits, "Passwords given from one address a minute, 0 for no limit.";
+    restrict_undo, "restrictUndo": Bool = "false", Sessions, "Only operators may undo what others have drawn; such messages of other people are dropped.";
     chat_rate_limit, "chatRateLimit": Count = "10", Limits, "Chat messages of one client a second, those of ten seconds at once, 0 for no limit.";
     message_rate_limit, "messageRateLimit": Count = "100000", Limits, "Messages of one client a second, those of twenty seconds at once, 0 for no limit.";
     lag_time_limit, "lagTimeLimit": Seconds = "120", Limits, "How long a client may take nothing of what it is sent, 0 for no limit.";

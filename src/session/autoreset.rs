@@ -5,7 +5,7 @@ use drawhall_protocol::reply::{AutoReset, ServerReply, SizeLimit};
 
 use super::member::{Member, ResetRole};
 use super::reset::human_size;
-use super::{Effects, SessionMachine, State};
+use super::{Effects, MemberKey, SessionMachine, State};
 use crate::clock::Now;
 use crate::log::{Level, Topic};
 
@@ -134,33 +134,33 @@ impl SessionMachine {
     /// An operator's client offers itself.
     pub(super) fn ready_to_autoreset(
         &mut self,
-        at: usize,
+        key: MemberKey,
         ready: &ReadyToAutoReset,
         now: Now,
         fx: &mut Effects,
     ) {
-        let member = &self.members[at];
-        let (user, id) = (member.log_user(), member.id);
+        let Some(member) = self.members.get_mut(key) else { return };
+        let id = member.id;
         if member.is_ghost() {
             let text = format!("User {id} is not an operator, but sent ready-to-autoreset");
-            self.members[at].reset_role = ResetRole::None;
-            return self.rule_break(user, text, now, fx);
+            member.reset_role = ResetRole::None;
+            return self.rule_break(key, text, now, fx);
         }
         if member.reset_role != ResetRole::Queried {
             let text = format!("User {id} responded to an autoreset request without being in query state");
-            return self.rule_break(user, text, now, fx);
+            return self.rule_break(key, text, now, fx);
         }
         if !matches!(self.autoreset.stage, Stage::Queried | Stage::Waiting) {
-            self.members[at].reset_role = ResetRole::None;
+            member.reset_role = ResetRole::None;
             return;
         }
         if !ready.payload.is_empty() && ready.payload != self.autoreset.payload {
             let text = format!("User {id} responded with incorrect autoreset payload");
-            return self.rule_break(user, text, now, fx);
+            return self.rule_break(key, text, now, fx);
         }
+        member.reset_role = ResetRole::Responded;
         let rank = self.autoreset.candidates.len() + 1;
         self.autoreset.candidates.push(Candidate::of(id, ready, rank));
-        self.members[at].reset_role = ResetRole::Responded;
         let all_answered = self.members.iter().all(|m| m.reset_role != ResetRole::Queried);
         if all_answered {
             self.autoreset.stage = Stage::Waiting;

@@ -1,7 +1,5 @@
 //! Everything that can happen to a session, as data: what the actor gives its rules, and what a trace records.
 
-use std::sync::atomic::Ordering;
-
 use drawhall_protocol::ProtocolVersion;
 use drawhall_protocol::command::Host;
 use serde::{Deserialize, Serialize};
@@ -151,10 +149,7 @@ impl SessionMachine {
             }
             return Positions::new();
         }
-        let loaded = self.members.iter().filter_map(|member| {
-            let position = member.position.as_ref()?.load(Ordering::Acquire);
-            Some((member.conn(), position))
-        });
+        let loaded = self.members.iter().filter_map(|member| Some((member.conn(), member.position()?)));
         let positions: Positions = loaded.collect();
         self.set_positions(&positions);
         positions

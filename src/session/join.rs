@@ -4,8 +4,8 @@ use drawhall_protocol::reply::{Catchup, CaughtUp, JoinResult, Notice, ResultRepl
 
 use super::events::Audience;
 use super::invites::{Invite, InviteCheck};
-use super::member::{JoinRequest, Member, Visitor};
-use super::{ClientOp, DisconnectReason, Effects, Refusal, SessionMachine, State};
+use super::member::{Feed, JoinRequest, Member, Visitor};
+use super::{ClientOp, Effects, MemberKey, Refusal, SessionMachine, State};
 use crate::clock::Now;
 use crate::log::{Level, Topic};
 use crate::storage::journal::Entry;
@@ -33,13 +33,14 @@ impl SessionMachine {
             Err(refusal) => fx.sends.push((conn, ClientOp::Refused(refusal))),
             Ok((id, invite)) => {
                 let skip = self.skip_to(&request.hidx);
+                let seen = !request.visitor.ghost;
                 let mut member = Member::new(request.visitor, id);
                 member.oldv = request.oldv;
                 member.invited = invite.is_some();
                 if self.settings_are_outdated() {
                     self.send_settings(now, fx);
                 }
-                self.visited = true;
+                self.visited |= seen;
                 self.join_result(&member, "join", "Joining a session!", Some(skip.is_some()), fx);
                 self.enter(member, invite, Some(skip), now, fx);
             }
@@ -155,8 +156,8 @@ impl SessionMachine {
         Ok(invite)
     }
 
-    /// The offset from which on a client with this history index needs the history.
-    fn skip_to(&mut self, hidx: &str) -> Option<(i64, i64)> {
+    /// The index behind which a client with this history index needs the history.
+    fn skip_to(&mut self, hidx: &str) -> Option<i64> {
         let mut parts = hidx.splitn(3, ':');
         let start_id: i64 = parts.next()?.parse().ok()?;
         // Who has the first message only has nothing to skip.
@@ -164,7 +165,7 @@ impl SessionMachine {
         if start_id != self.start_id || parts.next()? != self.id {
             return None;
         }
-        Some((index, self.history.offset_after(index)?))
+        self.history.offset_after(index).map(|_| index)
     }
 
     fn join_result(&self, member: &Member, state: &str, message: &str, skip: Option<bool>, fx: &mut Effects) {
@@ -190,31 +191,31 @@ impl SessionMachine {
         &mut self,
         member: Member,
         invite: Option<Invite>,
-        skip: Option<Option<(i64, i64)>>,
+        skip: Option<Option<i64>>,
         now: Now,
         fx: &mut Effects,
     ) {
         let (id, conn) = (member.id, member.conn());
-        let replaced = self.member_by_id(id).map(Member::conn);
-        self.members.push(member);
+        let (ghost, name) = (member.is_ghost(), member.name().to_owned());
+        let replaced = self.member_by_id(id).map(Member::key);
+        let key = self.members.push(member);
         if let Some(old) = replaced {
-            let name = self.members[self.members.len() - 1].name().to_owned();
-            self.disconnect(old, DisconnectReason::Kick, &name, "Replaced by rejoining", now, fx);
+            self.replace(old, &name, now, fx);
         }
         self.past_users.remove(&id);
-        if let Some(skip) = skip {
-            self.begin_catchup(conn, skip, now, fx);
+        match skip {
+            Some(skip) => self.begin_catchup(key, skip, now, fx),
+            None => self.begin_at(key, Feed::Beginning),
         }
-        let Some(at) = self.member_at(conn) else { return };
-        if self.members[at].is_ghost() {
+        if ghost {
             let alert = Notice { message: GHOST_TEXT.into(), ..Notice::default() };
             self.reply_to(conn, &ServerReply::Alert(alert), fx);
-        } else if let Some(join) = self.members[at].join_message(true) {
+        } else if let Some(join) = self.members.get(key).and_then(|m| m.join_message(true)) {
             self.add_to_history(join.as_bytes(), now, fx);
         }
-        self.give_ranks(conn, invite.as_ref(), now, fx);
+        self.give_ranks(key, invite.as_ref(), now, fx);
         self.ensure_operator(now, fx);
-        self.send_past_log(conn, fx);
+        self.send_past_log(key, fx);
         self.send_welcome(conn, now, fx);
         self.send_announcements(fx);
         self.send_ban_list(false, fx);
@@ -230,14 +231,23 @@ impl SessionMachine {
             self.note_about(user, Level::Info, Topic::Join, text, now, fx);
         }
         fx.changed = true;
+        // It may be all that a streamed reset has waited for.
+        self.resolve_stream("join", now, fx);
+    }
+
+    /// Notes where the history begins for a member, once the session runs.
+    fn begin_at(&mut self, key: MemberKey, feed: Feed) {
+        if let Some(member) = self.members.get_mut(key) {
+            member.feed = feed;
+        }
     }
 
     /// Tells somebody who joins how much history will come, and lets it begin.
-    fn begin_catchup(&mut self, conn: u64, skip: Option<(i64, i64)>, now: Now, fx: &mut Effects) {
-        if let Some(at) = self.member_at(conn) {
-            self.members[at].hold_locked = self.state == State::Initialization;
-            self.members[at].begin_at = skip.map_or(self.history.start(), |(_, offset)| offset);
-        }
+    fn begin_catchup(&mut self, member: MemberKey, skip: Option<i64>, now: Now, fx: &mut Effects) {
+        self.begin_at(member, skip.map_or(Feed::Beginning, Feed::Behind));
+        let Some(member) = self.members.get_mut(member) else { return };
+        member.hold_locked = self.state == State::Initialization;
+        let conn = member.conn();
         let key = self.next_catchup_key();
         let caught_up = ServerReply::CaughtUp(CaughtUp { key, hidx: self.history_index(false, 0) });
         let added = caught_up.to_frame().is_ok_and(|f| self.history.append(f.as_bytes(), 1).is_ok());
@@ -245,7 +255,7 @@ impl SessionMachine {
             self.last_event = now;
             fx.stats = true;
         }
-        let from = skip.map_or(self.history.first_index(), |(index, _)| index);
+        let from = skip.unwrap_or(self.history.first_index());
         let count = (self.history.last_index() - from).max(0) as u64;
         let catchup = ServerReply::Catchup(Catchup { count, key: added.then_some(key) });
         self.reply_to(conn, &catchup, fx);
@@ -258,17 +268,22 @@ impl SessionMachine {
 
     /// Lets the history begin for those who wait for it.
     pub(super) fn begin_history(&mut self, fx: &mut Effects) {
-        for member in self.members.iter_mut().filter(|m| m.position.is_none()) {
-            let cursor = self.history.cursor(member.begin_at);
-            member.position = Some(cursor.position());
+        for member in &mut self.members {
+            let from = match member.feed {
+                Feed::NotYet | Feed::Reading(_) => continue,
+                Feed::Beginning => self.history.start(),
+                // What came in between may have been replaced by a reset.
+                Feed::Behind(index) => self.history.offset_after(index).unwrap_or(self.history.start()),
+            };
+            let cursor = self.history.cursor(from);
+            member.feed = Feed::Reading(cursor.position());
             fx.sends.push((member.visitor.conn, ClientOp::Attach(cursor)));
         }
     }
 
     /// Operator and trusted status by account, by invite, or from an earlier time.
-    fn give_ranks(&mut self, conn: u64, invite: Option<&Invite>, now: Now, fx: &mut Effects) {
-        let Some(at) = self.member_at(conn) else { return };
-        let member = &self.members[at];
+    fn give_ranks(&mut self, key: MemberKey, invite: Option<&Invite>, now: Now, fx: &mut Effects) {
+        let Some(member) = self.members.get(key) else { return };
         let (id, auth_id) = (member.id, member.auth_id().to_owned());
         let remembered_op = self.accounts.is_operator(&auth_id);
         let remembered_trust = self.accounts.is_trusted(&auth_id);
@@ -290,9 +305,10 @@ impl SessionMachine {
         }
     }
 
-    fn send_past_log(&self, conn: u64, fx: &mut Effects) {
-        let Some(at) = self.member_at(conn) else { return };
-        let audience = match &self.members[at] {
+    fn send_past_log(&self, key: MemberKey, fx: &mut Effects) {
+        let Some(member) = self.members.get(key) else { return };
+        let conn = member.conn();
+        let audience = match member {
             m if m.is_moderator() => Audience::Moderator,
             m if m.is_operator() => Audience::Operator,
             _ => Audience::User,

@@ -4,42 +4,75 @@ use drawhall_protocol::Frame;
 use drawhall_protocol::message::Leave;
 
 use super::member::{Member, PastUser, ResetRole};
-use super::{ClientOp, ConnId, DisconnectReason, Effects, SessionMachine, State};
+use super::{ClientOp, ConnId, DisconnectReason, Effects, MemberKey, SessionMachine, State};
 use crate::clock::Now;
 use crate::log::{Level, Topic};
+
+/// How a member goes.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Departure {
+    Left,
+    /// It has come again over another connection, which is in already.
+    Replaced,
+}
 
 impl SessionMachine {
     /// A client is gone.
     pub fn leave(&mut self, conn: ConnId, now: Now, fx: &mut Effects) {
-        if let Some(at) = self.member_at(conn) {
-            let member = self.members.remove(at);
-            self.left(member, now, fx);
+        if let Some(key) = self.members.key_of(conn) {
+            self.take_out(key, Departure::Left, now, fx);
+        }
+    }
+
+    fn take_out(&mut self, key: MemberKey, how: Departure, now: Now, fx: &mut Effects) {
+        if let Some(member) = self.members.remove(key) {
+            self.left(member, how, now, fx);
         }
     }
 
     /// Sends a client away.
     pub(super) fn disconnect(
         &mut self,
-        conn: ConnId,
+        key: MemberKey,
         reason: DisconnectReason,
         message: &str,
         details: &str,
         now: Now,
         fx: &mut Effects,
     ) {
-        let Some(at) = self.member_at(conn) else { return };
-        let user = self.members[at].log_user();
+        self.send_away(key, Departure::Left, reason, message, details, now, fx);
+    }
+
+    /// Sends the connection away over which somebody was here who has come again over another.
+    pub(super) fn replace(&mut self, key: MemberKey, name: &str, now: Now, fx: &mut Effects) {
+        let (how, reason) = (Departure::Replaced, DisconnectReason::Kick);
+        self.send_away(key, how, reason, name, "Replaced by rejoining", now, fx);
+    }
+
+    #[allow(clippy::too_many_arguments, reason = "one per fact that the log and the client are told")]
+    fn send_away(
+        &mut self,
+        key: MemberKey,
+        how: Departure,
+        reason: DisconnectReason,
+        message: &str,
+        details: &str,
+        now: Now,
+        fx: &mut Effects,
+    ) {
+        let Some(member) = self.members.get(key) else { return };
+        let (conn, user) = (member.conn(), member.log_user());
         let (topic, text) = match reason {
             DisconnectReason::Kick => (Topic::Kick, format!("Kicked by {message}")),
             _ => (Topic::Leave, message.to_owned()),
         };
         let text = if details.is_empty() { text } else { format!("{text} ({details})") };
         self.note_about(user, Level::Info, topic, text, now, fx);
-        self.leave(conn, now, fx);
+        self.take_out(key, how, now, fx);
         fx.sends.push((conn, ClientOp::Disconnect { reason, message: message.into() }));
     }
 
-    fn left(&mut self, member: Member, now: Now, fx: &mut Effects) {
+    fn left(&mut self, member: Member, how: Departure, now: Now, fx: &mut Effects) {
         let id = member.id;
         let user = member.log_user();
         let text = if member.is_ghost() { "Moderator in ghost mode left session" } else { "Left session" };
@@ -47,8 +80,10 @@ impl SessionMachine {
         let bannable = !member.is_moderator();
         let ghost = member.is_ghost();
         self.past_users.insert(id, PastUser { person: member.visitor.person, bannable });
-        if self.state == State::Reset && self.uploader == Some(id) {
-            self.abort_reset(now, fx);
+        // Without its host a session that is being set up goes on with what was uploaded so far: nobody else could end the
+        // upload, and everybody would wait for it.
+        if matches!(self.state, State::Reset | State::Initialization) && self.uploader == Some(id) {
+            self.abort_upload(now, fx);
         }
         self.forget_candidate(id);
         self.cancel_thumbnail(Some(id));
@@ -60,7 +95,10 @@ impl SessionMachine {
             self.autoreset_failed(now, fx);
         } else {
             self.chosen_lost(member.reset_role, "left before", now, fx);
-            self.resolve_stream("leave", now, fx);
+            // Whoever comes in its place was told from where on it gets the history, which must not move before it does.
+            if how == Departure::Left {
+                self.resolve_stream("leave", now, fx);
+            }
         }
         if !ghost {
             if let Ok(leave) = Frame::new(Leave::TYPE, id, &[]) {
@@ -75,7 +113,8 @@ impl SessionMachine {
         fx.changed = true;
         if self.is_empty() {
             self.emptied = now;
-            if !self.stopping {
+            // A moderator who has looked unseen changes nothing: the session was empty before.
+            if !self.stopping && !ghost {
                 self.last_user_left(now, fx);
             }
         }

@@ -2,6 +2,7 @@
 
 use std::net::IpAddr;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use drawhall_protocol::Frame;
 use drawhall_protocol::command::Capabilities;
@@ -11,8 +12,14 @@ use serde::{Deserialize, Serialize};
 use super::bans::Person;
 use super::effects::ConnId;
 use crate::history::AtomicI64;
-use crate::limits::Bucket;
+use crate::limits::{Bucket, Rate};
 use crate::log::LogUser;
+
+/// Messages of a member that are not allowed, of which everybody is told: one a second, 20 at once.
+const FAULT_RATE: Rate = Rate { per_second: 1.0, burst: 20.0 };
+/// Those beyond them after which the member is sent away. A client that streams a reset which was given up has some dozens
+/// of parts on their way.
+const MAX_UNTOLD_FAULTS: f64 = 200.0;
 
 /// Somebody who has logged in and wants to host or join.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
@@ -79,6 +86,58 @@ impl ResetRole {
     }
 }
 
+/// What a member is sent of the history. Places are indices of messages until the cursor is made: an offset that was
+/// looked up before a reset took effect would point into the middle of a message.
+#[derive(Debug, Clone)]
+pub(super) enum Feed {
+    /// The member is only coming in.
+    NotYet,
+    /// From the beginning on, once the session runs.
+    Beginning,
+    /// What is behind the message with this index, once the session runs.
+    Behind(i64),
+    /// It has begun; the offset up to which it was sent.
+    Reading(Arc<AtomicI64>),
+}
+
+/// Messages of a member that are not allowed. Each would be shown to everybody.
+#[derive(Debug, Default)]
+pub(super) struct Faults {
+    bucket: Bucket,
+    /// Everybody was told that further ones are not shown, since the last one that was.
+    told: bool,
+}
+
+/// What is done about a message that is not allowed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum FaultVerdict {
+    /// Everybody is shown it.
+    Tell,
+    /// Everybody is told that further ones are not shown.
+    TellLast,
+    /// Nothing.
+    Silent,
+    /// The member is sent away.
+    SendAway,
+}
+
+impl Faults {
+    /// What is to be done about another one.
+    pub(super) fn another(&mut self, now_ms: u64) -> FaultVerdict {
+        let untold = self.bucket.overdraw(FAULT_RATE, now_ms, 1) as f64 / 1000.0 * FAULT_RATE.per_second;
+        if untold < 1.0 {
+            self.told = false;
+            FaultVerdict::Tell
+        } else if untold > MAX_UNTOLD_FAULTS {
+            FaultVerdict::SendAway
+        } else if std::mem::replace(&mut self.told, true) {
+            FaultVerdict::Silent
+        } else {
+            FaultVerdict::TellLast
+        }
+    }
+}
+
 /// Somebody in the session.
 #[derive(Debug)]
 pub struct Member {
@@ -106,11 +165,9 @@ pub struct Member {
     pub last_drawing: Option<i64>,
     /// Part in an autoreset.
     pub reset_role: ResetRole,
-    /// Offset from which on it is to be sent the history, once the session runs.
-    pub begin_at: i64,
-    /// Offset up to which it was sent the history, once that has begun.
-    pub position: Option<Arc<AtomicI64>>,
-    /// The same as it was when the present input came.
+    /// What it is sent of the history.
+    pub(super) feed: Feed,
+    /// Its position in the history as it was when the present input came.
     pub(super) observed: Option<i64>,
     /// Chat messages of the last seconds.
     pub(super) chat: Bucket,
@@ -120,6 +177,7 @@ pub struct Member {
     pub(super) opwords: Bucket,
     /// Ban lists that it has imported.
     pub(super) imports: Bucket,
+    pub(super) faults: Faults,
 }
 
 impl Member {
@@ -137,19 +195,27 @@ impl Member {
             last_active: 0,
             last_drawing: None,
             reset_role: ResetRole::None,
-            begin_at: 0,
-            position: None,
+            feed: Feed::NotYet,
             observed: None,
             chat: Bucket::default(),
             chat_warned: None,
             opwords: Bucket::default(),
             imports: Bucket::default(),
+            faults: Faults::default(),
         }
     }
 
     /// The connection.
     pub fn conn(&self) -> ConnId {
         self.visitor.conn
+    }
+
+    /// Offset up to which it was sent the history, once that has begun.
+    pub fn position(&self) -> Option<i64> {
+        match &self.feed {
+            Feed::Reading(position) => Some(position.load(Ordering::Acquire)),
+            Feed::NotYet | Feed::Beginning | Feed::Behind(_) => None,
+        }
     }
 
     /// User name.

@@ -23,6 +23,7 @@ mod lists;
 pub mod member;
 mod ranks;
 mod reset;
+mod roster;
 mod secret;
 mod shared;
 pub mod stored;
@@ -48,8 +49,9 @@ pub use effects::{ClientOp, ConnId, DisconnectReason, Effects, OpwordCheck, Refu
 use events::EventLog;
 use ids::IdQueue;
 use invites::Invites;
-use member::PastUser;
+use member::{FaultVerdict, PastUser};
 pub use member::{JoinRequest, Member, Visitor};
+use roster::{MemberKey, Roster};
 use secret::Secret;
 pub use shared::Shared;
 use stored::Journaled;
@@ -59,6 +61,7 @@ use crate::clock::Now;
 use crate::config::Settings;
 use crate::history::History;
 use crate::log::{Level, LogEntry, LogUser, Topic};
+use crate::metrics::METRICS;
 use crate::storage::journal::Entry;
 use crate::storage::metadata::FIRST_CATCHUP_KEY;
 pub use crate::storage::metadata::Flags;
@@ -91,6 +94,27 @@ pub enum State {
 struct ResetImage {
     bytes: Vec<u8>,
     messages: u64,
+    /// When the reset is given up, on the monotonic clock.
+    due: u64,
+    /// When it is given up even if it goes on.
+    last_due: u64,
+}
+
+/// How long whoever resets the session may send nothing of the image, in milliseconds. Nobody can join meanwhile.
+const RESET_PAUSE_MS: u64 = 120_000;
+/// How long a reset may take at all, in milliseconds: the largest image over a slow connection.
+const RESET_MS: u64 = 1_800_000;
+
+impl ResetImage {
+    fn begun(now: Now) -> ResetImage {
+        let mut image = ResetImage { last_due: now.ms + RESET_MS, ..ResetImage::default() };
+        image.goes_on(now);
+        image
+    }
+
+    fn goes_on(&mut self, now: Now) {
+        self.due = (now.ms + RESET_PAUSE_MS).min(self.last_due);
+    }
 }
 
 /// The rules of one session.
@@ -115,7 +139,7 @@ pub struct SessionMachine {
     /// Changes at every reset; the first part of history indices.
     start_id: i64,
     catchup_key: u32,
-    members: Vec<Member>,
+    members: Roster,
     past_users: BTreeMap<u8, PastUser>,
     chance: Chance,
     ids: IdQueue,
@@ -191,7 +215,7 @@ impl SessionMachine {
             history: History::default(),
             start_id: now.utc_ms / 1000,
             catchup_key: FIRST_CATCHUP_KEY,
-            members: Vec::new(),
+            members: Roster::default(),
             past_users: BTreeMap::new(),
             chance: Chance::default(),
             ids: IdQueue::default(),
@@ -268,7 +292,7 @@ impl SessionMachine {
 
     /// Who is in, in the order of joining.
     pub fn members(&self) -> &[Member] {
-        &self.members
+        self.members.as_slice()
     }
 
     /// Lets clients see what has entered the history.
@@ -323,10 +347,6 @@ impl SessionMachine {
 
     fn alias_or_id(&self) -> &str {
         if self.alias.is_empty() { &self.id } else { &self.alias }
-    }
-
-    fn member_at(&self, conn: ConnId) -> Option<usize> {
-        self.members.iter().position(|m| m.conn() == conn)
     }
 
     fn member_by_id(&self, id: u8) -> Option<&Member> {
@@ -395,9 +415,36 @@ impl SessionMachine {
         self.note_entry(LogEntry::new(now, level, topic, message).about(user), fx);
     }
 
-    /// A warning that a user has broken a rule.
-    fn rule_break(&mut self, user: LogUser, message: impl Into<String>, now: Now, fx: &mut Effects) {
-        self.note_about(user, Level::Warn, Topic::RuleBreak, message, now, fx);
+    /// A warning that a member has broken a rule.
+    fn rule_break(&mut self, key: MemberKey, message: impl Into<String>, now: Now, fx: &mut Effects) {
+        self.fault(key, Topic::RuleBreak, message, now, fx);
+    }
+
+    /// A warning about what a member has sent. Everybody is shown it, so its sender pays for it: after some they are not
+    /// told any more, and whoever goes on is sent away.
+    fn fault(
+        &mut self,
+        key: MemberKey,
+        topic: Topic,
+        message: impl Into<String>,
+        now: Now,
+        fx: &mut Effects,
+    ) {
+        let Some(member) = self.members.get_mut(key) else { return };
+        let user = member.log_user();
+        match member.faults.another(now.ms) {
+            FaultVerdict::Tell => self.note_about(user, Level::Warn, topic, message, now, fx),
+            FaultVerdict::TellLast => {
+                METRICS.slowed.count();
+                let text = "Sends too much that is not allowed; further messages of this kind are not shown";
+                self.note_about(user, Level::Warn, Topic::RuleBreak, text, now, fx);
+            }
+            FaultVerdict::Silent => {}
+            FaultVerdict::SendAway => {
+                let text = "Too many messages that are not allowed";
+                self.disconnect(key, DisconnectReason::Error, text, "", now, fx);
+            }
+        }
     }
 
     fn note_entry(&mut self, entry: LogEntry, fx: &mut Effects) {
@@ -437,13 +484,15 @@ impl SessionMachine {
     /// Looks at what is due: answers that did not come, an empty or idle session that is to end.
     pub fn tick(&mut self, now: Now, fx: &mut Effects) {
         self.autoreset_tick(now, fx);
+        self.reset_tick(now, fx);
         self.resolve_stream("tick", now, fx);
     }
 
     /// When [`Self::tick`] should be called next, in milliseconds of the forward clock.
     pub fn next_deadline(&self) -> Option<u64> {
         let stream = self.side.as_ref().and_then(SideHistory::poll_at);
-        self.autoreset.deadline().into_iter().chain(stream).min()
+        let reset = (self.state == State::Reset).then_some(self.image.due);
+        self.autoreset.deadline().into_iter().chain(stream).chain(reset).min()
     }
 
     /// Ends the session if it has been empty or idle for too long; looked at every 15 s.
@@ -472,7 +521,7 @@ impl SessionMachine {
             return;
         }
         self.state = State::Shutdown;
-        for member in std::mem::take(&mut self.members) {
+        for member in self.members.take() {
             let text = format!("{message} (terminate=true)");
             fx.log.push(LogEntry::new(now, Level::Info, Topic::Leave, text).about(member.log_user()));
             let (reason, message) = (DisconnectReason::Shutdown, message.to_owned());
@@ -487,7 +536,7 @@ impl SessionMachine {
             return;
         }
         self.state = State::Shutdown;
-        for member in std::mem::take(&mut self.members) {
+        for member in self.members.take() {
             let text = "Session terminated by the server administrator (quietly)";
             fx.log.push(LogEntry::new(now, Level::Info, Topic::Leave, text).about(member.log_user()));
             fx.sends.push((member.conn(), ClientOp::Quiet));
@@ -501,9 +550,9 @@ impl SessionMachine {
             return self.end(message, now, fx);
         }
         self.stopping = true;
-        let conns: Vec<ConnId> = self.members.iter().map(Member::conn).collect();
-        for conn in conns {
-            self.disconnect(conn, DisconnectReason::Shutdown, message, "", now, fx);
+        let keys: Vec<MemberKey> = self.members.iter().map(Member::key).collect();
+        for key in keys {
+            self.disconnect(key, DisconnectReason::Shutdown, message, "", now, fx);
         }
         self.state = State::Shutdown;
         fx.ended = Some(Ending::Keep);

@@ -5,7 +5,7 @@ use drawhall_protocol::message::{SessionOwner, TrustedUsers};
 
 use super::invites::Invite;
 use super::member::Member;
-use super::{ConnId, DisconnectReason, Effects, SessionMachine, State};
+use super::{DisconnectReason, Effects, MemberKey, SessionMachine, State};
 use crate::clock::Now;
 use crate::log::{Level, Topic};
 
@@ -20,42 +20,46 @@ impl SessionMachine {
     /// An operator's client says who is operator.
     pub(super) fn change_operators(
         &mut self,
-        at: usize,
+        key: MemberKey,
         sender: u8,
         mut ids: Vec<u8>,
         now: Now,
         fx: &mut Effects,
     ) {
-        let member = &self.members[at];
-        let (id, conn) = (member.id, member.conn());
-        let (by, user) = (member.name().to_owned(), member.log_user());
+        let Some(member) = self.members.get(key) else { return };
+        let (id, by) = (member.id, member.name().to_owned());
         if !member.is_operator() {
-            self.rule_break(user, "Tried to change session ownership", now, fx);
+            self.rule_break(key, "Tried to change session ownership", now, fx);
             return;
         }
         ids.push(id);
         let list = self.update_rank(Rank::Operator, &ids, &by, None, true, now, fx);
-        self.add_clients_list(conn, Frame::new(SessionOwner::TYPE, sender, &list), now, fx);
+        self.add_clients_list(key, Frame::new(SessionOwner::TYPE, sender, &list), now, fx);
     }
 
     /// An operator's client says who is trusted.
-    pub(super) fn change_trusted(&mut self, at: usize, sender: u8, ids: &[u8], now: Now, fx: &mut Effects) {
-        let member = &self.members[at];
-        let (by, conn) = (member.name().to_owned(), member.conn());
+    pub(super) fn change_trusted(
+        &mut self,
+        key: MemberKey,
+        sender: u8,
+        ids: &[u8],
+        now: Now,
+        fx: &mut Effects,
+    ) {
+        let Some(member) = self.members.get(key) else { return };
+        let by = member.name().to_owned();
         if !member.is_operator() {
-            self.note(Level::Warn, Topic::RuleBreak, "Tried to change trusted user list", now, fx);
+            self.rule_break(key, "Tried to change trusted user list", now, fx);
             return;
         }
         let list = self.update_rank(Rank::Trusted, ids, &by, None, true, now, fx);
-        self.add_clients_list(conn, Frame::new(TrustedUsers::TYPE, sender, &list), now, fx);
+        self.add_clients_list(key, Frame::new(TrustedUsers::TYPE, sender, &list), now, fx);
     }
 
     /// Adds a client's list, cleaned, to where its messages go: the history, or the reset image.
-    fn add_clients_list<E>(&mut self, conn: ConnId, list: Result<Frame, E>, now: Now, fx: &mut Effects) {
-        let Ok(frame) = list else { return };
-        match self.member_at(conn) {
-            Some(at) => self.client_message(at, frame.as_bytes(), now, fx),
-            None => self.add_to_history(frame.as_bytes(), now, fx),
+    fn add_clients_list<E>(&mut self, key: MemberKey, list: Result<Frame, E>, now: Now, fx: &mut Effects) {
+        if let Ok(frame) = list {
+            self.client_message(key, frame.as_bytes(), now, fx);
         }
     }
 
@@ -122,7 +126,7 @@ impl SessionMachine {
             if rank == Rank::Operator && !gained {
                 self.deopped(*id, now, fx);
                 if self.uploader == Some(*id) && self.state == State::Reset {
-                    resetter = self.member_by_id(*id).map(Member::conn);
+                    resetter = self.member_by_id(*id).map(Member::key);
                 }
             }
             let Some(member) = self.member_mut(*id) else { continue };
@@ -133,10 +137,10 @@ impl SessionMachine {
             self.announce_rank(rank, *id, *gained, by, invite, now, fx);
         }
         let list = self.members.iter().filter(|m| holds(m)).map(|m| m.id).collect();
-        if let Some(conn) = resetter {
+        if let Some(key) = resetter {
             let details = if by.is_empty() { "by the server".to_owned() } else { format!("by {by}") };
             let reason = DisconnectReason::Error;
-            self.disconnect(conn, reason, "De-opped while resetting", &details, now, fx);
+            self.disconnect(key, reason, "De-opped while resetting", &details, now, fx);
         }
         if update && !changes.is_empty() {
             self.send_auth_list(now, fx);
@@ -185,8 +189,9 @@ impl SessionMachine {
             let lower = text[..1].to_lowercase() + &text[1..];
             self.notice(false, key, format!("{name} {lower}"), &params, "", fx);
         }
+        // What a ghost is given counts for this visit: remembered, it would be told to everybody at the next one.
         match rank {
-            _ if auth_id.is_empty() => {}
+            _ if auth_id.is_empty() || ghost => {}
             Rank::Operator if moderator => {}
             Rank::Operator => self.accounts.set_operator(&auth_id, gained),
             Rank::Trusted => self.accounts.set_trusted(&auth_id, gained),

@@ -6,7 +6,7 @@ use drawhall_protocol::Frame;
 use drawhall_protocol::message::{SessionOwner, TrustedUsers};
 use drawhall_protocol::reply::{Catchup, CaughtUp, Reset, ServerReply};
 
-use super::{ClientOp, Effects, Member, ResetImage, SessionMachine, State};
+use super::{ClientOp, DisconnectReason, Effects, Member, MemberKey, ResetImage, SessionMachine, State};
 use crate::clock::Now;
 use crate::log::{Level, Topic};
 
@@ -28,10 +28,10 @@ impl SessionMachine {
     }
 
     /// An operator begins to reset the session.
-    pub(super) fn begin_reset(&mut self, at: usize, kind: &str, now: Now, fx: &mut Effects) {
-        let (id, conn, name) =
-            (self.members[at].id, self.members[at].conn(), self.members[at].name().to_owned());
-        self.image = ResetImage::default();
+    pub(super) fn begin_reset(&mut self, key: MemberKey, kind: &str, now: Now, fx: &mut Effects) {
+        let Some(member) = self.members.get(key) else { return };
+        let (id, conn, name) = (member.id, member.conn(), member.name().to_owned());
+        self.image = ResetImage::begun(now);
         self.uploader = Some(id);
         // What the others go on drawing into is not shown any more.
         self.history.set_open(false);
@@ -100,8 +100,8 @@ impl SessionMachine {
         self.send_settings(now, fx);
     }
 
-    /// Gives a reset up.
-    pub(super) fn abort_reset(&mut self, now: Now, fx: &mut Effects) {
+    /// Gives a reset up, or ends the upload of the first content where it is.
+    pub(super) fn abort_upload(&mut self, now: Now, fx: &mut Effects) {
         self.uploader = None;
         self.image = ResetImage::default();
         self.run(now, fx);
@@ -127,6 +127,20 @@ impl SessionMachine {
         }
     }
 
+    /// Gives a reset up that does not go on.
+    pub(super) fn reset_tick(&mut self, now: Now, fx: &mut Effects) {
+        if self.state != State::Reset || now.ms < self.image.due {
+            return;
+        }
+        match self.uploader.and_then(|id| self.member_by_id(id)).map(Member::key) {
+            // What it sends of the image from now on would be drawn into the session.
+            Some(key) => {
+                self.disconnect(key, DisconnectReason::Error, "The reset took too long", "", now, fx);
+            }
+            None => self.abort_upload(now, fx),
+        }
+    }
+
     fn change_state(&mut self, state: State, now: Now, fx: &mut Effects) {
         self.state = state;
         self.clear_autoreset(0, now);
@@ -136,14 +150,13 @@ impl SessionMachine {
 
     /// Drops the reset image; returns how many messages it had.
     pub(super) fn clear_image(&mut self) -> u64 {
-        std::mem::take(&mut self.image).messages
+        self.image.bytes.clear();
+        std::mem::take(&mut self.image.messages)
     }
 
     /// Whether all members have been sent the history up to an offset.
     pub(super) fn all_passed(&self, offset: i64) -> bool {
-        let position = |m: &Member| {
-            m.observed.or_else(|| Some(m.position.as_ref()?.load(std::sync::atomic::Ordering::Acquire)))
-        };
+        let position = |m: &Member| m.observed.or_else(|| m.position());
         self.members.iter().filter_map(position).all(|position| position >= offset)
     }
 }

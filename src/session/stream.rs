@@ -10,7 +10,7 @@ use drawhall_protocol::reply::{CaughtUp, ServerReply, StreamProgress, StreamStar
 use flate2::{Decompress, FlushDecompress, Status};
 
 use super::member::ResetRole;
-use super::{ConnId, Effects, SessionMachine};
+use super::{ConnId, Effects, MemberKey, SessionMachine, State};
 use crate::clock::Now;
 use crate::log::{Level, Topic};
 
@@ -111,24 +111,24 @@ impl SessionMachine {
     /// `stream-reset-start`
     pub(super) fn start_stream(
         &mut self,
-        at: usize,
+        key: MemberKey,
         correlator: &str,
         now: Now,
         fx: &mut Effects,
     ) -> Result<(), &'static str> {
-        let member = &self.members[at];
-        let (id, user) = (member.id, member.log_user());
+        let Some(member) = self.members.get(key) else { return Err("invalid user") };
+        let id = member.id;
         let (role, ghost) = (member.reset_role, member.is_ghost());
         let Some(expected) = self.requested_correlator().map(str::to_owned) else {
-            self.rule_break(user, format!("User {id} tried to start stream reset unasked"), now, fx);
+            self.rule_break(key, format!("User {id} tried to start stream reset unasked"), now, fx);
             return Err("invalid session state");
         };
         if role != ResetRole::AwaitingStream {
-            self.rule_break(user, format!("User {id} was not asked for a stream reset"), now, fx);
+            self.rule_break(key, format!("User {id} was not asked for a stream reset"), now, fx);
             return Err(if role == ResetRole::Streaming { "already started" } else { "invalid user" });
         }
         if ghost || correlator != expected {
-            self.rule_break(user, format!("User {id} gave a wrong correlator"), now, fx);
+            self.rule_break(key, format!("User {id} gave a wrong correlator"), now, fx);
             self.autoreset_failed(now, fx);
             return Err(if ghost { "invalid user" } else { "invalid correlator" });
         }
@@ -157,7 +157,7 @@ impl SessionMachine {
             limit: if limit == 0 { UNLIMITED_BYTES } else { limit },
             prepared: None,
         });
-        self.members[at].reset_role = ResetRole::Streaming;
+        self.set_reset_role(key, ResetRole::Streaming);
         self.request_goes_on(now);
         let text = format!("User {id} started stream reset");
         self.note(Level::Info, Topic::Status, text, now, fx);
@@ -165,8 +165,8 @@ impl SessionMachine {
     }
 
     /// A chunk of the stream.
-    pub(super) fn stream_chunk(&mut self, at: usize, data: &[u8], now: Now, fx: &mut Effects) {
-        let (id, conn) = (self.members[at].id, self.members[at].conn());
+    pub(super) fn stream_chunk(&mut self, key: MemberKey, data: &[u8], now: Now, fx: &mut Effects) {
+        let Some((id, conn)) = self.members.get(key).map(|m| (m.id, m.conn())) else { return };
         let added = match &mut self.side {
             Some(side) if side.prepared.is_none() && side.user == id => side.add(data).map_err(Some),
             _ => Err(None),
@@ -177,10 +177,18 @@ impl SessionMachine {
         };
         let reason = error.as_ref().map_or("no stream of theirs is active".into(), StreamError::to_string);
         let text = format!("User {id} tried to add a stream reset message, but {reason}");
-        self.note(Level::Warn, Topic::Status, text, now, fx);
-        self.send_progress(conn, true, fx);
+        self.fault(key, Topic::Status, text, now, fx);
+        if self.members.contains(key) {
+            self.send_progress(conn, true, fx);
+        }
         if error.is_some() {
             self.autoreset_failed(now, fx);
+        }
+    }
+
+    fn set_reset_role(&mut self, key: MemberKey, role: ResetRole) {
+        if let Some(member) = self.members.get_mut(key) {
+            member.reset_role = role;
         }
     }
 
@@ -191,12 +199,12 @@ impl SessionMachine {
     /// `stream-reset-finish`
     pub(super) fn finish_stream(
         &mut self,
-        at: usize,
+        key: MemberKey,
         count: i64,
         now: Now,
         fx: &mut Effects,
     ) -> Result<(), &'static str> {
-        let id = self.members[at].id;
+        let id = self.members.get(key).map_or(0, |m| m.id);
         let side = self.side.as_mut().filter(|s| s.prepared.is_none()).ok_or("no stream reset active")?;
         if side.user != id {
             return Err("invalid user");
@@ -217,7 +225,7 @@ impl SessionMachine {
         }
         side.prepared = Some(now.ms);
         self.request_done();
-        self.members[at].reset_role = ResetRole::None;
+        self.set_reset_role(key, ResetRole::None);
         let text = format!("User {id} prepared streamed reset");
         self.note(Level::Info, Topic::Status, text, now, fx);
         self.resolve_stream("prepare", now, fx);
@@ -225,8 +233,13 @@ impl SessionMachine {
     }
 
     /// `stream-reset-abort`
-    pub(super) fn abort_stream(&mut self, at: usize, now: Now, fx: &mut Effects) -> Result<(), &'static str> {
-        let id = self.members[at].id;
+    pub(super) fn abort_stream(
+        &mut self,
+        key: MemberKey,
+        now: Now,
+        fx: &mut Effects,
+    ) -> Result<(), &'static str> {
+        let id = self.members.get(key).map_or(0, |m| m.id);
         let side = self.side.as_ref().filter(|s| s.prepared.is_none()).ok_or("no stream reset active")?;
         if side.user != id {
             return Err("invalid user");
@@ -254,7 +267,8 @@ impl SessionMachine {
     /// Lets a complete side history take effect as soon as everybody has passed the fork.
     pub(super) fn resolve_stream(&mut self, cause: &str, now: Now, fx: &mut Effects) {
         let Some(fork) = self.side.as_ref().filter(|s| s.prepared.is_some()).map(|s| s.fork) else { return };
-        if !self.all_passed(fork) {
+        // While a reset is uploaded, those who come in wait for their place in the history.
+        if self.state != State::Running || !self.all_passed(fork) {
             if let Some(side) = &mut self.side {
                 side.prepared = Some(now.ms + POLL_MS);
             }

@@ -5,7 +5,7 @@ use bytes::Bytes;
 use drawhall_protocol::reply::{self, ServerReply};
 use serde::{Deserialize, Serialize};
 
-use super::{Effects, SessionMachine};
+use super::{Effects, MemberKey, SessionMachine};
 use crate::clock::Now;
 use crate::log::{Level, Topic};
 
@@ -129,38 +129,40 @@ impl SessionMachine {
     }
 
     /// A client sends a picture.
-    pub(super) fn thumbnail_made(&mut self, at: usize, data: &[u8], now: Now, fx: &mut Effects) {
-        let (id, user) = (self.members[at].id, self.members[at].log_user());
-        let (level, text) = match &self.thumbnail.asked {
+    pub(super) fn thumbnail_made(&mut self, key: MemberKey, data: &[u8], now: Now, fx: &mut Effects) {
+        let Some(member) = self.members.get(key) else { return };
+        let (id, user) = (member.id, member.log_user());
+        let text = match &self.thumbnail.asked {
             Some((asked, correlator)) if *asked == id => match data.strip_prefix(correlator.as_bytes()) {
-                None => (Level::Warn, "Got thumbnail with correlator we weren't waiting for"),
+                None => "Got thumbnail with correlator we weren't waiting for",
                 Some([]) => {
                     self.thumbnail.asked = None;
-                    (Level::Warn, "Got thumbnail with no data")
+                    "Got thumbnail with no data"
                 }
                 Some(picture) => {
                     let data = Bytes::copy_from_slice(picture);
                     self.thumbnail.picture = Some(Picture { data, made: now.utc_ms });
                     self.thumbnail.asked = None;
                     self.thumbnail.changed = true;
-                    (Level::Info, "Thumbnail set")
+                    return self.note_about(user, Level::Info, Topic::Status, "Thumbnail set", now, fx);
                 }
             },
-            _ => (Level::Warn, "Got thumbnail from user we didn't want it from"),
+            _ => "Got thumbnail from user we didn't want it from",
         };
-        self.note_about(user, level, Topic::Status, text, now, fx);
+        self.fault(key, Topic::Status, text, now, fx);
     }
 
     /// A client could not make the picture.
     pub(super) fn thumbnail_failed(
         &mut self,
-        at: usize,
+        key: MemberKey,
         correlator: &str,
         error: &str,
         now: Now,
         fx: &mut Effects,
     ) {
-        let (id, user) = (self.members[at].id, self.members[at].log_user());
+        let Some(member) = self.members.get(key) else { return };
+        let (id, user) = (member.id, member.log_user());
         if self.thumbnail_request() == Some((id, correlator)) {
             self.thumbnail.asked = None;
             let text = format!("Thumbnail generation failed: {error}");

@@ -5,12 +5,12 @@ use drawhall_protocol::command::RawCommand;
 use drawhall_protocol::frame::{FIRST_COMMAND, FIRST_OPAQUE, FrameHeader, HEADER_LEN, frames};
 use drawhall_protocol::message::{
     Chat, Join, Layout, Leave, Message, PrivateChat, ResetStream, ServerCommand, SessionOwner, SoftReset,
-    Thumbnail, TrustedUsers, info_of,
+    Thumbnail, TrustedUsers, Undo, info_of,
 };
 use drawhall_protocol::reply::{Empty, Notice, ServerReply};
 
-use super::member::{Member, ResetRole};
-use super::{ConnId, DisconnectReason, Effects, REMINDER_MS, SessionMachine, State};
+use super::member::{Feed, Member, ResetRole};
+use super::{ConnId, DisconnectReason, Effects, MemberKey, REMINDER_MS, SessionMachine, State};
 use crate::clock::Now;
 use crate::limits::Rate;
 use crate::log::{Level, LogEntry, Topic};
@@ -29,14 +29,15 @@ impl Member {
 impl SessionMachine {
     /// Handles whole frames from a client. Returns whether they were handled now, or are held until the session runs.
     pub fn batch(&mut self, conn: ConnId, bytes: &mut [u8], now: Now, fx: &mut Effects) -> bool {
-        let Some(at) = self.member_at(conn) else { return true };
-        self.members[at].last_active = now.utc_ms;
-        if self.members[at].hold_locked {
+        let Some(key) = self.members.key_of(conn) else { return true };
+        let Some(member) = self.members.get_mut(key) else { return true };
+        member.last_active = now.utc_ms;
+        if member.hold_locked {
             if frames(bytes).any(|f| f.header.kind >= FIRST_COMMAND) {
-                self.members[at].last_drawing = Some(now.utc_ms);
+                member.last_drawing = Some(now.utc_ms);
                 fx.stats = true;
             }
-            self.members[at].held.extend_from_slice(bytes);
+            member.held.extend_from_slice(bytes);
             return false;
         }
         let mut run = Run::default();
@@ -46,40 +47,58 @@ impl SessionMachine {
             if end > bytes.len() {
                 break;
             }
-            let Some(at) = self.member_at(conn) else { return true };
-            let member = &mut self.members[at];
+            // Nothing of a connection counts any more once it was sent away.
+            let Some(member) = self.members.get(key) else { return true };
             if self.uploader != Some(member.id) {
                 bytes[pos + 3] = member.id;
             }
             if header.is_opaque() {
+                if self.is_foreign_undo(key, &bytes[pos..end]) {
+                    self.opaque_run(key, &bytes[run.start..pos], &run, now, fx);
+                    self.rule_break(key, "Tried to undo what somebody else has drawn", now, fx);
+                    pos = end;
+                    run = Run { start: pos, ..Run::default() };
+                    continue;
+                }
                 run.messages += 1;
                 run.drawing |= header.kind >= FIRST_COMMAND;
                 pos = end;
                 continue;
             }
-            self.opaque_run(at, &bytes[run.start..pos], &run, now, fx);
-            self.transparent(at, &bytes[pos..end], now, fx);
+            self.opaque_run(key, &bytes[run.start..pos], &run, now, fx);
+            self.transparent(key, &bytes[pos..end], now, fx);
             pos = end;
             run = Run { start: pos, ..Run::default() };
         }
-        if let Some(at) = self.member_at(conn) {
-            self.opaque_run(at, &bytes[run.start..pos], &run, now, fx);
-        }
+        self.opaque_run(key, &bytes[run.start..pos], &run, now, fx);
         true
     }
 
+    /// Whether a frame undoes what somebody else has drawn, and its sender may not do that (`restrictUndo`). While an image
+    /// is uploaded, messages are of many people.
+    fn is_foreign_undo(&self, key: MemberKey, frame: &[u8]) -> bool {
+        let is_undo = frame[2] == Undo::TYPE && self.shared.settings.restrict_undo;
+        if !is_undo || self.is_uploader(key) {
+            return false;
+        }
+        let Some(member) = self.members.get(key).filter(|m| !m.is_operator()) else { return false };
+        frame.get(HEADER_LEN).is_some_and(|user| *user != 0 && *user != member.id)
+    }
+
     /// Messages that the server does not look into.
-    fn opaque_run(&mut self, at: usize, bytes: &[u8], run: &Run, now: Now, fx: &mut Effects) {
+    fn opaque_run(&mut self, key: MemberKey, bytes: &[u8], run: &Run, now: Now, fx: &mut Effects) {
         if run.messages == 0 {
             return;
         }
-        let member = &mut self.members[at];
+        let Some(member) = self.members.get_mut(key) else { return };
         if run.drawing {
             member.last_drawing = Some(now.utc_ms);
+            // It counts as drawing also where nothing fits any more.
+            fx.stats = true;
         }
         let uploading = self.uploader == Some(member.id);
         match self.state {
-            State::Reset if uploading => self.add_to_image(at, bytes, run.messages, now, fx),
+            State::Reset if uploading => self.add_to_image(key, bytes, run.messages, now, fx),
             State::Shutdown => {}
             _ if self.history.append(bytes, run.messages).is_ok() => self.appended(bytes, now, fx),
             _ => {
@@ -110,16 +129,16 @@ impl SessionMachine {
 
     /// What follows when frames have entered the history.
     fn appended(&mut self, bytes: &[u8], now: Now, fx: &mut Effects) {
-        let end = self.history.end();
         self.keep_for_recording(bytes);
         if self.state == State::Initialization
+            && let index = self.history.last_index()
             && let Some(host) = self.uploader.and_then(|id| self.member_mut(id))
         {
             // The host knows what it uploads; the rest it is told at once.
             for frame in frames(bytes).filter(|f| f.header.kind < FIRST_COMMAND) {
                 fx.direct(host.conn(), Bytes::copy_from_slice(frame.bytes));
             }
-            host.begin_at = end;
+            host.feed = Feed::Behind(index);
         }
         self.last_event = now;
         fx.stats = true;
@@ -158,62 +177,68 @@ impl SessionMachine {
             self.notice(true, "outofspace", text.into(), &[], "", fx);
             self.space_warning_due = now.ms + REMINDER_MS;
         }
+        // Nothing else would ask again for what makes room.
+        self.check_autoreset(now, fx);
     }
 
     /// A message from a client that is not a command of the server: to the history, or to the reset image.
-    pub(super) fn client_message(&mut self, at: usize, frame: &[u8], now: Now, fx: &mut Effects) {
-        if self.state == State::Reset && self.uploader == Some(self.members[at].id) {
-            self.add_to_image(at, frame, 1, now, fx);
+    pub(super) fn client_message(&mut self, key: MemberKey, frame: &[u8], now: Now, fx: &mut Effects) {
+        if self.state == State::Reset && self.is_uploader(key) {
+            self.add_to_image(key, frame, 1, now, fx);
         } else {
             self.add_to_history(frame, now, fx);
         }
     }
 
-    fn add_to_image(&mut self, at: usize, bytes: &[u8], messages: u64, now: Now, fx: &mut Effects) {
+    fn add_to_image(&mut self, key: MemberKey, bytes: &[u8], messages: u64, now: Now, fx: &mut Effects) {
         self.image.bytes.extend_from_slice(bytes);
         self.image.messages += messages;
+        self.image.goes_on(now);
         let limit = self.history.limit();
         if limit > 0 && self.image.bytes.len() as u64 > limit {
             let detail = format!("{} bytes", self.image.bytes.len());
-            let conn = self.members[at].conn();
-            self.disconnect(conn, DisconnectReason::Error, "History limit exceeded", &detail, now, fx);
+            self.disconnect(key, DisconnectReason::Error, "History limit exceeded", &detail, now, fx);
         }
     }
 
     /// Messages that the server reads. The client has checked that they decode.
-    fn transparent(&mut self, at: usize, frame: &[u8], now: Now, fx: &mut Effects) {
+    fn transparent(&mut self, key: MemberKey, frame: &[u8], now: Now, fx: &mut Effects) {
+        if !self.members.contains(key) {
+            return;
+        }
         // While uploading, a message keeps the id that it came with.
         let Ok((sender, message)) = Message::from_bytes(frame, Layout::V4_25) else { return };
-        let user = self.members[at].log_user();
         match message {
             Message::Join(_) | Message::Leave(_) | Message::SoftReset(SoftReset {}) => {
                 let name = info_of(message.message_type()).map_or("", |m| m.text);
-                self.rule_break(user, format!("Received server-to-user only command {name}"), now, fx);
+                self.rule_break(key, format!("Received server-to-user only command {name}"), now, fx);
             }
             Message::ServerCommand(ServerCommand { msg }) => {
-                self.command(at, &RawCommand::parse(msg.as_bytes()), now, fx);
+                self.command(key, &RawCommand::parse(msg.as_bytes()), now, fx);
             }
-            Message::Thumbnail(Thumbnail { data }) => self.thumbnail_made(at, &data, now, fx),
+            Message::Thumbnail(Thumbnail { data }) => self.thumbnail_made(key, &data, now, fx),
             Message::SessionOwner(SessionOwner { users }) => {
-                self.change_operators(at, sender, users, now, fx)
+                self.change_operators(key, sender, users, now, fx)
             }
-            Message::TrustedUsers(TrustedUsers { users }) => self.change_trusted(at, sender, &users, now, fx),
-            Message::Chat(chat) => self.chat(at, &chat, frame, now, fx),
-            Message::PrivateChat(chat) => self.private_chat(at, &chat, frame, now, fx),
-            Message::ResetStream(ResetStream { data }) => self.stream_chunk(at, &data, now, fx),
+            Message::TrustedUsers(TrustedUsers { users }) => {
+                self.change_trusted(key, sender, &users, now, fx)
+            }
+            Message::Chat(chat) => self.chat(key, &chat, frame, now, fx),
+            Message::PrivateChat(chat) => self.private_chat(key, &chat, frame, now, fx),
+            Message::ResetStream(ResetStream { data }) => self.stream_chunk(key, &data, now, fx),
             _ => {}
         }
     }
 
-    fn chat(&mut self, at: usize, chat: &Chat, frame: &[u8], now: Now, fx: &mut Effects) {
-        if self.members[at].muted || !self.may_chat(at, now, fx) {
+    fn chat(&mut self, key: MemberKey, chat: &Chat, frame: &[u8], now: Now, fx: &mut Effects) {
+        if self.members.get(key).is_none_or(|m| m.muted) || !self.may_chat(key, now, fx) {
             return;
         }
-        self.hear(at, &chat.message, chat.oflags, now, fx);
-        let member = &self.members[at];
+        self.hear(key, &chat.message, chat.oflags, now, fx);
+        let Some(member) = self.members.get(key) else { return };
         let bypass = chat.tflags & Chat::TFLAGS_BYPASS != 0;
         if !bypass {
-            self.client_message(at, frame, now, fx);
+            self.client_message(key, frame, now, fx);
         } else if member.is_ghost() {
             let alert = Notice { message: chat.message.clone(), ..Notice::default() };
             self.to_all(&ServerReply::Alert(alert), fx);
@@ -223,9 +248,9 @@ impl SessionMachine {
     }
 
     /// Whether a client has not chatted too much; else it is told so, once in a while.
-    fn may_chat(&mut self, at: usize, now: Now, fx: &mut Effects) -> bool {
+    fn may_chat(&mut self, key: MemberKey, now: Now, fx: &mut Effects) -> bool {
         let limit = self.shared.settings.chat_rate_limit.0;
-        let member = &mut self.members[at];
+        let Some(member) = self.members.get_mut(key) else { return false };
         if limit == 0 || member.chat.take(Rate::per_second(limit, CHAT_BURST), now.ms) {
             return true;
         }
@@ -242,11 +267,11 @@ impl SessionMachine {
         false
     }
 
-    fn private_chat(&mut self, at: usize, chat: &PrivateChat, frame: &[u8], now: Now, fx: &mut Effects) {
-        if !self.may_chat(at, now, fx) {
+    fn private_chat(&mut self, key: MemberKey, chat: &PrivateChat, frame: &[u8], now: Now, fx: &mut Effects) {
+        if !self.may_chat(key, now, fx) {
             return;
         }
-        let member = &self.members[at];
+        let Some(member) = self.members.get(key) else { return };
         if member.is_ghost() {
             let message = "Can't send private messages in ghost mode.".to_owned();
             let refusal = Message::from(PrivateChat { target: chat.target, oflags: 0, message });
@@ -264,8 +289,8 @@ impl SessionMachine {
     }
 
     /// Whether the member in question is the one who uploads.
-    pub(super) fn is_uploader(&self, at: usize) -> bool {
-        self.uploader == Some(self.members[at].id)
+    pub(super) fn is_uploader(&self, key: MemberKey) -> bool {
+        self.members.get(key).is_some_and(|m| self.uploader == Some(m.id))
     }
 }
 

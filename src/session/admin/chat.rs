@@ -7,7 +7,7 @@ use serde_json::{Map, Value, json};
 use super::{AdminAnswer, AdminError};
 use crate::clock::Now;
 use crate::log::{Level, LogEntry, LogUser, Topic};
-use crate::session::{Effects, SessionMachine};
+use crate::session::{Effects, MemberKey, SessionMachine};
 
 /// Messages that are kept.
 const MAX_MESSAGES: usize = 1024;
@@ -123,14 +123,14 @@ impl SessionMachine {
     /// A user has said something.
     pub(in crate::session) fn hear(
         &mut self,
-        at: usize,
+        key: MemberKey,
         message: &str,
         flags: u8,
         now: Now,
         fx: &mut Effects,
     ) {
         let Some(chat) = &mut self.admin_chat else { return };
-        let member = &self.members[at];
+        let Some(member) = self.members.get(key) else { return };
         let mut heard: Map<String, Value> = Map::new();
         heard.insert("i".into(), member.id.into());
         heard.insert("n".into(), member.name().into());

@@ -414,11 +414,11 @@ impl SessionMachine {
     }
 
     fn kick_for(&mut self, id: u8, message: &str, now: Now, fx: &mut Effects) -> AdminAnswer {
-        let conn = self.member_by_id(id).ok_or_else(AdminError::not_found)?.conn();
+        let key = self.member_by_id(id).ok_or_else(AdminError::not_found)?.key();
         let mut message = message.to_owned();
         message.truncate(message.floor_char_boundary(MAX_KICK_MESSAGE));
         let by = if message.is_empty() { ADMINISTRATOR } else { &message };
-        self.disconnect(conn, DisconnectReason::Kick, by, "", now, fx);
+        self.disconnect(key, DisconnectReason::Kick, by, "", now, fx);
         Ok(json!({"status": "ok", "force": false}))
     }
 }

@@ -2,19 +2,19 @@
 
 use drawhall_protocol::command::AuthChange;
 
-use super::{CommandResult, Effects, SessionMachine};
+use super::{CommandResult, Effects, MemberKey, SessionMachine};
 use crate::clock::Now;
 
 impl SessionMachine {
     pub(super) fn auth_list(
         &mut self,
-        at: usize,
+        key: MemberKey,
         list: Option<Vec<AuthChange>>,
         now: Now,
         fx: &mut Effects,
     ) -> CommandResult {
         let list = list.ok_or("Insane argument")?;
-        let member = &self.members[at];
+        let member = self.sender(key)?;
         let (own, by) = (member.id, member.name().to_owned());
         let mut changed = false;
         for change in list.into_iter().filter(|c| !c.auth_id.is_empty()) {

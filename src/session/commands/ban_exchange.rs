@@ -15,7 +15,7 @@ use flate2::read::ZlibDecoder;
 use flate2::write::ZlibEncoder;
 use serde_json::Value;
 
-use super::{CommandResult, Effects, SessionMachine};
+use super::{CommandResult, Effects, MemberKey, SessionMachine};
 use crate::clock::Now;
 use crate::limits::Rate;
 use crate::log::{Level, LogEntry, Topic};
@@ -49,19 +49,21 @@ const CRYPT_ERROR: Failure = Failure {
 impl SessionMachine {
     pub(super) fn export_bans(
         &mut self,
-        at: usize,
+        key: MemberKey,
         plain: bool,
         now: Now,
         fx: &mut Effects,
     ) -> CommandResult {
-        let key = if plain { None } else { self.shared.crypt_key };
-        let exported = if plain && !self.members[at].is_moderator() {
+        let crypt_key = if plain { None } else { self.shared.crypt_key };
+        let member = self.sender(key)?;
+        let conn = member.conn();
+        let exported = if plain && !member.is_moderator() {
             Err(MOD_ONLY)
-        } else if !plain && key.is_none() {
+        } else if !plain && crypt_key.is_none() {
             Err(EXPORT_UNCONFIGURED)
         } else {
             let nonce = self.chance.bytes().ok_or(SERVER_ERROR);
-            nonce.and_then(|nonce| encode(&self.bans.export(), key.as_ref(), nonce).ok_or(SERVER_ERROR))
+            nonce.and_then(|nonce| encode(&self.bans.export(), crypt_key.as_ref(), nonce).ok_or(SERVER_ERROR))
         };
         let done = exported.is_ok();
         let reply = match exported {
@@ -70,17 +72,24 @@ impl SessionMachine {
         };
         if done {
             let kind = if plain { "plain" } else { "encrypted" };
-            self.log_exchange(at, format!("Exported {kind} bans from session {}", self.id), now, fx);
+            self.log_exchange(key, format!("Exported {kind} bans from session {}", self.id), now, fx);
         }
-        self.reply_to(self.members[at].conn(), &ServerReply::BanImpEx(reply), fx);
+        self.reply_to(conn, &ServerReply::BanImpEx(reply), fx);
         Ok(())
     }
 
-    pub(super) fn import_bans(&mut self, at: usize, text: &str, now: Now, fx: &mut Effects) -> CommandResult {
-        if !self.members[at].imports.take(Rate::per_minute(IMPORTS_A_MINUTE), now.ms) {
+    pub(super) fn import_bans(
+        &mut self,
+        key: MemberKey,
+        text: &str,
+        now: Now,
+        fx: &mut Effects,
+    ) -> CommandResult {
+        let Some(member) = self.members.get_mut(key) else { return Ok(()) };
+        if !member.imports.take(Rate::per_minute(IMPORTS_A_MINUTE), now.ms) {
             return Err("Too many imports, try again in a minute".into());
         }
-        let banner = self.members[at].visitor.person.clone();
+        let (conn, banner) = (member.conn(), member.visitor.person.clone());
         let imported = decode(text, self.shared.crypt_key.as_ref())
             .and_then(|data| self.bans.import(&data, &banner).ok_or(INVALID));
         let reply = match imported {
@@ -89,19 +98,20 @@ impl SessionMachine {
                     self.send_ban_list(false, fx);
                 }
                 let text = format!("Imported {imported}/{total} bans into session {}", self.id);
-                self.log_exchange(at, text, now, fx);
+                self.log_exchange(key, text, now, fx);
                 BanImpEx { imported: Some(imported), total: Some(total), ..BanImpEx::default() }
             }
             Err(failure) => failure.into_reply(),
         };
-        self.reply_to(self.members[at].conn(), &ServerReply::BanImpEx(reply), fx);
+        self.reply_to(conn, &ServerReply::BanImpEx(reply), fx);
         Ok(())
     }
 
     /// The server's log only: what is exchanged is not the session's business.
-    fn log_exchange(&self, at: usize, text: String, now: Now, fx: &mut Effects) {
-        let user = self.members[at].log_user();
-        fx.log.push(LogEntry::new(now, Level::Info, Topic::BanImpEx, text).about(user));
+    fn log_exchange(&self, key: MemberKey, text: String, now: Now, fx: &mut Effects) {
+        if let Some(member) = self.members.get(key) {
+            fx.log.push(LogEntry::new(now, Level::Info, Topic::BanImpEx, text).about(member.log_user()));
+        }
     }
 }
 

@@ -2,7 +2,7 @@
 
 use drawhall_protocol::reply::{InviteCreated, ServerReply};
 
-use super::{CommandResult, Effects, SessionMachine};
+use super::{CommandResult, Effects, MemberKey, SessionMachine};
 use crate::clock::Now;
 use crate::log::{Level, Topic};
 use crate::session::invites;
@@ -10,14 +10,14 @@ use crate::session::invites;
 impl SessionMachine {
     pub(super) fn invite_create(
         &mut self,
-        at: usize,
+        key: MemberKey,
         max_uses: i64,
         trust: bool,
         op: bool,
         now: Now,
         fx: &mut Effects,
     ) -> CommandResult {
-        let member = &self.members[at];
+        let member = self.sender(key)?;
         let (conn, user, creator) = (member.conn(), member.log_user(), member.name().to_owned());
         if !member.is_moderator() && !self.flags.invites {
             return Err("You're not allowed to create invite codes in this session".into());
@@ -36,12 +36,12 @@ impl SessionMachine {
 
     pub(super) fn invite_remove(
         &mut self,
-        at: usize,
+        key: MemberKey,
         secret: &str,
         now: Now,
         fx: &mut Effects,
     ) -> CommandResult {
-        let member = &self.members[at];
+        let member = self.sender(key)?;
         let user = member.log_user();
         if !member.is_moderator() && !self.flags.invites {
             return Err("You're not allowed to remove invite codes in this session".into());

@@ -2,7 +2,7 @@
 
 use drawhall_protocol::command::UserRef;
 
-use super::{CommandResult, Effects, SessionMachine};
+use super::{CommandResult, Effects, MemberKey, SessionMachine};
 use crate::clock::Now;
 use crate::log::{Level, LogUser, Topic};
 use crate::session::DisconnectReason;
@@ -10,7 +10,7 @@ use crate::session::DisconnectReason;
 impl SessionMachine {
     pub(super) fn kick_user(
         &mut self,
-        at: usize,
+        key: MemberKey,
         user: &UserRef,
         ban: bool,
         now: Now,
@@ -21,11 +21,11 @@ impl SessionMachine {
             && let Ok(id) = u8::try_from(*id)
             && self.past_users.contains_key(&id)
         {
-            return self.ban_past_user(at, id, now, fx);
+            return self.ban_past_user(key, id, now, fx);
         }
         let target = self.named_user(user)?;
-        let (kicker, victim) = (&self.members[at], &self.members[target]);
-        if target == at {
+        let (kicker, victim) = (self.sender(key)?, self.sender(target)?);
+        if target == key {
             return Err("cannot kick self".into());
         } else if victim.is_moderator() {
             return Err("cannot kick moderators".into());
@@ -35,7 +35,7 @@ impl SessionMachine {
             return Err("cannot kick trusted users".into());
         }
         let (by, banner) = (kicker.name().to_owned(), kicker.visitor.person.clone());
-        let (conn, person, user) = (victim.conn(), victim.visitor.person.clone(), victim.log_user());
+        let (person, user) = (victim.visitor.person.clone(), victim.log_user());
         let known = ban && self.bans.matches(&person).is_some();
         let banned = ban && !known && self.bans.add(&person, &by, &banner);
         if banned {
@@ -43,7 +43,7 @@ impl SessionMachine {
             self.send_ban_list(false, fx);
             self.announce_removal("ban", &person.name, &by, fx);
         }
-        self.disconnect(conn, DisconnectReason::Kick, &by, "", now, fx);
+        self.disconnect(target, DisconnectReason::Kick, &by, "", now, fx);
         if !ban || known {
             self.announce_removal("kick", &person.name, &by, fx);
         }
@@ -54,8 +54,9 @@ impl SessionMachine {
         }
     }
 
-    fn ban_past_user(&mut self, at: usize, id: u8, now: Now, fx: &mut Effects) -> CommandResult {
-        let (by, banner) = (self.members[at].name().to_owned(), self.members[at].visitor.person.clone());
+    fn ban_past_user(&mut self, key: MemberKey, id: u8, now: Now, fx: &mut Effects) -> CommandResult {
+        let member = self.sender(key)?;
+        let (by, banner) = (member.name().to_owned(), member.visitor.person.clone());
         let Some(past) = self.past_users.get(&id) else { return Err("user not found".into()) };
         let (person, bannable) = (past.person.clone(), past.bannable);
         let name = &person.name;

@@ -1,17 +1,17 @@
 //! `kill-session`: a moderator ends the session.
 
-use super::{CommandResult, Effects, SessionMachine};
+use super::{CommandResult, Effects, MemberKey, SessionMachine};
 use crate::clock::Now;
 
 impl SessionMachine {
     pub(super) fn kill_session(
         &mut self,
-        at: usize,
+        key: MemberKey,
         reason: &str,
         now: Now,
         fx: &mut Effects,
     ) -> CommandResult {
-        let by = self.members[at].name().to_owned();
+        let by = self.sender(key)?.name().to_owned();
         let text = format!("Session shut down by moderator ({by})");
         if reason.is_empty() {
             self.notice(true, "terminatesession", text, &[("by", &by)], "", fx);

@@ -17,7 +17,7 @@ use drawhall_protocol::command::{CommandError, RawCommand, ServerCommand, UserRe
 use drawhall_protocol::reply::ServerReply;
 
 use super::member::Member;
-use super::{Effects, SessionMachine};
+use super::{Effects, MemberKey, SessionMachine};
 use crate::clock::Now;
 
 /// Why a command is refused, for people.
@@ -63,35 +63,46 @@ fn right_of(command: &str) -> Option<Right> {
 
 impl SessionMachine {
     /// Carries a command out, or says why not.
-    pub(super) fn command(&mut self, at: usize, raw: &RawCommand, now: Now, fx: &mut Effects) {
-        let conn = self.members[at].conn();
-        if let Err(reason) = self.try_command(at, raw, now, fx) {
-            self.reply_to(conn, &ServerReply::command_error(&raw.cmd, &reason), fx);
+    pub(super) fn command(&mut self, key: MemberKey, raw: &RawCommand, now: Now, fx: &mut Effects) {
+        if let Err(reason) = self.try_command(key, raw, now, fx) {
+            self.refuse(key, &raw.cmd, &reason, fx);
         }
     }
 
-    fn try_command(&mut self, at: usize, raw: &RawCommand, now: Now, fx: &mut Effects) -> CommandResult {
-        self.check_right(&self.members[at], &raw.cmd)?;
+    /// Tells a member why its command is refused, unless the command has sent it away.
+    fn refuse(&self, key: MemberKey, command: &str, reason: &str, fx: &mut Effects) {
+        if let Some(member) = self.members.get(key) {
+            self.reply_to(member.conn(), &ServerReply::command_error(command, reason), fx);
+        }
+    }
+
+    /// The member who gave a command.
+    fn sender(&self, key: MemberKey) -> Result<&Member, Refused> {
+        self.members.get(key).ok_or(Refused::from("You are not in the session any more"))
+    }
+
+    fn try_command(&mut self, key: MemberKey, raw: &RawCommand, now: Now, fx: &mut Effects) -> CommandResult {
+        self.check_right(self.sender(key)?, &raw.cmd)?;
         let command = ServerCommand::session(raw).map_err(|e| match e {
             CommandError::Unknown => Refused::from("Unknown command"),
             CommandError::Arguments(text) => Refused::from(text),
         })?;
         match command {
             ServerCommand::ReadyToAutoReset(ready) => {
-                if self.members[at].oldv {
+                if self.sender(key)?.oldv {
                     return Err("Incompatible client".into());
                 }
-                self.ready_to_autoreset(at, &ready, now, fx);
+                self.ready_to_autoreset(key, &ready, now, fx);
                 Ok(())
             }
-            ServerCommand::InitBegin => self.init_begin(at, now, fx),
-            ServerCommand::InitComplete => self.init_complete(at, now, fx),
-            ServerCommand::InitCancel => self.init_cancel(at, now, fx),
-            ServerCommand::SessionConf(conf) => self.sessionconf(at, &conf, now, fx),
-            ServerCommand::KickUser { user, ban } => self.kick_user(at, &user, ban, now, fx),
-            ServerCommand::GainOp { opword } => self.gain_op(at, &opword, now, fx),
-            ServerCommand::ResetSession { kind } => self.reset_session(at, &kind, now, fx),
-            ServerCommand::KillSession { reason } => self.kill_session(at, &reason, now, fx),
+            ServerCommand::InitBegin => self.init_begin(key, now, fx),
+            ServerCommand::InitComplete => self.init_complete(key, now, fx),
+            ServerCommand::InitCancel => self.init_cancel(key, now, fx),
+            ServerCommand::SessionConf(conf) => self.sessionconf(key, &conf, now, fx),
+            ServerCommand::KickUser { user, ban } => self.kick_user(key, &user, ban, now, fx),
+            ServerCommand::GainOp { opword } => self.gain_op(key, &opword, now, fx),
+            ServerCommand::ResetSession { kind } => self.reset_session(key, &kind, now, fx),
+            ServerCommand::KillSession { reason } => self.kill_session(key, &reason, now, fx),
             ServerCommand::AnnounceSession { private: true, .. } => {
                 Err("Private listings are not available on this server".into())
             }
@@ -109,25 +120,25 @@ impl SessionMachine {
                 fx.listing.push((url, false));
                 Ok(())
             }
-            ServerCommand::RemoveBan { id } => self.remove_ban(at, id, now, fx),
-            ServerCommand::Mute { user, muted } => self.mute(at, &user, muted, now, fx),
-            ServerCommand::Report { user, reason, .. } => self.report(at, user, &reason, now, fx),
-            ServerCommand::ExportBans { plain } => self.export_bans(at, plain, now, fx),
-            ServerCommand::ImportBans { text } => self.import_bans(at, &text, now, fx),
-            ServerCommand::AuthList(list) => self.auth_list(at, list, now, fx),
+            ServerCommand::RemoveBan { id } => self.remove_ban(key, id, now, fx),
+            ServerCommand::Mute { user, muted } => self.mute(key, &user, muted, now, fx),
+            ServerCommand::Report { user, reason, .. } => self.report(key, user, &reason, now, fx),
+            ServerCommand::ExportBans { plain } => self.export_bans(key, plain, now, fx),
+            ServerCommand::ImportBans { text } => self.import_bans(key, &text, now, fx),
+            ServerCommand::AuthList(list) => self.auth_list(key, list, now, fx),
             ServerCommand::StreamResetStart { correlator } => {
-                self.start_stream(at, &correlator, now, fx).map_err(Refused::from)
+                self.start_stream(key, &correlator, now, fx).map_err(Refused::from)
             }
-            ServerCommand::StreamResetAbort => self.abort_stream(at, now, fx).map_err(Refused::from),
+            ServerCommand::StreamResetAbort => self.abort_stream(key, now, fx).map_err(Refused::from),
             ServerCommand::StreamResetFinish { count } => {
-                self.finish_stream(at, count, now, fx).map_err(Refused::from)
+                self.finish_stream(key, count, now, fx).map_err(Refused::from)
             }
             ServerCommand::InviteCreate { max_uses, trust, op } => {
-                self.invite_create(at, max_uses, trust, op, now, fx)
+                self.invite_create(key, max_uses, trust, op, now, fx)
             }
-            ServerCommand::InviteRemove { secret } => self.invite_remove(at, &secret, now, fx),
+            ServerCommand::InviteRemove { secret } => self.invite_remove(key, &secret, now, fx),
             ServerCommand::ThumbnailError { correlator, error } => {
-                self.thumbnail_failed(at, &correlator, &error, now, fx);
+                self.thumbnail_failed(key, &correlator, &error, now, fx);
                 Ok(())
             }
             _ => Err("Unknown command".into()),
@@ -152,16 +163,16 @@ impl SessionMachine {
     }
 
     /// The user that a command names.
-    fn named_user(&self, user: &UserRef) -> Result<usize, Refused> {
+    fn named_user(&self, user: &UserRef) -> Result<MemberKey, Refused> {
         let found = match user {
             UserRef::Id(id) if !(1..=254).contains(id) => return Err(format!("invalid user id: {id}").into()),
-            UserRef::Id(id) => self.members.iter().position(|m| i64::from(m.id) == *id),
+            UserRef::Id(id) => self.members.iter().find(|m| i64::from(m.id) == *id),
             UserRef::Name(name) => {
                 let name = name.to_lowercase();
-                self.members.iter().position(|m| m.name().to_lowercase() == name)
+                self.members.iter().find(|m| m.name().to_lowercase() == name)
             }
             UserRef::Invalid => return Err("invalid user ID or name".into()),
         };
-        found.ok_or("user not found".into())
+        found.map(Member::key).ok_or("user not found".into())
     }
 }

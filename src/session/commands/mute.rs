@@ -2,29 +2,30 @@
 
 use drawhall_protocol::command::UserRef;
 
-use super::{CommandResult, Effects, SessionMachine};
+use super::{CommandResult, Effects, MemberKey, SessionMachine};
 use crate::clock::Now;
 use crate::log::{Level, Topic};
 
 impl SessionMachine {
     pub(super) fn mute(
         &mut self,
-        at: usize,
+        key: MemberKey,
         user: &UserRef,
         muted: bool,
         now: Now,
         fx: &mut Effects,
     ) -> CommandResult {
         let target = self.named_user(user)?;
-        if muted && self.members[target].is_moderator() {
+        let by = self.sender(key)?.name().to_owned();
+        let Some(member) = self.members.get_mut(target) else { return Ok(()) };
+        if muted && member.is_moderator() {
             return Err("cannot mute moderators".into());
         }
-        if self.members[target].muted == muted {
+        if std::mem::replace(&mut member.muted, muted) == muted {
             return Ok(());
         }
-        self.members[target].muted = muted;
+        let user = member.log_user();
         self.send_mute_list(fx);
-        let (user, by) = (self.members[target].log_user(), self.members[at].name().to_owned());
         let (topic, verb) = if muted { (Topic::Mute, "Muted") } else { (Topic::Unmute, "Unmuted") };
         self.note_about(user, Level::Info, topic, format!("{verb} by {by}"), now, fx);
         Ok(())

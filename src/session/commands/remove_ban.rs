@@ -1,12 +1,18 @@
 //! `remove-ban`: lifts a ban.
 
-use super::{CommandResult, Effects, SessionMachine};
+use super::{CommandResult, Effects, MemberKey, SessionMachine};
 use crate::clock::Now;
 use crate::log::{Level, Topic};
 
 impl SessionMachine {
-    pub(super) fn remove_ban(&mut self, at: usize, id: i64, now: Now, fx: &mut Effects) -> CommandResult {
-        let by = self.members[at].name().to_owned();
+    pub(super) fn remove_ban(
+        &mut self,
+        key: MemberKey,
+        id: i64,
+        now: Now,
+        fx: &mut Effects,
+    ) -> CommandResult {
+        let by = self.sender(key)?.name().to_owned();
         if let Some(name) = self.bans.remove(id) {
             self.note(Level::Info, Topic::Unban, format!("{name} unbanned by {by}"), now, fx);
             self.send_ban_list(false, fx);

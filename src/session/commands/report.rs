@@ -4,7 +4,7 @@ use std::net::IpAddr;
 
 use serde_json::{Value, json};
 
-use super::{CommandResult, Effects, SessionMachine};
+use super::{CommandResult, Effects, MemberKey, SessionMachine};
 use crate::clock::Now;
 use crate::log::{Level, LogUser, Topic};
 use crate::session::Member;
@@ -12,13 +12,13 @@ use crate::session::Member;
 impl SessionMachine {
     pub(super) fn report(
         &mut self,
-        at: usize,
+        key: MemberKey,
         about: i64,
         reason: &str,
         now: Now,
         fx: &mut Effects,
     ) -> CommandResult {
-        let user = self.members[at].log_user();
+        let user = self.sender(key)?.log_user();
         self.log_report(user, about, reason, now, fx);
         Ok(())
     }

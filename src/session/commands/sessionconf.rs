@@ -3,7 +3,7 @@
 use drawhall_protocol::command::{SessionConf, SizeValue};
 use drawhall_protocol::reply::{ConfPart, PasswordChange, ServerReply};
 
-use super::{CommandResult, Effects, SessionMachine};
+use super::{CommandResult, Effects, MemberKey, SessionMachine};
 use crate::clock::Now;
 use crate::config::{MAX_USER_LIMIT, MIN_USER_LIMIT, parse_size};
 use crate::log::{Level, LogUser, Topic};
@@ -17,8 +17,8 @@ type Changes = Vec<String>;
 
 /// Who changes the settings, and what that allows.
 struct Editor {
-    /// The connection, unless it is an administrator.
-    conn: Option<ConnId>,
+    /// The member, unless it is an administrator.
+    key: Option<MemberKey>,
     user: Option<LogUser>,
     name: String,
     moderator: bool,
@@ -34,14 +34,14 @@ struct Editor {
 impl SessionMachine {
     pub(super) fn sessionconf(
         &mut self,
-        at: usize,
+        key: MemberKey,
         conf: &SessionConf,
         now: Now,
         fx: &mut Effects,
     ) -> CommandResult {
-        let member = &self.members[at];
+        let member = self.sender(key)?;
         let editor = Editor {
-            conn: Some(member.conn()),
+            key: Some(key),
             user: Some(member.log_user()),
             name: member.name().to_owned(),
             moderator: member.is_moderator(),
@@ -60,7 +60,7 @@ impl SessionMachine {
     /// An administrator changes the settings.
     pub(in crate::session) fn configure(&mut self, conf: &SessionConf, now: Now, fx: &mut Effects) {
         let editor = Editor {
-            conn: None,
+            key: None,
             user: None,
             name: ADMINISTRATOR.into(),
             moderator: true,
@@ -170,8 +170,8 @@ impl SessionMachine {
             }
             return;
         }
-        if let Some(user) = editor.user.clone() {
-            self.rule_break(user, format!("Attempt to set forbidden name '{title}'"), now, fx);
+        if let Some(key) = editor.key {
+            self.rule_break(key, format!("Attempt to set forbidden name '{title}'"), now, fx);
         }
         if !was_auto {
             self.flags.auto_title = true;
@@ -286,9 +286,9 @@ impl SessionMachine {
     fn kick_browsers(&mut self, by: &Editor, now: Now, fx: &mut Effects) {
         let name = &by.name;
         let kicked =
-            |m: &&Member| Some(m.conn()) != by.conn && !m.is_moderator() && m.visitor.browser && !m.invited;
-        let conns: Vec<ConnId> = self.members.iter().filter(kicked).map(Member::conn).collect();
-        if conns.is_empty() {
+            |m: &&Member| Some(m.key()) != by.key && !m.is_moderator() && m.visitor.browser && !m.invited;
+        let keys: Vec<MemberKey> = self.members.iter().filter(kicked).map(Member::key).collect();
+        if keys.is_empty() {
             return;
         }
         let text = format!(
@@ -299,8 +299,8 @@ impl SessionMachine {
         let text = format!(
             "Web browser clients are only allowed on sessions with a password, but {name} removed it."
         );
-        for conn in conns {
-            self.disconnect(conn, DisconnectReason::Shutdown, &text, "", now, fx);
+        for key in keys {
+            self.disconnect(key, DisconnectReason::Shutdown, &text, "", now, fx);
         }
     }
 }

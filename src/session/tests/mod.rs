@@ -2,6 +2,7 @@
 
 mod commands;
 mod joining;
+mod misuse;
 mod model;
 mod resets;
 mod settings;
@@ -162,8 +163,12 @@ impl Table {
 
     fn act(&mut self, input: impl FnOnce(&mut SessionMachine, Now, &mut Effects)) {
         let mut fx = Effects::default();
-        let attached: Vec<ConnId> =
-            self.seats.iter().filter(|(_, s)| s.cursor.is_some() && !s.blocked).map(|(conn, _)| *conn).collect();
+        let attached: Vec<ConnId> = self
+            .seats
+            .iter()
+            .filter(|(_, s)| s.cursor.is_some() && !s.blocked)
+            .map(|(conn, _)| *conn)
+            .collect();
         input(&mut self.machine, self.now, &mut fx);
         self.changed += usize::from(fx.changed);
         self.ended |= fx.ended.is_some();

@@ -103,7 +103,7 @@ fn person(who: u8) -> Visitor {
     }
 }
 
-fn one_stroke() -> Vec<u8> {
+pub(super) fn one_stroke() -> Vec<u8> {
     let mut encoder = ZlibEncoder::new(Vec::new(), Compression::fast());
     encoder.write_all(dab(2).as_bytes()).unwrap();
     encoder.finish().unwrap()
@@ -200,7 +200,7 @@ impl Table {
     /// Comes again with what the old connection has of the history, which is thrown out meanwhile.
     fn rejoin(&mut self, who: u8) {
         let (old, conn) = (self.conn_of(who), self.conn_of(who) + 100);
-        let position = self.member(old).position.as_ref().map(|p| p.load(std::sync::atomic::Ordering::Acquire));
+        let position = self.member(old).position();
         let start_id = self.machine.start_id;
         let history = self.machine.history();
         let hidx = position.map_or(String::new(), |position| {
