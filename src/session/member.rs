@@ -19,7 +19,7 @@ use crate::log::LogUser;
 const FAULT_RATE: Rate = Rate { per_second: 1.0, burst: 20.0 };
 /// Those beyond them after which the member is sent away. A client that streams a reset which was given up has some dozens
 /// of parts on their way.
-const MAX_UNTOLD_FAULTS: f64 = 200.0;
+const MAX_UNTOLD_FAULTS: f64 = 100.0;
 
 /// Somebody who has logged in and wants to host or join.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
