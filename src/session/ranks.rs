@@ -4,6 +4,7 @@ use drawhall_protocol::Frame;
 use drawhall_protocol::message::{SessionOwner, TrustedUsers};
 
 use super::invites::Invite;
+use super::lists::List;
 use super::member::Member;
 use super::{ConnId, DisconnectReason, Effects, SessionMachine, State};
 use crate::clock::Now;
@@ -139,11 +140,11 @@ impl SessionMachine {
             self.disconnect(conn, reason, "De-opped while resetting", &details, now, fx);
         }
         if update && !changes.is_empty() {
-            self.send_auth_list(now, fx);
+            self.send_list(List::Accounts, now, fx);
             if rank == Rank::Operator {
-                self.send_ban_list(true, fx);
+                self.send_bans_anew(now, fx);
             }
-            self.send_invite_list(now, fx);
+            self.send_list(List::Invites, now, fx);
         }
         list
     }

@@ -39,6 +39,7 @@ impl SessionMachine {
             self.members[at].held.extend_from_slice(bytes);
             return false;
         }
+        let outer = self.broadcasts.begin_batch();
         let mut run = Run::default();
         let mut pos = 0;
         while let Some(header) = FrameHeader::parse(&bytes[pos..]) {
@@ -46,7 +47,7 @@ impl SessionMachine {
             if end > bytes.len() {
                 break;
             }
-            let Some(at) = self.member_at(conn) else { return true };
+            let Some(at) = self.member_at(conn) else { break };
             let member = &mut self.members[at];
             if self.uploader != Some(member.id) {
                 bytes[pos + 3] = member.id;
@@ -58,6 +59,7 @@ impl SessionMachine {
                 continue;
             }
             self.opaque_run(at, &bytes[run.start..pos], &run, now, fx);
+            self.broadcasts.next_step();
             self.transparent(at, &bytes[pos..end], now, fx);
             pos = end;
             run = Run { start: pos, ..Run::default() };
@@ -65,6 +67,7 @@ impl SessionMachine {
         if let Some(at) = self.member_at(conn) {
             self.opaque_run(at, &bytes[run.start..pos], &run, now, fx);
         }
+        self.broadcasts.end_batch(outer);
         true
     }
 

@@ -5,6 +5,7 @@ use drawhall_protocol::command::UserRef;
 use super::{CommandResult, Effects, SessionMachine};
 use crate::clock::Now;
 use crate::log::{Level, Topic};
+use crate::session::lists::List;
 
 impl SessionMachine {
     pub(super) fn mute(
@@ -23,7 +24,7 @@ impl SessionMachine {
             return Ok(());
         }
         self.members[target].muted = muted;
-        self.send_mute_list(fx);
+        self.send_list(List::Muted, now, fx);
         let (user, by) = (self.members[target].log_user(), self.members[at].name().to_owned());
         let (topic, verb) = if muted { (Topic::Mute, "Muted") } else { (Topic::Unmute, "Unmuted") };
         self.note_about(user, Level::Info, topic, format!("{verb} by {by}"), now, fx);

@@ -3,13 +3,14 @@
 use super::{CommandResult, Effects, SessionMachine};
 use crate::clock::Now;
 use crate::log::{Level, Topic};
+use crate::session::lists::List;
 
 impl SessionMachine {
     pub(super) fn remove_ban(&mut self, at: usize, id: i64, now: Now, fx: &mut Effects) -> CommandResult {
         let by = self.members[at].name().to_owned();
         if let Some(name) = self.bans.remove(id) {
             self.note(Level::Info, Topic::Unban, format!("{name} unbanned by {by}"), now, fx);
-            self.send_ban_list(false, fx);
+            self.send_list(List::Bans, now, fx);
         }
         Ok(())
     }
