@@ -28,6 +28,7 @@ const MAX_PARALLEL_HASHES: usize = 2;
 pub struct Hashing {
     checks: Arc<Semaphore>,
     makes: Arc<Semaphore>,
+    exchanges: Arc<Semaphore>,
 }
 
 /// What a job has to wait for.
@@ -37,6 +38,8 @@ pub enum Turn {
     Check,
     /// It makes hashes of new passwords.
     Make,
+    /// It reads or writes a ban list: one in the whole server.
+    Exchange,
     /// It works on files and computes no hashes.
     Files,
 }
@@ -60,7 +63,7 @@ impl Drop for Waiting {
 impl Default for Hashing {
     fn default() -> Self {
         let turns = |count| Arc::new(Semaphore::new(count));
-        Hashing { checks: turns(MAX_PARALLEL_HASHES), makes: turns(1) }
+        Hashing { checks: turns(MAX_PARALLEL_HASHES), makes: turns(1), exchanges: turns(1) }
     }
 }
 
@@ -74,6 +77,7 @@ impl Hashing {
         let turns = match turn {
             Turn::Check => Some(self.checks.clone()),
             Turn::Make => Some(self.makes.clone()),
+            Turn::Exchange => Some(self.exchanges.clone()),
             Turn::Files => None,
         };
         async move {

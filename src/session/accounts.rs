@@ -1,81 +1,177 @@
 //! What a session remembers of accounts: their ranks and names. Source: `session.md`, Joining.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use crate::storage::journal::Entry;
 use crate::storage::metadata::Metadata;
 
+/// Greatest number of accounts that are remembered. Of those without a rank, the oldest are forgotten first.
+pub(super) const MAX_ACCOUNTS: usize = 1000;
+
+/// What is remembered of one account.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(super) struct Account {
+    /// Its name, if that is known.
+    pub(super) name: Option<String>,
+    /// It becomes operator when it joins.
+    pub(super) operator: bool,
+    /// It becomes trusted when it joins.
+    pub(super) trusted: bool,
+    /// Greater than of all that were named before.
+    pub(super) age: u64,
+}
+
+impl Account {
+    fn has_rank(&self) -> bool {
+        self.operator || self.trusted
+    }
+}
+
 /// Ranks and names by account id.
 #[derive(Debug, Default)]
 pub(super) struct Accounts {
-    operators: BTreeSet<String>,
-    trusted: BTreeSet<String>,
-    names: BTreeMap<String, String>,
-    /// Changes for the journal.
-    changes: Vec<Entry>,
+    known: BTreeMap<String, Account>,
+    operators: usize,
+    /// Ids of those without a rank, oldest first.
+    bare: BTreeMap<u64, String>,
+    last_age: u64,
+    /// What the journal says of those that have changed since.
+    journaled: BTreeMap<String, Account>,
 }
 
 impl Accounts {
-    /// What a journal says of accounts.
+    /// What a journal says of accounts. If there are too many, those with a rank are kept.
     pub(super) fn restored(stored: &mut Metadata) -> Accounts {
-        Accounts {
-            operators: std::mem::take(&mut stored.operators),
-            trusted: std::mem::take(&mut stored.trusted),
-            names: std::mem::take(&mut stored.auth_names),
-            changes: Vec::new(),
+        let mut accounts = Accounts::default();
+        for auth_id in std::mem::take(&mut stored.operators) {
+            accounts.set_operator(&auth_id, true);
         }
+        for auth_id in std::mem::take(&mut stored.trusted) {
+            accounts.set_trusted(&auth_id, true);
+        }
+        for (auth_id, name) in std::mem::take(&mut stored.auth_names) {
+            accounts.set_name(&auth_id, &name);
+        }
+        accounts.journaled.clear();
+        accounts
     }
 
+    /// What has changed since the last call, for the journal.
     pub(super) fn take_changes(&mut self) -> Vec<Entry> {
-        std::mem::take(&mut self.changes)
+        let changed = std::mem::take(&mut self.journaled);
+        let mut entries = Vec::new();
+        for (auth_id, before) in &changed {
+            // One that was forgotten has no rank, and the journal has no entry for that.
+            if let Some(account) = self.known.get(auth_id) {
+                difference(auth_id, before, account, &mut entries);
+            }
+        }
+        entries
+    }
+
+    /// Everything, for a new journal.
+    pub(super) fn snapshot(&self) -> Vec<Entry> {
+        let mut entries = Vec::new();
+        for (auth_id, account) in &self.known {
+            difference(auth_id, &Account::default(), account, &mut entries);
+        }
+        entries
     }
 
     /// Whether any account is operator.
     pub(super) fn has_operators(&self) -> bool {
-        !self.operators.is_empty()
+        self.operators > 0
     }
 
     pub(super) fn is_operator(&self, auth_id: &str) -> bool {
-        self.operators.contains(auth_id)
+        self.known.get(auth_id).is_some_and(|account| account.operator)
     }
 
     pub(super) fn is_trusted(&self, auth_id: &str) -> bool {
-        self.trusted.contains(auth_id)
+        self.known.get(auth_id).is_some_and(|account| account.trusted)
     }
 
-    /// Account ids and names, in the order of ids.
-    pub(super) fn names(&self) -> impl Iterator<Item = (&String, &String)> {
-        self.names.iter()
+    pub(super) fn contains(&self, auth_id: &str) -> bool {
+        self.known.contains_key(auth_id)
+    }
+
+    /// Account ids and accounts, in the order of ids.
+    pub(super) fn all(&self) -> impl Iterator<Item = (&String, &Account)> {
+        self.known.iter()
     }
 
     /// Remembers whether an account is operator.
     pub(super) fn set_operator(&mut self, auth_id: &str, operator: bool) {
-        if change(&mut self.operators, auth_id, operator) {
-            let auth_id = auth_id.to_owned();
-            self.changes.push(if operator { Entry::Op(auth_id) } else { Entry::Deop(auth_id) });
+        if self.is_operator(auth_id) != operator {
+            self.change(auth_id, |account| account.operator = operator);
         }
     }
 
     /// Remembers whether an account is trusted.
     pub(super) fn set_trusted(&mut self, auth_id: &str, trusted: bool) {
-        if change(&mut self.trusted, auth_id, trusted) {
-            let auth_id = auth_id.to_owned();
-            self.changes.push(if trusted { Entry::Trust(auth_id) } else { Entry::Untrust(auth_id) });
+        if self.is_trusted(auth_id) != trusted {
+            self.change(auth_id, |account| account.trusted = trusted);
         }
     }
 
     /// Remembers the name of an account.
     pub(super) fn set_name(&mut self, auth_id: &str, name: &str) {
-        if self.names.get(auth_id).is_none_or(|known| known != name) {
-            self.names.insert(auth_id.to_owned(), name.to_owned());
-            self.changes.push(Entry::AuthName { auth_id: auth_id.to_owned(), name: name.to_owned() });
+        self.last_age += 1;
+        let age = self.last_age;
+        self.change(auth_id, |account| {
+            account.age = age;
+            if account.name.as_deref() != Some(name) {
+                account.name = Some(name.to_owned());
+            }
+        });
+    }
+
+    fn change(&mut self, auth_id: &str, change: impl FnOnce(&mut Account)) {
+        let before = self.known.get(auth_id).cloned();
+        if before.is_none() && !self.make_room() {
+            return;
         }
+        let before = before.unwrap_or_default();
+        let mut account = before.clone();
+        change(&mut account);
+        if account.age == 0 {
+            self.last_age += 1;
+            account.age = self.last_age;
+        }
+        self.bare.remove(&before.age);
+        if !account.has_rank() {
+            self.bare.insert(account.age, auth_id.to_owned());
+        }
+        self.operators += usize::from(account.operator);
+        self.operators -= usize::from(before.operator);
+        self.known.insert(auth_id.to_owned(), account);
+        self.journaled.entry(auth_id.to_owned()).or_insert(before);
+    }
+
+    /// Makes room for one more. `false` if there are only accounts with a rank.
+    fn make_room(&mut self) -> bool {
+        if self.known.len() < MAX_ACCOUNTS {
+            return true;
+        }
+        let Some((_, oldest)) = self.bare.pop_first() else { return false };
+        self.known.remove(&oldest);
+        self.journaled.remove(&oldest);
+        true
     }
 }
 
-/// Makes a text a member of a set or not; returns whether that is a change.
-fn change(set: &mut BTreeSet<String>, text: &str, member: bool) -> bool {
-    if member { set.insert(text.to_owned()) } else { set.remove(text) }
+/// The entries that make one account of another.
+fn difference(auth_id: &str, before: &Account, after: &Account, entries: &mut Vec<Entry>) {
+    let id = || auth_id.to_owned();
+    if before.operator != after.operator {
+        entries.push(if after.operator { Entry::Op(id()) } else { Entry::Deop(id()) });
+    }
+    if before.trusted != after.trusted {
+        entries.push(if after.trusted { Entry::Trust(id()) } else { Entry::Untrust(id()) });
+    }
+    if before.name != after.name {
+        entries.extend(after.name.clone().map(|name| Entry::AuthName { auth_id: id(), name }));
+    }
 }
 
 #[cfg(test)]
@@ -95,5 +191,43 @@ mod tests {
         accounts.set_operator("a:1", false);
         assert_eq!(accounts.take_changes(), [Entry::Deop("a:1".into())]);
         assert!(!accounts.has_operators());
+        for n in 0..1000 {
+            accounts.set_operator("a:1", n % 2 == 0);
+        }
+        assert_eq!(accounts.take_changes(), [], "what is as it was before");
+    }
+
+    #[test]
+    fn the_oldest_without_a_rank_are_forgotten_first() {
+        let mut accounts = Accounts::default();
+        accounts.set_trusted("a:0", true);
+        for n in 1..=MAX_ACCOUNTS {
+            accounts.set_name(&format!("a:{n}"), "N");
+            accounts.set_name("a:1", "again");
+        }
+        assert_eq!(accounts.all().count(), MAX_ACCOUNTS);
+        let known = |accounts: &Accounts, n: usize| accounts.contains(&format!("a:{n}"));
+        assert!(known(&accounts, 0) && known(&accounts, 1) && !known(&accounts, 2));
+        for n in 0..2 * MAX_ACCOUNTS {
+            accounts.set_operator(&format!("b:{n}"), true);
+        }
+        assert_eq!(accounts.all().count(), MAX_ACCOUNTS);
+        assert!(accounts.take_changes().len() <= MAX_ACCOUNTS);
+        accounts.set_name("c:1", "C");
+        assert!(!accounts.contains("c:1"), "nobody with a rank is forgotten for it");
+    }
+
+    #[test]
+    fn a_new_journal_says_the_same() {
+        let mut accounts = Accounts::default();
+        accounts.set_operator("a:1", true);
+        accounts.set_trusted("a:2", true);
+        accounts.set_name("a:2", "Zwei");
+        accounts.set_name("a:3", "Drei");
+        let mut text = String::new();
+        accounts.snapshot().iter().for_each(|entry| entry.write(&mut text));
+        let mut restored = Accounts::restored(&mut Metadata::replay(text.as_bytes()).metadata);
+        assert_eq!(restored.snapshot(), accounts.snapshot());
+        assert!(restored.take_changes().is_empty() && restored.has_operators());
     }
 }

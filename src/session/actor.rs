@@ -17,7 +17,7 @@ use super::admin::{AdminAnswer, AdminError, AdminRequest};
 use super::effects::{ClientOp, ConnId, DisconnectReason, Effects, Refusal};
 use super::input::Input;
 use super::member::{JoinRequest, Visitor};
-use super::{OpwordCheck, SessionMachine, Shared, State};
+use super::{BanExchange, OpwordCheck, SessionMachine, Shared, State};
 use crate::auth::{Hashing, Turn, password};
 use crate::client::actor::{Client, Deliver, ReadOn};
 use crate::client::credit::Credit;
@@ -135,6 +135,9 @@ impl Session {
         self.outgoing.extend(fx.sends);
         if let Some(check) = fx.check {
             self.check_opword(check, ctx);
+        }
+        for exchange in fx.exchanges {
+            self.exchange_bans(exchange, ctx);
         }
         for (url, listed) in fx.listing {
             self.server.do_send(ListSession { id: self.machine.id().to_owned(), url, listed });
@@ -271,6 +274,15 @@ impl Session {
                 session.handle(ctx, Input::Learn { kind: PasswordKind::Session, hash, password });
             }
             session.handle(ctx, Input::Join(request));
+        }));
+    }
+
+    /// Has a ban list read or written, which anybody can make take long: the whole server does one at a time.
+    fn exchange_bans(&mut self, exchange: BanExchange, ctx: &mut Context<Self>) {
+        let (key, failed) = (self.machine.crypt_key(), exchange.failed());
+        let done = self.hashing.run(Turn::Exchange, move || exchange.perform(key.as_ref()));
+        ctx.spawn(done.into_actor(self).map(move |done, session, ctx| {
+            session.handle(ctx, Input::BansExchanged(done.unwrap_or(failed)));
         }));
     }
 

@@ -1,16 +1,21 @@
 //! The ban list of a session. Source: `session.md`, Session bans.
+//!
+//! Bans are found by what they are against, in an index: no ban is ever compared with all others.
 
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::net::{IpAddr, Ipv6Addr};
 
 use drawhall_protocol::reply::BanEntry;
 use serde::{Deserialize, Serialize};
-use serde_json::{Map, Value, json};
 
 use crate::storage::journal::Entry;
 use crate::storage::metadata::{Metadata, StoredBan};
+use crate::transport::gate::network;
 
 /// Greatest number of bans in a session.
 pub const MAX_BANS: usize = 1000;
+/// What stands in the journal for a ban that is long lifted, so that its number is not used again.
+const LIFTED: &str = "lifted";
 
 /// Who is banned, or who bans: whatever is known of them.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -25,34 +30,51 @@ pub struct Person {
     pub sid: String,
 }
 
+/// Something by which a person is known again.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+enum Mark {
+    /// A name, for comparing.
+    Name(String),
+    /// An IPv4 address, or an IPv6 network of 64 bits: whoever has one address of it has all.
+    Network(IpAddr),
+    Account(String),
+    System(String),
+}
+
+impl Person {
+    /// What this person is known by. Loopback addresses say nothing: everybody behind a proxy has them.
+    fn marks(&self) -> Vec<Mark> {
+        let given = |text: &String| (!text.is_empty()).then(|| text.clone());
+        let address = self.address.map(|a| a.to_canonical()).filter(|a| !a.is_loopback());
+        let marks = [
+            given(&self.name).map(|name| Mark::Name(name.to_lowercase())),
+            address.map(|address| Mark::Network(network(address))),
+            given(&self.auth_id).map(Mark::Account),
+            given(&self.sid).map(Mark::System),
+        ];
+        marks.into_iter().flatten().collect()
+    }
+}
+
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct Ban {
-    id: u32,
-    name: String,
-    address: Option<Ipv6Addr>,
-    auth_id: String,
-    sid: String,
+    person: Person,
     banned_by: String,
 }
 
 /// The bans of a session.
 #[derive(Debug, Default)]
 pub struct BanList {
-    bans: Vec<Ban>,
+    /// By number.
+    bans: BTreeMap<u32, Ban>,
+    /// Numbers of the bans that a mark is in.
+    by_mark: HashMap<Mark, BTreeSet<u32>>,
     last_id: u32,
     /// Changes for the journal.
     changes: Vec<Entry>,
-}
-
-fn to_v6(address: IpAddr) -> Ipv6Addr {
-    match address {
-        IpAddr::V4(v4) => v4.to_ipv6_mapped(),
-        IpAddr::V6(v6) => v6,
-    }
-}
-
-fn same_name(a: &str, b: &str) -> bool {
-    a.to_lowercase() == b.to_lowercase()
+    /// Bans that were looked at to see whether a new one says anything new.
+    #[cfg(test)]
+    compared: usize,
 }
 
 impl BanList {
@@ -61,25 +83,45 @@ impl BanList {
     /// Returns whether there is a new entry: an empty one or one that says nothing new is refused, and there are
     /// [`MAX_BANS`] at most.
     pub fn add(&mut self, target: &Person, banned_by: &str, banner: &Person) -> bool {
-        let unless_own = |value: &str, own: &str| if value == own { String::new() } else { value.to_owned() };
-        let address = target.address.filter(|a| !a.to_canonical().is_loopback()).map(to_v6);
-        let ban = Ban {
-            id: self.last_id.saturating_add(1),
-            name: if same_name(&target.name, &banner.name) { String::new() } else { target.name.clone() },
-            address: address.filter(|a| Some(*a) != banner.address.map(to_v6)),
-            auth_id: unless_own(&target.auth_id, &banner.auth_id),
-            sid: unless_own(&target.sid, &banner.sid),
-            banned_by: banned_by.to_owned(),
-        };
-        let empty =
-            ban.name.is_empty() && ban.address.is_none() && ban.auth_id.is_empty() && ban.sid.is_empty();
-        if empty || self.bans.len() >= MAX_BANS || self.bans.iter().any(|b| b.covers(&ban)) {
+        let own = banner.marks();
+        let mut person = target.clone();
+        for mark in target.marks() {
+            if own.contains(&mark) {
+                person.forget(&mark);
+            }
+        }
+        person.address = person.address.filter(|a| !a.to_canonical().is_loopback());
+        let Some(id) = self.last_id.checked_add(1) else { return false };
+        let added = self.insert(id, Ban { person, banned_by: banned_by.to_owned() });
+        if added {
+            self.last_id = id;
+            self.changes.extend(self.stored(id).map(Entry::Ban));
+        }
+        added
+    }
+
+    fn insert(&mut self, id: u32, ban: Ban) -> bool {
+        let marks = ban.person.marks();
+        if marks.is_empty() || self.bans.len() >= MAX_BANS || self.knows_all(&marks) {
             return false;
         }
-        self.last_id = ban.id;
-        self.changes.push(Entry::Ban(ban.to_stored()));
-        self.bans.push(ban);
+        for mark in marks {
+            self.by_mark.entry(mark).or_default().insert(id);
+        }
+        self.bans.insert(id, ban);
         true
+    }
+
+    /// Whether one ban has all these marks. Looks at the bans with the rarest of them only.
+    fn knows_all(&mut self, marks: &[Mark]) -> bool {
+        let sets: Option<Vec<&BTreeSet<u32>>> = marks.iter().map(|mark| self.by_mark.get(mark)).collect();
+        let Some(sets) = sets else { return false };
+        let Some(rarest) = sets.iter().min_by_key(|ids| ids.len()) else { return false };
+        #[cfg(test)]
+        {
+            self.compared += rarest.len();
+        }
+        rarest.iter().any(|id| sets.iter().all(|ids| ids.contains(id)))
     }
 
     /// The bans of a journal.
@@ -87,11 +129,10 @@ impl BanList {
         let mut list = BanList::default();
         for ban in &stored.bans {
             let StoredBan { id, name, address, auth_id, banned_by, sid } = ban.clone();
-            list.last_id = id.saturating_sub(1);
-            list.add(&Person { name, address, auth_id, sid }, &banned_by, &Person::default());
+            let address = address.filter(|a| !a.to_canonical().is_loopback());
+            list.insert(id, Ban { person: Person { name, address, auth_id, sid }, banned_by });
         }
         list.last_id = stored.last_ban;
-        list.changes.clear();
         list
     }
 
@@ -100,88 +141,99 @@ impl BanList {
         std::mem::take(&mut self.changes)
     }
 
+    /// Number of changes that wait for the journal.
+    pub(super) fn waiting(&self) -> usize {
+        self.changes.len()
+    }
+
+    /// Everything, for a new journal. Numbers of lifted bans are not used again.
+    pub(super) fn snapshot(&self) -> Vec<Entry> {
+        let mut entries: Vec<Entry> = self.to_stored().into_iter().map(Entry::Ban).collect();
+        if self.bans.last_key_value().map_or(0, |(id, _)| *id) < self.last_id {
+            let [name, banned_by, sid] = [LIFTED; 3].map(str::to_owned);
+            let lifted = StoredBan { id: self.last_id, name, banned_by, sid, ..StoredBan::default() };
+            entries.extend([Entry::Ban(lifted), Entry::Unban(self.last_id)]);
+        }
+        entries
+    }
+
     /// Removes a ban and returns whom it was against.
     pub fn remove(&mut self, id: i64) -> Option<String> {
-        let at = self.bans.iter().position(|b| i64::from(b.id) == id)?;
-        self.changes.push(Entry::Unban(self.bans[at].id));
-        Some(self.bans.remove(at).name)
+        let id = u32::try_from(id).ok()?;
+        let ban = self.bans.remove(&id)?;
+        for mark in ban.person.marks() {
+            if let Some(ids) = self.by_mark.get_mut(&mark) {
+                ids.remove(&id);
+                if ids.is_empty() {
+                    self.by_mark.remove(&mark);
+                }
+            }
+        }
+        self.changes.push(Entry::Unban(id));
+        Some(ban.person.name)
     }
 
     /// The id of the first ban that matches.
     pub fn matches(&self, person: &Person) -> Option<u32> {
-        let address = person.address.map(to_v6);
-        let hit = |ban: &Ban| {
-            (!ban.name.is_empty() && same_name(&ban.name, &person.name))
-                || (!ban.auth_id.is_empty() && ban.auth_id == person.auth_id)
-                || (!ban.sid.is_empty() && ban.sid == person.sid)
-                || (ban.address.is_some() && ban.address == address)
-        };
-        self.bans.iter().find(|b| hit(b)).map(|b| b.id)
+        let marks = person.marks();
+        marks.iter().filter_map(|mark| self.by_mark.get(mark)?.first().copied()).min()
     }
 
     /// The list as operators see it, with everything that identifies people if `sensitive`.
     pub fn entries(&self, sensitive: bool) -> Vec<BanEntry> {
-        let entry = |b: &Ban| BanEntry {
-            id: b.id,
-            username: b.name.clone(),
-            banned_by: b.banned_by.clone(),
-            ip: sensitive.then(|| b.address.map_or(String::new(), |a| a.to_string())),
-            auth_id: sensitive.then(|| b.auth_id.clone()),
-            s: sensitive.then(|| b.sid.clone()),
+        let entry = |(id, Ban { person, banned_by }): (&u32, &Ban)| BanEntry {
+            id: *id,
+            username: person.name.clone(),
+            banned_by: banned_by.clone(),
+            ip: sensitive.then(|| address_text(person.address)),
+            auth_id: sensitive.then(|| person.auth_id.clone()),
+            s: sensitive.then(|| person.sid.clone()),
         };
         self.bans.iter().map(entry).collect()
     }
 
-    /// The list for exporting.
-    pub fn export(&self) -> Value {
-        let entry = |b: &Ban| {
-            let address = b.address.map_or(String::new(), |a| a.to_string());
-            let members =
-                [("u", &b.name), ("i", &address), ("a", &b.auth_id), ("s", &b.sid), ("b", &b.banned_by)];
-            let given = members.into_iter().filter(|(_, v)| !v.is_empty());
-            Value::from(given.map(|(k, v)| (k.to_owned(), v.as_str().into())).collect::<Map<_, _>>())
-        };
-        json!({"v": 1, "l": self.bans.iter().map(entry).collect::<Vec<_>>()})
+    /// The list as it is stored and exported.
+    pub fn to_stored(&self) -> Vec<StoredBan> {
+        self.bans.keys().filter_map(|id| self.stored(*id)).collect()
     }
 
-    /// Adds exported bans. Returns how many were added, of how many; `None` if it is no exported list.
-    pub fn import(&mut self, data: &Value, banner: &Person) -> Option<(u32, u32)> {
-        if data["v"] != 1 {
-            return None;
-        }
-        let (mut imported, mut total) = (0, 0);
-        for entry in data["l"].as_array()?.iter().filter(|e| e.is_object()) {
-            let text = |key: &str| entry[key].as_str().unwrap_or_default().to_owned();
-            let person = Person {
-                name: text("u"),
-                address: text("i").parse().ok(),
-                auth_id: text("a"),
-                sid: text("s"),
-            };
-            if person != Person::default() {
-                total += 1;
-                imported += u32::from(self.add(&person, &text("b"), banner));
-            }
-        }
-        Some((imported, total))
+    /// A ban as it is in force. Addresses are written as they were before they became IPv6.
+    fn stored(&self, id: u32) -> Option<StoredBan> {
+        let Ban { person, banned_by } = self.bans.get(&id)?.clone();
+        let Person { name, address, auth_id, sid } = person;
+        let address = address.map(|a| a.to_canonical());
+        Some(StoredBan { id, name, address, auth_id, banned_by, sid })
+    }
+
+    /// Adds exported bans. Returns how many were added, of how many.
+    pub fn import(&mut self, list: Vec<StoredBan>, banner: &Person) -> (u32, u32) {
+        let total = list.len() as u32;
+        let added = |ban: StoredBan| {
+            let StoredBan { name, address, auth_id, banned_by, sid, .. } = ban;
+            self.add(&Person { name, address, auth_id, sid }, &banned_by, banner)
+        };
+        (list.into_iter().map(added).filter(|added| *added).count() as u32, total)
     }
 }
 
-impl Ban {
-    /// The ban as it is in force. Addresses are written as they were before they became IPv6.
-    fn to_stored(&self) -> StoredBan {
-        let Ban { id, name, address, auth_id, sid, banned_by } = self.clone();
-        let address = address.map(|a| IpAddr::V6(a).to_canonical());
-        StoredBan { id, name, address, auth_id, banned_by, sid }
+impl Person {
+    fn forget(&mut self, mark: &Mark) {
+        match mark {
+            Mark::Name(_) => self.name.clear(),
+            Mark::Network(_) => self.address = None,
+            Mark::Account(_) => self.auth_id.clear(),
+            Mark::System(_) => self.sid.clear(),
+        }
     }
+}
 
-    /// Whether this ban already says everything that `other` says.
-    fn covers(&self, other: &Ban) -> bool {
-        (other.name.is_empty() || same_name(&self.name, &other.name))
-            && (other.address.is_none() || other.address == self.address)
-            && (other.auth_id.is_empty() || other.auth_id == self.auth_id)
-            && (other.sid.is_empty() || other.sid == self.sid)
-    }
+/// An address as ban lists have it: as IPv6.
+pub(super) fn address_text(address: Option<IpAddr>) -> String {
+    let v6 = |address: IpAddr| match address {
+        IpAddr::V4(v4) => v4.to_ipv6_mapped(),
+        IpAddr::V6(v6) => v6,
+    };
+    address.map(v6).map_or(String::new(), |a: Ipv6Addr| a.to_string())
 }
 
 #[cfg(test)]
@@ -250,7 +302,7 @@ mod tests {
         assert_eq!(restored.bans, list.bans);
         assert!(restored.take_changes().is_empty());
         restored.add(&person("next", "", "", ""), "Op", &Person::default());
-        assert_eq!(restored.bans.last().map(|b| b.id), Some(4), "ids are not used again");
+        assert_eq!(restored.bans.last_key_value().map(|(id, _)| *id), Some(4), "ids are not used again");
     }
 
     #[test]
@@ -266,11 +318,58 @@ mod tests {
         let mut other = list();
         other.add(&person("Second", "2001:db8::1", "", ""), "Op", &Person::default());
         let mut list = list();
-        assert_eq!(list.import(&other.export(), &Person::default()), Some((1, 2)));
-        assert_eq!(list.export(), other.export());
-        for bad in [json!({}), json!({"v": 2, "l": []}), json!({"v": 1, "l": 5}), json!([])] {
-            assert_eq!(list.import(&bad, &Person::default()), None);
+        assert_eq!(list.import(other.to_stored(), &Person::default()), (1, 2));
+        assert_eq!(list.to_stored(), other.to_stored());
+        assert_eq!(list.import(other.to_stored(), &Person::default()), (0, 2));
+    }
+
+    #[test]
+    fn a_ban_of_an_ipv6_address_is_for_its_network() {
+        let mut list = BanList::default();
+        let banner = person("Op", "2001:db8:1::9", "", "");
+        assert!(list.add(&person("", "2001:db8:2::1", "", ""), "Op", &banner));
+        assert_eq!(list.matches(&person("x", "2001:db8:2::ffff", "", "")), Some(1));
+        assert_eq!(list.matches(&person("x", "2001:db8:2:1::1", "", "")), None);
+        assert_eq!(list.entries(true)[0].ip.as_deref(), Some("2001:db8:2::1"), "it is shown as it was");
+        assert!(!list.add(&person("", "2001:db8:2::5", "", ""), "Op", &banner), "it says nothing new");
+        assert!(!list.add(&person("", "2001:db8:1::1", "", ""), "Op", &banner), "the banner's own network");
+        assert!(list.add(&person("", "192.0.2.1", "", ""), "Op", &banner));
+        assert_eq!(list.matches(&person("x", "192.0.2.2", "", "")), None);
+        assert!(list.add(&person("", "::7", "", ""), "Op", &banner));
+        assert_eq!(list.matches(&person("x", "::1", "", "")), None, "loopback addresses say nothing");
+    }
+
+    #[test]
+    fn a_new_journal_says_the_same_and_remembers_the_last_number() {
+        let mut list = list();
+        list.add(&person("gone", "", "", ""), "Op", &Person::default());
+        list.remove(2);
+        let mut text = String::new();
+        list.snapshot().iter().for_each(|entry| entry.write(&mut text));
+        let replay = Metadata::replay(text.as_bytes());
+        assert!(replay.warnings.is_empty());
+        let restored = BanList::restored(&replay.metadata);
+        assert_eq!((restored.to_stored(), restored.last_id), (list.to_stored(), 2));
+    }
+
+    /// Lists that made each new ban be compared with nearly all others.
+    #[test]
+    fn no_list_of_bans_takes_more_than_linear_work() {
+        let name = |n: usize| person(&format!("n{n}"), "", "", "");
+        let known: Vec<Person> = (0..MAX_BANS - 1).map(name).collect();
+        let again = std::iter::repeat_n(name(MAX_BANS - 2), 80_000);
+        let crossed = |n: usize| person(&format!("n{}", n % 22), "", "", &format!("s{}", n / 22));
+        let lists: [Vec<Person>; 3] = [
+            known.into_iter().chain(again).collect(),
+            (0..MAX_BANS).map(|n| person("same", "", "", &format!("s{n}"))).collect(),
+            (0..22 * 22).map(crossed).collect(),
+        ];
+        for persons in lists {
+            let mut list = BanList::default();
+            for person in &persons {
+                list.add(person, "Op", &Person::default());
+            }
+            assert!(list.compared <= 12 * persons.len(), "{} for {}", list.compared, persons.len());
         }
-        assert_eq!(list.import(&json!({"v": 1, "l": [5, {}, {"u": 7}]}), &Person::default()), Some((0, 0)));
     }
 }

@@ -3,6 +3,7 @@
 use bytes::Bytes;
 use serde::{Deserialize, Deserializer, Serialize};
 
+use super::BanExchange;
 use super::admin::AdminAnswer;
 use crate::history::Cursor;
 use crate::log::LogEntry;
@@ -110,6 +111,8 @@ pub struct Effects {
     pub stats: bool,
     /// An opword is to be checked against a hash; [`SessionMachine::opword_checked`](super::SessionMachine) goes on.
     pub check: Option<OpwordCheck>,
+    /// Ban lists that are to be written or read; [`SessionMachine::bans_exchanged`](super::SessionMachine) goes on.
+    pub exchanges: Vec<BanExchange>,
     /// List servers at which the session is to be announced (`true`) or no more; empty for all.
     pub listing: Vec<(String, bool)>,
     /// An abuse report that is to be passed on.

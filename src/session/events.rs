@@ -2,14 +2,18 @@
 
 use std::collections::VecDeque;
 
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 
 use crate::log::Topic;
 
-/// Number of newest entries that newcomers are sent at least, if there are so many.
+/// Number of newest entries that newcomers are sent at least, if there are so many and they are not too long.
 const KEPT: usize = 1000;
 /// Entries in a piece; up to so many more than [`KEPT`] are sent.
 const PIECE: usize = 50;
+/// Bytes after which a piece is complete although it has fewer entries.
+const PIECE_BYTES: usize = 16 << 10;
+/// Bytes that anybody is sent at most; the oldest entries are left out.
+const MAX_BYTES: usize = 256 << 10;
 
 /// Who is shown what.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -34,39 +38,58 @@ impl Audience {
     }
 }
 
+/// What one audience is shown. Each has its own, so that what is not for all does not displace what is.
+#[derive(Debug, Default)]
+struct Shown {
+    /// Entries in it, and their frames.
+    pieces: VecDeque<(usize, Bytes)>,
+    /// Entries and bytes in the pieces.
+    entries: usize,
+    bytes: usize,
+    /// Entries that are not yet a piece.
+    newest: Vec<Bytes>,
+    newest_bytes: usize,
+}
+
+impl Shown {
+    fn push(&mut self, frame: Bytes) {
+        self.newest_bytes += frame.len();
+        self.newest.push(frame);
+        if self.newest.len() < PIECE && self.newest_bytes < PIECE_BYTES {
+            return;
+        }
+        let piece = (self.newest.len(), Bytes::from(self.newest.concat()));
+        self.newest.clear();
+        self.newest_bytes = 0;
+        self.entries += piece.0;
+        self.bytes += piece.1.len();
+        self.pieces.push_back(piece);
+        while let Some((entries, bytes)) = self.pieces.front()
+            && (self.entries - entries >= KEPT || self.bytes + PIECE_BYTES > MAX_BYTES)
+        {
+            self.entries -= entries;
+            self.bytes -= bytes.len();
+            self.pieces.pop_front();
+        }
+    }
+}
+
 /// What has happened in a session, as replies.
 #[derive(Debug, Default)]
-pub(super) struct EventLog {
-    pieces: VecDeque<[Bytes; 3]>,
-    /// Entries that are not yet a piece.
-    newest: Vec<(Topic, Bytes)>,
-}
+pub(super) struct EventLog([Shown; 3]);
 
 impl EventLog {
     pub(super) fn push(&mut self, topic: Topic, frame: Bytes) {
-        self.newest.push((topic, frame));
-        if self.newest.len() < PIECE {
-            return;
-        }
-        let piece = Audience::ALL.map(|audience| {
-            let mut bytes = BytesMut::new();
-            for (_, frame) in self.newest.iter().filter(|(topic, _)| audience.sees(*topic)) {
-                bytes.extend_from_slice(frame);
-            }
-            bytes.freeze()
-        });
-        self.newest.clear();
-        self.pieces.push_back(piece);
-        if self.pieces.len() * PIECE > KEPT {
-            self.pieces.pop_front();
+        for audience in Audience::ALL.into_iter().filter(|audience| audience.sees(topic)) {
+            self.0[audience as usize].push(frame.clone());
         }
     }
 
     /// The entries for an audience, oldest first.
     pub(super) fn shown_to(&self, audience: Audience) -> impl Iterator<Item = Bytes> {
-        let pieces = self.pieces.iter().map(move |piece| piece[audience as usize].clone());
-        let newest = self.newest.iter().filter(move |(topic, _)| audience.sees(*topic));
-        pieces.chain(newest.map(|(_, frame)| frame.clone())).filter(|bytes| !bytes.is_empty())
+        let shown = &self.0[audience as usize];
+        let pieces = shown.pieces.iter().map(|(_, bytes)| bytes);
+        pieces.chain(&shown.newest).filter(|bytes| !bytes.is_empty()).cloned()
     }
 }
 
@@ -103,5 +126,19 @@ mod tests {
             assert!(shown(&log, Audience::User).len() <= KEPT + PIECE);
         }
         assert!(shown(&log, Audience::User).len() >= KEPT);
+    }
+
+    #[test]
+    fn nobody_is_sent_more_than_so_many_bytes() {
+        let mut log = EventLog::default();
+        for n in 0..3000 {
+            log.push(Topic::Report, vec![b'x'; 1200 * (n % 2)].into());
+            log.push(Topic::Status, vec![b'y'; 500].into());
+            for audience in Audience::ALL {
+                assert!(shown(&log, audience).len() <= MAX_BYTES);
+            }
+        }
+        assert!(shown(&log, Audience::Moderator).len() > MAX_BYTES - 2 * PIECE_BYTES);
+        assert!(shown(&log, Audience::User).ends_with('y'));
     }
 }

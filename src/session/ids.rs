@@ -1,20 +1,26 @@
 //! User ids of a session: remembered by name, else the one that was unused for the longest time.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{BTreeMap, HashMap, VecDeque};
 
 /// Valid user ids.
 pub const USER_IDS: std::ops::RangeInclusive<u8> = 1..=254;
+/// Names that are remembered. Of those whose id nobody has now, the oldest are forgotten first.
+pub const MAX_NAMES: usize = 1000;
 
 /// Hands out user ids.
 #[derive(Debug)]
 pub struct IdQueue {
     queue: VecDeque<u8>,
-    names: HashMap<String, u8>,
+    /// Ids of names, and when each name came last.
+    names: HashMap<String, (u8, u64)>,
+    /// Names in the order in which they came last.
+    order: BTreeMap<u64, String>,
+    came: u64,
 }
 
 impl Default for IdQueue {
     fn default() -> Self {
-        Self { queue: USER_IDS.collect(), names: HashMap::new() }
+        Self { queue: USER_IDS.collect(), names: HashMap::new(), order: BTreeMap::new(), came: 0 }
     }
 }
 
@@ -22,18 +28,42 @@ impl IdQueue {
     /// The id for a newcomer: the one that the name had, if nobody has it now, else the least recently used.
     /// `None` when all are taken.
     pub fn assign(&mut self, name: &str, taken: impl Fn(u8) -> bool) -> Option<u8> {
-        if let Some(id) = self.names.get(name).copied().filter(|id| !taken(*id)) {
-            return Some(id);
+        if let Some((id, _)) = self.names.get(name).filter(|(id, _)| !taken(*id)) {
+            return Some(*id);
         }
         let id = *self.queue.iter().find(|id| !taken(**id))?;
         self.touch(id);
         Some(id)
     }
 
-    /// Remembers which id a name has.
-    pub fn remember(&mut self, name: &str, id: u8) {
-        self.names.insert(name.to_owned(), id);
+    /// Remembers which id a name has, where some are taken. Returns whether that is news.
+    pub fn remember(&mut self, name: &str, id: u8, taken: impl Fn(u8) -> bool) -> bool {
         self.touch(id);
+        self.came += 1;
+        let before = self.names.insert(name.to_owned(), (id, self.came));
+        if let Some((_, came)) = before {
+            self.order.remove(&came);
+        }
+        self.order.insert(self.came, name.to_owned());
+        if self.names.len() > MAX_NAMES {
+            self.forget_oldest(taken);
+        }
+        before.is_none_or(|(known, _)| known != id)
+    }
+
+    fn forget_oldest(&mut self, taken: impl Fn(u8) -> bool) {
+        let is_free = |name: &String| self.names.get(name).is_none_or(|(id, _)| !taken(*id));
+        let free = self.order.iter().find(|(_, name)| is_free(name)).map(|(came, _)| *came);
+        // There are fewer ids than names, but several names can have had the same one.
+        let oldest = free.or_else(|| self.order.keys().next().copied());
+        if let Some(name) = oldest.and_then(|came| self.order.remove(&came)) {
+            self.names.remove(&name);
+        }
+    }
+
+    /// Ids and names in the order in which the names came last.
+    pub fn remembered(&self) -> impl Iterator<Item = (u8, &str)> {
+        self.order.values().filter_map(|name| Some((self.names.get(name)?.0, name.as_str())))
     }
 
     /// Puts an id at the end of the queue.
@@ -52,7 +82,8 @@ mod tests {
     #[test]
     fn a_name_gets_its_id_back_unless_it_is_taken() {
         let mut ids = IdQueue::default();
-        ids.remember("A", 1);
+        assert!(ids.remember("A", 1, |_| false));
+        assert!(!ids.remember("A", 1, |_| false), "that is no news");
         assert_eq!(ids.assign("A", |_| false), Some(1));
         assert_eq!(ids.assign("A", |id| id == 1), Some(2));
     }
@@ -66,5 +97,17 @@ mod tests {
         assert_eq!(ids.assign("C", |_| false), Some(4));
         assert_eq!(ids.assign("D", |id| id != 254), Some(254));
         assert_eq!(ids.assign("E", |_| true), None);
+    }
+
+    #[test]
+    fn the_oldest_names_are_forgotten_but_those_whose_id_somebody_has() {
+        let mut ids = IdQueue::default();
+        for n in 0..3 * MAX_NAMES {
+            ids.remember(&format!("n{n}"), (n % 254 + 1) as u8, |id| id == 1);
+        }
+        assert_eq!(ids.remembered().count(), MAX_NAMES);
+        assert_eq!((ids.names.len(), ids.order.len()), (MAX_NAMES, MAX_NAMES));
+        assert_eq!(ids.remembered().next(), Some((1, "n0")));
+        assert_eq!(ids.remembered().last().map(|(_, name)| name.to_owned()), Some("n2999".to_owned()));
     }
 }

@@ -9,14 +9,18 @@ use super::{ACTIVE_DRAWING_MS, Effects, REMINDER_MS, SessionMachine};
 use crate::clock::{Now, iso_of};
 use crate::log::LogEntry;
 
-/// A log entry as a reply; without the user's address.
+/// Bytes of a log entry's text that those in the session are shown.
+const MAX_SHOWN: usize = 1000;
+
+/// A log entry as a reply; without the user's address, and cut where it is long.
 pub(super) fn log_frame(entry: &LogEntry) -> Option<Bytes> {
+    let shown = &entry.message[..entry.message.floor_char_boundary(MAX_SHOWN)];
     let reply = ServerReply::Log(LogReply {
         timestamp: iso_of(entry.utc_ms),
         level: format!("{:?}", entry.level),
         topic: format!("{:?}", entry.topic),
         user: entry.user.as_ref().map_or(String::new(), |u| format!("{};{}", u.id, u.name)),
-        message: entry.message.clone(),
+        message: if shown.len() < entry.message.len() { format!("{shown}...") } else { shown.to_owned() },
     });
     reply.to_frame().ok().map(drawhall_protocol::Frame::into_bytes)
 }

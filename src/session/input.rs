@@ -4,6 +4,7 @@ use drawhall_protocol::ProtocolVersion;
 use drawhall_protocol::command::Host;
 use serde::{Deserialize, Serialize};
 
+use super::BanExchanged;
 use super::actor::ListingNews;
 use super::admin::AdminRequest;
 use super::effects::{ConnId, Effects, OpwordCheck};
@@ -79,6 +80,8 @@ pub enum Input {
     },
     /// Whether an opword was right.
     OpwordChecked(OpwordCheck, bool),
+    /// A ban list was written or read.
+    BansExchanged(BanExchanged),
     /// An abuse report from somebody who is not in the session.
     OutsideReport {
         /// Who reports.
@@ -112,6 +115,7 @@ pub type Positions = Vec<(ConnId, i64)>;
 impl SessionMachine {
     /// Has something happen. The same beginning, inputs, times and positions have the same effects, always.
     pub fn handle(&mut self, input: Input, now: Now, fx: &mut Effects) {
+        self.broadcasts.next_step();
         match input {
             Input::Host { visitor, host } => {
                 self.set_up(&host, &visitor);
@@ -124,8 +128,9 @@ impl SessionMachine {
             Input::Leave(conn) => self.leave(conn, now, fx),
             Input::Batch { conn, mut bytes } => fx.held = !self.batch(conn, &mut bytes, now, fx),
             Input::OpwordChecked(check, fits) => self.opword_checked(&check, fits, now, fx),
+            Input::BansExchanged(done) => self.bans_exchanged(done, now, fx),
             Input::OutsideReport { user, reason } => self.outside_report(user, &reason, now, fx),
-            Input::Listing(news) => self.listing_news(news, fx),
+            Input::Listing(news) => self.listing_news(news, now, fx),
             Input::ReportSent(error) => self.report_sent(error, now, fx),
             Input::Shared(shared) => self.set_shared(shared, now, fx),
             Input::Stop => self.shut_down("Server shutting down", now, fx),
@@ -138,6 +143,7 @@ impl SessionMachine {
             Input::StoringFailed(error) => self.storing_failed(&error, now, fx),
             Input::StoringRecovered => self.storing_recovered(now, fx),
         }
+        self.bound_journal();
     }
 
     /// Notes how far clients are, where that can matter, so that it cannot change while an input is handled. Clients move

@@ -126,6 +126,24 @@ impl Invites {
         std::mem::take(&mut self.changes)
     }
 
+    /// Number of changes that wait for the journal.
+    pub(super) fn waiting(&self) -> usize {
+        self.changes.len()
+    }
+
+    /// Everything, for a new journal.
+    pub(super) fn snapshot(&self) -> Vec<Entry> {
+        let entries = |invite: &Invite| {
+            let uses = invite.uses.iter().map(|(client_key, (name, _))| Entry::UseInvite {
+                secret: invite.secret.clone(),
+                client_key: client_key.clone(),
+                name: name.clone(),
+            });
+            std::iter::once(Entry::Invite(invite.to_stored())).chain(uses).collect::<Vec<Entry>>()
+        };
+        self.list.iter().flat_map(entries).collect()
+    }
+
     /// The invite with this secret.
     pub fn find(&self, secret: &str) -> Option<&Invite> {
         self.list.iter().find(|i| i.secret == secret)

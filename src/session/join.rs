@@ -4,6 +4,7 @@ use drawhall_protocol::reply::{Catchup, CaughtUp, JoinResult, Notice, ResultRepl
 
 use super::events::Audience;
 use super::invites::{Invite, InviteCheck};
+use super::lists::List;
 use super::member::{Feed, JoinRequest, Member, Visitor};
 use super::{ClientOp, Effects, MemberKey, Refusal, SessionMachine, State};
 use crate::clock::Now;
@@ -148,9 +149,9 @@ impl SessionMachine {
                 let user = crate::log::LogUser { id: 0, address: person.address, name: person.name.clone() };
                 let text = format!("Used invite created by {creator}");
                 self.note_about(user, Level::Info, Topic::Invite, text, now, fx);
-                self.send_invite_list(now, fx);
+                self.send_list(List::Invites, now, fx);
             }
-            InviteCheck::NameChanged => self.send_invite_list(now, fx),
+            InviteCheck::NameChanged => self.send_list(List::Invites, now, fx),
             InviteCheck::Ok => {}
         }
         Ok(invite)
@@ -217,16 +218,14 @@ impl SessionMachine {
         self.ensure_operator(now, fx);
         self.send_past_log(key, fx);
         self.send_welcome(conn, now, fx);
-        self.send_announcements(fx);
-        self.send_ban_list(false, fx);
-        self.send_mute_list(fx);
-        self.send_auth_list(now, fx);
-        self.send_invite_list(now, fx);
+        self.send_lists_with(conn, now, fx);
         if let Some(member) = self.member_by_id(id) {
             let (name, user) = (member.name().to_owned(), member.log_user());
             let ghost = member.is_ghost();
-            self.ids.remember(&name, id);
-            self.journal.push(Entry::User { id, name });
+            let taken = |id| self.members.iter().any(|m| m.id == id);
+            if self.ids.remember(&name, id, taken) {
+                self.journal.push(Entry::User { id, name });
+            }
             let text = if ghost { "Moderator in ghost mode joined session" } else { "Joined session" };
             self.note_about(user, Level::Info, Topic::Join, text, now, fx);
         }

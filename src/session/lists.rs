@@ -1,55 +1,305 @@
 //! Lists that members are sent directly, as partial `sessionconf`s. Source: `session.md`, Replies.
+//!
+//! The first change of a list is shown at once. Of those that follow in the same gathering, or faster than
+//! [`RATE`] allows, only what has come of them is shown, a little later: one member's commands must not become so many
+//! long messages for everybody.
 
-use drawhall_protocol::reply::{AnnouncementEntry, AuthEntry, ConfPart, ServerReply};
+use std::collections::HashMap;
+
+use drawhall_protocol::reply::{AnnouncementEntry, AuthEntry, BanEntry, ConfPart, ServerReply};
+use serde::Serialize;
 
 use super::actor::ListingNews;
 use super::member::Member;
-use super::{Effects, SessionMachine};
+use super::{ConnId, Effects, SessionMachine};
 use crate::clock::Now;
+use crate::limits::{Bucket, Rate};
 use crate::log::{Level, Topic};
 use crate::storage::journal::Entry;
 
 /// Greatest number of absent accounts without a rank in the account list.
 const MAX_BARE_ACCOUNTS: usize = 32;
+/// Greatest number of list servers at which a session is announced.
+const MAX_ANNOUNCEMENTS: usize = 10;
+/// Greatest length of a message's payload in bytes.
+const MAX_PAYLOAD: usize = u16::MAX as usize;
+/// How often each list is sent to everybody, in bytes.
+const RATE: Rate = Rate { per_second: 256.0 * 1024.0, burst: 1024.0 * 1024.0 };
+/// What sending a list costs of that at least, in bytes.
+const MIN_COST: u64 = 32 << 10;
+/// How long changes of a list that was just sent are gathered, in milliseconds.
+const GATHER_MS: u64 = 20;
+
+/// A list that members are sent.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(in crate::session) enum List {
+    /// Where the session is announced, for everybody.
+    Announcements,
+    /// Who is banned, for operators.
+    Bans,
+    /// Who is muted, for everybody.
+    Muted,
+    /// Accounts and their ranks, for operators.
+    Accounts,
+    /// Invites, for operators.
+    Invites,
+}
+
+impl List {
+    /// In the order in which newcomers get them.
+    const ALL: [List; 5] = [Self::Announcements, Self::Bans, Self::Muted, Self::Accounts, Self::Invites];
+}
+
+/// When a list was sent, and whether it is to be sent again.
+#[derive(Debug, Default)]
+struct Broadcast {
+    bucket: Bucket,
+    /// In which step it was sent last.
+    step: Option<u64>,
+    /// What everybody was sent is not true any more; when they are sent the list again, on the forward clock.
+    due: Option<u64>,
+}
+
+/// What members know of the lists.
+#[derive(Debug, Default)]
+pub(in crate::session) struct Broadcasts {
+    lists: [Broadcast; 5],
+    /// Counts what happens: each message of a batch is a step.
+    step: u64,
+    /// The first step of the batch that is being handled.
+    batch: Option<u64>,
+    /// Those who are not operators are to forget the bans that they were shown.
+    blank_bans: bool,
+    /// Bans that were left out of the lists because those would be too long: without and with addresses.
+    bans_left_out: (usize, usize),
+    /// How high a rank accounts must have to be in the list.
+    account_level: u8,
+}
+
+impl Broadcasts {
+    /// Something else happens.
+    pub(in crate::session) fn next_step(&mut self) {
+        self.step += 1;
+    }
+
+    /// The messages of a batch follow. Returns which batch they are a part of, if they are one.
+    pub(in crate::session) fn begin_batch(&mut self) -> Option<u64> {
+        self.step += 1;
+        let outer = self.batch;
+        self.batch = outer.or(Some(self.step));
+        outer
+    }
+
+    /// They were all handled.
+    pub(in crate::session) fn end_batch(&mut self, outer: Option<u64>) {
+        self.step += 1;
+        self.batch = outer;
+    }
+
+    /// When a list is to be sent again.
+    pub(in crate::session) fn due(&self) -> Option<u64> {
+        self.lists.iter().filter_map(|broadcast| broadcast.due).min()
+    }
+
+    fn may_send(&mut self, list: List, now: Now) -> bool {
+        let broadcast = &mut self.lists[list as usize];
+        match (broadcast.step, self.batch) {
+            // What belongs together is not torn apart.
+            (Some(step), _) if step == self.step => true,
+            (Some(step), Some(batch)) if step >= batch => false,
+            _ => broadcast.bucket.overdraw(RATE, now.ms, 0) == 0,
+        }
+    }
+
+    fn sent(&mut self, list: List, bytes: usize, now: Now) {
+        let broadcast = &mut self.lists[list as usize];
+        if broadcast.step != Some(self.step) {
+            broadcast.bucket.overdraw(RATE, now.ms, (bytes as u64).max(MIN_COST));
+        }
+        broadcast.step = Some(self.step);
+        broadcast.due = None;
+    }
+
+    fn delay(&mut self, list: List, now: Now) {
+        let broadcast = &mut self.lists[list as usize];
+        let wait = broadcast.bucket.overdraw(RATE, now.ms, 0).max(GATHER_MS);
+        broadcast.due.get_or_insert(now.ms + wait);
+    }
+}
 
 impl SessionMachine {
-    /// The ban list to operators; with `clear`, an empty one to everybody else.
-    pub(super) fn send_ban_list(&self, clear: bool, fx: &mut Effects) {
-        let list = |sensitive| ServerReply::part(ConfPart::BanList(self.bans.entries(sensitive))).to_frame();
-        let plain = list(false).ok();
-        // A list that is too long with addresses may fit without.
-        let full = list(true).ok().or_else(|| plain.clone());
-        let blank = ServerReply::part(ConfPart::BanList(vec![])).to_frame().ok();
-        for member in &self.members {
-            let frame = match member.is_operator() {
-                true if member.is_moderator() || member.is_local() => &full,
-                true => &plain,
-                false if clear => &blank,
-                false => continue,
-            };
-            if let Some(frame) = frame {
-                fx.direct(member.conn(), frame.clone().into_bytes());
+    /// Shows a list that has changed to those who may see it, now or soon.
+    pub(super) fn send_list(&mut self, list: List, now: Now, fx: &mut Effects) {
+        if !self.broadcasts.may_send(list, now) {
+            return self.broadcasts.delay(list, now);
+        }
+        let bytes = self.deliver_list(list, None, now, fx);
+        self.broadcasts.sent(list, bytes, now);
+    }
+
+    /// Shows all lists to somebody who has just come in, at once, and to everybody else.
+    pub(super) fn send_lists_with(&mut self, newcomer: ConnId, now: Now, fx: &mut Effects) {
+        let operator = self.members.iter().any(|m| m.conn() == newcomer && m.is_operator());
+        for list in List::ALL {
+            let visible = operator || matches!(list, List::Announcements | List::Muted);
+            if visible && !self.broadcasts.may_send(list, now) {
+                self.deliver_list(list, Some(newcomer), now, fx);
+            }
+            self.send_list(list, now, fx);
+        }
+    }
+
+    /// Operators have changed: they are shown the bans, and everybody else is shown none.
+    pub(super) fn send_bans_anew(&mut self, now: Now, fx: &mut Effects) {
+        self.broadcasts.blank_bans = true;
+        self.send_list(List::Bans, now, fx);
+    }
+
+    /// Sends lists whose time has come.
+    pub(super) fn send_due_lists(&mut self, now: Now, fx: &mut Effects) {
+        for list in List::ALL {
+            if self.broadcasts.lists[list as usize].due.is_some_and(|due| now.ms >= due) {
+                self.send_list(list, now, fx);
             }
         }
     }
 
-    /// Who is muted, to everybody.
-    pub(super) fn send_mute_list(&self, fx: &mut Effects) {
-        let muted = self.members.iter().filter(|m| m.muted).map(|m| m.id).collect();
-        self.to_all(&ServerReply::part(ConfPart::Muted(muted)), fx);
+    /// Sends a list to everybody who may see it, or to one of them; returns how long it is.
+    fn deliver_list(&mut self, list: List, only: Option<ConnId>, now: Now, fx: &mut Effects) -> usize {
+        match list {
+            List::Announcements => {
+                let entries = self.listed.iter().map(|url| AnnouncementEntry { url: url.clone() }).collect();
+                self.deliver(ConfPart::Announcements(entries), only, |_| true, fx)
+            }
+            List::Bans => self.deliver_bans(only, now, fx),
+            List::Muted => {
+                let muted = self.members.iter().filter(|m| m.muted).map(|m| m.id).collect();
+                self.deliver(ConfPart::Muted(muted), only, |_| true, fx)
+            }
+            List::Accounts => {
+                let entries = self.account_entries(now, fx);
+                self.deliver(ConfPart::Auth(entries), only, Member::is_operator, fx)
+            }
+            List::Invites => {
+                self.shorten_invites(now, fx);
+                let entries = self.invites.entries();
+                self.deliver(ConfPart::InviteList(entries), only, Member::is_operator, fx)
+            }
+        }
     }
 
-    /// Where the session is announced, to everybody.
-    pub(super) fn send_announcements(&self, fx: &mut Effects) {
-        let entries = self.listed.iter().map(|url| AnnouncementEntry { url: url.clone() }).collect();
-        self.to_all(&ServerReply::part(ConfPart::Announcements(entries)), fx);
+    fn deliver(
+        &self,
+        part: ConfPart,
+        only: Option<ConnId>,
+        sees: impl Fn(&Member) -> bool,
+        fx: &mut Effects,
+    ) -> usize {
+        // What is too long was left out before.
+        let Ok(frame) = ServerReply::part(part).to_frame() else { return 0 };
+        let bytes = frame.into_bytes();
+        let shown = |m: &&Member| sees(m) && only.is_none_or(|conn| conn == m.conn());
+        for member in self.members.iter().filter(shown) {
+            fx.direct(member.conn(), bytes.clone());
+        }
+        bytes.len()
+    }
+
+    fn deliver_bans(&mut self, only: Option<ConnId>, now: Now, fx: &mut Effects) -> usize {
+        let (plain, plain_left_out) = newest_that_fit(self.bans.entries(false));
+        let (full, full_left_out) = newest_that_fit(self.bans.entries(true));
+        let left_out = (plain_left_out, full_left_out);
+        let before = std::mem::replace(&mut self.broadcasts.bans_left_out, left_out);
+        if (before.0 == 0 && left_out.0 > 0) || (before.1 == 0 && left_out.1 > 0) {
+            let text = format!(
+                "Ban list too long for a message: the oldest {plain_left_out} bans are not shown, to those who see \
+                 addresses the oldest {full_left_out}"
+            );
+            self.note(Level::Warn, Topic::Status, text, now, fx);
+        }
+        let sees_all = |m: &Member| m.is_operator() && (m.is_moderator() || m.is_local());
+        let sees_some = |m: &Member| m.is_operator() && !sees_all(m);
+        let blank = if only.is_none() { std::mem::take(&mut self.broadcasts.blank_bans) } else { false };
+        let blank = blank.then(Vec::new);
+        let bytes = self.deliver(ConfPart::BanList(full), only, sees_all, fx);
+        self.deliver(ConfPart::BanList(plain), only, sees_some, fx);
+        if let Some(none) = blank {
+            self.deliver(ConfPart::BanList(none), only, |m| !m.is_operator(), fx);
+        }
+        bytes
+    }
+
+    /// Accounts and their ranks. Absent ones of low rank are left out when the list gets too long.
+    fn account_entries(&mut self, now: Now, fx: &mut Effects) -> Vec<AuthEntry> {
+        let mut online: HashMap<&str, &Member> = HashMap::new();
+        for member in self.members.iter().filter(|m| m.is_authenticated()) {
+            online.entry(member.auth_id()).or_insert(member);
+        }
+        let mut bare = 0;
+        let mut entries = Vec::new();
+        let mut sizes = [0; 4];
+        for (auth_id, account) in self.accounts.all() {
+            let Some(username) = account.name.clone() else { continue };
+            let member = online.get(auth_id.as_str());
+            let moderator = member.is_some_and(|m| m.is_moderator());
+            let (op, trusted) = (account.operator, account.trusted);
+            let level: u8 = match (member, op, trusted) {
+                (Some(_), ..) => 3,
+                (None, true, _) => 2,
+                (None, false, true) => 1,
+                (None, false, false) => 0,
+            };
+            if level == 0 {
+                bare += 1;
+                if bare > MAX_BARE_ACCOUNTS {
+                    continue;
+                }
+            }
+            let entry = AuthEntry { auth_id: auth_id.clone(), username, op, trusted, moderator };
+            sizes[usize::from(level)] += json_len(&entry) + 1;
+            entries.push(((level, account.age), entry));
+        }
+        let space = MAX_PAYLOAD - empty_len(ConfPart::Auth(vec![]));
+        let fits = |level: &u8| sizes[usize::from(*level)..].iter().sum::<usize>() <= space;
+        let required = (0..3).find(fits).unwrap_or(3);
+        let before = std::mem::replace(&mut self.broadcasts.account_level, required);
+        for level in before..required {
+            let text = format!("Auth list too large (level {level})");
+            self.note(Level::Warn, Topic::Status, text, now, fx);
+        }
+        if required > 0 {
+            // The highest ranks first, of the same rank who was named last.
+            entries.sort_unstable_by_key(|(rank, _)| std::cmp::Reverse(*rank));
+        }
+        let mut shown = first_that_fit(entries.into_iter().map(|(_, entry)| entry).collect(), space);
+        shown.sort_unstable_by(|a, b| a.auth_id.cmp(&b.auth_id));
+        shown
+    }
+
+    /// Removes the oldest invites when the list gets too long.
+    fn shorten_invites(&mut self, now: Now, fx: &mut Effects) {
+        let sizes: Vec<usize> = self.invites.entries().iter().map(|entry| json_len(entry) + 1).collect();
+        let space = MAX_PAYLOAD - empty_len(ConfPart::InviteList(vec![]));
+        let mut size: usize = sizes.iter().sum();
+        for oldest in sizes {
+            if size <= space {
+                return;
+            }
+            size -= oldest;
+            let Some(secret) = self.invites.remove_oldest() else { return };
+            let text = format!("Removed oldest invite {secret} to fit them into a message");
+            self.note(Level::Warn, Topic::Invite, text, now, fx);
+        }
     }
 
     /// Takes over what has become of the session's listings. Those that were made are stored until they are withdrawn on
     /// purpose, so that they are made again after a restart.
-    pub fn listing_news(&mut self, news: ListingNews, fx: &mut Effects) {
+    pub fn listing_news(&mut self, news: ListingNews, now: Now, fx: &mut Effects) {
         let ListingNews { text, listed, made, withdrawn } = news;
         if let Some(url) = made.filter(|url| !self.announcements.contains(url)) {
+            if self.announcements.len() >= MAX_ANNOUNCEMENTS {
+                self.journal.push(Entry::Unannounce(self.announcements.remove(0)));
+            }
             self.announcements.push(url.clone());
             self.journal.push(Entry::Announce(url));
         }
@@ -63,64 +313,39 @@ impl SessionMachine {
         // Whoever asked for a listing learns from the list that nothing came of it.
         if told || listed != self.listed {
             self.listed = listed;
-            self.send_announcements(fx);
+            self.send_list(List::Announcements, now, fx);
         }
     }
+}
 
-    fn to_operators(&self, reply: &ServerReply, fx: &mut Effects) -> bool {
-        let Ok(frame) = reply.to_frame() else { return false };
-        let bytes = frame.into_bytes();
-        for member in self.members.iter().filter(|m| m.is_operator()) {
-            fx.direct(member.conn(), bytes.clone());
-        }
-        true
-    }
+fn json_len(value: &impl Serialize) -> usize {
+    // Serializing maps with text keys into memory cannot fail.
+    serde_json::to_vec(value).map_or(0, |json| json.len())
+}
 
-    /// Accounts and their ranks, to operators. Absent ones of low rank are left out when the list gets too long.
-    pub(super) fn send_auth_list(&mut self, now: Now, fx: &mut Effects) {
-        for required in 0..4 {
-            let list = ServerReply::part(ConfPart::Auth(self.auth_entries(required)));
-            if self.to_operators(&list, fx) {
-                return;
-            }
-            let text = format!("Auth list too large (level {required})");
-            self.note(Level::Warn, Topic::Status, text, now, fx);
-        }
-    }
+/// Length of the payload that says this, without its entries.
+fn empty_len(part: ConfPart) -> usize {
+    json_len(&ServerReply::part(part))
+}
 
-    fn auth_entries(&self, required: u8) -> Vec<AuthEntry> {
-        let mut bare = 0;
-        let mut entries = Vec::new();
-        for (auth_id, username) in self.accounts.names() {
-            let online: Option<&Member> = self.members.iter().find(|m| m.auth_id() == auth_id);
-            let moderator = online.is_some_and(Member::is_moderator);
-            let op = self.accounts.is_operator(auth_id);
-            let trusted = self.accounts.is_trusted(auth_id);
-            let level = if moderator {
-                3
-            } else if op {
-                2
-            } else {
-                u8::from(trusted)
-            };
-            if online.is_none() {
-                if level < required || (level == 0 && bare >= MAX_BARE_ACCOUNTS) {
-                    continue;
-                }
-                bare += usize::from(level == 0);
-            }
-            let (auth_id, username) = (auth_id.clone(), username.clone());
-            entries.push(AuthEntry { auth_id, username, op, trusted, moderator });
-        }
-        entries
-    }
+/// As many entries from the beginning on as have room.
+fn first_that_fit<T: Serialize>(mut entries: Vec<T>, space: usize) -> Vec<T> {
+    let mut size = 0;
+    let fitting = entries.iter().take_while(|entry| {
+        size += json_len(*entry) + 1;
+        size <= space
+    });
+    let count = fitting.count();
+    entries.truncate(count);
+    entries
+}
 
-    /// Invites, to operators. The oldest go when the list gets too long.
-    pub(super) fn send_invite_list(&mut self, now: Now, fx: &mut Effects) {
-        while !self.to_operators(&ServerReply::part(ConfPart::InviteList(self.invites.entries())), fx) {
-            let Some(secret) = self.invites.remove_oldest() else { return };
-            let text = format!("Removed oldest invite {secret} to fit them into a message");
-            self.note(Level::Warn, Topic::Invite, text, now, fx);
-        }
-    }
+/// The newest bans that fit into a message, and how many older ones are left out.
+fn newest_that_fit(mut bans: Vec<BanEntry>) -> (Vec<BanEntry>, usize) {
+    let total = bans.len();
+    bans.reverse();
+    let mut bans = first_that_fit(bans, MAX_PAYLOAD - empty_len(ConfPart::BanList(vec![])));
+    bans.reverse();
+    let left_out = total - bans.len();
+    (bans, left_out)
 }

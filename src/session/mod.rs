@@ -8,6 +8,7 @@ mod accounts;
 pub mod actor;
 pub mod admin;
 pub mod autoreset;
+mod ban_text;
 pub mod bans;
 pub mod chance;
 pub mod commands;
@@ -26,6 +27,7 @@ mod reset;
 mod roster;
 mod secret;
 mod shared;
+mod snapshot;
 pub mod stored;
 mod stream;
 #[cfg(test)]
@@ -45,6 +47,7 @@ use accounts::Accounts;
 use autoreset::AutoResetState;
 use bans::BanList;
 use chance::Chance;
+pub use commands::ban_exchange::{BanExchange, BanExchanged};
 pub use effects::{ClientOp, ConnId, DisconnectReason, Effects, OpwordCheck, Refusal};
 use events::EventLog;
 use ids::IdQueue;
@@ -151,6 +154,9 @@ pub struct SessionMachine {
     /// Positions of members were observed for the present input.
     positions_known: bool,
     bans: BanList,
+    /// Ban lists that are being read or written.
+    exchanges: usize,
+    broadcasts: lists::Broadcasts,
     invites: Invites,
     thumbnail: thumbnail::Thumbnail,
     admin_chat: Option<admin::AdminChat>,
@@ -167,6 +173,8 @@ pub struct SessionMachine {
     stored: bool,
     journaled: Journaled,
     journal: Vec<Entry>,
+    /// Too much waited for the journal: it is to be written anew.
+    journal_incomplete: bool,
     /// Passwords whose hashes are to be stored.
     new_passwords: Vec<(PasswordKind, String)>,
     /// The settings in the history, until they were compared with those in force.
@@ -225,6 +233,8 @@ impl SessionMachine {
             side: None,
             positions_known: false,
             bans: BanList::default(),
+            exchanges: 0,
+            broadcasts: lists::Broadcasts::default(),
             invites: Invites::default(),
             thumbnail: thumbnail::Thumbnail::default(),
             admin_chat: None,
@@ -236,6 +246,7 @@ impl SessionMachine {
             stored: false,
             journaled: Journaled::default(),
             journal: Vec::new(),
+            journal_incomplete: false,
             new_passwords: Vec::new(),
             settings_known: None,
             visited: true,
@@ -263,6 +274,11 @@ impl SessionMachine {
     /// The server's settings.
     pub fn settings(&self) -> &Settings {
         &self.shared.settings
+    }
+
+    /// The server's key for ban lists.
+    pub fn crypt_key(&self) -> Option<[u8; 32]> {
+        self.shared.crypt_key
     }
 
     /// Id of the session.
@@ -486,13 +502,15 @@ impl SessionMachine {
         self.autoreset_tick(now, fx);
         self.reset_tick(now, fx);
         self.resolve_stream("tick", now, fx);
+        self.send_due_lists(now, fx);
     }
 
     /// When [`Self::tick`] should be called next, in milliseconds of the forward clock.
     pub fn next_deadline(&self) -> Option<u64> {
         let stream = self.side.as_ref().and_then(SideHistory::poll_at);
         let reset = (self.state == State::Reset).then_some(self.image.due);
-        self.autoreset.deadline().into_iter().chain(stream).chain(reset).min()
+        let due = [stream, reset, self.broadcasts.due(), self.autoreset.deadline()];
+        due.into_iter().flatten().min()
     }
 
     /// Ends the session if it has been empty or idle for too long; looked at every 15 s.

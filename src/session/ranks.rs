@@ -4,6 +4,7 @@ use drawhall_protocol::Frame;
 use drawhall_protocol::message::{SessionOwner, TrustedUsers};
 
 use super::invites::Invite;
+use super::lists::List;
 use super::member::Member;
 use super::{DisconnectReason, Effects, MemberKey, SessionMachine, State};
 use crate::clock::Now;
@@ -143,11 +144,11 @@ impl SessionMachine {
             self.disconnect(key, reason, "De-opped while resetting", &details, now, fx);
         }
         if update && !changes.is_empty() {
-            self.send_auth_list(now, fx);
+            self.send_list(List::Accounts, now, fx);
             if rank == Rank::Operator {
-                self.send_ban_list(true, fx);
+                self.send_bans_anew(now, fx);
             }
-            self.send_invite_list(now, fx);
+            self.send_list(List::Invites, now, fx);
         }
         list
     }

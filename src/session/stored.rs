@@ -109,7 +109,7 @@ impl SessionMachine {
         machine.stored = true;
         machine.state = State::Running;
         for (id, name) in &metadata.users {
-            machine.ids.remember(name, *id);
+            machine.ids.remember(name, *id, |_| false);
         }
         for id in &contents.touched {
             machine.ids.touch(*id);
@@ -245,6 +245,7 @@ impl SessionMachine {
         let (journal, passwords) =
             (std::mem::take(&mut self.journal), std::mem::take(&mut self.new_passwords));
         let picture = self.thumbnail.take_change();
+        work.incomplete = std::mem::take(&mut self.journal_incomplete);
         if self.stored {
             work.journal.extend(journal);
             work.journal.extend(changes);

@@ -40,6 +40,7 @@ impl SessionMachine {
             member.held.extend_from_slice(bytes);
             return false;
         }
+        let outer = self.broadcasts.begin_batch();
         let mut run = Run::default();
         let mut pos = 0;
         while let Some(header) = FrameHeader::parse(&bytes[pos..]) {
@@ -48,7 +49,7 @@ impl SessionMachine {
                 break;
             }
             // Nothing of a connection counts any more once it was sent away.
-            let Some(member) = self.members.get(key) else { return true };
+            let Some(member) = self.members.get(key) else { break };
             if self.uploader != Some(member.id) {
                 bytes[pos + 3] = member.id;
             }
@@ -66,11 +67,13 @@ impl SessionMachine {
                 continue;
             }
             self.opaque_run(key, &bytes[run.start..pos], &run, now, fx);
+            self.broadcasts.next_step();
             self.transparent(key, &bytes[pos..end], now, fx);
             pos = end;
             run = Run { start: pos, ..Run::default() };
         }
         self.opaque_run(key, &bytes[run.start..pos], &run, now, fx);
+        self.broadcasts.end_batch(outer);
         true
     }
 

@@ -271,7 +271,7 @@ impl Mender<'_> {
         let bytes = fs::read(self.path.join(name))?;
         let mut text = String::new();
         for line in String::from_utf8_lossy(&bytes).lines() {
-            if matches!(parse_line(line), Line::Bad(_)) {
+            if matches!(parse_line(line), Line::Bad(_) | Line::Unknown(_)) {
                 text.push_str("# ");
             }
             text.push_str(line);

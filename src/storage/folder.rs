@@ -19,7 +19,7 @@ use super::history_file::{self, Contents, HistoryError, HistoryFile, Opening};
 use super::journal::Entry;
 use super::metadata::{Metadata, Replay};
 use super::names;
-use super::store::{Store, StoreError};
+use super::store::{LoadedJournal, Store, StoreError};
 use super::syncer::{SyncFile, Syncer};
 
 /// How long a session's files may still be in use by an earlier user of them.
@@ -62,6 +62,9 @@ pub enum LoadError {
     /// There is something wrong with the history file.
     #[error(transparent)]
     History(#[from] HistoryError),
+    /// The journal is longer than any that is read. What was left out of it would be overwritten.
+    #[error("the journal is longer than {MAX_JOURNAL} bytes")]
+    JournalTooLong,
     /// It is loaded already.
     #[error("the files are still in use")]
     InUse,
@@ -238,7 +241,7 @@ impl Folder {
                 continue;
             }
             let Some(bytes) = read_journal(&self.path.join(name)) else { continue };
-            match self.look_at(id, &bytes) {
+            match bytes.and_then(|bytes| self.look_at(id, &bytes)) {
                 Ok((session, warnings)) => {
                     for warning in warnings {
                         tracing::warn!("stored session {id}: {warning}");
@@ -307,7 +310,7 @@ impl Folder {
                     }
                 }
             } else if let Some(id) = journal_of(names::NEW) {
-                if !files.contains(&names::journal(&id)) {
+                if !files.contains(name.trim_end_matches(names::NEW)) {
                     // Nobody has seen that session yet.
                     for other in self.others_of(&id, files) {
                         remove(&other, false);
@@ -365,12 +368,11 @@ impl Folder {
         let journal_name = self.journal_name(id);
         let journal_path = self.path.join(&journal_name);
         let journal = SyncFile::open(OpenOptions::new().read(true).write(true), &journal_path)?;
-        let mut bytes = Vec::new();
-        (&journal.file).take(MAX_JOURNAL).read_to_end(&mut bytes)?;
+        let bytes = whole_journal(&journal.file)?;
         let mut replay = Metadata::replay(&bytes);
         let named = replay.metadata.file.clone();
         let name = self.current_file(&mut replay)?;
-        let Replay { metadata, mut warnings, torn, .. } = replay;
+        let Replay { metadata, mut warnings, torn, unknown, .. } = replay;
         let mut backlog = if torn { "\n".to_owned() } else { String::new() };
         if named.as_ref() != Some(&name) {
             // With its line feed, the torn entry would count.
@@ -392,17 +394,15 @@ impl Folder {
                 .push(format!("{name}: cut {bytes} bytes from offset {end} on, no whole message is there"));
         }
         let history = HistoryFile::new(file, -(first_message as i64));
-        let store = Store::loaded(
-            claim,
-            protocol.clone(),
-            journal_name,
-            journal,
-            bytes.len() as u64,
+        let journal = LoadedJournal {
+            name: journal_name,
+            sync: journal,
+            end: bytes.len() as u64,
             backlog,
-            history.clone(),
-            name,
-            metadata.files,
-        );
+            hashes: [metadata.password.clone(), metadata.opword.clone()],
+            unknown,
+        };
+        let store = Store::loaded(claim, protocol.clone(), journal, history.clone(), name, metadata.files);
         let picture = self.picture(id);
         Ok(Loaded { metadata, contents, history, protocol, picture, store, warnings })
     }
@@ -452,8 +452,8 @@ impl Folder {
             source: io::Error::new(io::ErrorKind::ResourceBusy, "it is in use"),
         };
         let _claim = self.claim_patiently(id).ok_or_else(in_use)?;
-        let metadata = read_journal(&self.path.join(&journal)).map(|bytes| Metadata::replay(&bytes).metadata);
-        let metadata = metadata.unwrap_or_default();
+        let bytes = read_journal(&self.path.join(&journal)).and_then(Result::ok);
+        let metadata = bytes.map(|bytes| Metadata::replay(&bytes).metadata).unwrap_or_default();
         let archive = metadata.archive.unwrap_or(archive);
         self.remove_session(id, &journal, &metadata.file.unwrap_or_default(), archive)
     }
@@ -532,10 +532,17 @@ pub(super) fn file_names(path: &Path) -> io::Result<BTreeSet<String>> {
     Ok(names)
 }
 
-/// The journal, if it can be read and written.
-fn read_journal(path: &Path) -> Option<Vec<u8>> {
+/// The journal; nothing if it cannot be read and written.
+fn read_journal(path: &Path) -> Option<Result<Vec<u8>, LoadError>> {
     let file = OpenOptions::new().read(true).write(true).open(path).ok()?;
+    Some(whole_journal(&file))
+}
+
+fn whole_journal(file: &File) -> Result<Vec<u8>, LoadError> {
+    if file.metadata()?.len() > MAX_JOURNAL {
+        return Err(LoadError::JournalTooLong);
+    }
     let mut bytes = Vec::new();
-    file.take(MAX_JOURNAL).read_to_end(&mut bytes).ok()?;
-    Some(bytes)
+    file.take(MAX_JOURNAL).read_to_end(&mut bytes)?;
+    Ok(bytes)
 }

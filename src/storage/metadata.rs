@@ -116,6 +116,13 @@ pub struct StoredBan {
     pub sid: String,
 }
 
+impl StoredBan {
+    /// Whether nothing is known of whom it is against.
+    pub fn is_of_nobody(&self) -> bool {
+        self.name.is_empty() && self.address.is_none() && self.auth_id.is_empty() && self.sid.is_empty()
+    }
+}
+
 /// An invite as it is stored.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct StoredInvite {
@@ -221,7 +228,12 @@ pub struct Replay {
     pub torn: bool,
     /// The history file before a [`Entry::File`] in a torn last line.
     pub file_before: Option<String>,
+    /// Lines of later versions, each with its line feed.
+    pub unknown: String,
 }
+
+/// Bytes of lines of later versions that are kept in a journal that is written anew.
+const MAX_UNKNOWN: usize = 64 << 10;
 
 impl Metadata {
     /// Replays a journal. What is malformed is left out with a warning; nothing makes it fail.
@@ -234,6 +246,13 @@ impl Metadata {
             match parse_line(line) {
                 Line::Nothing => {}
                 Line::Bad(reason) => replay.warnings.push(format!("line {number}: {reason}")),
+                Line::Unknown(reason) => {
+                    replay.warnings.push(format!("line {number}: {reason}"));
+                    if replay.unknown.len() + line.len() < MAX_UNKNOWN {
+                        replay.unknown.push_str(line);
+                        replay.unknown.push('\n');
+                    }
+                }
                 Line::Entry(entry, warnings) => {
                     if number == count && replay.torn && matches!(entry, Entry::File(_)) {
                         replay.file_before.clone_from(&replay.metadata.file);

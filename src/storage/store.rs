@@ -3,9 +3,10 @@
 //! Writing is at known offsets, so that what failed half-way is simply written again. What was written is safe from the
 //! end of the process; [`Syncer`](super::syncer::Syncer) makes it safe from the end of the machine.
 
+mod journaling;
+
 use std::fs::{self, OpenOptions};
 use std::io;
-use std::os::unix::fs::FileExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -19,6 +20,7 @@ use super::journal::Entry;
 use super::names;
 use super::syncer::SyncFile;
 use crate::auth::password;
+pub(super) use journaling::LoadedJournal;
 
 /// Bytes that are copied between history files at a time.
 const COPY_BYTES: usize = 1 << 20;
@@ -120,6 +122,10 @@ pub struct Work {
     pub picture: Option<Option<Bytes>>,
     /// Old files are kept as archives.
     pub archive: bool,
+    /// Some entries are missing, because too many had to wait: the journal has to be written anew.
+    pub incomplete: bool,
+    /// All that the journal has to say, if it is written anew. A new history file needs that.
+    pub snapshot: Option<Vec<Entry>>,
 }
 
 impl Work {
@@ -129,6 +135,7 @@ impl Work {
             && self.passwords.is_empty()
             && matches!(self.history, HistoryWork::Nothing)
             && self.picture.is_none()
+            && self.snapshot.is_none()
     }
 
     /// Whether it only takes appending to open files: microseconds.
@@ -136,6 +143,7 @@ impl Work {
         self.passwords.is_empty()
             && !matches!(self.history, HistoryWork::Replace(_))
             && self.picture.is_none()
+            && self.snapshot.is_none()
     }
 }
 
@@ -188,6 +196,14 @@ pub struct Store {
     journal: Option<Journal>,
     /// Lines that could not be written yet.
     backlog: String,
+    /// Some lines are missing in the journal and the backlog.
+    incomplete: bool,
+    /// Size of the journal when it was written anew, 0 if that was never.
+    compact_len: u64,
+    /// Hashes of the passwords, as they were journaled: that of the session, and that which makes operator.
+    hashes: [String; 2],
+    /// Lines of later versions.
+    unknown: String,
     history: Option<Arc<HistoryFile>>,
     /// Name of the history file, as the journal has it.
     history_name: String,
@@ -205,35 +221,38 @@ impl Store {
             protocol,
             journal: None,
             backlog: String::new(),
+            incomplete: false,
+            compact_len: 0,
+            hashes: Default::default(),
+            unknown: String::new(),
             history: None,
             history_name: String::new(),
             files: 0,
         }
     }
 
-    /// Files that are there already. `backlog` enters the journal before anything else does: a line feed, if it does not
-    /// end with one.
-    #[allow(clippy::too_many_arguments, reason = "one per fact that loading finds out")]
+    /// Files that are there already.
     pub(super) fn loaded(
         claim: Claim,
         protocol: ProtocolVersion,
-        journal_name: String,
-        journal: Arc<SyncFile>,
-        journal_end: u64,
-        backlog: String,
+        journal: LoadedJournal,
         history: Arc<HistoryFile>,
         history_name: String,
         files: u32,
     ) -> Store {
-        let journal = Some(Journal { sync: journal, end: journal_end });
+        let LoadedJournal { name, sync, end, backlog, hashes, unknown } = journal;
         let folder = claim.folder().clone();
         Store {
             folder,
             claim,
             protocol,
-            journal_name,
-            journal,
+            journal_name: name,
+            journal: Some(Journal { sync, end }),
             backlog,
+            incomplete: false,
+            compact_len: 0,
+            hashes,
+            unknown,
             history: Some(history),
             history_name,
             files,
@@ -256,11 +275,6 @@ impl Store {
             || self.journal.as_ref().is_some_and(|j| j.sync.is_suspect())
     }
 
-    /// Whether some lines of the journal could not be written yet.
-    pub fn has_backlog(&self) -> bool {
-        self.exists() && !self.backlog.is_empty()
-    }
-
     /// Whether every work is forced to the disk, which takes a while.
     pub fn forces_every_batch(&self) -> bool {
         self.folder.syncer().every_batch()
@@ -270,31 +284,41 @@ impl Store {
     pub fn perform(&mut self, work: Work) -> Outcome {
         let mut outcome = Outcome::default();
         for entry in &work.journal {
-            entry.write(&mut self.backlog);
+            self.enter(entry);
         }
         for (kind, text) in &work.passwords {
             let hash = if text.is_empty() { Some(String::new()) } else { password::hash(text) };
             match (kind, hash) {
-                (PasswordKind::Session, Some(hash)) => Entry::Password(hash).write(&mut self.backlog),
-                (PasswordKind::Operator, Some(hash)) => Entry::Opword(hash).write(&mut self.backlog),
-                (_, None) => {
-                    let source = io::Error::other("no randomness");
-                    let path = self.folder.path().join(&self.journal_name);
-                    outcome.error = Some(StoreError { doing: "hash a password for", path, source });
-                }
+                (PasswordKind::Session, Some(hash)) => self.enter(&Entry::Password(hash)),
+                (PasswordKind::Operator, Some(hash)) => self.enter(&Entry::Opword(hash)),
+                (_, None) => outcome.error = Some(self.journal_error("hash a password for", "no randomness")),
             }
+        }
+        self.incomplete |= work.incomplete;
+        let lines = work.snapshot.map(|entries| self.journal_lines(&entries));
+        if lines.is_some() {
+            // What is in the snapshot is nowhere else until it was written.
+            self.backlog.clear();
+            self.incomplete = true;
         }
         let stored = match work.history {
             HistoryWork::Nothing => Ok(None),
             HistoryWork::Append { from, parts } => self.append(from, &parts),
-            HistoryWork::Replace(new) if self.exists() => self.replace(&new, work.archive).map(Some),
-            HistoryWork::Replace(new) => self.create(&new).map(Some),
+            HistoryWork::Replace(new) if self.exists() => {
+                self.replace(&new, lines.as_deref(), work.archive).map(Some)
+            }
+            HistoryWork::Replace(new) => self.create(&new, lines.as_deref()).map(Some),
         };
+        let replaced = matches!(stored, Ok(Some(Stored { generation: Some(_), .. })));
         match stored {
             Ok(stored) => outcome.stored = stored,
             Err(error) => outcome.error = Some(error),
         }
-        let rest = self.write_backlog().and_then(|()| match &work.picture {
+        let rest = match &lines {
+            Some(lines) if !replaced && self.exists() => self.rewrite(lines),
+            _ => self.write_backlog(),
+        };
+        let rest = rest.and_then(|()| match &work.picture {
             Some(picture) => self.set_picture(picture.as_ref(), work.archive),
             None => Ok(()),
         });
@@ -302,6 +326,7 @@ impl Store {
         if let Err(error) = rest {
             outcome.error.get_or_insert(error);
         }
+        self.bound_backlog();
         outcome
     }
 
@@ -316,32 +341,20 @@ impl Store {
         Ok(Some(Stored { generation: None, file: history.clone(), end }))
     }
 
-    fn write_backlog(&mut self) -> Result<(), StoreError> {
-        let Some(journal) = self.journal.as_mut().filter(|_| !self.backlog.is_empty()) else { return Ok(()) };
-        let written = journal.sync.file.write_all_at(self.backlog.as_bytes(), journal.end);
-        written.map_err(failed("write to", journal.sync.path()))?;
-        journal.end += self.backlog.len() as u64;
-        self.backlog.clear();
-        self.folder.syncer().written(&journal.sync);
-        Ok(())
-    }
-
     /// Makes the files of a new session. The journal gets its name last: until then there is no session, and what is
     /// there under its other name tells that the rest is not needed.
-    fn create(&mut self, new: &Replacement) -> Result<Stored, StoreError> {
+    fn create(&mut self, new: &Replacement, lines: Option<&str>) -> Result<Stored, StoreError> {
         let name = self.free_history_name();
-        let mut text = String::new();
-        Entry::File(name.clone()).write(&mut text);
-        text.push_str(&self.backlog);
+        let text = self.file_lines(&name, 1) + lines.unwrap_or(&self.backlog);
         // Nobody is in it yet, so there is nothing that would have to be on the disk at once.
-        self.write_new_journal(text.as_bytes(), self.forces_every_batch())?;
+        let journal = self.write_new_journal(&text, self.forces_every_batch())?;
         let made = self.make_history_file(&name).and_then(|sync| {
-            let stored = self.fill(&sync, new).and_then(|stored| Ok((stored, self.install_journal()?)));
+            let stored = self.fill(&sync, new).and_then(|stored| self.name_journal().map(|()| stored));
             stored.inspect_err(|_| self.discard(&name))
         });
-        let (stored, journal) = made.inspect_err(|_| self.discard(&self.new_journal_name()))?;
-        self.journal = Some(Journal { sync: journal, end: text.len() as u64 });
-        self.backlog.clear();
+        let stored = made.inspect_err(|_| self.discard(&self.new_journal_name()))?;
+        self.take_journal(journal, &text);
+        self.compact_len = 0;
         self.history = Some(stored.file.clone());
         self.history_name = name;
         self.files = 1;
@@ -351,57 +364,36 @@ impl Store {
         Ok(stored)
     }
 
-    fn new_journal_name(&self) -> String {
-        format!("{}{}", self.journal_name, names::NEW)
-    }
-
-    /// Writes a complete journal under another name and, if wanted, forces it to the disk.
-    fn write_new_journal(&self, text: &[u8], force: bool) -> Result<(), StoreError> {
-        let path = self.folder.path().join(self.new_journal_name());
-        let written = fs::File::create(&path).and_then(|file| {
-            file.write_all_at(text, 0)?;
-            if force { file.sync_data() } else { Ok(()) }
-        });
-        written.map_err(failed("write", &path))
-    }
-
-    /// Gives the journal that was written under another name its own.
-    fn install_journal(&self) -> Result<Arc<SyncFile>, StoreError> {
-        let path = self.folder.path().join(&self.journal_name);
-        let renamed = fs::rename(self.folder.path().join(self.new_journal_name()), &path);
-        renamed.map_err(failed("write", &path))?;
-        SyncFile::open(OpenOptions::new().read(true).write(true), &path).map_err(failed("open", &path))
-    }
-
-    /// Puts a new history file in place of the old one: first the file, whole and on the disk, then the journal entry
-    /// that makes it count, then the old one goes. Whatever interrupts this leaves one of the two in force.
-    fn replace(&mut self, new: &Replacement, archive: bool) -> Result<Stored, StoreError> {
+    /// Puts a new history file in place of the old one: first the file, whole and on the disk, then a new journal that
+    /// makes it count, then the old one goes. Whatever interrupts this leaves one of the two in force.
+    fn replace(
+        &mut self,
+        new: &Replacement,
+        lines: Option<&str>,
+        archive: bool,
+    ) -> Result<Stored, StoreError> {
+        let lines = lines.ok_or_else(|| self.journal_error("write", "nothing is known of its content"))?;
         let name = self.free_history_name();
         let sync = self.make_history_file(&name)?;
+        let text = self.file_lines(&name, self.files + 1) + lines;
         let filled = self.fill(&sync, new).and_then(|stored| {
             sync.sync().map_err(failed("force", sync.path()))?;
             let directory = self.folder.directory();
             directory.sync().map_err(failed("force", directory.path()))?;
-            Ok(stored)
+            let journal = self.write_new_journal(&text, true)?;
+            self.name_journal().inspect_err(|_| self.discard(&self.new_journal_name()))?;
+            Ok((stored, journal))
         });
-        let stored = filled.inspect_err(|_| self.discard(&name))?;
-        let before = self.backlog.len();
-        Entry::File(name.clone()).write(&mut self.backlog);
-        if let Err(error) = self.write_backlog() {
-            self.backlog.truncate(before);
-            self.discard(&name);
-            return Err(error);
-        }
+        let (stored, journal) = filled.inspect_err(|_| self.discard(&name))?;
+        self.take_journal(journal, &text);
         self.files += 1;
         let old = std::mem::replace(&mut self.history_name, name);
         self.history = Some(stored.file.clone());
-        let committed = match &self.journal {
-            Some(journal) if !journal.sync.is_suspect() => journal.sync.sync().is_ok(),
-            _ => false,
-        };
-        if !committed && let Err(error) = self.renew_journal() {
+        let directory = self.folder.directory();
+        if let Err(source) = directory.sync() {
             // Which of the two the disk has is not known, so both stay. It is tried again with another file.
-            return Err(error);
+            self.incomplete = true;
+            return Err(failed("force", directory.path())(source));
         }
         if let Err(source) = self.remove_history(&old, archive) {
             // Found and dealt with when the session is loaded again.
@@ -409,19 +401,6 @@ impl Store {
         }
         self.folder.syncer().written(self.folder.directory());
         Ok(stored)
-    }
-
-    /// Writes the journal anew, because the disk may have lost a part of it.
-    fn renew_journal(&mut self) -> Result<(), StoreError> {
-        let Some(journal) = &self.journal else { return Ok(()) };
-        let mut text = vec![0; journal.end as usize];
-        journal.sync.file.read_exact_at(&mut text, 0).map_err(failed("read", journal.sync.path()))?;
-        self.write_new_journal(&text, true)?;
-        let sync = self.install_journal()?;
-        let directory = self.folder.directory();
-        directory.sync().map_err(failed("force", directory.path()))?;
-        self.journal = Some(Journal { sync, end: text.len() as u64 });
-        Ok(())
     }
 
     fn remove_history(&self, name: &str, archive: bool) -> io::Result<()> {

@@ -27,9 +27,13 @@ impl SyncFile {
     /// # Errors
     /// When it cannot be opened that way.
     pub fn open(options: &OpenOptions, path: &Path) -> io::Result<Arc<SyncFile>> {
-        let file = options.open(path)?;
+        Ok(SyncFile::of(options.open(path)?, path))
+    }
+
+    /// A file that is open, under the name that it has or gets.
+    pub(super) fn of(file: File, path: &Path) -> Arc<SyncFile> {
         let (queued, failed) = (AtomicBool::new(false), AtomicBool::new(false));
-        Ok(Arc::new(SyncFile { file, path: path.to_owned(), queued, failed }))
+        Arc::new(SyncFile { file, path: path.to_owned(), queued, failed })
     }
 
     /// Its path.

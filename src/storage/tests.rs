@@ -34,6 +34,8 @@ struct Model {
     store: Store,
     list: Vec<Vec<u8>>,
     journal: Vec<Entry>,
+    /// All that has entered the journal.
+    said: Vec<Entry>,
     next: u32,
 }
 
@@ -65,7 +67,8 @@ impl Model {
         history.store();
         history.set_open(true);
         let store = folder.create("id", ProtocolVersion::dp(4, 24, 0)).unwrap();
-        let mut model = Model { history, store, list: Vec::new(), journal: Vec::new(), next: 0 };
+        let mut model =
+            Model { history, store, list: Vec::new(), journal: Vec::new(), said: Vec::new(), next: 0 };
         model.append(4);
         model.flush();
         model
@@ -80,7 +83,9 @@ impl Model {
 
     fn flush(&mut self) {
         let journal = std::mem::take(&mut self.journal);
-        let work = Work { journal, history: self.history.unstored(), ..Work::default() };
+        self.said.extend(journal.clone());
+        let mut work = Work { journal, history: self.history.unstored(), ..Work::default() };
+        work.snapshot = self.store.wants_snapshot(&work).then(|| self.said.clone());
         let outcome = self.store.perform(work);
         assert!(outcome.error.is_none(), "{:?}", outcome.error);
         outcome.stored.into_iter().for_each(|stored| self.history.stored(stored));
@@ -115,11 +120,11 @@ impl Model {
             Step::Flush => self.flush(),
             Step::Reload => {
                 self.flush();
-                let Model { store, list, next, .. } = self;
+                let Model { store, list, said, next, .. } = self;
                 store.finish(Ending::Keep).unwrap();
                 let Loaded { contents, history, store, .. } = folder.load("id").unwrap();
                 let history = History::restored(&history, &contents.pieces, 0);
-                return Model { history, store, list, journal: Vec::new(), next };
+                return Model { history, store, list, journal: Vec::new(), said, next };
             }
         }
         self
@@ -217,7 +222,7 @@ proptest! {
         }
         match folder.load("id") {
             Ok(loaded) => {
-                prop_assert_eq!(file_entries(&kept), file_entries(&journal));
+                prop_assert_eq!(loaded.metadata.file.as_ref(), Some(&name));
                 prop_assert_eq!(&loaded.metadata, &Metadata::replay(kept.as_bytes()).metadata);
                 let mut history = History::restored(&loaded.history, &loaded.contents.pieces, 0);
                 let loaded = split(&history.to_bytes());
@@ -229,7 +234,7 @@ proptest! {
             Err(LoadError::NoFile) => prop_assert_eq!(file_entries(&kept), 0),
             Err(error) => {
                 // The file that counted then is gone, or there is no message before the cut.
-                let other = file_entries(&kept) < file_entries(&journal);
+                let other = Metadata::replay(kept.as_bytes()).metadata.file != Some(name);
                 prop_assert!(other || whole.is_empty(), "{}", error);
             }
         }
@@ -435,4 +440,101 @@ fn a_session_that_is_not_loaded_is_removed_as_its_journal_says() {
         assert_eq!(left.iter().filter(|n| n.ends_with(".archived")).count(), expected);
         assert!(!left.contains("a.session") && !left.contains("a.dprec") && left.contains("b.dprec"));
     }
+}
+
+/// A directory with a session `a` that has this journal, behind its `FILE` entry.
+fn with_journal(journal: &str) -> tempfile::TempDir {
+    let directory = tempfile::tempdir().unwrap();
+    let whole = [b"DPREC\0\0\x17{\"version\":\"dp:4.24.0\"}", &message(1, 4)[..]].concat();
+    fs::write(directory.path().join("a.dprec"), &whole).unwrap();
+    fs::write(directory.path().join("a.session"), format!("FILE a.dprec\n{journal}")).unwrap();
+    directory
+}
+
+fn titles(count: usize) -> Vec<Entry> {
+    (0..count).map(|n| Entry::Title(format!("{n} {}", "x".repeat(90)))).collect()
+}
+
+#[test]
+fn a_journal_that_has_grown_is_written_anew_with_what_counts() {
+    let directory = with_journal("PASSWORD plain;p\nFUTURE entry\nOPWORD plain;o\n# a comment\nnonsense\n");
+    let folder = open(directory.path());
+    let mut loaded = folder.load("a").unwrap();
+    let store = &mut loaded.store;
+    let journal = directory.path().join("a.session");
+    let snapshot = || Some(vec![Entry::Founder("F".into()), Entry::Title("last".into())]);
+    assert!(!store.wants_snapshot(&Work::default()));
+    store.perform(Work { journal: titles(20_000), ..Work::default() });
+    assert!(fs::metadata(&journal).unwrap().len() > 1 << 20);
+    assert!(store.wants_snapshot(&Work::default()) && store.has_backlog());
+    let outcome = store.perform(Work { snapshot: snapshot(), ..Work::default() });
+    assert!(outcome.error.is_none(), "{:?}", outcome.error);
+    let expected =
+        "FILE a.dprec\nFOUNDER F\nTITLE last\nPASSWORD plain;p\nOPWORD plain;o\nFUTURE entry\nnonsense\n";
+    assert_eq!(fs::read_to_string(&journal).unwrap(), expected);
+    assert!(!store.wants_snapshot(&Work::default()) && !store.has_backlog());
+    store.perform(Work { journal: vec![Entry::Title("later".into())], ..Work::default() });
+    assert_eq!(fs::read_to_string(&journal).unwrap(), format!("{expected}TITLE later\n"));
+}
+
+#[test]
+fn what_cannot_be_written_waits_as_little_as_it_can() {
+    let directory = with_journal("");
+    let folder = open(directory.path());
+    let mut loaded = folder.load("a").unwrap();
+    // A directory in the way of the new journal makes writing it fail.
+    let blocked = directory.path().join("a.session.new");
+    fs::create_dir(&blocked).unwrap();
+    let work = Work { snapshot: Some(titles(1)), ..Work::default() };
+    assert!(loaded.store.perform(work).error.is_some());
+    assert!(loaded.store.has_backlog() && loaded.store.wants_snapshot(&Work::default()), "it is tried again");
+    fs::remove_dir(&blocked).unwrap();
+    let work = Work { snapshot: Some(titles(1)), incomplete: true, ..Work::default() };
+    assert!(loaded.store.perform(work).error.is_none());
+    assert!(!loaded.store.has_backlog());
+    assert_eq!(
+        Metadata::replay(&fs::read(directory.path().join("a.session")).unwrap()).metadata.title.len(),
+        92
+    );
+}
+
+#[test]
+fn drawpile_srv_never_numbers_a_history_file_like_the_present_one() {
+    let directory = tempfile::tempdir().unwrap();
+    let folder = open(directory.path());
+    let mut model = Model::new(&folder);
+    for _ in 0..120 {
+        model = model.apply(&Step::Reset(1), &folder);
+        model.flush();
+        let metadata = Metadata::replay(&fs::read(directory.path().join("id.session")).unwrap()).metadata;
+        let next = super::names::history("id", metadata.files + 1);
+        assert_ne!(metadata.file, Some(next));
+        assert!(metadata.files <= 101);
+    }
+}
+
+#[test]
+fn a_journal_of_another_name_that_was_being_written_anew_takes_nothing_with_it() {
+    let directory = with_journal("");
+    fs::rename(directory.path().join("a.session"), directory.path().join("a.old.session")).unwrap();
+    fs::write(directory.path().join("a.old.session.new"), "FILE a.dprec\nTITLE half").unwrap();
+    let folder = open(directory.path());
+    let mut found = 0;
+    folder.list(false, |_| found += 1).unwrap();
+    let left = super::folder::file_names(directory.path()).unwrap();
+    assert_eq!((found, left.contains("a.dprec")), (1, true));
+    assert!(!left.contains("a.old.session.new"));
+}
+
+#[test]
+fn a_journal_that_is_too_long_is_not_loaded_and_stays_as_it_is() {
+    let directory = with_journal("");
+    let path = directory.path().join("a.session");
+    let len = (256 << 20) + 1;
+    fs::OpenOptions::new().write(true).open(&path).unwrap().set_len(len).unwrap();
+    let folder = open(directory.path());
+    assert!(matches!(folder.load("a"), Err(LoadError::JournalTooLong)));
+    let mut found = 0;
+    folder.list(false, |_| found += 1).unwrap();
+    assert_eq!((found, fs::metadata(&path).unwrap().len()), (0, len));
 }

@@ -47,7 +47,7 @@ impl Session {
             if store.is_suspect() {
                 self.machine.history().renew();
             }
-            let work = self.machine.take_work();
+            let work = self.take_work(&store);
             if work.is_empty() && !store.has_backlog() {
                 self.store = Some(store);
             } else if work.is_light() && !store.forces_every_batch() {
@@ -61,6 +61,15 @@ impl Session {
         let waiting = self.take_waiting();
         self.release(waiting);
         self.finish_if_over(ctx);
+    }
+
+    /// What is to be stored; with all that the journal has to say, if that is to be written anew.
+    fn take_work(&mut self, store: &Store) -> Work {
+        let mut work = self.machine.take_work();
+        if store.wants_snapshot(&work) {
+            self.machine.compact_journal(&mut work);
+        }
+        work
     }
 
     fn store_here(&mut self, mut store: Store, work: Work, now: Now, ctx: &mut Context<Self>) {
@@ -253,7 +262,7 @@ impl Handler<GoToRest> for Session {
         let description = self.machine.description(false, Now::get());
         self.server.do_send(crate::server::SessionChanged { description, announce: false });
         let Some(mut store) = self.store.take() else { return ctx.stop() };
-        let work = self.machine.take_work();
+        let work = self.take_work(&store);
         let done = self.hashing.run(Turn::Files, move || {
             let error = store.perform(work).error;
             error.map_or_else(|| store.finish(Ending::Keep), Err)

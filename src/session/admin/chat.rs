@@ -11,6 +11,8 @@ use crate::session::{Effects, MemberKey, SessionMachine};
 
 /// Messages that are kept.
 const MAX_MESSAGES: usize = 1024;
+/// Bytes of texts that are kept.
+const MAX_BYTES: usize = 1 << 20;
 /// Bounds and default of the time without a look after which the chat is left, in milliseconds.
 const MIN_TIMEOUT: u64 = 30_000;
 const MAX_TIMEOUT: u64 = 900_000;
@@ -21,6 +23,8 @@ pub(in crate::session) struct AdminChat {
     /// Number of the first message that is kept.
     first: u64,
     messages: VecDeque<Value>,
+    /// Bytes of their texts.
+    bytes: usize,
     timeout_ms: u64,
     /// When the chat is left, on the forward clock.
     due: u64,
@@ -28,9 +32,11 @@ pub(in crate::session) struct AdminChat {
 
 impl AdminChat {
     fn push(&mut self, message: Value) {
+        self.bytes += text_len(&message);
         self.messages.push_back(message);
-        if self.messages.len() > MAX_MESSAGES {
-            self.messages.pop_front();
+        while self.messages.len() > MAX_MESSAGES || self.bytes > MAX_BYTES {
+            let Some(oldest) = self.messages.pop_front() else { return };
+            self.bytes -= text_len(&oldest);
             self.first += 1;
         }
     }
@@ -43,6 +49,10 @@ impl AdminChat {
         let messages: Vec<&Value> = self.messages.iter().skip(skipped).collect();
         json!({"offset": offset, "messages": messages})
     }
+}
+
+fn text_len(message: &Value) -> usize {
+    message["m"].as_str().map_or(0, str::len)
 }
 
 fn not_connected() -> AdminError {
@@ -77,7 +87,7 @@ impl SessionMachine {
             return Err(AdminError::new(409, "Chat already connected"));
         }
         let due = now.ms + timeout_ms;
-        self.admin_chat = Some(AdminChat { first: 0, messages: VecDeque::new(), timeout_ms, due });
+        self.admin_chat = Some(AdminChat { first: 0, messages: VecDeque::new(), bytes: 0, timeout_ms, due });
         self.chat_log(Topic::Join, "Administrator connected to chat", None, now, fx);
         self.say(message, 0, now, fx)
     }

@@ -12,6 +12,7 @@ use serde_json::{Map, Value, json};
 
 pub(super) use chat::AdminChat;
 
+use super::lists::List;
 use super::member::{Member, ResetRole, Visitor};
 use super::thumbnail::{NotAsked, PictureWish};
 use super::{DisconnectReason, Effects, SessionMachine, State};
@@ -372,7 +373,7 @@ impl SessionMachine {
         let secret = self.invites.create("", max_uses, trust, op, &mut self.chance, now);
         let secret = secret.ok_or_else(|| AdminError::new(400, "Too many invite codes"))?;
         self.note(Level::Info, Topic::Invite, super::invites::creation_text(max_uses, trust, op), now, fx);
-        self.send_invite_list(now, fx);
+        self.send_list(List::Invites, now, fx);
         let found = self.invite_list().into_iter().find(|i| i["secret"] == secret.as_str());
         found.ok_or_else(AdminError::not_found)
     }
@@ -382,7 +383,7 @@ impl SessionMachine {
             return Err(AdminError::not_found());
         }
         self.note(Level::Info, Topic::Invite, format!("Removed invite {secret}"), now, fx);
-        self.send_invite_list(now, fx);
+        self.send_list(List::Invites, now, fx);
         Ok(json!({"status": "ok"}))
     }
 

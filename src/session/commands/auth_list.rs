@@ -1,9 +1,16 @@
 //! `auth-list`: gives and takes ranks by account, also of accounts that are not here.
 
+use std::collections::BTreeMap;
+
 use drawhall_protocol::command::AuthChange;
 
 use super::{CommandResult, Effects, MemberKey, SessionMachine};
+use crate::client::login::is_valid_name;
 use crate::clock::Now;
+use crate::session::lists::List;
+
+/// Longest id of an account that is remembered without having been in the session, in bytes.
+const MAX_ACCOUNT_ID: usize = 64;
 
 impl SessionMachine {
     pub(super) fn auth_list(
@@ -16,45 +23,125 @@ impl SessionMachine {
         let list = list.ok_or("Insane argument")?;
         let member = self.sender(key)?;
         let (own, by) = (member.id, member.name().to_owned());
-        let mut changed = false;
-        for change in list.into_iter().filter(|c| !c.auth_id.is_empty()) {
-            let target = self.members.iter().find(|m| m.auth_id() == change.auth_id);
-            let target = target.map(|m| (m.id, m.is_operator(), m.trusted));
-            if let Some(op) = change.op {
-                match target {
-                    // One's own operator status stays as it is.
-                    Some((id, is_op, _)) if id != own && is_op != op => {
-                        changed = true;
-                        self.set_operator(id, op, &by, None, false, now, fx);
-                    }
-                    Some(_) => {}
-                    None => {
-                        changed = true;
-                        self.accounts.set_operator(&change.auth_id, op);
-                    }
+        let mut here: BTreeMap<String, u8> = BTreeMap::new();
+        for member in self.members.iter().filter(|m| m.is_authenticated()) {
+            here.entry(member.auth_id().to_owned()).or_insert(member.id);
+        }
+        let (mut changed, mut unknown) = (false, 0);
+        for change in merged(list) {
+            let id = here.get(&change.auth_id).copied();
+            changed |= match id.and_then(|id| self.member_by_id(id)).map(|m| m.id) {
+                Some(id) => self.change_rank_of(id, own, &by, &change, now, fx),
+                None if !self.accounts.contains(&change.auth_id) && !is_account_id(&change.auth_id) => {
+                    unknown += 1;
+                    false
                 }
-            }
-            if let Some(trusted) = change.trusted {
-                match target {
-                    Some((id, _, is_trusted)) if is_trusted != trusted => {
-                        changed = true;
-                        self.set_trusted(id, trusted, &by, None, false, now, fx);
-                    }
-                    Some(_) => {}
-                    None => {
-                        changed = true;
-                        self.accounts.set_trusted(&change.auth_id, trusted);
-                    }
-                }
-            }
-            if let (None, Some(name)) = (target, change.username.filter(|n| !n.is_empty())) {
-                changed = true;
-                self.accounts.set_name(&change.auth_id, &name);
-            }
+                None => self.change_absent(&change),
+            };
         }
         if changed {
-            self.send_auth_list(now, fx);
+            self.send_list(List::Accounts, now, fx);
+        }
+        if unknown > 0 {
+            return Err(format!("{unknown} unknown accounts left out").into());
         }
         Ok(())
+    }
+
+    /// Of somebody who is here. One's own operator status stays as it is.
+    fn change_rank_of(
+        &mut self,
+        id: u8,
+        own: u8,
+        by: &str,
+        change: &AuthChange,
+        now: Now,
+        fx: &mut Effects,
+    ) -> bool {
+        let mut changed = false;
+        let is_op = self.member_by_id(id).is_some_and(|m| m.is_operator());
+        if let Some(op) = change.op.filter(|op| id != own && *op != is_op) {
+            changed = true;
+            self.set_operator(id, op, by, None, false, now, fx);
+        }
+        let is_trusted = self.member_by_id(id).is_some_and(|m| m.trusted);
+        if let Some(trusted) = change.trusted.filter(|trusted| *trusted != is_trusted) {
+            changed = true;
+            self.set_trusted(id, trusted, by, None, false, now, fx);
+        }
+        changed
+    }
+
+    fn change_absent(&mut self, change: &AuthChange) -> bool {
+        if let Some(op) = change.op {
+            self.accounts.set_operator(&change.auth_id, op);
+        }
+        if let Some(trusted) = change.trusted {
+            self.accounts.set_trusted(&change.auth_id, trusted);
+        }
+        let name = change.username.as_ref().filter(|name| is_valid_name(name));
+        if let Some(name) = name {
+            self.accounts.set_name(&change.auth_id, name);
+        }
+        change.op.is_some() || change.trusted.is_some() || name.is_some()
+    }
+}
+
+/// What is wanted of each account in the end.
+fn merged(list: Vec<AuthChange>) -> Vec<AuthChange> {
+    let mut merged: Vec<AuthChange> = Vec::new();
+    let mut places: BTreeMap<String, usize> = BTreeMap::new();
+    for change in list.into_iter().filter(|change| !change.auth_id.is_empty()) {
+        let place = *places.entry(change.auth_id.clone()).or_insert(merged.len());
+        let Some(earlier) = merged.get_mut(place) else {
+            merged.push(change);
+            continue;
+        };
+        earlier.op = change.op.or(earlier.op);
+        earlier.trusted = change.trusted.or(earlier.trusted);
+        earlier.username = change.username.or(earlier.username.take());
+    }
+    merged
+}
+
+/// Whether a text can be the id of an account: where it is known, a colon, and what it is called there.
+fn is_account_id(text: &str) -> bool {
+    let plain = !text.chars().any(|c| c.is_control()) && text.trim() == text;
+    let parts = text.split_once(':').is_some_and(|(place, name)| !place.is_empty() && !name.is_empty());
+    text.len() <= MAX_ACCOUNT_ID && plain && parts
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ids_of_accounts_say_where_they_are_known() {
+        for id in ["internal:1", "internal:a b", "auth.example.org:6f1c", "drawpile.net:9"] {
+            assert!(is_account_id(id), "{id}");
+        }
+        let long = format!("internal:{}", "x".repeat(MAX_ACCOUNT_ID));
+        for id in ["", "7-1", ":", "internal:", ":1", "internal:1\n", " internal:1", &long] {
+            assert!(!is_account_id(id), "{id}");
+        }
+    }
+
+    #[test]
+    fn of_several_changes_the_last_counts() {
+        let change = |id: &str, op, trusted, name: Option<&str>| AuthChange {
+            auth_id: id.into(),
+            op,
+            trusted,
+            username: name.map(str::to_owned),
+        };
+        let list = vec![
+            change("a:1", Some(true), None, Some("A")),
+            change("a:2", None, Some(true), None),
+            change("", Some(true), None, None),
+            change("a:1", Some(false), Some(true), None),
+        ];
+        let expected =
+            vec![change("a:1", Some(false), Some(true), Some("A")), change("a:2", None, Some(true), None)];
+        assert_eq!(merged(list), expected);
     }
 }

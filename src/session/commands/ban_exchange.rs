@@ -1,81 +1,107 @@
-//! `export-bans`, `import-bans`: ban lists as text, plain or encrypted with the server's key.
-//!
-//! Text: `p` and base64, or `c`, base64 of the nonce, `:`, base64 of a libsodium secretbox. Inside: the length as four
-//! bytes, big-endian, and a zlib stream of JSON. Source: `session.md`, Session bans.
+//! `export-bans`, `import-bans`: ban lists as text, which is read and written away from here.
 
-use std::io::{Read as _, Write as _};
-
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD as BASE64;
-use crypto_secretbox::aead::{Aead as _, KeyInit as _};
-use crypto_secretbox::{Key, Nonce, XSalsa20Poly1305};
 use drawhall_protocol::reply::{BanImpEx, ServerReply};
-use flate2::Compression;
-use flate2::read::ZlibDecoder;
-use flate2::write::ZlibEncoder;
-use serde_json::Value;
+use serde::{Deserialize, Serialize};
 
 use super::{CommandResult, Effects, MemberKey, SessionMachine};
 use crate::clock::Now;
 use crate::limits::Rate;
 use crate::log::{Level, LogEntry, Topic};
+use crate::session::ConnId;
+use crate::session::ban_text::{ExchangeError, NONCE_LEN, decode, encode};
+use crate::session::lists::List;
+use crate::storage::metadata::StoredBan;
 
-/// Largest ban list in bytes that is imported: a thousand entries have about 400 kB.
-const MAX_IMPORT: u64 = 4 << 20;
-const NONCE_LEN: usize = 24;
-/// Ban lists that one client can import in a minute: reading one takes some milliseconds.
+/// Ban lists that one client can import in a minute.
 const IMPORTS_A_MINUTE: u32 = 10;
+/// Ban lists of one session that can be on their way at once; all sessions together have one turn after the other.
+const MAX_EXCHANGES: usize = 4;
 
-/// A failure that clients can translate.
-struct Failure {
-    key: &'static str,
-    text: &'static str,
+/// A ban list that is to be written as text, or read from it.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub enum BanExchange {
+    /// Written.
+    Export {
+        /// For whom.
+        conn: ConnId,
+        /// Not encrypted.
+        plain: bool,
+        /// What is different each time.
+        nonce: [u8; NONCE_LEN],
+        /// The list.
+        bans: Vec<StoredBan>,
+    },
+    /// Read.
+    Import {
+        /// For whom.
+        conn: ConnId,
+        /// What was given.
+        text: String,
+    },
 }
 
-const MOD_ONLY: Failure = Failure { key: "banexportmodonly", text: "Only moderators can export plain bans." };
-const SERVER_ERROR: Failure = Failure { key: "banexportservererror", text: "Server error." };
-const EXPORT_UNCONFIGURED: Failure =
-    Failure { key: "banexportunconfigured", text: "Exporting encrypted bans not configured on this server." };
-const MALFORMED: Failure = Failure { key: "banimportmalformed", text: "Malformed import data." };
-const INVALID: Failure = Failure { key: "banimportinvalid", text: "Invalid import data." };
-const IMPORT_UNCONFIGURED: Failure =
-    Failure { key: "banimportunconfigured", text: "Importing encrypted bans not configured on this server." };
-const CRYPT_ERROR: Failure = Failure {
-    key: "banimportcrypterror",
-    text: "The server couldn't read the import data. This is likely because it was exported from a different \
-           server. You can only import bans into the same server they were exported from.",
-};
+/// What came of a [`BanExchange`].
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub enum BanExchanged {
+    /// It was written, or not.
+    Export {
+        /// For whom.
+        conn: ConnId,
+        /// Not encrypted.
+        plain: bool,
+        /// The text.
+        text: Result<String, ExchangeError>,
+    },
+    /// It was read, or not.
+    Import {
+        /// For whom.
+        conn: ConnId,
+        /// The list.
+        bans: Result<Vec<StoredBan>, ExchangeError>,
+    },
+}
+
+impl BanExchange {
+    /// Does it; takes some milliseconds.
+    pub fn perform(self, key: Option<&[u8; 32]>) -> BanExchanged {
+        match self {
+            Self::Export { conn, plain, nonce, bans } => {
+                let text = encode(&bans, key.filter(|_| !plain), nonce).ok_or(ExchangeError::Server);
+                BanExchanged::Export { conn, plain, text }
+            }
+            Self::Import { conn, text } => BanExchanged::Import { conn, bans: decode(&text, key) },
+        }
+    }
+
+    /// What is answered if it cannot be done.
+    pub fn failed(&self) -> BanExchanged {
+        match self {
+            Self::Export { conn, plain, .. } => {
+                BanExchanged::Export { conn: *conn, plain: *plain, text: Err(ExchangeError::Server) }
+            }
+            Self::Import { conn, .. } => {
+                BanExchanged::Import { conn: *conn, bans: Err(ExchangeError::Invalid) }
+            }
+        }
+    }
+}
 
 impl SessionMachine {
-    pub(super) fn export_bans(
-        &mut self,
-        key: MemberKey,
-        plain: bool,
-        now: Now,
-        fx: &mut Effects,
-    ) -> CommandResult {
-        let crypt_key = if plain { None } else { self.shared.crypt_key };
+    pub(super) fn export_bans(&mut self, key: MemberKey, plain: bool, fx: &mut Effects) -> CommandResult {
         let member = self.sender(key)?;
         let conn = member.conn();
-        let exported = if plain && !member.is_moderator() {
-            Err(MOD_ONLY)
-        } else if !plain && crypt_key.is_none() {
-            Err(EXPORT_UNCONFIGURED)
+        let refusal = if plain && !member.is_moderator() {
+            ExchangeError::ModeratorsOnly
+        } else if !plain && self.shared.crypt_key.is_none() {
+            ExchangeError::ExportUnconfigured
         } else {
-            let nonce = self.chance.bytes().ok_or(SERVER_ERROR);
-            nonce.and_then(|nonce| encode(&self.bans.export(), crypt_key.as_ref(), nonce).ok_or(SERVER_ERROR))
+            let Some(nonce) = self.chance.bytes() else {
+                return self.refuse_exchange(conn, ExchangeError::Server, fx);
+            };
+            let bans = self.bans.to_stored();
+            return self.begin_exchange(BanExchange::Export { conn, plain, nonce, bans }, fx);
         };
-        let done = exported.is_ok();
-        let reply = match exported {
-            Ok(text) => BanImpEx { export: Some(text), ..BanImpEx::default() },
-            Err(failure) => failure.into_reply(),
-        };
-        if done {
-            let kind = if plain { "plain" } else { "encrypted" };
-            self.log_exchange(key, format!("Exported {kind} bans from session {}", self.id), now, fx);
-        }
-        self.reply_to(conn, &ServerReply::BanImpEx(reply), fx);
-        Ok(())
+        self.refuse_exchange(conn, refusal, fx)
     }
 
     pub(super) fn import_bans(
@@ -89,22 +115,83 @@ impl SessionMachine {
         if !member.imports.take(Rate::per_minute(IMPORTS_A_MINUTE), now.ms) {
             return Err("Too many imports, try again in a minute".into());
         }
-        let (conn, banner) = (member.conn(), member.visitor.person.clone());
-        let imported = decode(text, self.shared.crypt_key.as_ref())
-            .and_then(|data| self.bans.import(&data, &banner).ok_or(INVALID));
-        let reply = match imported {
-            Ok((imported, total)) => {
+        let (conn, text) = (member.conn(), text.to_owned());
+        self.begin_exchange(BanExchange::Import { conn, text }, fx)
+    }
+
+    fn begin_exchange(&mut self, exchange: BanExchange, fx: &mut Effects) -> CommandResult {
+        if self.exchanges >= MAX_EXCHANGES {
+            return Err("Other ban lists are being read or written, try again in a moment".into());
+        }
+        self.exchanges += 1;
+        fx.exchanges.push(exchange);
+        Ok(())
+    }
+
+    fn refuse_exchange(&self, conn: ConnId, error: ExchangeError, fx: &mut Effects) -> CommandResult {
+        self.reply_to(conn, &ServerReply::BanImpEx(error.into_reply()), fx);
+        Ok(())
+    }
+
+    /// A ban list was written or read.
+    pub fn bans_exchanged(&mut self, done: BanExchanged, now: Now, fx: &mut Effects) {
+        self.exchanges = self.exchanges.saturating_sub(1);
+        match done {
+            BanExchanged::Export { conn, plain, text } => self.exported(conn, plain, text, now, fx),
+            BanExchanged::Import { conn, bans } => self.imported(conn, bans, now, fx),
+        }
+    }
+
+    fn exported(
+        &mut self,
+        conn: ConnId,
+        plain: bool,
+        text: Result<String, ExchangeError>,
+        now: Now,
+        fx: &mut Effects,
+    ) {
+        let Some(key) = self.members.key_of(conn) else { return };
+        let reply = text.and_then(|text| {
+            let reply = ServerReply::BanImpEx(BanImpEx { export: Some(text), ..BanImpEx::default() });
+            // A list may be longer than a message can be.
+            reply.to_frame().map_err(|_| ExchangeError::Server)
+        });
+        match reply {
+            Ok(frame) => {
+                let kind = if plain { "plain" } else { "encrypted" };
+                self.log_exchange(key, format!("Exported {kind} bans from session {}", self.id), now, fx);
+                fx.direct(conn, frame.into_bytes());
+            }
+            Err(error) => self.reply_to(conn, &ServerReply::BanImpEx(error.into_reply()), fx),
+        }
+    }
+
+    fn imported(
+        &mut self,
+        conn: ConnId,
+        bans: Result<Vec<StoredBan>, ExchangeError>,
+        now: Now,
+        fx: &mut Effects,
+    ) {
+        let Some(key) = self.members.key_of(conn) else { return };
+        let Some(member) = self.members.get(key) else { return };
+        if !member.is_operator() {
+            return self.refuse(key, "import-bans", "Not a session owner", fx);
+        }
+        let banner = member.visitor.person.clone();
+        let reply = match bans {
+            Ok(bans) => {
+                let (imported, total) = self.bans.import(bans, &banner);
                 if imported > 0 {
-                    self.send_ban_list(false, fx);
+                    self.send_list(List::Bans, now, fx);
                 }
                 let text = format!("Imported {imported}/{total} bans into session {}", self.id);
                 self.log_exchange(key, text, now, fx);
                 BanImpEx { imported: Some(imported), total: Some(total), ..BanImpEx::default() }
             }
-            Err(failure) => failure.into_reply(),
+            Err(error) => error.into_reply(),
         };
         self.reply_to(conn, &ServerReply::BanImpEx(reply), fx);
-        Ok(())
     }
 
     /// The server's log only: what is exchanged is not the session's business.
@@ -112,94 +199,5 @@ impl SessionMachine {
         if let Some(member) = self.members.get(key) {
             fx.log.push(LogEntry::new(now, Level::Info, Topic::BanImpEx, text).about(member.log_user()));
         }
-    }
-}
-
-impl Failure {
-    fn into_reply(self) -> BanImpEx {
-        BanImpEx { error: Some(self.text.into()), key: Some(self.key.into()), ..BanImpEx::default() }
-    }
-}
-
-fn encode(data: &Value, key: Option<&[u8; 32]>, nonce: [u8; NONCE_LEN]) -> Option<String> {
-    let json = data.to_string();
-    let mut packed = u32::try_from(json.len()).ok()?.to_be_bytes().to_vec();
-    let mut encoder = ZlibEncoder::new(&mut packed, Compression::default());
-    encoder.write_all(json.as_bytes()).ok()?;
-    encoder.finish().ok()?;
-    let Some(key) = key else { return Some(format!("p{}", BASE64.encode(packed))) };
-    let cipher = XSalsa20Poly1305::new(Key::from_slice(key));
-    let sealed = cipher.encrypt(Nonce::from_slice(&nonce), packed.as_slice()).ok()?;
-    Some(format!("c{}:{}", BASE64.encode(nonce), BASE64.encode(sealed)))
-}
-
-fn decode(text: &str, key: Option<&[u8; 32]>) -> Result<Value, Failure> {
-    let base64 = |part: &str| BASE64.decode(part).ok().filter(|b| !b.is_empty()).ok_or(MALFORMED);
-    let packed = if let Some(plain) = text.strip_prefix('p') {
-        base64(plain)?
-    } else {
-        let (nonce, sealed) = text.strip_prefix('c').and_then(|t| t.split_once(':')).ok_or(MALFORMED)?;
-        let (nonce, sealed) = (base64(nonce)?, base64(sealed)?);
-        if nonce.len() != NONCE_LEN {
-            return Err(MALFORMED);
-        }
-        let cipher = XSalsa20Poly1305::new(Key::from_slice(key.ok_or(IMPORT_UNCONFIGURED)?));
-        cipher.decrypt(Nonce::from_slice(&nonce), sealed.as_slice()).map_err(|_| CRYPT_ERROR)?
-    };
-    let mut json = Vec::new();
-    let stream = packed.get(4..).ok_or(INVALID)?;
-    ZlibDecoder::new(stream).take(MAX_IMPORT).read_to_end(&mut json).map_err(|_| INVALID)?;
-    serde_json::from_slice(&json).map_err(|_| INVALID)
-}
-
-#[cfg(test)]
-mod tests {
-    use serde_json::json;
-
-    use super::*;
-
-    const NONCE: [u8; NONCE_LEN] = [7; NONCE_LEN];
-
-    fn key_of(failure: Result<Value, Failure>) -> &'static str {
-        failure.err().map_or("", |f| f.key)
-    }
-
-    #[test]
-    fn the_references_plain_text_is_read() {
-        let text = "pAAAADnicq1bKUbKKjtVRKlOyMqwFAB3KA+w=";
-        assert_eq!(decode(text, None).ok(), Some(json!({"v": 1, "l": []})));
-    }
-
-    #[test]
-    fn both_forms_survive() {
-        let (data, key) = (json!({"v": 1, "l": [{"u": "x"}]}), [7; 32]);
-        assert_eq!(decode(&encode(&data, None, NONCE).unwrap(), None).ok(), Some(data.clone()));
-        let sealed = encode(&data, Some(&key), NONCE).unwrap();
-        assert_eq!(decode(&sealed, Some(&key)).ok(), Some(data));
-        assert_eq!(key_of(decode(&sealed, None)), "banimportunconfigured");
-        assert_eq!(key_of(decode(&sealed, Some(&[8; 32]))), "banimportcrypterror");
-    }
-
-    #[test]
-    fn rubbish_is_refused() {
-        let cases = [
-            ("", "malformed"),
-            ("garbage", "malformed"),
-            ("p", "malformed"),
-            ("p*", "malformed"),
-            ("cAAAA:AAAA", "malformed"),
-            ("pAAAA", "invalid"),
-            ("pAAAAAAAAAAAA", "invalid"),
-        ];
-        for (text, expected) in cases {
-            assert_eq!(key_of(decode(text, Some(&[0; 32]))), format!("banimport{expected}"), "{text}");
-        }
-    }
-
-    #[test]
-    fn a_list_that_inflates_without_end_is_refused() {
-        let bomb = encode(&Value::from("x".repeat(MAX_IMPORT as usize + 1)), None, NONCE).unwrap();
-        assert!(bomb.len() < 100_000);
-        assert_eq!(key_of(decode(&bomb, None)), "banimportinvalid");
     }
 }

@@ -6,6 +6,7 @@ use super::{CommandResult, Effects, MemberKey, SessionMachine};
 use crate::clock::Now;
 use crate::log::{Level, Topic};
 use crate::session::invites;
+use crate::session::lists::List;
 
 impl SessionMachine {
     pub(super) fn invite_create(
@@ -29,7 +30,7 @@ impl SessionMachine {
             .ok_or("Too many invite codes")?;
         let text = invites::creation_text(max_uses, trust, op);
         self.note_about(user, Level::Info, Topic::Invite, text, now, fx);
-        self.send_invite_list(now, fx);
+        self.send_list(List::Invites, now, fx);
         self.reply_to(conn, &ServerReply::InviteCreated(InviteCreated { secret }), fx);
         Ok(())
     }
@@ -50,7 +51,7 @@ impl SessionMachine {
             return Err("Invite code to remove not found".into());
         }
         self.note_about(user, Level::Info, Topic::Invite, format!("Removed invite {secret}"), now, fx);
-        self.send_invite_list(now, fx);
+        self.send_list(List::Invites, now, fx);
         Ok(())
     }
 }

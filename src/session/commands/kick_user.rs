@@ -6,6 +6,7 @@ use super::{CommandResult, Effects, MemberKey, SessionMachine};
 use crate::clock::Now;
 use crate::log::{Level, LogUser, Topic};
 use crate::session::DisconnectReason;
+use crate::session::lists::List;
 
 impl SessionMachine {
     pub(super) fn kick_user(
@@ -40,7 +41,7 @@ impl SessionMachine {
         let banned = ban && !known && self.bans.add(&person, &by, &banner);
         if banned {
             self.note_about(user, Level::Info, Topic::Ban, format!("Banned by {by}"), now, fx);
-            self.send_ban_list(false, fx);
+            self.send_list(List::Bans, now, fx);
             self.announce_removal("ban", &person.name, &by, fx);
         }
         self.disconnect(target, DisconnectReason::Kick, &by, "", now, fx);
@@ -69,7 +70,7 @@ impl SessionMachine {
         }
         let user = LogUser { id, address: person.address, name: name.clone() };
         self.note_about(user, Level::Info, Topic::Ban, format!("Banned by {by}"), now, fx);
-        self.send_ban_list(false, fx);
+        self.send_list(List::Bans, now, fx);
         self.announce_removal("ban", name, &by, fx);
         Ok(())
     }

@@ -1,7 +1,7 @@
 //! Commands of clients in a session, one file each: rights, arguments, effect. Source: `session.md`, Commands.
 
 mod auth_list;
-mod ban_exchange;
+pub mod ban_exchange;
 mod gain_op;
 mod invite;
 mod kick_user;
@@ -24,6 +24,9 @@ use crate::clock::Now;
 pub(super) type Refused = std::borrow::Cow<'static, str>;
 /// What came of a command; a refusal is told as `<command>: <reason>`.
 pub(super) type CommandResult = Result<(), Refused>;
+
+/// Longest address of a list server in bytes.
+const MAX_URL: usize = 500;
 
 /// Who may use a command.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -110,7 +113,7 @@ impl SessionMachine {
                 Err("This session is hidden from listings, it can't be listed".into())
             }
             ServerCommand::AnnounceSession { url, .. } => {
-                if url::Url::parse(&url).is_err() {
+                if url.len() > MAX_URL || url::Url::parse(&url).is_err() {
                     return Err("Invalid API URL".into());
                 }
                 fx.listing.push((url, true));
@@ -123,7 +126,7 @@ impl SessionMachine {
             ServerCommand::RemoveBan { id } => self.remove_ban(key, id, now, fx),
             ServerCommand::Mute { user, muted } => self.mute(key, &user, muted, now, fx),
             ServerCommand::Report { user, reason, .. } => self.report(key, user, &reason, now, fx),
-            ServerCommand::ExportBans { plain } => self.export_bans(key, plain, now, fx),
+            ServerCommand::ExportBans { plain } => self.export_bans(key, plain, fx),
             ServerCommand::ImportBans { text } => self.import_bans(key, &text, now, fx),
             ServerCommand::AuthList(list) => self.auth_list(key, list, now, fx),
             ServerCommand::StreamResetStart { correlator } => {

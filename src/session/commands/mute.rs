@@ -5,6 +5,7 @@ use drawhall_protocol::command::UserRef;
 use super::{CommandResult, Effects, MemberKey, SessionMachine};
 use crate::clock::Now;
 use crate::log::{Level, Topic};
+use crate::session::lists::List;
 
 impl SessionMachine {
     pub(super) fn mute(
@@ -25,7 +26,7 @@ impl SessionMachine {
             return Ok(());
         }
         let user = member.log_user();
-        self.send_mute_list(fx);
+        self.send_list(List::Muted, now, fx);
         let (topic, verb) = if muted { (Topic::Mute, "Muted") } else { (Topic::Unmute, "Unmuted") };
         self.note_about(user, Level::Info, topic, format!("{verb} by {by}"), now, fx);
         Ok(())

@@ -3,6 +3,7 @@
 use super::{CommandResult, Effects, MemberKey, SessionMachine};
 use crate::clock::Now;
 use crate::log::{Level, Topic};
+use crate::session::lists::List;
 
 impl SessionMachine {
     pub(super) fn remove_ban(
@@ -15,7 +16,7 @@ impl SessionMachine {
         let by = self.sender(key)?.name().to_owned();
         if let Some(name) = self.bans.remove(id) {
             self.note(Level::Info, Topic::Unban, format!("{name} unbanned by {by}"), now, fx);
-            self.send_ban_list(false, fx);
+            self.send_list(List::Bans, now, fx);
         }
         Ok(())
     }

@@ -2,6 +2,7 @@
 
 mod commands;
 mod joining;
+mod lists;
 mod misuse;
 mod model;
 mod resets;
@@ -177,6 +178,7 @@ impl Table {
             if seat.blocked { seat.waiting.push(op) } else { seat.apply(op) }
         }
         self.machine.publish();
+        self.exchange_bans(std::mem::take(&mut fx.exchanges));
         let mut news = BTreeMap::new();
         for (conn, seat) in &mut self.seats {
             let known = seat.history.len();
@@ -191,6 +193,14 @@ impl Table {
         let mut same = attached.iter().filter_map(|conn| news.get(conn));
         let first = same.next();
         assert!(same.all(|other| Some(other) == first), "everybody is told the same");
+    }
+
+    /// Reads and writes ban lists, as the actor has done elsewhere.
+    fn exchange_bans(&mut self, exchanges: Vec<BanExchange>) {
+        for exchange in exchanges {
+            let done = exchange.perform(self.machine.crypt_key().as_ref());
+            self.act(|machine, now, fx| machine.bans_exchanged(done, now, fx));
+        }
     }
 
     fn seat(&mut self, conn: ConnId) -> &mut Seat {

@@ -1,0 +1,288 @@
+//! What a session keeps about people, and how often it tells of it.
+
+use super::*;
+use crate::session::accounts::MAX_ACCOUNTS;
+use crate::session::admin::AdminRequest;
+use crate::session::input::Input;
+use crate::storage::metadata::StoredBan;
+
+fn command(cmd: &str, args: Value) -> Vec<u8> {
+    let json = json!({"cmd": cmd, "args": args, "kwargs": {}}).to_string();
+    Frame::new(0, 0, json.as_bytes()).unwrap().as_bytes().to_vec()
+}
+
+impl Table {
+    fn input(&mut self, input: Input) {
+        self.act(|machine, now, fx| machine.handle(input, now, fx));
+    }
+
+    /// Sends commands in one batch.
+    fn batch(&mut self, conn: ConnId, commands: Vec<Vec<u8>>) {
+        self.input(Input::Batch { conn, bytes: commands.concat() });
+    }
+
+    /// How often somebody was sent a list.
+    fn lists(&self, conn: ConnId, member: &str) -> usize {
+        self.replies(conn, "sessionconf").iter().filter(|v| v["config"].get(member).is_some()).count()
+    }
+
+    /// Has a ban list read or written that is waiting for it.
+    fn exchange(&mut self, conn: ConnId, commands: Vec<Vec<u8>>) -> usize {
+        let mut waiting = Vec::new();
+        self.act(|machine, now, fx| {
+            machine.handle(Input::Batch { conn, bytes: commands.concat() }, now, fx);
+            waiting = std::mem::take(&mut fx.exchanges);
+        });
+        let count = waiting.len();
+        self.exchange_bans(waiting);
+        count
+    }
+}
+
+fn ban_command(name: &str) -> Vec<u8> {
+    let json = json!({"cmd": "kick-user", "args": [name], "kwargs": {"ban": true}}).to_string();
+    Frame::new(0, 0, json.as_bytes()).unwrap().as_bytes().to_vec()
+}
+
+fn auth(n: usize, op: bool) -> Value {
+    json!({"a": format!("internal:{n}"), "o": op, "t": true, "u": format!("U{n}")})
+}
+
+#[test]
+fn lists_are_sent_at_most_once_a_gathering() {
+    let mut table = Table::of_three();
+    let commands = (0..50).map(|n| command("auth-list", json!([[auth(n, true)]]))).collect();
+    table.batch(A, commands);
+    assert_eq!(table.lists(A, "auth"), 1, "the first change is shown at once");
+    assert_eq!(table.part(A, "auth").unwrap().as_array().unwrap().len(), 1);
+    let mutes = |n: usize| command("mute", json!([2, n.is_multiple_of(2)]));
+    table.batch(A, (0..51).map(mutes).collect());
+    assert_eq!((table.lists(B, "muted"), table.part(B, "muted")), (1, Some(json!([2]))));
+    let due = table.machine.next_deadline().unwrap();
+    assert!(due > table.now.ms && due <= table.now.ms + 100);
+    table.wait(due - table.now.ms);
+    assert_eq!(
+        (table.lists(A, "auth"), table.lists(B, "muted")),
+        (2, 2),
+        "then what has come of all of them"
+    );
+    assert_eq!(table.part(A, "auth").unwrap().as_array().unwrap().len(), 50);
+    assert_eq!(table.machine.next_deadline(), None);
+}
+
+#[test]
+fn long_lists_are_sent_so_often_however_many_batches_change_them() {
+    let mut table = Table::of_three();
+    for batch in 0..10 {
+        let list: Vec<Value> = (0..100).map(|n| auth(100 * batch + n, true)).collect();
+        table.batch(A, vec![command("auth-list", json!([list]))]);
+    }
+    table.wait(1000);
+    table.forget();
+    for n in 0..1000 {
+        table.batch(A, vec![command("auth-list", json!([[auth(0, n % 2 == 1)]]))]);
+        table.wait(1);
+    }
+    assert!(table.lists(A, "auth") <= 25, "{}", table.lists(A, "auth"));
+    table.wait(1000);
+    let entries = table.part(A, "auth").unwrap();
+    let first = entries.as_array().unwrap().iter().find(|e| e["authId"] == "internal:0").unwrap().clone();
+    assert_eq!(first["op"], true, "the last state is shown in the end");
+}
+
+#[test]
+fn who_comes_in_is_shown_all_lists_at_once_whatever_others_have_to_wait_for() {
+    let mut table = Table::of_three();
+    for n in 0..200 {
+        table.seats.insert(10, Seat::default());
+        table.input(Input::Join(Box::new(JoinRequest {
+            visitor: visitor(10, "N"),
+            ..JoinRequest::default()
+        })));
+        if n < 199 {
+            table.input(Input::Leave(10));
+        }
+    }
+    assert_eq!((table.lists(10, "muted"), table.lists(10, "announcements")), (1, 1));
+    assert!(table.lists(B, "muted") <= 40, "{}", table.lists(B, "muted"));
+}
+
+#[test]
+fn no_more_accounts_are_remembered_than_so_many() {
+    let mut table = Table::of_three();
+    table.machine.store();
+    table.machine.take_work();
+    for batch in 0..30 {
+        let list: Vec<Value> = (0..100).map(|n| auth(100 * batch + n, false)).collect();
+        table.batch(A, vec![command("auth-list", json!([list]))]);
+        table.wait(1000);
+    }
+    assert_eq!(table.machine.accounts.all().count(), MAX_ACCOUNTS);
+    let list = table.part(A, "auth").unwrap();
+    assert!(list.as_array().unwrap().len() >= 600, "as many as fit into a message");
+    assert!(table.machine.take_work().journal.len() <= 2 * MAX_ACCOUNTS);
+}
+
+#[test]
+fn accounts_that_cannot_be_are_not_remembered() {
+    let mut table = Table::of_three();
+    let long = format!("internal:{}", "x".repeat(60_000));
+    let list: Vec<Value> = ["7-1", long.as_str(), ":x", "internal:2"]
+        .iter()
+        .map(|id| json!({"a": id, "o": true, "u": "x".repeat(23)}))
+        .collect();
+    table.batch(A, vec![command("auth-list", json!([list[..1]]))]);
+    assert_eq!(table.error(A), "auth-list: 1 unknown accounts left out");
+    table.batch(A, vec![command("auth-list", json!([list[1..2]]))]);
+    table.batch(A, vec![command("auth-list", json!([list[2..]]))]);
+    assert_eq!(table.error(A), "auth-list: 1 unknown accounts left out");
+    let known: Vec<&String> = table.machine.accounts.all().map(|(id, _)| id).collect();
+    assert_eq!(known, ["internal:2"]);
+    assert_eq!(table.part(A, "auth"), Some(json!([])), "a name that nobody can have is none");
+}
+
+/// A list of bans in the form that is imported.
+fn exported(names: impl Iterator<Item = String>) -> String {
+    let banned_by = "B".repeat(22);
+    let bans = names.map(|name| StoredBan { name, banned_by: banned_by.clone(), ..StoredBan::default() });
+    crate::session::ban_text::encode(&bans.collect::<Vec<_>>(), None, [0; 24]).unwrap()
+}
+
+#[test]
+fn ban_lists_are_read_and_written_elsewhere_and_few_at_once() {
+    let mut table = Table::of_three();
+    let text = exported((0..3).map(|n| format!("n{n}")));
+    let imports = vec![command("import-bans", json!([text])); 8];
+    assert_eq!(table.exchange(A, imports), 4);
+    assert_eq!(table.replies(A, "banimpex").len(), 4, "each that was begun is answered");
+    assert_eq!(table.replies(A, "error").len(), 4, "and each that was not");
+    assert!(table.error(A).starts_with("import-bans: Other ban lists are being read"));
+    table.wait(60_000);
+    assert_eq!(table.exchange(A, vec![command("import-bans", json!(["garbage"]))]), 1);
+    assert_eq!(table.replies(A, "banimpex").last().unwrap()["T"], "banimportmalformed");
+}
+
+#[test]
+fn who_is_no_operator_any_more_when_its_list_was_read_imports_nothing() {
+    let mut table = Table::of_three();
+    table.send(A, &[Frame::new(34, 0, &[2]).unwrap()]);
+    let text = exported(["x".to_owned()].into_iter());
+    let mut waiting = Vec::new();
+    let bytes = command("import-bans", json!([text]));
+    table.act(|machine, now, fx| {
+        machine.handle(Input::Batch { conn: B, bytes }, now, fx);
+        waiting = std::mem::take(&mut fx.exchanges);
+    });
+    table.send(A, &[Frame::new(34, 0, &[]).unwrap()]);
+    let done = waiting.remove(0).perform(None);
+    table.input(Input::BansExchanged(done));
+    assert_eq!(table.error(B), "import-bans: Not a session owner");
+    assert!(table.machine.bans.entries(false).is_empty());
+}
+
+#[test]
+fn of_a_ban_list_that_is_too_long_the_oldest_are_not_shown_and_that_is_said() {
+    let mut table = Table::of_three();
+    table.join(moderator(4, "M"));
+    for part in 0..10 {
+        let names = (0..100).map(|n| format!("{:0>22}", part * 100 + n));
+        table.exchange(A, vec![command("import-bans", json!([exported(names)]))]);
+        table.wait(10_000);
+    }
+    for conn in [A, 4] {
+        let list = table.part(conn, "banlist").unwrap();
+        let list = list.as_array().unwrap();
+        assert!((400..1000).contains(&list.len()), "{}", list.len());
+        assert_eq!((&list[list.len() - 1]["id"], &list[0]["id"]), (&json!(1000), &json!(1001 - list.len())));
+    }
+    let told =
+        table.replies(B, "log").iter().filter(|v| v["message"].to_string().contains("too long")).count();
+    assert!((1..=2).contains(&told), "{told}");
+    table.forget();
+    table.batch(A, vec![command("remove-ban", json!([1000]))]);
+    assert!(table.part(A, "banlist").is_some(), "it is shown again after each change");
+}
+
+#[test]
+fn a_long_text_in_the_log_is_shown_cut() {
+    let mut table = Table::of_three();
+    table.join(moderator(4, "M"));
+    table.forget();
+    table.input(Input::OutsideReport {
+        user: crate::log::LogUser { id: 0, address: None, name: "X".into() },
+        reason: "ä".repeat(30_000),
+    });
+    let shown = table.replies(4, "log");
+    let text = shown[0]["message"].as_str().unwrap();
+    assert!(text.len() <= 1003 && text.ends_with("ä..."), "{}", text.len());
+}
+
+#[test]
+fn a_name_that_has_its_id_back_is_no_news_for_the_journal() {
+    let mut table = Table::of_three();
+    table.machine.store();
+    table.machine.take_work();
+    for _ in 0..3 {
+        table.leave(B);
+        table.join(visitor(B, "B"));
+    }
+    let users = table.machine.take_work().journal.into_iter().filter(|e| matches!(e, Entry::User { .. }));
+    assert_eq!(users.count(), 0);
+}
+
+#[test]
+fn what_waits_for_the_journal_is_bounded_and_a_snapshot_has_it_all() {
+    let mut table = Table::of_three();
+    table.machine.store();
+    table.machine.take_work();
+    for n in 0..3000 {
+        table.seats.insert(20, Seat::default());
+        let mut other = visitor(20, &format!("n{n}"));
+        other.person.sid = format!("{n}");
+        table.input(Input::Join(Box::new(JoinRequest { visitor: other, ..JoinRequest::default() })));
+        table.batch(A, vec![ban_command(&format!("n{n}")), command("remove-ban", json!([n + 1]))]);
+    }
+    let mut work = table.machine.take_work();
+    assert!(work.incomplete && work.journal.len() <= 5000, "{}", work.journal.len());
+    table.machine.compact_journal(&mut work);
+    let snapshot = work.snapshot.unwrap();
+    assert!(snapshot.len() < 1200, "{}", snapshot.len());
+    let mut text = String::new();
+    snapshot.iter().for_each(|entry| entry.write(&mut text));
+    let replay = crate::storage::metadata::Metadata::replay(text.as_bytes());
+    assert_eq!((replay.warnings, replay.metadata.last_ban), (Vec::<String>::new(), 3000));
+    assert_eq!(replay.metadata.users.len(), 1000);
+}
+
+#[test]
+fn what_an_administrator_hears_is_bounded_in_bytes() {
+    let mut table = Table::of_three();
+    let joined = AdminRequest::JoinChat { message: String::new(), timeout_ms: 60_000 };
+    table.input(Input::Administer(joined));
+    for _ in 0..200 {
+        table.send(B, &[chat(&"x".repeat(60_000), true)]);
+        table.wait(100);
+    }
+    let mut read = Value::Null;
+    table.act(|machine, now, fx| {
+        read = machine.administer(AdminRequest::ReadChat(0), now, fx).unwrap();
+    });
+    let messages = read["messages"].as_array().unwrap();
+    assert!((10..20).contains(&messages.len()), "{}", messages.len());
+    assert_eq!(read["offset"], 200 - messages.len());
+}
+
+#[test]
+fn a_session_is_announced_at_so_many_places_for_good() {
+    let mut table = Table::of_three();
+    for n in 0..30 {
+        let news =
+            crate::session::actor::ListingNews { made: Some(format!("http://l/{n}")), ..Default::default() };
+        table.input(Input::Listing(news));
+    }
+    assert_eq!(table.machine.announcements.len(), 10);
+    assert_eq!(table.machine.announcements[9], "http://l/29");
+    let long = format!("http://l/{}", "x".repeat(1000));
+    table.batch(A, vec![command("announce-session", json!([long]))]);
+    assert_eq!(table.error(A), "announce-session: Invalid API URL");
+}
