@@ -7,7 +7,7 @@ use serde_json::json;
 
 use super::token;
 use crate::config::Settings;
-use crate::http::{self, Http};
+use crate::http::{self, Http, HttpError};
 
 /// An auth server that may be used.
 #[derive(Debug, Clone)]
@@ -67,6 +67,8 @@ impl ExtAuth {
         }
         let answer = match http.request(Method::POST, &self.url, &[], Some(&body)).await {
             Ok(answer) => answer,
+            // That is no outage: else who makes many requests could have names of accounts given to guests.
+            Err(HttpError::Busy) => return NameAnswer::Other("busy".to_owned()),
             Err(error) => {
                 tracing::warn!(%error, "the auth server does not answer");
                 return NameAnswer::Unavailable;

@@ -41,7 +41,7 @@ impl SessionMachine {
 
     /// Where the session is announced, to everybody.
     pub(super) fn send_announcements(&self, fx: &mut Effects) {
-        let entries = self.listed.iter().map(|url| AnnouncementEntry { url: url.clone() }).collect();
+        let entries = self.listed.iter().map(|l| AnnouncementEntry { url: l.url.clone() }).collect();
         self.to_all(&ServerReply::part(ConfPart::Announcements(entries)), fx);
     }
 

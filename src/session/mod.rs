@@ -44,6 +44,7 @@ use accounts::Accounts;
 use autoreset::AutoResetState;
 use bans::BanList;
 use chance::Chance;
+use commands::report::Reports;
 pub use effects::{ClientOp, ConnId, DisconnectReason, Effects, OpwordCheck, Refusal};
 use events::EventLog;
 use ids::IdQueue;
@@ -58,6 +59,7 @@ use stream::SideHistory;
 use crate::clock::Now;
 use crate::config::Settings;
 use crate::history::History;
+use crate::limits::Bucket;
 use crate::log::{Level, LogEntry, LogUser, Topic};
 use crate::storage::journal::Entry;
 use crate::storage::metadata::FIRST_CATCHUP_KEY;
@@ -136,7 +138,11 @@ pub struct SessionMachine {
     /// Where the session is to be announced, also after a restart.
     announcements: Vec<String>,
     /// Where it is listed now.
-    listed: Vec<String>,
+    listed: Vec<actor::ListedAt>,
+    /// How often it was to be announced.
+    announcing: Bucket,
+    /// How often it was reported.
+    reports: Reports,
     /// Whether files are kept as archives; `None` follows the server's setting.
     archive: Option<bool>,
     /// The session is stored: what changes is journaled.
@@ -208,6 +214,8 @@ impl SessionMachine {
             accounts: Accounts::default(),
             announcements: Vec::new(),
             listed: Vec::new(),
+            announcing: Bucket::default(),
+            reports: Reports::default(),
             archive: None,
             stored: false,
             journaled: Journaled::default(),

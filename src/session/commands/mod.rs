@@ -1,5 +1,6 @@
 //! Commands of clients in a session, one file each: rights, arguments, effect. Source: `session.md`, Commands.
 
+mod announce;
 mod auth_list;
 mod ban_exchange;
 mod gain_op;
@@ -8,7 +9,7 @@ mod kick_user;
 mod kill_session;
 mod mute;
 mod remove_ban;
-mod report;
+pub(super) mod report;
 mod reset_session;
 mod sessionconf;
 mod upload;
@@ -92,19 +93,7 @@ impl SessionMachine {
             ServerCommand::GainOp { opword } => self.gain_op(at, &opword, now, fx),
             ServerCommand::ResetSession { kind } => self.reset_session(at, &kind, now, fx),
             ServerCommand::KillSession { reason } => self.kill_session(at, &reason, now, fx),
-            ServerCommand::AnnounceSession { private: true, .. } => {
-                Err("Private listings are not available on this server".into())
-            }
-            ServerCommand::AnnounceSession { .. } if self.flags.unlisted => {
-                Err("This session is hidden from listings, it can't be listed".into())
-            }
-            ServerCommand::AnnounceSession { url, .. } => {
-                if url::Url::parse(&url).is_err() {
-                    return Err("Invalid API URL".into());
-                }
-                fx.listing.push((url, true));
-                Ok(())
-            }
+            ServerCommand::AnnounceSession { url, private } => self.announce_session(url, private, now, fx),
             ServerCommand::UnlistSession { url } => {
                 fx.listing.push((url, false));
                 Ok(())
