@@ -126,7 +126,8 @@ fn redirected(answer: &Response) -> Option<Url> {
 }
 
 fn same_origin(a: &Url, b: &Url) -> bool {
-    let origin = |url: &Url| (url.scheme().to_owned(), url.host_str().map(str::to_owned), url.port_or_known_default());
+    let origin =
+        |url: &Url| (url.scheme().to_owned(), url.host_str().map(str::to_owned), url.port_or_known_default());
     origin(a) == origin(b)
 }
 
@@ -330,7 +331,12 @@ mod tests {
                 assert!(!follows(method.clone(), status, here, "http://list.example:8080/x"));
                 assert!(!follows(method.clone(), status, here, "https://list.example:8443/x"));
                 assert!(!follows(method.clone(), status, "https://list.example/x", here));
-                assert!(!follows(method.clone(), status, "http://list.example:8080/", "https://list.example/"));
+                assert!(!follows(
+                    method.clone(),
+                    status,
+                    "http://list.example:8080/",
+                    "https://list.example/"
+                ));
                 assert!(follows(method.clone(), status, here, "http://list.example/y"));
                 assert!(follows(method.clone(), status, here, "https://list.example/x"));
             }

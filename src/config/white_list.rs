@@ -150,13 +150,14 @@ mod tests {
     #[test]
     fn what_the_operator_has_said_counts_alone() {
         let (off, _) = list("announceWhitelist=false", &[]);
-        assert!(allows(&off, "https://list.example/") && !off.names(&list_server("https://list.example/").unwrap()));
+        assert!(
+            allows(&off, "https://list.example/")
+                && !off.names(&list_server("https://list.example/").unwrap())
+        );
         let (empty, _) = list("announceWhitelist=true", &[]);
         assert!(!allows(&empty, "https://pub.drawpile.net/listing/"), "none may be used");
-        let (own, faults) = list(
-            "announceWhitelist=true\n[announcewhitelist]\nhttps://list.example/api/\nnonsense\n",
-            &[],
-        );
+        let (own, faults) =
+            list("announceWhitelist=true\n[announcewhitelist]\nhttps://list.example/api/\nnonsense\n", &[]);
         assert!(allows(&own, "https://list.example/api/") && allows(&own, "https://LIST.example:443/api/"));
         assert!(!allows(&own, "https://list.example/api"), "a file names URLs, not beginnings");
         assert_eq!(faults, ["white list of list servers: 'nonsense' is no URL of a list server"]);

@@ -14,6 +14,9 @@ use super::address::{is_global, is_usable};
 /// Names that are looked up at once: as many as can be stuck when 60 requests a minute begin, each for half a minute.
 pub(super) const MAX_LOOKUPS: usize = 32;
 
+/// How a name is looked up. Blocks.
+type Lookup = dyn Fn(&str) -> io::Result<Vec<SocketAddr>> + Send + Sync;
+
 /// Asks the system.
 fn system(name: &str) -> io::Result<Vec<SocketAddr>> {
     (name, 0).to_socket_addrs().map(Iterator::collect)
@@ -24,7 +27,7 @@ fn system(name: &str) -> io::Result<Vec<SocketAddr>> {
 pub(super) struct Resolver {
     pub(super) public_only: bool,
     threads: Arc<Semaphore>,
-    lookup: Arc<dyn Fn(&str) -> io::Result<Vec<SocketAddr>> + Send + Sync>,
+    lookup: Arc<Lookup>,
 }
 
 impl fmt::Debug for Resolver {
@@ -35,11 +38,7 @@ impl fmt::Debug for Resolver {
 
 impl Resolver {
     pub(super) fn new(public_only: bool) -> Resolver {
-        Resolver {
-            public_only,
-            threads: Arc::new(Semaphore::new(MAX_LOOKUPS)),
-            lookup: Arc::new(system),
-        }
+        Resolver { public_only, threads: Arc::new(Semaphore::new(MAX_LOOKUPS)), lookup: Arc::new(system) }
     }
 
     async fn addresses(self, name: String) -> io::Result<Vec<SocketAddr>> {

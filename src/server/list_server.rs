@@ -76,8 +76,7 @@ impl From<HttpError> for Failure {
 
 /// Words of another server, fit to be shown.
 fn words(text: &str) -> String {
-    let is_hidden =
-        |c: &char| matches!(c, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}' | '\u{feff}');
+    let is_hidden = |c: &char| matches!(c, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}' | '\u{feff}');
     let shown = text.chars().filter(|c| !is_hidden(c)).map(|c| if c.is_control() { ' ' } else { c });
     shown.take(MAX_WORDS).collect::<String>().trim().to_owned()
 }
@@ -254,7 +253,10 @@ mod tests {
         let details = ["Connection refused (os error 111)", "dns error", "invalid HTTP version parsed"];
         for detail in details {
             let failure = Failure::from(HttpError::Failed(detail.to_owned()));
-            assert_eq!((failure.told.as_str(), failure.detail.as_str()), ("Network error: connection failed", detail));
+            assert_eq!(
+                (failure.told.as_str(), failure.detail.as_str()),
+                ("Network error: connection failed", detail)
+            );
         }
         let redirect = Failure::from(HttpError::Redirect("http://127.0.0.1/".to_owned()));
         assert!(!redirect.told.contains("127.0.0.1") && redirect.detail.contains("127.0.0.1"));

@@ -181,7 +181,8 @@ impl Server {
         let number = self.listings.begin(session, url, &base);
         let body = announcement(&description, &self.rules.local_host, self.parts.announce_port);
         let list_servers = self.parts.list_servers.clone();
-        let asked = async move { list_servers.ask(Method::POST, &sessions_url(&base), &body, is_named).await };
+        let asked =
+            async move { list_servers.ask(Method::POST, &sessions_url(&base), &body, is_named).await };
         ctx.spawn(asked.into_actor(self).map(move |answer, server, ctx| {
             server.announced(number, &description, answer, ctx);
         }));
@@ -317,7 +318,9 @@ impl Server {
         let is_named = list_server(&base).is_some_and(|server| self.rules.white_list.names(&server));
         let (list_servers, body) = (self.parts.list_servers.clone(), Value::from(body));
         let asked = async move { list_servers.ask(Method::PUT, &sessions_url(&base), &body, is_named).await };
-        ctx.spawn(asked.into_actor(self).map(move |answer, server, _| server.refreshed(&asked_about, &answer)));
+        ctx.spawn(
+            asked.into_actor(self).map(move |answer, server, _| server.refreshed(&asked_about, &answer)),
+        );
     }
 
     fn refreshed(&mut self, asked_about: &[(u64, i64)], answer: &Result<Value, Failure>) {

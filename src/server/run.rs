@@ -315,6 +315,11 @@ fn start_admin((address, parts): (SocketAddr, admin::Parts)) -> Result<admin::Ru
 /// Opens what sessions are stored in and recorded to.
 fn open_storage(options: &ServeOptions, rules: &Rules) -> Result<ServerParts, StartError> {
     let list_servers = ListServers::new(options.announce_private);
+    if options.announce_private && !rules.settings().announce_whitelist {
+        tracing::warn!(
+            "--announce-private without announceWhitelist: everybody who hosts can have requests made in the own network"
+        );
+    }
     let mut parts = ServerParts { list_servers, ..ServerParts::default() };
     if let Some(path) = &options.sessions {
         let folder = Folder::open(path, Duration::from_millis(rules.settings().sync_interval.0))?;
