@@ -14,6 +14,10 @@ use super::address::{is_global, is_usable};
 /// Names that are looked up at once: as many as can be stuck when 60 requests a minute begin, each for half a minute.
 pub(super) const MAX_LOOKUPS: usize = 32;
 
+/// Addresses of a name that are tried, of IPv4 and of IPv6 each: else a name with thousands of them would be a request to
+/// thousands of machines.
+const MAX_ADDRESSES: usize = 3;
+
 /// How a name is looked up. Blocks.
 type Lookup = dyn Fn(&str) -> io::Result<Vec<SocketAddr>> + Send + Sync;
 
@@ -55,6 +59,12 @@ impl Resolver {
         })?;
         let mut found = told.await.map_err(io::Error::other)??;
         found.retain(|a| if self.public_only { is_global(a.ip()) } else { is_usable(a.ip()) });
+        let mut kept = [0; 2];
+        found.retain(|a| {
+            let count = &mut kept[usize::from(a.is_ipv6())];
+            *count += 1;
+            *count <= MAX_ADDRESSES
+        });
         if found.is_empty() {
             return Err(io::Error::other(format!("{name} has no address that a request could go to")));
         }
@@ -95,6 +105,11 @@ mod tests {
         assert_eq!(names(resolver(false, both).addresses("x".into()).await), Ok(2));
         assert!(names(resolver(true, home).addresses("x".into()).await).is_err());
         assert_eq!(names(resolver(false, home).addresses("x".into()).await), Ok(2));
+        let many = |_: &str| {
+            let v4 = (1..200).map(|n| SocketAddr::from(([8, 8, 8, n], 0)));
+            Ok(v4.chain(["[2606:4700::1111]:0".parse().unwrap()]).collect())
+        };
+        assert_eq!(names(resolver(true, many).addresses("x".into()).await), Ok(MAX_ADDRESSES + 1));
     }
 
     #[actix_rt::test]
