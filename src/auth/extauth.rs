@@ -9,6 +9,9 @@ use super::token;
 use crate::config::Settings;
 use crate::http::{self, Http, HttpError};
 
+/// Characters of a status that is not known which are shown.
+const MAX_STATUS: usize = 100;
+
 /// An auth server that may be used.
 #[derive(Debug, Clone)]
 pub struct ExtAuth {
@@ -74,12 +77,20 @@ impl ExtAuth {
                 return NameAnswer::Unavailable;
             }
         };
-        match answer.json.as_ref().and_then(|v| v["status"].as_str()) {
+        let json = answer.json.as_ref();
+        match json.and_then(|v| v["status"].as_str()) {
             Some("auth") => NameAnswer::Account,
             Some("guest") => NameAnswer::Guest,
             Some("outgroup") => NameAnswer::OutGroup,
             Some("banned") => NameAnswer::Banned,
-            Some(other) => NameAnswer::Other(other.to_owned()),
+            Some(other) => NameAnswer::Other(other.chars().take(MAX_STATUS).collect()),
+            // It has answered: guests may not be let in as if it was down.
+            None if (200..300).contains(&answer.status)
+                && json.is_some_and(|v| v.is_object() || v.is_array()) =>
+            {
+                tracing::warn!("the auth server's answer has no status");
+                NameAnswer::Other(String::new())
+            }
             None => {
                 tracing::warn!(status = answer.status, "the auth server's answer cannot be read");
                 NameAnswer::Unavailable
