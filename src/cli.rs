@@ -232,6 +232,10 @@ pub(crate) struct Serve {
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..), help_heading = "Announcing and accounts elsewhere")]
     pub(crate) announce_port: Option<u16>,
 
+    /// Let sessions be listed also at list servers in private networks and on this machine, which the white list should name.
+    #[arg(long, help_heading = "Announcing and accounts elsewhere")]
+    pub(crate) announce_private: bool,
+
     /// Where abuse reports are sent to (setting abusereport).
     #[arg(long, value_name = "URL", value_parser = http_url, help_heading = "Announcing and accounts elsewhere")]
     pub(crate) report_url: Option<String>,
@@ -336,6 +340,7 @@ impl Serve {
             ("trace-input", path(&self.trace_input)),
             ("sync", self.sync.map(|s| format!("{}ms", s.as_millis()))),
             ("announce-port", self.announce_port.map(|p| p.to_string())),
+            ("announce-private", Some(self.announce_private.to_string())),
             ("report-url", self.report_url.clone()),
             ("extauth", self.extauth.clone()),
             ("extauth-provider", self.extauth_provider.map(|a| a.to_string())),

@@ -2,6 +2,7 @@
 
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
+use jiff::civil::DateTime;
 use serde::{Deserialize, Serialize};
 
 /// A moment.
@@ -30,8 +31,19 @@ impl Now {
 
 /// Milliseconds since 1970 in ISO 8601, UTC, whole seconds.
 pub fn iso_of(utc_ms: i64) -> String {
-    let time = jiff::Timestamp::from_second(utc_ms.div_euclid(1000)).unwrap_or(jiff::Timestamp::UNIX_EPOCH);
+    let (first, last) = (jiff::Timestamp::MIN.as_second(), jiff::Timestamp::MAX.as_second());
+    let time = jiff::Timestamp::from_second(utc_ms.div_euclid(1000).clamp(first, last)).unwrap_or_default();
     time.to_string()
+}
+
+/// Reads a time in ISO 8601 with a zone, as UTC. Also the end of time, 9999-12-31, with which lists of bans mean for ever:
+/// instants end a day before.
+pub fn utc_of(text: &str) -> Option<DateTime> {
+    if let Ok(time) = text.parse::<jiff::Timestamp>() {
+        return Some(time.to_zoned(jiff::tz::TimeZone::UTC).datetime());
+    }
+    let utc = ["Z", "z", "+00:00"].iter().find_map(|zone| text.strip_suffix(zone))?;
+    utc.parse().ok()
 }
 
 #[cfg(test)]
@@ -41,6 +53,20 @@ mod tests {
     #[test]
     fn times_are_written_in_whole_seconds_of_utc() {
         assert_eq!(iso_of(1_795_241_572_999), "2026-11-21T06:12:52Z");
+    }
+
+    #[test]
+    fn times_are_read_up_to_their_end() {
+        for (text, expected) in [
+            ("2026-11-21T06:12:52Z", Some("2026-11-21T06:12:52")),
+            ("2026-11-21T06:12:52+01:00", Some("2026-11-21T05:12:52")),
+            ("9999-12-31T23:59:59Z", Some("9999-12-31T23:59:59")),
+            ("9999-12-31T23:59:59+00:00", Some("9999-12-31T23:59:59")),
+            ("9999-12-31T23:59:59", None),
+            ("soon", None),
+        ] {
+            assert_eq!(utc_of(text).map(|t| t.to_string()).as_deref(), expected, "{text}");
+        }
     }
 
     #[test]

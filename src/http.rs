@@ -1,23 +1,35 @@
-//! Requests to other servers: one client, with limits for time, size and redirects. Source: `services.md`.
+//! Requests to other servers, with limits for time, size, number and redirects. Source: `services.md`.
 //!
-//! Some addresses come from people who are not trusted (list servers), so a request never goes to where no service of
-//! this kind can be: nowhere, everybody, or the machine's own link, where clouds keep their secrets.
+//! URLs come from two kinds of people. The operator's may lead anywhere, also into the own network (auth server, abuse
+//! reports, external bans). Those of clients (list servers) must lead to globally routable addresses, or anybody could have
+//! the server ask services that only it can reach (SSRF). That is checked of the URL, of what its name resolves to when the
+//! connection is made, and again at each redirect.
 
-use std::net::{IpAddr, SocketAddr};
+mod address;
+mod names;
+mod turns;
+
+use std::net::IpAddr;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
-use reqwest::dns::{Addrs, Name, Resolve, Resolving};
+use reqwest::header::LOCATION;
 use reqwest::redirect::Policy;
-use reqwest::{Client, Method, Url};
+use reqwest::{Client, Method, Response, Url};
 use serde_json::Value;
 
-/// How long a request may take, from the look-up of the name to the end of the answer.
+use names::Resolver;
+pub use turns::RequestLimits;
+use turns::Turns;
+
+/// How long a request may take when it has its turn, from the look-up of the name to the end of the answer.
 const TIME_LIMIT: Duration = Duration::from_secs(5);
 /// Largest answer in bytes.
 const MAX_ANSWER: usize = 1 << 20;
 /// Redirects that are followed.
 const MAX_REDIRECTS: usize = 2;
+/// Requests to what the operator has named. One that waits belongs to a connection or to a report, so those are bounded.
+const OPERATOR_LIMITS: RequestLimits = RequestLimits { at_once: 32, per_host: 32, waiting: 10_000 };
 
 /// A request that came to nothing.
 #[derive(Debug, thiserror::Error)]
@@ -28,12 +40,21 @@ pub enum HttpError {
     /// No request goes there.
     #[error("no request is made to {0}")]
     Address(String),
-    /// There is no answer, or none in time.
+    /// There is no connection, or it broke.
     #[error("{0}")]
     Failed(String),
+    /// There is no answer in time.
+    #[error("no answer within {} s", TIME_LIMIT.as_secs())]
+    NoAnswer,
+    /// The answer leads to where the request may not follow.
+    #[error("the answer redirects to {0}")]
+    Redirect(String),
     /// The answer is too large.
     #[error("the answer has more than {MAX_ANSWER} bytes")]
     TooLarge,
+    /// Too many other requests wait.
+    #[error("too many requests are under way")]
+    Busy,
 }
 
 /// An answer.
@@ -50,23 +71,22 @@ pub struct Answer {
 }
 
 /// Makes requests. What that takes is set up with the first of them.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone)]
 pub struct Http {
+    public_only: bool,
+    turns: Arc<Turns>,
     client: Arc<OnceLock<Client>>,
 }
 
-/// Whether a request may go to an address.
-fn makes_sense(address: IpAddr) -> bool {
-    match address.to_canonical() {
-        IpAddr::V4(v4) => {
-            !(v4.is_unspecified() || v4.is_multicast() || v4.is_broadcast() || v4.is_link_local())
-        }
-        IpAddr::V6(v6) => !(v6.is_unspecified() || v6.is_multicast() || v6.is_unicast_link_local()),
+/// For URLs of the operator.
+impl Default for Http {
+    fn default() -> Self {
+        Self::new(false, OPERATOR_LIMITS)
     }
 }
 
-/// Whether a request may go to a URL, as far as it tells.
-fn check(url: &Url) -> Result<(), HttpError> {
+/// Whether a request may go to a URL, as far as it tells; what its name resolves to is checked by [`Resolver`].
+fn check(url: &Url, public_only: bool) -> Result<(), HttpError> {
     let address = match url.host() {
         Some(url::Host::Ipv4(v4)) => Some(IpAddr::V4(v4)),
         Some(url::Host::Ipv6(v6)) => Some(IpAddr::V6(v6)),
@@ -76,36 +96,54 @@ fn check(url: &Url) -> Result<(), HttpError> {
     if !matches!(url.scheme(), "http" | "https") {
         return Err(HttpError::Url(url.to_string()));
     }
-    if url.port() == Some(0) || address.is_some_and(|a| !makes_sense(a)) {
+    let allowed = |a| if public_only { address::is_global(a) } else { address::is_usable(a) };
+    if url.port() == Some(0) || !address.is_none_or(allowed) {
         return Err(HttpError::Address(url.host_str().unwrap_or_default().to_owned()));
     }
     Ok(())
 }
 
-/// Reads a URL that requests may go to.
+/// Reads a URL of the operator that requests may go to.
 ///
 /// # Errors
 /// When it is none.
 pub fn check_url(text: &str) -> Result<Url, HttpError> {
-    let url = Url::parse(text).map_err(|_| HttpError::Url(text.to_owned()))?;
-    check(&url).map(|()| url)
+    read_url(text, false)
 }
 
-/// Looks names up and leaves out addresses that no request goes to.
-#[derive(Debug)]
-struct Resolver;
+fn read_url(text: &str, public_only: bool) -> Result<Url, HttpError> {
+    let url = Url::parse(text).map_err(|_| HttpError::Url(text.to_owned()))?;
+    check(&url, public_only).map(|()| url)
+}
 
-impl Resolve for Resolver {
-    fn resolve(&self, name: Name) -> Resolving {
-        Box::pin(async move {
-            let found: Vec<SocketAddr> =
-                tokio::net::lookup_host((name.as_str(), 0)).await?.filter(|a| makes_sense(a.ip())).collect();
-            if found.is_empty() {
-                return Err(format!("{} has no address that a request could go to", name.as_str()).into());
-            }
-            Ok(Box::new(found.into_iter()) as Addrs)
-        })
+/// Where an answer redirects to, if it does.
+fn redirected(answer: &Response) -> Option<Url> {
+    if !matches!(answer.status().as_u16(), 301 | 302 | 303 | 307 | 308) {
+        return None;
     }
+    let location = answer.headers().get(LOCATION)?;
+    answer.url().join(&String::from_utf8_lossy(location.as_bytes())).ok()
+}
+
+fn same_origin(a: &Url, b: &Url) -> bool {
+    let origin =
+        |url: &Url| (url.scheme().to_owned(), url.host_str().map(str::to_owned), url.port_or_known_default());
+    origin(a) == origin(b)
+}
+
+/// Whether a redirect leads to the same server, encrypted.
+fn is_upgrade(from: &Url, to: &Url) -> bool {
+    let has = |url: &Url, scheme, port| url.scheme() == scheme && url.port_or_known_default() == Some(port);
+    from.host_str() == to.host_str() && has(from, "http", 80) && has(to, "https", 443)
+}
+
+/// Whether a request goes on to where it is redirected, with method and body. One that changes something stays with the
+/// server that it was meant for; no other changes the protocol back to one that is not encrypted.
+fn may_follow(method: &Method, status: u16, from: &Url, to: &Url) -> bool {
+    if *method == Method::GET {
+        return !(from.scheme() == "https" && to.scheme() == "http");
+    }
+    status != 303 && (same_origin(from, to) || is_upgrade(from, to))
 }
 
 fn tls() -> Option<rustls::ClientConfig> {
@@ -119,43 +157,41 @@ fn tls() -> Option<rustls::ClientConfig> {
     Some(config.with_root_certificates(roots).with_no_client_auth())
 }
 
-fn client() -> Result<Client, HttpError> {
+fn client(public_only: bool) -> Result<Client, HttpError> {
     let failed = |what: &str| HttpError::Failed(what.to_owned());
-    let redirects = Policy::custom(|attempt| {
-        if attempt.previous().len() > MAX_REDIRECTS {
-            attempt.error("too many redirects")
-        } else if let Err(error) = check(attempt.url()) {
-            attempt.error(error)
-        } else {
-            attempt.follow()
-        }
-    });
-    let client = Client::builder()
+    let builder = Client::builder()
         .user_agent(concat!("Drawhall/", env!("CARGO_PKG_VERSION")))
-        .timeout(TIME_LIMIT)
-        .redirect(redirects)
+        // They are followed here, after a look at where they lead.
+        .redirect(Policy::none())
         // Requests are rare and go anywhere. A pool would be looked after by a task, and beginning that while the server
         // stops is a panic.
         .pool_max_idle_per_host(0)
-        .dns_resolver(Arc::new(Resolver))
-        .tls_backend_preconfigured(tls().ok_or_else(|| failed("TLS cannot be set up"))?)
-        .build();
-    client.map_err(|e| HttpError::Failed(e.to_string()))
+        .dns_resolver(Arc::new(Resolver::new(public_only)))
+        .tls_backend_preconfigured(tls().ok_or_else(|| failed("TLS cannot be set up"))?);
+    // A proxy would look names up by itself, and nobody could say what they resolve to.
+    let builder = if public_only { builder.no_proxy() } else { builder };
+    builder.build().map_err(|e| HttpError::Failed(e.to_string()))
 }
 
 impl Http {
+    /// Makes so many requests; `public_only` for URLs of clients, which must lead to globally routable addresses.
+    pub fn new(public_only: bool, limits: RequestLimits) -> Http {
+        Http { public_only, turns: Arc::new(Turns::new(limits)), client: Arc::default() }
+    }
+
     fn client(&self) -> Result<&Client, HttpError> {
         if let Some(client) = self.client.get() {
             return Ok(client);
         }
-        let made = client()?;
+        let made = client(self.public_only)?;
         Ok(self.client.get_or_init(|| made))
     }
 
-    /// Makes a request with or without a JSON body.
+    /// Makes a request with or without a JSON body, when it has its turn.
     ///
     /// # Errors
-    /// When the URL is no good, nothing answers in time, or the answer is too large.
+    /// When the URL is no good, nothing answers in time, the answer is too large or leads elsewhere, or too many other
+    /// requests wait.
     pub async fn request(
         &self,
         method: Method,
@@ -163,25 +199,61 @@ impl Http {
         headers: &[(&'static str, String)],
         body: Option<&Value>,
     ) -> Result<Answer, HttpError> {
-        let mut request = self.client()?.request(method, check_url(url)?);
-        for (name, value) in headers {
-            request = request.header(*name, value);
-        }
-        if let Some(body) = body {
-            request = request.header("content-type", "application/json").body(body.to_string());
-        }
-        let mut answer = request.send().await.map_err(|e| HttpError::Failed(cause(&e)))?;
-        let etag = answer.headers().get("etag").and_then(|v| v.to_str().ok()).unwrap_or_default().to_owned();
-        let (status, mut bytes) = (answer.status().as_u16(), Vec::new());
-        while let Some(chunk) = answer.chunk().await.map_err(|e| HttpError::Failed(cause(&e)))? {
-            if bytes.len() + chunk.len() > MAX_ANSWER {
-                return Err(HttpError::TooLarge);
-            }
-            bytes.extend_from_slice(&chunk);
-        }
-        let text = String::from_utf8_lossy(&bytes).into_owned();
-        Ok(Answer { status, json: serde_json::from_slice(&bytes).ok(), text, etag })
+        let url = read_url(url, self.public_only)?;
+        let host = url.host_str().unwrap_or_default().to_owned();
+        let _turn = self.turns.take(&host).await.ok_or(HttpError::Busy)?;
+        let body = body.map(Value::to_string);
+        let answered = async {
+            let answer = self.follow(&method, url, headers, body.as_deref()).await?;
+            read_answer(answer).await
+        };
+        tokio::time::timeout(TIME_LIMIT, answered).await.unwrap_or(Err(HttpError::NoAnswer))
     }
+
+    /// Makes a request, and again where it is redirected to.
+    async fn follow(
+        &self,
+        method: &Method,
+        mut url: Url,
+        headers: &[(&'static str, String)],
+        body: Option<&str>,
+    ) -> Result<Response, HttpError> {
+        let (first, mut redirects) = (url.clone(), 0);
+        loop {
+            let mut request = self.client()?.request(method.clone(), url.clone());
+            // Most hold secrets, which are for the server that was named.
+            let known = same_origin(&first, &url) || is_upgrade(&first, &url);
+            for (name, value) in headers.iter().filter(|(name, _)| known || *name == "if-none-match") {
+                request = request.header(*name, value);
+            }
+            if let Some(body) = body {
+                request = request.header("content-type", "application/json").body(body.to_owned());
+            }
+            let answer = request.send().await.map_err(|e| HttpError::Failed(cause(&e)))?;
+            let Some(next) = redirected(&answer) else { return Ok(answer) };
+            redirects += 1;
+            if redirects > MAX_REDIRECTS || !may_follow(method, answer.status().as_u16(), &url, &next) {
+                return Err(HttpError::Redirect(next.to_string()));
+            }
+            check(&next, self.public_only)?;
+            url = next;
+        }
+    }
+}
+
+async fn read_answer(mut answer: Response) -> Result<Answer, HttpError> {
+    let etag = answer.headers().get("etag").and_then(|v| v.to_str().ok()).unwrap_or_default().to_owned();
+    let (status, mut bytes) = (answer.status().as_u16(), Vec::new());
+    while let Some(chunk) = answer.chunk().await.map_err(|e| HttpError::Failed(cause(&e)))? {
+        if bytes.len() + chunk.len() > MAX_ANSWER {
+            return Err(HttpError::TooLarge);
+        }
+        bytes.extend_from_slice(&chunk);
+    }
+    let text = String::from_utf8_lossy(&bytes);
+    // Editors of some systems put a byte order mark before files, which some servers hand out as they are.
+    let text = text.trim_start_matches('\u{feff}').to_owned();
+    Ok(Answer { status, json: serde_json::from_str(&text).ok(), text, etag })
 }
 
 /// The innermost reason, which says most.
@@ -197,6 +269,10 @@ fn cause(error: &dyn std::error::Error) -> String {
 mod tests {
     use super::*;
 
+    fn url(text: &str) -> Url {
+        Url::parse(text).unwrap()
+    }
+
     #[test]
     fn no_request_goes_to_where_no_service_can_be() {
         for bad in [
@@ -211,13 +287,63 @@ mod tests {
             "ftp://example.org/",
             "file:///etc/passwd",
         ] {
-            assert!(check(&Url::parse(bad).unwrap()).is_err(), "{bad}");
+            assert!(check(&url(bad), false).is_err() && check(&url(bad), true).is_err(), "{bad}");
         }
         for good in
             ["http://127.0.0.1:8080/", "https://example.org/x", "http://[::1]/", "http://192.168.1.5/"]
         {
-            assert!(check(&Url::parse(good).unwrap()).is_ok(), "{good}");
+            assert!(check(&url(good), false).is_ok(), "{good}");
         }
+    }
+
+    #[test]
+    fn a_url_of_a_client_leads_to_a_globally_routable_address_however_it_is_written() {
+        for bad in [
+            "http://127.0.0.1:27780/api",
+            "http://127.1/",
+            "http://0x7f.0.0.1/",
+            "http://2130706433/",
+            "http://0177.0.0.1/",
+            "http://127.0.0.1./",
+            "http://[::1]/",
+            "http://[::ffff:127.0.0.1]/",
+            "http://[64:ff9b::7f00:1]/",
+            "http://[2002:7f00:1::]/",
+            "http://10.0.0.1/",
+            "http://192.168.1.5/",
+            "http://100.64.0.1/",
+            "http://[fd00::1]/",
+        ] {
+            assert!(check(&url(bad), true).is_err(), "{bad}");
+        }
+        for good in ["https://pub.drawpile.net/listing/", "http://8.8.8.8/", "http://[2606:4700::1111]/"] {
+            assert!(check(&url(good), true).is_ok(), "{good}");
+        }
+    }
+
+    #[test]
+    fn what_changes_something_is_not_led_away_from_its_server() {
+        let follows = |method: Method, status, from, to| may_follow(&method, status, &url(from), &url(to));
+        let (here, other) = ("http://list.example/x", "http://127.0.0.1:27780/api/accounts/1");
+        for method in [Method::POST, Method::PUT, Method::DELETE] {
+            for status in [301, 302, 307, 308] {
+                assert!(!follows(method.clone(), status, here, other));
+                assert!(!follows(method.clone(), status, here, "http://list.example:8080/x"));
+                assert!(!follows(method.clone(), status, here, "https://list.example:8443/x"));
+                assert!(!follows(method.clone(), status, "https://list.example/x", here));
+                assert!(!follows(
+                    method.clone(),
+                    status,
+                    "http://list.example:8080/",
+                    "https://list.example/"
+                ));
+                assert!(follows(method.clone(), status, here, "http://list.example/y"));
+                assert!(follows(method.clone(), status, here, "https://list.example/x"));
+            }
+            assert!(!follows(method.clone(), 303, here, here), "what comes then is no answer to it");
+        }
+        assert!(follows(Method::GET, 302, here, other), "where that is, is checked besides");
+        assert!(!follows(Method::GET, 302, "https://list.example/", "http://list.example/"));
     }
 
     #[actix_rt::test]
@@ -232,5 +358,16 @@ mod tests {
         let url = format!("http://{closed}/");
         let error = http.request(Method::POST, &url, &[], Some(&Value::Null)).await.unwrap_err().to_string();
         assert!(error.to_lowercase().contains("refused"), "{error}");
+    }
+
+    #[actix_rt::test]
+    async fn a_name_of_a_client_that_resolves_to_this_machine_is_not_connected_to() {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = format!("http://localhost:{}/", listener.local_addr().unwrap().port());
+        let http = Http::new(true, OPERATOR_LIMITS);
+        let error = http.request(Method::POST, &url, &[], None).await.unwrap_err().to_string();
+        assert!(error.contains("no address"), "{error}");
+        let connected = tokio::time::timeout(Duration::ZERO, listener.accept()).await;
+        assert!(connected.is_err(), "nobody has connected");
     }
 }

@@ -133,6 +133,7 @@ pub(crate) fn serve(options: &Serve) -> Result<(), Failure> {
             host: options.local_host.clone().unwrap_or_default(),
         },
         announce_port: options.announce_port.unwrap_or(0),
+        announce_private: options.announce_private,
         listen: options.listen,
         port: options.port,
         websocket_listen: options.websocket_listen,

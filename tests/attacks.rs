@@ -35,7 +35,7 @@ const PERIOD: Duration = Duration::from_millis(10);
 const MARGIN_KIB: u64 = 64 << 10;
 /// All attackers have one address, for which the limits would be too much of a help.
 const CONFIG: &str = "connectionsPerAddress=0\nconnectionRateLimit=0\nloginRateLimit=0\npasswordRateLimit=0\nclientTimeout=60s\nhandshakeTimeLimit=2s\nautoResetThreshold=0\nsessionSizeLimit=30mb\n\
-    lagTimeLimit=2s\nsessionCountLimit=1000\n[users]\nalice:plain;secret:MOD\n";
+    lagTimeLimit=2s\nsessionCountLimit=1000\nannounceWhitelist=false\n[users]\nalice:plain;secret:MOD\n";
 
 /// The server that is attacked. By itself it does nothing.
 #[test]
@@ -47,6 +47,7 @@ fn child() {
     let folder = tempfile::tempdir().unwrap();
     let options = |secure: bool| ServeOptions {
         websocket_port: Some(0),
+        announce_private: true,
         certificate: secure.then(|| certificate(folder.path())),
         ..ServeOptions::default()
     };
@@ -476,6 +477,46 @@ fn bit_flipped_websocket_frames() {
             let _ = client.stream.write_all(&bytes);
             raw.shutdown(std::net::Shutdown::Write).ok();
             client.rest();
+        });
+    });
+}
+
+#[test]
+fn announcements_in_a_loop() {
+    attack("announcements, a host in a loop", 2, |target| {
+        let urls = [format!("http://{}/", target.websocket), "http://slow.invalid/".to_owned()];
+        let pairs: Vec<u8> = (0..200)
+            .flat_map(|n| {
+                let url = &urls[n / 2 % 2];
+                let command = if n % 2 == 0 { "announce-session" } else { "unlist-session" };
+                wire(0, json!({"cmd": command, "args": [url]}).to_string().as_bytes())
+            })
+            .collect();
+        target.again(|target| {
+            let mut host = target.connect();
+            host.host_running("announcer");
+            // It may be cut off.
+            let _ = host.stream.write_all(&pairs);
+            host.rest_until(|v| v["type"] == "error");
+        });
+    });
+}
+
+#[test]
+fn a_flood_of_reports() {
+    attack("reports of 60 kB, from the lobby and a session", 2, |target| {
+        let report =
+            json!({"cmd": "report", "kwargs": {"session": target.session, "reason": "x".repeat(60_000)}});
+        let reports = wire(0, report.to_string().as_bytes()).repeat(50);
+        target.again(|target| {
+            let mut client = target.connect();
+            client.ident("reporter");
+            let _ = client.stream.write_all(&reports);
+            client.command("join", json!([target.session]), json!({"s": SID}));
+            if client.rest_until(|v| v["state"] == "join") {
+                let _ = client.stream.write_all(&reports);
+                client.rest_until(|v| v["type"] == "error");
+            }
         });
     });
 }

@@ -139,6 +139,29 @@ fn the_auth_server_decides_what_becomes_of_a_name() {
 }
 
 #[test]
+fn an_answer_without_a_status_is_no_outage() {
+    for answer in
+        [json!({}), json!([]), json!([{"status": "guest"}]), json!({"status": null}), json!({"status": 5})]
+    {
+        let body = answer.to_string();
+        let auth = Elsewhere::start(move |_| Reply::of(200, &body));
+        let server = server(&auth.url(AUTH), &config("extauthfallback=true"));
+        let (mut client, _) = connect(&server);
+        let refused = ident(&mut client, "alice", json!({}));
+        assert_eq!(
+            (&refused["code"], &refused["message"]),
+            (&json!("extauth"), &json!("Unexpected ext-auth response: ")),
+            "{answer}"
+        );
+    }
+    let long = Elsewhere::start(|_| Reply::of(200, json!({"status": "x".repeat(100_000)})));
+    let server = server(&long.url(AUTH), &config(""));
+    let (mut client, _) = connect(&server);
+    let refused = ident(&mut client, "alice", json!({}));
+    assert_eq!(refused["message"].as_str().unwrap().len(), "Unexpected ext-auth response: ".len() + 100);
+}
+
+#[test]
 fn an_auth_server_that_is_down_slow_or_wrong_is_no_answer() {
     let down = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
     let slow = Elsewhere::start(|_| Reply {
@@ -146,8 +169,17 @@ fn an_auth_server_that_is_down_slow_or_wrong_is_no_answer() {
         ..Reply::of(200, json!({"status": "auth"}))
     });
     let wrong = Elsewhere::start(|_| Reply::of(200, "<html>"));
+    let broken = Elsewhere::start(|_| Reply::of(500, "{}"));
+    let moved = Elsewhere::start(|_| Reply::redirect(301, "https://127.0.0.1:1/auth/"));
     let huge = Elsewhere::start(|_| Reply::of(200, json!({"status": "x".repeat(2 << 20)})));
-    for url in [format!("http://{down}/"), slow.url(AUTH), wrong.url(AUTH), huge.url(AUTH)] {
+    for url in [
+        format!("http://{down}/"),
+        slow.url(AUTH),
+        wrong.url(AUTH),
+        broken.url(AUTH),
+        moved.url(AUTH),
+        huge.url(AUTH),
+    ] {
         let lenient = server(&url, &config("extauthfallback=true"));
         let (mut client, _) = connect(&lenient);
         assert_eq!(ident(&mut client, "alice", json!({}))["guest"], true, "{url}");

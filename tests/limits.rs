@@ -2,6 +2,8 @@
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
 mod common;
+#[path = "limits/elsewhere.rs"]
+mod elsewhere;
 #[path = "limits/lists.rs"]
 mod lists;
 #[path = "limits/session.rs"]

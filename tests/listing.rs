@@ -4,8 +4,10 @@
 mod common;
 
 use common::elsewhere::{Elsewhere, Reply};
+use common::http::request;
 use common::{Client, TestServer, eventually};
 use drawhall::config::RuleSource;
+use drawhall::db::Database;
 use drawhall::server::run::ServeOptions;
 use serde_json::{Value, json};
 
@@ -24,7 +26,7 @@ fn list_server() -> Elsewhere {
 fn text(client: &mut Client) -> String {
     let told = client.reply(|v| {
         v["type"] == "msg"
-            && v["message"].as_str().is_some_and(|m| m.contains("isted") || m.contains("Listing"))
+            && v["message"].as_str().is_some_and(|m| m.contains("isted") || m.contains("isting"))
     });
     told["message"].as_str().unwrap().to_owned()
 }
@@ -33,7 +35,16 @@ fn listed(client: &mut Client) -> Value {
     client.reply(|v| v["config"].get("announcements").is_some())["config"]["announcements"].clone()
 }
 
-const STAYS: &str = "emptySessionLingerTime=1h\n";
+const STAYS: &str = "emptySessionLingerTime=1h\nannounceWhitelist=false\n";
+
+/// A server that may ask list servers on this machine.
+fn start(config: &str) -> TestServer {
+    start_with(config, ServeOptions::default())
+}
+
+fn start_with(config: &str, options: ServeOptions) -> TestServer {
+    TestServer::start_with(config, ServeOptions { announce_private: true, ..options })
+}
 
 #[test]
 fn a_session_is_announced_withdrawn_and_announced_again_after_a_restart() {
@@ -44,7 +55,7 @@ fn a_session_is_announced_withdrawn_and_announced_again_after_a_restart() {
         announce_port: 4711,
         ..ServeOptions::default()
     };
-    let mut server = TestServer::start_with(STAYS, options());
+    let mut server = start_with(STAYS, options());
     let mut host = server.connect();
     let id = host.host_running("Host");
     host.command("announce-session", json!([list.url(LISTING)]), json!({}));
@@ -70,7 +81,7 @@ fn a_session_is_announced_withdrawn_and_announced_again_after_a_restart() {
         ("/listing/sessions/7", Some("secret"))
     );
 
-    let mut server = TestServer::start_with(STAYS, options());
+    let mut server = start_with(STAYS, options());
     eventually("it is announced again although nobody is in it", || list.of("POST").len() == 2);
     let mut guest = server.connect();
     guest.join("Guest", &id);
@@ -79,7 +90,7 @@ fn a_session_is_announced_withdrawn_and_announced_again_after_a_restart() {
     while listed(&mut guest) != json!([]) {}
     eventually("it is withdrawn", || list.of("DELETE").len() == 2);
     server.stop();
-    let mut server = TestServer::start_with(STAYS, options());
+    let mut server = start_with(STAYS, options());
     let mut client = server.connect();
     client.join("Guest", &id);
     server.stop();
@@ -91,7 +102,10 @@ fn a_list_server_that_is_down_is_asked_again_until_it_is_given_up() {
     let folder = tempfile::tempdir().unwrap();
     let url = {
         let list = list_server();
-        let mut server = TestServer::storing(STAYS, folder.path());
+        let mut server = start_with(
+            STAYS,
+            ServeOptions { sessions: Some(folder.path().into()), ..ServeOptions::default() },
+        );
         let mut host = server.connect();
         host.host_running("Host");
         host.command("announce-session", json!([list.url(LISTING)]), json!({}));
@@ -99,7 +113,8 @@ fn a_list_server_that_is_down_is_asked_again_until_it_is_given_up() {
         server.stop();
         list.url(LISTING)
     };
-    let mut server = TestServer::storing(STAYS, folder.path());
+    let mut server =
+        start_with(STAYS, ServeOptions { sessions: Some(folder.path().into()), ..ServeOptions::default() });
     let mut client = server.connect();
     let id = client.ident_for_list("Guest")[0]["id"].as_str().unwrap().to_owned();
     client.command("join", json!([id]), json!({"s": "1".repeat(32)}));
@@ -122,13 +137,13 @@ fn what_a_list_server_refuses_is_told() {
         (500, json!({}), "Listing on 127.0.0.1 failed: Network error: HTTP status 500"),
     ] {
         let list = Elsewhere::start(move |_| Reply::of(status, &answer));
-        let server = TestServer::start("");
+        let server = start("announceWhitelist=false");
         let mut host = server.connect();
         host.host_running("Host");
         host.command("announce-session", json!([list.url(LISTING)]), json!({}));
         assert_eq!(text(&mut host), expected);
     }
-    let server = TestServer::start("");
+    let server = start("announceWhitelist=false");
     let mut host = server.connect();
     host.host_running("Host");
     host.command("announce-session", json!(["http://0.0.0.0/"]), json!({}));
@@ -140,8 +155,7 @@ fn what_a_list_server_refuses_is_told() {
 #[test]
 fn only_list_servers_of_the_white_list_are_asked() {
     let (good, bad) = (list_server(), list_server());
-    let server =
-        TestServer::start(&format!("announceWhitelist=true\n[announcewhitelist]\n{}\n", good.url(LISTING)));
+    let server = start(&format!("announceWhitelist=true\n[announcewhitelist]\n{}\n", good.url(LISTING)));
     let mut host = server.connect();
     host.host_running("Host");
     host.command("announce-session", json!([bad.url(LISTING)]), json!({}));
@@ -157,7 +171,7 @@ fn listings_are_refreshed_together_at_once_when_it_matters_and_dropped_when_refu
         "POST" => Reply::of(200, json!({"id": 7, "key": "secret"})),
         _ => Reply::of(200, json!({"responses": {"7": "expired"}, "errors": {"7": "too old"}})),
     });
-    let server = TestServer::start("");
+    let server = start("announceWhitelist=false");
     let mut host = server.connect();
     host.host_running("Host");
     host.command("announce-session", json!([refuses.url(LISTING)]), json!({}));
@@ -209,4 +223,69 @@ fn abuse_reports_are_passed_on() {
         body["users"][0],
         json!({"name": "Host", "auth": false, "op": true, "ip": "127.0.0.1", "id": 1})
     );
+}
+
+/// A server with a database and the admin API.
+fn administered(config: &[(&str, &str)]) -> (TestServer, tempfile::TempDir) {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("config.db");
+    Database::open(&path).unwrap().set_settings(config).unwrap();
+    let source = RuleSource { database: Some(path), ..RuleSource::default() };
+    (start_with("", ServeOptions { source, admin_port: Some(0), ..ServeOptions::default() }), folder)
+}
+
+#[test]
+fn the_admin_api_shows_the_white_list_that_counts() {
+    let (server, _folder) = administered(&[]);
+    let ask = |method: &str, body: Option<Value>| {
+        request(server.admin.unwrap(), method, "/api/listserverwhitelist", "", body.as_ref()).json
+    };
+    let public = r"^https://pub\.drawpile\.net/listing/";
+    let list = |answer: &Value| (answer["enabled"].clone(), answer["whitelist"].clone());
+    assert_eq!(list(&ask("GET", None)), (json!(true), json!([public])));
+    let own = ask("PUT", Some(json!({"whitelist": ["^https://list\\.example\\.org/"]})));
+    assert_eq!(list(&own), (json!(true), json!(["^https://list\\.example\\.org/"])), "what was given counts");
+    let off = ask("PUT", Some(json!({"enabled": false})));
+    assert_eq!(off["enabled"], false);
+    let none = ask("PUT", Some(json!({"enabled": true, "whitelist": []})));
+    assert_eq!(list(&none), (json!(true), json!([])), "none may be used");
+}
+
+#[test]
+fn numbers_of_listings_stay_and_who_unlists_withdraws() {
+    let (server, _folder) = administered(&[("announceWhitelist", "false")]);
+    let lists = [list_server(), list_server(), list_server()];
+    let mut host = server.connect();
+    let id = host.host_running("Host");
+    for list in &lists {
+        host.command("announce-session", json!([list.url(LISTING)]), json!({}));
+        text(&mut host);
+    }
+    let ask = |method: &str, path: &str| {
+        request(server.admin.unwrap(), method, &format!("/api/sessions/{id}{path}"), "", None)
+    };
+    let listings = || ask("GET", "/listing").json;
+    let before = listings();
+    let numbers: Vec<u64> = before.as_array().unwrap().iter().map(|l| l["id"].as_u64().unwrap()).collect();
+    assert_eq!(ask("DELETE", &format!("/listing/{}", numbers[0])).status, 200);
+    eventually("the first is gone", || listings() == json!([before[1], before[2]]));
+    assert_eq!(ask("DELETE", &format!("/listing/{}", numbers[0])).status, 404);
+    assert_eq!(ask("DELETE", &format!("/listing/{}", numbers[2])).status, 200);
+    eventually("the third is gone", || listings() == json!([before[1]]));
+    eventually("each was withdrawn where it was", || lists[2].of("DELETE").len() == 1);
+    assert_eq!((lists[0].of("DELETE").len(), lists[1].of("DELETE").len()), (1, 0));
+    // Announced again, it has another number.
+    host.command("announce-session", json!([lists[0].url(LISTING)]), json!({}));
+    text(&mut host);
+    eventually("it is there", || listings().as_array().unwrap().len() == 2);
+    assert!(!numbers.contains(&listings()[1]["id"].as_u64().unwrap()));
+    // A session that is hidden is on no list.
+    let hidden = json!({"unlisted": true});
+    let path = format!("/api/sessions/{id}");
+    assert_eq!(request(server.admin.unwrap(), "PUT", &path, "", Some(&hidden)).status, 200);
+    eventually("they are withdrawn", || lists[1].of("DELETE").len() == 1 && lists[0].of("DELETE").len() == 2);
+    eventually("none is left", || listings() == json!([]));
+    let again = json!({"url": lists[1].url(LISTING)});
+    request(server.admin.unwrap(), "POST", &format!("{path}/listing"), "", Some(&again));
+    assert!(text(&mut host).contains("hidden from listings"));
 }

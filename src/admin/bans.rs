@@ -8,7 +8,7 @@ use super::Office;
 use super::call::{Call, Method, bad, not_found, unsupported};
 use super::operation::{Answer, Body, Field, Operation, number, text};
 use super::shapes::{ADDRESS_BAN, BAN_PREVIEW, SYSTEM_BAN, USER_BAN};
-use crate::clock::Now;
+use crate::clock::{Now, utc_of};
 use crate::config::ini::{IpRange, Reaction};
 use crate::db::{BanKind, BanRow};
 use crate::session::admin::{AdminAnswer, AdminError};
@@ -72,12 +72,9 @@ const MANY_IPV6: u32 = 72;
 /// A time in one of the forms that people write, as the database has it.
 fn time(text: &str) -> Option<String> {
     let text = text.trim();
-    let with_zone = text.parse::<jiff::Timestamp>().map(|t| t.as_millisecond());
-    let without = || {
-        let civil = text.parse::<jiff::civil::DateTime>().ok()?;
-        civil.to_zoned(jiff::tz::TimeZone::UTC).ok().map(|t| t.timestamp().as_millisecond())
-    };
-    with_zone.ok().or_else(without).map(crate::db::time_text)
+    let time = utc_of(text).or_else(|| text.parse::<jiff::civil::DateTime>().ok())?;
+    // Times are compared as texts.
+    (time.year() >= 0).then(|| time.strftime("%Y-%m-%d %H:%M:%S").to_string())
 }
 
 impl Office {

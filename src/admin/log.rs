@@ -6,7 +6,7 @@ use super::call::{Call, Method, bad, unsupported};
 use super::operation::{Answer, Body, Field, Kind, Operation, number, text};
 use super::shapes::{LOG_LINE, LOGGED};
 use super::{Office, ask};
-use crate::clock::{Now, iso_of};
+use crate::clock::{Now, iso_of, utc_of};
 use crate::db::{LogQuery, LogRow};
 use crate::log::{Level, LogEntry, LogUser, Topic};
 use crate::session::admin::{AdminAnswer, AdminError};
@@ -84,8 +84,8 @@ impl Office {
         let after = match call.query("after") {
             "" => String::new(),
             text => {
-                let time = text.parse::<jiff::Timestamp>().map_err(|_| bad("Invalid timestamp"))?;
-                iso_of(time.as_millisecond())
+                let time = utc_of(text).ok_or_else(|| bad("Invalid timestamp"))?;
+                time.strftime("%Y-%m-%dT%H:%M:%SZ").to_string()
             }
         };
         let query = LogQuery {

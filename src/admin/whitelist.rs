@@ -6,6 +6,7 @@ use super::Office;
 use super::call::{Call, Method, bad, unsupported};
 use super::operation::{Answer, Body, Operation, texts, truth};
 use super::shapes::WHITE_LIST;
+use crate::config::white_list::PUBLIC_LIST_SERVER;
 use crate::session::admin::AdminAnswer;
 
 pub(super) const OPERATIONS: &[Operation] = &[
@@ -18,7 +19,7 @@ pub(super) const OPERATIONS: &[Operation] = &[
     .locked_by("listserverwhitelist")
     .body(Body::Fields(&[
         truth("enabled", "Only those may be used."),
-        texts("whitelist", "Regular expressions of their URLs."),
+        texts("whitelist", "Regular expressions that their URLs match from the beginning."),
     ])),
 ];
 
@@ -31,7 +32,10 @@ impl Office {
             }
             _ => return Err(unsupported()),
         }
-        let patterns = self.ask(|db| Ok(db.snapshot(0)?.listing_servers)).await?;
+        let mut patterns = self.ask(|db| Ok(db.snapshot(0)?.listing_servers)).await?;
+        if self.rules().white_list.is_by_default() && !patterns.iter().any(|p| p == PUBLIC_LIST_SERVER) {
+            patterns.push(PUBLIC_LIST_SERVER.to_owned());
+        }
         Ok(json!({
             "enabled": self.rules().settings().announce_whitelist,
             "whitelist": patterns,
@@ -52,6 +56,9 @@ impl Office {
             self.ask(move |db| db.set_listing_servers(&patterns)).await?;
         }
         let enabled = call.body.get("enabled").and_then(Value::as_bool);
+        // A list that was given counts as it is, without what is in it by default.
+        let given = call.body.get("whitelist").is_some() && self.rules().white_list.is_by_default();
+        let enabled = enabled.or_else(|| given.then(|| self.rules().settings().announce_whitelist));
         let settings = enabled.map(|on| ("announceWhitelist".to_owned(), on.to_string()));
         self.set(settings.into_iter().collect()).await
     }

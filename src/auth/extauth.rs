@@ -7,7 +7,10 @@ use serde_json::json;
 
 use super::token;
 use crate::config::Settings;
-use crate::http::{self, Http};
+use crate::http::{self, Http, HttpError};
+
+/// Characters of a status that is not known which are shown.
+const MAX_STATUS: usize = 100;
 
 /// An auth server that may be used.
 #[derive(Debug, Clone)]
@@ -67,17 +70,27 @@ impl ExtAuth {
         }
         let answer = match http.request(Method::POST, &self.url, &[], Some(&body)).await {
             Ok(answer) => answer,
+            // That is no outage: else who makes many requests could have names of accounts given to guests.
+            Err(HttpError::Busy) => return NameAnswer::Other("busy".to_owned()),
             Err(error) => {
                 tracing::warn!(%error, "the auth server does not answer");
                 return NameAnswer::Unavailable;
             }
         };
-        match answer.json.as_ref().and_then(|v| v["status"].as_str()) {
+        let json = answer.json.as_ref();
+        match json.and_then(|v| v["status"].as_str()) {
             Some("auth") => NameAnswer::Account,
             Some("guest") => NameAnswer::Guest,
             Some("outgroup") => NameAnswer::OutGroup,
             Some("banned") => NameAnswer::Banned,
-            Some(other) => NameAnswer::Other(other.to_owned()),
+            Some(other) => NameAnswer::Other(other.chars().take(MAX_STATUS).collect()),
+            // It has answered: guests may not be let in as if it was down.
+            None if (200..300).contains(&answer.status)
+                && json.is_some_and(|v| v.is_object() || v.is_array()) =>
+            {
+                tracing::warn!("the auth server's answer has no status");
+                NameAnswer::Other(String::new())
+            }
             None => {
                 tracing::warn!(status = answer.status, "the auth server's answer cannot be read");
                 NameAnswer::Unavailable

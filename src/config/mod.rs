@@ -8,6 +8,7 @@ pub mod names;
 pub mod rules;
 pub mod source;
 mod values;
+pub mod white_list;
 
 pub use rules::{Rules, fault_of};
 pub use source::{FetchedBans, OpenSource, RuleSource, SourceError};
@@ -134,6 +135,7 @@ pub(crate) fn canonical_key(key: &str) -> &str {
     match key {
         "title" => "serverTitle",
         "archiveMode" => "archive",
+        "announceWhiteList" => "announceWhitelist",
         other => other,
     }
 }
@@ -164,7 +166,7 @@ settings! {
     idle_time_limit, "idleTimeLimit": Seconds = "0", Sessions, "A session in which nothing happened for so long ends, 0 for never.";
     server_title, "serverTitle": Text = "", General, "Title that clients show above the session list.";
     welcome_message, "welcomeMessage": Text = "", General, "Message to everybody who joins a session.";
-    announce_whitelist, "announceWhitelist": Bool = "false", Services, "Only listed list servers may be used.";
+    announce_whitelist, "announceWhitelist": Bool = "true", Services, "Only list servers of the white list may be used; while this is not set, also the public one, https://pub.drawpile.net/listing/.";
     private_user_list, "privateUserList": Bool = "false", General, "Accepted for old configurations; user lists are no longer announced.";
     archive, "archive": Bool = "false", Sessions, "Files of ended sessions are renamed instead of deleted.";
     extauth, "extauth": Bool = "false", ExtAuth, "Accounts of an ext-auth server may log in.";

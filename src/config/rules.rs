@@ -3,13 +3,13 @@
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use regex::RegexSet;
 use serde::{Deserialize, Serialize};
 
 use super::Settings;
 use super::extbans::ExtBan;
 use super::ini::{Ban, ConfigFile, IpRange, Reaction};
 use super::names::NameRules;
+use super::white_list::WhiteList;
 use crate::auth::extauth::ExtAuth;
 use crate::db::Database;
 use crate::session::Shared;
@@ -23,8 +23,8 @@ pub struct Rules {
     pub has_accounts: bool,
     /// Where the accounts are, if not in the configuration file.
     pub database: Option<Database>,
-    /// Which list servers may be used, besides those that are named in the configuration file.
-    pub listing_patterns: RegexSet,
+    /// Which list servers may be used.
+    pub white_list: WhiteList,
     /// Bans from elsewhere that are in force.
     pub ext_bans: Vec<ExtBan>,
     /// URL of the auth server, if there is one.
@@ -80,7 +80,7 @@ impl Rules {
             database: None,
             extauth_url: None,
             ext_bans: Vec::new(),
-            listing_patterns: RegexSet::empty(),
+            white_list: WhiteList::default(),
             local_host,
             file: Arc::new(file),
         };
@@ -113,13 +113,6 @@ impl Rules {
     /// The settings.
     pub fn settings(&self) -> &Settings {
         &self.shared.settings
-    }
-
-    /// Whether sessions may be announced at this list server.
-    pub fn may_announce_at(&self, url: &str) -> bool {
-        !self.settings().announce_whitelist
-            || self.listing_patterns.is_match(url)
-            || self.file.announce_whitelist.iter().any(|allowed| allowed == url)
     }
 
     /// What happens to clients of this address, if they are banned.

@@ -4,11 +4,10 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
-use regex::{Regex, RegexSet};
-
 use super::extbans::{self, ExtBan};
 use super::ini::{self, Ban, ConfigFile, IpRange, Reaction};
-use super::{Millis, Rules, Settings};
+use super::white_list::WhiteList;
+use super::{Millis, Rules, Settings, canonical_key};
 use crate::auth::token;
 use crate::clock::Now;
 use crate::db::{Database, DbError, Snapshot, SubjectBan, time_text};
@@ -134,6 +133,7 @@ impl OpenSource {
         for (key, value) in &self.set {
             // They were found to be right when they were set.
             let _ = file.settings.set(key, value);
+            file.set.insert(key.clone());
         }
         if let (None, Some(fetched)) = (&self.database, &self.fetched) {
             file.settings.ext_bans_cache_url.clone_from(&fetched.url);
@@ -152,7 +152,9 @@ impl OpenSource {
         rules.ext_bans = ext_bans;
         rules.shared.web_sockets = self.source.web_sockets;
         rules.shared.report_url.clone_from(&self.source.report_url);
-        rules.listing_patterns = white_list(patterns, &mut errors);
+        let (white_list, faults) = WhiteList::new(patterns, rules.file());
+        rules.white_list = white_list;
+        errors.extend(faults);
         rules.database.clone_from(&self.database);
         rules.extauth_url.clone_from(&self.source.extauth);
         let settings = rules.settings();
@@ -265,21 +267,6 @@ fn modified(path: &Path) -> Option<SystemTime> {
     std::fs::metadata(path).and_then(|m| m.modified()).ok()
 }
 
-/// The list servers that may be used.
-fn white_list(mut patterns: Vec<String>, errors: &mut Vec<String>) -> RegexSet {
-    patterns.retain(|pattern| match Regex::new(pattern) {
-        Ok(_) => true,
-        Err(error) => {
-            errors.push(format!("white list of list servers: {error}"));
-            false
-        }
-    });
-    RegexSet::new(patterns).unwrap_or_else(|error| {
-        errors.push(format!("white list of list servers: {error}"));
-        RegexSet::empty()
-    })
-}
-
 /// The external bans that are in force, and what of them was skipped.
 fn ext_bans(settings: &Settings, disabled: &[i64], now: &str) -> (Vec<ExtBan>, Vec<String>) {
     let same = !settings.ext_bans_url.is_empty() && settings.ext_bans_cache_url == settings.ext_bans_url;
@@ -310,7 +297,7 @@ fn from_snapshot(snapshot: Snapshot, name: String) -> Content {
             continue;
         }
         match file.settings.set(key, value) {
-            Ok(()) => drop(file.set.insert(key.clone())),
+            Ok(()) => drop(file.set.insert(canonical_key(key).to_owned())),
             Err(error) => errors.push(error.to_string()),
         }
     }

@@ -76,14 +76,13 @@ impl Database {
         self.backend().ban_rows(kind)
     }
 
-    /// Adds a ban; number and time are given to it.
+    /// Adds a ban; number and time are given to it. If there is one in force of the same, that is returned as it is.
     ///
     /// # Errors
     /// When it cannot be written.
     pub fn add_ban(&self, kind: BanKind, mut ban: BanRow, utc_ms: i64) -> Result<BanRow, DbError> {
         ban.added = time_text(utc_ms);
-        ban.id = self.backend().add_ban(kind, &ban)?;
-        Ok(ban)
+        self.backend().add_ban(kind, &ban)
     }
 
     /// Removes a ban; returns whether it was there.
@@ -162,6 +161,65 @@ mod tests {
         assert_eq!((snapshot.ip_bans.len(), snapshot.system_bans.len(), snapshot.user_bans.len()), (1, 1, 1));
         assert!(database.remove_ban(BanKind::System, 1).unwrap());
         assert!(!database.remove_ban(BanKind::System, 1).unwrap());
+    }
+
+    #[test]
+    fn numbers_of_bans_and_accounts_are_given_once() {
+        let (_folder, database) = database();
+        let ban = |subject: &str| BanRow {
+            subject: subject.into(),
+            reaction: "normal".into(),
+            expires: "2999-01-01 00:00:00".into(),
+            ..BanRow::default()
+        };
+        for kind in [BanKind::Address, BanKind::System, BanKind::User] {
+            let add = |subject: &str| database.add_ban(kind, ban(subject), 0).unwrap().id;
+            let subjects = if kind == BanKind::Address { ["192.0.2.1", "192.0.2.2"] } else { ["1", "2"] };
+            assert_eq!(subjects.map(add), [1, 2]);
+            assert!(database.remove_ban(kind, 2).unwrap() && database.remove_ban(kind, 1).unwrap());
+            assert_eq!(add(subjects[0]), 3, "{kind:?}");
+        }
+        let account = |name: &str| Account {
+            id: 0,
+            name: name.into(),
+            hash: "*".into(),
+            locked: false,
+            flags: Vec::new(),
+        };
+        for (name, id) in [("a", 1), ("b", 2)] {
+            database.add_account(&account(name)).unwrap();
+            assert_eq!(database.account(name).unwrap().unwrap().id, id);
+        }
+        database.remove_account("b").unwrap();
+        database.add_account(&account("c")).unwrap();
+        assert_eq!(database.account("c").unwrap().unwrap().id, 3, "sessions know accounts by their numbers");
+    }
+
+    #[test]
+    fn who_is_banned_is_not_banned_twice() {
+        let (_folder, database) = database();
+        let ban = |subject: &str, subnet, expires: &str| BanRow {
+            subject: subject.into(),
+            subnet,
+            reaction: "normal".into(),
+            expires: expires.into(),
+            ..BanRow::default()
+        };
+        let (past, later) = ("2020-01-01 00:00:00", "2999-01-01 00:00:00");
+        let now = 1_795_241_572_000;
+        let add = |kind, ban: BanRow| database.add_ban(kind, ban, now).unwrap().id;
+        let address = |text: &str, subnet, expires| add(BanKind::Address, ban(text, subnet, expires));
+        assert_eq!(address("192.0.2.1", 0, past), 1);
+        assert_eq!(address("192.0.2.1", 0, later), 2, "the other is over");
+        assert_eq!(address("192.0.2.1", 0, "2998-01-01 00:00:00"), 2);
+        assert_eq!(address("192.0.2.1", 32, later), 2, "the same, written otherwise");
+        assert_eq!(address("192.0.2.1", 24, later), 3);
+        assert_eq!(address("2001:db8::1", 0, later), 4);
+        assert_eq!(address("2001:DB8:0::1", 128, later), 4);
+        let system = |sid: &str| add(BanKind::System, ban(sid, 0, later));
+        assert_eq!([system("abc"), system("abd"), system("abc")], [1, 2, 1]);
+        let made = database.add_ban(BanKind::User, ban("7", 0, later), now).unwrap();
+        assert_eq!(database.add_ban(BanKind::User, ban("7", 0, past), now).unwrap(), made, "as it is");
     }
 
     #[test]

@@ -136,7 +136,7 @@ trait Backend: Send {
     fn set_settings(&mut self, settings: &[(&str, &str)]) -> Result<(), DbError>;
     fn remove_settings(&mut self, keys: &[&str]) -> Result<(), DbError>;
     fn ban_rows(&mut self, kind: BanKind) -> Result<Vec<BanRow>, DbError>;
-    fn add_ban(&mut self, kind: BanKind, ban: &BanRow) -> Result<i64, DbError>;
+    fn add_ban(&mut self, kind: BanKind, ban: &BanRow) -> Result<BanRow, DbError>;
     fn remove_ban(&mut self, kind: BanKind, id: i64) -> Result<bool, DbError>;
     fn set_listing_servers(&mut self, patterns: &[String]) -> Result<(), DbError>;
     fn switch_ext_ban(&mut self, id: i64, enabled: bool) -> Result<(), DbError>;
@@ -160,7 +160,8 @@ impl std::fmt::Debug for Database {
 
 /// Milliseconds since 1970 as the database writes times.
 pub fn time_text(utc_ms: i64) -> String {
-    let time = jiff::Timestamp::from_millisecond(utc_ms).unwrap_or(jiff::Timestamp::UNIX_EPOCH);
+    let (first, last) = (jiff::Timestamp::MIN.as_millisecond(), jiff::Timestamp::MAX.as_millisecond());
+    let time = jiff::Timestamp::from_millisecond(utc_ms.clamp(first, last)).unwrap_or_default();
     time.strftime("%Y-%m-%d %H:%M:%S").to_string()
 }
 

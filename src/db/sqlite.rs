@@ -12,6 +12,7 @@ use diesel_migrations::{EmbeddedMigrations, MigrationHarness as _, embed_migrati
 use super::{Account, Backend, BanKind, BanRow, DbError, IpBan, LogQuery, LogRow, Snapshot, SubjectBan};
 
 mod admin;
+mod ids;
 
 const MIGRATIONS: EmbeddedMigrations = embed_migrations!("migrations");
 
@@ -164,14 +165,20 @@ impl Backend for Sqlite {
     }
 
     fn add_account(&mut self, account: &Account) -> Result<(), DbError> {
-        diesel::sql_query("INSERT INTO users (username, password, locked, flags) VALUES (?, ?, ?, ?)")
+        self.own_changes += 1;
+        self.connection.immediate_transaction(|connection| {
+            let id = ids::next(connection, "users")?;
+            diesel::sql_query(
+                "INSERT INTO users (rowid, username, password, locked, flags) VALUES (?, ?, ?, ?, ?)",
+            )
+            .bind::<BigInt, _>(id)
             .bind::<Text, _>(&account.name)
             .bind::<Text, _>(&account.hash)
             .bind::<Integer, _>(i32::from(account.locked))
             .bind::<Text, _>(account.flags.join(","))
-            .execute(&mut self.connection)?;
-        self.own_changes += 1;
-        Ok(())
+            .execute(connection)?;
+            Ok(())
+        })
     }
 
     fn update_account(&mut self, account: &Account) -> Result<(), DbError> {
@@ -189,11 +196,14 @@ impl Backend for Sqlite {
     }
 
     fn remove_account(&mut self, id: i64) -> Result<(), DbError> {
-        diesel::sql_query("DELETE FROM users WHERE rowid = ?")
-            .bind::<BigInt, _>(id)
-            .execute(&mut self.connection)?;
         self.own_changes += 1;
-        Ok(())
+        self.connection.immediate_transaction(|connection| {
+            ids::keep(connection, "users")?;
+            diesel::sql_query("DELETE FROM users WHERE rowid = ?")
+                .bind::<BigInt, _>(id)
+                .execute(connection)?;
+            Ok(())
+        })
     }
 
     fn append_log(&mut self, rows: &[LogRow]) -> Result<(), DbError> {
@@ -252,7 +262,7 @@ impl Backend for Sqlite {
         self.all_bans(kind)
     }
 
-    fn add_ban(&mut self, kind: BanKind, ban: &BanRow) -> Result<i64, DbError> {
+    fn add_ban(&mut self, kind: BanKind, ban: &BanRow) -> Result<BanRow, DbError> {
         self.insert_ban(kind, ban)
     }
 

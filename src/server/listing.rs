@@ -7,30 +7,54 @@ use std::time::Duration;
 use actix::prelude::*;
 use drawhall_protocol::reply::SessionDescription;
 use reqwest::Method;
-use serde_json::{Map, Value, json};
+use serde_json::{Map, Value};
 use url::Url;
 
 use super::Server;
+use super::list_server::{Failure, announced, announcement, refusal, sessions_url, update};
 use crate::clock::Now;
-use crate::http::{Http, HttpError};
+use crate::config::white_list::list_server;
+use crate::limits::{Bucket, Rate};
 use crate::log::{Level, LogEntry, Topic};
-use crate::session::actor::ListingNews;
+use crate::session::actor::{ListedAt, ListingNews};
 
-/// List servers that one session can be announced at.
+/// List servers that one session can be announced at, with those whose requests are under way.
 const MAX_LISTINGS: usize = 10;
+/// Announcements of all sessions in a minute.
+const ANNOUNCEMENTS_A_MINUTE: u32 = 60;
 /// How often listings are looked at.
 pub(super) const REFRESH_INTERVAL: Duration = Duration::from_secs(30);
-/// Minutes that a listing lasts if the list server does not say.
-const DEFAULT_EXPIRES: i64 = 6;
 /// How long withdrawing may take when the server stops.
 pub(super) const WITHDRAW_LIMIT: Duration = Duration::from_secs(2);
 
+/// The listings of all sessions.
+#[derive(Debug, Default)]
+pub(super) struct Listings {
+    all: Vec<Listing>,
+    /// The number of the newest; none is used twice.
+    last_number: u64,
+    announcing: Bucket,
+}
+
 /// A session at a list server.
 #[derive(Debug)]
-pub(super) struct Listing {
+struct Listing {
+    number: u64,
     session: String,
+    /// As it was given.
     url: String,
-    made: Option<Made>,
+    /// The same, normalized, without a slash at its end.
+    base: String,
+    state: State,
+}
+
+#[derive(Debug)]
+enum State {
+    /// The list server was asked.
+    Announcing,
+    Listed(Made),
+    /// It is, or will be, withdrawn. It keeps its place until no request is under way for it.
+    Withdrawing,
 }
 
 #[derive(Debug)]
@@ -66,77 +90,49 @@ impl Urgent {
     }
 }
 
-/// Where sessions of a list server are.
-fn sessions_url(base: &str) -> String {
-    format!("{}/sessions/", base.trim_end_matches('/'))
+impl Listing {
+    fn made(&self) -> Option<&Made> {
+        if let State::Listed(made) = &self.state { Some(made) } else { None }
+    }
+
+    fn is_withdrawing(&self) -> bool {
+        matches!(self.state, State::Withdrawing)
+    }
+}
+
+impl Listings {
+    fn of<'a>(&'a self, session: &'a str) -> impl Iterator<Item = &'a Listing> {
+        self.all.iter().filter(move |l| l.session == session)
+    }
+
+    fn begin(&mut self, session: &str, url: &str, base: &str) -> u64 {
+        self.last_number += 1;
+        self.all.push(Listing {
+            number: self.last_number,
+            session: session.to_owned(),
+            url: url.to_owned(),
+            base: base.to_owned(),
+            state: State::Announcing,
+        });
+        self.last_number
+    }
+
+    fn get(&mut self, number: u64) -> Option<&mut Listing> {
+        self.all.iter_mut().find(|l| l.number == number)
+    }
+
+    fn take(&mut self, number: u64) -> Option<Listing> {
+        let at = self.all.iter().position(|l| l.number == number)?;
+        Some(self.all.remove(at))
+    }
+}
+
+fn base_of(server: &Url) -> String {
+    server.as_str().trim_end_matches('/').to_owned()
 }
 
 fn host_of(url: &str) -> String {
     Url::parse(url).ok().and_then(|u| u.host_str().map(str::to_owned)).unwrap_or_default()
-}
-
-/// What every request tells of a session.
-fn told(session: &SessionDescription) -> Map<String, Value> {
-    let members = json!({
-        "title": session.title,
-        "users": session.user_count,
-        "activedrawingusers": session.active_drawing_user_count,
-        "password": session.has_password,
-        "owner": session.founder,
-        "nsfm": session.nsfm,
-        "maxusers": session.max_user_count,
-    });
-    members.as_object().cloned().unwrap_or_default()
-}
-
-/// The body of an announcement.
-fn announcement(session: &SessionDescription, host: &str, port: u16) -> Value {
-    let mut body = told(session);
-    if !host.is_empty() {
-        body.insert("host".into(), host.into());
-    }
-    if port > 0 {
-        body.insert("port".into(), port.into());
-    }
-    let id = if session.alias.is_empty() { &session.id } else { &session.alias };
-    body.insert("id".into(), id.as_str().into());
-    body.insert("protocol".into(), session.protocol.as_str().into());
-    for (key, on) in
-        [("allowweb", session.allow_web.unwrap_or(false)), ("preferwebsockets", session.prefer_web_sockets)]
-    {
-        if on {
-            body.insert(key.into(), true.into());
-        }
-    }
-    Value::from(body)
-}
-
-/// What of a session is brought up to date.
-fn update(session: &SessionDescription, key: &str) -> Value {
-    let mut body = told(session);
-    body.insert("updatekey".into(), key.into());
-    body.insert("closed".into(), false.into());
-    body.insert("allowweb".into(), session.allow_web.unwrap_or(false).into());
-    body.insert("preferwebsockets".into(), session.prefer_web_sockets.into());
-    Value::from(body)
-}
-
-/// The answer of a list server, or its error for people.
-async fn ask(http: Http, method: Method, url: String, body: Value) -> Result<Value, String> {
-    let answer = http.request(method, &url, &[], Some(&body)).await;
-    let answer = answer.map_err(|e| match e {
-        HttpError::Failed(reason) => format!("Network error: {reason}"),
-        other => other.to_string(),
-    })?;
-    let message = answer.json.as_ref().and_then(|v| v["message"].as_str()).filter(|m| !m.is_empty());
-    match answer.status {
-        200..=299 => answer.json.clone().ok_or_else(|| "Unparseable response".into()),
-        status @ (400 | 409 | 422) => {
-            Err(message.map_or_else(|| format!("HTTP error {status} (no explanation given)"), str::to_owned))
-        }
-        410 => Err("the list server is gone for good".into()),
-        status => Err(format!("Network error: HTTP status {status}")),
-    }
 }
 
 impl Server {
@@ -156,93 +152,96 @@ impl Server {
     }
 
     /// Where a session is listed.
-    pub(super) fn listed_at(&self, session: &str) -> Vec<String> {
-        let done = self.listings.iter().filter(|l| l.session == session && l.made.is_some());
-        done.map(|l| l.url.clone()).collect()
+    pub(super) fn listed_at(&self, session: &str) -> Vec<ListedAt> {
+        let done = self.listings.of(session).filter(|l| l.made().is_some());
+        done.map(|l| ListedAt { id: l.number, url: l.url.clone() }).collect()
     }
 
     /// Announces a session at a list server.
     pub(super) fn announce_at(&mut self, session: &str, url: &str, ctx: &mut Context<Self>) {
         let Some(entry) = self.directory.find(session).filter(|_| self.stopping.is_none()) else { return };
-        if Url::parse(url).is_err() || !self.rules.may_announce_at(url) {
+        let description = entry.description.clone();
+        let refuse = |text: String| self.listing_news(session, Some(text), None, None);
+        let Some(named) = list_server(url).filter(|server| self.rules.white_list.allows(server)) else {
             self.publist(session, Level::Warn, format!("Announcement API URL not allowed: {url}"));
-            let text = format!("Listing on {} is not allowed on this server", host_of(url));
-            return self.listing_news(session, Some(text), None, None);
+            return refuse(format!("Listing on {} is not allowed on this server", host_of(url)));
+        };
+        if description.unlisted {
+            return refuse("This session is hidden from listings, it can't be listed".to_owned());
         }
-        let http = self.parts.http.clone();
-        if self.listings.iter().any(|l| l.session == session && l.url == url) {
+        let base = base_of(&named);
+        if self.listings.of(session).any(|l| l.base == base && !l.is_withdrawing()) {
             return;
         }
-        if self.listings.iter().filter(|l| l.session == session).count() >= MAX_LISTINGS {
-            let text = format!("A session can be listed at {MAX_LISTINGS} servers at most");
-            return self.listing_news(session, Some(text), None, None);
+        if self.listings.of(session).count() >= MAX_LISTINGS {
+            return refuse(format!("A session can be listed at {MAX_LISTINGS} servers at most"));
         }
-        let description = entry.description.clone();
         self.publist(session, Level::Info, format!("Announcing session at {url}"));
-        self.listings.push(Listing { session: session.to_owned(), url: url.to_owned(), made: None });
+        let is_named = self.rules.white_list.names(&named);
+        let number = self.listings.begin(session, url, &base);
         let body = announcement(&description, &self.rules.local_host, self.parts.announce_port);
-        let asked = ask(http, Method::POST, sessions_url(url), body);
-        let (session, url) = (session.to_owned(), url.to_owned());
+        let list_servers = self.parts.list_servers.clone();
+        let asked =
+            async move { list_servers.ask(Method::POST, &sessions_url(&base), &body, is_named).await };
         ctx.spawn(asked.into_actor(self).map(move |answer, server, ctx| {
-            server.announced(&session, &url, &description, answer, ctx);
+            server.announced(number, &description, answer, ctx);
         }));
     }
 
     fn announced(
         &mut self,
-        session: &str,
-        url: &str,
+        number: u64,
         description: &SessionDescription,
-        answer: Result<Value, String>,
+        answer: Result<Value, Failure>,
         ctx: &mut Context<Self>,
     ) {
-        let at = self.listings.iter().position(|l| l.session == session && l.url == url);
-        let host = host_of(url);
-        match (answer, at) {
-            (Ok(answer), Some(at)) => {
-                let minutes = answer["expires"].as_i64().unwrap_or(DEFAULT_EXPIRES).clamp(2, 60 * 24) - 1;
-                let every_ms = minutes as u64 * 60_000;
-                self.listings[at].made = Some(Made {
-                    id: answer["id"].as_i64().unwrap_or_default(),
-                    key: answer["key"].as_str().unwrap_or_default().to_owned(),
-                    due_ms: Now::get().ms + every_ms,
-                    every_ms,
-                    known: Urgent::of(description),
-                });
-                self.publist(session, Level::Info, format!("Announced at: {url}"));
-                let more = answer["message"].as_str().filter(|m| !m.is_empty());
-                let more = more.map_or_else(String::new, |m| format!(": {m}"));
-                let text = format!("This session is now listed at {host}{more}");
-                self.listing_news(session, Some(text), Some(url), None);
-            }
-            // It was withdrawn, or has ended, before the answer came.
-            (Ok(answer), None) => {
-                let (id, key) = (answer["id"].as_i64(), answer["key"].as_str());
-                if let (Some(id), Some(key)) = (id, key) {
-                    self.delete(url, id, key, ctx);
-                }
-            }
-            (Err(error), Some(at)) => {
-                self.listings.remove(at);
-                self.publist(session, Level::Warn, format!("{url}: announcement failed: {error}"));
-                self.listing_news(session, Some(format!("Listing on {host} failed: {error}")), None, None);
-            }
-            (Err(_), None) => {}
+        let Some(listing) = self.listings.get(number) else { return };
+        let (session, url) = (listing.session.clone(), listing.url.clone());
+        let withdrawn = listing.is_withdrawing();
+        let made = match answer.and_then(|answer| announced(&answer)) {
+            Ok(made) => made,
+            Err(failure) => return self.not_announced(number, &failure),
+        };
+        if withdrawn {
+            return self.delete(number, made.id, made.key, ctx);
+        }
+        let every_ms = (made.expires.clamp(2, 60 * 24) - 1) as u64 * 60_000;
+        listing.state = State::Listed(Made {
+            id: made.id,
+            key: made.key,
+            due_ms: Now::get().ms + every_ms,
+            every_ms,
+            known: Urgent::of(description),
+        });
+        self.publist(&session, Level::Info, format!("Announced at: {url}"));
+        let more = if made.message.is_empty() { String::new() } else { format!(": {}", made.message) };
+        let text = format!("This session is now listed at {}{more}", host_of(&url));
+        self.listing_news(&session, Some(text), Some(&url), None);
+    }
+
+    fn not_announced(&mut self, number: u64, failure: &Failure) {
+        let Some(listing) = self.listings.take(number) else { return };
+        let Failure { told, detail } = failure;
+        let Listing { session, url, .. } = &listing;
+        self.publist(session, Level::Warn, format!("{url}: announcement failed: {detail}"));
+        if !listing.is_withdrawing() {
+            let text = format!("Listing on {} failed: {told}", host_of(url));
+            self.listing_news(session, Some(text), None, None);
         }
     }
 
-    fn delete(&self, url: &str, id: i64, key: &str, ctx: &mut Context<Self>) {
-        ctx.spawn(self.withdraw(url, id, key).into_actor(self));
+    /// Withdraws a listing, which keeps its place until that is done.
+    fn delete(&mut self, number: u64, id: i64, key: String, ctx: &mut Context<Self>) {
+        let Some(listing) = self.listings.get(number) else { return };
+        listing.state = State::Withdrawing;
+        let base = listing.base.clone();
+        let asked = self.withdraw(&base, id, key).into_actor(self);
+        ctx.spawn(asked.map(move |(), server, _| drop(server.listings.take(number))));
     }
 
-    fn withdraw(&self, url: &str, id: i64, key: &str) -> impl Future<Output = ()> + use<> {
-        let (http, url) = (self.parts.http.clone(), format!("{}{id}", sessions_url(url)));
-        let headers = [("x-update-key", key.to_owned())];
-        async move {
-            if let Err(error) = http.request(Method::DELETE, &url, &headers, None).await {
-                tracing::debug!(%error, "cannot withdraw a listing");
-            }
-        }
+    fn withdraw(&self, base: &str, id: i64, key: String) -> impl Future<Output = ()> + use<> {
+        let (list_servers, url) = (self.parts.list_servers.clone(), format!("{}{id}", sessions_url(base)));
+        async move { list_servers.delete(&url, key).await }
     }
 
     /// Withdraws a session's listing, or all of them; `on_purpose` if not because the session is over.
@@ -253,83 +252,87 @@ impl Server {
         on_purpose: bool,
         ctx: &mut Context<Self>,
     ) {
-        let gone =
-            self.listings.extract_if(.., |l| l.session == session && url.is_none_or(|url| l.url == url));
-        for listing in gone.collect::<Vec<_>>() {
-            self.publist(session, Level::Info, format!("Unlisting from {}", listing.url));
-            if let Some(made) = &listing.made {
-                self.delete(&listing.url, made.id, &made.key, ctx);
+        let base = url.map(|url| list_server(url).map(|server| base_of(&server)));
+        let meant = |l: &&mut Listing| base.as_ref().is_none_or(|base| base.as_ref() == Some(&l.base));
+        let there = self.listings.all.iter_mut().filter(|l| l.session == session && !l.is_withdrawing());
+        let mut gone = Vec::new();
+        for listing in there.filter(meant) {
+            // One that is being announced is withdrawn when the answer has come.
+            let state = std::mem::replace(&mut listing.state, State::Withdrawing);
+            gone.push((listing.number, listing.url.clone(), state));
+        }
+        for (number, url, state) in gone {
+            self.publist(session, Level::Info, format!("Unlisting from {url}"));
+            if let State::Listed(made) = state {
+                self.delete(number, made.id, made.key, ctx);
             }
             if on_purpose {
-                self.listing_news(session, None, None, Some(&listing.url));
+                self.listing_news(session, None, None, Some(&url));
             }
         }
     }
 
     /// Withdraws everything, because the server stops. It is announced again at the next start.
     pub(super) fn withdraw_all(&mut self) -> Vec<impl Future<Output = ()> + use<>> {
-        let all = std::mem::take(&mut self.listings);
-        let made = all.iter().filter_map(|l| l.made.as_ref().map(|made| (&l.url, made)));
-        made.map(|(url, made)| self.withdraw(url, made.id, &made.key)).collect()
+        let all = std::mem::take(&mut self.listings.all);
+        let made = all.iter().filter_map(|l| l.made().map(|made| (&l.base, made)));
+        made.map(|(base, made)| self.withdraw(base, made.id, made.key.clone())).collect()
     }
 
     /// Brings listings up to date that are due, or of which something has changed that must be told at once: one request
     /// for each list server, with all of its listings.
     pub(super) fn refresh_listings(&mut self, ctx: &mut Context<Self>) {
-        let ended = |l: &Listing| self.directory.find(&l.session).is_none();
+        let ended = |l: &Listing| !l.is_withdrawing() && self.directory.find(&l.session).is_none();
         let orphans: Vec<String> =
-            self.listings.iter().filter(|l| ended(l)).map(|l| l.session.clone()).collect();
+            self.listings.all.iter().filter(|l| ended(l)).map(|l| l.session.clone()).collect();
         for session in orphans {
             self.unlist(&session, None, false, ctx);
         }
         let now = Now::get().ms;
         let mut due: Vec<String> = Vec::new();
-        for listing in &self.listings {
-            let (Some(made), Some(entry)) = (&listing.made, self.directory.find(&listing.session)) else {
+        for listing in &self.listings.all {
+            let (Some(made), Some(entry)) = (listing.made(), self.directory.find(&listing.session)) else {
                 continue;
             };
             let urgent = made.known != Urgent::of(&entry.description);
-            if (urgent || now >= made.due_ms) && !due.contains(&listing.url) {
-                due.push(listing.url.clone());
+            if (urgent || now >= made.due_ms) && !due.contains(&listing.base) {
+                due.push(listing.base.clone());
             }
         }
-        for url in due {
-            self.refresh_at(&url, now, ctx);
+        for base in due {
+            self.refresh_at(base, now, ctx);
         }
     }
 
-    fn refresh_at(&mut self, url: &str, now: u64, ctx: &mut Context<Self>) {
-        let http = self.parts.http.clone();
-        let mut body = Map::new();
-        for listing in self.listings.iter_mut().filter(|l| l.url == url) {
-            let (Some(made), Some(entry)) = (&mut listing.made, self.directory.find(&listing.session)) else {
-                continue;
-            };
+    fn refresh_at(&mut self, base: String, now: u64, ctx: &mut Context<Self>) {
+        let (mut body, mut asked_about) = (Map::new(), Vec::new());
+        for listing in self.listings.all.iter_mut().filter(|l| l.base == base) {
+            let State::Listed(made) = &mut listing.state else { continue };
+            let Some(entry) = self.directory.find(&listing.session) else { continue };
             made.due_ms = now + made.every_ms;
             made.known = Urgent::of(&entry.description);
             body.insert(made.id.to_string(), update(&entry.description, &made.key));
+            asked_about.push((listing.number, made.id));
         }
-        self.publist("", Level::Info, format!("Refreshing {} announcements at {url}", body.len()));
-        let ids: Vec<String> = body.keys().cloned().collect();
-        let asked = ask(http, Method::PUT, sessions_url(url), Value::from(body));
-        let url = url.to_owned();
-        ctx.spawn(asked.into_actor(self).map(move |answer, server, _| server.refreshed(&url, &ids, &answer)));
+        self.publist("", Level::Info, format!("Refreshing {} announcements at {base}", body.len()));
+        let is_named = list_server(&base).is_some_and(|server| self.rules.white_list.names(&server));
+        let (list_servers, body) = (self.parts.list_servers.clone(), Value::from(body));
+        let asked = async move { list_servers.ask(Method::PUT, &sessions_url(&base), &body, is_named).await };
+        ctx.spawn(
+            asked.into_actor(self).map(move |answer, server, _| server.refreshed(&asked_about, &answer)),
+        );
     }
 
-    fn refreshed(&mut self, url: &str, ids: &[String], answer: &Result<Value, String>) {
-        let host = host_of(url);
-        for id in ids {
-            let reason = match answer {
-                // If this fails there is something wrong with the list server.
-                Err(error) => error.clone(),
-                Ok(answer) if answer["responses"][id] == "ok" => continue,
-                Ok(answer) => answer["errors"][id].as_str().unwrap_or("no reason given").to_owned(),
-            };
-            let same = |l: &Listing| l.url == url && l.made.as_ref().is_some_and(|m| m.id.to_string() == *id);
-            let Some(at) = self.listings.iter().position(same) else { continue };
-            let session = self.listings.remove(at).session;
-            self.publist(&session, Level::Warn, format!("{url}: {reason}"));
-            let text = format!("The session has been delisted from {host}: {reason}");
+    fn refreshed(&mut self, asked_about: &[(u64, i64)], answer: &Result<Value, Failure>) {
+        for (number, id) in asked_about {
+            let Some(Failure { told, detail }) = refusal(answer, *id) else { continue };
+            // What is being withdrawn has its own end.
+            if self.listings.get(*number).is_none_or(|l| l.is_withdrawing()) {
+                continue;
+            }
+            let Some(Listing { session, url, .. }) = self.listings.take(*number) else { continue };
+            self.publist(&session, Level::Warn, format!("{url}: {detail}"));
+            let text = format!("The session has been delisted from {}: {told}", host_of(&url));
             self.listing_news(&session, Some(text), None, None);
         }
     }
@@ -351,47 +354,16 @@ impl Handler<ListSession> for Server {
     type Result = ();
 
     fn handle(&mut self, ListSession { id, url, listed }: ListSession, ctx: &mut Self::Context) {
-        if listed {
-            self.announce_at(&id, &url, ctx);
-        } else {
+        if !listed {
             self.unlist(&id, (!url.is_empty()).then_some(url.as_str()), true, ctx);
             // A list server that did not answer is not to be asked again, either.
-            self.listing_news(&id, None, None, Some(&url));
+            return self.listing_news(&id, None, None, Some(&url));
         }
-    }
-}
-
-/// An abuse report is to be passed on.
-#[derive(Message)]
-#[rtype(result = "()")]
-pub struct SendReport {
-    /// The session.
-    pub id: String,
-    /// What is told.
-    pub report: Value,
-}
-
-impl Handler<SendReport> for Server {
-    type Result = ();
-
-    fn handle(&mut self, SendReport { id, report }: SendReport, ctx: &mut Self::Context) {
-        let Some(url) = self.rules.shared.report_url.clone() else { return };
-        let http = self.parts.http.clone();
-        let token = &self.rules.settings().report_token;
-        let headers =
-            if token.is_empty() { Vec::new() } else { vec![("authorization", format!("Token {token}"))] };
-        let sent = async move {
-            let answer = http.request(Method::POST, &url, &headers, Some(&report)).await;
-            match answer {
-                Ok(answer) if (200..300).contains(&answer.status) => Ok(()),
-                Ok(answer) => Err(format!("HTTP status {}", answer.status)),
-                Err(error) => Err(error.to_string()),
-            }
-        };
-        ctx.spawn(sent.into_actor(self).map(move |sent, server, _| {
-            if let Some(address) = server.directory.find(&id).and_then(super::Entry::address) {
-                address.do_send(crate::session::actor::ReportSent { error: sent.err() });
-            }
-        }));
+        let rate = Rate::per_minute(ANNOUNCEMENTS_A_MINUTE);
+        if !self.listings.announcing.take(rate, Now::get().ms) {
+            let text = "Too many sessions are being listed on this server, try again in a minute";
+            return self.listing_news(&id, Some(text.to_owned()), None, None);
+        }
+        self.announce_at(&id, &url, ctx);
     }
 }

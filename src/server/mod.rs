@@ -5,10 +5,12 @@
 mod admin;
 mod directory;
 pub mod entrance;
+pub mod list_server;
 mod listing;
 mod loading;
 mod lobby;
 pub mod reload;
+pub mod reports;
 pub mod run;
 
 use std::collections::HashMap;
@@ -42,11 +44,14 @@ use crate::storage::template::Templates;
 use crate::trace::Trace;
 pub use admin::{FindAwake, ListClients, ListSessions, MakeFromTemplate, MakeSession, TellSessions};
 use directory::{Directory, Entry, Place, Waiter};
-use listing::Listing;
-pub use listing::{ListSession, SendReport};
+use list_server::ListServers;
+pub use listing::ListSession;
+use listing::Listings;
 pub use loading::{MayRest, NewTemplates, StaysUp};
 use lobby::Lobby;
 pub use lobby::{EnterLobby, LeaveLobby};
+use reports::Reports;
+pub use reports::SendReport;
 
 /// How long clients may take to read that the server stops.
 const STOP_LIMIT: Duration = Duration::from_secs(5);
@@ -71,8 +76,10 @@ pub struct ServerParts {
     pub hashing: Hashing,
     /// Port that list servers are told.
     pub announce_port: u16,
-    /// Requests to list servers and the like.
+    /// Requests to what the operator has named.
     pub http: Http,
+    /// Requests to list servers, which clients name.
+    pub list_servers: ListServers,
     /// Where inputs are recorded, if they are.
     pub trace: Option<Trace>,
 }
@@ -84,7 +91,8 @@ pub struct Server {
     templates: Arc<Templates>,
     /// Ids that sessions from templates will have, by alias.
     template_ids: HashMap<String, String>,
-    listings: Vec<Listing>,
+    listings: Listings,
+    reports: Reports,
     /// Stored sessions that are to be announced again, and where.
     to_announce: Vec<(String, String)>,
     /// Templates of which sessions are being made, by alias, and who waits for them.
@@ -105,7 +113,8 @@ impl Server {
             parts,
             templates: Arc::default(),
             template_ids: HashMap::new(),
-            listings: Vec::new(),
+            listings: Listings::default(),
+            reports: Reports::default(),
             to_announce: Vec::new(),
             instantiating: HashMap::new(),
             workers,
@@ -410,6 +419,9 @@ impl Handler<SessionChanged> for Server {
     fn handle(&mut self, change: SessionChanged, ctx: &mut Self::Context) {
         let Some(entry) = self.directory.find_mut(&change.description.id) else { return };
         let was_listed = entry.describe(change.description.clone());
+        if change.description.unlisted {
+            self.unlist(&change.description.id, None, true, ctx);
+        }
         if change.announce {
             self.announce_change(&change.description, was_listed, ctx);
         }
@@ -461,7 +473,7 @@ impl Handler<ReportSession> for Server {
 
     fn handle(&mut self, report: ReportSession, ctx: &mut Self::Context) {
         let ReportSession { session, user, reason } = report;
-        if self.directory.find(&session).is_some() {
+        if self.directory.find(&session).is_some() && self.reports.may_come_in(user.address) {
             let waiter: Waiter = Box::new(move |address| {
                 if let Some(address) = address {
                     address.do_send(ReportFromOutside { user, reason });

@@ -17,6 +17,8 @@ use crate::http::Http;
 
 /// Least time between two times of fetching external bans, in seconds.
 pub const MIN_BANS_INTERVAL: u64 = 60;
+/// Greatest time between two times of fetching external bans, in seconds: what drawpile-srv can count.
+const MAX_BANS_INTERVAL: u64 = 2_147_483;
 /// How often old lines of the log are deleted.
 const PURGE_INTERVAL: Duration = Duration::from_secs(86_400);
 
@@ -106,13 +108,20 @@ pub(super) async fn fetch_bans(
     change: mpsc::Sender<Change>,
     fetching: Arc<Fetching>,
 ) {
+    // What is wrong is told once, not at every try.
+    let mut told = String::new();
     loop {
         let (url, cached, etag, every) = {
             let rules = rules.borrow_and_update();
             let s = rules.settings();
-            let every = s.ext_bans_check_interval.0.max(MIN_BANS_INTERVAL);
-            (s.ext_bans_url.clone(), s.ext_bans_cache_url.clone(), s.ext_bans_cache_key.clone(), every)
+            (
+                s.ext_bans_url.clone(),
+                s.ext_bans_cache_url.clone(),
+                s.ext_bans_cache_key.clone(),
+                s.ext_bans_check_interval,
+            )
         };
+        let mut failure = String::new();
         if !url.is_empty() {
             let known = if cached == url { etag } else { String::new() };
             match fetch(&http, &url, &known).await {
@@ -122,19 +131,35 @@ pub(super) async fn fetch_bans(
                         return;
                     }
                 }
+                Ok(None) if !told.is_empty() => {
+                    tracing::info!(topic = %"ExtBan", "external bans can be fetched again")
+                }
                 Ok(None) => {}
-                Err(error) => tracing::warn!(topic = %"ExtBan", "cannot fetch the external bans: {error}"),
+                Err(error) => failure = error,
             }
         }
-        let other_url = rules.wait_for(|r| r.settings().ext_bans_url != url);
-        fetching.due_ms.store(Now::get().ms + every * 1000, Ordering::Relaxed);
+        if !failure.is_empty() && failure != told {
+            tracing::warn!(topic = %"ExtBan", "cannot fetch the external bans: {failure}");
+        }
+        let pause = pause_of(every.0, !failure.is_empty());
+        told = failure;
+        let changed = rules.wait_for(|r| {
+            let s = r.settings();
+            s.ext_bans_url != url || s.ext_bans_check_interval != every
+        });
+        fetching.due_ms.store(Now::get().ms + pause * 1000, Ordering::Relaxed);
         // Each is a reason to look again.
         tokio::select! {
-            _ = tokio::time::sleep(Duration::from_secs(every)) => {}
-            _ = other_url => {}
+            _ = tokio::time::sleep(Duration::from_secs(pause)) => {}
+            _ = changed => {}
             () = fetching.refresh.notified() => {}
         }
     }
+}
+
+/// Seconds until external bans are fetched again; soon after a failure: without them the banned get in.
+fn pause_of(every: u64, failed: bool) -> u64 {
+    if failed { MIN_BANS_INTERVAL } else { every.clamp(MIN_BANS_INTERVAL, MAX_BANS_INTERVAL) }
 }
 
 /// The bans, unless they are those that are known.
@@ -166,6 +191,24 @@ pub(super) async fn purge_log(database: Database, rules: watch::Receiver<Arc<Rul
                 Ok(Err(error)) => tracing::warn!(%error, "cannot delete old lines of the log"),
                 Err(error) => tracing::error!(%error, "deleting old lines of the log failed"),
             }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn bans_are_fetched_again_soon_after_a_failure() {
+        for (every, failed, expected) in [
+            (900, false, 900),
+            (900, true, MIN_BANS_INTERVAL),
+            (10, false, MIN_BANS_INTERVAL),
+            (86_400, true, MIN_BANS_INTERVAL),
+            (u64::MAX, false, MAX_BANS_INTERVAL),
+        ] {
+            assert_eq!(pause_of(every, failed), expected, "{every} {failed}");
         }
     }
 }

@@ -12,6 +12,7 @@ use tokio::net::TcpListener;
 use tokio::sync::{mpsc, watch};
 
 use super::entrance::{Entrance, Inherited, Kind, Listeners};
+use super::list_server::ListServers;
 use super::reload::{self, Fetching};
 use super::{NewTemplates, Server, ServerParts, Stop};
 use crate::admin::observer::{Observer, Watched};
@@ -68,6 +69,8 @@ pub struct ServeOptions {
     pub record: Option<String>,
     /// Port that list servers are told; that of the listener if it is 0.
     pub announce_port: u16,
+    /// List servers of the own network can be used, too.
+    pub announce_private: bool,
     /// Where to be an auth server, with the accounts of the database.
     pub extauth_provider: Option<SocketAddr>,
     /// Port of the admin API, 0 for any; without, there is none.
@@ -311,7 +314,13 @@ fn start_admin((address, parts): (SocketAddr, admin::Parts)) -> Result<admin::Ru
 
 /// Opens what sessions are stored in and recorded to.
 fn open_storage(options: &ServeOptions, rules: &Rules) -> Result<ServerParts, StartError> {
-    let mut parts = ServerParts::default();
+    let list_servers = ListServers::new(options.announce_private);
+    if options.announce_private && !rules.settings().announce_whitelist {
+        tracing::warn!(
+            "--announce-private without announceWhitelist: everybody who hosts can have requests made in the own network"
+        );
+    }
+    let mut parts = ServerParts { list_servers, ..ServerParts::default() };
     if let Some(path) = &options.sessions {
         let folder = Folder::open(path, Duration::from_millis(rules.settings().sync_interval.0))?;
         parts.folder = Some(folder);

@@ -142,8 +142,8 @@ impl Session {
         for (url, listed) in fx.listing {
             self.server.do_send(ListSession { id: self.machine.id().to_owned(), url, listed });
         }
-        if let Some(report) = fx.report {
-            self.server.do_send(SendReport { id: self.machine.id().to_owned(), report });
+        for (address, report) in fx.reports {
+            self.server.do_send(SendReport { id: self.machine.id().to_owned(), address, report });
         }
         if let Some(ending) = fx.ended {
             self.ended = true;
@@ -492,6 +492,15 @@ impl Handler<ReportFromOutside> for Session {
     }
 }
 
+/// Where a session is listed.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ListedAt {
+    /// Number of the listing, the same for as long as it is there.
+    pub id: u64,
+    /// The list server.
+    pub url: String,
+}
+
 /// What has become of the session's listings.
 #[derive(Debug, Clone, Default, Message, Serialize, Deserialize)]
 #[rtype(result = "()")]
@@ -499,7 +508,7 @@ pub struct ListingNews {
     /// A text for everybody in the session.
     pub text: Option<String>,
     /// Where the session is listed now.
-    pub listed: Vec<String>,
+    pub listed: Vec<ListedAt>,
     /// It has been announced here.
     pub made: Option<String>,
     /// It was withdrawn here on purpose.

@@ -8,9 +8,9 @@ use std::net::{IpAddr, Ipv6Addr};
 use drawhall_protocol::reply::BanEntry;
 use serde::{Deserialize, Serialize};
 
+use crate::limits::network;
 use crate::storage::journal::Entry;
 use crate::storage::metadata::{Metadata, StoredBan};
-use crate::transport::gate::network;
 
 /// Greatest number of bans in a session.
 pub const MAX_BANS: usize = 1000;

@@ -1,5 +1,7 @@
 //! What the rules of a session have their surroundings do.
 
+use std::net::IpAddr;
+
 use bytes::Bytes;
 use serde::{Deserialize, Deserializer, Serialize};
 
@@ -115,8 +117,8 @@ pub struct Effects {
     pub exchanges: Vec<BanExchange>,
     /// List servers at which the session is to be announced (`true`) or no more; empty for all.
     pub listing: Vec<(String, bool)>,
-    /// An abuse report that is to be passed on.
-    pub report: Option<serde_json::Value>,
+    /// Abuse reports that are to be passed on, and from where they came.
+    pub reports: Vec<(Option<IpAddr>, serde_json::Value)>,
     /// The session is over, and this becomes of its files.
     pub ended: Option<Ending>,
     /// What the client sent is held until the session runs.

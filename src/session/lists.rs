@@ -168,7 +168,7 @@ impl SessionMachine {
     fn deliver_list(&mut self, list: List, only: Option<ConnId>, now: Now, fx: &mut Effects) -> usize {
         match list {
             List::Announcements => {
-                let entries = self.listed.iter().map(|url| AnnouncementEntry { url: url.clone() }).collect();
+                let entries = self.listed.iter().map(|l| AnnouncementEntry { url: l.url.clone() }).collect();
                 self.deliver(ConfPart::Announcements(entries), only, |_| true, fx)
             }
             List::Bans => self.deliver_bans(only, now, fx),

@@ -48,6 +48,7 @@ use autoreset::AutoResetState;
 use bans::BanList;
 use chance::Chance;
 pub use commands::ban_exchange::{BanExchange, BanExchanged};
+use commands::report::Reports;
 pub use effects::{ClientOp, ConnId, DisconnectReason, Effects, OpwordCheck, Refusal};
 use events::EventLog;
 use ids::IdQueue;
@@ -63,6 +64,7 @@ use stream::SideHistory;
 use crate::clock::Now;
 use crate::config::Settings;
 use crate::history::History;
+use crate::limits::Bucket;
 use crate::log::{Level, LogEntry, LogUser, Topic};
 use crate::metrics::METRICS;
 use crate::storage::journal::Entry;
@@ -166,7 +168,11 @@ pub struct SessionMachine {
     /// Where the session is to be announced, also after a restart.
     announcements: Vec<String>,
     /// Where it is listed now.
-    listed: Vec<String>,
+    listed: Vec<actor::ListedAt>,
+    /// How often it was to be announced.
+    announcing: Bucket,
+    /// How often it was reported.
+    reports: Reports,
     /// Whether files are kept as archives; `None` follows the server's setting.
     archive: Option<bool>,
     /// The session is stored: what changes is journaled.
@@ -242,6 +248,8 @@ impl SessionMachine {
             accounts: Accounts::default(),
             announcements: Vec::new(),
             listed: Vec::new(),
+            announcing: Bucket::default(),
+            reports: Reports::default(),
             archive: None,
             stored: false,
             journaled: Journaled::default(),

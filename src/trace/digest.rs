@@ -29,8 +29,9 @@ pub(super) fn of_session(machine: &mut SessionMachine, effects: &Effects) -> Str
             op => digest.update(format!("{op:?}")),
         }
     }
-    let Effects { log, changed, stats, check, exchanges, listing, report, ended, held, answer, .. } = effects;
-    let rest = (log, changed, stats, check, exchanges, listing, report, ended, held, answer);
+    let Effects { log, changed, stats, check, exchanges, listing, reports, ended, held, answer, .. } =
+        effects;
+    let rest = (log, changed, stats, check, exchanges, listing, reports, ended, held, answer);
     digest.update(format!("{rest:?}"));
     let history = machine.history();
     let place = (history.size(), history.first_index(), history.last_index(), history.end());

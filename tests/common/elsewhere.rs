@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::net::{SocketAddr, TcpListener};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -32,12 +33,32 @@ pub struct Reply {
     pub wait: Duration,
     pub status: u16,
     pub etag: Option<&'static str>,
+    /// Header `Location`.
+    pub location: Option<String>,
     pub body: String,
 }
 
 impl Reply {
     pub fn of(status: u16, body: impl ToString) -> Reply {
         Reply { status, body: body.to_string(), ..Reply::default() }
+    }
+
+    pub fn redirect(status: u16, to: impl ToString) -> Reply {
+        Reply { location: Some(to.to_string()), ..Reply::of(status, "") }
+    }
+}
+
+/// How many requests are answered now, and how many were at once.
+#[derive(Default)]
+struct Load {
+    now: AtomicUsize,
+    most: AtomicUsize,
+}
+
+impl Load {
+    fn begin(&self) {
+        let now = self.now.fetch_add(1, Ordering::SeqCst) + 1;
+        self.most.fetch_max(now, Ordering::SeqCst);
     }
 }
 
@@ -47,22 +68,24 @@ type Answer = dyn Fn(&Asked) -> Reply + Send + Sync;
 pub struct Elsewhere {
     address: SocketAddr,
     asked: Arc<Mutex<Vec<Asked>>>,
+    load: Arc<Load>,
     handle: ServerHandle,
 }
 
 impl Elsewhere {
     pub fn start(answer: impl Fn(&Asked) -> Reply + Send + Sync + 'static) -> Elsewhere {
         let (asked, answer): (Arc<Mutex<Vec<Asked>>>, Arc<Answer>) = (Arc::default(), Arc::new(answer));
-        let kept = asked.clone();
+        let (kept, load) = (asked.clone(), Arc::<Load>::default());
+        let counted = load.clone();
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = listener.local_addr().unwrap();
         let (tell, told) = std::sync::mpsc::channel();
         std::thread::spawn(move || {
             actix_rt::System::new().block_on(async move {
                 let app = move || {
-                    let (answer, kept) = (answer.clone(), kept.clone());
+                    let (answer, kept, load) = (answer.clone(), kept.clone(), counted.clone());
                     let handler = move |request: HttpRequest, body: web::Bytes| {
-                        reply(answer.clone(), kept.clone(), request, body)
+                        reply(answer.clone(), kept.clone(), load.clone(), request, body)
                     };
                     App::new().default_service(web::to(handler))
                 };
@@ -72,11 +95,21 @@ impl Elsewhere {
                 server.await.unwrap();
             });
         });
-        Elsewhere { address, asked, handle: told.recv().unwrap() }
+        Elsewhere { address, asked, load, handle: told.recv().unwrap() }
     }
 
     pub fn url(&self, path: &str) -> String {
         format!("http://{}{path}", self.address)
+    }
+
+    /// Port of the server.
+    pub fn port(&self) -> u16 {
+        self.address.port()
+    }
+
+    /// Requests that were there at once.
+    pub fn most_at_once(&self) -> usize {
+        self.load.most.load(Ordering::SeqCst)
     }
 
     /// What has come so far.
@@ -108,6 +141,7 @@ impl Drop for Elsewhere {
 async fn reply(
     answer: Arc<Answer>,
     kept: Arc<Mutex<Vec<Asked>>>,
+    load: Arc<Load>,
     request: HttpRequest,
     body: web::Bytes,
 ) -> HttpResponse {
@@ -120,10 +154,15 @@ async fn reply(
     };
     let reply = answer(&asked);
     kept.lock().unwrap().push(asked);
+    load.begin();
     actix_rt::time::sleep(reply.wait).await;
+    load.now.fetch_sub(1, Ordering::SeqCst);
     let mut response = HttpResponse::build(StatusCode::from_u16(reply.status).unwrap());
     if let Some(etag) = reply.etag {
         response.insert_header(("etag", etag));
+    }
+    if let Some(location) = reply.location {
+        response.insert_header(("location", location));
     }
     response.body(reply.body)
 }

@@ -118,6 +118,8 @@ impl Target {
                     source: rule_source(rule, path("server.cfg"))?,
                     listen: Some([127, 0, 0, 1].into()),
                     workers: 2,
+                    // Web servers of rules are on this machine.
+                    announce_private: true,
                     sessions: rule.stores.then(|| path("sessions")),
                     templates: (!rule.templates.is_empty()).then(|| path("templates")),
                     ..ServeOptions::default()

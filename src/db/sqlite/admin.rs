@@ -1,10 +1,12 @@
 //! The part of SQLite that only the admin API needs.
 
+use std::net::IpAddr;
+
 use diesel::prelude::*;
 use diesel::sql_types::{BigInt, Integer, Text};
 
 use super::super::{BanKind, BanRow, DbError, LogQuery, LogRow};
-use super::{Number, Sqlite};
+use super::{Sqlite, ids};
 
 #[derive(QueryableByName)]
 struct Ban {
@@ -53,6 +55,75 @@ fn table(kind: BanKind) -> &'static str {
     }
 }
 
+/// Whether two bans are of the same.
+fn same_subject(kind: BanKind, a: &BanRow, b: &BanRow) -> bool {
+    if kind != BanKind::Address {
+        return a.subject == b.subject;
+    }
+    // No prefix, and one of all bits, is the one address.
+    let range = |ban: &BanRow| {
+        let ip: IpAddr = ban.subject.trim().parse().ok()?;
+        let all = if ip.is_ipv4() { 32 } else { 128 };
+        Some((ip, if (1..all).contains(&ban.subnet) { ban.subnet } else { all }))
+    };
+    range(a).is_some_and(|r| Some(r) == range(b))
+}
+
+fn bans_of(connection: &mut SqliteConnection, kind: BanKind) -> QueryResult<Vec<BanRow>> {
+    let (subject, subnet, words) = match kind {
+        BanKind::Address => ("ip", "COALESCE(CAST(subnet AS INTEGER), 0)", ["''", "''"]),
+        BanKind::System => ("sid", "0", WORDS),
+        BanKind::User => ("userid", "0", WORDS),
+    };
+    let sql = format!(
+        "SELECT rowid AS id, CAST({subject} AS TEXT) AS subject, {subnet} AS subnet, {} AS reaction, \
+         {} AS reason, COALESCE(CAST(expires AS TEXT), '') AS expires, \
+         COALESCE(CAST(comment AS TEXT), '') AS comment, COALESCE(CAST(added AS TEXT), '') AS added \
+         FROM {} WHERE {subject} IS NOT NULL ORDER BY rowid",
+        words[0],
+        words[1],
+        table(kind),
+    );
+    let rows: Vec<Ban> = diesel::sql_query(sql).load(connection)?;
+    let row = |b: Ban| {
+        let Ban { id, subject, subnet, reaction, expires, comment, reason, added } = b;
+        BanRow { id, subject, subnet, reaction, expires, comment, reason, added }
+    };
+    Ok(rows.into_iter().map(row).collect())
+}
+
+fn write_ban(connection: &mut SqliteConnection, kind: BanKind, id: i64, ban: &BanRow) -> QueryResult<()> {
+    if kind == BanKind::Address {
+        diesel::sql_query(
+            "INSERT INTO ipbans (rowid, ip, subnet, expires, comment, added) VALUES (?, ?, ?, ?, ?, ?)",
+        )
+        .bind::<BigInt, _>(id)
+        .bind::<Text, _>(&ban.subject)
+        .bind::<BigInt, _>(ban.subnet)
+        .bind::<Text, _>(&ban.expires)
+        .bind::<Text, _>(&ban.comment)
+        .bind::<Text, _>(&ban.added)
+        .execute(connection)?;
+        return Ok(());
+    }
+    let (subject, kind_of) = if kind == BanKind::System { ("sid", "TEXT") } else { ("userid", "INTEGER") };
+    let sql = format!(
+        "INSERT INTO {} (rowid, {subject}, reaction, expires, comment, reason, added) \
+         VALUES (?, CAST(? AS {kind_of}), ?, ?, ?, ?, ?)",
+        table(kind)
+    );
+    diesel::sql_query(sql)
+        .bind::<BigInt, _>(id)
+        .bind::<Text, _>(&ban.subject)
+        .bind::<Text, _>(&ban.reaction)
+        .bind::<Text, _>(&ban.expires)
+        .bind::<Text, _>(&ban.comment)
+        .bind::<Text, _>(&ban.reason)
+        .bind::<Text, _>(&ban.added)
+        .execute(connection)?;
+    Ok(())
+}
+
 impl Sqlite {
     pub(super) fn delete_settings(&mut self, keys: &[&str]) -> Result<(), DbError> {
         self.own_changes += 1;
@@ -67,68 +138,30 @@ impl Sqlite {
     }
 
     pub(super) fn all_bans(&mut self, kind: BanKind) -> Result<Vec<BanRow>, DbError> {
-        let (subject, subnet, words) = match kind {
-            BanKind::Address => ("ip", "COALESCE(CAST(subnet AS INTEGER), 0)", ["''", "''"]),
-            BanKind::System => ("sid", "0", WORDS),
-            BanKind::User => ("userid", "0", WORDS),
-        };
-        let sql = format!(
-            "SELECT rowid AS id, CAST({subject} AS TEXT) AS subject, {subnet} AS subnet, {} AS reaction, \
-             {} AS reason, COALESCE(CAST(expires AS TEXT), '') AS expires, \
-             COALESCE(CAST(comment AS TEXT), '') AS comment, COALESCE(CAST(added AS TEXT), '') AS added \
-             FROM {} WHERE {subject} IS NOT NULL ORDER BY rowid",
-            words[0],
-            words[1],
-            table(kind),
-        );
-        let rows: Vec<Ban> = diesel::sql_query(sql).load(&mut self.connection)?;
-        let row = |b: Ban| {
-            let Ban { id, subject, subnet, reaction, expires, comment, reason, added } = b;
-            BanRow { id, subject, subnet, reaction, expires, comment, reason, added }
-        };
-        Ok(rows.into_iter().map(row).collect())
+        Ok(bans_of(&mut self.connection, kind)?)
     }
 
-    pub(super) fn insert_ban(&mut self, kind: BanKind, ban: &BanRow) -> Result<i64, DbError> {
+    pub(super) fn insert_ban(&mut self, kind: BanKind, ban: &BanRow) -> Result<BanRow, DbError> {
         self.own_changes += 1;
         self.connection.immediate_transaction(|connection| {
-            match kind {
-                BanKind::Address => diesel::sql_query(
-                    "INSERT INTO ipbans (ip, subnet, expires, comment, added) VALUES (?, ?, ?, ?, ?)",
-                )
-                .bind::<Text, _>(&ban.subject)
-                .bind::<BigInt, _>(ban.subnet)
-                .bind::<Text, _>(&ban.expires)
-                .bind::<Text, _>(&ban.comment)
-                .bind::<Text, _>(&ban.added)
-                .execute(connection)?,
-                BanKind::System | BanKind::User => {
-                    let (subject, kind_of) =
-                        if kind == BanKind::System { ("sid", "TEXT") } else { ("userid", "INTEGER") };
-                    let sql = format!(
-                        "INSERT INTO {} ({subject}, reaction, expires, comment, reason, added) \
-                         VALUES (CAST(? AS {kind_of}), ?, ?, ?, ?, ?)",
-                        table(kind)
-                    );
-                    diesel::sql_query(sql)
-                        .bind::<Text, _>(&ban.subject)
-                        .bind::<Text, _>(&ban.reaction)
-                        .bind::<Text, _>(&ban.expires)
-                        .bind::<Text, _>(&ban.comment)
-                        .bind::<Text, _>(&ban.reason)
-                        .bind::<Text, _>(&ban.added)
-                        .execute(connection)?
-                }
-            };
-            let id: Number = diesel::sql_query("SELECT last_insert_rowid() AS n").get_result(connection)?;
-            Ok(id.n)
+            let there = bans_of(connection, kind)?;
+            let same = |b: &BanRow| b.expires > ban.added && same_subject(kind, b, ban);
+            if let Some(same) = there.into_iter().find(same) {
+                return Ok(same);
+            }
+            let id = ids::next(connection, table(kind))?;
+            write_ban(connection, kind, id, ban)?;
+            Ok(BanRow { id, ..ban.clone() })
         })
     }
 
     pub(super) fn delete_ban(&mut self, kind: BanKind, id: i64) -> Result<bool, DbError> {
         self.own_changes += 1;
-        let sql = format!("DELETE FROM {} WHERE rowid = ?", table(kind));
-        Ok(diesel::sql_query(sql).bind::<BigInt, _>(id).execute(&mut self.connection)? > 0)
+        self.connection.immediate_transaction(|connection| {
+            ids::keep(connection, table(kind))?;
+            let sql = format!("DELETE FROM {} WHERE rowid = ?", table(kind));
+            Ok(diesel::sql_query(sql).bind::<BigInt, _>(id).execute(connection)? > 0)
+        })
     }
 
     pub(super) fn replace_listing_servers(&mut self, patterns: &[String]) -> Result<(), DbError> {

@@ -239,8 +239,7 @@ impl SessionMachine {
     /// Everything about the session.
     fn full_description(&self, now: Now) -> Value {
         let mut object = serde_json::to_value(self.description(false, now)).unwrap_or_default();
-        let listings: Vec<Value> =
-            self.listed.iter().enumerate().map(|(at, url)| json!({"id": at, "url": url})).collect();
+        let listings: Vec<Value> = self.listed.iter().map(|l| json!({"id": l.id, "url": l.url})).collect();
         let online = self.members.iter().map(|m| self.member_value(m, true));
         let gone = self.past_users.iter().filter(|(id, _)| self.member_by_id(**id).is_none());
         let gone = gone.map(|(id, past)| {

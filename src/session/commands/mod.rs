@@ -1,5 +1,6 @@
 //! Commands of clients in a session, one file each: rights, arguments, effect. Source: `session.md`, Commands.
 
+mod announce;
 mod auth_list;
 pub mod ban_exchange;
 mod gain_op;
@@ -8,7 +9,7 @@ mod kick_user;
 mod kill_session;
 mod mute;
 mod remove_ban;
-mod report;
+pub(super) mod report;
 mod reset_session;
 mod sessionconf;
 mod upload;
@@ -24,9 +25,6 @@ use crate::clock::Now;
 pub(super) type Refused = std::borrow::Cow<'static, str>;
 /// What came of a command; a refusal is told as `<command>: <reason>`.
 pub(super) type CommandResult = Result<(), Refused>;
-
-/// Longest address of a list server in bytes.
-const MAX_URL: usize = 500;
 
 /// Who may use a command.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -106,19 +104,7 @@ impl SessionMachine {
             ServerCommand::GainOp { opword } => self.gain_op(key, &opword, now, fx),
             ServerCommand::ResetSession { kind } => self.reset_session(key, &kind, now, fx),
             ServerCommand::KillSession { reason } => self.kill_session(key, &reason, now, fx),
-            ServerCommand::AnnounceSession { private: true, .. } => {
-                Err("Private listings are not available on this server".into())
-            }
-            ServerCommand::AnnounceSession { .. } if self.flags.unlisted => {
-                Err("This session is hidden from listings, it can't be listed".into())
-            }
-            ServerCommand::AnnounceSession { url, .. } => {
-                if url.len() > MAX_URL || url::Url::parse(&url).is_err() {
-                    return Err("Invalid API URL".into());
-                }
-                fx.listing.push((url, true));
-                Ok(())
-            }
+            ServerCommand::AnnounceSession { url, private } => self.announce_session(url, private, now, fx),
             ServerCommand::UnlistSession { url } => {
                 fx.listing.push((url, false));
                 Ok(())

@@ -6,8 +6,30 @@ use serde_json::{Value, json};
 
 use super::{CommandResult, Effects, MemberKey, SessionMachine};
 use crate::clock::Now;
+use crate::limits::{AddressBuckets, Bucket, REPORTS_A_MINUTE, Rate};
 use crate::log::{Level, LogUser, Topic};
 use crate::session::Member;
+
+/// Reports about one session in a minute, from everybody.
+const SESSION_REPORTS_A_MINUTE: u32 = 30;
+/// Longest reason in characters.
+const MAX_REASON: usize = 2000;
+/// Bytes of a reason that are logged and shown to moderators.
+const MAX_LOGGED: usize = 900;
+
+/// How often the session was reported, by the addresses of those who did, and in all.
+#[derive(Debug, Default)]
+pub(in crate::session) struct Reports {
+    of_address: AddressBuckets,
+    of_all: Bucket,
+}
+
+impl Reports {
+    fn take(&mut self, address: Option<IpAddr>, now: Now) -> bool {
+        self.of_address.take(address, Rate::per_minute(REPORTS_A_MINUTE), now.ms)
+            && self.of_all.take(Rate::per_minute(SESSION_REPORTS_A_MINUTE), now.ms)
+    }
+}
 
 impl SessionMachine {
     pub(super) fn report(
@@ -19,17 +41,23 @@ impl SessionMachine {
         fx: &mut Effects,
     ) -> CommandResult {
         let user = self.sender(key)?.log_user();
+        if !self.reports.take(user.address, now) {
+            return Err("Too many reports, try again in a minute".into());
+        }
         self.log_report(user, about, reason, now, fx);
         Ok(())
     }
 
     /// A report from somebody who has logged in but is not in the session.
     pub fn outside_report(&mut self, user: LogUser, reason: &str, now: Now, fx: &mut Effects) {
-        self.log_report(user, 0, reason, now, fx);
+        if self.reports.take(user.address, now) {
+            self.log_report(user, 0, reason, now, fx);
+        }
     }
 
     fn log_report(&mut self, user: LogUser, about: i64, reason: &str, now: Now, fx: &mut Effects) {
-        let text = format!("Abuse report about user {about} received: {reason}");
+        let shown = &reason[..reason.floor_char_boundary(MAX_LOGGED)];
+        let text = format!("Abuse report about user {about} received: {shown}");
         self.note_about(user.clone(), Level::Info, Topic::Report, text, now, fx);
         if self.shared.report_url.is_none() {
             let text = "Cannot send abuse report: server URL not configured!";
@@ -38,7 +66,8 @@ impl SessionMachine {
         if !self.shared.settings.abuse_report {
             return self.note(Level::Warn, Topic::Report, "Cannot send abuse report: not enabled!", now, fx);
         }
-        fx.report = Some(self.report_body(&user, about, reason));
+        let reason: String = reason.chars().take(MAX_REASON).collect();
+        fx.reports.push((user.address, self.report_body(&user, about, &reason)));
     }
 
     fn report_body(&self, user: &LogUser, about: i64, reason: &str) -> Value {

@@ -238,3 +238,47 @@ fn announcements_are_refused_with_a_reason() {
     table.command(A, "announce-session", json!(["https://example.org"]), json!({}));
     assert!(table.error(A).contains("not available"));
 }
+
+#[test]
+fn a_session_is_announced_so_often_and_the_url_is_bounded() {
+    let mut table = Table::of_three();
+    for odd in [
+        "nonsense",
+        "http://example.org/ x",
+        "http://example.org/\nANNOUNCE",
+        &format!("http://x/{}", "y".repeat(1000)),
+    ] {
+        table.forget();
+        table.command(A, "announce-session", json!([odd]), json!({}));
+        assert!(table.error(A).contains("Invalid API URL"), "{odd}");
+    }
+    for n in 0..6 {
+        table.forget();
+        table.command(A, "announce-session", json!([format!("http://example.org/{n}")]), json!({}));
+        assert_eq!(table.replies(A, "error").len(), usize::from(n == 5), "{n}");
+    }
+    assert!(table.error(A).contains("Too many announcements"));
+    table.wait(12_000);
+    table.forget();
+    table.command(A, "announce-session", json!(["http://example.org/7"]), json!({}));
+    assert!(table.replies(A, "error").is_empty());
+}
+
+#[test]
+fn reports_are_bounded_by_address_number_and_length() {
+    let mut table = Table::of_three();
+    table.join(moderator(4, "M"));
+    table.forget();
+    let reason = "é".repeat(20_000);
+    for _ in 0..10 {
+        table.command(B, "report", json!([]), json!({"user": 3, "reason": reason}));
+    }
+    let shown = |table: &Table| {
+        let texts = table.replies(4, "log").into_iter().map(|r| r["message"].as_str().unwrap().to_owned());
+        texts.filter(|t| t.starts_with("Abuse report")).collect::<Vec<_>>()
+    };
+    assert_eq!(shown(&table).len(), 5);
+    assert!(shown(&table).iter().all(|text| text.len() <= 1000));
+    assert_eq!(table.replies(B, "error").len(), 5);
+    assert!(table.error(B).contains("Too many reports"));
+}

@@ -1,0 +1,275 @@
+//! What is said to list servers and what they answer. Source: `services.md`, Announcing at list servers.
+//!
+//! Their URLs come from clients. What a session is told of a request is a class of failure; words of the other side only
+//! where it is sure that it is a list server. Else a session could read what services answer that only this machine can
+//! reach, or look for open ports.
+
+use drawhall_protocol::reply::SessionDescription;
+use reqwest::Method;
+use serde_json::{Map, Value, json};
+
+use crate::http::{Answer, Http, HttpError, RequestLimits};
+
+/// Minutes that a listing lasts if the list server does not say.
+const DEFAULT_EXPIRES: i64 = 6;
+/// Characters of a list server's words that are shown.
+const MAX_WORDS: usize = 500;
+/// Requests to list servers. Those that wait are of sessions that are announced again after a start, and of refreshing.
+const LIMITS: RequestLimits = RequestLimits { at_once: 8, per_host: 2, waiting: 512 };
+
+/// Makes the requests.
+#[derive(Debug, Clone)]
+pub struct ListServers {
+    http: Http,
+    /// Services of the own network can be asked, too.
+    allow_private: bool,
+}
+
+impl Default for ListServers {
+    fn default() -> Self {
+        Self::new(false)
+    }
+}
+
+/// A request that came to nothing.
+#[derive(Debug, Clone)]
+pub(super) struct Failure {
+    /// For who announces.
+    pub(super) told: String,
+    /// For the log.
+    pub(super) detail: String,
+}
+
+/// A session was announced.
+#[derive(Debug)]
+pub(super) struct Announced {
+    /// Number there.
+    pub(super) id: i64,
+    /// What changes need.
+    pub(super) key: String,
+    /// Minutes that it lasts.
+    pub(super) expires: i64,
+    /// Words for the session, empty without.
+    pub(super) message: String,
+}
+
+impl Failure {
+    fn same(text: impl Into<String>) -> Failure {
+        let told: String = text.into();
+        Failure { detail: told.clone(), told }
+    }
+}
+
+impl From<HttpError> for Failure {
+    fn from(error: HttpError) -> Failure {
+        let told = match error {
+            HttpError::Url(_) | HttpError::Address(_) => "no request is made to this address",
+            HttpError::Failed(_) => "Network error: connection failed",
+            HttpError::NoAnswer => "Network error: no answer",
+            HttpError::Redirect(_) => "the list server has another address",
+            HttpError::TooLarge => "Unparseable response",
+            HttpError::Busy => "too many requests are under way, try again later",
+        };
+        Failure { told: told.to_owned(), detail: error.to_string() }
+    }
+}
+
+/// Words of another server, fit to be shown.
+fn words(text: &str) -> String {
+    let is_hidden = |c: &char| matches!(c, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}' | '\u{feff}');
+    let shown = text.chars().filter(|c| !is_hidden(c)).map(|c| if c.is_control() { ' ' } else { c });
+    shown.take(MAX_WORDS).collect::<String>().trim().to_owned()
+}
+
+fn message_of(answer: &Value) -> String {
+    words(answer["message"].as_str().unwrap_or_default())
+}
+
+impl ListServers {
+    /// For list servers at globally routable addresses, or also at those of the own network.
+    pub fn new(allow_private: bool) -> ListServers {
+        ListServers { http: Http::new(!allow_private, LIMITS), allow_private }
+    }
+
+    /// Announces a session, or brings listings up to date. `is_named` if the white list names this list server.
+    pub(super) async fn ask(
+        &self,
+        method: Method,
+        url: &str,
+        body: &Value,
+        is_named: bool,
+    ) -> Result<Value, Failure> {
+        let answer = self.http.request(method, url, &[], Some(body)).await?;
+        answer_of(&answer, is_named || !self.allow_private)
+    }
+
+    /// Withdraws a listing.
+    pub(super) async fn delete(&self, url: &str, key: String) {
+        if let Err(error) = self.http.request(Method::DELETE, url, &[("x-update-key", key)], None).await {
+            tracing::debug!(%error, "cannot withdraw a listing");
+        }
+    }
+}
+
+/// What an answer says. Services of the own network that nobody has named answer 400 to what they do not understand; only
+/// who understands an announcement says 409 or 422 to it.
+fn answer_of(answer: &Answer, is_list_server: bool) -> Result<Value, Failure> {
+    let message = answer.json.as_ref().map(message_of).filter(|m| !m.is_empty());
+    let detail = |text: &str| format!("{text}: {}", words(&answer.text));
+    let refused = match answer.status {
+        200..=299 => return answer.json.clone().ok_or_else(|| Failure::same("Unparseable response")),
+        status @ (400 | 409 | 422) => message
+            .filter(|_| is_list_server || status != 400)
+            .unwrap_or_else(|| format!("HTTP error {status} (no explanation given)")),
+        410 => "the list server is gone for good".to_owned(),
+        status => format!("Network error: HTTP status {status}"),
+    };
+    Err(Failure { detail: detail(&refused), told: refused })
+}
+
+/// Reads the answer to an announcement. Without number and key there is no listing: nothing could refresh or withdraw it.
+pub(super) fn announced(answer: &Value) -> Result<Announced, Failure> {
+    let number = |value: &Value| value.as_i64().or_else(|| value.as_str()?.trim().parse().ok());
+    let key = answer["key"].as_str().filter(|key| !key.is_empty());
+    let (Some(id), Some(key)) = (number(&answer["id"]), key) else {
+        return Err(Failure::same("the answer is none of a list server"));
+    };
+    let expires = number(&answer["expires"]).unwrap_or(DEFAULT_EXPIRES);
+    Ok(Announced { id, key: key.to_owned(), expires, message: message_of(answer) })
+}
+
+/// Why a listing was not refreshed; `None` if it was.
+pub(super) fn refusal(answer: &Result<Value, Failure>, id: i64) -> Option<Failure> {
+    let id = id.to_string();
+    match answer {
+        // If this fails there is something wrong with the list server.
+        Err(failure) => Some(failure.clone()),
+        Ok(answer) if answer["responses"][&id] == "ok" => None,
+        Ok(answer) => {
+            let reason = words(answer["errors"][&id].as_str().unwrap_or_default());
+            Some(Failure::same(if reason.is_empty() { "no reason given".to_owned() } else { reason }))
+        }
+    }
+}
+
+/// Where sessions of a list server are.
+pub(super) fn sessions_url(base: &str) -> String {
+    format!("{base}/sessions/")
+}
+
+/// What every request tells of a session.
+fn told(session: &SessionDescription) -> Map<String, Value> {
+    let members = json!({
+        "title": session.title,
+        "users": session.user_count,
+        "activedrawingusers": session.active_drawing_user_count,
+        "password": session.has_password,
+        "owner": session.founder,
+        "nsfm": session.nsfm,
+        "maxusers": session.max_user_count,
+    });
+    members.as_object().cloned().unwrap_or_default()
+}
+
+/// The body of an announcement.
+pub(super) fn announcement(session: &SessionDescription, host: &str, port: u16) -> Value {
+    let mut body = told(session);
+    if !host.is_empty() {
+        body.insert("host".into(), host.into());
+    }
+    if port > 0 {
+        body.insert("port".into(), port.into());
+    }
+    let id = if session.alias.is_empty() { &session.id } else { &session.alias };
+    body.insert("id".into(), id.as_str().into());
+    body.insert("protocol".into(), session.protocol.as_str().into());
+    for (key, on) in
+        [("allowweb", session.allow_web.unwrap_or(false)), ("preferwebsockets", session.prefer_web_sockets)]
+    {
+        if on {
+            body.insert(key.into(), true.into());
+        }
+    }
+    Value::from(body)
+}
+
+/// What of a session is brought up to date.
+pub(super) fn update(session: &SessionDescription, key: &str) -> Value {
+    let mut body = told(session);
+    body.insert("updatekey".into(), key.into());
+    body.insert("closed".into(), false.into());
+    body.insert("allowweb".into(), session.allow_web.unwrap_or(false).into());
+    body.insert("preferwebsockets".into(), session.prefer_web_sockets.into());
+    Value::from(body)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn answer(status: u16, text: &str) -> Answer {
+        Answer { status, json: serde_json::from_str(text).ok(), text: text.to_owned(), etag: String::new() }
+    }
+
+    #[test]
+    fn without_number_and_key_there_is_no_listing() {
+        for text in [
+            "{}",
+            "[]",
+            "[{\"id\":1,\"key\":\"k\"}]",
+            "null",
+            "{\"id\":1}",
+            "{\"key\":\"k\"}",
+            "{\"id\":1,\"key\":\"\"}",
+            "{\"id\":1,\"key\":5}",
+            "{\"id\":\"01abc\",\"key\":\"k\"}",
+        ] {
+            assert!(announced(&serde_json::from_str(text).unwrap()).is_err(), "{text}");
+        }
+        let made = announced(&json!({"id": 7, "key": "k", "expires": 10, "message": "hello"})).unwrap();
+        assert_eq!((made.id, made.key.as_str(), made.expires, made.message.as_str()), (7, "k", 10, "hello"));
+        let made = announced(&json!({"status": "ok", "id": "7", "key": "k", "expires": null})).unwrap();
+        assert_eq!((made.id, made.expires, made.message.as_str()), (7, DEFAULT_EXPIRES, ""));
+    }
+
+    #[test]
+    fn words_of_a_list_server_are_told_and_those_of_other_services_are_not() {
+        let told = |status, text: &str, known| answer_of(&answer(status, text), known).unwrap_err().told;
+        let secret = r#"{"status":"error","message":"password: must be a text"}"#;
+        assert_eq!(told(400, secret, true), "password: must be a text");
+        assert_eq!(told(400, secret, false), "HTTP error 400 (no explanation given)");
+        assert_eq!(told(422, secret, false), "password: must be a text");
+        for status in [401, 403, 404, 500, 503] {
+            assert_eq!(told(status, secret, true), format!("Network error: HTTP status {status}"));
+        }
+        assert_eq!(told(200, "SSH-2.0-OpenSSH_9.2", true), "Unparseable response");
+        let long = format!(r#"{{"message":"\u001b[31m\u202ered\n{}"}}"#, "x".repeat(2000));
+        let shown = told(422, &long, true);
+        assert!(shown.starts_with("[31mred x") && shown.chars().count() <= MAX_WORDS, "{shown}");
+    }
+
+    #[test]
+    fn failures_have_classes_that_say_nothing_of_the_other_side() {
+        let details = ["Connection refused (os error 111)", "dns error", "invalid HTTP version parsed"];
+        for detail in details {
+            let failure = Failure::from(HttpError::Failed(detail.to_owned()));
+            assert_eq!(
+                (failure.told.as_str(), failure.detail.as_str()),
+                ("Network error: connection failed", detail)
+            );
+        }
+        let redirect = Failure::from(HttpError::Redirect("http://127.0.0.1/".to_owned()));
+        assert!(!redirect.told.contains("127.0.0.1") && redirect.detail.contains("127.0.0.1"));
+    }
+
+    #[test]
+    fn each_listing_is_refreshed_or_not() {
+        let answer = Ok(json!({"responses": {"1": "ok", "2": "error"}, "errors": {"2": "too old"}}));
+        assert!(refusal(&answer, 1).is_none());
+        assert_eq!(refusal(&answer, 2).unwrap().told, "too old");
+        assert_eq!(refusal(&answer, 3).unwrap().told, "no reason given");
+        for odd in [json!({}), json!([]), json!(null)] {
+            assert!(refusal(&Ok(odd), 1).is_some());
+        }
+    }
+}

@@ -1,0 +1,38 @@
+//! `announce-session`: lists the session at a list server.
+
+use url::Url;
+
+use super::{CommandResult, Effects, SessionMachine};
+use crate::clock::Now;
+use crate::limits::Rate;
+
+/// Announcements of one session in a minute.
+const ANNOUNCEMENTS_A_MINUTE: u32 = 5;
+/// Longest URL of a list server in bytes. It is stored, and everybody is told.
+const MAX_URL: usize = 1000;
+
+impl SessionMachine {
+    pub(super) fn announce_session(
+        &mut self,
+        url: String,
+        private: bool,
+        now: Now,
+        fx: &mut Effects,
+    ) -> CommandResult {
+        if private {
+            return Err("Private listings are not available on this server".into());
+        }
+        if self.flags.unlisted {
+            return Err("This session is hidden from listings, it can't be listed".into());
+        }
+        let is_odd = |c: char| c.is_control() || c.is_whitespace();
+        if url.len() > MAX_URL || url.contains(is_odd) || Url::parse(&url).is_err() {
+            return Err("Invalid API URL".into());
+        }
+        if !self.announcing.take(Rate::per_minute(ANNOUNCEMENTS_A_MINUTE), now.ms) {
+            return Err("Too many announcements, try again in a minute".into());
+        }
+        fx.listing.push((url, true));
+        Ok(())
+    }
+}
