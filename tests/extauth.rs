@@ -123,6 +123,36 @@ fn a_token_counts_once_and_for_what_was_asked_only() {
 }
 
 #[test]
+fn a_token_is_new_and_names_somebody_who_may_come() {
+    let auth = answers("auth");
+    let server = server(&auth.url(AUTH), &config("forbiddenNameRegex=evil"));
+    let now = jiff::Timestamp::now().as_second();
+    let answer = |change: Value| {
+        let (mut client, _) = connect(&server);
+        let needed = ident(&mut client, "alice", json!({}));
+        let mut payload = json!({"username": "alice", "nonce": needed["nonce"], "uid": "x"});
+        payload.as_object_mut().unwrap().extend(change.as_object().unwrap().clone());
+        let answer = ident(&mut client, "alice", json!({"extauth": token(&payload, None)}));
+        answer["code"].as_str().or(answer["state"].as_str()).unwrap().to_owned()
+    };
+    for fresh in
+        [json!(now), json!(now * 1000), json!(now - 60), json!(now + 3600), json!(null), json!("x"), json!(1)]
+    {
+        assert_eq!(answer(json!({"iat": fresh})), "identOk", "{fresh}");
+    }
+    for old in [json!(now - 600), json!((now - 600) * 1000), json!(now as f64 - 600.5)] {
+        assert_eq!(answer(json!({"iat": old})), "extAuthError", "{old}");
+    }
+    assert_eq!(answer(json!({"iat": now, "exp": now - 600})), "extAuthError");
+    assert_eq!(answer(json!({"username": "ali\u{200b}ce"})), "badUsername");
+    assert_eq!(answer(json!({"username": "x".repeat(23)})), "badUsername");
+    assert_eq!(answer(json!({"username": "Evil one"})), "forbiddenUsername");
+    assert_eq!(answer(json!({"username": "own"})), "extAuthError", "an account of this server");
+    assert_eq!(answer(json!({"username": "OWN"})), "nameInuse");
+    assert_eq!(answer(json!({"username": "Alice two"})), "identOk", "another name than was given");
+}
+
+#[test]
 fn the_auth_server_decides_what_becomes_of_a_name() {
     for (status, state, code) in [
         ("guest", "identOk", Value::Null),

@@ -16,10 +16,11 @@ use subtle::ConstantTimeEq as _;
 
 const PBKDF2_ROUNDS: u32 = 20_000;
 
-/// Whether `password` fits `hash`. The empty hash fits the empty password only; a hash of an unknown form fits none.
+/// Whether `password` fits `hash`. The empty password is none and fits nothing; an empty hash or one of an unknown form
+/// fits none.
 pub fn verify(password: &str, hash: &str) -> bool {
-    if hash.is_empty() {
-        return password.is_empty();
+    if password.is_empty() {
+        return false;
     }
     let Some((form, rest)) = hash.split_once(';') else { return false };
     match form {
@@ -36,7 +37,7 @@ pub fn is_hash(text: &str) -> bool {
     let Some((form, rest)) = text.split_once(';') else { return text.starts_with('*') };
     let parts = rest.split(';').count();
     match form {
-        "plain" => true,
+        "plain" => !rest.is_empty(),
         "s+sha1" => parts == 2,
         "pbkdf2" => parts == 3,
         "sodium" => argon2::PasswordHash::new(rest).is_ok(),
@@ -146,17 +147,19 @@ mod tests {
 
     #[test]
     fn hashes_are_told_from_other_text() {
-        for good in ["plain;", "plain;a;b", "s+sha1;00;11", "pbkdf2;1;a;b", "*", "*plain;x"] {
+        for good in ["plain;a", "plain;a;b", "s+sha1;00;11", "pbkdf2;1;a;b", "*", "*plain;x"] {
             assert!(is_hash(good), "{good}");
         }
-        for bad in ["", "nonsense", "s+sha1;incomplete", "pbkdf2;1;a", "sodium;x", "md5;x"] {
+        for bad in ["", "nonsense", "plain;", "s+sha1;incomplete", "pbkdf2;1;a", "sodium;x", "md5;x"] {
             assert!(!is_hash(bad), "{bad}");
         }
     }
 
     #[test]
-    fn an_empty_hash_is_no_password() {
-        assert!(verify("", ""));
+    fn the_absence_of_a_password_fits_nothing() {
+        for hash in ["", "plain;", "s+sha1;00;da39a3ee5e6b4b0d3255bfef95601890afd80709", &hash("").unwrap()] {
+            assert!(!verify("", hash), "{hash}");
+        }
         assert!(!verify("x", ""));
     }
 

@@ -8,6 +8,9 @@ use base64::engine::general_purpose::STANDARD as BASE64;
 use ed25519_dalek::{Signature, VerifyingKey};
 use serde_json::Value;
 
+/// How long before a client has connected the token that it brings may have been made, in milliseconds.
+const MAX_AGE_MS: i64 = 5 * 60 * 1000;
+
 /// A token that does not count.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum TokenError {
@@ -32,6 +35,18 @@ pub struct Token {
     pub number: Option<i64>,
     /// Avatar picture, may be empty.
     pub avatar: Vec<u8>,
+    /// When it was made, milliseconds since 1970, if it says so in a way that makes sense.
+    pub issued_ms: Option<i64>,
+    /// When it ends, likewise.
+    pub expires_ms: Option<i64>,
+}
+
+impl Token {
+    /// Whether it was made long before this time, milliseconds since 1970, or has ended before. Clocks of auth servers
+    /// may be slow.
+    pub fn is_older_than(&self, utc_ms: i64) -> bool {
+        [self.issued_ms, self.expires_ms].into_iter().flatten().any(|at| at < utc_ms - MAX_AGE_MS)
+    }
 }
 
 /// Reads a public key: 32 bytes in base64.
@@ -85,12 +100,24 @@ fn read_payload(payload: &Value, avatar: Vec<u8>) -> Option<Token> {
         Value::String(text) if !text.is_empty() => (Some(text.clone()), None),
         _ => (None, None),
     };
-    Some(Token { username, flags, uid, number, avatar })
+    let (issued_ms, expires_ms) = (time(&payload["iat"]), time(&payload["exp"]));
+    Some(Token { username, flags, uid, number, avatar, issued_ms, expires_ms })
+}
+
+/// A time in seconds, as most write it, or in milliseconds, as JavaScript does; what is far from the present is none.
+fn time(value: &Value) -> Option<i64> {
+    let number = value.as_f64()?;
+    match number {
+        1e9..1e11 => Some((number * 1000.0) as i64),
+        1e12..1e14 => Some(number as i64),
+        _ => None,
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
+    use serde_json::json;
 
     use super::*;
 
@@ -110,6 +137,37 @@ mod tests {
             let token = read(text("token"), &key, text("group"), nonce);
             assert_eq!(token.is_ok(), vector["valid"] == true, "{}: {token:?}", text("case"));
         }
+    }
+
+    #[test]
+    fn times_are_read_in_seconds_and_milliseconds() {
+        let times = [
+            (json!(1_795_000_000), Some(1_795_000_000_000)),
+            (json!(1_795_000_000.25), Some(1_795_000_000_250)),
+            (json!(1_795_000_000_250_i64), Some(1_795_000_000_250)),
+            (json!(0), None),
+            (json!(1), None),
+            (json!(-1_795_000_000), None),
+            (json!(1e300), None),
+            (json!("1795000000"), None),
+            (Value::Null, None),
+        ];
+        for (value, expected) in times {
+            assert_eq!(time(&value), expected, "{value}");
+        }
+    }
+
+    #[test]
+    fn tokens_are_too_old_after_some_minutes() {
+        let now = 1_795_000_000_000;
+        let token = |issued_ms, expires_ms| {
+            let (username, flags, avatar) = ("a".to_owned(), Vec::new(), Vec::new());
+            Token { username, flags, uid: None, number: None, avatar, issued_ms, expires_ms }
+                .is_older_than(now)
+        };
+        assert!(!token(None, None) && !token(Some(now), None) && !token(Some(now - 299_000), Some(now + 1)));
+        assert!(!token(Some(now + 3_600_000), None), "a clock that is fast");
+        assert!(token(Some(now - 301_000), None) && token(None, Some(now - 301_000)));
     }
 
     proptest! {

@@ -6,6 +6,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use super::{Settings, canonical_key};
 use crate::auth::password;
+use crate::username;
 
 const SECTIONS: [&str; 6] = ["config", "ipbans", "systembans", "userbans", "announcewhitelist", "users"];
 
@@ -245,6 +246,9 @@ fn account(line: &str) -> Result<Account, String> {
     let [name, hash, flags] = parts[..] else { return Err("expected name:password:flags".into()) };
     if name.is_empty() {
         return Err("there is no user name".into());
+    }
+    if !username::is_valid(name) {
+        return Err("nobody can have this user name".into());
     }
     if !password::is_hash(hash) {
         return Err("invalid password hash".into());

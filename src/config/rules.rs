@@ -1,5 +1,6 @@
 //! Everything that decides about connections and sessions, as one snapshot that all actors share.
 
+use std::collections::HashSet;
 use std::net::IpAddr;
 use std::sync::Arc;
 
@@ -13,6 +14,7 @@ use super::names::NameRules;
 use crate::auth::extauth::ExtAuth;
 use crate::db::Database;
 use crate::session::Shared;
+use crate::username;
 
 /// The rules that are in force.
 #[derive(Debug, Clone, Default)]
@@ -21,6 +23,8 @@ pub struct Rules {
     pub shared: Shared,
     /// Whether any account exists.
     pub has_accounts: bool,
+    /// Skeletons of their names ([`username::skeleton`]).
+    account_skeletons: Arc<HashSet<String>>,
     /// Where the accounts are, if not in the configuration file.
     pub database: Option<Database>,
     /// Which list servers may be used, besides those that are named in the configuration file.
@@ -73,10 +77,10 @@ impl Rules {
             web_sockets: false,
             report_url: None,
         };
-        let has_accounts = !file.users.is_empty();
-        let rules = Rules {
+        let mut rules = Rules {
             shared,
-            has_accounts,
+            has_accounts: false,
+            account_skeletons: Arc::default(),
             database: None,
             extauth_url: None,
             ext_bans: Vec::new(),
@@ -84,7 +88,16 @@ impl Rules {
             local_host,
             file: Arc::new(file),
         };
+        let file = rules.file.clone();
+        rules.set_account_names(file.users.iter().map(|user| user.name.as_str()));
         (rules, errors)
+    }
+
+    /// Whose accounts there are.
+    pub fn set_account_names<'a>(&mut self, names: impl Iterator<Item = &'a str>) {
+        let skeletons: HashSet<String> = names.map(username::skeleton).collect();
+        self.has_accounts = !skeletons.is_empty();
+        self.account_skeletons = Arc::new(skeletons);
     }
 
     /// What logins need of the rules.
@@ -113,6 +126,11 @@ impl Rules {
     /// The settings.
     pub fn settings(&self) -> &Settings {
         &self.shared.settings
+    }
+
+    /// Whether there is an account whose name people cannot tell from this.
+    pub fn resembles_account(&self, name: &str) -> bool {
+        self.has_accounts && self.account_skeletons.contains(&username::skeleton(name))
     }
 
     /// Whether sessions may be announced at this list server.

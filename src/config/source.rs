@@ -128,7 +128,7 @@ impl OpenSource {
     /// When the file or the database cannot be read.
     pub fn read(&mut self) -> Result<Rules, SourceError> {
         let now = Now::get().utc_ms;
-        let Content { name, mut file, has_accounts, patterns, disabled, next_expiry, mut errors } =
+        let Content { name, mut file, account_names, patterns, disabled, next_expiry, mut errors } =
             self.content(now)?;
         self.touched = false;
         for (key, value) in &self.set {
@@ -148,7 +148,9 @@ impl OpenSource {
         }
         let (crypt_key, local_host) = (self.source.crypt_key, self.source.local_host.clone());
         let (mut rules, more) = Rules::new(file, crypt_key, local_host);
-        rules.has_accounts = has_accounts;
+        if let Some(names) = account_names {
+            rules.set_account_names(names.iter().map(String::as_str));
+        }
         rules.ext_bans = ext_bans;
         rules.shared.web_sockets = self.source.web_sockets;
         rules.shared.report_url.clone_from(&self.source.report_url);
@@ -186,9 +188,8 @@ impl OpenSource {
                 self.modified = modified(path);
                 let file = ini::parse(&std::fs::read(path).map_err(failed)?);
                 let errors = file.errors.iter().map(ToString::to_string).collect();
-                let has_accounts = !file.users.is_empty();
                 let name = path.display().to_string();
-                Ok(Content { name, file, has_accounts, errors, ..Content::default() })
+                Ok(Content { name, file, errors, ..Content::default() })
             }
             (None, None) => Ok(Content::default()),
         }
@@ -250,7 +251,8 @@ struct Content {
     /// Where that is.
     name: String,
     file: ConfigFile,
-    has_accounts: bool,
+    /// Whose accounts there are, if not those of the file.
+    account_names: Option<Vec<String>>,
     /// White list of list servers: regular expressions.
     patterns: Vec<String>,
     /// Numbers of external bans that are switched off.
@@ -335,7 +337,7 @@ fn from_snapshot(snapshot: Snapshot, name: String) -> Content {
     Content {
         name,
         file,
-        has_accounts: snapshot.has_accounts,
+        account_names: Some(snapshot.account_names),
         patterns: snapshot.listing_servers,
         disabled: snapshot.disabled_ext_bans,
         next_expiry: snapshot.next_expiry,

@@ -117,8 +117,8 @@ impl Sqlite {
             self.pairs("SELECT CAST(url AS TEXT) AS a, '' AS b FROM listingservers WHERE url IS NOT NULL")?;
         let disabled: Vec<Number> =
             diesel::sql_query("SELECT id AS n FROM disabledextbans").load(&mut self.connection)?;
-        let accounts: Vec<Number> =
-            diesel::sql_query("SELECT EXISTS (SELECT 1 FROM users) AS n").load(&mut self.connection)?;
+        let accounts =
+            self.pairs("SELECT CAST(username AS TEXT) AS a, '' AS b FROM users WHERE username IS NOT NULL")?;
         let sql = "SELECT COALESCE(MIN(e), '') AS a, '' AS b FROM (SELECT CAST(expires AS TEXT) AS e FROM ipbans \
             UNION ALL SELECT expires FROM systembans UNION ALL SELECT expires FROM userbans) WHERE e > ?";
         let next: Vec<Pair> = diesel::sql_query(sql).bind::<Text, _>(now).load(&mut self.connection)?;
@@ -129,7 +129,7 @@ impl Sqlite {
             user_bans: self.bans("userbans", "userid", now)?,
             listing_servers: servers.into_iter().map(|p| p.a).collect(),
             disabled_ext_bans: disabled.into_iter().map(|n| n.n).collect(),
-            has_accounts: accounts.iter().any(|n| n.n != 0),
+            account_names: accounts.into_iter().map(|p| p.a).collect(),
             next_expiry: next.into_iter().map(|p| p.a).find(|e| !e.is_empty()),
         })
     }

@@ -8,6 +8,7 @@ use serde_json::{Map, Value, json};
 
 use crate::storage::journal::Entry;
 use crate::storage::metadata::{Metadata, StoredBan};
+use crate::username;
 
 /// Greatest number of bans in a session.
 pub const MAX_BANS: usize = 1000;
@@ -51,8 +52,9 @@ fn to_v6(address: IpAddr) -> Ipv6Addr {
     }
 }
 
+/// Whether people cannot tell two names apart.
 fn same_name(a: &str, b: &str) -> bool {
-    a.to_lowercase() == b.to_lowercase()
+    username::same(a, b)
 }
 
 impl BanList {
@@ -202,7 +204,9 @@ mod tests {
     #[test]
     fn any_property_that_matches_bans() {
         let list = list();
-        assert_eq!(list.matches(&person("TROLL", "", "", "")), Some(1));
+        for name in ["TROLL", "ｔｒｏｌｌ", "tr\u{200b}oll\u{202c}"] {
+            assert_eq!(list.matches(&person(name, "", "", "")), Some(1), "{name}");
+        }
         assert_eq!(list.matches(&person("x", "::ffff:192.0.2.1", "", "")), Some(1));
         assert_eq!(list.matches(&person("x", "192.0.2.2", "acc:2", "")), Some(1));
         assert_eq!(list.matches(&person("x", "", "", "sid")), Some(1));

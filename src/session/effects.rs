@@ -1,5 +1,7 @@
 //! What the rules of a session have their surroundings do.
 
+use std::net::IpAddr;
+
 use bytes::Bytes;
 use serde::{Deserialize, Deserializer, Serialize};
 
@@ -91,6 +93,8 @@ pub enum ClientOp {
 pub struct OpwordCheck {
     /// Who gave it.
     pub conn: ConnId,
+    /// Whence it comes.
+    pub address: Option<IpAddr>,
     /// The session's.
     pub hash: String,
     /// What was given.

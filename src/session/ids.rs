@@ -2,6 +2,8 @@
 
 use std::collections::{HashMap, VecDeque};
 
+use crate::username::skeleton;
+
 /// Valid user ids.
 pub const USER_IDS: std::ops::RangeInclusive<u8> = 1..=254;
 
@@ -9,6 +11,7 @@ pub const USER_IDS: std::ops::RangeInclusive<u8> = 1..=254;
 #[derive(Debug)]
 pub struct IdQueue {
     queue: VecDeque<u8>,
+    /// By what names have in common with those that people cannot tell from them.
     names: HashMap<String, u8>,
 }
 
@@ -22,7 +25,7 @@ impl IdQueue {
     /// The id for a newcomer: the one that the name had, if nobody has it now, else the least recently used.
     /// `None` when all are taken.
     pub fn assign(&mut self, name: &str, taken: impl Fn(u8) -> bool) -> Option<u8> {
-        if let Some(id) = self.names.get(name).copied().filter(|id| !taken(*id)) {
+        if let Some(id) = self.names.get(&skeleton(name)).copied().filter(|id| !taken(*id)) {
             return Some(id);
         }
         let id = *self.queue.iter().find(|id| !taken(**id))?;
@@ -32,7 +35,7 @@ impl IdQueue {
 
     /// Remembers which id a name has.
     pub fn remember(&mut self, name: &str, id: u8) {
-        self.names.insert(name.to_owned(), id);
+        self.names.insert(skeleton(name), id);
         self.touch(id);
     }
 
@@ -54,6 +57,7 @@ mod tests {
         let mut ids = IdQueue::default();
         ids.remember("A", 1);
         assert_eq!(ids.assign("A", |_| false), Some(1));
+        assert_eq!(ids.assign("a\u{200b}", |_| false), Some(1), "a name that looks the same");
         assert_eq!(ids.assign("A", |id| id == 1), Some(2));
     }
 

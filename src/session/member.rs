@@ -13,6 +13,7 @@ use super::effects::ConnId;
 use crate::history::AtomicI64;
 use crate::limits::Bucket;
 use crate::log::LogUser;
+use crate::username;
 
 /// Somebody who has logged in and wants to host or join.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
@@ -84,6 +85,8 @@ impl ResetRole {
 pub struct Member {
     /// Who it is.
     pub visitor: Visitor,
+    /// What its name has in common with those that people cannot tell from it.
+    pub skeleton: String,
     /// User id.
     pub id: u8,
     /// Operator; moderators are always.
@@ -116,8 +119,8 @@ pub struct Member {
     pub(super) chat: Bucket,
     /// When it was last told that it chats too much, in milliseconds of the forward clock.
     pub(super) chat_warned: Option<u64>,
-    /// Opwords that it has tried.
-    pub(super) opwords: Bucket,
+    /// Wrong opwords that it has tried.
+    pub(super) wrong_opwords: u32,
     /// Ban lists that it has imported.
     pub(super) imports: Bucket,
 }
@@ -126,6 +129,7 @@ impl Member {
     pub(super) fn new(visitor: Visitor, id: u8) -> Self {
         Self {
             operator: visitor.moderator,
+            skeleton: username::skeleton(&visitor.person.name),
             visitor,
             id,
             trusted: false,
@@ -142,7 +146,7 @@ impl Member {
             observed: None,
             chat: Bucket::default(),
             chat_warned: None,
-            opwords: Bucket::default(),
+            wrong_opwords: 0,
             imports: Bucket::default(),
         }
     }

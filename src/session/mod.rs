@@ -13,6 +13,7 @@ pub mod chance;
 pub mod commands;
 pub mod effects;
 mod events;
+mod guesses;
 pub mod ids;
 mod info;
 pub mod input;
@@ -46,6 +47,7 @@ use bans::BanList;
 use chance::Chance;
 pub use effects::{ClientOp, ConnId, DisconnectReason, Effects, OpwordCheck, Refusal};
 use events::EventLog;
+use guesses::Guesses;
 use ids::IdQueue;
 use invites::Invites;
 use member::PastUser;
@@ -63,6 +65,7 @@ use crate::storage::journal::Entry;
 use crate::storage::metadata::FIRST_CATCHUP_KEY;
 pub use crate::storage::metadata::Flags;
 use crate::storage::store::{Ending, PasswordKind};
+use crate::username;
 
 /// Longest title of a session in UTF-16 code units.
 pub const MAX_TITLE: usize = 100;
@@ -106,6 +109,7 @@ pub struct SessionMachine {
     max_users: u32,
     password: Secret,
     opword: Secret,
+    guesses: Guesses,
     reset_threshold: u64,
     reset_base: u64,
     override_size: u64,
@@ -183,6 +187,7 @@ impl SessionMachine {
             max_users: settings.session_user_limit,
             password: Secret::default(),
             opword: Secret::default(),
+            guesses: Guesses::default(),
             reset_threshold: settings.autoreset_threshold,
             reset_base: 0,
             override_size: 0,
@@ -337,9 +342,13 @@ impl SessionMachine {
         self.members.iter_mut().find(|m| m.id == id)
     }
 
+    fn position_by_name(&self, name: &str) -> Option<usize> {
+        let skeleton = username::skeleton(name);
+        self.members.iter().position(|m| m.skeleton == skeleton)
+    }
+
     fn member_by_name(&self, name: &str) -> Option<&Member> {
-        let name = name.to_lowercase();
-        self.members.iter().find(|m| m.name().to_lowercase() == name)
+        self.position_by_name(name).map(|at| &self.members[at])
     }
 
     /// Nobody but ghosts is in.

@@ -15,7 +15,9 @@ pub enum AccountError {
     #[error(transparent)]
     Db(#[from] DbError),
     /// Nobody could log in under that name.
-    #[error("'{0}' is no user name: 1 to 22 characters, no quotation mark")]
+    #[error(
+        "{0:?} is no user name: 1 to 22 characters that can be seen, no quotation mark, no blank at an end"
+    )]
     Name(String),
     /// There is no password.
     #[error("the password is empty")]
@@ -61,9 +63,17 @@ pub fn add(database: &Database, name: &str, flags: &[String], password: &str) ->
     if !is_valid_name(name) {
         return Err(AccountError::Name(name.to_owned()));
     }
-    let hash = password::hash(password).ok_or(AccountError::Hash)?;
+    let hash = hash_of(password)?;
     let account = Account { id: 0, name: name.to_owned(), hash, locked: false, flags: upper(flags) };
     Ok(database.add_account(&account)?)
+}
+
+/// The hash of a new password, of which there must be one.
+fn hash_of(password: &str) -> Result<String, AccountError> {
+    if password.is_empty() {
+        return Err(AccountError::NoPassword);
+    }
+    password::hash(password).ok_or(AccountError::Hash)
 }
 
 /// What is to change about an account.
@@ -86,7 +96,7 @@ pub fn set(database: &Database, name: &str, change: Change) -> Result<(), Accoun
     if password.is_none() && flags.is_none() && locked.is_none() {
         return Err(AccountError::Nothing);
     }
-    let hash = password.map(|p| password::hash(&p).ok_or(AccountError::Hash)).transpose()?;
+    let hash = password.map(|p| hash_of(&p)).transpose()?;
     database.change_account(name, |account| {
         if let Some(hash) = hash {
             account.hash = hash;

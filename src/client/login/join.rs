@@ -3,7 +3,8 @@
 use drawhall_protocol::ProtocolVersion;
 use drawhall_protocol::command::Join;
 
-use super::{LoginEffect, LoginMachine, LookedUp, MAX_PASSWORD_ATTEMPTS, Waiting};
+use super::{LoginEffect, LoginMachine, LookedUp, Waiting};
+use crate::auth::MAX_PASSWORD_ATTEMPTS;
 use crate::config::ini::Reaction;
 use crate::log::{Level, Topic};
 use crate::session::{JoinRequest, Refusal};

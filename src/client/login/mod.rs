@@ -26,13 +26,14 @@ use drawhall_protocol::reply::{
 
 use serde::{Deserialize, Serialize};
 
+pub use crate::username::is_valid as is_valid_name;
 pub use host::HostRefusal;
-pub use ident::is_valid_name;
 pub use input::LoginInput;
 pub use lookup::LookupAnswer;
 
 use ident::Intent;
 
+use crate::auth::token::Token;
 use crate::config::Rules;
 use crate::config::ini::Reaction;
 use crate::log::{Level, Topic};
@@ -40,8 +41,6 @@ use crate::session::{ConnId, JoinRequest, Visitor};
 
 /// What servers of this program call themselves.
 pub const SERVER_NAME: &str = concat!("Drawhall ", env!("CARGO_PKG_VERSION"));
-/// Wrong passwords after which a connection is ended.
-const MAX_PASSWORD_ATTEMPTS: u32 = 10;
 const TOO_OLD: &str =
     "Your version of Drawpile is too old. To update, go to drawpile.net and download a newer version.";
 
@@ -150,13 +149,19 @@ pub struct Arrival {
     pub must_encrypt: bool,
     /// Source of chance.
     pub chance: u64,
+    /// When that is, milliseconds since 1970.
+    pub utc_ms: i64,
 }
 
 #[derive(Debug)]
 enum Waiting {
     Account(Box<drawhall_protocol::command::Ident>, Intent),
     ExtAuth(Box<drawhall_protocol::command::Ident>, Intent),
-    Lookup { invite: String },
+    /// Whether the name in a token is an account of this server.
+    Token(Box<Token>),
+    Lookup {
+        invite: String,
+    },
     Session(Box<drawhall_protocol::command::Join>),
     Join,
     Host,
@@ -188,12 +193,14 @@ pub struct LoginMachine {
     chance: u64,
     /// What a token of the auth server must answer.
     nonce: Option<u64>,
+    /// When the client has connected, milliseconds since 1970.
+    arrived_ms: i64,
 }
 
 impl LoginMachine {
     /// A new connection's login, and the greeting.
     pub fn new(rules: Arc<Rules>, arrival: &Arrival) -> (LoginMachine, LoginEffect) {
-        let Arrival { conn, address, browser, encrypted, must_encrypt, chance } = *arrival;
+        let Arrival { conn, address, browser, encrypted, must_encrypt, chance, utc_ms } = *arrival;
         let mut visitor = Visitor { conn, browser, encrypted, ..Visitor::default() };
         visitor.person.address = Some(address);
         let ban = rules.address_ban(address);
@@ -211,6 +218,7 @@ impl LoginMachine {
             ban_triggered: false,
             chance,
             nonce: None,
+            arrived_ms: utc_ms,
         };
         machine.state = if must_encrypt { LoginState::WaitForSecure } else { machine.state_when_secure() };
         let greeting = LoginEffect::Send(Box::new(machine.greeting()));
@@ -369,7 +377,8 @@ impl LoginMachine {
         if self.info.is_some() {
             return self.fail("cinfoAlreadyDone", "Client info already done", fx);
         }
-        self.log_client_info(&info, fx);
+        // Nobody has done anything yet: who reads the log need not know by which system.
+        self.log_client_info(Level::Debug, &info, fx);
         if !begins_with_version(&info.app_version) {
             return self.fail("badversion", "Invalid client version", fx);
         }
@@ -399,19 +408,19 @@ impl LoginMachine {
         self.send_result(result, fx);
     }
 
-    fn log_client_info(&self, info: &ClientInfo, fx: &mut Vec<LoginEffect>) {
+    fn log_client_info(&self, level: Level, info: &ClientInfo, fx: &mut Vec<LoginEffect>) {
         let mut object = serde_json::to_value(info).unwrap_or_default();
         let person = &self.visitor.person;
         object["address"] = person.address.map_or(String::new(), |a| a.to_string()).into();
         if !person.auth_id.is_empty() {
             object["auth_id"] = person.auth_id.as_str().into();
         }
-        fx.push(LoginEffect::Log(Level::Info, Topic::ClientInfo, object.to_string()));
+        fx.push(LoginEffect::Log(level, Topic::ClientInfo, object.to_string()));
     }
 
     /// Whether the client still says the same of itself as in `cinfo`.
     fn same_info(&mut self, info: &ClientInfo, fx: &mut Vec<LoginEffect>) -> bool {
-        self.log_client_info(info, fx);
+        self.log_client_info(Level::Info, info, fx);
         let same = self.info.as_ref().is_none_or(|earlier| earlier == info);
         if !same {
             self.invalid("Mismatched client info", "mismatched client info", fx);

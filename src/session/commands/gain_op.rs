@@ -3,10 +3,16 @@
 use drawhall_protocol::reply::ServerReply;
 
 use super::{CommandResult, Effects, SessionMachine};
+use crate::auth::MAX_PASSWORD_ATTEMPTS;
 use crate::clock::Now;
-use crate::limits::Rate;
-use crate::session::OpwordCheck;
+use crate::session::{DisconnectReason, OpwordCheck};
 use crate::storage::store::PasswordKind;
+
+/// Name of the command.
+pub const COMMAND: &str = "gain-op";
+/// For somebody who guesses too often.
+pub const TOO_MANY_OPWORDS: &str = "Too many passwords, try again in a minute";
+const INCORRECT: &str = "Incorrect password";
 
 impl SessionMachine {
     pub(super) fn gain_op(&mut self, at: usize, opword: &str, now: Now, fx: &mut Effects) -> CommandResult {
@@ -14,12 +20,13 @@ impl SessionMachine {
             return Err("No opword set".into());
         }
         let limit = self.shared.settings.password_rate_limit.0;
-        if limit > 0 && !self.members[at].opwords.take(Rate::per_minute(limit), now.ms) {
-            return Err("Too many passwords, try again in a minute".into());
+        let address = self.members[at].visitor.person.address;
+        if !self.guesses.take(address, limit, now.ms) {
+            return Err(TOO_MANY_OPWORDS.into());
         }
         if let Some(hash) = self.opword.slow_check(opword) {
             let (conn, hash) = (self.members[at].conn(), hash.to_owned());
-            fx.check = Some(OpwordCheck { conn, hash, opword: opword.to_owned() });
+            fx.check = Some(OpwordCheck { conn, address, hash, opword: opword.to_owned() });
             return Ok(());
         }
         self.try_opword(at, opword, now, fx)
@@ -32,18 +39,31 @@ impl SessionMachine {
         }
         let Some(at) = self.member_at(check.conn) else { return };
         if let Err(reason) = self.try_opword(at, &check.opword, now, fx) {
-            self.reply_to(check.conn, &ServerReply::command_error("gain-op", &reason), fx);
+            self.reply_to(check.conn, &ServerReply::command_error(COMMAND, &reason), fx);
         }
     }
 
     fn try_opword(&mut self, at: usize, opword: &str, now: Now, fx: &mut Effects) -> CommandResult {
         if !self.opword.accepts(opword) {
-            let user = self.members[at].log_user();
-            self.rule_break(user, "Incorrect opword", now, fx);
-            return Err("Incorrect password".into());
+            return self.wrong_opword(at, now, fx);
         }
         let id = self.members[at].id;
         self.set_operator(id, true, "password", None, true, now, fx);
+        Ok(())
+    }
+
+    /// The connection is ended at the tenth, as with other passwords.
+    fn wrong_opword(&mut self, at: usize, now: Now, fx: &mut Effects) -> CommandResult {
+        let member = &mut self.members[at];
+        member.wrong_opwords += 1;
+        let (attempt, user, conn) = (member.wrong_opwords, member.log_user(), member.conn());
+        let text = format!("Incorrect opword (attempt {attempt}/{MAX_PASSWORD_ATTEMPTS})");
+        self.rule_break(user, text, now, fx);
+        if attempt < MAX_PASSWORD_ATTEMPTS {
+            return Err(INCORRECT.into());
+        }
+        self.reply_to(conn, &ServerReply::command_error(COMMAND, INCORRECT), fx);
+        self.disconnect(conn, DisconnectReason::Error, INCORRECT, "opword", now, fx);
         Ok(())
     }
 }
