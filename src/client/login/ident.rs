@@ -114,10 +114,10 @@ impl LoginMachine {
     ) {
         match check {
             AccountCheck::Busy => return self.fail("tooManyAttempts", BUSY_TEXT, fx),
-            AccountCheck::Similar => return self.too_similar(&ident.name, fx),
-            AccountCheck::NotFound if !username::is_valid(&ident.name) => {
+            AccountCheck::NotFound | AccountCheck::Similar if !username::is_valid(&ident.name) => {
                 return self.bad_name(&ident.name, fx);
             }
+            AccountCheck::Similar => return self.too_similar(&ident.name, fx),
             _ => {}
         }
         let settings = self.rules.shared.settings.clone();
