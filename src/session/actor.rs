@@ -55,6 +55,13 @@ struct Link {
     unstored: usize,
 }
 
+/// A password that is checked against a hash, and who joins if it fits.
+struct PasswordCheck {
+    hash: String,
+    password: String,
+    waiting: Vec<JoinRequest>,
+}
+
 /// What a session works with besides its rules.
 pub struct SessionParts {
     /// The server.
@@ -76,8 +83,8 @@ pub struct Session {
     hashing: Hashing,
     address: Option<Addr<Session>>,
     links: HashMap<ConnId, Link>,
-    /// Hashes and passwords that are being checked, and who joins if they fit.
-    checks: Vec<((String, String), Vec<Box<JoinRequest>>)>,
+    /// Passwords that are being checked.
+    checks: Vec<PasswordCheck>,
     /// What clients are to do, in order, not yet sent.
     outgoing: Vec<(ConnId, ClientOp)>,
     /// The session's files, unless a thread is at work on them.
@@ -266,24 +273,24 @@ impl Session {
     /// Has a password checked that takes long, then lets somebody join.
     fn check_and_join(&mut self, hash: String, request: Box<JoinRequest>, ctx: &mut Context<Self>) {
         let password = request.password.clone();
-        let key = (hash, password);
         // Many come back at once after a restart: one check will do for all who say the same.
-        if let Some((_, waiting)) = self.checks.iter_mut().find(|(checked, _)| *checked == key) {
-            return waiting.push(request);
+        let same = |check: &&mut PasswordCheck| check.hash == hash && check.password == password;
+        if let Some(check) = self.checks.iter_mut().find(same) {
+            return check.waiting.push(*request);
         }
-        let (hash, password) = key.clone();
-        let address = request.visitor.person.address;
-        self.checks.push((key.clone(), vec![request]));
-        let checked = self.hashing.verify(address, password, hash);
-        ctx.spawn(
-            checked.into_actor(self).map(move |fits, session, ctx| session.join_checked(&key, fits, ctx)),
-        );
+        let checked = self.hashing.verify(request.visitor.person.address, password.clone(), hash.clone());
+        let waiting = vec![*request];
+        self.checks.push(PasswordCheck { hash: hash.clone(), password: password.clone(), waiting });
+        ctx.spawn(checked.into_actor(self).map(move |fits, session, ctx| {
+            session.join_checked(&hash, &password, fits, ctx);
+        }));
     }
 
     /// It is known whether those who wait have said the right password, or that it cannot be checked now.
-    fn join_checked(&mut self, key: &(String, String), fits: Option<bool>, ctx: &mut Context<Self>) {
-        let Some(at) = self.checks.iter().position(|(checked, _)| checked == key) else { return };
-        let ((hash, password), waiting) = self.checks.swap_remove(at);
+    fn join_checked(&mut self, hash: &str, password: &str, fits: Option<bool>, ctx: &mut Context<Self>) {
+        let same = |check: &PasswordCheck| check.hash == hash && check.password == password;
+        let Some(at) = self.checks.iter().position(same) else { return };
+        let PasswordCheck { hash, password, waiting } = self.checks.swap_remove(at);
         if fits == Some(true) {
             self.handle(ctx, Input::Learn { kind: PasswordKind::Session, hash, password });
         }
@@ -293,7 +300,7 @@ impl Session {
                 continue;
             }
             if fits.is_some() {
-                self.handle(ctx, Input::Join(request));
+                self.handle(ctx, Input::Join(Box::new(request)));
             } else if let Some(link) = self.links.remove(&conn) {
                 let refusal = ClientOp::Refused(Refusal::error("tooManyAttempts", BUSY_TEXT));
                 link.client.do_send(Deliver { ops: vec![refusal], session: None });
