@@ -11,7 +11,7 @@ use base64::engine::general_purpose::STANDARD as BASE64;
 use common::elsewhere::{Elsewhere, Reply};
 use common::{Client, SID, TestServer};
 use drawhall::config::RuleSource;
-use drawhall::db::Database;
+use drawhall::db::{BanKind, BanRow, Database};
 use drawhall::server::run::ServeOptions;
 use drawhall::tools::account;
 use ring::signature::{Ed25519KeyPair, KeyPair as _};
@@ -209,6 +209,63 @@ fn without_guests_a_token_is_asked_for_at_once_and_banned_accounts_are_stopped()
     assert_eq!(ident(&mut client, "alice", json!({"extauth": token(&payload, None)}))["state"], "identOk");
     client.command("host", json!([]), json!({"protocol": "dp:4.24.0", "user_id": 1, "s": SID}));
     assert!(!client.rest_until(|v| v["state"] == "host"), "the account is banned");
+}
+
+#[test]
+fn tokens_keys_and_avatars_need_no_padding() {
+    let auth = answers("auth");
+    let bare =
+        |text: &str| text.split('.').map(|part| part.trim_end_matches('=')).collect::<Vec<_>>().join(".");
+    let key = BASE64.encode(key_pair().public_key());
+    for key in [bare(&key), key.clone(), format!("{key}==")] {
+        let config = format!("extauth=true\nextauthkey={key}\n");
+        let server = server(&auth.url(AUTH), &config);
+        for avatar in [None, Some(&b"picture!"[..])] {
+            let (mut client, _) = connect(&server);
+            let needed = ident(&mut client, "alice", json!({}));
+            let payload = json!({"username": "alice", "nonce": needed["nonce"], "uid": 5, "x": "xx"});
+            // The signature is over what stands there, with or without padding.
+            let signed = token(&payload, avatar);
+            let (signed, _) = signed.rsplit_once('.').unwrap();
+            let signed = bare(signed);
+            let signature = BASE64.encode(key_pair().sign(signed.as_bytes()));
+            let text = format!("{signed}.{}", bare(&signature));
+            assert_eq!(ident(&mut client, "alice", json!({"extauth": text}))["state"], "identOk", "{text}");
+            client.command("host", json!([]), json!({"protocol": "dp:4.24.0", "user_id": 1, "s": SID}));
+            client.send(129, 1, &[0; 16]);
+            client.command("init-complete", json!([]), json!({}));
+            let join = client.until(|m| m.kind == 32);
+            assert!(join.payload.ends_with(avatar.unwrap_or(b"alice")), "{join:?}");
+        }
+    }
+}
+
+#[test]
+fn a_banned_account_of_elsewhere_is_told_until_when_and_why() {
+    let auth = answers("auth");
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("config.db");
+    let database = Database::open(&path).unwrap();
+    let key = BASE64.encode(key_pair().public_key());
+    database.set_settings(&[("extauth", "true"), ("extauthkey", &key)]).unwrap();
+    for (uid, expires, reason) in [("7", "2099-01-01 00:00:00", "Because"), ("8", "9999-12-31 23:59:59", "")]
+    {
+        let (subject, expires, reason) = (uid.to_owned(), expires.to_owned(), reason.to_owned());
+        let ban = BanRow { subject, expires, reason, reaction: "normal".into(), ..BanRow::default() };
+        database.add_ban(BanKind::User, ban, 0).unwrap();
+    }
+    let source = RuleSource { database: Some(path), extauth: Some(auth.url(AUTH)), ..RuleSource::default() };
+    let server = TestServer::start_with("", ServeOptions { source, ..ServeOptions::default() });
+    for (uid, text) in
+        [(7, "Banned from this server until 2099-01-01: Because"), (8, "Permanently banned from this server")]
+    {
+        let (mut client, _) = connect(&server);
+        let needed = ident(&mut client, "alice", json!({}));
+        let payload = json!({"username": "alice", "nonce": needed["nonce"], "uid": uid});
+        ident(&mut client, "alice", json!({"extauth": token(&payload, None)}));
+        client.command("host", json!([]), json!({"protocol": "dp:4.24.0", "user_id": 1, "s": SID}));
+        assert_eq!(client.rest().pop().unwrap().payload[1..], *text.as_bytes());
+    }
 }
 
 /// Sends a request as a client does and returns the answer.

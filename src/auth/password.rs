@@ -9,8 +9,7 @@
 //! | `*...` | never matches |
 
 use argon2::{Argon2, PasswordHasher as _, PasswordVerifier as _};
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD as BASE64;
+use drawhall_protocol::qt_base64;
 use sha1::Digest as _;
 use subtle::ConstantTimeEq as _;
 
@@ -74,8 +73,8 @@ fn verify_pbkdf2(password: &str, rest: &str) -> Option<bool> {
     if parts.next()? != "1" {
         return None;
     }
-    let salt = BASE64.decode(parts.next()?).ok()?;
-    let expected = BASE64.decode(parts.next()?).ok()?;
+    let salt = qt_base64::decode(parts.next()?);
+    let expected = qt_base64::decode(parts.next()?);
     let mut key = [0; 64];
     pbkdf2::pbkdf2_hmac::<sha2::Sha512>(password.as_bytes(), &salt, PBKDF2_ROUNDS, &mut key);
     Some(key.as_slice().ct_eq(&expected).into())
@@ -109,6 +108,7 @@ mod tests {
             "plain;pässword",
             "s+sha1;73616c74;659300c06fd0790609170cc728ce169cab66f3fd",
             "pbkdf2;1;c2FsdA==;jqvcmPte6vdDtB7YRhMojyDZilmjHWDAtOxaek1cABdqNLh8rzXdS7UFbP7KYWkq7LUPIwkA0aB5CQ7afHjSzQ==",
+            "pbkdf2;1;c2FsdA;jqvcmPte6vdDtB7YRhMojyDZilmjHWDAtOxaek1cABdqNLh8rzXdS7UFbP7KYWkq7LUPIwkA0aB5CQ7afHjSzQ",
             "sodium;$argon2id$v=19$m=8192,t=2,p=1$NzWI4rW4mEY0IjpFWApmVQ$Zs/AT+QbXQnlhdgCTV38IXlTmK0jz5RyUywdNJ4JoFc",
         ];
         for hash in hashes {

@@ -1,10 +1,9 @@
 //! Tokens of an auth server: who somebody is, signed with Ed25519. Source: `services.md`, Ext-auth.
 //!
-//! `1.<payload>.<signature>` or `2.<payload>.<avatar>.<signature>`, each part base64; the signature is over the text
-//! before the last dot.
+//! `1.<payload>.<signature>` or `2.<payload>.<avatar>.<signature>`, each part base64 as Qt reads it; the signature is over
+//! the text before the last dot.
 
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD as BASE64;
+use drawhall_protocol::qt_base64;
 use ed25519_dalek::{Signature, VerifyingKey};
 use serde_json::Value;
 
@@ -51,7 +50,7 @@ impl Token {
 
 /// Reads a public key: 32 bytes in base64.
 pub fn public_key(text: &str) -> Option<VerifyingKey> {
-    let bytes: [u8; 32] = BASE64.decode(text.trim()).ok()?.try_into().ok()?;
+    let bytes: [u8; 32] = qt_base64::decode(text).try_into().ok()?;
     VerifyingKey::from_bytes(&bytes).ok()
 }
 
@@ -67,14 +66,13 @@ pub fn read(text: &str, key: &VerifyingKey, group: &str, nonce: u64) -> Result<T
         ["2", payload, avatar] => (payload, avatar),
         _ => return Err(TokenError::Signature),
     };
-    let signature = BASE64.decode(signature).ok().and_then(|s| Signature::from_slice(&s).ok());
-    let signature = signature.ok_or(TokenError::Signature)?;
+    let signature =
+        Signature::from_slice(&qt_base64::decode(signature)).map_err(|_| TokenError::Signature)?;
     key.verify_strict(signed.as_bytes(), &signature).map_err(|_| TokenError::Signature)?;
-    let payload = BASE64.decode(payload).map_err(|_| TokenError::Payload)?;
-    let payload: Value = serde_json::from_slice(&payload).map_err(|_| TokenError::Payload)?;
-    let avatar = BASE64.decode(avatar).map_err(|_| TokenError::Payload)?;
+    let payload: Value =
+        serde_json::from_slice(&qt_base64::decode(payload)).map_err(|_| TokenError::Payload)?;
     check(&payload, group, nonce).ok_or(TokenError::Payload)?;
-    read_payload(&payload, avatar).ok_or(TokenError::Payload)
+    read_payload(&payload, qt_base64::decode(avatar)).ok_or(TokenError::Payload)
 }
 
 /// Whether the payload answers what was asked.
@@ -137,6 +135,36 @@ mod tests {
             let token = read(text("token"), &key, text("group"), nonce);
             assert_eq!(token.is_ok(), vector["valid"] == true, "{}: {token:?}", text("case"));
         }
+    }
+
+    /// Made by Python's `ed25519` 1.5, with which drawpile.net signs: key and signature have no padding.
+    const PYTHON_KEY: &str = "A6EHv/POEL4dcN0Y50vAmWfk1jCbpQ1fHdyGZBJVMbg";
+    const PYTHON_TOKENS: [&str; 3] = [
+        "1.eyJ1c2VybmFtZSI6ICJtYWRkaWUiLCAiZmxhZ3MiOiBbIkhPU1QiLCAiTU9EIl0sICJub25jZSI6ICIyYSIsICJpYXQiOiAxNzk1MjQxNTcyLCAi\
+         dWlkIjogMTd9.kO3ScQC8zk72TibIxM3gx5mOGjk2tJfZZimgd4FLqLQ4G7fCKQKnzFPYC86EAanIQ3EcvWefNSSIEAPzsepIBA",
+        "2.eyJ1c2VybmFtZSI6ICJtYWRkaWUiLCAiZmxhZ3MiOiBbIkhPU1QiLCAiTU9EIl0sICJub25jZSI6ICIyYSIsICJpYXQiOiAxNzk1MjQxNTcyLCAi\
+         dWlkIjogMTd9.cGljdHVyZSE=.AhqzG5vKWbtVvOw0U7+p3/vMEHtrlVINwwlq0Hdbj34XbfSkbVngdJpFSSbixdLoygqFyeCb5B6E9v6lxU71Cg",
+        "2.eyJ1c2VybmFtZSI6ICJtYWRkaWUiLCAiZmxhZ3MiOiBbIkhPU1QiLCAiTU9EIl0sICJub25jZSI6ICIyYSIsICJpYXQiOiAxNzk1MjQxNTcyLCAi\
+         dWlkIjogMTd9.cGljdHVyZSE.B3xJyLHiK1N5pddDqP0scFs39aah8NWgwOAB7du30u8/3eEbymHOh/LUQ3o0Qn/tROf0ccmMDawIjMOCYP6uBw",
+    ];
+
+    #[test]
+    fn tokens_without_padding_count_as_those_with_it() {
+        for key in [PYTHON_KEY, &format!("{PYTHON_KEY}="), &format!(" {PYTHON_KEY}==\n")] {
+            let key = public_key(key).unwrap();
+            for (text, avatar) in PYTHON_TOKENS.into_iter().zip([&b""[..], b"picture!", b"picture!"]) {
+                for text in [text.to_owned(), format!("{text}=="), format!("{text}\n")] {
+                    let token = read(&text, &key, "", 0x2a).unwrap();
+                    assert_eq!((token.username.as_str(), token.number), ("maddie", Some(17)));
+                    assert_eq!((token.avatar.as_slice(), token.flags.len()), (avatar, 2));
+                    assert_eq!(token.issued_ms, Some(1_795_241_572_000));
+                    assert_eq!(read(&text, &key, "", 0x2b), Err(TokenError::Payload));
+                    let other = text.replace(".kO3", ".kO4").replace(".Ahq", ".Ahr").replace(".B3x", ".B3y");
+                    assert_eq!(read(&other, &key, "", 0x2a), Err(TokenError::Signature));
+                }
+            }
+        }
+        assert!(public_key("A6EHv/POEL4dcN0Y50vAmWfk1jCbpQ1fHdyGZBJV").is_none(), "too short");
     }
 
     #[test]

@@ -8,8 +8,9 @@ use regex::RegexSet;
 use serde::{Deserialize, Serialize};
 
 use super::Settings;
+use super::ban_terms::BanTerms;
 use super::extbans::ExtBan;
-use super::ini::{Ban, ConfigFile, IpRange, Reaction};
+use super::ini::{Ban, ConfigFile, IpRange};
 use super::names::NameRules;
 use crate::auth::extauth::ExtAuth;
 use crate::db::Database;
@@ -43,7 +44,7 @@ pub struct Rules {
 pub struct RulesRecord {
     shared: Shared,
     has_accounts: bool,
-    ip_bans: Vec<IpRange>,
+    ip_bans: Vec<Ban<IpRange>>,
     system_bans: Vec<Ban<String>>,
     user_bans: Vec<Ban<i64>>,
     ext_bans: Vec<ExtBan>,
@@ -141,20 +142,20 @@ impl Rules {
     }
 
     /// What happens to clients of this address, if they are banned.
-    pub fn address_ban(&self, address: IpAddr) -> Option<Reaction> {
-        let own = self.file.ip_bans.iter().any(|r| r.contains(address)).then_some(Reaction::Normal);
+    pub fn address_ban(&self, address: IpAddr) -> Option<BanTerms> {
+        let own = self.file.ip_bans.iter().find(|b| b.subject.contains(address)).map(|b| b.terms.clone());
         own.or_else(|| self.ext_bans.iter().find_map(|b| b.address(address)))
     }
 
     /// What happens to clients with this system id, if they are banned.
-    pub fn system_ban(&self, sid: &str) -> Option<Reaction> {
-        let own = self.file.system_bans.iter().find(|b| b.subject == sid).map(|b| b.reaction);
+    pub fn system_ban(&self, sid: &str) -> Option<BanTerms> {
+        let own = self.file.system_bans.iter().find(|b| b.subject == sid).map(|b| b.terms.clone());
         own.or_else(|| self.ext_bans.iter().find_map(|b| b.system(sid)))
     }
 
     /// What happens to ext-auth accounts with this number, if they are banned.
-    pub fn user_ban(&self, uid: i64) -> Option<Reaction> {
-        let own = self.file.user_bans.iter().find(|b| b.subject == uid).map(|b| b.reaction);
+    pub fn user_ban(&self, uid: i64) -> Option<BanTerms> {
+        let own = self.file.user_bans.iter().find(|b| b.subject == uid).map(|b| b.terms.clone());
         own.or_else(|| self.ext_bans.iter().find_map(|b| b.user(uid)))
     }
 

@@ -6,6 +6,7 @@ use std::time::{Duration, SystemTime};
 
 use regex::{Regex, RegexSet};
 
+use super::ban_terms::BanTerms;
 use super::extbans::{self, ExtBan};
 use super::ini::{self, Ban, ConfigFile, IpRange, Reaction};
 use super::{Millis, Rules, Settings};
@@ -319,19 +320,21 @@ fn from_snapshot(snapshot: Snapshot, name: String) -> Content {
     for ban in snapshot.ip_bans {
         let text = if ban.subnet == 0 { ban.ip } else { format!("{}/{}", ban.ip, ban.subnet) };
         match IpRange::parse(&text) {
-            Some(range) => file.ip_bans.push(range),
+            Some(subject) => {
+                let terms = BanTerms { expires: ban.expires, ..BanTerms::default() };
+                file.ip_bans.push(Ban { subject, terms });
+            }
             None => errors.push(format!("banned address '{text}' is none")),
         }
     }
-    for SubjectBan { subject, reaction } in snapshot.system_bans {
-        file.system_bans.push(Ban { subject, reaction: reaction_of(&reaction, &mut errors) });
+    for ban in snapshot.system_bans {
+        let (subject, terms) = terms_of(ban, &mut errors);
+        file.system_bans.push(Ban { subject, terms });
     }
-    for SubjectBan { subject, reaction } in snapshot.user_bans {
-        match subject.parse() {
-            Ok(subject) => {
-                file.user_bans.push(Ban { subject, reaction: reaction_of(&reaction, &mut errors) });
-            }
-            Err(_) => errors.push(format!("banned user '{subject}' is no number")),
+    for ban in snapshot.user_bans {
+        match ban.subject.parse() {
+            Ok(subject) => file.user_bans.push(Ban { subject, terms: terms_of(ban, &mut errors).1 }),
+            Err(_) => errors.push(format!("banned user '{}' is no number", ban.subject)),
         }
     }
     Content {
@@ -345,11 +348,14 @@ fn from_snapshot(snapshot: Snapshot, name: String) -> Content {
     }
 }
 
-fn reaction_of(name: &str, errors: &mut Vec<String>) -> Reaction {
-    Reaction::parse(name).unwrap_or_else(|| {
+/// Who is banned, and how.
+fn terms_of(ban: SubjectBan, errors: &mut Vec<String>) -> (String, BanTerms) {
+    let SubjectBan { subject, reaction: name, expires, reason } = ban;
+    let reaction = Reaction::parse(&name).unwrap_or_else(|| {
         errors.push(format!("unknown reaction '{name}', normal counts"));
         Reaction::Normal
-    })
+    });
+    (subject, BanTerms { reaction, expires, reason })
 }
 
 #[cfg(test)]
@@ -369,15 +375,29 @@ mod tests {
             ]
             .map(|(k, v)| (k.to_owned(), v.to_owned()))
             .to_vec(),
-            ip_bans: vec![crate::db::IpBan { ip: "here".into(), subnet: 3 }],
-            user_bans: vec![SubjectBan { subject: "x".into(), reaction: "hang".into() }],
-            system_bans: vec![SubjectBan { subject: "s".into(), reaction: "nuke".into() }],
+            ip_bans: vec![crate::db::IpBan { ip: "here".into(), subnet: 3, expires: String::new() }],
+            user_bans: vec![SubjectBan {
+                subject: "x".into(),
+                reaction: "hang".into(),
+                ..SubjectBan::default()
+            }],
+            system_bans: vec![SubjectBan {
+                subject: "s".into(),
+                reaction: "nuke".into(),
+                expires: "2031-01-01 00:00:00".into(),
+                reason: "Because".into(),
+            }],
             ..Snapshot::default()
         };
         let Content { file, errors, .. } = from_snapshot(snapshot, String::new());
         assert_eq!(file.settings.server_title, "T");
         assert_eq!(file.locked_sections, ["bans".to_owned()].into());
-        assert_eq!(file.system_bans, [Ban { subject: "s".to_owned(), reaction: Reaction::Normal }]);
+        let terms = BanTerms {
+            reaction: Reaction::Normal,
+            expires: "2031-01-01 00:00:00".into(),
+            reason: "Because".into(),
+        };
+        assert_eq!(file.system_bans, [Ban { subject: "s".to_owned(), terms }]);
         assert_eq!(
             errors,
             [

@@ -73,15 +73,21 @@ pub struct IpBan {
     pub ip: String,
     /// Length of the common prefix in bits, 0 for the one address.
     pub subnet: i64,
+    /// When it ends, as the database writes it.
+    pub expires: String,
 }
 
 /// A ban of a system id or an ext-auth user.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct SubjectBan {
     /// Who is banned.
     pub subject: String,
     /// Name of the reaction.
     pub reaction: String,
+    /// When it ends, as the database writes it.
+    pub expires: String,
+    /// For who is banned.
+    pub reason: String,
 }
 
 /// What decides about connections, as the database has it.

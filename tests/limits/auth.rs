@@ -4,7 +4,7 @@ use std::io::ErrorKind;
 
 use drawhall::auth::password;
 use drawhall::config::RuleSource;
-use drawhall::db::{Account, Database};
+use drawhall::db::{Account, BanKind, BanRow, Database};
 use serde_json::{Value, json};
 
 use super::common::{Client, TestServer};
@@ -242,6 +242,50 @@ fn an_account_without_a_password_is_nobodys() {
         assert_eq!(ident(&mut client, json!([name, ""])), "needPassword", "{name}");
         assert_eq!(ident(&mut client, json!([name, "x"])), "badPassword", "{name}");
     }
+}
+
+/// What somebody who tries to host is told.
+fn goodbye_of_host(mut client: Client, sid: &str) -> String {
+    client.ident("somebody");
+    client.command("host", json!([]), json!({"protocol": "dp:4.24.0", "user_id": 1, "s": sid}));
+    let last = client.rest().pop().unwrap();
+    assert_eq!((last.kind, last.payload[0]), (GOODBYE, 0));
+    String::from_utf8(last.payload[1..].to_vec()).unwrap()
+}
+
+#[test]
+fn who_is_banned_is_told_until_when_and_why() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("config.db");
+    let database = Database::open(&path).unwrap();
+    let ban = |kind, subject: &str, expires: &str, reason: &str| {
+        let (subject, expires) = (subject.to_owned(), expires.to_owned());
+        let row = BanRow {
+            subject,
+            expires,
+            reason: reason.into(),
+            reaction: "normal".into(),
+            ..BanRow::default()
+        };
+        database.add_ban(kind, row, 0).unwrap();
+    };
+    let sid = |n: u32| format!("{n:0>32x}");
+    ban(BanKind::Address, "192.0.2.1", "2099-01-01 00:00:00", "");
+    ban(BanKind::Address, "192.0.2.2", "9999-12-31 23:59:59", "");
+    ban(BanKind::System, &sid(1), "2099-01-01 00:00:00", "Because");
+    ban(BanKind::System, &sid(2), "2099-01-01 00:00:00", "");
+    ban(BanKind::System, &sid(3), "9999-12-31 23:59:59", "Trolling");
+    ban(BanKind::System, &sid(4), "9999-12-31 23:59:59", "");
+    let source = RuleSource { database: Some(path), ..RuleSource::default() };
+    let options = drawhall::server::run::ServeOptions { source, ..Default::default() };
+    let server = TestServer::start_with("", options);
+    let told = |address: &str, n: u32| goodbye_of_host(from(&server, address), &sid(n));
+    assert_eq!(told("192.0.2.1", 9), "Banned from this server until 2099-01-01");
+    assert_eq!(told("192.0.2.2", 9), "Permanently banned from this server");
+    assert_eq!(told("192.0.2.9", 1), "Banned from this server until 2099-01-01: Because");
+    assert_eq!(told("192.0.2.9", 2), "Banned from this server until 2099-01-01");
+    assert_eq!(told("192.0.2.9", 3), "Permanently banned from this server: Trolling");
+    assert_eq!(told("192.0.2.9", 4), "Permanently banned from this server");
 }
 
 #[test]

@@ -1,8 +1,7 @@
 //! `ident`: who the user is.
 
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD as BASE64;
 use drawhall_protocol::command::Ident;
+use drawhall_protocol::qt_base64;
 use drawhall_protocol::reply::ResultReply;
 
 use super::{LoginEffect, LoginMachine, LoginState, LookedUp, Waiting};
@@ -129,7 +128,7 @@ impl LoginMachine {
             return;
         }
         if let Some(avatar) = ident.avatar.as_ref().filter(|_| settings.custom_avatars) {
-            self.visitor.avatar = BASE64.decode(avatar).unwrap_or_default();
+            self.visitor.avatar = qt_base64::decode(avatar);
         }
         if let Some(server) = self.rules.extauth().filter(|_| !own) {
             return self.extauth_ident(ident, intent, &server, fx);

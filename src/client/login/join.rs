@@ -45,7 +45,7 @@ impl LoginMachine {
             return fx;
         }
         self.visitor.capabilities = join.capabilities;
-        let stopped = self.ban.is_some_and(|b| b != Reaction::Timer) && !self.ban_triggered;
+        let stopped = self.ban.as_ref().is_some_and(|b| b.reaction != Reaction::Timer) && !self.ban_triggered;
         if !stopped {
             self.trigger_ban(false, &mut fx);
         }

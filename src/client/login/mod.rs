@@ -35,6 +35,7 @@ use ident::Intent;
 
 use crate::auth::token::Token;
 use crate::config::Rules;
+use crate::config::ban_terms::BanTerms;
 use crate::config::ini::Reaction;
 use crate::log::{Level, Topic};
 use crate::session::{ConnId, JoinRequest, Visitor};
@@ -185,7 +186,7 @@ pub struct LoginMachine {
     lookup: Option<LookedUp>,
     account_attempts: u32,
     session_attempts: u32,
-    ban: Option<Reaction>,
+    ban: Option<BanTerms>,
     /// The ban is of the address: exempt accounts are not subject to it.
     ban_exemptable: bool,
     ban_triggered: bool,
@@ -213,8 +214,8 @@ impl LoginMachine {
             lookup: None,
             account_attempts: 0,
             session_attempts: 0,
-            ban,
             ban_exemptable: ban.is_some(),
+            ban,
             ban_triggered: false,
             chance,
             nonce: None,
@@ -479,7 +480,8 @@ impl LoginMachine {
 
     /// Lets a ban from the server strike. Returns whether the login is over.
     fn trigger_ban(&mut self, early: bool, fx: &mut Vec<LoginEffect>) -> bool {
-        let Some(reaction) = self.ban.filter(|_| !self.ban_triggered) else { return false };
+        let Some(terms) = self.ban.clone().filter(|_| !self.ban_triggered) else { return false };
+        let reaction = terms.reaction;
         if early && (reaction == Reaction::Normal || self.next_chance().is_multiple_of(2)) {
             return false;
         }
@@ -489,10 +491,11 @@ impl LoginMachine {
         let disconnect =
             |message: &str| LoginEffect::Disconnect { message: message.into(), details: "banned".into() };
         match reaction {
-            Reaction::Normal => fx.push(disconnect("Permanently banned from this server")),
+            Reaction::Normal => fx.push(disconnect(&terms.message(self.arrived_ms))),
             Reaction::NetError => fx.push(disconnect("Network error: no route to host")),
             Reaction::Garbage => {
-                self.send_result(ResultReply { state: "checkauth".into(), ..ResultReply::default() }, fx);
+                let (message, state) = ("check authentication".into(), "checkauth".into());
+                self.send_result(ResultReply { message, state, ..ResultReply::default() }, fx);
             }
             Reaction::Hang => {}
             Reaction::Timer => {

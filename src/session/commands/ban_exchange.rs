@@ -9,6 +9,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use crypto_secretbox::aead::{Aead as _, KeyInit as _};
 use crypto_secretbox::{Key, Nonce, XSalsa20Poly1305};
+use drawhall_protocol::qt_base64;
 use drawhall_protocol::reply::{BanImpEx, ServerReply};
 use flate2::Compression;
 use flate2::read::ZlibDecoder;
@@ -124,7 +125,7 @@ fn encode(data: &Value, key: Option<&[u8; 32]>, nonce: [u8; NONCE_LEN]) -> Optio
 }
 
 fn decode(text: &str, key: Option<&[u8; 32]>) -> Result<Value, Failure> {
-    let base64 = |part: &str| BASE64.decode(part).ok().filter(|b| !b.is_empty()).ok_or(MALFORMED);
+    let base64 = |part: &str| Some(qt_base64::decode(part)).filter(|b| !b.is_empty()).ok_or(MALFORMED);
     let packed = if let Some(plain) = text.strip_prefix('p') {
         base64(plain)?
     } else {
