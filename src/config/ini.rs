@@ -303,6 +303,25 @@ mod tests {
     }
 
     #[test]
+    fn accounts_have_a_name_that_is_seen_and_a_password() {
+        let lines = [
+            "a:plain;:MOD",
+            "a::MOD",
+            "a :plain;x:",
+            "\u{200b}a:plain;x:",
+            "\u{202e}a:plain;x:",
+            "a\"b:plain;x:",
+        ];
+        for line in lines {
+            let file = parse(format!("[users]\n{line}\n").as_bytes());
+            assert!(file.users.is_empty() && file.errors.len() == 1, "{line:?}");
+        }
+        let long = format!("[users]\n{}:plain;x:\n", "x".repeat(23));
+        assert!(parse(long.as_bytes()).users.is_empty());
+        assert_eq!(parse("[users]\nzoë k:plain;x:\n名:plain;y:\n".as_bytes()).users.len(), 2);
+    }
+
+    #[test]
     fn ranges_contain_addresses_of_their_prefix() {
         let range = IpRange::parse("192.0.2.0/24").unwrap();
         assert!(range.contains("192.0.2.77".parse().unwrap()));

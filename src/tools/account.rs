@@ -131,3 +131,28 @@ pub fn list(database: &Database, as_values: bool) -> Result<String, AccountError
     let lines: Vec<String> = accounts.iter().map(|a| line(a).trim_end().to_owned() + "\n").collect();
     Ok(lines.concat())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn accounts_have_a_name_that_is_seen_and_a_password() {
+        let database = Database::in_memory().unwrap();
+        let add = |name: &str, password: &str| super::add(&database, name, &[], password);
+        for name in ["", "a ", " ", "a\"b", "a\u{200b}", "\u{202e}a", &"x".repeat(23)] {
+            assert!(matches!(add(name, "pw"), Err(AccountError::Name(_))), "{name:?}");
+        }
+        assert!(matches!(add("alice", ""), Err(AccountError::NoPassword)));
+        add("alice", "pw").unwrap();
+        for name in ["alice", "Alice", "ａlice"] {
+            let error = add(name, "pw").unwrap_err();
+            assert!(matches!(error, AccountError::Db(DbError::AccountExists(_))), "{name}");
+            assert_eq!(error.to_string(), "there is an account 'alice' already");
+        }
+        let empty = Change { password: Some(String::new()), ..Change::default() };
+        assert!(matches!(set(&database, "alice", empty), Err(AccountError::NoPassword)));
+        assert!(!database.resembles_account("ALICE", 1).unwrap(), "its own name in other letters");
+        assert!(database.resembles_account("ALICE", 2).unwrap());
+    }
+}
