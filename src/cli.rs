@@ -4,8 +4,6 @@ use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
 
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD as BASE64;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use drawhall::admin::Credentials;
 use drawhall::config::ini::IpRange;
@@ -371,8 +369,8 @@ fn http_url(text: &str) -> Result<String, String> {
 }
 
 fn crypt_key(text: &str) -> Result<[u8; 32], String> {
-    let bytes = BASE64.decode(text).map_err(|e| format!("no base64: {e}"))?;
-    bytes.try_into().map_err(|b: Vec<u8>| format!("{} bytes instead of 32", b.len()))
+    let bytes = drawhall_protocol::qt_base64::decode(text);
+    bytes.try_into().map_err(|b: Vec<u8>| format!("{} bytes of base64 instead of 32", b.len()))
 }
 
 /// Kind of a key, as drawpile-srv names them.
@@ -419,6 +417,8 @@ pub(crate) enum Form {
 
 #[cfg(test)]
 mod tests {
+    use base64::Engine as _;
+    use base64::engine::general_purpose::STANDARD as BASE64;
     use clap::CommandFactory as _;
 
     use super::*;

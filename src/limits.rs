@@ -1,7 +1,9 @@
 //! How often something may be done: token buckets, and wrong passwords of an address.
 
 use std::collections::HashMap;
-use std::net::{IpAddr, Ipv6Addr};
+use std::net::IpAddr;
+
+use crate::transport::network::{narrowest, networks};
 
 /// Wrong passwords from one address in [`ATTEMPT_MS`] after which it has to wait.
 const MAX_ATTEMPTS: u32 = 20;
@@ -14,14 +16,6 @@ const MAX_BUCKETS: usize = 1000;
 
 /// Abuse reports of one address in a minute.
 pub const REPORTS_A_MINUTE: u32 = 5;
-
-/// What counts as one address: an IPv6 network of 64 bits does.
-pub fn network(address: IpAddr) -> IpAddr {
-    match address {
-        IpAddr::V4(_) => address,
-        IpAddr::V6(v6) => Ipv6Addr::from_bits(v6.to_bits() >> 64 << 64).into(),
-    }
-}
 
 /// What was used of something that comes back over time: a token bucket, kept the other way round.
 #[derive(Debug, Clone, Copy, Default)]
@@ -96,7 +90,7 @@ impl AddressBuckets {
         if self.0.len() >= MAX_BUCKETS {
             self.0.clear();
         }
-        let place = address.map(|address| network(address.to_canonical()));
+        let place = address.map(narrowest);
         self.0.entry(place).or_default().take(rate, now_ms)
     }
 }
@@ -108,7 +102,10 @@ pub struct Attempts(HashMap<IpAddr, (u64, u32)>);
 impl Attempts {
     /// Whether an address has to wait.
     pub fn too_many(&self, address: IpAddr, now_ms: u64) -> bool {
-        self.0.get(&address).is_some_and(|(since, n)| *n >= MAX_ATTEMPTS && now_ms < since + ATTEMPT_MS)
+        networks(address).any(|network| {
+            let many = MAX_ATTEMPTS.saturating_mul(network.factor);
+            self.0.get(&network.key).is_some_and(|(since, n)| *n >= many && now_ms < since + ATTEMPT_MS)
+        })
     }
 
     /// A wrong password came from an address.
@@ -119,16 +116,20 @@ impl Attempts {
         if self.0.len() >= MAX_ADDRESSES {
             self.0.clear();
         }
-        let entry = self.0.entry(address).or_insert((now_ms, 0));
-        if now_ms >= entry.0 + ATTEMPT_MS {
-            *entry = (now_ms, 0);
+        for network in networks(address) {
+            let entry = self.0.entry(network.key).or_insert((now_ms, 0));
+            if now_ms >= entry.0 + ATTEMPT_MS {
+                *entry = (now_ms, 0);
+            }
+            entry.1 += 1;
         }
-        entry.1 += 1;
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::net::Ipv6Addr;
+
     use super::*;
 
     #[test]
@@ -173,5 +174,14 @@ mod tests {
         assert!(attempts.too_many(address, 2000));
         assert!(!attempts.too_many("192.0.2.2".parse().unwrap(), 2000));
         assert!(!attempts.too_many(address, 1000 + ATTEMPT_MS));
+    }
+
+    #[test]
+    fn who_has_many_addresses_guesses_no_more_often() {
+        let mut attempts = Attempts::default();
+        let address = |n: u32| format!("2001:db8::{n:x}").parse().unwrap();
+        (0..MAX_ATTEMPTS).for_each(|n| attempts.failed(address(n), 1000));
+        assert!(attempts.too_many(address(9999), 2000));
+        assert!(!attempts.too_many("2001:db8:0:1::".parse().unwrap(), 2000));
     }
 }

@@ -35,7 +35,8 @@ const PERIOD: Duration = Duration::from_millis(10);
 const MARGIN_KIB: u64 = 64 << 10;
 /// All attackers have one address, for which the limits would be too much of a help.
 const CONFIG: &str = "connectionsPerAddress=0\nconnectionRateLimit=0\nloginRateLimit=0\npasswordRateLimit=0\nclientTimeout=60s\nhandshakeTimeLimit=2s\nautoResetThreshold=0\nsessionSizeLimit=30mb\n\
-    lagTimeLimit=2s\nsessionCountLimit=1000\nannounceWhitelist=false\n[users]\nalice:plain;secret:MOD\n";
+    lagTimeLimit=2s\nsessionCountLimit=1000\nannounceWhitelist=false\n[users]\nalice:plain;secret:MOD\n\
+    costly:sodium;$argon2id$v=19$m=32768,t=1,p=1$MDEyMzQ1Njc4OWFiY2RlZg$cIgqkDJDZ5Cd3/HVK3rKhsc8kkpXaOcNI5eXCwKdfFk:\n";
 
 /// The server that is attacked. By itself it does nothing.
 #[test]
@@ -319,6 +320,20 @@ fn a_flood_of_logins() {
         target.again(|target| {
             let mut client = target.connect();
             client.stream.write_all(&ident.repeat(10)).unwrap();
+            client.rest();
+        });
+    });
+}
+
+#[test]
+fn a_flood_of_passwords_that_take_long_to_check() {
+    attack("flood of passwords and of questions for them", 8, |target| {
+        let wrong = wire(0, br#"{"cmd":"ident","args":["costly","wrong"]}"#);
+        let question = wire(0, br#"{"cmd":"ident","args":["costly"]}"#);
+        target.again(|target| {
+            let mut client = target.connect();
+            client.stream.write_all(&question.repeat(50)).unwrap();
+            client.stream.write_all(&wrong.repeat(10)).unwrap();
             client.rest();
         });
     });

@@ -11,7 +11,7 @@ use base64::engine::general_purpose::STANDARD as BASE64;
 use common::elsewhere::{Elsewhere, Reply};
 use common::{Client, SID, TestServer};
 use drawhall::config::RuleSource;
-use drawhall::db::Database;
+use drawhall::db::{BanKind, BanRow, Database};
 use drawhall::server::run::ServeOptions;
 use drawhall::tools::account;
 use ring::signature::{Ed25519KeyPair, KeyPair as _};
@@ -123,6 +123,36 @@ fn a_token_counts_once_and_for_what_was_asked_only() {
 }
 
 #[test]
+fn a_token_is_new_and_names_somebody_who_may_come() {
+    let auth = answers("auth");
+    let server = server(&auth.url(AUTH), &config("forbiddenNameRegex=evil"));
+    let now = jiff::Timestamp::now().as_second();
+    let answer = |change: Value| {
+        let (mut client, _) = connect(&server);
+        let needed = ident(&mut client, "alice", json!({}));
+        let mut payload = json!({"username": "alice", "nonce": needed["nonce"], "uid": "x"});
+        payload.as_object_mut().unwrap().extend(change.as_object().unwrap().clone());
+        let answer = ident(&mut client, "alice", json!({"extauth": token(&payload, None)}));
+        answer["code"].as_str().or(answer["state"].as_str()).unwrap().to_owned()
+    };
+    for fresh in
+        [json!(now), json!(now * 1000), json!(now - 60), json!(now + 3600), json!(null), json!("x"), json!(1)]
+    {
+        assert_eq!(answer(json!({"iat": fresh})), "identOk", "{fresh}");
+    }
+    for old in [json!(now - 600), json!((now - 600) * 1000), json!(now as f64 - 600.5)] {
+        assert_eq!(answer(json!({"iat": old})), "extAuthError", "{old}");
+    }
+    assert_eq!(answer(json!({"iat": now, "exp": now - 600})), "extAuthError");
+    assert_eq!(answer(json!({"username": "ali\u{200b}ce"})), "badUsername");
+    assert_eq!(answer(json!({"username": "x".repeat(23)})), "badUsername");
+    assert_eq!(answer(json!({"username": "Evil one"})), "forbiddenUsername");
+    assert_eq!(answer(json!({"username": "own"})), "extAuthError", "an account of this server");
+    assert_eq!(answer(json!({"username": "OWN"})), "nameInuse");
+    assert_eq!(answer(json!({"username": "Alice two"})), "identOk", "another name than was given");
+}
+
+#[test]
 fn the_auth_server_decides_what_becomes_of_a_name() {
     for (status, state, code) in [
         ("guest", "identOk", Value::Null),
@@ -211,6 +241,63 @@ fn without_guests_a_token_is_asked_for_at_once_and_banned_accounts_are_stopped()
     assert_eq!(ident(&mut client, "alice", json!({"extauth": token(&payload, None)}))["state"], "identOk");
     client.command("host", json!([]), json!({"protocol": "dp:4.24.0", "user_id": 1, "s": SID}));
     assert!(!client.rest_until(|v| v["state"] == "host"), "the account is banned");
+}
+
+#[test]
+fn tokens_keys_and_avatars_need_no_padding() {
+    let auth = answers("auth");
+    let bare =
+        |text: &str| text.split('.').map(|part| part.trim_end_matches('=')).collect::<Vec<_>>().join(".");
+    let key = BASE64.encode(key_pair().public_key());
+    for key in [bare(&key), key.clone(), format!("{key}==")] {
+        let config = format!("extauth=true\nextauthkey={key}\n");
+        let server = server(&auth.url(AUTH), &config);
+        for avatar in [None, Some(&b"picture!"[..])] {
+            let (mut client, _) = connect(&server);
+            let needed = ident(&mut client, "alice", json!({}));
+            let payload = json!({"username": "alice", "nonce": needed["nonce"], "uid": 5, "x": "xx"});
+            // The signature is over what stands there, with or without padding.
+            let signed = token(&payload, avatar);
+            let (signed, _) = signed.rsplit_once('.').unwrap();
+            let signed = bare(signed);
+            let signature = BASE64.encode(key_pair().sign(signed.as_bytes()));
+            let text = format!("{signed}.{}", bare(&signature));
+            assert_eq!(ident(&mut client, "alice", json!({"extauth": text}))["state"], "identOk", "{text}");
+            client.command("host", json!([]), json!({"protocol": "dp:4.24.0", "user_id": 1, "s": SID}));
+            client.send(129, 1, &[0; 16]);
+            client.command("init-complete", json!([]), json!({}));
+            let join = client.until(|m| m.kind == 32);
+            assert!(join.payload.ends_with(avatar.unwrap_or(b"alice")), "{join:?}");
+        }
+    }
+}
+
+#[test]
+fn a_banned_account_of_elsewhere_is_told_until_when_and_why() {
+    let auth = answers("auth");
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("config.db");
+    let database = Database::open(&path).unwrap();
+    let key = BASE64.encode(key_pair().public_key());
+    database.set_settings(&[("extauth", "true"), ("extauthkey", &key)]).unwrap();
+    for (uid, expires, reason) in [("7", "2099-01-01 00:00:00", "Because"), ("8", "9999-12-31 23:59:59", "")]
+    {
+        let (subject, expires, reason) = (uid.to_owned(), expires.to_owned(), reason.to_owned());
+        let ban = BanRow { subject, expires, reason, reaction: "normal".into(), ..BanRow::default() };
+        database.add_ban(BanKind::User, ban, 0).unwrap();
+    }
+    let source = RuleSource { database: Some(path), extauth: Some(auth.url(AUTH)), ..RuleSource::default() };
+    let server = TestServer::start_with("", ServeOptions { source, ..ServeOptions::default() });
+    for (uid, text) in
+        [(7, "Banned from this server until 2099-01-01: Because"), (8, "Permanently banned from this server")]
+    {
+        let (mut client, _) = connect(&server);
+        let needed = ident(&mut client, "alice", json!({}));
+        let payload = json!({"username": "alice", "nonce": needed["nonce"], "uid": uid});
+        ident(&mut client, "alice", json!({"extauth": token(&payload, None)}));
+        client.command("host", json!([]), json!({"protocol": "dp:4.24.0", "user_id": 1, "s": SID}));
+        assert_eq!(client.rest().pop().unwrap().payload[1..], *text.as_bytes());
+    }
 }
 
 /// Sends a request as a client does and returns the answer.

@@ -1,6 +1,8 @@
 //! What happens at each limit, over real sockets.
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
+#[path = "limits/auth.rs"]
+mod auth;
 mod common;
 #[path = "limits/elsewhere.rs"]
 mod elsewhere;

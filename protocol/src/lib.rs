@@ -7,6 +7,7 @@
 //! | [`canvas`] | the first messages of an empty canvas |
 //! | [`command`] | what clients ask for in `ServerCommand` messages |
 //! | [`reply`] | what the server answers in them |
+//! | [`qt_base64`] | base64 as Qt reads it |
 //! | [`version`] | protocol versions and what is compatible with what |
 //! | [`text`] | one line of the text form, today's and that of before 2.2 |
 //! | [`recording`] | binary (`.dprec`) and text (`.dptxt`) recordings, read and written as streams |
@@ -20,6 +21,7 @@ pub mod command;
 pub mod frame;
 mod lenient;
 pub mod message;
+pub mod qt_base64;
 pub mod recording;
 pub mod reply;
 pub mod text;

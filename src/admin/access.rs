@@ -10,8 +10,7 @@ use actix_web::http::header::{
     X_FRAME_OPTIONS,
 };
 use actix_web::{HttpRequest, HttpResponse};
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD as BASE64;
+use drawhall_protocol::qt_base64;
 use serde_json::json;
 use sha2::{Digest as _, Sha256};
 use subtle::ConstantTimeEq as _;
@@ -100,8 +99,7 @@ impl Access {
         let given = request.headers().get(AUTHORIZATION).and_then(|v| v.to_str().ok());
         let given =
             given.and_then(|text| text.split_once(' ')).filter(|(k, _)| k.eq_ignore_ascii_case("basic"));
-        let given = given.and_then(|(_, text)| BASE64.decode(text.trim()).ok());
-        let given = given.and_then(|bytes| String::from_utf8(bytes).ok());
+        let given = given.and_then(|(_, text)| String::from_utf8(qt_base64::decode(text)).ok());
         let Some((user, password)) = given.as_deref().and_then(|text| text.split_once(':')) else {
             return Err(self.challenge(request));
         };
@@ -216,6 +214,8 @@ pub(super) fn preflight() -> HttpResponse {
 #[cfg(test)]
 mod tests {
     use actix_web::test::TestRequest;
+    use base64::Engine as _;
+    use base64::engine::general_purpose::STANDARD as BASE64;
 
     use super::*;
 

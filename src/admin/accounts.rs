@@ -99,7 +99,7 @@ impl Office {
         let (locked, wanted) =
             (call.truth("locked"), call.body.get("flags").and_then(Value::as_str).map(Account::parse_flags));
         let changed = self.ask(move |db| {
-            if !name.is_empty() && name != account.name && db.account(&name)?.is_some() {
+            if !name.is_empty() && name != account.name && db.resembles_account(&name, id)? {
                 return Ok(None);
             }
             db.change_account(&account.name, |account| {

@@ -165,7 +165,7 @@ impl Office {
         if self.access.fits(&name, &password) {
             return Ok(false);
         }
-        let check = CheckAccount { name: name.clone(), password };
+        let check = CheckAccount { name: name.clone(), password, address: peer };
         if let Ok(AccountCheck::Ok { flags, .. }) = self.auth.send(check).await {
             if flags.iter().any(|flag| flag == FLAG) {
                 return Ok(true);

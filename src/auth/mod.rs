@@ -1,13 +1,15 @@
 //! Accounts and passwords.
 //!
 //! [`Auth`] answers whether a name is an account and whether a password fits. Hashes are checked on a pool of threads
-//! of bounded size, never on an actor's thread.
+//! of bounded size, never on an actor's thread; [`turns`] decides whose is next.
 
 pub mod extauth;
 pub mod password;
 pub mod provider;
 pub mod token;
+mod turns;
 
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use actix::prelude::*;
@@ -17,16 +19,22 @@ use crate::config::Rules;
 use crate::http::Http;
 use crate::metrics::METRICS;
 use crate::server::NewRules;
+use crate::transport::network::widest;
 use extauth::NameAnswer;
 use serde::{Deserialize, Serialize};
+use turns::Turns;
 
 /// Password hashes that are computed at once; Argon2id takes 64 MiB each.
 const MAX_PARALLEL_HASHES: usize = 2;
+/// Wrong passwords after which a connection is ended.
+pub const MAX_PASSWORD_ATTEMPTS: u32 = 10;
+/// For people whose password could not be checked.
+pub const BUSY_TEXT: &str = "The server has too many passwords to check, try again in a minute";
 
 /// Work that takes long, on threads of its own; of what computes hashes, little at once.
 #[derive(Debug, Clone)]
 pub struct Hashing {
-    checks: Arc<Semaphore>,
+    checks: Arc<Turns>,
     makes: Arc<Semaphore>,
     exchanges: Arc<Semaphore>,
 }
@@ -63,38 +71,77 @@ impl Drop for Waiting {
 impl Default for Hashing {
     fn default() -> Self {
         let turns = |count| Arc::new(Semaphore::new(count));
-        Hashing { checks: turns(MAX_PARALLEL_HASHES), makes: turns(1), exchanges: turns(1) }
+        Hashing { checks: Turns::new(MAX_PARALLEL_HASHES), makes: turns(1), exchanges: turns(1) }
     }
 }
 
 impl Hashing {
-    /// Runs a job when it is its turn; `None` if it panicked.
+    /// Runs a job when it is its turn; `None` if it panicked, or too many wait.
     pub fn run<T: Send + 'static>(
         &self,
         turn: Turn,
         job: impl FnOnce() -> T + Send + 'static,
     ) -> impl Future<Output = Option<T>> + 'static {
-        let turns = match turn {
-            Turn::Check => Some(self.checks.clone()),
-            Turn::Make => Some(self.makes.clone()),
-            Turn::Exchange => Some(self.exchanges.clone()),
-            Turn::Files => None,
-        };
+        let hashing = self.clone();
         async move {
-            let permit = match turns {
-                Some(turns) => {
-                    let _waiting = Waiting::begin();
-                    turns.acquire_owned().await.ok()
-                }
-                None => None,
-            };
-            let done = actix_rt::task::spawn_blocking(move || {
-                let _permit = permit;
-                job()
-            });
-            done.await.ok()
+            match turn {
+                Turn::Check => hashing.run_check(None, job).await,
+                Turn::Make => one_at_a_time(hashing.makes, job).await,
+                Turn::Exchange => one_at_a_time(hashing.exchanges, job).await,
+                Turn::Files => blocking((), job).await,
+            }
         }
     }
+
+    async fn run_check<T: Send + 'static>(
+        self,
+        network: Option<IpAddr>,
+        job: impl FnOnce() -> T + Send + 'static,
+    ) -> Option<T> {
+        let waiting = Waiting::begin();
+        let permit = self.checks.take(network).await.ok()?;
+        drop(waiting);
+        blocking(permit, job).await
+    }
+
+    /// Whether a password that came from an address fits a hash; `None` if it cannot be checked now. What is told at once,
+    /// as of the empty password, waits for nothing.
+    pub fn verify(
+        &self,
+        address: Option<IpAddr>,
+        password: String,
+        hash: String,
+    ) -> impl Future<Output = Option<bool>> + 'static {
+        let hashing = self.clone();
+        async move {
+            if password.is_empty() || !password::is_slow(&hash) {
+                return Some(password::verify(&password, &hash));
+            }
+            hashing.run_check(address.map(widest), move || password::verify(&password, &hash)).await
+        }
+    }
+}
+
+async fn one_at_a_time<T: Send + 'static>(
+    turns: Arc<Semaphore>,
+    job: impl FnOnce() -> T + Send + 'static,
+) -> Option<T> {
+    let waiting = Waiting::begin();
+    let permit = turns.acquire_owned().await.ok();
+    drop(waiting);
+    blocking(permit, job).await
+}
+
+/// Runs a job on the pool, which keeps `held` until it is done.
+async fn blocking<H: Send + 'static, T: Send + 'static>(
+    held: H,
+    job: impl FnOnce() -> T + Send + 'static,
+) -> Option<T> {
+    let done = actix_rt::task::spawn_blocking(move || {
+        let _held = held;
+        job()
+    });
+    done.await.ok()
 }
 
 /// The Auth actor.
@@ -123,6 +170,8 @@ pub struct CheckAccount {
     pub name: String,
     /// Password.
     pub password: String,
+    /// Whence it comes.
+    pub address: IpAddr,
 }
 
 /// Answer to [`CheckAccount`].
@@ -130,6 +179,10 @@ pub struct CheckAccount {
 pub enum AccountCheck {
     /// There is no such account.
     NotFound,
+    /// There is none, but one whose name people cannot tell from this.
+    Similar,
+    /// Too many passwords are to be checked.
+    Busy,
     /// It is locked.
     Locked,
     /// The password does not fit.
@@ -185,18 +238,16 @@ impl Handler<CheckAccount> for Auth {
         Box::pin(async move {
             let Some(Known { auth_id, hash, flags, locked }) = find(&rules, &check.name, &hashing).await
             else {
-                return AccountCheck::NotFound;
+                let similar = rules.resembles_account(&check.name);
+                return if similar { AccountCheck::Similar } else { AccountCheck::NotFound };
             };
             if locked {
                 return AccountCheck::Locked;
             }
-            match hashing.run(Turn::Check, move || password::verify(&check.password, &hash)).await {
+            match hashing.verify(Some(check.address), check.password, hash).await {
                 Some(true) => AccountCheck::Ok { auth_id, flags },
                 Some(false) => AccountCheck::BadPassword,
-                None => {
-                    tracing::error!("checking a password failed");
-                    AccountCheck::BadPassword
-                }
+                None => AccountCheck::Busy,
             }
         })
     }
@@ -267,13 +318,20 @@ mod tests {
         actix_rt::System::new().block_on(async {
             let auth = Auth::new(rules, Hashing::default(), Http::default()).start();
             let check = |name: &str, password: &str| {
-                auth.send(CheckAccount { name: name.into(), password: password.into() })
+                auth.send(CheckAccount {
+                    name: name.into(),
+                    password: password.into(),
+                    address: "192.0.2.7".parse().unwrap(),
+                })
             };
             let ok =
                 AccountCheck::Ok { auth_id: "internal:mod".into(), flags: vec!["MOD".into(), "HOST".into()] };
             assert_eq!(check("mod", "secret").await.unwrap(), ok);
             assert_eq!(check("mod", "").await.unwrap(), AccountCheck::BadPassword);
-            assert_eq!(check("MOD", "secret").await.unwrap(), AccountCheck::NotFound);
+            assert_eq!(check("Mo", "secret").await.unwrap(), AccountCheck::NotFound);
+            for similar in ["MOD", "m\u{200b}od", "ｍｏｄ"] {
+                assert_eq!(check(similar, "secret").await.unwrap(), AccountCheck::Similar, "{similar}");
+            }
             assert_eq!(check("locked", "x").await.unwrap(), AccountCheck::Locked);
             let has = |name: &str, flag| auth.send(HasFlag { name: name.into(), flag });
             assert!(has("mod", "MOD").await.unwrap());

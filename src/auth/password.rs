@@ -9,17 +9,17 @@
 //! | `*...` | never matches |
 
 use argon2::{Argon2, PasswordHasher as _, PasswordVerifier as _};
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD as BASE64;
+use drawhall_protocol::qt_base64;
 use sha1::Digest as _;
 use subtle::ConstantTimeEq as _;
 
 const PBKDF2_ROUNDS: u32 = 20_000;
 
-/// Whether `password` fits `hash`. The empty hash fits the empty password only; a hash of an unknown form fits none.
+/// Whether `password` fits `hash`. The empty password is none and fits nothing; an empty hash or one of an unknown form
+/// fits none.
 pub fn verify(password: &str, hash: &str) -> bool {
-    if hash.is_empty() {
-        return password.is_empty();
+    if password.is_empty() {
+        return false;
     }
     let Some((form, rest)) = hash.split_once(';') else { return false };
     match form {
@@ -36,7 +36,7 @@ pub fn is_hash(text: &str) -> bool {
     let Some((form, rest)) = text.split_once(';') else { return text.starts_with('*') };
     let parts = rest.split(';').count();
     match form {
-        "plain" => true,
+        "plain" => !rest.is_empty(),
         "s+sha1" => parts == 2,
         "pbkdf2" => parts == 3,
         "sodium" => argon2::PasswordHash::new(rest).is_ok(),
@@ -73,8 +73,8 @@ fn verify_pbkdf2(password: &str, rest: &str) -> Option<bool> {
     if parts.next()? != "1" {
         return None;
     }
-    let salt = BASE64.decode(parts.next()?).ok()?;
-    let expected = BASE64.decode(parts.next()?).ok()?;
+    let salt = qt_base64::decode(parts.next()?);
+    let expected = qt_base64::decode(parts.next()?);
     let mut key = [0; 64];
     pbkdf2::pbkdf2_hmac::<sha2::Sha512>(password.as_bytes(), &salt, PBKDF2_ROUNDS, &mut key);
     Some(key.as_slice().ct_eq(&expected).into())
@@ -108,6 +108,7 @@ mod tests {
             "plain;pässword",
             "s+sha1;73616c74;659300c06fd0790609170cc728ce169cab66f3fd",
             "pbkdf2;1;c2FsdA==;jqvcmPte6vdDtB7YRhMojyDZilmjHWDAtOxaek1cABdqNLh8rzXdS7UFbP7KYWkq7LUPIwkA0aB5CQ7afHjSzQ==",
+            "pbkdf2;1;c2FsdA;jqvcmPte6vdDtB7YRhMojyDZilmjHWDAtOxaek1cABdqNLh8rzXdS7UFbP7KYWkq7LUPIwkA0aB5CQ7afHjSzQ",
             "sodium;$argon2id$v=19$m=8192,t=2,p=1$NzWI4rW4mEY0IjpFWApmVQ$Zs/AT+QbXQnlhdgCTV38IXlTmK0jz5RyUywdNJ4JoFc",
         ];
         for hash in hashes {
@@ -146,17 +147,19 @@ mod tests {
 
     #[test]
     fn hashes_are_told_from_other_text() {
-        for good in ["plain;", "plain;a;b", "s+sha1;00;11", "pbkdf2;1;a;b", "*", "*plain;x"] {
+        for good in ["plain;a", "plain;a;b", "s+sha1;00;11", "pbkdf2;1;a;b", "*", "*plain;x"] {
             assert!(is_hash(good), "{good}");
         }
-        for bad in ["", "nonsense", "s+sha1;incomplete", "pbkdf2;1;a", "sodium;x", "md5;x"] {
+        for bad in ["", "nonsense", "plain;", "s+sha1;incomplete", "pbkdf2;1;a", "sodium;x", "md5;x"] {
             assert!(!is_hash(bad), "{bad}");
         }
     }
 
     #[test]
-    fn an_empty_hash_is_no_password() {
-        assert!(verify("", ""));
+    fn the_absence_of_a_password_fits_nothing() {
+        for hash in ["", "plain;", "s+sha1;00;da39a3ee5e6b4b0d3255bfef95601890afd80709", &hash("").unwrap()] {
+            assert!(!verify("", hash), "{hash}");
+        }
         assert!(!verify("x", ""));
     }
 

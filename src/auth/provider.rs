@@ -24,6 +24,8 @@ use crate::limits::Attempts;
 const KEY_NAME: &str = "extauth";
 /// Largest request in bytes.
 const MAX_REQUEST: usize = 16 << 10;
+/// How long a token counts, in seconds: a client hands it on at once.
+const TOKEN_SECONDS: i64 = 300;
 /// Hash that takes as long to check as others, for names that are no accounts.
 const NO_ACCOUNT: &str = "sodium;$argon2id$v=19$m=65536,t=2,p=1$MDEyMzQ1Njc4OWFiY2RlZg$\
     cIgqkDJDZ5Cd3/HVK3rKhsc8kkpXaOcNI5eXCwKdfFk";
@@ -174,6 +176,7 @@ impl Provider {
             "flags": account.flags,
             "nonce": question.nonce.unwrap_or_default(),
             "iat": now.utc_ms / 1000,
+            "exp": now.utc_ms / 1000 + TOKEN_SECONDS,
             "uid": account.id,
         });
         if let Some(group) = question.group.filter(|g| !g.is_empty()) {

@@ -1,12 +1,14 @@
 //! Tokens of an auth server: who somebody is, signed with Ed25519. Source: `services.md`, Ext-auth.
 //!
-//! `1.<payload>.<signature>` or `2.<payload>.<avatar>.<signature>`, each part base64; the signature is over the text
-//! before the last dot.
+//! `1.<payload>.<signature>` or `2.<payload>.<avatar>.<signature>`, each part base64 as Qt reads it; the signature is over
+//! the text before the last dot.
 
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD as BASE64;
+use drawhall_protocol::qt_base64;
 use ed25519_dalek::{Signature, VerifyingKey};
 use serde_json::Value;
+
+/// How long before a client has connected the token that it brings may have been made, in milliseconds.
+const MAX_AGE_MS: i64 = 5 * 60 * 1000;
 
 /// A token that does not count.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -32,11 +34,23 @@ pub struct Token {
     pub number: Option<i64>,
     /// Avatar picture, may be empty.
     pub avatar: Vec<u8>,
+    /// When it was made, milliseconds since 1970, if it says so in a way that makes sense.
+    pub issued_ms: Option<i64>,
+    /// When it ends, likewise.
+    pub expires_ms: Option<i64>,
+}
+
+impl Token {
+    /// Whether it was made long before this time, milliseconds since 1970, or has ended before. Clocks of auth servers
+    /// may be slow.
+    pub fn is_older_than(&self, utc_ms: i64) -> bool {
+        [self.issued_ms, self.expires_ms].into_iter().flatten().any(|at| at < utc_ms - MAX_AGE_MS)
+    }
 }
 
 /// Reads a public key: 32 bytes in base64.
 pub fn public_key(text: &str) -> Option<VerifyingKey> {
-    let bytes: [u8; 32] = BASE64.decode(text.trim()).ok()?.try_into().ok()?;
+    let bytes: [u8; 32] = qt_base64::decode(text).try_into().ok()?;
     VerifyingKey::from_bytes(&bytes).ok()
 }
 
@@ -52,14 +66,13 @@ pub fn read(text: &str, key: &VerifyingKey, group: &str, nonce: u64) -> Result<T
         ["2", payload, avatar] => (payload, avatar),
         _ => return Err(TokenError::Signature),
     };
-    let signature = BASE64.decode(signature).ok().and_then(|s| Signature::from_slice(&s).ok());
-    let signature = signature.ok_or(TokenError::Signature)?;
+    let signature =
+        Signature::from_slice(&qt_base64::decode(signature)).map_err(|_| TokenError::Signature)?;
     key.verify_strict(signed.as_bytes(), &signature).map_err(|_| TokenError::Signature)?;
-    let payload = BASE64.decode(payload).map_err(|_| TokenError::Payload)?;
-    let payload: Value = serde_json::from_slice(&payload).map_err(|_| TokenError::Payload)?;
-    let avatar = BASE64.decode(avatar).map_err(|_| TokenError::Payload)?;
+    let payload: Value =
+        serde_json::from_slice(&qt_base64::decode(payload)).map_err(|_| TokenError::Payload)?;
     check(&payload, group, nonce).ok_or(TokenError::Payload)?;
-    read_payload(&payload, avatar).ok_or(TokenError::Payload)
+    read_payload(&payload, qt_base64::decode(avatar)).ok_or(TokenError::Payload)
 }
 
 /// Whether the payload answers what was asked.
@@ -85,12 +98,24 @@ fn read_payload(payload: &Value, avatar: Vec<u8>) -> Option<Token> {
         Value::String(text) if !text.is_empty() => (Some(text.clone()), None),
         _ => (None, None),
     };
-    Some(Token { username, flags, uid, number, avatar })
+    let (issued_ms, expires_ms) = (time(&payload["iat"]), time(&payload["exp"]));
+    Some(Token { username, flags, uid, number, avatar, issued_ms, expires_ms })
+}
+
+/// A time in seconds, as most write it, or in milliseconds, as JavaScript does; what is far from the present is none.
+fn time(value: &Value) -> Option<i64> {
+    let number = value.as_f64()?;
+    match number {
+        1e9..1e11 => Some((number * 1000.0) as i64),
+        1e12..1e14 => Some(number as i64),
+        _ => None,
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
+    use serde_json::json;
 
     use super::*;
 
@@ -110,6 +135,67 @@ mod tests {
             let token = read(text("token"), &key, text("group"), nonce);
             assert_eq!(token.is_ok(), vector["valid"] == true, "{}: {token:?}", text("case"));
         }
+    }
+
+    /// Made by Python's `ed25519` 1.5, with which drawpile.net signs: key and signature have no padding.
+    const PYTHON_KEY: &str = "A6EHv/POEL4dcN0Y50vAmWfk1jCbpQ1fHdyGZBJVMbg";
+    const PYTHON_TOKENS: [&str; 3] = [
+        "1.eyJ1c2VybmFtZSI6ICJtYWRkaWUiLCAiZmxhZ3MiOiBbIkhPU1QiLCAiTU9EIl0sICJub25jZSI6ICIyYSIsICJpYXQiOiAxNzk1MjQxNTcyLCAi\
+         dWlkIjogMTd9.kO3ScQC8zk72TibIxM3gx5mOGjk2tJfZZimgd4FLqLQ4G7fCKQKnzFPYC86EAanIQ3EcvWefNSSIEAPzsepIBA",
+        "2.eyJ1c2VybmFtZSI6ICJtYWRkaWUiLCAiZmxhZ3MiOiBbIkhPU1QiLCAiTU9EIl0sICJub25jZSI6ICIyYSIsICJpYXQiOiAxNzk1MjQxNTcyLCAi\
+         dWlkIjogMTd9.cGljdHVyZSE=.AhqzG5vKWbtVvOw0U7+p3/vMEHtrlVINwwlq0Hdbj34XbfSkbVngdJpFSSbixdLoygqFyeCb5B6E9v6lxU71Cg",
+        "2.eyJ1c2VybmFtZSI6ICJtYWRkaWUiLCAiZmxhZ3MiOiBbIkhPU1QiLCAiTU9EIl0sICJub25jZSI6ICIyYSIsICJpYXQiOiAxNzk1MjQxNTcyLCAi\
+         dWlkIjogMTd9.cGljdHVyZSE.B3xJyLHiK1N5pddDqP0scFs39aah8NWgwOAB7du30u8/3eEbymHOh/LUQ3o0Qn/tROf0ccmMDawIjMOCYP6uBw",
+    ];
+
+    #[test]
+    fn tokens_without_padding_count_as_those_with_it() {
+        for key in [PYTHON_KEY, &format!("{PYTHON_KEY}="), &format!(" {PYTHON_KEY}==\n")] {
+            let key = public_key(key).unwrap();
+            for (text, avatar) in PYTHON_TOKENS.into_iter().zip([&b""[..], b"picture!", b"picture!"]) {
+                for text in [text.to_owned(), format!("{text}=="), format!("{text}\n")] {
+                    let token = read(&text, &key, "", 0x2a).unwrap();
+                    assert_eq!((token.username.as_str(), token.number), ("maddie", Some(17)));
+                    assert_eq!((token.avatar.as_slice(), token.flags.len()), (avatar, 2));
+                    assert_eq!(token.issued_ms, Some(1_795_241_572_000));
+                    assert_eq!(read(&text, &key, "", 0x2b), Err(TokenError::Payload));
+                    let other = text.replace(".kO3", ".kO4").replace(".Ahq", ".Ahr").replace(".B3x", ".B3y");
+                    assert_eq!(read(&other, &key, "", 0x2a), Err(TokenError::Signature));
+                }
+            }
+        }
+        assert!(public_key("A6EHv/POEL4dcN0Y50vAmWfk1jCbpQ1fHdyGZBJV").is_none(), "too short");
+    }
+
+    #[test]
+    fn times_are_read_in_seconds_and_milliseconds() {
+        let times = [
+            (json!(1_795_000_000), Some(1_795_000_000_000)),
+            (json!(1_795_000_000.25), Some(1_795_000_000_250)),
+            (json!(1_795_000_000_250_i64), Some(1_795_000_000_250)),
+            (json!(0), None),
+            (json!(1), None),
+            (json!(-1_795_000_000), None),
+            (json!(1e300), None),
+            (json!("1795000000"), None),
+            (Value::Null, None),
+        ];
+        for (value, expected) in times {
+            assert_eq!(time(&value), expected, "{value}");
+        }
+    }
+
+    #[test]
+    fn tokens_are_too_old_after_some_minutes() {
+        let now = 1_795_000_000_000;
+        let token = |issued_ms, expires_ms| {
+            let (username, flags, avatar) = ("a".to_owned(), Vec::new(), Vec::new());
+            Token { username, flags, uid: None, number: None, avatar, issued_ms, expires_ms }
+                .is_older_than(now)
+        };
+        assert!(!token(None, None) && !token(Some(now), None) && !token(Some(now - 299_000), Some(now + 1)));
+        assert!(!token(Some(now + 3_600_000), None), "a clock that is fast");
+        assert!(token(Some(now - 301_000), None) && token(None, Some(now - 301_000)));
     }
 
     proptest! {

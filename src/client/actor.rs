@@ -33,6 +33,7 @@ use crate::log::{Level, LogEntry, LogUser, Topic};
 use crate::metrics::METRICS;
 use crate::server::{CancelEntering, ClientGone, LeaveLobby, NewClient, Server};
 use crate::session::actor::{Batch, LeaveSession, Session};
+use crate::session::commands::gain_op;
 use crate::session::{ClientOp, ConnId, DisconnectReason};
 use crate::trace::Trace;
 use crate::transport::gate::{Limit, Pass};
@@ -134,7 +135,7 @@ impl Client {
         let mut chance = [0; 8];
         // Without randomness bans are only easier to tell from trouble.
         let _ = getrandom::fill(&mut chance);
-        let address = pass.address();
+        let (address, since) = (pass.address(), Now::get().utc_ms);
         let arrival = Arrival {
             conn,
             address,
@@ -143,6 +144,7 @@ impl Client {
             // WebSocket connections are encrypted before they get here.
             must_encrypt: websocket.is_none() && context.certificate.is_some(),
             chance: u64::from_le_bytes(chance),
+            utc_ms: since,
         };
         if let Some(trace) = &context.trace {
             trace.login(arrival, &context.rules);
@@ -165,7 +167,7 @@ impl Client {
             turn,
             messages: Bucket::default(),
             slowed_logged: None,
-            since: Now::get().utc_ms,
+            since,
             tasks: Vec::new(),
             greeting: Some(greeting),
         };
@@ -317,12 +319,31 @@ impl Client {
                 self.pass_on(&session, std::mem::take(&mut kept));
             }
             if self.below(frame, ctx) {
-                kept.extend_from_slice(frame.bytes);
+                if self.may_guess(frame, ctx) {
+                    kept.extend_from_slice(frame.bytes);
+                }
             } else if matches!(self.phase, Phase::Over) {
                 break;
             }
         }
         self.pass_on(&session, kept);
+    }
+
+    /// Whether the address may make another guess at an operator password, if this is one.
+    fn may_guess(&mut self, frame: FrameRef<'_>, ctx: &mut Context<Self>) -> bool {
+        if frame.header.kind != ServerCommand::TYPE
+            || RawCommand::parse(frame.payload()).cmd != gain_op::COMMAND
+        {
+            return true;
+        }
+        let allowed = self.pass.take(Limit::PasswordRate, self.context.rules.settings()).is_ok();
+        if !allowed {
+            let refusal = ServerReply::command_error(gain_op::COMMAND, gain_op::TOO_MANY_OPWORDS);
+            if let Ok(frame) = refusal.to_frame() {
+                self.send(frame.into_bytes(), ctx);
+            }
+        }
+        allowed
     }
 
     fn pass_on(&mut self, session: &Addr<Session>, batch: Vec<u8>) {

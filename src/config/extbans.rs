@@ -5,6 +5,7 @@ use std::net::IpAddr;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use super::ban_terms::BanTerms;
 use super::ini::Reaction;
 
 /// A ban from elsewhere, with everything that it is of.
@@ -22,6 +23,8 @@ pub struct ExtBan {
     pub users: Vec<(i64, Reaction)>,
     /// When it ends, `yyyy-MM-dd HH:mm:ss`, UTC.
     pub expires: String,
+    /// Why, for who is banned.
+    pub reason: String,
 }
 
 /// The bans of an answer, and what of it was skipped and why.
@@ -83,7 +86,9 @@ pub fn parse_ban(entry: &Value) -> Result<ExtBan, String> {
     if jiff::civil::DateTime::strptime("%Y-%m-%d %H:%M:%S", expires).is_err() {
         return Err(format!("'{expires}' is no time"));
     }
-    Ok(ExtBan { id, ips, excluded, systems, users, expires: expires.to_owned() })
+    let expires = expires.to_owned();
+    let reason = entry["reason"].as_str().unwrap_or_default().to_owned();
+    Ok(ExtBan { id, ips, excluded, systems, users, expires, reason })
 }
 
 fn number(address: IpAddr) -> u128 {
@@ -99,20 +104,24 @@ fn lies_in(address: IpAddr, from: IpAddr, to: IpAddr) -> bool {
 
 impl ExtBan {
     /// What happens to clients of this address, if they are banned.
-    pub fn address(&self, address: IpAddr) -> Option<Reaction> {
+    pub fn address(&self, address: IpAddr) -> Option<BanTerms> {
         let excluded = self.excluded.iter().any(|(from, to)| lies_in(address, *from, *to));
         let banned = self.ips.iter().find(|(from, to, _)| lies_in(address, *from, *to));
-        banned.filter(|_| !excluded).map(|(.., reaction)| *reaction)
+        banned.filter(|_| !excluded).map(|(.., reaction)| self.terms(*reaction))
+    }
+
+    fn terms(&self, reaction: Reaction) -> BanTerms {
+        BanTerms { reaction, expires: self.expires.clone(), reason: self.reason.clone() }
     }
 
     /// What happens to clients with this system id, if they are banned.
-    pub fn system(&self, sid: &str) -> Option<Reaction> {
-        self.systems.iter().find(|(banned, _)| banned == sid).map(|(_, reaction)| *reaction)
+    pub fn system(&self, sid: &str) -> Option<BanTerms> {
+        self.systems.iter().find(|(banned, _)| banned == sid).map(|(_, reaction)| self.terms(*reaction))
     }
 
     /// What happens to ext-auth accounts with this number, if they are banned.
-    pub fn user(&self, uid: i64) -> Option<Reaction> {
-        self.users.iter().find(|(banned, _)| *banned == uid).map(|(_, reaction)| *reaction)
+    pub fn user(&self, uid: i64) -> Option<BanTerms> {
+        self.users.iter().find(|(banned, _)| *banned == uid).map(|(_, reaction)| self.terms(*reaction))
     }
 }
 
@@ -124,19 +133,22 @@ mod tests {
 
     #[test]
     fn what_is_excluded_is_not_banned() {
-        let text = json!({"bans": [{"id": 5, "expires": "2099-01-01 00:00:00",
+        let text = json!({"bans": [{"id": 5, "expires": "2099-01-01 00:00:00", "reason": "Because",
             "ips": [{"from": "192.0.2.10", "to": "192.0.2.20"}, {"from": "2001:db8::1", "to": "2001:db8::ff", "reaction": "hang"}],
             "ipsexcluded": [{"from": "192.0.2.15", "to": "192.0.2.15"}],
             "system": [{"sids": ["abc"], "reaction": "garbage"}], "users": [{"ids": [17, 18], "reaction": "timer"}]}]});
         let (bans, skipped) = parse(&text.to_string()).unwrap();
         assert!(skipped.is_empty());
-        let address = |text: &str| bans[0].address(text.parse().unwrap());
+        let address = |text: &str| bans[0].address(text.parse().unwrap()).map(|terms| terms.reaction);
+        let terms = bans[0].address("192.0.2.10".parse().unwrap()).unwrap();
+        assert_eq!((terms.expires.as_str(), terms.reason.as_str()), ("2099-01-01 00:00:00", "Because"));
+        let reaction = |terms: Option<BanTerms>| terms.map(|terms| terms.reaction);
         assert_eq!(address("192.0.2.10"), Some(Reaction::Normal));
         assert_eq!(address("::ffff:192.0.2.20"), Some(Reaction::Normal));
         assert_eq!(address("2001:db8::2"), Some(Reaction::Hang));
         assert_eq!([address("192.0.2.15"), address("192.0.2.21"), address("2001:db8::100")], [None; 3]);
-        assert_eq!((bans[0].system("abc"), bans[0].system("abd")), (Some(Reaction::Garbage), None));
-        assert_eq!((bans[0].user(18), bans[0].user(19)), (Some(Reaction::Timer), None));
+        assert_eq!(["abc", "abd"].map(|id| reaction(bans[0].system(id))), [Some(Reaction::Garbage), None]);
+        assert_eq!([18, 19].map(|id| reaction(bans[0].user(id))), [Some(Reaction::Timer), None]);
     }
 
     #[test]

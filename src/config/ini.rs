@@ -4,8 +4,10 @@ use serde::{Deserialize, Serialize};
 use std::collections::BTreeSet;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
+use super::ban_terms::BanTerms;
 use super::{Settings, canonical_key};
 use crate::auth::password;
+use crate::username;
 
 const SECTIONS: [&str; 6] = ["config", "ipbans", "systembans", "userbans", "announcewhitelist", "users"];
 
@@ -121,13 +123,13 @@ pub struct Account {
     pub flags: Vec<String>,
 }
 
-/// A ban of a system id (`T` = text) or ext-auth user (`T` = number).
+/// A ban of addresses (`T` = range), a system id (text) or ext-auth user (number).
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Ban<T> {
     /// Who is banned.
     pub subject: T,
     /// What happens to them.
-    pub reaction: Reaction,
+    pub terms: BanTerms,
 }
 
 /// Everything a configuration file says.
@@ -136,7 +138,7 @@ pub struct ConfigFile {
     /// `[config]`
     pub settings: Settings,
     /// `[ipbans]`
-    pub ip_bans: Vec<IpRange>,
+    pub ip_bans: Vec<Ban<IpRange>>,
     /// `[systembans]`
     pub system_bans: Vec<Ban<String>>,
     /// `[userbans]`
@@ -209,16 +211,16 @@ impl ConfigFile {
             }
             "ipbans" => {
                 let range = IpRange::parse(line).ok_or("expected address or address/prefix")?;
-                self.ip_bans.push(range);
+                self.ip_bans.push(Ban { subject: range, terms: BanTerms::default() });
             }
             "systembans" => {
                 let (sid, reaction) = with_reaction(line)?;
-                self.system_bans.push(Ban { subject: sid.to_owned(), reaction });
+                self.system_bans.push(Ban { subject: sid.to_owned(), terms: reaction.into() });
             }
             "userbans" => {
                 let (id, reaction) = with_reaction(line)?;
                 let subject = id.parse().map_err(|_| "expected a user number")?;
-                self.user_bans.push(Ban { subject, reaction });
+                self.user_bans.push(Ban { subject, terms: reaction.into() });
             }
             "announcewhitelist" => self.announce_whitelist.push(line.to_owned()),
             "users" => self.users.push(account(line)?),
@@ -246,6 +248,9 @@ fn account(line: &str) -> Result<Account, String> {
     if name.is_empty() {
         return Err("there is no user name".into());
     }
+    if !username::is_valid(name) {
+        return Err("nobody can have this user name".into());
+    }
     if !password::is_hash(hash) {
         return Err("invalid password hash".into());
     }
@@ -271,9 +276,9 @@ mod tests {
         let file = parse(EXAMPLE.as_bytes());
         assert_eq!((file.settings.client_timeout.0, file.settings.server_title.as_str()), (120, "a=b"));
         assert_eq!(file.ip_bans.len(), 2);
-        let hang = Ban { subject: "abc".to_owned(), reaction: Reaction::Hang };
+        let hang = Ban { subject: "abc".to_owned(), terms: Reaction::Hang.into() };
         assert_eq!(file.system_bans[0], hang);
-        assert_eq!(file.user_bans, [Ban { subject: 7, reaction: Reaction::Timer }]);
+        assert_eq!(file.user_bans, [Ban { subject: 7, terms: Reaction::Timer.into() }]);
         assert_eq!(file.announce_whitelist, ["https://example.org/"]);
         let account =
             Account { name: "mod".into(), hash: "plain;a".into(), flags: vec!["MOD".into(), "HOST".into()] };
@@ -295,6 +300,25 @@ mod tests {
                 "line 25: expected name:password:flags: a:...",
             ]
         );
+    }
+
+    #[test]
+    fn accounts_have_a_name_that_is_seen_and_a_password() {
+        let lines = [
+            "a:plain;:MOD",
+            "a::MOD",
+            "a :plain;x:",
+            "\u{200b}a:plain;x:",
+            "\u{202e}a:plain;x:",
+            "a\"b:plain;x:",
+        ];
+        for line in lines {
+            let file = parse(format!("[users]\n{line}\n").as_bytes());
+            assert!(file.users.is_empty() && file.errors.len() == 1, "{line:?}");
+        }
+        let long = format!("[users]\n{}:plain;x:\n", "x".repeat(23));
+        assert!(parse(long.as_bytes()).users.is_empty());
+        assert_eq!(parse("[users]\nzoë k:plain;x:\n名:plain;y:\n".as_bytes()).users.len(), 2);
     }
 
     #[test]

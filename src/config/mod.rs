@@ -2,6 +2,7 @@
 //!
 //! [`Settings`] is an immutable snapshot that everybody shares. Source: `config.md`.
 
+pub mod ban_terms;
 pub mod extbans;
 pub mod ini;
 pub mod names;

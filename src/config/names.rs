@@ -3,6 +3,7 @@
 use regex::{Regex, RegexBuilder};
 
 use super::Settings;
+use crate::username;
 
 /// Decides which names are forbidden; built once from the settings.
 #[derive(Debug, Clone, Default)]
@@ -29,13 +30,14 @@ impl NameRules {
         (rules, errors)
     }
 
-    /// Whether a name or title is forbidden.
+    /// Whether a name or title is forbidden, as it is written or as people see it.
     pub fn forbids(&self, name: &str) -> bool {
         let Some(forbidden) = &self.forbidden else { return false };
-        match &self.filter {
-            Some(filter) => forbidden.is_match(&filter.replace_all(name, "")),
-            None => forbidden.is_match(name),
-        }
+        let matches = |text: &str| match &self.filter {
+            Some(filter) => forbidden.is_match(&filter.replace_all(text, "")),
+            None => forbidden.is_match(text),
+        };
+        matches(name) || (!name.is_ascii() && matches(&username::plain(name)))
     }
 }
 
@@ -59,6 +61,10 @@ mod tests {
         assert!(!rules.forbids("medieval"));
         assert!(rules.forbids("medieval evil"));
         assert!(!rules.forbids("good"));
+        for disguised in ["ｅｖｉｌ", "e\u{200b}vil", "\u{202e}ev\u{ad}il"] {
+            assert!(rules.forbids(disguised), "{disguised}");
+        }
+        assert!(!rules.forbids("ｍｅｄｉｅｖａｌ"));
     }
 
     #[test]

@@ -1,18 +1,21 @@
 //! Everything that decides about connections and sessions, as one snapshot that all actors share.
 
+use std::collections::HashSet;
 use std::net::IpAddr;
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
 use super::Settings;
+use super::ban_terms::BanTerms;
 use super::extbans::ExtBan;
-use super::ini::{Ban, ConfigFile, IpRange, Reaction};
+use super::ini::{Ban, ConfigFile, IpRange};
 use super::names::NameRules;
 use super::white_list::WhiteList;
 use crate::auth::extauth::ExtAuth;
 use crate::db::Database;
 use crate::session::Shared;
+use crate::username;
 
 /// The rules that are in force.
 #[derive(Debug, Clone, Default)]
@@ -21,6 +24,8 @@ pub struct Rules {
     pub shared: Shared,
     /// Whether any account exists.
     pub has_accounts: bool,
+    /// Skeletons of their names ([`username::skeleton`]).
+    account_skeletons: Arc<HashSet<String>>,
     /// Where the accounts are, if not in the configuration file.
     pub database: Option<Database>,
     /// Which list servers may be used.
@@ -39,7 +44,7 @@ pub struct Rules {
 pub struct RulesRecord {
     shared: Shared,
     has_accounts: bool,
-    ip_bans: Vec<IpRange>,
+    ip_bans: Vec<Ban<IpRange>>,
     system_bans: Vec<Ban<String>>,
     user_bans: Vec<Ban<i64>>,
     ext_bans: Vec<ExtBan>,
@@ -73,10 +78,10 @@ impl Rules {
             web_sockets: false,
             report_url: None,
         };
-        let has_accounts = !file.users.is_empty();
-        let rules = Rules {
+        let mut rules = Rules {
             shared,
-            has_accounts,
+            has_accounts: false,
+            account_skeletons: Arc::default(),
             database: None,
             extauth_url: None,
             ext_bans: Vec::new(),
@@ -84,7 +89,16 @@ impl Rules {
             local_host,
             file: Arc::new(file),
         };
+        let file = rules.file.clone();
+        rules.set_account_names(file.users.iter().map(|user| user.name.as_str()));
         (rules, errors)
+    }
+
+    /// Whose accounts there are.
+    pub fn set_account_names<'a>(&mut self, names: impl Iterator<Item = &'a str>) {
+        let skeletons: HashSet<String> = names.map(username::skeleton).collect();
+        self.has_accounts = !skeletons.is_empty();
+        self.account_skeletons = Arc::new(skeletons);
     }
 
     /// What logins need of the rules.
@@ -115,21 +129,26 @@ impl Rules {
         &self.shared.settings
     }
 
+    /// Whether there is an account whose name people cannot tell from this.
+    pub fn resembles_account(&self, name: &str) -> bool {
+        self.has_accounts && self.account_skeletons.contains(&username::skeleton(name))
+    }
+
     /// What happens to clients of this address, if they are banned.
-    pub fn address_ban(&self, address: IpAddr) -> Option<Reaction> {
-        let own = self.file.ip_bans.iter().any(|r| r.contains(address)).then_some(Reaction::Normal);
+    pub fn address_ban(&self, address: IpAddr) -> Option<BanTerms> {
+        let own = self.file.ip_bans.iter().find(|b| b.subject.contains(address)).map(|b| b.terms.clone());
         own.or_else(|| self.ext_bans.iter().find_map(|b| b.address(address)))
     }
 
     /// What happens to clients with this system id, if they are banned.
-    pub fn system_ban(&self, sid: &str) -> Option<Reaction> {
-        let own = self.file.system_bans.iter().find(|b| b.subject == sid).map(|b| b.reaction);
+    pub fn system_ban(&self, sid: &str) -> Option<BanTerms> {
+        let own = self.file.system_bans.iter().find(|b| b.subject == sid).map(|b| b.terms.clone());
         own.or_else(|| self.ext_bans.iter().find_map(|b| b.system(sid)))
     }
 
     /// What happens to ext-auth accounts with this number, if they are banned.
-    pub fn user_ban(&self, uid: i64) -> Option<Reaction> {
-        let own = self.file.user_bans.iter().find(|b| b.subject == uid).map(|b| b.reaction);
+    pub fn user_ban(&self, uid: i64) -> Option<BanTerms> {
+        let own = self.file.user_bans.iter().find(|b| b.subject == uid).map(|b| b.terms.clone());
         own.or_else(|| self.ext_bans.iter().find_map(|b| b.user(uid)))
     }
 

@@ -4,6 +4,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
+use super::ban_terms::BanTerms;
 use super::extbans::{self, ExtBan};
 use super::ini::{self, Ban, ConfigFile, IpRange, Reaction};
 use super::white_list::WhiteList;
@@ -127,7 +128,7 @@ impl OpenSource {
     /// When the file or the database cannot be read.
     pub fn read(&mut self) -> Result<Rules, SourceError> {
         let now = Now::get().utc_ms;
-        let Content { name, mut file, has_accounts, patterns, disabled, next_expiry, mut errors } =
+        let Content { name, mut file, account_names, patterns, disabled, next_expiry, mut errors } =
             self.content(now)?;
         self.touched = false;
         for (key, value) in &self.set {
@@ -148,7 +149,9 @@ impl OpenSource {
         }
         let (crypt_key, local_host) = (self.source.crypt_key, self.source.local_host.clone());
         let (mut rules, more) = Rules::new(file, crypt_key, local_host);
-        rules.has_accounts = has_accounts;
+        if let Some(names) = account_names {
+            rules.set_account_names(names.iter().map(String::as_str));
+        }
         rules.ext_bans = ext_bans;
         rules.shared.web_sockets = self.source.web_sockets;
         rules.shared.report_url.clone_from(&self.source.report_url);
@@ -188,9 +191,8 @@ impl OpenSource {
                 self.modified = modified(path);
                 let file = ini::parse(&std::fs::read(path).map_err(failed)?);
                 let errors = file.errors.iter().map(ToString::to_string).collect();
-                let has_accounts = !file.users.is_empty();
                 let name = path.display().to_string();
-                Ok(Content { name, file, has_accounts, errors, ..Content::default() })
+                Ok(Content { name, file, errors, ..Content::default() })
             }
             (None, None) => Ok(Content::default()),
         }
@@ -252,7 +254,8 @@ struct Content {
     /// Where that is.
     name: String,
     file: ConfigFile,
-    has_accounts: bool,
+    /// Whose accounts there are, if not those of the file.
+    account_names: Option<Vec<String>>,
     /// White list of list servers: regular expressions.
     patterns: Vec<String>,
     /// Numbers of external bans that are switched off.
@@ -304,25 +307,27 @@ fn from_snapshot(snapshot: Snapshot, name: String) -> Content {
     for ban in snapshot.ip_bans {
         let text = if ban.subnet == 0 { ban.ip } else { format!("{}/{}", ban.ip, ban.subnet) };
         match IpRange::parse(&text) {
-            Some(range) => file.ip_bans.push(range),
+            Some(subject) => {
+                let terms = BanTerms { expires: ban.expires, ..BanTerms::default() };
+                file.ip_bans.push(Ban { subject, terms });
+            }
             None => errors.push(format!("banned address '{text}' is none")),
         }
     }
-    for SubjectBan { subject, reaction } in snapshot.system_bans {
-        file.system_bans.push(Ban { subject, reaction: reaction_of(&reaction, &mut errors) });
+    for ban in snapshot.system_bans {
+        let (subject, terms) = terms_of(ban, &mut errors);
+        file.system_bans.push(Ban { subject, terms });
     }
-    for SubjectBan { subject, reaction } in snapshot.user_bans {
-        match subject.parse() {
-            Ok(subject) => {
-                file.user_bans.push(Ban { subject, reaction: reaction_of(&reaction, &mut errors) });
-            }
-            Err(_) => errors.push(format!("banned user '{subject}' is no number")),
+    for ban in snapshot.user_bans {
+        match ban.subject.parse() {
+            Ok(subject) => file.user_bans.push(Ban { subject, terms: terms_of(ban, &mut errors).1 }),
+            Err(_) => errors.push(format!("banned user '{}' is no number", ban.subject)),
         }
     }
     Content {
         name,
         file,
-        has_accounts: snapshot.has_accounts,
+        account_names: Some(snapshot.account_names),
         patterns: snapshot.listing_servers,
         disabled: snapshot.disabled_ext_bans,
         next_expiry: snapshot.next_expiry,
@@ -330,11 +335,14 @@ fn from_snapshot(snapshot: Snapshot, name: String) -> Content {
     }
 }
 
-fn reaction_of(name: &str, errors: &mut Vec<String>) -> Reaction {
-    Reaction::parse(name).unwrap_or_else(|| {
+/// Who is banned, and how.
+fn terms_of(ban: SubjectBan, errors: &mut Vec<String>) -> (String, BanTerms) {
+    let SubjectBan { subject, reaction: name, expires, reason } = ban;
+    let reaction = Reaction::parse(&name).unwrap_or_else(|| {
         errors.push(format!("unknown reaction '{name}', normal counts"));
         Reaction::Normal
-    })
+    });
+    (subject, BanTerms { reaction, expires, reason })
 }
 
 #[cfg(test)]
@@ -354,15 +362,29 @@ mod tests {
             ]
             .map(|(k, v)| (k.to_owned(), v.to_owned()))
             .to_vec(),
-            ip_bans: vec![crate::db::IpBan { ip: "here".into(), subnet: 3 }],
-            user_bans: vec![SubjectBan { subject: "x".into(), reaction: "hang".into() }],
-            system_bans: vec![SubjectBan { subject: "s".into(), reaction: "nuke".into() }],
+            ip_bans: vec![crate::db::IpBan { ip: "here".into(), subnet: 3, expires: String::new() }],
+            user_bans: vec![SubjectBan {
+                subject: "x".into(),
+                reaction: "hang".into(),
+                ..SubjectBan::default()
+            }],
+            system_bans: vec![SubjectBan {
+                subject: "s".into(),
+                reaction: "nuke".into(),
+                expires: "2031-01-01 00:00:00".into(),
+                reason: "Because".into(),
+            }],
             ..Snapshot::default()
         };
         let Content { file, errors, .. } = from_snapshot(snapshot, String::new());
         assert_eq!(file.settings.server_title, "T");
         assert_eq!(file.locked_sections, ["bans".to_owned()].into());
-        assert_eq!(file.system_bans, [Ban { subject: "s".to_owned(), reaction: Reaction::Normal }]);
+        let terms = BanTerms {
+            reaction: Reaction::Normal,
+            expires: "2031-01-01 00:00:00".into(),
+            reason: "Because".into(),
+        };
+        assert_eq!(file.system_bans, [Ban { subject: "s".to_owned(), terms }]);
         assert_eq!(
             errors,
             [

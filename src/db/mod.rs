@@ -15,6 +15,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::broadcast;
 
+use crate::username;
+
 /// Batches of log lines that wait for a follower; one who is slower misses the oldest.
 const MAX_FOLLOWED: usize = 64;
 /// Name of a database that is in no file.
@@ -71,15 +73,21 @@ pub struct IpBan {
     pub ip: String,
     /// Length of the common prefix in bits, 0 for the one address.
     pub subnet: i64,
+    /// When it ends, as the database writes it.
+    pub expires: String,
 }
 
 /// A ban of a system id or an ext-auth user.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct SubjectBan {
     /// Who is banned.
     pub subject: String,
     /// Name of the reaction.
     pub reaction: String,
+    /// When it ends, as the database writes it.
+    pub expires: String,
+    /// For who is banned.
+    pub reason: String,
 }
 
 /// What decides about connections, as the database has it.
@@ -97,8 +105,8 @@ pub struct Snapshot {
     pub listing_servers: Vec<String>,
     /// Numbers of external bans that are switched off.
     pub disabled_ext_bans: Vec<i64>,
-    /// Whether there is any account.
-    pub has_accounts: bool,
+    /// Names of the accounts.
+    pub account_names: Vec<String>,
     /// When the next ban ends, as the database writes it.
     pub next_expiry: Option<String>,
 }
@@ -163,6 +171,11 @@ pub fn time_text(utc_ms: i64) -> String {
     let (first, last) = (jiff::Timestamp::MIN.as_millisecond(), jiff::Timestamp::MAX.as_millisecond());
     let time = jiff::Timestamp::from_millisecond(utc_ms.clamp(first, last)).unwrap_or_default();
     time.strftime("%Y-%m-%d %H:%M:%S").to_string()
+}
+
+/// The account whose name people cannot tell from this.
+fn similar(accounts: Vec<Account>, name: &str, besides: Option<i64>) -> Option<Account> {
+    accounts.into_iter().find(|a| Some(a.id) != besides && username::same(&a.name, name))
 }
 
 impl Database {
@@ -244,13 +257,21 @@ impl Database {
     /// Adds an account; its number is given to it.
     ///
     /// # Errors
-    /// When there is one of that name, or it cannot be written.
+    /// When there is one of that name or one that people cannot tell from it, or it cannot be written.
     pub fn add_account(&self, account: &Account) -> Result<(), DbError> {
         let mut backend = self.backend();
-        if backend.account(&account.name)?.is_some() {
-            return Err(DbError::AccountExists(account.name.clone()));
+        if let Some(other) = similar(backend.accounts()?, &account.name, None) {
+            return Err(DbError::AccountExists(other.name));
         }
         backend.add_account(account)
+    }
+
+    /// Whether people cannot tell this name from that of an account, other than the one of this number.
+    ///
+    /// # Errors
+    /// When it cannot be read.
+    pub fn resembles_account(&self, name: &str, besides: i64) -> Result<bool, DbError> {
+        Ok(similar(self.accounts()?, name, Some(besides)).is_some())
     }
 
     /// Changes the account of this name.

@@ -45,6 +45,27 @@ struct Range {
     ip: String,
     #[diesel(sql_type = BigInt)]
     subnet: i64,
+    #[diesel(sql_type = Text)]
+    expires: String,
+}
+
+#[derive(QueryableByName)]
+struct Subject {
+    #[diesel(sql_type = Text)]
+    subject: String,
+    #[diesel(sql_type = Text)]
+    reaction: String,
+    #[diesel(sql_type = Text)]
+    expires: String,
+    #[diesel(sql_type = Text)]
+    reason: String,
+}
+
+impl From<Subject> for SubjectBan {
+    fn from(row: Subject) -> SubjectBan {
+        let Subject { subject, reaction, expires, reason } = row;
+        SubjectBan { subject, reaction, expires, reason }
+    }
 }
 
 #[derive(QueryableByName)]
@@ -99,11 +120,12 @@ impl Sqlite {
     /// Bans of a table that are in force, and when the next of them ends.
     fn bans(&mut self, table: &str, subject: &str, now: &str) -> Result<Vec<SubjectBan>, DbError> {
         let sql = format!(
-            "SELECT CAST({subject} AS TEXT) AS a, CAST(reaction AS TEXT) AS b FROM {table} \
+            "SELECT CAST({subject} AS TEXT) AS subject, CAST(reaction AS TEXT) AS reaction, \
+             CAST(expires AS TEXT) AS expires, COALESCE(CAST(reason AS TEXT), '') AS reason FROM {table} \
              WHERE CAST(expires AS TEXT) > ? AND {subject} IS NOT NULL AND reaction IS NOT NULL ORDER BY rowid"
         );
-        let rows: Vec<Pair> = diesel::sql_query(sql).bind::<Text, _>(now).load(&mut self.connection)?;
-        Ok(rows.into_iter().map(|r| SubjectBan { subject: r.a, reaction: r.b }).collect())
+        let rows: Vec<Subject> = diesel::sql_query(sql).bind::<Text, _>(now).load(&mut self.connection)?;
+        Ok(rows.into_iter().map(SubjectBan::from).collect())
     }
 
     fn read(&mut self, now: &str) -> Result<Snapshot, DbError> {
@@ -111,26 +133,29 @@ impl Sqlite {
             "SELECT CAST(key AS TEXT) AS a, COALESCE(CAST(value AS TEXT), '') AS b FROM settings \
              WHERE key IS NOT NULL ORDER BY rowid",
         )?;
-        let sql = "SELECT CAST(ip AS TEXT) AS ip, COALESCE(CAST(subnet AS INTEGER), 0) AS subnet FROM ipbans \
-            WHERE CAST(expires AS TEXT) > ? AND ip IS NOT NULL ORDER BY rowid";
+        let sql = "SELECT CAST(ip AS TEXT) AS ip, COALESCE(CAST(subnet AS INTEGER), 0) AS subnet, \
+            CAST(expires AS TEXT) AS expires FROM ipbans WHERE CAST(expires AS TEXT) > ? AND ip IS NOT NULL ORDER BY rowid";
         let ranges: Vec<Range> = diesel::sql_query(sql).bind::<Text, _>(now).load(&mut self.connection)?;
         let servers =
             self.pairs("SELECT CAST(url AS TEXT) AS a, '' AS b FROM listingservers WHERE url IS NOT NULL")?;
         let disabled: Vec<Number> =
             diesel::sql_query("SELECT id AS n FROM disabledextbans").load(&mut self.connection)?;
-        let accounts: Vec<Number> =
-            diesel::sql_query("SELECT EXISTS (SELECT 1 FROM users) AS n").load(&mut self.connection)?;
+        let accounts =
+            self.pairs("SELECT CAST(username AS TEXT) AS a, '' AS b FROM users WHERE username IS NOT NULL")?;
         let sql = "SELECT COALESCE(MIN(e), '') AS a, '' AS b FROM (SELECT CAST(expires AS TEXT) AS e FROM ipbans \
             UNION ALL SELECT expires FROM systembans UNION ALL SELECT expires FROM userbans) WHERE e > ?";
         let next: Vec<Pair> = diesel::sql_query(sql).bind::<Text, _>(now).load(&mut self.connection)?;
         Ok(Snapshot {
             settings: settings.into_iter().map(|p| (p.a, p.b)).collect(),
-            ip_bans: ranges.into_iter().map(|r| IpBan { ip: r.ip, subnet: r.subnet }).collect(),
+            ip_bans: ranges
+                .into_iter()
+                .map(|Range { ip, subnet, expires }| IpBan { ip, subnet, expires })
+                .collect(),
             system_bans: self.bans("systembans", "sid", now)?,
             user_bans: self.bans("userbans", "userid", now)?,
             listing_servers: servers.into_iter().map(|p| p.a).collect(),
             disabled_ext_bans: disabled.into_iter().map(|n| n.n).collect(),
-            has_accounts: accounts.iter().any(|n| n.n != 0),
+            account_names: accounts.into_iter().map(|p| p.a).collect(),
             next_expiry: next.into_iter().map(|p| p.a).find(|e| !e.is_empty()),
         })
     }

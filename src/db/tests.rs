@@ -61,7 +61,11 @@ fn bans_count_while_they_last() {
     let snapshot = database.snapshot(NOW).unwrap();
     let ranges: Vec<_> = snapshot.ip_bans.iter().map(|b| (b.ip.as_str(), b.subnet)).collect();
     assert_eq!(ranges, [("192.0.2.0", 24), ("192.0.2.2", 0)]);
-    assert_eq!(snapshot.system_bans, [SubjectBan { subject: "abc".into(), reaction: "hang".into() }]);
+    let end = "2099-01-01 00:00:00".to_owned();
+    let ban =
+        SubjectBan { subject: "abc".into(), reaction: "hang".into(), expires: end, reason: String::new() };
+    assert_eq!(snapshot.system_bans, [ban]);
+    assert_eq!(snapshot.ip_bans[0].expires, "2099-01-01");
     assert!(snapshot.user_bans.is_empty());
     assert_eq!(snapshot.next_expiry.as_deref(), Some("2026-12-01 00:00:00"));
 }
@@ -69,14 +73,14 @@ fn bans_count_while_they_last() {
 #[test]
 fn accounts_are_added_changed_and_removed() {
     let (_folder, database) = database();
-    assert!(!database.snapshot(NOW).unwrap().has_accounts);
+    assert!(database.snapshot(NOW).unwrap().account_names.is_empty());
     database.add_account(&account("a")).unwrap();
     assert!(matches!(database.add_account(&account("a")), Err(DbError::AccountExists(_))));
     database.change_account("a", |a| a.locked = true).unwrap();
     let found = database.account("a").unwrap().unwrap();
     assert_eq!((found.id, found.locked, found.flags.as_slice()), (1, true, &["HOST".to_owned()][..]));
     assert!(database.account("A").unwrap().is_none(), "names are case-sensitive");
-    assert!(database.snapshot(NOW).unwrap().has_accounts);
+    assert!(!database.snapshot(NOW).unwrap().account_names.is_empty());
     database.remove_account("a").unwrap();
     assert!(matches!(database.remove_account("a"), Err(DbError::NoAccount(_))));
     assert!(database.accounts().unwrap().is_empty());

@@ -11,14 +11,16 @@ use std::time::Duration;
 
 use actix::prelude::*;
 use drawhall_protocol::command::Host;
+use drawhall_protocol::reply::ServerReply;
 use serde::{Deserialize, Serialize};
 
 use super::admin::{AdminAnswer, AdminError, AdminRequest};
+use super::commands::gain_op;
 use super::effects::{ClientOp, ConnId, DisconnectReason, Effects, Refusal};
 use super::input::Input;
 use super::member::{JoinRequest, Visitor};
 use super::{BanExchange, OpwordCheck, SessionMachine, Shared, State};
-use crate::auth::{Hashing, Turn, password};
+use crate::auth::{BUSY_TEXT, Hashing, Turn};
 use crate::client::actor::{Client, Deliver, ReadOn};
 use crate::client::credit::Credit;
 use crate::client::login::LookupAnswer;
@@ -53,6 +55,13 @@ struct Link {
     unstored: usize,
 }
 
+/// A password that is checked against a hash, and who joins if it fits.
+struct PasswordCheck {
+    hash: String,
+    password: String,
+    waiting: Vec<JoinRequest>,
+}
+
 /// What a session works with besides its rules.
 pub struct SessionParts {
     /// The server.
@@ -74,6 +83,8 @@ pub struct Session {
     hashing: Hashing,
     address: Option<Addr<Session>>,
     links: HashMap<ConnId, Link>,
+    /// Passwords that are being checked.
+    checks: Vec<PasswordCheck>,
     /// What clients are to do, in order, not yet sent.
     outgoing: Vec<(ConnId, ClientOp)>,
     /// The session's files, unless a thread is at work on them.
@@ -110,6 +121,7 @@ impl Session {
             hashing,
             address: None,
             links: HashMap::new(),
+            checks: Vec::new(),
             outgoing: Vec::new(),
             store,
             storing: false,
@@ -268,16 +280,16 @@ impl Session {
     /// Has a password checked that takes long, then lets somebody join.
     fn check_and_join(&mut self, hash: String, request: Box<JoinRequest>, ctx: &mut Context<Self>) {
         let password = request.password.clone();
-        let (expected, given) = (hash.clone(), password.clone());
-        let checked = self.hashing.run(Turn::Check, move || password::verify(&given, &expected));
+        // Many come back at once after a restart: one check will do for all who say the same.
+        let same = |check: &&mut PasswordCheck| check.hash == hash && check.password == password;
+        if let Some(check) = self.checks.iter_mut().find(same) {
+            return check.waiting.push(*request);
+        }
+        let checked = self.hashing.verify(request.visitor.person.address, password.clone(), hash.clone());
+        let waiting = vec![*request];
+        self.checks.push(PasswordCheck { hash: hash.clone(), password: password.clone(), waiting });
         ctx.spawn(checked.into_actor(self).map(move |fits, session, ctx| {
-            if !session.links.contains_key(&request.visitor.conn) {
-                return;
-            }
-            if fits == Some(true) {
-                session.handle(ctx, Input::Learn { kind: PasswordKind::Session, hash, password });
-            }
-            session.handle(ctx, Input::Join(request));
+            session.join_checked(&hash, &password, fits, ctx);
         }));
     }
 
@@ -290,12 +302,44 @@ impl Session {
         }));
     }
 
+    /// It is known whether those who wait have said the right password, or that it cannot be checked now.
+    fn join_checked(&mut self, hash: &str, password: &str, fits: Option<bool>, ctx: &mut Context<Self>) {
+        let same = |check: &PasswordCheck| check.hash == hash && check.password == password;
+        let Some(at) = self.checks.iter().position(same) else { return };
+        let PasswordCheck { hash, password, waiting } = self.checks.swap_remove(at);
+        if fits == Some(true) {
+            self.handle(ctx, Input::Learn { kind: PasswordKind::Session, hash, password });
+        }
+        for request in waiting {
+            let conn = request.visitor.conn;
+            if !self.links.contains_key(&conn) {
+                continue;
+            }
+            if fits.is_some() {
+                self.handle(ctx, Input::Join(Box::new(request)));
+            } else if let Some(link) = self.links.remove(&conn) {
+                let refusal = ClientOp::Refused(Refusal::error("tooManyAttempts", BUSY_TEXT));
+                link.client.do_send(Deliver { ops: vec![refusal], session: None });
+            }
+        }
+    }
+
     fn check_opword(&mut self, check: OpwordCheck, ctx: &mut Context<Self>) {
-        let OpwordCheck { hash, opword, .. } = check.clone();
-        let checked = self.hashing.run(Turn::Check, move || password::verify(&opword, &hash));
-        ctx.spawn(checked.into_actor(self).map(move |fits, session, ctx| {
-            session.handle(ctx, Input::OpwordChecked(check, fits == Some(true)));
+        let OpwordCheck { hash, opword, address, .. } = check.clone();
+        let checked = self.hashing.verify(address, opword, hash);
+        ctx.spawn(checked.into_actor(self).map(move |fits, session, ctx| match fits {
+            Some(fits) => session.handle(ctx, Input::OpwordChecked(check, fits)),
+            None => session.refuse_opword(check.conn),
         }));
+    }
+
+    /// The opword cannot be checked now.
+    fn refuse_opword(&mut self, conn: ConnId) {
+        let refusal = ServerReply::command_error(gain_op::COMMAND, BUSY_TEXT);
+        if let (Some(link), Ok(frame)) = (self.links.get(&conn), refusal.to_frame()) {
+            let ops = vec![ClientOp::Direct(frame.into_bytes())];
+            link.client.do_send(Deliver { ops, session: None });
+        }
     }
 }
 
@@ -587,8 +631,7 @@ impl Handler<Administer> for Session {
         let Some((kind, hash, password)) = slow else {
             return ActorResponse::reply(self.administer(request, ctx));
         };
-        let (expected, given) = (hash.clone(), password.clone());
-        let checked = self.hashing.run(Turn::Check, move || password::verify(&given, &expected));
+        let checked = self.hashing.verify(None, password.clone(), hash.clone());
         ActorResponse::r#async(checked.into_actor(self).map(move |fits, session, ctx| {
             if fits == Some(true) {
                 session.handle(ctx, Input::Learn { kind, hash, password });

@@ -12,6 +12,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use crypto_secretbox::aead::{Aead as _, KeyInit as _};
 use crypto_secretbox::{Key, Nonce, XSalsa20Poly1305};
+use drawhall_protocol::qt_base64;
 use drawhall_protocol::reply::BanImpEx;
 use flate2::Compression;
 use flate2::read::ZlibDecoder;
@@ -110,7 +111,7 @@ pub(super) fn decode(text: &str, key: Option<&[u8; 32]>) -> Result<Vec<StoredBan
 
 fn unseal(text: &str, key: Option<&[u8; 32]>) -> Result<Vec<u8>, ExchangeError> {
     let base64 = |part: &str| {
-        BASE64.decode(part).ok().filter(|bytes| !bytes.is_empty()).ok_or(ExchangeError::Malformed)
+        Some(qt_base64::decode(part)).filter(|bytes| !bytes.is_empty()).ok_or(ExchangeError::Malformed)
     };
     if let Some(plain) = text.strip_prefix('p') {
         return base64(plain);

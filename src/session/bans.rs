@@ -8,9 +8,10 @@ use std::net::{IpAddr, Ipv6Addr};
 use drawhall_protocol::reply::BanEntry;
 use serde::{Deserialize, Serialize};
 
-use crate::limits::network;
 use crate::storage::journal::Entry;
 use crate::storage::metadata::{Metadata, StoredBan};
+use crate::transport::network::narrowest;
+use crate::username;
 
 /// Greatest number of bans in a session.
 pub const MAX_BANS: usize = 1000;
@@ -20,7 +21,7 @@ const LIFTED: &str = "lifted";
 /// Who is banned, or who bans: whatever is known of them.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Person {
-    /// Name; compared ignoring case.
+    /// Name; two that people cannot tell apart are the same.
     pub name: String,
     /// Address.
     pub address: Option<IpAddr>,
@@ -33,7 +34,7 @@ pub struct Person {
 /// Something by which a person is known again.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 enum Mark {
-    /// A name, for comparing.
+    /// The skeleton of a name.
     Name(String),
     /// An IPv4 address, or an IPv6 network of 64 bits: whoever has one address of it has all.
     Network(IpAddr),
@@ -47,8 +48,8 @@ impl Person {
         let given = |text: &String| (!text.is_empty()).then(|| text.clone());
         let address = self.address.map(|a| a.to_canonical()).filter(|a| !a.is_loopback());
         let marks = [
-            given(&self.name).map(|name| Mark::Name(name.to_lowercase())),
-            address.map(|address| Mark::Network(network(address))),
+            given(&self.name).map(|name| Mark::Name(username::skeleton(&name))),
+            address.map(|address| Mark::Network(narrowest(address))),
             given(&self.auth_id).map(Mark::Account),
             given(&self.sid).map(Mark::System),
         ];
@@ -254,7 +255,9 @@ mod tests {
     #[test]
     fn any_property_that_matches_bans() {
         let list = list();
-        assert_eq!(list.matches(&person("TROLL", "", "", "")), Some(1));
+        for name in ["TROLL", "ｔｒｏｌｌ", "tr\u{200b}oll\u{202c}"] {
+            assert_eq!(list.matches(&person(name, "", "", "")), Some(1), "{name}");
+        }
         assert_eq!(list.matches(&person("x", "::ffff:192.0.2.1", "", "")), Some(1));
         assert_eq!(list.matches(&person("x", "192.0.2.2", "acc:2", "")), Some(1));
         assert_eq!(list.matches(&person("x", "", "", "sid")), Some(1));

@@ -94,6 +94,8 @@ pub enum ClientOp {
 pub struct OpwordCheck {
     /// Who gave it.
     pub conn: ConnId,
+    /// Whence it comes.
+    pub address: Option<IpAddr>,
     /// The session's.
     pub hash: String,
     /// What was given.

@@ -2,6 +2,8 @@
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
 
+use crate::username::skeleton;
+
 /// Valid user ids.
 pub const USER_IDS: std::ops::RangeInclusive<u8> = 1..=254;
 /// Names that are remembered. Of those whose id nobody has now, the oldest are forgotten first.
@@ -11,10 +13,11 @@ pub const MAX_NAMES: usize = 1000;
 #[derive(Debug)]
 pub struct IdQueue {
     queue: VecDeque<u8>,
-    /// Ids of names, and when each name came last.
+    /// Ids of names, and when each name came last, by what names have in common with those that people cannot tell from
+    /// them.
     names: HashMap<String, (u8, u64)>,
-    /// Names in the order in which they came last.
-    order: BTreeMap<u64, String>,
+    /// Names in the order in which they came last, with what they are found by.
+    order: BTreeMap<u64, (String, String)>,
     came: u64,
 }
 
@@ -28,7 +31,7 @@ impl IdQueue {
     /// The id for a newcomer: the one that the name had, if nobody has it now, else the least recently used.
     /// `None` when all are taken.
     pub fn assign(&mut self, name: &str, taken: impl Fn(u8) -> bool) -> Option<u8> {
-        if let Some((id, _)) = self.names.get(name).filter(|(id, _)| !taken(*id)) {
+        if let Some((id, _)) = self.names.get(&skeleton(name)).filter(|(id, _)| !taken(*id)) {
             return Some(*id);
         }
         let id = *self.queue.iter().find(|id| !taken(**id))?;
@@ -40,30 +43,29 @@ impl IdQueue {
     pub fn remember(&mut self, name: &str, id: u8, taken: impl Fn(u8) -> bool) -> bool {
         self.touch(id);
         self.came += 1;
-        let before = self.names.insert(name.to_owned(), (id, self.came));
-        if let Some((_, came)) = before {
-            self.order.remove(&came);
-        }
-        self.order.insert(self.came, name.to_owned());
+        let key = skeleton(name);
+        let before = self.names.insert(key.clone(), (id, self.came));
+        let known = before.and_then(|(id, came)| Some((id, self.order.remove(&came)?.1)));
+        self.order.insert(self.came, (key, name.to_owned()));
         if self.names.len() > MAX_NAMES {
             self.forget_oldest(taken);
         }
-        before.is_none_or(|(known, _)| known != id)
+        known != Some((id, name.to_owned()))
     }
 
     fn forget_oldest(&mut self, taken: impl Fn(u8) -> bool) {
-        let is_free = |name: &String| self.names.get(name).is_none_or(|(id, _)| !taken(*id));
-        let free = self.order.iter().find(|(_, name)| is_free(name)).map(|(came, _)| *came);
+        let is_free = |key: &String| self.names.get(key).is_none_or(|(id, _)| !taken(*id));
+        let free = self.order.iter().find(|(_, (key, _))| is_free(key)).map(|(came, _)| *came);
         // There are fewer ids than names, but several names can have had the same one.
         let oldest = free.or_else(|| self.order.keys().next().copied());
-        if let Some(name) = oldest.and_then(|came| self.order.remove(&came)) {
-            self.names.remove(&name);
+        if let Some((key, _)) = oldest.and_then(|came| self.order.remove(&came)) {
+            self.names.remove(&key);
         }
     }
 
     /// Ids and names in the order in which the names came last.
     pub fn remembered(&self) -> impl Iterator<Item = (u8, &str)> {
-        self.order.values().filter_map(|name| Some((self.names.get(name)?.0, name.as_str())))
+        self.order.values().filter_map(|(key, name)| Some((self.names.get(key)?.0, name.as_str())))
     }
 
     /// Puts an id at the end of the queue.
@@ -85,6 +87,7 @@ mod tests {
         assert!(ids.remember("A", 1, |_| false));
         assert!(!ids.remember("A", 1, |_| false), "that is no news");
         assert_eq!(ids.assign("A", |_| false), Some(1));
+        assert_eq!(ids.assign("a\u{200b}", |_| false), Some(1), "a name that looks the same");
         assert_eq!(ids.assign("A", |id| id == 1), Some(2));
     }
 

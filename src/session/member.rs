@@ -14,6 +14,7 @@ use super::effects::ConnId;
 use crate::history::AtomicI64;
 use crate::limits::{Bucket, Rate};
 use crate::log::LogUser;
+use crate::username;
 
 /// Messages of a member that are not allowed, of which everybody is told: one a second, 20 at once.
 const FAULT_RATE: Rate = Rate { per_second: 1.0, burst: 20.0 };
@@ -143,6 +144,8 @@ impl Faults {
 pub struct Member {
     /// Who it is.
     pub visitor: Visitor,
+    /// What its name has in common with those that people cannot tell from it.
+    pub skeleton: String,
     /// User id.
     pub id: u8,
     /// Operator; moderators are always.
@@ -173,8 +176,8 @@ pub struct Member {
     pub(super) chat: Bucket,
     /// When it was last told that it chats too much, in milliseconds of the forward clock.
     pub(super) chat_warned: Option<u64>,
-    /// Opwords that it has tried.
-    pub(super) opwords: Bucket,
+    /// Wrong opwords that it has tried.
+    pub(super) wrong_opwords: u32,
     /// Ban lists that it has imported.
     pub(super) imports: Bucket,
     pub(super) faults: Faults,
@@ -184,6 +187,7 @@ impl Member {
     pub(super) fn new(visitor: Visitor, id: u8) -> Self {
         Self {
             operator: visitor.moderator,
+            skeleton: username::skeleton(&visitor.person.name),
             visitor,
             id,
             trusted: false,
@@ -199,7 +203,7 @@ impl Member {
             observed: None,
             chat: Bucket::default(),
             chat_warned: None,
-            opwords: Bucket::default(),
+            wrong_opwords: 0,
             imports: Bucket::default(),
             faults: Faults::default(),
         }

@@ -14,6 +14,7 @@ pub mod chance;
 pub mod commands;
 pub mod effects;
 mod events;
+mod guesses;
 pub mod ids;
 mod info;
 pub mod input;
@@ -51,6 +52,7 @@ pub use commands::ban_exchange::{BanExchange, BanExchanged};
 use commands::report::Reports;
 pub use effects::{ClientOp, ConnId, DisconnectReason, Effects, OpwordCheck, Refusal};
 use events::EventLog;
+use guesses::Guesses;
 use ids::IdQueue;
 use invites::Invites;
 use member::{FaultVerdict, PastUser};
@@ -71,6 +73,7 @@ use crate::storage::journal::Entry;
 use crate::storage::metadata::FIRST_CATCHUP_KEY;
 pub use crate::storage::metadata::Flags;
 use crate::storage::store::{Ending, PasswordKind};
+use crate::username;
 
 /// Longest title of a session in UTF-16 code units.
 pub const MAX_TITLE: usize = 100;
@@ -135,6 +138,7 @@ pub struct SessionMachine {
     max_users: u32,
     password: Secret,
     opword: Secret,
+    guesses: Guesses,
     reset_threshold: u64,
     reset_base: u64,
     override_size: u64,
@@ -221,6 +225,7 @@ impl SessionMachine {
             max_users: settings.session_user_limit,
             password: Secret::default(),
             opword: Secret::default(),
+            guesses: Guesses::default(),
             reset_threshold: settings.autoreset_threshold,
             reset_base: 0,
             override_size: 0,
@@ -382,8 +387,8 @@ impl SessionMachine {
     }
 
     fn member_by_name(&self, name: &str) -> Option<&Member> {
-        let name = name.to_lowercase();
-        self.members.iter().find(|m| m.name().to_lowercase() == name)
+        let skeleton = username::skeleton(name);
+        self.members.iter().find(|m| m.skeleton == skeleton)
     }
 
     /// Nobody but ghosts is in.

@@ -15,7 +15,9 @@ pub enum AccountError {
     #[error(transparent)]
     Db(#[from] DbError),
     /// Nobody could log in under that name.
-    #[error("'{0}' is no user name: 1 to 22 characters, no quotation mark")]
+    #[error(
+        "{0:?} is no user name: 1 to 22 characters that can be seen, no quotation mark, no blank at an end"
+    )]
     Name(String),
     /// There is no password.
     #[error("the password is empty")]
@@ -61,9 +63,17 @@ pub fn add(database: &Database, name: &str, flags: &[String], password: &str) ->
     if !is_valid_name(name) {
         return Err(AccountError::Name(name.to_owned()));
     }
-    let hash = password::hash(password).ok_or(AccountError::Hash)?;
+    let hash = hash_of(password)?;
     let account = Account { id: 0, name: name.to_owned(), hash, locked: false, flags: upper(flags) };
     Ok(database.add_account(&account)?)
+}
+
+/// The hash of a new password, of which there must be one.
+fn hash_of(password: &str) -> Result<String, AccountError> {
+    if password.is_empty() {
+        return Err(AccountError::NoPassword);
+    }
+    password::hash(password).ok_or(AccountError::Hash)
 }
 
 /// What is to change about an account.
@@ -86,7 +96,7 @@ pub fn set(database: &Database, name: &str, change: Change) -> Result<(), Accoun
     if password.is_none() && flags.is_none() && locked.is_none() {
         return Err(AccountError::Nothing);
     }
-    let hash = password.map(|p| password::hash(&p).ok_or(AccountError::Hash)).transpose()?;
+    let hash = password.map(|p| hash_of(&p)).transpose()?;
     database.change_account(name, |account| {
         if let Some(hash) = hash {
             account.hash = hash;
@@ -120,4 +130,29 @@ pub fn list(database: &Database, as_values: bool) -> Result<String, AccountError
     };
     let lines: Vec<String> = accounts.iter().map(|a| line(a).trim_end().to_owned() + "\n").collect();
     Ok(lines.concat())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn accounts_have_a_name_that_is_seen_and_a_password() {
+        let database = Database::in_memory().unwrap();
+        let add = |name: &str, password: &str| super::add(&database, name, &[], password);
+        for name in ["", "a ", " ", "a\"b", "a\u{200b}", "\u{202e}a", &"x".repeat(23)] {
+            assert!(matches!(add(name, "pw"), Err(AccountError::Name(_))), "{name:?}");
+        }
+        assert!(matches!(add("alice", ""), Err(AccountError::NoPassword)));
+        add("alice", "pw").unwrap();
+        for name in ["alice", "Alice", "ａlice"] {
+            let error = add(name, "pw").unwrap_err();
+            assert!(matches!(error, AccountError::Db(DbError::AccountExists(_))), "{name}");
+            assert_eq!(error.to_string(), "there is an account 'alice' already");
+        }
+        let empty = Change { password: Some(String::new()), ..Change::default() };
+        assert!(matches!(set(&database, "alice", empty), Err(AccountError::NoPassword)));
+        assert!(!database.resembles_account("ALICE", 1).unwrap(), "its own name in other letters");
+        assert!(database.resembles_account("ALICE", 2).unwrap());
+    }
 }

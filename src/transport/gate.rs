@@ -1,16 +1,18 @@
 //! How many connections, logins and passwords are let in, in all and from one address.
 //!
-//! An address is an IPv4 address or an IPv6 network of 64 bits, which is what one customer has. Connections of trusted
-//! proxies that do not say whom they speak for count in all only: else one proxy would lock everybody out.
+//! An address is an IPv4 address or an IPv6 network of 64 bits; wider networks count as well ([`super::network`]).
+//! Connections of trusted proxies that do not say whom they speak for count in all only: else one proxy would lock
+//! everybody out.
 
 use std::collections::HashMap;
 use std::net::IpAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use super::network::{narrowest, networks};
 use super::trust::Trusted;
 use crate::clock::Now;
 use crate::config::Settings;
-use crate::limits::{Bucket, Rate, network};
+use crate::limits::{Bucket, Rate};
 use crate::log::{Level, LogEntry, LogUser, Topic};
 use crate::metrics::METRICS;
 
@@ -59,15 +61,15 @@ impl Limit {
         }
     }
 
-    /// What comes back, for those that are rates; `None` without a limit.
-    fn rate(self, settings: &Settings) -> Option<Rate> {
+    /// What comes back, for those that are rates; `None` without a limit. `factor`: of so many addresses together.
+    fn rate(self, settings: &Settings, factor: u32) -> Option<Rate> {
         let count = match self {
             Self::ConnectionRate => settings.connection_rate_limit.0,
             Self::LoginRate => settings.login_rate_limit.0,
             Self::PasswordRate => settings.password_rate_limit.0,
             Self::Connections | Self::Address => 0,
         };
-        (count > 0).then(|| Rate::per_minute(count))
+        (count > 0).then(|| Rate::per_minute(count.saturating_mul(factor)))
     }
 }
 
@@ -130,7 +132,7 @@ impl Gate {
         if limit > 0 && state.open >= limit {
             return Err(state.nowhere.hit(Limit::Connections, peer));
         }
-        let place = (!self.trusted.contains(peer)).then(|| network(peer));
+        let place = (!self.trusted.contains(peer)).then(|| narrowest(peer));
         if let Some(place) = place {
             state.enter(place, peer, settings)?;
         }
@@ -148,17 +150,35 @@ impl Gate {
 
 impl State {
     fn enter(&mut self, place: IpAddr, address: IpAddr, settings: &Settings) -> Result<(), Limit> {
-        if self.places.len() >= MAX_PLACES {
+        if self.places.len() + networks(place).count() > MAX_PLACES {
             self.forget(settings);
         }
-        let place = self.places.entry(place).or_default();
         let limit = settings.connections_per_address.0;
-        if limit > 0 && place.open >= limit {
-            return Err(place.hit(Limit::Address, address));
+        for network in networks(place) {
+            let place = self.places.entry(network.key).or_default();
+            if limit > 0 && place.open >= limit.saturating_mul(network.factor) {
+                return Err(place.hit(Limit::Address, address));
+            }
         }
-        place.take(Limit::ConnectionRate, address, settings)?;
-        place.open += 1;
+        self.take(Limit::ConnectionRate, place, address, settings)?;
+        for network in networks(place) {
+            self.places.entry(network.key).or_default().open += 1;
+        }
         Ok(())
+    }
+
+    /// Uses one of what comes back, in all networks of a place.
+    fn take(
+        &mut self,
+        limit: Limit,
+        place: IpAddr,
+        address: IpAddr,
+        settings: &Settings,
+    ) -> Result<(), Limit> {
+        networks(place).try_for_each(|network| {
+            let Some(rate) = limit.rate(settings, network.factor) else { return Ok(()) };
+            self.places.entry(network.key).or_default().take(limit, address, rate)
+        })
     }
 
     /// Forgets addresses that have done nothing for a while; if they all have, those without a connection.
@@ -168,7 +188,7 @@ impl State {
             Limit::ALL
                 .iter()
                 .zip(&mut place.buckets)
-                .all(|(limit, bucket)| limit.rate(settings).is_none_or(|rate| bucket.is_full(rate, now)))
+                .all(|(limit, bucket)| limit.rate(settings, 1).is_none_or(|rate| bucket.is_full(rate, now)))
         };
         self.places.retain(|_, place| place.open > 0 || !rested(place));
         if self.places.len() >= MAX_PLACES {
@@ -177,15 +197,16 @@ impl State {
     }
 
     fn leave(&mut self, place: Option<IpAddr>) {
-        if let Some(place) = place.and_then(|p| self.places.get_mut(&p)) {
-            place.open = place.open.saturating_sub(1);
+        for network in place.into_iter().flat_map(networks) {
+            if let Some(place) = self.places.get_mut(&network.key) {
+                place.open = place.open.saturating_sub(1);
+            }
         }
     }
 }
 
 impl Place {
-    fn take(&mut self, limit: Limit, address: IpAddr, settings: &Settings) -> Result<(), Limit> {
-        let Some(rate) = limit.rate(settings) else { return Ok(()) };
+    fn take(&mut self, limit: Limit, address: IpAddr, rate: Rate) -> Result<(), Limit> {
         let taken = self.buckets[limit as usize].take(rate, Now::get().ms);
         if taken { Ok(()) } else { Err(self.hit(limit, address)) }
     }
@@ -227,7 +248,7 @@ impl Pass {
     /// When a limit is reached.
     pub fn speaks_for(&mut self, source: IpAddr, settings: &Settings) -> Result<(), Limit> {
         let source = source.to_canonical();
-        let place = network(source);
+        let place = narrowest(source);
         let mut state = self.gate.lock();
         if source != self.address && !self.gate.trusted.contains(source) {
             state.enter(place, source, settings)?;
@@ -244,7 +265,7 @@ impl Pass {
     /// When a limit is reached.
     pub fn take(&self, limit: Limit, settings: &Settings) -> Result<(), Limit> {
         let Some(place) = self.place else { return Ok(()) };
-        self.gate.lock().places.entry(place).or_default().take(limit, self.address, settings)
+        self.gate.lock().take(limit, place, self.address, settings)
     }
 }
 
@@ -302,6 +323,26 @@ mod tests {
     }
 
     #[test]
+    fn wider_networks_count_some_times_over() {
+        let settings = settings(&[
+            ("connectionsPerAddress", "1"),
+            ("passwordRateLimit", "2"),
+            ("connectionRateLimit", "0"),
+        ]);
+        let gate = gate();
+        // 256 networks of 64 bits in each of 256 of 56 bits, all of one of 48 bits.
+        let all = (0..=0xffff_u32).map(|n| format!("2001:db8:0:{n:x}::1"));
+        let let_in: Vec<Pass> = all.filter_map(|text| gate.enter(ip(&text), &settings).ok()).collect();
+        assert_eq!(let_in.len(), 16, "4 in each of 56 bits");
+        let guesses =
+            |pass: &Pass| (0..9).filter(|_| pass.take(Limit::PasswordRate, &settings).is_ok()).count();
+        assert_eq!(let_in.iter().map(guesses).sum::<usize>(), 32);
+        assert!(gate.enter(ip("2001:db8:1::1"), &settings).is_ok(), "somebody else");
+        drop(let_in);
+        assert!(gate.enter(ip("2001:db8:0:7777::1"), &settings).is_ok());
+    }
+
+    #[test]
     fn a_proxy_counts_for_whom_it_speaks() {
         let (gate, settings) = (gate(), settings(&[("connectionsPerAddress", "1")]));
         let proxied = |source: &str| {
@@ -351,7 +392,7 @@ mod tests {
         let (gate, settings) = (gate(), Settings::default());
         let _stays = gate.enter(ip("192.0.2.1"), &settings).unwrap();
         for n in 0..3 * MAX_PLACES as u128 {
-            let address = Ipv6Addr::from_bits(0x2001 << 112 | n << 64);
+            let address = Ipv6Addr::from_bits(0x2001 << 112 | n << 80);
             gate.enter(address.into(), &settings).unwrap();
         }
         let state = gate.lock();

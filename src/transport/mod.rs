@@ -3,6 +3,7 @@
 //! | file | what it does |
 //! | --- | --- |
 //! | `gate` | how many connections are let in, in all and from one address |
+//! | `network` | what counts as one address |
 //! | `accept` | from an accepted socket to a WebSocket connection |
 //! | `stream` | TCP and TLS connections behind one type |
 //! | `tls` | certificates |
@@ -17,6 +18,7 @@ use tokio::net::TcpListener;
 
 pub mod accept;
 pub mod gate;
+pub mod network;
 pub mod proxy;
 pub mod stream;
 pub mod tls;

@@ -2,13 +2,20 @@
 
 use std::fmt::Write as _;
 
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD as BASE64;
+use base64::alphabet::STANDARD;
+use base64::engine::general_purpose::{GeneralPurpose, GeneralPurposeConfig};
+use base64::engine::{DecodePaddingMode, Engine as _};
 use serde_json::{Map, Value};
 
 use super::LineError;
 use crate::blend;
 use crate::message::{DecodeError, FieldInfo, FieldKind, ItemKind};
+
+/// Padding may be there or not: not all who write such files by hand or program know of it.
+const BASE64: GeneralPurpose = GeneralPurpose::new(
+    &STANDARD,
+    GeneralPurposeConfig::new().with_decode_padding_mode(DecodePaddingMode::Indifferent),
+);
 
 /// Appends ` {...}` to `out`, or nothing when every member would be left out.
 pub(super) fn write_body(fields: &[FieldInfo], payload: &[u8], out: &mut String) -> Result<(), DecodeError> {

@@ -5,13 +5,11 @@
 
 use std::str::FromStr;
 
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD as BASE64;
-
 use super::json::parse_colour;
 use super::{LineError, split_word};
 use crate::frame::Frame;
 use crate::message::{self as m, Layout, Message};
+use crate::qt_base64;
 use crate::version::ProtocolVersion;
 
 /// The version whose messages and ids this form is read into.
@@ -129,9 +127,8 @@ impl Arguments {
         }
     }
 
-    fn bytes(&self, key: &str) -> Result<Vec<u8>, LineError> {
-        let text = self.text(key);
-        BASE64.decode(text).map_err(|_| bad(key, text))
+    fn bytes(&self, key: &str) -> Vec<u8> {
+        qt_base64::decode(self.text(key))
     }
 
     fn list(&self, key: &str) -> Result<Vec<u8>, LineError> {
@@ -175,7 +172,7 @@ fn message(name: &str, a: &Arguments) -> Result<Message, LineError> {
     Ok(match name {
         "join" => {
             let flags = a.flags(&[("auth", m::Join::FLAGS_AUTH), ("mod", m::Join::FLAGS_MOD)])?;
-            m::Join { flags, name: a.text("name").to_owned(), avatar: a.bytes("avatar")? }.into()
+            m::Join { flags, name: a.text("name").to_owned(), avatar: a.bytes("avatar") }.into()
         }
         "leave" => m::Leave {}.into(),
         "owner" => m::SessionOwner { users: a.list("users")? }.into(),
@@ -269,7 +266,7 @@ fn percent(text: &str) -> Result<u8, LineError> {
 
 fn image_or_colour(a: &Arguments) -> Result<Vec<u8>, LineError> {
     match a.text("color") {
-        "" => a.bytes("img"),
+        "" => Ok(a.bytes("img")),
         _ => Ok(a.colour("color")?.to_be_bytes().to_vec()),
     }
 }
@@ -283,7 +280,7 @@ fn paint_message(name: &str, a: &Arguments) -> Result<Message, LineError> {
             y: a.int("y")?,
             w: a.int("w")?,
             h: a.int("h")?,
-            image: a.bytes("img")?,
+            image: a.bytes("img"),
         }
         .into(),
         "fillrect" => m::FillRect {

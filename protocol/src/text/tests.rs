@@ -70,6 +70,13 @@ fn numbers_are_rounded_and_those_out_of_range_are_zero() {
 }
 
 #[test]
+fn base64_needs_no_padding() {
+    for line in ["1 putimage {\"image\":\"YWI=\"}", "1 putimage {\"image\":\"YWI\"}"] {
+        assert!(frame(line).unwrap().payload().ends_with(b"ab"), "{line}");
+    }
+}
+
+#[test]
 fn lines_that_are_no_message_say_why() {
     assert_eq!(frame("1"), Err(LineError::Incomplete));
     assert_eq!(frame("256 penup"), Err(LineError::BadUser("256".into())));

@@ -48,7 +48,8 @@ impl Client {
                 if !password.is_empty() && !self.may(Limit::PasswordRate, ctx) {
                     return;
                 }
-                let asked = self.context.auth.send(CheckAccount { name, password });
+                let address = self.pass.address();
+                let asked = self.context.auth.send(CheckAccount { name, password, address });
                 self.ask(asked, ctx, LoginInput::Account);
             }
             LoginEffect::AskExtAuth { name } => {

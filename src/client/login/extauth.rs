@@ -3,11 +3,14 @@
 use drawhall_protocol::command::Ident;
 use drawhall_protocol::reply::{Method, ResultReply};
 
-use super::ident::Intent;
+use super::ident::{INTERNAL_ACCOUNT, Intent};
 use super::{LoginEffect, LoginMachine, Waiting};
+use crate::auth::AccountCheck;
 use crate::auth::extauth::{ExtAuth, NameAnswer, permitted};
-use crate::auth::token;
+use crate::auth::token::{self, Token};
 use crate::log::{Level, Topic};
+
+const INVALID_TOKEN: &str = "Ext auth token is invalid!";
 
 impl LoginMachine {
     /// How the greeting tells of the auth server.
@@ -32,7 +35,7 @@ impl LoginMachine {
         fx: &mut Vec<LoginEffect>,
     ) {
         if let Some(token) = &ident.extauth {
-            self.extauth_token(token, server, fx);
+            self.extauth_token(&ident.name, token, server, fx);
         } else if self.rules.settings().allow_guests {
             let name = ident.name.clone();
             self.waiting = Some(Waiting::ExtAuth(ident, intent));
@@ -95,24 +98,60 @@ impl LoginMachine {
         self.send_result(result, fx);
     }
 
-    fn extauth_token(&mut self, text: &str, server: &ExtAuth, fx: &mut Vec<LoginEffect>) {
+    /// Somebody who called himself `name` brings a token.
+    fn extauth_token(&mut self, name: &str, text: &str, server: &ExtAuth, fx: &mut Vec<LoginEffect>) {
         // It is used once, whatever comes of it.
         let Some(nonce) = self.nonce.take() else {
             return self.fail("extAuthError", "Ext auth not requested!", fx);
         };
-        let settings = self.rules.shared.settings.clone();
+        let group = &self.rules.settings().extauth_group;
         let key = server.key.as_ref().ok_or(token::TokenError::Signature);
-        let token = match key.and_then(|key| token::read(text, key, &settings.extauth_group, nonce)) {
+        let token = match key.and_then(|key| token::read(text, key, group, nonce)) {
+            Ok(token) if token.is_older_than(self.arrived_ms) => {
+                fx.push(LoginEffect::Log(Level::Warn, Topic::RuleBreak, "Ext-auth token: too old".into()));
+                return self.fail("extAuthError", INVALID_TOKEN, fx);
+            }
             Ok(token) => token,
             Err(error) => {
                 fx.push(LoginEffect::Log(Level::Warn, Topic::RuleBreak, format!("Ext-auth token: {error}")));
                 let text = match error {
                     token::TokenError::Signature => "Ext auth token signature mismatch!",
-                    token::TokenError::Payload => "Ext auth token is invalid!",
+                    token::TokenError::Payload => INVALID_TOKEN,
                 };
                 return self.fail("extAuthError", text, fx);
             }
         };
+        if !self.is_name_of_others(&token.username, fx) {
+            return;
+        }
+        if token.username == name || !self.rules.has_accounts {
+            return self.token_login(token, fx);
+        }
+        let name = token.username.clone();
+        self.waiting = Some(Waiting::Token(Box::new(token)));
+        fx.push(LoginEffect::CheckAccount { name, password: String::new() });
+    }
+
+    /// It is known whether the name in a token is an account of this server.
+    pub(super) fn token_name_checked(
+        &mut self,
+        check: &AccountCheck,
+        token: Token,
+        fx: &mut Vec<LoginEffect>,
+    ) {
+        match check {
+            AccountCheck::NotFound => self.token_login(token, fx),
+            AccountCheck::Similar => self.too_similar(&token.username, fx),
+            _ => self.fail("extAuthError", INTERNAL_ACCOUNT, fx),
+        }
+    }
+
+    /// Logs in whom the auth server names.
+    fn token_login(&mut self, token: Token, fx: &mut Vec<LoginEffect>) {
+        let Some(server) = self.rules.extauth() else {
+            return self.fail("noExtAuth", "Authentication server is unavailable!", fx);
+        };
+        let settings = self.rules.shared.settings.clone();
         if self.ban.is_none() || self.ban_exemptable {
             let ban = token.number.and_then(|uid| self.rules.user_ban(uid));
             if ban.is_some() {

@@ -1,16 +1,16 @@
 //! `ident`: who the user is.
 
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD as BASE64;
 use drawhall_protocol::command::Ident;
+use drawhall_protocol::qt_base64;
 use drawhall_protocol::reply::ResultReply;
 
-use super::{LoginEffect, LoginMachine, LoginState, LookedUp, MAX_PASSWORD_ATTEMPTS, Waiting};
-use crate::auth::AccountCheck;
+use super::{LoginEffect, LoginMachine, LoginState, LookedUp, Waiting};
+use crate::auth::{AccountCheck, BUSY_TEXT, MAX_PASSWORD_ATTEMPTS};
 use crate::log::{Level, Topic};
+use crate::username;
 
-/// Longest user name in UTF-16 code units.
-const MAX_NAME: usize = 22;
+/// Why a token is refused for the name of an account of this server.
+pub(super) const INTERNAL_ACCOUNT: &str = "Cannot use extauth with an internal user account!";
 
 /// How somebody means to log in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -46,23 +46,13 @@ impl Intent {
     }
 }
 
-/// 1 to 22 UTF-16 code units, and no quotation mark.
-pub fn is_valid_name(name: &str) -> bool {
-    let units = name.encode_utf16().count();
-    (1..=MAX_NAME).contains(&units) && !name.contains('"')
-}
-
 impl LoginMachine {
     pub(super) fn ident(&mut self, ident: Ident, fx: &mut Vec<LoginEffect>) {
-        if !is_valid_name(&ident.name) {
-            let text = format!("Attempt to use invalid username '{}'", ident.name);
-            fx.push(LoginEffect::Log(Level::Warn, Topic::RuleBreak, text));
-            return self.fail("badUsername", "Invalid username", fx);
+        if !username::has_valid_form(&ident.name) {
+            return self.bad_name(&ident.name, fx);
         }
-        if self.rules.shared.names.forbids(&ident.name) {
-            let text = format!("Attempt to use forbidden username '{}'", ident.name);
-            fx.push(LoginEffect::Log(Level::Warn, Topic::RuleBreak, text));
-            return self.fail("forbiddenUsername", "Forbidden username", fx);
+        if !self.may_be_called(&ident.name, fx) {
+            return;
         }
         let Some(intent) = Intent::parse(&ident.intent) else {
             return self.fail("identError", "Invalid ident intent", fx);
@@ -76,39 +66,90 @@ impl LoginMachine {
         }
     }
 
+    fn bad_name(&mut self, name: &str, fx: &mut Vec<LoginEffect>) {
+        let text = format!("Attempt to use invalid username '{name}'");
+        fx.push(LoginEffect::Log(Level::Warn, Topic::RuleBreak, text));
+        self.fail("badUsername", "Invalid username", fx);
+    }
+
+    /// Whether the server's owner lets people have this name.
+    fn may_be_called(&mut self, name: &str, fx: &mut Vec<LoginEffect>) -> bool {
+        let forbidden = self.rules.shared.names.forbids(name);
+        if forbidden {
+            let text = format!("Attempt to use forbidden username '{name}'");
+            fx.push(LoginEffect::Log(Level::Warn, Topic::RuleBreak, text));
+            self.fail("forbiddenUsername", "Forbidden username", fx);
+        }
+        !forbidden
+    }
+
+    /// Whether a name that is no account of this server can be somebody's.
+    pub(super) fn is_name_of_others(&mut self, name: &str, fx: &mut Vec<LoginEffect>) -> bool {
+        if !username::is_valid(name) {
+            self.bad_name(name, fx);
+            return false;
+        }
+        self.may_be_called(name, fx)
+    }
+
     /// The answer to [`LoginEffect::CheckAccount`].
     pub fn account_checked(&mut self, check: AccountCheck) -> Vec<LoginEffect> {
         let mut fx = Vec::new();
-        let Some(Waiting::Account(ident, intent)) = self.waiting.take() else { return fx };
+        match self.waiting.take() {
+            Some(Waiting::Account(ident, intent)) => self.identified(&check, ident, intent, &mut fx),
+            Some(Waiting::Token(token)) => self.token_name_checked(&check, *token, &mut fx),
+            _ => {}
+        }
+        fx
+    }
+
+    /// It is known whether the name that somebody gave is an account.
+    fn identified(
+        &mut self,
+        check: &AccountCheck,
+        ident: Box<Ident>,
+        intent: Intent,
+        fx: &mut Vec<LoginEffect>,
+    ) {
+        match check {
+            AccountCheck::Busy => return self.fail("tooManyAttempts", BUSY_TEXT, fx),
+            AccountCheck::NotFound | AccountCheck::Similar if !username::is_valid(&ident.name) => {
+                return self.bad_name(&ident.name, fx);
+            }
+            AccountCheck::Similar => return self.too_similar(&ident.name, fx),
+            _ => {}
+        }
         let settings = self.rules.shared.settings.clone();
-        if check != AccountCheck::NotFound {
-            if ident.extauth.is_some() {
-                let text = "Cannot use extauth with an internal user account!";
-                self.fail("extAuthError", text, &mut fx);
-                return fx;
-            }
-            if !self.intent_fits(intent, Intent::Auth, false, &mut fx) {
-                return fx;
-            }
+        let own = *check != AccountCheck::NotFound;
+        if own && ident.extauth.is_some() {
+            return self.fail("extAuthError", INTERNAL_ACCOUNT, fx);
+        }
+        if own && !self.intent_fits(intent, Intent::Auth, false, fx) {
+            return;
         }
         if let Some(avatar) = ident.avatar.as_ref().filter(|_| settings.custom_avatars) {
-            self.visitor.avatar = BASE64.decode(avatar).unwrap_or_default();
+            self.visitor.avatar = qt_base64::decode(avatar);
         }
-        if check == AccountCheck::NotFound
-            && let Some(server) = self.rules.extauth()
-        {
-            self.extauth_ident(ident, intent, &server, &mut fx);
-            return fx;
+        if let Some(server) = self.rules.extauth().filter(|_| !own) {
+            return self.extauth_ident(ident, intent, &server, fx);
         }
         match check {
             AccountCheck::NotFound if settings.allow_guests => {
-                self.guest_login(&ident.name, intent, false, &mut fx);
+                self.guest_login(&ident.name, intent, false, fx);
             }
-            AccountCheck::NotFound | AccountCheck::BadPassword => self.bad_password(&ident, &mut fx),
-            AccountCheck::Locked => self.fail("bannedName", "This username is banned", &mut fx),
-            AccountCheck::Ok { auth_id, flags } => self.account_login(&ident.name, auth_id, flags, &mut fx),
+            AccountCheck::Locked => self.fail("bannedName", "This username is banned", fx),
+            AccountCheck::Ok { auth_id, flags } => {
+                self.account_login(&ident.name, auth_id.clone(), flags.clone(), fx);
+            }
+            _ => self.bad_password(&ident, fx),
         }
-        fx
+    }
+
+    /// Somebody would be taken for the owner of an account.
+    pub(super) fn too_similar(&mut self, name: &str, fx: &mut Vec<LoginEffect>) {
+        let text = format!("Attempt to use username '{name}', which looks like that of an account");
+        fx.push(LoginEffect::Log(Level::Warn, Topic::RuleBreak, text));
+        self.fail("nameInuse", "This username looks like that of an account", fx);
     }
 
     /// Whether somebody logs in as was meant; `fallback` if only because the auth server is down.
@@ -253,17 +294,5 @@ impl LoginMachine {
             list_now: !mandatory && !looked_up,
             list_changes: !mandatory,
         });
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::is_valid_name;
-
-    #[test]
-    fn names_have_1_to_22_utf16_code_units_and_no_quotes() {
-        assert!(is_valid_name(&"x".repeat(22)) && is_valid_name(" ") && is_valid_name(&"🎨".repeat(11)));
-        assert!(!is_valid_name("") && !is_valid_name(&"x".repeat(23)) && !is_valid_name("a\"b"));
-        assert!(!is_valid_name(&"🎨".repeat(12)));
     }
 }

@@ -3,7 +3,8 @@
 use drawhall_protocol::ProtocolVersion;
 use drawhall_protocol::command::Join;
 
-use super::{LoginEffect, LoginMachine, LookedUp, MAX_PASSWORD_ATTEMPTS, Waiting};
+use super::{LoginEffect, LoginMachine, LookedUp, Waiting};
+use crate::auth::MAX_PASSWORD_ATTEMPTS;
 use crate::config::ini::Reaction;
 use crate::log::{Level, Topic};
 use crate::session::{JoinRequest, Refusal};
@@ -44,7 +45,7 @@ impl LoginMachine {
             return fx;
         }
         self.visitor.capabilities = join.capabilities;
-        let stopped = self.ban.is_some_and(|b| b != Reaction::Timer) && !self.ban_triggered;
+        let stopped = self.ban.as_ref().is_some_and(|b| b.reaction != Reaction::Timer) && !self.ban_triggered;
         if !stopped {
             self.trigger_ban(false, &mut fx);
         }

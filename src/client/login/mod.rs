@@ -26,22 +26,22 @@ use drawhall_protocol::reply::{
 
 use serde::{Deserialize, Serialize};
 
+pub use crate::username::is_valid as is_valid_name;
 pub use host::HostRefusal;
-pub use ident::is_valid_name;
 pub use input::LoginInput;
 pub use lookup::LookupAnswer;
 
 use ident::Intent;
 
+use crate::auth::token::Token;
 use crate::config::Rules;
+use crate::config::ban_terms::BanTerms;
 use crate::config::ini::Reaction;
 use crate::log::{Level, Topic};
 use crate::session::{ConnId, JoinRequest, Visitor};
 
 /// What servers of this program call themselves.
 pub const SERVER_NAME: &str = concat!("Drawhall ", env!("CARGO_PKG_VERSION"));
-/// Wrong passwords after which a connection is ended.
-const MAX_PASSWORD_ATTEMPTS: u32 = 10;
 const TOO_OLD: &str =
     "Your version of Drawpile is too old. To update, go to drawpile.net and download a newer version.";
 
@@ -150,13 +150,19 @@ pub struct Arrival {
     pub must_encrypt: bool,
     /// Source of chance.
     pub chance: u64,
+    /// When that is, milliseconds since 1970.
+    pub utc_ms: i64,
 }
 
 #[derive(Debug)]
 enum Waiting {
     Account(Box<drawhall_protocol::command::Ident>, Intent),
     ExtAuth(Box<drawhall_protocol::command::Ident>, Intent),
-    Lookup { invite: String },
+    /// Whether the name in a token is an account of this server.
+    Token(Box<Token>),
+    Lookup {
+        invite: String,
+    },
     Session(Box<drawhall_protocol::command::Join>),
     Join,
     Host,
@@ -180,7 +186,7 @@ pub struct LoginMachine {
     lookup: Option<LookedUp>,
     account_attempts: u32,
     session_attempts: u32,
-    ban: Option<Reaction>,
+    ban: Option<BanTerms>,
     /// The ban is of the address: exempt accounts are not subject to it.
     ban_exemptable: bool,
     ban_triggered: bool,
@@ -188,12 +194,14 @@ pub struct LoginMachine {
     chance: u64,
     /// What a token of the auth server must answer.
     nonce: Option<u64>,
+    /// When the client has connected, milliseconds since 1970.
+    arrived_ms: i64,
 }
 
 impl LoginMachine {
     /// A new connection's login, and the greeting.
     pub fn new(rules: Arc<Rules>, arrival: &Arrival) -> (LoginMachine, LoginEffect) {
-        let Arrival { conn, address, browser, encrypted, must_encrypt, chance } = *arrival;
+        let Arrival { conn, address, browser, encrypted, must_encrypt, chance, utc_ms } = *arrival;
         let mut visitor = Visitor { conn, browser, encrypted, ..Visitor::default() };
         visitor.person.address = Some(address);
         let ban = rules.address_ban(address);
@@ -206,11 +214,12 @@ impl LoginMachine {
             lookup: None,
             account_attempts: 0,
             session_attempts: 0,
-            ban,
             ban_exemptable: ban.is_some(),
+            ban,
             ban_triggered: false,
             chance,
             nonce: None,
+            arrived_ms: utc_ms,
         };
         machine.state = if must_encrypt { LoginState::WaitForSecure } else { machine.state_when_secure() };
         let greeting = LoginEffect::Send(Box::new(machine.greeting()));
@@ -369,7 +378,8 @@ impl LoginMachine {
         if self.info.is_some() {
             return self.fail("cinfoAlreadyDone", "Client info already done", fx);
         }
-        self.log_client_info(&info, fx);
+        // Nobody has done anything yet: who reads the log need not know by which system.
+        self.log_client_info(Level::Debug, &info, fx);
         if !begins_with_version(&info.app_version) {
             return self.fail("badversion", "Invalid client version", fx);
         }
@@ -399,19 +409,19 @@ impl LoginMachine {
         self.send_result(result, fx);
     }
 
-    fn log_client_info(&self, info: &ClientInfo, fx: &mut Vec<LoginEffect>) {
+    fn log_client_info(&self, level: Level, info: &ClientInfo, fx: &mut Vec<LoginEffect>) {
         let mut object = serde_json::to_value(info).unwrap_or_default();
         let person = &self.visitor.person;
         object["address"] = person.address.map_or(String::new(), |a| a.to_string()).into();
         if !person.auth_id.is_empty() {
             object["auth_id"] = person.auth_id.as_str().into();
         }
-        fx.push(LoginEffect::Log(Level::Info, Topic::ClientInfo, object.to_string()));
+        fx.push(LoginEffect::Log(level, Topic::ClientInfo, object.to_string()));
     }
 
     /// Whether the client still says the same of itself as in `cinfo`.
     fn same_info(&mut self, info: &ClientInfo, fx: &mut Vec<LoginEffect>) -> bool {
-        self.log_client_info(info, fx);
+        self.log_client_info(Level::Info, info, fx);
         let same = self.info.as_ref().is_none_or(|earlier| earlier == info);
         if !same {
             self.invalid("Mismatched client info", "mismatched client info", fx);
@@ -470,7 +480,8 @@ impl LoginMachine {
 
     /// Lets a ban from the server strike. Returns whether the login is over.
     fn trigger_ban(&mut self, early: bool, fx: &mut Vec<LoginEffect>) -> bool {
-        let Some(reaction) = self.ban.filter(|_| !self.ban_triggered) else { return false };
+        let Some(terms) = self.ban.clone().filter(|_| !self.ban_triggered) else { return false };
+        let reaction = terms.reaction;
         if early && (reaction == Reaction::Normal || self.next_chance().is_multiple_of(2)) {
             return false;
         }
@@ -480,10 +491,11 @@ impl LoginMachine {
         let disconnect =
             |message: &str| LoginEffect::Disconnect { message: message.into(), details: "banned".into() };
         match reaction {
-            Reaction::Normal => fx.push(disconnect("Permanently banned from this server")),
+            Reaction::Normal => fx.push(disconnect(&terms.message(self.arrived_ms))),
             Reaction::NetError => fx.push(disconnect("Network error: no route to host")),
             Reaction::Garbage => {
-                self.send_result(ResultReply { state: "checkauth".into(), ..ResultReply::default() }, fx);
+                let (message, state) = ("check authentication".into(), "checkauth".into());
+                self.send_result(ResultReply { message, state, ..ResultReply::default() }, fx);
             }
             Reaction::Hang => {}
             Reaction::Timer => {

@@ -16,7 +16,20 @@ const COMMANDS: [&str; 8] = ["startTls", "cinfo", "lookup", "ident", "host", "jo
 /// What each waiting state can be answered.
 const ANSWERS: [(&str, &[&str]); 6] = [
     ("Lookup?", &["found", "template", "not found", "invite unknown", "invite used up"]),
-    ("Account?", &["none", "right", "moderator", "wrong password", "locked", "ghost", "ghost without MOD"]),
+    (
+        "Account?",
+        &[
+            "none",
+            "right",
+            "moderator",
+            "wrong password",
+            "locked",
+            "ghost",
+            "ghost without MOD",
+            "similar",
+            "busy",
+        ],
+    ),
     ("AuthServer?", &["guest", "account", "not in group", "banned", "other", "no answer"]),
     ("Session?", &["found", "none", "another"]),
     ("Join?", &["refused", "wrong password", "banned"]),
@@ -107,6 +120,7 @@ fn begin(row: &Row<'_>) -> Login {
         encrypted: false,
         must_encrypt,
         chance: 0,
+        utc_ms: 1_795_241_572_000,
     };
     let mut rules = Arc::unwrap_or_clone(rules(&config(row)));
     rules.extauth_url = Some("https://auth.example.org/".into());
@@ -239,6 +253,7 @@ fn ident(variant: &str) -> (Value, Value) {
         "empty name" => (json!([""]), json!({})),
         "long name" => (json!(["x".repeat(23)]), json!({})),
         "quoted name" => (json!(["a\"b"]), json!({})),
+        "name with hidden marks" => (json!(["n\u{200b}x"]), json!({})),
         "unknown intent" => intent("nonsense"),
         "as guest" => intent("guest"),
         "as account" => intent("auth"),
@@ -290,6 +305,8 @@ fn answers(machine: &mut LoginMachine, input: &str, answer: &str) -> Vec<LoginEf
             "moderator" => super::tests::ok(&["MOD"]),
             "wrong password" => AccountCheck::BadPassword,
             "locked" => AccountCheck::Locked,
+            "similar" => AccountCheck::Similar,
+            "busy" => AccountCheck::Busy,
             "ghost" => super::tests::ok(&["MOD", "GHOST"]),
             "ghost without MOD" => super::tests::ok(&["GHOST"]),
             other => panic!("account: {other}"),
@@ -325,7 +342,7 @@ fn answers(machine: &mut LoginMachine, input: &str, answer: &str) -> Vec<LoginEf
 /// The state of a machine as the page names it.
 fn state_of(machine: &LoginMachine) -> String {
     match &machine.waiting {
-        Some(Waiting::Account(..)) => "Account?".into(),
+        Some(Waiting::Account(..) | Waiting::Token(_)) => "Account?".into(),
         Some(Waiting::ExtAuth(..)) => "AuthServer?".into(),
         Some(Waiting::Lookup { .. }) => "Lookup?".into(),
         Some(Waiting::Session(_)) => "Session?".into(),

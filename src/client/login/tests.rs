@@ -28,10 +28,16 @@ impl Login {
 
     fn from(address: &str, config: &str) -> Login {
         let address = address.parse().unwrap();
-        Self::arrived(
-            Arrival { conn: 1, address, browser: false, encrypted: false, must_encrypt: false, chance: 0 },
-            config,
-        )
+        let arrival = Arrival {
+            conn: 1,
+            address,
+            browser: false,
+            encrypted: false,
+            must_encrypt: false,
+            chance: 0,
+            utc_ms: 1_795_241_572_000,
+        };
+        Self::arrived(arrival, config)
     }
 
     fn arrived(arrival: Arrival, config: &str) -> Login {
@@ -645,7 +651,7 @@ proptest! {
     ) {
         let must_encrypt = config.contains("TLS");
         let address = "192.0.2.7".parse().unwrap();
-        let arrival = Arrival { conn: 1, address, browser: false, encrypted: false, must_encrypt, chance };
+        let arrival = Arrival { conn: 1, address, browser: false, encrypted: false, must_encrypt, chance, utc_ms: 0 };
         let mut rules = Arc::unwrap_or_clone(rules(&format!("{config}[users]\nn:plain;p:\n")));
         rules.extauth_url = Some("https://auth.example.org/".into());
         let (machine, greeting) = LoginMachine::new(Arc::new(rules), &arrival);

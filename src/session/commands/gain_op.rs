@@ -1,10 +1,16 @@
 //! `gain-op`: becomes operator by password.
 
 use super::{CommandResult, Effects, MemberKey, SessionMachine};
+use crate::auth::MAX_PASSWORD_ATTEMPTS;
 use crate::clock::Now;
-use crate::limits::Rate;
-use crate::session::OpwordCheck;
+use crate::session::{DisconnectReason, OpwordCheck};
 use crate::storage::store::PasswordKind;
+
+/// Name of the command.
+pub const COMMAND: &str = "gain-op";
+/// For somebody who guesses too often.
+pub const TOO_MANY_OPWORDS: &str = "Too many passwords, try again in a minute";
+const INCORRECT: &str = "Incorrect password";
 
 impl SessionMachine {
     pub(super) fn gain_op(
@@ -18,13 +24,14 @@ impl SessionMachine {
             return Err("No opword set".into());
         }
         let limit = self.shared.settings.password_rate_limit.0;
-        let Some(member) = self.members.get_mut(key) else { return Ok(()) };
-        if limit > 0 && !member.opwords.take(Rate::per_minute(limit), now.ms) {
-            return Err("Too many passwords, try again in a minute".into());
+        let member = self.sender(key)?;
+        let (conn, address) = (member.conn(), member.visitor.person.address);
+        if !self.guesses.take(address, limit, now.ms) {
+            return Err(TOO_MANY_OPWORDS.into());
         }
         if let Some(hash) = self.opword.slow_check(opword) {
-            let (conn, hash) = (member.conn(), hash.to_owned());
-            fx.check = Some(OpwordCheck { conn, hash, opword: opword.to_owned() });
+            let hash = hash.to_owned();
+            fx.check = Some(OpwordCheck { conn, address, hash, opword: opword.to_owned() });
             return Ok(());
         }
         self.try_opword(key, opword, now, fx)
@@ -37,17 +44,31 @@ impl SessionMachine {
         }
         let Some(key) = self.members.key_of(check.conn) else { return };
         if let Err(reason) = self.try_opword(key, &check.opword, now, fx) {
-            self.refuse(key, "gain-op", &reason, fx);
+            self.refuse(key, COMMAND, &reason, fx);
         }
     }
 
     fn try_opword(&mut self, key: MemberKey, opword: &str, now: Now, fx: &mut Effects) -> CommandResult {
         if !self.opword.accepts(opword) {
-            self.rule_break(key, "Incorrect opword", now, fx);
-            return Err("Incorrect password".into());
+            return self.wrong_opword(key, now, fx);
         }
         let id = self.sender(key)?.id;
         self.set_operator(id, true, "password", None, true, now, fx);
+        Ok(())
+    }
+
+    /// The connection is ended at the tenth, as with other passwords.
+    fn wrong_opword(&mut self, key: MemberKey, now: Now, fx: &mut Effects) -> CommandResult {
+        let Some(member) = self.members.get_mut(key) else { return Ok(()) };
+        member.wrong_opwords += 1;
+        let attempt = member.wrong_opwords;
+        let text = format!("Incorrect opword (attempt {attempt}/{MAX_PASSWORD_ATTEMPTS})");
+        self.rule_break(key, text, now, fx);
+        if attempt < MAX_PASSWORD_ATTEMPTS {
+            return Err(INCORRECT.into());
+        }
+        self.refuse(key, COMMAND, INCORRECT, fx);
+        self.disconnect(key, DisconnectReason::Error, INCORRECT, "opword", now, fx);
         Ok(())
     }
 }

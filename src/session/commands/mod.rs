@@ -3,7 +3,7 @@
 mod announce;
 mod auth_list;
 pub mod ban_exchange;
-mod gain_op;
+pub mod gain_op;
 mod invite;
 mod kick_user;
 mod kill_session;
@@ -156,10 +156,7 @@ impl SessionMachine {
         let found = match user {
             UserRef::Id(id) if !(1..=254).contains(id) => return Err(format!("invalid user id: {id}").into()),
             UserRef::Id(id) => self.members.iter().find(|m| i64::from(m.id) == *id),
-            UserRef::Name(name) => {
-                let name = name.to_lowercase();
-                self.members.iter().find(|m| m.name().to_lowercase() == name)
-            }
+            UserRef::Name(name) => self.member_by_name(name),
             UserRef::Invalid => return Err("invalid user ID or name".into()),
         };
         found.map(Member::key).ok_or("user not found".into())

@@ -11,6 +11,7 @@ use crate::session::admin::ADMINISTRATOR;
 use crate::session::member::Member;
 use crate::session::{ConnId, DisconnectReason, MAX_TITLE};
 use crate::storage::store::PasswordKind;
+use crate::username;
 
 /// What was changed, for the log.
 type Changes = Vec<String>;
@@ -145,7 +146,7 @@ impl SessionMachine {
         let moderator = editor.moderator;
         let founder = conf.founder.as_ref().filter(|_| moderator);
         if let Some(founder) = founder {
-            self.founder = without_controls(founder);
+            self.founder = username::clean(founder);
             changes.push("changed founder".into());
         }
         let was_auto = self.flags.auto_title;

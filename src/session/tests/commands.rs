@@ -131,6 +131,22 @@ fn the_opword_makes_operator() {
 }
 
 #[test]
+fn who_guesses_ten_opwords_is_sent_away() {
+    let mut settings = Settings::default();
+    settings.set("passwordRateLimit", "0").unwrap();
+    let mut table = Table::running(settings);
+    table.join(visitor(B, "B"));
+    table.command(A, "sessionconf", json!([]), json!({"opword": "op"}));
+    for _ in 0..9 {
+        table.command(B, "gain-op", json!(["x"]), json!({}));
+        assert_eq!(table.error(B), "gain-op: Incorrect password");
+        assert_eq!(table.seat(B).gone, None);
+    }
+    table.command(B, "gain-op", json!(["x"]), json!({}));
+    assert_eq!(table.seat(B).gone, Some((DisconnectReason::Error, "Incorrect password".into())));
+}
+
+#[test]
 fn a_moderator_ends_the_session() {
     let mut table = Table::of_three();
     table.join(moderator(4, "M"));

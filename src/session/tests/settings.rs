@@ -38,6 +38,14 @@ fn a_forbidden_title_becomes_the_automatic_one() {
 }
 
 #[test]
+fn a_founder_has_a_name_that_people_could_have() {
+    let mut table = Table::running(Settings::default());
+    table.join(moderator(B, "M"));
+    set(&mut table, B, json!({"founder": "\u{202e}An\u{200b}n\n👩\u{200d}🎨"}));
+    assert_eq!(table.machine.description(false, table.now).founder, "Ann👩\u{200d}🎨");
+}
+
+#[test]
 fn the_automatic_title_follows_the_founder() {
     let mut table = Table::running(Settings::default());
     table.join(moderator(B, "M"));

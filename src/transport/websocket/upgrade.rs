@@ -4,6 +4,7 @@ use std::net::IpAddr;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
+use drawhall_protocol::qt_base64;
 use sha1::{Digest as _, Sha1};
 
 use crate::transport::trust::Trusted;
@@ -98,7 +99,7 @@ impl Upgrade {
             return Err(Refused { status: "426 Upgrade Required", reason: "only version 13 is spoken" });
         }
         let key = values("sec-websocket-key");
-        if BASE64.decode(key.trim()).map_or(0, |k| k.len()) != 16 {
+        if qt_base64::decode(&key).len() != 16 {
             return Err(Refused::bad("Sec-WebSocket-Key is no key"));
         }
         let digest = Sha1::new().chain_update(key.trim()).chain_update(GUID).finalize();

@@ -1,0 +1,64 @@
+//! Guesses at the operator password: who guesses on many connections guesses no more often.
+
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+
+use crate::limits::{Bucket, Rate};
+use crate::transport::network::narrowest;
+
+/// How many times as often as one address all of them together may guess.
+const ALL_FACTOR: u32 = 4;
+/// Addresses that are remembered.
+const MAX_ADDRESSES: usize = 1000;
+
+/// Guesses of the last minute.
+#[derive(Debug, Default)]
+pub(super) struct Guesses {
+    all: Bucket,
+    by_address: BTreeMap<Option<IpAddr>, Bucket>,
+}
+
+impl Guesses {
+    /// Whether one more from this address is allowed, when one address has so many a minute; 0 is no limit.
+    pub(super) fn take(&mut self, address: Option<IpAddr>, limit: u32, now_ms: u64) -> bool {
+        if limit == 0 {
+            return true;
+        }
+        let rate = Rate::per_minute(limit);
+        if self.by_address.len() >= MAX_ADDRESSES {
+            self.by_address.retain(|_, bucket| !bucket.is_full(rate, now_ms));
+        }
+        let address = address.map(narrowest);
+        if self.by_address.len() >= MAX_ADDRESSES && !self.by_address.contains_key(&address) {
+            return false;
+        }
+        self.by_address.entry(address).or_default().take(rate, now_ms)
+            && self.all.take(Rate::per_minute(limit.saturating_mul(ALL_FACTOR)), now_ms)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn ip(n: u32) -> Option<IpAddr> {
+        Some(std::net::Ipv4Addr::from_bits(0x0a00_0000 + n).into())
+    }
+
+    #[test]
+    fn each_address_and_all_together_guess_so_often() {
+        let mut guesses = Guesses::default();
+        let mut allowed = |n, now_ms| (0..9).filter(|_| guesses.take(ip(n), 3, now_ms)).count();
+        assert_eq!([1, 1, 2, 3].map(|n| allowed(n, 0)), [3, 0, 3, 3]);
+        assert_eq!([4, 5].map(|n| allowed(n, 0)), [3, 0], "12 together");
+        assert_eq!(allowed(5, 60_000), 3);
+    }
+
+    #[test]
+    fn many_addresses_take_no_memory_for_ever() {
+        let mut guesses = Guesses::default();
+        let let_in = (0..5000).filter(|n| guesses.take(ip(*n), 10_000, 0)).count();
+        assert_eq!((let_in, guesses.by_address.len()), (MAX_ADDRESSES, MAX_ADDRESSES));
+        assert!(guesses.take(ip(9999), 10_000, 1000), "they are forgotten again");
+    }
+}

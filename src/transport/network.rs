@@ -1,0 +1,93 @@
+//! What counts as one address: an IPv4 address, or an IPv6 network.
+//!
+//! One customer of a provider has at least 2^64 IPv6 addresses, and often a network of 56 or 48 bits. So limits count for the
+//! network of 64 bits, and some times over for the wider ones around it: whoever has those cannot use each of their
+//! parts in full.
+
+use std::net::{IpAddr, Ipv6Addr};
+
+/// Networks that count, and how many times a limit they may use.
+const WIDTHS: [(u32, u32); 3] = [(64, 1), (56, 4), (48, 16)];
+
+/// A network that limits count for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Network {
+    /// Tells it from all others, also from narrower ones at the same address.
+    pub key: IpAddr,
+    /// So many times the limit of one address may be used in it.
+    pub factor: u32,
+}
+
+fn masked(address: Ipv6Addr, bits: u32) -> u128 {
+    let free = 128 - bits;
+    address.to_bits() >> free << free
+}
+
+/// The networks around an address, the narrowest first.
+pub fn networks(address: IpAddr) -> impl Iterator<Item = Network> {
+    let (v4, v6) = match address.to_canonical() {
+        IpAddr::V4(v4) => (Some(v4), None),
+        IpAddr::V6(v6) => (None, Some(v6)),
+    };
+    let one = v4.map(|v4| Network { key: v4.into(), factor: 1 });
+    let wider = v6.into_iter().flat_map(|v6| {
+        WIDTHS.map(|(bits, factor)| {
+            // The low half is free in all of them: it names the wider ones.
+            let mark = if bits == 64 { 0 } else { u128::from(bits) };
+            Network { key: Ipv6Addr::from_bits(masked(v6, bits) | mark).into(), factor }
+        })
+    });
+    one.into_iter().chain(wider)
+}
+
+/// The narrowest network, which stands for one address.
+pub fn narrowest(address: IpAddr) -> IpAddr {
+    match address.to_canonical() {
+        IpAddr::V6(v6) => Ipv6Addr::from_bits(masked(v6, 64)).into(),
+        v4 => v4,
+    }
+}
+
+/// The widest network, within which nobody is told from anybody.
+pub fn widest(address: IpAddr) -> IpAddr {
+    match address.to_canonical() {
+        IpAddr::V6(v6) => Ipv6Addr::from_bits(masked(v6, 48)).into(),
+        v4 => v4,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn ip(text: &str) -> IpAddr {
+        text.parse().unwrap()
+    }
+
+    #[test]
+    fn an_ipv4_address_stands_for_itself_in_both_notations() {
+        for text in ["192.0.2.7", "::ffff:192.0.2.7"] {
+            let all: Vec<Network> = networks(ip(text)).collect();
+            assert_eq!(all, [Network { key: ip("192.0.2.7"), factor: 1 }]);
+            assert_eq!((narrowest(ip(text)), widest(ip(text))), (ip("192.0.2.7"), ip("192.0.2.7")));
+        }
+    }
+
+    #[test]
+    fn an_ipv6_address_counts_for_three_networks_that_differ() {
+        let keys = |text: &str| networks(ip(text)).map(|n| n.key).collect::<Vec<_>>();
+        let all = keys("2001:db8:1:203::5");
+        assert_eq!(all, [ip("2001:db8:1:203::"), ip("2001:db8:1:200::38"), ip("2001:db8:1::30")]);
+        assert_eq!(keys("2001:db8:1:203:ffff::"), all);
+        assert_eq!(keys("2001:db8:1:2ff::")[1..], all[1..]);
+        assert_eq!(keys("2001:db8:1:ffff::")[2..], all[2..]);
+        assert_ne!(keys("2001:db8:2::")[2], all[2]);
+        // The first /64 of a /48 has the address of the wider ones, and is still another.
+        let first = keys("2001:db8:1::1");
+        assert!(first[0] != first[1] && first[1] != first[2] && first[0] != first[2]);
+        assert_eq!(
+            (narrowest(ip("2001:db8:1:203::5")), widest(ip("2001:db8:1:203::5"))),
+            (all[0], ip("2001:db8:1::"))
+        );
+    }
+}
