@@ -37,3 +37,4 @@ pub mod storage;
 pub mod tools;
 pub mod trace;
 pub mod transport;
+mod web;

@@ -70,18 +70,13 @@ impl Bucket {
     }
 }
 
-/// Wrong passwords, by address: after too many in a minute an address waits for the minute to end.
+/// Passwords that were tried and not right, by address: after too many in a minute an address waits for its end.
 #[derive(Debug, Default)]
 pub struct Attempts(HashMap<IpAddr, (u64, u32)>);
 
 impl Attempts {
-    /// Whether an address has to wait.
-    pub fn too_many(&self, address: IpAddr, now_ms: u64) -> bool {
-        self.0.get(&address).is_some_and(|(since, n)| *n >= MAX_ATTEMPTS && now_ms < since + ATTEMPT_MS)
-    }
-
-    /// A wrong password came from an address.
-    pub fn failed(&mut self, address: IpAddr, now_ms: u64) {
+    /// A password is tried, unless the address has to wait. Counted before it is checked: who asks at once gains nothing.
+    pub fn take(&mut self, address: IpAddr, now_ms: u64) -> bool {
         if self.0.len() >= MAX_ADDRESSES {
             self.0.retain(|_, (since, _)| now_ms < *since + ATTEMPT_MS);
         }
@@ -92,7 +87,16 @@ impl Attempts {
         if now_ms >= entry.0 + ATTEMPT_MS {
             *entry = (now_ms, 0);
         }
-        entry.1 += 1;
+        let left = entry.1 < MAX_ATTEMPTS;
+        entry.1 += u32::from(left);
+        left
+    }
+
+    /// The last password of an address was right.
+    pub fn give_back(&mut self, address: IpAddr) {
+        if let Some((_, count)) = self.0.get_mut(&address) {
+            *count = count.saturating_sub(1);
+        }
     }
 }
 
@@ -124,9 +128,11 @@ mod tests {
     #[test]
     fn who_guesses_has_to_wait() {
         let (mut attempts, address) = (Attempts::default(), "192.0.2.1".parse().unwrap());
-        (0..MAX_ATTEMPTS).for_each(|_| attempts.failed(address, 1000));
-        assert!(attempts.too_many(address, 2000));
-        assert!(!attempts.too_many("192.0.2.2".parse().unwrap(), 2000));
-        assert!(!attempts.too_many(address, 1000 + ATTEMPT_MS));
+        assert!((0..MAX_ATTEMPTS).all(|_| attempts.take(address, 1000)));
+        assert!(!attempts.take(address, 2000));
+        attempts.give_back(address);
+        assert!(attempts.take(address, 2000) && !attempts.take(address, 2000));
+        assert!(attempts.take("192.0.2.2".parse().unwrap(), 2000));
+        assert!(attempts.take(address, 1000 + ATTEMPT_MS));
     }
 }

@@ -1,18 +1,28 @@
 //! A request and its answer, below HTTP.
 
 use std::collections::HashMap;
+use std::net::IpAddr;
 
 use actix_web::http::header::CONTENT_TYPE;
 use actix_web::http::{Method as HttpMethod, StatusCode};
+use actix_web::web::Payload;
 use actix_web::{HttpRequest, HttpResponse};
 use serde_json::{Map, Value, json};
 
 use crate::clock::Now;
+use crate::config::Rules;
 use crate::log::{Level, LogEntry, Topic};
 use crate::session::admin::{AdminAnswer, AdminError};
+use crate::web::read_body;
 
 /// Members of a request that are named in the log.
 const MAX_LOGGED: usize = 20;
+/// Longest name of such a member in the log, in characters.
+const MAX_LOGGED_NAME: usize = 40;
+/// Longest path or value of a setting in the log, in characters.
+const MAX_LOGGED_TEXT: usize = 200;
+/// Settings that are secrets, or addresses with secrets in them.
+const SECRET_SETTINGS: [&str; 2] = ["reporttoken", "extBansUrl"];
 
 /// What is to be done.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -37,8 +47,17 @@ pub(super) struct Call {
     query: HashMap<String, String>,
     /// The body.
     pub(super) body: Map<String, Value>,
-    /// Who asks, for the log.
-    pub(super) who: String,
+    /// Who asks.
+    pub(super) who: Who,
+}
+
+/// Who asks.
+#[derive(Debug, Clone)]
+pub(super) struct Who {
+    /// For the log.
+    pub(super) name: String,
+    /// From where.
+    pub(super) address: IpAddr,
     /// It is known by a cookie.
     pub(super) by_cookie: bool,
 }
@@ -68,11 +87,22 @@ impl Method {
 }
 
 impl Call {
-    /// Reads a request.
+    /// Reads a request, with a body of so many bytes at most.
     ///
     /// # Errors
-    /// When it is not for the API, or its body is no JSON object.
-    pub(super) fn read(request: &HttpRequest, body: &[u8], who: String) -> Result<Call, AdminError> {
+    /// When it is not for the API, or its body is no JSON object; the answer says so.
+    pub(super) async fn read(
+        request: &HttpRequest,
+        payload: Payload,
+        limit: usize,
+        who: Who,
+    ) -> Result<Call, Box<HttpResponse>> {
+        let body = read_body(request, payload, limit).await;
+        let body = body.map_err(|(status, text)| not_read(status, text))?;
+        Self::parse(request, &body, who).map_err(|error| Box::new(refuse(&error)))
+    }
+
+    fn parse(request: &HttpRequest, body: &[u8], who: Who) -> Result<Call, AdminError> {
         let path = request.path();
         let path = path.trim_start_matches('/').strip_prefix("api").filter(|rest| rest.starts_with('/'));
         let path = path.ok_or_else(not_found)?.to_owned();
@@ -87,10 +117,10 @@ impl Call {
         let query = url::form_urlencoded::parse(request.query_string().as_bytes());
         let query = query.map(|(k, v)| (k.into_owned(), v.into_owned())).collect();
         let body = match method {
-            Method::Post | Method::Put => read_body(request, body)?,
+            Method::Post | Method::Put => object_of(request, body)?,
             Method::Get | Method::Delete => Map::new(),
         };
-        Ok(Call { method, is_head, path, query, body, who, by_cookie: false })
+        Ok(Call { method, is_head, path, query, body, who })
     }
 
     /// The parts of the path behind `/api`; slashes at the end or doubled ones do not matter.
@@ -153,8 +183,10 @@ impl Call {
     /// Logs that something was changed, and by whom. Which members were given is told, but not what they say: there
     /// are passwords among them.
     pub(super) fn audit(&self, answer: &AdminAnswer) {
-        let (method, path, who) = (self.method.name().to_uppercase(), &self.path, &self.who);
-        let members: Vec<&str> = self.body.keys().map(String::as_str).take(MAX_LOGGED).collect();
+        let (method, who) = (self.method.name().to_uppercase(), &self.who.name);
+        let path: String = self.path.chars().take(MAX_LOGGED_TEXT).collect();
+        let name = |key: &String| key.chars().take(MAX_LOGGED_NAME).collect::<String>();
+        let members: Vec<String> = self.body.keys().map(name).take(MAX_LOGGED).collect();
         let members = if members.is_empty() { String::new() } else { format!(" ({})", members.join(", ")) };
         let text = match answer {
             Ok(_) => format!("Admin API: {method} {path}{members} by {who}"),
@@ -162,10 +194,27 @@ impl Call {
         };
         LogEntry::new(Now::get(), Level::Info, Topic::Status, text).emit("");
     }
+
+    /// Logs what settings were and what they are now, unless that is a secret.
+    pub(super) fn audit_settings(&self, before: &Rules, after: &Rules) {
+        let now = Now::get();
+        for ((key, old), (_, new)) in before.settings().values().into_iter().zip(after.settings().values()) {
+            if old == new {
+                continue;
+            }
+            let short = |text: String| text.chars().take(MAX_LOGGED_TEXT).collect::<String>();
+            let change = match SECRET_SETTINGS.contains(&key) {
+                true => String::new(),
+                false => format!(" from {:?} to {:?}", short(old), short(new)),
+            };
+            let text = format!("Admin API: {key} changed{change} by {}", self.who.name);
+            LogEntry::new(now, Level::Info, Topic::Status, text).emit("");
+        }
+    }
 }
 
 /// Only what a page of another origin cannot send without asking first is read.
-fn read_body(request: &HttpRequest, body: &[u8]) -> Result<Map<String, Value>, AdminError> {
+fn object_of(request: &HttpRequest, body: &[u8]) -> Result<Map<String, Value>, AdminError> {
     let kind = request.headers().get(CONTENT_TYPE).and_then(|v| v.to_str().ok()).unwrap_or_default();
     let kind = kind.split(';').next().unwrap_or_default().trim();
     if body.is_empty() && kind.is_empty() && *request.method() == HttpMethod::POST {
@@ -180,6 +229,12 @@ fn read_body(request: &HttpRequest, body: &[u8]) -> Result<Map<String, Value>, A
         Ok(_) => Err(bad("The body must be a JSON object")),
         Err(error) => Err(bad(format!("The body is no JSON: {error}"))),
     }
+}
+
+/// The answer to a body that was not read; what is left of it is not read either.
+fn not_read(status: StatusCode, message: &str) -> Box<HttpResponse> {
+    let mut response = HttpResponse::build(status);
+    Box::new(response.force_close().json(json!({"status": "error", "message": message})))
 }
 
 /// The answer of HTTP to what is not done.

@@ -7,7 +7,7 @@ use std::sync::{Mutex, PoisonError};
 
 use actix_web::cookie::time::Duration;
 use actix_web::cookie::{Cookie, SameSite};
-use actix_web::http::header::HeaderMap;
+use actix_web::web::Payload;
 use actix_web::{HttpRequest, HttpResponse};
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -15,7 +15,8 @@ use serde_json::json;
 use sha2::{Digest as _, Sha256};
 
 use super::Office;
-use super::call::{Call, refuse};
+use super::access::too_many;
+use super::call::{Call, Who, refuse};
 use super::operation::{Answer, Body, Operation, Schema, text, truth};
 use crate::auth::{AccountCheck, CheckAccount, HasFlag};
 use crate::clock::Now;
@@ -29,6 +30,8 @@ const FLAG: &str = "ADMIN";
 const LIFETIME_MS: u64 = 12 * 3_600_000;
 /// How often it is looked whether an account still may administer, in milliseconds.
 const RECHECK_MS: u64 = 2_000;
+/// Largest body of a login in bytes.
+const MAX_LOGIN_BODY: usize = 16 << 10;
 /// Logins at once; the oldest one ends for a new one.
 const MAX_LOGINS: usize = 1000;
 
@@ -55,8 +58,8 @@ pub(super) const OPERATIONS: &[Operation] = &[
 #[derive(Debug, Clone)]
 struct Login {
     name: String,
-    /// It is an account, which may be locked or lose its flag meanwhile.
-    is_account: bool,
+    /// Id of the account, which may be locked or lose its flag meanwhile, or its name to another one.
+    auth_id: Option<String>,
     since: u64,
     checked: u64,
 }
@@ -75,7 +78,7 @@ impl Logins {
     }
 
     /// A new login; returns its token.
-    fn add(&self, name: String, is_account: bool, now: u64) -> Option<String> {
+    fn add(&self, name: String, auth_id: Option<String>, now: u64) -> Option<String> {
         let mut bytes = [0; 32];
         getrandom::fill(&mut bytes).ok()?;
         let token = URL_SAFE_NO_PAD.encode(bytes);
@@ -86,7 +89,7 @@ impl Logins {
             {
                 logins.remove(&oldest);
             }
-            logins.insert(digest(&token), Login { name, is_account, since: now, checked: now });
+            logins.insert(digest(&token), Login { name, auth_id, since: now, checked: now });
         });
         Some(token)
     }
@@ -109,9 +112,7 @@ impl Logins {
 }
 
 /// The cookie that a browser keeps, or is to forget.
-fn cookie(token: String, headers: &HeaderMap) -> Cookie<'static> {
-    // A proxy in front of this server encrypts.
-    let encrypted = headers.get("x-forwarded-proto").is_some_and(|proto| proto.as_bytes() == b"https");
+fn cookie(token: String, encrypted: bool) -> Cookie<'static> {
     let lifetime = if token.is_empty() { 0 } else { LIFETIME_MS / 1000 };
     let cookie = Cookie::build(COOKIE, token).path("/").http_only(true).same_site(SameSite::Strict);
     cookie.secure(encrypted).max_age(Duration::seconds(lifetime as i64)).finish()
@@ -123,8 +124,8 @@ impl Office {
         let token = request.cookie(COOKIE)?.value().to_owned();
         let now = Now::get().ms;
         let login = self.access.logins.find(&token, now)?;
-        if login.is_account && now >= login.checked + RECHECK_MS {
-            let still = self.auth.send(HasFlag { name: login.name.clone(), flag: FLAG }).await;
+        if let Some(auth_id) = login.auth_id.filter(|_| now >= login.checked + RECHECK_MS) {
+            let still = self.auth.send(HasFlag { name: login.name.clone(), auth_id, flag: FLAG }).await;
             if !still.unwrap_or(false) {
                 self.access.logins.remove(&token);
                 return None;
@@ -135,45 +136,63 @@ impl Office {
     }
 
     /// Logs somebody in.
-    pub(super) async fn log_in(&self, request: &HttpRequest, body: &[u8], peer: IpAddr) -> HttpResponse {
-        let mut call = match Call::read(request, body, peer.to_string()) {
+    pub(super) async fn log_in(
+        &self,
+        request: &HttpRequest,
+        payload: Payload,
+        address: IpAddr,
+    ) -> HttpResponse {
+        let who = Who { name: address.to_string(), address, by_cookie: false };
+        let mut call = match Call::read(request, payload, MAX_LOGIN_BODY, who).await {
             Ok(call) => call,
-            Err(error) => return refuse(&error),
+            Err(refused) => return *refused,
         };
         let name = call.text("username");
-        call.who = format!("{name}@{peer}");
-        let checked = self.check_login(&call, peer).await;
+        let checked = self.check_login(&call).await;
+        // What a stranger typed may be a password.
+        if checked.is_ok() {
+            call.who.name = format!("{name}@{address}");
+        }
         let failed = checked.as_ref().err().cloned();
-        call.audit(&failed.map_or(Ok(name.clone().into()), Err));
-        let token = checked.and_then(|is_account| {
-            let token = self.access.logins.add(name.clone(), is_account, Now::get().ms);
+        // Who asks more often than it may could fill the log.
+        if failed.as_ref().is_none_or(|error| error.status != 429) {
+            call.audit(&failed.map_or(Ok(name.clone().into()), Err));
+        }
+        let token = checked.and_then(|auth_id| {
+            let token = self.access.logins.add(name.clone(), auth_id, Now::get().ms);
             token.ok_or_else(|| AdminError::new(500, "There are no random numbers"))
         });
         match token {
             Ok(token) => HttpResponse::Ok()
-                .cookie(cookie(token, request.headers()))
+                .cookie(cookie(token, self.access.is_encrypted(request)))
                 .json(json!({"user": name, "login": true})),
             Err(error) => refuse(&error),
         }
     }
 
-    /// Whether name and password are those of somebody who may administer, and of an account.
-    async fn check_login(&self, call: &Call, peer: IpAddr) -> Result<bool, AdminError> {
+    /// Whether name and password are those of somebody who may administer; if it is an account, its id.
+    async fn check_login(&self, call: &Call) -> Result<Option<String>, AdminError> {
         let (name, password) = (call.text("username"), call.text("password"));
-        let now = Now::get().ms;
-        self.access.attempt(peer, now)?;
+        let guess = self.access.guesses.slow(call.who.address, Now::get().ms).map_err(too_many)?;
         if self.access.fits(&name, &password) {
-            return Ok(false);
+            guess.give_back();
+            return Ok(None);
         }
-        let check = CheckAccount { name: name.clone(), password };
-        if let Ok(AccountCheck::Ok { flags, .. }) = self.auth.send(check).await {
-            if flags.iter().any(|flag| flag == FLAG) {
-                return Ok(true);
+        let wrong = || AdminError::new(403, "Name or password are wrong");
+        if password.is_empty() {
+            return Err(wrong());
+        }
+        match self.auth.send(CheckAccount { name: name.clone(), password }).await {
+            Ok(AccountCheck::Ok { flags, auth_id }) if flags.iter().any(|flag| flag == FLAG) => {
+                guess.give_back();
+                Ok(Some(auth_id))
             }
-            return Err(AdminError::new(403, format!("The account '{name}' does not have the flag {FLAG}")));
+            Ok(AccountCheck::Ok { .. }) => {
+                guess.give_back();
+                Err(AdminError::new(403, format!("The account '{name}' does not have the flag {FLAG}")))
+            }
+            _ => Err(wrong()),
         }
-        self.access.failed(peer, now);
-        Err(AdminError::new(403, "Name or password are wrong"))
     }
 
     /// Ends the login that a request comes with.
@@ -181,11 +200,12 @@ impl Office {
         if let Some(given) = request.cookie(COOKIE) {
             self.access.logins.remove(given.value());
         }
-        HttpResponse::Ok().cookie(cookie(String::new(), request.headers())).json(json!({"status": "ok"}))
+        let encrypted = self.access.is_encrypted(request);
+        HttpResponse::Ok().cookie(cookie(String::new(), encrypted)).json(json!({"status": "ok"}))
     }
 
     pub(super) fn who_am_i(&self, call: &Call) -> AdminAnswer {
-        Ok(json!({"user": call.who, "login": call.by_cookie}))
+        Ok(json!({"user": call.who.name, "login": call.who.by_cookie}))
     }
 }
 
@@ -196,7 +216,7 @@ mod tests {
     #[test]
     fn logins_end() {
         let logins = Logins::default();
-        let token = logins.add("A".into(), true, 1000).unwrap();
+        let token = logins.add("A".into(), None, 1000).unwrap();
         assert_eq!(logins.find(&token, 2000).unwrap().name, "A");
         assert!(logins.find("other", 2000).is_none());
         assert!(logins.find(&token, 1000 + LIFETIME_MS).is_none());
@@ -208,7 +228,7 @@ mod tests {
     fn the_oldest_login_makes_room() {
         let logins = Logins::default();
         let tokens: Vec<String> =
-            (0..=MAX_LOGINS as u64).map(|at| logins.add("A".into(), true, at).unwrap()).collect();
+            (0..=MAX_LOGINS as u64).map(|at| logins.add("A".into(), None, at).unwrap()).collect();
         assert!(logins.find(&tokens[0], 2000).is_none());
         assert!(logins.find(&tokens[1], 2000).is_some());
     }

@@ -2,11 +2,12 @@
 
 use serde_json::{Map, Value, json};
 
+use super::access::too_many;
 use super::call::{Call, Method, bad, unsupported};
 use super::operation::{Answer, Body, Operation, text, texts};
 use super::shapes::{LOCKS, SETTINGS as SETTINGS_SHAPE, STATUS};
 use super::{Office, not_found};
-use crate::auth::{Turn, password};
+use crate::clock::Now;
 use crate::config::{SETTINGS, Settings, fault_of};
 use crate::server::GetLoad;
 use crate::session::admin::{AdminAnswer, AdminError};
@@ -75,7 +76,9 @@ impl Office {
             Method::Put => {
                 let (settings, errors) = self.wanted_settings(&call.body);
                 if !settings.is_empty() {
+                    let before = self.rules();
                     self.set(settings).await?;
+                    call.audit_settings(&before, &self.rules());
                 }
                 let mut value = self.settings_value();
                 if !errors.is_empty() {
@@ -171,11 +174,11 @@ impl Office {
             SECTIONS.into_iter().filter(|s| wanted.iter().any(|w| w.as_str() == Some(s))).collect();
         let (hash, given) = (self.lock_hash().await?, call.text("password"));
         if !hash.is_empty() {
-            let (hash, given) = (hash.clone(), given.clone());
-            let fits = self.hashing.run(Turn::Check, move || password::verify(&given, &hash)).await;
-            if fits != Some(true) {
+            let guess = self.access.guesses.slow(call.who.address, Now::get().ms).map_err(too_many)?;
+            if !self.fits(given.clone(), hash.clone()).await {
                 return Err(AdminError::new(403, "Incorrect password"));
             }
+            guess.give_back();
         }
         let keys: Vec<String> = SECTIONS.iter().map(|s| lock_key(s)).collect();
         let mut locks: Vec<(String, String)> = wanted.iter().map(|s| (lock_key(s), "1".to_owned())).collect();
@@ -184,16 +187,17 @@ impl Office {
             locks.push((LOCK_HASH.to_owned(), made));
         }
         let forget_password = wanted.is_empty();
-        self.ask(move |db| {
+        let changed = self.ask(move |db| {
             let mut keys: Vec<&str> = keys.iter().map(String::as_str).collect();
             if forget_password {
                 keys.push(LOCK_HASH);
             }
-            db.remove_settings(&keys)?;
             let locks: Vec<(&str, &str)> = locks.iter().map(|(k, v)| (k.as_str(), v.as_str())).collect();
-            db.set_settings(&locks)
-        })
-        .await?;
+            db.replace_settings((LOCK_HASH, &hash), &keys, &locks)
+        });
+        if !changed.await? {
+            return Err(AdminError::new(409, "The password of the locks was changed meanwhile"));
+        }
         self.look_again().await
     }
 }

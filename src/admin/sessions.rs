@@ -3,6 +3,7 @@
 use actix::Addr;
 use serde_json::{Map, Value, json};
 
+use super::access::too_many;
 use super::call::{Call, Method, bad, not_found, unsupported};
 use super::operation::{Answer, Body, Field, Operation, number, text, truth};
 use super::shapes::{
@@ -10,6 +11,7 @@ use super::shapes::{
     USER,
 };
 use super::{Office, new_session};
+use crate::clock::Now;
 use crate::server::{FindAwake, ListSession, ListSessions, MakeFromTemplate, TellSessions};
 use crate::session::actor::{Administer, Session};
 use crate::session::admin::{AdminAnswer, AdminError, AdminRequest};
@@ -228,10 +230,28 @@ impl Office {
             return self.listing(call, &session, rest).await;
         }
         let request = request_of(call, rest)?;
+        if matches!(request, AdminRequest::CheckPassword { .. }) {
+            return self.try_session_password(call, &session, request).await;
+        }
         let describes = matches!(request, AdminRequest::Describe | AdminRequest::Configure(_));
         let mut value = session.send(Administer(request)).await.map_err(gone)??;
         if describes {
             value["_locked"] = self.is_locked("sessions").into();
+        }
+        Ok(value)
+    }
+
+    /// Whether a password of a session fits.
+    async fn try_session_password(
+        &self,
+        call: &Call,
+        session: &Addr<Session>,
+        request: AdminRequest,
+    ) -> AdminAnswer {
+        let guess = self.access.guesses.quick(call.who.address, Now::get().ms).map_err(too_many)?;
+        let value = session.send(Administer(request)).await.map_err(gone)??;
+        if value["status"] == true {
+            guess.give_back();
         }
         Ok(value)
     }

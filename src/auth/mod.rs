@@ -4,6 +4,7 @@
 //! of bounded size, never on an actor's thread.
 
 pub mod extauth;
+pub(crate) mod guesses;
 pub mod password;
 pub mod provider;
 pub mod token;
@@ -204,6 +205,8 @@ impl Handler<CheckAccount> for Auth {
 pub struct HasFlag {
     /// User name, case-sensitive.
     pub name: String,
+    /// Id that it must have: the name may be another one's by now.
+    pub auth_id: String,
     /// The flag.
     pub flag: &'static str,
 }
@@ -211,11 +214,12 @@ pub struct HasFlag {
 impl Handler<HasFlag> for Auth {
     type Result = ResponseFuture<bool>;
 
-    fn handle(&mut self, HasFlag { name, flag }: HasFlag, _: &mut Context<Self>) -> Self::Result {
+    fn handle(&mut self, HasFlag { name, auth_id, flag }: HasFlag, _: &mut Context<Self>) -> Self::Result {
         let (rules, hashing) = (self.rules.clone(), self.hashing.clone());
         Box::pin(async move {
             let known = find(&rules, &name, &hashing).await;
-            known.is_some_and(|account| !account.locked && account.flags.iter().any(|f| f == flag))
+            let known = known.filter(|account| !account.locked && account.auth_id == auth_id);
+            known.is_some_and(|account| account.flags.iter().any(|f| f == flag))
         })
     }
 }
@@ -271,7 +275,9 @@ mod tests {
             assert_eq!(check("mod", "").await.unwrap(), AccountCheck::BadPassword);
             assert_eq!(check("MOD", "secret").await.unwrap(), AccountCheck::NotFound);
             assert_eq!(check("locked", "x").await.unwrap(), AccountCheck::Locked);
-            let has = |name: &str, flag| auth.send(HasFlag { name: name.into(), flag });
+            let has = |name: &str, flag| {
+                auth.send(HasFlag { name: name.into(), auth_id: format!("internal:{name}"), flag })
+            };
             assert!(has("mod", "MOD").await.unwrap());
             assert!(!has("mod", "ADMIN").await.unwrap());
             assert!(!has("locked", "MOD").await.unwrap());

@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 
 use crate::auth::password;
 use crate::client::login::is_valid_name;
-use crate::db::{Account, Database, DbError};
+use crate::db::{Account, AccountKey, Database, DbError};
 
 /// What cannot be done with an account.
 #[derive(Debug, thiserror::Error)]
@@ -63,7 +63,8 @@ pub fn add(database: &Database, name: &str, flags: &[String], password: &str) ->
     }
     let hash = password::hash(password).ok_or(AccountError::Hash)?;
     let account = Account { id: 0, name: name.to_owned(), hash, locked: false, flags: upper(flags) };
-    Ok(database.add_account(&account)?)
+    database.add_account(&account)?;
+    Ok(())
 }
 
 /// What is to change about an account.
@@ -87,7 +88,7 @@ pub fn set(database: &Database, name: &str, change: Change) -> Result<(), Accoun
         return Err(AccountError::Nothing);
     }
     let hash = password.map(|p| password::hash(&p).ok_or(AccountError::Hash)).transpose()?;
-    database.change_account(name, |account| {
+    database.change_account(AccountKey::Name(name), |account| {
         if let Some(hash) = hash {
             account.hash = hash;
         }

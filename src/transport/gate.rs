@@ -7,6 +7,7 @@ use std::collections::HashMap;
 use std::net::{IpAddr, Ipv6Addr};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use super::forwarded::ProxyHeader;
 use super::trust::Trusted;
 use crate::clock::Now;
 use crate::config::Settings;
@@ -101,6 +102,8 @@ pub struct Pass {
     gate: Gate,
     address: IpAddr,
     place: Option<IpAddr>,
+    /// It came by a proxy.
+    proxied: bool,
 }
 
 impl Gate {
@@ -137,7 +140,7 @@ impl Gate {
         state.open += 1;
         METRICS.connections.count();
         drop(state);
-        Ok(Pass { gate: self.clone(), address: peer, place })
+        Ok(Pass { gate: self.clone(), address: peer, place, proxied: false })
     }
 
     /// A thread that panicked while it held the lock has changed numbers at most.
@@ -216,6 +219,16 @@ impl Pass {
         self.gate.trusted.contains(self.address)
     }
 
+    /// Whether the peer may say in the PROXY protocol whom it speaks for.
+    pub fn may_speak_proxy(&self) -> bool {
+        self.is_proxy() && self.gate.trusted.believes(ProxyHeader::ProxyProtocol)
+    }
+
+    /// Whether it came by a proxy: the client is not where the connection is from, whatever its address is.
+    pub fn is_proxied(&self) -> bool {
+        self.proxied
+    }
+
     /// The proxies that are believed.
     pub fn trusted(&self) -> &Trusted {
         &self.gate.trusted
@@ -234,6 +247,7 @@ impl Pass {
             state.leave(self.place.replace(place));
         }
         drop(state);
+        self.proxied = true;
         self.address = source;
         Ok(())
     }
@@ -257,7 +271,7 @@ impl Drop for Pass {
 }
 
 /// What counts as one address.
-fn network(address: IpAddr) -> IpAddr {
+pub(crate) fn network(address: IpAddr) -> IpAddr {
     match address {
         IpAddr::V4(_) => address,
         IpAddr::V6(v6) => Ipv6Addr::from_bits(v6.to_bits() >> 64 << 64).into(),

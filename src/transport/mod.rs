@@ -6,7 +6,8 @@
 //! | `accept` | from an accepted socket to a WebSocket connection |
 //! | `stream` | TCP and TLS connections behind one type |
 //! | `tls` | certificates |
-//! | `proxy`, `trust` | proxies that say whom they speak for, and which of them are believed |
+//! | `trust` | who is asking: which proxies are believed, and what of what they say |
+//! | `proxy`, `forwarded` | what proxies say: the PROXY protocol, headers of HTTP |
 //! | `websocket` | WebSocket frames |
 
 use std::io;
@@ -16,6 +17,7 @@ use socket2::{Domain, Protocol, Socket, Type};
 use tokio::net::TcpListener;
 
 pub mod accept;
+pub mod forwarded;
 pub mod gate;
 pub mod proxy;
 pub mod stream;

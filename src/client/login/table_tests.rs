@@ -106,6 +106,7 @@ fn begin(row: &Row<'_>) -> Login {
         browser: row.has("browser"),
         encrypted: false,
         must_encrypt,
+        proxied: false,
         chance: 0,
     };
     let mut rules = Arc::unwrap_or_clone(rules(&config(row)));

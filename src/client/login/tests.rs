@@ -29,7 +29,15 @@ impl Login {
     fn from(address: &str, config: &str) -> Login {
         let address = address.parse().unwrap();
         Self::arrived(
-            Arrival { conn: 1, address, browser: false, encrypted: false, must_encrypt: false, chance: 0 },
+            Arrival {
+                conn: 1,
+                address,
+                browser: false,
+                encrypted: false,
+                must_encrypt: false,
+                proxied: false,
+                chance: 0,
+            },
             config,
         )
     }
@@ -645,7 +653,7 @@ proptest! {
     ) {
         let must_encrypt = config.contains("TLS");
         let address = "192.0.2.7".parse().unwrap();
-        let arrival = Arrival { conn: 1, address, browser: false, encrypted: false, must_encrypt, chance };
+        let arrival = Arrival { conn: 1, address, browser: false, encrypted: false, must_encrypt, proxied: false, chance };
         let mut rules = Arc::unwrap_or_clone(rules(&format!("{config}[users]\nn:plain;p:\n")));
         rules.extauth_url = Some("https://auth.example.org/".into());
         let (machine, greeting) = LoginMachine::new(Arc::new(rules), &arrival);
