@@ -3,6 +3,9 @@
 
 mod common;
 
+#[path = "limits/admin.rs"]
+mod admin;
+
 use std::io::Write as _;
 use std::time::Duration;
 

@@ -10,7 +10,7 @@ use actix_web::{HttpRequest, HttpResponse};
 use serde_json::{Map, Value, json};
 
 use crate::clock::Now;
-use crate::config::Rules;
+use crate::config::Settings;
 use crate::log::{Level, LogEntry, Topic};
 use crate::session::admin::{AdminAnswer, AdminError};
 use crate::web::read_body;
@@ -195,22 +195,28 @@ impl Call {
         LogEntry::new(Now::get(), Level::Info, Topic::Status, text).emit("");
     }
 
-    /// Logs what settings were and what they are now, unless that is a secret.
-    pub(super) fn audit_settings(&self, before: &Rules, after: &Rules) {
+    /// Logs what settings were and what they are now.
+    pub(super) fn audit_settings(&self, before: &Settings, after: &Settings) {
         let now = Now::get();
-        for ((key, old), (_, new)) in before.settings().values().into_iter().zip(after.settings().values()) {
-            if old == new {
-                continue;
-            }
-            let short = |text: String| text.chars().take(MAX_LOGGED_TEXT).collect::<String>();
-            let change = match SECRET_SETTINGS.contains(&key) {
-                true => String::new(),
-                false => format!(" from {:?} to {:?}", short(old), short(new)),
-            };
-            let text = format!("Admin API: {key} changed{change} by {}", self.who.name);
+        for change in changes(before, after) {
+            let text = format!("Admin API: {change} by {}", self.who.name);
             LogEntry::new(now, Level::Info, Topic::Status, text).emit("");
         }
     }
+}
+
+/// Which settings have changed, and how, unless that is a secret.
+fn changes(before: &Settings, after: &Settings) -> Vec<String> {
+    let both = before.values().into_iter().zip(after.values());
+    let changed = both.filter(|((_, old), (_, new))| old != new);
+    let short = |text: String| text.chars().take(MAX_LOGGED_TEXT).collect::<String>();
+    let say = |((key, old), (_, new))| {
+        if SECRET_SETTINGS.contains(&key) {
+            return format!("{key} changed");
+        }
+        format!("{key} changed from {:?} to {:?}", short(old), short(new))
+    };
+    changed.map(say).collect()
 }
 
 /// Only what a page of another origin cannot send without asking first is read.
@@ -245,4 +251,29 @@ pub(super) fn refuse(error: &AdminError) -> HttpResponse {
 fn answer_error(error: &AdminError, body: Value) -> HttpResponse {
     let status = StatusCode::from_u16(error.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
     HttpResponse::build(status).json(body)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_log_has_old_and_new_values_of_settings_but_no_secrets() {
+        let before = Settings::default();
+        let mut after = before.clone();
+        for (key, value) in [("serverTitle", "New"), ("reporttoken", "secret"), ("clientTimeout", "2m")] {
+            after.set(key, value).unwrap();
+        }
+        let mut changes = changes(&before, &after);
+        changes.sort();
+        assert_eq!(
+            changes,
+            [
+                "clientTimeout changed from \"60\" to \"120\"",
+                "reporttoken changed",
+                "serverTitle changed from \"\" to \"New\"",
+            ]
+        );
+        assert!(super::changes(&after, &after).is_empty());
+    }
 }

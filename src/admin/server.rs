@@ -78,7 +78,7 @@ impl Office {
                 if !settings.is_empty() {
                     let before = self.rules();
                     self.set(settings).await?;
-                    call.audit_settings(&before, &self.rules());
+                    call.audit_settings(before.settings(), self.rules().settings());
                 }
                 let mut value = self.settings_value();
                 if !errors.is_empty() {

@@ -338,6 +338,18 @@ mod tests {
     }
 
     #[test]
+    fn the_proxy_protocol_is_believed_unless_another_way_is_named() {
+        let networks = [IpRange::parse("127.0.0.0/8").unwrap()];
+        let may = |headers: &[ProxyHeader], peer: &str| {
+            let gate = Gate::new(Trusted::with_headers(&networks, headers));
+            gate.enter(ip(peer), &Settings::default()).unwrap().may_speak_proxy()
+        };
+        assert!(may(&[], "127.0.0.1") && !may(&[], "192.0.2.1"));
+        assert!(!may(&[ProxyHeader::ForwardedFor], "127.0.0.1"));
+        assert!(may(&[ProxyHeader::ForwardedFor, ProxyHeader::ProxyProtocol], "127.0.0.1"));
+    }
+
+    #[test]
     fn logins_and_passwords_come_back_over_time_and_for_each_address_alone() {
         let settings = settings(&[("loginRateLimit", "2"), ("passwordRateLimit", "1")]);
         let gate = gate();
