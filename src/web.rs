@@ -3,16 +3,21 @@
 
 use std::any::Any;
 use std::collections::HashMap;
+use std::error::Error;
+use std::future::poll_fn;
 use std::net::{IpAddr, Shutdown};
+use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Poll};
 use std::time::Duration;
 
-use actix_web::HttpRequest;
+use actix_web::body::{BodySize, BodyStream, BoxBody, MessageBody};
 use actix_web::dev::Extensions;
 use actix_web::http::StatusCode;
 use actix_web::http::header::CONTENT_LENGTH;
 use actix_web::rt::net::TcpStream;
-use actix_web::web::{Bytes, Payload};
+use actix_web::web::{Bytes, BytesMut, Payload};
+use actix_web::{HttpRequest, HttpResponse};
 use socket2::SockRef;
 
 use crate::metrics::METRICS;
@@ -34,25 +39,73 @@ pub(crate) const REQUEST_TIME: Duration = Duration::from_secs(10);
 /// Why a body was not read.
 pub(crate) type NotRead = (StatusCode, &'static str);
 
-/// Reads a body, in the time and of the size that it may have.
-///
-/// # Errors
-/// When it is too long, takes too long, or ends too early.
-pub(crate) async fn read_body(
-    request: &HttpRequest,
-    payload: Payload,
-    limit: usize,
-) -> Result<Bytes, NotRead> {
-    const TOO_LARGE: NotRead = (StatusCode::PAYLOAD_TOO_LARGE, "The body is too large");
-    let length = request.headers().get(CONTENT_LENGTH).and_then(|length| length.to_str().ok());
-    if length.and_then(|length| length.parse::<u64>().ok()).is_some_and(|length| length > limit as u64) {
-        return Err(TOO_LARGE);
+/// The body of a request, which is read only if somebody wants it.
+pub(crate) struct Incoming {
+    body: Pin<Box<BodyStream<Payload>>>,
+    /// Its length if it is named.
+    length: Option<u64>,
+    is_read: bool,
+}
+
+impl Incoming {
+    /// That of a request.
+    pub(crate) fn new(request: &HttpRequest, payload: Payload) -> Incoming {
+        let length = request.headers().get(CONTENT_LENGTH).and_then(|length| length.to_str().ok());
+        let length = length.and_then(|length| length.parse().ok());
+        Incoming { body: Box::pin(BodyStream::new(payload)), length, is_read: false }
     }
-    match tokio::time::timeout(REQUEST_TIME, payload.to_bytes_limited(limit)).await {
-        Ok(Ok(Ok(body))) => Ok(body),
-        Ok(Ok(Err(_))) => Err((StatusCode::BAD_REQUEST, "The body is not whole")),
-        Ok(Err(_)) => Err(TOO_LARGE),
-        Err(_) => Err((StatusCode::REQUEST_TIMEOUT, "The body takes too long")),
+
+    /// Reads it, in the time and of the size that it may have.
+    ///
+    /// # Errors
+    /// When it is too long, takes too long, or ends too early.
+    pub(crate) async fn read(&mut self, limit: usize) -> Result<Bytes, NotRead> {
+        let reading = tokio::time::timeout(REQUEST_TIME, self.read_all(limit)).await;
+        reading.unwrap_or(Err((StatusCode::REQUEST_TIMEOUT, "The body takes too long")))
+    }
+
+    async fn read_all(&mut self, limit: usize) -> Result<Bytes, NotRead> {
+        const TOO_LARGE: NotRead = (StatusCode::PAYLOAD_TOO_LARGE, "The body is too large");
+        if self.length.is_some_and(|length| length > limit as u64) {
+            return Err(TOO_LARGE);
+        }
+        let mut bytes = BytesMut::new();
+        while let Some(chunk) = poll_fn(|cx| self.body.as_mut().poll_next(cx)).await {
+            let chunk = chunk.map_err(|_| (StatusCode::BAD_REQUEST, "The body is not whole"))?;
+            if bytes.len() + chunk.len() > limit {
+                return Err(TOO_LARGE);
+            }
+            bytes.extend_from_slice(&chunk);
+        }
+        self.is_read = true;
+        Ok(bytes.freeze())
+    }
+
+    /// Ends the connection behind an answer if this was not read. For as long as it is kept nothing more of it is taken;
+    /// were it dropped, a body in chunks would be taken and thrown away for ever.
+    pub(crate) fn end_behind(self, response: HttpResponse) -> HttpResponse {
+        if self.is_read {
+            return response;
+        }
+        response.map_body(|_, body| BoxBody::new(Kept { body, _unread: self }))
+    }
+}
+
+/// The body of an answer, with that of the request.
+struct Kept {
+    body: BoxBody,
+    _unread: Incoming,
+}
+
+impl MessageBody for Kept {
+    type Error = Box<dyn Error>;
+
+    fn size(&self) -> BodySize {
+        self.body.size()
+    }
+
+    fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes, Self::Error>>> {
+        Pin::new(&mut self.body).poll_next(cx)
     }
 }
 

@@ -5,7 +5,6 @@ use std::net::IpAddr;
 
 use actix_web::http::header::CONTENT_TYPE;
 use actix_web::http::{Method as HttpMethod, StatusCode};
-use actix_web::web::Payload;
 use actix_web::{HttpRequest, HttpResponse};
 use serde_json::{Map, Value, json};
 
@@ -13,7 +12,7 @@ use crate::clock::Now;
 use crate::config::Settings;
 use crate::log::{Level, LogEntry, Topic};
 use crate::session::admin::{AdminAnswer, AdminError};
-use crate::web::read_body;
+use crate::web::Incoming;
 
 /// Members of a request that are named in the log.
 const MAX_LOGGED: usize = 20;
@@ -93,11 +92,11 @@ impl Call {
     /// When it is not for the API, or its body is no JSON object; the answer says so.
     pub(super) async fn read(
         request: &HttpRequest,
-        payload: Payload,
+        incoming: &mut Incoming,
         limit: usize,
         who: Who,
     ) -> Result<Call, Box<HttpResponse>> {
-        let body = read_body(request, payload, limit).await;
+        let body = incoming.read(limit).await;
         let body = body.map_err(|(status, text)| not_read(status, text))?;
         Self::parse(request, &body, who).map_err(|error| Box::new(refuse(&error)))
     }

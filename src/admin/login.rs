@@ -7,7 +7,6 @@ use std::sync::{Mutex, PoisonError};
 
 use actix_web::cookie::time::Duration;
 use actix_web::cookie::{Cookie, SameSite};
-use actix_web::web::Payload;
 use actix_web::{HttpRequest, HttpResponse};
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -21,6 +20,7 @@ use super::operation::{Answer, Body, Operation, Schema, text, truth};
 use crate::auth::{AccountCheck, CheckAccount, HasFlag};
 use crate::clock::Now;
 use crate::session::admin::{AdminAnswer, AdminError};
+use crate::web::Incoming;
 
 /// Name of the cookie.
 pub(super) const COOKIE: &str = "drawhall";
@@ -139,11 +139,11 @@ impl Office {
     pub(super) async fn log_in(
         &self,
         request: &HttpRequest,
-        payload: Payload,
+        incoming: &mut Incoming,
         address: IpAddr,
     ) -> HttpResponse {
         let who = Who { name: address.to_string(), address, by_cookie: false };
-        let mut call = match Call::read(request, payload, MAX_LOGIN_BODY, who).await {
+        let mut call = match Call::read(request, incoming, MAX_LOGIN_BODY, who).await {
             Ok(call) => call,
             Err(refused) => return *refused,
         };

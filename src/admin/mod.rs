@@ -66,7 +66,7 @@ use crate::server::Server;
 use crate::server::reload::{Change, Fetching};
 use crate::session::admin::{AdminAnswer, AdminError};
 use crate::transport::trust::{Source, Trusted};
-use crate::web::{Door, MAX_CONNECTIONS, REQUEST_TIME};
+use crate::web::{Door, Incoming, MAX_CONNECTIONS, REQUEST_TIME};
 
 /// Largest body of a request of somebody who may ask, in bytes.
 const MAX_BODY: usize = 1 << 20;
@@ -176,17 +176,18 @@ pub fn start(listener: TcpListener, parts: Parts) -> std::io::Result<Running> {
 /// Answers a request of HTTP.
 async fn answer(request: HttpRequest, office: web::Data<Office>, payload: web::Payload) -> HttpResponse {
     let office = office.into_inner();
+    let mut incoming = Incoming::new(&request, payload);
     let mut response = match office.access.source_of(&request) {
-        Ok(source) => office.respond(&request, payload, source).await,
+        Ok(source) => office.respond(&request, &mut incoming, source).await,
         Err(denied) => *denied,
     };
     office.access.add_headers(response.headers_mut());
-    response
+    incoming.end_behind(response)
 }
 
 impl Office {
     /// Answers a request that may come from where it comes from. Its body is read only when it is known who asks.
-    async fn respond(&self, request: &HttpRequest, payload: web::Payload, source: Source) -> HttpResponse {
+    async fn respond(&self, request: &HttpRequest, incoming: &mut Incoming, source: Source) -> HttpResponse {
         if *request.method() == HttpMethod::OPTIONS {
             return access::preflight();
         }
@@ -204,7 +205,7 @@ impl Office {
         }
         let is_post = *request.method() == HttpMethod::POST;
         match path.trim_end_matches('/') {
-            "api/login" if is_post => return self.log_in(request, payload, source.address).await,
+            "api/login" if is_post => return self.log_in(request, incoming, source.address).await,
             "api/logout" if is_post => return self.log_out(request),
             _ => {}
         }
@@ -219,7 +220,7 @@ impl Office {
             return self.metrics().await;
         }
         let who = Who { name, address: source.address, by_cookie };
-        match Call::read(request, payload, MAX_BODY, who).await {
+        match Call::read(request, incoming, MAX_BODY, who).await {
             Ok(call) => self.answer(&call).await,
             Err(refused) => *refused,
         }

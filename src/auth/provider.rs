@@ -21,7 +21,7 @@ use super::{Hashing, Turn, password};
 use crate::clock::Now;
 use crate::db::{Account, Database, DbError};
 use crate::transport::trust::Trusted;
-use crate::web::{Door, MAX_CONNECTIONS, REQUEST_TIME, read_body, source_of};
+use crate::web::{Door, Incoming, MAX_CONNECTIONS, REQUEST_TIME, source_of};
 
 /// Name of the signing key in the database.
 const KEY_NAME: &str = "extauth";
@@ -119,6 +119,12 @@ fn status(status: &str) -> Value {
 }
 
 async fn answer(request: HttpRequest, provider: web::Data<Provider>, payload: web::Payload) -> HttpResponse {
+    let mut incoming = Incoming::new(&request, payload);
+    let response = respond(&request, provider.into_inner(), &mut incoming).await;
+    incoming.end_behind(response)
+}
+
+async fn respond(request: &HttpRequest, provider: Arc<Provider>, incoming: &mut Incoming) -> HttpResponse {
     let mut response = match *request.method() {
         Method::POST => HttpResponse::Ok(),
         // A browser asks first whether it may.
@@ -132,19 +138,19 @@ async fn answer(request: HttpRequest, provider: web::Data<Provider>, payload: we
     if request.method() == Method::OPTIONS {
         return response.finish();
     }
-    let source = match source_of(&request, &provider.trusted) {
+    let source = match source_of(request, &provider.trusted) {
         Ok(Some(source)) => source,
         Ok(None) => return refuse(StatusCode::BAD_REQUEST, "nobody asks"),
         Err(unclear) => return refuse(StatusCode::BAD_REQUEST, unclear.reason()),
     };
-    let body = match read_body(&request, payload, MAX_REQUEST).await {
+    let body = match incoming.read(MAX_REQUEST).await {
         Ok(body) => body,
         Err((status, message)) => return refuse(status, message),
     };
     let Ok(question) = serde_json::from_slice::<Question>(&body) else {
         return HttpResponse::BadRequest().json(json!({"message": "this is no JSON object with a username"}));
     };
-    match provider.into_inner().decide(question, source.address).await {
+    match provider.decide(question, source.address).await {
         Some(value) => response.json(value),
         None => HttpResponse::InternalServerError().json(json!({"message": "the accounts cannot be read"})),
     }
