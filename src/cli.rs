@@ -11,7 +11,7 @@ use drawhall::admin::Credentials;
 use drawhall::config::ini::IpRange;
 use drawhall::config::{Millis, SettingValue as _};
 use drawhall::transport::forwarded::ProxyHeader;
-use drawhall::transport::trust;
+use drawhall::transport::{origin, trust};
 
 use crate::ctl::Ctl;
 
@@ -167,8 +167,8 @@ pub(crate) struct Serve {
     #[arg(long, value_name = "ADDRESS", help_heading = "Listening")]
     pub(crate) websocket_listen: Option<IpAddr>,
 
-    /// Origins of pages that browsers may connect from, such as https://example.org [default: any].
-    #[arg(long, value_name = "ORIGIN", value_delimiter = ',', help_heading = "Listening")]
+    /// Origins of pages that browsers may connect from, such as https://example.org, or * [default: any].
+    #[arg(long, value_name = "ORIGIN", value_delimiter = ',', value_parser = origin::normalize, help_heading = "Listening")]
     pub(crate) websocket_allowed_origin: Vec<String>,
 
     /// Networks of proxies that are believed when they say whom they speak for.
@@ -296,8 +296,8 @@ pub(crate) struct Serve {
     #[arg(long, value_name = "NAME", value_delimiter = ',', help_heading = "Administration")]
     pub(crate) web_admin_host: Vec<String>,
 
-    /// Origin of pages of another server that may use the admin API.
-    #[arg(long, value_name = "ORIGIN", help_heading = "Administration")]
+    /// Origin of pages of another server that may use the admin API, such as https://example.org, or *.
+    #[arg(long, value_name = "ORIGIN", value_parser = origin::normalize, help_heading = "Administration")]
     pub(crate) web_admin_allowed_origin: Option<String>,
 
     /// Public host name of this server, which clients should have connected to.
@@ -486,7 +486,7 @@ mod tests {
             "--web-admin-access",
             "all",
             "--web-admin-allowed-origin",
-            "o",
+            "https://o",
             "--web-admin-listen",
             "::1",
             "--web-admin-host",
@@ -542,6 +542,13 @@ mod tests {
             (["--port", "65536"], "'65536' for '--port"),
             (["--listen", "here"], "'here' for '--listen"),
             (["--crypt-key", "AAAA"], "3 bytes instead of 32"),
+            (["--websocket-allowed-origin", "web.example.org"], "'web.example.org' is no origin"),
+            (
+                ["--websocket-allowed-origin", "https://x.org,https://y.org/page"],
+                "'https://y.org/page' is no origin",
+            ),
+            (["--web-admin-allowed-origin", "rubbish"], "'rubbish' is no origin"),
+            (["--proxy-header", "x-client"], "expected one of x-forwarded-for"),
         ] {
             let error = parse(&args).unwrap_err();
             assert!(error.contains(words), "{error}");

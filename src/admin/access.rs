@@ -1,7 +1,5 @@
 //! Who may ask the admin API, and from where.
 
-use std::net::IpAddr;
-
 use actix_web::http::header::{
     ACCESS_CONTROL_ALLOW_ORIGIN, AUTHORIZATION, CACHE_CONTROL, CONTENT_SECURITY_POLICY, HeaderMap,
     HeaderName, HeaderValue, REFERRER_POLICY, WWW_AUTHENTICATE, X_CONTENT_TYPE_OPTIONS, X_FRAME_OPTIONS,
@@ -15,12 +13,13 @@ use sha2::{Digest as _, Sha256};
 use subtle::ConstantTimeEq as _;
 
 use super::call::refuse;
-use super::login::Logins;
+use super::login::{Logins, Shown};
 use super::pages::Pages;
-use crate::auth::guesses::{Guesses, NotNow};
+use crate::auth::guesses::{Guess, Guesses, NotNow};
 use crate::clock::Now;
 use crate::config::ini::IpRange;
 use crate::session::admin::AdminError;
+use crate::transport::origin::ANY;
 use crate::transport::trust::{Source, Trusted};
 use crate::web::{claims_of, peer_of, source_of};
 
@@ -91,11 +90,19 @@ pub(super) struct Access {
     pub(super) guesses: Guesses,
     /// Those who have logged in on the page.
     pub(super) logins: Logins,
+    /// Accounts that have shown their passwords.
+    pub(super) shown: Shown,
 }
 
 impl Access {
     pub(super) fn new(rules: AccessRules, trusted: Trusted) -> Self {
-        Self { rules, trusted, guesses: Guesses::default(), logins: Logins::default() }
+        Self {
+            rules,
+            trusted,
+            guesses: Guesses::default(),
+            logins: Logins::default(),
+            shown: Shown::default(),
+        }
     }
 
     /// Who has sent a request, if requests may come from there; else its answer. Nothing but its head is looked at.
@@ -135,11 +142,10 @@ impl Access {
     }
 
     fn pages(&self) -> Pages<'_> {
-        Pages {
-            hosts: &self.rules.hosts,
-            allowed: self.rules.allowed_origin.as_deref(),
-            trusted: &self.trusted,
-        }
+        let allowed = self.rules.allowed_origin.as_slice();
+        // Without a login any page could do anything in the name of who looks at it.
+        let any = allowed.iter().any(|origin| origin == ANY) && !self.rules.needs_login();
+        Pages { hosts: &self.rules.hosts, allowed: if any { &[] } else { allowed }, trusted: &self.trusted }
     }
 
     /// Whether the way from whoever asks was encrypted, by a proxy.
@@ -147,19 +153,24 @@ impl Access {
         peer_of(request).is_some_and(|peer| self.trusted.is_https(peer, &claims_of(request)))
     }
 
-    /// Whether a request may be answered without a login on the page: as whom, for the log; else its answer.
-    pub(super) fn admit(&self, request: &HttpRequest, address: IpAddr) -> Result<String, Box<HttpResponse>> {
+    /// Whether a request may be answered without a login on the page: as whom, for the log, or who perhaps is an account;
+    /// else its answer.
+    pub(super) fn admit(
+        &self,
+        request: &HttpRequest,
+        source: Source,
+    ) -> Result<Admission, Box<HttpResponse>> {
         if !self.rules.needs_login() {
-            return Ok(address.to_string());
+            return Ok(Admission::As(source.address.to_string()));
         }
         let Some((user, password)) = basic_of(request) else { return Err(self.challenge(request)) };
-        let guess = self.guesses.quick(address, Now::get().ms);
+        let guess = self.guesses.quick(source, Now::get().ms);
         let guess = guess.map_err(|not_now| Box::new(refuse(&too_many(not_now))))?;
         if self.fits(&user, &password) {
             guess.give_back();
-            return Ok(format!("{user}@{address}"));
+            return Ok(Admission::As(format!("{user}@{}", source.address)));
         }
-        Err(self.challenge(request))
+        Ok(Admission::Perhaps { user, password, guess })
     }
 
     /// Whether these are user and password of Basic authentication.
@@ -168,7 +179,7 @@ impl Access {
     }
 
     /// Asks for user and password. Pages that ask by themselves do not want the browser to show its own box.
-    fn challenge(&self, request: &HttpRequest) -> Box<HttpResponse> {
+    pub(super) fn challenge(&self, request: &HttpRequest) -> Box<HttpResponse> {
         let mut response = denied(StatusCode::UNAUTHORIZED, "User and password are needed");
         let by_page = request.headers().get("x-requested-with").is_some_and(|v| v == "XMLHttpRequest");
         if !by_page && self.rules.credentials.is_some() {
@@ -200,11 +211,28 @@ impl Access {
     }
 }
 
-/// User and password that a request names by Basic authentication.
+/// What comes of the user and password of a request.
+pub(super) enum Admission {
+    /// It is answered, for whom the log says.
+    As(String),
+    /// They are not those of `--web-admin-auth`; perhaps those of an account.
+    Perhaps {
+        /// Name.
+        user: String,
+        /// Password.
+        password: String,
+        /// The attempt that this is.
+        guess: Guess,
+    },
+}
+
+/// User and password that a request names by Basic authentication, in UTF-8 or, from old programs, ISO 8859-1.
 fn basic_of(request: &HttpRequest) -> Option<(String, String)> {
     let given = request.headers().get(AUTHORIZATION)?.to_str().ok()?;
     let (kind, text) = given.split_once(' ')?;
-    let text = String::from_utf8(BASE64.decode(text.trim()).ok()?).ok()?;
+    let bytes = BASE64.decode(text.trim()).ok()?;
+    let text =
+        String::from_utf8(bytes).unwrap_or_else(|e| e.into_bytes().iter().map(|b| char::from(*b)).collect());
     let (user, password) = text.split_once(':').filter(|_| kind.eq_ignore_ascii_case("basic"))?;
     Some((user.to_owned(), password.to_owned()))
 }
@@ -245,8 +273,13 @@ mod tests {
 
     fn status(access: &Access, request: TestRequest) -> u16 {
         let request = request.to_http_request();
-        let admitted = access.source_of(&request).and_then(|source| access.admit(&request, source.address));
-        admitted.map_or_else(|response| response.status().as_u16(), |_| 200)
+        let admitted = access.source_of(&request).and_then(|source| access.admit(&request, source));
+        match admitted {
+            Ok(Admission::As(_)) => 200,
+            // There are no accounts here.
+            Ok(Admission::Perhaps { .. }) => 401,
+            Err(response) => response.status().as_u16(),
+        }
     }
 
     fn from(peer: &str) -> TestRequest {
@@ -359,6 +392,16 @@ mod tests {
         let here = from("127.0.0.1")
             .insert_header(("authorization", format!("Basic {}", BASE64.encode("admin:se:cret"))));
         assert_eq!(status(&access, here), 200);
+    }
+
+    #[test]
+    fn old_programs_write_names_in_another_way() {
+        let credentials = Credentials::parse("müller:größe").ok();
+        let access = access(AccessRules { credentials, ..AccessRules::default() });
+        for bytes in ["müller:größe".as_bytes(), b"m\xfcller:gr\xf6\xdfe"] {
+            let header = format!("Basic {}", BASE64.encode(bytes));
+            assert_eq!(status(&access, from("127.0.0.1").insert_header(("authorization", header))), 200);
+        }
     }
 
     #[test]

@@ -1,17 +1,18 @@
 //! A request and its answer, below HTTP.
 
 use std::collections::HashMap;
-use std::net::IpAddr;
 
 use actix_web::http::header::CONTENT_TYPE;
 use actix_web::http::{Method as HttpMethod, StatusCode};
 use actix_web::{HttpRequest, HttpResponse};
 use serde_json::{Map, Value, json};
 
+use super::operation::{Field, Kind};
 use crate::clock::Now;
 use crate::config::Settings;
 use crate::log::{Level, LogEntry, Topic};
 use crate::session::admin::{AdminAnswer, AdminError};
+use crate::transport::trust::Source;
 use crate::web::Incoming;
 
 /// Members of a request that are named in the log.
@@ -20,6 +21,8 @@ const MAX_LOGGED: usize = 20;
 const MAX_LOGGED_NAME: usize = 40;
 /// Longest path or value of a setting in the log, in characters.
 const MAX_LOGGED_TEXT: usize = 200;
+/// Greatest number up to which numbers with a fraction have all whole ones: 2^53.
+const MAX_EXACT: f64 = 9_007_199_254_740_992.0;
 /// Settings that are secrets, or addresses with secrets in them.
 const SECRET_SETTINGS: [&str; 2] = ["reporttoken", "extBansUrl"];
 
@@ -56,7 +59,7 @@ pub(super) struct Who {
     /// For the log.
     pub(super) name: String,
     /// From where.
-    pub(super) address: IpAddr,
+    pub(super) source: Source,
     /// It is known by a cookie.
     pub(super) by_cookie: bool,
 }
@@ -143,6 +146,26 @@ impl Call {
         }
     }
 
+    /// A switch of the query: `1` and `true`, however they are written, are on; `default` without.
+    pub(super) fn flag(&self, key: &str, default: bool) -> bool {
+        match self.query(key).trim() {
+            "" => default,
+            text => text.eq_ignore_ascii_case("true") || text.parse::<u64>().is_ok_and(|number| number > 0),
+        }
+    }
+
+    /// Takes texts for numbers and for truths, as Qt and forms in browsers send them: each member becomes what it should
+    /// be, if that is clear. The others stay for whoever reads them to complain about.
+    pub(super) fn read_members(&mut self, fields: &[Field]) {
+        for field in fields {
+            if let Some(value) = self.body.get_mut(field.name)
+                && let Some(meant) = meant_by(field.kind, value)
+            {
+                *value = meant;
+            }
+        }
+    }
+
     /// A text of the body, empty without.
     pub(super) fn text(&self, key: &str) -> String {
         self.body.get(key).and_then(Value::as_str).unwrap_or_default().to_owned()
@@ -218,6 +241,24 @@ fn changes(before: &Settings, after: &Settings) -> Vec<String> {
     changed.map(say).collect()
 }
 
+/// What a value means where something of another type is wanted; `None` if it is as it should be, or not clear.
+fn meant_by(kind: Kind, value: &Value) -> Option<Value> {
+    match (kind, value) {
+        (Kind::Number, Value::String(text)) => text.trim().parse::<i64>().ok().map(Value::from),
+        (Kind::Number, Value::Number(number)) if !number.is_i64() && !number.is_u64() => {
+            let whole = number.as_f64().filter(|n| n.fract() == 0.0 && n.abs() <= MAX_EXACT);
+            whole.map(|n| Value::from(n as i64))
+        }
+        (Kind::Truth, Value::Number(number)) => number.as_f64().map(|n| Value::from(n != 0.0)),
+        (Kind::Truth, Value::String(text)) => match text.trim().to_ascii_lowercase().as_str() {
+            "true" | "1" | "yes" | "on" => Some(true.into()),
+            "false" | "0" | "no" | "off" | "" => Some(false.into()),
+            _ => None,
+        },
+        _ => None,
+    }
+}
+
 /// Only what a page of another origin cannot send without asking first is read.
 fn object_of(request: &HttpRequest, body: &[u8]) -> Result<Map<String, Value>, AdminError> {
     let kind = request.headers().get(CONTENT_TYPE).and_then(|v| v.to_str().ok()).unwrap_or_default();
@@ -255,6 +296,33 @@ fn answer_error(error: &AdminError, body: Value) -> HttpResponse {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn texts_are_taken_for_numbers_and_truths() {
+        for (kind, given, meant) in [
+            (Kind::Number, json!("3"), json!(3)),
+            (Kind::Number, json!(" -3 "), json!(-3)),
+            (Kind::Number, json!(3.0), json!(3)),
+            (Kind::Number, json!(1e3), json!(1000)),
+            (Kind::Number, json!("x"), json!("x")),
+            (Kind::Number, json!("1.5"), json!("1.5")),
+            (Kind::Number, json!(1.5), json!(1.5)),
+            (Kind::Number, json!(1e300), json!(1e300)),
+            (Kind::Number, json!(null), json!(null)),
+            (Kind::Number, json!(""), json!("")),
+            (Kind::Truth, json!("TRUE"), json!(true)),
+            (Kind::Truth, json!("1"), json!(true)),
+            (Kind::Truth, json!("false"), json!(false)),
+            (Kind::Truth, json!(""), json!(false)),
+            (Kind::Truth, json!(1), json!(true)),
+            (Kind::Truth, json!(0), json!(false)),
+            (Kind::Truth, json!("perhaps"), json!("perhaps")),
+            (Kind::Truth, json!(null), json!(null)),
+            (Kind::Text, json!(5), json!(5)),
+        ] {
+            assert_eq!(meant_by(kind, &given).unwrap_or(given.clone()), meant, "{kind:?} {given}");
+        }
+    }
 
     #[test]
     fn the_log_has_old_and_new_values_of_settings_but_no_secrets() {

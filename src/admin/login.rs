@@ -2,7 +2,6 @@
 //! authentication lets in, and accounts with the flag ADMIN.
 
 use std::collections::HashMap;
-use std::net::IpAddr;
 use std::sync::{Mutex, PoisonError};
 
 use actix_web::cookie::time::Duration;
@@ -14,12 +13,14 @@ use serde_json::json;
 use sha2::{Digest as _, Sha256};
 
 use super::Office;
-use super::access::too_many;
+use super::access::{Admission, too_many};
 use super::call::{Call, Who, refuse};
 use super::operation::{Answer, Body, Operation, Schema, text, truth};
+use crate::auth::guesses::Guess;
 use crate::auth::{AccountCheck, CheckAccount, HasFlag};
 use crate::clock::Now;
 use crate::session::admin::{AdminAnswer, AdminError};
+use crate::transport::trust::Source;
 use crate::web::Incoming;
 
 /// Name of the cookie.
@@ -30,6 +31,10 @@ const FLAG: &str = "ADMIN";
 const LIFETIME_MS: u64 = 12 * 3_600_000;
 /// How often it is looked whether an account still may administer, in milliseconds.
 const RECHECK_MS: u64 = 2_000;
+/// How long a password that was right counts without being checked again, in milliseconds.
+const SHOWN_MS: u64 = 60_000;
+/// Passwords that are remembered so.
+const MAX_SHOWN: usize = 100;
 /// Largest body of a login in bytes.
 const MAX_LOGIN_BODY: usize = 16 << 10;
 /// Logins at once; the oldest one ends for a new one.
@@ -111,6 +116,45 @@ impl Logins {
     }
 }
 
+/// Accounts whose passwords were right a moment ago, by digests of both: a check takes long, and programs ask often.
+pub(super) struct Shown {
+    /// Nobody else can make these digests.
+    key: [u8; 32],
+    accounts: Mutex<HashMap<[u8; 32], (String, u64)>>,
+}
+
+impl Default for Shown {
+    fn default() -> Self {
+        let mut key = [0; 32];
+        // Without randomness digests could be compared with those of another server, which nobody sees.
+        let _ = getrandom::fill(&mut key);
+        Self { key, accounts: Mutex::default() }
+    }
+}
+
+impl Shown {
+    fn digest(&self, name: &str, password: &str) -> [u8; 32] {
+        let length = (name.len() as u64).to_be_bytes();
+        let digest = Sha256::new().chain_update(self.key).chain_update(length);
+        digest.chain_update(name).chain_update(password).finalize().into()
+    }
+
+    /// The account id of who has shown this password.
+    fn find(&self, name: &str, password: &str, now: u64) -> Option<String> {
+        let accounts = self.accounts.lock().unwrap_or_else(PoisonError::into_inner);
+        let found = accounts.get(&self.digest(name, password));
+        found.filter(|(_, since)| now < since + SHOWN_MS).map(|(auth_id, _)| auth_id.clone())
+    }
+
+    fn add(&self, name: &str, password: &str, auth_id: String, now: u64) {
+        let mut accounts = self.accounts.lock().unwrap_or_else(PoisonError::into_inner);
+        accounts.retain(|_, (_, since)| now < *since + SHOWN_MS);
+        if accounts.len() < MAX_SHOWN {
+            accounts.insert(self.digest(name, password), (auth_id, now));
+        }
+    }
+}
+
 /// The cookie that a browser keeps, or is to forget.
 fn cookie(token: String, encrypted: bool) -> Cookie<'static> {
     let lifetime = if token.is_empty() { 0 } else { LIFETIME_MS / 1000 };
@@ -135,14 +179,62 @@ impl Office {
         Some(login.name)
     }
 
+    /// Whether a request may be answered without a login on the page: as whom, for the log; else its answer. Accounts with
+    /// the flag may, too: programs have no page.
+    pub(super) async fn admit(
+        &self,
+        request: &HttpRequest,
+        source: Source,
+    ) -> Result<String, Box<HttpResponse>> {
+        let (name, password) = match self.access.admit(request, source)? {
+            Admission::As(name) => return Ok(name),
+            Admission::Perhaps { user, password, .. } if user.is_empty() || password.is_empty() => {
+                return Err(self.access.challenge(request));
+            }
+            Admission::Perhaps { user, password, guess } => {
+                // It counts once, as what it turns out to be.
+                guess.give_back();
+                (user, password)
+            }
+        };
+        let now = Now::get().ms;
+        if let Some(auth_id) = self.access.shown.find(&name, &password, now) {
+            let may = self.auth.send(HasFlag { name: name.clone(), auth_id, flag: FLAG }).await;
+            if may.unwrap_or(false) {
+                return Ok(format!("{name}@{}", source.address));
+            }
+        }
+        let guess = self.access.guesses.slow(source, now);
+        let guess = guess.map_err(|not_now| Box::new(refuse(&too_many(not_now))))?;
+        let auth_id = self.check_account(&name, password.clone(), guess).await;
+        let auth_id = auth_id.map_err(|_| self.access.challenge(request))?;
+        self.access.shown.add(&name, &password, auth_id, now);
+        Ok(format!("{name}@{}", source.address))
+    }
+
+    /// The id of an account that may administer, if this is its password.
+    async fn check_account(&self, name: &str, password: String, guess: Guess) -> Result<String, AdminError> {
+        match self.auth.send(CheckAccount { name: name.to_owned(), password }).await {
+            Ok(AccountCheck::Ok { flags, auth_id }) => {
+                guess.give_back();
+                if flags.iter().any(|flag| flag == FLAG) {
+                    return Ok(auth_id);
+                }
+                Err(AdminError::new(403, format!("The account '{name}' does not have the flag {FLAG}")))
+            }
+            _ => Err(AdminError::new(403, "Name or password are wrong")),
+        }
+    }
+
     /// Logs somebody in.
     pub(super) async fn log_in(
         &self,
         request: &HttpRequest,
         incoming: &mut Incoming,
-        address: IpAddr,
+        source: Source,
     ) -> HttpResponse {
-        let who = Who { name: address.to_string(), address, by_cookie: false };
+        let address = source.address;
+        let who = Who { name: address.to_string(), source, by_cookie: false };
         let mut call = match Call::read(request, incoming, MAX_LOGIN_BODY, who).await {
             Ok(call) => call,
             Err(refused) => return *refused,
@@ -173,26 +265,15 @@ impl Office {
     /// Whether name and password are those of somebody who may administer; if it is an account, its id.
     async fn check_login(&self, call: &Call) -> Result<Option<String>, AdminError> {
         let (name, password) = (call.text("username"), call.text("password"));
-        let guess = self.access.guesses.slow(call.who.address, Now::get().ms).map_err(too_many)?;
+        let guess = self.access.guesses.slow(call.who.source, Now::get().ms).map_err(too_many)?;
         if self.access.fits(&name, &password) {
             guess.give_back();
             return Ok(None);
         }
-        let wrong = || AdminError::new(403, "Name or password are wrong");
         if password.is_empty() {
-            return Err(wrong());
+            return Err(AdminError::new(403, "Name or password are wrong"));
         }
-        match self.auth.send(CheckAccount { name: name.clone(), password }).await {
-            Ok(AccountCheck::Ok { flags, auth_id }) if flags.iter().any(|flag| flag == FLAG) => {
-                guess.give_back();
-                Ok(Some(auth_id))
-            }
-            Ok(AccountCheck::Ok { .. }) => {
-                guess.give_back();
-                Err(AdminError::new(403, format!("The account '{name}' does not have the flag {FLAG}")))
-            }
-            _ => Err(wrong()),
-        }
+        self.check_account(&name, password, guess).await.map(Some)
     }
 
     /// Ends the login that a request comes with.
@@ -222,6 +303,19 @@ mod tests {
         assert!(logins.find(&token, 1000 + LIFETIME_MS).is_none());
         logins.remove(&token);
         assert!(logins.find(&token, 2000).is_none());
+    }
+
+    #[test]
+    fn a_password_that_was_shown_counts_for_a_while() {
+        let shown = Shown::default();
+        shown.add("boss", "secret", "internal:1".into(), 0);
+        assert_eq!(shown.find("boss", "secret", SHOWN_MS - 1).as_deref(), Some("internal:1"));
+        for (name, password) in [("boss", "other"), ("bosss", "ecret"), ("", "bosssecret")] {
+            assert!(shown.find(name, password, 0).is_none(), "{name} {password}");
+        }
+        assert!(shown.find("boss", "secret", SHOWN_MS).is_none());
+        (0..1000).for_each(|n| shown.add("boss", &n.to_string(), String::new(), 1));
+        assert!(shown.accounts.lock().unwrap().len() <= MAX_SHOWN);
     }
 
     #[test]

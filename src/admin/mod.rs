@@ -205,13 +205,13 @@ impl Office {
         }
         let is_post = *request.method() == HttpMethod::POST;
         match path.trim_end_matches('/') {
-            "api/login" if is_post => return self.log_in(request, incoming, source.address).await,
+            "api/login" if is_post => return self.log_in(request, incoming, source).await,
             "api/logout" if is_post => return self.log_out(request),
             _ => {}
         }
         let (by_cookie, name) = match self.known_by_cookie(request).await {
             Some(name) => (true, format!("{name}@{}", source.address)),
-            None => match self.access.admit(request, source.address) {
+            None => match self.admit(request, source).await {
                 Ok(name) => (false, name),
                 Err(denied) => return *denied,
             },
@@ -219,9 +219,14 @@ impl Office {
         if is_metrics {
             return self.metrics().await;
         }
-        let who = Who { name, address: source.address, by_cookie };
+        let who = Who { name, source, by_cookie };
         match Call::read(request, incoming, MAX_BODY, who).await {
-            Ok(call) => self.answer(&call).await,
+            Ok(mut call) => {
+                if let Ok(operation) = operation::find(call.method, &call.path()) {
+                    call.read_members(operation.members());
+                }
+                self.answer(&call).await
+            }
             Err(refused) => *refused,
         }
     }

@@ -10,6 +10,7 @@ use actix_web::HttpRequest;
 use actix_web::http::Method;
 use actix_web::http::header::{HOST, ORIGIN};
 
+use crate::transport::origin;
 use crate::transport::trust::Trusted;
 use crate::web::{claims_of, peer_of};
 
@@ -22,8 +23,8 @@ const MAX_SHOWN: usize = 100;
 pub(super) struct Pages<'a> {
     /// Names of this server, besides `localhost`.
     pub(super) hosts: &'a [String],
-    /// Origin of pages of another server that may ask.
-    pub(super) allowed: Option<&'a str>,
+    /// Origins of pages of other servers that may ask.
+    pub(super) allowed: &'a [String],
     /// Who is believed to say which name was asked for.
     pub(super) trusted: &'a Trusted,
 }
@@ -45,7 +46,7 @@ impl Pages<'_> {
             ));
         }
         let origin = request.headers().get(ORIGIN).map(|value| value.to_str().unwrap_or_default());
-        if origin.is_some_and(|origin| self.allowed == Some(origin)) {
+        if origin.is_some_and(|origin| origin::is_allowed(self.allowed, origin)) {
             return None;
         }
         let site = header("sec-fetch-site").map(|site| site.trim().to_ascii_lowercase());
@@ -58,6 +59,9 @@ impl Pages<'_> {
         };
         if may {
             return None;
+        }
+        if let Some(origin) = origin {
+            origin::log_refused(origin, "--web-admin-allowed-origin");
         }
         let whose = origin.map_or_else(String::new, |origin| format!(" ('{}')", shown(origin)));
         Some(format!(
@@ -124,7 +128,8 @@ mod tests {
     fn fault(hosts: &[&str], method: &str, peer: &str, headers: &[(&'static str, &str)]) -> Option<String> {
         let hosts: Vec<String> = hosts.iter().map(|host| (*host).to_owned()).collect();
         let trusted = Trusted::default();
-        let pages = Pages { hosts: &hosts, allowed: Some("https://admin.example"), trusted: &trusted };
+        let allowed = ["https://Admin.example/".to_owned()];
+        let pages = Pages { hosts: &hosts, allowed: &allowed, trusted: &trusted };
         let method = Method::from_bytes(method.as_bytes()).unwrap();
         let request = TestRequest::default().method(method).peer_addr(format!("{peer}:5").parse().unwrap());
         let with = |request: TestRequest, (name, value): &(&'static str, &str)| {

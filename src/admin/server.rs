@@ -43,6 +43,9 @@ const LOCK_HASH: &str = "_lock_admin_hash";
 const HIDDEN: [&str; 5] =
     ["announceWhitelist", "privateUserList", "extBansCacheUrl", "extBansCacheKey", "extBansCacheResponse"];
 
+/// Longest key that is repeated in an error, in characters.
+const MAX_KEY: usize = 40;
+
 fn lock_key(section: &str) -> String {
     format!("_lock_admin_section_{section}")
 }
@@ -115,15 +118,18 @@ impl Office {
         object.into()
     }
 
-    /// What of a request can be set, and why the rest cannot. Settings that do not exist are left out.
+    /// What of a request can be set, and why the rest cannot. What is not said about settings, such as `_locked`, is left out.
     pub(super) fn wanted_settings(
         &self,
         body: &Map<String, Value>,
     ) -> (Vec<(String, String)>, Map<String, Value>) {
         let (mut settings, mut errors) = (Vec::new(), Map::new());
         let mut trial = Settings::clone(self.rules().settings());
-        let known = |key: &str| SETTINGS.iter().any(|s| s.key == key);
-        for (key, value) in body.iter().filter(|(key, _)| known(key) && self.is_shown(key)) {
+        for (key, value) in body.iter().filter(|(key, _)| !key.starts_with('_')) {
+            if let Some(fault) = self.fault_of_key(key) {
+                errors.insert(key.chars().take(MAX_KEY).collect(), fault.into());
+                continue;
+            }
             let text = setting_text(value).ok_or_else(|| "must be a text, a number or a truth".to_owned());
             let before = trial.clone();
             let set = text.and_then(|text| trial.set(key, &text).map(|()| text).map_err(|e| e.to_string()));
@@ -140,6 +146,21 @@ impl Office {
             }
         }
         (settings, errors)
+    }
+
+    /// Why there is no such setting here, if so.
+    fn fault_of_key(&self, key: &str) -> Option<String> {
+        if !SETTINGS.iter().any(|setting| setting.key == key) {
+            return Some(match SETTINGS.iter().find(|setting| setting.key.eq_ignore_ascii_case(key)) {
+                Some(meant) => format!("there is no such setting; did you mean {}?", meant.key),
+                None => "there is no such setting".to_owned(),
+            });
+        }
+        if HIDDEN.contains(&key) {
+            return Some("it cannot be set here".to_owned());
+        }
+        let shown = self.is_shown(key);
+        (!shown).then(|| "it means nothing with the options that the server was started with".to_owned())
     }
 
     pub(super) async fn locks(&self, call: &Call) -> AdminAnswer {
@@ -174,7 +195,7 @@ impl Office {
             SECTIONS.into_iter().filter(|s| wanted.iter().any(|w| w.as_str() == Some(s))).collect();
         let (hash, given) = (self.lock_hash().await?, call.text("password"));
         if !hash.is_empty() {
-            let guess = self.access.guesses.slow(call.who.address, Now::get().ms).map_err(too_many)?;
+            let guess = self.access.guesses.slow(call.who.source, Now::get().ms).map_err(too_many)?;
             if !self.fits(given.clone(), hash.clone()).await {
                 return Err(AdminError::new(403, "Incorrect password"));
             }

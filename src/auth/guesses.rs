@@ -1,11 +1,12 @@
 //! Passwords that are tried over HTTP: each counts for its address before it is checked, and no longer when it was right.
 
 use std::collections::HashSet;
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crate::limits::Attempts;
 use crate::transport::gate::network;
+use crate::transport::trust::Source;
 
 /// Slow checks that run or wait at once; those of the game come in the same queue.
 const MAX_CHECKS: usize = 4;
@@ -55,20 +56,20 @@ impl Guesses {
     ///
     /// # Errors
     /// When the address has to wait.
-    pub(crate) fn quick(&self, address: IpAddr, now_ms: u64) -> Result<Guess, NotNow> {
-        self.begin(address, now_ms, false)
+    pub(crate) fn quick(&self, source: Source, now_ms: u64) -> Result<Guess, NotNow> {
+        self.begin(source, now_ms, false)
     }
 
     /// A password whose check takes a while, of which an address has one at a time.
     ///
     /// # Errors
     /// When the address has to wait.
-    pub(crate) fn slow(&self, address: IpAddr, now_ms: u64) -> Result<Guess, NotNow> {
-        self.begin(address, now_ms, true)
+    pub(crate) fn slow(&self, source: Source, now_ms: u64) -> Result<Guess, NotNow> {
+        self.begin(source, now_ms, true)
     }
 
-    fn begin(&self, address: IpAddr, now_ms: u64, is_slow: bool) -> Result<Guess, NotNow> {
-        let address = network(address);
+    fn begin(&self, source: Source, now_ms: u64, is_slow: bool) -> Result<Guess, NotNow> {
+        let address = counted(source);
         let mut state = self.lock();
         if is_slow && (state.checking.len() >= MAX_CHECKS || state.checking.contains(&address)) {
             return Err(NotNow::Busy);
@@ -82,6 +83,13 @@ impl Guesses {
         drop(state);
         Ok(Guess { guesses: self.clone(), address, is_slow })
     }
+}
+
+/// What a source counts as. Whoever comes by a proxy on this machine that does not say for whom it speaks does not count
+/// for the machine itself: strangers would lock out who is there.
+fn counted(source: Source) -> IpAddr {
+    let by_proxy_here = source.address.is_loopback() && !source.direct;
+    if by_proxy_here { Ipv4Addr::UNSPECIFIED.into() } else { network(source.address) }
 }
 
 impl Guess {
@@ -103,8 +111,8 @@ impl Drop for Guess {
 mod tests {
     use super::*;
 
-    fn ip(text: &str) -> IpAddr {
-        text.parse().unwrap()
+    fn ip(text: &str) -> Source {
+        Source { address: text.parse().unwrap(), direct: true }
     }
 
     #[test]
@@ -130,5 +138,13 @@ mod tests {
         assert!(matches!(of("2001:db8::2"), Err(NotNow::TooMany)), "the same network");
         assert!(of("192.0.2.1").is_ok());
         assert!(guesses.slow(ip("2001:db8::1"), 60_000).is_ok());
+    }
+
+    #[test]
+    fn a_proxy_here_that_says_nothing_does_not_lock_the_machine_out() {
+        let guesses = Guesses::default();
+        let proxied = Source { address: ip("127.0.0.1").address, direct: false };
+        while guesses.slow(proxied, 0).is_ok() {}
+        assert!(guesses.slow(ip("127.0.0.1"), 0).is_ok());
     }
 }

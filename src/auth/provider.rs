@@ -4,7 +4,7 @@
 //! It answers both requests at every path: whether a name is an account (asked by servers), and for a token (asked by
 //! clients with a password). An account is in a group if it has a flag of that name.
 
-use std::net::{IpAddr, SocketAddr, TcpListener};
+use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
 
 use actix_web::dev::{Server, ServerHandle};
@@ -20,7 +20,7 @@ use super::guesses::Guesses;
 use super::{Hashing, Turn, password};
 use crate::clock::Now;
 use crate::db::{Account, Database, DbError};
-use crate::transport::trust::Trusted;
+use crate::transport::trust::{Source, Trusted};
 use crate::web::{Door, Incoming, MAX_CONNECTIONS, REQUEST_TIME, source_of};
 
 /// Name of the signing key in the database.
@@ -150,7 +150,7 @@ async fn respond(request: &HttpRequest, provider: Arc<Provider>, incoming: &mut 
     let Ok(question) = serde_json::from_slice::<Question>(&body) else {
         return HttpResponse::BadRequest().json(json!({"message": "this is no JSON object with a username"}));
     };
-    match provider.decide(question, source.address).await {
+    match provider.decide(question, source).await {
         Some(value) => response.json(value),
         None => HttpResponse::InternalServerError().json(json!({"message": "the accounts cannot be read"})),
     }
@@ -173,7 +173,7 @@ impl Provider {
         read.inspect_err(|error| tracing::error!(%error, "auth server: cannot read an account")).ok()
     }
 
-    async fn decide(self: Arc<Self>, question: Question, from: IpAddr) -> Option<Value> {
+    async fn decide(self: Arc<Self>, question: Question, from: Source) -> Option<Value> {
         let account = self.account(&question.username).await?;
         let Some(given) = question.password.clone() else {
             return Some(match account {

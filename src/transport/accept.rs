@@ -6,6 +6,7 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 
 use super::gate::{Limit, Pass};
+use super::origin;
 use super::proxy::{self, Header};
 use super::stream::Stream;
 use super::tls::Certificate;
@@ -22,7 +23,7 @@ const MAX_PROXY_HEADER: usize = 4 << 10;
 /// What a listener for WebSocket demands.
 #[derive(Debug, Clone, Default)]
 pub struct WebSocketRules {
-    /// Pages that browsers may connect from; any if it is empty.
+    /// Origins of pages that browsers may connect from; any if it is empty, or `*`.
     pub allowed_origins: Vec<String>,
     /// Connections in clear are refused, unless a trusted proxy says that the way to it was encrypted.
     pub secure: bool,
@@ -127,7 +128,8 @@ fn admit(
         return Err(Refused::forbidden("only encrypted connections (wss) are accepted"));
     }
     let allowed = &rules.allowed_origins;
-    if !upgrade.origin.is_empty() && !allowed.is_empty() && !allowed.contains(&upgrade.origin) {
+    if !upgrade.origin.is_empty() && !allowed.is_empty() && !origin::is_allowed(allowed, &upgrade.origin) {
+        origin::log_refused(&upgrade.origin, "--websocket-allowed-origin");
         return Err(Refused::forbidden("pages of this origin may not connect"));
     }
     let source = pass.trusted().resolve(peer, &upgrade.claims);

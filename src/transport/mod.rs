@@ -8,6 +8,7 @@
 //! | `tls` | certificates |
 //! | `trust` | who is asking: which proxies are believed, and what of what they say |
 //! | `proxy`, `forwarded` | what proxies say: the PROXY protocol, headers of HTTP |
+//! | `origin` | origins of pages in browsers |
 //! | `websocket` | WebSocket frames |
 
 use std::io;
@@ -19,6 +20,7 @@ use tokio::net::TcpListener;
 pub mod accept;
 pub mod forwarded;
 pub mod gate;
+pub mod origin;
 pub mod proxy;
 pub mod stream;
 pub mod tls;
