@@ -264,6 +264,19 @@ mod tests {
     use super::*;
 
     #[test]
+    fn a_disk_without_space_is_not_one_of_which_nothing_is_known() {
+        let line = || {
+            page(&Present::default())
+                .lines()
+                .find_map(|l| l.strip_prefix("drawhall_disk_free_bytes ").map(str::to_owned))
+        };
+        METRICS.disk_free.set(0);
+        assert_eq!(line(), None);
+        METRICS.disk_free.set(1);
+        assert_eq!(line().as_deref(), Some("0"));
+    }
+
+    #[test]
     fn delays_are_counted_up_to_their_bound() {
         let counted = Delays::new();
         for ms in [0, 1, 2, 3, 5, 2000] {

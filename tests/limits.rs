@@ -5,6 +5,8 @@ mod common;
 
 #[path = "limits/admin.rs"]
 mod admin;
+#[path = "limits/inputs.rs"]
+mod inputs;
 
 use std::io::Write as _;
 use std::time::Duration;

@@ -17,7 +17,7 @@ use super::access::{Admission, too_many};
 use super::call::{Call, Who, refuse};
 use super::operation::{Answer, Body, Operation, Schema, text, truth};
 use crate::auth::guesses::Guess;
-use crate::auth::{AccountCheck, CheckAccount, HasFlag};
+use crate::auth::{AccountCheck, AccountMark, CheckAccount, MarkOf};
 use crate::clock::Now;
 use crate::session::admin::{AdminAnswer, AdminError};
 use crate::transport::trust::Source;
@@ -63,8 +63,8 @@ pub(super) const OPERATIONS: &[Operation] = &[
 #[derive(Debug, Clone)]
 struct Login {
     name: String,
-    /// Id of the account, which may be locked or lose its flag meanwhile, or its name to another one.
-    auth_id: Option<String>,
+    /// Mark of the account, which may be locked meanwhile, or lose its flag, its password or its name.
+    mark: Option<AccountMark>,
     since: u64,
     checked: u64,
 }
@@ -83,7 +83,7 @@ impl Logins {
     }
 
     /// A new login; returns its token.
-    fn add(&self, name: String, auth_id: Option<String>, now: u64) -> Option<String> {
+    fn add(&self, name: String, mark: Option<AccountMark>, now: u64) -> Option<String> {
         let mut bytes = [0; 32];
         getrandom::fill(&mut bytes).ok()?;
         let token = URL_SAFE_NO_PAD.encode(bytes);
@@ -94,7 +94,7 @@ impl Logins {
             {
                 logins.remove(&oldest);
             }
-            logins.insert(digest(&token), Login { name, auth_id, since: now, checked: now });
+            logins.insert(digest(&token), Login { name, mark, since: now, checked: now });
         });
         Some(token)
     }
@@ -120,7 +120,7 @@ impl Logins {
 pub(super) struct Shown {
     /// Nobody else can make these digests.
     key: [u8; 32],
-    accounts: Mutex<HashMap<[u8; 32], (String, u64)>>,
+    accounts: Mutex<HashMap<[u8; 32], (AccountMark, u64)>>,
 }
 
 impl Default for Shown {
@@ -139,18 +139,18 @@ impl Shown {
         digest.chain_update(name).chain_update(password).finalize().into()
     }
 
-    /// The account id of who has shown this password.
-    fn find(&self, name: &str, password: &str, now: u64) -> Option<String> {
+    /// The mark of the account that has shown this password.
+    fn find(&self, name: &str, password: &str, now: u64) -> Option<AccountMark> {
         let accounts = self.accounts.lock().unwrap_or_else(PoisonError::into_inner);
         let found = accounts.get(&self.digest(name, password));
-        found.filter(|(_, since)| now < since + SHOWN_MS).map(|(auth_id, _)| auth_id.clone())
+        found.filter(|(_, since)| now < since + SHOWN_MS).map(|(mark, _)| *mark)
     }
 
-    fn add(&self, name: &str, password: &str, auth_id: String, now: u64) {
+    fn add(&self, name: &str, password: &str, mark: AccountMark, now: u64) {
         let mut accounts = self.accounts.lock().unwrap_or_else(PoisonError::into_inner);
         accounts.retain(|_, (_, since)| now < *since + SHOWN_MS);
         if accounts.len() < MAX_SHOWN {
-            accounts.insert(self.digest(name, password), (auth_id, now));
+            accounts.insert(self.digest(name, password), (mark, now));
         }
     }
 }
@@ -168,9 +168,8 @@ impl Office {
         let token = request.cookie(COOKIE)?.value().to_owned();
         let now = Now::get().ms;
         let login = self.access.logins.find(&token, now)?;
-        if let Some(auth_id) = login.auth_id.filter(|_| now >= login.checked + RECHECK_MS) {
-            let still = self.auth.send(HasFlag { name: login.name.clone(), auth_id, flag: FLAG }).await;
-            if !still.unwrap_or(false) {
+        if let Some(mark) = login.mark.filter(|_| now >= login.checked + RECHECK_MS) {
+            if self.mark_of(&login.name).await != Some(mark) {
                 self.access.logins.remove(&token);
                 return None;
             }
@@ -198,29 +197,39 @@ impl Office {
             }
         };
         let now = Now::get().ms;
-        if let Some(auth_id) = self.access.shown.find(&name, &password, now) {
-            let may = self.auth.send(HasFlag { name: name.clone(), auth_id, flag: FLAG }).await;
-            if may.unwrap_or(false) {
-                return Ok(format!("{name}@{}", source.address));
-            }
+        if let Some(mark) = self.access.shown.find(&name, &password, now)
+            && self.mark_of(&name).await == Some(mark)
+        {
+            return Ok(format!("{name}@{}", source.address));
         }
         let guess = self.access.guesses.slow(source, now);
         let guess = guess.map_err(|not_now| Box::new(refuse(&too_many(not_now))))?;
-        let auth_id = self.check_account(&name, password.clone(), guess).await;
-        let auth_id = auth_id.map_err(|_| self.access.challenge(request))?;
-        self.access.shown.add(&name, &password, auth_id, now);
+        let mark = self.check_account(&name, password.clone(), guess).await;
+        let mark = mark.map_err(|_| self.access.challenge(request))?;
+        self.access.shown.add(&name, &password, mark, now);
         Ok(format!("{name}@{}", source.address))
     }
 
-    /// The id of an account that may administer, if this is its password.
-    async fn check_account(&self, name: &str, password: String, guess: Guess) -> Result<String, AdminError> {
+    /// The mark of an account that may administer now.
+    async fn mark_of(&self, name: &str) -> Option<AccountMark> {
+        self.auth.send(MarkOf { name: name.to_owned(), flag: FLAG }).await.ok().flatten()
+    }
+
+    /// The mark of an account that may administer, if this is its password.
+    async fn check_account(
+        &self,
+        name: &str,
+        password: String,
+        guess: Guess,
+    ) -> Result<AccountMark, AdminError> {
+        // Taken before: if the account is changed while the password is checked, the login ends at once.
+        let mark = self.mark_of(name).await;
         match self.auth.send(CheckAccount { name: name.to_owned(), password }).await {
-            Ok(AccountCheck::Ok { flags, auth_id }) => {
+            Ok(AccountCheck::Ok { .. }) => {
                 guess.give_back();
-                if flags.iter().any(|flag| flag == FLAG) {
-                    return Ok(auth_id);
-                }
-                Err(AdminError::new(403, format!("The account '{name}' does not have the flag {FLAG}")))
+                let lacks =
+                    || AdminError::new(403, format!("The account '{name}' does not have the flag {FLAG}"));
+                mark.ok_or_else(lacks)
             }
             _ => Err(AdminError::new(403, "Name or password are wrong")),
         }
@@ -250,8 +259,8 @@ impl Office {
         if failed.as_ref().is_none_or(|error| error.status != 429) {
             call.audit(&failed.map_or(Ok(name.clone().into()), Err));
         }
-        let token = checked.and_then(|auth_id| {
-            let token = self.access.logins.add(name.clone(), auth_id, Now::get().ms);
+        let token = checked.and_then(|mark| {
+            let token = self.access.logins.add(name.clone(), mark, Now::get().ms);
             token.ok_or_else(|| AdminError::new(500, "There are no random numbers"))
         });
         match token {
@@ -262,8 +271,8 @@ impl Office {
         }
     }
 
-    /// Whether name and password are those of somebody who may administer; if it is an account, its id.
-    async fn check_login(&self, call: &Call) -> Result<Option<String>, AdminError> {
+    /// Whether name and password are those of somebody who may administer; if it is an account, its mark.
+    async fn check_login(&self, call: &Call) -> Result<Option<AccountMark>, AdminError> {
         let (name, password) = (call.text("username"), call.text("password"));
         let guess = self.access.guesses.slow(call.who.source, Now::get().ms).map_err(too_many)?;
         if self.access.fits(&name, &password) {
@@ -308,13 +317,13 @@ mod tests {
     #[test]
     fn a_password_that_was_shown_counts_for_a_while() {
         let shown = Shown::default();
-        shown.add("boss", "secret", "internal:1".into(), 0);
-        assert_eq!(shown.find("boss", "secret", SHOWN_MS - 1).as_deref(), Some("internal:1"));
+        shown.add("boss", "secret", [1; 32], 0);
+        assert_eq!(shown.find("boss", "secret", SHOWN_MS - 1), Some([1; 32]));
         for (name, password) in [("boss", "other"), ("bosss", "ecret"), ("", "bosssecret")] {
             assert!(shown.find(name, password, 0).is_none(), "{name} {password}");
         }
         assert!(shown.find("boss", "secret", SHOWN_MS).is_none());
-        (0..1000).for_each(|n| shown.add("boss", &n.to_string(), String::new(), 1));
+        (0..1000).for_each(|n| shown.add("boss", &n.to_string(), [0; 32], 1));
         assert!(shown.accounts.lock().unwrap().len() <= MAX_SHOWN);
     }
 

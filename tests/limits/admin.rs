@@ -20,29 +20,29 @@ use crate::common::secure::{AnyClient, open};
 use crate::common::{PATIENCE, SID, TestServer, eventually};
 
 /// `admin:secret` for Basic authentication.
-const BASIC: &str = "Authorization: Basic YWRtaW46c2VjcmV0\r\n";
+pub(crate) const BASIC: &str = "Authorization: Basic YWRtaW46c2VjcmV0\r\n";
 
 fn networks(texts: &[&str]) -> Vec<IpRange> {
     texts.iter().map(|text| IpRange::parse(text).unwrap()).collect()
 }
 
-fn with_login(texts: &[&str]) -> AccessRules {
+pub(crate) fn with_login(texts: &[&str]) -> AccessRules {
     let credentials = Credentials::parse("admin:secret").ok();
     AccessRules { credentials, networks: networks(texts), ..AccessRules::default() }
 }
 
-struct Admin {
-    server: TestServer,
+pub(crate) struct Admin {
+    pub(crate) server: TestServer,
     database: std::path::PathBuf,
     _folder: tempfile::TempDir,
 }
 
 impl Admin {
-    fn start(admin_access: AccessRules) -> Admin {
+    pub(crate) fn start(admin_access: AccessRules) -> Admin {
         Self::start_with(ServeOptions { admin_access, ..ServeOptions::default() })
     }
 
-    fn start_with(options: ServeOptions) -> Admin {
+    pub(crate) fn start_with(options: ServeOptions) -> Admin {
         let folder = tempfile::tempdir().unwrap();
         let database = folder.path().join("config.db");
         let source = RuleSource { database: Some(database.clone()), ..RuleSource::default() };
@@ -57,11 +57,11 @@ impl Admin {
         Admin { server: TestServer::start_with("", options), database, _folder: folder }
     }
 
-    fn address(&self) -> SocketAddr {
+    pub(crate) fn address(&self) -> SocketAddr {
         self.server.admin.unwrap()
     }
 
-    fn ask(&self, method: &str, path: &str, headers: &str, body: Option<&Value>) -> Answer {
+    pub(crate) fn ask(&self, method: &str, path: &str, headers: &str, body: Option<&Value>) -> Answer {
         request(self.address(), method, path, headers, body)
     }
 
