@@ -8,7 +8,8 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use drawhall::admin::Credentials;
 use drawhall::config::ini::IpRange;
 use drawhall::config::{Millis, SettingValue as _};
-use drawhall::transport::trust;
+use drawhall::transport::forwarded::ProxyHeader;
+use drawhall::transport::{origin, trust};
 
 use crate::ctl::Ctl;
 
@@ -164,13 +165,18 @@ pub(crate) struct Serve {
     #[arg(long, value_name = "ADDRESS", help_heading = "Listening")]
     pub(crate) websocket_listen: Option<IpAddr>,
 
-    /// Origins of pages that browsers may connect from, such as https://example.org [default: any].
-    #[arg(long, value_name = "ORIGIN", value_delimiter = ',', help_heading = "Listening")]
+    /// Origins of pages that browsers may connect from, such as https://example.org, or * [default: any].
+    #[arg(long, value_name = "ORIGIN", value_delimiter = ',', value_parser = origin::normalize, help_heading = "Listening")]
     pub(crate) websocket_allowed_origin: Vec<String>,
 
     /// Networks of proxies that are believed when they say whom they speak for.
     #[arg(long, value_name = "NETWORK", value_delimiter = ',', value_parser = network, default_values = trust::LOOPBACK, help_heading = "Listening")]
     pub(crate) trusted_proxy: Vec<IpRange>,
+
+    /// What trusted proxies say whom they speak for with: x-real-ip, x-forwarded-for, forwarded, proxy-protocol
+    /// [default: all of them, which have to say the same].
+    #[arg(long, value_name = "HEADER", value_delimiter = ',', value_parser = ProxyHeader::parse, help_heading = "Listening")]
+    pub(crate) proxy_header: Vec<ProxyHeader>,
 
     /// Certificate with those that vouch for it; with --ssl-key, connections must be encrypted.
     #[arg(long, value_name = "FILE", help_heading = "Encryption")]
@@ -279,8 +285,21 @@ pub(crate) struct Serve {
     #[arg(long, value_name = "NETWORK", value_delimiter = ',', value_parser = access_network, help_heading = "Administration")]
     pub(crate) web_admin_access: Vec<IpRange>,
 
-    /// Origin of pages of another server that may use the admin API.
-    #[arg(long, value_name = "ORIGIN", help_heading = "Administration")]
+    /// Nobody has to log in, also from --web-admin-access: only where a proxy asks for a login and nobody else reaches
+    /// the port.
+    #[arg(long, conflicts_with_all = ["web_admin_auth", "web_admin_login"], help_heading = "Administration")]
+    pub(crate) web_admin_open: bool,
+
+    /// Address that the admin API listens on [default: all interfaces with --web-admin-access, else 127.0.0.1].
+    #[arg(long, value_name = "ADDRESS", help_heading = "Administration")]
+    pub(crate) web_admin_listen: Option<IpAddr>,
+
+    /// Names that browsers reach the admin API by, besides localhost, addresses and --local-host.
+    #[arg(long, value_name = "NAME", value_delimiter = ',', help_heading = "Administration")]
+    pub(crate) web_admin_host: Vec<String>,
+
+    /// Origin of pages of another server that may use the admin API, such as https://example.org, or *.
+    #[arg(long, value_name = "ORIGIN", value_parser = origin::normalize, help_heading = "Administration")]
     pub(crate) web_admin_allowed_origin: Option<String>,
 
     /// Public host name of this server, which clients should have connected to.
@@ -314,10 +333,14 @@ impl Serve {
             ("websocket-listen", self.websocket_listen.map(|a| a.to_string())),
             ("websocket-allowed-origin", join(self.websocket_allowed_origin.clone())),
             ("trusted-proxy", join(self.trusted_proxy.iter().map(ToString::to_string).collect())),
+            ("proxy-header", join(self.proxy_header.iter().map(|h| h.name().to_owned()).collect())),
             ("web-admin-port", Some(self.web_admin_port.to_string())),
             ("web-admin-auth", self.web_admin_auth.as_ref().map(|_| "(not shown)".to_owned())),
             ("web-admin-access", join(self.web_admin_access.iter().map(ToString::to_string).collect())),
             ("web-admin-login", Some(self.web_admin_login.to_string())),
+            ("web-admin-open", Some(self.web_admin_open.to_string())),
+            ("web-admin-listen", self.web_admin_listen.map(|a| a.to_string())),
+            ("web-admin-host", join(self.web_admin_host.clone())),
             ("gui", Some(self.gui.to_string())),
             ("remote", self.remote.clone()),
             ("web-admin-allowed-origin", self.web_admin_allowed_origin.clone()),
@@ -468,7 +491,13 @@ mod tests {
             "--web-admin-access",
             "all",
             "--web-admin-allowed-origin",
-            "o",
+            "https://o",
+            "--web-admin-listen",
+            "::1",
+            "--web-admin-host",
+            "h",
+            "--proxy-header",
+            "x-real-ip,proxy-protocol",
             "--gui",
             "--remote",
             "http://x/",
@@ -518,6 +547,13 @@ mod tests {
             (["--port", "65536"], "'65536' for '--port"),
             (["--listen", "here"], "'here' for '--listen"),
             (["--crypt-key", "AAAA"], "3 bytes instead of 32"),
+            (["--websocket-allowed-origin", "web.example.org"], "'web.example.org' is no origin"),
+            (
+                ["--websocket-allowed-origin", "https://x.org,https://y.org/page"],
+                "'https://y.org/page' is no origin",
+            ),
+            (["--web-admin-allowed-origin", "rubbish"], "'rubbish' is no origin"),
+            (["--proxy-header", "x-client"], "expected one of x-forwarded-for"),
         ] {
             let error = parse(&args).unwrap_err();
             assert!(error.contains(words), "{error}");

@@ -38,3 +38,4 @@ pub mod tools;
 pub mod trace;
 pub mod transport;
 pub mod username;
+mod web;

@@ -95,26 +95,24 @@ impl AddressBuckets {
     }
 }
 
-/// Wrong passwords, by address: after too many in a minute an address waits for the minute to end.
+/// Passwords that were tried and not right, by address: after too many in a minute an address waits for its end.
 #[derive(Debug, Default)]
 pub struct Attempts(HashMap<IpAddr, (u64, u32)>);
 
 impl Attempts {
-    /// Whether an address has to wait.
-    pub fn too_many(&self, address: IpAddr, now_ms: u64) -> bool {
-        networks(address).any(|network| {
-            let many = MAX_ATTEMPTS.saturating_mul(network.factor);
-            self.0.get(&network.key).is_some_and(|(since, n)| *n >= many && now_ms < since + ATTEMPT_MS)
-        })
-    }
-
-    /// A wrong password came from an address.
-    pub fn failed(&mut self, address: IpAddr, now_ms: u64) {
+    /// A password is tried, unless the address has to wait. Counted before it is checked: who asks at once gains nothing.
+    pub fn take(&mut self, address: IpAddr, now_ms: u64) -> bool {
         if self.0.len() >= MAX_ADDRESSES {
             self.0.retain(|_, (since, _)| now_ms < *since + ATTEMPT_MS);
         }
         if self.0.len() >= MAX_ADDRESSES {
             self.0.clear();
+        }
+        let many = |factor: u32| MAX_ATTEMPTS.saturating_mul(factor);
+        let waits =
+            |(since, count): &(u64, u32), factor| *count >= many(factor) && now_ms < since + ATTEMPT_MS;
+        if networks(address).any(|n| self.0.get(&n.key).is_some_and(|entry| waits(entry, n.factor))) {
+            return false;
         }
         for network in networks(address) {
             let entry = self.0.entry(network.key).or_insert((now_ms, 0));
@@ -122,6 +120,16 @@ impl Attempts {
                 *entry = (now_ms, 0);
             }
             entry.1 += 1;
+        }
+        true
+    }
+
+    /// The last password of an address was right.
+    pub fn give_back(&mut self, address: IpAddr) {
+        for network in networks(address) {
+            if let Some((_, count)) = self.0.get_mut(&network.key) {
+                *count = count.saturating_sub(1);
+            }
         }
     }
 }
@@ -170,18 +178,23 @@ mod tests {
     #[test]
     fn who_guesses_has_to_wait() {
         let (mut attempts, address) = (Attempts::default(), "192.0.2.1".parse().unwrap());
-        (0..MAX_ATTEMPTS).for_each(|_| attempts.failed(address, 1000));
-        assert!(attempts.too_many(address, 2000));
-        assert!(!attempts.too_many("192.0.2.2".parse().unwrap(), 2000));
-        assert!(!attempts.too_many(address, 1000 + ATTEMPT_MS));
+        assert!((0..MAX_ATTEMPTS).all(|_| attempts.take(address, 1000)));
+        assert!(!attempts.take(address, 2000));
+        attempts.give_back(address);
+        assert!(attempts.take(address, 2000) && !attempts.take(address, 2000));
+        assert!(attempts.take("192.0.2.2".parse().unwrap(), 2000));
+        assert!(attempts.take(address, 1000 + ATTEMPT_MS));
     }
 
     #[test]
     fn who_has_many_addresses_guesses_no_more_often() {
         let mut attempts = Attempts::default();
         let address = |n: u32| format!("2001:db8::{n:x}").parse().unwrap();
-        (0..MAX_ATTEMPTS).for_each(|n| attempts.failed(address(n), 1000));
-        assert!(attempts.too_many(address(9999), 2000));
-        assert!(!attempts.too_many("2001:db8:0:1::".parse().unwrap(), 2000));
+        assert!((0..MAX_ATTEMPTS).all(|n| attempts.take(address(n), 1000)));
+        assert!(!attempts.take(address(9999), 2000));
+        assert!(attempts.take("2001:db8:0:1::".parse().unwrap(), 2000));
+        let wider = |n: u32| format!("2001:db8:0:{n:x}::1").parse().unwrap();
+        let let_in = (0..1000).filter(|n| attempts.take(wider(*n), 2000)).count();
+        assert!(let_in < 20 * MAX_ATTEMPTS as usize, "{let_in}");
     }
 }

@@ -153,7 +153,7 @@ fn run_account(action: &AccountAction, database: Option<PathBuf>) -> Result<(), 
             let locked = if *lock || *unlock { Some(*lock) } else { None };
             account::set(&database, name, account::Change { password, flags: flags.clone(), locked })?;
         }
-        AccountAction::Remove { name } => database.remove_account(name)?,
+        AccountAction::Remove { name } => database.remove_account(drawhall::db::AccountKey::Name(name))?,
     }
     Ok(())
 }

@@ -135,7 +135,7 @@ pub struct Metrics {
     pub hashes_waiting: Gauge,
     /// Lines of the log that wait to be written.
     pub log_waiting: Gauge,
-    /// Bytes that can be written to the fullest disk.
+    /// Bytes that can be written to the fullest disk, and one more; 0 while that is not known.
     pub disk_free: Gauge,
     /// Clients that were cut off because they do not read.
     pub lagging: Counter,
@@ -204,9 +204,8 @@ pub fn page(present: &Present) -> String {
         one("resident_memory_bytes", "gauge", "Memory of the process.", bytes);
     }
     let m = &METRICS;
-    match m.disk_free.get() {
-        0 => {}
-        bytes => one("disk_free_bytes", "gauge", "Bytes that can be written to the fullest disk.", bytes),
+    if let Some(bytes) = m.disk_free.get().checked_sub(1) {
+        one("disk_free_bytes", "gauge", "Bytes that can be written to the fullest disk.", bytes);
     }
     for (name, help, counter) in [
         ("connections_total", "Connections that were let in.", &m.connections),
@@ -263,6 +262,19 @@ fn delays(delays: &Delays, page: &mut String) {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_disk_without_space_is_not_one_of_which_nothing_is_known() {
+        let line = || {
+            page(&Present::default())
+                .lines()
+                .find_map(|l| l.strip_prefix("drawhall_disk_free_bytes ").map(str::to_owned))
+        };
+        METRICS.disk_free.set(0);
+        assert_eq!(line(), None);
+        METRICS.disk_free.set(1);
+        assert_eq!(line().as_deref(), Some("0"));
+    }
 
     #[test]
     fn delays_are_counted_up_to_their_bound() {

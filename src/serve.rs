@@ -130,8 +130,10 @@ pub(crate) fn serve(options: &Serve) -> Result<(), Failure> {
             networks: options.web_admin_access.clone(),
             login_required: options.web_admin_login,
             allowed_origin: options.web_admin_allowed_origin.clone(),
-            host: options.local_host.clone().unwrap_or_default(),
+            open: options.web_admin_open,
+            hosts: options.local_host.iter().chain(&options.web_admin_host).cloned().collect(),
         },
+        admin_listen: options.web_admin_listen,
         announce_port: options.announce_port.unwrap_or(0),
         announce_private: options.announce_private,
         listen: options.listen,
@@ -144,7 +146,7 @@ pub(crate) fn serve(options: &Serve) -> Result<(), Failure> {
             allowed_origins: options.websocket_allowed_origin.clone(),
             secure: options.secure,
         },
-        trusted: Trusted::new(&options.trusted_proxy),
+        trusted: Trusted::with_headers(&options.trusted_proxy, &options.proxy_header),
         workers: std::thread::available_parallelism().map_or(1, usize::from),
     };
     actix_rt::System::new().block_on(async {

@@ -235,7 +235,9 @@ fn settings_count_at_once_and_what_is_wrong_is_told() {
     );
     assert_eq!((&answer["serverTitle"], &answer["sessionSizeLimit"]), (&json!("Ours"), &json!(20 << 20)));
     assert_eq!((&answer["idleTimeLimit"], &answer["clientTimeout"]), (&json!(10_800), &json!(60)));
-    assert_eq!(answer["_errors"], json!({"clientTimeout": "clientTimeout: 'soon' is no time"}));
+    let errors =
+        json!({"clientTimeout": "clientTimeout: 'soon' is no time", "nonsense": "there is no such setting"});
+    assert_eq!(answer["_errors"], errors);
     let mut client = admin.server.connect();
     client.command("ident", json!(["A"]), json!({}));
     assert_eq!(client.reply(|v| v["message"] == "Welcome")["title"], "Ours");

@@ -446,7 +446,7 @@ fn the_page_is_served_small_and_safe() {
         assert!(head.contains(header), "{header}: {head}");
     }
     let index = String::from_utf8(index).unwrap();
-    let script = index.split("src=\"/assets/").nth(1).unwrap().split('"').next().unwrap();
+    let script = index.split("src=\"assets/").nth(1).unwrap().split('"').next().unwrap();
     let script = format!("/assets/{script}");
     let (head, plain) = fetch(admin.address(), &script, "");
     assert!(head.contains("cache-control: public, max-age=31536000, immutable"), "{head}");

@@ -18,6 +18,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use common::secure::{AnyClient, certificate, masked, open, wire};
 use common::{Client, SID, TestServer};
+use drawhall::admin::{AccessRules, Credentials};
 use drawhall::server::run::ServeOptions;
 use drawhall_protocol::Frame;
 use flate2::Compression;
@@ -50,11 +51,17 @@ fn child() {
         websocket_port: Some(0),
         announce_private: true,
         certificate: secure.then(|| certificate(folder.path())),
+        admin_port: Some(0),
+        admin_access: AccessRules {
+            credentials: Credentials::parse("admin:secret").ok(),
+            ..AccessRules::default()
+        },
         ..ServeOptions::default()
     };
     let server = TestServer::start_with(CONFIG, options(false));
     let secure = TestServer::start_with(CONFIG, options(true));
-    println!("\nlistening on {} {} {}", server.address, server.websocket.unwrap(), secure.address);
+    let (websocket, admin) = (server.websocket.unwrap(), server.admin.unwrap());
+    println!("\nlistening on {} {websocket} {} {admin}", server.address, secure.address);
     std::io::stdout().flush().unwrap();
     // Until whoever started it is gone.
     let mut line = String::new();
@@ -72,6 +79,7 @@ struct Target {
     tcp: SocketAddr,
     websocket: SocketAddr,
     tls: SocketAddr,
+    admin: SocketAddr,
     /// The session in which people draw.
     session: String,
     over: Arc<AtomicBool>,
@@ -119,8 +127,8 @@ impl Server {
         let line = line.unwrap();
         let mut addresses = line.split(' ').map(|a| a.parse().unwrap());
         let mut next = || addresses.next().unwrap();
-        let (tcp, websocket, tls) = (next(), next(), next());
-        let target = Target { tcp, websocket, tls, session: String::new(), over: Arc::default() };
+        let (tcp, websocket, tls, admin) = (next(), next(), next(), next());
+        let target = Target { tcp, websocket, tls, admin, session: String::new(), over: Arc::default() };
         (Server(process), target)
     }
 
@@ -335,6 +343,35 @@ fn a_flood_of_passwords_that_take_long_to_check() {
             client.stream.write_all(&question.repeat(50)).unwrap();
             client.stream.write_all(&wrong.repeat(10)).unwrap();
             client.rest();
+        });
+    });
+}
+
+#[test]
+fn bodies_that_the_admin_api_did_not_ask_for() {
+    attack("bodies of 1 MiB at the admin port, without a login", 4, |target| {
+        let head = "POST /api/server HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n\
+                    Content-Length: 1048576\r\n\r\n";
+        let body = vec![b' '; (1 << 20) - 10];
+        target.again(|target| {
+            let mut connections: Vec<TcpStream> = (0..20).map(|_| open(target.admin)).collect();
+            for connection in &mut connections {
+                // Those that are cut are not held against the server.
+                let _ = connection.write_all(head.as_bytes()).and_then(|()| connection.write_all(&body));
+            }
+        });
+    });
+}
+
+#[test]
+fn proxies_that_name_somebody_else_each_time() {
+    attack("made-up clients behind a proxy", 4, |target| {
+        let mut number = 0u32;
+        target.again(|target| {
+            number += 1;
+            let [a, b, ..] = number.to_le_bytes();
+            let headers = format!("X-Real-IP: 198.51.{a}.{b}\r\nX-Forwarded-For: 203.0.113.9\r\n");
+            assert_eq!(AnyClient::websocket(open(target.websocket), &headers).err(), Some(400));
         });
     });
 }

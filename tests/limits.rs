@@ -11,6 +11,11 @@ mod lists;
 #[path = "limits/session.rs"]
 mod session;
 
+#[path = "limits/admin.rs"]
+mod admin;
+#[path = "limits/inputs.rs"]
+mod inputs;
+
 use std::io::Write as _;
 use std::time::Duration;
 

@@ -3,11 +3,13 @@
 use serde_json::{Value, json};
 
 use super::Office;
+use super::access::too_many;
 use super::call::{Call, Method, bad, not_found, unsupported};
 use super::operation::{Answer, Body, Field, Operation, text, truth};
 use super::shapes::{ACCOUNT, ACCOUNT_CHECK};
 use crate::auth::{Turn, password};
-use crate::db::{Account, DbError};
+use crate::clock::Now;
+use crate::db::{Account, AccountKey, DbError};
 use crate::session::admin::{AdminAnswer, AdminError};
 
 fn value(account: &Account) -> Value {
@@ -24,7 +26,7 @@ pub(super) const OPERATIONS: &[Operation] = &[
     Operation::get("accounts", "Accounts.", Answer::Many(&ACCOUNT, "accounts")),
     Operation::post("accounts", "Adds an account.", Answer::One(&ACCOUNT))
         .locked_by("accounts")
-        .body(Body::Fields(&[NAME.needed(), PASSWORD, LOCKED, FLAGS])),
+        .body(Body::Fields(&[NAME.needed(), PASSWORD.needed(), LOCKED, FLAGS])),
     Operation::post("accounts/auth", "Whether name and password fit.", Answer::One(&ACCOUNT_CHECK))
         .body(Body::Fields(&[NAME.needed(), PASSWORD.needed()])),
     Operation::put("accounts/{account}", "Changes an account.", Answer::One(&ACCOUNT))
@@ -43,25 +45,27 @@ impl Office {
             (Method::Post, []) => self.add_account(call).await,
             (Method::Post, ["auth"]) => self.try_account(call).await,
             (Method::Put, [id]) => self.change_account(call, id.parse().map_err(|_| not_found())?).await,
-            (Method::Delete, [id]) => {
-                let account = self.account(id.parse().map_err(|_| not_found())?).await?;
-                let id = account.id;
-                self.ask(move |db| db.remove_account(&account.name)).await?;
-                self.look_again().await?;
-                Ok(json!({"status": "ok", "deleted": id}))
-            }
+            (Method::Delete, [id]) => self.remove_account(id.parse().map_err(|_| not_found())?).await,
             _ => Err(unsupported()),
         }
     }
 
-    async fn account(&self, id: i64) -> Result<Account, AdminError> {
-        self.ask(move |db| db.account_by_id(id)).await?.ok_or_else(not_found)
+    async fn remove_account(&self, id: i64) -> AdminAnswer {
+        let removed = self.ask(move |db| match db.remove_account(AccountKey::Id(id)) {
+            Err(DbError::NoAccount(_)) => Ok(false),
+            done => done.map(|()| true),
+        });
+        if !removed.await? {
+            return Err(not_found());
+        }
+        self.look_again().await?;
+        Ok(json!({"status": "ok", "deleted": id}))
     }
 
-    /// The hash of a new password; no password has none.
+    /// The hash of a new password. There has to be one: nobody's password is the absence of one.
     pub(super) async fn hash_of(&self, password: String) -> Result<String, AdminError> {
         if password.is_empty() {
-            return Ok(String::new());
+            return Err(bad("Password required"));
         }
         let made = self.hashing.run(Turn::Make, move || password::hash(&password)).await.flatten();
         made.ok_or_else(|| AdminError::new(500, "The password cannot be hashed"))
@@ -81,7 +85,7 @@ impl Office {
         };
         let added = self.ask(move |db| match db.add_account(&account) {
             Err(DbError::AccountExists(_)) => Ok(None),
-            done => done.and_then(|()| db.account(&account.name)),
+            done => done.map(Some),
         });
         let added = added.await?.ok_or_else(|| bad(format!("There is an account '{name}' already")))?;
         self.look_again().await?;
@@ -89,30 +93,31 @@ impl Office {
     }
 
     async fn change_account(&self, call: &Call, id: i64) -> AdminAnswer {
-        let account = self.account(id).await?;
         let name = call.text("username");
         if !name.is_empty() && !crate::client::login::is_valid_name(&name) {
             return Err(bad("Invalid username"));
         }
         let password = call.text("password");
+        // It takes a while, in which others may change the account.
         let hash = if password.is_empty() { None } else { Some(self.hash_of(password).await?) };
-        let (locked, wanted) =
-            (call.truth("locked"), call.body.get("flags").and_then(Value::as_str).map(Account::parse_flags));
+        let (locked, flags) = (call.truth("locked"), call.body.get("flags").and_then(Value::as_str));
+        let flags = flags.map(Account::parse_flags);
         let changed = self.ask(move |db| {
-            if !name.is_empty() && name != account.name && db.resembles_account(&name, id)? {
-                return Ok(None);
-            }
-            db.change_account(&account.name, |account| {
+            let changed = db.change_account(AccountKey::Id(id), |account| {
                 if !name.is_empty() {
                     account.name = name;
                 }
                 account.hash = hash.unwrap_or_else(|| account.hash.clone());
                 account.locked = locked.unwrap_or(account.locked);
-                account.flags = wanted.unwrap_or_else(|| account.flags.clone());
-            })?;
-            db.account_by_id(id)
+                account.flags = flags.unwrap_or_else(|| account.flags.clone());
+            });
+            match changed {
+                Err(DbError::NoAccount(_)) => Ok(Err(not_found())),
+                Err(DbError::AccountExists(_)) => Ok(Err(bad("There is an account of that name already"))),
+                done => done.map(Ok),
+            }
         });
-        let changed = changed.await?.ok_or_else(|| bad("There is an account of that name already"))?;
+        let changed = changed.await??;
         self.look_again().await?;
         Ok(value(&changed))
     }
@@ -120,13 +125,24 @@ impl Office {
     /// Whether name and password fit: 0 no account, 1 wrong password, 2 locked, 3 fits.
     async fn try_account(&self, call: &Call) -> AdminAnswer {
         let (name, given) = (call.text("username"), call.text("password"));
+        let guess = self.access.guesses.slow(call.who.source, Now::get().ms).map_err(too_many)?;
         let Some(account) = self.ask(move |db| db.account(&name)).await? else {
             return Ok(json!({"status": 0}));
         };
         if account.locked {
             return Ok(json!({"status": 2}));
         }
-        let fits = self.hashing.run(Turn::Check, move || password::verify(&given, &account.hash)).await;
-        Ok(json!({"status": if fits == Some(true) { 3 } else { 1 }}))
+        if !self.fits(given, account.hash).await {
+            return Ok(json!({"status": 1}));
+        }
+        guess.give_back();
+        Ok(json!({"status": 3}))
+    }
+
+    /// Whether a password fits a hash; nothing fits where there is none.
+    pub(super) async fn fits(&self, given: String, hash: String) -> bool {
+        !given.is_empty()
+            && !hash.is_empty()
+            && self.hashing.run(Turn::Check, move || password::verify(&given, &hash)).await == Some(true)
     }
 }

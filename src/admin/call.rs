@@ -7,12 +7,24 @@ use actix_web::http::{Method as HttpMethod, StatusCode};
 use actix_web::{HttpRequest, HttpResponse};
 use serde_json::{Map, Value, json};
 
+use super::operation::{Field, Kind};
 use crate::clock::Now;
+use crate::config::Settings;
 use crate::log::{Level, LogEntry, Topic};
 use crate::session::admin::{AdminAnswer, AdminError};
+use crate::transport::trust::Source;
+use crate::web::Incoming;
 
 /// Members of a request that are named in the log.
 const MAX_LOGGED: usize = 20;
+/// Longest name of such a member in the log, in characters.
+const MAX_LOGGED_NAME: usize = 40;
+/// Longest path or value of a setting in the log, in characters.
+const MAX_LOGGED_TEXT: usize = 200;
+/// Greatest number up to which numbers with a fraction have all whole ones: 2^53.
+const MAX_EXACT: f64 = 9_007_199_254_740_992.0;
+/// Settings that are secrets, or addresses with secrets in them.
+const SECRET_SETTINGS: [&str; 2] = ["reporttoken", "extBansUrl"];
 
 /// What is to be done.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -37,8 +49,17 @@ pub(super) struct Call {
     query: HashMap<String, String>,
     /// The body.
     pub(super) body: Map<String, Value>,
-    /// Who asks, for the log.
-    pub(super) who: String,
+    /// Who asks.
+    pub(super) who: Who,
+}
+
+/// Who asks.
+#[derive(Debug, Clone)]
+pub(super) struct Who {
+    /// For the log.
+    pub(super) name: String,
+    /// From where.
+    pub(super) source: Source,
     /// It is known by a cookie.
     pub(super) by_cookie: bool,
 }
@@ -68,11 +89,22 @@ impl Method {
 }
 
 impl Call {
-    /// Reads a request.
+    /// Reads a request, with a body of so many bytes at most.
     ///
     /// # Errors
-    /// When it is not for the API, or its body is no JSON object.
-    pub(super) fn read(request: &HttpRequest, body: &[u8], who: String) -> Result<Call, AdminError> {
+    /// When it is not for the API, or its body is no JSON object; the answer says so.
+    pub(super) async fn read(
+        request: &HttpRequest,
+        incoming: &mut Incoming,
+        limit: usize,
+        who: Who,
+    ) -> Result<Call, Box<HttpResponse>> {
+        let body = incoming.read(limit).await;
+        let body = body.map_err(|(status, text)| not_read(status, text))?;
+        Self::parse(request, &body, who).map_err(|error| Box::new(refuse(&error)))
+    }
+
+    fn parse(request: &HttpRequest, body: &[u8], who: Who) -> Result<Call, AdminError> {
         let path = request.path();
         let path = path.trim_start_matches('/').strip_prefix("api").filter(|rest| rest.starts_with('/'));
         let path = path.ok_or_else(not_found)?.to_owned();
@@ -87,10 +119,10 @@ impl Call {
         let query = url::form_urlencoded::parse(request.query_string().as_bytes());
         let query = query.map(|(k, v)| (k.into_owned(), v.into_owned())).collect();
         let body = match method {
-            Method::Post | Method::Put => read_body(request, body)?,
+            Method::Post | Method::Put => object_of(request, body)?,
             Method::Get | Method::Delete => Map::new(),
         };
-        Ok(Call { method, is_head, path, query, body, who, by_cookie: false })
+        Ok(Call { method, is_head, path, query, body, who })
     }
 
     /// The parts of the path behind `/api`; slashes at the end or doubled ones do not matter.
@@ -111,6 +143,26 @@ impl Call {
         match self.query(key) {
             "" => Ok(default),
             text => text.parse().map_err(|_| bad(format!("{key} must be a number"))),
+        }
+    }
+
+    /// A switch of the query: `1` and `true`, however they are written, are on; `default` without.
+    pub(super) fn flag(&self, key: &str, default: bool) -> bool {
+        match self.query(key).trim() {
+            "" => default,
+            text => text.eq_ignore_ascii_case("true") || text.parse::<u64>().is_ok_and(|number| number > 0),
+        }
+    }
+
+    /// Takes texts for numbers and for truths, as Qt and forms in browsers send them: each member becomes what it should
+    /// be, if that is clear. The others stay for whoever reads them to complain about.
+    pub(super) fn read_members(&mut self, fields: &[Field]) {
+        for field in fields {
+            if let Some(value) = self.body.get_mut(field.name)
+                && let Some(meant) = meant_by(field.kind, value)
+            {
+                *value = meant;
+            }
         }
     }
 
@@ -153,8 +205,10 @@ impl Call {
     /// Logs that something was changed, and by whom. Which members were given is told, but not what they say: there
     /// are passwords among them.
     pub(super) fn audit(&self, answer: &AdminAnswer) {
-        let (method, path, who) = (self.method.name().to_uppercase(), &self.path, &self.who);
-        let members: Vec<&str> = self.body.keys().map(String::as_str).take(MAX_LOGGED).collect();
+        let (method, who) = (self.method.name().to_uppercase(), &self.who.name);
+        let path: String = self.path.chars().take(MAX_LOGGED_TEXT).collect();
+        let name = |key: &String| key.chars().take(MAX_LOGGED_NAME).collect::<String>();
+        let members: Vec<String> = self.body.keys().map(name).take(MAX_LOGGED).collect();
         let members = if members.is_empty() { String::new() } else { format!(" ({})", members.join(", ")) };
         let text = match answer {
             Ok(_) => format!("Admin API: {method} {path}{members} by {who}"),
@@ -162,10 +216,51 @@ impl Call {
         };
         LogEntry::new(Now::get(), Level::Info, Topic::Status, text).emit("");
     }
+
+    /// Logs what settings were and what they are now.
+    pub(super) fn audit_settings(&self, before: &Settings, after: &Settings) {
+        let now = Now::get();
+        for change in changes(before, after) {
+            let text = format!("Admin API: {change} by {}", self.who.name);
+            LogEntry::new(now, Level::Info, Topic::Status, text).emit("");
+        }
+    }
+}
+
+/// Which settings have changed, and how, unless that is a secret.
+fn changes(before: &Settings, after: &Settings) -> Vec<String> {
+    let both = before.values().into_iter().zip(after.values());
+    let changed = both.filter(|((_, old), (_, new))| old != new);
+    let short = |text: String| text.chars().take(MAX_LOGGED_TEXT).collect::<String>();
+    let say = |((key, old), (_, new))| {
+        if SECRET_SETTINGS.contains(&key) {
+            return format!("{key} changed");
+        }
+        format!("{key} changed from {:?} to {:?}", short(old), short(new))
+    };
+    changed.map(say).collect()
+}
+
+/// What a value means where something of another type is wanted; `None` if it is as it should be, or not clear.
+fn meant_by(kind: Kind, value: &Value) -> Option<Value> {
+    match (kind, value) {
+        (Kind::Number, Value::String(text)) => text.trim().parse::<i64>().ok().map(Value::from),
+        (Kind::Number, Value::Number(number)) if !number.is_i64() && !number.is_u64() => {
+            let whole = number.as_f64().filter(|n| n.fract() == 0.0 && n.abs() <= MAX_EXACT);
+            whole.map(|n| Value::from(n as i64))
+        }
+        (Kind::Truth, Value::Number(number)) => number.as_f64().map(|n| Value::from(n != 0.0)),
+        (Kind::Truth, Value::String(text)) => match text.trim().to_ascii_lowercase().as_str() {
+            "true" | "1" | "yes" | "on" => Some(true.into()),
+            "false" | "0" | "no" | "off" | "" => Some(false.into()),
+            _ => None,
+        },
+        _ => None,
+    }
 }
 
 /// Only what a page of another origin cannot send without asking first is read.
-fn read_body(request: &HttpRequest, body: &[u8]) -> Result<Map<String, Value>, AdminError> {
+fn object_of(request: &HttpRequest, body: &[u8]) -> Result<Map<String, Value>, AdminError> {
     let kind = request.headers().get(CONTENT_TYPE).and_then(|v| v.to_str().ok()).unwrap_or_default();
     let kind = kind.split(';').next().unwrap_or_default().trim();
     if body.is_empty() && kind.is_empty() && *request.method() == HttpMethod::POST {
@@ -182,6 +277,12 @@ fn read_body(request: &HttpRequest, body: &[u8]) -> Result<Map<String, Value>, A
     }
 }
 
+/// The answer to a body that was not read; what is left of it is not read either.
+fn not_read(status: StatusCode, message: &str) -> Box<HttpResponse> {
+    let mut response = HttpResponse::build(status);
+    Box::new(response.force_close().json(json!({"status": "error", "message": message})))
+}
+
 /// The answer of HTTP to what is not done.
 pub(super) fn refuse(error: &AdminError) -> HttpResponse {
     answer_error(error, json!({"status": "error", "message": error.message}))
@@ -190,4 +291,56 @@ pub(super) fn refuse(error: &AdminError) -> HttpResponse {
 fn answer_error(error: &AdminError, body: Value) -> HttpResponse {
     let status = StatusCode::from_u16(error.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
     HttpResponse::build(status).json(body)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn texts_are_taken_for_numbers_and_truths() {
+        for (kind, given, meant) in [
+            (Kind::Number, json!("3"), json!(3)),
+            (Kind::Number, json!(" -3 "), json!(-3)),
+            (Kind::Number, json!(3.0), json!(3)),
+            (Kind::Number, json!(1e3), json!(1000)),
+            (Kind::Number, json!("x"), json!("x")),
+            (Kind::Number, json!("1.5"), json!("1.5")),
+            (Kind::Number, json!(1.5), json!(1.5)),
+            (Kind::Number, json!(1e300), json!(1e300)),
+            (Kind::Number, json!(null), json!(null)),
+            (Kind::Number, json!(""), json!("")),
+            (Kind::Truth, json!("TRUE"), json!(true)),
+            (Kind::Truth, json!("1"), json!(true)),
+            (Kind::Truth, json!("false"), json!(false)),
+            (Kind::Truth, json!(""), json!(false)),
+            (Kind::Truth, json!(1), json!(true)),
+            (Kind::Truth, json!(0), json!(false)),
+            (Kind::Truth, json!("perhaps"), json!("perhaps")),
+            (Kind::Truth, json!(null), json!(null)),
+            (Kind::Text, json!(5), json!(5)),
+        ] {
+            assert_eq!(meant_by(kind, &given).unwrap_or(given.clone()), meant, "{kind:?} {given}");
+        }
+    }
+
+    #[test]
+    fn the_log_has_old_and_new_values_of_settings_but_no_secrets() {
+        let before = Settings::default();
+        let mut after = before.clone();
+        for (key, value) in [("serverTitle", "New"), ("reporttoken", "secret"), ("clientTimeout", "2m")] {
+            after.set(key, value).unwrap();
+        }
+        let mut changes = changes(&before, &after);
+        changes.sort();
+        assert_eq!(
+            changes,
+            [
+                "clientTimeout changed from \"60\" to \"120\"",
+                "reporttoken changed",
+                "serverTitle changed from \"\" to \"New\"",
+            ]
+        );
+        assert!(super::changes(&after, &after).is_empty());
+    }
 }

@@ -2,12 +2,10 @@
 //! authentication lets in, and accounts with the flag ADMIN.
 
 use std::collections::HashMap;
-use std::net::IpAddr;
 use std::sync::{Mutex, PoisonError};
 
 use actix_web::cookie::time::Duration;
 use actix_web::cookie::{Cookie, SameSite};
-use actix_web::http::header::HeaderMap;
 use actix_web::{HttpRequest, HttpResponse};
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -15,11 +13,15 @@ use serde_json::json;
 use sha2::{Digest as _, Sha256};
 
 use super::Office;
-use super::call::{Call, refuse};
+use super::access::{Admission, too_many};
+use super::call::{Call, Who, refuse};
 use super::operation::{Answer, Body, Operation, Schema, text, truth};
-use crate::auth::{AccountCheck, CheckAccount, HasFlag};
+use crate::auth::guesses::Guess;
+use crate::auth::{AccountCheck, AccountMark, CheckAccount, MarkOf};
 use crate::clock::Now;
 use crate::session::admin::{AdminAnswer, AdminError};
+use crate::transport::trust::Source;
+use crate::web::Incoming;
 
 /// Name of the cookie.
 pub(super) const COOKIE: &str = "drawhall";
@@ -29,6 +31,12 @@ const FLAG: &str = "ADMIN";
 const LIFETIME_MS: u64 = 12 * 3_600_000;
 /// How often it is looked whether an account still may administer, in milliseconds.
 const RECHECK_MS: u64 = 2_000;
+/// How long a password that was right counts without being checked again, in milliseconds.
+const SHOWN_MS: u64 = 60_000;
+/// Passwords that are remembered so.
+const MAX_SHOWN: usize = 100;
+/// Largest body of a login in bytes.
+const MAX_LOGIN_BODY: usize = 16 << 10;
 /// Logins at once; the oldest one ends for a new one.
 const MAX_LOGINS: usize = 1000;
 
@@ -55,8 +63,8 @@ pub(super) const OPERATIONS: &[Operation] = &[
 #[derive(Debug, Clone)]
 struct Login {
     name: String,
-    /// It is an account, which may be locked or lose its flag meanwhile.
-    is_account: bool,
+    /// Mark of the account, which may be locked meanwhile, or lose its flag, its password or its name.
+    mark: Option<AccountMark>,
     since: u64,
     checked: u64,
 }
@@ -75,7 +83,7 @@ impl Logins {
     }
 
     /// A new login; returns its token.
-    fn add(&self, name: String, is_account: bool, now: u64) -> Option<String> {
+    fn add(&self, name: String, mark: Option<AccountMark>, now: u64) -> Option<String> {
         let mut bytes = [0; 32];
         getrandom::fill(&mut bytes).ok()?;
         let token = URL_SAFE_NO_PAD.encode(bytes);
@@ -86,7 +94,7 @@ impl Logins {
             {
                 logins.remove(&oldest);
             }
-            logins.insert(digest(&token), Login { name, is_account, since: now, checked: now });
+            logins.insert(digest(&token), Login { name, mark, since: now, checked: now });
         });
         Some(token)
     }
@@ -108,10 +116,47 @@ impl Logins {
     }
 }
 
+/// Accounts whose passwords were right a moment ago, by digests of both: a check takes long, and programs ask often.
+pub(super) struct Shown {
+    /// Nobody else can make these digests.
+    key: [u8; 32],
+    accounts: Mutex<HashMap<[u8; 32], (AccountMark, u64)>>,
+}
+
+impl Default for Shown {
+    fn default() -> Self {
+        let mut key = [0; 32];
+        // Without randomness digests could be compared with those of another server, which nobody sees.
+        let _ = getrandom::fill(&mut key);
+        Self { key, accounts: Mutex::default() }
+    }
+}
+
+impl Shown {
+    fn digest(&self, name: &str, password: &str) -> [u8; 32] {
+        let length = (name.len() as u64).to_be_bytes();
+        let digest = Sha256::new().chain_update(self.key).chain_update(length);
+        digest.chain_update(name).chain_update(password).finalize().into()
+    }
+
+    /// The mark of the account that has shown this password.
+    fn find(&self, name: &str, password: &str, now: u64) -> Option<AccountMark> {
+        let accounts = self.accounts.lock().unwrap_or_else(PoisonError::into_inner);
+        let found = accounts.get(&self.digest(name, password));
+        found.filter(|(_, since)| now < since + SHOWN_MS).map(|(mark, _)| *mark)
+    }
+
+    fn add(&self, name: &str, password: &str, mark: AccountMark, now: u64) {
+        let mut accounts = self.accounts.lock().unwrap_or_else(PoisonError::into_inner);
+        accounts.retain(|_, (_, since)| now < *since + SHOWN_MS);
+        if accounts.len() < MAX_SHOWN {
+            accounts.insert(self.digest(name, password), (mark, now));
+        }
+    }
+}
+
 /// The cookie that a browser keeps, or is to forget.
-fn cookie(token: String, headers: &HeaderMap) -> Cookie<'static> {
-    // A proxy in front of this server encrypts.
-    let encrypted = headers.get("x-forwarded-proto").is_some_and(|proto| proto.as_bytes() == b"https");
+fn cookie(token: String, encrypted: bool) -> Cookie<'static> {
     let lifetime = if token.is_empty() { 0 } else { LIFETIME_MS / 1000 };
     let cookie = Cookie::build(COOKIE, token).path("/").http_only(true).same_site(SameSite::Strict);
     cookie.secure(encrypted).max_age(Duration::seconds(lifetime as i64)).finish()
@@ -123,9 +168,8 @@ impl Office {
         let token = request.cookie(COOKIE)?.value().to_owned();
         let now = Now::get().ms;
         let login = self.access.logins.find(&token, now)?;
-        if login.is_account && now >= login.checked + RECHECK_MS {
-            let still = self.auth.send(HasFlag { name: login.name.clone(), flag: FLAG }).await;
-            if !still.unwrap_or(false) {
+        if let Some(mark) = login.mark.filter(|_| now >= login.checked + RECHECK_MS) {
+            if self.mark_of(&login.name).await != Some(mark) {
                 self.access.logins.remove(&token);
                 return None;
             }
@@ -134,46 +178,113 @@ impl Office {
         Some(login.name)
     }
 
+    /// Whether a request may be answered without a login on the page: as whom, for the log; else its answer. Accounts with
+    /// the flag may, too: programs have no page.
+    pub(super) async fn admit(
+        &self,
+        request: &HttpRequest,
+        source: Source,
+    ) -> Result<String, Box<HttpResponse>> {
+        let (name, password) = match self.access.admit(request, source)? {
+            Admission::As(name) => return Ok(name),
+            Admission::Perhaps { user, password, .. } if user.is_empty() || password.is_empty() => {
+                return Err(self.access.challenge(request));
+            }
+            Admission::Perhaps { user, password, guess } => {
+                // It counts once, as what it turns out to be.
+                guess.give_back();
+                (user, password)
+            }
+        };
+        let now = Now::get().ms;
+        if let Some(mark) = self.access.shown.find(&name, &password, now)
+            && self.mark_of(&name).await == Some(mark)
+        {
+            return Ok(format!("{name}@{}", source.address));
+        }
+        let guess = self.access.guesses.slow(source, now);
+        let guess = guess.map_err(|not_now| Box::new(refuse(&too_many(not_now))))?;
+        let mark = self.check_account(&name, password.clone(), source, guess).await;
+        let mark = mark.map_err(|_| self.access.challenge(request))?;
+        self.access.shown.add(&name, &password, mark, now);
+        Ok(format!("{name}@{}", source.address))
+    }
+
+    /// The mark of an account that may administer now.
+    async fn mark_of(&self, name: &str) -> Option<AccountMark> {
+        self.auth.send(MarkOf { name: name.to_owned(), flag: FLAG }).await.ok().flatten()
+    }
+
+    /// The mark of an account that may administer, if this is its password.
+    async fn check_account(
+        &self,
+        name: &str,
+        password: String,
+        source: Source,
+        guess: Guess,
+    ) -> Result<AccountMark, AdminError> {
+        // Taken before: if the account is changed while the password is checked, the login ends at once.
+        let mark = self.mark_of(name).await;
+        match self.auth.send(CheckAccount { name: name.to_owned(), password, address: source.address }).await
+        {
+            Ok(AccountCheck::Ok { .. }) => {
+                guess.give_back();
+                let lacks =
+                    || AdminError::new(403, format!("The account '{name}' does not have the flag {FLAG}"));
+                mark.ok_or_else(lacks)
+            }
+            _ => Err(AdminError::new(403, "Name or password are wrong")),
+        }
+    }
+
     /// Logs somebody in.
-    pub(super) async fn log_in(&self, request: &HttpRequest, body: &[u8], peer: IpAddr) -> HttpResponse {
-        let mut call = match Call::read(request, body, peer.to_string()) {
+    pub(super) async fn log_in(
+        &self,
+        request: &HttpRequest,
+        incoming: &mut Incoming,
+        source: Source,
+    ) -> HttpResponse {
+        let address = source.address;
+        let who = Who { name: address.to_string(), source, by_cookie: false };
+        let mut call = match Call::read(request, incoming, MAX_LOGIN_BODY, who).await {
             Ok(call) => call,
-            Err(error) => return refuse(&error),
+            Err(refused) => return *refused,
         };
         let name = call.text("username");
-        call.who = format!("{name}@{peer}");
-        let checked = self.check_login(&call, peer).await;
+        let checked = self.check_login(&call).await;
+        // What a stranger typed may be a password.
+        if checked.is_ok() {
+            call.who.name = format!("{name}@{address}");
+        }
         let failed = checked.as_ref().err().cloned();
-        call.audit(&failed.map_or(Ok(name.clone().into()), Err));
-        let token = checked.and_then(|is_account| {
-            let token = self.access.logins.add(name.clone(), is_account, Now::get().ms);
+        // Who asks more often than it may could fill the log.
+        if failed.as_ref().is_none_or(|error| error.status != 429) {
+            call.audit(&failed.map_or(Ok(name.clone().into()), Err));
+        }
+        let token = checked.and_then(|mark| {
+            let token = self.access.logins.add(name.clone(), mark, Now::get().ms);
             token.ok_or_else(|| AdminError::new(500, "There are no random numbers"))
         });
         match token {
             Ok(token) => HttpResponse::Ok()
-                .cookie(cookie(token, request.headers()))
+                .cookie(cookie(token, self.access.is_encrypted(request)))
                 .json(json!({"user": name, "login": true})),
             Err(error) => refuse(&error),
         }
     }
 
-    /// Whether name and password are those of somebody who may administer, and of an account.
-    async fn check_login(&self, call: &Call, peer: IpAddr) -> Result<bool, AdminError> {
+    /// Whether name and password are those of somebody who may administer; if it is an account, its mark.
+    async fn check_login(&self, call: &Call) -> Result<Option<AccountMark>, AdminError> {
         let (name, password) = (call.text("username"), call.text("password"));
-        let now = Now::get().ms;
-        self.access.attempt(peer, now)?;
+        let guess = self.access.guesses.slow(call.who.source, Now::get().ms).map_err(too_many)?;
         if self.access.fits(&name, &password) {
-            return Ok(false);
+            guess.give_back();
+            return Ok(None);
         }
-        let check = CheckAccount { name: name.clone(), password, address: peer };
-        if let Ok(AccountCheck::Ok { flags, .. }) = self.auth.send(check).await {
-            if flags.iter().any(|flag| flag == FLAG) {
-                return Ok(true);
-            }
-            return Err(AdminError::new(403, format!("The account '{name}' does not have the flag {FLAG}")));
+        if password.is_empty() {
+            return Err(AdminError::new(403, "Name or password are wrong"));
         }
-        self.access.failed(peer, now);
-        Err(AdminError::new(403, "Name or password are wrong"))
+        self.check_account(&name, password, call.who.source, guess).await.map(Some)
     }
 
     /// Ends the login that a request comes with.
@@ -181,11 +292,12 @@ impl Office {
         if let Some(given) = request.cookie(COOKIE) {
             self.access.logins.remove(given.value());
         }
-        HttpResponse::Ok().cookie(cookie(String::new(), request.headers())).json(json!({"status": "ok"}))
+        let encrypted = self.access.is_encrypted(request);
+        HttpResponse::Ok().cookie(cookie(String::new(), encrypted)).json(json!({"status": "ok"}))
     }
 
     pub(super) fn who_am_i(&self, call: &Call) -> AdminAnswer {
-        Ok(json!({"user": call.who, "login": call.by_cookie}))
+        Ok(json!({"user": call.who.name, "login": call.who.by_cookie}))
     }
 }
 
@@ -196,7 +308,7 @@ mod tests {
     #[test]
     fn logins_end() {
         let logins = Logins::default();
-        let token = logins.add("A".into(), true, 1000).unwrap();
+        let token = logins.add("A".into(), None, 1000).unwrap();
         assert_eq!(logins.find(&token, 2000).unwrap().name, "A");
         assert!(logins.find("other", 2000).is_none());
         assert!(logins.find(&token, 1000 + LIFETIME_MS).is_none());
@@ -205,10 +317,23 @@ mod tests {
     }
 
     #[test]
+    fn a_password_that_was_shown_counts_for_a_while() {
+        let shown = Shown::default();
+        shown.add("boss", "secret", [1; 32], 0);
+        assert_eq!(shown.find("boss", "secret", SHOWN_MS - 1), Some([1; 32]));
+        for (name, password) in [("boss", "other"), ("bosss", "ecret"), ("", "bosssecret")] {
+            assert!(shown.find(name, password, 0).is_none(), "{name} {password}");
+        }
+        assert!(shown.find("boss", "secret", SHOWN_MS).is_none());
+        (0..1000).for_each(|n| shown.add("boss", &n.to_string(), [0; 32], 1));
+        assert!(shown.accounts.lock().unwrap().len() <= MAX_SHOWN);
+    }
+
+    #[test]
     fn the_oldest_login_makes_room() {
         let logins = Logins::default();
         let tokens: Vec<String> =
-            (0..=MAX_LOGINS as u64).map(|at| logins.add("A".into(), true, at).unwrap()).collect();
+            (0..=MAX_LOGINS as u64).map(|at| logins.add("A".into(), None, at).unwrap()).collect();
         assert!(logins.find(&tokens[0], 2000).is_none());
         assert!(logins.find(&tokens[1], 2000).is_some());
     }

@@ -3,6 +3,7 @@
 //! | file | what it does |
 //! | --- | --- |
 //! | `access` | who may ask, and from where |
+//! | `pages` | which pages in browsers may |
 //! | `login` | people who log in on the page |
 //! | `page` | the page, whose files are in `page/` |
 //! | `operation`, `shapes`, `openapi` | what can be asked and what is answered: tables, and their description for programs |
@@ -33,6 +34,7 @@ mod openapi;
 mod operation;
 mod overview;
 mod page;
+mod pages;
 mod registry;
 mod server;
 mod sessions;
@@ -42,7 +44,7 @@ mod users;
 mod watch;
 mod whitelist;
 
-use std::net::{IpAddr, SocketAddr, TcpListener};
+use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
 
 use actix::Addr;
@@ -53,7 +55,7 @@ use serde_json::{Map, Value};
 use tokio::sync::{mpsc, oneshot, watch as channel};
 
 pub use access::{AccessRules, Credentials};
-use call::{Call, Method, not_found};
+use call::{Call, Method, Who, not_found};
 use observer::Observer;
 use registry::{Query, Registry};
 
@@ -63,8 +65,10 @@ use crate::db::{BanKind, Database, DbError};
 use crate::server::Server;
 use crate::server::reload::{Change, Fetching};
 use crate::session::admin::{AdminAnswer, AdminError};
+use crate::transport::trust::{Source, Trusted};
+use crate::web::{Door, Incoming, MAX_CONNECTIONS, REQUEST_TIME};
 
-/// Largest body of a request in bytes.
+/// Largest body of a request of somebody who may ask, in bytes.
 const MAX_BODY: usize = 1 << 20;
 
 /// What the API is made of.
@@ -92,6 +96,8 @@ pub struct Parts {
     pub port: u16,
     /// Who may ask.
     pub access: AccessRules,
+    /// Proxies that are believed when they say whom they speak for.
+    pub trusted: Trusted,
 }
 
 /// Everything that handlers need.
@@ -124,8 +130,21 @@ pub struct Running {
 /// When the listener cannot be used.
 pub fn start(listener: TcpListener, parts: Parts) -> std::io::Result<Running> {
     let address = listener.local_addr()?;
-    let Parts { server, auth, observer, database, log, rules, change, fetching, hashing, port, access } =
-        parts;
+    let Parts {
+        server,
+        auth,
+        observer,
+        database,
+        log,
+        rules,
+        change,
+        fetching,
+        hashing,
+        port,
+        access,
+        trusted,
+    } = parts;
+    let door = Door::new(trusted.clone());
     let office = web::Data::new(Office {
         server,
         auth,
@@ -138,42 +157,47 @@ pub fn start(listener: TcpListener, parts: Parts) -> std::io::Result<Running> {
         hashing,
         port,
         started: crate::clock::Now::get().iso(),
-        access: access::Access::new(access),
+        access: access::Access::new(access, trusted),
     });
-    let app = move || {
-        App::new()
-            .app_data(office.clone())
-            .app_data(web::PayloadConfig::new(MAX_BODY))
-            .default_service(web::to(answer))
-    };
-    let server = HttpServer::new(app).workers(1).disable_signals().listen(listener)?.run();
+    let app = move || App::new().app_data(office.clone()).default_service(web::to(answer));
+    let server = HttpServer::new(app)
+        .workers(1)
+        .max_connections(MAX_CONNECTIONS)
+        .client_request_timeout(REQUEST_TIME)
+        .on_connect(door.on_connect())
+        .disable_signals()
+        .listen(listener)?
+        .run();
     let handle = server.handle();
     actix_rt::spawn(server);
     Ok(Running { address, handle })
 }
 
 /// Answers a request of HTTP.
-async fn answer(request: HttpRequest, office: web::Data<Office>, body: web::Bytes) -> HttpResponse {
+async fn answer(request: HttpRequest, office: web::Data<Office>, payload: web::Payload) -> HttpResponse {
     let office = office.into_inner();
-    match request.path() {
-        // Whoever watches the server needs no password to see that it is there.
-        "/healthz" => return HttpResponse::Ok().content_type("text/plain").body("ok\n"),
-        "/readyz" => return office.ready().await,
-        _ => {}
-    }
-    let mut response = match office.access.peer_of(&request) {
-        Ok(_) if *request.method() == HttpMethod::OPTIONS => access::preflight(),
-        Ok(peer) => office.respond(&request, &body, peer).await,
+    let mut incoming = Incoming::new(&request, payload);
+    let mut response = match office.access.source_of(&request) {
+        Ok(source) => office.respond(&request, &mut incoming, source).await,
         Err(denied) => *denied,
     };
     office.access.add_headers(response.headers_mut());
-    response
+    incoming.end_behind(response)
 }
 
 impl Office {
-    /// Answers a request that may come from where it comes from.
-    async fn respond(&self, request: &HttpRequest, body: &[u8], peer: IpAddr) -> HttpResponse {
+    /// Answers a request that may come from where it comes from. Its body is read only when it is known who asks.
+    async fn respond(&self, request: &HttpRequest, incoming: &mut Incoming, source: Source) -> HttpResponse {
+        if *request.method() == HttpMethod::OPTIONS {
+            return access::preflight();
+        }
         let path = request.path().trim_start_matches('/');
+        match path {
+            // Whoever watches the server needs no password to see that it is there.
+            "healthz" => return HttpResponse::Ok().content_type("text/plain").body("ok\n"),
+            "readyz" => return self.ready().await,
+            _ => {}
+        }
         let is_metrics = path == "metrics";
         if !is_metrics && path != "api" && !path.starts_with("api/") {
             // Anybody may see the page; there is nothing in it but what everybody knows.
@@ -181,32 +205,39 @@ impl Office {
         }
         let is_post = *request.method() == HttpMethod::POST;
         match path.trim_end_matches('/') {
-            "api/login" if is_post => return self.log_in(request, body, peer).await,
+            "api/login" if is_post => return self.log_in(request, incoming, source).await,
             "api/logout" if is_post => return self.log_out(request),
             _ => {}
         }
-        let (by_cookie, who) = match self.known_by_cookie(request).await {
-            Some(name) => (true, format!("{name}@{peer}")),
-            None => match self.access.admit(request, peer) {
-                Ok(who) => (false, who),
+        let (by_cookie, name) = match self.known_by_cookie(request).await {
+            Some(name) => (true, format!("{name}@{}", source.address)),
+            None => match self.admit(request, source).await {
+                Ok(name) => (false, name),
                 Err(denied) => return *denied,
             },
         };
         if is_metrics {
             return self.metrics().await;
         }
-        let mut call = match Call::read(request, body, who) {
-            Ok(call) => call,
-            Err(error) => return call::refuse(&error),
-        };
-        call.by_cookie = by_cookie;
-        if call.method == Method::Get && call.path() == ["events"] {
-            return self.events(&call).await.unwrap_or_else(|error| call::refuse(&error));
+        let who = Who { name, source, by_cookie };
+        match Call::read(request, incoming, MAX_BODY, who).await {
+            Ok(mut call) => {
+                if let Ok(operation) = operation::find(call.method, &call.path()) {
+                    call.read_members(operation.members());
+                }
+                self.answer(&call).await
+            }
+            Err(refused) => *refused,
         }
-        let answered = self.route(&call).await;
-        if call.method != Method::Get
-            && !matches!(call.path().as_slice(), ["settings"] | [.., "auth"] | [.., "auth", "op"])
-        {
+    }
+
+    /// Answers a request of somebody who may ask.
+    async fn answer(&self, call: &Call) -> HttpResponse {
+        if call.method == Method::Get && call.path() == ["events"] {
+            return self.events(call).await.unwrap_or_else(|error| call::refuse(&error));
+        }
+        let answered = self.route(call).await;
+        if call.method != Method::Get && call.path() != ["settings"] {
             call.audit(&answered);
         }
         call.respond(answered)

@@ -193,7 +193,9 @@ impl Observer {
             }
             self.tell("status", "disk", &json!(disk));
         }
-        METRICS.disk_free.set(disks.iter().map(|d| d.free).min().unwrap_or(0));
+        // A full disk has 0 bytes, which is not the same as not to know.
+        let fullest = disks.iter().map(|d| d.free).min();
+        METRICS.disk_free.set(fullest.map_or(0, |bytes| bytes.saturating_add(1)));
         self.disks = disks;
     }
 

@@ -154,6 +154,14 @@ impl Operation {
         Operation { section: Some(section), ..self }
     }
 
+    /// The members of the body that have types of their own; those of settings are read by the settings.
+    pub(super) fn members(&self) -> &'static [Field] {
+        match self.body {
+            Body::Fields(fields) => fields,
+            Body::None | Body::Is(_) => &[],
+        }
+    }
+
     /// Whether it is asked at this path.
     fn is_at(&self, path: &[&str]) -> bool {
         let mut parts = self.path.split('/');

@@ -2,11 +2,12 @@
 
 use serde_json::{Map, Value, json};
 
+use super::access::too_many;
 use super::call::{Call, Method, bad, unsupported};
 use super::operation::{Answer, Body, Operation, text, texts};
 use super::shapes::{LOCKS, SETTINGS as SETTINGS_SHAPE, STATUS};
 use super::{Office, not_found};
-use crate::auth::{Turn, password};
+use crate::clock::Now;
 use crate::config::{SETTINGS, Settings, fault_of};
 use crate::server::GetLoad;
 use crate::session::admin::{AdminAnswer, AdminError};
@@ -42,6 +43,9 @@ const LOCK_HASH: &str = "_lock_admin_hash";
 const HIDDEN: [&str; 5] =
     ["announceWhitelist", "privateUserList", "extBansCacheUrl", "extBansCacheKey", "extBansCacheResponse"];
 
+/// Longest key that is repeated in an error, in characters.
+const MAX_KEY: usize = 40;
+
 fn lock_key(section: &str) -> String {
     format!("_lock_admin_section_{section}")
 }
@@ -75,7 +79,9 @@ impl Office {
             Method::Put => {
                 let (settings, errors) = self.wanted_settings(&call.body);
                 if !settings.is_empty() {
+                    let before = self.rules();
                     self.set(settings).await?;
+                    call.audit_settings(before.settings(), self.rules().settings());
                 }
                 let mut value = self.settings_value();
                 if !errors.is_empty() {
@@ -112,15 +118,18 @@ impl Office {
         object.into()
     }
 
-    /// What of a request can be set, and why the rest cannot. Settings that do not exist are left out.
+    /// What of a request can be set, and why the rest cannot. What is not said about settings, such as `_locked`, is left out.
     pub(super) fn wanted_settings(
         &self,
         body: &Map<String, Value>,
     ) -> (Vec<(String, String)>, Map<String, Value>) {
         let (mut settings, mut errors) = (Vec::new(), Map::new());
         let mut trial = Settings::clone(self.rules().settings());
-        let known = |key: &str| SETTINGS.iter().any(|s| s.key == key);
-        for (key, value) in body.iter().filter(|(key, _)| known(key) && self.is_shown(key)) {
+        for (key, value) in body.iter().filter(|(key, _)| !key.starts_with('_')) {
+            if let Some(fault) = self.fault_of_key(key) {
+                errors.insert(key.chars().take(MAX_KEY).collect(), fault.into());
+                continue;
+            }
             let text = setting_text(value).ok_or_else(|| "must be a text, a number or a truth".to_owned());
             let before = trial.clone();
             let set = text.and_then(|text| trial.set(key, &text).map(|()| text).map_err(|e| e.to_string()));
@@ -137,6 +146,21 @@ impl Office {
             }
         }
         (settings, errors)
+    }
+
+    /// Why there is no such setting here, if so.
+    fn fault_of_key(&self, key: &str) -> Option<String> {
+        if !SETTINGS.iter().any(|setting| setting.key == key) {
+            return Some(match SETTINGS.iter().find(|setting| setting.key.eq_ignore_ascii_case(key)) {
+                Some(meant) => format!("there is no such setting; did you mean {}?", meant.key),
+                None => "there is no such setting".to_owned(),
+            });
+        }
+        if HIDDEN.contains(&key) {
+            return Some("it cannot be set here".to_owned());
+        }
+        let shown = self.is_shown(key);
+        (!shown).then(|| "it means nothing with the options that the server was started with".to_owned())
     }
 
     pub(super) async fn locks(&self, call: &Call) -> AdminAnswer {
@@ -171,11 +195,11 @@ impl Office {
             SECTIONS.into_iter().filter(|s| wanted.iter().any(|w| w.as_str() == Some(s))).collect();
         let (hash, given) = (self.lock_hash().await?, call.text("password"));
         if !hash.is_empty() {
-            let (hash, given) = (hash.clone(), given.clone());
-            let fits = self.hashing.run(Turn::Check, move || password::verify(&given, &hash)).await;
-            if fits != Some(true) {
+            let guess = self.access.guesses.slow(call.who.source, Now::get().ms).map_err(too_many)?;
+            if !self.fits(given.clone(), hash.clone()).await {
                 return Err(AdminError::new(403, "Incorrect password"));
             }
+            guess.give_back();
         }
         let keys: Vec<String> = SECTIONS.iter().map(|s| lock_key(s)).collect();
         let mut locks: Vec<(String, String)> = wanted.iter().map(|s| (lock_key(s), "1".to_owned())).collect();
@@ -184,16 +208,17 @@ impl Office {
             locks.push((LOCK_HASH.to_owned(), made));
         }
         let forget_password = wanted.is_empty();
-        self.ask(move |db| {
+        let changed = self.ask(move |db| {
             let mut keys: Vec<&str> = keys.iter().map(String::as_str).collect();
             if forget_password {
                 keys.push(LOCK_HASH);
             }
-            db.remove_settings(&keys)?;
             let locks: Vec<(&str, &str)> = locks.iter().map(|(k, v)| (k.as_str(), v.as_str())).collect();
-            db.set_settings(&locks)
-        })
-        .await?;
+            db.replace_settings((LOCK_HASH, &hash), &keys, &locks)
+        });
+        if !changed.await? {
+            return Err(AdminError::new(409, "The password of the locks was changed meanwhile"));
+        }
         self.look_again().await
     }
 }

@@ -3,6 +3,7 @@
 use actix::Addr;
 use serde_json::{Map, Value, json};
 
+use super::access::too_many;
 use super::call::{Call, Method, bad, not_found, unsupported};
 use super::operation::{Answer, Body, Field, Operation, number, text, truth};
 use super::shapes::{
@@ -10,6 +11,7 @@ use super::shapes::{
     USER,
 };
 use super::{Office, new_session};
+use crate::clock::Now;
 use crate::server::{FindAwake, ListSession, ListSessions, MakeFromTemplate, TellSessions};
 use crate::session::actor::{Administer, Session};
 use crate::session::admin::{AdminAnswer, AdminError, AdminRequest};
@@ -45,7 +47,7 @@ macro_rules! session_members {
 
 pub(super) const OPERATIONS: &[Operation] = &[
     Operation::get("sessions", "Sessions and templates.", Answer::Many(&SESSION, "sessions"))
-        .query(&[number("listed", "1 leaves out those that lists do not show.")]),
+        .query(&[truth("listed", "Leaves out those that lists do not show.")]),
     Operation::put("sessions", "Says something to all sessions.", Answer::One(&NOTHING))
         .locked_by("sessions")
         .body(Body::Fields(&[MESSAGE, ALERT])),
@@ -79,9 +81,9 @@ pub(super) const OPERATIONS: &[Operation] = &[
         ])),
     Operation::delete("sessions/{session}", "Ends a session.", Answer::Done).locked_by("sessions").query(&[
         text("reason", "Shown to its users."),
-        number(
+        truth(
             "quiet",
-            "1: connections stay open, nothing is said, and what is drawn comes back to who draws it.",
+            "Connections stay open, nothing is said, and what is drawn comes back to who draws it.",
         ),
     ]),
     Operation::get(
@@ -138,7 +140,10 @@ pub(super) const OPERATIONS: &[Operation] = &[
         Answer::Done,
     )
     .locked_by("sessions")
-    .query(&[number("thumbnail", "0 keeps the picture."), number("generation", "0 goes on making one.")]),
+    .query(&[
+        truth("thumbnail", "false keeps the picture."),
+        truth("generation", "false goes on making one."),
+    ]),
     Operation::get("sessions/{session}/{user}", "A user of the session, by user id.", Answer::One(&USER)),
     Operation::put(
         "sessions/{session}/{user}",
@@ -175,7 +180,7 @@ impl Office {
     pub(super) async fn sessions(&self, call: &Call) -> AdminAnswer {
         match call.method {
             Method::Get => {
-                let listed_only = call.query("listed") == "1";
+                let listed_only = call.flag("listed", false);
                 let list = self.descriptions(listed_only).await?;
                 Ok(self.listed(call, "sessions", "sessions", list))
             }
@@ -228,10 +233,28 @@ impl Office {
             return self.listing(call, &session, rest).await;
         }
         let request = request_of(call, rest)?;
+        if matches!(request, AdminRequest::CheckPassword { .. }) {
+            return self.try_session_password(call, &session, request).await;
+        }
         let describes = matches!(request, AdminRequest::Describe | AdminRequest::Configure(_));
         let mut value = session.send(Administer(request)).await.map_err(gone)??;
         if describes {
             value["_locked"] = self.is_locked("sessions").into();
+        }
+        Ok(value)
+    }
+
+    /// Whether a password of a session fits.
+    async fn try_session_password(
+        &self,
+        call: &Call,
+        session: &Addr<Session>,
+        request: AdminRequest,
+    ) -> AdminAnswer {
+        let guess = self.access.guesses.quick(call.who.source, Now::get().ms).map_err(too_many)?;
+        let value = session.send(Administer(request)).await.map_err(gone)??;
+        if value["status"] == true {
+            guess.give_back();
         }
         Ok(value)
     }
@@ -267,12 +290,11 @@ impl Office {
 /// What a request below `sessions/ID` is for.
 fn request_of(call: &Call, rest: &[&str]) -> Result<AdminRequest, AdminError> {
     let truth = |key: &str| call.truth(key).unwrap_or(false);
-    let flag = |key: &str| call.number(key, 1).map(|n| n != 0);
     Ok(match (call.method, rest) {
         (Method::Get, []) => AdminRequest::Describe,
         (Method::Put, []) => AdminRequest::Configure(call.body.clone()),
         (Method::Delete, []) => {
-            AdminRequest::End { reason: call.query("reason").to_owned(), quiet: call.query("quiet") == "1" }
+            AdminRequest::End { reason: call.query("reason").to_owned(), quiet: call.flag("quiet", false) }
         }
         (Method::Post, ["auth"]) => {
             AdminRequest::CheckPassword { opword: false, password: call.text("password") }
@@ -289,9 +311,10 @@ fn request_of(call: &Call, rest: &[&str]) -> Result<AdminRequest, AdminError> {
         (Method::Get, ["invites", secret]) => AdminRequest::Invite((*secret).to_owned()),
         (Method::Delete, ["invites", secret]) => AdminRequest::RemoveInvite((*secret).to_owned()),
         (Method::Get, ["thumbnail"]) => AdminRequest::Thumbnail,
-        (Method::Delete, ["thumbnail"]) => {
-            AdminRequest::ForgetThumbnail { picture: flag("thumbnail")?, generation: flag("generation")? }
-        }
+        (Method::Delete, ["thumbnail"]) => AdminRequest::ForgetThumbnail {
+            picture: call.flag("thumbnail", true),
+            generation: call.flag("generation", true),
+        },
         (Method::Post, ["chat"]) => {
             let timeout_ms = match call.body.get("timeout") {
                 None | Some(Value::Null) => CHAT_TIMEOUT,

@@ -4,6 +4,7 @@
 //! of bounded size, never on an actor's thread; [`turns`] decides whose is next.
 
 pub mod extauth;
+pub(crate) mod guesses;
 pub mod password;
 pub mod provider;
 pub mod token;
@@ -22,6 +23,7 @@ use crate::server::NewRules;
 use crate::transport::network::widest;
 use extauth::NameAnswer;
 use serde::{Deserialize, Serialize};
+use sha2::{Digest as _, Sha256};
 use turns::Turns;
 
 /// Password hashes that are computed at once; Argon2id takes 64 MiB each.
@@ -253,24 +255,31 @@ impl Handler<CheckAccount> for Auth {
     }
 }
 
-/// Whether an account has a flag, and is not locked.
+/// The mark of an account that has a flag and is not locked: it is another one as soon as the name is that of another
+/// account, or the password is another.
 #[derive(Debug, Message)]
-#[rtype(result = "bool")]
-pub struct HasFlag {
+#[rtype(result = "Option<AccountMark>")]
+pub struct MarkOf {
     /// User name, case-sensitive.
     pub name: String,
     /// The flag.
     pub flag: &'static str,
 }
 
-impl Handler<HasFlag> for Auth {
-    type Result = ResponseFuture<bool>;
+/// See [`MarkOf`].
+pub type AccountMark = [u8; 32];
 
-    fn handle(&mut self, HasFlag { name, flag }: HasFlag, _: &mut Context<Self>) -> Self::Result {
+impl Handler<MarkOf> for Auth {
+    type Result = ResponseFuture<Option<AccountMark>>;
+
+    fn handle(&mut self, MarkOf { name, flag }: MarkOf, _: &mut Context<Self>) -> Self::Result {
         let (rules, hashing) = (self.rules.clone(), self.hashing.clone());
         Box::pin(async move {
-            let known = find(&rules, &name, &hashing).await;
-            known.is_some_and(|account| !account.locked && account.flags.iter().any(|f| f == flag))
+            let account = find(&rules, &name, &hashing).await.filter(|account| !account.locked)?;
+            let has_flag = account.flags.iter().any(|f| f == flag);
+            let mark =
+                Sha256::new().chain_update(&account.auth_id).chain_update([0]).chain_update(account.hash);
+            has_flag.then(|| mark.finalize().into())
         })
     }
 }
@@ -333,10 +342,16 @@ mod tests {
                 assert_eq!(check(similar, "secret").await.unwrap(), AccountCheck::Similar, "{similar}");
             }
             assert_eq!(check("locked", "x").await.unwrap(), AccountCheck::Locked);
-            let has = |name: &str, flag| auth.send(HasFlag { name: name.into(), flag });
-            assert!(has("mod", "MOD").await.unwrap());
-            assert!(!has("mod", "ADMIN").await.unwrap());
-            assert!(!has("locked", "MOD").await.unwrap());
+            let mark = |name: &str, flag| auth.send(MarkOf { name: name.into(), flag });
+            let before = mark("mod", "MOD").await.unwrap();
+            assert!(before.is_some());
+            assert_eq!(mark("mod", "ADMIN").await.unwrap(), None);
+            assert_eq!(mark("locked", "MOD").await.unwrap(), None);
+            let text = b"[users]\nmod:plain;other:MOD\n";
+            let rules = Arc::new(Rules::new(ini::parse(text), None, String::new()).0);
+            auth.send(NewRules(rules)).await.unwrap();
+            let after = mark("mod", "MOD").await.unwrap();
+            assert!(after.is_some() && after != before, "the password is another");
         });
     }
 }

@@ -4,10 +4,11 @@
 //! It answers both requests at every path: whether a name is an account (asked by servers), and for a token (asked by
 //! clients with a password). An account is in a group if it has a flag of that name.
 
-use std::net::{IpAddr, SocketAddr, TcpListener};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::net::{SocketAddr, TcpListener};
+use std::sync::Arc;
 
 use actix_web::dev::{Server, ServerHandle};
+use actix_web::http::{Method, StatusCode};
 use actix_web::{App, HttpRequest, HttpResponse, HttpServer, web};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
@@ -15,10 +16,12 @@ use ed25519_dalek::{Signer as _, SigningKey};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
+use super::guesses::Guesses;
 use super::{Hashing, Turn, password};
 use crate::clock::Now;
 use crate::db::{Account, Database, DbError};
-use crate::limits::Attempts;
+use crate::transport::trust::{Source, Trusted};
+use crate::web::{Door, Incoming, MAX_CONNECTIONS, REQUEST_TIME, source_of};
 
 /// Name of the signing key in the database.
 const KEY_NAME: &str = "extauth";
@@ -64,7 +67,8 @@ struct Provider {
     database: Database,
     key: SigningKey,
     hashing: Hashing,
-    attempts: Mutex<Attempts>,
+    guesses: Guesses,
+    trusted: Trusted,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -93,14 +97,20 @@ pub fn start(
     database: Database,
     key: SigningKey,
     hashing: Hashing,
+    trusted: Trusted,
 ) -> std::io::Result<Running> {
     let address = listener.local_addr()?;
-    let provider = web::Data::new(Provider { database, key, hashing, attempts: Mutex::default() });
-    let app = move || {
-        let json = web::PayloadConfig::new(MAX_REQUEST);
-        App::new().app_data(provider.clone()).app_data(json).default_service(web::to(answer))
-    };
-    let server: Server = HttpServer::new(app).workers(1).disable_signals().listen(listener)?.run();
+    let door = Door::new(trusted.clone());
+    let provider = web::Data::new(Provider { database, key, hashing, guesses: Guesses::default(), trusted });
+    let app = move || App::new().app_data(provider.clone()).default_service(web::to(answer));
+    let server: Server = HttpServer::new(app)
+        .workers(1)
+        .max_connections(MAX_CONNECTIONS)
+        .client_request_timeout(REQUEST_TIME)
+        .on_connect(door.on_connect())
+        .disable_signals()
+        .listen(listener)?
+        .run();
     let handle = server.handle();
     actix_rt::spawn(server);
     Ok(Running { address, handle })
@@ -110,28 +120,47 @@ fn status(status: &str) -> Value {
     json!({"status": status})
 }
 
-async fn answer(request: HttpRequest, provider: web::Data<Provider>, body: web::Bytes) -> HttpResponse {
+async fn answer(request: HttpRequest, provider: web::Data<Provider>, payload: web::Payload) -> HttpResponse {
+    let mut incoming = Incoming::new(&request, payload);
+    let response = respond(&request, provider.into_inner(), &mut incoming).await;
+    incoming.end_behind(response)
+}
+
+async fn respond(request: &HttpRequest, provider: Arc<Provider>, incoming: &mut Incoming) -> HttpResponse {
     let mut response = match *request.method() {
-        actix_web::http::Method::POST => HttpResponse::Ok(),
+        Method::POST => HttpResponse::Ok(),
         // A browser asks first whether it may.
-        actix_web::http::Method::OPTIONS => HttpResponse::NoContent(),
-        _ => return HttpResponse::MethodNotAllowed().json(json!({"message": "POST a JSON object"})),
+        Method::OPTIONS => HttpResponse::NoContent(),
+        _ => return refuse(StatusCode::METHOD_NOT_ALLOWED, "POST a JSON object"),
     };
     response
         .insert_header(("access-control-allow-origin", "*"))
         .insert_header(("access-control-allow-headers", "content-type"))
         .insert_header(("cache-control", "no-store"));
-    if request.method() == actix_web::http::Method::OPTIONS {
+    if request.method() == Method::OPTIONS {
         return response.finish();
     }
+    let source = match source_of(request, &provider.trusted) {
+        Ok(Some(source)) => source,
+        Ok(None) => return refuse(StatusCode::BAD_REQUEST, "nobody asks"),
+        Err(unclear) => return refuse(StatusCode::BAD_REQUEST, unclear.reason()),
+    };
+    let body = match incoming.read(MAX_REQUEST).await {
+        Ok(body) => body,
+        Err((status, message)) => return refuse(status, message),
+    };
     let Ok(question) = serde_json::from_slice::<Question>(&body) else {
         return HttpResponse::BadRequest().json(json!({"message": "this is no JSON object with a username"}));
     };
-    let peer = request.peer_addr().map(|a| a.ip().to_canonical());
-    match provider.into_inner().decide(question, peer).await {
+    match provider.decide(question, source).await {
         Some(value) => response.json(value),
         None => HttpResponse::InternalServerError().json(json!({"message": "the accounts cannot be read"})),
     }
+}
+
+/// The answer to what is not answered; what else is sent is not read.
+fn refuse(status: StatusCode, message: &str) -> HttpResponse {
+    HttpResponse::build(status).force_close().json(json!({"message": message}))
 }
 
 fn in_group(account: &Account, group: Option<&str>) -> bool {
@@ -146,7 +175,7 @@ impl Provider {
         read.inspect_err(|error| tracing::error!(%error, "auth server: cannot read an account")).ok()
     }
 
-    async fn decide(self: Arc<Self>, question: Question, peer: Option<IpAddr>) -> Option<Value> {
+    async fn decide(self: Arc<Self>, question: Question, from: Source) -> Option<Value> {
         let account = self.account(&question.username).await?;
         let Some(given) = question.password.clone() else {
             return Some(match account {
@@ -157,17 +186,15 @@ impl Provider {
             });
         };
         let now = Now::get();
-        let peer = peer.unwrap_or(IpAddr::V4(std::net::Ipv4Addr::UNSPECIFIED));
-        let attempts = || self.attempts.lock().unwrap_or_else(PoisonError::into_inner);
-        if attempts().too_many(peer, now.ms) {
-            return Some(status("badpass"));
-        }
-        let hash = account.as_ref().map_or(NO_ACCOUNT, |a| &a.hash).to_owned();
+        let Ok(guess) = self.guesses.slow(from, now.ms) else { return Some(status("badpass")) };
+        // No password fits where there is none.
+        let hash = account.as_ref().map(|account| &account.hash).filter(|hash| !hash.is_empty());
+        let hash = hash.map_or(NO_ACCOUNT, String::as_str).to_owned();
         let fits = self.hashing.run(Turn::Check, move || password::verify(&given, &hash)).await?;
-        let Some(account) = account.filter(|a| fits && !a.locked) else {
-            attempts().failed(peer, now.ms);
+        let Some(account) = account.filter(|a| fits && !a.locked && !a.hash.is_empty()) else {
             return Some(status("badpass"));
         };
+        guess.give_back();
         if !in_group(&account, question.group.as_deref()) {
             return Some(status("outgroup"));
         }

@@ -143,6 +143,7 @@ impl Client {
             encrypted: stream.is_tls(),
             // WebSocket connections are encrypted before they get here.
             must_encrypt: websocket.is_none() && context.certificate.is_some(),
+            proxied: pass.is_proxied(),
             chance: u64::from_le_bytes(chance),
             utc_ms: since,
         };
@@ -182,7 +183,7 @@ impl Client {
         let (read, write) = stream.into_split();
         let (framing, arrived, websocket) = match self.websocket.take() {
             Some(arrived) => (Framing::websocket(), arrived, true),
-            None => (Framing::wire(self.pass.is_proxy() && !stream_is_tls), Vec::new(), false),
+            None => (Framing::wire(self.pass.may_speak_proxy() && !stream_is_tls), Vec::new(), false),
         };
         let inbound = Inbound { half: read, framing };
         let outbound = Outbound { half: write, websocket };
@@ -525,7 +526,7 @@ impl Actor for Client {
         match (stream, &self.context.certificate) {
             (Stream::Tcp(stream), Some(certificate)) if self.websocket.is_none() => {
                 let limit = self.context.rules.settings().handshake_time_limit.millis();
-                let (certificate, by_proxy) = (certificate.clone(), self.pass.is_proxy());
+                let (certificate, by_proxy) = (certificate.clone(), self.pass.may_speak_proxy());
                 let secured = encrypt(stream, by_proxy, certificate, limit, link);
                 self.tasks.push(actix_rt::spawn(secured));
             }

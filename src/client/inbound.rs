@@ -36,8 +36,8 @@ pub(super) enum Framing {
 #[derive(Debug, Default)]
 struct Arrived {
     frames: Vec<u8>,
-    /// Whom a proxy speaks for.
-    source: Option<IpAddr>,
+    /// A proxy has spoken: whom it speaks for, if it knows.
+    proxied: Option<Option<IpAddr>>,
     end: Option<End>,
 }
 
@@ -81,7 +81,7 @@ impl Framing {
                         Arrived { end: Some(End::Failed(error)), ..Arrived::default() }
                     }
                     Header::None => self.after_proxy(0, None, link),
-                    Header::Found { len, source } => self.after_proxy(len, source, link),
+                    Header::Found { len, source } => self.after_proxy(len, Some(source), link),
                 }
             }
             Self::Wire { partial, proxy: false } => {
@@ -92,11 +92,11 @@ impl Framing {
     }
 
     /// Goes on behind what a proxy has said.
-    fn after_proxy(&mut self, len: usize, source: Option<IpAddr>, link: &Link) -> Arrived {
+    fn after_proxy(&mut self, len: usize, proxied: Option<Option<IpAddr>>, link: &Link) -> Arrived {
         let Self::Wire { partial, .. } = std::mem::replace(self, Self::wire(false)) else {
             return Arrived::default();
         };
-        Arrived { source, ..self.take(&partial[len..], link) }
+        Arrived { proxied, ..self.take(&partial[len..], link) }
     }
 }
 
@@ -151,8 +151,8 @@ pub(super) async fn read_all(mut inbound: Inbound, arrived: Vec<u8>, link: Rc<Li
     let mut next = inbound.framing.take(&arrived, &link);
     drop(arrived);
     let end = loop {
-        let Arrived { frames, source, end } = next;
-        if let Some(address) = source
+        let Arrived { frames, proxied, end } = next;
+        if let Some(address) = proxied
             && link.actor.send(Proxied { address }).await.is_err()
         {
             return None;

@@ -1,6 +1,6 @@
 //! What the admin API needs of a database besides what decides about connections.
 
-use super::{Account, Database, DbError, LogRow, time_text};
+use super::{Database, DbError, LogRow, time_text};
 
 /// What is banned.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -52,20 +52,18 @@ pub struct LogQuery {
 }
 
 impl Database {
-    /// The account of this number.
+    /// Removes settings and sets others, all at once, but only while a setting has a value (the empty one: it is not
+    /// there); returns whether it had.
     ///
     /// # Errors
-    /// When it cannot be read.
-    pub fn account_by_id(&self, id: i64) -> Result<Option<Account>, DbError> {
-        Ok(self.accounts()?.into_iter().find(|a| a.id == id))
-    }
-
-    /// Removes settings.
-    ///
-    /// # Errors
-    /// When it cannot be written.
-    pub fn remove_settings(&self, keys: &[&str]) -> Result<(), DbError> {
-        self.backend().remove_settings(keys)
+    /// When it cannot be written; everything is as before then.
+    pub fn replace_settings(
+        &self,
+        only_while: (&str, &str),
+        remove: &[&str],
+        set: &[(&str, &str)],
+    ) -> Result<bool, DbError> {
+        self.backend().replace_settings(only_while, remove, set)
     }
 
     /// All bans of a kind, also those that are over.
@@ -128,6 +126,7 @@ impl Database {
 
 #[cfg(test)]
 mod tests {
+    use super::super::{Account, AccountKey};
     use super::*;
 
     fn database() -> (tempfile::TempDir, Database) {
@@ -190,7 +189,7 @@ mod tests {
             database.add_account(&account(name)).unwrap();
             assert_eq!(database.account(name).unwrap().unwrap().id, id);
         }
-        database.remove_account("b").unwrap();
+        database.remove_account(AccountKey::Name("b")).unwrap();
         database.add_account(&account("c")).unwrap();
         assert_eq!(database.account("c").unwrap().unwrap().id, 3, "sessions know accounts by their numbers");
     }
@@ -257,7 +256,9 @@ mod tests {
             assert_eq!(database.snapshot(0).unwrap().listing_servers, patterns);
         }
         database.set_settings(&[("serverTitle", "T"), ("other", "x")]).unwrap();
-        database.remove_settings(&["other"]).unwrap();
+        let replace = |only_while, set| database.replace_settings(only_while, &["other"], set).unwrap();
+        assert!(!replace(("other", "y"), &[]) && !replace(("other", ""), &[]), "it has another value");
+        assert!(replace(("other", "x"), &[]) && replace(("other", ""), &[]));
         assert_eq!(database.snapshot(0).unwrap().settings, [("serverTitle".to_owned(), "T".to_owned())]);
         for (enabled, left) in [(false, vec![5]), (false, vec![5]), (true, vec![])] {
             database.switch_ext_ban(5, enabled).unwrap();

@@ -15,8 +15,6 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::broadcast;
 
-use crate::username;
-
 /// Batches of log lines that wait for a follower; one who is slower misses the oldest.
 const MAX_FOLLOWED: usize = 64;
 /// Name of a database that is in no file.
@@ -57,6 +55,24 @@ pub struct Account {
     pub locked: bool,
     /// Account flags.
     pub flags: Vec<String>,
+}
+
+/// Which account is meant.
+#[derive(Debug, Clone, Copy)]
+pub enum AccountKey<'a> {
+    /// That of this number, which stays the same.
+    Id(i64),
+    /// That of this name, case-sensitive.
+    Name(&'a str),
+}
+
+impl std::fmt::Display for AccountKey<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Id(id) => id.fmt(f),
+            Self::Name(name) => name.fmt(f),
+        }
+    }
 }
 
 impl Account {
@@ -134,15 +150,24 @@ trait Backend: Send {
     fn version(&mut self) -> Result<i64, DbError>;
     fn snapshot(&mut self, now: &str) -> Result<Snapshot, DbError>;
     fn accounts(&mut self) -> Result<Vec<Account>, DbError>;
-    fn account(&mut self, name: &str) -> Result<Option<Account>, DbError>;
-    fn add_account(&mut self, account: &Account) -> Result<(), DbError>;
-    fn update_account(&mut self, account: &Account) -> Result<(), DbError>;
-    fn remove_account(&mut self, id: i64) -> Result<(), DbError>;
+    fn account(&mut self, key: AccountKey<'_>) -> Result<Option<Account>, DbError>;
+    fn add_account(&mut self, account: &Account) -> Result<Account, DbError>;
+    fn change_account(
+        &mut self,
+        key: AccountKey<'_>,
+        change: &mut dyn FnMut(&mut Account),
+    ) -> Result<Account, DbError>;
+    fn remove_account(&mut self, key: AccountKey<'_>) -> Result<(), DbError>;
     fn append_log(&mut self, rows: &[LogRow]) -> Result<(), DbError>;
     fn purge_log(&mut self, before: &str) -> Result<usize, DbError>;
     fn key(&mut self, name: &str, fresh: &[u8]) -> Result<Vec<u8>, DbError>;
     fn set_settings(&mut self, settings: &[(&str, &str)]) -> Result<(), DbError>;
-    fn remove_settings(&mut self, keys: &[&str]) -> Result<(), DbError>;
+    fn replace_settings(
+        &mut self,
+        only_while: (&str, &str),
+        remove: &[&str],
+        set: &[(&str, &str)],
+    ) -> Result<bool, DbError>;
     fn ban_rows(&mut self, kind: BanKind) -> Result<Vec<BanRow>, DbError>;
     fn add_ban(&mut self, kind: BanKind, ban: &BanRow) -> Result<BanRow, DbError>;
     fn remove_ban(&mut self, kind: BanKind, id: i64) -> Result<bool, DbError>;
@@ -171,11 +196,6 @@ pub fn time_text(utc_ms: i64) -> String {
     let (first, last) = (jiff::Timestamp::MIN.as_millisecond(), jiff::Timestamp::MAX.as_millisecond());
     let time = jiff::Timestamp::from_millisecond(utc_ms.clamp(first, last)).unwrap_or_default();
     time.strftime("%Y-%m-%d %H:%M:%S").to_string()
-}
-
-/// The account whose name people cannot tell from this.
-fn similar(accounts: Vec<Account>, name: &str, besides: Option<i64>) -> Option<Account> {
-    accounts.into_iter().find(|a| Some(a.id) != besides && username::same(&a.name, name))
 }
 
 impl Database {
@@ -251,48 +271,40 @@ impl Database {
     /// # Errors
     /// When it cannot be read.
     pub fn account(&self, name: &str) -> Result<Option<Account>, DbError> {
-        self.backend().account(name)
+        self.backend().account(AccountKey::Name(name))
     }
 
     /// Adds an account; its number is given to it.
     ///
     /// # Errors
     /// When there is one of that name or one that people cannot tell from it, or it cannot be written.
-    pub fn add_account(&self, account: &Account) -> Result<(), DbError> {
-        let mut backend = self.backend();
-        if let Some(other) = similar(backend.accounts()?, &account.name, None) {
-            return Err(DbError::AccountExists(other.name));
-        }
-        backend.add_account(account)
+    pub fn add_account(&self, account: &Account) -> Result<Account, DbError> {
+        self.backend().add_account(account)
     }
 
-    /// Whether people cannot tell this name from that of an account, other than the one of this number.
+    /// Changes an account, and returns what has become of it.
     ///
     /// # Errors
-    /// When it cannot be read.
-    pub fn resembles_account(&self, name: &str, besides: i64) -> Result<bool, DbError> {
-        Ok(similar(self.accounts()?, name, Some(besides)).is_some())
+    /// When there is none, or another one of its new name or one that people cannot tell from it, or it cannot be written.
+    pub fn change_account(
+        &self,
+        key: AccountKey<'_>,
+        change: impl FnOnce(&mut Account),
+    ) -> Result<Account, DbError> {
+        let mut change = Some(change);
+        self.backend().change_account(key, &mut |account| {
+            if let Some(change) = change.take() {
+                change(account);
+            }
+        })
     }
 
-    /// Changes the account of this name.
-    ///
-    /// # Errors
-    /// When there is none, or it cannot be written.
-    pub fn change_account(&self, name: &str, change: impl FnOnce(&mut Account)) -> Result<(), DbError> {
-        let mut backend = self.backend();
-        let mut account = backend.account(name)?.ok_or_else(|| DbError::NoAccount(name.to_owned()))?;
-        change(&mut account);
-        backend.update_account(&account)
-    }
-
-    /// Removes the account of this name.
+    /// Removes an account.
     ///
     /// # Errors
     /// When there is none, or it cannot be written.
-    pub fn remove_account(&self, name: &str) -> Result<(), DbError> {
-        let mut backend = self.backend();
-        let account = backend.account(name)?.ok_or_else(|| DbError::NoAccount(name.to_owned()))?;
-        backend.remove_account(account.id)
+    pub fn remove_account(&self, key: AccountKey<'_>) -> Result<(), DbError> {
+        self.backend().remove_account(key)
     }
 
     /// Appends to the log.

@@ -9,8 +9,11 @@ use diesel::sql_types::{BigInt, Binary, Bool, Integer, Text};
 use diesel::sqlite::SqliteConnection;
 use diesel_migrations::{EmbeddedMigrations, MigrationHarness as _, embed_migrations};
 
-use super::{Account, Backend, BanKind, BanRow, DbError, IpBan, LogQuery, LogRow, Snapshot, SubjectBan};
+use super::{
+    Account, AccountKey, Backend, BanKind, BanRow, DbError, IpBan, LogQuery, LogRow, Snapshot, SubjectBan,
+};
 
+mod accounts;
 mod admin;
 mod ids;
 
@@ -183,52 +186,24 @@ impl Backend for Sqlite {
         Ok(users.into_iter().map(Account::from).collect())
     }
 
-    fn account(&mut self, name: &str) -> Result<Option<Account>, DbError> {
-        let sql = format!("{USERS} AND CAST(username AS TEXT) = ?");
-        let users: Vec<User> = diesel::sql_query(sql).bind::<Text, _>(name).load(&mut self.connection)?;
-        Ok(users.into_iter().next().map(Account::from))
+    fn account(&mut self, key: AccountKey<'_>) -> Result<Option<Account>, DbError> {
+        self.find_account(key)
     }
 
-    fn add_account(&mut self, account: &Account) -> Result<(), DbError> {
-        self.own_changes += 1;
-        self.connection.immediate_transaction(|connection| {
-            let id = ids::next(connection, "users")?;
-            diesel::sql_query(
-                "INSERT INTO users (rowid, username, password, locked, flags) VALUES (?, ?, ?, ?, ?)",
-            )
-            .bind::<BigInt, _>(id)
-            .bind::<Text, _>(&account.name)
-            .bind::<Text, _>(&account.hash)
-            .bind::<Integer, _>(i32::from(account.locked))
-            .bind::<Text, _>(account.flags.join(","))
-            .execute(connection)?;
-            Ok(())
-        })
+    fn add_account(&mut self, account: &Account) -> Result<Account, DbError> {
+        self.insert_account(account)
     }
 
-    fn update_account(&mut self, account: &Account) -> Result<(), DbError> {
-        diesel::sql_query(
-            "UPDATE users SET username = ?, password = ?, locked = ?, flags = ? WHERE rowid = ?",
-        )
-        .bind::<Text, _>(&account.name)
-        .bind::<Text, _>(&account.hash)
-        .bind::<Integer, _>(i32::from(account.locked))
-        .bind::<Text, _>(account.flags.join(","))
-        .bind::<BigInt, _>(account.id)
-        .execute(&mut self.connection)?;
-        self.own_changes += 1;
-        Ok(())
+    fn change_account(
+        &mut self,
+        key: AccountKey<'_>,
+        change: &mut dyn FnMut(&mut Account),
+    ) -> Result<Account, DbError> {
+        self.update_account(key, change)
     }
 
-    fn remove_account(&mut self, id: i64) -> Result<(), DbError> {
-        self.own_changes += 1;
-        self.connection.immediate_transaction(|connection| {
-            ids::keep(connection, "users")?;
-            diesel::sql_query("DELETE FROM users WHERE rowid = ?")
-                .bind::<BigInt, _>(id)
-                .execute(connection)?;
-            Ok(())
-        })
+    fn remove_account(&mut self, key: AccountKey<'_>) -> Result<(), DbError> {
+        self.delete_account(key)
     }
 
     fn append_log(&mut self, rows: &[LogRow]) -> Result<(), DbError> {
@@ -279,8 +254,13 @@ impl Backend for Sqlite {
         Ok(done.execute(&mut self.connection)?)
     }
 
-    fn remove_settings(&mut self, keys: &[&str]) -> Result<(), DbError> {
-        self.delete_settings(keys)
+    fn replace_settings(
+        &mut self,
+        only_while: (&str, &str),
+        remove: &[&str],
+        set: &[(&str, &str)],
+    ) -> Result<bool, DbError> {
+        self.exchange_settings(only_while, remove, set)
     }
 
     fn ban_rows(&mut self, kind: BanKind) -> Result<Vec<BanRow>, DbError> {

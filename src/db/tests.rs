@@ -76,13 +76,13 @@ fn accounts_are_added_changed_and_removed() {
     assert!(database.snapshot(NOW).unwrap().account_names.is_empty());
     database.add_account(&account("a")).unwrap();
     assert!(matches!(database.add_account(&account("a")), Err(DbError::AccountExists(_))));
-    database.change_account("a", |a| a.locked = true).unwrap();
+    database.change_account(AccountKey::Name("a"), |a| a.locked = true).unwrap();
     let found = database.account("a").unwrap().unwrap();
     assert_eq!((found.id, found.locked, found.flags.as_slice()), (1, true, &["HOST".to_owned()][..]));
     assert!(database.account("A").unwrap().is_none(), "names are case-sensitive");
     assert!(!database.snapshot(NOW).unwrap().account_names.is_empty());
-    database.remove_account("a").unwrap();
-    assert!(matches!(database.remove_account("a"), Err(DbError::NoAccount(_))));
+    database.remove_account(AccountKey::Name("a")).unwrap();
+    assert!(matches!(database.remove_account(AccountKey::Name("a")), Err(DbError::NoAccount(_))));
     assert!(database.accounts().unwrap().is_empty());
 }
 

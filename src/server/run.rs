@@ -75,7 +75,9 @@ pub struct ServeOptions {
     pub extauth_provider: Option<SocketAddr>,
     /// Port of the admin API, 0 for any; without, there is none.
     pub admin_port: Option<u16>,
-    /// Who may ask the admin API; it listens on all interfaces only if other machines may.
+    /// Address that the admin API listens on.
+    pub admin_listen: Option<IpAddr>,
+    /// Who may ask the admin API; without an address it listens on all interfaces only if other machines may.
     pub admin_access: AccessRules,
     /// Where inputs are recorded, to be replayed.
     pub trace_input: Option<PathBuf>,
@@ -131,6 +133,12 @@ pub enum StartError {
     /// The auth server has no key.
     #[error("--extauth-provider: {0}")]
     ProviderKey(#[from] KeyError),
+    /// Others than the machine itself could administer without a login.
+    #[error(
+        "--web-admin-access: nobody would have to log in; give --web-admin-auth USER:PASSWORD or --web-admin-login, \
+         or --web-admin-open if a proxy asks for a login and nobody else reaches the port"
+    )]
+    OpenAdmin,
     /// The admin API cannot listen.
     #[error("--web-admin-port: cannot listen on {address}: {source}")]
     Admin {
@@ -160,6 +168,9 @@ pub enum StartError {
 /// # Errors
 /// When the configuration file cannot be read, or it cannot listen.
 pub fn start(options: &ServeOptions) -> Result<Running, StartError> {
+    if options.admin_port.is_some() && options.admin_access.lets_strangers_in() {
+        return Err(StartError::OpenAdmin);
+    }
     let web_sockets =
         options.inherited.as_ref().map_or(options.websocket_port.is_some(), |i| !i.websocket.is_empty());
     let mut source = RuleSource { web_sockets, ..options.source.clone() }.open()?;
@@ -239,7 +250,8 @@ pub fn start(options: &ServeOptions) -> Result<Running, StartError> {
     let admin_parts = options.admin_port.map(|port| {
         let access = options.admin_access.clone();
         let everywhere = IpAddr::from(Ipv6Addr::UNSPECIFIED);
-        let ip = if access.networks.is_empty() { Ipv4Addr::LOCALHOST.into() } else { everywhere };
+        let usual = if access.networks.is_empty() { Ipv4Addr::LOCALHOST.into() } else { everywhere };
+        let ip = options.admin_listen.unwrap_or(usual);
         let parts = admin::Parts {
             server: server.clone(),
             auth: auth.clone(),
@@ -252,6 +264,7 @@ pub fn start(options: &ServeOptions) -> Result<Running, StartError> {
             hashing: parts.hashing.clone(),
             port: parts.announce_port,
             access,
+            trusted: options.trusted.clone(),
         };
         (SocketAddr::new(ip, port), parts)
     });
@@ -298,7 +311,8 @@ fn start_provider(
     let key = provider::signing_key(database)?;
     let failed = |source| StartError::Provider { address, source };
     let listener = std::net::TcpListener::bind(address).map_err(failed)?;
-    let running = provider::start(listener, database.clone(), key, hashing.clone()).map_err(failed)?;
+    let running = provider::start(listener, database.clone(), key, hashing.clone(), options.trusted.clone());
+    let running = running.map_err(failed)?;
     tracing::info!("auth server at http://{}/", running.address);
     Ok(Some(running))
 }

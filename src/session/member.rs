@@ -41,6 +41,9 @@ pub struct Visitor {
     pub browser: bool,
     /// The connection is encrypted.
     pub encrypted: bool,
+    /// The connection came by a proxy.
+    #[serde(default)]
+    pub proxied: bool,
     /// What the client can do.
     pub capabilities: Capabilities,
 }
@@ -257,9 +260,10 @@ impl Member {
         self.visitor.flags.iter().any(|f| f == flag)
     }
 
-    /// On the same machine as the server.
+    /// On the same machine as the server, and not by a proxy there that does not say whom it speaks for.
     pub fn is_local(&self) -> bool {
-        self.visitor.person.address.is_some_and(|a: IpAddr| a.to_canonical().is_loopback())
+        !self.visitor.proxied
+            && self.visitor.person.address.is_some_and(|a: IpAddr| a.to_canonical().is_loopback())
     }
 
     /// The user as the log names it.

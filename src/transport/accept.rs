@@ -6,6 +6,7 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 
 use super::gate::{Limit, Pass};
+use super::origin;
 use super::proxy::{self, Header};
 use super::stream::Stream;
 use super::tls::Certificate;
@@ -22,7 +23,7 @@ const MAX_PROXY_HEADER: usize = 4 << 10;
 /// What a listener for WebSocket demands.
 #[derive(Debug, Clone, Default)]
 pub struct WebSocketRules {
-    /// Pages that browsers may connect from; any if it is empty.
+    /// Origins of pages that browsers may connect from; any if it is empty, or `*`.
     pub allowed_origins: Vec<String>,
     /// Connections in clear are refused, unless a trusted proxy says that the way to it was encrypted.
     pub secure: bool,
@@ -62,12 +63,12 @@ pub async fn websocket(
     settings: &Settings,
 ) -> Result<WebSocket, AcceptError> {
     let mut first = peek(&stream).await?;
-    if pass.is_proxy() && PROXY_STARTS.contains(&first) {
+    if pass.may_speak_proxy() && PROXY_STARTS.contains(&first) {
         let source = match read_proxy_header(&mut stream).await {
             Err(AcceptError::Refused(refused)) => return Err(refuse(Stream::Tcp(stream), refused).await),
             source => source?,
         };
-        if let Some(Err(limit)) = source.map(|source| pass.speaks_for(source, settings)) {
+        if let Err(limit) = pass.speaks_for(source.unwrap_or(pass.address()), settings) {
             return Err(refuse(Stream::Tcp(stream), refused(limit)).await);
         }
         first = peek(&stream).await?;
@@ -122,16 +123,18 @@ fn admit(
     rules: &WebSocketRules,
     settings: &Settings,
 ) -> Result<(), Refused> {
-    let by_proxy = pass.is_proxy();
-    if rules.secure && !encrypted && !(by_proxy && upgrade.is_https()) {
+    let peer = pass.address();
+    if rules.secure && !encrypted && !pass.trusted().is_https(peer, &upgrade.claims) {
         return Err(Refused::forbidden("only encrypted connections (wss) are accepted"));
     }
     let allowed = &rules.allowed_origins;
-    if !upgrade.origin.is_empty() && !allowed.is_empty() && !allowed.contains(&upgrade.origin) {
+    if !upgrade.origin.is_empty() && !allowed.is_empty() && !origin::is_allowed(allowed, &upgrade.origin) {
+        origin::log_refused(&upgrade.origin, "--websocket-allowed-origin");
         return Err(Refused::forbidden("pages of this origin may not connect"));
     }
-    let source = upgrade.source(pass.address(), pass.trusted());
-    pass.speaks_for(source, settings).map_err(refused)
+    let source = pass.trusted().resolve(peer, &upgrade.claims);
+    let source = source.map_err(|unclear| Refused::bad(unclear.reason()))?;
+    if source.direct { Ok(()) } else { pass.speaks_for(source.address, settings).map_err(refused) }
 }
 
 async fn peek(stream: &TcpStream) -> io::Result<u8> {

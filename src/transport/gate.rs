@@ -8,6 +8,7 @@ use std::collections::HashMap;
 use std::net::IpAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use super::forwarded::ProxyHeader;
 use super::network::{narrowest, networks};
 use super::trust::Trusted;
 use crate::clock::Now;
@@ -103,6 +104,8 @@ pub struct Pass {
     gate: Gate,
     address: IpAddr,
     place: Option<IpAddr>,
+    /// It came by a proxy.
+    proxied: bool,
 }
 
 impl Gate {
@@ -139,7 +142,7 @@ impl Gate {
         state.open += 1;
         METRICS.connections.count();
         drop(state);
-        Ok(Pass { gate: self.clone(), address: peer, place })
+        Ok(Pass { gate: self.clone(), address: peer, place, proxied: false })
     }
 
     /// A thread that panicked while it held the lock has changed numbers at most.
@@ -237,6 +240,16 @@ impl Pass {
         self.gate.trusted.contains(self.address)
     }
 
+    /// Whether the peer may say in the PROXY protocol whom it speaks for.
+    pub fn may_speak_proxy(&self) -> bool {
+        self.is_proxy() && self.gate.trusted.believes(ProxyHeader::ProxyProtocol)
+    }
+
+    /// Whether it came by a proxy: the client is not where the connection is from, whatever its address is.
+    pub fn is_proxied(&self) -> bool {
+        self.proxied
+    }
+
     /// The proxies that are believed.
     pub fn trusted(&self) -> &Trusted {
         &self.gate.trusted
@@ -255,6 +268,7 @@ impl Pass {
             state.leave(self.place.replace(place));
         }
         drop(state);
+        self.proxied = true;
         self.address = source;
         Ok(())
     }
@@ -356,6 +370,18 @@ mod tests {
         assert_eq!(proxied("192.0.2.1").unwrap_err(), Limit::Address);
         drop(first);
         assert!(proxied("192.0.2.1").is_ok());
+    }
+
+    #[test]
+    fn the_proxy_protocol_is_believed_unless_another_way_is_named() {
+        let networks = [IpRange::parse("127.0.0.0/8").unwrap()];
+        let may = |headers: &[ProxyHeader], peer: &str| {
+            let gate = Gate::new(Trusted::with_headers(&networks, headers));
+            gate.enter(ip(peer), &Settings::default()).unwrap().may_speak_proxy()
+        };
+        assert!(may(&[], "127.0.0.1") && !may(&[], "192.0.2.1"));
+        assert!(!may(&[ProxyHeader::ForwardedFor], "127.0.0.1"));
+        assert!(may(&[ProxyHeader::ForwardedFor, ProxyHeader::ProxyProtocol], "127.0.0.1"));
     }
 
     #[test]

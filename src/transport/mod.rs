@@ -7,7 +7,9 @@
 //! | `accept` | from an accepted socket to a WebSocket connection |
 //! | `stream` | TCP and TLS connections behind one type |
 //! | `tls` | certificates |
-//! | `proxy`, `trust` | proxies that say whom they speak for, and which of them are believed |
+//! | `trust` | who is asking: which proxies are believed, and what of what they say |
+//! | `proxy`, `forwarded` | what proxies say: the PROXY protocol, headers of HTTP |
+//! | `origin` | origins of pages in browsers |
 //! | `websocket` | WebSocket frames |
 
 use std::io;
@@ -17,8 +19,10 @@ use socket2::{Domain, Protocol, Socket, Type};
 use tokio::net::TcpListener;
 
 pub mod accept;
+pub mod forwarded;
 pub mod gate;
 pub mod network;
+pub mod origin;
 pub mod proxy;
 pub mod stream;
 pub mod tls;

@@ -1,4 +1,4 @@
-// Requests to the admin API.
+// Requests to the admin API. Addresses are relative: a proxy may have put the page below a path.
 
 /** Something that the server did not do. */
 export class Refused extends Error {
@@ -23,7 +23,7 @@ async function request(method, path, body) {
   }
   let response;
   try {
-    response = await fetch(`/api/${path}`, options);
+    response = await fetch(`api/${path}`, options);
   } catch {
     throw new Refused(0, "the server cannot be reached");
   }

@@ -39,7 +39,7 @@ export async function docs(content) {
   const shapes = Object.entries(api.components.schemas).map(([name, schema]) =>
     el("details", { class: "card" }, el("summary", {}, name), rows("Members", members(schema)) ?? el("p", {}, "An object.")));
   fill(content, el("h1", {}, "API"),
-    el("p", {}, api.info.description, " For programs: ", el("a", { href: "/api/openapi.json" }, "openapi.json"), "."),
+    el("p", {}, api.info.description, " For programs: ", el("a", { href: "api/openapi.json" }, "openapi.json"), "."),
     el("div", { class: "row top" }, search("Search the API", (text) => {
       for (const [known, block] of blocks) block.hidden = !known.includes(text);
     })),

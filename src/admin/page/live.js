@@ -25,7 +25,7 @@ function connect() {
   source = null;
   topicsNow = topics;
   if (!topics) return;
-  source = new EventSource(`/api/events?topics=${topics}`);
+  source = new EventSource(`api/events?topics=${topics}`);
   // What happened before this can be read from now on without missing anything.
   source.addEventListener("open", () => {
     for (const { handlers } of [...listeners.values()]) handlers.open?.();

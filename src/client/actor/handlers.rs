@@ -16,17 +16,18 @@ use crate::session::bans::Person;
 use crate::session::{ClientOp, DisconnectReason, Visitor};
 use crate::transport::websocket::Violation;
 
-/// A proxy has said whom it speaks for.
+/// A proxy has said whom it speaks for, or that it does not know.
 #[derive(Message)]
 #[rtype(result = "()")]
 pub(in crate::client) struct Proxied {
-    pub(in crate::client) address: IpAddr,
+    pub(in crate::client) address: Option<IpAddr>,
 }
 
 impl Handler<Proxied> for Client {
     type Result = ();
 
     fn handle(&mut self, Proxied { address }: Proxied, ctx: &mut Self::Context) {
+        let address = address.unwrap_or(self.pass.address());
         if let Err(limit) = self.pass.speaks_for(address, self.context.rules.settings()) {
             return self.disconnect(DisconnectReason::Error, limit.message(), ctx);
         }

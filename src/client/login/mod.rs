@@ -148,6 +148,9 @@ pub struct Arrival {
     pub encrypted: bool,
     /// The connection is in clear, and must not stay so.
     pub must_encrypt: bool,
+    /// It came by a proxy.
+    #[serde(default)]
+    pub proxied: bool,
     /// Source of chance.
     pub chance: u64,
     /// When that is, milliseconds since 1970.
@@ -201,8 +204,8 @@ pub struct LoginMachine {
 impl LoginMachine {
     /// A new connection's login, and the greeting.
     pub fn new(rules: Arc<Rules>, arrival: &Arrival) -> (LoginMachine, LoginEffect) {
-        let Arrival { conn, address, browser, encrypted, must_encrypt, chance, utc_ms } = *arrival;
-        let mut visitor = Visitor { conn, browser, encrypted, ..Visitor::default() };
+        let Arrival { conn, address, browser, encrypted, must_encrypt, proxied, chance, utc_ms } = *arrival;
+        let mut visitor = Visitor { conn, browser, encrypted, proxied, ..Visitor::default() };
         visitor.person.address = Some(address);
         let ban = rules.address_ban(address);
         let mut machine = LoginMachine {
@@ -248,6 +251,7 @@ impl LoginMachine {
     /// A proxy speaks for this address.
     pub fn set_address(&mut self, address: IpAddr) {
         self.visitor.person.address = Some(address);
+        self.visitor.proxied = true;
         self.ban = self.rules.address_ban(address);
         self.ban_exemptable = self.ban.is_some();
     }

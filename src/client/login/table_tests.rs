@@ -119,6 +119,7 @@ fn begin(row: &Row<'_>) -> Login {
         browser: row.has("browser"),
         encrypted: false,
         must_encrypt,
+        proxied: false,
         chance: 0,
         utc_ms: 1_795_241_572_000,
     };

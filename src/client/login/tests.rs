@@ -34,6 +34,7 @@ impl Login {
             browser: false,
             encrypted: false,
             must_encrypt: false,
+            proxied: false,
             chance: 0,
             utc_ms: 1_795_241_572_000,
         };
@@ -651,7 +652,7 @@ proptest! {
     ) {
         let must_encrypt = config.contains("TLS");
         let address = "192.0.2.7".parse().unwrap();
-        let arrival = Arrival { conn: 1, address, browser: false, encrypted: false, must_encrypt, chance, utc_ms: 0 };
+        let arrival = Arrival { conn: 1, address, browser: false, encrypted: false, must_encrypt, proxied: false, chance, utc_ms: 0 };
         let mut rules = Arc::unwrap_or_clone(rules(&format!("{config}[users]\nn:plain;p:\n")));
         rules.extauth_url = Some("https://auth.example.org/".into());
         let (machine, greeting) = LoginMachine::new(Arc::new(rules), &arrival);

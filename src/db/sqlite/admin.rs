@@ -6,7 +6,7 @@ use diesel::prelude::*;
 use diesel::sql_types::{BigInt, Integer, Text};
 
 use super::super::{BanKind, BanRow, DbError, LogQuery, LogRow};
-use super::{Sqlite, ids};
+use super::{Number, Sqlite, ids};
 
 #[derive(QueryableByName)]
 struct Ban {
@@ -125,15 +125,35 @@ fn write_ban(connection: &mut SqliteConnection, kind: BanKind, id: i64, ban: &Ba
 }
 
 impl Sqlite {
-    pub(super) fn delete_settings(&mut self, keys: &[&str]) -> Result<(), DbError> {
+    pub(super) fn exchange_settings(
+        &mut self,
+        (key, value): (&str, &str),
+        remove: &[&str],
+        set: &[(&str, &str)],
+    ) -> Result<bool, DbError> {
         self.own_changes += 1;
         self.connection.immediate_transaction(|connection| {
-            for key in keys {
+            let there: Number = diesel::sql_query(
+                "SELECT COALESCE((SELECT CAST(value AS TEXT) FROM settings WHERE CAST(key AS TEXT) = ?), '') = ? AS n",
+            )
+            .bind::<Text, _>(key)
+            .bind::<Text, _>(value)
+            .get_result(connection)?;
+            if there.n == 0 {
+                return Ok(false);
+            }
+            for key in remove {
                 diesel::sql_query("DELETE FROM settings WHERE CAST(key AS TEXT) = ?")
                     .bind::<Text, _>(*key)
                     .execute(connection)?;
             }
-            Ok(())
+            for (key, value) in set {
+                diesel::sql_query("INSERT OR REPLACE INTO settings (key, value) VALUES (?, ?)")
+                    .bind::<Text, _>(*key)
+                    .bind::<Text, _>(*value)
+                    .execute(connection)?;
+            }
+            Ok(true)
         })
     }
 

@@ -1,13 +1,11 @@
 //! The HTTP request that a WebSocket connection begins with.
 
-use std::net::IpAddr;
-
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use drawhall_protocol::qt_base64;
 use sha1::{Digest as _, Sha1};
 
-use crate::transport::trust::Trusted;
+use crate::transport::forwarded::Claims;
 
 /// Largest head of a request in bytes.
 pub const MAX_HEAD: usize = 16 << 10;
@@ -22,10 +20,9 @@ pub struct Upgrade {
     pub len: usize,
     /// Where the page comes from that a browser shows; empty for other programs.
     pub origin: String,
+    /// What it says about proxies on its way.
+    pub claims: Claims,
     accept: String,
-    real_ip: Option<IpAddr>,
-    forwarded_for: Vec<String>,
-    https: bool,
 }
 
 /// A request that is refused.
@@ -107,9 +104,7 @@ impl Upgrade {
             len,
             origin: values("origin").trim().to_owned(),
             accept: BASE64.encode(digest),
-            real_ip: values("x-real-ip").trim().parse().ok(),
-            forwarded_for: values("x-forwarded-for").split(',').map(|a| a.trim().to_owned()).collect(),
-            https: has_word("x-forwarded-proto", "https"),
+            claims: Claims::of(request.headers.iter().map(|header| (header.name, header.value))),
         }))
     }
 
@@ -121,37 +116,11 @@ impl Upgrade {
             self.accept
         )
     }
-
-    /// Whose request it is: what proxies say that are trusted, else the peer.
-    pub fn source(&self, peer: IpAddr, trusted: &Trusted) -> IpAddr {
-        if !trusted.contains(peer) {
-            return peer;
-        }
-        if let Some(address) = self.real_ip {
-            return address.to_canonical();
-        }
-        // Each proxy adds whom it speaks for: the last that is no proxy of ours is the client.
-        let mut source = peer;
-        for hop in self.forwarded_for.iter().rev() {
-            let Ok(address) = hop.parse::<IpAddr>() else { break };
-            source = address.to_canonical();
-            if !trusted.contains(source) {
-                break;
-            }
-        }
-        source
-    }
-
-    /// Whether a proxy says that the way to it was encrypted; believed only if the proxy is.
-    pub fn is_https(&self) -> bool {
-        self.https
-    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::ini::IpRange;
 
     const HEAD: &str = "GET /any/path HTTP/1.1\r\nHost: x\r\nupgrade: WebSocket\r\n\
         Connection: keep-alive, Upgrade\r\nSec-WebSocket-Version: 13\r\n\
@@ -193,19 +162,5 @@ mod tests {
             assert!(refused.status.starts_with(status), "{to}: {refused}");
             assert!(refused.answer().contains("Sec-WebSocket-Version: 13"));
         }
-    }
-
-    #[test]
-    fn only_trusted_proxies_are_believed() {
-        let trusted = Trusted::new(&["127.0.0.0/8", "10.0.0.0/8"].map(|n| IpRange::parse(n).unwrap()));
-        let source =
-            |headers: &str, peer: &str| read(headers).source(peer.parse().unwrap(), &trusted).to_string();
-        let real = "X-Real-IP: 192.0.2.1\r\n";
-        assert_eq!(source(real, "127.0.0.1"), "192.0.2.1");
-        assert_eq!(source(real, "198.51.100.1"), "198.51.100.1");
-        let chain = "X-Forwarded-For: 203.0.113.5, 192.0.2.9\r\nX-Forwarded-For: 10.0.0.3\r\n";
-        assert_eq!(source(chain, "127.0.0.1"), "192.0.2.9", "what the client says itself does not count");
-        assert_eq!(source("X-Real-IP: nonsense\r\n", "127.0.0.1"), "127.0.0.1");
-        assert_eq!(source("X-Real-IP: ::ffff:192.0.2.4\r\n", "127.0.0.1"), "192.0.2.4");
     }
 }

@@ -1,0 +1,218 @@
+//! Requests that pages in a browser send: a page of another origin may not ask in the name of who looks at it.
+//!
+//! Browsers say where a request comes from: with `Sec-Fetch-Site`, which no page can forge, else with `Origin`, which
+//! they send with everything that changes something. Programs send neither. A page could also make its own name mean
+//! this machine (DNS rebinding), and then be of the same origin; so the name that is asked for has to be known.
+
+use std::net::IpAddr;
+
+use actix_web::HttpRequest;
+use actix_web::http::Method;
+use actix_web::http::header::{HOST, ORIGIN};
+
+use crate::transport::origin;
+use crate::transport::trust::Trusted;
+use crate::web::{claims_of, peer_of};
+
+/// Ends of names that nobody can have on the internet.
+const LOCAL_ENDS: [&str; 4] = [".localhost", ".local", ".internal", ".home.arpa"];
+/// What is shown of a name that somebody else has chosen, in characters.
+const MAX_SHOWN: usize = 100;
+
+/// Which pages may ask.
+pub(super) struct Pages<'a> {
+    /// Names of this server, besides `localhost`.
+    pub(super) hosts: &'a [String],
+    /// Origins of pages of other servers that may ask.
+    pub(super) allowed: &'a [String],
+    /// Who is believed to say which name was asked for.
+    pub(super) trusted: &'a Trusted,
+}
+
+/// A host, and a port if it is named.
+type Authority<'a> = (&'a str, Option<u16>);
+
+impl Pages<'_> {
+    /// Why a request is not one that this server is meant by, if so.
+    pub(super) fn fault_of(&self, request: &HttpRequest) -> Option<String> {
+        let header = |name: &str| request.headers().get(name).and_then(|value| value.to_str().ok());
+        // Every browser names a host.
+        let named = request.headers().get(HOST).map(|value| value.to_str().unwrap_or_default());
+        let host = named.and_then(authority);
+        if let Some(named) = named.filter(|_| !host.is_some_and(|(name, _)| self.knows(name))) {
+            let name = shown(host.map_or(named, |(name, _)| name));
+            return Some(format!(
+                "Access denied: the name '{name}' is not known here; give it with --web-admin-host"
+            ));
+        }
+        let origin = request.headers().get(ORIGIN).map(|value| value.to_str().unwrap_or_default());
+        if origin.is_some_and(|origin| origin::is_allowed(self.allowed, origin)) {
+            return None;
+        }
+        let site = header("sec-fetch-site").map(|site| site.trim().to_ascii_lowercase());
+        let may = match (site.as_deref(), origin) {
+            (Some("same-origin" | "none"), _) | (None, None) => true,
+            // A link or a picture; what is answered is not shown to the page.
+            (Some(_), None) => [Method::GET, Method::HEAD].contains(request.method()),
+            (Some(_), Some(_)) => false,
+            (None, Some(origin)) => self.is_own(origin, host, request),
+        };
+        if may {
+            return None;
+        }
+        if let Some(origin) = origin {
+            origin::log_refused(origin, "--web-admin-allowed-origin");
+        }
+        let whose = origin.map_or_else(String::new, |origin| format!(" ('{}')", shown(origin)));
+        Some(format!(
+            "Access denied for pages of other origins{whose}; --web-admin-allowed-origin lets one ask"
+        ))
+    }
+
+    /// Whether nobody else can have made this name mean this machine.
+    fn knows(&self, name: &str) -> bool {
+        let name = name.strip_suffix('.').unwrap_or(name).to_ascii_lowercase();
+        let is_address = name.trim_start_matches('[').trim_end_matches(']').parse::<IpAddr>().is_ok();
+        // Names without a dot, such as those of containers, are given on the machine or its network.
+        let is_local = !name.contains('.') || LOCAL_ENDS.iter().any(|end| name.ends_with(end));
+        is_address || is_local || self.is_ours(&name)
+    }
+
+    fn is_ours(&self, name: &str) -> bool {
+        self.hosts.iter().any(|host| !host.is_empty() && host.eq_ignore_ascii_case(name))
+    }
+
+    /// Whether a page of this origin is one that this server, or a proxy in front of it, has shown.
+    fn is_own(&self, origin: &str, host: Option<Authority<'_>>, request: &HttpRequest) -> bool {
+        let Some((scheme, rest)) = origin.split_once("://") else { return false };
+        let default = match scheme.to_ascii_lowercase().as_str() {
+            "http" => 80,
+            "https" => 443,
+            _ => return false,
+        };
+        let Some((name, port)) = authority(rest) else { return false };
+        let port = port.unwrap_or(default);
+        let is_same =
+            |(other, at): Authority<'_>| other.eq_ignore_ascii_case(name) && at.unwrap_or(default) == port;
+        let claims = claims_of(request);
+        let asked =
+            peer_of(request).and_then(|peer| self.trusted.asked_host(peer, &claims)).and_then(authority);
+        let named_port = host.and_then(|(_, port)| port).unwrap_or(default);
+        let ours = self.is_ours(name) && [default, named_port].contains(&port);
+        host.is_some_and(is_same) || asked.is_some_and(is_same) || ours
+    }
+}
+
+/// Reads `name` or `name:port`; an address of IPv6 has brackets.
+fn authority(text: &str) -> Option<Authority<'_>> {
+    let text = text.trim();
+    if text.is_empty() || text.contains('/') || text.contains('@') {
+        return None;
+    }
+    match text.rsplit_once(':') {
+        Some((name, port)) if !port.contains(']') => Some((name, Some(port.parse().ok()?))),
+        _ => Some((text, None)),
+    }
+}
+
+fn shown(text: &str) -> String {
+    text.chars().filter(|c| !c.is_control()).take(MAX_SHOWN).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use actix_web::test::TestRequest;
+
+    use super::*;
+
+    fn fault(hosts: &[&str], method: &str, peer: &str, headers: &[(&'static str, &str)]) -> Option<String> {
+        let hosts: Vec<String> = hosts.iter().map(|host| (*host).to_owned()).collect();
+        let trusted = Trusted::default();
+        let allowed = ["https://Admin.example/".to_owned()];
+        let pages = Pages { hosts: &hosts, allowed: &allowed, trusted: &trusted };
+        let method = Method::from_bytes(method.as_bytes()).unwrap();
+        let request = TestRequest::default().method(method).peer_addr(format!("{peer}:5").parse().unwrap());
+        let with = |request: TestRequest, (name, value): &(&'static str, &str)| {
+            request.append_header((*name, (*value).to_owned()))
+        };
+        pages.fault_of(&headers.iter().fold(request, with).to_http_request())
+    }
+
+    #[test]
+    fn the_name_that_is_asked_for_has_to_be_known_from_everywhere() {
+        for (host, known) in [
+            ("localhost", true),
+            ("LocalHost:8080", true),
+            ("localhost.:8080", true),
+            ("127.0.0.1:8080", true),
+            ("[::1]:8080", true),
+            ("192.0.2.7", true),
+            ("draw.example.org:1", true),
+            ("DRAW.example.org", true),
+            ("drawpile-srv:27780", true),
+            ("server.home.arpa", true),
+            ("evil.example:8080", false),
+            ("localhost.evil.example", false),
+            ("127.0.0.1.evil.example", false),
+            ("draw.example.org.evil.example", false),
+            ("internal.example", false),
+            ("evil.example:", false),
+            ("evil.example:x", false),
+            ("localhost@evil.example", false),
+            ("", false),
+        ] {
+            for peer in ["127.0.0.1", "192.0.2.1"] {
+                for method in ["GET", "PUT"] {
+                    let fault = fault(&["draw.example.org"], method, peer, &[("host", host)]);
+                    assert_eq!(fault.is_none(), known, "{method} {host} from {peer}");
+                    let says = fault.is_none_or(|text| text.contains("--web-admin-host"));
+                    assert!(says, "{host}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn pages_of_other_origins_may_not_ask_and_those_behind_a_proxy_may() {
+        let (own, evil) = ("https://draw.example.org", "https://evil.example");
+        let (origin, site, host) = ("origin", "sec-fetch-site", ("host", "drawpile-srv:27780"));
+        // Headers, whether something may be changed, whether something may be read.
+        for (headers, change, read) in [
+            (&[][..], true, true),
+            (&[(site, "same-origin"), (origin, own)][..], true, true),
+            (&[(site, "same-origin")], true, true),
+            (&[(site, "none")], true, true),
+            (&[(site, "same-site"), (origin, own)], false, false),
+            (&[(site, "cross-site"), (origin, own)], false, false),
+            (&[(site, "cross-site"), (origin, evil)], false, false),
+            (&[(site, "cross-site")], false, true),
+            (&[(site, "same-site")], false, true),
+            (&[(site, "rubbish")], false, true),
+            (&[(site, "cross-site"), (origin, "https://admin.example")], true, true),
+            // Browsers that do not say so.
+            (&[(origin, own)], true, true),
+            (&[(origin, "https://draw.example.org:443")], true, true),
+            (&[(origin, "http://DRAW.example.org:27780")], true, true),
+            (&[(origin, "https://draw.example.org:444")], false, false),
+            (&[(origin, "http://drawpile-srv:27780")], true, true),
+            (&[(origin, "http://drawpile-srv")], false, false),
+            (&[(origin, evil)], false, false),
+            (&[(origin, "null")], false, false),
+            (&[(origin, "")], false, false),
+            (&[(origin, "file://draw.example.org")], false, false),
+            (&[(origin, "https://other.example"), ("x-forwarded-host", "other.example")], true, true),
+            (&[(origin, evil), ("x-forwarded-host", "other.example")], false, false),
+            (&[(origin, "https://admin.example")], true, true),
+        ] {
+            for (method, expected) in
+                [("PUT", change), ("POST", change), ("DELETE", change), ("PATCH", change), ("GET", read)]
+            {
+                let fault = fault(&["draw.example.org"], method, "127.0.0.1", &[headers, &[host]].concat());
+                assert_eq!(fault.is_none(), expected, "{method} {headers:?}: {fault:?}");
+                assert!(fault.is_none_or(|text| text.contains("--web-admin-allowed-origin")));
+            }
+        }
+        let forged = [(origin, "https://other.example"), ("x-forwarded-host", "other.example"), host];
+        assert!(fault(&[], "PUT", "192.0.2.1", &forged).is_some(), "who is no proxy of ours is not believed");
+    }
+}

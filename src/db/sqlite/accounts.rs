@@ -1,0 +1,98 @@
+//! Accounts in SQLite. Each change reads, checks and writes in one transaction: whatever others change meanwhile, it is
+//! the account that was meant.
+
+use diesel::prelude::*;
+use diesel::sql_types::{BigInt, Integer, Text};
+
+use super::super::{Account, AccountKey, DbError};
+use super::{Sqlite, USERS, User, ids};
+use crate::username;
+
+fn find(connection: &mut SqliteConnection, key: AccountKey<'_>) -> Result<Option<Account>, DbError> {
+    let users: Vec<User> = match key {
+        AccountKey::Id(id) => {
+            diesel::sql_query(format!("{USERS} AND rowid = ?")).bind::<BigInt, _>(id).load(connection)?
+        }
+        AccountKey::Name(name) => {
+            let sql = format!("{USERS} AND CAST(username AS TEXT) = ?");
+            diesel::sql_query(sql).bind::<Text, _>(name).load(connection)?
+        }
+    };
+    Ok(users.into_iter().next().map(Account::from))
+}
+
+fn must_find(connection: &mut SqliteConnection, key: AccountKey<'_>) -> Result<Account, DbError> {
+    find(connection, key)?.ok_or_else(|| DbError::NoAccount(key.to_string()))
+}
+
+/// Whether an account may have a name: no other one has it, nor one that people cannot tell from it.
+fn must_be_free(connection: &mut SqliteConnection, name: &str, besides: Option<i64>) -> Result<(), DbError> {
+    let users: Vec<User> = diesel::sql_query(USERS).load(connection)?;
+    let accounts = users.into_iter().map(Account::from);
+    match accounts.into_iter().find(|a| Some(a.id) != besides && username::same(&a.name, name)) {
+        Some(other) => Err(DbError::AccountExists(other.name)),
+        None => Ok(()),
+    }
+}
+
+impl Sqlite {
+    pub(super) fn find_account(&mut self, key: AccountKey<'_>) -> Result<Option<Account>, DbError> {
+        find(&mut self.connection, key)
+    }
+
+    pub(super) fn insert_account(&mut self, account: &Account) -> Result<Account, DbError> {
+        self.own_changes += 1;
+        self.connection.immediate_transaction(|connection| {
+            must_be_free(connection, &account.name, None)?;
+            let id = ids::next(connection, "users")?;
+            diesel::sql_query(
+                "INSERT INTO users (rowid, username, password, locked, flags) VALUES (?, ?, ?, ?, ?)",
+            )
+            .bind::<BigInt, _>(id)
+            .bind::<Text, _>(&account.name)
+            .bind::<Text, _>(&account.hash)
+            .bind::<Integer, _>(i32::from(account.locked))
+            .bind::<Text, _>(account.flags.join(","))
+            .execute(connection)?;
+            must_find(connection, AccountKey::Id(id))
+        })
+    }
+
+    pub(super) fn update_account(
+        &mut self,
+        key: AccountKey<'_>,
+        change: &mut dyn FnMut(&mut Account),
+    ) -> Result<Account, DbError> {
+        self.own_changes += 1;
+        self.connection.immediate_transaction(|connection| {
+            let before = must_find(connection, key)?;
+            let mut account = before.clone();
+            change(&mut account);
+            if account.name != before.name {
+                must_be_free(connection, &account.name, Some(before.id))?;
+            }
+            diesel::sql_query(
+                "UPDATE users SET username = ?, password = ?, locked = ?, flags = ? WHERE rowid = ?",
+            )
+            .bind::<Text, _>(&account.name)
+            .bind::<Text, _>(&account.hash)
+            .bind::<Integer, _>(i32::from(account.locked))
+            .bind::<Text, _>(account.flags.join(","))
+            .bind::<BigInt, _>(before.id)
+            .execute(connection)?;
+            must_find(connection, AccountKey::Id(before.id))
+        })
+    }
+
+    pub(super) fn delete_account(&mut self, key: AccountKey<'_>) -> Result<(), DbError> {
+        self.own_changes += 1;
+        self.connection.immediate_transaction(|connection| {
+            let account = must_find(connection, key)?;
+            ids::keep(connection, "users")?;
+            diesel::sql_query("DELETE FROM users WHERE rowid = ?")
+                .bind::<BigInt, _>(account.id)
+                .execute(connection)?;
+            Ok(())
+        })
+    }
+}

@@ -1,0 +1,112 @@
+//! Origins of pages, as browsers name them and as people write them.
+
+use std::collections::BTreeSet;
+use std::sync::{Mutex, PoisonError};
+
+use url::Url;
+
+/// Any page.
+pub const ANY: &str = "*";
+/// Refused origins that are remembered, so that each is logged once.
+const MAX_REFUSED: usize = 50;
+/// What is shown of an origin that is refused, in characters.
+const MAX_SHOWN: usize = 100;
+
+/// The form in which browsers name an origin: scheme and host in small letters, no default port, nothing behind it. `*`
+/// stays.
+///
+/// # Errors
+/// When it is no origin.
+pub fn normalize(text: &str) -> Result<String, String> {
+    let text = text.trim();
+    if text == ANY {
+        return Ok(ANY.to_owned());
+    }
+    let fault = || format!("'{text}' is no origin such as https://example.org");
+    let url = Url::parse(text).map_err(|_| fault())?;
+    let host = url.host_str().filter(|host| !host.is_empty()).ok_or_else(fault)?;
+    let plain = matches!(url.path(), "" | "/") && url.query().is_none() && url.fragment().is_none();
+    // A star in a name would let nobody in.
+    if !plain || host.contains('*') || !url.username().is_empty() || url.password().is_some() {
+        return Err(fault());
+    }
+    let port = url.port().map_or(String::new(), |port| format!(":{port}"));
+    Ok(format!("{}://{}{port}", url.scheme(), host.to_ascii_lowercase()))
+}
+
+/// Whether a page of this origin is among those that are allowed.
+pub fn is_allowed(allowed: &[String], origin: &str) -> bool {
+    let origin = normalize(origin);
+    let fits = |one: &String| normalize(one).is_ok_and(|one| one == ANY || origin.as_ref() == Ok(&one));
+    allowed.iter().any(fits)
+}
+
+/// Logs that pages of an origin are refused, once for each.
+pub fn log_refused(origin: &str, option: &str) {
+    static REFUSED: Mutex<BTreeSet<String>> = Mutex::new(BTreeSet::new());
+    let shown: String = origin.chars().filter(|c| !c.is_control()).take(MAX_SHOWN).collect();
+    let mut refused = REFUSED.lock().unwrap_or_else(PoisonError::into_inner);
+    if refused.len() < MAX_REFUSED && refused.insert(format!("{option} {shown}")) {
+        tracing::warn!("refused pages of '{shown}'; {option} says which may connect; told once");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn origins_are_read_as_people_write_them() {
+        for (text, expected) in [
+            ("https://web.example.org", Some("https://web.example.org")),
+            ("https://web.example.org/", Some("https://web.example.org")),
+            ("https://Web.Example.org", Some("https://web.example.org")),
+            ("HTTPS://web.example.org", Some("https://web.example.org")),
+            ("https://web.example.org:443", Some("https://web.example.org")),
+            ("http://web.example.org:80/", Some("http://web.example.org")),
+            ("https://web.example.org:8443", Some("https://web.example.org:8443")),
+            (" https://web.example.org ", Some("https://web.example.org")),
+            ("http://[2001:db8::1]:8080", Some("http://[2001:db8::1]:8080")),
+            ("https://bücher.example", Some("https://xn--bcher-kva.example")),
+            ("moz-extension://Abc-1", Some("moz-extension://abc-1")),
+            ("*", Some("*")),
+            (" * ", Some("*")),
+            ("web.example.org", None),
+            ("https://", None),
+            ("https://web.example.org/page", None),
+            ("https://web.example.org?x", None),
+            ("https://web.example.org/#x", None),
+            ("https://me@web.example.org", None),
+            ("https://*.example.org/", None),
+            ("null", None),
+            ("file:///tmp/x", None),
+            ("", None),
+        ] {
+            assert_eq!(normalize(text).ok().as_deref(), expected, "{text}");
+        }
+    }
+
+    #[test]
+    fn a_page_is_allowed_however_its_origin_was_written() {
+        let allowed = |list: &[&str], origin: &str| {
+            let list: Vec<String> = list.iter().map(|one| (*one).to_owned()).collect();
+            is_allowed(&list, origin)
+        };
+        let page = "https://web.example.org";
+        for written in ["https://Web.Example.org/", "https://web.example.org:443", " https://web.example.org"]
+        {
+            assert!(allowed(&["https://other.example", written], page), "{written}");
+        }
+        assert!(allowed(&["*"], page) && allowed(&["*"], "null") && allowed(&["*"], "rubbish"));
+        for other in [
+            "http://web.example.org",
+            "https://web.example.org:444",
+            "https://web.example.org.evil",
+            "null",
+            "",
+        ] {
+            assert!(!allowed(&[page], other), "{other}");
+        }
+        assert!(!allowed(&["rubbish"], "rubbish") && !allowed(&["null"], "null"));
+    }
+}
