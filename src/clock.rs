@@ -1,8 +1,9 @@
 //! Time as it is given to the rules: they never look at a clock themselves.
 
-use std::time::{Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use serde::{Deserialize, Serialize};
+use tokio::time::{Interval, MissedTickBehavior};
 
 /// A moment.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -28,6 +29,14 @@ impl Now {
     }
 }
 
+/// A timer that ticks every so often. What it has missed it does not make up for: after the process was paused (a virtual
+/// machine that moved, `docker pause`) it ticks once.
+pub fn every(period: Duration) -> Interval {
+    let mut interval = tokio::time::interval(period);
+    interval.set_missed_tick_behavior(MissedTickBehavior::Skip);
+    interval
+}
+
 /// Milliseconds since 1970 in ISO 8601, UTC, whole seconds.
 pub fn iso_of(utc_ms: i64) -> String {
     let time = jiff::Timestamp::from_second(utc_ms.div_euclid(1000)).unwrap_or(jiff::Timestamp::UNIX_EPOCH);
@@ -41,6 +50,21 @@ mod tests {
     #[test]
     fn times_are_written_in_whole_seconds_of_utc() {
         assert_eq!(iso_of(1_795_241_572_999), "2026-11-21T06:12:52Z");
+    }
+
+    #[actix_rt::test]
+    async fn after_a_pause_a_timer_ticks_once() {
+        let mut timer = every(Duration::from_millis(20));
+        timer.tick().await;
+        // As if the process was paused: nothing else runs on this thread.
+        std::thread::sleep(Duration::from_millis(200));
+        timer.tick().await;
+        let ready = |timer: &mut Interval| {
+            let mut context = std::task::Context::from_waker(std::task::Waker::noop());
+            timer.poll_tick(&mut context).is_ready()
+        };
+        let ticks = (0..10).take_while(|_| ready(&mut timer)).count();
+        assert!(ticks <= 1, "{ticks} ticks more, of ten that were missed");
     }
 
     #[test]
