@@ -55,7 +55,8 @@ pub fn is_valid_name(name: &str) -> bool {
 impl LoginMachine {
     pub(super) fn ident(&mut self, ident: Ident, fx: &mut Vec<LoginEffect>) {
         if !is_valid_name(&ident.name) {
-            let text = format!("Attempt to use invalid username '{}'", ident.name);
+            // Not which: it may be a password.
+            let text = "Attempt to use an invalid username".into();
             fx.push(LoginEffect::Log(Level::Warn, Topic::RuleBreak, text));
             return self.fail("badUsername", "Invalid username", fx);
         }
@@ -104,7 +105,8 @@ impl LoginMachine {
             AccountCheck::NotFound if settings.allow_guests => {
                 self.guest_login(&ident.name, intent, false, &mut fx);
             }
-            AccountCheck::NotFound | AccountCheck::BadPassword => self.bad_password(&ident, &mut fx),
+            AccountCheck::NotFound => self.bad_password(&ident, None, &mut fx),
+            AccountCheck::BadPassword => self.bad_password(&ident, Some(&ident.name), &mut fx),
             AccountCheck::Locked => self.fail("bannedName", "This username is banned", &mut fx),
             AccountCheck::Ok { auth_id, flags } => self.account_login(&ident.name, auth_id, flags, &mut fx),
         }
@@ -134,17 +136,17 @@ impl LoginMachine {
         fits
     }
 
-    fn bad_password(&mut self, ident: &Ident, fx: &mut Vec<LoginEffect>) {
+    /// A name is logged if it is that of an account: people type passwords where their name belongs.
+    fn bad_password(&mut self, ident: &Ident, account: Option<&str>, fx: &mut Vec<LoginEffect>) {
         if ident.password.is_empty() {
             let (message, state) = ("Password needed".into(), "needPassword".into());
             return self.send_result(ResultReply { message, state, ..ResultReply::default() }, fx);
         }
         self.account_attempts += 1;
         let attempt = self.account_attempts;
-        let text = format!(
-            "Incorrect password for account {} (attempt {attempt}/{MAX_PASSWORD_ATTEMPTS})",
-            ident.name
-        );
+        let account = account.unwrap_or("that does not exist");
+        let text =
+            format!("Incorrect password for account {account} (attempt {attempt}/{MAX_PASSWORD_ATTEMPTS})");
         fx.push(LoginEffect::Log(Level::Warn, Topic::RuleBreak, text));
         self.wrong_password(attempt, fx);
     }
