@@ -1,6 +1,8 @@
 //! What happens at each limit, over real sockets.
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
+#[path = "limits/client.rs"]
+mod client;
 mod common;
 
 use std::io::Write as _;

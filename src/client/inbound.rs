@@ -6,6 +6,7 @@ use std::net::IpAddr;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll, ready};
+use std::time::Duration;
 
 use drawhall_protocol::frame::whole_frames_len;
 use tokio::io::{AsyncRead, ReadBuf};
@@ -16,6 +17,8 @@ use crate::transport::ReadHalf;
 use crate::transport::proxy::{self, Header};
 use crate::transport::websocket::{self, Accepts, Decoder, Event, Violation};
 
+/// How often it is looked whether a client that is not read from is still there.
+const LOOK_INTERVAL: Duration = Duration::from_secs(1);
 /// Longest message of a WebSocket client: type, user and payload.
 const MAX_MESSAGE: usize = 2 + u16::MAX as usize;
 
@@ -173,8 +176,8 @@ pub(super) async fn read_all(mut inbound: Inbound, arrived: Vec<u8>, link: Rc<Li
             break End::Failed(io::Error::other("something in clear came after startTls"));
         }
         link.rest().await;
-        while link.paused.get() {
-            link.resume.notified().await;
+        if !may_read_on(&inbound, &link).await {
+            break End::Closed;
         }
         next = poll_fn(|cx| inbound.poll(&link, cx)).await;
     };
@@ -185,6 +188,21 @@ pub(super) async fn read_all(mut inbound: Inbound, arrived: Vec<u8>, link: Rc<Li
         End::Violation(violation) => link.actor.do_send(HungUp { violation: Some(violation) }),
     }
     None
+}
+
+/// Waits while reading is to rest. Returns false if the peer has hung up meanwhile and is not to be heard to its end.
+async fn may_read_on(inbound: &Inbound, link: &Link) -> bool {
+    while link.paused.get() {
+        tokio::select! {
+            () = link.resume.notified() => {}
+            () = tokio::time::sleep(LOOK_INTERVAL) => {
+                if link.over_budget.get() && inbound.half.is_closed() {
+                    return false;
+                }
+            }
+        }
+    }
+    true
 }
 
 impl Inbound {

@@ -2,6 +2,7 @@
 //!
 //! | file | what it does |
 //! | --- | --- |
+//! | `budget` | what those who are in may have the server do |
 //! | `gate` | how many connections are let in, in all and from one address |
 //! | `accept` | from an accepted socket to a WebSocket connection |
 //! | `stream` | TCP and TLS connections behind one type |
@@ -16,6 +17,7 @@ use socket2::{Domain, Protocol, Socket, Type};
 use tokio::net::TcpListener;
 
 pub mod accept;
+pub mod budget;
 pub mod gate;
 pub mod proxy;
 pub mod stream;

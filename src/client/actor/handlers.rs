@@ -10,7 +10,7 @@ use serde_json::Value;
 use super::{Client, Phase};
 use crate::client::login::{LoginInput, LoginState};
 use crate::log::{Level, LogUser, Topic};
-use crate::session::actor::Session;
+use crate::session::actor::{LeaveSession, Session};
 use crate::session::admin::{time_value, visitor_value};
 use crate::session::bans::Person;
 use crate::session::{ClientOp, DisconnectReason, Visitor};
@@ -120,7 +120,9 @@ impl Handler<TimedOut> for Client {
     type Result = ();
 
     fn handle(&mut self, TimedOut { reason }: TimedOut, ctx: &mut Self::Context) {
-        self.log(Level::Warn, Topic::Status, reason);
+        if !matches!(self.phase, Phase::Over) {
+            self.log(Level::Warn, Topic::Status, reason);
+        }
         self.abort(ctx);
     }
 }
@@ -139,10 +141,18 @@ impl Handler<Deliver> for Client {
     type Result = ();
 
     fn handle(&mut self, Deliver { ops, session }: Deliver, ctx: &mut Self::Context) {
+        if let Some(session) = session.as_ref().filter(|_| matches!(self.phase, Phase::Over)) {
+            // It was let in too late.
+            return session.do_send(LeaveSession { conn: self.conn });
+        }
         if session.is_some() && self.entering.take().is_some() {
             self.session = session;
         }
         for op in ops {
+            // A client that was cut in the middle of this has no use for the rest.
+            if matches!(self.phase, Phase::Over) {
+                return;
+            }
             self.apply(op, ctx);
         }
         // What was sent right behind a `join` waits for the session.
@@ -160,10 +170,8 @@ pub struct ReadOn;
 impl Handler<ReadOn> for Client {
     type Result = ();
 
-    fn handle(&mut self, _: ReadOn, _: &mut Self::Context) {
-        if let Some(link) = &self.link {
-            link.resume_reading();
-        }
+    fn handle(&mut self, _: ReadOn, ctx: &mut Self::Context) {
+        self.go_on(ctx);
     }
 }
 
