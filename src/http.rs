@@ -7,6 +7,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
+use drawhall_protocol::from_json;
 use reqwest::dns::{Addrs, Name, Resolve, Resolving};
 use reqwest::redirect::Policy;
 use reqwest::{Client, Method, Url};
@@ -180,7 +181,7 @@ impl Http {
             bytes.extend_from_slice(&chunk);
         }
         let text = String::from_utf8_lossy(&bytes).into_owned();
-        Ok(Answer { status, json: serde_json::from_slice(&bytes).ok(), text, etag })
+        Ok(Answer { status, json: from_json(&bytes).ok(), text, etag })
     }
 }
 

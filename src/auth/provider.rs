@@ -11,6 +11,7 @@ use actix_web::dev::{Server, ServerHandle};
 use actix_web::{App, HttpRequest, HttpResponse, HttpServer, web};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
+use drawhall_protocol::from_json;
 use ed25519_dalek::{Signer as _, SigningKey};
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -122,7 +123,7 @@ async fn answer(request: HttpRequest, provider: web::Data<Provider>, body: web::
     if request.method() == actix_web::http::Method::OPTIONS {
         return response.finish();
     }
-    let Ok(question) = serde_json::from_slice::<Question>(&body) else {
+    let Ok(question) = from_json::<Question>(&body) else {
         return HttpResponse::BadRequest().json(json!({"message": "this is no JSON object with a username"}));
     };
     let peer = request.peer_addr().map(|a| a.ip().to_canonical());

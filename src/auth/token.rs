@@ -5,6 +5,7 @@
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
+use drawhall_protocol::from_json;
 use ed25519_dalek::{Signature, VerifyingKey};
 use serde_json::Value;
 
@@ -56,7 +57,7 @@ pub fn read(text: &str, key: &VerifyingKey, group: &str, nonce: u64) -> Result<T
     let signature = signature.ok_or(TokenError::Signature)?;
     key.verify_strict(signed.as_bytes(), &signature).map_err(|_| TokenError::Signature)?;
     let payload = BASE64.decode(payload).map_err(|_| TokenError::Payload)?;
-    let payload: Value = serde_json::from_slice(&payload).map_err(|_| TokenError::Payload)?;
+    let payload: Value = from_json(&payload).map_err(|_| TokenError::Payload)?;
     let avatar = BASE64.decode(avatar).map_err(|_| TokenError::Payload)?;
     check(&payload, group, nonce).ok_or(TokenError::Payload)?;
     read_payload(&payload, avatar).ok_or(TokenError::Payload)
