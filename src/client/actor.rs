@@ -41,7 +41,7 @@ use crate::transport::stream::Stream;
 use crate::transport::tls::Certificate;
 use encrypt::encrypt;
 pub use handlers::{Deliver, DescribeUser, LobbyFrame, ReadOn, SendAway, UserSummary};
-pub(super) use handlers::{Flushed, Gone, HungUp, Proxied, Received, TimedOut};
+pub(super) use handlers::{Flushed, Gone, HungUp, Proxied, Received, SpeaksHttp, TimedOut};
 
 /// How long a login may wait for an answer of an account, a session or another server. All of them are bounded by
 /// themselves: this is the net below.
@@ -62,6 +62,8 @@ pub struct ClientContext {
     pub certificate: Option<watch::Receiver<Certificate>>,
     /// Where inputs are recorded, if they are.
     pub trace: Option<Trace>,
+    /// The port for WebSocket, if there is one.
+    pub websocket_port: Option<u16>,
 }
 
 /// A connection over which messages come.
@@ -119,6 +121,8 @@ pub struct Client {
     /// Messages that came in the last seconds.
     messages: Bucket,
     slowed_logged: Option<u64>,
+    /// Messages of the login that belong into sessions.
+    strays: u8,
     /// Pending frames wait for this: the client has used up what it may have the server do.
     budget_timer: Option<SpawnHandle>,
     /// The login waits for an answer, until this at the latest.
@@ -167,6 +171,7 @@ impl Client {
             turn,
             messages: Bucket::default(),
             slowed_logged: None,
+            strays: 0,
             budget_timer: None,
             answer_timer: None,
             since: Now::get().utc_ms,

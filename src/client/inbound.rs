@@ -11,9 +11,10 @@ use std::time::Duration;
 use drawhall_protocol::frame::whole_frames_len;
 use tokio::io::{AsyncRead, ReadBuf};
 
-use super::actor::{Gone, HungUp, Proxied, Received};
+use super::actor::{Gone, HungUp, Proxied, Received, SpeaksHttp};
 use super::worker::{Link, with_buffer};
 use crate::transport::ReadHalf;
+use crate::transport::http;
 use crate::transport::proxy::{self, Header};
 use crate::transport::websocket::{self, Accepts, Decoder, Event, Violation};
 
@@ -30,6 +31,8 @@ pub(super) enum Framing {
         partial: Vec<u8>,
         /// A proxy may speak first, and say whom it speaks for.
         proxy: bool,
+        /// No whole frame has come yet.
+        is_first: bool,
     },
     /// Each message of WebSocket is one.
     WebSocket(Box<Decoder>),
@@ -52,12 +55,14 @@ enum End {
     /// The peer said goodbye.
     Goodbye,
     Violation(Violation),
+    /// It speaks HTTP.
+    Http,
 }
 
 impl Framing {
     /// Frames as they are.
     pub(super) fn wire(proxy: bool) -> Self {
-        Self::Wire { partial: Vec::new(), proxy }
+        Self::Wire { partial: Vec::new(), proxy, is_first: true }
     }
 
     /// Messages of WebSocket.
@@ -75,7 +80,7 @@ impl Framing {
 
     fn take(&mut self, bytes: &[u8], link: &Link) -> Arrived {
         match self {
-            Self::Wire { partial, proxy: true } => {
+            Self::Wire { partial, proxy: true, .. } => {
                 partial.extend_from_slice(bytes);
                 match proxy::read(partial) {
                     Header::Partial => Arrived::default(),
@@ -87,8 +92,11 @@ impl Framing {
                     Header::Found { len, source } => self.after_proxy(len, source, link),
                 }
             }
-            Self::Wire { partial, proxy: false } => {
-                Arrived { frames: split(partial, bytes), ..Arrived::default() }
+            Self::Wire { partial, proxy: false, is_first } => {
+                let frames = split(partial, bytes);
+                *is_first &= frames.is_empty();
+                let end = (*is_first && http::is_request(partial)).then_some(End::Http);
+                Arrived { frames, end, ..Arrived::default() }
             }
             Self::WebSocket(decoder) => from_websocket(decoder, bytes, link),
         }
@@ -184,6 +192,7 @@ pub(super) async fn read_all(mut inbound: Inbound, arrived: Vec<u8>, link: Rc<Li
     match end {
         End::Closed => link.actor.do_send(Gone { error: None }),
         End::Failed(error) => link.actor.do_send(Gone { error: Some(error) }),
+        End::Http => link.actor.do_send(SpeaksHttp),
         End::Goodbye => link.actor.do_send(HungUp { violation: None }),
         End::Violation(violation) => link.actor.do_send(HungUp { violation: Some(violation) }),
     }

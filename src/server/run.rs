@@ -206,7 +206,15 @@ pub fn start(options: &ServeOptions) -> Result<Running, StartError> {
         None => None,
     };
     let trace = parts.trace.clone();
-    let context = ClientContext { rules, server: server.clone(), auth: auth.clone(), certificate, trace };
+    let websocket_port = websocket_address.map(|address| address.port());
+    let context = ClientContext {
+        rules,
+        server: server.clone(),
+        auth: auth.clone(),
+        certificate,
+        trace,
+        websocket_port,
+    };
     let entrance = Entrance {
         workers: handles,
         context,

@@ -4,6 +4,7 @@
 //! | --- | --- |
 //! | `budget` | what those who are in may have the server do |
 //! | `gate` | how many connections are let in, in all and from one address |
+//! | `http` | what those are told who speak HTTP to the port of drawing programs |
 //! | `accept` | from an accepted socket to a WebSocket connection |
 //! | `stream` | TCP and TLS connections behind one type |
 //! | `tls` | certificates |
@@ -19,6 +20,7 @@ use tokio::net::TcpListener;
 pub mod accept;
 pub mod budget;
 pub mod gate;
+pub mod http;
 pub mod proxy;
 pub mod stream;
 pub mod tls;

@@ -1,6 +1,6 @@
 //! What one connection may have the server do, and what its receivers see of it.
 
-use std::io::Write as _;
+use std::io::{Read as _, Write as _};
 use std::net::{Shutdown, TcpStream};
 
 use drawhall::metrics::METRICS;
@@ -152,7 +152,7 @@ fn a_receiver_is_cut_if_it_does_not_read_and_only_then() {
 }
 
 #[test]
-fn a_message_that_is_no_command_ends_a_login() {
+fn messages_that_are_no_commands_end_a_login() {
     let server = server("");
     for (kind, payload) in [(64, &b""[..]), (255, b"x"), (CHAT, b"\0\0hello"), (LEAVE, b"")] {
         let mut client = server.connect();
@@ -169,6 +169,42 @@ fn a_message_that_is_no_command_ends_a_login() {
     client.until(|m| m.kind == 2);
     client.command("ident", json!(["X"]), json!({}));
     client.reply(|v| v["state"] == "identOk");
+}
+
+#[test]
+fn http_at_the_port_of_drawing_programs_is_told_where_to_go() {
+    let server = server("");
+    let port = format!("port {}", server.websocket.unwrap().port());
+    let header = "PROXY TCP4 192.0.2.1 192.0.2.1 4000 27750\r\n";
+    for request in ["GET / HTTP/1.1\r\nHost: x\r\n\r\n", "POST /api HTTP/1.1\r\n\r\n", "HEAD / ", "PUT "] {
+        for before in ["", header] {
+            let mut stream = open(server.address);
+            // In two pieces: what has come is not enough to tell at first.
+            stream.write_all([before, &request[..2]].concat().as_bytes()).unwrap();
+            stream.write_all(&request.as_bytes()[2..]).unwrap();
+            let mut answer = Vec::new();
+            stream.read_to_end(&mut answer).unwrap();
+            let answer = String::from_utf8_lossy(&answer);
+            // The greeting comes first: drawing programs wait for it.
+            let (_, answer) = answer.split_once("HTTP/1.1 ").unwrap_or_else(|| panic!("{request}: {answer}"));
+            assert!(answer.starts_with("400 Bad Request\r\n") && answer.contains(&port), "{answer}");
+        }
+    }
+}
+
+#[test]
+fn half_of_a_character_loses_no_command() {
+    let server = server("");
+    let mut host = server.connect();
+    host.reply(|v| v["type"] == "login");
+    host.send(0, 0, br#"{"cmd":"ident","args":["A\ud83d"]}"#);
+    host.reply(|v| v["state"] == "identOk" && v["ident"] == "A\u{fffd}");
+    host.command("host", json!([]), json!({"protocol": "dp:4.24.0", "user_id": 1, "s": super::common::SID}));
+    host.reply(|v| v["state"] == "host");
+    host.command("init-complete", json!([]), json!({}));
+    host.send(0, 0, br#"{"cmd":"sessionconf","kwargs":{"title":"abc\ud83d","maxUserCount":7}}"#);
+    let conf = host.reply(|v| v["config"]["title"] != json!(null) && v["config"]["title"] != "");
+    assert_eq!(conf["config"]["title"], "abc\u{fffd}");
 }
 
 #[test]

@@ -14,6 +14,7 @@ use crate::session::actor::{LeaveSession, Session};
 use crate::session::admin::{time_value, visitor_value};
 use crate::session::bans::Person;
 use crate::session::{ClientOp, DisconnectReason, Visitor};
+use crate::transport::http;
 use crate::transport::websocket::Violation;
 
 /// A proxy has said whom it speaks for.
@@ -53,6 +54,24 @@ impl Handler<HungUp> for Client {
         if let Some(violation) = violation {
             self.log(Level::Warn, Topic::RuleBreak, violation.to_string());
         }
+        self.close(ctx);
+    }
+}
+
+/// The client speaks HTTP in place of the protocol.
+#[derive(Message)]
+#[rtype(result = "()")]
+pub(in crate::client) struct SpeaksHttp;
+
+impl Handler<SpeaksHttp> for Client {
+    type Result = ();
+
+    fn handle(&mut self, _: SpeaksHttp, ctx: &mut Self::Context) {
+        if matches!(self.phase, Phase::Over) {
+            return;
+        }
+        self.log(Level::Info, Topic::Status, "Speaks HTTP to the port of drawing programs");
+        self.send(http::answer(self.context.websocket_port).into(), ctx);
         self.close(ctx);
     }
 }

@@ -31,16 +31,21 @@ use crate::transport::gate::Limit;
 const MESSAGE_BURST: u32 = 20;
 /// What a message that the server reads counts of `messageRateLimit`.
 const TRANSPARENT_COST: u64 = 20;
+/// Messages that belong into sessions and are ignored during a login; with the next the connection is ended.
+const MAX_STRAYS: u8 = 10;
+/// Smaller parts of a streamed reset than these bytes cost as much as a command.
+const SMALL_CHUNK: u16 = 1024;
 /// How often it is logged that a client is slowed down, in milliseconds.
 const LOG_INTERVAL: u64 = 60_000;
 /// How long a client waits at least whose budget is used up, in milliseconds.
 const MIN_WAIT: u64 = 10;
 
 /// What a message costs; `None` if it is free: it is opaque, it is answered or dropped at once, or it is a part of a
-/// reset, of which there are many.
+/// streamed reset, of which there are many, though not many small ones.
 fn cost(header: FrameHeader) -> Option<(Budget, u64)> {
     match header.kind {
-        FIRST_OPAQUE.. | Disconnect::TYPE | Ping::TYPE | KeepAlive::TYPE | ResetStream::TYPE => None,
+        FIRST_OPAQUE.. | Disconnect::TYPE | Ping::TYPE | KeepAlive::TYPE => None,
+        ResetStream::TYPE if header.len >= SMALL_CHUNK => None,
         Chat::TYPE | PrivateChat::TYPE => Some((Budget::ChatBytes, (header.frame_len() + ITEM_COST) as u64)),
         _ => Some((Budget::Commands, 1)),
     }
@@ -179,15 +184,26 @@ impl Client {
             return;
         }
         if frame.header.kind != ServerCommand::TYPE {
-            let text = format!("Got non-login message (type={}) in login state", frame.header.kind);
-            self.log(Level::Warn, Topic::RuleBreak, text);
-            return self.disconnect(DisconnectReason::Error, "invalid message", ctx);
+            return self.stray(frame.header.kind, ctx);
         }
         let command = RawCommand::parse(frame.payload());
         if command.cmd == "ident" && !self.may(Limit::LoginRate, ctx) {
             return;
         }
         self.log_in(LoginInput::Command(command), ctx);
+    }
+
+    /// A message that belongs into a session. drawpile-srv ignores it, and logs it: some are tolerated.
+    fn stray(&mut self, kind: u8, ctx: &mut Context<Self>) {
+        self.strays += 1;
+        self.log(
+            Level::Warn,
+            Topic::RuleBreak,
+            format!("Got non-login message (type={kind}) in login state"),
+        );
+        if self.strays > MAX_STRAYS {
+            self.disconnect(DisconnectReason::Error, "invalid message", ctx);
+        }
     }
 
     /// Pending frames go to the session, as far as the client can pay for them.
@@ -314,4 +330,32 @@ impl Client {
 struct Overdrawn {
     budget: Budget,
     ms: u64,
+}
+
+#[cfg(test)]
+mod tests {
+    use drawhall_protocol::message::{Join, SoftReset, Thumbnail, TrustedUsers};
+
+    use super::*;
+
+    #[test]
+    fn what_the_server_acts_on_costs_and_what_it_passes_on_does_not() {
+        let cost = |kind: u8, len: u16| cost(FrameHeader { len, kind, user: 1 });
+        for kind in [64, 127, 128, 255, Ping::TYPE, KeepAlive::TYPE, Disconnect::TYPE] {
+            assert_eq!(cost(kind, 1), None, "type {kind}");
+        }
+        for kind in
+            [ServerCommand::TYPE, Join::TYPE, SoftReset::TYPE, Thumbnail::TYPE, TrustedUsers::TYPE, 20]
+        {
+            assert_eq!(cost(kind, 60_000), Some((Budget::Commands, 1)), "type {kind}");
+        }
+        assert_eq!(cost(Chat::TYPE, 100), Some((Budget::ChatBytes, 100 + 4 + ITEM_COST as u64)));
+        assert_eq!(cost(PrivateChat::TYPE, 0), Some((Budget::ChatBytes, 4 + ITEM_COST as u64)));
+        assert_eq!(cost(ResetStream::TYPE, 60_000), None);
+        assert_eq!(
+            cost(ResetStream::TYPE, 0),
+            Some((Budget::Commands, 1)),
+            "an image does not come in crumbs"
+        );
+    }
 }

@@ -30,6 +30,7 @@ impl Unanswered {
             auth: auth.address(),
             certificate: None,
             trace: None,
+            websocket_port: None,
         };
         let stream_of_client = Stream::Tcp(accepted);
         let connection = Connection { conn: 1, stream: stream_of_client, pass, websocket: None, turn: None };
