@@ -45,7 +45,12 @@ impl Client {
         match effect {
             LoginEffect::Send(reply) => match reply.to_frame() {
                 Ok(frame) => self.send(frame.into_bytes(), ctx),
-                Err(error) => self.log(Level::Error, Topic::Status, format!("Reply is too long: {error}")),
+                Err(error) => {
+                    // Without an answer the client would wait for good.
+                    self.log(Level::Error, Topic::Status, format!("Reply is too long: {error}"));
+                    let text = "The server's answer is too long for a message";
+                    self.disconnect(DisconnectReason::Error, text, ctx);
+                }
             },
             LoginEffect::Disconnect { message, details } => {
                 METRICS.logins.count(login_result(&details));

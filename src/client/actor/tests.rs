@@ -6,6 +6,7 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 
 use super::*;
+use crate::client::login::LookupAnswer;
 use crate::transport::gate::Gate;
 
 /// A connection to a client, and the mailboxes of those whom it asks: nothing is ever answered.
@@ -14,6 +15,20 @@ struct Unanswered {
     client: Addr<Client>,
     _server: Context<Server>,
     _auth: Context<Auth>,
+}
+
+/// An answer after all; returns whether the login goes on.
+#[derive(Message)]
+#[rtype(result = "bool")]
+struct Answered(LoginInput);
+
+impl Handler<Answered> for Client {
+    type Result = bool;
+
+    fn handle(&mut self, Answered(answer): Answered, ctx: &mut Self::Context) -> bool {
+        self.answered(answer, ctx);
+        matches!(self.phase, Phase::Login(_))
+    }
 }
 
 impl Unanswered {
@@ -66,6 +81,19 @@ async fn whoever_waits_for_an_answer_in_vain_is_told_so() {
     for waiting in [lookup, join, host] {
         assert_eq!(waiting.goodbye().await, "The server did not answer in time. Please try again.");
     }
+}
+
+#[actix_rt::test]
+async fn an_answer_that_fits_into_no_message_ends_the_login_with_a_text() {
+    let mut lookup = Unanswered::connect().await;
+    lookup.command(r#"{"cmd":"lookup","args":["somewhere"]}"#).await;
+    let description = serde_json::json!({"title": "x".repeat(70_000)});
+    let answer = LookupAnswer::Template { id: "id".into(), description };
+    // What it asks must have arrived before the answer counts.
+    while lookup.client.send(Answered(LoginInput::LookedUp(answer.clone()))).await.is_ok_and(|waits| waits) {
+        tokio::task::yield_now().await;
+    }
+    assert_eq!(lookup.goodbye().await, "The server's answer is too long for a message");
 }
 
 #[actix_rt::test]
