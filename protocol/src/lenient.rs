@@ -12,16 +12,17 @@ const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
 const ESCAPE_LEN: usize = 6;
 
 /// Reads JSON that others have written. Programs made with Qt cut texts between UTF-16 code units and write the half of
-/// a character that is left as an escape, which is no text for others: U+FFFD takes its place. A byte order mark is left
-/// out.
+/// a character that is left as an escape, which is no text for others: U+FFFD takes its place, as it does for what is no
+/// UTF-8. A byte order mark is left out.
 ///
 /// # Errors
 /// When it is no JSON even so, or none of this type.
 pub fn from_json<T: DeserializeOwned>(json: &[u8]) -> serde_json::Result<T> {
     let json = json.strip_prefix(BYTE_ORDER_MARK).unwrap_or(json);
-    serde_json::from_slice(json).or_else(|error| match mend_surrogates(json) {
-        Cow::Owned(mended) => serde_json::from_slice(&mended),
-        Cow::Borrowed(_) => Err(error),
+    // Nearly always this is all.
+    serde_json::from_slice(json).or_else(|_| {
+        let text = String::from_utf8_lossy(json);
+        serde_json::from_slice(&mend_surrogates(text.as_bytes()))
     })
 }
 
@@ -124,6 +125,15 @@ mod tests {
         ] {
             assert_eq!(read(&format!("\"{text}\"")), Some(json!(expected)), "{text}");
         }
+    }
+
+    #[test]
+    fn what_is_no_utf8_is_replaced() {
+        let read = |json: &[u8]| from_json::<Value>(json).ok();
+        assert_eq!(read(b"\"a\xffb\""), Some(json!("a\u{fffd}b")));
+        // Half of a character, written as if it was one.
+        assert_eq!(read(b"[\"\xed\xa0\xbd\"]"), Some(json!(["\u{fffd}\u{fffd}\u{fffd}"])));
+        assert_eq!(read(b"\xff{}"), None);
     }
 
     #[test]
