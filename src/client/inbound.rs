@@ -183,7 +183,7 @@ pub(super) async fn read_all(mut inbound: Inbound, arrived: Vec<u8>, link: Rc<Li
             }
             break End::Failed(io::Error::other("something in clear came after startTls"));
         }
-        link.rest().await;
+        rest(&inbound, &link).await;
         if !may_read_on(&inbound, &link).await {
             break End::Closed;
         }
@@ -199,7 +199,21 @@ pub(super) async fn read_all(mut inbound: Inbound, arrived: Vec<u8>, link: Rc<Li
     None
 }
 
-/// Waits while reading is to rest. Returns false if the peer has hung up meanwhile and is not to be heard to its end.
+/// Rests for as long as the client has sent too much. Of who has hung up there is not much left: that is read at once.
+async fn rest(inbound: &Inbound, link: &Link) {
+    let mut left = Duration::from_millis(link.rest_ms());
+    if left.is_zero() {
+        return;
+    }
+    while !left.is_zero() && !inbound.half.is_closed() {
+        let step = left.min(LOOK_INTERVAL);
+        tokio::time::sleep(step).await;
+        left -= step;
+    }
+    link.has_rested();
+}
+
+/// Waits while nothing may be read. Returns false if the peer has hung up meanwhile and is not to be heard to its end.
 async fn may_read_on(inbound: &Inbound, link: &Link) -> bool {
     while link.paused.get() {
         tokio::select! {

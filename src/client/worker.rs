@@ -150,13 +150,15 @@ impl Link {
         self.rest_ms.set(ms);
     }
 
-    /// Rests, if that is due.
-    pub(super) async fn rest(&self) {
-        if self.rest_ms.get() > 0 {
-            tokio::time::sleep(Duration::from_millis(self.rest_ms.get())).await;
-            self.rest_ms.set(0);
-            self.has_received();
-        }
+    /// For how many milliseconds reading is to rest.
+    pub(super) fn rest_ms(&self) -> u64 {
+        self.rest_ms.get()
+    }
+
+    /// Reading has rested.
+    pub(super) fn has_rested(&self) {
+        self.rest_ms.set(0);
+        self.has_received();
     }
 
     /// A frame of WebSocket itself is sent before everything else, in place of one that still waits: only the last

@@ -122,6 +122,20 @@ fn what_is_drawn_and_uploaded_waits_for_no_budget() {
     assert!(METRICS.slowed.get() < slowed + 1000);
 }
 
+#[test]
+fn who_is_slowed_down_and_hangs_up_is_gone_and_nothing_of_it_is_lost() {
+    let server = server("messageRateLimit=10");
+    let (mut a, mut b, _) = session(&server);
+    // At this rate it would take minutes.
+    let bytes: Vec<u8> = (0..3000u32).flat_map(|n| wire(STROKE, &n.to_be_bytes())).collect();
+    a.stream.write_all(&bytes).unwrap();
+    a.stream.shutdown(Shutdown::Write).unwrap();
+    for n in 0..3000u32 {
+        assert_eq!(b.until(|m| m.kind == STROKE).payload, n.to_be_bytes());
+    }
+    b.until(|m| m.kind == LEAVE && m.user == 1);
+}
+
 /// Joins so many, who each send as much chat as one may at once, which goes to everybody directly.
 fn flood_with_chat(server: &TestServer, session: &str, count: usize) -> Vec<Client> {
     let chat = wire(CHAT, &[&[1, 0][..], &[b'x'; 60_000]].concat()).repeat(17);
