@@ -1,9 +1,10 @@
 //! Time as it is given to the rules: they never look at a clock themselves.
 
-use std::time::{Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use jiff::civil::DateTime;
 use serde::{Deserialize, Serialize};
+use tokio::time::{Interval, MissedTickBehavior};
 
 /// A moment.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -27,6 +28,14 @@ impl Now {
     pub fn iso(self) -> String {
         iso_of(self.utc_ms)
     }
+}
+
+/// A timer that ticks every so often. What it has missed it does not make up for: after the process was paused (a virtual
+/// machine that moved, `docker pause`) it ticks once.
+pub fn every(period: Duration) -> Interval {
+    let mut interval = tokio::time::interval(period);
+    interval.set_missed_tick_behavior(MissedTickBehavior::Skip);
+    interval
 }
 
 /// Milliseconds since 1970 in ISO 8601, UTC, whole seconds.
@@ -53,6 +62,21 @@ mod tests {
     #[test]
     fn times_are_written_in_whole_seconds_of_utc() {
         assert_eq!(iso_of(1_795_241_572_999), "2026-11-21T06:12:52Z");
+    }
+
+    #[actix_rt::test]
+    async fn after_a_pause_a_timer_ticks_once() {
+        let mut timer = every(Duration::from_millis(20));
+        timer.tick().await;
+        // As if the process was paused: nothing else runs on this thread.
+        std::thread::sleep(Duration::from_millis(200));
+        timer.tick().await;
+        let ready = |timer: &mut Interval| {
+            let mut context = std::task::Context::from_waker(std::task::Waker::noop());
+            timer.poll_tick(&mut context).is_ready()
+        };
+        let ticks = (0..10).take_while(|_| ready(&mut timer)).count();
+        assert!(ticks <= 1, "{ticks} ticks more, of ten that were missed");
     }
 
     #[test]

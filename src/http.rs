@@ -13,6 +13,7 @@ use std::net::IpAddr;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
+use drawhall_protocol::from_json;
 use reqwest::header::LOCATION;
 use reqwest::redirect::Policy;
 use reqwest::{Client, Method, Response, Url};
@@ -253,7 +254,7 @@ async fn read_answer(mut answer: Response) -> Result<Answer, HttpError> {
     let text = String::from_utf8_lossy(&bytes);
     // Editors of some systems put a byte order mark before files, which some servers hand out as they are.
     let text = text.trim_start_matches('\u{feff}').to_owned();
-    Ok(Answer { status, json: serde_json::from_str(&text).ok(), text, etag })
+    Ok(Answer { status, json: from_json(&bytes).ok(), text, etag })
 }
 
 /// The innermost reason, which says most.

@@ -44,6 +44,11 @@ impl Rate {
     pub fn per_second(count: u32, seconds: u32) -> Rate {
         Rate { per_second: f64::from(count), burst: f64::from(count) * f64::from(seconds) }
     }
+
+    /// So many times as much.
+    pub fn times(self, factor: f64) -> Rate {
+        Rate { per_second: self.per_second * factor, burst: self.burst * factor }
+    }
 }
 
 impl Bucket {
@@ -68,6 +73,14 @@ impl Bucket {
         self.drain(rate, now_ms);
         self.used += count as f64;
         ((self.used - rate.burst).max(0.0) / rate.per_second * 1000.0) as u64
+    }
+
+    /// After how many milliseconds so much is left, 0 if it is now; uses nothing. What is more than can ever be left at
+    /// once needs all of it.
+    pub fn wait_for(&mut self, rate: Rate, now_ms: u64, count: u64) -> u64 {
+        self.drain(rate, now_ms);
+        let missing = self.used + (count as f64).min(rate.burst) - rate.burst;
+        (missing.max(0.0) / rate.per_second * 1000.0).ceil() as u64
     }
 
     /// Whether everything has come back.
@@ -173,6 +186,18 @@ mod tests {
             buckets.take(Some(address.into()), rate, 60_000);
         }
         assert!(buckets.0.len() <= MAX_BUCKETS);
+    }
+
+    #[test]
+    fn what_is_not_left_is_waited_for_and_not_used() {
+        let (mut bucket, rate) = (Bucket::default(), Rate::per_second(10, 5));
+        assert_eq!(bucket.wait_for(rate, 0, 50), 0);
+        assert_eq!(bucket.overdraw(rate, 0, 50), 0);
+        assert_eq!(bucket.wait_for(rate, 0, 1), 100);
+        assert_eq!(bucket.wait_for(rate, 0, 1), 100, "asking uses nothing");
+        assert_eq!(bucket.wait_for(rate, 100, 1), 0);
+        assert_eq!(bucket.wait_for(rate, 0, 1000), 5000 - 100, "more than there ever is waits for all");
+        assert_eq!(bucket.wait_for(rate.times(2.0), 100, 50), 0);
     }
 
     #[test]

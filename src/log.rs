@@ -14,6 +14,9 @@ use tracing_subscriber::registry::LookupSpan;
 
 use crate::clock::{Now, iso_of};
 
+/// Longest text of an entry in characters. Clients have a hand in many of them.
+const MAX_TEXT: usize = 1000;
+
 /// How serious an entry is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Level {
@@ -132,7 +135,7 @@ pub struct LogEntry {
 impl LogEntry {
     /// An entry about nobody.
     pub fn new(now: Now, level: Level, topic: Topic, message: impl Into<String>) -> Self {
-        Self { utc_ms: now.utc_ms, level, topic, user: None, message: message.into() }
+        Self { utc_ms: now.utc_ms, level, topic, user: None, message: shortened(message.into()) }
     }
 
     /// The same about a user.
@@ -190,7 +193,7 @@ impl Fields {
 
     /// The message with what else there is to say.
     pub(crate) fn text(&self) -> String {
-        format!("{}{}", self.message, self.others)
+        shortened(format!("{}{}", self.message, self.others))
     }
 }
 
@@ -238,6 +241,15 @@ where
         }
         writeln!(writer, ": {}", one_line(&fields.text()))
     }
+}
+
+/// Cuts what is too long for the log, and says so.
+fn shortened(mut text: String) -> String {
+    if let Some((end, _)) = text.char_indices().nth(MAX_TEXT) {
+        text.truncate(end);
+        text.push('…');
+    }
+    text
 }
 
 /// Text from outside must not forge lines of the log.
@@ -293,6 +305,19 @@ mod tests {
                 "Info/Status: listening port=7"
             ]
         );
+    }
+
+    #[test]
+    fn long_texts_are_cut() {
+        let (fits, long) = ("ä".repeat(MAX_TEXT), "ä".repeat(60_000));
+        let entry = |text: &str| LogEntry::new(Now::get(), Level::Info, Topic::Report, text);
+        assert_eq!(entry(&fits).message, fits);
+        assert_eq!(entry(&long).message, format!("{fits}…"));
+        let got = lines(|| {
+            entry(&long).emit("");
+            tracing::warn!(error = %long, "hm");
+        });
+        assert!(got.iter().all(|line| line.chars().count() < MAX_TEXT + 20), "{got:?}");
     }
 
     #[test]

@@ -156,7 +156,7 @@ pub(crate) fn serve(options: &Serve) -> Result<(), Failure> {
         let _too_large = signal(SignalKind::from_raw(SIGXFSZ))?;
         let mut restart = signal(SignalKind::user_defined1())?;
         let mut running = start(&options)?;
-        let log = log.write_to(running.log().clone())?;
+        let log = log.write_to(running.log().clone(), Some(running.rules()))?;
         say_where(&running, &places);
         if let Some(address) = running.admin_address().filter(|_| shows_page) {
             gui::show(&format!("http://localhost:{}/", address.port()));

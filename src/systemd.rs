@@ -79,7 +79,7 @@ fn tell(states: &[NotifyState<'_>]) {
 async fn keep_telling(server: Addr<Server>, watchdog: Option<Duration>, idle: Option<Arc<Notify>>) {
     let mut told: Option<Load> = None;
     let mut alive = Instant::now();
-    let mut interval = tokio::time::interval(watchdog.map_or(INTERVAL, |w| w.min(INTERVAL)));
+    let mut interval = drawhall::clock::every(watchdog.map_or(INTERVAL, |w| w.min(INTERVAL)));
     loop {
         interval.tick().await;
         // A server that does not answer is not alive.

@@ -387,6 +387,54 @@ fn a_flood_of_chat() {
 }
 
 #[test]
+fn a_flood_of_forbidden_messages() {
+    attack("256 KiB of forbidden messages of a member, again and again", 1, |target| {
+        let mut client = target.connect();
+        client.join("breaker", &target.session);
+        let mut reader = client.stream.try_clone().unwrap();
+        let reading =
+            std::thread::spawn(move || while reader.read(&mut [0; 1 << 16]).is_ok_and(|n| n > 0) {});
+        client.stream.set_write_timeout(Some(Duration::from_millis(100))).unwrap();
+        // What does not fit is not sent: the server reads on when it may.
+        target.again(|_| drop(client.stream.write(&[0, 0, 33, 0].repeat(65_536))));
+        client.close();
+        reading.join().unwrap();
+    });
+}
+
+#[test]
+fn a_flood_of_private_messages() {
+    attack("flood of private messages to somebody who does not read", 1, |target| {
+        let mut deaf = target.connect();
+        let user = deaf.join("deaf", &target.session);
+        let mut client = target.connect();
+        client.join("whisperer", &target.session);
+        let mut reader = client.stream.try_clone().unwrap();
+        let reading =
+            std::thread::spawn(move || while reader.read(&mut [0; 1 << 16]).is_ok_and(|n| n > 0) {});
+        client.stream.set_write_timeout(Some(Duration::from_millis(100))).unwrap();
+        let message = wire(38, &[&[user, 0][..], &[b'x'; 60_000]].concat());
+        target.again(|_| drop(client.stream.write(&message)));
+        client.close();
+        reading.join().unwrap();
+        drop(deaf);
+    });
+}
+
+#[test]
+fn a_flood_of_the_log_before_the_login() {
+    attack("flood of the log before the login", 2, |target| {
+        // Each was a line of the log.
+        let bytes = wire(64, &[]).repeat(10_000);
+        target.again(|target| {
+            let mut client = target.connect();
+            let _ = client.stream.write_all(&bytes);
+            client.rest();
+        });
+    });
+}
+
+#[test]
 fn a_flood_of_tiny_frames() {
     attack("flood of tiny frames, another session", 2, |target| {
         let mut client = target.connect();

@@ -3,6 +3,8 @@
 
 #[path = "limits/auth.rs"]
 mod auth;
+#[path = "limits/client.rs"]
+mod client;
 mod common;
 #[path = "limits/elsewhere.rs"]
 mod elsewhere;

@@ -73,7 +73,7 @@ fn the_page_does_what_administrators_need() {
         ..ServeOptions::default()
     };
     let server = TestServer::start_with("", options);
-    let writer = queue.write_to(server.log.clone()).unwrap();
+    let writer = queue.write_to(server.log.clone(), None).unwrap();
     let admin = server.admin.unwrap();
     let basic = "Authorization: Basic cm9vdDpvZiBhbGw=\r\n";
     let account = json!({"username": "boss", "password": "secret", "flags": "ADMIN"});

@@ -56,6 +56,33 @@ impl Service {
 }
 
 #[test]
+fn clients_stay_when_the_process_was_paused() {
+    let home = tempfile::tempdir().unwrap();
+    let config = home.path().join("server.cfg");
+    std::fs::write(&config, "[config]\nclientTimeout=2\n").unwrap();
+    let service = Service::start(home.path(), &["--in-memory", "--config", config.to_str().unwrap()], |_| {});
+    let mut a = Client::connect(service.address);
+    let id = a.host_running("A");
+    let mut b = Client::connect(service.address);
+    b.join("B", &id);
+    service.signal(Signal::STOP);
+    // Longer than clients may be silent: what they say meanwhile cannot be heard.
+    for _ in 0..5 {
+        std::thread::sleep(Duration::from_secs(1));
+        a.send(2, 0, &[0]);
+        b.send(2, 0, &[0]);
+    }
+    service.signal(Signal::CONT);
+    for n in 0..3u8 {
+        a.send(148, 0, &[n]);
+        assert_eq!(b.until(|m| m.kind == 148).payload, [n], "both are still there");
+        std::thread::sleep(Duration::from_millis(700));
+    }
+    service.terminate();
+    assert!(service.end().1);
+}
+
+#[test]
 fn it_tells_how_it_is_and_ends_when_nobody_is_there_any_more() {
     let home = tempfile::tempdir().unwrap();
     let path = home.path().join("notify");

@@ -6,7 +6,7 @@
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use serde_json::{Map, Value, json};
 
-use crate::lenient::{Lenient, member, or_default};
+use crate::lenient::{Lenient, from_json, member, or_default};
 
 /// A command as it stands on the wire.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
@@ -25,7 +25,7 @@ pub struct RawCommand {
 impl RawCommand {
     /// Reads a payload; what is no JSON object is the empty command.
     pub fn parse(payload: &[u8]) -> RawCommand {
-        serde_json::from_slice(payload).unwrap_or_default()
+        from_json(payload).unwrap_or_default()
     }
 
     fn arg(&self, at: usize) -> &Value {

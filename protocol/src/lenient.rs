@@ -1,8 +1,59 @@
-//! JSON as the protocol reads it: a missing or mistyped member is empty, 0 or false.
+//! JSON as the protocol reads it: a missing or mistyped member is empty, 0 or false, and half a character is U+FFFD.
+
+use std::borrow::Cow;
 
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Deserializer};
 use serde_json::{Map, Value};
+
+/// What texts in UTF-8 may begin with.
+const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
+/// Length of an escape such as `\ud83d`.
+const ESCAPE_LEN: usize = 6;
+
+/// Reads JSON that others have written. Programs made with Qt cut texts between UTF-16 code units and write the half of
+/// a character that is left as an escape, which is no text for others: U+FFFD takes its place, as it does for what is no
+/// UTF-8. A byte order mark is left out.
+///
+/// # Errors
+/// When it is no JSON even so, or none of this type.
+pub fn from_json<T: DeserializeOwned>(json: &[u8]) -> serde_json::Result<T> {
+    let json = json.strip_prefix(BYTE_ORDER_MARK).unwrap_or(json);
+    // Nearly always this is all.
+    serde_json::from_slice(json).or_else(|_| {
+        let text = String::from_utf8_lossy(json);
+        serde_json::from_slice(&mend_surrogates(text.as_bytes()))
+    })
+}
+
+/// Puts U+FFFD in place of escapes that are half of a surrogate pair.
+fn mend_surrogates(json: &[u8]) -> Cow<'_, [u8]> {
+    let mut mended = Cow::Borrowed(json);
+    let mut at = 0;
+    while let Some(skip) = json[at..].iter().position(|byte| *byte == b'\\') {
+        at += skip;
+        at += match escaped_unit(json, at) {
+            Some(0xd800..=0xdbff) if matches!(escaped_unit(json, at + ESCAPE_LEN), Some(0xdc00..=0xdfff)) => {
+                2 * ESCAPE_LEN
+            }
+            Some(0xd800..=0xdfff) => {
+                mended.to_mut()[at..at + ESCAPE_LEN].copy_from_slice(br"\ufffd");
+                ESCAPE_LEN
+            }
+            Some(_) => ESCAPE_LEN,
+            // Another escape: what follows the backslash is part of it.
+            None => 2.min(json.len() - at),
+        };
+    }
+    mended
+}
+
+/// The UTF-16 code unit that an escape at this place stands for, if there is one.
+fn escaped_unit(json: &[u8], at: usize) -> Option<u16> {
+    let digits = json.get(at..at + ESCAPE_LEN)?.strip_prefix(br"\u")?;
+    let digits = digits.iter().all(u8::is_ascii_hexdigit).then(|| std::str::from_utf8(digits).ok())??;
+    u16::from_str_radix(digits, 16).ok()
+}
 
 /// For `#[serde(deserialize_with)]`: a value of the wrong type is the type's default.
 pub(crate) fn or_default<'de, D, T>(deserializer: D) -> Result<T, D::Error>
@@ -50,6 +101,7 @@ pub(crate) fn member<'a>(object: &'a Map<String, Value>, key: &str) -> &'a Value
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
     use serde_json::json;
 
     use super::*;
@@ -85,6 +137,82 @@ mod tests {
                 (integer, truth, text),
                 "{value}"
             );
+        }
+    }
+
+    fn read(json: &str) -> Option<Value> {
+        from_json(json.as_bytes()).ok()
+    }
+
+    #[test]
+    fn half_characters_are_replaced_and_whole_ones_are_not() {
+        for (text, expected) in [
+            (r#"abc\ud83d"#, "abc\u{fffd}"),
+            (r#"\ud83dabc"#, "\u{fffd}abc"),
+            (r#"\udc00\ud83d"#, "\u{fffd}\u{fffd}"),
+            (r#"\uD83D\uD83D\uDE00"#, "\u{fffd}\u{1f600}"),
+            (r#"\ud83d\ude00"#, "\u{1f600}"),
+            (r#"\ud83d\n"#, "\u{fffd}\n"),
+            (r#"\ud83d\u0041"#, "\u{fffd}A"),
+            (r#"\\ud83d"#, r"\ud83d"),
+            (r#"\\\ud83d"#, "\\\u{fffd}"),
+            (r#"\ud83d\\ude00"#, "\u{fffd}\\ude00"),
+        ] {
+            assert_eq!(read(&format!("\"{text}\"")), Some(json!(expected)), "{text}");
+        }
+    }
+
+    #[test]
+    fn what_is_no_utf8_is_replaced() {
+        let read = |json: &[u8]| from_json::<Value>(json).ok();
+        assert_eq!(read(b"\"a\xffb\""), Some(json!("a\u{fffd}b")));
+        // Half of a character, written as if it was one.
+        assert_eq!(read(b"[\"\xed\xa0\xbd\"]"), Some(json!(["\u{fffd}\u{fffd}\u{fffd}"])));
+        assert_eq!(read(b"\xff{}"), None);
+    }
+
+    #[test]
+    fn what_is_no_json_stays_none() {
+        for text in [
+            "",
+            "{",
+            r#""\ud83"#,
+            r#""\ud83d"#,
+            r#""\"#,
+            r#""\ud83d\x""#,
+            r#"\ud83d"#,
+            "{\"a\":\"\\ud83d\",}",
+        ] {
+            assert_eq!(read(text), None, "{text}");
+        }
+    }
+
+    #[test]
+    fn a_byte_order_mark_is_left_out() {
+        assert_eq!(read("\u{feff}{\"a\":1}"), Some(json!({"a": 1})));
+        assert_eq!(read("\u{feff}\u{feff}1"), None);
+    }
+
+    proptest! {
+        #[test]
+        fn texts_are_read_as_qt_writes_them(units in prop::collection::vec(any::<u16>(), 0..40)) {
+            let escaped: String = units.iter().map(|unit| format!("\\u{unit:04x}")).collect();
+            prop_assert_eq!(read(&format!("\"{escaped}\"")), Some(json!(String::from_utf16_lossy(&units))));
+        }
+
+        #[test]
+        fn valid_json_reads_as_before(texts in prop::collection::vec(any::<String>(), 0..8), number in any::<i64>()) {
+            let value = json!({"cmd": texts.first(), "args": texts, "kwargs": {"n": number}});
+            prop_assert_eq!(read(&value.to_string()), Some(value));
+        }
+
+        #[test]
+        fn nothing_makes_it_panic(
+            bytes in prop::collection::vec(prop_oneof![any::<u8>(), Just(b'\\'), Just(b'u'), Just(b'd'), Just(b'"')], 0..60)
+        ) {
+            let plain = serde_json::from_slice::<Value>(&bytes).ok();
+            let read = from_json::<Value>(&bytes).ok();
+            prop_assert!(plain.is_none() || plain == read);
         }
     }
 }

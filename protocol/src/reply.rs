@@ -73,7 +73,7 @@ pub enum ServerReply {
 impl ServerReply {
     /// Reads a payload; what is no reply is [`ServerReply::Unknown`].
     pub fn parse(payload: &[u8]) -> ServerReply {
-        serde_json::from_slice(payload).unwrap_or(ServerReply::Unknown)
+        crate::lenient::from_json(payload).unwrap_or(ServerReply::Unknown)
     }
 
     /// The reply as a frame from the server.

@@ -5,6 +5,7 @@ use std::collections::HashMap;
 use actix_web::http::header::CONTENT_TYPE;
 use actix_web::http::{Method as HttpMethod, StatusCode};
 use actix_web::{HttpRequest, HttpResponse};
+use drawhall_protocol::from_json;
 use serde_json::{Map, Value, json};
 
 use super::operation::{Field, Kind};
@@ -270,7 +271,7 @@ fn object_of(request: &HttpRequest, body: &[u8]) -> Result<Map<String, Value>, A
     if !kind.eq_ignore_ascii_case("application/json") {
         return Err(AdminError::new(415, "The content type must be application/json"));
     }
-    match serde_json::from_slice(body) {
+    match from_json(body) {
         Ok(Value::Object(object)) => Ok(object),
         Ok(_) => Err(bad("The body must be a JSON object")),
         Err(error) => Err(bad(format!("The body is no JSON: {error}"))),

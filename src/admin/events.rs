@@ -64,7 +64,7 @@ impl Office {
         let followed =
             self.observer.send(Follow(topics)).await.map_err(|e| AdminError::new(500, e.to_string()))?;
         let events = followed.ok_or_else(|| AdminError::new(503, "Too many follow already"))?;
-        let stream = Stream { events, heartbeat: tokio::time::interval(HEARTBEAT) };
+        let stream = Stream { events, heartbeat: crate::clock::every(HEARTBEAT) };
         Ok(HttpResponse::Ok().content_type("text/event-stream").body(stream))
     }
 }

@@ -2,6 +2,7 @@
 
 use std::sync::atomic::Ordering;
 
+use drawhall_protocol::from_json;
 use serde_json::{Value, json};
 
 use super::Office;
@@ -85,7 +86,7 @@ impl Office {
             None => Vec::new(),
         };
         let active = !ext_bans_url.is_empty();
-        let cached: Value = serde_json::from_str(&settings.ext_bans_cache_response).unwrap_or(Value::Null);
+        let cached: Value = from_json(settings.ext_bans_cache_response.as_bytes()).unwrap_or(Value::Null);
         let same = active && ext_bans_url == ext_bans_cache_url;
         let bans = cached["bans"].as_array().into_iter().flatten().filter(|_| same);
         let bans = bans.filter_map(|ban| value(ban, &disabled));

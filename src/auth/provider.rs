@@ -12,6 +12,7 @@ use actix_web::http::{Method, StatusCode};
 use actix_web::{App, HttpRequest, HttpResponse, HttpServer, web};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
+use drawhall_protocol::from_json;
 use ed25519_dalek::{Signer as _, SigningKey};
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -149,7 +150,7 @@ async fn respond(request: &HttpRequest, provider: Arc<Provider>, incoming: &mut 
         Ok(body) => body,
         Err((status, message)) => return refuse(status, message),
     };
-    let Ok(question) = serde_json::from_slice::<Question>(&body) else {
+    let Ok(question) = from_json::<Question>(&body) else {
         return HttpResponse::BadRequest().json(json!({"message": "this is no JSON object with a username"}));
     };
     match provider.decide(question, source).await {

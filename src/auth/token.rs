@@ -3,7 +3,7 @@
 //! `1.<payload>.<signature>` or `2.<payload>.<avatar>.<signature>`, each part base64 as Qt reads it; the signature is over
 //! the text before the last dot.
 
-use drawhall_protocol::qt_base64;
+use drawhall_protocol::{from_json, qt_base64};
 use ed25519_dalek::{Signature, VerifyingKey};
 use serde_json::Value;
 
@@ -69,8 +69,7 @@ pub fn read(text: &str, key: &VerifyingKey, group: &str, nonce: u64) -> Result<T
     let signature =
         Signature::from_slice(&qt_base64::decode(signature)).map_err(|_| TokenError::Signature)?;
     key.verify_strict(signed.as_bytes(), &signature).map_err(|_| TokenError::Signature)?;
-    let payload: Value =
-        serde_json::from_slice(&qt_base64::decode(payload)).map_err(|_| TokenError::Payload)?;
+    let payload: Value = from_json(&qt_base64::decode(payload)).map_err(|_| TokenError::Payload)?;
     check(&payload, group, nonce).ok_or(TokenError::Payload)?;
     read_payload(&payload, qt_base64::decode(avatar)).ok_or(TokenError::Payload)
 }

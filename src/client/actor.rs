@@ -5,7 +5,10 @@
 
 mod encrypt;
 mod handlers;
+mod intake;
 mod perform;
+#[cfg(test)]
+mod tests;
 
 use std::rc::Rc;
 use std::sync::Arc;
@@ -14,9 +17,7 @@ use std::time::Duration;
 use actix::prelude::*;
 use actix_rt::task::JoinHandle;
 use bytes::{Bytes, BytesMut};
-use drawhall_protocol::command::RawCommand;
-use drawhall_protocol::frame::{FIRST_OPAQUE, FrameRef, frames};
-use drawhall_protocol::message::{Disconnect, KeepAlive, Layout, Message as Decoded, Ping, ServerCommand};
+use drawhall_protocol::message::{Disconnect, Layout, Message as Decoded};
 use drawhall_protocol::reply::{ErrorReply, ServerReply};
 use tokio::sync::{OwnedSemaphorePermit, watch};
 
@@ -28,12 +29,11 @@ use super::writer::{self, Outbound};
 use crate::auth::Auth;
 use crate::clock::Now;
 use crate::config::Rules;
-use crate::limits::{Bucket, Rate};
+use crate::limits::Bucket;
 use crate::log::{Level, LogEntry, LogUser, Topic};
 use crate::metrics::METRICS;
 use crate::server::{CancelEntering, ClientGone, LeaveLobby, NewClient, Server};
-use crate::session::actor::{Batch, LeaveSession, Session};
-use crate::session::commands::gain_op;
+use crate::session::actor::{LeaveSession, Session};
 use crate::session::{ClientOp, ConnId, DisconnectReason};
 use crate::trace::Trace;
 use crate::transport::gate::{Limit, Pass};
@@ -41,14 +41,11 @@ use crate::transport::stream::Stream;
 use crate::transport::tls::Certificate;
 use encrypt::encrypt;
 pub use handlers::{Deliver, DescribeUser, LobbyFrame, ReadOn, SendAway, UserSummary};
-pub(super) use handlers::{Flushed, Gone, HungUp, Proxied, Received, TimedOut};
+pub(super) use handlers::{Flushed, Gone, HungUp, Proxied, Received, SpeaksHttp, TimedOut};
 
-/// Seconds of `messageRateLimit` that may come at once.
-const MESSAGE_BURST: u32 = 20;
-/// What a message that the server reads counts of `messageRateLimit`.
-const TRANSPARENT_COST: u64 = 20;
-/// How often it is logged that a client is slowed down, in milliseconds.
-const LOG_INTERVAL: u64 = 60_000;
+/// How long a login may wait for an answer of an account, a session or another server. All of them are bounded by
+/// themselves: this is the net below.
+const ANSWER_LIMIT: Duration = Duration::from_secs(if cfg!(test) { 1 } else { 30 });
 /// How long a client that was said goodbye to may take to read it.
 const FLUSH_LIMIT: Duration = Duration::from_secs(10);
 
@@ -65,6 +62,8 @@ pub struct ClientContext {
     pub certificate: Option<watch::Receiver<Certificate>>,
     /// Where inputs are recorded, if they are.
     pub trace: Option<Trace>,
+    /// The port for WebSocket, if there is one.
+    pub websocket_port: Option<u16>,
 }
 
 /// A connection over which messages come.
@@ -112,7 +111,7 @@ pub struct Client {
     entering: Option<String>,
     credit: Arc<Credit>,
     link: Option<Rc<Link>>,
-    /// Frames that wait for an answer to an earlier one.
+    /// Frames that wait for an answer to an earlier one, or until the client may have more done.
     pending: BytesMut,
     stream: Option<Stream>,
     /// It is a WebSocket connection; what has arrived already.
@@ -122,6 +121,12 @@ pub struct Client {
     /// Messages that came in the last seconds.
     messages: Bucket,
     slowed_logged: Option<u64>,
+    /// Messages of the login that belong into sessions.
+    strays: u8,
+    /// Pending frames wait for this: the client has used up what it may have the server do.
+    budget_timer: Option<SpawnHandle>,
+    /// The login waits for an answer, until this at the latest.
+    answer_timer: Option<SpawnHandle>,
     /// When it has connected, milliseconds since 1970.
     since: i64,
     tasks: Vec<JoinHandle<()>>,
@@ -168,6 +173,9 @@ impl Client {
             turn,
             messages: Bucket::default(),
             slowed_logged: None,
+            strays: 0,
+            budget_timer: None,
+            answer_timer: None,
             since,
             tasks: Vec::new(),
             greeting: Some(greeting),
@@ -197,15 +205,24 @@ impl Client {
         }));
     }
 
-    fn log(&self, level: Level, topic: Topic, text: impl Into<String>) {
+    /// Logs something about the client, unless too much was logged about it or its address already.
+    fn log(&mut self, level: Level, topic: Topic, text: impl Into<String>) {
+        let Some(left_out) = self.pass.log_line(self.context.rules.settings()) else { return };
+        self.log_left_out(left_out);
         LogEntry::new(Now::get(), level, topic, text).about(self.user.clone()).emit("");
     }
 
+    fn log_left_out(&self, count: u64) {
+        if count > 0 {
+            let text = format!("{count} lines of the log were left out");
+            LogEntry::new(Now::get(), Level::Warn, Topic::Status, text).about(self.user.clone()).emit("");
+        }
+    }
+
     fn send(&mut self, bytes: Bytes, ctx: &mut Context<Self>) {
-        let Some(link) = &self.link else { return };
-        let pushed = link.outbox.borrow_mut().push(bytes);
-        link.wake.notify_one();
-        if pushed.is_err() {
+        let Some(link) = self.link.as_ref().filter(|_| !matches!(self.phase, Phase::Over)) else { return };
+        if link.send(bytes).is_err() {
+            METRICS.lagging.count();
             self.log(Level::Warn, Topic::Status, "Client does not read: too much waits to be sent");
             self.abort(ctx);
         }
@@ -227,6 +244,10 @@ impl Client {
         }
         self.phase = Phase::Over;
         self.pending = BytesMut::new();
+        // What still comes is read and thrown away, or the system would take back what was said.
+        if let Some(link) = &self.link {
+            link.resume_reading();
+        }
     }
 
     /// Says goodbye, then closes.
@@ -249,150 +270,6 @@ impl Client {
         ctx.run_later(FLUSH_LIMIT, |_, ctx| ctx.stop());
     }
 
-    /// Handles what is below login and session; returns whether the frame is for them.
-    fn below(&mut self, frame: FrameRef<'_>, ctx: &mut Context<Self>) -> bool {
-        let kind = frame.header.kind;
-        if kind >= FIRST_OPAQUE {
-            return true;
-        }
-        let decoded = match kind {
-            // The text of a goodbye does not matter, but there must be a reason.
-            Disconnect::TYPE if !frame.payload().is_empty() => {
-                self.close(ctx);
-                return false;
-            }
-            KeepAlive::TYPE => return false,
-            _ => Decoded::from_frame(frame, Layout::V4_25),
-        };
-        match decoded {
-            Ok(Decoded::Ping(Ping { is_pong: false })) => {
-                let pong = Decoded::from(Ping { is_pong: true }).to_frame(0, Layout::V4_25);
-                if let (Some(link), Ok(pong)) = (&self.link, pong) {
-                    link.outbox.borrow_mut().push_first(pong.into_bytes());
-                    link.wake.notify_one();
-                }
-                false
-            }
-            Ok(Decoded::Ping(_)) => false,
-            Ok(_) => true,
-            Err(error) => {
-                let len = frame.header.len;
-                let text = format!("Received bad message of type {kind} and length {len}: {error}");
-                self.log(Level::Warn, Topic::RuleBreak, text);
-                self.abort(ctx);
-                false
-            }
-        }
-    }
-
-    /// Handles whole frames.
-    fn receive(&mut self, batch: Vec<u8>, ctx: &mut Context<Self>) {
-        let (mut count, mut cost) = (0, 0);
-        for frame in frames(&batch) {
-            count += 1;
-            cost += if frame.header.is_opaque() { 1 } else { TRANSPARENT_COST };
-        }
-        METRICS.messages_in.add(count);
-        METRICS.bytes_in.add(batch.len() as u64);
-        self.slow_down(cost);
-        match &self.phase {
-            Phase::Over => {}
-            Phase::Quiet => self.echo(&batch, ctx),
-            Phase::Session(_) => self.receive_in_session(batch, ctx),
-            Phase::Login(_) => {
-                self.pending.extend_from_slice(&batch);
-                self.go_on(ctx);
-            }
-        }
-    }
-
-    fn receive_in_session(&mut self, batch: Vec<u8>, ctx: &mut Context<Self>) {
-        let Phase::Session(session) = &self.phase else { return };
-        let session = session.clone();
-        let all_opaque = frames(&batch).all(|f| f.header.is_opaque());
-        if all_opaque {
-            return self.pass_on(&session, batch);
-        }
-        let mut kept = Vec::with_capacity(batch.len());
-        for frame in frames(&batch) {
-            if frame.header.kind == Disconnect::TYPE {
-                // What came before the goodbye must be in the session before the client leaves it.
-                self.pass_on(&session, std::mem::take(&mut kept));
-            }
-            if self.below(frame, ctx) {
-                if self.may_guess(frame, ctx) {
-                    kept.extend_from_slice(frame.bytes);
-                }
-            } else if matches!(self.phase, Phase::Over) {
-                break;
-            }
-        }
-        self.pass_on(&session, kept);
-    }
-
-    /// Whether the address may make another guess at an operator password, if this is one.
-    fn may_guess(&mut self, frame: FrameRef<'_>, ctx: &mut Context<Self>) -> bool {
-        if frame.header.kind != ServerCommand::TYPE
-            || RawCommand::parse(frame.payload()).cmd != gain_op::COMMAND
-        {
-            return true;
-        }
-        let allowed = self.pass.take(Limit::PasswordRate, self.context.rules.settings()).is_ok();
-        if !allowed {
-            let refusal = ServerReply::command_error(gain_op::COMMAND, gain_op::TOO_MANY_OPWORDS);
-            if let Ok(frame) = refusal.to_frame() {
-                self.send(frame.into_bytes(), ctx);
-            }
-        }
-        allowed
-    }
-
-    fn pass_on(&mut self, session: &Addr<Session>, batch: Vec<u8>) {
-        if batch.is_empty() {
-            return;
-        }
-        let wait = self.credit.take(Credit::cost(&batch));
-        session.do_send(Batch { conn: self.conn, bytes: batch });
-        if let Some(link) = self.link.as_ref().filter(|_| wait) {
-            link.paused.set(true);
-        }
-    }
-
-    /// Sends back what the client has sent, as if it had entered the history. Commands are not answered.
-    fn echo(&mut self, batch: &[u8], ctx: &mut Context<Self>) {
-        let mut kept = Vec::with_capacity(batch.len());
-        for frame in frames(batch) {
-            if self.below(frame, ctx) && frame.header.kind != ServerCommand::TYPE {
-                let start = kept.len();
-                kept.extend_from_slice(frame.bytes);
-                kept[start + 3] = self.user.id;
-            } else if matches!(self.phase, Phase::Over) {
-                return;
-            }
-        }
-        if !kept.is_empty() {
-            self.send(kept.into(), ctx);
-        }
-    }
-
-    /// Lets reading rest if the client sends more messages than it may.
-    fn slow_down(&mut self, count: u64) {
-        let limit = self.context.rules.settings().message_rate_limit.0;
-        let Some(link) = self.link.as_ref().filter(|_| limit > 0) else { return };
-        let now = Now::get().ms;
-        let wait = self.messages.overdraw(Rate::per_second(limit, MESSAGE_BURST), now, count);
-        if wait == 0 {
-            return;
-        }
-        link.rest_for(wait);
-        METRICS.slowed.count();
-        if self.slowed_logged.is_none_or(|at| now >= at + LOG_INTERVAL) {
-            self.slowed_logged = Some(now);
-            let text = "Too many messages: reading is slowed down (messageRateLimit); told once a minute";
-            self.log(Level::Warn, Topic::RuleBreak, text);
-        }
-    }
-
     /// Whether a limit of the client's address lets it go on; else it is sent away.
     fn may(&mut self, limit: Limit, ctx: &mut Context<Self>) -> bool {
         let Err(hit) = self.pass.take(limit, self.context.rules.settings()) else { return true };
@@ -402,63 +279,6 @@ impl Client {
         }
         self.disconnect(DisconnectReason::Error, hit.message(), ctx);
         false
-    }
-
-    /// Handles pending frames until an answer is needed, the client is in a session, or there are none left.
-    fn go_on(&mut self, ctx: &mut Context<Self>) {
-        loop {
-            match &self.phase {
-                Phase::Login(_) if self.link.as_ref().is_some_and(|l| l.upgrading.get()) => {
-                    if !self.pending.is_empty() {
-                        let text = "Something in clear came after startTls";
-                        self.log(Level::Warn, Topic::RuleBreak, text);
-                        self.abort(ctx);
-                    }
-                    return;
-                }
-                Phase::Login(login) if login.is_waiting() => {
-                    if let Some(link) = &self.link {
-                        link.paused.set(true);
-                    }
-                    return;
-                }
-                Phase::Login(_) => {
-                    let Some(len) = frames(&self.pending).next().map(|f| f.bytes.len()) else { break };
-                    let first = self.pending.split_to(len);
-                    for frame in frames(&first) {
-                        self.receive_in_login(frame, ctx);
-                    }
-                }
-                Phase::Session(_) => {
-                    let pending = std::mem::take(&mut self.pending);
-                    if !pending.is_empty() {
-                        self.receive_in_session(pending.into(), ctx);
-                    }
-                    break;
-                }
-                Phase::Over | Phase::Quiet => return,
-            }
-        }
-        let waits = self.credit.is_waiting();
-        if let Some(link) = self.link.as_ref().filter(|_| !waits) {
-            link.resume_reading();
-        }
-    }
-
-    fn receive_in_login(&mut self, frame: FrameRef<'_>, ctx: &mut Context<Self>) {
-        if !self.below(frame, ctx) {
-            return;
-        }
-        if frame.header.kind == ServerCommand::TYPE {
-            let command = RawCommand::parse(frame.payload());
-            if command.cmd == "ident" && !self.may(Limit::LoginRate, ctx) {
-                return;
-            }
-            self.log_in(LoginInput::Command(command), ctx);
-        } else {
-            let text = format!("Got non-login message (type={}) in login state", frame.header.kind);
-            self.log(Level::Warn, Topic::RuleBreak, text);
-        }
     }
 
     fn apply(&mut self, op: ClientOp, ctx: &mut Context<Self>) {
@@ -489,10 +309,8 @@ impl Client {
             ClientOp::Quiet => {
                 self.session = None;
                 self.phase = Phase::Quiet;
-                // Reading may have waited for the session.
-                if let Some(link) = &self.link {
-                    link.resume_reading();
-                }
+                // Reading may have waited for the session, which has nothing to give back any more.
+                self.credit = Arc::default();
             }
             // The session keeps account of what it holds.
             ClientOp::Released => {}
@@ -506,6 +324,7 @@ impl Client {
             link.keep_alive.set(login.visitor().capabilities.keep_alive);
         }
         self.user.id = user;
+        self.answer_timer = None;
         self.phase = Phase::Session(session);
         self.context.server.do_send(LeaveLobby { conn: self.conn });
     }
@@ -537,6 +356,8 @@ impl Actor for Client {
 
     fn stopped(&mut self, _: &mut Self::Context) {
         self.phase_over();
+        let left_out = self.pass.left_out(self.context.rules.settings());
+        self.log_left_out(left_out);
         for task in self.tasks.drain(..) {
             task.abort();
         }

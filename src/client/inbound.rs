@@ -6,16 +6,20 @@ use std::net::IpAddr;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll, ready};
+use std::time::Duration;
 
 use drawhall_protocol::frame::whole_frames_len;
 use tokio::io::{AsyncRead, ReadBuf};
 
-use super::actor::{Gone, HungUp, Proxied, Received};
+use super::actor::{Gone, HungUp, Proxied, Received, SpeaksHttp};
 use super::worker::{Link, with_buffer};
 use crate::transport::ReadHalf;
+use crate::transport::http;
 use crate::transport::proxy::{self, Header};
 use crate::transport::websocket::{self, Accepts, Decoder, Event, Violation};
 
+/// How often it is looked whether a client that is not read from is still there.
+const LOOK_INTERVAL: Duration = Duration::from_secs(1);
 /// Longest message of a WebSocket client: type, user and payload.
 const MAX_MESSAGE: usize = 2 + u16::MAX as usize;
 
@@ -27,6 +31,8 @@ pub(super) enum Framing {
         partial: Vec<u8>,
         /// A proxy may speak first, and say whom it speaks for.
         proxy: bool,
+        /// No whole frame has come yet.
+        is_first: bool,
     },
     /// Each message of WebSocket is one.
     WebSocket(Box<Decoder>),
@@ -49,12 +55,14 @@ enum End {
     /// The peer said goodbye.
     Goodbye,
     Violation(Violation),
+    /// It speaks HTTP.
+    Http,
 }
 
 impl Framing {
     /// Frames as they are.
     pub(super) fn wire(proxy: bool) -> Self {
-        Self::Wire { partial: Vec::new(), proxy }
+        Self::Wire { partial: Vec::new(), proxy, is_first: true }
     }
 
     /// Messages of WebSocket.
@@ -72,7 +80,7 @@ impl Framing {
 
     fn take(&mut self, bytes: &[u8], link: &Link) -> Arrived {
         match self {
-            Self::Wire { partial, proxy: true } => {
+            Self::Wire { partial, proxy: true, .. } => {
                 partial.extend_from_slice(bytes);
                 match proxy::read(partial) {
                     Header::Partial => Arrived::default(),
@@ -84,8 +92,11 @@ impl Framing {
                     Header::Found { len, source } => self.after_proxy(len, Some(source), link),
                 }
             }
-            Self::Wire { partial, proxy: false } => {
-                Arrived { frames: split(partial, bytes), ..Arrived::default() }
+            Self::Wire { partial, proxy: false, is_first } => {
+                let frames = split(partial, bytes);
+                *is_first &= frames.is_empty();
+                let end = (*is_first && http::is_request(partial)).then_some(End::Http);
+                Arrived { frames, end, ..Arrived::default() }
             }
             Self::WebSocket(decoder) => from_websocket(decoder, bytes, link),
         }
@@ -172,19 +183,49 @@ pub(super) async fn read_all(mut inbound: Inbound, arrived: Vec<u8>, link: Rc<Li
             }
             break End::Failed(io::Error::other("something in clear came after startTls"));
         }
-        link.rest().await;
-        while link.paused.get() {
-            link.resume.notified().await;
+        rest(&inbound, &link).await;
+        if !may_read_on(&inbound, &link).await {
+            break End::Closed;
         }
         next = poll_fn(|cx| inbound.poll(&link, cx)).await;
     };
     match end {
         End::Closed => link.actor.do_send(Gone { error: None }),
         End::Failed(error) => link.actor.do_send(Gone { error: Some(error) }),
+        End::Http => link.actor.do_send(SpeaksHttp),
         End::Goodbye => link.actor.do_send(HungUp { violation: None }),
         End::Violation(violation) => link.actor.do_send(HungUp { violation: Some(violation) }),
     }
     None
+}
+
+/// Rests for as long as the client has sent too much. Of who has hung up there is not much left: that is read at once.
+async fn rest(inbound: &Inbound, link: &Link) {
+    let mut left = Duration::from_millis(link.rest_ms());
+    if left.is_zero() {
+        return;
+    }
+    while !left.is_zero() && !inbound.half.is_closed() {
+        let step = left.min(LOOK_INTERVAL);
+        tokio::time::sleep(step).await;
+        left -= step;
+    }
+    link.has_rested();
+}
+
+/// Waits while nothing may be read. Returns false if the peer has hung up meanwhile and is not to be heard to its end.
+async fn may_read_on(inbound: &Inbound, link: &Link) -> bool {
+    while link.paused.get() {
+        tokio::select! {
+            () = link.resume.notified() => {}
+            () = tokio::time::sleep(LOOK_INTERVAL) => {
+                if link.over_budget.get() && inbound.half.is_closed() {
+                    return false;
+                }
+            }
+        }
+    }
+    true
 }
 
 impl Inbound {

@@ -7,6 +7,7 @@
 //! | `credit` | what is on its way from a client to its session |
 //! | `inbound` | reading: from the socket to whole frames |
 //! | `outbox` | what is to be sent: direct messages and history, in one order |
+//! | `relay` | waking the writers of a worker when something enters a history |
 //! | `writer` | writing: as much as possible in each call |
 //! | `worker` | what the clients of one worker share: buffers, wake-ups, timeouts |
 
@@ -15,5 +16,6 @@ pub mod credit;
 mod inbound;
 pub mod login;
 mod outbox;
+mod relay;
 mod worker;
 mod writer;

@@ -9,10 +9,12 @@ use drawhall_protocol::frame::frames;
 use crate::history::{Cursor, Fetch, Fetched, Read};
 use crate::metrics::METRICS;
 
-/// Bytes of direct messages that may wait. A client that lets so many pile up does not read.
-const MAX_QUEUED: usize = 4 << 20;
+/// Bytes of direct messages that may wait for a client that takes nothing of them.
+const MAX_UNREAD: usize = 4 << 20;
+/// Bytes of direct messages that may wait for any client.
+const MAX_QUEUED: usize = 32 << 20;
 /// What a message costs of that besides its bytes.
-const ITEM_COST: usize = 64;
+pub(super) const ITEM_COST: usize = 64;
 
 #[derive(Debug)]
 enum Item {
@@ -45,20 +47,23 @@ pub(super) enum Next {
     Upgrade,
     /// This is the end.
     End,
+    /// The history has no message where the client is.
+    Lost,
 }
 
-/// The client does not read: too much waits for it.
+/// The client does not read, or much too slowly: too much waits for it.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Overflow;
 
 impl Outbox {
-    /// Queues wire bytes; after [`Self::close`] they are dropped.
-    pub(super) fn push(&mut self, bytes: Bytes) -> Result<(), Overflow> {
+    /// Queues wire bytes; after [`Self::close`] they are dropped. A client that has taken nothing for a while is `stalled`:
+    /// less may wait for it than for one that reads, which others could have cut by sending it much.
+    pub(super) fn push(&mut self, bytes: Bytes, stalled: bool) -> Result<(), Overflow> {
         if self.closing {
             return Ok(());
         }
         let cost = bytes.len() + ITEM_COST;
-        if self.queued + cost > MAX_QUEUED {
+        if self.queued + cost > if stalled { MAX_UNREAD } else { MAX_QUEUED } {
             return Err(Overflow);
         }
         self.queued += cost;
@@ -70,7 +75,7 @@ impl Outbox {
     pub(super) fn push_first(&mut self, bytes: Bytes) {
         // A client that floods with pings and reads no pongs gets no more of them.
         let cost = bytes.len() + ITEM_COST;
-        if !self.closing && self.queued + cost <= MAX_QUEUED {
+        if !self.closing && self.queued + cost <= MAX_UNREAD {
             self.queued += cost;
             self.queue.push_front(Item::Bytes(bytes));
         }
@@ -98,6 +103,11 @@ impl Outbox {
         u64::try_from(cursor.end() - taken).unwrap_or(0)
     }
 
+    /// Whether so much waits that a client which takes nothing is to be cut.
+    pub(super) fn is_over(&self) -> bool {
+        self.queued > MAX_UNREAD
+    }
+
     /// Nothing is sent after what is queued.
     pub(super) fn close(&mut self) {
         if !self.closing {
@@ -106,11 +116,14 @@ impl Outbox {
         }
     }
 
-    /// The history is read no more; returns its cursor.
+    /// The history is read no more; returns its cursor, also one that waits for its turn.
     pub(super) fn detach(&mut self) -> Option<Cursor> {
-        self.queue.clear();
         self.queued = 0;
-        self.cursor.take()
+        let waiting = self.queue.drain(..).filter_map(|item| match item {
+            Item::Attach(cursor) => Some(cursor),
+            _ => None,
+        });
+        waiting.last().or(self.cursor.take())
     }
 
     /// What was fetched from a file can be read now.
@@ -120,14 +133,21 @@ impl Outbox {
         }
     }
 
-    /// Adds what is to be sent next to `out`: all direct messages, then up to about `limit` bytes of history.
+    /// Adds what is to be sent next to `out`: up to about `limit` bytes of direct messages, or, behind all of these, of
+    /// history.
     pub(super) fn gather(&mut self, limit: usize, out: &mut Vec<Bytes>) -> Next {
+        let mut gathered = 0;
         while let Some(item) = self.queue.pop_front() {
             match item {
                 Item::Bytes(bytes) => {
                     self.queued -= bytes.len() + ITEM_COST;
                     METRICS.messages_out.add(frames(&bytes).count() as u64);
+                    gathered += bytes.len() + ITEM_COST;
                     out.push(bytes);
+                    // The rest waits where it is counted.
+                    if gathered >= limit {
+                        return Next::Wait;
+                    }
                 }
                 Item::Attach(cursor) => {
                     self.joined_at = cursor.end();
@@ -146,7 +166,11 @@ impl Outbox {
         let before = cursor.messages();
         let read = cursor.read(limit, out);
         METRICS.messages_out.add(cursor.messages() - before);
-        if let Read::Fetch(fetch) = read { Next::Fetch(fetch) } else { Next::Wait }
+        match read {
+            Read::Fetch(fetch) => Next::Fetch(fetch),
+            Read::Lost => Next::Lost,
+            Read::Some | Read::Nothing => Next::Wait,
+        }
     }
 }
 
@@ -173,9 +197,9 @@ mod tests {
     fn direct_messages_come_before_the_history_that_follows_them() {
         let history = history();
         let mut outbox = Outbox::default();
-        outbox.push("first ".into()).unwrap();
+        outbox.push("first ".into(), false).unwrap();
         outbox.attach(history.cursor(i64::MIN));
-        outbox.push("second ".into()).unwrap();
+        outbox.push("second ".into(), false).unwrap();
         assert_eq!(gathered(&mut outbox), ("first second history".into(), false));
         assert_eq!(gathered(&mut outbox), (String::new(), false));
     }
@@ -189,7 +213,7 @@ mod tests {
         history.reset(b"new", 1).unwrap();
         history.publish();
         assert_eq!(gathered(&mut outbox).0, "");
-        outbox.push("reset! ".into()).unwrap();
+        outbox.push("reset! ".into(), false).unwrap();
         outbox.follow_reset(history.epoch());
         assert_eq!(gathered(&mut outbox).0, "reset! new");
     }
@@ -199,9 +223,9 @@ mod tests {
         let history = history();
         let mut outbox = Outbox::default();
         outbox.attach(history.cursor(i64::MIN));
-        outbox.push("bye".into()).unwrap();
+        outbox.push("bye".into(), false).unwrap();
         outbox.close();
-        outbox.push("more".into()).unwrap();
+        outbox.push("more".into(), false).unwrap();
         outbox.push_first("more".into());
         outbox.close();
         assert_eq!(gathered(&mut outbox), ("bye".into(), true));
@@ -210,7 +234,7 @@ mod tests {
     #[test]
     fn pongs_jump_the_queue() {
         let mut outbox = Outbox::default();
-        outbox.push("direct".into()).unwrap();
+        outbox.push("direct".into(), false).unwrap();
         outbox.push_first("pong ".into());
         assert_eq!(gathered(&mut outbox).0, "pong direct");
     }
@@ -230,16 +254,54 @@ mod tests {
         assert_eq!(outbox.lag(), 0);
     }
 
+    /// Pushes small messages until one is refused; returns how many were taken.
+    fn fill(outbox: &mut Outbox, stalled: bool) -> usize {
+        (0..).take_while(|_| outbox.push("x".into(), stalled).is_ok()).count()
+    }
+
     #[test]
-    fn a_client_that_does_not_read_overflows() {
+    fn a_client_that_does_not_read_overflows_and_one_that_reads_does_not() {
         let mut outbox = Outbox::default();
-        let much = Bytes::from(vec![0; MAX_QUEUED - ITEM_COST]);
-        assert_eq!(outbox.push(much), Ok(()));
-        assert_eq!(outbox.push("x".into()), Err(Overflow));
+        let much = Bytes::from(vec![0; MAX_UNREAD - ITEM_COST]);
+        assert_eq!(outbox.push(much.clone(), true), Ok(()));
+        assert!(!outbox.is_over());
+        assert_eq!(outbox.push("x".into(), true), Err(Overflow));
+        assert_eq!(outbox.push("x".into(), false), Ok(()), "it reads");
+        assert!(outbox.is_over());
+        assert_eq!(outbox.push("x".into(), true), Err(Overflow), "no more");
         gathered(&mut outbox);
-        let taken = (0..).take_while(|_| outbox.push("x".into()).is_ok()).count();
-        assert_eq!(taken, MAX_QUEUED / (1 + ITEM_COST), "small messages cost more than their bytes");
         gathered(&mut outbox);
-        assert_eq!(outbox.queued, 0);
+        assert_eq!((outbox.queued, outbox.is_over()), (0, false));
+    }
+
+    #[test]
+    fn what_waits_is_bounded_whoever_reads() {
+        for (stalled, most) in [(true, MAX_UNREAD), (false, MAX_QUEUED)] {
+            let mut outbox = Outbox::default();
+            assert_eq!(
+                fill(&mut outbox, stalled),
+                most / (1 + ITEM_COST),
+                "small messages cost more than their bytes"
+            );
+        }
+    }
+
+    #[test]
+    fn what_is_taken_at_a_time_is_bounded_and_stays_in_order() {
+        let history = history();
+        let mut outbox = Outbox::default();
+        outbox.attach(history.cursor(i64::MIN));
+        let texts: Vec<String> = (0..200).map(|n| format!("{n:03} ")).collect();
+        texts.iter().for_each(|text| outbox.push(text.clone().into(), false).unwrap());
+        let mut all = String::new();
+        loop {
+            let (text, _) = gathered(&mut outbox);
+            assert!(text.len() <= 1000 + 4);
+            if text.is_empty() {
+                break;
+            }
+            all.push_str(&text);
+        }
+        assert_eq!(all, texts.concat() + "history");
     }
 }

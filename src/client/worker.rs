@@ -1,13 +1,13 @@
 //! What the clients of one worker thread share.
 //!
 //! * One large read buffer, so that a client that is silent needs none.
-//! * One ear on the history of each session, so that the session wakes a worker once and not every client.
+//! * One subscription to the history of each session (`relay`), so that the session wakes a worker once and not every
+//!   client.
 //! * One timer that looks for clients that are silent for too long, or that want to be sent something.
 
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
-use std::rc::{Rc, Weak};
-use std::sync::Arc;
+use std::rc::Rc;
 use std::time::Duration;
 
 use actix::Addr;
@@ -17,14 +17,18 @@ use drawhall_protocol::message::KeepAlive;
 use tokio::sync::Notify;
 
 use super::actor::{Client, TimedOut};
-use super::outbox::Outbox;
+use super::outbox::{Outbox, Overflow};
+use super::relay::Relays;
+use crate::clock::every;
 use crate::config::Settings;
-use crate::history::{Cursor, Watcher};
+use crate::history::Cursor;
 use crate::metrics::METRICS;
 use crate::session::ConnId;
 
 /// Bytes that are read from a socket at a time.
 const READ_BYTES: usize = 256 << 10;
+/// A peer that has taken nothing of what waits for it for so many seconds does not read.
+const STALLED_SECS: u64 = 5;
 /// A client that asked for it is sent something at least so often, in seconds.
 const KEEP_ALIVE_SECS: u64 = 30;
 
@@ -34,11 +38,13 @@ pub(super) struct Link {
     pub(super) actor: Addr<Client>,
     pub(super) outbox: RefCell<Outbox>,
     /// There may be something to write.
-    pub(super) wake: Notify,
+    pub(super) wake: Rc<Notify>,
     /// Reading goes on.
     pub(super) resume: Notify,
     /// Reading waits for [`Self::resume`].
     pub(super) paused: Cell<bool>,
+    /// It does so because the client has sent more than it may: who hangs up meanwhile is gone.
+    pub(super) over_budget: Cell<bool>,
     pub(super) keep_alive: Cell<bool>,
     /// The next frames come encrypted: this way in has ended.
     pub(super) upgrading: Cell<bool>,
@@ -88,9 +94,10 @@ impl Link {
             conn,
             actor,
             outbox: RefCell::default(),
-            wake: Notify::new(),
+            wake: Rc::default(),
             resume: Notify::new(),
             paused: Cell::new(false),
+            over_budget: Cell::new(false),
             keep_alive: Cell::new(false),
             upgrading: Cell::new(false),
             identified: Cell::new(false),
@@ -126,18 +133,32 @@ impl Link {
         self.has_sent();
     }
 
+    /// Queues wire bytes to be sent.
+    pub(super) fn send(&self, bytes: Bytes) -> Result<(), Overflow> {
+        let pushed = self.outbox.borrow_mut().push(bytes, self.is_stalled(seconds()));
+        self.wake.notify_one();
+        pushed
+    }
+
+    /// Whether the peer has taken nothing for a while although there is something for it.
+    fn is_stalled(&self, now: u64) -> bool {
+        self.writing.get().is_some_and(|since| now - since >= STALLED_SECS)
+    }
+
     /// The client has sent too much: reading rests for so many milliseconds.
     pub(super) fn rest_for(&self, ms: u64) {
         self.rest_ms.set(ms);
     }
 
-    /// Rests, if that is due.
-    pub(super) async fn rest(&self) {
-        if self.rest_ms.get() > 0 {
-            tokio::time::sleep(Duration::from_millis(self.rest_ms.get())).await;
-            self.rest_ms.set(0);
-            self.has_received();
-        }
+    /// For how many milliseconds reading is to rest.
+    pub(super) fn rest_ms(&self) -> u64 {
+        self.rest_ms.get()
+    }
+
+    /// Reading has rested.
+    pub(super) fn has_rested(&self) {
+        self.rest_ms.set(0);
+        self.has_received();
     }
 
     /// A frame of WebSocket itself is sent before everything else, in place of one that still waits: only the last
@@ -149,6 +170,7 @@ impl Link {
 
     pub(super) fn resume_reading(&self) {
         self.has_received();
+        self.over_budget.set(false);
         if self.paused.replace(false) {
             self.resume.notify_one();
         }
@@ -161,9 +183,7 @@ impl Link {
             let header = FrameHeader { len: 0, kind: KeepAlive::TYPE, user: 0 };
             self.has_sent();
             // A client that does not read does not need to be kept alive.
-            if self.outbox.borrow_mut().push(Bytes::copy_from_slice(&header.to_bytes())).is_ok() {
-                self.wake.notify_one();
-            }
+            let _ = self.send(Bytes::copy_from_slice(&header.to_bytes()));
         }
     }
 
@@ -181,6 +201,10 @@ impl Link {
             METRICS.lagging.count();
             return Some(format!("Client does not read: took nothing for {lag} s"));
         }
+        if self.is_stalled(now) && self.outbox.borrow().is_over() {
+            METRICS.lagging.count();
+            return Some("Client does not read: too much waits to be sent".into());
+        }
         // Only who is being sent something can be behind.
         let behind = if self.writing.get().is_some() { self.outbox.borrow().lag() } else { 0 };
         (lag_bytes > 0 && behind > lag_bytes)
@@ -188,16 +212,10 @@ impl Link {
     }
 }
 
-/// One worker's ear on a history, and who is to be told.
-struct Relay {
-    watcher: Arc<Watcher>,
-    links: RefCell<Vec<Weak<Link>>>,
-}
-
 #[derive(Default)]
 struct Worker {
     links: RefCell<HashMap<ConnId, Rc<Link>>>,
-    relays: RefCell<HashMap<usize, Rc<Relay>>>,
+    relays: Relays,
     /// Seconds since the worker's timer was started.
     seconds: Cell<u64>,
     started: Cell<bool>,
@@ -227,7 +245,8 @@ impl Worker {
 }
 
 async fn keep_time() {
-    let mut interval = tokio::time::interval(Duration::from_secs(1));
+    // Seconds during which the process was paused do not count: nobody could be heard in them.
+    let mut interval = every(Duration::from_secs(1));
     loop {
         interval.tick().await;
         WORKER.with(|w| {
@@ -241,39 +260,17 @@ async fn keep_time() {
 }
 
 /// Lets a client hear of what enters the history that a cursor reads.
-pub(super) fn attach(link: &Rc<Link>, cursor: &Cursor) {
-    let relay = WORKER.with(|w| {
-        let mut relays = w.relays.borrow_mut();
-        let relay = relays.entry(cursor.log_id()).or_insert_with(|| {
-            let relay = Rc::new(Relay { watcher: cursor.watch(), links: RefCell::default() });
-            actix_rt::spawn(listen(relay.clone()));
-            relay
-        });
-        relay.clone()
-    });
-    relay.links.borrow_mut().push(Rc::downgrade(link));
-}
-
-async fn listen(relay: Rc<Relay>) {
-    while relay.watcher.published().await {
-        for link in relay.links.borrow().iter().filter_map(Weak::upgrade) {
-            link.wake.notify_one();
-        }
-    }
+pub(super) fn attach(link: &Link, cursor: &Cursor) {
+    WORKER.with(|w| w.relays.attach(&link.wake, cursor));
 }
 
 /// The client is gone.
-pub(super) fn forget(link: &Rc<Link>) {
+pub(super) fn forget(link: &Link) {
     let cursor = link.outbox.borrow_mut().detach();
     WORKER.with(|w| {
         w.links.borrow_mut().remove(&link.conn);
-        let Some(cursor) = cursor else { return };
-        let mut relays = w.relays.borrow_mut();
-        let Some(relay) = relays.get(&cursor.log_id()) else { return };
-        relay.links.borrow_mut().retain(|l| !std::ptr::eq(l.as_ptr(), Rc::as_ptr(link)));
-        if relay.links.borrow().is_empty() {
-            cursor.unwatch(&relay.watcher);
-            relays.remove(&cursor.log_id());
+        if let Some(cursor) = cursor {
+            w.relays.detach(&link.wake, &cursor);
         }
     });
 }

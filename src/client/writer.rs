@@ -68,6 +68,7 @@ impl Outbound {
             match next {
                 Next::End => return Ok(End::Over),
                 Next::Upgrade => return Ok(End::Upgrade),
+                Next::Lost => return Err(io::Error::other("the history has no message where the client is")),
                 Next::Fetch(fetch) => {
                     let fetched = read_from_file(fetch).await?;
                     link.outbox.borrow().fetched(&fetched);

@@ -2,6 +2,7 @@
 
 use std::net::IpAddr;
 
+use drawhall_protocol::from_json;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
@@ -32,7 +33,7 @@ pub struct ExtBan {
 /// # Errors
 /// When it is no list of bans.
 pub fn parse(answer: &str) -> Result<(Vec<ExtBan>, Vec<String>), String> {
-    let answer: Value = serde_json::from_str(answer).map_err(|e| format!("external bans: no JSON: {e}"))?;
+    let answer: Value = from_json(answer.as_bytes()).map_err(|e| format!("external bans: no JSON: {e}"))?;
     let list = answer["bans"].as_array().ok_or("external bans: there is no list of bans")?;
     let (mut bans, mut skipped) = (Vec::new(), Vec::new());
     for entry in list {

@@ -180,6 +180,7 @@ settings! {
     abuse_report, "abusereport": Bool = "false", Services, "Abuse reports are sent to the report URL.";
     report_token, "reporttoken": Text = "", Services, "Token that is sent with abuse reports.";
     log_purge_days, "logpurgedays": Count = "0", General, "Log entries are deleted after so many days, 0 for never.";
+    log_max_size, "logMaxSize": Size = "1gb", General, "Largest log in the database, 0 for no limit: the oldest entries are deleted.";
     autoreset_threshold, "autoResetThreshold": Size = "15mb", Sessions, "Size at which new sessions ask for a reset, 0 for never.";
     custom_avatars, "customAvatars": Bool = "true", Access, "Users may bring an avatar picture.";
     force_nsfm, "forceNsfm": Bool = "false", Sessions, "Every session counts as not safe for minors.";
@@ -226,6 +227,7 @@ settings! {
     restrict_undo, "restrictUndo": Bool = "false", Sessions, "Only operators may undo what others have drawn; such messages of other people are dropped.";
     chat_rate_limit, "chatRateLimit": Count = "10", Limits, "Chat messages of one client a second, those of ten seconds at once, 0 for no limit.";
     message_rate_limit, "messageRateLimit": Count = "100000", Limits, "Messages of one client a second, those of twenty seconds at once, 0 for no limit.";
+    command_rate_limit, "commandRateLimit": Count = "10", Limits, "Messages of one client that the server acts on, without chat, a second, those of five seconds at once, and five times that of an address, 0 for no limit.";
     lag_time_limit, "lagTimeLimit": Seconds = "120", Limits, "How long a client may take nothing of what it is sent, 0 for no limit.";
     lag_size_limit, "lagSizeLimit": Size = "256mb", Limits, "How far a client may be behind what was drawn since it joined, 0 for no limit.";
     disk_space_alarm, "diskSpaceAlarm": Size = "500mb", Storage, "Free space of a disk with sessions or settings below which an alarm is raised, 0 for never.";

@@ -52,6 +52,28 @@ pub struct RulesRecord {
     local_host: String,
 }
 
+/// Greatest length of a text of the greeting or the welcome, as JSON: there are other things in the message.
+const MAX_SENT_TEXT: usize = 48 << 10;
+
+/// Leaves out texts with which a message to clients would be too long: nobody could log in. Returns what is wrong.
+fn leave_long_texts_out(settings: &mut Settings) -> Vec<String> {
+    let texts = [
+        ("serverTitle", &mut settings.server_title),
+        ("loginInfoUrl", &mut settings.login_info_url),
+        ("ruleText", &mut settings.rule_text),
+        ("extauthgroup", &mut settings.extauth_group),
+    ];
+    let mut faults = Vec::new();
+    for (key, text) in texts {
+        let length = serde_json::Value::from(text.as_str()).to_string().len();
+        if length > MAX_SENT_TEXT {
+            faults.push(format!("{key}: too long for a message ({length} bytes, {MAX_SENT_TEXT} at most)"));
+            text.clear();
+        }
+    }
+    faults
+}
+
 fn version_fault(settings: &Settings) -> Option<String> {
     let minimum = &settings.minimum_protocol_version;
     let read = minimum.parse::<drawhall_protocol::ProtocolVersion>();
@@ -62,7 +84,8 @@ fn version_fault(settings: &Settings) -> Option<String> {
 /// Why the text of a setting is of no use although it is a text: it should be a regular expression or a version.
 pub fn fault_of(settings: &Settings, key: &str) -> Option<String> {
     let (_, errors) = NameRules::new(settings);
-    let mut faults = errors.into_iter().chain(version_fault(settings));
+    let long = leave_long_texts_out(&mut settings.clone());
+    let mut faults = errors.into_iter().chain(version_fault(settings)).chain(long);
     faults.find_map(|fault| Some(fault.strip_prefix(key)?.strip_prefix(": ")?.to_owned()))
 }
 
@@ -71,8 +94,10 @@ impl Rules {
     pub fn new(file: ConfigFile, crypt_key: Option<[u8; 32]>, local_host: String) -> (Rules, Vec<String>) {
         let (names, mut errors) = NameRules::new(&file.settings);
         errors.extend(version_fault(&file.settings));
+        let mut settings = file.settings.clone();
+        errors.extend(leave_long_texts_out(&mut settings));
         let shared = Shared {
-            settings: Arc::new(file.settings.clone()),
+            settings: Arc::new(settings),
             names: Arc::new(names),
             crypt_key,
             web_sockets: false,
@@ -160,5 +185,29 @@ impl Rules {
     /// The configuration file that the rules were made of.
     pub fn file(&self) -> &ConfigFile {
         &self.file
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn texts_that_fit_into_no_message_are_left_out_and_told() {
+        let set = |key: &str, text: &str| {
+            let mut file = ConfigFile::default();
+            file.settings.set(key, text).unwrap();
+            let fault = fault_of(&file.settings, key);
+            let (rules, errors) = Rules::new(file, None, String::new());
+            (rules.settings().clone(), errors, fault)
+        };
+        for key in ["serverTitle", "loginInfoUrl", "ruleText", "extauthgroup"] {
+            let (settings, errors, fault) = set(key, &"\u{1}".repeat(10_000));
+            assert_eq!(settings, Settings::default(), "{key}: as JSON it is six times as long");
+            assert!(errors[0].starts_with(&format!("{key}: too long")), "{errors:?}");
+            assert!(fault.unwrap().starts_with("too long"));
+            let (settings, errors, fault) = set(key, &"x".repeat(10_000));
+            assert!(settings != Settings::default() && errors.is_empty() && fault.is_none());
+        }
     }
 }

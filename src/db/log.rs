@@ -1,22 +1,28 @@
 //! The event log in the database: what is logged waits in a queue, a thread writes it.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
+use tokio::sync::watch;
 use tracing::{Event, Subscriber};
 use tracing_subscriber::Layer;
 use tracing_subscriber::layer::Context;
 
-use super::{Database, LogRow};
+use super::{Database, DbError, LogRow};
 use crate::clock::{Now, iso_of};
+use crate::config::Rules;
 use crate::log::Fields;
 use crate::metrics::METRICS;
 
 /// Lines that wait at most; what comes on top is in the text log only.
 const MAX_WAITING: usize = 10_000;
+/// Bytes that they may have.
+const MAX_WAITING_BYTES: usize = 4 << 20;
+/// What a line costs of that, and of the size of the log, besides its texts.
+pub(super) const LINE_COST: usize = 64;
 /// Lines that are kept in memory, where there is no database.
 const MAX_IN_MEMORY: i64 = 10_000;
 /// Lines that are written in one transaction.
@@ -28,12 +34,14 @@ const GATHER: Duration = Duration::from_millis(200);
 #[derive(Debug)]
 pub struct LogLayer {
     sender: SyncSender<LogRow>,
+    waiting_bytes: Arc<AtomicUsize>,
 }
 
 /// What was taken, to be written once there is a database.
 #[derive(Debug)]
 pub struct LogQueue {
     receiver: Receiver<LogRow>,
+    waiting_bytes: Arc<AtomicUsize>,
 }
 
 /// The thread that writes.
@@ -55,7 +63,13 @@ impl LogWriter {
 /// A layer for `tracing`, and the queue that it fills.
 pub fn log_layer() -> (LogLayer, LogQueue) {
     let (sender, receiver) = sync_channel(MAX_WAITING);
-    (LogLayer { sender }, LogQueue { receiver })
+    let waiting_bytes = Arc::new(AtomicUsize::new(0));
+    (LogLayer { sender, waiting_bytes: waiting_bytes.clone() }, LogQueue { receiver, waiting_bytes })
+}
+
+/// What a line costs while it waits.
+fn cost(row: &LogRow) -> usize {
+    LINE_COST + row.user.len() + row.session.len() + row.message.len()
 }
 
 impl<S: Subscriber> Layer<S> for LogLayer {
@@ -76,27 +90,37 @@ impl<S: Subscriber> Layer<S> for LogLayer {
             message: fields.text(),
         };
         // A queue that is full, or that nobody reads because there is no database, takes nothing.
+        let cost = cost(&row);
+        let before = self.waiting_bytes.fetch_add(cost, Ordering::AcqRel);
         METRICS.log_waiting.up();
-        if self.sender.try_send(row).is_err() {
+        if before + cost > MAX_WAITING_BYTES || self.sender.try_send(row).is_err() {
+            self.waiting_bytes.fetch_sub(cost, Ordering::AcqRel);
             METRICS.log_waiting.down();
+            METRICS.log_left_out.count();
         }
     }
 }
 
 impl LogQueue {
-    /// Writes the queue to a database until [`LogWriter::finish`].
+    /// Writes the queue to a database until [`LogWriter::finish`], and keeps the log there as small as the rules say.
     ///
     /// # Errors
     /// When the thread cannot be started.
-    pub fn write_to(self, database: Database) -> std::io::Result<LogWriter> {
+    pub fn write_to(
+        self,
+        database: Database,
+        rules: Option<watch::Receiver<Arc<Rules>>>,
+    ) -> std::io::Result<LogWriter> {
         let stopping = Arc::new(AtomicBool::new(false));
         let flag = stopping.clone();
-        let thread =
-            std::thread::Builder::new().name("log".into()).spawn(move || self.run(&database, &flag))?;
+        let bound = SizeBound { rules, size: None, told: false };
+        let thread = std::thread::Builder::new()
+            .name("log".into())
+            .spawn(move || self.run(&database, bound, &flag))?;
         Ok(LogWriter { stopping, thread })
     }
 
-    fn run(self, database: &Database, stopping: &AtomicBool) {
+    fn run(self, database: &Database, mut bound: SizeBound, stopping: &AtomicBool) {
         let mut failed = false;
         loop {
             let first = match self.receiver.recv_timeout(GATHER) {
@@ -104,18 +128,12 @@ impl LogQueue {
                 Err(RecvTimeoutError::Timeout) if !stopping.load(Ordering::Acquire) => continue,
                 Err(_) => return,
             };
-            METRICS.log_waiting.down();
-            let mut rows = vec![first];
-            let due = Instant::now() + GATHER;
-            while rows.len() < BATCH
-                && let Ok(row) = self.receiver.recv_timeout(due.saturating_duration_since(Instant::now()))
-            {
-                METRICS.log_waiting.down();
-                rows.push(row);
-            }
+            let rows = self.gather(first);
             let mut written = database.append_log(&rows);
             if database.is_in_memory() {
                 written = written.and_then(|()| database.keep_newest_log(MAX_IN_MEMORY));
+            } else {
+                written = written.and_then(|()| bound.keep(database, &rows));
             }
             // To log every failure would fill the queue with failures.
             if let Err(error) = &written
@@ -126,6 +144,62 @@ impl LogQueue {
             failed = written.is_err();
         }
     }
+
+    /// What comes within a short while.
+    fn gather(&self, first: LogRow) -> Vec<LogRow> {
+        let mut rows = vec![first];
+        let due = Instant::now() + GATHER;
+        while rows.len() < BATCH
+            && let Ok(row) = self.receiver.recv_timeout(due.saturating_duration_since(Instant::now()))
+        {
+            rows.push(row);
+        }
+        for row in &rows {
+            METRICS.log_waiting.down();
+            self.waiting_bytes.fetch_sub(cost(row), Ordering::AcqRel);
+        }
+        rows
+    }
+}
+
+/// Keeps the log in the database within `logMaxSize`.
+struct SizeBound {
+    rules: Option<watch::Receiver<Arc<Rules>>>,
+    /// About the size of the log, once it was measured. Others may have deleted something since.
+    size: Option<u64>,
+    told: bool,
+}
+
+impl SizeBound {
+    /// Lines were appended: deletes the oldest if there are too many.
+    fn keep(&mut self, database: &Database, appended: &[LogRow]) -> Result<(), DbError> {
+        let limit = self.rules.as_ref().map_or(0, |rules| rules.borrow().settings().log_max_size);
+        if limit == 0 {
+            self.size = None;
+            return Ok(());
+        }
+        self.size = match self.size {
+            Some(size) => Some(size + appended.iter().map(|row| cost(row) as u64).sum::<u64>()),
+            None => Some(database.log_size()?),
+        };
+        if self.size.is_none_or(|size| size <= limit) {
+            return Ok(());
+        }
+        let size = database.log_size()?;
+        self.size = Some(size);
+        if size <= limit {
+            return Ok(());
+        }
+        if !std::mem::replace(&mut self.told, true) {
+            tracing::warn!(
+                "the log has reached logMaxSize: its oldest entries are deleted from now on; told once"
+            );
+        }
+        // Some more than is needed, so that this is not done for every line.
+        let deleted = database.delete_oldest_log(size - limit / 10 * 9)?;
+        self.size = Some(size.saturating_sub(deleted));
+        Ok(())
+    }
 }
 
 #[cfg(test)]
@@ -133,6 +207,7 @@ mod tests {
     use tracing_subscriber::layer::SubscriberExt as _;
 
     use super::*;
+    use crate::db::LogQuery;
     use crate::log::{Level, LogEntry, LogUser, Topic};
 
     #[test]
@@ -159,11 +234,65 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let database = Database::open(&folder.path().join("x.db")).unwrap();
         let (layer, queue) = log_layer();
-        let writer = queue.write_to(database.clone()).unwrap();
+        let writer = queue.write_to(database.clone(), None).unwrap();
         let subscriber = tracing_subscriber::registry().with(layer);
         tracing::subscriber::with_default(subscriber, || (0..1000).for_each(|n| tracing::info!(n, "line")));
         writer.finish();
         assert_eq!(database.purge_log(0, 4_000_000_000_000).unwrap(), 1000);
+    }
+
+    fn row(message: &str) -> LogRow {
+        let (timestamp, topic) = ("2001-01-01T00:00:00Z".into(), "Status".into());
+        LogRow {
+            timestamp,
+            level: 2,
+            topic,
+            user: String::new(),
+            session: String::new(),
+            message: message.into(),
+        }
+    }
+
+    #[test]
+    fn what_waits_is_bounded_in_bytes() {
+        let (layer, queue) = log_layer();
+        let subscriber = tracing_subscriber::registry().with(layer);
+        let long = "x".repeat(900);
+        tracing::subscriber::with_default(subscriber, || (0..9000).for_each(|_| tracing::info!("{long}")));
+        let waiting = queue.receiver.try_iter().count();
+        assert_eq!(waiting, MAX_WAITING_BYTES / cost(&row(&long)));
+        let (layer, queue) = log_layer();
+        let subscriber = tracing_subscriber::registry().with(layer);
+        tracing::subscriber::with_default(subscriber, || {
+            for _ in 0..3 {
+                (0..9000).for_each(|_| tracing::info!("{long}"));
+                while let Ok(first) = queue.receiver.try_recv() {
+                    queue.gather(first);
+                }
+            }
+        });
+        assert_eq!(queue.waiting_bytes.load(Ordering::Acquire), 0, "what was taken makes room");
+    }
+
+    #[test]
+    fn the_oldest_entries_go_when_the_log_is_too_large() {
+        let folder = tempfile::tempdir().unwrap();
+        let database = Database::open(&folder.path().join("config.db")).unwrap();
+        let mut rules = Rules::default();
+        let settings = Arc::make_mut(&mut rules.shared.settings);
+        settings.set("logMaxSize", "100kb").unwrap();
+        let (_keep, rules) = watch::channel(Arc::new(rules));
+        let mut bound = SizeBound { rules: Some(rules), size: None, told: false };
+        for n in 0..3000 {
+            let rows = [row(&format!("{n:04} {}", "x".repeat(95)))];
+            database.append_log(&rows).unwrap();
+            bound.keep(&database, &rows).unwrap();
+        }
+        let size = database.log_size().unwrap();
+        assert!((80 << 10..=100 << 10).contains(&size), "{size}");
+        let kept = database.log(&LogQuery { count: 10_000, ..LogQuery::default() }).unwrap();
+        assert!(kept[0].message.starts_with("2999 "), "the newest stay");
+        assert!(kept[kept.len() - 1].message.starts_with(&format!("{:04} ", 3000 - kept.len())), "in order");
     }
 
     #[test]
@@ -171,16 +300,9 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let database = Database::open(&folder.path().join("config.db")).unwrap();
         let (layer, queue) = log_layer();
-        let writer = queue.write_to(database.clone()).unwrap();
+        let writer = queue.write_to(database.clone(), None).unwrap();
         // All of them are old enough to be deleted, once they are there.
-        let row = LogRow {
-            timestamp: "2001-01-01T00:00:00Z".into(),
-            level: 2,
-            topic: "Status".into(),
-            user: String::new(),
-            session: String::new(),
-            message: "x".into(),
-        };
+        let row = row("x");
         let written = (0..BATCH / 2).any(|_| {
             layer.sender.send(row.clone()).unwrap();
             std::thread::sleep(GATHER / 10);

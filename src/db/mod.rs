@@ -17,6 +17,8 @@ use tokio::sync::broadcast;
 
 /// Batches of log lines that wait for a follower; one who is slower misses the oldest.
 const MAX_FOLLOWED: usize = 64;
+/// Lines of the log that are looked at or deleted at a time; others have their turn in between.
+const LOG_CHUNK: i64 = 2000;
 /// Name of a database that is in no file.
 const IN_MEMORY: &str = ":memory:";
 
@@ -174,6 +176,10 @@ trait Backend: Send {
     fn set_listing_servers(&mut self, patterns: &[String]) -> Result<(), DbError>;
     fn switch_ext_ban(&mut self, id: i64, enabled: bool) -> Result<(), DbError>;
     fn keep_newest_log(&mut self, count: i64) -> Result<(), DbError>;
+    /// Size of so many lines behind one, and the last of them; `None` if there are none.
+    fn log_size(&mut self, after: i64, count: i64) -> Result<Option<(u64, i64)>, DbError>;
+    /// Deletes the oldest lines that have so many bytes together, not more than `count`; returns their bytes.
+    fn delete_oldest_log(&mut self, bytes: u64, count: i64) -> Result<u64, DbError>;
     fn log(&mut self, query: &LogQuery) -> Result<Vec<LogRow>, DbError>;
 }
 
@@ -316,6 +322,35 @@ impl Database {
         // Often nobody follows.
         let _ = self.appended.send(rows.into());
         Ok(())
+    }
+
+    /// Size of the log in bytes: its texts, and 64 bytes for each line.
+    ///
+    /// # Errors
+    /// When it cannot be read.
+    pub fn log_size(&self) -> Result<u64, DbError> {
+        let (mut size, mut after) = (0, i64::MIN);
+        loop {
+            let chunk = self.backend().log_size(after, LOG_CHUNK)?;
+            let Some((bytes, last)) = chunk else { return Ok(size) };
+            size += bytes;
+            after = last;
+        }
+    }
+
+    /// Deletes the oldest lines of the log, as many as have so many bytes together. Returns their bytes.
+    ///
+    /// # Errors
+    /// When it cannot be written.
+    pub fn delete_oldest_log(&self, bytes: u64) -> Result<u64, DbError> {
+        let mut deleted = 0;
+        while deleted < bytes {
+            match self.backend().delete_oldest_log(bytes - deleted, LOG_CHUNK)? {
+                0 => break,
+                more => deleted += more,
+            }
+        }
+        Ok(deleted)
     }
 
     /// What is appended to the log from now on.

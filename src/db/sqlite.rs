@@ -16,6 +16,7 @@ use super::{
 mod accounts;
 mod admin;
 mod ids;
+mod log;
 
 const MIGRATIONS: EmbeddedMigrations = embed_migrations!("migrations");
 
@@ -285,6 +286,14 @@ impl Backend for Sqlite {
 
     fn keep_newest_log(&mut self, count: i64) -> Result<(), DbError> {
         self.delete_older_log(count)
+    }
+
+    fn log_size(&mut self, after: i64, count: i64) -> Result<Option<(u64, i64)>, DbError> {
+        self.size_of_log(after, count)
+    }
+
+    fn delete_oldest_log(&mut self, bytes: u64, count: i64) -> Result<u64, DbError> {
+        self.delete_from_log(bytes, count)
     }
 
     fn log(&mut self, query: &LogQuery) -> Result<Vec<LogRow>, DbError> {

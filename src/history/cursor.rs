@@ -53,6 +53,8 @@ pub enum Read {
     Some,
     /// Something is there; it must be fetched and given to [`Cursor::fetched`] first.
     Fetch(Fetch),
+    /// No message begins where the reader is: it cannot go on.
+    Lost,
 }
 
 /// One reader of a log.
@@ -72,8 +74,9 @@ impl Cursor {
             return Read::Nothing;
         }
         let from = self.position.load(Ordering::Relaxed);
-        let (to, messages, fetch) = state.read(from, limit, out);
+        let read = state.read(from, limit, out);
         drop(state);
+        let Ok((to, messages, fetch)) = read else { return Read::Lost };
         self.messages += messages;
         self.position.store(to, Ordering::Release);
         match fetch {
@@ -119,9 +122,9 @@ impl Cursor {
         self.position.clone()
     }
 
-    /// Identifies the log among all that are alive.
-    pub fn log_id(&self) -> usize {
-        Arc::as_ptr(&self.shared) as usize
+    /// Identifies the log among all that there have been.
+    pub fn log_id(&self) -> u64 {
+        self.shared.id
     }
 
     /// Registers a worker's ear.

@@ -14,13 +14,14 @@
 //! to fetch it ([`Read::Fetch`](super::Read::Fetch)), off its thread. Readers of the same segment share what was fetched.
 
 use std::collections::VecDeque;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, PoisonError, Weak};
 
 use bytes::{Bytes, BytesMut};
 use drawhall_protocol::frame::frames;
 
 use super::cursor::Cursor;
-use super::segments::{SEGMENT_BYTES, Segment, State, whole_messages};
+use super::segments::{SEGMENT_BYTES, Segment, State, begins_message, whole_messages};
 use super::sync::{AtomicI64, Mutex, MutexGuard};
 use super::wake::Watcher;
 use crate::storage::history_file::{HistoryFile, Piece};
@@ -35,8 +36,10 @@ pub const EMERGENCY_BYTES: u64 = 1 << 20;
 pub struct OutOfSpace;
 
 /// What writer and readers share.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Shared {
+    /// Tells the log from all others of the process, also from those that are gone.
+    pub(super) id: u64,
     pub(super) state: Mutex<State>,
     pub(super) watchers: Mutex<Vec<Arc<Watcher>>>,
 }
@@ -44,6 +47,20 @@ pub(super) struct Shared {
 pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     // A panic while the lock is held leaves plain data behind; other readers can go on.
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Default for Shared {
+    fn default() -> Self {
+        Self::new(State::default())
+    }
+}
+
+impl Shared {
+    fn new(state: State) -> Self {
+        static NEXT_ID: AtomicU64 = AtomicU64::new(0);
+        let id = NEXT_ID.fetch_add(1, Ordering::Relaxed);
+        Self { id, state: Mutex::new(state), watchers: Mutex::default() }
+    }
 }
 
 impl Drop for Shared {
@@ -128,7 +145,7 @@ impl History {
         state.evicted = state.segments.len();
         (state.readable, state.stored) = (end, end);
         History {
-            shared: Arc::new(Shared { state: Mutex::new(state), watchers: Mutex::default() }),
+            shared: Arc::new(Shared::new(state)),
             end,
             published: end,
             first_index,
@@ -448,11 +465,24 @@ impl History {
         self.start
     }
 
-    /// A reader from an offset on; what is before the beginning is the beginning.
+    /// A reader from an offset on. From where no message begins (it may have been one before a reset) it begins anew.
     pub fn cursor(&self, at: i64) -> Cursor {
         let epoch = self.epoch();
-        let position = Arc::new(AtomicI64::new(at.max(self.start)));
+        let at = if self.is_boundary(at) { at } else { self.start };
+        let position = Arc::new(AtomicI64::new(at));
         Cursor { shared: self.shared.clone(), epoch, position, messages: 0 }
+    }
+
+    /// Whether a message begins or the log ends at an offset. Reads a piece of the file if need be.
+    fn is_boundary(&self, at: i64) -> bool {
+        if at < self.start || at > self.end {
+            return false;
+        }
+        let tail_start = self.end - self.tail.len() as i64;
+        match usize::try_from(at - tail_start) {
+            Ok(skip) => begins_message(&self.tail, skip),
+            Err(_) => lock(&self.shared.state).is_boundary(at),
+        }
     }
 
     /// Everything that is in the log, in parts.

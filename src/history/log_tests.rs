@@ -167,6 +167,52 @@ fn a_watcher_hears_of_publications_and_of_the_end() {
     assert_eq!(pin!(watcher.published()).poll(&mut context), Poll::Ready(false));
 }
 
+#[test]
+fn a_reader_from_where_no_message_begins_begins_anew() {
+    let mut history = open();
+    history.append(&[message(1, 30), message(2, 40)].concat(), 2).unwrap();
+    history.publish();
+    let fork = history.mark();
+    history.append(&message(3, 5), 1).unwrap();
+    history.publish();
+    // What lay before the fork is a side history of other messages now.
+    history.fork(fork, 1, &[message(8, 20), message(9, 300)].concat(), 2).unwrap();
+    history.append(&message(4, 7), 1).unwrap();
+    for unpublished in [true, false] {
+        if !unpublished {
+            history.publish();
+        }
+        let all = history.to_bytes();
+        let begins: Vec<usize> =
+            frames(&all).scan(0, |at, f| Some(std::mem::replace(at, *at + f.bytes.len()))).collect();
+        let mut anew = 0;
+        for at in history.start() - 10..history.end() + 10 {
+            let mut cursor = history.cursor(at);
+            history.publish();
+            let skip = usize::try_from(at - history.start()).ok();
+            let from = skip.filter(|skip| *skip == all.len() || begins.contains(skip)).unwrap_or(0);
+            assert_eq!(read_all(&mut cursor), all[from..], "at {at}");
+            anew += usize::from(from == 0);
+        }
+        assert_eq!(anew, all.len() + 20 - 4, "four places but the beginning");
+    }
+}
+
+#[test]
+fn a_reader_that_lost_its_place_is_told_so() {
+    let mut history = open();
+    let mut cursor = history.cursor(i64::MIN);
+    history.append(&[message(1, 300), message(2, 400)].concat(), 2).unwrap();
+    history.publish();
+    history.mark();
+    history.append(&message(3, 5), 1).unwrap();
+    history.publish();
+    cursor.position().store(5, Ordering::Release);
+    let mut out = Vec::new();
+    let reads: Vec<Read> = (0..10).map(|_| cursor.read(1000, &mut out)).collect();
+    assert!(reads.iter().any(|r| matches!(r, Read::Lost)), "{reads:?}");
+}
+
 #[derive(Debug, Clone)]
 enum Step {
     Append(u8, usize),
@@ -237,5 +283,34 @@ proptest! {
         seen.extend(read_all(&mut cursor));
         prop_assert_eq!(seen, expected_by_reader);
         prop_assert_eq!(read_all(&mut history.cursor(i64::MIN)), list.concat());
+    }
+
+    /// Whatever position a reader has, reading ends and does not panic.
+    #[test]
+    fn no_position_makes_reading_panic(
+        sizes in prop::collection::vec(0usize..40_000, 1..20),
+        side in prop::collection::vec(0usize..400, 1..5),
+        at in any::<prop::sample::Index>(),
+        forks in any::<bool>(),
+    ) {
+        let mut history = open();
+        let mut cursor = history.cursor(i64::MIN);
+        for (n, size) in sizes.iter().enumerate() {
+            history.append(&message(n as u8, *size), 1).unwrap();
+            history.publish();
+            if forks && n == sizes.len() / 2 {
+                let fork = history.mark();
+                let image: Vec<u8> = side.iter().flat_map(|len| message(9, *len)).collect();
+                history.fork(fork, 0, &image, side.len() as u64).unwrap();
+            }
+        }
+        let place = history.start() - 10 + at.index(history.size() as usize + 20) as i64;
+        cursor.position().store(place, Ordering::Release);
+        let mut out = Vec::new();
+        let reads = (0..1000).take_while(|_| matches!(cursor.read(1000, &mut out), Read::Some)).count();
+        prop_assert!(reads < 1000);
+        let mut anew = history.cursor(place);
+        let rest = read_all(&mut anew);
+        prop_assert!(history.to_bytes().ends_with(&rest));
     }
 }

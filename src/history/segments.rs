@@ -142,9 +142,28 @@ impl State {
         }
     }
 
+    /// Whether a message begins at an offset before the tail.
+    pub(super) fn is_boundary(&self, at: i64) -> bool {
+        let index = self.segments.partition_point(|s| s.end() <= at);
+        let Some(segment) = self.segments.get(index) else { return false };
+        match usize::try_from(at - segment.start) {
+            Ok(0) => true,
+            Ok(skip) => segment.bytes_now().is_ok_and(|bytes| begins_message(&bytes, skip)),
+            Err(_) => false,
+        }
+    }
+
     /// Adds shared slices of what lies between `from` and the readable end: whole messages (something else may be sent
     /// between two reads), about `limit` bytes of them. Returns where they end, and their number; or what to fetch first.
-    pub(super) fn read(&self, from: i64, limit: usize, out: &mut Vec<Bytes>) -> (i64, u64, Option<Fetch>) {
+    ///
+    /// # Errors
+    /// When no message begins at `from`: nothing that is added then can be used.
+    pub(super) fn read(
+        &self,
+        from: i64,
+        limit: usize,
+        out: &mut Vec<Bytes>,
+    ) -> Result<(i64, u64, Option<Fetch>), NoMessage> {
         let mut at = from.max(self.start);
         let (mut left, mut messages) = (limit, 0);
         let mut index = self.segments.partition_point(|s| s.end() <= at);
@@ -153,9 +172,9 @@ impl State {
             let Some(bytes) = segment.bytes() else {
                 let fetch =
                     segment.file.clone().map(|file| Fetch { file, start: segment.start, len: segment.len });
-                return (at, messages, fetch.filter(|_| left == limit));
+                return Ok((at, messages, fetch.filter(|_| left == limit)));
             };
-            let skip = (at - segment.start) as usize;
+            let skip = usize::try_from(at - segment.start).map_err(|_| NoMessage)?;
             let available = (segment.len - skip).min((self.readable - at) as usize);
             // Nearly all segments are so small that none of their messages needs to be looked at.
             let least = if available <= limit.saturating_mul(2) { available } else { left };
@@ -164,14 +183,30 @@ impl State {
             } else {
                 whole_messages(&bytes[skip..skip + available], least)
             };
+            if take == 0 {
+                return Err(NoMessage);
+            }
             out.push(bytes.slice(skip..skip + take));
             at += take as i64;
             left = left.saturating_sub(take);
             messages += count;
             index += 1;
         }
-        (at, messages, None)
+        Ok((at, messages, None))
     }
+}
+
+/// No message begins where somebody wants to read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct NoMessage;
+
+/// Whether a message begins, or the bytes end, behind so many of them.
+pub(super) fn begins_message(bytes: &[u8], skip: usize) -> bool {
+    let mut ends = frames(bytes).scan(0, |end, frame| {
+        *end += frame.bytes.len();
+        Some(*end)
+    });
+    skip == 0 || ends.find(|end| *end >= skip) == Some(skip)
 }
 
 /// Length and number of the first messages of `bytes` that together have `least` bytes or more.

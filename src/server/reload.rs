@@ -10,7 +10,7 @@ use tokio::sync::{Notify, mpsc, oneshot, watch};
 
 use super::{NewRules, Server};
 use crate::auth::Auth;
-use crate::clock::Now;
+use crate::clock::{self, Now};
 use crate::config::{FetchedBans, OpenSource, Rules, extbans};
 use crate::db::Database;
 use crate::http::Http;
@@ -48,7 +48,7 @@ pub(super) async fn reload(
     auth: Addr<Auth>,
     changes: watch::Sender<Arc<Rules>>,
 ) {
-    let mut interval = tokio::time::interval(every);
+    let mut interval = clock::every(every);
     // What is wrong is told once, not at every look.
     let mut told = String::new();
     loop {
@@ -179,7 +179,7 @@ async fn fetch(http: &Http, url: &str, known: &str) -> Result<Option<FetchedBans
 
 /// Deletes old lines of the log, now and every day.
 pub(super) async fn purge_log(database: Database, rules: watch::Receiver<Arc<Rules>>) {
-    let mut interval = tokio::time::interval(PURGE_INTERVAL);
+    let mut interval = clock::every(PURGE_INTERVAL);
     loop {
         interval.tick().await;
         let days = rules.borrow().settings().log_purge_days.0;

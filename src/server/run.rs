@@ -20,7 +20,7 @@ use crate::admin::{self, AccessRules};
 use crate::auth::provider::{self, KeyError};
 use crate::auth::{Auth, Hashing};
 use crate::client::actor::ClientContext;
-use crate::clock::Now;
+use crate::clock::{Now, every};
 use crate::config::{RuleSource, Rules, SourceError};
 use crate::db::{Database, DbError};
 use crate::storage::folder::{Folder, FolderError};
@@ -97,6 +97,7 @@ pub struct Running {
     /// What the admin API is made of, if it is wanted, and where it listens.
     admin_parts: Option<(SocketAddr, admin::Parts)>,
     log: Database,
+    rules: watch::Receiver<Arc<Rules>>,
 }
 
 /// Why a server does not start.
@@ -219,7 +220,15 @@ pub fn start(options: &ServeOptions) -> Result<Running, StartError> {
         None => None,
     };
     let trace = parts.trace.clone();
-    let context = ClientContext { rules, server: server.clone(), auth: auth.clone(), certificate, trace };
+    let websocket_port = websocket_address.map(|address| address.port());
+    let context = ClientContext {
+        rules,
+        server: server.clone(),
+        auth: auth.clone(),
+        certificate,
+        trace,
+        websocket_port,
+    };
     let entrance = Entrance {
         workers: handles,
         context,
@@ -241,7 +250,7 @@ pub fn start(options: &ServeOptions) -> Result<Running, StartError> {
     let fetching = Arc::new(Fetching::default());
     let bans = reload::fetch_bans(parts.http.clone(), changes.subscribe(), change.clone(), fetching.clone());
     tasks.push(actix_rt::spawn(bans));
-    let rules = changes.subscribe();
+    let (rules, current) = (changes.subscribe(), changes.subscribe());
     let log = database.clone().map_or_else(Database::in_memory, Ok)?;
     let mut places: Vec<PathBuf> = parts.folder.iter().map(|folder| folder.path().to_owned()).collect();
     places.extend(database.as_ref().and_then(Database::folder));
@@ -288,6 +297,7 @@ pub fn start(options: &ServeOptions) -> Result<Running, StartError> {
         admin,
         admin_parts,
         log,
+        rules: current,
     })
 }
 
@@ -356,7 +366,7 @@ fn scan_templates(known: &Templates, path: &Path) -> io::Result<Templates> {
 
 /// Looks through the directory of templates again and again.
 async fn watch_templates(path: PathBuf, mut known: Arc<Templates>, server: Addr<Server>) {
-    let mut interval = tokio::time::interval(TEMPLATE_INTERVAL);
+    let mut interval = every(TEMPLATE_INTERVAL);
     loop {
         interval.tick().await;
         let (path, before) = (path.clone(), known.clone());
@@ -416,6 +426,11 @@ impl Running {
     /// Where the log is kept: in the configuration database, or the newest of it in memory.
     pub fn log(&self) -> &Database {
         &self.log
+    }
+
+    /// The rules that are in force.
+    pub fn rules(&self) -> watch::Receiver<Arc<Rules>> {
+        self.rules.clone()
     }
 
     /// The configuration database, if there is one.

@@ -12,8 +12,8 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use crypto_secretbox::aead::{Aead as _, KeyInit as _};
 use crypto_secretbox::{Key, Nonce, XSalsa20Poly1305};
-use drawhall_protocol::qt_base64;
 use drawhall_protocol::reply::BanImpEx;
+use drawhall_protocol::{from_json, qt_base64};
 use flate2::Compression;
 use flate2::read::ZlibDecoder;
 use flate2::write::ZlibEncoder;
@@ -105,7 +105,7 @@ pub(super) fn decode(text: &str, key: Option<&[u8; 32]>) -> Result<Vec<StoredBan
     let stream = packed.get(4..).ok_or(ExchangeError::Invalid)?;
     let inflated = ZlibDecoder::new(stream).take(MAX_INFLATED).read_to_end(&mut json);
     inflated.map_err(|_| ExchangeError::Invalid)?;
-    let list: BanListJson = serde_json::from_slice(&json).map_err(|_| ExchangeError::Invalid)?;
+    let list: BanListJson = from_json(&json).map_err(|_| ExchangeError::Invalid)?;
     Ok(list.0)
 }
 

@@ -9,6 +9,7 @@ use std::sync::Arc;
 
 use drawhall_protocol::ProtocolVersion;
 use drawhall_protocol::frame::{FrameHeader, HEADER_LEN};
+use drawhall_protocol::from_json;
 use drawhall_protocol::message::{Join, Leave, ServerCommand};
 use drawhall_protocol::recording::Header;
 use drawhall_protocol::recording::dprec::{DprecError, DprecReader, MAGIC, header_bytes};
@@ -207,7 +208,7 @@ impl Contents {
                 self.touched.push(header.user);
             }
             ServerCommand::TYPE => {
-                let reply = serde_json::from_slice::<Value>(&frame[HEADER_LEN..]).unwrap_or_default();
+                let reply = from_json::<Value>(&frame[HEADER_LEN..]).unwrap_or_default();
                 if reply["type"] == "sessionconf" {
                     self.settings = Some(reply["config"].clone());
                 }

@@ -11,6 +11,7 @@ use std::time::SystemTime;
 
 use drawhall_protocol::ProtocolVersion;
 use drawhall_protocol::frame::frames;
+use drawhall_protocol::from_json;
 use drawhall_protocol::message as m;
 use drawhall_protocol::recording::dprec::{DprecError, DprecReader, MAGIC};
 use drawhall_protocol::recording::dptxt::{DptxtError, DptxtReader};
@@ -173,7 +174,7 @@ impl Source {
             file.read_exact(&mut start)?;
             file.read_exact(&mut json)?;
             // The reader has read it as an object already.
-            Ok(Source::Binary(reader, serde_json::from_slice(&json).unwrap_or_default()))
+            Ok(Source::Binary(reader, from_json(&json).unwrap_or_default()))
         } else {
             Ok(Source::Text(DptxtReader::new(input)?))
         }

@@ -137,6 +137,7 @@ fn read_all(cursor: &mut Cursor) -> Vec<u8> {
         match cursor.read(10_000, &mut out) {
             Read::Nothing => return out.concat(),
             Read::Some => {}
+            Read::Lost => panic!("no message begins where the reader is"),
             Read::Fetch(fetch) => {
                 let buffer = fetch.buffer();
                 let fetched = fetch.run(buffer).unwrap();

@@ -8,6 +8,7 @@ use std::collections::HashMap;
 use std::net::IpAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use super::budget::{Budget, Budgets, spend};
 use super::forwarded::ProxyHeader;
 use super::network::{narrowest, networks};
 use super::trust::Trusted;
@@ -19,6 +20,8 @@ use crate::metrics::METRICS;
 
 /// How often the same limit is logged for the same address, in milliseconds.
 const LOG_INTERVAL: u64 = 60_000;
+/// Connections from this machine, of which no proxy has said whom it speaks for, at which that is worth a warning.
+const MANY_LOCAL: u32 = 20;
 /// Addresses that are remembered; beyond them those that have done nothing for a while are forgotten.
 const MAX_PLACES: usize = 10_000;
 
@@ -81,11 +84,15 @@ struct Place {
     buckets: [Bucket; Limit::ALL.len()],
     /// When a limit was logged last, on the forward clock in milliseconds.
     logged: [Option<u64>; Limit::ALL.len()],
+    budgets: Budgets,
 }
 
 #[derive(Debug, Default)]
 struct State {
     open: u32,
+    /// Connections from this machine of which no proxy has said whom it speaks for, and whether that was told.
+    local: u32,
+    local_told: bool,
     places: HashMap<IpAddr, Place>,
     /// What is logged of connections that belong to no address.
     nowhere: Place,
@@ -106,6 +113,9 @@ pub struct Pass {
     place: Option<IpAddr>,
     /// It came by a proxy.
     proxied: bool,
+    /// It is counted among those from this machine of which no proxy has said whom it speaks for.
+    is_local: bool,
+    budgets: Budgets,
 }
 
 impl Gate {
@@ -141,8 +151,19 @@ impl Gate {
         }
         state.open += 1;
         METRICS.connections.count();
+        let is_local = place.is_none() && peer.is_loopback();
+        if is_local {
+            state.local_came();
+        }
         drop(state);
-        Ok(Pass { gate: self.clone(), address: peer, place, proxied: false })
+        Ok(Pass {
+            gate: self.clone(),
+            address: peer,
+            place,
+            proxied: false,
+            is_local,
+            budgets: Budgets::default(),
+        })
     }
 
     /// A thread that panicked while it held the lock has changed numbers at most.
@@ -184,15 +205,27 @@ impl State {
         })
     }
 
+    /// A proxy on this machine that keeps to itself whom it speaks for makes all its clients one that has no limits.
+    fn local_came(&mut self) {
+        self.local += 1;
+        if self.local < MANY_LOCAL || std::mem::replace(&mut self.local_told, true) {
+            return;
+        }
+        let text = "many clients come from this machine, and no proxy says whom it speaks for: limits and bans of \
+                    addresses do not count for them. If there is a reverse proxy, have it send X-Real-IP, \
+                    X-Forwarded-For or the PROXY protocol (see INTERNET.md, Behind proxies); told once";
+        LogEntry::new(Now::get(), Level::Warn, Topic::Status, text).emit("");
+    }
+
     /// Forgets addresses that have done nothing for a while; if they all have, those without a connection.
     fn forget(&mut self, settings: &Settings) {
         let now = Now::get().ms;
-        let rested = |place: &mut Place| {
-            Limit::ALL
-                .iter()
-                .zip(&mut place.buckets)
-                .all(|(limit, bucket)| limit.rate(settings, 1).is_none_or(|rate| bucket.is_full(rate, now)))
-        };
+        let rested =
+            |place: &mut Place| {
+                Limit::ALL.iter().zip(&mut place.buckets).all(|(limit, bucket)| {
+                    limit.rate(settings, 1).is_none_or(|rate| bucket.is_full(rate, now))
+                }) && place.budgets.have_rested(settings, now)
+            };
         self.places.retain(|_, place| place.open > 0 || !rested(place));
         if self.places.len() >= MAX_PLACES {
             self.places.retain(|_, place| place.open > 0);
@@ -266,6 +299,7 @@ impl Pass {
         if source != self.address && !self.gate.trusted.contains(source) {
             state.enter(place, source, settings)?;
             state.leave(self.place.replace(place));
+            state.local -= u32::from(std::mem::take(&mut self.is_local));
         }
         drop(state);
         self.proxied = true;
@@ -281,12 +315,60 @@ impl Pass {
         let Some(place) = self.place else { return Ok(()) };
         self.gate.lock().take(limit, place, self.address, settings)
     }
+
+    /// Uses some of what this connection and its address may use, if both have as much left.
+    ///
+    /// # Errors
+    /// After how many milliseconds they will have.
+    pub fn spend(&mut self, budget: Budget, count: u64, settings: &Settings) -> Result<(), u64> {
+        let now = Now::get().ms;
+        let Some(place) = self.place else {
+            return spend(&mut self.budgets, None, budget, count, settings, now);
+        };
+        let mut state = self.gate.lock();
+        let address = &mut state.places.entry(place).or_default().budgets;
+        spend(&mut self.budgets, Some(address), budget, count, settings, now)
+    }
+
+    /// Whether a line about this connection may be logged; if so, how many were left out since the last one.
+    pub fn log_line(&mut self, settings: &Settings) -> Option<u64> {
+        let may = self.spend(Budget::LogLines, 1, settings).is_ok();
+        METRICS.log_left_out.add(u64::from(!may));
+        self.with_unlogged(|unlogged| {
+            if may {
+                return Some(std::mem::take(unlogged));
+            }
+            *unlogged += 1;
+            None
+        })
+    }
+
+    /// How many lines about this connection were left out, to be said at its end if a line may still be logged.
+    pub fn left_out(&mut self, settings: &Settings) -> u64 {
+        if self.with_unlogged(|unlogged| *unlogged) == 0 {
+            return 0;
+        }
+        // The connection has used up its own lines: what its address has left decides.
+        self.budgets.renew();
+        if self.spend(Budget::LogLines, 1, settings).is_err() {
+            return 0;
+        }
+        self.with_unlogged(std::mem::take)
+    }
+
+    /// Lines that were left out are counted for the address, which may have other connections, if there is one.
+    fn with_unlogged<T>(&mut self, with: impl FnOnce(&mut u64) -> T) -> T {
+        let Some(place) = self.place else { return with(&mut self.budgets.unlogged) };
+        let mut state = self.gate.lock();
+        with(&mut state.places.entry(place).or_default().budgets.unlogged)
+    }
 }
 
 impl Drop for Pass {
     fn drop(&mut self) {
         let mut state = self.gate.lock();
         state.open = state.open.saturating_sub(1);
+        state.local -= u32::from(self.is_local);
         state.leave(self.place);
     }
 }
@@ -411,6 +493,50 @@ mod tests {
         let gate = gate();
         let passes: Vec<Pass> = (0..2000).map(|_| gate.enter(ip("192.0.2.1"), &settings).unwrap()).collect();
         assert!(passes.iter().all(|p| p.take(Limit::LoginRate, &settings).is_ok()));
+    }
+
+    #[test]
+    fn commands_of_an_address_are_slowed_down_and_those_of_a_proxy_only_one_by_one() {
+        let (gate, settings) = (gate(), Settings::default());
+        let passed = |address: &str| {
+            let mut pass = gate.enter(ip(address), &settings).unwrap();
+            (0..100).take_while(|_| pass.spend(Budget::Commands, 1, &settings).is_ok()).count()
+        };
+        let counts: Vec<usize> = (0..6).map(|_| passed("192.0.2.1")).collect();
+        // Some come back meanwhile.
+        assert!(counts[..5].iter().all(|n| *n >= 50) && counts[5] < 50, "{counts:?}");
+        assert!((0..6).all(|_| passed("127.0.0.1") >= 50));
+    }
+
+    #[test]
+    fn lines_of_the_log_that_were_left_out_are_counted_and_told_once() {
+        let (gate, settings) = (gate(), Settings::default());
+        let mut pass = gate.enter(ip("192.0.2.1"), &settings).unwrap();
+        let logged = (0..1000).filter(|_| pass.log_line(&settings).is_some()).count();
+        assert!((50..60).contains(&logged), "{logged}");
+        assert_eq!(pass.left_out(&settings), 1000 - logged as u64);
+        assert_eq!(pass.left_out(&settings), 0);
+        drop(pass);
+        let mut next = gate.enter(ip("192.0.2.1"), &settings).unwrap();
+        assert_eq!(next.log_line(&settings), Some(0));
+    }
+
+    #[test]
+    fn many_clients_of_this_machine_are_told_of_once() {
+        let (gate, settings) = (gate(), Settings::default());
+        let enter = |_| gate.enter(ip("127.0.0.1"), &settings).unwrap();
+        let mut passes: Vec<Pass> = (1..MANY_LOCAL).map(enter).collect();
+        passes[0].speaks_for(ip("192.0.2.1"), &settings).unwrap();
+        let local = || {
+            let state = gate.lock();
+            (state.local, state.local_told)
+        };
+        passes.push(enter(0));
+        assert_eq!(local(), (MANY_LOCAL - 1, false));
+        passes.push(enter(0));
+        assert_eq!(local(), (MANY_LOCAL, true));
+        drop(passes);
+        assert_eq!(local().0, 0);
     }
 
     #[test]

@@ -2,8 +2,10 @@
 //!
 //! | file | what it does |
 //! | --- | --- |
+//! | `budget` | what those who are in may have the server do |
 //! | `gate` | how many connections are let in, in all and from one address |
 //! | `network` | what counts as one address |
+//! | `http` | what those are told who speak HTTP to the port of drawing programs |
 //! | `accept` | from an accepted socket to a WebSocket connection |
 //! | `stream` | TCP and TLS connections behind one type |
 //! | `tls` | certificates |
@@ -19,8 +21,10 @@ use socket2::{Domain, Protocol, Socket, Type};
 use tokio::net::TcpListener;
 
 pub mod accept;
+pub mod budget;
 pub mod forwarded;
 pub mod gate;
+pub mod http;
 pub mod network;
 pub mod origin;
 pub mod proxy;

@@ -1,10 +1,12 @@
 //! TCP and TLS connections behind one type.
 
+use std::cell::RefCell;
 use std::io::{self, IoSlice};
-use std::pin::Pin;
-use std::task::{Context, Poll};
+use std::pin::{Pin, pin};
+use std::rc::Rc;
+use std::task::{Context, Poll, Waker};
 
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::io::{AsyncRead, AsyncWrite, Interest, ReadBuf, Ready};
 use tokio::net::TcpStream;
 use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
 use tokio_rustls::server::TlsStream;
@@ -24,7 +26,7 @@ pub enum ReadHalf {
     /// In clear.
     Tcp(OwnedReadHalf),
     /// Encrypted.
-    Tls(tokio::io::ReadHalf<Box<TlsStream<TcpStream>>>),
+    Tls(TlsHalf),
 }
 
 /// The way out of a connection.
@@ -33,8 +35,11 @@ pub enum WriteHalf {
     /// In clear.
     Tcp(OwnedWriteHalf),
     /// Encrypted.
-    Tls(tokio::io::WriteHalf<Box<TlsStream<TcpStream>>>),
+    Tls(TlsHalf),
 }
+
+/// One of two ways of an encrypted connection, which share it: both are of one thread.
+type TlsHalf = Rc<RefCell<Box<TlsStream<TcpStream>>>>;
 
 impl Stream {
     /// Divides the connection.
@@ -45,8 +50,8 @@ impl Stream {
                 (ReadHalf::Tcp(read), WriteHalf::Tcp(write))
             }
             Self::Tls(stream) => {
-                let (read, write) = tokio::io::split(stream);
-                (ReadHalf::Tls(read), WriteHalf::Tls(write))
+                let stream = Rc::new(RefCell::new(stream));
+                (ReadHalf::Tls(stream.clone()), WriteHalf::Tls(stream))
             }
         }
     }
@@ -54,6 +59,25 @@ impl Stream {
     /// Whether the connection is encrypted.
     pub fn is_tls(&self) -> bool {
         matches!(self, Self::Tls(_))
+    }
+}
+
+impl ReadHalf {
+    /// Whether the peer has closed its side, also if not everything before that was read.
+    pub fn is_closed(&self) -> bool {
+        match self {
+            Self::Tcp(half) => is_closed(half.as_ref()),
+            Self::Tls(stream) => is_closed(stream.borrow().get_ref().0),
+        }
+    }
+}
+
+/// What the system has told of a connection so far; nothing is waited for.
+fn is_closed(stream: &TcpStream) -> bool {
+    let ready = pin!(stream.ready(Interest::READABLE));
+    match ready.poll(&mut Context::from_waker(Waker::noop())) {
+        Poll::Ready(ready) => ready.map_or(true, Ready::is_read_closed),
+        Poll::Pending => false,
     }
 }
 
@@ -68,29 +92,51 @@ pub fn reunite(read: ReadHalf, write: WriteHalf) -> Option<TcpStream> {
 macro_rules! either {
     ($self:expr, $half:ident => $call:expr) => {
         match $self.get_mut() {
-            Self::Tcp($half) => $call,
-            Self::Tls($half) => $call,
+            Self::Tcp($half) => {
+                let $half = Pin::new($half);
+                $call
+            }
+            Self::Tls($half) => {
+                let $half = Pin::new($half);
+                $call
+            }
+        }
+    };
+}
+
+macro_rules! either_half {
+    ($self:expr, $half:ident => $call:expr) => {
+        match $self.get_mut() {
+            Self::Tcp($half) => {
+                let $half = Pin::new($half);
+                $call
+            }
+            Self::Tls(stream) => {
+                let mut stream = stream.borrow_mut();
+                let $half = Pin::new(&mut *stream);
+                $call
+            }
         }
     };
 }
 
 impl AsyncRead for Stream {
     fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-        either!(self, stream => Pin::new(stream).poll_read(cx, buf))
+        either!(self, stream => stream.poll_read(cx, buf))
     }
 }
 
 impl AsyncRead for ReadHalf {
     fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-        either!(self, half => Pin::new(half).poll_read(cx, buf))
+        either_half!(self, half => half.poll_read(cx, buf))
     }
 }
 
 macro_rules! writes {
-    ($type:ty) => {
+    ($type:ty, $either:ident) => {
         impl AsyncWrite for $type {
             fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
-                either!(self, half => Pin::new(half).poll_write(cx, buf))
+                $either!(self, half => half.poll_write(cx, buf))
             }
 
             fn poll_write_vectored(
@@ -98,7 +144,7 @@ macro_rules! writes {
                 cx: &mut Context<'_>,
                 bufs: &[IoSlice<'_>],
             ) -> Poll<io::Result<usize>> {
-                either!(self, half => Pin::new(half).poll_write_vectored(cx, bufs))
+                $either!(self, half => half.poll_write_vectored(cx, bufs))
             }
 
             fn is_write_vectored(&self) -> bool {
@@ -106,15 +152,15 @@ macro_rules! writes {
             }
 
             fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-                either!(self, half => Pin::new(half).poll_flush(cx))
+                $either!(self, half => half.poll_flush(cx))
             }
 
             fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-                either!(self, half => Pin::new(half).poll_shutdown(cx))
+                $either!(self, half => half.poll_shutdown(cx))
             }
         }
     };
 }
 
-writes!(Stream);
-writes!(WriteHalf);
+writes!(Stream, either);
+writes!(WriteHalf, either_half);

@@ -151,7 +151,7 @@ impl Certificate {
 /// Reads the files again whenever they have changed. Connections keep the certificate that they began with.
 pub async fn watch_files(files: CertificateFiles, current: watch::Sender<Certificate>) {
     let mut known = files.modified();
-    let mut interval = tokio::time::interval(LOOK_INTERVAL);
+    let mut interval = crate::clock::every(LOOK_INTERVAL);
     loop {
         interval.tick().await;
         let files = files.clone();

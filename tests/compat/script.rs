@@ -254,7 +254,7 @@ fn told(who: &str, text: &str) -> Result<Action, String> {
         "fills" => {
             let numbers: Result<Vec<usize>, _> = rest.split(' ').map(str::parse).collect();
             match numbers.as_deref() {
-                Ok(&[kind @ 32..=255, count, bytes]) => Action::Fill { who, kind: kind as u8, count, bytes },
+                Ok(&[kind @ 0..=255, count, bytes]) => Action::Fill { who, kind: kind as u8, count, bytes },
                 _ => return Err("expected TYPE COUNT BYTES".to_owned()),
             }
         }

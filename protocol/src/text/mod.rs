@@ -84,7 +84,7 @@ pub fn parse_line(line: &str, layout: Layout, warnings: &mut Vec<String>) -> Res
     let fields: Map<String, Value> = if body.is_empty() {
         Map::new()
     } else {
-        serde_json::from_str(body).map_err(|e| LineError::BadBody(e.to_string()))?
+        crate::lenient::from_json(body.as_bytes()).map_err(|e| LineError::BadBody(e.to_string()))?
     };
     let payload = json::read_body(info.layout(layout), &fields, warnings)?;
     Frame::new(info.id, user, &payload)

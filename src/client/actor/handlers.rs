@@ -10,10 +10,11 @@ use serde_json::Value;
 use super::{Client, Phase};
 use crate::client::login::{LoginInput, LoginState};
 use crate::log::{Level, LogUser, Topic};
-use crate::session::actor::Session;
+use crate::session::actor::{LeaveSession, Session};
 use crate::session::admin::{time_value, visitor_value};
 use crate::session::bans::Person;
 use crate::session::{ClientOp, DisconnectReason, Visitor};
+use crate::transport::http;
 use crate::transport::websocket::Violation;
 
 /// A proxy has said whom it speaks for, or that it does not know.
@@ -54,6 +55,24 @@ impl Handler<HungUp> for Client {
         if let Some(violation) = violation {
             self.log(Level::Warn, Topic::RuleBreak, violation.to_string());
         }
+        self.close(ctx);
+    }
+}
+
+/// The client speaks HTTP in place of the protocol.
+#[derive(Message)]
+#[rtype(result = "()")]
+pub(in crate::client) struct SpeaksHttp;
+
+impl Handler<SpeaksHttp> for Client {
+    type Result = ();
+
+    fn handle(&mut self, _: SpeaksHttp, ctx: &mut Self::Context) {
+        if matches!(self.phase, Phase::Over) {
+            return;
+        }
+        self.log(Level::Info, Topic::Status, "Speaks HTTP to the port of drawing programs");
+        self.send(http::answer(self.context.websocket_port).into(), ctx);
         self.close(ctx);
     }
 }
@@ -121,7 +140,9 @@ impl Handler<TimedOut> for Client {
     type Result = ();
 
     fn handle(&mut self, TimedOut { reason }: TimedOut, ctx: &mut Self::Context) {
-        self.log(Level::Warn, Topic::Status, reason);
+        if !matches!(self.phase, Phase::Over) {
+            self.log(Level::Warn, Topic::Status, reason);
+        }
         self.abort(ctx);
     }
 }
@@ -140,10 +161,18 @@ impl Handler<Deliver> for Client {
     type Result = ();
 
     fn handle(&mut self, Deliver { ops, session }: Deliver, ctx: &mut Self::Context) {
+        if let Some(session) = session.as_ref().filter(|_| matches!(self.phase, Phase::Over)) {
+            // It was let in too late.
+            return session.do_send(LeaveSession { conn: self.conn });
+        }
         if session.is_some() && self.entering.take().is_some() {
             self.session = session;
         }
         for op in ops {
+            // A client that was cut in the middle of this has no use for the rest.
+            if matches!(self.phase, Phase::Over) {
+                return;
+            }
             self.apply(op, ctx);
         }
         // What was sent right behind a `join` waits for the session.
@@ -161,10 +190,8 @@ pub struct ReadOn;
 impl Handler<ReadOn> for Client {
     type Result = ();
 
-    fn handle(&mut self, _: ReadOn, _: &mut Self::Context) {
-        if let Some(link) = &self.link {
-            link.resume_reading();
-        }
+    fn handle(&mut self, _: ReadOn, ctx: &mut Self::Context) {
+        self.go_on(ctx);
     }
 }
 

@@ -5,14 +5,33 @@ use std::time::Duration;
 use actix::prelude::*;
 use drawhall_protocol::ProtocolVersion;
 
-use super::{Client, Phase};
+use super::{ANSWER_LIMIT, Client, Phase};
 use crate::auth::{AskExtAuth, CheckAccount};
 use crate::client::login::{LoginEffect, LoginInput};
 use crate::log::{Level, Topic};
-use crate::metrics::METRICS;
+use crate::metrics::{METRICS, login_result};
 use crate::server::{EnterLobby, EnterSession, FindSession, HostSession, LookUp, ReportSession, Server};
-use crate::session::DisconnectReason;
+use crate::session::actor::LeaveSession;
+use crate::session::{ConnId, DisconnectReason};
 use crate::transport::gate::Limit;
+
+/// What a client waits for so that nothing overtakes it, or `None` if it takes too long: then a session that is started
+/// all the same is left.
+async fn in_time(
+    asked: Request<Server, HostSession>,
+    conn: ConnId,
+) -> Option<<Request<Server, HostSession> as Future>::Output> {
+    let mut asked = Box::pin(asked);
+    let answer = tokio::time::timeout(ANSWER_LIMIT, &mut asked).await.ok();
+    if answer.is_none() {
+        actix_rt::spawn(async move {
+            if let Ok(Ok(session)) = asked.await {
+                session.do_send(LeaveSession { conn });
+            }
+        });
+    }
+    answer
+}
 
 impl Client {
     pub(super) fn perform(&mut self, effects: Vec<LoginEffect>, ctx: &mut Context<Self>) {
@@ -26,10 +45,15 @@ impl Client {
         match effect {
             LoginEffect::Send(reply) => match reply.to_frame() {
                 Ok(frame) => self.send(frame.into_bytes(), ctx),
-                Err(error) => self.log(Level::Error, Topic::Status, format!("Reply is too long: {error}")),
+                Err(error) => {
+                    // Without an answer the client would wait for good.
+                    self.log(Level::Error, Topic::Status, format!("Reply is too long: {error}"));
+                    let text = "The server's answer is too long for a message";
+                    self.disconnect(DisconnectReason::Error, text, ctx);
+                }
             },
             LoginEffect::Disconnect { message, details } => {
-                METRICS.logins.count(&details);
+                METRICS.logins.count(login_result(&details));
                 self.log(Level::Info, Topic::Leave, format!("{message} ({details})"));
                 self.disconnect(DisconnectReason::Error, &message, ctx);
             }
@@ -87,10 +111,11 @@ impl Client {
             LoginEffect::Host { host, protocol, visitor } => {
                 let (client, credit) = (ctx.address(), self.credit.clone());
                 let asked = self.context.server.send(HostSession { host, protocol, visitor, client, credit });
-                let asked = asked.into_actor(self).map(|answer, client, ctx| match answer {
-                    Ok(Ok(session)) => client.session = Some(session),
-                    Ok(Err(refusal)) => client.answered(LoginInput::HostRefused(refusal), ctx),
-                    Err(_) => client.abort(ctx),
+                let asked = in_time(asked, conn).into_actor(self).map(|answer, client, ctx| match answer {
+                    Some(Ok(Ok(session))) => client.session = Some(session),
+                    Some(Ok(Err(refusal))) => client.answered(LoginInput::HostRefused(refusal), ctx),
+                    Some(Err(_)) => client.abort(ctx),
+                    None => client.no_answer(ctx),
                 });
                 ctx.wait(asked);
             }
@@ -122,6 +147,9 @@ impl Client {
 
     /// Gives the login an answer that it waits for, and goes on.
     pub(super) fn answered(&mut self, answer: LoginInput, ctx: &mut Context<Self>) {
+        if let Some(timer) = self.answer_timer.take() {
+            ctx.cancel_future(timer);
+        }
         if matches!(self.phase, Phase::Login(_)) {
             self.log_in(answer, ctx);
             self.go_on(ctx);

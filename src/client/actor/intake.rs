@@ -1,0 +1,383 @@
+//! What comes in: to the login, to the session, or back. Whoever sends more than it may waits.
+//!
+//! Messages that the server acts on cost the one who sent them (`commandRateLimit`, and bytes of chat) before anything is
+//! done about them, because what comes of them may go to everybody. What the budget does not cover waits here, and
+//! reading rests: nothing is lost, and nobody but the sender notices.
+
+use std::time::Duration;
+
+use actix::prelude::*;
+use bytes::Buf as _;
+use drawhall_protocol::command::RawCommand;
+use drawhall_protocol::frame::{FIRST_OPAQUE, FrameHeader, FrameRef, frames};
+use drawhall_protocol::message::{
+    Chat, Disconnect, KeepAlive, Layout, Message as Decoded, Ping, PrivateChat, ResetStream, ServerCommand,
+};
+
+use drawhall_protocol::reply::ServerReply;
+
+use super::{ANSWER_LIMIT, Client, Phase};
+use crate::client::credit::Credit;
+use crate::client::login::LoginInput;
+use crate::client::outbox::ITEM_COST;
+use crate::clock::Now;
+use crate::limits::Rate;
+use crate::log::{Level, Topic};
+use crate::metrics::METRICS;
+use crate::session::DisconnectReason;
+use crate::session::actor::{Batch, Session};
+use crate::session::commands::gain_op;
+use crate::transport::budget::Budget;
+use crate::transport::gate::Limit;
+
+/// Seconds of `messageRateLimit` that may come at once.
+const MESSAGE_BURST: u32 = 20;
+/// What a message that the server reads counts of `messageRateLimit`.
+const TRANSPARENT_COST: u64 = 20;
+/// Messages that belong into sessions and are ignored during a login; with the next the connection is ended.
+const MAX_STRAYS: u8 = 10;
+/// Smaller parts of a streamed reset than these bytes cost as much as a command.
+const SMALL_CHUNK: u16 = 1024;
+/// How often it is logged that a client is slowed down, in milliseconds.
+const LOG_INTERVAL: u64 = 60_000;
+/// How long a client waits at least whose budget is used up, in milliseconds.
+const MIN_WAIT: u64 = 10;
+
+/// What a message costs; `None` if it is free: it is opaque, it is answered or dropped at once, or it is a part of a
+/// streamed reset, of which there are many, though not many small ones.
+fn cost(header: FrameHeader) -> Option<(Budget, u64)> {
+    match header.kind {
+        FIRST_OPAQUE.. | Disconnect::TYPE | Ping::TYPE | KeepAlive::TYPE => None,
+        ResetStream::TYPE if header.len >= SMALL_CHUNK => None,
+        Chat::TYPE | PrivateChat::TYPE => Some((Budget::ChatBytes, (header.frame_len() + ITEM_COST) as u64)),
+        _ => Some((Budget::Commands, 1)),
+    }
+}
+
+/// A frame with which a client leaves.
+fn is_goodbye(frame: FrameRef<'_>) -> bool {
+    frame.header.kind == Disconnect::TYPE && !frame.payload().is_empty()
+}
+
+impl Client {
+    /// Handles whole frames.
+    pub(super) fn receive(&mut self, batch: Vec<u8>, ctx: &mut Context<Self>) {
+        let (mut count, mut cost) = (0, 0);
+        for frame in frames(&batch) {
+            count += 1;
+            cost += if frame.header.is_opaque() { 1 } else { TRANSPARENT_COST };
+        }
+        METRICS.messages_in.add(count);
+        METRICS.bytes_in.add(batch.len() as u64);
+        self.slow_down(cost);
+        match &self.phase {
+            Phase::Over => {}
+            // All of it is opaque.
+            Phase::Session(session) if self.pending.is_empty() && cost == count => {
+                let session = session.clone();
+                self.pass_on(&session, batch);
+            }
+            Phase::Login(_) | Phase::Session(_) | Phase::Quiet => {
+                self.pending.extend_from_slice(&batch);
+                self.go_on(ctx);
+            }
+        }
+    }
+
+    /// Lets reading rest if the client sends more messages than it may.
+    fn slow_down(&mut self, count: u64) {
+        let limit = self.context.rules.settings().message_rate_limit.0;
+        let Some(link) = self.link.as_ref().filter(|_| limit > 0) else { return };
+        let wait = self.messages.overdraw(Rate::per_second(limit, MESSAGE_BURST), Now::get().ms, count);
+        if wait > 0 {
+            link.rest_for(wait);
+            self.slowed("Too many messages: reading is slowed down (messageRateLimit); told once a minute");
+        }
+    }
+
+    /// A client is slowed down: counts it, and logs it once in a while.
+    fn slowed(&mut self, text: &str) {
+        METRICS.slowed.count();
+        let now = Now::get().ms;
+        if self.slowed_logged.is_none_or(|at| now >= at + LOG_INTERVAL) {
+            self.slowed_logged = Some(now);
+            self.log(Level::Warn, Topic::RuleBreak, text);
+        }
+    }
+
+    /// Handles pending frames until an answer is needed, the session or the client's budget has to recover, or there are
+    /// none left; then reads on.
+    pub(super) fn go_on(&mut self, ctx: &mut Context<Self>) {
+        while self.budget_timer.is_none() && !self.credit.is_waiting() {
+            match &self.phase {
+                Phase::Over => return,
+                Phase::Login(_) if self.link.as_ref().is_some_and(|l| l.upgrading.get()) => {
+                    if !self.pending.is_empty() {
+                        let text = "Something in clear came after startTls";
+                        self.log(Level::Warn, Topic::RuleBreak, text);
+                        self.abort(ctx);
+                    }
+                    return;
+                }
+                Phase::Login(login) if login.is_waiting() => {
+                    if let Some(link) = &self.link {
+                        link.paused.set(true);
+                    }
+                    return self.await_answer(ctx);
+                }
+                _ if self.pending.is_empty() => {
+                    if let Some(link) = &self.link {
+                        link.resume_reading();
+                    }
+                    return;
+                }
+                Phase::Login(_) => self.one_in_login(ctx),
+                Phase::Session(session) => {
+                    let session = session.clone();
+                    self.all_in_session(&session, ctx);
+                }
+                Phase::Quiet => self.echo(ctx),
+            }
+        }
+    }
+
+    /// Has a frame paid for. If that cannot be, the client waits until it can.
+    fn afford(&mut self, header: FrameHeader) -> Result<(), Overdrawn> {
+        let Some((budget, count)) = cost(header) else { return Ok(()) };
+        self.pass.spend(budget, count, self.context.rules.settings()).map_err(|ms| Overdrawn { budget, ms })
+    }
+
+    /// What is pending waits until the client can pay for more of it.
+    fn wait_for_budget(&mut self, overdrawn: Overdrawn, ctx: &mut Context<Self>) {
+        // Who wants to go need not wait; what it has sent too much of is not done then.
+        if frames(&self.pending).any(is_goodbye) {
+            return self.close(ctx);
+        }
+        let waited = self.link.as_ref().is_none_or(|link| {
+            link.paused.set(true);
+            link.over_budget.replace(true)
+        });
+        if !waited {
+            self.slowed(match overdrawn.budget {
+                Budget::ChatBytes => "Too much chat: reading is slowed down; told once a minute",
+                _ => "Too many commands: reading is slowed down (commandRateLimit); told once a minute",
+            });
+        }
+        let wait = Duration::from_millis(overdrawn.ms.max(MIN_WAIT));
+        self.budget_timer = Some(ctx.run_later(wait, |client, ctx| {
+            client.budget_timer = None;
+            client.go_on(ctx);
+        }));
+    }
+
+    /// The next pending frame goes to the login.
+    fn one_in_login(&mut self, ctx: &mut Context<Self>) {
+        let Some(header) = FrameHeader::parse(&self.pending) else { return self.pending.clear() };
+        if let Err(overdrawn) = self.afford(header) {
+            return self.wait_for_budget(overdrawn, ctx);
+        }
+        let first = self.pending.split_to(header.frame_len().min(self.pending.len()));
+        for frame in frames(&first) {
+            self.receive_in_login(frame, ctx);
+        }
+    }
+
+    fn receive_in_login(&mut self, frame: FrameRef<'_>, ctx: &mut Context<Self>) {
+        if !self.below(frame, ctx) {
+            return;
+        }
+        if frame.header.kind != ServerCommand::TYPE {
+            return self.stray(frame.header.kind, ctx);
+        }
+        let command = RawCommand::parse(frame.payload());
+        if command.cmd == "ident" && !self.may(Limit::LoginRate, ctx) {
+            return;
+        }
+        self.log_in(LoginInput::Command(command), ctx);
+    }
+
+    /// A message that belongs into a session. drawpile-srv ignores it, and logs it: some are tolerated.
+    fn stray(&mut self, kind: u8, ctx: &mut Context<Self>) {
+        self.strays += 1;
+        self.log(
+            Level::Warn,
+            Topic::RuleBreak,
+            format!("Got non-login message (type={kind}) in login state"),
+        );
+        if self.strays > MAX_STRAYS {
+            self.disconnect(DisconnectReason::Error, "invalid message", ctx);
+        }
+    }
+
+    /// Pending frames go to the session, as far as the client can pay for them.
+    fn all_in_session(&mut self, session: &Addr<Session>, ctx: &mut Context<Self>) {
+        let mut pending = std::mem::take(&mut self.pending);
+        let mut kept = Vec::with_capacity(pending.len());
+        let (mut done, mut overdrawn) = (0, None);
+        for frame in frames(&pending) {
+            overdrawn = self.afford(frame.header).err();
+            if overdrawn.is_some() {
+                break;
+            }
+            done += frame.bytes.len();
+            if frame.header.kind == Disconnect::TYPE {
+                // What came before the goodbye must be in the session before the client leaves it.
+                self.pass_on(session, std::mem::take(&mut kept));
+            }
+            if self.below(frame, ctx) {
+                if self.may_guess(frame, ctx) {
+                    kept.extend_from_slice(frame.bytes);
+                }
+            } else if matches!(self.phase, Phase::Over) {
+                break;
+            }
+        }
+        self.pass_on(session, kept);
+        if matches!(self.phase, Phase::Over) {
+            return;
+        }
+        if let Some(overdrawn) = overdrawn {
+            pending.advance(done);
+            self.pending = pending;
+            self.wait_for_budget(overdrawn, ctx);
+        }
+    }
+
+    /// Whether the address may make another guess at an operator password, if this is one.
+    fn may_guess(&mut self, frame: FrameRef<'_>, ctx: &mut Context<Self>) -> bool {
+        if frame.header.kind != ServerCommand::TYPE
+            || RawCommand::parse(frame.payload()).cmd != gain_op::COMMAND
+        {
+            return true;
+        }
+        let allowed = self.pass.take(Limit::PasswordRate, self.context.rules.settings()).is_ok();
+        if !allowed {
+            let refusal = ServerReply::command_error(gain_op::COMMAND, gain_op::TOO_MANY_OPWORDS);
+            if let Ok(frame) = refusal.to_frame() {
+                self.send(frame.into_bytes(), ctx);
+            }
+        }
+        allowed
+    }
+
+    fn pass_on(&mut self, session: &Addr<Session>, batch: Vec<u8>) {
+        if batch.is_empty() {
+            return;
+        }
+        let wait = self.credit.take(Credit::cost(&batch));
+        session.do_send(Batch { conn: self.conn, bytes: batch });
+        if let Some(link) = self.link.as_ref().filter(|_| wait) {
+            link.paused.set(true);
+        }
+    }
+
+    /// Sends back what the client has sent, as if it had entered the history. Commands are not answered.
+    fn echo(&mut self, ctx: &mut Context<Self>) {
+        let pending = std::mem::take(&mut self.pending);
+        let mut kept = Vec::with_capacity(pending.len());
+        for frame in frames(&pending) {
+            if self.below(frame, ctx) && frame.header.kind != ServerCommand::TYPE {
+                let start = kept.len();
+                kept.extend_from_slice(frame.bytes);
+                kept[start + 3] = self.user.id;
+            } else if matches!(self.phase, Phase::Over) {
+                return;
+            }
+        }
+        if !kept.is_empty() {
+            self.send(kept.into(), ctx);
+        }
+    }
+
+    /// Handles what is below login and session; returns whether the frame is for them.
+    fn below(&mut self, frame: FrameRef<'_>, ctx: &mut Context<Self>) -> bool {
+        let kind = frame.header.kind;
+        if kind >= FIRST_OPAQUE {
+            return true;
+        }
+        let decoded = match kind {
+            // The text of a goodbye does not matter, but there must be a reason.
+            Disconnect::TYPE if is_goodbye(frame) => {
+                self.close(ctx);
+                return false;
+            }
+            KeepAlive::TYPE => return false,
+            _ => Decoded::from_frame(frame, Layout::V4_25),
+        };
+        match decoded {
+            Ok(Decoded::Ping(Ping { is_pong: false })) => {
+                let pong = Decoded::from(Ping { is_pong: true }).to_frame(0, Layout::V4_25);
+                if let (Some(link), Ok(pong)) = (&self.link, pong) {
+                    link.outbox.borrow_mut().push_first(pong.into_bytes());
+                    link.wake.notify_one();
+                }
+                false
+            }
+            Ok(Decoded::Ping(_)) => false,
+            Ok(_) => true,
+            Err(error) => {
+                let len = frame.header.len;
+                let text = format!("Received bad message of type {kind} and length {len}: {error}");
+                self.log(Level::Warn, Topic::RuleBreak, text);
+                self.abort(ctx);
+                false
+            }
+        }
+    }
+
+    /// Whatever the login waits for must come in time: else the client is told so and let go.
+    fn await_answer(&mut self, ctx: &mut Context<Self>) {
+        if self.answer_timer.is_some() {
+            return;
+        }
+        self.answer_timer = Some(ctx.run_later(ANSWER_LIMIT, |client, ctx| {
+            client.answer_timer = None;
+            client.no_answer(ctx);
+        }));
+    }
+
+    /// Nobody has answered the login in time.
+    pub(super) fn no_answer(&mut self, ctx: &mut Context<Self>) {
+        if matches!(self.phase, Phase::Login(_)) {
+            METRICS.logins.count("noAnswer");
+            self.log(Level::Error, Topic::Status, "A login was not answered in time");
+            let text = "The server did not answer in time. Please try again.";
+            self.disconnect(DisconnectReason::Error, text, ctx);
+        }
+    }
+}
+
+/// The client has used up a budget; when it can go on.
+#[derive(Debug)]
+struct Overdrawn {
+    budget: Budget,
+    ms: u64,
+}
+
+#[cfg(test)]
+mod tests {
+    use drawhall_protocol::message::{Join, SoftReset, Thumbnail, TrustedUsers};
+
+    use super::*;
+
+    #[test]
+    fn what_the_server_acts_on_costs_and_what_it_passes_on_does_not() {
+        let cost = |kind: u8, len: u16| cost(FrameHeader { len, kind, user: 1 });
+        for kind in [64, 127, 128, 255, Ping::TYPE, KeepAlive::TYPE, Disconnect::TYPE] {
+            assert_eq!(cost(kind, 1), None, "type {kind}");
+        }
+        for kind in
+            [ServerCommand::TYPE, Join::TYPE, SoftReset::TYPE, Thumbnail::TYPE, TrustedUsers::TYPE, 20]
+        {
+            assert_eq!(cost(kind, 60_000), Some((Budget::Commands, 1)), "type {kind}");
+        }
+        assert_eq!(cost(Chat::TYPE, 100), Some((Budget::ChatBytes, 100 + 4 + ITEM_COST as u64)));
+        assert_eq!(cost(PrivateChat::TYPE, 0), Some((Budget::ChatBytes, 4 + ITEM_COST as u64)));
+        assert_eq!(cost(ResetStream::TYPE, 60_000), None);
+        assert_eq!(
+            cost(ResetStream::TYPE, 0),
+            Some((Budget::Commands, 1)),
+            "an image does not come in crumbs"
+        );
+    }
+}
