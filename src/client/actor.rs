@@ -124,6 +124,8 @@ pub struct Client {
     /// When it has connected, milliseconds since 1970.
     since: i64,
     tasks: Vec<JoinHandle<()>>,
+    /// It is ended by the server, not by its peer.
+    was_cut: bool,
     greeting: Option<LoginEffect>,
 }
 
@@ -167,6 +169,7 @@ impl Client {
             slowed_logged: None,
             since: Now::get().utc_ms,
             tasks: Vec::new(),
+            was_cut: false,
             greeting: Some(greeting),
         };
         Actor::start(client)
@@ -204,11 +207,17 @@ impl Client {
         link.wake.notify_one();
         if pushed.is_err() {
             self.log(Level::Warn, Topic::Status, "Client does not read: too much waits to be sent");
-            self.abort(ctx);
+            self.cut(ctx);
         }
     }
 
-    /// Cuts the connection at once.
+    /// Cuts the connection at once, which its peer did not want: its session is told so.
+    fn cut(&mut self, ctx: &mut Context<Self>) {
+        self.was_cut = true;
+        self.abort(ctx);
+    }
+
+    /// Ends the connection at once.
     fn abort(&mut self, ctx: &mut Context<Self>) {
         self.phase_over();
         ctx.stop();
@@ -217,7 +226,7 @@ impl Client {
     /// Nothing is read or sent any more after what is queued; the session is told that the client is gone.
     fn phase_over(&mut self) {
         if let Some(session) = self.session.take() {
-            session.do_send(LeaveSession { conn: self.conn });
+            session.do_send(LeaveSession { conn: self.conn, cut: self.was_cut });
         }
         if let Some(id) = self.entering.take() {
             self.context.server.do_send(CancelEntering { id, conn: self.conn });
@@ -276,7 +285,7 @@ impl Client {
                 let len = frame.header.len;
                 let text = format!("Received bad message of type {kind} and length {len}: {error}");
                 self.log(Level::Warn, Topic::RuleBreak, text);
-                self.abort(ctx);
+                self.cut(ctx);
                 false
             }
         }

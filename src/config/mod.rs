@@ -11,7 +11,7 @@ mod values;
 
 pub use rules::{Rules, fault_of};
 pub use source::{FetchedBans, OpenSource, RuleSource, SourceError};
-pub use values::{Millis, Seconds, SettingError, SettingValue, parse_size};
+pub use values::{LargeSize, Millis, Percent, Seconds, SettingError, SettingValue, parse_size};
 
 /// Smallest value of `sessionUserLimit` and a session's `maxUserCount`.
 pub const MIN_USER_LIMIT: u32 = 2;
@@ -225,6 +225,10 @@ settings! {
     lag_time_limit, "lagTimeLimit": Seconds = "120", Limits, "How long a client may take nothing of what it is sent, 0 for no limit.";
     lag_size_limit, "lagSizeLimit": Size = "256mb", Limits, "How far a client may be behind what was drawn since it joined, 0 for no limit.";
     disk_space_alarm, "diskSpaceAlarm": Size = "500mb", Storage, "Free space of a disk with sessions or settings below which an alarm is raised, 0 for never.";
+    sessions_per_address, "sessionsPerAddress": Count = "5", Limits, "Greatest number of sessions that were hosted from one address, not counting accounts with HOST or MOD; 0 for no limit.";
+    host_rate_limit, "hostRateLimit": Count = "10", Limits, "New sessions from one address a minute, 0 for no limit.";
+    reserved_sessions, "reservedSessions": Percent = "10", Limits, "Share of sessionCountLimit in percent that is kept for accounts with HOST or MOD; nothing while there are no accounts.";
+    total_history_limit, "totalHistoryLimit": LargeSize = "8gb", Limits, "What the histories of all sessions may hold together, in memory or in files, 0 for no limit.";
     session_less_client_linger_time, "sessionLessClientLingerTime": Seconds = "0", Limits, "A client that does not join a session for so long is kicked, 0 for never.";
 }
 

@@ -67,6 +67,18 @@ pub enum LoadError {
     InUse,
 }
 
+impl LoadError {
+    /// Whether the files may be sound and only cannot be read at the moment: trying again can help.
+    pub fn may_pass(&self) -> bool {
+        match self {
+            LoadError::Journal(error) => error.kind() != io::ErrorKind::NotFound,
+            LoadError::History(HistoryError::Io { source, .. }) => source.kind() != io::ErrorKind::NotFound,
+            LoadError::InUse => true,
+            _ => false,
+        }
+    }
+}
+
 /// A stored session, as far as its journal tells.
 #[derive(Debug)]
 pub struct Listed {

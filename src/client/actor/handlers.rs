@@ -121,7 +121,7 @@ impl Handler<TimedOut> for Client {
 
     fn handle(&mut self, TimedOut { reason }: TimedOut, ctx: &mut Self::Context) {
         self.log(Level::Warn, Topic::Status, reason);
-        self.abort(ctx);
+        self.cut(ctx);
     }
 }
 

@@ -12,6 +12,7 @@ use crate::log::{Level, Topic};
 use crate::metrics::METRICS;
 use crate::server::{EnterLobby, EnterSession, FindSession, HostSession, LookUp, ReportSession, Server};
 use crate::session::DisconnectReason;
+use crate::session::actor::PendingEntry;
 use crate::transport::gate::Limit;
 
 impl Client {
@@ -79,13 +80,17 @@ impl Client {
                 }
                 if let Some(id) = self.found.clone() {
                     self.entering = Some(id.clone());
-                    let (client, credit) = (ctx.address(), self.credit.clone());
-                    self.context.server.do_send(EnterSession { id, request, client, credit });
+                    let entry = PendingEntry::to_join(ctx.address(), self.credit.clone());
+                    self.context.server.do_send(EnterSession { id, request, entry });
                 }
             }
             LoginEffect::Host { host, protocol, visitor } => {
-                let (client, credit) = (ctx.address(), self.credit.clone());
-                let asked = self.context.server.send(HostSession { host, protocol, visitor, client, credit });
+                if !self.may(Limit::HostRate, ctx) {
+                    return;
+                }
+                let (client, credit, place) = (ctx.address(), self.credit.clone(), self.pass.place());
+                let wanted = HostSession { host, protocol, visitor, client, credit, place };
+                let asked = self.context.server.send(wanted);
                 let asked = asked.into_actor(self).map(|answer, client, ctx| match answer {
                     Ok(Ok(session)) => client.session = Some(session),
                     Ok(Err(refusal)) => client.answered(LoginInput::HostRefused(refusal), ctx),

@@ -316,6 +316,8 @@ fn answers(machine: &mut LoginMachine, input: &str, answer: &str) -> Vec<LoginEf
             "full" => HostRefusal::Full,
             "id in use" => HostRefusal::IdInUse,
             "other version" => HostRefusal::BadProtocol,
+            "too many of address" => HostRefusal::TooManyOfAddress,
+            "no space" => HostRefusal::NoSpace,
             other => panic!("server: {other}"),
         }),
         other => panic!("nobody answers as {other}"),
