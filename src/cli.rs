@@ -9,7 +9,7 @@ use base64::engine::general_purpose::STANDARD as BASE64;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use drawhall::admin::Credentials;
 use drawhall::config::ini::IpRange;
-use drawhall::config::{Millis, SettingValue as _};
+use drawhall::config::{Millis, Profile, SettingValue as _};
 use drawhall::transport::trust;
 
 use crate::ctl::Ctl;
@@ -207,6 +207,10 @@ pub(crate) struct Serve {
     #[arg(short, long, value_name = "FILE", help_heading = "Configuration")]
     pub(crate) config: Option<PathBuf>,
 
+    /// Other defaults for a kind of server [default: the setting profile].
+    #[arg(long, value_name = "NAME", value_parser = profile, help_heading = "Configuration")]
+    pub(crate) profile: Option<Profile>,
+
     /// Store sessions in this directory, as drawpile-srv does [default: in memory only].
     #[arg(short, long, value_name = "DIR", help_heading = "Sessions")]
     pub(crate) sessions: Option<PathBuf>,
@@ -330,6 +334,7 @@ impl Serve {
             ("listen", self.listen.map(|a| a.to_string())),
             ("config", path(&self.config)),
             ("database", path(&self.database)),
+            ("profile", self.profile.map(|p| p.write())),
             ("sessions", path(&self.sessions)),
             ("templates", path(&self.templates)),
             ("record", self.record.clone()),
@@ -350,6 +355,10 @@ impl Serve {
 fn sync_interval(text: &str) -> Result<Duration, String> {
     let millis = Millis::read(text).ok_or("expected a time such as 1s or 100ms")?;
     Ok(Duration::from_millis(millis.0))
+}
+
+fn profile(text: &str) -> Result<Profile, String> {
+    Profile::read(text).ok_or_else(|| "expected public".to_owned())
 }
 
 fn network(text: &str) -> Result<IpRange, String> {
@@ -458,6 +467,8 @@ mod tests {
             "k",
             "--data",
             "d",
+            "--profile",
+            "public",
             "--web-admin-auth",
             "a:b",
             "--web-admin-access",

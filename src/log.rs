@@ -13,6 +13,7 @@ use tracing_subscriber::fmt::{FmtContext, FormatEvent, FormatFields};
 use tracing_subscriber::registry::LookupSpan;
 
 use crate::clock::{Now, iso_of};
+use crate::text::one_line;
 
 /// How serious an entry is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -238,11 +239,6 @@ where
         }
         writeln!(writer, ": {}", one_line(&fields.text()))
     }
-}
-
-/// Text from outside must not forge lines of the log.
-fn one_line(text: &str) -> String {
-    text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect()
 }
 
 #[cfg(test)]

@@ -2,6 +2,8 @@
 
 use std::path::PathBuf;
 
+use drawhall::storage::private::{is_exposed, make_directory};
+
 use crate::cli::Serve;
 
 /// Files of a server.
@@ -48,12 +50,20 @@ impl Places {
             None if options.in_memory || as_there => return Ok(named),
             None => user_directory()?,
         };
-        std::fs::create_dir_all(&data).map_err(|source| PlaceError::Make { path: data.clone(), source })?;
+        make_directory(&data).map_err(|source| PlaceError::Make { path: data.clone(), source })?;
         Ok(Places {
             database: named.database.or_else(|| options.config.is_none().then(|| database_in(&data))),
             sessions: named.sessions.or_else(|| Some(data.join("sessions"))),
             data: Some(data),
         })
+    }
+}
+
+impl Places {
+    /// Those that every user of the machine can read.
+    pub(crate) fn exposed(&self) -> impl Iterator<Item = &PathBuf> {
+        let all = [&self.data, &self.database, &self.sessions];
+        all.into_iter().flatten().filter(|path| is_exposed(path))
     }
 }
 
@@ -71,7 +81,7 @@ fn user_directory() -> Result<PathBuf, PlaceError> {
 /// When there is no data directory and it cannot be made.
 pub(crate) fn default_database() -> Result<PathBuf, PlaceError> {
     let data = user_directory()?;
-    std::fs::create_dir_all(&data).map_err(|source| PlaceError::Make { path: data.clone(), source })?;
+    make_directory(&data).map_err(|source| PlaceError::Make { path: data.clone(), source })?;
     Ok(database_in(&data))
 }
 

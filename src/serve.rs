@@ -46,6 +46,7 @@ pub(crate) fn rule_source(options: &Serve, places: &Places) -> RuleSource {
         extauth: options.extauth.clone(),
         report_url: options.report_url.clone(),
         sync: options.sync,
+        profile: options.profile,
         ..RuleSource::default()
     }
 }
@@ -192,6 +193,10 @@ fn say_where(running: &Running, places: &Places) {
         tracing::info!("settings and accounts: {}", show(&places.database));
     }
     tracing::info!("sessions: {}", show(&places.sessions));
+    for path in places.exposed() {
+        let path = path.display();
+        tracing::warn!("every user of this machine can read {path}, with what is secret in it: chmod -R o= {path}");
+    }
 }
 
 #[cfg(test)]

@@ -2,6 +2,8 @@
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
 mod common;
+#[path = "limits/server.rs"]
+mod server;
 
 use std::io::Write as _;
 use std::time::Duration;

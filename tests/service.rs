@@ -138,3 +138,77 @@ fn a_signal_begins_the_admin_api_again() {
     let (said, fine) = service.end();
     assert!(fine && said.matches("admin API at").count() >= 2, "{said}");
 }
+
+/// Everything in a directory, with its mode.
+fn modes(path: &Path) -> Vec<(std::path::PathBuf, u32)> {
+    use std::os::unix::fs::PermissionsExt as _;
+    let mut all = Vec::new();
+    for entry in std::fs::read_dir(path).unwrap() {
+        let path = entry.unwrap().path();
+        all.push((path.clone(), std::fs::metadata(&path).unwrap().permissions().mode() & 0o777));
+        if path.is_dir() {
+            all.extend(modes(&path));
+        }
+    }
+    all
+}
+
+#[test]
+fn what_is_kept_is_nobody_elses_business() {
+    use std::os::unix::fs::PermissionsExt as _;
+    let home = tempfile::tempdir().unwrap();
+    let record = home.path().join("recordings/%i.dprec");
+    let trace = home.path().join("trace");
+    let args = ["--record", record.to_str().unwrap(), "--trace-input", trace.to_str().unwrap()];
+    let service = Service::start(home.path(), &args, |_| {});
+    let mut client = Client::connect(service.address);
+    client.host_running("A");
+    client.send(148, 0, &[0; 10]);
+    client.until(|m| m.kind == 148);
+    service.terminate();
+    let (said, fine) = service.end();
+    assert!(fine && !said.contains("can read"), "{said}");
+    let found = modes(home.path());
+    for ending in ["config.db", ".session", ".dprec", "drawhall.lock", "trace", "recordings", "sessions"] {
+        assert!(found.iter().any(|(path, _)| path.to_str().unwrap().ends_with(ending)), "{ending}: {found:?}");
+    }
+    for (path, mode) in &found {
+        assert_eq!(mode & 0o077, 0, "{} has mode {mode:o}", path.display());
+    }
+    // What others can read already is told.
+    let data = home.path().join("drawhall");
+    std::fs::set_permissions(&data, std::fs::Permissions::from_mode(0o755)).unwrap();
+    let service = Service::start(home.path(), &[], |_| {});
+    Client::connect(service.address).host_running("A");
+    service.terminate();
+    let (said, _) = service.end();
+    let line = format!("every user of this machine can read {}", data.display());
+    assert_eq!(said.matches("every user of this machine").count(), 1, "{said}");
+    assert!(said.contains(&line), "{said}");
+}
+
+#[test]
+fn a_profile_is_a_set_of_other_defaults() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("server.cfg");
+    let config = |text: &str, args: &[&str], variable: Option<&str>| {
+        std::fs::write(&file, text).unwrap();
+        let mut command = Command::new(env!("CARGO_BIN_EXE_drawhall"));
+        command.arg("config").arg("--config").arg(&file).args(args).env_remove("DRAWHALL_PROFILE");
+        if let Some(profile) = variable {
+            command.env("DRAWHALL_PROFILE", profile);
+        }
+        String::from_utf8(command.output().unwrap().stdout).unwrap()
+    };
+    let usual = config("", &[], None);
+    assert!(usual.contains("sessionsPerAddress = 5  (default)") && !usual.contains("(profile public)"));
+    let ways = [
+        config("sessionsPerAddress=7", &["--profile", "public"], None),
+        config("sessionsPerAddress=7", &[], Some("public")),
+        config("sessionsPerAddress=7\nprofile=public", &[], None),
+    ];
+    for shown in ways {
+        assert!(shown.contains("logpurgedays = 30  (profile public)"), "{shown}");
+        assert!(shown.contains("sessionsPerAddress = 7  (/"), "what is set counts");
+    }
+}

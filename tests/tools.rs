@@ -263,3 +263,21 @@ fn accounts_are_managed_from_the_shell() {
     let key = text_of(&drawhall(&["extauth-key"], folder.path()).stdout);
     assert_eq!((key.trim().len(), &key), (44, &text_of(&drawhall(&["extauth-key"], folder.path()).stdout)));
 }
+
+#[test]
+fn names_of_strangers_do_nothing_to_a_terminal() {
+    let folder = tempfile::tempdir().unwrap();
+    let history = folder.path().join("x.dprec");
+    fs::write(folder.path().join("in.dptxt"), TEXT).unwrap();
+    assert!(drawhall(&["convert", "in.dptxt", history.to_str().unwrap()], folder.path()).status.success());
+    let evil = "\u{1b}]0;pwned\u{7}\u{202e}eman\u{9b}31m";
+    let journal = format!("FILE x.dprec\nFOUNDER {evil}\nTITLE T\u{202e}x\u{200b}\nUSER 1 {evil}\n");
+    fs::write(folder.path().join("x.session"), journal).unwrap();
+    for args in [&["sessions", "."][..], &["sessions", ".", "--json"], &["check", "."]] {
+        let shown = text_of(&drawhall(args, folder.path()).stdout);
+        let bad: Vec<char> =
+            shown.chars().filter(|c| *c != '\n' && drawhall::text::is_hidden(*c)).collect();
+        assert!(bad.is_empty(), "{bad:?} in {shown:?}");
+        assert!(args[0] == "check" || shown.contains("pwned"), "{shown}");
+    }
+}

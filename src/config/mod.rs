@@ -5,10 +5,12 @@
 pub mod extbans;
 pub mod ini;
 pub mod names;
+pub mod profile;
 pub mod rules;
 pub mod source;
 mod values;
 
+pub use profile::Profile;
 pub use rules::{Rules, fault_of};
 pub use source::{FetchedBans, OpenSource, RuleSource, SourceError};
 pub use values::{LargeSize, Millis, Percent, Seconds, SettingError, SettingValue, parse_size};
@@ -165,6 +167,7 @@ settings! {
     server_title, "serverTitle": Text = "", General, "Title that clients show above the session list.";
     welcome_message, "welcomeMessage": Text = "", General, "Message to everybody who joins a session.";
     announce_whitelist, "announceWhitelist": Bool = "false", Services, "Only listed list servers may be used.";
+    profile, "profile": Profile = "", General, "Other defaults for a kind of server: public for one that strangers come to. What is set counts all the same.";
     private_user_list, "privateUserList": Bool = "false", General, "Accepted for old configurations; user lists are no longer announced.";
     archive, "archive": Bool = "false", Sessions, "Files of ended sessions are renamed instead of deleted.";
     extauth, "extauth": Bool = "false", ExtAuth, "Accounts of an ext-auth server may log in.";

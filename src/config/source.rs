@@ -8,7 +8,7 @@ use regex::{Regex, RegexSet};
 
 use super::extbans::{self, ExtBan};
 use super::ini::{self, Ban, ConfigFile, IpRange, Reaction};
-use super::{Millis, Rules, Settings};
+use super::{Millis, Profile, Rules, Settings, canonical_key};
 use crate::auth::token;
 use crate::clock::Now;
 use crate::db::{Database, DbError, Snapshot, SubjectBan, time_text};
@@ -39,6 +39,8 @@ pub struct RuleSource {
     pub web_sockets: bool,
     /// In place of the setting `syncInterval`.
     pub sync: Option<Duration>,
+    /// In place of the setting `profile`.
+    pub profile: Option<Profile>,
 }
 
 /// Rules that cannot be read.
@@ -134,7 +136,12 @@ impl OpenSource {
         for (key, value) in &self.set {
             // They were found to be right when they were set.
             let _ = file.settings.set(key, value);
+            file.set.insert(canonical_key(key).to_owned());
         }
+        if let Some(profile) = self.source.profile {
+            file.settings.profile = profile;
+        }
+        file.settings.profile.apply(&mut file);
         if let (None, Some(fetched)) = (&self.database, &self.fetched) {
             file.settings.ext_bans_cache_url.clone_from(&fetched.url);
             file.settings.ext_bans_cache_key.clone_from(&fetched.etag);

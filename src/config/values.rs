@@ -1,5 +1,6 @@
 //! Values of settings as they are written. Source: `config.md`, Settings.
 
+pub(super) use super::profile::Profile;
 use super::{MAX_USER_LIMIT, MIN_USER_LIMIT};
 
 /// A setting that cannot be set.

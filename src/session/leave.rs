@@ -104,7 +104,7 @@ impl SessionMachine {
     /// others cut off could else end it.
     fn last_user_left(&mut self, now: Now, fx: &mut Effects) {
         self.note(Level::Info, Topic::Status, "Last user left.", now, fx);
-        let accident = self.accident.take().is_some_and(|at| now.ms.saturating_sub(at) <= ACCIDENT_LINGER_MS);
+        let accident = self.accident.is_some_and(|at| now.ms.saturating_sub(at) <= ACCIDENT_LINGER_MS);
         self.stays_until = accident.then(|| now.ms + ACCIDENT_LINGER_MS);
         if accident {
             return;

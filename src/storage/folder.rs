@@ -19,6 +19,7 @@ use super::history_file::{self, Contents, HistoryError, HistoryFile, Opening};
 use super::journal::Entry;
 use super::metadata::{Metadata, Replay};
 use super::names;
+use super::private;
 use super::store::{Store, StoreError};
 use super::syncer::{SyncFile, Syncer};
 
@@ -181,7 +182,7 @@ impl Folder {
     /// When it cannot be made or read, or another server uses it.
     pub fn open(path: &Path, sync_interval: Duration) -> Result<Arc<Folder>, FolderError> {
         let io_error = |source| FolderError::Io { path: path.to_owned(), source };
-        fs::create_dir_all(path).map_err(io_error)?;
+        private::make_directory(path).map_err(io_error)?;
         let lock = take_lock(path)?;
         let directory = SyncFile::open(OpenOptions::new().read(true), path).map_err(io_error)?;
         Ok(Arc::new(Folder {

@@ -1,7 +1,7 @@
 //! Recordings of sessions (`--record`), written by a thread of their own. Source: `storage.md`, Recordings.
 
 use std::collections::HashMap;
-use std::fs::{self, File, OpenOptions};
+use std::fs::{File, OpenOptions};
 use std::io::{self, BufWriter, Write};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
@@ -16,6 +16,7 @@ use drawhall_protocol::recording::dprec::header_bytes;
 use drawhall_protocol::{Frame, ProtocolVersion};
 use jiff::civil::DateTime;
 
+use super::private;
 use super::store::Part;
 
 /// Bytes that may wait for the disk before a recording is given up.
@@ -207,7 +208,7 @@ fn begin(
     parts: &[Part],
 ) -> Result<(PathBuf, BufWriter<File>), Failure> {
     if let Some(parent) = path.parent() {
-        fs::create_dir_all(parent).map_err(|e| (parent.to_owned(), e))?;
+        private::make_directory(parent).map_err(|e| (parent.to_owned(), e))?;
     }
     let mut candidates = candidates(path);
     let (path, file) = loop {
@@ -247,6 +248,8 @@ fn write_opening(file: &mut impl Write, protocol: &ProtocolVersion, parts: &[Par
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
     use drawhall_protocol::recording::dprec::DprecReader;
 
     use super::*;

@@ -2,11 +2,12 @@
 
 use std::io::{self, BufRead as _, IsTerminal as _};
 
-use serde_json::{Value, json};
+use serde_json::json;
 
 use crate::auth::password;
 use crate::client::login::is_valid_name;
 use crate::db::{Account, Database, DbError};
+use crate::text::{shown, shown_json};
 
 /// What cannot be done with an account.
 #[derive(Debug, thiserror::Error)]
@@ -112,11 +113,11 @@ pub fn list(database: &Database, as_values: bool) -> Result<String, AccountError
     let accounts = database.accounts()?;
     if as_values {
         let of = |a: &Account| json!({"id": a.id, "username": a.name, "locked": a.locked, "flags": a.flags});
-        return Ok(format!("{:#}\n", Value::from(accounts.iter().map(of).collect::<Vec<_>>())));
+        return Ok(shown_json(&accounts.iter().map(of).collect::<Vec<_>>(), true) + "\n");
     }
     let line = |a: &Account| {
         let locked = if a.locked { "  locked" } else { "" };
-        format!("{:>4}  {:<22}  {}{locked}", a.id, a.name, a.flags.join(","))
+        format!("{:>4}  {:<22}  {}{locked}", a.id, shown(&a.name), shown(&a.flags.join(",")))
     };
     let lines: Vec<String> = accounts.iter().map(|a| line(a).trim_end().to_owned() + "\n").collect();
     Ok(lines.concat())
