@@ -20,7 +20,7 @@ const ANSWERS: [(&str, &[&str]); 6] = [
     ("AuthServer?", &["guest", "account", "not in group", "banned", "other", "no answer"]),
     ("Session?", &["found", "none", "another"]),
     ("Join?", &["refused", "wrong password", "banned"]),
-    ("Host?", &["full", "id in use", "other version"]),
+    ("Host?", &["full", "id in use", "other version", "too many of address", "no space"]),
 ];
 
 struct Row<'a> {
