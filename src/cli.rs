@@ -162,7 +162,7 @@ pub(crate) struct Serve {
     #[arg(long, value_name = "N", default_value_t = 0, help_heading = "Listening")]
     pub(crate) websocket_port: u16,
 
-    /// Address to listen on for WebSocket [default: all interfaces].
+    /// Address to listen on for WebSocket [default: that of --listen].
     #[arg(long, value_name = "ADDRESS", help_heading = "Listening")]
     pub(crate) websocket_listen: Option<IpAddr>,
 

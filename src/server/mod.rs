@@ -9,6 +9,7 @@ mod hosting;
 mod listing;
 mod loading;
 mod lobby;
+mod prepare;
 pub mod reload;
 pub mod run;
 

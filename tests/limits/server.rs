@@ -264,7 +264,7 @@ fn when_all_histories_are_full_nothing_is_added_and_a_reset_helps() {
     let mut other = server.connect();
     let id = other.host_running("Other");
     let send = |client: &mut Client| {
-        let bytes = stroke(50_000);
+        let bytes = stroke(60_000);
         std::io::Write::write_all(&mut client.stream, &bytes).unwrap();
     };
     let is_full = |v: &Value| v["key"] == "outofspace";
