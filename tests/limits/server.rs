@@ -267,7 +267,7 @@ fn when_all_histories_are_full_nothing_is_added_and_a_reset_helps() {
         let bytes = stroke(60_000);
         std::io::Write::write_all(&mut client.stream, &bytes).unwrap();
     };
-    let is_full = |v: &Value| v["key"] == "outofspace";
+    let is_full = |v: &Value| v["type"] == "outofspace";
     for _ in 0..2 {
         send(&mut host);
         host.until(|m| m.kind == 148);
