@@ -208,7 +208,9 @@ fn say_where(running: &Running, places: &Places) {
     tracing::info!("sessions: {}", show(&places.sessions));
     for path in places.exposed() {
         let path = path.display();
-        tracing::warn!("every user of this machine can read {path}, with what is secret in it: chmod -R o= {path}");
+        tracing::warn!(
+            "every user of this machine can read {path}, with what is secret in it: chmod -R o= {path}"
+        );
     }
 }
 

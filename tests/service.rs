@@ -171,7 +171,10 @@ fn what_is_kept_is_nobody_elses_business() {
     assert!(fine && !said.contains("can read"), "{said}");
     let found = modes(home.path());
     for ending in ["config.db", ".session", ".dprec", "drawhall.lock", "trace", "recordings", "sessions"] {
-        assert!(found.iter().any(|(path, _)| path.to_str().unwrap().ends_with(ending)), "{ending}: {found:?}");
+        assert!(
+            found.iter().any(|(path, _)| path.to_str().unwrap().ends_with(ending)),
+            "{ending}: {found:?}"
+        );
     }
     for (path, mode) in &found {
         assert_eq!(mode & 0o077, 0, "{} has mode {mode:o}", path.display());

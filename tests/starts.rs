@@ -69,7 +69,10 @@ fn what_cannot_start_says_in_one_line_which_option_and_what_helps() {
         (vec!["--web-admin-port", &port], ["--web-admin-port", in_use]),
         (vec!["--extauth-provider", &provider, "--database", "x.db"], ["--extauth-provider", in_use]),
         (vec!["--listen", "192.0.2.1"], ["--listen", "an address of this machine"]),
-        (vec!["--websocket-port", "1", "--websocket-listen", "192.0.2.1"], ["--websocket-listen", "this machine"]),
+        (
+            vec!["--websocket-port", "1", "--websocket-listen", "192.0.2.1"],
+            ["--websocket-listen", "this machine"],
+        ),
         (certificate("nope.pem", "a.key"), ["--ssl-cert", "nope.pem"]),
         (certificate("a.pem", "nope.key"), ["--ssl-key", "nope.key"]),
         (certificate("file", "a.key"), ["--ssl-cert", "no certificate in file"]),
@@ -137,7 +140,8 @@ fn empty_variables_are_none() {
         text.lines().filter(|line| !line.starts_with("allow-root")).map(str::to_owned).collect::<Vec<_>>()
     };
     assert_eq!(without(&String::from_utf8(empty.stdout).unwrap()), without(&plain));
-    let one = program(folder.path()).args(["config", "--in-memory"]).env("DRAWHALL_PORT", "").output().unwrap();
+    let one =
+        program(folder.path()).args(["config", "--in-memory"]).env("DRAWHALL_PORT", "").output().unwrap();
     assert!(String::from_utf8(one.stdout).unwrap().contains("port = 27750  (default)"));
 }
 
@@ -157,7 +161,8 @@ fn an_address_to_listen_on_counts_for_websocket_too() {
 /// Runs a script in a network of its own; `None` where that is not allowed.
 fn alone(folder: &Path, script: &str) -> Option<Output> {
     let args = ["-n", "sh", "-c", script, env!("CARGO_BIN_EXE_drawhall")];
-    let set = program(folder).get_envs().map(|(k, v)| (k.to_owned(), v.map(ToOwned::to_owned))).collect::<Vec<_>>();
+    let set =
+        program(folder).get_envs().map(|(k, v)| (k.to_owned(), v.map(ToOwned::to_owned))).collect::<Vec<_>>();
     let mut command = Command::new("unshare");
     command.args(args).current_dir(folder);
     for (key, value) in set {

@@ -286,8 +286,7 @@ fn names_of_strangers_do_nothing_to_a_terminal() {
     fs::write(folder.path().join("x.session"), journal).unwrap();
     for args in [&["sessions", "."][..], &["sessions", ".", "--json"], &["check", "."]] {
         let shown = text_of(&drawhall(args, folder.path()).stdout);
-        let bad: Vec<char> =
-            shown.chars().filter(|c| *c != '\n' && drawhall::text::is_hidden(*c)).collect();
+        let bad: Vec<char> = shown.chars().filter(|c| *c != '\n' && drawhall::text::is_hidden(*c)).collect();
         assert!(bad.is_empty(), "{bad:?} in {shown:?}");
         assert!(args[0] == "check" || shown.contains("pwned"), "{shown}");
     }

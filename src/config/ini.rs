@@ -62,7 +62,9 @@ impl IpRange {
     /// The same for bans, where no length, the length 0 and one that is no number mean the one address. Also returns
     /// whether such a length was left out.
     pub fn parse_ban(text: &str) -> Option<(IpRange, bool)> {
-        let Some((address, prefix)) = text.split_once('/') else { return Some((IpRange::parse(text)?, false)) };
+        let Some((address, prefix)) = text.split_once('/') else {
+            return Some((IpRange::parse(text)?, false));
+        };
         match prefix.trim().parse::<u32>() {
             Ok(0) | Err(_) => Some((IpRange::parse(address)?, true)),
             Ok(_) => Some((IpRange::parse(text)?, false)),
@@ -313,7 +315,8 @@ mod tests {
 
     #[test]
     fn a_ban_without_a_length_is_one_of_the_address_alone() {
-        let file = parse(b"[ipbans]\n203.0.113.66/0\n2001:db8::5/ 0\n203.0.113.7/x\n203.0.113.8/\n203.0.113.9/99\n");
+        let file =
+            parse(b"[ipbans]\n203.0.113.66/0\n2001:db8::5/ 0\n203.0.113.7/x\n203.0.113.8/\n203.0.113.9/99\n");
         let banned = |text: &str| file.ip_bans.iter().any(|range| range.contains(text.parse().unwrap()));
         for address in ["203.0.113.66", "2001:db8::5", "203.0.113.7", "203.0.113.8"] {
             assert!(banned(address), "{address}");
@@ -323,7 +326,10 @@ mod tests {
         }
         let told = file.errors.iter().filter(|e| e.reason.contains("the one address is banned")).count();
         assert_eq!((told, file.errors.len()), (4, 5));
-        assert!(IpRange::parse("::/0").unwrap().contains("198.51.100.7".parse().unwrap()), "not for networks");
+        assert!(
+            IpRange::parse("::/0").unwrap().contains("198.51.100.7".parse().unwrap()),
+            "not for networks"
+        );
     }
 
     #[test]

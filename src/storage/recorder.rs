@@ -128,9 +128,10 @@ pub fn folder_of(pattern: &str) -> PathBuf {
     let home = std::env::var("HOME").unwrap_or_default();
     let whole = expand(pattern, &home, "%i", "%a", jiff::Zoned::now().datetime());
     let folder = if pattern.contains('%') || !Path::new(pattern).is_dir() { whole.parent() } else { None };
-    let fixed = folder.unwrap_or(Path::new(pattern)).components().take_while(|part| {
-        !part.as_os_str().to_string_lossy().contains('%')
-    });
+    let fixed = folder
+        .unwrap_or(Path::new(pattern))
+        .components()
+        .take_while(|part| !part.as_os_str().to_string_lossy().contains('%'));
     fixed.collect()
 }
 

@@ -54,10 +54,7 @@ pub enum TemplateError {
 impl TemplateError {
     /// Whether the file may be fine and only cannot be read at the moment.
     fn may_pass(&self) -> bool {
-        matches!(
-            self,
-            Self::Io(_) | Self::Binary(DprecError::Io { .. }) | Self::Text(DptxtError::Io { .. })
-        )
+        matches!(self, Self::Io(_) | Self::Binary(DprecError::Io { .. }) | Self::Text(DptxtError::Io { .. }))
     }
 }
 
@@ -325,9 +322,9 @@ impl Templates {
         let (mut found, mut warnings) = (Templates::default(), Vec::new());
         for name in super::folder::file_names(directory)? {
             let lower = name.to_ascii_lowercase();
-            let is_recording = [".dprec", ".dptxt"].iter().any(|extension| {
-                lower.ends_with(extension) || lower.contains(&format!("{extension}."))
-            });
+            let is_recording = [".dprec", ".dptxt"]
+                .iter()
+                .any(|extension| lower.ends_with(extension) || lower.contains(&format!("{extension}.")));
             if !is_recording {
                 continue;
             }

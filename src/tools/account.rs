@@ -10,18 +10,8 @@ use crate::db::{Account, Database, DbError};
 use crate::text::{shown, shown_json};
 
 /// Flags that the server knows.
-const FLAGS: [&str; 10] = [
-    "MOD",
-    "HOST",
-    "ADMIN",
-    "GHOST",
-    "BANEXEMPT",
-    "WEB",
-    "WEBHOST",
-    "WEBSESSION",
-    "PERSIST",
-    "TRUSTED",
-];
+const FLAGS: [&str; 10] =
+    ["MOD", "HOST", "ADMIN", "GHOST", "BANEXEMPT", "WEB", "WEBHOST", "WEBSESSION", "PERSIST", "TRUSTED"];
 
 /// What cannot be done with an account.
 #[derive(Debug, thiserror::Error)]
