@@ -7,7 +7,7 @@ use std::time::Duration;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use drawhall::admin::Credentials;
 use drawhall::config::ini::IpRange;
-use drawhall::config::{Millis, SettingValue as _};
+use drawhall::config::{Millis, Profile, SettingValue as _};
 use drawhall::transport::forwarded::ProxyHeader;
 use drawhall::transport::{origin, trust};
 
@@ -76,15 +76,15 @@ pub(crate) enum Command {
         /// What to do.
         #[command(subcommand)]
         action: AccountAction,
-        /// Configuration database [default: that of the data directory].
-        #[arg(short, long, value_name = "FILE", global = true)]
-        database: Option<PathBuf>,
+        /// Where the accounts are.
+        #[command(flatten)]
+        place: DatabasePlace,
     },
     /// Print the public key of the auth server of a configuration database, for the setting extauthkey.
     ExtauthKey {
-        /// Configuration database [default: that of the data directory].
-        #[arg(short, long, value_name = "FILE")]
-        database: Option<PathBuf>,
+        /// Where the key is.
+        #[command(flatten)]
+        place: DatabasePlace,
     },
     /// Make a certificate for --ssl-cert and --ssl-key that nobody vouches for.
     Certificate {
@@ -105,6 +105,18 @@ pub(crate) enum Command {
     },
 }
 
+/// A configuration database.
+#[derive(Debug, Args)]
+pub(crate) struct DatabasePlace {
+    /// Configuration database [default: that of the data directory].
+    #[arg(short, long, value_name = "FILE", global = true)]
+    pub(crate) database: Option<PathBuf>,
+
+    /// Data directory [default: the user's, such as ~/.local/share/drawhall].
+    #[arg(long, value_name = "DIR", global = true, conflicts_with = "database")]
+    pub(crate) data: Option<PathBuf>,
+}
+
 /// What to do with accounts. Passwords are typed at the terminal, or read from standard input.
 #[derive(Debug, Subcommand)]
 pub(crate) enum AccountAction {
@@ -115,6 +127,9 @@ pub(crate) enum AccountAction {
         /// Flags, such as MOD,HOST.
         #[arg(long, value_delimiter = ',')]
         flags: Vec<String>,
+        /// Take flags that the server does not know, for groups of an auth server.
+        #[arg(long)]
+        force: bool,
     },
     /// List the accounts.
     List {
@@ -132,6 +147,9 @@ pub(crate) enum AccountAction {
         /// Flags in place of those that it has.
         #[arg(long, value_delimiter = ',', num_args = 0..)]
         flags: Option<Vec<String>>,
+        /// Take flags that the server does not know, for groups of an auth server.
+        #[arg(long)]
+        force: bool,
         /// Nobody can log in any more.
         #[arg(long, conflicts_with = "unlock")]
         lock: bool,
@@ -161,7 +179,7 @@ pub(crate) struct Serve {
     #[arg(long, value_name = "N", default_value_t = 0, help_heading = "Listening")]
     pub(crate) websocket_port: u16,
 
-    /// Address to listen on for WebSocket [default: all interfaces].
+    /// Address to listen on for WebSocket [default: that of --listen].
     #[arg(long, value_name = "ADDRESS", help_heading = "Listening")]
     pub(crate) websocket_listen: Option<IpAddr>,
 
@@ -210,6 +228,10 @@ pub(crate) struct Serve {
     /// Configuration file, as that of drawpile-srv.
     #[arg(short, long, value_name = "FILE", help_heading = "Configuration")]
     pub(crate) config: Option<PathBuf>,
+
+    /// Other defaults for a kind of server [default: the setting profile].
+    #[arg(long, value_name = "NAME", value_parser = profile, help_heading = "Configuration")]
+    pub(crate) profile: Option<Profile>,
 
     /// Store sessions in this directory, as drawpile-srv does [default: in memory only].
     #[arg(short, long, value_name = "DIR", help_heading = "Sessions")]
@@ -355,6 +377,7 @@ impl Serve {
             ("listen", self.listen.map(|a| a.to_string())),
             ("config", path(&self.config)),
             ("database", path(&self.database)),
+            ("profile", self.profile.map(|p| p.write())),
             ("sessions", path(&self.sessions)),
             ("templates", path(&self.templates)),
             ("record", self.record.clone()),
@@ -376,6 +399,10 @@ impl Serve {
 fn sync_interval(text: &str) -> Result<Duration, String> {
     let millis = Millis::read(text).ok_or("expected a time such as 1s or 100ms")?;
     Ok(Duration::from_millis(millis.0))
+}
+
+fn profile(text: &str) -> Result<Profile, String> {
+    Profile::read(text).ok_or_else(|| "expected public".to_owned())
 }
 
 fn network(text: &str) -> Result<IpRange, String> {
@@ -486,6 +513,8 @@ mod tests {
             "k",
             "--data",
             "d",
+            "--profile",
+            "public",
             "--web-admin-auth",
             "a:b",
             "--web-admin-access",

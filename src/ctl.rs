@@ -6,6 +6,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use clap::{Args, Subcommand};
 use drawhall::http::Http;
+use drawhall::text::{self, shown_json};
 use drawhall::tools::account::ask_password;
 use reqwest::Method;
 use serde_json::{Map, Value, json};
@@ -346,7 +347,11 @@ impl Api {
             let mut lines = lines.as_array_mut().map(std::mem::take).unwrap_or_default();
             lines.reverse();
             for line in lines.iter().filter(|line| !seen.contains(line)) {
-                if self.json { println!("{line}") } else { println!("{}", log_line(line)) }
+                if self.json {
+                    println!("{}", shown_json(line, false))
+                } else {
+                    println!("{}", log_line(line))
+                }
             }
             if !follow {
                 return Ok(());
@@ -361,13 +366,13 @@ impl Api {
     }
 
     fn done(&self, answer: &Value, text: &str) {
-        if self.json { println!("{answer}") } else { println!("{text}") }
+        if self.json { println!("{}", shown_json(answer, false)) } else { println!("{text}") }
     }
 
     /// An object, one member a line.
     fn show(&self, object: &Value) {
         if self.json {
-            return println!("{object}");
+            return println!("{}", shown_json(object, false));
         }
         for (key, value) in object.as_object().into_iter().flatten().filter(|(key, _)| !key.starts_with('_'))
         {
@@ -378,7 +383,7 @@ impl Api {
     }
 
     fn show_list(&self, list: &Value, columns: &[&str]) {
-        if self.json { println!("{list}") } else { print!("{}", table(list, columns)) }
+        if self.json { println!("{}", shown_json(list, false)) } else { print!("{}", table(list, columns)) }
     }
 }
 
@@ -391,7 +396,7 @@ fn second_before(time: &str) -> String {
 
 fn shown(value: &Value) -> String {
     match value {
-        Value::String(text) => text.chars().filter(|c| !c.is_control()).collect(),
+        Value::String(text) => text::shown(text),
         Value::Null => "-".to_owned(),
         value => value.to_string(),
     }

@@ -15,6 +15,7 @@
 //! | [`metrics`] | what is counted |
 //! | [`limits`] | how often something may be done |
 //! | [`admin`] | the admin API |
+//! | [`text`] | text from outside, as it may be shown |
 //! | [`tools`] | what the program does besides serving |
 //! | [`trace`] | recorded inputs, and giving them to machines again |
 //!
@@ -34,6 +35,7 @@ pub mod metrics;
 pub mod server;
 pub mod session;
 pub mod storage;
+pub mod text;
 pub mod tools;
 pub mod trace;
 pub mod transport;

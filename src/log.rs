@@ -13,6 +13,7 @@ use tracing_subscriber::fmt::{FmtContext, FormatEvent, FormatFields};
 use tracing_subscriber::registry::LookupSpan;
 
 use crate::clock::{Now, iso_of};
+use crate::text::one_line;
 
 /// Longest text of an entry in characters. Clients have a hand in many of them.
 const MAX_TEXT: usize = 1000;
@@ -250,11 +251,6 @@ fn shortened(mut text: String) -> String {
         text.push('…');
     }
     text
-}
-
-/// Text from outside must not forge lines of the log.
-fn one_line(text: &str) -> String {
-    text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect()
 }
 
 #[cfg(test)]

@@ -2,13 +2,14 @@
 
 use std::collections::BTreeMap;
 use std::io::IsTerminal as _;
-use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::CommandFactory as _;
 use drawhall::auth::provider;
+use drawhall::config::SettingValue as _;
 use drawhall::db::Database;
 use drawhall::storage::folder::FolderError;
+use drawhall::text;
 use drawhall::tools::{account, convert, inspect, sessions};
 use drawhall::trace::replay;
 use drawhall::transport::tls;
@@ -29,6 +30,10 @@ type Failure = Box<dyn std::error::Error>;
 
 fn main() -> ExitCode {
     let Options { cli, sources } = options::read(std::env::args_os().collect()).unwrap_or_else(|e| e.exit());
+    if !matches!(cli.command, Some(Command::Convert(_) | Command::Certificate { .. })) {
+        // What is kept is nobody else's business: accounts, keys, invites, chat, addresses.
+        rustix::process::umask(rustix::fs::Mode::RWXG | rustix::fs::Mode::RWXO);
+    }
     let done = match cli.command {
         None => serve::serve(&cli.serve),
         Some(Command::Serve(options)) => serve::serve(&options),
@@ -42,11 +47,11 @@ fn main() -> ExitCode {
         Some(Command::Inspect { file }) => run_inspect(&file),
         Some(Command::Replay { file }) => run_replay(&file),
         Some(Command::Sessions { dir, json }) => {
-            sessions::list(&dir, json).map(|text| print!("{text}")).map_err(Failure::from)
+            sessions::list(&dir, json).map(|text| show(&text)).map_err(Failure::from)
         }
         Some(Command::Check { dir }) => report(sessions::check(&dir), "not everything is sound"),
-        Some(Command::Account { action, database }) => run_account(&action, database),
-        Some(Command::ExtauthKey { database }) => print_key(database),
+        Some(Command::Account { action, place }) => run_account(&action, place),
+        Some(Command::ExtauthKey { place }) => print_key(place),
         Some(Command::Certificate { hosts, cert, key }) => {
             tls::make(&hosts, &cert, &key).map_err(Failure::from)
         }
@@ -55,7 +60,7 @@ fn main() -> ExitCode {
     match done {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("drawhall: {error}");
+            eprintln!("drawhall: {}", text::shown_lines(&error.to_string()));
             ExitCode::FAILURE
         }
     }
@@ -74,7 +79,7 @@ fn run_convert(options: &cli::Convert) -> Result<(), Failure> {
     };
     let report = convert::run(&job)?;
     for warning in &report.warnings {
-        eprintln!("drawhall: {warning}");
+        eprintln!("drawhall: {}", text::shown(warning));
     }
     if report.lost > 0 {
         return Err(
@@ -110,16 +115,23 @@ fn print_config(options: &Serve, sources: &BTreeMap<String, String>) -> Result<(
             println!("{name} = {}  (data directory)", path.display());
         }
     }
+    let of_profile = rules.settings().profile.settings();
+    let profile_name = format!("profile {}", rules.settings().profile.write());
     println!("\n# settings");
     for (key, value) in rules.settings().values() {
         let set = rules.file().set.contains(key);
         let origin = match key {
             "syncInterval" if options.sync.is_some() => sources.get("sync").map_or("default", String::as_str),
+            "profile" if options.profile.is_some() => {
+                sources.get("profile").map_or("default", String::as_str)
+            }
             _ if set => place.as_str(),
+            _ if of_profile.iter().any(|(k, _)| *k == key) => profile_name.as_str(),
             _ => "default",
         };
         let secret = key == "reporttoken" && !value.is_empty();
-        println!("{key} = {}  ({origin})", if secret { "(not shown)" } else { &value });
+        let value = if secret { "(not shown)" } else { &value };
+        println!("{key} = {}  ({origin})", text::one_line(value));
     }
     let locked = &rules.file().locked_sections;
     if !locked.is_empty() {
@@ -130,25 +142,31 @@ fn print_config(options: &Serve, sources: &BTreeMap<String, String>) -> Result<(
 }
 
 /// The database that was named, or that of the data directory.
-fn open_database(named: Option<PathBuf>) -> Result<Database, Failure> {
-    let path = named.map_or_else(places::default_database, Ok)?;
+fn open_database(place: cli::DatabasePlace) -> Result<Database, Failure> {
+    let path = place.database.map_or_else(|| places::database_of(place.data), Ok)?;
+    places::work_as_owner(&path)?;
     Ok(Database::open(&path)?)
 }
 
-fn print_key(database: Option<PathBuf>) -> Result<(), Failure> {
-    let key = provider::signing_key(&open_database(database)?)?;
+fn print_key(place: cli::DatabasePlace) -> Result<(), Failure> {
+    let key = provider::signing_key(&open_database(place)?)?;
     println!("{}", provider::public_text(&key));
     Ok(())
 }
 
-fn run_account(action: &AccountAction, database: Option<PathBuf>) -> Result<(), Failure> {
-    let database = open_database(database)?;
+fn run_account(action: &AccountAction, place: cli::DatabasePlace) -> Result<(), Failure> {
+    if let AccountAction::Add { flags, force: false, .. }
+    | AccountAction::Set { flags: Some(flags), force: false, .. } = action
+    {
+        account::check_flags(flags)?;
+    }
+    let database = open_database(place)?;
     match action {
-        AccountAction::Add { name, flags } => {
+        AccountAction::Add { name, flags, .. } => {
             account::add(&database, name, flags, &account::ask_password(true)?)?
         }
-        AccountAction::List { json } => print!("{}", account::list(&database, *json)?),
-        AccountAction::Set { name, password, flags, lock, unlock } => {
+        AccountAction::List { json } => show(&account::list(&database, *json)?),
+        AccountAction::Set { name, password, flags, lock, unlock, .. } => {
             let password = if *password { Some(account::ask_password(true)?) } else { None };
             let locked = if *lock || *unlock { Some(*lock) } else { None };
             account::set(&database, name, account::Change { password, flags: flags.clone(), locked })?;
@@ -158,10 +176,15 @@ fn run_account(action: &AccountAction, database: Option<PathBuf>) -> Result<(), 
     Ok(())
 }
 
+/// Prints what may hold words of strangers.
+fn show(text: &str) {
+    print!("{}", text::shown_lines(text));
+}
+
 /// Prints what was found; that something is left is a failure.
 fn report(found: Result<(String, bool), FolderError>, otherwise: &str) -> Result<(), Failure> {
     let (text, sound) = found?;
-    print!("{text}");
+    show(&text);
     if sound { Ok(()) } else { Err(otherwise.into()) }
 }
 
@@ -191,6 +214,6 @@ fn run_replay(file: &std::path::Path) -> Result<(), Failure> {
 }
 
 fn run_inspect(file: &std::path::Path) -> Result<(), Failure> {
-    print!("{}", inspect::run(file)?);
+    show(&inspect::run(file)?.to_string());
     Ok(())
 }

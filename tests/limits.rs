@@ -17,6 +17,8 @@ mod session;
 mod admin;
 #[path = "limits/inputs.rs"]
 mod inputs;
+#[path = "limits/server.rs"]
+mod server;
 
 use std::io::Write as _;
 use std::time::Duration;

@@ -65,7 +65,7 @@ fn settings_schema() -> Value {
         .map(|info| {
             let kind = match info.kind {
                 "bool" => "boolean",
-                "text" => "string",
+                "text" | "profile" => "string",
                 _ => "number",
             };
             (info.key.to_owned(), json!({"type": kind, "description": info.help}))

@@ -224,7 +224,7 @@ impl Office {
 
     /// The actor of a session, loaded if need be.
     async fn awake(&self, name: &str) -> Result<Addr<Session>, AdminError> {
-        self.server.send(FindAwake { name: name.to_owned() }).await.map_err(gone)?.ok_or_else(not_found)
+        self.server.send(FindAwake { name: name.to_owned() }).await.map_err(gone)?
     }
 
     pub(super) async fn session(&self, call: &Call, name: &str, rest: &[&str]) -> AdminAnswer {

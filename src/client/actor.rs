@@ -130,6 +130,8 @@ pub struct Client {
     /// When it has connected, milliseconds since 1970.
     since: i64,
     tasks: Vec<JoinHandle<()>>,
+    /// It is ended by the server, not by its peer.
+    was_cut: bool,
     greeting: Option<LoginEffect>,
 }
 
@@ -178,6 +180,7 @@ impl Client {
             answer_timer: None,
             since,
             tasks: Vec::new(),
+            was_cut: false,
             greeting: Some(greeting),
         };
         Actor::start(client)
@@ -224,11 +227,17 @@ impl Client {
         if link.send(bytes).is_err() {
             METRICS.lagging.count();
             self.log(Level::Warn, Topic::Status, "Client does not read: too much waits to be sent");
-            self.abort(ctx);
+            self.cut(ctx);
         }
     }
 
-    /// Cuts the connection at once.
+    /// Cuts the connection at once, which its peer did not want: its session is told so.
+    fn cut(&mut self, ctx: &mut Context<Self>) {
+        self.was_cut = true;
+        self.abort(ctx);
+    }
+
+    /// Ends the connection at once.
     fn abort(&mut self, ctx: &mut Context<Self>) {
         self.phase_over();
         ctx.stop();
@@ -237,7 +246,7 @@ impl Client {
     /// Nothing is read or sent any more after what is queued; the session is told that the client is gone.
     fn phase_over(&mut self) {
         if let Some(session) = self.session.take() {
-            session.do_send(LeaveSession { conn: self.conn });
+            session.do_send(LeaveSession { conn: self.conn, cut: self.was_cut });
         }
         if let Some(id) = self.entering.take() {
             self.context.server.do_send(CancelEntering { id, conn: self.conn });

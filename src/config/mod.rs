@@ -6,14 +6,16 @@ pub mod ban_terms;
 pub mod extbans;
 pub mod ini;
 pub mod names;
+pub mod profile;
 pub mod rules;
 pub mod source;
 mod values;
 pub mod white_list;
 
+pub use profile::Profile;
 pub use rules::{Rules, fault_of};
 pub use source::{FetchedBans, OpenSource, RuleSource, SourceError};
-pub use values::{Millis, Seconds, SettingError, SettingValue, parse_size};
+pub use values::{LargeSize, Millis, Percent, Seconds, SettingError, SettingValue, parse_size};
 
 /// Smallest value of `sessionUserLimit` and a session's `maxUserCount`.
 pub const MIN_USER_LIMIT: u32 = 2;
@@ -168,6 +170,7 @@ settings! {
     server_title, "serverTitle": Text = "", General, "Title that clients show above the session list.";
     welcome_message, "welcomeMessage": Text = "", General, "Message to everybody who joins a session.";
     announce_whitelist, "announceWhitelist": Bool = "true", Services, "Only list servers of the white list may be used; while this is not set, also the public one, https://pub.drawpile.net/listing/.";
+    profile, "profile": Profile = "", General, "Other defaults for a kind of server: public for one that strangers come to. What is set counts all the same.";
     private_user_list, "privateUserList": Bool = "false", General, "Accepted for old configurations; user lists are no longer announced.";
     archive, "archive": Bool = "false", Sessions, "Files of ended sessions are renamed instead of deleted.";
     extauth, "extauth": Bool = "false", ExtAuth, "Accounts of an ext-auth server may log in.";
@@ -231,6 +234,10 @@ settings! {
     lag_time_limit, "lagTimeLimit": Seconds = "120", Limits, "How long a client may take nothing of what it is sent, 0 for no limit.";
     lag_size_limit, "lagSizeLimit": Size = "256mb", Limits, "How far a client may be behind what was drawn since it joined, 0 for no limit.";
     disk_space_alarm, "diskSpaceAlarm": Size = "500mb", Storage, "Free space of a disk with sessions or settings below which an alarm is raised, 0 for never.";
+    sessions_per_address, "sessionsPerAddress": Count = "5", Limits, "Greatest number of sessions that were hosted from one address, not counting accounts with HOST or MOD; 0 for no limit.";
+    host_rate_limit, "hostRateLimit": Count = "10", Limits, "New sessions from one address a minute, 0 for no limit.";
+    reserved_sessions, "reservedSessions": Percent = "10", Limits, "Share of sessionCountLimit in percent that is kept for accounts with HOST or MOD; nothing while there are no accounts.";
+    total_history_limit, "totalHistoryLimit": LargeSize = "8gb", Limits, "What the histories of all sessions may hold together, in memory or in files, 0 for no limit.";
     session_less_client_linger_time, "sessionLessClientLingerTime": Seconds = "0", Limits, "A client that does not join a session for so long is kicked, 0 for never.";
 }
 

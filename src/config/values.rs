@@ -1,5 +1,6 @@
 //! Values of settings as they are written. Source: `config.md`, Settings.
 
+pub(super) use super::profile::Profile;
 use super::{MAX_USER_LIMIT, MIN_USER_LIMIT};
 
 /// A setting that cannot be set.
@@ -45,6 +46,14 @@ pub(super) type Bool = bool;
 pub(super) type Text = String;
 /// Bytes: a number with `b`, `kb`, `mb` or `gb` (1024-based), decimals allowed.
 pub(super) type Size = u64;
+
+/// The same without the upper end that sizes of drawpile-srv have.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub struct LargeSize(pub u64);
+
+/// A share in percent.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Percent(pub u32);
 
 /// Seconds: a number with `s`, `m`, `h` or `d`, decimals allowed, seconds without a unit.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord)]
@@ -123,6 +132,43 @@ impl SettingValue for Size {
     }
 }
 
+impl SettingValue for LargeSize {
+    const KIND: &'static str = "size";
+    const UNIT: &'static str = "bytes";
+    const RANGE: &'static str = "0 to 9007199254740992";
+
+    fn read(text: &str) -> Option<Self> {
+        // Greater numbers are not exact in JSON.
+        with_unit_up_to(text, &SIZE_UNITS, (1u64 << 53) as f64).map(LargeSize)
+    }
+
+    fn write(&self) -> String {
+        self.0.to_string()
+    }
+
+    fn json(&self) -> serde_json::Value {
+        self.0.into()
+    }
+}
+
+impl SettingValue for Percent {
+    const KIND: &'static str = "int";
+    const UNIT: &'static str = "percent";
+    const RANGE: &'static str = "0 to 100";
+
+    fn read(text: &str) -> Option<Self> {
+        text.trim().parse().ok().filter(|percent| *percent <= 100).map(Percent)
+    }
+
+    fn write(&self) -> String {
+        self.0.to_string()
+    }
+
+    fn json(&self) -> serde_json::Value {
+        self.0.into()
+    }
+}
+
 impl SettingValue for Seconds {
     const KIND: &'static str = "time";
     const UNIT: &'static str = "seconds";
@@ -198,15 +244,22 @@ impl SettingValue for UserLimit {
     }
 }
 
+/// Units of sizes.
+const SIZE_UNITS: [(&str, f64); 4] = [("b", 1.0), ("kb", 1024.0), ("mb", 1048576.0), ("gb", 1073741824.0)];
+
 /// A size such as `10mb` in bytes.
 pub fn parse_size(text: &str) -> Option<u64> {
-    let units = [("b", 1.0), ("kb", 1024.0), ("mb", 1048576.0), ("gb", 1073741824.0)];
-    with_unit(text, &units)
+    with_unit(text, &SIZE_UNITS)
 }
 
 /// Digits, perhaps a point and digits, perhaps blanks and a unit; nothing else. Fractions are cut off, and what does
 /// not fit into 31 bits is no value.
 fn with_unit(text: &str, units: &[(&str, f64)]) -> Option<u64> {
+    with_unit_up_to(text, units, i32::MAX.into())
+}
+
+/// The same up to another end.
+fn with_unit_up_to(text: &str, units: &[(&str, f64)], end: f64) -> Option<u64> {
     let text = text.to_ascii_lowercase();
     let digits = text.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(text.len());
     let (number, unit) = text.split_at(digits);
@@ -219,7 +272,7 @@ fn with_unit(text: &str, units: &[(&str, f64)]) -> Option<u64> {
         unit => units.iter().find(|(name, _)| *name == unit)?.1,
     };
     let value = number.parse::<f64>().ok()? * factor;
-    (value <= f64::from(i32::MAX)).then_some(value as u64)
+    (value <= end).then_some(value as u64)
 }
 
 #[cfg(test)]
@@ -250,6 +303,19 @@ mod tests {
         ] {
             assert_eq!(parse_size(bad), None, "{bad}");
         }
+    }
+
+    #[test]
+    fn large_sizes_go_beyond_31_bits_and_percent_ends_at_100() {
+        let large = |text| LargeSize::read(text).map(|size| size.0);
+        assert_eq!([large("8gb"), large("1.5 GB"), large("0")], [8 << 30, 3 << 29, 0].map(Some));
+        assert_eq!([large("9007199254740993gb"), large("8tb"), large("-1")], [None; 3]);
+        assert_eq!(LargeSize::read(&LargeSize(5 << 32).write()), Some(LargeSize(5 << 32)));
+        let percent = |text| Percent::read(text).map(|p| p.0);
+        assert_eq!(
+            [percent("0"), percent("100"), percent("101"), percent("x")],
+            [Some(0), Some(100), None, None]
+        );
     }
 
     #[test]

@@ -87,6 +87,8 @@ pub struct History {
     /// End of what readers may see.
     published: i64,
     limit: u64,
+    /// All sessions of the server together have no space for more.
+    server_full: bool,
     /// What is appended goes to a file, too.
     in_file: bool,
     /// Counts contents that need a file of their own, and which of them has one.
@@ -111,6 +113,7 @@ impl Default for History {
             gate: Some(0),
             published: 0,
             limit: 0,
+            server_full: false,
             in_file: false,
             generation: 1,
             stored_generation: 0,
@@ -193,6 +196,17 @@ impl History {
         self.limit
     }
 
+    /// All sessions of the server together have no space for more, or have it again: until then only what a session
+    /// cannot do without is appended.
+    pub fn set_server_full(&mut self, full: bool) {
+        self.server_full = full;
+    }
+
+    /// Whether that is so.
+    pub fn is_server_full(&self) -> bool {
+        self.server_full
+    }
+
     fn has_space(&self, bytes: usize, extra: u64) -> bool {
         self.limit == 0 || self.size() + bytes as u64 <= self.limit + extra
     }
@@ -200,9 +214,9 @@ impl History {
     /// Appends whole frames, `messages` of them.
     ///
     /// # Errors
-    /// When they do not fit into the size limit; nothing is appended then.
+    /// When they do not fit into the size limit, or the server has no space; nothing is appended then.
     pub fn append(&mut self, frames: &[u8], messages: u64) -> Result<(), OutOfSpace> {
-        if !self.has_space(frames.len(), 0) {
+        if self.server_full || !self.has_space(frames.len(), 0) {
             return Err(OutOfSpace);
         }
         self.push(frames, messages);

@@ -9,6 +9,7 @@ pub mod log;
 mod loom_tests;
 mod segments;
 mod sync;
+pub mod total;
 mod wake;
 
 pub use cursor::{Cursor, Fetch, Fetched, Read};

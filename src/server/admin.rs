@@ -3,7 +3,7 @@
 use actix::prelude::*;
 use tokio::sync::oneshot;
 
-use super::directory::{Entry, Waiter};
+use super::directory::{Entry, Missing, Waiter};
 use super::loading::emit;
 use super::{Place, Server};
 use crate::client::actor::Client;
@@ -28,7 +28,7 @@ impl Handler<ListSessions> for Server {
 
     fn handle(&mut self, ListSessions { listed_only }: ListSessions, _: &mut Self::Context) -> Self::Result {
         let shown = self.directory.entries().filter(|e| !listed_only || !e.unlisted());
-        let sessions = shown.map(|entry| entry.json().to_owned());
+        let sessions = shown.map(|e| if listed_only { e.json().to_owned() } else { e.json_for_admin() });
         sessions.chain(self.listed_templates(!listed_only)).collect()
     }
 }
@@ -56,20 +56,22 @@ impl Handler<TellSessions> for Server {
 
 /// The actor of a session, by id or alias, loaded if need be. Templates are left alone.
 #[derive(Message)]
-#[rtype(result = "Option<Addr<Session>>")]
+#[rtype(result = "Result<Addr<Session>, AdminError>")]
 pub struct FindAwake {
     /// Id or alias.
     pub name: String,
 }
 
 impl Handler<FindAwake> for Server {
-    type Result = ResponseFuture<Option<Addr<Session>>>;
+    type Result = ResponseFuture<Result<Addr<Session>, AdminError>>;
 
     fn handle(&mut self, FindAwake { name }: FindAwake, ctx: &mut Self::Context) -> Self::Result {
-        let Some(entry) = self.directory.find(&name) else { return Box::pin(async { None }) };
+        let Some(entry) = self.directory.find(&name) else {
+            return Box::pin(async { Err(AdminError::not_found()) });
+        };
         if let Place::Awake(address) = &entry.place {
             let address = address.clone();
-            return Box::pin(async { Some(address) });
+            return Box::pin(async { Ok(address) });
         }
         let (tell, told) = oneshot::channel();
         let waiter: Waiter = Box::new(move |address| {
@@ -77,7 +79,7 @@ impl Handler<FindAwake> for Server {
             let _ = tell.send(address.cloned());
         });
         self.with_session(&name, waiter, ctx);
-        Box::pin(async { told.await.ok().flatten() })
+        Box::pin(async { told.await.unwrap_or(Err(Missing::NotFound)).map_err(AdminError::from) })
     }
 }
 
@@ -108,8 +110,7 @@ impl Handler<MakeSession> for Server {
             ));
         }
         let alias = &template.alias;
-        if !alias.is_empty() && (self.directory.find(alias).is_some() || self.templates.find(alias).is_some())
-        {
+        if !alias.is_empty() && (self.is_taken(alias) || self.templates.find(alias).is_some()) {
             return Err(AdminError::new(409, format!("There is a session '{alias}' already")));
         }
         let (id, now, mut fx) = (super::new_session_id(), Now::get(), Effects::default());
@@ -125,7 +126,7 @@ impl Handler<MakeSession> for Server {
             machine.set_password(*kind, password);
         }
         emit(&fx.log, &id);
-        let begun = self.begin(machine, beginning, now, ctx);
+        let begun = self.begin(machine, beginning, None, now, ctx);
         begun.map(|_| id).ok_or_else(|| AdminError::new(500, "The session cannot be made"))
     }
 }
@@ -163,7 +164,7 @@ impl Handler<MakeFromTemplate> for Server {
         });
         self.with_template(&alias, waiter, ctx);
         let failed = || AdminError::new(500, "The session cannot be made from the template");
-        Box::pin(async move { told.await.ok().flatten().ok_or_else(failed) })
+        Box::pin(async move { told.await.ok().and_then(Result::ok).ok_or_else(failed) })
     }
 }
 

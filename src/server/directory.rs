@@ -1,6 +1,7 @@
 //! The sessions of the server, by id and alias, with their descriptions ready to be sent.
 
 use std::collections::{BTreeMap, HashMap};
+use std::net::IpAddr;
 
 use actix::Addr;
 use bytes::Bytes;
@@ -8,11 +9,69 @@ use drawhall_protocol::reply::SessionDescription;
 use drawhall_protocol::{Frame, ProtocolVersion};
 use serde_json::json;
 
+use crate::clock::Now;
+use crate::history::total::HistoryShare;
+use crate::session::Refusal;
 use crate::session::actor::Session;
+use crate::session::admin::AdminError;
 use crate::session::stored::Rest;
 
-/// Somebody who wants something of a session. Without it there is no such session any more.
-pub(super) type Waiter = Box<dyn FnOnce(Option<&Addr<Session>>)>;
+/// Somebody who wants something of a session. One that is dropped has to answer whoever waits for it.
+pub(super) type Waiter = Box<dyn FnOnce(Result<&Addr<Session>, Missing>)>;
+
+/// How long after a session could not be read that is tried again, in milliseconds.
+const READ_AGAIN_MS: u64 = 3000;
+
+/// Why there is no session to do something with.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Missing {
+    /// There is none, or not any more.
+    NotFound,
+    /// It cannot be read at the moment, for this reason.
+    Unreadable(String),
+}
+
+impl Missing {
+    /// What clients are told.
+    pub(super) fn refusal(&self) -> Refusal {
+        match self {
+            Missing::NotFound => Refusal::not_found(),
+            Missing::Unreadable(_) => {
+                let text = "The server can't load this session at the moment, please try again soon";
+                Refusal::error("storageError", text)
+            }
+        }
+    }
+}
+
+impl From<Missing> for AdminError {
+    fn from(missing: Missing) -> AdminError {
+        match missing {
+            Missing::NotFound => AdminError::not_found(),
+            Missing::Unreadable(error) => {
+                AdminError::new(503, format!("The session cannot be loaded at the moment: {error}"))
+            }
+        }
+    }
+}
+
+/// A session could not be read.
+pub(super) struct Unreadable {
+    pub(super) error: String,
+    /// When it is tried again, on the forward clock in milliseconds.
+    again_ms: u64,
+}
+
+impl Unreadable {
+    pub(super) fn new(error: String, now: Now) -> Unreadable {
+        Unreadable { error, again_ms: now.ms + READ_AGAIN_MS }
+    }
+
+    /// Whether it is too early to try again.
+    pub(super) fn counts(&self, now: Now) -> bool {
+        now.ms < self.again_ms
+    }
+}
 
 /// Where a session is.
 pub(super) enum Place {
@@ -31,13 +90,24 @@ pub(super) struct Entry {
     pub(super) description: SessionDescription,
     pub(super) protocol: ProtocolVersion,
     pub(super) place: Place,
+    /// Where it was hosted from, if that counts (`sessionsPerAddress`).
+    pub(super) hosted_from: Option<IpAddr>,
+    /// What it holds of what all sessions may hold while it is in files only; in memory it keeps account itself.
+    pub(super) share: HistoryShare,
+    /// Its files could not be read when they were wanted last.
+    pub(super) unreadable: Option<Unreadable>,
     json: String,
 }
 
 impl Entry {
-    pub(super) fn new(description: SessionDescription, protocol: ProtocolVersion, place: Place) -> Self {
+    pub(super) fn new(
+        description: SessionDescription,
+        protocol: ProtocolVersion,
+        place: Place,
+        share: HistoryShare,
+    ) -> Self {
         let json = to_json(&description);
-        Self { description, protocol, place, json }
+        Self { description, protocol, place, hosted_from: None, share, unreadable: None, json }
     }
 
     pub(super) fn unlisted(&self) -> bool {
@@ -46,6 +116,15 @@ impl Entry {
 
     pub(super) fn json(&self) -> &str {
         &self.json
+    }
+
+    /// Its description for administrators, who are told why it cannot be loaded.
+    pub(super) fn json_for_admin(&self) -> String {
+        let Some(unreadable) = &self.unreadable else { return self.json.clone() };
+        // What is serialized here is an object.
+        let mut value = serde_json::to_value(&self.description).unwrap_or_default();
+        value["storageError"] = unreadable.error.as_str().into();
+        value.to_string()
     }
 
     /// Its actor, if it has one.

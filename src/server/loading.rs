@@ -1,16 +1,19 @@
 //! Sessions that are in files only: loading them when somebody wants something of them, letting them go when nobody
 //! does, making them from templates.
 
+use std::io;
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use actix::prelude::*;
 
-use super::directory::{Entry, Place, Waiter};
+use super::directory::{Entry, Missing, Place, Unreadable, Waiter};
 use super::{Folder, FoundSession, Listed, Rest, Server, Session, SessionMachine, SessionParts};
 use crate::auth::Turn;
 use crate::client::login::LookupAnswer;
 use crate::clock::Now;
 use crate::log::LogEntry;
+use crate::metrics::METRICS;
 use crate::session::actor::{GoToRest, ListingNews, StopSession};
 use crate::session::input::Beginning;
 use crate::session::stored::stored_description;
@@ -29,9 +32,28 @@ impl Server {
     pub(super) fn take_listed(&mut self, session: &Listed, now: Now) {
         let description = stored_description(session, &self.rules.shared, now);
         let place = Place::Asleep(Rest::at_start(now));
-        self.directory.insert(Entry::new(description, session.protocol.clone(), place));
+        let mut share = self.histories.share();
+        share.set(session.size);
+        self.directory.insert(Entry::new(description, session.protocol.clone(), place, share));
         let id = &session.id;
         self.to_announce.extend(session.metadata.announcements.iter().map(|url| (id.clone(), url.clone())));
+    }
+
+    /// Takes sessions over that could not be read before.
+    pub(super) fn take_unread(&mut self, ctx: &mut Context<Self>) {
+        let Some(folder) = self.parts.folder.clone().filter(|folder| folder.has_unread()) else { return };
+        let listing = self.parts.hashing.run(Turn::Files, move || folder.list_unread());
+        ctx.spawn(listing.into_actor(self).map(|listed, server, ctx| {
+            let now = Now::get();
+            let listed = listed.unwrap_or_default();
+            for session in &listed {
+                if server.directory.find(&session.id).is_none() {
+                    tracing::info!("stored session {} is there again", session.id);
+                    server.take_listed(session, now);
+                }
+            }
+            server.announce_stored(ctx);
+        }));
     }
 
     /// Announces again what was announced when it was stored.
@@ -46,6 +68,11 @@ impl Server {
         self.directory.len()
     }
 
+    /// Whether there is a session of this id or alias, or one is being made.
+    pub(super) fn is_taken(&self, name: &str) -> bool {
+        self.directory.find(name).is_some() || self.instantiating.contains_key(name)
+    }
+
     /// Whether there are as many sessions as there may be.
     pub(super) fn is_full(&self) -> bool {
         self.session_count() >= self.rules.settings().session_count_limit.0 as usize
@@ -57,8 +84,12 @@ impl Server {
             return self.with_template(name, waiter, ctx);
         };
         match &mut entry.place {
-            Place::Awake(address) => waiter(Some(address)),
+            Place::Awake(address) => waiter(Ok(address)),
             Place::Leaving(_, waiters) | Place::Loading(waiters) => waiters.push(waiter),
+            Place::Asleep(_) if entry.unreadable.as_ref().is_some_and(|u| u.counts(Now::get())) => {
+                let error = entry.unreadable.as_ref().map_or_else(String::new, |u| u.error.clone());
+                waiter(Err(Missing::Unreadable(error)));
+            }
             Place::Asleep(rest) => {
                 let (rest, id) = (rest.clone(), entry.description.id.clone());
                 entry.place = Place::Loading(vec![waiter]);
@@ -76,15 +107,28 @@ impl Server {
             folder.load(&name).map(|loaded| (loaded, files))
         });
         ctx.spawn(loading.into_actor(self).map(move |loaded, server, ctx| {
-            match loaded.unwrap_or(Err(LoadError::NoFile)) {
+            match loaded.unwrap_or_else(|| Err(LoadError::Journal(io::Error::other("reading it failed")))) {
                 Ok((loaded, files)) => server.loaded(&id, loaded, Beginning::Loaded { rest, files }, ctx),
-                Err(error) => {
-                    tracing::error!("stored session {id} cannot be loaded: {error}");
-                    server.gone(&id);
-                }
+                Err(error) => server.not_loaded(&id, rest, &error),
             }
             server.stopped_if_idle();
         }));
+    }
+
+    /// A session cannot be loaded. If that may pass it stays where it is, and is tried again when somebody wants it.
+    fn not_loaded(&mut self, id: &str, rest: Rest, error: &LoadError) {
+        METRICS.storage_errors.count();
+        if !error.may_pass() {
+            tracing::error!("stored session {id} cannot be loaded: {error}");
+            return self.gone(id);
+        }
+        tracing::error!("stored session {id} cannot be loaded at the moment: {error}");
+        let Some(entry) = self.directory.find_mut(id) else { return };
+        let error = error.to_string();
+        entry.unreadable = Some(Unreadable::new(error.clone(), Now::get()));
+        if let Place::Loading(waiters) = std::mem::replace(&mut entry.place, Place::Asleep(rest)) {
+            waiters.into_iter().for_each(|waiter| waiter(Err(Missing::Unreadable(error.clone()))));
+        }
     }
 
     fn loaded(&mut self, id: &str, loaded: Loaded, beginning: Beginning, ctx: &mut Context<Self>) {
@@ -104,9 +148,11 @@ impl Server {
         }
         let Some(entry) = self.directory.find_mut(id) else { return };
         entry.describe(description);
+        entry.share.set(0);
+        entry.unreadable = None;
         let place = std::mem::replace(&mut entry.place, Place::Awake(address.clone()));
         if let Place::Loading(waiters) | Place::Leaving(_, waiters) = place {
-            waiters.into_iter().for_each(|waiter| waiter(Some(&address)));
+            waiters.into_iter().for_each(|waiter| waiter(Ok(&address)));
         }
         if self.stopping.is_some() {
             address.do_send(StopSession);
@@ -128,6 +174,7 @@ impl Server {
             store,
             recording: recorder.map(|r| r.recording(machine.id(), machine.alias())),
             trace: self.parts.trace.clone(),
+            share: self.histories.share(),
         };
         Some(Session::start_in_arbiter(&worker, move |_| Session::new(machine, parts)))
     }
@@ -142,6 +189,7 @@ impl Server {
         &mut self,
         mut machine: SessionMachine,
         beginning: Option<Beginning>,
+        hosted_from: Option<IpAddr>,
         now: Now,
         ctx: &mut Context<Self>,
     ) -> Option<Addr<Session>> {
@@ -158,7 +206,10 @@ impl Server {
         let (description, protocol) = (machine.description(false, now), machine.protocol().clone());
         let address = self.start_session(machine, store, ctx)?;
         self.announce(&description, false);
-        self.directory.insert(Entry::new(description, protocol, Place::Awake(address.clone())));
+        let place = Place::Awake(address.clone());
+        let mut entry = Entry::new(description, protocol, place, self.histories.share());
+        entry.hosted_from = hosted_from;
+        self.directory.insert(entry);
         Some(address)
     }
 
@@ -168,7 +219,7 @@ impl Server {
         let unlisted = entry.unlisted();
         self.announce_end(id, |w| w.moderator || !unlisted);
         if let Place::Leaving(_, waiters) | Place::Loading(waiters) = entry.place {
-            waiters.into_iter().for_each(|waiter| waiter(None));
+            waiters.into_iter().for_each(|waiter| waiter(Err(Missing::NotFound)));
         }
     }
 
@@ -177,6 +228,7 @@ impl Server {
         let Some(entry) = self.directory.find_mut(id) else { return };
         let place = std::mem::replace(&mut entry.place, Place::Asleep(rest));
         entry.amend(|description| description.user_count = 0);
+        entry.share.set(entry.description.size);
         if let Place::Leaving(_, waiters) | Place::Loading(waiters) = place {
             for waiter in waiters {
                 self.with_session(id, waiter, ctx);
@@ -255,7 +307,7 @@ impl Server {
     /// Makes a session from a template.
     pub(super) fn with_template(&mut self, name: &str, waiter: Waiter, ctx: &mut Context<Self>) {
         let Some(template) = self.template(name).cloned().filter(|_| self.stopping.is_none()) else {
-            return waiter(None);
+            return waiter(Err(Missing::NotFound));
         };
         let waiters = self.instantiating.entry(template.alias.clone()).or_default();
         waiters.push(waiter);
@@ -280,6 +332,8 @@ impl Server {
         let waiters = self.instantiating.remove(alias).unwrap_or_default();
         let id = self.template_id(alias);
         let begun = match messages {
+            // Nobody would stop it, nor close its files.
+            Ok(_) if self.stopping.is_some() => None,
             Ok(messages) => {
                 let (now, mut fx) = (Now::get(), Effects::default());
                 let shared = self.rules.shared.clone();
@@ -291,7 +345,7 @@ impl Server {
                 let machine =
                     SessionMachine::from_template(shared, id.clone(), template, messages, now, &mut fx);
                 emit(&fx.log, &id);
-                self.begin(machine, beginning, now, ctx)
+                self.begin(machine, beginning, None, now, ctx)
             }
             Err(error) => {
                 tracing::warn!("template {}: {error}", template.path.display());
@@ -304,7 +358,7 @@ impl Server {
                 self.announce_at(&id, url, ctx);
             }
         }
-        waiters.into_iter().for_each(|waiter| waiter(begun.as_ref()));
+        waiters.into_iter().for_each(|waiter| waiter(begun.as_ref().ok_or(Missing::NotFound)));
         self.stopped_if_idle();
     }
 }
@@ -346,7 +400,7 @@ impl Handler<StaysUp> for Server {
         let Some(address) = entry.address().cloned() else { return };
         let place = std::mem::replace(&mut entry.place, Place::Awake(address.clone()));
         if let Place::Leaving(_, waiters) = place {
-            waiters.into_iter().for_each(|waiter| waiter(Some(&address)));
+            waiters.into_iter().for_each(|waiter| waiter(Ok(&address)));
         }
     }
 }

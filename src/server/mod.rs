@@ -5,10 +5,12 @@
 mod admin;
 mod directory;
 pub mod entrance;
+mod hosting;
 pub mod list_server;
 mod listing;
 mod loading;
 mod lobby;
+mod prepare;
 pub mod reload;
 pub mod reports;
 pub mod run;
@@ -19,31 +21,30 @@ use std::time::Duration;
 
 use actix::prelude::*;
 use drawhall_protocol::ProtocolVersion;
-use drawhall_protocol::command::Host;
 use drawhall_protocol::reply::SessionDescription;
 use tokio::sync::oneshot;
 
 use crate::auth::Hashing;
-use crate::client::actor::{Client, Deliver, SendAway};
-use crate::client::credit::Credit;
-use crate::client::login::{HostRefusal, LookupAnswer};
+use crate::client::actor::{Client, SendAway};
+use crate::client::login::LookupAnswer;
 use crate::clock::Now;
 use crate::config::Rules;
+use crate::history::total::HistoryTotal;
 use crate::http::Http;
 use crate::log::{Level, LogEntry, LogUser, Topic};
 use crate::session::actor::{
-    EnterHost, JoinSession, LeaveSession, LookUpSession, ReportFromOutside, Session, SessionParts, SetShared,
-    StopSession,
+    JoinSession, LeaveSession, LookUpSession, PendingEntry, ReportFromOutside, Session, SessionParts,
+    SetShared, StopSession,
 };
-use crate::session::input::Beginning;
 use crate::session::stored::Rest;
-use crate::session::{ClientOp, ConnId, DisconnectReason, JoinRequest, Refusal, SessionMachine, Visitor};
+use crate::session::{ConnId, DisconnectReason, JoinRequest, SessionMachine};
 use crate::storage::folder::{Folder, Listed};
 use crate::storage::recorder::Recorder;
 use crate::storage::template::Templates;
 use crate::trace::Trace;
 pub use admin::{FindAwake, ListClients, ListSessions, MakeFromTemplate, MakeSession, TellSessions};
-use directory::{Directory, Entry, Place, Waiter};
+use directory::{Directory, Entry, Missing, Place, Waiter};
+pub use hosting::HostSession;
 use list_server::ListServers;
 pub use listing::ListSession;
 use listing::Listings;
@@ -100,6 +101,10 @@ pub struct Server {
     workers: Vec<ArbiterHandle>,
     next_worker: usize,
     directory: Directory,
+    /// What the histories of all sessions hold together.
+    histories: HistoryTotal,
+    /// It was told that there is no space for more.
+    full_told: bool,
     connections: HashMap<ConnId, Connection>,
     lobby: Lobby,
     stopping: Option<oneshot::Sender<()>>,
@@ -108,6 +113,8 @@ pub struct Server {
 impl Server {
     /// A server whose sessions live on these workers.
     pub fn new(rules: Arc<Rules>, workers: Vec<ArbiterHandle>, parts: ServerParts) -> Self {
+        let histories = HistoryTotal::default();
+        histories.set_limit(rules.settings().total_history_limit.0);
         Self {
             rules,
             parts,
@@ -120,6 +127,8 @@ impl Server {
             workers,
             next_worker: 0,
             directory: Directory::default(),
+            histories,
+            full_told: false,
             connections: HashMap::new(),
             lobby: Lobby::default(),
             stopping: None,
@@ -169,6 +178,8 @@ impl Actor for Server {
     fn started(&mut self, ctx: &mut Self::Context) {
         ctx.run_interval(LINGER_INTERVAL, |server, ctx| {
             server.kick_lingering();
+            server.look_at_space();
+            server.take_unread(ctx);
             server.end_expired(ctx);
         });
         ctx.run_interval(listing::REFRESH_INTERVAL, |server, ctx| server.refresh_listings(ctx));
@@ -265,8 +276,9 @@ impl Handler<LookUp> for Server {
         self.with_session(&session, waiter, ctx);
         Box::pin(async move {
             match asked.await {
-                Ok(Some(answer)) => answer.await.unwrap_or(LookupAnswer::NotFound),
-                _ => LookupAnswer::NotFound,
+                Ok(Ok(answer)) => answer.await.unwrap_or(LookupAnswer::NotFound),
+                Ok(Err(missing @ Missing::Unreadable(_))) => LookupAnswer::Refused(missing.refusal()),
+                Ok(Err(Missing::NotFound)) | Err(_) => LookupAnswer::NotFound,
             }
         })
     }
@@ -308,23 +320,18 @@ pub struct EnterSession {
     pub id: String,
     /// Who, and how.
     pub request: Box<JoinRequest>,
-    /// The connection.
-    pub client: Addr<Client>,
-    /// Account of what is on its way.
-    pub credit: Arc<Credit>,
+    /// The client, which is answered whatever comes between.
+    pub entry: PendingEntry,
 }
 
 impl Handler<EnterSession> for Server {
     type Result = ();
 
     fn handle(&mut self, enter: EnterSession, ctx: &mut Self::Context) {
-        let EnterSession { id, request, client, credit } = enter;
+        let EnterSession { id, request, entry } = enter;
         let waiter: Waiter = Box::new(move |address| match address {
-            Some(session) => session.do_send(JoinSession { request, client, credit }),
-            None => {
-                let refusal = Refusal::error("notFound", "Session not found!");
-                client.do_send(Deliver { ops: vec![ClientOp::Refused(refusal)], session: None });
-            }
+            Ok(session) => session.do_send(JoinSession { request, entry }),
+            Err(missing) => entry.refuse(missing.refusal()),
         });
         self.with_session(&id, waiter, ctx);
     }
@@ -347,59 +354,12 @@ impl Handler<CancelEntering> for Server {
         let asleep = self.directory.find(&id).is_none_or(|e| matches!(e.place, Place::Asleep(_)));
         if !asleep || self.is_instantiating(&id) {
             let waiter: Waiter = Box::new(move |session| {
-                if let Some(session) = session {
-                    session.do_send(LeaveSession { conn });
+                if let Ok(session) = session {
+                    session.do_send(LeaveSession { conn, cut: false });
                 }
             });
             self.with_session(&id, waiter, ctx);
         }
-    }
-}
-
-/// Start a session.
-#[derive(Message)]
-#[rtype(result = "Result<Addr<Session>, HostRefusal>")]
-pub struct HostSession {
-    /// What was asked for.
-    pub host: Box<Host>,
-    /// Its version.
-    pub protocol: ProtocolVersion,
-    /// Who hosts.
-    pub visitor: Box<Visitor>,
-    /// The connection.
-    pub client: Addr<Client>,
-    /// Account of what is on its way.
-    pub credit: Arc<Credit>,
-}
-
-impl Handler<HostSession> for Server {
-    type Result = Result<Addr<Session>, HostRefusal>;
-
-    fn handle(&mut self, request: HostSession, ctx: &mut Self::Context) -> Self::Result {
-        let HostSession { host, protocol, visitor, client, credit } = request;
-        if self.is_full() || self.stopping.is_some() {
-            return Err(HostRefusal::Full);
-        }
-        let id = new_session_id();
-        let taken = !host.alias.is_empty() && self.directory.find(&host.alias).is_some();
-        if taken || self.directory.find(&id).is_some() {
-            return Err(HostRefusal::IdInUse);
-        }
-        if !protocol.is_hostable() {
-            return Err(HostRefusal::BadProtocol);
-        }
-        let (now, founder) = (Now::get(), visitor.person.name.clone());
-        let (alias, shared) = (host.alias.clone(), self.rules.shared.clone());
-        let beginning = self.if_traced(|| Beginning::Hosted {
-            alias: alias.clone(),
-            protocol: protocol.clone(),
-            founder: founder.clone(),
-        });
-        let machine = SessionMachine::new(shared, id, alias, protocol, founder, now);
-        let address = self.begin(machine, beginning, now, ctx).ok_or(HostRefusal::Full)?;
-        self.lobby.remove(visitor.conn);
-        address.do_send(EnterHost { visitor, host, client, credit });
-        Ok(address)
     }
 }
 
@@ -475,7 +435,7 @@ impl Handler<ReportSession> for Server {
         let ReportSession { session, user, reason } = report;
         if self.directory.find(&session).is_some() && self.reports.may_come_in(user.address) {
             let waiter: Waiter = Box::new(move |address| {
-                if let Some(address) = address {
+                if let Ok(address) = address {
                     address.do_send(ReportFromOutside { user, reason });
                 }
             });
@@ -503,7 +463,9 @@ impl Handler<NewRules> for Server {
             // What those in memory do by themselves.
             entry.amend(|description| description.nsfm |= rules.settings().force_nsfm);
         }
+        self.histories.set_limit(rules.settings().total_history_limit.0);
         self.rules = rules;
+        self.look_at_space();
     }
 }
 

@@ -3,10 +3,10 @@
 //! It lives on one worker for life. What clients are to be sent, directly or from the history, goes out at once when
 //! little happens, and is gathered for a few milliseconds when much does.
 
+mod entry;
 mod keeper;
 
 use std::collections::HashMap;
-use std::sync::Arc;
 use std::time::Duration;
 
 use actix::prelude::*;
@@ -19,17 +19,20 @@ use super::commands::gain_op;
 use super::effects::{ClientOp, ConnId, DisconnectReason, Effects, Refusal};
 use super::input::Input;
 use super::member::{JoinRequest, Visitor};
+use super::stored::Rest;
 use super::{BanExchange, OpwordCheck, SessionMachine, Shared, State};
 use crate::auth::{BUSY_TEXT, Hashing, Turn};
-use crate::client::actor::{Client, Deliver, ReadOn};
+use crate::client::actor::{Deliver, ReadOn};
 use crate::client::credit::Credit;
 use crate::client::login::LookupAnswer;
 use crate::clock::Now;
+use crate::history::total::HistoryShare;
 use crate::log::{Level, LogEntry, LogUser, Topic};
 use crate::server::{ListSession, SendReport, Server, SessionChanged, SessionEnded};
 use crate::storage::recorder::Recording;
 use crate::storage::store::{Ending, PasswordKind, Store};
 use crate::trace::Trace;
+pub use entry::PendingEntry;
 pub use keeper::GoToRest;
 
 /// Greatest value of `gatherTime` in milliseconds that counts.
@@ -47,8 +50,8 @@ const EXPIRY_INTERVAL: Duration = Duration::from_secs(15);
 
 /// What the session knows of a client besides the rules.
 struct Link {
-    client: Addr<Client>,
-    credit: Arc<Credit>,
+    /// The client, which waits until it is in or was refused.
+    entry: PendingEntry,
     /// Cost of batches that the rules hold.
     held: usize,
     /// Cost of batches that came while the files were away.
@@ -60,6 +63,19 @@ struct PasswordCheck {
     hash: String,
     password: String,
     waiting: Vec<JoinRequest>,
+}
+
+impl Link {
+    fn new(entry: PendingEntry) -> Link {
+        Link { entry, held: 0, unstored: 0 }
+    }
+
+    /// Gives back what a client's messages have cost, and lets it send more if it had to wait for that.
+    fn give_back(&self, cost: usize) {
+        if cost > 0 && self.entry.credit().give_back(cost) {
+            self.entry.client().do_send(ReadOn);
+        }
+    }
 }
 
 /// What a session works with besides its rules.
@@ -74,6 +90,8 @@ pub struct SessionParts {
     pub recording: Option<Recording>,
     /// Where its inputs are recorded, if they are.
     pub trace: Option<Trace>,
+    /// What its history holds of what all may hold.
+    pub share: HistoryShare,
 }
 
 /// The Session actor.
@@ -96,6 +114,7 @@ pub struct Session {
     retry_ms: Option<u64>,
     recording: Option<Recording>,
     trace: Option<Trace>,
+    share: HistoryShare,
     ending: Option<Ending>,
     sent_ms: u64,
     /// When the first of what is not sent yet has come, on the forward clock.
@@ -106,12 +125,15 @@ pub struct Session {
     stats_pending: bool,
     deadline: Option<(u64, SpawnHandle)>,
     ended: bool,
+    /// The server knows that it has ended.
+    end_told: bool,
 }
 
 impl Session {
     /// An actor for these rules.
     pub fn new(mut machine: SessionMachine, parts: SessionParts) -> Self {
-        let SessionParts { server, hashing, store, recording, trace } = parts;
+        let SessionParts { server, hashing, store, recording, trace, mut share } = parts;
+        share.set(machine.history().size());
         if recording.is_some() {
             machine.record();
         }
@@ -129,6 +151,7 @@ impl Session {
             retry_ms: None,
             recording,
             trace,
+            share,
             ending: None,
             sent_ms: 0,
             unsent_since: None,
@@ -137,6 +160,7 @@ impl Session {
             stats_pending: false,
             deadline: None,
             ended: false,
+            end_told: false,
         }
     }
 
@@ -197,10 +221,11 @@ impl Session {
             let Some(link) = self.links.get_mut(&conn) else { continue };
             let held = if released { std::mem::take(&mut link.held) } else { 0 };
             let session = self.address.clone().filter(|_| joined);
-            link.client.do_send(Deliver { ops, session });
-            if held > 0 && link.credit.give_back(held) {
-                link.client.do_send(ReadOn);
+            link.entry.client().do_send(Deliver { ops, session });
+            if gone || joined {
+                link.entry.answered();
             }
+            link.give_back(held);
             if gone {
                 self.links.remove(&conn);
             }
@@ -265,6 +290,17 @@ impl Session {
 
     /// Gives the rules an input.
     fn effects_of(&mut self, input: Input, now: Now) -> Effects {
+        let full = self.share.is_server_full();
+        if full != self.machine.history().is_server_full() {
+            // Nothing comes of it before something is to be appended.
+            self.give(Input::ServerFull(full), now);
+        }
+        let fx = self.give(input, now);
+        self.share.set(self.machine.history().size());
+        fx
+    }
+
+    fn give(&mut self, input: Input, now: Now) -> Effects {
         let mut fx = Effects::default();
         let positions = self.machine.observe_positions();
         let Some(trace) = self.trace.clone() else {
@@ -312,6 +348,10 @@ impl Session {
         }
         for request in waiting {
             let conn = request.visitor.conn;
+            if self.ended {
+                // It is refused with this.
+                self.links.remove(&conn);
+            }
             if !self.links.contains_key(&conn) {
                 continue;
             }
@@ -319,7 +359,7 @@ impl Session {
                 self.handle(ctx, Input::Join(Box::new(request)));
             } else if let Some(link) = self.links.remove(&conn) {
                 let refusal = ClientOp::Refused(Refusal::error("tooManyAttempts", BUSY_TEXT));
-                link.client.do_send(Deliver { ops: vec![refusal], session: None });
+                link.entry.client().do_send(Deliver { ops: vec![refusal], session: None });
             }
         }
     }
@@ -338,31 +378,42 @@ impl Session {
         let refusal = ServerReply::command_error(gain_op::COMMAND, BUSY_TEXT);
         if let (Some(link), Ok(frame)) = (self.links.get(&conn), refusal.to_frame()) {
             let ops = vec![ClientOp::Direct(frame.into_bytes())];
-            link.client.do_send(Deliver { ops, session: None });
+            link.entry.client().do_send(Deliver { ops, session: None });
+        }
+    }
+}
+
+impl Session {
+    /// Tells the server, once, that the session has ended; what is remembered of it if it can be loaded again.
+    fn tell_end(&mut self, rest: Option<Rest>) {
+        if !std::mem::replace(&mut self.end_told, true) {
+            self.server.do_send(SessionEnded { id: self.machine.id().to_owned(), rest });
         }
     }
 }
 
 impl Drop for Session {
     /// A fault in the rules of one session ends that session and no other: its actor is dropped while the thread goes
-    /// on, and whoever was in it is told.
+    /// on, and whoever was in it is told. Those who wait to be let in are refused with their links.
     fn drop(&mut self) {
         if self.ended {
-            return;
+            // Whoever waits for the session at the server must not wait for ever, whatever came between.
+            return self.tell_end(None);
         }
+        let now = Now::get();
         if std::thread::panicking() {
             let text = "the session ended because of an internal error";
-            LogEntry::new(Now::get(), Level::Error, Topic::Status, text).emit(self.machine.id());
+            LogEntry::new(now, Level::Error, Topic::Status, text).emit(self.machine.id());
         }
-        for (_, link) in self.links.drain() {
+        for link in self.links.values_mut().filter(|link| !link.entry.waits()) {
             let reason = DisconnectReason::Shutdown;
             let message = "Session ended because of an internal error".to_owned();
             let ops = vec![ClientOp::Disconnect { reason, message }];
-            link.client.do_send(Deliver { ops, session: None });
+            link.entry.client().do_send(Deliver { ops, session: None });
         }
         // What is stored can be loaded again.
-        let rest = self.machine.is_stored().then(|| self.machine.rest());
-        self.server.do_send(SessionEnded { id: self.machine.id().to_owned(), rest });
+        let rest = self.machine.is_stored().then(|| self.machine.rest().after_accident(now));
+        self.tell_end(rest);
     }
 }
 
@@ -395,22 +446,20 @@ pub struct EnterHost {
     pub visitor: Box<Visitor>,
     /// What was asked for.
     pub host: Box<Host>,
-    /// The connection.
-    pub client: Addr<Client>,
-    /// Account of what is on its way.
-    pub credit: Arc<Credit>,
+    /// The client.
+    pub entry: PendingEntry,
 }
 
 impl Handler<EnterHost> for Session {
     type Result = ();
 
     fn handle(&mut self, enter: EnterHost, ctx: &mut Self::Context) {
-        let EnterHost { visitor, host, client, credit } = enter;
+        let EnterHost { visitor, host, entry } = enter;
         if self.ended {
-            let refusal = ClientOp::Refused(keeper::cannot_store());
-            return client.do_send(Deliver { ops: vec![refusal], session: None });
+            // It is refused with this.
+            return;
         }
-        self.links.insert(visitor.conn, Link { client, credit, held: 0, unstored: 0 });
+        self.links.insert(visitor.conn, Link::new(entry));
         self.handle(ctx, Input::Host { visitor, host });
     }
 }
@@ -421,22 +470,20 @@ impl Handler<EnterHost> for Session {
 pub struct JoinSession {
     /// Who, and how.
     pub request: Box<JoinRequest>,
-    /// The connection.
-    pub client: Addr<Client>,
-    /// Account of what is on its way.
-    pub credit: Arc<Credit>,
+    /// The client.
+    pub entry: PendingEntry,
 }
 
 impl Handler<JoinSession> for Session {
     type Result = ();
 
     fn handle(&mut self, join: JoinSession, ctx: &mut Self::Context) {
-        let JoinSession { request, client, credit } = join;
+        let JoinSession { request, entry } = join;
         if self.ended {
-            let refusal = ClientOp::Refused(Refusal::error("notFound", "Session not found!"));
-            return client.do_send(Deliver { ops: vec![refusal], session: None });
+            // It is refused with this.
+            return;
         }
-        self.links.insert(request.visitor.conn, Link { client, credit, held: 0, unstored: 0 });
+        self.links.insert(request.visitor.conn, Link::new(entry));
         match self.machine.slow_check(&request).map(str::to_owned) {
             Some(hash) => self.check_and_join(hash, request, ctx),
             None => self.handle(ctx, Input::Join(request)),
@@ -450,14 +497,17 @@ impl Handler<JoinSession> for Session {
 pub struct LeaveSession {
     /// The connection.
     pub conn: ConnId,
+    /// The server has cut it off: it did not want to go.
+    pub cut: bool,
 }
 
 impl Handler<LeaveSession> for Session {
     type Result = ();
 
     fn handle(&mut self, leave: LeaveSession, ctx: &mut Self::Context) {
-        self.links.remove(&leave.conn);
-        self.handle(ctx, Input::Leave(leave.conn));
+        let LeaveSession { conn, cut } = leave;
+        self.links.remove(&conn);
+        self.handle(ctx, if cut { Input::Cut(conn) } else { Input::Leave(conn) });
     }
 }
 
@@ -484,8 +534,8 @@ impl Handler<Batch> for Session {
                 link.held += cost;
             } else if self.storing {
                 link.unstored += cost;
-            } else if link.credit.give_back(cost) {
-                link.client.do_send(ReadOn);
+            } else {
+                link.give_back(cost);
             }
         }
         self.perform(fx, now, ctx);

@@ -52,6 +52,11 @@ fn code<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Code, D::Error> {
 }
 
 impl Refusal {
+    /// There is no such session, or not any more.
+    pub(crate) fn not_found() -> Self {
+        Self::error("notFound", "Session not found!")
+    }
+
     pub(crate) fn error(code: &'static str, message: &str) -> Self {
         Self::Error { code, message: message.into() }
     }

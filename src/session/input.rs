@@ -70,6 +70,8 @@ pub enum Input {
     },
     /// A client is gone.
     Leave(ConnId),
+    /// A client is gone because the server has cut it off.
+    Cut(ConnId),
     /// Whole frames from a client.
     Batch {
         /// The connection.
@@ -107,6 +109,8 @@ pub enum Input {
     StoringFailed(String),
     /// It can be stored again.
     StoringRecovered,
+    /// All sessions of the server together have no space for more, or have it again.
+    ServerFull(bool),
 }
 
 /// How far clients have been sent the history.
@@ -126,6 +130,7 @@ impl SessionMachine {
             Input::Join(request) => self.join(*request, now, fx),
             Input::Learn { kind, hash, password } => self.learn_password(kind, &hash, &password),
             Input::Leave(conn) => self.leave(conn, now, fx),
+            Input::Cut(conn) => self.cut(conn, now, fx),
             Input::Batch { conn, mut bytes } => fx.held = !self.batch(conn, &mut bytes, now, fx),
             Input::OpwordChecked(check, fits) => self.opword_checked(&check, fits, now, fx),
             Input::BansExchanged(done) => self.bans_exchanged(done, now, fx),
@@ -142,6 +147,7 @@ impl SessionMachine {
             }
             Input::StoringFailed(error) => self.storing_failed(&error, now, fx),
             Input::StoringRecovered => self.storing_recovered(now, fx),
+            Input::ServerFull(full) => self.history.set_server_full(full),
         }
         self.bound_journal();
     }

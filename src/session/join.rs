@@ -57,7 +57,7 @@ impl SessionMachine {
     ) -> Result<(u8, Option<Invite>), Refusal> {
         let Visitor { person, moderator, browser, .. } = &r.visitor;
         if self.state == State::Shutdown {
-            return Err(Refusal::error("notFound", "Session not found!"));
+            return Err(Refusal::not_found());
         }
         let invite = self.use_invite(r, now, fx)?;
         if invite.is_none() && *browser && !self.flags.allow_web {

@@ -15,8 +15,25 @@ enum Departure {
     /// It has come again over another connection, which is in already.
     Replaced,
 }
+/// How long an empty session stays after members did not leave of their own accord, in milliseconds.
+pub(super) const ACCIDENT_LINGER_MS: u64 = 60_000;
 
 impl SessionMachine {
+    /// A client is gone because the server has cut it off.
+    pub fn cut(&mut self, conn: ConnId, now: Now, fx: &mut Effects) {
+        if let Some(key) = self.members.key_of(conn) {
+            self.notice_accident(key, now);
+        }
+        self.leave(conn, now, fx);
+    }
+
+    /// Remembers that a member did not leave of its own accord: should that empty the session, it waits for them.
+    fn notice_accident(&mut self, key: MemberKey, now: Now) {
+        if self.members.get(key).is_some_and(|m| !m.is_ghost()) {
+            self.accident = Some(now.ms);
+        }
+    }
+
     /// A client is gone.
     pub fn leave(&mut self, conn: ConnId, now: Now, fx: &mut Effects) {
         if let Some(key) = self.members.key_of(conn) {
@@ -68,6 +85,9 @@ impl SessionMachine {
         };
         let text = if details.is_empty() { text } else { format!("{text} ({details})") };
         self.note_about(user, Level::Info, topic, text, now, fx);
+        if reason == DisconnectReason::Error {
+            self.notice_accident(key, now);
+        }
         self.take_out(key, how, now, fx);
         fx.sends.push((conn, ClientOp::Disconnect { reason, message: message.into() }));
     }
@@ -120,9 +140,15 @@ impl SessionMachine {
         }
     }
 
-    /// The last user has left.
+    /// The last user has left. If somebody was cut off shortly before, the session is not ended for that: whoever can have
+    /// others cut off could else end it.
     fn last_user_left(&mut self, now: Now, fx: &mut Effects) {
         self.note(Level::Info, Topic::Status, "Last user left.", now, fx);
+        let accident = self.accident.is_some_and(|at| now.ms.saturating_sub(at) <= ACCIDENT_LINGER_MS);
+        self.stays_until = accident.then(|| now.ms + ACCIDENT_LINGER_MS);
+        if accident {
+            return;
+        }
         if !self.flags.persistent && self.shared.settings.empty_session_linger_time.0 == 0 {
             self.note(Level::Info, Topic::Status, "Closing non-persistent session.", now, fx);
             self.end("Session terminated due to being empty", now, fx);

@@ -33,6 +33,8 @@ pub struct Visitor {
     pub avatar: Vec<u8>,
     /// Effective account flags.
     pub flags: Vec<String>,
+    /// An account whose own flags let it host: HOST or MOD.
+    pub may_always_host: bool,
     /// Moderator.
     pub moderator: bool,
     /// Moderator who is not announced.

@@ -195,6 +195,10 @@ pub struct SessionMachine {
     stopping: bool,
     /// Since when nobody is in.
     emptied: Now,
+    /// When a member was cut off last, on the forward clock.
+    accident: Option<u64>,
+    /// It became empty by accident: until then, on the forward clock, it does not end for being empty.
+    stays_until: Option<u64>,
     is_recorded: bool,
     recording_due: bool,
     recorded: Vec<u8>,
@@ -265,6 +269,8 @@ impl SessionMachine {
             visited: true,
             stopping: false,
             emptied: now,
+            accident: None,
+            stays_until: None,
             is_recorded: false,
             recording_due: false,
             recorded: Vec::new(),
@@ -537,7 +543,8 @@ impl SessionMachine {
         let idle_limit = settings.idle_time_limit.millis();
         let exempt = settings.allow_idle_override && self.flags.idle_override;
         let linger = settings.empty_session_linger_time.millis();
-        if !self.flags.persistent && self.is_empty() && stored::is_left(quiet, self.visited, linger) {
+        let is_left = stored::is_left(quiet, self.visited, linger) && !stored::stays(self.stays_until, now);
+        if !self.flags.persistent && self.is_empty() && is_left {
             self.note(Level::Info, Topic::Status, "Closing lingering non-persistent session.", now, fx);
             self.end("Session terminated due to being empty too long", now, fx);
         } else if stored::is_idle(quiet, exempt, idle_limit) {

@@ -11,6 +11,7 @@ use serde_json::Value;
 use super::accounts::Accounts;
 use super::bans::BanList;
 use super::invites::Invites;
+use super::leave::ACCIDENT_LINGER_MS;
 use super::secret::Secret;
 use super::thumbnail::Picture;
 use super::{Effects, Flags, SessionMachine, Shared, State};
@@ -68,6 +69,8 @@ pub struct Rest {
     started: Now,
     last_event: Now,
     visited: bool,
+    #[serde(default)]
+    stays_until: Option<u64>,
 }
 
 /// What a recording is to be given.
@@ -134,6 +137,7 @@ impl SessionMachine {
             machine.started = rest.started;
             machine.last_event = rest.last_event;
             machine.visited = rest.visited;
+            machine.stays_until = rest.stays_until;
         }
         machine.settings_known = Some(contents.settings.unwrap_or_default());
         machine.thumbnail.restore(picture.map(|(data, made)| Picture { data, made }));
@@ -344,6 +348,7 @@ impl SessionMachine {
             started: self.started,
             last_event: self.last_event,
             visited: self.visited,
+            stays_until: self.stays_until,
         }
     }
 
@@ -370,7 +375,20 @@ impl Rest {
     /// What is remembered of a session that was found at start.
     pub fn at_start(now: Now) -> Rest {
         let start_id = now.utc_ms / 1000;
-        Rest { start_id, first_index: 0, reset_base: None, started: now, last_event: now, visited: false }
+        Rest {
+            start_id,
+            first_index: 0,
+            reset_base: None,
+            started: now,
+            last_event: now,
+            visited: false,
+            stays_until: None,
+        }
+    }
+
+    /// The same after the session has ended by a fault: it waits for those who were in it.
+    pub fn after_accident(self, now: Now) -> Rest {
+        Rest { stays_until: Some(now.ms + ACCIDENT_LINGER_MS), ..self }
     }
 
     /// Whether a session that is not loaded is over now.
@@ -379,7 +397,9 @@ impl Rest {
         let quiet = now.ms.saturating_sub(self.last_event.ms);
         let exempt = settings.allow_idle_override && idle_override;
         is_idle(quiet, exempt, settings.idle_time_limit.millis())
-            || (!persistent && is_left(quiet, self.visited, settings.empty_session_linger_time.millis()))
+            || (!persistent
+                && is_left(quiet, self.visited, settings.empty_session_linger_time.millis())
+                && !stays(self.stays_until, now))
     }
 }
 
@@ -392,6 +412,11 @@ pub(super) fn is_idle(quiet: u64, exempt: bool, limit: u64) -> bool {
 /// its users to return, for good if empty sessions do not linger otherwise.
 pub(super) fn is_left(quiet: u64, visited: bool, linger: u64) -> bool {
     quiet > linger && (linger > 0 || visited)
+}
+
+/// Whether an empty session does not end yet because it became so by accident.
+pub(super) fn stays(until: Option<u64>, now: Now) -> bool {
+    until.is_some_and(|until| now.ms < until)
 }
 
 /// The description of a stored session that is not loaded.

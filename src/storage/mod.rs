@@ -10,6 +10,7 @@
 //! | [`syncer`] | forcing what was written to the disk |
 //! | [`check`] | listing, checking and mending without serving |
 //! | [`names`] | names of files |
+//! | [`private`] | keeping others out of it all |
 //! | [`recorder`] | recordings of sessions |
 //! | [`template`] | recordings that sessions are made from |
 //!
@@ -21,6 +22,7 @@ pub mod history_file;
 pub mod journal;
 pub mod metadata;
 pub mod names;
+pub mod private;
 pub mod recorder;
 pub mod store;
 pub mod syncer;

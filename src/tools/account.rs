@@ -2,11 +2,12 @@
 
 use std::io::{self, BufRead as _, IsTerminal as _};
 
-use serde_json::{Value, json};
+use serde_json::json;
 
 use crate::auth::password;
 use crate::client::login::is_valid_name;
 use crate::db::{Account, AccountKey, Database, DbError};
+use crate::text::{shown, shown_json};
 
 /// What cannot be done with an account.
 #[derive(Debug, thiserror::Error)]
@@ -31,6 +32,9 @@ pub enum AccountError {
     /// There is no randomness.
     #[error("cannot hash the password")]
     Hash,
+    /// The server does nothing for such a flag.
+    #[error("there is no flag '{0}'; flags are {list}; --force takes others, for groups of an auth server", list = Account::FLAGS.join(", "))]
+    Flag(String),
     /// Nothing was asked for.
     #[error("nothing to change: give --password, --flags, --lock or --unlock")]
     Nothing,
@@ -110,6 +114,15 @@ pub fn set(database: &Database, name: &str, change: Change) -> Result<(), Accoun
     Ok(())
 }
 
+/// Whether the server knows these flags: one that is misspelt would do nothing.
+///
+/// # Errors
+/// When it does not know one.
+pub fn check_flags(flags: &[String]) -> Result<(), AccountError> {
+    let unknown = upper(flags).into_iter().find(|flag| !Account::FLAGS.contains(&flag.as_str()));
+    unknown.map_or(Ok(()), |flag| Err(AccountError::Flag(flag)))
+}
+
 /// Flags that the server knows are in upper case.
 fn upper(flags: &[String]) -> Vec<String> {
     flags.iter().map(|f| f.trim().to_ascii_uppercase()).filter(|f| !f.is_empty()).collect()
@@ -123,11 +136,11 @@ pub fn list(database: &Database, as_values: bool) -> Result<String, AccountError
     let accounts = database.accounts()?;
     if as_values {
         let of = |a: &Account| json!({"id": a.id, "username": a.name, "locked": a.locked, "flags": a.flags});
-        return Ok(format!("{:#}\n", Value::from(accounts.iter().map(of).collect::<Vec<_>>())));
+        return Ok(shown_json(&accounts.iter().map(of).collect::<Vec<_>>(), true) + "\n");
     }
     let line = |a: &Account| {
         let locked = if a.locked { "  locked" } else { "" };
-        format!("{:>4}  {:<22}  {}{locked}", a.id, a.name, a.flags.join(","))
+        format!("{:>4}  {:<22}  {}{locked}", a.id, shown(&a.name), shown(&a.flags.join(",")))
     };
     let lines: Vec<String> = accounts.iter().map(|a| line(a).trim_end().to_owned() + "\n").collect();
     Ok(lines.concat())

@@ -9,6 +9,7 @@ use serde_json::{Value, json};
 
 use crate::storage::check::{Inspected, Repair, inspect, repair as mend};
 use crate::storage::folder::FolderError;
+use crate::text::{shown, shown_json};
 
 /// Longest list of names in the table, in characters.
 const NAMES_WIDTH: usize = 40;
@@ -48,12 +49,12 @@ pub fn list(path: &Path, as_values: bool) -> Result<String, FolderError> {
     let sessions = inspect(path, false)?;
     if as_values {
         let list: Vec<Value> = sessions.iter().map(as_json).collect();
-        return Ok(format!("{:#}\n", Value::from(list)));
+        return Ok(shown_json(&list, true) + "\n");
     }
     let mut out = String::new();
     for session in &sessions {
         let metadata = &session.metadata;
-        let or_dash = |text: &str| if text.is_empty() { "-".to_owned() } else { text.to_owned() };
+        let or_dash = |text: &str| if text.is_empty() { "-".to_owned() } else { shown(text) };
         // Writing to a text cannot fail.
         let _ = writeln!(out, "{}", session.id);
         let _ = writeln!(out, "  title     {}", or_dash(&metadata.title));

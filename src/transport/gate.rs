@@ -38,11 +38,19 @@ pub enum Limit {
     LoginRate,
     /// `passwordRateLimit`
     PasswordRate,
+    /// `hostRateLimit`
+    HostRate,
 }
 
 impl Limit {
-    const ALL: [Limit; 5] =
-        [Self::Connections, Self::Address, Self::ConnectionRate, Self::LoginRate, Self::PasswordRate];
+    const ALL: [Limit; 6] = [
+        Self::Connections,
+        Self::Address,
+        Self::ConnectionRate,
+        Self::LoginRate,
+        Self::PasswordRate,
+        Self::HostRate,
+    ];
 
     /// For people who run into it.
     pub fn message(self) -> &'static str {
@@ -52,6 +60,7 @@ impl Limit {
             Self::ConnectionRate => "Too many connections from your address, try again in a minute",
             Self::LoginRate => "Too many logins from your address, try again in a minute",
             Self::PasswordRate => "Too many passwords from your address, try again in a minute",
+            Self::HostRate => "Too many new sessions from your address, try again in a minute",
         }
     }
 
@@ -62,6 +71,7 @@ impl Limit {
             Self::ConnectionRate => "connectionRateLimit",
             Self::LoginRate => "loginRateLimit",
             Self::PasswordRate => "passwordRateLimit",
+            Self::HostRate => "hostRateLimit",
         }
     }
 
@@ -71,6 +81,7 @@ impl Limit {
             Self::ConnectionRate => settings.connection_rate_limit.0,
             Self::LoginRate => settings.login_rate_limit.0,
             Self::PasswordRate => settings.password_rate_limit.0,
+            Self::HostRate => settings.host_rate_limit.0,
             Self::Connections | Self::Address => 0,
         };
         (count > 0).then(|| Rate::per_minute(count.saturating_mul(factor)))
@@ -266,6 +277,11 @@ impl Pass {
     /// Whose connection it is.
     pub fn address(&self) -> IpAddr {
         self.address
+    }
+
+    /// What it counts for, if it counts for an address: all connections of that have the same.
+    pub fn place(&self) -> Option<IpAddr> {
+        self.place
     }
 
     /// Whether what the peer says about whom it speaks for is believed.

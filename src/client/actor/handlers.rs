@@ -143,7 +143,7 @@ impl Handler<TimedOut> for Client {
         if !matches!(self.phase, Phase::Over) {
             self.log(Level::Warn, Topic::Status, reason);
         }
-        self.abort(ctx);
+        self.cut(ctx);
     }
 }
 
@@ -163,7 +163,7 @@ impl Handler<Deliver> for Client {
     fn handle(&mut self, Deliver { ops, session }: Deliver, ctx: &mut Self::Context) {
         if let Some(session) = session.as_ref().filter(|_| matches!(self.phase, Phase::Over)) {
             // It was let in too late.
-            return session.do_send(LeaveSession { conn: self.conn });
+            return session.do_send(LeaveSession { conn: self.conn, cut: self.was_cut });
         }
         if session.is_some() && self.entering.take().is_some() {
             self.session = session;

@@ -11,7 +11,7 @@ use crate::client::login::{LoginEffect, LoginInput};
 use crate::log::{Level, Topic};
 use crate::metrics::{METRICS, login_result};
 use crate::server::{EnterLobby, EnterSession, FindSession, HostSession, LookUp, ReportSession, Server};
-use crate::session::actor::LeaveSession;
+use crate::session::actor::{LeaveSession, PendingEntry};
 use crate::session::{ConnId, DisconnectReason};
 use crate::transport::gate::Limit;
 
@@ -26,7 +26,7 @@ async fn in_time(
     if answer.is_none() {
         actix_rt::spawn(async move {
             if let Ok(Ok(session)) = asked.await {
-                session.do_send(LeaveSession { conn });
+                session.do_send(LeaveSession { conn, cut: false });
             }
         });
     }
@@ -104,13 +104,17 @@ impl Client {
                 }
                 if let Some(id) = self.found.clone() {
                     self.entering = Some(id.clone());
-                    let (client, credit) = (ctx.address(), self.credit.clone());
-                    self.context.server.do_send(EnterSession { id, request, client, credit });
+                    let entry = PendingEntry::to_join(ctx.address(), self.credit.clone());
+                    self.context.server.do_send(EnterSession { id, request, entry });
                 }
             }
             LoginEffect::Host { host, protocol, visitor } => {
-                let (client, credit) = (ctx.address(), self.credit.clone());
-                let asked = self.context.server.send(HostSession { host, protocol, visitor, client, credit });
+                if !self.may(Limit::HostRate, ctx) {
+                    return;
+                }
+                let (client, credit, place) = (ctx.address(), self.credit.clone(), self.pass.place());
+                let wanted = HostSession { host, protocol, visitor, client, credit, place };
+                let asked = self.context.server.send(wanted);
                 let asked = in_time(asked, conn).into_actor(self).map(|answer, client, ctx| match answer {
                     Some(Ok(Ok(session))) => client.session = Some(session),
                     Some(Ok(Err(refusal))) => client.answered(LoginInput::HostRefused(refusal), ctx),

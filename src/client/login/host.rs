@@ -16,6 +16,10 @@ pub enum HostRefusal {
     IdInUse,
     /// The version's server number is another.
     BadProtocol,
+    /// There are as many sessions from the address as there may be.
+    TooManyOfAddress,
+    /// All sessions together have no space for another.
+    NoSpace,
 }
 
 impl LoginMachine {
@@ -103,6 +107,13 @@ impl LoginMachine {
             HostRefusal::IdInUse => ("idInUse", "A session with this id or alias already exists."),
             HostRefusal::BadProtocol => {
                 ("badProtocol", "This server does not support this protocol version.")
+            }
+            HostRefusal::TooManyOfAddress => (
+                "tooManySessions",
+                "There are as many sessions from your address as there may be. End one of them first.",
+            ),
+            HostRefusal::NoSpace => {
+                ("noSpace", "This server has no space for new sessions at the moment. Try again later.")
             }
         };
         self.fail(code, text, &mut fx);

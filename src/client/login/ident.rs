@@ -231,6 +231,7 @@ impl LoginMachine {
         let ghosts = self.rules.settings().enable_ghosts;
         let has = |flag: &str| flags.iter().any(|f| f == flag);
         let (moderator, ghost) = (has("MOD"), has("GHOST"));
+        let may_always_host = moderator || has("HOST");
         if (moderator || has("BANEXEMPT")) && self.ban_exemptable {
             fx.push(LoginEffect::Log(Level::Info, Topic::Status, format!("{name} is banned, but exempt")));
             self.ban = None;
@@ -251,6 +252,7 @@ impl LoginMachine {
         name.clone_into(&mut self.visitor.person.name);
         self.visitor.person.auth_id = auth_id;
         self.visitor.flags = flags;
+        self.visitor.may_always_host = may_always_host;
         self.visitor.moderator = moderator;
         self.visitor.ghost = ghost;
         self.logged_in("Authenticated login OK!", fx);

@@ -33,7 +33,7 @@ const ANSWERS: [(&str, &[&str]); 6] = [
     ("AuthServer?", &["guest", "account", "not in group", "banned", "other", "no answer"]),
     ("Session?", &["found", "none", "another"]),
     ("Join?", &["refused", "wrong password", "banned"]),
-    ("Host?", &["full", "id in use", "other version"]),
+    ("Host?", &["full", "id in use", "other version", "too many of address", "no space"]),
 ];
 
 struct Row<'a> {
@@ -334,6 +334,8 @@ fn answers(machine: &mut LoginMachine, input: &str, answer: &str) -> Vec<LoginEf
             "full" => HostRefusal::Full,
             "id in use" => HostRefusal::IdInUse,
             "other version" => HostRefusal::BadProtocol,
+            "too many of address" => HostRefusal::TooManyOfAddress,
+            "no space" => HostRefusal::NoSpace,
             other => panic!("server: {other}"),
         }),
         other => panic!("nobody answers as {other}"),

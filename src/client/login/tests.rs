@@ -382,6 +382,8 @@ fn the_server_may_refuse_to_host() {
         (HostRefusal::Full, "closed"),
         (HostRefusal::IdInUse, "idInUse"),
         (HostRefusal::BadProtocol, "badProtocol"),
+        (HostRefusal::TooManyOfAddress, "tooManySessions"),
+        (HostRefusal::NoSpace, "noSpace"),
     ] {
         let mut login = Login::new("");
         login.ident("x").command("host", json!([]), json!({"protocol": "dp:4.25.1", "user_id": 1, "s": SID}));

@@ -7,13 +7,13 @@ use std::time::Duration;
 
 use actix::prelude::*;
 
-use super::{ClientOp, ConnId, ReadOn, Refusal, Session};
+use super::{ClientOp, ConnId, Session};
 use crate::auth::Turn;
 use crate::clock::Now;
 use crate::metrics::METRICS;
-use crate::server::{MayRest, SessionEnded, StaysUp};
-use crate::session::Effects;
+use crate::server::{MayRest, StaysUp};
 use crate::session::input::Input;
+use crate::session::{Effects, Refusal};
 use crate::storage::store::{Ending, Outcome, Store, Work};
 
 /// How long after a failure storing is tried again.
@@ -111,9 +111,7 @@ impl Session {
     fn read_on(&mut self) {
         for link in self.links.values_mut() {
             let cost = std::mem::take(&mut link.unstored);
-            if cost > 0 && link.credit.give_back(cost) {
-                link.client.do_send(ReadOn);
-            }
+            link.give_back(cost);
         }
     }
 
@@ -218,7 +216,7 @@ impl Session {
 
     fn over(&mut self, ctx: &mut Context<Self>) {
         self.recording = None;
-        self.server.do_send(SessionEnded { id: self.machine.id().to_owned(), rest: None });
+        self.tell_end(None);
         ctx.stop();
     }
 
@@ -261,7 +259,10 @@ impl Handler<GoToRest> for Session {
         let rest = self.machine.rest();
         let description = self.machine.description(false, Now::get());
         self.server.do_send(crate::server::SessionChanged { description, announce: false });
-        let Some(mut store) = self.store.take() else { return ctx.stop() };
+        let Some(mut store) = self.store.take() else {
+            self.tell_end(Some(rest));
+            return ctx.stop();
+        };
         let work = self.take_work(&store);
         let done = self.hashing.run(Turn::Files, move || {
             let error = store.perform(work).error;
@@ -272,7 +273,7 @@ impl Handler<GoToRest> for Session {
                 tracing::error!("session {id}: {error}");
             }
             session.recording = None;
-            session.server.do_send(SessionEnded { id, rest: Some(rest) });
+            session.tell_end(Some(rest));
             ctx.stop();
         }));
     }

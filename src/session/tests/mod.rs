@@ -1,5 +1,6 @@
 //! The rules of a session, tried without sockets, clocks or tasks.
 
+mod accidents;
 mod commands;
 mod joining;
 mod lists;

@@ -1,0 +1,113 @@
+//! Who may start a session: how many there may be, of one address and in all.
+
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use actix::prelude::*;
+use drawhall_protocol::ProtocolVersion;
+use drawhall_protocol::command::Host;
+
+use super::{Server, new_session_id};
+use crate::client::actor::Client;
+use crate::client::credit::Credit;
+use crate::client::login::HostRefusal;
+use crate::clock::Now;
+use crate::metrics::METRICS;
+use crate::session::actor::{EnterHost, PendingEntry, Session};
+use crate::session::input::Beginning;
+use crate::session::{SessionMachine, Visitor};
+
+impl Server {
+    /// Whether there is room for a session that is hosted from this address; for accounts that may always host, also in
+    /// the places that are kept for them.
+    fn has_room_for(&self, address: Option<IpAddr>, always: bool) -> Result<(), HostRefusal> {
+        let settings = self.rules.settings();
+        let (count, limit) = (self.session_count(), settings.session_count_limit.0 as usize);
+        let has_accounts = self.rules.has_accounts || self.rules.extauth().is_some();
+        let percent = if always || !has_accounts { 0 } else { settings.reserved_sessions.0 as usize };
+        if count >= limit - limit * percent / 100 {
+            return Err(HostRefusal::Full);
+        }
+        let most = settings.sessions_per_address.0 as usize;
+        let of_address =
+            |address| self.directory.entries().filter(|e| e.hosted_from == Some(address)).count();
+        if most > 0 && address.is_some_and(|address| of_address(address) >= most) {
+            METRICS.limits_hit.count("sessionsPerAddress");
+            return Err(HostRefusal::TooManyOfAddress);
+        }
+        if self.histories.is_full() {
+            METRICS.limits_hit.count("totalHistoryLimit");
+            return Err(HostRefusal::NoSpace);
+        }
+        Ok(())
+    }
+
+    /// Tells once when there is no space for more, and when there is again.
+    pub(super) fn look_at_space(&mut self) {
+        let full = self.histories.is_full();
+        if full == std::mem::replace(&mut self.full_told, full) {
+            return;
+        }
+        let used = self.histories.used();
+        if full {
+            tracing::warn!(
+                "the histories of all sessions hold {used} bytes, as many as they may (totalHistoryLimit): there are \
+                 no new sessions, and what is drawn is dropped, until some end or are reset"
+            );
+        } else {
+            tracing::info!("there is space for histories again, they hold {used} bytes");
+        }
+    }
+}
+
+/// Start a session.
+#[derive(Message)]
+#[rtype(result = "Result<Addr<Session>, HostRefusal>")]
+pub struct HostSession {
+    /// What was asked for.
+    pub host: Box<Host>,
+    /// Its version.
+    pub protocol: ProtocolVersion,
+    /// Who hosts.
+    pub visitor: Box<Visitor>,
+    /// The connection.
+    pub client: Addr<Client>,
+    /// Account of what is on its way.
+    pub credit: Arc<Credit>,
+    /// The address that it counts for, if it does.
+    pub place: Option<IpAddr>,
+}
+
+impl Handler<HostSession> for Server {
+    type Result = Result<Addr<Session>, HostRefusal>;
+
+    fn handle(&mut self, request: HostSession, ctx: &mut Self::Context) -> Self::Result {
+        let HostSession { host, protocol, visitor, client, credit, place } = request;
+        if self.stopping.is_some() {
+            return Err(HostRefusal::Full);
+        }
+        let hosted_from = place.filter(|_| !visitor.may_always_host);
+        self.has_room_for(hosted_from, visitor.may_always_host)?;
+        let id = new_session_id();
+        let taken = !host.alias.is_empty() && self.is_taken(&host.alias);
+        if taken || self.directory.find(&id).is_some() {
+            return Err(HostRefusal::IdInUse);
+        }
+        if !protocol.is_hostable() {
+            return Err(HostRefusal::BadProtocol);
+        }
+        let (now, founder) = (Now::get(), visitor.person.name.clone());
+        let (alias, shared) = (host.alias.clone(), self.rules.shared.clone());
+        let beginning = self.if_traced(|| Beginning::Hosted {
+            alias: alias.clone(),
+            protocol: protocol.clone(),
+            founder: founder.clone(),
+        });
+        let machine = SessionMachine::new(shared, id, alias, protocol, founder, now);
+        let address = self.begin(machine, beginning, hosted_from, now, ctx).ok_or(HostRefusal::Full)?;
+        self.lobby.remove(visitor.conn);
+        let entry = PendingEntry::to_host(client, credit);
+        address.do_send(EnterHost { visitor, host, entry });
+        Ok(address)
+    }
+}

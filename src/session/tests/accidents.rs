@@ -1,0 +1,76 @@
+//! A session is not ended because its members were cut off.
+
+use super::*;
+use crate::session::leave::ACCIDENT_LINGER_MS;
+use crate::session::stored::Rest;
+
+fn cut(table: &mut Table, conn: ConnId) {
+    table.act(|machine, now, fx| machine.handle(input::Input::Cut(conn), now, fx));
+}
+
+fn expire(table: &mut Table) {
+    table.act(|machine, now, fx| machine.expire(now, fx));
+}
+
+fn with_two() -> Table {
+    let mut table = Table::running(Settings::default());
+    table.join(visitor(B, "B"));
+    table
+}
+
+#[test]
+fn a_session_that_is_emptied_by_the_server_stays_for_a_minute() {
+    let mut table = with_two();
+    cut(&mut table, A);
+    cut(&mut table, B);
+    assert!(!table.ended);
+    expire(&mut table);
+    table.wait(ACCIDENT_LINGER_MS - 1);
+    expire(&mut table);
+    assert!(!table.ended, "a minute has not passed");
+    table.wait(1);
+    expire(&mut table);
+    assert!(table.ended);
+}
+
+#[test]
+fn who_had_others_cut_off_does_not_end_the_session_by_leaving() {
+    let mut table = with_two();
+    cut(&mut table, A);
+    table.wait(5000);
+    table.leave(B);
+    assert!(!table.ended);
+}
+
+#[test]
+fn who_leaves_long_after_that_ends_it_as_always() {
+    let mut table = with_two();
+    cut(&mut table, A);
+    table.wait(ACCIDENT_LINGER_MS + 1);
+    table.leave(B);
+    assert!(table.ended);
+
+    let mut table = with_two();
+    cut(&mut table, A);
+    table.leave(B);
+    table.join(visitor(C, "C"));
+    table.leave(C);
+    assert!(!table.ended, "who comes and goes does not end it either");
+}
+
+#[test]
+fn what_is_remembered_of_a_stored_session_says_so_too() {
+    let mut table = with_two();
+    table.machine.store();
+    let shared = Shared::default();
+    let over = |rest: &Rest, ms| rest.is_over(false, false, &shared, Now { ms, utc_ms: ms as i64 });
+    let now = table.now;
+    let fault = table.machine.rest().after_accident(now);
+    assert!(!over(&fault, now.ms + ACCIDENT_LINGER_MS - 1) && over(&fault, now.ms + ACCIDENT_LINGER_MS));
+    cut(&mut table, A);
+    cut(&mut table, B);
+    let rest = table.machine.rest();
+    assert!(
+        !over(&rest, now.ms + ACCIDENT_LINGER_MS - 1) && over(&rest, table.now.ms + ACCIDENT_LINGER_MS + 1)
+    );
+}
