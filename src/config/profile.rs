@@ -27,7 +27,6 @@ const PUBLIC: &[(&str, &str)] = &[
     ("totalHistoryLimit", "4gb"),
     // Who loses its connection finds its session again.
     ("emptySessionLingerTime", "1m"),
-    ("announceWhitelist", "true"),
     ("logpurgedays", "30"),
 ];
 
