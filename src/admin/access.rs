@@ -22,6 +22,9 @@ use crate::transport::origin::ANY;
 use crate::transport::trust::{Source, Trusted};
 use crate::web::{claims_of, peer_of, source_of};
 
+/// Where it is asked whether the server is there, which nobody needs to log in for.
+const HEALTH: [&str; 2] = ["/healthz", "/readyz"];
+
 /// User and password, both of which must fit.
 #[derive(Debug, Clone)]
 pub struct Credentials {
@@ -129,9 +132,10 @@ impl Access {
             let by = if direct { "" } else { ", which comes by a proxy" };
             return Some(format!("Access denied for {address}{by}; --web-admin-access says who may"));
         }
-        // What speaks HTTP 1.0 today is a proxy that does not say so.
+        // What speaks HTTP 1.0 today is a proxy that does not say so, or looks whether the server is there.
         let may_be_proxy = !here || request.version() == Version::HTTP_10;
-        if may_be_proxy && !self.rules.needs_login() && !self.rules.open {
+        let only_looks = HEALTH.contains(&request.path());
+        if may_be_proxy && !only_looks && !self.rules.needs_login() && !self.rules.open {
             let only = "without a login only programs on this machine are answered, and no proxy";
             return Some(format!(
                 "Access denied: {only}; --web-admin-auth or --web-admin-login asks for one"
@@ -365,6 +369,7 @@ mod tests {
     #[test]
     fn what_speaks_http_1_0_is_a_proxy() {
         let old = || from("127.0.0.1").version(Version::HTTP_10);
+        assert_eq!(status(&access(AccessRules::default()), old().uri("/healthz")), 200);
         assert_eq!(status(&access(AccessRules::default()), old()), 403);
         assert_eq!(status(&access(AccessRules { open: true, ..AccessRules::default() }), old()), 200);
     }

@@ -125,7 +125,7 @@ impl Office {
     /// Whether name and password fit: 0 no account, 1 wrong password, 2 locked, 3 fits.
     async fn try_account(&self, call: &Call) -> AdminAnswer {
         let (name, given) = (call.text("username"), call.text("password"));
-        let guess = self.access.guesses.slow(call.who.source, Now::get().ms).map_err(too_many)?;
+        let guess = self.access.guesses.slow(call.who.source, Now::get().ms).await.map_err(too_many)?;
         let Some(account) = self.ask(move |db| db.account(&name)).await? else {
             return Ok(json!({"status": 0}));
         };

@@ -202,7 +202,7 @@ impl Office {
         {
             return Ok(format!("{name}@{}", source.address));
         }
-        let guess = self.access.guesses.slow(source, now);
+        let guess = self.access.guesses.slow(source, now).await;
         let guess = guess.map_err(|not_now| Box::new(refuse(&too_many(not_now))))?;
         let mark = self.check_account(&name, password.clone(), source, guess).await;
         let mark = mark.map_err(|_| self.access.challenge(request))?;
@@ -276,7 +276,7 @@ impl Office {
     /// Whether name and password are those of somebody who may administer; if it is an account, its mark.
     async fn check_login(&self, call: &Call) -> Result<Option<AccountMark>, AdminError> {
         let (name, password) = (call.text("username"), call.text("password"));
-        let guess = self.access.guesses.slow(call.who.source, Now::get().ms).map_err(too_many)?;
+        let guess = self.access.guesses.slow(call.who.source, Now::get().ms).await.map_err(too_many)?;
         if self.access.fits(&name, &password) {
             guess.give_back();
             return Ok(None);

@@ -195,7 +195,7 @@ impl Office {
             SECTIONS.into_iter().filter(|s| wanted.iter().any(|w| w.as_str() == Some(s))).collect();
         let (hash, given) = (self.lock_hash().await?, call.text("password"));
         if !hash.is_empty() {
-            let guess = self.access.guesses.slow(call.who.source, Now::get().ms).map_err(too_many)?;
+            let guess = self.access.guesses.slow(call.who.source, Now::get().ms).await.map_err(too_many)?;
             if !self.fits(given.clone(), hash.clone()).await {
                 return Err(AdminError::new(403, "Incorrect password"));
             }

@@ -1,24 +1,46 @@
 //! Passwords that are tried over HTTP: each counts for its address before it is checked, and no longer when it was right.
 
-use std::collections::HashSet;
+use std::collections::HashMap;
 use std::net::{IpAddr, Ipv4Addr};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use crate::limits::Attempts;
 use crate::transport::network::narrowest;
 use crate::transport::trust::Source;
 
-/// Slow checks that run or wait at once; those of the game come in the same queue.
+/// Slow checks at once; those of the game wait in the same queue as they.
 const MAX_CHECKS: usize = 4;
+/// Slow checks that wait for that, in all and of one address.
+const MAX_WAITING: usize = 64;
+/// See [`MAX_WAITING`].
+const MAX_WAITING_OF_ADDRESS: usize = 16;
 
-/// How many passwords each address has tried, and who has one checked.
-#[derive(Clone, Default)]
-pub(crate) struct Guesses(Arc<Mutex<State>>);
+/// How many passwords each address has tried, and who waits for a check.
+#[derive(Clone)]
+pub(crate) struct Guesses {
+    state: Arc<Mutex<State>>,
+    checks: Arc<Semaphore>,
+}
 
 #[derive(Default)]
 struct State {
     attempts: Attempts,
-    checking: HashSet<IpAddr>,
+    waiting: usize,
+    lines: HashMap<IpAddr, Line>,
+}
+
+/// Those of an address who wait, of whom one has a turn.
+struct Line {
+    turn: Arc<Semaphore>,
+    waiting: usize,
+}
+
+impl Default for Guesses {
+    fn default() -> Self {
+        Self { state: Arc::default(), checks: Arc::new(Semaphore::new(MAX_CHECKS)) }
+    }
 }
 
 /// Why no password may be tried.
@@ -26,7 +48,7 @@ struct State {
 pub(crate) enum NotNow {
     /// There were too many wrong ones from this address.
     TooMany,
-    /// One of this address is being checked, or too many of others.
+    /// Too many wait already.
     Busy,
 }
 
@@ -35,7 +57,7 @@ impl NotNow {
     pub(crate) fn message(self) -> &'static str {
         match self {
             Self::TooMany => "Too many wrong passwords, try again in a minute",
-            Self::Busy => "Passwords are being checked, try again",
+            Self::Busy => "Too many passwords are being checked, try again",
         }
     }
 }
@@ -44,12 +66,15 @@ impl NotNow {
 pub(crate) struct Guess {
     guesses: Guesses,
     address: IpAddr,
-    is_slow: bool,
+    /// It stands in the line of its address.
+    waits: bool,
+    /// Turns of the address and of the server.
+    _turns: [Option<OwnedSemaphorePermit>; 2],
 }
 
 impl Guesses {
     fn lock(&self) -> MutexGuard<'_, State> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// A password whose check takes no time.
@@ -57,31 +82,41 @@ impl Guesses {
     /// # Errors
     /// When the address has to wait.
     pub(crate) fn quick(&self, source: Source, now_ms: u64) -> Result<Guess, NotNow> {
-        self.begin(source, now_ms, false)
+        let address = counted(source);
+        let may = self.lock().attempts.take(address, now_ms);
+        let guess = || Guess { guesses: self.clone(), address, waits: false, _turns: [None, None] };
+        may.then(guess).ok_or(NotNow::TooMany)
     }
 
-    /// A password whose check takes a while, of which an address has one at a time.
+    /// A password whose check takes a while. It waits for its turn: an address has one at a time, and all together few.
     ///
     /// # Errors
-    /// When the address has to wait.
-    pub(crate) fn slow(&self, source: Source, now_ms: u64) -> Result<Guess, NotNow> {
-        self.begin(source, now_ms, true)
+    /// When the address has to wait longer, or too many wait.
+    pub(crate) async fn slow(&self, source: Source, now_ms: u64) -> Result<Guess, NotNow> {
+        let (mut guess, turn) = self.stand_in_line(counted(source), now_ms)?;
+        // These are never closed.
+        let of_address = turn.acquire_owned().await.ok();
+        let of_server = self.checks.clone().acquire_owned().await.ok();
+        guess._turns = [of_address, of_server];
+        Ok(guess)
     }
 
-    fn begin(&self, source: Source, now_ms: u64, is_slow: bool) -> Result<Guess, NotNow> {
-        let address = counted(source);
+    fn stand_in_line(&self, address: IpAddr, now_ms: u64) -> Result<(Guess, Arc<Semaphore>), NotNow> {
         let mut state = self.lock();
-        if is_slow && (state.checking.len() >= MAX_CHECKS || state.checking.contains(&address)) {
+        let of_address = state.lines.get(&address).map_or(0, |line| line.waiting);
+        if state.waiting >= MAX_WAITING || of_address >= MAX_WAITING_OF_ADDRESS {
             return Err(NotNow::Busy);
         }
         if !state.attempts.take(address, now_ms) {
             return Err(NotNow::TooMany);
         }
-        if is_slow {
-            state.checking.insert(address);
-        }
+        state.waiting += 1;
+        let new = || Line { turn: Arc::new(Semaphore::new(1)), waiting: 0 };
+        let line = state.lines.entry(address).or_insert_with(new);
+        line.waiting += 1;
+        let turn = line.turn.clone();
         drop(state);
-        Ok(Guess { guesses: self.clone(), address, is_slow })
+        Ok((Guess { guesses: self.clone(), address, waits: true, _turns: [None, None] }, turn))
     }
 }
 
@@ -101,50 +136,89 @@ impl Guess {
 
 impl Drop for Guess {
     fn drop(&mut self) {
-        if self.is_slow {
-            self.guesses.lock().checking.remove(&self.address);
+        if !self.waits {
+            return;
+        }
+        let mut state = self.guesses.lock();
+        state.waiting -= 1;
+        if let Some(line) = state.lines.get_mut(&self.address) {
+            line.waiting -= 1;
+            if line.waiting == 0 {
+                state.lines.remove(&self.address);
+            }
         }
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::pin::pin;
+    use std::task::{Context, Poll, Waker};
+
     use super::*;
+
+    /// What a future is at once, if it is ready.
+    trait NowOrNever: Future + Sized {
+        fn now_or_never(self) -> Option<Self::Output> {
+            match pin!(self).poll(&mut Context::from_waker(Waker::noop())) {
+                Poll::Ready(value) => Some(value),
+                Poll::Pending => None,
+            }
+        }
+    }
+    impl<F: Future> NowOrNever for F {}
 
     fn ip(text: &str) -> Source {
         Source { address: text.parse().unwrap(), direct: true }
     }
 
-    #[test]
-    fn asking_at_once_does_not_help() {
+    #[actix_rt::test]
+    async fn asking_at_once_does_not_help() {
         let guesses = Guesses::default();
-        let first = guesses.slow(ip("192.0.2.1"), 0).ok();
-        assert!(matches!(guesses.slow(ip("192.0.2.1"), 0), Err(NotNow::Busy)));
-        let others: Vec<_> =
-            (2..9).filter_map(|n| guesses.slow(ip(&format!("192.0.2.{n}")), 0).ok()).collect();
-        assert_eq!(others.len() + 1, MAX_CHECKS);
+        let first = guesses.slow(ip("192.0.2.1"), 0).await.ok();
+        // Others of the address wait, in order, and not without end.
+        let mut others: Vec<_> = (0..100).map(|_| Box::pin(guesses.slow(ip("192.0.2.1"), 0))).collect();
+        let refused = others.iter_mut().filter_map(|other| other.as_mut().now_or_never()).count();
+        assert_eq!(100 - refused, MAX_WAITING_OF_ADDRESS - 1);
         assert!(guesses.quick(ip("192.0.2.1"), 0).is_ok(), "what takes no time does not wait");
-        drop((first, others));
-        assert!(guesses.slow(ip("192.0.2.1"), 0).is_ok());
+        let elsewhere: Vec<_> =
+            (2..5).filter_map(|n| guesses.slow(ip(&format!("192.0.2.{n}")), 0).now_or_never()).collect();
+        assert_eq!(elsewhere.len() + 1, MAX_CHECKS);
+        assert!(guesses.slow(ip("192.0.2.9"), 0).now_or_never().is_none(), "the server has its turns, too");
+        drop((first, elsewhere));
+        let mut waiting = others.into_iter();
+        let next = waiting.find_map(|mut other| other.as_mut().now_or_never()).unwrap();
+        assert!(next.is_ok(), "the next one's turn");
+        drop((next, waiting));
+        let state = guesses.lock();
+        assert!(state.waiting == 0 && state.lines.is_empty(), "who gives up does not wait any more");
     }
 
-    #[test]
-    fn wrong_ones_count_and_right_ones_do_not() {
+    #[actix_rt::test]
+    async fn wrong_ones_count_and_right_ones_do_not() {
         let guesses = Guesses::default();
-        let of = |text: &str| guesses.slow(ip(text), 0);
-        (0..1000).filter_map(|_| of("192.0.2.1").ok()).for_each(Guess::give_back);
-        let wrong = (0..1000).filter(|_| of("2001:db8::1").is_ok()).count();
+        let of = |text: &str, at| {
+            let (guesses, source) = (guesses.clone(), ip(text));
+            async move { guesses.slow(source, at).await }
+        };
+        for _ in 0..100 {
+            of("192.0.2.1", 0).await.unwrap_or_else(|_| panic!("right ones")).give_back();
+        }
+        let mut wrong = 0;
+        while of("2001:db8::1", 0).await.is_ok() {
+            wrong += 1;
+        }
         assert_eq!(wrong, 20);
-        assert!(matches!(of("2001:db8::2"), Err(NotNow::TooMany)), "the same network");
-        assert!(of("192.0.2.1").is_ok());
-        assert!(guesses.slow(ip("2001:db8::1"), 60_000).is_ok());
+        assert!(matches!(of("2001:db8::2", 0).await, Err(NotNow::TooMany)), "the same network");
+        assert!(of("192.0.2.1", 0).await.is_ok());
+        assert!(of("2001:db8::1", 60_000).await.is_ok());
     }
 
-    #[test]
-    fn a_proxy_here_that_says_nothing_does_not_lock_the_machine_out() {
+    #[actix_rt::test]
+    async fn a_proxy_here_that_says_nothing_does_not_lock_the_machine_out() {
         let guesses = Guesses::default();
         let proxied = Source { address: ip("127.0.0.1").address, direct: false };
-        while guesses.slow(proxied, 0).is_ok() {}
-        assert!(guesses.slow(ip("127.0.0.1"), 0).is_ok());
+        while guesses.slow(proxied, 0).await.is_ok() {}
+        assert!(guesses.slow(ip("127.0.0.1"), 0).await.is_ok());
     }
 }

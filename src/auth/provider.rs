@@ -17,7 +17,7 @@ use ed25519_dalek::{Signer as _, SigningKey};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use super::guesses::Guesses;
+use super::guesses::{Guesses, NotNow};
 use super::{Hashing, Turn, password};
 use crate::clock::Now;
 use crate::db::{Account, Database, DbError};
@@ -153,9 +153,11 @@ async fn respond(request: &HttpRequest, provider: Arc<Provider>, incoming: &mut 
     let Ok(question) = from_json::<Question>(&body) else {
         return HttpResponse::BadRequest().json(json!({"message": "this is no JSON object with a username"}));
     };
+    let wrong = |status, message| HttpResponse::build(status).json(json!({"message": message}));
     match provider.decide(question, source).await {
-        Some(value) => response.json(value),
-        None => HttpResponse::InternalServerError().json(json!({"message": "the accounts cannot be read"})),
+        Ok(value) => response.json(value),
+        Err(Undecided::Fault) => wrong(StatusCode::INTERNAL_SERVER_ERROR, "the accounts cannot be read"),
+        Err(Undecided::Busy) => wrong(StatusCode::SERVICE_UNAVAILABLE, NotNow::Busy.message()),
     }
 }
 
@@ -169,17 +171,27 @@ fn in_group(account: &Account, group: Option<&str>) -> bool {
     group.is_empty() || account.flags.iter().any(|f| f.eq_ignore_ascii_case(group))
 }
 
+/// Why a question has no answer.
+enum Undecided {
+    /// The accounts cannot be read.
+    Fault,
+    /// Too many wait for a check.
+    Busy,
+}
+
 impl Provider {
-    async fn account(&self, name: &str) -> Option<Option<Account>> {
+    async fn account(&self, name: &str) -> Result<Option<Account>, Undecided> {
         let (database, name) = (self.database.clone(), name.to_owned());
-        let read = self.hashing.run(Turn::Files, move || database.account(&name)).await?;
-        read.inspect_err(|error| tracing::error!(%error, "auth server: cannot read an account")).ok()
+        let read = self.hashing.run(Turn::Files, move || database.account(&name)).await;
+        let read = read.ok_or(Undecided::Fault)?;
+        let read = read.inspect_err(|error| tracing::error!(%error, "auth server: cannot read an account"));
+        read.map_err(|_| Undecided::Fault)
     }
 
-    async fn decide(self: Arc<Self>, question: Question, from: Source) -> Option<Value> {
+    async fn decide(self: Arc<Self>, question: Question, from: Source) -> Result<Value, Undecided> {
         let account = self.account(&question.username).await?;
         let Some(given) = question.password.clone() else {
-            return Some(match account {
+            return Ok(match account {
                 None => status("guest"),
                 Some(account) if account.locked => status("banned"),
                 Some(account) if !in_group(&account, question.group.as_deref()) => status("outgroup"),
@@ -187,17 +199,22 @@ impl Provider {
             });
         };
         let now = Now::get();
-        let Ok(guess) = self.guesses.slow(from, now.ms) else { return Some(status("badpass")) };
+        let guess = match self.guesses.slow(from, now.ms).await {
+            Ok(guess) => guess,
+            Err(NotNow::TooMany) => return Ok(status("badpass")),
+            Err(NotNow::Busy) => return Err(Undecided::Busy),
+        };
         // No password fits where there is none.
         let hash = account.as_ref().map(|account| &account.hash).filter(|hash| !hash.is_empty());
         let hash = hash.map_or(NO_ACCOUNT, String::as_str).to_owned();
-        let fits = self.hashing.run(Turn::Check, move || password::verify(&given, &hash)).await?;
+        let fits = self.hashing.run(Turn::Check, move || password::verify(&given, &hash)).await;
+        let fits = fits.ok_or(Undecided::Fault)?;
         let Some(account) = account.filter(|a| fits && !a.locked && !a.hash.is_empty()) else {
-            return Some(status("badpass"));
+            return Ok(status("badpass"));
         };
         guess.give_back();
         if !in_group(&account, question.group.as_deref()) {
-            return Some(status("outgroup"));
+            return Ok(status("outgroup"));
         }
         let mut payload = json!({
             "username": account.name,
@@ -210,7 +227,7 @@ impl Provider {
         if let Some(group) = question.group.filter(|g| !g.is_empty()) {
             payload["group"] = group.into();
         }
-        Some(json!({"status": "auth", "token": sign(&self.key, &payload)}))
+        Ok(json!({"status": "auth", "token": sign(&self.key, &payload)}))
     }
 }
 

@@ -191,7 +191,6 @@ fn private_network(address: IpAddr) -> Option<&'static str> {
             [10, ..] => Some("10.0.0.0/8"),
             [172, 16..=31, ..] => Some("172.16.0.0/12"),
             [192, 168, ..] => Some("192.168.0.0/16"),
-            [127, ..] => Some("127.0.0.0/8"),
             _ => None,
         },
         IpAddr::V6(v6) if v6.is_unique_local() => Some("fc00::/7"),
@@ -304,6 +303,30 @@ mod tests {
         }
         let claims = Claims::of([("Host", &b"localhost"[..]), ("Origin", b"http://localhost")]);
         assert!(trusted.resolve("127.0.0.1".parse().unwrap(), &claims).unwrap().direct);
+    }
+
+    #[test]
+    fn the_log_says_once_which_network_a_forgotten_proxy_is_in() {
+        for (address, network) in [
+            ("10.1.2.3", Some("10.0.0.0/8")),
+            ("172.18.0.3", Some("172.16.0.0/12")),
+            ("172.32.0.1", None),
+            ("192.168.1.1", Some("192.168.0.0/16")),
+            ("fd00::1", Some("fc00::/7")),
+            ("203.0.113.9", None),
+            ("2001:db8::1", None),
+        ] {
+            assert_eq!(private_network(address.parse().unwrap()), network, "{address}");
+        }
+        let trusted = Trusted::default();
+        let told = |peer: &str, header: &str| {
+            from(&trusted, peer, &[(header, "203.0.113.5")]);
+            trusted.0.stranger_logged.load(Ordering::Relaxed)
+        };
+        assert!(!told("203.0.113.9", "X-Real-IP"), "anybody on the internet can send that");
+        assert!(!told("127.0.0.1", "X-Real-IP"), "a proxy that is believed");
+        assert!(!told("172.18.0.3", "X-Other"));
+        assert!(told("172.18.0.3", "X-Real-IP"));
     }
 
     #[test]
