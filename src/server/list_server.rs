@@ -38,6 +38,8 @@ pub(super) struct Failure {
     pub(super) told: String,
     /// For the log.
     pub(super) detail: String,
+    /// It may be over later: the list server did not answer, or is in trouble.
+    pub(super) may_pass: bool,
 }
 
 /// A session was announced.
@@ -56,12 +58,13 @@ pub(super) struct Announced {
 impl Failure {
     fn same(text: impl Into<String>) -> Failure {
         let told: String = text.into();
-        Failure { detail: told.clone(), told }
+        Failure { detail: told.clone(), told, may_pass: false }
     }
 }
 
 impl From<HttpError> for Failure {
     fn from(error: HttpError) -> Failure {
+        let may_pass = matches!(error, HttpError::Failed(_) | HttpError::NoAnswer | HttpError::Busy);
         let told = match error {
             HttpError::Url(_) | HttpError::Address(_) => "no request is made to this address",
             HttpError::Failed(_) => "Network error: connection failed",
@@ -70,7 +73,7 @@ impl From<HttpError> for Failure {
             HttpError::TooLarge => "Unparseable response",
             HttpError::Busy => "too many requests are under way, try again later",
         };
-        Failure { told: told.to_owned(), detail: error.to_string() }
+        Failure { told: told.to_owned(), detail: error.to_string(), may_pass }
     }
 }
 
@@ -124,7 +127,8 @@ fn answer_of(answer: &Answer, is_list_server: bool) -> Result<Value, Failure> {
         410 => "the list server is gone for good".to_owned(),
         status => format!("Network error: HTTP status {status}"),
     };
-    Err(Failure { detail: detail(&refused), told: refused })
+    let may_pass = matches!(answer.status, 429 | 500..=599);
+    Err(Failure { detail: detail(&refused), told: refused, may_pass })
 }
 
 /// Reads the answer to an announcement. Without number and key there is no listing: nothing could refresh or withdraw it.

@@ -24,6 +24,8 @@ const MAX_LISTINGS: usize = 10;
 const ANNOUNCEMENTS_A_MINUTE: u32 = 60;
 /// How often listings are looked at.
 pub(super) const REFRESH_INTERVAL: Duration = Duration::from_secs(30);
+/// How often an announcement that failed after a start is tried again, at growing intervals: for half a day.
+const MAX_TRIES: u32 = 20;
 /// How long withdrawing may take when the server stops.
 pub(super) const WITHDRAW_LIMIT: Duration = Duration::from_secs(2);
 
@@ -34,6 +36,19 @@ pub(super) struct Listings {
     /// The number of the newest; none is used twice.
     last_number: u64,
     announcing: Bucket,
+    /// Announcements of stored sessions that have failed.
+    later: Vec<Later>,
+}
+
+/// An announcement that is tried again.
+#[derive(Debug)]
+struct Later {
+    session: String,
+    url: String,
+    /// How often it was tried.
+    tries: u32,
+    /// When, on the forward clock.
+    due_ms: u64,
 }
 
 /// A session at a list server.
@@ -45,6 +60,8 @@ struct Listing {
     url: String,
     /// The same, normalized, without a slash at its end.
     base: String,
+    /// How often it was tried by itself; 0 if somebody has asked for it.
+    tries: u32,
     state: State,
 }
 
@@ -105,13 +122,14 @@ impl Listings {
         self.all.iter().filter(move |l| l.session == session)
     }
 
-    fn begin(&mut self, session: &str, url: &str, base: &str) -> u64 {
+    fn begin(&mut self, session: &str, url: &str, base: &str, tries: u32) -> u64 {
         self.last_number += 1;
         self.all.push(Listing {
             number: self.last_number,
             session: session.to_owned(),
             url: url.to_owned(),
             base: base.to_owned(),
+            tries,
             state: State::Announcing,
         });
         self.last_number
@@ -119,6 +137,16 @@ impl Listings {
 
     fn get(&mut self, number: u64) -> Option<&mut Listing> {
         self.all.iter_mut().find(|l| l.number == number)
+    }
+
+    /// Has the announcement of a stored session tried again later, if that may help.
+    fn try_later(&mut self, listing: &Listing, failure: &Failure) {
+        let tries = listing.tries;
+        if (1..MAX_TRIES).contains(&tries) && failure.may_pass && !listing.is_withdrawing() {
+            let pause = (REFRESH_INTERVAL.as_millis() as u64 / 2) << (tries - 1).min(8);
+            let (session, url) = (listing.session.clone(), listing.url.clone());
+            self.later.push(Later { session, url, tries, due_ms: Now::get().ms + pause });
+        }
     }
 
     fn take(&mut self, number: u64) -> Option<Listing> {
@@ -157,8 +185,13 @@ impl Server {
         done.map(|l| ListedAt { id: l.number, url: l.url.clone() }).collect()
     }
 
-    /// Announces a session at a list server.
+    /// Announces a session at a list server because it is stored, or its template says so.
     pub(super) fn announce_at(&mut self, session: &str, url: &str, ctx: &mut Context<Self>) {
+        self.announce_for(session, url, 1, ctx);
+    }
+
+    /// Announces a session at a list server: the `tries`th time, or 0 if somebody has asked for it.
+    fn announce_for(&mut self, session: &str, url: &str, tries: u32, ctx: &mut Context<Self>) {
         let Some(entry) = self.directory.find(session).filter(|_| self.stopping.is_none()) else { return };
         let description = entry.description.clone();
         let refuse = |text: String| self.listing_news(session, Some(text), None, None);
@@ -178,7 +211,7 @@ impl Server {
         }
         self.publist(session, Level::Info, format!("Announcing session at {url}"));
         let is_named = self.rules.white_list.names(&named);
-        let number = self.listings.begin(session, url, &base);
+        let number = self.listings.begin(session, url, &base, tries);
         let body = announcement(&description, &self.rules.local_host, self.parts.announce_port);
         let list_servers = self.parts.list_servers.clone();
         let asked =
@@ -221,8 +254,13 @@ impl Server {
 
     fn not_announced(&mut self, number: u64, failure: &Failure) {
         let Some(listing) = self.listings.take(number) else { return };
-        let Failure { told, detail } = failure;
-        let Listing { session, url, .. } = &listing;
+        let Failure { told, detail, .. } = failure;
+        let Listing { session, url, tries, .. } = &listing;
+        self.listings.try_later(&listing, failure);
+        // Once is enough.
+        if *tries > 1 {
+            return;
+        }
         self.publist(session, Level::Warn, format!("{url}: announcement failed: {detail}"));
         if !listing.is_withdrawing() {
             let text = format!("Listing on {} failed: {told}", host_of(url));
@@ -254,6 +292,7 @@ impl Server {
     ) {
         let base = url.map(|url| list_server(url).map(|server| base_of(&server)));
         let meant = |l: &&mut Listing| base.as_ref().is_none_or(|base| base.as_ref() == Some(&l.base));
+        self.listings.later.retain(|l| l.session != session || url.is_some_and(|url| l.url != url));
         let there = self.listings.all.iter_mut().filter(|l| l.session == session && !l.is_withdrawing());
         let mut gone = Vec::new();
         for listing in there.filter(meant) {
@@ -289,6 +328,10 @@ impl Server {
             self.unlist(&session, None, false, ctx);
         }
         let now = Now::get().ms;
+        let again: Vec<Later> = self.listings.later.extract_if(.., |l| l.due_ms <= now).collect();
+        for Later { session, url, tries, .. } in again {
+            self.announce_for(&session, &url, tries + 1, ctx);
+        }
         let mut due: Vec<String> = Vec::new();
         for listing in &self.listings.all {
             let (Some(made), Some(entry)) = (listing.made(), self.directory.find(&listing.session)) else {
@@ -325,7 +368,7 @@ impl Server {
 
     fn refreshed(&mut self, asked_about: &[(u64, i64)], answer: &Result<Value, Failure>) {
         for (number, id) in asked_about {
-            let Some(Failure { told, detail }) = refusal(answer, *id) else { continue };
+            let Some(Failure { told, detail, .. }) = refusal(answer, *id) else { continue };
             // What is being withdrawn has its own end.
             if self.listings.get(*number).is_none_or(|l| l.is_withdrawing()) {
                 continue;
@@ -364,6 +407,6 @@ impl Handler<ListSession> for Server {
             let text = "Too many sessions are being listed on this server, try again in a minute";
             return self.listing_news(&id, Some(text.to_owned()), None, None);
         }
-        self.announce_at(&id, &url, ctx);
+        self.announce_for(&id, &url, 0, ctx);
     }
 }
