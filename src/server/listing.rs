@@ -16,6 +16,7 @@ use crate::clock::Now;
 use crate::config::white_list::list_server;
 use crate::limits::{Bucket, Rate};
 use crate::log::{Level, LogEntry, Topic};
+use crate::metrics::METRICS;
 use crate::session::actor::{ListedAt, ListingNews};
 
 /// List servers that one session can be announced at, with those whose requests are under way.
@@ -404,6 +405,7 @@ impl Handler<ListSession> for Server {
         }
         let rate = Rate::per_minute(ANNOUNCEMENTS_A_MINUTE);
         if !self.listings.announcing.take(rate, Now::get().ms) {
+            METRICS.limits_hit.count("announcements");
             let text = "Too many sessions are being listed on this server, try again in a minute";
             return self.listing_news(&id, Some(text.to_owned()), None, None);
         }
