@@ -289,7 +289,9 @@ fn numbers_of_listings_stay_and_who_unlists_withdraws() {
     eventually("they are withdrawn", || lists[1].of("DELETE").len() == 1 && lists[0].of("DELETE").len() == 2);
     eventually("none is left", || listings() == json!([]));
     let again = json!({"url": lists[1].url(LISTING)});
-    request(server.admin.unwrap(), "POST", &format!("{path}/listing"), "", Some(&again));
+    let refused = request(server.admin.unwrap(), "POST", &format!("{path}/listing"), "", Some(&again));
+    assert_eq!(refused.status, 400);
+    assert!(refused.json["message"].as_str().unwrap().contains("hidden from listings"));
     assert!(text(&mut host).contains("hidden from listings"));
 }
 

@@ -188,14 +188,27 @@ impl Server {
 
     /// Announces a session at a list server because it is stored, or its template says so.
     pub(super) fn announce_at(&mut self, session: &str, url: &str, ctx: &mut Context<Self>) {
-        self.announce_for(session, url, 1, ctx);
+        // The session is told.
+        let _ = self.announce_for(session, url, 1, ctx);
     }
 
-    /// Announces a session at a list server: the `tries`th time, or 0 if somebody has asked for it.
-    fn announce_for(&mut self, session: &str, url: &str, tries: u32, ctx: &mut Context<Self>) {
-        let Some(entry) = self.directory.find(session).filter(|_| self.stopping.is_none()) else { return };
+    /// Announces a session at a list server: the `tries`th time, or 0 if somebody has asked for it. Returns why that is not
+    /// even tried.
+    fn announce_for(
+        &mut self,
+        session: &str,
+        url: &str,
+        tries: u32,
+        ctx: &mut Context<Self>,
+    ) -> Result<(), String> {
+        let Some(entry) = self.directory.find(session).filter(|_| self.stopping.is_none()) else {
+            return Ok(());
+        };
         let description = entry.description.clone();
-        let refuse = |text: String| self.listing_news(session, Some(text), None, None);
+        let refuse = |text: String| {
+            self.listing_news(session, Some(text.clone()), None, None);
+            Err(text)
+        };
         let Some(named) = list_server(url).filter(|server| self.rules.white_list.allows(server)) else {
             self.publist(session, Level::Warn, format!("Announcement API URL not allowed: {url}"));
             return refuse(format!("Listing on {} is not allowed on this server", host_of(url)));
@@ -205,7 +218,7 @@ impl Server {
         }
         let base = base_of(&named);
         if self.listings.of(session).any(|l| l.base == base && !l.is_withdrawing()) {
-            return;
+            return Ok(());
         }
         if self.listings.of(session).count() >= MAX_LISTINGS {
             return refuse(format!("A session can be listed at {MAX_LISTINGS} servers at most"));
@@ -220,6 +233,7 @@ impl Server {
         ctx.spawn(asked.into_actor(self).map(move |answer, server, ctx| {
             server.announced(number, &description, answer, ctx);
         }));
+        Ok(())
     }
 
     fn announced(
@@ -331,7 +345,8 @@ impl Server {
         let now = Now::get().ms;
         let again: Vec<Later> = self.listings.later.extract_if(.., |l| l.due_ms <= now).collect();
         for Later { session, url, tries, .. } in again {
-            self.announce_for(&session, &url, tries + 1, ctx);
+            // The session is told.
+            let _ = self.announce_for(&session, &url, tries + 1, ctx);
         }
         let mut due: Vec<String> = Vec::new();
         for listing in &self.listings.all {
@@ -382,9 +397,10 @@ impl Server {
     }
 }
 
-/// A session wants to be announced at a list server, or no more.
+/// A session wants to be announced at a list server, or no more. Answered with a reason if that is not even tried; the
+/// session is told the same.
 #[derive(Message)]
-#[rtype(result = "()")]
+#[rtype(result = "Result<(), String>")]
 pub struct ListSession {
     /// The session.
     pub id: String,
@@ -395,20 +411,26 @@ pub struct ListSession {
 }
 
 impl Handler<ListSession> for Server {
-    type Result = ();
+    type Result = Result<(), String>;
 
-    fn handle(&mut self, ListSession { id, url, listed }: ListSession, ctx: &mut Self::Context) {
+    fn handle(
+        &mut self,
+        ListSession { id, url, listed }: ListSession,
+        ctx: &mut Self::Context,
+    ) -> Self::Result {
         if !listed {
             self.unlist(&id, (!url.is_empty()).then_some(url.as_str()), true, ctx);
             // A list server that did not answer is not to be asked again, either.
-            return self.listing_news(&id, None, None, Some(&url));
+            self.listing_news(&id, None, None, Some(&url));
+            return Ok(());
         }
         let rate = Rate::per_minute(ANNOUNCEMENTS_A_MINUTE);
         if !self.listings.announcing.take(rate, Now::get().ms) {
             METRICS.limits_hit.count("announcements");
             let text = "Too many sessions are being listed on this server, try again in a minute";
-            return self.listing_news(&id, Some(text.to_owned()), None, None);
+            self.listing_news(&id, Some(text.to_owned()), None, None);
+            return Err(text.to_owned());
         }
-        self.announce_for(&id, &url, 0, ctx);
+        self.announce_for(&id, &url, 0, ctx)
     }
 }
