@@ -1,7 +1,9 @@
 //! How often something may be done: token buckets, and wrong passwords of an address.
 
 use std::collections::HashMap;
-use std::net::{IpAddr, Ipv6Addr};
+use std::net::IpAddr;
+
+use crate::transport::gate::network;
 
 /// Wrong passwords from one address in [`ATTEMPT_MS`] after which it has to wait.
 const MAX_ATTEMPTS: u32 = 20;
@@ -14,14 +16,6 @@ const MAX_BUCKETS: usize = 1000;
 
 /// Abuse reports of one address in a minute.
 pub const REPORTS_A_MINUTE: u32 = 5;
-
-/// What counts as one address: an IPv6 network of 64 bits does.
-pub fn network(address: IpAddr) -> IpAddr {
-    match address {
-        IpAddr::V4(_) => address,
-        IpAddr::V6(v6) => Ipv6Addr::from_bits(v6.to_bits() >> 64 << 64).into(),
-    }
-}
 
 /// What was used of something that comes back over time: a token bucket, kept the other way round.
 #[derive(Debug, Clone, Copy, Default)]
@@ -160,7 +154,7 @@ mod tests {
         assert!(take("2001:db8::1", 0) && !take("2001:db8::ffff:2", 0) && take("2001:db8:0:1::1", 0));
         assert!(take("192.0.2.1", 60_000));
         for n in 0..3 * MAX_BUCKETS as u128 {
-            let address = Ipv6Addr::from_bits(0x2001 << 112 | n << 64);
+            let address = std::net::Ipv6Addr::from_bits(0x2001 << 112 | n << 64);
             buckets.take(Some(address.into()), rate, 60_000);
         }
         assert!(buckets.0.len() <= MAX_BUCKETS);

@@ -4,13 +4,13 @@
 //! proxies that do not say whom they speak for count in all only: else one proxy would lock everybody out.
 
 use std::collections::HashMap;
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv6Addr};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::trust::Trusted;
 use crate::clock::Now;
 use crate::config::Settings;
-use crate::limits::{Bucket, Rate, network};
+use crate::limits::{Bucket, Rate};
 use crate::log::{Level, LogEntry, LogUser, Topic};
 use crate::metrics::METRICS;
 
@@ -256,10 +256,16 @@ impl Drop for Pass {
     }
 }
 
+/// What counts as one address.
+pub(crate) fn network(address: IpAddr) -> IpAddr {
+    match address {
+        IpAddr::V4(_) => address,
+        IpAddr::V6(v6) => Ipv6Addr::from_bits(v6.to_bits() >> 64 << 64).into(),
+    }
+}
+
 #[cfg(test)]
 mod tests {
-    use std::net::Ipv6Addr;
-
     use super::*;
     use crate::config::ini::IpRange;
 
