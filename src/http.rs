@@ -25,12 +25,11 @@ use turns::Turns;
 
 /// How long a request may take when it has its turn, from the look-up of the name to the end of the answer.
 const TIME_LIMIT: Duration = Duration::from_secs(5);
-/// Largest answer in bytes.
-const MAX_ANSWER: usize = 1 << 20;
 /// Redirects that are followed.
 const MAX_REDIRECTS: usize = 2;
 /// Requests to what the operator has named. One that waits belongs to a connection or to a report, so those are bounded.
-const OPERATOR_LIMITS: RequestLimits = RequestLimits { at_once: 32, per_host: 32, waiting: 10_000 };
+const OPERATOR_LIMITS: RequestLimits =
+    RequestLimits { at_once: 32, per_host: 32, waiting: 10_000, answer: 1 << 20 };
 
 /// A request that came to nothing.
 #[derive(Debug, thiserror::Error)]
@@ -51,8 +50,8 @@ pub enum HttpError {
     #[error("the answer redirects to {0}")]
     Redirect(String),
     /// The answer is too large.
-    #[error("the answer has more than {MAX_ANSWER} bytes")]
-    TooLarge,
+    #[error("the answer has more than {0} bytes")]
+    TooLarge(usize),
     /// Too many other requests wait.
     #[error("too many requests are under way")]
     Busy,
@@ -206,7 +205,7 @@ impl Http {
         let body = body.map(Value::to_string);
         let answered = async {
             let answer = self.follow(&method, url, headers, body.as_deref()).await?;
-            read_answer(answer).await
+            read_answer(answer, self.turns.limits().answer).await
         };
         tokio::time::timeout(TIME_LIMIT, answered).await.unwrap_or(Err(HttpError::NoAnswer))
     }
@@ -242,12 +241,12 @@ impl Http {
     }
 }
 
-async fn read_answer(mut answer: Response) -> Result<Answer, HttpError> {
+async fn read_answer(mut answer: Response, limit: usize) -> Result<Answer, HttpError> {
     let etag = answer.headers().get("etag").and_then(|v| v.to_str().ok()).unwrap_or_default().to_owned();
     let (status, mut bytes) = (answer.status().as_u16(), Vec::new());
     while let Some(chunk) = answer.chunk().await.map_err(|e| HttpError::Failed(cause(&e)))? {
-        if bytes.len() + chunk.len() > MAX_ANSWER {
-            return Err(HttpError::TooLarge);
+        if bytes.len() + chunk.len() > limit {
+            return Err(HttpError::TooLarge(limit));
         }
         bytes.extend_from_slice(&chunk);
     }

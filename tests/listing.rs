@@ -3,6 +3,9 @@
 
 mod common;
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
 use common::elsewhere::{Elsewhere, Reply};
 use common::http::request;
 use common::{Client, TestServer, eventually};
@@ -286,6 +289,35 @@ fn numbers_of_listings_stay_and_who_unlists_withdraws() {
     eventually("they are withdrawn", || lists[1].of("DELETE").len() == 1 && lists[0].of("DELETE").len() == 2);
     eventually("none is left", || listings() == json!([]));
     let again = json!({"url": lists[1].url(LISTING)});
-    request(server.admin.unwrap(), "POST", &format!("{path}/listing"), "", Some(&again));
+    let refused = request(server.admin.unwrap(), "POST", &format!("{path}/listing"), "", Some(&again));
+    assert_eq!(refused.status, 400);
+    assert!(refused.json["message"].as_str().unwrap().contains("hidden from listings"));
     assert!(text(&mut host).contains("hidden from listings"));
+}
+
+#[test]
+fn what_is_announced_again_after_a_start_is_tried_until_the_list_server_is_there() {
+    let posts = Arc::new(AtomicUsize::new(0));
+    let counted = posts.clone();
+    let list = Elsewhere::start(move |asked| match asked.method.as_str() {
+        // The second is the first of the server that starts again.
+        "POST" if counted.fetch_add(1, Ordering::SeqCst) == 1 => Reply::of(503, "starting"),
+        "POST" => Reply::of(200, json!({"id": 7, "key": "secret"})),
+        _ => Reply::of(204, ""),
+    });
+    let folder = tempfile::tempdir().unwrap();
+    let options = || ServeOptions { sessions: Some(folder.path().into()), ..ServeOptions::default() };
+    let mut server = start_with(STAYS, options());
+    let mut host = server.connect();
+    let id = host.host_running("Host");
+    host.command("announce-session", json!([list.url(LISTING)]), json!({}));
+    text(&mut host);
+    server.stop();
+    let server = start_with(STAYS, options());
+    let mut guest = server.connect();
+    guest.join("Guest", &id);
+    // Looked at every half minute.
+    guest.stream.set_read_timeout(Some(std::time::Duration::from_secs(60))).unwrap();
+    while text(&mut guest) != "This session is now listed at 127.0.0.1" {}
+    assert_eq!(posts.load(Ordering::SeqCst), 3);
 }

@@ -271,7 +271,7 @@ impl Office {
                     return Err(bad("Missing url"));
                 }
                 url::Url::parse(&url).map_err(|e| bad(format!("Invalid url: {e}")))?;
-                self.server.send(listed(&id, url, true)).await.map_err(gone)?;
+                self.server.send(listed(&id, url, true)).await.map_err(gone)?.map_err(bad)?;
                 Ok(json!({"status": "ok"}))
             }
             (Method::Delete, [number]) => {
@@ -279,7 +279,7 @@ impl Office {
                 let number: u64 = number.parse().map_err(|_| not_found())?;
                 let found = entries.iter().find(|l| l["id"] == number);
                 let url = found.and_then(|l| l["url"].as_str()).ok_or_else(not_found)?;
-                self.server.send(listed(&id, url.to_owned(), false)).await.map_err(gone)?;
+                self.server.send(listed(&id, url.to_owned(), false)).await.map_err(gone)?.map_err(bad)?;
                 Ok(json!({"status": "ok"}))
             }
             _ => Err(unsupported()),

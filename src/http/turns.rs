@@ -19,6 +19,8 @@ pub struct RequestLimits {
     pub per_host: usize,
     /// Waiting; what is more is refused.
     pub waiting: usize,
+    /// Bytes of an answer. JSON takes up to a hundred times as much when it was read.
+    pub answer: usize,
 }
 
 /// Gives requests their turns.
@@ -51,6 +53,10 @@ impl Turns {
     pub(super) fn new(limits: RequestLimits) -> Turns {
         let all = Arc::new(Semaphore::new(limits.at_once));
         Turns { limits, all, hosts: Mutex::default(), waiting: AtomicUsize::new(0) }
+    }
+
+    pub(super) fn limits(&self) -> RequestLimits {
+        self.limits
     }
 
     /// Waits for the turn of a request to a host; `None` if too many wait, or it took too long.
@@ -102,7 +108,7 @@ mod tests {
 
     #[actix_rt::test]
     async fn few_requests_are_under_way_in_all_and_to_one_host() {
-        let turns = Turns::new(RequestLimits { at_once: 3, per_host: 2, waiting: 10 });
+        let turns = Turns::new(RequestLimits { at_once: 3, per_host: 2, waiting: 10, answer: 1 });
         let take = |host: &'static str| at_once(turns.take(host));
         let (first, second) = (take("a").await.flatten(), take("a").await.flatten());
         assert!(first.is_some() && second.is_some());
@@ -119,7 +125,7 @@ mod tests {
 
     #[actix_rt::test]
     async fn only_so_many_wait() {
-        let turns = Turns::new(RequestLimits { at_once: 1, per_host: 1, waiting: 1 });
+        let turns = Turns::new(RequestLimits { at_once: 1, per_host: 1, waiting: 1, answer: 1 });
         let first = turns.take("a").await;
         let mut waits = pin!(turns.take("a"));
         assert!(at_once(waits.as_mut()).await.is_none());

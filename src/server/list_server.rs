@@ -14,8 +14,10 @@ use crate::http::{Answer, Http, HttpError, RequestLimits};
 const DEFAULT_EXPIRES: i64 = 6;
 /// Characters of a list server's words that are shown.
 const MAX_WORDS: usize = 500;
+/// Longest key of a listing. It is kept, and sent as a header.
+const MAX_KEY: usize = 500;
 /// Requests to list servers. Those that wait are of sessions that are announced again after a start, and of refreshing.
-const LIMITS: RequestLimits = RequestLimits { at_once: 8, per_host: 2, waiting: 512 };
+const LIMITS: RequestLimits = RequestLimits { at_once: 8, per_host: 2, waiting: 512, answer: 1 << 16 };
 
 /// Makes the requests.
 #[derive(Debug, Clone)]
@@ -38,6 +40,8 @@ pub(super) struct Failure {
     pub(super) told: String,
     /// For the log.
     pub(super) detail: String,
+    /// It may be over later: the list server did not answer, or is in trouble.
+    pub(super) may_pass: bool,
 }
 
 /// A session was announced.
@@ -56,21 +60,22 @@ pub(super) struct Announced {
 impl Failure {
     fn same(text: impl Into<String>) -> Failure {
         let told: String = text.into();
-        Failure { detail: told.clone(), told }
+        Failure { detail: told.clone(), told, may_pass: false }
     }
 }
 
 impl From<HttpError> for Failure {
     fn from(error: HttpError) -> Failure {
+        let may_pass = matches!(error, HttpError::Failed(_) | HttpError::NoAnswer | HttpError::Busy);
         let told = match error {
             HttpError::Url(_) | HttpError::Address(_) => "no request is made to this address",
             HttpError::Failed(_) => "Network error: connection failed",
             HttpError::NoAnswer => "Network error: no answer",
             HttpError::Redirect(_) => "the list server has another address",
-            HttpError::TooLarge => "Unparseable response",
+            HttpError::TooLarge(_) => "Unparseable response",
             HttpError::Busy => "too many requests are under way, try again later",
         };
-        Failure { told: told.to_owned(), detail: error.to_string() }
+        Failure { told: told.to_owned(), detail: error.to_string(), may_pass }
     }
 }
 
@@ -124,13 +129,16 @@ fn answer_of(answer: &Answer, is_list_server: bool) -> Result<Value, Failure> {
         410 => "the list server is gone for good".to_owned(),
         status => format!("Network error: HTTP status {status}"),
     };
-    Err(Failure { detail: detail(&refused), told: refused })
+    let may_pass = matches!(answer.status, 429 | 500..=599);
+    Err(Failure { detail: detail(&refused), told: refused, may_pass })
 }
 
 /// Reads the answer to an announcement. Without number and key there is no listing: nothing could refresh or withdraw it.
 pub(super) fn announced(answer: &Value) -> Result<Announced, Failure> {
     let number = |value: &Value| value.as_i64().or_else(|| value.as_str()?.trim().parse().ok());
-    let key = answer["key"].as_str().filter(|key| !key.is_empty());
+    let is_key =
+        |key: &&str| (1..=MAX_KEY).contains(&key.len()) && key.bytes().all(|b| (b' '..=b'~').contains(&b));
+    let key = answer["key"].as_str().filter(is_key);
     let (Some(id), Some(key)) = (number(&answer["id"]), key) else {
         return Err(Failure::same("the answer is none of a list server"));
     };
@@ -222,6 +230,8 @@ mod tests {
             "{\"key\":\"k\"}",
             "{\"id\":1,\"key\":\"\"}",
             "{\"id\":1,\"key\":5}",
+            "{\"id\":1,\"key\":\"a\\nb\"}",
+            &format!("{{\"id\":1,\"key\":\"{}\"}}", "k".repeat(MAX_KEY + 1)),
             "{\"id\":\"01abc\",\"key\":\"k\"}",
         ] {
             assert!(announced(&serde_json::from_str(text).unwrap()).is_err(), "{text}");

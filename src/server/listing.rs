@@ -16,6 +16,7 @@ use crate::clock::Now;
 use crate::config::white_list::list_server;
 use crate::limits::{Bucket, Rate};
 use crate::log::{Level, LogEntry, Topic};
+use crate::metrics::METRICS;
 use crate::session::actor::{ListedAt, ListingNews};
 
 /// List servers that one session can be announced at, with those whose requests are under way.
@@ -24,6 +25,8 @@ const MAX_LISTINGS: usize = 10;
 const ANNOUNCEMENTS_A_MINUTE: u32 = 60;
 /// How often listings are looked at.
 pub(super) const REFRESH_INTERVAL: Duration = Duration::from_secs(30);
+/// How often an announcement that failed after a start is tried again, at growing intervals: for half a day.
+const MAX_TRIES: u32 = 20;
 /// How long withdrawing may take when the server stops.
 pub(super) const WITHDRAW_LIMIT: Duration = Duration::from_secs(2);
 
@@ -34,6 +37,19 @@ pub(super) struct Listings {
     /// The number of the newest; none is used twice.
     last_number: u64,
     announcing: Bucket,
+    /// Announcements of stored sessions that have failed.
+    later: Vec<Later>,
+}
+
+/// An announcement that is tried again.
+#[derive(Debug)]
+struct Later {
+    session: String,
+    url: String,
+    /// How often it was tried.
+    tries: u32,
+    /// When, on the forward clock.
+    due_ms: u64,
 }
 
 /// A session at a list server.
@@ -45,6 +61,8 @@ struct Listing {
     url: String,
     /// The same, normalized, without a slash at its end.
     base: String,
+    /// How often it was tried by itself; 0 if somebody has asked for it.
+    tries: u32,
     state: State,
 }
 
@@ -105,13 +123,14 @@ impl Listings {
         self.all.iter().filter(move |l| l.session == session)
     }
 
-    fn begin(&mut self, session: &str, url: &str, base: &str) -> u64 {
+    fn begin(&mut self, session: &str, url: &str, base: &str, tries: u32) -> u64 {
         self.last_number += 1;
         self.all.push(Listing {
             number: self.last_number,
             session: session.to_owned(),
             url: url.to_owned(),
             base: base.to_owned(),
+            tries,
             state: State::Announcing,
         });
         self.last_number
@@ -119,6 +138,16 @@ impl Listings {
 
     fn get(&mut self, number: u64) -> Option<&mut Listing> {
         self.all.iter_mut().find(|l| l.number == number)
+    }
+
+    /// Has the announcement of a stored session tried again later, if that may help.
+    fn try_later(&mut self, listing: &Listing, failure: &Failure) {
+        let tries = listing.tries;
+        if (1..MAX_TRIES).contains(&tries) && failure.may_pass && !listing.is_withdrawing() {
+            let pause = (REFRESH_INTERVAL.as_millis() as u64 / 2) << (tries - 1).min(8);
+            let (session, url) = (listing.session.clone(), listing.url.clone());
+            self.later.push(Later { session, url, tries, due_ms: Now::get().ms + pause });
+        }
     }
 
     fn take(&mut self, number: u64) -> Option<Listing> {
@@ -157,11 +186,29 @@ impl Server {
         done.map(|l| ListedAt { id: l.number, url: l.url.clone() }).collect()
     }
 
-    /// Announces a session at a list server.
+    /// Announces a session at a list server because it is stored, or its template says so.
     pub(super) fn announce_at(&mut self, session: &str, url: &str, ctx: &mut Context<Self>) {
-        let Some(entry) = self.directory.find(session).filter(|_| self.stopping.is_none()) else { return };
+        // The session is told.
+        let _ = self.announce_for(session, url, 1, ctx);
+    }
+
+    /// Announces a session at a list server: the `tries`th time, or 0 if somebody has asked for it. Returns why that is not
+    /// even tried.
+    fn announce_for(
+        &mut self,
+        session: &str,
+        url: &str,
+        tries: u32,
+        ctx: &mut Context<Self>,
+    ) -> Result<(), String> {
+        let Some(entry) = self.directory.find(session).filter(|_| self.stopping.is_none()) else {
+            return Ok(());
+        };
         let description = entry.description.clone();
-        let refuse = |text: String| self.listing_news(session, Some(text), None, None);
+        let refuse = |text: String| {
+            self.listing_news(session, Some(text.clone()), None, None);
+            Err(text)
+        };
         let Some(named) = list_server(url).filter(|server| self.rules.white_list.allows(server)) else {
             self.publist(session, Level::Warn, format!("Announcement API URL not allowed: {url}"));
             return refuse(format!("Listing on {} is not allowed on this server", host_of(url)));
@@ -171,14 +218,14 @@ impl Server {
         }
         let base = base_of(&named);
         if self.listings.of(session).any(|l| l.base == base && !l.is_withdrawing()) {
-            return;
+            return Ok(());
         }
         if self.listings.of(session).count() >= MAX_LISTINGS {
             return refuse(format!("A session can be listed at {MAX_LISTINGS} servers at most"));
         }
         self.publist(session, Level::Info, format!("Announcing session at {url}"));
         let is_named = self.rules.white_list.names(&named);
-        let number = self.listings.begin(session, url, &base);
+        let number = self.listings.begin(session, url, &base, tries);
         let body = announcement(&description, &self.rules.local_host, self.parts.announce_port);
         let list_servers = self.parts.list_servers.clone();
         let asked =
@@ -186,6 +233,7 @@ impl Server {
         ctx.spawn(asked.into_actor(self).map(move |answer, server, ctx| {
             server.announced(number, &description, answer, ctx);
         }));
+        Ok(())
     }
 
     fn announced(
@@ -221,8 +269,13 @@ impl Server {
 
     fn not_announced(&mut self, number: u64, failure: &Failure) {
         let Some(listing) = self.listings.take(number) else { return };
-        let Failure { told, detail } = failure;
-        let Listing { session, url, .. } = &listing;
+        let Failure { told, detail, .. } = failure;
+        let Listing { session, url, tries, .. } = &listing;
+        self.listings.try_later(&listing, failure);
+        // Once is enough.
+        if *tries > 1 {
+            return;
+        }
         self.publist(session, Level::Warn, format!("{url}: announcement failed: {detail}"));
         if !listing.is_withdrawing() {
             let text = format!("Listing on {} failed: {told}", host_of(url));
@@ -254,6 +307,7 @@ impl Server {
     ) {
         let base = url.map(|url| list_server(url).map(|server| base_of(&server)));
         let meant = |l: &&mut Listing| base.as_ref().is_none_or(|base| base.as_ref() == Some(&l.base));
+        self.listings.later.retain(|l| l.session != session || url.is_some_and(|url| l.url != url));
         let there = self.listings.all.iter_mut().filter(|l| l.session == session && !l.is_withdrawing());
         let mut gone = Vec::new();
         for listing in there.filter(meant) {
@@ -289,6 +343,11 @@ impl Server {
             self.unlist(&session, None, false, ctx);
         }
         let now = Now::get().ms;
+        let again: Vec<Later> = self.listings.later.extract_if(.., |l| l.due_ms <= now).collect();
+        for Later { session, url, tries, .. } in again {
+            // The session is told.
+            let _ = self.announce_for(&session, &url, tries + 1, ctx);
+        }
         let mut due: Vec<String> = Vec::new();
         for listing in &self.listings.all {
             let (Some(made), Some(entry)) = (listing.made(), self.directory.find(&listing.session)) else {
@@ -325,7 +384,7 @@ impl Server {
 
     fn refreshed(&mut self, asked_about: &[(u64, i64)], answer: &Result<Value, Failure>) {
         for (number, id) in asked_about {
-            let Some(Failure { told, detail }) = refusal(answer, *id) else { continue };
+            let Some(Failure { told, detail, .. }) = refusal(answer, *id) else { continue };
             // What is being withdrawn has its own end.
             if self.listings.get(*number).is_none_or(|l| l.is_withdrawing()) {
                 continue;
@@ -338,9 +397,10 @@ impl Server {
     }
 }
 
-/// A session wants to be announced at a list server, or no more.
+/// A session wants to be announced at a list server, or no more. Answered with a reason if that is not even tried; the
+/// session is told the same.
 #[derive(Message)]
-#[rtype(result = "()")]
+#[rtype(result = "Result<(), String>")]
 pub struct ListSession {
     /// The session.
     pub id: String,
@@ -351,19 +411,26 @@ pub struct ListSession {
 }
 
 impl Handler<ListSession> for Server {
-    type Result = ();
+    type Result = Result<(), String>;
 
-    fn handle(&mut self, ListSession { id, url, listed }: ListSession, ctx: &mut Self::Context) {
+    fn handle(
+        &mut self,
+        ListSession { id, url, listed }: ListSession,
+        ctx: &mut Self::Context,
+    ) -> Self::Result {
         if !listed {
             self.unlist(&id, (!url.is_empty()).then_some(url.as_str()), true, ctx);
             // A list server that did not answer is not to be asked again, either.
-            return self.listing_news(&id, None, None, Some(&url));
+            self.listing_news(&id, None, None, Some(&url));
+            return Ok(());
         }
         let rate = Rate::per_minute(ANNOUNCEMENTS_A_MINUTE);
         if !self.listings.announcing.take(rate, Now::get().ms) {
+            METRICS.limits_hit.count("announcements");
             let text = "Too many sessions are being listed on this server, try again in a minute";
-            return self.listing_news(&id, Some(text.to_owned()), None, None);
+            self.listing_news(&id, Some(text.to_owned()), None, None);
+            return Err(text.to_owned());
         }
-        self.announce_at(&id, &url, ctx);
+        self.announce_for(&id, &url, 0, ctx)
     }
 }

@@ -10,12 +10,13 @@ use super::Server;
 use crate::clock::Now;
 use crate::http::{Http, HttpError, RequestLimits};
 use crate::limits::{AddressBuckets, Bucket, REPORTS_A_MINUTE, Rate};
+use crate::metrics::METRICS;
 use crate::session::actor::ReportSent;
 
 /// Reports of everybody in a minute.
 const ALL_REPORTS_A_MINUTE: u32 = 60;
 /// Requests to the server that takes reports.
-const LIMITS: RequestLimits = RequestLimits { at_once: 4, per_host: 4, waiting: 60 };
+const LIMITS: RequestLimits = RequestLimits { at_once: 4, per_host: 4, waiting: 60, answer: 1 << 16 };
 
 /// Reports that come and go.
 #[derive(Debug)]
@@ -43,7 +44,11 @@ fn take((of_address, of_all): &mut (AddressBuckets, Bucket), address: Option<IpA
 impl Reports {
     /// Whether somebody who is not in the session may report it: that may mean loading it.
     pub(super) fn may_come_in(&mut self, address: Option<IpAddr>) -> bool {
-        take(&mut self.outside, address)
+        let may = take(&mut self.outside, address);
+        if !may {
+            METRICS.limits_hit.count("reports");
+        }
+        may
     }
 }
 
@@ -74,6 +79,7 @@ impl Handler<SendReport> for Server {
     fn handle(&mut self, SendReport { id, address, report }: SendReport, ctx: &mut Self::Context) {
         let Some(url) = self.rules.shared.report_url.clone() else { return };
         if !take(&mut self.reports.sent, address) {
+            METRICS.limits_hit.count("reports");
             return self.report_sent(&id, Some("too many reports".to_owned()));
         }
         let http = self.reports.http.clone();
