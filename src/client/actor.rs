@@ -4,6 +4,7 @@
 //! nothing about sessions.
 
 mod encrypt;
+mod guess;
 mod handlers;
 mod perform;
 
@@ -33,7 +34,6 @@ use crate::log::{Level, LogEntry, LogUser, Topic};
 use crate::metrics::METRICS;
 use crate::server::{CancelEntering, ClientGone, LeaveLobby, NewClient, Server};
 use crate::session::actor::{Batch, LeaveSession, Session};
-use crate::session::commands::gain_op;
 use crate::session::{ClientOp, ConnId, DisconnectReason};
 use crate::trace::Trace;
 use crate::transport::gate::{Limit, Pass};
@@ -327,23 +327,6 @@ impl Client {
             }
         }
         self.pass_on(&session, kept);
-    }
-
-    /// Whether the address may make another guess at an operator password, if this is one.
-    fn may_guess(&mut self, frame: FrameRef<'_>, ctx: &mut Context<Self>) -> bool {
-        if frame.header.kind != ServerCommand::TYPE
-            || RawCommand::parse(frame.payload()).cmd != gain_op::COMMAND
-        {
-            return true;
-        }
-        let allowed = self.pass.take(Limit::PasswordRate, self.context.rules.settings()).is_ok();
-        if !allowed {
-            let refusal = ServerReply::command_error(gain_op::COMMAND, gain_op::TOO_MANY_OPWORDS);
-            if let Ok(frame) = refusal.to_frame() {
-                self.send(frame.into_bytes(), ctx);
-            }
-        }
-        allowed
     }
 
     fn pass_on(&mut self, session: &Addr<Session>, batch: Vec<u8>) {

@@ -8,7 +8,8 @@ use std::collections::HashMap;
 use std::net::IpAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use super::network::{narrowest, networks};
+pub(crate) use super::network::narrowest as network;
+use super::network::networks;
 use super::trust::Trusted;
 use crate::clock::Now;
 use crate::config::Settings;
@@ -132,7 +133,7 @@ impl Gate {
         if limit > 0 && state.open >= limit {
             return Err(state.nowhere.hit(Limit::Connections, peer));
         }
-        let place = (!self.trusted.contains(peer)).then(|| narrowest(peer));
+        let place = (!self.trusted.contains(peer)).then(|| network(peer));
         if let Some(place) = place {
             state.enter(place, peer, settings)?;
         }
@@ -248,7 +249,7 @@ impl Pass {
     /// When a limit is reached.
     pub fn speaks_for(&mut self, source: IpAddr, settings: &Settings) -> Result<(), Limit> {
         let source = source.to_canonical();
-        let place = narrowest(source);
+        let place = network(source);
         let mut state = self.gate.lock();
         if source != self.address && !self.gate.trusted.contains(source) {
             state.enter(place, source, settings)?;

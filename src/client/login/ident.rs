@@ -49,7 +49,7 @@ impl Intent {
 impl LoginMachine {
     pub(super) fn ident(&mut self, ident: Ident, fx: &mut Vec<LoginEffect>) {
         if !username::has_valid_form(&ident.name) {
-            return self.bad_name(&ident.name, fx);
+            return self.bad_name(fx);
         }
         if !self.may_be_called(&ident.name, fx) {
             return;
@@ -66,8 +66,9 @@ impl LoginMachine {
         }
     }
 
-    fn bad_name(&mut self, name: &str, fx: &mut Vec<LoginEffect>) {
-        let text = format!("Attempt to use invalid username '{name}'");
+    fn bad_name(&mut self, fx: &mut Vec<LoginEffect>) {
+        // Not which: it may be a password.
+        let text = "Attempt to use an invalid username".into();
         fx.push(LoginEffect::Log(Level::Warn, Topic::RuleBreak, text));
         self.fail("badUsername", "Invalid username", fx);
     }
@@ -86,7 +87,7 @@ impl LoginMachine {
     /// Whether a name that is no account of this server can be somebody's.
     pub(super) fn is_name_of_others(&mut self, name: &str, fx: &mut Vec<LoginEffect>) -> bool {
         if !username::is_valid(name) {
-            self.bad_name(name, fx);
+            self.bad_name(fx);
             return false;
         }
         self.may_be_called(name, fx)
@@ -114,7 +115,7 @@ impl LoginMachine {
         match check {
             AccountCheck::Busy => return self.fail("tooManyAttempts", BUSY_TEXT, fx),
             AccountCheck::NotFound | AccountCheck::Similar if !username::is_valid(&ident.name) => {
-                return self.bad_name(&ident.name, fx);
+                return self.bad_name(fx);
             }
             AccountCheck::Similar => return self.too_similar(&ident.name, fx),
             _ => {}
@@ -141,7 +142,8 @@ impl LoginMachine {
             AccountCheck::Ok { auth_id, flags } => {
                 self.account_login(&ident.name, auth_id.clone(), flags.clone(), fx);
             }
-            _ => self.bad_password(&ident, fx),
+            AccountCheck::BadPassword => self.bad_password(&ident, Some(&ident.name), fx),
+            _ => self.bad_password(&ident, None, fx),
         }
     }
 
@@ -175,17 +177,17 @@ impl LoginMachine {
         fits
     }
 
-    fn bad_password(&mut self, ident: &Ident, fx: &mut Vec<LoginEffect>) {
+    /// A name is logged if it is that of an account: people type passwords where their name belongs.
+    fn bad_password(&mut self, ident: &Ident, account: Option<&str>, fx: &mut Vec<LoginEffect>) {
         if ident.password.is_empty() {
             let (message, state) = ("Password needed".into(), "needPassword".into());
             return self.send_result(ResultReply { message, state, ..ResultReply::default() }, fx);
         }
         self.account_attempts += 1;
         let attempt = self.account_attempts;
-        let text = format!(
-            "Incorrect password for account {} (attempt {attempt}/{MAX_PASSWORD_ATTEMPTS})",
-            ident.name
-        );
+        let account = account.unwrap_or("that does not exist");
+        let text =
+            format!("Incorrect password for account {account} (attempt {attempt}/{MAX_PASSWORD_ATTEMPTS})");
         fx.push(LoginEffect::Log(Level::Warn, Topic::RuleBreak, text));
         self.wrong_password(attempt, fx);
     }
