@@ -146,10 +146,19 @@ impl Provider {
         read.inspect_err(|error| tracing::error!(%error, "auth server: cannot read an account")).ok()
     }
 
+    async fn has_account_like(&self, name: &str) -> Option<bool> {
+        let (database, name) = (self.database.clone(), name.to_owned());
+        let read = self.hashing.run(Turn::Files, move || database.has_account_like(&name)).await?;
+        read.inspect_err(|error| tracing::error!(%error, "auth server: cannot read accounts")).ok()
+    }
+
     async fn decide(self: Arc<Self>, question: Question, peer: Option<IpAddr>) -> Option<Value> {
         let account = self.account(&question.username).await?;
         let Some(given) = question.password.clone() else {
+            let similar = account.is_none() && self.has_account_like(&question.username).await?;
             return Some(match account {
+                // Nobody is a guest elsewhere under a name that looks like it.
+                None if similar => status("auth"),
                 None => status("guest"),
                 Some(account) if account.locked => status("banned"),
                 Some(account) if !in_group(&account, question.group.as_deref()) => status("outgroup"),
