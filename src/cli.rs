@@ -420,7 +420,7 @@ fn http_url(text: &str) -> Result<String, String> {
 
 fn crypt_key(text: &str) -> Result<[u8; 32], String> {
     let bytes = drawhall_protocol::qt_base64::decode(text);
-    bytes.try_into().map_err(|b: Vec<u8>| format!("{} bytes of base64 instead of 32", b.len()))
+    bytes.try_into().map_err(|b: Vec<u8>| format!("{} bytes instead of 32", b.len()))
 }
 
 /// Kind of a key, as drawpile-srv names them.
@@ -472,6 +472,19 @@ mod tests {
     use clap::CommandFactory as _;
 
     use super::*;
+
+    #[test]
+    fn a_key_for_ban_lists_is_32_bytes_however_it_is_pasted() {
+        let text = BASE64.encode([7; 32]);
+        for good in [&text, text.trim_end_matches('='), &format!(" {text}\n"), &format!("\"{text}\"")] {
+            assert_eq!(crypt_key(good), Ok([7; 32]), "{good}");
+        }
+        assert!(
+            crypt_key("").is_err()
+                && crypt_key(&text[..40]).is_err()
+                && crypt_key(&(text.clone() + "AAAA")).is_err()
+        );
+    }
 
     #[test]
     fn every_option_can_be_shown() {

@@ -98,6 +98,23 @@ fn accounts_made_at_the_shell_can_log_in() {
 }
 
 #[test]
+fn accounts_that_differ_by_case_only_both_log_in_and_nobody_else_under_such_a_name() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("config.db");
+    drop(Database::open(&path).unwrap());
+    by_hand(&path, "INSERT INTO users VALUES ('Bob', 'plain;one', 0, 'MOD'), ('bob', 'plain;two', 0, '')");
+    let server = server(&path);
+    for (name, password) in [("Bob", "one"), ("bob", "two")] {
+        assert_eq!(ident(&server, &json!([name, password]))["guest"], false, "{name}");
+        assert_eq!(ident(&server, &json!([name]))["state"], "needPassword", "{name}");
+    }
+    assert_eq!(ident(&server, &json!(["Bob", "two"]))["code"], "badPassword");
+    for name in ["BOB", "ｂｏｂ"] {
+        assert_eq!(ident(&server, &json!([name, "one"]))["code"], "nameInuse", "{name}");
+    }
+}
+
+#[test]
 fn a_database_of_the_reference_works_as_it_is() {
     let Some(golden) = golden() else { return };
     let folder = tempfile::tempdir().unwrap();

@@ -348,6 +348,12 @@ fn servers_share_the_accounts_of_one_of_them() {
     assert_eq!(ident(&mut again, "alice", json!({"extauth": answer["token"]}))["code"], "extAuthError");
     let (mut guest, _) = connect(&second);
     assert_eq!(ident(&mut guest, "nobody", json!({}))["guest"], true);
+    // A name that looks like an account's is no guest's; who has the account spells it as it is.
+    for name in ["ALICE", "ａlice"] {
+        let (mut similar, _) = connect(&second);
+        assert_eq!(ident(&mut similar, name, json!({}))["state"], "needExtAuth", "{name}");
+        assert_eq!(post(address, &json!({"username": name, "password": "secret"}))["status"], "badpass");
+    }
     let (mut locked, _) = connect(&second);
     assert_eq!(ident(&mut locked, "bob", json!({}))["code"], "extauthLocked");
     assert_eq!(post(address, &json!([1])), json!({"message": "this is no JSON object with a username"}));

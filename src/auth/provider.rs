@@ -188,10 +188,21 @@ impl Provider {
         read.map_err(|_| Undecided::Fault)
     }
 
+    async fn has_account_like(&self, name: &str) -> Result<bool, Undecided> {
+        let (database, name) = (self.database.clone(), name.to_owned());
+        let read = self.hashing.run(Turn::Files, move || database.has_account_like(&name)).await;
+        let read = read.ok_or(Undecided::Fault)?;
+        let read = read.inspect_err(|error| tracing::error!(%error, "auth server: cannot read accounts"));
+        read.map_err(|_| Undecided::Fault)
+    }
+
     async fn decide(self: Arc<Self>, question: Question, from: Source) -> Result<Value, Undecided> {
         let account = self.account(&question.username).await?;
         let Some(given) = question.password.clone() else {
+            let similar = account.is_none() && self.has_account_like(&question.username).await?;
             return Ok(match account {
+                // Nobody is a guest elsewhere under a name that looks like it.
+                None if similar => status("auth"),
                 None => status("guest"),
                 Some(account) if account.locked => status("banned"),
                 Some(account) if !in_group(&account, question.group.as_deref()) => status("outgroup"),

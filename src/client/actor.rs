@@ -4,6 +4,7 @@
 //! nothing about sessions.
 
 mod encrypt;
+mod guess;
 mod handlers;
 mod intake;
 mod perform;

@@ -10,10 +10,13 @@ mod sqlite;
 
 pub use admin::{BanKind, BanRow, LogQuery};
 
+use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::broadcast;
+
+use crate::username;
 
 /// Batches of log lines that wait for a follower; one who is slower misses the oldest.
 const MAX_FOLLOWED: usize = 64;
@@ -193,6 +196,14 @@ pub struct Database {
     backend: Arc<Mutex<Box<dyn Backend>>>,
     path: Arc<PathBuf>,
     appended: broadcast::Sender<Arc<[LogRow]>>,
+    skeletons: Arc<Mutex<Skeletons>>,
+}
+
+/// Skeletons of the names of accounts, as of a version of the database.
+#[derive(Debug, Default)]
+struct Skeletons {
+    version: Option<i64>,
+    names: HashSet<String>,
 }
 
 impl std::fmt::Debug for Database {
@@ -220,6 +231,7 @@ impl Database {
             backend: Arc::new(Mutex::new(Box::new(backend))),
             path: Arc::new(path.to_owned()),
             appended,
+            skeletons: Arc::default(),
         })
     }
 
@@ -290,6 +302,21 @@ impl Database {
     /// When there is one of that name or one that people cannot tell from it, or it cannot be written.
     pub fn add_account(&self, account: &Account) -> Result<Account, DbError> {
         self.backend().add_account(account)
+    }
+
+    /// Whether people cannot tell this name from that of an account. All names are read when they may have changed only.
+    ///
+    /// # Errors
+    /// When they cannot be read.
+    pub fn has_account_like(&self, name: &str) -> Result<bool, DbError> {
+        let version = Some(self.version()?);
+        // What panicked while it held the lock has not noted the version.
+        let mut known = self.skeletons.lock().unwrap_or_else(PoisonError::into_inner);
+        if known.version != version {
+            known.names = self.accounts()?.iter().map(|account| username::skeleton(&account.name)).collect();
+            known.version = version;
+        }
+        Ok(known.names.contains(&username::skeleton(name)))
     }
 
     /// Changes an account, and returns what has become of it.

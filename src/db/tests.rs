@@ -71,6 +71,19 @@ fn bans_count_while_they_last() {
 }
 
 #[test]
+fn names_that_look_like_those_of_accounts_are_known_as_accounts_come_and_go() {
+    let (_folder, database) = database();
+    let similar = |name: &str| database.has_account_like(name).unwrap();
+    assert!(!similar("a"));
+    database.add_account(&account("a")).unwrap();
+    assert!(similar("a") && similar("A") && similar("ａ") && !similar("b"));
+    by_hand(&database, "INSERT INTO users VALUES ('b', 'plain;x', 0, '')");
+    assert!(similar("B"));
+    database.remove_account(AccountKey::Name("a")).unwrap();
+    assert!(!similar("A") && similar("B"));
+}
+
+#[test]
 fn accounts_are_added_changed_and_removed() {
     let (_folder, database) = database();
     assert!(database.snapshot(NOW).unwrap().account_names.is_empty());

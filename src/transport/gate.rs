@@ -10,7 +10,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::budget::{Budget, Budgets, spend};
 use super::forwarded::ProxyHeader;
-use super::network::{narrowest, networks};
+use super::network::networks;
 use super::trust::Trusted;
 use crate::clock::Now;
 use crate::config::Settings;
@@ -156,7 +156,7 @@ impl Gate {
         if limit > 0 && state.open >= limit {
             return Err(state.nowhere.hit(Limit::Connections, peer));
         }
-        let place = (!self.trusted.contains(peer)).then(|| narrowest(peer));
+        let place = (!self.trusted.contains(peer)).then(|| network(peer));
         if let Some(place) = place {
             state.enter(place, peer, settings)?;
         }
@@ -310,7 +310,7 @@ impl Pass {
     /// When a limit is reached.
     pub fn speaks_for(&mut self, source: IpAddr, settings: &Settings) -> Result<(), Limit> {
         let source = source.to_canonical();
-        let place = narrowest(source);
+        let place = network(source);
         let mut state = self.gate.lock();
         if source != self.address && !self.gate.trusted.contains(source) {
             state.enter(place, source, settings)?;

@@ -14,8 +14,6 @@ use drawhall_protocol::message::{
     Chat, Disconnect, KeepAlive, Layout, Message as Decoded, Ping, PrivateChat, ResetStream, ServerCommand,
 };
 
-use drawhall_protocol::reply::ServerReply;
-
 use super::{ANSWER_LIMIT, Client, Phase};
 use crate::client::credit::Credit;
 use crate::client::login::LoginInput;
@@ -26,7 +24,6 @@ use crate::log::{Level, Topic};
 use crate::metrics::METRICS;
 use crate::session::DisconnectReason;
 use crate::session::actor::{Batch, Session};
-use crate::session::commands::gain_op;
 use crate::transport::budget::Budget;
 use crate::transport::gate::Limit;
 
@@ -241,23 +238,6 @@ impl Client {
             self.pending = pending;
             self.wait_for_budget(overdrawn, ctx);
         }
-    }
-
-    /// Whether the address may make another guess at an operator password, if this is one.
-    fn may_guess(&mut self, frame: FrameRef<'_>, ctx: &mut Context<Self>) -> bool {
-        if frame.header.kind != ServerCommand::TYPE
-            || RawCommand::parse(frame.payload()).cmd != gain_op::COMMAND
-        {
-            return true;
-        }
-        let allowed = self.pass.take(Limit::PasswordRate, self.context.rules.settings()).is_ok();
-        if !allowed {
-            let refusal = ServerReply::command_error(gain_op::COMMAND, gain_op::TOO_MANY_OPWORDS);
-            if let Ok(frame) = refusal.to_frame() {
-                self.send(frame.into_bytes(), ctx);
-            }
-        }
-        allowed
     }
 
     fn pass_on(&mut self, session: &Addr<Session>, batch: Vec<u8>) {

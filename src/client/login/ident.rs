@@ -68,7 +68,7 @@ impl LoginMachine {
 
     fn bad_name(&mut self, fx: &mut Vec<LoginEffect>) {
         // Not which: it may be a password.
-        let text = "Attempt to use an invalid username".to_owned();
+        let text = "Attempt to use an invalid username".into();
         fx.push(LoginEffect::Log(Level::Warn, Topic::RuleBreak, text));
         self.fail("badUsername", "Invalid username", fx);
     }

@@ -441,6 +441,24 @@ fn a_ban_strikes_after_all_reasons_that_the_session_has() {
 }
 
 #[test]
+fn names_of_no_account_are_not_logged_with_a_failed_login() {
+    let logged = |login: &Login| {
+        let texts = login.fx.iter().filter_map(|e| match e {
+            LoginEffect::Log(_, _, text) => Some(text.as_str()),
+            _ => None,
+        });
+        texts.collect::<String>()
+    };
+    let mut login = Login::new("allowGuests=false\n[users]\nn:plain;p:\n");
+    login.command("ident", json!(["hunter2", "x"]), json!({})).account(AccountCheck::NotFound);
+    assert!(logged(&login).contains("attempt 1/10") && !logged(&login).contains("hunter2"));
+    login.command("ident", json!(["n", "x"]), json!({})).account(AccountCheck::BadPassword);
+    assert!(logged(&login).contains("account n (attempt 2/10)"));
+    login.ident("hunter2 ").account(AccountCheck::NotFound);
+    assert!(logged(&login).contains("invalid username") && !logged(&login).contains("hunter2"));
+}
+
+#[test]
 fn exempt_accounts_are_not_subject_to_address_bans() {
     let config = format!("[ipbans]\n192.0.2.7\n{ACCOUNTS}");
     for flags in [["MOD"], ["BANEXEMPT"]] {
