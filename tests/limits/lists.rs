@@ -146,7 +146,7 @@ fn a_journal_is_written_anew_at_a_reset_and_says_the_same() {
     let mut b = server.connect();
     let sessions = b.ident_for_list("B");
     assert_eq!((&sessions[0]["title"], &sessions[0]["hasPassword"]), (&json!("Title 39"), &json!(true)));
-    b.command("join", json!([id, "sesame"]), json!({"s": super::common::SID}));
+    b.command("join", json!([id]), json!({"s": super::common::SID, "password": "sesame"}));
     b.reply(|v| v["state"] == "join");
 }
 

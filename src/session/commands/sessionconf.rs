@@ -145,7 +145,7 @@ impl SessionMachine {
         let moderator = editor.moderator;
         let founder = conf.founder.as_ref().filter(|_| moderator);
         if let Some(founder) = founder {
-            self.founder = without_controls(founder);
+            self.founder = cut(&without_controls(founder));
             changes.push("changed founder".into());
         }
         let was_auto = self.flags.auto_title;
