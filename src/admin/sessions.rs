@@ -12,7 +12,7 @@ use super::shapes::{
 use super::{Office, new_session};
 use crate::server::{FindAwake, ListSession, ListSessions, MakeFromTemplate, TellSessions};
 use crate::session::actor::{Administer, Session};
-use crate::session::admin::{AdminAnswer, AdminError, AdminRequest};
+use crate::session::admin::{AdminAnswer, AdminError, AdminRequest, check_texts};
 use crate::session::thumbnail::PictureWish;
 
 /// How long an administrator who does not look stays in a chat, in milliseconds.
@@ -181,6 +181,7 @@ impl Office {
             }
             Method::Put => {
                 let (message, alert) = (call.text("message"), call.text("alert"));
+                check_texts(&[&message, &alert])?;
                 self.server.send(TellSessions { message, alert }).await.map_err(gone)?;
                 Ok(json!({}))
             }

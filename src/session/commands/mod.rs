@@ -25,8 +25,8 @@ pub(super) type Refused = std::borrow::Cow<'static, str>;
 /// What came of a command; a refusal is told as `<command>: <reason>`.
 pub(super) type CommandResult = Result<(), Refused>;
 
-/// Longest address of a list server in bytes.
-const MAX_URL: usize = 500;
+/// Bytes of a command's name that a refusal repeats.
+const MAX_NAME: usize = 100;
 
 /// Who may use a command.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -69,7 +69,9 @@ impl SessionMachine {
     pub(super) fn command(&mut self, at: usize, raw: &RawCommand, now: Now, fx: &mut Effects) {
         let conn = self.members[at].conn();
         if let Err(reason) = self.try_command(at, raw, now, fx) {
-            self.reply_to(conn, &ServerReply::command_error(&raw.cmd, &reason), fx);
+            // What is no command can be as long as a message; the answer must not be.
+            let name = &raw.cmd[..raw.cmd.floor_char_boundary(MAX_NAME)];
+            self.reply_to(conn, &ServerReply::command_error(name, &reason), fx);
         }
     }
 
@@ -102,7 +104,7 @@ impl SessionMachine {
                 Err("This session is hidden from listings, it can't be listed".into())
             }
             ServerCommand::AnnounceSession { url, .. } => {
-                if url.len() > MAX_URL || url::Url::parse(&url).is_err() {
+                if url::Url::parse(&url).is_err() {
                     return Err("Invalid API URL".into());
                 }
                 fx.listing.push((url, true));

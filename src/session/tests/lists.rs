@@ -282,7 +282,26 @@ fn a_session_is_announced_at_so_many_places_for_good() {
     }
     assert_eq!(table.machine.announcements.len(), 10);
     assert_eq!(table.machine.announcements[9], "http://l/29");
-    let long = format!("http://l/{}", "x".repeat(1000));
-    table.batch(A, vec![command("announce-session", json!([long]))]);
-    assert_eq!(table.error(A), "announce-session: Invalid API URL");
+}
+
+#[test]
+fn who_asks_for_what_cannot_be_sent_is_told_so() {
+    let mut table = Table::of_three();
+    let ghost = Visitor { ghost: true, ..moderator(4, "M") };
+    table.join(ghost);
+    table.forget();
+    let quotes = "\"".repeat(40_000);
+    table.send(4, &[chat(&quotes, true)]);
+    assert_eq!(table.error(4), "chat: Message too long for an alert");
+    table.command(4, "kill-session", json!([]), json!({"reason": "x".repeat(40_000)}));
+    assert_eq!(table.error(4), "kill-session: Reason too long");
+    assert!(!table.ended && table.replies(B, "alert").is_empty());
+    table.command(A, "sessionconf", json!([]), json!({"password": "x".repeat(40_000), "title": "T"}));
+    assert_eq!(table.error(A), "sessionconf: Password too long");
+    assert_eq!(table.settings()["title"], "");
+    table.batch(B, vec![command(&"y".repeat(65_000), json!([]))]);
+    assert_eq!(table.error(B), format!("{}: Unknown command", "y".repeat(100)));
+    let news = crate::session::actor::ListingNews { text: Some("w".repeat(200_000)), ..Default::default() };
+    table.input(Input::Listing(news));
+    assert!(table.replies(B, "msg").last().is_some(), "what a list server says is cut");
 }
