@@ -299,13 +299,71 @@ fn what_is_done_to_a_session_reaches_those_in_it() {
     assert_eq!(admin.get(&format!("/api/users/{uid}"))["name"], "B");
     assert_eq!(admin.ask("DELETE", &format!("/api/users/{uid}?message=out"), None).status, 200);
     let goodbye = b.rest().pop().unwrap();
-    assert_eq!((goodbye.kind, &goodbye.payload[1..]), (1, &b"out"[..]));
+    assert_eq!((goodbye.kind, &goodbye.payload[1..]), (1, &b"the server administrator (out)"[..]));
     admin.put("/api/sessions", json!({"message": "to all"}));
     a.reply(|v| v["message"] == "to all");
     assert_eq!(admin.ask("DELETE", &format!("{path}?reason=over"), None).status, 200);
     a.reply(|v| v["message"].as_str().is_some_and(|m| m.ends_with(": over")));
     assert!(a.rest().iter().any(|m| m.kind == 1));
     eventually("it is gone", || admin.get("/api/sessions") == json!([]));
+}
+
+#[test]
+fn what_cannot_be_sent_is_an_error_and_nothing_is_done() {
+    let admin = Admin::start();
+    let mut a = admin.server.connect();
+    let id = a.host_running("A");
+    let path = format!("/api/sessions/{id}");
+    let long = "x".repeat(70_000);
+    let half = "x".repeat(40_000);
+    let status =
+        |method: &str, path: &str, body: Option<Value>| admin.ask(method, path, body.as_ref()).status;
+    for kind in ["message", "alert"] {
+        assert_eq!(status("PUT", "/api/sessions", Some(json!({kind: long}))), 400);
+        assert_eq!(status("PUT", &path, Some(json!({kind: long, "title": "not done"}))), 400);
+        assert_eq!(status("PUT", &format!("{path}/1"), Some(json!({kind: long, "trusted": true}))), 400);
+    }
+    assert_eq!(status("PUT", &path, Some(json!({"password": half}))), 400);
+    assert_eq!(status("POST", &format!("{path}/chat"), Some(json!({"message": half}))), 400);
+    let session = admin.get(&path);
+    let untouched = (&session["title"], &session["hasPassword"], &session["chat"]);
+    assert_eq!(untouched, (&json!(""), &json!(false), &Value::Null));
+    assert_eq!(session["users"][0]["trusted"], false);
+    assert_eq!(status("PUT", "/api/sessions", Some(json!({"message": "short"}))), 200);
+    assert_eq!(a.reply(|v| v["type"] == "msg")["message"], "short");
+}
+
+#[test]
+fn what_an_administrator_does_is_told_in_the_words_of_the_reference() {
+    let admin = Admin::start();
+    let mut a = admin.server.connect();
+    let id = a.host_running("A");
+    let path = format!("/api/sessions/{id}");
+    let logged =
+        |a: &mut common::Client, text: &str| drop(a.reply(|v| v["type"] == "log" && v["message"] == text));
+    for (archive, mode) in [(json!(true), "enabled"), (json!(false), "disabled"), (Value::Null, "default")] {
+        admin.put(&path, json!({"archive": archive}));
+        logged(&mut a, &format!("Set archive mode {mode}"));
+    }
+    for (query, by) in [("", "the server administrator"), ("?message=out", "the server administrator (out)")]
+    {
+        let mut b = admin.server.connect();
+        let user = b.join("B", &id);
+        assert_eq!(admin.ask("DELETE", &format!("{path}/{user}{query}"), None).status, 200);
+        logged(&mut a, &format!("Kicked by {by} (kicked via web admin)"));
+        assert_eq!(b.rest().pop().unwrap().payload[1..], *by.as_bytes());
+        let mut c = admin.server.connect();
+        c.join("C", &id);
+        let users = admin.get("/api/users");
+        let uid = users.as_array().unwrap().iter().find(|u| u["name"] == "C").unwrap()["uid"].clone();
+        let uid = uid.as_str().unwrap();
+        assert_eq!(admin.ask("DELETE", &format!("/api/users/{uid}{query}"), None).status, 200);
+        logged(&mut a, &format!("Kicked by {by} (kicked via web admin)"));
+    }
+    assert_eq!(admin.ask("DELETE", &path, None).status, 200);
+    let last = a.rest();
+    assert!(last.iter().all(|m| m.json().is_none_or(|v| v["type"] != "alert")), "only the goodbye says it");
+    assert_eq!(last[last.len() - 1].payload, b"\x02Session terminated by administrator");
 }
 
 #[test]

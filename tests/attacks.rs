@@ -671,3 +671,52 @@ fn compression_bombs() {
         });
     });
 }
+
+/// A command as it is on the wire.
+fn command(cmd: &str, args: serde_json::Value) -> Vec<u8> {
+    wire(0, json!({"cmd": cmd, "args": args, "kwargs": {}}).to_string().as_bytes())
+}
+
+/// Hosts a session of its own and sends commands in it, as fast as the server takes them.
+fn flood_own_session(target: &Target, name: &str, bytes: &[u8]) {
+    let mut client = target.connect();
+    client.host_running(name);
+    client.stream.set_write_timeout(Some(Duration::from_millis(100))).unwrap();
+    let mut reader = client.stream.try_clone().unwrap();
+    let reading = std::thread::spawn(move || while reader.read(&mut [0; 1 << 16]).is_ok_and(|n| n > 0) {});
+    // What does not fit is not sent, and half a message may follow another.
+    target.again(|_| drop(client.stream.write(bytes)));
+    client.close();
+    reading.join().unwrap();
+}
+
+#[test]
+fn a_flood_of_ban_lists() {
+    attack("flood of ban lists that take long, another session", 2, |target| {
+        let list = |entries: String| {
+            let json = format!(r#"{{"v":1,"l":[{entries}]}}"#);
+            let mut packed = vec![0; 4];
+            let mut encoder = ZlibEncoder::new(&mut packed, Compression::best());
+            encoder.write_all(json.as_bytes()).unwrap();
+            encoder.finish().unwrap();
+            command("import-bans", json!([format!("p{}", BASE64.encode(packed))]))
+        };
+        let full = list((0..999).map(|n| format!(r#"{{"u":"n{n}"}}"#)).collect::<Vec<_>>().join(","));
+        let same = list(vec![r#"{"u":"n998"}"#; 80_000].join(","));
+        let empty = list(vec![r#"{"":0}"#; 500_000].join(","));
+        let bytes = [full, same, empty, command("export-bans", json!([]))].concat();
+        flood_own_session(target, "importer", &bytes);
+    });
+}
+
+#[test]
+fn a_flood_of_account_lists() {
+    attack("flood of account lists, another session", 2, |target| {
+        let list = |from: usize| -> Vec<u8> {
+            let entry = |n: usize| json!({"a": format!("internal:{n}"), "o": n.is_multiple_of(2), "t": true, "u": "U"});
+            command("auth-list", json!([(from..from + 100).map(entry).collect::<Vec<_>>()]))
+        };
+        let bytes: Vec<u8> = (0..30).flat_map(|n| list(n * 100 + n)).collect();
+        flood_own_session(target, "lister", &bytes);
+    });
+}

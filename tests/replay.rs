@@ -72,6 +72,11 @@ fn busy_evening(server: &TestServer) -> String {
     a.command("kick-user", json!(["B"]), json!({"ban": true}));
     a.reply(|v| v["T"] == "ban");
 
+    for (text, said) in [("pAAAADnicq1bKUbKKjtVRKlOyMqwFAB3KA+w=", "imported"), ("garbage", "T")] {
+        a.command("import-bans", json!([text]), json!({}));
+        a.reply(|v| v["type"] == "banimpex" && v.get(said).is_some());
+    }
+
     for (name, password) in [("mod", "wrong"), ("nobody", "")] {
         let mut failing = server.connect();
         failing.command("ident", json!([name, password]), json!({}));

@@ -14,7 +14,7 @@ use super::{Office, new_session};
 use crate::clock::Now;
 use crate::server::{FindAwake, ListSession, ListSessions, MakeFromTemplate, TellSessions};
 use crate::session::actor::{Administer, Session};
-use crate::session::admin::{AdminAnswer, AdminError, AdminRequest};
+use crate::session::admin::{AdminAnswer, AdminError, AdminRequest, check_texts};
 use crate::session::thumbnail::PictureWish;
 
 /// How long an administrator who does not look stays in a chat, in milliseconds.
@@ -186,6 +186,7 @@ impl Office {
             }
             Method::Put => {
                 let (message, alert) = (call.text("message"), call.text("alert"));
+                check_texts(&[&message, &alert])?;
                 self.server.send(TellSessions { message, alert }).await.map_err(gone)?;
                 Ok(json!({}))
             }

@@ -11,8 +11,8 @@ use super::shapes::USER;
 use crate::client::actor::{DescribeUser, SendAway, UserSummary};
 use crate::server::ListClients;
 use crate::session::DisconnectReason;
-use crate::session::actor::DescribeUsers;
-use crate::session::admin::{ADMINISTRATOR, AdminAnswer, AdminError};
+use crate::session::actor::{Administer, DescribeUsers};
+use crate::session::admin::{AdminAnswer, AdminError, AdminRequest, kicked_by};
 
 pub(super) const OPERATIONS: &[Operation] = &[
     Operation::get("users", "Everybody who is connected.", Answer::Many(&USER, "users")),
@@ -37,11 +37,16 @@ impl Office {
             Method::Delete => {
                 let clients = self.server.send(ListClients).await.map_err(|_| not_found())?;
                 let found = clients.into_iter().find(|(conn, _)| conn.to_string() == uid);
-                let (_, client) = found.ok_or_else(not_found)?;
-                let message = match call.query("message") {
-                    "" => ADMINISTRATOR.to_owned(),
-                    text => text.to_owned(),
-                };
+                let (conn, client) = found.ok_or_else(not_found)?;
+                let message = call.query("message");
+                if let Ok(UserSummary::In(session)) = client.send(DescribeUser).await {
+                    // The session says who did it, in its log.
+                    let kick = AdminRequest::KickConnection(conn, message.to_owned());
+                    if let Ok(Ok(_)) = session.send(Administer(kick)).await {
+                        return Ok(json!({"status": "ok"}));
+                    }
+                }
+                let message = kicked_by(message);
                 client.do_send(SendAway { reason: DisconnectReason::Kick, message });
                 Ok(json!({"status": "ok"}))
             }

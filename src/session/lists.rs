@@ -23,6 +23,8 @@ const MAX_BARE_ACCOUNTS: usize = 32;
 const MAX_ANNOUNCEMENTS: usize = 10;
 /// Greatest length of a message's payload in bytes.
 const MAX_PAYLOAD: usize = u16::MAX as usize;
+/// Bytes of what is said about a listing that those in the session are told.
+const MAX_TEXT: usize = 10_000;
 /// How often each list is sent to everybody, in bytes.
 const RATE: Rate = Rate { per_second: 256.0 * 1024.0, burst: 1024.0 * 1024.0 };
 /// What sending a list costs of that at least, in bytes.
@@ -308,6 +310,8 @@ impl SessionMachine {
         }
         let told = text.is_some();
         if let Some(text) = text {
+            // It may be what a list server says.
+            let text = text[..text.floor_char_boundary(MAX_TEXT)].to_owned();
             self.notice(false, "", text, &[], "", fx);
         }
         // Whoever asked for a listing learns from the list that nothing came of it.

@@ -494,7 +494,7 @@ impl SessionMachine {
         fx.log.push(entry);
     }
 
-    /// Sends everybody a text that clients can translate.
+    /// Sends everybody a text that clients can translate. `false` if it is too long for a message: nobody is sent it.
     fn notice(
         &self,
         alert: bool,
@@ -503,11 +503,11 @@ impl SessionMachine {
         params: &[(&str, &str)],
         reset: &str,
         fx: &mut Effects,
-    ) {
+    ) -> bool {
         let params: Map<String, Value> =
             params.iter().map(|(k, v)| ((*k).to_owned(), Value::from(*v))).collect();
         let notice = Notice { message, key: key.into(), params, reset: reset.into() };
-        self.to_all(&if alert { ServerReply::Alert(notice) } else { ServerReply::Msg(notice) }, fx);
+        self.to_all(&if alert { ServerReply::Alert(notice) } else { ServerReply::Msg(notice) }, fx)
     }
 
     fn next_catchup_key(&mut self) -> u32 {

@@ -42,6 +42,8 @@ pub enum NotAsked {
     Incapable,
     /// The user has been asked and has not answered yet.
     Already,
+    /// What is wanted does not fit into a message.
+    TooLong,
 }
 
 /// The picture and who is making the next one.
@@ -100,13 +102,6 @@ impl SessionMachine {
         }
         let (conn, log_user) = (member.conn(), member.log_user());
         let correlator = format!("{:x}:{:x}", self.thumbnail.requests, now.utc_ms);
-        self.thumbnail.requests = self.thumbnail.requests.wrapping_add(1);
-        self.thumbnail.asked = Some((user, correlator.clone()));
-        let text = match wish.reason.as_str() {
-            "" => "Thumbnail generation started (no reason given)".to_owned(),
-            reason => format!("Thumbnail generation started, reason: {reason}"),
-        };
-        self.note_about(log_user, Level::Info, Topic::Status, text, now, fx);
         let request = reply::Thumbnail {
             correlator: correlator.clone(),
             max_width: wish.max_width,
@@ -114,7 +109,15 @@ impl SessionMachine {
             quality: wish.quality,
             format: wish.format,
         };
-        self.reply_to(conn, &ServerReply::Thumbnail(request), fx);
+        let request = ServerReply::Thumbnail(request).to_frame().map_err(|_| NotAsked::TooLong)?;
+        self.thumbnail.requests = self.thumbnail.requests.wrapping_add(1);
+        self.thumbnail.asked = Some((user, correlator.clone()));
+        let text = match wish.reason.as_str() {
+            "" => "Thumbnail generation started (no reason given)".to_owned(),
+            reason => format!("Thumbnail generation started, reason: {reason}"),
+        };
+        self.note_about(log_user, Level::Info, Topic::Status, text, now, fx);
+        fx.direct(conn, request.into_bytes());
         Ok(correlator)
     }
 

@@ -244,7 +244,11 @@ impl SessionMachine {
             self.client_message(key, frame, now, fx);
         } else if member.is_ghost() {
             let alert = Notice { message: chat.message.clone(), ..Notice::default() };
-            self.to_all(&ServerReply::Alert(alert), fx);
+            let conn = member.conn();
+            if !self.to_all(&ServerReply::Alert(alert), fx) {
+                let refusal = ServerReply::command_error("chat", "Message too long for an alert");
+                self.reply_to(conn, &refusal, fx);
+            }
         } else {
             self.frame_to_all(&Bytes::copy_from_slice(frame), fx);
         }

@@ -63,6 +63,35 @@ fn ban_lists_that_are_made_to_take_long_are_refused_and_others_go_on() {
 }
 
 #[test]
+fn of_a_ban_list_that_is_too_long_the_newest_are_shown_also_to_who_joins() {
+    let server = TestServer::start("[users]\nmod:plain;secret:MOD");
+    let mut a = server.connect();
+    let id = a.host_running("A");
+    let entry = |n: usize| format!(r#"{{"u":"{n:0>22}","b":"{}","s":"{n:0>32x}"}}"#, "b".repeat(22));
+    for part in 0..10 {
+        let entries: Vec<String> = (100 * part..100 * part + 100).map(entry).collect();
+        let imported = import(&mut a, &format!(r#"{{"v":1,"l":[{}]}}"#, entries.join(",")));
+        assert_eq!(imported["imported"], 100);
+    }
+    let newest = |client: &mut Client| {
+        let list = client.reply(|v| v["config"]["banlist"].is_array())["config"]["banlist"].clone();
+        let list = list.as_array().unwrap().clone();
+        (list.len(), list.last().map_or(0, |ban| ban["id"].as_u64().unwrap()))
+    };
+    a.command("remove-ban", json!([1000]), json!({}));
+    let (mut shown, mut last) = (0, 1000);
+    while last != 999 {
+        (shown, last) = newest(&mut a);
+    }
+    assert!((300..1000).contains(&shown), "{shown}");
+    let mut moderator = server.connect();
+    moderator.ident_as("mod", "secret");
+    moderator.command("join", json!([id]), json!({"s": super::common::SID}));
+    let (with_addresses, last) = newest(&mut moderator);
+    assert!((200..1000).contains(&with_addresses) && last == 999, "{with_addresses} {last}");
+}
+
+#[test]
 fn one_write_of_changes_becomes_few_lists() {
     let server = TestServer::start("");
     let mut a = server.connect();
@@ -146,7 +175,7 @@ fn a_journal_is_written_anew_at_a_reset_and_says_the_same() {
     let mut b = server.connect();
     let sessions = b.ident_for_list("B");
     assert_eq!((&sessions[0]["title"], &sessions[0]["hasPassword"]), (&json!("Title 39"), &json!(true)));
-    b.command("join", json!([id, "sesame"]), json!({"s": super::common::SID}));
+    b.command("join", json!([id]), json!({"s": super::common::SID, "password": "sesame"}));
     b.reply(|v| v["state"] == "join");
 }
 

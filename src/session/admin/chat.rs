@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 
 use serde_json::{Map, Value, json};
 
-use super::{AdminAnswer, AdminError};
+use super::{AdminAnswer, AdminError, check_texts};
 use crate::clock::Now;
 use crate::log::{Level, LogEntry, LogUser, Topic};
 use crate::session::{Effects, MemberKey, SessionMachine};
@@ -59,6 +59,11 @@ fn not_connected() -> AdminError {
     AdminError::new(404, "Chat not connected")
 }
 
+/// Whether this can be said: it is in its alert twice.
+fn check_chat(message: &str) -> Result<(), AdminError> {
+    check_texts(&[&message.repeat(2)])
+}
+
 impl SessionMachine {
     /// Who chats, for the description.
     pub(super) fn chat_value(&self, now: Now) -> Value {
@@ -86,6 +91,7 @@ impl SessionMachine {
         } else if self.admin_chat.is_some() {
             return Err(AdminError::new(409, "Chat already connected"));
         }
+        check_chat(message)?;
         let due = now.ms + timeout_ms;
         self.admin_chat = Some(AdminChat { first: 0, messages: VecDeque::new(), bytes: 0, timeout_ms, due });
         self.chat_log(Topic::Join, "Administrator connected to chat", None, now, fx);
@@ -98,6 +104,7 @@ impl SessionMachine {
 
     pub(super) fn say(&mut self, message: &str, offset: u64, now: Now, fx: &mut Effects) -> AdminAnswer {
         let chat = self.admin_chat.as_mut().ok_or_else(not_connected)?;
+        check_chat(message)?;
         if !message.is_empty() {
             chat.push(json!({"m": message}));
             self.notice(true, "adminchat", message.to_owned(), &[("message", message)], "", fx);

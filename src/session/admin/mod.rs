@@ -15,7 +15,7 @@ pub(super) use chat::AdminChat;
 use super::lists::List;
 use super::member::{Member, ResetRole, Visitor};
 use super::thumbnail::{NotAsked, PictureWish};
-use super::{DisconnectReason, Effects, SessionMachine, State};
+use super::{ConnId, DisconnectReason, Effects, SessionMachine, State};
 use crate::clock::{Now, iso_of};
 use crate::log::{Level, Topic};
 
@@ -23,6 +23,12 @@ use crate::log::{Level, Topic};
 pub(crate) const ADMINISTRATOR: &str = "the server administrator";
 /// Longest message to a user that is kicked, in bytes.
 const MAX_KICK_MESSAGE: usize = 100;
+
+/// Who is told to have kicked somebody, with what an administrator says about it.
+pub(crate) fn kicked_by(message: &str) -> String {
+    let message = &message[..message.floor_char_boundary(MAX_KICK_MESSAGE)];
+    if message.is_empty() { ADMINISTRATOR.to_owned() } else { format!("{ADMINISTRATOR} ({message})") }
+}
 
 /// What an administrator wants of a session.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -66,6 +72,8 @@ pub enum AdminRequest {
     ChangeUser(u8, Map<String, Value>),
     /// Sends a user away.
     KickUser(u8, String),
+    /// The same by connection.
+    KickConnection(ConnId, String),
     /// Whether this is the password, or the operator password.
     CheckPassword {
         /// The operator password is meant.
@@ -117,6 +125,11 @@ impl AdminError {
         AdminError { status, message: message.into() }
     }
 
+    /// A text does not fit into a message of the protocol.
+    pub fn too_long() -> AdminError {
+        AdminError::new(400, "Text too long for a message")
+    }
+
     /// What was named is not there.
     pub fn not_found() -> AdminError {
         AdminError::new(404, "Not found")
@@ -125,6 +138,18 @@ impl AdminError {
 
 /// The answer to an [`AdminRequest`].
 pub type AdminAnswer = Result<Value, AdminError>;
+
+/// Whether texts can be sent to users, which have to fit into a message each.
+///
+/// # Errors
+/// When one does not.
+pub fn check_texts(texts: &[&str]) -> Result<(), AdminError> {
+    let fits = |text: &&str| {
+        let notice = Notice { message: (*text).to_owned(), ..Notice::default() };
+        ServerReply::Alert(notice).to_frame().is_ok()
+    };
+    if texts.iter().all(fits) { Ok(()) } else { Err(AdminError::too_long()) }
+}
 
 fn text(object: &Map<String, Value>, key: &str) -> String {
     object.get(key).and_then(Value::as_str).unwrap_or_default().to_owned()
@@ -167,11 +192,14 @@ impl SessionMachine {
             AdminRequest::Describe => Ok(self.full_description(now)),
             AdminRequest::Configure(object) => {
                 let (message, alert) = (text(&object, "message"), text(&object, "alert"));
+                check_texts(&[&message, &alert])?;
+                let conf = SessionConf::of(&object);
+                self.configure(&conf, now, fx).map_err(|error| AdminError::new(400, error))?;
                 self.tell(&message, &alert, fx);
-                self.configure(&SessionConf::of(&object), now, fx);
                 Ok(self.full_description(now))
             }
             AdminRequest::Tell { message, alert } => {
+                check_texts(&[&message, &alert])?;
                 self.tell(&message, &alert, fx);
                 Ok(json!({}))
             }
@@ -179,10 +207,7 @@ impl SessionMachine {
                 self.end_quietly(now, fx);
                 Ok(json!({"status": "ok"}))
             }
-            AdminRequest::End { reason, .. } => {
-                self.end_for(&reason, now, fx);
-                Ok(json!({"status": "ok"}))
-            }
+            AdminRequest::End { reason, .. } => self.end_for(&reason, now, fx),
             AdminRequest::Invites => Ok(json!({"invites": self.invite_list()})),
             AdminRequest::CreateInvite { max_uses, trust, op } => {
                 self.create_invite_for(max_uses, trust, op, now, fx)
@@ -194,7 +219,11 @@ impl SessionMachine {
             AdminRequest::RemoveInvite(secret) => self.remove_invite_for(&secret, now, fx),
             AdminRequest::User(id) => self.user(id),
             AdminRequest::ChangeUser(id, change) => self.change_user(id, &change, now, fx),
-            AdminRequest::KickUser(id, message) => self.kick_for(id, &message, now, fx),
+            AdminRequest::KickUser(id, message) => {
+                let conn = self.member_by_id(id).ok_or_else(AdminError::not_found)?.conn();
+                self.kick_for(conn, &message, now, fx)
+            }
+            AdminRequest::KickConnection(conn, message) => self.kick_for(conn, &message, now, fx),
             AdminRequest::CheckPassword { opword, password } => {
                 let secret = if opword { &self.opword } else { &self.password };
                 Ok(json!({"status": secret.accepts(&password)}))
@@ -223,6 +252,7 @@ impl SessionMachine {
                     Err(AdminError::new(400, "Client does not have thumbnail capabilities"))
                 }
                 Err(NotAsked::Already) => Err(AdminError::new(409, "Thumbnail generation already running")),
+                Err(NotAsked::TooLong) => Err(AdminError::too_long()),
             },
             AdminRequest::CancelThumbnail(id) => {
                 self.member_by_id(id).ok_or_else(AdminError::not_found)?;
@@ -350,15 +380,15 @@ impl SessionMachine {
         }
     }
 
-    fn end_for(&mut self, reason: &str, now: Now, fx: &mut Effects) {
-        let text = "Session shut down by the server administrator";
-        if reason.is_empty() {
-            self.notice(true, "terminatesessionadmin", text.into(), &[], "", fx);
-        } else {
-            let text = format!("{text}: {reason}");
-            self.notice(true, "terminatesessionadminreason", text, &[("reason", reason)], "", fx);
+    fn end_for(&mut self, reason: &str, now: Now, fx: &mut Effects) -> AdminAnswer {
+        if !reason.is_empty() {
+            let text = format!("Session shut down by administrator: {reason}");
+            if !self.notice(true, "terminatesessionadmin", text, &[("reason", reason)], "", fx) {
+                return Err(AdminError::too_long());
+            }
         }
-        self.end("Session terminated by the server administrator", now, fx);
+        self.end("Session terminated by administrator", now, fx);
+        Ok(json!({"status": "ok"}))
     }
 
     fn create_invite_for(
@@ -395,6 +425,7 @@ impl SessionMachine {
     ) -> AdminAnswer {
         let member = self.member_by_id(id).ok_or_else(AdminError::not_found)?;
         let (conn, op, trusted) = (member.conn(), member.is_operator(), member.trusted);
+        check_texts(&[&text(change, "message"), &text(change, "alert")])?;
         let wanted = |key: &str| change.get(key).and_then(Value::as_bool);
         if let Some(on) = wanted("op").filter(|on| *on != op) {
             self.set_operator(id, on, ADMINISTRATOR, None, true, now, fx);
@@ -413,12 +444,9 @@ impl SessionMachine {
         self.user(id)
     }
 
-    fn kick_for(&mut self, id: u8, message: &str, now: Now, fx: &mut Effects) -> AdminAnswer {
-        let key = self.member_by_id(id).ok_or_else(AdminError::not_found)?.key();
-        let mut message = message.to_owned();
-        message.truncate(message.floor_char_boundary(MAX_KICK_MESSAGE));
-        let by = if message.is_empty() { ADMINISTRATOR } else { &message };
-        self.disconnect(key, DisconnectReason::Kick, by, "", now, fx);
+    fn kick_for(&mut self, conn: ConnId, message: &str, now: Now, fx: &mut Effects) -> AdminAnswer {
+        let key = self.members.key_of(conn).ok_or_else(AdminError::not_found)?;
+        self.disconnect(key, DisconnectReason::Kick, &kicked_by(message), "kicked via web admin", now, fx);
         Ok(json!({"status": "ok", "force": false}))
     }
 }

@@ -13,11 +13,14 @@ impl SessionMachine {
     ) -> CommandResult {
         let by = self.sender(key)?.name().to_owned();
         let text = format!("Session shut down by moderator ({by})");
-        if reason.is_empty() {
-            self.notice(true, "terminatesession", text, &[("by", &by)], "", fx);
+        let told = if reason.is_empty() {
+            self.notice(true, "terminatesession", text, &[("by", &by)], "", fx)
         } else {
             let params = [("by", by.as_str()), ("reason", reason)];
-            self.notice(true, "terminatesessionreason", format!("{text}: {reason}"), &params, "", fx);
+            self.notice(true, "terminatesessionreason", format!("{text}: {reason}"), &params, "", fx)
+        };
+        if !told {
+            return Err("Reason too long".into());
         }
         self.end("Session terminated by moderator", now, fx);
         Ok(())

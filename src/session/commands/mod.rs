@@ -26,6 +26,9 @@ pub(super) type Refused = std::borrow::Cow<'static, str>;
 /// What came of a command; a refusal is told as `<command>: <reason>`.
 pub(super) type CommandResult = Result<(), Refused>;
 
+/// Bytes of a command's name that a refusal repeats.
+const MAX_NAME: usize = 100;
+
 /// Who may use a command.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Right {
@@ -66,7 +69,9 @@ impl SessionMachine {
     /// Carries a command out, or says why not.
     pub(super) fn command(&mut self, key: MemberKey, raw: &RawCommand, now: Now, fx: &mut Effects) {
         if let Err(reason) = self.try_command(key, raw, now, fx) {
-            self.refuse(key, &raw.cmd, &reason, fx);
+            // What is no command can be as long as a message; the answer must not be.
+            let name = &raw.cmd[..raw.cmd.floor_char_boundary(MAX_NAME)];
+            self.refuse(key, name, &reason, fx);
         }
     }
 

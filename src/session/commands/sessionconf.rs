@@ -13,6 +13,9 @@ use crate::session::{ConnId, DisconnectReason, MAX_TITLE};
 use crate::storage::store::PasswordKind;
 use crate::username;
 
+/// Longest password in bytes.
+const MAX_PASSWORD: usize = 10_000;
+
 /// What was changed, for the log.
 type Changes = Vec<String>;
 
@@ -51,6 +54,9 @@ impl SessionMachine {
             browser: member.visitor.browser,
             manages_web: member.has_flag("WEBSESSION"),
         };
+        if password_too_long(conf) {
+            return Err("Password too long".into());
+        }
         if conf.closed == Some(true) {
             self.refuse_closing(member.conn(), fx);
         }
@@ -59,7 +65,18 @@ impl SessionMachine {
     }
 
     /// An administrator changes the settings.
-    pub(in crate::session) fn configure(&mut self, conf: &SessionConf, now: Now, fx: &mut Effects) {
+    ///
+    /// # Errors
+    /// When a password is too long to be told.
+    pub(in crate::session) fn configure(
+        &mut self,
+        conf: &SessionConf,
+        now: Now,
+        fx: &mut Effects,
+    ) -> Result<(), &'static str> {
+        if password_too_long(conf) {
+            return Err("Password too long");
+        }
         let editor = Editor {
             key: None,
             user: None,
@@ -70,14 +87,15 @@ impl SessionMachine {
             browser: false,
             manages_web: true,
         };
-        if let Some(archive) = conf.archive {
-            self.archive = archive;
-        }
         self.edit(&editor, conf, now, fx);
+        Ok(())
     }
 
     fn edit(&mut self, editor: &Editor, conf: &SessionConf, now: Now, fx: &mut Effects) {
         let moderator = editor.moderator;
+        if let Some(archive) = conf.archive.filter(|_| moderator) {
+            self.conf_archive(editor, archive, now, fx);
+        }
         let mut changes = Changes::new();
         self.conf_access(editor, conf, &mut changes);
         self.conf_names(editor, conf, &mut changes, now, fx);
@@ -97,6 +115,19 @@ impl SessionMachine {
         let mut text = changes.join(", ");
         text[..1].make_ascii_uppercase();
         self.note_by(editor.user.clone(), Level::Info, text, now, fx);
+    }
+
+    fn conf_archive(&mut self, editor: &Editor, archive: Option<bool>, now: Now, fx: &mut Effects) {
+        if archive == self.archive {
+            return;
+        }
+        self.archive = archive;
+        let mode = match archive {
+            Some(true) => "enabled",
+            Some(false) => "disabled",
+            None => "default",
+        };
+        self.note_by(editor.user.clone(), Level::Info, format!("Set archive mode {mode}"), now, fx);
     }
 
     fn note_by(&mut self, user: Option<LogUser>, level: Level, text: String, now: Now, fx: &mut Effects) {
@@ -146,7 +177,7 @@ impl SessionMachine {
         let moderator = editor.moderator;
         let founder = conf.founder.as_ref().filter(|_| moderator);
         if let Some(founder) = founder {
-            self.founder = username::clean(founder);
+            self.founder = cut(&username::clean(founder));
             changes.push("changed founder".into());
         }
         let was_auto = self.flags.auto_title;
@@ -304,6 +335,11 @@ impl SessionMachine {
             self.disconnect(key, DisconnectReason::Shutdown, &text, "", now, fx);
         }
     }
+}
+
+/// Whether a password could not be told to those in the session, who need it to return.
+fn password_too_long(conf: &SessionConf) -> bool {
+    [&conf.password, &conf.opword].into_iter().flatten().any(|password| password.len() > MAX_PASSWORD)
 }
 
 fn bytes_of(size: &SizeValue) -> Option<u64> {
