@@ -378,11 +378,12 @@ impl Handler<SessionChanged> for Server {
 
     fn handle(&mut self, change: SessionChanged, ctx: &mut Self::Context) {
         let Some(entry) = self.directory.find_mut(&change.description.id) else { return };
-        let was_listed = entry.describe(change.description.clone());
+        entry.describe(change.description.clone());
+        let shown = change.announce.then(|| entry.show());
         if change.description.unlisted {
             self.unlist(&change.description.id, None, true, ctx);
         }
-        if change.announce {
+        if let Some(was_listed) = shown {
             self.announce_change(&change.description, was_listed, ctx);
         }
     }

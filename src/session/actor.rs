@@ -234,10 +234,6 @@ impl Session {
 
     fn tell_changes(&mut self, announce: bool) {
         self.stats_pending = false;
-        if self.announce && !announce {
-            // Those in the session have not been told yet; told of now, those who wait would miss what has changed.
-            return;
-        }
         self.announce &= !announce;
         let description = self.machine.description(false, Now::get());
         self.server.do_send(SessionChanged { description, announce });
