@@ -57,7 +57,7 @@ fn read_v1(bytes: &[u8]) -> Header {
         ["PROXY", "TCP6", source, _, _, _] => source.parse::<Ipv6Addr>().ok().map(IpAddr::from),
         _ => None,
     };
-    source.map_or(Header::Bad, |s| Header::Found { len, source: Some(s.to_canonical()) })
+    found(len, source)
 }
 
 fn read_v2(bytes: &[u8]) -> Header {
@@ -74,7 +74,15 @@ fn read_v2(bytes: &[u8]) -> Header {
         (1, 2) if addresses.len() >= 36 => addresses.first_chunk::<16>().map(|a| Ipv6Addr::from(*a).into()),
         _ => None,
     };
-    source.map_or(Header::Bad, |s| Header::Found { len, source: Some(s.to_canonical()) })
+    found(len, source)
+}
+
+/// A header that names a client; the address that stands for none is nobody's.
+fn found(len: usize, source: Option<IpAddr>) -> Header {
+    match source.filter(|source| !source.is_unspecified()) {
+        Some(source) => Header::Found { len, source: Some(source.to_canonical()) },
+        None => Header::Bad,
+    }
 }
 
 #[cfg(test)]
@@ -125,6 +133,8 @@ mod tests {
         for bad in [
             &b"PROXY TCP4 nonsense 10.0.0.1 1 2\r\n"[..],
             b"PROXY TCP4 192.0.2.1\r\n",
+            b"PROXY TCP4 0.0.0.0 10.0.0.1 1 2\r\n",
+            b"PROXY TCP6 :: ::1 1 2\r\n",
             b"PROXY TCP4 192.0.2.1 10.0.0.1 1 2\n",
             b"PROXY \xff\r\n",
             &[b"PROXY TCP4 ".as_slice(), &[b'1'; 100]].concat(),
