@@ -7,6 +7,7 @@ mod directory;
 pub mod entrance;
 pub mod list_server;
 mod listing;
+mod listings;
 mod loading;
 mod lobby;
 pub mod reload;
@@ -46,7 +47,7 @@ pub use admin::{FindAwake, ListClients, ListSessions, MakeFromTemplate, MakeSess
 use directory::{Directory, Entry, Place, Waiter};
 use list_server::ListServers;
 pub use listing::ListSession;
-use listing::Listings;
+use listings::Listings;
 pub use loading::{MayRest, NewTemplates, StaysUp};
 use lobby::Lobby;
 pub use lobby::{EnterLobby, LeaveLobby};
