@@ -321,3 +321,19 @@ fn what_is_announced_again_after_a_start_is_tried_until_the_list_server_is_there
     while text(&mut guest) != "This session is now listed at 127.0.0.1" {}
     assert_eq!(posts.load(Ordering::SeqCst), 3);
 }
+
+#[test]
+fn what_the_white_list_does_not_allow_any_more_is_withdrawn() {
+    let (server, _folder) = administered(&[("announceWhitelist", "false")]);
+    let list = list_server();
+    let mut host = server.connect();
+    host.host_running("Host");
+    host.command("announce-session", json!([list.url(LISTING)]), json!({}));
+    text(&mut host);
+    let on = json!({"enabled": true});
+    request(server.admin.unwrap(), "PUT", "/api/listserverwhitelist", "", Some(&on));
+    // Looked at every half minute.
+    host.stream.set_read_timeout(Some(std::time::Duration::from_secs(60))).unwrap();
+    assert_eq!(text(&mut host), "Listing on 127.0.0.1 is not allowed on this server");
+    eventually("what is not allowed any more is withdrawn", || list.of("DELETE").len() == 1);
+}

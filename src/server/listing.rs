@@ -12,9 +12,10 @@ use url::Url;
 
 use super::Server;
 use super::list_server::{Failure, announced, announcement, refusal, sessions_url, update};
+use super::listings::{Later, Listing, Made, State, Urgent};
 use crate::clock::Now;
 use crate::config::white_list::list_server;
-use crate::limits::{Bucket, Rate};
+use crate::limits::Rate;
 use crate::log::{Level, LogEntry, Topic};
 use crate::metrics::METRICS;
 use crate::session::actor::{ListedAt, ListingNews};
@@ -25,136 +26,8 @@ const MAX_LISTINGS: usize = 10;
 const ANNOUNCEMENTS_A_MINUTE: u32 = 60;
 /// How often listings are looked at.
 pub(super) const REFRESH_INTERVAL: Duration = Duration::from_secs(30);
-/// How often an announcement that failed after a start is tried again, at growing intervals: for half a day.
-const MAX_TRIES: u32 = 20;
 /// How long withdrawing may take when the server stops.
 pub(super) const WITHDRAW_LIMIT: Duration = Duration::from_secs(2);
-
-/// The listings of all sessions.
-#[derive(Debug, Default)]
-pub(super) struct Listings {
-    all: Vec<Listing>,
-    /// The number of the newest; none is used twice.
-    last_number: u64,
-    announcing: Bucket,
-    /// Announcements of stored sessions that have failed.
-    later: Vec<Later>,
-}
-
-/// An announcement that is tried again.
-#[derive(Debug)]
-struct Later {
-    session: String,
-    url: String,
-    /// How often it was tried.
-    tries: u32,
-    /// When, on the forward clock.
-    due_ms: u64,
-}
-
-/// A session at a list server.
-#[derive(Debug)]
-struct Listing {
-    number: u64,
-    session: String,
-    /// As it was given.
-    url: String,
-    /// The same, normalized, without a slash at its end.
-    base: String,
-    /// How often it was tried by itself; 0 if somebody has asked for it.
-    tries: u32,
-    state: State,
-}
-
-#[derive(Debug)]
-enum State {
-    /// The list server was asked.
-    Announcing,
-    Listed(Made),
-    /// It is, or will be, withdrawn. It keeps its place until no request is under way for it.
-    Withdrawing,
-}
-
-#[derive(Debug)]
-struct Made {
-    id: i64,
-    key: String,
-    /// When to refresh it, on the forward clock.
-    due_ms: u64,
-    every_ms: u64,
-    /// What the list server knows.
-    known: Urgent,
-}
-
-/// What a list server is told of at once when it changes.
-#[derive(Debug, Clone, PartialEq, Eq)]
-struct Urgent {
-    title: String,
-    nsfm: bool,
-    password: bool,
-    full: bool,
-    allow_web: bool,
-}
-
-impl Urgent {
-    fn of(session: &SessionDescription) -> Urgent {
-        Urgent {
-            title: session.title.clone(),
-            nsfm: session.nsfm,
-            password: session.has_password,
-            full: session.user_count >= session.max_user_count,
-            allow_web: session.allow_web.unwrap_or(false),
-        }
-    }
-}
-
-impl Listing {
-    fn made(&self) -> Option<&Made> {
-        if let State::Listed(made) = &self.state { Some(made) } else { None }
-    }
-
-    fn is_withdrawing(&self) -> bool {
-        matches!(self.state, State::Withdrawing)
-    }
-}
-
-impl Listings {
-    fn of<'a>(&'a self, session: &'a str) -> impl Iterator<Item = &'a Listing> {
-        self.all.iter().filter(move |l| l.session == session)
-    }
-
-    fn begin(&mut self, session: &str, url: &str, base: &str, tries: u32) -> u64 {
-        self.last_number += 1;
-        self.all.push(Listing {
-            number: self.last_number,
-            session: session.to_owned(),
-            url: url.to_owned(),
-            base: base.to_owned(),
-            tries,
-            state: State::Announcing,
-        });
-        self.last_number
-    }
-
-    fn get(&mut self, number: u64) -> Option<&mut Listing> {
-        self.all.iter_mut().find(|l| l.number == number)
-    }
-
-    /// Has the announcement of a stored session tried again later, if that may help.
-    fn try_later(&mut self, listing: &Listing, failure: &Failure) {
-        let tries = listing.tries;
-        if (1..MAX_TRIES).contains(&tries) && failure.may_pass && !listing.is_withdrawing() {
-            let pause = (REFRESH_INTERVAL.as_millis() as u64 / 2) << (tries - 1).min(8);
-            let (session, url) = (listing.session.clone(), listing.url.clone());
-            self.later.push(Later { session, url, tries, due_ms: Now::get().ms + pause });
-        }
-    }
-
-    fn take(&mut self, number: u64) -> Option<Listing> {
-        let at = self.all.iter().position(|l| l.number == number)?;
-        Some(self.all.remove(at))
-    }
-}
 
 fn base_of(server: &Url) -> String {
     server.as_str().trim_end_matches('/').to_owned()
@@ -342,6 +215,7 @@ impl Server {
         for session in orphans {
             self.unlist(&session, None, false, ctx);
         }
+        self.unlist_forbidden(ctx);
         let now = Now::get().ms;
         let again: Vec<Later> = self.listings.later.extract_if(.., |l| l.due_ms <= now).collect();
         for Later { session, url, tries, .. } in again {
@@ -363,8 +237,20 @@ impl Server {
         }
     }
 
+    /// Withdraws what the white list does not allow any more.
+    fn unlist_forbidden(&mut self, ctx: &mut Context<Self>) {
+        let is_allowed = |url: &str| list_server(url).is_some_and(|s| self.rules.white_list.allows(&s));
+        let there = self.listings.all.iter().filter(|l| !l.is_withdrawing() && !is_allowed(&l.url));
+        let forbidden: Vec<(String, String)> = there.map(|l| (l.session.clone(), l.url.clone())).collect();
+        for (session, url) in forbidden {
+            self.unlist(&session, Some(&url), false, ctx);
+            let text = format!("Listing on {} is not allowed on this server", host_of(&url));
+            self.listing_news(&session, Some(text), None, None);
+        }
+    }
+
     fn refresh_at(&mut self, base: String, now: u64, ctx: &mut Context<Self>) {
-        let (mut body, mut asked_about) = (Map::new(), Vec::new());
+        let (mut body, mut asked_about, mut is_named) = (Map::new(), Vec::new(), false);
         for listing in self.listings.all.iter_mut().filter(|l| l.base == base) {
             let State::Listed(made) = &mut listing.state else { continue };
             let Some(entry) = self.directory.find(&listing.session) else { continue };
@@ -372,9 +258,9 @@ impl Server {
             made.known = Urgent::of(&entry.description);
             body.insert(made.id.to_string(), update(&entry.description, &made.key));
             asked_about.push((listing.number, made.id));
+            is_named |= list_server(&listing.url).is_some_and(|s| self.rules.white_list.names(&s));
         }
         self.publist("", Level::Info, format!("Refreshing {} announcements at {base}", body.len()));
-        let is_named = list_server(&base).is_some_and(|server| self.rules.white_list.names(&server));
         let (list_servers, body) = (self.parts.list_servers.clone(), Value::from(body));
         let asked = async move { list_servers.ask(Method::PUT, &sessions_url(&base), &body, is_named).await };
         ctx.spawn(

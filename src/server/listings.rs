@@ -1,0 +1,137 @@
+//! The listings of all sessions: which there are, and in which state.
+
+use drawhall_protocol::reply::SessionDescription;
+
+use super::list_server::Failure;
+use super::listing::REFRESH_INTERVAL;
+use crate::clock::Now;
+use crate::limits::Bucket;
+
+/// How often an announcement that failed after a start is tried again, at growing intervals: for half a day.
+const MAX_TRIES: u32 = 20;
+
+/// The listings of all sessions.
+#[derive(Debug, Default)]
+pub(super) struct Listings {
+    pub(super) all: Vec<Listing>,
+    /// The number of the newest; none is used twice.
+    last_number: u64,
+    pub(super) announcing: Bucket,
+    /// Announcements of stored sessions that have failed.
+    pub(super) later: Vec<Later>,
+}
+
+/// An announcement that is tried again.
+#[derive(Debug)]
+pub(super) struct Later {
+    pub(super) session: String,
+    pub(super) url: String,
+    /// How often it was tried.
+    pub(super) tries: u32,
+    /// When, on the forward clock.
+    pub(super) due_ms: u64,
+}
+
+/// A session at a list server.
+#[derive(Debug)]
+pub(super) struct Listing {
+    pub(super) number: u64,
+    pub(super) session: String,
+    /// As it was given.
+    pub(super) url: String,
+    /// The same, normalized, without a slash at its end.
+    pub(super) base: String,
+    /// How often it was tried by itself; 0 if somebody has asked for it.
+    pub(super) tries: u32,
+    pub(super) state: State,
+}
+
+#[derive(Debug)]
+pub(super) enum State {
+    /// The list server was asked.
+    Announcing,
+    Listed(Made),
+    /// It is, or will be, withdrawn. It keeps its place until no request is under way for it.
+    Withdrawing,
+}
+
+#[derive(Debug)]
+pub(super) struct Made {
+    pub(super) id: i64,
+    pub(super) key: String,
+    /// When to refresh it, on the forward clock.
+    pub(super) due_ms: u64,
+    pub(super) every_ms: u64,
+    /// What the list server knows.
+    pub(super) known: Urgent,
+}
+
+/// What a list server is told of at once when it changes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Urgent {
+    title: String,
+    nsfm: bool,
+    password: bool,
+    full: bool,
+    allow_web: bool,
+}
+
+impl Urgent {
+    pub(super) fn of(session: &SessionDescription) -> Urgent {
+        Urgent {
+            title: session.title.clone(),
+            nsfm: session.nsfm,
+            password: session.has_password,
+            full: session.user_count >= session.max_user_count,
+            allow_web: session.allow_web.unwrap_or(false),
+        }
+    }
+}
+
+impl Listing {
+    pub(super) fn made(&self) -> Option<&Made> {
+        if let State::Listed(made) = &self.state { Some(made) } else { None }
+    }
+
+    pub(super) fn is_withdrawing(&self) -> bool {
+        matches!(self.state, State::Withdrawing)
+    }
+}
+
+impl Listings {
+    pub(super) fn of<'a>(&'a self, session: &'a str) -> impl Iterator<Item = &'a Listing> {
+        self.all.iter().filter(move |l| l.session == session)
+    }
+
+    pub(super) fn begin(&mut self, session: &str, url: &str, base: &str, tries: u32) -> u64 {
+        self.last_number += 1;
+        self.all.push(Listing {
+            number: self.last_number,
+            session: session.to_owned(),
+            url: url.to_owned(),
+            base: base.to_owned(),
+            tries,
+            state: State::Announcing,
+        });
+        self.last_number
+    }
+
+    pub(super) fn get(&mut self, number: u64) -> Option<&mut Listing> {
+        self.all.iter_mut().find(|l| l.number == number)
+    }
+
+    /// Has the announcement of a stored session tried again later, if that may help.
+    pub(super) fn try_later(&mut self, listing: &Listing, failure: &Failure) {
+        let tries = listing.tries;
+        if (1..MAX_TRIES).contains(&tries) && failure.may_pass && !listing.is_withdrawing() {
+            let pause = (REFRESH_INTERVAL.as_millis() as u64 / 2) << (tries - 1).min(8);
+            let (session, url) = (listing.session.clone(), listing.url.clone());
+            self.later.push(Later { session, url, tries, due_ms: Now::get().ms + pause });
+        }
+    }
+
+    pub(super) fn take(&mut self, number: u64) -> Option<Listing> {
+        let at = self.all.iter().position(|l| l.number == number)?;
+        Some(self.all.remove(at))
+    }
+}
