@@ -77,15 +77,15 @@ pub(crate) enum Command {
         /// What to do.
         #[command(subcommand)]
         action: AccountAction,
-        /// Configuration database [default: that of the data directory].
-        #[arg(short, long, value_name = "FILE", global = true)]
-        database: Option<PathBuf>,
+        /// Where the accounts are.
+        #[command(flatten)]
+        place: DatabasePlace,
     },
     /// Print the public key of the auth server of a configuration database, for the setting extauthkey.
     ExtauthKey {
-        /// Configuration database [default: that of the data directory].
-        #[arg(short, long, value_name = "FILE")]
-        database: Option<PathBuf>,
+        /// Where the key is.
+        #[command(flatten)]
+        place: DatabasePlace,
     },
     /// Make a certificate for --ssl-cert and --ssl-key that nobody vouches for.
     Certificate {
@@ -106,6 +106,18 @@ pub(crate) enum Command {
     },
 }
 
+/// A configuration database.
+#[derive(Debug, Args)]
+pub(crate) struct DatabasePlace {
+    /// Configuration database [default: that of the data directory].
+    #[arg(short, long, value_name = "FILE", global = true)]
+    pub(crate) database: Option<PathBuf>,
+
+    /// Data directory [default: the user's, such as ~/.local/share/drawhall].
+    #[arg(long, value_name = "DIR", global = true, conflicts_with = "database")]
+    pub(crate) data: Option<PathBuf>,
+}
+
 /// What to do with accounts. Passwords are typed at the terminal, or read from standard input.
 #[derive(Debug, Subcommand)]
 pub(crate) enum AccountAction {
@@ -116,6 +128,9 @@ pub(crate) enum AccountAction {
         /// Flags, such as MOD,HOST.
         #[arg(long, value_delimiter = ',')]
         flags: Vec<String>,
+        /// Take flags that the server does not know, for groups of an auth server.
+        #[arg(long)]
+        force: bool,
     },
     /// List the accounts.
     List {
@@ -133,6 +148,9 @@ pub(crate) enum AccountAction {
         /// Flags in place of those that it has.
         #[arg(long, value_delimiter = ',', num_args = 0..)]
         flags: Option<Vec<String>>,
+        /// Take flags that the server does not know, for groups of an auth server.
+        #[arg(long)]
+        force: bool,
         /// Nobody can log in any more.
         #[arg(long, conflicts_with = "unlock")]
         lock: bool,
@@ -162,7 +180,7 @@ pub(crate) struct Serve {
     #[arg(long, value_name = "N", default_value_t = 0, help_heading = "Listening")]
     pub(crate) websocket_port: u16,
 
-    /// Address to listen on for WebSocket [default: all interfaces].
+    /// Address to listen on for WebSocket [default: that of --listen].
     #[arg(long, value_name = "ADDRESS", help_heading = "Listening")]
     pub(crate) websocket_listen: Option<IpAddr>,
 

@@ -347,7 +347,11 @@ impl Api {
             let mut lines = lines.as_array_mut().map(std::mem::take).unwrap_or_default();
             lines.reverse();
             for line in lines.iter().filter(|line| !seen.contains(line)) {
-                if self.json { println!("{}", shown_json(line, false)) } else { println!("{}", log_line(line)) }
+                if self.json {
+                    println!("{}", shown_json(line, false))
+                } else {
+                    println!("{}", log_line(line))
+                }
             }
             if !follow {
                 return Ok(());

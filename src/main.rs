@@ -2,7 +2,6 @@
 
 use std::collections::BTreeMap;
 use std::io::IsTerminal as _;
-use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::CommandFactory as _;
@@ -51,8 +50,8 @@ fn main() -> ExitCode {
             sessions::list(&dir, json).map(|text| show(&text)).map_err(Failure::from)
         }
         Some(Command::Check { dir }) => report(sessions::check(&dir), "not everything is sound"),
-        Some(Command::Account { action, database }) => run_account(&action, database),
-        Some(Command::ExtauthKey { database }) => print_key(database),
+        Some(Command::Account { action, place }) => run_account(&action, place),
+        Some(Command::ExtauthKey { place }) => print_key(place),
         Some(Command::Certificate { hosts, cert, key }) => {
             tls::make(&hosts, &cert, &key).map_err(Failure::from)
         }
@@ -143,25 +142,31 @@ fn print_config(options: &Serve, sources: &BTreeMap<String, String>) -> Result<(
 }
 
 /// The database that was named, or that of the data directory.
-fn open_database(named: Option<PathBuf>) -> Result<Database, Failure> {
-    let path = named.map_or_else(places::default_database, Ok)?;
+fn open_database(place: cli::DatabasePlace) -> Result<Database, Failure> {
+    let path = place.database.map_or_else(|| places::database_of(place.data), Ok)?;
+    places::work_as_owner(&path)?;
     Ok(Database::open(&path)?)
 }
 
-fn print_key(database: Option<PathBuf>) -> Result<(), Failure> {
-    let key = provider::signing_key(&open_database(database)?)?;
+fn print_key(place: cli::DatabasePlace) -> Result<(), Failure> {
+    let key = provider::signing_key(&open_database(place)?)?;
     println!("{}", provider::public_text(&key));
     Ok(())
 }
 
-fn run_account(action: &AccountAction, database: Option<PathBuf>) -> Result<(), Failure> {
-    let database = open_database(database)?;
+fn run_account(action: &AccountAction, place: cli::DatabasePlace) -> Result<(), Failure> {
+    if let AccountAction::Add { flags, force: false, .. }
+    | AccountAction::Set { flags: Some(flags), force: false, .. } = action
+    {
+        account::check_flags(flags)?;
+    }
+    let database = open_database(place)?;
     match action {
-        AccountAction::Add { name, flags } => {
+        AccountAction::Add { name, flags, .. } => {
             account::add(&database, name, flags, &account::ask_password(true)?)?
         }
         AccountAction::List { json } => show(&account::list(&database, *json)?),
-        AccountAction::Set { name, password, flags, lock, unlock } => {
+        AccountAction::Set { name, password, flags, lock, unlock, .. } => {
             let password = if *password { Some(account::ask_password(true)?) } else { None };
             let locked = if *lock || *unlock { Some(*lock) } else { None };
             account::set(&database, name, account::Change { password, flags: flags.clone(), locked })?;

@@ -7,6 +7,7 @@ use std::path::Path;
 use clap::parser::ValueSource;
 use clap::{ArgMatches, Command, CommandFactory as _, FromArgMatches as _};
 use config::{Config, File, FileFormat, Value, ValueKind};
+use drawhall::text;
 
 use crate::cli::Cli;
 
@@ -21,17 +22,29 @@ pub(crate) struct Options {
 
 /// A command whose options may be given again, the last of which counts, and also by the environment.
 fn prepared(command: Command) -> Command {
-    command.args_override_self(true).mut_args(|argument| match argument.get_long() {
-        // That of drawpile-srv.
-        Some("web-admin-auth") if std::env::var_os("DRAWHALL_WEB_ADMIN_AUTH").is_none() => {
-            argument.env("DRAWPILESRV_WEB_ADMIN_AUTH").hide_env(true).hide_env_values(true)
+    command.args_override_self(true).mut_args(|argument| {
+        let variables = argument.get_long().map(variables_of).unwrap_or_default();
+        match variables.into_iter().find(|variable| is_set(variable)) {
+            Some(variable) => argument.env(variable).hide_env(true).hide_env_values(true),
+            None => argument,
         }
-        Some(name) if !NOT_IN_ENVIRONMENT.contains(&name) => {
-            let variable = format!("DRAWHALL_{}", name.to_uppercase().replace('-', "_"));
-            argument.env(variable).hide_env(true)
-        }
-        _ => argument,
     })
+}
+
+/// Variables of the environment for an option, the first that is set counts.
+fn variables_of(name: &str) -> Vec<String> {
+    if NOT_IN_ENVIRONMENT.contains(&name) {
+        return Vec::new();
+    }
+    let own = format!("DRAWHALL_{}", name.to_uppercase().replace('-', "_"));
+    // That of drawpile-srv.
+    let other = (name == "web-admin-auth").then(|| "DRAWPILESRV_WEB_ADMIN_AUTH".to_owned());
+    [own].into_iter().chain(other).collect()
+}
+
+/// Whether a variable has a value. An empty one is none: that is what `${X:-}` makes of one that is not there.
+pub(crate) fn is_set(variable: &str) -> bool {
+    std::env::var_os(variable).is_some_and(|value| !value.is_empty())
 }
 
 /// The part of the command line that options of the server belong to.
@@ -89,7 +102,8 @@ fn read_file(
     command: &Command,
     given: &BTreeMap<String, String>,
 ) -> Result<Vec<(String, OsString)>, String> {
-    let file = Config::builder().add_source(File::from(path).format(FileFormat::Toml)).build();
+    let bytes = std::fs::read(path).map_err(|error| error.to_string())?;
+    let file = Config::builder().add_source(File::from_str(&text::decode(&bytes), FileFormat::Toml)).build();
     let table: BTreeMap<String, Value> =
         file.and_then(Config::try_deserialize).map_err(|error| error.to_string())?;
     let mut arguments = Vec::new();
@@ -143,6 +157,12 @@ mod tests {
         assert_eq!(options.sources["port"], "command line");
         assert!(options.sources["listen"].ends_with("options.toml"));
         assert!(!options.sources.contains_key("announce-port"));
+    }
+
+    #[test]
+    fn a_byte_order_mark_before_the_file_does_no_harm() {
+        let options = read_with("\u{feff}port = 4000", &[]).unwrap();
+        assert_eq!(options.cli.serve.port, 4000);
     }
 
     #[test]

@@ -1,8 +1,11 @@
 //! Where database and sessions are kept.
 
-use std::path::PathBuf;
+use std::os::unix::fs::MetadataExt as _;
+use std::path::{Path, PathBuf};
 
 use drawhall::storage::private::{is_exposed, make_directory};
+use rustix::process::{Gid, Uid, geteuid};
+use rustix::thread::{set_thread_gid, set_thread_groups, set_thread_uid};
 
 use crate::cli::Serve;
 
@@ -75,14 +78,32 @@ fn user_directory() -> Result<PathBuf, PlaceError> {
     dirs::data_dir().map(|d| d.join("drawhall")).ok_or(PlaceError::Unknown)
 }
 
-/// The database of the user's data directory.
+/// The database of a data directory, the user's if none is named.
 ///
 /// # Errors
 /// When there is no data directory and it cannot be made.
-pub(crate) fn default_database() -> Result<PathBuf, PlaceError> {
-    let data = user_directory()?;
+pub(crate) fn database_of(data: Option<PathBuf>) -> Result<PathBuf, PlaceError> {
+    let data = data.map_or_else(user_directory, Ok)?;
     make_directory(&data).map_err(|source| PlaceError::Make { path: data.clone(), source })?;
     Ok(database_in(&data))
+}
+
+/// Root becomes the owner of a database, for good: the files that SQLite makes beside it must be the owner's, too, or the
+/// server could not open it any more.
+///
+/// # Errors
+/// When the system does not let it.
+pub(crate) fn work_as_owner(database: &Path) -> std::io::Result<()> {
+    let folder = database.parent().filter(|folder| !folder.as_os_str().is_empty());
+    let found = std::fs::metadata(database).or_else(|_| std::fs::metadata(folder.unwrap_or(Path::new("."))));
+    // What is not there is made, or told of, when it is opened.
+    let Ok(owner) = found else { return Ok(()) };
+    if geteuid().is_root() && owner.uid() != 0 {
+        set_thread_groups(&[])?;
+        set_thread_gid(Gid::from_raw(owner.gid()))?;
+        set_thread_uid(Uid::from_raw(owner.uid()))?;
+    }
+    Ok(())
 }
 
 #[cfg(test)]

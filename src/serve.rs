@@ -1,5 +1,6 @@
 //! Serving: from options to a server that runs until it is told to stop.
 
+use std::io::IsTerminal as _;
 use std::sync::Arc;
 
 use base64::Engine as _;
@@ -13,12 +14,14 @@ use drawhall::transport::tls::{CertificateFiles, KeyAlgorithm};
 use drawhall::transport::trust::Trusted;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tokio::signal::unix::{SignalKind, signal};
+use tracing_subscriber::EnvFilter;
 use tracing_subscriber::layer::SubscriberExt as _;
 use tracing_subscriber::util::SubscriberInitExt as _;
 
 use crate::Failure;
 use crate::cli::{KeyKind, Serve};
 use crate::gui;
+use crate::options::is_set;
 use crate::places::Places;
 use crate::systemd;
 
@@ -27,8 +30,9 @@ const SIGXFSZ: i32 = 25;
 
 /// Begins logging to standard error; what is logged waits for the database in a queue, too.
 fn init_log() -> LogQueue {
-    let filter = tracing_subscriber::EnvFilter::try_from_default_env()
-        .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("info,actix_server=warn"));
+    let filter = Some(EnvFilter::DEFAULT_ENV).filter(|variable| is_set(variable));
+    let filter = filter.and_then(|variable| EnvFilter::try_from_env(variable).ok());
+    let filter = filter.unwrap_or_else(|| EnvFilter::new("info,actix_server=warn"));
     let (layer, queue) = log_layer();
     let text =
         tracing_subscriber::fmt::layer().event_format(drawhall::log::TextForm).with_writer(std::io::stderr);
@@ -80,7 +84,7 @@ fn may_serve(root: bool, allowed: bool, container: bool) -> bool {
 
 fn in_container() -> bool {
     let marked = ["/.dockerenv", "/run/.containerenv"].iter().any(|path| std::path::Path::new(path).exists());
-    marked || std::env::var_os("container").is_some() || std::env::var_os("KUBERNETES_SERVICE_HOST").is_some()
+    marked || is_set("container") || is_set("KUBERNETES_SERVICE_HOST")
 }
 
 /// Each connection needs an open file: takes as many as there may be.
@@ -136,7 +140,7 @@ pub(crate) fn serve(options: &Serve) -> Result<(), Failure> {
         announce_port: options.announce_port.unwrap_or(0),
         listen: options.listen,
         port: options.port,
-        websocket_listen: options.websocket_listen,
+        websocket_listen: options.websocket_listen.or(options.listen),
         websocket_port: Some(options.websocket_port).filter(|port| *port > 0),
         inherited: systemd::listeners()?.map(Arc::new),
         certificate: certificate(options),
@@ -153,6 +157,9 @@ pub(crate) fn serve(options: &Serve) -> Result<(), Failure> {
         // A limit for file sizes is to be an error of writing, not the end of the program.
         let _too_large = signal(SignalKind::from_raw(SIGXFSZ))?;
         let mut restart = signal(SignalKind::user_defined1())?;
+        let mut hang_up = signal(SignalKind::hangup())?;
+        // Sent when the terminal is closed; whoever is at none sends it to have files read again.
+        let at_terminal = std::io::stdin().is_terminal();
         let mut running = start(&options)?;
         let log = log.write_to(running.log().clone())?;
         say_where(&running, &places);
@@ -164,6 +171,12 @@ pub(crate) fn serve(options: &Serve) -> Result<(), Failure> {
             tokio::select! {
                 _ = terminate.recv() => break,
                 _ = interrupt.recv() => break,
+                _ = hang_up.recv() => {
+                    if at_terminal {
+                        break tracing::info!("the terminal was closed");
+                    }
+                    running.read_again();
+                }
                 () = manager.idle() => break tracing::info!("nobody is here any more"),
                 _ = restart.recv() => {
                     if let Err(error) = running.restart_admin().await {
@@ -195,7 +208,9 @@ fn say_where(running: &Running, places: &Places) {
     tracing::info!("sessions: {}", show(&places.sessions));
     for path in places.exposed() {
         let path = path.display();
-        tracing::warn!("every user of this machine can read {path}, with what is secret in it: chmod -R o= {path}");
+        tracing::warn!(
+            "every user of this machine can read {path}, with what is secret in it: chmod -R o= {path}"
+        );
     }
 }
 

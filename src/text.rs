@@ -3,6 +3,8 @@
 //! People choose their names and titles themselves. What moves a terminal's cursor, breaks a line, or turns or hides what
 //! stands beside it must not get there.
 
+use std::borrow::Cow;
+
 use serde::Serialize;
 
 /// Whether a character is no sign of its own, but changes how others are shown, or cannot be seen.
@@ -52,6 +54,31 @@ pub fn shown_json(value: &impl Serialize, pretty: bool) -> String {
     shown
 }
 
+/// Text of a file in the encoding that its byte order mark says, UTF-8 without one; without the mark. What is no text
+/// becomes replacement characters.
+pub fn decode(bytes: &[u8]) -> Cow<'_, str> {
+    match bytes {
+        [0xef, 0xbb, 0xbf, rest @ ..] => String::from_utf8_lossy(rest),
+        [0xff, 0xfe, 0, 0, rest @ ..] => utf32(rest, u32::from_le_bytes).into(),
+        [0, 0, 0xfe, 0xff, rest @ ..] => utf32(rest, u32::from_be_bytes).into(),
+        [0xff, 0xfe, rest @ ..] => utf16(rest, u16::from_le_bytes).into(),
+        [0xfe, 0xff, rest @ ..] => utf16(rest, u16::from_be_bytes).into(),
+        bytes => String::from_utf8_lossy(bytes),
+    }
+}
+
+fn utf16(bytes: &[u8], unit: fn([u8; 2]) -> u16) -> String {
+    let (units, _) = bytes.as_chunks();
+    char::decode_utf16(units.iter().map(|pair| unit(*pair)))
+        .map(|c| c.unwrap_or(char::REPLACEMENT_CHARACTER))
+        .collect()
+}
+
+fn utf32(bytes: &[u8], unit: fn([u8; 4]) -> u32) -> String {
+    let (units, _) = bytes.as_chunks();
+    units.iter().map(|four| char::from_u32(unit(*four)).unwrap_or(char::REPLACEMENT_CHARACTER)).collect()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -67,6 +94,22 @@ mod tests {
         for fine in ["Zoë 猫 🎨", "עברית العربية", "e\u{301}", "a\u{a0}b"] {
             assert_eq!((shown(fine), one_line(fine)), (fine.to_owned(), fine.to_owned()));
         }
+    }
+
+    #[test]
+    fn a_byte_order_mark_says_how_to_read() {
+        let text = "título=猫🎨\n";
+        let with = |mark: &[u8], bytes: Vec<u8>| decode(&[mark, &bytes].concat()).into_owned();
+        let utf16 = |bytes: fn(u16) -> [u8; 2]| text.encode_utf16().flat_map(bytes).collect();
+        let utf32 = |bytes: fn(u32) -> [u8; 4]| text.chars().flat_map(|c| bytes(c.into())).collect();
+        assert_eq!(decode(text.as_bytes()), text);
+        assert_eq!(with(&[0xef, 0xbb, 0xbf], text.into()), text);
+        assert_eq!(with(&[0xff, 0xfe], utf16(u16::to_le_bytes)), text);
+        assert_eq!(with(&[0xfe, 0xff], utf16(u16::to_be_bytes)), text);
+        assert_eq!(with(&[0xff, 0xfe, 0, 0], utf32(u32::to_le_bytes)), text);
+        assert_eq!(with(&[0, 0, 0xfe, 0xff], utf32(u32::to_be_bytes)), text);
+        assert_eq!(with(&[0xff, 0xfe], vec![b'a', 0, 0, 0xd8, b'b', 0, 7]), "a\u{fffd}b");
+        assert_eq!(decode(b"a\xffb"), "a\u{fffd}b");
     }
 
     #[test]

@@ -3,6 +3,7 @@
 
 mod common;
 
+use std::io::{BufRead as _, BufReader};
 use std::net::{SocketAddr, TcpListener};
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixDatagram;
@@ -170,7 +171,10 @@ fn what_is_kept_is_nobody_elses_business() {
     assert!(fine && !said.contains("can read"), "{said}");
     let found = modes(home.path());
     for ending in ["config.db", ".session", ".dprec", "drawhall.lock", "trace", "recordings", "sessions"] {
-        assert!(found.iter().any(|(path, _)| path.to_str().unwrap().ends_with(ending)), "{ending}: {found:?}");
+        assert!(
+            found.iter().any(|(path, _)| path.to_str().unwrap().ends_with(ending)),
+            "{ending}: {found:?}"
+        );
     }
     for (path, mode) in &found {
         assert_eq!(mode & 0o077, 0, "{} has mode {mode:o}", path.display());
@@ -211,4 +215,62 @@ fn a_profile_is_a_set_of_other_defaults() {
         assert!(shown.contains("logpurgedays = 30  (profile public)"), "{shown}");
         assert!(shown.contains("sessionsPerAddress = 7  (/"), "what is set counts");
     }
+}
+
+#[test]
+fn a_hang_up_has_files_read_again_and_nobody_is_sent_away() {
+    let home = tempfile::tempdir().unwrap();
+    let config = home.path().join("server.cfg");
+    std::fs::write(&config, "serverTitle=one").unwrap();
+    let made = Command::new(env!("CARGO_BIN_EXE_drawhall"))
+        .args(["certificate", "localhost"])
+        .current_dir(home.path())
+        .status();
+    assert!(made.unwrap().success());
+    let (cert, key) = (home.path().join("cert.pem"), home.path().join("key.pem"));
+    let args = [&config, &cert, &key].map(|path| path.to_str().unwrap());
+    let args = ["--config", args[0], "--ssl-cert", args[1], "--ssl-key", args[2]];
+    let mut service = Service::start(home.path(), &args, |_| {});
+    let mut client = Client::connect(service.address);
+    client.reply(|v| v["type"] == "login");
+    service.signal(Signal::HUP);
+    let mut said = BufReader::new(service.process.stderr.take().unwrap()).lines().map(Result::unwrap);
+    let mut expected = vec!["settings were read again", "the certificate was read again"];
+    while !expected.is_empty() {
+        let line = said.next().expect("it says that");
+        expected.retain(|words| !line.contains(words));
+    }
+    client.send(2, 0, &[0]);
+    client.until(|m| m.kind == 2);
+    service.terminate();
+    assert!(said.any(|line| line.contains("Server shutting down")));
+    assert!(service.process.wait().unwrap().success());
+}
+
+#[test]
+fn a_closed_terminal_is_a_clean_end() {
+    let home = tempfile::tempdir().unwrap();
+    // The program takes no port 0 here: this one was free a moment ago.
+    let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    let run = format!(
+        "echo $$ > pid; exec {} --in-memory --allow-root --listen 127.0.0.1 --port {port}",
+        env!("CARGO_BIN_EXE_drawhall")
+    );
+    let started = Command::new("script")
+        .args(["-qefc", &run, "typescript"])
+        .current_dir(home.path())
+        .stdin(Stdio::piped())
+        .stdout(Stdio::null())
+        .spawn();
+    let Ok(mut terminal) = started else { return eprintln!("skipped: there is no script") };
+    let address = SocketAddr::from(([127, 0, 0, 1], port));
+    eventually("it listens", || std::net::TcpStream::connect(address).is_ok());
+    let mut client = Client::connect(address);
+    client.host_running("A");
+    let pid = std::fs::read_to_string(home.path().join("pid")).unwrap();
+    kill_process(Pid::from_raw(pid.trim().parse().unwrap()).unwrap(), Signal::HUP).unwrap();
+    assert!(client.rest().iter().any(|m| m.kind == 1), "everybody is told");
+    assert!(terminal.wait().unwrap().success());
+    let said = std::fs::read_to_string(home.path().join("typescript")).unwrap();
+    assert!(said.contains("the terminal was closed"), "{said}");
 }

@@ -260,6 +260,17 @@ fn accounts_are_managed_from_the_shell() {
     assert!(!drawhall(&["account", "set", "alice"], folder.path()).status.success());
     assert!(drawhall(&["account", "remove", "alice"], folder.path()).status.success());
     assert!(!drawhall(&["account", "remove", "alice"], folder.path()).status.success());
+    for args in [
+        &["account", "add", "zed", "--flags", "MOD,ADMINISTRATOR"][..],
+        &["account", "set", "zed", "--flags", "HOSTT"],
+    ] {
+        let refused = text_of(&with_password(args, "secret\n").stderr);
+        assert!(refused.contains("there is no flag") && refused.contains("BANEXEMPT"), "{refused}");
+    }
+    let forced = ["account", "add", "zed", "--flags", "group-a,host", "--force"];
+    assert!(with_password(&forced, "secret\n").status.success());
+    assert!(text_of(&drawhall(&["account", "list"], folder.path()).stdout).contains("GROUP-A,HOST"));
+    assert!(drawhall(&["account", "remove", "zed"], folder.path()).status.success());
     let key = text_of(&drawhall(&["extauth-key"], folder.path()).stdout);
     assert_eq!((key.trim().len(), &key), (44, &text_of(&drawhall(&["extauth-key"], folder.path()).stdout)));
 }
@@ -275,9 +286,34 @@ fn names_of_strangers_do_nothing_to_a_terminal() {
     fs::write(folder.path().join("x.session"), journal).unwrap();
     for args in [&["sessions", "."][..], &["sessions", ".", "--json"], &["check", "."]] {
         let shown = text_of(&drawhall(args, folder.path()).stdout);
-        let bad: Vec<char> =
-            shown.chars().filter(|c| *c != '\n' && drawhall::text::is_hidden(*c)).collect();
+        let bad: Vec<char> = shown.chars().filter(|c| *c != '\n' && drawhall::text::is_hidden(*c)).collect();
         assert!(bad.is_empty(), "{bad:?} in {shown:?}");
         assert!(args[0] == "check" || shown.contains("pwned"), "{shown}");
     }
+}
+
+#[test]
+fn root_leaves_nothing_of_its_own_beside_the_database_of_another() {
+    use std::os::unix::fs::{MetadataExt as _, chown};
+    let folder = tempfile::tempdir().unwrap();
+    let data = folder.path().join("data");
+    fs::create_dir(&data).unwrap();
+    if !rustix::process::geteuid().is_root() || chown(&data, Some(65534), Some(65534)).is_err() {
+        return eprintln!("skipped: this needs root");
+    }
+    fs::set_permissions(folder.path(), std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
+    let at = data.to_str().unwrap();
+    for args in [&["extauth-key", "--data", at][..], &["account", "list", "--data", at]] {
+        let done = drawhall(args, folder.path());
+        assert!(done.status.success(), "{}", text_of(&done.stderr));
+        for entry in fs::read_dir(&data).unwrap() {
+            let entry = entry.unwrap();
+            assert_eq!(entry.metadata().unwrap().uid(), 65534, "{:?}", entry.path());
+        }
+    }
+    assert!(data.join("config.db").is_file());
+    // A database that cannot be written is told of at once.
+    fs::set_permissions(data.join("config.db"), std::os::unix::fs::PermissionsExt::from_mode(0o444)).unwrap();
+    let refused = drawhall(&["account", "list", "--data", at], folder.path());
+    assert!(!refused.status.success() && text_of(&refused.stderr).contains("readonly"), "{refused:?}");
 }

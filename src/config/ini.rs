@@ -6,6 +6,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use super::{Settings, canonical_key};
 use crate::auth::password;
+use crate::text;
 
 const SECTIONS: [&str; 6] = ["config", "ipbans", "systembans", "userbans", "announcewhitelist", "users"];
 
@@ -56,6 +57,18 @@ impl IpRange {
         let bits = if from.is_ipv4() { 32 } else { 128 };
         let prefix = prefix.map_or(Some(bits), |p| p.trim().parse().ok())?;
         (prefix <= bits).then_some(IpRange { from, prefix })
+    }
+
+    /// The same for bans, where no length, the length 0 and one that is no number mean the one address. Also returns
+    /// whether such a length was left out.
+    pub fn parse_ban(text: &str) -> Option<(IpRange, bool)> {
+        let Some((address, prefix)) = text.split_once('/') else {
+            return Some((IpRange::parse(text)?, false));
+        };
+        match prefix.trim().parse::<u32>() {
+            Ok(0) | Err(_) => Some((IpRange::parse(address)?, true)),
+            Ok(_) => Some((IpRange::parse(text)?, false)),
+        }
     }
 
     /// Bits in which its addresses differ.
@@ -165,13 +178,13 @@ pub struct LineError {
     pub text: String,
 }
 
-/// Reads a configuration file. Bad lines are skipped and reported, the rest counts; bytes that are no UTF-8 are read
-/// with replacement characters.
+/// Reads a configuration file, in the encoding that its byte order mark says, UTF-8 without. Bad lines are skipped and
+/// reported, the rest counts; bytes that are no text are read with replacement characters.
 pub fn parse(bytes: &[u8]) -> ConfigFile {
-    let text = String::from_utf8_lossy(bytes);
+    let text = text::decode(bytes);
     let mut file = ConfigFile::default();
     let mut section = "config";
-    for (at, line) in text.trim_start_matches('\u{feff}').lines().enumerate() {
+    for (at, line) in text.lines().enumerate() {
         let line = line.trim();
         if line.is_empty() || line.starts_with('#') {
             continue;
@@ -208,8 +221,11 @@ impl ConfigFile {
                 self.set.insert(canonical_key(key.trim()).to_owned());
             }
             "ipbans" => {
-                let range = IpRange::parse(line).ok_or("expected address or address/prefix")?;
+                let (range, cut) = IpRange::parse_ban(line).ok_or("expected address or address/prefix")?;
                 self.ip_bans.push(range);
+                if cut {
+                    return Err("no length of a prefix, the one address is banned".into());
+                }
             }
             "systembans" => {
                 let (sid, reaction) = with_reaction(line)?;
@@ -295,6 +311,37 @@ mod tests {
                 "line 25: expected name:password:flags: a:...",
             ]
         );
+    }
+
+    #[test]
+    fn a_ban_without_a_length_is_one_of_the_address_alone() {
+        let file =
+            parse(b"[ipbans]\n203.0.113.66/0\n2001:db8::5/ 0\n203.0.113.7/x\n203.0.113.8/\n203.0.113.9/99\n");
+        let banned = |text: &str| file.ip_bans.iter().any(|range| range.contains(text.parse().unwrap()));
+        for address in ["203.0.113.66", "2001:db8::5", "203.0.113.7", "203.0.113.8"] {
+            assert!(banned(address), "{address}");
+        }
+        for address in ["198.51.100.7", "2001:db8::6", "203.0.113.9"] {
+            assert!(!banned(address), "{address}");
+        }
+        let told = file.errors.iter().filter(|e| e.reason.contains("the one address is banned")).count();
+        assert_eq!((told, file.errors.len()), (4, 5));
+        assert!(
+            IpRange::parse("::/0").unwrap().contains("198.51.100.7".parse().unwrap()),
+            "not for networks"
+        );
+    }
+
+    #[test]
+    fn a_file_of_another_encoding_is_read_by_its_mark() {
+        let text = "serverTitle=Título\n[users]\nbob:plain;x:MOD\n";
+        let utf16: Vec<u8> = text.encode_utf16().flat_map(u16::to_le_bytes).collect();
+        let utf32: Vec<u8> = text.chars().flat_map(|c| u32::from(c).to_be_bytes()).collect();
+        for bytes in [[vec![0xff, 0xfe], utf16].concat(), [vec![0, 0, 0xfe, 0xff], utf32].concat()] {
+            let file = parse(&bytes);
+            assert_eq!((file.settings.server_title.as_str(), file.users.len()), ("Título", 1));
+            assert!(file.errors.is_empty());
+        }
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! Where the rules come from: a configuration file or a database, read again when they change.
 
 use std::io;
+use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
@@ -47,7 +48,7 @@ pub struct RuleSource {
 #[derive(Debug, thiserror::Error)]
 pub enum SourceError {
     /// There is no configuration file, or it cannot be read.
-    #[error("--config: cannot read {path}: {source}")]
+    #[error("--config: cannot read {path}: {source}; name another file, or make it")]
     Config {
         /// The file.
         path: PathBuf,
@@ -55,7 +56,7 @@ pub enum SourceError {
         source: io::Error,
     },
     /// The database cannot be read.
-    #[error("--database: {0}")]
+    #[error("--database: {0}; name another file")]
     Database(#[from] DbError),
 }
 
@@ -64,7 +65,8 @@ pub enum SourceError {
 pub struct OpenSource {
     source: RuleSource,
     database: Option<Database>,
-    modified: Option<SystemTime>,
+    /// The file as it was when it was read last.
+    stamp: Option<Stamp>,
     version: i64,
     next_expiry: Option<String>,
     /// What was wrong, so that it is told once.
@@ -98,7 +100,7 @@ impl RuleSource {
         Ok(OpenSource {
             source: self.clone(),
             database,
-            modified: None,
+            stamp: None,
             version: 0,
             next_expiry: None,
             told: Vec::new(),
@@ -190,8 +192,10 @@ impl OpenSource {
             }
             (None, Some(path)) => {
                 let failed = |source| SourceError::Config { path: path.clone(), source };
-                self.modified = modified(path);
+                let stamp = stamp(path);
                 let file = ini::parse(&std::fs::read(path).map_err(failed)?);
+                // Only what was read is not read again.
+                self.stamp = stamp;
                 let errors = file.errors.iter().map(ToString::to_string).collect();
                 let has_accounts = !file.users.is_empty();
                 let name = path.display().to_string();
@@ -199,6 +203,11 @@ impl OpenSource {
             }
             (None, None) => Ok(Content::default()),
         }
+    }
+
+    /// Has the next look read the rules, whether or not they have changed.
+    pub fn read_at_next_look(&mut self) {
+        self.touched = true;
     }
 
     /// Keeps external bans that were fetched; they count from the next look on. Blocks.
@@ -244,7 +253,7 @@ impl OpenSource {
         let changed = match (&self.database, &self.source.config) {
             (Some(database), _) => ended || database.version()? != self.version,
             // A file that is being replaced is looked at again.
-            (None, Some(path)) => modified(path).is_some_and(|m| ended || Some(m) != self.modified),
+            (None, Some(path)) => stamp(path).is_some_and(|s| ended || Some(s) != self.stamp),
             (None, None) => false,
         };
         if changed || self.touched { self.read().map(Some) } else { Ok(None) }
@@ -268,8 +277,12 @@ struct Content {
     errors: Vec<String>,
 }
 
-fn modified(path: &Path) -> Option<SystemTime> {
-    std::fs::metadata(path).and_then(|m| m.modified()).ok()
+/// What of a file changes when it does: when it was written, its size, and which file it is.
+type Stamp = (SystemTime, u64, u64);
+
+fn stamp(path: &Path) -> Option<Stamp> {
+    let file = std::fs::metadata(path).ok()?;
+    Some((file.modified().ok()?, file.len(), file.ino()))
 }
 
 /// The list servers that may be used.
@@ -407,6 +420,17 @@ mod tests {
         let older = SystemTime::now() - Duration::from_secs(100);
         std::fs::File::options().write(true).open(&path).unwrap().set_modified(older).unwrap();
         assert_eq!(source.read_if_changed().unwrap().unwrap().settings().server_title, "two");
+        // What could not be read at the first look is read at the next, though nothing says that it has changed.
+        let aside = folder.path().join("aside");
+        std::fs::write(&aside, "serverTitle=three").unwrap();
+        std::fs::remove_file(&path).unwrap();
+        std::fs::create_dir(&path).unwrap();
+        let moved = std::fs::metadata(&path).unwrap().modified().unwrap();
+        assert!(source.read_if_changed().is_err() && source.read_if_changed().is_err());
+        std::fs::remove_dir(&path).unwrap();
+        std::fs::rename(&aside, &path).unwrap();
+        std::fs::File::options().write(true).open(&path).unwrap().set_modified(moved).unwrap();
+        assert_eq!(source.read_if_changed().unwrap().unwrap().settings().server_title, "three");
         std::fs::remove_file(&path).unwrap();
         assert!(source.read_if_changed().unwrap().is_none());
     }

@@ -312,7 +312,10 @@ mod tests {
         assert_eq!([large("9007199254740993gb"), large("8tb"), large("-1")], [None; 3]);
         assert_eq!(LargeSize::read(&LargeSize(5 << 32).write()), Some(LargeSize(5 << 32)));
         let percent = |text| Percent::read(text).map(|p| p.0);
-        assert_eq!([percent("0"), percent("100"), percent("101"), percent("x")], [Some(0), Some(100), None, None]);
+        assert_eq!(
+            [percent("0"), percent("100"), percent("101"), percent("x")],
+            [Some(0), Some(100), None, None]
+        );
     }
 
     #[test]

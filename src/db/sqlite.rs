@@ -88,6 +88,10 @@ impl Sqlite {
         );
         connection.batch_execute(&pragmas).map_err(|e| failed(e.to_string()))?;
         connection.run_pending_migrations(MIGRATIONS).map_err(|e| failed(e.to_string()))?;
+        // One that cannot be written would fail at the first change only, long after the start.
+        connection
+            .batch_execute("BEGIN IMMEDIATE; CREATE TABLE drawhall_is_writable (x); ROLLBACK;")
+            .map_err(|e| failed(e.to_string()))?;
         Ok(Sqlite { connection, own_changes: 0 })
     }
 

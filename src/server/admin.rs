@@ -28,8 +28,7 @@ impl Handler<ListSessions> for Server {
 
     fn handle(&mut self, ListSessions { listed_only }: ListSessions, _: &mut Self::Context) -> Self::Result {
         let shown = self.directory.entries().filter(|e| !listed_only || !e.unlisted());
-        let sessions =
-            shown.map(|e| if listed_only { e.json().to_owned() } else { e.json_for_admin() });
+        let sessions = shown.map(|e| if listed_only { e.json().to_owned() } else { e.json_for_admin() });
         sessions.chain(self.listed_templates(!listed_only)).collect()
     }
 }

@@ -29,7 +29,8 @@ impl Server {
             return Err(HostRefusal::Full);
         }
         let most = settings.sessions_per_address.0 as usize;
-        let of_address = |address| self.directory.entries().filter(|e| e.hosted_from == Some(address)).count();
+        let of_address =
+            |address| self.directory.entries().filter(|e| e.hosted_from == Some(address)).count();
         if most > 0 && address.is_some_and(|address| of_address(address) >= most) {
             METRICS.limits_hit.count("sessionsPerAddress");
             return Err(HostRefusal::TooManyOfAddress);

@@ -39,6 +39,23 @@ impl Server {
         self.to_announce.extend(session.metadata.announcements.iter().map(|url| (id.clone(), url.clone())));
     }
 
+    /// Takes sessions over that could not be read before.
+    pub(super) fn take_unread(&mut self, ctx: &mut Context<Self>) {
+        let Some(folder) = self.parts.folder.clone().filter(|folder| folder.has_unread()) else { return };
+        let listing = self.parts.hashing.run(Turn::Files, move || folder.list_unread());
+        ctx.spawn(listing.into_actor(self).map(|listed, server, ctx| {
+            let now = Now::get();
+            let listed = listed.unwrap_or_default();
+            for session in &listed {
+                if server.directory.find(&session.id).is_none() {
+                    tracing::info!("stored session {} is there again", session.id);
+                    server.take_listed(session, now);
+                }
+            }
+            server.announce_stored(ctx);
+        }));
+    }
+
     /// Announces again what was announced when it was stored.
     pub(super) fn announce_stored(&mut self, ctx: &mut Context<Self>) {
         for (id, url) in std::mem::take(&mut self.to_announce) {

@@ -9,6 +9,7 @@ mod hosting;
 mod listing;
 mod loading;
 mod lobby;
+mod prepare;
 pub mod reload;
 pub mod run;
 
@@ -30,8 +31,8 @@ use crate::history::total::HistoryTotal;
 use crate::http::Http;
 use crate::log::{Level, LogEntry, LogUser, Topic};
 use crate::session::actor::{
-    JoinSession, LeaveSession, LookUpSession, PendingEntry, ReportFromOutside, Session, SessionParts, SetShared,
-    StopSession,
+    JoinSession, LeaveSession, LookUpSession, PendingEntry, ReportFromOutside, Session, SessionParts,
+    SetShared, StopSession,
 };
 use crate::session::stored::Rest;
 use crate::session::{ConnId, DisconnectReason, JoinRequest, SessionMachine};
@@ -169,6 +170,7 @@ impl Actor for Server {
         ctx.run_interval(LINGER_INTERVAL, |server, ctx| {
             server.kick_lingering();
             server.look_at_space();
+            server.take_unread(ctx);
             server.end_expired(ctx);
         });
         ctx.run_interval(listing::REFRESH_INTERVAL, |server, ctx| server.refresh_listings(ctx));

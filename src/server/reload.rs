@@ -35,6 +35,8 @@ pub enum Change {
     Fetched(FetchedBans),
     /// Settings are set, and count once this is told; none have been, to look at the source at once.
     Set(Vec<(String, String)>, oneshot::Sender<Result<(), String>>),
+    /// The source is read again, whether it has changed or not.
+    ReadAgain,
 }
 
 /// Reads the rules again whenever they have changed.
@@ -57,6 +59,10 @@ pub(super) async fn reload(
         let (change, tell) = match change {
             Some(Change::Fetched(bans)) => (Some(Ok(bans)), None),
             Some(Change::Set(settings, tell)) => (Some(Err(settings)), Some(tell)),
+            Some(Change::ReadAgain) => {
+                source.read_at_next_look();
+                (None, None)
+            }
             None => (None, None),
         };
         // Files are slow sometimes, and this thread has other things to do.

@@ -1,36 +1,32 @@
 //! Running a server: workers, listeners, and the end.
 
-use std::io;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
-use std::path::{Path, PathBuf};
+use std::net::{IpAddr, SocketAddr};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
 use actix::prelude::*;
 use actix_rt::task::JoinHandle;
-use tokio::net::TcpListener;
+use ed25519_dalek::SigningKey;
 use tokio::sync::{mpsc, watch};
 
-use super::entrance::{Entrance, Inherited, Kind, Listeners};
-use super::reload::{self, Fetching};
+use super::entrance::{Entrance, Inherited, Kind};
+pub use super::prepare::StartError;
+use super::prepare::{Prepared, listen_for_admin, scan_templates};
+use super::reload::{self, Change, Fetching};
 use super::{NewTemplates, Server, ServerParts, Stop};
 use crate::admin::observer::{Observer, Watched};
 use crate::admin::{self, AccessRules};
-use crate::auth::provider::{self, KeyError};
-use crate::auth::{Auth, Hashing};
+use crate::auth::{Auth, Hashing, provider};
 use crate::client::actor::ClientContext;
 use crate::clock::Now;
-use crate::config::{RuleSource, Rules, SourceError};
-use crate::db::{Database, DbError};
-use crate::storage::folder::{Folder, FolderError};
-use crate::storage::recorder::Recorder;
+use crate::config::RuleSource;
+use crate::db::Database;
 use crate::storage::template::Templates;
-use crate::trace::Trace;
 use crate::transport::accept::WebSocketRules;
 use crate::transport::gate::Gate;
-use crate::transport::tls::{self, CertificateError, CertificateFiles};
+use crate::transport::tls::{self, CertificateFiles, Loaded};
 use crate::transport::trust::Trusted;
-use crate::transport::{ListenError, listen};
 
 /// How often a source is looked at that cannot change by itself.
 const NO_INTERVAL: Duration = Duration::from_secs(3600);
@@ -89,121 +85,41 @@ pub struct Running {
     database: Option<Database>,
     provider: Option<provider::Running>,
     admin: Option<admin::Running>,
-    /// What the admin API is made of, if it is wanted, and where it listens.
-    admin_parts: Option<(SocketAddr, admin::Parts)>,
+    /// What the admin API is made of.
+    admin_parts: admin::Parts,
+    options: ServeOptions,
     log: Database,
-}
-
-/// Why a server does not start.
-#[derive(Debug, thiserror::Error)]
-pub enum StartError {
-    /// The configuration file or database cannot be read.
-    #[error(transparent)]
-    Source(#[from] SourceError),
-    /// It cannot listen.
-    #[error(transparent)]
-    Listen(#[from] ListenError),
-    /// The certificate cannot be used.
-    #[error("--ssl-cert, --ssl-key: {0}")]
-    Certificate(#[from] CertificateError),
-    /// The directory of stored sessions cannot be used.
-    #[error("--sessions: {0}")]
-    Sessions(#[from] FolderError),
-    /// The directory of templates cannot be used.
-    #[error("--templates: cannot read {path}: {source}")]
-    Templates {
-        /// The directory.
-        path: PathBuf,
-        /// Why.
-        source: io::Error,
-    },
-    /// The auth server cannot listen.
-    #[error("--extauth-provider: cannot listen on {address}: {source}")]
-    Provider {
-        /// The address.
-        address: SocketAddr,
-        /// Why.
-        source: io::Error,
-    },
-    /// The auth server has no key.
-    #[error("--extauth-provider: {0}")]
-    ProviderKey(#[from] KeyError),
-    /// The admin API cannot listen.
-    #[error("--web-admin-port: cannot listen on {address}: {source}")]
-    Admin {
-        /// The address.
-        address: SocketAddr,
-        /// Why.
-        source: io::Error,
-    },
-    /// There is no place for the log.
-    #[error("log: {0}")]
-    Log(#[from] DbError),
-    /// Inputs cannot be recorded.
-    #[error("--trace-input: cannot make {path}: {source}")]
-    Trace {
-        /// The file.
-        path: PathBuf,
-        /// Why.
-        source: io::Error,
-    },
-    /// There is no thread for recordings.
-    #[error("--record: {0}")]
-    Record(io::Error),
+    /// Has files read again.
+    reload: watch::Sender<()>,
+    change: mpsc::Sender<Change>,
 }
 
 /// Starts a server inside a running actix system.
 ///
 /// # Errors
-/// When the configuration file cannot be read, or it cannot listen.
+/// When something of what it needs cannot be read, opened or made; nothing runs then.
 pub fn start(options: &ServeOptions) -> Result<Running, StartError> {
-    let web_sockets =
-        options.inherited.as_ref().map_or(options.websocket_port.is_some(), |i| !i.websocket.is_empty());
-    let mut source = RuleSource { web_sockets, ..options.source.clone() }.open()?;
-    let rules = Arc::new(source.read()?);
-    let mut parts = open_storage(options, &rules)?;
-    if let Some(path) = &options.trace_input {
-        let trace = Trace::begin(path).map_err(|source| StartError::Trace { path: path.clone(), source })?;
-        parts.trace = Some(trace);
-    }
-    let templates = match &options.templates {
-        Some(path) => {
-            let scanned = scan_templates(&Templates::default(), path);
-            Some(scanned.map_err(|source| StartError::Templates { path: path.clone(), source })?)
-        }
-        None => None,
-    };
-    let Listeners { tcp, websocket } = open_listeners(options)?;
-    let named = |source| ListenError { address: "the listener".into(), source };
-    let address_of = |l: &TcpListener| l.local_addr().map_err(named);
-    let websocket_address = websocket.iter().map(address_of).next().transpose()?;
-    let address = match tcp.first() {
-        Some(listener) => address_of(listener)?,
-        None => websocket_address.unwrap_or((Ipv4Addr::UNSPECIFIED, 0).into()),
-    };
-    parts.announce_port = if options.announce_port > 0 { options.announce_port } else { address.port() };
+    let prepared = Prepared::new(options)?;
+    let Prepared { source, rules, parts, listed, templates, certificate, listeners, .. } = prepared;
+    let Prepared { address, websocket_address, admin, provider, log, .. } = prepared;
+    let (reload, read_again) = watch::channel(());
+    let mut tasks = Vec::new();
     let workers: Vec<Arbiter> = (0..options.workers.max(1)).map(|_| Arbiter::new()).collect();
     let handles: Vec<ArbiterHandle> = workers.iter().map(Arbiter::handle).collect();
     let mut server = Server::new(rules.clone(), handles.clone(), parts.clone());
+    let now = Now::get();
+    listed.iter().for_each(|session| server.take_listed(session, now));
     if let Some(folder) = &parts.folder {
-        let now = Now::get();
-        let unreadable = |source| FolderError::Io { path: folder.path().to_owned(), source };
-        let archive = rules.settings().archive;
-        folder.list(archive, |session| server.take_listed(&session, now)).map_err(unreadable)?;
-        tracing::info!("{} stored sessions in {}", server.session_count(), folder.path().display());
+        tracing::info!("{} stored sessions in {}", listed.len(), folder.path().display());
     }
     let server = server.start();
     let auth = Auth::new(rules.clone(), parts.hashing.clone(), parts.http.clone()).start();
     let (changes, current) = watch::channel(rules.clone());
-    let mut tasks = Vec::new();
-    let certificate = match &options.certificate {
-        Some(files) => {
-            let (current, certificate) = watch::channel(files.load()?);
-            tasks.push(actix_rt::spawn(tls::watch_files(files.clone(), current)));
-            Some(certificate)
-        }
-        None => None,
-    };
+    let certificate = certificate.map(|(files, Loaded { certificate, stamp })| {
+        let (current, certificate) = watch::channel(certificate);
+        tasks.push(actix_rt::spawn(tls::watch_files(files, stamp, current, read_again.clone())));
+        certificate
+    });
     let trace = parts.trace.clone();
     let context = ClientContext { rules, server: server.clone(), auth: auth.clone(), certificate, trace };
     let entrance = Entrance {
@@ -213,13 +129,12 @@ pub fn start(options: &ServeOptions) -> Result<Running, StartError> {
         gate: Gate::new(options.trusted.clone()),
         websocket_rules: Arc::new(options.websocket_rules.clone()),
     };
-    for (listener, kind) in
-        tcp.into_iter().map(|l| (l, Kind::Wire)).chain(websocket.into_iter().map(|l| (l, Kind::WebSocket)))
-    {
+    let tcp = listeners.tcp.into_iter().map(|listener| (listener, Kind::Wire));
+    let websocket = listeners.websocket.into_iter().map(|listener| (listener, Kind::WebSocket));
+    for (listener, kind) in tcp.chain(websocket) {
         tasks.push(actix_rt::spawn(entrance.clone().accept(listener, kind)));
     }
     let database = source.database().cloned();
-    let provider = start_provider(options, database.as_ref(), &parts.hashing)?;
     if let Some(database) = database.clone() {
         tasks.push(actix_rt::spawn(reload::purge_log(database, changes.subscribe())));
     }
@@ -227,38 +142,30 @@ pub fn start(options: &ServeOptions) -> Result<Running, StartError> {
     let fetching = Arc::new(Fetching::default());
     let bans = reload::fetch_bans(parts.http.clone(), changes.subscribe(), change.clone(), fetching.clone());
     tasks.push(actix_rt::spawn(bans));
-    let rules = changes.subscribe();
-    let log = database.clone().map_or_else(Database::in_memory, Ok)?;
     let mut places: Vec<PathBuf> = parts.folder.iter().map(|folder| folder.path().to_owned()).collect();
     places.extend(database.as_ref().and_then(Database::folder));
     let watched = Watched { server: server.clone(), log: log.clone(), rules: changes.subscribe(), places };
-    let observer = Observer::begin(watched);
-    let admin_parts = options.admin_port.map(|port| {
-        let access = options.admin_access.clone();
-        let everywhere = IpAddr::from(Ipv6Addr::UNSPECIFIED);
-        let ip = if access.networks.is_empty() { Ipv4Addr::LOCALHOST.into() } else { everywhere };
-        let parts = admin::Parts {
-            server: server.clone(),
-            auth: auth.clone(),
-            observer,
-            database: database.clone(),
-            log: log.clone(),
-            rules,
-            change,
-            fetching,
-            hashing: parts.hashing.clone(),
-            port: parts.announce_port,
-            access,
-        };
-        (SocketAddr::new(ip, port), parts)
-    });
-    let admin = admin_parts.clone().map(start_admin).transpose()?;
+    let admin_parts = admin::Parts {
+        server: server.clone(),
+        auth: auth.clone(),
+        observer: Observer::begin(watched),
+        database: database.clone(),
+        log: log.clone(),
+        rules: changes.subscribe(),
+        change: change.clone(),
+        fetching,
+        hashing: parts.hashing.clone(),
+        port: parts.announce_port,
+        access: options.admin_access.clone(),
+    };
+    let provider = start_provider(provider, &parts.hashing)?;
+    let admin = admin.map(|listener| start_admin(listener, admin_parts.clone())).transpose()?;
     let every = source.interval().unwrap_or(NO_INTERVAL);
     tasks.push(actix_rt::spawn(reload::reload(source, every, to_make, server.clone(), auth, changes)));
-    if let (Some(path), Some(templates)) = (&options.templates, templates) {
+    if let Some((path, templates)) = templates {
         let templates = Arc::new(templates);
         server.do_send(NewTemplates(templates.clone()));
-        tasks.push(actix_rt::spawn(watch_templates(path.clone(), templates, server.clone())));
+        tasks.push(actix_rt::spawn(watch_templates(path, templates, server.clone(), read_again)));
     }
     Ok(Running {
         server,
@@ -271,74 +178,53 @@ pub fn start(options: &ServeOptions) -> Result<Running, StartError> {
         provider,
         admin,
         admin_parts,
+        options: options.clone(),
         log,
+        reload,
+        change,
     })
 }
 
-/// Opens the listeners, or takes over those that are open.
-fn open_listeners(options: &ServeOptions) -> Result<Listeners, StartError> {
-    if let Some(inherited) = &options.inherited {
-        return Ok(inherited.open()?);
-    }
-    let tcp = vec![listen(options.listen, options.port)?];
-    let websocket = options.websocket_port.map(|port| listen(options.websocket_listen, port)).transpose()?;
-    Ok(Listeners { tcp, websocket: websocket.into_iter().collect() })
-}
-
-/// Starts the auth server of our own, if it is wanted.
+/// Starts the auth server of our own.
 fn start_provider(
-    options: &ServeOptions,
-    database: Option<&Database>,
+    provider: Option<(std::net::TcpListener, Database, SigningKey)>,
     hashing: &Hashing,
 ) -> Result<Option<provider::Running>, StartError> {
-    let (Some(address), Some(database)) = (options.extauth_provider, database) else { return Ok(None) };
-    let key = provider::signing_key(database)?;
-    let failed = |source| StartError::Provider { address, source };
-    let listener = std::net::TcpListener::bind(address).map_err(failed)?;
-    let running = provider::start(listener, database.clone(), key, hashing.clone()).map_err(failed)?;
+    let Some((listener, database, key)) = provider else { return Ok(None) };
+    let failed = |source| StartError::Http { option: "--extauth-provider", source };
+    let running = provider::start(listener, database, key, hashing.clone()).map_err(failed)?;
     tracing::info!("auth server at http://{}/", running.address);
     Ok(Some(running))
 }
 
 /// Starts the admin API.
-fn start_admin((address, parts): (SocketAddr, admin::Parts)) -> Result<admin::Running, StartError> {
-    let failed = |source| StartError::Admin { address, source };
-    let listener = std::net::TcpListener::bind(address).map_err(failed)?;
+fn start_admin(listener: std::net::TcpListener, parts: admin::Parts) -> Result<admin::Running, StartError> {
+    let failed = |source| StartError::Http { option: "--web-admin-port", source };
     let running = admin::start(listener, parts).map_err(failed)?;
     tracing::info!("admin API at http://{}/api/", running.address);
     Ok(running)
 }
 
-/// Opens what sessions are stored in and recorded to.
-fn open_storage(options: &ServeOptions, rules: &Rules) -> Result<ServerParts, StartError> {
-    let mut parts = ServerParts::default();
-    if let Some(path) = &options.sessions {
-        let folder = Folder::open(path, Duration::from_millis(rules.settings().sync_interval.0))?;
-        parts.folder = Some(folder);
-    }
-    if let Some(pattern) = &options.record {
-        parts.recorder = Some(Arc::new(Recorder::start(pattern).map_err(StartError::Record)?));
-    }
-    Ok(parts)
-}
-
-/// Looks through the directory of templates and says what is wrong there.
-fn scan_templates(known: &Templates, path: &Path) -> io::Result<Templates> {
-    let (templates, warnings) = known.scan(path)?;
-    for warning in warnings {
-        tracing::warn!("{warning}");
-    }
-    Ok(templates)
-}
-
-/// Looks through the directory of templates again and again.
-async fn watch_templates(path: PathBuf, mut known: Arc<Templates>, server: Addr<Server>) {
+/// Looks through the directory of templates again and again, and whenever that is asked for.
+async fn watch_templates(
+    path: PathBuf,
+    mut known: Arc<Templates>,
+    server: Addr<Server>,
+    mut again: watch::Receiver<()>,
+) {
     let mut interval = tokio::time::interval(TEMPLATE_INTERVAL);
+    // What is wrong with the directory is told once, not at every look.
+    let mut told = String::new();
     loop {
-        interval.tick().await;
+        // When nobody can ask any more the server stops.
+        tokio::select! {
+            _ = interval.tick() => {}
+            Ok(()) = again.changed() => {}
+        }
         let (path, before) = (path.clone(), known.clone());
         match actix_rt::task::spawn_blocking(move || scan_templates(&before, &path)).await {
             Ok(Ok(templates)) => {
+                told.clear();
                 let changed = !templates.same_as(&known);
                 known = Arc::new(templates);
                 if changed {
@@ -346,7 +232,13 @@ async fn watch_templates(path: PathBuf, mut known: Arc<Templates>, server: Addr<
                     server.do_send(NewTemplates(known.clone()));
                 }
             }
-            Ok(Err(error)) => tracing::debug!(%error, "cannot read the templates"),
+            Ok(Err(error)) => {
+                let text = error.to_string();
+                if text != told {
+                    tracing::warn!("{text}");
+                }
+                told = text;
+            }
             Err(error) => tracing::error!(%error, "looking at the templates failed"),
         }
     }
@@ -386,8 +278,19 @@ impl Running {
         if let Some(admin) = self.admin.take() {
             admin.handle.stop(false).await;
         }
-        self.admin = self.admin_parts.clone().map(start_admin).transpose()?;
+        if let Some(port) = self.options.admin_port {
+            let listener = listen_for_admin(&self.options, port)?;
+            self.admin = Some(start_admin(listener, self.admin_parts.clone())?);
+        }
         Ok(())
+    }
+
+    /// Has the configuration, the certificate and the templates read again now, whether they have changed or not.
+    pub fn read_again(&self) {
+        tracing::info!("reading settings, certificate and templates again");
+        // Without anybody who reads them again the server stops.
+        let _ = self.change.try_send(Change::ReadAgain);
+        self.reload.send_replace(());
     }
 
     /// Where the log is kept: in the configuration database, or the newest of it in memory.

@@ -143,6 +143,8 @@ pub struct Folder {
     in_use: Mutex<HashSet<String>>,
     /// Names of journals that are not what their session's id would give.
     odd_names: Mutex<HashMap<String, String>>,
+    /// Ids of sessions that could not be read when the directory was listed.
+    unread: Mutex<BTreeSet<String>>,
     /// Keeps other servers out.
     lock: File,
 }
@@ -191,6 +193,7 @@ impl Folder {
             syncer: Syncer::start(sync_interval).map_err(io_error)?,
             in_use: Mutex::default(),
             odd_names: Mutex::default(),
+            unread: Mutex::default(),
             lock,
         }))
     }
@@ -250,7 +253,10 @@ impl Folder {
             if known.contains(*id) {
                 continue;
             }
-            let Some(bytes) = read_journal(&self.path.join(name)) else { continue };
+            let Some(bytes) = read_journal(&self.path.join(name)) else {
+                self.not_read(id, "its journal cannot be read");
+                continue;
+            };
             match self.look_at(id, &bytes) {
                 Ok((session, warnings)) => {
                     for warning in warnings {
@@ -266,10 +272,39 @@ impl Folder {
                     self.remove_left_over(&session, &files, &ids, archive);
                     take(session);
                 }
+                Err(error) if error.may_pass() => self.not_read(id, &error.to_string()),
                 Err(error) => tracing::warn!("stored session {id} is not loaded: {error}"),
             }
         }
         Ok(())
+    }
+
+    /// A session cannot be read at the moment: it is told once, and tried again.
+    fn not_read(&self, id: &str, reason: &str) {
+        if lock(&self.unread).insert(id.to_owned()) {
+            tracing::error!("stored session {id} is not there until it can be read: {reason}");
+        }
+    }
+
+    /// Whether there are sessions that could not be read yet.
+    pub fn has_unread(&self) -> bool {
+        !lock(&self.unread).is_empty()
+    }
+
+    /// Those of them that can be read now; blocks.
+    pub fn list_unread(&self) -> Vec<Listed> {
+        let ids: Vec<String> = lock(&self.unread).iter().cloned().collect();
+        let read = ids.into_iter().filter_map(|id| {
+            let bytes = read_journal(&self.path.join(self.journal_name(&id)))?;
+            let looked = self.look_at(&id, &bytes);
+            if looked.as_ref().is_err_and(LoadError::may_pass) {
+                return None;
+            }
+            lock(&self.unread).remove(&id);
+            let looked = looked.map_err(|error| tracing::warn!("stored session {id} is not loaded: {error}"));
+            looked.ok().map(|(session, _)| session)
+        });
+        read.collect()
     }
 
     /// What a journal and the beginning of its history say.

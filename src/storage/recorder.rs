@@ -123,6 +123,30 @@ impl Drop for Recording {
     }
 }
 
+/// The directory that recordings of a pattern go to, as far as it does not depend on the session.
+pub fn folder_of(pattern: &str) -> PathBuf {
+    let home = std::env::var("HOME").unwrap_or_default();
+    let whole = expand(pattern, &home, "%i", "%a", jiff::Zoned::now().datetime());
+    let folder = if pattern.contains('%') || !Path::new(pattern).is_dir() { whole.parent() } else { None };
+    let fixed = folder
+        .unwrap_or(Path::new(pattern))
+        .components()
+        .take_while(|part| !part.as_os_str().to_string_lossy().contains('%'));
+    fixed.collect()
+}
+
+/// Makes that directory, and looks whether it can be written to.
+///
+/// # Errors
+/// When it cannot.
+pub fn check_folder(folder: &Path) -> io::Result<()> {
+    if folder.as_os_str().is_empty() {
+        return Ok(());
+    }
+    private::make_directory(folder)?;
+    Ok(rustix::fs::access(folder, rustix::fs::Access::WRITE_OK)?)
+}
+
 /// The name of a recording: placeholders replaced in this order, a directory completed.
 fn expand(pattern: &str, home: &str, id: &str, alias: &str, now: DateTime) -> PathBuf {
     let pattern = match pattern.strip_prefix("~/") {
@@ -280,6 +304,19 @@ mod tests {
         for pattern in [path.to_owned(), format!("{path}/")] {
             assert_eq!(named(&pattern, "al"), format!("{path}/2026-01-02 03.04.05 session id7.dprec"));
         }
+    }
+
+    #[test]
+    fn the_directory_of_recordings_is_known_before_the_first() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().to_str().unwrap();
+        assert_eq!(folder_of(path), folder.path());
+        assert_eq!(folder_of(&format!("{path}/new/%i.dprec")), folder.path().join("new"));
+        assert_eq!(folder_of(&format!("{path}/a/%a/x.dprec")), folder.path().join("a"));
+        assert_eq!(folder_of("%i.dprec"), Path::new(""));
+        check_folder(&folder.path().join("made")).unwrap();
+        fs::write(folder.path().join("file"), "").unwrap();
+        assert!(check_folder(&folder.path().join("file/x")).is_err());
     }
 
     #[test]

@@ -51,6 +51,13 @@ pub enum TemplateError {
     Empty,
 }
 
+impl TemplateError {
+    /// Whether the file may be fine and only cannot be read at the moment.
+    fn may_pass(&self) -> bool {
+        matches!(self, Self::Io(_) | Self::Binary(DprecError::Io { .. }) | Self::Text(DptxtError::Io { .. }))
+    }
+}
+
 /// A file that can be made a session.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Template {
@@ -291,6 +298,8 @@ pub struct Templates {
     by_alias: BTreeMap<String, Template>,
     /// Files that are none, as they were then, so that it is told once.
     rejected: BTreeMap<PathBuf, (u64, Option<SystemTime>)>,
+    /// Files that could not be read, and what was told of that. They are tried again at each look.
+    unread: BTreeMap<PathBuf, String>,
 }
 
 impl Templates {
@@ -312,10 +321,10 @@ impl Templates {
     pub fn scan(&self, directory: &Path) -> std::io::Result<(Templates, Vec<String>)> {
         let (mut found, mut warnings) = (Templates::default(), Vec::new());
         for name in super::folder::file_names(directory)? {
-            let is_recording = name.ends_with(".dprec")
-                || name.ends_with(".dptxt")
-                || name.contains(".dprec.")
-                || name.contains(".dptxt.");
+            let lower = name.to_ascii_lowercase();
+            let is_recording = [".dprec", ".dptxt"]
+                .iter()
+                .any(|extension| lower.ends_with(extension) || lower.contains(&format!("{extension}.")));
             if !is_recording {
                 continue;
             }
@@ -333,7 +342,13 @@ impl Templates {
             } else if !names::is_valid_alias(alias) {
                 Err(Some(format!("'{alias}' is no session alias (1 to 32 letters, digits and -)")))
             } else {
-                read_template(alias, &path, len, modified, &mut warnings).map_err(|e| Some(e.to_string()))
+                match read_template(alias, &path, len, modified, &mut warnings) {
+                    Err(error) if error.may_pass() => {
+                        self.not_read(alias, path, &error, &mut found, &mut warnings);
+                        continue;
+                    }
+                    read => read.map_err(|e| Some(e.to_string())),
+                }
             };
             match read {
                 Ok(template) => drop(found.by_alias.insert(alias.to_owned(), template)),
@@ -344,6 +359,25 @@ impl Templates {
             }
         }
         Ok((found, warnings))
+    }
+
+    /// A file could not be read: what it was before counts on, and it is told once.
+    fn not_read(
+        &self,
+        alias: &str,
+        path: PathBuf,
+        error: &TemplateError,
+        found: &mut Templates,
+        warnings: &mut Vec<String>,
+    ) {
+        if let Some(known) = self.find(alias).filter(|t| t.path == path) {
+            found.by_alias.insert(alias.to_owned(), known.clone());
+        }
+        let text = format!("template {}: {error}", path.display());
+        if self.unread.get(&path) != Some(&text) {
+            warnings.push(text.clone());
+        }
+        found.unread.insert(path, text);
     }
 
     /// Whether two looks have found the same.
@@ -458,6 +492,33 @@ mod tests {
         let (now, _) = again.scan(folder.path()).unwrap();
         assert!(!now.same_as(&again));
         assert_eq!(now.find("x").unwrap().metadata.title, "T");
+    }
+
+    #[test]
+    fn names_are_found_in_any_case_and_a_mark_before_the_text_does_no_harm() {
+        let marked = format!("\u{feff}{NEW}");
+        let files: [(&str, &[u8]); 2] = [("ROOM.DPTXT", NEW.as_bytes()), ("b.DpTxt.bak", marked.as_bytes())];
+        let (_folder, templates, _) = scan(&files);
+        assert_eq!(templates.all().map(|t| t.alias.as_str()).collect::<Vec<_>>(), ["ROOM", "b"]);
+    }
+
+    #[test]
+    fn what_cannot_be_read_is_tried_again_and_counts_as_it_was() {
+        let (folder, templates, _) = scan(&[("x.dptxt", NEW.as_bytes())]);
+        let path = folder.path().join("x.dptxt");
+        let error = TemplateError::Io(std::io::ErrorKind::PermissionDenied.into());
+        let (mut found, mut warnings) = (Templates::default(), Vec::new());
+        templates.not_read("x", path.clone(), &error, &mut found, &mut warnings);
+        assert_eq!((found.find("x").is_some(), warnings.len()), (true, 1));
+        let mut next = Templates::default();
+        found.not_read("x", path.clone(), &error, &mut next, &mut warnings);
+        assert_eq!(warnings.len(), 1, "told once");
+        assert!(next.rejected.is_empty());
+        // The same file, unchanged but for its mode, is read at the next look.
+        fs::write(&path, NEW.replace("=T\n", "=again\n")).unwrap();
+        let (now, _) = next.scan(folder.path()).unwrap();
+        assert_eq!(now.find("x").unwrap().metadata.title, "again");
+        assert!(now.unread.is_empty());
     }
 
     #[test]

@@ -9,6 +9,10 @@ use crate::client::login::is_valid_name;
 use crate::db::{Account, Database, DbError};
 use crate::text::{shown, shown_json};
 
+/// Flags that the server knows.
+const FLAGS: [&str; 10] =
+    ["MOD", "HOST", "ADMIN", "GHOST", "BANEXEMPT", "WEB", "WEBHOST", "WEBSESSION", "PERSIST", "TRUSTED"];
+
 /// What cannot be done with an account.
 #[derive(Debug, thiserror::Error)]
 pub enum AccountError {
@@ -30,6 +34,9 @@ pub enum AccountError {
     /// There is no randomness.
     #[error("cannot hash the password")]
     Hash,
+    /// The server does nothing for such a flag.
+    #[error("there is no flag '{0}'; flags are {list}; --force takes others, for groups of an auth server", list = FLAGS.join(", "))]
+    Flag(String),
     /// Nothing was asked for.
     #[error("nothing to change: give --password, --flags, --lock or --unlock")]
     Nothing,
@@ -98,6 +105,15 @@ pub fn set(database: &Database, name: &str, change: Change) -> Result<(), Accoun
         account.locked = locked.unwrap_or(account.locked);
     })?;
     Ok(())
+}
+
+/// Whether the server knows these flags: one that is misspelt would do nothing.
+///
+/// # Errors
+/// When it does not know one.
+pub fn check_flags(flags: &[String]) -> Result<(), AccountError> {
+    let unknown = upper(flags).into_iter().find(|flag| !FLAGS.contains(&flag.as_str()));
+    unknown.map_or(Ok(()), |flag| Err(AccountError::Flag(flag)))
 }
 
 /// Flags that the server knows are in upper case.

@@ -10,7 +10,7 @@
 //! | `websocket` | WebSocket frames |
 
 use std::io;
-use std::net::{IpAddr, Ipv6Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use socket2::{Domain, Protocol, Socket, Type};
 use tokio::net::TcpListener;
@@ -44,19 +44,39 @@ pub struct ListenError {
 /// # Errors
 /// When the address is in use or not of this machine.
 pub fn listen(address: Option<IpAddr>, port: u16) -> Result<TcpListener, ListenError> {
-    let opened = match address {
-        Some(ip) => open(SocketAddr::new(ip, port), false),
-        // A machine without IPv6 still has IPv4.
-        None => open(SocketAddr::new(Ipv6Addr::UNSPECIFIED.into(), port), true)
-            .or_else(|_| open(SocketAddr::new(std::net::Ipv4Addr::UNSPECIFIED.into(), port), false)),
-    };
-    let name = address.map_or_else(|| "all interfaces".to_owned(), |ip| ip.to_string());
-    opened.map_err(|source| ListenError { address: format!("{name}, port {port}"), source })
+    let failed = |source| listen_error(address, port, source);
+    open(address, port).and_then(|socket| TcpListener::from_std(socket.into())).map_err(failed)
 }
 
-fn open(address: SocketAddr, both: bool) -> io::Result<TcpListener> {
+/// The same for servers of HTTP, which bring an event loop of their own.
+///
+/// # Errors
+/// When the address is in use or not of this machine.
+pub fn listen_std(address: Option<IpAddr>, port: u16) -> Result<std::net::TcpListener, ListenError> {
+    open(address, port).map(Socket::into).map_err(|source| listen_error(address, port, source))
+}
+
+fn listen_error(address: Option<IpAddr>, port: u16, source: io::Error) -> ListenError {
+    let name = address.map_or_else(|| "all interfaces".to_owned(), |ip| ip.to_string());
+    ListenError { address: format!("{name}, port {port}"), source }
+}
+
+fn open(address: Option<IpAddr>, port: u16) -> io::Result<Socket> {
+    let everywhere = IpAddr::from(Ipv6Addr::UNSPECIFIED);
+    let opened = open_at(SocketAddr::new(address.unwrap_or(everywhere), port));
+    match opened {
+        // A machine without IPv6 still has IPv4. A port that is in use for IPv6 is not free for half of the clients.
+        Err(error) if address.is_none() && error.kind() != io::ErrorKind::AddrInUse => {
+            open_at((Ipv4Addr::UNSPECIFIED, port).into())
+        }
+        opened => opened,
+    }
+}
+
+fn open_at(address: SocketAddr) -> io::Result<Socket> {
     let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
-    if both {
+    if address.is_ipv6() && address.ip().is_unspecified() {
+        // Whatever the system's default is (net.ipv6.bindv6only).
         socket.set_only_v6(false)?;
     }
     #[cfg(unix)]
@@ -64,7 +84,7 @@ fn open(address: SocketAddr, both: bool) -> io::Result<TcpListener> {
     socket.set_nonblocking(true)?;
     socket.bind(&address.into())?;
     socket.listen(BACKLOG)?;
-    TcpListener::from_std(socket.into())
+    Ok(socket)
 }
 
 #[cfg(test)]

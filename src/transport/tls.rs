@@ -12,6 +12,8 @@ use rustls::{ServerConfig, SignatureAlgorithm};
 use tokio::sync::watch;
 use tokio_rustls::TlsAcceptor;
 
+use crate::text;
+
 /// How often the files are looked at.
 const LOOK_INTERVAL: Duration = Duration::from_secs(2);
 
@@ -88,9 +90,18 @@ impl CertificateFiles {
     ///
     /// # Errors
     /// When a file cannot be read, or what is in them does not make a pair.
-    pub fn load(&self) -> Result<Certificate, CertificateError> {
+    pub fn load(&self) -> Result<Loaded, CertificateError> {
+        // What is written while it is read is read again.
+        let stamp = self.stamp();
+        let certificate = self.read()?;
+        Ok(Loaded { certificate, stamp })
+    }
+
+    fn read(&self) -> Result<Certificate, CertificateError> {
         let read = |path: &Path| {
-            std::fs::read(path).map_err(|source| CertificateError::Read { path: path.to_owned(), source })
+            let bytes = std::fs::read(path);
+            let bytes = bytes.map_err(|source| CertificateError::Read { path: path.to_owned(), source })?;
+            Ok(text::decode(&bytes).into_owned())
         };
         let path = self.certificate.clone();
         let none = |what, path: &Path, reason: String| CertificateError::None {
@@ -98,12 +109,12 @@ impl CertificateFiles {
             path: path.to_owned(),
             reason,
         };
-        let chain: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(&read(&path)?).collect();
+        let chain: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(read(&path)?.as_bytes()).collect();
         let chain = chain.map_err(|e| none("certificate", &path, e.to_string()))?;
         if chain.is_empty() {
             return Err(none("certificate", &path, "it holds no PEM block of a certificate".into()));
         }
-        let key = PrivateKeyDer::from_pem_slice(&read(&self.key)?)
+        let key = PrivateKeyDer::from_pem_slice(read(&self.key)?.as_bytes())
             .map_err(|e| none("private key", &self.key, e.to_string()))?;
         self.check_algorithm(&key)?;
         let builder = ServerConfig::builder_with_provider(Arc::new(ring::default_provider()))
@@ -131,10 +142,25 @@ impl CertificateFiles {
         if fits { Ok(()) } else { Err(CertificateError::Algorithm { path: self.key.clone(), wanted }) }
     }
 
-    fn modified(&self) -> Option<(SystemTime, SystemTime)> {
-        let modified = |path: &Path| std::fs::metadata(path).and_then(|m| m.modified()).ok();
-        Some((modified(&self.certificate)?, modified(&self.key)?))
+    fn stamp(&self) -> Option<Stamp> {
+        let of = |path: &Path| {
+            let file = std::fs::metadata(path).ok()?;
+            Some((file.modified().ok()?, file.len()))
+        };
+        Some((of(&self.certificate)?, of(&self.key)?))
     }
+}
+
+/// When both files were written, and their sizes.
+type Stamp = ((SystemTime, u64), (SystemTime, u64));
+
+/// A certificate as it was read.
+#[derive(Debug)]
+pub struct Loaded {
+    /// The certificate.
+    pub certificate: Certificate,
+    /// What the files were then.
+    pub stamp: Option<Stamp>,
 }
 
 /// A certificate with its key, ready for use.
@@ -149,28 +175,40 @@ impl Certificate {
 }
 
 /// Reads the files again whenever they have changed. Connections keep the certificate that they began with.
-pub async fn watch_files(files: CertificateFiles, current: watch::Sender<Certificate>) {
-    let mut known = files.modified();
+/// What cannot be read, or makes no pair, is tried again at every look and told once.
+pub async fn watch_files(
+    files: CertificateFiles,
+    mut known: Option<Stamp>,
+    current: watch::Sender<Certificate>,
+    mut again: watch::Receiver<()>,
+) {
     let mut interval = tokio::time::interval(LOOK_INTERVAL);
+    let mut told = String::new();
     loop {
-        interval.tick().await;
+        // When nobody can ask any more the server stops.
+        tokio::select! {
+            _ = interval.tick() => {}
+            Ok(()) = again.changed() => known = None,
+        }
         let files = files.clone();
         let looked = actix_rt::task::spawn_blocking(move || {
-            let modified = files.modified();
             // One that is being replaced is looked at again.
-            modified.filter(|m| Some(*m) != known).map(|m| (m, files.load()))
+            files.stamp().is_some_and(|stamp| Some(stamp) != known).then(|| files.load())
         });
         match looked.await {
-            Ok(None) => {}
-            Ok(Some((modified, loaded))) => {
-                known = Some(modified);
-                match loaded {
-                    Ok(certificate) => {
-                        tracing::info!("the certificate was read again");
-                        current.send_replace(certificate);
-                    }
-                    Err(error) => tracing::error!("the certificate in use stays: {error}"),
+            Ok(None) => told.clear(),
+            Ok(Some(Ok(Loaded { certificate, stamp }))) => {
+                known = stamp;
+                told.clear();
+                tracing::info!("the certificate was read again");
+                current.send_replace(certificate);
+            }
+            Ok(Some(Err(error))) => {
+                let text = error.to_string();
+                if text != told {
+                    tracing::error!("the certificate in use stays: {text}");
                 }
+                told = text;
             }
             Err(error) => tracing::error!(%error, "looking at the certificate failed"),
         }

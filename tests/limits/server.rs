@@ -75,9 +75,8 @@ fn who_comes_as_the_last_one_leaves_is_answered() {
         host.close();
         guest.command("join", json!([id]), json!({"s": SID}));
         // Whether it was early or late, it hears of it.
-        guest.until(|m| {
-            m.kind == 1 || m.json().is_some_and(|v| v["state"] == "join" || v["type"] == "error")
-        });
+        guest
+            .until(|m| m.kind == 1 || m.json().is_some_and(|v| v["state"] == "join" || v["type"] == "error"));
     }
 }
 
@@ -112,6 +111,24 @@ fn a_session_that_cannot_be_read_for_a_moment_is_there_again() {
         answer(&mut client) == "in"
     });
     assert_eq!(request(admin, "GET", "/api/sessions", "", None).json[0].get("storageError"), None);
+}
+
+#[test]
+fn a_session_that_cannot_be_read_at_the_start_comes_later() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut first = TestServer::storing("emptySessionLingerTime=1h", folder.path());
+    let mut host = first.connect();
+    let id = host.host_running("Host");
+    first.stop();
+    let (history, aside) = (folder.path().join(format!("{id}.dprec")), folder.path().join("aside"));
+    fs::rename(&history, &aside).unwrap();
+    fs::create_dir(&history).unwrap();
+    let server = TestServer::storing("emptySessionLingerTime=1h", folder.path());
+    assert!(server.connect().ident_for_list("list").is_empty());
+    fs::remove_dir(&history).unwrap();
+    fs::rename(&aside, &history).unwrap();
+    eventually("it is listed", || server.connect().ident_for_list("list").len() == 1);
+    server.connect().join("B", &id);
 }
 
 #[test]
@@ -264,10 +281,10 @@ fn when_all_histories_are_full_nothing_is_added_and_a_reset_helps() {
     let mut other = server.connect();
     let id = other.host_running("Other");
     let send = |client: &mut Client| {
-        let bytes = stroke(50_000);
+        let bytes = stroke(60_000);
         std::io::Write::write_all(&mut client.stream, &bytes).unwrap();
     };
-    let is_full = |v: &Value| v["key"] == "outofspace";
+    let is_full = |v: &Value| v["type"] == "outofspace";
     for _ in 0..2 {
         send(&mut host);
         host.until(|m| m.kind == 148);

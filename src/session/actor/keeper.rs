@@ -12,8 +12,8 @@ use crate::auth::Turn;
 use crate::clock::Now;
 use crate::metrics::METRICS;
 use crate::server::{MayRest, StaysUp};
-use crate::session::{Effects, Refusal};
 use crate::session::input::Input;
+use crate::session::{Effects, Refusal};
 use crate::storage::store::{Ending, Outcome, Store, Work};
 
 /// How long after a failure storing is tried again.

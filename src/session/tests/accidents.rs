@@ -70,5 +70,7 @@ fn what_is_remembered_of_a_stored_session_says_so_too() {
     cut(&mut table, A);
     cut(&mut table, B);
     let rest = table.machine.rest();
-    assert!(!over(&rest, now.ms + ACCIDENT_LINGER_MS - 1) && over(&rest, table.now.ms + ACCIDENT_LINGER_MS + 1));
+    assert!(
+        !over(&rest, now.ms + ACCIDENT_LINGER_MS - 1) && over(&rest, table.now.ms + ACCIDENT_LINGER_MS + 1)
+    );
 }

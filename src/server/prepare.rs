@@ -1,0 +1,229 @@
+//! What can fail when a server starts, before the first actor: an actor that is dropped with nothing running yet panics,
+//! and whoever starts a server is to read one line that says what to change.
+
+use std::io;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use ed25519_dalek::SigningKey;
+use tokio::net::TcpListener;
+
+use super::ServerParts;
+use super::entrance::Listeners;
+use super::run::ServeOptions;
+use crate::auth::provider::{self, KeyError};
+use crate::config::{OpenSource, RuleSource, Rules, SourceError};
+use crate::db::{Database, DbError};
+use crate::storage::folder::{Folder, FolderError, Listed};
+use crate::storage::recorder::{self, Recorder};
+use crate::storage::template::Templates;
+use crate::trace::Trace;
+use crate::transport::tls::{CertificateError, CertificateFiles, Loaded};
+use crate::transport::{ListenError, listen, listen_std};
+
+/// Why a server does not start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// The configuration file or database cannot be read.
+    #[error(transparent)]
+    Source(#[from] SourceError),
+    /// It cannot listen.
+    #[error("{option}: {error}{}", remedy(&error.source))]
+    Listen {
+        /// The option that says where.
+        option: &'static str,
+        /// Where, and why not.
+        error: ListenError,
+    },
+    /// The certificate cannot be used.
+    #[error("--ssl-cert, --ssl-key: {0}")]
+    Certificate(#[from] CertificateError),
+    /// The directory of stored sessions cannot be used.
+    #[error("--sessions: {0}; name another directory, or use --in-memory")]
+    Sessions(#[from] FolderError),
+    /// The directory of templates cannot be used.
+    #[error("--templates: cannot read the directory {path}: {source}")]
+    Templates {
+        /// The directory.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// The auth server has no key.
+    #[error("--extauth-provider: {0}; name another --database")]
+    ProviderKey(#[from] KeyError),
+    /// There is no place for the log.
+    #[error("log: {0}")]
+    Log(#[from] DbError),
+    /// Inputs cannot be recorded.
+    #[error("--trace-input: cannot make {path}: {source}; name a new file")]
+    Trace {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// Sessions cannot be recorded.
+    #[error("--record: cannot write to {path}: {source}")]
+    Record {
+        /// The directory.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// A server of HTTP cannot be started.
+    #[error("{option}: {source}")]
+    Http {
+        /// The option that asks for it.
+        option: &'static str,
+        /// Why.
+        source: io::Error,
+    },
+}
+
+/// What may help, if the reason is one of the usual ones.
+fn remedy(error: &io::Error) -> &'static str {
+    match error.kind() {
+        io::ErrorKind::AddrInUse => "; another program listens there: end it, or choose another port",
+        io::ErrorKind::PermissionDenied => "; only root may use ports below 1024: choose another port",
+        io::ErrorKind::AddrNotAvailable => "; name an address of this machine, or none for all",
+        _ => "",
+    }
+}
+
+/// Everything that a server needs, ready to be put to use.
+pub(super) struct Prepared {
+    pub(super) source: OpenSource,
+    pub(super) rules: Arc<Rules>,
+    pub(super) parts: ServerParts,
+    /// Stored sessions.
+    pub(super) listed: Vec<Listed>,
+    pub(super) templates: Option<(PathBuf, Templates)>,
+    pub(super) certificate: Option<(CertificateFiles, Loaded)>,
+    pub(super) listeners: Listeners,
+    pub(super) address: SocketAddr,
+    pub(super) websocket_address: Option<SocketAddr>,
+    pub(super) admin: Option<std::net::TcpListener>,
+    pub(super) provider: Option<(std::net::TcpListener, Database, SigningKey)>,
+    /// Where the log is kept.
+    pub(super) log: Database,
+}
+
+impl Prepared {
+    /// Reads and opens everything.
+    pub(super) fn new(options: &ServeOptions) -> Result<Prepared, StartError> {
+        let web_sockets =
+            options.inherited.as_ref().map_or(options.websocket_port.is_some(), |i| !i.websocket.is_empty());
+        let mut source = RuleSource { web_sockets, ..options.source.clone() }.open()?;
+        let rules = Arc::new(source.read()?);
+        let certificate = match &options.certificate {
+            Some(files) => Some((files.clone(), files.load()?)),
+            None => None,
+        };
+        let templates = match &options.templates {
+            Some(path) => Some((path.clone(), scan_templates(&Templates::default(), path)?)),
+            None => None,
+        };
+        let listeners = open_listeners(options)?;
+        let websocket_address = listeners.websocket.iter().map(address_of).next().transpose()?;
+        let address = match listeners.tcp.first() {
+            Some(listener) => address_of(listener)?,
+            None => websocket_address.unwrap_or((Ipv4Addr::UNSPECIFIED, 0).into()),
+        };
+        let admin = options.admin_port.map(|port| listen_for_admin(options, port)).transpose()?;
+        let provider = open_provider(options, source.database())?;
+        let log = source.database().cloned().map_or_else(Database::in_memory, Ok)?;
+        let (mut parts, listed) = open_storage(options, &rules)?;
+        parts.announce_port = if options.announce_port > 0 { options.announce_port } else { address.port() };
+        Ok(Prepared {
+            source,
+            rules,
+            parts,
+            listed,
+            templates,
+            certificate,
+            listeners,
+            address,
+            websocket_address,
+            admin,
+            provider,
+            log,
+        })
+    }
+}
+
+fn address_of(listener: &TcpListener) -> Result<SocketAddr, StartError> {
+    let named = |source| ListenError { address: "the listener".into(), source };
+    listener.local_addr().map_err(named).map_err(|error| StartError::Listen { option: "--port", error })
+}
+
+/// Opens the listeners, or takes over those that are open.
+fn open_listeners(options: &ServeOptions) -> Result<Listeners, StartError> {
+    if let Some(inherited) = &options.inherited {
+        let option = "sockets of the service manager";
+        return inherited.open().map_err(|error| StartError::Listen { option, error });
+    }
+    let failed = |option| move |error| StartError::Listen { option, error };
+    let tcp = vec![listen(options.listen, options.port).map_err(failed("--port, --listen"))?];
+    let websocket = options.websocket_port.map(|port| listen(options.websocket_listen, port)).transpose();
+    let websocket = websocket.map_err(failed("--websocket-port, --websocket-listen"))?;
+    Ok(Listeners { tcp, websocket: websocket.into_iter().collect() })
+}
+
+/// Opens the listener of the admin API: on all interfaces only if other machines may ask.
+pub(super) fn listen_for_admin(
+    options: &ServeOptions,
+    port: u16,
+) -> Result<std::net::TcpListener, StartError> {
+    let this_machine = IpAddr::from(Ipv4Addr::LOCALHOST);
+    let address = options.admin_access.networks.is_empty().then_some(this_machine);
+    listen_std(address, port).map_err(|error| StartError::Listen { option: "--web-admin-port", error })
+}
+
+/// What the auth server of our own needs, if it is wanted.
+fn open_provider(
+    options: &ServeOptions,
+    database: Option<&Database>,
+) -> Result<Option<(std::net::TcpListener, Database, SigningKey)>, StartError> {
+    let (Some(address), Some(database)) = (options.extauth_provider, database) else { return Ok(None) };
+    let key = provider::signing_key(database)?;
+    let listener = listen_std(Some(address.ip()), address.port());
+    let listener = listener.map_err(|error| StartError::Listen { option: "--extauth-provider", error })?;
+    Ok(Some((listener, database.clone(), key)))
+}
+
+/// Opens what sessions are stored in and recorded to. What leaves something behind comes last.
+fn open_storage(options: &ServeOptions, rules: &Rules) -> Result<(ServerParts, Vec<Listed>), StartError> {
+    let (mut parts, mut listed) = (ServerParts::default(), Vec::new());
+    if let Some(pattern) = &options.record {
+        let failed = |path| move |source| StartError::Record { path, source };
+        let folder = recorder::folder_of(pattern);
+        recorder::check_folder(&folder).map_err(failed(folder))?;
+        parts.recorder = Some(Arc::new(Recorder::start(pattern).map_err(failed(pattern.into()))?));
+    }
+    if let Some(path) = &options.sessions {
+        let settings = rules.settings();
+        let folder = Folder::open(path, Duration::from_millis(settings.sync_interval.0))?;
+        let unreadable = |source| FolderError::Io { path: path.to_owned(), source };
+        folder.list(settings.archive, |session| listed.push(session)).map_err(unreadable)?;
+        parts.folder = Some(folder);
+    }
+    if let Some(path) = &options.trace_input {
+        let trace = Trace::begin(path).map_err(|source| StartError::Trace { path: path.clone(), source })?;
+        parts.trace = Some(trace);
+    }
+    Ok((parts, listed))
+}
+
+/// Looks through the directory of templates and says what is wrong there.
+pub(super) fn scan_templates(known: &Templates, path: &Path) -> Result<Templates, StartError> {
+    let scanned = known.scan(path);
+    let (templates, warnings) =
+        scanned.map_err(|source| StartError::Templates { path: path.to_owned(), source })?;
+    for warning in warnings {
+        tracing::warn!("{warning}");
+    }
+    Ok(templates)
+}
