@@ -6,6 +6,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use super::{Settings, canonical_key};
 use crate::auth::password;
+use crate::db;
 use crate::text;
 
 const SECTIONS: [&str; 6] = ["config", "ipbans", "systembans", "userbans", "announcewhitelist", "users"];
@@ -237,7 +238,15 @@ impl ConfigFile {
                 self.user_bans.push(Ban { subject, reaction });
             }
             "announcewhitelist" => self.announce_whitelist.push(line.to_owned()),
-            "users" => self.users.push(account(line)?),
+            "users" => {
+                let account = account(line)?;
+                let unknown = account.flags.iter().find(|flag| !db::Account::FLAGS.contains(&flag.as_str()));
+                let unknown = unknown.cloned();
+                self.users.push(account);
+                if let Some(flag) = unknown {
+                    return Err(format!("there is no flag '{flag}', the others count"));
+                }
+            }
             _ => return Err("line outside of all sections".into()),
         }
         Ok(())
@@ -314,6 +323,13 @@ mod tests {
     }
 
     #[test]
+    fn a_misspelt_flag_is_told_and_the_account_counts() {
+        let file = parse(b"[users]\nbob:plain;x:HOSTT,MOD\n");
+        assert_eq!(file.users[0].flags, ["HOSTT", "MOD"]);
+        assert_eq!(file.errors[0].to_string(), "line 2: there is no flag 'HOSTT', the others count: bob:...");
+    }
+
+    #[test]
     fn a_ban_without_a_length_is_one_of_the_address_alone() {
         let file =
             parse(b"[ipbans]\n203.0.113.66/0\n2001:db8::5/ 0\n203.0.113.7/x\n203.0.113.8/\n203.0.113.9/99\n");
@@ -326,10 +342,7 @@ mod tests {
         }
         let told = file.errors.iter().filter(|e| e.reason.contains("the one address is banned")).count();
         assert_eq!((told, file.errors.len()), (4, 5));
-        assert!(
-            IpRange::parse("::/0").unwrap().contains("198.51.100.7".parse().unwrap()),
-            "not for networks"
-        );
+        assert!(IpRange::parse("::/0").is_some_and(|all| all.is_everything()), "networks are another matter");
     }
 
     #[test]

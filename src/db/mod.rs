@@ -58,6 +58,10 @@ pub struct Account {
 }
 
 impl Account {
+    /// Flags that the server knows. Others are names of groups, or misspelt.
+    pub const FLAGS: [&str; 10] =
+        ["MOD", "HOST", "ADMIN", "GHOST", "BANEXEMPT", "WEB", "WEBHOST", "WEBSESSION", "PERSIST", "TRUSTED"];
+
     /// Flags as they stand in a database: separated by commas.
     pub fn parse_flags(text: &str) -> Vec<String> {
         text.split(',').map(str::trim).filter(|f| !f.is_empty()).map(str::to_owned).collect()

@@ -44,7 +44,7 @@ pub enum StartError {
     #[error("--sessions: {0}; name another directory, or use --in-memory")]
     Sessions(#[from] FolderError),
     /// The directory of templates cannot be used.
-    #[error("--templates: cannot read the directory {path}: {source}")]
+    #[error("--templates: cannot read {path}: {source}; name a directory")]
     Templates {
         /// The directory.
         path: PathBuf,
@@ -118,6 +118,7 @@ impl Prepared {
             options.inherited.as_ref().map_or(options.websocket_port.is_some(), |i| !i.websocket.is_empty());
         let mut source = RuleSource { web_sockets, ..options.source.clone() }.open()?;
         let rules = Arc::new(source.read()?);
+        let (mut parts, listed) = open_sessions(options, &rules)?;
         let certificate = match &options.certificate {
             Some(files) => Some((files.clone(), files.load()?)),
             None => None,
@@ -135,8 +136,9 @@ impl Prepared {
         let admin = options.admin_port.map(|port| listen_for_admin(options, port)).transpose()?;
         let provider = open_provider(options, source.database())?;
         let log = source.database().cloned().map_or_else(Database::in_memory, Ok)?;
-        let (mut parts, listed) = open_storage(options, &rules)?;
         parts.announce_port = if options.announce_port > 0 { options.announce_port } else { address.port() };
+        // What leaves something behind comes last.
+        open_recordings(options, &mut parts)?;
         Ok(Prepared {
             source,
             rules,
@@ -194,15 +196,9 @@ fn open_provider(
     Ok(Some((listener, database.clone(), key)))
 }
 
-/// Opens what sessions are stored in and recorded to. What leaves something behind comes last.
-fn open_storage(options: &ServeOptions, rules: &Rules) -> Result<(ServerParts, Vec<Listed>), StartError> {
+/// Opens the directory of stored sessions, and looks which there are.
+fn open_sessions(options: &ServeOptions, rules: &Rules) -> Result<(ServerParts, Vec<Listed>), StartError> {
     let (mut parts, mut listed) = (ServerParts::default(), Vec::new());
-    if let Some(pattern) = &options.record {
-        let failed = |path| move |source| StartError::Record { path, source };
-        let folder = recorder::folder_of(pattern);
-        recorder::check_folder(&folder).map_err(failed(folder))?;
-        parts.recorder = Some(Arc::new(Recorder::start(pattern).map_err(failed(pattern.into()))?));
-    }
     if let Some(path) = &options.sessions {
         let settings = rules.settings();
         let folder = Folder::open(path, Duration::from_millis(settings.sync_interval.0))?;
@@ -210,11 +206,22 @@ fn open_storage(options: &ServeOptions, rules: &Rules) -> Result<(ServerParts, V
         folder.list(settings.archive, |session| listed.push(session)).map_err(unreadable)?;
         parts.folder = Some(folder);
     }
+    Ok((parts, listed))
+}
+
+/// Opens what sessions and inputs are recorded to.
+fn open_recordings(options: &ServeOptions, parts: &mut ServerParts) -> Result<(), StartError> {
+    if let Some(pattern) = &options.record {
+        let failed = |path| move |source| StartError::Record { path, source };
+        let folder = recorder::folder_of(pattern);
+        recorder::check_folder(&folder).map_err(failed(folder))?;
+        parts.recorder = Some(Arc::new(Recorder::start(pattern).map_err(failed(pattern.into()))?));
+    }
     if let Some(path) = &options.trace_input {
         let trace = Trace::begin(path).map_err(|source| StartError::Trace { path: path.clone(), source })?;
         parts.trace = Some(trace);
     }
-    Ok((parts, listed))
+    Ok(())
 }
 
 /// Looks through the directory of templates and says what is wrong there.

@@ -9,10 +9,6 @@ use crate::client::login::is_valid_name;
 use crate::db::{Account, Database, DbError};
 use crate::text::{shown, shown_json};
 
-/// Flags that the server knows.
-const FLAGS: [&str; 10] =
-    ["MOD", "HOST", "ADMIN", "GHOST", "BANEXEMPT", "WEB", "WEBHOST", "WEBSESSION", "PERSIST", "TRUSTED"];
-
 /// What cannot be done with an account.
 #[derive(Debug, thiserror::Error)]
 pub enum AccountError {
@@ -35,7 +31,7 @@ pub enum AccountError {
     #[error("cannot hash the password")]
     Hash,
     /// The server does nothing for such a flag.
-    #[error("there is no flag '{0}'; flags are {list}; --force takes others, for groups of an auth server", list = FLAGS.join(", "))]
+    #[error("there is no flag '{0}'; flags are {list}; --force takes others, for groups of an auth server", list = Account::FLAGS.join(", "))]
     Flag(String),
     /// Nothing was asked for.
     #[error("nothing to change: give --password, --flags, --lock or --unlock")]
@@ -112,7 +108,7 @@ pub fn set(database: &Database, name: &str, change: Change) -> Result<(), Accoun
 /// # Errors
 /// When it does not know one.
 pub fn check_flags(flags: &[String]) -> Result<(), AccountError> {
-    let unknown = upper(flags).into_iter().find(|flag| !FLAGS.contains(&flag.as_str()));
+    let unknown = upper(flags).into_iter().find(|flag| !Account::FLAGS.contains(&flag.as_str()));
     unknown.map_or(Ok(()), |flag| Err(AccountError::Flag(flag)))
 }
 

@@ -295,6 +295,41 @@ mod tests {
         assert!(text.contains("cannot be used"), "{text}");
     }
 
+    #[actix_rt::test]
+    async fn what_did_not_fit_is_tried_again_though_the_files_have_not_changed() {
+        let (Pair { files, _folder: folder }, other) = (pair(), pair());
+        let Loaded { certificate, stamp } = files.load().unwrap();
+        let (current, mut seen) = watch::channel(certificate);
+        let (_again, again) = watch::channel(());
+        // The certificate of the other pair with the key of the first, as while they are being replaced.
+        std::fs::copy(&other.files.certificate, &files.certificate).unwrap();
+        assert!(files.load().is_err());
+        let watching = actix_rt::spawn(watch_files(files.clone(), stamp, current, again));
+        tokio::time::timeout(LOOK_INTERVAL / 2, seen.changed()).await.unwrap_err();
+        // The right key comes with the size and the time of the wrong one.
+        let key = std::fs::metadata(&files.key).unwrap();
+        std::fs::copy(&other.files.key, &files.key).unwrap();
+        let file = std::fs::File::options().write(true).open(&files.key).unwrap();
+        file.set_modified(key.modified().unwrap()).unwrap();
+        assert_eq!(file.metadata().unwrap().len(), key.len());
+        seen.changed().await.unwrap();
+        watching.abort();
+        drop(folder);
+    }
+
+    #[test]
+    fn a_byte_order_mark_before_certificate_and_key_does_no_harm() {
+        let Pair { files, _folder: _ } = &pair();
+        for path in [&files.certificate, &files.key] {
+            let text = std::fs::read_to_string(path).unwrap();
+            std::fs::write(path, format!("\u{feff}{text}")).unwrap();
+            assert!(files.load().is_ok());
+            let utf16: Vec<u8> = text.encode_utf16().flat_map(u16::to_le_bytes).collect();
+            std::fs::write(path, [&[0xff, 0xfe], &utf16[..]].concat()).unwrap();
+            assert!(files.load().is_ok());
+        }
+    }
+
     #[test]
     fn the_kind_of_key_can_be_demanded() {
         let Pair { files, .. } = &pair();
