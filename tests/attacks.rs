@@ -530,3 +530,30 @@ fn compression_bombs() {
         });
     });
 }
+
+#[test]
+fn one_address_that_hosts_again_and_again() {
+    let hosted = Arc::new(std::sync::atomic::AtomicUsize::new(0));
+    let hosts = |target: &Target, address: &str| {
+        let mut client = target.connect();
+        let header = format!("PROXY TCP4 {address} {address} 4000 27750\r\n");
+        client.stream.write_all(header.as_bytes()).unwrap();
+        client.ident("host");
+        client.command("host", json!([]), json!({"protocol": "dp:4.24.0", "user_id": 1, "s": SID}));
+        let answer = client.reply(|v| v["type"] == "error" || v["state"] == "host");
+        (answer["state"] == "host").then_some(client)
+    };
+    let count = hosted.clone();
+    attack("sessions of one address", 4, move |target| {
+        let mut held = Vec::new();
+        target.again(|target| {
+            if let Some(client) = hosts(target, "192.0.2.7") {
+                count.fetch_add(1, Ordering::Relaxed);
+                held.push(client);
+            }
+        });
+        assert!(hosts(target, "192.0.2.8").is_some(), "others have a place");
+        drop(held);
+    });
+    assert!((1..=5).contains(&hosted.load(Ordering::Relaxed)), "{hosted:?}");
+}

@@ -96,6 +96,8 @@ pub(super) struct Entry {
     pub(super) share: HistoryShare,
     /// Its files could not be read when they were wanted last.
     pub(super) unreadable: Option<Unreadable>,
+    /// Those who wait were shown it last as a session that is listed.
+    shown_listed: bool,
     json: String,
 }
 
@@ -107,7 +109,9 @@ impl Entry {
         share: HistoryShare,
     ) -> Self {
         let json = to_json(&description);
-        Self { description, protocol, place, hosted_from: None, share, unreadable: None, json }
+        let shown_listed = !description.unlisted;
+        let (hosted_from, unreadable) = (None, None);
+        Self { description, protocol, place, hosted_from, share, unreadable, shown_listed, json }
     }
 
     pub(super) fn unlisted(&self) -> bool {
@@ -141,12 +145,16 @@ impl Entry {
         self.json = to_json(&self.description);
     }
 
-    /// Takes a description over. Returns whether the session was listed before.
-    pub(super) fn describe(&mut self, description: SessionDescription) -> bool {
-        let was_listed = !self.unlisted();
+    /// Takes a description over.
+    pub(super) fn describe(&mut self, description: SessionDescription) {
         self.json = to_json(&description);
         self.description = description;
-        was_listed
+    }
+
+    /// Those who wait are shown it now. Returns whether they were shown it as listed before, which is not what the last
+    /// description said: not each is shown.
+    pub(super) fn show(&mut self) -> bool {
+        std::mem::replace(&mut self.shown_listed, !self.description.unlisted)
     }
 }
 
@@ -237,6 +245,18 @@ mod tests {
 
     fn parsed(frames: &[Bytes]) -> Vec<Value> {
         frames.iter().map(|f| serde_json::from_slice(&f[HEADER_LEN..]).unwrap()).collect()
+    }
+
+    #[test]
+    fn a_description_that_nobody_is_shown_does_not_hide_that_a_session_was_listed() {
+        let share = crate::history::total::HistoryTotal::default().share();
+        let (protocol, place) = (ProtocolVersion::dp(4, 25, 1), Place::Loading(Vec::new()));
+        let mut entry = Entry::new(SessionDescription::default(), protocol, place, share);
+        let hidden = SessionDescription { unlisted: true, ..SessionDescription::default() };
+        entry.describe(hidden.clone());
+        entry.describe(hidden);
+        assert!(entry.show());
+        assert!(!entry.show());
     }
 
     #[test]

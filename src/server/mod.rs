@@ -369,8 +369,9 @@ impl Handler<SessionChanged> for Server {
 
     fn handle(&mut self, change: SessionChanged, ctx: &mut Self::Context) {
         let Some(entry) = self.directory.find_mut(&change.description.id) else { return };
-        let was_listed = entry.describe(change.description.clone());
+        entry.describe(change.description.clone());
         if change.announce {
+            let was_listed = entry.show();
             self.announce_change(&change.description, was_listed, ctx);
         }
     }
