@@ -51,6 +51,7 @@ impl Handler<HungUp> for Client {
             return;
         }
         if let Some(violation) = violation {
+            self.was_cut = true;
             self.log(Level::Warn, Topic::RuleBreak, violation.to_string());
         }
         self.close(ctx);
