@@ -140,11 +140,13 @@ fn stored_sessions_check_a_password_once_for_all_who_come_back_with_it() {
     let folder = tempfile::tempdir().unwrap();
     let config = "passwordRateLimit=0\nloginRateLimit=0";
     let id = {
-        let server = TestServer::storing(config, folder.path());
+        let mut server = TestServer::storing(config, folder.path());
         let mut host = server.connect();
         let id = host.host_running("A");
         host.command("sessionconf", json!([]), json!({"password": "sesame"}));
         host.reply(|v| v["config"]["hasPassword"] == true);
+        // While the host is in it: the session would end with the last who leaves.
+        server.stop();
         id
     };
     let server = TestServer::storing(config, folder.path());
