@@ -11,6 +11,7 @@ use drawhall::transport::accept::WebSocketRules;
 use serde_json::{Value, json};
 
 use crate::admin::{Admin, BASIC, with_login};
+use crate::common::eventually;
 use crate::common::http::request;
 use crate::common::secure::{AnyClient, open};
 
@@ -101,6 +102,8 @@ fn switches_of_queries_are_on_with_true_and_1() {
     let id = a.host_running("A");
     let path = format!("/api/sessions/{id}");
     assert_eq!(admin.ask("PUT", &path, "", Some(&json!({"unlisted": true}))).status, 200);
+    let listed = || admin.ask("GET", "/api/sessions/?listed=1", "", None).json.as_array().map(Vec::len);
+    eventually("the server knows that the session is hidden", || listed() == Some(0));
     for (query, shown) in [
         ("", 1),
         ("?listed=1", 0),

@@ -299,7 +299,7 @@ impl Client {
                 let len = frame.header.len;
                 let text = format!("Received bad message of type {kind} and length {len}: {error}");
                 self.log(Level::Warn, Topic::RuleBreak, text);
-                self.abort(ctx);
+                self.cut(ctx);
                 false
             }
         }
