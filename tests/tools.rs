@@ -12,8 +12,15 @@ use common::golden;
 
 const TEXT: &str = "!version=dp:4.25.1\n!title=A title\n1 join {\"name\":\"A\"}\n1 interval {\"msecs\":61000}\n1 undopoint\n";
 
+/// The program in a folder, in which the user's data are, too.
+fn program(args: &[&str], folder: &Path) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_drawhall"));
+    command.args(args).current_dir(folder).env("XDG_DATA_HOME", folder);
+    command
+}
+
 fn drawhall(args: &[&str], folder: &Path) -> Output {
-    Command::new(env!("CARGO_BIN_EXE_drawhall")).args(args).current_dir(folder).output().unwrap()
+    program(args, folder).output().unwrap()
 }
 
 fn text_of(bytes: &[u8]) -> String {
@@ -232,13 +239,8 @@ fn options_come_from_the_command_line_the_environment_and_a_file() {
 fn accounts_are_managed_from_the_shell() {
     let folder = tempfile::tempdir().unwrap();
     let with_password = |args: &[&str], password: &str| {
-        let mut child = Command::new(env!("CARGO_BIN_EXE_drawhall"))
-            .args(args)
-            .current_dir(folder.path())
-            .stdin(Stdio::piped())
-            .stderr(Stdio::piped())
-            .spawn()
-            .unwrap();
+        let mut child =
+            program(args, folder.path()).stdin(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
         child.stdin.take().unwrap().write_all(password.as_bytes()).unwrap();
         child.wait_with_output().unwrap()
     };

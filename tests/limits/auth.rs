@@ -69,7 +69,9 @@ fn whether_a_name_needs_a_password_is_told_while_others_wait_for_their_check() {
 
 #[test]
 fn so_many_passwords_wait_and_one_address_holds_no_other_up() {
-    let server = server(&format!("passwordRateLimit=0\nloginRateLimit=0\n[users]\na:{COSTLY}:\n"));
+    let server = server(&format!(
+        "passwordRateLimit=0\nloginRateLimit=0\nconnectionsPerAddress=0\n[users]\na:{COSTLY}:\n"
+    ));
     let mut flood: Vec<Client> = (0..160).map(|_| greeted(&server, "192.0.2.1")).collect();
     let mut other = greeted(&server, "2001:db8::1");
     for client in &mut flood {
