@@ -63,6 +63,8 @@ impl Relays {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
     use crate::client::outbox::Outbox;
     use crate::history::History;
@@ -81,6 +83,118 @@ mod tests {
     async fn settle() {
         for _ in 0..10 {
             tokio::task::yield_now().await;
+        }
+    }
+
+    /// What happens to sessions (by number) and to clients, whose writers may be blocked when they go.
+    #[derive(Debug, Clone)]
+    enum Step {
+        Begin(usize),
+        End(usize),
+        Join(usize, usize),
+        Take(usize),
+        Leave(usize),
+        Publish(usize),
+    }
+
+    fn step() -> impl Strategy<Value = Step> {
+        let (log, client) = (|| 0usize..3, || 0usize..5);
+        prop_oneof![
+            2 => log().prop_map(Step::Begin),
+            1 => log().prop_map(Step::End),
+            4 => (client(), log()).prop_map(|(client, log)| Step::Join(client, log)),
+            2 => client().prop_map(Step::Take),
+            2 => client().prop_map(Step::Leave),
+            4 => log().prop_map(Step::Publish),
+        ]
+    }
+
+    struct Reader {
+        log: usize,
+        outbox: Outbox,
+        wake: Rc<Notify>,
+    }
+
+    #[derive(Default)]
+    struct Model {
+        relays: Relays,
+        logs: [Option<History>; 3],
+        readers: [Option<Reader>; 5],
+    }
+
+    impl Model {
+        fn leave(&mut self, client: usize) {
+            let Some(mut reader) = self.readers[client].take() else { return };
+            if let Some(cursor) = reader.outbox.detach() {
+                self.relays.detach(&reader.wake, &cursor);
+            }
+        }
+
+        async fn step(&mut self, step: &Step) {
+            match *step {
+                Step::Begin(log) => {
+                    self.logs[log].get_or_insert_with(history);
+                }
+                Step::End(log) => {
+                    self.logs[log] = None;
+                    settle().await;
+                    let of_log = |r: &Option<Reader>| r.as_ref().is_some_and(|r| r.log == log);
+                    let clients: Vec<usize> = (0..5).filter(|c| of_log(&self.readers[*c])).collect();
+                    clients.into_iter().for_each(|client| self.leave(client));
+                }
+                Step::Join(client, log) if self.readers[client].is_none() => {
+                    let Some(history) = &self.logs[log] else { return };
+                    let mut reader = Reader { log, outbox: Outbox::default(), wake: Rc::new(Notify::new()) };
+                    let cursor = history.cursor(i64::MIN);
+                    self.relays.attach(&reader.wake, &cursor);
+                    reader.outbox.attach(cursor);
+                    self.readers[client] = Some(reader);
+                }
+                Step::Join(..) => {}
+                Step::Take(client) => {
+                    if let Some(reader) = &mut self.readers[client] {
+                        reader.outbox.gather(1000, &mut Vec::new());
+                    }
+                }
+                Step::Leave(client) => self.leave(client),
+                Step::Publish(log) => self.publish(log).await,
+            }
+        }
+
+        async fn publish(&mut self, log: usize) {
+            settle().await;
+            let readers: Vec<&Reader> = self.readers.iter().flatten().filter(|r| r.log == log).collect();
+            for reader in &readers {
+                // What is left of what happened before does not count.
+                is_woken(&reader.wake);
+            }
+            let Some(history) = &mut self.logs[log] else { return };
+            history.append(&[0, 0, 148, 1], 1).unwrap();
+            history.publish();
+            settle().await;
+            assert!(readers.iter().all(|reader| is_woken(&reader.wake)), "everybody is told");
+        }
+    }
+
+    fn is_woken(wake: &Notify) -> bool {
+        let mut context = std::task::Context::from_waker(std::task::Waker::noop());
+        std::pin::pin!(wake.notified()).as_mut().poll(&mut context).is_ready()
+    }
+
+    proptest! {
+        /// Whoever comes, goes and is blocked, in whatever order: who reads a history is told of what is new in it.
+        #[test]
+        fn whoever_reads_a_history_is_woken(steps in prop::collection::vec(step(), 1..60)) {
+            actix_rt::System::new().block_on(async {
+                let mut model = Model::default();
+                for step in &steps {
+                    model.step(step).await;
+                }
+                settle().await;
+                let logs: std::collections::HashSet<usize> =
+                    model.readers.iter().flatten().map(|reader| reader.log).collect();
+                assert_eq!(count(&model.relays), logs.len(), "nothing is left of those who have gone");
+            });
         }
     }
 
@@ -122,9 +236,7 @@ mod tests {
             history.append(&[0, 0, 148, 1], 1).unwrap();
             history.publish();
             settle().await;
-            let mut notified = std::pin::pin!(wake.notified());
-            let mut context = std::task::Context::from_waker(std::task::Waker::noop());
-            assert!(notified.as_mut().poll(&mut context).is_ready());
+            assert!(is_woken(&wake));
             relays.detach(&wake, &cursor);
         }
         assert_eq!(count(&relays), 0);
