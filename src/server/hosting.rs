@@ -16,6 +16,7 @@ use crate::metrics::METRICS;
 use crate::session::actor::{EnterHost, PendingEntry, Session};
 use crate::session::input::Beginning;
 use crate::session::{SessionMachine, Visitor};
+use crate::transport::network::widest;
 
 impl Server {
     /// Whether there is room for a session that is hosted from this address; for accounts that may always host, also in
@@ -25,13 +26,11 @@ impl Server {
         let (count, limit) = (self.session_count(), settings.session_count_limit.0 as usize);
         let has_accounts = self.rules.has_accounts || self.rules.extauth().is_some();
         let percent = if always || !has_accounts { 0 } else { settings.reserved_sessions.0 as usize };
-        if count >= limit - limit * percent / 100 {
+        if count >= limit.saturating_sub(limit * percent / 100) {
             return Err(HostRefusal::Full);
         }
         let most = settings.sessions_per_address.0 as usize;
-        let of_address =
-            |address| self.directory.entries().filter(|e| e.hosted_from == Some(address)).count();
-        if most > 0 && address.is_some_and(|address| of_address(address) >= most) {
+        if most > 0 && address.is_some_and(|address| self.has_as_many(address, most)) {
             METRICS.limits_hit.count("sessionsPerAddress");
             return Err(HostRefusal::TooManyOfAddress);
         }
@@ -40,6 +39,14 @@ impl Server {
             return Err(HostRefusal::NoSpace);
         }
         Ok(())
+    }
+
+    /// Whether an address has hosted as many of the sessions as it may; all addresses of an IPv6 network of 48 bits, which
+    /// one customer can have, may have hosted twice as many.
+    fn has_as_many(&self, address: IpAddr, most: usize) -> bool {
+        let hosted_from = || self.directory.entries().filter_map(|e| e.hosted_from);
+        hosted_from().filter(|other| *other == address).count() >= most
+            || hosted_from().filter(|other| widest(*other) == widest(address)).count() >= 2 * most
     }
 
     /// Tells once when there is no space for more, and when there is again.

@@ -83,6 +83,7 @@ pub(super) async fn reload(
         source = same;
         match read {
             Ok(Some(rules)) => {
+                told.clear();
                 let rules = Arc::new(rules);
                 tracing::info!("settings were read again");
                 server.do_send(NewRules(rules.clone()));

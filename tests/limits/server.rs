@@ -248,6 +248,15 @@ fn one_address_hosts_so_many_sessions_and_accounts_that_may_host_are_no_matter()
 }
 
 #[test]
+fn a_wide_ipv6_network_hosts_twice_as_many_sessions_as_one_address() {
+    let server = server("sessionsPerAddress=2\nhostRateLimit=0");
+    let mut clients: Vec<Client> = (0..6).map(|n| from(&server, &format!("2001:db8:1:{n}::1"))).collect();
+    let hosted: Vec<String> = clients.iter_mut().map(|client| hosts(client, "a", "")).collect();
+    assert_eq!(hosted.iter().filter(|h| *h == "hosts").count(), 4, "{hosted:?}");
+    assert_eq!(hosts(&mut from(&server, "2001:db8:2::1"), "b", ""), "hosts", "others have a place");
+}
+
+#[test]
 fn new_sessions_of_one_address_come_so_often() {
     let server = server("hostRateLimit=2\nsessionsPerAddress=0");
     let mut clients: Vec<Client> = (0..3).map(|_| from(&server, "192.0.2.1")).collect();
