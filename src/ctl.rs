@@ -16,6 +16,9 @@ use crate::Failure;
 /// How often `log --follow` looks.
 const FOLLOW_INTERVAL: Duration = Duration::from_secs(1);
 
+/// Address of the admin API of a server on this machine, with its usual port.
+const DEFAULT_URL: &str = "http://127.0.0.1:27780";
+
 /// Where the server is, and what it is to do.
 #[derive(Debug, Args)]
 pub(crate) struct Ctl {
@@ -24,7 +27,7 @@ pub(crate) struct Ctl {
         long,
         value_name = "URL",
         env = "DRAWHALL_CTL_URL",
-        default_value = "http://127.0.0.1:27780",
+        default_value = DEFAULT_URL,
         global = true
     )]
     url: String,
@@ -174,6 +177,9 @@ struct Api {
 /// When the server cannot be reached, or refuses.
 pub(crate) fn run(ctl: Ctl) -> Result<(), Failure> {
     let Ctl { url, auth, json, action } = ctl;
+    // An empty variable is none.
+    let url = if url.is_empty() { DEFAULT_URL.to_owned() } else { url };
+    let auth = auth.filter(|auth| !auth.is_empty());
     let headers = auth.map(|auth| ("authorization", format!("Basic {}", BASE64.encode(auth))));
     let url = format!("{}/api", url.trim_end_matches('/'));
     let api = Api { http: Http::default(), url, headers: headers.into_iter().collect(), json };

@@ -44,7 +44,16 @@ fuzz_target!(|login: Login| {
     let rules = RULES[usize::from(login.rules) % RULES.len()].clone();
     let address = "192.0.2.7".parse().expect("an address");
     let Login { chance, browser, must_encrypt, .. } = login;
-    let arrival = Arrival { conn: 1, address, browser, encrypted: false, must_encrypt, chance, utc_ms: 0 };
+    let arrival = Arrival {
+        conn: 1,
+        address,
+        browser,
+        encrypted: false,
+        must_encrypt,
+        proxied: false,
+        chance,
+        utc_ms: 0,
+    };
     let (mut machine, greeting) = LoginMachine::new(rules, &arrival);
     let mut identified = false;
     let mut asked = None;

@@ -62,6 +62,7 @@ fn leave_long_texts_out(settings: &mut Settings) -> Vec<String> {
         ("loginInfoUrl", &mut settings.login_info_url),
         ("ruleText", &mut settings.rule_text),
         ("extauthgroup", &mut settings.extauth_group),
+        ("welcomeMessage", &mut settings.welcome_message),
     ];
     let mut faults = Vec::new();
     for (key, text) in texts {

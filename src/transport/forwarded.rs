@@ -57,8 +57,19 @@ pub struct Claims {
 }
 
 /// Headers that only proxies make, besides those that begin with `x-forwarded-`.
-const MARKS: [&str; 7] =
-    ["forwarded", "via", "x-real-ip", "x-client-ip", "true-client-ip", "cf-connecting-ip", "cdn-loop"];
+const MARKS: [&str; 11] = [
+    "forwarded",
+    "via",
+    "x-real-ip",
+    "x-client-ip",
+    "x-cluster-client-ip",
+    "x-original-forwarded-for",
+    "x-envoy-external-address",
+    "true-client-ip",
+    "fastly-client-ip",
+    "cf-connecting-ip",
+    "cdn-loop",
+];
 
 impl Claims {
     /// Those of a request with these headers.

@@ -294,9 +294,10 @@ impl Pass {
         self.is_proxy() && self.gate.trusted.believes(ProxyHeader::ProxyProtocol)
     }
 
-    /// Whether it came by a proxy: the client is not where the connection is from, whatever its address is.
+    /// Whether it came by a proxy: the client is not where the connection is from, whatever its address is. Once so many
+    /// come from this machine that there must be a proxy that keeps silent, that counts for all of them.
     pub fn is_proxied(&self) -> bool {
-        self.proxied
+        self.proxied || (self.is_local && self.gate.lock().local_told)
     }
 
     /// The proxies that are believed.
@@ -555,8 +556,10 @@ mod tests {
         };
         passes.push(enter(0));
         assert_eq!(local(), (MANY_LOCAL - 1, false));
+        assert!(passes[0].is_proxied() && !passes[1].is_proxied());
         passes.push(enter(0));
         assert_eq!(local(), (MANY_LOCAL, true));
+        assert!(passes.iter().all(Pass::is_proxied), "there must be a proxy that keeps silent");
         drop(passes);
         assert_eq!(local().0, 0);
     }

@@ -137,6 +137,7 @@ impl Session {
     /// The files of a new session cannot be made: whoever hosts it is told, and there is no session.
     fn refuse_all(&mut self, outcome: Outcome, ctx: &mut Context<Self>) {
         let error = outcome.error.map_or_else(String::new, |e| e.to_string());
+        METRICS.storage_errors.count();
         tracing::error!("a session cannot be made: {error}");
         let mut conns: Vec<ConnId> = self.links.keys().copied().collect();
         conns.sort_unstable();
