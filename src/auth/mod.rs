@@ -1,7 +1,7 @@
 //! Accounts and passwords.
 //!
 //! [`Auth`] answers whether a name is an account and whether a password fits. Hashes are checked on a pool of threads
-//! of bounded size, never on an actor's thread; [`turns`] decides whose is next.
+//! of bounded size, never on an actor's thread; `turns` decides whose is next.
 
 pub mod extauth;
 pub(crate) mod guesses;

@@ -169,7 +169,7 @@ settings! {
     idle_time_limit, "idleTimeLimit": Seconds = "0", Sessions, "A session in which nothing happened for so long ends, 0 for never.";
     server_title, "serverTitle": Text = "", General, "Title that clients show above the session list.";
     welcome_message, "welcomeMessage": Text = "", General, "Message to everybody who joins a session.";
-    announce_whitelist, "announceWhitelist": Bool = "true", Services, "Only list servers of the white list may be used; while this is not set, also the public one, https://pub.drawpile.net/listing/.";
+    announce_whitelist, "announceWhitelist": Bool = "true", Services, "Only list servers of the white list may be used; while this is not set, also the public one at pub.drawpile.net.";
     profile, "profile": Profile = "", General, "Other defaults for a kind of server: public for one that strangers come to. What is set counts all the same.";
     private_user_list, "privateUserList": Bool = "false", General, "Accepted for old configurations; user lists are no longer announced.";
     archive, "archive": Bool = "false", Sessions, "Files of ended sessions are renamed instead of deleted.";
