@@ -8,11 +8,11 @@ use std::cell::Cell;
 use std::hint::black_box;
 use std::time::{Duration, Instant};
 
-use drawhall::clock::Now;
+use drawhall::clock::Timestamp;
 use drawhall::history::{History, Read};
-use drawhall::session::{Effects, SessionMachine, Shared, Visitor};
-use drawhall::storage::folder::Folder;
-use drawhall::storage::store::{Store, Work};
+use drawhall::session::{AuthenticatedClient, Effects, ServerSettings, SessionMachine};
+use drawhall::storage::session_dir::SessionDir;
+use drawhall::storage::session_files::{SessionFiles, WriteBatch};
 use drawhall_protocol::command::Host;
 use drawhall_protocol::frame::{frames, set_user_of_all, whole_frames_len};
 use drawhall_protocol::{Frame, ProtocolVersion};
@@ -37,16 +37,16 @@ fn measure<S>(name: &str, units: usize, set_up: impl Fn() -> S, mut work: impl F
 }
 
 fn running_session() -> SessionMachine {
-    let now = Now::get();
+    let now = Timestamp::now();
     let version = ProtocolVersion::current();
     let mut machine =
-        SessionMachine::new(Shared::default(), "id".into(), String::new(), version, "A".into(), now);
-    let visitor = Visitor { conn: 1, ..Visitor::default() };
-    let mut fx = Effects::default();
-    machine.set_up(&Host::default(), &visitor);
-    machine.host(visitor, 1, now, &mut fx);
+        SessionMachine::new(ServerSettings::default(), "id".into(), String::new(), version, "A".into(), now);
+    let client = AuthenticatedClient { conn: 1, ..AuthenticatedClient::default() };
+    let mut effects = Effects::default();
+    machine.set_up(&Host::default(), &client);
+    machine.host(client, 1, now, &mut effects);
     let complete = Frame::new(0, 0, br#"{"cmd":"init-complete"}"#).unwrap();
-    machine.batch(1, &mut complete.as_bytes().to_vec(), now, &mut fx);
+    machine.batch(1, &mut complete.as_bytes().to_vec(), now, &mut effects);
     machine
 }
 
@@ -73,8 +73,8 @@ fn main() {
         MESSAGES,
         || (running_session(), bytes.clone()),
         |(mut m, mut b)| {
-            let mut fx = Effects::default();
-            m.batch(1, &mut b, Now::get(), &mut fx);
+            let mut effects = Effects::default();
+            m.batch(1, &mut b, Timestamp::now(), &mut effects);
             black_box(m);
         },
     );
@@ -82,7 +82,7 @@ fn main() {
     const GATHERED: usize = 100;
     let unit = 64 * GATHERED;
     measure("history: fan-out, a delivery", MESSAGES * READERS, History::default, |mut history| {
-        history.set_open(true);
+        history.set_publishing(true);
         let mut readers: Vec<_> = (0..READERS).map(|_| history.cursor(0)).collect();
         let mut out = Vec::new();
         for batch in bytes.chunks(unit) {
@@ -98,7 +98,7 @@ fn main() {
     let large = strokes(1000);
     let full = || {
         let mut history = History::default();
-        history.set_open(true);
+        history.set_publishing(true);
         history.append(&large, frames(&large).count() as u64).unwrap();
         history.publish();
         history
@@ -116,10 +116,10 @@ fn main() {
 fn stored() {
     const BATCHES: usize = 1000;
     let directory = tempfile::tempdir().unwrap();
-    let folder = Folder::open(directory.path(), Duration::from_secs(1)).unwrap();
+    let folder = SessionDir::open(directory.path(), Duration::from_secs(1)).unwrap();
     let number = Cell::new(0);
-    let store = |history: &mut History, store: &mut Store| {
-        let work = Work { history: history.unstored(), ..Work::default() };
+    let store = |history: &mut History, store: &mut SessionFiles| {
+        let work = WriteBatch { history: history.unstored(), ..WriteBatch::default() };
         store.perform(work).stored.into_iter().for_each(|stored| history.stored(stored));
         history.publish();
     };
@@ -128,7 +128,7 @@ fn stored() {
         number.set(number.get() + 1);
         let mut history = History::default();
         history.store();
-        history.set_open(true);
+        history.set_publishing(true);
         history.append(batch, 32).unwrap();
         let mut files = folder.create(&format!("s{}", number.get()), ProtocolVersion::dp(4, 24, 0)).unwrap();
         store(&mut history, &mut files);

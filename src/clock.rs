@@ -8,20 +8,20 @@ use tokio::time::{Interval, MissedTickBehavior};
 
 /// A moment.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
-pub struct Now {
+pub struct Timestamp {
     /// Milliseconds on a clock that only goes forward.
-    pub ms: u64,
+    pub monotonic_ms: u64,
     /// Milliseconds since 1970, UTC.
     pub utc_ms: i64,
 }
 
-impl Now {
+impl Timestamp {
     /// The present moment. The forward clock starts with the process.
-    pub fn get() -> Now {
+    pub fn now() -> Timestamp {
         static START: std::sync::OnceLock<Instant> = std::sync::OnceLock::new();
         let start = *START.get_or_init(Instant::now);
         let utc = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |d| d.as_millis() as i64);
-        Now { ms: start.elapsed().as_millis() as u64, utc_ms: utc }
+        Timestamp { monotonic_ms: start.elapsed().as_millis() as u64, utc_ms: utc }
     }
 
     /// This moment in ISO 8601, UTC, whole seconds.
@@ -95,7 +95,7 @@ mod tests {
 
     #[test]
     fn the_forward_clock_goes_forward() {
-        let first = Now::get();
-        assert!(Now::get() >= first);
+        let first = Timestamp::now();
+        assert!(Timestamp::now() >= first);
     }
 }

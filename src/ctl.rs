@@ -120,7 +120,7 @@ enum Action {
     Bans {
         /// What to do.
         #[command(subcommand)]
-        action: Option<BanAction>,
+        action: Option<BanCommand>,
     },
     /// Show all settings or one, or set one.
     Settings {
@@ -145,7 +145,7 @@ enum Action {
 
 /// What to do with bans.
 #[derive(Debug, Subcommand)]
-enum BanAction {
+enum BanCommand {
     /// Ban an address or a range of them.
     Add {
         /// ADDRESS or ADDRESS/PREFIX.
@@ -304,20 +304,20 @@ impl Api {
         Ok(())
     }
 
-    async fn bans(&self, action: Option<BanAction>) -> Result<(), Failure> {
+    async fn bans(&self, action: Option<BanCommand>) -> Result<(), Failure> {
         match action {
             None => {
                 let columns = ["id", "ip", "subnet", "expires", "comment", "added"];
                 self.show_list(&self.get("banlist").await?, &columns);
             }
-            Some(BanAction::Add { range, expires, comment }) => {
+            Some(BanCommand::Add { range, expires, comment }) => {
                 let (ip, subnet) = range.split_once('/').unwrap_or((&range, "0"));
                 let subnet: u8 = subnet.parse().map_err(|_| "the prefix must be a number")?;
                 let body = json!({"ip": ip, "subnet": subnet, "expires": expires, "comment": comment});
                 let made = self.ask(Method::POST, "banlist", Some(&body)).await?;
                 self.done(&made, &format!("added ban {}", made["id"]));
             }
-            Some(BanAction::Remove { id }) => {
+            Some(BanCommand::Remove { id }) => {
                 self.done(&self.ask(Method::DELETE, &format!("banlist/{id}"), None).await?, "removed");
             }
         }

@@ -7,7 +7,7 @@
 
 mod address;
 mod names;
-mod turns;
+mod request_queue;
 
 use std::net::IpAddr;
 use std::sync::{Arc, OnceLock};
@@ -20,8 +20,8 @@ use reqwest::{Client, Method, Response, Url};
 use serde_json::Value;
 
 use names::Resolver;
-pub use turns::RequestLimits;
-use turns::Turns;
+pub use request_queue::RequestLimits;
+use request_queue::RequestQueue;
 
 /// How long a request may take when it has its turn, from the look-up of the name to the end of the answer.
 const TIME_LIMIT: Duration = Duration::from_secs(5);
@@ -74,7 +74,7 @@ pub struct Answer {
 #[derive(Debug, Clone)]
 pub struct Http {
     public_only: bool,
-    turns: Arc<Turns>,
+    turns: Arc<RequestQueue>,
     client: Arc<OnceLock<Client>>,
 }
 
@@ -176,7 +176,7 @@ fn client(public_only: bool) -> Result<Client, HttpError> {
 impl Http {
     /// Makes so many requests; `public_only` for URLs of clients, which must lead to globally routable addresses.
     pub fn new(public_only: bool, limits: RequestLimits) -> Http {
-        Http { public_only, turns: Arc::new(Turns::new(limits)), client: Arc::default() }
+        Http { public_only, turns: Arc::new(RequestQueue::new(limits)), client: Arc::default() }
     }
 
     fn client(&self) -> Result<&Client, HttpError> {

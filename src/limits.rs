@@ -8,10 +8,10 @@ use std::net::IpAddr;
 use crate::transport::network::networks;
 pub use by_address::{AddressBuckets, REPORTS_A_MINUTE};
 
-/// Wrong passwords from one address in [`ATTEMPT_MS`] after which it has to wait.
-const MAX_ATTEMPTS: u32 = 20;
-/// See [`MAX_ATTEMPTS`], in milliseconds.
-const ATTEMPT_MS: u64 = 60_000;
+/// Wrong passwords from one address in [`FAILED_LOGIN_WINDOW_MS`] after which it has to wait.
+const MAX_FAILED_LOGINS: u32 = 20;
+/// See [`MAX_FAILED_LOGINS`], in milliseconds.
+const FAILED_LOGIN_WINDOW_MS: u64 = 60_000;
 /// Addresses that are remembered for that.
 const MAX_ADDRESSES: usize = 10_000;
 
@@ -90,26 +90,27 @@ impl Bucket {
 
 /// Passwords that were tried and not right, by address: after too many in a minute an address waits for its end.
 #[derive(Debug, Default)]
-pub struct Attempts(HashMap<IpAddr, (u64, u32)>);
+pub struct FailedLoginLimiter(HashMap<IpAddr, (u64, u32)>);
 
-impl Attempts {
+impl FailedLoginLimiter {
     /// A password is tried, unless the address has to wait. Counted before it is checked: who asks at once gains nothing.
     pub fn take(&mut self, address: IpAddr, now_ms: u64) -> bool {
         if self.0.len() >= MAX_ADDRESSES {
-            self.0.retain(|_, (since, _)| now_ms < *since + ATTEMPT_MS);
+            self.0.retain(|_, (since, _)| now_ms < *since + FAILED_LOGIN_WINDOW_MS);
         }
         if self.0.len() >= MAX_ADDRESSES {
             self.0.clear();
         }
-        let many = |factor: u32| MAX_ATTEMPTS.saturating_mul(factor);
-        let waits =
-            |(since, count): &(u64, u32), factor| *count >= many(factor) && now_ms < since + ATTEMPT_MS;
+        let many = |factor: u32| MAX_FAILED_LOGINS.saturating_mul(factor);
+        let waits = |(since, count): &(u64, u32), factor| {
+            *count >= many(factor) && now_ms < since + FAILED_LOGIN_WINDOW_MS
+        };
         if networks(address).any(|n| self.0.get(&n.key).is_some_and(|entry| waits(entry, n.factor))) {
             return false;
         }
         for network in networks(address) {
             let entry = self.0.entry(network.key).or_insert((now_ms, 0));
-            if now_ms >= entry.0 + ATTEMPT_MS {
+            if now_ms >= entry.0 + FAILED_LOGIN_WINDOW_MS {
                 *entry = (now_ms, 0);
             }
             entry.1 += 1;
@@ -166,24 +167,24 @@ mod tests {
 
     #[test]
     fn who_guesses_has_to_wait() {
-        let (mut attempts, address) = (Attempts::default(), "192.0.2.1".parse().unwrap());
-        assert!((0..MAX_ATTEMPTS).all(|_| attempts.take(address, 1000)));
+        let (mut attempts, address) = (FailedLoginLimiter::default(), "192.0.2.1".parse().unwrap());
+        assert!((0..MAX_FAILED_LOGINS).all(|_| attempts.take(address, 1000)));
         assert!(!attempts.take(address, 2000));
         attempts.give_back(address);
         assert!(attempts.take(address, 2000) && !attempts.take(address, 2000));
         assert!(attempts.take("192.0.2.2".parse().unwrap(), 2000));
-        assert!(attempts.take(address, 1000 + ATTEMPT_MS));
+        assert!(attempts.take(address, 1000 + FAILED_LOGIN_WINDOW_MS));
     }
 
     #[test]
     fn who_has_many_addresses_guesses_no_more_often() {
-        let mut attempts = Attempts::default();
+        let mut attempts = FailedLoginLimiter::default();
         let address = |n: u32| format!("2001:db8::{n:x}").parse().unwrap();
-        assert!((0..MAX_ATTEMPTS).all(|n| attempts.take(address(n), 1000)));
+        assert!((0..MAX_FAILED_LOGINS).all(|n| attempts.take(address(n), 1000)));
         assert!(!attempts.take(address(9999), 2000));
         assert!(attempts.take("2001:db8:0:1::".parse().unwrap(), 2000));
         let wider = |n: u32| format!("2001:db8:0:{n:x}::1").parse().unwrap();
         let let_in = (0..1000).filter(|n| attempts.take(wider(*n), 2000)).count();
-        assert!(let_in < 20 * MAX_ATTEMPTS as usize, "{let_in}");
+        assert!(let_in < 20 * MAX_FAILED_LOGINS as usize, "{let_in}");
     }
 }

@@ -12,7 +12,7 @@ use tracing_subscriber::fmt::format::Writer;
 use tracing_subscriber::fmt::{FmtContext, FormatEvent, FormatFields};
 use tracing_subscriber::registry::LookupSpan;
 
-use crate::clock::{Now, iso_of};
+use crate::clock::{Timestamp, iso_of};
 use crate::text::one_line;
 
 /// Longest text of an entry in characters. Clients have a hand in many of them.
@@ -135,7 +135,7 @@ pub struct LogEntry {
 
 impl LogEntry {
     /// An entry about nobody.
-    pub fn new(now: Now, level: Level, topic: Topic, message: impl Into<String>) -> Self {
+    pub fn new(now: Timestamp, level: Level, topic: Topic, message: impl Into<String>) -> Self {
         Self { utc_ms: now.utc_ms, level, topic, user: None, message: shortened(message.into()) }
     }
 
@@ -232,7 +232,7 @@ where
             tracing::Level::INFO => "Info",
             _ => "Debug",
         };
-        write!(writer, "{} {level}/{}", iso_of(Now::get().utc_ms), fields.topic())?;
+        write!(writer, "{} {level}/{}", iso_of(Timestamp::now().utc_ms), fields.topic())?;
         if !fields.user.is_empty() {
             write!(writer, " {}", one_line(&fields.user))?;
         }
@@ -287,7 +287,7 @@ mod tests {
     #[test]
     fn entries_have_the_form_of_the_reference() {
         let user = LogUser { id: 2, address: "::ffff:192.0.2.1".parse().ok(), name: "B".into() };
-        let now = Now::get();
+        let now = Timestamp::now();
         let got = lines(|| {
             LogEntry::new(now, Level::Info, Topic::Join, "Joined session").about(user).emit("01abc");
             LogEntry::new(now, Level::Warn, Topic::Status, "hm").emit("01abc");
@@ -306,7 +306,7 @@ mod tests {
     #[test]
     fn long_texts_are_cut() {
         let (fits, long) = ("ä".repeat(MAX_TEXT), "ä".repeat(60_000));
-        let entry = |text: &str| LogEntry::new(Now::get(), Level::Info, Topic::Report, text);
+        let entry = |text: &str| LogEntry::new(Timestamp::now(), Level::Info, Topic::Report, text);
         assert_eq!(entry(&fits).message, fits);
         assert_eq!(entry(&long).message, format!("{fits}…"));
         let got = lines(|| {
@@ -319,7 +319,8 @@ mod tests {
     #[test]
     fn a_name_with_line_breaks_forges_no_line() {
         let user = LogUser { id: 1, address: None, name: "x\n2026 Error/Status: forged".into() };
-        let got = lines(|| LogEntry::new(Now::get(), Level::Info, Topic::Join, "a\nb").about(user).emit(""));
+        let got =
+            lines(|| LogEntry::new(Timestamp::now(), Level::Info, Topic::Join, "a\nb").about(user).emit(""));
         assert_eq!(got, ["Info/Join 1;;x 2026 Error/Status: forged: a b"]);
     }
 }

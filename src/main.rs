@@ -5,10 +5,10 @@ use std::io::IsTerminal as _;
 use std::process::ExitCode;
 
 use clap::CommandFactory as _;
-use drawhall::auth::provider;
+use drawhall::auth::auth_server;
 use drawhall::config::SettingValue as _;
 use drawhall::db::Database;
-use drawhall::storage::folder::FolderError;
+use drawhall::storage::session_dir::SessionDirError;
 use drawhall::text;
 use drawhall::tools::{account, convert, inspect, sessions};
 use drawhall::trace::replay;
@@ -16,15 +16,15 @@ use drawhall::transport::tls;
 
 mod cli;
 mod ctl;
+mod data_paths;
 mod gui;
 mod options;
-mod places;
 mod serve;
 mod systemd;
 
 use cli::{AccountAction, Cli, Command, Form, Serve};
+use data_paths::DataPaths;
 use options::Options;
-use places::Places;
 
 type Failure = Box<dyn std::error::Error>;
 
@@ -103,14 +103,14 @@ fn print_config(options: &Serve, sources: &BTreeMap<String, String>) -> Result<(
         let value = values.iter().find(|(n, _)| *n == name).map_or("-", |(_, v)| v.as_str());
         println!("{name} = {value}  ({})", sources.get(name).map_or("default", String::as_str));
     }
-    let places = Places::of(options)?;
-    let mut source = serve::rule_source(options, &places).open()?;
+    let paths = DataPaths::of(options)?;
+    let mut source = serve::rule_source(options, &paths).open()?;
     let rules = source.read()?;
-    let place = match (&places.database, &options.config) {
+    let place = match (&paths.database, &options.config) {
         (Some(path), _) | (None, Some(path)) => path.display().to_string(),
         (None, None) => String::new(),
     };
-    for (name, path) in [("database", &places.database), ("sessions", &places.sessions)] {
+    for (name, path) in [("database", &paths.database), ("sessions", &paths.sessions)] {
         if let Some(path) = path.as_ref().filter(|_| !sources.contains_key(name)) {
             println!("{name} = {}  (data directory)", path.display());
         }
@@ -143,14 +143,14 @@ fn print_config(options: &Serve, sources: &BTreeMap<String, String>) -> Result<(
 
 /// The database that was named, or that of the data directory.
 fn open_database(place: cli::DatabasePlace) -> Result<Database, Failure> {
-    let path = place.database.map_or_else(|| places::database_of(place.data), Ok)?;
-    places::work_as_owner(&path)?;
+    let path = place.database.map_or_else(|| data_paths::database_of(place.data), Ok)?;
+    data_paths::become_owner_of(&path)?;
     Ok(Database::open(&path)?)
 }
 
 fn print_key(place: cli::DatabasePlace) -> Result<(), Failure> {
-    let key = provider::signing_key(&open_database(place)?)?;
-    println!("{}", provider::public_text(&key));
+    let key = auth_server::signing_key(&open_database(place)?)?;
+    println!("{}", auth_server::public_text(&key));
     Ok(())
 }
 
@@ -182,7 +182,7 @@ fn show(text: &str) {
 }
 
 /// Prints what was found; that something is left is a failure.
-fn report(found: Result<(String, bool), FolderError>, otherwise: &str) -> Result<(), Failure> {
+fn report(found: Result<(String, bool), SessionDirError>, otherwise: &str) -> Result<(), Failure> {
     let (text, sound) = found?;
     show(&text);
     if sound { Ok(()) } else { Err(otherwise.into()) }

@@ -59,7 +59,7 @@ const LOGIN_RESULTS: &[&str] = &[
     "webNotAllowed",
 ];
 /// Upper bounds of the classes of delays in milliseconds.
-const DELAY_CLASSES: [u64; 9] = [1, 2, 5, 10, 20, 50, 100, 500, 1000];
+const DELAY_BUCKETS_MS: [u64; 9] = [1, 2, 5, 10, 20, 50, 100, 500, 1000];
 
 /// A number that only grows.
 #[derive(Debug, Default)]
@@ -143,21 +143,21 @@ pub fn login_result(details: &str) -> &'static str {
 
 /// Delays, by classes.
 #[derive(Debug)]
-pub struct Delays {
+pub struct Histogram {
     /// How many were in each class; the last has those that are longer than all bounds.
-    classes: [AtomicU64; DELAY_CLASSES.len() + 1],
+    buckets: [AtomicU64; DELAY_BUCKETS_MS.len() + 1],
     sum_ms: AtomicU64,
 }
 
-impl Delays {
+impl Histogram {
     const fn new() -> Self {
-        Self { classes: [const { AtomicU64::new(0) }; DELAY_CLASSES.len() + 1], sum_ms: AtomicU64::new(0) }
+        Self { buckets: [const { AtomicU64::new(0) }; DELAY_BUCKETS_MS.len() + 1], sum_ms: AtomicU64::new(0) }
     }
 
     /// Counts a delay.
     pub fn record(&self, ms: u64) {
-        let class = DELAY_CLASSES.partition_point(|bound| *bound < ms);
-        self.classes[class].fetch_add(1, Ordering::Relaxed);
+        let bucket = DELAY_BUCKETS_MS.partition_point(|bound| *bound < ms);
+        self.buckets[bucket].fetch_add(1, Ordering::Relaxed);
         self.sum_ms.fetch_add(ms, Ordering::Relaxed);
     }
 }
@@ -194,7 +194,7 @@ pub struct Metrics {
     /// Times at which something could not be stored.
     pub storage_errors: Counter,
     /// From when a message has reached its session until all others could be sent it.
-    pub fan_out: Delays,
+    pub fan_out: Histogram,
 }
 
 /// The counters of this process.
@@ -213,7 +213,7 @@ pub static METRICS: Metrics = Metrics {
     disk_free: Gauge::new(),
     lagging: Counter::new(),
     storage_errors: Counter::new(),
-    fan_out: Delays::new(),
+    fan_out: Histogram::new(),
 };
 
 /// What is there at this moment.
@@ -301,7 +301,7 @@ fn by_kind(
     }
 }
 
-fn delays(delays: &Delays, page: &mut String) {
+fn delays(delays: &Histogram, page: &mut String) {
     let name = "drawhall_fan_out_seconds";
     let _ = write!(
         page,
@@ -309,9 +309,10 @@ fn delays(delays: &Delays, page: &mut String) {
          # TYPE {name} histogram\n"
     );
     let mut total = 0;
-    for (at, class) in delays.classes.iter().enumerate() {
-        total += class.load(Ordering::Relaxed);
-        let bound = DELAY_CLASSES.get(at).map_or("+Inf".to_owned(), |ms| (*ms as f64 / 1000.0).to_string());
+    for (at, bucket) in delays.buckets.iter().enumerate() {
+        total += bucket.load(Ordering::Relaxed);
+        let bound =
+            DELAY_BUCKETS_MS.get(at).map_or("+Inf".to_owned(), |ms| (*ms as f64 / 1000.0).to_string());
         let _ = writeln!(page, "{name}_bucket{{le=\"{bound}\"}} {total}");
     }
     let sum = delays.sum_ms.load(Ordering::Relaxed) as f64 / 1000.0;
@@ -337,7 +338,7 @@ mod tests {
 
     #[test]
     fn delays_are_counted_up_to_their_bound() {
-        let counted = Delays::new();
+        let counted = Histogram::new();
         for ms in [0, 1, 2, 3, 5, 2000] {
             counted.record(ms);
         }

@@ -8,7 +8,7 @@ use base64::engine::general_purpose::STANDARD as BASE64;
 use drawhall::admin::AccessRules;
 use drawhall::config::RuleSource;
 use drawhall::db::log::{LogQueue, log_layer};
-use drawhall::server::run::{Running, ServeOptions, start};
+use drawhall::server::run::{RunningServer, ServeOptions, start};
 use drawhall::transport::accept::WebSocketRules;
 use drawhall::transport::tls::{CertificateFiles, KeyAlgorithm};
 use drawhall::transport::trust::Trusted;
@@ -20,9 +20,9 @@ use tracing_subscriber::util::SubscriberInitExt as _;
 
 use crate::Failure;
 use crate::cli::{KeyKind, Serve};
+use crate::data_paths::DataPaths;
 use crate::gui;
 use crate::options::is_set;
-use crate::places::Places;
 use crate::systemd;
 
 /// Sent to a process that writes beyond its limit for file sizes.
@@ -41,10 +41,10 @@ fn init_log() -> LogQueue {
 }
 
 /// Where the rules come from.
-pub(crate) fn rule_source(options: &Serve, places: &Places) -> RuleSource {
+pub(crate) fn rule_source(options: &Serve, paths: &DataPaths) -> RuleSource {
     RuleSource {
         config: options.config.clone(),
-        database: places.database.clone(),
+        database: paths.database.clone(),
         crypt_key: options.crypt_key,
         local_host: options.local_host.clone().unwrap_or_default(),
         extauth: options.extauth.clone(),
@@ -116,12 +116,12 @@ pub(crate) fn serve(options: &Serve) -> Result<(), Failure> {
         return Err("this program should not run as root; use another user, or --allow-root".into());
     }
     let log = init_log();
-    let places = Places::of(options)?;
+    let paths = DataPaths::of(options)?;
     raise_open_files();
     let shows_page = options.gui;
     let options = ServeOptions {
-        source: rule_source(options, &places),
-        sessions: places.sessions.clone(),
+        source: rule_source(options, &paths),
+        sessions: paths.sessions.clone(),
         templates: options.templates.clone(),
         record: options.record.clone(),
         trace_input: options.trace_input.clone(),
@@ -165,7 +165,7 @@ pub(crate) fn serve(options: &Serve) -> Result<(), Failure> {
         let at_terminal = std::io::stdin().is_terminal();
         let mut running = start(&options)?;
         let log = log.write_to(running.log().clone(), Some(running.rules()))?;
-        say_where(&running, &places);
+        say_where(&running, &paths);
         if let Some(address) = running.admin_address().filter(|_| shows_page) {
             gui::show(&format!("http://localhost:{}/", address.port()));
         }
@@ -196,7 +196,7 @@ pub(crate) fn serve(options: &Serve) -> Result<(), Failure> {
 }
 
 /// Says what is used, and where to connect to.
-fn say_where(running: &Running, places: &Places) {
+fn say_where(running: &RunningServer, paths: &DataPaths) {
     tracing::info!("drawhall {} listening on {}", env!("CARGO_PKG_VERSION"), running.address());
     if let Some(address) = running.websocket_address() {
         tracing::info!("listening for WebSocket on {address}");
@@ -205,11 +205,11 @@ fn say_where(running: &Running, places: &Places) {
         Some(path) => path.display().to_string(),
         None => "in memory only".to_owned(),
     };
-    if places.data.is_some() {
-        tracing::info!("settings and accounts: {}", show(&places.database));
+    if paths.data.is_some() {
+        tracing::info!("settings and accounts: {}", show(&paths.database));
     }
-    tracing::info!("sessions: {}", show(&places.sessions));
-    for path in places.exposed() {
+    tracing::info!("sessions: {}", show(&paths.sessions));
+    for path in paths.exposed() {
         let path = path.display();
         tracing::warn!(
             "every user of this machine can read {path}, with what is secret in it: chmod -R o= {path}"

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use actix::Addr;
-use drawhall::server::entrance::Inherited;
+use drawhall::server::acceptor::Inherited;
 use drawhall::server::{GetLoad, Load, Server};
 use listenfd::ListenFd;
 use sd_notify::NotifyState;

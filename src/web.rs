@@ -21,9 +21,9 @@ use actix_web::{HttpRequest, HttpResponse};
 use socket2::SockRef;
 
 use crate::metrics::METRICS;
-use crate::transport::forwarded::Claims;
+use crate::transport::forwarded::ForwardedHeaders;
 use crate::transport::network::narrowest;
-use crate::transport::trust::{Source, Trusted, Unclear};
+use crate::transport::trust::{AmbiguousSource, Source, Trusted};
 
 /// Connections of a server at once; further ones wait in the system's queue.
 pub(crate) const MAX_CONNECTIONS: usize = 256;
@@ -110,8 +110,8 @@ impl MessageBody for Kept {
 }
 
 /// What a request says about proxies on its way.
-pub(crate) fn claims_of(request: &HttpRequest) -> Claims {
-    Claims::of(request.headers().iter().map(|(name, value)| (name.as_str(), value.as_bytes())))
+pub(crate) fn forwarded_headers(request: &HttpRequest) -> ForwardedHeaders {
+    ForwardedHeaders::of(request.headers().iter().map(|(name, value)| (name.as_str(), value.as_bytes())))
 }
 
 /// The address that a request was sent from.
@@ -123,42 +123,42 @@ pub(crate) fn peer_of(request: &HttpRequest) -> Option<IpAddr> {
 ///
 /// # Errors
 /// When a trusted proxy says what makes no sense.
-pub(crate) fn source_of(request: &HttpRequest, trusted: &Trusted) -> Result<Option<Source>, Unclear> {
-    peer_of(request).map(|peer| trusted.resolve(peer, &claims_of(request))).transpose()
+pub(crate) fn source_of(request: &HttpRequest, trusted: &Trusted) -> Result<Option<Source>, AmbiguousSource> {
+    peer_of(request).map(|peer| trusted.resolve(peer, &forwarded_headers(request))).transpose()
 }
 
 /// Counts the connections of a server by their addresses, and ends those that are too many.
 #[derive(Clone, Default)]
-pub(crate) struct Door {
-    open: Arc<Mutex<Open>>,
+pub(crate) struct HttpConnectionLimiter {
+    open: Arc<Mutex<OpenConnections>>,
     trusted: Trusted,
 }
 
 #[derive(Default)]
-struct Open {
+struct OpenConnections {
     strangers: usize,
     by_address: HashMap<IpAddr, usize>,
 }
 
 /// A connection that counts until this is dropped.
-struct Place {
-    door: Door,
+struct HttpConnectionPermit {
+    limiter: HttpConnectionLimiter,
     address: IpAddr,
     is_proxy: bool,
 }
 
-impl Door {
-    pub(crate) fn new(trusted: Trusted) -> Door {
-        Door { open: Arc::default(), trusted }
+impl HttpConnectionLimiter {
+    pub(crate) fn new(trusted: Trusted) -> HttpConnectionLimiter {
+        HttpConnectionLimiter { open: Arc::default(), trusted }
     }
 
     /// What is done with each new connection.
     pub(crate) fn on_connect(&self) -> impl Fn(&dyn Any, &mut Extensions) + Send + Sync + 'static {
-        let door = self.clone();
+        let limiter = self.clone();
         move |connection, data| {
             let Some(stream) = connection.downcast_ref::<TcpStream>() else { return };
-            match stream.peer_addr().ok().and_then(|peer| door.enter(peer.ip())) {
-                Some(place) => drop(data.insert(place)),
+            match stream.peer_addr().ok().and_then(|peer| limiter.enter(peer.ip())) {
+                Some(permit) => drop(data.insert(permit)),
                 None => {
                     METRICS.limits_hit.count("httpConnections");
                     // It may be gone already.
@@ -168,11 +168,11 @@ impl Door {
         }
     }
 
-    fn lock(&self) -> MutexGuard<'_, Open> {
+    fn lock(&self) -> MutexGuard<'_, OpenConnections> {
         self.open.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn enter(&self, peer: IpAddr) -> Option<Place> {
+    fn enter(&self, peer: IpAddr) -> Option<HttpConnectionPermit> {
         let peer = peer.to_canonical();
         let (address, is_proxy) = (narrowest(peer), self.trusted.contains(peer));
         let mut open = self.lock();
@@ -185,13 +185,13 @@ impl Door {
         *open.by_address.entry(address).or_default() += 1;
         open.strangers += usize::from(!is_proxy);
         drop(open);
-        Some(Place { door: self.clone(), address, is_proxy })
+        Some(HttpConnectionPermit { limiter: self.clone(), address, is_proxy })
     }
 }
 
-impl Drop for Place {
+impl Drop for HttpConnectionPermit {
     fn drop(&mut self) {
-        let mut open = self.door.lock();
+        let mut open = self.limiter.lock();
         open.strangers -= usize::from(!self.is_proxy);
         if let Some(count) = open.by_address.get_mut(&self.address) {
             *count -= 1;
@@ -208,20 +208,20 @@ mod tests {
 
     #[test]
     fn no_address_takes_all_connections() {
-        let door = Door::default();
-        let enter = |address: &str| door.enter(address.parse().unwrap());
-        let mut places: Vec<_> = std::iter::from_fn(|| enter("192.0.2.1")).take(1000).collect();
-        assert_eq!(places.len(), MAX_OF_ADDRESS);
-        places.extend((0..1000).filter_map(|n: u32| enter(&format!("198.51.100.{}", n % 250))));
-        assert_eq!(places.len(), MAX_STRANGERS);
+        let limiter = HttpConnectionLimiter::default();
+        let enter = |address: &str| limiter.enter(address.parse().unwrap());
+        let mut permits: Vec<_> = std::iter::from_fn(|| enter("192.0.2.1")).take(1000).collect();
+        assert_eq!(permits.len(), MAX_OF_ADDRESS);
+        permits.extend((0..1000).filter_map(|n: u32| enter(&format!("198.51.100.{}", n % 250))));
+        assert_eq!(permits.len(), MAX_STRANGERS);
         let proxied: Vec<_> = std::iter::from_fn(|| enter("127.0.0.1")).take(1000).collect();
         assert_eq!(proxied.len(), MAX_OF_PROXY);
         assert!(enter("::1").is_some(), "another way to the machine itself");
-        places.clear();
+        permits.clear();
         drop(proxied);
         assert!(enter("192.0.2.1").is_some());
         assert!(
-            door.lock().by_address.is_empty() && door.lock().strangers == 0,
+            limiter.lock().by_address.is_empty() && limiter.lock().strangers == 0,
             "what is gone does not count"
         );
     }

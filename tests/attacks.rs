@@ -492,9 +492,9 @@ fn somebody_who_never_reads_while_others_draw_at_full_speed() {
 }
 
 /// Numbers that are the same each time.
-struct Chance(u64);
+struct Rng(u64);
 
-impl Chance {
+impl Rng {
     fn next(&mut self, below: usize) -> usize {
         self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
         (self.0 >> 33) as usize % below
@@ -540,14 +540,14 @@ fn conversation() -> Vec<u8> {
 fn bit_flipped_conversations() {
     let original = conversation();
     attack("bit-flipped real traffic", 2, move |target| {
-        let mut chance = Chance(7);
+        let mut rng_seed = Rng(7);
         target.again(|target| {
             let mut bytes = original.clone();
-            for _ in 0..=chance.next(20) {
-                let at = chance.next(bytes.len());
-                bytes[at] ^= 1 << chance.next(8);
+            for _ in 0..=rng_seed.next(20) {
+                let at = rng_seed.next(bytes.len());
+                bytes[at] ^= 1 << rng_seed.next(8);
             }
-            let cut = if chance.next(2) == 0 { bytes.len() } else { chance.next(bytes.len()) };
+            let cut = if rng_seed.next(2) == 0 { bytes.len() } else { rng_seed.next(bytes.len()) };
             let mut client = target.connect();
             // It may be cut off in the middle.
             let _ = client.stream.write_all(&bytes[..cut]);
@@ -564,12 +564,12 @@ fn bit_flipped_websocket_frames() {
     let original: Vec<u8> =
         drawhall_protocol::frame::frames(&conversation()).flat_map(|f| masked(0x82, &f.bytes[2..])).collect();
     attack("bit-flipped WebSocket frames", 2, move |target| {
-        let mut chance = Chance(9);
+        let mut rng_seed = Rng(9);
         target.again(|target| {
             let mut bytes = original.clone();
-            for _ in 0..=chance.next(5) {
-                let at = chance.next(bytes.len());
-                bytes[at] ^= 1 << chance.next(8);
+            for _ in 0..=rng_seed.next(5) {
+                let at = rng_seed.next(bytes.len());
+                bytes[at] ^= 1 << rng_seed.next(8);
             }
             let stream = open(target.websocket);
             let raw = stream.try_clone().unwrap();
@@ -624,7 +624,7 @@ fn a_flood_of_reports() {
 #[test]
 fn truncated_tls_handshakes() {
     attack("truncated TLS handshakes", 2, |target| {
-        let mut chance = Chance(11);
+        let mut rng_seed = Rng(11);
         let hello = {
             let provider = Arc::new(rustls::crypto::ring::default_provider());
             let config = rustls::ClientConfig::builder_with_provider(provider)
@@ -643,7 +643,7 @@ fn truncated_tls_handshakes() {
             client.next();
             client.stream.write_all(&wire(0, br#"{"cmd":"startTls"}"#)).unwrap();
             client.next();
-            let _ = client.stream.write_all(&hello[..chance.next(hello.len())]);
+            let _ = client.stream.write_all(&hello[..rng_seed.next(hello.len())]);
         });
     });
 }

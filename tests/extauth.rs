@@ -320,8 +320,9 @@ fn servers_share_the_accounts_of_one_of_them() {
     account::add(&database, "alice", &["MOD".into(), "artists".into()], "secret").unwrap();
     account::add(&database, "bob", &[], "pw").unwrap();
     account::set(&database, "bob", account::Change { locked: Some(true), ..Default::default() }).unwrap();
-    let key =
-        drawhall::auth::provider::public_text(&drawhall::auth::provider::signing_key(&database).unwrap());
+    let key = drawhall::auth::auth_server::public_text(
+        &drawhall::auth::auth_server::signing_key(&database).unwrap(),
+    );
     let source = RuleSource { database: Some(path), ..RuleSource::default() };
     let provider = Some("127.0.0.1:0".parse().unwrap());
     let first = TestServer::start_with(

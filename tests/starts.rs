@@ -10,7 +10,7 @@ use std::process::{Child, Command, Output, Stdio};
 use std::time::Duration;
 
 use common::{PATIENCE, eventually};
-use drawhall::storage::folder::Folder;
+use drawhall::storage::session_dir::SessionDir;
 use drawhall::transport::tls;
 
 fn program(folder: &Path) -> Command {
@@ -60,7 +60,7 @@ fn what_cannot_start_says_in_one_line_which_option_and_what_helps() {
     fs::write(path.join("file"), "rubbish, and more than one line of it\n".repeat(100)).unwrap();
     fs::write(path.join("utf16.pem"), [0xff, 0xfe, b'x', 0]).unwrap();
     fs::create_dir(path.join("in-use")).unwrap();
-    let _holder = Folder::open(&path.join("in-use"), Duration::from_secs(1)).unwrap();
+    let _holder = SessionDir::open(&path.join("in-use"), Duration::from_secs(1)).unwrap();
     let certificate = |cert: &'static str, key: &'static str| vec!["--ssl-cert", cert, "--ssl-key", key];
     let in_use = "another program listens there";
     let cases: Vec<(Vec<&str>, [&str; 2])> = vec![

@@ -34,7 +34,7 @@ enum Input {
 #[derive(Debug, Arbitrary)]
 struct Login {
     rules: u8,
-    chance: u64,
+    rng_seed: u64,
     browser: bool,
     must_encrypt: bool,
     inputs: Vec<Input>,
@@ -43,7 +43,7 @@ struct Login {
 fuzz_target!(|login: Login| {
     let rules = RULES[usize::from(login.rules) % RULES.len()].clone();
     let address = "192.0.2.7".parse().expect("an address");
-    let Login { chance, browser, must_encrypt, .. } = login;
+    let Login { rng_seed, browser, must_encrypt, .. } = login;
     let arrival = Arrival {
         conn: 1,
         address,
@@ -51,7 +51,7 @@ fuzz_target!(|login: Login| {
         encrypted: false,
         must_encrypt,
         proxied: false,
-        chance,
+        rng_seed,
         utc_ms: 0,
     };
     let (mut machine, greeting) = LoginMachine::new(rules, &arrival);
@@ -83,7 +83,7 @@ fn perform(effects: Vec<LoginEffect>, identified: &mut bool, asked: &mut Option<
                 *asked = Some(effect);
             }
             LoginEffect::CheckAccount { .. }
-            | LoginEffect::AskExtAuth { .. }
+            | LoginEffect::QueryExtAuth { .. }
             | LoginEffect::LookUp { .. }
             | LoginEffect::FindSession { .. } => *asked = Some(effect),
             _ => {}

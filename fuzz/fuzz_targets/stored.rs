@@ -6,11 +6,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use arbitrary::Arbitrary;
-use drawhall::clock::Now;
-use drawhall::session::{Effects, JoinRequest, SessionMachine, Shared};
-use drawhall::storage::folder::Folder;
+use drawhall::clock::Timestamp;
+use drawhall::session::{Effects, JoinRequest, SessionMachine, ServerSettings};
+use drawhall::storage::session_dir::SessionDir;
 use drawhall::storage::metadata::Metadata;
-use drawhall_fuzz::visitor;
+use drawhall_fuzz::client;
 use drawhall_protocol::Frame;
 use drawhall_protocol::frame::whole_frames_len;
 use libfuzzer_sys::fuzz_target;
@@ -47,7 +47,7 @@ fuzz_target!(|input: Input| {
     history.extend_from_slice(&input.tail);
     std::fs::write(directory.path().join(format!("{ID}.session")), journal).expect("write");
     std::fs::write(directory.path().join(format!("{ID}.dprec")), history).expect("write");
-    let folder = Folder::open(directory.path(), Duration::from_secs(3600)).expect("opens");
+    let folder = SessionDir::open(directory.path(), Duration::from_secs(3600)).expect("opens");
     let mut listed = 0;
     folder.list(false, |_| listed += 1).expect("lists");
     go_on(&folder);
@@ -55,16 +55,16 @@ fuzz_target!(|input: Input| {
 });
 
 /// Somebody joins the session, and reads it.
-fn go_on(folder: &Arc<Folder>) {
+fn go_on(folder: &Arc<SessionDir>) {
     let Ok(loaded) = folder.load(ID) else { return };
-    let now = Now { ms: 1_000_000, utc_ms: 1_795_241_572_000 };
-    let mut fx = Effects::default();
-    let (mut machine, mut store) = SessionMachine::restored(Shared::default(), loaded, None, now, &mut fx);
-    let request = JoinRequest { visitor: visitor(7), ..JoinRequest::default() };
-    machine.join(request, now, &mut fx);
-    let outcome = store.perform(machine.take_work());
+    let now = Timestamp { monotonic_ms: 1_000_000, utc_ms: 1_795_241_572_000 };
+    let mut effects = Effects::default();
+    let (mut machine, mut store) = SessionMachine::restored(ServerSettings::default(), loaded, None, now, &mut effects);
+    let request = JoinRequest { client: client(7), ..JoinRequest::default() };
+    machine.join(request, now, &mut effects);
+    let outcome = store.perform(machine.drain_writes());
     assert!(outcome.error.is_none(), "there is room");
-    for (_, op) in fx.sends {
+    for (_, op) in effects.sends {
         if let drawhall::session::ClientOp::Direct(bytes) = op {
             assert_eq!(whole_frames_len(&bytes), bytes.len());
         }

@@ -4,11 +4,11 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use arbitrary::Arbitrary;
-use drawhall::clock::Now;
+use drawhall::clock::Timestamp;
 use drawhall::config::{Settings, names::NameRules};
 use drawhall::history::{Cursor, Read};
-use drawhall::session::bans::Person;
-use drawhall::session::{ClientOp, ConnId, Effects, JoinRequest, SessionMachine, Shared, Visitor};
+use drawhall::session::bans::Identity;
+use drawhall::session::{ClientOp, ConnId, Effects, JoinRequest, SessionMachine, ServerSettings, AuthenticatedClient};
 use drawhall_protocol::ProtocolVersion;
 use drawhall_protocol::command::{Host, RawCommand};
 use drawhall_protocol::frame::whole_frames_len;
@@ -93,7 +93,7 @@ pub fn command_frame(raw: &RawCommand) -> Option<Vec<u8>> {
 /// A session, and what its clients have been sent.
 pub struct Table {
     pub machine: SessionMachine,
-    pub now: Now,
+    pub now: Timestamp,
     pub ended: bool,
     /// Asked-for correlators and the like, as the clients see them.
     pub told: Vec<Value>,
@@ -101,51 +101,51 @@ pub struct Table {
 }
 
 /// Somebody who joins.
-pub fn visitor(conn: ConnId) -> Visitor {
-    let person = Person {
+pub fn client(conn: ConnId) -> AuthenticatedClient {
+    let person = Identity {
         name: format!("u{conn}"),
         address: "192.0.2.1".parse().ok(),
         auth_id: if conn % 3 == 0 { format!("internal:{conn}") } else { String::new() },
         sid: format!("sid-{conn}"),
     };
     let flags = ["HOST", "WEB", "WEBSESSION", "WEBHOST"].map(str::to_owned).to_vec();
-    Visitor { conn, person, flags, moderator: conn == 7, ..Visitor::default() }
+    AuthenticatedClient { conn, identity: person, flags, moderator: conn == 7, ..AuthenticatedClient::default() }
 }
 
 impl Table {
     /// A session that runs; `u1` has hosted it.
     pub fn running(settings: Settings) -> Table {
         let (names, _) = NameRules::new(&settings);
-        let shared = Shared {
+        let shared = ServerSettings {
             settings: Arc::new(settings),
             names: Arc::new(names),
             crypt_key: Some([7; 32]),
-            ..Shared::default()
+            ..ServerSettings::default()
         };
-        let now = Now { ms: 1_000_000, utc_ms: 1_795_241_572_000 };
+        let now = Timestamp { monotonic_ms: 1_000_000, utc_ms: 1_795_241_572_000 };
         let version = ProtocolVersion::dp(4, 25, 1);
         let machine = SessionMachine::new(shared, "id".into(), String::new(), version, "u1".into(), now);
         let (ended, told, cursors) = (false, Vec::new(), BTreeMap::new());
         let mut table = Table { machine, now, ended, told, cursors };
-        table.act(|machine, now, fx| {
-            let host = visitor(1);
+        table.act(|machine, now, effects| {
+            let host = client(1);
             machine.set_up(&Host::default(), &host);
-            machine.host(host, 1, now, fx);
+            machine.host(host, 1, now, effects);
         });
         table.command(1, &RawCommand { cmd: "init-complete".into(), ..RawCommand::default() });
         table
     }
 
     /// Gives the rules an input; everybody reads what comes of it.
-    pub fn act(&mut self, input: impl FnOnce(&mut SessionMachine, Now, &mut Effects)) {
+    pub fn act(&mut self, input: impl FnOnce(&mut SessionMachine, Timestamp, &mut Effects)) {
         if self.ended {
             return;
         }
-        let mut fx = Effects::default();
-        input(&mut self.machine, self.now, &mut fx);
+        let mut effects = Effects::default();
+        input(&mut self.machine, self.now, &mut effects);
         self.machine.publish();
-        self.ended |= fx.ended.is_some();
-        for (conn, op) in fx.sends {
+        self.ended |= effects.ended.is_some();
+        for (conn, op) in effects.sends {
             match op {
                 ClientOp::Direct(bytes) => {
                     assert_eq!(whole_frames_len(&bytes), bytes.len(), "whole messages only");
@@ -183,22 +183,22 @@ impl Table {
     /// Somebody joins who is not there yet.
     pub fn join(&mut self, conn: ConnId, password: String, hidx: String) {
         if !self.machine.members().iter().any(|m| m.conn() == conn) {
-            let request = JoinRequest { visitor: visitor(conn), password, hidx, ..JoinRequest::default() };
-            self.act(|machine, now, fx| machine.join(request, now, fx));
+            let request = JoinRequest { client: client(conn), password, hidx, ..JoinRequest::default() };
+            self.act(|machine, now, effects| machine.join(request, now, effects));
         }
     }
 
     /// Somebody leaves.
     pub fn leave(&mut self, conn: ConnId) {
         self.cursors.remove(&conn);
-        self.act(|machine, now, fx| machine.leave(conn, now, fx));
+        self.act(|machine, now, effects| machine.leave(conn, now, effects));
     }
 
     /// Whole frames arrive.
     pub fn send(&mut self, conn: ConnId, mut bytes: Vec<u8>) {
         if self.machine.members().iter().any(|m| m.conn() == conn) {
-            self.act(|machine, now, fx| {
-                let _held = machine.batch(conn, &mut bytes, now, fx);
+            self.act(|machine, now, effects| {
+                let _held = machine.batch(conn, &mut bytes, now, effects);
             });
         }
     }
@@ -212,7 +212,7 @@ impl Table {
 
     /// Time passes.
     pub fn wait(&mut self, ms: u64) {
-        self.now.ms += ms;
+        self.now.monotonic_ms += ms;
         self.now.utc_ms += ms as i64;
         self.act(SessionMachine::tick);
         self.act(SessionMachine::expire);

@@ -11,16 +11,16 @@ use serde_json::json;
 use sha2::{Digest as _, Sha256};
 use subtle::ConstantTimeEq as _;
 
-use super::call::refuse;
 use super::login::{Logins, Shown};
 use super::pages::Pages;
-use crate::auth::guesses::{Guess, Guesses, NotNow};
-use crate::clock::Now;
+use super::request::refuse;
+use crate::auth::password_limiter::{AttemptRefused, HttpPasswordLimiter, PasswordAttempt};
+use crate::clock::Timestamp;
 use crate::config::ini::IpRange;
 use crate::session::admin::AdminError;
 use crate::transport::origin::ANY;
 use crate::transport::trust::{Source, Trusted};
-use crate::web::{claims_of, peer_of, source_of};
+use crate::web::{forwarded_headers, peer_of, source_of};
 
 /// Where it is asked whether the server is there, which nobody needs to log in for.
 const HEALTH: [&str; 2] = ["/healthz", "/readyz"];
@@ -89,7 +89,7 @@ pub(super) struct Access {
     rules: AccessRules,
     trusted: Trusted,
     /// Passwords that were tried.
-    pub(super) guesses: Guesses,
+    pub(super) guesses: HttpPasswordLimiter,
     /// Those who have logged in on the page.
     pub(super) logins: Logins,
     /// Accounts that have shown their passwords.
@@ -101,7 +101,7 @@ impl Access {
         Self {
             rules,
             trusted,
-            guesses: Guesses::default(),
+            guesses: HttpPasswordLimiter::default(),
             logins: Logins::default(),
             shown: Shown::default(),
         }
@@ -153,7 +153,7 @@ impl Access {
 
     /// Whether the way from whoever asks was encrypted, by a proxy.
     pub(super) fn is_encrypted(&self, request: &HttpRequest) -> bool {
-        peer_of(request).is_some_and(|peer| self.trusted.is_https(peer, &claims_of(request)))
+        peer_of(request).is_some_and(|peer| self.trusted.is_https(peer, &forwarded_headers(request)))
     }
 
     /// Whether a request may be answered without a login on the page: as whom, for the log, or who perhaps is an account;
@@ -167,7 +167,7 @@ impl Access {
             return Ok(Admission::As(source.address.to_string()));
         }
         let Some((user, password)) = basic_of(request) else { return Err(self.challenge(request)) };
-        let guess = self.guesses.quick(source, Now::get().ms);
+        let guess = self.guesses.quick(source, Timestamp::now().monotonic_ms);
         let guess = guess.map_err(|not_now| Box::new(refuse(&too_many(not_now))))?;
         if self.fits(&user, &password) {
             guess.give_back();
@@ -225,7 +225,7 @@ pub(super) enum Admission {
         /// Password.
         password: String,
         /// The attempt that this is.
-        guess: Guess,
+        guess: PasswordAttempt,
     },
 }
 
@@ -241,7 +241,7 @@ fn basic_of(request: &HttpRequest) -> Option<(String, String)> {
 }
 
 /// The answer to who has to wait before the next password.
-pub(super) fn too_many(not_now: NotNow) -> AdminError {
+pub(super) fn too_many(not_now: AttemptRefused) -> AdminError {
     AdminError::new(429, not_now.message())
 }
 

@@ -2,13 +2,13 @@
 
 use serde_json::{Value, json};
 
-use super::Office;
+use super::AdminState;
 use super::access::too_many;
-use super::call::{Call, Method, bad, not_found, unsupported};
-use super::operation::{Answer, Body, Field, Operation, text, truth};
-use super::shapes::{ACCOUNT, ACCOUNT_CHECK};
-use crate::auth::{Turn, password};
-use crate::clock::Now;
+use super::operation::{Answer, Body, Field, Operation, bool, text};
+use super::request::{Method, Request, bad, not_found, unsupported};
+use super::schemas::{ACCOUNT, ACCOUNT_CHECK};
+use crate::auth::{Job, password};
+use crate::clock::Timestamp;
 use crate::db::{Account, AccountKey, DbError};
 use crate::session::admin::{AdminAnswer, AdminError};
 
@@ -19,24 +19,24 @@ fn value(account: &Account) -> Value {
 
 const NAME: Field = text("username", "User name.");
 const PASSWORD: Field = text("password", "Password.");
-const LOCKED: Field = truth("locked", "Nobody can log in.");
+const LOCKED: Field = bool("locked", "Nobody can log in.");
 const FLAGS: Field = text("flags", "Such as MOD,HOST,ADMIN.");
 
 pub(super) const OPERATIONS: &[Operation] = &[
     Operation::get("accounts", "Accounts.", Answer::Many(&ACCOUNT, "accounts")),
     Operation::post("accounts", "Adds an account.", Answer::One(&ACCOUNT))
         .locked_by("accounts")
-        .body(Body::Fields(&[NAME.needed(), PASSWORD.needed(), LOCKED, FLAGS])),
+        .body(Body::Fields(&[NAME.required(), PASSWORD.required(), LOCKED, FLAGS])),
     Operation::post("accounts/auth", "Whether name and password fit.", Answer::One(&ACCOUNT_CHECK))
-        .body(Body::Fields(&[NAME.needed(), PASSWORD.needed()])),
+        .body(Body::Fields(&[NAME.required(), PASSWORD.required()])),
     Operation::put("accounts/{account}", "Changes an account.", Answer::One(&ACCOUNT))
         .locked_by("accounts")
         .body(Body::Fields(&[NAME, PASSWORD, LOCKED, FLAGS])),
     Operation::delete("accounts/{account}", "Removes an account.", Answer::Done).locked_by("accounts"),
 ];
 
-impl Office {
-    pub(super) async fn accounts(&self, call: &Call, rest: &[&str]) -> AdminAnswer {
+impl AdminState {
+    pub(super) async fn accounts(&self, call: &Request, rest: &[&str]) -> AdminAnswer {
         match (call.method, rest) {
             (Method::Get, []) => {
                 let accounts = self.ask(|db| db.accounts()).await?;
@@ -67,11 +67,12 @@ impl Office {
         if password.is_empty() {
             return Err(bad("Password required"));
         }
-        let made = self.hashing.run(Turn::Make, move || password::hash(&password)).await.flatten();
+        let made =
+            self.blocking_pool.run(Job::HashPassword, move || password::hash(&password)).await.flatten();
         made.ok_or_else(|| AdminError::new(500, "The password cannot be hashed"))
     }
 
-    async fn add_account(&self, call: &Call) -> AdminAnswer {
+    async fn add_account(&self, call: &Request) -> AdminAnswer {
         let name = call.text("username");
         if !crate::client::login::is_valid_name(&name) {
             return Err(bad(if name.is_empty() { "Username required" } else { "Invalid username" }));
@@ -80,7 +81,7 @@ impl Office {
             id: 0,
             hash: self.hash_of(call.text("password")).await?,
             name: name.clone(),
-            locked: call.truth("locked").unwrap_or(false),
+            locked: call.bool("locked").unwrap_or(false),
             flags: Account::parse_flags(&call.text("flags")),
         };
         let added = self.ask(move |db| match db.add_account(&account) {
@@ -92,7 +93,7 @@ impl Office {
         Ok(value(&added))
     }
 
-    async fn change_account(&self, call: &Call, id: i64) -> AdminAnswer {
+    async fn change_account(&self, call: &Request, id: i64) -> AdminAnswer {
         let name = call.text("username");
         if !name.is_empty() && !crate::client::login::is_valid_name(&name) {
             return Err(bad("Invalid username"));
@@ -100,7 +101,7 @@ impl Office {
         let password = call.text("password");
         // It takes a while, in which others may change the account.
         let hash = if password.is_empty() { None } else { Some(self.hash_of(password).await?) };
-        let (locked, flags) = (call.truth("locked"), call.body.get("flags").and_then(Value::as_str));
+        let (locked, flags) = (call.bool("locked"), call.body.get("flags").and_then(Value::as_str));
         let flags = flags.map(Account::parse_flags);
         let changed = self.ask(move |db| {
             let changed = db.change_account(AccountKey::Id(id), |account| {
@@ -123,9 +124,14 @@ impl Office {
     }
 
     /// Whether name and password fit: 0 no account, 1 wrong password, 2 locked, 3 fits.
-    async fn try_account(&self, call: &Call) -> AdminAnswer {
+    async fn try_account(&self, call: &Request) -> AdminAnswer {
         let (name, given) = (call.text("username"), call.text("password"));
-        let guess = self.access.guesses.slow(call.who.source, Now::get().ms).await.map_err(too_many)?;
+        let guess = self
+            .access
+            .guesses
+            .slow(call.who.source, Timestamp::now().monotonic_ms)
+            .await
+            .map_err(too_many)?;
         let Some(account) = self.ask(move |db| db.account(&name)).await? else {
             return Ok(json!({"status": 0}));
         };
@@ -143,6 +149,7 @@ impl Office {
     pub(super) async fn fits(&self, given: String, hash: String) -> bool {
         !given.is_empty()
             && !hash.is_empty()
-            && self.hashing.run(Turn::Check, move || password::verify(&given, &hash)).await == Some(true)
+            && self.blocking_pool.run(Job::VerifyPassword, move || password::verify(&given, &hash)).await
+                == Some(true)
     }
 }

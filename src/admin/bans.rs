@@ -4,12 +4,12 @@ use std::net::IpAddr;
 
 use serde_json::{Value, json};
 
-use super::Office;
-use super::call::{Call, Method, bad, not_found, unsupported};
+use super::AdminState;
 use super::operation::{Answer, Body, Field, Operation, number, text};
-use super::shapes::{ADDRESS_BAN, BAN_PREVIEW, SYSTEM_BAN, USER_BAN};
-use crate::clock::{Now, utc_of};
-use crate::config::ini::{IpRange, Reaction};
+use super::request::{Method, Request, bad, not_found, unsupported};
+use super::schemas::{ADDRESS_BAN, BAN_PREVIEW, SYSTEM_BAN, USER_BAN};
+use crate::clock::{Timestamp, utc_of};
+use crate::config::ini::{BanAction, IpRange};
 use crate::db::{BanKind, BanRow};
 use crate::session::admin::{AdminAnswer, AdminError};
 
@@ -27,7 +27,7 @@ fn value(kind: BanKind, ban: &BanRow) -> Value {
     }
 }
 
-const EXPIRES: Field = text("expires", "When it ends, such as 2030-01-01 12:00:00 (UTC).").needed();
+const EXPIRES: Field = text("expires", "When it ends, such as 2030-01-01 12:00:00 (UTC).").required();
 const COMMENT: Field = text("comment", "For administrators.");
 const REACTION: Field = text("reaction", "normal (the default), neterror, garbage, hang or timer.");
 const REASON: Field = text("reason", "For who is banned.");
@@ -37,7 +37,7 @@ pub(super) const OPERATIONS: &[Operation] = &[
     Operation::post("banlist", "Bans an address or a range of them.", Answer::One(&ADDRESS_BAN))
         .locked_by("bans")
         .body(Body::Fields(&[
-            text("ip", "Address.").needed(),
+            text("ip", "Address.").required(),
             number("subnet", "Length of the common prefix in bits, 0 for the one address."),
             EXPIRES,
             COMMENT,
@@ -48,19 +48,19 @@ pub(super) const OPERATIONS: &[Operation] = &[
         Answer::One(&BAN_PREVIEW),
     )
     .query(&[
-        text("ip", "Address.").needed(),
+        text("ip", "Address.").required(),
         number("subnet", "Length of the common prefix in bits, 0 for the one address."),
     ]),
     Operation::delete("banlist/{ban}", "Removes a ban.", Answer::Done).locked_by("bans"),
     Operation::get("systembans", "Bans of system ids.", Answer::Many(&SYSTEM_BAN, "bans")),
     Operation::post("systembans", "Bans a system id.", Answer::One(&SYSTEM_BAN))
         .locked_by("bans")
-        .body(Body::Fields(&[text("sid", "System id.").needed(), REACTION, EXPIRES, COMMENT, REASON])),
+        .body(Body::Fields(&[text("sid", "System id.").required(), REACTION, EXPIRES, COMMENT, REASON])),
     Operation::delete("systembans/{ban}", "Removes a ban.", Answer::Done).locked_by("bans"),
     Operation::get("userbans", "Bans of users of an ext-auth server.", Answer::Many(&USER_BAN, "bans")),
     Operation::post("userbans", "Bans a user of an ext-auth server.", Answer::One(&USER_BAN))
         .locked_by("bans")
-        .body(Body::Fields(&[number("userId", "User id.").needed(), REACTION, EXPIRES, COMMENT, REASON])),
+        .body(Body::Fields(&[number("userId", "User id.").required(), REACTION, EXPIRES, COMMENT, REASON])),
     Operation::delete("userbans/{ban}", "Removes a ban.", Answer::Done).locked_by("bans"),
 ];
 
@@ -77,9 +77,9 @@ fn time(text: &str) -> Option<String> {
     (time.year() >= 0).then(|| time.strftime("%Y-%m-%d %H:%M:%S").to_string())
 }
 
-impl Office {
+impl AdminState {
     /// How many addresses a ban would cover, and whom of those who are online.
-    pub(super) async fn preview_ban(&self, call: &Call) -> AdminAnswer {
+    pub(super) async fn preview_ban(&self, call: &Request) -> AdminAnswer {
         let subnet = i64::try_from(call.number("subnet", 0)?).unwrap_or(i64::MAX);
         let range = range_of(call.query("ip").trim(), subnet)?;
         let (first, last) = range.ends();
@@ -98,7 +98,7 @@ impl Office {
         Ok(json!({"first": first, "last": last, "addresses": addresses, "many": many, "users": hit}))
     }
 
-    pub(super) async fn bans(&self, call: &Call, kind: BanKind, id: &[&str]) -> AdminAnswer {
+    pub(super) async fn bans(&self, call: &Request, kind: BanKind, id: &[&str]) -> AdminAnswer {
         match (call.method, id) {
             (Method::Get, []) => {
                 let bans = self.ask(move |db| db.bans(kind)).await?;
@@ -107,7 +107,7 @@ impl Office {
             }
             (Method::Post, []) => {
                 let ban = wanted_ban(call, kind)?;
-                let made = self.ask(move |db| db.add_ban(kind, ban, Now::get().utc_ms)).await?;
+                let made = self.ask(move |db| db.add_ban(kind, ban, Timestamp::now().utc_ms)).await?;
                 self.look_again().await?;
                 Ok(value(kind, &made))
             }
@@ -134,7 +134,7 @@ fn range_of(ip: &str, subnet: i64) -> Result<IpRange, AdminError> {
 }
 
 /// The ban that a request describes.
-fn wanted_ban(call: &Call, kind: BanKind) -> Result<BanRow, AdminError> {
+fn wanted_ban(call: &Request, kind: BanKind) -> Result<BanRow, AdminError> {
     let mut ban = BanRow { comment: call.text("comment"), ..BanRow::default() };
     match kind {
         BanKind::Address => {
@@ -156,7 +156,7 @@ fn wanted_ban(call: &Call, kind: BanKind) -> Result<BanRow, AdminError> {
     if kind != BanKind::Address {
         let reaction = call.text("reaction");
         ban.reaction = if reaction.is_empty() { "normal".to_owned() } else { reaction };
-        Reaction::parse(&ban.reaction).ok_or_else(|| bad("Invalid reaction"))?;
+        BanAction::parse(&ban.reaction).ok_or_else(|| bad("Invalid reaction"))?;
         ban.reason = call.text("reason");
     }
     ban.expires = time(&call.text("expires")).ok_or_else(|| bad("Valid expiration time required"))?;

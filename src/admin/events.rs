@@ -10,10 +10,10 @@ use actix_web::web::Bytes;
 use tokio::sync::mpsc;
 use tokio::time::{Duration, Interval};
 
-use super::Office;
-use super::call::{Call, bad};
-use super::observer::{Event, Follow};
+use super::AdminState;
+use super::monitor::{Event, Subscribe};
 use super::operation::{Answer, Operation, text};
+use super::request::{Request, bad};
 use crate::session::admin::AdminError;
 
 /// What can be followed.
@@ -51,9 +51,9 @@ impl MessageBody for Stream {
     }
 }
 
-impl Office {
+impl AdminState {
     /// An answer that tells of changes until one of both ends it.
-    pub(super) async fn events(&self, call: &Call) -> Result<HttpResponse, AdminError> {
+    pub(super) async fn events(&self, call: &Request) -> Result<HttpResponse, AdminError> {
         let topics = match call.query("topics") {
             "" => TOPICS.map(str::to_owned).to_vec(),
             list => list.split(',').map(|topic| topic.trim().to_owned()).collect(),
@@ -62,7 +62,7 @@ impl Office {
             return Err(bad(format!("topics: there is no topic '{unknown}'")));
         }
         let followed =
-            self.observer.send(Follow(topics)).await.map_err(|e| AdminError::new(500, e.to_string()))?;
+            self.monitor.send(Subscribe(topics)).await.map_err(|e| AdminError::new(500, e.to_string()))?;
         let events = followed.ok_or_else(|| AdminError::new(503, "Too many follow already"))?;
         let stream = Stream { events, heartbeat: crate::clock::every(HEARTBEAT) };
         Ok(HttpResponse::Ok().content_type("text/event-stream").body(stream))

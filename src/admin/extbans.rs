@@ -5,11 +5,11 @@ use std::sync::atomic::Ordering;
 use drawhall_protocol::from_json;
 use serde_json::{Value, json};
 
-use super::Office;
-use super::call::{Call, Method, not_found, unsupported};
-use super::operation::{Answer, Body, Operation, Schema, text, truth};
-use super::shapes::EXT_BANS;
-use crate::clock::Now;
+use super::AdminState;
+use super::operation::{Answer, Body, Operation, Schema, bool, text};
+use super::request::{Method, Request, not_found, unsupported};
+use super::schemas::EXT_BANS;
+use crate::clock::Timestamp;
 use crate::config::{Settings, extbans};
 use crate::server::reload::MIN_BANS_INTERVAL;
 use crate::session::admin::{AdminAnswer, AdminError};
@@ -45,13 +45,13 @@ pub(super) const OPERATIONS: &[Operation] = &[
     Operation::post("extbans/refresh", "Fetches them now.", Answer::One(&REFRESH)),
     Operation::put("extbans/{ban}", "Switches one on or off.", Answer::Empty)
         .locked_by("extbans")
-        .body(Body::Fields(&[truth("enabled", "It counts.").needed()])),
+        .body(Body::Fields(&[bool("enabled", "It counts.").required()])),
 ];
 
-const REFRESH: Schema = Schema { name: "Refresh", fields: &[text("msg", "What was done.").needed()] };
+const REFRESH: Schema = Schema { name: "Refresh", fields: &[text("msg", "What was done.").required()] };
 
-impl Office {
-    pub(super) async fn ext_bans(&self, call: &Call, rest: &[&str]) -> AdminAnswer {
+impl AdminState {
+    pub(super) async fn ext_bans(&self, call: &Request, rest: &[&str]) -> AdminAnswer {
         match (call.method, rest) {
             (Method::Get, []) => self.ext_bans_value().await,
             (Method::Delete, []) => {
@@ -68,7 +68,7 @@ impl Office {
             }
             (Method::Put, [id]) => {
                 let id: i64 = id.parse().map_err(|_| not_found())?;
-                let enabled = call.truth("enabled").unwrap_or(true);
+                let enabled = call.bool("enabled").unwrap_or(true);
                 self.ask(move |db| db.switch_ext_ban(id, enabled)).await?;
                 self.look_again().await?;
                 Ok(Value::String(String::new()))
@@ -81,7 +81,7 @@ impl Office {
         let rules = self.rules();
         let settings = rules.settings();
         let Settings { ext_bans_url, ext_bans_cache_url, ext_bans_cache_key, .. } = settings;
-        let disabled = match &self.registry {
+        let disabled = match &self.database {
             Some(_) => self.ask(|db| Ok(db.snapshot(0)?.disabled_ext_bans)).await?,
             None => Vec::new(),
         };
@@ -92,7 +92,7 @@ impl Office {
         let bans = bans.filter_map(|ban| value(ban, &disabled));
         let every = settings.ext_bans_check_interval.0;
         let next = match self.fetching.due_ms.load(Ordering::Relaxed) {
-            due if active && due > 0 => due.saturating_sub(Now::get().ms) as i64,
+            due if active && due > 0 => due.saturating_sub(Timestamp::now().monotonic_ms) as i64,
             _ => -1,
         };
         Ok(json!({

@@ -2,11 +2,11 @@
 
 use serde_json::{Map, Value, json};
 
-use super::call::{Call, Method, bad, unsupported};
 use super::operation::{Answer, Body, Field, Kind, Operation, number, text};
-use super::shapes::{LOG_LINE, LOGGED};
-use super::{Office, ask};
-use crate::clock::{Now, iso_of, utc_of};
+use super::request::{Method, Request, bad, unsupported};
+use super::schemas::{LOG_LINE, LOGGED};
+use super::{AdminState, ask};
+use crate::clock::{Timestamp, iso_of, utc_of};
 use crate::db::{LogQuery, LogRow};
 use crate::log::{Level, LogEntry, LogUser, Topic};
 use crate::session::admin::{AdminAnswer, AdminError};
@@ -24,9 +24,9 @@ pub(super) const OPERATIONS: &[Operation] = &[
             text("after", "Only lines later than this, ISO 8601."),
         ]),
     Operation::post("log", "Writes a line.", Answer::One(&LOGGED)).body(Body::Fields(&[
-        text("level", "Error, Warn, Info or Debug.").needed(),
-        text("topic", "What it is about, such as Status.").needed(),
-        text("message", "What happened; it must begin with `[source] `.").needed(),
+        text("level", "Error, Warn, Info or Debug.").required(),
+        text("topic", "What it is about, such as Status.").required(),
+        text("message", "What happened; it must begin with `[source] `.").required(),
         text("session", "Session id."),
         Field::new("user", Kind::Object, "Whom it is about: id, ip, name."),
     ])),
@@ -54,8 +54,8 @@ pub(super) fn value(row: LogRow) -> Value {
     object.into()
 }
 
-impl Office {
-    pub(super) async fn log(&self, call: &Call) -> AdminAnswer {
+impl AdminState {
+    pub(super) async fn log(&self, call: &Request) -> AdminAnswer {
         match call.method {
             Method::Get => self.read_log(call).await,
             Method::Post => {
@@ -80,7 +80,7 @@ impl Office {
         }
     }
 
-    async fn read_log(&self, call: &Call) -> AdminAnswer {
+    async fn read_log(&self, call: &Request) -> AdminAnswer {
         let after = match call.query("after") {
             "" => String::new(),
             text => {
@@ -102,7 +102,7 @@ impl Office {
 }
 
 /// The entry that a program wants written, and the session that it is about.
-fn wanted_entry(call: &Call) -> Result<(LogEntry, String), AdminError> {
+fn wanted_entry(call: &Request) -> Result<(LogEntry, String), AdminError> {
     let level = match call.text("level").as_str() {
         "Error" => Level::Error,
         "Warn" => Level::Warn,
@@ -116,7 +116,7 @@ fn wanted_entry(call: &Call) -> Result<(LogEntry, String), AdminError> {
     if source.is_none_or(|(source, text)| source.is_empty() || text.is_empty()) {
         return Err(bad("Invalid message"));
     }
-    let entry = LogEntry::new(Now::get(), level, topic, message);
+    let entry = LogEntry::new(Timestamp::now(), level, topic, message);
     let entry = match call.body.get("user") {
         None | Some(Value::Null) => entry,
         Some(user) => entry.about(LogUser {

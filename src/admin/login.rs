@@ -12,13 +12,13 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde_json::json;
 use sha2::{Digest as _, Sha256};
 
-use super::Office;
+use super::AdminState;
 use super::access::{Admission, too_many};
-use super::call::{Call, Who, refuse};
-use super::operation::{Answer, Body, Operation, Schema, text, truth};
-use crate::auth::guesses::Guess;
-use crate::auth::{AccountCheck, AccountMark, CheckAccount, MarkOf};
-use crate::clock::Now;
+use super::operation::{Answer, Body, Operation, Schema, bool, text};
+use super::request::{Request, Who, refuse};
+use crate::auth::password_limiter::PasswordAttempt;
+use crate::auth::{AccountCheck, AccountFingerprint, CheckAccount, GetAccountFingerprint};
+use crate::clock::Timestamp;
 use crate::session::admin::{AdminAnswer, AdminError};
 use crate::transport::trust::Source;
 use crate::web::Incoming;
@@ -43,8 +43,8 @@ const MAX_LOGINS: usize = 1000;
 const WHO: Schema = Schema {
     name: "Who",
     fields: &[
-        text("user", "Who asks: a name, or an address if nobody needs to log in.").needed(),
-        truth("login", "It is by a login of the page, which can end.").needed(),
+        text("user", "Who asks: a name, or an address if nobody needs to log in.").required(),
+        bool("login", "It is by a login of the page, which can end.").required(),
     ],
 };
 
@@ -55,7 +55,7 @@ pub(super) const OPERATIONS: &[Operation] = &[
         "Logs in, with the user of Basic authentication or an account with the flag ADMIN; answers with a cookie.",
         Answer::One(&WHO),
     )
-    .body(Body::Fields(&[text("username", "Name.").needed(), text("password", "Password.").needed()])),
+    .body(Body::Fields(&[text("username", "Name.").required(), text("password", "Password.").required()])),
     Operation::post("logout", "Ends the login of the cookie.", Answer::Done),
 ];
 
@@ -64,7 +64,7 @@ pub(super) const OPERATIONS: &[Operation] = &[
 struct Login {
     name: String,
     /// Mark of the account, which may be locked meanwhile, or lose its flag, its password or its name.
-    mark: Option<AccountMark>,
+    mark: Option<AccountFingerprint>,
     since: u64,
     checked: u64,
 }
@@ -83,7 +83,7 @@ impl Logins {
     }
 
     /// A new login; returns its token.
-    fn add(&self, name: String, mark: Option<AccountMark>, now: u64) -> Option<String> {
+    fn add(&self, name: String, mark: Option<AccountFingerprint>, now: u64) -> Option<String> {
         let mut bytes = [0; 32];
         getrandom::fill(&mut bytes).ok()?;
         let token = URL_SAFE_NO_PAD.encode(bytes);
@@ -120,7 +120,7 @@ impl Logins {
 pub(super) struct Shown {
     /// Nobody else can make these digests.
     key: [u8; 32],
-    accounts: Mutex<HashMap<[u8; 32], (AccountMark, u64)>>,
+    accounts: Mutex<HashMap<[u8; 32], (AccountFingerprint, u64)>>,
 }
 
 impl Default for Shown {
@@ -140,13 +140,13 @@ impl Shown {
     }
 
     /// The mark of the account that has shown this password.
-    fn find(&self, name: &str, password: &str, now: u64) -> Option<AccountMark> {
+    fn find(&self, name: &str, password: &str, now: u64) -> Option<AccountFingerprint> {
         let accounts = self.accounts.lock().unwrap_or_else(PoisonError::into_inner);
         let found = accounts.get(&self.digest(name, password));
         found.filter(|(_, since)| now < since + SHOWN_MS).map(|(mark, _)| *mark)
     }
 
-    fn add(&self, name: &str, password: &str, mark: AccountMark, now: u64) {
+    fn add(&self, name: &str, password: &str, mark: AccountFingerprint, now: u64) {
         let mut accounts = self.accounts.lock().unwrap_or_else(PoisonError::into_inner);
         accounts.retain(|_, (_, since)| now < *since + SHOWN_MS);
         if accounts.len() < MAX_SHOWN {
@@ -162,11 +162,11 @@ fn cookie(token: String, encrypted: bool) -> Cookie<'static> {
     cookie.secure(encrypted).max_age(Duration::seconds(lifetime as i64)).finish()
 }
 
-impl Office {
+impl AdminState {
     /// Whom a cookie names.
     pub(super) async fn known_by_cookie(&self, request: &HttpRequest) -> Option<String> {
         let token = request.cookie(COOKIE)?.value().to_owned();
-        let now = Now::get().ms;
+        let now = Timestamp::now().monotonic_ms;
         let login = self.access.logins.find(&token, now)?;
         if let Some(mark) = login.mark.filter(|_| now >= login.checked + RECHECK_MS) {
             if self.mark_of(&login.name).await != Some(mark) {
@@ -196,7 +196,7 @@ impl Office {
                 (user, password)
             }
         };
-        let now = Now::get().ms;
+        let now = Timestamp::now().monotonic_ms;
         if let Some(mark) = self.access.shown.find(&name, &password, now)
             && self.mark_of(&name).await == Some(mark)
         {
@@ -211,8 +211,8 @@ impl Office {
     }
 
     /// The mark of an account that may administer now.
-    async fn mark_of(&self, name: &str) -> Option<AccountMark> {
-        self.auth.send(MarkOf { name: name.to_owned(), flag: FLAG }).await.ok().flatten()
+    async fn mark_of(&self, name: &str) -> Option<AccountFingerprint> {
+        self.auth.send(GetAccountFingerprint { name: name.to_owned(), flag: FLAG }).await.ok().flatten()
     }
 
     /// The mark of an account that may administer, if this is its password.
@@ -221,8 +221,8 @@ impl Office {
         name: &str,
         password: String,
         source: Source,
-        guess: Guess,
-    ) -> Result<AccountMark, AdminError> {
+        guess: PasswordAttempt,
+    ) -> Result<AccountFingerprint, AdminError> {
         // Taken before: if the account is changed while the password is checked, the login ends at once.
         let mark = self.mark_of(name).await;
         match self.auth.send(CheckAccount { name: name.to_owned(), password, address: source.address }).await
@@ -246,7 +246,7 @@ impl Office {
     ) -> HttpResponse {
         let address = source.address;
         let who = Who { name: address.to_string(), source, by_cookie: false };
-        let mut call = match Call::read(request, incoming, MAX_LOGIN_BODY, who).await {
+        let mut call = match Request::read(request, incoming, MAX_LOGIN_BODY, who).await {
             Ok(call) => call,
             Err(refused) => return *refused,
         };
@@ -262,7 +262,7 @@ impl Office {
             call.audit(&failed.map_or(Ok(name.clone().into()), Err));
         }
         let token = checked.and_then(|mark| {
-            let token = self.access.logins.add(name.clone(), mark, Now::get().ms);
+            let token = self.access.logins.add(name.clone(), mark, Timestamp::now().monotonic_ms);
             token.ok_or_else(|| AdminError::new(500, "There are no random numbers"))
         });
         match token {
@@ -274,9 +274,14 @@ impl Office {
     }
 
     /// Whether name and password are those of somebody who may administer; if it is an account, its mark.
-    async fn check_login(&self, call: &Call) -> Result<Option<AccountMark>, AdminError> {
+    async fn check_login(&self, call: &Request) -> Result<Option<AccountFingerprint>, AdminError> {
         let (name, password) = (call.text("username"), call.text("password"));
-        let guess = self.access.guesses.slow(call.who.source, Now::get().ms).await.map_err(too_many)?;
+        let guess = self
+            .access
+            .guesses
+            .slow(call.who.source, Timestamp::now().monotonic_ms)
+            .await
+            .map_err(too_many)?;
         if self.access.fits(&name, &password) {
             guess.give_back();
             return Ok(None);
@@ -296,7 +301,7 @@ impl Office {
         HttpResponse::Ok().cookie(cookie(String::new(), encrypted)).json(json!({"status": "ok"}))
     }
 
-    pub(super) fn who_am_i(&self, call: &Call) -> AdminAnswer {
+    pub(super) fn who_am_i(&self, call: &Request) -> AdminAnswer {
         Ok(json!({"user": call.who.name, "login": call.who.by_cookie}))
     }
 }

@@ -7,10 +7,10 @@
 //! | `login` | people who log in on the page |
 //! | `page` | the page, whose files are in `page/` |
 //! | `operation`, `shapes`, `openapi` | what can be asked and what is answered: tables, and their description for programs |
-//! | `observer` | the actor that sees how the server does |
+//! | `monitor` | the actor that sees how the server does |
 //! | `events`, `overview` | what it has seen, at once or when asked |
 //! | `call` | a request and its answer, below HTTP |
-//! | `registry` | the actor that asks the database |
+//! | `database` | the actor that asks the database |
 //! | `server`, `settings` | status, settings, locks; what settings mean |
 //! | `sessions` | sessions, and all that is in one |
 //! | `new_session` | a session that nobody hosts |
@@ -23,23 +23,23 @@
 mod access;
 mod accounts;
 mod bans;
-mod call;
+mod db_executor;
 mod events;
 mod extbans;
 mod log;
 mod login;
+pub mod monitor;
 mod new_session;
-pub mod observer;
 mod openapi;
 mod operation;
 mod overview;
 mod page;
 mod pages;
-mod registry;
+mod request;
+mod schemas;
 mod server;
 mod sessions;
 mod settings;
-mod shapes;
 mod users;
 mod watch;
 mod whitelist;
@@ -55,31 +55,31 @@ use serde_json::{Map, Value};
 use tokio::sync::{mpsc, oneshot, watch as channel};
 
 pub use access::{AccessRules, Credentials};
-use call::{Call, Method, Who, not_found};
-use observer::Observer;
-use registry::{Query, Registry};
+use db_executor::{DbExecutor, RunQuery};
+use monitor::Monitor;
+use request::{Method, Request, Who, not_found};
 
-use crate::auth::{Auth, Hashing};
+use crate::auth::{Auth, BlockingPool};
 use crate::config::Rules;
 use crate::db::{BanKind, Database, DbError};
 use crate::server::Server;
 use crate::server::reload::{Change, Fetching};
 use crate::session::admin::{AdminAnswer, AdminError};
 use crate::transport::trust::{Source, Trusted};
-use crate::web::{Door, Incoming, MAX_CONNECTIONS, REQUEST_TIME};
+use crate::web::{HttpConnectionLimiter, Incoming, MAX_CONNECTIONS, REQUEST_TIME};
 
 /// Largest body of a request of somebody who may ask, in bytes.
 const MAX_BODY: usize = 1 << 20;
 
 /// What the API is made of.
 #[derive(Clone)]
-pub struct Parts {
+pub struct AdminDeps {
     /// Knows sessions and connections.
     pub server: Addr<Server>,
     /// Knows the accounts.
     pub auth: Addr<Auth>,
     /// Sees how the server does.
-    pub observer: Addr<Observer>,
+    pub monitor: Addr<Monitor>,
     /// The database, if there is one.
     pub database: Option<Database>,
     /// Where the log is kept.
@@ -91,7 +91,7 @@ pub struct Parts {
     /// Fetches external bans.
     pub fetching: Arc<Fetching>,
     /// Where hashes are computed.
-    pub hashing: Hashing,
+    pub blocking_pool: BlockingPool,
     /// Port that clients connect to.
     pub port: u16,
     /// Who may ask.
@@ -101,23 +101,23 @@ pub struct Parts {
 }
 
 /// Everything that handlers need.
-struct Office {
+struct AdminState {
     server: Addr<Server>,
     auth: Addr<Auth>,
-    observer: Addr<Observer>,
-    registry: Option<Addr<Registry>>,
-    log: Addr<Registry>,
+    monitor: Addr<Monitor>,
+    database: Option<Addr<DbExecutor>>,
+    log: Addr<DbExecutor>,
     rules: channel::Receiver<Arc<Rules>>,
     change: mpsc::Sender<Change>,
     fetching: Arc<Fetching>,
-    hashing: Hashing,
+    blocking_pool: BlockingPool,
     port: u16,
     started: String,
     access: access::Access,
 }
 
 /// An API that runs.
-pub struct Running {
+pub struct AdminServer {
     /// Where it listens.
     pub address: SocketAddr,
     /// Stops it.
@@ -128,64 +128,64 @@ pub struct Running {
 ///
 /// # Errors
 /// When the listener cannot be used.
-pub fn start(listener: TcpListener, parts: Parts) -> std::io::Result<Running> {
+pub fn start(listener: TcpListener, parts: AdminDeps) -> std::io::Result<AdminServer> {
     let address = listener.local_addr()?;
-    let Parts {
+    let AdminDeps {
         server,
         auth,
-        observer,
+        monitor,
         database,
         log,
         rules,
         change,
         fetching,
-        hashing,
+        blocking_pool,
         port,
         access,
         trusted,
     } = parts;
-    let door = Door::new(trusted.clone());
-    let office = web::Data::new(Office {
+    let limiter = HttpConnectionLimiter::new(trusted.clone());
+    let state = web::Data::new(AdminState {
         server,
         auth,
-        observer,
-        registry: database.map(Registry::start),
-        log: Registry::start(log),
+        monitor,
+        database: database.map(DbExecutor::start),
+        log: DbExecutor::start(log),
         rules,
         change,
         fetching,
-        hashing,
+        blocking_pool,
         port,
-        started: crate::clock::Now::get().iso(),
+        started: crate::clock::Timestamp::now().iso(),
         access: access::Access::new(access, trusted),
     });
-    let app = move || App::new().app_data(office.clone()).default_service(web::to(answer));
+    let app = move || App::new().app_data(state.clone()).default_service(web::to(answer));
     let server = HttpServer::new(app)
         .workers(1)
         .max_connections(MAX_CONNECTIONS)
         .client_request_timeout(REQUEST_TIME)
-        .on_connect(door.on_connect())
+        .on_connect(limiter.on_connect())
         .disable_signals()
         .listen(listener)?
         .run();
     let handle = server.handle();
     actix_rt::spawn(server);
-    Ok(Running { address, handle })
+    Ok(AdminServer { address, handle })
 }
 
 /// Answers a request of HTTP.
-async fn answer(request: HttpRequest, office: web::Data<Office>, payload: web::Payload) -> HttpResponse {
-    let office = office.into_inner();
+async fn answer(request: HttpRequest, state: web::Data<AdminState>, payload: web::Payload) -> HttpResponse {
+    let state = state.into_inner();
     let mut incoming = Incoming::new(&request, payload);
-    let mut response = match office.access.source_of(&request) {
-        Ok(source) => office.respond(&request, &mut incoming, source).await,
+    let mut response = match state.access.source_of(&request) {
+        Ok(source) => state.respond(&request, &mut incoming, source).await,
         Err(denied) => *denied,
     };
-    office.access.add_headers(response.headers_mut());
+    state.access.add_headers(response.headers_mut());
     incoming.end_behind(response)
 }
 
-impl Office {
+impl AdminState {
     /// Answers a request that may come from where it comes from. Its body is read only when it is known who asks.
     async fn respond(&self, request: &HttpRequest, incoming: &mut Incoming, source: Source) -> HttpResponse {
         if *request.method() == HttpMethod::OPTIONS {
@@ -220,7 +220,7 @@ impl Office {
             return self.metrics().await;
         }
         let who = Who { name, source, by_cookie };
-        match Call::read(request, incoming, MAX_BODY, who).await {
+        match Request::read(request, incoming, MAX_BODY, who).await {
             Ok(mut call) => {
                 if let Ok(operation) = operation::find(call.method, &call.path()) {
                     call.read_members(operation.members());
@@ -232,9 +232,9 @@ impl Office {
     }
 
     /// Answers a request of somebody who may ask.
-    async fn answer(&self, call: &Call) -> HttpResponse {
+    async fn answer(&self, call: &Request) -> HttpResponse {
         if call.method == Method::Get && call.path() == ["events"] {
-            return self.events(call).await.unwrap_or_else(|error| call::refuse(&error));
+            return self.events(call).await.unwrap_or_else(|error| request::refuse(&error));
         }
         let answered = self.route(call).await;
         if call.method != Method::Get && call.path() != ["settings"] {
@@ -244,7 +244,7 @@ impl Office {
     }
 
     /// Finds what a request is for.
-    async fn route(&self, call: &Call) -> AdminAnswer {
+    async fn route(&self, call: &Request) -> AdminAnswer {
         let path = call.path();
         let operation = operation::find(call.method, &path)?;
         if let Some(section) = operation.section {
@@ -289,7 +289,7 @@ impl Office {
     }
 
     /// A list as old frontends want it, or with what newer ones want to know, too.
-    fn listed(&self, call: &Call, section: &str, name: &str, list: Vec<Value>) -> Value {
+    fn listed(&self, call: &Request, section: &str, name: &str, list: Vec<Value>) -> Value {
         if call.query("v") != "2" {
             return list.into();
         }
@@ -302,8 +302,8 @@ impl Office {
         &self,
         question: impl FnOnce(&Database) -> Result<T, DbError> + Send + 'static,
     ) -> Result<T, AdminError> {
-        let registry = self.registry.as_ref().ok_or_else(not_found)?;
-        ask(registry, question).await
+        let database = self.database.as_ref().ok_or_else(not_found)?;
+        ask(database, question).await
     }
 
     /// Sets settings, and waits until they count.
@@ -322,9 +322,9 @@ impl Office {
 }
 
 async fn ask<T: Send + 'static>(
-    registry: &Addr<Registry>,
+    database: &Addr<DbExecutor>,
     question: impl FnOnce(&Database) -> Result<T, DbError> + Send + 'static,
 ) -> Result<T, AdminError> {
-    let asked = registry.send(Query::new(question)).await;
+    let asked = database.send(RunQuery::new(question)).await;
     asked.map_err(|e| AdminError::new(500, e.to_string()))?.map_err(|e| AdminError::new(500, e.to_string()))
 }

@@ -4,14 +4,14 @@ use drawhall_protocol::canvas::Canvas;
 use drawhall_protocol::{Layout, ProtocolVersion};
 use serde_json::Value;
 
-use super::call::{Call, bad};
+use super::request::{Request, bad};
 use crate::config::{MAX_USER_LIMIT, MIN_USER_LIMIT, Settings};
 use crate::server::MakeSession;
 use crate::session::admin::AdminError;
 use crate::session::{Flags, MAX_TITLE};
 use crate::storage::metadata::Metadata;
 use crate::storage::names::is_valid_alias;
-use crate::storage::store::PasswordKind;
+use crate::storage::session_files::PasswordKind;
 use crate::storage::template::{Messages, Template};
 
 /// Clients 2.2 and 2.3 can join this version.
@@ -21,7 +21,7 @@ const DEFAULT_PROTOCOL: &str = "dp:4.24.0";
 ///
 /// # Errors
 /// When something of it makes no sense; it is named.
-pub(super) fn read(call: &Call, settings: &Settings) -> Result<MakeSession, AdminError> {
+pub(super) fn read(call: &Request, settings: &Settings) -> Result<MakeSession, AdminError> {
     let protocol =
         text(call, "protocol")?.filter(|p| !p.is_empty()).unwrap_or_else(|| DEFAULT_PROTOCOL.into());
     let protocol: ProtocolVersion =
@@ -43,21 +43,21 @@ pub(super) fn read(call: &Call, settings: &Settings) -> Result<MakeSession, Admi
     if !(u64::from(MIN_USER_LIMIT)..=u64::from(MAX_USER_LIMIT)).contains(&max_users) {
         return Err(bad(format!("maxUserCount: {MIN_USER_LIMIT} to {MAX_USER_LIMIT}")));
     }
-    let truth = |key: &str| match call.body.get(key) {
+    let bool = |key: &str| match call.body.get(key) {
         None | Some(Value::Null) => Ok(None),
         Some(Value::Bool(on)) => Ok(Some(*on)),
         Some(_) => Err(bad(format!("{key}: must be true or false"))),
     };
     let flags = Flags {
-        nsfm: truth("nsfm")?.unwrap_or(false),
+        nsfm: bool("nsfm")?.unwrap_or(false),
         // Otherwise it would be gone before anybody has come.
-        persistent: truth("persistent")?.unwrap_or(true),
-        auth_only: truth("authOnly")?.unwrap_or(false),
-        allow_web: truth("allowWeb")?.unwrap_or(settings.allow_guest_web_session),
-        invites: truth("invites")?.unwrap_or(settings.invites),
-        unlisted: truth("unlisted")?.unwrap_or(false),
-        deputies: truth("deputies")?.unwrap_or(false),
-        preserve_chat: truth("preserveChat")?.unwrap_or(false),
+        persistent: bool("persistent")?.unwrap_or(true),
+        auth_only: bool("authOnly")?.unwrap_or(false),
+        allow_web: bool("allowWeb")?.unwrap_or(settings.allow_guest_web_session),
+        invites: bool("invites")?.unwrap_or(settings.invites),
+        unlisted: bool("unlisted")?.unwrap_or(false),
+        deputies: bool("deputies")?.unwrap_or(false),
+        preserve_chat: bool("preserveChat")?.unwrap_or(false),
         ..Flags::default()
     };
     let metadata = Metadata {
@@ -77,7 +77,7 @@ pub(super) fn read(call: &Call, settings: &Settings) -> Result<MakeSession, Admi
     Ok(MakeSession { template, passwords, messages })
 }
 
-fn messages(call: &Call, layout: Layout) -> Result<Messages, AdminError> {
+fn messages(call: &Request, layout: Layout) -> Result<Messages, AdminError> {
     let side = |key: &str, default: u64| {
         let length = number(call, key)?.unwrap_or(default);
         u32::try_from(length).map_err(|_| bad(format!("{key}: too large")))
@@ -94,7 +94,7 @@ fn messages(call: &Call, layout: Layout) -> Result<Messages, AdminError> {
     Ok(Messages { bytes, count: frames.len() as u64, ..Messages::default() })
 }
 
-fn text(call: &Call, key: &str) -> Result<Option<String>, AdminError> {
+fn text(call: &Request, key: &str) -> Result<Option<String>, AdminError> {
     match call.body.get(key) {
         None | Some(Value::Null) => Ok(None),
         Some(Value::String(text)) => Ok(Some(text.clone())),
@@ -102,7 +102,7 @@ fn text(call: &Call, key: &str) -> Result<Option<String>, AdminError> {
     }
 }
 
-fn number(call: &Call, key: &str) -> Result<Option<u64>, AdminError> {
+fn number(call: &Request, key: &str) -> Result<Option<u64>, AdminError> {
     match call.body.get(key) {
         None | Some(Value::Null) => Ok(None),
         Some(value) => value.as_u64().map(Some).ok_or_else(|| bad(format!("{key}: must be a whole number"))),

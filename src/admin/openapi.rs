@@ -4,9 +4,9 @@ use std::collections::BTreeMap;
 
 use serde_json::{Map, Value, json};
 
-use super::Office;
-use super::call::Method;
+use super::AdminState;
 use super::operation::{Answer, Body, Field, Kind, Operation, Schema, all};
+use super::request::Method;
 use crate::config::SETTINGS;
 use crate::session::admin::AdminAnswer;
 
@@ -25,7 +25,7 @@ fn schema_of(kind: Kind, seen: &mut BTreeMap<&'static str, &'static Schema>) -> 
     match kind {
         Kind::Text => json!({"type": "string"}),
         Kind::Number => json!({"type": "integer"}),
-        Kind::Truth => json!({"type": "boolean"}),
+        Kind::Bool => json!({"type": "boolean"}),
         Kind::Texts => json!({"type": "array", "items": {"type": "string"}}),
         Kind::Object => json!({"type": "object"}),
         Kind::Is(schema) => reference(schema),
@@ -47,15 +47,15 @@ fn note(schema: &'static Schema, seen: &mut BTreeMap<&'static str, &'static Sche
 fn field_schema(field: &Field, seen: &mut BTreeMap<&'static str, &'static Schema>) -> Value {
     let value = schema_of(field.kind, seen);
     let mut value = if field.nullable { json!({"anyOf": [value, {"type": "null"}]}) } else { value };
-    value["description"] = field.about.into();
+    value["description"] = field.description.into();
     value
 }
 
 fn object_schema(fields: &[Field], seen: &mut BTreeMap<&'static str, &'static Schema>) -> Value {
     let properties: Map<String, Value> =
         fields.iter().map(|field| (field.name.to_owned(), field_schema(field, seen))).collect();
-    let needed: Vec<&str> = fields.iter().filter(|f| f.needed).map(|f| f.name).collect();
-    json!({"type": "object", "properties": properties, "required": needed})
+    let required: Vec<&str> = fields.iter().filter(|f| f.required).map(|f| f.name).collect();
+    json!({"type": "object", "properties": properties, "required": required})
 }
 
 /// The settings, by key.
@@ -105,19 +105,20 @@ fn operation_value(operation: &Operation, seen: &mut BTreeMap<&'static str, &'st
         .map(|part| json!({"name": part, "in": "path", "required": true, "schema": {"type": "string"}}))
         .collect();
     parameters.extend(operation.query.iter().map(|field| {
-        json!({"name": field.name, "in": "query", "required": field.needed, "description": field.about,
+        json!({"name": field.name, "in": "query", "required": field.required, "description": field.description,
             "schema": schema_of(field.kind, seen)})
     }));
     if matches!(operation.answer, Answer::Many(..)) {
-        let about = "2 for an object that also says whether this part of the API is locked.";
-        parameters
-            .push(json!({"name": "v", "in": "query", "description": about, "schema": {"type": "integer"}}));
+        let description = "2 for an object that also says whether this part of the API is locked.";
+        parameters.push(
+            json!({"name": "v", "in": "query", "description": description, "schema": {"type": "integer"}}),
+        );
     }
     let begun = operation.method == Method::Post && operation.path.ends_with("/thumbnail");
     let status = if begun { "202" } else { "200" };
     let tag = operation.path.split('/').next().unwrap_or_default();
     let mut value = json!({
-        "summary": operation.about,
+        "summary": operation.description,
         "tags": [tag],
         "parameters": parameters,
         "responses": {
@@ -181,7 +182,7 @@ pub(super) fn document() -> Value {
     })
 }
 
-impl Office {
+impl AdminState {
     pub(super) fn openapi(&self) -> AdminAnswer {
         Ok(document())
     }

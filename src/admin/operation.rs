@@ -2,7 +2,7 @@
 //!
 //! Each file of handlers has the rows of its own; what has no row cannot be reached.
 
-use super::call::{Method, not_found, unsupported};
+use super::request::{Method, not_found, unsupported};
 use super::{
     accounts, bans, events, extbans, log, login, openapi, overview, server, sessions, settings, users,
     whitelist,
@@ -17,7 +17,7 @@ pub(super) enum Kind {
     /// A whole number.
     Number,
     /// True or false.
-    Truth,
+    Bool,
     /// A list of texts.
     Texts,
     /// An object with members of any name.
@@ -33,20 +33,20 @@ pub(super) enum Kind {
 pub(super) struct Field {
     pub(super) name: &'static str,
     pub(super) kind: Kind,
-    pub(super) about: &'static str,
+    pub(super) description: &'static str,
     /// It is always there, or must be given.
-    pub(super) needed: bool,
+    pub(super) required: bool,
     /// It may be null.
     pub(super) nullable: bool,
 }
 
 impl Field {
-    pub(super) const fn new(name: &'static str, kind: Kind, about: &'static str) -> Field {
-        Field { name, kind, about, needed: false, nullable: false }
+    pub(super) const fn new(name: &'static str, kind: Kind, description: &'static str) -> Field {
+        Field { name, kind, description, required: false, nullable: false }
     }
 
-    pub(super) const fn needed(self) -> Field {
-        Field { needed: true, ..self }
+    pub(super) const fn required(self) -> Field {
+        Field { required: true, ..self }
     }
 
     pub(super) const fn nullable(self) -> Field {
@@ -55,23 +55,23 @@ impl Field {
 }
 
 /// A text.
-pub(super) const fn text(name: &'static str, about: &'static str) -> Field {
-    Field::new(name, Kind::Text, about)
+pub(super) const fn text(name: &'static str, description: &'static str) -> Field {
+    Field::new(name, Kind::Text, description)
 }
 
 /// A whole number.
-pub(super) const fn number(name: &'static str, about: &'static str) -> Field {
-    Field::new(name, Kind::Number, about)
+pub(super) const fn number(name: &'static str, description: &'static str) -> Field {
+    Field::new(name, Kind::Number, description)
 }
 
 /// True or false.
-pub(super) const fn truth(name: &'static str, about: &'static str) -> Field {
-    Field::new(name, Kind::Truth, about)
+pub(super) const fn bool(name: &'static str, description: &'static str) -> Field {
+    Field::new(name, Kind::Bool, description)
 }
 
 /// A list of texts.
-pub(super) const fn texts(name: &'static str, about: &'static str) -> Field {
-    Field::new(name, Kind::Texts, about)
+pub(super) const fn texts(name: &'static str, description: &'static str) -> Field {
+    Field::new(name, Kind::Texts, description)
 }
 
 /// Shape of an object.
@@ -113,7 +113,7 @@ pub(super) struct Operation {
     pub(super) method: Method,
     /// Behind `/api/`; parts in braces stand for anything.
     pub(super) path: &'static str,
-    pub(super) about: &'static str,
+    pub(super) description: &'static str,
     /// The part of the API whose lock forbids it.
     pub(super) section: Option<&'static str>,
     pub(super) query: &'static [Field],
@@ -122,24 +122,24 @@ pub(super) struct Operation {
 }
 
 impl Operation {
-    const fn new(method: Method, path: &'static str, about: &'static str, answer: Answer) -> Operation {
-        Operation { method, path, about, section: None, query: &[], body: Body::None, answer }
+    const fn new(method: Method, path: &'static str, description: &'static str, answer: Answer) -> Operation {
+        Operation { method, path, description, section: None, query: &[], body: Body::None, answer }
     }
 
-    pub(super) const fn get(path: &'static str, about: &'static str, answer: Answer) -> Operation {
-        Self::new(Method::Get, path, about, answer)
+    pub(super) const fn get(path: &'static str, description: &'static str, answer: Answer) -> Operation {
+        Self::new(Method::Get, path, description, answer)
     }
 
-    pub(super) const fn post(path: &'static str, about: &'static str, answer: Answer) -> Operation {
-        Self::new(Method::Post, path, about, answer)
+    pub(super) const fn post(path: &'static str, description: &'static str, answer: Answer) -> Operation {
+        Self::new(Method::Post, path, description, answer)
     }
 
-    pub(super) const fn put(path: &'static str, about: &'static str, answer: Answer) -> Operation {
-        Self::new(Method::Put, path, about, answer)
+    pub(super) const fn put(path: &'static str, description: &'static str, answer: Answer) -> Operation {
+        Self::new(Method::Put, path, description, answer)
     }
 
-    pub(super) const fn delete(path: &'static str, about: &'static str, answer: Answer) -> Operation {
-        Self::new(Method::Delete, path, about, answer)
+    pub(super) const fn delete(path: &'static str, description: &'static str, answer: Answer) -> Operation {
+        Self::new(Method::Delete, path, description, answer)
     }
 
     pub(super) const fn query(self, query: &'static [Field]) -> Operation {

@@ -12,7 +12,7 @@ use actix_web::http::header::{HOST, ORIGIN};
 
 use crate::transport::origin;
 use crate::transport::trust::Trusted;
-use crate::web::{claims_of, peer_of};
+use crate::web::{forwarded_headers, peer_of};
 
 /// Ends of names that nobody can have on the internet.
 const LOCAL_ENDS: [&str; 4] = [".localhost", ".local", ".internal", ".home.arpa"];
@@ -94,7 +94,7 @@ impl Pages<'_> {
         let port = port.unwrap_or(default);
         let is_same =
             |(other, at): Authority<'_>| other.eq_ignore_ascii_case(name) && at.unwrap_or(default) == port;
-        let claims = claims_of(request);
+        let claims = forwarded_headers(request);
         let asked =
             peer_of(request).and_then(|peer| self.trusted.asked_host(peer, &claims)).and_then(authority);
         let named_port = host.and_then(|(_, port)| port).unwrap_or(default);

@@ -3,11 +3,11 @@
 use serde_json::{Map, Value, json};
 
 use super::access::too_many;
-use super::call::{Call, Method, bad, unsupported};
 use super::operation::{Answer, Body, Operation, text, texts};
-use super::shapes::{LOCKS, SETTINGS as SETTINGS_SHAPE, STATUS};
-use super::{Office, not_found};
-use crate::clock::Now;
+use super::request::{Method, Request, bad, unsupported};
+use super::schemas::{LOCKS, SETTINGS as SETTINGS_SHAPE, STATUS};
+use super::{AdminState, not_found};
+use crate::clock::Timestamp;
 use crate::config::{SETTINGS, Settings, fault_of};
 use crate::server::GetLoad;
 use crate::session::admin::{AdminAnswer, AdminError};
@@ -28,7 +28,7 @@ pub(super) const OPERATIONS: &[Operation] = &[
     Operation::get("locks", "Parts of the API that are locked against changes.", Answer::One(&LOCKS)),
     Operation::put("locks", "Locks parts of the API, and unlocks the others.", Answer::One(&LOCKS)).body(
         Body::Fields(&[
-            texts("sections", "Those that are to be locked.").needed(),
+            texts("sections", "Those that are to be locked.").required(),
             text(
                 "password",
                 "Needed once one was given; the first one given counts until nothing is locked.",
@@ -59,7 +59,7 @@ pub(super) fn setting_text(value: &Value) -> Option<String> {
     }
 }
 
-impl Office {
+impl AdminState {
     pub(super) async fn status(&self) -> AdminAnswer {
         let load = self.server.send(GetLoad).await.map_err(|e| AdminError::new(500, e.to_string()))?;
         let rules = self.rules();
@@ -73,7 +73,7 @@ impl Office {
         }))
     }
 
-    pub(super) async fn server_settings(&self, call: &Call) -> AdminAnswer {
+    pub(super) async fn server_settings(&self, call: &Request) -> AdminAnswer {
         match call.method {
             Method::Get => Ok(self.settings_value()),
             Method::Put => {
@@ -163,11 +163,11 @@ impl Office {
         (!shown).then(|| "it means nothing with the options that the server was started with".to_owned())
     }
 
-    pub(super) async fn locks(&self, call: &Call) -> AdminAnswer {
+    pub(super) async fn locks(&self, call: &Request) -> AdminAnswer {
         match call.method {
             Method::Get => self.locks_value().await,
             Method::Put => {
-                self.registry.as_ref().ok_or_else(not_found)?;
+                self.database.as_ref().ok_or_else(not_found)?;
                 self.change_locks(call).await?;
                 self.locks_value().await
             }
@@ -183,19 +183,24 @@ impl Office {
     async fn locks_value(&self) -> AdminAnswer {
         let sections: Map<String, Value> =
             SECTIONS.iter().map(|s| ((*s).to_owned(), self.is_locked(s).into())).collect();
-        let supported = self.registry.is_some();
+        let supported = self.database.is_some();
         let password = supported && !self.lock_hash().await?.is_empty();
         Ok(json!({"supported": supported, "sections": sections, "password": password}))
     }
 
-    async fn change_locks(&self, call: &Call) -> Result<(), AdminError> {
+    async fn change_locks(&self, call: &Request) -> Result<(), AdminError> {
         let wanted = call.body.get("sections").and_then(Value::as_array);
         let wanted = wanted.ok_or_else(|| bad("sections must be a list"))?;
         let wanted: Vec<&str> =
             SECTIONS.into_iter().filter(|s| wanted.iter().any(|w| w.as_str() == Some(s))).collect();
         let (hash, given) = (self.lock_hash().await?, call.text("password"));
         if !hash.is_empty() {
-            let guess = self.access.guesses.slow(call.who.source, Now::get().ms).await.map_err(too_many)?;
+            let guess = self
+                .access
+                .guesses
+                .slow(call.who.source, Timestamp::now().monotonic_ms)
+                .await
+                .map_err(too_many)?;
             if !self.fits(given.clone(), hash.clone()).await {
                 return Err(AdminError::new(403, "Incorrect password"));
             }

@@ -4,15 +4,15 @@ use actix::Addr;
 use serde_json::{Map, Value, json};
 
 use super::access::too_many;
-use super::call::{Call, Method, bad, not_found, unsupported};
-use super::operation::{Answer, Body, Field, Operation, number, text, truth};
-use super::shapes::{
+use super::operation::{Answer, Body, Field, Operation, bool, number, text};
+use super::request::{Method, Request, bad, not_found, unsupported};
+use super::schemas::{
     CHAT, CORRELATOR, INVITE, INVITES, LISTING, NOTHING, PASSWORD_CHECK, SESSION, SESSION_DETAILS, THUMBNAIL,
     USER,
 };
-use super::{Office, new_session};
-use crate::clock::Now;
-use crate::server::{FindAwake, ListSession, ListSessions, MakeFromTemplate, TellSessions};
+use super::{AdminState, new_session};
+use crate::clock::Timestamp;
+use crate::server::{FindActive, ListSession, ListSessions, MakeFromTemplate, TellSessions};
 use crate::session::actor::{Administer, Session};
 use crate::session::admin::{AdminAnswer, AdminError, AdminRequest, check_texts};
 use crate::session::thumbnail::PictureWish;
@@ -32,14 +32,14 @@ macro_rules! session_members {
             text("password", "Password, empty for none."),
             text("opword", "Operator password, empty for none."),
             number("maxUserCount", "Users that there may be, 2 to 254."),
-            truth("persistent", "It stays when everybody has left."),
-            truth("nsfm", "Not safe for minors."),
-            truth("authOnly", "Only accounts may join."),
-            truth("allowWeb", "Browsers may join."),
-            truth("invites", "Operators may make invites."),
-            truth("unlisted", "Lists do not show it."),
-            truth("deputies", "Trusted users may kick."),
-            truth("preserveChat", "Chat is kept in the history."),
+            bool("persistent", "It stays when everybody has left."),
+            bool("nsfm", "Not safe for minors."),
+            bool("authOnly", "Only accounts may join."),
+            bool("allowWeb", "Browsers may join."),
+            bool("invites", "Operators may make invites."),
+            bool("unlisted", "Lists do not show it."),
+            bool("deputies", "Trusted users may kick."),
+            bool("preserveChat", "Chat is kept in the history."),
             $($more),*
         ]
     };
@@ -47,7 +47,7 @@ macro_rules! session_members {
 
 pub(super) const OPERATIONS: &[Operation] = &[
     Operation::get("sessions", "Sessions and templates.", Answer::Many(&SESSION, "sessions"))
-        .query(&[truth("listed", "Leaves out those that lists do not show.")]),
+        .query(&[bool("listed", "Leaves out those that lists do not show.")]),
     Operation::put("sessions", "Says something to all sessions.", Answer::One(&NOTHING))
         .locked_by("sessions")
         .body(Body::Fields(&[MESSAGE, ALERT])),
@@ -72,16 +72,16 @@ pub(super) const OPERATIONS: &[Operation] = &[
         .body(Body::Fields(session_members![
             MESSAGE,
             ALERT,
-            truth("autotitle", "The title was made up."),
-            truth("closed", "Nobody else may join."),
-            truth("idleOverride", "It has no idle limit."),
-            truth("archive", "Its files are kept when it ends; null is the setting archive.").nullable(),
+            bool("autotitle", "The title was made up."),
+            bool("closed", "Nobody else may join."),
+            bool("idleOverride", "It has no idle limit."),
+            bool("archive", "Its files are kept when it ends; null is the setting archive.").nullable(),
             number("resetThreshold", "Size at which an autoreset is asked for."),
             number("overrideSize", "Bytes that its history may have, 0 for what the settings say."),
         ])),
     Operation::delete("sessions/{session}", "Ends a session.", Answer::Done).locked_by("sessions").query(&[
         text("reason", "Shown to its users."),
-        truth(
+        bool(
             "quiet",
             "Connections stay open, nothing is said, and what is drawn comes back to who draws it.",
         ),
@@ -93,7 +93,7 @@ pub(super) const OPERATIONS: &[Operation] = &[
     ),
     Operation::post("sessions/{session}/listing", "Announces it at a list server.", Answer::Done)
         .locked_by("sessions")
-        .body(Body::Fields(&[text("url", "URL of the list server's API.").needed()])),
+        .body(Body::Fields(&[text("url", "URL of the list server's API.").required()])),
     Operation::delete("sessions/{session}/listing/{listing}", "Takes it off a list server.", Answer::Done)
         .locked_by("sessions"),
     Operation::post("sessions/{session}/auth", "Whether this is the password.", Answer::One(&PASSWORD_CHECK))
@@ -126,9 +126,9 @@ pub(super) const OPERATIONS: &[Operation] = &[
     Operation::post("sessions/{session}/invites", "Makes an invite.", Answer::One(&INVITE))
         .locked_by("sessions")
         .body(Body::Fields(&[
-            number("maxUses", "How often it can be used, 1 at least.").needed(),
-            truth("trust", "Whoever uses it is trusted."),
-            truth("op", "Whoever uses it is operator."),
+            number("maxUses", "How often it can be used, 1 at least.").required(),
+            bool("trust", "Whoever uses it is trusted."),
+            bool("op", "Whoever uses it is operator."),
         ])),
     Operation::get("sessions/{session}/invites/{secret}", "An invite.", Answer::One(&INVITE)),
     Operation::delete("sessions/{session}/invites/{secret}", "Removes an invite.", Answer::Done)
@@ -140,10 +140,7 @@ pub(super) const OPERATIONS: &[Operation] = &[
         Answer::Done,
     )
     .locked_by("sessions")
-    .query(&[
-        truth("thumbnail", "false keeps the picture."),
-        truth("generation", "false goes on making one."),
-    ]),
+    .query(&[bool("thumbnail", "false keeps the picture."), bool("generation", "false goes on making one.")]),
     Operation::get("sessions/{session}/{user}", "A user of the session, by user id.", Answer::One(&USER)),
     Operation::put(
         "sessions/{session}/{user}",
@@ -151,7 +148,7 @@ pub(super) const OPERATIONS: &[Operation] = &[
         Answer::One(&USER),
     )
     .locked_by("sessions")
-    .body(Body::Fields(&[truth("op", "Operator."), truth("trusted", "Trusted."), MESSAGE, ALERT])),
+    .body(Body::Fields(&[bool("op", "Operator."), bool("trusted", "Trusted."), MESSAGE, ALERT])),
     Operation::delete("sessions/{session}/{user}", "Kicks a user.", Answer::Done)
         .locked_by("sessions")
         .query(&[text("message", "Shown to the user, 100 bytes at most.")]),
@@ -176,8 +173,8 @@ fn gone(_: impl std::fmt::Display) -> AdminError {
     not_found()
 }
 
-impl Office {
-    pub(super) async fn sessions(&self, call: &Call) -> AdminAnswer {
+impl AdminState {
+    pub(super) async fn sessions(&self, call: &Request) -> AdminAnswer {
         match call.method {
             Method::Get => {
                 let listed_only = call.flag("listed", false);
@@ -225,10 +222,10 @@ impl Office {
 
     /// The actor of a session, loaded if need be.
     async fn awake(&self, name: &str) -> Result<Addr<Session>, AdminError> {
-        self.server.send(FindAwake { name: name.to_owned() }).await.map_err(gone)?
+        self.server.send(FindActive { name: name.to_owned() }).await.map_err(gone)?
     }
 
-    pub(super) async fn session(&self, call: &Call, name: &str, rest: &[&str]) -> AdminAnswer {
+    pub(super) async fn session(&self, call: &Request, name: &str, rest: &[&str]) -> AdminAnswer {
         let session = self.awake(name).await?;
         if let ["listing", rest @ ..] = rest {
             return self.listing(call, &session, rest).await;
@@ -248,11 +245,12 @@ impl Office {
     /// Whether a password of a session fits.
     async fn try_session_password(
         &self,
-        call: &Call,
+        call: &Request,
         session: &Addr<Session>,
         request: AdminRequest,
     ) -> AdminAnswer {
-        let guess = self.access.guesses.quick(call.who.source, Now::get().ms).map_err(too_many)?;
+        let guess =
+            self.access.guesses.quick(call.who.source, Timestamp::now().monotonic_ms).map_err(too_many)?;
         let value = session.send(Administer(request)).await.map_err(gone)??;
         if value["status"] == true {
             guess.give_back();
@@ -260,7 +258,7 @@ impl Office {
         Ok(value)
     }
 
-    async fn listing(&self, call: &Call, session: &Addr<Session>, rest: &[&str]) -> AdminAnswer {
+    async fn listing(&self, call: &Request, session: &Addr<Session>, rest: &[&str]) -> AdminAnswer {
         let description = session.send(Administer(AdminRequest::Describe)).await.map_err(gone)??;
         let id = description["id"].as_str().unwrap_or_default().to_owned();
         let listed = |id: &str, url: String, listed: bool| ListSession { id: id.to_owned(), url, listed };
@@ -289,8 +287,8 @@ impl Office {
 }
 
 /// What a request below `sessions/ID` is for.
-fn request_of(call: &Call, rest: &[&str]) -> Result<AdminRequest, AdminError> {
-    let truth = |key: &str| call.truth(key).unwrap_or(false);
+fn request_of(call: &Request, rest: &[&str]) -> Result<AdminRequest, AdminError> {
+    let bool = |key: &str| call.bool(key).unwrap_or(false);
     Ok(match (call.method, rest) {
         (Method::Get, []) => AdminRequest::Describe,
         (Method::Put, []) => AdminRequest::Configure(call.body.clone()),
@@ -307,7 +305,7 @@ fn request_of(call: &Call, rest: &[&str]) -> Result<AdminRequest, AdminError> {
         (Method::Post, ["invites"]) => {
             let max_uses = call.body.get("maxUses").and_then(Value::as_i64).filter(|n| *n >= 1);
             let max_uses = max_uses.ok_or_else(|| bad("Missing or invalid maxUses"))?;
-            AdminRequest::CreateInvite { max_uses, trust: truth("trust"), op: truth("op") }
+            AdminRequest::CreateInvite { max_uses, trust: bool("trust"), op: bool("op") }
         }
         (Method::Get, ["invites", secret]) => AdminRequest::Invite((*secret).to_owned()),
         (Method::Delete, ["invites", secret]) => AdminRequest::RemoveInvite((*secret).to_owned()),
@@ -341,7 +339,7 @@ fn offset(body: &Map<String, Value>) -> Result<u64, AdminError> {
 }
 
 /// What a request below `sessions/ID/N` is for.
-fn user_request(call: &Call, user: &str, rest: &[&str]) -> Result<AdminRequest, AdminError> {
+fn user_request(call: &Request, user: &str, rest: &[&str]) -> Result<AdminRequest, AdminError> {
     let user: u8 = user.parse().map_err(|_| not_found())?;
     let number = |key: &str| call.body.get(key).and_then(Value::as_u64).and_then(|n| u32::try_from(n).ok());
     Ok(match (call.method, rest) {

@@ -2,31 +2,31 @@
 
 use serde_json::{Value, json};
 
-use super::Office;
-use super::call::{Call, Method};
-use super::operation::{Answer, Body, Field, Kind, Operation, Schema, text, truth};
-use super::shapes::SETTINGS as SETTINGS_SHAPE;
+use super::AdminState;
+use super::operation::{Answer, Body, Field, Kind, Operation, Schema, bool, text};
+use super::request::{Method, Request};
+use super::schemas::SETTINGS as SETTINGS_SHAPE;
 use crate::config::SETTINGS;
 use crate::session::admin::AdminAnswer;
 
 const SETTING: Schema = Schema {
     name: "Setting",
     fields: &[
-        text("key", "Its name.").needed(),
-        text("group", "What it belongs to.").needed(),
-        text("kind", "bool, int, text, time or size.").needed(),
-        text("unit", "What a number without a unit counts.").needed(),
-        text("range", "What may be set.").needed(),
-        text("default", "What it is without being set.").needed(),
-        text("value", "What it is, as it is written.").needed(),
-        text("help", "What it means.").needed(),
-        truth("shown", "It means something with the options that the server was started with.").needed(),
+        text("key", "Its name.").required(),
+        text("group", "What it belongs to.").required(),
+        text("kind", "bool, int, text, time or size.").required(),
+        text("unit", "What a number without a unit counts.").required(),
+        text("range", "What may be set.").required(),
+        text("default", "What it is without being set.").required(),
+        text("value", "What it is, as it is written.").required(),
+        text("help", "What it means.").required(),
+        bool("shown", "It means something with the options that the server was started with.").required(),
     ],
 };
 
 const CHECKED: Schema = Schema {
     name: "CheckedSettings",
-    fields: &[Field::new("errors", Kind::Object, "What is wrong, by key; empty if nothing is.").needed()],
+    fields: &[Field::new("errors", Kind::Object, "What is wrong, by key; empty if nothing is.").required()],
 };
 
 pub(super) const OPERATIONS: &[Operation] = &[
@@ -39,8 +39,8 @@ pub(super) const OPERATIONS: &[Operation] = &[
     .body(Body::Is(&SETTINGS_SHAPE)),
 ];
 
-impl Office {
-    pub(super) fn known_settings(&self, call: &Call) -> AdminAnswer {
+impl AdminState {
+    pub(super) fn known_settings(&self, call: &Request) -> AdminAnswer {
         if call.method == Method::Post {
             return Ok(json!({"errors": self.wanted_settings(&call.body).1}));
         }

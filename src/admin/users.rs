@@ -4,10 +4,10 @@ use std::collections::HashSet;
 
 use serde_json::{Value, json};
 
-use super::Office;
-use super::call::{Call, Method, not_found, unsupported};
+use super::AdminState;
 use super::operation::{Answer, Operation, text};
-use super::shapes::USER;
+use super::request::{Method, Request, not_found, unsupported};
+use super::schemas::USER;
 use crate::client::actor::{DescribeUser, SendAway, UserSummary};
 use crate::server::ListClients;
 use crate::session::DisconnectReason;
@@ -22,13 +22,13 @@ pub(super) const OPERATIONS: &[Operation] = &[
         .query(&[text("message", "Shown to the user.")]),
 ];
 
-impl Office {
-    pub(super) async fn users(&self, call: &Call) -> AdminAnswer {
+impl AdminState {
+    pub(super) async fn users(&self, call: &Request) -> AdminAnswer {
         let users = self.all_users().await?;
         Ok(self.listed(call, "sessions", "users", users))
     }
 
-    pub(super) async fn user(&self, call: &Call, uid: &str) -> AdminAnswer {
+    pub(super) async fn user(&self, call: &Request, uid: &str) -> AdminAnswer {
         match call.method {
             Method::Get => {
                 let users = self.all_users().await?;

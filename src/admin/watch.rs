@@ -3,11 +3,11 @@
 use actix_web::HttpResponse;
 use serde_json::Value;
 
-use super::Office;
+use super::AdminState;
 use crate::metrics::{Present, page};
 use crate::server::GetLoad;
 
-impl Office {
+impl AdminState {
     /// Ready is who answers.
     pub(super) async fn ready(&self) -> HttpResponse {
         match self.server.send(GetLoad).await {

@@ -2,10 +2,10 @@
 
 use serde_json::{Value, json};
 
-use super::Office;
-use super::call::{Call, Method, bad, unsupported};
-use super::operation::{Answer, Body, Operation, texts, truth};
-use super::shapes::WHITE_LIST;
+use super::AdminState;
+use super::operation::{Answer, Body, Operation, bool, texts};
+use super::request::{Method, Request, bad, unsupported};
+use super::schemas::WHITE_LIST;
 use crate::config::white_list::PUBLIC_LIST_SERVER;
 use crate::session::admin::AdminAnswer;
 
@@ -18,13 +18,13 @@ pub(super) const OPERATIONS: &[Operation] = &[
     )
     .locked_by("listserverwhitelist")
     .body(Body::Fields(&[
-        truth("enabled", "Only those may be used."),
+        bool("enabled", "Only those may be used."),
         texts("whitelist", "Regular expressions that their URLs match from the beginning."),
     ])),
 ];
 
-impl Office {
-    pub(super) async fn white_list(&self, call: &Call) -> AdminAnswer {
+impl AdminState {
+    pub(super) async fn white_list(&self, call: &Request) -> AdminAnswer {
         match call.method {
             Method::Get => {}
             Method::Put => {
@@ -43,7 +43,7 @@ impl Office {
         }))
     }
 
-    async fn change_white_list(&self, call: &Call) -> Result<(), crate::session::admin::AdminError> {
+    async fn change_white_list(&self, call: &Request) -> Result<(), crate::session::admin::AdminError> {
         if let Some(list) = call.body.get("whitelist") {
             let list = list.as_array().ok_or_else(|| bad("whitelist must be a list"))?;
             let texts: Option<Vec<String>> = list.iter().map(|p| p.as_str().map(str::to_owned)).collect();

@@ -3,12 +3,12 @@
 //! [`Auth`] answers whether a name is an account and whether a password fits. Hashes are checked on a pool of threads
 //! of bounded size, never on an actor's thread; `turns` decides whose is next.
 
+pub mod auth_server;
 pub mod extauth;
-pub(crate) mod guesses;
+mod fair_queue;
 pub mod password;
-pub mod provider;
+pub(crate) mod password_limiter;
 pub mod token;
-mod turns;
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -22,9 +22,9 @@ use crate::metrics::METRICS;
 use crate::server::NewRules;
 use crate::transport::network::widest;
 use extauth::NameAnswer;
+use fair_queue::FairQueue;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
-use turns::Turns;
 
 /// Password hashes that are computed at once; Argon2id takes 64 MiB each.
 const MAX_PARALLEL_HASHES: usize = 2;
@@ -35,73 +35,73 @@ pub const BUSY_TEXT: &str = "The server has too many passwords to check, try aga
 
 /// Work that takes long, on threads of its own; of what computes hashes, little at once.
 #[derive(Debug, Clone)]
-pub struct Hashing {
-    checks: Arc<Turns>,
+pub struct BlockingPool {
+    checks: Arc<FairQueue>,
     makes: Arc<Semaphore>,
     exchanges: Arc<Semaphore>,
 }
 
 /// What a job has to wait for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Turn {
+pub enum Job {
     /// It checks passwords. Anybody can have that done, so it never holds up what follows.
-    Check,
+    VerifyPassword,
     /// It makes hashes of new passwords.
-    Make,
+    HashPassword,
     /// It reads or writes a ban list: one in the whole server.
-    Exchange,
+    BanExchange,
     /// It works on files and computes no hashes.
-    Files,
+    FileIo,
 }
 
 /// Counts a job as waiting for as long as it is there.
-struct Waiting;
+struct WaitGuard;
 
-impl Waiting {
-    fn begin() -> Waiting {
+impl WaitGuard {
+    fn begin() -> WaitGuard {
         METRICS.hashes_waiting.up();
-        Waiting
+        WaitGuard
     }
 }
 
-impl Drop for Waiting {
+impl Drop for WaitGuard {
     fn drop(&mut self) {
         METRICS.hashes_waiting.down();
     }
 }
 
-impl Default for Hashing {
+impl Default for BlockingPool {
     fn default() -> Self {
         let turns = |count| Arc::new(Semaphore::new(count));
-        Hashing { checks: Turns::new(MAX_PARALLEL_HASHES), makes: turns(1), exchanges: turns(1) }
+        BlockingPool { checks: FairQueue::new(MAX_PARALLEL_HASHES), makes: turns(1), exchanges: turns(1) }
     }
 }
 
-impl Hashing {
+impl BlockingPool {
     /// Runs a job when it is its turn; `None` if it panicked, or too many wait.
     pub fn run<T: Send + 'static>(
         &self,
-        turn: Turn,
+        turn: Job,
         job: impl FnOnce() -> T + Send + 'static,
     ) -> impl Future<Output = Option<T>> + 'static {
-        let hashing = self.clone();
+        let blocking_pool = self.clone();
         async move {
             match turn {
-                Turn::Check => hashing.run_check(None, job).await,
-                Turn::Make => one_at_a_time(hashing.makes, job).await,
-                Turn::Exchange => one_at_a_time(hashing.exchanges, job).await,
-                Turn::Files => blocking((), job).await,
+                Job::VerifyPassword => blocking_pool.verify_on_pool(None, job).await,
+                Job::HashPassword => run_exclusive(blocking_pool.makes, job).await,
+                Job::BanExchange => run_exclusive(blocking_pool.exchanges, job).await,
+                Job::FileIo => blocking((), job).await,
             }
         }
     }
 
-    async fn run_check<T: Send + 'static>(
+    async fn verify_on_pool<T: Send + 'static>(
         self,
         network: Option<IpAddr>,
         job: impl FnOnce() -> T + Send + 'static,
     ) -> Option<T> {
-        let waiting = Waiting::begin();
-        let permit = self.checks.take(network).await.ok()?;
+        let waiting = WaitGuard::begin();
+        let permit = self.checks.acquire(network).await.ok()?;
         drop(waiting);
         blocking(permit, job).await
     }
@@ -114,21 +114,23 @@ impl Hashing {
         password: String,
         hash: String,
     ) -> impl Future<Output = Option<bool>> + 'static {
-        let hashing = self.clone();
+        let blocking_pool = self.clone();
         async move {
             if password.is_empty() || !password::is_slow(&hash) {
                 return Some(password::verify(&password, &hash));
             }
-            hashing.run_check(address.map(widest), move || password::verify(&password, &hash)).await
+            blocking_pool
+                .verify_on_pool(address.map(widest), move || password::verify(&password, &hash))
+                .await
         }
     }
 }
 
-async fn one_at_a_time<T: Send + 'static>(
+async fn run_exclusive<T: Send + 'static>(
     turns: Arc<Semaphore>,
     job: impl FnOnce() -> T + Send + 'static,
 ) -> Option<T> {
-    let waiting = Waiting::begin();
+    let waiting = WaitGuard::begin();
     let permit = turns.acquire_owned().await.ok();
     drop(waiting);
     blocking(permit, job).await
@@ -149,14 +151,14 @@ async fn blocking<H: Send + 'static, T: Send + 'static>(
 /// The Auth actor.
 pub struct Auth {
     rules: Arc<Rules>,
-    hashing: Hashing,
+    blocking_pool: BlockingPool,
     http: Http,
 }
 
 impl Auth {
     /// An actor that knows the accounts of `rules`.
-    pub fn new(rules: Arc<Rules>, hashing: Hashing, http: Http) -> Self {
-        Self { rules, hashing, http }
+    pub fn new(rules: Arc<Rules>, blocking_pool: BlockingPool, http: Http) -> Self {
+        Self { rules, blocking_pool, http }
     }
 }
 
@@ -207,7 +209,7 @@ struct Known {
 }
 
 /// The account of this name. What the database has at this moment counts.
-async fn find(rules: &Rules, name: &str, hashing: &Hashing) -> Option<Known> {
+async fn find(rules: &Rules, name: &str, blocking_pool: &BlockingPool) -> Option<Known> {
     let Some(database) = rules.database.clone() else {
         let account = rules.file().users.iter().find(|a| a.name == name)?.clone();
         let locked = account.hash.starts_with('*');
@@ -215,7 +217,7 @@ async fn find(rules: &Rules, name: &str, hashing: &Hashing) -> Option<Known> {
         return Some(Known { auth_id, hash: account.hash, flags: account.flags, locked });
     };
     let name = name.to_owned();
-    let asked = hashing.run(Turn::Files, move || database.account(&name)).await;
+    let asked = blocking_pool.run(Job::FileIo, move || database.account(&name)).await;
     match asked? {
         Ok(account) => account.map(|a| Known {
             auth_id: format!("internal:{}", a.id),
@@ -236,9 +238,10 @@ impl Handler<CheckAccount> for Auth {
 
     fn handle(&mut self, check: CheckAccount, _: &mut Context<Self>) -> Self::Result {
         let rules = self.rules.clone();
-        let hashing = self.hashing.clone();
+        let blocking_pool = self.blocking_pool.clone();
         Box::pin(async move {
-            let Some(Known { auth_id, hash, flags, locked }) = find(&rules, &check.name, &hashing).await
+            let Some(Known { auth_id, hash, flags, locked }) =
+                find(&rules, &check.name, &blocking_pool).await
             else {
                 let similar = rules.resembles_account(&check.name);
                 return if similar { AccountCheck::Similar } else { AccountCheck::NotFound };
@@ -246,7 +249,7 @@ impl Handler<CheckAccount> for Auth {
             if locked {
                 return AccountCheck::Locked;
             }
-            match hashing.verify(Some(check.address), check.password, hash).await {
+            match blocking_pool.verify(Some(check.address), check.password, hash).await {
                 Some(true) => AccountCheck::Ok { auth_id, flags },
                 Some(false) => AccountCheck::BadPassword,
                 None => AccountCheck::Busy,
@@ -258,24 +261,28 @@ impl Handler<CheckAccount> for Auth {
 /// The mark of an account that has a flag and is not locked: it is another one as soon as the name is that of another
 /// account, or the password is another.
 #[derive(Debug, Message)]
-#[rtype(result = "Option<AccountMark>")]
-pub struct MarkOf {
+#[rtype(result = "Option<AccountFingerprint>")]
+pub struct GetAccountFingerprint {
     /// User name, case-sensitive.
     pub name: String,
     /// The flag.
     pub flag: &'static str,
 }
 
-/// See [`MarkOf`].
-pub type AccountMark = [u8; 32];
+/// See [`GetAccountFingerprint`].
+pub type AccountFingerprint = [u8; 32];
 
-impl Handler<MarkOf> for Auth {
-    type Result = ResponseFuture<Option<AccountMark>>;
+impl Handler<GetAccountFingerprint> for Auth {
+    type Result = ResponseFuture<Option<AccountFingerprint>>;
 
-    fn handle(&mut self, MarkOf { name, flag }: MarkOf, _: &mut Context<Self>) -> Self::Result {
-        let (rules, hashing) = (self.rules.clone(), self.hashing.clone());
+    fn handle(
+        &mut self,
+        GetAccountFingerprint { name, flag }: GetAccountFingerprint,
+        _: &mut Context<Self>,
+    ) -> Self::Result {
+        let (rules, blocking_pool) = (self.rules.clone(), self.blocking_pool.clone());
         Box::pin(async move {
-            let account = find(&rules, &name, &hashing).await.filter(|account| !account.locked)?;
+            let account = find(&rules, &name, &blocking_pool).await.filter(|account| !account.locked)?;
             let has_flag = account.flags.iter().any(|f| f == flag);
             let mark =
                 Sha256::new().chain_update(&account.auth_id).chain_update([0]).chain_update(account.hash);
@@ -287,15 +294,15 @@ impl Handler<MarkOf> for Auth {
 /// What does the auth server say of a name?
 #[derive(Debug, Message)]
 #[rtype(result = "NameAnswer")]
-pub struct AskExtAuth {
+pub struct QueryExtAuth {
     /// User name.
     pub name: String,
 }
 
-impl Handler<AskExtAuth> for Auth {
+impl Handler<QueryExtAuth> for Auth {
     type Result = ResponseFuture<NameAnswer>;
 
-    fn handle(&mut self, AskExtAuth { name }: AskExtAuth, _: &mut Context<Self>) -> Self::Result {
+    fn handle(&mut self, QueryExtAuth { name }: QueryExtAuth, _: &mut Context<Self>) -> Self::Result {
         let (server, http) = (self.rules.extauth(), self.http.clone());
         let group = self.rules.settings().extauth_group.clone();
         Box::pin(async move {
@@ -325,7 +332,7 @@ mod tests {
         let text = b"[users]\nmod:plain;secret:MOD,HOST\nlocked:*plain;x:\n";
         let rules = Arc::new(Rules::new(ini::parse(text), None, String::new()).0);
         actix_rt::System::new().block_on(async {
-            let auth = Auth::new(rules, Hashing::default(), Http::default()).start();
+            let auth = Auth::new(rules, BlockingPool::default(), Http::default()).start();
             let check = |name: &str, password: &str| {
                 auth.send(CheckAccount {
                     name: name.into(),
@@ -342,7 +349,7 @@ mod tests {
                 assert_eq!(check(similar, "secret").await.unwrap(), AccountCheck::Similar, "{similar}");
             }
             assert_eq!(check("locked", "x").await.unwrap(), AccountCheck::Locked);
-            let mark = |name: &str, flag| auth.send(MarkOf { name: name.into(), flag });
+            let mark = |name: &str, flag| auth.send(GetAccountFingerprint { name: name.into(), flag });
             let before = mark("mod", "MOD").await.unwrap();
             assert!(before.is_some());
             assert_eq!(mark("mod", "ADMIN").await.unwrap(), None);

@@ -4,9 +4,9 @@
 //! nothing about sessions.
 
 mod encrypt;
-mod guess;
 mod handlers;
 mod intake;
+mod opword;
 mod perform;
 #[cfg(test)]
 mod tests;
@@ -22,13 +22,13 @@ use drawhall_protocol::message::{Disconnect, Layout, Message as Decoded};
 use drawhall_protocol::reply::{ErrorReply, ServerReply};
 use tokio::sync::{OwnedSemaphorePermit, watch};
 
-use super::credit::Credit;
+use super::in_flight::InFlightBudget;
 use super::inbound::{self, Framing, Inbound};
 use super::login::{Arrival, LoginEffect, LoginInput, LoginMachine};
-use super::worker::{self, Link, TimeLimits};
+use super::worker::{self, ConnShared, TimeLimits};
 use super::writer::{self, Outbound};
 use crate::auth::Auth;
-use crate::clock::Now;
+use crate::clock::Timestamp;
 use crate::config::Rules;
 use crate::limits::Bucket;
 use crate::log::{Level, LogEntry, LogUser, Topic};
@@ -37,12 +37,12 @@ use crate::server::{CancelEntering, ClientGone, LeaveLobby, NewClient, Server};
 use crate::session::actor::{LeaveSession, Session};
 use crate::session::{ClientOp, ConnId, DisconnectReason};
 use crate::trace::Trace;
-use crate::transport::gate::{Limit, Pass};
+use crate::transport::connection_limiter::{ConnectionPermit, Limit};
 use crate::transport::stream::Stream;
 use crate::transport::tls::Certificate;
 use encrypt::encrypt;
+pub(super) use handlers::{CloseReceived, Flushed, Proxied, ReadClosed, Received, SpeaksHttp, TimedOut};
 pub use handlers::{Deliver, DescribeUser, LobbyFrame, ReadOn, SendAway, UserSummary};
-pub(super) use handlers::{Flushed, Gone, HungUp, Proxied, Received, SpeaksHttp, TimedOut};
 
 /// How long a login may wait for an answer of an account, a session or another server. All of them are bounded by
 /// themselves: this is the net below.
@@ -74,11 +74,11 @@ pub struct Connection {
     /// The connection itself.
     pub stream: Stream,
     /// It counts as long as this is there.
-    pub pass: Pass,
+    pub permit: ConnectionPermit,
     /// It is a WebSocket connection.
     pub websocket: Option<FromWebSocket>,
     /// Its turn to be set up, which ends with this.
-    pub turn: Option<OwnedSemaphorePermit>,
+    pub setup_permit: Option<OwnedSemaphorePermit>,
 }
 
 /// What is special about a WebSocket connection.
@@ -110,15 +110,15 @@ pub struct Client {
     /// The session that was found, and that the client is to be let into.
     found: Option<String>,
     entering: Option<String>,
-    credit: Arc<Credit>,
-    link: Option<Rc<Link>>,
+    in_flight_budget: Arc<InFlightBudget>,
+    shared: Option<Rc<ConnShared>>,
     /// Frames that wait for an answer to an earlier one, or until the client may have more done.
     pending: BytesMut,
     stream: Option<Stream>,
     /// It is a WebSocket connection; what has arrived already.
     websocket: Option<Vec<u8>>,
-    pass: Pass,
-    turn: Option<OwnedSemaphorePermit>,
+    permit: ConnectionPermit,
+    setup_permit: Option<OwnedSemaphorePermit>,
     /// Messages that came in the last seconds.
     messages: Bucket,
     slowed_logged: Option<u64>,
@@ -139,11 +139,11 @@ pub struct Client {
 impl Client {
     /// Starts the actor of a connection on this worker.
     pub fn start(connection: Connection, context: ClientContext) -> Addr<Client> {
-        let Connection { conn, stream, pass, websocket, turn } = connection;
-        let mut chance = [0; 8];
+        let Connection { conn, stream, permit, websocket, setup_permit } = connection;
+        let mut rng_seed = [0; 8];
         // Without randomness bans are only easier to tell from trouble.
-        let _ = getrandom::fill(&mut chance);
-        let (address, since) = (pass.address(), Now::get().utc_ms);
+        let _ = getrandom::fill(&mut rng_seed);
+        let (address, since) = (permit.address(), Timestamp::now().utc_ms);
         let arrival = Arrival {
             conn,
             address,
@@ -151,8 +151,8 @@ impl Client {
             encrypted: stream.is_tls(),
             // WebSocket connections are encrypted before they get here.
             must_encrypt: websocket.is_none() && context.certificate.is_some(),
-            proxied: pass.is_proxied(),
-            chance: u64::from_le_bytes(chance),
+            proxied: permit.is_proxied(),
+            rng_seed: u64::from_le_bytes(rng_seed),
             utc_ms: since,
         };
         if let Some(trace) = &context.trace {
@@ -167,13 +167,13 @@ impl Client {
             session: None,
             found: None,
             entering: None,
-            credit: Arc::default(),
-            link: None,
+            in_flight_budget: Arc::default(),
+            shared: None,
             pending: BytesMut::new(),
             stream: Some(stream),
             websocket: websocket.map(|w| w.arrived),
-            pass,
-            turn,
+            permit,
+            setup_permit,
             messages: Bucket::default(),
             slowed_logged: None,
             strays: 0,
@@ -189,43 +189,47 @@ impl Client {
 
     /// Reads and writes from now on.
     fn run(&mut self, stream: Stream) {
-        let Some(link) = self.link.clone() else { return };
+        let Some(shared) = self.shared.clone() else { return };
         // In an encrypted connection the proxy has spoken before.
         let stream_is_tls = stream.is_tls();
         let (read, write) = stream.into_split();
         let (framing, arrived, websocket) = match self.websocket.take() {
             Some(arrived) => (Framing::websocket(), arrived, true),
-            None => (Framing::wire(self.pass.may_speak_proxy() && !stream_is_tls), Vec::new(), false),
+            None => (Framing::wire(self.permit.may_speak_proxy() && !stream_is_tls), Vec::new(), false),
         };
         let inbound = Inbound { half: read, framing };
         let outbound = Outbound { half: write, websocket };
-        let reader_link = link.clone();
+        let reader_link = shared.clone();
         // A future that is given to another is there twice: each of these makes its own.
         self.tasks.push(actix_rt::spawn(async move {
             inbound::read_all(inbound, arrived, reader_link).await;
         }));
         self.tasks.push(actix_rt::spawn(async move {
-            writer::write_all(outbound, link).await;
+            writer::write_all(outbound, shared).await;
         }));
     }
 
     /// Logs something about the client, unless too much was logged about it or its address already.
     fn log(&mut self, level: Level, topic: Topic, text: impl Into<String>) {
-        let Some(left_out) = self.pass.log_line(self.context.rules.settings()) else { return };
+        let Some(left_out) = self.permit.log_line(self.context.rules.settings()) else { return };
         self.log_left_out(left_out);
-        LogEntry::new(Now::get(), level, topic, text).about(self.user.clone()).emit("");
+        LogEntry::new(Timestamp::now(), level, topic, text).about(self.user.clone()).emit("");
     }
 
     fn log_left_out(&self, count: u64) {
         if count > 0 {
             let text = format!("{count} lines of the log were left out");
-            LogEntry::new(Now::get(), Level::Warn, Topic::Status, text).about(self.user.clone()).emit("");
+            LogEntry::new(Timestamp::now(), Level::Warn, Topic::Status, text)
+                .about(self.user.clone())
+                .emit("");
         }
     }
 
     fn send(&mut self, bytes: Bytes, ctx: &mut Context<Self>) {
-        let Some(link) = self.link.as_ref().filter(|_| !matches!(self.phase, Phase::Over)) else { return };
-        if link.send(bytes).is_err() {
+        let Some(shared) = self.shared.as_ref().filter(|_| !matches!(self.phase, Phase::Over)) else {
+            return;
+        };
+        if shared.send(bytes).is_err() {
             METRICS.lagging.count();
             self.log(Level::Warn, Topic::Status, "Client does not read: too much waits to be sent");
             self.cut(ctx);
@@ -255,8 +259,8 @@ impl Client {
         self.phase = Phase::Over;
         self.pending = BytesMut::new();
         // What still comes is read and thrown away, or the system would take back what was said.
-        if let Some(link) = &self.link {
-            link.resume_reading();
+        if let Some(shared) = &self.shared {
+            shared.resume_reading();
         }
     }
 
@@ -273,16 +277,16 @@ impl Client {
 
     fn close(&mut self, ctx: &mut Context<Self>) {
         self.phase_over();
-        if let Some(link) = &self.link {
-            link.outbox.borrow_mut().close();
-            link.wake.notify_one();
+        if let Some(shared) = &self.shared {
+            shared.outbox.borrow_mut().close();
+            shared.wake.notify_one();
         }
         ctx.run_later(FLUSH_LIMIT, |_, ctx| ctx.stop());
     }
 
     /// Whether a limit of the client's address lets it go on; else it is sent away.
     fn may(&mut self, limit: Limit, ctx: &mut Context<Self>) -> bool {
-        let Err(hit) = self.pass.take(limit, self.context.rules.settings()) else { return true };
+        let Err(hit) = self.permit.try_acquire(limit, self.context.rules.settings()) else { return true };
         let error = ErrorReply { message: hit.message().into(), code: "tooManyAttempts".into() };
         if let Ok(frame) = ServerReply::Error(error).to_frame() {
             self.send(frame.into_bytes(), ctx);
@@ -300,16 +304,16 @@ impl Client {
                 self.answered(LoginInput::Refused(refusal), ctx);
             }
             ClientOp::Attach(cursor) => {
-                if let Some(link) = &self.link {
-                    worker::attach(link, &cursor);
-                    link.outbox.borrow_mut().attach(cursor);
-                    link.wake.notify_one();
+                if let Some(shared) = &self.shared {
+                    worker::attach(shared, &cursor);
+                    shared.outbox.borrow_mut().attach(cursor);
+                    shared.wake.notify_one();
                 }
             }
             ClientOp::FollowReset { epoch } => {
-                if let Some(link) = &self.link {
-                    link.outbox.borrow_mut().follow_reset(epoch);
-                    link.wake.notify_one();
+                if let Some(shared) = &self.shared {
+                    shared.outbox.borrow_mut().follow_reset(epoch);
+                    shared.wake.notify_one();
                 }
             }
             ClientOp::Disconnect { reason, message } => {
@@ -320,7 +324,7 @@ impl Client {
                 self.session = None;
                 self.phase = Phase::Quiet;
                 // Reading may have waited for the session, which has nothing to give back any more.
-                self.credit = Arc::default();
+                self.in_flight_budget = Arc::default();
             }
             // The session keeps account of what it holds.
             ClientOp::Released => {}
@@ -330,8 +334,8 @@ impl Client {
     fn joined(&mut self, user: u8) {
         let Phase::Login(login) = &self.phase else { return };
         let Some(session) = self.session.clone() else { return };
-        if let Some(link) = &self.link {
-            link.keep_alive.set(login.visitor().capabilities.keep_alive);
+        if let Some(shared) = &self.shared {
+            shared.keep_alive.set(login.client().capabilities.keep_alive);
         }
         self.user.id = user;
         self.answer_timer = None;
@@ -346,33 +350,33 @@ impl Actor for Client {
     fn started(&mut self, ctx: &mut Self::Context) {
         let Some(stream) = self.stream.take() else { return ctx.stop() };
         let limits = TimeLimits::of(self.context.rules.settings());
-        let link = Link::new(self.conn, ctx.address(), limits);
+        let shared = ConnShared::new(self.conn, ctx.address(), limits);
         self.context.server.do_send(NewClient { conn: self.conn, client: ctx.address() });
-        self.link = Some(link.clone());
+        self.shared = Some(shared.clone());
         if let Some(greeting) = self.greeting.take() {
             self.perform_one(greeting, ctx);
         }
         match (stream, &self.context.certificate) {
             (Stream::Tcp(stream), Some(certificate)) if self.websocket.is_none() => {
                 let limit = self.context.rules.settings().handshake_time_limit.millis();
-                let (certificate, by_proxy) = (certificate.clone(), self.pass.may_speak_proxy());
-                let secured = encrypt(stream, by_proxy, certificate, limit, link);
+                let (certificate, by_proxy) = (certificate.clone(), self.permit.may_speak_proxy());
+                let secured = encrypt(stream, by_proxy, certificate, limit, shared);
                 self.tasks.push(actix_rt::spawn(secured));
             }
             (stream, _) => self.run(stream),
         }
-        self.turn = None;
+        self.setup_permit = None;
     }
 
     fn stopped(&mut self, _: &mut Self::Context) {
         self.phase_over();
-        let left_out = self.pass.left_out(self.context.rules.settings());
+        let left_out = self.permit.left_out(self.context.rules.settings());
         self.log_left_out(left_out);
         for task in self.tasks.drain(..) {
             task.abort();
         }
-        if let Some(link) = self.link.take() {
-            worker::forget(&link);
+        if let Some(shared) = self.shared.take() {
+            worker::forget(&shared);
         }
         self.context.server.do_send(ClientGone { conn: self.conn });
     }

@@ -11,8 +11,8 @@ use std::time::Duration;
 use drawhall_protocol::frame::whole_frames_len;
 use tokio::io::{AsyncRead, ReadBuf};
 
-use super::actor::{Gone, HungUp, Proxied, Received, SpeaksHttp};
-use super::worker::{Link, with_buffer};
+use super::actor::{CloseReceived, Proxied, ReadClosed, Received, SpeaksHttp};
+use super::worker::{ConnShared, with_buffer};
 use crate::transport::ReadHalf;
 use crate::transport::http;
 use crate::transport::proxy::{self, Header};
@@ -78,7 +78,7 @@ impl Framing {
         }
     }
 
-    fn take(&mut self, bytes: &[u8], link: &Link) -> Arrived {
+    fn take(&mut self, bytes: &[u8], shared: &ConnShared) -> Arrived {
         match self {
             Self::Wire { partial, proxy: true, .. } => {
                 partial.extend_from_slice(bytes);
@@ -88,8 +88,8 @@ impl Framing {
                         let error = io::Error::other("the header of the PROXY protocol is broken");
                         Arrived { end: Some(End::Failed(error)), ..Arrived::default() }
                     }
-                    Header::None => self.after_proxy(0, None, link),
-                    Header::Found { len, source } => self.after_proxy(len, Some(source), link),
+                    Header::None => self.after_proxy(0, None, shared),
+                    Header::Found { len, source } => self.after_proxy(len, Some(source), shared),
                 }
             }
             Self::Wire { partial, proxy: false, is_first } => {
@@ -98,20 +98,20 @@ impl Framing {
                 let end = (*is_first && http::is_request(partial)).then_some(End::Http);
                 Arrived { frames, end, ..Arrived::default() }
             }
-            Self::WebSocket(decoder) => from_websocket(decoder, bytes, link),
+            Self::WebSocket(decoder) => from_websocket(decoder, bytes, shared),
         }
     }
 
     /// Goes on behind what a proxy has said.
-    fn after_proxy(&mut self, len: usize, proxied: Option<Option<IpAddr>>, link: &Link) -> Arrived {
+    fn after_proxy(&mut self, len: usize, proxied: Option<Option<IpAddr>>, shared: &ConnShared) -> Arrived {
         let Self::Wire { partial, .. } = std::mem::replace(self, Self::wire(false)) else {
             return Arrived::default();
         };
-        Arrived { proxied, ..self.take(&partial[len..], link) }
+        Arrived { proxied, ..self.take(&partial[len..], shared) }
     }
 }
 
-fn from_websocket(decoder: &mut Decoder, mut bytes: &[u8], link: &Link) -> Arrived {
+fn from_websocket(decoder: &mut Decoder, mut bytes: &[u8], shared: &ConnShared) -> Arrived {
     let mut arrived = Arrived::default();
     let control = |kind: u8, payload: &[u8]| {
         let mut frame = Vec::new();
@@ -126,26 +126,26 @@ fn from_websocket(decoder: &mut Decoder, mut bytes: &[u8], link: &Link) -> Arriv
                 // The decoder lets nothing longer through.
                 let Some(len) = message.len().checked_sub(2).and_then(|n| u16::try_from(n).ok()) else {
                     let (code, reason) = (websocket::code::INVALID, "a message without type and user");
-                    return ended(arrived, Violation { code, reason }, link);
+                    return ended(arrived, Violation { code, reason }, shared);
                 };
                 arrived.frames.extend_from_slice(&len.to_be_bytes());
                 arrived.frames.extend_from_slice(message);
             }
-            Ok(Some(Event::Ping)) => link.send_control(control(websocket::PONG, decoder.payload())),
+            Ok(Some(Event::Ping)) => shared.send_control(control(websocket::PONG, decoder.payload())),
             Ok(Some(Event::Pong | Event::Text)) => {}
             Ok(Some(Event::Close(_))) => {
                 let code = &decoder.payload()[..decoder.payload().len().min(2)];
-                link.last_words.replace(control(websocket::CLOSE, code));
+                shared.close_frame.replace(control(websocket::CLOSE, code));
                 arrived.end = Some(End::Goodbye);
                 return arrived;
             }
-            Err(violation) => return ended(arrived, violation, link),
+            Err(violation) => return ended(arrived, violation, shared),
         }
     }
 }
 
-fn ended(mut arrived: Arrived, violation: Violation, link: &Link) -> Arrived {
-    link.last_words.replace(websocket::close(violation.code, violation.reason));
+fn ended(mut arrived: Arrived, violation: Violation, shared: &ConnShared) -> Arrived {
+    shared.close_frame.replace(websocket::close(violation.code, violation.reason));
     arrived.end = Some(End::Violation(violation));
     arrived
 }
@@ -158,50 +158,54 @@ pub(super) struct Inbound {
 
 /// Reads until the connection ends, and gives the client's actor what has arrived, a batch at a time. Returns the way
 /// in if it is to be encrypted from now on, unless something came too early.
-pub(super) async fn read_all(mut inbound: Inbound, arrived: Vec<u8>, link: Rc<Link>) -> Option<ReadHalf> {
-    let mut next = inbound.framing.take(&arrived, &link);
+pub(super) async fn read_all(
+    mut inbound: Inbound,
+    arrived: Vec<u8>,
+    shared: Rc<ConnShared>,
+) -> Option<ReadHalf> {
+    let mut next = inbound.framing.take(&arrived, &shared);
     drop(arrived);
     let end = loop {
         let Arrived { frames, proxied, end } = next;
         if let Some(address) = proxied
-            && link.actor.send(Proxied { address }).await.is_err()
+            && shared.actor.send(Proxied { address }).await.is_err()
         {
             return None;
         }
         if !frames.is_empty() || !inbound.framing.is_partial() {
-            link.has_received();
+            shared.has_received();
         }
-        if !frames.is_empty() && link.actor.send(Received(frames)).await.is_err() {
+        if !frames.is_empty() && shared.actor.send(Received(frames)).await.is_err() {
             return None;
         }
         if let Some(end) = end {
             break end;
         }
-        if link.upgrading.get() {
+        if shared.upgrading.get() {
             if !inbound.framing.is_partial() {
                 return Some(inbound.half);
             }
             break End::Failed(io::Error::other("something in clear came after startTls"));
         }
-        rest(&inbound, &link).await;
-        if !may_read_on(&inbound, &link).await {
+        rest(&inbound, &shared).await;
+        if !may_read_on(&inbound, &shared).await {
             break End::Closed;
         }
-        next = poll_fn(|cx| inbound.poll(&link, cx)).await;
+        next = poll_fn(|cx| inbound.poll(&shared, cx)).await;
     };
     match end {
-        End::Closed => link.actor.do_send(Gone { error: None }),
-        End::Failed(error) => link.actor.do_send(Gone { error: Some(error) }),
-        End::Http => link.actor.do_send(SpeaksHttp),
-        End::Goodbye => link.actor.do_send(HungUp { violation: None }),
-        End::Violation(violation) => link.actor.do_send(HungUp { violation: Some(violation) }),
+        End::Closed => shared.actor.do_send(ReadClosed { error: None }),
+        End::Failed(error) => shared.actor.do_send(ReadClosed { error: Some(error) }),
+        End::Http => shared.actor.do_send(SpeaksHttp),
+        End::Goodbye => shared.actor.do_send(CloseReceived { violation: None }),
+        End::Violation(violation) => shared.actor.do_send(CloseReceived { violation: Some(violation) }),
     }
     None
 }
 
 /// Rests for as long as the client has sent too much. Of who has hung up there is not much left: that is read at once.
-async fn rest(inbound: &Inbound, link: &Link) {
-    let mut left = Duration::from_millis(link.rest_ms());
+async fn rest(inbound: &Inbound, shared: &ConnShared) {
+    let mut left = Duration::from_millis(shared.rest_ms());
     if left.is_zero() {
         return;
     }
@@ -210,16 +214,16 @@ async fn rest(inbound: &Inbound, link: &Link) {
         tokio::time::sleep(step).await;
         left -= step;
     }
-    link.has_rested();
+    shared.has_rested();
 }
 
 /// Waits while nothing may be read. Returns false if the peer has hung up meanwhile and is not to be heard to its end.
-async fn may_read_on(inbound: &Inbound, link: &Link) -> bool {
-    while link.paused.get() {
+async fn may_read_on(inbound: &Inbound, shared: &ConnShared) -> bool {
+    while shared.paused.get() {
         tokio::select! {
-            () = link.resume.notified() => {}
+            () = shared.resume.notified() => {}
             () = tokio::time::sleep(LOOK_INTERVAL) => {
-                if link.over_budget.get() && inbound.half.is_closed() {
+                if shared.over_budget.get() && inbound.half.is_closed() {
                     return false;
                 }
             }
@@ -229,12 +233,12 @@ async fn may_read_on(inbound: &Inbound, link: &Link) -> bool {
 }
 
 impl Inbound {
-    fn poll(&mut self, link: &Link, context: &mut Context<'_>) -> Poll<Arrived> {
+    fn poll(&mut self, shared: &ConnShared, context: &mut Context<'_>) -> Poll<Arrived> {
         with_buffer(|buffer| {
             let mut buffer = ReadBuf::new(buffer);
             let end = match ready!(Pin::new(&mut self.half).poll_read(context, &mut buffer)) {
                 Ok(()) if !buffer.filled().is_empty() => {
-                    return Poll::Ready(self.framing.take(buffer.filled(), link));
+                    return Poll::Ready(self.framing.take(buffer.filled(), shared));
                 }
                 Ok(()) => End::Closed,
                 // Many end an encrypted connection without saying so.

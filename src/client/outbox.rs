@@ -187,7 +187,7 @@ mod tests {
 
     fn history() -> History {
         let mut history = History::default();
-        history.set_open(true);
+        history.set_publishing(true);
         history.append(b"history", 1).unwrap();
         history.publish();
         history

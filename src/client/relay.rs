@@ -7,11 +7,11 @@ use std::sync::Arc;
 
 use tokio::sync::Notify;
 
-use crate::history::{Cursor, Watcher};
+use crate::history::{Cursor, Subscription};
 
 /// The subscription of one worker to a history, and who is woken by it.
 struct Relay {
-    watcher: Arc<Watcher>,
+    subscription: Arc<Subscription>,
     /// What wakes the writers of those who read the history.
     wakes: RefCell<Vec<Weak<Notify>>>,
 }
@@ -26,7 +26,7 @@ impl Relays {
         let log = cursor.log_id();
         let mut relays = self.0.borrow_mut();
         let relay = relays.entry(log).or_insert_with(|| {
-            let relay = Rc::new(Relay { watcher: cursor.watch(), wakes: RefCell::default() });
+            let relay = Rc::new(Relay { subscription: cursor.watch(), wakes: RefCell::default() });
             actix_rt::spawn(self.clone().listen(log, relay.clone()));
             relay
         });
@@ -42,14 +42,14 @@ impl Relays {
             .borrow_mut()
             .retain(|w| w.strong_count() > 0 && !std::ptr::eq(w.as_ptr(), Rc::as_ptr(wake)));
         if relay.wakes.borrow().is_empty() {
-            cursor.unwatch(&relay.watcher);
+            cursor.unwatch(&relay.subscription);
             relays.remove(&cursor.log_id());
         }
     }
 
     /// Passes on what is heard until the history is gone, or nobody reads it any more.
     async fn listen(self, log: u64, relay: Rc<Relay>) {
-        while relay.watcher.published().await {
+        while relay.subscription.published().await {
             for wake in relay.wakes.borrow().iter().filter_map(Weak::upgrade) {
                 wake.notify_one();
             }
@@ -71,7 +71,7 @@ mod tests {
 
     fn history() -> History {
         let mut history = History::default();
-        history.set_open(true);
+        history.set_publishing(true);
         history
     }
 

@@ -33,7 +33,7 @@ const STALLED_SECS: u64 = 5;
 const KEEP_ALIVE_SECS: u64 = 30;
 
 /// What a client's actor, reader and writer share.
-pub(super) struct Link {
+pub(super) struct ConnShared {
     pub(super) conn: ConnId,
     pub(super) actor: Addr<Client>,
     pub(super) outbox: RefCell<Outbox>,
@@ -53,7 +53,7 @@ pub(super) struct Link {
     /// Frames of WebSocket itself that are to be sent next.
     pub(super) control: RefCell<Vec<u8>>,
     /// The last frame of a WebSocket connection, if it is another than usual.
-    pub(super) last_words: RefCell<Vec<u8>>,
+    pub(super) close_frame: RefCell<Vec<u8>>,
     limits: TimeLimits,
     began: u64,
     received: Cell<u64>,
@@ -87,10 +87,10 @@ impl TimeLimits {
     }
 }
 
-impl Link {
-    pub(super) fn new(conn: ConnId, actor: Addr<Client>, limits: TimeLimits) -> Rc<Link> {
+impl ConnShared {
+    pub(super) fn new(conn: ConnId, actor: Addr<Client>, limits: TimeLimits) -> Rc<ConnShared> {
         let now = seconds();
-        let link = Rc::new(Link {
+        let shared = Rc::new(ConnShared {
             conn,
             actor,
             outbox: RefCell::default(),
@@ -102,7 +102,7 @@ impl Link {
             upgrading: Cell::new(false),
             identified: Cell::new(false),
             control: RefCell::default(),
-            last_words: RefCell::default(),
+            close_frame: RefCell::default(),
             limits,
             began: now,
             received: Cell::new(now),
@@ -110,8 +110,8 @@ impl Link {
             writing: Cell::new(None),
             rest_ms: Cell::new(0),
         });
-        WORKER.with(|w| w.add(&link));
-        link
+        WORKER.with(|w| w.add(&shared));
+        shared
     }
 
     pub(super) fn has_received(&self) {
@@ -214,7 +214,7 @@ impl Link {
 
 #[derive(Default)]
 struct Worker {
-    links: RefCell<HashMap<ConnId, Rc<Link>>>,
+    connections: RefCell<HashMap<ConnId, Rc<ConnShared>>>,
     relays: Relays,
     /// Seconds since the worker's timer was started.
     seconds: Cell<u64>,
@@ -236,11 +236,11 @@ pub(super) fn with_buffer<T>(read: impl FnOnce(&mut [u8]) -> T) -> T {
 }
 
 impl Worker {
-    fn add(&self, link: &Rc<Link>) {
+    fn add(&self, shared: &Rc<ConnShared>) {
         if !self.started.replace(true) {
             actix_rt::spawn(keep_time());
         }
-        self.links.borrow_mut().insert(link.conn, link.clone());
+        self.connections.borrow_mut().insert(shared.conn, shared.clone());
     }
 }
 
@@ -252,25 +252,25 @@ async fn keep_time() {
         WORKER.with(|w| {
             let now = w.seconds.get() + 1;
             w.seconds.set(now);
-            for link in w.links.borrow().values() {
-                link.look_after(now);
+            for shared in w.connections.borrow().values() {
+                shared.look_after(now);
             }
         });
     }
 }
 
 /// Lets a client hear of what enters the history that a cursor reads.
-pub(super) fn attach(link: &Link, cursor: &Cursor) {
-    WORKER.with(|w| w.relays.attach(&link.wake, cursor));
+pub(super) fn attach(shared: &ConnShared, cursor: &Cursor) {
+    WORKER.with(|w| w.relays.attach(&shared.wake, cursor));
 }
 
 /// The client is gone.
-pub(super) fn forget(link: &Link) {
-    let cursor = link.outbox.borrow_mut().detach();
+pub(super) fn forget(shared: &ConnShared) {
+    let cursor = shared.outbox.borrow_mut().detach();
     WORKER.with(|w| {
-        w.links.borrow_mut().remove(&link.conn);
+        w.connections.borrow_mut().remove(&shared.conn);
         if let Some(cursor) = cursor {
-            w.relays.detach(&link.wake, &cursor);
+            w.relays.detach(&shared.wake, &cursor);
         }
     });
 }

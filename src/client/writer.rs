@@ -9,7 +9,7 @@ use tokio::io::AsyncWriteExt as _;
 
 use super::actor::Flushed;
 use super::outbox::Next;
-use super::worker::Link;
+use super::worker::ConnShared;
 use crate::history::{Fetch, Fetched};
 use crate::metrics::METRICS;
 use crate::transport::{WriteHalf, websocket};
@@ -36,34 +36,34 @@ enum End {
 
 /// Writes what the outbox holds until it says that this is the end, or the peer is gone. Returns the way out if it is
 /// to be encrypted from now on.
-pub(super) async fn write_all(mut outbound: Outbound, link: Rc<Link>) -> Option<WriteHalf> {
-    let error = match outbound.write_until_end(&link).await {
+pub(super) async fn write_all(mut outbound: Outbound, shared: Rc<ConnShared>) -> Option<WriteHalf> {
+    let error = match outbound.write_until_end(&shared).await {
         Ok(End::Upgrade) => return Some(outbound.half),
         Ok(End::Over) => None,
         Err(error) => Some(error),
     };
     // The peer may be gone already.
     let _ = outbound.half.shutdown().await;
-    link.actor.do_send(Flushed { error });
+    shared.actor.do_send(Flushed { error });
     None
 }
 
 impl Outbound {
-    async fn write_until_end(&mut self, link: &Link) -> io::Result<End> {
+    async fn write_until_end(&mut self, shared: &ConnShared) -> io::Result<End> {
         let mut held: Option<Fetched> = None;
         loop {
             let mut batch = Vec::new();
-            let next = link.outbox.borrow_mut().gather(GATHER_BYTES, &mut batch);
+            let next = shared.outbox.borrow_mut().gather(GATHER_BYTES, &mut batch);
             if self.websocket {
-                self.to_frames(&mut batch, matches!(next, Next::End), link);
+                self.to_frames(&mut batch, matches!(next, Next::End), shared);
             }
             // What was fetched is in the batch now, if it is needed at all.
             drop(held.take());
             let empty = batch.is_empty();
             if !empty {
-                link.is_writing();
-                write_batch(&mut self.half, &mut batch, link).await?;
-                link.has_written();
+                shared.is_writing();
+                write_batch(&mut self.half, &mut batch, shared).await?;
+                shared.has_written();
             }
             match next {
                 Next::End => return Ok(End::Over),
@@ -71,20 +71,20 @@ impl Outbound {
                 Next::Lost => return Err(io::Error::other("the history has no message where the client is")),
                 Next::Fetch(fetch) => {
                     let fetched = read_from_file(fetch).await?;
-                    link.outbox.borrow().fetched(&fetched);
+                    shared.outbox.borrow().fetched(&fetched);
                     held = Some(fetched);
                 }
-                Next::Wait if empty => link.wake.notified().await,
+                Next::Wait if empty => shared.wake.notified().await,
                 Next::Wait => {}
             }
         }
     }
 
     /// Makes frames of messages, after those of WebSocket itself that wait, and before its last one.
-    fn to_frames(&self, batch: &mut Vec<Bytes>, is_end: bool, link: &Link) {
+    fn to_frames(&self, batch: &mut Vec<Bytes>, is_end: bool, shared: &ConnShared) {
         let messages = std::mem::take(batch);
-        let control = link.control.take();
-        let last = match link.last_words.take() {
+        let control = shared.control.take();
+        let last = match shared.close_frame.take() {
             _ if !is_end => Vec::new(),
             usual if usual.is_empty() => websocket::close(websocket::code::NORMAL, ""),
             words => words,
@@ -100,7 +100,7 @@ async fn read_from_file(fetch: Fetch) -> io::Result<Fetched> {
     read.map_err(|e| io::Error::new(e.kind(), format!("cannot read the history: {e}")))
 }
 
-async fn write_batch(half: &mut WriteHalf, batch: &mut [Bytes], link: &Link) -> io::Result<()> {
+async fn write_batch(half: &mut WriteHalf, batch: &mut [Bytes], shared: &ConnShared) -> io::Result<()> {
     let mut at = 0;
     while at < batch.len() {
         let written = {
@@ -115,7 +115,7 @@ async fn write_batch(half: &mut WriteHalf, batch: &mut [Bytes], link: &Link) -> 
         if written == 0 {
             return Err(io::ErrorKind::WriteZero.into());
         }
-        link.is_writing();
+        shared.is_writing();
         METRICS.bytes_out.add(written as u64);
         let mut left = written;
         while left > 0 {

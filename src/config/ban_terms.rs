@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::ini::Reaction;
+use super::ini::BanAction;
 use crate::db::time_text;
 
 /// A ban that ends in so many years does not end.
@@ -12,16 +12,16 @@ const PERMANENT_YEARS: u32 = 99;
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct BanTerms {
     /// What happens.
-    pub reaction: Reaction,
+    pub reaction: BanAction,
     /// When the ban ends, UTC, `yyyy-MM-dd HH:mm:ss` or the beginning of it; empty for never.
     pub expires: String,
     /// Why, for who is banned; may be empty.
     pub reason: String,
 }
 
-impl From<Reaction> for BanTerms {
+impl From<BanAction> for BanTerms {
     /// For ever, without a reason.
-    fn from(reaction: Reaction) -> BanTerms {
+    fn from(reaction: BanAction) -> BanTerms {
         BanTerms { reaction, ..BanTerms::default() }
     }
 }

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::ban_terms::BanTerms;
-use super::ini::Reaction;
+use super::ini::BanAction;
 
 /// A ban from elsewhere, with everything that it is of.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -15,13 +15,13 @@ pub struct ExtBan {
     /// Its number there.
     pub id: i64,
     /// Address ranges: first, last, reaction.
-    pub ips: Vec<(IpAddr, IpAddr, Reaction)>,
+    pub ips: Vec<(IpAddr, IpAddr, BanAction)>,
     /// Address ranges that are not banned after all.
     pub excluded: Vec<(IpAddr, IpAddr)>,
     /// System ids.
-    pub systems: Vec<(String, Reaction)>,
+    pub systems: Vec<(String, BanAction)>,
     /// Numbers of ext-auth accounts.
-    pub users: Vec<(i64, Reaction)>,
+    pub users: Vec<(i64, BanAction)>,
     /// When it ends, `yyyy-MM-dd HH:mm:ss`, UTC.
     pub expires: String,
     /// Why, for who is banned.
@@ -56,8 +56,8 @@ fn items<'a>(value: &'a Value, key: &str) -> impl Iterator<Item = &'a Value> {
 pub fn parse_ban(entry: &Value) -> Result<ExtBan, String> {
     let id = entry["id"].as_i64().filter(|id| *id > 0).ok_or("its id is none")?;
     let reaction = |value: &Value| match &value["reaction"] {
-        Value::Null => Ok(Reaction::Normal),
-        name => Reaction::parse(name.as_str().unwrap_or_default()).ok_or(format!("unknown reaction {name}")),
+        Value::Null => Ok(BanAction::Normal),
+        name => BanAction::parse(name.as_str().unwrap_or_default()).ok_or(format!("unknown reaction {name}")),
     };
     let range = |value: &Value| {
         let address = |key: &str| value[key].as_str().and_then(|a| a.parse::<IpAddr>().ok());
@@ -111,7 +111,7 @@ impl ExtBan {
         banned.filter(|_| !excluded).map(|(.., reaction)| self.terms(*reaction))
     }
 
-    fn terms(&self, reaction: Reaction) -> BanTerms {
+    fn terms(&self, reaction: BanAction) -> BanTerms {
         BanTerms { reaction, expires: self.expires.clone(), reason: self.reason.clone() }
     }
 
@@ -144,12 +144,12 @@ mod tests {
         let terms = bans[0].address("192.0.2.10".parse().unwrap()).unwrap();
         assert_eq!((terms.expires.as_str(), terms.reason.as_str()), ("2099-01-01 00:00:00", "Because"));
         let reaction = |terms: Option<BanTerms>| terms.map(|terms| terms.reaction);
-        assert_eq!(address("192.0.2.10"), Some(Reaction::Normal));
-        assert_eq!(address("::ffff:192.0.2.20"), Some(Reaction::Normal));
-        assert_eq!(address("2001:db8::2"), Some(Reaction::Hang));
+        assert_eq!(address("192.0.2.10"), Some(BanAction::Normal));
+        assert_eq!(address("::ffff:192.0.2.20"), Some(BanAction::Normal));
+        assert_eq!(address("2001:db8::2"), Some(BanAction::Hang));
         assert_eq!([address("192.0.2.15"), address("192.0.2.21"), address("2001:db8::100")], [None; 3]);
-        assert_eq!(["abc", "abd"].map(|id| reaction(bans[0].system(id))), [Some(Reaction::Garbage), None]);
-        assert_eq!([18, 19].map(|id| reaction(bans[0].user(id))), [Some(Reaction::Timer), None]);
+        assert_eq!(["abc", "abd"].map(|id| reaction(bans[0].system(id))), [Some(BanAction::Garbage), None]);
+        assert_eq!([18, 19].map(|id| reaction(bans[0].user(id))), [Some(BanAction::Timer), None]);
     }
 
     #[test]

@@ -15,7 +15,7 @@ const SECTIONS: [&str; 6] = ["config", "ipbans", "systembans", "userbans", "anno
 
 /// What happens to somebody who is banned from the server.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub enum Reaction {
+pub enum BanAction {
     /// Told so when hosting or joining.
     #[default]
     Normal,
@@ -29,9 +29,9 @@ pub enum Reaction {
     Timer,
 }
 
-impl Reaction {
+impl BanAction {
     /// Reads a reaction's name.
-    pub fn parse(name: &str) -> Option<Reaction> {
+    pub fn parse(name: &str) -> Option<BanAction> {
         Some(match name {
             "normal" => Self::Normal,
             "neterror" => Self::NetError,
@@ -255,12 +255,12 @@ impl ConfigFile {
     }
 }
 
-fn with_reaction(line: &str) -> Result<(&str, Reaction), String> {
+fn with_reaction(line: &str) -> Result<(&str, BanAction), String> {
     match line.split_once(':') {
-        None => Ok((line, Reaction::Normal)),
+        None => Ok((line, BanAction::Normal)),
         Some((subject, name)) => {
             let reaction =
-                Reaction::parse(name.trim()).ok_or_else(|| format!("unknown reaction '{name}'"))?;
+                BanAction::parse(name.trim()).ok_or_else(|| format!("unknown reaction '{name}'"))?;
             Ok((subject.trim(), reaction))
         }
     }
@@ -301,9 +301,9 @@ mod tests {
         let file = parse(EXAMPLE.as_bytes());
         assert_eq!((file.settings.client_timeout.0, file.settings.server_title.as_str()), (120, "a=b"));
         assert_eq!(file.ip_bans.len(), 2);
-        let hang = Ban { subject: "abc".to_owned(), terms: Reaction::Hang.into() };
+        let hang = Ban { subject: "abc".to_owned(), terms: BanAction::Hang.into() };
         assert_eq!(file.system_bans[0], hang);
-        assert_eq!(file.user_bans, [Ban { subject: 7, terms: Reaction::Timer.into() }]);
+        assert_eq!(file.user_bans, [Ban { subject: 7, terms: BanAction::Timer.into() }]);
         assert_eq!(file.announce_whitelist, ["https://example.org/"]);
         let account =
             Account { name: "mod".into(), hash: "plain;a".into(), flags: vec!["MOD".into(), "HOST".into()] };

@@ -14,14 +14,14 @@ use super::names::NameRules;
 use super::white_list::WhiteList;
 use crate::auth::extauth::ExtAuth;
 use crate::db::Database;
-use crate::session::Shared;
+use crate::session::ServerSettings;
 use crate::username;
 
 /// The rules that are in force.
 #[derive(Debug, Clone, Default)]
 pub struct Rules {
     /// Settings, forbidden names, keys: what sessions need too.
-    pub shared: Shared,
+    pub shared: ServerSettings,
     /// Whether any account exists.
     pub has_accounts: bool,
     /// Skeletons of their names ([`username::skeleton`]).
@@ -42,7 +42,7 @@ pub struct Rules {
 /// What logins need of the rules, as it is recorded: everything but accounts and list servers.
 #[derive(Debug, Serialize, Deserialize)]
 pub struct RulesRecord {
-    shared: Shared,
+    shared: ServerSettings,
     has_accounts: bool,
     ip_bans: Vec<Ban<IpRange>>,
     system_bans: Vec<Ban<String>>,
@@ -97,7 +97,7 @@ impl Rules {
         errors.extend(version_fault(&file.settings));
         let mut settings = file.settings.clone();
         errors.extend(leave_long_texts_out(&mut settings));
-        let shared = Shared {
+        let shared = ServerSettings {
             settings: Arc::new(settings),
             names: Arc::new(names),
             crypt_key,

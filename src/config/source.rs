@@ -7,11 +7,11 @@ use std::time::{Duration, SystemTime};
 
 use super::ban_terms::BanTerms;
 use super::extbans::{self, ExtBan};
-use super::ini::{self, Ban, ConfigFile, IpRange, Reaction};
+use super::ini::{self, Ban, BanAction, ConfigFile, IpRange};
 use super::white_list::WhiteList;
 use super::{Millis, Profile, Rules, Settings, canonical_key};
 use crate::auth::token;
-use crate::clock::Now;
+use crate::clock::Timestamp;
 use crate::db::{Database, DbError, Snapshot, SubjectBan, time_text};
 
 /// How often a configuration file is looked at.
@@ -131,7 +131,7 @@ impl OpenSource {
     /// # Errors
     /// When the file or the database cannot be read.
     pub fn read(&mut self) -> Result<Rules, SourceError> {
-        let now = Now::get().utc_ms;
+        let now = Timestamp::now().utc_ms;
         let Content { name, mut file, account_names, patterns, disabled, next_expiry, mut errors } =
             self.content(now)?;
         self.touched = false;
@@ -252,7 +252,7 @@ impl OpenSource {
     /// # Errors
     /// When the file or the database cannot be read.
     pub fn read_if_changed(&mut self) -> Result<Option<Rules>, SourceError> {
-        let ended = self.next_expiry.as_ref().is_some_and(|e| *e <= time_text(Now::get().utc_ms));
+        let ended = self.next_expiry.as_ref().is_some_and(|e| *e <= time_text(Timestamp::now().utc_ms));
         let changed = match (&self.database, &self.source.config) {
             (Some(database), _) => ended || database.version()? != self.version,
             // A file that is being replaced is looked at again.
@@ -357,9 +357,9 @@ fn from_snapshot(snapshot: Snapshot, name: String) -> Content {
 /// Who is banned, and how.
 fn terms_of(ban: SubjectBan, errors: &mut Vec<String>) -> (String, BanTerms) {
     let SubjectBan { subject, reaction: name, expires, reason } = ban;
-    let reaction = Reaction::parse(&name).unwrap_or_else(|| {
+    let reaction = BanAction::parse(&name).unwrap_or_else(|| {
         errors.push(format!("unknown reaction '{name}', normal counts"));
-        Reaction::Normal
+        BanAction::Normal
     });
     (subject, BanTerms { reaction, expires, reason })
 }
@@ -399,7 +399,7 @@ mod tests {
         assert_eq!(file.settings.server_title, "T");
         assert_eq!(file.locked_sections, ["bans".to_owned()].into());
         let terms = BanTerms {
-            reaction: Reaction::Normal,
+            reaction: BanAction::Normal,
             expires: "2031-01-01 00:00:00".into(),
             reason: "Because".into(),
         };

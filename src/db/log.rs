@@ -12,7 +12,7 @@ use tracing_subscriber::Layer;
 use tracing_subscriber::layer::Context;
 
 use super::{Database, DbError, LogRow};
-use crate::clock::{Now, iso_of};
+use crate::clock::{Timestamp, iso_of};
 use crate::config::Rules;
 use crate::log::Fields;
 use crate::metrics::METRICS;
@@ -82,7 +82,7 @@ impl<S: Subscriber> Layer<S> for LogLayer {
         };
         let fields = Fields::of(event);
         let row = LogRow {
-            timestamp: iso_of(Now::get().utc_ms),
+            timestamp: iso_of(Timestamp::now().utc_ms),
             level,
             topic: fields.topic().to_owned(),
             user: fields.user.clone(),
@@ -216,7 +216,9 @@ mod tests {
         let subscriber = tracing_subscriber::registry().with(layer);
         tracing::subscriber::with_default(subscriber, || {
             let user = LogUser { id: 2, address: "192.0.2.1".parse().ok(), name: "B".into() };
-            LogEntry::new(Now::get(), Level::Info, Topic::Join, "Joined session").about(user).emit("01abc");
+            LogEntry::new(Timestamp::now(), Level::Info, Topic::Join, "Joined session")
+                .about(user)
+                .emit("01abc");
             tracing::warn!(port = 7, "hm");
         });
         let rows: Vec<LogRow> = queue.receiver.try_iter().collect();
@@ -306,7 +308,7 @@ mod tests {
         let written = (0..BATCH / 2).any(|_| {
             layer.sender.send(row.clone()).unwrap();
             std::thread::sleep(GATHER / 10);
-            database.purge_log(1, Now::get().utc_ms).unwrap() > 0
+            database.purge_log(1, Timestamp::now().utc_ms).unwrap() > 0
         });
         writer.finish();
         assert!(written);

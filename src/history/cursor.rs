@@ -6,10 +6,10 @@ use std::sync::atomic::Ordering;
 
 use bytes::Bytes;
 
-use super::log::{Shared, lock};
-use super::segments::{Block, Segment};
+use super::log::{LogShared, lock};
+use super::segments::{CachedBlock, Segment};
+use super::subscription::Subscription;
 use super::sync::AtomicI64;
-use super::wake::Watcher;
 use crate::storage::history_file::HistoryFile;
 
 /// Something that a reader needs and that is in a file only.
@@ -25,7 +25,7 @@ pub struct Fetch {
 pub struct Fetched {
     file: Arc<HistoryFile>,
     start: i64,
-    block: Arc<Block>,
+    block: Arc<CachedBlock>,
 }
 
 impl Fetch {
@@ -40,7 +40,7 @@ impl Fetch {
     /// When it cannot be read.
     pub fn run(self, mut buffer: Vec<u8>) -> io::Result<Fetched> {
         self.file.read_into(self.start, &mut buffer)?;
-        Ok(Fetched { file: self.file, start: self.start, block: Arc::new(Block(buffer)) })
+        Ok(Fetched { file: self.file, start: self.start, block: Arc::new(CachedBlock(buffer)) })
     }
 }
 
@@ -60,7 +60,7 @@ pub enum Read {
 /// One reader of a log.
 #[derive(Debug)]
 pub struct Cursor {
-    pub(super) shared: Arc<Shared>,
+    pub(super) shared: Arc<LogShared>,
     pub(super) epoch: u64,
     pub(super) position: Arc<AtomicI64>,
     pub(super) messages: u64,
@@ -128,15 +128,15 @@ impl Cursor {
     }
 
     /// Registers a worker's ear.
-    pub fn watch(&self) -> Arc<Watcher> {
-        let watcher = Arc::new(Watcher::default());
-        lock(&self.shared.watchers).push(watcher.clone());
-        watcher
+    pub fn watch(&self) -> Arc<Subscription> {
+        let subscription = Arc::new(Subscription::default());
+        lock(&self.shared.subscriptions).push(subscription.clone());
+        subscription
     }
 
     /// Takes a worker's ear away.
-    pub fn unwatch(&self, watcher: &Arc<Watcher>) {
-        lock(&self.shared.watchers).retain(|w| !Arc::ptr_eq(w, watcher));
-        watcher.close();
+    pub fn unwatch(&self, subscription: &Arc<Subscription>) {
+        lock(&self.shared.subscriptions).retain(|w| !Arc::ptr_eq(w, subscription));
+        subscription.close();
     }
 }

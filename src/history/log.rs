@@ -21,11 +21,11 @@ use bytes::{Bytes, BytesMut};
 use drawhall_protocol::frame::frames;
 
 use super::cursor::Cursor;
-use super::segments::{SEGMENT_BYTES, Segment, State, begins_message, whole_messages};
+use super::segments::{LogState, SEGMENT_BYTES, Segment, begins_message, whole_messages};
+use super::subscription::Subscription;
 use super::sync::{AtomicI64, Mutex, MutexGuard};
-use super::wake::Watcher;
-use crate::storage::history_file::{HistoryFile, Piece};
-use crate::storage::store::{HistoryWork, Part, Replacement, Stored};
+use crate::storage::history_file::{HistoryFile, IndexEntry};
+use crate::storage::session_files::{Chunk, HistoryWrite, NewHistory, StoredHistory};
 
 /// Space in bytes above the limit for messages that a session cannot do without.
 pub const EMERGENCY_BYTES: u64 = 1 << 20;
@@ -37,11 +37,11 @@ pub struct OutOfSpace;
 
 /// What writer and readers share.
 #[derive(Debug)]
-pub(super) struct Shared {
+pub(super) struct LogShared {
     /// Tells the log from all others of the process, also from those that are gone.
     pub(super) id: u64,
-    pub(super) state: Mutex<State>,
-    pub(super) watchers: Mutex<Vec<Arc<Watcher>>>,
+    pub(super) state: Mutex<LogState>,
+    pub(super) subscriptions: Mutex<Vec<Arc<Subscription>>>,
 }
 
 pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -49,24 +49,24 @@ pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-impl Default for Shared {
+impl Default for LogShared {
     fn default() -> Self {
-        Self::new(State::default())
+        Self::new(LogState::default())
     }
 }
 
-impl Shared {
-    fn new(state: State) -> Self {
+impl LogShared {
+    fn new(state: LogState) -> Self {
         static NEXT_ID: AtomicU64 = AtomicU64::new(0);
         let id = NEXT_ID.fetch_add(1, Ordering::Relaxed);
-        Self { id, state: Mutex::new(state), watchers: Mutex::default() }
+        Self { id, state: Mutex::new(state), subscriptions: Mutex::default() }
     }
 }
 
-impl Drop for Shared {
+impl Drop for LogShared {
     fn drop(&mut self) {
-        for watcher in lock(&self.watchers).iter() {
-            watcher.close();
+        for subscription in lock(&self.subscriptions).iter() {
+            subscription.close();
         }
     }
 }
@@ -74,7 +74,7 @@ impl Drop for Shared {
 /// The writer's end of a log. Indices count messages and go on over resets, as history indices do.
 #[derive(Debug)]
 pub struct History {
-    shared: Arc<Shared>,
+    shared: Arc<LogShared>,
     tail: BytesMut,
     tail_messages: u64,
     /// End of everything that was appended, published or not.
@@ -83,7 +83,7 @@ pub struct History {
     first_index: i64,
     last_index: i64,
     /// Behind this readers see nothing: the gate is closed.
-    gate: Option<i64>,
+    visible_until: Option<i64>,
     /// End of what readers may see.
     published: i64,
     limit: u64,
@@ -110,7 +110,7 @@ impl Default for History {
             start: 0,
             first_index: 0,
             last_index: -1,
-            gate: Some(0),
+            visible_until: Some(0),
             published: 0,
             limit: 0,
             server_full: false,
@@ -130,8 +130,8 @@ impl History {
     }
 
     /// The log that is in a file, from position 0 on, in these pieces. The gate is open and everything can be read.
-    pub fn restored(file: &Arc<HistoryFile>, pieces: &[Piece], first_index: i64) -> History {
-        let mut state = State { file: Some(file.clone()), ..State::default() };
+    pub fn restored(file: &Arc<HistoryFile>, pieces: &[IndexEntry], first_index: i64) -> History {
+        let mut state = LogState { file: Some(file.clone()), ..LogState::default() };
         let (mut end, mut messages) = (0, 0);
         for piece in pieces {
             state.segments.push_back(Segment {
@@ -148,12 +148,12 @@ impl History {
         state.evicted = state.segments.len();
         (state.readable, state.stored) = (end, end);
         History {
-            shared: Arc::new(Shared::new(state)),
+            shared: Arc::new(LogShared::new(state)),
             end,
             published: end,
             first_index,
             last_index: first_index + messages - 1,
-            gate: None,
+            visible_until: None,
             in_file: true,
             stored_generation: 1,
             stored_end: end,
@@ -279,13 +279,13 @@ impl History {
     }
 
     /// Opens or closes the gate: with it closed, nothing that is appended becomes readable.
-    pub fn set_open(&mut self, open: bool) {
-        self.gate = if open { None } else { Some(self.gate.unwrap_or(self.end)) };
+    pub fn set_publishing(&mut self, open: bool) {
+        self.visible_until = if open { None } else { Some(self.visible_until.unwrap_or(self.end)) };
     }
 
     /// Up to where readers could see.
     fn visible(&self) -> i64 {
-        self.gate.map_or(self.end, |gate| gate.min(self.end))
+        self.visible_until.map_or(self.end, |visible_until| visible_until.min(self.end))
     }
 
     /// Whether something was appended that readers could see but do not yet.
@@ -311,8 +311,8 @@ impl History {
     }
 
     fn wake(&self) {
-        for watcher in lock(&self.shared.watchers).iter() {
-            watcher.signal();
+        for subscription in lock(&self.shared.subscriptions).iter() {
+            subscription.signal();
         }
     }
 
@@ -329,14 +329,14 @@ impl History {
         self.first_index = self.last_index + 1;
         self.start = self.end;
         self.published = self.end;
-        self.gate = self.gate.map(|_| self.end);
+        self.visible_until = self.visible_until.map(|_| self.end);
         self.generation += 1;
         self.forked_at = None;
         {
             let mut state = lock(&self.shared.state);
             let epoch = state.epoch + 1;
             let (start, readable, stored) = (self.end, self.end, self.end);
-            *state = State { epoch, start, readable, stored, ..State::default() };
+            *state = LogState { epoch, start, readable, stored, ..LogState::default() };
         }
         self.push(image, messages);
         Ok(())
@@ -349,7 +349,7 @@ impl History {
         self.end
     }
 
-    /// Puts `side`, the side history of a streamed reset, in place of everything before offset `fork`, which
+    /// Puts `staged`, the side history of a streamed reset, in place of everything before offset `fork`, which
     /// [`Self::mark`] has given.
     ///
     /// `since_fork` is the number of messages behind the fork. Every cursor must have passed the fork. Returns the
@@ -361,18 +361,18 @@ impl History {
         &mut self,
         fork: i64,
         since_fork: u64,
-        side: &[u8],
+        staged: &[u8],
         side_messages: u64,
     ) -> Result<u64, OutOfSpace> {
-        let size = side.len() as u64 + (self.end - fork) as u64;
+        let size = staged.len() as u64 + (self.end - fork) as u64;
         if self.limit > 0 && size > self.limit {
             return Err(OutOfSpace);
         }
         self.seal();
         let mut state = lock(&self.shared.state);
-        let start = fork - side.len() as i64;
+        let start = fork - staged.len() as i64;
         let mut segments = VecDeque::new();
-        let (mut at, mut rest) = (start, side);
+        let (mut at, mut rest) = (start, staged);
         while !rest.is_empty() {
             let (len, messages) = whole_messages(rest, SEGMENT_BYTES);
             segments.push_back(Segment::in_memory(Bytes::copy_from_slice(&rest[..len]), messages, at));
@@ -396,19 +396,19 @@ impl History {
     }
 
     /// What is not stored yet; nothing for a log that is not to be.
-    pub fn unstored(&mut self) -> HistoryWork {
+    pub fn unstored(&mut self) -> HistoryWrite {
         if !self.in_file {
-            return HistoryWork::Nothing;
+            return HistoryWrite::Nothing;
         }
         self.seal();
         let state = lock(&self.shared.state);
         if self.generation != self.stored_generation {
             let parts = state.segments.iter().map(Segment::part).collect();
             let (generation, fork) = (self.generation, self.forked_at);
-            return HistoryWork::Replace(Replacement { generation, from: self.start, parts, fork });
+            return HistoryWrite::Replace(NewHistory { generation, from: self.start, parts, fork });
         }
         if state.stored >= self.end {
-            return HistoryWork::Nothing;
+            return HistoryWrite::Nothing;
         }
         let from = state.stored;
         let first = state.segments.partition_point(|s| s.end() <= from);
@@ -416,11 +416,11 @@ impl History {
             let skip = (from - s.start).max(0) as usize;
             s.memory.as_ref().map_or_else(Bytes::new, |b| b.slice(skip..))
         });
-        HistoryWork::Append { from, parts: slices.collect() }
+        HistoryWrite::Append { from, parts: slices.collect() }
     }
 
     /// Notes how far the log is stored. What has been overtaken by a reset does not count.
-    pub fn stored(&mut self, done: Stored) {
+    pub fn stored(&mut self, done: StoredHistory) {
         let current = match done.generation {
             Some(generation) => generation == self.generation,
             None => self.generation == self.stored_generation,
@@ -500,7 +500,7 @@ impl History {
     }
 
     /// Everything that is in the log, in parts.
-    pub fn parts(&mut self) -> Vec<Part> {
+    pub fn parts(&mut self) -> Vec<Chunk> {
         self.seal();
         lock(&self.shared.state).segments.iter().map(Segment::part).collect()
     }

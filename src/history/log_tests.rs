@@ -10,7 +10,7 @@ fn message(n: u8, len: usize) -> Bytes {
 
 fn open() -> History {
     let mut history = History::default();
-    history.set_open(true);
+    history.set_publishing(true);
     history
 }
 
@@ -58,7 +58,7 @@ fn a_closed_gate_keeps_readers_out() {
     history.append(&message(1, 300_000 % 65_000), 1).unwrap();
     history.publish();
     assert!(read_all(&mut cursor).is_empty());
-    history.set_open(true);
+    history.set_publishing(true);
     history.publish();
     assert!(!read_all(&mut cursor).is_empty());
 }
@@ -99,13 +99,13 @@ fn a_streamed_reset_moves_nobody_and_newcomers_get_the_side_history() {
     read_all(&mut old);
     let fork = history.mark();
     history.append(&message(3, 5), 1).unwrap();
-    let side = message(9, 1);
-    assert_eq!(history.fork(fork, 1, &side, 1), Ok(2));
+    let staged = message(9, 1);
+    assert_eq!(history.fork(fork, 1, &staged, 1), Ok(2));
     history.append(&message(4, 1), 1).unwrap();
     history.publish();
     let since = [message(3, 5), message(4, 1)].concat();
     assert_eq!(read_all(&mut old), since);
-    assert_eq!(read_all(&mut history.cursor(i64::MIN)), [side.to_vec(), since].concat());
+    assert_eq!(read_all(&mut history.cursor(i64::MIN)), [staged.to_vec(), since].concat());
     assert_eq!((history.first_index(), history.last_index()), (3, 5));
     assert_eq!(history.size(), 5 + 9 + 5);
 }
@@ -154,17 +154,17 @@ fn a_watcher_hears_of_publications_and_of_the_end() {
 
     let mut history = open();
     let cursor = history.cursor(i64::MIN);
-    let watcher = cursor.watch();
+    let subscription = cursor.watch();
     let mut context = Context::from_waker(Waker::noop());
-    assert_eq!(pin!(watcher.published()).poll(&mut context), Poll::Pending);
+    assert_eq!(pin!(subscription.published()).poll(&mut context), Poll::Pending);
     for _ in 0..2 {
         history.append(&message(1, 1), 1).unwrap();
         history.publish();
     }
-    assert_eq!(pin!(watcher.published()).poll(&mut context), Poll::Ready(true));
-    assert_eq!(pin!(watcher.published()).poll(&mut context), Poll::Pending);
+    assert_eq!(pin!(subscription.published()).poll(&mut context), Poll::Ready(true));
+    assert_eq!(pin!(subscription.published()).poll(&mut context), Poll::Pending);
     drop((history, cursor));
-    assert_eq!(pin!(watcher.published()).poll(&mut context), Poll::Ready(false));
+    assert_eq!(pin!(subscription.published()).poll(&mut context), Poll::Ready(false));
 }
 
 #[test]
@@ -289,7 +289,7 @@ proptest! {
     #[test]
     fn no_position_makes_reading_panic(
         sizes in prop::collection::vec(0usize..40_000, 1..20),
-        side in prop::collection::vec(0usize..400, 1..5),
+        staged in prop::collection::vec(0usize..400, 1..5),
         at in any::<prop::sample::Index>(),
         forks in any::<bool>(),
     ) {
@@ -300,8 +300,8 @@ proptest! {
             history.publish();
             if forks && n == sizes.len() / 2 {
                 let fork = history.mark();
-                let image: Vec<u8> = side.iter().flat_map(|len| message(9, *len)).collect();
-                history.fork(fork, 0, &image, side.len() as u64).unwrap();
+                let image: Vec<u8> = staged.iter().flat_map(|len| message(9, *len)).collect();
+                history.fork(fork, 0, &image, staged.len() as u64).unwrap();
             }
         }
         let place = history.start() - 10 + at.index(history.size() as usize + 20) as i64;

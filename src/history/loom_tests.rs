@@ -26,7 +26,7 @@ fn message(n: u8) -> Bytes {
 
 fn open() -> History {
     let mut history = History::default();
-    history.set_open(true);
+    history.set_publishing(true);
     history
 }
 
@@ -38,11 +38,11 @@ fn read(cursor: &mut Cursor) -> Vec<u8> {
 }
 
 /// Reads until so many bytes have come, waiting for them.
-fn read_all(cursor: &mut Cursor, watcher: &std::sync::Arc<Watcher>, len: usize) -> Vec<u8> {
+fn read_all(cursor: &mut Cursor, subscription: &std::sync::Arc<Subscription>, len: usize) -> Vec<u8> {
     let mut all = Vec::new();
     loop {
         all.extend(read(cursor));
-        if all.len() >= len || !block_on(watcher.published()) {
+        if all.len() >= len || !block_on(subscription.published()) {
             return all;
         }
     }
@@ -53,7 +53,7 @@ fn no_publication_is_missed_by_whoever_waits() {
     every_order(|| {
         let mut history = open();
         let mut cursor = history.cursor(i64::MIN);
-        let watcher = cursor.watch();
+        let subscription = cursor.watch();
         let writer = thread::spawn(move || {
             for n in 1..=2 {
                 history.append(&message(n), 1).unwrap();
@@ -62,7 +62,7 @@ fn no_publication_is_missed_by_whoever_waits() {
             history
         });
         let expected = [message(1), message(2)].concat();
-        assert_eq!(read_all(&mut cursor, &watcher, expected.len()), expected);
+        assert_eq!(read_all(&mut cursor, &subscription, expected.len()), expected);
         writer.join().unwrap();
     });
 }
@@ -95,19 +95,19 @@ fn whoever_waits_hears_of_the_end() {
     every_order(|| {
         let mut history = open();
         let mut cursor = history.cursor(i64::MIN);
-        let watcher = cursor.watch();
+        let subscription = cursor.watch();
         let writer = thread::spawn(move || {
             history.append(&message(1), 1).unwrap();
             history.publish();
             // The other end is gone: only the reader holds the log.
             drop(history);
         });
-        let all = read_all(&mut cursor, &watcher, message(1).len());
+        let all = read_all(&mut cursor, &subscription, message(1).len());
         assert_eq!(all, message(1));
         writer.join().unwrap();
-        cursor.unwatch(&watcher);
+        cursor.unwatch(&subscription);
         // A publication may not have been heard of yet; behind it there is the end, and loom finds whoever waits for good.
-        while block_on(watcher.published()) {}
+        while block_on(subscription.published()) {}
     });
 }
 

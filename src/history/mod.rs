@@ -8,11 +8,11 @@ pub mod log;
 #[cfg(all(test, feature = "loom"))]
 mod loom_tests;
 mod segments;
+mod subscription;
 mod sync;
 pub mod total;
-mod wake;
 
 pub use cursor::{Cursor, Fetch, Fetched, Read};
 pub use log::{History, OutOfSpace};
+pub use subscription::Subscription;
 pub use sync::AtomicI64;
-pub use wake::Watcher;

@@ -8,11 +8,11 @@ use bytes::Bytes;
 use drawhall_protocol::frame::frames;
 
 use super::cursor::Fetch;
-use crate::storage::history_file::{HistoryFile, PIECE_BYTES};
-use crate::storage::store::Part;
+use crate::storage::history_file::{HistoryFile, INDEX_ENTRY_BYTES};
+use crate::storage::session_files::Chunk;
 
 /// Size in bytes from which on a segment is left alone.
-pub(super) const SEGMENT_BYTES: usize = PIECE_BYTES;
+pub(super) const SEGMENT_BYTES: usize = INDEX_ENTRY_BYTES;
 /// Number of small segments that are merged at the latest.
 const MAX_SMALL: usize = 128;
 /// Bytes of what is in a file that stay in memory: more than the small segments that may still be merged.
@@ -20,12 +20,12 @@ const KEPT_BYTES: usize = 4 * SEGMENT_BYTES;
 
 /// What readers have fetched from a file and share.
 #[derive(Debug)]
-pub(super) struct Block(pub(super) Vec<u8>);
+pub(super) struct CachedBlock(pub(super) Vec<u8>);
 
-/// A share in a [`Block`], as the owner of some [`Bytes`].
-struct Share(Arc<Block>);
+/// A share in a [`CachedBlock`], as the owner of some [`Bytes`].
+struct BlockRef(Arc<CachedBlock>);
 
-impl AsRef<[u8]> for Share {
+impl AsRef<[u8]> for BlockRef {
     fn as_ref(&self) -> &[u8] {
         &self.0.0
     }
@@ -40,7 +40,7 @@ pub(super) struct Segment {
     pub(super) memory: Option<Bytes>,
     /// Where it is stored.
     pub(super) file: Option<Arc<HistoryFile>>,
-    pub(super) fetched: Weak<Block>,
+    pub(super) fetched: Weak<CachedBlock>,
 }
 
 impl Segment {
@@ -54,7 +54,7 @@ impl Segment {
 
     /// Its bytes, if they need not be fetched.
     fn bytes(&self) -> Option<Bytes> {
-        let fetched = || self.fetched.upgrade().map(|block| Bytes::from_owner(Share(block)));
+        let fetched = || self.fetched.upgrade().map(|block| Bytes::from_owner(BlockRef(block)));
         self.memory.clone().or_else(fetched)
     }
 
@@ -68,17 +68,17 @@ impl Segment {
         }
     }
 
-    pub(super) fn part(&self) -> Part {
+    pub(super) fn part(&self) -> Chunk {
         match (&self.memory, &self.file) {
-            (None, Some(file)) => Part::File { file: file.clone(), from: self.start, len: self.len },
-            (memory, _) => Part::Memory(memory.clone().unwrap_or_default()),
+            (None, Some(file)) => Chunk::File { file: file.clone(), from: self.start, len: self.len },
+            (memory, _) => Chunk::Memory(memory.clone().unwrap_or_default()),
         }
     }
 }
 
 /// All segments, and what of them readers may see.
 #[derive(Debug, Default)]
-pub(super) struct State {
+pub(super) struct LogState {
     /// Counts resets; cursors of an earlier epoch are not served.
     pub(super) epoch: u64,
     /// Where the current content begins.
@@ -95,7 +95,7 @@ pub(super) struct State {
     pub(super) evicted: usize,
 }
 
-impl State {
+impl LogState {
     pub(super) fn push(&mut self, bytes: Bytes, messages: u64, start: i64) {
         let large = bytes.len() >= SEGMENT_BYTES;
         self.segments.push_back(Segment::in_memory(bytes, messages, start));

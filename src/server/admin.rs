@@ -5,14 +5,14 @@ use tokio::sync::oneshot;
 
 use super::directory::{Entry, Missing, Waiter};
 use super::loading::emit;
-use super::{Place, Server};
+use super::{Residency, Server};
 use crate::client::actor::Client;
-use crate::clock::Now;
+use crate::clock::Timestamp;
 use crate::session::actor::{Administer, Session};
 use crate::session::admin::{AdminError, AdminRequest};
-use crate::session::input::Beginning;
+use crate::session::input::Origin;
 use crate::session::{ConnId, Effects, SessionMachine};
-use crate::storage::store::PasswordKind;
+use crate::storage::session_files::PasswordKind;
 use crate::storage::template::{Messages, Template};
 
 /// Descriptions of all sessions and templates, as JSON.
@@ -57,19 +57,19 @@ impl Handler<TellSessions> for Server {
 /// The actor of a session, by id or alias, loaded if need be. Templates are left alone.
 #[derive(Message)]
 #[rtype(result = "Result<Addr<Session>, AdminError>")]
-pub struct FindAwake {
+pub struct FindActive {
     /// Id or alias.
     pub name: String,
 }
 
-impl Handler<FindAwake> for Server {
+impl Handler<FindActive> for Server {
     type Result = ResponseFuture<Result<Addr<Session>, AdminError>>;
 
-    fn handle(&mut self, FindAwake { name }: FindAwake, ctx: &mut Self::Context) -> Self::Result {
+    fn handle(&mut self, FindActive { name }: FindActive, ctx: &mut Self::Context) -> Self::Result {
         let Some(entry) = self.directory.find(&name) else {
             return Box::pin(async { Err(AdminError::not_found()) });
         };
-        if let Place::Awake(address) = &entry.place {
+        if let Residency::Active(address) = &entry.residency {
             let address = address.clone();
             return Box::pin(async { Ok(address) });
         }
@@ -113,9 +113,9 @@ impl Handler<MakeSession> for Server {
         if !alias.is_empty() && (self.is_taken(alias) || self.templates.find(alias).is_some()) {
             return Err(AdminError::new(409, format!("There is a session '{alias}' already")));
         }
-        let (id, now, mut fx) = (super::new_session_id(), Now::get(), Effects::default());
+        let (id, now, mut fx) = (super::new_session_id(), Timestamp::now(), Effects::default());
         let shared = self.rules.shared.clone();
-        let beginning = self.if_traced(|| Beginning::Made {
+        let beginning = self.if_traced(|| Origin::Made {
             template: template.clone(),
             messages: messages.clone(),
             passwords: passwords.clone(),

@@ -9,12 +9,12 @@ use drawhall_protocol::reply::SessionDescription;
 use drawhall_protocol::{Frame, ProtocolVersion};
 use serde_json::json;
 
-use crate::clock::Now;
+use crate::clock::Timestamp;
 use crate::history::total::HistoryShare;
 use crate::session::Refusal;
 use crate::session::actor::Session;
 use crate::session::admin::AdminError;
-use crate::session::stored::Rest;
+use crate::session::persistence::Suspended;
 
 /// Somebody who wants something of a session. One that is dropped has to answer whoever waits for it.
 pub(super) type Waiter = Box<dyn FnOnce(Result<&Addr<Session>, Missing>)>;
@@ -63,33 +63,33 @@ pub(super) struct Unreadable {
 }
 
 impl Unreadable {
-    pub(super) fn new(error: String, now: Now) -> Unreadable {
-        Unreadable { error, again_ms: now.ms + READ_AGAIN_MS }
+    pub(super) fn new(error: String, now: Timestamp) -> Unreadable {
+        Unreadable { error, again_ms: now.monotonic_ms + READ_AGAIN_MS }
     }
 
     /// Whether it is too early to try again.
-    pub(super) fn counts(&self, now: Now) -> bool {
-        now.ms < self.again_ms
+    pub(super) fn counts(&self, now: Timestamp) -> bool {
+        now.monotonic_ms < self.again_ms
     }
 }
 
 /// Where a session is.
-pub(super) enum Place {
+pub(super) enum Residency {
     /// In memory.
-    Awake(Addr<Session>),
+    Active(Addr<Session>),
     /// About to leave memory; who wants something waits for how it ends.
-    Leaving(Addr<Session>, Vec<Waiter>),
+    Unloading(Addr<Session>, Vec<Waiter>),
     /// On its way into memory.
     Loading(Vec<Waiter>),
     /// In files only.
-    Asleep(Rest),
+    Stored(Suspended),
 }
 
 /// A session.
 pub(super) struct Entry {
     pub(super) description: SessionDescription,
     pub(super) protocol: ProtocolVersion,
-    pub(super) place: Place,
+    pub(super) residency: Residency,
     /// Where it was hosted from, if that counts (`sessionsPerAddress`).
     pub(super) hosted_from: Option<IpAddr>,
     /// What it holds of what all sessions may hold while it is in files only; in memory it keeps account itself.
@@ -105,13 +105,13 @@ impl Entry {
     pub(super) fn new(
         description: SessionDescription,
         protocol: ProtocolVersion,
-        place: Place,
+        residency: Residency,
         share: HistoryShare,
     ) -> Self {
         let json = to_json(&description);
         let shown_listed = !description.unlisted;
         let (hosted_from, unreadable) = (None, None);
-        Self { description, protocol, place, hosted_from, share, unreadable, shown_listed, json }
+        Self { description, protocol, residency, hosted_from, share, unreadable, shown_listed, json }
     }
 
     pub(super) fn unlisted(&self) -> bool {
@@ -133,9 +133,9 @@ impl Entry {
 
     /// Its actor, if it has one.
     pub(super) fn address(&self) -> Option<&Addr<Session>> {
-        match &self.place {
-            Place::Awake(address) | Place::Leaving(address, _) => Some(address),
-            Place::Loading(_) | Place::Asleep(_) => None,
+        match &self.residency {
+            Residency::Active(address) | Residency::Unloading(address, _) => Some(address),
+            Residency::Loading(_) | Residency::Stored(_) => None,
         }
     }
 
@@ -250,8 +250,8 @@ mod tests {
     #[test]
     fn a_description_that_nobody_is_shown_does_not_hide_that_a_session_was_listed() {
         let share = crate::history::total::HistoryTotal::default().share();
-        let (protocol, place) = (ProtocolVersion::dp(4, 25, 1), Place::Loading(Vec::new()));
-        let mut entry = Entry::new(SessionDescription::default(), protocol, place, share);
+        let (protocol, residency) = (ProtocolVersion::dp(4, 25, 1), Residency::Loading(Vec::new()));
+        let mut entry = Entry::new(SessionDescription::default(), protocol, residency, share);
         let hidden = SessionDescription { unlisted: true, ..SessionDescription::default() };
         entry.describe(hidden.clone());
         entry.describe(hidden);

@@ -9,13 +9,13 @@ use drawhall_protocol::command::Host;
 
 use super::{Server, new_session_id};
 use crate::client::actor::Client;
-use crate::client::credit::Credit;
+use crate::client::in_flight::InFlightBudget;
 use crate::client::login::HostRefusal;
-use crate::clock::Now;
+use crate::clock::Timestamp;
 use crate::metrics::METRICS;
 use crate::session::actor::{EnterHost, PendingEntry, Session};
-use crate::session::input::Beginning;
-use crate::session::{SessionMachine, Visitor};
+use crate::session::input::Origin;
+use crate::session::{AuthenticatedClient, SessionMachine};
 use crate::transport::network::widest;
 
 impl Server {
@@ -76,11 +76,11 @@ pub struct HostSession {
     /// Its version.
     pub protocol: ProtocolVersion,
     /// Who hosts.
-    pub visitor: Box<Visitor>,
+    pub authenticated: Box<AuthenticatedClient>,
     /// The connection.
     pub client: Addr<Client>,
     /// Account of what is on its way.
-    pub credit: Arc<Credit>,
+    pub in_flight_budget: Arc<InFlightBudget>,
     /// The address that it counts for, if it does.
     pub place: Option<IpAddr>,
 }
@@ -89,12 +89,12 @@ impl Handler<HostSession> for Server {
     type Result = Result<Addr<Session>, HostRefusal>;
 
     fn handle(&mut self, request: HostSession, ctx: &mut Self::Context) -> Self::Result {
-        let HostSession { host, protocol, visitor, client, credit, place } = request;
+        let HostSession { host, protocol, authenticated, client, in_flight_budget, place } = request;
         if self.stopping.is_some() {
             return Err(HostRefusal::Full);
         }
-        let hosted_from = place.filter(|_| !visitor.may_always_host);
-        self.has_room_for(hosted_from, visitor.may_always_host)?;
+        let hosted_from = place.filter(|_| !authenticated.may_always_host);
+        self.has_room_for(hosted_from, authenticated.may_always_host)?;
         let id = new_session_id();
         let taken = !host.alias.is_empty() && self.is_taken(&host.alias);
         if taken || self.directory.find(&id).is_some() {
@@ -103,18 +103,18 @@ impl Handler<HostSession> for Server {
         if !protocol.is_hostable() {
             return Err(HostRefusal::BadProtocol);
         }
-        let (now, founder) = (Now::get(), visitor.person.name.clone());
+        let (now, founder) = (Timestamp::now(), authenticated.identity.name.clone());
         let (alias, shared) = (host.alias.clone(), self.rules.shared.clone());
-        let beginning = self.if_traced(|| Beginning::Hosted {
+        let beginning = self.if_traced(|| Origin::Hosted {
             alias: alias.clone(),
             protocol: protocol.clone(),
             founder: founder.clone(),
         });
         let machine = SessionMachine::new(shared, id, alias, protocol, founder, now);
         let address = self.begin(machine, beginning, hosted_from, now, ctx).ok_or(HostRefusal::Full)?;
-        self.lobby.remove(visitor.conn);
-        let entry = PendingEntry::to_host(client, credit);
-        address.do_send(EnterHost { visitor, host, entry });
+        self.lobby.remove(authenticated.conn);
+        let entry = PendingEntry::to_host(client, in_flight_budget);
+        address.do_send(EnterHost { client: authenticated, host, entry });
         Ok(address)
     }
 }

@@ -41,12 +41,12 @@ pub(super) struct Failure {
     /// For the log.
     pub(super) detail: String,
     /// It may be over later: the list server did not answer, or is in trouble.
-    pub(super) may_pass: bool,
+    pub(super) is_transient: bool,
 }
 
 /// A session was announced.
 #[derive(Debug)]
-pub(super) struct Announced {
+pub(super) struct AnnounceAnswer {
     /// Number there.
     pub(super) id: i64,
     /// What changes need.
@@ -60,13 +60,13 @@ pub(super) struct Announced {
 impl Failure {
     fn same(text: impl Into<String>) -> Failure {
         let told: String = text.into();
-        Failure { detail: told.clone(), told, may_pass: false }
+        Failure { detail: told.clone(), told, is_transient: false }
     }
 }
 
 impl From<HttpError> for Failure {
     fn from(error: HttpError) -> Failure {
-        let may_pass = matches!(error, HttpError::Failed(_) | HttpError::NoAnswer | HttpError::Busy);
+        let is_transient = matches!(error, HttpError::Failed(_) | HttpError::NoAnswer | HttpError::Busy);
         let told = match error {
             HttpError::Url(_) | HttpError::Address(_) => "no request is made to this address",
             HttpError::Failed(_) => "Network error: connection failed",
@@ -75,7 +75,7 @@ impl From<HttpError> for Failure {
             HttpError::TooLarge(_) => "Unparseable response",
             HttpError::Busy => "too many requests are under way, try again later",
         };
-        Failure { told: told.to_owned(), detail: error.to_string(), may_pass }
+        Failure { told: told.to_owned(), detail: error.to_string(), is_transient }
     }
 }
 
@@ -129,12 +129,12 @@ fn answer_of(answer: &Answer, is_list_server: bool) -> Result<Value, Failure> {
         410 => "the list server is gone for good".to_owned(),
         status => format!("Network error: HTTP status {status}"),
     };
-    let may_pass = matches!(answer.status, 429 | 500..=599);
-    Err(Failure { detail: detail(&refused), told: refused, may_pass })
+    let is_transient = matches!(answer.status, 429 | 500..=599);
+    Err(Failure { detail: detail(&refused), told: refused, is_transient })
 }
 
 /// Reads the answer to an announcement. Without number and key there is no listing: nothing could refresh or withdraw it.
-pub(super) fn announced(answer: &Value) -> Result<Announced, Failure> {
+pub(super) fn announced(answer: &Value) -> Result<AnnounceAnswer, Failure> {
     let number = |value: &Value| value.as_i64().or_else(|| value.as_str()?.trim().parse().ok());
     let is_key =
         |key: &&str| (1..=MAX_KEY).contains(&key.len()) && key.bytes().all(|b| (b' '..=b'~').contains(&b));
@@ -143,7 +143,7 @@ pub(super) fn announced(answer: &Value) -> Result<Announced, Failure> {
         return Err(Failure::same("the answer is none of a list server"));
     };
     let expires = number(&answer["expires"]).unwrap_or(DEFAULT_EXPIRES);
-    Ok(Announced { id, key: key.to_owned(), expires, message: message_of(answer) })
+    Ok(AnnounceAnswer { id, key: key.to_owned(), expires, message: message_of(answer) })
 }
 
 /// Why a listing was not refreshed; `None` if it was.

@@ -12,13 +12,13 @@ use url::Url;
 
 use super::Server;
 use super::list_server::{Failure, announced, announcement, refusal, sessions_url, update};
-use super::listings::{Later, Listing, Made, State, Urgent};
-use crate::clock::Now;
+use super::listings::{AdvertisedState, Announced, Listing, ListingState, RetryLater};
+use crate::clock::Timestamp;
 use crate::config::white_list::list_server;
 use crate::limits::Rate;
 use crate::log::{Level, LogEntry, Topic};
 use crate::metrics::METRICS;
-use crate::session::actor::{ListedAt, ListingNews};
+use crate::session::actor::{ListedAt, ListingUpdate};
 
 /// List servers that one session can be announced at, with those whose requests are under way.
 const MAX_LISTINGS: usize = 10;
@@ -39,23 +39,29 @@ fn host_of(url: &str) -> String {
 
 impl Server {
     fn publist(&self, session: &str, level: Level, text: String) {
-        LogEntry::new(Now::get(), level, Topic::PubList, text).emit(session);
+        LogEntry::new(Timestamp::now(), level, Topic::PubList, text).emit(session);
     }
 
     /// Tells a session what has become of its listings. One that is in files only does not need to know.
-    fn listing_news(&self, session: &str, text: Option<String>, made: Option<&str>, withdrawn: Option<&str>) {
+    fn listing_update(
+        &self,
+        session: &str,
+        text: Option<String>,
+        announced: Option<&str>,
+        withdrawn: Option<&str>,
+    ) {
         let Some(address) = self.directory.find(session).and_then(super::Entry::address) else { return };
-        address.do_send(ListingNews {
+        address.do_send(ListingUpdate {
             text,
             listed: self.listed_at(session),
-            made: made.map(str::to_owned),
+            announced: announced.map(str::to_owned),
             withdrawn: withdrawn.map(str::to_owned),
         });
     }
 
     /// Where a session is listed.
     pub(super) fn listed_at(&self, session: &str) -> Vec<ListedAt> {
-        let done = self.listings.of(session).filter(|l| l.made().is_some());
+        let done = self.listings.of(session).filter(|l| l.announced().is_some());
         done.map(|l| ListedAt { id: l.number, url: l.url.clone() }).collect()
     }
 
@@ -79,7 +85,7 @@ impl Server {
         };
         let description = entry.description.clone();
         let refuse = |text: String| {
-            self.listing_news(session, Some(text.clone()), None, None);
+            self.listing_update(session, Some(text.clone()), None, None);
             Err(text)
         };
         let Some(named) = list_server(url).filter(|server| self.rules.white_list.allows(server)) else {
@@ -119,25 +125,26 @@ impl Server {
         let Some(listing) = self.listings.get(number) else { return };
         let (session, url) = (listing.session.clone(), listing.url.clone());
         let withdrawn = listing.is_withdrawing();
-        let made = match answer.and_then(|answer| announced(&answer)) {
-            Ok(made) => made,
+        let announced = match answer.and_then(|answer| announced(&answer)) {
+            Ok(announced) => announced,
             Err(failure) => return self.not_announced(number, &failure),
         };
         if withdrawn {
-            return self.delete(number, made.id, made.key, ctx);
+            return self.delete(number, announced.id, announced.key, ctx);
         }
-        let every_ms = (made.expires.clamp(2, 60 * 24) - 1) as u64 * 60_000;
-        listing.state = State::Listed(Made {
-            id: made.id,
-            key: made.key,
-            due_ms: Now::get().ms + every_ms,
+        let every_ms = (announced.expires.clamp(2, 60 * 24) - 1) as u64 * 60_000;
+        listing.state = ListingState::Listed(Announced {
+            id: announced.id,
+            key: announced.key,
+            due_ms: Timestamp::now().monotonic_ms + every_ms,
             every_ms,
-            known: Urgent::of(description),
+            known: AdvertisedState::of(description),
         });
         self.publist(&session, Level::Info, format!("Announced at: {url}"));
-        let more = if made.message.is_empty() { String::new() } else { format!(": {}", made.message) };
+        let more =
+            if announced.message.is_empty() { String::new() } else { format!(": {}", announced.message) };
         let text = format!("This session is now listed at {}{more}", host_of(&url));
-        self.listing_news(&session, Some(text), Some(&url), None);
+        self.listing_update(&session, Some(text), Some(&url), None);
     }
 
     fn not_announced(&mut self, number: u64, failure: &Failure) {
@@ -152,14 +159,14 @@ impl Server {
         self.publist(session, Level::Warn, format!("{url}: announcement failed: {detail}"));
         if !listing.is_withdrawing() {
             let text = format!("Listing on {} failed: {told}", host_of(url));
-            self.listing_news(session, Some(text), None, None);
+            self.listing_update(session, Some(text), None, None);
         }
     }
 
     /// Withdraws a listing, which keeps its place until that is done.
     fn delete(&mut self, number: u64, id: i64, key: String, ctx: &mut Context<Self>) {
         let Some(listing) = self.listings.get(number) else { return };
-        listing.state = State::Withdrawing;
+        listing.state = ListingState::Withdrawing;
         let base = listing.base.clone();
         let asked = self.withdraw(&base, id, key).into_actor(self);
         ctx.spawn(asked.map(move |(), server, _| drop(server.listings.take(number))));
@@ -185,16 +192,16 @@ impl Server {
         let mut gone = Vec::new();
         for listing in there.filter(meant) {
             // One that is being announced is withdrawn when the answer has come.
-            let state = std::mem::replace(&mut listing.state, State::Withdrawing);
+            let state = std::mem::replace(&mut listing.state, ListingState::Withdrawing);
             gone.push((listing.number, listing.url.clone(), state));
         }
         for (number, url, state) in gone {
             self.publist(session, Level::Info, format!("Unlisting from {url}"));
-            if let State::Listed(made) = state {
-                self.delete(number, made.id, made.key, ctx);
+            if let ListingState::Listed(announced) = state {
+                self.delete(number, announced.id, announced.key, ctx);
             }
             if on_purpose {
-                self.listing_news(session, None, None, Some(&url));
+                self.listing_update(session, None, None, Some(&url));
             }
         }
     }
@@ -202,8 +209,8 @@ impl Server {
     /// Withdraws everything, because the server stops. It is announced again at the next start.
     pub(super) fn withdraw_all(&mut self) -> Vec<impl Future<Output = ()> + use<>> {
         let all = std::mem::take(&mut self.listings.all);
-        let made = all.iter().filter_map(|l| l.made().map(|made| (&l.base, made)));
-        made.map(|(base, made)| self.withdraw(base, made.id, made.key.clone())).collect()
+        let announced = all.iter().filter_map(|l| l.announced().map(|announced| (&l.base, announced)));
+        announced.map(|(base, announced)| self.withdraw(base, announced.id, announced.key.clone())).collect()
     }
 
     /// Brings listings up to date that are due, or of which something has changed that must be told at once: one request
@@ -216,19 +223,20 @@ impl Server {
             self.unlist(&session, None, false, ctx);
         }
         self.unlist_forbidden(ctx);
-        let now = Now::get().ms;
-        let again: Vec<Later> = self.listings.later.extract_if(.., |l| l.due_ms <= now).collect();
-        for Later { session, url, tries, .. } in again {
+        let now = Timestamp::now().monotonic_ms;
+        let again: Vec<RetryLater> = self.listings.later.extract_if(.., |l| l.due_ms <= now).collect();
+        for RetryLater { session, url, tries, .. } in again {
             // The session is told.
             let _ = self.announce_for(&session, &url, tries + 1, ctx);
         }
         let mut due: Vec<String> = Vec::new();
         for listing in &self.listings.all {
-            let (Some(made), Some(entry)) = (listing.made(), self.directory.find(&listing.session)) else {
+            let (Some(announced), Some(entry)) = (listing.announced(), self.directory.find(&listing.session))
+            else {
                 continue;
             };
-            let urgent = made.known != Urgent::of(&entry.description);
-            if (urgent || now >= made.due_ms) && !due.contains(&listing.base) {
+            let urgent = announced.known != AdvertisedState::of(&entry.description);
+            if (urgent || now >= announced.due_ms) && !due.contains(&listing.base) {
                 due.push(listing.base.clone());
             }
         }
@@ -245,19 +253,19 @@ impl Server {
         for (session, url) in forbidden {
             self.unlist(&session, Some(&url), false, ctx);
             let text = format!("Listing on {} is not allowed on this server", host_of(&url));
-            self.listing_news(&session, Some(text), None, None);
+            self.listing_update(&session, Some(text), None, None);
         }
     }
 
     fn refresh_at(&mut self, base: String, now: u64, ctx: &mut Context<Self>) {
         let (mut body, mut asked_about, mut is_named) = (Map::new(), Vec::new(), false);
         for listing in self.listings.all.iter_mut().filter(|l| l.base == base) {
-            let State::Listed(made) = &mut listing.state else { continue };
+            let ListingState::Listed(announced) = &mut listing.state else { continue };
             let Some(entry) = self.directory.find(&listing.session) else { continue };
-            made.due_ms = now + made.every_ms;
-            made.known = Urgent::of(&entry.description);
-            body.insert(made.id.to_string(), update(&entry.description, &made.key));
-            asked_about.push((listing.number, made.id));
+            announced.due_ms = now + announced.every_ms;
+            announced.known = AdvertisedState::of(&entry.description);
+            body.insert(announced.id.to_string(), update(&entry.description, &announced.key));
+            asked_about.push((listing.number, announced.id));
             is_named |= list_server(&listing.url).is_some_and(|s| self.rules.white_list.names(&s));
         }
         self.publist("", Level::Info, format!("Refreshing {} announcements at {base}", body.len()));
@@ -278,7 +286,7 @@ impl Server {
             let Some(Listing { session, url, .. }) = self.listings.take(*number) else { continue };
             self.publist(&session, Level::Warn, format!("{url}: {detail}"));
             let text = format!("The session has been delisted from {}: {told}", host_of(&url));
-            self.listing_news(&session, Some(text), None, None);
+            self.listing_update(&session, Some(text), None, None);
         }
     }
 }
@@ -307,14 +315,14 @@ impl Handler<ListSession> for Server {
         if !listed {
             self.unlist(&id, (!url.is_empty()).then_some(url.as_str()), true, ctx);
             // A list server that did not answer is not to be asked again, either.
-            self.listing_news(&id, None, None, Some(&url));
+            self.listing_update(&id, None, None, Some(&url));
             return Ok(());
         }
         let rate = Rate::per_minute(ANNOUNCEMENTS_A_MINUTE);
-        if !self.listings.announcing.take(rate, Now::get().ms) {
+        if !self.listings.announcing.take(rate, Timestamp::now().monotonic_ms) {
             METRICS.limits_hit.count("announcements");
             let text = "Too many sessions are being listed on this server, try again in a minute";
-            self.listing_news(&id, Some(text.to_owned()), None, None);
+            self.listing_update(&id, Some(text.to_owned()), None, None);
             return Err(text.to_owned());
         }
         self.announce_for(&id, &url, 0, ctx)

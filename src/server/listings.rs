@@ -4,7 +4,7 @@ use drawhall_protocol::reply::SessionDescription;
 
 use super::list_server::Failure;
 use super::listing::REFRESH_INTERVAL;
-use crate::clock::Now;
+use crate::clock::Timestamp;
 use crate::limits::Bucket;
 
 /// How often an announcement that failed after a start is tried again, at growing intervals: for half a day.
@@ -18,12 +18,12 @@ pub(super) struct Listings {
     last_number: u64,
     pub(super) announcing: Bucket,
     /// Announcements of stored sessions that have failed.
-    pub(super) later: Vec<Later>,
+    pub(super) later: Vec<RetryLater>,
 }
 
 /// An announcement that is tried again.
 #[derive(Debug)]
-pub(super) struct Later {
+pub(super) struct RetryLater {
     pub(super) session: String,
     pub(super) url: String,
     /// How often it was tried.
@@ -43,32 +43,32 @@ pub(super) struct Listing {
     pub(super) base: String,
     /// How often it was tried by itself; 0 if somebody has asked for it.
     pub(super) tries: u32,
-    pub(super) state: State,
+    pub(super) state: ListingState,
 }
 
 #[derive(Debug)]
-pub(super) enum State {
+pub(super) enum ListingState {
     /// The list server was asked.
     Announcing,
-    Listed(Made),
+    Listed(Announced),
     /// It is, or will be, withdrawn. It keeps its place until no request is under way for it.
     Withdrawing,
 }
 
 #[derive(Debug)]
-pub(super) struct Made {
+pub(super) struct Announced {
     pub(super) id: i64,
     pub(super) key: String,
     /// When to refresh it, on the forward clock.
     pub(super) due_ms: u64,
     pub(super) every_ms: u64,
     /// What the list server knows.
-    pub(super) known: Urgent,
+    pub(super) known: AdvertisedState,
 }
 
 /// What a list server is told of at once when it changes.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Urgent {
+pub(super) struct AdvertisedState {
     title: String,
     nsfm: bool,
     password: bool,
@@ -76,9 +76,9 @@ pub(super) struct Urgent {
     allow_web: bool,
 }
 
-impl Urgent {
-    pub(super) fn of(session: &SessionDescription) -> Urgent {
-        Urgent {
+impl AdvertisedState {
+    pub(super) fn of(session: &SessionDescription) -> AdvertisedState {
+        AdvertisedState {
             title: session.title.clone(),
             nsfm: session.nsfm,
             password: session.has_password,
@@ -89,12 +89,12 @@ impl Urgent {
 }
 
 impl Listing {
-    pub(super) fn made(&self) -> Option<&Made> {
-        if let State::Listed(made) = &self.state { Some(made) } else { None }
+    pub(super) fn announced(&self) -> Option<&Announced> {
+        if let ListingState::Listed(announced) = &self.state { Some(announced) } else { None }
     }
 
     pub(super) fn is_withdrawing(&self) -> bool {
-        matches!(self.state, State::Withdrawing)
+        matches!(self.state, ListingState::Withdrawing)
     }
 }
 
@@ -111,7 +111,7 @@ impl Listings {
             url: url.to_owned(),
             base: base.to_owned(),
             tries,
-            state: State::Announcing,
+            state: ListingState::Announcing,
         });
         self.last_number
     }
@@ -123,10 +123,15 @@ impl Listings {
     /// Has the announcement of a stored session tried again later, if that may help.
     pub(super) fn try_later(&mut self, listing: &Listing, failure: &Failure) {
         let tries = listing.tries;
-        if (1..MAX_TRIES).contains(&tries) && failure.may_pass && !listing.is_withdrawing() {
+        if (1..MAX_TRIES).contains(&tries) && failure.is_transient && !listing.is_withdrawing() {
             let pause = (REFRESH_INTERVAL.as_millis() as u64 / 2) << (tries - 1).min(8);
             let (session, url) = (listing.session.clone(), listing.url.clone());
-            self.later.push(Later { session, url, tries, due_ms: Now::get().ms + pause });
+            self.later.push(RetryLater {
+                session,
+                url,
+                tries,
+                due_ms: Timestamp::now().monotonic_ms + pause,
+            });
         }
     }
 

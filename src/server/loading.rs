@@ -7,19 +7,21 @@ use std::sync::Arc;
 
 use actix::prelude::*;
 
-use super::directory::{Entry, Missing, Place, Unreadable, Waiter};
-use super::{Folder, FoundSession, Listed, Rest, Server, Session, SessionMachine, SessionParts};
-use crate::auth::Turn;
+use super::directory::{Entry, Missing, Residency, Unreadable, Waiter};
+use super::{
+    FoundSession, Server, Session, SessionDeps, SessionDir, SessionMachine, SessionSummary, Suspended,
+};
+use crate::auth::Job;
 use crate::client::login::LookupAnswer;
-use crate::clock::Now;
+use crate::clock::Timestamp;
 use crate::log::LogEntry;
 use crate::metrics::METRICS;
-use crate::session::actor::{GoToRest, ListingNews, StopSession};
-use crate::session::input::Beginning;
-use crate::session::stored::stored_description;
+use crate::session::actor::{ListingUpdate, StopSession, Unload};
+use crate::session::input::Origin;
+use crate::session::persistence::stored_description;
 use crate::session::{Effects, Refusal};
-use crate::storage::folder::{LoadError, Loaded};
-use crate::storage::store::Store;
+use crate::storage::session_dir::{LoadError, LoadedSession};
+use crate::storage::session_files::SessionFiles;
 use crate::storage::template::{Messages, Template, TemplateError, Templates};
 
 /// Logs what is about a session.
@@ -29,22 +31,22 @@ pub(super) fn emit(log: &[LogEntry], id: &str) {
 
 impl Server {
     /// Takes over a session that is stored.
-    pub(super) fn take_listed(&mut self, session: &Listed, now: Now) {
+    pub(super) fn take_listed(&mut self, session: &SessionSummary, now: Timestamp) {
         let description = stored_description(session, &self.rules.shared, now);
-        let place = Place::Asleep(Rest::at_start(now));
+        let residency = Residency::Stored(Suspended::at_start(now));
         let mut share = self.histories.share();
         share.set(session.size);
-        self.directory.insert(Entry::new(description, session.protocol.clone(), place, share));
+        self.directory.insert(Entry::new(description, session.protocol.clone(), residency, share));
         let id = &session.id;
         self.to_announce.extend(session.metadata.announcements.iter().map(|url| (id.clone(), url.clone())));
     }
 
     /// Takes sessions over that could not be read before.
-    pub(super) fn take_unread(&mut self, ctx: &mut Context<Self>) {
-        let Some(folder) = self.parts.folder.clone().filter(|folder| folder.has_unread()) else { return };
-        let listing = self.parts.hashing.run(Turn::Files, move || folder.list_unread());
+    pub(super) fn retry_unreadable(&mut self, ctx: &mut Context<Self>) {
+        let Some(folder) = self.parts.folder.clone().filter(|folder| folder.has_unreadable()) else { return };
+        let listing = self.parts.blocking_pool.run(Job::FileIo, move || folder.list_unreadable());
         ctx.spawn(listing.into_actor(self).map(|listed, server, ctx| {
-            let now = Now::get();
+            let now = Timestamp::now();
             let listed = listed.unwrap_or_default();
             for session in &listed {
                 if server.directory.find(&session.id).is_none() {
@@ -83,32 +85,32 @@ impl Server {
         let Some(entry) = self.directory.find_mut(name) else {
             return self.with_template(name, waiter, ctx);
         };
-        match &mut entry.place {
-            Place::Awake(address) => waiter(Ok(address)),
-            Place::Leaving(_, waiters) | Place::Loading(waiters) => waiters.push(waiter),
-            Place::Asleep(_) if entry.unreadable.as_ref().is_some_and(|u| u.counts(Now::get())) => {
+        match &mut entry.residency {
+            Residency::Active(address) => waiter(Ok(address)),
+            Residency::Unloading(_, waiters) | Residency::Loading(waiters) => waiters.push(waiter),
+            Residency::Stored(_) if entry.unreadable.as_ref().is_some_and(|u| u.counts(Timestamp::now())) => {
                 let error = entry.unreadable.as_ref().map_or_else(String::new, |u| u.error.clone());
                 waiter(Err(Missing::Unreadable(error)));
             }
-            Place::Asleep(rest) => {
+            Residency::Stored(rest) => {
                 let (rest, id) = (rest.clone(), entry.description.id.clone());
-                entry.place = Place::Loading(vec![waiter]);
+                entry.residency = Residency::Loading(vec![waiter]);
                 self.load(id, rest, ctx);
             }
         }
     }
 
-    fn load(&mut self, id: String, rest: Rest, ctx: &mut Context<Self>) {
+    fn load(&mut self, id: String, rest: Suspended, ctx: &mut Context<Self>) {
         let Some(folder) = self.parts.folder.clone() else { return self.gone(&id) };
         let name = id.clone();
         let is_traced = self.parts.trace.is_some();
-        let loading = self.parts.hashing.run(Turn::Files, move || {
+        let loading = self.parts.blocking_pool.run(Job::FileIo, move || {
             let files = if is_traced { folder.files_of(&name) } else { Vec::new() };
             folder.load(&name).map(|loaded| (loaded, files))
         });
         ctx.spawn(loading.into_actor(self).map(move |loaded, server, ctx| {
             match loaded.unwrap_or_else(|| Err(LoadError::Journal(io::Error::other("reading it failed")))) {
-                Ok((loaded, files)) => server.loaded(&id, loaded, Beginning::Loaded { rest, files }, ctx),
+                Ok((loaded, files)) => server.loaded(&id, loaded, Origin::Loaded { rest, files }, ctx),
                 Err(error) => server.not_loaded(&id, rest, &error),
             }
             server.stopped_if_idle();
@@ -116,25 +118,26 @@ impl Server {
     }
 
     /// A session cannot be loaded. If that may pass it stays where it is, and is tried again when somebody wants it.
-    fn not_loaded(&mut self, id: &str, rest: Rest, error: &LoadError) {
+    fn not_loaded(&mut self, id: &str, rest: Suspended, error: &LoadError) {
         METRICS.storage_errors.count();
-        if !error.may_pass() {
+        if !error.is_transient() {
             tracing::error!("stored session {id} cannot be loaded: {error}");
             return self.gone(id);
         }
         tracing::error!("stored session {id} cannot be loaded at the moment: {error}");
         let Some(entry) = self.directory.find_mut(id) else { return };
         let error = error.to_string();
-        entry.unreadable = Some(Unreadable::new(error.clone(), Now::get()));
-        if let Place::Loading(waiters) = std::mem::replace(&mut entry.place, Place::Asleep(rest)) {
+        entry.unreadable = Some(Unreadable::new(error.clone(), Timestamp::now()));
+        if let Residency::Loading(waiters) = std::mem::replace(&mut entry.residency, Residency::Stored(rest))
+        {
             waiters.into_iter().for_each(|waiter| waiter(Err(Missing::Unreadable(error.clone()))));
         }
     }
 
-    fn loaded(&mut self, id: &str, loaded: Loaded, beginning: Beginning, ctx: &mut Context<Self>) {
-        let (now, mut fx) = (Now::get(), Effects::default());
+    fn loaded(&mut self, id: &str, loaded: LoadedSession, beginning: Origin, ctx: &mut Context<Self>) {
+        let (now, mut fx) = (Timestamp::now(), Effects::default());
         let shared = self.rules.shared.clone();
-        let rest = if let Beginning::Loaded { rest, .. } = &beginning { Some(rest.clone()) } else { None };
+        let rest = if let Origin::Loaded { rest, .. } = &beginning { Some(rest.clone()) } else { None };
         let (mut machine, store) = SessionMachine::restored(shared, loaded, rest, now, &mut fx);
         if let Some(trace) = &self.parts.trace {
             trace.session(&mut machine, now, &self.rules.shared, beginning);
@@ -144,14 +147,14 @@ impl Server {
         let Some(address) = self.start_session(machine, Some(store), ctx) else { return self.gone(id) };
         let listed = self.listed_at(id);
         if !listed.is_empty() {
-            address.do_send(ListingNews { listed, ..ListingNews::default() });
+            address.do_send(ListingUpdate { listed, ..ListingUpdate::default() });
         }
         let Some(entry) = self.directory.find_mut(id) else { return };
         entry.describe(description);
         entry.share.set(0);
         entry.unreadable = None;
-        let place = std::mem::replace(&mut entry.place, Place::Awake(address.clone()));
-        if let Place::Loading(waiters) | Place::Leaving(_, waiters) = place {
+        let residency = std::mem::replace(&mut entry.residency, Residency::Active(address.clone()));
+        if let Residency::Loading(waiters) | Residency::Unloading(_, waiters) = residency {
             waiters.into_iter().for_each(|waiter| waiter(Ok(&address)));
         }
         if self.stopping.is_some() {
@@ -163,14 +166,14 @@ impl Server {
     fn start_session(
         &mut self,
         machine: SessionMachine,
-        store: Option<Store>,
+        store: Option<SessionFiles>,
         ctx: &mut Context<Self>,
     ) -> Option<Addr<Session>> {
         let worker = self.next_worker()?;
         let recorder = self.parts.recorder.as_ref();
-        let parts = SessionParts {
+        let parts = SessionDeps {
             server: ctx.address(),
-            hashing: self.parts.hashing.clone(),
+            blocking_pool: self.parts.blocking_pool.clone(),
             store,
             recording: recorder.map(|r| r.recording(machine.id(), machine.alias())),
             trace: self.parts.trace.clone(),
@@ -180,7 +183,7 @@ impl Server {
     }
 
     /// How a session begins, for a trace if there is one.
-    pub(super) fn if_traced(&self, beginning: impl FnOnce() -> Beginning) -> Option<Beginning> {
+    pub(super) fn if_traced(&self, beginning: impl FnOnce() -> Origin) -> Option<Origin> {
         self.parts.trace.is_some().then(beginning)
     }
 
@@ -188,9 +191,9 @@ impl Server {
     pub(super) fn begin(
         &mut self,
         mut machine: SessionMachine,
-        beginning: Option<Beginning>,
+        beginning: Option<Origin>,
         hosted_from: Option<IpAddr>,
-        now: Now,
+        now: Timestamp,
         ctx: &mut Context<Self>,
     ) -> Option<Addr<Session>> {
         let store = match &self.parts.folder {
@@ -206,8 +209,8 @@ impl Server {
         let (description, protocol) = (machine.description(false, now), machine.protocol().clone());
         let address = self.start_session(machine, store, ctx)?;
         self.announce(&description, false);
-        let place = Place::Awake(address.clone());
-        let mut entry = Entry::new(description, protocol, place, self.histories.share());
+        let residency = Residency::Active(address.clone());
+        let mut entry = Entry::new(description, protocol, residency, self.histories.share());
         entry.hosted_from = hosted_from;
         self.directory.insert(entry);
         Some(address)
@@ -218,18 +221,18 @@ impl Server {
         let Some(entry) = self.directory.remove(id) else { return };
         let unlisted = entry.unlisted();
         self.announce_end(id, |w| w.moderator || !unlisted);
-        if let Place::Leaving(_, waiters) | Place::Loading(waiters) = entry.place {
+        if let Residency::Unloading(_, waiters) | Residency::Loading(waiters) = entry.residency {
             waiters.into_iter().for_each(|waiter| waiter(Err(Missing::NotFound)));
         }
     }
 
     /// A session is in files only from now on.
-    pub(super) fn asleep(&mut self, id: &str, rest: Rest, ctx: &mut Context<Self>) {
+    pub(super) fn asleep(&mut self, id: &str, rest: Suspended, ctx: &mut Context<Self>) {
         let Some(entry) = self.directory.find_mut(id) else { return };
-        let place = std::mem::replace(&mut entry.place, Place::Asleep(rest));
+        let residency = std::mem::replace(&mut entry.residency, Residency::Stored(rest));
         entry.amend(|description| description.user_count = 0);
         entry.share.set(entry.description.size);
-        if let Place::Leaving(_, waiters) | Place::Loading(waiters) = place {
+        if let Residency::Unloading(_, waiters) | Residency::Loading(waiters) = residency {
             for waiter in waiters {
                 self.with_session(id, waiter, ctx);
             }
@@ -239,11 +242,11 @@ impl Server {
     /// Ends sessions that are in files only and that nobody has come back to in time.
     pub(super) fn end_expired(&mut self, ctx: &mut Context<Self>) {
         let Some(folder) = self.parts.folder.clone() else { return };
-        let (now, shared) = (Now::get(), &self.rules.shared);
+        let (now, shared) = (Timestamp::now(), &self.rules.shared);
         let is_over = |entry: &&Entry| {
             let d = &entry.description;
             let idle_override = d.idle_override.unwrap_or(false);
-            matches!(&entry.place, Place::Asleep(rest) if rest.is_over(d.persistent, idle_override, shared, now))
+            matches!(&entry.residency, Residency::Stored(rest) if rest.is_over(d.persistent, idle_override, shared, now))
         };
         let over: Vec<String> =
             self.directory.entries().filter(is_over).map(|e| e.description.id.clone()).collect();
@@ -256,9 +259,10 @@ impl Server {
         }
     }
 
-    fn remove_files(&self, folder: &Arc<Folder>, id: String, archive: bool, ctx: &mut Context<Self>) {
+    fn remove_files(&self, folder: &Arc<SessionDir>, id: String, archive: bool, ctx: &mut Context<Self>) {
         let (folder, name) = (folder.clone(), id.clone());
-        let removing = self.parts.hashing.run(Turn::Files, move || folder.remove_unloaded(&name, archive));
+        let removing =
+            self.parts.blocking_pool.run(Job::FileIo, move || folder.remove_unloaded(&name, archive));
         ctx.spawn(removing.into_actor(self).map(move |removed, _, _| {
             if let Some(Err(error)) = removed {
                 tracing::error!("stored session {id}: {error}");
@@ -315,7 +319,7 @@ impl Server {
             return;
         }
         let source = template.clone();
-        let reading = self.parts.hashing.run(Turn::Files, move || source.messages());
+        let reading = self.parts.blocking_pool.run(Job::FileIo, move || source.messages());
         ctx.spawn(reading.into_actor(self).map(move |messages, server, ctx| {
             let messages = messages.unwrap_or(Err(TemplateError::Empty));
             server.instantiate(&template, messages, ctx);
@@ -335,9 +339,9 @@ impl Server {
             // Nobody would stop it, nor close its files.
             Ok(_) if self.stopping.is_some() => None,
             Ok(messages) => {
-                let (now, mut fx) = (Now::get(), Effects::default());
+                let (now, mut fx) = (Timestamp::now(), Effects::default());
                 let shared = self.rules.shared.clone();
-                let beginning = self.if_traced(|| Beginning::Made {
+                let beginning = self.if_traced(|| Origin::Made {
                     template: Box::new(template.clone()),
                     messages: messages.clone(),
                     passwords: Vec::new(),
@@ -366,20 +370,20 @@ impl Server {
 /// Nobody has been in a session for a while: may it leave memory?
 #[derive(Message)]
 #[rtype(result = "()")]
-pub struct MayRest {
+pub struct RequestUnload {
     /// The session.
     pub id: String,
 }
 
-impl Handler<MayRest> for Server {
+impl Handler<RequestUnload> for Server {
     type Result = ();
 
-    fn handle(&mut self, MayRest { id }: MayRest, _: &mut Self::Context) {
+    fn handle(&mut self, RequestUnload { id }: RequestUnload, _: &mut Self::Context) {
         let Some(entry) = self.directory.find_mut(&id) else { return };
-        if let Place::Awake(address) = &entry.place {
+        if let Residency::Active(address) = &entry.residency {
             let address = address.clone();
-            address.do_send(GoToRest);
-            entry.place = Place::Leaving(address, Vec::new());
+            address.do_send(Unload);
+            entry.residency = Residency::Unloading(address, Vec::new());
         }
     }
 }
@@ -387,19 +391,19 @@ impl Handler<MayRest> for Server {
 /// A session does not leave memory after all.
 #[derive(Message)]
 #[rtype(result = "()")]
-pub struct StaysUp {
+pub struct UnloadDeclined {
     /// The session.
     pub id: String,
 }
 
-impl Handler<StaysUp> for Server {
+impl Handler<UnloadDeclined> for Server {
     type Result = ();
 
-    fn handle(&mut self, StaysUp { id }: StaysUp, _: &mut Self::Context) {
+    fn handle(&mut self, UnloadDeclined { id }: UnloadDeclined, _: &mut Self::Context) {
         let Some(entry) = self.directory.find_mut(&id) else { return };
         let Some(address) = entry.address().cloned() else { return };
-        let place = std::mem::replace(&mut entry.place, Place::Awake(address.clone()));
-        if let Place::Leaving(_, waiters) = place {
+        let residency = std::mem::replace(&mut entry.residency, Residency::Active(address.clone()));
+        if let Residency::Unloading(_, waiters) = residency {
             waiters.into_iter().for_each(|waiter| waiter(Ok(&address)));
         }
     }

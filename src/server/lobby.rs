@@ -10,7 +10,7 @@ use drawhall_protocol::reply::{LoginReply, ServerReply, SessionDescription};
 use super::Server;
 use super::directory::{self, Entry};
 use crate::client::actor::LobbyFrame;
-use crate::clock::Now;
+use crate::clock::Timestamp;
 use crate::session::ConnId;
 
 /// Changes of the session list that those who wait are shown one by one in [`LOBBY_MS`]; the rest is gathered.
@@ -19,7 +19,7 @@ const LOBBY_CHANGES: u32 = 10;
 const LOBBY_MS: u64 = 100;
 
 /// Somebody who has logged in and waits.
-pub(super) struct Waiting {
+pub(super) struct LobbyClient {
     pub(super) moderator: bool,
     changes: bool,
     /// Sessions that were there when it came and that it was not told of; nor is it told of their end.
@@ -29,7 +29,7 @@ pub(super) struct Waiting {
 /// Who waits, and what is to be shown.
 #[derive(Default)]
 pub(super) struct Lobby {
-    waiting: HashMap<ConnId, Waiting>,
+    waiting: HashMap<ConnId, LobbyClient>,
     /// Changes that were shown since `since`, on the forward clock.
     changes: u32,
     since: u64,
@@ -45,7 +45,7 @@ impl Lobby {
 }
 
 impl Server {
-    fn to_lobby(&self, frame: &Bytes, shown: impl Fn(&Waiting) -> bool) {
+    fn to_lobby(&self, frame: &Bytes, shown: impl Fn(&LobbyClient) -> bool) {
         for (conn, _) in self.lobby.waiting.iter().filter(|(_, w)| w.changes && shown(w)) {
             if let Some(connection) = self.connections.get(conn) {
                 connection.client.do_send(LobbyFrame(frame.clone()));
@@ -63,7 +63,7 @@ impl Server {
         if self.lobby.waiting.is_empty() {
             return;
         }
-        let now = Now::get().ms;
+        let now = Timestamp::now().monotonic_ms;
         if now >= self.lobby.since + LOBBY_MS {
             (self.lobby.since, self.lobby.changes) = (now, 0);
         }
@@ -93,7 +93,7 @@ impl Server {
         });
         if let Ok(frame) = shown {
             let frame = frame.into_bytes();
-            let shown = |w: &Waiting| w.moderator || !description.unlisted;
+            let shown = |w: &LobbyClient| w.moderator || !description.unlisted;
             self.to_lobby(&frame, shown);
             for waiting in self.lobby.waiting.values_mut().filter(|w| !w.untold.is_empty() && shown(w)) {
                 waiting.untold.remove(&description.id);
@@ -104,7 +104,7 @@ impl Server {
         }
     }
 
-    pub(super) fn announce_end(&self, id: &str, shown: impl Fn(&Waiting) -> bool) {
+    pub(super) fn announce_end(&self, id: &str, shown: impl Fn(&LobbyClient) -> bool) {
         let reply = LoginReply {
             message: "Session ended".into(),
             remove: Some(vec![id.to_owned()]),
@@ -149,7 +149,7 @@ impl Handler<EnterLobby> for Server {
             self.directory.entries().map(|entry| entry.description.id.clone()).collect()
         };
         let (moderator, changes) = (enter.moderator, enter.list_changes);
-        self.lobby.waiting.insert(enter.conn, Waiting { moderator, changes, untold });
+        self.lobby.waiting.insert(enter.conn, LobbyClient { moderator, changes, untold });
     }
 }
 

@@ -2,9 +2,9 @@
 //!
 //! It knows sessions by their latest description, kept ready as JSON, so that a login costs no more than copying it.
 
+pub mod acceptor;
 mod admin;
 mod directory;
-pub mod entrance;
 mod hosting;
 pub mod list_server;
 mod listing;
@@ -25,31 +25,31 @@ use drawhall_protocol::ProtocolVersion;
 use drawhall_protocol::reply::SessionDescription;
 use tokio::sync::oneshot;
 
-use crate::auth::Hashing;
+use crate::auth::BlockingPool;
 use crate::client::actor::{Client, SendAway};
 use crate::client::login::LookupAnswer;
-use crate::clock::Now;
+use crate::clock::Timestamp;
 use crate::config::Rules;
 use crate::history::total::HistoryTotal;
 use crate::http::Http;
 use crate::log::{Level, LogEntry, LogUser, Topic};
 use crate::session::actor::{
-    JoinSession, LeaveSession, LookUpSession, PendingEntry, ReportFromOutside, Session, SessionParts,
-    SetShared, StopSession,
+    JoinSession, LeaveSession, LookUpSession, PendingEntry, ReportFromOutside, Session, SessionDeps,
+    SetServerSettings, StopSession,
 };
-use crate::session::stored::Rest;
+use crate::session::persistence::Suspended;
 use crate::session::{ConnId, DisconnectReason, JoinRequest, SessionMachine};
-use crate::storage::folder::{Folder, Listed};
 use crate::storage::recorder::Recorder;
+use crate::storage::session_dir::{SessionDir, SessionSummary};
 use crate::storage::template::Templates;
 use crate::trace::Trace;
-pub use admin::{FindAwake, ListClients, ListSessions, MakeFromTemplate, MakeSession, TellSessions};
-use directory::{Directory, Entry, Missing, Place, Waiter};
+pub use admin::{FindActive, ListClients, ListSessions, MakeFromTemplate, MakeSession, TellSessions};
+use directory::{Directory, Entry, Missing, Residency, Waiter};
 pub use hosting::HostSession;
 use list_server::ListServers;
 pub use listing::ListSession;
 use listings::Listings;
-pub use loading::{MayRest, NewTemplates, StaysUp};
+pub use loading::{NewTemplates, RequestUnload, UnloadDeclined};
 use lobby::Lobby;
 pub use lobby::{EnterLobby, LeaveLobby};
 use reports::Reports;
@@ -69,13 +69,13 @@ struct Connection {
 
 /// What a server works with besides its rules.
 #[derive(Clone, Default)]
-pub struct ServerParts {
+pub struct ServerDeps {
     /// Where sessions are stored; in memory only without.
-    pub folder: Option<Arc<Folder>>,
+    pub folder: Option<Arc<SessionDir>>,
     /// Records sessions.
     pub recorder: Option<Arc<Recorder>>,
     /// Where hashes are computed and files are worked on.
-    pub hashing: Hashing,
+    pub blocking_pool: BlockingPool,
     /// Port that list servers are told.
     pub announce_port: u16,
     /// Requests to what the operator has named.
@@ -89,7 +89,7 @@ pub struct ServerParts {
 /// The Server actor.
 pub struct Server {
     rules: Arc<Rules>,
-    parts: ServerParts,
+    parts: ServerDeps,
     templates: Arc<Templates>,
     /// Ids that sessions from templates will have, by alias.
     template_ids: HashMap<String, String>,
@@ -113,7 +113,7 @@ pub struct Server {
 
 impl Server {
     /// A server whose sessions live on these workers.
-    pub fn new(rules: Arc<Rules>, workers: Vec<ArbiterHandle>, parts: ServerParts) -> Self {
+    pub fn new(rules: Arc<Rules>, workers: Vec<ArbiterHandle>, parts: ServerDeps) -> Self {
         let histories = HistoryTotal::default();
         histories.set_limit(rules.settings().total_history_limit.0);
         Self {
@@ -148,7 +148,7 @@ impl Server {
         if limit == 0 {
             return;
         }
-        let now = Now::get().ms;
+        let now = Timestamp::now().monotonic_ms;
         for connection in self.connections.values() {
             if connection.without_session.is_some_and(|since| now.saturating_sub(since) >= limit) {
                 let message = "the server (lingering without session)".to_owned();
@@ -160,7 +160,7 @@ impl Server {
     fn stopped_if_idle(&mut self) {
         if self.connections.is_empty()
             && self.instantiating.is_empty()
-            && self.directory.entries().all(|e| matches!(e.place, Place::Asleep(_)))
+            && self.directory.entries().all(|e| matches!(e.residency, Residency::Stored(_)))
             && let Some(done) = self.stopping.take()
         {
             // Who waited may have lost patience.
@@ -180,7 +180,7 @@ impl Actor for Server {
         ctx.run_interval(LINGER_INTERVAL, |server, ctx| {
             server.kick_lingering();
             server.look_at_space();
-            server.take_unread(ctx);
+            server.retry_unreadable(ctx);
             server.end_expired(ctx);
         });
         ctx.run_interval(listing::REFRESH_INTERVAL, |server, ctx| server.refresh_listings(ctx));
@@ -206,7 +206,8 @@ impl Handler<NewClient> for Server {
             let message = "Server shutting down".to_owned();
             client.do_send(SendAway { reason: DisconnectReason::Shutdown, message });
         }
-        self.connections.insert(conn, Connection { client, without_session: Some(Now::get().ms) });
+        self.connections
+            .insert(conn, Connection { client, without_session: Some(Timestamp::now().monotonic_ms) });
     }
 }
 
@@ -352,7 +353,7 @@ impl Handler<CancelEntering> for Server {
     type Result = ();
 
     fn handle(&mut self, CancelEntering { id, conn }: CancelEntering, ctx: &mut Self::Context) {
-        let asleep = self.directory.find(&id).is_none_or(|e| matches!(e.place, Place::Asleep(_)));
+        let asleep = self.directory.find(&id).is_none_or(|e| matches!(e.residency, Residency::Stored(_)));
         if !asleep || self.is_instantiating(&id) {
             let waiter: Waiter = Box::new(move |session| {
                 if let Ok(session) = session {
@@ -397,7 +398,7 @@ pub struct SessionEnded {
     /// Its id.
     pub id: String,
     /// What is remembered of it, if it can be loaded again.
-    pub rest: Option<Rest>,
+    pub rest: Option<Suspended>,
 }
 
 impl Handler<SessionEnded> for Server {
@@ -456,7 +457,7 @@ impl Handler<NewRules> for Server {
 
     fn handle(&mut self, NewRules(rules): NewRules, _: &mut Self::Context) {
         for session in self.directory.entries().filter_map(Entry::address) {
-            session.do_send(SetShared(rules.shared.clone()));
+            session.do_send(SetServerSettings(rules.shared.clone()));
         }
         if let Some(folder) = &self.parts.folder {
             folder.syncer().set_interval(Duration::from_millis(rules.settings().sync_interval.0));
@@ -480,7 +481,7 @@ impl Handler<Stop> for Server {
     type Result = ResponseFuture<()>;
 
     fn handle(&mut self, _: Stop, _: &mut Self::Context) -> Self::Result {
-        LogEntry::new(Now::get(), Level::Info, Topic::Status, "Server shutting down").emit("");
+        LogEntry::new(Timestamp::now(), Level::Info, Topic::Status, "Server shutting down").emit("");
         let (done, stopped) = oneshot::channel();
         self.stopping = Some(done);
         for session in self.directory.entries().filter_map(Entry::address) {

@@ -10,18 +10,18 @@ use std::time::Duration;
 use ed25519_dalek::SigningKey;
 use tokio::net::TcpListener;
 
-use super::ServerParts;
-use super::entrance::Listeners;
+use super::ServerDeps;
+use super::acceptor::Listeners;
 use super::list_server::ListServers;
 use super::run::ServeOptions;
-use crate::auth::provider::{self, KeyError};
+use crate::auth::auth_server::{self, KeyError};
 use crate::config::{OpenSource, RuleSource, Rules, SourceError};
 use crate::db::{Database, DbError};
-use crate::storage::folder::{Folder, FolderError, Listed};
 use crate::storage::recorder::{self, Recorder};
+use crate::storage::session_dir::{SessionDir, SessionDirError, SessionSummary};
 use crate::storage::template::Templates;
 use crate::trace::Trace;
-use crate::transport::tls::{CertificateError, CertificateFiles, Loaded};
+use crate::transport::tls::{CertificateError, CertificateFiles, LoadedCertificate};
 use crate::transport::{ListenError, listen, listen_std};
 
 /// Why a server does not start.
@@ -43,7 +43,7 @@ pub enum StartError {
     Certificate(#[from] CertificateError),
     /// The directory of stored sessions cannot be used.
     #[error("--sessions: {0}; name another directory, or use --in-memory")]
-    Sessions(#[from] FolderError),
+    Sessions(#[from] SessionDirError),
     /// The directory of templates cannot be used.
     #[error("--templates: cannot read {path}: {source}; name a directory")]
     Templates {
@@ -104,16 +104,16 @@ fn remedy(error: &io::Error) -> &'static str {
 pub(super) struct Prepared {
     pub(super) source: OpenSource,
     pub(super) rules: Arc<Rules>,
-    pub(super) parts: ServerParts,
+    pub(super) parts: ServerDeps,
     /// Stored sessions.
-    pub(super) listed: Vec<Listed>,
+    pub(super) listed: Vec<SessionSummary>,
     pub(super) templates: Option<(PathBuf, Templates)>,
-    pub(super) certificate: Option<(CertificateFiles, Loaded)>,
+    pub(super) certificate: Option<(CertificateFiles, LoadedCertificate)>,
     pub(super) listeners: Listeners,
     pub(super) address: SocketAddr,
     pub(super) websocket_address: Option<SocketAddr>,
     pub(super) admin: Option<std::net::TcpListener>,
-    pub(super) provider: Option<(std::net::TcpListener, Database, SigningKey)>,
+    pub(super) auth_server_listener: Option<(std::net::TcpListener, Database, SigningKey)>,
     /// Where the log is kept.
     pub(super) log: Database,
 }
@@ -144,7 +144,7 @@ impl Prepared {
             None => websocket_address.unwrap_or((Ipv4Addr::UNSPECIFIED, 0).into()),
         };
         let admin = options.admin_port.map(|port| listen_for_admin(options, port)).transpose()?;
-        let provider = open_provider(options, source.database())?;
+        let auth_server_listener = open_provider(options, source.database())?;
         let log = source.database().cloned().map_or_else(Database::in_memory, Ok)?;
         parts.announce_port = if options.announce_port > 0 { options.announce_port } else { address.port() };
         // What leaves something behind comes last.
@@ -160,7 +160,7 @@ impl Prepared {
             address,
             websocket_address,
             admin,
-            provider,
+            auth_server_listener,
             log,
         })
     }
@@ -201,25 +201,28 @@ fn open_provider(
     database: Option<&Database>,
 ) -> Result<Option<(std::net::TcpListener, Database, SigningKey)>, StartError> {
     let (Some(address), Some(database)) = (options.extauth_provider, database) else { return Ok(None) };
-    let key = provider::signing_key(database)?;
+    let key = auth_server::signing_key(database)?;
     let listener = listen_std(Some(address.ip()), address.port());
     let listener = listener.map_err(|error| StartError::Listen { option: "--extauth-provider", error })?;
     Ok(Some((listener, database.clone(), key)))
 }
 
 /// Opens the directory of stored sessions, and looks which there are.
-fn open_sessions(options: &ServeOptions, rules: &Rules) -> Result<(ServerParts, Vec<Listed>), StartError> {
+fn open_sessions(
+    options: &ServeOptions,
+    rules: &Rules,
+) -> Result<(ServerDeps, Vec<SessionSummary>), StartError> {
     let list_servers = ListServers::new(options.announce_private);
     if options.announce_private && !rules.settings().announce_whitelist {
         tracing::warn!(
             "--announce-private without announceWhitelist: everybody who hosts can have requests made in the own network"
         );
     }
-    let (mut parts, mut listed) = (ServerParts { list_servers, ..ServerParts::default() }, Vec::new());
+    let (mut parts, mut listed) = (ServerDeps { list_servers, ..ServerDeps::default() }, Vec::new());
     if let Some(path) = &options.sessions {
         let settings = rules.settings();
-        let folder = Folder::open(path, Duration::from_millis(settings.sync_interval.0))?;
-        let unreadable = |source| FolderError::Io { path: path.to_owned(), source };
+        let folder = SessionDir::open(path, Duration::from_millis(settings.sync_interval.0))?;
+        let unreadable = |source| SessionDirError::Io { path: path.to_owned(), source };
         folder.list(settings.archive, |session| listed.push(session)).map_err(unreadable)?;
         parts.folder = Some(folder);
     }
@@ -227,7 +230,7 @@ fn open_sessions(options: &ServeOptions, rules: &Rules) -> Result<(ServerParts, 
 }
 
 /// Opens what sessions and inputs are recorded to.
-fn open_recordings(options: &ServeOptions, parts: &mut ServerParts) -> Result<(), StartError> {
+fn open_recordings(options: &ServeOptions, parts: &mut ServerDeps) -> Result<(), StartError> {
     if let Some(pattern) = &options.record {
         let failed = |path| move |source| StartError::Record { path, source };
         let folder = recorder::folder_of(pattern);

@@ -10,7 +10,7 @@ use tokio::sync::{Notify, mpsc, oneshot, watch};
 
 use super::{NewRules, Server};
 use crate::auth::Auth;
-use crate::clock::{self, Now};
+use crate::clock::{self, Timestamp};
 use crate::config::{FetchedBans, OpenSource, Rules, extbans};
 use crate::db::Database;
 use crate::http::Http;
@@ -154,7 +154,7 @@ pub(super) async fn fetch_bans(
             let s = r.settings();
             s.ext_bans_url != url || s.ext_bans_check_interval != every
         });
-        fetching.due_ms.store(Now::get().ms + pause * 1000, Ordering::Relaxed);
+        fetching.due_ms.store(Timestamp::now().monotonic_ms + pause * 1000, Ordering::Relaxed);
         // Each is a reason to look again.
         tokio::select! {
             _ = tokio::time::sleep(Duration::from_secs(pause)) => {}
@@ -192,7 +192,8 @@ pub(super) async fn purge_log(database: Database, rules: watch::Receiver<Arc<Rul
         let days = rules.borrow().settings().log_purge_days.0;
         let database = database.clone();
         if days > 0 {
-            let purged = actix_rt::task::spawn_blocking(move || database.purge_log(days, Now::get().utc_ms));
+            let purged =
+                actix_rt::task::spawn_blocking(move || database.purge_log(days, Timestamp::now().utc_ms));
             match purged.await {
                 Ok(Ok(count)) => tracing::info!("deleted {count} lines of the log, older than {days} days"),
                 Ok(Err(error)) => tracing::warn!(%error, "cannot delete old lines of the log"),

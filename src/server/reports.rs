@@ -7,7 +7,7 @@ use reqwest::Method;
 use serde_json::Value;
 
 use super::Server;
-use crate::clock::Now;
+use crate::clock::Timestamp;
 use crate::http::{Http, HttpError, RequestLimits};
 use crate::limits::{AddressBuckets, Bucket, REPORTS_A_MINUTE, Rate};
 use crate::metrics::METRICS;
@@ -36,7 +36,7 @@ impl Default for Reports {
 
 /// Whether there may be one more from an address.
 fn take((of_address, of_all): &mut (AddressBuckets, Bucket), address: Option<IpAddr>) -> bool {
-    let now = Now::get().ms;
+    let now = Timestamp::now().monotonic_ms;
     of_address.take(address, Rate::per_minute(REPORTS_A_MINUTE), now)
         && of_all.take(Rate::per_minute(ALL_REPORTS_A_MINUTE), now)
 }

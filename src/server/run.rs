@@ -10,22 +10,22 @@ use actix_rt::task::JoinHandle;
 use ed25519_dalek::SigningKey;
 use tokio::sync::{mpsc, watch};
 
-use super::entrance::{Entrance, Inherited, Kind};
+use super::acceptor::{Acceptor, Inherited, Protocol};
 pub use super::prepare::StartError;
 use super::prepare::{Prepared, listen_for_admin, scan_templates};
 use super::reload::{self, Change, Fetching};
-use super::{NewTemplates, Server, ServerParts, Stop};
-use crate::admin::observer::{Observer, Watched};
+use super::{NewTemplates, Server, ServerDeps, Stop};
+use crate::admin::monitor::{Monitor, MonitorDeps};
 use crate::admin::{self, AccessRules};
-use crate::auth::{Auth, Hashing, provider};
+use crate::auth::{Auth, BlockingPool, auth_server};
 use crate::client::actor::ClientContext;
-use crate::clock::{Now, every};
+use crate::clock::{Timestamp, every};
 use crate::config::{RuleSource, Rules};
 use crate::db::Database;
 use crate::storage::template::Templates;
 use crate::transport::accept::WebSocketRules;
-use crate::transport::gate::Gate;
-use crate::transport::tls::{self, CertificateFiles, Loaded};
+use crate::transport::connection_limiter::ConnectionLimiter;
+use crate::transport::tls::{self, CertificateFiles, LoadedCertificate};
 use crate::transport::trust::Trusted;
 
 /// How often a source is looked at that cannot change by itself.
@@ -79,18 +79,18 @@ pub struct ServeOptions {
 }
 
 /// A server that runs.
-pub struct Running {
+pub struct RunningServer {
     server: Addr<Server>,
     workers: Vec<Arbiter>,
     address: SocketAddr,
     websocket_address: Option<SocketAddr>,
     tasks: Vec<JoinHandle<()>>,
-    parts: ServerParts,
+    parts: ServerDeps,
     database: Option<Database>,
-    provider: Option<provider::Running>,
-    admin: Option<admin::Running>,
+    auth_server_listener: Option<auth_server::RunningAuthServer>,
+    admin: Option<admin::AdminServer>,
     /// What the admin API is made of.
-    admin_parts: admin::Parts,
+    admin_parts: admin::AdminDeps,
     options: ServeOptions,
     log: Database,
     /// Has files read again.
@@ -103,24 +103,24 @@ pub struct Running {
 ///
 /// # Errors
 /// When something of what it needs cannot be read, opened or made; nothing runs then.
-pub fn start(options: &ServeOptions) -> Result<Running, StartError> {
+pub fn start(options: &ServeOptions) -> Result<RunningServer, StartError> {
     let prepared = Prepared::new(options)?;
     let Prepared { source, rules, parts, listed, templates, certificate, listeners, .. } = prepared;
-    let Prepared { address, websocket_address, admin, provider, log, .. } = prepared;
+    let Prepared { address, websocket_address, admin, auth_server_listener, log, .. } = prepared;
     let (reload, read_again) = watch::channel(());
     let mut tasks = Vec::new();
     let workers: Vec<Arbiter> = (0..options.workers.max(1)).map(|_| Arbiter::new()).collect();
     let handles: Vec<ArbiterHandle> = workers.iter().map(Arbiter::handle).collect();
     let mut server = Server::new(rules.clone(), handles.clone(), parts.clone());
-    let now = Now::get();
+    let now = Timestamp::now();
     listed.iter().for_each(|session| server.take_listed(session, now));
     if let Some(folder) = &parts.folder {
         tracing::info!("{} stored sessions in {}", listed.len(), folder.path().display());
     }
     let server = server.start();
-    let auth = Auth::new(rules.clone(), parts.hashing.clone(), parts.http.clone()).start();
+    let auth = Auth::new(rules.clone(), parts.blocking_pool.clone(), parts.http.clone()).start();
     let (changes, current) = watch::channel(rules.clone());
-    let certificate = certificate.map(|(files, Loaded { certificate, stamp })| {
+    let certificate = certificate.map(|(files, LoadedCertificate { certificate, stamp })| {
         let (current, certificate) = watch::channel(certificate);
         tasks.push(actix_rt::spawn(tls::watch_files(files, stamp, current, read_again.clone())));
         certificate
@@ -135,17 +135,17 @@ pub fn start(options: &ServeOptions) -> Result<Running, StartError> {
         trace,
         websocket_port,
     };
-    let entrance = Entrance {
+    let acceptor = Acceptor {
         workers: handles,
         context,
         rules: current,
-        gate: Gate::new(options.trusted.clone()),
+        limiter: ConnectionLimiter::new(options.trusted.clone()),
         websocket_rules: Arc::new(options.websocket_rules.clone()),
     };
-    let tcp = listeners.tcp.into_iter().map(|listener| (listener, Kind::Wire));
-    let websocket = listeners.websocket.into_iter().map(|listener| (listener, Kind::WebSocket));
+    let tcp = listeners.tcp.into_iter().map(|listener| (listener, Protocol::Tcp));
+    let websocket = listeners.websocket.into_iter().map(|listener| (listener, Protocol::WebSocket));
     for (listener, kind) in tcp.chain(websocket) {
-        tasks.push(actix_rt::spawn(entrance.clone().accept(listener, kind)));
+        tasks.push(actix_rt::spawn(acceptor.clone().accept(listener, kind)));
     }
     let database = source.database().cloned();
     if let Some(database) = database.clone() {
@@ -155,25 +155,26 @@ pub fn start(options: &ServeOptions) -> Result<Running, StartError> {
     let fetching = Arc::new(Fetching::default());
     let bans = reload::fetch_bans(parts.http.clone(), changes.subscribe(), change.clone(), fetching.clone());
     tasks.push(actix_rt::spawn(bans));
-    let mut places: Vec<PathBuf> = parts.folder.iter().map(|folder| folder.path().to_owned()).collect();
-    places.extend(database.as_ref().and_then(Database::folder));
-    let watched = Watched { server: server.clone(), log: log.clone(), rules: changes.subscribe(), places };
-    let admin_parts = admin::Parts {
+    let mut watched_dirs: Vec<PathBuf> = parts.folder.iter().map(|folder| folder.path().to_owned()).collect();
+    watched_dirs.extend(database.as_ref().and_then(Database::folder));
+    let watched =
+        MonitorDeps { server: server.clone(), log: log.clone(), rules: changes.subscribe(), watched_dirs };
+    let admin_parts = admin::AdminDeps {
         server: server.clone(),
         auth: auth.clone(),
-        observer: Observer::begin(watched),
+        monitor: Monitor::begin(watched),
         database: database.clone(),
         log: log.clone(),
         rules: changes.subscribe(),
         change: change.clone(),
         fetching,
-        hashing: parts.hashing.clone(),
+        blocking_pool: parts.blocking_pool.clone(),
         port: parts.announce_port,
         access: options.admin_access.clone(),
         trusted: options.trusted.clone(),
     };
     let current = changes.subscribe();
-    let provider = start_provider(provider, &parts.hashing, &options.trusted)?;
+    let auth_server_listener = start_provider(auth_server_listener, &parts.blocking_pool, &options.trusted)?;
     let admin = admin.map(|listener| start_admin(listener, admin_parts.clone())).transpose()?;
     let interval = source.interval().unwrap_or(NO_INTERVAL);
     tasks.push(actix_rt::spawn(reload::reload(source, interval, to_make, server.clone(), auth, changes)));
@@ -182,7 +183,7 @@ pub fn start(options: &ServeOptions) -> Result<Running, StartError> {
         server.do_send(NewTemplates(templates.clone()));
         tasks.push(actix_rt::spawn(watch_templates(path, templates, server.clone(), read_again)));
     }
-    Ok(Running {
+    Ok(RunningServer {
         server,
         workers,
         address,
@@ -190,7 +191,7 @@ pub fn start(options: &ServeOptions) -> Result<Running, StartError> {
         tasks,
         parts,
         database,
-        provider,
+        auth_server_listener,
         admin,
         admin_parts,
         options: options.clone(),
@@ -203,20 +204,23 @@ pub fn start(options: &ServeOptions) -> Result<Running, StartError> {
 
 /// Starts the auth server of our own.
 fn start_provider(
-    provider: Option<(std::net::TcpListener, Database, SigningKey)>,
-    hashing: &Hashing,
+    auth_server_listener: Option<(std::net::TcpListener, Database, SigningKey)>,
+    blocking_pool: &BlockingPool,
     trusted: &Trusted,
-) -> Result<Option<provider::Running>, StartError> {
-    let Some((listener, database, key)) = provider else { return Ok(None) };
+) -> Result<Option<auth_server::RunningAuthServer>, StartError> {
+    let Some((listener, database, key)) = auth_server_listener else { return Ok(None) };
     let failed = |source| StartError::Http { option: "--extauth-provider", source };
-    let running =
-        provider::start(listener, database, key, hashing.clone(), trusted.clone()).map_err(failed)?;
+    let running = auth_server::start(listener, database, key, blocking_pool.clone(), trusted.clone())
+        .map_err(failed)?;
     tracing::info!("auth server at http://{}/", running.address);
     Ok(Some(running))
 }
 
 /// Starts the admin API.
-fn start_admin(listener: std::net::TcpListener, parts: admin::Parts) -> Result<admin::Running, StartError> {
+fn start_admin(
+    listener: std::net::TcpListener,
+    parts: admin::AdminDeps,
+) -> Result<admin::AdminServer, StartError> {
     let failed = |source| StartError::Http { option: "--web-admin-port", source };
     let running = admin::start(listener, parts).map_err(failed)?;
     tracing::info!("admin API at http://{}/api/", running.address);
@@ -262,7 +266,7 @@ async fn watch_templates(
     }
 }
 
-impl Running {
+impl RunningServer {
     /// Where it listens.
     pub fn address(&self) -> SocketAddr {
         self.address
@@ -280,7 +284,7 @@ impl Running {
 
     /// Where the auth server listens, if there is one.
     pub fn provider_address(&self) -> Option<SocketAddr> {
-        self.provider.as_ref().map(|p| p.address)
+        self.auth_server_listener.as_ref().map(|p| p.address)
     }
 
     /// Where the admin API listens, if there is one.
@@ -333,8 +337,8 @@ impl Running {
         }
         // If the actor is gone there is nobody left to tell.
         let _ = self.server.send(Stop).await;
-        if let Some(provider) = self.provider {
-            provider.handle.stop(false).await;
+        if let Some(auth_server_listener) = self.auth_server_listener {
+            auth_server_listener.handle.stop(false).await;
         }
         if let Some(admin) = self.admin {
             admin.handle.stop(false).await;
@@ -342,7 +346,7 @@ impl Running {
         for worker in self.workers {
             worker.stop();
         }
-        let ServerParts { folder, recorder, trace, .. } = self.parts;
+        let ServerDeps { folder, recorder, trace, .. } = self.parts;
         let closed = actix_rt::task::spawn_blocking(move || {
             if let Some(trace) = trace {
                 trace.finish();

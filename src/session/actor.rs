@@ -4,7 +4,7 @@
 //! little happens, and is gathered for a few milliseconds when much does.
 
 mod entry;
-mod keeper;
+mod persist;
 
 use std::collections::HashMap;
 use std::time::Duration;
@@ -18,22 +18,22 @@ use super::admin::{AdminAnswer, AdminError, AdminRequest};
 use super::commands::gain_op;
 use super::effects::{ClientOp, ConnId, DisconnectReason, Effects, Refusal};
 use super::input::Input;
-use super::member::{JoinRequest, Visitor};
-use super::stored::Rest;
-use super::{BanExchange, OpwordCheck, SessionMachine, Shared, State};
-use crate::auth::{BUSY_TEXT, Hashing, Turn};
+use super::member::{AuthenticatedClient, JoinRequest};
+use super::persistence::Suspended;
+use super::{BanExchange, OpwordCheck, ServerSettings, SessionMachine, SessionState};
+use crate::auth::{BUSY_TEXT, BlockingPool, Job};
 use crate::client::actor::{Deliver, ReadOn};
-use crate::client::credit::Credit;
+use crate::client::in_flight::InFlightBudget;
 use crate::client::login::LookupAnswer;
-use crate::clock::Now;
+use crate::clock::Timestamp;
 use crate::history::total::HistoryShare;
 use crate::log::{Level, LogEntry, LogUser, Topic};
 use crate::server::{ListSession, SendReport, Server, SessionChanged, SessionEnded};
 use crate::storage::recorder::Recording;
-use crate::storage::store::{Ending, PasswordKind, Store};
+use crate::storage::session_files::{FileDisposition, PasswordKind, SessionFiles};
 use crate::trace::Trace;
 pub use entry::PendingEntry;
-pub use keeper::GoToRest;
+pub use persist::Unload;
 
 /// Greatest value of `gatherTime` in milliseconds that counts.
 const MAX_GATHER_MS: u64 = 50;
@@ -49,7 +49,7 @@ const STATS_MS: u64 = 100;
 const EXPIRY_INTERVAL: Duration = Duration::from_secs(15);
 
 /// What the session knows of a client besides the rules.
-struct Link {
+struct MemberHandle {
     /// The client, which waits until it is in or was refused.
     entry: PendingEntry,
     /// Cost of batches that the rules hold.
@@ -65,27 +65,27 @@ struct PasswordCheck {
     waiting: Vec<JoinRequest>,
 }
 
-impl Link {
-    fn new(entry: PendingEntry) -> Link {
-        Link { entry, held: 0, unstored: 0 }
+impl MemberHandle {
+    fn new(entry: PendingEntry) -> MemberHandle {
+        MemberHandle { entry, held: 0, unstored: 0 }
     }
 
     /// Gives back what a client's messages have cost, and lets it send more if it had to wait for that.
-    fn give_back(&self, cost: usize) {
-        if cost > 0 && self.entry.credit().give_back(cost) {
+    fn release(&self, cost: usize) {
+        if cost > 0 && self.entry.in_flight_budget().release(cost) {
             self.entry.client().do_send(ReadOn);
         }
     }
 }
 
 /// What a session works with besides its rules.
-pub struct SessionParts {
+pub struct SessionDeps {
     /// The server.
     pub server: Addr<Server>,
     /// Where hashes are computed.
-    pub hashing: Hashing,
+    pub blocking_pool: BlockingPool,
     /// Its files, if it is stored.
-    pub store: Option<Store>,
+    pub store: Option<SessionFiles>,
     /// Its recording, if it is recorded.
     pub recording: Option<Recording>,
     /// Where its inputs are recorded, if they are.
@@ -98,15 +98,15 @@ pub struct SessionParts {
 pub struct Session {
     machine: SessionMachine,
     server: Addr<Server>,
-    hashing: Hashing,
+    blocking_pool: BlockingPool,
     address: Option<Addr<Session>>,
-    links: HashMap<ConnId, Link>,
+    members: HashMap<ConnId, MemberHandle>,
     /// Passwords that are being checked.
     checks: Vec<PasswordCheck>,
     /// What clients are to do, in order, not yet sent.
     outgoing: Vec<(ConnId, ClientOp)>,
     /// The session's files, unless a thread is at work on them.
-    store: Option<Store>,
+    store: Option<SessionFiles>,
     /// A thread is at work on the files; until it is back, nothing is sent.
     storing: bool,
     send_again: bool,
@@ -115,7 +115,7 @@ pub struct Session {
     recording: Option<Recording>,
     trace: Option<Trace>,
     share: HistoryShare,
-    ending: Option<Ending>,
+    ending: Option<FileDisposition>,
     sent_ms: u64,
     /// When the first of what is not sent yet has come, on the forward clock.
     unsent_since: Option<u64>,
@@ -131,8 +131,8 @@ pub struct Session {
 
 impl Session {
     /// An actor for these rules.
-    pub fn new(mut machine: SessionMachine, parts: SessionParts) -> Self {
-        let SessionParts { server, hashing, store, recording, trace, mut share } = parts;
+    pub fn new(mut machine: SessionMachine, parts: SessionDeps) -> Self {
+        let SessionDeps { server, blocking_pool, store, recording, trace, mut share } = parts;
         share.set(machine.history().size());
         if recording.is_some() {
             machine.record();
@@ -140,9 +140,9 @@ impl Session {
         Self {
             machine,
             server,
-            hashing,
+            blocking_pool,
             address: None,
-            links: HashMap::new(),
+            members: HashMap::new(),
             checks: Vec::new(),
             outgoing: Vec::new(),
             store,
@@ -164,33 +164,33 @@ impl Session {
         }
     }
 
-    fn perform(&mut self, fx: Effects, now: Now, ctx: &mut Context<Self>) {
-        for entry in &fx.log {
+    fn perform(&mut self, effects: Effects, now: Timestamp, ctx: &mut Context<Self>) {
+        for entry in &effects.log {
             entry.emit(self.machine.id());
         }
-        self.outgoing.extend(fx.sends);
-        if let Some(check) = fx.check {
+        self.outgoing.extend(effects.sends);
+        if let Some(check) = effects.check {
             self.check_opword(check, ctx);
         }
-        for exchange in fx.exchanges {
+        for exchange in effects.exchanges {
             self.exchange_bans(exchange, ctx);
         }
-        for (url, listed) in fx.listing {
+        for (url, listed) in effects.listing {
             self.server.do_send(ListSession { id: self.machine.id().to_owned(), url, listed });
         }
-        for (address, report) in fx.reports {
+        for (address, report) in effects.reports {
             self.server.do_send(SendReport { id: self.machine.id().to_owned(), address, report });
         }
-        if let Some(ending) = fx.ended {
+        if let Some(ending) = effects.ended {
             self.ended = true;
             self.ending = Some(ending);
             return self.send(now, ctx);
         }
-        if fx.changed {
-            self.rest_later(now, ctx);
+        if effects.changed {
+            self.schedule_unload(now, ctx);
         }
-        self.announce |= fx.changed;
-        if fx.stats && !self.stats_pending {
+        self.announce |= effects.changed;
+        if effects.stats && !self.stats_pending {
             self.stats_pending = true;
             ctx.run_later(Duration::from_millis(STATS_MS), |session, _| {
                 if std::mem::take(&mut session.stats_pending) {
@@ -218,16 +218,16 @@ impl Session {
             let gone = ops.iter().any(goes);
             let released = ops.iter().any(|op| matches!(op, ClientOp::Released));
             let joined = ops.iter().any(|op| matches!(op, ClientOp::Joined { .. }));
-            let Some(link) = self.links.get_mut(&conn) else { continue };
-            let held = if released { std::mem::take(&mut link.held) } else { 0 };
+            let Some(member) = self.members.get_mut(&conn) else { continue };
+            let held = if released { std::mem::take(&mut member.held) } else { 0 };
             let session = self.address.clone().filter(|_| joined);
-            link.entry.client().do_send(Deliver { ops, session });
+            member.entry.client().do_send(Deliver { ops, session });
             if gone || joined {
-                link.entry.answered();
+                member.entry.answered();
             }
-            link.give_back(held);
+            member.release(held);
             if gone {
-                self.links.remove(&conn);
+                self.members.remove(&conn);
             }
         }
     }
@@ -235,32 +235,32 @@ impl Session {
     fn tell_changes(&mut self, announce: bool) {
         self.stats_pending = false;
         self.announce &= !announce;
-        let description = self.machine.description(false, Now::get());
+        let description = self.machine.description(false, Timestamp::now());
         self.server.do_send(SessionChanged { description, announce });
     }
 
     /// Sends at once, or when the time for gathering is over.
-    fn send_soon(&mut self, now: Now, ctx: &mut Context<Self>) {
+    fn send_soon(&mut self, now: Timestamp, ctx: &mut Context<Self>) {
         let unstored = if self.retry_ms.is_none() { self.machine.history().unstored_bytes() } else { 0 };
         let unpublished = self.machine.history().has_unpublished();
         if self.outgoing.is_empty() && !self.announce && !unpublished && unstored == 0 {
             return;
         }
-        if now.ms >= self.sent_ms + QUIET_MS || unstored > MAX_UNSTORED {
+        if now.monotonic_ms >= self.sent_ms + QUIET_MS || unstored > MAX_UNSTORED {
             return self.send(now, ctx);
         }
         if std::mem::replace(&mut self.sending_soon, true) {
             return;
         }
         let gather = self.machine.settings().gather_time.0.min(MAX_GATHER_MS);
-        let due = (self.sent_ms + gather).max(now.ms + SETTLE_MS.min(gather));
-        ctx.run_later(Duration::from_millis(due - now.ms), |session, ctx| {
+        let due = (self.sent_ms + gather).max(now.monotonic_ms + SETTLE_MS.min(gather));
+        ctx.run_later(Duration::from_millis(due - now.monotonic_ms), |session, ctx| {
             session.sending_soon = false;
-            session.send(Now::get(), ctx);
+            session.send(Timestamp::now(), ctx);
         });
     }
 
-    fn keep_deadline(&mut self, now: Now, ctx: &mut Context<Self>) {
+    fn keep_deadline(&mut self, now: Timestamp, ctx: &mut Context<Self>) {
         let due = self.machine.next_deadline();
         if due == self.deadline.map(|(due, _)| due) {
             return;
@@ -269,7 +269,7 @@ impl Session {
             ctx.cancel_future(handle);
         }
         self.deadline = due.map(|due| {
-            let wait = Duration::from_millis(due.saturating_sub(now.ms));
+            let wait = Duration::from_millis(due.saturating_sub(now.monotonic_ms));
             let handle = ctx.run_later(wait, |session, ctx| {
                 session.deadline = None;
                 session.handle(ctx, Input::Tick);
@@ -279,34 +279,34 @@ impl Session {
     }
 
     fn handle(&mut self, ctx: &mut Context<Self>, input: Input) {
-        let now = Now::get();
-        let fx = self.effects_of(input, now);
-        self.perform(fx, now, ctx);
+        let now = Timestamp::now();
+        let effects = self.effects_of(input, now);
+        self.perform(effects, now, ctx);
     }
 
     /// Gives the rules an input.
-    fn effects_of(&mut self, input: Input, now: Now) -> Effects {
+    fn effects_of(&mut self, input: Input, now: Timestamp) -> Effects {
         let full = self.share.is_server_full();
         if full != self.machine.history().is_server_full() {
             // Nothing comes of it before something is to be appended.
             self.give(Input::ServerFull(full), now);
         }
-        let fx = self.give(input, now);
+        let effects = self.give(input, now);
         self.share.set(self.machine.history().size());
-        fx
+        effects
     }
 
-    fn give(&mut self, input: Input, now: Now) -> Effects {
-        let mut fx = Effects::default();
-        let positions = self.machine.observe_positions();
+    fn give(&mut self, input: Input, now: Timestamp) -> Effects {
+        let mut effects = Effects::default();
+        let positions = self.machine.snapshot_reader_offsets();
         let Some(trace) = self.trace.clone() else {
-            self.machine.handle(input, now, &mut fx);
-            return fx;
+            self.machine.handle(input, now, &mut effects);
+            return effects;
         };
         let number = trace.input(self.machine.id(), now, positions, &input);
-        self.machine.handle(input, now, &mut fx);
-        trace.effects(number, &mut self.machine, &fx);
-        fx
+        self.machine.handle(input, now, &mut effects);
+        trace.effects(number, &mut self.machine, &effects);
+        effects
     }
 
     /// Has a password checked that takes long, then lets somebody join.
@@ -317,7 +317,8 @@ impl Session {
         if let Some(check) = self.checks.iter_mut().find(same) {
             return check.waiting.push(*request);
         }
-        let checked = self.hashing.verify(request.visitor.person.address, password.clone(), hash.clone());
+        let checked =
+            self.blocking_pool.verify(request.client.identity.address, password.clone(), hash.clone());
         let waiting = vec![*request];
         self.checks.push(PasswordCheck { hash: hash.clone(), password: password.clone(), waiting });
         ctx.spawn(checked.into_actor(self).map(move |fits, session, ctx| {
@@ -328,7 +329,7 @@ impl Session {
     /// Has a ban list read or written, which anybody can make take long: the whole server does one at a time.
     fn exchange_bans(&mut self, exchange: BanExchange, ctx: &mut Context<Self>) {
         let (key, failed) = (self.machine.crypt_key(), exchange.failed());
-        let done = self.hashing.run(Turn::Exchange, move || exchange.perform(key.as_ref()));
+        let done = self.blocking_pool.run(Job::BanExchange, move || exchange.perform(key.as_ref()));
         ctx.spawn(done.into_actor(self).map(move |done, session, ctx| {
             session.handle(ctx, Input::BansExchanged(done.unwrap_or(failed)));
         }));
@@ -343,26 +344,26 @@ impl Session {
             self.handle(ctx, Input::Learn { kind: PasswordKind::Session, hash, password });
         }
         for request in waiting {
-            let conn = request.visitor.conn;
+            let conn = request.client.conn;
             if self.ended {
                 // It is refused with this.
-                self.links.remove(&conn);
+                self.members.remove(&conn);
             }
-            if !self.links.contains_key(&conn) {
+            if !self.members.contains_key(&conn) {
                 continue;
             }
             if fits.is_some() {
                 self.handle(ctx, Input::Join(Box::new(request)));
-            } else if let Some(link) = self.links.remove(&conn) {
+            } else if let Some(member) = self.members.remove(&conn) {
                 let refusal = ClientOp::Refused(Refusal::error("tooManyAttempts", BUSY_TEXT));
-                link.entry.client().do_send(Deliver { ops: vec![refusal], session: None });
+                member.entry.client().do_send(Deliver { ops: vec![refusal], session: None });
             }
         }
     }
 
     fn check_opword(&mut self, check: OpwordCheck, ctx: &mut Context<Self>) {
         let OpwordCheck { hash, opword, address, .. } = check.clone();
-        let checked = self.hashing.verify(address, opword, hash);
+        let checked = self.blocking_pool.verify(address, opword, hash);
         ctx.spawn(checked.into_actor(self).map(move |fits, session, ctx| match fits {
             Some(fits) => session.handle(ctx, Input::OpwordChecked(check, fits)),
             None => session.refuse_opword(check.conn),
@@ -372,16 +373,16 @@ impl Session {
     /// The opword cannot be checked now.
     fn refuse_opword(&mut self, conn: ConnId) {
         let refusal = ServerReply::command_error(gain_op::COMMAND, BUSY_TEXT);
-        if let (Some(link), Ok(frame)) = (self.links.get(&conn), refusal.to_frame()) {
+        if let (Some(member), Ok(frame)) = (self.members.get(&conn), refusal.to_frame()) {
             let ops = vec![ClientOp::Direct(frame.into_bytes())];
-            link.entry.client().do_send(Deliver { ops, session: None });
+            member.entry.client().do_send(Deliver { ops, session: None });
         }
     }
 }
 
 impl Session {
     /// Tells the server, once, that the session has ended; what is remembered of it if it can be loaded again.
-    fn tell_end(&mut self, rest: Option<Rest>) {
+    fn tell_end(&mut self, rest: Option<Suspended>) {
         if !std::mem::replace(&mut self.end_told, true) {
             self.server.do_send(SessionEnded { id: self.machine.id().to_owned(), rest });
         }
@@ -396,16 +397,16 @@ impl Drop for Session {
             // Whoever waits for the session at the server must not wait for ever, whatever came between.
             return self.tell_end(None);
         }
-        let now = Now::get();
+        let now = Timestamp::now();
         if std::thread::panicking() {
             let text = "the session ended because of an internal error";
             LogEntry::new(now, Level::Error, Topic::Status, text).emit(self.machine.id());
         }
-        for link in self.links.values_mut().filter(|link| !link.entry.waits()) {
+        for member in self.members.values_mut().filter(|member| !member.entry.waits()) {
             let reason = DisconnectReason::Shutdown;
             let message = "Session ended because of an internal error".to_owned();
             let ops = vec![ClientOp::Disconnect { reason, message }];
-            link.entry.client().do_send(Deliver { ops, session: None });
+            member.entry.client().do_send(Deliver { ops, session: None });
         }
         // What is stored can be loaded again.
         let rest = self.machine.is_stored().then(|| self.machine.rest().after_accident(now));
@@ -418,7 +419,7 @@ impl Actor for Session {
 
     fn started(&mut self, ctx: &mut Self::Context) {
         self.address = Some(ctx.address());
-        let now = Now::get();
+        let now = Timestamp::now();
         self.send(now, ctx);
         ctx.run_interval(EXPIRY_INTERVAL, |session, ctx| {
             if session.ended {
@@ -428,7 +429,7 @@ impl Actor for Session {
             // Who drew a while ago is not active any more.
             if !session.ended {
                 session.tell_changes(false);
-                session.ask_for_rest();
+                session.request_unload();
             }
         });
     }
@@ -439,7 +440,7 @@ impl Actor for Session {
 #[rtype(result = "()")]
 pub struct EnterHost {
     /// Who hosts.
-    pub visitor: Box<Visitor>,
+    pub client: Box<AuthenticatedClient>,
     /// What was asked for.
     pub host: Box<Host>,
     /// The client.
@@ -450,13 +451,13 @@ impl Handler<EnterHost> for Session {
     type Result = ();
 
     fn handle(&mut self, enter: EnterHost, ctx: &mut Self::Context) {
-        let EnterHost { visitor, host, entry } = enter;
+        let EnterHost { client, host, entry } = enter;
         if self.ended {
             // It is refused with this.
             return;
         }
-        self.links.insert(visitor.conn, Link::new(entry));
-        self.handle(ctx, Input::Host { visitor, host });
+        self.members.insert(client.conn, MemberHandle::new(entry));
+        self.handle(ctx, Input::Host { client, host });
     }
 }
 
@@ -479,8 +480,8 @@ impl Handler<JoinSession> for Session {
             // It is refused with this.
             return;
         }
-        self.links.insert(request.visitor.conn, Link::new(entry));
-        match self.machine.slow_check(&request).map(str::to_owned) {
+        self.members.insert(request.client.conn, MemberHandle::new(entry));
+        match self.machine.needs_slow_verify(&request).map(str::to_owned) {
             Some(hash) => self.check_and_join(hash, request, ctx),
             None => self.handle(ctx, Input::Join(request)),
         }
@@ -502,7 +503,7 @@ impl Handler<LeaveSession> for Session {
 
     fn handle(&mut self, leave: LeaveSession, ctx: &mut Self::Context) {
         let LeaveSession { conn, cut } = leave;
-        self.links.remove(&conn);
+        self.members.remove(&conn);
         self.handle(ctx, if cut { Input::Cut(conn) } else { Input::Leave(conn) });
     }
 }
@@ -521,20 +522,20 @@ impl Handler<Batch> for Session {
     type Result = ();
 
     fn handle(&mut self, Batch { conn, bytes }: Batch, ctx: &mut Self::Context) {
-        let cost = Credit::cost(&bytes);
-        let now = Now::get();
-        let fx = self.effects_of(Input::Batch { conn, bytes }, now);
-        self.unsent_since.get_or_insert(now.ms);
-        if let Some(link) = self.links.get_mut(&conn) {
-            if fx.held {
-                link.held += cost;
+        let cost = InFlightBudget::cost(&bytes);
+        let now = Timestamp::now();
+        let effects = self.effects_of(Input::Batch { conn, bytes }, now);
+        self.unsent_since.get_or_insert(now.monotonic_ms);
+        if let Some(member) = self.members.get_mut(&conn) {
+            if effects.held {
+                member.held += cost;
             } else if self.storing {
-                link.unstored += cost;
+                member.unstored += cost;
             } else {
-                link.give_back(cost);
+                member.release(cost);
             }
         }
-        self.perform(fx, now, ctx);
+        self.perform(effects, now, ctx);
     }
 }
 
@@ -556,9 +557,9 @@ impl Handler<LookUpSession> for Session {
         let refusal =
             if invited { self.machine.check_invite(&lookup.invite, &lookup.sid).err() } else { None };
         MessageResult(match refusal {
-            _ if self.machine.state() == State::Shutdown => LookupAnswer::NotFound,
+            _ if self.machine.state() == SessionState::Shutdown => LookupAnswer::NotFound,
             Some(refusal) => LookupAnswer::Refused(refusal),
-            None => LookupAnswer::Found(Box::new(self.machine.description(invited, Now::get()))),
+            None => LookupAnswer::Found(Box::new(self.machine.description(invited, Timestamp::now()))),
         })
     }
 }
@@ -594,21 +595,21 @@ pub struct ListedAt {
 /// What has become of the session's listings.
 #[derive(Debug, Clone, Default, Message, Serialize, Deserialize)]
 #[rtype(result = "()")]
-pub struct ListingNews {
+pub struct ListingUpdate {
     /// A text for everybody in the session.
     pub text: Option<String>,
     /// Where the session is listed now.
     pub listed: Vec<ListedAt>,
     /// It has been announced here.
-    pub made: Option<String>,
+    pub announced: Option<String>,
     /// It was withdrawn here on purpose.
     pub withdrawn: Option<String>,
 }
 
-impl Handler<ListingNews> for Session {
+impl Handler<ListingUpdate> for Session {
     type Result = ();
 
-    fn handle(&mut self, news: ListingNews, ctx: &mut Self::Context) {
+    fn handle(&mut self, news: ListingUpdate, ctx: &mut Self::Context) {
         self.handle(ctx, Input::Listing(news));
     }
 }
@@ -632,12 +633,12 @@ impl Handler<ReportSent> for Session {
 /// Settings of the server are others from now on.
 #[derive(Message)]
 #[rtype(result = "()")]
-pub struct SetShared(pub Shared);
+pub struct SetServerSettings(pub ServerSettings);
 
-impl Handler<SetShared> for Session {
+impl Handler<SetServerSettings> for Session {
     type Result = ();
 
-    fn handle(&mut self, SetShared(shared): SetShared, ctx: &mut Self::Context) {
+    fn handle(&mut self, SetServerSettings(shared): SetServerSettings, ctx: &mut Self::Context) {
         self.handle(ctx, Input::Shared(shared));
     }
 }
@@ -677,7 +678,7 @@ impl Handler<Administer> for Session {
         let Some((kind, hash, password)) = slow else {
             return ActorResponse::reply(self.administer(request, ctx));
         };
-        let checked = self.hashing.verify(None, password.clone(), hash.clone());
+        let checked = self.blocking_pool.verify(None, password.clone(), hash.clone());
         ActorResponse::r#async(checked.into_actor(self).map(move |fits, session, ctx| {
             if fits == Some(true) {
                 session.handle(ctx, Input::Learn { kind, hash, password });
@@ -689,10 +690,10 @@ impl Handler<Administer> for Session {
 
 impl Session {
     fn administer(&mut self, request: AdminRequest, ctx: &mut Context<Self>) -> AdminAnswer {
-        let now = Now::get();
-        let mut fx = self.effects_of(Input::Administer(request), now);
-        let answer = fx.answer.take();
-        self.perform(fx, now, ctx);
+        let now = Timestamp::now();
+        let mut effects = self.effects_of(Input::Administer(request), now);
+        let answer = effects.answer.take();
+        self.perform(effects, now, ctx);
         answer.unwrap_or_else(|| Err(AdminError::not_found()))
     }
 }

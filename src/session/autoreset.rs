@@ -5,8 +5,8 @@ use drawhall_protocol::reply::{AutoReset, ServerReply, SizeLimit};
 
 use super::member::{Member, ResetRole};
 use super::reset::human_size;
-use super::{Effects, MemberKey, SessionMachine, State};
-use crate::clock::Now;
+use super::{Effects, MemberKey, SessionMachine, SessionState};
+use crate::clock::Timestamp;
 use crate::log::{Level, Topic};
 
 /// How long answers are waited for after the question, and after the first answer, in milliseconds.
@@ -37,7 +37,7 @@ struct Candidate {
     net_quality: f64,
     average_ping: f64,
     /// The first to answer has 1.
-    rank: usize,
+    role: usize,
 }
 
 /// Where an autoreset stands.
@@ -59,8 +59,8 @@ impl AutoResetState {
     }
 
     /// How long until the next attempt may begin, in milliseconds.
-    pub(super) fn delay(&self, now: Now) -> u64 {
-        self.not_before.saturating_sub(now.ms)
+    pub(super) fn delay(&self, now: Timestamp) -> u64 {
+        self.not_before.saturating_sub(now.monotonic_ms)
     }
 
     /// Where it stands, in the words of the admin API.
@@ -94,10 +94,10 @@ impl SessionMachine {
     }
 
     /// Asks operators' clients when the history has grown past the threshold.
-    pub(super) fn check_autoreset(&mut self, now: Now, fx: &mut Effects) {
-        if self.state != State::Running
+    pub(super) fn check_autoreset(&mut self, now: Timestamp, effects: &mut Effects) {
+        if self.state != SessionState::Running
             || self.autoreset.stage != Stage::Idle
-            || now.ms < self.autoreset.not_before
+            || now.monotonic_ms < self.autoreset.not_before
         {
             return;
         }
@@ -107,9 +107,9 @@ impl SessionMachine {
         }
         let own = human_size(self.reset_threshold);
         let text = format!("Autoreset threshold ({own}, effectively {}) reached.", human_size(threshold));
-        self.note(Level::Info, Topic::Status, text, now, fx);
+        self.note(Level::Info, Topic::Status, text, now, effects);
         let warning = SizeLimit { size: self.history.size(), max_size: threshold };
-        self.to_all(&ServerReply::SizeLimit(warning), fx);
+        self.to_all(&ServerReply::SizeLimit(warning), effects);
         let payload = format!("1:{}:{}", self.autoreset.counter, now.utc_ms);
         let query = ServerReply::AutoReset(AutoReset {
             max_size: self.history.limit(),
@@ -122,13 +122,13 @@ impl SessionMachine {
             member.reset_role = if asked { ResetRole::Queried } else { ResetRole::None };
         }
         for member in self.members.iter().filter(|m| m.reset_role == ResetRole::Queried) {
-            self.reply_to(member.conn(), &query, fx);
+            self.reply_to(member.conn(), &query, effects);
         }
         self.autoreset.counter += 1;
         self.autoreset.payload = payload;
         self.autoreset.candidates.clear();
         self.autoreset.stage = Stage::Queried;
-        self.autoreset.due = Some(now.ms + RESPONSE_MS);
+        self.autoreset.due = Some(now.monotonic_ms + RESPONSE_MS);
     }
 
     /// An operator's client offers itself.
@@ -136,19 +136,19 @@ impl SessionMachine {
         &mut self,
         key: MemberKey,
         ready: &ReadyToAutoReset,
-        now: Now,
-        fx: &mut Effects,
+        now: Timestamp,
+        effects: &mut Effects,
     ) {
         let Some(member) = self.members.get_mut(key) else { return };
         let id = member.id;
         if member.is_ghost() {
             let text = format!("User {id} is not an operator, but sent ready-to-autoreset");
             member.reset_role = ResetRole::None;
-            return self.rule_break(key, text, now, fx);
+            return self.rule_break(key, text, now, effects);
         }
         if member.reset_role != ResetRole::Queried {
             let text = format!("User {id} responded to an autoreset request without being in query state");
-            return self.rule_break(key, text, now, fx);
+            return self.rule_break(key, text, now, effects);
         }
         if !matches!(self.autoreset.stage, Stage::Queried | Stage::Waiting) {
             member.reset_role = ResetRole::None;
@@ -156,41 +156,41 @@ impl SessionMachine {
         }
         if !ready.payload.is_empty() && ready.payload != self.autoreset.payload {
             let text = format!("User {id} responded with incorrect autoreset payload");
-            return self.rule_break(key, text, now, fx);
+            return self.rule_break(key, text, now, effects);
         }
         member.reset_role = ResetRole::Responded;
-        let rank = self.autoreset.candidates.len() + 1;
-        self.autoreset.candidates.push(Candidate::of(id, ready, rank));
+        let role = self.autoreset.candidates.len() + 1;
+        self.autoreset.candidates.push(Candidate::of(id, ready, role));
         let all_answered = self.members.iter().all(|m| m.reset_role != ResetRole::Queried);
         if all_answered {
             self.autoreset.stage = Stage::Waiting;
-            self.choose_candidate(now, fx);
+            self.choose_candidate(now, effects);
         } else if self.autoreset.stage == Stage::Queried {
             self.autoreset.stage = Stage::Waiting;
-            self.autoreset.due = Some(now.ms + RESPONSE_MS);
+            self.autoreset.due = Some(now.monotonic_ms + RESPONSE_MS);
         }
     }
 
-    pub(super) fn autoreset_tick(&mut self, now: Now, fx: &mut Effects) {
-        if self.autoreset.due.is_none_or(|due| now.ms < due) {
+    pub(super) fn autoreset_tick(&mut self, now: Timestamp, effects: &mut Effects) {
+        if self.autoreset.due.is_none_or(|due| now.monotonic_ms < due) {
             return;
         }
         self.autoreset.due = None;
         match self.autoreset.stage {
             Stage::Queried => {
                 let text = "Autoreset failed with no candidates to perform it";
-                self.note(Level::Warn, Topic::Status, text, now, fx);
-                self.autoreset_failed(now, fx);
+                self.note(Level::Warn, Topic::Status, text, now, effects);
+                self.autoreset_failed(now, effects);
             }
-            Stage::Waiting => self.choose_candidate(now, fx),
-            Stage::Requested => self.request_lost("took too long for", now, fx),
+            Stage::Waiting => self.choose_candidate(now, effects),
+            Stage::Requested => self.request_lost("took too long for", now, effects),
             Stage::Idle => {}
         }
     }
 
     /// Whoever was told to reset goes on.
-    pub(super) fn request_goes_on(&mut self, now: Now) {
-        self.autoreset.due = Some(now.ms + REQUEST_MS);
+    pub(super) fn request_goes_on(&mut self, now: Timestamp) {
+        self.autoreset.due = Some(now.monotonic_ms + REQUEST_MS);
     }
 
     /// What was asked for is complete: nothing is waited for any more.
@@ -199,32 +199,32 @@ impl SessionMachine {
     }
 
     /// Whoever was told to reset will not do it.
-    fn request_lost(&mut self, what: &str, now: Now, fx: &mut Effects) {
+    fn request_lost(&mut self, what: &str, now: Timestamp, effects: &mut Effects) {
         let chosen = self.members.iter().find(|m| m.reset_role.is_chosen()).map(|m| (m.id, m.conn()));
         let who = chosen.map_or_else(|| "whoever was asked".to_owned(), |(id, _)| format!("user {id}"));
-        self.note(Level::Warn, Topic::Status, format!("Autoreset failed: {who} {what} it"), now, fx);
-        if let (Some((_, conn)), Some(_)) = (chosen, &self.side) {
-            self.send_progress(conn, true, fx);
+        self.note(Level::Warn, Topic::Status, format!("Autoreset failed: {who} {what} it"), now, effects);
+        if let (Some((_, conn)), Some(_)) = (chosen, &self.staged) {
+            self.send_progress(conn, true, effects);
         }
-        self.autoreset_failed(now, fx);
+        self.autoreset_failed(now, effects);
     }
 
     /// A member who was told to reset is gone or may not any more, before it has begun.
-    pub(super) fn chosen_lost(&mut self, role: ResetRole, what: &str, now: Now, fx: &mut Effects) {
-        if self.autoreset.stage == Stage::Requested && role.is_chosen() && self.side.is_none() {
-            self.request_lost(what, now, fx);
+    pub(super) fn chosen_lost(&mut self, role: ResetRole, what: &str, now: Timestamp, effects: &mut Effects) {
+        if self.autoreset.stage == Stage::Requested && role.is_chosen() && self.staged.is_none() {
+            self.request_lost(what, now, effects);
         }
     }
 
-    fn choose_candidate(&mut self, now: Now, fx: &mut Effects) {
+    fn choose_candidate(&mut self, now: Timestamp, effects: &mut Effects) {
         self.autoreset.due = None;
         let mut candidates = std::mem::take(&mut self.autoreset.candidates);
         candidates.sort_by(Candidate::compare);
         let fit = |c: &Candidate| self.member_by_id(c.user).is_some_and(|m| m.is_operator() && !m.is_ghost());
         let Some(best) = candidates.into_iter().find(fit) else {
             let text = "Autoreset triggered, but no user available to execute it with";
-            self.note(Level::Warn, Topic::Status, text, now, fx);
-            return self.autoreset_failed(now, fx);
+            self.note(Level::Warn, Topic::Status, text, now, effects);
+            return self.autoreset_failed(now, effects);
         };
         self.autoreset.stage = Stage::Requested;
         self.request_goes_on(now);
@@ -238,22 +238,22 @@ impl SessionMachine {
         if let Some(member) = self.member_mut(best.user) {
             member.reset_role = if best.can_stream { ResetRole::AwaitingStream } else { ResetRole::Awaiting };
             let conn = member.conn();
-            self.reply_to(conn, &request, fx);
+            self.reply_to(conn, &request, effects);
         }
     }
 
     /// The attempt came to nothing; the next one may begin in 30 s.
-    pub(super) fn autoreset_failed(&mut self, now: Now, fx: &mut Effects) {
+    pub(super) fn autoreset_failed(&mut self, now: Timestamp, effects: &mut Effects) {
         self.clear_autoreset(RETRY_MS, now);
-        fx.stats = true;
+        effects.stats = true;
     }
 
     /// Forgets the attempt, if there is one.
-    pub(super) fn clear_autoreset(&mut self, retry_ms: u64, now: Now) {
+    pub(super) fn clear_autoreset(&mut self, retry_ms: u64, now: Timestamp) {
         self.autoreset.stage = Stage::Idle;
         self.autoreset.due = None;
         self.autoreset.candidates.clear();
-        self.autoreset.not_before = now.ms + retry_ms;
+        self.autoreset.not_before = now.monotonic_ms + retry_ms;
         self.abort_unfinished_stream();
         for member in &mut self.members {
             member.reset_role = ResetRole::None;
@@ -270,23 +270,23 @@ impl SessionMachine {
     }
 
     /// A member is no operator any more.
-    pub(super) fn deopped(&mut self, id: u8, now: Now, fx: &mut Effects) {
+    pub(super) fn deopped(&mut self, id: u8, now: Timestamp, effects: &mut Effects) {
         self.forget_candidate(id);
         if !self.abort_stream_of(id) {
             let role = self.member_by_id(id).map_or(ResetRole::None, |m| m.reset_role);
-            return self.chosen_lost(role, "lost operator status before", now, fx);
+            return self.chosen_lost(role, "lost operator status before", now, effects);
         }
         let text = format!("User {id} deopped while streaming autoreset");
-        self.note(Level::Warn, Topic::Status, text, now, fx);
+        self.note(Level::Warn, Topic::Status, text, now, effects);
         if let Some(conn) = self.member_by_id(id).map(Member::conn) {
-            self.send_progress(conn, true, fx);
+            self.send_progress(conn, true, effects);
         }
-        self.autoreset_failed(now, fx);
+        self.autoreset_failed(now, effects);
     }
 }
 
 impl Candidate {
-    fn of(user: u8, ready: &ReadyToAutoReset, rank: usize) -> Self {
+    fn of(user: u8, ready: &ReadyToAutoReset, role: usize) -> Self {
         let can = |what: &str| ready.capabilities.iter().any(|c| c == what);
         let os_quality = match ready.os.as_str() {
             // Little memory, and they fall asleep.
@@ -304,7 +304,7 @@ impl Candidate {
         let pings: Vec<f64> = ready.pings.iter().copied().filter(|p| *p > 0.0).collect();
         let average_ping =
             if pings.is_empty() { 0.0 } else { pings.iter().sum::<f64>() / pings.len() as f64 };
-        Self { user, can_stream: can("gzip1"), os_quality, net_quality, average_ping, rank }
+        Self { user, can_stream: can("gzip1"), os_quality, net_quality, average_ping, role }
     }
 
     /// The better one is less.
@@ -316,7 +316,7 @@ impl Candidate {
             .then(other.os_quality.cmp(&self.os_quality))
             .then(other.net_quality.total_cmp(&self.net_quality))
             .then(ping(self).total_cmp(&ping(other)))
-            .then(self.rank.cmp(&other.rank))
+            .then(self.role.cmp(&other.role))
     }
 }
 
@@ -324,7 +324,7 @@ impl Candidate {
 mod tests {
     use super::*;
 
-    fn candidate(os: &str, net: Option<f64>, pings: &[f64], capabilities: &[&str], rank: usize) -> Candidate {
+    fn candidate(os: &str, net: Option<f64>, pings: &[f64], capabilities: &[&str], role: usize) -> Candidate {
         let ready = ReadyToAutoReset {
             os: os.into(),
             net,
@@ -332,7 +332,7 @@ mod tests {
             capabilities: capabilities.iter().map(|c| (*c).to_owned()).collect(),
             ..ReadyToAutoReset::default()
         };
-        Candidate::of(rank as u8, &ready, rank)
+        Candidate::of(role as u8, &ready, role)
     }
 
     #[test]
@@ -347,7 +347,7 @@ mod tests {
             candidate("linux", Some(81.0), &[], &["net"], 7),
         ];
         all.sort_by(Candidate::compare);
-        assert_eq!(all.map(|c| c.rank), [6, 7, 3, 4, 2, 5, 1]);
+        assert_eq!(all.map(|c| c.role), [6, 7, 3, 4, 2, 5, 1]);
     }
 
     #[test]

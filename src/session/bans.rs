@@ -20,7 +20,7 @@ const LIFTED: &str = "lifted";
 
 /// Who is banned, or who bans: whatever is known of them.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Person {
+pub struct Identity {
     /// Name; two that people cannot tell apart are the same.
     pub name: String,
     /// Address.
@@ -33,7 +33,7 @@ pub struct Person {
 
 /// Something by which a person is known again.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
-enum Mark {
+enum BanMark {
     /// The skeleton of a name.
     Name(String),
     /// An IPv4 address, or an IPv6 network of 64 bits: whoever has one address of it has all.
@@ -42,16 +42,16 @@ enum Mark {
     System(String),
 }
 
-impl Person {
+impl Identity {
     /// What this person is known by. Loopback addresses say nothing: everybody behind a proxy has them.
-    fn marks(&self) -> Vec<Mark> {
+    fn marks(&self) -> Vec<BanMark> {
         let given = |text: &String| (!text.is_empty()).then(|| text.clone());
         let address = self.address.map(|a| a.to_canonical()).filter(|a| !a.is_loopback());
         let marks = [
-            given(&self.name).map(|name| Mark::Name(username::skeleton(&name))),
-            address.map(|address| Mark::Network(narrowest(address))),
-            given(&self.auth_id).map(Mark::Account),
-            given(&self.sid).map(Mark::System),
+            given(&self.name).map(|name| BanMark::Name(username::skeleton(&name))),
+            address.map(|address| BanMark::Network(narrowest(address))),
+            given(&self.auth_id).map(BanMark::Account),
+            given(&self.sid).map(BanMark::System),
         ];
         marks.into_iter().flatten().collect()
     }
@@ -59,7 +59,7 @@ impl Person {
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct Ban {
-    person: Person,
+    identity: Identity,
     banned_by: String,
 }
 
@@ -69,7 +69,7 @@ pub struct BanList {
     /// By number.
     bans: BTreeMap<u32, Ban>,
     /// Numbers of the bans that a mark is in.
-    by_mark: HashMap<Mark, BTreeSet<u32>>,
+    by_mark: HashMap<BanMark, BTreeSet<u32>>,
     last_id: u32,
     /// Changes for the journal.
     changes: Vec<Entry>,
@@ -83,17 +83,17 @@ impl BanList {
     ///
     /// Returns whether there is a new entry: an empty one or one that says nothing new is refused, and there are
     /// [`MAX_BANS`] at most.
-    pub fn add(&mut self, target: &Person, banned_by: &str, banner: &Person) -> bool {
+    pub fn add(&mut self, target: &Identity, banned_by: &str, banner: &Identity) -> bool {
         let own = banner.marks();
-        let mut person = target.clone();
+        let mut identity = target.clone();
         for mark in target.marks() {
             if own.contains(&mark) {
-                person.forget(&mark);
+                identity.forget(&mark);
             }
         }
-        person.address = person.address.filter(|a| !a.to_canonical().is_loopback());
+        identity.address = identity.address.filter(|a| !a.to_canonical().is_loopback());
         let Some(id) = self.last_id.checked_add(1) else { return false };
-        let added = self.insert(id, Ban { person, banned_by: banned_by.to_owned() });
+        let added = self.insert(id, Ban { identity, banned_by: banned_by.to_owned() });
         if added {
             self.last_id = id;
             self.changes.extend(self.stored(id).map(Entry::Ban));
@@ -102,7 +102,7 @@ impl BanList {
     }
 
     fn insert(&mut self, id: u32, ban: Ban) -> bool {
-        let marks = ban.person.marks();
+        let marks = ban.identity.marks();
         if marks.is_empty() || self.bans.len() >= MAX_BANS || self.knows_all(&marks) {
             return false;
         }
@@ -114,7 +114,7 @@ impl BanList {
     }
 
     /// Whether one ban has all these marks. Looks at the bans with the rarest of them only.
-    fn knows_all(&mut self, marks: &[Mark]) -> bool {
+    fn knows_all(&mut self, marks: &[BanMark]) -> bool {
         let sets: Option<Vec<&BTreeSet<u32>>> = marks.iter().map(|mark| self.by_mark.get(mark)).collect();
         let Some(sets) = sets else { return false };
         let Some(rarest) = sets.iter().min_by_key(|ids| ids.len()) else { return false };
@@ -131,7 +131,7 @@ impl BanList {
         for ban in &stored.bans {
             let StoredBan { id, name, address, auth_id, banned_by, sid } = ban.clone();
             let address = address.filter(|a| !a.to_canonical().is_loopback());
-            list.insert(id, Ban { person: Person { name, address, auth_id, sid }, banned_by });
+            list.insert(id, Ban { identity: Identity { name, address, auth_id, sid }, banned_by });
         }
         list.last_id = stored.last_ban;
         list
@@ -162,7 +162,7 @@ impl BanList {
     pub fn remove(&mut self, id: i64) -> Option<String> {
         let id = u32::try_from(id).ok()?;
         let ban = self.bans.remove(&id)?;
-        for mark in ban.person.marks() {
+        for mark in ban.identity.marks() {
             if let Some(ids) = self.by_mark.get_mut(&mark) {
                 ids.remove(&id);
                 if ids.is_empty() {
@@ -171,24 +171,24 @@ impl BanList {
             }
         }
         self.changes.push(Entry::Unban(id));
-        Some(ban.person.name)
+        Some(ban.identity.name)
     }
 
     /// The id of the first ban that matches.
-    pub fn matches(&self, person: &Person) -> Option<u32> {
-        let marks = person.marks();
+    pub fn matches(&self, identity: &Identity) -> Option<u32> {
+        let marks = identity.marks();
         marks.iter().filter_map(|mark| self.by_mark.get(mark)?.first().copied()).min()
     }
 
     /// The list as operators see it, with everything that identifies people if `sensitive`.
     pub fn entries(&self, sensitive: bool) -> Vec<BanEntry> {
-        let entry = |(id, Ban { person, banned_by }): (&u32, &Ban)| BanEntry {
+        let entry = |(id, Ban { identity, banned_by }): (&u32, &Ban)| BanEntry {
             id: *id,
-            username: person.name.clone(),
+            username: identity.name.clone(),
             banned_by: banned_by.clone(),
-            ip: sensitive.then(|| address_text(person.address)),
-            auth_id: sensitive.then(|| person.auth_id.clone()),
-            s: sensitive.then(|| person.sid.clone()),
+            ip: sensitive.then(|| address_text(identity.address)),
+            auth_id: sensitive.then(|| identity.auth_id.clone()),
+            s: sensitive.then(|| identity.sid.clone()),
         };
         self.bans.iter().map(entry).collect()
     }
@@ -200,30 +200,30 @@ impl BanList {
 
     /// A ban as it is in force. Addresses are written as they were before they became IPv6.
     fn stored(&self, id: u32) -> Option<StoredBan> {
-        let Ban { person, banned_by } = self.bans.get(&id)?.clone();
-        let Person { name, address, auth_id, sid } = person;
+        let Ban { identity, banned_by } = self.bans.get(&id)?.clone();
+        let Identity { name, address, auth_id, sid } = identity;
         let address = address.map(|a| a.to_canonical());
         Some(StoredBan { id, name, address, auth_id, banned_by, sid })
     }
 
     /// Adds exported bans. Returns how many were added, of how many.
-    pub fn import(&mut self, list: Vec<StoredBan>, banner: &Person) -> (u32, u32) {
+    pub fn import(&mut self, list: Vec<StoredBan>, banner: &Identity) -> (u32, u32) {
         let total = list.len() as u32;
         let added = |ban: StoredBan| {
             let StoredBan { name, address, auth_id, banned_by, sid, .. } = ban;
-            self.add(&Person { name, address, auth_id, sid }, &banned_by, banner)
+            self.add(&Identity { name, address, auth_id, sid }, &banned_by, banner)
         };
         (list.into_iter().map(added).filter(|added| *added).count() as u32, total)
     }
 }
 
-impl Person {
-    fn forget(&mut self, mark: &Mark) {
+impl Identity {
+    fn forget(&mut self, mark: &BanMark) {
         match mark {
-            Mark::Name(_) => self.name.clear(),
-            Mark::Network(_) => self.address = None,
-            Mark::Account(_) => self.auth_id.clear(),
-            Mark::System(_) => self.sid.clear(),
+            BanMark::Name(_) => self.name.clear(),
+            BanMark::Network(_) => self.address = None,
+            BanMark::Account(_) => self.auth_id.clear(),
+            BanMark::System(_) => self.sid.clear(),
         }
     }
 }
@@ -241,14 +241,19 @@ pub(super) fn address_text(address: Option<IpAddr>) -> String {
 mod tests {
     use super::*;
 
-    fn person(name: &str, address: &str, auth_id: &str, sid: &str) -> Person {
-        Person { name: name.into(), address: address.parse().ok(), auth_id: auth_id.into(), sid: sid.into() }
+    fn identity(name: &str, address: &str, auth_id: &str, sid: &str) -> Identity {
+        Identity {
+            name: name.into(),
+            address: address.parse().ok(),
+            auth_id: auth_id.into(),
+            sid: sid.into(),
+        }
     }
 
     fn list() -> BanList {
         let mut list = BanList::default();
-        let banner = person("Op", "192.0.2.9", "acc:1", "op-sid");
-        assert!(list.add(&person("Troll", "192.0.2.1", "acc:2", "sid"), "Op", &banner));
+        let banner = identity("Op", "192.0.2.9", "acc:1", "op-sid");
+        assert!(list.add(&identity("Troll", "192.0.2.1", "acc:2", "sid"), "Op", &banner));
         list
     }
 
@@ -256,19 +261,19 @@ mod tests {
     fn any_property_that_matches_bans() {
         let list = list();
         for name in ["TROLL", "ｔｒｏｌｌ", "tr\u{200b}oll\u{202c}"] {
-            assert_eq!(list.matches(&person(name, "", "", "")), Some(1), "{name}");
+            assert_eq!(list.matches(&identity(name, "", "", "")), Some(1), "{name}");
         }
-        assert_eq!(list.matches(&person("x", "::ffff:192.0.2.1", "", "")), Some(1));
-        assert_eq!(list.matches(&person("x", "192.0.2.2", "acc:2", "")), Some(1));
-        assert_eq!(list.matches(&person("x", "", "", "sid")), Some(1));
-        assert_eq!(list.matches(&person("x", "192.0.2.2", "acc:3", "other")), None);
+        assert_eq!(list.matches(&identity("x", "::ffff:192.0.2.1", "", "")), Some(1));
+        assert_eq!(list.matches(&identity("x", "192.0.2.2", "acc:2", "")), Some(1));
+        assert_eq!(list.matches(&identity("x", "", "", "sid")), Some(1));
+        assert_eq!(list.matches(&identity("x", "192.0.2.2", "acc:3", "other")), None);
     }
 
     #[test]
     fn what_would_match_the_banner_is_left_out() {
         let mut list = BanList::default();
-        let banner = person("Op", "192.0.2.9", "acc:1", "shared");
-        assert!(list.add(&person("Troll", "192.0.2.9", "acc:1", "shared"), "Op", &banner));
+        let banner = identity("Op", "192.0.2.9", "acc:1", "shared");
+        assert!(list.add(&identity("Troll", "192.0.2.9", "acc:1", "shared"), "Op", &banner));
         assert_eq!(list.matches(&banner), None);
         assert!(!list.add(&banner, "Op", &banner), "nothing is left of it");
     }
@@ -277,16 +282,16 @@ mod tests {
     fn loopback_addresses_are_never_banned() {
         let mut list = BanList::default();
         for address in ["127.0.0.1", "::1", "::ffff:127.0.0.1"] {
-            assert!(!list.add(&person("", address, "", ""), "Op", &Person::default()), "{address}");
+            assert!(!list.add(&identity("", address, "", ""), "Op", &Identity::default()), "{address}");
         }
     }
 
     #[test]
     fn a_ban_that_says_nothing_new_is_refused() {
         let mut list = list();
-        let banner = Person::default();
-        assert!(!list.add(&person("troll", "", "", "sid"), "Op", &banner));
-        assert!(list.add(&person("troll", "", "", "other"), "Op", &banner));
+        let banner = Identity::default();
+        assert!(!list.add(&identity("troll", "", "", "sid"), "Op", &banner));
+        assert!(list.add(&identity("troll", "", "", "other"), "Op", &banner));
         assert_eq!(list.remove(1).as_deref(), Some("Troll"));
         assert_eq!(list.remove(1), None);
         assert_eq!(list.entries(false)[0].id, 2);
@@ -295,8 +300,8 @@ mod tests {
     #[test]
     fn bans_come_back_from_their_journal_as_they_were_in_force() {
         let mut list = list();
-        list.add(&person("", "2001:db8::5", "", ""), "Op", &Person::default());
-        list.add(&person("gone", "", "", ""), "Op", &Person::default());
+        list.add(&identity("", "2001:db8::5", "", ""), "Op", &Identity::default());
+        list.add(&identity("gone", "", "", ""), "Op", &Identity::default());
         list.remove(3);
         let mut text = String::new();
         list.take_changes().iter().for_each(|entry| entry.write(&mut text));
@@ -304,7 +309,7 @@ mod tests {
         let mut restored = BanList::restored(&Metadata::replay(text.as_bytes()).metadata);
         assert_eq!(restored.bans, list.bans);
         assert!(restored.take_changes().is_empty());
-        restored.add(&person("next", "", "", ""), "Op", &Person::default());
+        restored.add(&identity("next", "", "", ""), "Op", &Identity::default());
         assert_eq!(restored.bans.last_key_value().map(|(id, _)| *id), Some(4), "ids are not used again");
     }
 
@@ -312,40 +317,40 @@ mod tests {
     fn at_most_1000_bans_are_kept() {
         let mut list = BanList::default();
         let added =
-            (0..1002).filter(|n| list.add(&person(&n.to_string(), "", "", ""), "", &Person::default()));
+            (0..1002).filter(|n| list.add(&identity(&n.to_string(), "", "", ""), "", &Identity::default()));
         assert_eq!(added.count(), MAX_BANS);
     }
 
     #[test]
     fn exported_lists_are_imported_without_what_is_there() {
         let mut other = list();
-        other.add(&person("Second", "2001:db8::1", "", ""), "Op", &Person::default());
+        other.add(&identity("Second", "2001:db8::1", "", ""), "Op", &Identity::default());
         let mut list = list();
-        assert_eq!(list.import(other.to_stored(), &Person::default()), (1, 2));
+        assert_eq!(list.import(other.to_stored(), &Identity::default()), (1, 2));
         assert_eq!(list.to_stored(), other.to_stored());
-        assert_eq!(list.import(other.to_stored(), &Person::default()), (0, 2));
+        assert_eq!(list.import(other.to_stored(), &Identity::default()), (0, 2));
     }
 
     #[test]
     fn a_ban_of_an_ipv6_address_is_for_its_network() {
         let mut list = BanList::default();
-        let banner = person("Op", "2001:db8:1::9", "", "");
-        assert!(list.add(&person("", "2001:db8:2::1", "", ""), "Op", &banner));
-        assert_eq!(list.matches(&person("x", "2001:db8:2::ffff", "", "")), Some(1));
-        assert_eq!(list.matches(&person("x", "2001:db8:2:1::1", "", "")), None);
+        let banner = identity("Op", "2001:db8:1::9", "", "");
+        assert!(list.add(&identity("", "2001:db8:2::1", "", ""), "Op", &banner));
+        assert_eq!(list.matches(&identity("x", "2001:db8:2::ffff", "", "")), Some(1));
+        assert_eq!(list.matches(&identity("x", "2001:db8:2:1::1", "", "")), None);
         assert_eq!(list.entries(true)[0].ip.as_deref(), Some("2001:db8:2::1"), "it is shown as it was");
-        assert!(!list.add(&person("", "2001:db8:2::5", "", ""), "Op", &banner), "it says nothing new");
-        assert!(!list.add(&person("", "2001:db8:1::1", "", ""), "Op", &banner), "the banner's own network");
-        assert!(list.add(&person("", "192.0.2.1", "", ""), "Op", &banner));
-        assert_eq!(list.matches(&person("x", "192.0.2.2", "", "")), None);
-        assert!(list.add(&person("", "::7", "", ""), "Op", &banner));
-        assert_eq!(list.matches(&person("x", "::1", "", "")), None, "loopback addresses say nothing");
+        assert!(!list.add(&identity("", "2001:db8:2::5", "", ""), "Op", &banner), "it says nothing new");
+        assert!(!list.add(&identity("", "2001:db8:1::1", "", ""), "Op", &banner), "the banner's own network");
+        assert!(list.add(&identity("", "192.0.2.1", "", ""), "Op", &banner));
+        assert_eq!(list.matches(&identity("x", "192.0.2.2", "", "")), None);
+        assert!(list.add(&identity("", "::7", "", ""), "Op", &banner));
+        assert_eq!(list.matches(&identity("x", "::1", "", "")), None, "loopback addresses say nothing");
     }
 
     #[test]
     fn a_new_journal_says_the_same_and_remembers_the_last_number() {
         let mut list = list();
-        list.add(&person("gone", "", "", ""), "Op", &Person::default());
+        list.add(&identity("gone", "", "", ""), "Op", &Identity::default());
         list.remove(2);
         let mut text = String::new();
         list.snapshot().iter().for_each(|entry| entry.write(&mut text));
@@ -358,19 +363,19 @@ mod tests {
     /// Lists that made each new ban be compared with nearly all others.
     #[test]
     fn no_list_of_bans_takes_more_than_linear_work() {
-        let name = |n: usize| person(&format!("n{n}"), "", "", "");
-        let known: Vec<Person> = (0..MAX_BANS - 1).map(name).collect();
+        let name = |n: usize| identity(&format!("n{n}"), "", "", "");
+        let known: Vec<Identity> = (0..MAX_BANS - 1).map(name).collect();
         let again = std::iter::repeat_n(name(MAX_BANS - 2), 80_000);
-        let crossed = |n: usize| person(&format!("n{}", n % 22), "", "", &format!("s{}", n / 22));
-        let lists: [Vec<Person>; 3] = [
+        let crossed = |n: usize| identity(&format!("n{}", n % 22), "", "", &format!("s{}", n / 22));
+        let lists: [Vec<Identity>; 3] = [
             known.into_iter().chain(again).collect(),
-            (0..MAX_BANS).map(|n| person("same", "", "", &format!("s{n}"))).collect(),
+            (0..MAX_BANS).map(|n| identity("same", "", "", &format!("s{n}"))).collect(),
             (0..22 * 22).map(crossed).collect(),
         ];
         for persons in lists {
             let mut list = BanList::default();
-            for person in &persons {
-                list.add(person, "Op", &Person::default());
+            for identity in &persons {
+                list.add(identity, "Op", &Identity::default());
             }
             assert!(list.compared <= 12 * persons.len(), "{} for {}", list.compared, persons.len());
         }

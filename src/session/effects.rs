@@ -9,7 +9,7 @@ use super::BanExchange;
 use super::admin::AdminAnswer;
 use crate::history::Cursor;
 use crate::log::LogEntry;
-use crate::storage::store::Ending;
+use crate::storage::session_files::FileDisposition;
 
 /// Identifies a connection while the server runs.
 pub type ConnId = u64;
@@ -127,7 +127,7 @@ pub struct Effects {
     /// Abuse reports that are to be passed on, and from where they came.
     pub reports: Vec<(Option<IpAddr>, serde_json::Value)>,
     /// The session is over, and this becomes of its files.
-    pub ended: Option<Ending>,
+    pub ended: Option<FileDisposition>,
     /// What the client sent is held until the session runs.
     pub held: bool,
     /// What an administrator is answered.

@@ -11,7 +11,7 @@ const KEPT: usize = 1000;
 /// Entries in a piece; up to so many more than [`KEPT`] are sent.
 const PIECE: usize = 50;
 /// Bytes after which a piece is complete although it has fewer entries.
-const PIECE_BYTES: usize = 16 << 10;
+const INDEX_ENTRY_BYTES: usize = 16 << 10;
 /// Bytes that anybody is sent at most; the oldest entries are left out.
 const MAX_BYTES: usize = 256 << 10;
 
@@ -55,7 +55,7 @@ impl Shown {
     fn push(&mut self, frame: Bytes) {
         self.newest_bytes += frame.len();
         self.newest.push(frame);
-        if self.newest.len() < PIECE && self.newest_bytes < PIECE_BYTES {
+        if self.newest.len() < PIECE && self.newest_bytes < INDEX_ENTRY_BYTES {
             return;
         }
         let piece = (self.newest.len(), Bytes::from(self.newest.concat()));
@@ -65,7 +65,7 @@ impl Shown {
         self.bytes += piece.1.len();
         self.pieces.push_back(piece);
         while let Some((entries, bytes)) = self.pieces.front()
-            && (self.entries - entries >= KEPT || self.bytes + PIECE_BYTES > MAX_BYTES)
+            && (self.entries - entries >= KEPT || self.bytes + INDEX_ENTRY_BYTES > MAX_BYTES)
         {
             self.entries -= entries;
             self.bytes -= bytes.len();
@@ -138,7 +138,7 @@ mod tests {
                 assert!(shown(&log, audience).len() <= MAX_BYTES);
             }
         }
-        assert!(shown(&log, Audience::Moderator).len() > MAX_BYTES - 2 * PIECE_BYTES);
+        assert!(shown(&log, Audience::Moderator).len() > MAX_BYTES - 2 * INDEX_ENTRY_BYTES);
         assert!(shown(&log, Audience::User).ends_with('y'));
     }
 }

@@ -5,21 +5,21 @@ use drawhall_protocol::command::Host;
 use serde::{Deserialize, Serialize};
 
 use super::BanExchanged;
-use super::actor::ListingNews;
+use super::actor::ListingUpdate;
 use super::admin::AdminRequest;
 use super::effects::{ConnId, Effects, OpwordCheck};
-use super::member::{JoinRequest, Visitor};
-use super::stored::Rest;
-use super::{SessionMachine, Shared};
-use crate::clock::Now;
+use super::member::{AuthenticatedClient, JoinRequest};
+use super::persistence::Suspended;
+use super::{ServerSettings, SessionMachine};
+use crate::clock::Timestamp;
 use crate::log::LogUser;
-use crate::storage::folder::StoredFile;
-use crate::storage::store::PasswordKind;
+use crate::storage::session_dir::StoredFile;
+use crate::storage::session_files::PasswordKind;
 use crate::storage::template::{Messages, Template};
 
 /// How a session begins.
 #[derive(Debug, Clone, Serialize, Deserialize)]
-pub enum Beginning {
+pub enum Origin {
     /// Somebody hosts it.
     Hosted {
         /// Alias, empty without.
@@ -41,7 +41,7 @@ pub enum Beginning {
     /// It was stored.
     Loaded {
         /// What is remembered of it.
-        rest: Rest,
+        rest: Suspended,
         /// Its files as they were before.
         files: Vec<StoredFile>,
     },
@@ -53,7 +53,7 @@ pub enum Input {
     /// The host enters.
     Host {
         /// Who hosts.
-        visitor: Box<Visitor>,
+        client: Box<AuthenticatedClient>,
         /// What was asked for.
         host: Box<Host>,
     },
@@ -92,11 +92,11 @@ pub enum Input {
         reason: String,
     },
     /// What has become of the session's listings.
-    Listing(ListingNews),
+    Listing(ListingUpdate),
     /// An abuse report was passed on, or could not be, for this reason.
     ReportSent(Option<String>),
     /// Settings of the server are others from now on.
-    Shared(Shared),
+    Shared(ServerSettings),
     /// The server stops.
     Stop,
     /// It is time for what is due.
@@ -114,39 +114,39 @@ pub enum Input {
 }
 
 /// How far clients have been sent the history.
-pub type Positions = Vec<(ConnId, i64)>;
+pub type ReaderOffsets = Vec<(ConnId, i64)>;
 
 impl SessionMachine {
     /// Has something happen. The same beginning, inputs, times and positions have the same effects, always.
-    pub fn handle(&mut self, input: Input, now: Now, fx: &mut Effects) {
+    pub fn handle(&mut self, input: Input, now: Timestamp, effects: &mut Effects) {
         self.broadcasts.next_step();
         match input {
-            Input::Host { visitor, host } => {
-                self.set_up(&host, &visitor);
+            Input::Host { client, host } => {
+                self.set_up(&host, &client);
                 // The login has checked that the id is valid.
                 let user = u8::try_from(host.user_id).unwrap_or(1);
-                self.host(*visitor, user, now, fx);
+                self.host(*client, user, now, effects);
             }
-            Input::Join(request) => self.join(*request, now, fx),
-            Input::Learn { kind, hash, password } => self.learn_password(kind, &hash, &password),
-            Input::Leave(conn) => self.leave(conn, now, fx),
-            Input::Cut(conn) => self.cut(conn, now, fx),
-            Input::Batch { conn, mut bytes } => fx.held = !self.batch(conn, &mut bytes, now, fx),
-            Input::OpwordChecked(check, fits) => self.opword_checked(&check, fits, now, fx),
-            Input::BansExchanged(done) => self.bans_exchanged(done, now, fx),
-            Input::OutsideReport { user, reason } => self.outside_report(user, &reason, now, fx),
-            Input::Listing(news) => self.listing_news(news, now, fx),
-            Input::ReportSent(error) => self.report_sent(error, now, fx),
-            Input::Shared(shared) => self.set_shared(shared, now, fx),
-            Input::Stop => self.shut_down("Server shutting down", now, fx),
-            Input::Tick => self.tick(now, fx),
-            Input::Expire => self.expire(now, fx),
+            Input::Join(request) => self.join(*request, now, effects),
+            Input::Learn { kind, hash, password } => self.cache_verified_password(kind, &hash, &password),
+            Input::Leave(conn) => self.leave(conn, now, effects),
+            Input::Cut(conn) => self.cut(conn, now, effects),
+            Input::Batch { conn, mut bytes } => effects.held = !self.batch(conn, &mut bytes, now, effects),
+            Input::OpwordChecked(check, fits) => self.opword_checked(&check, fits, now, effects),
+            Input::BansExchanged(done) => self.bans_exchanged(done, now, effects),
+            Input::OutsideReport { user, reason } => self.outside_report(user, &reason, now, effects),
+            Input::Listing(news) => self.listing_news(news, now, effects),
+            Input::ReportSent(error) => self.report_sent(error, now, effects),
+            Input::Shared(shared) => self.set_shared(shared, now, effects),
+            Input::Stop => self.shut_down("Server shutting down", now, effects),
+            Input::Tick => self.tick(now, effects),
+            Input::Expire => self.expire(now, effects),
             Input::Administer(request) => {
-                let answer = self.administer(request, now, fx);
-                fx.answer = Some(answer);
+                let answer = self.administer(request, now, effects);
+                effects.answer = Some(answer);
             }
-            Input::StoringFailed(error) => self.storing_failed(&error, now, fx),
-            Input::StoringRecovered => self.storing_recovered(now, fx),
+            Input::StoringFailed(error) => self.storing_failed(&error, now, effects),
+            Input::StoringRecovered => self.storing_recovered(now, effects),
             Input::ServerFull(full) => self.history.set_server_full(full),
         }
         self.bound_journal();
@@ -154,22 +154,22 @@ impl SessionMachine {
 
     /// Notes how far clients are, where that can matter, so that it cannot change while an input is handled. Clients move
     /// on by themselves, so it is a part of the input.
-    pub fn observe_positions(&mut self) -> Positions {
-        if self.side.is_none() && self.requested_correlator().is_none() {
-            if self.positions_known {
-                self.set_positions(&[]);
+    pub fn snapshot_reader_offsets(&mut self) -> ReaderOffsets {
+        if self.staged.is_none() && self.requested_correlator().is_none() {
+            if self.reader_offsets_known {
+                self.set_reader_offsets(&[]);
             }
-            return Positions::new();
+            return ReaderOffsets::new();
         }
         let loaded = self.members.iter().filter_map(|member| Some((member.conn(), member.position()?)));
-        let positions: Positions = loaded.collect();
-        self.set_positions(&positions);
+        let positions: ReaderOffsets = loaded.collect();
+        self.set_reader_offsets(&positions);
         positions
     }
 
     /// The same with positions that were observed before.
-    pub fn set_positions(&mut self, positions: &[(ConnId, i64)]) {
-        self.positions_known = !positions.is_empty();
+    pub fn set_reader_offsets(&mut self, positions: &[(ConnId, i64)]) {
+        self.reader_offsets_known = !positions.is_empty();
         for member in &mut self.members {
             let conn = member.conn();
             member.observed = positions.iter().find(|(c, _)| *c == conn).map(|(_, position)| *position);

@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 
 use drawhall_protocol::reply::{InviteEntry, InviteUse};
 
-use super::chance::Chance;
-use crate::clock::Now;
+use super::rng::Rng;
+use crate::clock::Timestamp;
 use crate::storage::journal::Entry;
 use crate::storage::metadata::StoredInvite;
 
@@ -85,14 +85,14 @@ impl Invites {
         max_uses: i64,
         trust: bool,
         op: bool,
-        chance: &mut Chance,
-        now: Now,
+        rng: &mut Rng,
+        now: Timestamp,
     ) -> Option<String> {
         if self.list.len() >= MAX_INVITES {
             return None;
         }
         let secret = loop {
-            let bytes: [u8; 8] = chance.bytes()?;
+            let bytes: [u8; 8] = rng.bytes()?;
             let secret: String = bytes.iter().map(|b| char::from(ALPHABET[usize::from(b % 32)])).collect();
             if self.find(&secret).is_none() {
                 break secret;
@@ -108,7 +108,7 @@ impl Invites {
     }
 
     /// The invites of a journal. When they were used is not in it.
-    pub fn restored(stored: Vec<StoredInvite>, now: Now) -> Invites {
+    pub fn restored(stored: Vec<StoredInvite>, now: Timestamp) -> Invites {
         let list = stored.into_iter().map(|i| Invite {
             secret: i.secret,
             creator: i.creator,
@@ -182,7 +182,7 @@ impl Invites {
     }
 
     /// Uses an invite, counted once per system id.
-    pub fn apply(&mut self, secret: &str, sid: &str, name: &str, now: Now) -> InviteCheck {
+    pub fn apply(&mut self, secret: &str, sid: &str, name: &str, now: Timestamp) -> InviteCheck {
         let check = self.check(secret, sid);
         let Some(invite) = self.list.iter_mut().find(|i| i.secret == secret) else { return check };
         if check != InviteCheck::Ok {
@@ -232,16 +232,16 @@ mod tests {
     #[test]
     fn a_secret_is_8_characters_without_those_that_look_alike() {
         let mut invites = Invites::default();
-        let secret = invites.create("A", 1, false, false, &mut Chance::default(), Now::get()).unwrap();
+        let secret = invites.create("A", 1, false, false, &mut Rng::default(), Timestamp::now()).unwrap();
         assert_eq!(secret.len(), 8);
         assert!(secret.bytes().all(|b| ALPHABET.contains(&b)));
     }
 
     #[test]
     fn a_use_counts_once_per_system_id() {
-        let now = Now::get();
+        let now = Timestamp::now();
         let mut invites = Invites::default();
-        let secret = invites.create("A", 2, true, false, &mut Chance::default(), now).unwrap();
+        let secret = invites.create("A", 2, true, false, &mut Rng::default(), now).unwrap();
         assert_eq!(invites.apply(&secret, "", "x", now), InviteCheck::NoClientKey);
         assert_eq!(invites.apply(&secret, "s1", "x", now), InviteCheck::Used);
         assert_eq!(invites.apply(&secret, "s1", "x", now), InviteCheck::Ok);
@@ -255,10 +255,10 @@ mod tests {
 
     #[test]
     fn invites_come_back_from_their_journal() {
-        let now = Now::get();
+        let now = Timestamp::now();
         let mut invites = Invites::default();
-        let first = invites.create("Ä op", 2, true, true, &mut Chance::default(), now).unwrap();
-        let second = invites.create("", 1, false, false, &mut Chance::default(), now).unwrap();
+        let first = invites.create("Ä op", 2, true, true, &mut Rng::default(), now).unwrap();
+        let second = invites.create("", 1, false, false, &mut Rng::default(), now).unwrap();
         invites.apply(&first, "s1", "bob smith", now);
         invites.apply(&first, "s1", "bob", now);
         invites.remove(&second);
@@ -273,10 +273,10 @@ mod tests {
 
     #[test]
     fn uses_and_numbers_are_bounded() {
-        let now = Now::get();
+        let now = Timestamp::now();
         let mut invites = Invites::default();
         let secrets: Vec<_> =
-            (0..52).map(|n| invites.create("A", n * 10, false, false, &mut Chance::default(), now)).collect();
+            (0..52).map(|n| invites.create("A", n * 10, false, false, &mut Rng::default(), now)).collect();
         assert_eq!(secrets.iter().flatten().count(), MAX_INVITES);
         assert_eq!((invites.entries()[0].max_uses, invites.entries()[9].max_uses), (1, 50));
         let first = secrets[0].clone().unwrap();

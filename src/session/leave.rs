@@ -4,8 +4,8 @@ use drawhall_protocol::Frame;
 use drawhall_protocol::message::Leave;
 
 use super::member::{Member, PastUser, ResetRole};
-use super::{ClientOp, ConnId, DisconnectReason, Effects, MemberKey, SessionMachine, State};
-use crate::clock::Now;
+use super::{ClientOp, ConnId, DisconnectReason, Effects, MemberKey, SessionMachine, SessionState};
+use crate::clock::Timestamp;
 use crate::log::{Level, Topic};
 
 /// How a member goes.
@@ -20,30 +20,30 @@ pub(super) const ACCIDENT_LINGER_MS: u64 = 60_000;
 
 impl SessionMachine {
     /// A client is gone because the server has cut it off.
-    pub fn cut(&mut self, conn: ConnId, now: Now, fx: &mut Effects) {
+    pub fn cut(&mut self, conn: ConnId, now: Timestamp, effects: &mut Effects) {
         if let Some(key) = self.members.key_of(conn) {
             self.notice_accident(key, now);
         }
-        self.leave(conn, now, fx);
+        self.leave(conn, now, effects);
     }
 
     /// Remembers that a member did not leave of its own accord: should that empty the session, it waits for them.
-    fn notice_accident(&mut self, key: MemberKey, now: Now) {
+    fn notice_accident(&mut self, key: MemberKey, now: Timestamp) {
         if self.members.get(key).is_some_and(|m| !m.is_ghost()) {
-            self.accident = Some(now.ms);
+            self.accident = Some(now.monotonic_ms);
         }
     }
 
     /// A client is gone.
-    pub fn leave(&mut self, conn: ConnId, now: Now, fx: &mut Effects) {
+    pub fn leave(&mut self, conn: ConnId, now: Timestamp, effects: &mut Effects) {
         if let Some(key) = self.members.key_of(conn) {
-            self.take_out(key, Departure::Left, now, fx);
+            self.take_out(key, Departure::Left, now, effects);
         }
     }
 
-    fn take_out(&mut self, key: MemberKey, how: Departure, now: Now, fx: &mut Effects) {
+    fn take_out(&mut self, key: MemberKey, how: Departure, now: Timestamp, effects: &mut Effects) {
         if let Some(member) = self.members.remove(key) {
-            self.left(member, how, now, fx);
+            self.left(member, how, now, effects);
         }
     }
 
@@ -54,16 +54,16 @@ impl SessionMachine {
         reason: DisconnectReason,
         message: &str,
         details: &str,
-        now: Now,
-        fx: &mut Effects,
+        now: Timestamp,
+        effects: &mut Effects,
     ) {
-        self.send_away(key, Departure::Left, reason, message, details, now, fx);
+        self.send_away(key, Departure::Left, reason, message, details, now, effects);
     }
 
     /// Sends the connection away over which somebody was here who has come again over another.
-    pub(super) fn replace(&mut self, key: MemberKey, name: &str, now: Now, fx: &mut Effects) {
+    pub(super) fn replace(&mut self, key: MemberKey, name: &str, now: Timestamp, effects: &mut Effects) {
         let (how, reason) = (Departure::Replaced, DisconnectReason::Kick);
-        self.send_away(key, how, reason, name, "Replaced by rejoining", now, fx);
+        self.send_away(key, how, reason, name, "Replaced by rejoining", now, effects);
     }
 
     #[allow(clippy::too_many_arguments, reason = "one per fact that the log and the client are told")]
@@ -74,8 +74,8 @@ impl SessionMachine {
         reason: DisconnectReason,
         message: &str,
         details: &str,
-        now: Now,
-        fx: &mut Effects,
+        now: Timestamp,
+        effects: &mut Effects,
     ) {
         let Some(member) = self.members.get(key) else { return };
         let (conn, user) = (member.conn(), member.log_user());
@@ -84,26 +84,28 @@ impl SessionMachine {
             _ => (Topic::Leave, message.to_owned()),
         };
         let text = if details.is_empty() { text } else { format!("{text} ({details})") };
-        self.note_about(user, Level::Info, topic, text, now, fx);
+        self.note_about(user, Level::Info, topic, text, now, effects);
         if reason == DisconnectReason::Error {
             self.notice_accident(key, now);
         }
-        self.take_out(key, how, now, fx);
-        fx.sends.push((conn, ClientOp::Disconnect { reason, message: message.into() }));
+        self.take_out(key, how, now, effects);
+        effects.sends.push((conn, ClientOp::Disconnect { reason, message: message.into() }));
     }
 
-    fn left(&mut self, member: Member, how: Departure, now: Now, fx: &mut Effects) {
+    fn left(&mut self, member: Member, how: Departure, now: Timestamp, effects: &mut Effects) {
         let id = member.id;
         let user = member.log_user();
         let text = if member.is_ghost() { "Moderator in ghost mode left session" } else { "Left session" };
-        self.note_about(user, Level::Info, Topic::Leave, text, now, fx);
+        self.note_about(user, Level::Info, Topic::Leave, text, now, effects);
         let bannable = !member.is_moderator();
         let ghost = member.is_ghost();
-        self.past_users.insert(id, PastUser { person: member.visitor.person, bannable });
+        self.past_users.insert(id, PastUser { identity: member.client.identity, bannable });
         // Without its host a session that is being set up goes on with what was uploaded so far: nobody else could end the
         // upload, and everybody would wait for it.
-        if matches!(self.state, State::Reset | State::Initialization) && self.uploader == Some(id) {
-            self.abort_upload(now, fx);
+        if matches!(self.state, SessionState::Reset | SessionState::Initialization)
+            && self.uploader == Some(id)
+        {
+            self.abort_upload(now, effects);
         }
         self.forget_candidate(id);
         self.cancel_thumbnail(Some(id));
@@ -111,47 +113,48 @@ impl SessionMachine {
             && self.abort_stream_of(id)
         {
             let text = format!("User {id} left while streaming autoreset");
-            self.note(Level::Warn, Topic::Status, text, now, fx);
-            self.autoreset_failed(now, fx);
+            self.note(Level::Warn, Topic::Status, text, now, effects);
+            self.autoreset_failed(now, effects);
         } else {
-            self.chosen_lost(member.reset_role, "left before", now, fx);
+            self.chosen_lost(member.reset_role, "left before", now, effects);
             // Whoever comes in its place was told from where on it gets the history, which must not move before it does.
             if how == Departure::Left {
-                self.resolve_stream("leave", now, fx);
+                self.resolve_stream("leave", now, effects);
             }
         }
         if !ghost {
             if let Ok(leave) = Frame::new(Leave::TYPE, id, &[]) {
-                self.add_to_history(leave.as_bytes(), now, fx);
+                self.add_to_history(leave.as_bytes(), now, effects);
             }
             self.ids.touch(id);
         }
-        if self.state == State::Shutdown {
+        if self.state == SessionState::Shutdown {
             return;
         }
-        self.ensure_operator(now, fx);
-        fx.changed = true;
+        self.ensure_operator(now, effects);
+        effects.changed = true;
         if self.is_empty() {
             self.emptied = now;
             // A moderator who has looked unseen changes nothing: the session was empty before.
             if !self.stopping && !ghost {
-                self.last_user_left(now, fx);
+                self.last_user_left(now, effects);
             }
         }
     }
 
     /// The last user has left. If somebody was cut off shortly before, the session is not ended for that: whoever can have
     /// others cut off could else end it.
-    fn last_user_left(&mut self, now: Now, fx: &mut Effects) {
-        self.note(Level::Info, Topic::Status, "Last user left.", now, fx);
-        let accident = self.accident.is_some_and(|at| now.ms.saturating_sub(at) <= ACCIDENT_LINGER_MS);
-        self.stays_until = accident.then(|| now.ms + ACCIDENT_LINGER_MS);
+    fn last_user_left(&mut self, now: Timestamp, effects: &mut Effects) {
+        self.note(Level::Info, Topic::Status, "Last user left.", now, effects);
+        let accident =
+            self.accident.is_some_and(|at| now.monotonic_ms.saturating_sub(at) <= ACCIDENT_LINGER_MS);
+        self.stays_until = accident.then(|| now.monotonic_ms + ACCIDENT_LINGER_MS);
         if accident {
             return;
         }
         if !self.flags.persistent && self.shared.settings.empty_session_linger_time.0 == 0 {
-            self.note(Level::Info, Topic::Status, "Closing non-persistent session.", now, fx);
-            self.end("Session terminated due to being empty", now, fx);
+            self.note(Level::Info, Topic::Status, "Closing non-persistent session.", now, effects);
+            self.end("Session terminated due to being empty", now, effects);
         }
     }
 }

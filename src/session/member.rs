@@ -9,7 +9,7 @@ use drawhall_protocol::command::Capabilities;
 use drawhall_protocol::message::{Join, Layout, Message};
 use serde::{Deserialize, Serialize};
 
-use super::bans::Person;
+use super::bans::Identity;
 use super::effects::ConnId;
 use crate::history::AtomicI64;
 use crate::limits::{Bucket, Rate};
@@ -24,11 +24,11 @@ const MAX_UNTOLD_FAULTS: f64 = 100.0;
 
 /// Somebody who has logged in and wants to host or join.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
-pub struct Visitor {
+pub struct AuthenticatedClient {
     /// The connection.
     pub conn: ConnId,
     /// Name, address, account and system id.
-    pub person: Person,
+    pub identity: Identity,
     /// Avatar picture.
     pub avatar: Vec<u8>,
     /// Effective account flags.
@@ -54,7 +54,7 @@ pub struct Visitor {
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
 pub struct JoinRequest {
     /// Who asks.
-    pub visitor: Visitor,
+    pub client: AuthenticatedClient,
     /// Session password or invite secret.
     pub password: String,
     /// Invite secret of the look-up, empty without.
@@ -99,7 +99,7 @@ pub(super) enum Feed {
     /// The member is only coming in.
     NotYet,
     /// From the beginning on, once the session runs.
-    Beginning,
+    Origin,
     /// What is behind the message with this index, once the session runs.
     Behind(i64),
     /// It has begun; the offset up to which it was sent.
@@ -148,7 +148,7 @@ impl Faults {
 #[derive(Debug)]
 pub struct Member {
     /// Who it is.
-    pub visitor: Visitor,
+    pub client: AuthenticatedClient,
     /// What its name has in common with those that people cannot tell from it.
     pub skeleton: String,
     /// User id.
@@ -189,11 +189,11 @@ pub struct Member {
 }
 
 impl Member {
-    pub(super) fn new(visitor: Visitor, id: u8) -> Self {
+    pub(super) fn new(client: AuthenticatedClient, id: u8) -> Self {
         Self {
-            operator: visitor.moderator,
-            skeleton: username::skeleton(&visitor.person.name),
-            visitor,
+            operator: client.moderator,
+            skeleton: username::skeleton(&client.identity.name),
+            client,
             id,
             trusted: false,
             muted: false,
@@ -216,25 +216,25 @@ impl Member {
 
     /// The connection.
     pub fn conn(&self) -> ConnId {
-        self.visitor.conn
+        self.client.conn
     }
 
     /// Offset up to which it was sent the history, once that has begun.
     pub fn position(&self) -> Option<i64> {
         match &self.feed {
             Feed::Reading(position) => Some(position.load(Ordering::Acquire)),
-            Feed::NotYet | Feed::Beginning | Feed::Behind(_) => None,
+            Feed::NotYet | Feed::Origin | Feed::Behind(_) => None,
         }
     }
 
     /// User name.
     pub fn name(&self) -> &str {
-        &self.visitor.person.name
+        &self.client.identity.name
     }
 
     /// Account id, empty for guests.
     pub fn auth_id(&self) -> &str {
-        &self.visitor.person.auth_id
+        &self.client.identity.auth_id
     }
 
     /// Logged in with an account.
@@ -244,33 +244,33 @@ impl Member {
 
     /// Moderator.
     pub fn is_moderator(&self) -> bool {
-        self.visitor.moderator
+        self.client.moderator
     }
 
     /// Not announced.
     pub fn is_ghost(&self) -> bool {
-        self.visitor.ghost
+        self.client.ghost
     }
 
     /// Operator or moderator.
     pub fn is_operator(&self) -> bool {
-        self.operator || self.visitor.moderator
+        self.operator || self.client.moderator
     }
 
     /// Whether an account has a flag.
     pub fn has_flag(&self, flag: &str) -> bool {
-        self.visitor.flags.iter().any(|f| f == flag)
+        self.client.flags.iter().any(|f| f == flag)
     }
 
     /// On the same machine as the server, and not by a proxy there that does not say whom it speaks for.
     pub fn is_local(&self) -> bool {
-        !self.visitor.proxied
-            && self.visitor.person.address.is_some_and(|a: IpAddr| a.to_canonical().is_loopback())
+        !self.client.proxied
+            && self.client.identity.address.is_some_and(|a: IpAddr| a.to_canonical().is_loopback())
     }
 
     /// The user as the log names it.
     pub fn log_user(&self) -> LogUser {
-        let Person { name, address, .. } = &self.visitor.person;
+        let Identity { name, address, .. } = &self.client.identity;
         LogUser { id: self.id, address: *address, name: name.clone() }
     }
 
@@ -282,7 +282,7 @@ impl Member {
             (self.oldv, Join::FLAGS_OLD),
         ];
         let flags = flags.iter().filter(|(set, _)| *set).fold(0, |bits, (_, bit)| bits | bit);
-        let avatar = if with_avatar { self.visitor.avatar.clone() } else { Vec::new() };
+        let avatar = if with_avatar { self.client.avatar.clone() } else { Vec::new() };
         let join = Message::from(Join { flags, name: self.name().to_owned(), avatar });
         join.to_frame(self.id, Layout::V4_25).ok()
     }
@@ -292,7 +292,7 @@ impl Member {
 #[derive(Debug)]
 pub struct PastUser {
     /// Who it was.
-    pub person: Person,
+    pub identity: Identity,
     /// Moderators cannot be banned afterwards either.
     pub bannable: bool,
 }

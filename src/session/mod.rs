@@ -10,31 +10,31 @@ pub mod admin;
 pub mod autoreset;
 mod ban_text;
 pub mod bans;
-pub mod chance;
+mod broadcasts;
 pub mod commands;
+mod description;
 pub mod effects;
 mod events;
-mod guesses;
 pub mod ids;
-mod info;
 pub mod input;
 pub mod invites;
 mod join;
 mod leave;
-mod lists;
 pub mod member;
-mod ranks;
+mod messages;
+mod password_attempts;
+mod password_verifier;
+pub mod persistence;
 mod reset;
+pub mod rng;
+mod roles;
 mod roster;
-mod secret;
-mod shared;
+mod settings;
 mod snapshot;
-pub mod stored;
-mod stream;
+mod streamed_reset;
 #[cfg(test)]
 mod tests;
 pub mod thumbnail;
-mod traffic;
 
 use std::collections::BTreeMap;
 
@@ -47,23 +47,23 @@ use serde_json::{Map, Value};
 use accounts::Accounts;
 use autoreset::AutoResetState;
 use bans::BanList;
-use chance::Chance;
 pub use commands::ban_exchange::{BanExchange, BanExchanged};
 use commands::report::Reports;
 pub use effects::{ClientOp, ConnId, DisconnectReason, Effects, OpwordCheck, Refusal};
 use events::EventLog;
-use guesses::Guesses;
 use ids::IdQueue;
 use invites::Invites;
+pub use member::{AuthenticatedClient, JoinRequest, Member};
 use member::{FaultVerdict, PastUser};
-pub use member::{JoinRequest, Member, Visitor};
+use password_attempts::PasswordAttempts;
+use password_verifier::PasswordVerifier;
+use persistence::PersistedFields;
+use rng::Rng;
 use roster::{MemberKey, Roster};
-use secret::Secret;
-pub use shared::Shared;
-use stored::Journaled;
-use stream::SideHistory;
+pub use settings::ServerSettings;
+use streamed_reset::StagedReset;
 
-use crate::clock::Now;
+use crate::clock::Timestamp;
 use crate::config::Settings;
 use crate::history::History;
 use crate::limits::Bucket;
@@ -72,7 +72,7 @@ use crate::metrics::METRICS;
 use crate::storage::journal::Entry;
 use crate::storage::metadata::FIRST_CATCHUP_KEY;
 pub use crate::storage::metadata::Flags;
-use crate::storage::store::{Ending, PasswordKind};
+use crate::storage::session_files::{FileDisposition, PasswordKind};
 use crate::username;
 
 /// Longest title of a session in UTF-16 code units.
@@ -86,7 +86,7 @@ const MAX_CATCHUP_KEY: u32 = 999_999_999;
 
 /// State of a session.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum State {
+pub enum SessionState {
     /// The host uploads the initial content.
     Initialization,
     /// Everybody draws.
@@ -114,21 +114,21 @@ const RESET_PAUSE_MS: u64 = 120_000;
 const RESET_MS: u64 = 1_800_000;
 
 impl ResetImage {
-    fn begun(now: Now) -> ResetImage {
-        let mut image = ResetImage { last_due: now.ms + RESET_MS, ..ResetImage::default() };
+    fn begun(now: Timestamp) -> ResetImage {
+        let mut image = ResetImage { last_due: now.monotonic_ms + RESET_MS, ..ResetImage::default() };
         image.goes_on(now);
         image
     }
 
-    fn goes_on(&mut self, now: Now) {
-        self.due = (now.ms + RESET_PAUSE_MS).min(self.last_due);
+    fn goes_on(&mut self, now: Timestamp) {
+        self.due = (now.monotonic_ms + RESET_PAUSE_MS).min(self.last_due);
     }
 }
 
 /// The rules of one session.
 #[derive(Debug)]
 pub struct SessionMachine {
-    shared: Shared,
+    shared: ServerSettings,
     id: String,
     alias: String,
     protocol: ProtocolVersion,
@@ -136,33 +136,33 @@ pub struct SessionMachine {
     title: String,
     flags: Flags,
     max_users: u32,
-    password: Secret,
-    opword: Secret,
-    guesses: Guesses,
+    password: PasswordVerifier,
+    opword: PasswordVerifier,
+    password_attempts: PasswordAttempts,
     reset_threshold: u64,
     reset_base: u64,
     override_size: u64,
-    started: Now,
-    state: State,
+    started: Timestamp,
+    state: SessionState,
     history: History,
     /// Changes at every reset; the first part of history indices.
     start_id: i64,
     catchup_key: u32,
     members: Roster,
     past_users: BTreeMap<u8, PastUser>,
-    chance: Chance,
+    rng: Rng,
     ids: IdQueue,
     /// Host or resetter, while uploading.
     uploader: Option<u8>,
     image: ResetImage,
     autoreset: AutoResetState,
-    side: Option<SideHistory>,
+    staged: Option<StagedReset>,
     /// Positions of members were observed for the present input.
-    positions_known: bool,
+    reader_offsets_known: bool,
     bans: BanList,
     /// Ban lists that are being read or written.
     exchanges: usize,
-    broadcasts: lists::Broadcasts,
+    broadcasts: broadcasts::Broadcasts,
     invites: Invites,
     thumbnail: thumbnail::Thumbnail,
     admin_chat: Option<admin::AdminChat>,
@@ -181,7 +181,7 @@ pub struct SessionMachine {
     archive: Option<bool>,
     /// The session is stored: what changes is journaled.
     stored: bool,
-    journaled: Journaled,
+    journaled: PersistedFields,
     journal: Vec<Entry>,
     /// Too much waited for the journal: it is to be written anew.
     journal_incomplete: bool,
@@ -194,7 +194,7 @@ pub struct SessionMachine {
     /// The server stops: an empty session does not end.
     stopping: bool,
     /// Since when nobody is in.
-    emptied: Now,
+    emptied: Timestamp,
     /// When a member was cut off last, on the forward clock.
     accident: Option<u64>,
     /// It became empty by accident: until then, on the forward clock, it does not end for being empty.
@@ -203,7 +203,7 @@ pub struct SessionMachine {
     recording_due: bool,
     recorded: Vec<u8>,
     log: EventLog,
-    last_event: Now,
+    last_event: Timestamp,
     status_due: u64,
     space_warning_due: u64,
 }
@@ -211,12 +211,12 @@ pub struct SessionMachine {
 impl SessionMachine {
     /// A session that nobody is in yet.
     pub fn new(
-        shared: Shared,
+        shared: ServerSettings,
         id: String,
         alias: String,
         protocol: ProtocolVersion,
         founder: String,
-        now: Now,
+        now: Timestamp,
     ) -> Self {
         let settings = &shared.settings;
         let mut machine = Self {
@@ -227,29 +227,29 @@ impl SessionMachine {
             title: String::new(),
             flags: Flags { nsfm: settings.force_nsfm, ..Flags::default() },
             max_users: settings.session_user_limit,
-            password: Secret::default(),
-            opword: Secret::default(),
-            guesses: Guesses::default(),
+            password: PasswordVerifier::default(),
+            opword: PasswordVerifier::default(),
+            password_attempts: PasswordAttempts::default(),
             reset_threshold: settings.autoreset_threshold,
             reset_base: 0,
             override_size: 0,
             started: now,
-            state: State::Initialization,
+            state: SessionState::Initialization,
             history: History::default(),
             start_id: now.utc_ms / 1000,
             catchup_key: FIRST_CATCHUP_KEY,
             members: Roster::default(),
             past_users: BTreeMap::new(),
-            chance: Chance::default(),
+            rng: Rng::default(),
             ids: IdQueue::default(),
             uploader: None,
             image: ResetImage::default(),
             autoreset: AutoResetState::default(),
-            side: None,
-            positions_known: false,
+            staged: None,
+            reader_offsets_known: false,
             bans: BanList::default(),
             exchanges: 0,
-            broadcasts: lists::Broadcasts::default(),
+            broadcasts: broadcasts::Broadcasts::default(),
             invites: Invites::default(),
             thumbnail: thumbnail::Thumbnail::default(),
             admin_chat: None,
@@ -261,7 +261,7 @@ impl SessionMachine {
             reports: Reports::default(),
             archive: None,
             stored: false,
-            journaled: Journaled::default(),
+            journaled: PersistedFields::default(),
             journal: Vec::new(),
             journal_incomplete: false,
             new_passwords: Vec::new(),
@@ -276,7 +276,7 @@ impl SessionMachine {
             recorded: Vec::new(),
             log: EventLog::default(),
             last_event: now,
-            status_due: now.ms + REMINDER_MS,
+            status_due: now.monotonic_ms + REMINDER_MS,
             space_warning_due: 0,
             shared,
         };
@@ -286,8 +286,8 @@ impl SessionMachine {
     }
 
     /// Where chance comes from.
-    pub fn chance(&mut self) -> &mut Chance {
-        &mut self.chance
+    pub fn rng(&mut self) -> &mut Rng {
+        &mut self.rng
     }
 
     /// The server's settings.
@@ -316,7 +316,7 @@ impl SessionMachine {
     }
 
     /// State.
-    pub fn state(&self) -> State {
+    pub fn state(&self) -> SessionState {
         self.state
     }
 
@@ -337,42 +337,42 @@ impl SessionMachine {
 
     /// The hash that a password must be checked against, away from here, before [`Self::join`] can tell whether it is
     /// the session's.
-    pub fn slow_check(&self, request: &JoinRequest) -> Option<&str> {
-        self.password.slow_check(&request.password)
+    pub fn needs_slow_verify(&self, request: &JoinRequest) -> Option<&str> {
+        self.password.needs_slow_verify(&request.password)
     }
 
     /// The hash that a password of this kind must be checked against, away from here.
     pub fn slow_hash(&self, kind: PasswordKind, given: &str) -> Option<&str> {
         match kind {
-            PasswordKind::Session => self.password.slow_check(given),
-            PasswordKind::Operator => self.opword.slow_check(given),
+            PasswordKind::Session => self.password.needs_slow_verify(given),
+            PasswordKind::Operator => self.opword.needs_slow_verify(given),
         }
     }
 
     /// A password was found to fit a hash of this session.
-    pub fn learn_password(&mut self, kind: PasswordKind, hash: &str, password: &str) {
+    pub fn cache_verified_password(&mut self, kind: PasswordKind, hash: &str, password: &str) {
         match kind {
-            PasswordKind::Session => self.password.learn(hash, password),
-            PasswordKind::Operator => self.opword.learn(hash, password),
+            PasswordKind::Session => self.password.cache_verified(hash, password),
+            PasswordKind::Operator => self.opword.cache_verified(hash, password),
         }
     }
 
     /// Takes over what the host asked for.
-    pub fn set_up(&mut self, host: &Host, visitor: &Visitor) {
+    pub fn set_up(&mut self, host: &Host, client: &AuthenticatedClient) {
         if !host.password.is_empty() {
             self.set_password(PasswordKind::Session, &host.password);
         }
         let settings = &self.shared.settings;
-        let manages_web = visitor.flags.iter().any(|f| f == "WEBSESSION");
+        let manages_web = client.flags.iter().any(|f| f == "WEBSESSION");
         self.flags.allow_web = match host.web {
-            _ if visitor.browser => true,
+            _ if client.browser => true,
             Some(web) if manages_web => web,
             _ if settings.password_dependent_web_session => self.password.is_set(),
             _ => manages_web,
         };
         self.flags.invites = settings.invites;
         let policy = &settings.unlisted_host_policy;
-        self.flags.unlisted = policy.contains("ALL") || (policy.contains("WEB") && visitor.browser);
+        self.flags.unlisted = policy.contains("ALL") || (policy.contains("WEB") && client.browser);
     }
 
     fn apply_limits(&mut self) {
@@ -404,37 +404,44 @@ impl SessionMachine {
 
     fn is_closed(&self) -> bool {
         self.members.len() as u32 >= self.max_users
-            || !matches!(self.state, State::Initialization | State::Running)
+            || !matches!(self.state, SessionState::Initialization | SessionState::Running)
     }
 
     /// `<start id>:<index>:<session id>`; only while running, unless `forced`.
     fn history_index(&self, forced: bool, back: i64) -> Option<String> {
-        (forced || self.state == State::Running)
+        (forced || self.state == SessionState::Running)
             .then(|| format!("{}:{}:{}", self.start_id, self.history.last_index() - back, self.id))
     }
 
     /// Sends a reply to everybody.
-    fn to_all(&self, reply: &ServerReply, fx: &mut Effects) -> bool {
+    fn to_all(&self, reply: &ServerReply, effects: &mut Effects) -> bool {
         let Ok(frame) = reply.to_frame() else { return false };
-        self.frame_to_all(&frame.into_bytes(), fx);
+        self.frame_to_all(&frame.into_bytes(), effects);
         true
     }
 
-    fn frame_to_all(&self, bytes: &Bytes, fx: &mut Effects) {
+    fn frame_to_all(&self, bytes: &Bytes, effects: &mut Effects) {
         for member in self.members.iter().filter(|m| m.takes_direct(bytes)) {
-            fx.direct(member.conn(), bytes.clone());
+            effects.direct(member.conn(), bytes.clone());
         }
     }
 
-    fn reply_to(&self, conn: ConnId, reply: &ServerReply, fx: &mut Effects) {
+    fn reply_to(&self, conn: ConnId, reply: &ServerReply, effects: &mut Effects) {
         if let Ok(frame) = reply.to_frame() {
-            fx.direct(conn, frame.into_bytes());
+            effects.direct(conn, frame.into_bytes());
         }
     }
 
     /// Logs something about the session, and shows it to those in it.
-    fn note(&mut self, level: Level, topic: Topic, message: impl Into<String>, now: Now, fx: &mut Effects) {
-        self.note_entry(LogEntry::new(now, level, topic, message), fx);
+    fn note(
+        &mut self,
+        level: Level,
+        topic: Topic,
+        message: impl Into<String>,
+        now: Timestamp,
+        effects: &mut Effects,
+    ) {
+        self.note_entry(LogEntry::new(now, level, topic, message), effects);
     }
 
     /// Logs something about a user of the session, and shows it to those in it.
@@ -444,15 +451,21 @@ impl SessionMachine {
         level: Level,
         topic: Topic,
         message: impl Into<String>,
-        now: Now,
-        fx: &mut Effects,
+        now: Timestamp,
+        effects: &mut Effects,
     ) {
-        self.note_entry(LogEntry::new(now, level, topic, message).about(user), fx);
+        self.note_entry(LogEntry::new(now, level, topic, message).about(user), effects);
     }
 
     /// A warning that a member has broken a rule.
-    fn rule_break(&mut self, key: MemberKey, message: impl Into<String>, now: Now, fx: &mut Effects) {
-        self.fault(key, Topic::RuleBreak, message, now, fx);
+    fn rule_break(
+        &mut self,
+        key: MemberKey,
+        message: impl Into<String>,
+        now: Timestamp,
+        effects: &mut Effects,
+    ) {
+        self.fault(key, Topic::RuleBreak, message, now, effects);
     }
 
     /// A warning about what a member has sent. Everybody is shown it, so its sender pays for it: after some they are not
@@ -462,36 +475,36 @@ impl SessionMachine {
         key: MemberKey,
         topic: Topic,
         message: impl Into<String>,
-        now: Now,
-        fx: &mut Effects,
+        now: Timestamp,
+        effects: &mut Effects,
     ) {
         let Some(member) = self.members.get_mut(key) else { return };
         let user = member.log_user();
-        match member.faults.another(now.ms) {
-            FaultVerdict::Tell => self.note_about(user, Level::Warn, topic, message, now, fx),
+        match member.faults.another(now.monotonic_ms) {
+            FaultVerdict::Tell => self.note_about(user, Level::Warn, topic, message, now, effects),
             FaultVerdict::TellLast => {
                 METRICS.slowed.count();
                 let text = "Sends too much that is not allowed; further messages of this kind are not shown";
-                self.note_about(user, Level::Warn, Topic::RuleBreak, text, now, fx);
+                self.note_about(user, Level::Warn, Topic::RuleBreak, text, now, effects);
             }
             FaultVerdict::Silent => {}
             FaultVerdict::SendAway => {
                 let text = "Too many messages that are not allowed";
-                self.disconnect(key, DisconnectReason::Error, text, "", now, fx);
+                self.disconnect(key, DisconnectReason::Error, text, "", now, effects);
             }
         }
     }
 
-    fn note_entry(&mut self, entry: LogEntry, fx: &mut Effects) {
+    fn note_entry(&mut self, entry: LogEntry, effects: &mut Effects) {
         if entry.level < Level::Debug
-            && let Some(frame) = info::log_frame(&entry)
+            && let Some(frame) = description::log_frame(&entry)
         {
             for member in self.members.iter().filter(|m| m.is_moderator() || !entry.topic.is_sensitive()) {
-                fx.direct(member.conn(), frame.clone());
+                effects.direct(member.conn(), frame.clone());
             }
             self.log.push(entry.topic, frame);
         }
-        fx.log.push(entry);
+        effects.log.push(entry);
     }
 
     /// Sends everybody a text that clients can translate. `false` if it is too long for a message: nobody is sent it.
@@ -502,12 +515,12 @@ impl SessionMachine {
         message: String,
         params: &[(&str, &str)],
         reset: &str,
-        fx: &mut Effects,
+        effects: &mut Effects,
     ) -> bool {
         let params: Map<String, Value> =
             params.iter().map(|(k, v)| ((*k).to_owned(), Value::from(*v))).collect();
         let notice = Notice { message, key: key.into(), params, reset: reset.into() };
-        self.to_all(&if alert { ServerReply::Alert(notice) } else { ServerReply::Msg(notice) }, fx)
+        self.to_all(&if alert { ServerReply::Alert(notice) } else { ServerReply::Msg(notice) }, effects)
     }
 
     fn next_catchup_key(&mut self) -> u32 {
@@ -517,82 +530,83 @@ impl SessionMachine {
     }
 
     /// Looks at what is due: answers that did not come, an empty or idle session that is to end.
-    pub fn tick(&mut self, now: Now, fx: &mut Effects) {
-        self.autoreset_tick(now, fx);
-        self.reset_tick(now, fx);
-        self.resolve_stream("tick", now, fx);
-        self.send_due_lists(now, fx);
+    pub fn tick(&mut self, now: Timestamp, effects: &mut Effects) {
+        self.autoreset_tick(now, effects);
+        self.reset_tick(now, effects);
+        self.resolve_stream("tick", now, effects);
+        self.send_due_lists(now, effects);
     }
 
     /// When [`Self::tick`] should be called next, in milliseconds of the forward clock.
     pub fn next_deadline(&self) -> Option<u64> {
-        let stream = self.side.as_ref().and_then(SideHistory::poll_at);
-        let reset = (self.state == State::Reset).then_some(self.image.due);
+        let stream = self.staged.as_ref().and_then(StagedReset::poll_at);
+        let reset = (self.state == SessionState::Reset).then_some(self.image.due);
         let due = [stream, reset, self.broadcasts.due(), self.autoreset.deadline()];
         due.into_iter().flatten().min()
     }
 
     /// Ends the session if it has been empty or idle for too long; looked at every 15 s.
-    pub fn expire(&mut self, now: Now, fx: &mut Effects) {
-        if self.state == State::Shutdown {
+    pub fn expire(&mut self, now: Timestamp, effects: &mut Effects) {
+        if self.state == SessionState::Shutdown {
             return;
         }
-        self.expire_chat(now, fx);
+        self.expire_chat(now, effects);
         let settings = &self.shared.settings;
-        let quiet = now.ms.saturating_sub(self.last_event.ms);
+        let quiet = now.monotonic_ms.saturating_sub(self.last_event.monotonic_ms);
         let idle_limit = settings.idle_time_limit.millis();
         let exempt = settings.allow_idle_override && self.flags.idle_override;
         let linger = settings.empty_session_linger_time.millis();
-        let is_left = stored::is_left(quiet, self.visited, linger) && !stored::stays(self.stays_until, now);
+        let is_left =
+            persistence::is_left(quiet, self.visited, linger) && !persistence::stays(self.stays_until, now);
         if !self.flags.persistent && self.is_empty() && is_left {
-            self.note(Level::Info, Topic::Status, "Closing lingering non-persistent session.", now, fx);
-            self.end("Session terminated due to being empty too long", now, fx);
-        } else if stored::is_idle(quiet, exempt, idle_limit) {
-            self.note(Level::Info, Topic::Status, "Idle session expired.", now, fx);
-            self.end("Session terminated due to being idle too long", now, fx);
+            self.note(Level::Info, Topic::Status, "Closing lingering non-persistent session.", now, effects);
+            self.end("Session terminated due to being empty too long", now, effects);
+        } else if persistence::is_idle(quiet, exempt, idle_limit) {
+            self.note(Level::Info, Topic::Status, "Idle session expired.", now, effects);
+            self.end("Session terminated due to being idle too long", now, effects);
         }
     }
 
     /// Ends the session and sends everybody away.
-    pub fn end(&mut self, message: &str, now: Now, fx: &mut Effects) {
-        if self.state == State::Shutdown {
+    pub fn end(&mut self, message: &str, now: Timestamp, effects: &mut Effects) {
+        if self.state == SessionState::Shutdown {
             return;
         }
-        self.state = State::Shutdown;
+        self.state = SessionState::Shutdown;
         for member in self.members.take() {
             let text = format!("{message} (terminate=true)");
-            fx.log.push(LogEntry::new(now, Level::Info, Topic::Leave, text).about(member.log_user()));
+            effects.log.push(LogEntry::new(now, Level::Info, Topic::Leave, text).about(member.log_user()));
             let (reason, message) = (DisconnectReason::Shutdown, message.to_owned());
-            fx.sends.push((member.conn(), ClientOp::Disconnect { reason, message }));
+            effects.sends.push((member.conn(), ClientOp::Disconnect { reason, message }));
         }
-        fx.ended = Some(self.ending());
+        effects.ended = Some(self.ending());
     }
 
     /// Ends the session without a word: those in it go on as if it were there.
-    pub fn end_quietly(&mut self, now: Now, fx: &mut Effects) {
-        if self.state == State::Shutdown {
+    pub fn end_quietly(&mut self, now: Timestamp, effects: &mut Effects) {
+        if self.state == SessionState::Shutdown {
             return;
         }
-        self.state = State::Shutdown;
+        self.state = SessionState::Shutdown;
         for member in self.members.take() {
             let text = "Session terminated by the server administrator (quietly)";
-            fx.log.push(LogEntry::new(now, Level::Info, Topic::Leave, text).about(member.log_user()));
-            fx.sends.push((member.conn(), ClientOp::Quiet));
+            effects.log.push(LogEntry::new(now, Level::Info, Topic::Leave, text).about(member.log_user()));
+            effects.sends.push((member.conn(), ClientOp::Quiet));
         }
-        fx.ended = Some(self.ending());
+        effects.ended = Some(self.ending());
     }
 
     /// The server stops. A stored session goes on when the server is there again; any other is over.
-    pub fn shut_down(&mut self, message: &str, now: Now, fx: &mut Effects) {
-        if !self.stored || self.state == State::Shutdown {
-            return self.end(message, now, fx);
+    pub fn shut_down(&mut self, message: &str, now: Timestamp, effects: &mut Effects) {
+        if !self.stored || self.state == SessionState::Shutdown {
+            return self.end(message, now, effects);
         }
         self.stopping = true;
         let keys: Vec<MemberKey> = self.members.iter().map(Member::key).collect();
         for key in keys {
-            self.disconnect(key, DisconnectReason::Shutdown, message, "", now, fx);
+            self.disconnect(key, DisconnectReason::Shutdown, message, "", now, effects);
         }
-        self.state = State::Shutdown;
-        fx.ended = Some(Ending::Keep);
+        self.state = SessionState::Shutdown;
+        effects.ended = Some(FileDisposition::Keep);
     }
 }

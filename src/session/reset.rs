@@ -6,8 +6,10 @@ use drawhall_protocol::Frame;
 use drawhall_protocol::message::{SessionOwner, TrustedUsers};
 use drawhall_protocol::reply::{Catchup, CaughtUp, Reset, ServerReply};
 
-use super::{ClientOp, DisconnectReason, Effects, Member, MemberKey, ResetImage, SessionMachine, State};
-use crate::clock::Now;
+use super::{
+    ClientOp, DisconnectReason, Effects, Member, MemberKey, ResetImage, SessionMachine, SessionState,
+};
+use crate::clock::Timestamp;
 use crate::log::{Level, Topic};
 
 impl SessionMachine {
@@ -28,14 +30,14 @@ impl SessionMachine {
     }
 
     /// An operator begins to reset the session.
-    pub(super) fn begin_reset(&mut self, key: MemberKey, kind: &str, now: Now, fx: &mut Effects) {
+    pub(super) fn begin_reset(&mut self, key: MemberKey, kind: &str, now: Timestamp, effects: &mut Effects) {
         let Some(member) = self.members.get(key) else { return };
         let (id, conn, name) = (member.id, member.conn(), member.name().to_owned());
         self.image = ResetImage::begun(now);
         self.uploader = Some(id);
         // What the others go on drawing into is not shown any more.
-        self.history.set_open(false);
-        self.change_state(State::Reset, now, fx);
+        self.history.set_publishing(false);
+        self.change_state(SessionState::Reset, now, effects);
         let (key, what) = match kind {
             "current" => ("resetpreparecurrent", format!("{name} is compressing the canvas!")),
             "past" => ("resetpreparepast", format!("{name} is reverting the canvas to a previous state!")),
@@ -43,31 +45,31 @@ impl SessionMachine {
             _ => ("resetprepareby", format!("Preparing for session reset by {name}!")),
         };
         let text = format!("{what} Please wait, the session should be available again shortly\u{2026}");
-        self.notice(true, key, text, &[("name", &name)], "prepare", fx);
+        self.notice(true, key, text, &[("name", &name)], "prepare", effects);
         let message = "Prepared to receive session data".to_owned();
-        self.reply_to(conn, &ServerReply::Reset(Reset { message, state: "init".into() }), fx);
+        self.reply_to(conn, &ServerReply::Reset(Reset { message, state: "init".into() }), effects);
     }
 
     /// The initial content or reset image is complete.
-    pub(super) fn complete_upload(&mut self, now: Now, fx: &mut Effects) {
+    pub(super) fn complete_upload(&mut self, now: Timestamp, effects: &mut Effects) {
         self.uploader = None;
         match self.state {
-            State::Initialization => self.complete_initialization(now, fx),
-            State::Reset => self.complete_reset(now, fx),
-            State::Running | State::Shutdown => {}
+            SessionState::Initialization => self.complete_initialization(now, effects),
+            SessionState::Reset => self.complete_reset(now, effects),
+            SessionState::Running | SessionState::Shutdown => {}
         }
-        self.run(now, fx);
+        self.run(now, effects);
     }
 
-    fn complete_initialization(&mut self, now: Now, fx: &mut Effects) {
+    fn complete_initialization(&mut self, now: Timestamp, effects: &mut Effects) {
         self.reset_base = self.history.size();
         let text = format!("Session initialized with size {}", human_size(self.history.size()));
-        self.note(Level::Info, Topic::Status, text, now, fx);
+        self.note(Level::Info, Topic::Status, text, now, effects);
         self.clear_autoreset(0, now);
-        self.send_status(true, now, fx);
+        self.send_status(true, now, effects);
     }
 
-    fn complete_reset(&mut self, now: Now, fx: &mut Effects) {
+    fn complete_reset(&mut self, now: Timestamp, effects: &mut Effects) {
         let image = std::mem::take(&mut self.image);
         if image.messages == 0 {
             return;
@@ -76,42 +78,42 @@ impl SessionMachine {
         bytes.extend_from_slice(&image.bytes);
         messages += image.messages;
         if self.history.reset(&bytes, messages).is_err() {
-            self.notice(true, "resetfailed", "Session reset failed!".into(), &[], "failed", fx);
+            self.notice(true, "resetfailed", "Session reset failed!".into(), &[], "failed", effects);
             return;
         }
-        self.side = None;
+        self.staged = None;
         self.recording_due = self.is_recorded;
         self.recorded.clear();
         self.start_id = now.utc_ms;
         self.reset_base = self.history.size();
         let message = "Session reset!".to_owned();
-        self.to_all(&ServerReply::Reset(Reset { message, state: "reset".into() }), fx);
+        self.to_all(&ServerReply::Reset(Reset { message, state: "reset".into() }), effects);
         self.clear_autoreset(0, now);
         let count = (self.history.last_index() - self.history.first_index()).max(0) as u64;
-        self.to_all(&ServerReply::Catchup(Catchup { count, key: Some(0) }), fx);
-        self.send_status(false, now, fx);
+        self.to_all(&ServerReply::Catchup(Catchup { count, key: Some(0) }), effects);
+        self.send_status(false, now, effects);
         let epoch = self.history.epoch();
-        fx.sends.extend(self.members.iter().map(|m| (m.conn(), ClientOp::FollowReset { epoch })));
+        effects.sends.extend(self.members.iter().map(|m| (m.conn(), ClientOp::FollowReset { epoch })));
         let caught_up = ServerReply::CaughtUp(CaughtUp { key: 0, hidx: self.history_index(true, 0) });
         if let Ok(frame) = caught_up.to_frame() {
             // Without space for it the reset is complete all the same.
             let _ = self.history.append(frame.as_bytes(), 1);
         }
-        self.send_settings(now, fx);
+        self.send_settings(now, effects);
     }
 
     /// Gives a reset up, or ends the upload of the first content where it is.
-    pub(super) fn abort_upload(&mut self, now: Now, fx: &mut Effects) {
+    pub(super) fn abort_upload(&mut self, now: Timestamp, effects: &mut Effects) {
         self.uploader = None;
         self.image = ResetImage::default();
-        self.run(now, fx);
-        self.notice(true, "resetcancel", "Session reset cancelled.".into(), &[], "cancel", fx);
+        self.run(now, effects);
+        self.notice(true, "resetcancel", "Session reset cancelled.".into(), &[], "cancel", effects);
     }
 
     /// The session runs from here on; what was held is handled.
-    fn run(&mut self, now: Now, fx: &mut Effects) {
-        self.history.set_open(true);
-        self.begin_history(fx);
+    fn run(&mut self, now: Timestamp, effects: &mut Effects) {
+        self.history.set_publishing(true);
+        self.begin_history(effects);
         let held: VecDeque<(u64, Vec<u8>)> = self
             .members
             .iter_mut()
@@ -120,32 +122,32 @@ impl SessionMachine {
                 held.then(|| (m.conn(), std::mem::take(&mut m.held)))
             })
             .collect();
-        self.change_state(State::Running, now, fx);
+        self.change_state(SessionState::Running, now, effects);
         for (conn, mut bytes) in held {
-            self.batch(conn, &mut bytes, now, fx);
-            fx.sends.push((conn, ClientOp::Released));
+            self.batch(conn, &mut bytes, now, effects);
+            effects.sends.push((conn, ClientOp::Released));
         }
     }
 
     /// Gives a reset up that does not go on.
-    pub(super) fn reset_tick(&mut self, now: Now, fx: &mut Effects) {
-        if self.state != State::Reset || now.ms < self.image.due {
+    pub(super) fn reset_tick(&mut self, now: Timestamp, effects: &mut Effects) {
+        if self.state != SessionState::Reset || now.monotonic_ms < self.image.due {
             return;
         }
         match self.uploader.and_then(|id| self.member_by_id(id)).map(Member::key) {
             // What it sends of the image from now on would be drawn into the session.
             Some(key) => {
-                self.disconnect(key, DisconnectReason::Error, "The reset took too long", "", now, fx);
+                self.disconnect(key, DisconnectReason::Error, "The reset took too long", "", now, effects);
             }
-            None => self.abort_upload(now, fx),
+            None => self.abort_upload(now, effects),
         }
     }
 
-    fn change_state(&mut self, state: State, now: Now, fx: &mut Effects) {
+    fn change_state(&mut self, state: SessionState, now: Timestamp, effects: &mut Effects) {
         self.state = state;
         self.clear_autoreset(0, now);
         // Whether one can join has changed with it.
-        fx.stats = true;
+        effects.stats = true;
     }
 
     /// Drops the reset image; returns how many messages it had.

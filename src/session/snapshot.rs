@@ -2,7 +2,7 @@
 
 use super::SessionMachine;
 use crate::storage::journal::Entry;
-use crate::storage::store::Work;
+use crate::storage::session_files::WriteBatch;
 
 /// Entries that wait for the journal. Where more do, because storing fails, it is written anew instead.
 const MAX_WAITING: usize = 4096;
@@ -10,7 +10,7 @@ const MAX_WAITING: usize = 4096;
 impl SessionMachine {
     /// Has the journal written anew by this work: its entries give way to all that a journal has to say. What the files
     /// themselves know is not among that: passwords' hashes and the history file.
-    pub fn compact_journal(&self, work: &mut Work) {
+    pub fn compact_journal(&self, work: &mut WriteBatch) {
         work.journal.retain(is_hash);
         work.snapshot = Some(self.snapshot());
     }

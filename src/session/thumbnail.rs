@@ -6,7 +6,7 @@ use drawhall_protocol::reply::{self, ServerReply};
 use serde::{Deserialize, Serialize};
 
 use super::{Effects, MemberKey, SessionMachine};
-use crate::clock::Now;
+use crate::clock::Timestamp;
 use crate::log::{Level, Topic};
 
 /// A picture as the client made it.
@@ -90,11 +90,11 @@ impl SessionMachine {
         &mut self,
         user: u8,
         wish: PictureWish,
-        now: Now,
-        fx: &mut Effects,
+        now: Timestamp,
+        effects: &mut Effects,
     ) -> Result<String, NotAsked> {
         let member = self.members.iter().find(|m| m.id == user).ok_or(NotAsked::NoUser)?;
-        if !member.visitor.capabilities.thumbnail {
+        if !member.client.capabilities.thumbnail {
             return Err(NotAsked::Incapable);
         }
         if self.thumbnail_request().is_some_and(|(id, _)| id == user) {
@@ -116,8 +116,8 @@ impl SessionMachine {
             "" => "Thumbnail generation started (no reason given)".to_owned(),
             reason => format!("Thumbnail generation started, reason: {reason}"),
         };
-        self.note_about(log_user, Level::Info, Topic::Status, text, now, fx);
-        fx.direct(conn, request.into_bytes());
+        self.note_about(log_user, Level::Info, Topic::Status, text, now, effects);
+        effects.direct(conn, request.into_bytes());
         Ok(correlator)
     }
 
@@ -132,7 +132,13 @@ impl SessionMachine {
     }
 
     /// A client sends a picture.
-    pub(super) fn thumbnail_made(&mut self, key: MemberKey, data: &[u8], now: Now, fx: &mut Effects) {
+    pub(super) fn thumbnail_made(
+        &mut self,
+        key: MemberKey,
+        data: &[u8],
+        now: Timestamp,
+        effects: &mut Effects,
+    ) {
         let Some(member) = self.members.get(key) else { return };
         let (id, user) = (member.id, member.log_user());
         let text = match &self.thumbnail.asked {
@@ -147,12 +153,12 @@ impl SessionMachine {
                     self.thumbnail.picture = Some(Picture { data, made: now.utc_ms });
                     self.thumbnail.asked = None;
                     self.thumbnail.changed = true;
-                    return self.note_about(user, Level::Info, Topic::Status, "Thumbnail set", now, fx);
+                    return self.note_about(user, Level::Info, Topic::Status, "Thumbnail set", now, effects);
                 }
             },
             _ => "Got thumbnail from user we didn't want it from",
         };
-        self.fault(key, Topic::Status, text, now, fx);
+        self.fault(key, Topic::Status, text, now, effects);
     }
 
     /// A client could not make the picture.
@@ -161,15 +167,15 @@ impl SessionMachine {
         key: MemberKey,
         correlator: &str,
         error: &str,
-        now: Now,
-        fx: &mut Effects,
+        now: Timestamp,
+        effects: &mut Effects,
     ) {
         let Some(member) = self.members.get(key) else { return };
         let (id, user) = (member.id, member.log_user());
         if self.thumbnail_request() == Some((id, correlator)) {
             self.thumbnail.asked = None;
             let text = format!("Thumbnail generation failed: {error}");
-            self.note_about(user, Level::Warn, Topic::Status, text, now, fx);
+            self.note_about(user, Level::Warn, Topic::Status, text, now, effects);
         }
     }
 }

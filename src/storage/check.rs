@@ -9,11 +9,11 @@ use std::time::SystemTime;
 
 use drawhall_protocol::ProtocolVersion;
 
-use super::folder::{self, FolderError};
-use super::history_file::{self, Contents, HistoryError, Opening};
+use super::history_file::{self, Contents, HistoryError, HistoryHeader};
 use super::journal::{Entry, Line, parse_line};
 use super::metadata::{Metadata, Replay};
 use super::names;
+use super::session_dir::{self, SessionDirError};
 
 /// Something that is not as it should be.
 #[derive(Debug)]
@@ -91,9 +91,9 @@ pub struct Inspected {
 ///
 /// # Errors
 /// When the directory cannot be read.
-pub fn inspect(path: &Path, thorough: bool) -> Result<Vec<Inspected>, FolderError> {
-    let io_error = |source| FolderError::Io { path: path.to_owned(), source };
-    let files = folder::file_names(path).map_err(io_error)?;
+pub fn inspect(path: &Path, thorough: bool) -> Result<Vec<Inspected>, SessionDirError> {
+    let io_error = |source| SessionDirError::Io { path: path.to_owned(), source };
+    let files = session_dir::file_names(path).map_err(io_error)?;
     let mut sessions: BTreeMap<String, Inspected> = BTreeMap::new();
     for name in &files {
         let Some(id) = names::journal_id(name).filter(|id| !sessions.contains_key(*id)) else { continue };
@@ -165,10 +165,10 @@ fn look_through(
     path: &Path,
     name: &str,
     thorough: bool,
-) -> Result<(Opening, Option<Contents>), HistoryError> {
+) -> Result<(HistoryHeader, Option<Contents>), HistoryError> {
     let io_error = |source| HistoryError::Io { name: name.to_owned(), source };
     let file = File::open(path).map_err(io_error)?;
-    let opening = history_file::read_opening(&file, name)?;
+    let opening = history_file::read_header(&file, name)?;
     if !thorough {
         return Ok((opening, None));
     }
@@ -195,9 +195,9 @@ pub struct Repair {
 ///
 /// # Errors
 /// When a server uses the directory, or something cannot be read or written; what was mended so far stays so.
-pub fn repair(path: &Path) -> Result<Repair, FolderError> {
-    let io_error = |source| FolderError::Io { path: path.to_owned(), source };
-    let lock = folder::take_lock(path)?;
+pub fn repair(path: &Path) -> Result<Repair, SessionDirError> {
+    let io_error = |source| SessionDirError::Io { path: path.to_owned(), source };
+    let lock = session_dir::lock_file(path)?;
     let mut repair = Mender { path, done: Repair::default() };
     for session in inspect(path, true)? {
         repair.session(session).map_err(io_error)?;
@@ -251,7 +251,7 @@ impl Mender<'_> {
 
     /// Makes the latest history file that can be loaded the one that counts.
     fn find_history(&mut self, id: &str, journal: &str) -> io::Result<bool> {
-        let files = folder::file_names(self.path)?;
+        let files = session_dir::file_names(self.path)?;
         let loadable = |name: &&String| {
             names::is_history_of(name, id) && look_through(&self.path.join(name), name, true).is_ok()
         };
@@ -381,8 +381,8 @@ mod tests {
     #[test]
     fn a_directory_in_use_is_not_mended() {
         let folder = folder(&[]);
-        let _lock = folder::take_lock(folder.path()).unwrap();
-        assert!(matches!(repair(folder.path()), Err(FolderError::InUse { .. })));
+        let _lock = session_dir::lock_file(folder.path()).unwrap();
+        assert!(matches!(repair(folder.path()), Err(SessionDirError::InUse { .. })));
         assert!(inspect(folder.path(), true).is_ok());
     }
 }

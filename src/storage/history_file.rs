@@ -18,7 +18,7 @@ use serde_json::Value;
 use super::syncer::SyncFile;
 
 /// Size in bytes of the pieces that a history is read and indexed in.
-pub const PIECE_BYTES: usize = 256 << 10;
+pub const INDEX_ENTRY_BYTES: usize = 256 << 10;
 /// Bytes that are read from a file at a time while it is looked through.
 const SCAN_BYTES: usize = 1 << 20;
 
@@ -111,7 +111,7 @@ impl HistoryFile {
 
 /// The header of a history file: everything before its first message.
 #[derive(Debug, Clone)]
-pub struct Opening {
+pub struct HistoryHeader {
     /// Protocol version of the session.
     pub protocol: ProtocolVersion,
     /// Offset of the first message.
@@ -127,7 +127,7 @@ pub(super) fn open(path: &Path, name: &str) -> Result<Arc<SyncFile>, HistoryErro
 }
 
 /// Reads the header, and whether a message could follow it.
-pub(super) fn read_opening(file: &File, name: &str) -> Result<Opening, HistoryError> {
+pub(super) fn read_header(file: &File, name: &str) -> Result<HistoryHeader, HistoryError> {
     let io_error = |source| HistoryError::Io { name: name.to_owned(), source };
     let name = || name.to_owned();
     let reader = DprecReader::new(BufReader::with_capacity(256, file));
@@ -152,7 +152,7 @@ pub(super) fn read_opening(file: &File, name: &str) -> Result<Opening, HistoryEr
     {
         return Err(HistoryError::Empty(name()));
     }
-    Ok(Opening { protocol, first_message, size })
+    Ok(HistoryHeader { protocol, first_message, size })
 }
 
 /// Whether there is anything but zero bytes.
@@ -164,7 +164,7 @@ fn has_content(file: &File, from: u64, to: u64) -> io::Result<bool> {
 
 /// A piece of a history: whole messages.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Piece {
+pub struct IndexEntry {
     /// Size in bytes.
     pub len: u64,
     /// Number of messages.
@@ -174,8 +174,8 @@ pub struct Piece {
 /// What a history file holds.
 #[derive(Debug, Default)]
 pub struct Contents {
-    /// The messages, in pieces of about [`PIECE_BYTES`].
-    pub pieces: Vec<Piece>,
+    /// The messages, in pieces of about [`INDEX_ENTRY_BYTES`].
+    pub pieces: Vec<IndexEntry>,
     /// Bytes after the last whole message.
     pub cut: u64,
     /// Users that have joined and not left.
@@ -222,9 +222,9 @@ impl Contents {
 /// leaves, not messages.
 pub(super) fn scan(file: &File, first: u64) -> io::Result<Contents> {
     let mut contents = Contents::default();
-    let mut piece = Piece { len: 0, messages: 0 };
+    let mut piece = IndexEntry { len: 0, messages: 0 };
     // Blank messages that may turn out to be the end.
-    let mut blank = Piece { len: 0, messages: 0 };
+    let mut blank = IndexEntry { len: 0, messages: 0 };
     let mut buffer = vec![0; SCAN_BYTES];
     let (mut filled, mut read_to) = (0, first);
     loop {
@@ -243,11 +243,11 @@ pub(super) fn scan(file: &File, first: u64) -> io::Result<Contents> {
             } else {
                 piece.len += blank.len + (end - at) as u64;
                 piece.messages += blank.messages + 1;
-                blank = Piece { len: 0, messages: 0 };
+                blank = IndexEntry { len: 0, messages: 0 };
                 contents.take(&buffer[at..end], header);
-                if piece.len >= PIECE_BYTES as u64 {
+                if piece.len >= INDEX_ENTRY_BYTES as u64 {
                     contents.pieces.push(piece);
-                    piece = Piece { len: 0, messages: 0 };
+                    piece = IndexEntry { len: 0, messages: 0 };
                 }
             }
             at = end;
@@ -275,7 +275,7 @@ fn read_some(file: &File, buffer: &mut [u8], at: u64) -> io::Result<usize> {
 }
 
 /// What a history file begins with. `fork` is the offset in the previous file that a streamed reset forked at.
-pub(super) fn opening_bytes(protocol: &ProtocolVersion, fork: Option<u64>) -> Vec<u8> {
+pub(super) fn history_header_bytes(protocol: &ProtocolVersion, fork: Option<u64>) -> Vec<u8> {
     let Some(fork) = fork else {
         // A version is never longer than a header can be.
         return header_bytes(&Header::of_version(protocol)).unwrap_or_default();
@@ -305,14 +305,14 @@ mod tests {
     }
 
     fn dp424() -> Vec<u8> {
-        opening_bytes(&ProtocolVersion::dp(4, 24, 0), None)
+        history_header_bytes(&ProtocolVersion::dp(4, 24, 0), None)
     }
 
     #[test]
     fn the_header_of_a_plain_file_has_31_bytes() {
         assert_eq!(dp424().len(), 31);
-        let forked = opening_bytes(&ProtocolVersion::dp(4, 24, 0), Some(3696));
-        let opening = read_opening(&file(&[&forked, &message(129, 1, b"x")]), "f").unwrap();
+        let forked = history_header_bytes(&ProtocolVersion::dp(4, 24, 0), Some(3696));
+        let opening = read_header(&file(&[&forked, &message(129, 1, b"x")]), "f").unwrap();
         assert_eq!(opening.first_message, forked.len() as u64);
     }
 
@@ -331,7 +331,7 @@ mod tests {
             (&[b"DPREC\0\0\x17{\"version\":\"dp:4.24.0\"}", &[0; 4096]], "holds no message"),
         ];
         for (parts, words) in cases {
-            let error = read_opening(&file(parts), "f").unwrap_err().to_string();
+            let error = read_header(&file(parts), "f").unwrap_err().to_string();
             assert!(error.contains(words), "{error}");
         }
     }
@@ -364,7 +364,7 @@ mod tests {
         let contents = scan(&file(&[&messages.concat()]), 0).unwrap();
         assert_eq!((contents.messages(), contents.size()), (100, 100 * 60_004));
         assert_eq!(contents.pieces.len(), 20);
-        assert!(contents.pieces.iter().all(|p| p.len <= (PIECE_BYTES + 65_540) as u64));
+        assert!(contents.pieces.iter().all(|p| p.len <= (INDEX_ENTRY_BYTES + 65_540) as u64));
     }
 
     #[test]

@@ -17,14 +17,14 @@
 //! Nothing here knows clients or rules. `docs/STORAGE.md` says what survives what.
 
 pub mod check;
-pub mod folder;
 pub mod history_file;
 pub mod journal;
 pub mod metadata;
 pub mod names;
 pub mod private;
 pub mod recorder;
-pub mod store;
+pub mod session_dir;
+pub mod session_files;
 pub mod syncer;
 pub mod template;
 #[cfg(test)]

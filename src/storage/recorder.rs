@@ -17,7 +17,7 @@ use drawhall_protocol::{Frame, ProtocolVersion};
 use jiff::civil::DateTime;
 
 use super::private;
-use super::store::Part;
+use super::session_files::Chunk;
 
 /// Bytes that may wait for the disk before a recording is given up.
 const MAX_WAITING: usize = 64 << 20;
@@ -25,7 +25,7 @@ const MAX_WAITING: usize = 64 << 20;
 const FLUSH_INTERVAL: Duration = Duration::from_secs(1);
 
 enum Command {
-    Begin { key: u64, path: PathBuf, protocol: ProtocolVersion, parts: Vec<Part> },
+    Begin { key: u64, path: PathBuf, protocol: ProtocolVersion, parts: Vec<Chunk> },
     Write { key: u64, bytes: Vec<u8>, waiting: Arc<AtomicUsize> },
     End { key: u64 },
     Stop,
@@ -93,7 +93,7 @@ impl Drop for Recorder {
 
 impl Recording {
     /// Begins a new file with everything that is in the history; an earlier one is complete.
-    pub fn begin(&self, protocol: &ProtocolVersion, parts: Vec<Part>) {
+    pub fn begin(&self, protocol: &ProtocolVersion, parts: Vec<Chunk>) {
         let (path, protocol) = (self.path.clone(), protocol.clone());
         self.send(Command::Begin { key: self.key, path, protocol, parts });
     }
@@ -229,7 +229,7 @@ type Failure = (PathBuf, io::Error);
 fn begin(
     path: &Path,
     protocol: &ProtocolVersion,
-    parts: &[Part],
+    parts: &[Chunk],
 ) -> Result<(PathBuf, BufWriter<File>), Failure> {
     if let Some(parent) = path.parent() {
         private::make_directory(parent).map_err(|e| (parent.to_owned(), e))?;
@@ -255,7 +255,7 @@ fn begin(
     }
 }
 
-fn write_opening(file: &mut impl Write, protocol: &ProtocolVersion, parts: &[Part]) -> io::Result<()> {
+fn write_opening(file: &mut impl Write, protocol: &ProtocolVersion, parts: &[Chunk]) -> io::Result<()> {
     let mut header = Header::of_version(protocol);
     header.set("server-recording", "true");
     file.write_all(&header_bytes(&header).map_err(io::Error::other)?)?;
@@ -264,7 +264,7 @@ fn write_opening(file: &mut impl Write, protocol: &ProtocolVersion, parts: &[Par
     let limits = Frame::new(FeatureLimits::TYPE, 0, &[0xff; 16]).map_err(io::Error::other)?;
     file.write_all(access.as_bytes())?;
     file.write_all(limits.as_bytes())?;
-    for block in parts.iter().flat_map(Part::blocks) {
+    for block in parts.iter().flat_map(Chunk::blocks) {
         file.write_all(&block.map_err(io::Error::other)?)?;
     }
     Ok(())
@@ -345,9 +345,9 @@ mod tests {
         let recording = recorder.recording("id", "");
         let version = ProtocolVersion::dp(4, 24, 0);
         let message = Frame::new(129, 1, &[0; 16]).unwrap();
-        recording.begin(&version, vec![Part::Memory(message.clone().into_bytes())]);
+        recording.begin(&version, vec![Chunk::Memory(message.clone().into_bytes())]);
         recording.write(Frame::new(148, 1, b"x").unwrap().as_bytes().to_vec());
-        recording.begin(&version, vec![Part::Memory(message.into_bytes())]);
+        recording.begin(&version, vec![Chunk::Memory(message.into_bytes())]);
         drop(recording);
         recorder.stop();
         let (header, kinds) = types(&folder.path().join("new/dir/id.dprec"));

@@ -42,7 +42,7 @@ impl SyncFile {
     }
 
     /// Whether forcing it has ever failed.
-    pub fn is_suspect(&self) -> bool {
+    pub fn is_poisoned(&self) -> bool {
         self.failed.load(Ordering::Acquire)
     }
 
@@ -57,20 +57,20 @@ impl SyncFile {
 }
 
 #[derive(Debug, Default)]
-struct State {
+struct FsyncState {
     waiting: Vec<Arc<SyncFile>>,
     stopping: bool,
 }
 
 #[derive(Debug, Default)]
-struct Shared {
-    state: Mutex<State>,
+struct SyncerShared {
+    state: Mutex<FsyncState>,
     changed: Condvar,
     interval_ms: AtomicU64,
 }
 
-impl Shared {
-    fn lock(&self) -> MutexGuard<'_, State> {
+impl SyncerShared {
+    fn lock(&self) -> MutexGuard<'_, FsyncState> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -78,7 +78,7 @@ impl Shared {
 /// Forces files to the disk some time after they were written to.
 #[derive(Debug)]
 pub struct Syncer {
-    shared: Arc<Shared>,
+    shared: Arc<SyncerShared>,
     thread: Mutex<Option<JoinHandle<()>>>,
 }
 
@@ -88,7 +88,7 @@ impl Syncer {
     /// # Errors
     /// When the thread cannot be started.
     pub fn start(interval: Duration) -> io::Result<Syncer> {
-        let shared = Arc::new(Shared::default());
+        let shared = Arc::new(SyncerShared::default());
         let run = shared.clone();
         let thread = std::thread::Builder::new().name("sync".into()).spawn(move || rounds(&run))?;
         let syncer = Syncer { shared, thread: Mutex::new(Some(thread)) };
@@ -102,7 +102,7 @@ impl Syncer {
     }
 
     /// Whether every batch is to be forced before it is sent.
-    pub fn every_batch(&self) -> bool {
+    pub fn syncs_every_batch(&self) -> bool {
         self.shared.interval_ms.load(Ordering::Acquire) == 0
     }
 
@@ -132,7 +132,7 @@ impl Drop for Syncer {
     }
 }
 
-fn rounds(shared: &Shared) {
+fn rounds(shared: &SyncerShared) {
     loop {
         let mut state = shared.lock();
         while state.waiting.is_empty() && !state.stopping {
@@ -174,7 +174,7 @@ mod tests {
         syncer.written(&file);
         assert!(file.queued.load(Ordering::Acquire));
         syncer.stop();
-        assert!(!file.queued.load(Ordering::Acquire) && !file.is_suspect());
+        assert!(!file.queued.load(Ordering::Acquire) && !file.is_poisoned());
     }
 
     #[test]
@@ -193,14 +193,14 @@ mod tests {
         let mut options = OpenOptions::new();
         let file = SyncFile::open(options.write(true), Path::new("/dev/null")).unwrap();
         assert!(file.sync().is_err());
-        assert!(file.is_suspect());
+        assert!(file.is_poisoned());
     }
 
     #[test]
     fn zero_means_every_batch() {
         let syncer = Syncer::start(Duration::ZERO).unwrap();
-        assert!(syncer.every_batch());
+        assert!(syncer.syncs_every_batch());
         syncer.set_interval(Duration::from_millis(100));
-        assert!(!syncer.every_batch());
+        assert!(!syncer.syncs_every_batch());
     }
 }

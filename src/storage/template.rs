@@ -54,7 +54,7 @@ pub enum TemplateError {
 
 impl TemplateError {
     /// Whether the file may be fine and only cannot be read at the moment.
-    fn may_pass(&self) -> bool {
+    fn is_transient(&self) -> bool {
         matches!(self, Self::Io(_) | Self::Binary(DprecError::Io { .. }) | Self::Text(DptxtError::Io { .. }))
     }
 }
@@ -321,7 +321,7 @@ impl Templates {
     /// When the directory cannot be read.
     pub fn scan(&self, directory: &Path) -> std::io::Result<(Templates, Vec<String>)> {
         let (mut found, mut warnings) = (Templates::default(), Vec::new());
-        for name in super::folder::file_names(directory)? {
+        for name in super::session_dir::file_names(directory)? {
             let lower = name.to_ascii_lowercase();
             let is_recording = [".dprec", ".dptxt"]
                 .iter()
@@ -344,7 +344,7 @@ impl Templates {
                 Err(Some(format!("'{alias}' is no session alias (1 to 32 letters, digits and -)")))
             } else {
                 match read_template(alias, &path, len, modified, &mut warnings) {
-                    Err(error) if error.may_pass() => {
+                    Err(error) if error.is_transient() => {
                         self.not_read(alias, path, &error, &mut found, &mut warnings);
                         continue;
                     }

@@ -9,14 +9,14 @@ use drawhall_protocol::frame::frames;
 use drawhall_protocol::{Frame, ProtocolVersion};
 use proptest::prelude::*;
 
-use super::folder::{Folder, LoadError, Loaded};
 use super::journal::Entry;
 use super::metadata::Metadata;
-use super::store::{Ending, Part, Store, Work};
+use super::session_dir::{LoadError, LoadedSession, SessionDir};
+use super::session_files::{Chunk, FileDisposition, SessionFiles, WriteBatch};
 use crate::history::{Cursor, History, Read};
 
-fn open(path: &Path) -> Arc<Folder> {
-    Folder::open(path, Duration::from_secs(3600)).unwrap()
+fn open(path: &Path) -> Arc<SessionDir> {
+    SessionDir::open(path, Duration::from_secs(3600)).unwrap()
 }
 
 fn message(n: u32, len: usize) -> Vec<u8> {
@@ -31,7 +31,7 @@ fn split(bytes: &[u8]) -> Vec<Vec<u8>> {
 /// A session with its files, and a plain list of what is in it.
 struct Model {
     history: History,
-    store: Store,
+    store: SessionFiles,
     list: Vec<Vec<u8>>,
     journal: Vec<Entry>,
     /// All that has entered the journal.
@@ -62,10 +62,10 @@ fn step() -> impl Strategy<Value = Step> {
 }
 
 impl Model {
-    fn new(folder: &Arc<Folder>) -> Model {
+    fn new(folder: &Arc<SessionDir>) -> Model {
         let mut history = History::default();
         history.store();
-        history.set_open(true);
+        history.set_publishing(true);
         let store = folder.create("id", ProtocolVersion::dp(4, 24, 0)).unwrap();
         let mut model =
             Model { history, store, list: Vec::new(), journal: Vec::new(), said: Vec::new(), next: 0 };
@@ -84,7 +84,7 @@ impl Model {
     fn flush(&mut self) {
         let journal = std::mem::take(&mut self.journal);
         self.said.extend(journal.clone());
-        let mut work = Work { journal, history: self.history.unstored(), ..Work::default() };
+        let mut work = WriteBatch { journal, history: self.history.unstored(), ..WriteBatch::default() };
         work.snapshot = self.store.wants_snapshot(&work).then(|| self.said.clone());
         let outcome = self.store.perform(work);
         assert!(outcome.error.is_none(), "{:?}", outcome.error);
@@ -101,7 +101,7 @@ impl Model {
             .collect()
     }
 
-    fn apply(mut self, step: &Step, folder: &Arc<Folder>) -> Model {
+    fn apply(mut self, step: &Step, folder: &Arc<SessionDir>) -> Model {
         match step {
             Step::Append(len) => self.append(*len),
             Step::Title(title) => self.journal.push(Entry::Title(title.clone())),
@@ -121,8 +121,8 @@ impl Model {
             Step::Reload => {
                 self.flush();
                 let Model { store, list, said, next, .. } = self;
-                store.finish(Ending::Keep).unwrap();
-                let Loaded { contents, history, store, .. } = folder.load("id").unwrap();
+                store.finish(FileDisposition::Keep).unwrap();
+                let LoadedSession { contents, history, store, .. } = folder.load("id").unwrap();
                 let history = History::restored(&history, &contents.pieces, 0);
                 return Model { history, store, list, journal: Vec::new(), said, next };
             }
@@ -177,7 +177,7 @@ proptest! {
             prop_assert_eq!(offset as usize, model.list[..=at].concat().len());
         }
         let list = model.list.clone();
-        model.store.finish(Ending::Keep).unwrap();
+        model.store.finish(FileDisposition::Keep).unwrap();
         let loaded = folder.load("id").unwrap();
         prop_assert!(loaded.warnings.is_empty());
         let mut again = History::restored(&loaded.history, &loaded.contents.pieces, 0);
@@ -200,7 +200,7 @@ proptest! {
         }
         model.flush();
         let Model { store, list, .. } = model;
-        store.finish(Ending::Keep).unwrap();
+        store.finish(FileDisposition::Keep).unwrap();
         let journal_path = directory.path().join("id.session");
         let journal = fs::read_to_string(&journal_path).unwrap();
         let name = Metadata::replay(journal.as_bytes()).metadata.file.unwrap();
@@ -253,7 +253,8 @@ fn after_a_crash(files: &[(&str, &[u8])]) -> (Vec<String>, Vec<String>) {
     folder
         .list(false, |s| sessions.push(format!("{} {}", s.id, s.metadata.file.unwrap_or_default())))
         .unwrap();
-    let mut left: Vec<String> = super::folder::file_names(directory.path()).unwrap().into_iter().collect();
+    let mut left: Vec<String> =
+        super::session_dir::file_names(directory.path()).unwrap().into_iter().collect();
     left.retain(|name| name != super::names::LOCK);
     (sessions, left)
 }
@@ -359,7 +360,7 @@ fn a_torn_journal_goes_on_with_a_line_of_its_own() {
     fs::write(directory.path().join("a.session"), "FILE a.dprec\nFLAGS per").unwrap();
     let folder = open(directory.path());
     let mut store = folder.load("a").unwrap().store;
-    store.perform(Work { journal: vec![Entry::Title("T".into())], ..Work::default() });
+    store.perform(WriteBatch { journal: vec![Entry::Title("T".into())], ..WriteBatch::default() });
     let journal = fs::read_to_string(directory.path().join("a.session")).unwrap();
     assert_eq!(journal, "FILE a.dprec\nFLAGS per\nTITLE T\n");
 }
@@ -374,7 +375,9 @@ fn a_torn_entry_for_a_history_file_never_counts_later() {
     for title in ["1", "2"] {
         let mut loaded = folder.load("a").unwrap();
         assert_eq!(loaded.metadata.file.as_deref(), Some("a.dprec"));
-        loaded.store.perform(Work { journal: vec![Entry::Title(title.into())], ..Work::default() });
+        loaded
+            .store
+            .perform(WriteBatch { journal: vec![Entry::Title(title.into())], ..WriteBatch::default() });
     }
 }
 
@@ -388,7 +391,7 @@ fn a_session_is_loaded_once_at_a_time() {
         let folder = folder.clone();
         move || folder.load("id").map(|loaded| loaded.contents.messages())
     });
-    model.store.finish(Ending::Keep).unwrap();
+    model.store.finish(FileDisposition::Keep).unwrap();
     assert_eq!(loading.join().unwrap().unwrap(), 1, "it waits for the first user to end");
 }
 
@@ -404,7 +407,7 @@ fn of_a_long_history_little_stays_in_memory() {
     assert!(model.history.size() > 12_000_000);
     assert!(model.history.bytes_in_memory() < 2 << 20, "{}", model.history.bytes_in_memory());
     let parts = model.history.parts();
-    assert!(parts.iter().filter(|p| matches!(p, Part::File { .. })).count() > 30);
+    assert!(parts.iter().filter(|p| matches!(p, Chunk::File { .. })).count() > 30);
     let all = model.list.concat();
     let behind = model.list[..90].iter().map(|message| message.len()).sum::<usize>();
     // No message begins in the middle of one: there it is read from the beginning.
@@ -419,15 +422,15 @@ fn a_picture_is_stored_replaced_and_removed_with_its_session() {
     let folder = open(directory.path());
     let mut model = Model::new(&folder);
     for picture in ["first", "second"] {
-        let work = Work { picture: Some(Some(picture.into())), ..Work::default() };
+        let work = WriteBatch { picture: Some(Some(picture.into())), ..WriteBatch::default() };
         assert!(model.store.perform(work).error.is_none());
     }
-    model.store.finish(Ending::Keep).unwrap();
+    model.store.finish(FileDisposition::Keep).unwrap();
     let mut loaded = folder.load("id").unwrap();
     let (bytes, made) = loaded.picture.take().unwrap();
     assert_eq!(&bytes[..], b"second");
     assert!(made > 1_700_000_000_000);
-    loaded.store.perform(Work { picture: Some(None), ..Work::default() });
+    loaded.store.perform(WriteBatch { picture: Some(None), ..WriteBatch::default() });
     drop(loaded);
     assert!(folder.load("id").unwrap().picture.is_none());
 }
@@ -440,7 +443,7 @@ fn a_session_that_is_not_loaded_is_removed_as_its_journal_says() {
         fs::write(directory.path().join("a.dprec"), "x").unwrap();
         fs::write(directory.path().join("b.dprec"), "not of this session").unwrap();
         open(directory.path()).remove_unloaded("a", false).unwrap();
-        let left = super::folder::file_names(directory.path()).unwrap();
+        let left = super::session_dir::file_names(directory.path()).unwrap();
         assert_eq!(left.iter().filter(|n| n.ends_with(".archived")).count(), expected);
         assert!(!left.contains("a.session") && !left.contains("a.dprec") && left.contains("b.dprec"));
     }
@@ -467,17 +470,17 @@ fn a_journal_that_has_grown_is_written_anew_with_what_counts() {
     let store = &mut loaded.store;
     let journal = directory.path().join("a.session");
     let snapshot = || Some(vec![Entry::Founder("F".into()), Entry::Title("last".into())]);
-    assert!(!store.wants_snapshot(&Work::default()));
-    store.perform(Work { journal: titles(20_000), ..Work::default() });
+    assert!(!store.wants_snapshot(&WriteBatch::default()));
+    store.perform(WriteBatch { journal: titles(20_000), ..WriteBatch::default() });
     assert!(fs::metadata(&journal).unwrap().len() > 1 << 20);
-    assert!(store.wants_snapshot(&Work::default()) && store.has_backlog());
-    let outcome = store.perform(Work { snapshot: snapshot(), ..Work::default() });
+    assert!(store.wants_snapshot(&WriteBatch::default()) && store.has_backlog());
+    let outcome = store.perform(WriteBatch { snapshot: snapshot(), ..WriteBatch::default() });
     assert!(outcome.error.is_none(), "{:?}", outcome.error);
     let expected =
         "FILE a.dprec\nFOUNDER F\nTITLE last\nPASSWORD plain;p\nOPWORD plain;o\nFUTURE entry\nnonsense\n";
     assert_eq!(fs::read_to_string(&journal).unwrap(), expected);
-    assert!(!store.wants_snapshot(&Work::default()) && !store.has_backlog());
-    store.perform(Work { journal: vec![Entry::Title("later".into())], ..Work::default() });
+    assert!(!store.wants_snapshot(&WriteBatch::default()) && !store.has_backlog());
+    store.perform(WriteBatch { journal: vec![Entry::Title("later".into())], ..WriteBatch::default() });
     assert_eq!(fs::read_to_string(&journal).unwrap(), format!("{expected}TITLE later\n"));
 }
 
@@ -489,11 +492,14 @@ fn what_cannot_be_written_waits_as_little_as_it_can() {
     // A directory in the way of the new journal makes writing it fail.
     let blocked = directory.path().join("a.session.new");
     fs::create_dir(&blocked).unwrap();
-    let work = Work { snapshot: Some(titles(1)), ..Work::default() };
+    let work = WriteBatch { snapshot: Some(titles(1)), ..WriteBatch::default() };
     assert!(loaded.store.perform(work).error.is_some());
-    assert!(loaded.store.has_backlog() && loaded.store.wants_snapshot(&Work::default()), "it is tried again");
+    assert!(
+        loaded.store.has_backlog() && loaded.store.wants_snapshot(&WriteBatch::default()),
+        "it is tried again"
+    );
     fs::remove_dir(&blocked).unwrap();
-    let work = Work { snapshot: Some(titles(1)), incomplete: true, ..Work::default() };
+    let work = WriteBatch { snapshot: Some(titles(1)), incomplete: true, ..WriteBatch::default() };
     assert!(loaded.store.perform(work).error.is_none());
     assert!(!loaded.store.has_backlog());
     assert_eq!(
@@ -525,7 +531,7 @@ fn a_journal_of_another_name_that_was_being_written_anew_takes_nothing_with_it()
     let folder = open(directory.path());
     let mut found = 0;
     folder.list(false, |_| found += 1).unwrap();
-    let left = super::folder::file_names(directory.path()).unwrap();
+    let left = super::session_dir::file_names(directory.path()).unwrap();
     assert_eq!((found, left.contains("a.dprec")), (1, true));
     assert!(!left.contains("a.old.session.new"));
 }

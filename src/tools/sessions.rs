@@ -8,7 +8,7 @@ use std::time::SystemTime;
 use serde_json::{Value, json};
 
 use crate::storage::check::{Inspected, Repair, inspect, repair as mend};
-use crate::storage::folder::FolderError;
+use crate::storage::session_dir::SessionDirError;
 use crate::text::{shown, shown_json};
 
 /// Longest list of names in the table, in characters.
@@ -45,7 +45,7 @@ fn as_json(session: &Inspected) -> Value {
 ///
 /// # Errors
 /// When the directory cannot be read.
-pub fn list(path: &Path, as_values: bool) -> Result<String, FolderError> {
+pub fn list(path: &Path, as_values: bool) -> Result<String, SessionDirError> {
     let sessions = inspect(path, false)?;
     if as_values {
         let list: Vec<Value> = sessions.iter().map(as_json).collect();
@@ -90,7 +90,7 @@ fn shortened(names: &[&str]) -> String {
 ///
 /// # Errors
 /// When the directory cannot be read.
-pub fn check(path: &Path) -> Result<(String, bool), FolderError> {
+pub fn check(path: &Path) -> Result<(String, bool), SessionDirError> {
     let sessions = inspect(path, true)?;
     let (mut out, mut problems) = (String::new(), 0);
     for session in &sessions {
@@ -107,7 +107,7 @@ pub fn check(path: &Path) -> Result<(String, bool), FolderError> {
 ///
 /// # Errors
 /// When a server uses the directory, or something cannot be read or written.
-pub fn repair(path: &Path) -> Result<(String, bool), FolderError> {
+pub fn repair(path: &Path) -> Result<(String, bool), SessionDirError> {
     let Repair { backup, mended, left } = mend(path)?;
     let mut out = String::new();
     for what in &mended {

@@ -20,11 +20,11 @@ use std::sync::{Arc, Mutex, PoisonError};
 use serde::{Deserialize, Serialize};
 
 use crate::client::login::{Arrival, LoginEffect, LoginInput};
-use crate::clock::Now;
+use crate::clock::Timestamp;
 use crate::config::Rules;
 use crate::config::rules::RulesRecord;
-use crate::session::input::{Beginning, Input, Positions};
-use crate::session::{ConnId, Effects, SessionMachine, Shared};
+use crate::session::input::{Input, Origin, ReaderOffsets};
+use crate::session::{ConnId, Effects, ServerSettings, SessionMachine};
 
 /// Lines that wait for the file; whoever has more waits.
 const MAX_WAITING: usize = 4096;
@@ -37,15 +37,15 @@ enum Record {
     /// A session begins.
     Session {
         id: String,
-        now: Now,
+        now: Timestamp,
         /// Seed of its chance.
         seed: [u8; 32],
         stored: bool,
-        shared: Box<Shared>,
-        beginning: Box<Beginning>,
+        shared: Box<ServerSettings>,
+        beginning: Box<Origin>,
     },
     /// Something happens to a session.
-    Input { number: u64, id: String, now: Now, positions: Positions, input: Box<Input> },
+    Input { number: u64, id: String, now: Timestamp, positions: ReaderOffsets, input: Box<Input> },
     /// A login begins.
     Login { arrival: Arrival, rules: u64 },
     /// Something happens to a login.
@@ -111,8 +111,14 @@ impl Trace {
     }
 
     /// A session begins.
-    pub fn session(&self, machine: &mut SessionMachine, now: Now, shared: &Shared, beginning: Beginning) {
-        let Some(seed) = machine.chance().seed() else { return };
+    pub fn session(
+        &self,
+        machine: &mut SessionMachine,
+        now: Timestamp,
+        shared: &ServerSettings,
+        beginning: Origin,
+    ) {
+        let Some(seed) = machine.rng().seed() else { return };
         self.write(&Record::Session {
             id: machine.id().to_owned(),
             now,
@@ -124,7 +130,7 @@ impl Trace {
     }
 
     /// Something is about to happen to a session. Returns the number to give with its effects.
-    pub fn input(&self, id: &str, now: Now, positions: Positions, input: &Input) -> u64 {
+    pub fn input(&self, id: &str, now: Timestamp, positions: ReaderOffsets, input: &Input) -> u64 {
         let number = self.number();
         let (id, input) = (id.to_owned(), Box::new(input.clone()));
         self.write(&Record::Input { number, id, now, positions, input });

@@ -9,12 +9,12 @@ use std::time::Duration;
 
 use super::{Record, digest};
 use crate::client::login::LoginMachine;
-use crate::clock::Now;
+use crate::clock::Timestamp;
 use crate::config::Rules;
-use crate::session::chance::Chance;
-use crate::session::input::Beginning;
-use crate::session::{ConnId, Effects, SessionMachine, Shared};
-use crate::storage::folder::{Folder, FolderError, LoadError};
+use crate::session::input::Origin;
+use crate::session::rng::Rng;
+use crate::session::{ConnId, Effects, ServerSettings, SessionMachine};
+use crate::storage::session_dir::{LoadError, SessionDir, SessionDirError};
 
 /// What came of a replay.
 #[derive(Debug, Default, PartialEq, Eq)]
@@ -49,11 +49,11 @@ pub enum ReplayError {
     },
     /// The files of a stored session cannot be put anywhere.
     #[error("line {line}: {source}")]
-    Folder {
+    SessionDir {
         /// Its number, from 1.
         line: u64,
         /// Why.
-        source: FolderError,
+        source: SessionDirError,
     },
     /// A stored session cannot be loaded.
     #[error("line {line}: {source}")]
@@ -105,7 +105,7 @@ impl Stage {
             }
             Record::Session { id, now, seed, stored, shared, beginning } => {
                 let mut machine = self.begin(line, &id, now, *shared, *beginning)?;
-                *machine.chance() = Chance::from_seed(seed);
+                *machine.rng() = Rng::from_seed(seed);
                 if stored {
                     machine.store();
                 }
@@ -118,7 +118,7 @@ impl Stage {
                     return Ok(());
                 };
                 let mut effects = Effects::default();
-                machine.set_positions(&positions);
+                machine.set_reader_offsets(&positions);
                 machine.handle(*input, now, &mut effects);
                 self.digests.insert(number, digest::of_session(machine, &effects));
                 self.replayed.inputs += 1;
@@ -154,16 +154,16 @@ impl Stage {
         &mut self,
         line: u64,
         id: &str,
-        now: Now,
-        shared: Shared,
-        beginning: Beginning,
+        now: Timestamp,
+        shared: ServerSettings,
+        beginning: Origin,
     ) -> Result<SessionMachine, ReplayError> {
         let mut effects = Effects::default();
         match beginning {
-            Beginning::Hosted { alias, protocol, founder } => {
+            Origin::Hosted { alias, protocol, founder } => {
                 Ok(SessionMachine::new(shared, id.to_owned(), alias, protocol, founder, now))
             }
-            Beginning::Made { template, messages, passwords } => {
+            Origin::Made { template, messages, passwords } => {
                 let id = id.to_owned();
                 let mut machine =
                     SessionMachine::from_template(shared, id, &template, messages, now, &mut effects);
@@ -172,13 +172,13 @@ impl Stage {
                 }
                 Ok(machine)
             }
-            Beginning::Loaded { rest, files } => {
+            Origin::Loaded { rest, files } => {
                 let folder = TemporaryFolder::new()?;
                 for file in &files {
                     file.write_to(&folder.0)?;
                 }
-                let opened = Folder::open(&folder.0, Duration::from_secs(3600));
-                let opened = opened.map_err(|source| ReplayError::Folder { line, source })?;
+                let opened = SessionDir::open(&folder.0, Duration::from_secs(3600));
+                let opened = opened.map_err(|source| ReplayError::SessionDir { line, source })?;
                 let loaded = opened.load(id).map_err(|source| ReplayError::Load { line, source })?;
                 self.folders.push(folder);
                 let (machine, _) = SessionMachine::restored(shared, loaded, Some(rest), now, &mut effects);
@@ -195,7 +195,7 @@ impl TemporaryFolder {
     fn new() -> io::Result<TemporaryFolder> {
         static NEXT: AtomicU64 = AtomicU64::new(0);
         let number = NEXT.fetch_add(1, Ordering::Relaxed);
-        let name = format!("drawhall-replay-{}-{}-{number}", std::process::id(), Now::get().utc_ms);
+        let name = format!("drawhall-replay-{}-{}-{number}", std::process::id(), Timestamp::now().utc_ms);
         let path = std::env::temp_dir().join(name);
         std::fs::create_dir(&path)?;
         Ok(TemporaryFolder(path))

@@ -5,7 +5,7 @@ use std::io;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 
-use super::gate::{Limit, Pass};
+use super::connection_limiter::{ConnectionPermit, Limit};
 use super::origin;
 use super::proxy::{self, Header};
 use super::stream::Stream;
@@ -57,18 +57,18 @@ pub enum AcceptError {
 /// When the client does not do so, or may not.
 pub async fn websocket(
     mut stream: TcpStream,
-    pass: &mut Pass,
+    permit: &mut ConnectionPermit,
     certificate: Option<Certificate>,
     rules: &WebSocketRules,
     settings: &Settings,
 ) -> Result<WebSocket, AcceptError> {
     let mut first = peek(&stream).await?;
-    if pass.may_speak_proxy() && PROXY_STARTS.contains(&first) {
+    if permit.may_speak_proxy() && PROXY_STARTS.contains(&first) {
         let source = match read_proxy_header(&mut stream).await {
             Err(AcceptError::Refused(refused)) => return Err(refuse(Stream::Tcp(stream), refused).await),
             source => source?,
         };
-        if let Err(limit) = pass.speaks_for(source.unwrap_or(pass.address()), settings) {
+        if let Err(limit) = permit.set_client_addr(source.unwrap_or(permit.address()), settings) {
             return Err(refuse(Stream::Tcp(stream), refused(limit)).await);
         }
         first = peek(&stream).await?;
@@ -81,7 +81,7 @@ pub async fn websocket(
     };
     let mut arrived = Vec::new();
     let upgrade = match read_request(&mut stream, &mut arrived).await {
-        Ok(upgrade) => admit(&upgrade, stream.is_tls(), pass, rules, settings).map(|()| upgrade),
+        Ok(upgrade) => admit(&upgrade, stream.is_tls(), permit, rules, settings).map(|()| upgrade),
         Err(AcceptError::Refused(refused)) => Err(refused),
         Err(error) => return Err(error),
     };
@@ -119,12 +119,12 @@ fn refused(limit: Limit) -> Refused {
 fn admit(
     upgrade: &Upgrade,
     encrypted: bool,
-    pass: &mut Pass,
+    permit: &mut ConnectionPermit,
     rules: &WebSocketRules,
     settings: &Settings,
 ) -> Result<(), Refused> {
-    let peer = pass.address();
-    if rules.secure && !encrypted && !pass.trusted().is_https(peer, &upgrade.claims) {
+    let peer = permit.address();
+    if rules.secure && !encrypted && !permit.trusted().is_https(peer, &upgrade.claims) {
         return Err(Refused::forbidden("only encrypted connections (wss) are accepted"));
     }
     let allowed = &rules.allowed_origins;
@@ -132,9 +132,9 @@ fn admit(
         origin::log_refused(&upgrade.origin, "--websocket-allowed-origin");
         return Err(Refused::forbidden("pages of this origin may not connect"));
     }
-    let source = pass.trusted().resolve(peer, &upgrade.claims);
+    let source = permit.trusted().resolve(peer, &upgrade.claims);
     let source = source.map_err(|unclear| Refused::bad(unclear.reason()))?;
-    if source.direct { Ok(()) } else { pass.speaks_for(source.address, settings).map_err(refused) }
+    if source.direct { Ok(()) } else { permit.set_client_addr(source.address, settings).map_err(refused) }
 }
 
 async fn peek(stream: &TcpStream) -> io::Result<u8> {

@@ -1,6 +1,6 @@
 //! What one connection, and all connections of an address together, may have the server do.
 //!
-//! The limits of [`gate`](super::gate) keep somebody out. These rate limits are for those who are in: whoever has used up
+//! The limits of [`limiter`](super::limiter) keep somebody out. These rate limits are for those who are in: whoever has used up
 //! a budget waits (the client is not read from), so that what it sends is not multiplied by the number of its receivers.
 
 use crate::config::Settings;

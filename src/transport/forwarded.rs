@@ -47,7 +47,7 @@ pub(super) struct Unreadable;
 
 /// What a request says about proxies. Several headers of one name are one list.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Claims {
+pub struct ForwardedHeaders {
     real_ip: String,
     forwarded_for: String,
     forwarded: String,
@@ -71,10 +71,10 @@ const MARKS: [&str; 11] = [
     "cdn-loop",
 ];
 
-impl Claims {
+impl ForwardedHeaders {
     /// Those of a request with these headers.
-    pub fn of<'a>(headers: impl IntoIterator<Item = (&'a str, &'a [u8])>) -> Claims {
-        let mut claims = Claims::default();
+    pub fn of<'a>(headers: impl IntoIterator<Item = (&'a str, &'a [u8])>) -> ForwardedHeaders {
+        let mut claims = ForwardedHeaders::default();
         for (name, value) in headers {
             let name = name.to_ascii_lowercase();
             claims.names_proxy |= name.starts_with("x-forwarded-") || MARKS.contains(&name.as_str());
@@ -233,7 +233,7 @@ mod tests {
 
     #[test]
     fn headers_of_one_name_are_one_list_and_the_last_entry_is_the_nearest() {
-        let claims = Claims::of([
+        let claims = ForwardedHeaders::of([
             ("X-Forwarded-For", &b"203.0.113.5, ,192.0.2.9:80"[..]),
             ("x-forwarded-for", b"10.0.0.3"),
             ("Forwarded", b"for=192.0.2.60;proto=https, For=\"[2001:db8::1]:4711\""),
@@ -246,17 +246,20 @@ mod tests {
         assert_eq!(named(ProxyHeader::ForwardedFor), ["10.0.0.3", "192.0.2.9", "203.0.113.5"]);
         assert_eq!(named(ProxyHeader::Forwarded), ["?", "2001:db8::1", "192.0.2.60"]);
         assert!(named(ProxyHeader::RealIp).is_empty());
-        let odd = Claims::of([("X-Forwarded-For", &b"\xff"[..])]);
+        let odd = ForwardedHeaders::of([("X-Forwarded-For", &b"\xff"[..])]);
         assert_eq!(odd.named_by(ProxyHeader::ForwardedFor), [Err(Unreadable)], "not left out");
     }
 
     #[test]
     fn what_all_proxies_say_is_encrypted_is_encrypted() {
-        let https = |value: &'static str| Claims::of([("x-forwarded-proto", value.as_bytes())]).says_https();
+        let https = |value: &'static str| {
+            ForwardedHeaders::of([("x-forwarded-proto", value.as_bytes())]).says_https()
+        };
         assert!(https("https") && https("HTTPS, https"));
         assert!(!https("") && !https("http") && !https("https, http") && !https("http,https"));
-        let forwarded =
-            |value: &'static str| Claims::of([("forwarded", value.as_bytes())]).forwarded_says_https();
+        let forwarded = |value: &'static str| {
+            ForwardedHeaders::of([("forwarded", value.as_bytes())]).forwarded_says_https()
+        };
         assert!(forwarded("for=192.0.2.1;proto=https") && !forwarded("for=192.0.2.1") && !forwarded(""));
     }
 
@@ -264,7 +267,7 @@ mod tests {
         #[test]
         fn no_header_makes_it_panic(name in 0usize..5, value in prop::collection::vec(any::<u8>(), 0..60)) {
             let name = ["x-real-ip", "x-forwarded-for", "forwarded", "x-forwarded-proto", "x-forwarded-host"][name];
-            let claims = Claims::of([(name, value.as_slice())]);
+            let claims = ForwardedHeaders::of([(name, value.as_slice())]);
             for header in ProxyHeader::ALL {
                 claims.named_by(header);
             }

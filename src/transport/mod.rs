@@ -3,7 +3,7 @@
 //! | file | what it does |
 //! | --- | --- |
 //! | `budget` | what those who are in may have the server do |
-//! | `gate` | how many connections are let in, in all and from one address |
+//! | `limiter` | how many connections are let in, in all and from one address |
 //! | `network` | what counts as one address |
 //! | `http` | what those are told who speak HTTP to the port of drawing programs |
 //! | `accept` | from an accepted socket to a WebSocket connection |
@@ -22,8 +22,8 @@ use tokio::net::TcpListener;
 
 pub mod accept;
 pub mod budget;
+pub mod connection_limiter;
 pub mod forwarded;
-pub mod gate;
 pub mod http;
 pub mod network;
 pub mod origin;

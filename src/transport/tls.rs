@@ -90,11 +90,11 @@ impl CertificateFiles {
     ///
     /// # Errors
     /// When a file cannot be read, or what is in them does not make a pair.
-    pub fn load(&self) -> Result<Loaded, CertificateError> {
+    pub fn load(&self) -> Result<LoadedCertificate, CertificateError> {
         // What is written while it is read is read again.
         let stamp = self.stamp();
         let certificate = self.read()?;
-        Ok(Loaded { certificate, stamp })
+        Ok(LoadedCertificate { certificate, stamp })
     }
 
     fn read(&self) -> Result<Certificate, CertificateError> {
@@ -156,7 +156,7 @@ type Stamp = ((SystemTime, u64), (SystemTime, u64));
 
 /// A certificate as it was read.
 #[derive(Debug)]
-pub struct Loaded {
+pub struct LoadedCertificate {
     /// The certificate.
     pub certificate: Certificate,
     /// What the files were then.
@@ -197,7 +197,7 @@ pub async fn watch_files(
         });
         match looked.await {
             Ok(None) => told.clear(),
-            Ok(Some(Ok(Loaded { certificate, stamp }))) => {
+            Ok(Some(Ok(LoadedCertificate { certificate, stamp }))) => {
                 known = stamp;
                 told.clear();
                 tracing::info!("the certificate was read again");
@@ -298,7 +298,7 @@ mod tests {
     #[actix_rt::test]
     async fn what_did_not_fit_is_tried_again_though_the_files_have_not_changed() {
         let (Pair { files, _folder: folder }, other) = (pair(), pair());
-        let Loaded { certificate, stamp } = files.load().unwrap();
+        let LoadedCertificate { certificate, stamp } = files.load().unwrap();
         let (current, mut seen) = watch::channel(certificate);
         let (_again, again) = watch::channel(());
         // The certificate of the other pair with the key of the first, as while they are being replaced.

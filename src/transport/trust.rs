@@ -7,8 +7,8 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
-use super::forwarded::{Claims, ProxyHeader};
-use crate::clock::Now;
+use super::forwarded::{ForwardedHeaders, ProxyHeader};
+use crate::clock::Timestamp;
 use crate::config::ini::IpRange;
 
 /// Networks of proxies that are believed, by default: the machine itself.
@@ -43,14 +43,14 @@ pub struct Source {
 /// Nobody knows whose request it is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("{}", self.reason())]
-pub enum Unclear {
+pub enum AmbiguousSource {
     /// A trusted proxy names what is no address.
     Unreadable,
     /// It names two clients.
     Differs,
 }
 
-impl Unclear {
+impl AmbiguousSource {
     /// For people.
     pub fn reason(self) -> &'static str {
         match self {
@@ -98,7 +98,7 @@ impl Trusted {
     ///
     /// # Errors
     /// When a trusted proxy says what makes no sense.
-    pub fn resolve(&self, peer: IpAddr, claims: &Claims) -> Result<Source, Unclear> {
+    pub fn resolve(&self, peer: IpAddr, claims: &ForwardedHeaders) -> Result<Source, AmbiguousSource> {
         let (peer, direct) = (peer.to_canonical(), !claims.names_proxy());
         if !self.contains(peer) {
             self.warn_of_stranger(peer, claims);
@@ -109,7 +109,7 @@ impl Trusted {
     }
 
     /// Whether the way from the client to a proxy was encrypted, as far as the peer is believed.
-    pub fn is_https(&self, peer: IpAddr, claims: &Claims) -> bool {
+    pub fn is_https(&self, peer: IpAddr, claims: &ForwardedHeaders) -> bool {
         let http = self.0.headers.iter().any(|header| *header != ProxyHeader::ProxyProtocol);
         let forwarded = self.0.headers == [ProxyHeader::Forwarded];
         let says = if forwarded { claims.forwarded_says_https() } else { claims.says_https() };
@@ -117,20 +117,20 @@ impl Trusted {
     }
 
     /// The name that the client has asked a proxy for, as far as the peer is believed.
-    pub fn asked_host<'a>(&self, peer: IpAddr, claims: &'a Claims) -> Option<&'a str> {
+    pub fn asked_host<'a>(&self, peer: IpAddr, claims: &'a ForwardedHeaders) -> Option<&'a str> {
         claims.host().filter(|_| self.contains(peer))
     }
 
     /// Whom a trusted proxy speaks for. What is said in several ways has to be the same; a trusted proxy is nobody that
     /// it would speak for if there is somebody else.
-    fn named(&self, claims: &Claims) -> Result<Option<IpAddr>, Unclear> {
+    fn named(&self, claims: &ForwardedHeaders) -> Result<Option<IpAddr>, AmbiguousSource> {
         let (mut client, mut proxy) = (None, None);
         for header in &self.0.headers {
             let Some(address) = self.named_by(*header, claims)? else { continue };
             if self.contains(address) {
                 proxy = proxy.or(Some(address));
             } else if client.is_some_and(|other| other != address) {
-                return Err(Unclear::Differs);
+                return Err(AmbiguousSource::Differs);
             } else {
                 client = Some(address);
             }
@@ -139,15 +139,19 @@ impl Trusted {
     }
 
     /// Whom one header names: each proxy adds whom it speaks for, so it is the last that is no proxy of ours.
-    fn named_by(&self, header: ProxyHeader, claims: &Claims) -> Result<Option<IpAddr>, Unclear> {
+    fn named_by(
+        &self,
+        header: ProxyHeader,
+        claims: &ForwardedHeaders,
+    ) -> Result<Option<IpAddr>, AmbiguousSource> {
         let hops = claims.named_by(header);
         if header == ProxyHeader::RealIp && hops.iter().any(|hop| *hop != hops[0]) {
             // It is one address; the others are those of whoever has added a line.
-            return Err(Unclear::Differs);
+            return Err(AmbiguousSource::Differs);
         }
         let mut named = None;
         for hop in hops {
-            let address = hop.map_err(|_| Unclear::Unreadable)?;
+            let address = hop.map_err(|_| AmbiguousSource::Unreadable)?;
             named = Some(address);
             if !self.contains(address) {
                 break;
@@ -156,9 +160,9 @@ impl Trusted {
         Ok(named)
     }
 
-    fn log(&self, peer: IpAddr, unclear: Unclear, claims: &Claims) {
+    fn log(&self, peer: IpAddr, unclear: AmbiguousSource, claims: &ForwardedHeaders) {
         // Zero stands for never.
-        let (logged, now) = (&self.0.unclear_logged, Now::get().ms.max(1));
+        let (logged, now) = (&self.0.unclear_logged, Timestamp::now().monotonic_ms.max(1));
         let last = logged.load(Ordering::Relaxed);
         if last == 0 || now >= last + LOG_INTERVAL {
             logged.store(now, Ordering::Relaxed);
@@ -170,7 +174,7 @@ impl Trusted {
     }
 
     /// A private address that sends what only proxies send is most likely a proxy that was forgotten.
-    fn warn_of_stranger(&self, peer: IpAddr, claims: &Claims) {
+    fn warn_of_stranger(&self, peer: IpAddr, claims: &ForwardedHeaders) {
         let Some(network) = private_network(peer) else { return };
         let names = [ProxyHeader::RealIp, ProxyHeader::ForwardedFor, ProxyHeader::Forwarded];
         let says = names.iter().any(|header| !claims.named_by(*header).is_empty());
@@ -208,7 +212,7 @@ mod tests {
 
     /// Who a request is from, `?` if nobody knows.
     fn from(trusted: &Trusted, peer: &str, headers: &[(&str, &str)]) -> String {
-        let claims = Claims::of(headers.iter().map(|(name, value)| (*name, value.as_bytes())));
+        let claims = ForwardedHeaders::of(headers.iter().map(|(name, value)| (*name, value.as_bytes())));
         let source = trusted.resolve(peer.parse().unwrap(), &claims);
         source.map_or("?".into(), |source| source.address.to_string())
     }
@@ -297,11 +301,11 @@ mod tests {
     fn whoever_comes_by_a_proxy_does_not_come_directly() {
         let trusted = Trusted::default();
         for name in ["Via", "X-Forwarded-Proto", "X-Forwarded-Server", "X-Real-IP", "Forwarded", "CDN-Loop"] {
-            let claims = Claims::of([(name, &b""[..])]);
+            let claims = ForwardedHeaders::of([(name, &b""[..])]);
             let source = trusted.resolve("127.0.0.1".parse().unwrap(), &claims).unwrap();
             assert!(!source.direct, "{name}");
         }
-        let claims = Claims::of([("Host", &b"localhost"[..]), ("Origin", b"http://localhost")]);
+        let claims = ForwardedHeaders::of([("Host", &b"localhost"[..]), ("Origin", b"http://localhost")]);
         assert!(trusted.resolve("127.0.0.1".parse().unwrap(), &claims).unwrap().direct);
     }
 
@@ -331,7 +335,7 @@ mod tests {
 
     #[test]
     fn encryption_is_believed_from_trusted_proxies_only() {
-        let claims = Claims::of([("x-forwarded-proto", &b"https"[..])]);
+        let claims = ForwardedHeaders::of([("x-forwarded-proto", &b"https"[..])]);
         let (here, there) = ("127.0.0.1".parse().unwrap(), "192.0.2.1".parse().unwrap());
         assert!(Trusted::default().is_https(here, &claims));
         assert!(!Trusted::default().is_https(there, &claims));

@@ -9,9 +9,9 @@ use tokio::net::TcpStream;
 use tokio::sync::watch;
 use tokio_rustls::server::TlsStream;
 
-use super::{Client, Gone, Phase};
+use super::{Client, Phase, ReadClosed};
 use crate::client::inbound::{self, Framing, Inbound};
-use crate::client::worker::Link;
+use crate::client::worker::ConnShared;
 use crate::client::writer::{self, Outbound};
 use crate::transport::stream::{Stream, reunite};
 use crate::transport::tls::Certificate;
@@ -22,16 +22,16 @@ pub(super) async fn encrypt(
     by_proxy: bool,
     certificate: watch::Receiver<Certificate>,
     limit_ms: u64,
-    link: Rc<Link>,
+    shared: Rc<ConnShared>,
 ) {
     let (read, write) = Stream::Tcp(stream).into_split();
     let inbound = Inbound { half: read, framing: Framing::wire(by_proxy) };
     let outbound = Outbound { half: write, websocket: false };
-    let reader = inbound::read_all(inbound, Vec::new(), link.clone());
-    let (read, write) = tokio::join!(reader, writer::write_all(outbound, link.clone()));
+    let reader = inbound::read_all(inbound, Vec::new(), shared.clone());
+    let (read, write) = tokio::join!(reader, writer::write_all(outbound, shared.clone()));
     // Otherwise somebody has told the actor why not.
     let Some(stream) = read.zip(write).and_then(|(r, w)| reunite(r, w)) else { return };
-    link.upgrading.set(false);
+    shared.upgrading.set(false);
     let accepting = certificate.borrow().acceptor().accept(stream);
     let accepted = if limit_ms == 0 {
         accepting.await
@@ -40,8 +40,8 @@ pub(super) async fn encrypt(
         limited.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()))
     };
     match accepted {
-        Ok(stream) => link.actor.do_send(Encrypted(Box::new(stream))),
-        Err(error) => link.actor.do_send(Gone { error: Some(error) }),
+        Ok(stream) => shared.actor.do_send(Encrypted(Box::new(stream))),
+        Err(error) => shared.actor.do_send(ReadClosed { error: Some(error) }),
     }
 }
 

@@ -11,9 +11,9 @@ use super::{Client, Phase};
 use crate::client::login::{LoginInput, LoginState};
 use crate::log::{Level, LogUser, Topic};
 use crate::session::actor::{LeaveSession, Session};
-use crate::session::admin::{time_value, visitor_value};
-use crate::session::bans::Person;
-use crate::session::{ClientOp, DisconnectReason, Visitor};
+use crate::session::admin::{client_value, time_value};
+use crate::session::bans::Identity;
+use crate::session::{AuthenticatedClient, ClientOp, DisconnectReason};
 use crate::transport::http;
 use crate::transport::websocket::Violation;
 
@@ -28,11 +28,11 @@ impl Handler<Proxied> for Client {
     type Result = ();
 
     fn handle(&mut self, Proxied { address }: Proxied, ctx: &mut Self::Context) {
-        let address = address.unwrap_or(self.pass.address());
-        if let Err(limit) = self.pass.speaks_for(address, self.context.rules.settings()) {
+        let address = address.unwrap_or(self.permit.address());
+        if let Err(limit) = self.permit.set_client_addr(address, self.context.rules.settings()) {
             return self.disconnect(DisconnectReason::Error, limit.message(), ctx);
         }
-        let address = self.pass.address();
+        let address = self.permit.address();
         self.user.address = Some(address);
         self.log_in(LoginInput::Address(address), ctx);
     }
@@ -41,14 +41,14 @@ impl Handler<Proxied> for Client {
 /// A WebSocket client has said goodbye, or broken the protocol.
 #[derive(Message)]
 #[rtype(result = "()")]
-pub(in crate::client) struct HungUp {
+pub(in crate::client) struct CloseReceived {
     pub(in crate::client) violation: Option<Violation>,
 }
 
-impl Handler<HungUp> for Client {
+impl Handler<CloseReceived> for Client {
     type Result = ();
 
-    fn handle(&mut self, HungUp { violation }: HungUp, ctx: &mut Self::Context) {
+    fn handle(&mut self, CloseReceived { violation }: CloseReceived, ctx: &mut Self::Context) {
         if matches!(self.phase, Phase::Over) {
             return;
         }
@@ -94,14 +94,14 @@ impl Handler<Received> for Client {
 /// The way in has ended.
 #[derive(Message)]
 #[rtype(result = "()")]
-pub(in crate::client) struct Gone {
+pub(in crate::client) struct ReadClosed {
     pub(in crate::client) error: Option<io::Error>,
 }
 
-impl Handler<Gone> for Client {
+impl Handler<ReadClosed> for Client {
     type Result = ();
 
-    fn handle(&mut self, Gone { error }: Gone, ctx: &mut Self::Context) {
+    fn handle(&mut self, ReadClosed { error }: ReadClosed, ctx: &mut Self::Context) {
         let over = matches!(self.phase, Phase::Over);
         if let Some(error) = error.filter(|e| !over && e.kind() != io::ErrorKind::ConnectionReset) {
             self.log(Level::Warn, Topic::Status, format!("Socket read error: {error}"));
@@ -177,7 +177,7 @@ impl Handler<Deliver> for Client {
             self.apply(op, ctx);
         }
         // What was sent right behind a `join` waits for the session.
-        if !self.pending.is_empty() || self.link.as_ref().is_some_and(|l| l.paused.get()) {
+        if !self.pending.is_empty() || self.shared.as_ref().is_some_and(|l| l.paused.get()) {
             self.go_on(ctx);
         }
     }
@@ -250,15 +250,15 @@ impl Handler<DescribeUser> for Client {
 
     fn handle(&mut self, _: DescribeUser, _: &mut Self::Context) -> Self::Result {
         let LogUser { address, name, .. } = self.user.clone();
-        let person = Person { address, name, ..Person::default() };
-        let known = Visitor { conn: self.conn, person, ..Visitor::default() };
-        let (state, visitor) = match &self.phase {
+        let identity = Identity { address, name, ..Identity::default() };
+        let known = AuthenticatedClient { conn: self.conn, identity, ..AuthenticatedClient::default() };
+        let (state, authenticated) = match &self.phase {
             Phase::Session(session) => return UserSummary::In(session.clone()),
-            Phase::Login(login) => ("login", login.visitor()),
+            Phase::Login(login) => ("login", login.client()),
             Phase::Quiet => ("quiet_disconnect", &known),
             Phase::Over => ("graceful_disconnect", &known),
         };
-        let mut value = visitor_value(visitor);
+        let mut value = client_value(authenticated);
         value["id"] = 0.into();
         value["session"] = "".into();
         value["state"] = state.into();

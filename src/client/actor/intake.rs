@@ -15,17 +15,17 @@ use drawhall_protocol::message::{
 };
 
 use super::{ANSWER_LIMIT, Client, Phase};
-use crate::client::credit::Credit;
+use crate::client::in_flight::InFlightBudget;
 use crate::client::login::LoginInput;
 use crate::client::outbox::ITEM_COST;
-use crate::clock::Now;
+use crate::clock::Timestamp;
 use crate::limits::Rate;
 use crate::log::{Level, Topic};
 use crate::metrics::METRICS;
 use crate::session::DisconnectReason;
 use crate::session::actor::{Batch, Session};
 use crate::transport::budget::Budget;
-use crate::transport::gate::Limit;
+use crate::transport::connection_limiter::Limit;
 
 /// Seconds of `messageRateLimit` that may come at once.
 const MESSAGE_BURST: u32 = 20;
@@ -84,10 +84,14 @@ impl Client {
     /// Lets reading rest if the client sends more messages than it may.
     fn slow_down(&mut self, count: u64) {
         let limit = self.context.rules.settings().message_rate_limit.0;
-        let Some(link) = self.link.as_ref().filter(|_| limit > 0) else { return };
-        let wait = self.messages.overdraw(Rate::per_second(limit, MESSAGE_BURST), Now::get().ms, count);
+        let Some(shared) = self.shared.as_ref().filter(|_| limit > 0) else { return };
+        let wait = self.messages.overdraw(
+            Rate::per_second(limit, MESSAGE_BURST),
+            Timestamp::now().monotonic_ms,
+            count,
+        );
         if wait > 0 {
-            link.rest_for(wait);
+            shared.rest_for(wait);
             self.slowed("Too many messages: reading is slowed down (messageRateLimit); told once a minute");
         }
     }
@@ -95,7 +99,7 @@ impl Client {
     /// A client is slowed down: counts it, and logs it once in a while.
     fn slowed(&mut self, text: &str) {
         METRICS.slowed.count();
-        let now = Now::get().ms;
+        let now = Timestamp::now().monotonic_ms;
         if self.slowed_logged.is_none_or(|at| now >= at + LOG_INTERVAL) {
             self.slowed_logged = Some(now);
             self.log(Level::Warn, Topic::RuleBreak, text);
@@ -105,10 +109,10 @@ impl Client {
     /// Handles pending frames until an answer is needed, the session or the client's budget has to recover, or there are
     /// none left; then reads on.
     pub(super) fn go_on(&mut self, ctx: &mut Context<Self>) {
-        while self.budget_timer.is_none() && !self.credit.is_waiting() {
+        while self.budget_timer.is_none() && !self.in_flight_budget.is_waiting() {
             match &self.phase {
                 Phase::Over => return,
-                Phase::Login(_) if self.link.as_ref().is_some_and(|l| l.upgrading.get()) => {
+                Phase::Login(_) if self.shared.as_ref().is_some_and(|l| l.upgrading.get()) => {
                     if !self.pending.is_empty() {
                         let text = "Something in clear came after startTls";
                         self.log(Level::Warn, Topic::RuleBreak, text);
@@ -117,14 +121,14 @@ impl Client {
                     return;
                 }
                 Phase::Login(login) if login.is_waiting() => {
-                    if let Some(link) = &self.link {
-                        link.paused.set(true);
+                    if let Some(shared) = &self.shared {
+                        shared.paused.set(true);
                     }
                     return self.await_answer(ctx);
                 }
                 _ if self.pending.is_empty() => {
-                    if let Some(link) = &self.link {
-                        link.resume_reading();
+                    if let Some(shared) = &self.shared {
+                        shared.resume_reading();
                     }
                     return;
                 }
@@ -141,7 +145,7 @@ impl Client {
     /// Has a frame paid for. If that cannot be, the client waits until it can.
     fn afford(&mut self, header: FrameHeader) -> Result<(), Overdrawn> {
         let Some((budget, count)) = cost(header) else { return Ok(()) };
-        self.pass.spend(budget, count, self.context.rules.settings()).map_err(|ms| Overdrawn { budget, ms })
+        self.permit.spend(budget, count, self.context.rules.settings()).map_err(|ms| Overdrawn { budget, ms })
     }
 
     /// What is pending waits until the client can pay for more of it.
@@ -150,9 +154,9 @@ impl Client {
         if frames(&self.pending).any(is_goodbye) {
             return self.close(ctx);
         }
-        let waited = self.link.as_ref().is_none_or(|link| {
-            link.paused.set(true);
-            link.over_budget.replace(true)
+        let waited = self.shared.as_ref().is_none_or(|shared| {
+            shared.paused.set(true);
+            shared.over_budget.replace(true)
         });
         if !waited {
             self.slowed(match overdrawn.budget {
@@ -180,7 +184,7 @@ impl Client {
     }
 
     fn receive_in_login(&mut self, frame: FrameRef<'_>, ctx: &mut Context<Self>) {
-        if !self.below(frame, ctx) {
+        if !self.handle_transport_message(frame, ctx) {
             return;
         }
         if frame.header.kind != ServerCommand::TYPE {
@@ -221,7 +225,7 @@ impl Client {
                 // What came before the goodbye must be in the session before the client leaves it.
                 self.pass_on(session, std::mem::take(&mut kept));
             }
-            if self.below(frame, ctx) {
+            if self.handle_transport_message(frame, ctx) {
                 if self.may_guess(frame, ctx) {
                     kept.extend_from_slice(frame.bytes);
                 }
@@ -244,10 +248,10 @@ impl Client {
         if batch.is_empty() {
             return;
         }
-        let wait = self.credit.take(Credit::cost(&batch));
+        let wait = self.in_flight_budget.acquire(InFlightBudget::cost(&batch));
         session.do_send(Batch { conn: self.conn, bytes: batch });
-        if let Some(link) = self.link.as_ref().filter(|_| wait) {
-            link.paused.set(true);
+        if let Some(shared) = self.shared.as_ref().filter(|_| wait) {
+            shared.paused.set(true);
         }
     }
 
@@ -256,7 +260,7 @@ impl Client {
         let pending = std::mem::take(&mut self.pending);
         let mut kept = Vec::with_capacity(pending.len());
         for frame in frames(&pending) {
-            if self.below(frame, ctx) && frame.header.kind != ServerCommand::TYPE {
+            if self.handle_transport_message(frame, ctx) && frame.header.kind != ServerCommand::TYPE {
                 let start = kept.len();
                 kept.extend_from_slice(frame.bytes);
                 kept[start + 3] = self.user.id;
@@ -270,7 +274,7 @@ impl Client {
     }
 
     /// Handles what is below login and session; returns whether the frame is for them.
-    fn below(&mut self, frame: FrameRef<'_>, ctx: &mut Context<Self>) -> bool {
+    fn handle_transport_message(&mut self, frame: FrameRef<'_>, ctx: &mut Context<Self>) -> bool {
         let kind = frame.header.kind;
         if kind >= FIRST_OPAQUE {
             return true;
@@ -287,9 +291,9 @@ impl Client {
         match decoded {
             Ok(Decoded::Ping(Ping { is_pong: false })) => {
                 let pong = Decoded::from(Ping { is_pong: true }).to_frame(0, Layout::V4_25);
-                if let (Some(link), Ok(pong)) = (&self.link, pong) {
-                    link.outbox.borrow_mut().push_first(pong.into_bytes());
-                    link.wake.notify_one();
+                if let (Some(shared), Ok(pong)) = (&self.shared, pong) {
+                    shared.outbox.borrow_mut().push_first(pong.into_bytes());
+                    shared.wake.notify_one();
                 }
                 false
             }

@@ -6,14 +6,14 @@ use actix::prelude::*;
 use drawhall_protocol::ProtocolVersion;
 
 use super::{ANSWER_LIMIT, Client, Phase};
-use crate::auth::{AskExtAuth, CheckAccount};
+use crate::auth::{CheckAccount, QueryExtAuth};
 use crate::client::login::{LoginEffect, LoginInput};
 use crate::log::{Level, Topic};
 use crate::metrics::{METRICS, login_result};
 use crate::server::{EnterLobby, EnterSession, FindSession, HostSession, LookUp, ReportSession, Server};
 use crate::session::actor::{LeaveSession, PendingEntry};
 use crate::session::{ConnId, DisconnectReason};
-use crate::transport::gate::Limit;
+use crate::transport::connection_limiter::Limit;
 
 /// What a client waits for so that nothing overtakes it, or `None` if it takes too long: then a session that is started
 /// all the same is left.
@@ -62,22 +62,22 @@ impl Client {
             }
             LoginEffect::Log(level, topic, text) => self.log(level, topic, text),
             LoginEffect::StartTls => {
-                if let Some(link) = &self.link {
-                    link.upgrading.set(true);
-                    link.outbox.borrow_mut().upgrade();
-                    link.wake.notify_one();
+                if let Some(shared) = &self.shared {
+                    shared.upgrading.set(true);
+                    shared.outbox.borrow_mut().upgrade();
+                    shared.wake.notify_one();
                 }
             }
             LoginEffect::CheckAccount { name, password } => {
                 if !password.is_empty() && !self.may(Limit::PasswordRate, ctx) {
                     return;
                 }
-                let address = self.pass.address();
+                let address = self.permit.address();
                 let asked = self.context.auth.send(CheckAccount { name, password, address });
                 self.ask(asked, ctx, LoginInput::Account);
             }
-            LoginEffect::AskExtAuth { name } => {
-                let asked = self.context.auth.send(AskExtAuth { name });
+            LoginEffect::QueryExtAuth { name } => {
+                let asked = self.context.auth.send(QueryExtAuth { name });
                 self.ask(asked, ctx, LoginInput::ExtAuth);
             }
             LoginEffect::LookUp { session, invite, sid } => {
@@ -85,12 +85,12 @@ impl Client {
                 self.ask(asked, ctx, LoginInput::LookedUp);
             }
             LoginEffect::EnterLobby { moderator, list_now, list_changes } => {
-                if let Some(link) = &self.link {
-                    link.identified.set(true);
+                if let Some(shared) = &self.shared {
+                    shared.identified.set(true);
                     METRICS.logins.count("ok");
                 }
                 if let Phase::Login(login) = &self.phase {
-                    self.user.name.clone_from(&login.visitor().person.name);
+                    self.user.name.clone_from(&login.client().identity.name);
                 }
                 self.context.server.do_send(EnterLobby { conn, moderator, list_now, list_changes });
             }
@@ -104,16 +104,17 @@ impl Client {
                 }
                 if let Some(id) = self.found.clone() {
                     self.entering = Some(id.clone());
-                    let entry = PendingEntry::to_join(ctx.address(), self.credit.clone());
+                    let entry = PendingEntry::to_join(ctx.address(), self.in_flight_budget.clone());
                     self.context.server.do_send(EnterSession { id, request, entry });
                 }
             }
-            LoginEffect::Host { host, protocol, visitor } => {
+            LoginEffect::Host { host, protocol, client: authenticated } => {
                 if !self.may(Limit::HostRate, ctx) {
                     return;
                 }
-                let (client, credit, place) = (ctx.address(), self.credit.clone(), self.pass.place());
-                let wanted = HostSession { host, protocol, visitor, client, credit, place };
+                let (client, in_flight_budget, place) =
+                    (ctx.address(), self.in_flight_budget.clone(), self.permit.place());
+                let wanted = HostSession { host, protocol, authenticated, client, in_flight_budget, place };
                 let asked = self.context.server.send(wanted);
                 let asked = in_time(asked, conn).into_actor(self).map(|answer, client, ctx| match answer {
                     Some(Ok(Ok(session))) => client.session = Some(session),

@@ -7,7 +7,7 @@ use tokio::net::{TcpListener, TcpStream};
 
 use super::*;
 use crate::client::login::LookupAnswer;
-use crate::transport::gate::Gate;
+use crate::transport::connection_limiter::ConnectionLimiter;
 
 /// A connection to a client, and the mailboxes of those whom it asks: nothing is ever answered.
 struct Unanswered {
@@ -38,7 +38,7 @@ impl Unanswered {
         let (accepted, peer) = listener.accept().await.unwrap();
         let (server, auth) = (Context::<Server>::new(), Context::<Auth>::new());
         let rules = Arc::new(Rules::default());
-        let pass = Gate::default().enter(peer.ip(), rules.settings()).unwrap();
+        let permit = ConnectionLimiter::default().enter(peer.ip(), rules.settings()).unwrap();
         let context = ClientContext {
             rules,
             server: server.address(),
@@ -48,7 +48,8 @@ impl Unanswered {
             websocket_port: None,
         };
         let stream_of_client = Stream::Tcp(accepted);
-        let connection = Connection { conn: 1, stream: stream_of_client, pass, websocket: None, turn: None };
+        let connection =
+            Connection { conn: 1, stream: stream_of_client, permit, websocket: None, setup_permit: None };
         let client = Client::start(connection, context);
         Unanswered { stream, client, _server: server, _auth: auth }
     }

@@ -4,7 +4,7 @@ use drawhall_protocol::command::Ident;
 use drawhall_protocol::reply::{Method, ResultReply};
 
 use super::ident::{INTERNAL_ACCOUNT, Intent};
-use super::{LoginEffect, LoginMachine, Waiting};
+use super::{LoginEffect, LoginMachine, PendingAnswer};
 use crate::auth::AccountCheck;
 use crate::auth::extauth::{ExtAuth, NameAnswer, permitted};
 use crate::auth::token::{self, Token};
@@ -18,8 +18,8 @@ impl LoginMachine {
         let ExtAuth { url, .. } = self.rules.extauth()?;
         let settings = self.rules.settings();
         let guests_host =
-            settings.allow_guest_hosts && (!self.visitor.browser || settings.allow_guest_web_hosts);
-        let accounts_host = settings.extauth_host && (!self.visitor.browser || settings.extauth_web_host);
+            settings.allow_guest_hosts && (!self.client.browser || settings.allow_guest_web_hosts);
+        let accounts_host = settings.extauth_host && (!self.client.browser || settings.extauth_web_host);
         let host = guests_host || accounts_host;
         let actions =
             [Some("join"), host.then_some("host")].into_iter().flatten().map(str::to_owned).collect();
@@ -32,54 +32,54 @@ impl LoginMachine {
         ident: Box<Ident>,
         intent: Intent,
         server: &ExtAuth,
-        fx: &mut Vec<LoginEffect>,
+        effects: &mut Vec<LoginEffect>,
     ) {
         if let Some(token) = &ident.extauth {
-            self.extauth_token(&ident.name, token, server, fx);
+            self.extauth_token(&ident.name, token, server, effects);
         } else if self.rules.settings().allow_guests {
             let name = ident.name.clone();
-            self.waiting = Some(Waiting::ExtAuth(ident, intent));
-            fx.push(LoginEffect::AskExtAuth { name });
-        } else if self.intent_fits(intent, Intent::ExtAuth, false, fx) {
-            self.request_extauth(server, fx);
+            self.waiting = Some(PendingAnswer::ExtAuth(ident, intent));
+            effects.push(LoginEffect::QueryExtAuth { name });
+        } else if self.intent_fits(intent, Intent::ExtAuth, false, effects) {
+            self.request_extauth(server, effects);
         }
     }
 
-    /// The answer to [`LoginEffect::AskExtAuth`].
+    /// The answer to [`LoginEffect::QueryExtAuth`].
     pub fn extauth_answered(&mut self, answer: NameAnswer) -> Vec<LoginEffect> {
-        let mut fx = Vec::new();
-        let Some(Waiting::ExtAuth(ident, intent)) = self.waiting.take() else { return fx };
+        let mut effects = Vec::new();
+        let Some(PendingAnswer::ExtAuth(ident, intent)) = self.waiting.take() else { return effects };
         let server = self.rules.extauth();
         match (answer, server) {
             (NameAnswer::Account, Some(server)) => {
-                if self.intent_fits(intent, Intent::ExtAuth, false, &mut fx) {
-                    self.request_extauth(&server, &mut fx);
+                if self.intent_fits(intent, Intent::ExtAuth, false, &mut effects) {
+                    self.request_extauth(&server, &mut effects);
                 }
             }
-            (NameAnswer::Guest, _) => self.guest_login(&ident.name, intent, false, &mut fx),
+            (NameAnswer::Guest, _) => self.guest_login(&ident.name, intent, false, &mut effects),
             (NameAnswer::OutGroup, _) => {
-                self.fail("extauthOutgroup", "This username cannot log in to this server", &mut fx);
+                self.fail("extauthOutgroup", "This username cannot log in to this server", &mut effects);
             }
             (NameAnswer::Banned, _) => {
                 let text = "Username is locked, probably because the associated account was recently deleted";
-                self.fail("extauthLocked", text, &mut fx);
+                self.fail("extauthLocked", text, &mut effects);
             }
             (NameAnswer::Other(status), _) => {
-                self.fail("extauth", &format!("Unexpected ext-auth response: {status}"), &mut fx);
+                self.fail("extauth", &format!("Unexpected ext-auth response: {status}"), &mut effects);
             }
             (NameAnswer::Unavailable, _) | (_, None) if self.rules.settings().extauth_fallback => {
-                self.guest_login(&ident.name, intent, true, &mut fx);
+                self.guest_login(&ident.name, intent, true, &mut effects);
             }
             (NameAnswer::Unavailable | NameAnswer::Account, _) => {
-                self.fail("noExtAuth", "Authentication server is unavailable!", &mut fx);
+                self.fail("noExtAuth", "Authentication server is unavailable!", &mut effects);
             }
         }
-        fx
+        effects
     }
 
-    fn request_extauth(&mut self, server: &ExtAuth, fx: &mut Vec<LoginEffect>) {
+    fn request_extauth(&mut self, server: &ExtAuth, effects: &mut Vec<LoginEffect>) {
         let nonce = loop {
-            let nonce = self.next_chance();
+            let nonce = self.next_random();
             if nonce != 0 {
                 break nonce;
             }
@@ -95,41 +95,49 @@ impl LoginMachine {
             avatar: Some(settings.extauth_avatars),
             ..ResultReply::default()
         };
-        self.send_result(result, fx);
+        self.send_result(result, effects);
     }
 
     /// Somebody who called himself `name` brings a token.
-    fn extauth_token(&mut self, name: &str, text: &str, server: &ExtAuth, fx: &mut Vec<LoginEffect>) {
+    fn extauth_token(&mut self, name: &str, text: &str, server: &ExtAuth, effects: &mut Vec<LoginEffect>) {
         // It is used once, whatever comes of it.
         let Some(nonce) = self.nonce.take() else {
-            return self.fail("extAuthError", "Ext auth not requested!", fx);
+            return self.fail("extAuthError", "Ext auth not requested!", effects);
         };
         let group = &self.rules.settings().extauth_group;
         let key = server.key.as_ref().ok_or(token::TokenError::Signature);
         let token = match key.and_then(|key| token::read(text, key, group, nonce)) {
             Ok(token) if token.is_older_than(self.arrived_ms) => {
-                fx.push(LoginEffect::Log(Level::Warn, Topic::RuleBreak, "Ext-auth token: too old".into()));
-                return self.fail("extAuthError", INVALID_TOKEN, fx);
+                effects.push(LoginEffect::Log(
+                    Level::Warn,
+                    Topic::RuleBreak,
+                    "Ext-auth token: too old".into(),
+                ));
+                return self.fail("extAuthError", INVALID_TOKEN, effects);
             }
             Ok(token) => token,
             Err(error) => {
-                fx.push(LoginEffect::Log(Level::Warn, Topic::RuleBreak, format!("Ext-auth token: {error}")));
+                effects.push(LoginEffect::Log(
+                    Level::Warn,
+                    Topic::RuleBreak,
+                    format!("Ext-auth token: {error}"),
+                ));
                 let text = match error {
                     token::TokenError::Signature => "Ext auth token signature mismatch!",
                     token::TokenError::Payload => INVALID_TOKEN,
                 };
-                return self.fail("extAuthError", text, fx);
+                return self.fail("extAuthError", text, effects);
             }
         };
-        if !self.is_name_of_others(&token.username, fx) {
+        if !self.is_name_of_others(&token.username, effects) {
             return;
         }
         if token.username == name || !self.rules.has_accounts {
-            return self.token_login(token, fx);
+            return self.token_login(token, effects);
         }
         let name = token.username.clone();
-        self.waiting = Some(Waiting::Token(Box::new(token)));
-        fx.push(LoginEffect::CheckAccount { name, password: String::new() });
+        self.waiting = Some(PendingAnswer::Token(Box::new(token)));
+        effects.push(LoginEffect::CheckAccount { name, password: String::new() });
     }
 
     /// It is known whether the name in a token is an account of this server.
@@ -137,19 +145,19 @@ impl LoginMachine {
         &mut self,
         check: &AccountCheck,
         token: Token,
-        fx: &mut Vec<LoginEffect>,
+        effects: &mut Vec<LoginEffect>,
     ) {
         match check {
-            AccountCheck::NotFound => self.token_login(token, fx),
-            AccountCheck::Similar => self.too_similar(&token.username, fx),
-            _ => self.fail("extAuthError", INTERNAL_ACCOUNT, fx),
+            AccountCheck::NotFound => self.token_login(token, effects),
+            AccountCheck::Similar => self.too_similar(&token.username, effects),
+            _ => self.fail("extAuthError", INTERNAL_ACCOUNT, effects),
         }
     }
 
     /// Logs in whom the auth server names.
-    fn token_login(&mut self, token: Token, fx: &mut Vec<LoginEffect>) {
+    fn token_login(&mut self, token: Token, effects: &mut Vec<LoginEffect>) {
         let Some(server) = self.rules.extauth() else {
-            return self.fail("noExtAuth", "Authentication server is unavailable!", fx);
+            return self.fail("noExtAuth", "Authentication server is unavailable!", effects);
         };
         let settings = self.rules.shared.settings.clone();
         if self.ban.is_none() || self.ban_exemptable {
@@ -160,15 +168,15 @@ impl LoginMachine {
             }
         }
         if settings.extauth_avatars && !token.avatar.is_empty() {
-            self.visitor.avatar = token.avatar;
+            self.client.avatar = token.avatar;
         }
         let ghosts = settings.enable_ghosts && settings.extauth_ghosts;
         let wants_ghost = token.flags.iter().any(|f| f == "GHOST");
         let auth_id = format!("{}:{}", server.host, token.uid.as_ref().unwrap_or(&token.username));
         let flags = permitted(token.flags, &settings);
         if wants_ghost && !ghosts {
-            return self.fail("ghostsNotAllowed", "Ghost mode not allowed", fx);
+            return self.fail("ghostsNotAllowed", "Ghost mode not allowed", effects);
         }
-        self.account_login(&token.username, auth_id, flags, fx);
+        self.account_login(&token.username, auth_id, flags, effects);
     }
 }

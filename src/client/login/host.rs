@@ -4,7 +4,7 @@ use drawhall_protocol::ProtocolVersion;
 use drawhall_protocol::command::Host;
 use serde::{Deserialize, Serialize};
 
-use super::{LoginEffect, LoginMachine, LookedUp, Waiting};
+use super::{LoginEffect, LoginMachine, LookedUp, PendingAnswer};
 use crate::storage::names;
 
 /// Why the server cannot start a session.
@@ -23,61 +23,61 @@ pub enum HostRefusal {
 }
 
 impl LoginMachine {
-    pub(super) fn host(&mut self, host: Host, fx: &mut Vec<LoginEffect>) {
-        if !self.same_info(&host.info, fx) {
+    pub(super) fn host(&mut self, host: Host, effects: &mut Vec<LoginEffect>) {
+        if !self.same_info(&host.info, effects) {
             return;
         }
         if matches!(self.lookup, Some(LookedUp::Session { .. })) {
             let text = "Cannot host when a joining intent was given";
-            return self.fail("lookupHostMismatch", text, fx);
+            return self.fail("lookupHostMismatch", text, effects);
         }
-        if !self.may_host(&host, fx) {
+        if !self.may_host(&host, effects) {
             return;
         }
         let Ok(protocol) = host.protocol.parse::<ProtocolVersion>() else {
-            return self.fail("syntax", "Unparseable protocol version", fx);
+            return self.fail("syntax", "Unparseable protocol version", effects);
         };
-        if !self.is_new_enough(&protocol, fx)
-            || !self.system_id(&host.info.s, protocol.requires_system_id(), fx)
+        if !self.is_new_enough(&protocol, effects)
+            || !self.system_id(&host.info.s, protocol.requires_system_id(), effects)
         {
             return;
         }
         if !(1..=254).contains(&host.user_id) {
-            return self.fail("syntax", "Invalid user ID (must be in range 1-254)", fx);
+            return self.fail("syntax", "Invalid user ID (must be in range 1-254)", effects);
         }
         if !host.alias.is_empty() && !names::is_valid_alias(&host.alias) {
-            return self.fail("badAlias", "Invalid session alias", fx);
+            return self.fail("badAlias", "Invalid session alias", effects);
         }
-        if self.trigger_ban(false, fx) {
+        if self.trigger_ban(false, effects) {
             return;
         }
-        self.visitor.capabilities = host.capabilities;
-        self.waiting = Some(Waiting::Host);
-        let visitor = Box::new(self.visitor.clone());
-        fx.push(LoginEffect::Host { host: Box::new(host), protocol, visitor });
+        self.client.capabilities = host.capabilities;
+        self.waiting = Some(PendingAnswer::Host);
+        let client = Box::new(self.client.clone());
+        effects.push(LoginEffect::Host { host: Box::new(host), protocol, client });
     }
 
-    fn may_host(&mut self, host: &Host, fx: &mut Vec<LoginEffect>) -> bool {
-        let has = |flag: &str| self.visitor.flags.iter().any(|f| f == flag);
-        let browser = self.visitor.browser;
+    fn may_host(&mut self, host: &Host, effects: &mut Vec<LoginEffect>) -> bool {
+        let has = |flag: &str| self.client.flags.iter().any(|f| f == flag);
+        let browser = self.client.browser;
         let permitted = has("HOST") && (!browser || has("WEBHOST"));
         let needs_password =
             browser && !has("WEBSESSION") && self.rules.settings().password_dependent_web_session;
         if !permitted {
-            self.fail("unauthorizedHost", "Hosting not authorized", fx);
+            self.fail("unauthorizedHost", "Hosting not authorized", effects);
         } else if needs_password && host.password.is_empty() {
             let text = "You're not allowed to host sessions without a session password";
-            self.fail("passwordedHost", text, fx);
-        } else if self.visitor.ghost {
-            self.fail("ghostHost", "Hosting not available in ghost mode", fx);
+            self.fail("passwordedHost", text, effects);
+        } else if self.client.ghost {
+            self.fail("ghostHost", "Hosting not available in ghost mode", effects);
         } else {
             return true;
         }
         false
     }
 
-    fn is_new_enough(&mut self, protocol: &ProtocolVersion, fx: &mut Vec<LoginEffect>) -> bool {
-        let Some(minimum) = self.minimum_version().filter(|_| !self.visitor.moderator) else { return true };
+    fn is_new_enough(&mut self, protocol: &ProtocolVersion, effects: &mut Vec<LoginEffect>) -> bool {
+        let Some(minimum) = self.minimum_version().filter(|_| !self.client.moderator) else { return true };
         match protocol.at_least(&minimum) {
             Some(true) => return true,
             Some(false) => {
@@ -86,11 +86,11 @@ impl LoginMachine {
                      means your version of Drawpile is too old. To update, go to drawpile.net and download a \
                      newer version."
                 );
-                self.fail("protoverold", &text, fx);
+                self.fail("protoverold", &text, effects);
             }
             None => {
                 let text = format!("Mismatched protocol namespace, minimum protocol version is {minimum}");
-                self.fail("protoverns", &text, fx);
+                self.fail("protoverns", &text, effects);
             }
         }
         false
@@ -98,9 +98,9 @@ impl LoginMachine {
 
     /// The answer to [`LoginEffect::Host`], if no session was started.
     pub fn host_refused(&mut self, refusal: HostRefusal) -> Vec<LoginEffect> {
-        let mut fx = Vec::new();
-        if !matches!(self.waiting.take(), Some(Waiting::Host)) {
-            return fx;
+        let mut effects = Vec::new();
+        if !matches!(self.waiting.take(), Some(PendingAnswer::Host)) {
+            return effects;
         }
         let (code, text) = match refusal {
             HostRefusal::Full => ("closed", "This server is full."),
@@ -116,7 +116,7 @@ impl LoginMachine {
                 ("noSpace", "This server has no space for new sessions at the moment. Try again later.")
             }
         };
-        self.fail(code, text, &mut fx);
-        fx
+        self.fail(code, text, &mut effects);
+        effects
     }
 }

@@ -4,7 +4,7 @@ use drawhall_protocol::command::Ident;
 use drawhall_protocol::qt_base64;
 use drawhall_protocol::reply::ResultReply;
 
-use super::{LoginEffect, LoginMachine, LoginState, LookedUp, Waiting};
+use super::{LoginEffect, LoginMachine, LoginState, LookedUp, PendingAnswer};
 use crate::auth::{AccountCheck, BUSY_TEXT, MAX_PASSWORD_ATTEMPTS};
 use crate::log::{Level, Topic};
 use crate::username;
@@ -47,61 +47,63 @@ impl Intent {
 }
 
 impl LoginMachine {
-    pub(super) fn ident(&mut self, ident: Ident, fx: &mut Vec<LoginEffect>) {
+    pub(super) fn ident(&mut self, ident: Ident, effects: &mut Vec<LoginEffect>) {
         if !username::has_valid_form(&ident.name) {
-            return self.bad_name(fx);
+            return self.bad_name(effects);
         }
-        if !self.may_be_called(&ident.name, fx) {
+        if !self.may_be_called(&ident.name, effects) {
             return;
         }
         let Some(intent) = Intent::parse(&ident.intent) else {
-            return self.fail("identError", "Invalid ident intent", fx);
+            return self.fail("identError", "Invalid ident intent", effects);
         };
         let (name, password) = (ident.name.clone(), ident.password.clone());
-        self.waiting = Some(Waiting::Account(Box::new(ident), intent));
+        self.waiting = Some(PendingAnswer::Account(Box::new(ident), intent));
         if self.rules.has_accounts {
-            fx.push(LoginEffect::CheckAccount { name, password });
+            effects.push(LoginEffect::CheckAccount { name, password });
         } else {
-            fx.extend(self.account_checked(AccountCheck::NotFound));
+            effects.extend(self.account_checked(AccountCheck::NotFound));
         }
     }
 
-    fn bad_name(&mut self, fx: &mut Vec<LoginEffect>) {
+    fn bad_name(&mut self, effects: &mut Vec<LoginEffect>) {
         // Not which: it may be a password.
         let text = "Attempt to use an invalid username".into();
-        fx.push(LoginEffect::Log(Level::Warn, Topic::RuleBreak, text));
-        self.fail("badUsername", "Invalid username", fx);
+        effects.push(LoginEffect::Log(Level::Warn, Topic::RuleBreak, text));
+        self.fail("badUsername", "Invalid username", effects);
     }
 
     /// Whether the server's owner lets people have this name.
-    fn may_be_called(&mut self, name: &str, fx: &mut Vec<LoginEffect>) -> bool {
+    fn may_be_called(&mut self, name: &str, effects: &mut Vec<LoginEffect>) -> bool {
         let forbidden = self.rules.shared.names.forbids(name);
         if forbidden {
             let text = format!("Attempt to use forbidden username '{name}'");
-            fx.push(LoginEffect::Log(Level::Warn, Topic::RuleBreak, text));
-            self.fail("forbiddenUsername", "Forbidden username", fx);
+            effects.push(LoginEffect::Log(Level::Warn, Topic::RuleBreak, text));
+            self.fail("forbiddenUsername", "Forbidden username", effects);
         }
         !forbidden
     }
 
     /// Whether a name that is no account of this server can be somebody's.
-    pub(super) fn is_name_of_others(&mut self, name: &str, fx: &mut Vec<LoginEffect>) -> bool {
+    pub(super) fn is_name_of_others(&mut self, name: &str, effects: &mut Vec<LoginEffect>) -> bool {
         if !username::is_valid(name) {
-            self.bad_name(fx);
+            self.bad_name(effects);
             return false;
         }
-        self.may_be_called(name, fx)
+        self.may_be_called(name, effects)
     }
 
     /// The answer to [`LoginEffect::CheckAccount`].
     pub fn account_checked(&mut self, check: AccountCheck) -> Vec<LoginEffect> {
-        let mut fx = Vec::new();
+        let mut effects = Vec::new();
         match self.waiting.take() {
-            Some(Waiting::Account(ident, intent)) => self.identified(&check, ident, intent, &mut fx),
-            Some(Waiting::Token(token)) => self.token_name_checked(&check, *token, &mut fx),
+            Some(PendingAnswer::Account(ident, intent)) => {
+                self.identified(&check, ident, intent, &mut effects)
+            }
+            Some(PendingAnswer::Token(token)) => self.token_name_checked(&check, *token, &mut effects),
             _ => {}
         }
-        fx
+        effects
     }
 
     /// It is known whether the name that somebody gave is an account.
@@ -110,48 +112,48 @@ impl LoginMachine {
         check: &AccountCheck,
         ident: Box<Ident>,
         intent: Intent,
-        fx: &mut Vec<LoginEffect>,
+        effects: &mut Vec<LoginEffect>,
     ) {
         match check {
-            AccountCheck::Busy => return self.fail("tooManyAttempts", BUSY_TEXT, fx),
+            AccountCheck::Busy => return self.fail("tooManyAttempts", BUSY_TEXT, effects),
             AccountCheck::NotFound | AccountCheck::Similar if !username::is_valid(&ident.name) => {
-                return self.bad_name(fx);
+                return self.bad_name(effects);
             }
-            AccountCheck::Similar => return self.too_similar(&ident.name, fx),
+            AccountCheck::Similar => return self.too_similar(&ident.name, effects),
             _ => {}
         }
         let settings = self.rules.shared.settings.clone();
         let own = *check != AccountCheck::NotFound;
         if own && ident.extauth.is_some() {
-            return self.fail("extAuthError", INTERNAL_ACCOUNT, fx);
+            return self.fail("extAuthError", INTERNAL_ACCOUNT, effects);
         }
-        if own && !self.intent_fits(intent, Intent::Auth, false, fx) {
+        if own && !self.intent_fits(intent, Intent::Auth, false, effects) {
             return;
         }
         if let Some(avatar) = ident.avatar.as_ref().filter(|_| settings.custom_avatars) {
-            self.visitor.avatar = qt_base64::decode(avatar);
+            self.client.avatar = qt_base64::decode(avatar);
         }
         if let Some(server) = self.rules.extauth().filter(|_| !own) {
-            return self.extauth_ident(ident, intent, &server, fx);
+            return self.extauth_ident(ident, intent, &server, effects);
         }
         match check {
             AccountCheck::NotFound if settings.allow_guests => {
-                self.guest_login(&ident.name, intent, false, fx);
+                self.guest_login(&ident.name, intent, false, effects);
             }
-            AccountCheck::BadPassword => self.bad_password(&ident, Some(&ident.name), fx),
-            AccountCheck::Locked => self.fail("bannedName", "This username is banned", fx),
+            AccountCheck::BadPassword => self.bad_password(&ident, Some(&ident.name), effects),
+            AccountCheck::Locked => self.fail("bannedName", "This username is banned", effects),
             AccountCheck::Ok { auth_id, flags } => {
-                self.account_login(&ident.name, auth_id.clone(), flags.clone(), fx);
+                self.account_login(&ident.name, auth_id.clone(), flags.clone(), effects);
             }
-            _ => self.bad_password(&ident, None, fx),
+            _ => self.bad_password(&ident, None, effects),
         }
     }
 
     /// Somebody would be taken for the owner of an account.
-    pub(super) fn too_similar(&mut self, name: &str, fx: &mut Vec<LoginEffect>) {
+    pub(super) fn too_similar(&mut self, name: &str, effects: &mut Vec<LoginEffect>) {
         let text = format!("Attempt to use username '{name}', which looks like that of an account");
-        fx.push(LoginEffect::Log(Level::Warn, Topic::RuleBreak, text));
-        self.fail("nameInuse", "This username looks like that of an account", fx);
+        effects.push(LoginEffect::Log(Level::Warn, Topic::RuleBreak, text));
+        self.fail("nameInuse", "This username looks like that of an account", effects);
     }
 
     /// Whether somebody logs in as was meant; `fallback` if only because the auth server is down.
@@ -160,7 +162,7 @@ impl LoginMachine {
         intent: Intent,
         actual: Intent,
         fallback: bool,
-        fx: &mut Vec<LoginEffect>,
+        effects: &mut Vec<LoginEffect>,
     ) -> bool {
         let fits = intent == Intent::Any || intent == actual;
         if !fits {
@@ -172,32 +174,32 @@ impl LoginMachine {
                 extauth_fallback: fallback,
                 ..ResultReply::default()
             };
-            self.send_result(result, fx);
+            self.send_result(result, effects);
         }
         fits
     }
 
     /// A name is logged if it is that of an account: people type passwords where their name belongs.
-    fn bad_password(&mut self, ident: &Ident, account: Option<&str>, fx: &mut Vec<LoginEffect>) {
+    fn bad_password(&mut self, ident: &Ident, account: Option<&str>, effects: &mut Vec<LoginEffect>) {
         if ident.password.is_empty() {
             let (message, state) = ("Password needed".into(), "needPassword".into());
-            return self.send_result(ResultReply { message, state, ..ResultReply::default() }, fx);
+            return self.send_result(ResultReply { message, state, ..ResultReply::default() }, effects);
         }
         self.account_attempts += 1;
         let attempt = self.account_attempts;
         let account = account.unwrap_or("that does not exist");
         let text =
             format!("Incorrect password for account {account} (attempt {attempt}/{MAX_PASSWORD_ATTEMPTS})");
-        fx.push(LoginEffect::Log(Level::Warn, Topic::RuleBreak, text));
-        self.wrong_password(attempt, fx);
+        effects.push(LoginEffect::Log(Level::Warn, Topic::RuleBreak, text));
+        self.wrong_password(attempt, effects);
     }
 
     /// The connection is ended at the tenth attempt.
-    pub(super) fn wrong_password(&mut self, attempt: u32, fx: &mut Vec<LoginEffect>) {
+    pub(super) fn wrong_password(&mut self, attempt: u32, effects: &mut Vec<LoginEffect>) {
         if attempt >= MAX_PASSWORD_ATTEMPTS {
-            self.fail("badPassword", "Incorrect password", fx);
+            self.fail("badPassword", "Incorrect password", effects);
         } else {
-            self.error("badPassword", "Incorrect password", fx);
+            self.error("badPassword", "Incorrect password", effects);
         }
     }
 
@@ -206,19 +208,19 @@ impl LoginMachine {
         name: &str,
         intent: Intent,
         fallback: bool,
-        fx: &mut Vec<LoginEffect>,
+        effects: &mut Vec<LoginEffect>,
     ) {
-        if !self.intent_fits(intent, Intent::Guest, fallback, fx) {
+        if !self.intent_fits(intent, Intent::Guest, fallback, effects) {
             return;
         }
         let settings = self.rules.settings();
-        if self.visitor.browser && !settings.allow_guest_web {
+        if self.client.browser && !settings.allow_guest_web {
             let text = "You don't have permission to connect from the web.";
-            return self.fail("webNotAllowed", text, fx);
+            return self.fail("webNotAllowed", text, effects);
         }
-        name.clone_into(&mut self.visitor.person.name);
-        self.visitor.flags = self.with_implicit_flags(Vec::new());
-        self.logged_in("Guest login OK!", fx);
+        name.clone_into(&mut self.client.identity.name);
+        self.client.flags = self.with_implicit_flags(Vec::new());
+        self.logged_in("Guest login OK!", effects);
     }
 
     pub(super) fn account_login(
@@ -226,36 +228,40 @@ impl LoginMachine {
         name: &str,
         auth_id: String,
         flags: Vec<String>,
-        fx: &mut Vec<LoginEffect>,
+        effects: &mut Vec<LoginEffect>,
     ) {
         let ghosts = self.rules.settings().enable_ghosts;
         let has = |flag: &str| flags.iter().any(|f| f == flag);
         let (moderator, ghost) = (has("MOD"), has("GHOST"));
         let may_always_host = moderator || has("HOST");
         if (moderator || has("BANEXEMPT")) && self.ban_exemptable {
-            fx.push(LoginEffect::Log(Level::Info, Topic::Status, format!("{name} is banned, but exempt")));
+            effects.push(LoginEffect::Log(
+                Level::Info,
+                Topic::Status,
+                format!("{name} is banned, but exempt"),
+            ));
             self.ban = None;
             self.ban_exemptable = false;
         }
         let own = flags.into_iter().filter(|f| f != "GHOST" || ghosts).collect();
         let flags = self.with_implicit_flags(own);
-        if self.visitor.browser && !flags.iter().any(|f| f == "WEB") {
+        if self.client.browser && !flags.iter().any(|f| f == "WEB") {
             let text = "You don't have permission to connect from the web.";
-            return self.fail("webNotAllowed", text, fx);
+            return self.fail("webNotAllowed", text, effects);
         }
         if ghost && !ghosts {
-            return self.fail("ghostsNotAllowed", "Ghost mode not allowed", fx);
+            return self.fail("ghostsNotAllowed", "Ghost mode not allowed", effects);
         }
         if ghost && !moderator {
-            return self.fail("ghostWithoutMod", "Ghost mode is only available for moderators", fx);
+            return self.fail("ghostWithoutMod", "Ghost mode is only available for moderators", effects);
         }
-        name.clone_into(&mut self.visitor.person.name);
-        self.visitor.person.auth_id = auth_id;
-        self.visitor.flags = flags;
-        self.visitor.may_always_host = may_always_host;
-        self.visitor.moderator = moderator;
-        self.visitor.ghost = ghost;
-        self.logged_in("Authenticated login OK!", fx);
+        name.clone_into(&mut self.client.identity.name);
+        self.client.identity.auth_id = auth_id;
+        self.client.flags = flags;
+        self.client.may_always_host = may_always_host;
+        self.client.moderator = moderator;
+        self.client.ghost = ghost;
+        self.logged_in("Authenticated login OK!", effects);
     }
 
     /// Adds what everybody may, and what moderators may.
@@ -277,24 +283,24 @@ impl LoginMachine {
         flags
     }
 
-    fn logged_in(&mut self, message: &str, fx: &mut Vec<LoginEffect>) {
-        if self.trigger_ban(true, fx) {
+    fn logged_in(&mut self, message: &str, effects: &mut Vec<LoginEffect>) {
+        if self.trigger_ban(true, effects) {
             return;
         }
         self.state = LoginState::WaitForLogin;
         let result = ResultReply {
             message: message.into(),
             state: "identOk".into(),
-            flags: Some(self.visitor.flags.clone()),
-            ident: Some(self.visitor.person.name.clone()),
-            guest: Some(self.visitor.person.auth_id.is_empty()),
+            flags: Some(self.client.flags.clone()),
+            ident: Some(self.client.identity.name.clone()),
+            guest: Some(self.client.identity.auth_id.is_empty()),
             ..ResultReply::default()
         };
-        self.send_result(result, fx);
+        self.send_result(result, effects);
         let mandatory = self.rules.settings().mandatory_lookup;
         let looked_up = matches!(self.lookup, Some(LookedUp::Session { .. }));
-        fx.push(LoginEffect::EnterLobby {
-            moderator: self.visitor.moderator,
+        effects.push(LoginEffect::EnterLobby {
+            moderator: self.client.moderator,
             list_now: !mandatory && !looked_up,
             list_changes: !mandatory,
         });

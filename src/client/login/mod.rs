@@ -36,9 +36,9 @@ use ident::Intent;
 use crate::auth::token::Token;
 use crate::config::Rules;
 use crate::config::ban_terms::BanTerms;
-use crate::config::ini::Reaction;
+use crate::config::ini::BanAction;
 use crate::log::{Level, Topic};
-use crate::session::{ConnId, JoinRequest, Visitor};
+use crate::session::{AuthenticatedClient, ConnId, JoinRequest};
 
 /// What servers of this program call themselves.
 pub const SERVER_NAME: &str = concat!("Drawhall ", env!("CARGO_PKG_VERSION"));
@@ -71,7 +71,7 @@ pub enum LoginEffect {
         password: String,
     },
     /// Ask the auth server about a name. Answer: [`LoginMachine::extauth_answered`].
-    AskExtAuth {
+    QueryExtAuth {
         /// User name.
         name: String,
     },
@@ -107,7 +107,7 @@ pub enum LoginEffect {
         /// Its version.
         protocol: ProtocolVersion,
         /// Who hosts.
-        visitor: Box<Visitor>,
+        client: Box<AuthenticatedClient>,
     },
     /// Pass an abuse report on.
     Report {
@@ -152,13 +152,13 @@ pub struct Arrival {
     #[serde(default)]
     pub proxied: bool,
     /// Source of chance.
-    pub chance: u64,
+    pub rng_seed: u64,
     /// When that is, milliseconds since 1970.
     pub utc_ms: i64,
 }
 
 #[derive(Debug)]
-enum Waiting {
+enum PendingAnswer {
     Account(Box<drawhall_protocol::command::Ident>, Intent),
     ExtAuth(Box<drawhall_protocol::command::Ident>, Intent),
     /// Whether the name in a token is an account of this server.
@@ -183,8 +183,8 @@ enum LookedUp {
 pub struct LoginMachine {
     rules: Arc<Rules>,
     state: LoginState,
-    waiting: Option<Waiting>,
-    visitor: Visitor,
+    waiting: Option<PendingAnswer>,
+    client: AuthenticatedClient,
     info: Option<ClientInfo>,
     lookup: Option<LookedUp>,
     account_attempts: u32,
@@ -194,7 +194,7 @@ pub struct LoginMachine {
     ban_exemptable: bool,
     ban_triggered: bool,
     /// Source of chance for bans that are to look like trouble, and for nonces.
-    chance: u64,
+    rng_seed: u64,
     /// What a token of the auth server must answer.
     nonce: Option<u64>,
     /// When the client has connected, milliseconds since 1970.
@@ -204,15 +204,16 @@ pub struct LoginMachine {
 impl LoginMachine {
     /// A new connection's login, and the greeting.
     pub fn new(rules: Arc<Rules>, arrival: &Arrival) -> (LoginMachine, LoginEffect) {
-        let Arrival { conn, address, browser, encrypted, must_encrypt, proxied, chance, utc_ms } = *arrival;
-        let mut visitor = Visitor { conn, browser, encrypted, proxied, ..Visitor::default() };
-        visitor.person.address = Some(address);
+        let Arrival { conn, address, browser, encrypted, must_encrypt, proxied, rng_seed, utc_ms } = *arrival;
+        let mut client =
+            AuthenticatedClient { conn, browser, encrypted, proxied, ..AuthenticatedClient::default() };
+        client.identity.address = Some(address);
         let ban = rules.address_ban(address);
         let mut machine = LoginMachine {
             rules,
             state: LoginState::WaitForIdent,
             waiting: None,
-            visitor,
+            client,
             info: None,
             lookup: None,
             account_attempts: 0,
@@ -220,7 +221,7 @@ impl LoginMachine {
             ban_exemptable: ban.is_some(),
             ban,
             ban_triggered: false,
-            chance,
+            rng_seed,
             nonce: None,
             arrived_ms: utc_ms,
         };
@@ -240,8 +241,8 @@ impl LoginMachine {
     }
 
     /// Who logs in, as far as it is known.
-    pub fn visitor(&self) -> &Visitor {
-        &self.visitor
+    pub fn client(&self) -> &AuthenticatedClient {
+        &self.client
     }
 
     fn minimum_version(&self) -> Option<ProtocolVersion> {
@@ -250,8 +251,8 @@ impl LoginMachine {
 
     /// A proxy speaks for this address.
     pub fn set_address(&mut self, address: IpAddr) {
-        self.visitor.person.address = Some(address);
-        self.visitor.proxied = true;
+        self.client.identity.address = Some(address);
+        self.client.proxied = true;
         self.ban = self.rules.address_ban(address);
         self.ban_exemptable = self.ban.is_some();
     }
@@ -272,7 +273,7 @@ impl LoginMachine {
 
     fn greeting(&self) -> ServerReply {
         let settings = self.rules.settings();
-        let browser = self.visitor.browser;
+        let browser = self.client.browser;
         let guests = settings.allow_guests && (!browser || settings.allow_guest_web);
         let guest_hosts = settings.allow_guest_hosts && (!browser || settings.allow_guest_web_hosts);
         let must_encrypt = self.state == LoginState::WaitForSecure;
@@ -315,79 +316,83 @@ impl LoginMachine {
 
     /// Handles a command.
     pub fn command(&mut self, raw: &RawCommand) -> Vec<LoginEffect> {
-        let mut fx = Vec::new();
+        let mut effects = Vec::new();
         if self.state == LoginState::Ignore {
-            return fx;
+            return effects;
         }
         let command = match (self.state, raw.cmd.as_str()) {
             (LoginState::WaitForSecure, "startTls") => {
-                self.start_tls(&mut fx);
-                return fx;
+                self.start_tls(&mut effects);
+                return effects;
             }
             (LoginState::WaitForSecure, _) => {
-                self.fail("tlsRequired", "TLS required", &mut fx);
-                return fx;
+                self.fail("tlsRequired", "TLS required", &mut effects);
+                return effects;
             }
             (LoginState::WaitForClientInfo, "cinfo")
             | (LoginState::WaitForLookup, "cinfo" | "lookup")
             | (LoginState::WaitForIdent, "cinfo" | "lookup" | "ident")
             | (LoginState::WaitForLogin, "host" | "join" | "report") => ServerCommand::login(raw),
             (LoginState::WaitForClientInfo, _) => {
-                self.fail("clientInfoUnsupported", TOO_OLD, &mut fx);
-                return fx;
+                self.fail("clientInfoUnsupported", TOO_OLD, &mut effects);
+                return effects;
             }
             (LoginState::WaitForLookup, _) => {
-                self.fail("clientLookupUnsupported", TOO_OLD, &mut fx);
-                return fx;
+                self.fail("clientLookupUnsupported", TOO_OLD, &mut effects);
+                return effects;
             }
             (state, command) => {
                 let text = format!("Invalid login command (in {state:?}): {command}");
-                self.invalid(&text, command, &mut fx);
-                return fx;
+                self.invalid(&text, command, &mut effects);
+                return effects;
             }
         };
         match command {
-            Ok(ServerCommand::ClientInfo { host, info }) => self.client_info(&host, info, &mut fx),
-            Ok(ServerCommand::Lookup(lookup)) => self.lookup(lookup, &mut fx),
-            Ok(ServerCommand::Ident(ident)) => self.ident(ident, &mut fx),
-            Ok(ServerCommand::Host(host)) => self.host(host, &mut fx),
-            Ok(ServerCommand::Join(join)) => self.join(join, &mut fx),
+            Ok(ServerCommand::ClientInfo { host, info }) => self.client_info(&host, info, &mut effects),
+            Ok(ServerCommand::Lookup(lookup)) => self.lookup(lookup, &mut effects),
+            Ok(ServerCommand::Ident(ident)) => self.ident(ident, &mut effects),
+            Ok(ServerCommand::Host(host)) => self.host(host, &mut effects),
+            Ok(ServerCommand::Join(join)) => self.join(join, &mut effects),
             Ok(ServerCommand::Report { session, reason, .. }) => {
                 if self.ban.is_none() {
-                    fx.push(LoginEffect::Report { session, reason });
+                    effects.push(LoginEffect::Report { session, reason });
                 }
             }
-            Ok(_) | Err(CommandError::Unknown) => self.invalid("Invalid login command", &raw.cmd, &mut fx),
+            Ok(_) | Err(CommandError::Unknown) => {
+                self.invalid("Invalid login command", &raw.cmd, &mut effects)
+            }
             Err(CommandError::Arguments(text)) => {
                 // A second look-up or client info is refused as such whatever its arguments are.
                 match raw.cmd.as_str() {
-                    "cinfo" if self.info.is_some() => self.client_info("", ClientInfo::default(), &mut fx),
-                    "lookup" if self.lookup.is_some() => self.lookup_again(&mut fx),
-                    _ => self.fail("syntax", text, &mut fx),
+                    "cinfo" if self.info.is_some() => {
+                        self.client_info("", ClientInfo::default(), &mut effects)
+                    }
+                    "lookup" if self.lookup.is_some() => self.lookup_again(&mut effects),
+                    _ => self.fail("syntax", text, &mut effects),
                 }
             }
         }
-        fx
+        effects
     }
 
-    fn start_tls(&mut self, fx: &mut Vec<LoginEffect>) {
+    fn start_tls(&mut self, effects: &mut Vec<LoginEffect>) {
         let message = "Start TLS now!".into();
-        self.send_result(ResultReply { message, start_tls: true, ..ResultReply::default() }, fx);
-        fx.push(LoginEffect::StartTls);
-        self.visitor.encrypted = true;
+        self.send_result(ResultReply { message, start_tls: true, ..ResultReply::default() }, effects);
+        effects.push(LoginEffect::StartTls);
+        self.client.encrypted = true;
         self.state = self.state_when_secure();
     }
 
-    fn client_info(&mut self, host: &str, info: ClientInfo, fx: &mut Vec<LoginEffect>) {
+    fn client_info(&mut self, host: &str, info: ClientInfo, effects: &mut Vec<LoginEffect>) {
         if self.info.is_some() {
-            return self.fail("cinfoAlreadyDone", "Client info already done", fx);
+            return self.fail("cinfoAlreadyDone", "Client info already done", effects);
         }
         // Nobody has done anything yet: who reads the log need not know by which system.
-        self.log_client_info(Level::Debug, &info, fx);
+        self.log_client_info(Level::Debug, &info, effects);
         if !begins_with_version(&info.app_version) {
-            return self.fail("badversion", "Invalid client version", fx);
+            return self.fail("badversion", "Invalid client version", effects);
         }
-        if !self.system_id(&info.s, true, fx) {
+        if !self.system_id(&info.s, true, effects) {
             return;
         }
         let expected = &self.rules.local_host;
@@ -395,115 +400,115 @@ impl LoginMachine {
             let required = self.rules.settings().require_matching_host;
             let level = if required { Level::Error } else { Level::Warn };
             let text = format!("Client host name '{host}' is not our host name '{expected}'");
-            fx.push(LoginEffect::Log(level, Topic::RuleBreak, text));
+            effects.push(LoginEffect::Log(level, Topic::RuleBreak, text));
             if required {
-                return self.fail("mismatchedHostName", "Invalid host name.", fx);
+                return self.fail("mismatchedHostName", "Invalid host name.", effects);
             }
         }
         if self.state == LoginState::WaitForClientInfo {
             self.state = self.state_before_ident();
         }
         self.info = Some(info);
-        let browser = self.visitor.browser;
+        let browser = self.client.browser;
         let result = ResultReply {
             message: "Client info OK!".into(),
             cinfo: Some(ClientInfoResult { browser }),
             ..ResultReply::default()
         };
-        self.send_result(result, fx);
+        self.send_result(result, effects);
     }
 
-    fn log_client_info(&self, level: Level, info: &ClientInfo, fx: &mut Vec<LoginEffect>) {
+    fn log_client_info(&self, level: Level, info: &ClientInfo, effects: &mut Vec<LoginEffect>) {
         let mut object = serde_json::to_value(info).unwrap_or_default();
-        let person = &self.visitor.person;
-        object["address"] = person.address.map_or(String::new(), |a| a.to_string()).into();
-        if !person.auth_id.is_empty() {
-            object["auth_id"] = person.auth_id.as_str().into();
+        let identity = &self.client.identity;
+        object["address"] = identity.address.map_or(String::new(), |a| a.to_string()).into();
+        if !identity.auth_id.is_empty() {
+            object["auth_id"] = identity.auth_id.as_str().into();
         }
-        fx.push(LoginEffect::Log(level, Topic::ClientInfo, object.to_string()));
+        effects.push(LoginEffect::Log(level, Topic::ClientInfo, object.to_string()));
     }
 
     /// Whether the client still says the same of itself as in `cinfo`.
-    fn same_info(&mut self, info: &ClientInfo, fx: &mut Vec<LoginEffect>) -> bool {
-        self.log_client_info(Level::Info, info, fx);
+    fn same_info(&mut self, info: &ClientInfo, effects: &mut Vec<LoginEffect>) -> bool {
+        self.log_client_info(Level::Info, info, effects);
         let same = self.info.as_ref().is_none_or(|earlier| earlier == info);
         if !same {
-            self.invalid("Mismatched client info", "mismatched client info", fx);
+            self.invalid("Mismatched client info", "mismatched client info", effects);
         }
         same
     }
 
     /// Takes a system id over and looks whether it is banned. Returns whether the login can go on.
-    fn system_id(&mut self, sid: &str, required: bool, fx: &mut Vec<LoginEffect>) -> bool {
-        self.visitor.person.sid = sid.to_owned();
+    fn system_id(&mut self, sid: &str, required: bool, effects: &mut Vec<LoginEffect>) -> bool {
+        self.client.identity.sid = sid.to_owned();
         if sid.is_empty() {
             if required {
-                self.invalid("Missing required client info", "missing required client info", fx);
+                self.invalid("Missing required client info", "missing required client info", effects);
             }
             return !required;
         }
         let (first, second) = sid.split_once('/').map_or((sid, None), |(a, b)| (a, Some(b)));
         let valid = |id: &str| id.len() == 32 && id.bytes().all(|b| b.is_ascii_hexdigit());
         if !valid(first) || !second.is_none_or(valid) {
-            self.invalid(&format!("Invalid client info {sid}"), "invalid client info", fx);
+            self.invalid(&format!("Invalid client info {sid}"), "invalid client info", effects);
             return false;
         }
         if self.ban.is_none() {
             let ban = |id: &str| self.rules.system_ban(id);
             self.ban = ban(first).or_else(|| second.and_then(ban));
         }
-        first.clone_into(&mut self.visitor.person.sid);
+        first.clone_into(&mut self.client.identity.sid);
         true
     }
 
     /// What the client said breaks the rules of the login.
-    fn invalid(&mut self, log: &str, details: &str, fx: &mut Vec<LoginEffect>) {
-        fx.push(LoginEffect::Log(Level::Error, Topic::RuleBreak, log.to_owned()));
+    fn invalid(&mut self, log: &str, details: &str, effects: &mut Vec<LoginEffect>) {
+        effects.push(LoginEffect::Log(Level::Error, Topic::RuleBreak, log.to_owned()));
         self.state = LoginState::Ignore;
         let message = "invalid message".to_owned();
-        fx.push(LoginEffect::Disconnect { message, details: details.to_owned() });
+        effects.push(LoginEffect::Disconnect { message, details: details.to_owned() });
     }
 
     /// An error that ends the connection.
-    fn fail(&mut self, code: &str, message: &str, fx: &mut Vec<LoginEffect>) {
-        self.error(code, message, fx);
+    fn fail(&mut self, code: &str, message: &str, effects: &mut Vec<LoginEffect>) {
+        self.error(code, message, effects);
         self.state = LoginState::Ignore;
         let message = "Login error".to_owned();
-        fx.push(LoginEffect::Disconnect { message, details: code.to_owned() });
+        effects.push(LoginEffect::Disconnect { message, details: code.to_owned() });
     }
 
     /// An error after which the client may try again.
-    fn error(&self, code: &str, message: &str, fx: &mut Vec<LoginEffect>) {
+    fn error(&self, code: &str, message: &str, effects: &mut Vec<LoginEffect>) {
         let error = ErrorReply { message: message.into(), code: code.into() };
-        fx.push(LoginEffect::Send(Box::new(ServerReply::Error(error))));
+        effects.push(LoginEffect::Send(Box::new(ServerReply::Error(error))));
     }
 
-    fn send_result(&self, result: ResultReply, fx: &mut Vec<LoginEffect>) {
-        fx.push(LoginEffect::Send(Box::new(ServerReply::Result(Box::new(result)))));
+    fn send_result(&self, result: ResultReply, effects: &mut Vec<LoginEffect>) {
+        effects.push(LoginEffect::Send(Box::new(ServerReply::Result(Box::new(result)))));
     }
 
     /// Lets a ban from the server strike. Returns whether the login is over.
-    fn trigger_ban(&mut self, early: bool, fx: &mut Vec<LoginEffect>) -> bool {
+    fn trigger_ban(&mut self, early: bool, effects: &mut Vec<LoginEffect>) -> bool {
         let Some(terms) = self.ban.clone().filter(|_| !self.ban_triggered) else { return false };
         let reaction = terms.reaction;
-        if early && (reaction == Reaction::Normal || self.next_chance().is_multiple_of(2)) {
+        if early && (reaction == BanAction::Normal || self.next_random().is_multiple_of(2)) {
             return false;
         }
         self.ban_triggered = true;
-        let text = format!("{} is banned ({reaction:?})", self.visitor.person.name);
-        fx.push(LoginEffect::Log(Level::Warn, Topic::Kick, text));
+        let text = format!("{} is banned ({reaction:?})", self.client.identity.name);
+        effects.push(LoginEffect::Log(Level::Warn, Topic::Kick, text));
         let disconnect =
             |message: &str| LoginEffect::Disconnect { message: message.into(), details: "banned".into() };
         match reaction {
-            Reaction::Normal => fx.push(disconnect(&terms.message(self.arrived_ms))),
-            Reaction::NetError => fx.push(disconnect("Network error: no route to host")),
-            Reaction::Garbage => {
+            BanAction::Normal => effects.push(disconnect(&terms.message(self.arrived_ms))),
+            BanAction::NetError => effects.push(disconnect("Network error: no route to host")),
+            BanAction::Garbage => {
                 let (message, state) = ("check authentication".into(), "checkauth".into());
-                self.send_result(ResultReply { message, state, ..ResultReply::default() }, fx);
+                self.send_result(ResultReply { message, state, ..ResultReply::default() }, effects);
             }
-            Reaction::Hang => {}
-            Reaction::Timer => {
-                fx.push(LoginEffect::CutAfter(1000 + self.next_chance() % 4000));
+            BanAction::Hang => {}
+            BanAction::Timer => {
+                effects.push(LoginEffect::CutAfter(1000 + self.next_random() % 4000));
                 return false;
             }
         }
@@ -511,10 +516,10 @@ impl LoginMachine {
         true
     }
 
-    fn next_chance(&mut self) -> u64 {
+    fn next_random(&mut self) -> u64 {
         // SplitMix64: good enough for a coin.
-        self.chance = self.chance.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = self.chance;
+        self.rng_seed = self.rng_seed.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut z = self.rng_seed;
         z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
         z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
         z ^ (z >> 31)

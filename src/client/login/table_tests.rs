@@ -120,13 +120,13 @@ fn begin(row: &Row<'_>) -> Login {
         encrypted: false,
         must_encrypt,
         proxied: false,
-        chance: 0,
+        rng_seed: 0,
         utc_ms: 1_795_241_572_000,
     };
     let mut rules = Arc::unwrap_or_clone(rules(&config(row)));
     rules.extauth_url = Some("https://auth.example.org/".into());
     let (machine, greeting) = LoginMachine::new(Arc::new(rules), &arrival);
-    Login { machine, fx: vec![greeting] }
+    Login { machine, effects: vec![greeting] }
 }
 
 /// A machine in the state of the row, under its conditions.
@@ -143,7 +143,7 @@ fn reach(row: &Row<'_>) -> Login {
     }
     if row.has("looked up") {
         login.command("lookup", json!(["id"]), json!({}));
-        login.fx = login.machine.looked_up(LookupAnswer::Found(description("id")));
+        login.effects = login.machine.looked_up(LookupAnswer::Found(description("id")));
     } else if row.has("looked up nothing") {
         login.command("lookup", json!([]), json!({}));
     }
@@ -157,7 +157,7 @@ fn reach(row: &Row<'_>) -> Login {
     }
     if row.has("asked for token") {
         login.ident("n");
-        login.fx = login.machine.extauth_answered(NameAnswer::Account);
+        login.effects = login.machine.extauth_answered(NameAnswer::Account);
     }
     if row.state == "WaitForIdent" {
         if row.has("nine wrong") {
@@ -204,7 +204,7 @@ fn description(id: &str) -> Box<SessionDescription> {
 /// Gives the machine an input by its name on the page.
 fn give(login: &mut Login, input: &str) {
     if let Some((_, answer)) = input.split_once(": ") {
-        login.fx = answers(&mut login.machine, input, answer);
+        login.effects = answers(&mut login.machine, input, answer);
         return;
     }
     let (name, variant) = input.split_once([',', ' ']).unwrap_or((input, ""));
@@ -345,12 +345,12 @@ fn answers(machine: &mut LoginMachine, input: &str, answer: &str) -> Vec<LoginEf
 /// The state of a machine as the page names it.
 fn state_of(machine: &LoginMachine) -> String {
     match &machine.waiting {
-        Some(Waiting::Account(..) | Waiting::Token(_)) => "Account?".into(),
-        Some(Waiting::ExtAuth(..)) => "AuthServer?".into(),
-        Some(Waiting::Lookup { .. }) => "Lookup?".into(),
-        Some(Waiting::Session(_)) => "Session?".into(),
-        Some(Waiting::Join) => "Join?".into(),
-        Some(Waiting::Host) => "Host?".into(),
+        Some(PendingAnswer::Account(..) | PendingAnswer::Token(_)) => "Account?".into(),
+        Some(PendingAnswer::ExtAuth(..)) => "AuthServer?".into(),
+        Some(PendingAnswer::Lookup { .. }) => "Lookup?".into(),
+        Some(PendingAnswer::Session(_)) => "Session?".into(),
+        Some(PendingAnswer::Join) => "Join?".into(),
+        Some(PendingAnswer::Host) => "Host?".into(),
         None => format!("{:?}", machine.state()),
     }
 }
@@ -374,7 +374,7 @@ fn show(effect: &LoginEffect) -> Option<String> {
         LoginEffect::StartTls => "start TLS".into(),
         LoginEffect::Log(..) => return None,
         LoginEffect::CheckAccount { .. } => "check account".into(),
-        LoginEffect::AskExtAuth { .. } => "ask auth server".into(),
+        LoginEffect::QueryExtAuth { .. } => "ask auth server".into(),
         LoginEffect::LookUp { .. } => "look up".into(),
         LoginEffect::EnterLobby { moderator: true, .. } => "lobby of a moderator".into(),
         LoginEffect::EnterLobby { list_now: true, .. } => "lobby with list".into(),
@@ -389,7 +389,7 @@ fn show(effect: &LoginEffect) -> Option<String> {
 
 /// Next state and effects.
 fn outcome(login: &Login) -> (String, String) {
-    let effects: Vec<String> = login.fx.iter().filter_map(show).collect();
+    let effects: Vec<String> = login.effects.iter().filter_map(show).collect();
     let effects = if effects.is_empty() { "-".to_owned() } else { effects.join("; ") };
     (state_of(&login.machine), effects)
 }

@@ -12,7 +12,7 @@ pub(super) const SID: &str = "0123456789abcdef0123456789abcdef";
 
 pub(super) struct Login {
     pub(super) machine: LoginMachine,
-    pub(super) fx: Vec<LoginEffect>,
+    pub(super) effects: Vec<LoginEffect>,
 }
 
 pub(super) fn rules(config: &str) -> Arc<Rules> {
@@ -35,7 +35,7 @@ impl Login {
             encrypted: false,
             must_encrypt: false,
             proxied: false,
-            chance: 0,
+            rng_seed: 0,
             utc_ms: 1_795_241_572_000,
         };
         Self::arrived(arrival, config)
@@ -43,12 +43,12 @@ impl Login {
 
     fn arrived(arrival: Arrival, config: &str) -> Login {
         let (machine, greeting) = LoginMachine::new(rules(config), &arrival);
-        Login { machine, fx: vec![greeting] }
+        Login { machine, effects: vec![greeting] }
     }
 
     pub(super) fn command(&mut self, cmd: &str, args: Value, kwargs: Value) -> &mut Self {
         let raw = json!({"cmd": cmd, "args": args, "kwargs": kwargs});
-        self.fx = self.machine.command(&RawCommand::parse(raw.to_string().as_bytes()));
+        self.effects = self.machine.command(&RawCommand::parse(raw.to_string().as_bytes()));
         self
     }
 
@@ -57,12 +57,12 @@ impl Login {
     }
 
     pub(super) fn account(&mut self, check: AccountCheck) -> &mut Self {
-        self.fx = self.machine.account_checked(check);
+        self.effects = self.machine.account_checked(check);
         self
     }
 
     fn replies(&self) -> Vec<Value> {
-        let replies = self.fx.iter().filter_map(|e| match e {
+        let replies = self.effects.iter().filter_map(|e| match e {
             LoginEffect::Send(reply) => Some(serde_json::to_value(reply).unwrap()),
             _ => None,
         });
@@ -76,7 +76,7 @@ impl Login {
     }
 
     fn ends(&self) -> bool {
-        self.fx.iter().any(|e| matches!(e, LoginEffect::Disconnect { .. }))
+        self.effects.iter().any(|e| matches!(e, LoginEffect::Disconnect { .. }))
     }
 
     fn state_of_result(&self) -> String {
@@ -85,14 +85,14 @@ impl Login {
     }
 
     fn goodbye(&self) -> Option<&str> {
-        self.fx.iter().find_map(|e| match e {
+        self.effects.iter().find_map(|e| match e {
             LoginEffect::Disconnect { message, .. } => Some(message.as_str()),
             _ => None,
         })
     }
 
     fn enters_lobby(&self) -> Option<(bool, bool, bool)> {
-        self.fx.iter().find_map(|e| match e {
+        self.effects.iter().find_map(|e| match e {
             LoginEffect::EnterLobby { moderator, list_now, list_changes } => {
                 Some((*moderator, *list_now, *list_changes))
             }
@@ -141,7 +141,7 @@ fn what_comes_at_the_wrong_time_ends_the_connection() {
         login.command(command, json!([]), json!({}));
         assert_eq!((login.goodbye(), login.machine.state()), (Some("invalid message"), LoginState::Ignore));
         login.ident("x");
-        assert!(login.fx.is_empty(), "nothing is answered any more");
+        assert!(login.effects.is_empty(), "nothing is answered any more");
     }
     let mut login = Login::new("");
     login.ident("x").ident("y");
@@ -221,7 +221,7 @@ fn account_flags_and_settings_together_say_what_one_may() {
     login.ident("n").account(ok(&["MOD", "CUSTOM"]));
     assert_eq!(login.replies()[0]["flags"], json!(["MOD", "CUSTOM", "WEBSESSION", "WEBHOST", "PERSIST"]));
     assert_eq!(login.enters_lobby(), Some((true, true, true)));
-    assert!(login.machine.visitor().moderator && !login.machine.visitor().ghost);
+    assert!(login.machine.client().moderator && !login.machine.client().ghost);
 }
 
 #[test]
@@ -232,7 +232,7 @@ fn ghosts_must_be_permitted_and_moderators() {
     assert_eq!(refused(&permitted, &["GHOST"]), fails("ghostWithoutMod"));
     let mut login = Login::new(&permitted);
     login.ident("n").account(ok(&["MOD", "GHOST"]));
-    assert!(login.machine.visitor().ghost);
+    assert!(login.machine.client().ghost);
     login.command("host", json!([]), json!({"protocol": "dp:4.25.1", "user_id": 1, "s": SID}));
     assert_eq!(login.error(), fails("ghostHost"));
 }
@@ -261,7 +261,7 @@ fn client_info_is_checked_once_and_must_stay_the_same() {
     }
     let mut login = Login::new("");
     login.command("cinfo", json!(["h", with("s", &format!("{SID}/{SID}"))]), json!({}));
-    assert_eq!(login.machine.visitor().person.sid, SID, "the first of two counts");
+    assert_eq!(login.machine.client().identity.sid, SID, "the first of two counts");
     let mut login = Login::new("");
     login.command("cinfo", json!(["h", info()]), json!({})).ident("x");
     login.command("host", json!([]), with("os", "other"));
@@ -303,16 +303,16 @@ fn look_ups_are_mandatory_where_the_server_says_so() {
 fn a_look_up_pins_the_client_to_what_it_looked_up() {
     let mut login = Login::new("");
     login.command("lookup", json!(["alias:secret"]), json!({}));
-    let asked = matches!(&login.fx[0], LoginEffect::LookUp { session, invite, .. } if session == "alias" && invite == "secret");
+    let asked = matches!(&login.effects[0], LoginEffect::LookUp { session, invite, .. } if session == "alias" && invite == "secret");
     assert!(asked);
-    login.fx = login.machine.looked_up(found());
+    login.effects = login.machine.looked_up(found());
     assert_eq!(login.replies()[0]["session"]["id"], json!("id"));
     assert_eq!(login.command("lookup", json!([]), json!({})).error(), fails("lookupAlreadyDone"));
 
     let looked_up = || {
         let mut login = Login::new("");
         login.command("lookup", json!(["alias:secret"]), json!({}));
-        login.fx = login.machine.looked_up(found());
+        login.effects = login.machine.looked_up(found());
         login.ident("x");
         assert_eq!(login.enters_lobby(), Some((false, false, true)), "no list after a look-up");
         login
@@ -323,23 +323,23 @@ fn a_look_up_pins_the_client_to_what_it_looked_up() {
     let mut login = looked_up();
     let version = ProtocolVersion::current();
     login.command("join", json!(["other"]), json!({"s": SID}));
-    login.fx = login.machine.session_found(Some(("other", &version)));
+    login.effects = login.machine.session_found(Some(("other", &version)));
     assert_eq!(login.error(), fails("lookupMismatch"));
     let mut login = looked_up();
     login.command("join", json!(["alias"]), json!({"s": SID}));
-    login.fx = login.machine.session_found(Some(("id", &version)));
-    assert!(matches!(&login.fx[0], LoginEffect::Join(request) if request.invite == "secret"));
+    login.effects = login.machine.session_found(Some(("id", &version)));
+    assert!(matches!(&login.effects[0], LoginEffect::Join(request) if request.invite == "secret"));
 }
 
 #[test]
 fn a_look_up_that_finds_nothing_ends_the_connection() {
     let mut login = Login::new("");
     login.command("lookup", json!(["x"]), json!({}));
-    login.fx = login.machine.looked_up(LookupAnswer::NotFound);
+    login.effects = login.machine.looked_up(LookupAnswer::NotFound);
     assert_eq!(login.error(), fails("lookupFailed"));
     let mut login = Login::new("");
     login.command("lookup", json!(["x:y"]), json!({}));
-    login.fx = login.machine.looked_up(LookupAnswer::Refused(Refusal::error("inviteNotFound", "no")));
+    login.effects = login.machine.looked_up(LookupAnswer::Refused(Refusal::error("inviteNotFound", "no")));
     assert_eq!(login.error(), fails("inviteNotFound"));
     assert_eq!(Login::new("").command("lookup", json!([1, 2]), json!({})).error(), fails("syntax"));
 }
@@ -364,7 +364,7 @@ fn hosting_is_checked_in_order() {
     assert_eq!(host("", json!({"s": ""})).goodbye(), Some("invalid message"));
     assert!(!host("", json!({"s": "", "protocol": "dp:4.21.2"})).ends(), "old clients have no system id");
     let started = host("", json!({"alias": "good"}));
-    let asked = matches!(&started.fx.last(), Some(LoginEffect::Host { protocol, .. }) if *protocol == ProtocolVersion::current());
+    let asked = matches!(&started.effects.last(), Some(LoginEffect::Host { protocol, .. }) if *protocol == ProtocolVersion::current());
     assert!(asked);
     let minimum = "minimumProtocolVersion=dp:4.23.0";
     let refused = |protocol: &str| {
@@ -387,7 +387,7 @@ fn the_server_may_refuse_to_host() {
     ] {
         let mut login = Login::new("");
         login.ident("x").command("host", json!([]), json!({"protocol": "dp:4.25.1", "user_id": 1, "s": SID}));
-        login.fx = login.machine.host_refused(refusal);
+        login.effects = login.machine.host_refused(refusal);
         assert_eq!(login.error(), fails(code));
     }
 }
@@ -399,14 +399,14 @@ fn joining_needs_a_session_and_ends_after_ten_wrong_passwords() {
     assert_eq!(login.command("join", json!([]), json!({})).error(), fails("syntax"));
     let mut login = Login::new("");
     login.ident("x").command("join", json!(["id"]), json!({}));
-    login.fx = login.machine.session_found(None);
+    login.effects = login.machine.session_found(None);
     assert_eq!(login.error(), fails("notFound"));
     let mut login = Login::new("");
     login.ident("x");
     for attempt in 1..=10 {
         login.command("join", json!(["id"]), json!({"s": SID, "password": "wrong"}));
-        login.fx = login.machine.session_found(Some(("id", &ProtocolVersion::current())));
-        login.fx = login.machine.refused(Refusal::BadPassword);
+        login.effects = login.machine.session_found(Some(("id", &ProtocolVersion::current())));
+        login.effects = login.machine.refused(Refusal::BadPassword);
         assert_eq!(login.error(), ("badPassword".into(), attempt == 10));
     }
 }
@@ -427,23 +427,23 @@ fn a_banned_address_or_system_is_stopped_when_it_hosts_or_joins() {
     }
     let mut login = Login::new(&format!("[systembans]\n{SID}:timer\n"));
     login.ident("x").command("host", json!([]), host);
-    assert!(matches!(login.fx[..], [.., LoginEffect::CutAfter(1000..5000), LoginEffect::Host { .. }]));
+    assert!(matches!(login.effects[..], [.., LoginEffect::CutAfter(1000..5000), LoginEffect::Host { .. }]));
 }
 
 #[test]
 fn a_ban_strikes_after_all_reasons_that_the_session_has() {
     let mut login = Login::new("[ipbans]\n192.0.2.7\n");
     login.ident("x").command("join", json!(["id"]), json!({"s": SID}));
-    login.fx = login.machine.session_found(Some(("id", &ProtocolVersion::current())));
-    assert!(matches!(&login.fx[0], LoginEffect::Join(request) if request.server_ban));
-    login.fx = login.machine.refused(Refusal::ServerBan);
+    login.effects = login.machine.session_found(Some(("id", &ProtocolVersion::current())));
+    assert!(matches!(&login.effects[0], LoginEffect::Join(request) if request.server_ban));
+    login.effects = login.machine.refused(Refusal::ServerBan);
     assert_eq!(login.goodbye(), Some("Permanently banned from this server"));
 }
 
 #[test]
 fn names_of_no_account_are_not_logged_with_a_failed_login() {
     let logged = |login: &Login| {
-        let texts = login.fx.iter().filter_map(|e| match e {
+        let texts = login.effects.iter().filter_map(|e| match e {
             LoginEffect::Log(_, _, text) => Some(text.as_str()),
             _ => None,
         });
@@ -497,10 +497,10 @@ proptest! {
         let mut logged_in = false;
         for command in commands {
             let before = login.machine.state();
-            login.fx = login.machine.command(&RawCommand::parse(command.to_string().as_bytes()));
+            login.effects = login.machine.command(&RawCommand::parse(command.to_string().as_bytes()));
             while login.machine.is_waiting() {
                 prop_assert!(before != LoginState::Ignore);
-                login.fx = match login.fx.last() {
+                login.effects = match login.effects.last() {
                     Some(LoginEffect::CheckAccount { .. }) => login.machine.account_checked(AccountCheck::NotFound),
                     Some(LoginEffect::LookUp { .. }) => login.machine.looked_up(LookupAnswer::NotFound),
                     Some(LoginEffect::FindSession { .. }) => login.machine.session_found(Some(("id", &ProtocolVersion::current()))),
@@ -508,13 +508,13 @@ proptest! {
                     Some(LoginEffect::Host { .. }) => login.machine.host_refused(HostRefusal::Full),
                     other => return Err(TestCaseError::fail(format!("waits for nothing: {other:?}"))),
                 };
-                let enters = login.fx.iter().any(|e| matches!(e, LoginEffect::Join(_)));
+                let enters = login.effects.iter().any(|e| matches!(e, LoginEffect::Join(_)));
                 prop_assert!(!enters || logged_in);
             }
             logged_in |= login.enters_lobby().is_some();
             prop_assert!(!logged_in || !config.contains("allowGuests"), "no guest where there are none");
             if before == LoginState::Ignore {
-                prop_assert!(login.fx.is_empty());
+                prop_assert!(login.effects.is_empty());
             }
         }
     }
@@ -572,15 +572,15 @@ impl Login {
             ok(&["HOST", "BANEXEMPT"]),
             ok(&["MOD", "GHOST"]),
         ];
-        let waits_for = self.fx.iter().rev().find(|e| !matches!(e, LoginEffect::Log(..)));
-        self.fx = match waits_for {
+        let waits_for = self.effects.iter().rev().find(|e| !matches!(e, LoginEffect::Log(..)));
+        self.effects = match waits_for {
             Some(LoginEffect::CheckAccount { .. }) => {
                 if let AccountCheck::Ok { flags, .. } = &checks[which] {
                     confirmed.push(flags.clone());
                 }
                 self.machine.account_checked(checks[which].clone())
             }
-            Some(LoginEffect::AskExtAuth { .. }) => self.machine.extauth_answered(match which {
+            Some(LoginEffect::QueryExtAuth { .. }) => self.machine.extauth_answered(match which {
                 0 => NameAnswer::Account,
                 1 => NameAnswer::Guest,
                 2 => NameAnswer::OutGroup,
@@ -606,31 +606,31 @@ impl Login {
 
 /// Who gets in, and whether it may.
 fn check_entry(effect: &LoginEffect, before: &Entered, config: &str) -> Result<(), TestCaseError> {
-    let (visitor, hosts) = match effect {
-        LoginEffect::Host { visitor, .. } => (&**visitor, true),
-        LoginEffect::Join(request) => (&request.visitor, false),
+    let (client, hosts) = match effect {
+        LoginEffect::Host { client, .. } => (&**client, true),
+        LoginEffect::Join(request) => (&request.client, false),
         _ => return Ok(()),
     };
     let has = |flag: &str| before.confirmed.iter().any(|flags| flags.iter().any(|f| f == flag));
-    prop_assert!(!visitor.person.name.is_empty(), "nobody without a name");
-    prop_assert!(!config.contains("allowGuests=false") || !visitor.person.auth_id.is_empty(), "no guests");
+    prop_assert!(!client.identity.name.is_empty(), "nobody without a name");
+    prop_assert!(!config.contains("allowGuests=false") || !client.identity.auth_id.is_empty(), "no guests");
     prop_assert!(
-        visitor.person.auth_id.is_empty() || !before.confirmed.is_empty(),
+        client.identity.auth_id.is_empty() || !before.confirmed.is_empty(),
         "accounts were confirmed"
     );
-    prop_assert!(!visitor.moderator || has("MOD"), "a moderator has the flag");
-    prop_assert!(!visitor.ghost || config.contains("enableGhosts"), "no ghosts");
-    prop_assert!(visitor.encrypted || !config.contains("TLS"), "nothing in clear");
+    prop_assert!(!client.moderator || has("MOD"), "a moderator has the flag");
+    prop_assert!(!client.ghost || config.contains("enableGhosts"), "no ghosts");
+    prop_assert!(client.encrypted || !config.contains("TLS"), "nothing in clear");
     let looked_up = before.looked_up || !config.contains("mandatoryLookup");
     prop_assert!(hosts || looked_up, "only what was looked up is joined");
     if hosts {
         prop_assert!(!config.contains("allowGuestHosts=false") || has("HOST"), "who may host");
-        prop_assert!(!visitor.ghost && !before.looked_up);
-        prop_assert!(!config.contains("systembans") || visitor.person.sid != BANNED, "nobody who is banned");
+        prop_assert!(!client.ghost && !before.looked_up);
+        prop_assert!(!config.contains("systembans") || client.identity.sid != BANNED, "nobody who is banned");
         prop_assert!(!config.contains("ipbans") || has("BANEXEMPT") || has("MOD"), "nobody from there");
     }
     if let LoginEffect::Join(request) = effect {
-        let banned = config.contains("systembans") && visitor.person.sid == BANNED;
+        let banned = config.contains("systembans") && client.identity.sid == BANNED;
         prop_assert!(!banned || request.server_ban, "the session is told of the ban");
     }
     Ok(())
@@ -668,26 +668,26 @@ proptest! {
             "[systembans]\n0000000000000000000000000000dead\n",
             "[ipbans]\n192.0.2.0/24\n",
         ]),
-        chance: u64,
+        rng_seed: u64,
     ) {
         let must_encrypt = config.contains("TLS");
         let address = "192.0.2.7".parse().unwrap();
-        let arrival = Arrival { conn: 1, address, browser: false, encrypted: false, must_encrypt, proxied: false, chance, utc_ms: 0 };
+        let arrival = Arrival { conn: 1, address, browser: false, encrypted: false, must_encrypt, proxied: false, rng_seed, utc_ms: 0 };
         let mut rules = Arc::unwrap_or_clone(rules(&format!("{config}[users]\nn:plain;p:\n")));
         rules.extauth_url = Some("https://auth.example.org/".into());
         let (machine, greeting) = LoginMachine::new(Arc::new(rules), &arrival);
-        let mut login = Login { machine, fx: vec![greeting] };
+        let mut login = Login { machine, effects: vec![greeting] };
         let mut entered = Entered::default();
         for attempt in attempts {
             let waits = login.machine.is_waiting();
             match attempt {
                 Attempt::Command(command) if !waits => {
-                    login.fx = login.machine.command(&RawCommand::parse(command.to_string().as_bytes()));
+                    login.effects = login.machine.command(&RawCommand::parse(command.to_string().as_bytes()));
                 }
                 Attempt::Answer(which) if waits => login.answer(which, &mut entered.confirmed),
                 _ => continue,
             }
-            for effect in &login.fx {
+            for effect in &login.effects {
                 check_entry(effect, &entered, config)?;
             }
             let found = login.replies().iter().any(|r| r["session"]["id"] == "id");

@@ -4,29 +4,29 @@ use std::sync::Arc;
 
 use actix::prelude::*;
 
-use super::keeper::cannot_store;
+use super::persist::cannot_store;
 use crate::client::actor::{Client, Deliver};
-use crate::client::credit::Credit;
+use crate::client::in_flight::InFlightBudget;
 use crate::session::{ClientOp, Refusal};
 
 /// A client that waits to be let into a session. It is answered whatever becomes of the session, the actors and the
 /// mailboxes in between: when this is dropped before it was answered, it is refused.
 pub struct PendingEntry {
     client: Addr<Client>,
-    credit: Arc<Credit>,
+    in_flight_budget: Arc<InFlightBudget>,
     /// What it is told if nobody else answers it; nothing once somebody has.
     otherwise: Option<Refusal>,
 }
 
 impl PendingEntry {
     /// Somebody wants to join.
-    pub fn to_join(client: Addr<Client>, credit: Arc<Credit>) -> PendingEntry {
-        PendingEntry { client, credit, otherwise: Some(Refusal::not_found()) }
+    pub fn to_join(client: Addr<Client>, in_flight_budget: Arc<InFlightBudget>) -> PendingEntry {
+        PendingEntry { client, in_flight_budget, otherwise: Some(Refusal::not_found()) }
     }
 
     /// Somebody hosts.
-    pub fn to_host(client: Addr<Client>, credit: Arc<Credit>) -> PendingEntry {
-        PendingEntry { client, credit, otherwise: Some(cannot_store()) }
+    pub fn to_host(client: Addr<Client>, in_flight_budget: Arc<InFlightBudget>) -> PendingEntry {
+        PendingEntry { client, in_flight_budget, otherwise: Some(cannot_store()) }
     }
 
     /// Refuses it.
@@ -50,8 +50,8 @@ impl PendingEntry {
     }
 
     /// Account of what is on its way from it.
-    pub(super) fn credit(&self) -> &Credit {
-        &self.credit
+    pub(super) fn in_flight_budget(&self) -> &InFlightBudget {
+        &self.in_flight_budget
     }
 }
 

@@ -5,7 +5,7 @@ use std::collections::VecDeque;
 use serde_json::{Map, Value, json};
 
 use super::{AdminAnswer, AdminError, check_texts};
-use crate::clock::Now;
+use crate::clock::Timestamp;
 use crate::log::{Level, LogEntry, LogUser, Topic};
 use crate::session::{Effects, MemberKey, SessionMachine};
 
@@ -42,8 +42,8 @@ impl AdminChat {
     }
 
     /// The messages from an offset on; somebody has looked.
-    fn read(&mut self, offset: u64, now: Now) -> Value {
-        self.due = now.ms + self.timeout_ms;
+    fn read(&mut self, offset: u64, now: Timestamp) -> Value {
+        self.due = now.monotonic_ms + self.timeout_ms;
         let offset = offset.max(self.first);
         let skipped = usize::try_from(offset - self.first).unwrap_or(usize::MAX);
         let messages: Vec<&Value> = self.messages.iter().skip(skipped).collect();
@@ -66,13 +66,13 @@ fn check_chat(message: &str) -> Result<(), AdminError> {
 
 impl SessionMachine {
     /// Who chats, for the description.
-    pub(super) fn chat_value(&self, now: Now) -> Value {
+    pub(super) fn chat_value(&self, now: Timestamp) -> Value {
         self.admin_chat.as_ref().map_or(Value::Null, |chat| {
             json!({
                 "offset": chat.first,
                 "count": chat.messages.len(),
                 "timeout": chat.timeout_ms,
-                "remaining": chat.due.saturating_sub(now.ms),
+                "remaining": chat.due.saturating_sub(now.monotonic_ms),
             })
         })
     }
@@ -81,8 +81,8 @@ impl SessionMachine {
         &mut self,
         message: &str,
         timeout_ms: u64,
-        now: Now,
-        fx: &mut Effects,
+        now: Timestamp,
+        effects: &mut Effects,
     ) -> AdminAnswer {
         if timeout_ms < MIN_TIMEOUT {
             return Err(AdminError::new(400, format!("Timeout too short, must be >= {MIN_TIMEOUT} ms")));
@@ -92,23 +92,29 @@ impl SessionMachine {
             return Err(AdminError::new(409, "Chat already connected"));
         }
         check_chat(message)?;
-        let due = now.ms + timeout_ms;
+        let due = now.monotonic_ms + timeout_ms;
         self.admin_chat = Some(AdminChat { first: 0, messages: VecDeque::new(), bytes: 0, timeout_ms, due });
-        self.chat_log(Topic::Join, "Administrator connected to chat", None, now, fx);
-        self.say(message, 0, now, fx)
+        self.chat_log(Topic::Join, "Administrator connected to chat", None, now, effects);
+        self.say(message, 0, now, effects)
     }
 
-    pub(super) fn read_chat(&mut self, offset: u64, now: Now) -> AdminAnswer {
+    pub(super) fn read_chat(&mut self, offset: u64, now: Timestamp) -> AdminAnswer {
         self.admin_chat.as_mut().map(|chat| chat.read(offset, now)).ok_or_else(not_connected)
     }
 
-    pub(super) fn say(&mut self, message: &str, offset: u64, now: Now, fx: &mut Effects) -> AdminAnswer {
+    pub(super) fn say(
+        &mut self,
+        message: &str,
+        offset: u64,
+        now: Timestamp,
+        effects: &mut Effects,
+    ) -> AdminAnswer {
         let chat = self.admin_chat.as_mut().ok_or_else(not_connected)?;
         check_chat(message)?;
         if !message.is_empty() {
             chat.push(json!({"m": message}));
-            self.notice(true, "adminchat", message.to_owned(), &[("message", message)], "", fx);
-            self.chat_log(Topic::AdminChat, message, None, now, fx);
+            self.notice(true, "adminchat", message.to_owned(), &[("message", message)], "", effects);
+            self.chat_log(Topic::AdminChat, message, None, now, effects);
         }
         self.read_chat(offset, now)
     }
@@ -117,24 +123,24 @@ impl SessionMachine {
         &mut self,
         message: &str,
         offset: u64,
-        now: Now,
-        fx: &mut Effects,
+        now: Timestamp,
+        effects: &mut Effects,
     ) -> AdminAnswer {
-        let answer = self.say(message, offset, now, fx)?;
-        self.end_chat("Administrator disconnected from chat", now, fx);
+        let answer = self.say(message, offset, now, effects)?;
+        self.end_chat("Administrator disconnected from chat", now, effects);
         Ok(answer)
     }
 
     /// Leaves the chat if nobody has looked at it for too long.
-    pub(in crate::session) fn expire_chat(&mut self, now: Now, fx: &mut Effects) {
-        if self.admin_chat.as_ref().is_some_and(|chat| chat.due <= now.ms) {
-            self.end_chat("Administrator disconnected from chat (timed out)", now, fx);
+    pub(in crate::session) fn expire_chat(&mut self, now: Timestamp, effects: &mut Effects) {
+        if self.admin_chat.as_ref().is_some_and(|chat| chat.due <= now.monotonic_ms) {
+            self.end_chat("Administrator disconnected from chat (timed out)", now, effects);
         }
     }
 
-    fn end_chat(&mut self, text: &str, now: Now, fx: &mut Effects) {
+    fn end_chat(&mut self, text: &str, now: Timestamp, effects: &mut Effects) {
         self.admin_chat = None;
-        self.chat_log(Topic::Leave, text, None, now, fx);
+        self.chat_log(Topic::Leave, text, None, now, effects);
     }
 
     /// A user has said something.
@@ -143,8 +149,8 @@ impl SessionMachine {
         key: MemberKey,
         message: &str,
         flags: u8,
-        now: Now,
-        fx: &mut Effects,
+        now: Timestamp,
+        effects: &mut Effects,
     ) {
         let Some(chat) = &mut self.admin_chat else { return };
         let Some(member) = self.members.get(key) else { return };
@@ -157,12 +163,19 @@ impl SessionMachine {
         }
         chat.push(heard.into());
         let user = member.log_user();
-        self.chat_log(Topic::AdminChat, message, Some(user), now, fx);
+        self.chat_log(Topic::AdminChat, message, Some(user), now, effects);
     }
 
-    fn chat_log(&self, topic: Topic, text: &str, user: Option<LogUser>, now: Now, fx: &mut Effects) {
+    fn chat_log(
+        &self,
+        topic: Topic,
+        text: &str,
+        user: Option<LogUser>,
+        now: Timestamp,
+        effects: &mut Effects,
+    ) {
         let entry = LogEntry::new(now, Level::Info, topic, text);
-        fx.log.push(match user {
+        effects.log.push(match user {
             Some(user) => entry.about(user),
             None => entry,
         });

@@ -12,11 +12,11 @@ use serde_json::{Map, Value, json};
 
 pub(super) use chat::AdminChat;
 
-use super::lists::List;
-use super::member::{Member, ResetRole, Visitor};
+use super::broadcasts::List;
+use super::member::{AuthenticatedClient, Member, ResetRole};
 use super::thumbnail::{NotAsked, PictureWish};
-use super::{ConnId, DisconnectReason, Effects, SessionMachine, State};
-use crate::clock::{Now, iso_of};
+use super::{ConnId, DisconnectReason, Effects, SessionMachine, SessionState};
+use crate::clock::{Timestamp, iso_of};
 use crate::log::{Level, Topic};
 
 /// Who did it, as users and the log are told.
@@ -161,19 +161,19 @@ pub fn time_value(utc_ms: i64) -> Value {
 }
 
 /// What is known of somebody who is connected, in a session or not.
-pub fn visitor_value(visitor: &Visitor) -> Value {
+pub fn client_value(client: &AuthenticatedClient) -> Value {
     json!({
-        "uid": visitor.conn.to_string(),
-        "name": visitor.person.name,
-        "ip": visitor.person.address.map_or(String::new(), |a| a.to_string()),
-        "s": visitor.person.sid,
-        "auth": !visitor.person.auth_id.is_empty(),
-        "mod": visitor.moderator,
-        "tls": visitor.encrypted,
-        "browser": visitor.browser,
+        "uid": client.conn.to_string(),
+        "name": client.identity.name,
+        "ip": client.identity.address.map_or(String::new(), |a| a.to_string()),
+        "s": client.identity.sid,
+        "auth": !client.identity.auth_id.is_empty(),
+        "mod": client.moderator,
+        "tls": client.encrypted,
+        "browser": client.browser,
         "capabilities": {
-            "keepalive": visitor.capabilities.keep_alive,
-            "thumbnail": visitor.capabilities.thumbnail,
+            "keepalive": client.capabilities.keep_alive,
+            "thumbnail": client.capabilities.thumbnail,
         },
     })
 }
@@ -183,47 +183,52 @@ impl SessionMachine {
     ///
     /// # Errors
     /// When it makes no sense here.
-    pub fn administer(&mut self, request: AdminRequest, now: Now, fx: &mut Effects) -> AdminAnswer {
-        if self.state == State::Shutdown {
+    pub fn administer(
+        &mut self,
+        request: AdminRequest,
+        now: Timestamp,
+        effects: &mut Effects,
+    ) -> AdminAnswer {
+        if self.state == SessionState::Shutdown {
             return Err(AdminError::not_found());
         }
-        self.expire_chat(now, fx);
+        self.expire_chat(now, effects);
         match request {
             AdminRequest::Describe => Ok(self.full_description(now)),
             AdminRequest::Configure(object) => {
                 let (message, alert) = (text(&object, "message"), text(&object, "alert"));
                 check_texts(&[&message, &alert])?;
                 let conf = SessionConf::of(&object);
-                self.configure(&conf, now, fx).map_err(|error| AdminError::new(400, error))?;
-                self.tell(&message, &alert, fx);
+                self.configure(&conf, now, effects).map_err(|error| AdminError::new(400, error))?;
+                self.tell(&message, &alert, effects);
                 Ok(self.full_description(now))
             }
             AdminRequest::Tell { message, alert } => {
                 check_texts(&[&message, &alert])?;
-                self.tell(&message, &alert, fx);
+                self.tell(&message, &alert, effects);
                 Ok(json!({}))
             }
             AdminRequest::End { quiet: true, .. } => {
-                self.end_quietly(now, fx);
+                self.end_quietly(now, effects);
                 Ok(json!({"status": "ok"}))
             }
-            AdminRequest::End { reason, .. } => self.end_for(&reason, now, fx),
+            AdminRequest::End { reason, .. } => self.end_for(&reason, now, effects),
             AdminRequest::Invites => Ok(json!({"invites": self.invite_list()})),
             AdminRequest::CreateInvite { max_uses, trust, op } => {
-                self.create_invite_for(max_uses, trust, op, now, fx)
+                self.create_invite_for(max_uses, trust, op, now, effects)
             }
             AdminRequest::Invite(secret) => {
                 let found = self.invite_list().into_iter().find(|i| i["secret"] == secret.as_str());
                 found.ok_or_else(AdminError::not_found)
             }
-            AdminRequest::RemoveInvite(secret) => self.remove_invite_for(&secret, now, fx),
+            AdminRequest::RemoveInvite(secret) => self.remove_invite_for(&secret, now, effects),
             AdminRequest::User(id) => self.user(id),
-            AdminRequest::ChangeUser(id, change) => self.change_user(id, &change, now, fx),
+            AdminRequest::ChangeUser(id, change) => self.change_user(id, &change, now, effects),
             AdminRequest::KickUser(id, message) => {
                 let conn = self.member_by_id(id).ok_or_else(AdminError::not_found)?.conn();
-                self.kick_for(conn, &message, now, fx)
+                self.kick_for(conn, &message, now, effects)
             }
-            AdminRequest::KickConnection(conn, message) => self.kick_for(conn, &message, now, fx),
+            AdminRequest::KickConnection(conn, message) => self.kick_for(conn, &message, now, effects),
             AdminRequest::CheckPassword { opword, password } => {
                 let secret = if opword { &self.opword } else { &self.password };
                 Ok(json!({"status": secret.accepts(&password)}))
@@ -245,7 +250,7 @@ impl SessionMachine {
                 }
                 Ok(json!({"status": "ok", "thumbnail": picture, "generation": generation}))
             }
-            AdminRequest::AskThumbnail(id, wish) => match self.ask_thumbnail(id, wish, now, fx) {
+            AdminRequest::AskThumbnail(id, wish) => match self.ask_thumbnail(id, wish, now, effects) {
                 Ok(correlator) => Ok(json!({"correlator": correlator})),
                 Err(NotAsked::NoUser) => Err(AdminError::not_found()),
                 Err(NotAsked::Incapable) => {
@@ -259,22 +264,24 @@ impl SessionMachine {
                 self.cancel_thumbnail(Some(id));
                 Ok(json!({"status": "ok"}))
             }
-            AdminRequest::JoinChat { message, timeout_ms } => self.join_chat(&message, timeout_ms, now, fx),
+            AdminRequest::JoinChat { message, timeout_ms } => {
+                self.join_chat(&message, timeout_ms, now, effects)
+            }
             AdminRequest::ReadChat(offset) => self.read_chat(offset, now),
-            AdminRequest::Say(message, offset) => self.say(&message, offset, now, fx),
-            AdminRequest::LeaveChat(message, offset) => self.leave_chat(&message, offset, now, fx),
+            AdminRequest::Say(message, offset) => self.say(&message, offset, now, effects),
+            AdminRequest::LeaveChat(message, offset) => self.leave_chat(&message, offset, now, effects),
         }
     }
 
     /// Everything about the session.
-    fn full_description(&self, now: Now) -> Value {
+    fn full_description(&self, now: Timestamp) -> Value {
         let mut object = serde_json::to_value(self.description(false, now)).unwrap_or_default();
         let listings: Vec<Value> = self.listed.iter().map(|l| json!({"id": l.id, "url": l.url})).collect();
         let online = self.members.iter().map(|m| self.member_value(m, true));
         let gone = self.past_users.iter().filter(|(id, _)| self.member_by_id(**id).is_none());
         let gone = gone.map(|(id, past)| {
-            let ip = past.person.address.map_or(String::new(), |a| a.to_string());
-            json!({"id": id, "name": past.person.name, "ip": ip, "s": past.person.sid, "online": false})
+            let ip = past.identity.address.map_or(String::new(), |a| a.to_string());
+            json!({"id": id, "name": past.identity.name, "ip": ip, "s": past.identity.sid, "online": false})
         });
         let more = json!({
             "maxSize": self.history.limit(),
@@ -313,12 +320,12 @@ impl SessionMachine {
         object.into()
     }
 
-    fn autoreset_value(&self, now: Now) -> Value {
+    fn autoreset_value(&self, now: Timestamp) -> Value {
         let state = match self.state {
-            State::Initialization => "initialization",
-            State::Running => "running",
-            State::Reset => "reset",
-            State::Shutdown => "shutdown",
+            SessionState::Initialization => "initialization",
+            SessionState::Running => "running",
+            SessionState::Reset => "reset",
+            SessionState::Shutdown => "shutdown",
         };
         json!({
             "delay": self.autoreset.delay(now),
@@ -326,7 +333,7 @@ impl SessionMachine {
             "historyLastIndex": self.history.last_index(),
             "requestStatus": self.autoreset.status(),
             "sessionState": state,
-            "stream": self.side.as_ref().map(|side| if side.poll_at().is_some() { "prepared" } else { "streaming" }),
+            "stream": self.staged.as_ref().map(|staged| if staged.poll_at().is_some() { "prepared" } else { "streaming" }),
         })
     }
 
@@ -336,7 +343,7 @@ impl SessionMachine {
 
     /// A user; `inside` as part of the session's description.
     fn member_value(&self, member: &Member, inside: bool) -> Value {
-        let mut value = visitor_value(&member.visitor);
+        let mut value = client_value(&member.client);
         value["id"] = member.id.into();
         value["lastActive"] = time_value(member.last_active);
         value["lastActiveDrawing"] = time_value(member.last_drawing.unwrap_or(0));
@@ -372,22 +379,22 @@ impl SessionMachine {
         self.members.iter().map(|m| self.member_value(m, false)).collect()
     }
 
-    fn tell(&self, message: &str, alert: &str, fx: &mut Effects) {
+    fn tell(&self, message: &str, alert: &str, effects: &mut Effects) {
         for (is_alert, text) in [(false, message), (true, alert)] {
             if !text.is_empty() {
-                self.notice(is_alert, "", text.to_owned(), &[], "", fx);
+                self.notice(is_alert, "", text.to_owned(), &[], "", effects);
             }
         }
     }
 
-    fn end_for(&mut self, reason: &str, now: Now, fx: &mut Effects) -> AdminAnswer {
+    fn end_for(&mut self, reason: &str, now: Timestamp, effects: &mut Effects) -> AdminAnswer {
         if !reason.is_empty() {
             let text = format!("Session shut down by administrator: {reason}");
-            if !self.notice(true, "terminatesessionadmin", text, &[("reason", reason)], "", fx) {
+            if !self.notice(true, "terminatesessionadmin", text, &[("reason", reason)], "", effects) {
                 return Err(AdminError::too_long());
             }
         }
-        self.end("Session terminated by administrator", now, fx);
+        self.end("Session terminated by administrator", now, effects);
         Ok(json!({"status": "ok"}))
     }
 
@@ -396,23 +403,29 @@ impl SessionMachine {
         max_uses: i64,
         trust: bool,
         op: bool,
-        now: Now,
-        fx: &mut Effects,
+        now: Timestamp,
+        effects: &mut Effects,
     ) -> AdminAnswer {
-        let secret = self.invites.create("", max_uses, trust, op, &mut self.chance, now);
+        let secret = self.invites.create("", max_uses, trust, op, &mut self.rng, now);
         let secret = secret.ok_or_else(|| AdminError::new(400, "Too many invite codes"))?;
-        self.note(Level::Info, Topic::Invite, super::invites::creation_text(max_uses, trust, op), now, fx);
-        self.send_list(List::Invites, now, fx);
+        self.note(
+            Level::Info,
+            Topic::Invite,
+            super::invites::creation_text(max_uses, trust, op),
+            now,
+            effects,
+        );
+        self.send_list(List::Invites, now, effects);
         let found = self.invite_list().into_iter().find(|i| i["secret"] == secret.as_str());
         found.ok_or_else(AdminError::not_found)
     }
 
-    fn remove_invite_for(&mut self, secret: &str, now: Now, fx: &mut Effects) -> AdminAnswer {
+    fn remove_invite_for(&mut self, secret: &str, now: Timestamp, effects: &mut Effects) -> AdminAnswer {
         if !self.invites.remove(secret) {
             return Err(AdminError::not_found());
         }
-        self.note(Level::Info, Topic::Invite, format!("Removed invite {secret}"), now, fx);
-        self.send_list(List::Invites, now, fx);
+        self.note(Level::Info, Topic::Invite, format!("Removed invite {secret}"), now, effects);
+        self.send_list(List::Invites, now, effects);
         Ok(json!({"status": "ok"}))
     }
 
@@ -420,33 +433,46 @@ impl SessionMachine {
         &mut self,
         id: u8,
         change: &Map<String, Value>,
-        now: Now,
-        fx: &mut Effects,
+        now: Timestamp,
+        effects: &mut Effects,
     ) -> AdminAnswer {
         let member = self.member_by_id(id).ok_or_else(AdminError::not_found)?;
         let (conn, op, trusted) = (member.conn(), member.is_operator(), member.trusted);
         check_texts(&[&text(change, "message"), &text(change, "alert")])?;
         let wanted = |key: &str| change.get(key).and_then(Value::as_bool);
         if let Some(on) = wanted("op").filter(|on| *on != op) {
-            self.set_operator(id, on, ADMINISTRATOR, None, true, now, fx);
+            self.set_operator(id, on, ADMINISTRATOR, None, true, now, effects);
         }
         if let Some(on) = wanted("trusted").filter(|on| *on != trusted) {
-            self.set_trusted(id, on, ADMINISTRATOR, None, true, now, fx);
+            self.set_trusted(id, on, ADMINISTRATOR, None, true, now, effects);
         }
         for (key, alert) in [("message", false), ("alert", true)] {
             let message = text(change, key);
             if !message.is_empty() {
                 let notice = Notice { message, ..Notice::default() };
                 let reply = if alert { ServerReply::Alert(notice) } else { ServerReply::Msg(notice) };
-                self.reply_to(conn, &reply, fx);
+                self.reply_to(conn, &reply, effects);
             }
         }
         self.user(id)
     }
 
-    fn kick_for(&mut self, conn: ConnId, message: &str, now: Now, fx: &mut Effects) -> AdminAnswer {
+    fn kick_for(
+        &mut self,
+        conn: ConnId,
+        message: &str,
+        now: Timestamp,
+        effects: &mut Effects,
+    ) -> AdminAnswer {
         let key = self.members.key_of(conn).ok_or_else(AdminError::not_found)?;
-        self.disconnect(key, DisconnectReason::Kick, &kicked_by(message), "kicked via web admin", now, fx);
+        self.disconnect(
+            key,
+            DisconnectReason::Kick,
+            &kicked_by(message),
+            "kicked via web admin",
+            now,
+            effects,
+        );
         Ok(json!({"status": "ok", "force": false}))
     }
 }

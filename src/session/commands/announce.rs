@@ -3,7 +3,7 @@
 use url::Url;
 
 use super::{CommandResult, Effects, SessionMachine};
-use crate::clock::Now;
+use crate::clock::Timestamp;
 use crate::limits::Rate;
 
 /// Announcements of one session in a minute.
@@ -16,8 +16,8 @@ impl SessionMachine {
         &mut self,
         url: String,
         private: bool,
-        now: Now,
-        fx: &mut Effects,
+        now: Timestamp,
+        effects: &mut Effects,
     ) -> CommandResult {
         if private {
             return Err("Private listings are not available on this server".into());
@@ -29,10 +29,10 @@ impl SessionMachine {
         if url.len() > MAX_URL || url.contains(is_odd) || Url::parse(&url).is_err() {
             return Err("Invalid API URL".into());
         }
-        if !self.announcing.take(Rate::per_minute(ANNOUNCEMENTS_A_MINUTE), now.ms) {
+        if !self.announcing.take(Rate::per_minute(ANNOUNCEMENTS_A_MINUTE), now.monotonic_ms) {
             return Err("Too many announcements, try again in a minute".into());
         }
-        fx.listing.push((url, true));
+        effects.listing.push((url, true));
         Ok(())
     }
 }

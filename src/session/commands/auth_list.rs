@@ -6,8 +6,8 @@ use drawhall_protocol::command::AuthChange;
 
 use super::{CommandResult, Effects, MemberKey, SessionMachine};
 use crate::client::login::is_valid_name;
-use crate::clock::Now;
-use crate::session::lists::List;
+use crate::clock::Timestamp;
+use crate::session::broadcasts::List;
 
 /// Longest id of an account that is remembered without having been in the session, in bytes.
 const MAX_ACCOUNT_ID: usize = 64;
@@ -17,8 +17,8 @@ impl SessionMachine {
         &mut self,
         key: MemberKey,
         list: Option<Vec<AuthChange>>,
-        now: Now,
-        fx: &mut Effects,
+        now: Timestamp,
+        effects: &mut Effects,
     ) -> CommandResult {
         let list = list.ok_or("Insane argument")?;
         let member = self.sender(key)?;
@@ -31,7 +31,7 @@ impl SessionMachine {
         for change in merged(list) {
             let id = here.get(&change.auth_id).copied();
             changed |= match id.and_then(|id| self.member_by_id(id)).map(|m| m.id) {
-                Some(id) => self.change_rank_of(id, own, &by, &change, now, fx),
+                Some(id) => self.change_rank_of(id, own, &by, &change, now, effects),
                 None if !self.accounts.contains(&change.auth_id) && !is_account_id(&change.auth_id) => {
                     unknown += 1;
                     false
@@ -40,7 +40,7 @@ impl SessionMachine {
             };
         }
         if changed {
-            self.send_list(List::Accounts, now, fx);
+            self.send_list(List::Accounts, now, effects);
         }
         if unknown > 0 {
             return Err(format!("{unknown} unknown accounts left out").into());
@@ -55,19 +55,19 @@ impl SessionMachine {
         own: u8,
         by: &str,
         change: &AuthChange,
-        now: Now,
-        fx: &mut Effects,
+        now: Timestamp,
+        effects: &mut Effects,
     ) -> bool {
         let mut changed = false;
         let is_op = self.member_by_id(id).is_some_and(|m| m.is_operator());
         if let Some(op) = change.op.filter(|op| id != own && *op != is_op) {
             changed = true;
-            self.set_operator(id, op, by, None, false, now, fx);
+            self.set_operator(id, op, by, None, false, now, effects);
         }
         let is_trusted = self.member_by_id(id).is_some_and(|m| m.trusted);
         if let Some(trusted) = change.trusted.filter(|trusted| *trusted != is_trusted) {
             changed = true;
-            self.set_trusted(id, trusted, by, None, false, now, fx);
+            self.set_trusted(id, trusted, by, None, false, now, effects);
         }
         changed
     }

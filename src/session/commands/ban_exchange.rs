@@ -4,12 +4,12 @@ use drawhall_protocol::reply::{BanImpEx, ServerReply};
 use serde::{Deserialize, Serialize};
 
 use super::{CommandResult, Effects, MemberKey, SessionMachine};
-use crate::clock::Now;
+use crate::clock::Timestamp;
 use crate::limits::Rate;
 use crate::log::{Level, LogEntry, Topic};
 use crate::session::ConnId;
 use crate::session::ban_text::{ExchangeError, NONCE_LEN, decode, encode};
-use crate::session::lists::List;
+use crate::session::broadcasts::List;
 use crate::storage::metadata::StoredBan;
 
 /// Ban lists that one client can import in a minute.
@@ -87,7 +87,12 @@ impl BanExchange {
 }
 
 impl SessionMachine {
-    pub(super) fn export_bans(&mut self, key: MemberKey, plain: bool, fx: &mut Effects) -> CommandResult {
+    pub(super) fn export_bans(
+        &mut self,
+        key: MemberKey,
+        plain: bool,
+        effects: &mut Effects,
+    ) -> CommandResult {
         let member = self.sender(key)?;
         let conn = member.conn();
         let refusal = if plain && !member.is_moderator() {
@@ -95,50 +100,50 @@ impl SessionMachine {
         } else if !plain && self.shared.crypt_key.is_none() {
             ExchangeError::ExportUnconfigured
         } else {
-            let Some(nonce) = self.chance.bytes() else {
-                return self.refuse_exchange(conn, ExchangeError::Server, fx);
+            let Some(nonce) = self.rng.bytes() else {
+                return self.refuse_exchange(conn, ExchangeError::Server, effects);
             };
             let bans = self.bans.to_stored();
-            return self.begin_exchange(BanExchange::Export { conn, plain, nonce, bans }, fx);
+            return self.begin_exchange(BanExchange::Export { conn, plain, nonce, bans }, effects);
         };
-        self.refuse_exchange(conn, refusal, fx)
+        self.refuse_exchange(conn, refusal, effects)
     }
 
     pub(super) fn import_bans(
         &mut self,
         key: MemberKey,
         text: &str,
-        now: Now,
-        fx: &mut Effects,
+        now: Timestamp,
+        effects: &mut Effects,
     ) -> CommandResult {
         let Some(member) = self.members.get_mut(key) else { return Ok(()) };
-        if !member.imports.take(Rate::per_minute(IMPORTS_A_MINUTE), now.ms) {
+        if !member.imports.take(Rate::per_minute(IMPORTS_A_MINUTE), now.monotonic_ms) {
             return Err("Too many imports, try again in a minute".into());
         }
         let (conn, text) = (member.conn(), text.to_owned());
-        self.begin_exchange(BanExchange::Import { conn, text }, fx)
+        self.begin_exchange(BanExchange::Import { conn, text }, effects)
     }
 
-    fn begin_exchange(&mut self, exchange: BanExchange, fx: &mut Effects) -> CommandResult {
+    fn begin_exchange(&mut self, exchange: BanExchange, effects: &mut Effects) -> CommandResult {
         if self.exchanges >= MAX_EXCHANGES {
             return Err("Other ban lists are being read or written, try again in a moment".into());
         }
         self.exchanges += 1;
-        fx.exchanges.push(exchange);
+        effects.exchanges.push(exchange);
         Ok(())
     }
 
-    fn refuse_exchange(&self, conn: ConnId, error: ExchangeError, fx: &mut Effects) -> CommandResult {
-        self.reply_to(conn, &ServerReply::BanImpEx(error.into_reply()), fx);
+    fn refuse_exchange(&self, conn: ConnId, error: ExchangeError, effects: &mut Effects) -> CommandResult {
+        self.reply_to(conn, &ServerReply::BanImpEx(error.into_reply()), effects);
         Ok(())
     }
 
     /// A ban list was written or read.
-    pub fn bans_exchanged(&mut self, done: BanExchanged, now: Now, fx: &mut Effects) {
+    pub fn bans_exchanged(&mut self, done: BanExchanged, now: Timestamp, effects: &mut Effects) {
         self.exchanges = self.exchanges.saturating_sub(1);
         match done {
-            BanExchanged::Export { conn, plain, text } => self.exported(conn, plain, text, now, fx),
-            BanExchanged::Import { conn, bans } => self.imported(conn, bans, now, fx),
+            BanExchanged::Export { conn, plain, text } => self.exported(conn, plain, text, now, effects),
+            BanExchanged::Import { conn, bans } => self.imported(conn, bans, now, effects),
         }
     }
 
@@ -147,8 +152,8 @@ impl SessionMachine {
         conn: ConnId,
         plain: bool,
         text: Result<String, ExchangeError>,
-        now: Now,
-        fx: &mut Effects,
+        now: Timestamp,
+        effects: &mut Effects,
     ) {
         let Some(key) = self.members.key_of(conn) else { return };
         let reply = text.and_then(|text| {
@@ -159,10 +164,15 @@ impl SessionMachine {
         match reply {
             Ok(frame) => {
                 let kind = if plain { "plain" } else { "encrypted" };
-                self.log_exchange(key, format!("Exported {kind} bans from session {}", self.id), now, fx);
-                fx.direct(conn, frame.into_bytes());
+                self.log_exchange(
+                    key,
+                    format!("Exported {kind} bans from session {}", self.id),
+                    now,
+                    effects,
+                );
+                effects.direct(conn, frame.into_bytes());
             }
-            Err(error) => self.reply_to(conn, &ServerReply::BanImpEx(error.into_reply()), fx),
+            Err(error) => self.reply_to(conn, &ServerReply::BanImpEx(error.into_reply()), effects),
         }
     }
 
@@ -170,34 +180,34 @@ impl SessionMachine {
         &mut self,
         conn: ConnId,
         bans: Result<Vec<StoredBan>, ExchangeError>,
-        now: Now,
-        fx: &mut Effects,
+        now: Timestamp,
+        effects: &mut Effects,
     ) {
         let Some(key) = self.members.key_of(conn) else { return };
         let Some(member) = self.members.get(key) else { return };
         if !member.is_operator() {
-            return self.refuse(key, "import-bans", "Not a session owner", fx);
+            return self.refuse(key, "import-bans", "Not a session owner", effects);
         }
-        let banner = member.visitor.person.clone();
+        let banner = member.client.identity.clone();
         let reply = match bans {
             Ok(bans) => {
                 let (imported, total) = self.bans.import(bans, &banner);
                 if imported > 0 {
-                    self.send_list(List::Bans, now, fx);
+                    self.send_list(List::Bans, now, effects);
                 }
                 let text = format!("Imported {imported}/{total} bans into session {}", self.id);
-                self.log_exchange(key, text, now, fx);
+                self.log_exchange(key, text, now, effects);
                 BanImpEx { imported: Some(imported), total: Some(total), ..BanImpEx::default() }
             }
             Err(error) => error.into_reply(),
         };
-        self.reply_to(conn, &ServerReply::BanImpEx(reply), fx);
+        self.reply_to(conn, &ServerReply::BanImpEx(reply), effects);
     }
 
     /// The server's log only: what is exchanged is not the session's business.
-    fn log_exchange(&self, key: MemberKey, text: String, now: Now, fx: &mut Effects) {
+    fn log_exchange(&self, key: MemberKey, text: String, now: Timestamp, effects: &mut Effects) {
         if let Some(member) = self.members.get(key) {
-            fx.log.push(LogEntry::new(now, Level::Info, Topic::BanImpEx, text).about(member.log_user()));
+            effects.log.push(LogEntry::new(now, Level::Info, Topic::BanImpEx, text).about(member.log_user()));
         }
     }
 }

@@ -2,9 +2,9 @@
 
 use super::{CommandResult, Effects, MemberKey, SessionMachine};
 use crate::auth::MAX_PASSWORD_ATTEMPTS;
-use crate::clock::Now;
+use crate::clock::Timestamp;
 use crate::session::{DisconnectReason, OpwordCheck};
-use crate::storage::store::PasswordKind;
+use crate::storage::session_files::PasswordKind;
 
 /// Name of the command.
 pub const COMMAND: &str = "gain-op";
@@ -17,58 +17,64 @@ impl SessionMachine {
         &mut self,
         key: MemberKey,
         opword: &str,
-        now: Now,
-        fx: &mut Effects,
+        now: Timestamp,
+        effects: &mut Effects,
     ) -> CommandResult {
         if !self.opword.is_set() {
             return Err("No opword set".into());
         }
         let limit = self.shared.settings.password_rate_limit.0;
         let member = self.sender(key)?;
-        let (conn, address) = (member.conn(), member.visitor.person.address);
-        if !self.guesses.take(address, limit, now.ms) {
+        let (conn, address) = (member.conn(), member.client.identity.address);
+        if !self.password_attempts.take(address, limit, now.monotonic_ms) {
             return Err(TOO_MANY_OPWORDS.into());
         }
-        if let Some(hash) = self.opword.slow_check(opword) {
+        if let Some(hash) = self.opword.needs_slow_verify(opword) {
             let hash = hash.to_owned();
-            fx.check = Some(OpwordCheck { conn, address, hash, opword: opword.to_owned() });
+            effects.check = Some(OpwordCheck { conn, address, hash, opword: opword.to_owned() });
             return Ok(());
         }
-        self.try_opword(key, opword, now, fx)
+        self.try_opword(key, opword, now, effects)
     }
 
     /// An opword was checked against its hash.
-    pub fn opword_checked(&mut self, check: &OpwordCheck, fits: bool, now: Now, fx: &mut Effects) {
+    pub fn opword_checked(&mut self, check: &OpwordCheck, fits: bool, now: Timestamp, effects: &mut Effects) {
         if fits {
-            self.learn_password(PasswordKind::Operator, &check.hash, &check.opword);
+            self.cache_verified_password(PasswordKind::Operator, &check.hash, &check.opword);
         }
         let Some(key) = self.members.key_of(check.conn) else { return };
-        if let Err(reason) = self.try_opword(key, &check.opword, now, fx) {
-            self.refuse(key, COMMAND, &reason, fx);
+        if let Err(reason) = self.try_opword(key, &check.opword, now, effects) {
+            self.refuse(key, COMMAND, &reason, effects);
         }
     }
 
-    fn try_opword(&mut self, key: MemberKey, opword: &str, now: Now, fx: &mut Effects) -> CommandResult {
+    fn try_opword(
+        &mut self,
+        key: MemberKey,
+        opword: &str,
+        now: Timestamp,
+        effects: &mut Effects,
+    ) -> CommandResult {
         if !self.opword.accepts(opword) {
-            return self.wrong_opword(key, now, fx);
+            return self.wrong_opword(key, now, effects);
         }
         let id = self.sender(key)?.id;
-        self.set_operator(id, true, "password", None, true, now, fx);
+        self.set_operator(id, true, "password", None, true, now, effects);
         Ok(())
     }
 
     /// The connection is ended at the tenth, as with other passwords.
-    fn wrong_opword(&mut self, key: MemberKey, now: Now, fx: &mut Effects) -> CommandResult {
+    fn wrong_opword(&mut self, key: MemberKey, now: Timestamp, effects: &mut Effects) -> CommandResult {
         let Some(member) = self.members.get_mut(key) else { return Ok(()) };
         member.wrong_opwords += 1;
         let attempt = member.wrong_opwords;
         let text = format!("Incorrect opword (attempt {attempt}/{MAX_PASSWORD_ATTEMPTS})");
-        self.rule_break(key, text, now, fx);
+        self.rule_break(key, text, now, effects);
         if attempt < MAX_PASSWORD_ATTEMPTS {
             return Err(INCORRECT.into());
         }
-        self.refuse(key, COMMAND, INCORRECT, fx);
-        self.disconnect(key, DisconnectReason::Error, INCORRECT, "opword", now, fx);
+        self.refuse(key, COMMAND, INCORRECT, effects);
+        self.disconnect(key, DisconnectReason::Error, INCORRECT, "opword", now, effects);
         Ok(())
     }
 }

@@ -3,10 +3,10 @@
 use drawhall_protocol::reply::{InviteCreated, ServerReply};
 
 use super::{CommandResult, Effects, MemberKey, SessionMachine};
-use crate::clock::Now;
+use crate::clock::Timestamp;
 use crate::log::{Level, Topic};
+use crate::session::broadcasts::List;
 use crate::session::invites;
-use crate::session::lists::List;
 
 impl SessionMachine {
     pub(super) fn invite_create(
@@ -15,8 +15,8 @@ impl SessionMachine {
         max_uses: i64,
         trust: bool,
         op: bool,
-        now: Now,
-        fx: &mut Effects,
+        now: Timestamp,
+        effects: &mut Effects,
     ) -> CommandResult {
         let member = self.sender(key)?;
         let (conn, user, creator) = (member.conn(), member.log_user(), member.name().to_owned());
@@ -26,12 +26,12 @@ impl SessionMachine {
         // Only operators get here, so neither role is above theirs.
         let secret = self
             .invites
-            .create(&creator, max_uses, trust, op, &mut self.chance, now)
+            .create(&creator, max_uses, trust, op, &mut self.rng, now)
             .ok_or("Too many invite codes")?;
         let text = invites::creation_text(max_uses, trust, op);
-        self.note_about(user, Level::Info, Topic::Invite, text, now, fx);
-        self.send_list(List::Invites, now, fx);
-        self.reply_to(conn, &ServerReply::InviteCreated(InviteCreated { secret }), fx);
+        self.note_about(user, Level::Info, Topic::Invite, text, now, effects);
+        self.send_list(List::Invites, now, effects);
+        self.reply_to(conn, &ServerReply::InviteCreated(InviteCreated { secret }), effects);
         Ok(())
     }
 
@@ -39,8 +39,8 @@ impl SessionMachine {
         &mut self,
         key: MemberKey,
         secret: &str,
-        now: Now,
-        fx: &mut Effects,
+        now: Timestamp,
+        effects: &mut Effects,
     ) -> CommandResult {
         let member = self.sender(key)?;
         let user = member.log_user();
@@ -50,8 +50,8 @@ impl SessionMachine {
         if !self.invites.remove(secret) {
             return Err("Invite code to remove not found".into());
         }
-        self.note_about(user, Level::Info, Topic::Invite, format!("Removed invite {secret}"), now, fx);
-        self.send_list(List::Invites, now, fx);
+        self.note_about(user, Level::Info, Topic::Invite, format!("Removed invite {secret}"), now, effects);
+        self.send_list(List::Invites, now, effects);
         Ok(())
     }
 }

@@ -3,10 +3,10 @@
 use drawhall_protocol::command::UserRef;
 
 use super::{CommandResult, Effects, MemberKey, SessionMachine};
-use crate::clock::Now;
+use crate::clock::Timestamp;
 use crate::log::{Level, LogUser, Topic};
 use crate::session::DisconnectReason;
-use crate::session::lists::List;
+use crate::session::broadcasts::List;
 
 impl SessionMachine {
     pub(super) fn kick_user(
@@ -14,15 +14,15 @@ impl SessionMachine {
         key: MemberKey,
         user: &UserRef,
         ban: bool,
-        now: Now,
-        fx: &mut Effects,
+        now: Timestamp,
+        effects: &mut Effects,
     ) -> CommandResult {
         if let UserRef::Id(id) = user
             && ban
             && let Ok(id) = u8::try_from(*id)
             && self.past_users.contains_key(&id)
         {
-            return self.ban_past_user(key, id, now, fx);
+            return self.ban_past_user(key, id, now, effects);
         }
         let target = self.named_user(user)?;
         let (kicker, victim) = (self.sender(key)?, self.sender(target)?);
@@ -35,48 +35,61 @@ impl SessionMachine {
         } else if self.is_deputy(kicker) && victim.trusted {
             return Err("cannot kick trusted users".into());
         }
-        let (by, banner) = (kicker.name().to_owned(), kicker.visitor.person.clone());
-        let (person, user) = (victim.visitor.person.clone(), victim.log_user());
-        let known = ban && self.bans.matches(&person).is_some();
-        let banned = ban && !known && self.bans.add(&person, &by, &banner);
+        let (by, banner) = (kicker.name().to_owned(), kicker.client.identity.clone());
+        let (identity, user) = (victim.client.identity.clone(), victim.log_user());
+        let known = ban && self.bans.matches(&identity).is_some();
+        let banned = ban && !known && self.bans.add(&identity, &by, &banner);
         if banned {
-            self.note_about(user, Level::Info, Topic::Ban, format!("Banned by {by}"), now, fx);
-            self.send_list(List::Bans, now, fx);
-            self.announce_removal("ban", &person.name, &by, fx);
+            self.note_about(user, Level::Info, Topic::Ban, format!("Banned by {by}"), now, effects);
+            self.send_list(List::Bans, now, effects);
+            self.announce_removal("ban", &identity.name, &by, effects);
         }
-        self.disconnect(target, DisconnectReason::Kick, &by, "", now, fx);
+        self.disconnect(target, DisconnectReason::Kick, &by, "", now, effects);
         if !ban || known {
-            self.announce_removal("kick", &person.name, &by, fx);
+            self.announce_removal("kick", &identity.name, &by, effects);
         }
         match (known, ban && !banned) {
-            (true, _) => Err(format!("{} is already banned.", person.name).into()),
-            (false, true) => Err(format!("Error banning {}.", person.name).into()),
+            (true, _) => Err(format!("{} is already banned.", identity.name).into()),
+            (false, true) => Err(format!("Error banning {}.", identity.name).into()),
             (false, false) => Ok(()),
         }
     }
 
-    fn ban_past_user(&mut self, key: MemberKey, id: u8, now: Now, fx: &mut Effects) -> CommandResult {
+    fn ban_past_user(
+        &mut self,
+        key: MemberKey,
+        id: u8,
+        now: Timestamp,
+        effects: &mut Effects,
+    ) -> CommandResult {
         let member = self.sender(key)?;
-        let (by, banner) = (member.name().to_owned(), member.visitor.person.clone());
+        let (by, banner) = (member.name().to_owned(), member.client.identity.clone());
         let Some(past) = self.past_users.get(&id) else { return Err("user not found".into()) };
-        let (person, bannable) = (past.person.clone(), past.bannable);
-        let name = &person.name;
-        if self.bans.matches(&person).is_some() {
+        let (identity, bannable) = (past.identity.clone(), past.bannable);
+        let name = &identity.name;
+        if self.bans.matches(&identity).is_some() {
             return Err(format!("{name} is already banned.").into());
         } else if !bannable {
             return Err(format!("{name} cannot be banned.").into());
-        } else if !self.bans.add(&person, &by, &banner) {
+        } else if !self.bans.add(&identity, &by, &banner) {
             return Err(format!("Error banning {name}.").into());
         }
-        let user = LogUser { id, address: person.address, name: name.clone() };
-        self.note_about(user, Level::Info, Topic::Ban, format!("Banned by {by}"), now, fx);
-        self.send_list(List::Bans, now, fx);
-        self.announce_removal("ban", name, &by, fx);
+        let user = LogUser { id, address: identity.address, name: name.clone() };
+        self.note_about(user, Level::Info, Topic::Ban, format!("Banned by {by}"), now, effects);
+        self.send_list(List::Bans, now, effects);
+        self.announce_removal("ban", name, &by, effects);
         Ok(())
     }
 
-    fn announce_removal(&self, key: &str, name: &str, by: &str, fx: &mut Effects) {
+    fn announce_removal(&self, key: &str, name: &str, by: &str, effects: &mut Effects) {
         let verb = if key == "ban" { "banned" } else { "kicked" };
-        self.notice(false, key, format!("{name} {verb} by {by}"), &[("target", name), ("by", by)], "", fx);
+        self.notice(
+            false,
+            key,
+            format!("{name} {verb} by {by}"),
+            &[("target", name), ("by", by)],
+            "",
+            effects,
+        );
     }
 }

@@ -19,7 +19,7 @@ use drawhall_protocol::reply::ServerReply;
 
 use super::member::Member;
 use super::{Effects, MemberKey, SessionMachine};
-use crate::clock::Now;
+use crate::clock::Timestamp;
 
 /// Why a command is refused, for people.
 pub(super) type Refused = std::borrow::Cow<'static, str>;
@@ -67,18 +67,24 @@ fn right_of(command: &str) -> Option<Right> {
 
 impl SessionMachine {
     /// Carries a command out, or says why not.
-    pub(super) fn command(&mut self, key: MemberKey, raw: &RawCommand, now: Now, fx: &mut Effects) {
-        if let Err(reason) = self.try_command(key, raw, now, fx) {
+    pub(super) fn command(
+        &mut self,
+        key: MemberKey,
+        raw: &RawCommand,
+        now: Timestamp,
+        effects: &mut Effects,
+    ) {
+        if let Err(reason) = self.try_command(key, raw, now, effects) {
             // What is no command can be as long as a message; the answer must not be.
             let name = &raw.cmd[..raw.cmd.floor_char_boundary(MAX_NAME)];
-            self.refuse(key, name, &reason, fx);
+            self.refuse(key, name, &reason, effects);
         }
     }
 
     /// Tells a member why its command is refused, unless the command has sent it away.
-    fn refuse(&self, key: MemberKey, command: &str, reason: &str, fx: &mut Effects) {
+    fn refuse(&self, key: MemberKey, command: &str, reason: &str, effects: &mut Effects) {
         if let Some(member) = self.members.get(key) {
-            self.reply_to(member.conn(), &ServerReply::command_error(command, reason), fx);
+            self.reply_to(member.conn(), &ServerReply::command_error(command, reason), effects);
         }
     }
 
@@ -87,7 +93,13 @@ impl SessionMachine {
         self.members.get(key).ok_or(Refused::from("You are not in the session any more"))
     }
 
-    fn try_command(&mut self, key: MemberKey, raw: &RawCommand, now: Now, fx: &mut Effects) -> CommandResult {
+    fn try_command(
+        &mut self,
+        key: MemberKey,
+        raw: &RawCommand,
+        now: Timestamp,
+        effects: &mut Effects,
+    ) -> CommandResult {
         self.check_right(self.sender(key)?, &raw.cmd)?;
         let command = ServerCommand::session(raw).map_err(|e| match e {
             CommandError::Unknown => Refused::from("Unknown command"),
@@ -98,41 +110,43 @@ impl SessionMachine {
                 if self.sender(key)?.oldv {
                     return Err("Incompatible client".into());
                 }
-                self.ready_to_autoreset(key, &ready, now, fx);
+                self.ready_to_autoreset(key, &ready, now, effects);
                 Ok(())
             }
-            ServerCommand::InitBegin => self.init_begin(key, now, fx),
-            ServerCommand::InitComplete => self.init_complete(key, now, fx),
-            ServerCommand::InitCancel => self.init_cancel(key, now, fx),
-            ServerCommand::SessionConf(conf) => self.sessionconf(key, &conf, now, fx),
-            ServerCommand::KickUser { user, ban } => self.kick_user(key, &user, ban, now, fx),
-            ServerCommand::GainOp { opword } => self.gain_op(key, &opword, now, fx),
-            ServerCommand::ResetSession { kind } => self.reset_session(key, &kind, now, fx),
-            ServerCommand::KillSession { reason } => self.kill_session(key, &reason, now, fx),
-            ServerCommand::AnnounceSession { url, private } => self.announce_session(url, private, now, fx),
+            ServerCommand::InitBegin => self.init_begin(key, now, effects),
+            ServerCommand::InitComplete => self.init_complete(key, now, effects),
+            ServerCommand::InitCancel => self.init_cancel(key, now, effects),
+            ServerCommand::SessionConf(conf) => self.sessionconf(key, &conf, now, effects),
+            ServerCommand::KickUser { user, ban } => self.kick_user(key, &user, ban, now, effects),
+            ServerCommand::GainOp { opword } => self.gain_op(key, &opword, now, effects),
+            ServerCommand::ResetSession { kind } => self.reset_session(key, &kind, now, effects),
+            ServerCommand::KillSession { reason } => self.kill_session(key, &reason, now, effects),
+            ServerCommand::AnnounceSession { url, private } => {
+                self.announce_session(url, private, now, effects)
+            }
             ServerCommand::UnlistSession { url } => {
-                fx.listing.push((url, false));
+                effects.listing.push((url, false));
                 Ok(())
             }
-            ServerCommand::RemoveBan { id } => self.remove_ban(key, id, now, fx),
-            ServerCommand::Mute { user, muted } => self.mute(key, &user, muted, now, fx),
-            ServerCommand::Report { user, reason, .. } => self.report(key, user, &reason, now, fx),
-            ServerCommand::ExportBans { plain } => self.export_bans(key, plain, fx),
-            ServerCommand::ImportBans { text } => self.import_bans(key, &text, now, fx),
-            ServerCommand::AuthList(list) => self.auth_list(key, list, now, fx),
+            ServerCommand::RemoveBan { id } => self.remove_ban(key, id, now, effects),
+            ServerCommand::Mute { user, muted } => self.mute(key, &user, muted, now, effects),
+            ServerCommand::Report { user, reason, .. } => self.report(key, user, &reason, now, effects),
+            ServerCommand::ExportBans { plain } => self.export_bans(key, plain, effects),
+            ServerCommand::ImportBans { text } => self.import_bans(key, &text, now, effects),
+            ServerCommand::AuthList(list) => self.auth_list(key, list, now, effects),
             ServerCommand::StreamResetStart { correlator } => {
-                self.start_stream(key, &correlator, now, fx).map_err(Refused::from)
+                self.start_stream(key, &correlator, now, effects).map_err(Refused::from)
             }
-            ServerCommand::StreamResetAbort => self.abort_stream(key, now, fx).map_err(Refused::from),
+            ServerCommand::StreamResetAbort => self.abort_stream(key, now, effects).map_err(Refused::from),
             ServerCommand::StreamResetFinish { count } => {
-                self.finish_stream(key, count, now, fx).map_err(Refused::from)
+                self.finish_stream(key, count, now, effects).map_err(Refused::from)
             }
             ServerCommand::InviteCreate { max_uses, trust, op } => {
-                self.invite_create(key, max_uses, trust, op, now, fx)
+                self.invite_create(key, max_uses, trust, op, now, effects)
             }
-            ServerCommand::InviteRemove { secret } => self.invite_remove(key, &secret, now, fx),
+            ServerCommand::InviteRemove { secret } => self.invite_remove(key, &secret, now, effects),
             ServerCommand::ThumbnailError { correlator, error } => {
-                self.thumbnail_failed(key, &correlator, &error, now, fx);
+                self.thumbnail_failed(key, &correlator, &error, now, effects);
                 Ok(())
             }
             _ => Err("Unknown command".into()),

@@ -3,9 +3,9 @@
 use drawhall_protocol::command::UserRef;
 
 use super::{CommandResult, Effects, MemberKey, SessionMachine};
-use crate::clock::Now;
+use crate::clock::Timestamp;
 use crate::log::{Level, Topic};
-use crate::session::lists::List;
+use crate::session::broadcasts::List;
 
 impl SessionMachine {
     pub(super) fn mute(
@@ -13,8 +13,8 @@ impl SessionMachine {
         key: MemberKey,
         user: &UserRef,
         muted: bool,
-        now: Now,
-        fx: &mut Effects,
+        now: Timestamp,
+        effects: &mut Effects,
     ) -> CommandResult {
         let target = self.named_user(user)?;
         let by = self.sender(key)?.name().to_owned();
@@ -26,9 +26,9 @@ impl SessionMachine {
             return Ok(());
         }
         let user = member.log_user();
-        self.send_list(List::Muted, now, fx);
+        self.send_list(List::Muted, now, effects);
         let (topic, verb) = if muted { (Topic::Mute, "Muted") } else { (Topic::Unmute, "Unmuted") };
-        self.note_about(user, Level::Info, topic, format!("{verb} by {by}"), now, fx);
+        self.note_about(user, Level::Info, topic, format!("{verb} by {by}"), now, effects);
         Ok(())
     }
 }

@@ -1,22 +1,22 @@
 //! `remove-ban`: lifts a ban.
 
 use super::{CommandResult, Effects, MemberKey, SessionMachine};
-use crate::clock::Now;
+use crate::clock::Timestamp;
 use crate::log::{Level, Topic};
-use crate::session::lists::List;
+use crate::session::broadcasts::List;
 
 impl SessionMachine {
     pub(super) fn remove_ban(
         &mut self,
         key: MemberKey,
         id: i64,
-        now: Now,
-        fx: &mut Effects,
+        now: Timestamp,
+        effects: &mut Effects,
     ) -> CommandResult {
         let by = self.sender(key)?.name().to_owned();
         if let Some(name) = self.bans.remove(id) {
-            self.note(Level::Info, Topic::Unban, format!("{name} unbanned by {by}"), now, fx);
-            self.send_list(List::Bans, now, fx);
+            self.note(Level::Info, Topic::Unban, format!("{name} unbanned by {by}"), now, effects);
+            self.send_list(List::Bans, now, effects);
         }
         Ok(())
     }

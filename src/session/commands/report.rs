@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use serde_json::{Value, json};
 
 use super::{CommandResult, Effects, MemberKey, SessionMachine};
-use crate::clock::Now;
+use crate::clock::Timestamp;
 use crate::limits::{AddressBuckets, Bucket, REPORTS_A_MINUTE, Rate};
 use crate::log::{Level, LogUser, Topic};
 use crate::session::Member;
@@ -25,9 +25,9 @@ pub(in crate::session) struct Reports {
 }
 
 impl Reports {
-    fn take(&mut self, address: Option<IpAddr>, now: Now) -> bool {
-        self.of_address.take(address, Rate::per_minute(REPORTS_A_MINUTE), now.ms)
-            && self.of_all.take(Rate::per_minute(SESSION_REPORTS_A_MINUTE), now.ms)
+    fn take(&mut self, address: Option<IpAddr>, now: Timestamp) -> bool {
+        self.of_address.take(address, Rate::per_minute(REPORTS_A_MINUTE), now.monotonic_ms)
+            && self.of_all.take(Rate::per_minute(SESSION_REPORTS_A_MINUTE), now.monotonic_ms)
     }
 }
 
@@ -37,37 +37,43 @@ impl SessionMachine {
         key: MemberKey,
         about: i64,
         reason: &str,
-        now: Now,
-        fx: &mut Effects,
+        now: Timestamp,
+        effects: &mut Effects,
     ) -> CommandResult {
         let user = self.sender(key)?.log_user();
         if !self.reports.take(user.address, now) {
             return Err("Too many reports, try again in a minute".into());
         }
-        self.log_report(user, about, reason, now, fx);
+        self.log_report(user, about, reason, now, effects);
         Ok(())
     }
 
     /// A report from somebody who has logged in but is not in the session.
-    pub fn outside_report(&mut self, user: LogUser, reason: &str, now: Now, fx: &mut Effects) {
+    pub fn outside_report(&mut self, user: LogUser, reason: &str, now: Timestamp, effects: &mut Effects) {
         if self.reports.take(user.address, now) {
-            self.log_report(user, 0, reason, now, fx);
+            self.log_report(user, 0, reason, now, effects);
         }
     }
 
-    fn log_report(&mut self, user: LogUser, about: i64, reason: &str, now: Now, fx: &mut Effects) {
+    fn log_report(&mut self, user: LogUser, about: i64, reason: &str, now: Timestamp, effects: &mut Effects) {
         let shown = &reason[..reason.floor_char_boundary(MAX_LOGGED)];
         let text = format!("Abuse report about user {about} received: {shown}");
-        self.note_about(user.clone(), Level::Info, Topic::Report, text, now, fx);
+        self.note_about(user.clone(), Level::Info, Topic::Report, text, now, effects);
         if self.shared.report_url.is_none() {
             let text = "Cannot send abuse report: server URL not configured!";
-            return self.note(Level::Warn, Topic::Report, text, now, fx);
+            return self.note(Level::Warn, Topic::Report, text, now, effects);
         }
         if !self.shared.settings.abuse_report {
-            return self.note(Level::Warn, Topic::Report, "Cannot send abuse report: not enabled!", now, fx);
+            return self.note(
+                Level::Warn,
+                Topic::Report,
+                "Cannot send abuse report: not enabled!",
+                now,
+                effects,
+            );
         }
         let reason: String = reason.chars().take(MAX_REASON).collect();
-        fx.reports.push((user.address, self.report_body(&user, about, &reason)));
+        effects.reports.push((user.address, self.report_body(&user, about, &reason)));
     }
 
     fn report_body(&self, user: &LogUser, about: i64, reason: &str) -> Value {
@@ -77,7 +83,7 @@ impl SessionMachine {
                 "name": m.name(),
                 "auth": m.is_authenticated(),
                 "op": m.is_operator(),
-                "ip": address(m.visitor.person.address),
+                "ip": address(m.client.identity.address),
                 "id": m.id,
             })
         });
@@ -99,12 +105,12 @@ impl SessionMachine {
     }
 
     /// A report was passed on, or could not be. The session learns only that there was one.
-    pub fn report_sent(&mut self, error: Option<String>, now: Now, fx: &mut Effects) {
+    pub fn report_sent(&mut self, error: Option<String>, now: Timestamp, effects: &mut Effects) {
         match error {
-            None => self.note(Level::Info, Topic::Status, "Session was reported.", now, fx),
+            None => self.note(Level::Info, Topic::Status, "Session was reported.", now, effects),
             Some(error) => {
                 let text = format!("Unable to send abuse report: {error}");
-                self.note(Level::Warn, Topic::Report, text, now, fx);
+                self.note(Level::Warn, Topic::Report, text, now, effects);
             }
         }
     }

@@ -1,24 +1,24 @@
 //! `reset-session`: an operator replaces the history by an image that it uploads.
 
 use super::{CommandResult, Effects, MemberKey, SessionMachine};
-use crate::clock::Now;
-use crate::session::State;
+use crate::clock::Timestamp;
+use crate::session::SessionState;
 
 impl SessionMachine {
     pub(super) fn reset_session(
         &mut self,
         key: MemberKey,
         kind: &str,
-        now: Now,
-        fx: &mut Effects,
+        now: Timestamp,
+        effects: &mut Effects,
     ) -> CommandResult {
         if self.sender(key)?.oldv {
             return Err("Incompatible client".into());
         }
-        if self.state != State::Running {
+        if self.state != SessionState::Running {
             return Err("Unable to reset in this state".into());
         }
-        self.begin_reset(key, kind, now, fx);
+        self.begin_reset(key, kind, now, effects);
         Ok(())
     }
 }

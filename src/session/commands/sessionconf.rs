@@ -4,13 +4,13 @@ use drawhall_protocol::command::{SessionConf, SizeValue};
 use drawhall_protocol::reply::{ConfPart, PasswordChange, ServerReply};
 
 use super::{CommandResult, Effects, MemberKey, SessionMachine};
-use crate::clock::Now;
+use crate::clock::Timestamp;
 use crate::config::{MAX_USER_LIMIT, MIN_USER_LIMIT, parse_size};
 use crate::log::{Level, LogUser, Topic};
 use crate::session::admin::ADMINISTRATOR;
 use crate::session::member::Member;
 use crate::session::{ConnId, DisconnectReason, MAX_TITLE};
-use crate::storage::store::PasswordKind;
+use crate::storage::session_files::PasswordKind;
 use crate::username;
 
 /// Longest password in bytes.
@@ -40,8 +40,8 @@ impl SessionMachine {
         &mut self,
         key: MemberKey,
         conf: &SessionConf,
-        now: Now,
-        fx: &mut Effects,
+        now: Timestamp,
+        effects: &mut Effects,
     ) -> CommandResult {
         let member = self.sender(key)?;
         let editor = Editor {
@@ -51,16 +51,16 @@ impl SessionMachine {
             moderator: member.is_moderator(),
             authenticated: member.is_authenticated(),
             persists: member.is_moderator() || member.has_flag("PERSIST") || self.shared.settings.persistence,
-            browser: member.visitor.browser,
+            browser: member.client.browser,
             manages_web: member.has_flag("WEBSESSION"),
         };
         if password_too_long(conf) {
             return Err("Password too long".into());
         }
         if conf.closed == Some(true) {
-            self.refuse_closing(member.conn(), fx);
+            self.refuse_closing(member.conn(), effects);
         }
-        self.edit(&editor, conf, now, fx);
+        self.edit(&editor, conf, now, effects);
         Ok(())
     }
 
@@ -71,8 +71,8 @@ impl SessionMachine {
     pub(in crate::session) fn configure(
         &mut self,
         conf: &SessionConf,
-        now: Now,
-        fx: &mut Effects,
+        now: Timestamp,
+        effects: &mut Effects,
     ) -> Result<(), &'static str> {
         if password_too_long(conf) {
             return Err("Password too long");
@@ -87,37 +87,43 @@ impl SessionMachine {
             browser: false,
             manages_web: true,
         };
-        self.edit(&editor, conf, now, fx);
+        self.edit(&editor, conf, now, effects);
         Ok(())
     }
 
-    fn edit(&mut self, editor: &Editor, conf: &SessionConf, now: Now, fx: &mut Effects) {
+    fn edit(&mut self, editor: &Editor, conf: &SessionConf, now: Timestamp, effects: &mut Effects) {
         let moderator = editor.moderator;
         if let Some(archive) = conf.archive.filter(|_| moderator) {
-            self.conf_archive(editor, archive, now, fx);
+            self.conf_archive(editor, archive, now, effects);
         }
         let mut changes = Changes::new();
         self.conf_access(editor, conf, &mut changes);
-        self.conf_names(editor, conf, &mut changes, now, fx);
+        self.conf_names(editor, conf, &mut changes, now, effects);
         self.conf_limits(conf, moderator, &mut changes);
         self.conf_switches(conf, moderator, &mut changes);
-        let password = self.conf_web_and_password(editor, conf, &mut changes, now, fx);
+        let password = self.conf_web_and_password(editor, conf, &mut changes, now, effects);
         if changes.is_empty() {
             return;
         }
-        self.send_settings(now, fx);
+        self.send_settings(now, effects);
         if let Some(password) = password {
             let change = ServerReply::PasswordChange(PasswordChange { password });
             for member in self.members.iter().filter(|m| !m.invited) {
-                self.reply_to(member.conn(), &change, fx);
+                self.reply_to(member.conn(), &change, effects);
             }
         }
         let mut text = changes.join(", ");
         text[..1].make_ascii_uppercase();
-        self.note_by(editor.user.clone(), Level::Info, text, now, fx);
+        self.note_by(editor.user.clone(), Level::Info, text, now, effects);
     }
 
-    fn conf_archive(&mut self, editor: &Editor, archive: Option<bool>, now: Now, fx: &mut Effects) {
+    fn conf_archive(
+        &mut self,
+        editor: &Editor,
+        archive: Option<bool>,
+        now: Timestamp,
+        effects: &mut Effects,
+    ) {
         if archive == self.archive {
             return;
         }
@@ -127,18 +133,25 @@ impl SessionMachine {
             Some(false) => "disabled",
             None => "default",
         };
-        self.note_by(editor.user.clone(), Level::Info, format!("Set archive mode {mode}"), now, fx);
+        self.note_by(editor.user.clone(), Level::Info, format!("Set archive mode {mode}"), now, effects);
     }
 
-    fn note_by(&mut self, user: Option<LogUser>, level: Level, text: String, now: Now, fx: &mut Effects) {
+    fn note_by(
+        &mut self,
+        user: Option<LogUser>,
+        level: Level,
+        text: String,
+        now: Timestamp,
+        effects: &mut Effects,
+    ) {
         match user {
-            Some(user) => self.note_about(user, level, Topic::Status, text, now, fx),
-            None => self.note(level, Topic::Status, text, now, fx),
+            Some(user) => self.note_about(user, level, Topic::Status, text, now, effects),
+            None => self.note(level, Topic::Status, text, now, effects),
         }
     }
 
     /// Sessions cannot be closed any more; the client's switch is put back.
-    fn refuse_closing(&self, conn: ConnId, fx: &mut Effects) {
+    fn refuse_closing(&self, conn: ConnId, effects: &mut Effects) {
         let message = "Blocking new joins is not supported by this server. Set or change the session password \
                        instead.";
         let notice = drawhall_protocol::reply::Notice {
@@ -146,9 +159,9 @@ impl SessionMachine {
             key: "closeunsupported".into(),
             ..Default::default()
         };
-        self.reply_to(conn, &ServerReply::Alert(notice), fx);
-        self.reply_to(conn, &ServerReply::part(ConfPart::Closed(Some(true))), fx);
-        self.reply_to(conn, &ServerReply::part(ConfPart::Closed(None)), fx);
+        self.reply_to(conn, &ServerReply::Alert(notice), effects);
+        self.reply_to(conn, &ServerReply::part(ConfPart::Closed(Some(true))), effects);
+        self.reply_to(conn, &ServerReply::part(ConfPart::Closed(None)), effects);
     }
 
     fn conf_access(&mut self, editor: &Editor, conf: &SessionConf, changes: &mut Changes) {
@@ -171,8 +184,8 @@ impl SessionMachine {
         editor: &Editor,
         conf: &SessionConf,
         changes: &mut Changes,
-        now: Now,
-        fx: &mut Effects,
+        now: Timestamp,
+        effects: &mut Effects,
     ) {
         let moderator = editor.moderator;
         let founder = conf.founder.as_ref().filter(|_| moderator);
@@ -203,7 +216,7 @@ impl SessionMachine {
             return;
         }
         if let Some(key) = editor.key {
-            self.rule_break(key, format!("Attempt to set forbidden name '{title}'"), now, fx);
+            self.rule_break(key, format!("Attempt to set forbidden name '{title}'"), now, effects);
         }
         if !was_auto {
             self.flags.auto_title = true;
@@ -282,8 +295,8 @@ impl SessionMachine {
         editor: &Editor,
         conf: &SessionConf,
         changes: &mut Changes,
-        now: Now,
-        fx: &mut Effects,
+        now: Timestamp,
+        effects: &mut Effects,
     ) -> Option<String> {
         let (browser, manages) = (editor.browser, editor.manages_web);
         let allow_web = conf.allow_web.filter(|_| manages);
@@ -305,7 +318,7 @@ impl SessionMachine {
                     return None;
                 }
                 self.flags.allow_web = false;
-                self.kick_browsers(editor, now, fx);
+                self.kick_browsers(editor, now, effects);
                 changes.push("disabled browser connections because no password is set".into());
             }
         }
@@ -315,10 +328,10 @@ impl SessionMachine {
     }
 
     /// Sends browser users without an invite away, because a session without a password is closed to them.
-    fn kick_browsers(&mut self, by: &Editor, now: Now, fx: &mut Effects) {
+    fn kick_browsers(&mut self, by: &Editor, now: Timestamp, effects: &mut Effects) {
         let name = &by.name;
         let kicked =
-            |m: &&Member| Some(m.key()) != by.key && !m.is_moderator() && m.visitor.browser && !m.invited;
+            |m: &&Member| Some(m.key()) != by.key && !m.is_moderator() && m.client.browser && !m.invited;
         let keys: Vec<MemberKey> = self.members.iter().filter(kicked).map(Member::key).collect();
         if keys.is_empty() {
             return;
@@ -327,12 +340,12 @@ impl SessionMachine {
             "Session password removed by {name}. This server doesn't allow web browsers in public sessions, they \
              will be disconnected."
         );
-        self.notice(true, "kickwebusers", text, &[("by", name)], "", fx);
+        self.notice(true, "kickwebusers", text, &[("by", name)], "", effects);
         let text = format!(
             "Web browser clients are only allowed on sessions with a password, but {name} removed it."
         );
         for key in keys {
-            self.disconnect(key, DisconnectReason::Shutdown, &text, "", now, fx);
+            self.disconnect(key, DisconnectReason::Shutdown, &text, "", now, effects);
         }
     }
 }

@@ -2,19 +2,19 @@
 
 use super::*;
 use crate::session::leave::ACCIDENT_LINGER_MS;
-use crate::session::stored::Rest;
+use crate::session::persistence::Suspended;
 
 fn cut(table: &mut Table, conn: ConnId) {
-    table.act(|machine, now, fx| machine.handle(input::Input::Cut(conn), now, fx));
+    table.act(|machine, now, effects| machine.handle(input::Input::Cut(conn), now, effects));
 }
 
 fn expire(table: &mut Table) {
-    table.act(|machine, now, fx| machine.expire(now, fx));
+    table.act(|machine, now, effects| machine.expire(now, effects));
 }
 
 fn with_two() -> Table {
     let mut table = Table::running(Settings::default());
-    table.join(visitor(B, "B"));
+    table.join(client(B, "B"));
     table
 }
 
@@ -53,7 +53,7 @@ fn who_leaves_long_after_that_ends_it_as_always() {
     let mut table = with_two();
     cut(&mut table, A);
     table.leave(B);
-    table.join(visitor(C, "C"));
+    table.join(client(C, "C"));
     table.leave(C);
     assert!(!table.ended, "who comes and goes does not end it either");
 }
@@ -62,15 +62,21 @@ fn who_leaves_long_after_that_ends_it_as_always() {
 fn what_is_remembered_of_a_stored_session_says_so_too() {
     let mut table = with_two();
     table.machine.store();
-    let shared = Shared::default();
-    let over = |rest: &Rest, ms| rest.is_over(false, false, &shared, Now { ms, utc_ms: ms as i64 });
+    let shared = ServerSettings::default();
+    let over = |rest: &Suspended, ms| {
+        rest.is_over(false, false, &shared, Timestamp { monotonic_ms: ms, utc_ms: ms as i64 })
+    };
     let now = table.now;
     let fault = table.machine.rest().after_accident(now);
-    assert!(!over(&fault, now.ms + ACCIDENT_LINGER_MS - 1) && over(&fault, now.ms + ACCIDENT_LINGER_MS));
+    assert!(
+        !over(&fault, now.monotonic_ms + ACCIDENT_LINGER_MS - 1)
+            && over(&fault, now.monotonic_ms + ACCIDENT_LINGER_MS)
+    );
     cut(&mut table, A);
     cut(&mut table, B);
     let rest = table.machine.rest();
     assert!(
-        !over(&rest, now.ms + ACCIDENT_LINGER_MS - 1) && over(&rest, table.now.ms + ACCIDENT_LINGER_MS + 1)
+        !over(&rest, now.monotonic_ms + ACCIDENT_LINGER_MS - 1)
+            && over(&rest, table.now.monotonic_ms + ACCIDENT_LINGER_MS + 1)
     );
 }

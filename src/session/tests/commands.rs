@@ -45,7 +45,7 @@ fn moderators_stay_operators() {
 #[test]
 fn trusted_users_kick_where_there_are_deputies_but_not_their_betters() {
     let mut table = Table::of_three();
-    table.join(visitor(4, "D"));
+    table.join(client(4, "D"));
     table.send(A, &[Frame::new(36, 0, &[2, 3]).unwrap()]);
     table.command(B, "kick-user", json!([4]), json!({}));
     assert_eq!(table.error(B), "kick-user: Not a session owner or a deputy");
@@ -87,10 +87,10 @@ fn the_banned_do_not_come_back_by_name_or_system() {
         (&json!("B"), &json!("A"), None)
     );
     let banned = |refusal| matches!(refusal, Some(Refusal::Error { code: "banned", .. }));
-    assert!(banned(table.join(visitor(B, "Other"))));
-    assert!(banned(table.join(visitor(5, "b"))));
+    assert!(banned(table.join(client(B, "Other"))));
+    assert!(banned(table.join(client(5, "b"))));
     table.command(A, "remove-ban", json!([1]), json!({}));
-    assert_eq!(table.join(visitor(B, "B")), None);
+    assert_eq!(table.join(client(B, "B")), None);
 }
 
 #[test]
@@ -109,8 +109,8 @@ fn who_has_left_can_still_be_banned_by_id() {
 fn moderators_see_addresses_in_the_ban_list() {
     let mut table = Table::of_three();
     table.join(moderator(4, "M"));
-    let mut stranger = visitor(5, "S");
-    stranger.person.address = "198.51.100.7".parse().ok();
+    let mut stranger = client(5, "S");
+    stranger.identity.address = "198.51.100.7".parse().ok();
     table.join(stranger);
     table.command(A, "kick-user", json!(["S"]), json!({"ban": true}));
     assert_eq!(table.part(4, "banlist").unwrap()[0]["ip"], json!("::ffff:198.51.100.7"));
@@ -135,7 +135,7 @@ fn who_guesses_ten_opwords_is_sent_away() {
     let mut settings = Settings::default();
     settings.set("passwordRateLimit", "0").unwrap();
     let mut table = Table::running(settings);
-    table.join(visitor(B, "B"));
+    table.join(client(B, "B"));
     table.command(A, "sessionconf", json!([]), json!({"opword": "op"}));
     for _ in 0..9 {
         table.command(B, "gain-op", json!(["x"]), json!({}));
@@ -166,7 +166,7 @@ fn invites_let_in_with_a_rank_past_password_and_number() {
     table.command(A, "invite-create", json!([]), json!({"maxUses": 1, "op": true, "trust": true}));
     let secret = table.replies(A, "invitecreated")[0]["secret"].as_str().unwrap().to_owned();
     let with = |conn, invite: &str, password: &str| JoinRequest {
-        visitor: visitor(conn, &format!("u{conn}")),
+        client: client(conn, &format!("u{conn}")),
         invite: invite.into(),
         password: password.into(),
         ..JoinRequest::default()

@@ -18,7 +18,7 @@ fn user_ids_are_kept_during_the_upload_and_overwritten_after_it() {
     let mut table = Table::hosting(Settings::default());
     let complete = Frame::new(0, 0, br#"{"cmd":"init-complete"}"#).unwrap();
     table.send(A, &[dab(1), complete, dab(2)]);
-    table.join(visitor(B, "B"));
+    table.join(client(B, "B"));
     let strokes: Vec<_> = table.history(B).into_iter().filter(|(kind, _)| *kind == 148).collect();
     assert_eq!(strokes, [(148, 99), (148, 1)]);
 }
@@ -26,7 +26,7 @@ fn user_ids_are_kept_during_the_upload_and_overwritten_after_it() {
 #[test]
 fn who_joins_early_is_held_until_the_session_runs() {
     let mut table = Table::hosting(Settings::default());
-    table.join(visitor(B, "B"));
+    table.join(client(B, "B"));
     table.send(B, &[dab(5)]);
     assert!(table.history(B).is_empty());
     table.send(A, &[canvas()]);
@@ -39,7 +39,7 @@ fn who_joins_early_is_held_until_the_session_runs() {
 #[test]
 fn a_newcomer_is_told_how_much_comes_and_when_it_has_come() {
     let mut table = Table::running(Settings::default());
-    table.join(visitor(B, "B"));
+    table.join(client(B, "B"));
     let catchup = &table.replies(B, "catchup")[0];
     assert_eq!((&catchup["count"], &catchup["key"]), (&json!(4), &json!(1_000_000)));
     let marker = table.seats[&B].history.iter().position(|(kind, _, payload)| {
@@ -53,7 +53,7 @@ fn a_newcomer_is_told_how_much_comes_and_when_it_has_come() {
 fn lists_go_to_those_whom_they_concern() {
     let mut table = Table::running(Settings::default());
     table.forget();
-    table.join(visitor(B, "B"));
+    table.join(client(B, "B"));
     assert_eq!(table.part(A, "banlist"), Some(json!([])));
     assert_eq!(table.part(A, "invitelist"), Some(json!([])));
     assert_eq!(table.part(B, "banlist"), None);
@@ -64,11 +64,11 @@ fn lists_go_to_those_whom_they_concern() {
 #[test]
 fn a_name_in_use_is_refused_unless_it_is_the_same_person() {
     let mut table = Table::running(Settings::default());
-    table.join(visitor(B, "Bob"));
-    let Some(Refusal::Error { code, .. }) = table.join(visitor(C, "BOB")) else { panic!("let in") };
+    table.join(client(B, "Bob"));
+    let Some(Refusal::Error { code, .. }) = table.join(client(C, "BOB")) else { panic!("let in") };
     assert_eq!(code, "nameInuse");
-    let mut again = visitor(C, "Bob");
-    again.person.sid = "sid-2".into();
+    let mut again = client(C, "Bob");
+    again.identity.sid = "sid-2".into();
     assert_eq!(table.join(again), None);
     assert_eq!(table.seat(B).gone, Some((DisconnectReason::Kick, "Bob".into())));
     assert_eq!(table.seat(C).user, 2);
@@ -79,8 +79,8 @@ fn a_name_in_use_is_refused_unless_it_is_the_same_person() {
 fn a_name_gets_its_id_back() {
     let mut table = Table::of_three();
     table.leave(B);
-    table.join(visitor(4, "D"));
-    table.join(visitor(5, "B"));
+    table.join(client(4, "D"));
+    table.join(client(5, "B"));
     assert_eq!((table.seat(4).user, table.seat(5).user), (4, 2));
 }
 
@@ -88,9 +88,9 @@ fn a_name_gets_its_id_back() {
 fn a_full_session_is_closed_but_not_to_moderators() {
     let mut table = Table::running(Settings::default());
     table.command(A, "sessionconf", json!([]), json!({"maxUserCount": 2}));
-    table.join(visitor(B, "B"));
+    table.join(client(B, "B"));
     let refusal = Refusal::error("closed", "This session is closed");
-    assert_eq!(table.join(visitor(C, "C")), Some(refusal));
+    assert_eq!(table.join(client(C, "C")), Some(refusal));
     assert_eq!(table.join(moderator(4, "M")), None);
 }
 
@@ -98,7 +98,10 @@ fn a_full_session_is_closed_but_not_to_moderators() {
 fn there_are_only_254_ids() {
     let mut table = Table::running(Settings::default());
     for conn in 2..=254 {
-        assert_eq!(table.join(Visitor { moderator: true, ..visitor(conn, &format!("m{conn}")) }), None);
+        assert_eq!(
+            table.join(AuthenticatedClient { moderator: true, ..client(conn, &format!("m{conn}")) }),
+            None
+        );
         table.forget();
     }
     assert!(matches!(table.join(moderator(255, "m255")), Some(Refusal::Error { code: "closed", .. })));
@@ -109,7 +112,7 @@ fn passwords_are_asked_of_all_but_moderators() {
     let mut table = Table::running(Settings::default());
     table.command(A, "sessionconf", json!([]), json!({"password": "sesame"}));
     let request = |conn, password: &str| JoinRequest {
-        visitor: visitor(conn, &format!("u{conn}")),
+        client: client(conn, &format!("u{conn}")),
         password: password.into(),
         ..JoinRequest::default()
     };
@@ -127,14 +130,14 @@ fn a_guest_cannot_join_where_an_account_is_needed() {
     assert_eq!(table.settings()["authOnly"], json!(false), "only an account may ask for accounts");
     table.send(A, &[Frame::new(34, 0, &[2]).unwrap()]);
     table.command(B, "sessionconf", json!([]), json!({"authOnly": true}));
-    assert!(matches!(table.join(visitor(C, "C")), Some(Refusal::Error { code: "authOnly", .. })));
+    assert!(matches!(table.join(client(C, "C")), Some(Refusal::Error { code: "authOnly", .. })));
 }
 
 #[test]
 fn the_servers_ban_strikes_last() {
     let mut table = Table::running(Settings::default());
     let banned =
-        |name: &str| JoinRequest { visitor: visitor(B, name), server_ban: true, ..JoinRequest::default() };
+        |name: &str| JoinRequest { client: client(B, name), server_ban: true, ..JoinRequest::default() };
     assert_eq!(table.join_as(banned("B")), Some(Refusal::ServerBan));
     assert!(matches!(table.join_as(banned("A")), Some(Refusal::Error { code: "nameInuse", .. })));
 }
@@ -142,10 +145,10 @@ fn the_servers_ban_strikes_last() {
 #[test]
 fn browsers_need_a_session_that_is_open_to_them() {
     let mut table = Table::running(Settings::default());
-    let browser = Visitor { browser: true, ..visitor(B, "B") };
+    let browser = AuthenticatedClient { browser: true, ..client(B, "B") };
     assert_eq!(table.join(browser.clone()), None, "the host may open it to browsers and has");
     table.command(A, "sessionconf", json!([]), json!({"allowWeb": false}));
-    let other = Visitor { browser: true, ..visitor(C, "C") };
+    let other = AuthenticatedClient { browser: true, ..client(C, "C") };
     assert!(matches!(table.join(other), Some(Refusal::Error { code: "noWebJoin", .. })));
 }
 
@@ -157,13 +160,13 @@ fn a_client_that_knows_the_history_is_sent_the_rest_only() {
     table.leave(B);
     table.send(A, &[dab(2)]);
     let hidx = format!("1795241572:{index}:id");
-    let request = JoinRequest { visitor: visitor(B, "B"), hidx, ..JoinRequest::default() };
+    let request = JoinRequest { client: client(B, "B"), hidx, ..JoinRequest::default() };
     table.join_as(request);
     assert_eq!(table.history(B)[..2], [(33, 2), (148, 1)]);
     assert_eq!(table.replies(B, "result")[0]["join"]["skip"], json!(true));
     assert_eq!(table.replies(B, "catchup")[0]["count"], json!(3));
     for bad in ["", "1:2:id", "1795241572:999:id", "1795241572:1:other", "1795241572:0:id", "x:y"] {
-        let request = JoinRequest { visitor: visitor(9, "X"), hidx: bad.into(), ..JoinRequest::default() };
+        let request = JoinRequest { client: client(9, "X"), hidx: bad.into(), ..JoinRequest::default() };
         table.join_as(request);
         assert_eq!(table.replies(9, "result")[0]["join"]["skip"], json!(false), "{bad}");
         table.leave(9);
@@ -174,7 +177,7 @@ fn a_client_that_knows_the_history_is_sent_the_rest_only() {
 fn ghosts_are_not_announced() {
     let mut table = Table::running(Settings::default());
     table.forget();
-    table.join(Visitor { ghost: true, ..moderator(B, "Ghost") });
+    table.join(AuthenticatedClient { ghost: true, ..moderator(B, "Ghost") });
     assert_eq!(table.history(A), [(0, 0), (34, 0)]);
     assert_eq!(table.part(A, "auth"), Some(json!([])));
     assert!(table.replies(B, "alert")[0]["message"].as_str().unwrap().starts_with("GHOST MODE"));
@@ -200,7 +203,7 @@ fn with_an_opword_or_a_remembered_operator_nobody_is_made_operator() {
     assert!(!table.member(B).is_operator());
     let mut table = Table::running(Settings::default());
     table.join(account(B, "B"));
-    table.join(visitor(C, "C"));
+    table.join(client(C, "C"));
     table.send(A, &[Frame::new(34, 0, &[2]).unwrap()]);
     table.leave(B);
     table.leave(A);

@@ -13,7 +13,7 @@ fn command(cmd: &str, args: Value) -> Vec<u8> {
 
 impl Table {
     fn input(&mut self, input: Input) {
-        self.act(|machine, now, fx| machine.handle(input, now, fx));
+        self.act(|machine, now, effects| machine.handle(input, now, effects));
     }
 
     /// Sends commands in one batch.
@@ -29,9 +29,9 @@ impl Table {
     /// Has a ban list read or written that is waiting for it.
     fn exchange(&mut self, conn: ConnId, commands: Vec<Vec<u8>>) -> usize {
         let mut waiting = Vec::new();
-        self.act(|machine, now, fx| {
-            machine.handle(Input::Batch { conn, bytes: commands.concat() }, now, fx);
-            waiting = std::mem::take(&mut fx.exchanges);
+        self.act(|machine, now, effects| {
+            machine.handle(Input::Batch { conn, bytes: commands.concat() }, now, effects);
+            waiting = std::mem::take(&mut effects.exchanges);
         });
         let count = waiting.len();
         self.exchange_bans(waiting);
@@ -54,8 +54,8 @@ fn lists_are_sent_at_most_once_a_gathering() {
     table.batch(A, (0..51).map(mutes).collect());
     assert_eq!((table.lists(B, "muted"), table.part(B, "muted")), (1, Some(json!([2]))));
     let due = table.machine.next_deadline().unwrap();
-    assert!(due > table.now.ms && due <= table.now.ms + 100);
-    table.wait(due - table.now.ms);
+    assert!(due > table.now.monotonic_ms && due <= table.now.monotonic_ms + 100);
+    table.wait(due - table.now.monotonic_ms);
     assert_eq!(
         (table.lists(A, "auth"), table.lists(B, "muted")),
         (2, 2),
@@ -90,10 +90,7 @@ fn who_comes_in_is_shown_all_lists_at_once_whatever_others_have_to_wait_for() {
     let mut table = Table::of_three();
     for n in 0..200 {
         table.seats.insert(10, Seat::default());
-        table.input(Input::Join(Box::new(JoinRequest {
-            visitor: visitor(10, "N"),
-            ..JoinRequest::default()
-        })));
+        table.input(Input::Join(Box::new(JoinRequest { client: client(10, "N"), ..JoinRequest::default() })));
         if n < 199 {
             table.input(Input::Leave(10));
         }
@@ -106,7 +103,7 @@ fn who_comes_in_is_shown_all_lists_at_once_whatever_others_have_to_wait_for() {
 fn no_more_accounts_are_remembered_than_so_many() {
     let mut table = Table::of_three();
     table.machine.store();
-    table.machine.take_work();
+    table.machine.drain_writes();
     for batch in 0..30 {
         let list: Vec<Value> = (0..100).map(|n| auth(100 * batch + n, false)).collect();
         table.batch(A, vec![command("auth-list", json!([list]))]);
@@ -115,7 +112,7 @@ fn no_more_accounts_are_remembered_than_so_many() {
     assert_eq!(table.machine.accounts.all().count(), MAX_ACCOUNTS);
     let list = table.part(A, "auth").unwrap();
     assert!(list.as_array().unwrap().len() >= 600, "as many as fit into a message");
-    assert!(table.machine.take_work().journal.len() <= 2 * MAX_ACCOUNTS);
+    assert!(table.machine.drain_writes().journal.len() <= 2 * MAX_ACCOUNTS);
 }
 
 #[test]
@@ -164,9 +161,9 @@ fn who_is_no_operator_any_more_when_its_list_was_read_imports_nothing() {
     let text = exported(["x".to_owned()].into_iter());
     let mut waiting = Vec::new();
     let bytes = command("import-bans", json!([text]));
-    table.act(|machine, now, fx| {
-        machine.handle(Input::Batch { conn: B, bytes }, now, fx);
-        waiting = std::mem::take(&mut fx.exchanges);
+    table.act(|machine, now, effects| {
+        machine.handle(Input::Batch { conn: B, bytes }, now, effects);
+        waiting = std::mem::take(&mut effects.exchanges);
     });
     table.send(A, &[Frame::new(34, 0, &[]).unwrap()]);
     let done = waiting.remove(0).perform(None);
@@ -216,12 +213,12 @@ fn a_long_text_in_the_log_is_shown_cut() {
 fn a_name_that_has_its_id_back_is_no_news_for_the_journal() {
     let mut table = Table::of_three();
     table.machine.store();
-    table.machine.take_work();
+    table.machine.drain_writes();
     for _ in 0..3 {
         table.leave(B);
-        table.join(visitor(B, "B"));
+        table.join(client(B, "B"));
     }
-    let users = table.machine.take_work().journal.into_iter().filter(|e| matches!(e, Entry::User { .. }));
+    let users = table.machine.drain_writes().journal.into_iter().filter(|e| matches!(e, Entry::User { .. }));
     assert_eq!(users.count(), 0);
 }
 
@@ -229,7 +226,7 @@ fn a_name_that_has_its_id_back_is_no_news_for_the_journal() {
 fn what_waits_for_the_journal_is_bounded_and_a_snapshot_has_it_all() {
     let mut table = Table::of_three();
     table.machine.store();
-    table.machine.take_work();
+    table.machine.drain_writes();
     for round in 0..3 {
         let text = exported((0..900).map(|n| format!("n{n}")));
         table.exchange(A, vec![command("import-bans", json!([text]))]);
@@ -237,7 +234,7 @@ fn what_waits_for_the_journal_is_bounded_and_a_snapshot_has_it_all() {
         table.batch(A, removals.collect());
         table.wait(60_000);
     }
-    let mut work = table.machine.take_work();
+    let mut work = table.machine.drain_writes();
     assert!(work.incomplete && work.journal.len() <= 4096, "{}", work.journal.len());
     table.machine.compact_journal(&mut work);
     let snapshot = work.snapshot.unwrap();
@@ -259,8 +256,8 @@ fn what_an_administrator_hears_is_bounded_in_bytes() {
         table.wait(100);
     }
     let mut read = Value::Null;
-    table.act(|machine, now, fx| {
-        read = machine.administer(AdminRequest::ReadChat(0), now, fx).unwrap();
+    table.act(|machine, now, effects| {
+        read = machine.administer(AdminRequest::ReadChat(0), now, effects).unwrap();
     });
     let messages = read["messages"].as_array().unwrap();
     assert!((10..20).contains(&messages.len()), "{}", messages.len());
@@ -271,8 +268,10 @@ fn what_an_administrator_hears_is_bounded_in_bytes() {
 fn a_session_is_announced_at_so_many_places_for_good() {
     let mut table = Table::of_three();
     for n in 0..30 {
-        let news =
-            crate::session::actor::ListingNews { made: Some(format!("http://l/{n}")), ..Default::default() };
+        let news = crate::session::actor::ListingUpdate {
+            announced: Some(format!("http://l/{n}")),
+            ..Default::default()
+        };
         table.input(Input::Listing(news));
     }
     assert_eq!(table.machine.announcements.len(), 10);
@@ -282,7 +281,7 @@ fn a_session_is_announced_at_so_many_places_for_good() {
 #[test]
 fn who_asks_for_what_cannot_be_sent_is_told_so() {
     let mut table = Table::of_three();
-    let ghost = Visitor { ghost: true, ..moderator(4, "M") };
+    let ghost = AuthenticatedClient { ghost: true, ..moderator(4, "M") };
     table.join(ghost);
     table.forget();
     let quotes = "\"".repeat(40_000);
@@ -296,7 +295,7 @@ fn who_asks_for_what_cannot_be_sent_is_told_so() {
     assert_eq!(table.settings()["title"], "");
     table.batch(B, vec![command(&"y".repeat(65_000), json!([]))]);
     assert_eq!(table.error(B), format!("{}: Unknown command", "y".repeat(100)));
-    let news = crate::session::actor::ListingNews { text: Some("w".repeat(200_000)), ..Default::default() };
+    let news = crate::session::actor::ListingUpdate { text: Some("w".repeat(200_000)), ..Default::default() };
     table.input(Input::Listing(news));
     assert!(table.replies(B, "msg").last().is_some(), "what a list server says is cut");
 }

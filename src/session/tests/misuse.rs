@@ -77,9 +77,9 @@ fn each_kind_of_forbidden_message_is_charged() {
 
 #[test]
 fn nothing_counts_that_comes_behind_an_image_that_is_too_large() {
-    for last in [moderator(C, "M"), visitor(C, "C")] {
+    for last in [moderator(C, "M"), client(C, "C")] {
         let mut table = Table::running(limited("2kb"));
-        table.join(visitor(B, "B"));
+        table.join(client(B, "B"));
         table.command(A, "sessionconf", json!([]), json!({"persistent": true}));
         table.join(last);
         table.forget();
@@ -103,7 +103,7 @@ fn nothing_counts_that_comes_behind_an_image_that_is_too_large() {
 #[test]
 fn a_look_by_a_ghost_does_not_end_a_session_that_nobody_was_in() {
     let mut table = Table::of_three();
-    let ghost = || Visitor { ghost: true, ..moderator(9, "G") };
+    let ghost = || AuthenticatedClient { ghost: true, ..moderator(9, "G") };
     table.machine.visited = false;
     table.machine.stored = true;
     for conn in [A, B, C] {
@@ -117,7 +117,7 @@ fn a_look_by_a_ghost_does_not_end_a_session_that_nobody_was_in() {
     table.act(SessionMachine::expire);
     assert!(!table.ended && !table.machine.visited, "it still waits for its users");
     table.join(ghost());
-    table.join(visitor(B, "B"));
+    table.join(client(B, "B"));
     table.leave(B);
     assert!(table.ended, "the last user who is no ghost ends it");
 }
@@ -125,7 +125,7 @@ fn a_look_by_a_ghost_does_not_end_a_session_that_nobody_was_in() {
 #[test]
 fn a_ghost_is_not_remembered_as_trusted() {
     let mut table = Table::running(Settings::default());
-    let ghost = || Visitor { ghost: true, ..moderator(B, "G") };
+    let ghost = || AuthenticatedClient { ghost: true, ..moderator(B, "G") };
     table.join(ghost());
     let id = table.seat(B).user;
     table.send(B, &[Frame::new(36, 0, &[id]).unwrap()]);
@@ -153,16 +153,16 @@ fn a_full_session_asks_again_for_a_reset() {
 #[test]
 fn a_session_whose_host_goes_while_it_uploads_goes_on_without_it() {
     let mut table = Table::hosting(Settings::default());
-    table.join(visitor(B, "B"));
+    table.join(client(B, "B"));
     table.send(B, &[dab(5)]);
     table.send(A, &[canvas()]);
     table.leave(A);
-    assert_eq!(table.machine.state(), State::Running);
+    assert_eq!(table.machine.state(), SessionState::Running);
     assert!(table.history(B).contains(&(129, 1)) && table.history(B).contains(&(148, 2)));
     assert!(table.member(B).is_operator());
     assert!(table.keys(B).contains(&"resetcancel".to_owned()));
     table.seats.remove(&A);
-    table.join(visitor(A, "A"));
+    table.join(client(A, "A"));
     table.send(A, &[dab(7)]);
     assert!(table.history(B).contains(&(148, 1)), "the host is one of them when it comes again");
 }
@@ -175,11 +175,11 @@ fn a_reset_that_does_not_go_on_is_given_up() {
         table.wait(119_000);
         table.send(A, &[dab(1)]);
     }
-    assert_eq!(table.machine.state(), State::Reset);
+    assert_eq!(table.machine.state(), SessionState::Reset);
     table.wait(119_000);
-    assert_eq!(table.machine.state(), State::Reset);
+    assert_eq!(table.machine.state(), SessionState::Reset);
     table.wait(1000);
-    assert_eq!(table.machine.state(), State::Running);
+    assert_eq!(table.machine.state(), SessionState::Running);
     assert_eq!(table.seat(A).gone.as_ref().unwrap().1, "The reset took too long");
     assert!(table.keys(B).contains(&"resetcancel".to_owned()));
     table.command(B, "reset-session", json!([]), json!({}));
@@ -187,7 +187,7 @@ fn a_reset_that_does_not_go_on_is_given_up() {
         table.send(B, &[dab(1)]);
         table.wait(119_000);
     }
-    assert_eq!(table.machine.state(), State::Running, "also one that goes on without end");
+    assert_eq!(table.machine.state(), SessionState::Running, "also one that goes on without end");
 }
 
 #[test]
@@ -195,8 +195,8 @@ fn an_option_lets_only_operators_undo_what_others_have_drawn() {
     let undo = |user: u8| Frame::new(255, 0, &[user, 0]).unwrap();
     for restricted in [false, true] {
         let mut table = Table::running(Settings { restrict_undo: restricted, ..Settings::default() });
-        table.join(visitor(B, "B"));
-        table.join(visitor(C, "C"));
+        table.join(client(B, "B"));
+        table.join(client(C, "C"));
         table.forget();
         let all = [undo(0), undo(2), dab(1), undo(3), dab(2)];
         table.send(B, &all);
@@ -215,7 +215,7 @@ fn a_streamed_reset_does_not_move_the_history_under_who_rejoins() {
     let mut settings = Settings::default();
     settings.set("autoResetThreshold", "1kb").unwrap();
     let mut table = Table::running(settings);
-    table.join(visitor(B, "B"));
+    table.join(client(B, "B"));
     let index = table.machine.history().last_index();
     let start_id = table.machine.start_id;
     table.seat(B).blocked = true;
@@ -226,16 +226,16 @@ fn a_streamed_reset_does_not_move_the_history_under_who_rejoins() {
     table.command(A, "stream-reset-start", json!([correlator]), json!({}));
     table.send(A, &[Frame::new(39, 0, &super::model::one_stroke()).unwrap()]);
     table.command(A, "stream-reset-finish", json!([1]), json!({}));
-    assert!(table.machine.side.is_some(), "B lags behind the fork");
-    let again = Visitor { conn: C, ..visitor(B, "B") };
+    assert!(table.machine.staged.is_some(), "B lags behind the fork");
+    let again = AuthenticatedClient { conn: C, ..client(B, "B") };
     let hidx = format!("{start_id}:{index}:id");
-    table.join_as(JoinRequest { visitor: again, hidx, ..JoinRequest::default() });
+    table.join_as(JoinRequest { client: again, hidx, ..JoinRequest::default() });
     assert_eq!(table.replies(C, "result")[0]["join"]["skip"], json!(true));
     let kinds: Vec<u8> = table.history(C).iter().map(|(kind, _)| *kind).take(2).collect();
     assert_eq!(kinds, [148, 148], "it goes on where it was");
     table.seats.remove(&B);
     table.wait(100);
-    assert!(table.machine.side.is_none(), "now everybody is behind the fork");
+    assert!(table.machine.staged.is_none(), "now everybody is behind the fork");
 }
 
 #[test]
@@ -243,7 +243,7 @@ fn a_prepared_stream_waits_until_a_manual_reset_is_over() {
     let mut settings = Settings::default();
     settings.set("autoResetThreshold", "1kb").unwrap();
     let mut table = Table::running(settings);
-    table.join(visitor(B, "B"));
+    table.join(client(B, "B"));
     table.seat(B).blocked = true;
     table.send(A, &[dab(800), dab(800)]);
     table.command(A, "ready-to-autoreset", json!([]), json!({"capabilities": ["gzip1"]}));
@@ -257,7 +257,9 @@ fn a_prepared_stream_waits_until_a_manual_reset_is_over() {
     table.leave(B);
     table.seats.remove(&B);
     table.wait(100);
-    assert!(table.machine.side.is_some() && table.machine.next_deadline().unwrap() > table.now.ms);
+    assert!(
+        table.machine.staged.is_some() && table.machine.next_deadline().unwrap() > table.now.monotonic_ms
+    );
     table.command(A, "init-cancel", json!([]), json!({}));
     let bytes = table.machine.history().to_bytes();
     assert_eq!(table.seat(C).history.len(), frames(&bytes).count(), "the moderator has the whole history");

@@ -22,7 +22,7 @@ use drawhall_protocol::frame::frames;
 use drawhall_protocol::{Frame, ProtocolVersion};
 use serde_json::{Value, json};
 
-use super::bans::Person;
+use super::bans::Identity;
 use super::*;
 use crate::config::Settings;
 use crate::history::Cursor;
@@ -50,7 +50,7 @@ struct Table {
     seats: BTreeMap<ConnId, Seat>,
     /// The connections of people who have come again over another one.
     rejoined: BTreeMap<u8, ConnId>,
-    now: Now,
+    now: Timestamp,
     changed: usize,
     ended: bool,
 }
@@ -59,33 +59,37 @@ const A: ConnId = 1;
 const B: ConnId = 2;
 const C: ConnId = 3;
 
-fn visitor(conn: ConnId, name: &str) -> Visitor {
-    let person = Person {
+fn client(conn: ConnId, name: &str) -> AuthenticatedClient {
+    let identity = Identity {
         name: name.into(),
         address: "192.0.2.1".parse().ok(),
         auth_id: String::new(),
         sid: format!("sid-{conn}"),
     };
     let flags = ["HOST", "WEB", "WEBSESSION", "WEBHOST"].map(str::to_owned).to_vec();
-    Visitor { conn, person, flags, ..Visitor::default() }
+    AuthenticatedClient { conn, identity, flags, ..AuthenticatedClient::default() }
 }
 
-fn account(conn: ConnId, name: &str) -> Visitor {
-    let mut visitor = visitor(conn, name);
-    visitor.person.auth_id = format!("internal:{name}");
-    visitor
+fn account(conn: ConnId, name: &str) -> AuthenticatedClient {
+    let mut client = client(conn, name);
+    client.identity.auth_id = format!("internal:{name}");
+    client
 }
 
-fn moderator(conn: ConnId, name: &str) -> Visitor {
-    Visitor { moderator: true, ..account(conn, name) }
+fn moderator(conn: ConnId, name: &str) -> AuthenticatedClient {
+    AuthenticatedClient { moderator: true, ..account(conn, name) }
 }
 
 impl Table {
     /// A session that A has hosted and is still uploading.
     fn hosting(settings: Settings) -> Table {
         let (names, _) = crate::config::names::NameRules::new(&settings);
-        let shared = Shared { settings: Arc::new(settings), names: Arc::new(names), ..Shared::default() };
-        let now = Now { ms: 1_000_000, utc_ms: 1_795_241_572_000 };
+        let shared = ServerSettings {
+            settings: Arc::new(settings),
+            names: Arc::new(names),
+            ..ServerSettings::default()
+        };
+        let now = Timestamp { monotonic_ms: 1_000_000, utc_ms: 1_795_241_572_000 };
         let version = ProtocolVersion::dp(4, 24, 0);
         let machine = SessionMachine::new(shared, "id".into(), String::new(), version, "A".into(), now);
         let mut table = Table {
@@ -96,7 +100,7 @@ impl Table {
             changed: 0,
             ended: false,
         };
-        table.host(visitor(A, "A"), Host::default());
+        table.host(client(A, "A"), Host::default());
         table
     }
 
@@ -111,39 +115,39 @@ impl Table {
     /// The same with B and C in it.
     fn of_three() -> Table {
         let mut table = Self::running(Settings::default());
-        table.join(visitor(B, "B"));
-        table.join(visitor(C, "C"));
+        table.join(client(B, "B"));
+        table.join(client(C, "C"));
         table.forget();
         table
     }
 
-    fn host(&mut self, visitor: Visitor, host: Host) {
-        self.seats.insert(visitor.conn, Seat::default());
-        self.act(|machine, now, fx| {
-            machine.set_up(&host, &visitor);
-            machine.host(visitor, 1, now, fx);
+    fn host(&mut self, client: AuthenticatedClient, host: Host) {
+        self.seats.insert(client.conn, Seat::default());
+        self.act(|machine, now, effects| {
+            machine.set_up(&host, &client);
+            machine.host(client, 1, now, effects);
         });
     }
 
-    fn join(&mut self, visitor: Visitor) -> Option<Refusal> {
-        self.join_as(JoinRequest { visitor, ..JoinRequest::default() })
+    fn join(&mut self, client: AuthenticatedClient) -> Option<Refusal> {
+        self.join_as(JoinRequest { client, ..JoinRequest::default() })
     }
 
     fn join_as(&mut self, request: JoinRequest) -> Option<Refusal> {
-        let conn = request.visitor.conn;
+        let conn = request.client.conn;
         self.seats.insert(conn, Seat::default());
-        self.act(|machine, now, fx| machine.join(request, now, fx));
+        self.act(|machine, now, effects| machine.join(request, now, effects));
         self.seats[&conn].refused.clone()
     }
 
     fn leave(&mut self, conn: ConnId) {
-        self.act(|machine, now, fx| machine.leave(conn, now, fx));
+        self.act(|machine, now, effects| machine.leave(conn, now, effects));
     }
 
     fn send(&mut self, conn: ConnId, messages: &[Frame]) {
         let mut bytes = messages.iter().map(Frame::as_bytes).collect::<Vec<_>>().concat();
-        self.act(|machine, now, fx| {
-            machine.batch(conn, &mut bytes, now, fx);
+        self.act(|machine, now, effects| {
+            machine.batch(conn, &mut bytes, now, effects);
         });
     }
 
@@ -158,28 +162,28 @@ impl Table {
     }
 
     fn wait(&mut self, ms: u64) {
-        self.now.ms += ms;
+        self.now.monotonic_ms += ms;
         self.now.utc_ms += ms as i64;
         self.act(SessionMachine::tick);
     }
 
-    fn act(&mut self, input: impl FnOnce(&mut SessionMachine, Now, &mut Effects)) {
-        let mut fx = Effects::default();
+    fn act(&mut self, input: impl FnOnce(&mut SessionMachine, Timestamp, &mut Effects)) {
+        let mut effects = Effects::default();
         let attached: Vec<ConnId> = self
             .seats
             .iter()
             .filter(|(_, s)| s.cursor.is_some() && !s.blocked)
             .map(|(conn, _)| *conn)
             .collect();
-        input(&mut self.machine, self.now, &mut fx);
-        self.changed += usize::from(fx.changed);
-        self.ended |= fx.ended.is_some();
-        for (conn, op) in fx.sends {
+        input(&mut self.machine, self.now, &mut effects);
+        self.changed += usize::from(effects.changed);
+        self.ended |= effects.ended.is_some();
+        for (conn, op) in effects.sends {
             let seat = self.seats.get_mut(&conn).expect("a seat");
             if seat.blocked { seat.waiting.push(op) } else { seat.apply(op) }
         }
         self.machine.publish();
-        self.exchange_bans(std::mem::take(&mut fx.exchanges));
+        self.exchange_bans(std::mem::take(&mut effects.exchanges));
         let mut news = BTreeMap::new();
         for (conn, seat) in &mut self.seats {
             let known = seat.history.len();
@@ -200,7 +204,7 @@ impl Table {
     fn exchange_bans(&mut self, exchanges: Vec<BanExchange>) {
         for exchange in exchanges {
             let done = exchange.perform(self.machine.crypt_key().as_ref());
-            self.act(|machine, now, fx| machine.bans_exchanged(done, now, fx));
+            self.act(|machine, now, effects| machine.bans_exchanged(done, now, effects));
         }
     }
 

@@ -94,12 +94,12 @@ fn step() -> impl Strategy<Value = Step> {
 }
 
 /// Whoever has this number.
-fn person(who: u8) -> Visitor {
+fn identity(who: u8) -> AuthenticatedClient {
     match who {
         5 => moderator(5, "M"),
         4 => account(4, "D"),
-        1 => visitor(A, "A"),
-        n => visitor(n.into(), &format!("u{n}")),
+        1 => client(A, "A"),
+        n => client(n.into(), &format!("u{n}")),
     }
 }
 
@@ -119,7 +119,7 @@ impl Table {
         match step {
             Step::Join(who) if !here(self, *who) => {
                 self.rejoined.remove(who);
-                self.join(person(*who));
+                self.join(identity(*who));
             }
             Step::Rejoin(who) if here(self, *who) => self.rejoin(*who),
             Step::Block(who, true) if here(self, *who) => self.seat(self.conn_of(*who)).blocked = true,
@@ -209,12 +209,12 @@ impl Table {
             format!("{start_id}:{}:id", history.last_index() - frames(&unread.concat()).count() as i64)
         });
         self.rejoined.insert(who, conn);
-        let visitor = Visitor { conn, ..person(who) };
-        if self.join_as(JoinRequest { visitor, hidx, ..JoinRequest::default() }).is_some() {
+        let client = AuthenticatedClient { conn, ..identity(who) };
+        if self.join_as(JoinRequest { client, hidx, ..JoinRequest::default() }).is_some() {
             self.rejoined.insert(who, old);
             return;
         }
-        if self.machine.state() == State::Running {
+        if self.machine.state() == SessionState::Running {
             self.check_catchup(conn);
         }
     }
@@ -311,7 +311,7 @@ proptest! {
             seat.unblock();
         }
         // A newcomer has all that there is; the table compares everybody else at every step.
-        if table.machine.state() == State::Running {
+        if table.machine.state() == SessionState::Running {
             table.join(moderator(9, "Newcomer"));
             let bytes = table.machine.history().to_bytes();
             let all: Vec<_> =
@@ -336,9 +336,9 @@ proptest! {
         let mut journal = String::new();
         for step in &steps {
             table.step(step);
-            table.machine.take_work().journal.iter().for_each(|entry| entry.write(&mut journal));
+            table.machine.drain_writes().journal.iter().for_each(|entry| entry.write(&mut journal));
         }
-        let mut work = table.machine.take_work();
+        let mut work = table.machine.drain_writes();
         table.machine.compact_journal(&mut work);
         let mut compact = String::new();
         work.snapshot.iter().flatten().for_each(|entry| entry.write(&mut compact));

@@ -40,7 +40,7 @@ fn a_cancelled_reset_leaves_everything_and_shows_what_was_drawn() {
     table.command(A, "init-cancel", json!([]), json!({}));
     assert_eq!(table.history(C), [(148, 2)]);
     assert_eq!(table.keys(C), ["resetpreparepast", "resetcancel"]);
-    assert_eq!(table.machine.state(), State::Running);
+    assert_eq!(table.machine.state(), SessionState::Running);
 }
 
 #[test]
@@ -49,7 +49,7 @@ fn an_empty_image_changes_nothing() {
     let size = table.machine.history().size();
     reset(&mut table, "external");
     table.command(A, "init-complete", json!([]), json!({}));
-    assert_eq!((table.machine.history().size(), table.machine.state()), (size, State::Running));
+    assert_eq!((table.machine.history().size(), table.machine.state()), (size, SessionState::Running));
     assert!(table.replies(B, "reset").is_empty());
 }
 
@@ -59,7 +59,7 @@ fn a_resetter_that_leaves_cancels() {
     reset(&mut table, "");
     table.send(A, &[canvas()]);
     table.leave(A);
-    assert_eq!(table.machine.state(), State::Running);
+    assert_eq!(table.machine.state(), SessionState::Running);
     assert_eq!(table.keys(B), ["resetprepareby", "resetcancel", "opgive"]);
 }
 
@@ -70,7 +70,7 @@ fn a_resetter_that_loses_its_rank_is_disconnected() {
     reset(&mut table, "");
     table.send(B, &[Frame::new(34, 0, &[]).unwrap()]);
     assert_eq!(table.seat(A).gone, Some((DisconnectReason::Error, "De-opped while resetting".into())));
-    assert_eq!(table.machine.state(), State::Running);
+    assert_eq!(table.machine.state(), SessionState::Running);
     assert!(table.history(C).ends_with(&[(33, 1), (34, 2)]));
 }
 
@@ -78,7 +78,7 @@ fn a_resetter_that_loses_its_rank_is_disconnected() {
 fn nobody_joins_during_a_reset_but_moderators() {
     let mut table = Table::of_three();
     reset(&mut table, "");
-    assert!(matches!(table.join(visitor(4, "D")), Some(Refusal::Error { code: "closed", .. })));
+    assert!(matches!(table.join(client(4, "D")), Some(Refusal::Error { code: "closed", .. })));
     assert_eq!(table.join(moderator(5, "M")), None);
     table.send(A, &[canvas()]);
     table.command(A, "init-complete", json!([]), json!({}));
@@ -94,7 +94,7 @@ fn one_resets_only_a_running_session_and_only_operators_do() {
     reset(&mut table, "");
     assert_eq!(table.error(A), "reset-session: Unable to reset in this state");
     table.command(B, "init-complete", json!([]), json!({}));
-    assert_eq!(table.machine.state(), State::Reset);
+    assert_eq!(table.machine.state(), SessionState::Reset);
 }
 
 #[test]
@@ -102,11 +102,11 @@ fn an_image_that_is_too_large_disconnects_who_sends_it() {
     let mut settings = Settings::default();
     settings.set("sessionSizeLimit", "3kb").unwrap();
     let mut table = Table::running(settings);
-    table.join(visitor(B, "B"));
+    table.join(client(B, "B"));
     reset(&mut table, "");
     table.send(A, &[dab(3000), dab(100)]);
     assert_eq!(table.seat(A).gone, Some((DisconnectReason::Error, "History limit exceeded".into())));
-    assert_eq!(table.machine.state(), State::Running);
+    assert_eq!(table.machine.state(), SessionState::Running);
 }
 
 #[test]
@@ -114,7 +114,7 @@ fn an_image_that_does_not_fit_with_the_rest_fails() {
     let mut settings = Settings::default();
     settings.set("sessionSizeLimit", "3kb").unwrap();
     let mut table = Table::running(settings);
-    table.join(visitor(B, "B"));
+    table.join(client(B, "B"));
     table.forget();
     reset(&mut table, "");
     table.send(A, &[dab(3068)]);
@@ -128,7 +128,7 @@ fn past_threshold() -> Table {
     let mut settings = Settings::default();
     settings.set("autoResetThreshold", "2kb").unwrap();
     let mut table = Table::running(settings);
-    table.join(visitor(B, "B"));
+    table.join(client(B, "B"));
     table.forget();
     table.send(B, &[dab(3000)]);
     table
@@ -151,7 +151,7 @@ fn past_the_threshold_operators_are_asked_once() {
 #[test]
 fn without_an_answer_it_is_tried_again_after_30_seconds() {
     let mut table = past_threshold();
-    assert_eq!(table.machine.next_deadline(), Some(table.now.ms + 3000));
+    assert_eq!(table.machine.next_deadline(), Some(table.now.monotonic_ms + 3000));
     table.wait(3000);
     table.send(B, &[dab(1)]);
     assert_eq!(table.replies(A, "autoreset").len(), 1);
@@ -183,8 +183,8 @@ fn the_best_of_several_candidates_is_chosen_after_3_seconds() {
     let mut settings = Settings::default();
     settings.set("autoResetThreshold", "4kb").unwrap();
     let mut table = Table::running(settings);
-    table.join(visitor(B, "B"));
-    table.join(visitor(C, "C"));
+    table.join(client(B, "B"));
+    table.join(client(C, "C"));
     table.send(A, &[Frame::new(34, 0, &[2, 3]).unwrap()]);
     table.forget();
     table.send(B, &[dab(5000)]);
@@ -222,7 +222,7 @@ fn a_threshold_of_zero_never_asks() {
 #[test]
 fn ghosts_have_ranks_in_the_new_history_yet_do_not_join() {
     let mut table = Table::running(Settings::default());
-    table.join(Visitor { ghost: true, ..moderator(B, "B") });
+    table.join(AuthenticatedClient { ghost: true, ..moderator(B, "B") });
     table.forget();
     reset(&mut table, "");
     table.send(A, &[canvas()]);
@@ -251,7 +251,7 @@ fn a_client_of_another_minor_version_does_not_reset() {
     table.machine.members.iter_mut().for_each(|m| m.oldv = true);
     reset(&mut table, "");
     assert_eq!(table.error(A), "reset-session: Incompatible client");
-    assert_eq!(table.machine.state(), State::Running);
+    assert_eq!(table.machine.state(), SessionState::Running);
     assert_eq!(table.seat(A).gone, None);
 }
 

@@ -132,8 +132,8 @@ fn closing_is_answered_with_an_alert_and_the_switch_put_back() {
 fn forced_settings_of_the_server_reach_running_sessions() {
     let mut table = Table::of_three();
     let settings = Settings { force_nsfm: true, allow_idle_override: false, ..Settings::default() };
-    let shared = Shared { settings: Arc::new(settings), ..Shared::default() };
-    table.act(|machine, now, fx| machine.set_shared(shared, now, fx));
+    let shared = ServerSettings { settings: Arc::new(settings), ..ServerSettings::default() };
+    table.act(|machine, now, effects| machine.set_shared(shared, now, effects));
     let conf = table.settings();
     assert_eq!((&conf["nsfm"], &conf["forceNsfm"]), (&json!(true), &json!(true)));
     assert_eq!(set(&mut table, A, json!({"nsfm": false}))["nsfm"], json!(true));
@@ -148,15 +148,17 @@ fn without_a_password_browsers_go_where_that_is_the_rule() {
         ..Settings::default()
     };
     let mut table = Table::hosting(settings);
-    let plain =
-        |conn, name: &str| Visitor { flags: vec!["HOST".into(), "WEB".into()], ..visitor(conn, name) };
+    let plain = |conn, name: &str| AuthenticatedClient {
+        flags: vec!["HOST".into(), "WEB".into()],
+        ..client(conn, name)
+    };
     table.join(plain(B, "B"));
     table.send(A, &[Frame::new(34, 0, &[2]).unwrap()]);
     table.command(A, "init-complete", json!([]), json!({}));
     table.command(A, "sessionconf", json!([]), json!({"allowWeb": false}));
     table.command(B, "sessionconf", json!([]), json!({"password": "p"}));
-    let browser = Visitor { browser: true, ..plain(C, "C") };
-    let request = JoinRequest { visitor: browser, password: "p".into(), ..JoinRequest::default() };
+    let browser = AuthenticatedClient { browser: true, ..plain(C, "C") };
+    let request = JoinRequest { client: browser, password: "p".into(), ..JoinRequest::default() };
     assert_eq!(table.join_as(request), None);
     table.command(B, "sessionconf", json!([]), json!({"password": ""}));
     assert_eq!(table.seat(C).gone.as_ref().map(|(reason, _)| *reason), Some(DisconnectReason::Shutdown));

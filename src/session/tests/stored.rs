@@ -3,8 +3,8 @@
 use super::*;
 use crate::config::SettingValue as _;
 use crate::session::admin::AdminRequest;
-use crate::session::stored::Rest;
-use crate::storage::store::{HistoryWork, PasswordKind};
+use crate::session::persistence::Suspended;
+use crate::storage::session_files::{HistoryWrite, PasswordKind};
 
 fn text(entries: &[Entry]) -> Vec<String> {
     let mut out = String::new();
@@ -21,23 +21,23 @@ fn stored() -> Table {
 #[test]
 fn a_new_session_journals_what_it_is() {
     let mut table = stored();
-    let work = table.machine.take_work();
+    let work = table.machine.drain_writes();
     let expected = ["FOUNDER A", "AUTORESET 15728640", "FLAGS allowweb invites", "USER 1 A"];
     assert_eq!(text(&work.journal), expected);
-    assert!(matches!(work.history, HistoryWork::Replace(_)), "its history needs a file");
-    assert!(table.machine.take_work().journal.is_empty(), "nothing is journaled twice");
+    assert!(matches!(work.history, HistoryWrite::Replace(_)), "its history needs a file");
+    assert!(table.machine.drain_writes().journal.is_empty(), "nothing is journaled twice");
 }
 
 #[test]
 fn only_what_changes_is_journaled() {
     let mut table = stored();
-    table.machine.take_work();
+    table.machine.drain_writes();
     let kwargs =
         json!({"title": "T", "nsfm": true, "maxUserCount": 9, "resetThreshold": 5000, "opword": "x"});
     table.command(A, "sessionconf", json!([]), kwargs);
     table.join(account(B, "Bé"));
     table.command(A, "kick-user", json!(["Bé"]), json!({"ban": true}));
-    let work = table.machine.take_work();
+    let work = table.machine.drain_writes();
     let expected = [
         "MAXUSERS 9",
         "AUTORESET 5000",
@@ -51,64 +51,64 @@ fn only_what_changes_is_journaled() {
     assert!(text(&work.journal)[7].starts_with("BAN 1 B%C3%A9 "));
     assert_eq!(work.passwords, [(PasswordKind::Operator, "x".to_owned())]);
     table.command(A, "sessionconf", json!([]), json!({"title": "T"}));
-    assert!(table.machine.take_work().journal.is_empty());
+    assert!(table.machine.drain_writes().journal.is_empty());
 }
 
 #[test]
 fn a_session_that_is_not_stored_has_nothing_to_store() {
     let mut table = Table::running(Settings::default());
     table.command(A, "sessionconf", json!([]), json!({"title": "T", "password": "x"}));
-    assert!(table.machine.take_work().is_empty());
+    assert!(table.machine.drain_writes().is_empty());
 }
 
 #[test]
 fn a_stop_ends_a_stored_session_for_its_users_only() {
     let mut table = stored();
-    table.join(visitor(B, "B"));
+    table.join(client(B, "B"));
     table.forget();
-    let mut fx = Effects::default();
-    table.machine.shut_down("bye", table.now, &mut fx);
-    assert_eq!(fx.ended, Some(Ending::Keep));
-    let gone = fx.sends.iter().filter(|(_, op)| matches!(op, ClientOp::Disconnect { .. })).count();
+    let mut effects = Effects::default();
+    table.machine.shut_down("bye", table.now, &mut effects);
+    assert_eq!(effects.ended, Some(FileDisposition::Keep));
+    let gone = effects.sends.iter().filter(|(_, op)| matches!(op, ClientOp::Disconnect { .. })).count();
     assert_eq!(gone, 2);
     let bytes = table.machine.history().to_bytes();
     let leaves: Vec<u8> = frames(&bytes).filter(|f| f.header.kind == 33).map(|f| f.header.user).collect();
     assert_eq!(leaves, [1, 2]);
     let mut memory = Table::running(Settings::default());
-    memory.act(|machine, now, fx| machine.shut_down("bye", now, fx));
+    memory.act(|machine, now, effects| machine.shut_down("bye", now, effects));
     assert!(memory.ended);
 }
 
 #[test]
 fn the_sessions_own_archive_mode_overrides_the_setting() {
     for (setting, own, expected) in [
-        (false, None, Ending::Delete),
-        (true, None, Ending::Archive),
-        (true, Some(false), Ending::Delete),
-        (false, Some(true), Ending::Archive),
+        (false, None, FileDisposition::Delete),
+        (true, None, FileDisposition::Archive),
+        (true, Some(false), FileDisposition::Delete),
+        (false, Some(true), FileDisposition::Archive),
     ] {
         let mut table = Table::running(Settings { archive: setting, ..Settings::default() });
         table.machine.store();
         table.machine.archive = own;
-        let mut fx = Effects::default();
-        table.machine.end("over", table.now, &mut fx);
-        assert_eq!(fx.ended, Some(expected));
+        let mut effects = Effects::default();
+        table.machine.end("over", table.now, &mut effects);
+        assert_eq!(effects.ended, Some(expected));
     }
 }
 
-fn shared(linger: &str, idle: &str) -> Shared {
+fn shared(linger: &str, idle: &str) -> ServerSettings {
     let mut settings = Settings::default();
     settings.set("emptySessionLingerTime", linger).unwrap();
     settings.set("idleTimeLimit", idle).unwrap();
-    Shared { settings: Arc::new(settings), ..Shared::default() }
+    ServerSettings { settings: Arc::new(settings), ..ServerSettings::default() }
 }
 
 #[test]
 fn a_stored_session_waits_for_its_users_like_one_that_lingers() {
-    let start = Now { ms: 0, utc_ms: 0 };
-    let rest = Rest::at_start(start);
-    let over = |persistent, idle_override, shared: &Shared, ms| {
-        rest.is_over(persistent, idle_override, shared, Now { ms, utc_ms: ms as i64 })
+    let start = Timestamp { monotonic_ms: 0, utc_ms: 0 };
+    let rest = Suspended::at_start(start);
+    let over = |persistent, idle_override, shared: &ServerSettings, ms| {
+        rest.is_over(persistent, idle_override, shared, Timestamp { monotonic_ms: ms, utc_ms: ms as i64 })
     };
     let lingers = shared("1m", "0");
     assert!(!over(false, false, &lingers, 60_000) && over(false, false, &lingers, 60_001));
@@ -126,29 +126,29 @@ fn a_session_rests_when_nobody_has_been_in_it_for_a_while() {
     settings.session_unload_time = crate::config::Seconds::read("30").unwrap();
     let mut table = Table::running(settings);
     table.machine.store();
-    assert_eq!(table.machine.rests_at(), None, "somebody is in");
+    assert_eq!(table.machine.unload_at(), None, "somebody is in");
     table.wait(5000);
     table.leave(A);
-    assert_eq!(table.machine.rests_at(), Some(table.now.ms + 30_000));
+    assert_eq!(table.machine.unload_at(), Some(table.now.monotonic_ms + 30_000));
 }
 
 #[test]
 fn trouble_with_the_disk_is_told_to_everybody() {
     let mut table = stored();
-    table.join(visitor(B, "B"));
+    table.join(client(B, "B"));
     table.forget();
     let shown = |table: &mut Table| {
         let mut error = Value::Null;
-        table.act(|machine, now, fx| {
-            let described = machine.administer(AdminRequest::Describe, now, fx).unwrap();
+        table.act(|machine, now, effects| {
+            let described = machine.administer(AdminRequest::Describe, now, effects).unwrap();
             error = described.get("storageError").cloned().unwrap_or_default();
         });
         error
     };
     assert_eq!(shown(&mut table), Value::Null);
-    table.act(|machine, now, fx| machine.storing_failed("no space", now, fx));
+    table.act(|machine, now, effects| machine.storing_failed("no space", now, effects));
     assert_eq!(shown(&mut table), "no space", "administrators see it, too");
-    table.act(|machine, now, fx| machine.storing_recovered(now, fx));
+    table.act(|machine, now, effects| machine.storing_recovered(now, effects));
     assert_eq!(shown(&mut table), Value::Null);
     for conn in [A, B] {
         assert_eq!(table.keys(conn), ["storagefailed", "storagerecovered"]);

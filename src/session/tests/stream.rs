@@ -20,7 +20,7 @@ fn asked() -> (Table, String) {
     let mut settings = Settings::default();
     settings.set("autoResetThreshold", "2kb").unwrap();
     let mut table = Table::running(settings);
-    table.join(visitor(B, "B"));
+    table.join(client(B, "B"));
     table.send(B, &[dab(3000)]);
     table.command(A, "ready-to-autoreset", json!([]), json!({"capabilities": ["gzip1"]}));
     let request = table.replies(A, "autoreset")[1].clone();
@@ -55,7 +55,7 @@ fn nobody_has_to_stop_and_newcomers_get_the_small_history() {
     table.send(B, &[dab(7)]);
     let seen = [(37, 0), (0, 1), (148, 2), (148, 2), (0, 0), (148, 2)];
     assert_eq!([table.history(A), table.history(B)], [seen.to_vec(), seen.to_vec()], "once each, in order");
-    table.join(visitor(C, "C"));
+    table.join(client(C, "C"));
     let expected = [
         (32, 1),
         (32, 2),
@@ -139,9 +139,9 @@ fn a_small_chunk_that_inflates_without_end_ends_the_reset_and_nothing_else() {
     assert!(bomb.len() < 60_000);
     table.send(A, &[stream(&bomb)]);
     assert_eq!(cancelled(&table), [true]);
-    assert!(table.machine.side.is_none());
+    assert!(table.machine.staged.is_none());
     table.send(A, &[dab(1)]);
-    assert_eq!(table.machine.state(), State::Running);
+    assert_eq!(table.machine.state(), SessionState::Running);
 }
 
 #[test]
@@ -162,16 +162,16 @@ fn only_who_was_asked_may_stream_and_with_the_correlator_only() {
 fn aborting_leaving_and_losing_the_rank_discard_the_stream() {
     let mut table = started();
     table.command(A, "stream-reset-abort", json!([]), json!({}));
-    assert!(table.machine.side.is_none());
+    assert!(table.machine.staged.is_none());
     table.command(A, "stream-reset-abort", json!([]), json!({}));
     assert_eq!(table.error(A), "stream-reset-abort: no stream reset active");
     let mut table = started();
     table.leave(A);
-    assert!(table.machine.side.is_none());
+    assert!(table.machine.staged.is_none());
     let mut table = started();
     table.send(A, &[Frame::new(34, 0, &[2]).unwrap()]);
     table.send(B, &[Frame::new(34, 0, &[]).unwrap()]);
-    assert!(table.machine.side.is_none());
+    assert!(table.machine.staged.is_none());
     assert_eq!(cancelled(&table), [true]);
 }
 
@@ -179,7 +179,7 @@ fn aborting_leaving_and_losing_the_rank_discard_the_stream() {
 fn a_manual_reset_ends_a_streamed_one() {
     let mut table = started();
     table.command(A, "reset-session", json!([]), json!({}));
-    assert!(table.machine.side.is_none());
+    assert!(table.machine.staged.is_none());
     table.send(A, &[canvas()]);
     table.command(A, "init-complete", json!([]), json!({}));
     assert!(table.history(B).ends_with(&[(129, 1), (0, 0), (0, 0)]));

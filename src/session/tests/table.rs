@@ -49,8 +49,8 @@ fn reach(state: &str) -> Table {
     let mut settings = Settings { persistence: true, ..Settings::default() };
     settings.set("autoResetThreshold", "2kb").unwrap();
     let mut table = Table::hosting(settings);
-    table.join(visitor(B, "B"));
-    table.join(visitor(C, "C"));
+    table.join(client(B, "B"));
+    table.join(client(C, "C"));
     if state == "Initialization" {
         table.forget();
         return table;
@@ -72,7 +72,7 @@ fn reach(state: &str) -> Table {
             ready(&mut table, B);
         }
         "Reset" => table.command(A, "reset-session", json!([]), json!({"type": "current"})),
-        "Shutdown" => table.act(|machine, now, fx| machine.shut_down("Over", now, fx)),
+        "Shutdown" => table.act(|machine, now, effects| machine.shut_down("Over", now, effects)),
         _ => {}
     }
     if state == "Streaming" {
@@ -134,14 +134,14 @@ fn give(table: &mut Table, input: &str) -> ConnId {
 
 fn state_of(table: &Table) -> &'static str {
     match (table.machine.state(), table.machine.autoreset.status()) {
-        (State::Initialization, _) => "Initialization",
-        (State::Reset, _) => "Reset",
-        (State::Shutdown, _) => "Shutdown",
-        (State::Running, _) if table.machine.side.is_some() => "Streaming",
-        (State::Running, "queried") => "Asked",
-        (State::Running, "waiting for responses") => "Answered",
-        (State::Running, "requested") => "Chosen",
-        (State::Running, _) => "Running",
+        (SessionState::Initialization, _) => "Initialization",
+        (SessionState::Reset, _) => "Reset",
+        (SessionState::Shutdown, _) => "Shutdown",
+        (SessionState::Running, _) if table.machine.staged.is_some() => "Streaming",
+        (SessionState::Running, "queried") => "Asked",
+        (SessionState::Running, "waiting for responses") => "Answered",
+        (SessionState::Running, "requested") => "Chosen",
+        (SessionState::Running, _) => "Running",
     }
 }
 
@@ -248,7 +248,7 @@ fn where_it_goes(name: &str, sender: &str, state: &str) -> &'static str {
         "operator" => B,
         "member" | "muted" => C,
         "ghost" => {
-            table.join(Visitor { ghost: true, ..moderator(GHOST, "G") });
+            table.join(AuthenticatedClient { ghost: true, ..moderator(GHOST, "G") });
             GHOST
         }
         other => panic!("there is no sender {other}"),
@@ -309,10 +309,10 @@ fn commands_need_the_rank_that_the_page_says() {
     assert!(rows.len() > 20);
     for cells in rows {
         let command = if cells[0] == "any other" { "nonsense" } else { cells[0] };
-        for (rank, allowed) in RANKS.into_iter().zip(&cells[1..]) {
+        for (role, allowed) in RANKS.into_iter().zip(&cells[1..]) {
             let mut table = reach("Running");
             table.command(A, "sessionconf", json!([]), json!({"deputies": true}));
-            let conn = match rank {
+            let conn = match role {
                 "user" => C,
                 "deputy" => {
                     table.send(A, &[Frame::new(36, 0, &[3]).unwrap()]);
@@ -329,7 +329,7 @@ fn commands_need_the_rank_that_the_page_says() {
             // Without arguments most have something else to complain of.
             let error = table.seats.get(&conn).map_or(String::new(), |_| table.error(conn));
             let refused = error.contains(": Not a ") || error.ends_with(": Unknown command");
-            assert_eq!(if refused { "no" } else { "yes" }, *allowed, "{command} of a {rank}: {error}");
+            assert_eq!(if refused { "no" } else { "yes" }, *allowed, "{command} of a {role}: {error}");
         }
     }
 }

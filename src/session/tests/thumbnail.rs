@@ -9,15 +9,15 @@ use super::*;
 fn table() -> Table {
     let mut table = Table::running(Settings::default());
     let capabilities = Capabilities { thumbnail: true, ..Capabilities::default() };
-    table.join(Visitor { capabilities, ..visitor(B, "B") });
-    table.join(visitor(C, "C"));
+    table.join(AuthenticatedClient { capabilities, ..client(B, "B") });
+    table.join(client(C, "C"));
     table.forget();
     table
 }
 
 fn ask(table: &mut Table, user: u8, wish: PictureWish) -> Result<String, NotAsked> {
     let mut answer = Err(NotAsked::NoUser);
-    table.act(|machine, now, fx| answer = machine.ask_thumbnail(user, wish, now, fx));
+    table.act(|machine, now, effects| answer = machine.ask_thumbnail(user, wish, now, effects));
     answer
 }
 

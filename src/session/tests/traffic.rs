@@ -49,7 +49,7 @@ fn private_chat_reaches_its_target_and_its_sender_only() {
 #[test]
 fn ghosts_speak_as_alerts_and_do_not_whisper() {
     let mut table = Table::running(Settings::default());
-    table.join(Visitor { ghost: true, ..moderator(B, "G") });
+    table.join(AuthenticatedClient { ghost: true, ..moderator(B, "G") });
     table.forget();
     table.send(B, &[chat("boo", true), Frame::new(38, 9, b"\x01\0psst").unwrap()]);
     assert_eq!(table.replies(A, "alert")[0]["message"], json!("boo"));
@@ -62,7 +62,7 @@ fn what_does_not_fit_is_dropped_but_the_session_can_still_be_managed() {
     let mut settings = Settings::default();
     settings.set("sessionSizeLimit", "2kb").unwrap();
     let mut table = Table::running(settings);
-    table.join(visitor(B, "B"));
+    table.join(client(B, "B"));
     table.forget();
     table.send(B, &[dab(1900), dab(10), chat("hello", false)]);
     assert_eq!(table.history(A), [(148, 2), (35, 2)], "what fits is kept");
@@ -73,7 +73,7 @@ fn what_does_not_fit_is_dropped_but_the_session_can_still_be_managed() {
     table.send(B, &[chat("not stored", false)]);
     assert_eq!(table.seat(A).frames, [(35, 2, b"\0\0not stored".to_vec())], "sent, but not stored");
     assert!(table.replies(A, "outofspace").is_empty(), "not told again within 10 s");
-    table.join(visitor(C, "C"));
+    table.join(client(C, "C"));
     assert!(table.history(A).contains(&(32, 3)), "a join may use the emergency space");
     assert_eq!(table.replies(A, "outofspace").len(), 1, "told at every join");
     table.leave(C);
@@ -110,8 +110,8 @@ fn drawing_counts_as_active_for_five_minutes() {
 #[test]
 fn batches_from_nobody_are_ignored() {
     let mut table = Table::of_three();
-    table.act(|machine, now, fx| {
-        machine.batch(99, &mut dab(1).as_bytes().to_vec(), now, fx);
+    table.act(|machine, now, effects| {
+        machine.batch(99, &mut dab(1).as_bytes().to_vec(), now, effects);
     });
     assert!(table.history(A).is_empty());
 }

@@ -5,7 +5,7 @@ use base64::engine::general_purpose::STANDARD as BASE64;
 use drawhall_protocol::qt_base64;
 use sha1::{Digest as _, Sha1};
 
-use crate::transport::forwarded::Claims;
+use crate::transport::forwarded::ForwardedHeaders;
 
 /// Largest head of a request in bytes.
 pub const MAX_HEAD: usize = 16 << 10;
@@ -21,7 +21,7 @@ pub struct Upgrade {
     /// Where the page comes from that a browser shows; empty for other programs.
     pub origin: String,
     /// What it says about proxies on its way.
-    pub claims: Claims,
+    pub claims: ForwardedHeaders,
     accept: String,
 }
 
@@ -104,7 +104,7 @@ impl Upgrade {
             len,
             origin: values("origin").trim().to_owned(),
             accept: BASE64.encode(digest),
-            claims: Claims::of(request.headers.iter().map(|header| (header.name, header.value))),
+            claims: ForwardedHeaders::of(request.headers.iter().map(|header| (header.name, header.value))),
         }))
     }
 

@@ -13,12 +13,12 @@ const MAX_ADDRESSES: usize = 1000;
 
 /// Guesses of the last minute.
 #[derive(Debug, Default)]
-pub(super) struct Guesses {
+pub(super) struct PasswordAttempts {
     all: Bucket,
     by_address: BTreeMap<Option<IpAddr>, Bucket>,
 }
 
-impl Guesses {
+impl PasswordAttempts {
     /// Whether one more from this address is allowed, when one address has so many a minute; 0 is no limit.
     pub(super) fn take(&mut self, address: Option<IpAddr>, limit: u32, now_ms: u64) -> bool {
         if limit == 0 {
@@ -47,8 +47,8 @@ mod tests {
 
     #[test]
     fn each_address_and_all_together_guess_so_often() {
-        let mut guesses = Guesses::default();
-        let mut allowed = |n, now_ms| (0..9).filter(|_| guesses.take(ip(n), 3, now_ms)).count();
+        let mut password_attempts = PasswordAttempts::default();
+        let mut allowed = |n, now_ms| (0..9).filter(|_| password_attempts.take(ip(n), 3, now_ms)).count();
         assert_eq!([1, 1, 2, 3].map(|n| allowed(n, 0)), [3, 0, 3, 3]);
         assert_eq!([4, 5].map(|n| allowed(n, 0)), [3, 0], "12 together");
         assert_eq!(allowed(5, 60_000), 3);
@@ -56,9 +56,9 @@ mod tests {
 
     #[test]
     fn many_addresses_take_no_memory_for_ever() {
-        let mut guesses = Guesses::default();
-        let let_in = (0..5000).filter(|n| guesses.take(ip(*n), 10_000, 0)).count();
-        assert_eq!((let_in, guesses.by_address.len()), (MAX_ADDRESSES, MAX_ADDRESSES));
-        assert!(guesses.take(ip(9999), 10_000, 1000), "they are forgotten again");
+        let mut password_attempts = PasswordAttempts::default();
+        let let_in = (0..5000).filter(|n| password_attempts.take(ip(*n), 10_000, 0)).count();
+        assert_eq!((let_in, password_attempts.by_address.len()), (MAX_ADDRESSES, MAX_ADDRESSES));
+        assert!(password_attempts.take(ip(9999), 10_000, 1000), "they are forgotten again");
     }
 }

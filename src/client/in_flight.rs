@@ -9,12 +9,12 @@ const MIN_BATCH_COST: usize = 1 << 10;
 
 /// Bytes on their way from a client to its session.
 #[derive(Debug, Default)]
-pub struct Credit {
+pub struct InFlightBudget {
     in_flight: AtomicUsize,
     waiting: AtomicBool,
 }
 
-impl Credit {
+impl InFlightBudget {
     /// What a batch costs.
     pub fn cost(batch: &[u8]) -> usize {
         batch.len().max(MIN_BATCH_COST)
@@ -26,7 +26,7 @@ impl Credit {
     }
 
     /// Takes a batch on its way; returns whether the client has to wait.
-    pub(super) fn take(&self, cost: usize) -> bool {
+    pub(super) fn acquire(&self, cost: usize) -> bool {
         if self.in_flight.fetch_add(cost, Ordering::SeqCst) + cost < MAX_IN_FLIGHT {
             return false;
         }
@@ -37,7 +37,7 @@ impl Credit {
     }
 
     /// A batch was handled; returns whether the client waits and is to be told.
-    pub fn give_back(&self, cost: usize) -> bool {
+    pub fn release(&self, cost: usize) -> bool {
         let left = self.in_flight.fetch_sub(cost, Ordering::SeqCst) - cost;
         left < MAX_IN_FLIGHT / 2 && self.waiting.swap(false, Ordering::SeqCst)
     }
@@ -49,10 +49,10 @@ mod tests {
 
     #[test]
     fn a_client_waits_while_too_much_is_in_flight() {
-        let credit = Credit::default();
-        assert!(!credit.take(Credit::cost(&[0; 4])));
-        assert!(credit.take(MAX_IN_FLIGHT));
-        assert!(credit.give_back(MAX_IN_FLIGHT), "it waits and is told");
-        assert!(!credit.give_back(MIN_BATCH_COST), "it does not wait any more");
+        let in_flight_budget = InFlightBudget::default();
+        assert!(!in_flight_budget.acquire(InFlightBudget::cost(&[0; 4])));
+        assert!(in_flight_budget.acquire(MAX_IN_FLIGHT));
+        assert!(in_flight_budget.release(MAX_IN_FLIGHT), "it waits and is told");
+        assert!(!in_flight_budget.release(MIN_BATCH_COST), "it does not wait any more");
     }
 }

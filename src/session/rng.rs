@@ -4,13 +4,13 @@ use sha2::{Digest as _, Sha256};
 
 /// A source of chance: digests of a secret seed and a counter.
 #[derive(Clone)]
-pub struct Chance {
+pub struct Rng {
     /// `None` if the operating system had none to give.
     seed: Option<[u8; 32]>,
     counter: u64,
 }
 
-impl Default for Chance {
+impl Default for Rng {
     fn default() -> Self {
         let mut seed = [0; 32];
         Self { seed: getrandom::fill(&mut seed).ok().map(|()| seed), counter: 0 }
@@ -18,16 +18,16 @@ impl Default for Chance {
 }
 
 /// The seed is a secret.
-impl std::fmt::Debug for Chance {
+impl std::fmt::Debug for Rng {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Chance").field("counter", &self.counter).finish_non_exhaustive()
     }
 }
 
-impl Chance {
+impl Rng {
     /// Chance that begins with a seed.
-    pub fn from_seed(seed: [u8; 32]) -> Chance {
-        Chance { seed: Some(seed), counter: 0 }
+    pub fn from_seed(seed: [u8; 32]) -> Rng {
+        Rng { seed: Some(seed), counter: 0 }
     }
 
     /// The seed, for whoever wants to see the same again.
@@ -53,13 +53,13 @@ mod tests {
 
     #[test]
     fn the_same_seed_gives_the_same_again_and_another_something_else() {
-        let mut one = Chance::from_seed([1; 32]);
-        let mut again = Chance::from_seed([1; 32]);
+        let mut one = Rng::from_seed([1; 32]);
+        let mut again = Rng::from_seed([1; 32]);
         let first: Option<[u8; 8]> = one.bytes();
         assert!(first.is_some());
         assert_eq!(first, again.bytes());
         assert_ne!(first, one.bytes());
-        assert_ne!(first, Chance::from_seed([2; 32]).bytes());
-        assert_ne!(Chance::default().bytes::<8>(), Chance::default().bytes());
+        assert_ne!(first, Rng::from_seed([2; 32]).bytes());
+        assert_ne!(Rng::default().bytes::<8>(), Rng::default().bytes());
     }
 }

@@ -14,10 +14,10 @@ use bytes::Bytes;
 use drawhall_protocol::ProtocolVersion;
 use serde::{Deserialize, Serialize};
 
-use super::folder::{Claim, Folder};
-use super::history_file::{HistoryFile, opening_bytes};
+use super::history_file::{HistoryFile, history_header_bytes};
 use super::journal::Entry;
 use super::names;
+use super::session_dir::{SessionDir, SessionLock};
 use super::syncer::SyncFile;
 use crate::auth::password;
 pub(super) use journaling::LoadedJournal;
@@ -28,7 +28,7 @@ const COPY_BYTES: usize = 1 << 20;
 /// Something that could not be stored.
 #[derive(Debug, thiserror::Error)]
 #[error("cannot {doing} {path}: {source}")]
-pub struct StoreError {
+pub struct StorageError {
     /// What was being done.
     pub doing: &'static str,
     /// With which file.
@@ -37,13 +37,13 @@ pub struct StoreError {
     pub source: io::Error,
 }
 
-fn failed<'a>(doing: &'static str, path: &'a Path) -> impl FnOnce(io::Error) -> StoreError + 'a {
-    move |source| StoreError { doing, path: path.to_owned(), source }
+fn failed<'a>(doing: &'static str, path: &'a Path) -> impl FnOnce(io::Error) -> StorageError + 'a {
+    move |source| StorageError { doing, path: path.to_owned(), source }
 }
 
 /// A part of a history.
 #[derive(Debug, Clone)]
-pub enum Part {
+pub enum Chunk {
     /// In memory.
     Memory(Bytes),
     /// In a history file only.
@@ -57,12 +57,12 @@ pub enum Part {
     },
 }
 
-impl Part {
+impl Chunk {
     /// All of it, in blocks of a size that is good to copy; blocks.
-    pub(super) fn blocks(&self) -> Box<dyn Iterator<Item = Result<Bytes, StoreError>> + '_> {
+    pub(super) fn blocks(&self) -> Box<dyn Iterator<Item = Result<Bytes, StorageError>> + '_> {
         match self {
-            Part::Memory(bytes) => Box::new(std::iter::once(Ok(bytes.clone()))),
-            Part::File { file, from, len } => Box::new((0..*len).step_by(COPY_BYTES).map(move |done| {
+            Chunk::Memory(bytes) => Box::new(std::iter::once(Ok(bytes.clone()))),
+            Chunk::File { file, from, len } => Box::new((0..*len).step_by(COPY_BYTES).map(move |done| {
                 let block = file.read_at(from + done as i64, COPY_BYTES.min(len - done));
                 block.map(Bytes::from).map_err(failed("read", file.path()))
             })),
@@ -72,7 +72,7 @@ impl Part {
 
 /// What the history has that is not stored yet.
 #[derive(Debug, Default)]
-pub enum HistoryWork {
+pub enum HistoryWrite {
     /// Nothing.
     #[default]
     Nothing,
@@ -84,18 +84,18 @@ pub enum HistoryWork {
         parts: Vec<Bytes>,
     },
     /// A new file: the first one, or that after a reset.
-    Replace(Replacement),
+    Replace(NewHistory),
 }
 
 /// The content of a new history file.
 #[derive(Debug)]
-pub struct Replacement {
+pub struct NewHistory {
     /// Which state of the log this is.
     pub generation: u64,
     /// Position of the first byte.
     pub from: i64,
     /// All of it.
-    pub parts: Vec<Part>,
+    pub parts: Vec<Chunk>,
     /// Position in the old history where a streamed reset forked.
     pub fork: Option<i64>,
 }
@@ -111,13 +111,13 @@ pub enum PasswordKind {
 
 /// What is to be stored.
 #[derive(Debug, Default)]
-pub struct Work {
+pub struct WriteBatch {
     /// Journal entries, in order.
     pub journal: Vec<Entry>,
     /// Passwords that are to be hashed and entered in the journal.
     pub passwords: Vec<(PasswordKind, String)>,
     /// New history.
-    pub history: HistoryWork,
+    pub history: HistoryWrite,
     /// A new picture, or none any more.
     pub picture: Option<Option<Bytes>>,
     /// Old files are kept as archives.
@@ -128,12 +128,12 @@ pub struct Work {
     pub snapshot: Option<Vec<Entry>>,
 }
 
-impl Work {
+impl WriteBatch {
     /// Whether there is nothing to do.
     pub fn is_empty(&self) -> bool {
         self.journal.is_empty()
             && self.passwords.is_empty()
-            && matches!(self.history, HistoryWork::Nothing)
+            && matches!(self.history, HistoryWrite::Nothing)
             && self.picture.is_none()
             && self.snapshot.is_none()
     }
@@ -141,7 +141,7 @@ impl Work {
     /// Whether it only takes appending to open files: microseconds.
     pub fn is_light(&self) -> bool {
         self.passwords.is_empty()
-            && !matches!(self.history, HistoryWork::Replace(_))
+            && !matches!(self.history, HistoryWrite::Replace(_))
             && self.picture.is_none()
             && self.snapshot.is_none()
     }
@@ -149,7 +149,7 @@ impl Work {
 
 /// How far the history is stored.
 #[derive(Debug)]
-pub struct Stored {
+pub struct StoredHistory {
     /// Which state of the log was stored in a new file; `None` after appending.
     pub generation: Option<u64>,
     /// The file.
@@ -158,18 +158,18 @@ pub struct Stored {
     pub end: i64,
 }
 
-/// What came of some [`Work`].
+/// What came of some [`WriteBatch`].
 #[derive(Debug, Default)]
-pub struct Outcome {
+pub struct WriteResult {
     /// How far the history is stored, if that has changed.
-    pub stored: Option<Stored>,
+    pub stored: Option<StoredHistory>,
     /// What failed first.
-    pub error: Option<StoreError>,
+    pub error: Option<StorageError>,
 }
 
 /// What becomes of the files at the end.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Ending {
+pub enum FileDisposition {
     /// They stay; the session is loaded again when somebody asks for it.
     Keep,
     /// The session is over; its files are deleted.
@@ -187,9 +187,9 @@ struct Journal {
 
 /// The files of one session.
 #[derive(Debug)]
-pub struct Store {
-    folder: Arc<Folder>,
-    claim: Claim,
+pub struct SessionFiles {
+    folder: Arc<SessionDir>,
+    lock: SessionLock,
     protocol: ProtocolVersion,
     /// Name of the journal.
     journal_name: String,
@@ -211,13 +211,13 @@ pub struct Store {
     files: u32,
 }
 
-impl Store {
+impl SessionFiles {
     /// Files of a new session. They are made with the first work.
-    pub(super) fn new(claim: Claim, protocol: ProtocolVersion) -> Store {
-        Store {
-            folder: claim.folder().clone(),
-            journal_name: names::journal(claim.id()),
-            claim,
+    pub(super) fn new(lock: SessionLock, protocol: ProtocolVersion) -> SessionFiles {
+        SessionFiles {
+            folder: lock.folder().clone(),
+            journal_name: names::journal(lock.id()),
+            lock,
             protocol,
             journal: None,
             backlog: String::new(),
@@ -233,18 +233,18 @@ impl Store {
 
     /// Files that are there already.
     pub(super) fn loaded(
-        claim: Claim,
+        lock: SessionLock,
         protocol: ProtocolVersion,
         journal: LoadedJournal,
         history: Arc<HistoryFile>,
         history_name: String,
         files: u32,
-    ) -> Store {
+    ) -> SessionFiles {
         let LoadedJournal { name, sync, end, backlog, hashes, unknown } = journal;
-        let folder = claim.folder().clone();
-        Store {
+        let folder = lock.folder().clone();
+        SessionFiles {
             folder,
-            claim,
+            lock,
             protocol,
             journal_name: name,
             journal: Some(Journal { sync, end }),
@@ -261,7 +261,7 @@ impl Store {
 
     /// Id of the session.
     pub fn id(&self) -> &str {
-        self.claim.id()
+        self.lock.id()
     }
 
     /// Whether there are files yet.
@@ -270,19 +270,19 @@ impl Store {
     }
 
     /// Whether forcing something to the disk has failed, so that everything should be written anew.
-    pub fn is_suspect(&self) -> bool {
-        self.history.as_ref().is_some_and(|h| h.sync.is_suspect())
-            || self.journal.as_ref().is_some_and(|j| j.sync.is_suspect())
+    pub fn is_poisoned(&self) -> bool {
+        self.history.as_ref().is_some_and(|h| h.sync.is_poisoned())
+            || self.journal.as_ref().is_some_and(|j| j.sync.is_poisoned())
     }
 
     /// Whether every work is forced to the disk, which takes a while.
-    pub fn forces_every_batch(&self) -> bool {
-        self.folder.syncer().every_batch()
+    pub fn fsync_every_batch(&self) -> bool {
+        self.folder.syncer().syncs_every_batch()
     }
 
     /// Stores. Blocks for long unless the work is light.
-    pub fn perform(&mut self, work: Work) -> Outcome {
-        let mut outcome = Outcome::default();
+    pub fn perform(&mut self, work: WriteBatch) -> WriteResult {
+        let mut outcome = WriteResult::default();
         for entry in &work.journal {
             self.enter(entry);
         }
@@ -302,14 +302,14 @@ impl Store {
             self.incomplete = true;
         }
         let stored = match work.history {
-            HistoryWork::Nothing => Ok(None),
-            HistoryWork::Append { from, parts } => self.append(from, &parts),
-            HistoryWork::Replace(new) if self.exists() => {
+            HistoryWrite::Nothing => Ok(None),
+            HistoryWrite::Append { from, parts } => self.append(from, &parts),
+            HistoryWrite::Replace(new) if self.exists() => {
                 self.replace(&new, lines.as_deref(), work.archive).map(Some)
             }
-            HistoryWork::Replace(new) => self.create(&new, lines.as_deref()).map(Some),
+            HistoryWrite::Replace(new) => self.create(&new, lines.as_deref()).map(Some),
         };
-        let replaced = matches!(stored, Ok(Some(Stored { generation: Some(_), .. })));
+        let replaced = matches!(stored, Ok(Some(StoredHistory { generation: Some(_), .. })));
         match stored {
             Ok(stored) => outcome.stored = stored,
             Err(error) => outcome.error = Some(error),
@@ -322,7 +322,7 @@ impl Store {
             Some(picture) => self.set_picture(picture.as_ref(), work.archive),
             None => Ok(()),
         });
-        let rest = rest.and_then(|()| if self.forces_every_batch() { self.sync() } else { Ok(()) });
+        let rest = rest.and_then(|()| if self.fsync_every_batch() { self.sync() } else { Ok(()) });
         if let Err(error) = rest {
             outcome.error.get_or_insert(error);
         }
@@ -330,7 +330,7 @@ impl Store {
         outcome
     }
 
-    fn append(&self, from: i64, parts: &[Bytes]) -> Result<Option<Stored>, StoreError> {
+    fn append(&self, from: i64, parts: &[Bytes]) -> Result<Option<StoredHistory>, StorageError> {
         let Some(history) = &self.history else { return Ok(None) };
         let mut end = from;
         for part in parts {
@@ -338,16 +338,16 @@ impl Store {
             end += part.len() as i64;
         }
         self.folder.syncer().written(&history.sync);
-        Ok(Some(Stored { generation: None, file: history.clone(), end }))
+        Ok(Some(StoredHistory { generation: None, file: history.clone(), end }))
     }
 
     /// Makes the files of a new session. The journal gets its name last: until then there is no session, and what is
     /// there under its other name tells that the rest is not needed.
-    fn create(&mut self, new: &Replacement, lines: Option<&str>) -> Result<Stored, StoreError> {
+    fn create(&mut self, new: &NewHistory, lines: Option<&str>) -> Result<StoredHistory, StorageError> {
         let name = self.free_history_name();
         let text = self.file_lines(&name, 1) + lines.unwrap_or(&self.backlog);
         // Nobody is in it yet, so there is nothing that would have to be on the disk at once.
-        let journal = self.write_new_journal(&text, self.forces_every_batch())?;
+        let journal = self.write_new_journal(&text, self.fsync_every_batch())?;
         let made = self.make_history_file(&name).and_then(|sync| {
             let stored = self.fill(&sync, new).and_then(|stored| self.name_journal().map(|()| stored));
             stored.inspect_err(|_| self.discard(&name))
@@ -368,10 +368,10 @@ impl Store {
     /// makes it count, then the old one goes. Whatever interrupts this leaves one of the two in force.
     fn replace(
         &mut self,
-        new: &Replacement,
+        new: &NewHistory,
         lines: Option<&str>,
         archive: bool,
-    ) -> Result<Stored, StoreError> {
+    ) -> Result<StoredHistory, StorageError> {
         let lines = lines.ok_or_else(|| self.journal_error("write", "nothing is known of its content"))?;
         let name = self.free_history_name();
         let sync = self.make_history_file(&name)?;
@@ -415,7 +415,7 @@ impl Store {
         names.find(|name| !self.folder.path().join(name).exists()).unwrap_or_default()
     }
 
-    fn make_history_file(&self, name: &str) -> Result<Arc<SyncFile>, StoreError> {
+    fn make_history_file(&self, name: &str) -> Result<Arc<SyncFile>, StorageError> {
         let path = self.folder.path().join(name);
         let mut options = OpenOptions::new();
         options.read(true).write(true).create_new(true);
@@ -431,24 +431,24 @@ impl Store {
         }
     }
 
-    fn fill(&self, sync: &Arc<SyncFile>, new: &Replacement) -> Result<Stored, StoreError> {
+    fn fill(&self, sync: &Arc<SyncFile>, new: &NewHistory) -> Result<StoredHistory, StorageError> {
         let old = self.history.as_ref();
         let fork = new.fork.zip(old).map(|(position, old)| old.offset_of(position));
-        let opening = opening_bytes(&self.protocol, fork);
+        let opening = history_header_bytes(&self.protocol, fork);
         let file = HistoryFile::new(sync.clone(), new.from - opening.len() as i64);
         let write =
             |end: i64, bytes: &[u8]| file.write_at(end, bytes).map_err(failed("write to", file.path()));
         write(new.from - opening.len() as i64, &opening)?;
         let mut end = new.from;
-        for block in new.parts.iter().flat_map(Part::blocks) {
+        for block in new.parts.iter().flat_map(Chunk::blocks) {
             let block = block?;
             write(end, &block)?;
             end += block.len() as i64;
         }
-        Ok(Stored { generation: Some(new.generation), file, end })
+        Ok(StoredHistory { generation: Some(new.generation), file, end })
     }
 
-    fn set_picture(&self, picture: Option<&Bytes>, archive: bool) -> Result<(), StoreError> {
+    fn set_picture(&self, picture: Option<&Bytes>, archive: bool) -> Result<(), StorageError> {
         let name = names::thumbnail(self.id());
         let path = self.folder.path().join(&name);
         let done = match picture {
@@ -463,7 +463,7 @@ impl Store {
         done.map_err(failed("store", &path))
     }
 
-    fn sync(&self) -> Result<(), StoreError> {
+    fn sync(&self) -> Result<(), StorageError> {
         let files = self.history.iter().map(|h| &h.sync).chain(self.journal.iter().map(|j| &j.sync));
         for file in files {
             file.sync().map_err(failed("force", file.path()))?;
@@ -475,12 +475,12 @@ impl Store {
     ///
     /// # Errors
     /// When something cannot be deleted, renamed or forced to the disk.
-    pub fn finish(self, ending: Ending) -> Result<(), StoreError> {
+    pub fn finish(self, ending: FileDisposition) -> Result<(), StorageError> {
         match ending {
             _ if !self.exists() => Ok(()),
-            Ending::Keep => self.sync(),
-            Ending::Delete | Ending::Archive => {
-                let archive = ending == Ending::Archive;
+            FileDisposition::Keep => self.sync(),
+            FileDisposition::Delete | FileDisposition::Archive => {
+                let archive = ending == FileDisposition::Archive;
                 self.folder.remove_session(self.id(), &self.journal_name, &self.history_name, archive)
             }
         }

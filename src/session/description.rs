@@ -6,7 +6,7 @@ use drawhall_protocol::reply::{
 };
 
 use super::{ACTIVE_DRAWING_MS, Effects, REMINDER_MS, SessionMachine};
-use crate::clock::{Now, iso_of};
+use crate::clock::{Timestamp, iso_of};
 use crate::log::LogEntry;
 
 /// Bytes of a log entry's text that those in the session are shown.
@@ -27,7 +27,7 @@ pub(super) fn log_frame(entry: &LogEntry) -> Option<Bytes> {
 
 impl SessionMachine {
     /// The description that session lists show; `invited` as the holder of an invite sees it.
-    pub fn description(&self, invited: bool, now: Now) -> SessionDescription {
+    pub fn description(&self, invited: bool, now: Timestamp) -> SessionDescription {
         let settings = &self.shared.settings;
         let drawing = |at: i64| now.utc_ms - at <= ACTIVE_DRAWING_MS;
         let active = self.members.iter().filter(|m| m.last_drawing.is_some_and(drawing)).count();
@@ -57,11 +57,11 @@ impl SessionMachine {
     }
 
     /// All settings enter the history, and the session list shows the change.
-    pub(super) fn send_settings(&mut self, now: Now, fx: &mut Effects) {
+    pub(super) fn send_settings(&mut self, now: Timestamp, effects: &mut Effects) {
         let config = Config::Full(Box::new(self.full_config()));
         let reply = ServerReply::SessionConf(SessionConfReply { config, hidx: self.history_index(false, 0) });
-        self.reply_to_history(&reply, now, fx);
-        fx.changed = true;
+        self.reply_to_history(&reply, now, effects);
+        effects.changed = true;
     }
 
     /// All settings.
@@ -94,9 +94,9 @@ impl SessionMachine {
     }
 
     /// Tells everybody how large the history is.
-    pub(super) fn send_status(&mut self, forced_index: bool, now: Now, fx: &mut Effects) {
+    pub(super) fn send_status(&mut self, forced_index: bool, now: Timestamp, effects: &mut Effects) {
         let hidx = self.history_index(forced_index, 1);
-        self.to_all(&ServerReply::Status(Status { size: self.history.size(), hidx }), fx);
-        self.status_due = now.ms + REMINDER_MS;
+        self.to_all(&ServerReply::Status(Status { size: self.history.size(), hidx }), effects);
+        self.status_due = now.monotonic_ms + REMINDER_MS;
     }
 }

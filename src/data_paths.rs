@@ -11,7 +11,7 @@ use crate::cli::Serve;
 
 /// Files of a server.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub(crate) struct Places {
+pub(crate) struct DataPaths {
     /// The data directory, if it is used.
     pub(crate) data: Option<PathBuf>,
     /// Configuration database.
@@ -22,7 +22,7 @@ pub(crate) struct Places {
 
 /// There is no data directory.
 #[derive(Debug, thiserror::Error)]
-pub(crate) enum PlaceError {
+pub(crate) enum DataPathError {
     /// The system does not say where.
     #[error(
         "the system names no data directory of this user (HOME is not set); name one with --data, or use --in-memory"
@@ -38,23 +38,23 @@ pub(crate) enum PlaceError {
     },
 }
 
-impl Places {
+impl DataPaths {
     /// Where options say that files are; makes the directory.
     ///
     /// # Errors
     /// When there is no data directory and it cannot be made.
-    pub(crate) fn of(options: &Serve) -> Result<Places, PlaceError> {
+    pub(crate) fn of(options: &Serve) -> Result<DataPaths, DataPathError> {
         let named =
-            Places { data: None, database: options.database.clone(), sessions: options.sessions.clone() };
+            DataPaths { data: None, database: options.database.clone(), sessions: options.sessions.clone() };
         // As soon as something of a drawpile-srv is named, everything means what it means there.
-        let as_there = options.config.is_some() || named != Places::default();
+        let as_there = options.config.is_some() || named != DataPaths::default();
         let data = match &options.data {
             Some(data) => data.clone(),
             None if options.in_memory || as_there => return Ok(named),
             None => user_directory()?,
         };
-        make_directory(&data).map_err(|source| PlaceError::Make { path: data.clone(), source })?;
-        Ok(Places {
+        make_directory(&data).map_err(|source| DataPathError::Make { path: data.clone(), source })?;
+        Ok(DataPaths {
             database: named.database.or_else(|| options.config.is_none().then(|| database_in(&data))),
             sessions: named.sessions.or_else(|| Some(data.join("sessions"))),
             data: Some(data),
@@ -62,7 +62,7 @@ impl Places {
     }
 }
 
-impl Places {
+impl DataPaths {
     /// Those that every user of the machine can read.
     pub(crate) fn exposed(&self) -> impl Iterator<Item = &PathBuf> {
         let all = [&self.data, &self.database, &self.sessions];
@@ -74,17 +74,17 @@ fn database_in(data: &std::path::Path) -> PathBuf {
     data.join("config.db")
 }
 
-fn user_directory() -> Result<PathBuf, PlaceError> {
-    dirs::data_dir().map(|d| d.join("drawhall")).ok_or(PlaceError::Unknown)
+fn user_directory() -> Result<PathBuf, DataPathError> {
+    dirs::data_dir().map(|d| d.join("drawhall")).ok_or(DataPathError::Unknown)
 }
 
 /// The database of a data directory, the user's if none is named.
 ///
 /// # Errors
 /// When there is no data directory and it cannot be made.
-pub(crate) fn database_of(data: Option<PathBuf>) -> Result<PathBuf, PlaceError> {
+pub(crate) fn database_of(data: Option<PathBuf>) -> Result<PathBuf, DataPathError> {
     let data = data.map_or_else(user_directory, Ok)?;
-    make_directory(&data).map_err(|source| PlaceError::Make { path: data.clone(), source })?;
+    make_directory(&data).map_err(|source| DataPathError::Make { path: data.clone(), source })?;
     Ok(database_in(&data))
 }
 
@@ -93,7 +93,7 @@ pub(crate) fn database_of(data: Option<PathBuf>) -> Result<PathBuf, PlaceError> 
 ///
 /// # Errors
 /// When the system does not let it.
-pub(crate) fn work_as_owner(database: &Path) -> std::io::Result<()> {
+pub(crate) fn become_owner_of(database: &Path) -> std::io::Result<()> {
     let folder = database.parent().filter(|folder| !folder.as_os_str().is_empty());
     let found = std::fs::metadata(database).or_else(|_| std::fs::metadata(folder.unwrap_or(Path::new("."))));
     // What is not there is made, or told of, when it is opened.
@@ -113,9 +113,9 @@ mod tests {
     use super::*;
     use crate::cli::Cli;
 
-    fn places(args: &[&str]) -> Places {
+    fn paths(args: &[&str]) -> DataPaths {
         let cli = Cli::try_parse_from([&["drawhall"], args].concat()).unwrap();
-        Places::of(&cli.serve).unwrap()
+        DataPaths::of(&cli.serve).unwrap()
     }
 
     #[test]
@@ -123,22 +123,22 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let data = folder.path().join("new");
         let text = data.to_str().unwrap();
-        let expected = Places {
+        let expected = DataPaths {
             data: Some(data.clone()),
             database: Some(data.join("config.db")),
             sessions: Some(data.join("sessions")),
         };
-        assert_eq!(places(&["--data", text]), expected);
+        assert_eq!(paths(&["--data", text]), expected);
         assert!(data.is_dir());
-        assert_eq!(places(&["--data", text, "--config", "c"]).database, None);
-        assert_eq!(places(&["--data", text, "--sessions", "s"]).sessions, Some("s".into()));
+        assert_eq!(paths(&["--data", text, "--config", "c"]).database, None);
+        assert_eq!(paths(&["--data", text, "--sessions", "s"]).sessions, Some("s".into()));
     }
 
     #[test]
     fn with_options_of_drawpile_srv_nothing_else_is_kept() {
-        assert_eq!(places(&["--config", "c"]), Places::default());
-        assert_eq!(places(&["--in-memory"]), Places::default());
-        assert_eq!(places(&["--database", "d"]).sessions, None);
-        assert_eq!(places(&["--sessions", "s"]).database, None);
+        assert_eq!(paths(&["--config", "c"]), DataPaths::default());
+        assert_eq!(paths(&["--in-memory"]), DataPaths::default());
+        assert_eq!(paths(&["--database", "d"]).sessions, None);
+        assert_eq!(paths(&["--sessions", "s"]).database, None);
     }
 }

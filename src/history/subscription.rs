@@ -9,13 +9,13 @@ use super::sync::{AtomicBool, Mutex};
 
 /// One worker's ear on a log. Any number of publications between two waits count as one.
 #[derive(Debug, Default)]
-pub struct Watcher {
+pub struct Subscription {
     signalled: AtomicBool,
     closed: AtomicBool,
     waker: Mutex<Option<Waker>>,
 }
 
-impl Watcher {
+impl Subscription {
     pub(super) fn signal(&self) {
         if !self.signalled.swap(true, Ordering::AcqRel) {
             self.wake();
@@ -40,16 +40,16 @@ impl Watcher {
     }
 
     fn poll(&self, context: &mut Context<'_>) -> Poll<bool> {
-        if let Some(heard) = self.heard() {
-            return Poll::Ready(heard);
+        if let Some(take_change) = self.take_change() {
+            return Poll::Ready(take_change);
         }
         *self.waker.lock().unwrap_or_else(PoisonError::into_inner) = Some(context.waker().clone());
         // What happens between the first look and the registration would be lost without a second look.
-        self.heard().map_or(Poll::Pending, Poll::Ready)
+        self.take_change().map_or(Poll::Pending, Poll::Ready)
     }
 
     /// Whether there was a publication (`true`) or the end (`false`) that was not heard of yet.
-    fn heard(&self) -> Option<bool> {
+    fn take_change(&self) -> Option<bool> {
         if self.signalled.swap(false, Ordering::AcqRel) {
             return Some(true);
         }

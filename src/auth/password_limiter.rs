@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-use crate::limits::Attempts;
+use crate::limits::FailedLoginLimiter;
 use crate::transport::network::narrowest;
 use crate::transport::trust::Source;
 
@@ -19,25 +19,25 @@ const MAX_WAITING_OF_ADDRESS: usize = 16;
 
 /// How many passwords each address has tried, and who waits for a check.
 #[derive(Clone)]
-pub(crate) struct Guesses {
-    state: Arc<Mutex<State>>,
+pub(crate) struct HttpPasswordLimiter {
+    state: Arc<Mutex<LimiterState>>,
     checks: Arc<Semaphore>,
 }
 
 #[derive(Default)]
-struct State {
-    attempts: Attempts,
+struct LimiterState {
+    attempts: FailedLoginLimiter,
     waiting: usize,
-    lines: HashMap<IpAddr, Line>,
+    queues: HashMap<IpAddr, AddressQueue>,
 }
 
 /// Those of an address who wait, of whom one has a turn.
-struct Line {
+struct AddressQueue {
     turn: Arc<Semaphore>,
     waiting: usize,
 }
 
-impl Default for Guesses {
+impl Default for HttpPasswordLimiter {
     fn default() -> Self {
         Self { state: Arc::default(), checks: Arc::new(Semaphore::new(MAX_CHECKS)) }
     }
@@ -45,14 +45,14 @@ impl Default for Guesses {
 
 /// Why no password may be tried.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum NotNow {
+pub(crate) enum AttemptRefused {
     /// There were too many wrong ones from this address.
     TooMany,
     /// Too many wait already.
     Busy,
 }
 
-impl NotNow {
+impl AttemptRefused {
     /// For people.
     pub(crate) fn message(self) -> &'static str {
         match self {
@@ -63,8 +63,8 @@ impl NotNow {
 }
 
 /// A password that is tried. It counts as wrong unless it is said to be right.
-pub(crate) struct Guess {
-    guesses: Guesses,
+pub(crate) struct PasswordAttempt {
+    guesses: HttpPasswordLimiter,
     address: IpAddr,
     /// It stands in the line of its address.
     waits: bool,
@@ -72,8 +72,8 @@ pub(crate) struct Guess {
     _turns: [Option<OwnedSemaphorePermit>; 2],
 }
 
-impl Guesses {
-    fn lock(&self) -> MutexGuard<'_, State> {
+impl HttpPasswordLimiter {
+    fn lock(&self) -> MutexGuard<'_, LimiterState> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -81,18 +81,18 @@ impl Guesses {
     ///
     /// # Errors
     /// When the address has to wait.
-    pub(crate) fn quick(&self, source: Source, now_ms: u64) -> Result<Guess, NotNow> {
+    pub(crate) fn quick(&self, source: Source, now_ms: u64) -> Result<PasswordAttempt, AttemptRefused> {
         let address = counted(source);
         let may = self.lock().attempts.take(address, now_ms);
-        let guess = || Guess { guesses: self.clone(), address, waits: false, _turns: [None, None] };
-        may.then(guess).ok_or(NotNow::TooMany)
+        let guess = || PasswordAttempt { guesses: self.clone(), address, waits: false, _turns: [None, None] };
+        may.then(guess).ok_or(AttemptRefused::TooMany)
     }
 
     /// A password whose check takes a while. It waits for its turn: an address has one at a time, and all together few.
     ///
     /// # Errors
     /// When the address has to wait longer, or too many wait.
-    pub(crate) async fn slow(&self, source: Source, now_ms: u64) -> Result<Guess, NotNow> {
+    pub(crate) async fn slow(&self, source: Source, now_ms: u64) -> Result<PasswordAttempt, AttemptRefused> {
         let (mut guess, turn) = self.stand_in_line(counted(source), now_ms)?;
         // These are never closed.
         let of_address = turn.acquire_owned().await.ok();
@@ -101,22 +101,26 @@ impl Guesses {
         Ok(guess)
     }
 
-    fn stand_in_line(&self, address: IpAddr, now_ms: u64) -> Result<(Guess, Arc<Semaphore>), NotNow> {
+    fn stand_in_line(
+        &self,
+        address: IpAddr,
+        now_ms: u64,
+    ) -> Result<(PasswordAttempt, Arc<Semaphore>), AttemptRefused> {
         let mut state = self.lock();
-        let of_address = state.lines.get(&address).map_or(0, |line| line.waiting);
+        let of_address = state.queues.get(&address).map_or(0, |queue| queue.waiting);
         if state.waiting >= MAX_WAITING || of_address >= MAX_WAITING_OF_ADDRESS {
-            return Err(NotNow::Busy);
+            return Err(AttemptRefused::Busy);
         }
         if !state.attempts.take(address, now_ms) {
-            return Err(NotNow::TooMany);
+            return Err(AttemptRefused::TooMany);
         }
         state.waiting += 1;
-        let new = || Line { turn: Arc::new(Semaphore::new(1)), waiting: 0 };
-        let line = state.lines.entry(address).or_insert_with(new);
-        line.waiting += 1;
-        let turn = line.turn.clone();
+        let new = || AddressQueue { turn: Arc::new(Semaphore::new(1)), waiting: 0 };
+        let queue = state.queues.entry(address).or_insert_with(new);
+        queue.waiting += 1;
+        let turn = queue.turn.clone();
         drop(state);
-        Ok((Guess { guesses: self.clone(), address, waits: true, _turns: [None, None] }, turn))
+        Ok((PasswordAttempt { guesses: self.clone(), address, waits: true, _turns: [None, None] }, turn))
     }
 }
 
@@ -127,24 +131,24 @@ fn counted(source: Source) -> IpAddr {
     if by_proxy_here { Ipv4Addr::UNSPECIFIED.into() } else { narrowest(source.address) }
 }
 
-impl Guess {
+impl PasswordAttempt {
     /// The password was right, or not looked at.
     pub(crate) fn give_back(self) {
         self.guesses.lock().attempts.give_back(self.address);
     }
 }
 
-impl Drop for Guess {
+impl Drop for PasswordAttempt {
     fn drop(&mut self) {
         if !self.waits {
             return;
         }
         let mut state = self.guesses.lock();
         state.waiting -= 1;
-        if let Some(line) = state.lines.get_mut(&self.address) {
-            line.waiting -= 1;
-            if line.waiting == 0 {
-                state.lines.remove(&self.address);
+        if let Some(queue) = state.queues.get_mut(&self.address) {
+            queue.waiting -= 1;
+            if queue.waiting == 0 {
+                state.queues.remove(&self.address);
             }
         }
     }
@@ -158,7 +162,7 @@ mod tests {
     use super::*;
 
     /// What a future is at once, if it is ready.
-    trait NowOrNever: Future + Sized {
+    trait PollOnce: Future + Sized {
         fn now_or_never(self) -> Option<Self::Output> {
             match pin!(self).poll(&mut Context::from_waker(Waker::noop())) {
                 Poll::Ready(value) => Some(value),
@@ -166,7 +170,7 @@ mod tests {
             }
         }
     }
-    impl<F: Future> NowOrNever for F {}
+    impl<F: Future> PollOnce for F {}
 
     fn ip(text: &str) -> Source {
         Source { address: text.parse().unwrap(), direct: true }
@@ -174,7 +178,7 @@ mod tests {
 
     #[actix_rt::test]
     async fn asking_at_once_does_not_help() {
-        let guesses = Guesses::default();
+        let guesses = HttpPasswordLimiter::default();
         let first = guesses.slow(ip("192.0.2.1"), 0).await.ok();
         // Others of the address wait, in order, and not without end.
         let mut others: Vec<_> = (0..100).map(|_| Box::pin(guesses.slow(ip("192.0.2.1"), 0))).collect();
@@ -191,12 +195,12 @@ mod tests {
         assert!(next.is_ok(), "the next one's turn");
         drop((next, waiting));
         let state = guesses.lock();
-        assert!(state.waiting == 0 && state.lines.is_empty(), "who gives up does not wait any more");
+        assert!(state.waiting == 0 && state.queues.is_empty(), "who gives up does not wait any more");
     }
 
     #[actix_rt::test]
     async fn wrong_ones_count_and_right_ones_do_not() {
-        let guesses = Guesses::default();
+        let guesses = HttpPasswordLimiter::default();
         let of = |text: &str, at| {
             let (guesses, source) = (guesses.clone(), ip(text));
             async move { guesses.slow(source, at).await }
@@ -209,14 +213,14 @@ mod tests {
             wrong += 1;
         }
         assert_eq!(wrong, 20);
-        assert!(matches!(of("2001:db8::2", 0).await, Err(NotNow::TooMany)), "the same network");
+        assert!(matches!(of("2001:db8::2", 0).await, Err(AttemptRefused::TooMany)), "the same network");
         assert!(of("192.0.2.1", 0).await.is_ok());
         assert!(of("2001:db8::1", 60_000).await.is_ok());
     }
 
     #[actix_rt::test]
     async fn a_proxy_here_that_says_nothing_does_not_lock_the_machine_out() {
-        let guesses = Guesses::default();
+        let guesses = HttpPasswordLimiter::default();
         let proxied = Source { address: ip("127.0.0.1").address, direct: false };
         while guesses.slow(proxied, 0).await.is_ok() {}
         assert!(guesses.slow(ip("127.0.0.1"), 0).await.is_ok());

@@ -9,10 +9,10 @@ use std::collections::HashMap;
 use drawhall_protocol::reply::{AnnouncementEntry, AuthEntry, BanEntry, ConfPart, ServerReply};
 use serde::Serialize;
 
-use super::actor::ListingNews;
+use super::actor::ListingUpdate;
 use super::member::Member;
 use super::{ConnId, Effects, SessionMachine};
-use crate::clock::Now;
+use crate::clock::Timestamp;
 use crate::limits::{Bucket, Rate};
 use crate::log::{Level, Topic};
 use crate::storage::journal::Entry;
@@ -103,89 +103,95 @@ impl Broadcasts {
         self.lists.iter().filter_map(|broadcast| broadcast.due).min()
     }
 
-    fn may_send(&mut self, list: List, now: Now) -> bool {
+    fn may_send(&mut self, list: List, now: Timestamp) -> bool {
         let broadcast = &mut self.lists[list as usize];
         match (broadcast.step, self.batch) {
             // What belongs together is not torn apart.
             (Some(step), _) if step == self.step => true,
             (Some(step), Some(batch)) if step >= batch => false,
-            _ => broadcast.bucket.overdraw(RATE, now.ms, 0) == 0,
+            _ => broadcast.bucket.overdraw(RATE, now.monotonic_ms, 0) == 0,
         }
     }
 
-    fn sent(&mut self, list: List, bytes: usize, now: Now) {
+    fn sent(&mut self, list: List, bytes: usize, now: Timestamp) {
         let broadcast = &mut self.lists[list as usize];
         if broadcast.step != Some(self.step) {
-            broadcast.bucket.overdraw(RATE, now.ms, (bytes as u64).max(MIN_COST));
+            broadcast.bucket.overdraw(RATE, now.monotonic_ms, (bytes as u64).max(MIN_COST));
         }
         broadcast.step = Some(self.step);
         broadcast.due = None;
     }
 
-    fn delay(&mut self, list: List, now: Now) {
+    fn delay(&mut self, list: List, now: Timestamp) {
         let broadcast = &mut self.lists[list as usize];
-        let wait = broadcast.bucket.overdraw(RATE, now.ms, 0).max(GATHER_MS);
-        broadcast.due.get_or_insert(now.ms + wait);
+        let wait = broadcast.bucket.overdraw(RATE, now.monotonic_ms, 0).max(GATHER_MS);
+        broadcast.due.get_or_insert(now.monotonic_ms + wait);
     }
 }
 
 impl SessionMachine {
     /// Shows a list that has changed to those who may see it, now or soon.
-    pub(super) fn send_list(&mut self, list: List, now: Now, fx: &mut Effects) {
+    pub(super) fn send_list(&mut self, list: List, now: Timestamp, effects: &mut Effects) {
         if !self.broadcasts.may_send(list, now) {
             return self.broadcasts.delay(list, now);
         }
-        let bytes = self.deliver_list(list, None, now, fx);
+        let bytes = self.deliver_list(list, None, now, effects);
         self.broadcasts.sent(list, bytes, now);
     }
 
     /// Shows all lists to somebody who has just come in, at once, and to everybody else.
-    pub(super) fn send_lists_with(&mut self, newcomer: ConnId, now: Now, fx: &mut Effects) {
+    pub(super) fn send_lists_with(&mut self, newcomer: ConnId, now: Timestamp, effects: &mut Effects) {
         let operator = self.members.iter().any(|m| m.conn() == newcomer && m.is_operator());
         for list in List::ALL {
             let visible = operator || matches!(list, List::Announcements | List::Muted);
             if visible && !self.broadcasts.may_send(list, now) {
-                self.deliver_list(list, Some(newcomer), now, fx);
+                self.deliver_list(list, Some(newcomer), now, effects);
             }
-            self.send_list(list, now, fx);
+            self.send_list(list, now, effects);
         }
     }
 
     /// Operators have changed: they are shown the bans, and everybody else is shown none.
-    pub(super) fn send_bans_anew(&mut self, now: Now, fx: &mut Effects) {
+    pub(super) fn send_bans_anew(&mut self, now: Timestamp, effects: &mut Effects) {
         self.broadcasts.blank_bans = true;
-        self.send_list(List::Bans, now, fx);
+        self.send_list(List::Bans, now, effects);
     }
 
     /// Sends lists whose time has come.
-    pub(super) fn send_due_lists(&mut self, now: Now, fx: &mut Effects) {
+    pub(super) fn send_due_lists(&mut self, now: Timestamp, effects: &mut Effects) {
         for list in List::ALL {
-            if self.broadcasts.lists[list as usize].due.is_some_and(|due| now.ms >= due) {
-                self.send_list(list, now, fx);
+            if self.broadcasts.lists[list as usize].due.is_some_and(|due| now.monotonic_ms >= due) {
+                self.send_list(list, now, effects);
             }
         }
     }
 
     /// Sends a list to everybody who may see it, or to one of them; returns how long it is.
-    fn deliver_list(&mut self, list: List, only: Option<ConnId>, now: Now, fx: &mut Effects) -> usize {
+    fn deliver_list(
+        &mut self,
+        list: List,
+        only: Option<ConnId>,
+        now: Timestamp,
+        effects: &mut Effects,
+    ) -> usize {
         match list {
             List::Announcements => {
                 let entries = self.listed.iter().map(|l| AnnouncementEntry { url: l.url.clone() }).collect();
-                self.deliver(ConfPart::Announcements(entries), only, |_| true, fx)
+                self.deliver(ConfPart::Announcements(entries), only, |_| true, effects)
             }
-            List::Bans => self.deliver_bans(only, now, fx),
+            List::Bans => self.deliver_bans(only, now, effects),
             List::Muted => {
                 let muted = self.members.iter().filter(|m| m.muted).map(|m| m.id).collect();
-                self.deliver(ConfPart::Muted(muted), only, |_| true, fx)
+                self.deliver(ConfPart::Muted(muted), only, |_| true, effects)
             }
             List::Accounts => {
-                let entries = self.account_entries(now, fx);
-                self.deliver(ConfPart::Auth(entries), only, Member::is_operator, fx)
+                let entries = self.account_entries(now, effects);
+                self.deliver(ConfPart::Auth(entries), only, Member::is_operator, effects)
             }
             List::Invites => {
-                self.shorten_invites(now, fx);
+                self.shorten_invites(now, effects);
                 let entries = self.invites.entries();
-                self.deliver(ConfPart::InviteList(entries), only, Member::is_operator, fx)
+                self.deliver(ConfPart::InviteList(entries), only, Member::is_operator, effects)
             }
         }
     }
@@ -195,19 +201,19 @@ impl SessionMachine {
         part: ConfPart,
         only: Option<ConnId>,
         sees: impl Fn(&Member) -> bool,
-        fx: &mut Effects,
+        effects: &mut Effects,
     ) -> usize {
         // What is too long was left out before.
         let Ok(frame) = ServerReply::part(part).to_frame() else { return 0 };
         let bytes = frame.into_bytes();
         let shown = |m: &&Member| sees(m) && only.is_none_or(|conn| conn == m.conn());
         for member in self.members.iter().filter(shown) {
-            fx.direct(member.conn(), bytes.clone());
+            effects.direct(member.conn(), bytes.clone());
         }
         bytes.len()
     }
 
-    fn deliver_bans(&mut self, only: Option<ConnId>, now: Now, fx: &mut Effects) -> usize {
+    fn deliver_bans(&mut self, only: Option<ConnId>, now: Timestamp, effects: &mut Effects) -> usize {
         let (plain, plain_left_out) = newest_that_fit(self.bans.entries(false));
         let (full, full_left_out) = newest_that_fit(self.bans.entries(true));
         let left_out = (plain_left_out, full_left_out);
@@ -217,22 +223,22 @@ impl SessionMachine {
                 "Ban list too long for a message: the oldest {plain_left_out} bans are not shown, to those who see \
                  addresses the oldest {full_left_out}"
             );
-            self.note(Level::Warn, Topic::Status, text, now, fx);
+            self.note(Level::Warn, Topic::Status, text, now, effects);
         }
         let sees_all = |m: &Member| m.is_operator() && (m.is_moderator() || m.is_local());
         let sees_some = |m: &Member| m.is_operator() && !sees_all(m);
         let blank = if only.is_none() { std::mem::take(&mut self.broadcasts.blank_bans) } else { false };
         let blank = blank.then(Vec::new);
-        let bytes = self.deliver(ConfPart::BanList(full), only, sees_all, fx);
-        self.deliver(ConfPart::BanList(plain), only, sees_some, fx);
+        let bytes = self.deliver(ConfPart::BanList(full), only, sees_all, effects);
+        self.deliver(ConfPart::BanList(plain), only, sees_some, effects);
         if let Some(none) = blank {
-            self.deliver(ConfPart::BanList(none), only, |m| !m.is_operator(), fx);
+            self.deliver(ConfPart::BanList(none), only, |m| !m.is_operator(), effects);
         }
         bytes
     }
 
     /// Accounts and their ranks. Absent ones of low rank are left out when the list gets too long.
-    fn account_entries(&mut self, now: Now, fx: &mut Effects) -> Vec<AuthEntry> {
+    fn account_entries(&mut self, now: Timestamp, effects: &mut Effects) -> Vec<AuthEntry> {
         let mut online: HashMap<&str, &Member> = HashMap::new();
         for member in self.members.iter().filter(|m| m.is_authenticated()) {
             online.entry(member.auth_id()).or_insert(member);
@@ -267,11 +273,11 @@ impl SessionMachine {
         let before = std::mem::replace(&mut self.broadcasts.account_level, required);
         for level in before..required {
             let text = format!("Auth list too large (level {level})");
-            self.note(Level::Warn, Topic::Status, text, now, fx);
+            self.note(Level::Warn, Topic::Status, text, now, effects);
         }
         if required > 0 {
             // The highest ranks first, of the same rank who was named last.
-            entries.sort_unstable_by_key(|(rank, _)| std::cmp::Reverse(*rank));
+            entries.sort_unstable_by_key(|(role, _)| std::cmp::Reverse(*role));
         }
         let mut shown = first_that_fit(entries.into_iter().map(|(_, entry)| entry).collect(), space);
         shown.sort_unstable_by(|a, b| a.auth_id.cmp(&b.auth_id));
@@ -279,7 +285,7 @@ impl SessionMachine {
     }
 
     /// Removes the oldest invites when the list gets too long.
-    fn shorten_invites(&mut self, now: Now, fx: &mut Effects) {
+    fn shorten_invites(&mut self, now: Timestamp, effects: &mut Effects) {
         let sizes: Vec<usize> = self.invites.entries().iter().map(|entry| json_len(entry) + 1).collect();
         let space = MAX_PAYLOAD - empty_len(ConfPart::InviteList(vec![]));
         let mut size: usize = sizes.iter().sum();
@@ -290,15 +296,15 @@ impl SessionMachine {
             size -= oldest;
             let Some(secret) = self.invites.remove_oldest() else { return };
             let text = format!("Removed oldest invite {secret} to fit them into a message");
-            self.note(Level::Warn, Topic::Invite, text, now, fx);
+            self.note(Level::Warn, Topic::Invite, text, now, effects);
         }
     }
 
     /// Takes over what has become of the session's listings. Those that were made are stored until they are withdrawn on
     /// purpose, so that they are made again after a restart.
-    pub fn listing_news(&mut self, news: ListingNews, now: Now, fx: &mut Effects) {
-        let ListingNews { text, listed, made, withdrawn } = news;
-        if let Some(url) = made.filter(|url| !self.announcements.contains(url)) {
+    pub fn listing_news(&mut self, news: ListingUpdate, now: Timestamp, effects: &mut Effects) {
+        let ListingUpdate { text, listed, announced, withdrawn } = news;
+        if let Some(url) = announced.filter(|url| !self.announcements.contains(url)) {
             if self.announcements.len() >= MAX_ANNOUNCEMENTS {
                 self.journal.push(Entry::Unannounce(self.announcements.remove(0)));
             }
@@ -312,12 +318,12 @@ impl SessionMachine {
         if let Some(text) = text {
             // It may be what a list server says.
             let text = text[..text.floor_char_boundary(MAX_TEXT)].to_owned();
-            self.notice(false, "", text, &[], "", fx);
+            self.notice(false, "", text, &[], "", effects);
         }
         // Whoever asked for a listing learns from the list that nothing came of it.
         if told || listed != self.listed {
             self.listed = listed;
-            self.send_list(List::Announcements, now, fx);
+            self.send_list(List::Announcements, now, effects);
         }
     }
 }

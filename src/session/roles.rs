@@ -3,16 +3,16 @@
 use drawhall_protocol::Frame;
 use drawhall_protocol::message::{SessionOwner, TrustedUsers};
 
+use super::broadcasts::List;
 use super::invites::Invite;
-use super::lists::List;
 use super::member::Member;
-use super::{DisconnectReason, Effects, MemberKey, SessionMachine, State};
-use crate::clock::Now;
+use super::{DisconnectReason, Effects, MemberKey, SessionMachine, SessionState};
+use crate::clock::Timestamp;
 use crate::log::{Level, Topic};
 
 /// Which rank, and how its changes are worded.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Rank {
+enum Role {
     Operator,
     Trusted,
 }
@@ -24,18 +24,18 @@ impl SessionMachine {
         key: MemberKey,
         sender: u8,
         mut ids: Vec<u8>,
-        now: Now,
-        fx: &mut Effects,
+        now: Timestamp,
+        effects: &mut Effects,
     ) {
         let Some(member) = self.members.get(key) else { return };
         let (id, by) = (member.id, member.name().to_owned());
         if !member.is_operator() {
-            self.rule_break(key, "Tried to change session ownership", now, fx);
+            self.rule_break(key, "Tried to change session ownership", now, effects);
             return;
         }
         ids.push(id);
-        let list = self.update_rank(Rank::Operator, &ids, &by, None, true, now, fx);
-        self.add_clients_list(key, Frame::new(SessionOwner::TYPE, sender, &list), now, fx);
+        let list = self.update_rank(Role::Operator, &ids, &by, None, true, now, effects);
+        self.add_clients_list(key, Frame::new(SessionOwner::TYPE, sender, &list), now, effects);
     }
 
     /// An operator's client says who is trusted.
@@ -44,29 +44,35 @@ impl SessionMachine {
         key: MemberKey,
         sender: u8,
         ids: &[u8],
-        now: Now,
-        fx: &mut Effects,
+        now: Timestamp,
+        effects: &mut Effects,
     ) {
         let Some(member) = self.members.get(key) else { return };
         let by = member.name().to_owned();
         if !member.is_operator() {
-            self.rule_break(key, "Tried to change trusted user list", now, fx);
+            self.rule_break(key, "Tried to change trusted user list", now, effects);
             return;
         }
-        let list = self.update_rank(Rank::Trusted, ids, &by, None, true, now, fx);
-        self.add_clients_list(key, Frame::new(TrustedUsers::TYPE, sender, &list), now, fx);
+        let list = self.update_rank(Role::Trusted, ids, &by, None, true, now, effects);
+        self.add_clients_list(key, Frame::new(TrustedUsers::TYPE, sender, &list), now, effects);
     }
 
     /// Adds a client's list, cleaned, to where its messages go: the history, or the reset image.
-    fn add_clients_list<E>(&mut self, key: MemberKey, list: Result<Frame, E>, now: Now, fx: &mut Effects) {
+    fn add_clients_list<E>(
+        &mut self,
+        key: MemberKey,
+        list: Result<Frame, E>,
+        now: Timestamp,
+        effects: &mut Effects,
+    ) {
         if let Ok(frame) = list {
-            self.client_message(key, frame.as_bytes(), now, fx);
+            self.client_message(key, frame.as_bytes(), now, effects);
         }
     }
 
-    fn add_list(&mut self, kind: u8, user: u8, ids: &[u8], now: Now, fx: &mut Effects) {
+    fn add_list(&mut self, kind: u8, user: u8, ids: &[u8], now: Timestamp, effects: &mut Effects) {
         if let Ok(frame) = Frame::new(kind, user, ids) {
-            self.add_to_history(frame.as_bytes(), now, fx);
+            self.add_to_history(frame.as_bytes(), now, effects);
         }
     }
 
@@ -79,13 +85,13 @@ impl SessionMachine {
         by: &str,
         invite: Option<&Invite>,
         update: bool,
-        now: Now,
-        fx: &mut Effects,
+        now: Timestamp,
+        effects: &mut Effects,
     ) {
         let others = self.members.iter().filter(|m| m.is_operator() && m.id != id).map(|m| m.id);
         let ids: Vec<u8> = others.chain(op.then_some(id)).collect();
-        let list = self.update_rank(Rank::Operator, &ids, by, invite, update, now, fx);
-        self.add_list(SessionOwner::TYPE, 0, &list, now, fx);
+        let list = self.update_rank(Role::Operator, &ids, by, invite, update, now, effects);
+        self.add_list(SessionOwner::TYPE, 0, &list, now, effects);
     }
 
     /// Gives or takes trusted status.
@@ -97,58 +103,58 @@ impl SessionMachine {
         by: &str,
         invite: Option<&Invite>,
         update: bool,
-        now: Now,
-        fx: &mut Effects,
+        now: Timestamp,
+        effects: &mut Effects,
     ) {
         let others = self.members.iter().filter(|m| m.trusted && m.id != id).map(|m| m.id);
         let ids: Vec<u8> = others.chain(trusted.then_some(id)).collect();
-        let list = self.update_rank(Rank::Trusted, &ids, by, invite, update, now, fx);
-        self.add_list(TrustedUsers::TYPE, 0, &list, now, fx);
+        let list = self.update_rank(Role::Trusted, &ids, by, invite, update, now, effects);
+        self.add_list(TrustedUsers::TYPE, 0, &list, now, effects);
     }
 
     /// Makes exactly those of `ids` hold the rank (and all moderators be operators) and returns who does.
     #[allow(clippy::too_many_arguments, reason = "one per fact that the notices name")]
     fn update_rank(
         &mut self,
-        rank: Rank,
+        role: Role,
         ids: &[u8],
         by: &str,
         invite: Option<&Invite>,
         update: bool,
-        now: Now,
-        fx: &mut Effects,
+        now: Timestamp,
+        effects: &mut Effects,
     ) -> Vec<u8> {
-        let holds = |m: &Member| if rank == Rank::Operator { m.is_operator() } else { m.trusted };
-        let wanted = |m: &Member| ids.contains(&m.id) || (rank == Rank::Operator && m.is_moderator());
+        let holds = |m: &Member| if role == Role::Operator { m.is_operator() } else { m.trusted };
+        let wanted = |m: &Member| ids.contains(&m.id) || (role == Role::Operator && m.is_moderator());
         let changes: Vec<(u8, bool)> =
             self.members.iter().filter(|m| holds(m) != wanted(m)).map(|m| (m.id, wanted(m))).collect();
         let mut resetter = None;
         for (id, gained) in &changes {
-            if rank == Rank::Operator && !gained {
-                self.deopped(*id, now, fx);
-                if self.uploader == Some(*id) && self.state == State::Reset {
+            if role == Role::Operator && !gained {
+                self.deopped(*id, now, effects);
+                if self.uploader == Some(*id) && self.state == SessionState::Reset {
                     resetter = self.member_by_id(*id).map(Member::key);
                 }
             }
             let Some(member) = self.member_mut(*id) else { continue };
-            match rank {
-                Rank::Operator => member.operator = *gained,
-                Rank::Trusted => member.trusted = *gained,
+            match role {
+                Role::Operator => member.operator = *gained,
+                Role::Trusted => member.trusted = *gained,
             }
-            self.announce_rank(rank, *id, *gained, by, invite, now, fx);
+            self.announce_rank(role, *id, *gained, by, invite, now, effects);
         }
         let list = self.members.iter().filter(|m| holds(m)).map(|m| m.id).collect();
         if let Some(key) = resetter {
             let details = if by.is_empty() { "by the server".to_owned() } else { format!("by {by}") };
             let reason = DisconnectReason::Error;
-            self.disconnect(key, reason, "De-opped while resetting", &details, now, fx);
+            self.disconnect(key, reason, "De-opped while resetting", &details, now, effects);
         }
         if update && !changes.is_empty() {
-            self.send_list(List::Accounts, now, fx);
-            if rank == Rank::Operator {
-                self.send_bans_anew(now, fx);
+            self.send_list(List::Accounts, now, effects);
+            if role == Role::Operator {
+                self.send_bans_anew(now, effects);
             }
-            self.send_list(List::Invites, now, fx);
+            self.send_list(List::Invites, now, effects);
         }
         list
     }
@@ -156,51 +162,51 @@ impl SessionMachine {
     #[allow(clippy::too_many_arguments, reason = "one per fact that the notices name")]
     fn announce_rank(
         &mut self,
-        rank: Rank,
+        role: Role,
         id: u8,
         gained: bool,
         by: &str,
         invite: Option<&Invite>,
-        now: Now,
-        fx: &mut Effects,
+        now: Timestamp,
+        effects: &mut Effects,
     ) {
         let Some(member) = self.member_by_id(id) else { return };
         let (user, name, ghost) = (member.log_user(), member.name().to_owned(), member.is_ghost());
         let (auth_id, moderator) = (member.auth_id().to_owned(), member.is_moderator());
-        let (topic, key, words) = match (rank, gained, invite.is_some()) {
-            (Rank::Operator, true, false) => (Topic::Op, "opgive", "Made operator by "),
-            (Rank::Operator, true, true) => {
+        let (topic, key, words) = match (role, gained, invite.is_some()) {
+            (Role::Operator, true, false) => (Topic::Op, "opgive", "Made operator by "),
+            (Role::Operator, true, true) => {
                 (Topic::Op, "opgiveinvite", "Made operator via invite created by ")
             }
-            (Rank::Operator, false, _) => (Topic::Deop, "optake", "Operator status revoked by "),
-            (Rank::Trusted, true, false) => (Topic::Trust, "trustgive", "Trusted by "),
-            (Rank::Trusted, true, true) => {
+            (Role::Operator, false, _) => (Topic::Deop, "optake", "Operator status revoked by "),
+            (Role::Trusted, true, false) => (Topic::Trust, "trustgive", "Trusted by "),
+            (Role::Trusted, true, true) => {
                 (Topic::Trust, "trustgiveinvite", "Trusted via invite created by ")
             }
-            (Rank::Trusted, false, _) => (Topic::Untrust, "trusttake", "Untrusted by "),
+            (Role::Trusted, false, _) => (Topic::Untrust, "trusttake", "Untrusted by "),
         };
         let nobody = if invite.is_some() { "a server administrator" } else { "the server" };
         let text = format!("{words}{}", if by.is_empty() { nobody } else { by });
-        self.note_about(user, Level::Info, topic, text.clone(), now, fx);
+        self.note_about(user, Level::Info, topic, text.clone(), now, effects);
         if !ghost {
             let mut params = vec![("target", name.as_str())];
             if !by.is_empty() {
                 params.push((if invite.is_some() { "creator" } else { "by" }, by));
             }
             let lower = text[..1].to_lowercase() + &text[1..];
-            self.notice(false, key, format!("{name} {lower}"), &params, "", fx);
+            self.notice(false, key, format!("{name} {lower}"), &params, "", effects);
         }
         // What a ghost is given counts for this visit: remembered, it would be told to everybody at the next one.
-        match rank {
+        match role {
             _ if auth_id.is_empty() || ghost => {}
-            Rank::Operator if moderator => {}
-            Rank::Operator => self.accounts.set_operator(&auth_id, gained),
-            Rank::Trusted => self.accounts.set_trusted(&auth_id, gained),
+            Role::Operator if moderator => {}
+            Role::Operator => self.accounts.set_operator(&auth_id, gained),
+            Role::Trusted => self.accounts.set_trusted(&auth_id, gained),
         }
     }
 
     /// Makes the first user operator where nobody is and nobody could become it by password or account.
-    pub(super) fn ensure_operator(&mut self, now: Now, fx: &mut Effects) {
+    pub(super) fn ensure_operator(&mut self, now: Timestamp, effects: &mut Effects) {
         if self.opword.is_set() || self.accounts.has_operators() {
             return;
         }
@@ -209,7 +215,7 @@ impl SessionMachine {
             && !seen.any(Member::is_operator)
         {
             let id = first.id;
-            self.set_operator(id, true, "", None, true, now, fx);
+            self.set_operator(id, true, "", None, true, now, effects);
         }
     }
 }

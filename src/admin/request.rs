@@ -9,7 +9,7 @@ use drawhall_protocol::from_json;
 use serde_json::{Map, Value, json};
 
 use super::operation::{Field, Kind};
-use crate::clock::Now;
+use crate::clock::Timestamp;
 use crate::config::Settings;
 use crate::log::{Level, LogEntry, Topic};
 use crate::session::admin::{AdminAnswer, AdminError};
@@ -42,7 +42,7 @@ pub(super) enum Method {
 
 /// A request.
 #[derive(Debug)]
-pub(super) struct Call {
+pub(super) struct Request {
     pub(super) method: Method,
     /// Only the head of the answer is wanted.
     is_head: bool,
@@ -89,7 +89,7 @@ impl Method {
     }
 }
 
-impl Call {
+impl Request {
     /// Reads a request, with a body of so many bytes at most.
     ///
     /// # Errors
@@ -99,13 +99,13 @@ impl Call {
         incoming: &mut Incoming,
         limit: usize,
         who: Who,
-    ) -> Result<Call, Box<HttpResponse>> {
+    ) -> Result<Request, Box<HttpResponse>> {
         let body = incoming.read(limit).await;
         let body = body.map_err(|(status, text)| not_read(status, text))?;
         Self::parse(request, &body, who).map_err(|error| Box::new(refuse(&error)))
     }
 
-    fn parse(request: &HttpRequest, body: &[u8], who: Who) -> Result<Call, AdminError> {
+    fn parse(request: &HttpRequest, body: &[u8], who: Who) -> Result<Request, AdminError> {
         let path = request.path();
         let path = path.trim_start_matches('/').strip_prefix("api").filter(|rest| rest.starts_with('/'));
         let path = path.ok_or_else(not_found)?.to_owned();
@@ -123,7 +123,7 @@ impl Call {
             Method::Post | Method::Put => object_of(request, body)?,
             Method::Get | Method::Delete => Map::new(),
         };
-        Ok(Call { method, is_head, path, query, body, who })
+        Ok(Request { method, is_head, path, query, body, who })
     }
 
     /// The parts of the path behind `/api`; slashes at the end or doubled ones do not matter.
@@ -173,7 +173,7 @@ impl Call {
     }
 
     /// A truth of the body.
-    pub(super) fn truth(&self, key: &str) -> Option<bool> {
+    pub(super) fn bool(&self, key: &str) -> Option<bool> {
         self.body.get(key).and_then(Value::as_bool)
     }
 
@@ -215,12 +215,12 @@ impl Call {
             Ok(_) => format!("Admin API: {method} {path}{members} by {who}"),
             Err(error) => format!("Admin API: {method} {path}{members} by {who}: {error}"),
         };
-        LogEntry::new(Now::get(), Level::Info, Topic::Status, text).emit("");
+        LogEntry::new(Timestamp::now(), Level::Info, Topic::Status, text).emit("");
     }
 
     /// Logs what settings were and what they are now.
     pub(super) fn audit_settings(&self, before: &Settings, after: &Settings) {
-        let now = Now::get();
+        let now = Timestamp::now();
         for change in changes(before, after) {
             let text = format!("Admin API: {change} by {}", self.who.name);
             LogEntry::new(now, Level::Info, Topic::Status, text).emit("");
@@ -250,8 +250,8 @@ fn meant_by(kind: Kind, value: &Value) -> Option<Value> {
             let whole = number.as_f64().filter(|n| n.fract() == 0.0 && n.abs() <= MAX_EXACT);
             whole.map(|n| Value::from(n as i64))
         }
-        (Kind::Truth, Value::Number(number)) => number.as_f64().map(|n| Value::from(n != 0.0)),
-        (Kind::Truth, Value::String(text)) => match text.trim().to_ascii_lowercase().as_str() {
+        (Kind::Bool, Value::Number(number)) => number.as_f64().map(|n| Value::from(n != 0.0)),
+        (Kind::Bool, Value::String(text)) => match text.trim().to_ascii_lowercase().as_str() {
             "true" | "1" | "yes" | "on" => Some(true.into()),
             "false" | "0" | "no" | "off" | "" => Some(false.into()),
             _ => None,
@@ -311,14 +311,14 @@ mod tests {
             (Kind::Number, json!(1e300), json!(1e300)),
             (Kind::Number, json!(null), json!(null)),
             (Kind::Number, json!(""), json!("")),
-            (Kind::Truth, json!("TRUE"), json!(true)),
-            (Kind::Truth, json!("1"), json!(true)),
-            (Kind::Truth, json!("false"), json!(false)),
-            (Kind::Truth, json!(""), json!(false)),
-            (Kind::Truth, json!(1), json!(true)),
-            (Kind::Truth, json!(0), json!(false)),
-            (Kind::Truth, json!("perhaps"), json!("perhaps")),
-            (Kind::Truth, json!(null), json!(null)),
+            (Kind::Bool, json!("TRUE"), json!(true)),
+            (Kind::Bool, json!("1"), json!(true)),
+            (Kind::Bool, json!("false"), json!(false)),
+            (Kind::Bool, json!(""), json!(false)),
+            (Kind::Bool, json!(1), json!(true)),
+            (Kind::Bool, json!(0), json!(false)),
+            (Kind::Bool, json!("perhaps"), json!("perhaps")),
+            (Kind::Bool, json!(null), json!(null)),
             (Kind::Text, json!(5), json!(5)),
         ] {
             assert_eq!(meant_by(kind, &given).unwrap_or(given.clone()), meant, "{kind:?} {given}");

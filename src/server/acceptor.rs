@@ -11,26 +11,26 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Semaphore, watch};
 
 use crate::client::actor::{Client, ClientContext, Connection, FromWebSocket};
-use crate::clock::Now;
+use crate::clock::Timestamp;
 use crate::config::Rules;
 use crate::log::{Level, LogEntry, LogUser, Topic};
 use crate::session::{ConnId, DisconnectReason};
 use crate::transport::ListenError;
 use crate::transport::accept::{AcceptError, WebSocketRules, websocket};
-use crate::transport::gate::{Gate, Limit, Pass};
+use crate::transport::connection_limiter::{ConnectionLimiter, ConnectionPermit, Limit};
 use crate::transport::stream::Stream;
 
 /// How long accepting rests after it failed, for example for want of file descriptors.
 const ACCEPT_REST: Duration = Duration::from_millis(100);
 
 /// Connections that are being set up at once: others wait in the system's queue, and those that are there go on.
-const MAX_TURNS: usize = 64;
+const MAX_SETUPS: usize = 64;
 
 /// What a listener's connections speak.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Kind {
+pub enum Protocol {
     /// Messages as they are.
-    Wire,
+    Tcp,
     /// WebSocket.
     WebSocket,
 }
@@ -74,23 +74,23 @@ impl Inherited {
 
 /// Lets connections in.
 #[derive(Clone)]
-pub(super) struct Entrance {
+pub(super) struct Acceptor {
     pub(super) workers: Vec<ArbiterHandle>,
     pub(super) context: ClientContext,
     pub(super) rules: watch::Receiver<Arc<Rules>>,
-    pub(super) gate: Gate,
+    pub(super) limiter: ConnectionLimiter,
     pub(super) websocket_rules: Arc<WebSocketRules>,
 }
 
-impl Entrance {
+impl Acceptor {
     /// Accepts connections and spreads them over the workers.
-    pub(super) async fn accept(mut self, listener: TcpListener, kind: Kind) {
+    pub(super) async fn accept(mut self, listener: TcpListener, protocol: Protocol) {
         static NEXT_CONN: AtomicU64 = AtomicU64::new(1);
-        let turns = Arc::new(Semaphore::new(MAX_TURNS));
+        let setups = Arc::new(Semaphore::new(MAX_SETUPS));
         for worker in self.workers.clone().iter().cycle() {
             // The semaphore is never closed.
-            let turn = turns.clone().acquire_owned().await.ok();
-            let (stream, pass) = self.next(&listener, kind).await;
+            let setup_permit = setups.clone().acquire_owned().await.ok();
+            let (stream, permit) = self.next(&listener, protocol).await;
             let conn: ConnId = NEXT_CONN.fetch_add(1, Ordering::Relaxed);
             self.context.rules = self.rules.borrow().clone();
             // The socket goes to the worker's own event loop.
@@ -101,16 +101,16 @@ impl Entrance {
                     Ok(stream) => stream,
                     Err(error) => return tracing::warn!(%error, "cannot take a connection over"),
                 };
-                match kind {
-                    Kind::Wire => {
+                match protocol {
+                    Protocol::Tcp => {
                         let stream = Stream::Tcp(stream);
-                        let connection = Connection { conn, stream, pass, websocket: None, turn };
+                        let connection = Connection { conn, stream, permit, websocket: None, setup_permit };
                         Client::start(connection, context);
                     }
-                    Kind::WebSocket => {
+                    Protocol::WebSocket => {
                         // The rest is up to the client.
-                        drop(turn);
-                        actix_rt::spawn(upgrade(stream, conn, pass, context, rules));
+                        drop(setup_permit);
+                        actix_rt::spawn(upgrade(stream, conn, permit, context, rules));
                     }
                 }
             });
@@ -118,14 +118,14 @@ impl Entrance {
     }
 
     /// The next connection that is let in.
-    async fn next(&self, listener: &TcpListener, kind: Kind) -> (TcpStream, Pass) {
+    async fn next(&self, listener: &TcpListener, protocol: Protocol) -> (TcpStream, ConnectionPermit) {
         loop {
             match listener.accept().await {
                 Ok((stream, peer)) => {
                     let rules = self.rules.borrow().clone();
-                    match self.gate.enter(peer.ip(), rules.settings()) {
-                        Ok(pass) => return (stream, pass),
-                        Err(limit) => turn_away(&stream, limit, kind),
+                    match self.limiter.enter(peer.ip(), rules.settings()) {
+                        Ok(permit) => return (stream, permit),
+                        Err(limit) => turn_away(&stream, limit, protocol),
                     }
                 }
                 Err(error) => {
@@ -138,14 +138,14 @@ impl Entrance {
 }
 
 /// Tells somebody why there is no connection, as far as that can be said at once.
-fn turn_away(stream: &TcpStream, limit: Limit, kind: Kind) {
-    let text = match kind {
-        Kind::Wire => {
+fn turn_away(stream: &TcpStream, limit: Limit, protocol: Protocol) {
+    let text = match protocol {
+        Protocol::Tcp => {
             let reason = DisconnectReason::Error as u8;
             let goodbye = Message::from(Disconnect { reason, message: limit.message().into() });
             goodbye.to_frame(0, Layout::V4_25).map(|f| f.as_bytes().to_vec()).unwrap_or_default()
         }
-        Kind::WebSocket => {
+        Protocol::WebSocket => {
             b"HTTP/1.1 503 Service Unavailable\r\nConnection: close\r\nContent-Length: 0\r\n\r\n".to_vec()
         }
     };
@@ -157,13 +157,13 @@ fn turn_away(stream: &TcpStream, limit: Limit, kind: Kind) {
 async fn upgrade(
     stream: TcpStream,
     conn: ConnId,
-    mut pass: Pass,
+    mut permit: ConnectionPermit,
     context: ClientContext,
     rules: Arc<WebSocketRules>,
 ) {
     let settings = context.rules.shared.settings.clone();
     let certificate = context.certificate.as_ref().map(|c| c.borrow().clone());
-    let upgrading = websocket(stream, &mut pass, certificate, &rules, &settings);
+    let upgrading = websocket(stream, &mut permit, certificate, &rules, &settings);
     let upgraded = match settings.handshake_time_limit.millis() {
         0 => upgrading.await,
         limit => tokio::time::timeout(Duration::from_millis(limit), upgrading)
@@ -174,14 +174,14 @@ async fn upgrade(
         Ok(upgraded) => {
             let websocket = Some(FromWebSocket { arrived: upgraded.arrived, browser: upgraded.browser });
             let stream = upgraded.stream;
-            Client::start(Connection { conn, stream, pass, websocket, turn: None }, context);
+            Client::start(Connection { conn, stream, permit, websocket, setup_permit: None }, context);
         }
-        Err(error) => log(pass.address(), &error),
+        Err(error) => log(permit.address(), &error),
     }
 }
 
 fn log(address: IpAddr, error: &AcceptError) {
     let user = LogUser { id: 0, address: Some(address), name: String::new() };
     let text = format!("No WebSocket connection: {error}");
-    LogEntry::new(Now::get(), Level::Debug, Topic::Status, text).about(user).emit("");
+    LogEntry::new(Timestamp::now(), Level::Debug, Topic::Status, text).about(user).emit("");
 }

@@ -10,8 +10,8 @@ use drawhall_protocol::message::{
 use drawhall_protocol::reply::{Empty, Notice, ServerReply};
 
 use super::member::{Feed, Member, ResetRole};
-use super::{ConnId, DisconnectReason, Effects, MemberKey, REMINDER_MS, SessionMachine, State};
-use crate::clock::Now;
+use super::{ConnId, DisconnectReason, Effects, MemberKey, REMINDER_MS, SessionMachine, SessionState};
+use crate::clock::Timestamp;
 use crate::limits::Rate;
 use crate::log::{Level, LogEntry, Topic};
 use crate::metrics::METRICS;
@@ -28,14 +28,14 @@ impl Member {
 
 impl SessionMachine {
     /// Handles whole frames from a client. Returns whether they were handled now, or are held until the session runs.
-    pub fn batch(&mut self, conn: ConnId, bytes: &mut [u8], now: Now, fx: &mut Effects) -> bool {
+    pub fn batch(&mut self, conn: ConnId, bytes: &mut [u8], now: Timestamp, effects: &mut Effects) -> bool {
         let Some(key) = self.members.key_of(conn) else { return true };
         let Some(member) = self.members.get_mut(key) else { return true };
         member.last_active = now.utc_ms;
         if member.hold_locked {
             if frames(bytes).any(|f| f.header.kind >= FIRST_COMMAND) {
                 member.last_drawing = Some(now.utc_ms);
-                fx.stats = true;
+                effects.stats = true;
             }
             member.held.extend_from_slice(bytes);
             return false;
@@ -55,8 +55,8 @@ impl SessionMachine {
             }
             if header.is_opaque() {
                 if self.is_foreign_undo(key, &bytes[pos..end]) {
-                    self.opaque_run(key, &bytes[run.start..pos], &run, now, fx);
-                    self.rule_break(key, "Tried to undo what somebody else has drawn", now, fx);
+                    self.opaque_run(key, &bytes[run.start..pos], &run, now, effects);
+                    self.rule_break(key, "Tried to undo what somebody else has drawn", now, effects);
                     pos = end;
                     run = Run { start: pos, ..Run::default() };
                     continue;
@@ -66,13 +66,13 @@ impl SessionMachine {
                 pos = end;
                 continue;
             }
-            self.opaque_run(key, &bytes[run.start..pos], &run, now, fx);
+            self.opaque_run(key, &bytes[run.start..pos], &run, now, effects);
             self.broadcasts.next_step();
-            self.transparent(key, &bytes[pos..end], now, fx);
+            self.transparent(key, &bytes[pos..end], now, effects);
             pos = end;
             run = Run { start: pos, ..Run::default() };
         }
-        self.opaque_run(key, &bytes[run.start..pos], &run, now, fx);
+        self.opaque_run(key, &bytes[run.start..pos], &run, now, effects);
         self.broadcasts.end_batch(outer);
         true
     }
@@ -89,7 +89,7 @@ impl SessionMachine {
     }
 
     /// Messages that the server does not look into.
-    fn opaque_run(&mut self, key: MemberKey, bytes: &[u8], run: &Run, now: Now, fx: &mut Effects) {
+    fn opaque_run(&mut self, key: MemberKey, bytes: &[u8], run: &Run, now: Timestamp, effects: &mut Effects) {
         if run.messages == 0 {
             return;
         }
@@ -97,57 +97,57 @@ impl SessionMachine {
         if run.drawing {
             member.last_drawing = Some(now.utc_ms);
             // It counts as drawing also where nothing fits any more.
-            fx.stats = true;
+            effects.stats = true;
         }
         let uploading = self.uploader == Some(member.id);
         match self.state {
-            State::Reset if uploading => self.add_to_image(key, bytes, run.messages, now, fx),
-            State::Shutdown => {}
-            _ if self.history.append(bytes, run.messages).is_ok() => self.appended(bytes, now, fx),
+            SessionState::Reset if uploading => self.add_to_image(key, bytes, run.messages, now, effects),
+            SessionState::Shutdown => {}
+            _ if self.history.append(bytes, run.messages).is_ok() => self.appended(bytes, now, effects),
             _ => {
                 for frame in frames(bytes) {
-                    self.add_to_history(frame.bytes, now, fx);
+                    self.add_to_history(frame.bytes, now, effects);
                 }
             }
         }
     }
 
     /// Adds one message to the history, with all that goes with it.
-    pub(super) fn add_to_history(&mut self, frame: &[u8], now: Now, fx: &mut Effects) {
-        if self.state == State::Shutdown {
+    pub(super) fn add_to_history(&mut self, frame: &[u8], now: Timestamp, effects: &mut Effects) {
+        if self.state == SessionState::Shutdown {
             return;
         }
         if self.history.append(frame, 1).is_ok() {
-            self.appended(frame, now, fx);
+            self.appended(frame, now, effects);
         } else {
-            self.out_of_space(frame, now, fx);
+            self.out_of_space(frame, now, effects);
         }
     }
 
-    pub(super) fn reply_to_history(&mut self, reply: &ServerReply, now: Now, fx: &mut Effects) {
+    pub(super) fn reply_to_history(&mut self, reply: &ServerReply, now: Timestamp, effects: &mut Effects) {
         if let Ok(frame) = reply.to_frame() {
-            self.add_to_history(frame.as_bytes(), now, fx);
+            self.add_to_history(frame.as_bytes(), now, effects);
         }
     }
 
     /// What follows when frames have entered the history.
-    fn appended(&mut self, bytes: &[u8], now: Now, fx: &mut Effects) {
+    fn appended(&mut self, bytes: &[u8], now: Timestamp, effects: &mut Effects) {
         self.keep_for_recording(bytes);
-        if self.state == State::Initialization
+        if self.state == SessionState::Initialization
             && let index = self.history.last_index()
             && let Some(host) = self.uploader.and_then(|id| self.member_mut(id))
         {
             // The host knows what it uploads; the rest it is told at once.
             for frame in frames(bytes).filter(|f| f.header.kind < FIRST_COMMAND) {
-                fx.direct(host.conn(), Bytes::copy_from_slice(frame.bytes));
+                effects.direct(host.conn(), Bytes::copy_from_slice(frame.bytes));
             }
             host.feed = Feed::Behind(index);
         }
         self.last_event = now;
-        fx.stats = true;
-        self.check_autoreset(now, fx);
-        if now.ms >= self.status_due {
-            self.send_status(false, now, fx);
+        effects.stats = true;
+        self.check_autoreset(now, effects);
+        if now.monotonic_ms >= self.status_due {
+            self.send_status(false, now, effects);
         }
     }
 
@@ -157,7 +157,7 @@ impl SessionMachine {
         }
     }
 
-    fn out_of_space(&mut self, frame: &[u8], now: Now, fx: &mut Effects) {
+    fn out_of_space(&mut self, frame: &[u8], now: Timestamp, effects: &mut Effects) {
         let Some(header) = FrameHeader::parse(frame) else { return };
         let small = match header.kind {
             Join::TYPE => self.member_by_id(header.user).and_then(|m| m.join_message(false)),
@@ -171,41 +171,54 @@ impl SessionMachine {
             self.keep_for_recording(small.as_bytes());
             self.last_event = now;
         } else if (32..FIRST_OPAQUE).contains(&header.kind) {
-            self.frame_to_all(&Bytes::copy_from_slice(frame), fx);
+            self.frame_to_all(&Bytes::copy_from_slice(frame), effects);
         }
-        if now.ms >= self.space_warning_due || header.kind == Join::TYPE {
-            self.to_all(&ServerReply::OutOfSpace(Empty {}), fx);
+        if now.monotonic_ms >= self.space_warning_due || header.kind == Join::TYPE {
+            self.to_all(&ServerReply::OutOfSpace(Empty {}), effects);
             let text = "Session is out of space! To continue drawing, an operator must reset it to bring it \
                         down to a smaller size. This can be done via Session > Reset.";
-            self.notice(true, "outofspace", text.into(), &[], "", fx);
-            self.space_warning_due = now.ms + REMINDER_MS;
+            self.notice(true, "outofspace", text.into(), &[], "", effects);
+            self.space_warning_due = now.monotonic_ms + REMINDER_MS;
         }
         // Nothing else would ask again for what makes room.
-        self.check_autoreset(now, fx);
+        self.check_autoreset(now, effects);
     }
 
     /// A message from a client that is not a command of the server: to the history, or to the reset image.
-    pub(super) fn client_message(&mut self, key: MemberKey, frame: &[u8], now: Now, fx: &mut Effects) {
-        if self.state == State::Reset && self.is_uploader(key) {
-            self.add_to_image(key, frame, 1, now, fx);
+    pub(super) fn client_message(
+        &mut self,
+        key: MemberKey,
+        frame: &[u8],
+        now: Timestamp,
+        effects: &mut Effects,
+    ) {
+        if self.state == SessionState::Reset && self.is_uploader(key) {
+            self.add_to_image(key, frame, 1, now, effects);
         } else {
-            self.add_to_history(frame, now, fx);
+            self.add_to_history(frame, now, effects);
         }
     }
 
-    fn add_to_image(&mut self, key: MemberKey, bytes: &[u8], messages: u64, now: Now, fx: &mut Effects) {
+    fn add_to_image(
+        &mut self,
+        key: MemberKey,
+        bytes: &[u8],
+        messages: u64,
+        now: Timestamp,
+        effects: &mut Effects,
+    ) {
         self.image.bytes.extend_from_slice(bytes);
         self.image.messages += messages;
         self.image.goes_on(now);
         let limit = self.history.limit();
         if limit > 0 && self.image.bytes.len() as u64 > limit {
             let detail = format!("{} bytes", self.image.bytes.len());
-            self.disconnect(key, DisconnectReason::Error, "History limit exceeded", &detail, now, fx);
+            self.disconnect(key, DisconnectReason::Error, "History limit exceeded", &detail, now, effects);
         }
     }
 
     /// Messages that the server reads. The client has checked that they decode.
-    fn transparent(&mut self, key: MemberKey, frame: &[u8], now: Now, fx: &mut Effects) {
+    fn transparent(&mut self, key: MemberKey, frame: &[u8], now: Timestamp, effects: &mut Effects) {
         if !self.members.contains(key) {
             return;
         }
@@ -214,68 +227,75 @@ impl SessionMachine {
         match message {
             Message::Join(_) | Message::Leave(_) | Message::SoftReset(SoftReset {}) => {
                 let name = info_of(message.message_type()).map_or("", |m| m.text);
-                self.rule_break(key, format!("Received server-to-user only command {name}"), now, fx);
+                self.rule_break(key, format!("Received server-to-user only command {name}"), now, effects);
             }
             Message::ServerCommand(ServerCommand { msg }) => {
-                self.command(key, &RawCommand::parse(msg.as_bytes()), now, fx);
+                self.command(key, &RawCommand::parse(msg.as_bytes()), now, effects);
             }
-            Message::Thumbnail(Thumbnail { data }) => self.thumbnail_made(key, &data, now, fx),
+            Message::Thumbnail(Thumbnail { data }) => self.thumbnail_made(key, &data, now, effects),
             Message::SessionOwner(SessionOwner { users }) => {
-                self.change_operators(key, sender, users, now, fx)
+                self.change_operators(key, sender, users, now, effects)
             }
             Message::TrustedUsers(TrustedUsers { users }) => {
-                self.change_trusted(key, sender, &users, now, fx)
+                self.change_trusted(key, sender, &users, now, effects)
             }
-            Message::Chat(chat) => self.chat(key, &chat, frame, now, fx),
-            Message::PrivateChat(chat) => self.private_chat(key, &chat, frame, now, fx),
-            Message::ResetStream(ResetStream { data }) => self.stream_chunk(key, &data, now, fx),
+            Message::Chat(chat) => self.chat(key, &chat, frame, now, effects),
+            Message::PrivateChat(chat) => self.private_chat(key, &chat, frame, now, effects),
+            Message::ResetStream(ResetStream { data }) => self.stream_chunk(key, &data, now, effects),
             _ => {}
         }
     }
 
-    fn chat(&mut self, key: MemberKey, chat: &Chat, frame: &[u8], now: Now, fx: &mut Effects) {
-        if self.members.get(key).is_none_or(|m| m.muted) || !self.may_chat(key, now, fx) {
+    fn chat(&mut self, key: MemberKey, chat: &Chat, frame: &[u8], now: Timestamp, effects: &mut Effects) {
+        if self.members.get(key).is_none_or(|m| m.muted) || !self.may_chat(key, now, effects) {
             return;
         }
-        self.hear(key, &chat.message, chat.oflags, now, fx);
+        self.hear(key, &chat.message, chat.oflags, now, effects);
         let Some(member) = self.members.get(key) else { return };
         let bypass = chat.tflags & Chat::TFLAGS_BYPASS != 0;
         if !bypass {
-            self.client_message(key, frame, now, fx);
+            self.client_message(key, frame, now, effects);
         } else if member.is_ghost() {
             let alert = Notice { message: chat.message.clone(), ..Notice::default() };
             let conn = member.conn();
-            if !self.to_all(&ServerReply::Alert(alert), fx) {
+            if !self.to_all(&ServerReply::Alert(alert), effects) {
                 let refusal = ServerReply::command_error("chat", "Message too long for an alert");
-                self.reply_to(conn, &refusal, fx);
+                self.reply_to(conn, &refusal, effects);
             }
         } else {
-            self.frame_to_all(&Bytes::copy_from_slice(frame), fx);
+            self.frame_to_all(&Bytes::copy_from_slice(frame), effects);
         }
     }
 
     /// Whether a client has not chatted too much; else it is told so, once in a while.
-    fn may_chat(&mut self, key: MemberKey, now: Now, fx: &mut Effects) -> bool {
+    fn may_chat(&mut self, key: MemberKey, now: Timestamp, effects: &mut Effects) -> bool {
         let limit = self.shared.settings.chat_rate_limit.0;
         let Some(member) = self.members.get_mut(key) else { return false };
-        if limit == 0 || member.chat.take(Rate::per_second(limit, CHAT_BURST), now.ms) {
+        if limit == 0 || member.chat.take(Rate::per_second(limit, CHAT_BURST), now.monotonic_ms) {
             return true;
         }
-        if member.chat_warned.is_none_or(|told| now.ms >= told + REMINDER_MS) {
-            member.chat_warned = Some(now.ms);
+        if member.chat_warned.is_none_or(|told| now.monotonic_ms >= told + REMINDER_MS) {
+            member.chat_warned = Some(now.monotonic_ms);
             METRICS.slowed.count();
             let conn = member.conn();
             let text = "Chats too much: messages are dropped (chatRateLimit)";
             let user = member.log_user();
-            fx.log.push(LogEntry::new(now, Level::Warn, Topic::RuleBreak, text).about(user));
+            effects.log.push(LogEntry::new(now, Level::Warn, Topic::RuleBreak, text).about(user));
             let text = "You are sending too many chat messages. Some of them were not delivered.";
-            self.reply_to(conn, &ServerReply::command_error("chat", text), fx);
+            self.reply_to(conn, &ServerReply::command_error("chat", text), effects);
         }
         false
     }
 
-    fn private_chat(&mut self, key: MemberKey, chat: &PrivateChat, frame: &[u8], now: Now, fx: &mut Effects) {
-        if !self.may_chat(key, now, fx) {
+    fn private_chat(
+        &mut self,
+        key: MemberKey,
+        chat: &PrivateChat,
+        frame: &[u8],
+        now: Timestamp,
+        effects: &mut Effects,
+    ) {
+        if !self.may_chat(key, now, effects) {
             return;
         }
         let Some(member) = self.members.get(key) else { return };
@@ -283,15 +303,15 @@ impl SessionMachine {
             let message = "Can't send private messages in ghost mode.".to_owned();
             let refusal = Message::from(PrivateChat { target: chat.target, oflags: 0, message });
             if let Ok(frame) = refusal.to_frame(member.id, Layout::V4_25) {
-                fx.direct(member.conn(), frame.into_bytes());
+                effects.direct(member.conn(), frame.into_bytes());
             }
             return;
         }
         let target = self.member_by_id(chat.target).filter(|t| t.takes_direct(frame));
         if let Some(target) = target {
             let bytes = Bytes::copy_from_slice(frame);
-            fx.direct(member.conn(), bytes.clone());
-            fx.direct(target.conn(), bytes);
+            effects.direct(member.conn(), bytes.clone());
+            effects.direct(target.conn(), bytes);
         }
     }
 

@@ -17,12 +17,12 @@ use ed25519_dalek::{Signer as _, SigningKey};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use super::guesses::{Guesses, NotNow};
-use super::{Hashing, Turn, password};
-use crate::clock::Now;
+use super::password_limiter::{AttemptRefused, HttpPasswordLimiter};
+use super::{BlockingPool, Job, password};
+use crate::clock::Timestamp;
 use crate::db::{Account, Database, DbError};
 use crate::transport::trust::{Source, Trusted};
-use crate::web::{Door, Incoming, MAX_CONNECTIONS, REQUEST_TIME, source_of};
+use crate::web::{HttpConnectionLimiter, Incoming, MAX_CONNECTIONS, REQUEST_TIME, source_of};
 
 /// Name of the signing key in the database.
 const KEY_NAME: &str = "extauth";
@@ -64,17 +64,17 @@ pub fn public_text(key: &SigningKey) -> String {
     BASE64.encode(key.verifying_key().as_bytes())
 }
 
-struct Provider {
+struct AuthServer {
     database: Database,
     key: SigningKey,
-    hashing: Hashing,
-    guesses: Guesses,
+    blocking_pool: BlockingPool,
+    guesses: HttpPasswordLimiter,
     trusted: Trusted,
 }
 
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
-struct Question {
+struct IdentRequest {
     username: String,
     password: Option<String>,
     group: Option<String>,
@@ -82,7 +82,7 @@ struct Question {
 }
 
 /// An auth server that runs.
-pub struct Running {
+pub struct RunningAuthServer {
     /// Where it listens.
     pub address: SocketAddr,
     /// Stops it.
@@ -97,37 +97,47 @@ pub fn start(
     listener: TcpListener,
     database: Database,
     key: SigningKey,
-    hashing: Hashing,
+    blocking_pool: BlockingPool,
     trusted: Trusted,
-) -> std::io::Result<Running> {
+) -> std::io::Result<RunningAuthServer> {
     let address = listener.local_addr()?;
-    let door = Door::new(trusted.clone());
-    let provider = web::Data::new(Provider { database, key, hashing, guesses: Guesses::default(), trusted });
+    let limiter = HttpConnectionLimiter::new(trusted.clone());
+    let provider = web::Data::new(AuthServer {
+        database,
+        key,
+        blocking_pool,
+        guesses: HttpPasswordLimiter::default(),
+        trusted,
+    });
     let app = move || App::new().app_data(provider.clone()).default_service(web::to(answer));
     let server: Server = HttpServer::new(app)
         .workers(1)
         .max_connections(MAX_CONNECTIONS)
         .client_request_timeout(REQUEST_TIME)
-        .on_connect(door.on_connect())
+        .on_connect(limiter.on_connect())
         .disable_signals()
         .listen(listener)?
         .run();
     let handle = server.handle();
     actix_rt::spawn(server);
-    Ok(Running { address, handle })
+    Ok(RunningAuthServer { address, handle })
 }
 
 fn status(status: &str) -> Value {
     json!({"status": status})
 }
 
-async fn answer(request: HttpRequest, provider: web::Data<Provider>, payload: web::Payload) -> HttpResponse {
+async fn answer(
+    request: HttpRequest,
+    provider: web::Data<AuthServer>,
+    payload: web::Payload,
+) -> HttpResponse {
     let mut incoming = Incoming::new(&request, payload);
     let response = respond(&request, provider.into_inner(), &mut incoming).await;
     incoming.end_behind(response)
 }
 
-async fn respond(request: &HttpRequest, provider: Arc<Provider>, incoming: &mut Incoming) -> HttpResponse {
+async fn respond(request: &HttpRequest, provider: Arc<AuthServer>, incoming: &mut Incoming) -> HttpResponse {
     let mut response = match *request.method() {
         Method::POST => HttpResponse::Ok(),
         // A browser asks first whether it may.
@@ -150,14 +160,14 @@ async fn respond(request: &HttpRequest, provider: Arc<Provider>, incoming: &mut 
         Ok(body) => body,
         Err((status, message)) => return refuse(status, message),
     };
-    let Ok(question) = from_json::<Question>(&body) else {
+    let Ok(question) = from_json::<IdentRequest>(&body) else {
         return HttpResponse::BadRequest().json(json!({"message": "this is no JSON object with a username"}));
     };
     let wrong = |status, message| HttpResponse::build(status).json(json!({"message": message}));
     match provider.decide(question, source).await {
         Ok(value) => response.json(value),
-        Err(Undecided::Fault) => wrong(StatusCode::INTERNAL_SERVER_ERROR, "the accounts cannot be read"),
-        Err(Undecided::Busy) => wrong(StatusCode::SERVICE_UNAVAILABLE, NotNow::Busy.message()),
+        Err(CannotDecide::Fault) => wrong(StatusCode::INTERNAL_SERVER_ERROR, "the accounts cannot be read"),
+        Err(CannotDecide::Busy) => wrong(StatusCode::SERVICE_UNAVAILABLE, AttemptRefused::Busy.message()),
     }
 }
 
@@ -172,31 +182,31 @@ fn in_group(account: &Account, group: Option<&str>) -> bool {
 }
 
 /// Why a question has no answer.
-enum Undecided {
+enum CannotDecide {
     /// The accounts cannot be read.
     Fault,
     /// Too many wait for a check.
     Busy,
 }
 
-impl Provider {
-    async fn account(&self, name: &str) -> Result<Option<Account>, Undecided> {
+impl AuthServer {
+    async fn account(&self, name: &str) -> Result<Option<Account>, CannotDecide> {
         let (database, name) = (self.database.clone(), name.to_owned());
-        let read = self.hashing.run(Turn::Files, move || database.account(&name)).await;
-        let read = read.ok_or(Undecided::Fault)?;
+        let read = self.blocking_pool.run(Job::FileIo, move || database.account(&name)).await;
+        let read = read.ok_or(CannotDecide::Fault)?;
         let read = read.inspect_err(|error| tracing::error!(%error, "auth server: cannot read an account"));
-        read.map_err(|_| Undecided::Fault)
+        read.map_err(|_| CannotDecide::Fault)
     }
 
-    async fn has_account_like(&self, name: &str) -> Result<bool, Undecided> {
+    async fn has_account_like(&self, name: &str) -> Result<bool, CannotDecide> {
         let (database, name) = (self.database.clone(), name.to_owned());
-        let read = self.hashing.run(Turn::Files, move || database.has_account_like(&name)).await;
-        let read = read.ok_or(Undecided::Fault)?;
+        let read = self.blocking_pool.run(Job::FileIo, move || database.has_account_like(&name)).await;
+        let read = read.ok_or(CannotDecide::Fault)?;
         let read = read.inspect_err(|error| tracing::error!(%error, "auth server: cannot read accounts"));
-        read.map_err(|_| Undecided::Fault)
+        read.map_err(|_| CannotDecide::Fault)
     }
 
-    async fn decide(self: Arc<Self>, question: Question, from: Source) -> Result<Value, Undecided> {
+    async fn decide(self: Arc<Self>, question: IdentRequest, from: Source) -> Result<Value, CannotDecide> {
         let account = self.account(&question.username).await?;
         let Some(given) = question.password.clone() else {
             let similar = account.is_none() && self.has_account_like(&question.username).await?;
@@ -209,17 +219,17 @@ impl Provider {
                 Some(_) => status("auth"),
             });
         };
-        let now = Now::get();
-        let guess = match self.guesses.slow(from, now.ms).await {
+        let now = Timestamp::now();
+        let guess = match self.guesses.slow(from, now.monotonic_ms).await {
             Ok(guess) => guess,
-            Err(NotNow::TooMany) => return Ok(status("badpass")),
-            Err(NotNow::Busy) => return Err(Undecided::Busy),
+            Err(AttemptRefused::TooMany) => return Ok(status("badpass")),
+            Err(AttemptRefused::Busy) => return Err(CannotDecide::Busy),
         };
         // No password fits where there is none.
         let hash = account.as_ref().map(|account| &account.hash).filter(|hash| !hash.is_empty());
         let hash = hash.map_or(NO_ACCOUNT, String::as_str).to_owned();
-        let fits = self.hashing.run(Turn::Check, move || password::verify(&given, &hash)).await;
-        let fits = fits.ok_or(Undecided::Fault)?;
+        let fits = self.blocking_pool.run(Job::VerifyPassword, move || password::verify(&given, &hash)).await;
+        let fits = fits.ok_or(CannotDecide::Fault)?;
         let Some(account) = account.filter(|a| fits && !a.locked && !a.hash.is_empty()) else {
             return Ok(status("badpass"));
         };

@@ -15,12 +15,12 @@ use bytes::Bytes;
 use drawhall_protocol::ProtocolVersion;
 use serde::{Deserialize, Serialize};
 
-use super::history_file::{self, Contents, HistoryError, HistoryFile, Opening};
+use super::history_file::{self, Contents, HistoryError, HistoryFile, HistoryHeader};
 use super::journal::Entry;
 use super::metadata::{Metadata, Replay};
 use super::names;
 use super::private;
-use super::store::{LoadedJournal, Store, StoreError};
+use super::session_files::{LoadedJournal, SessionFiles, StorageError};
 use super::syncer::{SyncFile, Syncer};
 
 /// How long a session's files may still be in use by an earlier user of them.
@@ -32,7 +32,7 @@ const MAX_JOURNAL: u64 = 256 << 20;
 
 /// A directory that cannot be used.
 #[derive(Debug, thiserror::Error)]
-pub enum FolderError {
+pub enum SessionDirError {
     /// It cannot be made or read.
     #[error("cannot use the session directory {path}: {source}")]
     Io {
@@ -73,7 +73,7 @@ pub enum LoadError {
 
 impl LoadError {
     /// Whether the files may be sound and only cannot be read at the moment: trying again can help.
-    pub fn may_pass(&self) -> bool {
+    pub fn is_transient(&self) -> bool {
         match self {
             LoadError::Journal(error) => error.kind() != io::ErrorKind::NotFound,
             LoadError::History(HistoryError::Io { source, .. }) => source.kind() != io::ErrorKind::NotFound,
@@ -85,7 +85,7 @@ impl LoadError {
 
 /// A stored session, as far as its journal tells.
 #[derive(Debug)]
-pub struct Listed {
+pub struct SessionSummary {
     /// Its id.
     pub id: String,
     /// What the journal says.
@@ -98,7 +98,7 @@ pub struct Listed {
 
 /// A stored session that was loaded.
 #[derive(Debug)]
-pub struct Loaded {
+pub struct LoadedSession {
     /// What the journal says.
     pub metadata: Metadata,
     /// What the history holds.
@@ -110,7 +110,7 @@ pub struct Loaded {
     /// The picture, and when it was made in milliseconds since 1970.
     pub picture: Option<(Bytes, i64)>,
     /// Where to write to.
-    pub store: Store,
+    pub store: SessionFiles,
     /// What was mended or left out.
     pub warnings: Vec<String>,
 }
@@ -139,7 +139,7 @@ impl StoredFile {
 
 /// The directory.
 #[derive(Debug)]
-pub struct Folder {
+pub struct SessionDir {
     path: PathBuf,
     directory: Arc<SyncFile>,
     syncer: Syncer,
@@ -154,13 +154,13 @@ pub struct Folder {
 
 /// The right to use the files of one session, held by at most one.
 #[derive(Debug)]
-pub struct Claim {
-    folder: Arc<Folder>,
+pub struct SessionLock {
+    folder: Arc<SessionDir>,
     id: String,
 }
 
-impl Claim {
-    pub(super) fn folder(&self) -> &Arc<Folder> {
+impl SessionLock {
+    pub(super) fn folder(&self) -> &Arc<SessionDir> {
         &self.folder
     }
 
@@ -169,7 +169,7 @@ impl Claim {
     }
 }
 
-impl Drop for Claim {
+impl Drop for SessionLock {
     fn drop(&mut self) {
         lock(&self.folder.in_use).remove(&self.id);
     }
@@ -180,17 +180,17 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-impl Folder {
+impl SessionDir {
     /// Opens a directory, makes it where it is missing, and keeps other servers out of it.
     ///
     /// # Errors
     /// When it cannot be made or read, or another server uses it.
-    pub fn open(path: &Path, sync_interval: Duration) -> Result<Arc<Folder>, FolderError> {
-        let io_error = |source| FolderError::Io { path: path.to_owned(), source };
+    pub fn open(path: &Path, sync_interval: Duration) -> Result<Arc<SessionDir>, SessionDirError> {
+        let io_error = |source| SessionDirError::Io { path: path.to_owned(), source };
         private::make_directory(path).map_err(io_error)?;
-        let lock = take_lock(path)?;
+        let lock = lock_file(path)?;
         let directory = SyncFile::open(OpenOptions::new().read(true), path).map_err(io_error)?;
-        Ok(Arc::new(Folder {
+        Ok(Arc::new(SessionDir {
             path: path.to_owned(),
             directory,
             syncer: Syncer::start(sync_interval).map_err(io_error)?,
@@ -223,17 +223,17 @@ impl Folder {
         &self.directory
     }
 
-    fn claim(self: &Arc<Self>, id: &str) -> Option<Claim> {
+    fn lock(self: &Arc<Self>, id: &str) -> Option<SessionLock> {
         let free = lock(&self.in_use).insert(id.to_owned());
-        free.then(|| Claim { folder: self.clone(), id: id.to_owned() })
+        free.then(|| SessionLock { folder: self.clone(), id: id.to_owned() })
     }
 
     /// Files for a new session; `None` if there is one of this id.
-    pub fn create(self: &Arc<Self>, id: &str, protocol: ProtocolVersion) -> Option<Store> {
+    pub fn create(self: &Arc<Self>, id: &str, protocol: ProtocolVersion) -> Option<SessionFiles> {
         if self.path.join(names::journal(id)).exists() {
             return None;
         }
-        self.claim(id).map(|claim| Store::new(claim, protocol))
+        self.lock(id).map(|lock| SessionFiles::new(lock, protocol))
     }
 
     fn journal_name(&self, id: &str) -> String {
@@ -245,7 +245,7 @@ impl Folder {
     ///
     /// # Errors
     /// When the directory cannot be read.
-    pub fn list(&self, archive: bool, mut take: impl FnMut(Listed)) -> io::Result<()> {
+    pub fn list(&self, archive: bool, mut take: impl FnMut(SessionSummary)) -> io::Result<()> {
         let mut files = file_names(&self.path)?;
         self.finish_interrupted(&mut files);
         let journals: Vec<(&String, &str)> =
@@ -275,7 +275,7 @@ impl Folder {
                     self.remove_left_over(&session, &files, &ids, archive);
                     take(session);
                 }
-                Err(error) if error.may_pass() => self.not_read(id, &error.to_string()),
+                Err(error) if error.is_transient() => self.not_read(id, &error.to_string()),
                 Err(error) => tracing::warn!("stored session {id} is not loaded: {error}"),
             }
         }
@@ -290,17 +290,17 @@ impl Folder {
     }
 
     /// Whether there are sessions that could not be read yet.
-    pub fn has_unread(&self) -> bool {
+    pub fn has_unreadable(&self) -> bool {
         !lock(&self.unread).is_empty()
     }
 
     /// Those of them that can be read now; blocks.
-    pub fn list_unread(&self) -> Vec<Listed> {
+    pub fn list_unreadable(&self) -> Vec<SessionSummary> {
         let ids: Vec<String> = lock(&self.unread).iter().cloned().collect();
         let read = ids.into_iter().filter_map(|id| {
             let bytes = read_journal(&self.path.join(self.journal_name(&id)))?;
             let looked = bytes.and_then(|bytes| self.look_at(&id, &bytes));
-            if looked.as_ref().is_err_and(LoadError::may_pass) {
+            if looked.as_ref().is_err_and(LoadError::is_transient) {
                 return None;
             }
             lock(&self.unread).remove(&id);
@@ -311,13 +311,13 @@ impl Folder {
     }
 
     /// What a journal and the beginning of its history say.
-    fn look_at(&self, id: &str, journal: &[u8]) -> Result<(Listed, Vec<String>), LoadError> {
+    fn look_at(&self, id: &str, journal: &[u8]) -> Result<(SessionSummary, Vec<String>), LoadError> {
         let mut replay = Metadata::replay(journal);
         let name = self.current_file(&mut replay)?;
         let file = history_file::open(&self.path.join(&name), &name)?;
-        let Opening { protocol, first_message, size } = history_file::read_opening(&file.file, &name)?;
+        let HistoryHeader { protocol, first_message, size } = history_file::read_header(&file.file, &name)?;
         let Replay { metadata, warnings, .. } = replay;
-        Ok((Listed { id: id.to_owned(), metadata, protocol, size: size - first_message }, warnings))
+        Ok((SessionSummary { id: id.to_owned(), metadata, protocol, size: size - first_message }, warnings))
     }
 
     /// The history file that counts. An entry in a torn last line counts only if its file is there.
@@ -387,7 +387,7 @@ impl Folder {
     /// Removes history files of a session that do not count any more.
     fn remove_left_over(
         &self,
-        session: &Listed,
+        session: &SessionSummary,
         files: &BTreeSet<String>,
         ids: &HashSet<&str>,
         archive: bool,
@@ -411,8 +411,8 @@ impl Folder {
     ///
     /// # Errors
     /// When it cannot be loaded; nothing is changed then.
-    pub fn load(self: &Arc<Self>, id: &str) -> Result<Loaded, LoadError> {
-        let claim = self.claim_patiently(id).ok_or(LoadError::InUse)?;
+    pub fn load(self: &Arc<Self>, id: &str) -> Result<LoadedSession, LoadError> {
+        let lock = self.lock_with_retry(id).ok_or(LoadError::InUse)?;
         let journal_name = self.journal_name(id);
         let journal_path = self.path.join(&journal_name);
         let journal = SyncFile::open(OpenOptions::new().read(true).write(true), &journal_path)?;
@@ -427,7 +427,7 @@ impl Folder {
             Entry::File(name.clone()).write(&mut backlog);
         }
         let file = history_file::open(&self.path.join(&name), &name)?;
-        let Opening { protocol, first_message, .. } = history_file::read_opening(&file.file, &name)?;
+        let HistoryHeader { protocol, first_message, .. } = history_file::read_header(&file.file, &name)?;
         let io_error = |source| HistoryError::Io { name: name.clone(), source };
         let contents = history_file::scan(&file.file, first_message).map_err(io_error)?;
         if contents.messages() == 0 {
@@ -450,18 +450,19 @@ impl Folder {
             hashes: [metadata.password.clone(), metadata.opword.clone()],
             unknown,
         };
-        let store = Store::loaded(claim, protocol.clone(), journal, history.clone(), name, metadata.files);
+        let store =
+            SessionFiles::loaded(lock, protocol.clone(), journal, history.clone(), name, metadata.files);
         let picture = self.picture(id);
-        Ok(Loaded { metadata, contents, history, protocol, picture, store, warnings })
+        Ok(LoadedSession { metadata, contents, history, protocol, picture, store, warnings })
     }
 
     /// Somebody who has just ended may still be writing.
-    fn claim_patiently(self: &Arc<Self>, id: &str) -> Option<Claim> {
+    fn lock_with_retry(self: &Arc<Self>, id: &str) -> Option<SessionLock> {
         let begin = std::time::Instant::now();
         loop {
-            match self.claim(id) {
+            match self.lock(id) {
                 None if begin.elapsed() < CLAIM_PATIENCE => std::thread::sleep(CLAIM_INTERVAL),
-                claim => return claim,
+                lock => return lock,
             }
         }
     }
@@ -492,14 +493,14 @@ impl Folder {
     ///
     /// # Errors
     /// When it is in use, or its files cannot be deleted or renamed.
-    pub fn remove_unloaded(self: &Arc<Self>, id: &str, archive: bool) -> Result<(), StoreError> {
+    pub fn remove_unloaded(self: &Arc<Self>, id: &str, archive: bool) -> Result<(), StorageError> {
         let journal = self.journal_name(id);
-        let in_use = || StoreError {
+        let in_use = || StorageError {
             doing: "remove",
             path: self.path.join(&journal),
             source: io::Error::new(io::ErrorKind::ResourceBusy, "it is in use"),
         };
-        let _claim = self.claim_patiently(id).ok_or_else(in_use)?;
+        let _claim = self.lock_with_retry(id).ok_or_else(in_use)?;
         let bytes = read_journal(&self.path.join(&journal)).and_then(Result::ok);
         let metadata = bytes.map(|bytes| Metadata::replay(&bytes).metadata).unwrap_or_default();
         let archive = metadata.archive.unwrap_or(archive);
@@ -513,9 +514,9 @@ impl Folder {
         journal: &str,
         history: &str,
         archive: bool,
-    ) -> Result<(), StoreError> {
+    ) -> Result<(), StorageError> {
         let path = self.path.join(journal);
-        let failed = |source| StoreError { doing: "remove", path: path.clone(), source };
+        let failed = |source| StorageError { doing: "remove", path: path.clone(), source };
         let mark = self.path.join(format!("{journal}{}", names::DELETED));
         if archive {
             names::remove(&self.path, journal, true).map_err(failed)?;
@@ -543,8 +544,8 @@ impl Folder {
     }
 }
 
-pub(super) fn take_lock(path: &Path) -> Result<File, FolderError> {
-    let io_error = |source| FolderError::Io { path: path.to_owned(), source };
+pub(super) fn lock_file(path: &Path) -> Result<File, SessionDirError> {
+    let io_error = |source| SessionDirError::Io { path: path.to_owned(), source };
     let name = path.join(names::LOCK);
     let mut options = OpenOptions::new();
     let mut file =
@@ -559,7 +560,7 @@ pub(super) fn take_lock(path: &Path) -> Result<File, FolderError> {
             let mut number = [0; 16];
             let len = file.read_at(&mut number, 0).unwrap_or(0);
             let process = String::from_utf8_lossy(&number[..len]).trim().to_owned();
-            Err(FolderError::InUse { path: path.to_owned(), process })
+            Err(SessionDirError::InUse { path: path.to_owned(), process })
         }
         Err(TryLockError::Error(source)) => Err(io_error(source)),
     }

@@ -25,7 +25,7 @@ pub struct RequestLimits {
 
 /// Gives requests their turns.
 #[derive(Debug)]
-pub(super) struct Turns {
+pub(super) struct RequestQueue {
     limits: RequestLimits,
     all: Arc<Semaphore>,
     /// Of the hosts that are asked now.
@@ -35,24 +35,24 @@ pub(super) struct Turns {
 
 /// A request may be made for as long as this is there.
 #[derive(Debug)]
-pub(super) struct Turn {
+pub(super) struct RequestPermit {
     _host: OwnedSemaphorePermit,
     _all: OwnedSemaphorePermit,
 }
 
 /// Counts a request as waiting.
-struct Waiting<'a>(&'a AtomicUsize);
+struct WaitingRequest<'a>(&'a AtomicUsize);
 
-impl Drop for Waiting<'_> {
+impl Drop for WaitingRequest<'_> {
     fn drop(&mut self) {
         self.0.fetch_sub(1, Ordering::Relaxed);
     }
 }
 
-impl Turns {
-    pub(super) fn new(limits: RequestLimits) -> Turns {
+impl RequestQueue {
+    pub(super) fn new(limits: RequestLimits) -> RequestQueue {
         let all = Arc::new(Semaphore::new(limits.at_once));
-        Turns { limits, all, hosts: Mutex::default(), waiting: AtomicUsize::new(0) }
+        RequestQueue { limits, all, hosts: Mutex::default(), waiting: AtomicUsize::new(0) }
     }
 
     pub(super) fn limits(&self) -> RequestLimits {
@@ -60,9 +60,9 @@ impl Turns {
     }
 
     /// Waits for the turn of a request to a host; `None` if too many wait, or it took too long.
-    pub(super) async fn take(&self, host: &str) -> Option<Turn> {
+    pub(super) async fn take(&self, host: &str) -> Option<RequestPermit> {
         let before = self.waiting.fetch_add(1, Ordering::Relaxed);
-        let _waiting = Waiting(&self.waiting);
+        let _waiting = WaitingRequest(&self.waiting);
         if before >= self.limits.waiting {
             return None;
         }
@@ -70,7 +70,7 @@ impl Turns {
         let turn = async {
             let host = of_host.acquire_owned().await.ok()?;
             let all = self.all.clone().acquire_owned().await.ok()?;
-            Some(Turn { _host: host, _all: all })
+            Some(RequestPermit { _host: host, _all: all })
         };
         tokio::time::timeout(MAX_WAIT, turn).await.ok().flatten()
     }
@@ -108,7 +108,7 @@ mod tests {
 
     #[actix_rt::test]
     async fn few_requests_are_under_way_in_all_and_to_one_host() {
-        let turns = Turns::new(RequestLimits { at_once: 3, per_host: 2, waiting: 10, answer: 1 });
+        let turns = RequestQueue::new(RequestLimits { at_once: 3, per_host: 2, waiting: 10, answer: 1 });
         let take = |host: &'static str| at_once(turns.take(host));
         let (first, second) = (take("a").await.flatten(), take("a").await.flatten());
         assert!(first.is_some() && second.is_some());
@@ -125,7 +125,7 @@ mod tests {
 
     #[actix_rt::test]
     async fn only_so_many_wait() {
-        let turns = Turns::new(RequestLimits { at_once: 1, per_host: 1, waiting: 1, answer: 1 });
+        let turns = RequestQueue::new(RequestLimits { at_once: 1, per_host: 1, waiting: 1, answer: 1 });
         let first = turns.take("a").await;
         let mut waits = pin!(turns.take("a"));
         assert!(at_once(waits.as_mut()).await.is_none());

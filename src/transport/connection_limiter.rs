@@ -12,7 +12,7 @@ use super::budget::{Budget, Budgets, spend};
 use super::forwarded::ProxyHeader;
 use super::network::networks;
 use super::trust::Trusted;
-use crate::clock::Now;
+use crate::clock::Timestamp;
 use crate::config::Settings;
 use crate::limits::{Bucket, Rate};
 use crate::log::{Level, LogEntry, LogUser, Topic};
@@ -23,7 +23,7 @@ const LOG_INTERVAL: u64 = 60_000;
 /// Connections from this machine, of which no proxy has said whom it speaks for, at which that is worth a warning.
 const MANY_LOCAL: u32 = 20;
 /// Addresses that are remembered; beyond them those that have done nothing for a while are forgotten.
-const MAX_PLACES: usize = 10_000;
+const MAX_ADDRESSES: usize = 10_000;
 
 /// A limit of connections or addresses.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -90,7 +90,7 @@ impl Limit {
 
 /// What is known of an address.
 #[derive(Debug, Default)]
-struct Place {
+struct AddressState {
     open: u32,
     buckets: [Bucket; Limit::ALL.len()],
     /// When a limit was logged last, on the forward clock in milliseconds.
@@ -99,27 +99,27 @@ struct Place {
 }
 
 #[derive(Debug, Default)]
-struct State {
+struct LimiterState {
     open: u32,
     /// Connections from this machine of which no proxy has said whom it speaks for, and whether that was told.
     local: u32,
     local_told: bool,
-    places: HashMap<IpAddr, Place>,
+    addresses: HashMap<IpAddr, AddressState>,
     /// What is logged of connections that belong to no address.
-    nowhere: Place,
+    nowhere: AddressState,
 }
 
 /// Lets connections in, and counts them.
 #[derive(Debug, Clone, Default)]
-pub struct Gate {
-    state: Arc<Mutex<State>>,
+pub struct ConnectionLimiter {
+    state: Arc<Mutex<LimiterState>>,
     trusted: Trusted,
 }
 
 /// A connection that was let in; it counts until this is dropped.
 #[derive(Debug)]
-pub struct Pass {
-    gate: Gate,
+pub struct ConnectionPermit {
+    limiter: ConnectionLimiter,
     address: IpAddr,
     place: Option<IpAddr>,
     /// It came by a proxy.
@@ -129,10 +129,10 @@ pub struct Pass {
     budgets: Budgets,
 }
 
-impl Gate {
+impl ConnectionLimiter {
     /// A gate that believes these proxies.
-    pub fn new(trusted: Trusted) -> Gate {
-        Gate { state: Arc::default(), trusted }
+    pub fn new(trusted: Trusted) -> ConnectionLimiter {
+        ConnectionLimiter { state: Arc::default(), trusted }
     }
 
     /// The proxies that are believed.
@@ -149,7 +149,7 @@ impl Gate {
     ///
     /// # Errors
     /// When a limit is reached.
-    pub fn enter(&self, peer: IpAddr, settings: &Settings) -> Result<Pass, Limit> {
+    pub fn enter(&self, peer: IpAddr, settings: &Settings) -> Result<ConnectionPermit, Limit> {
         let peer = peer.to_canonical();
         let limit = settings.connection_limit.0;
         let mut state = self.lock();
@@ -164,11 +164,11 @@ impl Gate {
         METRICS.connections.count();
         let is_local = place.is_none() && peer.is_loopback();
         if is_local {
-            state.local_came();
+            state.count_local();
         }
         drop(state);
-        Ok(Pass {
-            gate: self.clone(),
+        Ok(ConnectionPermit {
+            limiter: self.clone(),
             address: peer,
             place,
             proxied: false,
@@ -178,32 +178,32 @@ impl Gate {
     }
 
     /// A thread that panicked while it held the lock has changed numbers at most.
-    fn lock(&self) -> MutexGuard<'_, State> {
+    fn lock(&self) -> MutexGuard<'_, LimiterState> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-impl State {
+impl LimiterState {
     fn enter(&mut self, place: IpAddr, address: IpAddr, settings: &Settings) -> Result<(), Limit> {
-        if self.places.len() + networks(place).count() > MAX_PLACES {
+        if self.addresses.len() + networks(place).count() > MAX_ADDRESSES {
             self.forget(settings);
         }
         let limit = settings.connections_per_address.0;
         for network in networks(place) {
-            let place = self.places.entry(network.key).or_default();
+            let place = self.addresses.entry(network.key).or_default();
             if limit > 0 && place.open >= limit.saturating_mul(network.factor) {
                 return Err(place.hit(Limit::Address, address));
             }
         }
-        self.take(Limit::ConnectionRate, place, address, settings)?;
+        self.try_acquire(Limit::ConnectionRate, place, address, settings)?;
         for network in networks(place) {
-            self.places.entry(network.key).or_default().open += 1;
+            self.addresses.entry(network.key).or_default().open += 1;
         }
         Ok(())
     }
 
     /// Uses one of what comes back, in all networks of a place.
-    fn take(
+    fn try_acquire(
         &mut self,
         limit: Limit,
         place: IpAddr,
@@ -212,12 +212,12 @@ impl State {
     ) -> Result<(), Limit> {
         networks(place).try_for_each(|network| {
             let Some(rate) = limit.rate(settings, network.factor) else { return Ok(()) };
-            self.places.entry(network.key).or_default().take(limit, address, rate)
+            self.addresses.entry(network.key).or_default().try_acquire(limit, address, rate)
         })
     }
 
     /// A proxy on this machine that keeps to itself whom it speaks for makes all its clients one that has no limits.
-    fn local_came(&mut self) {
+    fn count_local(&mut self) {
         self.local += 1;
         if self.local < MANY_LOCAL || std::mem::replace(&mut self.local_told, true) {
             return;
@@ -225,46 +225,46 @@ impl State {
         let text = "many clients come from this machine, and no proxy says whom it speaks for: limits and bans of \
                     addresses do not count for them. If there is a reverse proxy, have it send X-Real-IP, \
                     X-Forwarded-For or the PROXY protocol (see INTERNET.md, Behind proxies); told once";
-        LogEntry::new(Now::get(), Level::Warn, Topic::Status, text).emit("");
+        LogEntry::new(Timestamp::now(), Level::Warn, Topic::Status, text).emit("");
     }
 
     /// Forgets addresses that have done nothing for a while; if they all have, those without a connection.
     fn forget(&mut self, settings: &Settings) {
-        let now = Now::get().ms;
+        let now = Timestamp::now().monotonic_ms;
         let rested =
-            |place: &mut Place| {
+            |place: &mut AddressState| {
                 Limit::ALL.iter().zip(&mut place.buckets).all(|(limit, bucket)| {
                     limit.rate(settings, 1).is_none_or(|rate| bucket.is_full(rate, now))
                 }) && place.budgets.have_rested(settings, now)
             };
-        self.places.retain(|_, place| place.open > 0 || !rested(place));
-        if self.places.len() >= MAX_PLACES {
-            self.places.retain(|_, place| place.open > 0);
+        self.addresses.retain(|_, place| place.open > 0 || !rested(place));
+        if self.addresses.len() >= MAX_ADDRESSES {
+            self.addresses.retain(|_, place| place.open > 0);
         }
     }
 
     fn leave(&mut self, place: Option<IpAddr>) {
         for network in place.into_iter().flat_map(networks) {
-            if let Some(place) = self.places.get_mut(&network.key) {
+            if let Some(place) = self.addresses.get_mut(&network.key) {
                 place.open = place.open.saturating_sub(1);
             }
         }
     }
 }
 
-impl Place {
-    fn take(&mut self, limit: Limit, address: IpAddr, rate: Rate) -> Result<(), Limit> {
-        let taken = self.buckets[limit as usize].take(rate, Now::get().ms);
+impl AddressState {
+    fn try_acquire(&mut self, limit: Limit, address: IpAddr, rate: Rate) -> Result<(), Limit> {
+        let taken = self.buckets[limit as usize].take(rate, Timestamp::now().monotonic_ms);
         if taken { Ok(()) } else { Err(self.hit(limit, address)) }
     }
 
     /// Logs that a limit is reached, once in a while.
     fn hit(&mut self, limit: Limit, address: IpAddr) -> Limit {
         METRICS.limits_hit.count(limit.setting());
-        let now = Now::get();
+        let now = Timestamp::now();
         let logged = &mut self.logged[limit as usize];
-        if logged.is_none_or(|at| now.ms >= at + LOG_INTERVAL) {
-            *logged = Some(now.ms);
+        if logged.is_none_or(|at| now.monotonic_ms >= at + LOG_INTERVAL) {
+            *logged = Some(now.monotonic_ms);
             let user = LogUser { id: 0, address: Some(address), name: String::new() };
             let text = format!("{} ({}); told once a minute", limit.message(), limit.setting());
             LogEntry::new(now, Level::Warn, Topic::RuleBreak, text).about(user).emit("");
@@ -273,7 +273,7 @@ impl Place {
     }
 }
 
-impl Pass {
+impl ConnectionPermit {
     /// Whose connection it is.
     pub fn address(&self) -> IpAddr {
         self.address
@@ -286,34 +286,34 @@ impl Pass {
 
     /// Whether what the peer says about whom it speaks for is believed.
     pub fn is_proxy(&self) -> bool {
-        self.gate.trusted.contains(self.address)
+        self.limiter.trusted.contains(self.address)
     }
 
     /// Whether the peer may say in the PROXY protocol whom it speaks for.
     pub fn may_speak_proxy(&self) -> bool {
-        self.is_proxy() && self.gate.trusted.believes(ProxyHeader::ProxyProtocol)
+        self.is_proxy() && self.limiter.trusted.believes(ProxyHeader::ProxyProtocol)
     }
 
     /// Whether it came by a proxy: the client is not where the connection is from, whatever its address is. Once so many
     /// come from this machine that there must be a proxy that keeps silent, that counts for all of them.
     pub fn is_proxied(&self) -> bool {
-        self.proxied || (self.is_local && self.gate.lock().local_told)
+        self.proxied || (self.is_local && self.limiter.lock().local_told)
     }
 
     /// The proxies that are believed.
     pub fn trusted(&self) -> &Trusted {
-        &self.gate.trusted
+        &self.limiter.trusted
     }
 
     /// A proxy has said that it speaks for this address.
     ///
     /// # Errors
     /// When a limit is reached.
-    pub fn speaks_for(&mut self, source: IpAddr, settings: &Settings) -> Result<(), Limit> {
+    pub fn set_client_addr(&mut self, source: IpAddr, settings: &Settings) -> Result<(), Limit> {
         let source = source.to_canonical();
         let place = network(source);
-        let mut state = self.gate.lock();
-        if source != self.address && !self.gate.trusted.contains(source) {
+        let mut state = self.limiter.lock();
+        if source != self.address && !self.limiter.trusted.contains(source) {
             state.enter(place, source, settings)?;
             state.leave(self.place.replace(place));
             state.local -= u32::from(std::mem::take(&mut self.is_local));
@@ -328,9 +328,9 @@ impl Pass {
     ///
     /// # Errors
     /// When a limit is reached.
-    pub fn take(&self, limit: Limit, settings: &Settings) -> Result<(), Limit> {
+    pub fn try_acquire(&self, limit: Limit, settings: &Settings) -> Result<(), Limit> {
         let Some(place) = self.place else { return Ok(()) };
-        self.gate.lock().take(limit, place, self.address, settings)
+        self.limiter.lock().try_acquire(limit, place, self.address, settings)
     }
 
     /// Uses some of what this connection and its address may use, if both have as much left.
@@ -338,12 +338,12 @@ impl Pass {
     /// # Errors
     /// After how many milliseconds they will have.
     pub fn spend(&mut self, budget: Budget, count: u64, settings: &Settings) -> Result<(), u64> {
-        let now = Now::get().ms;
+        let now = Timestamp::now().monotonic_ms;
         let Some(place) = self.place else {
             return spend(&mut self.budgets, None, budget, count, settings, now);
         };
-        let mut state = self.gate.lock();
-        let address = &mut state.places.entry(place).or_default().budgets;
+        let mut state = self.limiter.lock();
+        let address = &mut state.addresses.entry(place).or_default().budgets;
         spend(&mut self.budgets, Some(address), budget, count, settings, now)
     }
 
@@ -376,14 +376,14 @@ impl Pass {
     /// Lines that were left out are counted for the address, which may have other connections, if there is one.
     fn with_unlogged<T>(&mut self, with: impl FnOnce(&mut u64) -> T) -> T {
         let Some(place) = self.place else { return with(&mut self.budgets.unlogged) };
-        let mut state = self.gate.lock();
-        with(&mut state.places.entry(place).or_default().budgets.unlogged)
+        let mut state = self.limiter.lock();
+        with(&mut state.addresses.entry(place).or_default().budgets.unlogged)
     }
 }
 
-impl Drop for Pass {
+impl Drop for ConnectionPermit {
     fn drop(&mut self) {
-        let mut state = self.gate.lock();
+        let mut state = self.limiter.lock();
         state.open = state.open.saturating_sub(1);
         state.local -= u32::from(self.is_local);
         state.leave(self.place);
@@ -403,8 +403,8 @@ mod tests {
     use super::*;
     use crate::config::ini::IpRange;
 
-    fn gate() -> Gate {
-        Gate::new(Trusted::new(&[IpRange::parse("127.0.0.0/8").unwrap()]))
+    fn limiter() -> ConnectionLimiter {
+        ConnectionLimiter::new(Trusted::new(&[IpRange::parse("127.0.0.0/8").unwrap()]))
     }
 
     fn settings(pairs: &[(&str, &str)]) -> Settings {
@@ -421,19 +421,19 @@ mod tests {
 
     #[test]
     fn connections_count_in_all_until_they_are_gone() {
-        let (gate, settings) = (gate(), settings(&[("connectionLimit", "2")]));
-        let first = gate.enter(ip("192.0.2.1"), &settings).unwrap();
-        let _second = gate.enter(ip("127.0.0.1"), &settings).unwrap();
-        assert_eq!(gate.enter(ip("192.0.2.3"), &settings).unwrap_err(), Limit::Connections);
+        let (limiter, settings) = (limiter(), settings(&[("connectionLimit", "2")]));
+        let first = limiter.enter(ip("192.0.2.1"), &settings).unwrap();
+        let _second = limiter.enter(ip("127.0.0.1"), &settings).unwrap();
+        assert_eq!(limiter.enter(ip("192.0.2.3"), &settings).unwrap_err(), Limit::Connections);
         drop(first);
-        assert!(gate.enter(ip("192.0.2.3"), &settings).is_ok());
-        assert_eq!(gate.open(), 1);
+        assert!(limiter.enter(ip("192.0.2.3"), &settings).is_ok());
+        assert_eq!(limiter.open(), 1);
     }
 
     #[test]
     fn a_network_of_64_bits_is_one_address() {
-        let (gate, settings) = (gate(), settings(&[("connectionsPerAddress", "1")]));
-        let enter = |text: &str| gate.enter(ip(text), &settings);
+        let (limiter, settings) = (limiter(), settings(&[("connectionsPerAddress", "1")]));
+        let enter = |text: &str| limiter.enter(ip(text), &settings);
         let _first = enter("2001:db8::1").unwrap();
         assert_eq!(enter("2001:db8::ffff:2").unwrap_err(), Limit::Address);
         let _other = enter("2001:db8:0:1::1").unwrap();
@@ -448,27 +448,29 @@ mod tests {
             ("passwordRateLimit", "2"),
             ("connectionRateLimit", "0"),
         ]);
-        let gate = gate();
+        let limiter = limiter();
         // 256 networks of 64 bits in each of 256 of 56 bits, all of one of 48 bits.
         let all = (0..=0xffff_u32).map(|n| format!("2001:db8:0:{n:x}::1"));
-        let let_in: Vec<Pass> = all.filter_map(|text| gate.enter(ip(&text), &settings).ok()).collect();
+        let let_in: Vec<ConnectionPermit> =
+            all.filter_map(|text| limiter.enter(ip(&text), &settings).ok()).collect();
         assert_eq!(let_in.len(), 16, "4 in each of 56 bits");
-        let guesses =
-            |pass: &Pass| (0..9).filter(|_| pass.take(Limit::PasswordRate, &settings).is_ok()).count();
+        let guesses = |permit: &ConnectionPermit| {
+            (0..9).filter(|_| permit.try_acquire(Limit::PasswordRate, &settings).is_ok()).count()
+        };
         assert_eq!(let_in.iter().map(guesses).sum::<usize>(), 32);
-        assert!(gate.enter(ip("2001:db8:1::1"), &settings).is_ok(), "somebody else");
+        assert!(limiter.enter(ip("2001:db8:1::1"), &settings).is_ok(), "somebody else");
         drop(let_in);
-        assert!(gate.enter(ip("2001:db8:0:7777::1"), &settings).is_ok());
+        assert!(limiter.enter(ip("2001:db8:0:7777::1"), &settings).is_ok());
     }
 
     #[test]
     fn a_proxy_counts_for_whom_it_speaks() {
-        let (gate, settings) = (gate(), settings(&[("connectionsPerAddress", "1")]));
+        let (limiter, settings) = (limiter(), settings(&[("connectionsPerAddress", "1")]));
         let proxied = |source: &str| {
-            let mut pass = gate.enter(ip("127.0.0.1"), &settings).unwrap();
-            pass.speaks_for(ip(source), &settings).map(|()| pass)
+            let mut permit = limiter.enter(ip("127.0.0.1"), &settings).unwrap();
+            permit.set_client_addr(ip(source), &settings).map(|()| permit)
         };
-        let (_a, _b) = (gate.enter(ip("127.0.0.1"), &settings), gate.enter(ip("127.0.0.1"), &settings));
+        let (_a, _b) = (limiter.enter(ip("127.0.0.1"), &settings), limiter.enter(ip("127.0.0.1"), &settings));
         let first = proxied("192.0.2.1").unwrap();
         assert_eq!(first.address(), ip("192.0.2.1"));
         assert!(!first.is_proxy());
@@ -481,8 +483,8 @@ mod tests {
     fn the_proxy_protocol_is_believed_unless_another_way_is_named() {
         let networks = [IpRange::parse("127.0.0.0/8").unwrap()];
         let may = |headers: &[ProxyHeader], peer: &str| {
-            let gate = Gate::new(Trusted::with_headers(&networks, headers));
-            gate.enter(ip(peer), &Settings::default()).unwrap().may_speak_proxy()
+            let limiter = ConnectionLimiter::new(Trusted::with_headers(&networks, headers));
+            limiter.enter(ip(peer), &Settings::default()).unwrap().may_speak_proxy()
         };
         assert!(may(&[], "127.0.0.1") && !may(&[], "192.0.2.1"));
         assert!(!may(&[ProxyHeader::ForwardedFor], "127.0.0.1"));
@@ -492,10 +494,10 @@ mod tests {
     #[test]
     fn logins_and_passwords_come_back_over_time_and_for_each_address_alone() {
         let settings = settings(&[("loginRateLimit", "2"), ("passwordRateLimit", "1")]);
-        let gate = gate();
-        let enter = |text: &str| gate.enter(ip(text), &settings).unwrap();
+        let limiter = limiter();
+        let enter = |text: &str| limiter.enter(ip(text), &settings).unwrap();
         let (one, other, local) = (enter("192.0.2.1"), enter("192.0.2.2"), enter("127.0.0.1"));
-        let take = |pass: &Pass, limit| pass.take(limit, &settings);
+        let take = |permit: &ConnectionPermit, limit| permit.try_acquire(limit, &settings);
         assert!(take(&one, Limit::LoginRate).is_ok() && take(&one, Limit::LoginRate).is_ok());
         assert_eq!(take(&one, Limit::LoginRate), Err(Limit::LoginRate));
         assert!(take(&one, Limit::PasswordRate).is_ok(), "each limit alone");
@@ -513,17 +515,18 @@ mod tests {
             ("connectionRateLimit", "0"),
             ("loginRateLimit", "0"),
         ]);
-        let gate = gate();
-        let passes: Vec<Pass> = (0..2000).map(|_| gate.enter(ip("192.0.2.1"), &settings).unwrap()).collect();
-        assert!(passes.iter().all(|p| p.take(Limit::LoginRate, &settings).is_ok()));
+        let limiter = limiter();
+        let passes: Vec<ConnectionPermit> =
+            (0..2000).map(|_| limiter.enter(ip("192.0.2.1"), &settings).unwrap()).collect();
+        assert!(passes.iter().all(|p| p.try_acquire(Limit::LoginRate, &settings).is_ok()));
     }
 
     #[test]
     fn commands_of_an_address_are_slowed_down_and_those_of_a_proxy_only_one_by_one() {
-        let (gate, settings) = (gate(), Settings::default());
+        let (limiter, settings) = (limiter(), Settings::default());
         let passed = |address: &str| {
-            let mut pass = gate.enter(ip(address), &settings).unwrap();
-            (0..100).take_while(|_| pass.spend(Budget::Commands, 1, &settings).is_ok()).count()
+            let mut permit = limiter.enter(ip(address), &settings).unwrap();
+            (0..100).take_while(|_| permit.spend(Budget::Commands, 1, &settings).is_ok()).count()
         };
         let counts: Vec<usize> = (0..6).map(|_| passed("192.0.2.1")).collect();
         // Some come back meanwhile.
@@ -533,25 +536,25 @@ mod tests {
 
     #[test]
     fn lines_of_the_log_that_were_left_out_are_counted_and_told_once() {
-        let (gate, settings) = (gate(), Settings::default());
-        let mut pass = gate.enter(ip("192.0.2.1"), &settings).unwrap();
-        let logged = (0..1000).filter(|_| pass.log_line(&settings).is_some()).count();
+        let (limiter, settings) = (limiter(), Settings::default());
+        let mut permit = limiter.enter(ip("192.0.2.1"), &settings).unwrap();
+        let logged = (0..1000).filter(|_| permit.log_line(&settings).is_some()).count();
         assert!((50..60).contains(&logged), "{logged}");
-        assert_eq!(pass.left_out(&settings), 1000 - logged as u64);
-        assert_eq!(pass.left_out(&settings), 0);
-        drop(pass);
-        let mut next = gate.enter(ip("192.0.2.1"), &settings).unwrap();
+        assert_eq!(permit.left_out(&settings), 1000 - logged as u64);
+        assert_eq!(permit.left_out(&settings), 0);
+        drop(permit);
+        let mut next = limiter.enter(ip("192.0.2.1"), &settings).unwrap();
         assert_eq!(next.log_line(&settings), Some(0));
     }
 
     #[test]
     fn many_clients_of_this_machine_are_told_of_once() {
-        let (gate, settings) = (gate(), Settings::default());
-        let enter = |_| gate.enter(ip("127.0.0.1"), &settings).unwrap();
-        let mut passes: Vec<Pass> = (1..MANY_LOCAL).map(enter).collect();
-        passes[0].speaks_for(ip("192.0.2.1"), &settings).unwrap();
+        let (limiter, settings) = (limiter(), Settings::default());
+        let enter = |_| limiter.enter(ip("127.0.0.1"), &settings).unwrap();
+        let mut passes: Vec<ConnectionPermit> = (1..MANY_LOCAL).map(enter).collect();
+        passes[0].set_client_addr(ip("192.0.2.1"), &settings).unwrap();
         let local = || {
-            let state = gate.lock();
+            let state = limiter.lock();
             (state.local, state.local_told)
         };
         passes.push(enter(0));
@@ -559,21 +562,21 @@ mod tests {
         assert!(passes[0].is_proxied() && !passes[1].is_proxied());
         passes.push(enter(0));
         assert_eq!(local(), (MANY_LOCAL, true));
-        assert!(passes.iter().all(Pass::is_proxied), "there must be a proxy that keeps silent");
+        assert!(passes.iter().all(ConnectionPermit::is_proxied), "there must be a proxy that keeps silent");
         drop(passes);
         assert_eq!(local().0, 0);
     }
 
     #[test]
     fn many_addresses_do_not_take_memory_for_ever() {
-        let (gate, settings) = (gate(), Settings::default());
-        let _stays = gate.enter(ip("192.0.2.1"), &settings).unwrap();
-        for n in 0..3 * MAX_PLACES as u128 {
+        let (limiter, settings) = (limiter(), Settings::default());
+        let _stays = limiter.enter(ip("192.0.2.1"), &settings).unwrap();
+        for n in 0..3 * MAX_ADDRESSES as u128 {
             let address = Ipv6Addr::from_bits(0x2001 << 112 | n << 80);
-            gate.enter(address.into(), &settings).unwrap();
+            limiter.enter(address.into(), &settings).unwrap();
         }
-        let state = gate.lock();
-        assert!(state.places.len() <= MAX_PLACES);
-        assert_eq!(state.places[&ip("192.0.2.1")].open, 1);
+        let state = limiter.lock();
+        assert!(state.addresses.len() <= MAX_ADDRESSES);
+        assert_eq!(state.addresses[&ip("192.0.2.1")].open, 1);
     }
 }

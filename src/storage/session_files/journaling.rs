@@ -6,7 +6,7 @@ use std::io;
 use std::os::unix::fs::FileExt as _;
 use std::sync::Arc;
 
-use super::{HistoryWork, Journal, Store, StoreError, Work, failed};
+use super::{HistoryWrite, Journal, SessionFiles, StorageError, WriteBatch, failed};
 use crate::storage::journal::Entry;
 use crate::storage::names;
 use crate::storage::syncer::SyncFile;
@@ -37,15 +37,15 @@ pub(in crate::storage) struct LoadedJournal {
     pub(in crate::storage) unknown: String,
 }
 
-impl Store {
+impl SessionFiles {
     /// Whether some lines of the journal could not be written yet, or it is to be written anew.
     pub fn has_backlog(&self) -> bool {
         self.exists() && (!self.backlog.is_empty() || self.incomplete || self.is_long())
     }
 
-    /// Whether this work needs a [`Work::snapshot`], because the journal is to be written anew.
-    pub fn wants_snapshot(&self, work: &Work) -> bool {
-        let replaces = matches!(work.history, HistoryWork::Replace(_));
+    /// Whether this work needs a [`WriteBatch::snapshot`], because the journal is to be written anew.
+    pub fn wants_snapshot(&self, work: &WriteBatch) -> bool {
+        let replaces = matches!(work.history, HistoryWrite::Replace(_));
         work.incomplete || (self.exists() && (self.incomplete || self.is_long() || replaces))
     }
 
@@ -73,11 +73,15 @@ impl Store {
         }
     }
 
-    pub(super) fn journal_error(&self, doing: &'static str, why: &'static str) -> StoreError {
-        StoreError { doing, path: self.folder.path().join(&self.journal_name), source: io::Error::other(why) }
+    pub(super) fn journal_error(&self, doing: &'static str, why: &'static str) -> StorageError {
+        StorageError {
+            doing,
+            path: self.folder.path().join(&self.journal_name),
+            source: io::Error::other(why),
+        }
     }
 
-    pub(super) fn write_backlog(&mut self) -> Result<(), StoreError> {
+    pub(super) fn write_backlog(&mut self) -> Result<(), StorageError> {
         let Some(journal) = self.journal.as_mut().filter(|_| !self.backlog.is_empty()) else { return Ok(()) };
         let written = journal.sync.file.write_all_at(self.backlog.as_bytes(), journal.end);
         written.map_err(failed("write to", journal.sync.path()))?;
@@ -92,7 +96,7 @@ impl Store {
     }
 
     /// Writes a complete journal under another name and, if wanted, forces it to the disk.
-    pub(super) fn write_new_journal(&self, text: &str, force: bool) -> Result<Arc<SyncFile>, StoreError> {
+    pub(super) fn write_new_journal(&self, text: &str, force: bool) -> Result<Arc<SyncFile>, StorageError> {
         let path = self.folder.path().join(self.new_journal_name());
         let mut options = OpenOptions::new();
         options.read(true).write(true).create(true).truncate(true);
@@ -106,7 +110,7 @@ impl Store {
 
     /// Gives the journal that was written under another name its own. Whatever interrupts this leaves the old one or the
     /// new one.
-    pub(super) fn name_journal(&self) -> Result<(), StoreError> {
+    pub(super) fn name_journal(&self) -> Result<(), StorageError> {
         let path = self.folder.path().join(&self.journal_name);
         let renamed = fs::rename(self.folder.path().join(self.new_journal_name()), &path);
         renamed.map_err(failed("write", &path))
@@ -122,7 +126,7 @@ impl Store {
     }
 
     /// Writes the journal anew: the same as before, without what does not count any more.
-    pub(super) fn rewrite(&mut self, lines: &str) -> Result<(), StoreError> {
+    pub(super) fn rewrite(&mut self, lines: &str) -> Result<(), StorageError> {
         let text = self.file_lines(&self.history_name, self.files) + lines;
         let journal = self.write_new_journal(&text, true)?;
         self.name_journal().inspect_err(|_| self.discard(&self.new_journal_name()))?;

@@ -8,7 +8,7 @@ use drawhall_protocol::reply::ServerReply;
 
 use super::Client;
 use crate::session::commands::gain_op;
-use crate::transport::gate::Limit;
+use crate::transport::connection_limiter::Limit;
 
 impl Client {
     /// Whether a message may be handed on to the session: all but a guess that the address has no right to.
@@ -17,7 +17,7 @@ impl Client {
         if !is_command || RawCommand::parse(frame.payload()).cmd != gain_op::COMMAND {
             return true;
         }
-        let allowed = self.pass.take(Limit::PasswordRate, self.context.rules.settings()).is_ok();
+        let allowed = self.permit.try_acquire(Limit::PasswordRate, self.context.rules.settings()).is_ok();
         if !allowed {
             let refusal = ServerReply::command_error(gain_op::COMMAND, gain_op::TOO_MANY_OPWORDS);
             if let Ok(frame) = refusal.to_frame() {

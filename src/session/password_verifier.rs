@@ -14,7 +14,7 @@ use crate::auth::password;
 
 /// A password or the absence of one.
 #[derive(Debug, Clone, Default)]
-pub(super) enum Secret {
+pub(super) enum PasswordVerifier {
     /// There is none.
     #[default]
     None,
@@ -23,44 +23,44 @@ pub(super) enum Secret {
     Hash(String),
 }
 
-impl Secret {
+impl PasswordVerifier {
     /// Keeps a password; the empty one is none.
-    pub(super) fn of(password: &str) -> Secret {
-        if password.is_empty() { Secret::None } else { Secret::Digest(digest(password)) }
+    pub(super) fn of(password: &str) -> PasswordVerifier {
+        if password.is_empty() { PasswordVerifier::None } else { PasswordVerifier::Digest(digest(password)) }
     }
 
     /// A password of which the hash is known; the empty hash is none.
-    pub(super) fn stored(hash: &str) -> Secret {
-        if hash.is_empty() { Secret::None } else { Secret::Hash(hash.to_owned()) }
+    pub(super) fn stored(hash: &str) -> PasswordVerifier {
+        if hash.is_empty() { PasswordVerifier::None } else { PasswordVerifier::Hash(hash.to_owned()) }
     }
 
     /// Whether there is a password.
     pub(super) fn is_set(&self) -> bool {
-        !matches!(self, Secret::None)
+        !matches!(self, PasswordVerifier::None)
     }
 
     /// Whether this is the password; only none will do when there is none. Takes the same time wherever it differs. Of a
-    /// hash that takes long to check it is not the password until [`Self::learn`] has said so.
+    /// hash that takes long to check it is not the password until [`Self::cache_verified`] has said so.
     pub(super) fn accepts(&self, password: &str) -> bool {
         match self {
-            Secret::None => password.is_empty(),
-            Secret::Digest(expected) => expected.ct_eq(&digest(password)).into(),
-            Secret::Hash(hash) => !password::is_slow(hash) && password::verify(password, hash),
+            PasswordVerifier::None => password.is_empty(),
+            PasswordVerifier::Digest(expected) => expected.ct_eq(&digest(password)).into(),
+            PasswordVerifier::Hash(hash) => !password::is_slow(hash) && password::verify(password, hash),
         }
     }
 
     /// The hash that a password must be checked against, away from here, before [`Self::accepts`] can tell.
-    pub(super) fn slow_check(&self, password: &str) -> Option<&str> {
+    pub(super) fn needs_slow_verify(&self, password: &str) -> Option<&str> {
         match self {
-            Secret::Hash(hash) if password::is_slow(hash) && !password.is_empty() => Some(hash),
+            PasswordVerifier::Hash(hash) if password::is_slow(hash) && !password.is_empty() => Some(hash),
             _ => None,
         }
     }
 
     /// The password fits this hash.
-    pub(super) fn learn(&mut self, hash: &str, password: &str) {
-        if matches!(self, Secret::Hash(own) if own == hash) {
-            *self = Secret::of(password);
+    pub(super) fn cache_verified(&mut self, hash: &str, password: &str) {
+        if matches!(self, PasswordVerifier::Hash(own) if own == hash) {
+            *self = PasswordVerifier::of(password);
         }
     }
 }
@@ -82,35 +82,35 @@ mod tests {
 
     #[test]
     fn only_the_password_is_accepted() {
-        let secret = Secret::of("sesame");
+        let secret = PasswordVerifier::of("sesame");
         assert!(secret.is_set() && secret.accepts("sesame"));
         assert!(!secret.accepts("") && !secret.accepts("Sesame"));
-        assert_eq!(secret.slow_check("x"), None);
+        assert_eq!(secret.needs_slow_verify("x"), None);
     }
 
     #[test]
     fn without_a_password_none_is_accepted() {
-        let none = Secret::stored("");
+        let none = PasswordVerifier::stored("");
         assert!(!none.is_set() && none.accepts("") && !none.accepts("x"));
     }
 
     #[test]
     fn a_stored_password_is_accepted_once_it_was_checked() {
         let hash = password::hash("sesame").unwrap();
-        let mut secret = Secret::stored(&hash);
+        let mut secret = PasswordVerifier::stored(&hash);
         assert!(secret.is_set() && !secret.accepts("sesame") && !secret.accepts(""));
-        assert_eq!(secret.slow_check("sesame"), Some(hash.as_str()));
-        assert_eq!(secret.slow_check(""), None);
-        secret.learn("another", "evil");
+        assert_eq!(secret.needs_slow_verify("sesame"), Some(hash.as_str()));
+        assert_eq!(secret.needs_slow_verify(""), None);
+        secret.cache_verified("another", "evil");
         assert!(!secret.accepts("evil"));
-        secret.learn(&hash, "sesame");
+        secret.cache_verified(&hash, "sesame");
         assert!(secret.accepts("sesame") && !secret.accepts("evil"));
-        assert_eq!(secret.slow_check("evil"), None);
+        assert_eq!(secret.needs_slow_verify("evil"), None);
     }
 
     #[test]
     fn hashes_that_cost_nothing_are_checked_at_once() {
-        let secret = Secret::stored("plain;a b");
+        let secret = PasswordVerifier::stored("plain;a b");
         assert!(secret.accepts("a b") && !secret.accepts("a"));
     }
 }

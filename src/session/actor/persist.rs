@@ -8,13 +8,13 @@ use std::time::Duration;
 use actix::prelude::*;
 
 use super::{ClientOp, ConnId, Session};
-use crate::auth::Turn;
-use crate::clock::Now;
+use crate::auth::Job;
+use crate::clock::Timestamp;
 use crate::metrics::METRICS;
-use crate::server::{MayRest, StaysUp};
+use crate::server::{RequestUnload, UnloadDeclined};
 use crate::session::input::Input;
 use crate::session::{Effects, Refusal};
-use crate::storage::store::{Ending, Outcome, Store, Work};
+use crate::storage::session_files::{FileDisposition, SessionFiles, WriteBatch, WriteResult};
 
 /// How long after a failure storing is tried again.
 const RETRY: Duration = Duration::from_secs(5);
@@ -25,7 +25,7 @@ pub(super) fn cannot_store() -> Refusal {
 }
 
 /// What waits for the files.
-struct Waiting {
+struct PendingSends {
     sends: Vec<(ConnId, ClientOp)>,
     /// Up to here the history is stored then.
     end: i64,
@@ -34,60 +34,66 @@ struct Waiting {
 
 impl Session {
     /// Stores what has changed, then has clients sent what waits for them and lets them see the history.
-    pub(super) fn send(&mut self, now: Now, ctx: &mut Context<Self>) {
+    pub(super) fn send(&mut self, now: Timestamp, ctx: &mut Context<Self>) {
         if self.storing {
             self.send_again = true;
             return;
         }
-        self.sent_ms = now.ms;
+        self.sent_ms = now.monotonic_ms;
         self.record();
         // After a failure everything stays with the rules until it is tried again.
-        let waits = self.retry_ms.is_some_and(|due| now.ms < due) && self.ending.is_none();
+        let waits = self.retry_ms.is_some_and(|due| now.monotonic_ms < due) && self.ending.is_none();
         if let Some(store) = self.store.take_if(|_| !waits) {
-            if store.is_suspect() {
+            if store.is_poisoned() {
                 self.machine.history().renew();
             }
-            let work = self.take_work(&store);
+            let work = self.drain_writes(&store);
             if work.is_empty() && !store.has_backlog() {
                 self.store = Some(store);
-            } else if work.is_light() && !store.forces_every_batch() {
+            } else if work.is_light() && !store.fsync_every_batch() {
                 self.store_here(store, work, now, ctx);
             } else {
                 return self.store_elsewhere(store, work, ctx);
             }
         } else if !self.machine.is_stored() {
-            self.machine.take_work();
+            self.machine.drain_writes();
         }
-        let waiting = self.take_waiting();
-        self.release(waiting);
+        let waiting = self.drain_outgoing();
+        self.flush_outgoing(waiting);
         self.finish_if_over(ctx);
     }
 
     /// What is to be stored; with all that the journal has to say, if that is to be written anew.
-    fn take_work(&mut self, store: &Store) -> Work {
-        let mut work = self.machine.take_work();
+    fn drain_writes(&mut self, store: &SessionFiles) -> WriteBatch {
+        let mut work = self.machine.drain_writes();
         if store.wants_snapshot(&work) {
             self.machine.compact_journal(&mut work);
         }
         work
     }
 
-    fn store_here(&mut self, mut store: Store, work: Work, now: Now, ctx: &mut Context<Self>) {
+    fn store_here(
+        &mut self,
+        mut store: SessionFiles,
+        work: WriteBatch,
+        now: Timestamp,
+        ctx: &mut Context<Self>,
+    ) {
         let outcome = store.perform(work);
         self.store = Some(store);
-        self.take_outcome(outcome, now, ctx);
+        self.apply_write_result(outcome, now, ctx);
     }
 
-    fn store_elsewhere(&mut self, mut store: Store, work: Work, ctx: &mut Context<Self>) {
+    fn store_elsewhere(&mut self, mut store: SessionFiles, work: WriteBatch, ctx: &mut Context<Self>) {
         self.storing = true;
-        let waiting = self.take_waiting();
-        let turn = if work.passwords.is_empty() { Turn::Files } else { Turn::Make };
-        let done = self.hashing.run(turn, move || {
+        let waiting = self.drain_outgoing();
+        let turn = if work.passwords.is_empty() { Job::FileIo } else { Job::HashPassword };
+        let done = self.blocking_pool.run(turn, move || {
             let outcome = store.perform(work);
             (store, outcome)
         });
         ctx.spawn(done.into_actor(self).map(move |done, session, ctx| {
-            let now = Now::get();
+            let now = Timestamp::now();
             session.storing = false;
             let Some((store, outcome)) = done else {
                 // It panicked, and the files are gone with it.
@@ -99,8 +105,8 @@ impl Session {
             if refused {
                 return session.refuse_all(outcome, ctx);
             }
-            session.take_outcome(outcome, now, ctx);
-            session.release(waiting);
+            session.apply_write_result(outcome, now, ctx);
+            session.flush_outgoing(waiting);
             session.read_on();
             session.send_again = false;
             session.send(now, ctx);
@@ -109,23 +115,23 @@ impl Session {
 
     /// Lets clients send more that had to wait for the files.
     fn read_on(&mut self) {
-        for link in self.links.values_mut() {
-            let cost = std::mem::take(&mut link.unstored);
-            link.give_back(cost);
+        for member in self.members.values_mut() {
+            let cost = std::mem::take(&mut member.unstored);
+            member.release(cost);
         }
     }
 
-    fn take_waiting(&mut self) -> Waiting {
-        Waiting {
+    fn drain_outgoing(&mut self) -> PendingSends {
+        PendingSends {
             sends: std::mem::take(&mut self.outgoing),
             end: self.machine.history().end(),
             announce: std::mem::take(&mut self.announce),
         }
     }
 
-    fn release(&mut self, waiting: Waiting) {
+    fn flush_outgoing(&mut self, waiting: PendingSends) {
         if let Some(since) = self.unsent_since.take() {
-            METRICS.fan_out.record(Now::get().ms.saturating_sub(since));
+            METRICS.fan_out.record(Timestamp::now().monotonic_ms.saturating_sub(since));
         }
         self.deliver(waiting.sends);
         self.machine.history().publish_to(waiting.end);
@@ -135,11 +141,11 @@ impl Session {
     }
 
     /// The files of a new session cannot be made: whoever hosts it is told, and there is no session.
-    fn refuse_all(&mut self, outcome: Outcome, ctx: &mut Context<Self>) {
+    fn refuse_all(&mut self, outcome: WriteResult, ctx: &mut Context<Self>) {
         let error = outcome.error.map_or_else(String::new, |e| e.to_string());
         METRICS.storage_errors.count();
         tracing::error!("a session cannot be made: {error}");
-        let mut conns: Vec<ConnId> = self.links.keys().copied().collect();
+        let mut conns: Vec<ConnId> = self.members.keys().copied().collect();
         conns.sort_unstable();
         let nobody = conns.is_empty();
         self.deliver(conns.into_iter().map(|conn| (conn, ClientOp::Refused(cannot_store()))).collect());
@@ -153,14 +159,14 @@ impl Session {
         }
     }
 
-    fn take_outcome(&mut self, outcome: Outcome, now: Now, ctx: &mut Context<Self>) {
+    fn apply_write_result(&mut self, outcome: WriteResult, now: Timestamp, ctx: &mut Context<Self>) {
         if let Some(stored) = outcome.stored {
             self.machine.history().stored(stored);
         }
-        let mut fx = Effects::default();
+        let mut effects = Effects::default();
         match (outcome.error, self.retry_ms) {
             (Some(error), None) => {
-                fx = self.effects_of(Input::StoringFailed(error.to_string()), now);
+                effects = self.effects_of(Input::StoringFailed(error.to_string()), now);
                 self.retry_later(now, ctx);
             }
             (Some(error), Some(_)) => {
@@ -169,21 +175,21 @@ impl Session {
             }
             (None, Some(_)) => {
                 self.retry_ms = None;
-                fx = self.effects_of(Input::StoringRecovered, now);
+                effects = self.effects_of(Input::StoringRecovered, now);
             }
             (None, None) => {}
         }
-        for entry in &fx.log {
+        for entry in &effects.log {
             entry.emit(self.machine.id());
         }
-        self.outgoing.extend(fx.sends);
+        self.outgoing.extend(effects.sends);
     }
 
-    fn retry_later(&mut self, now: Now, ctx: &mut Context<Self>) {
-        self.retry_ms = Some(now.ms + RETRY.as_millis() as u64);
+    fn retry_later(&mut self, now: Timestamp, ctx: &mut Context<Self>) {
+        self.retry_ms = Some(now.monotonic_ms + RETRY.as_millis() as u64);
         ctx.run_later(RETRY, |session, ctx| {
             if !session.ended {
-                session.send(Now::get(), ctx);
+                session.send(Timestamp::now(), ctx);
             }
         });
     }
@@ -206,7 +212,7 @@ impl Session {
         let Some(store) = self.store.take() else { return self.over(ctx) };
         self.storing = true;
         let id = self.machine.id().to_owned();
-        let done = self.hashing.run(Turn::Files, move || store.finish(ending));
+        let done = self.blocking_pool.run(Job::FileIo, move || store.finish(ending));
         ctx.spawn(done.into_actor(self).map(move |done, session, ctx| {
             if let Some(Err(error)) = done {
                 tracing::error!("session {id}: {error}");
@@ -223,18 +229,18 @@ impl Session {
 
     /// Asks the server to take the session out of memory if nobody has been in it for a while. A recorded one stays,
     /// or it would begin a new recording each time.
-    pub(super) fn ask_for_rest(&self) {
-        let due = self.machine.rests_at().is_some_and(|due| Now::get().ms >= due);
+    pub(super) fn request_unload(&self) {
+        let due = self.machine.unload_at().is_some_and(|due| Timestamp::now().monotonic_ms >= due);
         if due && self.retry_ms.is_none() && !self.storing && self.recording.is_none() {
-            self.server.do_send(MayRest { id: self.machine.id().to_owned() });
+            self.server.do_send(RequestUnload { id: self.machine.id().to_owned() });
         }
     }
 
     /// Remembers to ask for it, once nobody is in.
-    pub(super) fn rest_later(&self, now: Now, ctx: &mut Context<Self>) {
-        if let Some(due) = self.machine.rests_at() {
-            let wait = Duration::from_millis(due.saturating_sub(now.ms));
-            ctx.run_later(wait, |session, _| session.ask_for_rest());
+    pub(super) fn schedule_unload(&self, now: Timestamp, ctx: &mut Context<Self>) {
+        if let Some(due) = self.machine.unload_at() {
+            let wait = Duration::from_millis(due.saturating_sub(now.monotonic_ms));
+            ctx.run_later(wait, |session, _| session.request_unload());
         }
     }
 }
@@ -242,32 +248,32 @@ impl Session {
 /// The server sends nobody to the session any more: it may go.
 #[derive(Message)]
 #[rtype(result = "()")]
-pub struct GoToRest;
+pub struct Unload;
 
-impl Handler<GoToRest> for Session {
+impl Handler<Unload> for Session {
     type Result = ();
 
-    fn handle(&mut self, _: GoToRest, ctx: &mut Self::Context) {
+    fn handle(&mut self, _: Unload, ctx: &mut Self::Context) {
         if self.ended {
             return;
         }
         let id = self.machine.id().to_owned();
-        let nothing_waits = self.links.is_empty() && self.outgoing.is_empty() && !self.storing;
-        if !nothing_waits || self.machine.rests_at().is_none() || self.retry_ms.is_some() {
-            return self.server.do_send(StaysUp { id });
+        let nothing_waits = self.members.is_empty() && self.outgoing.is_empty() && !self.storing;
+        if !nothing_waits || self.machine.unload_at().is_none() || self.retry_ms.is_some() {
+            return self.server.do_send(UnloadDeclined { id });
         }
         self.ended = true;
         let rest = self.machine.rest();
-        let description = self.machine.description(false, Now::get());
+        let description = self.machine.description(false, Timestamp::now());
         self.server.do_send(crate::server::SessionChanged { description, announce: false });
         let Some(mut store) = self.store.take() else {
             self.tell_end(Some(rest));
             return ctx.stop();
         };
-        let work = self.take_work(&store);
-        let done = self.hashing.run(Turn::Files, move || {
+        let work = self.drain_writes(&store);
+        let done = self.blocking_pool.run(Job::FileIo, move || {
             let error = store.perform(work).error;
-            error.map_or_else(|| store.finish(Ending::Keep), Err)
+            error.map_or_else(|| store.finish(FileDisposition::Keep), Err)
         });
         ctx.spawn(done.into_actor(self).map(move |done, session, ctx| {
             if let Some(Err(error)) = done {

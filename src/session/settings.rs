@@ -6,15 +6,15 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 
 use super::{Effects, SessionMachine};
-use crate::clock::Now;
+use crate::clock::Timestamp;
 use crate::config::Settings;
 use crate::config::names::NameRules;
 use crate::log::{Level, Topic};
 
 /// What all sessions of a server share.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
-#[serde(from = "SharedRecord", into = "SharedRecord")]
-pub struct Shared {
+#[serde(from = "ServerSettingsRecord", into = "ServerSettingsRecord")]
+pub struct ServerSettings {
     /// Settings.
     pub settings: Arc<Settings>,
     /// Forbidden names.
@@ -29,24 +29,24 @@ pub struct Shared {
 
 /// The same as it is recorded.
 #[derive(Serialize, Deserialize)]
-struct SharedRecord {
+struct ServerSettingsRecord {
     settings: BTreeMap<String, String>,
     crypt_key: Option<[u8; 32]>,
     web_sockets: bool,
     report_url: Option<String>,
 }
 
-impl From<Shared> for SharedRecord {
-    fn from(shared: Shared) -> Self {
-        let Shared { settings, crypt_key, web_sockets, report_url, .. } = shared;
+impl From<ServerSettings> for ServerSettingsRecord {
+    fn from(shared: ServerSettings) -> Self {
+        let ServerSettings { settings, crypt_key, web_sockets, report_url, .. } = shared;
         let settings = settings.values().into_iter().map(|(key, value)| (key.to_owned(), value)).collect();
         Self { settings, crypt_key, web_sockets, report_url }
     }
 }
 
-impl From<SharedRecord> for Shared {
-    fn from(record: SharedRecord) -> Self {
-        let SharedRecord { settings: values, crypt_key, web_sockets, report_url } = record;
+impl From<ServerSettingsRecord> for ServerSettings {
+    fn from(record: ServerSettingsRecord) -> Self {
+        let ServerSettingsRecord { settings: values, crypt_key, web_sockets, report_url } = record;
         let mut settings = Settings::default();
         for (key, value) in &values {
             // A setting of another version of this program is left out.
@@ -59,7 +59,7 @@ impl From<SharedRecord> for Shared {
 
 impl SessionMachine {
     /// New settings of the server count from now on.
-    pub fn set_shared(&mut self, shared: Shared, now: Now, fx: &mut Effects) {
+    pub fn set_shared(&mut self, shared: ServerSettings, now: Timestamp, effects: &mut Effects) {
         let old = std::mem::replace(&mut self.shared, shared);
         let (before, after) = (&old.settings, &self.shared.settings);
         let mut changed = before.idle_time_limit != after.idle_time_limit
@@ -76,10 +76,10 @@ impl SessionMachine {
         self.apply_limits();
         if force_nsfm {
             self.flags.nsfm = true;
-            self.note(Level::Info, Topic::Status, "Forced NSFM after config change", now, fx);
+            self.note(Level::Info, Topic::Status, "Forced NSFM after config change", now, effects);
         }
         if changed {
-            self.send_settings(now, fx);
+            self.send_settings(now, effects);
         }
     }
 }

@@ -10,8 +10,8 @@ use drawhall_protocol::reply::{CaughtUp, ServerReply, StreamProgress, StreamStar
 use flate2::{Decompress, FlushDecompress, Status};
 
 use super::member::ResetRole;
-use super::{ConnId, Effects, MemberKey, SessionMachine, State};
-use crate::clock::Now;
+use super::{ConnId, Effects, MemberKey, SessionMachine, SessionState};
+use crate::clock::Timestamp;
 use crate::log::{Level, Topic};
 
 /// How often a prepared side history asks whether everybody has passed the fork, in milliseconds.
@@ -34,7 +34,7 @@ pub(super) enum StreamError {
 
 /// The side history of a streamed reset.
 #[derive(Debug)]
-pub(super) struct SideHistory {
+pub(super) struct StagedReset {
     user: u8,
     /// Offset in the main history where the side history will be put.
     fork: i64,
@@ -55,7 +55,7 @@ pub(super) struct SideHistory {
     prepared: Option<u64>,
 }
 
-impl SideHistory {
+impl StagedReset {
     pub(super) fn poll_at(&self) -> Option<u64> {
         self.prepared
     }
@@ -113,23 +113,23 @@ impl SessionMachine {
         &mut self,
         key: MemberKey,
         correlator: &str,
-        now: Now,
-        fx: &mut Effects,
+        now: Timestamp,
+        effects: &mut Effects,
     ) -> Result<(), &'static str> {
         let Some(member) = self.members.get(key) else { return Err("invalid user") };
         let id = member.id;
         let (role, ghost) = (member.reset_role, member.is_ghost());
         let Some(expected) = self.requested_correlator().map(str::to_owned) else {
-            self.rule_break(key, format!("User {id} tried to start stream reset unasked"), now, fx);
+            self.rule_break(key, format!("User {id} tried to start stream reset unasked"), now, effects);
             return Err("invalid session state");
         };
         if role != ResetRole::AwaitingStream {
-            self.rule_break(key, format!("User {id} was not asked for a stream reset"), now, fx);
+            self.rule_break(key, format!("User {id} was not asked for a stream reset"), now, effects);
             return Err(if role == ResetRole::Streaming { "already started" } else { "invalid user" });
         }
         if ghost || correlator != expected {
-            self.rule_break(key, format!("User {id} gave a wrong correlator"), now, fx);
-            self.autoreset_failed(now, fx);
+            self.rule_break(key, format!("User {id} gave a wrong correlator"), now, effects);
+            self.autoreset_failed(now, effects);
             return Err(if ghost { "invalid user" } else { "invalid correlator" });
         }
         let start = ServerReply::SStart(StreamStart { correlator: expected }).to_frame_of(id);
@@ -137,13 +137,13 @@ impl SessionMachine {
             return Err("invalid correlator");
         };
         if self.history.append(&[soft.as_bytes(), start.as_bytes()].concat(), 2).is_err() {
-            self.autoreset_failed(now, fx);
+            self.autoreset_failed(now, effects);
             return Err("out of space");
         }
         self.last_event = now;
         let (bytes, server_messages) = self.server_side_state();
         let limit = self.history.limit();
-        self.side = Some(SideHistory {
+        self.staged = Some(StagedReset {
             user: id,
             fork: self.history.mark(),
             fork_index: self.history.last_index(),
@@ -160,29 +160,35 @@ impl SessionMachine {
         self.set_reset_role(key, ResetRole::Streaming);
         self.request_goes_on(now);
         let text = format!("User {id} started stream reset");
-        self.note(Level::Info, Topic::Status, text, now, fx);
+        self.note(Level::Info, Topic::Status, text, now, effects);
         Ok(())
     }
 
     /// A chunk of the stream.
-    pub(super) fn stream_chunk(&mut self, key: MemberKey, data: &[u8], now: Now, fx: &mut Effects) {
+    pub(super) fn stream_chunk(
+        &mut self,
+        key: MemberKey,
+        data: &[u8],
+        now: Timestamp,
+        effects: &mut Effects,
+    ) {
         let Some((id, conn)) = self.members.get(key).map(|m| (m.id, m.conn())) else { return };
-        let added = match &mut self.side {
-            Some(side) if side.prepared.is_none() && side.user == id => side.add(data).map_err(Some),
+        let added = match &mut self.staged {
+            Some(staged) if staged.prepared.is_none() && staged.user == id => staged.add(data).map_err(Some),
             _ => Err(None),
         };
         let Err(error) = added else {
             self.request_goes_on(now);
-            return self.send_progress(conn, false, fx);
+            return self.send_progress(conn, false, effects);
         };
         let reason = error.as_ref().map_or("no stream of theirs is active".into(), StreamError::to_string);
         let text = format!("User {id} tried to add a stream reset message, but {reason}");
-        self.fault(key, Topic::Status, text, now, fx);
+        self.fault(key, Topic::Status, text, now, effects);
         if self.members.contains(key) {
-            self.send_progress(conn, true, fx);
+            self.send_progress(conn, true, effects);
         }
         if error.is_some() {
-            self.autoreset_failed(now, fx);
+            self.autoreset_failed(now, effects);
         }
     }
 
@@ -192,8 +198,8 @@ impl SessionMachine {
         }
     }
 
-    pub(super) fn send_progress(&self, conn: ConnId, cancel: bool, fx: &mut Effects) {
-        self.reply_to(conn, &ServerReply::SProgress(StreamProgress { cancel }), fx);
+    pub(super) fn send_progress(&self, conn: ConnId, cancel: bool, effects: &mut Effects) {
+        self.reply_to(conn, &ServerReply::SProgress(StreamProgress { cancel }), effects);
     }
 
     /// `stream-reset-finish`
@@ -201,34 +207,34 @@ impl SessionMachine {
         &mut self,
         key: MemberKey,
         count: i64,
-        now: Now,
-        fx: &mut Effects,
+        now: Timestamp,
+        effects: &mut Effects,
     ) -> Result<(), &'static str> {
         let id = self.members.get(key).map_or(0, |m| m.id);
-        let side = self.side.as_mut().filter(|s| s.prepared.is_none()).ok_or("no stream reset active")?;
-        if side.user != id {
+        let staged = self.staged.as_mut().filter(|s| s.prepared.is_none()).ok_or("no stream reset active")?;
+        if staged.user != id {
             return Err("invalid user");
         }
-        let whole = side.ended && side.partial.is_empty();
-        let counted = count > 0 && side.streamed_messages == count as u64;
+        let whole = staged.ended && staged.partial.is_empty();
+        let counted = count > 0 && staged.streamed_messages == count as u64;
         if !whole || !counted {
-            let (got, what) = (side.streamed_messages, if whole { "message count" } else { "stream" });
+            let (got, what) = (staged.streamed_messages, if whole { "message count" } else { "stream" });
             let text =
                 format!("User {id} tried to finish stream reset with {count} messages of {got}: bad {what}");
-            self.note(Level::Warn, Topic::Status, text, now, fx);
-            self.autoreset_failed(now, fx);
+            self.note(Level::Warn, Topic::Status, text, now, effects);
+            self.autoreset_failed(now, effects);
             return Err(if whole { "invalid message count" } else { "stream consumer error" });
         }
         if let Ok(frame) = ServerReply::CaughtUp(CaughtUp { key: 0, hidx: None }).to_frame() {
-            side.bytes.extend_from_slice(frame.as_bytes());
-            side.server_messages += 1;
+            staged.bytes.extend_from_slice(frame.as_bytes());
+            staged.server_messages += 1;
         }
-        side.prepared = Some(now.ms);
+        staged.prepared = Some(now.monotonic_ms);
         self.request_done();
         self.set_reset_role(key, ResetRole::None);
         let text = format!("User {id} prepared streamed reset");
-        self.note(Level::Info, Topic::Status, text, now, fx);
-        self.resolve_stream("prepare", now, fx);
+        self.note(Level::Info, Topic::Status, text, now, effects);
+        self.resolve_stream("prepare", now, effects);
         Ok(())
     }
 
@@ -236,64 +242,66 @@ impl SessionMachine {
     pub(super) fn abort_stream(
         &mut self,
         key: MemberKey,
-        now: Now,
-        fx: &mut Effects,
+        now: Timestamp,
+        effects: &mut Effects,
     ) -> Result<(), &'static str> {
         let id = self.members.get(key).map_or(0, |m| m.id);
-        let side = self.side.as_ref().filter(|s| s.prepared.is_none()).ok_or("no stream reset active")?;
-        if side.user != id {
+        let staged = self.staged.as_ref().filter(|s| s.prepared.is_none()).ok_or("no stream reset active")?;
+        if staged.user != id {
             return Err("invalid user");
         }
         let text = format!("User {id} aborted stream reset");
-        self.note(Level::Info, Topic::Status, text, now, fx);
-        self.autoreset_failed(now, fx);
+        self.note(Level::Info, Topic::Status, text, now, effects);
+        self.autoreset_failed(now, effects);
         Ok(())
     }
 
     /// Drops a side history that this user is still streaming; returns whether there was one.
     pub(super) fn abort_stream_of(&mut self, id: u8) -> bool {
-        let theirs = self.side.as_ref().is_some_and(|s| s.user == id && s.prepared.is_none());
+        let theirs = self.staged.as_ref().is_some_and(|s| s.user == id && s.prepared.is_none());
         if theirs {
-            self.side = None;
+            self.staged = None;
         }
         theirs
     }
 
     /// Drops a side history that is not complete.
     pub(super) fn abort_unfinished_stream(&mut self) {
-        self.side.take_if(|s| s.prepared.is_none());
+        self.staged.take_if(|s| s.prepared.is_none());
     }
 
     /// Lets a complete side history take effect as soon as everybody has passed the fork.
-    pub(super) fn resolve_stream(&mut self, cause: &str, now: Now, fx: &mut Effects) {
-        let Some(fork) = self.side.as_ref().filter(|s| s.prepared.is_some()).map(|s| s.fork) else { return };
+    pub(super) fn resolve_stream(&mut self, cause: &str, now: Timestamp, effects: &mut Effects) {
+        let Some(fork) = self.staged.as_ref().filter(|s| s.prepared.is_some()).map(|s| s.fork) else {
+            return;
+        };
         // While a reset is uploaded, those who come in wait for their place in the history.
-        if self.state != State::Running || !self.all_passed(fork) {
-            if let Some(side) = &mut self.side {
-                side.prepared = Some(now.ms + POLL_MS);
+        if self.state != SessionState::Running || !self.all_passed(fork) {
+            if let Some(staged) = &mut self.staged {
+                staged.prepared = Some(now.monotonic_ms + POLL_MS);
             }
             return;
         }
-        let Some(side) = self.side.take() else { return };
-        let since_fork = (self.history.last_index() - side.fork_index) as u64;
-        let messages = side.server_messages + side.streamed_messages;
+        let Some(staged) = self.staged.take() else { return };
+        let since_fork = (self.history.last_index() - staged.fork_index) as u64;
+        let messages = staged.server_messages + staged.streamed_messages;
         let before = self.history.size();
-        match self.history.fork(side.fork, since_fork, &side.bytes, messages) {
+        match self.history.fork(staged.fork, since_fork, &staged.bytes, messages) {
             Ok(offset) => {
-                self.reset_base = side.streamed_bytes;
+                self.reset_base = staged.streamed_bytes;
                 let text = format!(
                     "Resolved streamed reset after {cause} with offset {offset} (size {before} => {})",
                     self.history.size()
                 );
-                self.note(Level::Info, Topic::Status, text, now, fx);
+                self.note(Level::Info, Topic::Status, text, now, effects);
                 self.clear_autoreset(0, now);
-                self.send_status(false, now, fx);
-                self.send_settings(now, fx);
+                self.send_status(false, now, effects);
+                self.send_settings(now, effects);
             }
             Err(error) => {
                 let text = format!("Error resolving streamed reset: {error}");
-                self.note(Level::Warn, Topic::Status, text, now, fx);
-                self.autoreset_failed(now, fx);
+                self.note(Level::Warn, Topic::Status, text, now, effects);
+                self.autoreset_failed(now, effects);
             }
         }
     }

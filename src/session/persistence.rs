@@ -12,18 +12,18 @@ use super::accounts::Accounts;
 use super::bans::BanList;
 use super::invites::Invites;
 use super::leave::ACCIDENT_LINGER_MS;
-use super::secret::Secret;
+use super::password_verifier::PasswordVerifier;
 use super::thumbnail::Picture;
-use super::{Effects, Flags, SessionMachine, Shared, State};
+use super::{Effects, Flags, ServerSettings, SessionMachine, SessionState};
 use crate::auth::password;
-use crate::clock::Now;
+use crate::clock::Timestamp;
 use crate::history::History;
 use crate::log::{Level, Topic};
 use crate::metrics::METRICS;
-use crate::storage::folder::{Listed, Loaded};
 use crate::storage::journal::Entry;
 use crate::storage::metadata::{FIRST_CATCHUP_KEY, Metadata};
-use crate::storage::store::{Ending, PasswordKind, Store, Work};
+use crate::storage::session_dir::{LoadedSession, SessionSummary};
+use crate::storage::session_files::{FileDisposition, PasswordKind, SessionFiles, WriteBatch};
 use crate::storage::template::{Messages, Template};
 
 /// Users of a session that says nothing of it.
@@ -31,7 +31,7 @@ const DEFAULT_MAX_USERS: u32 = 254;
 
 /// What entered the journal last, of everything that has one value.
 #[derive(Debug, Clone, PartialEq)]
-pub(super) struct Journaled {
+pub(super) struct PersistedFields {
     alias: String,
     founder: String,
     max_users: u32,
@@ -43,7 +43,7 @@ pub(super) struct Journaled {
     catchup: u32,
 }
 
-impl Default for Journaled {
+impl Default for PersistedFields {
     fn default() -> Self {
         let none = String::new;
         Self {
@@ -62,12 +62,12 @@ impl Default for Journaled {
 
 /// What a session that nobody is in remembers while it is not loaded, besides its files.
 #[derive(Debug, Clone, Serialize, Deserialize)]
-pub struct Rest {
+pub struct Suspended {
     start_id: i64,
     first_index: i64,
     reset_base: Option<u64>,
-    started: Now,
-    last_event: Now,
+    started: Timestamp,
+    last_event: Timestamp,
     visited: bool,
     #[serde(default)]
     stays_until: Option<u64>,
@@ -83,7 +83,7 @@ pub struct ToRecord {
 }
 
 impl SessionMachine {
-    /// Has the session stored: from now on [`Self::take_work`] says what to write.
+    /// Has the session stored: from now on [`Self::drain_writes`] says what to write.
     pub fn store(&mut self) {
         self.stored = true;
         self.history.store();
@@ -97,20 +97,20 @@ impl SessionMachine {
     /// A session that was loaded. `rest` is what it remembered if it was loaded before while this server runs.
     /// Returns what is to be written to, too.
     pub fn restored(
-        shared: Shared,
-        loaded: Loaded,
-        rest: Option<Rest>,
-        now: Now,
-        fx: &mut Effects,
-    ) -> (SessionMachine, Store) {
-        let Loaded { mut metadata, contents, history, protocol, picture, store, warnings } = loaded;
+        shared: ServerSettings,
+        loaded: LoadedSession,
+        rest: Option<Suspended>,
+        now: Timestamp,
+        effects: &mut Effects,
+    ) -> (SessionMachine, SessionFiles) {
+        let LoadedSession { mut metadata, contents, history, protocol, picture, store, warnings } = loaded;
         let (id, founder) = (store.id().to_owned(), metadata.founder.clone());
         let mut machine = Self::new(shared, id, metadata.alias.clone(), protocol, founder, now);
         let settings = machine.shared.settings.clone();
         let first_index = rest.as_ref().map_or(0, |r| r.first_index);
         machine.history = History::restored(&history, &contents.pieces, first_index);
         machine.stored = true;
-        machine.state = State::Running;
+        machine.state = SessionState::Running;
         for (id, name) in &metadata.users {
             machine.ids.remember(name, *id, |_| false);
         }
@@ -142,30 +142,30 @@ impl SessionMachine {
         machine.settings_known = Some(contents.settings.unwrap_or_default());
         machine.thumbnail.restore(picture.map(|(data, made)| Picture { data, made }));
         for warning in warnings {
-            machine.note(Level::Warn, Topic::Status, format!("While loading: {warning}"), now, fx);
+            machine.note(Level::Warn, Topic::Status, format!("While loading: {warning}"), now, effects);
         }
         if settings.force_nsfm && !machine.flags.nsfm {
             machine.flags.nsfm = true;
-            machine.note(Level::Info, Topic::Status, "Forced NSFM after loading", now, fx);
+            machine.note(Level::Info, Topic::Status, "Forced NSFM after loading", now, effects);
         }
         (machine, store)
     }
 
     /// A session made from a template: it runs, and nobody is in it.
     pub fn from_template(
-        shared: Shared,
+        shared: ServerSettings,
         id: String,
         template: &Template,
         messages: Messages,
-        now: Now,
-        fx: &mut Effects,
+        now: Timestamp,
+        effects: &mut Effects,
     ) -> SessionMachine {
         let Template { alias, metadata, protocol, .. } = template.clone();
         let mut machine = Self::new(shared, id, alias.clone(), protocol, metadata.founder.clone(), now);
         let (password, opword) = (metadata.password.clone(), metadata.opword.clone());
         let nsfm = metadata.flags.nsfm || machine.shared.settings.force_nsfm;
         machine.take_values(metadata);
-        machine.journaled = Journaled::default();
+        machine.journaled = PersistedFields::default();
         machine.flags.nsfm = nsfm;
         machine.take_template_password(PasswordKind::Session, &password);
         machine.take_template_password(PasswordKind::Operator, &opword);
@@ -173,19 +173,25 @@ impl SessionMachine {
         machine.journal.extend(announced.collect::<Vec<_>>());
         machine.history = History::default();
         machine.apply_limits();
-        machine.history.set_open(true);
-        machine.state = State::Running;
+        machine.history.set_publishing(true);
+        machine.state = SessionState::Running;
         machine.visited = false;
-        machine.send_settings(now, fx);
+        machine.send_settings(now, effects);
         if machine.history.append(&messages.bytes, messages.count).is_err() {
-            machine.note(Level::Warn, Topic::Status, "The template is larger than the size limit", now, fx);
+            machine.note(
+                Level::Warn,
+                Topic::Status,
+                "The template is larger than the size limit",
+                now,
+                effects,
+            );
         }
         machine.reset_base = machine.history.size();
         for warning in messages.warnings {
-            machine.note(Level::Warn, Topic::Status, format!("Template {alias}: {warning}"), now, fx);
+            machine.note(Level::Warn, Topic::Status, format!("Template {alias}: {warning}"), now, effects);
         }
         let text = format!("Session instantiated from template {alias}");
-        machine.note(Level::Info, Topic::Status, text, now, fx);
+        machine.note(Level::Info, Topic::Status, text, now, effects);
         machine
     }
 
@@ -201,7 +207,7 @@ impl SessionMachine {
             PasswordKind::Session => (&mut self.password, Entry::Password(text.to_owned())),
             PasswordKind::Operator => (&mut self.opword, Entry::Opword(text.to_owned())),
         };
-        *secret = Secret::stored(text);
+        *secret = PasswordVerifier::stored(text);
         self.journal.push(entry);
     }
 
@@ -209,8 +215,8 @@ impl SessionMachine {
         self.title = metadata.title;
         self.flags = metadata.flags;
         self.max_users = metadata.max_users;
-        self.password = Secret::stored(&metadata.password);
-        self.opword = Secret::stored(&metadata.opword);
+        self.password = PasswordVerifier::stored(&metadata.password);
+        self.opword = PasswordVerifier::stored(&metadata.opword);
         if let Some(threshold) = metadata.autoreset {
             self.reset_threshold = self.raised_threshold(threshold);
         }
@@ -222,8 +228,8 @@ impl SessionMachine {
         self.journaled.autoreset = metadata.autoreset;
     }
 
-    fn values(&self) -> Journaled {
-        Journaled {
+    fn values(&self) -> PersistedFields {
+        PersistedFields {
             alias: self.alias.clone(),
             founder: self.founder.clone(),
             max_users: self.max_users,
@@ -237,8 +243,8 @@ impl SessionMachine {
     }
 
     /// What has changed since the last call and is to be stored. Nothing that clients are sent may be sent before.
-    pub fn take_work(&mut self) -> Work {
-        let mut work = Work::default();
+    pub fn drain_writes(&mut self) -> WriteBatch {
+        let mut work = WriteBatch::default();
         if self.stored {
             work.journal = self.changed_values();
             work.history = self.history.unstored();
@@ -296,13 +302,13 @@ impl SessionMachine {
     }
 
     /// What becomes of the files of a session that is over.
-    pub(super) fn ending(&self) -> Ending {
-        if self.archives() { Ending::Archive } else { Ending::Delete }
+    pub(super) fn ending(&self) -> FileDisposition {
+        if self.archives() { FileDisposition::Archive } else { FileDisposition::Delete }
     }
 
     /// Sets a password and has its hash stored.
     pub fn set_password(&mut self, kind: PasswordKind, password: &str) {
-        let secret = Secret::of(password);
+        let secret = PasswordVerifier::of(password);
         match kind {
             PasswordKind::Session => self.password = secret,
             PasswordKind::Operator => self.opword = secret,
@@ -321,7 +327,7 @@ impl SessionMachine {
 
     /// What is to be recorded, if the session is.
     pub fn take_recording(&mut self) -> ToRecord {
-        let restart = self.state == State::Running && std::mem::take(&mut self.recording_due);
+        let restart = self.state == SessionState::Running && std::mem::take(&mut self.recording_due);
         let bytes = std::mem::take(&mut self.recorded);
         ToRecord { restart, bytes: if restart { Vec::new() } else { bytes } }
     }
@@ -334,14 +340,15 @@ impl SessionMachine {
 
     /// When the session, which is stored and which nobody is in, needs not be in memory any more, in milliseconds of the
     /// forward clock. `None` while it is needed.
-    pub fn rests_at(&self) -> Option<u64> {
-        let idle = self.state == State::Running && self.members.is_empty() && self.side.is_none();
-        (self.stored && idle).then(|| self.emptied.ms + self.shared.settings.session_unload_time.millis())
+    pub fn unload_at(&self) -> Option<u64> {
+        let idle = self.state == SessionState::Running && self.members.is_empty() && self.staged.is_none();
+        (self.stored && idle)
+            .then(|| self.emptied.monotonic_ms + self.shared.settings.session_unload_time.millis())
     }
 
     /// What a session remembers while it is not loaded.
-    pub fn rest(&self) -> Rest {
-        Rest {
+    pub fn rest(&self) -> Suspended {
+        Suspended {
             start_id: self.start_id,
             first_index: self.history.first_index(),
             reset_base: Some(self.reset_base),
@@ -353,29 +360,29 @@ impl SessionMachine {
     }
 
     /// Storing has failed: everybody in the session is told.
-    pub fn storing_failed(&mut self, error: &str, now: Now, fx: &mut Effects) {
+    pub fn storing_failed(&mut self, error: &str, now: Timestamp, effects: &mut Effects) {
         METRICS.storage_errors.count();
         self.storage_error = Some(error.to_owned());
-        self.note(Level::Error, Topic::Status, format!("Storing failed: {error}"), now, fx);
+        self.note(Level::Error, Topic::Status, format!("Storing failed: {error}"), now, effects);
         let text = "The server can't store this session at the moment. You can go on, but what you draw from now on \
                     would be lost if the server stopped. Please tell whoever runs the server, and save a copy.";
-        self.notice(true, "storagefailed", text.into(), &[], "", fx);
+        self.notice(true, "storagefailed", text.into(), &[], "", effects);
     }
 
     /// Storing works again: everybody in the session is told.
-    pub fn storing_recovered(&mut self, now: Now, fx: &mut Effects) {
+    pub fn storing_recovered(&mut self, now: Timestamp, effects: &mut Effects) {
         self.storage_error = None;
-        self.note(Level::Info, Topic::Status, "Storing works again, nothing is missing", now, fx);
+        self.note(Level::Info, Topic::Status, "Storing works again, nothing is missing", now, effects);
         let text = "The server can store this session again. Nothing is missing.";
-        self.notice(true, "storagerecovered", text.into(), &[], "", fx);
+        self.notice(true, "storagerecovered", text.into(), &[], "", effects);
     }
 }
 
-impl Rest {
+impl Suspended {
     /// What is remembered of a session that was found at start.
-    pub fn at_start(now: Now) -> Rest {
+    pub fn at_start(now: Timestamp) -> Suspended {
         let start_id = now.utc_ms / 1000;
-        Rest {
+        Suspended {
             start_id,
             first_index: 0,
             reset_base: None,
@@ -387,14 +394,20 @@ impl Rest {
     }
 
     /// The same after the session has ended by a fault: it waits for those who were in it.
-    pub fn after_accident(self, now: Now) -> Rest {
-        Rest { stays_until: Some(now.ms + ACCIDENT_LINGER_MS), ..self }
+    pub fn after_accident(self, now: Timestamp) -> Suspended {
+        Suspended { stays_until: Some(now.monotonic_ms + ACCIDENT_LINGER_MS), ..self }
     }
 
     /// Whether a session that is not loaded is over now.
-    pub fn is_over(&self, persistent: bool, idle_override: bool, shared: &Shared, now: Now) -> bool {
+    pub fn is_over(
+        &self,
+        persistent: bool,
+        idle_override: bool,
+        shared: &ServerSettings,
+        now: Timestamp,
+    ) -> bool {
         let settings = &shared.settings;
-        let quiet = now.ms.saturating_sub(self.last_event.ms);
+        let quiet = now.monotonic_ms.saturating_sub(self.last_event.monotonic_ms);
         let exempt = settings.allow_idle_override && idle_override;
         is_idle(quiet, exempt, settings.idle_time_limit.millis())
             || (!persistent
@@ -415,13 +428,17 @@ pub(super) fn is_left(quiet: u64, visited: bool, linger: u64) -> bool {
 }
 
 /// Whether an empty session does not end yet because it became so by accident.
-pub(super) fn stays(until: Option<u64>, now: Now) -> bool {
-    until.is_some_and(|until| now.ms < until)
+pub(super) fn stays(until: Option<u64>, now: Timestamp) -> bool {
+    until.is_some_and(|until| now.monotonic_ms < until)
 }
 
 /// The description of a stored session that is not loaded.
-pub fn stored_description(listed: &Listed, shared: &Shared, now: Now) -> SessionDescription {
-    let Listed { id, metadata, protocol, size } = listed;
+pub fn stored_description(
+    listed: &SessionSummary,
+    shared: &ServerSettings,
+    now: Timestamp,
+) -> SessionDescription {
+    let SessionSummary { id, metadata, protocol, size } = listed;
     let (settings, flags) = (Arc::clone(&shared.settings), metadata.flags);
     SessionDescription {
         id: id.clone(),

@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 use tokio::sync::{broadcast, mpsc, watch};
 
 use super::log;
-use crate::clock::{Now, iso_of};
+use crate::clock::{Timestamp, iso_of};
 use crate::config::Rules;
 use crate::db::{Database, LogRow};
 use crate::metrics::{self, METRICS};
@@ -27,7 +27,7 @@ pub(super) const SAMPLE_SECONDS: u64 = TICK.as_secs() * SAMPLE_TICKS;
 /// Samples that are kept: those of an hour.
 const MAX_SAMPLES: usize = (3600 / SAMPLE_SECONDS) as usize;
 /// Followers at once.
-const MAX_FOLLOWERS: usize = 64;
+const MAX_SUBSCRIBERS: usize = 64;
 /// Events that wait for a follower; one who is slower is cut off, and may come again.
 const MAX_WAITING: usize = 1024;
 
@@ -69,13 +69,13 @@ pub(super) struct Event {
     pub(super) data: Arc<str>,
 }
 
-struct Follower {
+struct Subscriber {
     topics: Vec<String>,
     events: mpsc::Sender<Event>,
 }
 
 /// What the Observer looks at.
-pub struct Watched {
+pub struct MonitorDeps {
     /// Knows sessions and connections.
     pub server: Addr<Server>,
     /// Where the log is kept.
@@ -83,55 +83,55 @@ pub struct Watched {
     /// The rules in force.
     pub rules: watch::Receiver<Arc<Rules>>,
     /// Directories that are written to.
-    pub places: Vec<PathBuf>,
+    pub watched_dirs: Vec<PathBuf>,
 }
 
 /// The Observer actor.
-pub struct Observer {
-    watched: Watched,
+pub struct Monitor {
+    watched: MonitorDeps,
     ticks: u64,
     samples: VecDeque<Sample>,
     disks: Vec<Disk>,
-    followers: Vec<Follower>,
+    subscribers: Vec<Subscriber>,
     /// Sessions that followers know of: description and id.
     known: HashMap<String, String>,
 }
 
-impl Observer {
+impl Monitor {
     /// Starts it.
-    pub fn begin(watched: Watched) -> Addr<Observer> {
-        let observer = Observer {
+    pub fn begin(watched: MonitorDeps) -> Addr<Monitor> {
+        let monitor = Monitor {
             watched,
             ticks: 0,
             samples: VecDeque::new(),
             disks: Vec::new(),
-            followers: Vec::new(),
+            subscribers: Vec::new(),
             known: HashMap::new(),
         };
-        observer.start()
+        monitor.start()
     }
 
     fn is_followed(&self, topic: &str) -> bool {
-        self.followers.iter().any(|f| f.follows(topic))
+        self.subscribers.iter().any(|f| f.follows(topic))
     }
 
     /// Tells those who want to know. Who does not read fast enough, or has gone, is forgotten.
     fn tell(&mut self, topic: &str, name: &'static str, data: &Value) {
         if self.is_followed(topic) {
             let event = Event { name, data: data.to_string().into() };
-            self.followers.retain(|f| !f.follows(topic) || f.events.try_send(event.clone()).is_ok());
+            self.subscribers.retain(|f| !f.follows(topic) || f.events.try_send(event.clone()).is_ok());
         }
     }
 
     fn tick(&mut self, ctx: &mut Context<Self>) {
-        self.followers.retain(|f| !f.events.is_closed());
+        self.subscribers.retain(|f| !f.events.is_closed());
         let is_sample = self.ticks.is_multiple_of(SAMPLE_TICKS);
         self.ticks += 1;
         if is_sample || self.is_followed("status") {
-            ctx.spawn(self.watched.server.send(GetLoad).into_actor(self).map(move |load, observer, _| {
+            ctx.spawn(self.watched.server.send(GetLoad).into_actor(self).map(move |load, monitor, _| {
                 // Else the server stops.
                 if let Ok(load) = load {
-                    observer.sample(load, is_sample);
+                    monitor.sample(load, is_sample);
                 }
             }));
         }
@@ -140,8 +140,8 @@ impl Observer {
         }
         if self.is_followed("sessions") {
             let asked = self.watched.server.send(ListSessions { listed_only: false });
-            ctx.spawn(asked.into_actor(self).map(|texts, observer, _| {
-                observer.show_sessions(texts.unwrap_or_default());
+            ctx.spawn(asked.into_actor(self).map(|texts, monitor, _| {
+                monitor.show_sessions(texts.unwrap_or_default());
             }));
         } else {
             self.known.clear();
@@ -151,7 +151,7 @@ impl Observer {
     fn sample(&mut self, load: Load, keep: bool) {
         let Load { users, sessions } = load;
         let sample = Sample {
-            at: iso_of(Now::get().utc_ms),
+            at: iso_of(Timestamp::now().utc_ms),
             users,
             sessions,
             received: METRICS.bytes_in.get(),
@@ -169,15 +169,15 @@ impl Observer {
     }
 
     fn look_at_disks(&self, ctx: &mut Context<Self>) {
-        let places = self.watched.places.clone();
+        let watched_dirs = self.watched.watched_dirs.clone();
         let alarm = self.watched.rules.borrow().settings().disk_space_alarm;
         // A disk that is far away may take its time.
         let looking = actix_rt::task::spawn_blocking(move || {
-            places.iter().filter_map(|path| disk(path, alarm)).collect::<Vec<Disk>>()
+            watched_dirs.iter().filter_map(|path| disk(path, alarm)).collect::<Vec<Disk>>()
         });
-        ctx.spawn(looking.into_actor(self).map(|disks, observer, _| {
+        ctx.spawn(looking.into_actor(self).map(|disks, monitor, _| {
             if let Ok(disks) = disks {
-                observer.take_disks(disks);
+                monitor.take_disks(disks);
             }
         }));
     }
@@ -224,7 +224,7 @@ impl Observer {
     }
 }
 
-impl Follower {
+impl Subscriber {
     fn follows(&self, topic: &str) -> bool {
         self.topics.iter().any(|t| t == topic)
     }
@@ -237,18 +237,18 @@ fn disk(path: &Path, alarm: u64) -> Option<Disk> {
     Some(Disk { path: path.to_owned(), free, total, low: free < alarm })
 }
 
-impl Actor for Observer {
+impl Actor for Monitor {
     type Context = Context<Self>;
 
     fn started(&mut self, ctx: &mut Self::Context) {
         self.tick(ctx);
         ctx.run_interval(TICK, Self::tick);
-        let (mut rows, observer) = (self.watched.log.follow_log(), ctx.address());
+        let (mut rows, monitor) = (self.watched.log.follow_log(), ctx.address());
         ctx.spawn(
             async move {
                 loop {
                     match rows.recv().await {
-                        Ok(rows) => observer.do_send(Logged(rows)),
+                        Ok(rows) => monitor.do_send(Logged(rows)),
                         Err(broadcast::error::RecvError::Lagged(_)) => {}
                         Err(broadcast::error::RecvError::Closed) => return,
                     }
@@ -264,7 +264,7 @@ impl Actor for Observer {
 #[rtype(result = "()")]
 struct Logged(Arc<[LogRow]>);
 
-impl Handler<Logged> for Observer {
+impl Handler<Logged> for Monitor {
     type Result = ();
 
     fn handle(&mut self, Logged(rows): Logged, _: &mut Self::Context) {
@@ -279,18 +279,18 @@ impl Handler<Logged> for Observer {
 /// Somebody wants to be told of these topics: `status`, `sessions`, `log`.
 #[derive(Message)]
 #[rtype(result = "Option<mpsc::Receiver<Event>>")]
-pub(super) struct Follow(pub(super) Vec<String>);
+pub(super) struct Subscribe(pub(super) Vec<String>);
 
-impl Handler<Follow> for Observer {
+impl Handler<Subscribe> for Monitor {
     type Result = Option<mpsc::Receiver<Event>>;
 
-    fn handle(&mut self, Follow(topics): Follow, _: &mut Self::Context) -> Self::Result {
-        self.followers.retain(|f| !f.events.is_closed());
-        if self.followers.len() >= MAX_FOLLOWERS {
+    fn handle(&mut self, Subscribe(topics): Subscribe, _: &mut Self::Context) -> Self::Result {
+        self.subscribers.retain(|f| !f.events.is_closed());
+        if self.subscribers.len() >= MAX_SUBSCRIBERS {
             return None;
         }
         let (events, receiver) = mpsc::channel(MAX_WAITING);
-        self.followers.push(Follower { topics, events });
+        self.subscribers.push(Subscriber { topics, events });
         // Whoever comes new knows of no session.
         self.known.clear();
         Some(receiver)
@@ -299,21 +299,21 @@ impl Handler<Follow> for Observer {
 
 /// What was seen: samples and disks, as JSON.
 #[derive(Message)]
-#[rtype(result = "Seen")]
-pub(super) struct GetSeen;
+#[rtype(result = "MonitorSnapshot")]
+pub(super) struct GetSnapshot;
 
-/// Answer to [`GetSeen`].
+/// Answer to [`GetSnapshot`].
 #[derive(MessageResponse)]
-pub(super) struct Seen {
+pub(super) struct MonitorSnapshot {
     pub(super) samples: Value,
     pub(super) disks: Value,
 }
 
-impl Handler<GetSeen> for Observer {
-    type Result = Seen;
+impl Handler<GetSnapshot> for Monitor {
+    type Result = MonitorSnapshot;
 
-    fn handle(&mut self, _: GetSeen, _: &mut Self::Context) -> Self::Result {
-        Seen { samples: json!(self.samples), disks: json!(self.disks) }
+    fn handle(&mut self, _: GetSnapshot, _: &mut Self::Context) -> Self::Result {
+        MonitorSnapshot { samples: json!(self.samples), disks: json!(self.disks) }
     }
 }
 
