@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use drawhall::admin::Credentials;
-use drawhall::config::ini::IpRange;
+use drawhall::config::ip_range::IpRange;
 use drawhall::config::{Millis, Profile, SettingValue as _};
 use drawhall::transport::forwarded::ProxyHeader;
 use drawhall::transport::{origin, trust};

@@ -10,6 +10,7 @@ use tokio::time::{Interval, MissedTickBehavior};
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct Timestamp {
     /// Milliseconds on a clock that only goes forward.
+    #[serde(alias = "ms")]
     pub monotonic_ms: u64,
     /// Milliseconds since 1970, UTC.
     pub utc_ms: i64,

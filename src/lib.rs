@@ -7,8 +7,9 @@
 //! | [`db`] | the configuration database |
 //! | [`history`] | the message log of a session: one writer, many readers |
 //! | [`session`] | who is in a session, what each may do, what enters its history |
-//! | [`client`] | connections: login, the way in, the way out |
+//! | [`client`] | connections: login, reading, writing |
 //! | [`auth`] | accounts and passwords |
+//! | [`blocking`] | the pool for password hashes, ban lists and files |
 //! | [`server`] | which sessions there are, who may start one; running it all |
 //! | [`storage`] | stored sessions: journals, history files |
 //! | [`transport`] | listeners and streams |
@@ -17,12 +18,13 @@
 //! | [`admin`] | the admin API |
 //! | [`text`] | text from outside, as it may be shown |
 //! | [`tools`] | what the program does besides serving |
-//! | [`trace`] | recorded inputs, and giving them to machines again |
+//! | [`trace`] | recorded inputs of the state machines, and their replay |
 //!
 //! `docs/ARCHITECTURE.md` says how they work together.
 
 pub mod admin;
 pub mod auth;
+pub mod blocking;
 pub mod client;
 pub mod clock;
 pub mod config;

@@ -17,7 +17,7 @@ use common::secure::AnyClient;
 use common::{PATIENCE, SID, TestServer, eventually};
 use drawhall::admin::AccessRules;
 use drawhall::config::RuleSource;
-use drawhall::config::ini::IpRange;
+use drawhall::config::ip_range::IpRange;
 use drawhall::server::run::ServeOptions;
 use drawhall::transport::forwarded::ProxyHeader;
 use drawhall::transport::trust::Trusted;

@@ -1,7 +1,7 @@
 //! What a connection begins with: a request for WebSocket, or a header of the PROXY protocol.
 #![no_main]
 
-use drawhall::config::ini::IpRange;
+use drawhall::config::ip_range::IpRange;
 use drawhall::transport::proxy::{self, Header};
 use drawhall::transport::trust::Trusted;
 use drawhall::transport::websocket::Upgrade;

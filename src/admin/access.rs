@@ -16,7 +16,7 @@ use super::pages::Pages;
 use super::request::refuse;
 use crate::auth::password_limiter::{AttemptRefused, HttpPasswordLimiter, PasswordAttempt};
 use crate::clock::Timestamp;
-use crate::config::ini::IpRange;
+use crate::config::ip_range::IpRange;
 use crate::session::admin::AdminError;
 use crate::transport::origin::ANY;
 use crate::transport::trust::{Source, Trusted};

@@ -9,7 +9,8 @@ use super::operation::{Answer, Body, Field, Operation, number, text};
 use super::request::{Method, Request, bad, not_found, unsupported};
 use super::schemas::{ADDRESS_BAN, BAN_PREVIEW, SYSTEM_BAN, USER_BAN};
 use crate::clock::{Timestamp, utc_of};
-use crate::config::ini::{BanAction, IpRange};
+use crate::config::bans::BanAction;
+use crate::config::ip_range::IpRange;
 use crate::db::{BanKind, BanRow};
 use crate::session::admin::{AdminAnswer, AdminError};
 

@@ -59,7 +59,8 @@ use db_executor::{DbExecutor, RunQuery};
 use monitor::Monitor;
 use request::{Method, Request, Who, not_found};
 
-use crate::auth::{Auth, BlockingPool};
+use crate::auth::Auth;
+use crate::blocking::BlockingPool;
 use crate::config::Rules;
 use crate::db::{BanKind, Database, DbError};
 use crate::server::Server;

@@ -17,8 +17,9 @@ use ed25519_dalek::{Signer as _, SigningKey};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
+use super::password;
 use super::password_limiter::{AttemptRefused, HttpPasswordLimiter};
-use super::{BlockingPool, Job, password};
+use crate::blocking::{BlockingPool, Job};
 use crate::clock::Timestamp;
 use crate::db::{Account, Database, DbError};
 use crate::transport::trust::{Source, Trusted};

@@ -6,8 +6,8 @@ use drawhall_protocol::from_json;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use super::ban_terms::BanTerms;
-use super::ini::BanAction;
+use super::bans::BanAction;
+use super::bans::BanTerms;
 
 /// A ban from elsewhere, with everything that it is of.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

@@ -2,9 +2,11 @@
 //!
 //! [`Settings`] is an immutable snapshot that everybody shares. Source: `config.md`.
 
-pub mod ban_terms;
+pub mod account;
+pub mod bans;
 pub mod extbans;
 pub mod ini;
+pub mod ip_range;
 pub mod names;
 pub mod profile;
 pub mod rules;

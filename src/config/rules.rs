@@ -7,9 +7,11 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 
 use super::Settings;
-use super::ban_terms::BanTerms;
+use super::bans::Ban;
+use super::bans::BanTerms;
 use super::extbans::ExtBan;
-use super::ini::{Ban, ConfigFile, IpRange};
+use super::ini::ConfigFile;
+use super::ip_range::IpRange;
 use super::names::NameRules;
 use super::white_list::WhiteList;
 use crate::auth::extauth::ExtAuth;

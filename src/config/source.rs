@@ -5,9 +5,11 @@ use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
-use super::ban_terms::BanTerms;
+use super::bans::BanTerms;
+use super::bans::{Ban, BanAction};
 use super::extbans::{self, ExtBan};
-use super::ini::{self, Ban, BanAction, ConfigFile, IpRange};
+use super::ini::{self, ConfigFile};
+use super::ip_range::IpRange;
 use super::white_list::WhiteList;
 use super::{Millis, Profile, Rules, Settings, canonical_key};
 use crate::auth::token;

@@ -11,7 +11,7 @@ use super::directory::{Entry, Missing, Residency, Unreadable, Waiter};
 use super::{
     FoundSession, Server, Session, SessionDeps, SessionDir, SessionMachine, SessionSummary, Suspended,
 };
-use crate::auth::Job;
+use crate::blocking::Job;
 use crate::client::login::LookupAnswer;
 use crate::clock::Timestamp;
 use crate::log::LogEntry;

@@ -25,7 +25,7 @@ use drawhall_protocol::ProtocolVersion;
 use drawhall_protocol::reply::SessionDescription;
 use tokio::sync::oneshot;
 
-use crate::auth::BlockingPool;
+use crate::blocking::BlockingPool;
 use crate::client::actor::{Client, SendAway};
 use crate::client::login::LookupAnswer;
 use crate::clock::Timestamp;

@@ -21,7 +21,8 @@ use super::input::Input;
 use super::member::{AuthenticatedClient, JoinRequest};
 use super::persistence::Suspended;
 use super::{BanExchange, OpwordCheck, ServerSettings, SessionMachine, SessionState};
-use crate::auth::{BUSY_TEXT, BlockingPool, Job};
+use crate::auth::BUSY_TEXT;
+use crate::blocking::{BlockingPool, Job};
 use crate::client::actor::{Deliver, ReadOn};
 use crate::client::in_flight::InFlightBudget;
 use crate::client::login::LookupAnswer;
@@ -601,6 +602,7 @@ pub struct ListingUpdate {
     /// Where the session is listed now.
     pub listed: Vec<ListedAt>,
     /// It has been announced here.
+    #[serde(alias = "made")]
     pub announced: Option<String>,
     /// It was withdrawn here on purpose.
     pub withdrawn: Option<String>,

@@ -53,6 +53,7 @@ pub enum Input {
     /// The host enters.
     Host {
         /// Who hosts.
+        #[serde(alias = "visitor")]
         client: Box<AuthenticatedClient>,
         /// What was asked for.
         host: Box<Host>,

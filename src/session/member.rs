@@ -28,6 +28,7 @@ pub struct AuthenticatedClient {
     /// The connection.
     pub conn: ConnId,
     /// Name, address, account and system id.
+    #[serde(alias = "person")]
     pub identity: Identity,
     /// Avatar picture.
     pub avatar: Vec<u8>,
@@ -54,6 +55,7 @@ pub struct AuthenticatedClient {
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
 pub struct JoinRequest {
     /// Who asks.
+    #[serde(alias = "visitor")]
     pub client: AuthenticatedClient,
     /// Session password or invite secret.
     pub password: String,

@@ -401,7 +401,7 @@ pub(crate) fn network(address: IpAddr) -> IpAddr {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::ini::IpRange;
+    use crate::config::ip_range::IpRange;
 
     fn limiter() -> ConnectionLimiter {
         ConnectionLimiter::new(Trusted::new(&[IpRange::parse("127.0.0.0/8").unwrap()]))

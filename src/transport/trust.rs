@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use super::forwarded::{ForwardedHeaders, ProxyHeader};
 use crate::clock::Timestamp;
-use crate::config::ini::IpRange;
+use crate::config::ip_range::IpRange;
 
 /// Networks of proxies that are believed, by default: the machine itself.
 pub const LOOPBACK: [&str; 2] = ["127.0.0.0/8", "::1"];

@@ -8,7 +8,7 @@ use std::time::Instant;
 
 use drawhall::admin::{AccessRules, Credentials};
 use drawhall::config::RuleSource;
-use drawhall::config::ini::IpRange;
+use drawhall::config::ip_range::IpRange;
 use drawhall::db::{Account, Database};
 use drawhall::server::run::ServeOptions;
 use drawhall::transport::forwarded::ProxyHeader;

@@ -5,7 +5,7 @@ use drawhall_protocol::command::Join;
 
 use super::{LoginEffect, LoginMachine, LookedUp, PendingAnswer};
 use crate::auth::MAX_PASSWORD_ATTEMPTS;
-use crate::config::ini::BanAction;
+use crate::config::bans::BanAction;
 use crate::log::{Level, Topic};
 use crate::session::{JoinRequest, Refusal};
 

@@ -35,8 +35,8 @@ use ident::Intent;
 
 use crate::auth::token::Token;
 use crate::config::Rules;
-use crate::config::ban_terms::BanTerms;
-use crate::config::ini::BanAction;
+use crate::config::bans::BanAction;
+use crate::config::bans::BanTerms;
 use crate::log::{Level, Topic};
 use crate::session::{AuthenticatedClient, ConnId, JoinRequest};
 
@@ -152,6 +152,7 @@ pub struct Arrival {
     #[serde(default)]
     pub proxied: bool,
     /// Source of chance.
+    #[serde(alias = "chance")]
     pub rng_seed: u64,
     /// When that is, milliseconds since 1970.
     pub utc_ms: i64,

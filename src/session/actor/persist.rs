@@ -8,7 +8,7 @@ use std::time::Duration;
 use actix::prelude::*;
 
 use super::{ClientOp, ConnId, Session};
-use crate::auth::Job;
+use crate::blocking::Job;
 use crate::clock::Timestamp;
 use crate::metrics::METRICS;
 use crate::server::{RequestUnload, UnloadDeclined};

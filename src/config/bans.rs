@@ -2,11 +2,49 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::ini::BanAction;
 use crate::db::time_text;
 
 /// A ban that ends in so many years does not end.
 const PERMANENT_YEARS: u32 = 99;
+
+/// What happens to somebody who is banned from the server.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub enum BanAction {
+    /// Told so when hosting or joining.
+    #[default]
+    Normal,
+    /// Disconnected with what looks like a network error.
+    NetError,
+    /// An answer that means nothing, then silence.
+    Garbage,
+    /// Silence.
+    Hang,
+    /// Cut off some seconds later.
+    Timer,
+}
+
+impl BanAction {
+    /// Reads a reaction's name.
+    pub fn parse(name: &str) -> Option<BanAction> {
+        Some(match name {
+            "normal" => Self::Normal,
+            "neterror" => Self::NetError,
+            "garbage" => Self::Garbage,
+            "hang" => Self::Hang,
+            "timer" => Self::Timer,
+            _ => return None,
+        })
+    }
+}
+
+/// A ban of addresses (`T` = range), a system id (text) or ext-auth user (number).
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Ban<T> {
+    /// Who is banned.
+    pub subject: T,
+    /// What happens to them.
+    pub terms: BanTerms,
+}
 
 /// What becomes of somebody who is banned.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
