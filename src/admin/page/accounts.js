@@ -5,8 +5,8 @@ import { get, getIfThere, post, put, remove } from "./api.js";
 
 const FLAGS = [
   ["MOD", "Moderator: may do everything in every session"], ["HOST", "May host when guests may not"],
-  ["ADMIN", "May log in on this page"], ["GHOST", "May join unseen (setting enableGhosts)"],
-  ["BANEXEMPT", "Bans do not count"], ["WEB", "May connect from a browser"],
+  ["ADMIN", "May log in on this page"], ["GHOST", "May join invisibly (setting enableGhosts)"],
+  ["BANEXEMPT", "Not subject to bans of addresses"], ["WEB", "May connect from a browser"],
   ["WEBSESSION", "May open sessions to browsers"], ["WEBHOST", "May host from a browser"],
   ["PERSIST", "May make sessions persistent"],
 ];
@@ -14,7 +14,7 @@ const FLAGS = [
 const flagFields = (has = []) => el("fieldset", { class: "card" }, el("legend", {}, "Flags"),
   FLAGS.map(([flag, help]) => field(`flag-${flag}`, `${flag}: ${help}`, { kind: "check", value: has.includes(flag) })));
 
-/** What a form says, with its flags as the API wants them; flags that are not known here stay. */
+/** The values of an account form, flags in the form of the API; flags that this page does not know are kept. */
 function account(given, before = []) {
   const result = { flags: before.filter((flag) => !FLAGS.some(([known]) => known === flag)) };
   for (const [key, value] of Object.entries(given)) {
@@ -45,7 +45,7 @@ export async function accounts(content) {
     { title: "Actions", cell: (a) => (locked ? "" : el("div", { class: "row" },
       button("Change", async () => {
         const flags = a.flags.split(",").filter(Boolean);
-        const answer = await ask(`Change ${a.username}`, "An empty password leaves it as it is.", { action: "Save", fields: [
+        const answer = await ask(`Change ${a.username}`, "Leave the password empty to keep it.", { action: "Save", fields: [
           field("username", "Name", { value: a.username, required: true }), field("password", "New password", { kind: "password" }),
           field("locked", "Locked: nobody can log in", { kind: "check", value: a.locked }), flagFields(flags)] });
         if (!answer) return;
@@ -54,11 +54,11 @@ export async function accounts(content) {
         await load();
       }, "plain"),
       button("Remove", async () => {
-        if (!(await ask(`Remove ${a.username}?`, "Its name can be used by anybody then. Locking it keeps the name.", { action: "Remove", danger: true }))) return;
+        if (!(await ask(`Remove ${a.username}?`, "Anybody can use the name then. Lock the account instead to keep the name reserved.", { action: "Remove", danger: true }))) return;
         await remove(`accounts/${a.id}`);
         await load();
       }, "danger"))) },
-  ], rows.filter((a) => has(a, wanted, ["username", "flags"])), wanted ? "No account has that in it." : "There are no accounts."));
+  ], rows.filter((a) => has(a, wanted, ["username", "flags"])), wanted ? "No matching accounts." : "No accounts."));
   fill(content, el("h1", {}, "Accounts"), locked ? el("p", { class: "warning" }, "Accounts are locked against changes.") : null,
     el("div", { class: "row top" }, search("Search name, flags", (text) => { wanted = text; draw(); })), list,
     locked ? null : el("details", { class: "card" }, el("summary", {}, "Add an account"), form([

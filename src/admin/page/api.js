@@ -1,6 +1,6 @@
 // Requests to the admin API. Addresses are relative: a proxy may have put the page below a path.
 
-/** Something that the server did not do. */
+/** A request that failed. */
 export class Refused extends Error {
   constructor(status, message) {
     super(message);
@@ -10,7 +10,7 @@ export class Refused extends Error {
 
 let onLogin = () => {};
 
-/** What is done when the server wants a login. */
+/** Sets the handler for answers with status 401. */
 export function whenLoginIsNeeded(act) {
   onLogin = act;
 }
@@ -51,7 +51,7 @@ export const post = (path, body = {}) => request("POST", path, body);
 export const put = (path, body = {}) => request("PUT", path, body);
 export const remove = (path, parameters) => request("DELETE", path + query(parameters));
 
-/** What is answered, or null when there is no such thing. */
+/** The answer, or null on 404. */
 export async function getIfThere(path, parameters) {
   try {
     return await get(path, parameters);

@@ -5,13 +5,13 @@ import { get, getIfThere, post, remove } from "./api.js";
 
 const REACTIONS = [
   ["normal", "Tell them that they are banned"], ["neterror", "Pretend a network error"], ["garbage", "Send garbage"],
-  ["hang", "Let them wait"], ["timer", "Cut them off after a while"],
+  ["hang", "Never answer"], ["timer", "Disconnect after a while"],
 ];
-const DURATIONS = [["1", "1 day"], ["7", "1 week"], ["30", "30 days"], ["365", "1 year"], ["36500", "For ever"]];
+const DURATIONS = [["1", "1 day"], ["7", "1 week"], ["30", "30 days"], ["365", "1 year"], ["36500", "Permanently"]];
 
 const until = (days) => new Date(Date.now() + Number(days) * 86400000).toISOString().slice(0, 19).replace("T", " ");
 
-/** Shows how many addresses a ban would cover, and whom, as one types. */
+/** Live preview of a ban: how many addresses it covers and which connected users it affects. */
 function preview(form, output) {
   let asked = 0;
   const look = async () => {
@@ -23,9 +23,9 @@ function preview(form, output) {
       if (turn !== asked) return;
       fill(output,
         el("p", { class: seen.many ? "warning" : "" }, seen.first === seen.last ? `Covers ${seen.first} only.`
-          : `Covers ${seen.addresses} addresses, ${seen.first} to ${seen.last}.${seen.many ? " That is many: others than the one you mean will be kept out." : ""}`),
-        seen.users.length ? el("p", {}, `Hits of those online: ${seen.users.map((u) => `${u.name || "somebody"} (${u.ip})`).join(", ")}`)
-          : el("p", { class: "soft" }, "Hits nobody of those online."));
+          : `Covers ${seen.addresses} addresses, ${seen.first} to ${seen.last}.${seen.many ? " That is many: people other than the one you mean will be kept out." : ""}`),
+        seen.users.length ? el("p", {}, `Connected now and affected: ${seen.users.map((u) => `${u.name || "somebody"} (${u.ip})`).join(", ")}`)
+          : el("p", { class: "soft" }, "Affects nobody who is connected now."));
     } catch (error) {
       if (turn === asked) fill(output, el("p", { class: "error" }, error.message));
     }
@@ -47,15 +47,15 @@ const body = (given) => {
 
 const addressFields = (ip = "") => [
   field("ip", "Address", { required: true, value: ip }),
-  field("subnet", "Length of the network's prefix", { kind: "number", min: 0, max: 128, value: 0, help: "0 for the one address; 24 for 256 addresses of IPv4; 64 for a home of IPv6" }),
+  field("subnet", "Prefix length", { kind: "number", min: 0, max: 128, value: 0, help: "0: this address only; 24: 256 IPv4 addresses; 64: one IPv6 network, such as a home" }),
 ];
 
-/** Bans an address after asking. */
+/** Bans an address after a confirmation. */
 export async function banAddress(ip, comment) {
   const output = el("div", { "aria-live": "polite" });
   const inner = [...addressFields(ip), output, ...common(false)];
   inner.at(-1).querySelector("input").value = comment ?? "";
-  const answering = ask(`Ban ${ip}?`, "Whoever has such an address cannot connect any more. Those who are connected stay until kicked.",
+  const answering = ask(`Ban ${ip}?`, "New connections from these addresses are refused. Users who are connected now stay until they are kicked.",
     { action: "Ban", danger: true, fields: inner });
   preview(output.closest("form"), output);
   const answer = await answering;
@@ -82,11 +82,11 @@ export async function bans(content) {
       { title: "Comment", cell: (b) => b.comment },
       { title: "Added", cell: (b) => time(b.added) },
       { title: "Actions", cell: (b) => (locked ? "" : button("Remove", async () => {
-        if (!(await ask("Remove the ban?", "Whoever it kept out can come again.", { action: "Remove" }))) return;
+        if (!(await ask("Remove the ban?", "The banned can connect again.", { action: "Remove" }))) return;
         await remove(`${path}/${b.id}`);
         await load();
       }, "danger")) },
-    ], rows.filter((b) => has(b, wanted, keys)), wanted ? "No ban has that in it." : "There are no such bans."));
+    ], rows.filter((b) => has(b, wanted, keys)), wanted ? "No matching bans." : "No bans."));
     const load = async () => {
       rows = await get(path);
       draw();

@@ -1,4 +1,4 @@
-// The API, as its own description says.
+// API reference, made from the OpenAPI document.
 
 import { el, fill, search } from "./dom.js";
 import { get } from "./api.js";
@@ -13,8 +13,8 @@ const typeOf = (schema) => {
 
 const rows = (title, list) => (list.length === 0 ? null : [el("h4", {}, title), el("div", { class: "scroll" }, el("table", {},
   el("thead", {}, el("tr", {}, ["Name", "Type", "Meaning"].map((t) => el("th", { scope: "col" }, t)))),
-  el("tbody", {}, list.map(([name, type, about, needed]) => el("tr", {},
-    el("td", { class: "mono" }, name, needed ? " (needed)" : ""), el("td", {}, type), el("td", {}, about ?? ""))))))]);
+  el("tbody", {}, list.map(([name, type, description, required]) => el("tr", {},
+    el("td", { class: "mono" }, name, required ? " (required)" : ""), el("td", {}, type), el("td", {}, description ?? ""))))))]);
 
 const members = (schema) => Object.entries(schema?.properties ?? {}).map(([name, value]) =>
   [name, typeOf(value), value.description, (schema.required ?? []).includes(name)]);
@@ -36,12 +36,12 @@ export async function docs(content) {
       blocks.push([`${method} ${path} ${operation.summary}`.toLowerCase(), block]);
     }
   }
-  const shapes = Object.entries(api.components.schemas).map(([name, schema]) =>
-    el("details", { class: "card" }, el("summary", {}, name), rows("Members", members(schema)) ?? el("p", {}, "An object.")));
+  const schemas = Object.entries(api.components.schemas).map(([name, schema]) =>
+    el("details", { class: "card" }, el("summary", {}, name), rows("Fields", members(schema)) ?? el("p", {}, "An object.")));
   fill(content, el("h1", {}, "API"),
     el("p", {}, api.info.description, " For programs: ", el("a", { href: "api/openapi.json" }, "openapi.json"), "."),
     el("div", { class: "row top" }, search("Search the API", (text) => {
       for (const [known, block] of blocks) block.hidden = !known.includes(text);
     })),
-    el("h2", {}, "Requests"), blocks.map(([, block]) => block), el("h2", {}, "Shapes"), shapes);
+    el("h2", {}, "Requests"), blocks.map(([, block]) => block), el("h2", {}, "Schemas"), schemas);
 }

@@ -110,7 +110,7 @@ export function table(caption, columns, rows, empty = "Nothing here.") {
 }
 
 /** Asks whether something is meant, saying what will happen; with fields, answers with what they hold. */
-export function ask(title, text, { action = "Go on", danger = false, fields: inner = [], keep = [] } = {}) {
+export function ask(title, text, { action = "OK", danger = false, fields: inner = [], keep = [] } = {}) {
   return new Promise((resolve) => {
     const id = `dialog-${(fields += 1)}`;
     let answer = null;

@@ -1,4 +1,4 @@
-// Bans from elsewhere.
+// External bans, fetched from a URL.
 
 import { el, fill, button, table, say, time, ask } from "./dom.js";
 import { get, post, put, remove } from "./api.js";
@@ -20,27 +20,27 @@ export async function extbans(content, signal) {
       locked ? el("p", { class: "warning" }, "External bans are locked against changes.") : null,
       status.active
         ? el("p", {}, "Fetched from ", el("span", { class: "mono" }, status.url), ` every ${Math.round(status.intervalMsecs / 60000)} min${next}.`,
-          config.extBansCacheUrl === status.url ? "" : " Nothing was fetched yet.")
-        : el("p", {}, "They are not used. ", el("a", { href: "#/settings" }, "Set extBansUrl"), " to the address of a ban list."),
+          config.extBansCacheUrl === status.url ? "" : " Nothing has been fetched yet.")
+        : el("p", {}, "External bans are off. ", el("a", { href: "#/settings" }, "Set extBansUrl"), " to the address of a ban list."),
       el("div", { class: "row" },
         status.active ? button("Fetch now", async () => {
           await post("extbans/refresh");
           say("Fetching.");
           setTimeout(() => load().catch(() => {}), 1500);
         }) : null,
-        locked ? null : button("Forget them", async () => {
-          if (!(await ask("Forget the external bans?", "None of them counts until they are fetched again.", { action: "Forget", danger: true }))) return;
+        locked ? null : button("Discard", async () => {
+          if (!(await ask("Discard the external bans?", "They have no effect until they are fetched again.", { action: "Discard", danger: true }))) return;
           await remove("extbans");
           await load();
         }, "danger")),
       table("External bans", [
         { title: "Number", num: true, cell: (b) => String(b.id) },
-        { title: "Covers", cell: covers },
+        { title: "Matches", cell: covers },
         { title: "Until", cell: (b) => time(b.expires) },
         { title: "Reason", cell: (b) => b.reason },
         { title: "Comment", cell: (b) => b.comment },
-        { title: "Counts", cell: (b) => (b.enabled ? "yes" : "no") },
-        { title: "Actions", cell: (b) => (locked ? "" : button(b.enabled ? "Switch off" : "Switch on", async () => {
+        { title: "Enabled", cell: (b) => (b.enabled ? "yes" : "no") },
+        { title: "Actions", cell: (b) => (locked ? "" : button(b.enabled ? "Disable" : "Enable", async () => {
           await put(`extbans/${b.id}`, { enabled: !b.enabled });
           await load();
         }, "plain")) },

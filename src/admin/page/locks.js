@@ -9,7 +9,7 @@ const NAMES = {
 
 export async function locks(content) {
   const answer = await get("locks");
-  const intro = el("p", {}, "What is locked can be looked at here and with the API, but not changed, until it is unlocked.");
+  const intro = el("p", {}, "Locked parts are read-only on this page and in the API until they are unlocked.");
   if (!answer.supported) {
     fill(content, el("h1", {}, "Locks"), intro, el("p", {}, "Locks need a configuration database: start the server with --database or --data."));
     return;
@@ -17,8 +17,8 @@ export async function locks(content) {
   fill(content, el("h1", {}, "Locks"), intro, el("div", { class: "card" }, form([
     ...Object.entries(answer.sections).map(([name, on]) => field(name, NAMES[name] ?? name, { kind: "check", value: on })),
     field("password", "Password", { kind: "password", help: answer.password
-      ? "The password that the locks were given"
-      : "Optional: once given, changing the locks needs it, until nothing is locked" }),
+      ? "The password that protects the locks"
+      : "Optional. If set, it is needed to change the locks until nothing is locked" }),
   ], "Save", async (element) => {
     const { password, ...sections } = values(element);
     const wanted = Object.entries(sections).filter(([, on]) => on).map(([name]) => name);

@@ -1,4 +1,4 @@
-// The log, with filters, as it grows.
+// The log, with filters, updated live.
 
 import { el, fill, button, field, form, values, table, time } from "./dom.js";
 import { get } from "./api.js";
@@ -27,11 +27,11 @@ export async function log(content, signal) {
       { title: "User", mono: true, cell: (l) => l.user },
       { title: "Session", mono: true, cell: (l) => (l.session ? link(l.session, l.session.slice(0, 8)) : "") },
       { title: "Message", cell: (l) => l.message },
-    ], shown, "No line of the log fits."),
+    ], shown, "No matching log entries."),
     el("div", { class: "row" },
       page > 0 ? button("Newer", () => load(page - 1), "plain") : null,
       rows.length >= 100 ? button("Older", () => load(page + 1), "plain") : null,
-      el("p", { class: "soft" }, page > 0 ? `Page ${page + 1}` : "What is logged comes in above.")));
+      el("p", { class: "soft" }, page > 0 ? `Page ${page + 1}` : "New entries appear at the top.")));
   };
   async function load(wanted) {
     page = wanted;
@@ -45,7 +45,7 @@ export async function log(content, signal) {
   }
   const filter = form([el("div", { class: "row" },
     field("contains", "Text"), field("user", "User (name, address)"), field("session", "Session id"),
-    field("level", "Level", { kind: "select", choices: [["", "All"], ...LEVELS.slice(0, 3).map((l) => [l, `${l} and worse`])] }))],
+    field("level", "Level", { kind: "select", choices: [["", "All"], ...LEVELS.slice(0, 3).map((l) => [l, `${l} and above`])] }))],
   "Filter", async (element) => {
     filters = values(element);
     await load(0);

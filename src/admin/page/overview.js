@@ -1,15 +1,15 @@
-// How the server does.
+// Overview: load, disks, a message to everybody.
 
 import { el, fill, field, form, say, bytes, age, time, values } from "./dom.js";
 import { get, put } from "./api.js";
 import { follow, every } from "./live.js";
 import { chart, rates } from "./charts.js";
 
-/** Says at the top of every screen that a disk is nearly full. */
+/** Shows an alarm at the top of every screen when a disk is nearly full. */
 function showAlarm(disks) {
   const low = disks.filter((disk) => disk.low);
   fill(document.getElementById("alarm"), low.map((disk) =>
-    el("p", {}, `Only ${bytes(disk.free)} are free on the disk of ${disk.path}. When it is full, sessions cannot be stored.`)));
+    el("p", {}, `Disk nearly full: ${bytes(disk.free)} free at ${disk.path}. When it is full, sessions cannot be stored.`)));
 }
 
 export async function overview(content, signal) {
@@ -42,7 +42,7 @@ export async function overview(content, signal) {
   const where = status.ext_host ? `${status.ext_host}:${status.ext_port}` : `port ${status.ext_port}`;
   const message = form([
     field("message", "Message to all sessions", { required: true }),
-    field("alert", "In a box that has to be closed", { kind: "check" }),
+    field("alert", "Show as alert", { kind: "check" }),
   ], "Send to everybody", async (element) => {
     const { message: text, alert } = values(element);
     await put("sessions", alert ? { alert: text } : { message: text });
@@ -52,15 +52,15 @@ export async function overview(content, signal) {
 
   fill(content,
     el("h1", {}, "Overview"),
-    el("p", { class: "soft" }, `Drawhall ${seen.version} at ${where}, runs for ${age(status.started)} (since `, time(status.started), ")"),
+    el("p", { class: "soft" }, `Drawhall ${seen.version} at ${where}, up ${age(status.started)} (since `, time(status.started), ")"),
     seen.storageErrors > 0 ? el("p", { class: "warning", role: "alert" },
-      `Something could not be stored ${seen.storageErrors} times; the log says what. Sessions that are affected say so.`) : null,
+      `Writing to disk failed ${seen.storageErrors} times; see the log. Affected sessions are marked.`) : null,
     cards,
     el("section", {}, el("h2", {}, "Disks"), disks),
-    el("section", { class: "card" }, el("h2", {}, "Talk to everybody"), message));
+    el("section", { class: "card" }, el("h2", {}, "Message everybody"), message));
   draw();
   drawDisks(seen.disks);
-  if (seen.disks.length === 0) fill(disks, el("p", { class: "soft" }, "Nothing is stored: everything is in memory only."));
+  if (seen.disks.length === 0) fill(disks, el("p", { class: "soft" }, "Nothing is stored: all sessions are in memory only."));
 
   follow(signal, ["status"], {
     status: (sample) => {

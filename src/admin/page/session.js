@@ -10,8 +10,8 @@ const DEFAULT_ARCHIVE = "default";
 
 /** What can be changed, as `sessionconf` names it. */
 const CHECKS = [
-  ["persistent", "Stays when everybody has left"], ["closed", "Nobody else may join"], ["authOnly", "Only accounts may join"],
-  ["nsfm", "Not safe for minors"], ["unlisted", "Lists do not show it"], ["invites", "Operators may make invites"],
+  ["persistent", "Persistent: stays when everybody has left"], ["closed", "Nobody else may join"], ["authOnly", "Only accounts may join"],
+  ["nsfm", "Not safe for minors"], ["unlisted", "Unlisted"], ["invites", "Operators may make invites"],
   ["deputies", "Trusted users may kick"], ["idleOverride", "No idle limit"], ["allowWeb", "Browsers may join"],
 ];
 
@@ -37,7 +37,7 @@ export async function session(content, signal, name) {
     fill(head,
       el("p", {}, el("a", { href: "#/sessions" }, "All sessions")),
       el("div", { class: "row top" }, el("h1", {}, now.title || now.alias || now.id),
-        locked ? null : button("End the session", async () => { if (await end(now)) location.hash = "#/sessions"; }, "danger")),
+        locked ? null : button("End session", async () => { if (await end(now)) location.hash = "#/sessions"; }, "danger")),
       locked ? el("p", { class: "warning" }, "Sessions are locked against changes.") : null,
       now.storageError ? el("p", { class: "warning", role: "alert" }, `It cannot be stored: ${now.storageError}`) : null);
     const fact = (title, value) => [el("dt", { class: "soft" }, title), el("dd", {}, value)];
@@ -57,7 +57,7 @@ export async function session(content, signal, name) {
         { title: "Id", num: true, cell: (u) => String(u.id) },
         { title: "Name", cell: (u) => u.name },
         { title: "Address", mono: true, cell: (u) => u.ip },
-        { title: "Is", cell: (u) => el("span", {}, [u.op && "operator", u.trusted && "trusted", u.mod && "moderator", u.auth && "account",
+        { title: "Flags", cell: (u) => el("span", {}, [u.op && "operator", u.trusted && "trusted", u.mod && "moderator", u.auth && "account",
           u.muted && "muted", u.browser && "browser", u.tls && "encrypted"].filter(Boolean).map(tag)) },
         { title: "Active", cell: (u) => activity(u.lastActive) },
         { title: "Actions", cell: (u) => (locked ? "" : el("div", { class: "row" },
@@ -65,11 +65,11 @@ export async function session(content, signal, name) {
           act(u.trusted ? "Untrust" : "Trust", () => put(`${path}/${u.id}`, { trusted: !u.trusted })),
           button("Message", async () => {
             const answer = await ask(`Message to ${u.name}`, "Only this user sees it.", {
-              action: "Send", fields: [field("message", "Message", { required: true }), field("alert", "In a box", { kind: "check" })] });
+              action: "Send", fields: [field("message", "Message", { required: true }), field("alert", "Show as alert", { kind: "check" })] });
             if (answer) await put(`${path}/${u.id}`, answer.alert ? { alert: answer.message } : { message: answer.message });
           }, "plain"),
           act("Kick", async () => {
-            const answer = await ask(`Kick ${u.name}?`, "The user is sent away and may come back unless banned.", {
+            const answer = await ask(`Kick ${u.name}?`, "The user is disconnected and may come back unless banned.", {
               action: "Kick", danger: true, fields: [field("message", "Message (100 bytes at most)")] });
             if (answer) await remove(`${path}/${u.id}`, { message: answer.message ?? "" });
           }, "danger"),
@@ -91,9 +91,9 @@ export async function session(content, signal, name) {
         : el("p", { class: "soft" }, "There is no picture yet."),
       now.thumbnail.generatorCorrelator ? el("p", { role: "status" }, "A client is making one.") : null,
       locked ? null : el("div", { class: "row" },
-        able.length ? button(`Ask ${able[0].name} for a picture`, async () => {
+        able.length ? button(`Request thumbnail from ${able[0].name}`, async () => {
           await post(`${path}/${able[0].id}/thumbnail`, { maxWidth: 640, maxHeight: 480, format: "jpeg", quality: 80, reason: "An administrator wants to see the canvas." });
-          say("The client was asked.");
+          say("Thumbnail requested.");
           await reload();
         }, "plain") : el("p", { class: "soft" }, "No client in the session can make one."),
         thumbnail ? act("Throw it away", () => remove(`${path}/thumbnail`), "danger") : null));
@@ -102,10 +102,10 @@ export async function session(content, signal, name) {
   function drawInvites() {
     fill(invites, table("Invites", [
       { title: "Secret", mono: true, cell: (i) => i.secret },
-      { title: "Made", cell: (i) => time(i.at) },
+      { title: "Created", cell: (i) => time(i.at) },
       { title: "By", cell: (i) => i.creator || "administrator" },
       { title: "Used", num: true, cell: (i) => `${i.uses.length} of ${i.maxUses}` },
-      { title: "Gives", cell: (i) => el("span", {}, [i.op && "operator", i.trust && "trusted"].filter(Boolean).map(tag)) },
+      { title: "Grants", cell: (i) => el("span", {}, [i.op && "operator", i.trust && "trusted"].filter(Boolean).map(tag)) },
       { title: "Actions", cell: (i) => (locked ? "" : act("Remove", () => remove(`${path}/invites/${part(i.secret)}`), "danger")) },
     ], now.invitelist, "There are no invites."));
   }
@@ -113,7 +113,7 @@ export async function session(content, signal, name) {
   function drawListings() {
     fill(listings, table("List servers", [
       { title: "List server", mono: true, cell: (l) => l.url },
-      { title: "Actions", cell: (l) => (locked ? "" : act("Take off", () => remove(`${path}/listing/${l.id}`), "danger")) },
+      { title: "Actions", cell: (l) => (locked ? "" : act("Unlist", () => remove(`${path}/listing/${l.id}`), "danger")) },
     ], now.listings, "It is announced nowhere."));
   }
 
@@ -131,10 +131,10 @@ export async function session(content, signal, name) {
       el("div", {},
         field("title", "Title", { value: now.title }),
         field("founder", "Founder", { value: now.founder }),
-        field("maxUserCount", "Users at most", { kind: "number", min: 2, max: 254, value: now.maxUserCount }),
-        field("resetThreshold", "Autoreset at (bytes, 0 for never)", { kind: "number", min: 0, value: now.resetThreshold }),
-        field("overrideSize", "Own size limit (bytes)", { kind: "number", min: 0, value: now.overrideSize, help: "0 for the limit of the server" }),
-        field("archive", "Files when it ends", { kind: "select", value: archive,
+        field("maxUserCount", "Maximum users", { kind: "number", min: 2, max: 254, value: now.maxUserCount }),
+        field("resetThreshold", "Autoreset threshold (bytes, 0 for never)", { kind: "number", min: 0, value: now.resetThreshold }),
+        field("overrideSize", "Size limit of this session (bytes)", { kind: "number", min: 0, value: now.overrideSize, help: "0 for the limit of the server" }),
+        field("archive", "Session files when it ends", { kind: "select", value: archive,
           choices: [[DEFAULT_ARCHIVE, "As the settings say"], ["true", "Kept"], ["false", "Deleted"]] })),
       el("div", {}, CHECKS.map(([key, label]) => (now[key] === undefined ? null : field(key, label, { kind: "check", value: now[key] })))),
     ),
@@ -165,17 +165,17 @@ export async function session(content, signal, name) {
   });
   const inviting = form([el("div", { class: "row" },
     field("maxUses", "Uses", { kind: "number", min: 1, value: 1, required: true }),
-    field("trust", "Trusted", { kind: "check" }), field("op", "Operator", { kind: "check" }))], "Make an invite", async (element) => {
+    field("trust", "Trusted", { kind: "check" }), field("op", "Operator", { kind: "check" }))], "Create invite", async (element) => {
     await post(`${path}/invites`, values(element));
     await reload();
   });
   const announcing = form([field("url", "URL of a list server's API", { kind: "url", required: true })], "Announce", async (element) => {
     await post(`${path}/listing`, values(element));
     element.reset();
-    say("The list server is asked.");
+    say("Announcement sent.");
     setTimeout(() => reload().catch(() => {}), 1500);
   });
-  const telling = form([field("text", "Message to everybody in it", { required: true }), field("box", "In a box", { kind: "check" })], "Send",
+  const telling = form([field("text", "Message to everybody in the session", { required: true }), field("box", "Show as alert", { kind: "check" })], "Send",
     async (element) => {
       const { text, box } = values(element);
       await put(path, box ? { alert: text } : { message: text });
@@ -185,7 +185,7 @@ export async function session(content, signal, name) {
 
   const section = (title, ...children) => el("section", { class: "card" }, el("h2", {}, title), ...children);
   fill(content, head,
-    el("div", { class: "columns" }, el("div", {}, el("h2", {}, "About"), facts), section("Picture", picture)),
+    el("div", { class: "columns" }, el("div", {}, el("h2", {}, "About"), facts), section("Thumbnail", picture)),
     section("Users", people),
     section("Chat", chat(path, signal, locked), locked ? null : telling),
     locked ? null : section("Settings of the session", conf),

@@ -16,15 +16,15 @@ export async function end(session) {
   const answer = await ask(`End "${session.title || session.alias || session.id}"?`, [
     `${session.userCount} users are sent away, and the drawing is lost for them unless they save it. This cannot be undone.`,
   ], {
-    action: "End the session", danger: true,
+    action: "End session", danger: true,
     fields: [
       field("reason", "Reason (shown to its users)"),
-      field("quiet", "Quietly: nobody is told, connections stay open, and everybody draws for themselves", { kind: "check" }),
+      field("quiet", "Quietly: users are not told; their connections stay open, but they only draw for themselves", { kind: "check" }),
     ],
   });
   if (!answer) return false;
   await remove(`sessions/${part(session.id)}`, answer.quiet ? { quiet: 1 } : { reason: answer.reason ?? "" });
-  say("The session was ended.");
+  say("Session ended.");
   return true;
 }
 
@@ -44,14 +44,14 @@ export async function sessions(content, signal) {
       { title: "Users", num: true, cell: (s) => (s.id ? `${s.userCount} of ${s.maxUserCount}` : "") },
       { title: "Size", num: true, cell: (s) => bytes(s.size) },
       { title: "Age", num: true, cell: (s) => (s.startTime ? age(s.startTime) : "") },
-      { title: "Is", cell: (s) => el("span", {}, flagsOf(s).map(tag)) },
+      { title: "Flags", cell: (s) => el("span", {}, flagsOf(s).map(tag)) },
       { title: "Actions", cell: (s) => (locked ? "" : s.id
         ? button("End", async () => { if (await end(s)) known.delete(s.id); draw(); }, "danger")
-        : button("Begin", async () => {
+        : button("Start", async () => {
           const made = await post("sessions", { template: s.alias });
           location.hash = `#/sessions/${part(made.id)}`;
         }, "plain")) },
-    ], rows, wanted ? "No session has that in title, alias, id or founder." : "There are no sessions."));
+    ], rows, wanted ? "No matching sessions." : "There are no sessions."));
   };
 
   const making = form([
@@ -61,22 +61,22 @@ export async function sessions(content, signal) {
         field("alias", "Alias", { help: "1 to 32 letters, digits and -; part of links to the session" }),
         field("founder", "Founder"),
         field("password", "Password", { kind: "password" }),
-        field("opword", "Operator password", { kind: "password", help: "Who knows it becomes operator; without one, whoever joins first" }),
-        field("maxUserCount", "Users at most", { kind: "number", min: 2, max: 254 })),
+        field("opword", "Operator password", { kind: "password", help: "Whoever enters it becomes operator; without one, whoever joins first does" }),
+        field("maxUserCount", "Maximum users", { kind: "number", min: 2, max: 254 })),
       el("div", {},
         field("width", "Width in pixels", { kind: "number", min: 1, value: 2000 }),
         field("height", "Height in pixels", { kind: "number", min: 1, value: 2000 }),
         field("background", "Background", { kind: "color", value: "#ffffff" }),
         field("layers", "Layers", { kind: "number", min: 1, max: 100, value: 1 }),
-        field("persistent", "Stays when everybody has left", { kind: "check", value: true }),
+        field("persistent", "Persistent: stays when everybody has left", { kind: "check", value: true }),
         field("authOnly", "Only accounts may join", { kind: "check" }),
         field("nsfm", "Not safe for minors", { kind: "check" }),
-        field("unlisted", "Lists do not show it", { kind: "check" }),
+        field("unlisted", "Unlisted", { kind: "check" }),
         field("deputies", "Trusted users may kick", { kind: "check" }),
-        field("preserveChat", "Chat is kept in the history", { kind: "check" }))),
-  ], "Make the session", async (element) => {
+        field("preserveChat", "Keep chat in the history", { kind: "check" }))),
+  ], "Create session", async (element) => {
     const made = await post("sessions", values(element));
-    say("The session was made.");
+    say("Session created.");
     location.hash = `#/sessions/${part(made.id)}`;
   });
 
@@ -85,7 +85,7 @@ export async function sessions(content, signal) {
     locked ? el("p", { class: "warning" }, "Sessions are locked against changes.") : null,
     el("div", { class: "row top" }, search("Search title, alias, id, founder", (text) => { wanted = text; draw(); })),
     list,
-    locked ? null : el("details", { class: "card" }, el("summary", {}, "Make a session"), making));
+    locked ? null : el("details", { class: "card" }, el("summary", {}, "New session"), making));
   draw();
   follow(signal, ["sessions"], {
     session: (s) => { known.set(s.id ?? s.alias, s); draw(); },

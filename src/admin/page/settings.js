@@ -1,4 +1,4 @@
-// Settings, by group, checked as one types.
+// Settings, by group, validated while typing.
 
 import { el, fill, button, say, guard, search } from "./dom.js";
 import { get, post, put } from "./api.js";
@@ -27,7 +27,7 @@ export async function settings(content) {
 
   const update = () => {
     const bad = [...problems.keys()].length;
-    fill(count, changed.size ? `${changed.size} changed${bad ? `, ${bad} of them cannot be set` : ""}` : "Nothing is changed.");
+    fill(count, changed.size ? `${changed.size} changed${bad ? `, ${bad} invalid` : ""}` : "No changes.");
     save.disabled = changed.size === 0 || bad > 0;
     for (const { setting, row, error, input } of fields) {
       const problem = problems.get(setting.key);
@@ -88,11 +88,11 @@ export async function settings(content) {
       const answer = await put("server", Object.fromEntries(changed));
       const wrong = Object.entries(answer._errors ?? {});
       if (wrong.length) throw new Error(wrong.map(([, text]) => text).join("; "));
-      say("Saved. What was changed counts from now on.");
+      say("Saved. The changes are in force.");
       await settings(content);
     }, save);
   } }, groups, locked ? null : el("div", { class: "sticky row top" }, count, el("div", { class: "row" },
-    button("Undo", () => settings(content), "plain"), save)));
+    button("Discard changes", () => settings(content), "plain"), save)));
   fill(content, el("h1", {}, "Settings"), locked ? el("p", { class: "warning" }, "Settings are locked against changes.") : null,
     el("div", { class: "row top" }, find), page);
   update();

@@ -1,4 +1,4 @@
-// Everybody who is connected.
+// Connected users.
 
 import { el, fill, button, field, table, tag, say, activity, ask, search, has } from "./dom.js";
 import { get, remove } from "./api.js";
@@ -6,7 +6,7 @@ import { follow, every } from "./live.js";
 import { link } from "./sessions.js";
 import { banAddress } from "./bans.js";
 
-const STATES = { login: "logs in", session: "in a session", graceful_disconnect: "leaves", quiet_disconnect: "cut off quietly" };
+const STATES = { login: "logging in", session: "in a session", graceful_disconnect: "disconnecting", quiet_disconnect: "disconnected silently" };
 
 export async function users(content, signal) {
   const list = el("div", { id: "users" });
@@ -20,24 +20,24 @@ export async function users(content, signal) {
     const count = new Map();
     for (const u of rows) count.set(u.ip, (count.get(u.ip) ?? 0) + 1);
     fill(list, el("p", { class: "soft" }, `${shown.length} of ${rows.length} connections`), table("Users", [
-      { title: "Name", cell: (u) => u.name || el("span", { class: "soft" }, "not yet known") },
+      { title: "Name", cell: (u) => u.name || el("span", { class: "soft" }, "unknown") },
       { title: "Address", mono: true, cell: (u) => (count.get(u.ip) > 1 ? `${u.ip} (${count.get(u.ip)} connections)` : u.ip) },
       { title: "System id", mono: true, cell: (u) => u.s },
       { title: "Session", cell: (u) => (u.session ? link(u.session, titles.get(u.session) || u.session) : STATES[u.state] ?? u.state) },
-      { title: "Is", cell: (u) => el("span", {}, [u.op && "operator", u.mod && "moderator", u.auth && "account", u.trusted && "trusted",
+      { title: "Flags", cell: (u) => el("span", {}, [u.op && "operator", u.mod && "moderator", u.auth && "account", u.trusted && "trusted",
         u.muted && "muted", u.browser && "browser", u.tls && "encrypted"].filter(Boolean).map(tag)) },
       { title: "Active", cell: (u) => activity(u.lastActive) },
       { title: "Actions", cell: (u) => (locked ? "" : el("div", { class: "row" },
         button("Kick", async () => {
-          const answer = await ask(`Kick ${u.name || u.ip}?`, "The connection ends. The user may come back unless banned.",
+          const answer = await ask(`Kick ${u.name || u.ip}?`, "The user is disconnected and may come back unless banned.",
             { action: "Kick", danger: true, fields: [field("message", "Message")] });
           if (!answer) return;
           await remove(`users/${u.uid}`, { message: answer.message ?? "" });
-          say("Sent away.");
+          say("Kicked.");
           await load();
         }, "danger"),
         button("Ban", () => banAddress(u.ip, u.name), "danger"))) },
-    ], shown, "Nobody is here."));
+    ], shown, "Nobody is connected."));
   };
   async function load() {
     const [answer, sessions] = await Promise.all([get("users", { v: 2 }), get("sessions")]);
