@@ -1,8 +1,7 @@
-//! Lists that members are sent directly, as partial `sessionconf`s. Source: `session.md`, Replies.
+//! Lists that are broadcast to members as partial `sessionconf` replies. Source: docs/spec/session.md#replies.
 //!
-//! The first change of a list is shown at once. Of those that follow in the same gathering, or faster than
-//! [`RATE`] allows, only what has come of them is shown, a little later: one member's commands must not become so many
-//! long messages for everybody.
+//! The first change of a list is sent at once. Further changes within [`GATHER_MS`], or above [`RATE`], are coalesced
+//! and only the final state is sent: one member's commands must not become many long messages for everybody.
 
 use std::collections::HashMap;
 
@@ -17,74 +16,74 @@ use crate::limits::{Bucket, Rate};
 use crate::log::{Level, Topic};
 use crate::storage::journal::Entry;
 
-/// Greatest number of absent accounts without a rank in the account list.
+/// Maximum number of absent accounts without a role in the account list.
 const MAX_BARE_ACCOUNTS: usize = 32;
-/// Greatest number of list servers at which a session is announced.
+/// Maximum number of list servers for one session.
 const MAX_ANNOUNCEMENTS: usize = 10;
-/// Greatest length of a message's payload in bytes.
+/// Maximum length of a message's payload in bytes.
 const MAX_PAYLOAD: usize = u16::MAX as usize;
-/// Bytes of what is said about a listing that those in the session are told.
+/// Maximum length of a list server's text that is shown in the session, in bytes.
 const MAX_TEXT: usize = 10_000;
-/// How often each list is sent to everybody, in bytes.
+/// Rate limit for each list, in bytes.
 const RATE: Rate = Rate { per_second: 256.0 * 1024.0, burst: 1024.0 * 1024.0 };
-/// What sending a list costs of that at least, in bytes.
+/// Minimum cost of sending a list, in bytes.
 const MIN_COST: u64 = 32 << 10;
-/// How long changes of a list that was just sent are gathered, in milliseconds.
+/// How long changes are coalesced after a list was sent, in milliseconds.
 const GATHER_MS: u64 = 20;
 
-/// A list that members are sent.
+/// A list that is broadcast.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(in crate::session) enum List {
-    /// Where the session is announced, for everybody.
+    /// List servers where the session is announced; for everybody.
     Announcements,
-    /// Who is banned, for operators.
+    /// Session bans; for operators.
     Bans,
-    /// Who is muted, for everybody.
+    /// Muted users; for everybody.
     Muted,
-    /// Accounts and their ranks, for operators.
+    /// Accounts with their roles; for operators.
     Accounts,
-    /// Invites, for operators.
+    /// Invites; for operators.
     Invites,
 }
 
 impl List {
-    /// In the order in which newcomers get them.
+    /// In the order in which new members get them.
     const ALL: [List; 5] = [Self::Announcements, Self::Bans, Self::Muted, Self::Accounts, Self::Invites];
 }
 
-/// When a list was sent, and whether it is to be sent again.
+/// Send state of one list.
 #[derive(Debug, Default)]
 struct Broadcast {
     bucket: Bucket,
-    /// In which step it was sent last.
+    /// Step in which it was last sent.
     step: Option<u64>,
-    /// What everybody was sent is not true any more; when they are sent the list again, on the forward clock.
+    /// The list has changed since it was sent; time of the next send, monotonic milliseconds.
     due: Option<u64>,
 }
 
-/// What members know of the lists.
+/// Send state of all lists.
 #[derive(Debug, Default)]
 pub(in crate::session) struct Broadcasts {
     lists: [Broadcast; 5],
-    /// Counts what happens: each message of a batch is a step.
+    /// Counts inputs; each message of a batch is a step of its own.
     step: u64,
-    /// The first step of the batch that is being handled.
+    /// First step of the batch that is being handled.
     batch: Option<u64>,
-    /// Those who are not operators are to forget the bans that they were shown.
+    /// Members that are no longer operators must be sent an empty ban list.
     blank_bans: bool,
-    /// Bans that were left out of the lists because those would be too long: without and with addresses.
+    /// Number of bans that did not fit into the list: without and with addresses.
     bans_left_out: (usize, usize),
-    /// How high a rank accounts must have to be in the list.
+    /// Lowest role that is in the account list; raised when the list gets too long.
     account_level: u8,
 }
 
 impl Broadcasts {
-    /// Something else happens.
+    /// Begins a step.
     pub(in crate::session) fn next_step(&mut self) {
         self.step += 1;
     }
 
-    /// The messages of a batch follow. Returns which batch they are a part of, if they are one.
+    /// Begins a batch. Returns the outer batch, if it is nested.
     pub(in crate::session) fn begin_batch(&mut self) -> Option<u64> {
         self.step += 1;
         let outer = self.batch;
@@ -92,13 +91,13 @@ impl Broadcasts {
         outer
     }
 
-    /// They were all handled.
+    /// Ends a batch.
     pub(in crate::session) fn end_batch(&mut self, outer: Option<u64>) {
         self.step += 1;
         self.batch = outer;
     }
 
-    /// When a list is to be sent again.
+    /// Time of the next list to send, monotonic milliseconds.
     pub(in crate::session) fn due(&self) -> Option<u64> {
         self.lists.iter().filter_map(|broadcast| broadcast.due).min()
     }
@@ -106,7 +105,7 @@ impl Broadcasts {
     fn may_send(&mut self, list: List, now: Timestamp) -> bool {
         let broadcast = &mut self.lists[list as usize];
         match (broadcast.step, self.batch) {
-            // What belongs together is not torn apart.
+            // Lists of the same step belong together.
             (Some(step), _) if step == self.step => true,
             (Some(step), Some(batch)) if step >= batch => false,
             _ => broadcast.bucket.overdraw(RATE, now.monotonic_ms, 0) == 0,
@@ -130,7 +129,7 @@ impl Broadcasts {
 }
 
 impl SessionMachine {
-    /// Shows a list that has changed to those who may see it, now or soon.
+    /// Sends a changed list to those who may see it, now or coalesced.
     pub(super) fn send_list(&mut self, list: List, now: Timestamp, effects: &mut Effects) {
         if !self.broadcasts.may_send(list, now) {
             return self.broadcasts.delay(list, now);
@@ -139,7 +138,7 @@ impl SessionMachine {
         self.broadcasts.sent(list, bytes, now);
     }
 
-    /// Shows all lists to somebody who has just come in, at once, and to everybody else.
+    /// Sends all lists to a new member at once, and changed ones to everybody.
     pub(super) fn send_lists_with(&mut self, newcomer: ConnId, now: Timestamp, effects: &mut Effects) {
         let operator = self.members.iter().any(|m| m.conn() == newcomer && m.is_operator());
         for list in List::ALL {
@@ -151,13 +150,13 @@ impl SessionMachine {
         }
     }
 
-    /// Operators have changed: they are shown the bans, and everybody else is shown none.
+    /// Operators have changed: they are sent the bans, everybody else an empty list.
     pub(super) fn send_bans_anew(&mut self, now: Timestamp, effects: &mut Effects) {
         self.broadcasts.blank_bans = true;
         self.send_list(List::Bans, now, effects);
     }
 
-    /// Sends lists whose time has come.
+    /// Sends lists that are due.
     pub(super) fn send_due_lists(&mut self, now: Timestamp, effects: &mut Effects) {
         for list in List::ALL {
             if self.broadcasts.lists[list as usize].due.is_some_and(|due| now.monotonic_ms >= due) {
@@ -166,7 +165,7 @@ impl SessionMachine {
         }
     }
 
-    /// Sends a list to everybody who may see it, or to one of them; returns how long it is.
+    /// Sends a list to one member, or to all who may see it; returns its length in bytes.
     fn deliver_list(
         &mut self,
         list: List,
@@ -203,7 +202,7 @@ impl SessionMachine {
         sees: impl Fn(&Member) -> bool,
         effects: &mut Effects,
     ) -> usize {
-        // What is too long was left out before.
+        // Too long texts were left out before.
         let Ok(frame) = ServerReply::part(part).to_frame() else { return 0 };
         let bytes = frame.into_bytes();
         let shown = |m: &&Member| sees(m) && only.is_none_or(|conn| conn == m.conn());
@@ -237,7 +236,7 @@ impl SessionMachine {
         bytes
     }
 
-    /// Accounts and their ranks. Absent ones of low rank are left out when the list gets too long.
+    /// Accounts with their roles. Absent accounts of low role are left out when the list gets too long.
     fn account_entries(&mut self, now: Timestamp, effects: &mut Effects) -> Vec<AuthEntry> {
         let mut online: HashMap<&str, &Member> = HashMap::new();
         for member in self.members.iter().filter(|m| m.is_authenticated()) {
@@ -276,7 +275,7 @@ impl SessionMachine {
             self.note(Level::Warn, Topic::Status, text, now, effects);
         }
         if required > 0 {
-            // The highest ranks first, of the same rank who was named last.
+            // Highest role first; within a role the most recently used account.
             entries.sort_unstable_by_key(|(role, _)| std::cmp::Reverse(*role));
         }
         let mut shown = first_that_fit(entries.into_iter().map(|(_, entry)| entry).collect(), space);
@@ -284,7 +283,7 @@ impl SessionMachine {
         shown
     }
 
-    /// Removes the oldest invites when the list gets too long.
+    /// Removes the oldest invites while the list is too long for a message.
     fn shorten_invites(&mut self, now: Timestamp, effects: &mut Effects) {
         let sizes: Vec<usize> = self.invites.entries().iter().map(|entry| json_len(entry) + 1).collect();
         let space = MAX_PAYLOAD - empty_len(ConfPart::InviteList(vec![]));
@@ -300,8 +299,8 @@ impl SessionMachine {
         }
     }
 
-    /// Takes over what has become of the session's listings. Those that were made are stored until they are withdrawn on
-    /// purpose, so that they are made again after a restart.
+    /// Applies the state of the session's listings. Announcements are persisted until they are withdrawn on purpose,
+    /// so that they are made again after a restart.
     pub fn listing_news(&mut self, news: ListingUpdate, now: Timestamp, effects: &mut Effects) {
         let ListingUpdate { text, listed, announced, withdrawn } = news;
         if let Some(url) = announced.filter(|url| !self.announcements.contains(url)) {
@@ -316,11 +315,11 @@ impl SessionMachine {
         }
         let told = text.is_some();
         if let Some(text) = text {
-            // It may be what a list server says.
+            // The text may come from a list server.
             let text = text[..text.floor_char_boundary(MAX_TEXT)].to_owned();
             self.notice(false, "", text, &[], "", effects);
         }
-        // Whoever asked for a listing learns from the list that nothing came of it.
+        // The client that asked for a listing sees in the list that it failed.
         if told || listed != self.listed {
             self.listed = listed;
             self.send_list(List::Announcements, now, effects);
@@ -333,12 +332,12 @@ fn json_len(value: &impl Serialize) -> usize {
     serde_json::to_vec(value).map_or(0, |json| json.len())
 }
 
-/// Length of the payload that says this, without its entries.
+/// Length of the payload without entries.
 fn empty_len(part: ConfPart) -> usize {
     json_len(&ServerReply::part(part))
 }
 
-/// As many entries from the beginning on as have room.
+/// The longest prefix of the entries that fits.
 fn first_that_fit<T: Serialize>(mut entries: Vec<T>, space: usize) -> Vec<T> {
     let mut size = 0;
     let fitting = entries.iter().take_while(|entry| {

@@ -1,4 +1,4 @@
-//! What a session says of itself: its description in lists, its settings, its log.
+//! A session's description for lists, its settings, and its log as members see it.
 
 use bytes::Bytes;
 use drawhall_protocol::reply::{
@@ -9,10 +9,10 @@ use super::{ACTIVE_DRAWING_MS, Effects, REMINDER_MS, SessionMachine};
 use crate::clock::{Timestamp, iso_of};
 use crate::log::LogEntry;
 
-/// Bytes of a log entry's text that those in the session are shown.
+/// Maximum length of a log entry's text for members, in bytes.
 const MAX_SHOWN: usize = 1000;
 
-/// A log entry as a reply; without the user's address, and cut where it is long.
+/// A log entry as a reply, without the user's address and truncated to [`MAX_SHOWN`].
 pub(super) fn log_frame(entry: &LogEntry) -> Option<Bytes> {
     let shown = &entry.message[..entry.message.floor_char_boundary(MAX_SHOWN)];
     let reply = ServerReply::Log(LogReply {
@@ -26,7 +26,7 @@ pub(super) fn log_frame(entry: &LogEntry) -> Option<Bytes> {
 }
 
 impl SessionMachine {
-    /// The description that session lists show; `invited` as the holder of an invite sees it.
+    /// The description for session lists. `invited`: as a client with an invite sees it.
     pub fn description(&self, invited: bool, now: Timestamp) -> SessionDescription {
         let settings = &self.shared.settings;
         let drawing = |at: i64| now.utc_ms - at <= ACTIVE_DRAWING_MS;
@@ -56,7 +56,7 @@ impl SessionMachine {
         }
     }
 
-    /// All settings enter the history, and the session list shows the change.
+    /// Writes all settings to the history and updates session lists.
     pub(super) fn send_settings(&mut self, now: Timestamp, effects: &mut Effects) {
         let config = Config::Full(Box::new(self.full_config()));
         let reply = ServerReply::SessionConf(SessionConfReply { config, hidx: self.history_index(false, 0) });
@@ -64,7 +64,6 @@ impl SessionMachine {
         effects.changed = true;
     }
 
-    /// All settings.
     pub(super) fn full_config(&self) -> FullConfig {
         let settings = &self.shared.settings;
         FullConfig {
@@ -93,7 +92,7 @@ impl SessionMachine {
         }
     }
 
-    /// Tells everybody how large the history is.
+    /// Tells members the size of the history.
     pub(super) fn send_status(&mut self, forced_index: bool, now: Timestamp, effects: &mut Effects) {
         let hidx = self.history_index(forced_index, 1);
         self.to_all(&ServerReply::Status(Status { size: self.history.size(), hidx }), effects);

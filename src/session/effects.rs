@@ -1,4 +1,4 @@
-//! What the rules of a session have their surroundings do.
+//! Effects of a session's rules: what actors do on their behalf.
 
 use std::net::IpAddr;
 
@@ -14,7 +14,7 @@ use crate::storage::session_files::FileDisposition;
 /// Identifies a connection while the server runs.
 pub type ConnId = u64;
 
-/// Why a connection is ended, as `Disconnect` says it.
+/// Reason code of a `Disconnect` message. Source: docs/spec/wire.md#disconnect.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[repr(u8)]
 pub enum DisconnectReason {
@@ -26,33 +26,31 @@ pub enum DisconnectReason {
     Shutdown = 2,
 }
 
-/// A code of an error, for programs. (Under a name of its own, because serde would borrow a reference from its input.)
+/// A machine-readable error code. (An alias, because serde would borrow a plain `&'static str` from its input.)
 pub type Code = &'static str;
 
-/// Why somebody may not join.
+/// Why a client is refused entry.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Refusal {
     /// An error of the login phase.
     Error {
-        /// For programs.
         #[serde(deserialize_with = "code")]
         code: Code,
-        /// For people.
         message: String,
     },
     /// The session password was wrong; the client may try again some times.
     BadPassword,
-    /// Nothing stands in the way but a ban from the server.
+    /// The client would be let in if it were not banned from the server.
     ServerBan,
 }
 
-/// Reads a code from a trace. There are few, and a replay ends soon: they stay for good.
+/// Reads a code from a trace. The text is leaked on purpose: there are few codes, and a replay is a short process.
 fn code<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Code, D::Error> {
     Ok(String::deserialize(deserializer)?.leak())
 }
 
 impl Refusal {
-    /// There is no such session, or not any more.
+    /// The session does not exist, or has ended.
     pub(crate) fn not_found() -> Self {
         Self::error("notFound", "Session not found!")
     }
@@ -62,75 +60,61 @@ impl Refusal {
     }
 }
 
-/// What a client's connection does for its session, in order.
+/// An operation on one client's connection, in order.
 #[derive(Debug)]
 pub enum ClientOp {
     /// Send wire bytes.
     Direct(Bytes),
-    /// The client is in the session now, under this user id.
-    Joined {
-        /// Its user id.
-        user: u8,
-    },
-    /// The client may not join.
+    /// The client has joined.
+    Joined { user: u8 },
+    /// The client may not join, with the reason.
     Refused(Refusal),
-    /// Send the history from here on.
+    /// Send the history from this cursor on.
     Attach(Cursor),
-    /// The client was told of a reset: go on with the new history.
-    FollowReset {
-        /// The reset's epoch.
-        epoch: u64,
-    },
-    /// Say goodbye, then close.
-    Disconnect {
-        /// Why.
-        reason: DisconnectReason,
-        /// Shown to the user.
-        message: String,
-    },
-    /// The session is over and the client is not told: from now on it is sent back what it sends.
+    /// The client was told of a reset: continue with the history of that epoch.
+    FollowReset { epoch: u64 },
+    /// Send a `Disconnect`, then close the connection.
+    Disconnect { reason: DisconnectReason, message: String },
+    /// The session has ended silently: from now on the client is only echoed its own messages.
     Quiet,
-    /// What was held for the client was handled.
+    /// The messages that were held for this client have been handled; its credit is released.
     Released,
 }
 
-/// A password that takes long to check.
+/// An operator password to be verified against a slow hash.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct OpwordCheck {
-    /// Who gave it.
     pub conn: ConnId,
-    /// Whence it comes.
+    /// Address for the rate limit of password checks.
     pub address: Option<IpAddr>,
-    /// The session's.
     pub hash: String,
-    /// What was given.
     pub opword: String,
 }
 
-/// The effects of one input, in order.
+/// The effects of one input, in order of their fields.
 #[derive(Debug, Default)]
 pub struct Effects {
-    /// What connections do.
+    /// Operations on connections.
     pub sends: Vec<(ConnId, ClientOp)>,
-    /// What is written to the log.
+    /// Log entries.
     pub log: Vec<LogEntry>,
-    /// The session's description changed in a way that lists show at once.
+    /// The session's description changed; session lists are updated at once.
     pub changed: bool,
-    /// Numbers of the description changed (size, active users).
+    /// Only numbers of the description changed (size, active users); updates may be batched.
     pub stats: bool,
-    /// An opword is to be checked against a hash; [`SessionMachine::opword_checked`](super::SessionMachine) goes on.
+    /// An operator password to verify; the result comes back as [`Input::OpwordChecked`](super::input::Input).
     pub check: Option<OpwordCheck>,
-    /// Ban lists that are to be written or read; [`SessionMachine::bans_exchanged`](super::SessionMachine) goes on.
+    /// Ban lists to encrypt or decrypt; results come back as [`Input::BansExchanged`](super::input::Input).
     pub exchanges: Vec<BanExchange>,
-    /// List servers at which the session is to be announced (`true`) or no more; empty for all.
+    /// List server URLs to announce at (`true`) or to unlist from (`false`); an empty URL means all.
     pub listing: Vec<(String, bool)>,
-    /// Abuse reports that are to be passed on, and from where they came.
+    /// Abuse reports to forward, with the address of the reporter.
     pub reports: Vec<(Option<IpAddr>, serde_json::Value)>,
-    /// The session is over, and this becomes of its files.
+    /// The session has ended; what to do with its files.
     pub ended: Option<FileDisposition>,
-    /// What the client sent is held until the session runs.
+    /// The input was a batch that is held until the session runs.
     pub held: bool,
-    /// What an administrator is answered.
+    /// Answer to an administrator's request.
     pub answer: Option<AdminAnswer>,
 }
 

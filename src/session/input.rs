@@ -1,4 +1,4 @@
-//! Everything that can happen to a session, as data: what the actor gives its rules, and what a trace records.
+//! Inputs of a session's state machine. The actor feeds them, a trace records them.
 
 use drawhall_protocol::ProtocolVersion;
 use drawhall_protocol::command::Host;
@@ -17,108 +17,90 @@ use crate::storage::session_dir::StoredFile;
 use crate::storage::session_files::PasswordKind;
 use crate::storage::template::{Messages, Template};
 
-/// How a session begins.
+/// How a session came into being.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub enum Origin {
-    /// Somebody hosts it.
+    /// Hosted by a client.
     Hosted {
-        /// Alias, empty without.
+        /// Empty without an alias.
         alias: String,
-        /// Its version.
         protocol: ProtocolVersion,
-        /// Name of who hosts.
+        /// User name of the host.
         founder: String,
     },
-    /// It is made of a template, or by an administrator.
+    /// Created from a template or by an administrator.
     Made {
-        /// What it is like.
         template: Box<Template>,
-        /// Its first messages.
         messages: Messages,
-        /// Passwords as they were typed.
+        /// Passwords in clear text, as an administrator typed them.
         passwords: Vec<(PasswordKind, String)>,
     },
-    /// It was stored.
+    /// Loaded from files.
     Loaded {
-        /// What is remembered of it.
+        /// State that survived the unload.
         rest: Suspended,
-        /// Its files as they were before.
+        /// The files as they were before loading.
         files: Vec<StoredFile>,
     },
 }
 
-/// What happens to a session.
+/// An input.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub enum Input {
-    /// The host enters.
+    /// The host enters its new session.
     Host {
-        /// Who hosts.
         #[serde(alias = "visitor")]
         client: Box<AuthenticatedClient>,
-        /// What was asked for.
         host: Box<Host>,
     },
-    /// Somebody wants to join.
+    /// A client asks to join.
     Join(Box<JoinRequest>),
-    /// A password was found to fit a hash of the session.
-    Learn {
-        /// Which.
-        kind: PasswordKind,
-        /// The hash.
-        hash: String,
-        /// The password.
-        password: String,
-    },
-    /// A client is gone.
+    /// A password was verified against one of the session's hashes, so it need not be hashed again.
+    Learn { kind: PasswordKind, hash: String, password: String },
+    /// A connection was closed by the client.
     Leave(ConnId),
-    /// A client is gone because the server has cut it off.
+    /// A connection was closed by the server (rate limit, time-out, slow client).
     Cut(ConnId),
     /// Whole frames from a client.
     Batch {
-        /// The connection.
         conn: ConnId,
-        /// The frames.
         #[serde(with = "crate::trace::base64")]
         bytes: Vec<u8>,
     },
-    /// Whether an opword was right.
+    /// Result of an operator password check.
     OpwordChecked(OpwordCheck, bool),
-    /// A ban list was written or read.
+    /// A ban list was encrypted or decrypted.
     BansExchanged(BanExchanged),
-    /// An abuse report from somebody who is not in the session.
-    OutsideReport {
-        /// Who reports.
-        user: LogUser,
-        /// What is wrong.
-        reason: String,
-    },
-    /// What has become of the session's listings.
+    /// An abuse report from somebody outside the session.
+    OutsideReport { user: LogUser, reason: String },
+    /// State of the session's listings at list servers.
     Listing(ListingUpdate),
-    /// An abuse report was passed on, or could not be, for this reason.
+    /// Result of forwarding an abuse report: `None`, or why it failed.
     ReportSent(Option<String>),
-    /// Settings of the server are others from now on.
+    /// New settings of the server.
     Shared(ServerSettings),
-    /// The server stops.
+    /// The server shuts down.
     Stop,
-    /// It is time for what is due.
+    /// A deadline of [`SessionMachine::next_deadline`] has passed.
     Tick,
-    /// It is time to see whether the session is over.
+    /// Periodic check whether the session has expired.
     Expire,
-    /// An administrator wants something.
+    /// A request of the admin API.
     Administer(AdminRequest),
-    /// It cannot be stored, for this reason.
+    /// Writing to disk failed, with the reason.
     StoringFailed(String),
-    /// It can be stored again.
+    /// Writing to disk works again.
     StoringRecovered,
-    /// All sessions of the server together have no space for more, or have it again.
+    /// The history of all sessions together has reached `totalHistoryLimit` (`true`), or has room again.
     ServerFull(bool),
 }
 
-/// How far clients have been sent the history.
+/// How far each connection has been sent the history, in bytes of the log's axis.
 pub type ReaderOffsets = Vec<(ConnId, i64)>;
 
 impl SessionMachine {
-    /// Has something happen. The same beginning, inputs, times and positions have the same effects, always.
+    /// The deterministic transition function: the same origin, inputs, times and reader offsets give the same
+    /// effects.
     pub fn handle(&mut self, input: Input, now: Timestamp, effects: &mut Effects) {
         self.broadcasts.next_step();
         match input {
@@ -153,8 +135,8 @@ impl SessionMachine {
         self.bound_journal();
     }
 
-    /// Notes how far clients are, where that can matter, so that it cannot change while an input is handled. Clients move
-    /// on by themselves, so it is a part of the input.
+    /// Snapshots reader offsets where the input can depend on them. Clients go on reading meanwhile, so the offsets
+    /// are part of the input and must not change while it is handled.
     pub fn snapshot_reader_offsets(&mut self) -> ReaderOffsets {
         if self.staged.is_none() && self.requested_correlator().is_none() {
             if self.reader_offsets_known {
@@ -168,7 +150,7 @@ impl SessionMachine {
         positions
     }
 
-    /// The same with positions that were observed before.
+    /// Uses reader offsets from a trace instead of a snapshot.
     pub fn set_reader_offsets(&mut self, positions: &[(ConnId, i64)]) {
         self.reader_offsets_known = !positions.is_empty();
         for member in &mut self.members {

@@ -1,4 +1,4 @@
-//! Hosting and joining. Sources: `login.md` (join), `session.md` (Joining).
+//! Hosting and joining. Sources: docs/spec/login.md#join, docs/spec/session.md#joining.
 
 use drawhall_protocol::reply::{Catchup, CaughtUp, JoinResult, Notice, ResultReply, ServerReply, Status};
 
@@ -16,7 +16,7 @@ const GHOST_TEXT: &str = "GHOST MODE. Your presence is not overtly announced, ch
     will show your name in chat.";
 
 impl SessionMachine {
-    /// The host enters its new session under the user id that it chose.
+    /// Lets the host into its new session under the user id that it chose.
     pub fn host(&mut self, client: AuthenticatedClient, user: u8, now: Timestamp, effects: &mut Effects) {
         let alias = if self.alias.is_empty() { String::new() } else { format!(" (AKA {})", self.alias) };
         let text = format!("Session{alias} created by {}", self.founder);
@@ -27,7 +27,7 @@ impl SessionMachine {
         self.enter(member, None, None, now, effects);
     }
 
-    /// Somebody wants to join.
+    /// A client asks to join.
     pub fn join(&mut self, request: JoinRequest, now: Timestamp, effects: &mut Effects) {
         let conn = request.client.conn;
         match self.admit(&request, now, effects) {
@@ -48,7 +48,7 @@ impl SessionMachine {
         }
     }
 
-    /// Whether and under which user id somebody may join, and with which invite.
+    /// Decides whether a client may join, under which user id, and with which invite.
     fn admit(
         &mut self,
         r: &JoinRequest,
@@ -89,12 +89,12 @@ impl SessionMachine {
         }
         let taken = |id| self.members.iter().any(|m| m.id == id);
         let id = existing.map(|(id, _)| id).or_else(|| self.ids.assign(&identity.name, taken));
-        // Moderators and holders of invites enter full sessions too, but there are only 254 ids.
+        // Moderators and clients with an invite may join full sessions, but there are only 254 user ids.
         let id = id.ok_or_else(|| Refusal::error("closed", "This session is closed"))?;
         Ok((id, invite))
     }
 
-    /// What only moderators and holders of an invite may pass by.
+    /// Checks that moderators and holders of an invite bypass.
     fn check_open(&self, r: &JoinRequest) -> Result<(), Refusal> {
         if self.is_closed() {
             Err(Refusal::error("closed", "This session is closed"))
@@ -107,7 +107,7 @@ impl SessionMachine {
         }
     }
 
-    /// Whether an invite could be used, for a look-up.
+    /// Checks whether an invite could be used, without using it (for a look-up).
     pub fn check_invite(&self, secret: &str, sid: &str) -> Result<(), Refusal> {
         match self.invites.check(secret, sid) {
             InviteCheck::NotFound => {
@@ -116,7 +116,7 @@ impl SessionMachine {
             InviteCheck::LimitReached => {
                 Err(Refusal::error("inviteLimitReached", "Invite has already been used up"))
             }
-            // Without a system id there is nothing to count by yet; joining will need one.
+            // Without a system id uses cannot be counted yet; joining requires one.
             InviteCheck::NoClientKey | InviteCheck::Ok | InviteCheck::Used | InviteCheck::NameChanged => {
                 Ok(())
             }
@@ -147,7 +147,7 @@ impl SessionMachine {
             InviteCheck::LimitReached => {
                 return Err(Refusal::error("inviteLimitReached", "Invite has already been used up"));
             }
-            // The password is no invite, then.
+            // Then the password is not an invite secret.
             InviteCheck::NoClientKey | InviteCheck::NotFound => return Ok(None),
             InviteCheck::Used => {
                 let creator = invite.as_ref().map_or("", |i| &i.creator);
@@ -164,11 +164,11 @@ impl SessionMachine {
         Ok(invite)
     }
 
-    /// The index behind which a client with this history index needs the history.
+    /// Index after which a client with this history index needs the history.
     fn skip_to(&mut self, hidx: &str) -> Option<i64> {
         let mut parts = hidx.splitn(3, ':');
         let start_id: i64 = parts.next()?.parse().ok()?;
-        // Who has the first message only has nothing to skip.
+        // A client that has only the first message has nothing to skip.
         let index: i64 = parts.next()?.parse().ok().filter(|index| *index > 0)?;
         if start_id != self.start_id || parts.next()? != self.id {
             return None;
@@ -201,7 +201,7 @@ impl SessionMachine {
         self.reply_to(member.conn(), &reply, effects);
     }
 
-    /// A host (`skip` is `None`) or somebody who joins comes in.
+    /// Adds a member: the host (`skip` is `None`), or a client that joins.
     fn enter(
         &mut self,
         member: Member,
@@ -220,7 +220,7 @@ impl SessionMachine {
         self.past_users.remove(&id);
         match skip {
             Some(skip) => self.begin_catchup(key, skip, now, effects),
-            None => self.begin_at(key, Feed::Origin),
+            None => self.begin_at(key, Feed::FromStart),
         }
         if ghost {
             let alert = Notice { message: GHOST_TEXT.into(), ..Notice::default() };
@@ -244,20 +244,20 @@ impl SessionMachine {
             self.note_about(user, Level::Info, Topic::Join, text, now, effects);
         }
         effects.changed = true;
-        // It may be all that a streamed reset has waited for.
+        // A streamed reset may have waited only for this member.
         self.resolve_stream("join", now, effects);
     }
 
-    /// Notes where the history begins for a member, once the session runs.
+    /// Sets where the history begins for a member, once the session runs.
     fn begin_at(&mut self, key: MemberKey, feed: Feed) {
         if let Some(member) = self.members.get_mut(key) {
             member.feed = feed;
         }
     }
 
-    /// Tells somebody who joins how much history will come, and lets it begin.
+    /// Tells a new member the size of its catch-up and attaches it to the history.
     fn begin_catchup(&mut self, member: MemberKey, skip: Option<i64>, now: Timestamp, effects: &mut Effects) {
-        self.begin_at(member, skip.map_or(Feed::Origin, Feed::Behind));
+        self.begin_at(member, skip.map_or(Feed::FromStart, Feed::Behind));
         let Some(member) = self.members.get_mut(member) else { return };
         member.hold_locked = self.state == SessionState::Initialization;
         let conn = member.conn();
@@ -279,13 +279,13 @@ impl SessionMachine {
         }
     }
 
-    /// Lets the history begin for those who wait for it.
+    /// Attaches all members that wait for the session to run.
     pub(super) fn begin_history(&mut self, effects: &mut Effects) {
         for member in &mut self.members {
             let from = match member.feed {
                 Feed::NotYet | Feed::Reading(_) => continue,
-                Feed::Origin => self.history.start(),
-                // What came in between may have been replaced by a reset.
+                Feed::FromStart => self.history.start(),
+                // A reset may have replaced the messages meanwhile.
                 Feed::Behind(index) => self.history.offset_after(index).unwrap_or(self.history.start()),
             };
             let cursor = self.history.cursor(from);
@@ -294,7 +294,7 @@ impl SessionMachine {
         }
     }
 
-    /// Operator and trusted status by account, by invite, or from an earlier time.
+    /// Gives operator and trusted status by account, invite, or as remembered from an earlier visit.
     fn give_ranks(&mut self, key: MemberKey, invite: Option<&Invite>, now: Timestamp, effects: &mut Effects) {
         let Some(member) = self.members.get(key) else { return };
         let (id, auth_id) = (member.id, member.auth_id().to_owned());
@@ -302,7 +302,7 @@ impl SessionMachine {
         let remembered_trust = self.accounts.is_trusted(&auth_id);
         let operator = member.is_operator() || remembered_op;
         let trusted = member.has_flag("TRUSTED") || remembered_trust;
-        // Ghosts are not named to others.
+        // Others must not learn of ghosts.
         if !auth_id.is_empty() && !member.is_ghost() {
             self.accounts.set_name(&auth_id, member.name());
         }

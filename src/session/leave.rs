@@ -1,4 +1,4 @@
-//! Leaving, kicked or not. Source: `session.md`, Joining.
+//! Leaving and kicking. Source: docs/spec/session.md#joining.
 
 use drawhall_protocol::Frame;
 use drawhall_protocol::message::Leave;
@@ -8,18 +8,19 @@ use super::{ClientOp, ConnId, DisconnectReason, Effects, MemberKey, SessionMachi
 use crate::clock::Timestamp;
 use crate::log::{Level, Topic};
 
-/// How a member goes.
+/// How a member leaves.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Departure {
     Left,
-    /// It has come again over another connection, which is in already.
+    /// Its client has connected again; the new connection has taken its place.
     Replaced,
 }
-/// How long an empty session stays after members did not leave of their own accord, in milliseconds.
+/// How long a session stays empty after members were disconnected by the server, in milliseconds, so that they can
+/// come back.
 pub(super) const ACCIDENT_LINGER_MS: u64 = 60_000;
 
 impl SessionMachine {
-    /// A client is gone because the server has cut it off.
+    /// The server has closed a client's connection.
     pub fn cut(&mut self, conn: ConnId, now: Timestamp, effects: &mut Effects) {
         if let Some(key) = self.members.key_of(conn) {
             self.notice_accident(key, now);
@@ -27,14 +28,15 @@ impl SessionMachine {
         self.leave(conn, now, effects);
     }
 
-    /// Remembers that a member did not leave of its own accord: should that empty the session, it waits for them.
+    /// Remembers that a member was disconnected against its will; if that empties the session, it is kept for a
+    /// while.
     fn notice_accident(&mut self, key: MemberKey, now: Timestamp) {
         if self.members.get(key).is_some_and(|m| !m.is_ghost()) {
             self.accident = Some(now.monotonic_ms);
         }
     }
 
-    /// A client is gone.
+    /// A client has closed its connection.
     pub fn leave(&mut self, conn: ConnId, now: Timestamp, effects: &mut Effects) {
         if let Some(key) = self.members.key_of(conn) {
             self.take_out(key, Departure::Left, now, effects);
@@ -47,7 +49,7 @@ impl SessionMachine {
         }
     }
 
-    /// Sends a client away.
+    /// Disconnects a client with a reason.
     pub(super) fn disconnect(
         &mut self,
         key: MemberKey,
@@ -60,7 +62,7 @@ impl SessionMachine {
         self.send_away(key, Departure::Left, reason, message, details, now, effects);
     }
 
-    /// Sends the connection away over which somebody was here who has come again over another.
+    /// Disconnects the old connection of a client that has connected again.
     pub(super) fn replace(&mut self, key: MemberKey, name: &str, now: Timestamp, effects: &mut Effects) {
         let (how, reason) = (Departure::Replaced, DisconnectReason::Kick);
         self.send_away(key, how, reason, name, "Replaced by rejoining", now, effects);
@@ -100,7 +102,7 @@ impl SessionMachine {
         let bannable = !member.is_moderator();
         let ghost = member.is_ghost();
         self.past_users.insert(id, PastUser { identity: member.client.identity, bannable });
-        // Without its host a session that is being set up goes on with what was uploaded so far: nobody else could end the
+        // A session that loses its host during the upload continues with what was uploaded: nobody else could end the
         // upload, and everybody would wait for it.
         if matches!(self.state, SessionState::Reset | SessionState::Initialization)
             && self.uploader == Some(id)
@@ -117,7 +119,8 @@ impl SessionMachine {
             self.autoreset_failed(now, effects);
         } else {
             self.chosen_lost(member.reset_role, "left before", now, effects);
-            // Whoever comes in its place was told from where on it gets the history, which must not move before it does.
+            // A replaced member's successor has already been told its starting point in the history, which must not
+            // move.
             if how == Departure::Left {
                 self.resolve_stream("leave", now, effects);
             }
@@ -135,15 +138,15 @@ impl SessionMachine {
         effects.changed = true;
         if self.is_empty() {
             self.emptied = now;
-            // A moderator who has looked unseen changes nothing: the session was empty before.
+            // A ghost does not count: the session was empty for everybody else.
             if !self.stopping && !ghost {
                 self.last_user_left(now, effects);
             }
         }
     }
 
-    /// The last user has left. If somebody was cut off shortly before, the session is not ended for that: whoever can have
-    /// others cut off could else end it.
+    /// The last user has left. If a member was disconnected by the server shortly before, the session does not end
+    /// yet: otherwise whoever can make the server disconnect others could end it.
     fn last_user_left(&mut self, now: Timestamp, effects: &mut Effects) {
         self.note(Level::Info, Topic::Status, "Last user left.", now, effects);
         let accident =

@@ -1,4 +1,4 @@
-//! Who is in a session, and who wants to be.
+//! Members of a session, and clients that ask to become one.
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -16,121 +16,115 @@ use crate::limits::{Bucket, Rate};
 use crate::log::LogUser;
 use crate::username;
 
-/// Messages of a member that are not allowed, of which everybody is told: one a second, 20 at once.
+/// Rate at which invalid messages of one member are reported to everybody: one a second, burst of 20.
 const FAULT_RATE: Rate = Rate { per_second: 1.0, burst: 20.0 };
-/// Those beyond them after which the member is sent away. A client that streams a reset which was given up has some dozens
-/// of parts on their way.
+/// Unreported invalid messages after which the member is disconnected. A client that goes on with a streamed reset
+/// that was aborted sends some dozens.
 const MAX_UNTOLD_FAULTS: f64 = 100.0;
 
-/// Somebody who has logged in and wants to host or join.
+/// A client that has logged in and asks to host or join.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
 pub struct AuthenticatedClient {
-    /// The connection.
     pub conn: ConnId,
     /// Name, address, account and system id.
     #[serde(alias = "person")]
     pub identity: Identity,
-    /// Avatar picture.
+    /// Avatar, as the client sent it (base64 of an image); empty without.
     pub avatar: Vec<u8>,
-    /// Effective account flags.
+    /// Account flags in force, upper case.
     pub flags: Vec<String>,
-    /// An account whose own flags let it host: HOST or MOD.
+    /// The account itself has HOST or MOD, so that closed hosting does not apply.
     pub may_always_host: bool,
-    /// Moderator.
     pub moderator: bool,
-    /// Moderator who is not announced.
+    /// A moderator that is not announced to other users.
     pub ghost: bool,
-    /// Connected from a browser.
     pub browser: bool,
-    /// The connection is encrypted.
     pub encrypted: bool,
-    /// The connection came by a proxy.
+    /// The connection came through a reverse proxy.
     #[serde(default)]
     pub proxied: bool,
-    /// What the client can do.
+    /// Capabilities that the client announced.
     pub capabilities: Capabilities,
 }
 
 /// A request to join.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
 pub struct JoinRequest {
-    /// Who asks.
     #[serde(alias = "visitor")]
     pub client: AuthenticatedClient,
     /// Session password or invite secret.
     pub password: String,
     /// Invite secret of the look-up, empty without.
     pub invite: String,
-    /// The minor version differs.
+    /// The client's minor protocol version differs from the session's.
     pub oldv: bool,
-    /// History index up to which the client has the session.
+    /// History index up to which the client already has the session; see docs/spec/session.md#history-indices.
     pub hidx: String,
-    /// The server's ban that would stop this client now.
+    /// A ban of the server applies to this client; it is enforced unless the session refuses for another reason.
     pub server_ban: bool,
 }
 
-/// What part a client has in an autoreset.
+/// Role of a member in an autoreset.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum ResetRole {
-    /// None.
     #[default]
     None,
-    /// It was asked whether it is ready.
+    /// Asked whether it is ready.
     Queried,
-    /// It said that it is ready.
+    /// Answered that it is ready.
     Responded,
-    /// It was chosen to do a normal reset.
+    /// Chosen for a normal reset.
     Awaiting,
-    /// It was chosen to do a streamed reset.
+    /// Chosen for a streamed reset.
     AwaitingStream,
-    /// It streams.
+    /// Streaming a reset.
     Streaming,
 }
 
 impl ResetRole {
-    /// It was told to reset, and has not done so yet.
+    /// Whether it was chosen and has not finished.
     pub(super) fn is_chosen(self) -> bool {
         matches!(self, Self::Awaiting | Self::AwaitingStream | Self::Streaming)
     }
 }
 
-/// What a member is sent of the history. Places are indices of messages until the cursor is made: an offset that was
-/// looked up before a reset took effect would point into the middle of a message.
+/// Which part of the history a member is sent. Before a cursor exists, positions are message indices: an offset that
+/// was looked up before a reset took effect could point into the middle of a message.
 #[derive(Debug, Clone)]
 pub(super) enum Feed {
-    /// The member is only coming in.
+    /// Still joining.
     NotYet,
-    /// From the beginning on, once the session runs.
-    Origin,
-    /// What is behind the message with this index, once the session runs.
+    /// Everything, once the session runs.
+    FromStart,
+    /// Everything after the message with this index, once the session runs.
     Behind(i64),
-    /// It has begun; the offset up to which it was sent.
+    /// A cursor exists; holds the offset up to which the member was sent the history.
     Reading(Arc<AtomicI64>),
 }
 
-/// Messages of a member that are not allowed. Each would be shown to everybody.
+/// Rate limit for error messages about a member's invalid messages, as each is shown to everybody.
 #[derive(Debug, Default)]
 pub(super) struct Faults {
     bucket: Bucket,
-    /// Everybody was told that further ones are not shown, since the last one that was.
+    /// The notice that further errors are suppressed has been sent since the last error that was shown.
     told: bool,
 }
 
-/// What is done about a message that is not allowed.
+/// What to do about an invalid message.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum FaultVerdict {
-    /// Everybody is shown it.
+    /// Show the error to everybody.
     Tell,
-    /// Everybody is told that further ones are not shown.
+    /// Show that further errors are suppressed.
     TellLast,
-    /// Nothing.
+    /// Show nothing.
     Silent,
-    /// The member is sent away.
+    /// Disconnect the member.
     SendAway,
 }
 
 impl Faults {
-    /// What is to be done about another one.
+    /// Counts one more invalid message.
     pub(super) fn another(&mut self, now_ms: u64) -> FaultVerdict {
         let untold = self.bucket.overdraw(FAULT_RATE, now_ms, 1) as f64 / 1000.0 * FAULT_RATE.per_second;
         if untold < 1.0 {
@@ -146,46 +140,40 @@ impl Faults {
     }
 }
 
-/// Somebody in the session.
+/// A member of a session.
 #[derive(Debug)]
 pub struct Member {
-    /// Who it is.
     pub client: AuthenticatedClient,
-    /// What its name has in common with those that people cannot tell from it.
+    /// Skeleton of the name (Unicode TR 39), the same for names that look alike.
     pub skeleton: String,
-    /// User id.
+    /// User id, 1 to 254.
     pub id: u8,
-    /// Operator; moderators are always.
+    /// Operator; always set for moderators.
     pub operator: bool,
-    /// Trusted.
     pub trusted: bool,
-    /// Chat is dropped.
+    /// Chat messages are dropped.
     pub muted: bool,
-    /// The client's minor version differs.
     pub oldv: bool,
-    /// Came with an invite.
+    /// Joined with an invite.
     pub invited: bool,
     /// Messages are held until the session runs.
     pub hold_locked: bool,
-    /// The messages that are held.
+    /// The held messages, whole frames.
     pub held: Vec<u8>,
-    /// When it last sent anything, milliseconds since 1970.
+    /// Last message, milliseconds since 1970.
     pub last_active: i64,
-    /// When it last sent a command message, milliseconds since 1970.
+    /// Last drawing command, milliseconds since 1970.
     pub last_drawing: Option<i64>,
-    /// Part in an autoreset.
     pub reset_role: ResetRole,
-    /// What it is sent of the history.
     pub(super) feed: Feed,
-    /// Its position in the history as it was when the present input came.
+    /// Reader offset of this member, snapshotted for the present input.
     pub(super) observed: Option<i64>,
-    /// Chat messages of the last seconds.
+    /// Rate limit for chat.
     pub(super) chat: Bucket,
-    /// When it was last told that it chats too much, in milliseconds of the forward clock.
+    /// Last chat flood warning, monotonic milliseconds.
     pub(super) chat_warned: Option<u64>,
-    /// Wrong opwords that it has tried.
     pub(super) wrong_opwords: u32,
-    /// Ban lists that it has imported.
+    /// Rate limit for ban list imports.
     pub(super) imports: Bucket,
     pub(super) faults: Faults,
 }
@@ -216,20 +204,18 @@ impl Member {
         }
     }
 
-    /// The connection.
     pub fn conn(&self) -> ConnId {
         self.client.conn
     }
 
-    /// Offset up to which it was sent the history, once that has begun.
+    /// Offset up to which the member was sent the history; `None` before its cursor exists.
     pub fn position(&self) -> Option<i64> {
         match &self.feed {
             Feed::Reading(position) => Some(position.load(Ordering::Acquire)),
-            Feed::NotYet | Feed::Origin | Feed::Behind(_) => None,
+            Feed::NotYet | Feed::FromStart | Feed::Behind(_) => None,
         }
     }
 
-    /// User name.
     pub fn name(&self) -> &str {
         &self.client.identity.name
     }
@@ -239,44 +225,41 @@ impl Member {
         &self.client.identity.auth_id
     }
 
-    /// Logged in with an account.
+    /// Whether it logged in with an account.
     pub fn is_authenticated(&self) -> bool {
         !self.auth_id().is_empty()
     }
 
-    /// Moderator.
     pub fn is_moderator(&self) -> bool {
         self.client.moderator
     }
 
-    /// Not announced.
     pub fn is_ghost(&self) -> bool {
         self.client.ghost
     }
 
-    /// Operator or moderator.
     pub fn is_operator(&self) -> bool {
         self.operator || self.client.moderator
     }
 
-    /// Whether an account has a flag.
     pub fn has_flag(&self, flag: &str) -> bool {
         self.client.flags.iter().any(|f| f == flag)
     }
 
-    /// On the same machine as the server, and not by a proxy there that does not say whom it speaks for.
+    /// Whether it connects from the server's machine, and not through a local proxy that does not tell client
+    /// addresses.
     pub fn is_local(&self) -> bool {
         !self.client.proxied
             && self.client.identity.address.is_some_and(|a: IpAddr| a.to_canonical().is_loopback())
     }
 
-    /// The user as the log names it.
+    /// The user in the form of the log.
     pub fn log_user(&self) -> LogUser {
         let Identity { name, address, .. } = &self.client.identity;
         LogUser { id: self.id, address: *address, name: name.clone() }
     }
 
-    /// The member's `Join`, with or without the avatar.
+    /// The member's `Join` message.
     pub(super) fn join_message(&self, with_avatar: bool) -> Option<Frame> {
         let flags = [
             (self.is_authenticated(), Join::FLAGS_AUTH),
@@ -290,11 +273,10 @@ impl Member {
     }
 }
 
-/// Somebody who was in the session; kept until the user id is used again.
+/// A user who has left. Kept until its user id is used again.
 #[derive(Debug)]
 pub struct PastUser {
-    /// Who it was.
     pub identity: Identity,
-    /// Moderators cannot be banned afterwards either.
+    /// False for moderators, who cannot be banned after they left either.
     pub bannable: bool,
 }

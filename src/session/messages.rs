@@ -1,4 +1,4 @@
-//! What clients send: into the history, to each other, or to the server.
+//! Messages from clients: into the history, to other members, or to the server.
 
 use bytes::Bytes;
 use drawhall_protocol::command::RawCommand;
@@ -16,18 +16,18 @@ use crate::limits::Rate;
 use crate::log::{Level, LogEntry, Topic};
 use crate::metrics::METRICS;
 
-/// Seconds of `chatRateLimit` that may come at once.
+/// Burst of `chatRateLimit`, in seconds of it.
 const CHAT_BURST: u32 = 10;
 
 impl Member {
-    /// Whether a directly sent message reaches the member: one who is about to reset gets control messages only.
+    /// Whether a direct message reaches the member: one that was chosen for a reset is sent control messages only.
     pub(super) fn takes_direct(&self, frame: &[u8]) -> bool {
         self.reset_role != ResetRole::Awaiting || frame.get(2).is_some_and(|kind| *kind < 32)
     }
 }
 
 impl SessionMachine {
-    /// Handles whole frames from a client. Returns whether they were handled now, or are held until the session runs.
+    /// Handles whole frames from a client. Returns whether they were handled, or held until the session runs.
     pub fn batch(&mut self, conn: ConnId, bytes: &mut [u8], now: Timestamp, effects: &mut Effects) -> bool {
         let Some(key) = self.members.key_of(conn) else { return true };
         let Some(member) = self.members.get_mut(key) else { return true };
@@ -48,7 +48,7 @@ impl SessionMachine {
             if end > bytes.len() {
                 break;
             }
-            // Nothing of a connection counts any more once it was sent away.
+            // Messages after a disconnect are ignored.
             let Some(member) = self.members.get(key) else { break };
             if self.uploader != Some(member.id) {
                 bytes[pos + 3] = member.id;
@@ -77,8 +77,8 @@ impl SessionMachine {
         true
     }
 
-    /// Whether a frame undoes what somebody else has drawn, and its sender may not do that (`restrictUndo`). While an image
-    /// is uploaded, messages are of many people.
+    /// Whether a frame undoes another user's work without the right to (`restrictUndo`). An uploaded image contains
+    /// messages of many users and is exempt.
     fn is_foreign_undo(&self, key: MemberKey, frame: &[u8]) -> bool {
         let is_undo = frame[2] == Undo::TYPE && self.shared.settings.restrict_undo;
         if !is_undo || self.is_uploader(key) {
@@ -88,7 +88,7 @@ impl SessionMachine {
         frame.get(HEADER_LEN).is_some_and(|user| *user != 0 && *user != member.id)
     }
 
-    /// Messages that the server does not look into.
+    /// A run of messages that the server does not decode.
     fn opaque_run(&mut self, key: MemberKey, bytes: &[u8], run: &Run, now: Timestamp, effects: &mut Effects) {
         if run.messages == 0 {
             return;
@@ -96,7 +96,7 @@ impl SessionMachine {
         let Some(member) = self.members.get_mut(key) else { return };
         if run.drawing {
             member.last_drawing = Some(now.utc_ms);
-            // It counts as drawing also where nothing fits any more.
+            // Counts as drawing even when the history is full.
             effects.stats = true;
         }
         let uploading = self.uploader == Some(member.id);
@@ -112,7 +112,7 @@ impl SessionMachine {
         }
     }
 
-    /// Adds one message to the history, with all that goes with it.
+    /// Appends one message to the history, with its side effects.
     pub(super) fn add_to_history(&mut self, frame: &[u8], now: Timestamp, effects: &mut Effects) {
         if self.state == SessionState::Shutdown {
             return;
@@ -130,14 +130,14 @@ impl SessionMachine {
         }
     }
 
-    /// What follows when frames have entered the history.
+    /// Side effects of frames that entered the history.
     fn appended(&mut self, bytes: &[u8], now: Timestamp, effects: &mut Effects) {
         self.keep_for_recording(bytes);
         if self.state == SessionState::Initialization
             && let index = self.history.last_index()
             && let Some(host) = self.uploader.and_then(|id| self.member_mut(id))
         {
-            // The host knows what it uploads; the rest it is told at once.
+            // The host has what it uploads; everybody else is sent it directly.
             for frame in frames(bytes).filter(|f| f.header.kind < FIRST_COMMAND) {
                 effects.direct(host.conn(), Bytes::copy_from_slice(frame.bytes));
             }
@@ -180,11 +180,11 @@ impl SessionMachine {
             self.notice(true, "outofspace", text.into(), &[], "", effects);
             self.space_warning_due = now.monotonic_ms + REMINDER_MS;
         }
-        // Nothing else would ask again for what makes room.
+        // Nothing else would trigger the autoreset that makes room.
         self.check_autoreset(now, effects);
     }
 
-    /// A message from a client that is not a command of the server: to the history, or to the reset image.
+    /// Handles a message that is not a server command: to the history, or to the reset image.
     pub(super) fn client_message(
         &mut self,
         key: MemberKey,
@@ -217,12 +217,12 @@ impl SessionMachine {
         }
     }
 
-    /// Messages that the server reads. The client has checked that they decode.
+    /// Handles a message that the server decodes. The client's reader has checked that it does decode.
     fn transparent(&mut self, key: MemberKey, frame: &[u8], now: Timestamp, effects: &mut Effects) {
         if !self.members.contains(key) {
             return;
         }
-        // While uploading, a message keeps the id that it came with.
+        // During an upload, messages keep their user id.
         let Ok((sender, message)) = Message::from_bytes(frame, Layout::V4_25) else { return };
         match message {
             Message::Join(_) | Message::Leave(_) | Message::SoftReset(SoftReset {}) => {
@@ -267,7 +267,7 @@ impl SessionMachine {
         }
     }
 
-    /// Whether a client has not chatted too much; else it is told so, once in a while.
+    /// Applies the chat rate limit; a warning is sent once in a while.
     fn may_chat(&mut self, key: MemberKey, now: Timestamp, effects: &mut Effects) -> bool {
         let limit = self.shared.settings.chat_rate_limit.0;
         let Some(member) = self.members.get_mut(key) else { return false };
@@ -315,13 +315,12 @@ impl SessionMachine {
         }
     }
 
-    /// Whether the member in question is the one who uploads.
     pub(super) fn is_uploader(&self, key: MemberKey) -> bool {
         self.members.get(key).is_some_and(|m| self.uploader == Some(m.id))
     }
 }
 
-/// Opaque messages that follow each other in a batch.
+/// Consecutive opaque messages of a batch.
 #[derive(Default)]
 struct Run {
     start: usize,

@@ -1,4 +1,4 @@
-//! Operators and trusted users. Source: `session.md`.
+//! Roles: operators and trusted users. Source: docs/spec/session.md#operators-and-trusted-users.
 
 use drawhall_protocol::Frame;
 use drawhall_protocol::message::{SessionOwner, TrustedUsers};
@@ -10,7 +10,7 @@ use super::{DisconnectReason, Effects, MemberKey, SessionMachine, SessionState};
 use crate::clock::Timestamp;
 use crate::log::{Level, Topic};
 
-/// Which rank, and how its changes are worded.
+/// A role, with the wording of its changes.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Role {
     Operator,
@@ -18,7 +18,7 @@ enum Role {
 }
 
 impl SessionMachine {
-    /// An operator's client says who is operator.
+    /// Replaces the operators by the list of an operator's client.
     pub(super) fn change_operators(
         &mut self,
         key: MemberKey,
@@ -38,7 +38,7 @@ impl SessionMachine {
         self.add_clients_list(key, Frame::new(SessionOwner::TYPE, sender, &list), now, effects);
     }
 
-    /// An operator's client says who is trusted.
+    /// Replaces the trusted users by the list of an operator's client.
     pub(super) fn change_trusted(
         &mut self,
         key: MemberKey,
@@ -57,7 +57,7 @@ impl SessionMachine {
         self.add_clients_list(key, Frame::new(TrustedUsers::TYPE, sender, &list), now, effects);
     }
 
-    /// Adds a client's list, cleaned, to where its messages go: the history, or the reset image.
+    /// Writes a client's list, without invalid ids, to the history or, during an upload, to the reset image.
     fn add_clients_list<E>(
         &mut self,
         key: MemberKey,
@@ -76,7 +76,7 @@ impl SessionMachine {
         }
     }
 
-    /// Gives or takes operator status.
+    /// Gives or takes operator status. Moderators stay operators.
     #[allow(clippy::too_many_arguments, reason = "one per fact that the notices name")]
     pub(super) fn set_operator(
         &mut self,
@@ -112,7 +112,7 @@ impl SessionMachine {
         self.add_list(TrustedUsers::TYPE, 0, &list, now, effects);
     }
 
-    /// Makes exactly those of `ids` hold the rank (and all moderators be operators) and returns who does.
+    /// Sets the role of exactly these users (moderators stay operators); returns all that have it.
     #[allow(clippy::too_many_arguments, reason = "one per fact that the notices name")]
     fn update_rank(
         &mut self,
@@ -196,7 +196,7 @@ impl SessionMachine {
             let lower = text[..1].to_lowercase() + &text[1..];
             self.notice(false, key, format!("{name} {lower}"), &params, "", effects);
         }
-        // What a ghost is given counts for this visit: remembered, it would be told to everybody at the next one.
+        // A ghost's role is for this visit only: remembered, it would be announced to everybody at the next one.
         match role {
             _ if auth_id.is_empty() || ghost => {}
             Role::Operator if moderator => {}
@@ -205,7 +205,7 @@ impl SessionMachine {
         }
     }
 
-    /// Makes the first user operator where nobody is and nobody could become it by password or account.
+    /// Makes the first user operator if nobody is and nobody could become it by password or account.
     pub(super) fn ensure_operator(&mut self, now: Timestamp, effects: &mut Effects) {
         if self.opword.is_set() || self.accounts.has_operators() {
             return;

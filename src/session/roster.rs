@@ -1,28 +1,27 @@
-//! Who is in a session, in the order of joining.
+//! The members of a session, in the order of joining.
 
 use super::effects::ConnId;
 use super::member::Member;
 
-/// Names a member for as long as it is in the session.
+/// Key of a member.
 ///
-/// Connections are never numbered again, so the key of somebody who has left names nobody: what comes behind a removal
-/// cannot hit somebody else.
+/// **Invariant:** connection numbers are never reused, so the key of a member that has left finds nobody, and an
+/// operation after a removal cannot hit another member.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct MemberKey(ConnId);
 
-/// The members of a session. Whoever needs one again later keeps its [`MemberKey`], never its place.
+/// The members. Keep a [`MemberKey`] to find a member again, never a position.
 #[derive(Debug, Default)]
 pub(super) struct Roster(Vec<Member>);
 
 impl Member {
-    /// The key of this member.
     pub(super) fn key(&self) -> MemberKey {
         MemberKey(self.conn())
     }
 }
 
 impl Roster {
-    /// The key of who is connected over `conn`.
+    /// Key of the member with this connection.
     pub(super) fn key_of(&self, conn: ConnId) -> Option<MemberKey> {
         self.get(MemberKey(conn)).map(Member::key)
     }
@@ -50,7 +49,7 @@ impl Roster {
         Some(self.0.remove(at))
     }
 
-    /// Takes everybody out.
+    /// Removes and returns all members.
     pub(super) fn take(&mut self) -> Vec<Member> {
         std::mem::take(&mut self.0)
     }

@@ -1,4 +1,4 @@
-//! What all sessions of a server share, and what changes for a running one.
+//! Server settings that apply to all sessions, and their change at run time.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -11,23 +11,22 @@ use crate::config::Settings;
 use crate::config::names::NameRules;
 use crate::log::{Level, Topic};
 
-/// What all sessions of a server share.
+/// Server settings and services, as sessions see them.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
 #[serde(from = "ServerSettingsRecord", into = "ServerSettingsRecord")]
 pub struct ServerSettings {
-    /// Settings.
     pub settings: Arc<Settings>,
-    /// Forbidden names.
+    /// Rules for user names.
     pub names: Arc<NameRules>,
-    /// Key for encrypted ban lists.
+    /// Key for encrypted ban lists (`cryptkey`).
     pub crypt_key: Option<[u8; 32]>,
-    /// A WebSocket listener is there.
+    /// Whether a WebSocket port is open.
     pub web_sockets: bool,
-    /// Where abuse reports are sent to.
+    /// URL that abuse reports are sent to.
     pub report_url: Option<String>,
 }
 
-/// The same as it is recorded.
+/// [`ServerSettings`] as traces record it.
 #[derive(Serialize, Deserialize)]
 struct ServerSettingsRecord {
     settings: BTreeMap<String, String>,
@@ -49,7 +48,7 @@ impl From<ServerSettingsRecord> for ServerSettings {
         let ServerSettingsRecord { settings: values, crypt_key, web_sockets, report_url } = record;
         let mut settings = Settings::default();
         for (key, value) in &values {
-            // A setting of another version of this program is left out.
+            // A setting of another version of this program is ignored.
             let _ = settings.set(key, value);
         }
         let (names, _) = NameRules::new(&settings);
@@ -58,7 +57,7 @@ impl From<ServerSettingsRecord> for ServerSettings {
 }
 
 impl SessionMachine {
-    /// New settings of the server count from now on.
+    /// Applies new settings of the server.
     pub fn set_shared(&mut self, shared: ServerSettings, now: Timestamp, effects: &mut Effects) {
         let old = std::mem::replace(&mut self.shared, shared);
         let (before, after) = (&old.settings, &self.shared.settings);
