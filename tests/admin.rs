@@ -278,6 +278,24 @@ fn bans_and_accounts_that_are_made_here_decide_at_once() {
 }
 
 #[test]
+fn flags_that_the_server_does_not_know_are_refused() {
+    let admin = Admin::start();
+    let body = json!({"username": "alice", "password": "secret", "flags": "MOD,HOSTT"});
+    let refused = admin.ask("POST", "/api/accounts", Some(&body));
+    assert_eq!(refused.status, 400, "{:?}", refused.json);
+    assert_eq!(admin.ask("GET", "/api/accounts", None).json, json!([]));
+    let id = admin.post("/api/accounts", json!({"username": "alice", "password": "secret", "flags": "MOD"}))
+        ["id"]
+        .clone();
+    let path = format!("/api/accounts/{id}");
+    let refused = admin.ask("PUT", &path, Some(&json!({"username": "bob", "flags": "GHOSTT"})));
+    assert_eq!(refused.status, 400, "{:?}", refused.json);
+    let accounts = admin.ask("GET", "/api/accounts", None).json;
+    assert_eq!((&accounts[0]["username"], &accounts[0]["flags"]), (&json!("alice"), &json!("MOD")));
+    assert_eq!(admin.ask("PUT", &path, Some(&json!({"flags": "MOD,HOST"}))).status, 200);
+}
+
+#[test]
 fn what_is_done_to_a_session_reaches_those_in_it() {
     let admin = Admin::start();
     let mut a = admin.server.connect();

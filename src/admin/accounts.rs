@@ -36,6 +36,15 @@ pub(super) const OPERATIONS: &[Operation] = &[
     Operation::delete("accounts/{account}", "Removes an account.", Answer::Done).locked_by("accounts"),
 ];
 
+/// Refuses flags that the server does not know, as a misspelt one would do nothing. An account that has such a flag already,
+/// as a group of an auth server, may keep it.
+fn check_flags(flags: &[String], kept: &[String]) -> Result<(), AdminError> {
+    let is_known = |flag: &&String| Account::FLAGS.contains(&flag.as_str()) || kept.contains(flag);
+    let unknown = flags.iter().find(|flag| !is_known(flag));
+    let refusal = |flag| bad(format!("There is no flag '{flag}'; flags are {}", Account::FLAGS.join(", ")));
+    unknown.map_or(Ok(()), |flag| Err(refusal(flag)))
+}
+
 impl AdminState {
     pub(super) async fn accounts(&self, call: &Request, rest: &[&str]) -> AdminAnswer {
         match (call.method, rest) {
@@ -78,12 +87,14 @@ impl AdminState {
         if !crate::client::login::is_valid_name(&name) {
             return Err(bad(if name.is_empty() { "Username required" } else { "Invalid username" }));
         }
+        let flags = Account::parse_flags(&call.text("flags"));
+        check_flags(&flags, &[])?;
         let account = Account {
             id: 0,
             hash: self.hash_of(call.text("password")).await?,
             name: name.clone(),
             locked: call.bool("locked").unwrap_or(false),
-            flags: Account::parse_flags(&call.text("flags")),
+            flags,
         };
         let added = self.ask(move |db| match db.add_account(&account) {
             Err(DbError::AccountExists(_)) => Ok(None),
@@ -105,7 +116,12 @@ impl AdminState {
         let (locked, flags) = (call.bool("locked"), call.body.get("flags").and_then(Value::as_str));
         let flags = flags.map(Account::parse_flags);
         let changed = self.ask(move |db| {
+            let mut refused = Ok(());
             let changed = db.change_account(AccountKey::Id(id), |account| {
+                refused = flags.as_ref().map_or(Ok(()), |flags| check_flags(flags, &account.flags));
+                if refused.is_err() {
+                    return;
+                }
                 if !name.is_empty() {
                     account.name = name;
                 }
@@ -116,7 +132,7 @@ impl AdminState {
             match changed {
                 Err(DbError::NoAccount(_)) => Ok(Err(not_found())),
                 Err(DbError::AccountExists(_)) => Ok(Err(bad("There is an account of that name already"))),
-                done => done.map(Ok),
+                done => done.map(|account| refused.map(|()| account)),
             }
         });
         let changed = changed.await??;

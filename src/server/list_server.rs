@@ -135,15 +135,26 @@ fn answer_of(answer: &Answer, is_list_server: bool) -> Result<Value, Failure> {
 
 /// Reads the answer to an announcement. Without number and key there is no listing: nothing could refresh or withdraw it.
 pub(super) fn announced(answer: &Value) -> Result<AnnounceAnswer, Failure> {
-    let number = |value: &Value| value.as_i64().or_else(|| value.as_str()?.trim().parse().ok());
     let is_key =
         |key: &&str| (1..=MAX_KEY).contains(&key.len()) && key.bytes().all(|b| (b' '..=b'~').contains(&b));
     let key = answer["key"].as_str().filter(is_key);
-    let (Some(id), Some(key)) = (number(&answer["id"]), key) else {
+    let (Some(id), Some(key)) = (whole_number(&answer["id"]), key) else {
         return Err(Failure::same("the answer is none of a list server"));
     };
-    let expires = number(&answer["expires"]).unwrap_or(DEFAULT_EXPIRES);
+    let expires = whole_number(&answer["expires"]).unwrap_or(DEFAULT_EXPIRES);
     Ok(AnnounceAnswer { id, key: key.to_owned(), expires, message: message_of(answer) })
+}
+
+/// A whole number, also written with a fraction of zero (`7.0`) or as text (`"7"`).
+fn whole_number(value: &Value) -> Option<i64> {
+    // Larger ones are not exact as floating-point numbers.
+    const MAX_EXACT: f64 = 9_007_199_254_740_992.0;
+    let from_float = |n: f64| (n.fract() == 0.0 && n.abs() <= MAX_EXACT).then_some(n as i64);
+    match value {
+        Value::Number(n) => n.as_i64().or_else(|| from_float(n.as_f64()?)),
+        Value::String(text) => text.trim().parse().ok(),
+        _ => None,
+    }
 }
 
 /// Why a listing was not refreshed; `None` if it was.
@@ -233,6 +244,8 @@ mod tests {
             "{\"id\":1,\"key\":\"a\\nb\"}",
             &format!("{{\"id\":1,\"key\":\"{}\"}}", "k".repeat(MAX_KEY + 1)),
             "{\"id\":\"01abc\",\"key\":\"k\"}",
+            "{\"id\":7.5,\"key\":\"k\"}",
+            "{\"id\":1e300,\"key\":\"k\"}",
         ] {
             assert!(announced(&serde_json::from_str(text).unwrap()).is_err(), "{text}");
         }
@@ -240,6 +253,8 @@ mod tests {
         assert_eq!((made.id, made.key.as_str(), made.expires, made.message.as_str()), (7, "k", 10, "hello"));
         let made = announced(&json!({"status": "ok", "id": "7", "key": "k", "expires": null})).unwrap();
         assert_eq!((made.id, made.expires, made.message.as_str()), (7, DEFAULT_EXPIRES, ""));
+        let made = announced(&json!({"id": 7.0, "key": "k", "expires": 10.0})).unwrap();
+        assert_eq!((made.id, made.expires), (7, 10));
     }
 
     #[test]

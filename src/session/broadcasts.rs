@@ -218,10 +218,7 @@ impl SessionMachine {
         let left_out = (plain_left_out, full_left_out);
         let before = std::mem::replace(&mut self.broadcasts.bans_left_out, left_out);
         if (before.0 == 0 && left_out.0 > 0) || (before.1 == 0 && left_out.1 > 0) {
-            let text = format!(
-                "Ban list too long for a message: the oldest {plain_left_out} bans are not shown, to those who see \
-                 addresses the oldest {full_left_out}"
-            );
+            let text = bans_left_out_text(plain_left_out, full_left_out);
             self.note(Level::Warn, Topic::Status, text, now, effects);
         }
         let sees_all = |m: &Member| m.is_operator() && (m.is_moderator() || m.is_local());
@@ -347,6 +344,19 @@ fn first_that_fit<T: Serialize>(mut entries: Vec<T>, space: usize) -> Vec<T> {
     let count = fitting.count();
     entries.truncate(count);
     entries
+}
+
+/// What everybody is told of bans that a message has no room for. Entries for those who see addresses are longer, so more
+/// of them may be left out; a number of 0 is not mentioned.
+fn bans_left_out_text(plain: usize, full: usize) -> String {
+    let mut parts = Vec::new();
+    if plain > 0 {
+        parts.push(format!("the oldest {plain} bans are not shown"));
+    }
+    if full > 0 {
+        parts.push(format!("the oldest {full} bans are not shown to those who see addresses"));
+    }
+    format!("Ban list too long for a message: {}", parts.join(", "))
 }
 
 /// The newest bans that fit into a message, and how many older ones are left out.
