@@ -6,10 +6,14 @@ use jiff::civil::DateTime;
 use serde::{Deserialize, Serialize};
 use tokio::time::{Interval, MissedTickBehavior};
 
-/// A moment.
+/// Where the monotonic clock stands when the process starts, in milliseconds: a hundred years, so that moments before
+/// that (the last use of a stored session) have a value, too.
+const MONOTONIC_START_MS: u64 = 100 * 365 * 24 * 3600 * 1000;
+
+/// A moment, on two clocks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct Timestamp {
-    /// Milliseconds on a clock that only goes forward.
+    /// Milliseconds on the monotonic clock.
     #[serde(alias = "ms")]
     pub monotonic_ms: u64,
     /// Milliseconds since 1970, UTC.
@@ -17,12 +21,20 @@ pub struct Timestamp {
 }
 
 impl Timestamp {
-    /// The present moment. The forward clock starts with the process.
+    /// The present moment.
     pub fn now() -> Timestamp {
         static START: std::sync::OnceLock<Instant> = std::sync::OnceLock::new();
         let start = *START.get_or_init(Instant::now);
         let utc = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |d| d.as_millis() as i64);
-        Timestamp { monotonic_ms: start.elapsed().as_millis() as u64, utc_ms: utc }
+        Timestamp { monotonic_ms: MONOTONIC_START_MS + start.elapsed().as_millis() as u64, utc_ms: utc }
+    }
+
+    /// An earlier moment that only the wall clock knows, milliseconds since 1970. What lies in the future, as after the
+    /// clock was set back, counts as this moment.
+    pub fn earlier(self, utc_ms: i64) -> Timestamp {
+        let passed_ms = u64::try_from(self.utc_ms.saturating_sub(utc_ms)).unwrap_or(0);
+        let monotonic_ms = self.monotonic_ms.saturating_sub(passed_ms);
+        Timestamp { monotonic_ms, utc_ms: self.utc_ms.min(utc_ms) }
     }
 
     /// This moment in ISO 8601, UTC, whole seconds.

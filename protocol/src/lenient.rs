@@ -93,6 +93,18 @@ impl Lenient for Value {
     }
 }
 
+/// A whole number, also written with a fraction of zero (`7.0`) or as text (`"7"`).
+pub fn whole_number(value: &Value) -> Option<i64> {
+    // Larger ones are not exact as floating-point numbers.
+    const MAX_EXACT: f64 = 9_007_199_254_740_992.0;
+    let from_float = |n: f64| (n.fract() == 0.0 && n.abs() <= MAX_EXACT).then_some(n as i64);
+    match value {
+        Value::Number(n) => n.as_i64().or_else(|| from_float(n.as_f64()?)),
+        Value::String(text) => text.trim().parse().ok(),
+        _ => None,
+    }
+}
+
 /// The member of an object, null if it is missing.
 pub(crate) fn member<'a>(object: &'a Map<String, Value>, key: &str) -> &'a Value {
     static NULL: Value = Value::Null;

@@ -28,6 +28,6 @@ pub mod text;
 pub mod version;
 
 pub use frame::{Frame, FrameDecoder, FrameHeader, HEADER_LEN, MAX_PAYLOAD};
-pub use lenient::from_json;
+pub use lenient::{from_json, whole_number};
 pub use message::{Layout, Message};
 pub use version::ProtocolVersion;

@@ -6,6 +6,7 @@ use actix_web::http::header::CONTENT_TYPE;
 use actix_web::http::{Method as HttpMethod, StatusCode};
 use actix_web::{HttpRequest, HttpResponse};
 use drawhall_protocol::from_json;
+use drawhall_protocol::whole_number;
 use serde_json::{Map, Value, json};
 
 use super::operation::{Field, Kind};
@@ -22,8 +23,6 @@ const MAX_LOGGED: usize = 20;
 const MAX_LOGGED_NAME: usize = 40;
 /// Longest path or value of a setting in the log, in characters.
 const MAX_LOGGED_TEXT: usize = 200;
-/// Greatest number up to which numbers with a fraction have all whole ones: 2^53.
-const MAX_EXACT: f64 = 9_007_199_254_740_992.0;
 /// Settings that are secrets, or addresses with secrets in them.
 const SECRET_SETTINGS: [&str; 2] = ["reporttoken", "extBansUrl"];
 
@@ -245,11 +244,7 @@ fn changes(before: &Settings, after: &Settings) -> Vec<String> {
 /// What a value means where something of another type is wanted; `None` if it is as it should be, or not clear.
 fn meant_by(kind: Kind, value: &Value) -> Option<Value> {
     match (kind, value) {
-        (Kind::Number, Value::String(text)) => text.trim().parse::<i64>().ok().map(Value::from),
-        (Kind::Number, Value::Number(number)) if !number.is_i64() && !number.is_u64() => {
-            let whole = number.as_f64().filter(|n| n.fract() == 0.0 && n.abs() <= MAX_EXACT);
-            whole.map(|n| Value::from(n as i64))
-        }
+        (Kind::Number, value) if !value.is_i64() && !value.is_u64() => whole_number(value).map(Value::from),
         (Kind::Bool, Value::Number(number)) => number.as_f64().map(|n| Value::from(n != 0.0)),
         (Kind::Bool, Value::String(text)) => match text.trim().to_ascii_lowercase().as_str() {
             "true" | "1" | "yes" | "on" => Some(true.into()),

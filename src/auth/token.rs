@@ -3,7 +3,7 @@
 //! `1.<payload>.<signature>` or `2.<payload>.<avatar>.<signature>`, each part base64 as Qt reads it; the signature is over
 //! the text before the last dot.
 
-use drawhall_protocol::{from_json, qt_base64};
+use drawhall_protocol::{from_json, qt_base64, whole_number};
 use ed25519_dalek::{Signature, VerifyingKey};
 use serde_json::Value;
 
@@ -93,7 +93,10 @@ fn read_payload(payload: &Value, avatar: Vec<u8>) -> Option<Token> {
         _ => return None,
     };
     let (uid, number) = match &payload["uid"] {
-        Value::Number(n) => (Some(n.to_string()), n.as_i64()),
+        Value::Number(n) => {
+            let number = whole_number(&payload["uid"]);
+            (Some(number.map_or_else(|| n.to_string(), |number| number.to_string())), number)
+        }
         Value::String(text) if !text.is_empty() => (Some(text.clone()), None),
         _ => (None, None),
     };

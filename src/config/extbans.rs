@@ -2,7 +2,7 @@
 
 use std::net::IpAddr;
 
-use drawhall_protocol::from_json;
+use drawhall_protocol::{from_json, whole_number};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
@@ -54,7 +54,7 @@ fn items<'a>(value: &'a Value, key: &str) -> impl Iterator<Item = &'a Value> {
 /// # Errors
 /// When it makes no sense.
 pub fn parse_ban(entry: &Value) -> Result<ExtBan, String> {
-    let id = entry["id"].as_i64().filter(|id| *id > 0).ok_or("its id is none")?;
+    let id = whole_number(&entry["id"]).filter(|id| *id > 0).ok_or("its id is none")?;
     let reaction = |value: &Value| match &value["reaction"] {
         Value::Null => Ok(BanAction::Normal),
         name => BanAction::parse(name.as_str().unwrap_or_default()).ok_or(format!("unknown reaction {name}")),
@@ -78,7 +78,7 @@ pub fn parse_ban(entry: &Value) -> Result<ExtBan, String> {
     }
     for entry in items(entry, "users") {
         let reaction = reaction(entry)?;
-        users.extend(items(entry, "ids").filter_map(Value::as_i64).map(|id| (id, reaction)));
+        users.extend(items(entry, "ids").filter_map(whole_number).map(|id| (id, reaction)));
     }
     if ips.is_empty() && systems.is_empty() && users.is_empty() {
         return Err("there is nothing in it".into());

@@ -5,6 +5,7 @@
 //! reach, or look for open ports.
 
 use drawhall_protocol::reply::SessionDescription;
+use drawhall_protocol::whole_number;
 use reqwest::Method;
 use serde_json::{Map, Value, json};
 
@@ -143,18 +144,6 @@ pub(super) fn announced(answer: &Value) -> Result<AnnounceAnswer, Failure> {
     };
     let expires = whole_number(&answer["expires"]).unwrap_or(DEFAULT_EXPIRES);
     Ok(AnnounceAnswer { id, key: key.to_owned(), expires, message: message_of(answer) })
-}
-
-/// A whole number, also written with a fraction of zero (`7.0`) or as text (`"7"`).
-fn whole_number(value: &Value) -> Option<i64> {
-    // Larger ones are not exact as floating-point numbers.
-    const MAX_EXACT: f64 = 9_007_199_254_740_992.0;
-    let from_float = |n: f64| (n.fract() == 0.0 && n.abs() <= MAX_EXACT).then_some(n as i64);
-    match value {
-        Value::Number(n) => n.as_i64().or_else(|| from_float(n.as_f64()?)),
-        Value::String(text) => text.trim().parse().ok(),
-        _ => None,
-    }
 }
 
 /// Why a listing was not refreshed; `None` if it was.

@@ -4,6 +4,7 @@
 use std::io;
 use std::net::IpAddr;
 use std::sync::Arc;
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use actix::prelude::*;
 
@@ -24,6 +25,15 @@ use crate::storage::session_dir::{LoadError, LoadedSession};
 use crate::storage::session_files::SessionFiles;
 use crate::storage::template::{Messages, Template, TemplateError, Templates};
 
+fn utc_ms(time: SystemTime) -> Option<i64> {
+    i64::try_from(time.duration_since(UNIX_EPOCH).ok()?.as_millis()).ok()
+}
+
+/// When a session was created, milliseconds since 1970, if its id is a ULID, as ids of the server are.
+fn created_ms(id: &str) -> Option<i64> {
+    i64::try_from(ulid::Ulid::from_string(id).ok()?.timestamp_ms()).ok()
+}
+
 /// Logs what is about a session.
 pub(super) fn emit(log: &[LogEntry], id: &str) {
     log.iter().for_each(|entry| entry.emit(id));
@@ -32,8 +42,10 @@ pub(super) fn emit(log: &[LogEntry], id: &str) {
 impl Server {
     /// Takes over a session that is stored.
     pub(super) fn take_listed(&mut self, session: &SessionSummary, now: Timestamp) {
-        let description = stored_description(session, &self.rules.shared, now);
-        let residency = Residency::Stored(Suspended::at_start(now));
+        let last_use = session.last_use.and_then(utc_ms).unwrap_or(now.utc_ms);
+        let created = created_ms(&session.id).filter(|ms| *ms <= last_use).unwrap_or(last_use);
+        let description = stored_description(session, &self.rules.shared, now.earlier(created));
+        let residency = Residency::Stored(Suspended::at_start(now, created, last_use));
         let mut share = self.histories.share();
         share.set(session.size);
         self.directory.insert(Entry::new(description, session.protocol.clone(), residency, share));

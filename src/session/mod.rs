@@ -199,6 +199,8 @@ pub struct SessionMachine {
     accident: Option<u64>,
     /// It became empty by accident: until then, on the forward clock, it does not end for being empty.
     stays_until: Option<u64>,
+    /// A session that was loaded counts as empty from this moment on at the earliest, on the monotonic clock.
+    empty_since: u64,
     is_recorded: bool,
     recording_due: bool,
     recorded: Vec<u8>,
@@ -271,6 +273,7 @@ impl SessionMachine {
             emptied: now,
             accident: None,
             stays_until: None,
+            empty_since: 0,
             is_recorded: false,
             recording_due: false,
             recorded: Vec::new(),
@@ -552,16 +555,17 @@ impl SessionMachine {
         }
         self.expire_chat(now, effects);
         let settings = &self.shared.settings;
-        let quiet = now.monotonic_ms.saturating_sub(self.last_event.monotonic_ms);
+        let since = |ms: u64| now.monotonic_ms.saturating_sub(ms);
+        let last_event = self.last_event.monotonic_ms;
         let idle_limit = settings.idle_time_limit.millis();
         let exempt = settings.allow_idle_override && self.flags.idle_override;
         let linger = settings.empty_session_linger_time.millis();
-        let is_left =
-            persistence::is_left(quiet, self.visited, linger) && !persistence::stays(self.stays_until, now);
+        let is_left = persistence::is_left(since(last_event.max(self.empty_since)), self.visited, linger)
+            && !persistence::stays(self.stays_until, now);
         if !self.flags.persistent && self.is_empty() && is_left {
             self.note(Level::Info, Topic::Status, "Closing lingering non-persistent session.", now, effects);
             self.end("Session terminated due to being empty too long", now, effects);
-        } else if persistence::is_idle(quiet, exempt, idle_limit) {
+        } else if persistence::is_idle(since(last_event), since(self.empty_since), exempt, idle_limit) {
             self.note(Level::Info, Topic::Status, "Idle session expired.", now, effects);
             self.end("Session terminated due to being idle too long", now, effects);
         }

@@ -71,6 +71,10 @@ pub struct Suspended {
     visited: bool,
     #[serde(default)]
     stays_until: Option<u64>,
+    /// From when on it counts as empty at the earliest, in milliseconds of the monotonic clock: a stored session waits
+    /// for its users from the start of the server on, however long it has not been used.
+    #[serde(default)]
+    empty_since: u64,
 }
 
 /// What a recording is to be given.
@@ -138,6 +142,7 @@ impl SessionMachine {
             machine.last_event = rest.last_event;
             machine.visited = rest.visited;
             machine.stays_until = rest.stays_until;
+            machine.empty_since = rest.empty_since;
         }
         machine.settings_known = Some(contents.settings.unwrap_or_default());
         machine.thumbnail.restore(picture.map(|(data, made)| Picture { data, made }));
@@ -356,6 +361,7 @@ impl SessionMachine {
             last_event: self.last_event,
             visited: self.visited,
             stays_until: self.stays_until,
+            empty_since: self.empty_since,
         }
     }
 
@@ -379,17 +385,19 @@ impl SessionMachine {
 }
 
 impl Suspended {
-    /// What is remembered of a session that was found at start.
-    pub fn at_start(now: Timestamp) -> Suspended {
+    /// What is known of a session that was found at start: when it was created and last used, milliseconds since 1970.
+    /// The time for which the server was down counts as idle.
+    pub fn at_start(now: Timestamp, created_ms: i64, last_use_ms: i64) -> Suspended {
         let start_id = now.utc_ms / 1000;
         Suspended {
             start_id,
             first_index: 0,
             reset_base: None,
-            started: now,
-            last_event: now,
+            started: now.earlier(created_ms),
+            last_event: now.earlier(last_use_ms),
             visited: false,
             stays_until: None,
+            empty_since: now.monotonic_ms,
         }
     }
 
@@ -407,18 +415,28 @@ impl Suspended {
         now: Timestamp,
     ) -> bool {
         let settings = &shared.settings;
-        let quiet = now.monotonic_ms.saturating_sub(self.last_event.monotonic_ms);
+        let since = |ms: u64| now.monotonic_ms.saturating_sub(ms);
+        let last_event = self.last_event.monotonic_ms;
         let exempt = settings.allow_idle_override && idle_override;
-        is_idle(quiet, exempt, settings.idle_time_limit.millis())
+        is_idle(since(last_event), since(self.empty_since), exempt, settings.idle_time_limit.millis())
             || (!persistent
-                && is_left(quiet, self.visited, settings.empty_session_linger_time.millis())
+                && is_left(
+                    since(last_event.max(self.empty_since)),
+                    self.visited,
+                    settings.empty_session_linger_time.millis(),
+                )
                 && !stays(self.stays_until, now))
     }
 }
 
-/// Whether a session in which nothing happened for `quiet` milliseconds is over.
-pub(super) fn is_idle(quiet: u64, exempt: bool, limit: u64) -> bool {
-    limit > 0 && quiet > limit && !exempt
+/// Longest time for which a session that was found at a start is spared from the idle limit: files that came from another
+/// server or a backup may not have been used for long, and an operator may not want to lose them at once.
+const MAX_GRACE_MS: u64 = 3_600_000;
+
+/// Whether a session has expired by `idleTimeLimit`: unused for `quiet` milliseconds, and known for `known` milliseconds
+/// since the server has started. A tenth of the limit, at most an hour, is left after a start.
+pub(super) fn is_idle(quiet: u64, known: u64, exempt: bool, limit: u64) -> bool {
+    limit > 0 && quiet > limit && known >= (limit / 10).min(MAX_GRACE_MS) && !exempt
 }
 
 /// Whether an empty session in which nothing happened for `quiet` milliseconds is over. One that was loaded waits for
@@ -436,9 +454,9 @@ pub(super) fn stays(until: Option<u64>, now: Timestamp) -> bool {
 pub fn stored_description(
     listed: &SessionSummary,
     shared: &ServerSettings,
-    now: Timestamp,
+    started: Timestamp,
 ) -> SessionDescription {
-    let SessionSummary { id, metadata, protocol, size } = listed;
+    let SessionSummary { id, metadata, protocol, size, .. } = listed;
     let (settings, flags) = (Arc::clone(&shared.settings), metadata.flags);
     SessionDescription {
         id: id.clone(),
@@ -454,7 +472,7 @@ pub fn stored_description(
         closed: false,
         auth_only: flags.auth_only,
         nsfm: flags.nsfm || settings.force_nsfm,
-        start_time: now.iso(),
+        start_time: started.iso(),
         size: *size,
         persistent: flags.persistent,
         invites: flags.invites,

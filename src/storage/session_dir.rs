@@ -94,6 +94,8 @@ pub struct SessionSummary {
     pub protocol: ProtocolVersion,
     /// Size of its history in bytes, as the file system has it.
     pub size: u64,
+    /// When its files were last written, if the file system knows.
+    pub last_use: Option<SystemTime>,
 }
 
 /// A stored session that was loaded.
@@ -317,7 +319,11 @@ impl SessionDir {
         let file = history_file::open(&self.path.join(&name), &name)?;
         let HistoryHeader { protocol, first_message, size } = history_file::read_header(&file.file, &name)?;
         let Replay { metadata, warnings, .. } = replay;
-        Ok((SessionSummary { id: id.to_owned(), metadata, protocol, size: size - first_message }, warnings))
+        let modified = |metadata: io::Result<fs::Metadata>| metadata.and_then(|m| m.modified()).ok();
+        let journal = fs::metadata(self.path.join(self.journal_name(id)));
+        let last_use = modified(file.file.metadata()).max(modified(journal));
+        let size = size - first_message;
+        Ok((SessionSummary { id: id.to_owned(), metadata, protocol, size, last_use }, warnings))
     }
 
     /// The history file that counts. An entry in a torn last line counts only if its file is there.
