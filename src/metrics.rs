@@ -187,8 +187,10 @@ pub struct Metrics {
     pub log_waiting: Gauge,
     /// Lines of the log that were left out: a connection had too many, or too many waited for the database.
     pub log_left_out: Counter,
-    /// Bytes that can be written to the fullest disk, and one more; 0 while that is not known.
-    pub disk_free: Gauge,
+    /// Failed attempts to write the log to the database.
+    pub log_errors: Counter,
+    /// Free bytes of each watched directory's disk, by path; empty while they are not known.
+    pub disks_free: Mutex<Vec<(String, u64)>>,
     /// Clients that were cut off because they do not read.
     pub lagging: Counter,
     /// Times at which something could not be stored.
@@ -210,7 +212,8 @@ pub static METRICS: Metrics = Metrics {
     hashes_waiting: Gauge::new(),
     log_waiting: Gauge::new(),
     log_left_out: Counter::new(),
-    disk_free: Gauge::new(),
+    log_errors: Counter::new(),
+    disks_free: Mutex::new(Vec::new()),
     lagging: Counter::new(),
     storage_errors: Counter::new(),
     fan_out: Histogram::new(),
@@ -257,9 +260,6 @@ pub fn page(present: &Present) -> String {
         one("resident_memory_bytes", "gauge", "Memory of the process.", bytes);
     }
     let m = &METRICS;
-    if let Some(bytes) = m.disk_free.get().checked_sub(1) {
-        one("disk_free_bytes", "gauge", "Bytes that can be written to the fullest disk.", bytes);
-    }
     for (name, help, counter) in [
         ("connections_total", "Connections that were let in.", &m.connections),
         ("slowed_total", "Times a client was slowed down or its chat dropped.", &m.slowed),
@@ -268,6 +268,7 @@ pub fn page(present: &Present) -> String {
         ("messages_sent_total", "Messages to clients.", &m.messages_out),
         ("sent_bytes_total", "Bytes of messages to clients.", &m.bytes_out),
         ("lagging_total", "Clients that were cut off because they do not read.", &m.lagging),
+        ("log_errors_total", "Failed attempts to write the log to the database.", &m.log_errors),
         ("log_left_out_total", "Lines of the log that were left out.", &m.log_left_out),
         ("storage_errors_total", "Times at which something could not be stored.", &m.storage_errors),
     ] {
@@ -285,8 +286,19 @@ pub fn page(present: &Present) -> String {
     let queues = [("hashes", &m.hashes_waiting), ("log", &m.log_waiting)];
     let queues = queues.map(|(queue, depth)| (queue, depth.get()));
     by_kind(("queue_depth", "queue", "What waits."), "gauge", &queues, &mut page);
+    disks(&m.disks_free.lock().unwrap_or_else(PoisonError::into_inner), &mut page);
     delays(&m.fan_out, &mut page);
     page
+}
+
+fn disks(disks: &[(String, u64)], page: &mut String) {
+    let name = "drawhall_disk_free_bytes";
+    let help = "Bytes that can be written to the disk of a directory.";
+    let _ = writeln!(page, "# HELP {name} {help}\n# TYPE {name} gauge");
+    for (path, free) in disks {
+        let path = path.replace('\\', "\\\\").replace('"', "\\\"").replace('\n', "\\n");
+        let _ = writeln!(page, "{name}{{path=\"{path}\"}} {free}");
+    }
 }
 
 fn by_kind(
@@ -324,16 +336,11 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_disk_without_space_is_not_one_of_which_nothing_is_known() {
-        let line = || {
-            page(&Present::default())
-                .lines()
-                .find_map(|l| l.strip_prefix("drawhall_disk_free_bytes ").map(str::to_owned))
-        };
-        METRICS.disk_free.set(0);
-        assert_eq!(line(), None);
-        METRICS.disk_free.set(1);
-        assert_eq!(line().as_deref(), Some("0"));
+    fn each_disk_has_its_own_series_also_a_full_one() {
+        let mut page = String::new();
+        disks(&[("/srv/data".into(), 0), ("/a \"b\"\\c".into(), 7)], &mut page);
+        assert!(page.contains("drawhall_disk_free_bytes{path=\"/srv/data\"} 0\n"), "{page}");
+        assert!(page.contains(r#"{path="/a \"b\"\\c"} 7"#), "{page}");
     }
 
     #[test]

@@ -395,7 +395,7 @@ fn a_disk_that_gets_full_raises_an_alarm() {
     let low = free < 1999 << 20;
     eventually("the alarm counts", || admin.get("/api/overview")["disks"][0]["low"] == low);
     let page = common::http::text(admin.address(), "/metrics");
-    assert!(page.contains("drawhall_disk_free_bytes "), "{page}");
+    assert!(page.contains("drawhall_disk_free_bytes{path="), "{page}");
 }
 
 #[test]

@@ -3,7 +3,7 @@
 
 use std::collections::{HashMap, VecDeque};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
 use actix::prelude::*;
@@ -193,9 +193,8 @@ impl Monitor {
             }
             self.tell("status", "disk", &json!(disk));
         }
-        // A full disk has 0 bytes, which is not the same as not to know.
-        let fullest = disks.iter().map(|d| d.free).min();
-        METRICS.disk_free.set(fullest.map_or(0, |bytes| bytes.saturating_add(1)));
+        let free = disks.iter().map(|disk| (disk.path.display().to_string(), disk.free)).collect();
+        *METRICS.disks_free.lock().unwrap_or_else(PoisonError::into_inner) = free;
         self.disks = disks;
     }
 

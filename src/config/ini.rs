@@ -11,6 +11,9 @@ use crate::db;
 use crate::text;
 use crate::username;
 
+/// A hash that locks an account.
+const LOCKED: &str = "*";
+
 const SECTIONS: [&str; 6] = ["config", "ipbans", "systembans", "userbans", "announcewhitelist", "users"];
 
 /// Everything a configuration file says.
@@ -108,7 +111,15 @@ impl ConfigFile {
             }
             "announcewhitelist" => self.announce_whitelist.push(line.to_owned()),
             "users" => {
-                let account = account(line)?;
+                let account = match account(line) {
+                    Err((Some(name), reason)) => {
+                        // Without a password nobody can log in, but nobody else is to have the name either.
+                        self.users.push(Account { name, hash: LOCKED.to_owned(), flags: Vec::new() });
+                        return Err(format!("{reason}; the name stays reserved"));
+                    }
+                    Err((None, reason)) => return Err(reason.to_owned()),
+                    Ok(account) => account,
+                };
                 let unknown = account.flags.iter().find(|flag| !db::Account::FLAGS.contains(&flag.as_str()));
                 let unknown = unknown.cloned();
                 self.users.push(account);
@@ -133,18 +144,21 @@ fn with_reaction(line: &str) -> Result<(&str, BanAction), String> {
     }
 }
 
-/// `name:hash:FLAG,FLAG`
-fn account(line: &str) -> Result<Account, String> {
+/// Reads `name:hash:FLAG,FLAG`.
+///
+/// # Errors
+/// What is wrong, with the name if that is valid.
+fn account(line: &str) -> Result<Account, (Option<String>, &'static str)> {
     let parts: Vec<&str> = line.split(':').collect();
-    let [name, hash, flags] = parts[..] else { return Err("expected name:password:flags".into()) };
+    let [name, hash, flags] = parts[..] else { return Err((None, "expected name:password:flags")) };
     if name.is_empty() {
-        return Err("there is no user name".into());
+        return Err((None, "there is no user name"));
     }
     if !username::is_valid(name) {
-        return Err("nobody can have this user name".into());
+        return Err((None, "nobody can have this user name"));
     }
     if !password::is_hash(hash) {
-        return Err("invalid password hash".into());
+        return Err((Some(name.to_owned()), "invalid password hash"));
     }
     let flags = flags.split(',').map(str::trim);
     Ok(Account {
@@ -174,7 +188,8 @@ mod tests {
         assert_eq!(file.announce_whitelist, ["https://example.org/"]);
         let account =
             Account { name: "mod".into(), hash: "plain;a".into(), flags: vec!["MOD".into(), "HOST".into()] };
-        assert_eq!(file.users, [account, Account { name: "bob".into(), hash: "*x".into(), flags: vec![] }]);
+        let locked = |name: &str, hash: &str| Account { name: name.into(), hash: hash.into(), flags: vec![] };
+        assert_eq!(file.users, [account, locked("bob", "*x"), locked("x", "*")]);
     }
 
     #[test]
@@ -187,7 +202,7 @@ mod tests {
                 "line 10: expected address or address/prefix: here",
                 "line 14: unknown reaction 'what': q:what",
                 "line 22: expected name:password:flags: broken:...",
-                "line 23: invalid password hash: x:...",
+                "line 23: invalid password hash; the name stays reserved: x:...",
                 "line 24: unknown section: [other]",
                 "line 25: expected name:password:flags: a:...",
             ]
@@ -196,14 +211,12 @@ mod tests {
 
     #[test]
     fn accounts_have_a_name_that_is_seen_and_a_password() {
-        let lines = [
-            "a:plain;:MOD",
-            "a::MOD",
-            "a :plain;x:",
-            "\u{200b}a:plain;x:",
-            "\u{202e}a:plain;x:",
-            "a\"b:plain;x:",
-        ];
+        for line in ["a:plain;:MOD", "a::MOD", "a:secret:MOD"] {
+            let file = parse(format!("[users]\n{line}\n").as_bytes());
+            let reserved = Account { name: "a".into(), hash: LOCKED.into(), flags: Vec::new() };
+            assert_eq!((file.users, file.errors.len()), (vec![reserved], 1), "{line:?}");
+        }
+        let lines = ["a :plain;x:", "\u{200b}a:plain;x:", "\u{202e}a:plain;x:", "a\"b:plain;x:"];
         for line in lines {
             let file = parse(format!("[users]\n{line}\n").as_bytes());
             assert!(file.users.is_empty() && file.errors.len() == 1, "{line:?}");

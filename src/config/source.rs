@@ -71,6 +71,8 @@ pub struct OpenSource {
     stamp: Option<Stamp>,
     version: i64,
     next_expiry: Option<String>,
+    /// The configuration file was missing at the last look.
+    is_missing: bool,
     /// What was wrong, so that it is told once.
     told: Vec<String>,
     /// The external bans that were fetched last, where there is no database to keep them.
@@ -103,6 +105,7 @@ impl RuleSource {
             source: self.clone(),
             database,
             stamp: None,
+            is_missing: false,
             version: 0,
             next_expiry: None,
             told: Vec::new(),
@@ -257,11 +260,27 @@ impl OpenSource {
         let ended = self.next_expiry.as_ref().is_some_and(|e| *e <= time_text(Timestamp::now().utc_ms));
         let changed = match (&self.database, &self.source.config) {
             (Some(database), _) => ended || database.version()? != self.version,
-            // A file that is being replaced is looked at again.
-            (None, Some(path)) => stamp(path).is_some_and(|s| ended || Some(s) != self.stamp),
+            (None, Some(path)) => {
+                let present = stamp(path);
+                // One that is being replaced may be missing for a moment.
+                note_missing(&mut self.is_missing, path, present.is_none());
+                present.is_some_and(|s| ended || Some(s) != self.stamp)
+            }
             (None, None) => false,
         };
         if changed || self.touched { self.read().map(Some) } else { Ok(None) }
+    }
+}
+
+/// Logs once that the configuration file is missing, and once that it is back.
+fn note_missing(was_missing: &mut bool, path: &Path, is_missing: bool) {
+    match (std::mem::replace(was_missing, is_missing), is_missing) {
+        (false, true) => tracing::warn!(
+            "the configuration file {} is missing: the settings in force stay until it is back",
+            path.display()
+        ),
+        (true, false) => tracing::info!("the configuration file {} is back", path.display()),
+        _ => {}
     }
 }
 
@@ -369,6 +388,24 @@ fn terms_of(ban: SubjectBan, errors: &mut Vec<String>) -> (String, BanTerms) {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_rules_stay_while_the_configuration_file_is_missing() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("server.ini");
+        std::fs::write(&path, "serverTitle=One\n").unwrap();
+        let mut source = RuleSource { config: Some(path.clone()), ..RuleSource::default() }.open().unwrap();
+        source.read().unwrap();
+        std::fs::remove_file(&path).unwrap();
+        for _ in 0..2 {
+            assert!(source.read_if_changed().unwrap().is_none());
+            assert!(source.is_missing);
+        }
+        std::fs::write(&path, "serverTitle=Other\n").unwrap();
+        let rules = source.read_if_changed().unwrap();
+        assert_eq!(rules.map(|rules| rules.settings().server_title.clone()).as_deref(), Some("Other"));
+        assert!(!source.is_missing);
+    }
 
     #[test]
     fn what_makes_no_sense_in_a_database_is_told_and_left_out() {

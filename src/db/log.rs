@@ -135,7 +135,8 @@ impl LogQueue {
             } else {
                 written = written.and_then(|()| bound.keep(database, &rows));
             }
-            // To log every failure would fill the queue with failures.
+            METRICS.log_errors.add(u64::from(written.is_err()));
+            // Logging every failure would fill the queue with failures.
             if let Err(error) = &written
                 && !failed
             {
