@@ -1,4 +1,4 @@
-//! Generates the typed messages and the field tables from `messages.toml`.
+//! Generates the typed messages and the field tables from docs/spec/wire.md#values-in-messages.
 #![allow(clippy::unwrap_used, reason = "a build that cannot go on stops")]
 
 use std::fmt::Write as _;

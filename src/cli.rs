@@ -1,4 +1,4 @@
-//! The command line. Source: `config.md`, Command line.
+//! The command line. Source: docs/spec/config.md#command-line.
 
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;

@@ -1,4 +1,5 @@
-//! Requests to other servers, with limits for time, size, number and redirects. Source: `services.md`.
+//! Requests to other servers, with limits for time, size, number and redirects. Source:
+//! docs/spec/services.md#how-requests-are-made.
 //!
 //! URLs come from two kinds of people. The operator's may lead anywhere, also into the own network (auth server, abuse
 //! reports, external bans). Those of clients (list servers) must lead to globally routable addresses, or anybody could have

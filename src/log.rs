@@ -1,6 +1,7 @@
 //! The server's event log: what happened, to whom, in which session.
 //!
-//! Entries go to the sessions they are about and to `tracing`, whose text form is that of `config.md`:
+//! Entries go to the sessions they are about and to `tracing`, whose text form is that of
+//! docs/spec/config.md#text-form-of-the-log:
 //! `<time> <Level>/<Topic> <user>@{session}: message`.
 
 use std::fmt;

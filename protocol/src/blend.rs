@@ -1,4 +1,4 @@
-//! Blend modes: their ids on the wire and names in the text form. Source: `wire.md`, Blend modes.
+//! Blend modes: their ids on the wire and names in the text form. Source: docs/spec/wire.md#blend-modes.
 
 /// What an unknown name reads as: `svg:src-over`.
 pub const NORMAL: u8 = 1;

@@ -1,7 +1,7 @@
 //! What clients ask for: the JSON of `ServerCommand` messages from client to server.
 //!
 //! `{"cmd": "...", "args": [...], "kwargs": {...}}`, read leniently: what is missing or of the wrong type is empty, 0
-//! or false. [`RawCommand`] is the JSON, [`ServerCommand`] its meaning. Sources: `login.md`, `session.md` (Commands).
+//! or false. [`RawCommand`] is the JSON, [`ServerCommand`] its meaning. Sources: docs/spec/login.md#commands-and-replies, docs/spec/session.md#commands.
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use serde_json::{Map, Value, json};

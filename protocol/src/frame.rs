@@ -2,7 +2,7 @@
 //!
 //! On TCP and in recordings a header is 4 bytes: payload length (u16, big-endian, 0-65535, the header not counted),
 //! message type, user id. A WebSocket frame carries one message and leaves the length out.
-//! Source: `wire.md`, Framing.
+//! Source: docs/spec/wire.md#framing.
 
 use bytes::{Bytes, BytesMut};
 

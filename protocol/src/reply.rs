@@ -1,7 +1,7 @@
 //! What the server answers: the JSON of `ServerCommand` messages from server to client.
 //!
-//! Written exactly as clients expect it, members that do not apply left out; read leniently. Sources: `login.md`,
-//! `session.md` (Replies).
+//! Written exactly as clients expect it, members that do not apply left out; read leniently. Source: docs/spec/login.md#commands-and-replies.
+//! docs/spec/session.md#replies.
 
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};

@@ -1,5 +1,5 @@
 //! Protocol versions, `namespace:server.major.minor`, and what is compatible with what.
-//! Source: `wire.md`, Protocol version.
+//! Source: docs/spec/wire.md#protocol-version.
 
 use std::fmt;
 use std::str::FromStr;

@@ -1,4 +1,5 @@
-//! The admin API: HTTP and JSON, for people and programs that run the server. Source: `admin-api.md`.
+//! The admin API: HTTP and JSON, for people and programs that run the server. Source:
+//! docs/spec/admin-api.md#requests-and-answers.
 //!
 //! | file | what it does |
 //! | --- | --- |

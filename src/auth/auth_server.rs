@@ -1,5 +1,5 @@
-//! An auth server of this program's own, so that several servers can share one set of accounts. Source: `services.md`,
-//! Ext-auth, the other side.
+//! An auth server of this program's own, so that several servers can share one set of accounts. Source:
+//! docs/spec/services.md#being-an-auth-server.
 //!
 //! It answers both requests at every path: whether a name is an account (asked by servers), and for a token (asked by
 //! clients with a password). An account is in a group if it has a flag of that name.

@@ -1,4 +1,4 @@
-//! The auth server elsewhere, whose accounts may log in here. Source: `services.md`, Ext-auth.
+//! The auth server elsewhere, whose accounts may log in here. Source: docs/spec/services.md#ext-auth.
 
 use ed25519_dalek::VerifyingKey;
 use reqwest::Method;

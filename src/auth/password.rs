@@ -1,4 +1,4 @@
-//! Password hashes in all forms that accounts have. Source: `config.md`, Password hashes.
+//! Password hashes in all forms that accounts have. Source: docs/spec/config.md#password-hashes.
 //!
 //! | form | meaning |
 //! | --- | --- |

@@ -1,4 +1,4 @@
-//! Tokens of an auth server: who somebody is, signed with Ed25519. Source: `services.md`, Ext-auth.
+//! Tokens of an auth server: who somebody is, signed with Ed25519. Source: docs/spec/services.md#token-format.
 //!
 //! `1.<payload>.<signature>` or `2.<payload>.<avatar>.<signature>`, each part base64 as Qt reads it; the signature is over
 //! the text before the last dot.

@@ -1,4 +1,4 @@
-//! What becomes of somebody who is banned from the server, and what is said. Source: `login.md`, Bans at login.
+//! What becomes of somebody who is banned from the server, and what is said. Source: docs/spec/login.md#bans-at-login.
 
 use serde::{Deserialize, Serialize};
 

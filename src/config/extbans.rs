@@ -1,4 +1,4 @@
-//! Bans that are fetched from elsewhere. Source: `services.md`, External bans.
+//! Bans that are fetched from elsewhere. Source: docs/spec/services.md#format-of-external-bans.
 
 use std::net::IpAddr;
 

@@ -1,4 +1,5 @@
-//! The configuration file of drawpile-srv: sections of lines, each with its own syntax. Source: `config.md`.
+//! The configuration file of drawpile-srv: sections of lines, each with its own syntax. Source:
+//! docs/spec/config.md#configuration-file.
 
 use std::collections::BTreeSet;
 

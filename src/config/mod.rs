@@ -1,6 +1,6 @@
 //! Settings: one table with key, type, unit, default and meaning; the configuration file as a source of them.
 //!
-//! [`Settings`] is an immutable snapshot that everybody shares. Source: `config.md`.
+//! [`Settings`] is an immutable snapshot that everybody shares. Source: docs/spec/config.md#settings.
 
 pub mod account;
 pub mod bans;
@@ -149,8 +149,8 @@ pub(crate) fn canonical_key(key: &str) -> &str {
 pub fn settings_page() -> String {
     let mut page = String::from(
         "# Settings\n\n\
-         Times are numbers with `s`, `m`, `h` or `d` (those in milliseconds also with `ms`, and without `d`), sizes numbers with `b`,\n\
-         `kb`, `mb` or `gb` (1024-based); decimals are allowed. Without a unit they count what the table says.\n\
+         Times are numbers with `s`, `m`, `h` or `d` (those in milliseconds also with `ms`, and without `d`), sizes are\n\
+         numbers with `b`, `kb`, `mb` or `gb` (1024-based). Decimals are allowed. Without a unit, the unit of the table counts.\n\
          `drawhall settings` prints this page, `drawhall config` the values in force.\n\n\
          | key | type, unit | default | range | meaning |\n| --- | --- | --- | --- | --- |\n",
     );

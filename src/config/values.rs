@@ -1,4 +1,4 @@
-//! Values of settings as they are written. Source: `config.md`, Settings.
+//! Values of settings as they are written. Source: docs/spec/config.md#types-of-values.
 
 pub(super) use super::profile::Profile;
 use super::{MAX_USER_LIMIT, MIN_USER_LIMIT};

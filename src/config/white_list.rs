@@ -1,4 +1,5 @@
-//! The white list of list servers: where sessions may be announced. Source: `config.md`, `listingservers`.
+//! The white list of list servers: where sessions may be announced. Source:
+//! docs/spec/services.md#white-list-of-list-servers.
 
 use regex::Regex;
 use url::{Position, Url};

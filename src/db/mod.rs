@@ -1,4 +1,4 @@
-//! The configuration database: settings, accounts, bans, white list, log. Source: `config.md`, Database.
+//! The configuration database: settings, accounts, bans, white list, log. Source: docs/spec/config.md#database.
 //!
 //! [`Database`] is what others see; behind it is a `Backend`, of which there is one, `sqlite`. Every call blocks,
 //! so none is made on an actor's thread. People edit the database by hand while the server runs: what is read counts

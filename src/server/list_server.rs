@@ -1,4 +1,4 @@
-//! What is said to list servers and what they answer. Source: `services.md`, Announcing at list servers.
+//! What is said to list servers and what they answer. Source: docs/spec/services.md#announcement.
 //!
 //! Their URLs come from clients. What a session is told of a request is a class of failure; words of the other side only
 //! where it is sure that it is a list server. Else a session could read what services answer that only this machine can

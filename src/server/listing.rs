@@ -1,4 +1,4 @@
-//! Announcing sessions at list servers. Source: `services.md`, Announcing at list servers.
+//! Announcing sessions at list servers. Source: docs/spec/services.md#announcing-at-list-servers.
 //!
 //! Listings belong to the Server, so that a session that is in files only stays listed.
 

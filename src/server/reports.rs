@@ -1,4 +1,4 @@
-//! Passing abuse reports on. Source: `services.md`, Abuse reports.
+//! Passing abuse reports on. Source: docs/spec/services.md#forwarding-a-report.
 
 use std::net::IpAddr;
 

@@ -1,4 +1,4 @@
-//! What a session remembers of accounts: their ranks and names. Source: `session.md`, Joining.
+//! What a session remembers of accounts: their ranks and names. Source: docs/spec/session.md#rank-when-joining.
 
 use std::collections::BTreeMap;
 

@@ -1,4 +1,4 @@
-//! Autoreset: asking operators' clients to make the history small again. Source: `session.md`, Autoreset.
+//! Autoreset: asking operators' clients to make the history small again. Source: docs/spec/session.md#autoreset.
 
 use drawhall_protocol::command::ReadyToAutoReset;
 use drawhall_protocol::reply::{AutoReset, ServerReply, SizeLimit};

@@ -1,7 +1,7 @@
 //! Ban lists as text, for exporting and importing: plain, or encrypted with the server's key.
 //!
 //! Text: `p` and base64, or `c`, base64 of the nonce, `:`, base64 of a libsodium secretbox. Inside: the length as four
-//! bytes, big-endian, and a zlib stream of JSON. Source: `session.md`, Session bans.
+//! bytes, big-endian, and a zlib stream of JSON. Source: docs/spec/session.md#ban-export-text.
 //!
 //! Anybody can host a session and import what they like, so nothing is inflated or read beyond what a full list needs.
 

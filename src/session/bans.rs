@@ -1,4 +1,4 @@
-//! The ban list of a session. Source: `session.md`, Session bans.
+//! The ban list of a session. Source: docs/spec/session.md#session-bans.
 //!
 //! Bans are found by what they are against, in an index: no ban is ever compared with all others.
 

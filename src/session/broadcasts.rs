@@ -1,4 +1,4 @@
-//! Lists that are broadcast to members as partial `sessionconf` replies. Source: docs/spec/session.md#replies.
+//! Lists that are broadcast to members as partial `sessionconf` replies. Source: docs/spec/session.md#session-lists.
 //!
 //! The first change of a list is sent at once. Further changes within [`GATHER_MS`], or above [`RATE`], are coalesced
 //! and only the final state is sent: one member's commands must not become many long messages for everybody.

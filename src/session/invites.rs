@@ -1,4 +1,5 @@
-//! Invites: secrets that let their holders in, a number of times. Sources: `session.md` (Commands), `services.md`.
+//! Invites: secrets that let their holders in, a number of times. Sources: docs/spec/session.md#invite-create,
+//! docs/spec/login.md#invites-at-join, docs/spec/services.md#invites-and-links.
 
 use std::collections::BTreeMap;
 

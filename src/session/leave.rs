@@ -1,4 +1,4 @@
-//! Leaving and kicking. Source: docs/spec/session.md#joining.
+//! Leaving and kicking. Source: docs/spec/session.md#leaving.
 
 use drawhall_protocol::Frame;
 use drawhall_protocol::message::Leave;

@@ -58,7 +58,7 @@ pub struct JoinRequest {
     pub invite: String,
     /// The client's minor protocol version differs from the session's.
     pub oldv: bool,
-    /// History index up to which the client already has the session; see docs/spec/session.md#history-indices.
+    /// History index up to which the client already has the session; see docs/spec/session.md#history-index.
     pub hidx: String,
     /// A ban of the server applies to this client; it is enforced unless the session refuses for another reason.
     pub server_ban: bool,

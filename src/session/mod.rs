@@ -2,7 +2,7 @@
 //!
 //! [`SessionMachine`] is the rules, a plain state machine: inputs are what clients and the server ask for, and time;
 //! what is to be done about them comes out as [`Effects`]. [`actor`] performs the effects. Each command of
-//! `session.md` has a file of its own in [`commands`].
+//! docs/spec/session.md#commands.
 
 mod accounts;
 pub mod actor;

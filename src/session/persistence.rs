@@ -1,4 +1,4 @@
-//! What of a session is stored, and how it comes back. Source: `storage.md`.
+//! What of a session is stored, and how it comes back. Source: docs/spec/storage.md#what-survives-a-restart.
 
 use std::sync::Arc;
 

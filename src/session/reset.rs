@@ -1,4 +1,4 @@
-//! From one state to the next: initial content, manual resets. Source: `session.md`, States.
+//! States of a session: initial content, manual resets. Sources: docs/spec/session.md#states, docs/spec/session.md#reset.
 
 use std::collections::VecDeque;
 

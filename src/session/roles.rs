@@ -1,4 +1,5 @@
-//! Roles: operators and trusted users. Source: docs/spec/session.md#operators-and-trusted-users.
+//! Roles: operators and trusted users. Source: docs/spec/session.md#sessionowner,
+//! docs/spec/session.md#trustedusers, docs/spec/session.md#first-operator.
 
 use drawhall_protocol::Frame;
 use drawhall_protocol::message::{SessionOwner, TrustedUsers};

@@ -1,4 +1,4 @@
-//! A journal of what counts only, in place of one that has grown. Source: `storage.md`, Journal.
+//! A journal of what counts only, in place of one that has grown. Source: docs/spec/storage.md#journal-growth.
 
 use super::SessionMachine;
 use crate::storage::journal::Entry;

@@ -1,7 +1,7 @@
 //! Streamed resets: an operator's client uploads the small history while everybody goes on drawing.
 //!
 //! The chunks are one zlib stream of messages. It is inflated into a bounded side history, so a small chunk that
-//! inflates without end ends the reset and nothing else. Source: `session.md`, Streamed reset.
+//! inflates without end ends the reset and nothing else. Source: docs/spec/session.md#streamed-reset.
 
 use drawhall_protocol::Frame;
 use drawhall_protocol::frame::{FIRST_OPAQUE, FrameHeader, HEADER_LEN};

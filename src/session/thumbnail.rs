@@ -1,5 +1,5 @@
 //! The picture that stands for a session in lists, made by a client that is asked for it. Source:
-//! `session.md`, Traffic and Replies.
+//! docs/spec/session.md#thumbnail.
 
 use bytes::Bytes;
 use drawhall_protocol::reply::{self, ServerReply};

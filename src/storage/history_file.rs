@@ -1,4 +1,5 @@
-//! History files: a header and the session's messages, to the end of the file. Source: `storage.md`, History file.
+//! History files: a header and the session's messages, to the end of the file. Source:
+//! docs/spec/storage.md#history-file-format.
 
 use std::collections::BTreeSet;
 use std::fs::{File, OpenOptions};

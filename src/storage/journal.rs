@@ -1,4 +1,4 @@
-//! The journal of a session: one entry a line, only ever appended. Source: `storage.md`, Journal.
+//! The journal of a session: one entry a line, only ever appended. Source: docs/spec/storage.md#journal-syntax.
 //!
 //! Some parameters are raw text to the end of the line. The format has no escape for control characters there, and a
 //! line feed in a title would forge entries, so they are left out when an entry is written.

@@ -1,4 +1,4 @@
-//! What a journal says of its session: the state after all its entries. Source: `storage.md`, Journal.
+//! What a journal says of its session: the state after all its entries. Source: docs/spec/storage.md#journal-entries.
 
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};

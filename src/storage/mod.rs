@@ -14,7 +14,7 @@
 //! | [`recorder`] | recordings of sessions |
 //! | [`template`] | recordings that sessions are made from |
 //!
-//! Nothing here knows clients or rules. `docs/STORAGE.md` says what survives what.
+//! Nothing here knows clients or rules. `docs/DATA.md` says what survives what.
 
 pub mod check;
 pub mod history_file;

@@ -1,4 +1,4 @@
-//! Names of the files of a session. Source: `storage.md`, Files.
+//! Names of the files of a session. Source: docs/spec/storage.md#files.
 //!
 //! What is made here stays inside the pattern that the prune script of drawpile-srv knows:
 //! `<id>[_r<N>].(session|dprec|thumbnail)[.archived]`.

@@ -1,4 +1,4 @@
-//! Recordings of sessions (`--record`), written by a thread of their own. Source: `storage.md`, Recordings.
+//! Recordings of sessions (`--record`), written by a thread of their own. Source: docs/spec/storage.md#recordings.
 
 use std::collections::HashMap;
 use std::fs::{File, OpenOptions};

@@ -1,4 +1,5 @@
-//! A directory of stored sessions: which there are, loading one, removing one. Source: `storage.md`.
+//! A directory of stored sessions: which there are, loading one, removing one. Source:
+//! docs/spec/storage.md#session-directory.
 //!
 //! At start only journals and the beginnings of histories are read; a history is looked through when somebody asks for
 //! its session. What an interrupted step has left over is dealt with then, too.

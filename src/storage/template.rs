@@ -1,5 +1,5 @@
-//! Templates: recordings from which a session is made when somebody wants to join it. Source: `wire.md`, `config.md`;
-//! what the golden templates show.
+//! Templates: recordings from which a session is made when somebody wants to join it. Source:
+//! docs/spec/storage.md#templates.
 //!
 //! A template's name up to the first dot is the alias of its session. Its header says what the session is like.
 

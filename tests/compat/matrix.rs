@@ -73,7 +73,7 @@ struct Draft(Rule);
 
 impl Draft {
     fn new(name: String, says: String) -> Draft {
-        let source = "wire.md, Protocol version".to_owned();
+        let source = "docs/spec/wire.md#protocol-version".to_owned();
         Draft(Rule { name: format!("matrix/{}", name.replace(':', "-")), says, source, ..Rule::default() })
     }
 

@@ -8,7 +8,7 @@ pub(crate) struct Rule {
     pub name: String,
     /// The rule in words.
     pub says: String,
-    /// Where it is written, such as `login.md`.
+    /// Where it is written, such as docs/spec/login.md#join.
     pub source: String,
     /// What the reference does otherwise, where Drawhall does more.
     pub beyond: Option<String>,

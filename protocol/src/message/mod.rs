@@ -1,4 +1,4 @@
-//! Typed messages and the message table, generated from `messages.toml`.
+//! Typed messages and the message table, generated from docs/spec/wire.md#message-groups.
 //!
 //! [`Message::decode`] and [`Message::encode_payload`] speak both payload layouts. A struct has the fields of dp:4.25; one
 //! that dp:4.24 lacks is 0, false or empty when decoded from that layout and is left out when encoded for it. The

@@ -9,8 +9,8 @@ const HEAD: &str = "# Messages
 The payloads of all messages of dp:4.25.1, and of dp:4.24.0 where they differ. Made from `protocol/messages.toml` by
 `cargo run -p drawhall-protocol --example messages > docs/protocol/messages.md`; a test keeps it in step.
 
-On TCP four bytes come before the payload: its length (2 bytes, big-endian), the type, and the user id; on WebSocket only
-the last two. Integers are big-endian. A field without a size goes on to the end of the payload.
+On TCP four bytes come before the payload: its length (2 bytes, big-endian), the type, and the user id; on WebSocket
+only the last two. Integers are big-endian. A field without a size goes on to the end of the payload.
 ";
 
 /// The page.

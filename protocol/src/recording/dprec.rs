@@ -1,4 +1,4 @@
-//! Binary recordings (`.dprec`). Source: `wire.md`, Binary recording.
+//! Binary recordings (`.dprec`). Source: docs/spec/wire.md#binary-recording.
 
 use std::io::{self, Read, Write};
 

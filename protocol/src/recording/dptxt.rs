@@ -1,4 +1,4 @@
-//! Text recordings (`.dptxt`), today's form and that of before 2.2. Source: `wire.md`, Text recording.
+//! Text recordings (`.dptxt`), today's form and that of before 2.2. Sources: docs/spec/wire.md#text-recording, docs/spec/wire.md#text-form-before-22.
 
 use std::io::{self, BufRead, Write};
 

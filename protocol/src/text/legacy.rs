@@ -1,7 +1,7 @@
 //! The text form before 2.2: `<user id> <name> key=value ...`, or a block of such lines between `{` and `}`.
 //!
 //! Lines are read into today's messages with the ids of dp:4.24 (16 bits, user id in the high byte), so a recording
-//! read from this form is one of [`VERSION`]. Source: `wire.md`, The text form before 2.2.
+//! read from this form is one of [`VERSION`]. Source: docs/spec/wire.md#text-form-before-22.
 
 use std::str::FromStr;
 

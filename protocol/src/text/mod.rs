@@ -1,7 +1,7 @@
 //! The text form of messages: `<user id> <text name> [<JSON object>]`, one message a line.
 //!
 //! [`write_line`] and [`parse_line`] are driven by the message table, so every message of both layouts has a text
-//! form. The form before 2.2 (`key=value`) is read by [`legacy`]. Source: `wire.md`, Text recording.
+//! form. The form before 2.2 (`key=value`) is read by [`legacy`]. Source: docs/spec/wire.md#text-recording.
 
 mod json;
 pub mod legacy;

@@ -1,4 +1,5 @@
-//! Logging in with an account elsewhere. Source: `login.md`, ident; `services.md`, Ext-auth.
+//! Logging in with an account of an auth server (ext-auth). Sources: docs/spec/login.md#ext-auth-at-ident,
+//! docs/spec/services.md#ext-auth.
 
 use drawhall_protocol::command::Ident;
 use drawhall_protocol::reply::{Method, ResultReply};

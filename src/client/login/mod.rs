@@ -2,7 +2,7 @@
 //!
 //! Inputs are commands and answers of other actors; what is to be done comes out as [`LoginEffect`]s. A machine that
 //! has asked somebody ([`LoginMachine::is_waiting`]) must be given the answer before the next command. Source:
-//! `login.md`.
+//! docs/spec/login.md#states.
 
 mod extauth;
 mod host;

@@ -1,4 +1,4 @@
-//! Walks `docs/protocol/login.md` and the machine side by side.
+//! Walks `docs/protocol/login-states.md` and the machine side by side.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -11,7 +11,7 @@ use crate::auth::AccountCheck;
 use crate::auth::extauth::NameAnswer;
 use crate::session::Refusal;
 
-const PAGE: &str = include_str!("../../../docs/protocol/login.md");
+const PAGE: &str = include_str!("../../../docs/protocol/login-states.md");
 const COMMANDS: [&str; 8] = ["startTls", "cinfo", "lookup", "ident", "host", "join", "report", "nonsense"];
 /// What each waiting state can be answered.
 const ANSWERS: [(&str, &[&str]); 6] = [

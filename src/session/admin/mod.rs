@@ -1,4 +1,4 @@
-//! What administrators see of a session and do to it. Source: `admin-api.md`.
+//! What administrators see of a session and do to it. Source: docs/spec/admin-api.md#descriptions.
 //!
 //! Answers are JSON in the shapes of the reference's API.
 

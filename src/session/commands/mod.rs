@@ -1,4 +1,4 @@
-//! Commands of clients in a session, one file each: rights, arguments, effect. Source: `session.md`, Commands.
+//! Commands of clients in a session, one file each: rights, arguments, effect. Source: docs/spec/session.md#commands.
 
 mod announce;
 mod auth_list;

@@ -1,4 +1,4 @@
-//! Walks `docs/protocol/session.md` and the machine side by side.
+//! Walks `docs/protocol/session-states.md` and the machine side by side.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -7,7 +7,7 @@ use drawhall_protocol::message::{Group, MESSAGES};
 use super::stream::{stream, zlib};
 use super::*;
 
-const PAGE: &str = include_str!("../../../docs/protocol/session.md");
+const PAGE: &str = include_str!("../../../docs/protocol/session-states.md");
 const STATES: [&str; 8] =
     ["Initialization", "Running", "Asked", "Answered", "Chosen", "Streaming", "Reset", "Shutdown"];
 const INPUTS: [&str; 20] = [
