@@ -1,23 +1,22 @@
-//! What a session remembers of accounts: their ranks and names. Source: docs/spec/session.md#rank-when-joining.
+//! Accounts known to a session, with their roles and names. Source: docs/spec/session.md#rank-when-joining.
 
 use std::collections::BTreeMap;
 
 use crate::storage::journal::Entry;
 use crate::storage::metadata::Metadata;
 
-/// Greatest number of accounts that are remembered. Of those without a rank, the oldest are forgotten first.
+/// Maximum number of remembered accounts. Those without a role are forgotten first, oldest first.
 pub(super) const MAX_ACCOUNTS: usize = 1000;
 
-/// What is remembered of one account.
+/// A remembered account.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(super) struct Account {
-    /// Its name, if that is known.
     pub(super) name: Option<String>,
-    /// It becomes operator when it joins.
+    /// Joins as operator.
     pub(super) operator: bool,
-    /// It becomes trusted when it joins.
+    /// Joins as trusted user.
     pub(super) trusted: bool,
-    /// Greater than of all that were named before.
+    /// Sequence number of the last mention.
     pub(super) age: u64,
 }
 
@@ -27,20 +26,20 @@ impl Account {
     }
 }
 
-/// Ranks and names by account id.
+/// Accounts by account id.
 #[derive(Debug, Default)]
 pub(super) struct Accounts {
     known: BTreeMap<String, Account>,
     operators: usize,
-    /// Ids of those without a rank, oldest first.
+    /// Ids of accounts without a role, oldest first.
     bare: BTreeMap<u64, String>,
     last_age: u64,
-    /// What the journal says of those that have changed since.
+    /// The journal's state of the accounts that have changed since.
     journaled: BTreeMap<String, Account>,
 }
 
 impl Accounts {
-    /// What a journal says of accounts. If there are too many, those with a rank are kept.
+    /// The accounts of a journal. If there are too many, those with a role are kept.
     pub(super) fn restored(stored: &mut Metadata) -> Accounts {
         let mut accounts = Accounts::default();
         for auth_id in std::mem::take(&mut stored.operators) {
@@ -56,12 +55,12 @@ impl Accounts {
         accounts
     }
 
-    /// What has changed since the last call, for the journal.
+    /// Drains the changes to be written to the journal.
     pub(super) fn take_changes(&mut self) -> Vec<Entry> {
         let changed = std::mem::take(&mut self.journaled);
         let mut entries = Vec::new();
         for (auth_id, before) in &changed {
-            // One that was forgotten has no rank, and the journal has no entry for that.
+            // A forgotten account had no role, so the journal needs no entry.
             if let Some(account) = self.known.get(auth_id) {
                 difference(auth_id, before, account, &mut entries);
             }
@@ -69,7 +68,7 @@ impl Accounts {
         entries
     }
 
-    /// Everything, for a new journal.
+    /// All entries, for a compacted journal.
     pub(super) fn snapshot(&self) -> Vec<Entry> {
         let mut entries = Vec::new();
         for (auth_id, account) in &self.known {
@@ -78,7 +77,6 @@ impl Accounts {
         entries
     }
 
-    /// Whether any account is operator.
     pub(super) fn has_operators(&self) -> bool {
         self.operators > 0
     }
@@ -95,26 +93,23 @@ impl Accounts {
         self.known.contains_key(auth_id)
     }
 
-    /// Account ids and accounts, in the order of ids.
+    /// Account ids and accounts, by id.
     pub(super) fn all(&self) -> impl Iterator<Item = (&String, &Account)> {
         self.known.iter()
     }
 
-    /// Remembers whether an account is operator.
     pub(super) fn set_operator(&mut self, auth_id: &str, operator: bool) {
         if self.is_operator(auth_id) != operator {
             self.change(auth_id, |account| account.operator = operator);
         }
     }
 
-    /// Remembers whether an account is trusted.
     pub(super) fn set_trusted(&mut self, auth_id: &str, trusted: bool) {
         if self.is_trusted(auth_id) != trusted {
             self.change(auth_id, |account| account.trusted = trusted);
         }
     }
 
-    /// Remembers the name of an account.
     pub(super) fn set_name(&mut self, auth_id: &str, name: &str) {
         self.last_age += 1;
         let age = self.last_age;
@@ -148,7 +143,7 @@ impl Accounts {
         self.journaled.entry(auth_id.to_owned()).or_insert(before);
     }
 
-    /// Makes room for one more. `false` if there are only accounts with a rank.
+    /// Makes room for one more; `false` if all accounts have a role.
     fn make_room(&mut self) -> bool {
         if self.known.len() < MAX_ACCOUNTS {
             return true;
@@ -160,7 +155,7 @@ impl Accounts {
     }
 }
 
-/// The entries that make one account of another.
+/// The entries that change one state of an account into another.
 fn difference(auth_id: &str, before: &Account, after: &Account, entries: &mut Vec<Entry>) {
     let id = || auth_id.to_owned();
     if before.operator != after.operator {

@@ -1,7 +1,7 @@
-//! The Session actor: performs what the rules want done, and keeps their time.
+//! The Session actor: performs the machine's effects and runs its timers.
 //!
-//! It lives on one worker for life. What clients are to be sent, directly or from the history, goes out at once when
-//! little happens, and is gathered for a few milliseconds when much does.
+//! It stays on one worker thread. Messages and history are sent at once in a quiet session, and gathered for a few
+//! milliseconds in a busy one.
 
 mod entry;
 mod persist;
@@ -36,30 +36,30 @@ use crate::trace::Trace;
 pub use entry::PendingEntry;
 pub use persist::Unload;
 
-/// Greatest value of `gatherTime` in milliseconds that counts.
+/// Upper bound for `gatherTime`, in milliseconds.
 const MAX_GATHER_MS: u64 = 50;
-/// How long in milliseconds others that draw at the same time are waited for in a busy session.
+/// How long a busy session waits for further messages of other users before it sends, in milliseconds.
 const SETTLE_MS: u64 = 1;
-/// Bytes that are gathered at most before they are stored.
+/// Bytes of history after which gathering ends.
 const MAX_UNSTORED: u64 = 1 << 20;
-/// A session that has sent nothing for so many milliseconds is not busy: it sends at once.
+/// A session that has not sent for this long is quiet, in milliseconds.
 const QUIET_MS: u64 = 100;
-/// How often numbers of the description are told to the server at most, in milliseconds.
+/// Minimum interval of description updates to the server (numbers only), in milliseconds.
 const STATS_MS: u64 = 100;
-/// How often an empty or idle session is looked for.
+/// Interval of the session expiry check.
 const EXPIRY_INTERVAL: Duration = Duration::from_secs(15);
 
-/// What the session knows of a client besides the rules.
+/// The actor's handle of a member's connection.
 struct MemberHandle {
-    /// The client, which waits until it is in or was refused.
+    /// The client, waiting until it has joined or is refused.
     entry: PendingEntry,
-    /// Cost of batches that the rules hold.
+    /// In-flight cost of batches that the machine holds.
     held: usize,
-    /// Cost of batches that came while the files were away.
+    /// In-flight cost of batches that wait for a write.
     unstored: usize,
 }
 
-/// A password that is checked against a hash, and who joins if it fits.
+/// A password verification, and the requests that wait for it.
 struct PasswordCheck {
     hash: String,
     password: String,
@@ -71,7 +71,7 @@ impl MemberHandle {
         MemberHandle { entry, held: 0, unstored: 0 }
     }
 
-    /// Gives back what a client's messages have cost, and lets it send more if it had to wait for that.
+    /// Releases in-flight cost, and resumes reading from the client if it was paused (back-pressure).
     fn release(&self, cost: usize) {
         if cost > 0 && self.entry.in_flight_budget().release(cost) {
             self.entry.client().do_send(ReadOn);
@@ -79,59 +79,55 @@ impl MemberHandle {
     }
 }
 
-/// What a session works with besides its rules.
+/// What a session's actor needs besides the machine.
 pub struct SessionDeps {
-    /// The server.
     pub server: Addr<Server>,
-    /// Where hashes are computed.
     pub blocking_pool: BlockingPool,
-    /// Its files, if it is stored.
+    /// `None` for a session in memory only.
     pub store: Option<SessionFiles>,
-    /// Its recording, if it is recorded.
+    /// `None` if it is not recorded.
     pub recording: Option<Recording>,
-    /// Where its inputs are recorded, if they are.
+    /// `None` if inputs are not traced.
     pub trace: Option<Trace>,
-    /// What its history holds of what all may hold.
+    /// Its part of `totalHistoryLimit`.
     pub share: HistoryShare,
 }
 
-/// The Session actor.
 pub struct Session {
     machine: SessionMachine,
     server: Addr<Server>,
     blocking_pool: BlockingPool,
     address: Option<Addr<Session>>,
     members: HashMap<ConnId, MemberHandle>,
-    /// Passwords that are being checked.
+    /// Running password verifications.
     checks: Vec<PasswordCheck>,
-    /// What clients are to do, in order, not yet sent.
+    /// Operations for clients that wait for the next send, in order.
     outgoing: Vec<(ConnId, ClientOp)>,
-    /// The session's files, unless a thread is at work on them.
+    /// `None` while the blocking pool is writing them.
     store: Option<SessionFiles>,
-    /// A thread is at work on the files; until it is back, nothing is sent.
+    /// The blocking pool is writing; nothing is sent until it is done (write-ahead).
     storing: bool,
     send_again: bool,
-    /// Storing has failed; when it is tried again.
+    /// Storing has failed; time of the next retry.
     retry_ms: Option<u64>,
     recording: Option<Recording>,
     trace: Option<Trace>,
     share: HistoryShare,
     ending: Option<FileDisposition>,
     sent_ms: u64,
-    /// When the first of what is not sent yet has come, on the forward clock.
+    /// Arrival of the first unsent message, monotonic milliseconds.
     unsent_since: Option<u64>,
     sending_soon: bool,
-    /// The description changed in a way that lists show; told once those in the session have been told.
+    /// The description changed visibly; the server is told after the members.
     announce: bool,
     stats_pending: bool,
     deadline: Option<(u64, SpawnHandle)>,
     ended: bool,
-    /// The server knows that it has ended.
+    /// The server has been told of the end.
     end_told: bool,
 }
 
 impl Session {
-    /// An actor for these rules.
     pub fn new(mut machine: SessionMachine, parts: SessionDeps) -> Self {
         let SessionDeps { server, blocking_pool, store, recording, trace, mut share } = parts;
         share.set(machine.history().size());
@@ -203,7 +199,7 @@ impl Session {
         self.keep_deadline(now, ctx);
     }
 
-    /// Has clients do what waits for them: one message a client.
+    /// Delivers operations, one actor message for each client.
     fn deliver(&mut self, sends: Vec<(ConnId, ClientOp)>) {
         let mut by_client: Vec<(ConnId, Vec<ClientOp>)> = Vec::new();
         for (conn, op) in sends {
@@ -240,7 +236,7 @@ impl Session {
         self.server.do_send(SessionChanged { description, announce });
     }
 
-    /// Sends at once, or when the time for gathering is over.
+    /// Sends now, or when gathering is over.
     fn send_soon(&mut self, now: Timestamp, ctx: &mut Context<Self>) {
         let unstored = if self.retry_ms.is_none() { self.machine.history().unstored_bytes() } else { 0 };
         let unpublished = self.machine.history().has_unpublished();
@@ -285,11 +281,11 @@ impl Session {
         self.perform(effects, now, ctx);
     }
 
-    /// Gives the rules an input.
+    /// Feeds an input to the machine.
     fn effects_of(&mut self, input: Input, now: Timestamp) -> Effects {
         let full = self.share.is_server_full();
         if full != self.machine.history().is_server_full() {
-            // Nothing comes of it before something is to be appended.
+            // No effects follow before something is appended.
             self.give(Input::ServerFull(full), now);
         }
         let effects = self.give(input, now);
@@ -310,10 +306,10 @@ impl Session {
         effects
     }
 
-    /// Has a password checked that takes long, then lets somebody join.
+    /// Verifies a password on the blocking pool, then lets the client join.
     fn check_and_join(&mut self, hash: String, request: Box<JoinRequest>, ctx: &mut Context<Self>) {
         let password = request.password.clone();
-        // Many come back at once after a restart: one check will do for all who say the same.
+        // After a restart many users rejoin at once: one verification serves all with the same password.
         let same = |check: &&mut PasswordCheck| check.hash == hash && check.password == password;
         if let Some(check) = self.checks.iter_mut().find(same) {
             return check.waiting.push(*request);
@@ -327,7 +323,8 @@ impl Session {
         }));
     }
 
-    /// Has a ban list read or written, which anybody can make take long: the whole server does one at a time.
+    /// Imports or exports a ban list on the blocking pool. Anybody can request it and it is slow, so the whole server
+    /// runs one at a time.
     fn exchange_bans(&mut self, exchange: BanExchange, ctx: &mut Context<Self>) {
         let (key, failed) = (self.machine.crypt_key(), exchange.failed());
         let done = self.blocking_pool.run(Job::BanExchange, move || exchange.perform(key.as_ref()));
@@ -336,7 +333,7 @@ impl Session {
         }));
     }
 
-    /// It is known whether those who wait have said the right password, or that it cannot be checked now.
+    /// A verification has finished; `fits` is `None` if the pool was too busy.
     fn join_checked(&mut self, hash: &str, password: &str, fits: Option<bool>, ctx: &mut Context<Self>) {
         let same = |check: &PasswordCheck| check.hash == hash && check.password == password;
         let Some(at) = self.checks.iter().position(same) else { return };
@@ -347,7 +344,7 @@ impl Session {
         for request in waiting {
             let conn = request.client.conn;
             if self.ended {
-                // It is refused with this.
+                // Dropping the handle refuses it.
                 self.members.remove(&conn);
             }
             if !self.members.contains_key(&conn) {
@@ -371,7 +368,7 @@ impl Session {
         }));
     }
 
-    /// The opword cannot be checked now.
+    /// The pool was too busy to verify an operator password.
     fn refuse_opword(&mut self, conn: ConnId) {
         let refusal = ServerReply::command_error(gain_op::COMMAND, BUSY_TEXT);
         if let (Some(member), Ok(frame)) = (self.members.get(&conn), refusal.to_frame()) {
@@ -382,7 +379,7 @@ impl Session {
 }
 
 impl Session {
-    /// Tells the server, once, that the session has ended; what is remembered of it if it can be loaded again.
+    /// Tells the server once that the session has ended, with the state to load it again from, if it can be.
     fn tell_end(&mut self, rest: Option<Suspended>) {
         if !std::mem::replace(&mut self.end_told, true) {
             self.server.do_send(SessionEnded { id: self.machine.id().to_owned(), rest });
@@ -391,11 +388,11 @@ impl Session {
 }
 
 impl Drop for Session {
-    /// A fault in the rules of one session ends that session and no other: its actor is dropped while the thread goes
-    /// on, and whoever was in it is told. Those who wait to be let in are refused with their links.
+    /// A panic in one session ends only that session: its actor is dropped, the thread goes on, and members are told.
+    /// Clients that wait to join are refused when their handles are dropped.
     fn drop(&mut self) {
         if self.ended {
-            // Whoever waits for the session at the server must not wait for ever, whatever came between.
+            // The server must learn of the end in any case, or clients would wait for the session forever.
             return self.tell_end(None);
         }
         let now = Timestamp::now();
@@ -409,7 +406,7 @@ impl Drop for Session {
             let ops = vec![ClientOp::Disconnect { reason, message }];
             member.entry.client().do_send(Deliver { ops, session: None });
         }
-        // What is stored can be loaded again.
+        // A stored session can be loaded again.
         let rest = self.machine.is_stored().then(|| self.machine.rest().after_accident(now));
         self.tell_end(rest);
     }
@@ -427,7 +424,7 @@ impl Actor for Session {
                 return;
             }
             session.handle(ctx, Input::Expire);
-            // Who drew a while ago is not active any more.
+            // Users stop counting as active after a while without any input.
             if !session.ended {
                 session.tell_changes(false);
                 session.request_unload();
@@ -436,15 +433,12 @@ impl Actor for Session {
     }
 }
 
-/// The host enters its new session.
+/// Lets the host enter its new session.
 #[derive(Message)]
 #[rtype(result = "()")]
 pub struct EnterHost {
-    /// Who hosts.
     pub client: Box<AuthenticatedClient>,
-    /// What was asked for.
     pub host: Box<Host>,
-    /// The client.
     pub entry: PendingEntry,
 }
 
@@ -454,7 +448,7 @@ impl Handler<EnterHost> for Session {
     fn handle(&mut self, enter: EnterHost, ctx: &mut Self::Context) {
         let EnterHost { client, host, entry } = enter;
         if self.ended {
-            // It is refused with this.
+            // Dropping the entry refuses it.
             return;
         }
         self.members.insert(client.conn, MemberHandle::new(entry));
@@ -462,13 +456,11 @@ impl Handler<EnterHost> for Session {
     }
 }
 
-/// Somebody wants to join.
+/// Asks to join.
 #[derive(Message)]
 #[rtype(result = "()")]
 pub struct JoinSession {
-    /// Who, and how.
     pub request: Box<JoinRequest>,
-    /// The client.
     pub entry: PendingEntry,
 }
 
@@ -478,7 +470,7 @@ impl Handler<JoinSession> for Session {
     fn handle(&mut self, join: JoinSession, ctx: &mut Self::Context) {
         let JoinSession { request, entry } = join;
         if self.ended {
-            // It is refused with this.
+            // Dropping the entry refuses it.
             return;
         }
         self.members.insert(request.client.conn, MemberHandle::new(entry));
@@ -489,13 +481,12 @@ impl Handler<JoinSession> for Session {
     }
 }
 
-/// A client is gone.
+/// A connection was closed.
 #[derive(Message)]
 #[rtype(result = "()")]
 pub struct LeaveSession {
-    /// The connection.
     pub conn: ConnId,
-    /// The server has cut it off: it did not want to go.
+    /// By the server (rate limit, time-out, slow client), not by the client.
     pub cut: bool,
 }
 
@@ -513,9 +504,7 @@ impl Handler<LeaveSession> for Session {
 #[derive(Message)]
 #[rtype(result = "()")]
 pub struct Batch {
-    /// The connection.
     pub conn: ConnId,
-    /// The frames.
     pub bytes: Vec<u8>,
 }
 
@@ -540,13 +529,13 @@ impl Handler<Batch> for Session {
     }
 }
 
-/// A look-up that names an invite.
+/// Looks the session up with an invite.
 #[derive(Message)]
 #[rtype(result = "LookupAnswer")]
 pub struct LookUpSession {
-    /// Invite secret, empty without.
+    /// Empty without an invite.
     pub invite: String,
-    /// System id of the client, empty if it is not known yet.
+    /// Empty if the system id is unknown.
     pub sid: String,
 }
 
@@ -565,13 +554,11 @@ impl Handler<LookUpSession> for Session {
     }
 }
 
-/// An abuse report from somebody who is not in the session.
+/// Abuse report from a client that is not in the session.
 #[derive(Message)]
 #[rtype(result = "()")]
 pub struct ReportFromOutside {
-    /// Who reports.
     pub user: LogUser,
-    /// What is wrong.
     pub reason: String,
 }
 
@@ -584,27 +571,26 @@ impl Handler<ReportFromOutside> for Session {
     }
 }
 
-/// Where a session is listed.
+/// A listing.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ListedAt {
-    /// Number of the listing, the same for as long as it is there.
+    /// Stays the same for the lifetime of the listing.
     pub id: u64,
-    /// The list server.
     pub url: String,
 }
 
-/// What has become of the session's listings.
+/// State of the session's listings.
 #[derive(Debug, Clone, Default, Message, Serialize, Deserialize)]
 #[rtype(result = "()")]
 pub struct ListingUpdate {
-    /// A text for everybody in the session.
+    /// Shown to everybody in the session.
     pub text: Option<String>,
-    /// Where the session is listed now.
+    /// All current listings.
     pub listed: Vec<ListedAt>,
-    /// It has been announced here.
+    /// List server that has just been added.
     #[serde(alias = "made")]
     pub announced: Option<String>,
-    /// It was withdrawn here on purpose.
+    /// List server from which it was unlisted on purpose.
     pub withdrawn: Option<String>,
 }
 
@@ -616,11 +602,11 @@ impl Handler<ListingUpdate> for Session {
     }
 }
 
-/// An abuse report was passed on, or could not be.
+/// Result of forwarding an abuse report.
 #[derive(Debug, Message)]
 #[rtype(result = "()")]
 pub struct ReportSent {
-    /// Why not.
+    /// `None` on success.
     pub error: Option<String>,
 }
 
@@ -632,7 +618,7 @@ impl Handler<ReportSent> for Session {
     }
 }
 
-/// Settings of the server are others from now on.
+/// New settings of the server.
 #[derive(Message)]
 #[rtype(result = "()")]
 pub struct SetServerSettings(pub ServerSettings);
@@ -645,7 +631,7 @@ impl Handler<SetServerSettings> for Session {
     }
 }
 
-/// The server stops.
+/// The server shuts down.
 #[derive(Message)]
 #[rtype(result = "()")]
 pub struct StopSession;
@@ -658,7 +644,7 @@ impl Handler<StopSession> for Session {
     }
 }
 
-/// An administrator wants something.
+/// Operation of the admin API.
 #[derive(Message)]
 #[rtype(result = "AdminAnswer")]
 pub struct Administer(pub AdminRequest);
@@ -700,7 +686,7 @@ impl Session {
     }
 }
 
-/// Who is in the session, for the list of all users.
+/// Asks for the members, for the list of all users.
 #[derive(Message)]
 #[rtype(result = "Vec<serde_json::Value>")]
 pub struct DescribeUsers;

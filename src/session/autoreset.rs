@@ -1,4 +1,5 @@
-//! Autoreset: asking operators' clients to make the history small again. Source: docs/spec/session.md#autoreset.
+//! Autoreset: has an operator's client reduce the history when it grows past a threshold. Source:
+//! docs/spec/session.md#autoreset.
 
 use drawhall_protocol::command::ReadyToAutoReset;
 use drawhall_protocol::reply::{AutoReset, ServerReply, SizeLimit};
@@ -9,23 +10,23 @@ use super::{Effects, MemberKey, SessionMachine, SessionState};
 use crate::clock::Timestamp;
 use crate::log::{Level, Topic};
 
-/// How long answers are waited for after the question, and after the first answer, in milliseconds.
+/// How long to wait for answers after the query, and after the first answer, in milliseconds.
 const RESPONSE_MS: u64 = 3_000;
-/// How long whoever was told to do it may take to begin, or between two parts of a stream, in milliseconds. The reference
-/// waits without end, and asks nobody any more.
+/// Time-out for the chosen client to begin, or between two chunks of a streamed reset, in milliseconds. (The
+/// reference waits forever, and never queries again.)
 const REQUEST_MS: u64 = 120_000;
-/// How long after a failed attempt the next one may begin, in milliseconds.
+/// Delay before the next attempt after a failure, in milliseconds.
 const RETRY_MS: u64 = 30_000;
 
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 enum Stage {
     #[default]
     Idle,
-    /// Operators were asked.
+    /// Operators' clients have been queried.
     Queried,
-    /// Somebody has answered.
+    /// At least one client has answered.
     Waiting,
-    /// Somebody was told to do it.
+    /// A client has been chosen and told to reset.
     Requested,
 }
 
@@ -36,20 +37,20 @@ struct Candidate {
     os_quality: i8,
     net_quality: f64,
     average_ping: f64,
-    /// The first to answer has 1.
-    role: usize,
+    /// Order of answering, from 1.
+    order: usize,
 }
 
-/// Where an autoreset stands.
+/// State of the autoreset.
 #[derive(Debug, Default)]
 pub struct AutoResetState {
     stage: Stage,
     payload: String,
     counter: u32,
     candidates: Vec<Candidate>,
-    /// When the stage is over, on the forward clock.
+    /// Deadline of the stage, monotonic milliseconds.
     due: Option<u64>,
-    /// Not before, on the forward clock.
+    /// Earliest time of the next attempt, monotonic milliseconds.
     not_before: u64,
 }
 
@@ -58,12 +59,12 @@ impl AutoResetState {
         self.due
     }
 
-    /// How long until the next attempt may begin, in milliseconds.
+    /// Milliseconds until the next attempt may begin.
     pub(super) fn delay(&self, now: Timestamp) -> u64 {
         self.not_before.saturating_sub(now.monotonic_ms)
     }
 
-    /// Where it stands, in the words of the admin API.
+    /// The state, in the words of the admin API.
     pub(super) fn status(&self) -> &'static str {
         match self.stage {
             Stage::Idle => "not sent",
@@ -75,8 +76,8 @@ impl AutoResetState {
 }
 
 impl SessionMachine {
-    /// The threshold from which on a reset is asked for: that of the session, above the size after the last reset, at
-    /// most nine tenths of the limit. 0 is never.
+    /// Threshold at which an autoreset is requested: the session's, plus the size after the last reset, at most nine
+    /// tenths of the size limit. 0 for never.
     pub(super) fn effective_threshold(&self) -> u64 {
         if self.reset_threshold == 0 {
             return 0;
@@ -88,12 +89,12 @@ impl SessionMachine {
         }
     }
 
-    /// A threshold, not below the server's least one unless it is off.
+    /// A threshold, raised to the server's minimum unless it is 0 (off).
     pub(super) fn raised_threshold(&self, threshold: u64) -> u64 {
         if threshold == 0 { 0 } else { threshold.max(self.shared.settings.minimum_autoreset_threshold) }
     }
 
-    /// Asks operators' clients when the history has grown past the threshold.
+    /// Queries operators' clients when the history has grown past the threshold.
     pub(super) fn check_autoreset(&mut self, now: Timestamp, effects: &mut Effects) {
         if self.state != SessionState::Running
             || self.autoreset.stage != Stage::Idle
@@ -131,7 +132,7 @@ impl SessionMachine {
         self.autoreset.due = Some(now.monotonic_ms + RESPONSE_MS);
     }
 
-    /// An operator's client offers itself.
+    /// An operator's client is ready to reset.
     pub(super) fn ready_to_autoreset(
         &mut self,
         key: MemberKey,
@@ -159,8 +160,8 @@ impl SessionMachine {
             return self.rule_break(key, text, now, effects);
         }
         member.reset_role = ResetRole::Responded;
-        let role = self.autoreset.candidates.len() + 1;
-        self.autoreset.candidates.push(Candidate::of(id, ready, role));
+        let order = self.autoreset.candidates.len() + 1;
+        self.autoreset.candidates.push(Candidate::of(id, ready, order));
         let all_answered = self.members.iter().all(|m| m.reset_role != ResetRole::Queried);
         if all_answered {
             self.autoreset.stage = Stage::Waiting;
@@ -188,17 +189,17 @@ impl SessionMachine {
         }
     }
 
-    /// Whoever was told to reset goes on.
+    /// The chosen client makes progress; extends its deadline.
     pub(super) fn request_goes_on(&mut self, now: Timestamp) {
         self.autoreset.due = Some(now.monotonic_ms + REQUEST_MS);
     }
 
-    /// What was asked for is complete: nothing is waited for any more.
+    /// The requested reset is complete.
     pub(super) fn request_done(&mut self) {
         self.autoreset.due = None;
     }
 
-    /// Whoever was told to reset will not do it.
+    /// The chosen client has failed.
     fn request_lost(&mut self, what: &str, now: Timestamp, effects: &mut Effects) {
         let chosen = self.members.iter().find(|m| m.reset_role.is_chosen()).map(|m| (m.id, m.conn()));
         let who = chosen.map_or_else(|| "whoever was asked".to_owned(), |(id, _)| format!("user {id}"));
@@ -209,7 +210,7 @@ impl SessionMachine {
         self.autoreset_failed(now, effects);
     }
 
-    /// A member who was told to reset is gone or may not any more, before it has begun.
+    /// A chosen member has left, or is no longer operator, before it has begun.
     pub(super) fn chosen_lost(&mut self, role: ResetRole, what: &str, now: Timestamp, effects: &mut Effects) {
         if self.autoreset.stage == Stage::Requested && role.is_chosen() && self.staged.is_none() {
             self.request_lost(what, now, effects);
@@ -242,13 +243,13 @@ impl SessionMachine {
         }
     }
 
-    /// The attempt came to nothing; the next one may begin in 30 s.
+    /// The attempt has failed; the next one may begin after [`RETRY_MS`].
     pub(super) fn autoreset_failed(&mut self, now: Timestamp, effects: &mut Effects) {
         self.clear_autoreset(RETRY_MS, now);
         effects.stats = true;
     }
 
-    /// Forgets the attempt, if there is one.
+    /// Ends the attempt, if there is one; the next one may begin after `retry_ms`.
     pub(super) fn clear_autoreset(&mut self, retry_ms: u64, now: Timestamp) {
         self.autoreset.stage = Stage::Idle;
         self.autoreset.due = None;
@@ -264,12 +265,12 @@ impl SessionMachine {
         self.autoreset.candidates.retain(|c| c.user != id);
     }
 
-    /// The correlator of the reset that was asked for, if one was.
+    /// Correlator of the requested reset.
     pub(super) fn requested_correlator(&self) -> Option<&str> {
         (self.autoreset.stage == Stage::Requested).then_some(self.autoreset.payload.as_str())
     }
 
-    /// A member is no operator any more.
+    /// A member is no longer operator.
     pub(super) fn deopped(&mut self, id: u8, now: Timestamp, effects: &mut Effects) {
         self.forget_candidate(id);
         if !self.abort_stream_of(id) {
@@ -286,10 +287,10 @@ impl SessionMachine {
 }
 
 impl Candidate {
-    fn of(user: u8, ready: &ReadyToAutoReset, role: usize) -> Self {
+    fn of(user: u8, ready: &ReadyToAutoReset, order: usize) -> Self {
         let can = |what: &str| ready.capabilities.iter().any(|c| c == what);
         let os_quality = match ready.os.as_str() {
-            // Little memory, and they fall asleep.
+            // These have little memory and are suspended in the background.
             "emscripten" | "android" | "ios" => -1,
             "windows" | "macos" | "linux" | "unix" => 1,
             _ => 0,
@@ -297,17 +298,17 @@ impl Candidate {
         let net_quality = match ready.net {
             None => 0.0,
             Some(net) if can("net") => net,
-            // Clients without that capability count the other way round.
+            // Clients without that capability report the inverse.
             Some(net) if net < 50.0 => 100.0,
             Some(_) => 0.0,
         };
         let pings: Vec<f64> = ready.pings.iter().copied().filter(|p| *p > 0.0).collect();
         let average_ping =
             if pings.is_empty() { 0.0 } else { pings.iter().sum::<f64>() / pings.len() as f64 };
-        Self { user, can_stream: can("gzip1"), os_quality, net_quality, average_ping, role }
+        Self { user, can_stream: can("gzip1"), os_quality, net_quality, average_ping, order }
     }
 
-    /// The better one is less.
+    /// The better candidate compares as less.
     fn compare(&self, other: &Self) -> std::cmp::Ordering {
         let ping = |c: &Self| if c.average_ping > 0.0 { c.average_ping } else { f64::MAX };
         other
@@ -316,7 +317,7 @@ impl Candidate {
             .then(other.os_quality.cmp(&self.os_quality))
             .then(other.net_quality.total_cmp(&self.net_quality))
             .then(ping(self).total_cmp(&ping(other)))
-            .then(self.role.cmp(&other.role))
+            .then(self.order.cmp(&other.order))
     }
 }
 
@@ -324,7 +325,7 @@ impl Candidate {
 mod tests {
     use super::*;
 
-    fn candidate(os: &str, net: Option<f64>, pings: &[f64], capabilities: &[&str], role: usize) -> Candidate {
+    fn candidate(os: &str, net: Option<f64>, pings: &[f64], capabilities: &[&str], order: usize) -> Candidate {
         let ready = ReadyToAutoReset {
             os: os.into(),
             net,
@@ -332,7 +333,7 @@ mod tests {
             capabilities: capabilities.iter().map(|c| (*c).to_owned()).collect(),
             ..ReadyToAutoReset::default()
         };
-        Candidate::of(role as u8, &ready, role)
+        Candidate::of(order as u8, &ready, order)
     }
 
     #[test]
@@ -347,7 +348,7 @@ mod tests {
             candidate("linux", Some(81.0), &[], &["net"], 7),
         ];
         all.sort_by(Candidate::compare);
-        assert_eq!(all.map(|c| c.role), [6, 7, 3, 4, 2, 5, 1]);
+        assert_eq!(all.map(|c| c.order), [6, 7, 3, 4, 2, 5, 1]);
     }
 
     #[test]

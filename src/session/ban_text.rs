@@ -1,9 +1,10 @@
-//! Ban lists as text, for exporting and importing: plain, or encrypted with the server's key.
+//! Text form of ban lists for export and import, plain or encrypted with the server's key. Source:
+//! docs/spec/session.md#ban-export-text.
 //!
-//! Text: `p` and base64, or `c`, base64 of the nonce, `:`, base64 of a libsodium secretbox. Inside: the length as four
-//! bytes, big-endian, and a zlib stream of JSON. Source: docs/spec/session.md#ban-export-text.
+//! Text: `p` and base64; or `c`, base64 of the nonce, `:`, base64 of a libsodium secretbox. Inside: the length as
+//! four bytes, big-endian, and a zlib stream of JSON.
 //!
-//! Anybody can host a session and import what they like, so nothing is inflated or read beyond what a full list needs.
+//! Anybody can host a session and import any text, so inflating and parsing stop at the size of a full list.
 
 use std::fmt;
 use std::io::{Read as _, Write as _};
@@ -25,36 +26,36 @@ use super::bans::{MAX_BANS, address_text};
 use crate::client::login::is_valid_name;
 use crate::storage::metadata::StoredBan;
 
-/// Largest ban list in bytes, inflated: a thousand entries have about 400 kB.
+/// Maximum size of an inflated list in bytes; a thousand entries have about 400 kB.
 const MAX_INFLATED: u64 = 512 << 10;
-/// Longest account id in bytes that is imported; those of an auth server begin with its name.
+/// Maximum length of an imported account id in bytes; ids of an auth server begin with its name.
 const MAX_ACCOUNT_ID: usize = 128;
-/// Longest system id in bytes that is imported.
+/// Maximum length of an imported system id in bytes.
 const MAX_SYSTEM_ID: usize = 64;
-/// Length of the nonce of an encrypted list.
+/// Length of the nonce in bytes.
 pub(super) const NONCE_LEN: usize = 24;
 
-/// Why a list is not exported or imported; clients can translate it.
+/// Why an export or import failed; sent to the client as a key that it can translate.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum ExchangeError {
-    /// Only moderators see everything.
+    /// Only moderators may export a plain list.
     ModeratorsOnly,
-    /// It cannot be made, or is too long for a message.
+    /// Encoding failed, or the text is too long for a message.
     Server,
-    /// The server has no key to export with.
+    /// Export needs a key that the server does not have.
     ExportUnconfigured,
-    /// It has neither form.
+    /// Neither of the two forms.
     Malformed,
-    /// There is no list in it.
+    /// The content is not a ban list.
     Invalid,
-    /// The server has no key to import with.
+    /// Import needs a key that the server does not have.
     ImportUnconfigured,
-    /// It was encrypted with another key.
+    /// Encrypted with another key.
     Encrypted,
 }
 
 impl ExchangeError {
-    /// What the client is told.
+    /// The reply to the client.
     pub(super) fn into_reply(self) -> BanImpEx {
         let (key, text) = match self {
             Self::ModeratorsOnly => ("banexportmodonly", "Only moderators can export plain bans."),
@@ -77,7 +78,7 @@ impl ExchangeError {
     }
 }
 
-/// Writes a list; `None` if it cannot be encrypted. Takes some milliseconds.
+/// Encodes a list; `None` if encryption fails. Takes some milliseconds.
 pub(super) fn encode(bans: &[StoredBan], key: Option<&[u8; 32]>, nonce: [u8; NONCE_LEN]) -> Option<String> {
     let json = json!({"v": 1, "l": bans.iter().map(entry).collect::<Vec<_>>()}).to_string();
     let mut packed = u32::try_from(json.len()).ok()?.to_be_bytes().to_vec();
@@ -98,7 +99,7 @@ fn entry(ban: &StoredBan) -> Value {
     Value::from(given.map(|(key, text)| (key.to_owned(), text.as_str().into())).collect::<Map<_, _>>())
 }
 
-/// Reads a list. Takes some milliseconds.
+/// Decodes a list. Takes some milliseconds.
 pub(super) fn decode(text: &str, key: Option<&[u8; 32]>) -> Result<Vec<StoredBan>, ExchangeError> {
     let packed = unseal(text, key)?;
     let mut json = Vec::new();
@@ -126,7 +127,7 @@ fn unseal(text: &str, key: Option<&[u8; 32]>) -> Result<Vec<u8>, ExchangeError> 
     cipher.decrypt(Nonce::from_slice(&nonce), sealed.as_slice()).map_err(|_| ExchangeError::Encrypted)
 }
 
-/// An exported list. More entries than a session can have are an error as soon as they are met.
+/// An exported list. Reading stops with an error at more entries than a session can have.
 struct BanListJson(Vec<StoredBan>);
 
 impl<'de> Deserialize<'de> for BanListJson {
@@ -191,7 +192,7 @@ impl<'de> Visitor<'de> for EntriesVisitor {
     }
 }
 
-/// A value of a list, where what is not as expected counts as absent.
+/// A lenient value: anything unexpected counts as absent.
 enum Loose {
     Text(String),
     Ban(StoredBan),
@@ -259,7 +260,7 @@ impl<'de> Visitor<'de> for LooseVisitor {
     }
 }
 
-/// Takes a member over. One that is longer than any that this server knows bans nobody.
+/// Sets one field of a ban. Values that are longer than any valid one are ignored.
 fn take_member(ban: &mut StoredBan, key: &str, text: String) {
     let up_to = |text: String, max: usize| if text.len() <= max { text } else { String::new() };
     let name = |text: String| if is_valid_name(&text) { text } else { String::new() };

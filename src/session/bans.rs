@@ -1,6 +1,7 @@
-//! The ban list of a session. Source: docs/spec/session.md#session-bans.
+//! The ban list of a session, and ban matching. Source: docs/spec/session.md#session-bans.
 //!
-//! Bans are found by what they are against, in an index: no ban is ever compared with all others.
+//! Ban matching goes through an index of names, networks, accounts and system ids, so its cost does not grow with the
+//! number of bans.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::net::{IpAddr, Ipv6Addr};
@@ -13,37 +14,34 @@ use crate::storage::metadata::{Metadata, StoredBan};
 use crate::transport::network::narrowest;
 use crate::username;
 
-/// Greatest number of bans in a session.
+/// Maximum number of bans in a session.
 pub const MAX_BANS: usize = 1000;
-/// What stands in the journal for a ban that is long lifted, so that its number is not used again.
+/// Journal placeholder for a ban that was lifted long ago, so that its id is not reused.
 const LIFTED: &str = "lifted";
 
-/// Who is banned, or who bans: whatever is known of them.
+/// What identifies a user, for bans: everything that is known.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Identity {
-    /// Name; two that people cannot tell apart are the same.
+    /// Compared by skeleton: names that look alike are equal.
     pub name: String,
-    /// Address.
     pub address: Option<IpAddr>,
-    /// Account id, empty without.
     pub auth_id: String,
-    /// System id, empty without.
     pub sid: String,
 }
 
-/// Something by which a person is known again.
+/// One property by which a ban matches.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 enum BanMark {
-    /// The skeleton of a name.
+    /// Skeleton of a name.
     Name(String),
-    /// An IPv4 address, or an IPv6 network of 64 bits: whoever has one address of it has all.
+    /// An IPv4 address, or an IPv6 /64 network, whose holder has all of its addresses.
     Network(IpAddr),
     Account(String),
     System(String),
 }
 
 impl Identity {
-    /// What this person is known by. Loopback addresses say nothing: everybody behind a proxy has them.
+    /// The properties that identify this user. Loopback addresses do not: everybody behind a local proxy has them.
     fn marks(&self) -> Vec<BanMark> {
         let given = |text: &String| (!text.is_empty()).then(|| text.clone());
         let address = self.address.map(|a| a.to_canonical()).filter(|a| !a.is_loopback());
@@ -66,23 +64,23 @@ struct Ban {
 /// The bans of a session.
 #[derive(Debug, Default)]
 pub struct BanList {
-    /// By number.
+    /// By ban id.
     bans: BTreeMap<u32, Ban>,
-    /// Numbers of the bans that a mark is in.
+    /// Index: ids of the bans with a property.
     by_mark: HashMap<BanMark, BTreeSet<u32>>,
     last_id: u32,
-    /// Changes for the journal.
+    /// Changes to be written to the journal.
     changes: Vec<Entry>,
-    /// Bans that were looked at to see whether a new one says anything new.
+    /// Number of bans compared so far when looking for duplicates (for tests of the cost).
     #[cfg(test)]
     compared: usize,
 }
 
 impl BanList {
-    /// Adds a ban by `banner`, whose own properties are left out of it, as are loopback addresses.
+    /// Adds a ban. Properties that the banner shares with the target are left out (a ban must not match its own
+    /// banner), as are loopback addresses.
     ///
-    /// Returns whether there is a new entry: an empty one or one that says nothing new is refused, and there are
-    /// [`MAX_BANS`] at most.
+    /// Returns whether a ban was added: empty bans, duplicates, and more than [`MAX_BANS`] are refused.
     pub fn add(&mut self, target: &Identity, banned_by: &str, banner: &Identity) -> bool {
         let own = banner.marks();
         let mut identity = target.clone();
@@ -113,7 +111,7 @@ impl BanList {
         true
     }
 
-    /// Whether one ban has all these marks. Looks at the bans with the rarest of them only.
+    /// Whether one ban has all these properties. Compares only the bans with the rarest one.
     fn knows_all(&mut self, marks: &[BanMark]) -> bool {
         let sets: Option<Vec<&BTreeSet<u32>>> = marks.iter().map(|mark| self.by_mark.get(mark)).collect();
         let Some(sets) = sets else { return false };
@@ -137,17 +135,17 @@ impl BanList {
         list
     }
 
-    /// What has changed since the last call, for the journal.
+    /// Drains the changes to be written to the journal.
     pub fn take_changes(&mut self) -> Vec<Entry> {
         std::mem::take(&mut self.changes)
     }
 
-    /// Number of changes that wait for the journal.
+    /// Number of changes to be written to the journal.
     pub(super) fn waiting(&self) -> usize {
         self.changes.len()
     }
 
-    /// Everything, for a new journal. Numbers of lifted bans are not used again.
+    /// All entries, for a compacted journal. Ids of lifted bans stay reserved.
     pub(super) fn snapshot(&self) -> Vec<Entry> {
         let mut entries: Vec<Entry> = self.to_stored().into_iter().map(Entry::Ban).collect();
         if self.bans.last_key_value().map_or(0, |(id, _)| *id) < self.last_id {
@@ -158,7 +156,7 @@ impl BanList {
         entries
     }
 
-    /// Removes a ban and returns whom it was against.
+    /// Removes a ban and returns the banned name.
     pub fn remove(&mut self, id: i64) -> Option<String> {
         let id = u32::try_from(id).ok()?;
         let ban = self.bans.remove(&id)?;
@@ -174,13 +172,13 @@ impl BanList {
         Some(ban.identity.name)
     }
 
-    /// The id of the first ban that matches.
+    /// Ban matching: the id of the first ban that matches.
     pub fn matches(&self, identity: &Identity) -> Option<u32> {
         let marks = identity.marks();
         marks.iter().filter_map(|mark| self.by_mark.get(mark)?.first().copied()).min()
     }
 
-    /// The list as operators see it, with everything that identifies people if `sensitive`.
+    /// The list for operators; `sensitive` includes addresses and ids.
     pub fn entries(&self, sensitive: bool) -> Vec<BanEntry> {
         let entry = |(id, Ban { identity, banned_by }): (&u32, &Ban)| BanEntry {
             id: *id,
@@ -198,7 +196,7 @@ impl BanList {
         self.bans.keys().filter_map(|id| self.stored(*id)).collect()
     }
 
-    /// A ban as it is in force. Addresses are written as they were before they became IPv6.
+    /// A ban in force, with IPv4 addresses in their own form.
     fn stored(&self, id: u32) -> Option<StoredBan> {
         let Ban { identity, banned_by } = self.bans.get(&id)?.clone();
         let Identity { name, address, auth_id, sid } = identity;
@@ -206,7 +204,7 @@ impl BanList {
         Some(StoredBan { id, name, address, auth_id, banned_by, sid })
     }
 
-    /// Adds exported bans. Returns how many were added, of how many.
+    /// Imports bans. Returns how many were added, and of how many.
     pub fn import(&mut self, list: Vec<StoredBan>, banner: &Identity) -> (u32, u32) {
         let total = list.len() as u32;
         let added = |ban: StoredBan| {
@@ -228,7 +226,7 @@ impl Identity {
     }
 }
 
-/// An address as ban lists have it: as IPv6.
+/// An address in the form of ban lists, always IPv6.
 pub(super) fn address_text(address: Option<IpAddr>) -> String {
     let v6 = |address: IpAddr| match address {
         IpAddr::V4(v4) => v4.to_ipv6_mapped(),

@@ -1,4 +1,4 @@
-//! The log of a session as newcomers are sent it: ready-made, shared pieces, so that a join copies nothing.
+//! The log of a session as new members are sent it, in pre-built shared chunks: a join copies nothing.
 
 use std::collections::VecDeque;
 
@@ -6,23 +6,23 @@ use bytes::Bytes;
 
 use crate::log::Topic;
 
-/// Number of newest entries that newcomers are sent at least, if there are so many and they are not too long.
+/// Minimum number of newest entries that are kept, as far as [`MAX_BYTES`] allows.
 const KEPT: usize = 1000;
-/// Entries in a piece; up to so many more than [`KEPT`] are sent.
-const PIECE: usize = 50;
-/// Bytes after which a piece is complete although it has fewer entries.
-const INDEX_ENTRY_BYTES: usize = 16 << 10;
-/// Bytes that anybody is sent at most; the oldest entries are left out.
+/// Entries in a chunk.
+const CHUNK_ENTRIES: usize = 50;
+/// Bytes after which a chunk is complete with fewer entries.
+const CHUNK_BYTES: usize = 16 << 10;
+/// Maximum size of the log for one audience in bytes; the oldest entries are dropped.
 const MAX_BYTES: usize = 256 << 10;
 
-/// Who is shown what.
+/// Who may see which entries.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Audience {
-    /// Neither sensitive entries nor those about kicks and bans.
+    /// Neither sensitive entries nor kicks and bans.
     User,
     /// No sensitive entries.
     Operator,
-    /// All.
+    /// All entries.
     Moderator,
 }
 
@@ -38,15 +38,15 @@ impl Audience {
     }
 }
 
-/// What one audience is shown. Each has its own, so that what is not for all does not displace what is.
+/// The log of one audience. Each has its own, so that hidden entries do not displace visible ones.
 #[derive(Debug, Default)]
 struct Shown {
-    /// Entries in it, and their frames.
-    pieces: VecDeque<(usize, Bytes)>,
-    /// Entries and bytes in the pieces.
+    /// Number of entries and their frames.
+    chunks: VecDeque<(usize, Bytes)>,
+    /// Entries and bytes in the chunks.
     entries: usize,
     bytes: usize,
-    /// Entries that are not yet a piece.
+    /// Entries that are not in a chunk yet.
     newest: Vec<Bytes>,
     newest_bytes: usize,
 }
@@ -55,7 +55,7 @@ impl Shown {
     fn push(&mut self, frame: Bytes) {
         self.newest_bytes += frame.len();
         self.newest.push(frame);
-        if self.newest.len() < PIECE && self.newest_bytes < INDEX_ENTRY_BYTES {
+        if self.newest.len() < CHUNK_ENTRIES && self.newest_bytes < CHUNK_BYTES {
             return;
         }
         let piece = (self.newest.len(), Bytes::from(self.newest.concat()));
@@ -63,18 +63,18 @@ impl Shown {
         self.newest_bytes = 0;
         self.entries += piece.0;
         self.bytes += piece.1.len();
-        self.pieces.push_back(piece);
-        while let Some((entries, bytes)) = self.pieces.front()
-            && (self.entries - entries >= KEPT || self.bytes + INDEX_ENTRY_BYTES > MAX_BYTES)
+        self.chunks.push_back(piece);
+        while let Some((entries, bytes)) = self.chunks.front()
+            && (self.entries - entries >= KEPT || self.bytes + CHUNK_BYTES > MAX_BYTES)
         {
             self.entries -= entries;
             self.bytes -= bytes.len();
-            self.pieces.pop_front();
+            self.chunks.pop_front();
         }
     }
 }
 
-/// What has happened in a session, as replies.
+/// The log of a session, as replies.
 #[derive(Debug, Default)]
 pub(super) struct EventLog([Shown; 3]);
 
@@ -85,11 +85,11 @@ impl EventLog {
         }
     }
 
-    /// The entries for an audience, oldest first.
+    /// The log of an audience, oldest first.
     pub(super) fn shown_to(&self, audience: Audience) -> impl Iterator<Item = Bytes> {
         let shown = &self.0[audience as usize];
-        let pieces = shown.pieces.iter().map(|(_, bytes)| bytes);
-        pieces.chain(&shown.newest).filter(|bytes| !bytes.is_empty()).cloned()
+        let chunks = shown.chunks.iter().map(|(_, bytes)| bytes);
+        chunks.chain(&shown.newest).filter(|bytes| !bytes.is_empty()).cloned()
     }
 }
 
@@ -104,7 +104,7 @@ mod tests {
 
     #[test]
     fn everybody_is_shown_what_is_for_them() {
-        for before in [0, PIECE] {
+        for before in [0, CHUNK_ENTRIES] {
             let mut log = EventLog::default();
             for (topic, text) in [(Topic::Join, "j"), (Topic::Ban, "b"), (Topic::ClientInfo, "c")] {
                 log.push(topic, text.into());
@@ -123,7 +123,7 @@ mod tests {
         let mut log = EventLog::default();
         for _ in 0..KEPT * 3 {
             log.push(Topic::Status, "x".into());
-            assert!(shown(&log, Audience::User).len() <= KEPT + PIECE);
+            assert!(shown(&log, Audience::User).len() <= KEPT + CHUNK_ENTRIES);
         }
         assert!(shown(&log, Audience::User).len() >= KEPT);
     }
@@ -138,7 +138,7 @@ mod tests {
                 assert!(shown(&log, audience).len() <= MAX_BYTES);
             }
         }
-        assert!(shown(&log, Audience::Moderator).len() > MAX_BYTES - 2 * INDEX_ENTRY_BYTES);
+        assert!(shown(&log, Audience::Moderator).len() > MAX_BYTES - 2 * CHUNK_BYTES);
         assert!(shown(&log, Audience::User).ends_with('y'));
     }
 }

@@ -1,22 +1,20 @@
-//! User ids of a session: remembered by name, else the one that was unused for the longest time.
+//! User ids of a session: a returning name gets its former id, others the least recently used one.
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
 
 use crate::username::skeleton;
 
-/// Valid user ids.
 pub const USER_IDS: std::ops::RangeInclusive<u8> = 1..=254;
-/// Names that are remembered. Of those whose id nobody has now, the oldest are forgotten first.
+/// Maximum number of remembered names. Names whose id is free are forgotten first, oldest first.
 pub const MAX_NAMES: usize = 1000;
 
-/// Hands out user ids.
+/// Assigns user ids.
 #[derive(Debug)]
 pub struct IdQueue {
     queue: VecDeque<u8>,
-    /// Ids of names, and when each name came last, by what names have in common with those that people cannot tell from
-    /// them.
+    /// Id of a name and when it was last used, by the name's skeleton.
     names: HashMap<String, (u8, u64)>,
-    /// Names in the order in which they came last, with what they are found by.
+    /// Names in the order of their last use, with their skeletons.
     order: BTreeMap<u64, (String, String)>,
     came: u64,
 }
@@ -28,8 +26,8 @@ impl Default for IdQueue {
 }
 
 impl IdQueue {
-    /// The id for a newcomer: the one that the name had, if nobody has it now, else the least recently used.
-    /// `None` when all are taken.
+    /// The id for a new member: the former one of this name if it is free, else the least recently used. `None` when
+    /// all are taken.
     pub fn assign(&mut self, name: &str, taken: impl Fn(u8) -> bool) -> Option<u8> {
         if let Some((id, _)) = self.names.get(&skeleton(name)).filter(|(id, _)| !taken(*id)) {
             return Some(*id);
@@ -39,7 +37,7 @@ impl IdQueue {
         Some(id)
     }
 
-    /// Remembers which id a name has, where some are taken. Returns whether that is news.
+    /// Remembers the id of a name. Returns whether this is new.
     pub fn remember(&mut self, name: &str, id: u8, taken: impl Fn(u8) -> bool) -> bool {
         self.touch(id);
         self.came += 1;
@@ -56,19 +54,19 @@ impl IdQueue {
     fn forget_oldest(&mut self, taken: impl Fn(u8) -> bool) {
         let is_free = |key: &String| self.names.get(key).is_none_or(|(id, _)| !taken(*id));
         let free = self.order.iter().find(|(_, (key, _))| is_free(key)).map(|(came, _)| *came);
-        // There are fewer ids than names, but several names can have had the same one.
+        // There are fewer ids than names, but several names can have had the same id.
         let oldest = free.or_else(|| self.order.keys().next().copied());
         if let Some((key, _)) = oldest.and_then(|came| self.order.remove(&came)) {
             self.names.remove(&key);
         }
     }
 
-    /// Ids and names in the order in which the names came last.
+    /// Ids and names in the order of their last use.
     pub fn remembered(&self) -> impl Iterator<Item = (u8, &str)> {
         self.order.values().filter_map(|(key, name)| Some((self.names.get(key)?.0, name.as_str())))
     }
 
-    /// Puts an id at the end of the queue.
+    /// Marks an id as the most recently used.
     pub fn touch(&mut self, id: u8) {
         if let Some(at) = self.queue.iter().position(|q| *q == id) {
             self.queue.remove(at);

@@ -10,23 +10,21 @@ use crate::clock::Timestamp;
 use crate::storage::journal::Entry;
 use crate::storage::metadata::StoredInvite;
 
-/// Greatest number of invites in a session.
+/// Maximum number of invites in a session.
 pub const MAX_INVITES: usize = 50;
-/// Greatest number of uses of an invite.
+/// Maximum number of uses of an invite.
 pub const MAX_INVITE_USES: i64 = 50;
-/// Characters of a secret: digits and letters without i, l, o and u.
+/// Alphabet of secrets: digits and letters without i, l, o and u.
 const ALPHABET: &[u8; 32] = b"0123456789abcdefghjkmnpqrstvwxyz";
 
-/// One invite.
 #[derive(Debug, Clone)]
 pub struct Invite {
-    /// Its secret.
     pub secret: String,
-    /// Who made it, empty for an administrator.
+    /// Name of the creator, empty for an administrator.
     pub creator: String,
-    /// It makes operator.
+    /// Joins as operator.
     pub op: bool,
-    /// It makes trusted.
+    /// Joins as trusted user.
     pub trust: bool,
     at: String,
     max_uses: u32,
@@ -41,7 +39,7 @@ impl Invite {
     }
 }
 
-/// What is logged about a new invite.
+/// Log text for a new invite.
 pub(super) fn creation_text(max_uses: i64, trust: bool, op: bool) -> String {
     let uses = max_uses.clamp(1, MAX_INVITE_USES);
     let role = match (op, trust) {
@@ -53,33 +51,30 @@ pub(super) fn creation_text(max_uses: i64, trust: bool, op: bool) -> String {
     format!("Created {role}invite with {uses} use(s)")
 }
 
-/// What came of showing an invite.
+/// Result of checking or using an invite.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum InviteCheck {
-    /// It can be used, or was used just now.
+    /// Valid, or used again by the same client.
     Ok,
-    /// It was used just now for the first time by this client.
+    /// First use by this client.
     Used,
-    /// This client used it earlier, under another name.
+    /// Used before by this client, under another name.
     NameChanged,
-    /// The client has no system id to count it by.
+    /// The client has no system id, so uses cannot be counted.
     NoClientKey,
-    /// There is no such invite.
     NotFound,
-    /// It was used as often as it may be.
     LimitReached,
 }
 
-/// The invites of a session.
 #[derive(Debug, Default)]
 pub struct Invites {
     list: Vec<Invite>,
-    /// Changes for the journal.
+    /// Changes to be written to the journal.
     changes: Vec<Entry>,
 }
 
 impl Invites {
-    /// Makes an invite and returns its secret; `None` when there are [`MAX_INVITES`].
+    /// Creates an invite and returns its secret; `None` when there are [`MAX_INVITES`].
     pub fn create(
         &mut self,
         creator: &str,
@@ -108,7 +103,7 @@ impl Invites {
         Some(secret)
     }
 
-    /// The invites of a journal. When they were used is not in it.
+    /// The invites of a journal, which does not record when they were used.
     pub fn restored(stored: Vec<StoredInvite>, now: Timestamp) -> Invites {
         let list = stored.into_iter().map(|i| Invite {
             secret: i.secret,
@@ -122,17 +117,17 @@ impl Invites {
         Invites { list: list.collect(), changes: Vec::new() }
     }
 
-    /// What has changed since the last call, for the journal.
+    /// Drains the changes to be written to the journal.
     pub fn take_changes(&mut self) -> Vec<Entry> {
         std::mem::take(&mut self.changes)
     }
 
-    /// Number of changes that wait for the journal.
+    /// Number of changes to be written to the journal.
     pub(super) fn waiting(&self) -> usize {
         self.changes.len()
     }
 
-    /// Everything, for a new journal.
+    /// All entries, for a compacted journal.
     pub(super) fn snapshot(&self) -> Vec<Entry> {
         let entries = |invite: &Invite| {
             let uses = invite.uses.iter().map(|(client_key, (name, _))| Entry::UseInvite {
@@ -145,7 +140,6 @@ impl Invites {
         self.list.iter().flat_map(entries).collect()
     }
 
-    /// The invite with this secret.
     pub fn find(&self, secret: &str) -> Option<&Invite> {
         self.list.iter().find(|i| i.secret == secret)
     }
@@ -168,7 +162,7 @@ impl Invites {
         Some(secret)
     }
 
-    /// Whether a client could use an invite.
+    /// Checks an invite without using it.
     pub fn check(&self, secret: &str, sid: &str) -> InviteCheck {
         let Some(invite) = self.find(secret) else {
             return if sid.is_empty() { InviteCheck::NoClientKey } else { InviteCheck::NotFound };
@@ -182,7 +176,7 @@ impl Invites {
         }
     }
 
-    /// Uses an invite, counted once per system id.
+    /// Uses an invite. Uses are counted once per system id.
     pub fn apply(&mut self, secret: &str, sid: &str, name: &str, now: Timestamp) -> InviteCheck {
         let check = self.check(secret, sid);
         let Some(invite) = self.list.iter_mut().find(|i| i.secret == secret) else { return check };
@@ -207,7 +201,7 @@ impl Invites {
         check
     }
 
-    /// The invites as operators see them.
+    /// The list for operators.
     pub fn entries(&self) -> Vec<InviteEntry> {
         let entry = |i: &Invite| InviteEntry {
             secret: i.secret.clone(),

@@ -1,8 +1,7 @@
-//! Sessions: who is in one, what each may do, and what enters its history.
+//! Sessions: members, their rights, and what enters the history.
 //!
-//! [`SessionMachine`] is the rules, a plain state machine: inputs are what clients and the server ask for, and time;
-//! what is to be done about them comes out as [`Effects`]. [`actor`] performs the effects. Each command of
-//! docs/spec/session.md#commands.
+//! [`SessionMachine`] is a plain state machine: inputs and time go in, [`Effects`] come out. The actor in [`actor`]
+//! performs the effects. Each command has a file of its own in `commands`. Source: docs/spec/session.md#commands.
 
 mod accounts;
 pub mod actor;
@@ -75,42 +74,41 @@ pub use crate::storage::metadata::Flags;
 use crate::storage::session_files::{FileDisposition, PasswordKind};
 use crate::username;
 
-/// Longest title of a session in UTF-16 code units.
+/// Maximum length of a title in UTF-16 code units.
 pub const MAX_TITLE: usize = 100;
-/// A user that sent a command message so recently counts as drawing, in milliseconds.
+/// How long after a drawing command a user counts as actively drawing, in milliseconds.
 const ACTIVE_DRAWING_MS: i64 = 5 * 60 * 1000;
-/// Least time between two status updates or warnings about space, in milliseconds.
+/// Minimum interval of status updates and of warnings about space, in milliseconds.
 const REMINDER_MS: u64 = 10_000;
-/// Greatest key of a catch-up.
+/// Maximum catch-up key.
 const MAX_CATCHUP_KEY: u32 = 999_999_999;
 
-/// State of a session.
+/// State of a session. Source: docs/spec/session.md#states.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum SessionState {
     /// The host uploads the initial content.
     Initialization,
-    /// Everybody draws.
     Running,
     /// An operator uploads a reset image.
     Reset,
-    /// It is over.
+    /// The session has ended.
     Shutdown,
 }
 
-/// An image that is uploaded for a reset.
+/// A reset image that is being uploaded.
 #[derive(Debug, Default)]
 struct ResetImage {
     bytes: Vec<u8>,
     messages: u64,
-    /// When the reset is given up, on the monotonic clock.
+    /// Time-out of the upload, monotonic milliseconds; extended by each message.
     due: u64,
-    /// When it is given up even if it goes on.
+    /// Time-out that is not extended.
     last_due: u64,
 }
 
-/// How long whoever resets the session may send nothing of the image, in milliseconds. Nobody can join meanwhile.
+/// Time-out between messages of a reset image, in milliseconds. Nobody can join meanwhile.
 const RESET_PAUSE_MS: u64 = 120_000;
-/// How long a reset may take at all, in milliseconds: the largest image over a slow connection.
+/// Time-out of a whole reset, in milliseconds: the largest image over a slow connection.
 const RESET_MS: u64 = 1_800_000;
 
 impl ResetImage {
@@ -125,7 +123,7 @@ impl ResetImage {
     }
 }
 
-/// The rules of one session.
+/// The state machine of one session.
 #[derive(Debug)]
 pub struct SessionMachine {
     shared: ServerSettings,
@@ -145,61 +143,61 @@ pub struct SessionMachine {
     started: Timestamp,
     state: SessionState,
     history: History,
-    /// Changes at every reset; the first part of history indices.
+    /// Renewed at every reset; first part of a history index.
     start_id: i64,
     catchup_key: u32,
     members: Roster,
     past_users: BTreeMap<u8, PastUser>,
     rng: Rng,
     ids: IdQueue,
-    /// Host or resetter, while uploading.
+    /// User id of the host or resetter during an upload.
     uploader: Option<u8>,
     image: ResetImage,
     autoreset: AutoResetState,
     staged: Option<StagedReset>,
-    /// Positions of members were observed for the present input.
+    /// Reader offsets have been set for the present input.
     reader_offsets_known: bool,
     bans: BanList,
-    /// Ban lists that are being read or written.
+    /// Number of ban lists being imported or exported.
     exchanges: usize,
     broadcasts: broadcasts::Broadcasts,
     invites: Invites,
     thumbnail: thumbnail::Thumbnail,
     admin_chat: Option<admin::AdminChat>,
-    /// Why the session cannot be stored at the moment.
+    /// Why storing fails at present.
     storage_error: Option<String>,
     accounts: Accounts,
-    /// Where the session is to be announced, also after a restart.
+    /// List server URLs to announce at, also after a restart.
     announcements: Vec<String>,
-    /// Where it is listed now.
+    /// Current listings.
     listed: Vec<actor::ListedAt>,
-    /// How often it was to be announced.
+    /// Rate limit for announcements.
     announcing: Bucket,
-    /// How often it was reported.
+    /// Rate limits for abuse reports.
     reports: Reports,
-    /// Whether files are kept as archives; `None` follows the server's setting.
+    /// Archive the files at the end; `None` follows the server's setting.
     archive: Option<bool>,
-    /// The session is stored: what changes is journaled.
+    /// Changes are persisted.
     stored: bool,
     journaled: PersistedFields,
     journal: Vec<Entry>,
-    /// Too much waited for the journal: it is to be written anew.
+    /// Too many entries were waiting for the journal: it must be rewritten.
     journal_incomplete: bool,
-    /// Passwords whose hashes are to be stored.
+    /// Passwords whose hashes must be persisted.
     new_passwords: Vec<(PasswordKind, String)>,
-    /// The settings in the history, until they were compared with those in force.
+    /// The settings found in the history after loading, until they are compared with those in force.
     settings_known: Option<Value>,
-    /// Somebody was in the session since it was loaded.
+    /// There was a member since the session was loaded.
     visited: bool,
-    /// The server stops: an empty session does not end.
+    /// The server is shutting down: an empty session does not end.
     stopping: bool,
-    /// Since when nobody is in.
+    /// When the last member left.
     emptied: Timestamp,
-    /// When a member was cut off last, on the forward clock.
+    /// When the server last disconnected a member, monotonic milliseconds.
     accident: Option<u64>,
-    /// It became empty by accident: until then, on the forward clock, it does not end for being empty.
+    /// Emptied by a disconnect of the server: kept until then, monotonic milliseconds.
     stays_until: Option<u64>,
-    /// A session that was loaded counts as empty from this moment on at the earliest, on the monotonic clock.
+    /// Earliest moment from which it counts as empty, monotonic milliseconds; see [`persistence::Suspended`].
     empty_since: u64,
     is_recorded: bool,
     recording_due: bool,
@@ -211,7 +209,7 @@ pub struct SessionMachine {
 }
 
 impl SessionMachine {
-    /// A session that nobody is in yet.
+    /// A new session without members.
     pub fn new(
         shared: ServerSettings,
         id: String,
@@ -288,63 +286,55 @@ impl SessionMachine {
         machine
     }
 
-    /// Where chance comes from.
     pub fn rng(&mut self) -> &mut Rng {
         &mut self.rng
     }
 
-    /// The server's settings.
     pub fn settings(&self) -> &Settings {
         &self.shared.settings
     }
 
-    /// The server's key for ban lists.
     pub fn crypt_key(&self) -> Option<[u8; 32]> {
         self.shared.crypt_key
     }
 
-    /// Id of the session.
     pub fn id(&self) -> &str {
         &self.id
     }
 
-    /// Alias, empty without.
+    /// Empty without an alias.
     pub fn alias(&self) -> &str {
         &self.alias
     }
 
-    /// Protocol version.
     pub fn protocol(&self) -> &ProtocolVersion {
         &self.protocol
     }
 
-    /// State.
     pub fn state(&self) -> SessionState {
         self.state
     }
 
-    /// The history, to look at.
     pub fn history(&mut self) -> &mut History {
         &mut self.history
     }
 
-    /// Who is in, in the order of joining.
+    /// Members in the order of joining.
     pub fn members(&self) -> &[Member] {
         self.members.as_slice()
     }
 
-    /// Lets clients see what has entered the history.
+    /// Makes everything in the history visible to readers.
     pub fn publish(&mut self) {
         self.history.publish();
     }
 
-    /// The hash that a password must be checked against, away from here, before [`Self::join`] can tell whether it is
-    /// the session's.
+    /// The slow hash to verify the request's password against, on the blocking pool, before [`Self::join`].
     pub fn needs_slow_verify(&self, request: &JoinRequest) -> Option<&str> {
         self.password.needs_slow_verify(&request.password)
     }
 
-    /// The hash that a password of this kind must be checked against, away from here.
+    /// The slow hash to verify such a password against, on the blocking pool.
     pub fn slow_hash(&self, kind: PasswordKind, given: &str) -> Option<&str> {
         match kind {
             PasswordKind::Session => self.password.needs_slow_verify(given),
@@ -352,7 +342,7 @@ impl SessionMachine {
         }
     }
 
-    /// A password was found to fit a hash of this session.
+    /// Caches a password that was verified against one of the session's hashes.
     pub fn cache_verified_password(&mut self, kind: PasswordKind, hash: &str, password: &str) {
         match kind {
             PasswordKind::Session => self.password.cache_verified(hash, password),
@@ -360,7 +350,7 @@ impl SessionMachine {
         }
     }
 
-    /// Takes over what the host asked for.
+    /// Applies the options of the host command.
     pub fn set_up(&mut self, host: &Host, client: &AuthenticatedClient) {
         if !host.password.is_empty() {
             self.set_password(PasswordKind::Session, &host.password);
@@ -400,7 +390,7 @@ impl SessionMachine {
         self.members.iter().find(|m| m.skeleton == skeleton)
     }
 
-    /// Nobody but ghosts is in.
+    /// Whether there are no members but ghosts.
     pub fn is_empty(&self) -> bool {
         self.members.iter().all(Member::is_ghost)
     }
@@ -410,13 +400,14 @@ impl SessionMachine {
             || !matches!(self.state, SessionState::Initialization | SessionState::Running)
     }
 
-    /// `<start id>:<index>:<session id>`; only while running, unless `forced`.
+    /// `<start id>:<index>:<session id>`; `None` unless running or `forced`. `back`: that many messages before the
+    /// last.
     fn history_index(&self, forced: bool, back: i64) -> Option<String> {
         (forced || self.state == SessionState::Running)
             .then(|| format!("{}:{}:{}", self.start_id, self.history.last_index() - back, self.id))
     }
 
-    /// Sends a reply to everybody.
+    /// Sends a reply to all members. `false` if it does not fit into a message.
     fn to_all(&self, reply: &ServerReply, effects: &mut Effects) -> bool {
         let Ok(frame) = reply.to_frame() else { return false };
         self.frame_to_all(&frame.into_bytes(), effects);
@@ -435,7 +426,7 @@ impl SessionMachine {
         }
     }
 
-    /// Logs something about the session, and shows it to those in it.
+    /// Logs about the session, visible to members.
     fn note(
         &mut self,
         level: Level,
@@ -447,7 +438,7 @@ impl SessionMachine {
         self.note_entry(LogEntry::new(now, level, topic, message), effects);
     }
 
-    /// Logs something about a user of the session, and shows it to those in it.
+    /// Logs about a user of the session, visible to members.
     fn note_about(
         &mut self,
         user: LogUser,
@@ -460,7 +451,7 @@ impl SessionMachine {
         self.note_entry(LogEntry::new(now, level, topic, message).about(user), effects);
     }
 
-    /// A warning that a member has broken a rule.
+    /// Logs a warning about a broken rule.
     fn rule_break(
         &mut self,
         key: MemberKey,
@@ -471,8 +462,8 @@ impl SessionMachine {
         self.fault(key, Topic::RuleBreak, message, now, effects);
     }
 
-    /// A warning about what a member has sent. Everybody is shown it, so its sender pays for it: after some they are not
-    /// told any more, and whoever goes on is sent away.
+    /// Logs a warning about an invalid message. As everybody sees it, it is rate limited; a member that goes on is
+    /// disconnected.
     fn fault(
         &mut self,
         key: MemberKey,
@@ -510,7 +501,7 @@ impl SessionMachine {
         effects.log.push(entry);
     }
 
-    /// Sends everybody a text that clients can translate. `false` if it is too long for a message: nobody is sent it.
+    /// Sends everybody a text with a key for translation. `false` if it does not fit into a message.
     fn notice(
         &self,
         alert: bool,
@@ -532,7 +523,7 @@ impl SessionMachine {
         key
     }
 
-    /// Looks at what is due: answers that did not come, an empty or idle session that is to end.
+    /// Handles expired deadlines.
     pub fn tick(&mut self, now: Timestamp, effects: &mut Effects) {
         self.autoreset_tick(now, effects);
         self.reset_tick(now, effects);
@@ -540,7 +531,7 @@ impl SessionMachine {
         self.send_due_lists(now, effects);
     }
 
-    /// When [`Self::tick`] should be called next, in milliseconds of the forward clock.
+    /// Time of the next [`Self::tick`], monotonic milliseconds.
     pub fn next_deadline(&self) -> Option<u64> {
         let stream = self.staged.as_ref().and_then(StagedReset::poll_at);
         let reset = (self.state == SessionState::Reset).then_some(self.image.due);
@@ -548,7 +539,7 @@ impl SessionMachine {
         due.into_iter().flatten().min()
     }
 
-    /// Ends the session if it has been empty or idle for too long; looked at every 15 s.
+    /// Session expiry: ends the session if it has been empty or idle for too long. Called every 15 s.
     pub fn expire(&mut self, now: Timestamp, effects: &mut Effects) {
         if self.state == SessionState::Shutdown {
             return;
@@ -571,7 +562,7 @@ impl SessionMachine {
         }
     }
 
-    /// Ends the session and sends everybody away.
+    /// Ends the session and disconnects everybody.
     pub fn end(&mut self, message: &str, now: Timestamp, effects: &mut Effects) {
         if self.state == SessionState::Shutdown {
             return;
@@ -586,7 +577,7 @@ impl SessionMachine {
         effects.ended = Some(self.ending());
     }
 
-    /// Ends the session without a word: those in it go on as if it were there.
+    /// Ends the session silently: clients stay connected and are only echoed their own messages.
     pub fn end_quietly(&mut self, now: Timestamp, effects: &mut Effects) {
         if self.state == SessionState::Shutdown {
             return;
@@ -600,7 +591,7 @@ impl SessionMachine {
         effects.ended = Some(self.ending());
     }
 
-    /// The server stops. A stored session goes on when the server is there again; any other is over.
+    /// Shutdown of the server. A stored session is suspended; any other ends.
     pub fn shut_down(&mut self, message: &str, now: Timestamp, effects: &mut Effects) {
         if !self.stored || self.state == SessionState::Shutdown {
             return self.end(message, now, effects);

@@ -1,4 +1,4 @@
-//! Guesses at the operator password: who guesses on many connections guesses no more often.
+//! Rate limit for operator password attempts, by address and for the session as a whole.
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
@@ -6,12 +6,12 @@ use std::net::IpAddr;
 use crate::limits::{Bucket, Rate};
 use crate::transport::network::narrowest;
 
-/// How many times as often as one address all of them together may guess.
+/// Limit for all addresses together, as a multiple of that for one.
 const ALL_FACTOR: u32 = 4;
-/// Addresses that are remembered.
+/// Maximum number of tracked addresses.
 const MAX_ADDRESSES: usize = 1000;
 
-/// Guesses of the last minute.
+/// Attempts of the last minute.
 #[derive(Debug, Default)]
 pub(super) struct PasswordAttempts {
     all: Bucket,
@@ -19,7 +19,7 @@ pub(super) struct PasswordAttempts {
 }
 
 impl PasswordAttempts {
-    /// Whether one more from this address is allowed, when one address has so many a minute; 0 is no limit.
+    /// Counts an attempt; returns whether it is allowed. `limit`: attempts per minute and address, 0 for none.
     pub(super) fn take(&mut self, address: Option<IpAddr>, limit: u32, now_ms: u64) -> bool {
         if limit == 0 {
             return true;

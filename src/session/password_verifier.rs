@@ -1,9 +1,9 @@
-//! Passwords of a session, kept as keyed digests for as long as the process lives.
+//! Verification of session passwords without hashing on the session's thread.
 //!
-//! Who can read this process's memory sees passwords pass through it anyway, so what matters here is that checking
-//! costs nothing: many join at once, and Argon2 takes 64 MiB and a tenth of a second each time. Of a stored session
-//! only the hash is known at first; whoever shows the password then has it checked against that, away from the
-//! session's thread, and from then on the digest of it is known, too.
+//! Passwords that the process has seen are kept as keyed digests, so that a check costs nothing: many users join at
+//! once, and Argon2 takes 64 MiB and a tenth of a second each time. (Whoever can read the memory of the process sees
+//! passwords pass through it anyway.) Of a stored session only the hash is known at first; the first password is
+//! verified against it on the blocking pool, and then cached as a digest.
 
 use std::sync::OnceLock;
 
@@ -12,35 +12,33 @@ use subtle::ConstantTimeEq as _;
 
 use crate::auth::password;
 
-/// A password or the absence of one.
+/// A password, or none.
 #[derive(Debug, Clone, Default)]
 pub(super) enum PasswordVerifier {
-    /// There is none.
     #[default]
     None,
     Digest([u8; 32]),
-    /// As it is stored.
+    /// As it is stored; not yet verified.
     Hash(String),
 }
 
 impl PasswordVerifier {
-    /// Keeps a password; the empty one is none.
+    /// For a password in clear text; the empty one is none.
     pub(super) fn of(password: &str) -> PasswordVerifier {
         if password.is_empty() { PasswordVerifier::None } else { PasswordVerifier::Digest(digest(password)) }
     }
 
-    /// A password of which the hash is known; the empty hash is none.
+    /// For a stored hash; the empty one is none.
     pub(super) fn stored(hash: &str) -> PasswordVerifier {
         if hash.is_empty() { PasswordVerifier::None } else { PasswordVerifier::Hash(hash.to_owned()) }
     }
 
-    /// Whether there is a password.
     pub(super) fn is_set(&self) -> bool {
         !matches!(self, PasswordVerifier::None)
     }
 
-    /// Whether this is the password; only none will do when there is none. Takes the same time wherever it differs. Of a
-    /// hash that takes long to check it is not the password until [`Self::cache_verified`] has said so.
+    /// Whether this is the password, in constant time. Without a password only the empty one is accepted. With a slow
+    /// hash nothing is accepted until [`Self::cache_verified`].
     pub(super) fn accepts(&self, password: &str) -> bool {
         match self {
             PasswordVerifier::None => password.is_empty(),
@@ -49,7 +47,7 @@ impl PasswordVerifier {
         }
     }
 
-    /// The hash that a password must be checked against, away from here, before [`Self::accepts`] can tell.
+    /// The slow hash to verify a password against, on the blocking pool, before [`Self::accepts`] can tell.
     pub(super) fn needs_slow_verify(&self, password: &str) -> Option<&str> {
         match self {
             PasswordVerifier::Hash(hash) if password::is_slow(hash) && !password.is_empty() => Some(hash),
@@ -57,7 +55,7 @@ impl PasswordVerifier {
         }
     }
 
-    /// The password fits this hash.
+    /// Caches a password that was verified against this hash.
     pub(super) fn cache_verified(&mut self, hash: &str, password: &str) {
         if matches!(self, PasswordVerifier::Hash(own) if own == hash) {
             *self = PasswordVerifier::of(password);
@@ -69,7 +67,7 @@ fn digest(password: &str) -> [u8; 32] {
     static KEY: OnceLock<[u8; 32]> = OnceLock::new();
     let key = KEY.get_or_init(|| {
         let mut key = [0; 32];
-        // Without randomness the digest is still one; it only could be compared between processes.
+        // Without randomness the key is zero; digests could then be compared between processes, no more.
         let _ = getrandom::fill(&mut key);
         key
     });

@@ -1,4 +1,4 @@
-//! What of a session is stored, and how it comes back. Source: docs/spec/storage.md#what-survives-a-restart.
+//! What of a session is persisted, and how it is restored. Source: docs/spec/storage.md#what-survives-a-restart.
 
 use std::sync::Arc;
 
@@ -26,10 +26,10 @@ use crate::storage::session_dir::{LoadedSession, SessionSummary};
 use crate::storage::session_files::{FileDisposition, PasswordKind, SessionFiles, WriteBatch};
 use crate::storage::template::{Messages, Template};
 
-/// Users of a session that says nothing of it.
+/// Default of `maxUserCount` in the journal.
 const DEFAULT_MAX_USERS: u32 = 254;
 
-/// What entered the journal last, of everything that has one value.
+/// The values that the journal has last recorded.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) struct PersistedFields {
     alias: String,
@@ -60,7 +60,7 @@ impl Default for PersistedFields {
     }
 }
 
-/// What a session that nobody is in remembers while it is not loaded, besides its files.
+/// State of an unloaded session that is not in its files.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Suspended {
     start_id: i64,
@@ -71,35 +71,34 @@ pub struct Suspended {
     visited: bool,
     #[serde(default)]
     stays_until: Option<u64>,
-    /// From when on it counts as empty at the earliest, in milliseconds of the monotonic clock: a stored session waits
-    /// for its users from the start of the server on, however long it has not been used.
+    /// Earliest moment from which it counts as empty, monotonic milliseconds: a stored session waits for its users
+    /// from the start of the server on, however long it has been unused.
     #[serde(default)]
     empty_since: u64,
 }
 
-/// What a recording is to be given.
+/// What to append to a session's recording.
 #[derive(Debug, Default)]
 pub struct ToRecord {
-    /// A new recording begins, with everything that is in the history.
+    /// Begin a new recording, with the whole history.
     pub restart: bool,
-    /// What entered the history since.
+    /// What entered the history since the last call.
     pub bytes: Vec<u8>,
 }
 
 impl SessionMachine {
-    /// Has the session stored: from now on [`Self::drain_writes`] says what to write.
+    /// Makes the session persistent on disk: from now on [`Self::drain_writes`] returns what to write.
     pub fn store(&mut self) {
         self.stored = true;
         self.history.store();
     }
 
-    /// Whether the session is stored.
     pub fn is_stored(&self) -> bool {
         self.stored
     }
 
-    /// A session that was loaded. `rest` is what it remembered if it was loaded before while this server runs.
-    /// Returns what is to be written to, too.
+    /// Restores a session from its files. `rest` is the state from before an unload. Also returns the files to write
+    /// to.
     pub fn restored(
         shared: ServerSettings,
         loaded: LoadedSession,
@@ -128,7 +127,7 @@ impl SessionMachine {
         machine.apply_limits();
         for id in contents.present {
             if let Ok(leave) = Frame::new(Leave::TYPE, id, &[]) {
-                // They are as small as the space for emergencies is large.
+                // `Leave` messages are as small as the emergency space is large.
                 let _ = machine.history.append_emergency(leave.as_bytes(), 1);
             }
             machine.ids.touch(id);
@@ -156,7 +155,7 @@ impl SessionMachine {
         (machine, store)
     }
 
-    /// A session made from a template: it runs, and nobody is in it.
+    /// Creates a running session from a template.
     pub fn from_template(
         shared: ServerSettings,
         id: String,
@@ -200,7 +199,7 @@ impl SessionMachine {
         machine
     }
 
-    /// A password of a template is a hash, or else the password itself.
+    /// A template's password is a hash, or else clear text.
     fn take_template_password(&mut self, kind: PasswordKind, text: &str) {
         if text.is_empty() {
             return;
@@ -247,7 +246,7 @@ impl SessionMachine {
         }
     }
 
-    /// What has changed since the last call and is to be stored. Nothing that clients are sent may be sent before.
+    /// Drains everything that must be written. Nothing of it may be sent to clients before it is.
     pub fn drain_writes(&mut self) -> WriteBatch {
         let mut work = WriteBatch::default();
         if self.stored {
@@ -301,17 +300,17 @@ impl SessionMachine {
         entries.into_iter().flatten().collect()
     }
 
-    /// Whether files that are not needed any more are kept as archives.
+    /// Whether obsolete files are archived instead of deleted.
     fn archives(&self) -> bool {
         self.archive.unwrap_or(self.shared.settings.archive)
     }
 
-    /// What becomes of the files of a session that is over.
+    /// What to do with the files when the session has ended.
     pub(super) fn ending(&self) -> FileDisposition {
         if self.archives() { FileDisposition::Archive } else { FileDisposition::Delete }
     }
 
-    /// Sets a password and has its hash stored.
+    /// Sets a password; its hash is persisted.
     pub fn set_password(&mut self, kind: PasswordKind, password: &str) {
         let secret = PasswordVerifier::of(password);
         match kind {
@@ -322,36 +321,36 @@ impl SessionMachine {
         self.new_passwords.push((kind, password.to_owned()));
     }
 
-    /// Whether the settings in the history are not those that are in force: since they were stored the server's, or
-    /// what follows from the size, may have changed. Asked once after loading.
+    /// Whether the settings in the history differ from those in force: since they were written, the server's
+    /// settings, or what follows from the size, may have changed. Checked once after loading.
     pub(super) fn settings_are_outdated(&mut self) -> bool {
         let Some(known) = self.settings_known.take() else { return false };
         let present = serde_json::to_value(self.full_config()).unwrap_or(Value::Null);
         known != present
     }
 
-    /// What is to be recorded, if the session is.
+    /// Drains what to append to the recording.
     pub fn take_recording(&mut self) -> ToRecord {
         let restart = self.state == SessionState::Running && std::mem::take(&mut self.recording_due);
         let bytes = std::mem::take(&mut self.recorded);
         ToRecord { restart, bytes: if restart { Vec::new() } else { bytes } }
     }
 
-    /// Has what enters the history recorded from now on.
+    /// Starts recording.
     pub fn record(&mut self) {
         self.is_recorded = true;
         self.recording_due = true;
     }
 
-    /// When the session, which is stored and which nobody is in, needs not be in memory any more, in milliseconds of the
-    /// forward clock. `None` while it is needed.
+    /// When the session may be unloaded (`sessionUnloadTime` after it became empty), monotonic milliseconds; `None`
+    /// while it is in use or not stored.
     pub fn unload_at(&self) -> Option<u64> {
         let idle = self.state == SessionState::Running && self.members.is_empty() && self.staged.is_none();
         (self.stored && idle)
             .then(|| self.emptied.monotonic_ms + self.shared.settings.session_unload_time.millis())
     }
 
-    /// What a session remembers while it is not loaded.
+    /// The state to keep while the session is unloaded.
     pub fn rest(&self) -> Suspended {
         Suspended {
             start_id: self.start_id,
@@ -365,7 +364,7 @@ impl SessionMachine {
         }
     }
 
-    /// Storing has failed: everybody in the session is told.
+    /// Writing failed: everybody in the session is told.
     pub fn storing_failed(&mut self, error: &str, now: Timestamp, effects: &mut Effects) {
         METRICS.storage_errors.count();
         self.storage_error = Some(error.to_owned());
@@ -375,7 +374,7 @@ impl SessionMachine {
         self.notice(true, "storagefailed", text.into(), &[], "", effects);
     }
 
-    /// Storing works again: everybody in the session is told.
+    /// Writing works again: everybody in the session is told.
     pub fn storing_recovered(&mut self, now: Timestamp, effects: &mut Effects) {
         self.storage_error = None;
         self.note(Level::Info, Topic::Status, "Storing works again, nothing is missing", now, effects);
@@ -385,8 +384,8 @@ impl SessionMachine {
 }
 
 impl Suspended {
-    /// What is known of a session that was found at start: when it was created and last used, milliseconds since 1970.
-    /// The time for which the server was down counts as idle.
+    /// State of a session that was found at start; `created_ms` and `last_use_ms` in milliseconds since 1970. The
+    /// downtime of the server counts as idle time.
     pub fn at_start(now: Timestamp, created_ms: i64, last_use_ms: i64) -> Suspended {
         let start_id = now.utc_ms / 1000;
         Suspended {
@@ -401,12 +400,12 @@ impl Suspended {
         }
     }
 
-    /// The same after the session has ended by a fault: it waits for those who were in it.
+    /// State after the session's actor has crashed: it stays for the users who were in it.
     pub fn after_accident(self, now: Timestamp) -> Suspended {
         Suspended { stays_until: Some(now.monotonic_ms + ACCIDENT_LINGER_MS), ..self }
     }
 
-    /// Whether a session that is not loaded is over now.
+    /// Session expiry of an unloaded session.
     pub fn is_over(
         &self,
         persistent: bool,
@@ -429,28 +428,28 @@ impl Suspended {
     }
 }
 
-/// Longest time for which a session that was found at a start is spared from the idle limit: files that came from another
-/// server or a backup may not have been used for long, and an operator may not want to lose them at once.
+/// Maximum time for which the idle limit spares a session that was found at a start: files from another server or a
+/// backup may have been unused for long, and an operator may not want to lose them at once.
 const MAX_GRACE_MS: u64 = 3_600_000;
 
-/// Whether a session has expired by `idleTimeLimit`: unused for `quiet` milliseconds, and known for `known` milliseconds
-/// since the server has started. A tenth of the limit, at most an hour, is left after a start.
+/// Whether a session has expired by `idleTimeLimit`: unused for `quiet` milliseconds, and `known` milliseconds after
+/// the start of the server, of which a tenth of the limit, at most an hour, must pass first.
 pub(super) fn is_idle(quiet: u64, known: u64, exempt: bool, limit: u64) -> bool {
     limit > 0 && quiet > limit && known >= (limit / 10).min(MAX_GRACE_MS) && !exempt
 }
 
-/// Whether an empty session in which nothing happened for `quiet` milliseconds is over. One that was loaded waits for
-/// its users to return, for good if empty sessions do not linger otherwise.
+/// Whether an empty session has expired by `emptySessionLingerTime`, after `quiet` milliseconds. A loaded session
+/// waits for its users, forever if empty sessions do not linger otherwise.
 pub(super) fn is_left(quiet: u64, visited: bool, linger: u64) -> bool {
     quiet > linger && (linger > 0 || visited)
 }
 
-/// Whether an empty session does not end yet because it became so by accident.
+/// Whether an empty session is kept because its users were disconnected by the server.
 pub(super) fn stays(until: Option<u64>, now: Timestamp) -> bool {
     until.is_some_and(|until| now.monotonic_ms < until)
 }
 
-/// The description of a stored session that is not loaded.
+/// The description of an unloaded session.
 pub fn stored_description(
     listed: &SessionSummary,
     shared: &ServerSettings,

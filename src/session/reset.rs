@@ -13,8 +13,8 @@ use crate::clock::Timestamp;
 use crate::log::{Level, Topic};
 
 impl SessionMachine {
-    /// The server's part of the state of a session: who is in, and who has which rank. Ghosts have
-    /// ranks as all members have, yet no one is told that they joined.
+    /// Messages that recreate the server's state of the session: joins and roles. Ghosts have roles but no join
+    /// message.
     pub(super) fn server_side_state(&self) -> (Vec<u8>, u64) {
         let members = &self.members;
         let owners: Vec<u8> = members.iter().filter(|m| m.is_operator()).map(|m| m.id).collect();
@@ -29,13 +29,13 @@ impl SessionMachine {
         (messages.iter().map(Frame::as_bytes).collect::<Vec<_>>().concat(), count)
     }
 
-    /// An operator begins to reset the session.
+    /// Begins a reset by an operator.
     pub(super) fn begin_reset(&mut self, key: MemberKey, kind: &str, now: Timestamp, effects: &mut Effects) {
         let Some(member) = self.members.get(key) else { return };
         let (id, conn, name) = (member.id, member.conn(), member.name().to_owned());
         self.image = ResetImage::begun(now);
         self.uploader = Some(id);
-        // What the others go on drawing into is not shown any more.
+        // What others draw from now on is discarded, so it is not published.
         self.history.set_publishing(false);
         self.change_state(SessionState::Reset, now, effects);
         let (key, what) = match kind {
@@ -50,7 +50,7 @@ impl SessionMachine {
         self.reply_to(conn, &ServerReply::Reset(Reset { message, state: "init".into() }), effects);
     }
 
-    /// The initial content or reset image is complete.
+    /// The upload is complete.
     pub(super) fn complete_upload(&mut self, now: Timestamp, effects: &mut Effects) {
         self.uploader = None;
         match self.state {
@@ -96,13 +96,13 @@ impl SessionMachine {
         effects.sends.extend(self.members.iter().map(|m| (m.conn(), ClientOp::FollowReset { epoch })));
         let caught_up = ServerReply::CaughtUp(CaughtUp { key: 0, hidx: self.history_index(true, 0) });
         if let Ok(frame) = caught_up.to_frame() {
-            // Without space for it the reset is complete all the same.
+            // If it does not fit, the reset is complete without it.
             let _ = self.history.append(frame.as_bytes(), 1);
         }
         self.send_settings(now, effects);
     }
 
-    /// Gives a reset up, or ends the upload of the first content where it is.
+    /// Aborts a reset, or ends the host's upload early.
     pub(super) fn abort_upload(&mut self, now: Timestamp, effects: &mut Effects) {
         self.uploader = None;
         self.image = ResetImage::default();
@@ -110,7 +110,7 @@ impl SessionMachine {
         self.notice(true, "resetcancel", "Session reset cancelled.".into(), &[], "cancel", effects);
     }
 
-    /// The session runs from here on; what was held is handled.
+    /// Enters the running state and handles held messages.
     fn run(&mut self, now: Timestamp, effects: &mut Effects) {
         self.history.set_publishing(true);
         self.begin_history(effects);
@@ -129,13 +129,13 @@ impl SessionMachine {
         }
     }
 
-    /// Gives a reset up that does not go on.
+    /// Aborts a reset that has timed out.
     pub(super) fn reset_tick(&mut self, now: Timestamp, effects: &mut Effects) {
         if self.state != SessionState::Reset || now.monotonic_ms < self.image.due {
             return;
         }
         match self.uploader.and_then(|id| self.member_by_id(id)).map(Member::key) {
-            // What it sends of the image from now on would be drawn into the session.
+            // The rest of its image would otherwise be drawn into the session.
             Some(key) => {
                 self.disconnect(key, DisconnectReason::Error, "The reset took too long", "", now, effects);
             }
@@ -146,24 +146,24 @@ impl SessionMachine {
     fn change_state(&mut self, state: SessionState, now: Timestamp, effects: &mut Effects) {
         self.state = state;
         self.clear_autoreset(0, now);
-        // Whether one can join has changed with it.
+        // Whether clients can join has changed.
         effects.stats = true;
     }
 
-    /// Drops the reset image; returns how many messages it had.
+    /// Drops the reset image; returns its number of messages.
     pub(super) fn clear_image(&mut self) -> u64 {
         self.image.bytes.clear();
         std::mem::take(&mut self.image.messages)
     }
 
-    /// Whether all members have been sent the history up to an offset.
+    /// Whether all members have read up to an offset.
     pub(super) fn all_passed(&self, offset: i64) -> bool {
         let position = |m: &Member| m.observed.or_else(|| m.position());
         self.members.iter().filter_map(position).all(|position| position >= offset)
     }
 }
 
-/// A size for people, with two digits behind the point from kB on.
+/// A size for people: two decimals from kB on.
 pub(super) fn human_size(bytes: u64) -> String {
     const UNITS: [&str; 3] = ["KiB", "MiB", "GiB"];
     let mut value = bytes as f64;

@@ -1,11 +1,11 @@
-//! Chance for the rules: as hard to guess as what the operating system gives, and the same again from the same seed.
+//! Deterministic random numbers: unpredictable without the seed, reproducible with it.
 
 use sha2::{Digest as _, Sha256};
 
-/// A source of chance: digests of a secret seed and a counter.
+/// A random generator: SHA-256 of a secret seed and a counter.
 #[derive(Clone)]
 pub struct Rng {
-    /// `None` if the operating system had none to give.
+    /// `None` if the operating system gave no randomness.
     seed: Option<[u8; 32]>,
     counter: u64,
 }
@@ -17,7 +17,7 @@ impl Default for Rng {
     }
 }
 
-/// The seed is a secret.
+/// Does not print the seed, which is a secret.
 impl std::fmt::Debug for Rng {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Chance").field("counter", &self.counter).finish_non_exhaustive()
@@ -25,17 +25,16 @@ impl std::fmt::Debug for Rng {
 }
 
 impl Rng {
-    /// Chance that begins with a seed.
     pub fn from_seed(seed: [u8; 32]) -> Rng {
         Rng { seed: Some(seed), counter: 0 }
     }
 
-    /// The seed, for whoever wants to see the same again.
+    /// The seed, to reproduce the sequence.
     pub fn seed(&self) -> Option<[u8; 32]> {
         self.seed
     }
 
-    /// Up to 32 bytes; none without chance.
+    /// Up to 32 random bytes; `None` without a seed.
     pub(super) fn bytes<const N: usize>(&mut self) -> Option<[u8; N]> {
         const { assert!(N <= 32) };
         let seed = self.seed?;

@@ -1,15 +1,15 @@
-//! A journal of what counts only, in place of one that has grown. Source: docs/spec/storage.md#journal-growth.
+//! Compaction of the journal: only current state. Source: docs/spec/storage.md#journal-growth.
 
 use super::SessionMachine;
 use crate::storage::journal::Entry;
 use crate::storage::session_files::WriteBatch;
 
-/// Entries that wait for the journal. Where more do, because storing fails, it is written anew instead.
+/// Maximum number of entries that wait for the journal. Beyond it (storing fails) the journal is rewritten instead.
 const MAX_WAITING: usize = 4096;
 
 impl SessionMachine {
-    /// Has the journal written anew by this work: its entries give way to all that a journal has to say. What the files
-    /// themselves know is not among that: passwords' hashes and the history file.
+    /// Makes this batch rewrite the journal with all current entries. Password hashes and the name of the history
+    /// file are added by the files.
     pub fn compact_journal(&self, work: &mut WriteBatch) {
         work.journal.retain(is_hash);
         work.snapshot = Some(self.snapshot());
@@ -36,7 +36,7 @@ impl SessionMachine {
         entries
     }
 
-    /// Lets what waits for the journal not grow without end.
+    /// Bounds the entries that wait for the journal.
     pub(super) fn bound_journal(&mut self) {
         if self.journal.len() + self.bans.waiting() + self.invites.waiting() <= MAX_WAITING {
             return;

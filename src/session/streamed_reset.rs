@@ -1,7 +1,8 @@
-//! Streamed resets: an operator's client uploads the small history while everybody goes on drawing.
+//! Streamed resets: an operator's client uploads a smaller history while everybody goes on drawing. Source:
+//! docs/spec/session.md#streamed-reset.
 //!
-//! The chunks are one zlib stream of messages. It is inflated into a bounded side history, so a small chunk that
-//! inflates without end ends the reset and nothing else. Source: docs/spec/session.md#streamed-reset.
+//! The chunks are one zlib stream of messages. It is inflated into a bounded staged history, so a decompression bomb
+//! ends the reset and nothing else.
 
 use drawhall_protocol::Frame;
 use drawhall_protocol::frame::{FIRST_OPAQUE, FrameHeader, HEADER_LEN};
@@ -14,14 +15,14 @@ use super::{ConnId, Effects, MemberKey, SessionMachine, SessionState};
 use crate::clock::Timestamp;
 use crate::log::{Level, Topic};
 
-/// How often a prepared side history asks whether everybody has passed the fork, in milliseconds.
+/// Polling interval for readers to pass the fork, in milliseconds.
 const POLL_MS: u64 = 100;
-/// Bytes that are inflated at a time.
+/// Bytes to inflate at a time.
 const INFLATE_BYTES: usize = 64 << 10;
-/// Size limit in bytes of a side history where the session has none.
+/// Size limit of a staged history in bytes, if the session has none.
 const UNLIMITED_BYTES: u64 = i32::MAX as u64;
 
-/// Why a streamed reset cannot go on.
+/// Why a streamed reset fails.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub(super) enum StreamError {
     #[error("the session is out of space")]
@@ -32,26 +33,26 @@ pub(super) enum StreamError {
     Corrupt,
 }
 
-/// The side history of a streamed reset.
+/// The staged history of a streamed reset.
 #[derive(Debug)]
 pub(super) struct StagedReset {
     user: u8,
-    /// Offset in the main history where the side history will be put.
+    /// Offset in the history where the staged one will be inserted.
     fork: i64,
     /// Index of the last message before the fork.
     fork_index: i64,
     inflate: Decompress,
     ended: bool,
-    /// Inflated bytes that are not yet a whole message.
+    /// Inflated bytes of an incomplete message.
     partial: Vec<u8>,
     bytes: Vec<u8>,
-    /// Messages of the server's state at its beginning.
+    /// Number of messages of the server's state at its beginning.
     server_messages: u64,
     streamed_messages: u64,
-    /// Size of what was streamed.
+    /// Bytes streamed by the client.
     streamed_bytes: u64,
     limit: u64,
-    /// Complete: when to look next whether it can take effect.
+    /// Complete; next poll of the readers, monotonic milliseconds.
     prepared: Option<u64>,
 }
 
@@ -60,7 +61,7 @@ impl StagedReset {
         self.prepared
     }
 
-    /// Inflates a chunk and takes over the messages in it.
+    /// Inflates a chunk and stages its messages.
     fn add(&mut self, mut chunk: &[u8]) -> Result<(), StreamError> {
         let mut buffer = vec![0; INFLATE_BYTES];
         loop {
@@ -108,7 +109,7 @@ impl StagedReset {
 }
 
 impl SessionMachine {
-    /// `stream-reset-start`
+    /// Command `stream-reset-start`.
     pub(super) fn start_stream(
         &mut self,
         key: MemberKey,
@@ -202,7 +203,7 @@ impl SessionMachine {
         self.reply_to(conn, &ServerReply::SProgress(StreamProgress { cancel }), effects);
     }
 
-    /// `stream-reset-finish`
+    /// Command `stream-reset-finish`.
     pub(super) fn finish_stream(
         &mut self,
         key: MemberKey,
@@ -238,7 +239,7 @@ impl SessionMachine {
         Ok(())
     }
 
-    /// `stream-reset-abort`
+    /// Command `stream-reset-abort`.
     pub(super) fn abort_stream(
         &mut self,
         key: MemberKey,
@@ -256,7 +257,7 @@ impl SessionMachine {
         Ok(())
     }
 
-    /// Drops a side history that this user is still streaming; returns whether there was one.
+    /// Drops the unfinished staged history of this user; returns whether there was one.
     pub(super) fn abort_stream_of(&mut self, id: u8) -> bool {
         let theirs = self.staged.as_ref().is_some_and(|s| s.user == id && s.prepared.is_none());
         if theirs {
@@ -265,17 +266,17 @@ impl SessionMachine {
         theirs
     }
 
-    /// Drops a side history that is not complete.
+    /// Drops an unfinished staged history.
     pub(super) fn abort_unfinished_stream(&mut self) {
         self.staged.take_if(|s| s.prepared.is_none());
     }
 
-    /// Lets a complete side history take effect as soon as everybody has passed the fork.
+    /// Applies a complete staged history as soon as all readers have passed the fork.
     pub(super) fn resolve_stream(&mut self, cause: &str, now: Timestamp, effects: &mut Effects) {
         let Some(fork) = self.staged.as_ref().filter(|s| s.prepared.is_some()).map(|s| s.fork) else {
             return;
         };
-        // While a reset is uploaded, those who come in wait for their place in the history.
+        // During an uploaded reset, new members have no offset yet.
         if self.state != SessionState::Running || !self.all_passed(fork) {
             if let Some(staged) = &mut self.staged {
                 staged.prepared = Some(now.monotonic_ms + POLL_MS);

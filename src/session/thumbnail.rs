@@ -1,5 +1,4 @@
-//! The picture that stands for a session in lists, made by a client that is asked for it. Source:
-//! docs/spec/session.md#thumbnail.
+//! Thumbnail of a session, made by a client on request. Source: docs/spec/session.md#thumbnail.
 
 use bytes::Bytes;
 use drawhall_protocol::reply::{self, ServerReply};
@@ -9,61 +8,60 @@ use super::{Effects, MemberKey, SessionMachine};
 use crate::clock::Timestamp;
 use crate::log::{Level, Topic};
 
-/// A picture as the client made it.
+/// A thumbnail.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Picture {
-    /// WebP or JPEG.
+    /// WebP or JPEG, as the client made it.
     pub data: Bytes,
-    /// When it came, milliseconds since 1970.
+    /// When it arrived, milliseconds since 1970.
     pub made: i64,
 }
 
-/// What the picture should be like; the client decides where nothing is said.
+/// Requested properties; absent ones are up to the client.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
 pub struct PictureWish {
-    /// Greatest width in pixels.
+    /// Pixels.
     pub max_width: Option<u32>,
-    /// Greatest height in pixels.
+    /// Pixels.
     pub max_height: Option<u32>,
-    /// Quality in percent.
+    /// Percent.
     pub quality: Option<u32>,
     /// `webp` or `jpeg`.
     pub format: Option<String>,
-    /// Why it is wanted, for the log; may be empty.
+    /// Reason for the log, may be empty.
     pub reason: String,
 }
 
-/// Why a user is not asked.
+/// Why a thumbnail is not requested.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum NotAsked {
-    /// No such user in the session.
     NoUser,
-    /// The user's client makes no thumbnails.
+    /// The client cannot make thumbnails.
     Incapable,
-    /// The user has been asked and has not answered yet.
+    /// A request to this user is pending.
     Already,
-    /// What is wanted does not fit into a message.
+    /// The request does not fit into a message.
     TooLong,
 }
 
-/// The picture and who is making the next one.
+/// The thumbnail and a pending request.
 #[derive(Debug, Default)]
 pub(super) struct Thumbnail {
     picture: Option<Picture>,
-    /// User id and correlator.
+    /// User id and correlator of the pending request.
     asked: Option<(u8, String)>,
     requests: u32,
-    /// The picture has changed and is to be stored.
+    /// Must be persisted.
     changed: bool,
 }
 
 impl Thumbnail {
-    /// The picture that was stored.
+    /// Restores a stored thumbnail.
     pub(super) fn restore(&mut self, picture: Option<Picture>) {
         self.picture = picture;
     }
 
-    /// The new picture, or that there is none any more, if that has changed since the last call.
+    /// Drains a change to be persisted: the new thumbnail, or `None` if it was deleted.
     pub(super) fn take_change(&mut self) -> Option<Option<Bytes>> {
         let picture = || self.picture.as_ref().map(|p| p.data.clone());
         std::mem::take(&mut self.changed).then(picture)
@@ -71,21 +69,19 @@ impl Thumbnail {
 }
 
 impl SessionMachine {
-    /// The newest picture.
     pub fn thumbnail(&self) -> Option<&Picture> {
         self.thumbnail.picture.as_ref()
     }
 
-    /// Who has been asked, and the correlator of that request.
+    /// User id and correlator of the pending request.
     pub fn thumbnail_request(&self) -> Option<(u8, &str)> {
         self.thumbnail.asked.as_ref().map(|(id, correlator)| (*id, correlator.as_str()))
     }
 
-    /// Asks a user's client for a picture, in place of any other that was asked. Returns the correlator.
+    /// Requests a thumbnail from a user's client, replacing a pending request. Returns the correlator.
     ///
     /// # Errors
-    ///
-    /// If the user is not there, cannot make one or is making one.
+    /// If the user is not in the session, its client cannot make one, or a request to it is pending.
     pub fn ask_thumbnail(
         &mut self,
         user: u8,
@@ -121,17 +117,17 @@ impl SessionMachine {
         Ok(correlator)
     }
 
-    /// Waits no longer for the picture of a user, or of anybody. Returns whether one was awaited.
+    /// Cancels the pending request to a user, or to anybody. Returns whether there was one.
     pub fn cancel_thumbnail(&mut self, user: Option<u8>) -> bool {
         self.thumbnail.asked.take_if(|(id, _)| user.is_none_or(|user| user == *id)).is_some()
     }
 
-    /// Throws the picture away.
+    /// Deletes the thumbnail.
     pub fn forget_thumbnail(&mut self) {
         self.thumbnail.changed |= self.thumbnail.picture.take().is_some();
     }
 
-    /// A client sends a picture.
+    /// A client has sent a thumbnail.
     pub(super) fn thumbnail_made(
         &mut self,
         key: MemberKey,
@@ -161,7 +157,7 @@ impl SessionMachine {
         self.fault(key, Topic::Status, text, now, effects);
     }
 
-    /// A client could not make the picture.
+    /// A client could not make a thumbnail.
     pub(super) fn thumbnail_failed(
         &mut self,
         key: MemberKey,

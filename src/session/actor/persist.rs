@@ -1,7 +1,7 @@
-//! The order that keeps what clients were sent: first it is stored, then it goes out.
+//! Write-ahead persistence: what clients are sent is on disk first.
 //!
-//! Appending to open files is done here and now, it takes microseconds. Everything else is done by a thread that takes
-//! the files with it; until it brings them back, nothing is sent, and what happens meanwhile waits.
+//! Appending to open files takes microseconds and is done in place. All other work (fsync, new files, password
+//! hashes) moves the files to the blocking pool; until they are back nothing is sent, and new effects queue up.
 
 use std::time::Duration;
 
@@ -16,24 +16,24 @@ use crate::session::input::Input;
 use crate::session::{Effects, Refusal};
 use crate::storage::session_files::{FileDisposition, SessionFiles, WriteBatch, WriteResult};
 
-/// How long after a failure storing is tried again.
+/// Delay before the retry of a failed write.
 const RETRY: Duration = Duration::from_secs(5);
 
-/// Why a session whose files cannot be made is not there.
+/// Refusal for a session whose files cannot be created.
 pub(super) fn cannot_store() -> Refusal {
     Refusal::error("storageError", "The server can't store new sessions at the moment")
 }
 
-/// What waits for the files.
+/// What is sent once a write has finished.
 struct PendingSends {
     sends: Vec<(ConnId, ClientOp)>,
-    /// Up to here the history is stored then.
+    /// End offset of the history in that write.
     end: i64,
     announce: bool,
 }
 
 impl Session {
-    /// Stores what has changed, then has clients sent what waits for them and lets them see the history.
+    /// Writes what has changed, then sends what waited for it and publishes the history.
     pub(super) fn send(&mut self, now: Timestamp, ctx: &mut Context<Self>) {
         if self.storing {
             self.send_again = true;
@@ -41,7 +41,7 @@ impl Session {
         }
         self.sent_ms = now.monotonic_ms;
         self.record();
-        // After a failure everything stays with the rules until it is tried again.
+        // After a failure everything stays in the machine until the retry.
         let waits = self.retry_ms.is_some_and(|due| now.monotonic_ms < due) && self.ending.is_none();
         if let Some(store) = self.store.take_if(|_| !waits) {
             if store.is_poisoned() {
@@ -63,7 +63,7 @@ impl Session {
         self.finish_if_over(ctx);
     }
 
-    /// What is to be stored; with all that the journal has to say, if that is to be written anew.
+    /// What must be written; the whole journal if it must be rewritten.
     fn drain_writes(&mut self, store: &SessionFiles) -> WriteBatch {
         let mut work = self.machine.drain_writes();
         if store.wants_snapshot(&work) {
@@ -96,7 +96,7 @@ impl Session {
             let now = Timestamp::now();
             session.storing = false;
             let Some((store, outcome)) = done else {
-                // It panicked, and the files are gone with it.
+                // The job panicked and the files are lost with it.
                 tracing::error!("session {}: storing failed", session.machine.id());
                 return ctx.stop();
             };
@@ -113,7 +113,7 @@ impl Session {
         }));
     }
 
-    /// Lets clients send more that had to wait for the files.
+    /// Resumes clients that were paused while the files were away.
     fn read_on(&mut self) {
         for member in self.members.values_mut() {
             let cost = std::mem::take(&mut member.unstored);
@@ -140,7 +140,7 @@ impl Session {
         }
     }
 
-    /// The files of a new session cannot be made: whoever hosts it is told, and there is no session.
+    /// The files of a new session cannot be created: its host is refused and the session ends.
     fn refuse_all(&mut self, outcome: WriteResult, ctx: &mut Context<Self>) {
         let error = outcome.error.map_or_else(String::new, |e| e.to_string());
         METRICS.storage_errors.count();
@@ -152,7 +152,7 @@ impl Session {
         self.outgoing.clear();
         self.ended = true;
         if nobody {
-            // Whoever hosts it is about to come, and is refused then.
+            // The host may be about to enter; it is refused when it does.
             ctx.run_later(RETRY, |session, ctx| session.over(ctx));
         } else {
             self.over(ctx);
@@ -194,7 +194,7 @@ impl Session {
         });
     }
 
-    /// Gives what has entered the history to the recording.
+    /// Appends new history to the recording.
     fn record(&mut self) {
         let Some(recording) = &mut self.recording else { return };
         let to_record = self.machine.take_recording();
@@ -206,7 +206,7 @@ impl Session {
         }
     }
 
-    /// Once nothing waits any more, deals with the files of a session that is over.
+    /// Releases the files of an ended session once nothing waits for them.
     fn finish_if_over(&mut self, ctx: &mut Context<Self>) {
         let Some(ending) = self.ending.take() else { return };
         let Some(store) = self.store.take() else { return self.over(ctx) };
@@ -227,8 +227,8 @@ impl Session {
         ctx.stop();
     }
 
-    /// Asks the server to take the session out of memory if nobody has been in it for a while. A recorded one stays,
-    /// or it would begin a new recording each time.
+    /// Asks the server to unload the session if it has been empty for long enough. A recorded session stays loaded,
+    /// as each load would begin a new recording.
     pub(super) fn request_unload(&self) {
         let due = self.machine.unload_at().is_some_and(|due| Timestamp::now().monotonic_ms >= due);
         if due && self.retry_ms.is_none() && !self.storing && self.recording.is_none() {
@@ -236,7 +236,7 @@ impl Session {
         }
     }
 
-    /// Remembers to ask for it, once nobody is in.
+    /// Schedules the unload request of an empty session.
     pub(super) fn schedule_unload(&self, now: Timestamp, ctx: &mut Context<Self>) {
         if let Some(due) = self.machine.unload_at() {
             let wait = Duration::from_millis(due.saturating_sub(now.monotonic_ms));
@@ -245,7 +245,7 @@ impl Session {
     }
 }
 
-/// The server sends nobody to the session any more: it may go.
+/// The server has stopped routing clients to the session: unload it.
 #[derive(Message)]
 #[rtype(result = "()")]
 pub struct Unload;

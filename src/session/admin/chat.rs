@@ -1,4 +1,4 @@
-//! An administrator in the chat of a session, who looks at it again and again.
+//! An administrator in a session's chat, who polls for messages.
 
 use std::collections::VecDeque;
 
@@ -9,24 +9,24 @@ use crate::clock::Timestamp;
 use crate::log::{Level, LogEntry, LogUser, Topic};
 use crate::session::{Effects, MemberKey, SessionMachine};
 
-/// Messages that are kept.
+/// Maximum number of buffered messages.
 const MAX_MESSAGES: usize = 1024;
-/// Bytes of texts that are kept.
+/// Maximum size of their texts in bytes.
 const MAX_BYTES: usize = 1 << 20;
-/// Bounds and default of the time without a look after which the chat is left, in milliseconds.
+/// Range and default of the time without a poll after which the chat is left, in milliseconds.
 const MIN_TIMEOUT: u64 = 30_000;
 const MAX_TIMEOUT: u64 = 900_000;
 
-/// What was said since an administrator has joined the chat.
+/// Chat messages since an administrator joined.
 #[derive(Debug)]
 pub(in crate::session) struct AdminChat {
-    /// Number of the first message that is kept.
+    /// Offset of the first buffered message.
     first: u64,
     messages: VecDeque<Value>,
-    /// Bytes of their texts.
+    /// Size of the texts in bytes.
     bytes: usize,
     timeout_ms: u64,
-    /// When the chat is left, on the forward clock.
+    /// When the chat is left without a further poll, monotonic milliseconds.
     due: u64,
 }
 
@@ -41,7 +41,7 @@ impl AdminChat {
         }
     }
 
-    /// The messages from an offset on; somebody has looked.
+    /// Messages from an offset on; extends the time-out.
     fn read(&mut self, offset: u64, now: Timestamp) -> Value {
         self.due = now.monotonic_ms + self.timeout_ms;
         let offset = offset.max(self.first);
@@ -59,13 +59,13 @@ fn not_connected() -> AdminError {
     AdminError::new(404, "Chat not connected")
 }
 
-/// Whether this can be said: it is in its alert twice.
+/// Checks the length of a message; it appears twice in its alert.
 fn check_chat(message: &str) -> Result<(), AdminError> {
     check_texts(&[&message.repeat(2)])
 }
 
 impl SessionMachine {
-    /// Who chats, for the description.
+    /// State of the chat, for the description.
     pub(super) fn chat_value(&self, now: Timestamp) -> Value {
         self.admin_chat.as_ref().map_or(Value::Null, |chat| {
             json!({
@@ -131,7 +131,7 @@ impl SessionMachine {
         Ok(answer)
     }
 
-    /// Leaves the chat if nobody has looked at it for too long.
+    /// Leaves the chat after its time-out.
     pub(in crate::session) fn expire_chat(&mut self, now: Timestamp, effects: &mut Effects) {
         if self.admin_chat.as_ref().is_some_and(|chat| chat.due <= now.monotonic_ms) {
             self.end_chat("Administrator disconnected from chat (timed out)", now, effects);
@@ -143,7 +143,7 @@ impl SessionMachine {
         self.chat_log(Topic::Leave, text, None, now, effects);
     }
 
-    /// A user has said something.
+    /// Buffers a user's message.
     pub(in crate::session) fn hear(
         &mut self,
         key: MemberKey,

@@ -1,6 +1,6 @@
-//! What administrators see of a session and do to it. Source: docs/spec/admin-api.md#descriptions.
+//! The admin API's view of a session, and its operations on one. Source: docs/spec/admin-api.md#descriptions.
 //!
-//! Answers are JSON in the shapes of the reference's API.
+//! Answers are JSON in the form of the reference's API.
 
 mod chat;
 
@@ -19,108 +19,94 @@ use super::{ConnId, DisconnectReason, Effects, SessionMachine, SessionState};
 use crate::clock::{Timestamp, iso_of};
 use crate::log::{Level, Topic};
 
-/// Who did it, as users and the log are told.
+/// The administrator's name for users and the log.
 pub(crate) const ADMINISTRATOR: &str = "the server administrator";
-/// Longest message to a user that is kicked, in bytes.
+/// Maximum length of the message to a kicked user, in bytes.
 const MAX_KICK_MESSAGE: usize = 100;
 
-/// Who is told to have kicked somebody, with what an administrator says about it.
+/// The actor of a kick, with the administrator's message.
 pub(crate) fn kicked_by(message: &str) -> String {
     let message = &message[..message.floor_char_boundary(MAX_KICK_MESSAGE)];
     if message.is_empty() { ADMINISTRATOR.to_owned() } else { format!("{ADMINISTRATOR} ({message})") }
 }
 
-/// What an administrator wants of a session.
+/// An operation of the admin API on a session.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub enum AdminRequest {
-    /// Everything about it.
+    /// Full description.
     Describe,
-    /// Settings by key, as `sessionconf` has them, and perhaps `message` and `alert`.
+    /// Settings by key as in `sessionconf`, optionally with `message` and `alert`.
     Configure(Map<String, Value>),
-    /// A message or an alert to everybody, if they are not empty.
+    /// Message or alert to everybody; empty ones are not sent.
     Tell {
-        /// Shown in the chat.
         message: String,
-        /// Shown in a box.
+        /// Shown as an alert.
         alert: String,
     },
-    /// It ends.
+    /// End the session.
     End {
-        /// Shown to users, empty without.
+        /// Reason for users, empty without.
         reason: String,
-        /// They are not told at all.
+        /// End silently: users are not told and keep their connections.
         quiet: bool,
     },
-    /// Its invites.
     Invites,
-    /// A new invite.
     CreateInvite {
-        /// How often it can be used.
         max_uses: i64,
-        /// Whoever uses it is trusted.
+        /// Users who join with it are trusted.
         trust: bool,
-        /// Whoever uses it is operator.
+        /// Users who join with it become operator.
         op: bool,
     },
-    /// One invite.
     Invite(String),
-    /// An invite is no more.
     RemoveInvite(String),
-    /// A user.
     User(u8),
-    /// Rank of a user, and messages to it.
+    /// Role of a user, and messages to it.
     ChangeUser(u8, Map<String, Value>),
-    /// Sends a user away.
+    /// Kick by user id, with a message.
     KickUser(u8, String),
-    /// The same by connection.
+    /// Kick by connection, with a message.
     KickConnection(ConnId, String),
-    /// Whether this is the password, or the operator password.
+    /// Checks the session password or the operator password.
     CheckPassword {
-        /// The operator password is meant.
         opword: bool,
-        /// What was given.
         password: String,
     },
-    /// The picture.
     Thumbnail,
-    /// Throws the picture away, or stops its making.
+    /// Deletes the thumbnail, or cancels the pending request for one.
     ForgetThumbnail {
-        /// The picture.
         picture: bool,
-        /// The making.
         generation: bool,
     },
-    /// Asks a user's client for a picture.
+    /// Requests a thumbnail from a user's client.
     AskThumbnail(u8, PictureWish),
-    /// Stops the making of a picture by a user.
+    /// Cancels the request to a user's client.
     CancelThumbnail(u8),
     /// Joins the chat.
     JoinChat {
-        /// Said at once, if it is not empty.
+        /// First message, empty for none.
         message: String,
-        /// After how many milliseconds without a look the chat is left.
+        /// Leaves the chat after this time without a read, in milliseconds.
         timeout_ms: u64,
     },
-    /// Chat messages from an offset on.
+    /// Messages from an offset on.
     ReadChat(u64),
-    /// Says something, and reads.
+    /// Sends a message, then reads from an offset on.
     Say(String, u64),
-    /// Leaves the chat, perhaps with a last word, and reads.
+    /// Leaves the chat with a last message (empty for none), then reads from an offset on.
     LeaveChat(String, u64),
 }
 
-/// Why something is not done.
+/// Error of an admin operation.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{message}")]
 pub struct AdminError {
-    /// Status of HTTP.
+    /// HTTP status.
     pub status: u16,
-    /// For people.
     pub message: String,
 }
 
 impl AdminError {
-    /// An error with this status.
     pub fn new(status: u16, message: impl Into<String>) -> AdminError {
         AdminError { status, message: message.into() }
     }
@@ -130,16 +116,15 @@ impl AdminError {
         AdminError::new(400, "Text too long for a message")
     }
 
-    /// What was named is not there.
+    /// The object does not exist.
     pub fn not_found() -> AdminError {
         AdminError::new(404, "Not found")
     }
 }
 
-/// The answer to an [`AdminRequest`].
 pub type AdminAnswer = Result<Value, AdminError>;
 
-/// Whether texts can be sent to users, which have to fit into a message each.
+/// Checks that texts fit into a protocol message each.
 ///
 /// # Errors
 /// When one does not.
@@ -155,12 +140,12 @@ fn text(object: &Map<String, Value>, key: &str) -> String {
     object.get(key).and_then(Value::as_str).unwrap_or_default().to_owned()
 }
 
-/// A time of a user, milliseconds since 1970.
+/// A time in the form of the API; `utc_ms` in milliseconds since 1970.
 pub fn time_value(utc_ms: i64) -> Value {
     iso_of(utc_ms).replace('Z', "+00:00").into()
 }
 
-/// What is known of somebody who is connected, in a session or not.
+/// A connected client in the form of the API, in a session or not.
 pub fn client_value(client: &AuthenticatedClient) -> Value {
     json!({
         "uid": client.conn.to_string(),
@@ -179,10 +164,10 @@ pub fn client_value(client: &AuthenticatedClient) -> Value {
 }
 
 impl SessionMachine {
-    /// Does what an administrator wants.
+    /// Performs an operation.
     ///
     /// # Errors
-    /// When it makes no sense here.
+    /// When it is invalid, or its object does not exist.
     pub fn administer(
         &mut self,
         request: AdminRequest,
@@ -273,7 +258,7 @@ impl SessionMachine {
         }
     }
 
-    /// Everything about the session.
+    /// The full description of the session.
     fn full_description(&self, now: Timestamp) -> Value {
         let mut object = serde_json::to_value(self.description(false, now)).unwrap_or_default();
         let listings: Vec<Value> = self.listed.iter().map(|l| json!({"id": l.id, "url": l.url})).collect();
@@ -302,7 +287,7 @@ impl SessionMachine {
         });
         if let (Some(object), Value::Object(more)) = (object.as_object_mut(), more) {
             object.extend(more);
-            // Only when there is something to worry about.
+            // Present only while storing fails.
             object.extend(self.storage_error.clone().map(|error| ("storageError".to_owned(), error.into())));
         }
         object
@@ -341,7 +326,7 @@ impl SessionMachine {
         self.invites.entries().into_iter().map(|e| serde_json::to_value(e).unwrap_or_default()).collect()
     }
 
-    /// A user; `inside` as part of the session's description.
+    /// A user; `inside`: as a part of the session's description.
     fn member_value(&self, member: &Member, inside: bool) -> Value {
         let mut value = client_value(&member.client);
         value["id"] = member.id.into();
@@ -374,7 +359,7 @@ impl SessionMachine {
         Ok(self.member_value(member, false))
     }
 
-    /// The users of the session, as the list of all users shows them.
+    /// The session's users, in the form of the list of all users.
     pub fn users(&self) -> Vec<Value> {
         self.members.iter().map(|m| self.member_value(m, false)).collect()
     }

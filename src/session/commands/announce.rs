@@ -6,9 +6,9 @@ use super::{CommandResult, Effects, SessionMachine};
 use crate::clock::Timestamp;
 use crate::limits::Rate;
 
-/// Announcements of one session in a minute.
+/// Rate limit of announcements for one session.
 const ANNOUNCEMENTS_A_MINUTE: u32 = 5;
-/// Longest URL of a list server in bytes. It is stored, and everybody is told.
+/// Maximum length of a list server URL in bytes; it is persisted and broadcast.
 const MAX_URL: usize = 1000;
 
 impl SessionMachine {

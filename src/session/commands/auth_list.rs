@@ -1,4 +1,4 @@
-//! `auth-list`: gives and takes ranks by account, also of accounts that are not here.
+//! `auth-list`: sets roles by account, also of accounts that are absent.
 
 use std::collections::BTreeMap;
 
@@ -9,7 +9,7 @@ use crate::client::login::is_valid_name;
 use crate::clock::Timestamp;
 use crate::session::broadcasts::List;
 
-/// Longest id of an account that is remembered without having been in the session, in bytes.
+/// Maximum length of an absent account's id in bytes.
 const MAX_ACCOUNT_ID: usize = 64;
 
 impl SessionMachine {
@@ -48,7 +48,7 @@ impl SessionMachine {
         Ok(())
     }
 
-    /// Of somebody who is here. One's own operator status stays as it is.
+    /// Sets the role of a present account. Operators cannot take their own status.
     fn change_rank_of(
         &mut self,
         id: u8,
@@ -87,7 +87,7 @@ impl SessionMachine {
     }
 }
 
-/// What is wanted of each account in the end.
+/// The final change for each account.
 fn merged(list: Vec<AuthChange>) -> Vec<AuthChange> {
     let mut merged: Vec<AuthChange> = Vec::new();
     let mut places: BTreeMap<String, usize> = BTreeMap::new();
@@ -104,7 +104,7 @@ fn merged(list: Vec<AuthChange>) -> Vec<AuthChange> {
     merged
 }
 
-/// Whether a text can be the id of an account: where it is known, a colon, and what it is called there.
+/// Whether a text can be an account id: issuer, colon, id at the issuer.
 fn is_account_id(text: &str) -> bool {
     let plain = !text.chars().any(|c| c.is_control()) && text.trim() == text;
     let parts = text.split_once(':').is_some_and(|(place, name)| !place.is_empty() && !name.is_empty());

@@ -1,4 +1,4 @@
-//! `export-bans`, `import-bans`: ban lists as text, which is read and written away from here.
+//! `export-bans`, `import-bans`: ban lists as text, encoded and decoded on the blocking pool.
 
 use drawhall_protocol::reply::{BanImpEx, ServerReply};
 use serde::{Deserialize, Serialize};
@@ -12,57 +12,27 @@ use crate::session::ban_text::{ExchangeError, NONCE_LEN, decode, encode};
 use crate::session::broadcasts::List;
 use crate::storage::metadata::StoredBan;
 
-/// Ban lists that one client can import in a minute.
+/// Rate limit of imports for one client.
 const IMPORTS_A_MINUTE: u32 = 10;
-/// Ban lists of one session that can be on their way at once; all sessions together have one turn after the other.
+/// Maximum number of pending exchanges of one session; the server performs one at a time.
 const MAX_EXCHANGES: usize = 4;
 
-/// A ban list that is to be written as text, or read from it.
+/// A ban list to encode or decode.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub enum BanExchange {
-    /// Written.
-    Export {
-        /// For whom.
-        conn: ConnId,
-        /// Not encrypted.
-        plain: bool,
-        /// What is different each time.
-        nonce: [u8; NONCE_LEN],
-        /// The list.
-        bans: Vec<StoredBan>,
-    },
-    /// Read.
-    Import {
-        /// For whom.
-        conn: ConnId,
-        /// What was given.
-        text: String,
-    },
+    Export { conn: ConnId, plain: bool, nonce: [u8; NONCE_LEN], bans: Vec<StoredBan> },
+    Import { conn: ConnId, text: String },
 }
 
-/// What came of a [`BanExchange`].
+/// Result of a [`BanExchange`].
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub enum BanExchanged {
-    /// It was written, or not.
-    Export {
-        /// For whom.
-        conn: ConnId,
-        /// Not encrypted.
-        plain: bool,
-        /// The text.
-        text: Result<String, ExchangeError>,
-    },
-    /// It was read, or not.
-    Import {
-        /// For whom.
-        conn: ConnId,
-        /// The list.
-        bans: Result<Vec<StoredBan>, ExchangeError>,
-    },
+    Export { conn: ConnId, plain: bool, text: Result<String, ExchangeError> },
+    Import { conn: ConnId, bans: Result<Vec<StoredBan>, ExchangeError> },
 }
 
 impl BanExchange {
-    /// Does it; takes some milliseconds.
+    /// Performs it; takes some milliseconds.
     pub fn perform(self, key: Option<&[u8; 32]>) -> BanExchanged {
         match self {
             Self::Export { conn, plain, nonce, bans } => {
@@ -73,7 +43,7 @@ impl BanExchange {
         }
     }
 
-    /// What is answered if it cannot be done.
+    /// The result when it could not be performed.
     pub fn failed(&self) -> BanExchanged {
         match self {
             Self::Export { conn, plain, .. } => {
@@ -138,7 +108,7 @@ impl SessionMachine {
         Ok(())
     }
 
-    /// A ban list was written or read.
+    /// An exchange has finished.
     pub fn bans_exchanged(&mut self, done: BanExchanged, now: Timestamp, effects: &mut Effects) {
         self.exchanges = self.exchanges.saturating_sub(1);
         match done {
@@ -158,7 +128,7 @@ impl SessionMachine {
         let Some(key) = self.members.key_of(conn) else { return };
         let reply = text.and_then(|text| {
             let reply = ServerReply::BanImpEx(BanImpEx { export: Some(text), ..BanImpEx::default() });
-            // A list may be longer than a message can be.
+            // The text may be too long for a message.
             reply.to_frame().map_err(|_| ExchangeError::Server)
         });
         match reply {
@@ -204,7 +174,7 @@ impl SessionMachine {
         self.reply_to(conn, &ServerReply::BanImpEx(reply), effects);
     }
 
-    /// The server's log only: what is exchanged is not the session's business.
+    /// Logs for the server only; session members do not see it.
     fn log_exchange(&self, key: MemberKey, text: String, now: Timestamp, effects: &mut Effects) {
         if let Some(member) = self.members.get(key) {
             effects.log.push(LogEntry::new(now, Level::Info, Topic::BanImpEx, text).about(member.log_user()));

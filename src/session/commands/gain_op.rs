@@ -6,9 +6,8 @@ use crate::clock::Timestamp;
 use crate::session::{DisconnectReason, OpwordCheck};
 use crate::storage::session_files::PasswordKind;
 
-/// Name of the command.
 pub const COMMAND: &str = "gain-op";
-/// For somebody who guesses too often.
+/// Reply when the rate limit is exceeded.
 pub const TOO_MANY_OPWORDS: &str = "Too many passwords, try again in a minute";
 const INCORRECT: &str = "Incorrect password";
 
@@ -37,7 +36,7 @@ impl SessionMachine {
         self.try_opword(key, opword, now, effects)
     }
 
-    /// An opword was checked against its hash.
+    /// Result of verifying an operator password.
     pub fn opword_checked(&mut self, check: &OpwordCheck, fits: bool, now: Timestamp, effects: &mut Effects) {
         if fits {
             self.cache_verified_password(PasswordKind::Operator, &check.hash, &check.opword);
@@ -63,7 +62,7 @@ impl SessionMachine {
         Ok(())
     }
 
-    /// The connection is ended at the tenth, as with other passwords.
+    /// Counts a wrong password; the connection is closed after the tenth, as with other passwords.
     fn wrong_opword(&mut self, key: MemberKey, now: Timestamp, effects: &mut Effects) -> CommandResult {
         let Some(member) = self.members.get_mut(key) else { return Ok(()) };
         member.wrong_opwords += 1;

@@ -23,7 +23,7 @@ impl SessionMachine {
         if !member.is_moderator() && !self.flags.invites {
             return Err("You're not allowed to create invite codes in this session".into());
         }
-        // Only operators get here, so neither role is above theirs.
+        // Only operators get here, so neither role is above their own.
         let secret = self
             .invites
             .create(&creator, max_uses, trust, op, &mut self.rng, now)

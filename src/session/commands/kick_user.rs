@@ -1,4 +1,4 @@
-//! `kick-user`: sends a user away, or bans one who is or was here.
+//! `kick-user`: kicks a user, or bans a present or past one.
 
 use drawhall_protocol::command::UserRef;
 

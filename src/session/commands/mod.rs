@@ -1,4 +1,4 @@
-//! Commands of clients in a session, one file each: rights, arguments, effect. Source: docs/spec/session.md#commands.
+//! Commands of clients in a session, one file each: right, arguments, effect. Source: docs/spec/session.md#commands.
 
 mod announce;
 mod auth_list;
@@ -21,15 +21,15 @@ use super::member::Member;
 use super::{Effects, MemberKey, SessionMachine};
 use crate::clock::Timestamp;
 
-/// Why a command is refused, for people.
+/// Reason of a refusal, shown to the user.
 pub(super) type Refused = std::borrow::Cow<'static, str>;
-/// What came of a command; a refusal is told as `<command>: <reason>`.
+/// Result of a command; a refusal is shown as `<command>: <reason>`.
 pub(super) type CommandResult = Result<(), Refused>;
 
-/// Bytes of a command's name that a refusal repeats.
+/// Maximum length of a command name in a refusal, in bytes.
 const MAX_NAME: usize = 100;
 
-/// Who may use a command.
+/// The right to use a command.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Right {
     Anybody,
@@ -66,7 +66,7 @@ fn right_of(command: &str) -> Option<Right> {
 }
 
 impl SessionMachine {
-    /// Carries a command out, or says why not.
+    /// Executes a command, or replies why not.
     pub(super) fn command(
         &mut self,
         key: MemberKey,
@@ -75,20 +75,20 @@ impl SessionMachine {
         effects: &mut Effects,
     ) {
         if let Err(reason) = self.try_command(key, raw, now, effects) {
-            // What is no command can be as long as a message; the answer must not be.
+            // An unknown command can be as long as a message; the reply must not be.
             let name = &raw.cmd[..raw.cmd.floor_char_boundary(MAX_NAME)];
             self.refuse(key, name, &reason, effects);
         }
     }
 
-    /// Tells a member why its command is refused, unless the command has sent it away.
+    /// Replies why a command is refused, unless the command has disconnected the member.
     fn refuse(&self, key: MemberKey, command: &str, reason: &str, effects: &mut Effects) {
         if let Some(member) = self.members.get(key) {
             self.reply_to(member.conn(), &ServerReply::command_error(command, reason), effects);
         }
     }
 
-    /// The member who gave a command.
+    /// The member that sent the command.
     fn sender(&self, key: MemberKey) -> Result<&Member, Refused> {
         self.members.get(key).ok_or(Refused::from("You are not in the session any more"))
     }
@@ -170,7 +170,7 @@ impl SessionMachine {
         self.flags.deputies && member.trusted && !member.is_operator()
     }
 
-    /// The user that a command names.
+    /// The user named by a command.
     fn named_user(&self, user: &UserRef) -> Result<MemberKey, Refused> {
         let found = match user {
             UserRef::Id(id) if !(1..=254).contains(id) => return Err(format!("invalid user id: {id}").into()),

@@ -1,4 +1,4 @@
-//! `mute`: drops a user's chat, or lets it through again.
+//! `mute`: mutes or unmutes a user's chat.
 
 use drawhall_protocol::command::UserRef;
 

@@ -1,4 +1,4 @@
-//! `report`: an abuse report. It is logged for moderators and administrators.
+//! `report`: an abuse report, logged for moderators and administrators.
 
 use std::net::IpAddr;
 
@@ -10,14 +10,14 @@ use crate::limits::{AddressBuckets, Bucket, REPORTS_A_MINUTE, Rate};
 use crate::log::{Level, LogUser, Topic};
 use crate::session::Member;
 
-/// Reports about one session in a minute, from everybody.
+/// Rate limit of reports about one session, from everybody.
 const SESSION_REPORTS_A_MINUTE: u32 = 30;
-/// Longest reason in characters.
+/// Maximum length of a reason in characters.
 const MAX_REASON: usize = 2000;
-/// Bytes of a reason that are logged and shown to moderators.
+/// Maximum length of a logged reason in bytes.
 const MAX_LOGGED: usize = 900;
 
-/// How often the session was reported, by the addresses of those who did, and in all.
+/// Rate limits of reports: by address, and for the session.
 #[derive(Debug, Default)]
 pub(in crate::session) struct Reports {
     of_address: AddressBuckets,
@@ -48,7 +48,7 @@ impl SessionMachine {
         Ok(())
     }
 
-    /// A report from somebody who has logged in but is not in the session.
+    /// A report from a client that has logged in but not joined.
     pub fn outside_report(&mut self, user: LogUser, reason: &str, now: Timestamp, effects: &mut Effects) {
         if self.reports.take(user.address, now) {
             self.log_report(user, 0, reason, now, effects);
@@ -104,7 +104,7 @@ impl SessionMachine {
         body
     }
 
-    /// A report was passed on, or could not be. The session learns only that there was one.
+    /// Result of forwarding a report. The session learns only that there was one.
     pub fn report_sent(&mut self, error: Option<String>, now: Timestamp, effects: &mut Effects) {
         match error {
             None => self.note(Level::Info, Topic::Status, "Session was reported.", now, effects),

@@ -1,4 +1,4 @@
-//! `sessionconf`: changes session settings, each with a right of its own.
+//! `sessionconf`: changes session settings. Each has a right of its own.
 
 use drawhall_protocol::command::{SessionConf, SizeValue};
 use drawhall_protocol::reply::{ConfPart, PasswordChange, ServerReply};
@@ -13,20 +13,19 @@ use crate::session::{ConnId, DisconnectReason, MAX_TITLE};
 use crate::storage::session_files::PasswordKind;
 use crate::username;
 
-/// Longest password in bytes.
+/// Maximum length of a password in bytes.
 const MAX_PASSWORD: usize = 10_000;
 
-/// What was changed, for the log.
+/// Changes, for the log.
 type Changes = Vec<String>;
 
-/// Who changes the settings, and what that allows.
+/// Who changes settings, with the rights that matter.
 struct Editor {
-    /// The member, unless it is an administrator.
+    /// `None` for an administrator.
     key: Option<MemberKey>,
     user: Option<LogUser>,
     name: String,
     moderator: bool,
-    /// Has an account.
     authenticated: bool,
     /// May make sessions persistent.
     persists: bool,
@@ -64,10 +63,10 @@ impl SessionMachine {
         Ok(())
     }
 
-    /// An administrator changes the settings.
+    /// Changes settings for an administrator.
     ///
     /// # Errors
-    /// When a password is too long to be told.
+    /// When a password does not fit into a message.
     pub(in crate::session) fn configure(
         &mut self,
         conf: &SessionConf,
@@ -150,7 +149,7 @@ impl SessionMachine {
         }
     }
 
-    /// Sessions cannot be closed any more; the client's switch is put back.
+    /// Sessions can no longer be closed; the client's switch is reset.
     fn refuse_closing(&self, conn: ConnId, effects: &mut Effects) {
         let message = "Blocking new joins is not supported by this server. Set or change the session password \
                        instead.";
@@ -289,7 +288,7 @@ impl SessionMachine {
         switch(&mut flags.unlisted, unlisted, "unlisted", "listed");
     }
 
-    /// Returns the new password, if it was changed.
+    /// Returns the new password, if changed.
     fn conf_web_and_password(
         &mut self,
         editor: &Editor,
@@ -327,7 +326,7 @@ impl SessionMachine {
         Some(password)
     }
 
-    /// Sends browser users without an invite away, because a session without a password is closed to them.
+    /// Disconnects browser users without an invite: a session without a password is closed to them.
     fn kick_browsers(&mut self, by: &Editor, now: Timestamp, effects: &mut Effects) {
         let name = &by.name;
         let kicked =
@@ -350,7 +349,7 @@ impl SessionMachine {
     }
 }
 
-/// Whether a password could not be told to those in the session, who need it to return.
+/// Whether a password does not fit into the message that tells it to members.
 fn password_too_long(conf: &SessionConf) -> bool {
     [&conf.password, &conf.opword].into_iter().flatten().any(|password| password.len() > MAX_PASSWORD)
 }
@@ -364,7 +363,7 @@ fn bytes_of(size: &SizeValue) -> Option<u64> {
     .map(|bytes| bytes.min(i32::MAX as u64))
 }
 
-/// Control characters would forge entries of stored sessions and logs.
+/// Removes control characters, which could forge entries of journals and logs.
 fn without_controls(text: &str) -> String {
     text.chars().filter(|c| !c.is_control()).collect()
 }

@@ -1,4 +1,4 @@
-//! `init-begin`, `init-complete`, `init-cancel`: from the host or resetter while it uploads.
+//! `init-begin`, `init-complete`, `init-cancel`: upload by the host or resetter.
 
 use super::{CommandResult, Effects, MemberKey, SessionMachine};
 use crate::clock::Timestamp;
@@ -6,7 +6,7 @@ use crate::log::{Level, Topic};
 use crate::session::Member;
 
 impl SessionMachine {
-    /// Whether the member uploads; says so in the log if not.
+    /// Whether the member is uploading; logs if not.
     fn uploads(&mut self, key: MemberKey, command: &str, now: Timestamp, effects: &mut Effects) -> bool {
         let Some(user) = self.members.get(key).map(Member::log_user) else { return false };
         if self.is_uploader(key) {
