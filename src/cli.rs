@@ -18,29 +18,27 @@ const VERSION: &str = concat!(env!("CARGO_PKG_VERSION"), " (protocol 25.1)");
 
 /// Dedicated server for Drawpile: people draw together on one canvas over the network.
 ///
-/// Without a subcommand it serves.
+/// Without a subcommand it runs the server.
 #[derive(Debug, Parser)]
 #[command(name = "drawhall", version = VERSION, disable_version_flag = true, args_conflicts_with_subcommands = true)]
 pub(crate) struct Cli {
-    /// Print version of server and protocol.
+    /// Print the version of the server and of the protocol.
     #[arg(short = 'v', long, action = clap::ArgAction::Version, global = false)]
     version: Option<bool>,
 
-    /// What to do.
     #[command(subcommand)]
     pub(crate) command: Option<Command>,
 
-    /// How to serve.
     #[command(flatten)]
     pub(crate) serve: Serve,
 }
 
-/// What to do.
+/// Subcommands.
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
-    /// Serve (the default).
+    /// Run the server (the default).
     Serve(Box<Serve>),
-    /// Print every effective option and setting, and where it comes from.
+    /// Print every effective option and setting, with its source.
     Config(Box<Serve>),
     /// Administer a running server over its admin API.
     Ctl(Ctl),
@@ -48,64 +46,55 @@ pub(crate) enum Command {
     Settings,
     /// Convert a recording between its binary (.dprec) and text form (.dptxt).
     Convert(Convert),
-    /// Say what a recording holds, and where it is truncated.
-    Inspect {
-        /// The recording.
-        file: PathBuf,
-    },
-    /// Give the inputs that --trace-input has recorded to new logins and sessions, and compare what they do.
-    Replay {
-        /// The trace.
-        file: PathBuf,
-    },
-    /// List the sessions that are stored in a directory.
+    /// Summarize a recording, and say where it is truncated.
+    Inspect { file: PathBuf },
+    /// Replay a trace of --trace-input and compare the effects.
+    Replay { file: PathBuf },
+    /// List the sessions stored in a directory.
     Sessions {
-        /// The directory.
+        /// Session directory.
         dir: PathBuf,
-        /// As JSON, for programs.
+        /// Print JSON.
         #[arg(long)]
         json: bool,
     },
-    /// Verify the sessions that are stored in a directory and say what is wrong.
+    /// Verify the sessions stored in a directory.
     Check {
-        /// The directory.
+        /// Session directory.
         dir: PathBuf,
     },
     /// Manage the accounts of a configuration database.
     Account {
-        /// What to do.
         #[command(subcommand)]
         action: AccountAction,
-        /// Where the accounts are.
         #[command(flatten)]
         place: DatabasePlace,
     },
     /// Print the public key of the auth server of a configuration database, for the setting extauthkey.
     ExtauthKey {
-        /// Where the key is.
         #[command(flatten)]
         place: DatabasePlace,
     },
-    /// Make a certificate for --ssl-cert and --ssl-key that nobody vouches for.
+    /// Create a self-signed certificate for --ssl-cert and --ssl-key.
     Certificate {
         /// Host names or addresses of the server.
         #[arg(required = true)]
         hosts: Vec<String>,
-        /// File for the certificate.
+        /// Certificate file to write.
         #[arg(long, value_name = "FILE", default_value = "cert.pem")]
         cert: PathBuf,
-        /// File for its key.
+        /// Private key file to write.
         #[arg(long, value_name = "FILE", default_value = "key.pem")]
         key: PathBuf,
     },
-    /// Mend the sessions that are stored in a directory, after copying what is changed. No server may use it.
+    /// Repair the sessions stored in a directory; changed files are copied first. The server must be stopped.
     Repair {
-        /// The directory.
+        /// Session directory.
         dir: PathBuf,
     },
 }
 
-/// A configuration database.
+/// Location of a configuration database.
 #[derive(Debug, Args)]
 pub(crate) struct DatabasePlace {
     /// Configuration database [default: that of the data directory].
@@ -117,7 +106,7 @@ pub(crate) struct DatabasePlace {
     pub(crate) data: Option<PathBuf>,
 }
 
-/// What to do with accounts. Passwords are typed at the terminal, or read from standard input.
+/// Operations on accounts. Passwords are asked for on the terminal, or read from standard input.
 #[derive(Debug, Subcommand)]
 pub(crate) enum AccountAction {
     /// Add an account.
@@ -127,13 +116,13 @@ pub(crate) enum AccountAction {
         /// Flags, such as MOD,HOST.
         #[arg(long, value_delimiter = ',')]
         flags: Vec<String>,
-        /// Take flags that the server does not know, for groups of an auth server.
+        /// Allow flags that the server does not know, for groups of an auth server.
         #[arg(long)]
         force: bool,
     },
     /// List the accounts.
     List {
-        /// As JSON, for programs.
+        /// Print JSON.
         #[arg(long)]
         json: bool,
     },
@@ -144,16 +133,16 @@ pub(crate) enum AccountAction {
         /// Ask for a new password.
         #[arg(long)]
         password: bool,
-        /// Flags in place of those that it has.
+        /// Replace its flags.
         #[arg(long, value_delimiter = ',', num_args = 0..)]
         flags: Option<Vec<String>>,
-        /// Take flags that the server does not know, for groups of an auth server.
+        /// Allow flags that the server does not know, for groups of an auth server.
         #[arg(long)]
         force: bool,
-        /// Nobody can log in any more.
+        /// Lock the account: nobody can log in with it.
         #[arg(long, conflicts_with = "unlock")]
         lock: bool,
-        /// Its owner can log in again.
+        /// Unlock the account.
         #[arg(long)]
         unlock: bool,
     },
@@ -164,7 +153,7 @@ pub(crate) enum AccountAction {
     },
 }
 
-/// How to serve.
+/// Options of the server.
 #[derive(Debug, Clone, Args)]
 pub(crate) struct Serve {
     /// TCP port to listen on.
@@ -175,40 +164,40 @@ pub(crate) struct Serve {
     #[arg(short, long, value_name = "ADDRESS", help_heading = "Listening")]
     pub(crate) listen: Option<IpAddr>,
 
-    /// Port to listen on for WebSocket; 0 for none, 27751 is usual.
+    /// Port for WebSocket connections, usually 27751; 0 for none.
     #[arg(long, value_name = "N", default_value_t = 0, help_heading = "Listening")]
     pub(crate) websocket_port: u16,
 
-    /// Address to listen on for WebSocket [default: that of --listen].
+    /// Address for WebSocket connections [default: that of --listen].
     #[arg(long, value_name = "ADDRESS", help_heading = "Listening")]
     pub(crate) websocket_listen: Option<IpAddr>,
 
-    /// Origins of pages that browsers may connect from, such as https://example.org, or * [default: any].
+    /// Web page origins that may open WebSocket connections, such as https://example.org, or * [default: any].
     #[arg(long, value_name = "ORIGIN", value_delimiter = ',', value_parser = origin::normalize, help_heading = "Listening")]
     pub(crate) websocket_allowed_origin: Vec<String>,
 
-    /// Networks of proxies that are believed when they say whom they speak for.
+    /// Networks of trusted proxies: only they may tell the address of a client.
     #[arg(long, value_name = "NETWORK", value_delimiter = ',', value_parser = network, default_values = trust::LOOPBACK, help_heading = "Listening")]
     pub(crate) trusted_proxy: Vec<IpRange>,
 
-    /// What trusted proxies say whom they speak for with: x-real-ip, x-forwarded-for, forwarded, proxy-protocol
-    /// [default: all of them, which have to say the same].
+    /// Headers by which trusted proxies tell the address of a client: x-real-ip, x-forwarded-for, forwarded,
+    /// proxy-protocol [default: all of them; they must agree].
     #[arg(long, value_name = "HEADER", value_delimiter = ',', value_parser = ProxyHeader::parse, help_heading = "Listening")]
     pub(crate) proxy_header: Vec<ProxyHeader>,
 
-    /// Certificate with those that vouch for it; with --ssl-key, connections must be encrypted.
+    /// Certificate chain (PEM); with --ssl-key it enables TLS, which clients must then use.
     #[arg(long, value_name = "FILE", help_heading = "Encryption")]
     pub(crate) ssl_cert: Option<PathBuf>,
 
-    /// Private key of --ssl-cert.
+    /// Private key of --ssl-cert (PEM).
     #[arg(long, value_name = "FILE", help_heading = "Encryption")]
     pub(crate) ssl_key: Option<PathBuf>,
 
-    /// Kind of key that --ssl-key must be.
+    /// Required key type of --ssl-key.
     #[arg(long, value_name = "KIND", value_enum, ignore_case = true, default_value_t = KeyKind::Guess, help_heading = "Encryption")]
     pub(crate) ssl_key_algorithm: KeyKind,
 
-    /// Refuse connections that are not encrypted, WebSocket connections too.
+    /// Refuse unencrypted connections, WebSocket connections included.
     #[arg(long, requires_all = ["ssl_cert", "ssl_key"], help_heading = "Encryption")]
     pub(crate) secure: bool,
 
@@ -217,19 +206,19 @@ pub(crate) struct Serve {
     #[arg(long, value_name = "DIR", conflicts_with = "in_memory", help_heading = "Configuration")]
     pub(crate) data: Option<PathBuf>,
 
-    /// Keep nothing: no database, no sessions.
+    /// Store nothing: no database, sessions in memory only.
     #[arg(long, conflicts_with_all = ["database", "sessions"], help_heading = "Configuration")]
     pub(crate) in_memory: bool,
 
-    /// Run as root, which is refused otherwise except in containers.
+    /// Allow running as root, which is otherwise refused outside of containers.
     #[arg(long, help_heading = "Configuration")]
     pub(crate) allow_root: bool,
 
-    /// Configuration file, as that of drawpile-srv.
+    /// Configuration file (INI), as of drawpile-srv.
     #[arg(short, long, value_name = "FILE", help_heading = "Configuration")]
     pub(crate) config: Option<PathBuf>,
 
-    /// Other defaults for a kind of server [default: the setting profile].
+    /// Set of default settings, such as public [default: the setting profile].
     #[arg(long, value_name = "NAME", value_parser = profile, help_heading = "Configuration")]
     pub(crate) profile: Option<Profile>,
 
@@ -237,45 +226,45 @@ pub(crate) struct Serve {
     #[arg(short, long, value_name = "DIR", help_heading = "Sessions")]
     pub(crate) sessions: Option<PathBuf>,
 
-    /// Make sessions from the templates in this directory when somebody joins them.
+    /// Session templates: a session is created from one when a client joins it.
     #[arg(short, long, value_name = "DIR", help_heading = "Sessions")]
     pub(crate) templates: Option<PathBuf>,
 
-    /// Record sessions to this directory or file; %d date, %t and %h time, %i id, %a alias or id.
+    /// Record sessions to this directory or file. Placeholders: %d date, %t and %h time, %i id, %a alias or id.
     #[arg(long, value_name = "PATH", help_heading = "Sessions")]
     pub(crate) record: Option<String>,
 
-    /// Record everything that happens to logins and sessions to this new file, to be replayed. Passwords and chat, too.
+    /// Record all inputs of logins and sessions to this new file, for `drawhall replay`. Contains passwords and chat.
     #[arg(long, value_name = "FILE", help_heading = "Sessions")]
     pub(crate) trace_input: Option<PathBuf>,
 
-    /// How long what is written may not be on the disk yet, such as 100ms; 0 forces every batch before it is sent
+    /// Maximum time between fsyncs of session files, such as 100ms; 0 for an fsync before every send
     /// [default: the setting syncInterval].
     #[arg(long, value_name = "TIME", value_parser = sync_interval, help_heading = "Sessions")]
     pub(crate) sync: Option<Duration>,
 
-    /// Port that list servers are told [default: that of --port].
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..), help_heading = "Announcing and accounts elsewhere")]
+    /// Port to announce to list servers [default: that of --port].
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..), help_heading = "List servers and auth servers")]
     pub(crate) announce_port: Option<u16>,
 
-    /// Let sessions be listed also at list servers in private networks and on this machine, which the white list should name.
-    #[arg(long, help_heading = "Announcing and accounts elsewhere")]
+    /// Allow list servers in private networks and on this machine; the white list should name them.
+    #[arg(long, help_heading = "List servers and auth servers")]
     pub(crate) announce_private: bool,
 
-    /// Where abuse reports are sent to (setting abusereport).
-    #[arg(long, value_name = "URL", value_parser = http_url, help_heading = "Announcing and accounts elsewhere")]
+    /// URL to forward abuse reports to (setting abusereport).
+    #[arg(long, value_name = "URL", value_parser = http_url, help_heading = "List servers and auth servers")]
     pub(crate) report_url: Option<String>,
 
     /// URL of an auth server whose accounts may log in (setting extauth).
-    #[arg(long, value_name = "URL", value_parser = drawhall::auth::extauth::check_url, help_heading = "Announcing and accounts elsewhere")]
+    #[arg(long, value_name = "URL", value_parser = drawhall::auth::extauth::check_url, help_heading = "List servers and auth servers")]
     pub(crate) extauth: Option<String>,
 
-    /// Be an auth server at this address, with the accounts of --database.
+    /// Run an auth server at this address, with the accounts of the configuration database.
     #[arg(
         long,
         value_name = "ADDRESS:PORT",
         requires = "database",
-        help_heading = "Announcing and accounts elsewhere"
+        help_heading = "List servers and auth servers"
     )]
     pub(crate) extauth_provider: Option<SocketAddr>,
 
@@ -283,52 +272,52 @@ pub(crate) struct Serve {
     #[arg(long, value_name = "N", default_value_t = 0, help_heading = "Administration")]
     pub(crate) web_admin_port: u16,
 
-    /// User and password that the admin API asks for.
+    /// User name and password of the admin API.
     #[arg(long, value_name = "USER:PASSWORD", value_parser = Credentials::parse, help_heading = "Administration")]
     pub(crate) web_admin_auth: Option<Credentials>,
 
-    /// Ask everybody for a login: an account with the flag ADMIN, or the user of --web-admin-auth.
+    /// Require a login for the admin API: an account with the flag ADMIN, or the user of --web-admin-auth.
     #[arg(long, help_heading = "Administration")]
     pub(crate) web_admin_login: bool,
 
-    /// Open the admin page in a browser; without --web-admin-port it is at port 27780.
+    /// Open the admin page in a browser; implies --web-admin-port 27780 unless another port is given.
     #[arg(long, overrides_with = "no_gui", help_heading = "Administration")]
     pub(crate) gui: bool,
 
-    /// Open no browser (the default).
+    /// Do not open a browser (the default).
     #[arg(long, overrides_with = "gui", help_heading = "Administration")]
     pub(crate) no_gui: bool,
 
-    /// With --gui: open the admin page of another server, and start none.
+    /// With --gui: open the admin page of another server instead of starting one.
     #[arg(long, value_name = "URL", value_parser = http_url, requires = "gui", help_heading = "Administration")]
     pub(crate) remote: Option<String>,
 
-    /// Networks that may use the admin API, or all [default: the machine itself only].
+    /// Networks that may use the admin API, or all [default: this machine only].
     #[arg(long, value_name = "NETWORK", value_delimiter = ',', value_parser = access_network, help_heading = "Administration")]
     pub(crate) web_admin_access: Vec<IpRange>,
 
-    /// Nobody has to log in, also from --web-admin-access: only where a proxy asks for a login and nobody else reaches
-    /// the port.
+    /// Allow --web-admin-access without a login. Use it only behind a proxy that asks for one, on a port that nobody
+    /// else can reach.
     #[arg(long, conflicts_with_all = ["web_admin_auth", "web_admin_login"], help_heading = "Administration")]
     pub(crate) web_admin_open: bool,
 
-    /// Address that the admin API listens on [default: all interfaces with --web-admin-access, else 127.0.0.1].
+    /// Address of the admin API [default: all interfaces with --web-admin-access, else 127.0.0.1].
     #[arg(long, value_name = "ADDRESS", help_heading = "Administration")]
     pub(crate) web_admin_listen: Option<IpAddr>,
 
-    /// Names that browsers reach the admin API by, besides localhost, addresses and --local-host.
+    /// Host names of the admin API, besides localhost, IP addresses and --local-host.
     #[arg(long, value_name = "NAME", value_delimiter = ',', help_heading = "Administration")]
     pub(crate) web_admin_host: Vec<String>,
 
-    /// Origin of pages of another server that may use the admin API, such as https://example.org, or *.
+    /// Web page origin that may use the admin API, such as https://example.org, or *.
     #[arg(long, value_name = "ORIGIN", value_parser = origin::normalize, help_heading = "Administration")]
     pub(crate) web_admin_allowed_origin: Option<String>,
 
-    /// Public host name of this server, which clients should have connected to.
-    #[arg(long, value_name = "NAME", help_heading = "Announcing and accounts elsewhere")]
+    /// Public host name of this server, for list servers, invites and clients.
+    #[arg(long, value_name = "NAME", help_heading = "List servers and auth servers")]
     pub(crate) local_host: Option<String>,
 
-    /// Configuration database, as that of drawpile-srv.
+    /// Configuration database (SQLite), as of drawpile-srv.
     #[arg(short, long, value_name = "FILE", conflicts_with = "config", help_heading = "Configuration")]
     pub(crate) database: Option<PathBuf>,
 
@@ -336,17 +325,17 @@ pub(crate) struct Serve {
     #[arg(long, value_name = "BASE64", value_parser = crypt_key, help_heading = "Keys")]
     pub(crate) crypt_key: Option<[u8; 32]>,
 
-    /// Read options from this TOML file; the command line and the environment (DRAWHALL_PORT and so on) override it.
+    /// Options file (TOML); the command line and environment variables such as DRAWHALL_PORT override it.
     #[arg(long, value_name = "FILE", help_heading = "Configuration")]
     pub(crate) options: Option<PathBuf>,
 
-    /// Print a key for --crypt-key and exit.
+    /// Generate a key for --crypt-key, print it and exit.
     #[arg(long, help_heading = "Keys")]
     pub(crate) generate_crypt_key: bool,
 }
 
 impl Serve {
-    /// The options that have a value, by their long names.
+    /// All options that have a value, by long name, with secrets hidden.
     pub(crate) fn values(&self) -> Vec<(&'static str, String)> {
         let path = |p: &Option<PathBuf>| p.as_ref().map(|p| p.display().to_string());
         let join = |list: Vec<String>| (!list.is_empty()).then(|| list.join(","));
@@ -423,22 +412,22 @@ fn crypt_key(text: &str) -> Result<[u8; 32], String> {
     bytes.try_into().map_err(|b: Vec<u8>| format!("{} bytes instead of 32", b.len()))
 }
 
-/// Kind of a key, as drawpile-srv names them.
+/// Key types, by drawpile-srv's names.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub(crate) enum KeyKind {
-    /// Whatever it is.
+    /// Any type.
     Guess,
     /// RSA.
     Rsa,
     /// Elliptic curves.
     Ec,
-    /// DSA; nothing that is spoken today uses it.
+    /// DSA; not usable with current TLS.
     Dsa,
-    /// Diffie-Hellman; nothing that is spoken today uses it.
+    /// Diffie-Hellman; not usable with current TLS.
     Dh,
 }
 
-/// What to convert.
+/// Options of `drawhall convert`.
 #[derive(Debug, Args)]
 pub(crate) struct Convert {
     /// Recording to read, - for standard input.
@@ -447,16 +436,16 @@ pub(crate) struct Convert {
     /// Recording to write, - for standard output.
     pub(crate) output: PathBuf,
 
-    /// Form of the input [default: by its extension].
+    /// Format of the input [default: by its extension].
     #[arg(long, value_name = "FORM")]
     pub(crate) from: Option<Form>,
 
-    /// Form of the output [default: by its extension, or the other one].
+    /// Format of the output [default: by its extension, or else the other one].
     #[arg(long, value_name = "FORM")]
     pub(crate) to: Option<Form>,
 }
 
-/// Form of a recording.
+/// Format of a recording.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Form {
     /// Binary.

@@ -12,6 +12,7 @@ use reqwest::Method;
 use serde_json::{Map, Value, json};
 
 use crate::Failure;
+use crate::output::{out, outln};
 
 /// How often `log --follow` looks.
 const FOLLOW_INTERVAL: Duration = Duration::from_secs(1);
@@ -242,7 +243,7 @@ impl Api {
                 let session = self.get(&format!("sessions/{}", part(&session))).await?;
                 self.show(&session);
                 if !self.json {
-                    println!();
+                    outln!();
                     self.show_list(&session["users"], &["id", "name", "ip", "op", "online", "uid"]);
                 }
             }
@@ -340,7 +341,7 @@ impl Api {
             }
             now = known(&set)?;
         }
-        println!("{key} = {}", shown(&now));
+        outln!("{key} = {}", shown(&now));
         Ok(())
     }
 
@@ -353,11 +354,7 @@ impl Api {
             let mut lines = lines.as_array_mut().map(std::mem::take).unwrap_or_default();
             lines.reverse();
             for line in lines.iter().filter(|line| !seen.contains(line)) {
-                if self.json {
-                    println!("{}", shown_json(line, false))
-                } else {
-                    println!("{}", log_line(line))
-                }
+                if self.json { outln!("{}", shown_json(line, false)) } else { outln!("{}", log_line(line)) }
             }
             if !follow {
                 return Ok(());
@@ -372,24 +369,24 @@ impl Api {
     }
 
     fn done(&self, answer: &Value, text: &str) {
-        if self.json { println!("{}", shown_json(answer, false)) } else { println!("{text}") }
+        if self.json { outln!("{}", shown_json(answer, false)) } else { outln!("{text}") }
     }
 
     /// An object, one member a line.
     fn show(&self, object: &Value) {
         if self.json {
-            return println!("{}", shown_json(object, false));
+            return outln!("{}", shown_json(object, false));
         }
         for (key, value) in object.as_object().into_iter().flatten().filter(|(key, _)| !key.starts_with('_'))
         {
             if !value.is_array() && !value.is_object() {
-                println!("{key} = {}", shown(value));
+                outln!("{key} = {}", shown(value));
             }
         }
     }
 
     fn show_list(&self, list: &Value, columns: &[&str]) {
-        if self.json { println!("{}", shown_json(list, false)) } else { print!("{}", table(list, columns)) }
+        if self.json { outln!("{}", shown_json(list, false)) } else { out!("{}", table(list, columns)) }
     }
 }
 

@@ -14,5 +14,5 @@ pub(crate) fn show(url: &str) {
     if has_desktop() && open::that_detached(url).is_ok() {
         return;
     }
-    println!("The admin page is at {url}");
+    crate::output::outln!("The admin page is at {url}");
 }

@@ -1,4 +1,4 @@
-//! The program: what it was asked to do.
+//! The program: dispatch of subcommands.
 
 use std::collections::BTreeMap;
 use std::io::IsTerminal as _;
@@ -19,19 +19,21 @@ mod ctl;
 mod data_paths;
 mod gui;
 mod options;
+mod output;
 mod serve;
 mod systemd;
 
 use cli::{AccountAction, Cli, Command, Form, Serve};
 use data_paths::DataPaths;
 use options::Options;
+use output::{out, outln};
 
 type Failure = Box<dyn std::error::Error>;
 
 fn main() -> ExitCode {
     let Options { cli, sources } = options::read(std::env::args_os().collect()).unwrap_or_else(|e| e.exit());
     if !matches!(cli.command, Some(Command::Convert(_) | Command::Certificate { .. })) {
-        // What is kept is nobody else's business: accounts, keys, invites, chat, addresses.
+        // Files hold accounts, keys, invites, chat and addresses: only the owner may read them.
         rustix::process::umask(rustix::fs::Mode::RWXG | rustix::fs::Mode::RWXO);
     }
     let done = match cli.command {
@@ -40,7 +42,7 @@ fn main() -> ExitCode {
         Some(Command::Config(options)) => print_config(&options, &sources),
         Some(Command::Ctl(ctl)) => ctl::run(ctl),
         Some(Command::Settings) => {
-            print!("{}", drawhall::config::settings_page());
+            out!("{}", drawhall::config::settings_page());
             Ok(())
         }
         Some(Command::Convert(options)) => run_convert(&options),
@@ -49,13 +51,15 @@ fn main() -> ExitCode {
         Some(Command::Sessions { dir, json }) => {
             sessions::list(&dir, json).map(|text| show(&text)).map_err(Failure::from)
         }
-        Some(Command::Check { dir }) => report(sessions::check(&dir), "not everything is sound"),
+        Some(Command::Check { dir }) => report(sessions::check(&dir), "some sessions have problems"),
         Some(Command::Account { action, place }) => run_account(&action, place),
         Some(Command::ExtauthKey { place }) => print_key(place),
         Some(Command::Certificate { hosts, cert, key }) => {
             tls::make(&hosts, &cert, &key).map_err(Failure::from)
         }
-        Some(Command::Repair { dir }) => report(sessions::repair(&dir), "not everything could be mended"),
+        Some(Command::Repair { dir }) => {
+            report(sessions::repair(&dir), "some problems could not be repaired")
+        }
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,
@@ -89,9 +93,9 @@ fn run_convert(options: &cli::Convert) -> Result<(), Failure> {
     Ok(())
 }
 
-/// Every option and setting with its value and where it comes from.
+/// Prints every option and setting with its value and source.
 fn print_config(options: &Serve, sources: &BTreeMap<String, String>) -> Result<(), Failure> {
-    println!("# options");
+    outln!("# options");
     let command = Cli::command();
     let values = options.values();
     for argument in command.get_arguments() {
@@ -101,7 +105,7 @@ fn print_config(options: &Serve, sources: &BTreeMap<String, String>) -> Result<(
             continue;
         };
         let value = values.iter().find(|(n, _)| *n == name).map_or("-", |(_, v)| v.as_str());
-        println!("{name} = {value}  ({})", sources.get(name).map_or("default", String::as_str));
+        outln!("{name} = {value}  ({})", sources.get(name).map_or("default", String::as_str));
     }
     let paths = DataPaths::of(options)?;
     let mut source = serve::rule_source(options, &paths).open()?;
@@ -112,12 +116,12 @@ fn print_config(options: &Serve, sources: &BTreeMap<String, String>) -> Result<(
     };
     for (name, path) in [("database", &paths.database), ("sessions", &paths.sessions)] {
         if let Some(path) = path.as_ref().filter(|_| !sources.contains_key(name)) {
-            println!("{name} = {}  (data directory)", path.display());
+            outln!("{name} = {}  (data directory)", path.display());
         }
     }
     let of_profile = rules.settings().profile.settings();
     let profile_name = format!("profile {}", rules.settings().profile.write());
-    println!("\n# settings");
+    outln!("\n# settings");
     for (key, value) in rules.settings().values() {
         let set = rules.file().set.contains(key);
         let origin = match key {
@@ -131,17 +135,17 @@ fn print_config(options: &Serve, sources: &BTreeMap<String, String>) -> Result<(
         };
         let secret = key == "reporttoken" && !value.is_empty();
         let value = if secret { "(not shown)" } else { &value };
-        println!("{key} = {}  ({origin})", text::one_line(value));
+        outln!("{key} = {}  ({origin})", text::one_line(value));
     }
     let locked = &rules.file().locked_sections;
     if !locked.is_empty() {
         let names: Vec<&str> = locked.iter().map(String::as_str).collect();
-        println!("\n# locked sections of the admin API\n{}", names.join(", "));
+        outln!("\n# locked sections of the admin API\n{}", names.join(", "));
     }
     Ok(())
 }
 
-/// The database that was named, or that of the data directory.
+/// Opens the named database, or that of the data directory.
 fn open_database(place: cli::DatabasePlace) -> Result<Database, Failure> {
     let path = place.database.map_or_else(|| data_paths::database_of(place.data), Ok)?;
     data_paths::become_owner_of(&path)?;
@@ -150,7 +154,7 @@ fn open_database(place: cli::DatabasePlace) -> Result<Database, Failure> {
 
 fn print_key(place: cli::DatabasePlace) -> Result<(), Failure> {
     let key = auth_server::signing_key(&open_database(place)?)?;
-    println!("{}", auth_server::public_text(&key));
+    outln!("{}", auth_server::public_text(&key));
     Ok(())
 }
 
@@ -176,19 +180,19 @@ fn run_account(action: &AccountAction, place: cli::DatabasePlace) -> Result<(), 
     Ok(())
 }
 
-/// Prints what may hold words of strangers.
+/// Prints text that may contain input of strangers, without control characters.
 fn show(text: &str) {
-    print!("{}", text::shown_lines(text));
+    out!("{}", text::shown_lines(text));
 }
 
-/// Prints what was found; that something is left is a failure.
+/// Prints a report; a problem that is left is a failure.
 fn report(found: Result<(String, bool), SessionDirError>, otherwise: &str) -> Result<(), Failure> {
     let (text, sound) = found?;
     show(&text);
     if sound { Ok(()) } else { Err(otherwise.into()) }
 }
 
-/// Replays a trace. If it panics, standard error says at which line.
+/// Replays a trace. After a panic, standard error names the line.
 fn run_replay(file: &std::path::Path) -> Result<(), Failure> {
     let trace = std::io::BufReader::new(std::fs::File::open(file)?);
     let line = std::sync::Arc::new(std::sync::atomic::AtomicU64::new(0));
@@ -199,12 +203,12 @@ fn run_replay(file: &std::path::Path) -> Result<(), Failure> {
     }));
     let done = replay::run(trace, |number| line.store(number, std::sync::atomic::Ordering::Relaxed))?;
     let replay::Replayed { sessions, logins, inputs, skipped, compared, different } = done;
-    println!("{sessions} sessions, {logins} logins, {inputs} inputs");
+    outln!("{sessions} sessions, {logins} logins, {inputs} inputs");
     if skipped > 0 {
-        println!("{skipped} inputs are of what began before the trace, or is not in it");
+        outln!("{skipped} inputs skipped: their login or session began before the trace");
     }
     match different.first() {
-        None => println!("{compared} effects are the same"),
+        None => outln!("{compared} effects are the same"),
         Some(first) => {
             let (count, first) = (different.len(), *first);
             return Err(format!("{count} of {compared} effects differ, the first at line {first}").into());

@@ -105,7 +105,7 @@ pub(crate) fn serve(options: &Serve) -> Result<(), Failure> {
     if options.generate_crypt_key {
         let mut key = [0; 32];
         getrandom::fill(&mut key)?;
-        println!("{}", BASE64.encode(key));
+        crate::output::outln!("{}", BASE64.encode(key));
         return Ok(());
     }
     if let Some(url) = &options.remote {

@@ -319,3 +319,23 @@ fn root_leaves_nothing_of_its_own_beside_the_database_of_another() {
     let refused = drawhall(&["account", "list", "--data", at], folder.path());
     assert!(!refused.status.success() && text_of(&refused.stderr).contains("readonly"), "{refused:?}");
 }
+
+#[test]
+fn a_reader_that_closes_the_pipe_ends_the_output_quietly() {
+    let program = env!("CARGO_BIN_EXE_drawhall");
+    for arguments in ["settings", "config --in-memory", "--help", "account list --data", "sessions"] {
+        let data = tempfile::tempdir().unwrap();
+        let directory = data.path().display().to_string();
+        let mut command = Command::new(program);
+        command.args(arguments.split(' ')).env("HOME", data.path());
+        if arguments.ends_with("--data") || arguments == "sessions" {
+            command.arg(directory);
+        }
+        let (reader, writer) = std::io::pipe().unwrap();
+        drop(reader);
+        let output = command.stdout(writer).stderr(std::process::Stdio::piped()).output().unwrap();
+        let error = String::from_utf8(output.stderr).unwrap();
+        assert!(!error.contains("panicked"), "{arguments}: {error}");
+        assert!(output.status.success(), "{arguments}: {error}");
+    }
+}

@@ -325,7 +325,13 @@ impl Candidate {
 mod tests {
     use super::*;
 
-    fn candidate(os: &str, net: Option<f64>, pings: &[f64], capabilities: &[&str], order: usize) -> Candidate {
+    fn candidate(
+        os: &str,
+        net: Option<f64>,
+        pings: &[f64],
+        capabilities: &[&str],
+        order: usize,
+    ) -> Candidate {
         let ready = ReadyToAutoReset {
             os: os.into(),
             net,

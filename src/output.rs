@@ -1,0 +1,28 @@
+//! Standard output of the subcommands.
+
+use std::fmt::Arguments;
+use std::io::{ErrorKind, Write as _};
+
+/// Writes to standard output. When the reader has closed the pipe, as `drawhall config | head` does, the process ends
+/// quietly; any other error ends it with status 1.
+pub(crate) fn write(text: Arguments<'_>) {
+    let Err(error) = std::io::stdout().write_fmt(text) else { return };
+    if error.kind() != ErrorKind::BrokenPipe {
+        eprintln!("drawhall: cannot write to standard output: {error}");
+        std::process::exit(1);
+    }
+    std::process::exit(0);
+}
+
+/// [`print!`] without its panic on a closed pipe.
+macro_rules! out {
+    ($($arg:tt)*) => { $crate::output::write(format_args!($($arg)*)) };
+}
+
+/// [`println!`] without its panic on a closed pipe.
+macro_rules! outln {
+    () => { $crate::output::write(format_args!("\n")) };
+    ($($arg:tt)*) => { $crate::output::write(format_args!("{}\n", format_args!($($arg)*))) };
+}
+
+pub(crate) use {out, outln};
