@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap_complete::Shell;
 use drawhall::admin::Credentials;
 use drawhall::config::ip_range::IpRange;
 use drawhall::config::{Millis, Profile, SettingValue as _};
@@ -39,7 +40,31 @@ pub(crate) enum Command {
     /// Run the server (the default).
     Serve(Box<Serve>),
     /// Print every effective option and setting, with its source.
-    Config(Box<Serve>),
+    Config(ConfigArgs),
+    /// Write man pages to a directory.
+    Man {
+        /// Directory, created if it does not exist.
+        dir: PathBuf,
+    },
+    /// Print completions for a shell.
+    Completions {
+        /// Shell to complete for.
+        shell: Shell,
+    },
+    /// Check that a server answers: exit status 0 if it greets, else 1.
+    Health {
+        /// Host and port of the drawing protocol.
+        #[arg(
+            long,
+            value_name = "HOST:PORT",
+            env = "DRAWHALL_HEALTH_ADDRESS",
+            default_value = "127.0.0.1:27750"
+        )]
+        address: String,
+        /// Time to wait for the greeting.
+        #[arg(long, value_name = "TIME", value_parser = duration, default_value = "5s")]
+        timeout: Duration,
+    },
     /// Administer a running server over its admin API.
     Ctl(Ctl),
     /// Print the table of all settings.
@@ -92,6 +117,30 @@ pub(crate) enum Command {
         /// Session directory.
         dir: PathBuf,
     },
+}
+
+/// Options of `drawhall config`.
+#[derive(Debug, Args)]
+pub(crate) struct ConfigArgs {
+    #[command(flatten)]
+    pub(crate) serve: Box<Serve>,
+
+    /// Only check options, configuration and certificate: print problems, exit with status 1 if there are any.
+    #[arg(long)]
+    pub(crate) check: bool,
+
+    /// Print a commented example instead: a configuration file (ini) or an options file (toml).
+    #[arg(long, value_name = "FORMAT", conflicts_with = "check")]
+    pub(crate) example: Option<ExampleFormat>,
+}
+
+/// Format of an example configuration.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum ExampleFormat {
+    /// Settings, for --config.
+    Ini,
+    /// Options, for --options.
+    Toml,
 }
 
 /// Location of a configuration database.
@@ -240,7 +289,7 @@ pub(crate) struct Serve {
 
     /// Maximum time between fsyncs of session files, such as 100ms; 0 for an fsync before every send
     /// [default: the setting syncInterval].
-    #[arg(long, value_name = "TIME", value_parser = sync_interval, help_heading = "Sessions")]
+    #[arg(long, value_name = "TIME", value_parser = duration, help_heading = "Sessions")]
     pub(crate) sync: Option<Duration>,
 
     /// Port to announce to list servers [default: that of --port].
@@ -385,7 +434,8 @@ impl Serve {
     }
 }
 
-fn sync_interval(text: &str) -> Result<Duration, String> {
+/// A time such as `100ms` or `5s`.
+fn duration(text: &str) -> Result<Duration, String> {
     let millis = Millis::read(text).ok_or("expected a time such as 1s or 100ms")?;
     Ok(Duration::from_millis(millis.0))
 }
@@ -538,7 +588,7 @@ mod tests {
         else {
             panic!("no config")
         };
-        let shown: Vec<&str> = serve.values().into_iter().map(|(name, _)| name).collect();
+        let shown: Vec<&str> = serve.serve.values().into_iter().map(|(name, _)| name).collect();
         let command = Cli::command();
         let names = command.get_arguments().filter_map(clap::Arg::get_long);
         let excluded = ["version", "generate-crypt-key", "database", "extauth-provider", "no-gui"];

@@ -18,8 +18,10 @@ mod cli;
 mod ctl;
 mod data_paths;
 mod gui;
+mod health;
 mod options;
 mod output;
+mod papers;
 mod serve;
 mod systemd;
 
@@ -39,7 +41,20 @@ fn main() -> ExitCode {
     let done = match cli.command {
         None => serve::serve(&cli.serve),
         Some(Command::Serve(options)) => serve::serve(&options),
-        Some(Command::Config(options)) => print_config(&options, &sources),
+        Some(Command::Config(options)) => match options.example {
+            Some(format) => {
+                out!("{}", papers::example(format));
+                Ok(())
+            }
+            None if options.check => check_config(&options.serve),
+            None => print_config(&options.serve, &sources),
+        },
+        Some(Command::Man { dir }) => papers::man_pages(&dir).map_err(Failure::from),
+        Some(Command::Completions { shell }) => {
+            out!("{}", papers::completions(shell));
+            Ok(())
+        }
+        Some(Command::Health { address, timeout }) => health::check(&address, timeout),
         Some(Command::Ctl(ctl)) => ctl::run(ctl),
         Some(Command::Settings) => {
             out!("{}", drawhall::config::settings_page());
@@ -143,6 +158,27 @@ fn print_config(options: &Serve, sources: &BTreeMap<String, String>) -> Result<(
         outln!("\n# locked sections of the admin API\n{}", names.join(", "));
     }
     Ok(())
+}
+
+/// Reads what a start would read, without starting.
+///
+/// # Errors
+/// When there are problems; they have been printed.
+fn check_config(options: &Serve) -> Result<(), Failure> {
+    let mut source = serve::rule_source(options, &DataPaths::of(options)?).open()?;
+    source.read()?;
+    let mut problems = source.problems().to_vec();
+    problems.extend(serve::certificate(options).and_then(|files| files.load().err()).map(|e| e.to_string()));
+    for problem in &problems {
+        outln!("{}", text::shown(problem));
+    }
+    match problems.len() {
+        0 => {
+            outln!("no problems found");
+            Ok(())
+        }
+        count => Err(format!("{count} problems found").into()),
+    }
 }
 
 /// Opens the named database, or that of the data directory.

@@ -131,6 +131,10 @@ fn read_file(
             }
             kind => kind.to_string(),
         };
+        // An empty value is none, as in the environment.
+        if text.is_empty() {
+            continue;
+        }
         arguments.push((key.clone(), format!("--{key}={text}").into()));
     }
     Ok(arguments)
@@ -160,6 +164,14 @@ mod tests {
     }
 
     #[test]
+    fn empty_values_are_none() {
+        let options = read_with("listen = \"\"\nannounce-port = \"\"\nproxy-header = []", &[]).unwrap();
+        assert_eq!((options.cli.serve.listen, options.cli.serve.announce_port), (None, None));
+        assert!(options.cli.serve.proxy_header.is_empty());
+        assert!(!options.sources.contains_key("listen"));
+    }
+
+    #[test]
     fn a_byte_order_mark_before_the_file_does_no_harm() {
         let options = read_with("\u{feff}port = 4000", &[]).unwrap();
         assert_eq!(options.cli.serve.port, 4000);
@@ -183,7 +195,8 @@ mod tests {
         for command in ["serve", "config"] {
             let options = read_with("port = 4000", &[command]).unwrap();
             let port = match options.cli.command {
-                Some(crate::cli::Command::Serve(serve) | crate::cli::Command::Config(serve)) => serve.port,
+                Some(crate::cli::Command::Serve(serve)) => serve.port,
+                Some(crate::cli::Command::Config(args)) => args.serve.port,
                 _ => 0,
             };
             assert_eq!(port, 4000);

@@ -56,7 +56,7 @@ pub(crate) fn rule_source(options: &Serve, paths: &DataPaths) -> RuleSource {
 }
 
 /// The certificate, if there is one.
-fn certificate(options: &Serve) -> Option<CertificateFiles> {
+pub(crate) fn certificate(options: &Serve) -> Option<CertificateFiles> {
     let algorithm = match options.ssl_key_algorithm {
         KeyKind::Guess => KeyAlgorithm::Guess,
         KeyKind::Rsa => KeyAlgorithm::Rsa,

@@ -339,3 +339,56 @@ fn a_reader_that_closes_the_pipe_ends_the_output_quietly() {
         assert!(output.status.success(), "{arguments}: {error}");
     }
 }
+
+#[test]
+fn an_example_of_options_loads_and_is_the_defaults() {
+    let directory = tempfile::tempdir().unwrap();
+    let run = |args: &[&str]| text_of(&drawhall(args, directory.path()).stdout);
+    let example = run(&["config", "--example", "toml"]);
+    let active: Vec<&str> = example
+        .lines()
+        .map(|line| line.strip_prefix('#').filter(|rest| !rest.starts_with(['#', ' '])).unwrap_or(line))
+        .collect();
+    let values = |text: &str| {
+        let path = directory.path().join("options.toml");
+        fs::write(&path, text).unwrap();
+        let output = run(&["config", "--in-memory", "--options", path.to_str().unwrap()]);
+        let value = |line: &str| line.split("  (").next().unwrap_or_default().to_owned();
+        output.lines().filter(|l| !l.starts_with("options =")).map(value).collect::<Vec<_>>()
+    };
+    assert_eq!(values(&active.join("\n")), values(&example));
+}
+
+#[test]
+fn a_configuration_is_checked_without_a_start() {
+    let directory = tempfile::tempdir().unwrap();
+    let config = directory.path().join("server.ini");
+    let check = |text: &str| {
+        fs::write(&config, text).unwrap();
+        let output = Command::new(env!("CARGO_BIN_EXE_drawhall"))
+            .args(["config", "--check", "--in-memory", "--config", config.to_str().unwrap()])
+            .output()
+            .unwrap();
+        (output.status.code(), String::from_utf8(output.stdout).unwrap())
+    };
+    assert_eq!(check("serverTitle=Fine\n"), (Some(0), "no problems found\n".to_owned()));
+    let (status, text) = check("serverTitle=Fine\nnonsense=1\nclientTimeout=soon\n");
+    assert_eq!(status, Some(1));
+    assert!(text.contains("line 2") && text.contains("line 3"), "{text}");
+}
+
+#[test]
+fn health_tells_a_server_that_greets_from_one_that_does_not() {
+    let health = |address: &str| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_drawhall"));
+        command.args(["health", "--timeout", "300ms", "--address", address]);
+        command.output().unwrap().status.code()
+    };
+    let server = common::TestServer::start("");
+    assert_eq!(health(&server.address.to_string()), Some(0));
+    let silent = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    assert_eq!(health(&silent.local_addr().unwrap().to_string()), Some(1), "it accepts and does not greet");
+    let closed = silent.local_addr().unwrap().to_string();
+    drop(silent);
+    assert_eq!(health(&closed), Some(1), "nobody listens");
+}

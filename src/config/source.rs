@@ -117,6 +117,11 @@ impl RuleSource {
 }
 
 impl OpenSource {
+    /// Problems found by the last [`Self::read`]: lines and values that were left out.
+    pub fn problems(&self) -> &[String] {
+        &self.told
+    }
+
     /// The database, if there is one.
     pub fn database(&self) -> Option<&Database> {
         self.database.as_ref()

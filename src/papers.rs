@@ -1,0 +1,172 @@
+//! Documents that the program makes of itself: man pages, shell completions, example configuration.
+
+use std::fmt::Write as _;
+use std::path::Path;
+use std::{fs, io};
+
+use clap::{Command, CommandFactory as _};
+use clap_complete::Shell;
+use clap_mangen::roff::{Roff, bold, italic, roman};
+use drawhall::config::SETTINGS;
+
+use crate::cli::{Cli, ExampleFormat};
+
+/// Writes a man page for the program, one for each subcommand, and `drawhall-settings.5`.
+///
+/// # Errors
+/// When the directory or a file cannot be written.
+pub(crate) fn man_pages(directory: &Path) -> io::Result<()> {
+    fs::create_dir_all(directory)?;
+    clap_mangen::generate_to(Cli::command().disable_help_subcommand(true), directory)?;
+    fs::write(directory.join("drawhall-settings.5"), settings_page().to_roff())
+}
+
+fn settings_page() -> Roff {
+    let mut page = Roff::new();
+    page.control("TH", ["drawhall-settings", "5", "", concat!("drawhall ", env!("CARGO_PKG_VERSION"))]);
+    page.control("SH", ["NAME"]);
+    page.text([roman("drawhall-settings - settings of the Drawpile server drawhall")]);
+    page.control("SH", ["DESCRIPTION"]);
+    page.text([roman(
+        "Settings stand in the configuration file (drawhall --config), section [config], as key=value, or in the \
+         configuration database, where the admin page and the admin API change them. Times are numbers with s, m, h or \
+         d, sizes numbers with b, kb, mb or gb.",
+    )]);
+    page.control("SH", ["SETTINGS"]);
+    for setting in SETTINGS {
+        page.control("TP", []);
+        page.text([bold(setting.key), roman(" ("), italic(setting.kind), roman(")")]);
+        let mut facts = vec![setting.help.to_owned()];
+        if !setting.unit.is_empty() {
+            facts.push(format!("In {} without a unit.", setting.unit));
+        }
+        if !setting.range.is_empty() {
+            facts.push(format!("Range: {}.", setting.range));
+        }
+        facts.push(format!(
+            "Default: {}.",
+            if setting.default.is_empty() { "empty" } else { setting.default }
+        ));
+        page.text([roman(facts.join(" "))]);
+    }
+    page
+}
+
+/// A completion script.
+pub(crate) fn completions(shell: Shell) -> String {
+    let mut script = Vec::new();
+    clap_complete::generate(shell, &mut Cli::command(), "drawhall", &mut script);
+    String::from_utf8_lossy(&script).into_owned()
+}
+
+/// An example configuration with everything at its default, commented out.
+pub(crate) fn example(format: ExampleFormat) -> String {
+    match format {
+        ExampleFormat::Ini => example_ini(),
+        ExampleFormat::Toml => example_toml(&Cli::command()),
+    }
+}
+
+fn example_ini() -> String {
+    let mut text = String::from(
+        "# Settings of drawhall. Everything is at its default: remove the # at the beginning of a line to change it.\n\
+         # The running server reads this file again when it changes.\n\n[config]\n",
+    );
+    let mut groups: Vec<_> = SETTINGS.iter().map(|setting| setting.group).collect();
+    groups.sort_unstable();
+    groups.dedup();
+    for group in groups {
+        // Writing to a string cannot fail.
+        let _ = writeln!(text, "\n## {}", group.title());
+        for setting in SETTINGS.iter().filter(|setting| setting.group == group) {
+            let range =
+                if setting.range.is_empty() { String::new() } else { format!(" Range: {}.", setting.range) };
+            let _ = writeln!(text, "\n## {}{range}\n#{}={}", setting.help, setting.key, setting.default);
+        }
+    }
+    text.push_str(
+        "\n## Banned addresses and networks, one on each line.\n[ipbans]\n#192.0.2.7\n#198.51.100.0/24\n\
+         \n## Allowed list servers, as regular expressions of their URLs.\n[announcewhitelist]\n\
+         #^https://pub\\.drawpile\\.net/\n\
+         \n## Accounts: name, password hash, flags. `drawhall account` manages those of a database.\n[users]\n\
+         #alice:plain;secret:MOD,HOST\n",
+    );
+    text
+}
+
+fn example_toml(command: &Command) -> String {
+    let mut text = String::from(
+        "# Options of drawhall, for --options. Everything is at its default: remove the # at the beginning of a line to\n\
+         # change it. The command line and variables such as DRAWHALL_PORT override this file.\n",
+    );
+    for argument in command.get_arguments() {
+        let Some(name) = argument.get_long().filter(|n| !NOT_IN_FILE.contains(n)) else { continue };
+        let help = argument.get_help().map(ToString::to_string).unwrap_or_default();
+        let _ = writeln!(text, "\n## {}", help.replace('\n', "\n## "));
+        let default = argument.get_default_values().iter().map(|v| v.to_string_lossy().into_owned());
+        let default: Vec<String> = default.collect();
+        let value = match (argument.get_action().takes_values(), default.as_slice()) {
+            (false, _) => "false".to_owned(),
+            (true, []) => "\"\"".to_owned(),
+            (true, [one]) if one.parse::<u32>().is_ok() => one.clone(),
+            (true, values) => format!("\"{}\"", values.join(",")),
+        };
+        let _ = writeln!(text, "#{name} = {value}");
+    }
+    text
+}
+
+/// Options that an options file cannot have.
+const NOT_IN_FILE: [&str; 5] = ["version", "help", "generate-crypt-key", "options", "no-gui"];
+
+#[cfg(test)]
+mod tests {
+    use drawhall::config::{Settings, ini};
+
+    use super::*;
+
+    fn each_command(command: &Command, name: &str, check: &mut impl FnMut(&str, &Command)) {
+        check(name, command);
+        for subcommand in command.get_subcommands() {
+            each_command(subcommand, &format!("{name}-{}", subcommand.get_name()), check);
+        }
+    }
+
+    #[test]
+    fn man_pages_and_completions_have_every_option_of_every_subcommand() {
+        let directory = tempfile::tempdir().unwrap();
+        man_pages(directory.path()).unwrap();
+        // That of fish knows subcommands of subcommands no further.
+        let scripts = [Shell::Bash, Shell::Zsh].map(completions);
+        each_command(&Cli::command(), "drawhall", &mut |name, command| {
+            let page = fs::read_to_string(directory.path().join(format!("{name}.1"))).unwrap();
+            let page = page.replace('\\', "");
+            for option in command.get_arguments().filter_map(clap::Arg::get_long) {
+                assert!(page.contains(&format!("--{option}")), "{name}: --{option}");
+                for script in &scripts {
+                    assert!(script.contains(option), "{name}: --{option}");
+                }
+            }
+        });
+        let settings = fs::read_to_string(directory.path().join("drawhall-settings.5")).unwrap();
+        for setting in SETTINGS {
+            assert!(settings.contains(setting.key), "{}", setting.key);
+        }
+    }
+
+    #[test]
+    fn the_example_configuration_is_the_defaults() {
+        let example = example(ExampleFormat::Ini);
+        let file = ini::parse(example.as_bytes());
+        assert!(file.errors.is_empty() && file.set.is_empty(), "{:?}", file.errors);
+        let active = example.lines().map(|line| match line.strip_prefix('#') {
+            Some(setting) if !setting.starts_with(['#', ' ']) => setting,
+            _ => line,
+        });
+        let file = ini::parse(active.collect::<Vec<_>>().join("\n").as_bytes());
+        assert!(file.errors.is_empty(), "{:?}", file.errors);
+        assert_eq!(file.settings, Settings::default());
+        assert_eq!(file.set.len(), SETTINGS.len());
+        assert_eq!((file.ip_bans.len(), file.announce_whitelist.len(), file.users.len()), (2, 1, 1));
+    }
+}
