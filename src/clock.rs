@@ -62,7 +62,7 @@ pub fn iso_of(utc_ms: i64) -> String {
 /// instants end a day before.
 pub fn utc_of(text: &str) -> Option<DateTime> {
     if let Ok(time) = text.parse::<jiff::Timestamp>() {
-        return Some(time.to_zoned(jiff::tz::TimeZone::UTC).datetime());
+        return Some(time.to_zoned_datetime(jiff::tz::TimeZone::UTC).datetime());
     }
     let utc = ["Z", "z", "+00:00"].iter().find_map(|zone| text.strip_suffix(zone))?;
     utc.parse().ok()

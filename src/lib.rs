@@ -43,3 +43,7 @@ pub mod trace;
 pub mod transport;
 pub mod username;
 mod web;
+
+#[cfg(test)]
+#[path = "../tests/common/skip.rs"]
+mod skip;

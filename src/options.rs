@@ -1,4 +1,7 @@
 //! Options in layers: the command line overrides the environment, which overrides a TOML file, which overrides defaults.
+//!
+//! clap merges the layers, not the `config` crate: options of the file become arguments, so that a value is parsed,
+//! checked and reported in the same way wherever it stands, and defaults and help have one definition (`cli`).
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;

@@ -371,7 +371,7 @@ fn can_trace() -> bool {
     let traced = Command::new("strace").args(["-o", "/dev/null", "true"]).stderr(Stdio::null()).status();
     let traced = cfg!(target_arch = "x86_64") && traced.is_ok_and(|status| status.success());
     if !traced {
-        eprintln!("skipped: strace cannot be run here");
+        common::skip::skip("strace", "strace cannot be run here");
     }
     traced
 }

@@ -33,7 +33,7 @@ fn program() -> Option<PathBuf> {
     let found = ["/usr/sbin/nginx", "/usr/bin/nginx", "/usr/local/sbin/nginx"].map(PathBuf::from);
     let found = found.into_iter().find(|path| path.exists());
     if found.is_none() {
-        eprintln!("skipped: there is no nginx");
+        common::skip::skip("nginx", "there is no nginx");
     }
     found
 }

@@ -58,7 +58,7 @@ fn make_pictures(mut client: Client) {
 #[test]
 fn the_page_does_what_administrators_need() {
     let Some(chromium) = std::env::var_os("DRAWHALL_CHROMIUM") else {
-        return eprintln!("skipped: DRAWHALL_CHROMIUM does not name a browser");
+        return common::skip::skip("page", "DRAWHALL_CHROMIUM does not name a browser");
     };
     let folder = tempfile::tempdir().unwrap();
     let (layer, queue) = log_layer();

@@ -185,7 +185,7 @@ fn a_trace_is_for_its_owner_only_and_replaces_nothing() {
 #[test]
 fn the_trace_that_is_named_has_the_same_effects_again() {
     let Some(path) = std::env::var_os("DRAWHALL_TRACE") else {
-        return eprintln!("skipped: DRAWHALL_TRACE names no trace");
+        return common::skip::skip("trace", "DRAWHALL_TRACE names no trace");
     };
     let trace = BufReader::new(std::fs::File::open(path).unwrap());
     let replayed = replay::run(trace, |line| eprintln!("line {line}")).unwrap();

@@ -289,7 +289,9 @@ fn a_closed_terminal_is_a_clean_end() {
         .stdin(Stdio::piped())
         .stdout(Stdio::null())
         .spawn();
-    let Ok(mut terminal) = started else { return eprintln!("skipped: there is no script") };
+    let Ok(mut terminal) = started else {
+        return common::skip::skip("script", "there is no script(1)");
+    };
     let address = SocketAddr::from(([127, 0, 0, 1], port));
     eventually("it listens", || std::net::TcpStream::connect(address).is_ok());
     let mut client = Client::connect(address);

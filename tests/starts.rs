@@ -193,10 +193,10 @@ fn all_ports_are_open_to_ipv4_whatever_the_system_does_by_default() {
         wait $pid
     "#;
     let Some(output) = alone(folder.path(), script) else {
-        return eprintln!("skipped: no network of its own can be made");
+        return common::skip::skip("network-namespace", "no network of its own can be made");
     };
     if output.status.code() == Some(9) {
-        return eprintln!("skipped: {}", String::from_utf8_lossy(&output.stderr));
+        return common::skip::skip("network-namespace", &String::from_utf8_lossy(&output.stderr));
     }
     let said = String::from_utf8_lossy(&output.stdout).into_owned();
     let log = fs::read_to_string(folder.path().join("log")).unwrap();

@@ -301,7 +301,7 @@ fn root_leaves_nothing_of_its_own_beside_the_database_of_another() {
     let data = folder.path().join("data");
     fs::create_dir(&data).unwrap();
     if !rustix::process::geteuid().is_root() || chown(&data, Some(65534), Some(65534)).is_err() {
-        return eprintln!("skipped: this needs root");
+        return common::skip::skip("root", "this test needs root");
     }
     fs::set_permissions(folder.path(), std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
     let at = data.to_str().unwrap();

@@ -2,6 +2,9 @@
 //! the crate's unit tests hold vectors of their own for the same rules.
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
+#[path = "../../tests/common/skip.rs"]
+mod skip;
+
 use std::fs::{self, File};
 use std::io::{BufReader, Read as _};
 use std::path::PathBuf;
@@ -17,7 +20,7 @@ fn golden() -> Option<PathBuf> {
     let path = std::env::var_os("DRAWHALL_GOLDEN").map(|root| PathBuf::from(root).join("wire"));
     let found = path.filter(|p| p.is_dir());
     if found.is_none() {
-        eprintln!("skipped: DRAWHALL_GOLDEN does not name the golden files");
+        skip::skip("golden", "DRAWHALL_GOLDEN does not name the directory of recordings");
     }
     found
 }

@@ -149,7 +149,7 @@ fn what_is_no_database_is_refused_by_name() {
 #[test]
 fn databases_of_the_reference_are_read_as_they_are() {
     let Some(golden) = std::env::var_os("DRAWHALL_GOLDEN") else {
-        return eprintln!("skipped: DRAWHALL_GOLDEN is not set");
+        return crate::skip::skip("golden", "DRAWHALL_GOLDEN is not set");
     };
     let golden = Path::new(&golden).join("config");
     let open = |name: &str| {

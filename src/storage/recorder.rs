@@ -67,7 +67,7 @@ impl Recorder {
         let home = std::env::var("HOME").unwrap_or_default();
         Recording {
             key: self.next_key.fetch_add(1, Ordering::Relaxed),
-            path: expand(&self.pattern, &home, id, alias, jiff::Zoned::now().datetime()),
+            path: expand(&self.pattern, &home, id, alias, jiff::ZonedDateTime::now().datetime()),
             sender: self.sender.clone(),
             waiting: Arc::default(),
             given_up: AtomicBool::new(false),
@@ -126,7 +126,7 @@ impl Drop for Recording {
 /// The directory that recordings of a pattern go to, as far as it does not depend on the session.
 pub fn folder_of(pattern: &str) -> PathBuf {
     let home = std::env::var("HOME").unwrap_or_default();
-    let whole = expand(pattern, &home, "%i", "%a", jiff::Zoned::now().datetime());
+    let whole = expand(pattern, &home, "%i", "%a", jiff::ZonedDateTime::now().datetime());
     let folder = if pattern.contains('%') || !Path::new(pattern).is_dir() { whole.parent() } else { None };
     let fixed = folder
         .unwrap_or(Path::new(pattern))

@@ -4,6 +4,7 @@
 pub mod elsewhere;
 pub mod http;
 pub mod secure;
+pub mod skip;
 
 use std::io::{Read as _, Write as _};
 use std::net::{Shutdown, SocketAddr, TcpStream};
@@ -281,7 +282,7 @@ pub fn eventually(what: &str, mut attempt: impl FnMut() -> bool) {
 pub fn golden() -> Option<PathBuf> {
     let path = std::env::var_os("DRAWHALL_GOLDEN").map(PathBuf::from).filter(|p| p.is_dir());
     if path.is_none() {
-        eprintln!("skipped: DRAWHALL_GOLDEN does not name the golden files");
+        skip::skip("golden", "DRAWHALL_GOLDEN does not name the directory of recordings");
     }
     path
 }
