@@ -3,7 +3,7 @@
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
-use drawhall::storage::private::{is_exposed, make_directory};
+use drawhall::storage::private::{create_directory, is_exposed};
 use rustix::process::{Gid, Uid, geteuid};
 use rustix::thread::{set_thread_gid, set_thread_groups, set_thread_uid};
 
@@ -53,7 +53,7 @@ impl DataPaths {
             None if options.in_memory || as_there => return Ok(named),
             None => user_directory()?,
         };
-        make_directory(&data).map_err(|source| DataPathError::Make { path: data.clone(), source })?;
+        create_directory(&data).map_err(|source| DataPathError::Make { path: data.clone(), source })?;
         Ok(DataPaths {
             database: named.database.or_else(|| options.config.is_none().then(|| database_in(&data))),
             sessions: named.sessions.or_else(|| Some(data.join("sessions"))),
@@ -84,7 +84,7 @@ fn user_directory() -> Result<PathBuf, DataPathError> {
 /// When there is no data directory and it cannot be made.
 pub(crate) fn database_of(data: Option<PathBuf>) -> Result<PathBuf, DataPathError> {
     let data = data.map_or_else(user_directory, Ok)?;
-    make_directory(&data).map_err(|source| DataPathError::Make { path: data.clone(), source })?;
+    create_directory(&data).map_err(|source| DataPathError::Make { path: data.clone(), source })?;
     Ok(database_in(&data))
 }
 

@@ -4,7 +4,7 @@ use actix_web::HttpResponse;
 use serde_json::Value;
 
 use super::AdminState;
-use crate::metrics::{Present, page};
+use crate::metrics::{CurrentValues, page};
 use crate::server::GetLoad;
 
 impl AdminState {
@@ -25,13 +25,13 @@ impl AdminState {
         };
         let number = |session: &Value, key: &str| session[key].as_u64().unwrap_or(0);
         let sizes = sessions.iter().map(|s| number(s, "size"));
-        let present = Present {
+        let current = CurrentValues {
             connections: load.users as u64,
             sessions: load.sessions as u64,
             users: sessions.iter().map(|s| number(s, "userCount")).sum(),
             history_bytes: sizes.clone().sum(),
             largest_history: sizes.max().unwrap_or(0),
         };
-        HttpResponse::Ok().content_type("text/plain; version=0.0.4; charset=utf-8").body(page(&present))
+        HttpResponse::Ok().content_type("text/plain; version=0.0.4; charset=utf-8").body(page(&current))
     }
 }

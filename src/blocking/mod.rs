@@ -43,14 +43,14 @@ struct WaitGuard;
 
 impl WaitGuard {
     fn begin() -> WaitGuard {
-        METRICS.hashes_waiting.up();
+        METRICS.hashes_waiting.increment();
         WaitGuard
     }
 }
 
 impl Drop for WaitGuard {
     fn drop(&mut self) {
-        METRICS.hashes_waiting.down();
+        METRICS.hashes_waiting.decrement();
     }
 }
 

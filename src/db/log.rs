@@ -92,10 +92,10 @@ impl<S: Subscriber> Layer<S> for LogLayer {
         // A queue that is full, or that nobody reads because there is no database, takes nothing.
         let cost = cost(&row);
         let before = self.waiting_bytes.fetch_add(cost, Ordering::AcqRel);
-        METRICS.log_waiting.up();
+        METRICS.log_waiting.increment();
         if before + cost > MAX_WAITING_BYTES || self.sender.try_send(row).is_err() {
             self.waiting_bytes.fetch_sub(cost, Ordering::AcqRel);
-            METRICS.log_waiting.down();
+            METRICS.log_waiting.decrement();
             METRICS.log_left_out.count();
         }
     }
@@ -156,7 +156,7 @@ impl LogQueue {
             rows.push(row);
         }
         for row in &rows {
-            METRICS.log_waiting.down();
+            METRICS.log_waiting.decrement();
             self.waiting_bytes.fetch_sub(cost(row), Ordering::AcqRel);
         }
         rows

@@ -233,8 +233,8 @@ fn open_sessions(
 fn open_recordings(options: &ServeOptions, parts: &mut ServerDeps) -> Result<(), StartError> {
     if let Some(pattern) = &options.record {
         let failed = |path| move |source| StartError::Record { path, source };
-        let folder = recorder::folder_of(pattern);
-        recorder::check_folder(&folder).map_err(failed(folder))?;
+        let folder = recorder::directory_of(pattern);
+        recorder::prepare_directory(&folder).map_err(failed(folder))?;
         parts.recorder = Some(Arc::new(Recorder::start(pattern).map_err(failed(pattern.into()))?));
     }
     if let Some(path) = &options.trace_input {
