@@ -31,7 +31,7 @@ fn request(bytes: &[u8]) {
     assert!(upgrade.len <= bytes.len());
     let trusted = Trusted::new(&[IpRange::parse("10.0.0.0/8").expect("a network")]);
     let stranger = "192.0.2.1".parse().expect("an address");
-    let source = trusted.resolve(stranger, &upgrade.claims).expect("a stranger speaks for itself");
+    let source = trusted.resolve(stranger, &upgrade.forwarded).expect("a stranger speaks for itself");
     assert_eq!(source.address, stranger);
-    let _ = trusted.resolve("10.0.0.1".parse().expect("an address"), &upgrade.claims);
+    let _ = trusted.resolve("10.0.0.1".parse().expect("an address"), &upgrade.forwarded);
 }

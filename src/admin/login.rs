@@ -21,7 +21,7 @@ use crate::auth::{AccountCheck, AccountFingerprint, CheckAccount, GetAccountFing
 use crate::clock::Timestamp;
 use crate::session::admin::{AdminAnswer, AdminError};
 use crate::transport::trust::Source;
-use crate::web::Incoming;
+use crate::web::RequestBody;
 
 /// Name of the cookie.
 pub(super) const COOKIE: &str = "drawhall";
@@ -241,12 +241,12 @@ impl AdminState {
     pub(super) async fn log_in(
         &self,
         request: &HttpRequest,
-        incoming: &mut Incoming,
+        body: &mut RequestBody,
         source: Source,
     ) -> HttpResponse {
         let address = source.address;
         let who = Who { name: address.to_string(), source, by_cookie: false };
-        let mut call = match Request::read(request, incoming, MAX_LOGIN_BODY, who).await {
+        let mut call = match Request::read(request, body, MAX_LOGIN_BODY, who).await {
             Ok(call) => call,
             Err(refused) => return *refused,
         };

@@ -68,7 +68,7 @@ use crate::server::Server;
 use crate::server::reload::{Change, Fetching};
 use crate::session::admin::{AdminAnswer, AdminError};
 use crate::transport::trust::{Source, Trusted};
-use crate::web::{HttpConnectionLimiter, Incoming, MAX_CONNECTIONS, REQUEST_TIME};
+use crate::web::{HttpConnectionLimiter, MAX_CONNECTIONS, REQUEST_TIME, RequestBody};
 
 /// Largest body of a request of somebody who may ask, in bytes.
 const MAX_BODY: usize = 1 << 20;
@@ -178,18 +178,18 @@ pub fn start(listener: TcpListener, parts: AdminDeps) -> std::io::Result<AdminSe
 /// Answers a request of HTTP.
 async fn answer(request: HttpRequest, state: web::Data<AdminState>, payload: web::Payload) -> HttpResponse {
     let state = state.into_inner();
-    let mut incoming = Incoming::new(&request, payload);
+    let mut body = RequestBody::new(&request, payload);
     let mut response = match state.access.source_of(&request) {
-        Ok(source) => state.respond(&request, &mut incoming, source).await,
+        Ok(source) => state.respond(&request, &mut body, source).await,
         Err(denied) => *denied,
     };
     state.access.add_headers(response.headers_mut());
-    incoming.end_behind(response)
+    body.close_if_unread(response)
 }
 
 impl AdminState {
     /// Answers a request that may come from where it comes from. Its body is read only when it is known who asks.
-    async fn respond(&self, request: &HttpRequest, incoming: &mut Incoming, source: Source) -> HttpResponse {
+    async fn respond(&self, request: &HttpRequest, body: &mut RequestBody, source: Source) -> HttpResponse {
         if *request.method() == HttpMethod::OPTIONS {
             return access::preflight();
         }
@@ -207,7 +207,7 @@ impl AdminState {
         }
         let is_post = *request.method() == HttpMethod::POST;
         match path.trim_end_matches('/') {
-            "api/login" if is_post => return self.log_in(request, incoming, source).await,
+            "api/login" if is_post => return self.log_in(request, body, source).await,
             "api/logout" if is_post => return self.log_out(request),
             _ => {}
         }
@@ -222,7 +222,7 @@ impl AdminState {
             return self.metrics().await;
         }
         let who = Who { name, source, by_cookie };
-        match Request::read(request, incoming, MAX_BODY, who).await {
+        match Request::read(request, body, MAX_BODY, who).await {
             Ok(mut call) => {
                 if let Ok(operation) = operation::find(call.method, &call.path()) {
                     call.read_members(operation.members());

@@ -96,7 +96,7 @@ impl Pages<'_> {
             |(other, at): Authority<'_>| other.eq_ignore_ascii_case(name) && at.unwrap_or(default) == port;
         let claims = forwarded_headers(request);
         let asked =
-            peer_of(request).and_then(|peer| self.trusted.asked_host(peer, &claims)).and_then(authority);
+            peer_of(request).and_then(|peer| self.trusted.requested_host(peer, &claims)).and_then(authority);
         let named_port = host.and_then(|(_, port)| port).unwrap_or(default);
         let ours = self.is_ours(name) && [default, named_port].contains(&port);
         host.is_some_and(is_same) || asked.is_some_and(is_same) || ours

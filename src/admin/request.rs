@@ -15,7 +15,7 @@ use crate::config::Settings;
 use crate::log::{Level, LogEntry, Topic};
 use crate::session::admin::{AdminAnswer, AdminError};
 use crate::transport::trust::Source;
-use crate::web::Incoming;
+use crate::web::RequestBody;
 
 /// Members of a request that are named in the log.
 const MAX_LOGGED: usize = 20;
@@ -95,11 +95,11 @@ impl Request {
     /// When it is not for the API, or its body is no JSON object; the answer says so.
     pub(super) async fn read(
         request: &HttpRequest,
-        incoming: &mut Incoming,
+        body: &mut RequestBody,
         limit: usize,
         who: Who,
     ) -> Result<Request, Box<HttpResponse>> {
-        let body = incoming.read(limit).await;
+        let body = body.read(limit).await;
         let body = body.map_err(|(status, text)| not_read(status, text))?;
         Self::parse(request, &body, who).map_err(|error| Box::new(refuse(&error)))
     }

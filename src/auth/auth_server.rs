@@ -23,7 +23,7 @@ use crate::blocking::{BlockingPool, Job};
 use crate::clock::Timestamp;
 use crate::db::{Account, Database, DbError};
 use crate::transport::trust::{Source, Trusted};
-use crate::web::{HttpConnectionLimiter, Incoming, MAX_CONNECTIONS, REQUEST_TIME, source_of};
+use crate::web::{HttpConnectionLimiter, MAX_CONNECTIONS, REQUEST_TIME, RequestBody, source_of};
 
 /// Name of the signing key in the database.
 const KEY_NAME: &str = "extauth";
@@ -133,12 +133,12 @@ async fn answer(
     provider: web::Data<AuthServer>,
     payload: web::Payload,
 ) -> HttpResponse {
-    let mut incoming = Incoming::new(&request, payload);
-    let response = respond(&request, provider.into_inner(), &mut incoming).await;
-    incoming.end_behind(response)
+    let mut body = RequestBody::new(&request, payload);
+    let response = respond(&request, provider.into_inner(), &mut body).await;
+    body.close_if_unread(response)
 }
 
-async fn respond(request: &HttpRequest, provider: Arc<AuthServer>, incoming: &mut Incoming) -> HttpResponse {
+async fn respond(request: &HttpRequest, provider: Arc<AuthServer>, body: &mut RequestBody) -> HttpResponse {
     let mut response = match *request.method() {
         Method::POST => HttpResponse::Ok(),
         // A browser asks first whether it may.
@@ -157,7 +157,7 @@ async fn respond(request: &HttpRequest, provider: Arc<AuthServer>, incoming: &mu
         Ok(None) => return refuse(StatusCode::BAD_REQUEST, "nobody asks"),
         Err(unclear) => return refuse(StatusCode::BAD_REQUEST, unclear.reason()),
     };
-    let body = match incoming.read(MAX_REQUEST).await {
+    let body = match body.read(MAX_REQUEST).await {
         Ok(body) => body,
         Err((status, message)) => return refuse(status, message),
     };
