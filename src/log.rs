@@ -126,7 +126,7 @@ pub struct LogEntry {
 }
 
 impl LogEntry {
-    /// An entry that is about no user. Texts longer than [`MAX_TEXT`] are cut.
+    /// An entry that is about no user. Texts longer than `MAX_TEXT` are cut.
     pub fn new(now: Timestamp, level: Level, topic: Topic, message: impl Into<String>) -> Self {
         Self { utc_ms: now.utc_ms, level, topic, user: None, message: shortened(message.into()) }
     }
@@ -144,16 +144,16 @@ impl LogEntry {
             Some(user) => fmt::Display::fmt(user, f),
             None => Ok(()),
         });
-        macro_rules! at {
+        macro_rules! emit_at {
             ($level:ident) => {
                 tracing::event!(tracing::Level::$level, topic = %topic, user = %user, session, "{}", self.message)
             };
         }
         match self.level {
-            Level::Error => at!(ERROR),
-            Level::Warn => at!(WARN),
-            Level::Info => at!(INFO),
-            Level::Debug => at!(DEBUG),
+            Level::Error => emit_at!(ERROR),
+            Level::Warn => emit_at!(WARN),
+            Level::Info => emit_at!(INFO),
+            Level::Debug => emit_at!(DEBUG),
         }
     }
 }
@@ -280,13 +280,13 @@ mod tests {
     fn entries_have_the_text_form_of_drawpile_srv() {
         let user = LogUser { id: 2, address: "::ffff:192.0.2.1".parse().ok(), name: "B".into() };
         let now = Timestamp::now();
-        let got = lines(|| {
+        let written = lines(|| {
             LogEntry::new(now, Level::Info, Topic::Join, "Joined session").about(user).emit("01abc");
             LogEntry::new(now, Level::Warn, Topic::Status, "hm").emit("01abc");
             tracing::info!(port = 7, "listening");
         });
         assert_eq!(
-            got,
+            written,
             [
                 "Info/Join 2;192.0.2.1;B@{01abc}: Joined session",
                 "Warn/Status @{01abc}: hm",
@@ -297,22 +297,22 @@ mod tests {
 
     #[test]
     fn long_texts_are_cut_with_an_ellipsis() {
-        let (fits, long) = ("ä".repeat(MAX_TEXT), "ä".repeat(60_000));
+        let (longest, long) = ("ä".repeat(MAX_TEXT), "ä".repeat(60_000));
         let entry = |text: &str| LogEntry::new(Timestamp::now(), Level::Info, Topic::Report, text);
-        assert_eq!(entry(&fits).message, fits);
-        assert_eq!(entry(&long).message, format!("{fits}…"));
-        let got = lines(|| {
+        assert_eq!(entry(&longest).message, longest);
+        assert_eq!(entry(&long).message, format!("{longest}…"));
+        let written = lines(|| {
             entry(&long).emit("");
             tracing::warn!(error = %long, "hm");
         });
-        assert!(got.iter().all(|line| line.chars().count() < MAX_TEXT + 20), "{got:?}");
+        assert!(written.iter().all(|line| line.chars().count() < MAX_TEXT + 20), "{written:?}");
     }
 
     #[test]
     fn a_name_with_line_breaks_forges_no_line() {
         let user = LogUser { id: 1, address: None, name: "x\n2026 Error/Status: forged".into() };
-        let got =
+        let written =
             lines(|| LogEntry::new(Timestamp::now(), Level::Info, Topic::Join, "a\nb").about(user).emit(""));
-        assert_eq!(got, ["Info/Join 1;;x 2026 Error/Status: forged: a b"]);
+        assert_eq!(written, ["Info/Join 1;;x 2026 Error/Status: forged: a b"]);
     }
 }

@@ -133,7 +133,7 @@ pub fn login_result(details: &str) -> &'static str {
     LOGIN_RESULTS.iter().find(|known| **known == details).unwrap_or(&"other")
 }
 
-/// A histogram of delays, with the buckets of [`DELAY_BUCKETS_MS`].
+/// A histogram of delays, with the buckets of `DELAY_BUCKETS_MS`.
 #[derive(Debug)]
 pub struct Histogram {
     /// Delays per bucket, not cumulative; the last bucket has those above all bounds.
@@ -251,21 +251,21 @@ pub fn page(current: &CurrentValues) -> String {
     }
     let m = &METRICS;
     for (name, help, counter) in [
-        ("connections_total", "Connections that were let in.", &m.connections),
-        ("slowed_total", "Times a client was slowed down or its chat dropped.", &m.slowed),
+        ("connections_total", "Accepted connections.", &m.connections),
+        ("slowed_total", "Times that a rate limit delayed a client or dropped its chat.", &m.slowed),
         ("messages_received_total", "Messages from clients.", &m.messages_in),
         ("received_bytes_total", "Bytes of messages from clients.", &m.bytes_in),
         ("messages_sent_total", "Messages to clients.", &m.messages_out),
         ("sent_bytes_total", "Bytes of messages to clients.", &m.bytes_out),
-        ("lagging_total", "Clients that were cut off because they do not read.", &m.lagging),
+        ("lagging_total", "Slow clients that were disconnected because they do not read.", &m.lagging),
         ("log_errors_total", "Failed attempts to write the log to the database.", &m.log_errors),
-        ("log_left_out_total", "Lines of the log that were left out.", &m.log_left_out),
-        ("storage_errors_total", "Times at which something could not be stored.", &m.storage_errors),
+        ("log_left_out_total", "Log lines that were dropped.", &m.log_left_out),
+        ("storage_errors_total", "Failed attempts to store something.", &m.storage_errors),
     ] {
         one(name, "counter", help, counter.get());
     }
     let limits =
-        ("limits_hit_total", "setting", "Connections, logins and passwords that a limit has kept out.");
+        ("limits_hit_total", "setting", "Connections, logins and passwords that a limit has refused.");
     by_kind(limits, "counter", &m.limits_hit.all(), &mut page);
     by_kind(("logins_total", "result", "Logins by result."), "counter", &m.logins.all(), &mut page);
     let queues = [("hashes", &m.hashes_waiting), ("log", &m.log_waiting)];
@@ -302,7 +302,7 @@ fn delays(delays: &Histogram, page: &mut String) {
     let name = "drawhall_fan_out_seconds";
     let _ = write!(
         page,
-        "# HELP {name} From when a message has reached its session until all others could be sent it.\n\
+        "# HELP {name} Time from the arrival of messages at their session until they could be sent to all others.\n\
          # TYPE {name} histogram\n"
     );
     let mut total = 0;

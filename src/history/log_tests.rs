@@ -186,12 +186,12 @@ fn a_cursor_inside_a_message_starts_at_the_beginning() {
         let boundaries: Vec<usize> =
             frames(&all).scan(0, |at, f| Some(std::mem::replace(at, *at + f.bytes.len()))).collect();
         let mut from_start = 0;
-        for at in history.start() - 10..history.end() + 10 {
-            let mut cursor = history.cursor(at);
+        for offset in history.start() - 10..history.end() + 10 {
+            let mut cursor = history.cursor(offset);
             history.publish();
-            let skip = usize::try_from(at - history.start()).ok();
+            let skip = usize::try_from(offset - history.start()).ok();
             let from = skip.filter(|skip| *skip == all.len() || boundaries.contains(skip)).unwrap_or(0);
-            assert_eq!(read_all(&mut cursor), all[from..], "at {at}");
+            assert_eq!(read_all(&mut cursor), all[from..], "at {offset}");
             from_start += usize::from(from == 0);
         }
         assert_eq!(from_start, all.len() + 20 - 4, "four boundaries besides the beginning");
@@ -241,7 +241,7 @@ proptest! {
         let mut history = open();
         let mut cursor = history.cursor(i64::MIN);
         let mut list: Vec<Bytes> = Vec::new();
-        let mut seen: Vec<u8> = Vec::new();
+        let mut read: Vec<u8> = Vec::new();
         let mut expected_by_reader: Vec<u8> = Vec::new();
         for step in steps {
             match step {
@@ -255,20 +255,20 @@ proptest! {
                 Step::Read(limit) => {
                     let mut out = Vec::new();
                     cursor.read(limit, &mut out);
-                    seen.extend(out.concat());
+                    read.extend(out.concat());
                 }
                 Step::Reset => {
                     list = vec![message(7, 7)];
                     history.reset(&message(7, 7), 1).unwrap();
                     cursor.follow_reset(history.epoch());
-                    seen.clear();
+                    read.clear();
                     expected_by_reader = message(7, 7).to_vec();
                 }
                 Step::Fork => {
                     history.publish();
                     let mut out = Vec::new();
                     while matches!(cursor.read(usize::MAX, &mut out), Read::Some) {}
-                    seen.extend(out.concat());
+                    read.extend(out.concat());
                     let fork = history.seal_at_fork();
                     history.replace_prefix(fork, 0, &message(8, 8), 1).unwrap();
                     list = vec![message(8, 8)];
@@ -277,11 +277,11 @@ proptest! {
             prop_assert_eq!(history.to_bytes(), list.concat());
             prop_assert_eq!(history.size() as usize, list.iter().map(Bytes::len).sum::<usize>());
             prop_assert_eq!(history.last_index() - history.first_index() + 1, list.len() as i64);
-            prop_assert!(expected_by_reader.starts_with(&seen));
+            prop_assert!(expected_by_reader.starts_with(&read));
         }
         history.publish();
-        seen.extend(read_all(&mut cursor));
-        prop_assert_eq!(seen, expected_by_reader);
+        read.extend(read_all(&mut cursor));
+        prop_assert_eq!(read, expected_by_reader);
         prop_assert_eq!(read_all(&mut history.cursor(i64::MIN)), list.concat());
     }
 

@@ -84,8 +84,8 @@ fn all_readers_read_the_same_messages_in_order() {
         history.publish();
         let whole = [message(1), message(2)].concat();
         for reader in readers {
-            let seen = reader.join().unwrap();
-            assert!(whole.starts_with(&seen) && seen.len() % message(1).len() == 0, "{seen:?}");
+            let read = reader.join().unwrap();
+            assert!(whole.starts_with(&read) && read.len() % message(1).len() == 0, "{read:?}");
         }
     });
 }
@@ -153,11 +153,11 @@ fn a_streamed_reset_under_a_reader_loses_and_repeats_nothing() {
             history.publish();
             (history, passed)
         });
-        let mut seen = read(&mut cursor);
-        seen.extend(read(&mut cursor));
+        let mut received = read(&mut cursor);
+        received.extend(read(&mut cursor));
         let (history, passed) = writer.join().unwrap();
-        seen.extend(read(&mut cursor));
-        assert_eq!(seen, [message(1), message(2), message(3)].concat());
+        received.extend(read(&mut cursor));
+        assert_eq!(received, [message(1), message(2), message(3)].concat());
         let first = if passed { message(9) } else { message(1) };
         let newcomer = read(&mut history.cursor(i64::MIN));
         assert_eq!(newcomer, [first, message(2), message(3)].concat());

@@ -54,12 +54,12 @@ impl fmt::Display for Problem {
             Self::JournalLine(text) => write!(f, "journal, {text}"),
             Self::TornJournal => write!(f, "the last line of the journal is torn"),
             Self::NoHistory(None) => write!(f, "the journal names no history file"),
-            Self::NoHistory(Some(name)) => write!(f, "the history file {name} is not there"),
+            Self::NoHistory(Some(name)) => write!(f, "the history file {name} is missing"),
             Self::History(error) => error.fmt(f),
             Self::CutHistory { name, end, bytes } => {
                 write!(f, "{name}: {bytes} bytes from offset {end} on are no whole message")
             }
-            Self::LeftOver(name) => write!(f, "{name} is left over from an interrupted step"),
+            Self::LeftOver(name) => write!(f, "{name} is left over from an interrupted operation"),
         }
     }
 }
@@ -180,9 +180,9 @@ fn read_history(
 pub struct Repair {
     /// Directory with copies of the files before their change; `None` if nothing was changed.
     pub backup: Option<PathBuf>,
-    pub mended: Vec<String>,
+    pub repaired: Vec<String>,
     /// Problems that remain.
-    pub left: Vec<String>,
+    pub remaining: Vec<String>,
 }
 
 /// Repairs what can be repaired. Every file is copied before its change, to a new subdirectory `backup<N>`.
@@ -213,7 +213,7 @@ impl Repairer<'_> {
         let bad_lines = problems.iter().any(|p| matches!(p, Problem::JournalLine(_) | Problem::TornJournal));
         for problem in problems {
             let what = format!("{id}: {problem}");
-            let mended = match problem {
+            let repaired = match problem {
                 Problem::JournalLine(_) | Problem::TornJournal => continue,
                 Problem::CutHistory { name, end, .. } => {
                     self.back_up(&name)?;
@@ -230,15 +230,15 @@ impl Repairer<'_> {
                 Problem::NoHistory(_) | Problem::History(_) => self.find_history(&id, &journal)?,
                 Problem::UnreadableJournal(_) => false,
             };
-            if mended {
-                self.done.mended.push(what);
+            if repaired {
+                self.done.repaired.push(what);
             } else {
-                self.done.left.push(what);
+                self.done.remaining.push(what);
             }
         }
         if bad_lines {
             self.journal(&journal)?;
-            self.done.mended.push(format!("{id}: lines of the journal that cannot be read became comments"));
+            self.done.repaired.push(format!("{id}: malformed lines of the journal were commented out"));
         }
         Ok(())
     }
@@ -353,22 +353,25 @@ mod tests {
             [
                 "cut: cut.dprec: 3 bytes from offset 51 on are no whole message",
                 "early: history file early.dprec holds no message: the session is empty",
-                "left: left.dprec is left over from an interrupted step",
+                "left: left.dprec is left over from an interrupted operation",
                 "lines: journal, line 2: unknown journal entry: \"NONSENSE\"",
                 "lines: the last line of the journal is torn",
-                "lost: the history file lost_r3.dprec is not there",
+                "lost: the history file lost_r3.dprec is missing",
             ]
         );
         let done = repair(dir.path()).unwrap();
-        assert_eq!(done.left, ["early: history file early.dprec holds no message: the session is empty"]);
-        assert_eq!(problems(dir.path()), done.left);
+        assert_eq!(
+            done.remaining,
+            ["early: history file early.dprec holds no message: the session is empty"]
+        );
+        assert_eq!(problems(dir.path()), done.remaining);
         let backup = done.backup.unwrap();
         assert_eq!(fs::read(backup.join("cut.dprec")).unwrap(), history(b"\0\x05\x81"));
         assert_eq!(fs::read(backup.join("left.dprec")).unwrap(), history(b""));
         assert!(backup.join("lost.session").exists() && backup.join("lines.session").exists());
         let lines = fs::read_to_string(dir.path().join("lines.session")).unwrap();
         assert_eq!(lines, "FILE lines.dprec\n# NONSENSE\nTITLE torn\n");
-        assert!(repair(dir.path()).unwrap().mended.is_empty(), "nothing is left to repair");
+        assert!(repair(dir.path()).unwrap().repaired.is_empty(), "nothing is left to repair");
     }
 
     #[test]

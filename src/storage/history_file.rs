@@ -36,7 +36,7 @@ pub enum HistoryError {
     #[error("history file {name}: its header names no protocol version ({version:?})")]
     NoVersion { name: String, version: Option<String> },
     /// The server number of its protocol version is not this server's.
-    #[error("history file {name}: protocol version {version} is not of this server")]
+    #[error("history file {name}: protocol version {version} is not supported by this server")]
     OtherServer { name: String, version: ProtocolVersion },
     /// It holds no whole message.
     #[error("history file {0} holds no message: the session is empty")]
@@ -206,9 +206,9 @@ pub(super) fn scan(file: &File, first: u64) -> io::Result<Contents> {
     let mut buffer = vec![0; SCAN_BYTES];
     let (mut filled, mut read_to) = (0, first);
     loop {
-        let got = read_some(file, &mut buffer[filled..], read_to)?;
-        filled += got;
-        read_to += got as u64;
+        let read = read_some(file, &mut buffer[filled..], read_to)?;
+        filled += read;
+        read_to += read as u64;
         let mut offset = 0;
         while let Some(header) = FrameHeader::parse(&buffer[offset..filled]) {
             let end = offset + header.frame_len();
@@ -232,7 +232,7 @@ pub(super) fn scan(file: &File, first: u64) -> io::Result<Contents> {
         }
         buffer.copy_within(offset..filled, 0);
         filled -= offset;
-        if got == 0 {
+        if read == 0 {
             break;
         }
     }
@@ -303,7 +303,7 @@ mod tests {
             (&[b"DPREC\0\0\x10{\"version\":\"xx\"}"], "names no protocol version (Some(\"xx\"))"),
             (
                 &[b"DPREC\0\0\x17{\"version\":\"dp:5.24.0\"}", b"\0\x01\x81\x01x"],
-                "dp:5.24.0 is not of this server",
+                "dp:5.24.0 is not supported by this server",
             ),
             (&[b"DPREC\0\0\x17{\"version\":\"dp:4.24.0\"}"], "holds no message"),
             (&[b"DPREC\0\0\x17{\"version\":\"dp:4.24.0\"}", &[0; 4096]], "holds no message"),

@@ -97,10 +97,10 @@ pub fn parse_line(line: &str) -> Line {
     if line.is_empty() || line.starts_with('#') {
         return Line::Blank;
     }
-    let (name, rest) = line.split_once(|c: char| c.is_ascii_whitespace()).unwrap_or((line, ""));
-    let rest = rest.trim();
+    let (name, parameters) = line.split_once(|c: char| c.is_ascii_whitespace()).unwrap_or((line, ""));
+    let parameters = parameters.trim();
     let mut warnings = Vec::new();
-    match parse_entry(name, rest, &mut warnings) {
+    match parse_entry(name, parameters, &mut warnings) {
         Ok(entry) => Line::Entry(entry, warnings),
         Err(ParseError::Unknown) => Line::Unknown(format!("unknown journal entry: \"{name}\"")),
         Err(ParseError::Malformed(reason)) => Line::Bad(reason),
@@ -115,37 +115,37 @@ enum ParseError {
     Malformed(String),
 }
 
-fn parse_entry(name: &str, rest: &str, warnings: &mut Vec<String>) -> Result<Entry, ParseError> {
-    let bad = || ParseError::Malformed(format!("invalid {name} entry: \"{rest}\""));
-    let text = rest.to_owned();
+fn parse_entry(name: &str, parameters: &str, warnings: &mut Vec<String>) -> Result<Entry, ParseError> {
+    let bad = || ParseError::Malformed(format!("invalid {name} entry: \"{parameters}\""));
+    let text = parameters.to_owned();
     Ok(match name {
-        "FILE" if rest.is_empty() => return Err(bad()),
+        "FILE" if parameters.is_empty() => return Err(bad()),
         "FILE" => Entry::File(text),
         "ALIAS" => Entry::Alias(text),
         "FOUNDER" => Entry::Founder(text),
         "PASSWORD" => Entry::Password(text),
         "OPWORD" => Entry::Opword(text),
-        "MAXUSERS" => Entry::MaxUsers(rest.parse::<i64>().unwrap_or(0).clamp(1, 254) as u32),
-        "AUTORESET" => Entry::AutoReset(rest.parse().map_err(|_| bad())?),
+        "MAXUSERS" => Entry::MaxUsers(parameters.parse::<i64>().unwrap_or(0).clamp(1, 254) as u32),
+        "AUTORESET" => Entry::AutoReset(parameters.parse().map_err(|_| bad())?),
         "TITLE" => Entry::Title(text),
-        "ARCHIVE" => Entry::Archive(match rest {
+        "ARCHIVE" => Entry::Archive(match parameters {
             "" => None,
             "0" => Some(false),
             "1" => Some(true),
-            _ => return Err(ParseError::Malformed(format!("unknown archive mode: \"{rest}\""))),
+            _ => return Err(ParseError::Malformed(format!("unknown archive mode: \"{parameters}\""))),
         }),
-        "LIMIT" => Entry::Limit(rest.parse::<u64>().map_err(|_| bad())?.min(MAX_LIMIT)),
+        "LIMIT" => Entry::Limit(parameters.parse::<u64>().map_err(|_| bad())?.min(MAX_LIMIT)),
         "FLAGS" => {
-            let (flags, unknown) = Flags::from_words(rest);
+            let (flags, unknown) = Flags::from_words(parameters);
             warnings.extend(unknown.iter().map(|word| format!("unknown flag: \"{word}\"")));
             Entry::Flags(flags)
         }
-        "BAN" => Entry::Ban(parse_ban(rest).ok_or_else(bad)?),
-        "UNBAN" => Entry::Unban(rest.parse().map_err(|_| bad())?),
+        "BAN" => Entry::Ban(parse_ban(parameters).ok_or_else(bad)?),
+        "UNBAN" => Entry::Unban(parameters.parse().map_err(|_| bad())?),
         "ANNOUNCE" => Entry::Announce(text),
         "UNANNOUNCE" => Entry::Unannounce(text),
         "USER" => {
-            let (id, name) = pair(rest).ok_or_else(bad)?;
+            let (id, name) = pair(parameters).ok_or_else(bad)?;
             let id = id.parse().ok().filter(|id| (1..=254).contains(id)).ok_or_else(bad)?;
             Entry::User { id, name: decode(name) }
         }
@@ -154,17 +154,17 @@ fn parse_entry(name: &str, rest: &str, warnings: &mut Vec<String>) -> Result<Ent
         "TRUST" => Entry::Trust(text),
         "UNTRUST" => Entry::Untrust(text),
         "AUTHNAME" => {
-            let (auth_id, name) = pair(rest).ok_or_else(bad)?;
+            let (auth_id, name) = pair(parameters).ok_or_else(bad)?;
             Entry::AuthName { auth_id: decode(auth_id), name: decode(name) }
         }
         "CATCHUP" => {
-            let key: i64 = rest.parse().map_err(|_| bad())?;
+            let key: i64 = parameters.parse().map_err(|_| bad())?;
             Entry::Catchup(key.clamp(1, MAX_CATCHUP_KEY) as u32)
         }
-        "INV" => Entry::Invite(parse_invite(rest).ok_or_else(bad)?),
+        "INV" => Entry::Invite(parse_invite(parameters).ok_or_else(bad)?),
         "UNV" => Entry::RemoveInvite(text),
         "USV" => {
-            let [secret, client_key, name] = fields(rest)[..] else { return Err(bad()) };
+            let [secret, client_key, name] = fields(parameters)[..] else { return Err(bad()) };
             let (secret, client_key) = (secret.to_owned(), client_key.to_owned());
             Entry::UseInvite { secret, client_key, name: decode(name) }
         }

@@ -60,8 +60,8 @@ impl Flags {
     /// Flags from bits in the order of [`Self::words`].
     pub(super) fn from_bits(bits: u16) -> Flags {
         let mut flags = Flags::default();
-        for (at, flag) in flags.all_mut().into_iter().enumerate() {
-            *flag = bits >> at & 1 == 1;
+        for (index, flag) in flags.all_mut().into_iter().enumerate() {
+            *flag = bits >> index & 1 == 1;
         }
         flags
     }
@@ -91,7 +91,7 @@ impl Flags {
         let (mut bits, mut unknown) = (0, Vec::new());
         for word in text.split_whitespace() {
             match Self::WORDS.iter().position(|w| *w == word) {
-                Some(at) => bits |= 1 << at,
+                Some(index) => bits |= 1 << index,
                 None => unknown.push(word.to_owned()),
             }
         }
@@ -339,7 +339,7 @@ fn set_hash(current: &mut String, hash: String, what: &str) -> Option<String> {
         return None;
     }
     // Its text is not shown: it may be a plain password.
-    Some(format!("what stands there is no {what} hash"))
+    Some(format!("not a {what} hash"))
 }
 
 #[cfg(test)]
@@ -363,7 +363,7 @@ mod tests {
     fn a_malformed_hash_does_not_change_the_password() {
         let replay = replay("PASSWORD plain;a b\nPASSWORD nonsense\nOPWORD plain;x\nOPWORD\n");
         assert_eq!((replay.metadata.password.as_str(), replay.metadata.opword.as_str()), ("plain;a b", ""));
-        assert_eq!(replay.warnings, ["line 2: what stands there is no password hash"]);
+        assert_eq!(replay.warnings, ["line 2: not a password hash"]);
     }
 
     #[test]

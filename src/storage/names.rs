@@ -20,7 +20,7 @@ pub const LOCK: &str = "drawhall.lock";
 pub fn is_valid_alias(alias: &str) -> bool {
     let bytes = alias.as_bytes();
     let plain = bytes.iter().all(|b| b.is_ascii_alphanumeric() || *b == b'-');
-    let uuid = bytes.len() == 36 && [8, 13, 18, 23].iter().all(|at| bytes[*at] == b'-');
+    let uuid = bytes.len() == 36 && [8, 13, 18, 23].iter().all(|position| bytes[*position] == b'-');
     let ulid =
         bytes.len() == 26 && bytes.iter().all(|b| b.is_ascii_alphanumeric() && !b"ilouILOU".contains(b));
     (1..=32).contains(&bytes.len()) && plain && !uuid && !ulid
@@ -50,10 +50,10 @@ pub fn journal_id(name: &str) -> Option<&str> {
 
 /// Whether a file name is one of the session's history files, as any version of drawpile-srv names them.
 pub fn is_history_of(name: &str, id: &str) -> bool {
-    let Some(rest) = name.strip_prefix(id).and_then(|r| r.strip_suffix(".dprec")) else { return false };
-    let (number, copy) = match rest.split_once(' ') {
+    let Some(suffix) = name.strip_prefix(id).and_then(|r| r.strip_suffix(".dprec")) else { return false };
+    let (number, copy) = match suffix.split_once(' ') {
         Some((number, copy)) => (number, Some(copy)),
-        None => (rest, None),
+        None => (suffix, None),
     };
     let digits = |text: &str| !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit());
     let numbered = number.is_empty() || number.strip_prefix("_r").is_some_and(digits);

@@ -126,8 +126,8 @@ impl Drop for Recording {
 /// The directory of recordings, up to the first component that depends on the session.
 pub fn directory_of(pattern: &str) -> PathBuf {
     let home = std::env::var("HOME").unwrap_or_default();
-    let whole = expand(pattern, &home, "%i", "%a", jiff::Zoned::now().datetime());
-    let dir = if pattern.contains('%') || !Path::new(pattern).is_dir() { whole.parent() } else { None };
+    let expanded = expand(pattern, &home, "%i", "%a", jiff::Zoned::now().datetime());
+    let dir = if pattern.contains('%') || !Path::new(pattern).is_dir() { expanded.parent() } else { None };
     let fixed = dir
         .unwrap_or(Path::new(pattern))
         .components()
@@ -150,7 +150,7 @@ pub fn prepare_directory(dir: &Path) -> io::Result<()> {
 /// The path of a recording. Placeholders are replaced in a fixed order; for a directory, a file name is added.
 fn expand(pattern: &str, home: &str, id: &str, alias: &str, now: DateTime) -> PathBuf {
     let pattern = match pattern.strip_prefix("~/") {
-        Some(rest) => format!("{home}/{rest}"),
+        Some(relative) => format!("{home}/{relative}"),
         None => pattern.to_owned(),
     };
     let pattern = if Path::new(&pattern).is_dir() {

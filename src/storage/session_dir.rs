@@ -58,7 +58,7 @@ pub enum LoadError {
     /// The history file cannot be loaded.
     #[error(transparent)]
     History(#[from] HistoryError),
-    /// The journal exceeds [`MAX_JOURNAL`]. Reading only a part would lose the rest when it is rewritten.
+    /// The journal exceeds `MAX_JOURNAL`. Reading only a part would lose the rest when it is rewritten.
     #[error("the journal is longer than {MAX_JOURNAL} bytes")]
     JournalTooLong,
     /// Its files are locked: the session is loaded, or its previous instance is still writing.
@@ -343,7 +343,7 @@ impl SessionDir {
     /// Completes deletions, archivings and creations that a crash has interrupted.
     fn finish_interrupted(&self, files: &mut BTreeSet<String>) {
         let remove = |name: &str, archive: bool| {
-            tracing::info!("removing {name}, left over from an interrupted step");
+            tracing::info!("removing {name}, left over from an interrupted operation");
             if let Err(error) = names::remove(&self.path, name, archive) {
                 tracing::warn!(%error, "cannot remove {name}");
             }
@@ -406,7 +406,7 @@ impl SessionDir {
             if current.is_some_and(|c| c == name.as_str()) || of_another {
                 continue;
             }
-            tracing::info!("stored session {}: removing {name}, which does not count any more", session.id);
+            tracing::info!("stored session {}: removing {name}, which is no longer used", session.id);
             if let Err(error) = names::remove(&self.path, name, archive) {
                 tracing::warn!(%error, "cannot remove {name}");
             }
@@ -445,7 +445,7 @@ impl SessionDir {
             self.syncer.queue(&file);
             let bytes = contents.torn_bytes;
             warnings
-                .push(format!("{name}: cut {bytes} bytes from offset {end} on, no whole message is there"));
+                .push(format!("{name}: cut {bytes} bytes at offset {end}: the last message is incomplete"));
         }
         let history = HistoryFile::new(file, -(first_message as i64));
         let journal = LoadedJournal {
@@ -477,8 +477,8 @@ impl SessionDir {
         let path = self.path.join(names::thumbnail(id));
         let bytes = fs::read(&path).ok()?;
         let modified = fs::metadata(&path).and_then(|m| m.modified()).ok()?;
-        let made = modified.duration_since(UNIX_EPOCH).map_or(0, |d| d.as_millis() as i64);
-        Some((bytes.into(), made))
+        let modified_ms = modified.duration_since(UNIX_EPOCH).map_or(0, |d| d.as_millis() as i64);
+        Some((bytes.into(), modified_ms))
     }
 
     /// Copies of all files of a session, archives too; blocks. Files that cannot be read are left out.

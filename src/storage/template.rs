@@ -168,9 +168,9 @@ impl Source {
     fn open(path: &Path) -> Result<Source, TemplateError> {
         let mut magic = [0; MAGIC.len()];
         let mut file = File::open(path)?;
-        let got = file.read(&mut magic)?;
+        let len = file.read(&mut magic)?;
         let input = BufReader::new(File::open(path)?);
-        if &magic[..got] == MAGIC {
+        if &magic[..len] == MAGIC {
             let reader = DprecReader::new(input)?;
             let mut json = vec![0; reader.offset() as usize - MAGIC.len() - 2];
             let mut start = [0; 2];
@@ -337,7 +337,7 @@ impl Templates {
             let read = if known_bad {
                 Err(None)
             } else if !names::is_valid_alias(alias) {
-                Err(Some(format!("'{alias}' is no session alias (1 to 32 letters, digits and -)")))
+                Err(Some(format!("'{alias}' is not a valid session alias (1 to 32 letters, digits and -)")))
             } else {
                 match read_template(alias, &path, len, modified, &mut warnings) {
                     Err(error) if error.is_transient() => {
@@ -472,7 +472,7 @@ mod tests {
         assert!(about("old24").contains("protocol version dp:4.24.0 cannot be started"));
         assert!(about("none").contains("names no protocol version"));
         assert!(about("empty").contains("no message"));
-        assert!(about("bad_alias").contains("is no session alias"));
+        assert!(about("bad_alias").contains("is not a valid session alias"));
     }
 
     #[test]
@@ -509,7 +509,7 @@ mod tests {
         assert_eq!((found.find("x").is_some(), warnings.len()), (true, 1));
         let mut next = Templates::default();
         found.keep_unreadable("x", path.clone(), &error, &mut next, &mut warnings);
-        assert_eq!(warnings.len(), 1, "told once");
+        assert_eq!(warnings.len(), 1, "returned once");
         assert!(next.rejected.is_empty());
         // The same file, unchanged but for its mode, is read at the next scan.
         fs::write(&path, NEW.replace("=T\n", "=again\n")).unwrap();

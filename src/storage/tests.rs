@@ -111,13 +111,13 @@ impl Model {
             }
             Step::Fork(staged, since) => {
                 let fork = self.history.seal_at_fork();
-                let at = self.list.len();
+                let fork_index = self.list.len();
                 (0..*since).for_each(|_| self.append(50));
                 let staged = self.fresh(*staged);
                 self.history
                     .replace_prefix(fork, *since as u64, &staged.concat(), staged.len() as u64)
                     .unwrap();
-                self.list = [staged, self.list.split_off(at)].concat();
+                self.list = [staged, self.list.split_off(fork_index)].concat();
             }
             Step::Flush => self.flush(),
             Step::Reload => {
@@ -174,9 +174,9 @@ proptest! {
         }
         model.flush();
         prop_assert_eq!(read_all(&mut model.history.cursor(i64::MIN)), model.list.concat());
-        for (at, index) in (model.history.first_index()..=model.history.last_index()).enumerate() {
+        for (n, index) in (model.history.first_index()..=model.history.last_index()).enumerate() {
             let offset = model.history.offset_after(index).unwrap() - model.history.start();
-            prop_assert_eq!(offset as usize, model.list[..=at].concat().len());
+            prop_assert_eq!(offset as usize, model.list[..=n].concat().len());
         }
         let list = model.list.clone();
         model.store.finish(FileDisposition::Keep).unwrap();
@@ -413,8 +413,8 @@ fn a_long_stored_history_is_evicted_from_memory() {
     let all = model.list.concat();
     let behind = model.list[..90].iter().map(|message| message.len()).sum::<usize>();
     // A cursor inside a message starts at the beginning.
-    for (at, from) in [(i64::MIN, 0), (behind as i64, behind), (behind as i64 + 1, 0)] {
-        assert!(read_all(&mut model.history.cursor(at)) == all[from..], "at {at}");
+    for (position, from) in [(i64::MIN, 0), (behind as i64, behind), (behind as i64 + 1, 0)] {
+        assert!(read_all(&mut model.history.cursor(position)) == all[from..], "at {position}");
     }
 }
 
@@ -429,9 +429,9 @@ fn a_thumbnail_is_stored_replaced_and_removed_with_its_session() {
     }
     model.store.finish(FileDisposition::Keep).unwrap();
     let mut loaded = session_dir.load("id").unwrap();
-    let (bytes, made) = loaded.picture.take().unwrap();
+    let (bytes, modified_ms) = loaded.picture.take().unwrap();
     assert_eq!(&bytes[..], b"second");
-    assert!(made > 1_700_000_000_000);
+    assert!(modified_ms > 1_700_000_000_000);
     loaded.store.perform(WriteBatch { picture: Some(None), ..WriteBatch::default() });
     drop(loaded);
     assert!(session_dir.load("id").unwrap().picture.is_none());

@@ -46,8 +46,8 @@ pub(super) fn of_session(machine: &mut SessionMachine, effects: &Effects) -> Str
     }
     let Effects { log, changed, stats, check, exchanges, listing, reports, ended, held, answer, .. } =
         effects;
-    let rest = (log, changed, stats, check, exchanges, listing, reports, ended, held, answer);
-    digest.update(debug_text(&rest));
+    let others = (log, changed, stats, check, exchanges, listing, reports, ended, held, answer);
+    digest.update(debug_text(&others));
     let history = machine.history();
     let position = (history.size(), history.first_index(), history.last_index(), history.end());
     digest.update(format!("{position:?}"));
