@@ -121,7 +121,7 @@ impl FailedLoginLimiter {
     }
 
     /// Uncounts an attempt: the password was right.
-    pub fn give_back(&mut self, address: IpAddr) {
+    pub fn refund(&mut self, address: IpAddr) {
         for network in networks(address) {
             if let Some((_, count)) = self.0.get_mut(&network.key) {
                 *count = count.saturating_sub(1);
@@ -169,24 +169,24 @@ mod tests {
 
     #[test]
     fn failed_logins_are_rate_limited_per_address() {
-        let (mut attempts, address) = (FailedLoginLimiter::default(), "192.0.2.1".parse().unwrap());
-        assert!((0..MAX_FAILED_LOGINS).all(|_| attempts.take(address, 1000)));
-        assert!(!attempts.take(address, 2000));
-        attempts.give_back(address);
-        assert!(attempts.take(address, 2000) && !attempts.take(address, 2000));
-        assert!(attempts.take("192.0.2.2".parse().unwrap(), 2000));
-        assert!(attempts.take(address, 1000 + FAILED_LOGIN_WINDOW_MS));
+        let (mut limiter, address) = (FailedLoginLimiter::default(), "192.0.2.1".parse().unwrap());
+        assert!((0..MAX_FAILED_LOGINS).all(|_| limiter.take(address, 1000)));
+        assert!(!limiter.take(address, 2000));
+        limiter.refund(address);
+        assert!(limiter.take(address, 2000) && !limiter.take(address, 2000));
+        assert!(limiter.take("192.0.2.2".parse().unwrap(), 2000));
+        assert!(limiter.take(address, 1000 + FAILED_LOGIN_WINDOW_MS));
     }
 
     #[test]
     fn failed_logins_of_an_ipv6_network_count_together() {
-        let mut attempts = FailedLoginLimiter::default();
+        let mut limiter = FailedLoginLimiter::default();
         let address = |n: u32| format!("2001:db8::{n:x}").parse().unwrap();
-        assert!((0..MAX_FAILED_LOGINS).all(|n| attempts.take(address(n), 1000)));
-        assert!(!attempts.take(address(9999), 2000));
-        assert!(attempts.take("2001:db8:0:1::".parse().unwrap(), 2000));
+        assert!((0..MAX_FAILED_LOGINS).all(|n| limiter.take(address(n), 1000)));
+        assert!(!limiter.take(address(9999), 2000));
+        assert!(limiter.take("2001:db8:0:1::".parse().unwrap(), 2000));
         let wider = |n: u32| format!("2001:db8:0:{n:x}::1").parse().unwrap();
-        let admitted = (0..1000).filter(|n| attempts.take(wider(*n), 2000)).count();
+        let admitted = (0..1000).filter(|n| limiter.take(wider(*n), 2000)).count();
         assert!(admitted < 20 * MAX_FAILED_LOGINS as usize, "{admitted}");
     }
 }

@@ -1,4 +1,4 @@
-//! What programs watch: `/metrics`, `/readyz`.
+//! Endpoints for monitoring: `/metrics` (Prometheus), `/readyz`.
 
 use actix_web::HttpResponse;
 use serde_json::Value;
@@ -8,7 +8,7 @@ use crate::metrics::{CurrentValues, page};
 use crate::server::GetLoad;
 
 impl AdminState {
-    /// Ready is who answers.
+    /// Readiness: whether the server actor answers.
     pub(super) async fn ready(&self) -> HttpResponse {
         match self.server.send(GetLoad).await {
             Ok(_) => HttpResponse::Ok().content_type("text/plain").body("ready\n"),
@@ -16,7 +16,7 @@ impl AdminState {
         }
     }
 
-    /// Everything that is counted, in the text form of Prometheus.
+    /// Metrics in the text format of Prometheus.
     pub(super) async fn metrics(&self) -> HttpResponse {
         let load = self.server.send(GetLoad).await;
         let sessions = self.descriptions(false).await;

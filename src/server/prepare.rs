@@ -121,7 +121,7 @@ pub(super) struct Prepared {
 impl Prepared {
     /// Reads and opens everything.
     pub(super) fn new(options: &ServeOptions) -> Result<Prepared, StartError> {
-        if options.admin_port.is_some() && options.admin_access.lets_strangers_in() {
+        if options.admin_port.is_some() && options.admin_access.is_open_by_mistake() {
             return Err(StartError::OpenAdmin);
         }
         let web_sockets =
