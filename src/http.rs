@@ -41,7 +41,6 @@ pub enum HttpError {
     /// Connecting, TLS or the transfer failed.
     #[error("{0}")]
     Failed(String),
-    /// Timeout.
     #[error("no answer within {} s", TIMEOUT.as_secs())]
     Timeout,
     /// Too many redirects, or one that must not be followed.

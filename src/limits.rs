@@ -8,7 +8,7 @@ use std::net::IpAddr;
 use crate::transport::network::networks;
 pub use by_address::{AddressBuckets, REPORTS_A_MINUTE};
 
-/// Failed logins of one address within [`FAILED_LOGIN_WINDOW_MS`] after which further ones are refused.
+/// Rate limit of failed logins: those of one address within [`FAILED_LOGIN_WINDOW_MS`] after which more are refused.
 const MAX_FAILED_LOGINS: u32 = 20;
 const FAILED_LOGIN_WINDOW_MS: u64 = 60_000;
 /// Addresses that [`FailedLoginLimiter`] remembers.

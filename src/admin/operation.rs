@@ -52,22 +52,20 @@ impl Field {
     }
 }
 
-/// A string.
+// Shorthands for `Field::new`, used in the tables.
+
 pub(super) const fn text(name: &'static str, description: &'static str) -> Field {
     Field::new(name, Kind::Text, description)
 }
 
-/// An integer.
 pub(super) const fn number(name: &'static str, description: &'static str) -> Field {
     Field::new(name, Kind::Number, description)
 }
 
-/// A boolean.
 pub(super) const fn bool(name: &'static str, description: &'static str) -> Field {
     Field::new(name, Kind::Bool, description)
 }
 
-/// An array of strings.
 pub(super) const fn texts(name: &'static str, description: &'static str) -> Field {
     Field::new(name, Kind::Texts, description)
 }

@@ -204,7 +204,7 @@ impl AuthServer {
         let Some(password) = ident.password.clone() else {
             let similar = account.is_none() && self.has_account_like(&ident.username).await?;
             return Ok(match account {
-                // No guest may have a name that looks like that of an account.
+                // No guest may use a name that looks like an account's.
                 None if similar => status("auth"),
                 None => status("guest"),
                 Some(account) if account.locked => status("banned"),

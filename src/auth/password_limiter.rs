@@ -91,7 +91,7 @@ impl HttpPasswordLimiter {
         allowed.then(begin).ok_or(AttemptRefused::TooMany)
     }
 
-    /// Begins an attempt whose check takes long. Waits until it allowed run: one per address and [`MAX_CHECKS`] in total.
+    /// Begins an attempt whose check takes long. Waits until it may run: one per address and [`MAX_CHECKS`] in total.
     ///
     /// # Errors
     /// When the rate limit of the address is reached or the queue is full.

@@ -8,10 +8,10 @@ use crate::limits::{Bucket, Rate};
 
 /// Burst of `commandRateLimit` in seconds.
 const COMMAND_BURST: u32 = 5;
-/// Rate limit of chat in bytes, including a fixed cost per message.
+/// Limit of chat in bytes, including a fixed cost per message.
 const CHAT: Rate = Rate { per_second: 65_536.0, burst: 1_048_576.0 };
 const LOG_LINES: Rate = Rate { per_second: 1.0, burst: 50.0 };
-/// The rate limit of an address is that of one connection times this.
+/// The budget of an address is that of one connection times this.
 const ADDRESS_FACTOR: f64 = 5.0;
 
 /// Something that is rate limited.
