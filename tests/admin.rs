@@ -567,7 +567,7 @@ fn the_shell_does_what_the_api_does() {
         said
     };
     assert!(
-        fine(&["make-session", "title=A place", "alias=place", "width=300"]).starts_with("made session ")
+        fine(&["make-session", "title=A place", "alias=place", "width=300"]).starts_with("created session ")
     );
     let mut a = admin.server.connect();
     a.join("A", "place");
@@ -588,7 +588,7 @@ fn the_shell_does_what_the_api_does() {
     assert!(fine(&["bans"]).contains("192.0.2.0  24"));
     assert_eq!(fine(&["bans", "remove", "1"]), "removed\n");
     let users: Value = serde_json::from_str(&fine(&["users", "--json"])).unwrap();
-    assert_eq!(fine(&["kick", users[0]["uid"].as_str().unwrap()]), "sent away\n");
+    assert_eq!(fine(&["kick", users[0]["uid"].as_str().unwrap()]), "disconnected\n");
     assert_eq!(a.rest().last().map(|m| m.kind), Some(1));
     fine(&["set-session", "place", "title=Another place", "nsfm=true"]);
     let changed: Value = serde_json::from_str(&fine(&["sessions", "place", "--json"])).unwrap();

@@ -1,5 +1,5 @@
-//! The wire vectors of the reference converter, both ways. Skipped where `DRAWHALL_GOLDEN` does not name the folder;
-//! the crate's unit tests hold vectors of their own for the same rules.
+//! Wire test vectors of the reference converter, in both directions. Skipped if `DRAWHALL_GOLDEN` is not set; the
+//! crate's unit tests have their own test vectors for the same rules.
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
 #[path = "../../tests/common/skip.rs"]
@@ -57,7 +57,7 @@ fn every_vector_holds_in_all_directions() {
 }
 
 #[test]
-fn both_recordings_hold_the_same() {
+fn both_recordings_have_the_same_content() {
     let Some(root) = golden() else { return };
     let open = |name: &str| BufReader::new(File::open(root.join(name)).unwrap());
     let mut text = DptxtReader::new(open("every-message.dptxt")).unwrap();

@@ -1,6 +1,7 @@
-//! Settings: one table with key, type, unit, default and meaning; the configuration file as a source of them.
+//! Configuration: the table of settings (key, type, unit, default, help), and the parsers of files and databases.
 //!
-//! [`Settings`] is an immutable snapshot that everybody shares. Source: docs/spec/config.md#settings.
+//! [`Settings`] is an immutable snapshot of all values. Every setting is defined once, in the `settings!` table
+//! below. Source: docs/spec/config.md#settings.
 
 pub mod account;
 pub mod bans;
@@ -19,53 +20,50 @@ pub use rules::{Rules, fault_of};
 pub use source::{FetchedBans, OpenSource, RuleSource, SourceError};
 pub use values::{LargeSize, Millis, Percent, Seconds, SettingError, SettingValue, parse_size};
 
-/// Smallest value of `sessionUserLimit` and a session's `maxUserCount`.
+/// Minimum of `sessionUserLimit` and of a session's `maxUserCount`.
 pub const MIN_USER_LIMIT: u32 = 2;
-/// Greatest value of `sessionUserLimit` and a session's `maxUserCount`: the number of user ids.
+/// Maximum of `sessionUserLimit` and of a session's `maxUserCount`: the number of user ids.
 pub const MAX_USER_LIMIT: u32 = 254;
 
-/// One row of the settings table.
+/// One row of the table of settings.
 #[derive(Debug, Clone, Copy)]
 pub struct SettingInfo {
-    /// Key in the configuration file and the admin API.
+    /// Key in configuration files, databases and the admin API.
     pub key: &'static str,
     /// Type: `bool`, `int`, `text`, `time` or `size`.
     pub kind: &'static str,
-    /// What a number without a unit counts, empty if nothing.
+    /// Unit of a number that is given without one; empty if the type has no unit.
     pub unit: &'static str,
-    /// What may be set, empty for anything.
+    /// Valid values in words; empty if everything is valid.
     pub range: &'static str,
-    /// Default, as it would be written.
+    /// Default value, as it is written in a configuration file.
     pub default: &'static str,
-    /// What it belongs to.
     pub group: Group,
-    /// What it means, in one line.
+    /// One sentence for the documentation and the admin page.
     pub help: &'static str,
 }
 
-/// What a setting belongs to, for people who look for it.
+/// Heading under which the documentation and the admin page list a setting.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Group {
-    /// The server as a whole.
     General,
-    /// What sessions may be like.
     Sessions,
-    /// Who may come, and under which name.
+    /// Who may log in, and user names.
     Access,
-    /// Clients in browsers.
+    /// Clients that run in browsers.
     Browsers,
-    /// Accounts of an ext-auth server.
+    /// Accounts of an external auth server (ext-auth).
     ExtAuth,
     /// List servers, abuse reports, external bans.
     Services,
-    /// Disks, and when what is sent.
+    /// Storage, fsync, memory and batching.
     Storage,
-    /// What keeps the server well.
+    /// Rate limits, timeouts and quotas.
     Limits,
 }
 
 impl Group {
-    /// For people.
+    /// Heading in the documentation and on the admin page.
     pub fn title(self) -> &'static str {
         match self {
             Group::General => "General",
@@ -88,7 +86,7 @@ macro_rules! settings {
             $( #[doc = $help] pub $field: values::$ty, )*
         }
 
-        /// The settings table.
+        /// The table of settings.
         pub const SETTINGS: &[SettingInfo] = &[
             $( SettingInfo {
                 key: $key,
@@ -103,26 +101,26 @@ macro_rules! settings {
 
         impl Default for Settings {
             fn default() -> Self {
-                // A test checks that every default of the table can be read.
+                // A test checks that every default is valid.
                 Self { $( $field: SettingValue::read($default).unwrap_or_default(), )* }
             }
         }
 
         impl Settings {
-            /// All settings, as they would be written, in the order of the table.
+            /// All values as they are written in a configuration file, in the order of the table.
             pub fn values(&self) -> Vec<(&'static str, String)> {
                 vec![ $( ($key, self.$field.write()), )* ]
             }
 
-            /// All settings as JSON, in the order of the table: times in seconds, sizes in bytes.
+            /// All values as JSON, in the order of the table. Times are seconds, sizes are bytes.
             pub fn json_values(&self) -> Vec<(&'static str, serde_json::Value)> {
                 vec![ $( ($key, self.$field.json()), )* ]
             }
 
-            /// Sets one setting from text.
+            /// Sets one setting from its text form.
             ///
             /// # Errors
-            /// When there is no such key or the text is no value of its type; the setting then stays as it was.
+            /// When the key is unknown or the value invalid; the setting keeps its value.
             pub fn set(&mut self, key: &str, text: &str) -> Result<(), SettingError> {
                 match canonical_key(key) {
                     $( $key => self.$field = SettingValue::read(text)
@@ -135,7 +133,7 @@ macro_rules! settings {
     };
 }
 
-/// Keys of the seed's manual that mean a setting of another name.
+/// Maps former names of settings to the current ones.
 pub(crate) fn canonical_key(key: &str) -> &str {
     match key {
         "title" => "serverTitle",
@@ -145,7 +143,7 @@ pub(crate) fn canonical_key(key: &str) -> &str {
     }
 }
 
-/// The settings table as a page of Markdown, as it stands in `docs/SETTINGS.md`.
+/// The table of settings in Markdown, as in `docs/SETTINGS.md`.
 pub fn settings_page() -> String {
     let mut page = String::from(
         "# Settings\n\n\
@@ -248,7 +246,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_default_of_the_table_is_what_settings_begin_with() {
+    fn default_settings_have_the_defaults_of_the_table() {
         let mut settings = Settings::default();
         for info in SETTINGS {
             settings.set(info.key, info.default).unwrap();
@@ -268,7 +266,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_written_is_read_again() {
+    fn values_survive_formatting_and_parsing() {
         let mut settings = Settings { server_title: "T".into(), ..Settings::default() };
         settings.set("clientTimeout", "90").unwrap();
         let mut again = Settings::default();
@@ -279,7 +277,7 @@ mod tests {
     }
 
     #[test]
-    fn a_bad_value_leaves_the_setting_as_it_was() {
+    fn an_invalid_value_does_not_change_the_setting() {
         let mut settings = Settings::default();
         let error = settings.set("clientTimeout", "soon").unwrap_err();
         assert_eq!(error.to_string(), "clientTimeout: 'soon' is no time");
@@ -288,7 +286,7 @@ mod tests {
     }
 
     #[test]
-    fn keys_of_the_seed_are_still_known() {
+    fn former_names_of_settings_are_accepted() {
         let mut settings = Settings::default();
         settings.set("title", "T").unwrap();
         settings.set("archiveMode", "true").unwrap();
