@@ -222,17 +222,17 @@ pub(crate) struct Serve {
     pub(crate) websocket_listen: Option<IpAddr>,
 
     /// Web page origins that may open WebSocket connections, such as https://example.org, or * [default: any].
-    #[arg(long, value_name = "ORIGIN", value_delimiter = ',', value_parser = origin::normalize, help_heading = "Listening")]
-    pub(crate) websocket_allowed_origin: Vec<String>,
+    #[arg(long, value_name = "ORIGIN", value_delimiter = ',', value_parser = item(origin::normalize), help_heading = "Listening")]
+    pub(crate) websocket_allowed_origin: Vec<Option<String>>,
 
     /// Networks of trusted proxies: only they may tell the address of a client.
-    #[arg(long, value_name = "NETWORK", value_delimiter = ',', value_parser = network, default_values = trust::LOOPBACK, help_heading = "Listening")]
-    pub(crate) trusted_proxy: Vec<IpRange>,
+    #[arg(long, value_name = "NETWORK", value_delimiter = ',', value_parser = item(network), default_values = trust::LOOPBACK, help_heading = "Listening")]
+    pub(crate) trusted_proxy: Vec<Option<IpRange>>,
 
     /// Headers by which trusted proxies tell the address of a client: x-real-ip, x-forwarded-for, forwarded,
     /// proxy-protocol [default: all of them; they must agree].
-    #[arg(long, value_name = "HEADER", value_delimiter = ',', value_parser = ProxyHeader::parse, help_heading = "Listening")]
-    pub(crate) proxy_header: Vec<ProxyHeader>,
+    #[arg(long, value_name = "HEADER", value_delimiter = ',', value_parser = item(ProxyHeader::parse), help_heading = "Listening")]
+    pub(crate) proxy_header: Vec<Option<ProxyHeader>>,
 
     /// Certificate chain (PEM); with --ssl-key it enables TLS, which clients must then use.
     #[arg(long, value_name = "FILE", help_heading = "Encryption")]
@@ -309,12 +309,7 @@ pub(crate) struct Serve {
     pub(crate) extauth: Option<String>,
 
     /// Run an auth server at this address, with the accounts of the configuration database.
-    #[arg(
-        long,
-        value_name = "ADDRESS:PORT",
-        requires = "database",
-        help_heading = "List servers and auth servers"
-    )]
+    #[arg(long, value_name = "ADDRESS:PORT", help_heading = "List servers and auth servers")]
     pub(crate) extauth_provider: Option<SocketAddr>,
 
     /// Port of the admin API; 0 for none.
@@ -342,8 +337,8 @@ pub(crate) struct Serve {
     pub(crate) remote: Option<String>,
 
     /// Networks that may use the admin API, or all [default: this machine only].
-    #[arg(long, value_name = "NETWORK", value_delimiter = ',', value_parser = access_network, help_heading = "Administration")]
-    pub(crate) web_admin_access: Vec<IpRange>,
+    #[arg(long, value_name = "NETWORK", value_delimiter = ',', value_parser = item(access_network), help_heading = "Administration")]
+    pub(crate) web_admin_access: Vec<Option<IpRange>>,
 
     /// Allow --web-admin-access without a login. Use it only behind a proxy that asks for one, on a port that nobody
     /// else can reach.
@@ -355,8 +350,8 @@ pub(crate) struct Serve {
     pub(crate) web_admin_listen: Option<IpAddr>,
 
     /// Host names of the admin API, besides localhost, IP addresses and --local-host.
-    #[arg(long, value_name = "NAME", value_delimiter = ',', help_heading = "Administration")]
-    pub(crate) web_admin_host: Vec<String>,
+    #[arg(long, value_name = "NAME", value_delimiter = ',', value_parser = item(host_name), help_heading = "Administration")]
+    pub(crate) web_admin_host: Vec<Option<String>>,
 
     /// Web page origin that may use the admin API, such as https://example.org, or *.
     #[arg(long, value_name = "ORIGIN", value_parser = origin::normalize, help_heading = "Administration")]
@@ -387,20 +382,23 @@ impl Serve {
     /// All options that have a value, by long name, with secrets hidden.
     pub(crate) fn values(&self) -> Vec<(&'static str, String)> {
         let path = |p: &Option<PathBuf>| p.as_ref().map(|p| p.display().to_string());
-        let join = |list: Vec<String>| (!list.is_empty()).then(|| list.join(","));
+        fn join<T: ToString>(list: &[Option<T>]) -> Option<String> {
+            let items: Vec<String> = items(list).map(ToString::to_string).collect();
+            (!items.is_empty()).then(|| items.join(","))
+        }
         let values = [
             ("websocket-port", Some(self.websocket_port.to_string())),
             ("websocket-listen", self.websocket_listen.map(|a| a.to_string())),
-            ("websocket-allowed-origin", join(self.websocket_allowed_origin.clone())),
-            ("trusted-proxy", join(self.trusted_proxy.iter().map(ToString::to_string).collect())),
-            ("proxy-header", join(self.proxy_header.iter().map(|h| h.name().to_owned()).collect())),
+            ("websocket-allowed-origin", join(&self.websocket_allowed_origin)),
+            ("trusted-proxy", join(&self.trusted_proxy)),
+            ("proxy-header", join(&items(&self.proxy_header).map(|h| Some(h.name())).collect::<Vec<_>>())),
             ("web-admin-port", Some(self.web_admin_port.to_string())),
             ("web-admin-auth", self.web_admin_auth.as_ref().map(|_| "(not shown)".to_owned())),
-            ("web-admin-access", join(self.web_admin_access.iter().map(ToString::to_string).collect())),
+            ("web-admin-access", join(&self.web_admin_access)),
             ("web-admin-login", Some(self.web_admin_login.to_string())),
             ("web-admin-open", Some(self.web_admin_open.to_string())),
             ("web-admin-listen", self.web_admin_listen.map(|a| a.to_string())),
-            ("web-admin-host", join(self.web_admin_host.clone())),
+            ("web-admin-host", join(&self.web_admin_host)),
             ("gui", Some(self.gui.to_string())),
             ("remote", self.remote.clone()),
             ("web-admin-allowed-origin", self.web_admin_allowed_origin.clone()),
@@ -442,6 +440,27 @@ fn duration(text: &str) -> Result<Duration, String> {
 
 fn profile(text: &str) -> Result<Profile, String> {
     Profile::read(text).ok_or_else(|| "expected public".to_owned())
+}
+
+/// The items of a list option.
+pub(crate) fn items<T>(list: &[Option<T>]) -> impl Iterator<Item = &T> {
+    list.iter().flatten()
+}
+
+/// Parser for the items of a list option. Blanks around items are ignored, and so are empty items, as after a comma at
+/// the end.
+fn item<T: Send + Sync + Clone + 'static>(
+    parse: fn(&str) -> Result<T, String>,
+) -> impl Fn(&str) -> Result<Option<T>, String> + Clone + Send + Sync + 'static {
+    move |text| match text.trim() {
+        "" => Ok(None),
+        text => parse(text).map(Some),
+    }
+}
+
+#[expect(clippy::unnecessary_wraps, reason = "a parser of clap")]
+fn host_name(text: &str) -> Result<String, String> {
+    Ok(text.to_owned())
 }
 
 fn network(text: &str) -> Result<IpRange, String> {

@@ -7,7 +7,7 @@ use std::process::ExitCode;
 use clap::CommandFactory as _;
 use drawhall::auth::auth_server;
 use drawhall::config::SettingValue as _;
-use drawhall::db::Database;
+use drawhall::db::{Account, Database};
 use drawhall::storage::session_dir::SessionDirError;
 use drawhall::text;
 use drawhall::tools::{account, convert, inspect, sessions};
@@ -33,7 +33,14 @@ use output::{out, outln};
 type Failure = Box<dyn std::error::Error>;
 
 fn main() -> ExitCode {
-    let Options { cli, sources } = options::read(std::env::args_os().collect()).unwrap_or_else(|e| e.exit());
+    let Options { cli, sources } = match options::read(std::env::args_os().collect()) {
+        Ok(options) => options,
+        Err(error) if options::is_help(&error) => error.exit(),
+        Err(error) => {
+            eprintln!("drawhall: {}", text::shown(&options::in_one_line(&error)));
+            return ExitCode::FAILURE;
+        }
+    };
     if !matches!(cli.command, Some(Command::Convert(_) | Command::Certificate { .. })) {
         // Files hold accounts, keys, invites, chat and addresses: only the owner may read them.
         rustix::process::umask(rustix::fs::Mode::RWXG | rustix::fs::Mode::RWXO);
@@ -194,22 +201,31 @@ fn print_key(place: cli::DatabasePlace) -> Result<(), Failure> {
     Ok(())
 }
 
+/// Flags without blanks and empty items, as after a comma at the end.
+fn flags_of(flags: &[String]) -> Vec<String> {
+    Account::parse_flags(&flags.join(","))
+}
+
 fn run_account(action: &AccountAction, place: cli::DatabasePlace) -> Result<(), Failure> {
     if let AccountAction::Add { flags, force: false, .. }
     | AccountAction::Set { flags: Some(flags), force: false, .. } = action
     {
-        account::check_flags(flags)?;
+        account::check_flags(&flags_of(flags))?;
     }
     let database = open_database(place)?;
     match action {
         AccountAction::Add { name, flags, .. } => {
-            account::add(&database, name, flags, &account::ask_password(true)?)?
+            account::add(&database, name, &flags_of(flags), &account::ask_password(true)?)?
         }
         AccountAction::List { json } => show(&account::list(&database, *json)?),
         AccountAction::Set { name, password, flags, lock, unlock, .. } => {
             let password = if *password { Some(account::ask_password(true)?) } else { None };
             let locked = if *lock || *unlock { Some(*lock) } else { None };
-            account::set(&database, name, account::Change { password, flags: flags.clone(), locked })?;
+            account::set(
+                &database,
+                name,
+                account::Change { password, flags: flags.as_deref().map(flags_of), locked },
+            )?;
         }
         AccountAction::Remove { name } => database.remove_account(drawhall::db::AccountKey::Name(name))?,
     }

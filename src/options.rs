@@ -83,6 +83,25 @@ pub(crate) fn read(args: Vec<OsString>) -> Result<Options, clap::Error> {
     Ok(Options { cli, sources })
 }
 
+/// Whether clap was asked for text, such as help or the version.
+pub(crate) fn is_help(error: &clap::Error) -> bool {
+    use clap::error::ErrorKind::{DisplayHelp, DisplayHelpOnMissingArgumentOrSubcommand, DisplayVersion};
+    matches!(error.kind(), DisplayHelp | DisplayVersion | DisplayHelpOnMissingArgumentOrSubcommand)
+}
+
+/// What is wrong with the command line, with clap's tips, in one line.
+pub(crate) fn in_one_line(error: &clap::Error) -> String {
+    let text = error.render().to_string();
+    let lines = text.lines().map(str::trim).take_while(|line| !line.starts_with("Usage:"));
+    let lines = lines.filter(|line| !line.is_empty() && !line.starts_with("For more information"));
+    let line = lines.fold(String::new(), |line, more| match more.strip_prefix("tip: ") {
+        Some(tip) => format!("{line}; {tip}"),
+        None if line.is_empty() => more.to_owned(),
+        None => format!("{line} {more}"),
+    });
+    format!("{}; see --help", line.strip_prefix("error: ").unwrap_or(&line))
+}
+
 fn sources_of(command: &Command, matches: &ArgMatches) -> BTreeMap<String, String> {
     let matches = serving(matches);
     let given = command.get_arguments().filter_map(|argument| {
@@ -164,6 +183,35 @@ mod tests {
         assert_eq!(options.sources["port"], "command line");
         assert!(options.sources["listen"].ends_with("options.toml"));
         assert!(!options.sources.contains_key("announce-port"));
+    }
+
+    #[test]
+    fn lists_may_have_blanks_and_empty_items() {
+        let lists = [
+            ("trusted-proxy", "10.0.0.0/8", "192.0.2.1/32"),
+            ("proxy-header", "x-real-ip", "forwarded"),
+            ("websocket-allowed-origin", "https://a.example", "https://b.example"),
+            ("web-admin-access", "10.0.0.0/8", "192.0.2.1/32"),
+            ("web-admin-host", "a.example", "b.example"),
+        ];
+        for (name, one, two) in lists {
+            for text in [
+                format!("{one},{two}"),
+                format!("{one},{two},"),
+                format!(" {one} , {two} , "),
+                format!(",{one},,{two}"),
+            ] {
+                let toml = format!("{name} = \"{text}\"");
+                let argument = format!("--{name}={text}");
+                for options in [read_with("", &[argument.as_str()]), read_with(&toml, &[])] {
+                    let values = options.unwrap_or_else(|e| panic!("{toml}: {e}")).cli.serve.values();
+                    let value = values.iter().find(|(key, _)| *key == name).map(|(_, value)| value.as_str());
+                    assert_eq!(value, Some(format!("{one},{two}").as_str()), "{toml}");
+                }
+            }
+            let toml = format!("{name} = [\"{one}\", \"{two}\"]");
+            assert!(read_with(&toml, &[]).is_ok(), "{toml}");
+        }
     }
 
     #[test]

@@ -19,7 +19,7 @@ use tracing_subscriber::layer::SubscriberExt as _;
 use tracing_subscriber::util::SubscriberInitExt as _;
 
 use crate::Failure;
-use crate::cli::{KeyKind, Serve};
+use crate::cli::{KeyKind, Serve, items};
 use crate::data_paths::DataPaths;
 use crate::gui;
 use crate::options::is_set;
@@ -53,6 +53,10 @@ pub(crate) fn rule_source(options: &Serve, paths: &DataPaths) -> RuleSource {
         profile: options.profile,
         ..RuleSource::default()
     }
+}
+
+fn copied<T: Copy>(list: &[Option<T>]) -> Vec<T> {
+    items(list).copied().collect()
 }
 
 /// The certificate, if there is one.
@@ -132,11 +136,11 @@ pub(crate) fn serve(options: &Serve) -> Result<(), Failure> {
         },
         admin_access: AccessRules {
             credentials: options.web_admin_auth.clone(),
-            networks: options.web_admin_access.clone(),
+            networks: items(&options.web_admin_access).copied().collect(),
             login_required: options.web_admin_login,
             allowed_origin: options.web_admin_allowed_origin.clone(),
             open: options.web_admin_open,
-            hosts: options.local_host.iter().chain(&options.web_admin_host).cloned().collect(),
+            hosts: options.local_host.iter().chain(items(&options.web_admin_host)).cloned().collect(),
         },
         admin_listen: options.web_admin_listen,
         announce_port: options.announce_port.unwrap_or(0),
@@ -148,10 +152,10 @@ pub(crate) fn serve(options: &Serve) -> Result<(), Failure> {
         inherited: systemd::listeners()?.map(Arc::new),
         certificate: certificate(options),
         websocket_rules: WebSocketRules {
-            allowed_origins: options.websocket_allowed_origin.clone(),
+            allowed_origins: items(&options.websocket_allowed_origin).cloned().collect(),
             secure: options.secure,
         },
-        trusted: Trusted::with_headers(&options.trusted_proxy, &options.proxy_header),
+        trusted: Trusted::with_headers(&copied(&options.trusted_proxy), &copied(&options.proxy_header)),
         workers: std::thread::available_parallelism().map_or(1, usize::from),
     };
     actix_rt::System::new().block_on(async {

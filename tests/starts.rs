@@ -38,6 +38,9 @@ fn ended(mut child: Child, what: &str) -> Output {
     child.wait_with_output().unwrap()
 }
 
+/// A key that TLS of this server does not speak.
+const P521_KEY: &str = include_str!("fixtures/p521.key");
+
 fn free_port() -> u16 {
     TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
 }
@@ -58,6 +61,8 @@ fn what_cannot_start_says_in_one_line_which_option_and_what_helps() {
     pair(path, "a");
     pair(path, "b");
     fs::write(path.join("file"), "rubbish, and more than one line of it\n".repeat(100)).unwrap();
+    fs::write(path.join("config"), "").unwrap();
+    fs::write(path.join("p521.key"), P521_KEY).unwrap();
     fs::write(path.join("utf16.pem"), [0xff, 0xfe, b'x', 0]).unwrap();
     fs::create_dir(path.join("in-use")).unwrap();
     let _holder = SessionDir::open(&path.join("in-use"), Duration::from_secs(1)).unwrap();
@@ -89,6 +94,22 @@ fn what_cannot_start_says_in_one_line_which_option_and_what_helps() {
         (vec!["--templates", "nope"], ["--templates", "nope"]),
         (vec!["--trace-input", "file"], ["--trace-input", "name a new file"]),
         (vec!["--record", "file/x/%i"], ["--record", "file/x"]),
+        (vec!["--in-memory", "--extauth-provider", &provider], ["--extauth-provider", "--database"]),
+        (vec!["--config", "config", "--extauth-provider", &provider], ["--extauth-provider", "--data"]),
+        (certificate("a.pem", "p521.key"), ["--ssl-key", "P-256"]),
+        (vec!["--port", "x"], ["'x' for '--port", "--help"]),
+        (vec!["--port", "65536"], ["'65536' for '--port", "65535"]),
+        (vec!["--port"], ["--port", "--help"]),
+        (vec!["--prot", "5"], ["'--prot'", "'--port'"]),
+        (vec!["--listen", "here"], ["'here' for '--listen", "--help"]),
+        (vec!["--trusted-proxy", "10.0.0.0/8,here"], ["'here' for '--trusted-proxy", "such as 10.0.0.0/8"]),
+        (vec!["--ssl-key-algorithm", "x"], ["--ssl-key-algorithm", "possible values"]),
+        (vec!["--secure"], ["--ssl-cert", "--help"]),
+        (vec!["--in-memory", "--database", "x.db"], ["--in-memory", "cannot be used with"]),
+        (vec!["--options", "nope.toml"], ["--options", "nope.toml"]),
+        (vec!["serv"], ["'serv'", "'serve'"]),
+        (vec!["account", "ad", "x"], ["'ad'", "'add'"]),
+        (vec!["ctl", "kick"], ["<UID>", "--help"]),
     ];
     for (args, words) in cases {
         let mut command = program(path);

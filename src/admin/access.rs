@@ -138,7 +138,7 @@ impl Access {
         if may_be_proxy && !only_looks && !self.rules.needs_login() && !self.rules.open {
             let only = "without a login only programs on this machine are answered, and no proxy";
             return Some(format!(
-                "Access denied: {only}; --web-admin-auth or --web-admin-login asks for one"
+                "Access denied: {only}; --web-admin-auth or --web-admin-login asks for one, --web-admin-open for none"
             ));
         }
         None

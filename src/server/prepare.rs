@@ -74,12 +74,11 @@ pub enum StartError {
         /// Why.
         source: io::Error,
     },
-    /// Others than the machine itself could administer without a login.
+    /// There are no accounts for the auth server.
     #[error(
-        "--web-admin-access: nobody would have to log in; give --web-admin-auth USER:PASSWORD or --web-admin-login, \
-         or --web-admin-open if a proxy asks for a login and nobody else reaches the port"
+        "--extauth-provider: it needs accounts; give --database FILE or --data DIR, without --in-memory and --config"
     )]
-    OpenAdmin,
+    NoAccounts,
     /// A server of HTTP cannot be started.
     #[error("{option}: {source}")]
     Http {
@@ -122,7 +121,11 @@ impl Prepared {
     /// Reads and opens everything.
     pub(super) fn new(options: &ServeOptions) -> Result<Prepared, StartError> {
         if options.admin_port.is_some() && options.admin_access.lets_strangers_in() {
-            return Err(StartError::OpenAdmin);
+            tracing::warn!(
+                "--web-admin-access: the admin API refuses other machines, because nobody would have to log in; give \
+                 --web-admin-auth USER:PASSWORD or --web-admin-login, or --web-admin-open if a proxy asks for a login \
+                 and nobody else reaches the port"
+            );
         }
         let web_sockets =
             options.inherited.as_ref().map_or(options.websocket_port.is_some(), |i| !i.websocket.is_empty());
@@ -200,7 +203,8 @@ fn open_provider(
     options: &ServeOptions,
     database: Option<&Database>,
 ) -> Result<Option<(std::net::TcpListener, Database, SigningKey)>, StartError> {
-    let (Some(address), Some(database)) = (options.extauth_provider, database) else { return Ok(None) };
+    let Some(address) = options.extauth_provider else { return Ok(None) };
+    let database = database.ok_or(StartError::NoAccounts)?;
     let key = auth_server::signing_key(database)?;
     let listener = listen_std(Some(address.ip()), address.port());
     let listener = listener.map_err(|error| StartError::Listen { option: "--extauth-provider", error })?;

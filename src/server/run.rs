@@ -223,8 +223,14 @@ fn start_admin(
     parts: admin::AdminDeps,
 ) -> Result<admin::AdminServer, StartError> {
     let failed = |source| StartError::Http { option: "--web-admin-port", source };
+    let no_login = !parts.access.needs_login();
     let running = admin::start(listener, parts).map_err(failed)?;
     tracing::info!("admin API at http://{}/api/", running.address);
+    if no_login {
+        tracing::info!(
+            "admin API: no login is needed from this machine; --web-admin-auth USER:PASSWORD or --web-admin-login asks for one"
+        );
+    }
     Ok(running)
 }
 

@@ -48,7 +48,7 @@ pub struct CertificateFiles {
 #[derive(Debug, thiserror::Error)]
 pub enum CertificateError {
     /// A file cannot be read.
-    #[error("cannot read {path}: {source}")]
+    #[error("cannot read {path}: {source}; check the path and its permissions")]
     Read {
         /// The file.
         path: PathBuf,
@@ -56,7 +56,9 @@ pub enum CertificateError {
         source: io::Error,
     },
     /// There is none in the file.
-    #[error("no {what} in {path}: {reason}")]
+    #[error(
+        "no {what} in {path}: {reason}; it must be a PEM file, and `drawhall certificate NAME` creates a pair"
+    )]
     None {
         /// What should be there.
         what: &'static str,
@@ -64,6 +66,15 @@ pub enum CertificateError {
         path: PathBuf,
         /// What was found instead.
         reason: String,
+    },
+    /// TLS does not support the key.
+    #[error(
+        "the key in {path} is not supported: keys can be RSA (2048 to 8192 bits), ECDSA P-256 or P-384, or Ed25519; \
+         `drawhall certificate NAME` creates one"
+    )]
+    Unsupported {
+        /// The file.
+        path: PathBuf,
     },
     /// The key is of another kind.
     #[error("the key in {path} is no {wanted} key (--ssl-key-algorithm)")]
@@ -74,7 +85,9 @@ pub enum CertificateError {
         wanted: &'static str,
     },
     /// They do not belong together, or cannot be used.
-    #[error("the certificate in {certificate} and the key in {key} cannot be used: {reason}")]
+    #[error(
+        "the certificate in {certificate} and the key in {key} cannot be used: {reason}; give the key of that certificate"
+    )]
     Pair {
         /// File of the certificate.
         certificate: PathBuf,
@@ -116,6 +129,9 @@ impl CertificateFiles {
         }
         let key = PrivateKeyDer::from_pem_slice(read(&self.key)?.as_bytes())
             .map_err(|e| none("private key", &self.key, e.to_string()))?;
+        if ring::sign::any_supported_type(&key).is_err() {
+            return Err(CertificateError::Unsupported { path: self.key.clone() });
+        }
         self.check_algorithm(&key)?;
         let builder = ServerConfig::builder_with_provider(Arc::new(ring::default_provider()))
             .with_protocol_versions(&[&rustls::version::TLS12, &rustls::version::TLS13]);

@@ -460,10 +460,12 @@ fn an_admin_api_for_others_needs_a_login_or_a_word_that_it_does_not() {
         for option in ["--web-admin-access", "--web-admin-auth", "--web-admin-login", "--web-admin-open"] {
             assert!(said.contains(option), "{networks}: {said}");
         }
-        // These come as far as the address that this machine does not have.
+        assert!(said.contains("refuses other machines"), "{networks}: {said}");
+        // All come as far as the address that this machine does not have.
         for more in [&["--web-admin-auth", "a:b"][..], &["--web-admin-login"], &["--web-admin-open"]] {
             let said = start(&[&[networks], more].concat());
             assert!(said.contains("cannot listen on 192.0.2.1"), "{networks} {more:?}: {said}");
+            assert!(!said.contains("refuses other machines"), "{networks} {more:?}: {said}");
         }
     }
     assert!(start(&["127.0.0.0/8"]).contains("cannot listen on 192.0.2.1"), "the machine itself");

@@ -35,12 +35,68 @@ pub enum DptxtError {
 #[derive(Debug)]
 pub struct DptxtReader<R> {
     input: R,
+    encoding: Encoding,
     header: Header,
     form: Form,
     line: u64,
     /// The first line after the header, which ended it.
     peeked: Option<String>,
     warnings: Vec<String>,
+}
+
+/// Encoding of the text, by its byte order mark.
+#[derive(Debug, Clone, Copy)]
+enum Encoding {
+    Utf8,
+    /// UTF-16, with the byte order of this function.
+    Utf16(fn([u8; 2]) -> u16),
+}
+
+impl Encoding {
+    /// Reads a byte order mark of UTF-16, if there is one.
+    fn of(input: &mut impl BufRead) -> io::Result<Encoding> {
+        let from_bytes: fn([u8; 2]) -> u16 = match input.fill_buf()? {
+            [0xff, 0xfe, ..] => u16::from_le_bytes,
+            [0xfe, 0xff, ..] => u16::from_be_bytes,
+            _ => return Ok(Encoding::Utf8),
+        };
+        input.consume(2);
+        Ok(Encoding::Utf16(from_bytes))
+    }
+
+    /// Reads a line of at most [`MAX_LINE`] bytes, with its line feed; empty at the end. What is no text becomes
+    /// replacement characters.
+    fn read_line(self, input: &mut impl BufRead) -> io::Result<String> {
+        let mut input = io::Read::take(input, MAX_LINE);
+        let mut bytes = Vec::new();
+        let line = match self {
+            Encoding::Utf8 => {
+                input.read_until(b'\n', &mut bytes)?;
+                String::from_utf8_lossy(&bytes).into_owned()
+            }
+            Encoding::Utf16(from_bytes) => {
+                let mut units = Vec::new();
+                let mut pair = [0; 2];
+                while units.last() != Some(&u16::from(b'\n')) && read_pair(&mut input, &mut pair)? {
+                    units.push(from_bytes(pair));
+                }
+                String::from_utf16_lossy(&units)
+            }
+        };
+        if input.limit() == 0 && !line.ends_with('\n') {
+            return Err(io::Error::new(io::ErrorKind::InvalidData, "the line is longer than 1 MiB"));
+        }
+        Ok(line)
+    }
+}
+
+/// Reads two bytes; `false` at the end, where a single byte is dropped.
+fn read_pair(input: &mut impl io::Read, pair: &mut [u8; 2]) -> io::Result<bool> {
+    match input.read_exact(pair) {
+        Ok(()) => Ok(true),
+        Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => Ok(false),
+        Err(error) => Err(error),
+    }
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -56,9 +112,11 @@ impl<R: BufRead> DptxtReader<R> {
     ///
     /// # Errors
     /// When reading fails.
-    pub fn new(input: R) -> Result<Self, DptxtError> {
+    pub fn new(mut input: R) -> Result<Self, DptxtError> {
+        let encoding = Encoding::of(&mut input).map_err(|source| DptxtError::Io { line: 1, source })?;
         let mut reader = Self {
             input,
+            encoding,
             header: Header::default(),
             form: Form::Either,
             line: 0,
@@ -156,20 +214,14 @@ impl<R: BufRead> DptxtReader<R> {
     /// The next line that counts, trimmed.
     fn next_line(&mut self) -> Result<Option<String>, DptxtError> {
         loop {
-            let mut bytes = Vec::new();
             self.line += 1;
             let line = self.line;
-            let read = io::Read::take(&mut self.input, MAX_LINE).read_until(b'\n', &mut bytes);
-            let read = read.map_err(|source| DptxtError::Io { line, source })?;
-            if read == 0 {
+            let read = self.encoding.read_line(&mut self.input);
+            let text = read.map_err(|source| DptxtError::Io { line, source })?;
+            if text.is_empty() {
                 self.line -= 1;
                 return Ok(None);
             }
-            if read as u64 == MAX_LINE && bytes.last() != Some(&b'\n') {
-                let source = io::Error::new(io::ErrorKind::InvalidData, "the line is longer than 1 MiB");
-                return Err(DptxtError::Io { line, source });
-            }
-            let text = String::from_utf8_lossy(&bytes);
             let text = text.trim().trim_start_matches('\u{feff}');
             if !text.is_empty() && !text.starts_with('#') {
                 return Ok(Some(text.to_owned()));

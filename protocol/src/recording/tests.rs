@@ -159,3 +159,27 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn a_text_recording_is_read_in_the_encoding_of_its_byte_order_mark() {
+    let text = "!version=dp:4.25.1\r\n!title=Größe 名\r\n1 join {\"name\":\"A\"}\r\n1 undopoint\r\n";
+    let expected: Vec<Frame> = read_dptxt(text).1.into_iter().map(Result::unwrap).collect();
+    assert_eq!(expected.len(), 2);
+    let units = || std::iter::once(0xfeff).chain(text.encode_utf16());
+    let little: Vec<u8> = units().flat_map(u16::to_le_bytes).collect();
+    let big: Vec<u8> = units().flat_map(u16::to_be_bytes).collect();
+    let utf8 = ["\u{feff}".as_bytes(), text.as_bytes()].concat();
+    for bytes in [utf8, little, big] {
+        let mut reader = DptxtReader::new(bytes.as_slice()).unwrap();
+        assert_eq!(reader.header().get("title"), Some("Größe 名"));
+        let mut frames = Vec::new();
+        while let Some(frame) = reader.next_frame().unwrap() {
+            frames.push(frame);
+        }
+        assert_eq!(frames, expected);
+    }
+    let endless = [&[0xff, 0xfe][..], &b"x\0".repeat(1 << 20)].concat();
+    let error = DptxtReader::new(endless.as_slice()).unwrap_err();
+    assert!(error.to_string().contains("longer than 1 MiB"), "{error}");
+    assert!(DptxtReader::new(&[0xff, 0xfe, b'x'][..]).is_ok(), "half a character at the end");
+}
