@@ -271,7 +271,7 @@ fn bans_and_accounts_that_are_made_here_decide_at_once() {
     let id = admin.post("/api/banlist", ban)["id"].clone();
     let mut banned = admin.server.connect();
     banned.ident("B");
-    banned.command("host", json!([]), json!({"protocol": "dp:4.24.0", "user_id": 1, "s": SID}));
+    banned.ask_to_host();
     assert_eq!(banned.rest().last().map(|m| m.kind), Some(1));
     assert_eq!(admin.ask("DELETE", &format!("/api/banlist/{id}"), None).status, 200);
     admin.server.connect().host_running("C");

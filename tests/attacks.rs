@@ -16,7 +16,9 @@ use std::time::{Duration, Instant};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
-use common::secure::{AnyClient, certificate, masked, open, wire};
+use common::client::{open, wire};
+use common::tls::certificate;
+use common::websocket::masked;
 use common::{Client, SID, TestServer};
 use drawhall::admin::{AccessRules, Credentials};
 use drawhall::server::run::ServeOptions;
@@ -158,7 +160,7 @@ impl Artists {
         let (tell, delays) = mpsc::channel();
         let stopped = stop.clone();
         let drawing = std::thread::spawn(move || {
-            let mut reader = artist.stream.try_clone().unwrap();
+            let mut reader = artist.socket().try_clone().unwrap();
             // What others do comes to the artist, too.
             let reading =
                 std::thread::spawn(move || while reader.read(&mut [0; 1 << 16]).is_ok_and(|n| n > 0) {});
@@ -285,7 +287,7 @@ fn slow_loris_in_a_session() {
         let join = |n: u32| {
             let mut client = target.connect();
             client.join(&format!("slow{n}"), &target.session);
-            client.stream
+            client.socket().try_clone().unwrap()
         };
         drip(target, (0..100).map(join).collect(), b"\xff");
     });
@@ -327,7 +329,7 @@ fn a_flood_of_logins() {
         let ident = wire(0, br#"{"cmd":"ident","args":["alice","wrong"]}"#);
         target.again(|target| {
             let mut client = target.connect();
-            client.stream.write_all(&ident.repeat(10)).unwrap();
+            client.send_bytes(&ident.repeat(10)).unwrap();
             client.rest();
         });
     });
@@ -340,8 +342,8 @@ fn a_flood_of_passwords_that_take_long_to_check() {
         let question = wire(0, br#"{"cmd":"ident","args":["costly"]}"#);
         target.again(|target| {
             let mut client = target.connect();
-            client.stream.write_all(&question.repeat(50)).unwrap();
-            client.stream.write_all(&wrong.repeat(10)).unwrap();
+            client.send_bytes(&question.repeat(50)).unwrap();
+            client.send_bytes(&wrong.repeat(10)).unwrap();
             client.rest();
         });
     });
@@ -371,7 +373,7 @@ fn proxies_that_name_somebody_else_each_time() {
             number += 1;
             let [a, b, ..] = number.to_le_bytes();
             let headers = format!("X-Real-IP: 198.51.{a}.{b}\r\nX-Forwarded-For: 203.0.113.9\r\n");
-            assert_eq!(AnyClient::websocket(open(target.websocket), &headers).err(), Some(400));
+            assert_eq!(Client::websocket(open(target.websocket), &headers).err(), Some(400));
         });
     });
 }
@@ -391,12 +393,12 @@ fn a_flood_of_forbidden_messages() {
     attack("256 KiB of forbidden messages of a member, again and again", 1, |target| {
         let mut client = target.connect();
         client.join("breaker", &target.session);
-        let mut reader = client.stream.try_clone().unwrap();
+        let mut reader = client.socket().try_clone().unwrap();
         let reading =
             std::thread::spawn(move || while reader.read(&mut [0; 1 << 16]).is_ok_and(|n| n > 0) {});
-        client.stream.set_write_timeout(Some(Duration::from_millis(100))).unwrap();
+        client.socket().set_write_timeout(Some(Duration::from_millis(100))).unwrap();
         // What does not fit is not sent: the server reads on when it may.
-        target.again(|_| drop(client.stream.write(&[0, 0, 33, 0].repeat(65_536))));
+        target.again(|_| drop(client.socket().write(&[0, 0, 33, 0].repeat(65_536))));
         client.close();
         reading.join().unwrap();
     });
@@ -409,12 +411,12 @@ fn a_flood_of_private_messages() {
         let user = deaf.join("deaf", &target.session);
         let mut client = target.connect();
         client.join("whisperer", &target.session);
-        let mut reader = client.stream.try_clone().unwrap();
+        let mut reader = client.socket().try_clone().unwrap();
         let reading =
             std::thread::spawn(move || while reader.read(&mut [0; 1 << 16]).is_ok_and(|n| n > 0) {});
-        client.stream.set_write_timeout(Some(Duration::from_millis(100))).unwrap();
+        client.socket().set_write_timeout(Some(Duration::from_millis(100))).unwrap();
         let message = wire(38, &[&[user, 0][..], &[b'x'; 60_000]].concat());
-        target.again(|_| drop(client.stream.write(&message)));
+        target.again(|_| drop(client.socket().write(&message)));
         client.close();
         reading.join().unwrap();
         drop(deaf);
@@ -428,7 +430,7 @@ fn a_flood_of_the_log_before_the_login() {
         let bytes = wire(64, &[]).repeat(10_000);
         target.again(|target| {
             let mut client = target.connect();
-            let _ = client.stream.write_all(&bytes);
+            let _ = client.send_bytes(&bytes);
             client.rest();
         });
     });
@@ -448,18 +450,18 @@ fn a_flood_of_pings() {
     attack("flood of pings whose answers are not read", 1, |target| {
         let mut client = target.connect();
         client.ident("pinger");
-        client.stream.set_write_timeout(Some(Duration::from_millis(100))).unwrap();
+        client.socket().set_write_timeout(Some(Duration::from_millis(100))).unwrap();
         let pings = wire(2, &[0]).repeat(1000);
         // What does not fit is not sent: the server does not read on for ever, either.
-        target.again(|_| drop(client.stream.write(&pings)));
+        target.again(|_| drop(client.socket().write(&pings)));
     });
 }
 
 /// Sends the same again and again, and reads what comes back.
 fn flood(target: &Target, mut client: Client, bytes: &[u8]) {
-    let mut reader = client.stream.try_clone().unwrap();
+    let mut reader = client.socket().try_clone().unwrap();
     let reading = std::thread::spawn(move || while reader.read(&mut [0; 1 << 16]).is_ok_and(|n| n > 0) {});
-    target.again(|_| client.stream.write_all(bytes).unwrap());
+    target.again(|_| client.send_bytes(bytes).unwrap());
     client.close();
     reading.join().unwrap();
 }
@@ -550,8 +552,8 @@ fn bit_flipped_conversations() {
             let cut = if rng_seed.next(2) == 0 { bytes.len() } else { rng_seed.next(bytes.len()) };
             let mut client = target.connect();
             // It may be cut off in the middle.
-            let _ = client.stream.write_all(&bytes[..cut]);
-            client.stream.shutdown(std::net::Shutdown::Write).ok();
+            let _ = client.send_bytes(&bytes[..cut]);
+            client.socket().shutdown(std::net::Shutdown::Write).ok();
             client.rest();
             let mut by_websocket = open(target.websocket);
             let _ = by_websocket.write_all(&[b"GET / HTTP/1.1\r\n", &bytes[..cut]].concat());
@@ -571,11 +573,9 @@ fn bit_flipped_websocket_frames() {
                 let at = rng_seed.next(bytes.len());
                 bytes[at] ^= 1 << rng_seed.next(8);
             }
-            let stream = open(target.websocket);
-            let raw = stream.try_clone().unwrap();
-            let Ok(mut client) = AnyClient::websocket(stream, "") else { return };
-            let _ = client.stream.write_all(&bytes);
-            raw.shutdown(std::net::Shutdown::Write).ok();
+            let Ok(mut client) = Client::websocket(open(target.websocket), "") else { return };
+            let _ = client.send_bytes(&bytes);
+            client.socket().shutdown(std::net::Shutdown::Write).ok();
             client.rest();
         });
     });
@@ -596,7 +596,7 @@ fn announcements_in_a_loop() {
             let mut host = target.connect();
             host.host_running("announcer");
             // It may be cut off.
-            let _ = host.stream.write_all(&pairs);
+            let _ = host.send_bytes(&pairs);
             host.rest_until(|v| v["type"] == "error");
         });
     });
@@ -611,10 +611,10 @@ fn a_flood_of_reports() {
         target.again(|target| {
             let mut client = target.connect();
             client.ident("reporter");
-            let _ = client.stream.write_all(&reports);
+            let _ = client.send_bytes(&reports);
             client.command("join", json!([target.session]), json!({"s": SID}));
             if client.rest_until(|v| v["state"] == "join") {
-                let _ = client.stream.write_all(&reports);
+                let _ = client.send_bytes(&reports);
                 client.rest_until(|v| v["type"] == "error");
             }
         });
@@ -641,9 +641,9 @@ fn truncated_tls_handshakes() {
         target.again(|target| {
             let mut client = Client::connect(target.tls);
             client.next();
-            client.stream.write_all(&wire(0, br#"{"cmd":"startTls"}"#)).unwrap();
+            client.send_bytes(&wire(0, br#"{"cmd":"startTls"}"#)).unwrap();
             client.next();
-            let _ = client.stream.write_all(&hello[..rng_seed.next(hello.len())]);
+            let _ = client.send_bytes(&hello[..rng_seed.next(hello.len())]);
         });
     });
 }
@@ -665,7 +665,7 @@ fn compression_bombs() {
             client.host_running("bomber");
             for _ in 0..20 {
                 client.send(0, 0, command.as_bytes());
-                client.stream.write_all(stream.as_bytes()).unwrap();
+                client.send_bytes(stream.as_bytes()).unwrap();
             }
             client.reply(|v| v["type"] == "error" || v["type"] == "banimpex");
         });
@@ -681,11 +681,11 @@ fn command(cmd: &str, args: serde_json::Value) -> Vec<u8> {
 fn flood_own_session(target: &Target, name: &str, bytes: &[u8]) {
     let mut client = target.connect();
     client.host_running(name);
-    client.stream.set_write_timeout(Some(Duration::from_millis(100))).unwrap();
-    let mut reader = client.stream.try_clone().unwrap();
+    client.socket().set_write_timeout(Some(Duration::from_millis(100))).unwrap();
+    let mut reader = client.socket().try_clone().unwrap();
     let reading = std::thread::spawn(move || while reader.read(&mut [0; 1 << 16]).is_ok_and(|n| n > 0) {});
     // What does not fit is not sent, and half a message may follow another.
-    target.again(|_| drop(client.stream.write(bytes)));
+    target.again(|_| drop(client.socket().write(bytes)));
     client.close();
     reading.join().unwrap();
 }
@@ -727,9 +727,9 @@ fn one_address_that_hosts_again_and_again() {
     let hosts = |target: &Target, address: &str| {
         let mut client = target.connect();
         let header = format!("PROXY TCP4 {address} {address} 4000 27750\r\n");
-        client.stream.write_all(header.as_bytes()).unwrap();
+        client.send_bytes(header.as_bytes()).unwrap();
         client.ident("host");
-        client.command("host", json!([]), json!({"protocol": "dp:4.24.0", "user_id": 1, "s": SID}));
+        client.ask_to_host();
         let answer = client.reply(|v| v["type"] == "error" || v["state"] == "host");
         (answer["state"] == "host").then_some(client)
     };

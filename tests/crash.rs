@@ -179,7 +179,7 @@ fn whatever_anybody_was_sent_is_there_after_the_process_was_killed() {
     let server = Server::start(folder.path(), CONFIG);
     let mut host = server.connect();
     let id = host.host("Host");
-    host.stream.write_all(canvas(0).as_bytes()).unwrap();
+    host.send_bytes(canvas(0).as_bytes()).unwrap();
     host.command("init-complete", json!([]), json!({}));
     host.reply(|v| v["type"] == "status");
     host.close();
@@ -195,7 +195,7 @@ fn whatever_anybody_was_sent_is_there_after_the_process_was_killed() {
         for who in 1..=3u8 {
             let mut client = server.connect();
             client.join(&format!("c{who}"), &id);
-            let writer = client.stream.try_clone().unwrap();
+            let writer = client.socket().try_clone().unwrap();
             threads.push((read_all(client), draw_all(writer, who, round, tell.clone())));
         }
         drop(tell);
@@ -240,7 +240,7 @@ fn whatever_anybody_was_sent_is_there_after_the_process_was_killed() {
 fn session_of(server: &Server, strokes: u8) -> (Client, Client, String) {
     let mut host = server.connect();
     let id = host.host("Host");
-    host.stream.write_all(canvas(0).as_bytes()).unwrap();
+    host.send_bytes(canvas(0).as_bytes()).unwrap();
     host.command("init-complete", json!([]), json!({}));
     for n in 1..=strokes {
         host.send(STROKE, 0, &[n]);
@@ -304,7 +304,7 @@ fn a_reset_that_does_not_fit_on_the_disk_leaves_the_old_history_until_there_is_r
     limit_file_size(&server, Some(16 << 10));
     host.command("reset-session", json!([]), json!({}));
     host.reply(|v| v["state"] == "init");
-    host.stream.write_all(canvas(1).as_bytes()).unwrap();
+    host.send_bytes(canvas(1).as_bytes()).unwrap();
     for n in 0..40u8 {
         host.send(STROKE, 0, &[&[n][..], &[7; 1000]].concat());
     }
@@ -331,12 +331,12 @@ fn life(server: &Server) {
     let mut step = |cmd: &str, frames: &[Frame], until: &str| -> bool {
         if !cmd.is_empty() {
             let json = json!({"cmd": cmd, "args": [], "kwargs": {}}).to_string();
-            if host.stream.write_all(Frame::new(0, 0, json.as_bytes()).unwrap().as_bytes()).is_err() {
+            if host.send_bytes(Frame::new(0, 0, json.as_bytes()).unwrap().as_bytes()).is_err() {
                 return false;
             }
         }
         for frame in frames {
-            if host.stream.write_all(frame.as_bytes()).is_err() {
+            if host.send_bytes(frame.as_bytes()).is_err() {
                 return false;
             }
         }
@@ -395,7 +395,7 @@ fn after_a_failed_fsync_everything_is_written_to_a_new_file() {
     let server = Server::start_as(failing, folder.path(), &config).unwrap();
     let mut host = server.connect();
     let id = host.host("Host");
-    host.stream.write_all(canvas(0).as_bytes()).unwrap();
+    host.send_bytes(canvas(0).as_bytes()).unwrap();
     host.command("init-complete", json!([]), json!({}));
     let (mut failed, mut n) = (false, 0u8);
     while !failed {

@@ -40,7 +40,7 @@ fn ident(server: &TestServer, args: &Value) -> Value {
 fn may_host(server: &TestServer) -> bool {
     let mut client: Client = server.connect();
     client.ident("guest");
-    client.command("host", json!([]), json!({"protocol": "dp:4.24.0", "user_id": 1, "s": SID}));
+    client.ask_to_host();
     client.rest_until(|v| v["state"] == "host")
 }
 

@@ -52,7 +52,7 @@ fn ident(client: &mut Client, name: &str, kwargs: Value) -> Value {
 
 fn connect(server: &TestServer) -> (Client, Value) {
     let mut client = server.connect();
-    let greeting = client.reply(|v| v["type"] == "login");
+    let greeting = client.greeting();
     (client, greeting)
 }
 
@@ -87,7 +87,7 @@ fn an_account_elsewhere_logs_in_with_a_token() {
             && flags.contains(&json!("other"))
             && !flags.contains(&json!("BANEXEMPT"))
     );
-    client.command("host", json!([]), json!({"protocol": "dp:4.24.0", "user_id": 1, "s": SID}));
+    client.ask_to_host();
     assert_eq!(client.reply(|v| v["state"] == "host")["join"]["authId"], "127.0.0.1:1234");
     client.send(129, 1, &[0; 16]);
     client.command("init-complete", json!([]), json!({}));
@@ -239,7 +239,7 @@ fn without_guests_a_token_is_asked_for_at_once_and_banned_accounts_are_stopped()
     assert!(auth.asked().is_empty());
     let payload = json!({"username": "alice", "nonce": needed["nonce"], "uid": 7, "flags": ["HOST"]});
     assert_eq!(ident(&mut client, "alice", json!({"extauth": token(&payload, None)}))["state"], "identOk");
-    client.command("host", json!([]), json!({"protocol": "dp:4.24.0", "user_id": 1, "s": SID}));
+    client.ask_to_host();
     assert!(!client.rest_until(|v| v["state"] == "host"), "the account is banned");
 }
 
@@ -263,7 +263,7 @@ fn tokens_keys_and_avatars_need_no_padding() {
             let signature = BASE64.encode(key_pair().sign(signed.as_bytes()));
             let text = format!("{signed}.{}", bare(&signature));
             assert_eq!(ident(&mut client, "alice", json!({"extauth": text}))["state"], "identOk", "{text}");
-            client.command("host", json!([]), json!({"protocol": "dp:4.24.0", "user_id": 1, "s": SID}));
+            client.ask_to_host();
             client.send(129, 1, &[0; 16]);
             client.command("init-complete", json!([]), json!({}));
             let join = client.until(|m| m.kind == 32);
@@ -295,7 +295,7 @@ fn a_banned_account_of_elsewhere_is_told_until_when_and_why() {
         let needed = ident(&mut client, "alice", json!({}));
         let payload = json!({"username": "alice", "nonce": needed["nonce"], "uid": uid});
         ident(&mut client, "alice", json!({"extauth": token(&payload, None)}));
-        client.command("host", json!([]), json!({"protocol": "dp:4.24.0", "user_id": 1, "s": SID}));
+        client.ask_to_host();
         assert_eq!(client.rest().pop().unwrap().payload[1..], *text.as_bytes());
     }
 }

@@ -6,7 +6,7 @@ mod common;
 use std::path::Path;
 
 use common::elsewhere::{Elsewhere, Reply};
-use common::{SID, TestServer, eventually};
+use common::{TestServer, eventually};
 use diesel::connection::SimpleConnection as _;
 use diesel::prelude::*;
 use diesel::sqlite::SqliteConnection;
@@ -38,7 +38,7 @@ fn loopback() -> Value {
 fn may_host(server: &TestServer) -> bool {
     let mut client = server.connect();
     client.ident("guest");
-    client.command("host", json!([]), json!({"protocol": "dp:4.24.0", "user_id": 1, "s": SID}));
+    client.ask_to_host();
     client.rest_until(|v| v["state"] == "host")
 }
 

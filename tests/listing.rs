@@ -181,7 +181,7 @@ fn listings_are_refreshed_together_at_once_when_it_matters_and_dropped_when_refu
     assert_eq!(text(&mut host), "This session is now listed at 127.0.0.1");
     host.command("sessionconf", json!([]), json!({"title": "New"}));
     // Looked at every half minute.
-    host.stream.set_read_timeout(Some(std::time::Duration::from_secs(60))).unwrap();
+    host.socket().set_read_timeout(Some(std::time::Duration::from_secs(60))).unwrap();
     assert_eq!(text(&mut host), "The session has been delisted from 127.0.0.1: too old");
     let put = refuses.of("PUT");
     assert_eq!(put[0].path, "/listing/sessions/");
@@ -317,7 +317,7 @@ fn what_is_announced_again_after_a_start_is_tried_until_the_list_server_is_there
     let mut guest = server.connect();
     guest.join("Guest", &id);
     // Looked at every half minute.
-    guest.stream.set_read_timeout(Some(std::time::Duration::from_secs(60))).unwrap();
+    guest.socket().set_read_timeout(Some(std::time::Duration::from_secs(60))).unwrap();
     while text(&mut guest) != "This session is now listed at 127.0.0.1" {}
     assert_eq!(posts.load(Ordering::SeqCst), 3);
 }
@@ -333,7 +333,7 @@ fn what_the_white_list_does_not_allow_any_more_is_withdrawn() {
     let on = json!({"enabled": true});
     request(server.admin.unwrap(), "PUT", "/api/listserverwhitelist", "", Some(&on));
     // Looked at every half minute.
-    host.stream.set_read_timeout(Some(std::time::Duration::from_secs(60))).unwrap();
+    host.socket().set_read_timeout(Some(std::time::Duration::from_secs(60))).unwrap();
     assert_eq!(text(&mut host), "Listing on 127.0.0.1 is not allowed on this server");
     eventually("what is not allowed any more is withdrawn", || list.of("DELETE").len() == 1);
 }

@@ -91,7 +91,7 @@ fn bans_of_the_website_hold_for_ever() {
     eventually("the system is banned", || {
         let mut client = server.connect();
         client.ident("Guest");
-        client.command("host", json!([]), json!({"protocol": "dp:4.24.0", "user_id": 1, "s": SID}));
+        client.ask_to_host();
         !client.rest_until(|v| v["state"] == "host")
     });
 }

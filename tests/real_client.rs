@@ -39,13 +39,15 @@ fn recording() -> Option<Vec<Line>> {
 }
 
 /// Sends what a client sent, with the session's id in place of the recorded one, and waits for the answer to each
-/// login command before the next.
-fn say(client: &mut Client, line: &Line, session: &str) {
+/// login command before the next. Returns the id of the session that was hosted by it.
+fn say(client: &mut Client, line: &Line, session: &str) -> Option<String> {
     let Ok(mut command) = serde_json::from_slice::<Value>(&line.payload) else {
-        return client.send(line.kind, line.user, &line.payload);
+        client.send(line.kind, line.user, &line.payload);
+        return None;
     };
     if line.kind != 0 {
-        return client.send(line.kind, line.user, &line.payload);
+        client.send(line.kind, line.user, &line.payload);
+        return None;
     }
     let name = command["cmd"].as_str().unwrap_or_default().to_owned();
     if matches!(name.as_str(), "lookup" | "join") && command["args"].get(0).is_some() {
@@ -56,9 +58,10 @@ fn say(client: &mut Client, line: &Line, session: &str) {
         let answer = client.reply(|v| v["type"] == "result" || v["type"] == "error");
         assert_eq!(answer["type"], "result", "{name}: {answer}");
         if name == "host" {
-            client.session = answer["join"]["id"].as_str().map(str::to_owned);
+            return answer["join"]["id"].as_str().map(str::to_owned);
         }
     }
+    None
 }
 
 #[test]
@@ -77,10 +80,7 @@ fn what_real_clients_send_is_accepted_and_yields_the_same_history() {
             client.reply(|v| v["type"] == "login");
             client
         });
-        say(client, line, &session);
-        if let Some(id) = client.session.take() {
-            session = id;
-        }
+        session = say(client, line, &session).unwrap_or(session);
         let kept_chat = line.kind == 35 && line.payload[0] & 1 == 0;
         if line.conn == host && (line.kind >= FIRST_OPAQUE || kept_chat) {
             drawn.push((line.kind, line.payload.clone()));

@@ -45,7 +45,7 @@ fn it_does_not_matter_how_the_bytes_arrive() {
         bytes.extend_from_slice(Frame::new(148, 9, &stroke(7)).unwrap().as_bytes());
     }
     for byte in bytes {
-        a.stream.write_all(&[byte]).unwrap();
+        a.send_bytes(&[byte]).unwrap();
     }
     assert_eq!(a.until(|m| m.kind == 148).user, 1, "the stroke after the upload comes back");
 }
@@ -55,7 +55,7 @@ fn any_number_of_messages_may_come_before_the_login() {
     let server = TestServer::start("");
     let mut a = server.connect();
     let keep_alive = Frame::new(3, 0, &[]).unwrap();
-    a.stream.write_all(&keep_alive.as_bytes().repeat(200_000)).unwrap();
+    a.send_bytes(&keep_alive.as_bytes().repeat(200_000)).unwrap();
     a.host_running("A");
 }
 
@@ -74,7 +74,7 @@ fn what_follows_a_join_at_once_reaches_the_session() {
         bytes.extend_from_slice(Frame::new(0, 0, command.as_bytes()).unwrap().as_bytes());
     }
     bytes.extend_from_slice(Frame::new(148, 0, &stroke(3)).unwrap().as_bytes());
-    b.stream.write_all(&bytes).unwrap();
+    b.send_bytes(&bytes).unwrap();
     assert_eq!(a.until(|m| m.kind == 148).user, 2);
 }
 
@@ -151,7 +151,7 @@ fn sessions_have_aliases_and_a_number_limit() {
     assert_eq!((&join["id"], join["uniqueId"].as_str().unwrap().len()), (&json!("Place"), 26));
     let mut b = server.connect();
     b.ident("B");
-    b.command("host", json!([]), json!({"protocol": "dp:4.24.0", "user_id": 1, "s": SID}));
+    b.ask_to_host();
     assert_eq!(b.reply(|v| v["type"] == "error")["code"], json!("closed"));
     let mut c = server.connect();
     c.command("lookup", json!(["Place"]), json!({}));
@@ -218,7 +218,7 @@ fn a_client_that_does_not_read_slows_nobody() {
     b.join("B", &id);
     let payload = vec![5; 60_000];
     let total = 500;
-    let mut writer = a.stream.try_clone().unwrap();
+    let mut writer = a.socket().try_clone().unwrap();
     let sender = std::thread::spawn(move || {
         let frame = Frame::new(148, 1, &payload).unwrap();
         for _ in 0..total {

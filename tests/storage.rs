@@ -352,7 +352,7 @@ fn a_session_whose_files_cannot_be_made_is_refused() {
     fs::remove_dir_all(&path).unwrap();
     let mut host = server.connect();
     host.ident("Host");
-    host.command("host", json!([]), json!({"protocol": "dp:4.24.0", "user_id": 1, "s": SID}));
+    host.ask_to_host();
     host.reply(|v| v["code"] == "storageError");
     let mut other = server.connect();
     other.reply(|v| v["type"] == "login");

@@ -4,16 +4,19 @@
 mod common;
 
 use std::io::{Read as _, Write as _};
+use std::net::Shutdown;
 use std::sync::Arc;
 
-use common::secure::{self, AnyClient, certificate, encrypt, open, read_clear, start_tls, wire};
-use common::{TestServer, eventually};
+use common::client::{open, wire};
+use common::tls::{certificate, encrypt};
+use common::{Client, TestServer, eventually};
 use drawhall::server::run::ServeOptions;
 use drawhall::transport::accept::WebSocketRules;
 use drawhall::transport::tls::CertificateFiles;
 use drawhall::transport::trust::Trusted;
 use rustls::version::{TLS12, TLS13};
 use serde_json::json;
+use tungstenite::Message;
 
 const GREETING: &str = "login";
 
@@ -38,16 +41,16 @@ fn encrypting(config: &str, options: ServeOptions) -> Encrypting {
 #[test]
 fn people_draw_over_encrypted_connections_of_both_versions() {
     let Encrypting { server, files, .. } = &encrypting("", ServeOptions::default());
-    let (greeting, a) = start_tls(server.address, files, &TLS13).unwrap();
+    let mut a = Client::connect_tls(server.address, files, &TLS13).unwrap();
+    let greeting = a.greeting();
     let flags = greeting["flags"].as_array().unwrap();
     assert!(flags.contains(&json!("TLS")) && flags.contains(&json!("SECURE")));
-    let mut a = AnyClient::over(a);
     let id = a.host_running("A");
-    let mut b = AnyClient::over(start_tls(server.address, files, &TLS12).unwrap().1);
-    assert_eq!(b.join("B", &id)["state"], "join");
+    let mut b = Client::connect_tls(server.address, files, &TLS12).unwrap();
+    b.join("B", &id);
     let large = vec![7; 60_000];
     for _ in 0..50 {
-        b.send(148, &large);
+        b.send(148, 0, &large);
     }
     for client in [&mut a, &mut b] {
         for _ in 0..50 {
@@ -74,7 +77,7 @@ fn nothing_in_clear_slips_in_before_the_encryption() {
     for more in [&ident[..], &ident[..3]] {
         let mut client = server.connect();
         client.reply(|v| v["type"] == GREETING);
-        client.stream.write_all(&[&start, more].concat()).unwrap();
+        client.send_bytes(&[&start, more].concat()).unwrap();
         assert!(!client.rest_until(|v| v["state"] == "identOk"));
     }
 }
@@ -86,14 +89,14 @@ fn a_handshake_that_is_broken_or_not_finished_ends_the_connection() {
     for hello in
         [&b"\x16\x03\x01\x01\xf4\x01"[..], b"GET / HTTP/1.1\r\n\r\n", b"\x16\x03\x01\0\x02\xff\xff", b""]
     {
-        let mut stream = open(server.address);
-        read_clear(&mut stream);
-        stream.write_all(&wire(0, br#"{"cmd":"startTls"}"#)).unwrap();
-        read_clear(&mut stream);
-        stream.write_all(hello).unwrap();
+        let mut client = server.connect();
+        client.greeting();
+        client.send(0, 0, br#"{"cmd":"startTls"}"#);
+        client.reply(|v| v["startTls"] == true);
+        client.send_bytes(hello).unwrap();
         let mut rest = Vec::new();
         // An alert may come first; a reset is an end, too.
-        let _ = stream.read_to_end(&mut rest);
+        let _ = client.socket().read_to_end(&mut rest);
         assert!(rest.len() < 100);
     }
 }
@@ -101,38 +104,38 @@ fn a_handshake_that_is_broken_or_not_finished_ends_the_connection() {
 #[test]
 fn a_new_certificate_counts_for_new_connections_and_drops_nobody() {
     let Encrypting { server, files, folder } = &encrypting("", ServeOptions::default());
-    let mut old = AnyClient::over(start_tls(server.address, files, &TLS13).unwrap().1);
+    let mut old = Client::connect_tls(server.address, files, &TLS13).unwrap();
     let id = old.host_running("A");
     let other = tempfile::tempdir().unwrap();
     let new = certificate(other.path());
     std::fs::write(&files.key, "rubbish").unwrap();
-    assert!(start_tls(server.address, files, &TLS13).is_ok(), "a bad pair changes nothing");
+    assert!(Client::connect_tls(server.address, files, &TLS13).is_ok(), "a bad pair changes nothing");
     let newer = CertificateFiles { certificate: folder.path().join("cert.pem"), ..new.clone() };
     std::fs::copy(&new.key, &files.key).unwrap();
     std::fs::copy(&new.certificate, &newer.certificate).unwrap();
-    eventually("the new certificate is used", || start_tls(server.address, &new, &TLS13).is_ok());
-    let mut b = AnyClient::over(start_tls(server.address, &new, &TLS13).unwrap().1);
-    assert_eq!(b.join("B", &id)["state"], "join");
-    b.send(148, &[1; 40]);
+    eventually("the new certificate is used", || Client::connect_tls(server.address, &new, &TLS13).is_ok());
+    let mut b = Client::connect_tls(server.address, &new, &TLS13).unwrap();
+    b.join("B", &id);
+    b.send(148, 0, &[1; 40]);
     assert_eq!(old.until(|m| m.kind == 148).payload, [1; 40]);
 }
 
 #[test]
 fn browsers_and_programs_draw_together_over_websocket() {
     let server = with_websocket("", ServeOptions::default());
-    let mut a = AnyClient::websocket(open(server.websocket.unwrap()), "").unwrap();
+    let mut a = server.connect_websocket("").unwrap();
     a.reply(|v| v["type"] == GREETING);
     let id = a.host_running("A");
     let mut b = server.connect();
     b.join("B", &id);
-    let mut c = AnyClient::websocket(open(server.websocket.unwrap()), "Origin: https://x.org\r\n").unwrap();
+    let mut c = server.connect_websocket("Origin: https://x.org\r\n").unwrap();
     c.reply(|v| v["type"] == GREETING);
     let info = json!({"app_version": "2.3.1", "protocol_version": "dp:4.25.1", "s": common::SID});
     c.command("cinfo", json!(["localhost", info]), json!({}));
     assert_eq!(c.reply(|v| v["type"] == "result")["cinfo"]["browser"], true);
     a.command("sessionconf", json!([]), json!({"allowWeb": true}));
     for (n, size) in [0, 1, 123, 124, 65_533, 65_535].into_iter().enumerate() {
-        a.send(148, &vec![n as u8; size]);
+        a.send(148, 0, &vec![n as u8; size]);
         assert_eq!(b.until(|m| m.kind == 148).payload, vec![n as u8; size]);
         b.send(149, 0, &vec![n as u8; size]);
         assert_eq!(a.until(|m| m.kind == 149).payload, vec![n as u8; size]);
@@ -146,20 +149,20 @@ fn a_long_history_is_caught_up_with_over_websocket_and_tls() {
         let Encrypting { server, files, .. } =
             &encrypting("", ServeOptions { sessions, ..ServeOptions::default() });
         let wss = || encrypt(open(server.websocket.unwrap()), files, &TLS13).unwrap();
-        let mut a = AnyClient::websocket(wss(), "").unwrap();
+        let mut a = Client::websocket(wss(), "").unwrap();
         let id = a.host_running("A");
         let payload = |n: u32| [n.to_be_bytes().to_vec(), vec![9; 40 + n as usize % 3000]].concat();
         for n in 0..4000 {
-            a.send(148, &payload(n));
+            a.send(148, 0, &payload(n));
         }
         a.until(|m| m.kind == 148 && m.payload == payload(3999));
         let mut joiners = [
-            AnyClient::websocket(wss(), "").unwrap(),
-            AnyClient::websocket(open(server.websocket.unwrap()), "").unwrap(),
-            AnyClient::over(start_tls(server.address, files, &TLS13).unwrap().1),
+            Client::websocket(wss(), "").unwrap(),
+            server.connect_websocket("").unwrap(),
+            Client::connect_tls(server.address, files, &TLS13).unwrap(),
         ];
         for (at, joiner) in joiners.iter_mut().enumerate() {
-            assert_eq!(joiner.join(&format!("j{at}"), &id)["state"], "join");
+            joiner.join(&format!("j{at}"), &id);
             for n in 0..4000 {
                 assert_eq!(joiner.until(|m| m.kind == 148).payload, payload(n));
             }
@@ -170,18 +173,19 @@ fn a_long_history_is_caught_up_with_over_websocket_and_tls() {
 #[test]
 fn messages_in_parts_pings_and_goodbyes_are_understood() {
     let server = with_websocket("", ServeOptions::default());
-    let mut a = AnyClient::websocket(open(server.websocket.unwrap()), "").unwrap();
+    let mut a = server.connect_websocket("").unwrap();
     a.reply(|v| v["type"] == GREETING);
     a.host_running("A");
-    a.frame(0x02, &[148, 0]);
-    a.frame(0x89, b"are you there?");
-    a.frame(0x00, b"in ");
-    a.frame(0x80, b"parts");
+    for (first, part) in [(0x02, &[148, 0][..]), (0x89, b"are you there?"), (0x00, b"in "), (0x80, b"parts")]
+    {
+        a.as_websocket().send_frame(first, part);
+    }
     assert_eq!(a.until(|m| m.kind == 148).payload, b"in parts");
-    assert_eq!(a.control.pop_front(), Some((0x8a, b"are you there?".to_vec())));
-    a.frame(0x88, &1001u16.to_be_bytes());
+    let pong = Message::Pong("are you there?".into());
+    assert_eq!(a.as_websocket().control.pop_front(), Some(pong));
+    a.as_websocket().close(1001);
     a.rest();
-    assert_eq!(a.control.pop_front(), Some((0x88, 1001u16.to_be_bytes().to_vec())));
+    assert_eq!(a.as_websocket().close_code(), Some(1001));
     for (first, payload, code) in [
         (0x81, &b"text"[..], 1003u16),
         (0x82, b"x", 1007),
@@ -189,23 +193,20 @@ fn messages_in_parts_pings_and_goodbyes_are_understood() {
         (0xc2, b"compressed", 1002),
         (0x80, b"nothing to continue", 1002),
     ] {
-        let mut b = AnyClient::websocket(open(server.websocket.unwrap()), "").unwrap();
-        b.frame(first, payload);
+        let mut b = server.connect_websocket("").unwrap();
+        b.as_websocket().send_frame(first, payload);
         b.rest();
-        assert_eq!(
-            b.control.pop_front().map(|(kind, p)| (kind, p[..2].to_vec())),
-            Some((0x88, code.to_be_bytes().into()))
-        );
+        assert_eq!(b.as_websocket().close_code(), Some(code));
     }
 }
 
 #[test]
 fn who_is_sent_away_hears_why_and_the_connection_is_closed_properly() {
     let server = with_websocket("[config]\nallowGuests=false", ServeOptions::default());
-    let mut a = AnyClient::websocket(open(server.websocket.unwrap()), "").unwrap();
+    let mut a = server.connect_websocket("").unwrap();
     a.command("host", json!([]), json!({}));
     assert_eq!(a.rest().last().map(|m| m.kind), Some(1));
-    assert_eq!(a.control.pop_front(), Some((0x88, 1000u16.to_be_bytes().to_vec())));
+    assert_eq!(a.as_websocket().close_code(), Some(1000));
 }
 
 #[test]
@@ -213,10 +214,10 @@ fn pages_of_other_origins_and_connections_in_clear_can_be_kept_out() {
     let rules = WebSocketRules { allowed_origins: vec!["https://good.example".into()], secure: true };
     let options = ServeOptions { websocket_rules: rules, ..ServeOptions::default() };
     let Encrypting { server, files, .. } = &encrypting("", options);
-    let plain = |headers: &str| AnyClient::websocket(open(server.websocket.unwrap()), headers).err();
+    let plain = |headers: &str| server.connect_websocket(headers).err();
     let wss = |headers: &str| {
         let stream = encrypt(open(server.websocket.unwrap()), files, &TLS13).unwrap();
-        AnyClient::websocket(stream, headers).err()
+        Client::websocket(stream, headers).err()
     };
     assert_eq!(plain(""), Some(403));
     assert_eq!(plain("X-Forwarded-Proto: https\r\n"), None, "the proxy has encrypted");
@@ -252,16 +253,12 @@ fn bans_reach_clients_behind_trusted_proxies_only() {
         by_tcp.write_all(before).unwrap();
         let mut stream = open(server.websocket.unwrap());
         stream.write_all(before).unwrap();
-        let by_websocket = AnyClient::websocket(stream, headers);
-        let clients = [Ok(AnyClient::over(by_tcp)), by_websocket];
+        let by_websocket = Client::websocket(stream, headers);
+        let clients = [Ok(Client::over(by_tcp)), by_websocket];
         clients.map(|client| {
             let mut client = client?;
             client.ident("A");
-            client.command(
-                "host",
-                json!([]),
-                json!({"protocol": "dp:4.24.0", "user_id": 1, "s": common::SID}),
-            );
+            client.ask_to_host();
             let mut replies = client.rest().into_iter();
             Ok::<bool, u16>(
                 replies.any(|m| m.kind == 1 && String::from_utf8_lossy(&m.payload).contains("banned")),
@@ -276,11 +273,8 @@ fn bans_reach_clients_behind_trusted_proxies_only() {
     for (header, banned) in
         [("X-Real-IP: 192.0.2.9\r\n", true), ("X-Forwarded-For: 192.0.2.9\r\n", true), ("", false)]
     {
-        let mut client = AnyClient::websocket(open(server.websocket.unwrap()), header).unwrap();
-        client.ident("A");
-        client.command("host", json!([]), json!({"protocol": "dp:4.24.0", "user_id": 1, "s": common::SID}));
-        let first = client.until(|m| m.kind == 1 || m.json().is_some_and(|v| v["state"] == "host"));
-        assert_eq!(first.kind == 1, banned, "{header}");
+        let mut client = server.connect_websocket(header).unwrap();
+        assert_eq!(client.may_host("A"), !banned, "{header}");
     }
 }
 
@@ -290,13 +284,14 @@ fn proxies_that_are_not_trusted_are_not_believed() {
     let server = with_websocket("[ipbans]\n192.0.2.0/24", options);
     let mut stream = open(server.address);
     stream.write_all(b"PROXY TCP4 192.0.2.9 127.0.0.1 4000 27750\r\n").unwrap();
-    let mut client = AnyClient::over(stream);
-    client.send(0, br#"{"cmd":"ident","args":["A"]}"#);
+    let mut client = Client::over(stream);
+    client.send(0, 0, br#"{"cmd":"ident","args":["A"]}"#);
     client.reply(|v| v["type"] == GREETING);
-    // Its words are the beginning of a message that nobody has sent.
-    secure::pause();
+    // The proxy's line is the beginning of a long message, which swallows the command.
+    client.socket().shutdown(Shutdown::Write).unwrap();
+    assert!(!client.rest_until(|v| v["state"] == "identOk"));
     let headers = "X-Real-IP: 192.0.2.9\r\n";
-    let mut client = AnyClient::websocket(open(server.websocket.unwrap()), headers).unwrap();
+    let mut client = server.connect_websocket(headers).unwrap();
     client.host_running("B");
 }
 
@@ -310,5 +305,5 @@ fn sockets_of_the_service_manager_are_used_in_place_of_others() {
     let server = TestServer::start_with("", options);
     assert_eq!((server.address, server.websocket), (at, Some(websocket_at)));
     server.connect().host_running("A");
-    AnyClient::websocket(open(websocket_at), "").unwrap().host_running("B");
+    Client::websocket(open(websocket_at), "").unwrap().host_running("B");
 }

@@ -3,7 +3,7 @@
 
 mod common;
 
-use std::io::{Read as _, Write as _};
+use std::io::Read as _;
 use std::net::TcpStream;
 
 use common::TestServer;
@@ -59,13 +59,13 @@ fn a_million_messages_reach_twenty_receivers() {
         .map(|n| {
             let mut client = server.connect();
             client.join(&format!("r{n}"), &id);
-            let pending = client.pending();
-            let stream = client.stream;
+            let pending = client.pending().to_vec();
+            let stream = client.socket().try_clone().unwrap();
             std::thread::spawn(move || receive(stream, pending, total))
         })
         .collect();
     let before = resident();
-    let mut own = host.stream.try_clone().unwrap();
+    let mut own = host.socket().try_clone().unwrap();
     let echo = std::thread::spawn(move || {
         let mut buffer = vec![0; 1 << 16];
         let mut left = total as usize * MESSAGE;
@@ -81,7 +81,7 @@ fn a_million_messages_reach_twenty_receivers() {
         batch.extend_from_slice(&number.to_be_bytes());
         batch.resize(batch.len() + MESSAGE - 12, 7);
         if batch.len() > 60_000 || number + 1 == total {
-            host.stream.write_all(&batch).unwrap();
+            host.send_bytes(&batch).unwrap();
             batch.clear();
         }
     }

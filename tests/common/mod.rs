@@ -1,13 +1,14 @@
-//! A server in this process, and a small client that speaks the protocol.
+//! What integration tests share: a server in this process, a client of the protocol, servers of others.
 #![allow(dead_code, unreachable_pub, clippy::unwrap_used, reason = "every test file uses a part of it")]
 
+pub mod client;
 pub mod elsewhere;
 pub mod http;
-pub mod secure;
 pub mod skip;
+pub mod tls;
+pub mod websocket;
 
-use std::io::{Read as _, Write as _};
-use std::net::{Shutdown, SocketAddr, TcpStream};
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
@@ -15,9 +16,9 @@ use std::time::{Duration, Instant};
 use drawhall::config::RuleSource;
 use drawhall::db::Database;
 use drawhall::server::run::{ServeOptions, start};
-use drawhall_protocol::{Frame, FrameDecoder};
-use serde_json::{Value, json};
 use tokio::sync::oneshot;
+
+pub use client::Client;
 
 /// Longest wait for something that must come.
 pub const PATIENCE: Duration = Duration::from_secs(30);
@@ -103,6 +104,11 @@ impl TestServer {
         Client::connect(self.address)
     }
 
+    /// A client over WebSocket that sends further headers, a line each; or the status of the refusal.
+    pub fn connect_websocket(&self, headers: &str) -> Result<Client, u16> {
+        Client::websocket(client::open(self.websocket.unwrap()), headers)
+    }
+
     /// Stops the server and waits for its end.
     pub fn stop(&mut self) {
         self.stop.take();
@@ -115,157 +121,6 @@ impl TestServer {
 impl Drop for TestServer {
     fn drop(&mut self) {
         self.stop();
-    }
-}
-
-/// A message that was received.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Received {
-    pub kind: u8,
-    pub user: u8,
-    pub payload: Vec<u8>,
-}
-
-impl Received {
-    pub fn json(&self) -> Option<Value> {
-        if self.kind == 0 { serde_json::from_slice(&self.payload).ok() } else { None }
-    }
-}
-
-/// A connection to a server.
-pub struct Client {
-    pub stream: TcpStream,
-    /// Id of the session that was hosted, for replayed conversations.
-    pub session: Option<String>,
-    decoder: FrameDecoder,
-}
-
-impl Client {
-    pub fn connect(address: SocketAddr) -> Client {
-        let stream = TcpStream::connect(address).unwrap();
-        stream.set_nodelay(true).unwrap();
-        stream.set_read_timeout(Some(PATIENCE)).unwrap();
-        Client { stream, session: None, decoder: FrameDecoder::default() }
-    }
-
-    pub fn send(&mut self, kind: u8, user: u8, payload: &[u8]) {
-        let frame = Frame::new(kind, user, payload).unwrap();
-        self.stream.write_all(frame.as_bytes()).unwrap();
-    }
-
-    pub fn command(&mut self, cmd: &str, args: Value, kwargs: Value) {
-        let json = json!({"cmd": cmd, "args": args, "kwargs": kwargs});
-        self.send(0, 0, json.to_string().as_bytes());
-    }
-
-    /// The next message; `None` when the server has closed the connection.
-    pub fn next(&mut self) -> Option<Received> {
-        loop {
-            if let Some(frame) = self.decoder.next_frame() {
-                let header = frame.header();
-                let payload = frame.payload().to_vec();
-                return Some(Received { kind: header.kind, user: header.user, payload });
-            }
-            let mut buffer = [0; 1 << 16];
-            match self.stream.read(&mut buffer) {
-                Ok(0) => return None,
-                Ok(n) => self.decoder.buffer_mut().extend_from_slice(&buffer[..n]),
-                Err(e) if e.kind() == std::io::ErrorKind::ConnectionReset => return None,
-                Err(e) => panic!("nothing came: {e}"),
-            }
-        }
-    }
-
-    /// Reads until a message fits.
-    pub fn until(&mut self, fits: impl Fn(&Received) -> bool) -> Received {
-        loop {
-            let message = self.next().expect("the connection is open");
-            if fits(&message) {
-                return message;
-            }
-        }
-    }
-
-    /// Reads until a reply fits.
-    pub fn reply(&mut self, fits: impl Fn(&Value) -> bool) -> Value {
-        self.until(|m| m.json().is_some_and(|v| fits(&v))).json().unwrap()
-    }
-
-    /// Reads until the connection ends, and returns everything.
-    pub fn rest(&mut self) -> Vec<Received> {
-        std::iter::from_fn(|| self.next()).collect()
-    }
-
-    /// Logs in with an account; returns the descriptions of the sessions that are there.
-    pub fn ident_as(&mut self, name: &str, password: &str) -> Vec<Value> {
-        self.reply(|v| v["type"] == "login");
-        self.command("ident", json!([name, password]), json!({}));
-        self.reply(|v| v["state"] == "identOk");
-        self.sessions()
-    }
-
-    /// Logs in as a guest; returns the descriptions of the sessions that are there.
-    pub fn ident_for_list(&mut self, name: &str) -> Vec<Value> {
-        self.reply(|v| v["type"] == "login");
-        self.command("ident", json!([name]), json!({}));
-        self.sessions()
-    }
-
-    /// The descriptions of the sessions that the welcome shows.
-    pub fn sessions(&mut self) -> Vec<Value> {
-        let welcome = self.reply(|v| v["message"] == "Welcome");
-        welcome["sessions"].as_array().cloned().unwrap_or_default()
-    }
-
-    /// Whether a reply comes before the connection ends.
-    pub fn rest_until(&mut self, fits: impl Fn(&Value) -> bool) -> bool {
-        while let Some(message) = self.next() {
-            if message.json().is_some_and(|v| fits(&v)) {
-                return true;
-            }
-        }
-        false
-    }
-
-    pub fn ident(&mut self, name: &str) {
-        self.reply(|v| v["type"] == "login");
-        self.command("ident", json!([name]), json!({}));
-        self.reply(|v| v["state"] == "identOk");
-    }
-
-    /// Logs in and hosts a session; returns its id. The initial content is not sent yet.
-    pub fn host(&mut self, name: &str) -> String {
-        self.ident(name);
-        self.command("host", json!([]), json!({"protocol": "dp:4.24.0", "user_id": 1, "s": SID}));
-        let result = self.reply(|v| v["state"] == "host");
-        result["join"]["id"].as_str().unwrap().to_owned()
-    }
-
-    /// Hosts a session with a small canvas that runs.
-    pub fn host_running(&mut self, name: &str) -> String {
-        let id = self.host(name);
-        self.send(129, 1, &[0; 16]);
-        self.command("init-complete", json!([]), json!({}));
-        self.reply(|v| v["type"] == "status");
-        id
-    }
-
-    /// Logs in and joins; returns the user id.
-    pub fn join(&mut self, name: &str, session: &str) -> u8 {
-        self.ident(name);
-        let sid = format!("{:0>32x}", name.bytes().fold(7u64, |n, b| n * 31 + u64::from(b)));
-        self.command("join", json!([session]), json!({"s": sid}));
-        let result = self.reply(|v| v["state"] == "join");
-        result["join"]["user"].as_u64().unwrap() as u8
-    }
-
-    /// What was received but not yet returned.
-    pub fn pending(&self) -> Vec<u8> {
-        self.decoder.pending().to_vec()
-    }
-
-    pub fn close(&self) {
-        let _ = self.stream.shutdown(Shutdown::Both);
     }
 }
 

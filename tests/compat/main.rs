@@ -7,9 +7,8 @@
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
 mod client;
-#[path = "../common/elsewhere.rs"]
-#[allow(dead_code, unreachable_pub, reason = "shared with other tests")]
-mod elsewhere;
+#[path = "../common/mod.rs"]
+mod common;
 mod matrix;
 mod pattern;
 mod play;

@@ -5,7 +5,8 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Map, Value, json};
 
-use super::client::{Came, Client, Message, PATIENCE, QUIET};
+use super::client::{Came, Client, PATIENCE, QUIET};
+use super::common::client::{Received, system_id};
 use super::pattern::{Names, fill, fits};
 use super::script::{Action, Content, Expected, Rule, payload};
 use super::target::{Running, Target};
@@ -43,11 +44,6 @@ pub(crate) fn play(rule: &Rule, target: &Target) -> Result<(), String> {
         })?;
     }
     stage.server.finish()
-}
-
-/// The system id of a client of this name.
-pub(crate) fn system_id(name: &str) -> String {
-    format!("{:0>32x}", name.bytes().fold(7u64, |n, byte| n.wrapping_mul(31).wrapping_add(u64::from(byte))))
 }
 
 fn with_defaults(defaults: Value, given: &Map<String, Value>) -> Map<String, Value> {
@@ -277,7 +273,7 @@ impl Stage {
     }
 }
 
-fn matches(expected: &Expected, message: &Message, names: &mut Names) -> bool {
+fn matches(expected: &Expected, message: &Received, names: &mut Names) -> bool {
     match expected {
         Expected::Reply(pattern) => {
             let Some(json) = message.json() else { return false };

@@ -18,7 +18,7 @@ use tempfile::TempDir;
 use tokio::sync::oneshot;
 
 use super::client::PATIENCE;
-use super::elsewhere::{Elsewhere, Reply};
+use super::common::elsewhere::{Elsewhere, Reply};
 use super::pattern::fill_text;
 use super::script::Rule;
 

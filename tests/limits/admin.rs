@@ -15,9 +15,9 @@ use drawhall::transport::forwarded::ProxyHeader;
 use drawhall::transport::trust::Trusted;
 use serde_json::{Value, json};
 
+use crate::common::client::open;
 use crate::common::http::{Answer, request};
-use crate::common::secure::{AnyClient, open};
-use crate::common::{PATIENCE, SID, TestServer, eventually};
+use crate::common::{Client, PATIENCE, TestServer, eventually};
 
 /// `admin:secret` for Basic authentication.
 pub(crate) const BASIC: &str = "Authorization: Basic YWRtaW46c2VjcmV0\r\n";
@@ -77,7 +77,7 @@ impl Admin {
 
 /// The address that the server takes a WebSocket client for, or the status of its refusal.
 fn taken_for(admin: &Admin, headers: &str) -> Result<String, u16> {
-    let mut client = AnyClient::websocket(open(admin.server.websocket.unwrap()), headers)?;
+    let mut client = admin.server.connect_websocket(headers)?;
     client.ident("A");
     let users = admin.ask("GET", "/api/users", "", None).json;
     Ok(users[0]["ip"].as_str().unwrap_or_default().to_owned())
@@ -118,15 +118,8 @@ fn a_ban_is_not_evaded_by_another_header() {
     let config = "[ipbans]\n203.0.113.66\n2001:db8:bad::7";
     let options = ServeOptions { websocket_port: Some(0), ..ServeOptions::default() };
     let server = TestServer::start_with(config, options);
-    let gets_in = |headers: &str| {
-        let Ok(mut client) = AnyClient::websocket(open(server.websocket.unwrap()), headers) else {
-            return false;
-        };
-        client.ident("A");
-        client.command("host", json!([]), json!({"protocol": "dp:4.24.0", "user_id": 1, "s": SID}));
-        let first = client.until(|m| m.kind == 1 || m.json().is_some_and(|v| v["state"] == "host"));
-        first.kind != 1
-    };
+    let gets_in =
+        |headers: &str| server.connect_websocket(headers).is_ok_and(|mut client| client.may_host("A"));
     assert!(gets_in("X-Forwarded-For: 203.0.113.67\r\n"));
     for headers in [
         "X-Forwarded-For: 203.0.113.66\r\n",
@@ -155,14 +148,14 @@ fn only_the_header_that_is_named_is_believed_on_every_port() {
     let proxy = b"PROXY TCP4 192.0.2.9 127.0.0.1 4000 27750\r\n";
     let mut stream = open(admin.server.websocket.unwrap());
     stream.write_all(proxy).unwrap();
-    assert_eq!(AnyClient::websocket(stream, "").err(), Some(400));
+    assert_eq!(Client::websocket(stream, "").err(), Some(400));
 }
 
 /// Whether an operator sees the addresses of those who are banned.
 fn sees_addresses(server: &TestServer, headers: &str) -> bool {
-    let mut a = AnyClient::websocket(open(server.websocket.unwrap()), headers).unwrap();
+    let mut a = server.connect_websocket(headers).unwrap();
     let id = a.host_running("A");
-    let mut b = AnyClient::websocket(open(server.websocket.unwrap()), "X-Real-IP: 192.0.2.9\r\n").unwrap();
+    let mut b = server.connect_websocket("X-Real-IP: 192.0.2.9\r\n").unwrap();
     b.join("B", &id);
     a.until(|m| m.kind == 32 && m.user == 2);
     a.command("kick-user", json!([2]), json!({"ban": true}));

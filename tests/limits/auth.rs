@@ -36,9 +36,9 @@ fn ident(client: &mut Client, args: Value) -> String {
 
 /// Whether nothing has come for a client yet.
 fn waits(client: &Client) -> bool {
-    client.stream.set_nonblocking(true).unwrap();
-    let nothing = client.stream.peek(&mut [0; 1]).is_err_and(|e| e.kind() == ErrorKind::WouldBlock);
-    client.stream.set_nonblocking(false).unwrap();
+    client.socket().set_nonblocking(true).unwrap();
+    let nothing = client.socket().peek(&mut [0; 1]).is_err_and(|e| e.kind() == ErrorKind::WouldBlock);
+    client.socket().set_nonblocking(false).unwrap();
     nothing
 }
 

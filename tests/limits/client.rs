@@ -1,14 +1,15 @@
 //! What one connection may have the server do, and what its receivers see of it.
 
 use std::io::{Read as _, Write as _};
-use std::net::{Shutdown, TcpStream};
+use std::net::Shutdown;
 
 use drawhall::metrics::METRICS;
 use drawhall::server::run::ServeOptions;
 use serde_json::json;
 
-use super::common::secure::{AnyClient, certificate, open, start_tls, wire};
-use super::common::{Client, Received, TestServer};
+use super::common::client::{Received, open, wire};
+use super::common::tls::certificate;
+use super::common::{Client, TestServer};
 use super::{CHAT, GOODBYE, server};
 
 const STROKE: u8 = 148;
@@ -37,7 +38,7 @@ fn who_sends_much_that_is_forbidden_waits_and_everybody_else_stays() {
     let mut flooder = server.connect();
     let user = flooder.join("flooder", &id);
     let slowed = METRICS.slowed.get();
-    flooder.stream.write_all(&FORBIDDEN.repeat(65_536)).unwrap();
+    flooder.send_bytes(&FORBIDDEN.repeat(65_536)).unwrap();
     // Those who wait are sent on what others do.
     flooder.until(|m| m.json().is_some_and(|v| v["type"] == "log"));
     a.send(STROKE, 0, b"on it goes");
@@ -59,24 +60,19 @@ fn who_waits_and_hangs_up_is_gone_however_it_is_connected() {
     let options = ServeOptions { certificate: Some(certificate.clone()), ..ServeOptions::default() };
     let secure = TestServer::start_with("", options);
     let plain = server("");
-    let encrypted = || start_tls(secure.address, &certificate, &rustls::version::TLS13).unwrap().1;
-    let by_tls = || AnyClient::over(encrypted());
-    // The host's connection stays open, and a copy of the flooder's socket hangs it up.
-    let raw_websocket = open(plain.websocket.unwrap());
-    let hang_up = raw_websocket.try_clone().unwrap();
-    let mut by_websocket = AnyClient::websocket(raw_websocket, "").unwrap();
+    let by_tls = || Client::connect_tls(secure.address, &certificate, &rustls::version::TLS13).unwrap();
+    let mut by_websocket = plain.connect_websocket("").unwrap();
     let (mut a, _, id) = session(&plain);
-    let user = by_websocket.join("flooder", &id)["join"]["user"].as_u64().unwrap() as u8;
-    (0..2000).for_each(|_| by_websocket.send(LEAVE, b""));
-    hang_up.shutdown(Shutdown::Both).unwrap();
+    let user = by_websocket.join("flooder", &id);
+    (0..2000).for_each(|_| by_websocket.send(LEAVE, 0, b""));
+    by_websocket.close();
     a.until(|m| m.kind == LEAVE && m.user == user);
 
     let mut host = by_tls();
     let id = host.host_running("host");
     let mut flooder = by_tls();
-    let user = flooder.join("flooder", &id)["join"]["user"].as_u64().unwrap() as u8;
-    flooder.stream.write_all(&FORBIDDEN.repeat(65_536)).unwrap();
-    flooder.stream.flush().unwrap();
+    let user = flooder.join("flooder", &id);
+    flooder.send_bytes(&FORBIDDEN.repeat(65_536)).unwrap();
     drop(flooder);
     host.until(|m| m.kind == LEAVE && m.user == user);
 }
@@ -88,7 +84,7 @@ fn who_waits_and_says_goodbye_is_gone() {
     let mut flooder = server.connect();
     let user = flooder.join("flooder", &id);
     let goodbye = wire(GOODBYE, &[0]);
-    flooder.stream.write_all(&[FORBIDDEN.repeat(200), goodbye].concat()).unwrap();
+    flooder.send_bytes(&[FORBIDDEN.repeat(200), goodbye].concat()).unwrap();
     a.until(|m| m.kind == LEAVE && m.user == user);
 }
 
@@ -99,7 +95,7 @@ fn nothing_is_lost_of_what_waits_and_all_of_it_stays_in_order() {
     let command = wire(0, json!({"cmd": "sessionconf", "kwargs": {}}).to_string().as_bytes());
     let both = (0..700u32).flat_map(|n| [command.clone(), wire(STROKE, &n.to_be_bytes())].concat());
     let bytes: Vec<u8> = both.collect();
-    a.stream.write_all(&bytes).unwrap();
+    a.send_bytes(&bytes).unwrap();
     for n in 0..700u32 {
         assert_eq!(b.until(|m| m.kind == STROKE).payload, n.to_be_bytes());
     }
@@ -114,7 +110,7 @@ fn what_is_drawn_and_uploaded_waits_for_no_budget() {
         .flat_map(|n| [wire(STROKE, &n.to_be_bytes()), wire(2, &[0]), wire(3, &[])].concat())
         .collect();
     let slowed = METRICS.slowed.get();
-    a.stream.write_all(&bytes).unwrap();
+    a.send_bytes(&bytes).unwrap();
     for n in 0..5000u32 {
         assert_eq!(b.until(|m| m.kind == STROKE).payload, n.to_be_bytes());
     }
@@ -128,8 +124,8 @@ fn who_is_slowed_down_and_hangs_up_is_gone_and_nothing_of_it_is_lost() {
     let (mut a, mut b, _) = session(&server);
     // At this rate it would take minutes.
     let bytes: Vec<u8> = (0..3000u32).flat_map(|n| wire(STROKE, &n.to_be_bytes())).collect();
-    a.stream.write_all(&bytes).unwrap();
-    a.stream.shutdown(Shutdown::Write).unwrap();
+    a.send_bytes(&bytes).unwrap();
+    a.socket().shutdown(Shutdown::Write).unwrap();
     for n in 0..3000u32 {
         assert_eq!(b.until(|m| m.kind == STROKE).payload, n.to_be_bytes());
     }
@@ -142,7 +138,7 @@ fn flood_with_chat(server: &TestServer, session: &str, count: usize) -> Vec<Clie
     let one = |n: usize| {
         let mut client = server.connect();
         client.join(&format!("chatter{n}"), session);
-        client.stream.write_all(&chat).unwrap();
+        client.send_bytes(&chat).unwrap();
         client
     };
     (0..count).map(one).collect()
@@ -172,14 +168,14 @@ fn messages_that_are_no_commands_end_a_login() {
         let mut client = server.connect();
         client.reply(|v| v["type"] == "login");
         // Many of them are as good as one.
-        client.stream.write_all(&wire(kind, payload).repeat(1000)).unwrap();
+        client.send_bytes(&wire(kind, payload).repeat(1000)).unwrap();
         let told = client.rest();
         assert_eq!(told.len(), 1, "type {kind}: {told:?}");
         assert_eq!((told[0].kind, &told[0].payload[1..]), (GOODBYE, &b"invalid message"[..]));
     }
     let mut client = server.connect();
     client.reply(|v| v["type"] == "login");
-    client.stream.write_all(&[wire(2, &[0]), wire(3, &[]), wire(2, &[1])].concat()).unwrap();
+    client.send_bytes(&[wire(2, &[0]), wire(3, &[]), wire(2, &[1])].concat()).unwrap();
     client.until(|m| m.kind == 2);
     client.command("ident", json!(["X"]), json!({}));
     client.reply(|v| v["state"] == "identOk");
@@ -213,7 +209,7 @@ fn half_of_a_character_loses_no_command() {
     host.reply(|v| v["type"] == "login");
     host.send(0, 0, br#"{"cmd":"ident","args":["A\ud83d"]}"#);
     host.reply(|v| v["state"] == "identOk" && v["ident"] == "A\u{fffd}");
-    host.command("host", json!([]), json!({"protocol": "dp:4.24.0", "user_id": 1, "s": super::common::SID}));
+    host.ask_to_host();
     host.reply(|v| v["state"] == "host");
     host.command("init-complete", json!([]), json!({}));
     host.send(0, 0, br#"{"cmd":"sessionconf","kwargs":{"title":"abc\ud83d","maxUserCount":7}}"#);
@@ -228,10 +224,9 @@ fn commands_before_a_session_are_slowed_down_too() {
     client.ident("reporter");
     let report = json!({"cmd": "report", "kwargs": {"session": "none", "reason": "x"}}).to_string();
     let slowed = METRICS.slowed.get();
-    client.stream.write_all(&wire(0, report.as_bytes()).repeat(2000)).unwrap();
+    client.send_bytes(&wire(0, report.as_bytes()).repeat(2000)).unwrap();
     super::eventually("it is slowed down", || METRICS.slowed.get() > slowed);
     // It waits, and is not cut for it; when it hangs up it is gone.
-    let hanging: &TcpStream = &client.stream;
-    hanging.shutdown(Shutdown::Write).unwrap();
+    client.socket().shutdown(Shutdown::Write).unwrap();
     assert!(client.rest().iter().all(|m| m.kind == 0), "no goodbye");
 }

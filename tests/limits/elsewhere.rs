@@ -1,6 +1,5 @@
 //! What strangers can make the server ask other servers.
 
-use std::io::Write as _;
 use std::time::Duration;
 
 use drawhall::config::RuleSource;
@@ -9,9 +8,9 @@ use drawhall::server::run::ServeOptions;
 use drawhall::tools::account;
 use serde_json::{Value, json};
 
+use crate::common::client::wire;
 use crate::common::elsewhere::{Elsewhere, Reply};
 use crate::common::http::request;
-use crate::common::secure::wire;
 use crate::common::{Client, TestServer, eventually};
 
 /// Commands come as fast as these tests send them.
@@ -166,7 +165,7 @@ fn announcing_and_unlisting_in_a_loop_makes_few_requests() {
     for command in ["announce-session", "unlist-session"].iter().cycle().take(3000) {
         pairs.extend(wire(0, json!({"cmd": command, "args": [url]}).to_string().as_bytes()));
     }
-    host.stream.write_all(&pairs).unwrap();
+    host.send_bytes(&pairs).unwrap();
     let mut refused = 0;
     while refused < 1495 {
         let told = host.reply(|v| v["type"] == "error")["message"].as_str().unwrap().to_owned();
@@ -256,7 +255,7 @@ fn reports_of_one_address_are_few_and_short_and_moderators_still_get_in() {
     for name in ["A", "B", "C"] {
         let mut outside = server.connect();
         outside.ident(name);
-        outside.stream.write_all(&report.repeat(30)).unwrap();
+        outside.send_bytes(&report.repeat(30)).unwrap();
         outside.command("join", json!([id]), json!({"s": "1".repeat(32)}));
         outside.reply(|v| v["state"] == "join");
     }
@@ -295,6 +294,6 @@ fn each_report_of_a_batch_is_passed_on() {
             json!({"cmd": "report", "kwargs": {"user": 1, "reason": n.to_string()}}).to_string().as_bytes(),
         )
     };
-    host.stream.write_all(&[report(1), report(2)].concat()).unwrap();
+    host.send_bytes(&[report(1), report(2)].concat()).unwrap();
     eventually("both are passed on", || receiver.asked().len() == 2);
 }

@@ -11,9 +11,9 @@ use drawhall::transport::accept::WebSocketRules;
 use serde_json::{Value, json};
 
 use crate::admin::{Admin, BASIC, with_login};
+use crate::common::client::open;
 use crate::common::eventually;
 use crate::common::http::request;
-use crate::common::secure::{AnyClient, open};
 
 /// What a browser sends from the page that dpserver's nginx shows; nginx names its upstream as the host.
 fn from_page(site: &str, origin: &str) -> String {
@@ -82,7 +82,7 @@ fn origins_count_however_they_were_written() {
             ServeOptions { websocket_rules: rules, admin_access: access, ..ServeOptions::default() };
         let admin = Admin::start_with(options);
         let page = "Origin: https://web.example.org\r\n";
-        let refused = AnyClient::websocket(open(admin.server.websocket.unwrap()), page).err();
+        let refused = admin.server.connect_websocket(page).err();
         assert_eq!(refused, (!lets_in).then_some(403), "{written}");
         let title = json!({"serverTitle": "x"});
         let headers = from_page("cross-site", "https://web.example.org");

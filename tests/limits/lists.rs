@@ -104,7 +104,7 @@ fn one_write_of_changes_becomes_few_lists() {
         Frame::new(0, 0, json.as_bytes()).unwrap().as_bytes().to_vec()
     };
     let write: Vec<u8> = (0..40).flat_map(change).collect();
-    a.stream.write_all(&write).unwrap();
+    a.send_bytes(&write).unwrap();
     let (mut lists, mut shown) = (0, 0);
     while shown < 40 {
         let list = a.reply(|v| v["config"]["auth"].is_array());

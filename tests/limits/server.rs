@@ -27,7 +27,7 @@ fn hosts(client: &mut Client, name: &str, password: &str) -> String {
     client.reply(|v| v["type"] == "login");
     client.command("ident", json!([name, password]), json!({}));
     client.reply(|v| v["state"] == "identOk");
-    client.command("host", json!([]), json!({"protocol": "dp:4.24.0", "user_id": 1, "s": SID}));
+    client.ask_to_host();
     let reply = client.reply(|v| v["type"] == "error" || v["state"] == "host");
     reply["code"].as_str().unwrap_or("hosts").to_owned()
 }
@@ -291,7 +291,7 @@ fn when_all_histories_are_full_nothing_is_added_and_a_reset_helps() {
     let id = other.host_running("Other");
     let send = |client: &mut Client| {
         let bytes = stroke(60_000);
-        std::io::Write::write_all(&mut client.stream, &bytes).unwrap();
+        client.send_bytes(&bytes).unwrap();
     };
     let is_full = |v: &Value| v["type"] == "outofspace";
     for _ in 0..2 {
@@ -318,7 +318,7 @@ fn stored_sessions_count_though_nobody_is_in_them() {
     let mut first = TestServer::storing("emptySessionLingerTime=1h", folder.path());
     let mut host = first.connect();
     host.host_running("Host");
-    std::io::Write::write_all(&mut host.stream, &stroke(60_000)).unwrap();
+    host.send_bytes(&stroke(60_000)).unwrap();
     host.until(|m| m.kind == 148);
     first.stop();
     for (limit, expected) in [("50kb", "noSpace"), ("1mb", "hosts")] {

@@ -24,7 +24,7 @@ fn forbidden_messages_in_one_write_cost_their_sender_the_session_and_nobody_else
     let mut attacker = server.connect();
     attacker.join("X", &id);
     let leave = wire(33, &[]);
-    attacker.stream.write_all(&leave.repeat(65_536)).unwrap();
+    attacker.send_bytes(&leave.repeat(65_536)).unwrap();
     assert!(attacker.rest().iter().any(|m| m.kind == GOODBYE), "it is told why");
     draws_for(&mut a, &mut others[0], b"still here");
     draws_for(&mut others[1], &mut a, b"all of us");
@@ -45,7 +45,7 @@ fn a_command_behind_an_image_that_is_too_large_is_nobodys() {
     a.reply(|v| v["state"] == "init");
     let kill = br#"{"cmd":"kill-session","args":[],"kwargs":{}}"#;
     let write = [wire(148, &[0; 15_000]), wire(148, &[0; 15_000]), wire(0, kill)].concat();
-    a.stream.write_all(&write).unwrap();
+    a.send_bytes(&write).unwrap();
     assert!(a.rest().iter().any(|m| m.kind == GOODBYE));
     moderator.reply(|v| v["reset"] == "cancel");
     let mut b = server.connect();

@@ -1,4 +1,4 @@
-// Clicks through the admin page in a real browser. `tests/page.rs` starts the server and the people in it, and then this.
+// Clicks through the admin page in a real browser. `tests/page/main.rs` starts the server and the people in it, and then this.
 //
 //   node page.mjs URL FOLDER-FOR-SCREENSHOTS
 

@@ -1,29 +1,21 @@
 //! What happens at each limit, over real sockets.
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
-#[path = "limits/auth.rs"]
+mod admin;
 mod auth;
-#[path = "limits/client.rs"]
 mod client;
+#[path = "../common/mod.rs"]
 mod common;
-#[path = "limits/elsewhere.rs"]
 mod elsewhere;
-#[path = "limits/lists.rs"]
+mod inputs;
 mod lists;
-#[path = "limits/session.rs"]
+mod server;
 mod session;
 
-#[path = "limits/admin.rs"]
-mod admin;
-#[path = "limits/inputs.rs"]
-mod inputs;
-#[path = "limits/server.rs"]
-mod server;
-
-use std::io::Write as _;
 use std::time::Duration;
 
-use common::secure::{AnyClient, masked, open, wire};
+use common::client::wire;
+use common::websocket::masked;
 use common::{Client, TestServer, eventually};
 use drawhall::server::run::ServeOptions;
 use drawhall_protocol::Frame;
@@ -41,7 +33,7 @@ fn from(server: &TestServer, address: &str) -> Client {
     let mut client = server.connect();
     let family = if address.contains(':') { "TCP6" } else { "TCP4" };
     let header = format!("PROXY {family} {address} {address} 4000 27750\r\n");
-    client.stream.write_all(header.as_bytes()).unwrap();
+    client.send_bytes(header.as_bytes()).unwrap();
     client
 }
 
@@ -49,7 +41,7 @@ fn from(server: &TestServer, address: &str) -> Client {
 fn is_let_in(client: &mut Client) -> bool {
     let ident = wire(0, br#"{"cmd":"ident","args":["X"]}"#);
     // It may be closed already.
-    let _ = client.stream.write_all(&ident);
+    let _ = client.send_bytes(&ident);
     client.rest_until(|v| v["state"] == "identOk")
 }
 
@@ -63,7 +55,7 @@ fn one_address_has_so_many_connections_and_others_are_let_in() {
     assert!(is_let_in(&mut server.connect()), "the proxy itself");
     assert!(is_let_in(&mut from(&server, "2001:db8::1")) && is_let_in(&mut from(&server, "2001:db8::2")));
     let headers = "X-Real-IP: 192.0.2.1\r\n";
-    assert_eq!(AnyClient::websocket(open(server.websocket.unwrap()), headers).err(), Some(429));
+    assert_eq!(server.connect_websocket(headers).err(), Some(429));
     drop(first);
     eventually("there is room again", || is_let_in(&mut from(&server, "192.0.2.1")));
 }
@@ -76,7 +68,7 @@ fn when_the_server_is_full_others_are_told_so() {
     let told = third.rest();
     assert_eq!(told.len(), 1);
     assert_eq!((told[0].kind, &told[0].payload[1..]), (GOODBYE, &b"The server is full"[..]));
-    assert_eq!(AnyClient::websocket(open(server.websocket.unwrap()), "").err(), Some(503));
+    assert_eq!(server.connect_websocket("").err(), Some(503));
     drop(clients);
     eventually("there is room again", || is_let_in(&mut server.connect()));
 }
@@ -160,7 +152,7 @@ fn who_sends_too_many_messages_is_slowed_down_and_loses_none() {
     let strokes: Vec<u8> = (0..20_500u32)
         .flat_map(|n| Frame::new(148, 0, &n.to_be_bytes()).unwrap().as_bytes().to_vec())
         .collect();
-    b.stream.write_all(&strokes).unwrap();
+    b.send_bytes(&strokes).unwrap();
     for n in 0..20_500u32 {
         assert_eq!(a.until(|m| m.kind == 148).payload, n.to_be_bytes());
     }
@@ -173,9 +165,9 @@ fn who_does_not_say_who_it_is_is_let_go() {
     let mut identified = server.connect();
     identified.ident("X");
     let keep_alive = wire(3, &[]);
-    eventually("it is let go", || silent.stream.write_all(&keep_alive).is_err());
+    eventually("it is let go", || silent.send_bytes(&keep_alive).is_err());
     silent.rest();
-    identified.command("host", json!([]), json!({"protocol": "dp:4.24.0", "user_id": 1, "s": common::SID}));
+    identified.ask_to_host();
     identified.reply(|v| v["state"] == "host");
 }
 
@@ -183,16 +175,16 @@ fn who_does_not_say_who_it_is_is_let_go() {
 fn a_message_that_comes_byte_by_byte_does_not_count_as_life() {
     let server = server("clientTimeout=1s");
     let mut drip = server.connect();
-    let mut drip_in_frame = AnyClient::websocket(open(server.websocket.unwrap()), "").unwrap();
+    let mut drip_in_frame = server.connect_websocket("").unwrap();
     let long = wire(0, &[b' '; 60_000]);
     let framed = masked(0x82, &[b' '; 60_000]);
     let (mut at, mut framed_at) = (0, 0);
     eventually("both are let go", || {
         let mut gone = true;
-        if at < long.len() && drip.stream.write_all(&long[at..=at]).is_ok() {
+        if at < long.len() && drip.send_bytes(&long[at..=at]).is_ok() {
             (gone, at) = (false, at + 1);
         }
-        if drip_in_frame.stream.write_all(&framed[framed_at..=framed_at]).is_ok() {
+        if drip_in_frame.send_bytes(&framed[framed_at..=framed_at]).is_ok() {
             (gone, framed_at) = (false, framed_at + 1);
         }
         gone
@@ -207,14 +199,14 @@ fn who_takes_nothing_of_what_it_is_sent_is_let_go() {
         let id = a.host_running("A");
         let mut deaf = server.connect();
         deaf.join("deaf", &id);
-        a.stream.set_nonblocking(false).unwrap();
+        a.socket().set_nonblocking(false).unwrap();
         let stroke = Frame::new(148, 0, &[7; 60_000]).unwrap();
         let mut reader = Client::connect(server.address);
         reader.join("reader", &id);
         let drawing = std::thread::spawn(move || {
             // Its own strokes come back, so it must read.
             for _ in 0..400 {
-                a.stream.write_all(stroke.as_bytes()).unwrap();
+                a.send_bytes(stroke.as_bytes()).unwrap();
                 a.until(|m| m.kind == 148);
                 std::thread::sleep(Duration::from_millis(5));
             }

@@ -4,6 +4,7 @@
 //! installs all that. Where it is not set, the test says that it is skipped.
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
+#[path = "../common/mod.rs"]
 mod common;
 
 use std::path::Path;
