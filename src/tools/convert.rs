@@ -149,6 +149,7 @@ fn copy(input: &mut Input, output: Box<dyn Write>, job: &Job<'_>, to: Form) -> R
                 continue;
             }
         };
+        let lost = report.lost;
         match &mut output {
             Output::Binary(writer) => writer.write(frame.as_bytes()).map_err(binary)?,
             Output::Text(writer) => {
@@ -158,12 +159,13 @@ fn copy(input: &mut Input, output: Box<dyn Write>, job: &Job<'_>, to: Form) -> R
                         let name = info_of(kind).map_or("unknown", |m| m.name);
                         let position = input.position();
                         report.report_lost(format!("message of type {kind} ({name}) {position}: {reason}"));
-                        report.messages -= 1;
                     }
                 }
             }
         }
-        report.messages += 1;
+        if report.lost == lost {
+            report.messages += 1;
+        }
         progress.show(report.messages);
     }
     for warning in input.take_warnings() {
