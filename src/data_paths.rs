@@ -23,11 +23,11 @@ pub(crate) struct DataPaths {
 /// There is no usable data directory.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum DataPathError {
-    #[error(
-        "the system names no data directory of this user (HOME is not set); name one with --data, or use --in-memory"
-    )]
+    #[error("this user has no data directory (HOME is not set); specify one with --data, or use --in-memory")]
     Unknown,
-    #[error("cannot make the data directory {path}: {source}; name another with --data, or use --in-memory")]
+    #[error(
+        "cannot create the data directory {path}: {source}; specify another with --data, or use --in-memory"
+    )]
     Make { path: PathBuf, source: std::io::Error },
 }
 

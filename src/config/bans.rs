@@ -1,5 +1,5 @@
-//! Ban actions, and the message to a banned client. Bans are matched in [`Rules`](super::Rules). Source:
-//! docs/spec/login.md#bans-at-login.
+//! Bans of the server: action, expiry, and the message to a banned client. Ban matching itself is in
+//! [`Rules`](super::Rules). Source: docs/spec/login.md#bans-at-login.
 
 use serde::{Deserialize, Serialize};
 
@@ -38,8 +38,8 @@ impl BanAction {
     }
 }
 
-/// A ban. The subject is an address range ([`IpRange`](super::ip_range::IpRange)), a system id (text) or an ext-auth
-/// user id (number).
+/// A ban. Ban matching compares the client with its subject: an address range
+/// ([`IpRange`](super::ip_range::IpRange)), a system id (text) or an ext-auth user id (number).
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Ban<T> {
     pub subject: T,

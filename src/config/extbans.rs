@@ -32,8 +32,9 @@ pub struct ExtBan {
 /// # Errors
 /// When the response is not JSON, or has no list `bans`.
 pub fn parse(answer: &str) -> Result<(Vec<ExtBan>, Vec<String>), String> {
-    let answer: Value = from_json(answer.as_bytes()).map_err(|e| format!("external bans: no JSON: {e}"))?;
-    let list = answer["bans"].as_array().ok_or("external bans: there is no list of bans")?;
+    let answer: Value =
+        from_json(answer.as_bytes()).map_err(|e| format!("external bans: invalid JSON: {e}"))?;
+    let list = answer["bans"].as_array().ok_or("external bans: the list 'bans' is missing")?;
     let (mut bans, mut skipped) = (Vec::new(), Vec::new());
     for entry in list {
         match parse_ban(entry) {
@@ -53,18 +54,19 @@ fn items<'a>(value: &'a Value, key: &str) -> impl Iterator<Item = &'a Value> {
 /// # Errors
 /// When the entry is invalid; the text says why.
 pub fn parse_ban(entry: &Value) -> Result<ExtBan, String> {
-    let id = whole_number(&entry["id"]).filter(|id| *id > 0).ok_or("its id is none")?;
+    let id = whole_number(&entry["id"]).filter(|id| *id > 0).ok_or("invalid id")?;
     let reaction = |value: &Value| match &value["reaction"] {
         Value::Null => Ok(BanAction::Normal),
         name => BanAction::parse(name.as_str().unwrap_or_default()).ok_or(format!("unknown reaction {name}")),
     };
     let range = |value: &Value| {
         let address = |key: &str| value[key].as_str().and_then(|a| a.parse::<IpAddr>().ok());
-        let (from, to) = address("from").zip(address("to")).ok_or(format!("{value} is no address range"))?;
+        let (from, to) =
+            address("from").zip(address("to")).ok_or(format!("{value} is not an address range"))?;
         if ipv6_number(from) <= ipv6_number(to) {
             Ok((from, to))
         } else {
-            Err(format!("{value} is no address range"))
+            Err(format!("{value} is not an address range"))
         }
     };
     let (mut ips, mut excluded, mut systems, mut users) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
@@ -84,11 +86,11 @@ pub fn parse_ban(entry: &Value) -> Result<ExtBan, String> {
         users.extend(items(entry, "ids").filter_map(whole_number).map(|id| (id, reaction)));
     }
     if ips.is_empty() && systems.is_empty() && users.is_empty() {
-        return Err("there is nothing in it".into());
+        return Err("it has no addresses, system ids or users".into());
     }
     let expires = entry["expires"].as_str().unwrap_or_default();
     if jiff::civil::DateTime::strptime("%Y-%m-%d %H:%M:%S", expires).is_err() {
-        return Err(format!("'{expires}' is no time"));
+        return Err(format!("'{expires}' is not a time"));
     }
     let expires = expires.to_owned();
     let reason = entry["reason"].as_str().unwrap_or_default().to_owned();

@@ -88,7 +88,7 @@ impl ConfigFile {
                     IpRange::parse_ban(line).ok_or("expected address or address/prefix")?;
                 self.ip_bans.push(Ban { subject: range, terms: BanTerms::default() });
                 if prefix_ignored {
-                    return Err("no length of a prefix, the one address is banned".into());
+                    return Err("invalid prefix length, only the single address is banned".into());
                 }
             }
             "systembans" => {
@@ -107,7 +107,7 @@ impl ConfigFile {
                 let unknown = unknown.cloned();
                 self.users.push(account);
                 if let Some(flag) = unknown {
-                    return Err(format!("there is no flag '{flag}', the others count"));
+                    return Err(format!("unknown flag '{flag}', which has no effect"));
                 }
             }
             _ => return Err("line outside of all sections".into()),
@@ -135,10 +135,10 @@ fn account(line: &str) -> Result<Account, &'static str> {
     let parts: Vec<&str> = line.split(':').collect();
     let [name, hash, flags] = parts[..] else { return Err("expected name:password:flags") };
     if name.is_empty() {
-        return Err("there is no user name");
+        return Err("the user name is empty");
     }
     if !username::is_valid(name) {
-        return Err("nobody can have this user name");
+        return Err("invalid user name");
     }
     if !password::is_hash(hash) {
         return Err("invalid password hash; guests can use this name, * as the hash reserves it");
@@ -207,7 +207,7 @@ mod tests {
     fn an_unknown_flag_is_reported_and_the_account_is_kept() {
         let file = parse(b"[users]\nbob:plain;x:HOSTT,MOD\n");
         assert_eq!(file.users[0].flags, ["HOSTT", "MOD"]);
-        assert_eq!(file.errors[0].to_string(), "line 2: there is no flag 'HOSTT', the others count: bob:...");
+        assert_eq!(file.errors[0].to_string(), "line 2: unknown flag 'HOSTT', which has no effect: bob:...");
     }
 
     #[test]
@@ -221,7 +221,8 @@ mod tests {
         for address in ["198.51.100.7", "2001:db8::6", "203.0.113.9"] {
             assert!(!banned(address), "{address}");
         }
-        let reported = file.errors.iter().filter(|e| e.reason.contains("the one address is banned")).count();
+        let reported =
+            file.errors.iter().filter(|e| e.reason.contains("only the single address is banned")).count();
         assert_eq!((reported, file.errors.len()), (4, 5));
         assert!(IpRange::parse("::/0").is_some_and(|all| all.is_everything()), "networks are another matter");
     }

@@ -1,5 +1,5 @@
-//! [`Rules`]: settings, bans and account names in force, as one immutable snapshot that all actors share. Ban
-//! matching is here.
+//! [`Rules`]: settings, bans and account names in force, as one immutable snapshot that all actors share.
+//! Ban matching at login is here.
 
 use std::collections::HashSet;
 use std::net::IpAddr;
@@ -164,19 +164,19 @@ impl Rules {
         self.has_accounts && self.account_skeletons.contains(&username::skeleton(name))
     }
 
-    /// Ban match by address: bans of the server first, then external bans. `None` if the address is not banned.
+    /// The ban of a client's address: bans of the server first, then external bans. `None` if it is not banned.
     pub fn address_ban(&self, address: IpAddr) -> Option<BanTerms> {
         let own = self.file.ip_bans.iter().find(|b| b.subject.contains(address)).map(|b| b.terms.clone());
         own.or_else(|| self.ext_bans.iter().find_map(|b| b.address(address)))
     }
 
-    /// Ban match by system id: bans of the server first, then external bans. `None` if the system id is not banned.
+    /// The ban of a system id: bans of the server first, then external bans. `None` if it is not banned.
     pub fn system_ban(&self, sid: &str) -> Option<BanTerms> {
         let own = self.file.system_bans.iter().find(|b| b.subject == sid).map(|b| b.terms.clone());
         own.or_else(|| self.ext_bans.iter().find_map(|b| b.system(sid)))
     }
 
-    /// Ban match by ext-auth user id: bans of the server first, then external bans. `None` if the user is not banned.
+    /// The ban of an ext-auth user id: bans of the server first, then external bans. `None` if it is not banned.
     pub fn user_ban(&self, uid: i64) -> Option<BanTerms> {
         let own = self.file.user_bans.iter().find(|b| b.subject == uid).map(|b| b.terms.clone());
         own.or_else(|| self.ext_bans.iter().find_map(|b| b.user(uid)))

@@ -49,9 +49,9 @@ pub struct RuleSource {
 /// A source that cannot be read.
 #[derive(Debug, thiserror::Error)]
 pub enum SourceError {
-    #[error("--config: cannot read {path}: {source}; name another file, or make it")]
+    #[error("--config: cannot read {path}: {source}; specify another file, or create it")]
     Config { path: PathBuf, source: io::Error },
-    #[error("--database: {0}; name another file")]
+    #[error("--database: {0}; specify another file")]
     Database(#[from] DbError),
 }
 
@@ -175,7 +175,8 @@ impl OpenSource {
             && token::public_key(&settings.extauth_key).is_none()
         {
             errors.push(
-                "extauthkey is no key (32 bytes in base64): accounts of the auth server cannot log in".into(),
+                "extauthkey is not a key (32 bytes in base64): accounts of the auth server cannot log in"
+                    .into(),
             );
         }
         errors.extend(more);
@@ -349,7 +350,7 @@ fn from_snapshot(snapshot: Snapshot, name: String) -> Content {
                 let terms = BanTerms { expires: ban.expires, ..BanTerms::default() };
                 file.ip_bans.push(Ban { subject, terms });
             }
-            None => errors.push(format!("banned address '{text}' is none")),
+            None => errors.push(format!("invalid banned address '{text}'")),
         }
     }
     for ban in snapshot.system_bans {
@@ -359,7 +360,7 @@ fn from_snapshot(snapshot: Snapshot, name: String) -> Content {
     for ban in snapshot.user_bans {
         match ban.subject.parse() {
             Ok(subject) => file.user_bans.push(Ban { subject, terms: terms_of(ban, &mut errors).1 }),
-            Err(_) => errors.push(format!("banned user '{}' is no number", ban.subject)),
+            Err(_) => errors.push(format!("invalid banned user id '{}'", ban.subject)),
         }
     }
     Content {
@@ -377,7 +378,7 @@ fn from_snapshot(snapshot: Snapshot, name: String) -> Content {
 fn terms_of(ban: SubjectBan, errors: &mut Vec<String>) -> (String, BanTerms) {
     let SubjectBan { subject, reaction: name, expires, reason } = ban;
     let reaction = BanAction::parse(&name).unwrap_or_else(|| {
-        errors.push(format!("unknown reaction '{name}', normal counts"));
+        errors.push(format!("unknown reaction '{name}', using normal"));
         BanAction::Normal
     });
     (subject, BanTerms { reaction, expires, reason })
@@ -446,9 +447,9 @@ mod tests {
             [
                 "clientTimeout: 'soon' is no time",
                 "unknown setting 'other'",
-                "banned address 'here/3' is none",
-                "unknown reaction 'nuke', normal counts",
-                "banned user 'x' is no number",
+                "invalid banned address 'here/3'",
+                "unknown reaction 'nuke', using normal",
+                "invalid banned user id 'x'",
             ]
         );
     }

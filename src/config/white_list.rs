@@ -49,9 +49,9 @@ pub fn list_server(text: &str) -> Option<Url> {
 fn fault(pattern: &str) -> Option<&'static str> {
     let rest = pattern.strip_prefix('^').and_then(|p| p.split_once("://"));
     match rest.and_then(|(_, rest)| rest.split_once('/')) {
-        None => Some("should begin with ^https:// and name a host with a slash behind it"),
+        None => Some("should start with ^https:// and a host name with a slash after it"),
         Some((host, _)) if host.contains(".*") || host.contains(".+") => {
-            Some("lets any server pass: '.' is also a slash, [^/] is none")
+            Some("matches any server: '.' also matches a slash, [^/] does not")
         }
         Some(_) => None,
     }
@@ -82,7 +82,7 @@ impl WhiteList {
         for text in &file.announce_whitelist {
             match list_server(text) {
                 Some(url) => list.urls.push(url.into()),
-                None => report(format!("'{text}' is no URL of a list server")),
+                None => report(format!("'{text}' is not a URL of a list server")),
             }
         }
         if by_default {
@@ -163,7 +163,7 @@ mod tests {
             list("announceWhitelist=true\n[announcewhitelist]\nhttps://list.example/api/\nnonsense\n", &[]);
         assert!(allows(&own, "https://list.example/api/") && allows(&own, "https://LIST.example:443/api/"));
         assert!(!allows(&own, "https://list.example/api"), "a file names URLs, not beginnings");
-        assert_eq!(faults, ["white list of list servers: 'nonsense' is no URL of a list server"]);
+        assert_eq!(faults, ["white list of list servers: 'nonsense' is not a URL of a list server"]);
     }
 
     #[test]
@@ -193,9 +193,9 @@ mod tests {
     #[test]
     fn patterns_that_match_too_much_are_reported() {
         for (pattern, words) in [
-            (r"https://pub\.drawpile\.net/", "should begin with ^"),
-            (r"^https://pub\.drawpile\.net", "a slash behind it"),
-            (r"^https://.*\.example\.org/", "'.' is also a slash"),
+            (r"https://pub\.drawpile\.net/", "should start with ^"),
+            (r"^https://pub\.drawpile\.net", "a slash after it"),
+            (r"^https://.*\.example\.org/", "'.' also matches a slash"),
             ("(", "unclosed"),
         ] {
             let (_, faults) = list("", &[pattern]);

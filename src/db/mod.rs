@@ -1,8 +1,8 @@
 //! The configuration database: settings, accounts, bans, white list, log. Source: docs/spec/config.md#database.
 //!
-//! [`Database`] is a handle on a `Backend`, of which `sqlite` is the only one. All calls block, so actors make them
-//! on the blocking pool. People edit the database by hand while the server runs: values of any type are accepted if
-//! they can be converted.
+//! [`Database`] is a handle on a `Backend`, of which `sqlite` is the only one. All calls block, so none
+//! may be made on an actor's thread. People edit the database by hand while the server runs: values of any type are
+//! accepted if they can be converted.
 
 mod admin;
 pub mod log;

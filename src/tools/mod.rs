@@ -26,7 +26,7 @@ pub enum ToolError {
     Binary { path: PathBuf, source: DprecError },
     #[error("{path}: {source}")]
     Text { path: PathBuf, source: DptxtError },
-    #[error("{0}: its name ends neither in .dprec nor in .dptxt; say which with --from and --to")]
+    #[error("{0}: its name ends neither in .dprec nor in .dptxt; specify the form with --from and --to")]
     UnknownForm(PathBuf),
     #[error("{0}: input and output are the same file")]
     SameFile(PathBuf),

@@ -22,7 +22,7 @@ pub fn normalize(text: &str) -> Result<String, String> {
     if text == ANY {
         return Ok(ANY.to_owned());
     }
-    let error = || format!("'{text}' is not an origin such as https://example.org");
+    let error = || format!("'{text}' is no origin such as https://example.org");
     let url = Url::parse(text).map_err(|_| error())?;
     let host = url.host_str().filter(|host| !host.is_empty()).ok_or_else(error)?;
     let is_bare = matches!(url.path(), "" | "/") && url.query().is_none() && url.fragment().is_none();
