@@ -22,6 +22,7 @@ pub struct Timestamp {
 }
 
 impl Timestamp {
+    /// The present moment.
     pub fn now() -> Timestamp {
         static START: std::sync::OnceLock<Instant> = std::sync::OnceLock::new();
         let start = *START.get_or_init(Instant::now);

@@ -30,7 +30,9 @@ const MAX_REDIRECTS: usize = 2;
 const OPERATOR_LIMITS: RequestLimits =
     RequestLimits { parallel: 32, per_host: 32, queued: 10_000, response_bytes: 1 << 20 };
 
+/// Why a request to another server has no usable answer.
 #[derive(Debug, thiserror::Error)]
+#[allow(missing_docs, reason = "the names say it")]
 pub enum HttpError {
     /// Not a valid http or https URL.
     #[error("'{0}' is no http or https URL")]
@@ -56,6 +58,7 @@ pub enum HttpError {
 
 /// A response of any status.
 #[derive(Debug, Clone)]
+#[allow(missing_docs, reason = "the names say it")]
 pub struct Answer {
     pub status: u16,
     /// The body, if it is JSON.

@@ -21,6 +21,7 @@ const MAX_TEXT: usize = 1000;
 
 /// Severity of an entry.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[allow(missing_docs, reason = "the names say it")]
 pub enum Level {
     /// A failure of the server or its environment.
     Error,
@@ -58,6 +59,7 @@ pub enum Topic {
 }
 
 impl Topic {
+    /// By the name that the database and the API use.
     pub fn parse(name: &str) -> Option<Topic> {
         const ALL: [Topic; 21] = [
             Topic::Join,
@@ -98,6 +100,7 @@ impl Topic {
 
 /// The user that an entry is about.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[allow(missing_docs, reason = "the names say it")]
 pub struct LogUser {
     /// User id in the session, 0 before it has joined.
     pub id: u8,
@@ -115,7 +118,9 @@ impl fmt::Display for LogUser {
     }
 }
 
+/// An entry of the event log.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[allow(missing_docs, reason = "the names say it")]
 pub struct LogEntry {
     /// Milliseconds since 1970, UTC.
     pub utc_ms: i64,

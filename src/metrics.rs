@@ -70,14 +70,17 @@ impl Counter {
         Self(AtomicU64::new(0))
     }
 
+    /// Adds to the counter; it wraps at 2^64.
     pub fn add(&self, count: u64) {
         self.0.fetch_add(count, Ordering::Relaxed);
     }
 
+    /// Adds one.
     pub fn count(&self) {
         self.add(1);
     }
 
+    /// The current value.
     pub fn get(&self) -> u64 {
         self.0.load(Ordering::Relaxed)
     }
@@ -92,18 +95,22 @@ impl Gauge {
         Self(AtomicU64::new(0))
     }
 
+    /// Adds one.
     pub fn increment(&self) {
         self.0.fetch_add(1, Ordering::Relaxed);
     }
 
+    /// Subtracts one; each must follow an [`Self::increment`].
     pub fn decrement(&self) {
         self.0.fetch_sub(1, Ordering::Relaxed);
     }
 
+    /// Replaces the value.
     pub fn set(&self, value: u64) {
         self.0.store(value, Ordering::Relaxed);
     }
 
+    /// The current value.
     pub fn get(&self) -> u64 {
         self.0.load(Ordering::Relaxed)
     }
@@ -118,6 +125,7 @@ impl Counters {
         Self(Mutex::new(BTreeMap::new()))
     }
 
+    /// Adds one to the counter with this label value, which must be a word of the program.
     pub fn count(&self, kind: &'static str) {
         *self.0.lock().unwrap_or_else(PoisonError::into_inner).entry(kind).or_default() += 1;
     }
@@ -156,6 +164,7 @@ impl Histogram {
 
 /// Everything that is counted while the process runs.
 #[derive(Debug)]
+#[allow(missing_docs, reason = "the names say it")]
 pub struct Metrics {
     /// Accepted connections.
     pub connections: Counter,
@@ -212,6 +221,7 @@ pub static METRICS: Metrics = Metrics {
 
 /// Values that are computed when the page is requested.
 #[derive(Debug, Clone, Copy, Default)]
+#[allow(missing_docs, reason = "the names say it")]
 pub struct CurrentValues {
     /// Open connections.
     pub connections: u64,

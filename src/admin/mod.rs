@@ -74,6 +74,7 @@ const MAX_BODY: usize = 1 << 20;
 
 /// Dependencies of the API.
 #[derive(Clone)]
+#[allow(missing_docs, reason = "the names say it")]
 pub struct AdminDeps {
     pub server: Addr<Server>,
     pub auth: Addr<Auth>,
@@ -111,6 +112,7 @@ struct AdminState {
 }
 
 /// A running admin server.
+#[allow(missing_docs, reason = "the names say it")]
 pub struct AdminServer {
     pub address: SocketAddr,
     pub handle: ServerHandle,

@@ -71,6 +71,7 @@ struct Subscriber {
 }
 
 /// What the monitor reads from.
+#[allow(missing_docs, reason = "the names say it")]
 pub struct MonitorDeps {
     pub server: Addr<Server>,
     pub log: Database,
@@ -91,6 +92,7 @@ pub struct Monitor {
 }
 
 impl Monitor {
+    /// Starts the actor; it samples every two seconds from then on.
     pub fn begin(deps: MonitorDeps) -> Addr<Monitor> {
         let monitor = Monitor {
             deps,

@@ -38,6 +38,7 @@ const NO_ACCOUNT: &str = "sodium;$argon2id$v=19$m=65536,t=2,p=1$MDEyMzQ1Njc4OWFi
 
 /// The signing key cannot be loaded or created.
 #[derive(Debug, thiserror::Error)]
+#[allow(missing_docs, reason = "the names say it")]
 pub enum KeyError {
     #[error(transparent)]
     Db(#[from] DbError),
@@ -81,6 +82,7 @@ struct IdentRequest {
 }
 
 /// A running auth server.
+#[allow(missing_docs, reason = "the names say it")]
 pub struct RunningAuthServer {
     pub address: SocketAddr,
     pub handle: ServerHandle,

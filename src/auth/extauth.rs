@@ -14,6 +14,7 @@ const MAX_STATUS: usize = 100;
 
 /// An external auth server whose accounts may log in.
 #[derive(Debug, Clone)]
+#[allow(missing_docs, reason = "the names say it")]
 pub struct ExtAuth {
     pub url: String,
     /// Host name of the URL: the first part of account ids.
@@ -24,6 +25,7 @@ pub struct ExtAuth {
 
 /// The auth server's answer about a name.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[allow(missing_docs, reason = "the names say it")]
 pub enum NameAnswer {
     /// An account that has to authenticate.
     Account,

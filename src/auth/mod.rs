@@ -35,6 +35,7 @@ pub struct Auth {
 }
 
 impl Auth {
+    /// An actor for the accounts of `rules`; [`NewRules`] replaces them.
     pub fn new(rules: Arc<Rules>, blocking_pool: BlockingPool, http: Http) -> Self {
         Self { rules, blocking_pool, http }
     }
@@ -47,6 +48,7 @@ impl Actor for Auth {
 /// Checks name and password of an account.
 #[derive(Debug, Message)]
 #[rtype(result = "AccountCheck")]
+#[allow(missing_docs, reason = "the names say it")]
 pub struct CheckAccount {
     /// Case-sensitive.
     pub name: String,
@@ -57,6 +59,7 @@ pub struct CheckAccount {
 
 /// Answer to [`CheckAccount`].
 #[derive(Debug, Clone, PartialEq, Eq, MessageResponse, Serialize, Deserialize)]
+#[allow(missing_docs, reason = "the names say it")]
 pub enum AccountCheck {
     NotFound,
     /// There is none, but one whose name looks the same to people.
@@ -133,6 +136,7 @@ impl Handler<CheckAccount> for Auth {
 /// name becomes that of another account.
 #[derive(Debug, Message)]
 #[rtype(result = "Option<AccountFingerprint>")]
+#[allow(missing_docs, reason = "the names say it")]
 pub struct GetAccountFingerprint {
     /// Case-sensitive.
     pub name: String,
@@ -164,6 +168,7 @@ impl Handler<GetAccountFingerprint> for Auth {
 /// Asks the external auth server about a name.
 #[derive(Debug, Message)]
 #[rtype(result = "NameAnswer")]
+#[allow(missing_docs, reason = "the names say it")]
 pub struct QueryExtAuth {
     pub name: String,
 }

@@ -24,6 +24,7 @@ pub enum TokenError {
 
 /// The content of a token.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[allow(missing_docs, reason = "the names say it")]
 pub struct Token {
     pub username: String,
     pub flags: Vec<String>,

@@ -2,6 +2,7 @@
 
 /// One line of `[users]`.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[allow(missing_docs, reason = "the names say it")]
 pub struct Account {
     pub name: String,
     /// Password hash; one that begins with `*` locks the account.

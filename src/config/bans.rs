@@ -41,6 +41,7 @@ impl BanAction {
 /// A ban. Ban matching compares the client with its subject: an address range
 /// ([`IpRange`](super::ip_range::IpRange)), a system id (text) or an ext-auth user id (number).
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[allow(missing_docs, reason = "the names say it")]
 pub struct Ban<T> {
     pub subject: T,
     pub terms: BanTerms,
@@ -48,6 +49,7 @@ pub struct Ban<T> {
 
 /// Action, expiry and reason of a ban.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[allow(missing_docs, reason = "the names say it")]
 pub struct BanTerms {
     pub reaction: BanAction,
     /// Expiry in UTC: `yyyy-MM-dd HH:mm:ss`, or a prefix of that with at least the date; empty for a permanent ban.

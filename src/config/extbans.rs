@@ -11,6 +11,7 @@ use super::bans::BanTerms;
 
 /// One entry of an external ban list. A client that matches any of its addresses, system ids or users is banned.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[allow(missing_docs, reason = "the names say it")]
 pub struct ExtBan {
     /// Id of the entry in the list.
     pub id: i64,

@@ -16,6 +16,7 @@ const SECTIONS: [&str; 6] = ["config", "ipbans", "systembans", "userbans", "anno
 
 /// A parsed configuration file. A configuration database is converted to this type as well.
 #[derive(Debug, Clone, Default)]
+#[allow(missing_docs, reason = "the names say it")]
 pub struct ConfigFile {
     pub settings: Settings,
     pub ip_bans: Vec<Ban<IpRange>>,
@@ -34,6 +35,7 @@ pub struct ConfigFile {
 /// A problem with one line.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("line {line}: {reason}: {text}")]
+#[allow(missing_docs, reason = "the names say it")]
 pub struct LineError {
     /// Line number, counted from 1.
     pub line: usize,

@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 
 /// An address range. `from` may be any address of the range.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[allow(missing_docs, reason = "the names say it")]
 pub struct IpRange {
     pub from: IpAddr,
     /// Prefix length in bits, 0 to 32 for IPv4 and 0 to 128 for IPv6.

@@ -27,6 +27,7 @@ pub const MAX_USER_LIMIT: u32 = 254;
 
 /// One row of the table of settings.
 #[derive(Debug, Clone, Copy)]
+#[allow(missing_docs, reason = "the names say it")]
 pub struct SettingInfo {
     /// Key in configuration files, databases and the admin API.
     pub key: &'static str,
@@ -45,6 +46,7 @@ pub struct SettingInfo {
 
 /// Heading under which the documentation and the admin page list a setting.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[allow(missing_docs, reason = "the names say it")]
 pub enum Group {
     General,
     Sessions,

@@ -22,6 +22,7 @@ use crate::username;
 
 /// The settings, bans, account names and allowed list servers in force.
 #[derive(Debug, Clone, Default)]
+#[allow(missing_docs, reason = "the names say it")]
 pub struct Rules {
     /// What sessions need as well: settings, forbidden names, keys.
     pub shared: ServerSettings,
@@ -155,6 +156,7 @@ impl Rules {
         Rules { shared, has_accounts, ext_bans, extauth_url, local_host, file, ..Rules::default() }
     }
 
+    /// Settings in force, with the defaults of the profile.
     pub fn settings(&self) -> &Settings {
         &self.shared.settings
     }

@@ -48,6 +48,7 @@ pub struct RuleSource {
 
 /// A source that cannot be read.
 #[derive(Debug, thiserror::Error)]
+#[allow(missing_docs, reason = "the names say it")]
 pub enum SourceError {
     #[error("--config: cannot read {path}: {source}; specify another file, or create it")]
     Config { path: PathBuf, source: io::Error },
@@ -78,6 +79,7 @@ pub struct OpenSource {
 
 /// A response with external bans.
 #[derive(Debug, Clone)]
+#[allow(missing_docs, reason = "the names say it")]
 pub struct FetchedBans {
     pub url: String,
     /// The response's `ETag`.
@@ -114,6 +116,7 @@ impl OpenSource {
         &self.logged_errors
     }
 
+    /// The configuration database; `None` if a file or nothing is used.
     pub fn database(&self) -> Option<&Database> {
         self.database.as_ref()
     }

@@ -5,6 +5,7 @@ use super::{MAX_USER_LIMIT, MIN_USER_LIMIT};
 
 /// A setting that cannot be set.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[allow(missing_docs, reason = "the names say it")]
 pub enum SettingError {
     #[error("unknown setting '{0}'")]
     UnknownKey(String),
@@ -62,6 +63,7 @@ pub struct Count(pub u32);
 pub(super) type UserLimit = u32;
 
 impl Seconds {
+    /// In milliseconds; saturates.
     pub fn millis(self) -> u64 {
         self.0.saturating_mul(1000)
     }

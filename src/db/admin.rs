@@ -15,6 +15,7 @@ pub enum BanKind {
 
 /// A row of a table of bans.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[allow(missing_docs, reason = "the names say it")]
 pub struct BanRow {
     pub id: i64,
     /// Address, system id or user id.
@@ -35,6 +36,7 @@ pub struct BanRow {
 
 /// Filter for log rows. Empty texts match everything.
 #[derive(Debug, Clone, Default)]
+#[allow(missing_docs, reason = "the names say it")]
 pub struct LogQuery {
     pub session: String,
     /// Substring of the user column.

@@ -27,6 +27,7 @@ const IN_MEMORY: &str = ":memory:";
 
 /// A database error.
 #[derive(Debug, thiserror::Error)]
+#[allow(missing_docs, reason = "the names say it")]
 pub enum DbError {
     #[error("cannot open the database {path}: {reason}")]
     Open { path: PathBuf, reason: String },
@@ -38,7 +39,9 @@ pub enum DbError {
     NoAccount(String),
 }
 
+/// A row of the accounts table.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[allow(missing_docs, reason = "the names say it")]
 pub struct Account {
     /// Row id, part of the account id (`internal:<id>`).
     pub id: i64,
@@ -93,6 +96,7 @@ pub struct IpBan {
 
 /// A ban of a system id or ext-auth user that is in force.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[allow(missing_docs, reason = "the names say it")]
 pub struct SubjectBan {
     pub subject: String,
     /// Name of the action.
@@ -105,6 +109,7 @@ pub struct SubjectBan {
 
 /// Everything in the database that decides about connections, read in one transaction.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[allow(missing_docs, reason = "the names say it")]
 pub struct Snapshot {
     /// Keys and values.
     pub settings: Vec<(String, String)>,
@@ -122,6 +127,7 @@ pub struct Snapshot {
 
 /// A row of the event log.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[allow(missing_docs, reason = "the names say it")]
 pub struct LogRow {
     /// ISO 8601, UTC.
     pub timestamp: String,
@@ -226,10 +232,12 @@ impl Database {
         Self::open(Path::new(IN_MEMORY))
     }
 
+    /// Whether it is lost at the end of the process.
     pub fn is_in_memory(&self) -> bool {
         self.path.as_os_str() == IN_MEMORY
     }
 
+    /// Path of the file; empty for a database in memory.
     pub fn path(&self) -> &Path {
         &self.path
     }

@@ -181,6 +181,7 @@ impl History {
         (self.end - self.start) as u64
     }
 
+    /// Index of the first message; indices continue over resets.
     pub fn first_index(&self) -> i64 {
         self.first_index
     }
@@ -205,6 +206,7 @@ impl History {
         self.limit = bytes;
     }
 
+    /// Size limit in bytes, 0 for none.
     pub fn limit(&self) -> u64 {
         self.limit
     }
@@ -214,6 +216,7 @@ impl History {
         self.server_full = full;
     }
 
+    /// Whether `totalHistoryLimit` is reached.
     pub fn is_server_full(&self) -> bool {
         self.server_full
     }
@@ -492,6 +495,7 @@ impl History {
         None
     }
 
+    /// Offset of the first byte.
     pub fn start(&self) -> i64 {
         self.start
     }
@@ -530,6 +534,7 @@ impl History {
         state.segments.iter().flat_map(|s| s.read_bytes().unwrap_or_default()).collect()
     }
 
+    /// Bytes that are held in memory, whether or not they are in a file as well.
     pub fn bytes_in_memory(&self) -> usize {
         let state = lock(&self.shared.state);
         state.segments.iter().filter_map(|s| s.memory.as_ref()).map(Bytes::len).sum::<usize>()

@@ -19,6 +19,7 @@ impl HistoryTotal {
         self.0.limit.store(bytes, Ordering::Relaxed);
     }
 
+    /// Bytes of all histories together.
     pub fn used(&self) -> u64 {
         self.0.used.load(Ordering::Relaxed)
     }

@@ -80,6 +80,7 @@ impl MemberHandle {
 }
 
 /// What a session's actor needs besides the machine.
+#[allow(missing_docs, reason = "the names say it")]
 pub struct SessionDeps {
     pub server: Addr<Server>,
     pub blocking_pool: BlockingPool,
@@ -93,6 +94,7 @@ pub struct SessionDeps {
     pub share: HistoryShare,
 }
 
+/// The Session actor.
 pub struct Session {
     machine: SessionMachine,
     server: Addr<Server>,
@@ -128,6 +130,7 @@ pub struct Session {
 }
 
 impl Session {
+    /// An actor for this machine. It records the session if `parts` has a recording.
     pub fn new(mut machine: SessionMachine, parts: SessionDeps) -> Self {
         let SessionDeps { server, blocking_pool, store, recording, trace, mut share } = parts;
         share.set(machine.history().size());
@@ -436,6 +439,7 @@ impl Actor for Session {
 /// Lets the host enter its new session.
 #[derive(Message)]
 #[rtype(result = "()")]
+#[allow(missing_docs, reason = "the names say it")]
 pub struct EnterHost {
     pub client: Box<AuthenticatedClient>,
     pub host: Box<Host>,
@@ -459,6 +463,7 @@ impl Handler<EnterHost> for Session {
 /// Asks to join.
 #[derive(Message)]
 #[rtype(result = "()")]
+#[allow(missing_docs, reason = "the names say it")]
 pub struct JoinSession {
     pub request: Box<JoinRequest>,
     pub entry: PendingEntry,
@@ -484,6 +489,7 @@ impl Handler<JoinSession> for Session {
 /// A connection was closed.
 #[derive(Message)]
 #[rtype(result = "()")]
+#[allow(missing_docs, reason = "the names say it")]
 pub struct LeaveSession {
     pub conn: ConnId,
     /// By the server (rate limit, time-out, slow client), not by the client.
@@ -503,6 +509,7 @@ impl Handler<LeaveSession> for Session {
 /// Whole frames from a client.
 #[derive(Message)]
 #[rtype(result = "()")]
+#[allow(missing_docs, reason = "the names say it")]
 pub struct Batch {
     pub conn: ConnId,
     pub bytes: Vec<u8>,
@@ -557,6 +564,7 @@ impl Handler<LookUpSession> for Session {
 /// Abuse report from a client that is not in the session.
 #[derive(Message)]
 #[rtype(result = "()")]
+#[allow(missing_docs, reason = "the names say it")]
 pub struct ReportFromOutside {
     pub user: LogUser,
     pub reason: String,
@@ -573,6 +581,7 @@ impl Handler<ReportFromOutside> for Session {
 
 /// A listing.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[allow(missing_docs, reason = "the names say it")]
 pub struct ListedAt {
     /// Stays the same for the lifetime of the listing.
     pub id: u64,

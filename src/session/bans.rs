@@ -21,6 +21,7 @@ const LIFTED: &str = "lifted";
 
 /// What identifies a user, for bans: everything that is known.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[allow(missing_docs, reason = "the names say it")]
 pub struct Identity {
     /// Compared by skeleton: names that look alike are equal.
     pub name: String,

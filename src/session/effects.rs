@@ -31,6 +31,7 @@ pub type Code = &'static str;
 
 /// Why a client is refused entry.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[allow(missing_docs, reason = "the names say it")]
 pub enum Refusal {
     /// An error of the login phase.
     Error {
@@ -62,6 +63,7 @@ impl Refusal {
 
 /// An operation on one client's connection, in order.
 #[derive(Debug)]
+#[allow(missing_docs, reason = "the names say it")]
 pub enum ClientOp {
     /// Send wire bytes.
     Direct(Bytes),
@@ -83,6 +85,7 @@ pub enum ClientOp {
 
 /// An operator password to be verified against a slow hash.
 #[derive(Debug, Clone, Serialize, Deserialize)]
+#[allow(missing_docs, reason = "the names say it")]
 pub struct OpwordCheck {
     pub conn: ConnId,
     /// Address for the rate limit of password checks.

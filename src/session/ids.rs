@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, HashMap, VecDeque};
 
 use crate::username::skeleton;
 
+/// User ids that members can have; 0 is the server, 255 is reserved.
 pub const USER_IDS: std::ops::RangeInclusive<u8> = 1..=254;
 /// Maximum number of remembered names. Names whose id is free are forgotten first, oldest first.
 pub const MAX_NAMES: usize = 1000;

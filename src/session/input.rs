@@ -19,6 +19,7 @@ use crate::storage::template::{Messages, Template};
 
 /// How a session came into being.
 #[derive(Debug, Clone, Serialize, Deserialize)]
+#[allow(missing_docs, reason = "the names say it")]
 pub enum Origin {
     /// Hosted by a client.
     Hosted {
@@ -46,6 +47,7 @@ pub enum Origin {
 
 /// An input.
 #[derive(Debug, Clone, Serialize, Deserialize)]
+#[allow(missing_docs, reason = "the names say it")]
 pub enum Input {
     /// The host enters its new session.
     Host {

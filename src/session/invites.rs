@@ -17,7 +17,9 @@ pub const MAX_INVITE_USES: i64 = 50;
 /// Alphabet of secrets: digits and letters without i, l, o and u.
 const ALPHABET: &[u8; 32] = b"0123456789abcdefghjkmnpqrstvwxyz";
 
+/// An invite.
 #[derive(Debug, Clone)]
+#[allow(missing_docs, reason = "the names say it")]
 pub struct Invite {
     pub secret: String,
     /// Name of the creator, empty for an administrator.
@@ -53,6 +55,7 @@ pub(super) fn creation_text(max_uses: i64, trust: bool, op: bool) -> String {
 
 /// Result of checking or using an invite.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[allow(missing_docs, reason = "the names say it")]
 pub enum InviteCheck {
     /// Valid, or used again by the same client.
     Ok,
@@ -66,6 +69,7 @@ pub enum InviteCheck {
     LimitReached,
 }
 
+/// The invites of a session, [`MAX_INVITES`] at most.
 #[derive(Debug, Default)]
 pub struct Invites {
     list: Vec<Invite>,
@@ -140,6 +144,7 @@ impl Invites {
         self.list.iter().flat_map(entries).collect()
     }
 
+    /// By its secret.
     pub fn find(&self, secret: &str) -> Option<&Invite> {
         self.list.iter().find(|i| i.secret == secret)
     }

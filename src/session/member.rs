@@ -24,6 +24,7 @@ const MAX_UNTOLD_FAULTS: f64 = 100.0;
 
 /// A client that has logged in and asks to host or join.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[allow(missing_docs, reason = "the names say it")]
 pub struct AuthenticatedClient {
     pub conn: ConnId,
     /// Name, address, account and system id.
@@ -49,6 +50,7 @@ pub struct AuthenticatedClient {
 
 /// A request to join.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[allow(missing_docs, reason = "the names say it")]
 pub struct JoinRequest {
     #[serde(alias = "visitor")]
     pub client: AuthenticatedClient,
@@ -66,6 +68,7 @@ pub struct JoinRequest {
 
 /// Role of a member in an autoreset.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[allow(missing_docs, reason = "the names say it")]
 pub enum ResetRole {
     #[default]
     None,
@@ -142,6 +145,7 @@ impl Faults {
 
 /// A member of a session.
 #[derive(Debug)]
+#[allow(missing_docs, reason = "the names say it")]
 pub struct Member {
     pub client: AuthenticatedClient,
     /// Skeleton of the name (Unicode TR 39), the same for names that look alike.
@@ -204,6 +208,7 @@ impl Member {
         }
     }
 
+    /// The member's connection.
     pub fn conn(&self) -> ConnId {
         self.client.conn
     }
@@ -216,6 +221,7 @@ impl Member {
         }
     }
 
+    /// User name.
     pub fn name(&self) -> &str {
         &self.client.identity.name
     }
@@ -230,18 +236,22 @@ impl Member {
         !self.auth_id().is_empty()
     }
 
+    /// Whether it is a moderator of the server.
     pub fn is_moderator(&self) -> bool {
         self.client.moderator
     }
 
+    /// Whether it is hidden from other users.
     pub fn is_ghost(&self) -> bool {
         self.client.ghost
     }
 
+    /// Whether it may use operators' commands; true for moderators.
     pub fn is_operator(&self) -> bool {
         self.operator || self.client.moderator
     }
 
+    /// Whether the account has this flag (upper case).
     pub fn has_flag(&self, flag: &str) -> bool {
         self.client.flags.iter().any(|f| f == flag)
     }
@@ -275,6 +285,7 @@ impl Member {
 
 /// A user who has left. Kept until its user id is used again.
 #[derive(Debug)]
+#[allow(missing_docs, reason = "the names say it")]
 pub struct PastUser {
     pub identity: Identity,
     /// False for moderators, who cannot be banned after they left either.

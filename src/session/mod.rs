@@ -85,6 +85,7 @@ const MAX_CATCHUP_KEY: u32 = 999_999_999;
 
 /// State of a session. Source: docs/spec/session.md#states.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[allow(missing_docs, reason = "the names say it")]
 pub enum SessionState {
     /// The host uploads the initial content.
     Initialization,
@@ -286,18 +287,22 @@ impl SessionMachine {
         machine
     }
 
+    /// The random generator, to record or replay its seed.
     pub fn rng(&mut self) -> &mut Rng {
         &mut self.rng
     }
 
+    /// The server's settings in force.
     pub fn settings(&self) -> &Settings {
         &self.shared.settings
     }
 
+    /// The server's key for ban lists.
     pub fn crypt_key(&self) -> Option<[u8; 32]> {
         self.shared.crypt_key
     }
 
+    /// Session id, a ULID in lower case or a UUID.
     pub fn id(&self) -> &str {
         &self.id
     }
@@ -307,14 +312,17 @@ impl SessionMachine {
         &self.alias
     }
 
+    /// Protocol version of the host; its namespace and server number decide who can join.
     pub fn protocol(&self) -> &ProtocolVersion {
         &self.protocol
     }
 
+    /// State of the session; [`SessionState::Shutdown`] is final.
     pub fn state(&self) -> SessionState {
         self.state
     }
 
+    /// The history, to store and to publish it. Messages enter it through inputs only.
     pub fn history(&mut self) -> &mut History {
         &mut self.history
     }

@@ -93,6 +93,7 @@ impl SessionMachine {
         self.history.store();
     }
 
+    /// Whether changes are persisted; else the session is in memory only.
     pub fn is_stored(&self) -> bool {
         self.stored
     }

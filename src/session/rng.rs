@@ -25,6 +25,7 @@ impl std::fmt::Debug for Rng {
 }
 
 impl Rng {
+    /// A generator that reproduces the sequence of this seed.
     pub fn from_seed(seed: [u8; 32]) -> Rng {
         Rng { seed: Some(seed), counter: 0 }
     }

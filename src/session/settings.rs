@@ -14,6 +14,7 @@ use crate::log::{Level, Topic};
 /// Server settings and services, as sessions see them.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
 #[serde(from = "ServerSettingsRecord", into = "ServerSettingsRecord")]
+#[allow(missing_docs, reason = "the names say it")]
 pub struct ServerSettings {
     pub settings: Arc<Settings>,
     /// Rules for user names.

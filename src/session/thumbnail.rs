@@ -34,6 +34,7 @@ pub struct PictureWish {
 
 /// Why a thumbnail is not requested.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[allow(missing_docs, reason = "the names say it")]
 pub enum NotAsked {
     NoUser,
     /// The client cannot make thumbnails.
@@ -69,6 +70,7 @@ impl Thumbnail {
 }
 
 impl SessionMachine {
+    /// The newest thumbnail.
     pub fn thumbnail(&self) -> Option<&Picture> {
         self.thumbnail.picture.as_ref()
     }

@@ -17,6 +17,7 @@ use super::session_dir::{self, SessionDirError};
 
 /// A defect of a stored session.
 #[derive(Debug)]
+#[allow(missing_docs, reason = "the names say it")]
 pub enum Problem {
     /// The journal cannot be read.
     UnreadableJournal(io::Error),
@@ -66,6 +67,7 @@ impl fmt::Display for Problem {
 
 /// A session as its files describe it.
 #[derive(Debug)]
+#[allow(missing_docs, reason = "the names say it")]
 pub struct Inspected {
     pub id: String,
     /// File name of the journal.
@@ -177,6 +179,7 @@ fn read_history(
 
 /// Result of a repair.
 #[derive(Debug, Default)]
+#[allow(missing_docs, reason = "the names say it")]
 pub struct Repair {
     /// Directory with copies of the files before their change; `None` if nothing was changed.
     pub backup: Option<PathBuf>,

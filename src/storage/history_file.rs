@@ -25,6 +25,7 @@ const SCAN_BYTES: usize = 1 << 20;
 
 /// A history file that cannot be loaded.
 #[derive(Debug, thiserror::Error)]
+#[allow(missing_docs, reason = "the names say it")]
 pub enum HistoryError {
     /// It cannot be opened or read.
     #[error("cannot read the history file {name}: {source}")]
@@ -56,6 +57,7 @@ impl HistoryFile {
         Arc::new(HistoryFile { sync, origin })
     }
 
+    /// Path of the file.
     pub fn path(&self) -> &Path {
         self.sync.path()
     }
@@ -91,6 +93,7 @@ impl HistoryFile {
 
 /// The header of a history file: everything before its first message.
 #[derive(Debug, Clone)]
+#[allow(missing_docs, reason = "the names say it")]
 pub struct HistoryHeader {
     pub protocol: ProtocolVersion,
     /// File offset of the first message.
@@ -143,6 +146,7 @@ fn has_content(file: &File, from: u64, to: u64) -> io::Result<bool> {
 
 /// Index entry of a history: a run of whole messages.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[allow(missing_docs, reason = "the names say it")]
 pub struct IndexEntry {
     /// Size in bytes.
     pub len: u64,

@@ -15,6 +15,7 @@ const MAX_CATCHUP_KEY: i64 = 999_999_999;
 
 /// One journal entry.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[allow(missing_docs, reason = "the names say it")]
 pub enum Entry {
     /// The current history file from here on, relative to the journal's directory.
     File(String),

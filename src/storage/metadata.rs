@@ -101,6 +101,7 @@ impl Flags {
 
 /// A stored ban.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[allow(missing_docs, reason = "the names say it")]
 pub struct StoredBan {
     /// Unique within the session.
     pub id: u32,
@@ -124,6 +125,7 @@ impl StoredBan {
 
 /// A stored invite.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[allow(missing_docs, reason = "the names say it")]
 pub struct StoredInvite {
     pub secret: String,
     /// Time of creation, ISO 8601.
@@ -142,6 +144,7 @@ pub struct StoredInvite {
 
 /// The state of a session apart from its history.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[allow(missing_docs, reason = "the names say it")]
 pub struct Metadata {
     /// The current history file.
     pub file: Option<String>,

@@ -33,6 +33,7 @@ const MAX_JOURNAL: u64 = 256 << 20;
 
 /// Why a directory cannot be used.
 #[derive(Debug, thiserror::Error)]
+#[allow(missing_docs, reason = "the names say it")]
 pub enum SessionDirError {
     /// It cannot be created or read.
     #[error("cannot use the session directory {path}: {source}")]
@@ -80,6 +81,7 @@ impl LoadError {
 
 /// A stored session, as far as it is known without reading its history.
 #[derive(Debug)]
+#[allow(missing_docs, reason = "the names say it")]
 pub struct SessionSummary {
     pub id: String,
     pub metadata: Metadata,
@@ -92,6 +94,7 @@ pub struct SessionSummary {
 
 /// A stored session that was loaded.
 #[derive(Debug)]
+#[allow(missing_docs, reason = "the names say it")]
 pub struct LoadedSession {
     pub metadata: Metadata,
     /// Index and summary of the history.
@@ -211,6 +214,7 @@ impl SessionDir {
         }
     }
 
+    /// Path of the directory.
     pub fn path(&self) -> &Path {
         &self.path
     }

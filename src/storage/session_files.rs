@@ -28,6 +28,7 @@ const COPY_BYTES: usize = 1 << 20;
 /// A failed file operation.
 #[derive(Debug, thiserror::Error)]
 #[error("cannot {doing} {path}: {source}")]
+#[allow(missing_docs, reason = "the names say it")]
 pub struct StorageError {
     /// The operation, as a verb for the error text.
     pub doing: &'static str,
@@ -41,6 +42,7 @@ fn failed<'a>(doing: &'static str, path: &'a Path) -> impl FnOnce(io::Error) -> 
 
 /// A piece of a history.
 #[derive(Debug, Clone)]
+#[allow(missing_docs, reason = "the names say it")]
 pub enum Chunk {
     Memory(Bytes),
     /// Only in a history file.
@@ -68,6 +70,7 @@ impl Chunk {
 
 /// What must be written to the history file.
 #[derive(Debug, Default)]
+#[allow(missing_docs, reason = "the names say it")]
 pub enum HistoryWrite {
     #[default]
     Nothing,
@@ -105,6 +108,7 @@ pub enum PasswordKind {
 
 /// Everything that a session has to store at one time.
 #[derive(Debug, Default)]
+#[allow(missing_docs, reason = "the names say it")]
 pub struct WriteBatch {
     /// Journal entries, in order.
     pub journal: Vec<Entry>,
@@ -143,6 +147,7 @@ impl WriteBatch {
 
 /// How far the history is stored.
 #[derive(Debug)]
+#[allow(missing_docs, reason = "the names say it")]
 pub struct StoredHistory {
     /// Generation of the log that was written to a new file; `None` after an append.
     pub generation: Option<u64>,
@@ -252,6 +257,7 @@ impl SessionFiles {
         }
     }
 
+    /// Id of the session.
     pub fn id(&self) -> &str {
         self.lock.id()
     }

@@ -36,6 +36,7 @@ impl SyncFile {
         Arc::new(SyncFile { file, path: path.to_owned(), queued, failed })
     }
 
+    /// Path of the file.
     pub fn path(&self) -> &Path {
         &self.path
     }

@@ -31,6 +31,7 @@ const MAX_WARNINGS: usize = 20;
 
 /// Why a file is not a usable template.
 #[derive(Debug, thiserror::Error)]
+#[allow(missing_docs, reason = "the names say it")]
 pub enum TemplateError {
     #[error("cannot be read: {0}")]
     Io(#[from] std::io::Error),
@@ -58,6 +59,7 @@ impl TemplateError {
 
 /// A template.
 #[derive(Debug, Clone, Serialize, Deserialize)]
+#[allow(missing_docs, reason = "the names say it")]
 pub struct Template {
     /// Alias of its session.
     pub alias: String,

@@ -11,6 +11,7 @@ use crate::text::{shown, shown_json};
 
 /// An operation on accounts failed.
 #[derive(Debug, thiserror::Error)]
+#[allow(missing_docs, reason = "the names say it")]
 pub enum AccountError {
     #[error(transparent)]
     Db(#[from] DbError),
@@ -80,6 +81,7 @@ fn hash_of(password: &str) -> Result<String, AccountError> {
 
 /// Changes of an account; `None` is left as it is.
 #[derive(Debug, Default)]
+#[allow(missing_docs, reason = "the names say it")]
 pub struct Change {
     pub password: Option<String>,
     pub flags: Option<Vec<String>>,

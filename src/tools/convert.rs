@@ -60,6 +60,7 @@ pub struct Job<'a> {
 
 /// Result of a conversion.
 #[derive(Debug, Default, PartialEq, Eq)]
+#[allow(missing_docs, reason = "the names say it")]
 pub struct Report {
     /// Messages that were converted.
     pub messages: u64,

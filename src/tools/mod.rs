@@ -19,6 +19,7 @@ const BUFFER_BYTES: usize = 256 << 10;
 
 /// A recording cannot be processed.
 #[derive(Debug, thiserror::Error)]
+#[allow(missing_docs, reason = "the names say it")]
 pub enum ToolError {
     #[error("{path}: {source}")]
     File { path: PathBuf, source: io::Error },

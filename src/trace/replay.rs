@@ -35,6 +35,7 @@ pub struct Replayed {
 
 /// Why a trace cannot be replayed.
 #[derive(Debug, thiserror::Error)]
+#[allow(missing_docs, reason = "the names say it")]
 pub enum ReplayError {
     #[error("cannot read the trace: {0}")]
     Io(#[from] io::Error),

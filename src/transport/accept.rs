@@ -30,6 +30,7 @@ pub struct WebSocketRules {
 
 /// An accepted WebSocket connection.
 #[derive(Debug)]
+#[allow(missing_docs, reason = "the names say it")]
 pub struct WebSocket {
     pub stream: Stream,
     /// Bytes received after the request.

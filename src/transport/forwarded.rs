@@ -17,6 +17,7 @@ pub enum ProxyHeader {
 }
 
 impl ProxyHeader {
+    /// All of them, which are trusted unless `--proxy-header` names some.
     pub const ALL: [ProxyHeader; 4] =
         [Self::ForwardedFor, Self::Forwarded, Self::RealIp, Self::ProxyProtocol];
 

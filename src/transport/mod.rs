@@ -38,8 +38,10 @@ pub use stream::{ReadHalf, Stream, WriteHalf};
 /// Listen backlog: connections that the system queues until they are accepted.
 const BACKLOG: i32 = 1024;
 
+/// A listener cannot be opened.
 #[derive(Debug, thiserror::Error)]
 #[error("cannot listen on {address}: {source}")]
+#[allow(missing_docs, reason = "the names say it")]
 pub struct ListenError {
     pub address: String,
     #[source]

@@ -15,6 +15,7 @@ const V2_MAX: usize = V2_HEAD + 2048;
 
 /// Result of [`read`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[allow(missing_docs, reason = "the names say it")]
 pub enum Header {
     /// The bytes are no header.
     None,

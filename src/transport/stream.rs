@@ -13,6 +13,7 @@ use tokio_rustls::server::TlsStream;
 
 /// A TCP or TLS connection.
 #[derive(Debug)]
+#[allow(missing_docs, reason = "the names say it")]
 pub enum Stream {
     Tcp(TcpStream),
     Tls(Box<TlsStream<TcpStream>>),
@@ -20,6 +21,7 @@ pub enum Stream {
 
 /// The read half of a connection.
 #[derive(Debug)]
+#[allow(missing_docs, reason = "the names say it")]
 pub enum ReadHalf {
     Tcp(OwnedReadHalf),
     Tls(TlsHalf),
@@ -27,6 +29,7 @@ pub enum ReadHalf {
 
 /// The write half of a connection.
 #[derive(Debug)]
+#[allow(missing_docs, reason = "the names say it")]
 pub enum WriteHalf {
     Tcp(OwnedWriteHalf),
     Tls(TlsHalf),
@@ -50,6 +53,7 @@ impl Stream {
         }
     }
 
+    /// Whether the stream is encrypted.
     pub fn is_tls(&self) -> bool {
         matches!(self, Self::Tls(_))
     }

@@ -19,6 +19,7 @@ const CHECK_INTERVAL: Duration = Duration::from_secs(2);
 
 /// Key types of `--ssl-key-algorithm`.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[allow(missing_docs, reason = "the names say it")]
 pub enum KeyAlgorithm {
     /// Accepts any.
     #[default]
@@ -43,7 +44,9 @@ pub struct CertificateFiles {
     pub algorithm: KeyAlgorithm,
 }
 
+/// A certificate that cannot be used.
 #[derive(Debug, thiserror::Error)]
+#[allow(missing_docs, reason = "the names say it")]
 pub enum CertificateError {
     #[error("cannot read {path}: {source}; check the path and its permissions")]
     Read { path: PathBuf, source: io::Error },
@@ -139,6 +142,7 @@ type Stamp = ((SystemTime, u64), (SystemTime, u64));
 
 /// A certificate and the state of its files.
 #[derive(Debug)]
+#[allow(missing_docs, reason = "the names say it")]
 pub struct LoadedCertificate {
     pub certificate: Certificate,
     /// Taken before the files were read; `None` if that failed.
@@ -200,6 +204,7 @@ pub async fn watch_files(
 
 /// A self-signed certificate could not be created.
 #[derive(Debug, thiserror::Error)]
+#[allow(missing_docs, reason = "the names say it")]
 pub enum MakeError {
     #[error("cannot create a certificate: {0}")]
     Names(#[from] rcgen::Error),

@@ -19,14 +19,17 @@ pub struct PendingEntry {
 }
 
 impl PendingEntry {
+    /// A client that joins; dropped, it is told that the session does not exist.
     pub fn to_join(client: Addr<Client>, in_flight_budget: Arc<InFlightBudget>) -> PendingEntry {
         PendingEntry { client, in_flight_budget, otherwise: Some(Refusal::not_found()) }
     }
 
+    /// A client that hosts; dropped, it is told that the session cannot be stored.
     pub fn to_host(client: Addr<Client>, in_flight_budget: Arc<InFlightBudget>) -> PendingEntry {
         PendingEntry { client, in_flight_budget, otherwise: Some(cannot_store()) }
     }
 
+    /// Answers the client with a refusal.
     pub fn refuse(mut self, refusal: Refusal) {
         self.otherwise = Some(refusal);
     }

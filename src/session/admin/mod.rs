@@ -32,6 +32,7 @@ pub(crate) fn kicked_by(message: &str) -> String {
 
 /// An operation of the admin API on a session.
 #[derive(Debug, Clone, Serialize, Deserialize)]
+#[allow(missing_docs, reason = "the names say it")]
 pub enum AdminRequest {
     /// Full description.
     Describe,
@@ -100,6 +101,7 @@ pub enum AdminRequest {
 /// Error of an admin operation.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{message}")]
+#[allow(missing_docs, reason = "the names say it")]
 pub struct AdminError {
     /// HTTP status.
     pub status: u16,
@@ -107,6 +109,7 @@ pub struct AdminError {
 }
 
 impl AdminError {
+    /// An error with this HTTP status and message.
     pub fn new(status: u16, message: impl Into<String>) -> AdminError {
         AdminError { status, message: message.into() }
     }
@@ -122,6 +125,7 @@ impl AdminError {
     }
 }
 
+/// JSON of the answer, or an error.
 pub type AdminAnswer = Result<Value, AdminError>;
 
 /// Checks that texts fit into a protocol message each.

@@ -19,6 +19,7 @@ const MAX_EXCHANGES: usize = 4;
 
 /// A ban list to encode or decode.
 #[derive(Debug, Clone, Serialize, Deserialize)]
+#[allow(missing_docs, reason = "the names say it")]
 pub enum BanExchange {
     Export { conn: ConnId, plain: bool, nonce: [u8; NONCE_LEN], bans: Vec<StoredBan> },
     Import { conn: ConnId, text: String },
@@ -26,6 +27,7 @@ pub enum BanExchange {
 
 /// Result of a [`BanExchange`].
 #[derive(Debug, Clone, Serialize, Deserialize)]
+#[allow(missing_docs, reason = "the names say it")]
 pub enum BanExchanged {
     Export { conn: ConnId, plain: bool, text: Result<String, ExchangeError> },
     Import { conn: ConnId, bans: Result<Vec<StoredBan>, ExchangeError> },

@@ -6,6 +6,7 @@ use crate::clock::Timestamp;
 use crate::session::{DisconnectReason, OpwordCheck};
 use crate::storage::session_files::PasswordKind;
 
+/// Name of the command.
 pub const COMMAND: &str = "gain-op";
 /// Reply when the rate limit is exceeded.
 pub const TOO_MANY_OPWORDS: &str = "Too many passwords, try again in a minute";

@@ -18,6 +18,7 @@ pub struct Accepts {
 
 /// A complete message or control frame; [`Decoder::payload`] is its content.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[allow(missing_docs, reason = "the names say it")]
 pub enum Event {
     Text,
     Binary,
@@ -68,6 +69,7 @@ pub struct Decoder {
 }
 
 impl Decoder {
+    /// A decoder at the beginning of a connection.
     pub fn new(accepts: Accepts) -> Self {
         Self {
             accepts,

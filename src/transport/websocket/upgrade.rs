@@ -15,6 +15,7 @@ const GUID: &str = "258EAFA5-E914-47DA-95CA-C5AB0DC85B11";
 
 /// A valid upgrade request.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[allow(missing_docs, reason = "the names say it")]
 pub struct Upgrade {
     /// Length of the request in bytes; frames follow it.
     pub len: usize,
