@@ -1,7 +1,7 @@
-//! The Client actor: one a connection, on the worker that accepted it.
+//! The Client actor: one per connection, on the worker thread that accepted it.
 //!
-//! It carries what arrives to the login machine or to its session, and what they want done to the outbox. It decides
-//! nothing about sessions.
+//! It carries messages to the login machine or to the session, and their effects to the outbox. It decides nothing
+//! about sessions.
 
 mod encrypt;
 mod handlers;
@@ -44,58 +44,57 @@ use encrypt::encrypt;
 pub(super) use handlers::{CloseReceived, Flushed, Proxied, ReadClosed, Received, SpeaksHttp, TimedOut};
 pub use handlers::{Deliver, DescribeUser, LobbyFrame, ReadOn, SendAway, UserSummary};
 
-/// How long a login may wait for an answer of an account, a session or another server. All of them are bounded by
-/// themselves: this is the net below.
+/// Time-out for answers of other actors to a login. They have time-outs of their own; this is the last resort.
 const ANSWER_LIMIT: Duration = Duration::from_secs(if cfg!(test) { 1 } else { 30 });
-/// How long a client that was said goodbye to may take to read it.
+/// How long a disconnected client may take to read the rest of the outbox.
 const FLUSH_LIMIT: Duration = Duration::from_secs(10);
 
-/// What all clients need.
+/// What all Client actors share.
 #[derive(Clone)]
 pub struct ClientContext {
-    /// The rules in force.
+    /// Rules in force.
     pub rules: Arc<Rules>,
-    /// Knows the sessions.
+    /// The Server actor.
     pub server: Addr<Server>,
-    /// Knows the accounts.
+    /// The Auth actor.
     pub auth: Addr<Auth>,
-    /// What connections are encrypted with, if they are.
+    /// Certificate, if TLS is enabled; replaced on reload.
     pub certificate: Option<watch::Receiver<Certificate>>,
-    /// Where inputs are recorded, if they are.
+    /// Trace of inputs, if enabled.
     pub trace: Option<Trace>,
-    /// The port for WebSocket, if there is one.
+    /// WebSocket port, if there is one.
     pub websocket_port: Option<u16>,
 }
 
-/// A connection over which messages come.
+/// A connection for which a Client actor is started.
 pub struct Connection {
-    /// Its number.
+    /// Connection number, never reused.
     pub conn: ConnId,
-    /// The connection itself.
+    /// The stream, encrypted or not.
     pub stream: Stream,
-    /// It counts as long as this is there.
+    /// Counts against the connection limits until it is dropped.
     pub permit: ConnectionPermit,
-    /// It is a WebSocket connection.
+    /// Set for a WebSocket connection.
     pub websocket: Option<FromWebSocket>,
-    /// Its turn to be set up, which ends with this.
+    /// Counts against the limit of connections in set-up until it is dropped.
     pub setup_permit: Option<OwnedSemaphorePermit>,
 }
 
-/// What is special about a WebSocket connection.
+/// A WebSocket connection after its handshake.
 pub struct FromWebSocket {
-    /// What has arrived already.
+    /// Bytes that arrived behind the handshake.
     pub arrived: Vec<u8>,
     /// It comes from a browser.
     pub browser: bool,
 }
 
-/// Where a connection stands.
+/// Phase of a connection.
 enum Phase {
     Login(Box<LoginMachine>),
     Session(Addr<Session>),
-    /// The session has ended and the client does not know: it is sent back what it sends.
+    /// The session has ended silently: the client is echoed its own messages.
     Quiet,
-    /// Goodbye was said; only the outbox is emptied.
+    /// Disconnecting; only the outbox is still flushed.
     Over,
 }
 
@@ -107,41 +106,41 @@ pub struct Client {
     phase: Phase,
     /// The session that the client is in, or hosts.
     session: Option<Addr<Session>>,
-    /// The session that was found, and that the client is to be let into.
+    /// Id of the session that was found and that the client is about to join.
     found: Option<String>,
     entering: Option<String>,
     in_flight_budget: Arc<InFlightBudget>,
     shared: Option<Rc<ConnShared>>,
-    /// Frames that wait for an answer to an earlier one, or until the client may have more done.
+    /// Frames that wait for an answer to an earlier one, or for the rate limit.
     pending: BytesMut,
     stream: Option<Stream>,
-    /// It is a WebSocket connection; what has arrived already.
+    /// For WebSocket: bytes that arrived behind the handshake.
     websocket: Option<Vec<u8>>,
     permit: ConnectionPermit,
     setup_permit: Option<OwnedSemaphorePermit>,
-    /// Messages that came in the last seconds.
+    /// Rate limit for messages (`messageRateLimit`).
     messages: Bucket,
     slowed_logged: Option<u64>,
-    /// Messages of the login that belong into sessions.
+    /// Session messages received during the login.
     strays: u8,
-    /// Pending frames wait for this: the client has used up what it may have the server do.
+    /// Timer of pending frames: the client has used up a rate limit.
     budget_timer: Option<SpawnHandle>,
-    /// The login waits for an answer, until this at the latest.
+    /// Time-out of the answer that the login waits for.
     answer_timer: Option<SpawnHandle>,
-    /// When it has connected, milliseconds since 1970.
+    /// Time of connecting, milliseconds since 1970.
     since: i64,
     tasks: Vec<JoinHandle<()>>,
-    /// It is ended by the server, not by its peer.
+    /// The server closes the connection, not the peer.
     was_cut: bool,
     greeting: Option<LoginEffect>,
 }
 
 impl Client {
-    /// Starts the actor of a connection on this worker.
+    /// Starts the actor on this worker.
     pub fn start(connection: Connection, context: ClientContext) -> Addr<Client> {
         let Connection { conn, stream, permit, websocket, setup_permit } = connection;
         let mut rng_seed = [0; 8];
-        // Without randomness bans are only easier to tell from trouble.
+        // Without randomness, bans that look like network trouble are merely easier to recognize.
         let _ = getrandom::fill(&mut rng_seed);
         let (address, since) = (permit.address(), Timestamp::now().utc_ms);
         let arrival = Arrival {
@@ -149,7 +148,7 @@ impl Client {
             address,
             browser: websocket.as_ref().is_some_and(|w| w.browser),
             encrypted: stream.is_tls(),
-            // WebSocket connections are encrypted before they get here.
+            // WebSocket connections are already encrypted here.
             must_encrypt: websocket.is_none() && context.certificate.is_some(),
             proxied: permit.is_proxied(),
             rng_seed: u64::from_le_bytes(rng_seed),
@@ -187,10 +186,10 @@ impl Client {
         Actor::start(client)
     }
 
-    /// Reads and writes from now on.
+    /// Starts reading and writing.
     fn run(&mut self, stream: Stream) {
         let Some(shared) = self.shared.clone() else { return };
-        // In an encrypted connection the proxy has spoken before.
+        // In a TLS connection the PROXY header has been read before.
         let stream_is_tls = stream.is_tls();
         let (read, write) = stream.into_split();
         let (framing, arrived, websocket) = match self.websocket.take() {
@@ -200,7 +199,7 @@ impl Client {
         let inbound = Inbound { half: read, framing };
         let outbound = Outbound { half: write, websocket };
         let reader_link = shared.clone();
-        // A future that is given to another is there twice: each of these makes its own.
+        // Each task creates its future inside, as a future moved into another would be stored twice.
         self.tasks.push(actix_rt::spawn(async move {
             inbound::read_all(inbound, arrived, reader_link).await;
         }));
@@ -209,7 +208,7 @@ impl Client {
         }));
     }
 
-    /// Logs something about the client, unless too much was logged about it or its address already.
+    /// Logs about the client, unless the log rate limit of its connection or address is used up.
     fn log(&mut self, level: Level, topic: Topic, text: impl Into<String>) {
         let Some(left_out) = self.permit.log_line(self.context.rules.settings()) else { return };
         self.log_left_out(left_out);
@@ -236,19 +235,19 @@ impl Client {
         }
     }
 
-    /// Cuts the connection at once, which its peer did not want: its session is told so.
+    /// Closes the connection at once, against the peer's will; the session is told so.
     fn cut(&mut self, ctx: &mut Context<Self>) {
         self.was_cut = true;
         self.abort(ctx);
     }
 
-    /// Ends the connection at once.
+    /// Closes the connection at once.
     fn abort(&mut self, ctx: &mut Context<Self>) {
         self.phase_over();
         ctx.stop();
     }
 
-    /// Nothing is read or sent any more after what is queued; the session is told that the client is gone.
+    /// Stops reading and sending; the outbox is still flushed, and the session is told that the client has left.
     fn phase_over(&mut self) {
         if let Some(session) = self.session.take() {
             session.do_send(LeaveSession { conn: self.conn, cut: self.was_cut });
@@ -258,13 +257,14 @@ impl Client {
         }
         self.phase = Phase::Over;
         self.pending = BytesMut::new();
-        // What still comes is read and thrown away, or the system would take back what was said.
+        // Further input is read and discarded: closing a socket with unread input makes the system reset the
+        // connection, and the peer would lose what was sent.
         if let Some(shared) = &self.shared {
             shared.resume_reading();
         }
     }
 
-    /// Says goodbye, then closes.
+    /// Sends a `Disconnect`, then closes the connection.
     fn disconnect(&mut self, reason: DisconnectReason, message: &str, ctx: &mut Context<Self>) {
         let mut message = message.to_owned();
         message.truncate(message.floor_char_boundary(1000));
@@ -284,7 +284,7 @@ impl Client {
         ctx.run_later(FLUSH_LIMIT, |_, ctx| ctx.stop());
     }
 
-    /// Whether a limit of the client's address lets it go on; else it is sent away.
+    /// Whether a rate limit of the client's address allows this; otherwise the client is disconnected.
     fn may(&mut self, limit: Limit, ctx: &mut Context<Self>) -> bool {
         let Err(hit) = self.permit.try_acquire(limit, self.context.rules.settings()) else { return true };
         let error = ErrorReply { message: hit.message().into(), code: "tooManyAttempts".into() };
@@ -323,10 +323,10 @@ impl Client {
             ClientOp::Quiet => {
                 self.session = None;
                 self.phase = Phase::Quiet;
-                // Reading may have waited for the session, which has nothing to give back any more.
+                // Reading may be paused for an ended session, which will release nothing more.
                 self.in_flight_budget = Arc::default();
             }
-            // The session keeps account of what it holds.
+            // The session does the accounting of what it holds.
             ClientOp::Released => {}
         }
     }

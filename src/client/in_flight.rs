@@ -1,13 +1,14 @@
-//! What is on its way from a client to its session.
+//! Back-pressure: bounds what is in flight from a client to its session. Without it a client that sends faster than
+//! its session handles would fill memory (backpressure stops at the socket: reading pauses, TCP does the rest).
 
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
-/// Bytes that a session may not have handled yet before reading from the client waits.
+/// Bytes in flight at which reading from the client pauses; it resumes at half of that.
 const MAX_IN_FLIGHT: usize = 512 << 10;
-/// What a batch costs at least of that, for what it takes besides its bytes.
+/// Minimum cost of a batch in bytes, for its overhead.
 const MIN_BATCH_COST: usize = 1 << 10;
 
-/// Bytes on their way from a client to its session.
+/// Bytes in flight from a client to its session: the back-pressure of one connection.
 #[derive(Debug, Default)]
 pub struct InFlightBudget {
     in_flight: AtomicUsize,
@@ -15,28 +16,28 @@ pub struct InFlightBudget {
 }
 
 impl InFlightBudget {
-    /// What a batch costs.
+    /// Cost of a batch.
     pub fn cost(batch: &[u8]) -> usize {
         batch.len().max(MIN_BATCH_COST)
     }
 
-    /// Whether the client waits.
+    /// Whether reading is paused.
     pub(super) fn is_waiting(&self) -> bool {
         self.waiting.load(Ordering::SeqCst)
     }
 
-    /// Takes a batch on its way; returns whether the client has to wait.
+    /// Adds a batch; returns whether reading must pause.
     pub(super) fn acquire(&self, cost: usize) -> bool {
         if self.in_flight.fetch_add(cost, Ordering::SeqCst) + cost < MAX_IN_FLIGHT {
             return false;
         }
         self.waiting.store(true, Ordering::SeqCst);
-        // The session may have handled everything between the two.
+        // The session may have released everything between the two operations.
         self.in_flight.load(Ordering::SeqCst) >= MAX_IN_FLIGHT / 2
             || !self.waiting.swap(false, Ordering::SeqCst)
     }
 
-    /// A batch was handled; returns whether the client waits and is to be told.
+    /// Releases a batch; returns whether reading is paused and must be resumed.
     pub fn release(&self, cost: usize) -> bool {
         let left = self.in_flight.fetch_sub(cost, Ordering::SeqCst) - cost;
         left < MAX_IN_FLIGHT / 2 && self.waiting.swap(false, Ordering::SeqCst)

@@ -1,4 +1,4 @@
-//! Reading: from the socket to whole frames.
+//! The inbound half of a connection: from the socket to whole frames.
 
 use std::future::poll_fn;
 use std::io;
@@ -18,59 +18,59 @@ use crate::transport::http;
 use crate::transport::proxy::{self, Header};
 use crate::transport::websocket::{self, Accepts, Decoder, Event, Violation};
 
-/// How often it is looked whether a client that is not read from is still there.
+/// Polling interval for a closed socket while reading is paused.
 const LOOK_INTERVAL: Duration = Duration::from_secs(1);
-/// Longest message of a WebSocket client: type, user and payload.
+/// Maximum length of a WebSocket client's message: type, user id and payload.
 const MAX_MESSAGE: usize = 2 + u16::MAX as usize;
 
-/// How bytes become frames.
+/// Framing of the byte stream.
 pub(super) enum Framing {
-    /// They are frames.
+    /// TCP: length-prefixed frames.
     Wire {
-        /// The beginning of a frame.
+        /// Beginning of an incomplete frame.
         partial: Vec<u8>,
-        /// A proxy may speak first, and say whom it speaks for.
+        /// A PROXY header may come first.
         proxy: bool,
-        /// No whole frame has come yet.
+        /// No whole frame has been received yet.
         is_first: bool,
     },
-    /// Each message of WebSocket is one.
+    /// WebSocket: one message per WebSocket message.
     WebSocket(Box<Decoder>),
 }
 
-/// What came of reading.
+/// Result of one read.
 #[derive(Debug, Default)]
 struct Arrived {
     frames: Vec<u8>,
-    /// A proxy has spoken: whom it speaks for, if it knows.
+    /// A PROXY header was read; the client's address, if it has one.
     proxied: Option<Option<IpAddr>>,
     end: Option<End>,
 }
 
-/// Why nothing more is read.
+/// Why reading ends.
 #[derive(Debug)]
 enum End {
     Closed,
     Failed(io::Error),
-    /// The peer said goodbye.
+    /// The peer closed the WebSocket connection properly.
     Goodbye,
     Violation(Violation),
-    /// It speaks HTTP.
+    /// The peer speaks HTTP.
     Http,
 }
 
 impl Framing {
-    /// Frames as they are.
+    /// TCP framing.
     pub(super) fn wire(proxy: bool) -> Self {
         Self::Wire { partial: Vec::new(), proxy, is_first: true }
     }
 
-    /// Messages of WebSocket.
+    /// WebSocket framing.
     pub(super) fn websocket() -> Self {
         Self::WebSocket(Box::new(Decoder::new(Accepts { message: MAX_MESSAGE, text: false })))
     }
 
-    /// Whether the beginning of something has arrived, and not all of it.
+    /// Whether the beginning of a frame has been received.
     fn is_partial(&self) -> bool {
         match self {
             Self::Wire { partial, .. } => !partial.is_empty(),
@@ -102,7 +102,7 @@ impl Framing {
         }
     }
 
-    /// Goes on behind what a proxy has said.
+    /// Continues behind a PROXY header.
     fn after_proxy(&mut self, len: usize, proxied: Option<Option<IpAddr>>, shared: &ConnShared) -> Arrived {
         let Self::Wire { partial, .. } = std::mem::replace(self, Self::wire(false)) else {
             return Arrived::default();
@@ -123,7 +123,7 @@ fn from_websocket(decoder: &mut Decoder, mut bytes: &[u8], shared: &ConnShared) 
             Ok(None) => return arrived,
             Ok(Some(Event::Binary)) => {
                 let message = decoder.payload();
-                // The decoder lets nothing longer through.
+                // The decoder refuses longer messages.
                 let Some(len) = message.len().checked_sub(2).and_then(|n| u16::try_from(n).ok()) else {
                     let (code, reason) = (websocket::code::INVALID, "a message without type and user");
                     return ended(arrived, Violation { code, reason }, shared);
@@ -150,14 +150,14 @@ fn ended(mut arrived: Arrived, violation: Violation, shared: &ConnShared) -> Arr
     arrived
 }
 
-/// A way in.
+/// The inbound half of a connection.
 pub(super) struct Inbound {
     pub(super) half: ReadHalf,
     pub(super) framing: Framing,
 }
 
-/// Reads until the connection ends, and gives the client's actor what has arrived, a batch at a time. Returns the way
-/// in if it is to be encrypted from now on, unless something came too early.
+/// Reads until the connection ends and hands batches of whole frames to the Client actor. Returns the half for the
+/// TLS handshake after `startTls`, unless data arrived too early.
 pub(super) async fn read_all(
     mut inbound: Inbound,
     arrived: Vec<u8>,
@@ -203,7 +203,7 @@ pub(super) async fn read_all(
     None
 }
 
-/// Rests for as long as the client has sent too much. Of who has hung up there is not much left: that is read at once.
+/// Pauses for as long as the rate limit demands. When the peer has hung up, the rest is read at once.
 async fn rest(inbound: &Inbound, shared: &ConnShared) {
     let mut left = Duration::from_millis(shared.rest_ms());
     if left.is_zero() {
@@ -217,7 +217,7 @@ async fn rest(inbound: &Inbound, shared: &ConnShared) {
     shared.has_rested();
 }
 
-/// Waits while nothing may be read. Returns false if the peer has hung up meanwhile and is not to be heard to its end.
+/// Waits while reading is paused. Returns false if the peer hangs up meanwhile and the rest need not be read.
 async fn may_read_on(inbound: &Inbound, shared: &ConnShared) -> bool {
     while shared.paused.get() {
         tokio::select! {
@@ -241,7 +241,7 @@ impl Inbound {
                     return Poll::Ready(self.framing.take(buffer.filled(), shared));
                 }
                 Ok(()) => End::Closed,
-                // Many end an encrypted connection without saying so.
+                // Many TLS peers close without a close_notify.
                 Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => End::Closed,
                 Err(error) => End::Failed(error),
             };
@@ -250,7 +250,7 @@ impl Inbound {
     }
 }
 
-/// Takes the whole frames out of `partial` and `arrived`; what is left over stays in `partial`.
+/// Splits off the whole frames of `partial` and `arrived`; the rest stays in `partial`.
 fn split(partial: &mut Vec<u8>, arrived: &[u8]) -> Vec<u8> {
     if partial.is_empty() {
         let (whole, rest) = arrived.split_at(whole_frames_len(arrived));

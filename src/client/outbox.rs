@@ -1,4 +1,5 @@
-//! What a client is to be sent: direct messages and the history, as one stream in order.
+//! The outbox: direct messages and history for one client, as one ordered stream. Bounds what a slow client can make
+//! the server queue (back-pressure on sending).
 
 use std::collections::VecDeque;
 use std::sync::atomic::Ordering;
@@ -9,11 +10,11 @@ use drawhall_protocol::frame::frames;
 use crate::history::{Cursor, Fetch, Fetched, Read};
 use crate::metrics::METRICS;
 
-/// Bytes of direct messages that may wait for a client that takes nothing of them.
+/// Maximum size of direct messages that wait for a stalled client, in bytes.
 const MAX_UNREAD: usize = 4 << 20;
-/// Bytes of direct messages that may wait for any client.
+/// Maximum size of direct messages that wait for any client, in bytes.
 const MAX_QUEUED: usize = 32 << 20;
-/// What a message costs of that besides its bytes.
+/// Overhead of a queued message in bytes.
 pub(super) const ITEM_COST: usize = 64;
 
 #[derive(Debug)]
@@ -25,39 +26,46 @@ enum Item {
     Close,
 }
 
-/// The way out of one client.
+/// The outbox of one client.
+///
+/// **Invariants**
+/// * Items are sent in the order in which they were queued; history is sent only when all direct messages before it
+///   are.
+/// * At most one cursor reads; another one waits in the queue.
+/// * Queued bytes never exceed [`MAX_QUEUED`], those of a stalled client [`MAX_UNREAD`].
+/// * Nothing is queued after [`Outbox::close`].
 #[derive(Debug, Default)]
 pub(super) struct Outbox {
     queue: VecDeque<Item>,
     queued: usize,
     cursor: Option<Cursor>,
-    /// Where the history ended when it was attached.
+    /// End of the history when the cursor was attached.
     joined_at: i64,
     closing: bool,
 }
 
-/// What is to be done when everything gathered was written.
+/// What the writer does after writing what was gathered.
 #[derive(Debug)]
 pub(super) enum Next {
-    /// Gather again; if nothing was gathered, wait for more first.
+    /// Gather again; if nothing was gathered, wait first.
     Wait,
-    /// Fetch this, then gather again.
+    /// Fetch from the history file, then gather again.
     Fetch(Fetch),
     /// What follows is encrypted.
     Upgrade,
-    /// This is the end.
+    /// Everything has been sent.
     End,
-    /// The history has no message where the client is.
+    /// The client's position is no longer in the history.
     Lost,
 }
 
-/// The client does not read, or much too slowly: too much waits for it.
+/// Slow client: too much is queued for it.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Overflow;
 
 impl Outbox {
-    /// Queues wire bytes; after [`Self::close`] they are dropped. A client that has taken nothing for a while is `stalled`:
-    /// less may wait for it than for one that reads, which others could have cut by sending it much.
+    /// Queues a frame; dropped after [`Self::close`]. A `stalled` client, which has read nothing for a while, has a
+    /// lower limit than one that reads: others could otherwise get it disconnected by sending it much.
     pub(super) fn push(&mut self, bytes: Bytes, stalled: bool) -> Result<(), Overflow> {
         if self.closing {
             return Ok(());
@@ -71,7 +79,7 @@ impl Outbox {
         Ok(())
     }
 
-    /// Queues wire bytes before everything else.
+    /// Queues a frame before everything else.
     pub(super) fn push_first(&mut self, bytes: Bytes) {
         // A client that floods with pings and reads no pongs gets no more of them.
         let cost = bytes.len() + ITEM_COST;
@@ -81,34 +89,34 @@ impl Outbox {
         }
     }
 
-    /// The history follows, once what is queued is sent.
+    /// Sends the history from this cursor, after what is queued.
     pub(super) fn attach(&mut self, cursor: Cursor) {
         self.queue.push_back(Item::Attach(cursor));
     }
 
-    /// The history goes on after a reset, once what is queued is sent.
+    /// Continues with the history after a reset, after what is queued.
     pub(super) fn follow_reset(&mut self, epoch: u64) {
         self.queue.push_back(Item::FollowReset(epoch));
     }
 
-    /// What follows what is queued is encrypted.
+    /// Starts TLS after what is queued.
     pub(super) fn upgrade(&mut self) {
         self.queue.push_back(Item::Upgrade);
     }
 
-    /// Bytes of history that came since it was attached and were not taken yet.
+    /// Bytes of history that were added since attaching and have not been sent.
     pub(super) fn lag(&self) -> u64 {
         let Some(cursor) = &self.cursor else { return 0 };
         let taken = cursor.position().load(Ordering::Relaxed).max(self.joined_at);
         u64::try_from(cursor.end() - taken).unwrap_or(0)
     }
 
-    /// Whether so much waits that a client which takes nothing is to be cut.
+    /// Whether more is queued than a stalled client may have.
     pub(super) fn is_over(&self) -> bool {
         self.queued > MAX_UNREAD
     }
 
-    /// Nothing is sent after what is queued.
+    /// Ends the outbox after what is queued.
     pub(super) fn close(&mut self) {
         if !self.closing {
             self.closing = true;
@@ -116,7 +124,7 @@ impl Outbox {
         }
     }
 
-    /// The history is read no more; returns its cursor, also one that waits for its turn.
+    /// Stops sending history; returns its cursor, also one that is still queued.
     pub(super) fn detach(&mut self) -> Option<Cursor> {
         self.queued = 0;
         let waiting = self.queue.drain(..).filter_map(|item| match item {
@@ -126,14 +134,14 @@ impl Outbox {
         waiting.last().or(self.cursor.take())
     }
 
-    /// What was fetched from a file can be read now.
+    /// Makes a block that was fetched from a file available.
     pub(super) fn fetched(&self, fetched: &Fetched) {
         if let Some(cursor) = &self.cursor {
             cursor.fetched(fetched);
         }
     }
 
-    /// Adds what is to be sent next to `out`: up to about `limit` bytes of direct messages, or, behind all of these, of
+    /// Appends what is to be sent next to `out`: about `limit` bytes of direct messages, or, after all of these, of
     /// history.
     pub(super) fn gather(&mut self, limit: usize, out: &mut Vec<Bytes>) -> Next {
         let mut gathered = 0;
@@ -144,7 +152,7 @@ impl Outbox {
                     METRICS.messages_out.add(frames(&bytes).count() as u64);
                     gathered += bytes.len() + ITEM_COST;
                     out.push(bytes);
-                    // The rest waits where it is counted.
+                    // The rest stays where it is counted.
                     if gathered >= limit {
                         return Next::Wait;
                     }

@@ -1,4 +1,4 @@
-//! Who of one worker is to hear of what enters a session's history: the session wakes each worker once, not every client.
+//! Subscriptions of a worker thread to histories: a session wakes each worker once, not every client.
 
 use std::cell::RefCell;
 use std::collections::HashMap;
@@ -9,19 +9,19 @@ use tokio::sync::Notify;
 
 use crate::history::{Cursor, Subscription};
 
-/// The subscription of one worker to a history, and who is woken by it.
+/// A worker's subscription to one history, and the writers that it wakes.
 struct Relay {
     subscription: Arc<Subscription>,
-    /// What wakes the writers of those who read the history.
+    /// Wakes the writers of readers.
     wakes: RefCell<Vec<Weak<Notify>>>,
 }
 
-/// The subscriptions of one worker, by the history that they are to.
+/// Subscriptions of one worker, by the id of the history.
 #[derive(Clone, Default)]
 pub(super) struct Relays(Rc<RefCell<HashMap<u64, Rc<Relay>>>>);
 
 impl Relays {
-    /// Has a client woken by what enters the history that a cursor reads.
+    /// Wakes a client for new messages in the history of this cursor.
     pub(super) fn attach(&self, wake: &Rc<Notify>, cursor: &Cursor) {
         let log = cursor.log_id();
         let mut relays = self.0.borrow_mut();
@@ -33,7 +33,7 @@ impl Relays {
         relay.wakes.borrow_mut().push(Rc::downgrade(wake));
     }
 
-    /// A client reads with this cursor no more. The last one ends the subscription.
+    /// Removes a client; the last one ends the subscription.
     pub(super) fn detach(&self, wake: &Rc<Notify>, cursor: &Cursor) {
         let mut relays = self.0.borrow_mut();
         let Some(relay) = relays.get(&cursor.log_id()) else { return };
@@ -47,7 +47,7 @@ impl Relays {
         }
     }
 
-    /// Passes on what is heard until the history is gone, or nobody reads it any more.
+    /// Forwards notifications until the history is dropped or has no readers.
     async fn listen(self, log: u64, relay: Rc<Relay>) {
         while relay.subscription.published().await {
             for wake in relay.wakes.borrow().iter().filter_map(Weak::upgrade) {

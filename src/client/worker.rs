@@ -1,9 +1,9 @@
-//! What the clients of one worker thread share.
+//! State shared by the clients of a worker thread.
 //!
-//! * One large read buffer, so that a client that is silent needs none.
-//! * One subscription to the history of each session (`relay`), so that the session wakes a worker once and not every
+//! * One large read buffer, so that silent clients need none.
+//! * One subscription to the history of each session (`relay`), so that a session wakes a worker once and not every
 //!   client.
-//! * One timer that looks for clients that are silent for too long, or that want to be sent something.
+//! * One timer for the idle timeout, for keep-alives, and for a slow client that does not read.
 
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
@@ -25,54 +25,54 @@ use crate::history::Cursor;
 use crate::metrics::METRICS;
 use crate::session::ConnId;
 
-/// Bytes that are read from a socket at a time.
+/// Size of the read buffer.
 const READ_BYTES: usize = 256 << 10;
-/// A peer that has taken nothing of what waits for it for so many seconds does not read.
+/// A peer that has read nothing of its outbox for so many seconds is stalled (slow client).
 const STALLED_SECS: u64 = 5;
-/// A client that asked for it is sent something at least so often, in seconds.
+/// Interval of keep-alives for clients that asked for them, in seconds.
 const KEEP_ALIVE_SECS: u64 = 30;
 
-/// What a client's actor, reader and writer share.
+/// State of a connection that its actor, reader and writer share.
 pub(super) struct ConnShared {
     pub(super) conn: ConnId,
     pub(super) actor: Addr<Client>,
     pub(super) outbox: RefCell<Outbox>,
-    /// There may be something to write.
+    /// Wakes the writer.
     pub(super) wake: Rc<Notify>,
-    /// Reading goes on.
+    /// Resumes reading.
     pub(super) resume: Notify,
-    /// Reading waits for [`Self::resume`].
+    /// Reading is paused until [`Self::resume`].
     pub(super) paused: Cell<bool>,
-    /// It does so because the client has sent more than it may: who hangs up meanwhile is gone.
+    /// Paused by the rate limit: if the peer hangs up meanwhile, the rest is dropped.
     pub(super) over_budget: Cell<bool>,
     pub(super) keep_alive: Cell<bool>,
-    /// The next frames come encrypted: this way in has ended.
+    /// TLS is about to start: this inbound half has ended.
     pub(super) upgrading: Cell<bool>,
-    /// The client has said who it is.
+    /// The login has identified the client.
     pub(super) identified: Cell<bool>,
-    /// Frames of WebSocket itself that are to be sent next.
+    /// WebSocket control frames to send next.
     pub(super) control: RefCell<Vec<u8>>,
-    /// The last frame of a WebSocket connection, if it is another than usual.
+    /// Close frame of a WebSocket connection, if it is not the usual one.
     pub(super) close_frame: RefCell<Vec<u8>>,
     limits: TimeLimits,
     began: u64,
     received: Cell<u64>,
     sent: Cell<u64>,
-    /// Something is being written since then, or the peer has taken something then.
+    /// Since when something is being written, or when the peer last read something.
     writing: Cell<Option<u64>>,
     rest_ms: Cell<u64>,
 }
 
-/// After how many seconds a connection is ended, 0 for never.
+/// Time-outs in seconds, 0 for never.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct TimeLimits {
-    /// No whole message came.
+    /// Idle timeout: no whole message received (`clientTimeout`).
     pub(super) silence: u64,
-    /// The client has not said who it is.
+    /// Login not finished (`loginTimeLimit`).
     pub(super) login: u64,
-    /// It takes nothing of what it is sent.
+    /// Slow client: it reads nothing (`lagTimeLimit`).
     pub(super) lag: u64,
-    /// It is so many bytes behind.
+    /// Slow client: bytes that it may be behind (`lagSizeLimit`).
     pub(super) lag_bytes: u64,
 }
 
@@ -133,36 +133,35 @@ impl ConnShared {
         self.has_sent();
     }
 
-    /// Queues wire bytes to be sent.
+    /// Queues a frame.
     pub(super) fn send(&self, bytes: Bytes) -> Result<(), Overflow> {
         let pushed = self.outbox.borrow_mut().push(bytes, self.is_stalled(seconds()));
         self.wake.notify_one();
         pushed
     }
 
-    /// Whether the peer has taken nothing for a while although there is something for it.
+    /// Whether the peer has read nothing for a while although something is queued.
     fn is_stalled(&self, now: u64) -> bool {
         self.writing.get().is_some_and(|since| now - since >= STALLED_SECS)
     }
 
-    /// The client has sent too much: reading rests for so many milliseconds.
+    /// Pauses reading for so many milliseconds (rate limit).
     pub(super) fn rest_for(&self, ms: u64) {
         self.rest_ms.set(ms);
     }
 
-    /// For how many milliseconds reading is to rest.
+    /// Milliseconds for which reading is to pause.
     pub(super) fn rest_ms(&self) -> u64 {
         self.rest_ms.get()
     }
 
-    /// Reading has rested.
+    /// The pause is over.
     pub(super) fn has_rested(&self) {
         self.rest_ms.set(0);
         self.has_received();
     }
 
-    /// A frame of WebSocket itself is sent before everything else, in place of one that still waits: only the last
-    /// ping needs an answer.
+    /// Queues a WebSocket control frame, replacing one that still waits: only the last ping needs an answer.
     pub(super) fn send_control(&self, frame: Vec<u8>) {
         self.control.replace(frame);
         self.wake.notify_one();
@@ -182,12 +181,12 @@ impl ConnShared {
         } else if self.keep_alive.get() && now - self.sent.get() >= KEEP_ALIVE_SECS {
             let header = FrameHeader { len: 0, kind: KeepAlive::TYPE, user: 0 };
             self.has_sent();
-            // A client that does not read does not need to be kept alive.
+            // A stalled client needs no keep-alive.
             let _ = self.send(Bytes::copy_from_slice(&header.to_bytes()));
         }
     }
 
-    /// Why the connection is to be ended.
+    /// Checks the idle timeout and the limits for slow clients; the reason to disconnect.
     fn overdue(&self, now: u64) -> Option<String> {
         let TimeLimits { silence, login, lag, lag_bytes } = self.limits;
         let over = |limit: u64, since: u64| limit > 0 && now - since > limit;
@@ -205,7 +204,7 @@ impl ConnShared {
             METRICS.lagging.count();
             return Some("Client does not read: too much waits to be sent".into());
         }
-        // Only who is being sent something can be behind.
+        // Only a client with something to read can be behind.
         let behind = if self.writing.get().is_some() { self.outbox.borrow().lag() } else { 0 };
         (lag_bytes > 0 && behind > lag_bytes)
             .then(|| format!("Client reads too slowly: {behind} bytes behind"))
@@ -216,7 +215,7 @@ impl ConnShared {
 struct Worker {
     connections: RefCell<HashMap<ConnId, Rc<ConnShared>>>,
     relays: Relays,
-    /// Seconds since the worker's timer was started.
+    /// Seconds since the timer started.
     seconds: Cell<u64>,
     started: Cell<bool>,
 }
@@ -245,7 +244,7 @@ impl Worker {
 }
 
 async fn keep_time() {
-    // Seconds during which the process was paused do not count: nobody could be heard in them.
+    // Seconds in which the process was suspended do not count: nothing could be received in them.
     let mut interval = every(Duration::from_secs(1));
     loop {
         interval.tick().await;
@@ -259,12 +258,12 @@ async fn keep_time() {
     }
 }
 
-/// Lets a client hear of what enters the history that a cursor reads.
+/// Subscribes a client to the history of a cursor.
 pub(super) fn attach(shared: &ConnShared, cursor: &Cursor) {
     WORKER.with(|w| w.relays.attach(&shared.wake, cursor));
 }
 
-/// The client is gone.
+/// Removes a client.
 pub(super) fn forget(shared: &ConnShared) {
     let cursor = shared.outbox.borrow_mut().detach();
     WORKER.with(|w| {

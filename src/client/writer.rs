@@ -1,4 +1,4 @@
-//! Writing: as much as possible in each call, nothing copied.
+//! The outbound half of a connection: gathers what the outbox has and writes it in vectored writes.
 
 use std::io::{self, IoSlice};
 use std::rc::Rc;
@@ -14,28 +14,27 @@ use crate::history::{Fetch, Fetched};
 use crate::metrics::METRICS;
 use crate::transport::{WriteHalf, websocket};
 
-/// Bytes of history that are gathered at a time.
+/// Bytes of history to gather at a time.
 const GATHER_BYTES: usize = 256 << 10;
-/// Slices that are written at a time.
+/// Maximum number of slices in a write.
 const MAX_SLICES: usize = 64;
 
-/// A way out.
+/// The outbound half of a connection.
 pub(super) struct Outbound {
     pub(super) half: WriteHalf,
-    /// Each message is a frame of WebSocket.
+    /// Messages are WebSocket frames.
     pub(super) websocket: bool,
 }
 
-/// Why nothing more is written here.
+/// Why writing ends.
 enum End {
-    /// Everything is said.
+    /// Everything has been sent.
     Over,
-    /// What follows is encrypted.
+    /// TLS starts.
     Upgrade,
 }
 
-/// Writes what the outbox holds until it says that this is the end, or the peer is gone. Returns the way out if it is
-/// to be encrypted from now on.
+/// Writes the outbox until it ends or the peer is gone. Returns the half for the TLS handshake, if TLS starts.
 pub(super) async fn write_all(mut outbound: Outbound, shared: Rc<ConnShared>) -> Option<WriteHalf> {
     let error = match outbound.write_until_end(&shared).await {
         Ok(End::Upgrade) => return Some(outbound.half),
@@ -57,7 +56,7 @@ impl Outbound {
             if self.websocket {
                 self.to_frames(&mut batch, matches!(next, Next::End), shared);
             }
-            // What was fetched is in the batch now, if it is needed at all.
+            // The batch holds its own references.
             drop(held.take());
             let empty = batch.is_empty();
             if !empty {
@@ -80,7 +79,7 @@ impl Outbound {
         }
     }
 
-    /// Makes frames of messages, after those of WebSocket itself that wait, and before its last one.
+    /// Wraps messages into WebSocket frames, after waiting control frames and before the close frame.
     fn to_frames(&self, batch: &mut Vec<Bytes>, is_end: bool, shared: &ConnShared) {
         let messages = std::mem::take(batch);
         let control = shared.control.take();
@@ -128,6 +127,6 @@ async fn write_batch(half: &mut WriteHalf, batch: &mut [Bytes], shared: &ConnSha
             at += 1;
         }
     }
-    // Encryption keeps what the socket did not take.
+    // TLS buffers what the socket did not take.
     half.flush().await
 }

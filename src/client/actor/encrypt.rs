@@ -1,4 +1,4 @@
-//! From a connection in clear to an encrypted one.
+//! STARTTLS: from a connection in clear to TLS.
 
 use std::io;
 use std::rc::Rc;
@@ -16,7 +16,7 @@ use crate::client::writer::{self, Outbound};
 use crate::transport::stream::{Stream, reunite};
 use crate::transport::tls::Certificate;
 
-/// Speaks in clear until both sides have agreed to go on encrypted, then does so.
+/// Runs in clear until both halves have ended for the TLS handshake, then performs it.
 pub(super) async fn encrypt(
     stream: TcpStream,
     by_proxy: bool,
@@ -29,7 +29,7 @@ pub(super) async fn encrypt(
     let outbound = Outbound { half: write, websocket: false };
     let reader = inbound::read_all(inbound, Vec::new(), shared.clone());
     let (read, write) = tokio::join!(reader, writer::write_all(outbound, shared.clone()));
-    // Otherwise somebody has told the actor why not.
+    // Otherwise the actor already knows why not.
     let Some(stream) = read.zip(write).and_then(|(r, w)| reunite(r, w)) else { return };
     shared.upgrading.set(false);
     let accepting = certificate.borrow().acceptor().accept(stream);
@@ -45,7 +45,7 @@ pub(super) async fn encrypt(
     }
 }
 
-/// The connection is encrypted now.
+/// The TLS handshake has finished.
 #[derive(Message)]
 #[rtype(result = "()")]
 struct Encrypted(Box<TlsStream<TcpStream>>);

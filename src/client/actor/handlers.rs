@@ -1,4 +1,4 @@
-//! What the client's tasks, its session and the server tell it.
+//! Messages to the Client actor from its own tasks, its session and the server.
 
 use std::io;
 use std::net::IpAddr;
@@ -17,7 +17,7 @@ use crate::session::{AuthenticatedClient, ClientOp, DisconnectReason};
 use crate::transport::http;
 use crate::transport::websocket::Violation;
 
-/// A proxy has said whom it speaks for, or that it does not know.
+/// A PROXY header was read; the client's address, if it has one.
 #[derive(Message)]
 #[rtype(result = "()")]
 pub(in crate::client) struct Proxied {
@@ -38,7 +38,7 @@ impl Handler<Proxied> for Client {
     }
 }
 
-/// A WebSocket client has said goodbye, or broken the protocol.
+/// A WebSocket peer has closed the connection, or violated the protocol.
 #[derive(Message)]
 #[rtype(result = "()")]
 pub(in crate::client) struct CloseReceived {
@@ -60,7 +60,7 @@ impl Handler<CloseReceived> for Client {
     }
 }
 
-/// The client speaks HTTP in place of the protocol.
+/// The peer speaks HTTP instead of the protocol.
 #[derive(Message)]
 #[rtype(result = "()")]
 pub(in crate::client) struct SpeaksHttp;
@@ -78,7 +78,7 @@ impl Handler<SpeaksHttp> for Client {
     }
 }
 
-/// Whole frames have arrived.
+/// Whole frames from the peer.
 #[derive(Message)]
 #[rtype(result = "()")]
 pub(in crate::client) struct Received(pub(in crate::client) Vec<u8>);
@@ -91,7 +91,7 @@ impl Handler<Received> for Client {
     }
 }
 
-/// The way in has ended.
+/// The inbound half has ended.
 #[derive(Message)]
 #[rtype(result = "()")]
 pub(in crate::client) struct ReadClosed {
@@ -112,7 +112,7 @@ impl Handler<ReadClosed> for Client {
     }
 }
 
-/// The way out has ended: everything is sent after a goodbye, or the peer is gone.
+/// The outbound half has ended: everything was sent, or the peer is gone.
 #[derive(Message)]
 #[rtype(result = "()")]
 pub(in crate::client) struct Flushed {
@@ -130,7 +130,7 @@ impl Handler<Flushed> for Client {
     }
 }
 
-/// The connection is ended because something takes too long.
+/// A time-out of the worker's timer has passed.
 #[derive(Message)]
 #[rtype(result = "()")]
 pub(in crate::client) struct TimedOut {
@@ -148,13 +148,13 @@ impl Handler<TimedOut> for Client {
     }
 }
 
-/// What a session has its client do, in order.
+/// Operations of a session on its client, in order.
 #[derive(Message)]
 #[rtype(result = "()")]
 pub struct Deliver {
-    /// What to do.
+    /// Operations.
     pub ops: Vec<ClientOp>,
-    /// The session, if the client is let in with this.
+    /// Set when the client joins with these operations.
     pub session: Option<Addr<Session>>,
 }
 
@@ -163,27 +163,27 @@ impl Handler<Deliver> for Client {
 
     fn handle(&mut self, Deliver { ops, session }: Deliver, ctx: &mut Self::Context) {
         if let Some(session) = session.as_ref().filter(|_| matches!(self.phase, Phase::Over)) {
-            // It was let in too late.
+            // The client has disconnected before it could join.
             return session.do_send(LeaveSession { conn: self.conn, cut: self.was_cut });
         }
         if session.is_some() && self.entering.take().is_some() {
             self.session = session;
         }
         for op in ops {
-            // A client that was cut in the middle of this has no use for the rest.
+            // A client that was disconnected by one of them ignores the rest.
             if matches!(self.phase, Phase::Over) {
                 return;
             }
             self.apply(op, ctx);
         }
-        // What was sent right behind a `join` waits for the session.
+        // Frames that came right behind `join` are pending.
         if !self.pending.is_empty() || self.shared.as_ref().is_some_and(|l| l.paused.get()) {
             self.go_on(ctx);
         }
     }
 }
 
-/// The session has handled enough: read on.
+/// The session has caught up: resume reading.
 #[derive(Message)]
 #[rtype(result = "()")]
 pub struct ReadOn;
@@ -196,7 +196,7 @@ impl Handler<ReadOn> for Client {
     }
 }
 
-/// A frame for somebody who waits in the lobby; dropped for everybody else.
+/// A session list update; dropped unless the client is in the lobby.
 #[derive(Message)]
 #[rtype(result = "()")]
 pub struct LobbyFrame(pub Bytes);
@@ -211,7 +211,7 @@ impl Handler<LobbyFrame> for Client {
     }
 }
 
-/// The server sends the client away.
+/// The server disconnects the client.
 #[derive(Message)]
 #[rtype(result = "()")]
 pub struct SendAway {
@@ -231,7 +231,7 @@ impl Handler<SendAway> for Client {
     }
 }
 
-/// Who is this?
+/// Asks for a description of the client.
 #[derive(Message)]
 #[rtype(result = "UserSummary")]
 pub struct DescribeUser;
@@ -239,9 +239,9 @@ pub struct DescribeUser;
 /// Answer to [`DescribeUser`].
 #[derive(MessageResponse)]
 pub enum UserSummary {
-    /// Somebody in this session, which knows more.
+    /// In this session, which knows more.
     In(Addr<Session>),
-    /// Somebody in none, in the shape of the admin API.
+    /// In no session; in the form of the admin API.
     Alone(Value),
 }
 

@@ -1,8 +1,8 @@
-//! What comes in: to the login, to the session, or back. Whoever sends more than it may waits.
+//! Input from the client: rate limits, then to the login, to the session, or echoed.
 //!
-//! Messages that the server acts on cost the one who sent them (`commandRateLimit`, and bytes of chat) before anything is
-//! done about them, because what comes of them may go to everybody. What the budget does not cover waits here, and
-//! reading rests: nothing is lost, and nobody but the sender notices.
+//! Messages that the server acts on are charged (`commandRateLimit`, bytes of chat) before they are handled, as their
+//! effects may go to everybody. Messages beyond the rate limit stay pending and reading pauses: nothing is lost, and
+//! only the sender notices.
 
 use std::time::Duration;
 
@@ -27,21 +27,21 @@ use crate::session::actor::{Batch, Session};
 use crate::transport::budget::Budget;
 use crate::transport::connection_limiter::Limit;
 
-/// Seconds of `messageRateLimit` that may come at once.
+/// Burst of `messageRateLimit`, in seconds of it.
 const MESSAGE_BURST: u32 = 20;
-/// What a message that the server reads counts of `messageRateLimit`.
+/// Cost of a message that the server decodes, for `messageRateLimit`.
 const TRANSPARENT_COST: u64 = 20;
-/// Messages that belong into sessions and are ignored during a login; with the next the connection is ended.
+/// Session messages that are ignored during a login; the next one ends the connection.
 const MAX_STRAYS: u8 = 10;
-/// Smaller parts of a streamed reset than these bytes cost as much as a command.
+/// Chunks of a streamed reset below this size in bytes cost as much as a command.
 const SMALL_CHUNK: u16 = 1024;
-/// How often it is logged that a client is slowed down, in milliseconds.
+/// Minimum interval of log entries about a slowed client, in milliseconds.
 const LOG_INTERVAL: u64 = 60_000;
-/// How long a client waits at least whose budget is used up, in milliseconds.
+/// Minimum pause of a client that has used up a rate limit, in milliseconds.
 const MIN_WAIT: u64 = 10;
 
-/// What a message costs; `None` if it is free: it is opaque, it is answered or dropped at once, or it is a part of a
-/// streamed reset, of which there are many, though not many small ones.
+/// Cost of a message; `None` if it is free: opaque, answered or dropped at once, or a large chunk of a streamed
+/// reset.
 fn cost(header: FrameHeader) -> Option<(Budget, u64)> {
     match header.kind {
         FIRST_OPAQUE.. | Disconnect::TYPE | Ping::TYPE | KeepAlive::TYPE => None,
@@ -51,13 +51,13 @@ fn cost(header: FrameHeader) -> Option<(Budget, u64)> {
     }
 }
 
-/// A frame with which a client leaves.
+/// A `Disconnect` with which a client leaves.
 fn is_goodbye(frame: FrameRef<'_>) -> bool {
     frame.header.kind == Disconnect::TYPE && !frame.payload().is_empty()
 }
 
 impl Client {
-    /// Handles whole frames.
+    /// Handles a batch of whole frames.
     pub(super) fn receive(&mut self, batch: Vec<u8>, ctx: &mut Context<Self>) {
         let (mut count, mut cost) = (0, 0);
         for frame in frames(&batch) {
@@ -69,7 +69,7 @@ impl Client {
         self.slow_down(cost);
         match &self.phase {
             Phase::Over => {}
-            // All of it is opaque.
+            // All messages are opaque.
             Phase::Session(session) if self.pending.is_empty() && cost == count => {
                 let session = session.clone();
                 self.pass_on(&session, batch);
@@ -81,7 +81,7 @@ impl Client {
         }
     }
 
-    /// Lets reading rest if the client sends more messages than it may.
+    /// Pauses reading if the client exceeds `messageRateLimit`.
     fn slow_down(&mut self, count: u64) {
         let limit = self.context.rules.settings().message_rate_limit.0;
         let Some(shared) = self.shared.as_ref().filter(|_| limit > 0) else { return };
@@ -96,7 +96,7 @@ impl Client {
         }
     }
 
-    /// A client is slowed down: counts it, and logs it once in a while.
+    /// Counts a slowed client, and logs it at intervals.
     fn slowed(&mut self, text: &str) {
         METRICS.slowed.count();
         let now = Timestamp::now().monotonic_ms;
@@ -106,8 +106,8 @@ impl Client {
         }
     }
 
-    /// Handles pending frames until an answer is needed, the session or the client's budget has to recover, or there are
-    /// none left; then reads on.
+    /// Handles pending frames until an answer is needed, the session or the rate limit must recover, or none are
+    /// left; then resumes reading.
     pub(super) fn go_on(&mut self, ctx: &mut Context<Self>) {
         while self.budget_timer.is_none() && !self.in_flight_budget.is_waiting() {
             match &self.phase {
@@ -142,15 +142,15 @@ impl Client {
         }
     }
 
-    /// Has a frame paid for. If that cannot be, the client waits until it can.
+    /// Charges a frame to the client's rate limits.
     fn afford(&mut self, header: FrameHeader) -> Result<(), Overdrawn> {
         let Some((budget, count)) = cost(header) else { return Ok(()) };
         self.permit.spend(budget, count, self.context.rules.settings()).map_err(|ms| Overdrawn { budget, ms })
     }
 
-    /// What is pending waits until the client can pay for more of it.
+    /// Keeps pending frames until the rate limit allows more.
     fn wait_for_budget(&mut self, overdrawn: Overdrawn, ctx: &mut Context<Self>) {
-        // Who wants to go need not wait; what it has sent too much of is not done then.
+        // A client that leaves need not wait; its excess messages are dropped.
         if frames(&self.pending).any(is_goodbye) {
             return self.close(ctx);
         }
@@ -171,7 +171,7 @@ impl Client {
         }));
     }
 
-    /// The next pending frame goes to the login.
+    /// Hands the next pending frame to the login.
     fn one_in_login(&mut self, ctx: &mut Context<Self>) {
         let Some(header) = FrameHeader::parse(&self.pending) else { return self.pending.clear() };
         if let Err(overdrawn) = self.afford(header) {
@@ -197,7 +197,7 @@ impl Client {
         self.log_in(LoginInput::Command(command), ctx);
     }
 
-    /// A message that belongs into a session. drawpile-srv ignores it, and logs it: some are tolerated.
+    /// A session message during the login. drawpile-srv ignores and logs them; some are tolerated.
     fn stray(&mut self, kind: u8, ctx: &mut Context<Self>) {
         self.strays += 1;
         self.log(
@@ -210,7 +210,7 @@ impl Client {
         }
     }
 
-    /// Pending frames go to the session, as far as the client can pay for them.
+    /// Hands pending frames to the session, as far as the rate limits allow.
     fn all_in_session(&mut self, session: &Addr<Session>, ctx: &mut Context<Self>) {
         let mut pending = std::mem::take(&mut self.pending);
         let mut kept = Vec::with_capacity(pending.len());
@@ -222,7 +222,7 @@ impl Client {
             }
             done += frame.bytes.len();
             if frame.header.kind == Disconnect::TYPE {
-                // What came before the goodbye must be in the session before the client leaves it.
+                // Messages before the `Disconnect` must reach the session before the client leaves it.
                 self.pass_on(session, std::mem::take(&mut kept));
             }
             if self.handle_transport_message(frame, ctx) {
@@ -255,7 +255,7 @@ impl Client {
         }
     }
 
-    /// Sends back what the client has sent, as if it had entered the history. Commands are not answered.
+    /// Echoes the client's messages, as if they had entered a history. Commands are not answered.
     fn echo(&mut self, ctx: &mut Context<Self>) {
         let pending = std::mem::take(&mut self.pending);
         let mut kept = Vec::with_capacity(pending.len());
@@ -273,14 +273,15 @@ impl Client {
         }
     }
 
-    /// Handles what is below login and session; returns whether the frame is for them.
+    /// Handles messages of the transport (ping, keep-alive, disconnect); returns whether the frame is for login or
+    /// session.
     fn handle_transport_message(&mut self, frame: FrameRef<'_>, ctx: &mut Context<Self>) -> bool {
         let kind = frame.header.kind;
         if kind >= FIRST_OPAQUE {
             return true;
         }
         let decoded = match kind {
-            // The text of a goodbye does not matter, but there must be a reason.
+            // The text of the message does not matter, but it must have a reason.
             Disconnect::TYPE if is_goodbye(frame) => {
                 self.close(ctx);
                 return false;
@@ -309,7 +310,7 @@ impl Client {
         }
     }
 
-    /// Whatever the login waits for must come in time: else the client is told so and let go.
+    /// Starts the time-out of the answer that the login waits for.
     fn await_answer(&mut self, ctx: &mut Context<Self>) {
         if self.answer_timer.is_some() {
             return;
@@ -320,7 +321,7 @@ impl Client {
         }));
     }
 
-    /// Nobody has answered the login in time.
+    /// The answer did not come in time.
     pub(super) fn no_answer(&mut self, ctx: &mut Context<Self>) {
         if matches!(self.phase, Phase::Login(_)) {
             METRICS.logins.count("noAnswer");
@@ -331,7 +332,7 @@ impl Client {
     }
 }
 
-/// The client has used up a budget; when it can go on.
+/// A rate limit is used up; when the client can continue.
 #[derive(Debug)]
 struct Overdrawn {
     budget: Budget,

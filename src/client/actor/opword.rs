@@ -1,4 +1,4 @@
-//! Guesses at the operator password of a session count for the address that they come from, as other passwords do.
+//! Attempts at a session's operator password count against the password rate limit of the client's address.
 
 use actix::prelude::*;
 use drawhall_protocol::command::RawCommand;
@@ -11,7 +11,7 @@ use crate::session::commands::gain_op;
 use crate::transport::connection_limiter::Limit;
 
 impl Client {
-    /// Whether a message may be handed on to the session: all but a guess that the address has no right to.
+    /// Whether a message may be passed to the session: everything but a password attempt beyond the rate limit.
     pub(super) fn may_guess(&mut self, frame: FrameRef<'_>, ctx: &mut Context<Self>) -> bool {
         let is_command = frame.header.kind == ServerCommand::TYPE;
         if !is_command || RawCommand::parse(frame.payload()).cmd != gain_op::COMMAND {

@@ -1,4 +1,4 @@
-//! Doing what the login machine wants done, and giving it the answers.
+//! Performs effects of the login machine, and feeds it the answers.
 
 use std::time::Duration;
 
@@ -15,8 +15,8 @@ use crate::session::actor::{LeaveSession, PendingEntry};
 use crate::session::{ConnId, DisconnectReason};
 use crate::transport::connection_limiter::Limit;
 
-/// What a client waits for so that nothing overtakes it, or `None` if it takes too long: then a session that is started
-/// all the same is left.
+/// Waits for an answer that nothing may overtake; `None` on time-out, after which a session that is entered all the
+/// same is left.
 async fn in_time(
     asked: Request<Server, HostSession>,
     conn: ConnId,
@@ -46,7 +46,7 @@ impl Client {
             LoginEffect::Send(reply) => match reply.to_frame() {
                 Ok(frame) => self.send(frame.into_bytes(), ctx),
                 Err(error) => {
-                    // Without an answer the client would wait for good.
+                    // Without an answer the client would wait forever.
                     self.log(Level::Error, Topic::Status, format!("Reply is too long: {error}"));
                     let text = "The server's answer is too long for a message";
                     self.disconnect(DisconnectReason::Error, text, ctx);
@@ -131,7 +131,7 @@ impl Client {
         }
     }
 
-    /// Waits for another actor's answer and gives it to the login.
+    /// Asks another actor and feeds the answer to the login.
     fn ask<M, A, T>(
         &mut self,
         request: Request<A, M>,
@@ -145,12 +145,12 @@ impl Client {
     {
         ctx.spawn(request.into_actor(self).map(|result, client, ctx| match result {
             Ok(value) => client.answered(answer(value), ctx),
-            // The other actor is gone: the server stops.
+            // The other actor has stopped: the server shuts down.
             Err(_) => client.abort(ctx),
         }));
     }
 
-    /// Gives the login an answer that it waits for, and goes on.
+    /// Feeds an answer to the login and continues with pending frames.
     pub(super) fn answered(&mut self, answer: LoginInput, ctx: &mut Context<Self>) {
         if let Some(timer) = self.answer_timer.take() {
             ctx.cancel_future(timer);
@@ -161,7 +161,7 @@ impl Client {
         }
     }
 
-    /// Gives the login an input.
+    /// Feeds an input to the login.
     pub(super) fn log_in(&mut self, input: LoginInput, ctx: &mut Context<Self>) {
         let Phase::Login(login) = &mut self.phase else { return };
         let trace = self.context.trace.as_ref();

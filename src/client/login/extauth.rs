@@ -14,7 +14,7 @@ use crate::log::{Level, Topic};
 const INVALID_TOKEN: &str = "Ext auth token is invalid!";
 
 impl LoginMachine {
-    /// How the greeting tells of the auth server.
+    /// The ext-auth method of the greeting.
     pub(super) fn extauth_method(&self) -> Option<Method> {
         let ExtAuth { url, .. } = self.rules.extauth()?;
         let settings = self.rules.settings();
@@ -27,7 +27,7 @@ impl LoginMachine {
         Some(Method { actions, url })
     }
 
-    /// A name that is no account here, while there is an auth server.
+    /// Handles a name without an account here, with an auth server configured.
     pub(super) fn extauth_ident(
         &mut self,
         ident: Box<Ident>,
@@ -46,7 +46,7 @@ impl LoginMachine {
         }
     }
 
-    /// The answer to [`LoginEffect::QueryExtAuth`].
+    /// Answer to [`LoginEffect::QueryExtAuth`].
     pub fn extauth_answered(&mut self, answer: NameAnswer) -> Vec<LoginEffect> {
         let mut effects = Vec::new();
         let Some(PendingAnswer::ExtAuth(ident, intent)) = self.waiting.take() else { return effects };
@@ -99,9 +99,9 @@ impl LoginMachine {
         self.send_result(result, effects);
     }
 
-    /// Somebody who called himself `name` brings a token.
+    /// Handles a token for this name.
     fn extauth_token(&mut self, name: &str, text: &str, server: &ExtAuth, effects: &mut Vec<LoginEffect>) {
-        // It is used once, whatever comes of it.
+        // A nonce is valid for one attempt.
         let Some(nonce) = self.nonce.take() else {
             return self.fail("extAuthError", "Ext auth not requested!", effects);
         };
@@ -141,7 +141,7 @@ impl LoginMachine {
         effects.push(LoginEffect::CheckAccount { name, password: String::new() });
     }
 
-    /// It is known whether the name in a token is an account of this server.
+    /// Answer to whether the name in a token is an account of this server.
     pub(super) fn token_name_checked(
         &mut self,
         check: &AccountCheck,
@@ -155,7 +155,7 @@ impl LoginMachine {
         }
     }
 
-    /// Logs in whom the auth server names.
+    /// Logs in the user of a valid token.
     fn token_login(&mut self, token: Token, effects: &mut Vec<LoginEffect>) {
         let Some(server) = self.rules.extauth() else {
             return self.fail("noExtAuth", "Authentication server is unavailable!", effects);
@@ -164,7 +164,7 @@ impl LoginMachine {
         if self.ban.is_none() || self.ban_exemptable {
             let ban = token.number.and_then(|uid| self.rules.user_ban(uid));
             if ban.is_some() {
-                // Nobody is exempt from a ban of the account itself.
+                // A ban of the account itself has no exemption.
                 (self.ban, self.ban_exemptable) = (ban, false);
             }
         }

@@ -1,4 +1,4 @@
-//! `host`: start a session.
+//! Command `host`. Source: docs/spec/login.md#host.
 
 use drawhall_protocol::ProtocolVersion;
 use drawhall_protocol::command::Host;
@@ -7,18 +7,18 @@ use serde::{Deserialize, Serialize};
 use super::{LoginEffect, LoginMachine, LookedUp, PendingAnswer};
 use crate::storage::names;
 
-/// Why the server cannot start a session.
+/// Why a session cannot be hosted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum HostRefusal {
-    /// There are as many sessions as there may be.
+    /// `sessionCountLimit` is reached.
     Full,
-    /// Id or alias are taken.
+    /// Id or alias exists.
     IdInUse,
-    /// The version's server number is another.
+    /// The protocol version is not supported.
     BadProtocol,
-    /// There are as many sessions from the address as there may be.
+    /// `sessionsPerAddress` is reached.
     TooManyOfAddress,
-    /// All sessions together have no space for another.
+    /// `totalHistoryLimit` is reached.
     NoSpace,
 }
 
@@ -96,7 +96,7 @@ impl LoginMachine {
         false
     }
 
-    /// The answer to [`LoginEffect::Host`], if no session was started.
+    /// Answer to [`LoginEffect::Host`], if no session was created.
     pub fn host_refused(&mut self, refusal: HostRefusal) -> Vec<LoginEffect> {
         let mut effects = Vec::new();
         if !matches!(self.waiting.take(), Some(PendingAnswer::Host)) {

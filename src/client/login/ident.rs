@@ -1,4 +1,4 @@
-//! `ident`: who the user is.
+//! Command `ident`. Source: docs/spec/login.md#ident.
 
 use drawhall_protocol::command::Ident;
 use drawhall_protocol::qt_base64;
@@ -12,16 +12,16 @@ use crate::username;
 /// Why a token is refused for the name of an account of this server.
 pub(super) const INTERNAL_ACCOUNT: &str = "Cannot use extauth with an internal user account!";
 
-/// How somebody means to log in.
+/// How a client intends to log in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Intent {
-    /// In whatever way.
+    /// Any way.
     Any,
     /// Without an account.
     Guest,
-    /// With an account of the server.
+    /// With an account of this server.
     Auth,
-    /// With an account elsewhere.
+    /// With an account of the auth server.
     ExtAuth,
 }
 
@@ -67,13 +67,13 @@ impl LoginMachine {
     }
 
     fn bad_name(&mut self, effects: &mut Vec<LoginEffect>) {
-        // Not which: it may be a password.
+        // The name is not logged: it may be a password.
         let text = "Attempt to use an invalid username".into();
         effects.push(LoginEffect::Log(Level::Warn, Topic::RuleBreak, text));
         self.fail("badUsername", "Invalid username", effects);
     }
 
-    /// Whether the server's owner lets people have this name.
+    /// Whether the server allows this name.
     fn may_be_called(&mut self, name: &str, effects: &mut Vec<LoginEffect>) -> bool {
         let forbidden = self.rules.shared.names.forbids(name);
         if forbidden {
@@ -84,7 +84,7 @@ impl LoginMachine {
         !forbidden
     }
 
-    /// Whether a name that is no account of this server can be somebody's.
+    /// Whether somebody without an account here may have this name.
     pub(super) fn is_name_of_others(&mut self, name: &str, effects: &mut Vec<LoginEffect>) -> bool {
         if !username::is_valid(name) {
             self.bad_name(effects);
@@ -93,7 +93,7 @@ impl LoginMachine {
         self.may_be_called(name, effects)
     }
 
-    /// The answer to [`LoginEffect::CheckAccount`].
+    /// Answer to [`LoginEffect::CheckAccount`].
     pub fn account_checked(&mut self, check: AccountCheck) -> Vec<LoginEffect> {
         let mut effects = Vec::new();
         match self.waiting.take() {
@@ -106,7 +106,7 @@ impl LoginMachine {
         effects
     }
 
-    /// It is known whether the name that somebody gave is an account.
+    /// Continues once it is known whether the name is an account.
     fn identified(
         &mut self,
         check: &AccountCheck,
@@ -149,14 +149,14 @@ impl LoginMachine {
         }
     }
 
-    /// Somebody would be taken for the owner of an account.
+    /// The name looks like that of an account.
     pub(super) fn too_similar(&mut self, name: &str, effects: &mut Vec<LoginEffect>) {
         let text = format!("Attempt to use username '{name}', which looks like that of an account");
         effects.push(LoginEffect::Log(Level::Warn, Topic::RuleBreak, text));
         self.fail("nameInuse", "This username looks like that of an account", effects);
     }
 
-    /// Whether somebody logs in as was meant; `fallback` if only because the auth server is down.
+    /// Whether the login matches the client's intent; `fallback`: as guest because the auth server is unreachable.
     pub(super) fn intent_fits(
         &self,
         intent: Intent,
@@ -179,7 +179,7 @@ impl LoginMachine {
         fits
     }
 
-    /// A name is logged if it is that of an account: people type passwords where their name belongs.
+    /// The name is logged only if it is an account: people type passwords into the wrong field.
     fn bad_password(&mut self, ident: &Ident, account: Option<&str>, effects: &mut Vec<LoginEffect>) {
         if ident.password.is_empty() {
             let (message, state) = ("Password needed".into(), "needPassword".into());
@@ -194,7 +194,7 @@ impl LoginMachine {
         self.wrong_password(attempt, effects);
     }
 
-    /// The connection is ended at the tenth attempt.
+    /// The tenth attempt ends the connection.
     pub(super) fn wrong_password(&mut self, attempt: u32, effects: &mut Vec<LoginEffect>) {
         if attempt >= MAX_PASSWORD_ATTEMPTS {
             self.fail("badPassword", "Incorrect password", effects);
@@ -264,7 +264,7 @@ impl LoginMachine {
         self.logged_in("Authenticated login OK!", effects);
     }
 
-    /// Adds what everybody may, and what moderators may.
+    /// Adds flags that everybody has, and those that moderators have.
     fn with_implicit_flags(&self, mut flags: Vec<String>) -> Vec<String> {
         let settings = self.rules.settings();
         let moderator = flags.iter().any(|f| f == "MOD");

@@ -1,4 +1,4 @@
-//! Everything that can happen to a login, as data.
+//! Inputs of the login's state machine. The actor feeds them, a trace records them.
 
 use std::net::IpAddr;
 
@@ -11,29 +11,29 @@ use crate::auth::AccountCheck;
 use crate::auth::extauth::NameAnswer;
 use crate::session::Refusal;
 
-/// What happens to a login.
+/// An input.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub enum LoginInput {
-    /// The client says something.
+    /// A command of the client.
     Command(RawCommand),
-    /// A proxy speaks for this address.
+    /// A proxy has told the client's address.
     Address(IpAddr),
-    /// Whether this is an account and its password.
+    /// Result of checking an account.
     Account(AccountCheck),
-    /// What the auth server says of a name.
+    /// Answer of the auth server about a name.
     ExtAuth(NameAnswer),
-    /// What was looked up.
+    /// Result of a look-up.
     LookedUp(LookupAnswer),
-    /// The session to join, if there is one.
+    /// The session to join, if it exists.
     SessionFound(Option<(String, ProtocolVersion)>),
-    /// The session refuses.
+    /// The session refuses the client.
     Refused(Refusal),
-    /// No session is started.
+    /// The session cannot be hosted.
     HostRefused(HostRefusal),
 }
 
 impl LoginMachine {
-    /// Has something happen. The same beginning and inputs have the same effects, always.
+    /// The deterministic transition function: the same arrival and inputs give the same effects.
     pub fn handle(&mut self, input: LoginInput) -> Vec<LoginEffect> {
         match input {
             LoginInput::Command(command) => self.command(&command),

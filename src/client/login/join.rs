@@ -1,4 +1,4 @@
-//! `join`: enter a session.
+//! Command `join`. Source: docs/spec/login.md#join.
 
 use drawhall_protocol::ProtocolVersion;
 use drawhall_protocol::command::Join;
@@ -24,7 +24,7 @@ impl LoginMachine {
         effects.push(LoginEffect::FindSession { session });
     }
 
-    /// The answer to [`LoginEffect::FindSession`]: id and version of the session, if there is one.
+    /// Answer to [`LoginEffect::FindSession`]: id and version of the session, if it exists.
     pub fn session_found(&mut self, found: Option<(&str, &ProtocolVersion)>) -> Vec<LoginEffect> {
         let mut effects = Vec::new();
         let Some(PendingAnswer::Session(join)) = self.waiting.take() else { return effects };
@@ -62,7 +62,7 @@ impl LoginMachine {
         effects
     }
 
-    /// The answer to [`LoginEffect::Join`], if the session refuses.
+    /// Answer to [`LoginEffect::Join`], if the session refuses.
     pub fn refused(&mut self, refusal: Refusal) -> Vec<LoginEffect> {
         let mut effects = Vec::new();
         if !matches!(self.waiting.take(), Some(PendingAnswer::Join | PendingAnswer::Host)) {

@@ -1,4 +1,4 @@
-//! `lookup`: what the client is about to do, before anything is known of it.
+//! Command `lookup`: the client's intention, before it logs in. Source: docs/spec/login.md#lookup.
 
 use drawhall_protocol::command::Lookup;
 use drawhall_protocol::reply::{ResultReply, SessionDescription};
@@ -8,20 +8,20 @@ use serde_json::Value;
 use super::{LoginEffect, LoginMachine, LoginState, LookedUp, PendingAnswer};
 use crate::session::Refusal;
 
-/// Answer to a look-up.
+/// Result of a look-up.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub enum LookupAnswer {
-    /// There is no such session.
+    /// No such session.
     NotFound,
-    /// The invite does not count.
+    /// The invite is not valid.
     Refused(Refusal),
-    /// This is the session.
+    /// A session.
     Found(Box<SessionDescription>),
-    /// There is a template, from which a session of this id will be made.
+    /// A template, from which a session with this id will be created.
     Template {
-        /// The id.
+        /// Id of that session.
         id: String,
-        /// What lists show.
+        /// Description for session lists.
         description: Value,
     },
 }
@@ -59,7 +59,7 @@ impl LoginMachine {
         self.send_result(ResultReply { message, lookup, ..ResultReply::default() }, effects);
     }
 
-    /// The answer to [`LoginEffect::LookUp`].
+    /// Answer to [`LoginEffect::LookUp`].
     pub fn looked_up(&mut self, answer: LookupAnswer) -> Vec<LoginEffect> {
         let mut effects = Vec::new();
         let Some(PendingAnswer::Lookup { invite }) = self.waiting.take() else { return effects };

@@ -1,8 +1,7 @@
-//! The login phase, from the greeting to being in a session, as a plain state machine.
+//! The login phase, from the greeting to entering a session, as a plain state machine.
 //!
-//! Inputs are commands and answers of other actors; what is to be done comes out as [`LoginEffect`]s. A machine that
-//! has asked somebody ([`LoginMachine::is_waiting`]) must be given the answer before the next command. Source:
-//! docs/spec/login.md#states.
+//! Inputs are commands and answers of other actors; [`LoginEffect`]s come out. While the machine waits for an answer
+//! ([`LoginMachine::is_waiting`]) it must not be given the next command. Source: docs/spec/login.md#states.
 
 mod extauth;
 mod host;
@@ -40,30 +39,30 @@ use crate::config::bans::BanTerms;
 use crate::log::{Level, Topic};
 use crate::session::{AuthenticatedClient, ConnId, JoinRequest};
 
-/// What servers of this program call themselves.
+/// Name and version in the greeting.
 pub const SERVER_NAME: &str = concat!("Drawhall ", env!("CARGO_PKG_VERSION"));
 const TOO_OLD: &str =
     "Your version of Drawpile is too old. To update, go to drawpile.net and download a newer version.";
 
-/// What is to be done for a client that logs in, in order.
+/// An effect of the login, in order.
 #[derive(Debug)]
 pub enum LoginEffect {
     /// Send a reply.
     Send(Box<ServerReply>),
-    /// Say goodbye and close.
+    /// Send a `Disconnect`, then close.
     Disconnect {
         /// Shown to the user.
         message: String,
         /// For the log.
         details: String,
     },
-    /// Cut the connection after so many milliseconds.
+    /// Close the connection after so many milliseconds.
     CutAfter(u64),
-    /// What follows is encrypted.
+    /// Start TLS.
     StartTls,
     /// Write to the log.
     Log(Level, Topic, String),
-    /// Ask whether this is an account and its password. Answer: [`LoginMachine::account_checked`].
+    /// Check account and password. Answer: [`LoginMachine::account_checked`].
     CheckAccount {
         /// User name.
         name: String,
@@ -79,18 +78,18 @@ pub enum LoginEffect {
     LookUp {
         /// Id or alias.
         session: String,
-        /// Invite secret, empty without.
+        /// Empty without an invite.
         invite: String,
-        /// System id, empty if it is not known yet.
+        /// Empty if the system id is unknown.
         sid: String,
     },
-    /// Send the welcome, then changes of the session list.
+    /// Enter the lobby: send the session list and its changes.
     EnterLobby {
-        /// Unlisted sessions are shown.
+        /// Include unlisted sessions.
         moderator: bool,
-        /// Sessions are listed with the welcome.
+        /// Send the list now.
         list_now: bool,
-        /// Changes are shown.
+        /// Send changes of the list.
         list_changes: bool,
     },
     /// Find the session to join. Answer: [`LoginMachine::session_found`].
@@ -98,9 +97,9 @@ pub enum LoginEffect {
         /// Id or alias.
         session: String,
     },
-    /// Join the session that was found. Answer: [`LoginMachine::refused`], or the session takes over.
+    /// Join the session. Answer: [`LoginMachine::refused`], or the session takes over.
     Join(Box<JoinRequest>),
-    /// Start a session. Answer: [`LoginMachine::host_refused`], or the session takes over.
+    /// Host a session. Answer: [`LoginMachine::host_refused`], or the session takes over.
     Host {
         /// What was asked for.
         host: Box<Host>,
@@ -109,7 +108,7 @@ pub enum LoginEffect {
         /// Who hosts.
         client: Box<AuthenticatedClient>,
     },
-    /// Pass an abuse report on.
+    /// Forward an abuse report.
     Report {
         /// Session id.
         session: String,
@@ -118,24 +117,24 @@ pub enum LoginEffect {
     },
 }
 
-/// Where a login stands.
+/// State of a login. Source: docs/spec/login.md#states.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum LoginState {
-    /// The connection must be encrypted first.
+    /// TLS must be started first.
     WaitForSecure,
     /// The host name must match: `cinfo` comes first.
     WaitForClientInfo,
-    /// A look-up is needed.
+    /// A look-up is required.
     WaitForLookup,
-    /// Who is it?
+    /// Not identified yet.
     WaitForIdent,
-    /// Host or join.
+    /// Identified; host or join next.
     WaitForLogin,
-    /// Nothing is answered any more.
+    /// Input is ignored.
     Ignore,
 }
 
-/// Somebody has connected.
+/// A new connection.
 #[derive(Debug, Clone, Copy, Serialize, Deserialize)]
 pub struct Arrival {
     /// The connection.
@@ -146,15 +145,15 @@ pub struct Arrival {
     pub browser: bool,
     /// The connection is encrypted.
     pub encrypted: bool,
-    /// The connection is in clear, and must not stay so.
+    /// Not encrypted, and TLS is required.
     pub must_encrypt: bool,
-    /// It came by a proxy.
+    /// Through a reverse proxy.
     #[serde(default)]
     pub proxied: bool,
-    /// Source of chance.
+    /// Seed of the login's random numbers.
     #[serde(alias = "chance")]
     pub rng_seed: u64,
-    /// When that is, milliseconds since 1970.
+    /// Time of connecting, milliseconds since 1970.
     pub utc_ms: i64,
 }
 
@@ -172,14 +171,14 @@ enum PendingAnswer {
     Host,
 }
 
-/// What was looked up.
+/// Target of the look-up.
 #[derive(Debug, Clone, PartialEq, Eq)]
 enum LookedUp {
     Nothing,
     Session { id: String, invite: String },
 }
 
-/// One client's login.
+/// The state machine of one client's login.
 #[derive(Debug)]
 pub struct LoginMachine {
     rules: Arc<Rules>,
@@ -191,19 +190,19 @@ pub struct LoginMachine {
     account_attempts: u32,
     session_attempts: u32,
     ban: Option<BanTerms>,
-    /// The ban is of the address: exempt accounts are not subject to it.
+    /// The ban is one of the address, from which accounts can be exempt.
     ban_exemptable: bool,
     ban_triggered: bool,
-    /// Source of chance for bans that are to look like trouble, and for nonces.
+    /// State of the random generator, for bans that look like network trouble, and for nonces.
     rng_seed: u64,
-    /// What a token of the auth server must answer.
+    /// Nonce that a token must contain.
     nonce: Option<u64>,
-    /// When the client has connected, milliseconds since 1970.
+    /// Time of connecting, milliseconds since 1970.
     arrived_ms: i64,
 }
 
 impl LoginMachine {
-    /// A new connection's login, and the greeting.
+    /// A new login, and the greeting to send.
     pub fn new(rules: Arc<Rules>, arrival: &Arrival) -> (LoginMachine, LoginEffect) {
         let Arrival { conn, address, browser, encrypted, must_encrypt, proxied, rng_seed, utc_ms } = *arrival;
         let mut client =
@@ -241,7 +240,7 @@ impl LoginMachine {
         self.waiting.is_some()
     }
 
-    /// Who logs in, as far as it is known.
+    /// The client, as far as it is known.
     pub fn client(&self) -> &AuthenticatedClient {
         &self.client
     }
@@ -250,7 +249,7 @@ impl LoginMachine {
         self.rules.settings().minimum_protocol_version.parse().ok()
     }
 
-    /// A proxy speaks for this address.
+    /// A proxy has told the client's address.
     pub fn set_address(&mut self, address: IpAddr) {
         self.client.identity.address = Some(address);
         self.client.proxied = true;
@@ -363,7 +362,7 @@ impl LoginMachine {
                 self.invalid("Invalid login command", &raw.cmd, &mut effects)
             }
             Err(CommandError::Arguments(text)) => {
-                // A second look-up or client info is refused as such whatever its arguments are.
+                // A second look-up or client info is refused whatever its arguments are.
                 match raw.cmd.as_str() {
                     "cinfo" if self.info.is_some() => {
                         self.client_info("", ClientInfo::default(), &mut effects)
@@ -388,7 +387,7 @@ impl LoginMachine {
         if self.info.is_some() {
             return self.fail("cinfoAlreadyDone", "Client info already done", effects);
         }
-        // Nobody has done anything yet: who reads the log need not know by which system.
+        // The client has not identified itself: the system id is logged at debug level only.
         self.log_client_info(Level::Debug, &info, effects);
         if !begins_with_version(&info.app_version) {
             return self.fail("badversion", "Invalid client version", effects);
@@ -429,7 +428,7 @@ impl LoginMachine {
         effects.push(LoginEffect::Log(level, Topic::ClientInfo, object.to_string()));
     }
 
-    /// Whether the client still says the same of itself as in `cinfo`.
+    /// Whether the client reports the same as in `cinfo`.
     fn same_info(&mut self, info: &ClientInfo, effects: &mut Vec<LoginEffect>) -> bool {
         self.log_client_info(Level::Info, info, effects);
         let same = self.info.as_ref().is_none_or(|earlier| earlier == info);
@@ -439,7 +438,7 @@ impl LoginMachine {
         same
     }
 
-    /// Takes a system id over and looks whether it is banned. Returns whether the login can go on.
+    /// Sets the system id and checks its bans. Returns whether the login continues.
     fn system_id(&mut self, sid: &str, required: bool, effects: &mut Vec<LoginEffect>) -> bool {
         self.client.identity.sid = sid.to_owned();
         if sid.is_empty() {
@@ -462,7 +461,7 @@ impl LoginMachine {
         true
     }
 
-    /// What the client said breaks the rules of the login.
+    /// The client broke the rules of the login.
     fn invalid(&mut self, log: &str, details: &str, effects: &mut Vec<LoginEffect>) {
         effects.push(LoginEffect::Log(Level::Error, Topic::RuleBreak, log.to_owned()));
         self.state = LoginState::Ignore;
@@ -478,7 +477,7 @@ impl LoginMachine {
         effects.push(LoginEffect::Disconnect { message, details: code.to_owned() });
     }
 
-    /// An error after which the client may try again.
+    /// An error after which the client may retry.
     fn error(&self, code: &str, message: &str, effects: &mut Vec<LoginEffect>) {
         let error = ErrorReply { message: message.into(), code: code.into() };
         effects.push(LoginEffect::Send(Box::new(ServerReply::Error(error))));
@@ -488,7 +487,7 @@ impl LoginMachine {
         effects.push(LoginEffect::Send(Box::new(ServerReply::Result(Box::new(result)))));
     }
 
-    /// Lets a ban from the server strike. Returns whether the login is over.
+    /// Applies a ban of the server. Returns whether the login is over.
     fn trigger_ban(&mut self, early: bool, effects: &mut Vec<LoginEffect>) -> bool {
         let Some(terms) = self.ban.clone().filter(|_| !self.ban_triggered) else { return false };
         let reaction = terms.reaction;
@@ -518,7 +517,7 @@ impl LoginMachine {
     }
 
     fn next_random(&mut self) -> u64 {
-        // SplitMix64: good enough for a coin.
+        // SplitMix64: good enough for a coin flip.
         self.rng_seed = self.rng_seed.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let mut z = self.rng_seed;
         z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
