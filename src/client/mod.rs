@@ -1,15 +1,15 @@
-//! Connections: one [`actor::Client`] each, its login, its way in and its way out.
+//! Connections: one [`actor::Client`] each, with its login, its inbound and its outbound half.
 //!
 //! | file | what it does |
 //! | --- | --- |
 //! | `login` | the login phase as a plain state machine |
-//! | `actor` | the Client actor: carries effects out between login, server and session |
-//! | `in_flight_budget` | what is on its way from a client to its session |
+//! | `actor` | the Client actor: effects of login and session, messages between them and the server |
+//! | `in_flight` | back-pressure: bounds what is in flight from a client to its session |
 //! | `inbound` | reading: from the socket to whole frames |
 //! | `outbox` | what is to be sent: direct messages and history, in one order |
-//! | `relay` | waking the writers of a worker when something enters a history |
-//! | `writer` | writing: as much as possible in each call |
-//! | `worker` | what the clients of one worker share: buffers, wake-ups, timeouts |
+//! | `relay` | wakes the writers of a worker when something enters a history |
+//! | `writer` | writing: vectored writes of what the outbox has |
+//! | `worker` | state shared by the clients of one worker: buffer, idle timeout, slow clients |
 
 pub mod actor;
 pub mod in_flight;

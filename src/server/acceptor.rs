@@ -1,4 +1,4 @@
-//! Where connections come in: accepting them, and spreading them over the workers.
+//! Accepts connections and spreads them over the worker threads.
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -20,41 +20,41 @@ use crate::transport::accept::{AcceptError, WebSocketRules, websocket};
 use crate::transport::connection_limiter::{ConnectionLimiter, ConnectionPermit, Limit};
 use crate::transport::stream::Stream;
 
-/// How long accepting rests after it failed, for example for want of file descriptors.
+/// Pause after a failed accept, for example when file descriptors have run out.
 const ACCEPT_REST: Duration = Duration::from_millis(100);
 
-/// Connections that are being set up at once: others wait in the system's queue, and those that are there go on.
+/// Maximum number of connections in set-up; others wait in the system's accept queue.
 const MAX_SETUPS: usize = 64;
 
-/// What a listener's connections speak.
+/// Protocol of a listener.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Protocol {
-    /// Messages as they are.
+    /// The drawing protocol over TCP, with STARTTLS.
     Tcp,
-    /// WebSocket.
+    /// The drawing protocol over WebSocket.
     WebSocket,
 }
 
-/// Listeners that are open.
+/// Open listeners.
 #[derive(Debug, Default)]
 pub struct Listeners {
-    /// For messages as they are.
+    /// For TCP.
     pub tcp: Vec<TcpListener>,
     /// For WebSocket.
     pub websocket: Vec<TcpListener>,
 }
 
-/// Listeners that the service manager has opened.
+/// Listeners opened by the service manager (socket activation).
 #[derive(Debug, Default)]
 pub struct Inherited {
-    /// For messages as they are.
+    /// For TCP.
     pub tcp: Vec<std::net::TcpListener>,
     /// For WebSocket.
     pub websocket: Vec<std::net::TcpListener>,
 }
 
 impl Inherited {
-    /// Puts them to use inside a running system.
+    /// Opens them inside a running system.
     ///
     /// # Errors
     /// When one cannot be used.
@@ -72,7 +72,7 @@ impl Inherited {
     }
 }
 
-/// Lets connections in.
+/// Accepts connections.
 #[derive(Clone)]
 pub(super) struct Acceptor {
     pub(super) workers: Vec<ArbiterHandle>,
@@ -83,7 +83,7 @@ pub(super) struct Acceptor {
 }
 
 impl Acceptor {
-    /// Accepts connections and spreads them over the workers.
+    /// Accepts connections of a listener forever.
     pub(super) async fn accept(mut self, listener: TcpListener, protocol: Protocol) {
         static NEXT_CONN: AtomicU64 = AtomicU64::new(1);
         let setups = Arc::new(Semaphore::new(MAX_SETUPS));
@@ -93,7 +93,7 @@ impl Acceptor {
             let (stream, permit) = self.next(&listener, protocol).await;
             let conn: ConnId = NEXT_CONN.fetch_add(1, Ordering::Relaxed);
             self.context.rules = self.rules.borrow().clone();
-            // The socket goes to the worker's own event loop.
+            // The worker registers the socket with its own event loop.
             let Ok(stream) = stream.into_std() else { continue };
             let (context, rules) = (self.context.clone(), self.websocket_rules.clone());
             worker.spawn_fn(move || {
@@ -108,7 +108,7 @@ impl Acceptor {
                         Client::start(connection, context);
                     }
                     Protocol::WebSocket => {
-                        // The rest is up to the client.
+                        // The WebSocket handshake has a time-out of its own.
                         drop(setup_permit);
                         actix_rt::spawn(upgrade(stream, conn, permit, context, rules));
                     }
@@ -117,7 +117,7 @@ impl Acceptor {
         }
     }
 
-    /// The next connection that is let in.
+    /// The next connection within the limits.
     async fn next(&self, listener: &TcpListener, protocol: Protocol) -> (TcpStream, ConnectionPermit) {
         loop {
             match listener.accept().await {
@@ -137,7 +137,7 @@ impl Acceptor {
     }
 }
 
-/// Tells somebody why there is no connection, as far as that can be said at once.
+/// Tells a peer why it is refused, as far as that is possible without waiting.
 fn turn_away(stream: &TcpStream, limit: Limit, protocol: Protocol) {
     let text = match protocol {
         Protocol::Tcp => {
@@ -149,11 +149,11 @@ fn turn_away(stream: &TcpStream, limit: Limit, protocol: Protocol) {
             b"HTTP/1.1 503 Service Unavailable\r\nConnection: close\r\nContent-Length: 0\r\n\r\n".to_vec()
         }
     };
-    // Whoever is not told sees it anyway.
+    // A peer whose buffer is full sees the connection close.
     let _ = stream.try_write(&text);
 }
 
-/// Lets a connection become one of WebSocket, in the time that it has.
+/// Performs the WebSocket handshake within its time-out.
 async fn upgrade(
     stream: TcpStream,
     conn: ConnId,

@@ -1,4 +1,4 @@
-//! What the admin API asks the server.
+//! Messages of the admin API to the Server actor.
 
 use actix::prelude::*;
 use tokio::sync::oneshot;
@@ -15,11 +15,11 @@ use crate::session::{ConnId, Effects, SessionMachine};
 use crate::storage::session_files::PasswordKind;
 use crate::storage::template::{Messages, Template};
 
-/// Descriptions of all sessions and templates, as JSON.
+/// Asks for descriptions of all sessions and templates, as JSON.
 #[derive(Message)]
 #[rtype(result = "Vec<String>")]
 pub struct ListSessions {
-    /// Without those that lists do not show.
+    /// Without unlisted ones.
     pub listed_only: bool,
 }
 
@@ -33,13 +33,13 @@ impl Handler<ListSessions> for Server {
     }
 }
 
-/// A message and an alert to everybody in every session.
+/// Sends a message and an alert to everybody in all sessions.
 #[derive(Message)]
 #[rtype(result = "()")]
 pub struct TellSessions {
-    /// Shown in the chat, empty for none.
+    /// Chat message, empty for none.
     pub message: String,
-    /// Shown in a box, empty for none.
+    /// Alert, empty for none.
     pub alert: String,
 }
 
@@ -54,7 +54,7 @@ impl Handler<TellSessions> for Server {
     }
 }
 
-/// The actor of a session, by id or alias, loaded if need be. Templates are left alone.
+/// Asks for the actor of a session, which is loaded if necessary. Does not instantiate templates.
 #[derive(Message)]
 #[rtype(result = "Result<Addr<Session>, AdminError>")]
 pub struct FindActive {
@@ -75,7 +75,7 @@ impl Handler<FindActive> for Server {
         }
         let (tell, told) = oneshot::channel();
         let waiter: Waiter = Box::new(move |address| {
-            // Whoever asked may have gone.
+            // The asker may have gone.
             let _ = tell.send(address.cloned());
         });
         self.with_session(&name, waiter, ctx);
@@ -83,15 +83,15 @@ impl Handler<FindActive> for Server {
     }
 }
 
-/// A session is to be made that nobody hosts. Whoever becomes its operator is decided when somebody joins.
+/// Creates a session without a host. Whoever joins first can become its operator.
 #[derive(Message)]
 #[rtype(result = "Result<String, AdminError>")]
 pub struct MakeSession {
-    /// What it is like, without passwords. Its alias must be valid.
+    /// Its settings, without passwords; the alias must be valid.
     pub template: Box<Template>,
-    /// Passwords as they were typed; their hashes are stored.
+    /// Passwords in clear text; their hashes are stored.
     pub passwords: Vec<(PasswordKind, String)>,
-    /// Its first messages.
+    /// Initial messages.
     pub messages: Messages,
 }
 
@@ -131,7 +131,7 @@ impl Handler<MakeSession> for Server {
     }
 }
 
-/// A session is to be made from the template of this alias, unless there is one already.
+/// Creates a session from the template of this alias, unless it exists.
 #[derive(Message)]
 #[rtype(result = "Result<Addr<Session>, AdminError>")]
 pub struct MakeFromTemplate {
@@ -159,7 +159,7 @@ impl Handler<MakeFromTemplate> for Server {
         }
         let (tell, told) = oneshot::channel();
         let waiter: Waiter = Box::new(move |address| {
-            // Whoever asked may have gone.
+            // The asker may have gone.
             let _ = tell.send(address.cloned());
         });
         self.with_template(&alias, waiter, ctx);
@@ -168,7 +168,7 @@ impl Handler<MakeFromTemplate> for Server {
     }
 }
 
-/// All connections.
+/// Asks for all connections.
 #[derive(Message)]
 #[rtype(result = "Vec<(ConnId, Addr<Client>)>")]
 pub struct ListClients;

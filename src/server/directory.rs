@@ -1,4 +1,4 @@
-//! The sessions of the server, by id and alias, with their descriptions ready to be sent.
+//! The session directory: sessions by id and alias, with pre-built descriptions.
 
 use std::collections::{BTreeMap, HashMap};
 use std::net::IpAddr;
@@ -16,23 +16,23 @@ use crate::session::actor::Session;
 use crate::session::admin::AdminError;
 use crate::session::persistence::Suspended;
 
-/// Somebody who wants something of a session. One that is dropped has to answer whoever waits for it.
+/// A continuation that waits for a session. It is called with the session or with why there is none.
 pub(super) type Waiter = Box<dyn FnOnce(Result<&Addr<Session>, Missing>)>;
 
-/// How long after a session could not be read that is tried again, in milliseconds.
+/// Delay before the retry of reading a session, in milliseconds.
 const READ_AGAIN_MS: u64 = 3000;
 
-/// Why there is no session to do something with.
+/// Why there is no session to work with.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Missing {
-    /// There is none, or not any more.
+    /// It does not exist, or has ended.
     NotFound,
-    /// It cannot be read at the moment, for this reason.
+    /// Its files cannot be read at present, with the reason.
     Unreadable(String),
 }
 
 impl Missing {
-    /// What clients are told.
+    /// The refusal for clients.
     pub(super) fn refusal(&self) -> Refusal {
         match self {
             Missing::NotFound => Refusal::not_found(),
@@ -55,10 +55,10 @@ impl From<Missing> for AdminError {
     }
 }
 
-/// A session could not be read.
+/// A failed attempt to read a session.
 pub(super) struct Unreadable {
     pub(super) error: String,
-    /// When it is tried again, on the forward clock in milliseconds.
+    /// Time of the next retry, monotonic milliseconds.
     again_ms: u64,
 }
 
@@ -67,36 +67,36 @@ impl Unreadable {
         Unreadable { error, again_ms: now.monotonic_ms + READ_AGAIN_MS }
     }
 
-    /// Whether it is too early to try again.
+    /// Whether it is too early for a retry.
     pub(super) fn counts(&self, now: Timestamp) -> bool {
         now.monotonic_ms < self.again_ms
     }
 }
 
-/// Where a session is.
+/// Where a session is: active in memory, or stored in its files.
 pub(super) enum Residency {
     /// In memory.
     Active(Addr<Session>),
-    /// About to leave memory; who wants something waits for how it ends.
+    /// Being unloaded; waiters are served afterwards.
     Unloading(Addr<Session>, Vec<Waiter>),
-    /// On its way into memory.
+    /// Being loaded.
     Loading(Vec<Waiter>),
-    /// In files only.
+    /// In its files only, with the state that is not in them.
     Stored(Suspended),
 }
 
-/// A session.
+/// An entry of the directory.
 pub(super) struct Entry {
     pub(super) description: SessionDescription,
     pub(super) protocol: ProtocolVersion,
     pub(super) residency: Residency,
-    /// Where it was hosted from, if that counts (`sessionsPerAddress`).
+    /// Address that hosted it, as far as it counts for `sessionsPerAddress`.
     pub(super) hosted_from: Option<IpAddr>,
-    /// What it holds of what all sessions may hold while it is in files only; in memory it keeps account itself.
+    /// Its part of `totalHistoryLimit` while it is stored; an active session keeps its own.
     pub(super) share: HistoryShare,
-    /// Its files could not be read when they were wanted last.
+    /// The last attempt to read its files failed.
     pub(super) unreadable: Option<Unreadable>,
-    /// Those who wait were shown it last as a session that is listed.
+    /// It was last shown to the lobby as a listed session.
     shown_listed: bool,
     json: String,
 }
@@ -122,16 +122,16 @@ impl Entry {
         &self.json
     }
 
-    /// Its description for administrators, who are told why it cannot be loaded.
+    /// The description for administrators, with the error if it cannot be loaded.
     pub(super) fn json_for_admin(&self) -> String {
         let Some(unreadable) = &self.unreadable else { return self.json.clone() };
-        // What is serialized here is an object.
+        // A serialized struct is an object.
         let mut value = serde_json::to_value(&self.description).unwrap_or_default();
         value["storageError"] = unreadable.error.as_str().into();
         value.to_string()
     }
 
-    /// Its actor, if it has one.
+    /// Its actor, if it is active.
     pub(super) fn address(&self) -> Option<&Addr<Session>> {
         match &self.residency {
             Residency::Active(address) | Residency::Unloading(address, _) => Some(address),
@@ -139,20 +139,20 @@ impl Entry {
         }
     }
 
-    /// Changes the description of a session that does not do so itself.
+    /// Changes the description of a session that is not active.
     pub(super) fn amend(&mut self, change: impl FnOnce(&mut SessionDescription)) {
         change(&mut self.description);
         self.json = to_json(&self.description);
     }
 
-    /// Takes a description over.
+    /// Replaces the description.
     pub(super) fn describe(&mut self, description: SessionDescription) {
         self.json = to_json(&description);
         self.description = description;
     }
 
-    /// Those who wait are shown it now. Returns whether they were shown it as listed before, which is not what the last
-    /// description said: not each is shown.
+    /// Marks it as shown to the lobby. Returns whether it was shown as listed before, which need not follow from its
+    /// last description, as updates are coalesced.
     pub(super) fn show(&mut self) -> bool {
         std::mem::replace(&mut self.shown_listed, !self.description.unlisted)
     }
@@ -163,11 +163,11 @@ fn to_json(description: &SessionDescription) -> String {
     serde_json::to_string(description).unwrap_or_default()
 }
 
-/// All sessions, in the order in which they began.
+/// All sessions, in the order of creation.
 #[derive(Default)]
 pub(super) struct Directory {
     entries: BTreeMap<u64, Entry>,
-    /// Ids and aliases. Of two sessions with one alias the first answers to it.
+    /// Ids and aliases. Of two sessions with one alias the older one has it.
     names: HashMap<String, u64>,
     next: u64,
 }
@@ -195,12 +195,12 @@ impl Directory {
         self.next += 1;
     }
 
-    /// The session under an id or alias.
+    /// By id or alias.
     pub(super) fn find(&self, name: &str) -> Option<&Entry> {
         self.entries.get(self.names.get(name)?)
     }
 
-    /// The same, to change it.
+    /// By id or alias, mutable.
     pub(super) fn find_mut(&mut self, name: &str) -> Option<&mut Entry> {
         self.entries.get_mut(self.names.get(name)?)
     }
@@ -211,7 +211,7 @@ impl Directory {
         self.names.retain(|_, target| *target != at);
         let removed = self.entries.remove(&at)?;
         let alias = &removed.description.alias;
-        // Another one may have the same alias.
+        // Another session may have the same alias and gets it.
         let heir = self.entries.iter().find(|(_, e)| !alias.is_empty() && e.description.alias == *alias);
         if let Some((heir, _)) = heir {
             self.names.insert(alias.clone(), *heir);
@@ -220,8 +220,8 @@ impl Directory {
     }
 }
 
-/// The welcome with the session list. If it does not fit into a message, title and sessions are sent one by one.
-/// `sessions` are their descriptions as JSON.
+/// The welcome with the session list; split into several messages if it is too long for one. `sessions` are
+/// descriptions as JSON.
 pub(super) fn welcome(title: &str, sessions: &[&str]) -> Vec<Bytes> {
     let title_member = if title.is_empty() { String::new() } else { format!(",\"title\":{}", json!(title)) };
     let message = |title: &str, sessions: &str| {

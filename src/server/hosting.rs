@@ -1,4 +1,4 @@
-//! Who may start a session: how many there may be, of one address and in all.
+//! Hosting limits: number of sessions per address and in all, and the total history limit.
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -19,8 +19,7 @@ use crate::session::{AuthenticatedClient, SessionMachine};
 use crate::transport::network::widest;
 
 impl Server {
-    /// Whether there is room for a session that is hosted from this address; for accounts that may always host, also in
-    /// the places that are kept for them.
+    /// Whether a session may be hosted from this address; accounts that may always host can use `reservedSessions`.
     fn has_room_for(&self, address: Option<IpAddr>, always: bool) -> Result<(), HostRefusal> {
         let settings = self.rules.settings();
         let (count, limit) = (self.session_count(), settings.session_count_limit.0 as usize);
@@ -41,15 +40,15 @@ impl Server {
         Ok(())
     }
 
-    /// Whether an address has hosted as many of the sessions as it may; all addresses of an IPv6 network of 48 bits, which
-    /// one customer can have, may have hosted twice as many.
+    /// Whether an address has reached `sessionsPerAddress`; an IPv6 /48 network, which one customer can have, has
+    /// twice the limit.
     fn has_as_many(&self, address: IpAddr, most: usize) -> bool {
         let hosted_from = || self.directory.entries().filter_map(|e| e.hosted_from);
         hosted_from().filter(|other| *other == address).count() >= most
             || hosted_from().filter(|other| widest(*other) == widest(address)).count() >= 2 * most
     }
 
-    /// Tells once when there is no space for more, and when there is again.
+    /// Logs once when `totalHistoryLimit` is reached, and once when there is room again.
     pub(super) fn look_at_space(&mut self) {
         let full = self.histories.is_full();
         if full == std::mem::replace(&mut self.full_told, full) {
@@ -67,7 +66,7 @@ impl Server {
     }
 }
 
-/// Start a session.
+/// Asks to host a session.
 #[derive(Message)]
 #[rtype(result = "Result<Addr<Session>, HostRefusal>")]
 pub struct HostSession {
@@ -79,9 +78,9 @@ pub struct HostSession {
     pub authenticated: Box<AuthenticatedClient>,
     /// The connection.
     pub client: Addr<Client>,
-    /// Account of what is on its way.
+    /// Budget of the client's in-flight messages.
     pub in_flight_budget: Arc<InFlightBudget>,
-    /// The address that it counts for, if it does.
+    /// Address for `sessionsPerAddress`, if it counts.
     pub place: Option<IpAddr>,
 }
 

@@ -1,8 +1,8 @@
-//! What is said to list servers and what they answer. Source: docs/spec/services.md#announcement.
+//! Protocol of list servers. Source: docs/spec/services.md#announcement.
 //!
-//! Their URLs come from clients. What a session is told of a request is a class of failure; words of the other side only
-//! where it is sure that it is a list server. Else a session could read what services answer that only this machine can
-//! reach, or look for open ports.
+//! Their URLs come from clients. A session is told a class of error only, and text of the other server only when that
+//! is certain to be a list server. Otherwise a client could read what internal services answer, or scan ports
+//! (server-side request forgery).
 
 use drawhall_protocol::reply::SessionDescription;
 use drawhall_protocol::whole_number;
@@ -11,21 +11,21 @@ use serde_json::{Map, Value, json};
 
 use crate::http::{Answer, Http, HttpError, RequestLimits};
 
-/// Minutes that a listing lasts if the list server does not say.
+/// Default lifetime of a listing in minutes.
 const DEFAULT_EXPIRES: i64 = 6;
-/// Characters of a list server's words that are shown.
+/// Maximum length of a list server's text, in characters.
 const MAX_WORDS: usize = 500;
-/// Longest key of a listing. It is kept, and sent as a header.
+/// Maximum length of a listing's key, which is stored and sent as a header.
 const MAX_KEY: usize = 500;
-/// Requests to list servers. Those that wait are of sessions that are announced again after a start, and of refreshing.
+/// Limits of requests to list servers; those that wait are announcements after a start, and refreshes.
 const LIMITS: RequestLimits =
     RequestLimits { parallel: 8, per_host: 2, queued: 512, response_bytes: 1 << 16 };
 
-/// Makes the requests.
+/// The HTTP client for list servers.
 #[derive(Debug, Clone)]
 pub struct ListServers {
     http: Http,
-    /// Services of the own network can be asked, too.
+    /// Servers in private networks are allowed (`--announce-private`).
     allow_private: bool,
 }
 
@@ -35,27 +35,27 @@ impl Default for ListServers {
     }
 }
 
-/// A request that came to nothing.
+/// A failed request.
 #[derive(Debug, Clone)]
 pub(super) struct Failure {
-    /// For who announces.
+    /// Text for the session.
     pub(super) told: String,
-    /// For the log.
+    /// Text for the log.
     pub(super) detail: String,
-    /// It may be over later: the list server did not answer, or is in trouble.
+    /// A retry may help: no answer, or a server error.
     pub(super) is_transient: bool,
 }
 
-/// A session was announced.
+/// A successful announcement.
 #[derive(Debug)]
 pub(super) struct AnnounceAnswer {
-    /// Number there.
+    /// Id at the list server.
     pub(super) id: i64,
-    /// What changes need.
+    /// Key for updates.
     pub(super) key: String,
-    /// Minutes that it lasts.
+    /// Lifetime in minutes.
     pub(super) expires: i64,
-    /// Words for the session, empty without.
+    /// Text for the session, empty without.
     pub(super) message: String,
 }
 
@@ -81,7 +81,7 @@ impl From<HttpError> for Failure {
     }
 }
 
-/// Words of another server, fit to be shown.
+/// Text of another server, sanitized and truncated.
 fn words(text: &str) -> String {
     let is_hidden = |c: &char| matches!(c, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}' | '\u{feff}');
     let shown = text.chars().filter(|c| !is_hidden(c)).map(|c| if c.is_control() { ' ' } else { c });
@@ -93,12 +93,12 @@ fn message_of(answer: &Value) -> String {
 }
 
 impl ListServers {
-    /// For list servers at globally routable addresses, or also at those of the own network.
+    /// For public addresses only, or also for private networks.
     pub fn new(allow_private: bool) -> ListServers {
         ListServers { http: Http::new(!allow_private, LIMITS), allow_private }
     }
 
-    /// Announces a session, or brings listings up to date. `is_named` if the white list names this list server.
+    /// Announces a session or refreshes listings. `is_named`: the white list names this server.
     pub(super) async fn ask(
         &self,
         method: Method,
@@ -118,8 +118,8 @@ impl ListServers {
     }
 }
 
-/// What an answer says. Services of the own network that nobody has named answer 400 to what they do not understand; only
-/// who understands an announcement says 409 or 422 to it.
+/// Interprets an answer. Internal services answer 400 to requests they do not understand; only a list server answers
+/// 409 or 422.
 fn answer_of(answer: &Answer, is_list_server: bool) -> Result<Value, Failure> {
     let message = answer.json.as_ref().map(message_of).filter(|m| !m.is_empty());
     let detail = |text: &str| format!("{text}: {}", words(&answer.text));
@@ -135,7 +135,8 @@ fn answer_of(answer: &Answer, is_list_server: bool) -> Result<Value, Failure> {
     Err(Failure { detail: detail(&refused), told: refused, is_transient })
 }
 
-/// Reads the answer to an announcement. Without number and key there is no listing: nothing could refresh or withdraw it.
+/// Parses the answer to an announcement. Without id and key there is no listing, as it could not be refreshed or
+/// withdrawn.
 pub(super) fn announced(answer: &Value) -> Result<AnnounceAnswer, Failure> {
     let is_key =
         |key: &&str| (1..=MAX_KEY).contains(&key.len()) && key.bytes().all(|b| (b' '..=b'~').contains(&b));
@@ -151,7 +152,7 @@ pub(super) fn announced(answer: &Value) -> Result<AnnounceAnswer, Failure> {
 pub(super) fn refusal(answer: &Result<Value, Failure>, id: i64) -> Option<Failure> {
     let id = id.to_string();
     match answer {
-        // If this fails there is something wrong with the list server.
+        // The request itself failed.
         Err(failure) => Some(failure.clone()),
         Ok(answer) if answer["responses"][&id] == "ok" => None,
         Ok(answer) => {
@@ -161,12 +162,12 @@ pub(super) fn refusal(answer: &Result<Value, Failure>, id: i64) -> Option<Failur
     }
 }
 
-/// Where sessions of a list server are.
+/// URL of the list server's sessions.
 pub(super) fn sessions_url(base: &str) -> String {
     format!("{base}/sessions/")
 }
 
-/// What every request tells of a session.
+/// Fields that announcements and refreshes have in common.
 fn told(session: &SessionDescription) -> Map<String, Value> {
     let members = json!({
         "title": session.title,
@@ -180,7 +181,7 @@ fn told(session: &SessionDescription) -> Map<String, Value> {
     members.as_object().cloned().unwrap_or_default()
 }
 
-/// The body of an announcement.
+/// Body of an announcement.
 pub(super) fn announcement(session: &SessionDescription, host: &str, port: u16) -> Value {
     let mut body = told(session);
     if !host.is_empty() {
@@ -202,7 +203,7 @@ pub(super) fn announcement(session: &SessionDescription, host: &str, port: u16) 
     Value::from(body)
 }
 
-/// What of a session is brought up to date.
+/// Body of a refresh for one listing.
 pub(super) fn update(session: &SessionDescription, key: &str) -> Value {
     let mut body = told(session);
     body.insert("updatekey".into(), key.into());

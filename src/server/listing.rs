@@ -1,6 +1,6 @@
-//! Announcing sessions at list servers. Source: docs/spec/services.md#announcing-at-list-servers.
+//! Announces sessions at list servers. Source: docs/spec/services.md#announcing-at-list-servers.
 //!
-//! Listings belong to the Server, so that a session that is in files only stays listed.
+//! Listings belong to the Server actor, so that an unloaded session stays listed.
 
 use std::time::Duration;
 
@@ -20,13 +20,13 @@ use crate::log::{Level, LogEntry, Topic};
 use crate::metrics::METRICS;
 use crate::session::actor::{ListedAt, ListingUpdate};
 
-/// List servers that one session can be announced at, with those whose requests are under way.
+/// Maximum number of list servers for one session, pending requests included.
 const MAX_LISTINGS: usize = 10;
-/// Announcements of all sessions in a minute.
+/// Rate limit of announcements for all sessions.
 const ANNOUNCEMENTS_A_MINUTE: u32 = 60;
-/// How often listings are looked at.
+/// Interval of refreshes.
 pub(super) const REFRESH_INTERVAL: Duration = Duration::from_secs(30);
-/// How long withdrawing may take when the server stops.
+/// Time-out for withdrawing listings at shutdown.
 pub(super) const WITHDRAW_LIMIT: Duration = Duration::from_secs(2);
 
 fn base_of(server: &Url) -> String {
@@ -42,7 +42,7 @@ impl Server {
         LogEntry::new(Timestamp::now(), level, Topic::PubList, text).emit(session);
     }
 
-    /// Tells a session what has become of its listings. One that is in files only does not need to know.
+    /// Tells an active session the state of its listings.
     fn listing_update(
         &self,
         session: &str,
@@ -59,20 +59,20 @@ impl Server {
         });
     }
 
-    /// Where a session is listed.
+    /// List servers where a session is listed.
     pub(super) fn listed_at(&self, session: &str) -> Vec<ListedAt> {
         let done = self.listings.of(session).filter(|l| l.announced().is_some());
         done.map(|l| ListedAt { id: l.number, url: l.url.clone() }).collect()
     }
 
-    /// Announces a session at a list server because it is stored, or its template says so.
+    /// Announces a stored session, or one from a template.
     pub(super) fn announce_at(&mut self, session: &str, url: &str, ctx: &mut Context<Self>) {
-        // The session is told.
+        // The session is told of errors.
         let _ = self.announce_for(session, url, 1, ctx);
     }
 
-    /// Announces a session at a list server: the `tries`th time, or 0 if somebody has asked for it. Returns why that is not
-    /// even tried.
+    /// Announces a session: the `tries`-th automatic attempt, or 0 on request of a client. Returns why no attempt is
+    /// made.
     fn announce_for(
         &mut self,
         session: &str,
@@ -152,7 +152,7 @@ impl Server {
         let Failure { told, detail, .. } = failure;
         let Listing { session, url, tries, .. } = &listing;
         self.listings.try_later(&listing, failure);
-        // Once is enough.
+        // Logged at the first failure only.
         if *tries > 1 {
             return;
         }
@@ -163,7 +163,7 @@ impl Server {
         }
     }
 
-    /// Withdraws a listing, which keeps its place until that is done.
+    /// Withdraws a listing; it keeps its entry until that is done.
     fn delete(&mut self, number: u64, id: i64, key: String, ctx: &mut Context<Self>) {
         let Some(listing) = self.listings.get(number) else { return };
         listing.state = ListingState::Withdrawing;
@@ -177,7 +177,7 @@ impl Server {
         async move { list_servers.delete(&url, key).await }
     }
 
-    /// Withdraws a session's listing, or all of them; `on_purpose` if not because the session is over.
+    /// Withdraws one or all listings of a session; `on_purpose` unless the session has ended.
     pub(super) fn unlist(
         &mut self,
         session: &str,
@@ -191,7 +191,7 @@ impl Server {
         let there = self.listings.all.iter_mut().filter(|l| l.session == session && !l.is_withdrawing());
         let mut gone = Vec::new();
         for listing in there.filter(meant) {
-            // One that is being announced is withdrawn when the answer has come.
+            // A pending announcement is withdrawn when its answer arrives.
             let state = std::mem::replace(&mut listing.state, ListingState::Withdrawing);
             gone.push((listing.number, listing.url.clone(), state));
         }
@@ -206,15 +206,14 @@ impl Server {
         }
     }
 
-    /// Withdraws everything, because the server stops. It is announced again at the next start.
+    /// Withdraws all listings at shutdown; they are announced again at the next start.
     pub(super) fn withdraw_all(&mut self) -> Vec<impl Future<Output = ()> + use<>> {
         let all = std::mem::take(&mut self.listings.all);
         let announced = all.iter().filter_map(|l| l.announced().map(|announced| (&l.base, announced)));
         announced.map(|(base, announced)| self.withdraw(base, announced.id, announced.key.clone())).collect()
     }
 
-    /// Brings listings up to date that are due, or of which something has changed that must be told at once: one request
-    /// for each list server, with all of its listings.
+    /// Refreshes listings that are due or have changed: one request to each list server for all of its listings.
     pub(super) fn refresh_listings(&mut self, ctx: &mut Context<Self>) {
         let ended = |l: &Listing| !l.is_withdrawing() && self.directory.find(&l.session).is_none();
         let orphans: Vec<String> =
@@ -226,7 +225,7 @@ impl Server {
         let now = Timestamp::now().monotonic_ms;
         let again: Vec<RetryLater> = self.listings.later.extract_if(.., |l| l.due_ms <= now).collect();
         for RetryLater { session, url, tries, .. } in again {
-            // The session is told.
+            // The session is told of errors.
             let _ = self.announce_for(&session, &url, tries + 1, ctx);
         }
         let mut due: Vec<String> = Vec::new();
@@ -245,7 +244,7 @@ impl Server {
         }
     }
 
-    /// Withdraws what the white list does not allow any more.
+    /// Withdraws listings at servers that the white list no longer allows.
     fn unlist_forbidden(&mut self, ctx: &mut Context<Self>) {
         let is_allowed = |url: &str| list_server(url).is_some_and(|s| self.rules.white_list.allows(&s));
         let there = self.listings.all.iter().filter(|l| !l.is_withdrawing() && !is_allowed(&l.url));
@@ -279,7 +278,7 @@ impl Server {
     fn refreshed(&mut self, asked_about: &[(u64, i64)], answer: &Result<Value, Failure>) {
         for (number, id) in asked_about {
             let Some(Failure { told, detail, .. }) = refusal(answer, *id) else { continue };
-            // What is being withdrawn has its own end.
+            // It is being withdrawn.
             if self.listings.get(*number).is_none_or(|l| l.is_withdrawing()) {
                 continue;
             }
@@ -291,16 +290,15 @@ impl Server {
     }
 }
 
-/// A session wants to be announced at a list server, or no more. Answered with a reason if that is not even tried; the
-/// session is told the same.
+/// Announces a session at a list server, or unlists it. Answers why no attempt is made; the session is told the same.
 #[derive(Message)]
 #[rtype(result = "Result<(), String>")]
 pub struct ListSession {
     /// The session.
     pub id: String,
-    /// The list server; all of them if it is empty.
+    /// Empty for all list servers.
     pub url: String,
-    /// Announced, or not any more.
+    /// Announce, or unlist.
     pub listed: bool,
 }
 
@@ -314,7 +312,7 @@ impl Handler<ListSession> for Server {
     ) -> Self::Result {
         if !listed {
             self.unlist(&id, (!url.is_empty()).then_some(url.as_str()), true, ctx);
-            // A list server that did not answer is not to be asked again, either.
+            // Also cancels the retry of a failed announcement.
             self.listing_update(&id, None, None, Some(&url));
             return Ok(());
         }

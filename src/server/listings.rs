@@ -1,4 +1,4 @@
-//! The listings of all sessions: which there are, and in which state.
+//! Listings of all sessions, with their states.
 
 use drawhall_protocol::reply::SessionDescription;
 
@@ -7,51 +7,51 @@ use super::listing::REFRESH_INTERVAL;
 use crate::clock::Timestamp;
 use crate::limits::Bucket;
 
-/// How often an announcement that failed after a start is tried again, at growing intervals: for half a day.
+/// Maximum number of retries, with back-off over half a day, of announcements after a start.
 const MAX_TRIES: u32 = 20;
 
-/// The listings of all sessions.
+/// Listings of all sessions.
 #[derive(Debug, Default)]
 pub(super) struct Listings {
     pub(super) all: Vec<Listing>,
-    /// The number of the newest; none is used twice.
+    /// Number of the newest listing; numbers are not reused.
     last_number: u64,
     pub(super) announcing: Bucket,
-    /// Announcements of stored sessions that have failed.
+    /// Failed announcements of stored sessions, to be retried.
     pub(super) later: Vec<RetryLater>,
 }
 
-/// An announcement that is tried again.
+/// A retry of an announcement.
 #[derive(Debug)]
 pub(super) struct RetryLater {
     pub(super) session: String,
     pub(super) url: String,
-    /// How often it was tried.
+    /// Attempts so far.
     pub(super) tries: u32,
-    /// When, on the forward clock.
+    /// Monotonic milliseconds.
     pub(super) due_ms: u64,
 }
 
-/// A session at a list server.
+/// A listing of a session at a list server.
 #[derive(Debug)]
 pub(super) struct Listing {
     pub(super) number: u64,
     pub(super) session: String,
     /// As it was given.
     pub(super) url: String,
-    /// The same, normalized, without a slash at its end.
+    /// Normalized, without a trailing slash.
     pub(super) base: String,
-    /// How often it was tried by itself; 0 if somebody has asked for it.
+    /// Automatic attempts; 0 if a client has asked for it.
     pub(super) tries: u32,
     pub(super) state: ListingState,
 }
 
 #[derive(Debug)]
 pub(super) enum ListingState {
-    /// The list server was asked.
+    /// The request is pending.
     Announcing,
     Listed(Announced),
-    /// It is, or will be, withdrawn. It keeps its place until no request is under way for it.
+    /// Being withdrawn; the entry stays while a request is pending.
     Withdrawing,
 }
 
@@ -59,14 +59,14 @@ pub(super) enum ListingState {
 pub(super) struct Announced {
     pub(super) id: i64,
     pub(super) key: String,
-    /// When to refresh it, on the forward clock.
+    /// Next refresh, monotonic milliseconds.
     pub(super) due_ms: u64,
     pub(super) every_ms: u64,
-    /// What the list server knows.
+    /// The state that the list server knows.
     pub(super) known: AdvertisedState,
 }
 
-/// What a list server is told of at once when it changes.
+/// Fields whose changes are sent to list servers at once.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct AdvertisedState {
     title: String,
@@ -120,7 +120,7 @@ impl Listings {
         self.all.iter_mut().find(|l| l.number == number)
     }
 
-    /// Has the announcement of a stored session tried again later, if that may help.
+    /// Schedules a retry of a stored session's announcement, if that may help.
     pub(super) fn try_later(&mut self, listing: &Listing, failure: &Failure) {
         let tries = listing.tries;
         if (1..MAX_TRIES).contains(&tries) && failure.is_transient && !listing.is_withdrawing() {

@@ -1,5 +1,4 @@
-//! Sessions that are in files only: loading them when somebody wants something of them, letting them go when nobody
-//! does, making them from templates.
+//! Loading sessions on demand, unloading unused ones, instantiating templates.
 
 use std::io;
 use std::net::IpAddr;
@@ -29,18 +28,18 @@ fn utc_ms(time: SystemTime) -> Option<i64> {
     i64::try_from(time.duration_since(UNIX_EPOCH).ok()?.as_millis()).ok()
 }
 
-/// When a session was created, milliseconds since 1970, if its id is a ULID, as ids of the server are.
+/// Creation time of a session from its ULID, milliseconds since 1970.
 fn created_ms(id: &str) -> Option<i64> {
     i64::try_from(ulid::Ulid::from_string(id).ok()?.timestamp_ms()).ok()
 }
 
-/// Logs what is about a session.
+/// Emits log entries of a session.
 pub(super) fn emit(log: &[LogEntry], id: &str) {
     log.iter().for_each(|entry| entry.emit(id));
 }
 
 impl Server {
-    /// Takes over a session that is stored.
+    /// Adds a stored session to the directory.
     pub(super) fn take_listed(&mut self, session: &SessionSummary, now: Timestamp) {
         let last_use = session.last_use.and_then(utc_ms).unwrap_or(now.utc_ms);
         let created = created_ms(&session.id).filter(|ms| *ms <= last_use).unwrap_or(last_use);
@@ -53,7 +52,7 @@ impl Server {
         self.to_announce.extend(session.metadata.announcements.iter().map(|url| (id.clone(), url.clone())));
     }
 
-    /// Takes sessions over that could not be read before.
+    /// Retries stored sessions whose files could not be read.
     pub(super) fn retry_unreadable(&mut self, ctx: &mut Context<Self>) {
         let Some(folder) = self.parts.folder.clone().filter(|folder| folder.has_unreadable()) else { return };
         let listing = self.parts.blocking_pool.run(Job::FileIo, move || folder.list_unreadable());
@@ -70,7 +69,7 @@ impl Server {
         }));
     }
 
-    /// Announces again what was announced when it was stored.
+    /// Announces stored sessions again.
     pub(super) fn announce_stored(&mut self, ctx: &mut Context<Self>) {
         for (id, url) in std::mem::take(&mut self.to_announce) {
             self.announce_at(&id, &url, ctx);
@@ -82,17 +81,17 @@ impl Server {
         self.directory.len()
     }
 
-    /// Whether there is a session of this id or alias, or one is being made.
+    /// Whether an id or alias is used, or is being created.
     pub(super) fn is_taken(&self, name: &str) -> bool {
         self.directory.find(name).is_some() || self.instantiating.contains_key(name)
     }
 
-    /// Whether there are as many sessions as there may be.
+    /// Whether `sessionCountLimit` is reached.
     pub(super) fn is_full(&self) -> bool {
         self.session_count() >= self.rules.settings().session_count_limit.0 as usize
     }
 
-    /// Has a session do something, loaded or made from a template if need be; without one if there is none.
+    /// Calls the waiter with a session, which is loaded or created from a template if necessary.
     pub(super) fn with_session(&mut self, name: &str, waiter: Waiter, ctx: &mut Context<Self>) {
         let Some(entry) = self.directory.find_mut(name) else {
             return self.with_template(name, waiter, ctx);
@@ -129,7 +128,7 @@ impl Server {
         }));
     }
 
-    /// A session cannot be loaded. If that may pass it stays where it is, and is tried again when somebody wants it.
+    /// Loading failed. A transient failure leaves the session stored, to be retried on demand.
     fn not_loaded(&mut self, id: &str, rest: Suspended, error: &LoadError) {
         METRICS.storage_errors.count();
         if !error.is_transient() {
@@ -194,12 +193,12 @@ impl Server {
         Some(Session::start_in_arbiter(&worker, move |_| Session::new(machine, parts)))
     }
 
-    /// How a session begins, for a trace if there is one.
+    /// The origin of a session, for a trace.
     pub(super) fn if_traced(&self, beginning: impl FnOnce() -> Origin) -> Option<Origin> {
         self.parts.trace.is_some().then(beginning)
     }
 
-    /// Starts a new session and shows it to those who wait.
+    /// Starts a new session and shows it to the lobby.
     pub(super) fn begin(
         &mut self,
         mut machine: SessionMachine,
@@ -228,7 +227,7 @@ impl Server {
         Some(address)
     }
 
-    /// A session is over.
+    /// A session has ended.
     pub(super) fn gone(&mut self, id: &str) {
         let Some(entry) = self.directory.remove(id) else { return };
         let unlisted = entry.unlisted();
@@ -238,7 +237,7 @@ impl Server {
         }
     }
 
-    /// A session is in files only from now on.
+    /// A session has been unloaded.
     pub(super) fn asleep(&mut self, id: &str, rest: Suspended, ctx: &mut Context<Self>) {
         let Some(entry) = self.directory.find_mut(id) else { return };
         let residency = std::mem::replace(&mut entry.residency, Residency::Stored(rest));
@@ -251,7 +250,7 @@ impl Server {
         }
     }
 
-    /// Ends sessions that are in files only and that nobody has come back to in time.
+    /// Ends expired sessions that are not loaded.
     pub(super) fn end_expired(&mut self, ctx: &mut Context<Self>) {
         let Some(folder) = self.parts.folder.clone() else { return };
         let (now, shared) = (Timestamp::now(), &self.rules.shared);
@@ -282,13 +281,13 @@ impl Server {
         }));
     }
 
-    /// Descriptions of the templates that are shown, as JSON. One whose session runs is not.
+    /// Descriptions of listed templates without a running session, as JSON.
     pub(super) fn listed_templates(&self, moderator: bool) -> Vec<String> {
         let shown = |t: &&Template| (moderator || !t.unlisted()) && self.directory.find(&t.alias).is_none();
         self.templates.all().filter(shown).map(|t| t.description().to_string()).collect()
     }
 
-    /// The template of this name, unless there is a session of it; the name may be the id that was given out for it.
+    /// A template without a session, by alias or by the id reserved for it.
     fn template(&self, name: &str) -> Option<&Template> {
         let by_id = || self.template_ids.iter().find(|(_, id)| *id == name).map(|(alias, _)| alias.as_str());
         let template = self.templates.find(name).or_else(|| self.templates.find(by_id()?))?;
@@ -320,7 +319,7 @@ impl Server {
         self.template(name).is_some_and(|t| self.instantiating.contains_key(&t.alias))
     }
 
-    /// Makes a session from a template.
+    /// Creates a session from a template.
     pub(super) fn with_template(&mut self, name: &str, waiter: Waiter, ctx: &mut Context<Self>) {
         let Some(template) = self.template(name).cloned().filter(|_| self.stopping.is_none()) else {
             return waiter(Err(Missing::NotFound));
@@ -348,7 +347,7 @@ impl Server {
         let waiters = self.instantiating.remove(alias).unwrap_or_default();
         let id = self.template_id(alias);
         let begun = match messages {
-            // Nobody would stop it, nor close its files.
+            // Nothing would stop it or close its files.
             Ok(_) if self.stopping.is_some() => None,
             Ok(messages) => {
                 let (now, mut fx) = (Timestamp::now(), Effects::default());
@@ -379,7 +378,7 @@ impl Server {
     }
 }
 
-/// Nobody has been in a session for a while: may it leave memory?
+/// A session has been empty for `sessionUnloadTime` and asks to unload.
 #[derive(Message)]
 #[rtype(result = "()")]
 pub struct RequestUnload {
@@ -400,7 +399,7 @@ impl Handler<RequestUnload> for Server {
     }
 }
 
-/// A session does not leave memory after all.
+/// A session declines to unload.
 #[derive(Message)]
 #[rtype(result = "()")]
 pub struct UnloadDeclined {
@@ -421,7 +420,7 @@ impl Handler<UnloadDeclined> for Server {
     }
 }
 
-/// The directory of templates was looked through.
+/// The template directory was scanned.
 #[derive(Message)]
 #[rtype(result = "()")]
 pub struct NewTemplates(pub Arc<Templates>);

@@ -1,4 +1,4 @@
-//! The lobby: those who have logged in and wait, and what they are shown of sessions.
+//! The lobby: clients that are logged in but in no session, and their session list.
 
 use std::collections::{HashMap, HashSet};
 use std::time::Duration;
@@ -13,32 +13,32 @@ use crate::client::actor::LobbyFrame;
 use crate::clock::Timestamp;
 use crate::session::ConnId;
 
-/// Changes of the session list that those who wait are shown one by one in [`LOBBY_MS`]; the rest is gathered.
+/// Number of session list updates that are sent individually within [`LOBBY_MS`]; further ones are coalesced.
 const LOBBY_CHANGES: u32 = 10;
 /// See [`LOBBY_CHANGES`], in milliseconds.
 const LOBBY_MS: u64 = 100;
 
-/// Somebody who has logged in and waits.
+/// A client in the lobby.
 pub(super) struct LobbyClient {
     pub(super) moderator: bool,
     changes: bool,
-    /// Sessions that were there when it came and that it was not told of; nor is it told of their end.
+    /// Sessions that it was not shown when it entered, and whose end it is not shown either.
     untold: HashSet<String>,
 }
 
-/// Who waits, and what is to be shown.
+/// The clients in the lobby, and pending updates.
 #[derive(Default)]
 pub(super) struct Lobby {
     waiting: HashMap<ConnId, LobbyClient>,
-    /// Changes that were shown since `since`, on the forward clock.
+    /// Updates sent since `since` (monotonic).
     changes: u32,
     since: u64,
-    /// Changed sessions that are not shown yet, and whether they were listed.
+    /// Changed sessions to be sent, and whether they were listed before.
     gathered: HashMap<String, bool>,
 }
 
 impl Lobby {
-    /// Somebody waits no more.
+    /// Removes a client.
     pub(super) fn remove(&mut self, conn: ConnId) {
         self.waiting.remove(&conn);
     }
@@ -53,7 +53,7 @@ impl Server {
         }
     }
 
-    /// Shows a changed session to those who wait, or remembers to do so soon when there are many changes.
+    /// Sends an update of a session, or coalesces it when there are many.
     pub(super) fn announce_change(
         &mut self,
         description: &SessionDescription,
@@ -83,7 +83,7 @@ impl Server {
         *self.lobby.gathered.entry(description.id.clone()).or_default() |= was_listed;
     }
 
-    /// Shows a new or changed session to those who wait; one that is not listed (any more) disappears.
+    /// Sends a new or changed session; one that is no longer listed disappears.
     pub(super) fn announce(&mut self, description: &SessionDescription, was_listed: bool) {
         let login = |reply: LoginReply| ServerReply::Login(Box::new(reply)).to_frame();
         let shown = login(LoginReply {
@@ -116,17 +116,17 @@ impl Server {
     }
 }
 
-/// Somebody has logged in: send the welcome, then changes.
+/// A client has logged in: send it the welcome, then updates.
 #[derive(Message)]
 #[rtype(result = "()")]
 pub struct EnterLobby {
     /// The connection.
     pub conn: ConnId,
-    /// Unlisted sessions are shown.
+    /// Include unlisted sessions.
     pub moderator: bool,
-    /// Sessions are listed with the welcome.
+    /// Send the list with the welcome.
     pub list_now: bool,
-    /// Changes are shown.
+    /// Send updates.
     pub list_changes: bool,
 }
 
@@ -153,7 +153,7 @@ impl Handler<EnterLobby> for Server {
     }
 }
 
-/// Somebody has joined a session.
+/// A client has joined a session.
 #[derive(Message)]
 #[rtype(result = "()")]
 pub struct LeaveLobby {

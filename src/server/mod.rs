@@ -55,34 +55,34 @@ pub use lobby::{EnterLobby, LeaveLobby};
 use reports::Reports;
 pub use reports::SendReport;
 
-/// How long clients may take to read that the server stops.
+/// Time-out for clients to read the shutdown message.
 const STOP_LIMIT: Duration = Duration::from_secs(5);
-/// How often clients that do not join anything are looked for.
+/// Interval of the check for clients that stay in the lobby too long.
 const LINGER_INTERVAL: Duration = Duration::from_secs(15);
 
-/// A connection, as the server knows it.
+/// A connection.
 struct Connection {
     client: Addr<Client>,
-    /// Since when it is in no session, on the forward clock.
+    /// Since when it is in no session, monotonic milliseconds.
     without_session: Option<u64>,
 }
 
-/// What a server works with besides its rules.
+/// What the Server actor needs besides the rules.
 #[derive(Clone, Default)]
 pub struct ServerDeps {
-    /// Where sessions are stored; in memory only without.
+    /// `None`: sessions are in memory only.
     pub folder: Option<Arc<SessionDir>>,
-    /// Records sessions.
+    /// `None`: sessions are not recorded.
     pub recorder: Option<Arc<Recorder>>,
-    /// Where hashes are computed and files are worked on.
+    /// Pool for hashes and files.
     pub blocking_pool: BlockingPool,
-    /// Port that list servers are told.
+    /// Port in announcements.
     pub announce_port: u16,
-    /// Requests to what the operator has named.
+    /// HTTP client for URLs that the operator configured.
     pub http: Http,
-    /// Requests to list servers, which clients name.
+    /// HTTP client for list servers, whose URLs come from clients.
     pub list_servers: ListServers,
-    /// Where inputs are recorded, if they are.
+    /// Trace of inputs, if enabled.
     pub trace: Option<Trace>,
 }
 
@@ -91,20 +91,20 @@ pub struct Server {
     rules: Arc<Rules>,
     parts: ServerDeps,
     templates: Arc<Templates>,
-    /// Ids that sessions from templates will have, by alias.
+    /// Ids reserved for sessions from templates, by alias.
     template_ids: HashMap<String, String>,
     listings: Listings,
     reports: Reports,
-    /// Stored sessions that are to be announced again, and where.
+    /// Stored sessions to announce again, with their list servers.
     to_announce: Vec<(String, String)>,
-    /// Templates of which sessions are being made, by alias, and who waits for them.
+    /// Templates being instantiated, by alias, with waiters.
     instantiating: HashMap<String, Vec<Waiter>>,
     workers: Vec<ArbiterHandle>,
     next_worker: usize,
     directory: Directory,
-    /// What the histories of all sessions hold together.
+    /// Size of all histories together.
     histories: HistoryTotal,
-    /// It was told that there is no space for more.
+    /// That `totalHistoryLimit` is reached has been logged.
     full_told: bool,
     connections: HashMap<ConnId, Connection>,
     lobby: Lobby,
@@ -112,7 +112,7 @@ pub struct Server {
 }
 
 impl Server {
-    /// A server whose sessions live on these workers.
+    /// A server whose sessions run on these workers.
     pub fn new(rules: Arc<Rules>, workers: Vec<ArbiterHandle>, parts: ServerDeps) -> Self {
         let histories = HistoryTotal::default();
         histories.set_limit(rules.settings().total_history_limit.0);
@@ -136,7 +136,7 @@ impl Server {
         }
     }
 
-    /// The worker for the next session: sessions are about equally many on each.
+    /// Worker for the next session: round-robin by number of sessions.
     fn next_worker(&mut self) -> Option<ArbiterHandle> {
         let worker = self.workers.get(self.next_worker)?.clone();
         self.next_worker = (self.next_worker + 1) % self.workers.len();
@@ -163,7 +163,7 @@ impl Server {
             && self.directory.entries().all(|e| matches!(e.residency, Residency::Stored(_)))
             && let Some(done) = self.stopping.take()
         {
-            // Who waited may have lost patience.
+            // The caller may have timed out.
             let _ = done.send(());
         }
     }
@@ -188,7 +188,7 @@ impl Actor for Server {
     }
 }
 
-/// A connection has come.
+/// A new connection.
 #[derive(Message)]
 #[rtype(result = "()")]
 pub struct NewClient {
@@ -211,7 +211,7 @@ impl Handler<NewClient> for Server {
     }
 }
 
-/// A connection is gone.
+/// A connection has closed.
 #[derive(Message)]
 #[rtype(result = "()")]
 pub struct ClientGone {
@@ -229,7 +229,7 @@ impl Handler<ClientGone> for Server {
     }
 }
 
-/// How many there are?
+/// Asks for the number of connections and sessions.
 #[derive(Message)]
 #[rtype(result = "Load")]
 pub struct GetLoad;
@@ -251,7 +251,7 @@ impl Handler<GetLoad> for Server {
     }
 }
 
-/// What is there under this id or alias?
+/// Looks up a session or template.
 #[derive(Message)]
 #[rtype(result = "LookupAnswer")]
 pub struct LookUp {
@@ -272,7 +272,7 @@ impl Handler<LookUp> for Server {
         }
         let (ask, asked) = oneshot::channel();
         let waiter: Waiter = Box::new(move |address| {
-            // If nobody waits for the answer any more, none is needed.
+            // The asker may have gone.
             let _ = ask.send(address.map(|a| a.send(LookUpSession { invite, sid })));
         });
         self.with_session(&session, waiter, ctx);
@@ -286,7 +286,7 @@ impl Handler<LookUp> for Server {
     }
 }
 
-/// The session under this id or alias.
+/// Finds a session.
 #[derive(Message)]
 #[rtype(result = "Option<FoundSession>")]
 pub struct FindSession {
@@ -314,15 +314,15 @@ impl Handler<FindSession> for Server {
     }
 }
 
-/// Let somebody into a session that was found. The session answers.
+/// Lets a client join a session that was found; the session answers the client.
 #[derive(Message)]
 #[rtype(result = "()")]
 pub struct EnterSession {
     /// Its id.
     pub id: String,
-    /// Who, and how.
+    /// The request.
     pub request: Box<JoinRequest>,
-    /// The client, which is answered whatever comes between.
+    /// The client, which is answered in any case.
     pub entry: PendingEntry,
 }
 
@@ -339,7 +339,7 @@ impl Handler<EnterSession> for Server {
     }
 }
 
-/// Somebody who was to be let into a session is gone.
+/// A client that was about to join has gone.
 #[derive(Message)]
 #[rtype(result = "()")]
 pub struct CancelEntering {
@@ -365,13 +365,13 @@ impl Handler<CancelEntering> for Server {
     }
 }
 
-/// A session's description is another.
+/// The description of a session has changed.
 #[derive(Message)]
 #[rtype(result = "()")]
 pub struct SessionChanged {
     /// The description.
     pub description: SessionDescription,
-    /// Those who wait are shown the change now.
+    /// Show the change to the lobby now.
     pub announce: bool,
 }
 
@@ -391,13 +391,13 @@ impl Handler<SessionChanged> for Server {
     }
 }
 
-/// A session is over, or in files only from now on.
+/// A session has ended, or was suspended at shutdown or after a crash.
 #[derive(Message)]
 #[rtype(result = "()")]
 pub struct SessionEnded {
     /// Its id.
     pub id: String,
-    /// What is remembered of it, if it can be loaded again.
+    /// State to load it again from, if it can be.
     pub rest: Option<Suspended>,
 }
 
@@ -408,7 +408,7 @@ impl Handler<SessionEnded> for Server {
         match rest {
             Some(rest) => self.asleep(&id, rest, ctx),
             None => {
-                // A session that is stored and stopped with the server is announced again.
+                // At shutdown, stored sessions stay announced for the next start.
                 if self.stopping.is_none() {
                     self.unlist(&id, None, false, ctx);
                 }
@@ -419,7 +419,7 @@ impl Handler<SessionEnded> for Server {
     }
 }
 
-/// An abuse report about a session that one is not in.
+/// Abuse report by a client that is not in the session.
 #[derive(Message)]
 #[rtype(result = "()")]
 pub struct ReportSession {
@@ -447,7 +447,7 @@ impl Handler<ReportSession> for Server {
     }
 }
 
-/// Other rules are in force from now on.
+/// New rules are in force.
 #[derive(Message)]
 #[rtype(result = "()")]
 pub struct NewRules(pub Arc<Rules>);
@@ -463,7 +463,7 @@ impl Handler<NewRules> for Server {
             folder.syncer().set_interval(Duration::from_millis(rules.settings().sync_interval.0));
         }
         for entry in self.directory.entries_mut().filter(|e| e.address().is_none()) {
-            // What those in memory do by themselves.
+            // Active sessions update themselves.
             entry.amend(|description| description.nsfm |= rules.settings().force_nsfm);
         }
         self.histories.set_limit(rules.settings().total_history_limit.0);
@@ -472,7 +472,7 @@ impl Handler<NewRules> for Server {
     }
 }
 
-/// Stop: everybody is told. Answered when all are gone, or after a time limit.
+/// Shuts down: everybody is told. Answers when all have gone, or after a time-out.
 #[derive(Message)]
 #[rtype(result = "()")]
 pub struct Stop;
@@ -488,7 +488,7 @@ impl Handler<Stop> for Server {
             session.do_send(StopSession);
         }
         for connection in self.connections.values() {
-            // Those in a session hear it from there; to be told twice does not matter.
+            // Clients in a session are told by it.
             if connection.without_session.is_some() {
                 let message = "Server shutting down".to_owned();
                 connection.client.do_send(SendAway { reason: DisconnectReason::Shutdown, message });
@@ -500,7 +500,7 @@ impl Handler<Stop> for Server {
             let withdrawing: Vec<_> = withdrawn.into_iter().map(actix_rt::spawn).collect();
             let all = async {
                 for one in withdrawing {
-                    // One that failed has said so.
+                    // A task that failed has logged why.
                     let _ = one.await;
                 }
             };

@@ -1,5 +1,4 @@
-//! What can fail when a server starts, before the first actor: an actor that is dropped with nothing running yet panics,
-//! and whoever starts a server is to read one line that says what to change.
+//! Everything that can fail at a start, before the first actor runs, so that a failure is one line with a remedy.
 
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
@@ -89,7 +88,7 @@ pub enum StartError {
     },
 }
 
-/// What may help, if the reason is one of the usual ones.
+/// A remedy for common errors.
 fn remedy(error: &io::Error) -> &'static str {
     match error.kind() {
         io::ErrorKind::AddrInUse => "; another program listens there: end it, or choose another port",
@@ -99,7 +98,7 @@ fn remedy(error: &io::Error) -> &'static str {
     }
 }
 
-/// Everything that a server needs, ready to be put to use.
+/// Everything that a server needs, opened and read.
 pub(super) struct Prepared {
     pub(super) source: OpenSource,
     pub(super) rules: Arc<Rules>,
@@ -118,7 +117,7 @@ pub(super) struct Prepared {
 }
 
 impl Prepared {
-    /// Reads and opens everything.
+    /// Opens and reads everything.
     pub(super) fn new(options: &ServeOptions) -> Result<Prepared, StartError> {
         if options.admin_port.is_some() && options.admin_access.is_open_by_mistake() {
             tracing::warn!(
@@ -150,7 +149,7 @@ impl Prepared {
         let auth_server_listener = open_provider(options, source.database())?;
         let log = source.database().cloned().map_or_else(Database::in_memory, Ok)?;
         parts.announce_port = if options.announce_port > 0 { options.announce_port } else { address.port() };
-        // What leaves something behind comes last.
+        // Steps that create files come last.
         open_recordings(options, &mut parts)?;
         Ok(Prepared {
             source,
@@ -174,7 +173,7 @@ fn address_of(listener: &TcpListener) -> Result<SocketAddr, StartError> {
     listener.local_addr().map_err(named).map_err(|error| StartError::Listen { option: "--port", error })
 }
 
-/// Opens the listeners, or takes over those that are open.
+/// Opens the listeners, or uses inherited ones.
 fn open_listeners(options: &ServeOptions) -> Result<Listeners, StartError> {
     if let Some(inherited) = &options.inherited {
         let option = "sockets of the service manager";
@@ -187,7 +186,7 @@ fn open_listeners(options: &ServeOptions) -> Result<Listeners, StartError> {
     Ok(Listeners { tcp, websocket: websocket.into_iter().collect() })
 }
 
-/// Opens the listener of the admin API: on all interfaces only if other machines may ask.
+/// Opens the listener of the admin API: on all interfaces only with `--web-admin-access`.
 pub(super) fn listen_for_admin(
     options: &ServeOptions,
     port: u16,
@@ -198,7 +197,7 @@ pub(super) fn listen_for_admin(
     listen_std(address, port).map_err(|error| StartError::Listen { option: "--web-admin-port", error })
 }
 
-/// What the auth server of our own needs, if it is wanted.
+/// Opens the listener and key of the auth server, if enabled.
 fn open_provider(
     options: &ServeOptions,
     database: Option<&Database>,
@@ -211,7 +210,7 @@ fn open_provider(
     Ok(Some((listener, database.clone(), key)))
 }
 
-/// Opens the directory of stored sessions, and looks which there are.
+/// Opens the session directory and lists its sessions.
 fn open_sessions(
     options: &ServeOptions,
     rules: &Rules,
@@ -233,7 +232,7 @@ fn open_sessions(
     Ok((parts, listed))
 }
 
-/// Opens what sessions and inputs are recorded to.
+/// Opens recordings and the trace.
 fn open_recordings(options: &ServeOptions, parts: &mut ServerDeps) -> Result<(), StartError> {
     if let Some(pattern) = &options.record {
         let failed = |path| move |source| StartError::Record { path, source };
@@ -248,7 +247,7 @@ fn open_recordings(options: &ServeOptions, parts: &mut ServerDeps) -> Result<(),
     Ok(())
 }
 
-/// Looks through the directory of templates and says what is wrong there.
+/// Scans the template directory and logs problems.
 pub(super) fn scan_templates(known: &Templates, path: &Path) -> Result<Templates, StartError> {
     let scanned = known.scan(path);
     let (templates, warnings) =

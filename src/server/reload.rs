@@ -1,4 +1,4 @@
-//! What changes while the server runs: rules that are read again, external bans, the log that gets old.
+//! Reload at run time: rules, external bans, log retention.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -15,33 +15,33 @@ use crate::config::{FetchedBans, OpenSource, Rules, extbans};
 use crate::db::Database;
 use crate::http::Http;
 
-/// Least time between two times of fetching external bans, in seconds.
+/// Minimum interval of fetching external bans, in seconds.
 pub const MIN_BANS_INTERVAL: u64 = 60;
-/// Greatest time between two times of fetching external bans, in seconds: what drawpile-srv can count.
+/// Maximum interval of fetching external bans, in seconds: drawpile-srv's limit.
 const MAX_BANS_INTERVAL: u64 = 2_147_483;
-/// How often old lines of the log are deleted.
+/// Interval of deleting old log entries.
 const PURGE_INTERVAL: Duration = Duration::from_secs(86_400);
 
-/// How the fetching of external bans stands.
+/// State of fetching external bans.
 #[derive(Debug, Default)]
 pub struct Fetching {
-    /// They are to be fetched now.
+    /// Fetch now.
     pub refresh: Notify,
-    /// When they are fetched next, on the forward clock in milliseconds; 0 for not yet.
+    /// Next fetch, monotonic milliseconds; 0 before the first.
     pub due_ms: AtomicU64,
 }
 
-/// Something that changes the rules.
+/// A change of the rules.
 pub enum Change {
     /// External bans were fetched.
     Fetched(FetchedBans),
-    /// Settings are set, and count once this is told; none have been, to look at the source at once.
+    /// New settings; answered when they are in force. An empty list polls the source at once.
     Set(Vec<(String, String)>, oneshot::Sender<Result<(), String>>),
-    /// The source is read again, whether it has changed or not.
+    /// Read the source even if it has not changed.
     ReadAgain,
 }
 
-/// Reads the rules again whenever they have changed.
+/// Reloads the rules whenever their source changes.
 pub(super) async fn reload(
     mut source: OpenSource,
     every: Duration,
@@ -51,7 +51,7 @@ pub(super) async fn reload(
     changes: watch::Sender<Arc<Rules>>,
 ) {
     let mut interval = clock::every(every);
-    // What is wrong is told once, not at every look.
+    // An error is logged once, not at each poll.
     let mut told = String::new();
     loop {
         let change = tokio::select! {
@@ -67,7 +67,7 @@ pub(super) async fn reload(
             }
             None => (None, None),
         };
-        // Files are slow sometimes, and this thread has other things to do.
+        // File access can block.
         let looked = actix_rt::task::spawn_blocking(move || {
             let kept = match change {
                 Some(Ok(bans)) => source.keep_fetched(bans),
@@ -89,7 +89,7 @@ pub(super) async fn reload(
                 server.do_send(NewRules(rules.clone()));
                 auth.do_send(NewRules(rules.clone()));
                 changes.send_replace(rules);
-                // Whoever asked may have gone.
+                // The caller may have gone.
                 let _ = tell.map(|tell| tell.send(Ok(())));
             }
             Ok(None) => {
@@ -108,14 +108,14 @@ pub(super) async fn reload(
     }
 }
 
-/// Fetches external bans, now and then, and whenever their URL has changed.
+/// Fetches external bans at intervals, and when their URL changes.
 pub(super) async fn fetch_bans(
     http: Http,
     mut rules: watch::Receiver<Arc<Rules>>,
     change: mpsc::Sender<Change>,
     fetching: Arc<Fetching>,
 ) {
-    // What is wrong is told once, not at every try.
+    // An error is logged once, not at each attempt.
     let mut told = String::new();
     loop {
         let (url, cached, etag, every) = {
@@ -155,7 +155,7 @@ pub(super) async fn fetch_bans(
             s.ext_bans_url != url || s.ext_bans_check_interval != every
         });
         fetching.due_ms.store(Timestamp::now().monotonic_ms + pause * 1000, Ordering::Relaxed);
-        // Each is a reason to look again.
+        // Reasons for the next fetch.
         tokio::select! {
             _ = tokio::time::sleep(Duration::from_secs(pause)) => {}
             _ = changed => {}
@@ -164,19 +164,19 @@ pub(super) async fn fetch_bans(
     }
 }
 
-/// Seconds until external bans are fetched again; soon after a failure: without them the banned get in.
+/// Seconds until the next fetch; shorter after a failure, as the banned can enter meanwhile.
 fn pause_of(every: u64, failed: bool) -> u64 {
     if failed { MIN_BANS_INTERVAL } else { every.clamp(MIN_BANS_INTERVAL, MAX_BANS_INTERVAL) }
 }
 
-/// The bans, unless they are those that are known.
+/// Fetches the bans; `None` if they have not changed.
 async fn fetch(http: &Http, url: &str, known: &str) -> Result<Option<FetchedBans>, String> {
     let headers = if known.is_empty() { Vec::new() } else { vec![("if-none-match", known.to_owned())] };
     let answer = http.request(Method::GET, url, &headers, None).await.map_err(|e| e.to_string())?;
     match answer.status {
         304 => Ok(None),
         200 => {
-            // What cannot be read does not replace what is known.
+            // Invalid bans do not replace valid ones.
             extbans::parse(&answer.text)?;
             Ok(Some(FetchedBans { url: url.to_owned(), etag: answer.etag, answer: answer.text }))
         }
@@ -184,7 +184,7 @@ async fn fetch(http: &Http, url: &str, known: &str) -> Result<Option<FetchedBans
     }
 }
 
-/// Deletes old lines of the log, now and every day.
+/// Deletes old log entries, now and daily.
 pub(super) async fn purge_log(database: Database, rules: watch::Receiver<Arc<Rules>>) {
     let mut interval = clock::every(PURGE_INTERVAL);
     loop {

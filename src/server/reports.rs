@@ -1,4 +1,4 @@
-//! Passing abuse reports on. Source: docs/spec/services.md#forwarding-a-report.
+//! Forwards abuse reports. Source: docs/spec/services.md#forwarding-a-report.
 
 use std::net::IpAddr;
 
@@ -13,18 +13,18 @@ use crate::limits::{AddressBuckets, Bucket, REPORTS_A_MINUTE, Rate};
 use crate::metrics::METRICS;
 use crate::session::actor::ReportSent;
 
-/// Reports of everybody in a minute.
+/// Rate limit of reports from everybody.
 const ALL_REPORTS_A_MINUTE: u32 = 60;
-/// Requests to the server that takes reports.
+/// Limits of requests to the report server.
 const LIMITS: RequestLimits = RequestLimits { parallel: 4, per_host: 4, queued: 60, response_bytes: 1 << 16 };
 
-/// Reports that come and go.
+/// Rate limits of reports.
 #[derive(Debug)]
 pub(super) struct Reports {
     http: Http,
-    /// From people who are not in the session, by address and in all.
+    /// Reports from outside of a session: by address, and in all.
     outside: (AddressBuckets, Bucket),
-    /// Passed on.
+    /// Forwarded reports: by address, and in all.
     sent: (AddressBuckets, Bucket),
 }
 
@@ -34,7 +34,7 @@ impl Default for Reports {
     }
 }
 
-/// Whether there may be one more from an address.
+/// Whether another report is within the limits.
 fn take((of_address, of_all): &mut (AddressBuckets, Bucket), address: Option<IpAddr>) -> bool {
     let now = Timestamp::now().monotonic_ms;
     of_address.take(address, Rate::per_minute(REPORTS_A_MINUTE), now)
@@ -42,7 +42,7 @@ fn take((of_address, of_all): &mut (AddressBuckets, Bucket), address: Option<IpA
 }
 
 impl Reports {
-    /// Whether somebody who is not in the session may report it: that may mean loading it.
+    /// Whether a client outside of the session may report it, which may load the session.
     pub(super) fn may_come_in(&mut self, address: Option<IpAddr>) -> bool {
         let may = take(&mut self.outside, address);
         if !may {
@@ -52,19 +52,19 @@ impl Reports {
     }
 }
 
-/// An abuse report is to be passed on.
+/// Forwards an abuse report.
 #[derive(Message)]
 #[rtype(result = "()")]
 pub struct SendReport {
     /// The session.
     pub id: String,
-    /// Who reports.
+    /// Address of the reporter.
     pub address: Option<IpAddr>,
-    /// What is told.
+    /// The body of the request.
     pub report: Value,
 }
 
-/// For moderators of the session; what went wrong is for the log.
+/// Class of an error for moderators; details go to the log.
 fn class_of(error: &HttpError) -> &'static str {
     match error {
         HttpError::Timeout => "no answer",

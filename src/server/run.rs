@@ -1,4 +1,4 @@
-//! Running a server: workers, listeners, and the end.
+//! Starts and stops a server: workers, listeners, background tasks.
 
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
@@ -29,57 +29,57 @@ use crate::transport::connection_limiter::ConnectionLimiter;
 use crate::transport::tls::{self, CertificateFiles, LoadedCertificate};
 use crate::transport::trust::Trusted;
 
-/// How often a source is looked at that cannot change by itself.
+/// Polling interval of a source that cannot change.
 const NO_INTERVAL: Duration = Duration::from_secs(3600);
-/// How often the directory of templates is looked at.
+/// Polling interval of the template directory.
 const TEMPLATE_INTERVAL: Duration = Duration::from_secs(2);
 
-/// What to serve, and where.
+/// Options of a server.
 #[derive(Debug, Clone, Default)]
 pub struct ServeOptions {
-    /// Where the rules come from; a changed file counts within seconds.
+    /// Source of the rules; changes take effect within seconds.
     pub source: RuleSource,
-    /// Address to listen on, all interfaces without.
+    /// Address for TCP; all interfaces without.
     pub listen: Option<IpAddr>,
-    /// TCP port, 0 for any.
+    /// TCP port, 0 for any free one.
     pub port: u16,
-    /// Address to listen on for WebSocket, all interfaces without.
+    /// Address for WebSocket; all interfaces without.
     pub websocket_listen: Option<IpAddr>,
-    /// Port for WebSocket, 0 for any; without, there is none.
+    /// WebSocket port, 0 for any free one; `None` to disable.
     pub websocket_port: Option<u16>,
-    /// Listeners that are open already, in place of those above.
+    /// Inherited listeners, instead of those above.
     pub inherited: Option<Arc<Inherited>>,
-    /// Certificate: connections are encrypted.
+    /// Certificate, to enable TLS.
     pub certificate: Option<CertificateFiles>,
-    /// What WebSocket connections must be like.
+    /// Requirements for WebSocket connections.
     pub websocket_rules: WebSocketRules,
-    /// Proxies that are believed when they say whom they speak for.
+    /// Trusted proxies.
     pub trusted: Trusted,
-    /// Worker threads.
+    /// Number of worker threads.
     pub workers: usize,
-    /// Directory of stored sessions; in memory only without.
+    /// Session directory; sessions are in memory only without.
     pub sessions: Option<PathBuf>,
-    /// Directory of templates.
+    /// Template directory.
     pub templates: Option<PathBuf>,
-    /// Where sessions are recorded to, with placeholders.
+    /// Path pattern of recordings.
     pub record: Option<String>,
-    /// Port that list servers are told; that of the listener if it is 0.
+    /// Port in announcements, 0 for that of the listener.
     pub announce_port: u16,
-    /// List servers of the own network can be used, too.
+    /// Allow list servers in private networks.
     pub announce_private: bool,
-    /// Where to be an auth server, with the accounts of the database.
+    /// Address of the auth server, with the accounts of the database.
     pub extauth_provider: Option<SocketAddr>,
-    /// Port of the admin API, 0 for any; without, there is none.
+    /// Port of the admin API, 0 for any free one; `None` to disable.
     pub admin_port: Option<u16>,
-    /// Address that the admin API listens on.
+    /// Address of the admin API.
     pub admin_listen: Option<IpAddr>,
-    /// Who may ask the admin API; without an address it listens on all interfaces only if other machines may.
+    /// Access to the admin API. Without an address it listens on all interfaces only if networks are allowed.
     pub admin_access: AccessRules,
-    /// Where inputs are recorded, to be replayed.
+    /// File for a trace of all inputs.
     pub trace_input: Option<PathBuf>,
 }
 
-/// A server that runs.
+/// A running server.
 pub struct RunningServer {
     server: Addr<Server>,
     workers: Vec<Arbiter>,
@@ -90,11 +90,11 @@ pub struct RunningServer {
     database: Option<Database>,
     auth_server_listener: Option<auth_server::RunningAuthServer>,
     admin: Option<admin::AdminServer>,
-    /// What the admin API is made of.
+    /// Dependencies of the admin API, for a restart.
     admin_parts: admin::AdminDeps,
     options: ServeOptions,
     log: Database,
-    /// Has files read again.
+    /// Triggers a reload of files.
     reload: watch::Sender<()>,
     change: mpsc::Sender<Change>,
     rules: watch::Receiver<Arc<Rules>>,
@@ -103,7 +103,7 @@ pub struct RunningServer {
 /// Starts a server inside a running actix system.
 ///
 /// # Errors
-/// When something of what it needs cannot be read, opened or made; nothing runs then.
+/// When something cannot be read, opened or created; nothing is running then.
 pub fn start(options: &ServeOptions) -> Result<RunningServer, StartError> {
     let prepared = Prepared::new(options)?;
     let Prepared { source, rules, parts, listed, templates, certificate, listeners, .. } = prepared;
@@ -203,7 +203,7 @@ pub fn start(options: &ServeOptions) -> Result<RunningServer, StartError> {
     })
 }
 
-/// Starts the auth server of our own.
+/// Starts the auth server.
 fn start_provider(
     auth_server_listener: Option<(std::net::TcpListener, Database, SigningKey)>,
     blocking_pool: &BlockingPool,
@@ -234,7 +234,7 @@ fn start_admin(
     Ok(running)
 }
 
-/// Looks through the directory of templates again and again, and whenever that is asked for.
+/// Polls the template directory, and scans it on demand.
 async fn watch_templates(
     path: PathBuf,
     mut known: Arc<Templates>,
@@ -242,10 +242,10 @@ async fn watch_templates(
     mut again: watch::Receiver<()>,
 ) {
     let mut interval = every(TEMPLATE_INTERVAL);
-    // What is wrong with the directory is told once, not at every look.
+    // An error is logged once, not at each poll.
     let mut told = String::new();
     loop {
-        // When nobody can ask any more the server stops.
+        // The channel closes at shutdown.
         tokio::select! {
             _ = interval.tick() => {}
             Ok(()) = again.changed() => {}
@@ -274,35 +274,35 @@ async fn watch_templates(
 }
 
 impl RunningServer {
-    /// Where it listens.
+    /// Address of the TCP listener.
     pub fn address(&self) -> SocketAddr {
         self.address
     }
 
-    /// Where it listens for WebSocket, if it does.
+    /// Address of the WebSocket listener.
     pub fn websocket_address(&self) -> Option<SocketAddr> {
         self.websocket_address
     }
 
-    /// The server's actor.
+    /// The Server actor.
     pub fn server(&self) -> &Addr<Server> {
         &self.server
     }
 
-    /// Where the auth server listens, if there is one.
+    /// Address of the auth server.
     pub fn provider_address(&self) -> Option<SocketAddr> {
         self.auth_server_listener.as_ref().map(|p| p.address)
     }
 
-    /// Where the admin API listens, if there is one.
+    /// Address of the admin API.
     pub fn admin_address(&self) -> Option<SocketAddr> {
         self.admin.as_ref().map(|a| a.address)
     }
 
-    /// Ends the admin API and begins it again, for example when its interface has come back.
+    /// Restarts the admin API, for example when its interface has come back.
     ///
     /// # Errors
-    /// When it cannot listen any more; there is none then.
+    /// When it cannot listen; it is stopped then.
     pub async fn restart_admin(&mut self) -> Result<(), StartError> {
         if let Some(admin) = self.admin.take() {
             admin.handle.stop(false).await;
@@ -314,35 +314,35 @@ impl RunningServer {
         Ok(())
     }
 
-    /// Has the configuration, the certificate and the templates read again now, whether they have changed or not.
+    /// Reloads configuration, certificate and templates now, whether they have changed or not.
     pub fn read_again(&self) {
         tracing::info!("reading settings, certificate and templates again");
-        // Without anybody who reads them again the server stops.
+        // The channel closes at shutdown.
         let _ = self.change.try_send(Change::ReadAgain);
         self.reload.send_replace(());
     }
 
-    /// Where the log is kept: in the configuration database, or the newest of it in memory.
+    /// The database of the log: the configuration database, or one in memory.
     pub fn log(&self) -> &Database {
         &self.log
     }
 
-    /// The rules that are in force.
+    /// Rules in force.
     pub fn rules(&self) -> watch::Receiver<Arc<Rules>> {
         self.rules.clone()
     }
 
-    /// The configuration database, if there is one.
+    /// The configuration database.
     pub fn database(&self) -> Option<&Database> {
         self.database.as_ref()
     }
 
-    /// Stops: nobody else is let in, everybody is told, threads end.
+    /// Shuts down: stops accepting, tells everybody, ends threads.
     pub async fn stop(self) {
         for task in &self.tasks {
             task.abort();
         }
-        // If the actor is gone there is nobody left to tell.
+        // The actor may have stopped already.
         let _ = self.server.send(Stop).await;
         if let Some(auth_server_listener) = self.auth_server_listener {
             auth_server_listener.handle.stop(false).await;
