@@ -1,7 +1,7 @@
-//! What a stroke costs on its way through the rules and the history, without sockets.
+//! Cost of messages on their way through the session rules and the history, without sockets.
 //!
-//! `cargo bench` prints one line a measurement: nanoseconds for each unit of work, the best of several rounds. Compare
-//! lines of one run, or runs on one machine that does nothing else.
+//! `cargo bench` prints one line per measurement: nanoseconds per unit of work, the best of several rounds. Compare
+//! lines of one run, or of runs on the same idle machine.
 #![allow(clippy::unwrap_used, reason = "a measurement that cannot go on stops")]
 
 use std::cell::Cell;
@@ -24,7 +24,7 @@ fn strokes(size: usize) -> Vec<u8> {
     Frame::new(148, 1, &vec![7; size]).unwrap().as_bytes().repeat(MESSAGES)
 }
 
-/// Prints the best time for one of `units` pieces of work.
+/// Prints the best time of `work`, divided by its number of `units`.
 fn measure<S>(name: &str, units: usize, set_up: impl Fn() -> S, mut work: impl FnMut(S)) {
     let best = (0..ROUNDS).map(|_| {
         let state = set_up();
@@ -112,15 +112,15 @@ fn main() {
     stored();
 }
 
-/// The same with a file.
+/// Measurements with a history file.
 fn stored() {
     const BATCHES: usize = 1000;
     let directory = tempfile::tempdir().unwrap();
-    let folder = SessionDir::open(directory.path(), Duration::from_secs(1)).unwrap();
+    let dir = SessionDir::open(directory.path(), Duration::from_secs(1)).unwrap();
     let number = Cell::new(0);
-    let store = |history: &mut History, store: &mut SessionFiles| {
-        let work = WriteBatch { history: history.unstored(), ..WriteBatch::default() };
-        store.perform(work).stored.into_iter().for_each(|stored| history.stored(stored));
+    let write = |history: &mut History, files: &mut SessionFiles| {
+        let batch = WriteBatch { history: history.unstored(), ..WriteBatch::default() };
+        files.perform(batch).stored.into_iter().for_each(|stored| history.stored(stored));
         history.publish();
     };
     let batch = &strokes(60)[..32 * 64];
@@ -130,14 +130,14 @@ fn stored() {
         history.store();
         history.set_publishing(true);
         history.append(batch, 32).unwrap();
-        let mut files = folder.create(&format!("s{}", number.get()), ProtocolVersion::dp(4, 24, 0)).unwrap();
-        store(&mut history, &mut files);
+        let mut files = dir.create(&format!("s{}", number.get()), ProtocolVersion::dp(4, 24, 0)).unwrap();
+        write(&mut history, &mut files);
         (history, files)
     };
     measure("stored: write a batch of 2 KiB, a batch", BATCHES, session, |(mut history, mut files)| {
         for _ in 0..BATCHES {
             history.append(batch, 32).unwrap();
-            store(&mut history, &mut files);
+            write(&mut history, &mut files);
         }
     });
 }

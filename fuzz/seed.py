@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Fill fuzz/corpus with what a reference server and real clients have said: seed.py GOLDEN_DIRECTORY."""
+"""Fill fuzz/corpus from recordings of a reference server and real clients: seed.py GOLDEN_DIRECTORY."""
 import glob, hashlib, json, os, sys
 
 golden = sys.argv[1]
@@ -8,9 +8,9 @@ corpus = os.path.join(os.path.dirname(os.path.abspath(__file__)), "corpus")
 
 def add(target, data):
     data = data if isinstance(data, bytes) else data.encode()
-    folder = os.path.join(corpus, target)
-    os.makedirs(folder, exist_ok=True)
-    with open(os.path.join(folder, hashlib.sha1(data).hexdigest()), "wb") as file:
+    directory = os.path.join(corpus, target)
+    os.makedirs(directory, exist_ok=True)
+    with open(os.path.join(directory, hashlib.sha1(data).hexdigest()), "wb") as file:
         file.write(data)
 
 
@@ -22,7 +22,7 @@ def files(target, *pattern):
 
 
 def objects(value):
-    """Every JSON object with a command or a reply, however deep."""
+    """All JSON objects with a command or a reply, at any depth."""
     if isinstance(value, dict):
         if "cmd" in value or "type" in value:
             yield value

@@ -1,4 +1,5 @@
-//! Generates the typed messages and the field tables from docs/spec/wire.md#values-in-messages.
+//! Generates the message types and the message table from messages.toml. Source:
+//! docs/spec/wire.md#values-in-messages.
 #![allow(clippy::unwrap_used, reason = "a build that cannot go on stops")]
 
 use std::fmt::Write as _;

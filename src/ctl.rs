@@ -1,4 +1,4 @@
-//! `drawhall ctl`: from the shell what the admin API does.
+//! `drawhall ctl`: a command line client of the admin API.
 
 use std::time::Duration;
 
@@ -14,13 +14,13 @@ use serde_json::{Map, Value, json};
 use crate::Failure;
 use crate::output::{out, outln};
 
-/// How often `log --follow` looks.
+/// Polling interval of `log --follow`.
 const FOLLOW_INTERVAL: Duration = Duration::from_secs(1);
 
-/// Address of the admin API of a server on this machine, with its usual port.
+/// Default address of the admin API: this machine, default port.
 const DEFAULT_URL: &str = "http://127.0.0.1:27780";
 
-/// Where the server is, and what it is to do.
+/// Options of all commands.
 #[derive(Debug, Args)]
 pub(crate) struct Ctl {
     /// Address of the admin API.
@@ -32,7 +32,7 @@ pub(crate) struct Ctl {
         global = true
     )]
     url: String,
-    /// User and password of the admin API.
+    /// User and password for the admin API.
     #[arg(
         long,
         value_name = "USER:PASSWORD",
@@ -41,30 +41,30 @@ pub(crate) struct Ctl {
         global = true
     )]
     auth: Option<String>,
-    /// Answers as JSON, for programs.
+    /// Print answers as JSON, for scripts.
     #[arg(long, global = true)]
     json: bool,
-    /// What to do.
+    /// The command.
     #[command(subcommand)]
     action: Action,
 }
 
-/// What to do.
+/// A command.
 #[derive(Debug, Subcommand)]
 enum Action {
-    /// How many users and sessions there are, since when.
+    /// Show the number of users and sessions, and the start time.
     Status,
-    /// List sessions, or say everything about one.
+    /// List sessions, or show one in detail.
     Sessions {
         /// Id or alias.
         session: Option<String>,
     },
-    /// List everybody who is connected.
+    /// List connected users.
     Users,
-    /// Make a session with an empty canvas that nobody hosts.
+    /// Create a session with an empty canvas and no host.
     MakeSession {
-        /// Members of the request as KEY=VALUE, such as title=Lobby alias=lobby width=3000.
-        members: Vec<String>,
+        /// Fields of the request as KEY=VALUE, such as title=Lobby alias=lobby width=3000.
+        fields: Vec<String>,
     },
     /// End a session.
     End {
@@ -73,7 +73,7 @@ enum Action {
         /// Shown to its users.
         #[arg(long, default_value = "")]
         reason: String,
-        /// Nobody is told, connections stay open, and everybody draws for themselves.
+        /// Send no message and keep connections open; users are no longer connected to each other.
         #[arg(long, conflicts_with = "reason")]
         quiet: bool,
     },
@@ -81,24 +81,24 @@ enum Action {
     SetSession {
         /// Id or alias.
         session: String,
-        /// Members of the request as KEY=VALUE, such as title=Lobby persistent=true.
+        /// Fields of the request as KEY=VALUE, such as title=Lobby persistent=true.
         #[arg(required = true)]
-        members: Vec<String>,
+        fields: Vec<String>,
     },
     /// List accounts.
     Accounts,
-    /// Show which parts of the API are locked against changes, or lock some and unlock the others.
+    /// Show which sections of the API are locked against changes; or lock the given sections and unlock all others.
     Locks {
-        /// Parts to lock: accounts, bans, extbans, listserverwhitelist, server, sessions.
+        /// Sections to lock: accounts, bans, extbans, listserverwhitelist, server, sessions.
         sections: Vec<String>,
-        /// Unlock everything.
+        /// Unlock all sections.
         #[arg(long, conflicts_with = "sections")]
         none: bool,
-        /// Ask for a password that changing the locks will need from then on.
+        /// Ask for a password that will be needed to change the locks.
         #[arg(long)]
         password: bool,
     },
-    /// Send somebody away.
+    /// Disconnect a user.
     Kick {
         /// The uid that `users` shows.
         uid: String,
@@ -106,61 +106,61 @@ enum Action {
         #[arg(long, default_value = "")]
         message: String,
     },
-    /// Say something to a session, or to all.
+    /// Send a message to one session, or to all.
     Message {
-        /// What to say.
+        /// Text of the message.
         text: String,
-        /// Id or alias.
+        /// Id or alias of the session.
         #[arg(long)]
         session: Option<String>,
-        /// In a box instead of in the chat.
+        /// Show it as an alert instead of in the chat.
         #[arg(long)]
         alert: bool,
     },
-    /// List bans of addresses, add one, or remove one.
+    /// List, add or remove bans of IP addresses.
     Bans {
-        /// What to do.
+        /// The command.
         #[command(subcommand)]
         action: Option<BanCommand>,
     },
-    /// Show all settings or one, or set one.
+    /// Show all settings or one, or change one.
     Settings {
-        /// The setting.
+        /// Key of the setting.
         key: Option<String>,
-        /// Its new value.
+        /// New value.
         value: Option<String>,
     },
-    /// Show the newest lines of the log.
+    /// Show the newest lines of the event log.
     Log {
-        /// Go on showing what comes.
+        /// Keep printing new lines.
         #[arg(long, short)]
         follow: bool,
-        /// Only of this session.
+        /// Only lines of this session.
         #[arg(long, default_value = "")]
         session: String,
-        /// Only lines with this text.
+        /// Only lines that contain this text.
         #[arg(long, default_value = "")]
         contains: String,
     },
 }
 
-/// What to do with bans.
+/// A command for bans.
 #[derive(Debug, Subcommand)]
 enum BanCommand {
-    /// Ban an address or a range of them.
+    /// Ban an IP address or a range.
     Add {
         /// ADDRESS or ADDRESS/PREFIX.
         range: String,
-        /// When it ends, such as 2030-01-01.
+        /// When the ban expires, such as 2030-01-01.
         #[arg(long, default_value = "2999-12-31")]
         expires: String,
-        /// For administrators.
+        /// Shown to administrators only.
         #[arg(long, default_value = "")]
         comment: String,
     },
     /// Remove a ban.
     Remove {
-        /// Its number.
+        /// Id of the ban.
         id: u64,
     },
 }
@@ -172,13 +172,13 @@ struct Api {
     json: bool,
 }
 
-/// Does what was asked for and prints the answer.
+/// Sends the request and prints the answer.
 ///
 /// # Errors
-/// When the server cannot be reached, or refuses.
+/// When the server cannot be reached, or answers with an error.
 pub(crate) fn run(ctl: Ctl) -> Result<(), Failure> {
     let Ctl { url, auth, json, action } = ctl;
-    // An empty variable is none.
+    // An empty environment variable counts as unset.
     let url = if url.is_empty() { DEFAULT_URL.to_owned() } else { url };
     let auth = auth.filter(|auth| !auth.is_empty());
     let headers = auth.map(|auth| ("authorization", format!("Basic {}", BASE64.encode(auth))));
@@ -193,23 +193,23 @@ fn query(pairs: &[(&str, &str)]) -> String {
     text.finish()
 }
 
-/// A part of a path.
-fn part(text: &str) -> String {
+/// Percent-encodes a path segment.
+fn path_segment(text: &str) -> String {
     url::form_urlencoded::byte_serialize(text.as_bytes()).collect::<String>().replace('+', "%20")
 }
 
-/// An object of members as people write them.
-fn object_of(members: &[String]) -> Result<Value, Failure> {
+/// A JSON object from KEY=VALUE arguments.
+fn parse_fields(fields: &[String]) -> Result<Value, Failure> {
     let mut object = Map::new();
-    for member in members {
-        let (key, value) = member.split_once('=').ok_or("expected KEY=VALUE")?;
-        object.insert(key.to_owned(), value_of(value));
+    for field in fields {
+        let (key, value) = field.split_once('=').ok_or("expected KEY=VALUE")?;
+        object.insert(key.to_owned(), parse_value(value));
     }
     Ok(object.into())
 }
 
-/// What people write as a value: JSON if it is a truth or a number, else text.
-fn value_of(text: &str) -> Value {
+/// A value from an argument: JSON if that is a boolean or number, otherwise text.
+fn parse_value(text: &str) -> Value {
     match serde_json::from_str::<Value>(text) {
         Ok(value) if value.is_boolean() || value.is_number() => value,
         _ => text.into(),
@@ -217,7 +217,7 @@ fn value_of(text: &str) -> Value {
 }
 
 impl Api {
-    async fn ask(&self, method: Method, path: &str, body: Option<&Value>) -> Result<Value, Failure> {
+    async fn request(&self, method: Method, path: &str, body: Option<&Value>) -> Result<Value, Failure> {
         let url = format!("{}/{path}", self.url);
         let answer = self.http.request(method, &url, &self.headers, body).await?;
         let value = answer.json.unwrap_or_default();
@@ -229,57 +229,64 @@ impl Api {
     }
 
     async fn get(&self, path: &str) -> Result<Value, Failure> {
-        self.ask(Method::GET, path, None).await
+        self.request(Method::GET, path, None).await
     }
 
     async fn perform(self, action: Action) -> Result<(), Failure> {
         match action {
-            Action::Status => self.show(&self.get("status").await?),
+            Action::Status => self.print_object(&self.get("status").await?),
             Action::Sessions { session: None } => {
                 let columns = ["title", "userCount", "size", "founder", "alias", "id"];
-                self.show_list(&self.get("sessions").await?, &columns);
+                self.print_table(&self.get("sessions").await?, &columns);
             }
             Action::Sessions { session: Some(session) } => {
-                let session = self.get(&format!("sessions/{}", part(&session))).await?;
-                self.show(&session);
+                let session = self.get(&format!("sessions/{}", path_segment(&session))).await?;
+                self.print_object(&session);
                 if !self.json {
                     outln!();
-                    self.show_list(&session["users"], &["id", "name", "ip", "op", "online", "uid"]);
+                    self.print_table(&session["users"], &["id", "name", "ip", "op", "online", "uid"]);
                 }
             }
             Action::Users => {
                 let columns = ["uid", "name", "ip", "state", "session", "op"];
-                self.show_list(&self.get("users").await?, &columns);
+                self.print_table(&self.get("users").await?, &columns);
             }
-            Action::MakeSession { members } => {
-                let made = self.ask(Method::POST, "sessions", Some(&object_of(&members)?)).await?;
-                self.done(&made, &format!("made session {}", made["id"].as_str().unwrap_or_default()));
+            Action::MakeSession { fields } => {
+                let created = self.request(Method::POST, "sessions", Some(&parse_fields(&fields)?)).await?;
+                self.print_result(
+                    &created,
+                    &format!("created session {}", created["id"].as_str().unwrap_or_default()),
+                );
             }
-            Action::SetSession { session, members } => {
-                let path = format!("sessions/{}", part(&session));
-                self.done(&self.ask(Method::PUT, &path, Some(&object_of(&members)?)).await?, "changed");
+            Action::SetSession { session, fields } => {
+                let path = format!("sessions/{}", path_segment(&session));
+                self.print_result(
+                    &self.request(Method::PUT, &path, Some(&parse_fields(&fields)?)).await?,
+                    "changed",
+                );
             }
             Action::Accounts => {
-                self.show_list(&self.get("accounts").await?, &["id", "username", "locked", "flags"]);
+                self.print_table(&self.get("accounts").await?, &["id", "username", "locked", "flags"]);
             }
             Action::Locks { sections, none, password } => self.locks(sections, none, password).await?,
             Action::End { session, reason, quiet } => {
                 let quiet = if quiet { "1" } else { "" };
                 let path = format!(
                     "sessions/{}?{}",
-                    part(&session),
+                    path_segment(&session),
                     query(&[("reason", &reason), ("quiet", quiet)])
                 );
-                self.done(&self.ask(Method::DELETE, &path, None).await?, "ended");
+                self.print_result(&self.request(Method::DELETE, &path, None).await?, "ended");
             }
             Action::Kick { uid, message } => {
-                let path = format!("users/{}?{}", part(&uid), query(&[("message", &message)]));
-                self.done(&self.ask(Method::DELETE, &path, None).await?, "sent away");
+                let path = format!("users/{}?{}", path_segment(&uid), query(&[("message", &message)]));
+                self.print_result(&self.request(Method::DELETE, &path, None).await?, "disconnected");
             }
             Action::Message { text, session, alert } => {
                 let body = if alert { json!({"alert": text}) } else { json!({"message": text}) };
-                let path = session.map_or("sessions".to_owned(), |s| format!("sessions/{}", part(&s)));
-                self.done(&self.ask(Method::PUT, &path, Some(&body)).await?, "said");
+                let path =
+                    session.map_or("sessions".to_owned(), |s| format!("sessions/{}", path_segment(&s)));
+                self.print_result(&self.request(Method::PUT, &path, Some(&body)).await?, "sent");
             }
             Action::Bans { action } => self.bans(action).await?,
             Action::Settings { key, value } => self.settings(key, value).await?,
@@ -293,15 +300,15 @@ impl Api {
         if none || !sections.is_empty() {
             let known = locks["sections"].as_object().cloned().unwrap_or_default();
             if let Some(unknown) = sections.iter().find(|s| !known.contains_key(*s)) {
-                return Err(format!("there is no part '{unknown}'").into());
+                return Err(format!("there is no section '{unknown}'").into());
             }
             let has_password = locks["password"] == true;
             let password =
                 if password || has_password { ask_password(!has_password)? } else { String::new() };
             let body = json!({"sections": sections, "password": password});
-            locks = self.ask(Method::PUT, "locks", Some(&body)).await?;
+            locks = self.request(Method::PUT, "locks", Some(&body)).await?;
         }
-        self.show(if self.json { &locks } else { &locks["sections"] });
+        self.print_object(if self.json { &locks } else { &locks["sections"] });
         Ok(())
     }
 
@@ -309,17 +316,20 @@ impl Api {
         match action {
             None => {
                 let columns = ["id", "ip", "subnet", "expires", "comment", "added"];
-                self.show_list(&self.get("banlist").await?, &columns);
+                self.print_table(&self.get("banlist").await?, &columns);
             }
             Some(BanCommand::Add { range, expires, comment }) => {
                 let (ip, subnet) = range.split_once('/').unwrap_or((&range, "0"));
                 let subnet: u8 = subnet.parse().map_err(|_| "the prefix must be a number")?;
                 let body = json!({"ip": ip, "subnet": subnet, "expires": expires, "comment": comment});
-                let made = self.ask(Method::POST, "banlist", Some(&body)).await?;
-                self.done(&made, &format!("added ban {}", made["id"]));
+                let created = self.request(Method::POST, "banlist", Some(&body)).await?;
+                self.print_result(&created, &format!("added ban {}", created["id"]));
             }
             Some(BanCommand::Remove { id }) => {
-                self.done(&self.ask(Method::DELETE, &format!("banlist/{id}"), None).await?, "removed");
+                self.print_result(
+                    &self.request(Method::DELETE, &format!("banlist/{id}"), None).await?,
+                    "removed",
+                );
             }
         }
         Ok(())
@@ -327,53 +337,55 @@ impl Api {
 
     async fn settings(&self, key: Option<String>, value: Option<String>) -> Result<(), Failure> {
         let Some(key) = key else {
-            self.show(&self.get("server").await?);
+            self.print_object(&self.get("server").await?);
             return Ok(());
         };
         let known =
             |settings: &Value| settings.get(&key).cloned().ok_or(format!("there is no setting '{key}'"));
         let settings = self.get("server").await?;
-        let mut now = known(&settings)?;
+        let mut current = known(&settings)?;
         if let Some(value) = value {
-            let set = self.ask(Method::PUT, "server", Some(&json!({key.as_str(): value_of(&value)}))).await?;
+            let set = self
+                .request(Method::PUT, "server", Some(&json!({key.as_str(): parse_value(&value)})))
+                .await?;
             if let Some(error) = set["_errors"][&key].as_str() {
                 return Err(error.into());
             }
-            now = known(&set)?;
+            current = known(&set)?;
         }
-        outln!("{key} = {}", shown(&now));
+        outln!("{key} = {}", shown(&current));
         Ok(())
     }
 
     async fn log(&self, follow: bool, session: &str, contains: &str) -> Result<(), Failure> {
-        // Lines of the newest second that were shown: more may come in the same one.
-        let (mut after, mut seen): (String, Vec<Value>) = (String::new(), Vec::new());
+        // Lines of the newest second that are already printed: that second may get more lines.
+        let (mut after, mut printed): (String, Vec<Value>) = (String::new(), Vec::new());
         loop {
             let filters = query(&[("session", session), ("contains", contains), ("after", &after)]);
             let mut lines = self.get(&format!("log?{filters}")).await?;
             let mut lines = lines.as_array_mut().map(std::mem::take).unwrap_or_default();
             lines.reverse();
-            for line in lines.iter().filter(|line| !seen.contains(line)) {
+            for line in lines.iter().filter(|line| !printed.contains(line)) {
                 if self.json { outln!("{}", shown_json(line, false)) } else { outln!("{}", log_line(line)) }
             }
             if !follow {
                 return Ok(());
             }
             if let Some(newest) = lines.last().and_then(|l| l["timestamp"].as_str()).map(str::to_owned) {
-                seen.retain(|line| line["timestamp"] == newest.as_str());
-                seen.extend(lines.into_iter().filter(|l| l["timestamp"] == newest.as_str()));
-                after = second_before(&newest);
+                printed.retain(|line| line["timestamp"] == newest.as_str());
+                printed.extend(lines.into_iter().filter(|l| l["timestamp"] == newest.as_str()));
+                after = one_second_before(&newest);
             }
             tokio::time::sleep(FOLLOW_INTERVAL).await;
         }
     }
 
-    fn done(&self, answer: &Value, text: &str) {
+    fn print_result(&self, answer: &Value, text: &str) {
         if self.json { outln!("{}", shown_json(answer, false)) } else { outln!("{text}") }
     }
 
-    /// An object, one member a line.
-    fn show(&self, object: &Value) {
+    /// Prints an object as one `key = value` line per scalar field.
+    fn print_object(&self, object: &Value) {
         if self.json {
             return outln!("{}", shown_json(object, false));
         }
@@ -385,13 +397,13 @@ impl Api {
         }
     }
 
-    fn show_list(&self, list: &Value, columns: &[&str]) {
+    fn print_table(&self, list: &Value, columns: &[&str]) {
         if self.json { outln!("{}", shown_json(list, false)) } else { out!("{}", table(list, columns)) }
     }
 }
 
-/// The second before a time, so that what comes in the same second is seen.
-fn second_before(time: &str) -> String {
+/// One second before a time. The log is queried for later lines only, so this includes those of the same second.
+fn one_second_before(time: &str) -> String {
     let parsed = time.parse::<jiff::Timestamp>().ok();
     let before = parsed.and_then(|t| t.checked_sub(jiff::SignedDuration::from_secs(1)).ok());
     before.map_or_else(|| time.to_owned(), |t| t.to_string())
@@ -414,13 +426,13 @@ fn log_line(line: &Value) -> String {
     format!("{} {}/{}{about}: {}", text("timestamp"), text("level"), text("topic"), text("message"))
 }
 
-/// Rows below each other, each column as wide as it needs to be.
+/// Formats a list of objects as a table with aligned columns.
 fn table(list: &Value, columns: &[&str]) -> String {
     let head = columns.iter().map(|c| (*c).to_owned()).collect::<Vec<String>>();
     let row = |value: &Value| columns.iter().map(|c| value.get(*c).map_or("-".into(), shown)).collect();
     let rows: Vec<Vec<String>> =
         std::iter::once(head).chain(list.as_array().into_iter().flatten().map(row)).collect();
-    let width = |at: usize| rows.iter().map(|r| r[at].chars().count()).max().unwrap_or(0);
+    let width = |column: usize| rows.iter().map(|r| r[column].chars().count()).max().unwrap_or(0);
     let widths: Vec<usize> = (0..columns.len()).map(width).collect();
     let mut text = String::new();
     for row in rows {
@@ -437,28 +449,31 @@ mod tests {
     use super::*;
 
     #[test]
-    fn columns_are_as_wide_as_they_need_to_be() {
+    fn table_columns_are_aligned() {
         let list = json!([{"title": "Häuser", "n": 5}, {"title": "x\ny", "n": null}]);
         assert_eq!(table(&list, &["title", "n"]), "title   n\nHäuser  5\nxy      -\n");
     }
 
     #[test]
-    fn values_are_what_they_look_like() {
-        assert_eq!([value_of("5"), value_of("true"), value_of("5mb")], [json!(5), json!(true), json!("5mb")]);
-        assert_eq!(value_of("{\"a\":1}"), json!("{\"a\":1}"));
+    fn bools_and_numbers_are_parsed_as_json() {
+        assert_eq!(
+            [parse_value("5"), parse_value("true"), parse_value("5mb")],
+            [json!(5), json!(true), json!("5mb")]
+        );
+        assert_eq!(parse_value("{\"a\":1}"), json!("{\"a\":1}"));
     }
 
     #[test]
-    fn names_do_not_leave_their_part_of_a_path() {
-        assert_eq!(part("a/../b c?"), "a%2F..%2Fb%20c%3F");
+    fn path_segments_are_percent_encoded() {
+        assert_eq!(path_segment("a/../b c?"), "a%2F..%2Fb%20c%3F");
         assert_eq!(query(&[("reason", "a&b"), ("message", "")]), "reason=a%26b");
     }
 
     #[test]
-    fn lines_of_the_log_look_as_in_the_log() {
+    fn log_lines_have_the_format_of_the_text_log() {
         let line = json!({"timestamp": "T", "level": "Info", "topic": "Join", "user": "1;::1;A", "session": "s",
             "message": "Joined"});
         assert_eq!(log_line(&line), "T Info/Join 1;::1;A@{s}: Joined");
-        assert_eq!(second_before("2026-01-01T00:00:00Z"), "2025-12-31T23:59:59Z");
+        assert_eq!(one_second_before("2026-01-01T00:00:00Z"), "2025-12-31T23:59:59Z");
     }
 }

@@ -1,59 +1,53 @@
-//! Where database and sessions are kept.
+//! Paths of the data directory, database and stored sessions.
 
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
-use drawhall::storage::private::{is_exposed, make_directory};
+use drawhall::storage::private::{create_directory, is_exposed};
 use rustix::process::{Gid, Uid, geteuid};
 use rustix::thread::{set_thread_gid, set_thread_groups, set_thread_uid};
 
 use crate::cli::Serve;
 
-/// Files of a server.
+/// Paths of the server's data. `None`: not used.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct DataPaths {
-    /// The data directory, if it is used.
+    /// Data directory.
     pub(crate) data: Option<PathBuf>,
     /// Configuration database.
     pub(crate) database: Option<PathBuf>,
-    /// Stored sessions.
+    /// Directory of stored sessions.
     pub(crate) sessions: Option<PathBuf>,
 }
 
-/// There is no data directory.
+/// There is no usable data directory.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum DataPathError {
-    /// The system does not say where.
-    #[error(
-        "the system names no data directory of this user (HOME is not set); name one with --data, or use --in-memory"
-    )]
+    #[error("this user has no data directory (HOME is not set); specify one with --data, or use --in-memory")]
     Unknown,
-    /// It cannot be made.
-    #[error("cannot make the data directory {path}: {source}; name another with --data, or use --in-memory")]
-    Make {
-        /// The directory.
-        path: PathBuf,
-        /// Why.
-        source: std::io::Error,
-    },
+    #[error(
+        "cannot create the data directory {path}: {source}; specify another with --data, or use --in-memory"
+    )]
+    Make { path: PathBuf, source: std::io::Error },
 }
 
 impl DataPaths {
-    /// Where options say that files are; makes the directory.
+    /// The paths that the options select. Creates the data directory.
     ///
     /// # Errors
-    /// When there is no data directory and it cannot be made.
+    /// When the data directory is unknown or cannot be created.
     pub(crate) fn of(options: &Serve) -> Result<DataPaths, DataPathError> {
         let named =
             DataPaths { data: None, database: options.database.clone(), sessions: options.sessions.clone() };
-        // As soon as something of a drawpile-srv is named, everything means what it means there.
-        let as_there = options.config.is_some() || named != DataPaths::default();
+        // With an option of drawpile-srv there is no default data directory: the server then stores only what that
+        // option names, as drawpile-srv does.
+        let is_compatible = options.config.is_some() || named != DataPaths::default();
         let data = match &options.data {
             Some(data) => data.clone(),
-            None if options.in_memory || as_there => return Ok(named),
+            None if options.in_memory || is_compatible => return Ok(named),
             None => user_directory()?,
         };
-        make_directory(&data).map_err(|source| DataPathError::Make { path: data.clone(), source })?;
+        create_directory(&data).map_err(|source| DataPathError::Make { path: data.clone(), source })?;
         Ok(DataPaths {
             database: named.database.or_else(|| options.config.is_none().then(|| database_in(&data))),
             sessions: named.sessions.or_else(|| Some(data.join("sessions"))),
@@ -63,7 +57,7 @@ impl DataPaths {
 }
 
 impl DataPaths {
-    /// Those that every user of the machine can read.
+    /// Paths that other users of the machine can access.
     pub(crate) fn exposed(&self) -> impl Iterator<Item = &PathBuf> {
         let all = [&self.data, &self.database, &self.sessions];
         all.into_iter().flatten().filter(|path| is_exposed(path))
@@ -78,25 +72,26 @@ fn user_directory() -> Result<PathBuf, DataPathError> {
     dirs::data_dir().map(|d| d.join("drawhall")).ok_or(DataPathError::Unknown)
 }
 
-/// The database of a data directory, the user's if none is named.
+/// Path of the database in a data directory, by default in the user's. Creates the directory.
 ///
 /// # Errors
-/// When there is no data directory and it cannot be made.
+/// When the data directory is unknown or cannot be created.
 pub(crate) fn database_of(data: Option<PathBuf>) -> Result<PathBuf, DataPathError> {
     let data = data.map_or_else(user_directory, Ok)?;
-    make_directory(&data).map_err(|source| DataPathError::Make { path: data.clone(), source })?;
+    create_directory(&data).map_err(|source| DataPathError::Make { path: data.clone(), source })?;
     Ok(database_in(&data))
 }
 
-/// Root becomes the owner of a database, for good: the files that SQLite makes beside it must be the owner's, too, or the
-/// server could not open it any more.
+/// If the process is root, switches it for good to the owner of a database. Files that SQLite creates next to it
+/// (WAL) must belong to the owner, or the server could not open the database any more.
 ///
 /// # Errors
-/// When the system does not let it.
+/// When the system refuses the change of user.
 pub(crate) fn become_owner_of(database: &Path) -> std::io::Result<()> {
-    let folder = database.parent().filter(|folder| !folder.as_os_str().is_empty());
-    let found = std::fs::metadata(database).or_else(|_| std::fs::metadata(folder.unwrap_or(Path::new("."))));
-    // What is not there is made, or told of, when it is opened.
+    let directory = database.parent().filter(|directory| !directory.as_os_str().is_empty());
+    let found =
+        std::fs::metadata(database).or_else(|_| std::fs::metadata(directory.unwrap_or(Path::new("."))));
+    // A missing file is created, or reported, when the database is opened.
     let Ok(owner) = found else { return Ok(()) };
     if geteuid().is_root() && owner.uid() != 0 {
         set_thread_groups(&[])?;
@@ -119,9 +114,9 @@ mod tests {
     }
 
     #[test]
-    fn a_data_directory_holds_what_is_not_named() {
-        let folder = tempfile::tempdir().unwrap();
-        let data = folder.path().join("new");
+    fn the_data_directory_holds_what_no_option_names() {
+        let directory = tempfile::tempdir().unwrap();
+        let data = directory.path().join("new");
         let text = data.to_str().unwrap();
         let expected = DataPaths {
             data: Some(data.clone()),
@@ -135,7 +130,7 @@ mod tests {
     }
 
     #[test]
-    fn with_options_of_drawpile_srv_nothing_else_is_kept() {
+    fn options_of_drawpile_srv_disable_the_default_data_directory() {
         assert_eq!(paths(&["--config", "c"]), DataPaths::default());
         assert_eq!(paths(&["--in-memory"]), DataPaths::default());
         assert_eq!(paths(&["--database", "d"]).sessions, None);

@@ -1,10 +1,9 @@
-//! Requests to other servers, with limits for time, size, number and redirects. Source:
-//! docs/spec/services.md#how-requests-are-made.
+//! HTTP client with limits of time, size, number and redirects. Source: docs/spec/services.md#how-requests-are-made.
 //!
-//! URLs come from two kinds of people. The operator's may lead anywhere, also into the own network (auth server, abuse
-//! reports, external bans). Those of clients (list servers) must lead to globally routable addresses, or anybody could have
-//! the server ask services that only it can reach (SSRF). That is checked of the URL, of what its name resolves to when the
-//! connection is made, and again at each redirect.
+//! URLs come from two sources. Those of the operator (auth server, abuse reports, external bans) may lead into
+//! private networks. Those of clients (list servers) must lead to globally routable addresses: else anybody could
+//! make the server send requests to internal services (SSRF). That is checked for the URL, for the addresses that its
+//! name resolves to when connecting, and again at each redirect.
 
 mod address;
 mod names;
@@ -24,69 +23,65 @@ use names::Resolver;
 pub use request_queue::RequestLimits;
 use request_queue::RequestQueue;
 
-/// How long a request may take when it has its turn, from the look-up of the name to the end of the answer.
-const TIME_LIMIT: Duration = Duration::from_secs(5);
-/// Redirects that are followed.
+/// Timeout of a request after its time in the queue: name resolution, redirects and body included.
+const TIMEOUT: Duration = Duration::from_secs(5);
 const MAX_REDIRECTS: usize = 2;
-/// Requests to what the operator has named. One that waits belongs to a connection or to a report, so those are bounded.
+/// Limits for URLs of the operator. Requests wait on behalf of connections or reports, which are bounded themselves.
 const OPERATOR_LIMITS: RequestLimits =
-    RequestLimits { at_once: 32, per_host: 32, waiting: 10_000, answer: 1 << 20 };
+    RequestLimits { parallel: 32, per_host: 32, queued: 10_000, response_bytes: 1 << 20 };
 
-/// A request that came to nothing.
 #[derive(Debug, thiserror::Error)]
 pub enum HttpError {
-    /// The URL is none, or not of http or https.
+    /// Not a valid http or https URL.
     #[error("'{0}' is no http or https URL")]
     Url(String),
-    /// No request goes there.
+    /// Requests to this address are not allowed.
     #[error("no request is made to {0}")]
     Address(String),
-    /// There is no connection, or it broke.
+    /// Connecting, TLS or the transfer failed.
     #[error("{0}")]
     Failed(String),
-    /// There is no answer in time.
-    #[error("no answer within {} s", TIME_LIMIT.as_secs())]
-    NoAnswer,
-    /// The answer leads to where the request may not follow.
+    #[error("no answer within {} s", TIMEOUT.as_secs())]
+    Timeout,
+    /// Too many redirects, or one that must not be followed.
     #[error("the answer redirects to {0}")]
     Redirect(String),
-    /// The answer is too large.
+    /// Longer than this limit in bytes.
     #[error("the answer has more than {0} bytes")]
     TooLarge(usize),
-    /// Too many other requests wait.
+    /// The queue of requests is full, or the request waited too long in it.
     #[error("too many requests are under way")]
     Busy,
 }
 
-/// An answer.
+/// A response of any status.
 #[derive(Debug, Clone)]
 pub struct Answer {
-    /// Status code.
     pub status: u16,
     /// The body, if it is JSON.
     pub json: Option<Value>,
-    /// The body as it came.
+    /// The body, without a byte order mark.
     pub text: String,
-    /// The header `ETag`.
+    /// The header `ETag`; empty if there is none.
     pub etag: String,
 }
 
-/// Makes requests. What that takes is set up with the first of them.
+/// The HTTP client. TLS is set up at the first request. Clones share it and its limits.
 #[derive(Debug, Clone)]
 pub struct Http {
     public_only: bool,
-    turns: Arc<RequestQueue>,
+    queue: Arc<RequestQueue>,
     client: Arc<OnceLock<Client>>,
 }
 
-/// For URLs of the operator.
+/// The client for URLs of the operator.
 impl Default for Http {
     fn default() -> Self {
         Self::new(false, OPERATOR_LIMITS)
     }
 }
 
-/// Whether a request may go to a URL, as far as it tells; what its name resolves to is checked by [`Resolver`].
+/// Whether requests to a URL are allowed, as far as the URL shows; resolved addresses are checked by [`Resolver`].
 fn check(url: &Url, public_only: bool) -> Result<(), HttpError> {
     let address = match url.host() {
         Some(url::Host::Ipv4(v4)) => Some(IpAddr::V4(v4)),
@@ -104,10 +99,10 @@ fn check(url: &Url, public_only: bool) -> Result<(), HttpError> {
     Ok(())
 }
 
-/// Reads a URL of the operator that requests may go to.
+/// Parses and checks a URL of the operator.
 ///
 /// # Errors
-/// When it is none.
+/// When it is invalid, or requests to it are not allowed.
 pub fn check_url(text: &str) -> Result<Url, HttpError> {
     read_url(text, false)
 }
@@ -117,8 +112,8 @@ fn read_url(text: &str, public_only: bool) -> Result<Url, HttpError> {
     check(&url, public_only).map(|()| url)
 }
 
-/// Where an answer redirects to, if it does.
-fn redirected(answer: &Response) -> Option<Url> {
+/// The target of a redirect response.
+fn redirect_target(answer: &Response) -> Option<Url> {
     if !matches!(answer.status().as_u16(), 301 | 302 | 303 | 307 | 308) {
         return None;
     }
@@ -132,14 +127,14 @@ fn same_origin(a: &Url, b: &Url) -> bool {
     origin(a) == origin(b)
 }
 
-/// Whether a redirect leads to the same server, encrypted.
+/// Whether a redirect leads from http to https on the same host and default ports.
 fn is_upgrade(from: &Url, to: &Url) -> bool {
-    let has = |url: &Url, scheme, port| url.scheme() == scheme && url.port_or_known_default() == Some(port);
-    from.host_str() == to.host_str() && has(from, "http", 80) && has(to, "https", 443)
+    let is_at = |url: &Url, scheme, port| url.scheme() == scheme && url.port_or_known_default() == Some(port);
+    from.host_str() == to.host_str() && is_at(from, "http", 80) && is_at(to, "https", 443)
 }
 
-/// Whether a request goes on to where it is redirected, with method and body. One that changes something stays with the
-/// server that it was meant for; no other changes the protocol back to one that is not encrypted.
+/// Whether a redirect is followed, with the same method and body. GET must not go from https to http. Other methods
+/// must stay on the same origin, or go from http to https on the same host.
 fn may_follow(method: &Method, status: u16, from: &Url, to: &Url) -> bool {
     if *method == Method::GET {
         return !(from.scheme() == "https" && to.scheme() == "http");
@@ -150,7 +145,7 @@ fn may_follow(method: &Method, status: u16, from: &Url, to: &Url) -> bool {
 fn tls() -> Option<rustls::ClientConfig> {
     let mut roots = rustls::RootCertStore::empty();
     roots.extend(webpki_roots::TLS_SERVER_ROOTS.iter().cloned());
-    // A certificate of the system that cannot be read is not needed for those that can.
+    // Certificates of the system that cannot be parsed are skipped.
     roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
     let provider = Arc::new(rustls::crypto::ring::default_provider());
     let config =
@@ -162,37 +157,36 @@ fn client(public_only: bool) -> Result<Client, HttpError> {
     let failed = |what: &str| HttpError::Failed(what.to_owned());
     let builder = Client::builder()
         .user_agent(concat!("Drawhall/", env!("CARGO_PKG_VERSION")))
-        // They are followed here, after a look at where they lead.
+        // Redirects are followed in [`Http::follow`], which checks where they lead.
         .redirect(Policy::none())
-        // Requests are rare and go anywhere. A pool would be looked after by a task, and beginning that while the server
-        // stops is a panic.
+        // Requests are rare and go to many hosts. A connection pool would start a task, and starting one while the
+        // server stops is a panic.
         .pool_max_idle_per_host(0)
         .dns_resolver(Arc::new(Resolver::new(public_only)))
         .tls_backend_preconfigured(tls().ok_or_else(|| failed("TLS cannot be set up"))?);
-    // A proxy would look names up by itself, and nobody could say what they resolve to.
+    // A proxy would resolve names itself, so the addresses could not be checked.
     let builder = if public_only { builder.no_proxy() } else { builder };
     builder.build().map_err(|e| HttpError::Failed(e.to_string()))
 }
 
 impl Http {
-    /// Makes so many requests; `public_only` for URLs of clients, which must lead to globally routable addresses.
+    /// Creates a client; `public_only` for URLs of clients, which must lead to globally routable addresses.
     pub fn new(public_only: bool, limits: RequestLimits) -> Http {
-        Http { public_only, turns: Arc::new(RequestQueue::new(limits)), client: Arc::default() }
+        Http { public_only, queue: Arc::new(RequestQueue::new(limits)), client: Arc::default() }
     }
 
     fn client(&self) -> Result<&Client, HttpError> {
         if let Some(client) = self.client.get() {
             return Ok(client);
         }
-        let made = client(self.public_only)?;
-        Ok(self.client.get_or_init(|| made))
+        let new = client(self.public_only)?;
+        Ok(self.client.get_or_init(|| new))
     }
 
-    /// Makes a request with or without a JSON body, when it has its turn.
+    /// Sends a request, with a JSON body if there is one, as soon as the limits permit.
     ///
     /// # Errors
-    /// When the URL is no good, nothing answers in time, the answer is too large or leads elsewhere, or too many other
-    /// requests wait.
+    /// See [`HttpError`]. A response with an error status is not an error.
     pub async fn request(
         &self,
         method: Method,
@@ -202,16 +196,16 @@ impl Http {
     ) -> Result<Answer, HttpError> {
         let url = read_url(url, self.public_only)?;
         let host = url.host_str().unwrap_or_default().to_owned();
-        let _turn = self.turns.take(&host).await.ok_or(HttpError::Busy)?;
+        let _permit = self.queue.acquire(&host).await.ok_or(HttpError::Busy)?;
         let body = body.map(Value::to_string);
-        let answered = async {
+        let response = async {
             let answer = self.follow(&method, url, headers, body.as_deref()).await?;
-            read_answer(answer, self.turns.limits().answer).await
+            read_answer(answer, self.queue.limits().response_bytes).await
         };
-        tokio::time::timeout(TIME_LIMIT, answered).await.unwrap_or(Err(HttpError::NoAnswer))
+        tokio::time::timeout(TIMEOUT, response).await.unwrap_or(Err(HttpError::Timeout))
     }
 
-    /// Makes a request, and again where it is redirected to.
+    /// Sends a request and follows redirects.
     async fn follow(
         &self,
         method: &Method,
@@ -219,19 +213,21 @@ impl Http {
         headers: &[(&'static str, String)],
         body: Option<&str>,
     ) -> Result<Response, HttpError> {
-        let (first, mut redirects) = (url.clone(), 0);
+        let (original, mut redirects) = (url.clone(), 0);
         loop {
             let mut request = self.client()?.request(method.clone(), url.clone());
-            // Most hold secrets, which are for the server that was named.
-            let known = same_origin(&first, &url) || is_upgrade(&first, &url);
-            for (name, value) in headers.iter().filter(|(name, _)| known || *name == "if-none-match") {
+            // Headers may hold secrets, which are for the original server only.
+            let is_original_server = same_origin(&original, &url) || is_upgrade(&original, &url);
+            for (name, value) in
+                headers.iter().filter(|(name, _)| is_original_server || *name == "if-none-match")
+            {
                 request = request.header(*name, value);
             }
             if let Some(body) = body {
                 request = request.header("content-type", "application/json").body(body.to_owned());
             }
             let answer = request.send().await.map_err(|e| HttpError::Failed(cause(&e)))?;
-            let Some(next) = redirected(&answer) else { return Ok(answer) };
+            let Some(next) = redirect_target(&answer) else { return Ok(answer) };
             redirects += 1;
             if redirects > MAX_REDIRECTS || !may_follow(method, answer.status().as_u16(), &url, &next) {
                 return Err(HttpError::Redirect(next.to_string()));
@@ -252,12 +248,12 @@ async fn read_answer(mut answer: Response, limit: usize) -> Result<Answer, HttpE
         bytes.extend_from_slice(&chunk);
     }
     let text = String::from_utf8_lossy(&bytes);
-    // Editors of some systems put a byte order mark before files, which some servers hand out as they are.
+    // Some editors put a byte order mark at the beginning of files, and servers send them as they are.
     let text = text.trim_start_matches('\u{feff}').to_owned();
     Ok(Answer { status, json: from_json(&bytes).ok(), text, etag })
 }
 
-/// The innermost reason, which says most.
+/// The innermost error, which is the most specific.
 fn cause(error: &dyn std::error::Error) -> String {
     let mut inner = error;
     while let Some(source) = inner.source() {
@@ -275,7 +271,7 @@ mod tests {
     }
 
     #[test]
-    fn no_request_goes_to_where_no_service_can_be() {
+    fn requests_to_unusable_addresses_are_refused() {
         for bad in [
             "http://0.0.0.0/",
             "http://[::]/",
@@ -298,7 +294,7 @@ mod tests {
     }
 
     #[test]
-    fn a_url_of_a_client_leads_to_a_globally_routable_address_however_it_is_written() {
+    fn urls_of_clients_must_lead_to_globally_routable_addresses() {
         for bad in [
             "http://127.0.0.1:27780/api",
             "http://127.1/",
@@ -323,7 +319,7 @@ mod tests {
     }
 
     #[test]
-    fn what_changes_something_is_not_led_away_from_its_server() {
+    fn only_get_is_redirected_to_another_origin() {
         let follows = |method: Method, status, from, to| may_follow(&method, status, &url(from), &url(to));
         let (here, other) = ("http://list.example/x", "http://127.0.0.1:27780/api/accounts/1");
         for method in [Method::POST, Method::PUT, Method::DELETE] {
@@ -341,14 +337,14 @@ mod tests {
                 assert!(follows(method.clone(), status, here, "http://list.example/y"));
                 assert!(follows(method.clone(), status, here, "https://list.example/x"));
             }
-            assert!(!follows(method.clone(), 303, here, here), "what comes then is no answer to it");
+            assert!(!follows(method.clone(), 303, here, here), "303 continues with GET");
         }
-        assert!(follows(Method::GET, 302, here, other), "where that is, is checked besides");
+        assert!(follows(Method::GET, 302, here, other), "the address is checked elsewhere");
         assert!(!follows(Method::GET, 302, "https://list.example/", "http://list.example/"));
     }
 
     #[actix_rt::test]
-    async fn what_cannot_be_reached_is_said() {
+    async fn errors_say_what_failed() {
         let http = Http::default();
         let failed = |url: &'static str| {
             let http = http.clone();
@@ -362,7 +358,7 @@ mod tests {
     }
 
     #[actix_rt::test]
-    async fn a_name_of_a_client_that_resolves_to_this_machine_is_not_connected_to() {
+    async fn a_name_that_resolves_to_loopback_is_not_connected_to_for_clients() {
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url = format!("http://localhost:{}/", listener.local_addr().unwrap().port());
         let http = Http::new(true, OPERATOR_LIMITS);

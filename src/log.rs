@@ -1,6 +1,6 @@
-//! The server's event log: what happened, to whom, in which session.
+//! The server's event log: entries about users and sessions.
 //!
-//! Entries go to the sessions they are about and to `tracing`, whose text form is that of
+//! Entries are shown to the members of their session and are emitted through `tracing`, in the text form of
 //! docs/spec/config.md#text-form-of-the-log:
 //! `<time> <Level>/<Topic> <user>@{session}: message`.
 
@@ -16,23 +16,21 @@ use tracing_subscriber::registry::LookupSpan;
 use crate::clock::{Timestamp, iso_of};
 use crate::text::one_line;
 
-/// Longest text of an entry in characters. Clients have a hand in many of them.
+/// Maximum length of an entry's text in characters; many contain text from clients.
 const MAX_TEXT: usize = 1000;
 
-/// How serious an entry is.
+/// Severity of an entry.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Level {
-    /// Something is broken.
+    /// A failure of the server or its environment.
     Error,
-    /// Somebody did what they should not.
+    /// A user or client broke a rule.
     Warn,
-    /// Something worth knowing.
     Info,
-    /// Detail.
     Debug,
 }
 
-/// What an entry is about.
+/// The subject of an entry, by the names that the protocol uses.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[allow(missing_docs, reason = "the protocol's own words")]
 pub enum Topic {
@@ -60,7 +58,6 @@ pub enum Topic {
 }
 
 impl Topic {
-    /// Reads a topic's name.
     pub fn parse(name: &str) -> Option<Topic> {
         const ALL: [Topic; 21] = [
             Topic::Join,
@@ -88,12 +85,12 @@ impl Topic {
         ALL.into_iter().find(|topic| format!("{topic:?}") == name)
     }
 
-    /// Shown to moderators only.
+    /// Whether only moderators may see it.
     pub fn is_sensitive(self) -> bool {
         matches!(self, Self::ClientInfo | Self::Report)
     }
 
-    /// Shown to operators and moderators only, when a newcomer is told what happened.
+    /// Whether only operators and moderators see it in the log that a new member is sent.
     pub fn is_moderation(self) -> bool {
         matches!(self, Self::Kick | Self::Ban | Self::Unban)
     }
@@ -102,15 +99,14 @@ impl Topic {
 /// The user that an entry is about.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LogUser {
-    /// User id in the session, 0 before.
+    /// User id in the session, 0 before it has joined.
     pub id: u8,
-    /// Address.
     pub address: Option<IpAddr>,
     /// Name, empty before it is known.
     pub name: String,
 }
 
-/// `id;address;name`
+/// `id;address;name`, as drawpile-srv writes it.
 impl fmt::Display for LogUser {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{};", self.id)?;
@@ -119,59 +115,54 @@ impl fmt::Display for LogUser {
     }
 }
 
-/// One entry.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LogEntry {
-    /// When, milliseconds since 1970, UTC.
+    /// Milliseconds since 1970, UTC.
     pub utc_ms: i64,
-    /// How serious.
     pub level: Level,
-    /// What about.
     pub topic: Topic,
-    /// About whom.
     pub user: Option<LogUser>,
-    /// The text.
     pub message: String,
 }
 
 impl LogEntry {
-    /// An entry about nobody.
+    /// An entry that is about no user. Texts longer than `MAX_TEXT` are cut.
     pub fn new(now: Timestamp, level: Level, topic: Topic, message: impl Into<String>) -> Self {
         Self { utc_ms: now.utc_ms, level, topic, user: None, message: shortened(message.into()) }
     }
 
-    /// The same about a user.
+    /// Sets the user that the entry is about.
     pub fn about(mut self, user: LogUser) -> Self {
         self.user = Some(user);
         self
     }
 
-    /// Writes the entry to `tracing`.
+    /// Emits the entry through `tracing`; `session` is the session's id, empty for none.
     pub fn emit(&self, session: &str) {
         let topic = fmt::from_fn(|f| write!(f, "{:?}", self.topic));
         let user = fmt::from_fn(|f| match &self.user {
             Some(user) => fmt::Display::fmt(user, f),
             None => Ok(()),
         });
-        macro_rules! at {
+        macro_rules! emit_at {
             ($level:ident) => {
                 tracing::event!(tracing::Level::$level, topic = %topic, user = %user, session, "{}", self.message)
             };
         }
         match self.level {
-            Level::Error => at!(ERROR),
-            Level::Warn => at!(WARN),
-            Level::Info => at!(INFO),
-            Level::Debug => at!(DEBUG),
+            Level::Error => emit_at!(ERROR),
+            Level::Warn => emit_at!(WARN),
+            Level::Info => emit_at!(INFO),
+            Level::Debug => emit_at!(DEBUG),
         }
     }
 }
 
-/// Formats events of `tracing` as lines of the log's text form.
+/// Formats events of `tracing` in the text form of the log.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct TextForm;
 
-/// What an event holds.
+/// The fields of a `tracing` event.
 #[derive(Debug, Default)]
 pub(crate) struct Fields {
     topic: String,
@@ -188,12 +179,12 @@ impl Fields {
         fields
     }
 
-    /// The topic; what has none is about the server's status.
+    /// The topic, `Status` for events without one.
     pub(crate) fn topic(&self) -> &str {
         if self.topic.is_empty() { "Status" } else { &self.topic }
     }
 
-    /// The message with what else there is to say.
+    /// The message, followed by the other fields as `name=value`.
     pub(crate) fn text(&self) -> String {
         shortened(format!("{}{}", self.message, self.others))
     }
@@ -245,7 +236,7 @@ where
     }
 }
 
-/// Cuts what is too long for the log, and says so.
+/// Cuts a text to [`MAX_TEXT`] characters, with an ellipsis.
 fn shortened(mut text: String) -> String {
     if let Some((end, _)) = text.char_indices().nth(MAX_TEXT) {
         text.truncate(end);
@@ -281,21 +272,21 @@ mod tests {
             tracing_subscriber::fmt().event_format(TextForm).with_writer(move || writer.clone()).finish();
         tracing::subscriber::with_default(subscriber, write);
         let bytes = sink.0.lock().unwrap().clone();
-        // The time at the beginning is not part of the expectation.
+        // Without the time at the beginning.
         String::from_utf8(bytes).unwrap().lines().map(|l| l.split_once(' ').unwrap().1.to_owned()).collect()
     }
 
     #[test]
-    fn entries_have_the_form_of_the_reference() {
+    fn entries_have_the_text_form_of_drawpile_srv() {
         let user = LogUser { id: 2, address: "::ffff:192.0.2.1".parse().ok(), name: "B".into() };
         let now = Timestamp::now();
-        let got = lines(|| {
+        let written = lines(|| {
             LogEntry::new(now, Level::Info, Topic::Join, "Joined session").about(user).emit("01abc");
             LogEntry::new(now, Level::Warn, Topic::Status, "hm").emit("01abc");
             tracing::info!(port = 7, "listening");
         });
         assert_eq!(
-            got,
+            written,
             [
                 "Info/Join 2;192.0.2.1;B@{01abc}: Joined session",
                 "Warn/Status @{01abc}: hm",
@@ -305,23 +296,23 @@ mod tests {
     }
 
     #[test]
-    fn long_texts_are_cut() {
-        let (fits, long) = ("ä".repeat(MAX_TEXT), "ä".repeat(60_000));
+    fn long_texts_are_cut_with_an_ellipsis() {
+        let (longest, long) = ("ä".repeat(MAX_TEXT), "ä".repeat(60_000));
         let entry = |text: &str| LogEntry::new(Timestamp::now(), Level::Info, Topic::Report, text);
-        assert_eq!(entry(&fits).message, fits);
-        assert_eq!(entry(&long).message, format!("{fits}…"));
-        let got = lines(|| {
+        assert_eq!(entry(&longest).message, longest);
+        assert_eq!(entry(&long).message, format!("{longest}…"));
+        let written = lines(|| {
             entry(&long).emit("");
             tracing::warn!(error = %long, "hm");
         });
-        assert!(got.iter().all(|line| line.chars().count() < MAX_TEXT + 20), "{got:?}");
+        assert!(written.iter().all(|line| line.chars().count() < MAX_TEXT + 20), "{written:?}");
     }
 
     #[test]
     fn a_name_with_line_breaks_forges_no_line() {
         let user = LogUser { id: 1, address: None, name: "x\n2026 Error/Status: forged".into() };
-        let got =
+        let written =
             lines(|| LogEntry::new(Timestamp::now(), Level::Info, Topic::Join, "a\nb").about(user).emit(""));
-        assert_eq!(got, ["Info/Join 1;;x 2026 Error/Status: forged: a b"]);
+        assert_eq!(written, ["Info/Join 1;;x 2026 Error/Status: forged: a b"]);
     }
 }

@@ -1,14 +1,14 @@
-//! Counters of what the server does, for `/metrics`.
+//! Counters, gauges and histograms of the server, shown at `/metrics` in the text format of Prometheus.
 //!
-//! They are plain atomic numbers, so that counting costs next to nothing where it happens.
+//! They are atomics, so counting is cheap in hot paths.
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 
-/// What can come of a login: `ok`, `badPassword` and other codes of errors. All else counts as `other`, above all words
-/// of clients, which would fill the page.
+/// Results of a login that have a series of their own: `ok` and the error codes. Everything else counts as `other`,
+/// so that texts from clients create no series.
 const LOGIN_RESULTS: &[&str] = &[
     "authOnly",
     "badAlias",
@@ -58,7 +58,7 @@ const LOGIN_RESULTS: &[&str] = &[
     "unauthorizedHost",
     "webNotAllowed",
 ];
-/// Upper bounds of the classes of delays in milliseconds.
+/// Upper bounds of the histogram buckets, in milliseconds.
 const DELAY_BUCKETS_MS: [u64; 9] = [1, 2, 5, 10, 20, 50, 100, 500, 1000];
 
 /// A number that only grows.
@@ -70,17 +70,14 @@ impl Counter {
         Self(AtomicU64::new(0))
     }
 
-    /// Counts some more.
     pub fn add(&self, count: u64) {
         self.0.fetch_add(count, Ordering::Relaxed);
     }
 
-    /// Counts one more.
     pub fn count(&self) {
         self.add(1);
     }
 
-    /// As it stands.
     pub fn get(&self) -> u64 {
         self.0.load(Ordering::Relaxed)
     }
@@ -95,28 +92,24 @@ impl Gauge {
         Self(AtomicU64::new(0))
     }
 
-    /// One more.
-    pub fn up(&self) {
+    pub fn increment(&self) {
         self.0.fetch_add(1, Ordering::Relaxed);
     }
 
-    /// One less.
-    pub fn down(&self) {
+    pub fn decrement(&self) {
         self.0.fetch_sub(1, Ordering::Relaxed);
     }
 
-    /// So many.
     pub fn set(&self, value: u64) {
         self.0.store(value, Ordering::Relaxed);
     }
 
-    /// As it stands.
     pub fn get(&self) -> u64 {
         self.0.load(Ordering::Relaxed)
     }
 }
 
-/// Counters by what they count, for what does not happen often. The kinds are words of the program, never of a client.
+/// Counters by label, for rare events. Labels are literals of the program, never texts from clients.
 #[derive(Debug, Default)]
 pub struct Counters(Mutex<BTreeMap<&'static str, u64>>);
 
@@ -125,7 +118,6 @@ impl Counters {
         Self(Mutex::new(BTreeMap::new()))
     }
 
-    /// Counts one more of this kind.
     pub fn count(&self, kind: &'static str) {
         *self.0.lock().unwrap_or_else(PoisonError::into_inner).entry(kind).or_default() += 1;
     }
@@ -136,15 +128,15 @@ impl Counters {
     }
 }
 
-/// How a login counts that has ended like this.
+/// The label under which a login with this result is counted.
 pub fn login_result(details: &str) -> &'static str {
     LOGIN_RESULTS.iter().find(|known| **known == details).unwrap_or(&"other")
 }
 
-/// Delays, by classes.
+/// A histogram of delays, with the buckets of `DELAY_BUCKETS_MS`.
 #[derive(Debug)]
 pub struct Histogram {
-    /// How many were in each class; the last has those that are longer than all bounds.
+    /// Delays per bucket, not cumulative; the last bucket has those above all bounds.
     buckets: [AtomicU64; DELAY_BUCKETS_MS.len() + 1],
     sum_ms: AtomicU64,
 }
@@ -154,7 +146,7 @@ impl Histogram {
         Self { buckets: [const { AtomicU64::new(0) }; DELAY_BUCKETS_MS.len() + 1], sum_ms: AtomicU64::new(0) }
     }
 
-    /// Counts a delay.
+    /// Counts a delay in milliseconds.
     pub fn record(&self, ms: u64) {
         let bucket = DELAY_BUCKETS_MS.partition_point(|bound| *bound < ms);
         self.buckets[bucket].fetch_add(1, Ordering::Relaxed);
@@ -162,14 +154,14 @@ impl Histogram {
     }
 }
 
-/// What is counted.
+/// Everything that is counted while the process runs.
 #[derive(Debug)]
 pub struct Metrics {
-    /// Connections that were let in.
+    /// Accepted connections.
     pub connections: Counter,
-    /// Connections, logins and passwords that a limit has kept out, by its setting.
+    /// Connections, logins and passwords that a limit has refused, by the name of its setting.
     pub limits_hit: Counters,
-    /// Clients that were slowed down or whose chat was dropped.
+    /// Times that a rate limit delayed a client or dropped its chat.
     pub slowed: Counter,
     /// Messages from clients.
     pub messages_in: Counter,
@@ -177,29 +169,28 @@ pub struct Metrics {
     pub bytes_in: Counter,
     /// Bytes of messages to clients.
     pub bytes_out: Counter,
-    /// Messages to clients.
     pub messages_out: Counter,
     /// Logins by result: `ok`, or the code of the error.
     pub logins: Counters,
-    /// Passwords that wait to be checked or hashed.
+    /// Jobs that wait in the blocking pool to verify or hash a password.
     pub hashes_waiting: Gauge,
-    /// Lines of the log that wait to be written.
+    /// Log lines that wait to be written to the database.
     pub log_waiting: Gauge,
-    /// Lines of the log that were left out: a connection had too many, or too many waited for the database.
+    /// Log lines that were dropped: a connection had too many, or too many waited for the database.
     pub log_left_out: Counter,
     /// Failed attempts to write the log to the database.
     pub log_errors: Counter,
-    /// Free bytes of each watched directory's disk, by path; empty while they are not known.
+    /// Free bytes of the disk of each watched directory, by path; empty until first measured.
     pub disks_free: Mutex<Vec<(String, u64)>>,
-    /// Clients that were cut off because they do not read.
+    /// Slow clients that were disconnected because they do not read.
     pub lagging: Counter,
-    /// Times at which something could not be stored.
+    /// Failed attempts to store something.
     pub storage_errors: Counter,
-    /// From when a message has reached its session until all others could be sent it.
+    /// Time from the arrival of messages at their session until they could be sent to all others.
     pub fan_out: Histogram,
 }
 
-/// The counters of this process.
+/// The metrics of this process.
 pub static METRICS: Metrics = Metrics {
     connections: Counter::new(),
     limits_hit: Counters::new(),
@@ -219,12 +210,11 @@ pub static METRICS: Metrics = Metrics {
     fan_out: Histogram::new(),
 };
 
-/// What is there at this moment.
+/// Values that are computed when the page is requested.
 #[derive(Debug, Clone, Copy, Default)]
-pub struct Present {
-    /// Connections.
+pub struct CurrentValues {
+    /// Open connections.
     pub connections: u64,
-    /// Sessions.
     pub sessions: u64,
     /// Users in sessions.
     pub users: u64,
@@ -234,58 +224,53 @@ pub struct Present {
     pub largest_history: u64,
 }
 
-/// Memory of this process in bytes, if the system tells.
+/// Resident memory of this process in bytes, `None` where the system does not have `/proc`.
 pub fn resident_bytes() -> Option<u64> {
     let status = std::fs::read_to_string("/proc/self/status").ok()?;
     let line = status.lines().find_map(|l| l.strip_prefix("VmRSS:"))?;
     line.split_whitespace().next()?.parse::<u64>().ok().map(|kib| kib * 1024)
 }
 
-/// Everything in the text form of Prometheus.
-pub fn page(present: &Present) -> String {
+/// All metrics in the text format of Prometheus.
+pub fn page(current: &CurrentValues) -> String {
     let mut page = String::new();
     let mut one = |name: &str, kind: &str, help: &str, value: u64| {
-        // Writing to a text cannot fail.
+        // Writing to a `String` cannot fail.
         let _ = write!(
             page,
             "# HELP drawhall_{name} {help}\n# TYPE drawhall_{name} {kind}\ndrawhall_{name} {value}\n"
         );
     };
-    one("connections", "gauge", "Connections.", present.connections);
-    one("sessions", "gauge", "Sessions.", present.sessions);
-    one("session_users", "gauge", "Users in sessions.", present.users);
-    one("history_bytes", "gauge", "Bytes of all histories.", present.history_bytes);
-    one("history_largest_bytes", "gauge", "Bytes of the largest history.", present.largest_history);
+    one("connections", "gauge", "Connections.", current.connections);
+    one("sessions", "gauge", "Sessions.", current.sessions);
+    one("session_users", "gauge", "Users in sessions.", current.users);
+    one("history_bytes", "gauge", "Bytes of all histories.", current.history_bytes);
+    one("history_largest_bytes", "gauge", "Bytes of the largest history.", current.largest_history);
     if let Some(bytes) = resident_bytes() {
         one("resident_memory_bytes", "gauge", "Memory of the process.", bytes);
     }
     let m = &METRICS;
     for (name, help, counter) in [
-        ("connections_total", "Connections that were let in.", &m.connections),
-        ("slowed_total", "Times a client was slowed down or its chat dropped.", &m.slowed),
+        ("connections_total", "Accepted connections.", &m.connections),
+        ("slowed_total", "Times that a rate limit delayed a client or dropped its chat.", &m.slowed),
         ("messages_received_total", "Messages from clients.", &m.messages_in),
         ("received_bytes_total", "Bytes of messages from clients.", &m.bytes_in),
         ("messages_sent_total", "Messages to clients.", &m.messages_out),
         ("sent_bytes_total", "Bytes of messages to clients.", &m.bytes_out),
-        ("lagging_total", "Clients that were cut off because they do not read.", &m.lagging),
+        ("lagging_total", "Slow clients that were disconnected because they do not read.", &m.lagging),
         ("log_errors_total", "Failed attempts to write the log to the database.", &m.log_errors),
-        ("log_left_out_total", "Lines of the log that were left out.", &m.log_left_out),
-        ("storage_errors_total", "Times at which something could not be stored.", &m.storage_errors),
+        ("log_left_out_total", "Log lines that were dropped.", &m.log_left_out),
+        ("storage_errors_total", "Failed attempts to store something.", &m.storage_errors),
     ] {
         one(name, "counter", help, counter.get());
     }
     let limits =
-        ("limits_hit_total", "setting", "Connections, logins and passwords that a limit has kept out.");
+        ("limits_hit_total", "setting", "Connections, logins and passwords that a limit has refused.");
     by_kind(limits, "counter", &m.limits_hit.all(), &mut page);
-    by_kind(
-        ("logins_total", "result", "Logins, by what became of them."),
-        "counter",
-        &m.logins.all(),
-        &mut page,
-    );
+    by_kind(("logins_total", "result", "Logins by result."), "counter", &m.logins.all(), &mut page);
     let queues = [("hashes", &m.hashes_waiting), ("log", &m.log_waiting)];
     let queues = queues.map(|(queue, depth)| (queue, depth.get()));
-    by_kind(("queue_depth", "queue", "What waits."), "gauge", &queues, &mut page);
+    by_kind(("queue_depth", "queue", "Length of queues."), "gauge", &queues, &mut page);
     disks(&m.disks_free.lock().unwrap_or_else(PoisonError::into_inner), &mut page);
     delays(&m.fan_out, &mut page);
     page
@@ -308,8 +293,8 @@ fn by_kind(
     page: &mut String,
 ) {
     let _ = writeln!(page, "# HELP drawhall_{name} {help}\n# TYPE drawhall_{name} {kind}");
-    for (of, value) in values {
-        let _ = writeln!(page, "drawhall_{name}{{{label}=\"{of}\"}} {value}");
+    for (value_of, value) in values {
+        let _ = writeln!(page, "drawhall_{name}{{{label}=\"{value_of}\"}} {value}");
     }
 }
 
@@ -317,14 +302,14 @@ fn delays(delays: &Histogram, page: &mut String) {
     let name = "drawhall_fan_out_seconds";
     let _ = write!(
         page,
-        "# HELP {name} From when a message has reached its session until all others could be sent it.\n\
+        "# HELP {name} Time from the arrival of messages at their session until they could be sent to all others.\n\
          # TYPE {name} histogram\n"
     );
     let mut total = 0;
-    for (at, bucket) in delays.buckets.iter().enumerate() {
+    for (index, bucket) in delays.buckets.iter().enumerate() {
         total += bucket.load(Ordering::Relaxed);
         let bound =
-            DELAY_BUCKETS_MS.get(at).map_or("+Inf".to_owned(), |ms| (*ms as f64 / 1000.0).to_string());
+            DELAY_BUCKETS_MS.get(index).map_or("+Inf".to_owned(), |ms| (*ms as f64 / 1000.0).to_string());
         let _ = writeln!(page, "{name}_bucket{{le=\"{bound}\"}} {total}");
     }
     let sum = delays.sum_ms.load(Ordering::Relaxed) as f64 / 1000.0;
@@ -336,7 +321,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn each_disk_has_its_own_series_also_a_full_one() {
+    fn each_disk_has_its_own_series_even_a_full_one() {
         let mut page = String::new();
         disks(&[("/srv/data".into(), 0), ("/a \"b\"\\c".into(), 7)], &mut page);
         assert!(page.contains("drawhall_disk_free_bytes{path=\"/srv/data\"} 0\n"), "{page}");
@@ -344,7 +329,7 @@ mod tests {
     }
 
     #[test]
-    fn delays_are_counted_up_to_their_bound() {
+    fn histogram_buckets_are_cumulative_in_the_page() {
         let counted = Histogram::new();
         for ms in [0, 1, 2, 3, 5, 2000] {
             counted.record(ms);
@@ -360,7 +345,7 @@ mod tests {
     }
 
     #[test]
-    fn words_of_clients_are_no_kinds() {
+    fn unknown_login_results_count_as_other() {
         let counters = Counters::default();
         for details in ["ok", "badPassword", "ok", "no\"word", "", "A1ZZZ", "A2ZZZ"] {
             counters.count(login_result(details));
@@ -370,7 +355,7 @@ mod tests {
 
     #[test]
     fn every_line_of_the_page_is_a_comment_or_a_number() {
-        let page = page(&Present { connections: 3, ..Present::default() });
+        let page = page(&CurrentValues { connections: 3, ..CurrentValues::default() });
         assert!(page.contains("\ndrawhall_connections 3\n"));
         for line in page.lines().filter(|l| !l.starts_with('#')) {
             let (name, value) = line.rsplit_once(' ').unwrap();

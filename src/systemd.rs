@@ -1,4 +1,4 @@
-//! The service manager: sockets that it has opened, and what it is told.
+//! systemd integration: socket activation, readiness, status and watchdog.
 //!
 //! Source: sd_notify(3), sd_listen_fds(3), sd_watchdog_enabled(3).
 
@@ -14,17 +14,17 @@ use tokio::sync::Notify;
 
 use crate::Failure;
 
-/// How often it is looked whether there is something to tell.
-const INTERVAL: Duration = Duration::from_millis(250);
-/// Longest time between two signs of life.
+/// How often the status is polled, at most.
+const STATUS_INTERVAL: Duration = Duration::from_millis(250);
+/// Maximum interval of watchdog notifications.
 const MAX_WATCHDOG: Duration = Duration::from_secs(60);
-/// Name (`FileDescriptorName=`) of sockets for WebSocket.
+/// Name (`FileDescriptorName=`) of WebSocket sockets.
 const WEBSOCKET: &str = "websocket";
 
-/// Listeners that the service manager has opened, if it has.
+/// Listeners passed by socket activation; `None` if there are none.
 ///
 /// # Errors
-/// When it has passed something else.
+/// When a passed socket is not a TCP listener.
 pub(crate) fn listeners() -> Result<Option<Inherited>, Failure> {
     let names = std::env::var("LISTEN_FDNAMES").unwrap_or_default();
     let names: Vec<&str> = names.split(':').collect();
@@ -33,72 +33,72 @@ pub(crate) fn listeners() -> Result<Option<Inherited>, Failure> {
         return Ok(None);
     }
     let mut inherited = Inherited::default();
-    for at in 0..passed.len() {
-        let taken = passed.take_tcp_listener(at);
-        let listener =
-            taken.map_err(|e| format!("socket {at} of the service manager is no TCP listener: {e}"))?;
-        let websocket = names.get(at).is_some_and(|name| *name == WEBSOCKET);
+    for index in 0..passed.len() {
+        let result = passed.take_tcp_listener(index);
+        let listener = result
+            .map_err(|e| format!("socket {index} of the service manager is not a TCP listener: {e}"))?;
+        let websocket = names.get(index).is_some_and(|name| *name == WEBSOCKET);
         if websocket { inherited.websocket.extend(listener) } else { inherited.tcp.extend(listener) }
     }
     Ok(Some(inherited))
 }
 
-/// Tells the service manager how the server is.
+/// Sends the server's state to systemd.
 pub(crate) struct Manager {
     idle: Arc<Notify>,
 }
 
 impl Manager {
-    /// Says that the server is ready, and goes on telling. With sockets of the manager, the server is over when nobody
-    /// is there any more: it will be started again.
+    /// Reports readiness, and starts to send status and watchdog notifications. With socket activation the server is
+    /// to stop when it becomes empty (`ends_when_idle`): systemd starts it again on the next connection.
     pub(crate) fn start(server: Addr<Server>, ends_when_idle: bool) -> Manager {
-        tell(&[NotifyState::Ready]);
+        notify(&[NotifyState::Ready]);
         let idle = Arc::new(Notify::new());
         let watchdog = sd_notify::watchdog_enabled().map(|limit| (limit / 2).min(MAX_WATCHDOG));
-        actix_rt::spawn(keep_telling(server, watchdog, ends_when_idle.then(|| idle.clone())));
+        actix_rt::spawn(send_notifications(server, watchdog, ends_when_idle.then(|| idle.clone())));
         Manager { idle }
     }
 
-    /// Waits until the server is over because nobody is there any more.
+    /// Waits until the server has become empty and is to stop.
     pub(crate) async fn idle(&self) {
         self.idle.notified().await;
     }
 
-    /// Says that the server stops.
+    /// Reports that the server is stopping.
     pub(crate) fn stopping(&self) {
-        tell(&[NotifyState::Stopping]);
+        notify(&[NotifyState::Stopping]);
     }
 }
 
-fn tell(states: &[NotifyState<'_>]) {
+fn notify(states: &[NotifyState<'_>]) {
     if let Err(error) = sd_notify::notify(states) {
-        tracing::warn!(%error, "cannot tell the service manager");
+        tracing::warn!(%error, "cannot notify the service manager");
     }
 }
 
-async fn keep_telling(server: Addr<Server>, watchdog: Option<Duration>, idle: Option<Arc<Notify>>) {
-    let mut told: Option<Load> = None;
-    let mut alive = Instant::now();
-    let mut interval = drawhall::clock::every(watchdog.map_or(INTERVAL, |w| w.min(INTERVAL)));
+async fn send_notifications(server: Addr<Server>, watchdog: Option<Duration>, idle: Option<Arc<Notify>>) {
+    let mut reported: Option<Load> = None;
+    let mut last_watchdog = Instant::now();
+    let mut interval = drawhall::clock::every(watchdog.map_or(STATUS_INTERVAL, |w| w.min(STATUS_INTERVAL)));
     loop {
         interval.tick().await;
-        // A server that does not answer is not alive.
+        // A server actor that does not answer gets no watchdog notification, so systemd restarts it.
         let Ok(load) = server.send(GetLoad).await else { return };
-        if told != Some(load) {
+        if reported != Some(load) {
             let status = format!("{} users and {} sessions", load.users, load.sessions);
-            tell(&[NotifyState::Status(&status)]);
+            notify(&[NotifyState::Status(&status)]);
         }
         let empty = Load::default();
-        if told.is_some_and(|before| before != empty)
+        if reported.is_some_and(|before| before != empty)
             && load == empty
             && let Some(idle) = &idle
         {
             idle.notify_one();
         }
-        told = Some(load);
-        if watchdog.is_some_and(|every| alive.elapsed() >= every) {
-            alive = Instant::now();
-            tell(&[NotifyState::Watchdog]);
+        reported = Some(load);
+        if watchdog.is_some_and(|every| last_watchdog.elapsed() >= every) {
+            last_watchdog = Instant::now();
+            notify(&[NotifyState::Watchdog]);
         }
     }
 }

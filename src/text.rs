@@ -1,13 +1,13 @@
-//! Text from outside, as it may stand at a terminal or in the log.
+//! Sanitising text from clients and files for terminals and the log.
 //!
-//! People choose their names and titles themselves. What moves a terminal's cursor, breaks a line, or turns or hides what
-//! stands beside it must not get there.
+//! Users choose their names and titles. Control characters that move a terminal's cursor or break a line, and
+//! invisible or bidirectional characters that hide or reorder other text, are removed, replaced or escaped.
 
 use std::borrow::Cow;
 
 use serde::Serialize;
 
-/// Whether a character is no sign of its own, but changes how others are shown, or cannot be seen.
+/// Whether a character is a control character, invisible, or changes the direction of the text around it.
 pub fn is_hidden(c: char) -> bool {
     c.is_control()
         || matches!(
@@ -24,26 +24,27 @@ pub fn is_hidden(c: char) -> bool {
         )
 }
 
-/// A text in one line, without what is hidden.
+/// Removes hidden characters and line feeds.
 pub fn shown(text: &str) -> String {
     text.chars().filter(|c| !is_hidden(*c)).collect()
 }
 
-/// Lines without what is hidden.
+/// Removes hidden characters but keeps line feeds.
 pub fn shown_lines(text: &str) -> String {
     text.chars().filter(|c| *c == '\n' || !is_hidden(*c)).collect()
 }
 
-/// A text in one line of the log: what is hidden leaves a blank, so that it forges neither a line nor another text.
+/// One line for the log: hidden characters and line feeds become blanks, so that a text can forge no line and join no
+/// words.
 pub fn one_line(text: &str) -> String {
     text.chars().map(|c| if is_hidden(c) { ' ' } else { c }).collect()
 }
 
-/// JSON for programs that may also end up at a terminal: what is hidden is escaped, so nothing is lost.
+/// JSON that is safe to print at a terminal: hidden characters are escaped, so that nothing is lost.
 pub fn shown_json(value: &impl Serialize, pretty: bool) -> String {
     let text = if pretty { serde_json::to_string_pretty(value) } else { serde_json::to_string(value) };
     let mut shown = String::new();
-    // Values of ours can all be JSON; outside of texts there is nothing hidden but line feeds.
+    // Our own values always serialize, and outside of strings JSON has no hidden characters but line feeds.
     for c in text.unwrap_or_default().chars() {
         if c == '\n' || !is_hidden(c) {
             shown.push(c);
@@ -54,8 +55,8 @@ pub fn shown_json(value: &impl Serialize, pretty: bool) -> String {
     shown
 }
 
-/// Text of a file in the encoding that its byte order mark says, UTF-8 without one; without the mark. What is no text
-/// becomes replacement characters.
+/// Decodes the text of a file by its byte order mark (UTF-8, UTF-16 or UTF-32), which is removed; UTF-8 if there is
+/// none. Invalid sequences become replacement characters.
 pub fn decode(bytes: &[u8]) -> Cow<'_, str> {
     match bytes {
         [0xef, 0xbb, 0xbf, rest @ ..] => String::from_utf8_lossy(rest),
@@ -87,7 +88,7 @@ mod tests {
     const EVIL: &str = "a\u{1b}]0;t\u{7}b\nc\u{9b}31m\u{202e}d\u{2066}e\u{200b}f\u{2028}g\u{feff}h\u{e0041}";
 
     #[test]
-    fn what_moves_turns_or_hides_is_left_out() {
+    fn hidden_and_bidirectional_characters_are_removed() {
         assert_eq!(shown(EVIL), "a]0;tbc31mdefgh");
         assert_eq!(shown_lines(EVIL), "a]0;tb\nc31mdefgh");
         assert_eq!(one_line("a\nb\u{202e}c\u{2029}d"), "a b c d");
@@ -97,7 +98,7 @@ mod tests {
     }
 
     #[test]
-    fn a_byte_order_mark_says_how_to_read() {
+    fn a_byte_order_mark_selects_the_encoding() {
         let text = "título=猫🎨\n";
         let with = |mark: &[u8], bytes: Vec<u8>| decode(&[mark, &bytes].concat()).into_owned();
         let utf16 = |bytes: fn(u16) -> [u8; 2]| text.encode_utf16().flat_map(bytes).collect();
@@ -113,7 +114,7 @@ mod tests {
     }
 
     #[test]
-    fn json_says_the_same_without_anything_hidden() {
+    fn json_escapes_hidden_characters() {
         let value = json!({"name": EVIL, EVIL: [1, "x"]});
         for pretty in [false, true] {
             let text = shown_json(&value, pretty);

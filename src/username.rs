@@ -1,9 +1,9 @@
-//! User names: which there can be, and which of them people cannot tell apart.
+//! User names: validation, and names that look the same.
 //!
-//! drawpile-srv looks at length and quotation marks only, so that somebody could be "host" with an invisible character in it,
-//! turn round the direction of a line, or write to the terminal of who reads the log. Clients do not let people type
-//! such names. What people do write stays possible: emoji with their joiners, scripts that need joiners within a word,
-//! variants of ideographs.
+//! drawpile-srv checks only length and quotation marks. So a user could be "host" with an invisible character,
+//! reverse the writing direction of a line, or write escape sequences to the terminal of whoever reads the log.
+//! Clients do not let users enter such names. Everything that users do enter stays valid: emoji with joiners, scripts
+//! that need joiners inside words, variants of ideographs.
 
 use icu_casemap::CaseMapper;
 use icu_normalizer::{ComposingNormalizerBorrowed, DecomposingNormalizerBorrowed};
@@ -13,21 +13,21 @@ use icu_properties::props::{
     NoncharacterCodePoint, Script, VariationSelector,
 };
 
-/// Longest user name in UTF-16 code units.
-const MAX_UNITS: usize = 22;
+/// Maximum length of a user name in UTF-16 code units.
+const MAX_UTF16_UNITS: usize = 22;
 const ZERO_WIDTH_NON_JOINER: char = '\u{200c}';
 const ZERO_WIDTH_JOINER: char = '\u{200d}';
-/// A blank that is a symbol to Unicode.
+/// A blank whose Unicode category is symbol.
 const BRAILLE_BLANK: char = '\u{2800}';
 const KEYCAP: char = '\u{20e3}';
-/// Flags that are spelled with invisible letters: England, Scotland and Wales.
-const SPELLED_FLAGS: [&str; 3] = ["gbeng", "gbsct", "gbwls"];
+/// Flag emoji that are encoded with tag characters: England, Scotland and Wales.
+const TAG_SEQUENCE_FLAGS: [&str; 3] = ["gbeng", "gbsct", "gbwls"];
 const BLACK_FLAG: char = '\u{1f3f4}';
-/// The first of the invisible letters, less the letter that it is, and what ends them.
+/// Code point of a tag character minus that of its ASCII character, and the terminator.
 const TAG_BASE: u32 = 0xe0000;
 const CANCEL_TAG: char = '\u{e007f}';
 
-/// Scripts in which a joiner within a word changes how it looks.
+/// Scripts in which a joiner inside a word changes its appearance.
 const JOINING_SCRIPTS: [Script; 17] = [
     Script::Arabic,
     Script::Syriac,
@@ -48,18 +48,18 @@ const JOINING_SCRIPTS: [Script; 17] = [
     Script::Thaana,
 ];
 
-/// 1 to 22 UTF-16 code units, and no quotation mark: what drawpile-srv asks of a name.
+/// The rule of drawpile-srv: 1 to 22 UTF-16 code units, no quotation mark.
 pub fn has_valid_form(name: &str) -> bool {
     let units = name.encode_utf16().count();
-    (1..=MAX_UNITS).contains(&units) && !name.contains('"')
+    (1..=MAX_UTF16_UNITS).contains(&units) && !name.contains('"')
 }
 
-/// Whether somebody new may have this name: it has the form of one, can be seen, and says nothing that cannot.
+/// Whether a new user or account may have this name: the form is valid, something is visible, and nothing is hidden.
 pub fn is_valid(name: &str) -> bool {
-    has_valid_form(name) && is_clean(name)
+    has_valid_form(name) && has_no_hidden_characters(name)
 }
 
-fn is_clean(name: &str) -> bool {
+fn has_no_hidden_characters(name: &str) -> bool {
     let chars: Vec<char> = name.chars().collect();
     let ends = [chars.first(), chars.last()];
     if ends.into_iter().flatten().any(|c| is_blank(*c)) || !chars.iter().any(|c| is_visible(*c)) {
@@ -67,28 +67,28 @@ fn is_clean(name: &str) -> bool {
     }
     let mut at = 0;
     while at < chars.len() {
-        match spelled_flag(&chars[at..]) {
+        match tag_sequence_flag(&chars[at..]) {
             Some(length) => at += length,
-            None if is_clean_at(&chars, at) => at += 1,
+            None if is_allowed_at(&chars, at) => at += 1,
             None => return false,
         }
     }
     true
 }
 
-/// Length of the flag at the beginning that is spelled with invisible letters.
-fn spelled_flag(chars: &[char]) -> Option<usize> {
+/// Length of the tag sequence flag at the start, if there is one.
+fn tag_sequence_flag(chars: &[char]) -> Option<usize> {
     let (first, rest) = chars.split_first()?;
     let matches = |name: &&&str| {
         let letters = name.chars().filter_map(|c| char::from_u32(TAG_BASE + c as u32));
         rest.iter().copied().take(name.len() + 1).eq(letters.chain([CANCEL_TAG]))
     };
-    let name = SPELLED_FLAGS.iter().find(matches).filter(|_| *first == BLACK_FLAG)?;
+    let name = TAG_SEQUENCE_FLAGS.iter().find(matches).filter(|_| *first == BLACK_FLAG)?;
     Some(name.len() + 2)
 }
 
-/// Whether a character may stand where it stands.
-fn is_clean_at(chars: &[char], at: usize) -> bool {
+/// Whether a character is allowed at its position.
+fn is_allowed_at(chars: &[char], at: usize) -> bool {
     let (c, next) = (chars[at], chars.get(at + 1).copied());
     let before = &chars[..at];
     if c == ZERO_WIDTH_JOINER && joins_emoji(before, next) {
@@ -111,30 +111,30 @@ fn is_clean_at(chars: &[char], at: usize) -> bool {
     allowed && !DefaultIgnorableCodePoint::for_char(c) && !NoncharacterCodePoint::for_char(c)
 }
 
-/// Between two pictures, of which the first may have a skin colour or be marked as a picture.
+/// A joiner between two emoji. The first may be followed by a skin tone or variation selector.
 fn joins_emoji(before: &[char], next: Option<char>) -> bool {
     let picture = before.iter().rev().find(|c| !VariationSelector::for_char(**c));
     picture.is_some_and(|c| ExtendedPictographic::for_char(*c) || EmojiModifier::for_char(*c))
         && next.is_some_and(ExtendedPictographic::for_char)
 }
 
-/// Behind a sign that suppresses a vowel, or between two letters of a script that joins them.
+/// A joiner after a virama, or between two letters of a script that joins them.
 fn joins_letters(before: &[char], next: Option<char>) -> bool {
     if before.last().is_some_and(|c| CanonicalCombiningClass::for_char(*c) == CanonicalCombiningClass::Virama)
     {
         return true;
     }
-    // Some marks belong to all scripts.
+    // Marks of the script "inherited" belong to the letter before them.
     let letter = before.iter().rev().find(|c| Script::for_char(**c) != Script::Inherited);
     let joins = |c: char| JOINING_SCRIPTS.contains(&Script::for_char(c));
     letter.is_some_and(|c| joins(*c)) && next.is_some_and(joins)
 }
 
-/// Whether a variation selector has something to select a variation of.
+/// Whether a variation selector follows a character that has variations.
 fn selects_variation(selector: char, before: &[char], next: Option<char>) -> bool {
     let Some(base) = before.last().copied() else { return false };
     match selector {
-        // As a text, or as a picture. Digits are pictures as keys only.
+        // Text or emoji presentation. For ASCII characters only in keycaps.
         '\u{fe0e}' | '\u{fe0f}' if base.is_ascii() => Emoji::for_char(base) && next == Some(KEYCAP),
         '\u{fe0e}' | '\u{fe0f}' => {
             Emoji::for_char(base) || GeneralCategoryGroup::Symbol.contains(GeneralCategory::for_char(base))
@@ -148,7 +148,7 @@ fn is_blank(c: char) -> bool {
     c.is_whitespace() || c == BRAILLE_BLANK
 }
 
-/// A letter, number, sign or picture, not only a mark on one or the space between.
+/// A letter, number, symbol or emoji; not a mark alone, nor a blank.
 fn is_visible(c: char) -> bool {
     let category = GeneralCategory::for_char(c);
     let stands_alone = !GeneralCategoryGroup::Mark.contains(category)
@@ -157,50 +157,49 @@ fn is_visible(c: char) -> bool {
     stands_alone && !is_blank(c) && !DefaultIgnorableCodePoint::for_char(c)
 }
 
-/// A text without what cannot be seen, and with one form of what can be written in several. For patterns that are to
-/// find words however they are written.
+/// The visible text, NFKC-normalized, with blanks collapsed. For patterns that must match words in any spelling.
 pub fn plain(text: &str) -> String {
     if text.bytes().all(|b| b.is_ascii_graphic()) {
         return text.to_owned();
     }
-    let seen = |c: &char| {
+    let is_visible = |c: &char| {
         let hidden =
             matches!(GeneralCategory::for_char(*c), GeneralCategory::Control | GeneralCategory::Format);
         !hidden && !DefaultIgnorableCodePoint::for_char(*c)
     };
-    let seen: String = text.chars().filter(seen).collect();
-    let composed = ComposingNormalizerBorrowed::new_nfkc().normalize(&seen).into_owned();
+    let visible: String = text.chars().filter(is_visible).collect();
+    let composed = ComposingNormalizerBorrowed::new_nfkc().normalize(&visible).into_owned();
     let words = composed.split(is_blank).filter(|word| !word.is_empty());
     words.collect::<Vec<_>>().join(" ")
 }
 
-/// What two names have in common that people cannot tell apart: capital and small letters, forms of the same letters, and
-/// what cannot be seen make no difference.
+/// A key that is equal for names that look the same: case, compatible forms of letters and invisible characters are
+/// ignored.
 pub fn skeleton(name: &str) -> String {
     if name.bytes().all(|b| b.is_ascii_graphic()) {
         return name.to_ascii_lowercase();
     }
     let decomposed = DecomposingNormalizerBorrowed::new_nfd().normalize(name).into_owned();
     let folded = CaseMapper::new().fold_string(&plain(&decomposed)).into_owned();
-    // Folding takes letters apart, and their parts may be capital.
+    // Case folding decomposes letters, and the parts may need folding again.
     let composed = plain(&folded);
     plain(&CaseMapper::new().fold_string(&composed))
 }
 
-/// A text without what nobody may write in a name.
+/// Removes the characters that are not allowed in names.
 pub fn clean(text: &str) -> String {
     let chars: Vec<char> = text.chars().collect();
     let mut kept = String::with_capacity(text.len());
     let mut at = 0;
     while at < chars.len() {
-        let length = spelled_flag(&chars[at..]).or_else(|| is_clean_at(&chars, at).then_some(1));
+        let length = tag_sequence_flag(&chars[at..]).or_else(|| is_allowed_at(&chars, at).then_some(1));
         kept.extend(&chars[at..at + length.unwrap_or(0)]);
         at += length.unwrap_or(1);
     }
     kept
 }
 
-/// Whether people cannot tell two names apart.
+/// Whether two names look the same.
 pub fn same(a: &str, b: &str) -> bool {
     a == b || skeleton(a) == skeleton(b)
 }
@@ -219,7 +218,7 @@ mod tests {
     }
 
     #[test]
-    fn names_that_people_have_are_taken() {
+    fn names_in_common_use_are_valid() {
         for name in [
             "Ann",
             "x y",
@@ -284,7 +283,7 @@ mod tests {
     }
 
     #[test]
-    fn names_that_hide_something_are_refused() {
+    fn names_with_hidden_characters_are_invalid() {
         for name in [
             " ",
             "ok ",
@@ -346,7 +345,7 @@ mod tests {
     }
 
     #[test]
-    fn names_that_look_alike_are_the_same() {
+    fn lookalike_names_are_the_same() {
         for (a, b) in [
             ("Ann", "aNN"),
             ("host", "host\u{200b}"),
@@ -380,7 +379,7 @@ mod tests {
     }
 
     #[test]
-    fn what_a_name_may_not_hide_is_taken_out() {
+    fn clean_removes_hidden_characters() {
         assert_eq!(clean("\u{202e}Ann\n\u{200b} \u{1b}[0mx"), "Ann [0mx");
         for good in
             ["👩\u{200d}🎨 x", "می\u{200c}خواهم", "🏴\u{e0067}\u{e0062}\u{e0065}\u{e006e}\u{e0067}\u{e007f}"]
@@ -390,21 +389,21 @@ mod tests {
     }
 
     #[test]
-    fn words_are_found_however_they_are_written() {
+    fn plain_normalizes_the_spelling() {
         assert_eq!(plain("ｅ\u{200b}vil"), "evil");
         assert_eq!(plain("Straße"), "Straße", "letters stay as they are");
     }
 
     proptest! {
         #[test]
-        fn a_skeleton_is_its_own_and_says_nothing_unseen(name in "\\PC{0,22}|.{0,22}|[\\u{0}-\\u{10ffff}]{0,8}") {
+        fn skeleton_is_idempotent_and_has_no_invisible_characters(name in "\\PC{0,22}|.{0,22}|[\\u{0}-\\u{10ffff}]{0,8}") {
             let once = skeleton(&name);
             prop_assert_eq!(skeleton(&once), once.clone());
             prop_assert!(!once.chars().any(|c| c.is_control() || DefaultIgnorableCodePoint::for_char(c)));
         }
 
         #[test]
-        fn letters_of_ascii_are_compared_as_ever(name in "[ -~]{1,22}") {
+        fn ascii_names_are_compared_ignoring_case(name in "[ -~]{1,22}") {
             prop_assert!(same(&name, &name.to_ascii_uppercase()));
         }
     }

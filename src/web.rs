@@ -1,5 +1,5 @@
-//! What the HTTP servers of this program (the admin API, the auth server) have in common: who asks, and how many
-//! connections, how much of a body and how much time that may take.
+//! Shared by the HTTP servers (admin API, auth server): client address, connection limits, and limits of size and
+//! time of request bodies.
 
 use std::any::Any;
 use std::collections::HashMap;
@@ -25,47 +25,47 @@ use crate::transport::forwarded::ForwardedHeaders;
 use crate::transport::network::narrowest;
 use crate::transport::trust::{AmbiguousSource, Source, Trusted};
 
-/// Connections of a server at once; further ones wait in the system's queue.
+/// Connections of a server at once; further ones wait in the listen backlog.
 pub(crate) const MAX_CONNECTIONS: usize = 256;
-/// Connections of addresses that are no trusted proxies, so that those and the machine itself always get in.
-const MAX_STRANGERS: usize = 128;
-/// Connections of one such address.
+/// Connections of all addresses that are not trusted proxies. Lower than the total, so that proxies and loopback
+/// always get in.
+const MAX_UNTRUSTED: usize = 128;
+/// Connections of one address that is not a trusted proxy.
 const MAX_OF_ADDRESS: usize = 32;
 /// Connections of one trusted proxy.
 const MAX_OF_PROXY: usize = 192;
-/// How long the head of a request may take, and again its body.
+/// Timeout of the header of a request, and again of its body.
 pub(crate) const REQUEST_TIME: Duration = Duration::from_secs(10);
 
-/// Why a body was not read.
-pub(crate) type NotRead = (StatusCode, &'static str);
+/// Status and text for a body that was not read.
+pub(crate) type BodyError = (StatusCode, &'static str);
 
-/// The body of a request, which is read only if somebody wants it.
-pub(crate) struct Incoming {
+/// The body of a request, not yet read.
+pub(crate) struct RequestBody {
     body: Pin<Box<BodyStream<Payload>>>,
-    /// Its length if it is named.
+    /// From `Content-Length`, if there is one.
     length: Option<u64>,
-    is_read: bool,
+    is_complete: bool,
 }
 
-impl Incoming {
-    /// That of a request.
-    pub(crate) fn new(request: &HttpRequest, payload: Payload) -> Incoming {
+impl RequestBody {
+    pub(crate) fn new(request: &HttpRequest, payload: Payload) -> RequestBody {
         let length = request.headers().get(CONTENT_LENGTH).and_then(|length| length.to_str().ok());
         let length = length.and_then(|length| length.parse().ok());
-        Incoming { body: Box::pin(BodyStream::new(payload)), length, is_read: false }
+        RequestBody { body: Box::pin(BodyStream::new(payload)), length, is_complete: false }
     }
 
-    /// Reads it, in the time and of the size that it may have.
+    /// Reads it, within [`REQUEST_TIME`].
     ///
     /// # Errors
-    /// When it is too long, takes too long, or ends too early.
-    pub(crate) async fn read(&mut self, limit: usize) -> Result<Bytes, NotRead> {
+    /// When it is longer than `limit` bytes, times out or is incomplete.
+    pub(crate) async fn read(&mut self, limit: usize) -> Result<Bytes, BodyError> {
         let reading = tokio::time::timeout(REQUEST_TIME, self.read_all(limit)).await;
         reading.unwrap_or(Err((StatusCode::REQUEST_TIMEOUT, "The body takes too long")))
     }
 
-    async fn read_all(&mut self, limit: usize) -> Result<Bytes, NotRead> {
-        const TOO_LARGE: NotRead = (StatusCode::PAYLOAD_TOO_LARGE, "The body is too large");
+    async fn read_all(&mut self, limit: usize) -> Result<Bytes, BodyError> {
+        const TOO_LARGE: BodyError = (StatusCode::PAYLOAD_TOO_LARGE, "The body is too large");
         if self.length.is_some_and(|length| length > limit as u64) {
             return Err(TOO_LARGE);
         }
@@ -77,27 +77,27 @@ impl Incoming {
             }
             bytes.extend_from_slice(&chunk);
         }
-        self.is_read = true;
+        self.is_complete = true;
         Ok(bytes.freeze())
     }
 
-    /// Ends the connection behind an answer if this was not read. For as long as it is kept nothing more of it is taken;
-    /// were it dropped, a body in chunks would be taken and thrown away for ever.
-    pub(crate) fn end_behind(self, response: HttpResponse) -> HttpResponse {
-        if self.is_read {
+    /// Closes the connection after the response if the body was not read. Until then the response keeps the body: if
+    /// it were dropped, actix-web would go on to read and discard a chunked body without limit.
+    pub(crate) fn close_if_unread(self, response: HttpResponse) -> HttpResponse {
+        if self.is_complete {
             return response;
         }
-        response.map_body(|_, body| BoxBody::new(Kept { body, _unread: self }))
+        response.map_body(|_, body| BoxBody::new(ResponseWithRequest { body, _unread: self }))
     }
 }
 
-/// The body of an answer, with that of the request.
-struct Kept {
+/// The body of a response, which keeps the unread body of its request.
+struct ResponseWithRequest {
     body: BoxBody,
-    _unread: Incoming,
+    _unread: RequestBody,
 }
 
-impl MessageBody for Kept {
+impl MessageBody for ResponseWithRequest {
     type Error = Box<dyn Error>;
 
     fn size(&self) -> BodySize {
@@ -109,25 +109,25 @@ impl MessageBody for Kept {
     }
 }
 
-/// What a request says about proxies on its way.
+/// The proxy headers of a request.
 pub(crate) fn forwarded_headers(request: &HttpRequest) -> ForwardedHeaders {
     ForwardedHeaders::of(request.headers().iter().map(|(name, value)| (name.as_str(), value.as_bytes())))
 }
 
-/// The address that a request was sent from.
+/// The address of the socket's peer.
 pub(crate) fn peer_of(request: &HttpRequest) -> Option<IpAddr> {
     request.peer_addr().map(|address| address.ip().to_canonical())
 }
 
-/// Whose request it is; without a socket's address nobody's.
+/// The client of a request; `None` without a socket address.
 ///
 /// # Errors
-/// When a trusted proxy says what makes no sense.
+/// When the headers of a trusted proxy are unreadable or contradict each other.
 pub(crate) fn source_of(request: &HttpRequest, trusted: &Trusted) -> Result<Option<Source>, AmbiguousSource> {
     peer_of(request).map(|peer| trusted.resolve(peer, &forwarded_headers(request))).transpose()
 }
 
-/// Counts the connections of a server by their addresses, and ends those that are too many.
+/// Limits the connections of an HTTP server per address, and closes those over a limit.
 #[derive(Clone, Default)]
 pub(crate) struct HttpConnectionLimiter {
     open: Arc<Mutex<OpenConnections>>,
@@ -136,11 +136,11 @@ pub(crate) struct HttpConnectionLimiter {
 
 #[derive(Default)]
 struct OpenConnections {
-    strangers: usize,
+    untrusted: usize,
     by_address: HashMap<IpAddr, usize>,
 }
 
-/// A connection that counts until this is dropped.
+/// An admitted connection; it counts until this is dropped.
 struct HttpConnectionPermit {
     limiter: HttpConnectionLimiter,
     address: IpAddr,
@@ -152,7 +152,7 @@ impl HttpConnectionLimiter {
         HttpConnectionLimiter { open: Arc::default(), trusted }
     }
 
-    /// What is done with each new connection.
+    /// The function for actix-web's `on_connect`.
     pub(crate) fn on_connect(&self) -> impl Fn(&dyn Any, &mut Extensions) + Send + Sync + 'static {
         let limiter = self.clone();
         move |connection, data| {
@@ -161,7 +161,7 @@ impl HttpConnectionLimiter {
                 Some(permit) => drop(data.insert(permit)),
                 None => {
                     METRICS.limits_hit.count("httpConnections");
-                    // It may be gone already.
+                    // An error means that the client has disconnected.
                     let _ = SockRef::from(stream).shutdown(Shutdown::Both);
                 }
             }
@@ -178,12 +178,12 @@ impl HttpConnectionLimiter {
         let mut open = self.lock();
         let limit = if is_proxy { MAX_OF_PROXY } else { MAX_OF_ADDRESS };
         if open.by_address.get(&address).is_some_and(|count| *count >= limit)
-            || !is_proxy && open.strangers >= MAX_STRANGERS
+            || !is_proxy && open.untrusted >= MAX_UNTRUSTED
         {
             return None;
         }
         *open.by_address.entry(address).or_default() += 1;
-        open.strangers += usize::from(!is_proxy);
+        open.untrusted += usize::from(!is_proxy);
         drop(open);
         Some(HttpConnectionPermit { limiter: self.clone(), address, is_proxy })
     }
@@ -192,7 +192,7 @@ impl HttpConnectionLimiter {
 impl Drop for HttpConnectionPermit {
     fn drop(&mut self) {
         let mut open = self.limiter.lock();
-        open.strangers -= usize::from(!self.is_proxy);
+        open.untrusted -= usize::from(!self.is_proxy);
         if let Some(count) = open.by_address.get_mut(&self.address) {
             *count -= 1;
             if *count == 0 {
@@ -207,22 +207,22 @@ mod tests {
     use super::*;
 
     #[test]
-    fn no_address_takes_all_connections() {
+    fn connections_are_limited_per_address_and_in_total() {
         let limiter = HttpConnectionLimiter::default();
         let enter = |address: &str| limiter.enter(address.parse().unwrap());
         let mut permits: Vec<_> = std::iter::from_fn(|| enter("192.0.2.1")).take(1000).collect();
         assert_eq!(permits.len(), MAX_OF_ADDRESS);
         permits.extend((0..1000).filter_map(|n: u32| enter(&format!("198.51.100.{}", n % 250))));
-        assert_eq!(permits.len(), MAX_STRANGERS);
+        assert_eq!(permits.len(), MAX_UNTRUSTED);
         let proxied: Vec<_> = std::iter::from_fn(|| enter("127.0.0.1")).take(1000).collect();
         assert_eq!(proxied.len(), MAX_OF_PROXY);
-        assert!(enter("::1").is_some(), "another way to the machine itself");
+        assert!(enter("::1").is_some(), "another loopback address");
         permits.clear();
         drop(proxied);
         assert!(enter("192.0.2.1").is_some());
         assert!(
-            limiter.lock().by_address.is_empty() && limiter.lock().strangers == 0,
-            "what is gone does not count"
+            limiter.lock().by_address.is_empty() && limiter.lock().untrusted == 0,
+            "closed connections do not count"
         );
     }
 }

@@ -1,13 +1,15 @@
-//! Traffic of the real desktop client, replayed. Skipped where `DRAWHALL_GOLDEN` does not name the folder.
+//! Recorded conversations, replayed: one of our own, and that of the real desktop client where `DRAWHALL_GOLDEN` names
+//! the directory.
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
 mod common;
 
 use std::collections::BTreeMap;
+use std::path::Path;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
-use common::{Client, TestServer, golden};
+use common::{Client, TestServer, recordings};
 use drawhall_protocol::frame::FIRST_OPAQUE;
 use serde_json::{Value, json};
 
@@ -19,8 +21,8 @@ struct Line {
     payload: Vec<u8>,
 }
 
-fn recording() -> Option<Vec<Line>> {
-    let text = std::fs::read_to_string(golden()?.join("realclient/host-draw-chat-join.jsonl")).unwrap();
+fn read(path: &Path) -> Vec<Line> {
+    let text = std::fs::read_to_string(path).unwrap();
     let parse = |line: &str| {
         let v: Value = serde_json::from_str(line).unwrap();
         let payload = match v["data"].as_str() {
@@ -35,7 +37,7 @@ fn recording() -> Option<Vec<Line>> {
             payload,
         }
     };
-    Some(text.lines().filter(|l| !l.is_empty()).map(parse).collect())
+    text.lines().filter(|l| !l.is_empty()).map(parse).collect()
 }
 
 /// Sends what a client sent, with the session's id in place of the recorded one, and waits for the answer to each
@@ -66,7 +68,12 @@ fn say(client: &mut Client, line: &Line, session: &str) -> Option<String> {
 
 #[test]
 fn what_real_clients_send_is_accepted_and_yields_the_same_history() {
-    let Some(lines) = recording() else { return };
+    for path in recordings("conversation.jsonl", "realclient/host-draw-chat-join.jsonl") {
+        replay(&read(&path));
+    }
+}
+
+fn replay(lines: &[Line]) {
     let server = TestServer::start("");
     let mut clients: BTreeMap<u64, Client> = BTreeMap::new();
     let mut session = String::new();

@@ -8,7 +8,7 @@ use std::io::Write as _;
 use std::path::Path;
 use std::process::{Command, Output, Stdio};
 
-use common::golden;
+use common::recordings;
 
 const TEXT: &str = "!version=dp:4.25.1\n!title=A title\n1 join {\"name\":\"A\"}\n1 interval {\"msecs\":61000}\n1 undopoint\n";
 
@@ -40,8 +40,13 @@ fn recordings_are_converted_there_and_back() {
 }
 
 #[test]
-fn every_message_of_the_reference_is_converted_byte_for_byte() {
-    let Some(wire) = golden().map(|g| g.join("wire")) else { return };
+fn every_recorded_message_is_converted_byte_for_byte() {
+    for wire in recordings("wire", "wire") {
+        convert_every_message(&wire);
+    }
+}
+
+fn convert_every_message(wire: &Path) {
     let folder = tempfile::tempdir().unwrap();
     for (from, to) in [("dptxt", "dprec"), ("dprec", "dptxt")] {
         let input = wire.join(format!("every-message.{from}"));
@@ -51,6 +56,18 @@ fn every_message_of_the_reference_is_converted_byte_for_byte() {
         let expected = fs::read(wire.join(format!("every-message.{to}"))).unwrap();
         assert!(fs::read(folder.path().join(output)).unwrap() == expected, "{to} differs");
     }
+}
+
+#[test]
+fn a_recording_that_begins_with_a_bad_message_is_converted_without_it() {
+    let folder = tempfile::tempdir().unwrap();
+    // A DrawDabsClassic of three bytes.
+    let recording =
+        [b"DPREC\0\0\x17{\"version\":\"dp:4.25.1\"}".as_slice(), &[0, 3, 148, 1, 1, 2, 3]].concat();
+    fs::write(folder.path().join("a.dprec"), recording).unwrap();
+    let done = drawhall(&["convert", "a.dprec", "a.dptxt"], folder.path());
+    let errors = text_of(&done.stderr);
+    assert!(errors.contains("1 messages could not be converted, 0 were"), "{errors}");
 }
 
 #[test]

@@ -1,4 +1,4 @@
-//! Ban lists that are imported: any text, any compressed bytes, any JSON.
+//! Imported and external ban lists: arbitrary text, compressed bytes and JSON.
 #![no_main]
 
 use std::io::Write as _;
@@ -7,7 +7,7 @@ use arbitrary::Arbitrary;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use drawhall::config::{Settings, extbans};
-use drawhall_fuzz::{Json, Table};
+use drawhall_fuzz::{Json, TestSession};
 use drawhall_protocol::command::RawCommand;
 use flate2::Compression;
 use flate2::write::ZlibEncoder;
@@ -40,13 +40,13 @@ fuzz_target!(|input: Input| {
             return drop(extbans::parse(&json!({"bans": list}).to_string()));
         }
     };
-    let mut table = Table::running(Settings::default());
+    let mut session = TestSession::running(Settings::default());
     let raw = RawCommand { cmd: "import-bans".into(), args: vec![text.into()], ..RawCommand::default() };
-    table.command(1, &raw);
-    table.join(2, String::new(), String::new());
-    table.join(7, String::new(), String::new());
+    session.command(1, &raw);
+    session.join(2, String::new(), String::new());
+    session.join(7, String::new(), String::new());
     let kwargs = json!({"plain": true}).as_object().cloned().unwrap_or_default();
-    table.command(7, &RawCommand { cmd: "export-bans".into(), kwargs, ..RawCommand::default() });
+    session.command(7, &RawCommand { cmd: "export-bans".into(), kwargs, ..RawCommand::default() });
 });
 
 fn packed(length: Option<u32>, bytes: &[u8]) -> String {

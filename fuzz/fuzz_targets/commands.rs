@@ -1,4 +1,4 @@
-//! Commands and replies are read leniently, and what was understood survives the wire.
+//! Commands and replies are parsed leniently; a parsed reply survives encoding and parsing.
 #![no_main]
 
 use drawhall_protocol::command::{RawCommand, ServerCommand};

@@ -1,4 +1,4 @@
-//! A binary recording is read up to where it is truncated; what was read writes back the same.
+//! A binary recording is read up to an incomplete message; what was read equals the input byte for byte.
 #![no_main]
 
 use drawhall_protocol::recording::dprec::DprecReader;
@@ -6,7 +6,7 @@ use libfuzzer_sys::fuzz_target;
 
 fuzz_target!(|bytes: &[u8]| {
     check(bytes);
-    // The header is hard to guess; what follows it is worth the time.
+    // The header is hard to guess, so also try the input behind a valid one.
     check(&[b"DPREC\0\0\x02{}".as_slice(), bytes].concat());
 });
 

@@ -1,4 +1,4 @@
-//! Any text is a recording or an error, never a crash or a hang.
+//! Arbitrary text is parsed or refused, without a panic or an endless loop.
 #![no_main]
 
 use drawhall_protocol::recording::dptxt::{DptxtError, DptxtReader};

@@ -1,4 +1,4 @@
-//! Where a stream is split does not change the frames in it.
+//! Chunk boundaries in a byte stream do not change its frames.
 #![no_main]
 
 use arbitrary::Arbitrary;

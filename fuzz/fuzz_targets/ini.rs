@@ -1,4 +1,4 @@
-//! Any configuration file is read; what cannot be understood is told with its line, and the rest makes rules.
+//! Arbitrary configuration files are parsed: at most one error per line, and the valid lines make rules.
 #![no_main]
 
 use drawhall::config::{Rules, ini};

@@ -1,4 +1,4 @@
-//! Any journal replays, and what its lines say reads back as it was written.
+//! Arbitrary journals are replayed, and parsed entries survive writing and parsing.
 #![no_main]
 
 use drawhall::storage::journal::{Line, parse_line};
@@ -13,7 +13,7 @@ fuzz_target!(|bytes: &[u8]| {
         let mut written = String::new();
         entry.write(&mut written);
         assert_eq!(written.lines().count(), 1, "one line an entry");
-        // Control characters are left out; what is left of a value may be nothing.
+        // Control characters are dropped, so a value may become empty.
         let plain = !line.trim().chars().any(char::is_control);
         match parse_line(&written) {
             Line::Entry(again, _) => {

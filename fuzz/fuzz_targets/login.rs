@@ -1,4 +1,4 @@
-//! Whatever a client says while it logs in, nobody gets in without being identified, and nothing crashes.
+//! Arbitrary login commands: no client joins or hosts without being identified, and nothing panics.
 #![no_main]
 
 use std::sync::{Arc, LazyLock};
@@ -56,20 +56,20 @@ fuzz_target!(|login: Login| {
     };
     let (mut machine, greeting) = LoginMachine::new(rules, &arrival);
     let mut identified = false;
-    let mut asked = None;
-    perform(vec![greeting], &mut identified, &mut asked);
+    let mut pending = None;
+    perform(vec![greeting], &mut identified, &mut pending);
     for input in login.inputs {
         let effects = match input {
-            Input::Answer(good, which) => answer(&mut machine, asked.take(), good, which),
+            Input::Answer(good, which) => answer(&mut machine, pending.take(), good, which),
             _ if machine.is_waiting() => continue,
             Input::Command(command) => machine.command(&command.into_raw(NAMES)),
             Input::Raw(bytes) => machine.command(&RawCommand::parse(&bytes)),
         };
-        perform(effects, &mut identified, &mut asked);
+        perform(effects, &mut identified, &mut pending);
     }
 });
 
-fn perform(effects: Vec<LoginEffect>, identified: &mut bool, asked: &mut Option<LoginEffect>) {
+fn perform(effects: Vec<LoginEffect>, identified: &mut bool, pending: &mut Option<LoginEffect>) {
     for effect in effects {
         match effect {
             LoginEffect::Send(reply) => {
@@ -80,19 +80,19 @@ fn perform(effects: Vec<LoginEffect>, identified: &mut bool, asked: &mut Option<
             }
             LoginEffect::Join(_) | LoginEffect::Host { .. } => {
                 assert!(*identified, "nobody gets in without a name");
-                *asked = Some(effect);
+                *pending = Some(effect);
             }
             LoginEffect::CheckAccount { .. }
             | LoginEffect::QueryExtAuth { .. }
             | LoginEffect::LookUp { .. }
-            | LoginEffect::FindSession { .. } => *asked = Some(effect),
+            | LoginEffect::FindSession { .. } => *pending = Some(effect),
             _ => {}
         }
     }
 }
 
-fn answer(machine: &mut LoginMachine, asked: Option<LoginEffect>, good: bool, which: u8) -> Vec<LoginEffect> {
-    match asked {
+fn answer(machine: &mut LoginMachine, pending: Option<LoginEffect>, good: bool, which: u8) -> Vec<LoginEffect> {
+    match pending {
         Some(LoginEffect::CheckAccount { .. }) => machine.account_checked(match which % 3 {
             _ if good => {
                 AccountCheck::Ok { auth_id: "internal:1".into(), flags: vec!["MOD".into(), "GHOST".into()] }

@@ -1,4 +1,4 @@
-//! What decodes also encodes, and has a text form that reads back.
+//! Every message that can be decoded can be encoded, and survives the text form.
 #![no_main]
 
 use arbitrary::Arbitrary;

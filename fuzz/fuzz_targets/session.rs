@@ -1,9 +1,9 @@
-//! Whatever the people in a session send, they are sent whole messages, and the session goes on.
+//! Arbitrary input from the users of a session: they receive complete messages only, and the session does not panic.
 #![no_main]
 
 use arbitrary::Arbitrary;
 use drawhall::config::Settings;
-use drawhall_fuzz::{Command, Table};
+use drawhall_fuzz::{Command, TestSession};
 use drawhall_protocol::Frame;
 use drawhall_protocol::message::{Layout, Message};
 use libfuzzer_sys::fuzz_target;
@@ -38,21 +38,21 @@ fuzz_target!(|input: Input| {
         persistence: true,
         ..Settings::default()
     };
-    let mut table = Table::running(settings);
+    let mut session = TestSession::running(settings);
     for step in input.steps {
-        if table.ended {
+        if session.ended {
             return;
         }
         match step {
-            Step::Join(who, password) => table.join(conn(who), password, String::new()),
+            Step::Join(who, password) => session.join(conn(who), password, String::new()),
             Step::JoinAt(who, index) => {
-                let hidx = format!("{}:{index}:id", table.now.utc_ms / 1000);
-                table.join(conn(who), String::new(), hidx);
+                let hidx = format!("{}:{index}:id", session.now.utc_ms / 1000);
+                session.join(conn(who), String::new(), hidx);
             }
-            Step::Leave(who) => table.leave(conn(who)),
+            Step::Leave(who) => session.leave(conn(who)),
             Step::Frames(who, messages) => {
                 let mut bytes = Vec::new();
-                // The client lets only what decodes through to the session.
+                // The client actor passes on only messages that can be decoded.
                 for (kind, user, payload) in messages {
                     if kind < 64 && Message::decode(kind, &payload, Layout::V4_25).is_err() {
                         continue;
@@ -61,10 +61,10 @@ fuzz_target!(|input: Input| {
                         bytes.extend_from_slice(frame.as_bytes());
                     }
                 }
-                table.send(conn(who), bytes);
+                session.send(conn(who), bytes);
             }
-            Step::Command(who, command) => table.command(conn(who), &command.into_raw(NAMES)),
-            Step::Wait(ms) => table.wait(ms.into()),
+            Step::Command(who, command) => session.command(conn(who), &command.into_raw(NAMES)),
+            Step::Wait(ms) => session.wait(ms.into()),
         }
     }
 });

@@ -1,4 +1,4 @@
-//! Stored sessions: any journal and any history load or are refused, and what was loaded goes on as a session.
+//! Arbitrary journals and history files are loaded or refused, and a loaded session works.
 #![no_main]
 
 use std::path::Path;
@@ -29,8 +29,8 @@ fuzz_target!(|input: Input| {
     let replay = Metadata::replay(&input.journal);
     assert!(replay.warnings.len() <= 2 * input.journal.len() + 2);
     let memory = Path::new("/dev/shm");
-    let place = if memory.is_dir() { memory.to_owned() } else { std::env::temp_dir() };
-    let directory = tempfile::tempdir_in(place).expect("a directory");
+    let parent = if memory.is_dir() { memory.to_owned() } else { std::env::temp_dir() };
+    let directory = tempfile::tempdir_in(parent).expect("a directory");
     let mut journal = format!("FILE {ID}.dprec\n").into_bytes();
     journal.extend_from_slice(&input.journal);
     let mut history = Vec::new();
@@ -47,23 +47,23 @@ fuzz_target!(|input: Input| {
     history.extend_from_slice(&input.tail);
     std::fs::write(directory.path().join(format!("{ID}.session")), journal).expect("write");
     std::fs::write(directory.path().join(format!("{ID}.dprec")), history).expect("write");
-    let folder = SessionDir::open(directory.path(), Duration::from_secs(3600)).expect("opens");
+    let session_dir = SessionDir::open(directory.path(), Duration::from_secs(3600)).expect("opens");
     let mut listed = 0;
-    folder.list(false, |_| listed += 1).expect("lists");
-    go_on(&folder);
-    folder.close();
+    session_dir.list(false, |_| listed += 1).expect("lists");
+    join_and_read(&session_dir);
+    session_dir.close();
 });
 
-/// Somebody joins the session, and reads it.
-fn go_on(folder: &Arc<SessionDir>) {
-    let Ok(loaded) = folder.load(ID) else { return };
+/// A client joins the loaded session and reads its history.
+fn join_and_read(session_dir: &Arc<SessionDir>) {
+    let Ok(loaded) = session_dir.load(ID) else { return };
     let now = Timestamp { monotonic_ms: 1_000_000, utc_ms: 1_795_241_572_000 };
     let mut effects = Effects::default();
     let (mut machine, mut store) = SessionMachine::restored(ServerSettings::default(), loaded, None, now, &mut effects);
     let request = JoinRequest { client: client(7), ..JoinRequest::default() };
     machine.join(request, now, &mut effects);
-    let outcome = store.perform(machine.drain_writes());
-    assert!(outcome.error.is_none(), "there is room");
+    let result = store.perform(machine.drain_writes());
+    assert!(result.error.is_none(), "there is room");
     for (_, op) in effects.sends {
         if let drawhall::session::ClientOp::Direct(bytes) = op {
             assert_eq!(whole_frames_len(&bytes), bytes.len());

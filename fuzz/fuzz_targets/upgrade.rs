@@ -1,4 +1,4 @@
-//! What a connection begins with: a request for WebSocket, or a header of the PROXY protocol.
+//! The start of a connection: a WebSocket upgrade request, or a header of the PROXY protocol.
 #![no_main]
 
 use drawhall::config::ip_range::IpRange;
@@ -31,7 +31,7 @@ fn request(bytes: &[u8]) {
     assert!(upgrade.len <= bytes.len());
     let trusted = Trusted::new(&[IpRange::parse("10.0.0.0/8").expect("a network")]);
     let stranger = "192.0.2.1".parse().expect("an address");
-    let source = trusted.resolve(stranger, &upgrade.claims).expect("a stranger speaks for itself");
+    let source = trusted.resolve(stranger, &upgrade.forwarded).expect("an untrusted peer is its own source");
     assert_eq!(source.address, stranger);
-    let _ = trusted.resolve("10.0.0.1".parse().expect("an address"), &upgrade.claims);
+    let _ = trusted.resolve("10.0.0.1".parse().expect("an address"), &upgrade.forwarded);
 }

@@ -1,4 +1,4 @@
-//! Frames of a WebSocket client: how they are cut does not matter, and nothing larger than allowed comes out.
+//! WebSocket frames: chunk boundaries do not matter, and no message exceeds the limit.
 #![no_main]
 
 use arbitrary::Arbitrary;
@@ -40,7 +40,7 @@ fn bytes_of(part: &Part) -> Vec<u8> {
     match part {
         Part::Raw(bytes) => bytes.clone(),
         Part::Frame(Frame { first, plain, masked, payload }) => {
-            // Mostly what the decoder lets through, or it gets no further than the first byte.
+            // Mostly valid first bytes, or the decoder would rarely get further.
             let first = if *plain { first & 0x8f } else { *first };
             let mask = if *masked { 0x80 } else { 0 };
             let mut out = vec![first];

@@ -1,4 +1,4 @@
-//! What several targets share: JSON that is nearly right, and a session with people in it.
+//! Shared by several targets: JSON that is nearly valid, and a session with users.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -15,19 +15,19 @@ use drawhall_protocol::frame::whole_frames_len;
 use drawhall_protocol::{Frame, frame::frames};
 use serde_json::{Map, Value};
 
-/// Arguments of commands that mean something somewhere, one a word.
+/// Values of arguments with a meaning to some command, separated by blanks.
 const WORDS: &str = "id A u1 guest auth extauth host join dp:4.25.1 dp:4.24.0 1 254 all image current secret pAAAA \
     0123456789abcdef0123456789abcdef KEEPALIVE,THUMBNAIL 2.3.1";
-/// Members of commands' objects.
+/// Names of arguments, separated by blanks.
 const KEYS: &str = "intent avatar extauth protocol user_id alias password opword web capabilities s m app_version \
     protocol_version qt_version os nsfm persistent title maxUserCount resetThreshold authOnly preserveChat deputies \
     type reason id correlator data payload net pings messageCount trust op maxUses secret url session plain allowWeb \
     invites unlisted founder archive idleOverride sizeLimitOverride hidx oldv ban expires";
 
-/// One of the words of a list.
-pub fn pick(list: &str, at: u8) -> &str {
+/// An item of a list that is separated by blanks.
+pub fn pick(list: &str, index: u8) -> &str {
     let count = list.split_whitespace().count();
-    list.split_whitespace().nth(usize::from(at) % count).unwrap_or_default()
+    list.split_whitespace().nth(usize::from(index) % count).unwrap_or_default()
 }
 
 /// A JSON value.
@@ -52,7 +52,7 @@ impl From<Json> for Value {
             Json::Small(value) => value.into(),
             Json::Integer(value) => value.into(),
             Json::Float(value) => value.into(),
-            Json::Word(at) => pick(WORDS, at).into(),
+            Json::Word(index) => pick(WORDS, index).into(),
             Json::Text(text) => text.into(),
             Json::List(list) => list.into_iter().map(Value::from).collect(),
             Json::Object(members) => Value::Object(object(members)),
@@ -61,11 +61,11 @@ impl From<Json> for Value {
 }
 
 fn object(members: Vec<(u8, Json)>) -> Map<String, Value> {
-    let key = |at: u8| pick(KEYS, at).to_owned();
-    members.into_iter().map(|(at, value)| (key(at), value.into())).collect()
+    let key = |index: u8| pick(KEYS, index).to_owned();
+    members.into_iter().map(|(index, value)| (key(index), value.into())).collect()
 }
 
-/// A command, its name taken from a list.
+/// A command with a name of a list.
 #[derive(Debug, Arbitrary)]
 pub struct Command {
     name: u8,
@@ -84,37 +84,37 @@ impl Command {
     }
 }
 
-/// Wire bytes of a command.
+/// A command as a frame.
 pub fn command_frame(raw: &RawCommand) -> Option<Vec<u8>> {
     let json = serde_json::to_vec(raw).ok()?;
     Some(Frame::new(0, 0, &json).ok()?.into_bytes().to_vec())
 }
 
-/// A session, and what its clients have been sent.
-pub struct Table {
+/// A session, and what its clients have received.
+pub struct TestSession {
     pub machine: SessionMachine,
     pub now: Timestamp,
     pub ended: bool,
-    /// Asked-for correlators and the like, as the clients see them.
-    pub told: Vec<Value>,
+    /// The last 50 JSON replies of the server, to all clients.
+    pub replies: Vec<Value>,
     cursors: BTreeMap<ConnId, Cursor>,
 }
 
-/// Somebody who joins.
+/// A client that can join.
 pub fn client(conn: ConnId) -> AuthenticatedClient {
-    let person = Identity {
+    let identity = Identity {
         name: format!("u{conn}"),
         address: "192.0.2.1".parse().ok(),
         auth_id: if conn % 3 == 0 { format!("internal:{conn}") } else { String::new() },
         sid: format!("sid-{conn}"),
     };
     let flags = ["HOST", "WEB", "WEBSESSION", "WEBHOST"].map(str::to_owned).to_vec();
-    AuthenticatedClient { conn, identity: person, flags, moderator: conn == 7, ..AuthenticatedClient::default() }
+    AuthenticatedClient { conn, identity, flags, moderator: conn == 7, ..AuthenticatedClient::default() }
 }
 
-impl Table {
-    /// A session that runs; `u1` has hosted it.
-    pub fn running(settings: Settings) -> Table {
+impl TestSession {
+    /// A session that is hosted by `u1` on connection 1.
+    pub fn running(settings: Settings) -> TestSession {
         let (names, _) = NameRules::new(&settings);
         let shared = ServerSettings {
             settings: Arc::new(settings),
@@ -125,18 +125,19 @@ impl Table {
         let now = Timestamp { monotonic_ms: 1_000_000, utc_ms: 1_795_241_572_000 };
         let version = ProtocolVersion::dp(4, 25, 1);
         let machine = SessionMachine::new(shared, "id".into(), String::new(), version, "u1".into(), now);
-        let (ended, told, cursors) = (false, Vec::new(), BTreeMap::new());
-        let mut table = Table { machine, now, ended, told, cursors };
-        table.act(|machine, now, effects| {
+        let (ended, replies, cursors) = (false, Vec::new(), BTreeMap::new());
+        let mut session = TestSession { machine, now, ended, replies, cursors };
+        session.act(|machine, now, effects| {
             let host = client(1);
             machine.set_up(&Host::default(), &host);
             machine.host(host, 1, now, effects);
         });
-        table.command(1, &RawCommand { cmd: "init-complete".into(), ..RawCommand::default() });
-        table
+        session.command(1, &RawCommand { cmd: "init-complete".into(), ..RawCommand::default() });
+        session
     }
 
-    /// Gives the rules an input; everybody reads what comes of it.
+    /// Runs an input on the session; all clients then receive the effects and read the history. Checks that frames
+    /// are complete and user ids unique.
     pub fn act(&mut self, input: impl FnOnce(&mut SessionMachine, Timestamp, &mut Effects)) {
         if self.ended {
             return;
@@ -150,7 +151,7 @@ impl Table {
                 ClientOp::Direct(bytes) => {
                     assert_eq!(whole_frames_len(&bytes), bytes.len(), "whole messages only");
                     for frame in frames(&bytes).filter(|f| f.header.kind == 0) {
-                        self.told.push(serde_json::from_slice(frame.payload()).expect("replies are JSON"));
+                        self.replies.push(serde_json::from_slice(frame.payload()).expect("replies are JSON"));
                     }
                 }
                 ClientOp::Attach(cursor) => drop(self.cursors.insert(conn, cursor)),
@@ -165,7 +166,7 @@ impl Table {
                 ClientOp::Joined { .. } | ClientOp::Released => {}
             }
         }
-        self.told.drain(..self.told.len().saturating_sub(50));
+        self.replies.drain(..self.replies.len().saturating_sub(50));
         for cursor in self.cursors.values_mut() {
             let mut out = Vec::new();
             while matches!(cursor.read(1 << 20, &mut out), Read::Some) {
@@ -180,7 +181,7 @@ impl Table {
         assert!(!ids.contains(&0) && !ids.contains(&255));
     }
 
-    /// Somebody joins who is not there yet.
+    /// A client joins, unless it has already.
     pub fn join(&mut self, conn: ConnId, password: String, hidx: String) {
         if !self.machine.members().iter().any(|m| m.conn() == conn) {
             let request = JoinRequest { client: client(conn), password, hidx, ..JoinRequest::default() };
@@ -188,13 +189,13 @@ impl Table {
         }
     }
 
-    /// Somebody leaves.
+    /// A client leaves.
     pub fn leave(&mut self, conn: ConnId) {
         self.cursors.remove(&conn);
         self.act(|machine, now, effects| machine.leave(conn, now, effects));
     }
 
-    /// Whole frames arrive.
+    /// A client sends complete frames.
     pub fn send(&mut self, conn: ConnId, mut bytes: Vec<u8>) {
         if self.machine.members().iter().any(|m| m.conn() == conn) {
             self.act(|machine, now, effects| {
@@ -203,14 +204,14 @@ impl Table {
         }
     }
 
-    /// A command arrives.
+    /// A client sends a command.
     pub fn command(&mut self, conn: ConnId, raw: &RawCommand) {
         if let Some(frame) = command_frame(raw) {
             self.send(conn, frame);
         }
     }
 
-    /// Time passes.
+    /// Advances the clocks and runs the timers.
     pub fn wait(&mut self, ms: u64) {
         self.now.monotonic_ms += ms;
         self.now.utc_ms += ms as i64;

@@ -1,11 +1,11 @@
-//! Blend modes: their ids on the wire and names in the text form. Source: docs/spec/wire.md#blend-modes.
+//! Blend modes: ids on the wire and names in the text form. Source: docs/spec/wire.md#blend-modes.
 
-/// What an unknown name reads as: `svg:src-over`.
+/// The default for an unknown name: `svg:src-over`.
 pub const NORMAL: u8 = 1;
-/// What an unknown id is written as.
+/// The name of unknown ids.
 pub const UNKNOWN_NAME: &str = "-dp-unknown";
 
-/// Names of the ids 0 to 90, in order.
+/// Names of the ids 0 to 90, by id.
 const NAMES: [&str; 91] = [
     "svg:dst-out",
     "svg:src-over",
@@ -101,7 +101,7 @@ const NAMES: [&str; 91] = [
 ];
 const REPLACE: (u8, &str) = (255, "-dp-replace");
 
-/// The name of a blend mode, [`UNKNOWN_NAME`] if there is none.
+/// The name of an id, [`UNKNOWN_NAME`] if it is unknown.
 pub fn name(id: u8) -> &'static str {
     match id {
         id if id == REPLACE.0 => REPLACE.1,
@@ -122,7 +122,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn names_and_ids_belong_together() {
+    fn names_and_ids_convert_both_ways() {
         for mode in (0..=90).chain([255]) {
             assert_eq!(id(name(mode)), mode);
         }

@@ -1,49 +1,49 @@
-//! The first messages of a session that nobody has uploaded: an empty canvas with its layers.
+//! The first messages of a session that is created without an upload: an empty canvas with its layers.
 
 use crate::frame::Frame;
 use crate::message::{
     CanvasBackground, CanvasResize, DefaultLayer, EncodeError, LayerRetitle, LayerTreeCreate, Layout, Message,
 };
 
-/// User whose messages they are, and who owns the layers.
+/// User id of the sender of the messages, and owner of the layers.
 const USER: u8 = 1;
-/// Greatest width and height of a canvas in pixels, as clients have it.
+/// Maximum width and height of a canvas in pixels; the limit of the clients.
 pub const MAX_SIDE: u32 = 32_767;
-/// Layers that a new canvas can have.
+/// Maximum number of layers of a new canvas.
 pub const MAX_LAYERS: u8 = 100;
 
-/// An empty canvas.
+/// Description of an empty canvas.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Canvas {
     /// Width in pixels, 1 to [`MAX_SIDE`].
     pub width: u32,
     /// Height in pixels, 1 to [`MAX_SIDE`].
     pub height: u32,
-    /// Colour behind all layers, `0xAARRGGBB`.
+    /// Background colour, `0xAARRGGBB`.
     pub background: u32,
     /// Number of transparent layers, 1 to [`MAX_LAYERS`].
     pub layers: u8,
 }
 
-/// A canvas that cannot be.
+/// An invalid canvas.
 #[derive(Debug, thiserror::Error)]
 pub enum CanvasError {
-    /// A side is of no length, or too long.
+    /// Width or height is out of range.
     #[error("width and height must be 1 to {MAX_SIDE} pixels")]
     Size,
-    /// There is no layer, or there are too many.
+    /// The number of layers is out of range.
     #[error("there must be 1 to {MAX_LAYERS} layers")]
     Layers,
-    /// A message cannot be written.
+    /// A message cannot be encoded.
     #[error(transparent)]
     Encode(#[from] EncodeError),
 }
 
 impl Canvas {
-    /// Its messages, in the layout of a version.
+    /// Encodes the messages in a payload layout.
     ///
     /// # Errors
-    /// When the canvas cannot be.
+    /// When a value is out of range.
     pub fn messages(&self, layout: Layout) -> Result<Vec<Frame>, CanvasError> {
         let Canvas { width, height, background, layers } = *self;
         let side = |length: u32| i32::try_from(length).ok().filter(|_| (1..=MAX_SIDE).contains(&length));
@@ -51,7 +51,7 @@ impl Canvas {
         if !(1..=MAX_LAYERS).contains(&layers) {
             return Err(CanvasError::Layers);
         }
-        // The user that owns a layer stands in its id, at another place in each layout.
+        // A layer id holds the owner's user id, in another byte in each layout.
         let id = |number: u8| match layout {
             Layout::V4_25 => u32::from(number) << 8 | u32::from(USER),
             Layout::V4_24 => u32::from(USER) << 8 | u32::from(number),
@@ -104,7 +104,7 @@ mod tests {
     }
 
     #[test]
-    fn a_canvas_that_cannot_be_is_refused() {
+    fn an_invalid_canvas_is_refused() {
         let good = Canvas { width: 1, height: MAX_SIDE, background: 0, layers: MAX_LAYERS };
         assert_eq!(good.messages(Layout::V4_24).unwrap().len(), 2 + 2 * usize::from(MAX_LAYERS) + 1);
         for bad in [

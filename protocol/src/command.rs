@@ -1,14 +1,15 @@
-//! What clients ask for: the JSON of `ServerCommand` messages from client to server.
+//! Commands of clients: the JSON of `ServerCommand` messages from client to server.
 //!
-//! `{"cmd": "...", "args": [...], "kwargs": {...}}`, read leniently: what is missing or of the wrong type is empty, 0
-//! or false. [`RawCommand`] is the JSON, [`ServerCommand`] its meaning. Sources: docs/spec/login.md#commands-and-replies, docs/spec/session.md#commands.
+//! `{"cmd": "...", "args": [...], "kwargs": {...}}`, parsed leniently: a missing or mistyped member is empty, 0 or
+//! false. [`RawCommand`] is the JSON, [`ServerCommand`] the typed command. Sources:
+//! docs/spec/login.md#commands-and-replies, docs/spec/session.md#commands.
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use serde_json::{Map, Value, json};
 
 use crate::lenient::{Lenient, from_json, member, or_default};
 
-/// A command as it stands on the wire.
+/// A command as it is on the wire.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct RawCommand {
     /// The command's name.
@@ -23,7 +24,7 @@ pub struct RawCommand {
 }
 
 impl RawCommand {
-    /// Reads a payload; what is no JSON object is the empty command.
+    /// Parses a payload. Anything but a JSON object becomes the empty command.
     pub fn parse(payload: &[u8]) -> RawCommand {
         from_json(payload).unwrap_or_default()
     }
@@ -41,28 +42,28 @@ impl RawCommand {
     }
 }
 
-/// A command that cannot be carried out as it is.
+/// A command that is refused.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum CommandError {
     /// There is no command of this name.
     #[error("unknown command")]
     Unknown,
-    /// The positional arguments are not what the command takes.
+    /// The number or type of positional arguments is wrong; the text is sent to the client.
     #[error("{0}")]
     Arguments(&'static str),
 }
 
-/// What the client says of itself, in `cinfo`, `host` and `join`. Texts are trimmed and cut to 65 characters.
+/// Technical data about the client, in `cinfo`, `host` and `join`. Texts are trimmed and cut to 65 characters.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct ClientInfo {
-    /// Version of the program.
+    /// Version of the client program.
     #[serde(skip_serializing_if = "String::is_empty")]
     pub app_version: String,
-    /// Its newest protocol version.
+    /// Newest protocol version of the client.
     #[serde(skip_serializing_if = "String::is_empty")]
     pub protocol_version: String,
-    /// Version of its toolkit.
+    /// Version of the Qt library.
     #[serde(skip_serializing_if = "String::is_empty")]
     pub qt_version: String,
     /// Operating system.
@@ -71,7 +72,7 @@ pub struct ClientInfo {
     /// System id: 32 hexadecimal digits, or two of them with a slash between.
     #[serde(skip_serializing_if = "String::is_empty")]
     pub s: String,
-    /// Opaque.
+    /// Opaque value of the client.
     #[serde(skip_serializing_if = "String::is_empty")]
     pub m: String,
 }
@@ -107,35 +108,35 @@ impl ClientInfo {
     }
 }
 
-/// `lookup`: what the client is about to do.
+/// `lookup`: what the client is going to do.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Lookup {
     /// Host a session.
     Host {
-        /// It will be not safe for minors.
+        /// The session will be not safe for minors.
         nsfm: bool,
-        /// It will have a password.
+        /// The session will have a password.
         password: bool,
-        /// The alias that it will ask for.
+        /// Alias of the session.
         alias: String,
     },
     /// Join a session.
     Join {
-        /// `<id or alias>`, empty for "some session".
+        /// Session id or alias; empty if the client has not chosen a session yet.
         session: String,
-        /// Invite secret after the last colon, empty without.
+        /// Invite secret; empty for none. On the wire it follows the last colon.
         invite: String,
     },
 }
 
-/// `ident`: who the client is.
+/// `ident`: user name and credentials.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Ident {
     /// User name.
     pub name: String,
-    /// Password, empty without.
+    /// Password; empty for none.
     pub password: String,
-    /// How it means to log in: empty, `guest`, `auth` or `extauth`.
+    /// Intended login method: empty, `guest`, `auth` or `extauth`.
     pub intent: String,
     /// Avatar picture in base64.
     pub avatar: Option<String>,
@@ -143,12 +144,12 @@ pub struct Ident {
     pub extauth: Option<String>,
 }
 
-/// What a client can do, from the text `capabilities`.
+/// Capabilities of a client, from the text `capabilities`.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Capabilities {
-    /// It wants keep-alive messages.
+    /// It supports keep-alive messages.
     pub keep_alive: bool,
-    /// It can make thumbnails.
+    /// It can create thumbnails.
     pub thumbnail: bool,
 }
 
@@ -163,39 +164,39 @@ impl Capabilities {
     }
 }
 
-/// `host`: start a session.
+/// `host`: create a session.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Host {
     /// Protocol version of the session.
     pub protocol: String,
     /// The host's user id, 1-254 if it is valid.
     pub user_id: i64,
-    /// Alias, empty without.
+    /// Alias; empty for none.
     pub alias: String,
-    /// Session password, empty without.
+    /// Session password; empty for none.
     pub password: String,
-    /// Whether browsers may join, if the client says.
+    /// Whether browsers may join, if the client specifies it.
     pub web: Option<bool>,
-    /// What the client can do.
+    /// Capabilities of the client.
     pub capabilities: Capabilities,
-    /// What the client says of itself.
+    /// Technical data about the client.
     pub info: ClientInfo,
 }
 
-/// `join`: enter a session.
+/// `join`: join a session.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Join {
     /// Id or alias.
     pub session: String,
-    /// Session password or invite secret, empty without.
+    /// Session password or invite secret; empty for none.
     pub password: String,
     /// The client's minor version differs from the session's.
     pub oldv: bool,
-    /// History index up to which the client has the session.
+    /// History index up to which the client has the history already.
     pub hidx: String,
-    /// What the client can do.
+    /// Capabilities of the client.
     pub capabilities: Capabilities,
-    /// What the client says of itself.
+    /// Technical data about the client.
     pub info: ClientInfo,
 }
 
@@ -260,23 +261,23 @@ impl SizeValue {
 /// `sessionconf`: changes of session settings; `None` is left as it is.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct SessionConf {
-    /// Close the session to joins (no longer supported).
+    /// Refuse new users (no longer supported).
     pub closed: Option<bool>,
     /// Only accounts may join.
     pub auth_only: Option<bool>,
-    /// It stays when everybody has left.
+    /// Keep the session when it is empty.
     pub persistent: Option<bool>,
     /// Title.
     pub title: Option<String>,
-    /// The title follows the founder's name.
+    /// Update the title with the founder's name.
     pub autotitle: Option<bool>,
-    /// Greatest number of users.
+    /// Maximum number of users.
     pub max_user_count: Option<i64>,
-    /// Size at which an autoreset is asked for.
+    /// Autoreset threshold.
     pub reset_threshold: Option<SizeValue>,
-    /// Password, empty removes it.
+    /// Session password; empty removes it.
     pub password: Option<String>,
-    /// Operator password, empty removes it.
+    /// Operator password; empty removes it.
     pub opword: Option<String>,
     /// Keep chat in the history.
     pub preserve_chat: Option<bool>,
@@ -288,41 +289,41 @@ pub struct SessionConf {
     pub allow_web: Option<bool>,
     /// Founder's name.
     pub founder: Option<String>,
-    /// Not subject to the idle limit.
+    /// Exempt from the idle limit.
     pub idle_override: Option<bool>,
-    /// Operators may make invites.
+    /// Operators may create invites.
     pub invites: Option<bool>,
-    /// Not shown in lists.
+    /// Hidden from session lists.
     pub unlisted: Option<bool>,
-    /// Keep files after the end: `Some(None)` is the server's default.
+    /// Archive the files when the session ends; `Some(None)` is the server's default.
     pub archive: Option<Option<bool>>,
-    /// The session's own size limit.
+    /// Size limit of this session.
     pub override_size: Option<SizeValue>,
 }
 
 impl SessionConf {
-    /// Reads the members of an object.
+    /// Parses the members of an object.
     pub fn of(object: &Map<String, Value>) -> Self {
-        let truth = |key: &str| object.get(key).map(Lenient::truth);
+        let boolean = |key: &str| object.get(key).map(Lenient::boolean);
         let text = |key: &str| object.get(key).map(Lenient::text);
         Self {
-            closed: truth("closed"),
-            auth_only: truth("authOnly"),
-            persistent: truth("persistent"),
+            closed: boolean("closed"),
+            auth_only: boolean("authOnly"),
+            persistent: boolean("persistent"),
             title: text("title"),
-            autotitle: truth("autotitle"),
+            autotitle: boolean("autotitle"),
             max_user_count: object.get("maxUserCount").map(Lenient::integer),
             reset_threshold: object.get("resetThreshold").map(SizeValue::of),
             password: text("password"),
             opword: text("opword"),
-            preserve_chat: truth("preserveChat"),
-            nsfm: truth("nsfm"),
-            deputies: truth("deputies"),
-            allow_web: truth("allowWeb"),
+            preserve_chat: boolean("preserveChat"),
+            nsfm: boolean("nsfm"),
+            deputies: boolean("deputies"),
+            allow_web: boolean("allowWeb"),
             founder: text("founder"),
-            idle_override: truth("idleOverride"),
-            invites: truth("invites"),
-            unlisted: truth("unlisted"),
+            idle_override: boolean("idleOverride"),
+            invites: boolean("invites"),
+            unlisted: boolean("unlisted"),
             archive: object.get("archive").map(Value::as_bool),
             override_size: object.get("overrideSize").map(SizeValue::of),
         }
@@ -354,123 +355,123 @@ impl SessionConf {
     }
 }
 
-/// One entry of `auth-list`.
+/// An entry of `auth-list`.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct AuthChange {
     /// Account id.
     pub auth_id: String,
-    /// Operator, if that is to change.
+    /// Make operator or not; `None` is left as it is.
     pub op: Option<bool>,
-    /// Trusted, if that is to change.
+    /// Make trusted or not; `None` is left as it is.
     pub trusted: Option<bool>,
-    /// Name to remember it by.
+    /// Last known user name of the account.
     pub username: Option<String>,
 }
 
-/// `ready-to-autoreset`: an operator's client offers to reset the session.
+/// `ready-to-autoreset`: an operator's client offers to perform an autoreset.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct ReadyToAutoReset {
-    /// The payload of the query.
+    /// The payload of the server's query.
     pub payload: String,
     /// Operating system.
     pub os: String,
-    /// Network quality as the client says it.
+    /// Network quality as measured by the client.
     pub net: Option<f64>,
     /// Round-trip times in milliseconds.
     pub pings: Vec<f64>,
-    /// `gzip1`: it can stream; `net`: its `net` counts upwards.
+    /// `gzip1`: supports streamed resets; `net`: a greater `net` is better.
     pub capabilities: Vec<String>,
 }
 
-/// A command of either phase, with its arguments.
+/// A command of the login phase or of a session, with its arguments.
 #[derive(Debug, Clone, PartialEq)]
 #[allow(clippy::large_enum_variant, reason = "commands are few and short-lived")]
 pub enum ServerCommand {
     /// Upgrade the connection to TLS.
     StartTls,
-    /// Who the client is, technically.
+    /// Technical data about the client.
     ClientInfo {
-        /// The host name that it connected to.
+        /// The host name that the client connected to.
         host: String,
-        /// What it says of itself.
+        /// Technical data about the client.
         info: ClientInfo,
     },
-    /// What it is about to do.
+    /// Announce what the client is going to do.
     Lookup(Lookup),
-    /// Who the user is.
+    /// User name and credentials.
     Ident(Ident),
-    /// Start a session.
+    /// Create a session.
     Host(Host),
-    /// Enter a session.
+    /// Join a session.
     Join(Join),
-    /// Abuse report.
+    /// Report abuse.
     Report {
-        /// Session, before joining one.
+        /// Session id, if the client is not in a session.
         session: String,
-        /// User id, in a session; 0 without.
+        /// User id of the reported user; 0 for none.
         user: i64,
-        /// What is wrong.
+        /// Text for the moderators.
         reason: String,
     },
-    /// Offer to autoreset.
+    /// Offer to perform an autoreset.
     ReadyToAutoReset(ReadyToAutoReset),
-    /// Begin the reset image anew.
+    /// Start the reset image over.
     InitBegin,
     /// The initial content or reset image is complete.
     InitComplete,
-    /// Give the reset up.
+    /// Cancel the reset.
     InitCancel,
     /// Change session settings.
     SessionConf(Box<SessionConf>),
-    /// Kick, and perhaps ban.
+    /// Kick and optionally ban a user.
     KickUser {
-        /// Whom.
+        /// The user.
         user: UserRef,
-        /// Also ban.
+        /// Ban as well.
         ban: bool,
     },
-    /// Become operator by password.
+    /// Become operator with the operator password.
     GainOp {
-        /// The opword.
+        /// The operator password.
         opword: String,
     },
     /// Reset the session.
     ResetSession {
-        /// `current`, `past`, `external` or else.
+        /// `current`, `past`, `external` or something else.
         kind: String,
     },
     /// End the session.
     KillSession {
-        /// Told to everybody; may be empty.
+        /// Shown to the users; may be empty.
         reason: String,
     },
-    /// Announce at a list server.
+    /// Announce the session at a list server.
     AnnounceSession {
-        /// Its API URL.
+        /// API URL of the list server.
         url: String,
-        /// Privately (refused).
+        /// Privately; always refused.
         private: bool,
     },
     /// Withdraw an announcement.
     UnlistSession {
-        /// The list server's API URL.
+        /// API URL of the list server.
         url: String,
     },
-    /// Lift a ban.
+    /// Remove a ban.
     RemoveBan {
-        /// The entry's id.
+        /// Id of the ban.
         id: i64,
     },
     /// Mute or unmute.
     Mute {
-        /// Whom.
+        /// The user.
         user: UserRef,
-        /// Mute, or unmute.
+        /// Mute or unmute.
         muted: bool,
     },
     /// Export the ban list.
     ExportBans {
-        /// Unencrypted.
+        /// Not encrypted.
         plain: bool,
     },
     /// Import a ban list.
@@ -478,51 +479,51 @@ pub enum ServerCommand {
         /// The exported text.
         text: String,
     },
-    /// Give and take ranks by account; `None` when there are more than 100 entries.
+    /// Change roles by account; `None` if there were more than [`MAX_AUTH_LIST`] entries.
     AuthList(Option<Vec<AuthChange>>),
     /// Begin a streamed reset.
     StreamResetStart {
-        /// The correlator of the request.
+        /// Correlator of the server's request.
         correlator: String,
     },
-    /// Give a streamed reset up.
+    /// Cancel a streamed reset.
     StreamResetAbort,
     /// The streamed reset is complete.
     StreamResetFinish {
-        /// Messages that were streamed.
+        /// Number of messages in the stream.
         count: i64,
     },
-    /// Make an invite.
+    /// Create an invite.
     InviteCreate {
-        /// How often it can be used.
+        /// Maximum number of uses.
         max_uses: i64,
-        /// It makes trusted.
+        /// Users of the invite become trusted.
         trust: bool,
-        /// It makes operator.
+        /// Users of the invite become operators.
         op: bool,
     },
     /// Remove an invite.
     InviteRemove {
-        /// Its secret.
+        /// Secret of the invite.
         secret: String,
     },
-    /// A thumbnail could not be made.
+    /// The client could not create a thumbnail.
     ThumbnailError {
-        /// The correlator of the request.
+        /// Correlator of the server's request.
         correlator: String,
-        /// Why.
+        /// Error message.
         error: String,
     },
 }
 
-/// Greatest number of entries in one `auth-list`.
+/// Maximum number of entries of `auth-list`.
 pub const MAX_AUTH_LIST: usize = 100;
 
 impl ServerCommand {
-    /// Reads a command of the login phase.
+    /// Parses a command of the login phase.
     ///
     /// # Errors
-    /// When it is unknown or its positional arguments are wrong.
+    /// When the command is unknown or its positional arguments are wrong.
     pub fn login(raw: &RawCommand) -> Result<ServerCommand, CommandError> {
         let argc = raw.args.len();
         Ok(match raw.cmd.as_str() {
@@ -534,8 +535,8 @@ impl ServerCommand {
                 _ => return Err(CommandError::Arguments("Expected host name and client info object")),
             },
             "lookup" if argc == 0 => Self::Lookup(Lookup::Host {
-                nsfm: raw.kwarg("nsfm").truth(),
-                password: raw.kwarg("password").truth(),
+                nsfm: raw.kwarg("nsfm").boolean(),
+                password: raw.kwarg("password").boolean(),
                 alias: raw.kwarg("alias").text(),
             }),
             "lookup" if argc == 1 => {
@@ -564,7 +565,7 @@ impl ServerCommand {
             "join" if argc == 1 => Self::Join(Join {
                 session: raw.arg(0).text(),
                 password: raw.kwarg("password").text(),
-                oldv: raw.kwarg("oldv").truth(),
+                oldv: raw.kwarg("oldv").boolean(),
                 hidx: raw.kwarg("hidx").text(),
                 capabilities: Capabilities::of(&raw.kwarg("capabilities").text()),
                 info: ClientInfo::of(&raw.kwargs),
@@ -583,10 +584,10 @@ impl ServerCommand {
         }
     }
 
-    /// Reads a command of a session.
+    /// Parses a command of a session.
     ///
     /// # Errors
-    /// When it is unknown or its positional arguments are wrong.
+    /// When the command is unknown or its positional arguments are wrong.
     pub fn session(raw: &RawCommand) -> Result<ServerCommand, CommandError> {
         let expect = |count: usize, text: &'static str| {
             if raw.args.len() == count { Ok(()) } else { Err(CommandError::Arguments(text)) }
@@ -599,7 +600,7 @@ impl ServerCommand {
             "sessionconf" => Self::SessionConf(Box::new(SessionConf::of(&raw.kwargs))),
             "kick-user" => {
                 expect(1, "Expected one argument: user ID or name")?;
-                Self::KickUser { user: UserRef::of(raw.arg(0)), ban: raw.kwarg("ban").truth() }
+                Self::KickUser { user: UserRef::of(raw.arg(0)), ban: raw.kwarg("ban").boolean() }
             }
             "gain-op" => {
                 expect(1, "Expected one argument: opword")?;
@@ -609,7 +610,7 @@ impl ServerCommand {
             "kill-session" => Self::KillSession { reason: raw.kwarg("reason").text().trim().to_owned() },
             "announce-session" => {
                 expect(1, "Expected one argument: API URL")?;
-                Self::AnnounceSession { url: raw.arg(0).text(), private: raw.kwarg("private").truth() }
+                Self::AnnounceSession { url: raw.arg(0).text(), private: raw.kwarg("private").boolean() }
             }
             "unlist-session" => {
                 expect(1, "Expected one argument: API URL")?;
@@ -621,10 +622,10 @@ impl ServerCommand {
             }
             "mute" => {
                 expect(2, "Expected two arguments: userId true/false")?;
-                Self::Mute { user: UserRef::of(raw.arg(0)), muted: raw.arg(1).truth() }
+                Self::Mute { user: UserRef::of(raw.arg(0)), muted: raw.arg(1).boolean() }
             }
             "report" => Self::report(raw),
-            "export-bans" => Self::ExportBans { plain: raw.kwarg("plain").truth() },
+            "export-bans" => Self::ExportBans { plain: raw.kwarg("plain").boolean() },
             "import-bans" => {
                 expect(1, "Expected one argument: bans")?;
                 Self::ImportBans { text: raw.arg(0).text() }
@@ -649,8 +650,8 @@ impl ServerCommand {
                 expect(0, "Create invite expected no arguments")?;
                 Self::InviteCreate {
                     max_uses: raw.kwarg("maxUses").integer(),
-                    trust: raw.kwarg("trust").truth(),
-                    op: raw.kwarg("op").truth(),
+                    trust: raw.kwarg("trust").boolean(),
+                    op: raw.kwarg("op").boolean(),
                 }
             }
             "invite-remove" => {
@@ -700,7 +701,7 @@ impl ServerCommand {
         }
     }
 
-    /// The command as it stands on the wire.
+    /// The command as it is on the wire.
     pub fn to_raw(&self) -> RawCommand {
         let (args, kwargs) = self.arguments();
         let kwargs = match kwargs {
@@ -768,7 +769,7 @@ impl ServerCommand {
             ),
             Self::SessionConf(conf) => {
                 let mut raw = conf.to_object();
-                // Null is "server default" here, not "left out".
+                // `None` is the server's default here, which is written as a member that is not a bool.
                 if conf.archive == Some(None) {
                     raw.insert("archive".into(), json!({}));
                 }
@@ -848,7 +849,7 @@ impl Serialize for ServerCommand {
 }
 
 impl<'de> Deserialize<'de> for ServerCommand {
-    /// Reads a command of either phase; `report` means the same in both.
+    /// Parses a command of either phase; `report` is the same in both.
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let raw = RawCommand::deserialize(deserializer)?;
         let command = match Self::login(&raw) {
@@ -869,14 +870,14 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_json_object_is_the_empty_command() {
+    fn anything_but_a_json_object_is_the_empty_command() {
         for text in ["", "not json", "[]", "7", r#"{"cmd":7,"args":{},"kwargs":[]}"#] {
             assert_eq!(RawCommand::parse(text.as_bytes()), RawCommand::default(), "{text}");
         }
     }
 
     #[test]
-    fn wrong_types_read_as_empty() {
+    fn mistyped_members_are_empty() {
         let found = login(r#"{"cmd":"host","kwargs":{"protocol":1,"user_id":"1","alias":null,"web":"yes"}}"#);
         assert_eq!(found, Ok(ServerCommand::Host(Host::default())));
     }
@@ -902,7 +903,7 @@ mod tests {
     }
 
     #[test]
-    fn settings_that_are_given_but_mistyped_count_as_given() {
+    fn mistyped_settings_are_given_with_their_default() {
         let raw = RawCommand::parse(br#"{"cmd":"sessionconf","kwargs":{"nsfm":1,"title":5,"archive":null}}"#);
         let Ok(ServerCommand::SessionConf(conf)) = ServerCommand::session(&raw) else { panic!("no conf") };
         let expected = SessionConf {
@@ -915,7 +916,7 @@ mod tests {
     }
 
     #[test]
-    fn every_command_survives_the_wire() {
+    fn commands_survive_encoding_and_parsing() {
         let commands = [
             ServerCommand::StartTls,
             ServerCommand::Lookup(Lookup::Join { session: "x".into(), invite: "y".into() }),
@@ -947,7 +948,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn no_bytes_make_the_reader_panic(bytes in prop::collection::vec(any::<u8>(), 0..200)) {
+        fn no_input_makes_the_parser_panic(bytes in prop::collection::vec(any::<u8>(), 0..200)) {
             let raw = RawCommand::parse(&bytes);
             let _ = (ServerCommand::login(&raw), ServerCommand::session(&raw));
         }

@@ -1,8 +1,8 @@
-//! Frames: the unit of the wire, a header and an untouched payload.
+//! Frames: messages as a header and an opaque payload.
 //!
-//! On TCP and in recordings a header is 4 bytes: payload length (u16, big-endian, 0-65535, the header not counted),
-//! message type, user id. A WebSocket frame carries one message and leaves the length out.
-//! Source: docs/spec/wire.md#framing.
+//! On TCP and in recordings a header is 4 bytes: payload length (u16, big-endian, 0-65535, without the header),
+//! message type, user id. A WebSocket frame carries one message and leaves the length out. Source:
+//! docs/spec/wire.md#framing.
 
 use bytes::{Bytes, BytesMut};
 
@@ -13,7 +13,7 @@ pub const WS_HEADER_LEN: usize = 2;
 /// Largest payload of one message in bytes.
 pub const MAX_PAYLOAD: usize = u16::MAX as usize;
 
-/// First message type that the server does not read: its payload is passed on untouched.
+/// First message type whose payload the server does not read.
 pub const FIRST_OPAQUE: u8 = 64;
 /// First message type that changes the canvas.
 pub const FIRST_COMMAND: u8 = 128;
@@ -30,43 +30,43 @@ pub struct FrameHeader {
 }
 
 impl FrameHeader {
-    /// Reads the header at the start of `bytes`; `None` when there are fewer than [`HEADER_LEN`].
+    /// Parses the header at the start of `bytes`; `None` if there are fewer than [`HEADER_LEN`].
     #[inline]
     pub fn parse(bytes: &[u8]) -> Option<FrameHeader> {
         let [a, b, kind, user, ..] = *bytes else { return None };
         Some(FrameHeader { len: u16::from_be_bytes([a, b]), kind, user })
     }
 
-    /// The header as it stands on TCP.
+    /// The header in TCP form.
     pub fn to_bytes(self) -> [u8; HEADER_LEN] {
         let [a, b] = self.len.to_be_bytes();
         [a, b, self.kind, self.user]
     }
 
-    /// The header as it stands in a WebSocket frame.
+    /// The header in WebSocket form, without the length.
     pub fn to_ws_bytes(self) -> [u8; WS_HEADER_LEN] {
         [self.kind, self.user]
     }
 
-    /// Header and payload together, in bytes.
+    /// Length of header and payload together, in bytes.
     #[inline]
     pub fn frame_len(self) -> usize {
         HEADER_LEN + usize::from(self.len)
     }
 
-    /// Whether the payload is none of the server's business (types 64-255).
+    /// Whether the server relays the payload without reading it (types 64-255).
     #[inline]
     pub fn is_opaque(self) -> bool {
         self.kind >= FIRST_OPAQUE
     }
 }
 
-/// One frame of a buffer, borrowed.
+/// A frame that borrows from a buffer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct FrameRef<'a> {
     /// The header.
     pub header: FrameHeader,
-    /// Header and payload as they stand in the buffer.
+    /// Header and payload.
     pub bytes: &'a [u8],
 }
 
@@ -77,19 +77,19 @@ impl<'a> FrameRef<'a> {
     }
 }
 
-/// The whole frames at the start of a buffer, one after the other; what follows them is [`Frames::rest`].
+/// Iterator over the complete frames at the start of a buffer. What follows them is [`Frames::rest`].
 #[derive(Debug, Clone)]
 pub struct Frames<'a> {
     rest: &'a [u8],
 }
 
-/// Iterates over the whole frames at the start of `bytes`.
+/// Iterates over the complete frames at the start of `bytes`.
 pub fn frames(bytes: &[u8]) -> Frames<'_> {
     Frames { rest: bytes }
 }
 
 impl<'a> Frames<'a> {
-    /// What has not been returned yet: the start of a frame that is not whole, or nothing.
+    /// The bytes not returned yet. After the last frame: an incomplete frame, or nothing.
     pub fn rest(&self) -> &'a [u8] {
         self.rest
     }
@@ -107,14 +107,14 @@ impl<'a> Iterator for Frames<'a> {
     }
 }
 
-/// Number of bytes at the start of `bytes` that are whole frames.
+/// Total length of the complete frames at the start of `bytes`.
 pub fn whole_frames_len(bytes: &[u8]) -> usize {
-    let mut walk = frames(bytes);
-    while walk.next().is_some() {}
-    bytes.len() - walk.rest().len()
+    let mut iter = frames(bytes);
+    while iter.next().is_some() {}
+    bytes.len() - iter.rest().len()
 }
 
-/// Writes `user` into the header at the start of `frame`; buffers shorter than a header are left alone.
+/// Overwrites the user id in the header at the start of `frame`. Does nothing if that is shorter than a header.
 #[inline]
 pub fn set_user(frame: &mut [u8], user: u8) {
     if let Some(byte) = frame.get_mut(3) {
@@ -122,7 +122,7 @@ pub fn set_user(frame: &mut [u8], user: u8) {
     }
 }
 
-/// Writes `user` into the header of every whole frame of `bytes`, in place.
+/// Overwrites the user id in the header of each complete frame, in place.
 pub fn set_user_of_all(bytes: &mut [u8], user: u8) {
     let mut at = 0;
     while let Some(header) = FrameHeader::parse(&bytes[at..]) {
@@ -135,13 +135,13 @@ pub fn set_user_of_all(bytes: &mut [u8], user: u8) {
     }
 }
 
-/// One frame that owns its bytes (a slice of the buffer it was split from, not a copy).
+/// A frame that owns its bytes. They are a slice of the buffer it was split from, not a copy.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Frame {
     bytes: Bytes,
 }
 
-/// A payload that does not fit into one message.
+/// A payload that is too long for one message.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("payload of {len} bytes exceeds the {MAX_PAYLOAD} that one message can hold")]
 pub struct PayloadTooLong {
@@ -150,7 +150,7 @@ pub struct PayloadTooLong {
 }
 
 impl Frame {
-    /// Makes a frame.
+    /// Creates a frame with a copy of the payload.
     ///
     /// # Errors
     /// When the payload is longer than [`MAX_PAYLOAD`].
@@ -172,35 +172,35 @@ impl Frame {
         &self.bytes[HEADER_LEN..]
     }
 
-    /// Header and payload as on TCP.
+    /// Header and payload in TCP form.
     pub fn as_bytes(&self) -> &[u8] {
         &self.bytes
     }
 
-    /// Header and payload as on TCP.
+    /// Header and payload in TCP form.
     pub fn into_bytes(self) -> Bytes {
         self.bytes
     }
 }
 
-/// Splits a growing byte stream into frames without copying payloads.
+/// Splits a byte stream into frames without copying payloads.
 #[derive(Debug, Default)]
 pub struct FrameDecoder {
     buffer: BytesMut,
 }
 
 impl FrameDecoder {
-    /// The buffer to read into; append bytes at its end.
+    /// The buffer that received bytes are to be appended to.
     pub fn buffer_mut(&mut self) -> &mut BytesMut {
         &mut self.buffer
     }
 
-    /// Bytes that are there but not yet returned as frames.
+    /// Bytes that are not returned as frames yet.
     pub fn pending(&self) -> &[u8] {
         &self.buffer
     }
 
-    /// The next whole frame, if it is there.
+    /// The next frame, if it is complete.
     pub fn next_frame(&mut self) -> Option<Frame> {
         let header = FrameHeader::parse(&self.buffer)?;
         if self.buffer.len() < header.frame_len() {
@@ -209,7 +209,7 @@ impl FrameDecoder {
         Some(Frame { bytes: self.buffer.split_to(header.frame_len()).freeze() })
     }
 
-    /// All whole frames that are there, still contiguous; empty when there is none.
+    /// Takes all complete frames as one contiguous buffer; empty if there are none.
     pub fn take_whole(&mut self) -> BytesMut {
         let len = whole_frames_len(&self.buffer);
         self.buffer.split_to(len)
@@ -254,7 +254,7 @@ mod tests {
     }
 
     #[test]
-    fn user_ids_are_overwritten_in_whole_frames_only() {
+    fn user_ids_are_overwritten_in_complete_frames_only() {
         let mut bytes = bytes_of(&[(64, 1, vec![9, 9]), (65, 2, vec![])]);
         bytes.extend_from_slice(&[0, 5, 66, 3, 1]);
         set_user_of_all(&mut bytes, 200);
@@ -267,7 +267,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn where_the_stream_is_split_does_not_matter(
+        fn chunk_boundaries_do_not_change_the_frames(
             sent in any_frames(),
             cuts in prop::collection::vec(1usize..200, 1..50),
             tail in prop::collection::vec(any::<u8>(), 0..3),
@@ -293,10 +293,10 @@ mod tests {
         }
 
         #[test]
-        fn any_bytes_are_frames_and_a_rest(bytes in prop::collection::vec(any::<u8>(), 0..2000)) {
-            let mut walk = frames(&bytes);
-            let total: usize = walk.by_ref().map(|f| f.bytes.len()).sum();
-            prop_assert_eq!(total + walk.rest().len(), bytes.len());
+        fn bytes_are_split_into_frames_and_a_rest(bytes in prop::collection::vec(any::<u8>(), 0..2000)) {
+            let mut iter = frames(&bytes);
+            let total: usize = iter.by_ref().map(|f| f.bytes.len()).sum();
+            prop_assert_eq!(total + iter.rest().len(), bytes.len());
             prop_assert_eq!(whole_frames_len(&bytes), total);
         }
     }

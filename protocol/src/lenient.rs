@@ -1,4 +1,4 @@
-//! JSON as the protocol reads it: a missing or mistyped member is empty, 0 or false, and half a character is U+FFFD.
+//! Lenient JSON: a missing or mistyped member is empty, 0 or false, and an unpaired surrogate becomes U+FFFD.
 
 use std::borrow::Cow;
 
@@ -6,29 +6,29 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Deserializer};
 use serde_json::{Map, Value};
 
-/// What texts in UTF-8 may begin with.
+/// UTF-8 byte order mark.
 const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
 /// Length of an escape such as `\ud83d`.
 const ESCAPE_LEN: usize = 6;
 
-/// Reads JSON that others have written. Programs made with Qt cut texts between UTF-16 code units and write the half of
-/// a character that is left as an escape, which is no text for others: U+FFFD takes its place, as it does for what is no
-/// UTF-8. A byte order mark is left out.
+/// Parses JSON of other programs. Qt programs cut strings between UTF-16 code units, and write the unpaired surrogate
+/// that is left as an escape. That is invalid JSON to serde: it is replaced with U+FFFD, and so is invalid UTF-8. A
+/// byte order mark is skipped.
 ///
 /// # Errors
-/// When it is no JSON even so, or none of this type.
+/// When the result is invalid JSON, or does not have this type.
 pub fn from_json<T: DeserializeOwned>(json: &[u8]) -> serde_json::Result<T> {
     let json = json.strip_prefix(BYTE_ORDER_MARK).unwrap_or(json);
-    // Nearly always this is all.
+    // The fast path: valid JSON.
     serde_json::from_slice(json).or_else(|_| {
         let text = String::from_utf8_lossy(json);
-        serde_json::from_slice(&mend_surrogates(text.as_bytes()))
+        serde_json::from_slice(&replace_unpaired_surrogates(text.as_bytes()))
     })
 }
 
-/// Puts U+FFFD in place of escapes that are half of a surrogate pair.
-fn mend_surrogates(json: &[u8]) -> Cow<'_, [u8]> {
-    let mut mended = Cow::Borrowed(json);
+/// Replaces escaped unpaired surrogates with `\ufffd`.
+fn replace_unpaired_surrogates(json: &[u8]) -> Cow<'_, [u8]> {
+    let mut replaced = Cow::Borrowed(json);
     let mut at = 0;
     while let Some(skip) = json[at..].iter().position(|byte| *byte == b'\\') {
         at += skip;
@@ -37,25 +37,25 @@ fn mend_surrogates(json: &[u8]) -> Cow<'_, [u8]> {
                 2 * ESCAPE_LEN
             }
             Some(0xd800..=0xdfff) => {
-                mended.to_mut()[at..at + ESCAPE_LEN].copy_from_slice(br"\ufffd");
+                replaced.to_mut()[at..at + ESCAPE_LEN].copy_from_slice(br"\ufffd");
                 ESCAPE_LEN
             }
             Some(_) => ESCAPE_LEN,
-            // Another escape: what follows the backslash is part of it.
+            // Another escape: skip the backslash and the character after it.
             None => 2.min(json.len() - at),
         };
     }
-    mended
+    replaced
 }
 
-/// The UTF-16 code unit that an escape at this place stands for, if there is one.
+/// The UTF-16 code unit of the `\uXXXX` escape at this position, if there is one.
 fn escaped_unit(json: &[u8], at: usize) -> Option<u16> {
     let digits = json.get(at..at + ESCAPE_LEN)?.strip_prefix(br"\u")?;
     let digits = digits.iter().all(u8::is_ascii_hexdigit).then(|| std::str::from_utf8(digits).ok())??;
     u16::from_str_radix(digits, 16).ok()
 }
 
-/// For `#[serde(deserialize_with)]`: a value of the wrong type is the type's default.
+/// For `#[serde(deserialize_with)]`: a value of the wrong type becomes the default.
 pub(crate) fn or_default<'de, D, T>(deserializer: D) -> Result<T, D::Error>
 where
     D: Deserializer<'de>,
@@ -65,12 +65,12 @@ where
     Ok(T::deserialize(value).unwrap_or_default())
 }
 
-/// Reading of single values.
+/// Lenient conversions of single values.
 pub(crate) trait Lenient {
     fn text(&self) -> String;
     fn integer(&self) -> i64;
     fn number(&self) -> f64;
-    fn truth(&self) -> bool;
+    fn boolean(&self) -> bool;
 }
 
 impl Lenient for Value {
@@ -78,7 +78,7 @@ impl Lenient for Value {
         self.as_str().unwrap_or_default().to_owned()
     }
 
-    /// As Qt reads an `int`: a number without a fraction that fits into 32 bits; anything else is 0.
+    /// As Qt converts to `int`: a number without a fraction that fits into 32 bits; everything else is 0.
     fn integer(&self) -> i64 {
         let fits = |n: &f64| n.fract() == 0.0 && (f64::from(i32::MIN)..=f64::from(i32::MAX)).contains(n);
         self.as_f64().filter(fits).map_or(0, |n| n as i64)
@@ -88,14 +88,14 @@ impl Lenient for Value {
         self.as_f64().unwrap_or(0.0)
     }
 
-    fn truth(&self) -> bool {
+    fn boolean(&self) -> bool {
         self.as_bool().unwrap_or(false)
     }
 }
 
-/// A whole number, also written with a fraction of zero (`7.0`) or as text (`"7"`).
+/// An integer, also written with a fraction of zero (`7.0`) or as text (`"7"`).
 pub fn whole_number(value: &Value) -> Option<i64> {
-    // Larger ones are not exact as floating-point numbers.
+    // Greater integers are not exact as floating-point numbers.
     const MAX_EXACT: f64 = 9_007_199_254_740_992.0;
     let from_float = |n: f64| (n.fract() == 0.0 && n.abs() <= MAX_EXACT).then_some(n as i64);
     match value {
@@ -105,7 +105,7 @@ pub fn whole_number(value: &Value) -> Option<i64> {
     }
 }
 
-/// The member of an object, null if it is missing.
+/// A member of an object, null if it is missing.
 pub(crate) fn member<'a>(object: &'a Map<String, Value>, key: &str) -> &'a Value {
     static NULL: Value = Value::Null;
     object.get(key).unwrap_or(&NULL)
@@ -120,8 +120,8 @@ mod tests {
 
     #[test]
     fn values_are_read_as_qt_reads_them() {
-        // Value, as a number, as a truth, as a text.
-        for (value, integer, truth, text) in [
+        // Value, as an integer, as a boolean, as a text.
+        for (value, integer, boolean, text) in [
             (json!(5), 5, false, ""),
             (json!(5.0), 5, false, ""),
             (json!(5e2), 500, false, ""),
@@ -145,8 +145,8 @@ mod tests {
             (json!({"a": 5}), 0, false, ""),
         ] {
             assert_eq!(
-                (value.integer(), value.truth(), value.text().as_str()),
-                (integer, truth, text),
+                (value.integer(), value.boolean(), value.text().as_str()),
+                (integer, boolean, text),
                 "{value}"
             );
         }
@@ -157,7 +157,7 @@ mod tests {
     }
 
     #[test]
-    fn half_characters_are_replaced_and_whole_ones_are_not() {
+    fn unpaired_surrogates_are_replaced_and_pairs_are_not() {
         for (text, expected) in [
             (r#"abc\ud83d"#, "abc\u{fffd}"),
             (r#"\ud83dabc"#, "\u{fffd}abc"),
@@ -175,16 +175,16 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_utf8_is_replaced() {
+    fn invalid_utf8_is_replaced() {
         let read = |json: &[u8]| from_json::<Value>(json).ok();
         assert_eq!(read(b"\"a\xffb\""), Some(json!("a\u{fffd}b")));
-        // Half of a character, written as if it was one.
+        // An unpaired surrogate, encoded in UTF-8.
         assert_eq!(read(b"[\"\xed\xa0\xbd\"]"), Some(json!(["\u{fffd}\u{fffd}\u{fffd}"])));
         assert_eq!(read(b"\xff{}"), None);
     }
 
     #[test]
-    fn what_is_no_json_stays_none() {
+    fn invalid_json_is_refused() {
         for text in [
             "",
             "{",
@@ -200,26 +200,26 @@ mod tests {
     }
 
     #[test]
-    fn a_byte_order_mark_is_left_out() {
+    fn a_byte_order_mark_is_skipped() {
         assert_eq!(read("\u{feff}{\"a\":1}"), Some(json!({"a": 1})));
         assert_eq!(read("\u{feff}\u{feff}1"), None);
     }
 
     proptest! {
         #[test]
-        fn texts_are_read_as_qt_writes_them(units in prop::collection::vec(any::<u16>(), 0..40)) {
+        fn escaped_code_units_are_parsed_as_qt_writes_them(units in prop::collection::vec(any::<u16>(), 0..40)) {
             let escaped: String = units.iter().map(|unit| format!("\\u{unit:04x}")).collect();
             prop_assert_eq!(read(&format!("\"{escaped}\"")), Some(json!(String::from_utf16_lossy(&units))));
         }
 
         #[test]
-        fn valid_json_reads_as_before(texts in prop::collection::vec(any::<String>(), 0..8), number in any::<i64>()) {
+        fn valid_json_is_unchanged(texts in prop::collection::vec(any::<String>(), 0..8), number in any::<i64>()) {
             let value = json!({"cmd": texts.first(), "args": texts, "kwargs": {"n": number}});
             prop_assert_eq!(read(&value.to_string()), Some(value));
         }
 
         #[test]
-        fn nothing_makes_it_panic(
+        fn no_input_makes_it_panic(
             bytes in prop::collection::vec(prop_oneof![any::<u8>(), Just(b'\\'), Just(b'u'), Just(b'd'), Just(b'"')], 0..60)
         ) {
             let plain = serde_json::from_slice::<Value>(&bytes).ok();

@@ -1,19 +1,19 @@
 //! The Drawpile network protocol, without any I/O of its own.
 //!
-//! | module | what it knows |
+//! | module | content |
 //! | --- | --- |
-//! | [`frame`] | headers on TCP and WebSocket, splitting a byte stream into frames, user ids in place |
-//! | [`message`] | every message type, decoded and encoded in both layouts; the message table |
+//! | [`frame`] | headers on TCP and WebSocket, splitting a byte stream into frames, user ids |
+//! | [`message`] | encoding and decoding of all message types in both layouts; the message table |
 //! | [`canvas`] | the first messages of an empty canvas |
-//! | [`command`] | what clients ask for in `ServerCommand` messages |
-//! | [`reply`] | what the server answers in them |
+//! | [`command`] | commands of clients: the JSON of `ServerCommand` messages |
+//! | [`reply`] | replies of the server: the JSON of `ServerCommand` messages |
 //! | [`qt_base64`] | base64 as Qt reads it |
-//! | [`version`] | protocol versions and what is compatible with what |
-//! | [`text`] | one line of the text form, today's and that of before 2.2 |
-//! | [`recording`] | binary (`.dprec`) and text (`.dptxt`) recordings, read and written as streams |
+//! | [`version`] | protocol versions and their compatibility |
+//! | [`text`] | the text form of messages, the current one and the one before 2.2 |
+//! | [`recording`] | readers and writers of binary (`.dprec`) and text (`.dptxt`) recordings |
 //!
-//! Everything here works on bytes and [`std::io`] traits that the caller brings; nothing opens files or sockets,
-//! looks at a clock or knows about sessions. No input makes it panic.
+//! Everything works on bytes and [`std::io`] traits. Nothing opens files or sockets, reads a clock or knows about
+//! sessions. No input makes it panic.
 
 pub mod blend;
 pub mod canvas;

@@ -1,9 +1,9 @@
-//! Base64 as Qt reads it: whatever is no digit is passed over, padding too, and so are bits that are left at the end.
+//! Base64 as Qt decodes it: invalid characters, missing padding and leftover bits are ignored.
 //!
-//! What clients, auth servers and files hold was made by many programs. Python's `ed25519`, with which drawpile.net signs, leaves out
-//! the padding; lines are wrapped; keys are pasted with blanks. drawpile-srv takes it all.
+//! Clients, auth servers and files have base64 of many programs: Python's `ed25519`, with which drawpile.net signs
+//! tokens, omits the padding, lines are wrapped, keys are pasted with blanks. drawpile-srv accepts all of it.
 
-/// The bytes that a text stands for.
+/// Decodes a text. Never fails; see above.
 pub fn decode(text: &str) -> Vec<u8> {
     let mut bytes = Vec::with_capacity(text.len() / 4 * 3 + 2);
     let (mut bits, mut count) = (0_u32, 0);
@@ -39,7 +39,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_qt_reads_is_read() {
+    fn base64_is_decoded_as_qt_decodes_it() {
         for (text, bytes) in [
             ("", &b""[..]),
             ("YWI=", b"ab"),
@@ -62,7 +62,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn what_others_write_is_read_with_and_without_padding(bytes in prop::collection::vec(any::<u8>(), 0..100)) {
+        fn padding_and_line_breaks_are_optional(bytes in prop::collection::vec(any::<u8>(), 0..100)) {
             let text = STANDARD.encode(&bytes);
             prop_assert_eq!(&decode(&text), &bytes);
             prop_assert_eq!(&decode(text.trim_end_matches('=')), &bytes);
@@ -71,7 +71,7 @@ mod tests {
         }
 
         #[test]
-        fn no_text_makes_it_panic(text in ".{0,60}") {
+        fn no_input_makes_it_panic(text in ".{0,60}") {
             prop_assert!(decode(&text).len() <= text.len() * 3 / 4);
         }
     }

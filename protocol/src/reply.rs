@@ -1,7 +1,7 @@
-//! What the server answers: the JSON of `ServerCommand` messages from server to client.
+//! Replies of the server: the JSON of `ServerCommand` messages from server to client.
 //!
-//! Written exactly as clients expect it, members that do not apply left out; read leniently. Source: docs/spec/login.md#commands-and-replies.
-//! docs/spec/session.md#replies.
+//! Written exactly as clients expect it, without members that do not apply; parsed leniently. Sources:
+//! docs/spec/login.md#commands-and-replies, docs/spec/session.md#replies.
 
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
@@ -20,86 +20,86 @@ macro_rules! members {
     };
 }
 
-/// A reply of either phase.
+/// A reply of the login phase or of a session.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "type", rename_all = "lowercase")]
 #[non_exhaustive]
 pub enum ServerReply {
-    /// Greeting, welcome, and changes of the session list.
+    /// Greeting, welcome, and updates of the session list.
     Login(Box<LoginReply>),
-    /// Answer to a login command.
+    /// Success of a login command.
     Result(Box<ResultReply>),
-    /// A login command failed, or a session command was refused.
+    /// Failure of a login command, or refusal of a session command.
     Error(ErrorReply),
-    /// A text for the user.
+    /// A message for the user.
     Msg(Notice),
-    /// A text that stands out.
+    /// A message that clients display prominently.
     Alert(Notice),
-    /// A line of the session's log.
+    /// An entry of the session's log.
     Log(LogReply),
-    /// Session settings, all or a part.
+    /// Session settings, all or some.
     SessionConf(SessionConfReply),
-    /// How much history will come.
+    /// Number of history messages that follow.
     Catchup(Catchup),
-    /// This much of the history has come.
+    /// End of the history messages that were announced.
     CaughtUp(CaughtUp),
     /// Size of the history.
     Status(Status),
-    /// States of a reset.
+    /// State of a reset.
     Reset(Reset),
-    /// A reset is asked for, or asked about.
+    /// Query for clients that can perform an autoreset, or the request for one.
     AutoReset(AutoReset),
-    /// The session is larger than its threshold (for 2.0 clients).
+    /// The session exceeds its autoreset threshold (for 2.0 clients).
     SizeLimit(SizeLimit),
-    /// A streamed reset begins.
+    /// A streamed reset has begun.
     SStart(StreamStart),
-    /// A chunk of a streamed reset was taken or not.
+    /// Acknowledgement of a chunk of a streamed reset.
     SProgress(StreamProgress),
-    /// The session is full.
+    /// The session has reached its size limit.
     OutOfSpace(Empty),
-    /// The password was changed.
+    /// The session password has changed.
     PasswordChange(PasswordChange),
-    /// An invite was made.
+    /// An invite was created.
     InviteCreated(InviteCreated),
-    /// Result of exporting or importing bans.
+    /// Result of a ban list export or import.
     BanImpEx(BanImpEx),
-    /// A thumbnail is asked for.
+    /// Request for a thumbnail.
     Thumbnail(Thumbnail),
-    /// Something that this crate does not know.
+    /// A type that this crate does not know.
     #[serde(other)]
     Unknown,
 }
 
 impl ServerReply {
-    /// Reads a payload; what is no reply is [`ServerReply::Unknown`].
+    /// Parses a payload. Anything invalid becomes [`ServerReply::Unknown`].
     pub fn parse(payload: &[u8]) -> ServerReply {
         crate::lenient::from_json(payload).unwrap_or(ServerReply::Unknown)
     }
 
-    /// The reply as a frame from the server.
+    /// Encodes the reply as a frame from the server (user id 0).
     ///
     /// # Errors
-    /// When it does not fit into one message (65535 bytes).
+    /// When the JSON is longer than 65535 bytes.
     pub fn to_frame(&self) -> Result<Frame, PayloadTooLong> {
         self.to_frame_of(0)
     }
 
-    /// The reply as a frame that carries a user's id, as `sstart` does.
+    /// Encodes the reply as a frame with a user id, as for `sstart`.
     ///
     /// # Errors
-    /// When it does not fit into one message (65535 bytes).
+    /// When the JSON is longer than 65535 bytes.
     pub fn to_frame_of(&self, user: u8) -> Result<Frame, PayloadTooLong> {
-        // Serializing maps with text keys into memory cannot fail.
+        // Serializing maps with text keys to memory cannot fail.
         let json = serde_json::to_vec(self).unwrap_or_default();
         Frame::new(ServerCommandMessage::TYPE, user, &json)
     }
 
-    /// A refusal of a session command.
+    /// The refusal of a session command.
     pub fn command_error(command: &str, reason: &str) -> ServerReply {
         Self::Error(ErrorReply { message: format!("{command}: {reason}"), code: String::new() })
     }
 
-    /// A partial `sessionconf`.
+    /// A `sessionconf` with some settings.
     pub fn part(part: ConfPart) -> ServerReply {
         Self::SessionConf(SessionConfReply { config: Config::Part(part), hidx: None })
     }
@@ -113,30 +113,30 @@ members! {
 members! {
     /// `login`.
     LoginReply {
-        /// For people.
+        /// Display text.
         message: String,
         /// Server number of the protocol (greeting).
         #[serde(skip_serializing_if = "Option::is_none")]
         version: Option<u32>,
-        /// What the server can do and wants (greeting).
+        /// Features and requirements of the server (greeting).
         #[serde(skip_serializing_if = "Option::is_none")]
         flags: Option<Vec<String>>,
-        /// How one can log in (greeting).
+        /// Session id or alias; empty if the client has not chosen a session yet.
         #[serde(skip_serializing_if = "Option::is_none")]
         methods: Option<Methods>,
-        /// Where to read more (greeting).
+        /// URL of a page about the server (greeting).
         #[serde(skip_serializing_if = "String::is_empty")]
         info: String,
-        /// Rules to agree to (greeting).
+        /// Rules that users must agree to (greeting).
         #[serde(skip_serializing_if = "String::is_empty")]
         rules: String,
         /// WebSockets are preferred (greeting).
         #[serde(rename = "preferWebSockets", skip_serializing_if = "std::ops::Not::not")]
         prefer_web_sockets: bool,
-        /// The server's title (welcome).
+        /// Title of the server (welcome).
         #[serde(skip_serializing_if = "String::is_empty")]
         title: String,
-        /// Sessions that are there or have changed.
+        /// New and changed sessions.
         #[serde(skip_serializing_if = "Option::is_none")]
         sessions: Option<Vec<SessionDescription>>,
         /// Ids of sessions that ended.
@@ -146,59 +146,59 @@ members! {
 }
 
 members! {
-    /// Ways to log in.
+    /// Login methods.
     Methods {
-        /// Without an account.
+        /// Guest login.
         #[serde(skip_serializing_if = "Option::is_none")]
         guest: Option<Method>,
-        /// With an account of the server.
+        /// With an account of this server.
         #[serde(skip_serializing_if = "Option::is_none")]
         auth: Option<Method>,
-        /// With an account elsewhere.
+        /// With an account of the auth server.
         #[serde(skip_serializing_if = "Option::is_none")]
         extauth: Option<Method>,
     }
 }
 
 members! {
-    /// A way to log in.
+    /// A login method.
     Method {
-        /// `join`, `host`.
+        /// Permitted actions: `join`, `host`.
         actions: Vec<String>,
-        /// The ext-auth server.
+        /// URL of the auth server.
         #[serde(skip_serializing_if = "String::is_empty")]
         url: String,
     }
 }
 
 members! {
-    /// A session or template in a list.
+    /// A session or template in a session list.
     SessionDescription {
         /// Unique id.
         id: String,
-        /// Alias, empty without.
+        /// Alias; empty for none.
         alias: String,
         /// Protocol version.
         protocol: String,
-        /// Users in it, ghosts included.
+        /// Number of users, ghosts included.
         #[serde(rename = "userCount")]
         user_count: u32,
         /// Users that drew in the last 5 minutes.
         #[serde(rename = "activeDrawingUserCount")]
         active_drawing_user_count: u32,
-        /// Greatest number of users.
+        /// Maximum number of users.
         #[serde(rename = "maxUserCount")]
         max_user_count: u32,
         /// Founder's name.
         founder: String,
         /// Title.
         title: String,
-        /// The title follows the founder's name.
+        /// The title is updated with the founder's name.
         autotitle: bool,
         /// A password is needed.
         #[serde(rename = "hasPassword")]
         has_password: bool,
-        /// Nobody can join now.
+        /// New users are refused.
         closed: bool,
         /// Only accounts may join.
         #[serde(rename = "authOnly")]
@@ -208,18 +208,18 @@ members! {
         /// ISO 8601, UTC.
         #[serde(rename = "startTime")]
         start_time: String,
-        /// Bytes of history.
+        /// Size of the history in bytes.
         size: u64,
-        /// Stays when empty.
+        /// Kept when empty.
         persistent: bool,
-        /// Operators may make invites.
+        /// Operators may create invites.
         invites: bool,
-        /// Shown to moderators only.
+        /// Listed for moderators only.
         unlisted: bool,
-        /// Not subject to the idle limit, where that may be.
+        /// Exempt from the idle limit; left out if the server does not allow that.
         #[serde(rename = "idleOverride", skip_serializing_if = "Option::is_none")]
         idle_override: Option<bool>,
-        /// Browsers may join, if WebSockets are on.
+        /// Browsers may join; left out without WebSockets.
         #[serde(rename = "allowWeb", skip_serializing_if = "Option::is_none")]
         allow_web: Option<bool>,
         /// WebSockets are preferred.
@@ -231,9 +231,9 @@ members! {
 members! {
     /// `result`.
     ResultReply {
-        /// For people.
+        /// Display text.
         message: String,
-        /// What it is about: `identOk`, `needPassword`, `intentMismatch`, `needExtAuth`, `host`, `join`.
+        /// Subject: `identOk`, `needPassword`, `intentMismatch`, `needExtAuth`, `host`, `join`.
         #[serde(skip_serializing_if = "String::is_empty")]
         state: String,
         /// The TLS handshake follows.
@@ -251,34 +251,34 @@ members! {
         /// Account flags (`identOk`).
         #[serde(skip_serializing_if = "Option::is_none")]
         flags: Option<Vec<String>>,
-        /// The name (`identOk`).
+        /// User name (`identOk`).
         #[serde(skip_serializing_if = "Option::is_none")]
         ident: Option<String>,
-        /// Without an account (`identOk`).
+        /// Logged in without an account (`identOk`).
         #[serde(skip_serializing_if = "Option::is_none")]
         guest: Option<bool>,
-        /// What the client meant (`intentMismatch`).
+        /// Login method that the client intended (`intentMismatch`).
         #[serde(skip_serializing_if = "String::is_empty")]
         intent: String,
-        /// What is needed (`intentMismatch`).
+        /// Login method that is required (`intentMismatch`).
         #[serde(skip_serializing_if = "String::is_empty")]
         method: String,
-        /// Guest only because the auth server is down (`intentMismatch`).
+        /// Guest login only because the auth server is down (`intentMismatch`).
         #[serde(rename = "extauthfallback", skip_serializing_if = "std::ops::Not::not")]
         extauth_fallback: bool,
-        /// Where to get a token (`needExtAuth`).
+        /// URL for requesting a token (`needExtAuth`).
         #[serde(rename = "extauthurl", skip_serializing_if = "String::is_empty")]
         extauth_url: String,
-        /// What the token must answer, in hex (`needExtAuth`).
+        /// Nonce for the token, in hex (`needExtAuth`).
         #[serde(skip_serializing_if = "String::is_empty")]
         nonce: String,
-        /// Which group the account must be in, empty for any (`needExtAuth`).
+        /// Group that the account must be in, empty for any (`needExtAuth`).
         #[serde(skip_serializing_if = "Option::is_none")]
         group: Option<String>,
-        /// An avatar is wanted (`needExtAuth`).
+        /// An avatar is requested (`needExtAuth`).
         #[serde(skip_serializing_if = "Option::is_none")]
         avatar: Option<bool>,
-        /// The session that was entered.
+        /// The session that was hosted or joined.
         #[serde(skip_serializing_if = "Option::is_none")]
         join: Option<JoinResult>,
     }
@@ -287,7 +287,7 @@ members! {
 members! {
     /// Answer to `cinfo`.
     ClientInfoResult {
-        /// The client is a browser.
+        /// The client runs in a browser.
         browser: bool,
     }
 }
@@ -295,9 +295,9 @@ members! {
 members! {
     /// The session that a client has hosted or joined.
     JoinResult {
-        /// Alias or id.
+        /// Session alias or id.
         id: String,
-        /// Id.
+        /// Session id.
         #[serde(rename = "uniqueId")]
         unique_id: String,
         /// The client's user id.
@@ -307,7 +307,7 @@ members! {
         /// The client's account id, empty for guests.
         #[serde(rename = "authId")]
         auth_id: String,
-        /// Catch-up begins at the history index that the client gave (`join` only).
+        /// The history starts at the history index that the client sent (`join` only).
         #[serde(skip_serializing_if = "Option::is_none")]
         skip: Option<bool>,
     }
@@ -316,9 +316,9 @@ members! {
 members! {
     /// `error`.
     ErrorReply {
-        /// For people.
+        /// Display text.
         message: String,
-        /// For programs; only during login.
+        /// Machine-readable code; in the login phase only.
         #[serde(skip_serializing_if = "String::is_empty")]
         code: String,
     }
@@ -327,15 +327,15 @@ members! {
 members! {
     /// `msg` and `alert`.
     Notice {
-        /// For people.
+        /// Display text.
         message: String,
-        /// Key for translation, for known texts.
+        /// Translation key of a known text.
         #[serde(rename = "T", skip_serializing_if = "String::is_empty")]
         key: String,
         /// Parameters of the translation.
         #[serde(rename = "P", skip_serializing_if = "Map::is_empty")]
         params: Map<String, Value>,
-        /// `prepare`, `cancel` or `failed`, for alerts about resets.
+        /// `prepare`, `cancel` or `failed`, in alerts about resets.
         #[serde(skip_serializing_if = "String::is_empty")]
         reset: String,
     }
@@ -346,14 +346,14 @@ members! {
     LogReply {
         /// ISO 8601, UTC.
         timestamp: String,
-        /// Error, Warn, Info.
+        /// Error, Warn or Info.
         level: String,
-        /// What it is about.
+        /// Topic.
         topic: String,
-        /// `<id>;<name>`, if it is about a user.
+        /// `<id>;<name>` of the user concerned; empty for none.
         #[serde(skip_serializing_if = "String::is_empty")]
         user: String,
-        /// The text.
+        /// Log message.
         message: String,
     }
 }
@@ -363,141 +363,141 @@ members! {
 pub struct SessionConfReply {
     /// The settings.
     pub config: Config,
-    /// History index; only in the history.
+    /// History index; only in the stored history.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub hidx: Option<String>,
 }
 
-/// Settings of a session, all or a part.
+/// Settings of a session, all or some.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(untagged)]
 pub enum Config {
-    /// One list or value, sent directly.
+    /// One list or value, sent to single clients.
     Part(ConfPart),
-    /// All settings, part of the history.
+    /// All settings, stored in the history.
     Full(Box<FullConfig>),
 }
 
 members! {
     /// All settings of a session.
     FullConfig {
-        /// Always null: closing is no longer supported.
+        /// Always null: no longer supported.
         closed: (),
         /// Only accounts may join.
         #[serde(rename = "authOnly")]
         auth_only: bool,
-        /// Stays when empty.
+        /// Kept when empty.
         persistent: bool,
         /// Title.
         title: String,
-        /// The title follows the founder's name.
+        /// The title is updated with the founder's name.
         autotitle: bool,
-        /// Greatest number of users.
+        /// Maximum number of users.
         #[serde(rename = "maxUserCount")]
         max_user_count: u32,
-        /// Autoreset threshold in bytes, 0 never.
+        /// Autoreset threshold in bytes, 0 for never.
         #[serde(rename = "resetThreshold")]
         reset_threshold: u64,
-        /// Size after the last reset in bytes.
+        /// Size of the history after the last reset in bytes.
         #[serde(rename = "resetThresholdBase")]
         reset_threshold_base: u64,
-        /// Least autoreset threshold in bytes.
+        /// Minimum autoreset threshold in bytes.
         #[serde(rename = "resetThresholdMin")]
         reset_threshold_min: u64,
-        /// Chat is kept in the history.
+        /// Chat is stored in the history.
         #[serde(rename = "preserveChat")]
         preserve_chat: bool,
         /// Not safe for minors.
         nsfm: bool,
         /// Trusted users may kick.
         deputies: bool,
-        /// There is a password.
+        /// The session has a password.
         #[serde(rename = "hasPassword")]
         has_password: bool,
-        /// There is an operator password.
+        /// The session has an operator password.
         #[serde(rename = "hasOpword")]
         has_opword: bool,
-        /// Not subject to the idle limit.
+        /// Exempt from the idle limit.
         #[serde(rename = "idleOverride")]
         idle_override: bool,
-        /// Operators may make invites.
+        /// Operators may create invites.
         invites: bool,
-        /// The server forces `nsfm`.
+        /// The server enforces `nsfm`.
         #[serde(rename = "forceNsfm")]
         force_nsfm: bool,
-        /// Idle limit in seconds, 0 none.
+        /// Idle limit in seconds, 0 for none.
         #[serde(rename = "idleTimeLimit")]
         idle_time_limit: u64,
-        /// Whether moderators may set `idleOverride`.
+        /// Moderators may set `idleOverride`.
         #[serde(rename = "allowIdleOverride")]
         allow_idle_override: bool,
-        /// Size limit in bytes, 0 none.
+        /// Size limit in bytes, 0 for none.
         #[serde(rename = "maxSize")]
         max_size: u64,
-        /// Browsers may join, if WebSockets are on.
+        /// Browsers may join; left out without WebSockets.
         #[serde(rename = "allowWeb", skip_serializing_if = "Option::is_none")]
         allow_web: Option<bool>,
-        /// WebSockets are preferred, if they are on.
+        /// WebSockets are preferred; left out without WebSockets.
         #[serde(rename = "preferWebSockets", skip_serializing_if = "Option::is_none")]
         prefer_web_sockets: Option<bool>,
     }
 }
 
-/// One list or value of a session's settings, sent directly.
+/// One list or value of a session's settings.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum ConfPart {
-    /// Bans, to operators.
+    /// Bans; sent to operators only.
     BanList(Vec<BanEntry>),
     /// Ids of muted users.
     Muted(Vec<u8>),
     /// Announcements at list servers.
     Announcements(Vec<AnnouncementEntry>),
-    /// Accounts and their ranks, to operators.
+    /// Accounts and their roles; sent to operators only.
     Auth(Vec<AuthEntry>),
-    /// Invites, to operators.
+    /// Invites; sent to operators only.
     InviteList(Vec<InviteEntry>),
-    /// Answer to an attempt at closing the session.
+    /// Answer to an attempt to close the session.
     Closed(Option<bool>),
 }
 
 members! {
     /// A ban of the session.
     BanEntry {
-        /// Its id.
+        /// Id of the ban.
         id: u32,
-        /// Name, empty if it does not count.
+        /// User name; empty if the ban does not match names.
         username: String,
-        /// Who banned.
+        /// User who banned.
         #[serde(rename = "bannedBy")]
         banned_by: String,
-        /// Address (moderators and loopback only).
+        /// Address; shown to moderators and loopback clients only.
         #[serde(skip_serializing_if = "Option::is_none")]
         ip: Option<String>,
-        /// Account (moderators and loopback only).
+        /// Account id; shown to moderators and loopback clients only.
         #[serde(rename = "extauthid", skip_serializing_if = "Option::is_none")]
         auth_id: Option<String>,
-        /// System id (moderators and loopback only).
+        /// System id; shown to moderators and loopback clients only.
         #[serde(skip_serializing_if = "Option::is_none")]
         s: Option<String>,
     }
 }
 
 members! {
-    /// An announcement.
+    /// An announcement at a list server.
     AnnouncementEntry {
-        /// The list server's API URL.
+        /// API URL of the list server.
         url: String,
     }
 }
 
 members! {
-    /// An account that the session knows.
+    /// An account that has been in the session.
     AuthEntry {
         /// Account id.
         #[serde(rename = "authId")]
         auth_id: String,
-        /// Its last name here.
+        /// Last known user name.
         username: String,
         /// Operator.
         #[serde(skip_serializing_if = "std::ops::Not::not")]
@@ -505,7 +505,7 @@ members! {
         /// Trusted.
         #[serde(skip_serializing_if = "std::ops::Not::not")]
         trusted: bool,
-        /// Moderator, and online.
+        /// A moderator who is online.
         #[serde(rename = "mod", skip_serializing_if = "std::ops::Not::not")]
         moderator: bool,
     }
@@ -516,21 +516,21 @@ members! {
     InviteEntry {
         /// Its secret.
         secret: String,
-        /// Made at, ISO 8601, UTC.
+        /// Creation time, ISO 8601, UTC.
         at: String,
-        /// Who made it, empty for an administrator.
+        /// User who created it; empty for an administrator.
         #[serde(skip_serializing_if = "String::is_empty")]
         creator: String,
-        /// How often it can be used.
+        /// Maximum number of uses.
         #[serde(rename = "maxUses")]
         max_uses: u32,
-        /// It makes operator.
+        /// Users of the invite become operators.
         #[serde(skip_serializing_if = "std::ops::Not::not")]
         op: bool,
-        /// It makes trusted.
+        /// Users of the invite become trusted.
         #[serde(skip_serializing_if = "std::ops::Not::not")]
         trust: bool,
-        /// Who used it.
+        /// Uses so far.
         uses: Vec<InviteUse>,
     }
 }
@@ -538,9 +538,9 @@ members! {
 members! {
     /// A use of an invite.
     InviteUse {
-        /// By this name.
+        /// User name.
         name: String,
-        /// At this time, ISO 8601, UTC.
+        /// Time of use, ISO 8601, UTC.
         at: String,
         /// System id; empty where it is not shown.
         s: String,
@@ -550,9 +550,9 @@ members! {
 members! {
     /// `catchup`.
     Catchup {
-        /// Messages to come.
+        /// Number of messages that follow.
         count: u64,
-        /// Key of the `caughtup` that ends them; left out when there was no space for it.
+        /// Key of the matching `caughtup`; left out when none will follow, because the history is full.
         #[serde(skip_serializing_if = "Option::is_none")]
         key: Option<u32>,
     }
@@ -561,7 +561,7 @@ members! {
 members! {
     /// `caughtup`.
     CaughtUp {
-        /// Key of the `catchup` that it answers, 0 after a reset.
+        /// Key of the matching `catchup`, 0 after a reset.
         key: u32,
         /// History index.
         #[serde(skip_serializing_if = "Option::is_none")]
@@ -572,7 +572,7 @@ members! {
 members! {
     /// `status`.
     Status {
-        /// Bytes of history.
+        /// Size of the history in bytes.
         size: u64,
         /// History index.
         #[serde(rename = "hid*", skip_serializing_if = "Option::is_none")]
@@ -583,9 +583,9 @@ members! {
 members! {
     /// `reset`.
     Reset {
-        /// For people.
+        /// Display text.
         message: String,
-        /// `init`: send the image; `reset`: the new history follows.
+        /// `init`: the client must send the reset image; `reset`: the new history follows.
         state: String,
     }
 }
@@ -596,15 +596,15 @@ members! {
         /// Size limit in bytes.
         #[serde(rename = "maxSize")]
         max_size: u64,
-        /// A question, or the request itself.
+        /// Query, as opposed to the request.
         query: bool,
-        /// To be repeated in the answer (question).
+        /// To be returned in the answer (query).
         #[serde(skip_serializing_if = "Option::is_none")]
         payload: Option<String>,
-        /// To be repeated in the start (streamed request).
+        /// To be returned in `stream-reset-start` (streamed request).
         #[serde(skip_serializing_if = "Option::is_none")]
         correlator: Option<String>,
-        /// `gzip1` (streamed request).
+        /// Compression, `gzip1` (streamed request).
         #[serde(skip_serializing_if = "Option::is_none")]
         stream: Option<String>,
     }
@@ -613,9 +613,9 @@ members! {
 members! {
     /// `sizelimit`.
     SizeLimit {
-        /// Bytes of history.
+        /// Size of the history in bytes.
         size: u64,
-        /// Threshold in bytes.
+        /// Autoreset threshold in bytes.
         #[serde(rename = "maxSize")]
         max_size: u64,
     }
@@ -624,7 +624,7 @@ members! {
 members! {
     /// `sstart`.
     StreamStart {
-        /// The correlator of the request.
+        /// Correlator of the request.
         correlator: String,
     }
 }
@@ -632,7 +632,7 @@ members! {
 members! {
     /// `sprogress`.
     StreamProgress {
-        /// The stream was given up.
+        /// The stream was cancelled.
         cancel: bool,
     }
 }
@@ -640,7 +640,7 @@ members! {
 members! {
     /// `passwordchange`.
     PasswordChange {
-        /// The new password, empty when there is none now.
+        /// The new password; empty if it was removed.
         password: String,
     }
 }
@@ -662,13 +662,13 @@ members! {
         /// Number of imported bans.
         #[serde(skip_serializing_if = "Option::is_none")]
         imported: Option<u32>,
-        /// Number of bans in the text.
+        /// Number of bans in the imported text.
         #[serde(skip_serializing_if = "Option::is_none")]
         total: Option<u32>,
-        /// What went wrong, for people.
+        /// Error message for display.
         #[serde(skip_serializing_if = "Option::is_none")]
         error: Option<String>,
-        /// Key for translation.
+        /// Translation key.
         #[serde(rename = "T", skip_serializing_if = "Option::is_none")]
         key: Option<String>,
     }
@@ -677,12 +677,12 @@ members! {
 members! {
     /// `thumbnail`.
     Thumbnail {
-        /// To be put before the picture.
+        /// To be sent in front of the picture.
         correlator: String,
-        /// Greatest width in pixels.
+        /// Maximum width in pixels.
         #[serde(rename = "maxWidth", skip_serializing_if = "Option::is_none")]
         max_width: Option<u32>,
-        /// Greatest height in pixels.
+        /// Maximum height in pixels.
         #[serde(rename = "maxHeight", skip_serializing_if = "Option::is_none")]
         max_height: Option<u32>,
         /// Quality in percent.
@@ -715,7 +715,7 @@ mod tests {
     }
 
     #[test]
-    fn parts_of_the_settings_have_one_member() {
+    fn partial_settings_have_one_member() {
         let muted = ServerReply::part(ConfPart::Muted(vec![3]));
         assert_eq!(json_of(&muted), json!({"type": "sessionconf", "config": {"muted": [3]}}));
         let closed = ServerReply::part(ConfPart::Closed(None));
@@ -735,7 +735,7 @@ mod tests {
     }
 
     #[test]
-    fn replies_are_read_leniently() {
+    fn replies_are_parsed_leniently() {
         let status = ServerReply::parse(br#"{"type":"status","size":"large","more":1}"#);
         assert_eq!(status, ServerReply::Status(Status::default()));
         assert_eq!(ServerReply::parse(br#"{"type":"newthing"}"#), ServerReply::Unknown);
@@ -750,12 +750,12 @@ mod tests {
 
     proptest! {
         #[test]
-        fn no_bytes_make_the_reader_panic(bytes in prop::collection::vec(any::<u8>(), 0..200)) {
+        fn no_input_makes_the_parser_panic(bytes in prop::collection::vec(any::<u8>(), 0..200)) {
             let _ = ServerReply::parse(&bytes);
         }
 
         #[test]
-        fn a_notice_survives_the_wire(message in ".{0,40}", key in "[a-z]{0,8}") {
+        fn a_notice_survives_encoding_and_parsing(message in ".{0,40}", key in "[a-z]{0,8}") {
             let notice = ServerReply::Alert(Notice { message, key, ..Default::default() });
             let frame = notice.to_frame().unwrap();
             prop_assert_eq!(ServerReply::parse(frame.payload()), notice);

@@ -1,5 +1,5 @@
-//! Protocol versions, `namespace:server.major.minor`, and what is compatible with what.
-//! Source: docs/spec/wire.md#protocol-version.
+//! Protocol versions, `namespace:server.major.minor`, and their compatibility. Source:
+//! docs/spec/wire.md#protocol-version.
 
 use std::fmt;
 use std::str::FromStr;
@@ -8,12 +8,12 @@ use serde::{Deserialize, Serialize};
 
 use crate::message::Layout;
 
-/// The *server* number that this crate speaks.
+/// The *server* number of the protocol that this crate implements.
 pub const SERVER_VERSION: u32 = 4;
 
 /// A protocol version such as `dp:4.25.1`.
 ///
-/// Versions of one namespace are ordered by their numbers; of different namespaces, neither is older.
+/// Only versions of the same namespace are ordered.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct ProtocolVersion {
@@ -23,18 +23,18 @@ pub struct ProtocolVersion {
     minor: u32,
 }
 
-/// A text that is no protocol version.
+/// A text that is not a protocol version.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("'{0}' is no protocol version (expected namespace:server.major.minor, such as dp:4.25.1)")]
 pub struct InvalidVersion(pub String);
 
 impl ProtocolVersion {
-    /// The version of the 2.3 series, the newest whose payloads this crate decodes.
+    /// The version of the 2.3 client series, the newest that this crate decodes.
     pub fn current() -> Self {
         Self::dp(SERVER_VERSION, 25, 1)
     }
 
-    /// A version of Drawpile's own namespace.
+    /// A version in Drawpile's namespace `dp`.
     pub fn dp(server: u32, major: u32, minor: u32) -> Self {
         Self { namespace: "dp".into(), server, major, minor }
     }
@@ -63,27 +63,27 @@ impl ProtocolVersion {
         (self.server, self.major, self.minor)
     }
 
-    /// Whether this server can hold a session of this version: only the server number counts.
+    /// Whether this server can host a session of this version: the server number must match.
     pub fn is_hostable(&self) -> bool {
         self.server == SERVER_VERSION
     }
 
-    /// Whether it is at least `minimum`: same namespace and not older. `None` for another namespace.
+    /// Whether it is `minimum` or newer. `None` if the namespaces differ.
     pub fn at_least(&self, minimum: &ProtocolVersion) -> Option<bool> {
         (self.namespace == minimum.namespace).then(|| self.numbers() >= minimum.numbers())
     }
 
-    /// Whether a client of this version must send a system id (from dp:4.24.0 on).
+    /// Whether clients of this version must send a system id (dp:4.24.0 and later).
     pub fn requires_system_id(&self) -> bool {
         self.namespace == "dp" && self.numbers() >= (4, 24, 0)
     }
 
-    /// Whether a client of this version can look sessions up before it logs in (from dp:4.24.0 on).
+    /// Whether clients of this version can look up sessions before login (dp:4.24.0 and later).
     pub fn supports_lookup(&self) -> bool {
         self.requires_system_id()
     }
 
-    /// How a client of this version gets along in a session of version `session`.
+    /// How compatible a client of this version is with a session of version `session`.
     pub fn joins(&self, session: &ProtocolVersion) -> Compatibility {
         let same =
             |a: &Self, b: &Self| a.namespace == b.namespace && a.server == b.server && a.major == b.major;
@@ -103,12 +103,12 @@ impl ProtocolVersion {
         self.namespace == "dp" && self.numbers() == (4, 24, 0)
     }
 
-    /// Whether a binary template of this version may be started: namespace `dp` and our server number.
+    /// Whether a binary template of this version can be loaded: namespace `dp` and our server number.
     pub fn is_template_binary(&self) -> bool {
         self.namespace == "dp" && self.is_hostable()
     }
 
-    /// Whether a text template of this version may be started: namespace, server and major number of `current`.
+    /// Whether a text template of this version can be loaded: namespace, server and major number of `current`.
     pub fn is_template_text(&self) -> bool {
         let current = Self::current();
         self.namespace == current.namespace && self.server == current.server && self.major == current.major
@@ -119,7 +119,7 @@ impl ProtocolVersion {
         if self.namespace == "dp" && self.numbers() < (4, 25, 0) { Layout::V4_24 } else { Layout::V4_25 }
     }
 
-    /// The client series that speaks this version, for people.
+    /// The series of clients that use this version, as display text.
     pub fn client_series(&self) -> &'static str {
         match (self.namespace.as_str(), self.server, self.major, self.minor) {
             ("dp", 4, 20, _) => "2.0.x",
@@ -133,16 +133,16 @@ impl ProtocolVersion {
     }
 }
 
-/// What a client can do in a session of another version.
+/// How compatible a client is with a session.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Compatibility {
-    /// The same version.
+    /// The versions are the same.
     Full,
-    /// Only the minor number differs: it joins with restrictions and says so (`oldv`).
+    /// Only the minor number differs: the client joins with restrictions and announces it (`oldv`).
     MinorDiffers,
-    /// A 2.3 client in a dp:4.24.0 session: it speaks that session's payload layout.
+    /// A 2.3 client in a dp:4.24.0 session: it uses that session's payload layout.
     OlderLayout,
-    /// It cannot join.
+    /// The client cannot join.
     None,
 }
 
@@ -204,7 +204,7 @@ mod tests {
     }
 
     #[test]
-    fn only_namespace_and_three_decimal_numbers_are_a_version() {
+    fn a_version_is_a_namespace_and_three_decimal_numbers() {
         assert_eq!(v("dp:4.25.1"), ProtocolVersion::dp(4, 25, 1));
         assert_eq!(v("xy:0.0.0").namespace(), "xy");
         for bad in [
@@ -230,14 +230,14 @@ mod tests {
     }
 
     #[test]
-    fn hosting_looks_at_the_server_number_only() {
+    fn only_the_server_number_decides_about_hosting() {
         assert!(v("xy:4.99.7").is_hostable());
         assert!(!v("dp:5.0.0").is_hostable());
         assert!(!v("dp:3.25.1").is_hostable());
     }
 
     #[test]
-    fn system_ids_and_lookups_begin_with_dp_4_24_0() {
+    fn system_ids_and_lookup_start_with_dp_4_24_0() {
         assert!(!v("dp:4.23.9").requires_system_id());
         assert!(v("dp:4.24.0").requires_system_id());
         assert!(v("dp:4.25.1").supports_lookup());

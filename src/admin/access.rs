@@ -1,4 +1,4 @@
-//! Who may ask the admin API, and from where.
+//! Access control of the admin API: by client address, credentials and origin.
 
 use actix_web::http::header::{
     ACCESS_CONTROL_ALLOW_ORIGIN, AUTHORIZATION, CACHE_CONTROL, CONTENT_SECURITY_POLICY, HeaderMap,
@@ -11,7 +11,7 @@ use serde_json::json;
 use sha2::{Digest as _, Sha256};
 use subtle::ConstantTimeEq as _;
 
-use super::login::{Logins, Shown};
+use super::login::{Logins, VerifiedPasswords};
 use super::pages::Pages;
 use super::request::refuse;
 use crate::auth::password_limiter::{AttemptRefused, HttpPasswordLimiter, PasswordAttempt};
@@ -22,10 +22,10 @@ use crate::transport::origin::ANY;
 use crate::transport::trust::{Source, Trusted};
 use crate::web::{forwarded_headers, peer_of, source_of};
 
-/// Where it is asked whether the server is there, which nobody needs to log in for.
+/// Paths of health checks, which need no login.
 const HEALTH: [&str; 2] = ["/healthz", "/readyz"];
 
-/// User and password, both of which must fit.
+/// User and password of HTTP Basic authentication.
 #[derive(Debug, Clone)]
 pub struct Credentials {
     user: String,
@@ -33,10 +33,10 @@ pub struct Credentials {
 }
 
 impl Credentials {
-    /// Reads `user:password`, neither of them empty.
+    /// Parses `user:password`; neither may be empty.
     ///
     /// # Errors
-    /// When it is not of this form.
+    /// When it has another form.
     pub fn parse(text: &str) -> Result<Credentials, String> {
         match text.split_once(':') {
             Some((user, password)) if !user.is_empty() && !password.is_empty() => {
@@ -46,54 +46,54 @@ impl Credentials {
         }
     }
 
-    /// Takes the same time wherever it differs.
-    fn fits(&self, user: &str, password: &str) -> bool {
+    /// Compares in constant time.
+    fn matches(&self, user: &str, password: &str) -> bool {
         let same = |a: &str, b: &str| Sha256::digest(a).ct_eq(&Sha256::digest(b));
         (same(&self.user, user) & same(&self.password, password)).into()
     }
 }
 
-/// Who may ask.
+/// Access settings of the admin API.
 #[derive(Debug, Clone, Default)]
 pub struct AccessRules {
-    /// User and password, if they are needed.
+    /// User and password of `--web-admin-auth`.
     pub credentials: Option<Credentials>,
-    /// From where, besides the machine itself.
+    /// Networks that may connect, besides loopback.
     pub networks: Vec<IpRange>,
-    /// Origin of pages of another server that may ask.
+    /// An origin of another server whose pages may send requests; `*` for any.
     pub allowed_origin: Option<String>,
-    /// Even without user and password, whoever asks has to log in, with an account.
+    /// Logging in with an account is required, even without `credentials`.
     pub login_required: bool,
-    /// Nobody has to log in, whoever asks: something else sees to it.
+    /// No login is required from any network: access is controlled elsewhere, such as by a proxy.
     pub open: bool,
-    /// Names of this server, besides `localhost`.
+    /// Host names of this server, besides `localhost`.
     pub hosts: Vec<String>,
 }
 
 impl AccessRules {
-    /// Whether whoever asks has to log in.
+    /// Whether requests need a login.
     pub fn needs_login(&self) -> bool {
         self.credentials.is_some() || self.login_required
     }
 
-    /// Whether others than the machine itself could ask, and nobody would have to log in, without anybody having said
-    /// that this is meant.
-    pub fn lets_strangers_in(&self) -> bool {
-        let elsewhere = |network: &IpRange| !network.from.to_canonical().is_loopback();
-        !self.needs_login() && !self.open && self.networks.iter().any(elsewhere)
+    /// Whether clients other than loopback would have access without a login, and `open` does not say that this is
+    /// intended.
+    pub fn is_open_by_mistake(&self) -> bool {
+        let is_remote = |network: &IpRange| !network.from.to_canonical().is_loopback();
+        !self.needs_login() && !self.open && self.networks.iter().any(is_remote)
     }
 }
 
-/// Decides about requests.
+/// Checks requests.
 pub(super) struct Access {
     rules: AccessRules,
     trusted: Trusted,
-    /// Passwords that were tried.
-    pub(super) guesses: HttpPasswordLimiter,
-    /// Those who have logged in on the page.
+    /// Counts password attempts.
+    pub(super) password_limiter: HttpPasswordLimiter,
+    /// Logins on the page.
     pub(super) logins: Logins,
-    /// Accounts that have shown their passwords.
-    pub(super) shown: Shown,
+    /// Accounts whose password was verified recently.
+    pub(super) verified: VerifiedPasswords,
 }
 
 impl Access {
@@ -101,41 +101,42 @@ impl Access {
         Self {
             rules,
             trusted,
-            guesses: HttpPasswordLimiter::default(),
+            password_limiter: HttpPasswordLimiter::default(),
             logins: Logins::default(),
-            shown: Shown::default(),
+            verified: VerifiedPasswords::default(),
         }
     }
 
-    /// Who has sent a request, if requests may come from there; else its answer. Nothing but its head is looked at.
+    /// The client of a request, if its address and its headers permit access; else the error response. Does not read
+    /// the body.
     pub(super) fn source_of(&self, request: &HttpRequest) -> Result<Source, Box<HttpResponse>> {
         let refuse = |status, message: String| Err(denied(status, &message));
         let source = match source_of(request, &self.trusted) {
             Ok(Some(source)) => source,
             Ok(None) => return refuse(StatusCode::FORBIDDEN, "Access denied".to_owned()),
-            Err(unclear) => return refuse(StatusCode::BAD_REQUEST, unclear.reason().to_owned()),
+            Err(ambiguous) => return refuse(StatusCode::BAD_REQUEST, ambiguous.reason().to_owned()),
         };
-        let fault = self.fault_of(request, source).or_else(|| self.pages().fault_of(request));
-        match fault {
-            Some(fault) => refuse(StatusCode::FORBIDDEN, fault),
+        let denial = self.denial_reason(request, source).or_else(|| self.pages().denial_reason(request));
+        match denial {
+            Some(reason) => refuse(StatusCode::FORBIDDEN, reason),
             None => Ok(source),
         }
     }
 
-    /// Why whoever asks may not, if so.
-    fn fault_of(&self, request: &HttpRequest, source: Source) -> Option<String> {
+    /// Why the client address has no access; `None` if it has.
+    fn denial_reason(&self, request: &HttpRequest, source: Source) -> Option<String> {
         let Source { address, direct } = source;
-        let here = direct && address.is_loopback();
-        // A network of no bits is everybody, whatever their addresses are like.
-        let among = |network: &IpRange| network.is_everything() || network.contains(address);
-        if !here && !self.rules.networks.iter().any(among) {
+        let is_local = direct && address.is_loopback();
+        // `::/0` also means all IPv4 addresses.
+        let contains_client = |network: &IpRange| network.is_everything() || network.contains(address);
+        if !is_local && !self.rules.networks.iter().any(contains_client) {
             let by = if direct { "" } else { ", which comes by a proxy" };
             return Some(format!("Access denied for {address}{by}; --web-admin-access says who may"));
         }
-        // What speaks HTTP 1.0 today is a proxy that does not say so, or looks whether the server is there.
-        let may_be_proxy = !here || request.version() == Version::HTTP_10;
-        let only_looks = HEALTH.contains(&request.path());
-        if may_be_proxy && !only_looks && !self.rules.needs_login() && !self.rules.open {
+        // HTTP/1.0 today means a proxy that sends no headers, or a health check.
+        let may_be_proxy = !is_local || request.version() == Version::HTTP_10;
+        let is_health_check = HEALTH.contains(&request.path());
+        if may_be_proxy && !is_health_check && !self.rules.needs_login() && !self.rules.open {
             let only = "without a login only programs on this machine are answered, and no proxy";
             return Some(format!(
                 "Access denied: {only}; --web-admin-auth or --web-admin-login asks for one, --web-admin-open for none"
@@ -146,18 +147,21 @@ impl Access {
 
     fn pages(&self) -> Pages<'_> {
         let allowed = self.rules.allowed_origin.as_slice();
-        // Without a login any page could do anything in the name of who looks at it.
-        let any = allowed.iter().any(|origin| origin == ANY) && !self.rules.needs_login();
-        Pages { hosts: &self.rules.hosts, allowed: if any { &[] } else { allowed }, trusted: &self.trusted }
+        // `*` needs a login: without one any web page could send requests on behalf of its visitor.
+        let allows_any = allowed.iter().any(|origin| origin == ANY) && !self.rules.needs_login();
+        Pages {
+            hosts: &self.rules.hosts,
+            allowed: if allows_any { &[] } else { allowed },
+            trusted: &self.trusted,
+        }
     }
 
-    /// Whether the way from whoever asks was encrypted, by a proxy.
+    /// Whether the client's connection is encrypted, by a trusted proxy.
     pub(super) fn is_encrypted(&self, request: &HttpRequest) -> bool {
         peer_of(request).is_some_and(|peer| self.trusted.is_https(peer, &forwarded_headers(request)))
     }
 
-    /// Whether a request may be answered without a login on the page: as whom, for the log, or who perhaps is an account;
-    /// else its answer.
+    /// Admits a request by its Basic authentication, or without one if no login is required; else the error response.
     pub(super) fn admit(
         &self,
         request: &HttpRequest,
@@ -166,33 +170,33 @@ impl Access {
         if !self.rules.needs_login() {
             return Ok(Admission::As(source.address.to_string()));
         }
-        let Some((user, password)) = basic_of(request) else { return Err(self.challenge(request)) };
-        let guess = self.guesses.quick(source, Timestamp::now().monotonic_ms);
-        let guess = guess.map_err(|not_now| Box::new(refuse(&too_many(not_now))))?;
-        if self.fits(&user, &password) {
-            guess.give_back();
+        let Some((user, password)) = basic_credentials(request) else { return Err(self.challenge(request)) };
+        let attempt = self.password_limiter.quick(source, Timestamp::now().monotonic_ms);
+        let attempt = attempt.map_err(|refused| Box::new(refuse(&too_many(refused))))?;
+        if self.is_credentials(&user, &password) {
+            attempt.refund();
             return Ok(Admission::As(format!("{user}@{}", source.address)));
         }
-        Ok(Admission::Perhaps { user, password, guess })
+        Ok(Admission::Unverified { user, password, attempt })
     }
 
-    /// Whether these are user and password of Basic authentication.
-    pub(super) fn fits(&self, user: &str, password: &str) -> bool {
-        self.rules.credentials.as_ref().is_some_and(|c| c.fits(user, password))
+    /// Whether these are the credentials of `--web-admin-auth`.
+    pub(super) fn is_credentials(&self, user: &str, password: &str) -> bool {
+        self.rules.credentials.as_ref().is_some_and(|c| c.matches(user, password))
     }
 
-    /// Asks for user and password. Pages that ask by themselves do not want the browser to show its own box.
+    /// A 401 response. For requests of the page it has no `WWW-Authenticate`: the page shows its own login form.
     pub(super) fn challenge(&self, request: &HttpRequest) -> Box<HttpResponse> {
         let mut response = denied(StatusCode::UNAUTHORIZED, "User and password are needed");
-        let by_page = request.headers().get("x-requested-with").is_some_and(|v| v == "XMLHttpRequest");
-        if !by_page && self.rules.credentials.is_some() {
+        let is_from_page = request.headers().get("x-requested-with").is_some_and(|v| v == "XMLHttpRequest");
+        if !is_from_page && self.rules.credentials.is_some() {
             let realm = HeaderValue::from_static("Basic realm=\"drawhall\", charset=\"UTF-8\"");
             response.headers_mut().insert(WWW_AUTHENTICATE, realm);
         }
         response
     }
 
-    /// Headers of every answer.
+    /// Adds the security headers of every response.
     pub(super) fn add_headers(&self, headers: &mut HeaderMap) {
         let fixed = [
             (X_CONTENT_TYPE_OPTIONS, "nosniff"),
@@ -201,7 +205,7 @@ impl Access {
             (CONTENT_SECURITY_POLICY, "default-src 'none'; frame-ancestors 'none'"),
             (CACHE_CONTROL, "no-store"),
         ];
-        // The page has its own for some.
+        // The page sets some of them itself.
         for (name, value) in fixed {
             if !headers.contains_key(&name) {
                 headers.insert(name, HeaderValue::from_static(value));
@@ -214,44 +218,37 @@ impl Access {
     }
 }
 
-/// What comes of the user and password of a request.
+/// Result of [`Access::admit`].
 pub(super) enum Admission {
-    /// It is answered, for whom the log says.
+    /// Admitted; the name for the log.
     As(String),
-    /// They are not those of `--web-admin-auth`; perhaps those of an account.
-    Perhaps {
-        /// Name.
-        user: String,
-        /// Password.
-        password: String,
-        /// The attempt that this is.
-        guess: PasswordAttempt,
-    },
+    /// Not the credentials of `--web-admin-auth`, but possibly those of an account.
+    Unverified { user: String, password: String, attempt: PasswordAttempt },
 }
 
-/// User and password that a request names by Basic authentication, in UTF-8 or, from old programs, ISO 8859-1.
-fn basic_of(request: &HttpRequest) -> Option<(String, String)> {
-    let given = request.headers().get(AUTHORIZATION)?.to_str().ok()?;
-    let (kind, text) = given.split_once(' ')?;
+/// User and password of Basic authentication, in UTF-8 or, from old programs, ISO 8859-1.
+fn basic_credentials(request: &HttpRequest) -> Option<(String, String)> {
+    let header = request.headers().get(AUTHORIZATION)?.to_str().ok()?;
+    let (scheme, text) = header.split_once(' ')?;
     let bytes = qt_base64::decode(text);
     let text =
         String::from_utf8(bytes).unwrap_or_else(|e| e.into_bytes().iter().map(|b| char::from(*b)).collect());
-    let (user, password) = text.split_once(':').filter(|_| kind.eq_ignore_ascii_case("basic"))?;
+    let (user, password) = text.split_once(':').filter(|_| scheme.eq_ignore_ascii_case("basic"))?;
     Some((user.to_owned(), password.to_owned()))
 }
 
-/// The answer to who has to wait before the next password.
-pub(super) fn too_many(not_now: AttemptRefused) -> AdminError {
-    AdminError::new(429, not_now.message())
+/// The error for a refused password attempt.
+pub(super) fn too_many(refused: AttemptRefused) -> AdminError {
+    AdminError::new(429, refused.message())
 }
 
-/// The answer to who may not ask. What else is sent is not read.
+/// An error response; closes the connection without reading the rest of the request.
 fn denied(status: StatusCode, message: &str) -> Box<HttpResponse> {
     let mut response = HttpResponse::build(status);
     Box::new(response.force_close().json(json!({"status": "error", "message": message})))
 }
 
-/// The answer to a browser that asks whether it may ask.
+/// The response to a CORS preflight request.
 pub(super) fn preflight() -> HttpResponse {
     let mut response = HttpResponse::NoContent().finish();
     for (name, value) in [
@@ -282,7 +279,7 @@ mod tests {
         match admitted {
             Ok(Admission::As(_)) => 200,
             // There are no accounts here.
-            Ok(Admission::Perhaps { .. }) => 401,
+            Ok(Admission::Unverified { .. }) => 401,
             Err(response) => response.status().as_u16(),
         }
     }
@@ -297,12 +294,12 @@ mod tests {
     }
 
     #[test]
-    fn who_may_ask_is_decided_by_the_address_of_the_client() {
+    fn access_depends_on_the_client_address() {
         let basic = format!("Basic {}", BASE64.encode("admin:secret"));
         let credentials = Credentials::parse("admin:secret").ok();
         let (real, many) = ("x-real-ip", "x-forwarded-for");
         let (local, there, far) = ("127.0.0.1", "192.0.2.1", "203.0.113.9");
-        // From, headers of proxies, and the answers: nobody has to log in; with a login and no network, one network, all.
+        // Peer, proxy headers, and the statuses: no login required; login required and no network, one network, all.
         for (peer, headers, expected) in [
             (local, &[][..], [200, 200, 200, 200]),
             (there, &[][..], [403, 403, 200, 200]),
@@ -313,19 +310,19 @@ mod tests {
             (local, &[("forwarded", "for=192.0.2.1")], [403, 403, 200, 200]),
             (local, &[(real, far)], [403, 403, 403, 200]),
             (local, &[(many, "192.0.2.1, 203.0.113.9")], [403, 403, 403, 200]),
-            // Whoever comes by a proxy is not the machine itself, whatever the proxy says.
+            // A proxied request is never local, whatever the proxy says.
             (local, &[(real, local)], [403, 403, 403, 200]),
             (local, &[("via", "1.1 proxy")], [403, 403, 403, 200]),
             (local, &[("x-forwarded-proto", "https")], [403, 403, 403, 200]),
-            // Nobody knows who asks.
+            // An ambiguous client address.
             (local, &[(real, there), (many, far)], [400, 400, 400, 400]),
             (local, &[(many, "unknown")], [400, 400, 400, 400]),
             (local, &[(real, "nonsense")], [400, 400, 400, 400]),
-            // Who is no proxy of ours can say what it likes.
+            // Headers of other peers than trusted proxies are ignored.
             (there, &[(real, local)], [403, 403, 200, 200]),
             (far, &[(many, there)], [403, 403, 403, 200]),
         ] {
-            let asked = |access: &Access| {
+            let status_of = |access: &Access| {
                 let request = from(peer).insert_header(("authorization", basic.clone()));
                 let with = |request: TestRequest, header: &(&'static str, &'static str)| {
                     request.insert_header(*header)
@@ -333,14 +330,14 @@ mod tests {
                 status(access, headers.iter().fold(request, with))
             };
             let with_login = |networks| {
-                asked(&access(AccessRules {
+                status_of(&access(AccessRules {
                     credentials: credentials.clone(),
                     networks,
                     ..AccessRules::default()
                 }))
             };
             let answers = [
-                asked(&access(AccessRules::default())),
+                status_of(&access(AccessRules::default())),
                 with_login(Vec::new()),
                 with_login(networks(&["192.0.2.0/24"])),
                 with_login(networks(&["::/0"])),
@@ -350,14 +347,14 @@ mod tests {
     }
 
     #[test]
-    fn without_a_login_nobody_else_is_let_in_unless_that_is_meant() {
+    fn without_a_login_only_loopback_has_access_unless_open() {
         let rules = |texts: &[&str]| AccessRules { networks: networks(texts), ..AccessRules::default() };
-        assert!(!rules(&[]).lets_strangers_in() && !rules(&["127.0.0.0/8", "::1"]).lets_strangers_in());
+        assert!(!rules(&[]).is_open_by_mistake() && !rules(&["127.0.0.0/8", "::1"]).is_open_by_mistake());
         for elsewhere in ["192.0.2.0/24", "::/0", "0.0.0.0/0", "10.0.0.1"] {
             let rules = rules(&[elsewhere]);
-            assert!(rules.lets_strangers_in(), "{elsewhere}");
-            assert!(!AccessRules { login_required: true, ..rules.clone() }.lets_strangers_in());
-            assert!(!AccessRules { open: true, ..rules.clone() }.lets_strangers_in());
+            assert!(rules.is_open_by_mistake(), "{elsewhere}");
+            assert!(!AccessRules { login_required: true, ..rules.clone() }.is_open_by_mistake());
+            assert!(!AccessRules { open: true, ..rules.clone() }.is_open_by_mistake());
             assert_eq!(status(&access(rules.clone()), from("10.0.0.1")), 403, "{elsewhere}");
         }
         let open = access(AccessRules { open: true, ..rules(&["192.0.2.0/24"]) });
@@ -367,7 +364,7 @@ mod tests {
     }
 
     #[test]
-    fn what_speaks_http_1_0_is_a_proxy() {
+    fn http_1_0_counts_as_proxied() {
         let old = || from("127.0.0.1").version(Version::HTTP_10);
         assert_eq!(status(&access(AccessRules::default()), old().uri("/healthz")), 200);
         assert_eq!(status(&access(AccessRules::default()), old()), 403);
@@ -375,7 +372,7 @@ mod tests {
     }
 
     #[test]
-    fn passwords_are_asked_for_and_cannot_be_tried_for_ever() {
+    fn passwords_are_required_and_failed_logins_rate_limited() {
         let credentials = Credentials::parse("admin:se:cret").ok();
         let networks = networks(&["192.0.2.0/24", "2001:db8::/32"]);
         let access = access(AccessRules { credentials, networks, ..AccessRules::default() });
@@ -394,14 +391,18 @@ mod tests {
             let client = ["2001:db8::1", "2001:db8::2"][n % 2];
             assert_eq!(status(&access, with(client, "admin:wrong")), 401);
         }
-        assert_eq!(status(&access, with("2001:db8::3", "admin:se:cret")), 429, "a network of 64 bits is one");
+        assert_eq!(
+            status(&access, with("2001:db8::3", "admin:se:cret")),
+            429,
+            "a /64 network is one address"
+        );
         let here = from("127.0.0.1")
             .insert_header(("authorization", format!("Basic {}", BASE64.encode("admin:se:cret"))));
         assert_eq!(status(&access, here), 200);
     }
 
     #[test]
-    fn old_programs_write_names_in_another_way() {
+    fn credentials_may_be_in_utf_8_or_iso_8859_1() {
         let credentials = Credentials::parse("müller:größe").ok();
         let access = access(AccessRules { credentials, ..AccessRules::default() });
         for bytes in ["müller:größe".as_bytes(), b"m\xfcller:gr\xf6\xdfe"] {
@@ -411,7 +412,7 @@ mod tests {
     }
 
     #[test]
-    fn credentials_have_two_parts() {
+    fn credentials_need_user_and_password() {
         for bad in ["", "x", ":x", "x:"] {
             assert!(Credentials::parse(bad).is_err(), "{bad}");
         }

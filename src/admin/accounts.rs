@@ -1,4 +1,4 @@
-//! `accounts`.
+//! Endpoints `accounts`.
 
 use serde_json::{Value, json};
 
@@ -20,7 +20,7 @@ fn value(account: &Account) -> Value {
 
 const NAME: Field = text("username", "User name.");
 const PASSWORD: Field = text("password", "Password.");
-const LOCKED: Field = bool("locked", "Nobody can log in.");
+const LOCKED: Field = bool("locked", "Logging in is not possible.");
 const FLAGS: Field = text("flags", "Such as MOD,HOST,ADMIN.");
 
 pub(super) const OPERATIONS: &[Operation] = &[
@@ -28,7 +28,7 @@ pub(super) const OPERATIONS: &[Operation] = &[
     Operation::post("accounts", "Adds an account.", Answer::One(&ACCOUNT))
         .locked_by("accounts")
         .body(Body::Fields(&[NAME.required(), PASSWORD.required(), LOCKED, FLAGS])),
-    Operation::post("accounts/auth", "Whether name and password fit.", Answer::One(&ACCOUNT_CHECK))
+    Operation::post("accounts/auth", "Verifies name and password.", Answer::One(&ACCOUNT_CHECK))
         .body(Body::Fields(&[NAME.required(), PASSWORD.required()])),
     Operation::put("accounts/{account}", "Changes an account.", Answer::One(&ACCOUNT))
         .locked_by("accounts")
@@ -36,8 +36,8 @@ pub(super) const OPERATIONS: &[Operation] = &[
     Operation::delete("accounts/{account}", "Removes an account.", Answer::Done).locked_by("accounts"),
 ];
 
-/// Refuses flags that the server does not know, as a misspelt one would do nothing. An account that has such a flag already,
-/// as a group of an auth server, may keep it.
+/// Refuses unknown flags: a misspelt one would have no effect. An account may keep an unknown flag that it has
+/// already, such as a group of the auth server.
 fn check_flags(flags: &[String], kept: &[String]) -> Result<(), AdminError> {
     let is_known = |flag: &&String| Account::FLAGS.contains(&flag.as_str()) || kept.contains(flag);
     let unknown = flags.iter().find(|flag| !is_known(flag));
@@ -46,80 +46,83 @@ fn check_flags(flags: &[String], kept: &[String]) -> Result<(), AdminError> {
 }
 
 impl AdminState {
-    pub(super) async fn accounts(&self, call: &Request, rest: &[&str]) -> AdminAnswer {
-        match (call.method, rest) {
+    pub(super) async fn accounts(&self, request: &Request, rest: &[&str]) -> AdminAnswer {
+        match (request.method, rest) {
             (Method::Get, []) => {
-                let accounts = self.ask(|db| db.accounts()).await?;
-                Ok(self.listed(call, "accounts", "accounts", accounts.iter().map(value).collect()))
+                let accounts = self.query_db(|db| db.accounts()).await?;
+                Ok(self.list_value(request, "accounts", "accounts", accounts.iter().map(value).collect()))
             }
-            (Method::Post, []) => self.add_account(call).await,
-            (Method::Post, ["auth"]) => self.try_account(call).await,
-            (Method::Put, [id]) => self.change_account(call, id.parse().map_err(|_| not_found())?).await,
+            (Method::Post, []) => self.add_account(request).await,
+            (Method::Post, ["auth"]) => self.verify_account(request).await,
+            (Method::Put, [id]) => self.change_account(request, id.parse().map_err(|_| not_found())?).await,
             (Method::Delete, [id]) => self.remove_account(id.parse().map_err(|_| not_found())?).await,
             _ => Err(unsupported()),
         }
     }
 
     async fn remove_account(&self, id: i64) -> AdminAnswer {
-        let removed = self.ask(move |db| match db.remove_account(AccountKey::Id(id)) {
+        let removed = self.query_db(move |db| match db.remove_account(AccountKey::Id(id)) {
             Err(DbError::NoAccount(_)) => Ok(false),
             done => done.map(|()| true),
         });
         if !removed.await? {
             return Err(not_found());
         }
-        self.look_again().await?;
+        self.apply_db_changes().await?;
         Ok(json!({"status": "ok", "deleted": id}))
     }
 
-    /// The hash of a new password. There has to be one: nobody's password is the absence of one.
-    pub(super) async fn hash_of(&self, password: String) -> Result<String, AdminError> {
+    /// Hashes a new password.
+    ///
+    /// # Errors
+    /// 400 if it is empty.
+    pub(super) async fn hash_password(&self, password: String) -> Result<String, AdminError> {
         if password.is_empty() {
             return Err(bad("Password required"));
         }
-        let made =
+        let hash =
             self.blocking_pool.run(Job::HashPassword, move || password::hash(&password)).await.flatten();
-        made.ok_or_else(|| AdminError::new(500, "The password cannot be hashed"))
+        hash.ok_or_else(|| AdminError::new(500, "The password cannot be hashed"))
     }
 
-    async fn add_account(&self, call: &Request) -> AdminAnswer {
-        let name = call.text("username");
+    async fn add_account(&self, request: &Request) -> AdminAnswer {
+        let name = request.text("username");
         if !crate::client::login::is_valid_name(&name) {
             return Err(bad(if name.is_empty() { "Username required" } else { "Invalid username" }));
         }
-        let flags = Account::parse_flags(&call.text("flags"));
+        let flags = Account::parse_flags(&request.text("flags"));
         check_flags(&flags, &[])?;
         let account = Account {
             id: 0,
-            hash: self.hash_of(call.text("password")).await?,
+            hash: self.hash_password(request.text("password")).await?,
             name: name.clone(),
-            locked: call.bool("locked").unwrap_or(false),
+            locked: request.bool("locked").unwrap_or(false),
             flags,
         };
-        let added = self.ask(move |db| match db.add_account(&account) {
+        let added = self.query_db(move |db| match db.add_account(&account) {
             Err(DbError::AccountExists(_)) => Ok(None),
             done => done.map(Some),
         });
         let added = added.await?.ok_or_else(|| bad(format!("There is an account '{name}' already")))?;
-        self.look_again().await?;
+        self.apply_db_changes().await?;
         Ok(value(&added))
     }
 
-    async fn change_account(&self, call: &Request, id: i64) -> AdminAnswer {
-        let name = call.text("username");
+    async fn change_account(&self, request: &Request, id: i64) -> AdminAnswer {
+        let name = request.text("username");
         if !name.is_empty() && !crate::client::login::is_valid_name(&name) {
             return Err(bad("Invalid username"));
         }
-        let password = call.text("password");
-        // It takes a while, in which others may change the account.
-        let hash = if password.is_empty() { None } else { Some(self.hash_of(password).await?) };
-        let (locked, flags) = (call.bool("locked"), call.body.get("flags").and_then(Value::as_str));
+        let password = request.text("password");
+        // Hashing takes a while, in which other requests may change the account.
+        let hash = if password.is_empty() { None } else { Some(self.hash_password(password).await?) };
+        let (locked, flags) = (request.bool("locked"), request.body.get("flags").and_then(Value::as_str));
         let flags = flags.map(Account::parse_flags);
-        let changed = self.ask(move |db| {
-            let mut refused = Ok(());
+        let changed = self.query_db(move |db| {
+            let mut flags_check = Ok(());
             let changed = db.change_account(AccountKey::Id(id), |account| {
-                refused = flags.as_ref().map_or(Ok(()), |flags| check_flags(flags, &account.flags));
-                if refused.is_err() {
+                flags_check = flags.as_ref().map_or(Ok(()), |flags| check_flags(flags, &account.flags));
+                if flags_check.is_err() {
                     return;
                 }
                 if !name.is_empty() {
@@ -132,41 +135,41 @@ impl AdminState {
             match changed {
                 Err(DbError::NoAccount(_)) => Ok(Err(not_found())),
                 Err(DbError::AccountExists(_)) => Ok(Err(bad("There is an account of that name already"))),
-                done => done.map(|account| refused.map(|()| account)),
+                done => done.map(|account| flags_check.map(|()| account)),
             }
         });
         let changed = changed.await??;
-        self.look_again().await?;
+        self.apply_db_changes().await?;
         Ok(value(&changed))
     }
 
-    /// Whether name and password fit: 0 no account, 1 wrong password, 2 locked, 3 fits.
-    async fn try_account(&self, call: &Request) -> AdminAnswer {
-        let (name, given) = (call.text("username"), call.text("password"));
-        let guess = self
+    /// Verifies name and password: 0 no account, 1 wrong password, 2 locked, 3 correct.
+    async fn verify_account(&self, request: &Request) -> AdminAnswer {
+        let (name, password) = (request.text("username"), request.text("password"));
+        let attempt = self
             .access
-            .guesses
-            .slow(call.who.source, Timestamp::now().monotonic_ms)
+            .password_limiter
+            .slow(request.who.source, Timestamp::now().monotonic_ms)
             .await
             .map_err(too_many)?;
-        let Some(account) = self.ask(move |db| db.account(&name)).await? else {
+        let Some(account) = self.query_db(move |db| db.account(&name)).await? else {
             return Ok(json!({"status": 0}));
         };
         if account.locked {
             return Ok(json!({"status": 2}));
         }
-        if !self.fits(given, account.hash).await {
+        if !self.matches_hash(password, account.hash).await {
             return Ok(json!({"status": 1}));
         }
-        guess.give_back();
+        attempt.refund();
         Ok(json!({"status": 3}))
     }
 
-    /// Whether a password fits a hash; nothing fits where there is none.
-    pub(super) async fn fits(&self, given: String, hash: String) -> bool {
-        !given.is_empty()
+    /// Whether a password matches a hash. Empty ones match nothing.
+    pub(super) async fn matches_hash(&self, password: String, hash: String) -> bool {
+        !password.is_empty()
             && !hash.is_empty()
-            && self.blocking_pool.run(Job::VerifyPassword, move || password::verify(&given, &hash)).await
+            && self.blocking_pool.run(Job::VerifyPassword, move || password::verify(&password, &hash)).await
                 == Some(true)
     }
 }

@@ -1,4 +1,4 @@
-//! `banlist`, `systembans`, `userbans`.
+//! Endpoints `banlist`, `systembans`, `userbans`.
 
 use std::net::IpAddr;
 
@@ -31,7 +31,7 @@ fn value(kind: BanKind, ban: &BanRow) -> Value {
 const EXPIRES: Field = text("expires", "When it ends, such as 2030-01-01 12:00:00 (UTC).").required();
 const COMMENT: Field = text("comment", "For administrators.");
 const REACTION: Field = text("reaction", "normal (the default), neterror, garbage, hang or timer.");
-const REASON: Field = text("reason", "For who is banned.");
+const REASON: Field = text("reason", "Shown to banned users.");
 
 pub(super) const OPERATIONS: &[Operation] = &[
     Operation::get("banlist", "Bans of addresses.", Answer::Many(&ADDRESS_BAN, "bans")),
@@ -45,7 +45,7 @@ pub(super) const OPERATIONS: &[Operation] = &[
         ])),
     Operation::get(
         "banlist/preview",
-        "How many addresses a ban would cover, and whom.",
+        "Number of addresses that a ban would cover, and connected users with such addresses.",
         Answer::One(&BAN_PREVIEW),
     )
     .query(&[
@@ -65,27 +65,27 @@ pub(super) const OPERATIONS: &[Operation] = &[
     Operation::delete("userbans/{ban}", "Removes a ban.", Answer::Done).locked_by("bans"),
 ];
 
-/// Addresses of which a ban keeps out others than the one who is meant: more than a home has.
-const MANY_IPV4: u32 = 8;
-/// The same of IPv6, where a home has a network of 56 bits, as a number of bits.
-const MANY_IPV6: u32 = 72;
+/// A ban of more addresses than 2^this is shown as broad: it covers more than one home. For IPv4.
+const BROAD_IPV4_BITS: u32 = 8;
+/// For IPv6, where a home may have a /56 network.
+const BROAD_IPV6_BITS: u32 = 72;
 
-/// A time in one of the forms that people write, as the database has it.
+/// Parses a time in one of several formats; returns it as the database stores it.
 fn time(text: &str) -> Option<String> {
     let text = text.trim();
     let time = utc_of(text).or_else(|| text.parse::<jiff::civil::DateTime>().ok())?;
-    // Times are compared as texts.
+    // The database compares times as text.
     (time.year() >= 0).then(|| time.strftime("%Y-%m-%d %H:%M:%S").to_string())
 }
 
 impl AdminState {
-    /// How many addresses a ban would cover, and whom of those who are online.
-    pub(super) async fn preview_ban(&self, call: &Request) -> AdminAnswer {
-        let subnet = i64::try_from(call.number("subnet", 0)?).unwrap_or(i64::MAX);
-        let range = range_of(call.query("ip").trim(), subnet)?;
+    /// How many addresses a ban would cover, and which connected users.
+    pub(super) async fn preview_ban(&self, request: &Request) -> AdminAnswer {
+        let subnet = i64::try_from(request.number("subnet", 0)?).unwrap_or(i64::MAX);
+        let range = parse_range(request.query("ip").trim(), subnet)?;
         let (first, last) = range.ends();
-        let free = range.free_bits();
-        let many = free > if range.from.is_ipv4() { MANY_IPV4 } else { MANY_IPV6 };
+        let free_bits = range.free_bits();
+        let many = free_bits > if range.from.is_ipv4() { BROAD_IPV4_BITS } else { BROAD_IPV6_BITS };
         let users = self.all_users().await?;
         let hit = users.iter().filter(|user| {
             let ip = user["ip"].as_str().and_then(|ip| ip.parse().ok());
@@ -94,30 +94,30 @@ impl AdminState {
         let hit: Vec<Value> = hit
             .map(|u| json!({"uid": u["uid"], "name": u["name"], "ip": u["ip"], "session": u["session"]}))
             .collect();
-        // 2^128 is the one number too large.
-        let addresses = 1u128.checked_shl(free).map_or_else(|| "2^128".to_owned(), |n| n.to_string());
+        // All IPv6 addresses: 2^128 does not fit.
+        let addresses = 1u128.checked_shl(free_bits).map_or_else(|| "2^128".to_owned(), |n| n.to_string());
         Ok(json!({"first": first, "last": last, "addresses": addresses, "many": many, "users": hit}))
     }
 
-    pub(super) async fn bans(&self, call: &Request, kind: BanKind, id: &[&str]) -> AdminAnswer {
-        match (call.method, id) {
+    pub(super) async fn bans(&self, request: &Request, kind: BanKind, id: &[&str]) -> AdminAnswer {
+        match (request.method, id) {
             (Method::Get, []) => {
-                let bans = self.ask(move |db| db.bans(kind)).await?;
+                let bans = self.query_db(move |db| db.bans(kind)).await?;
                 let list = bans.iter().map(|ban| value(kind, ban)).collect();
-                Ok(self.listed(call, "bans", "bans", list))
+                Ok(self.list_value(request, "bans", "bans", list))
             }
             (Method::Post, []) => {
-                let ban = wanted_ban(call, kind)?;
-                let made = self.ask(move |db| db.add_ban(kind, ban, Timestamp::now().utc_ms)).await?;
-                self.look_again().await?;
-                Ok(value(kind, &made))
+                let ban = parse_ban(request, kind)?;
+                let added = self.query_db(move |db| db.add_ban(kind, ban, Timestamp::now().utc_ms)).await?;
+                self.apply_db_changes().await?;
+                Ok(value(kind, &added))
             }
             (Method::Delete, [id]) => {
                 let id: i64 = id.parse().map_err(|_| not_found())?;
-                if !self.ask(move |db| db.remove_ban(kind, id)).await? {
+                if !self.query_db(move |db| db.remove_ban(kind, id)).await? {
                     return Err(not_found());
                 }
-                self.look_again().await?;
+                self.apply_db_changes().await?;
                 Ok(json!({"status": "ok", "deleted": id}))
             }
             _ => Err(unsupported()),
@@ -125,8 +125,8 @@ impl AdminState {
     }
 }
 
-/// The addresses that a ban covers.
-fn range_of(ip: &str, subnet: i64) -> Result<IpRange, AdminError> {
+/// The addresses of a ban.
+fn parse_range(ip: &str, subnet: i64) -> Result<IpRange, AdminError> {
     if ip.parse::<IpAddr>().is_err() {
         return Err(bad("Valid IP address required"));
     }
@@ -134,33 +134,33 @@ fn range_of(ip: &str, subnet: i64) -> Result<IpRange, AdminError> {
     IpRange::parse(&range).ok_or_else(|| bad("Valid subnet required"))
 }
 
-/// The ban that a request describes.
-fn wanted_ban(call: &Request, kind: BanKind) -> Result<BanRow, AdminError> {
-    let mut ban = BanRow { comment: call.text("comment"), ..BanRow::default() };
+/// Parses and checks the ban in a request.
+fn parse_ban(request: &Request, kind: BanKind) -> Result<BanRow, AdminError> {
+    let mut ban = BanRow { comment: request.text("comment"), ..BanRow::default() };
     match kind {
         BanKind::Address => {
-            ban.subject = call.text("ip").trim().to_owned();
-            ban.subnet = call.body.get("subnet").and_then(Value::as_i64).unwrap_or(0);
-            range_of(&ban.subject, ban.subnet)?;
+            ban.subject = request.text("ip").trim().to_owned();
+            ban.subnet = request.body.get("subnet").and_then(Value::as_i64).unwrap_or(0);
+            parse_range(&ban.subject, ban.subnet)?;
         }
         BanKind::System => {
-            ban.subject = call.text("sid").trim().to_owned();
+            ban.subject = request.text("sid").trim().to_owned();
             if ban.subject.is_empty() {
                 return Err(bad("SID required"));
             }
         }
         BanKind::User => {
-            let id = call.body.get("userId").and_then(Value::as_i64).filter(|id| *id > 0);
+            let id = request.body.get("userId").and_then(Value::as_i64).filter(|id| *id > 0);
             ban.subject = id.ok_or_else(|| bad("Valid user ID required"))?.to_string();
         }
     }
     if kind != BanKind::Address {
-        let reaction = call.text("reaction");
+        let reaction = request.text("reaction");
         ban.reaction = if reaction.is_empty() { "normal".to_owned() } else { reaction };
         BanAction::parse(&ban.reaction).ok_or_else(|| bad("Invalid reaction"))?;
-        ban.reason = call.text("reason");
+        ban.reason = request.text("reason");
     }
-    ban.expires = time(&call.text("expires")).ok_or_else(|| bad("Valid expiration time required"))?;
+    ban.expires = time(&request.text("expires")).ok_or_else(|| bad("Valid expiration time required"))?;
     Ok(ban)
 }
 
@@ -169,7 +169,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn times_are_read_in_the_forms_that_people_write() {
+    fn times_are_parsed_in_several_formats() {
         for text in ["2099-01-01 00:00:00", "2099-01-01T00:00:00Z", "2099-01-01T01:00:00+01:00", "2099-01-01"]
         {
             assert_eq!(time(text).as_deref(), Some("2099-01-01 00:00:00"), "{text}");

@@ -1,10 +1,10 @@
-//! The actor that asks a database, on a thread of its own.
+//! The actor that runs database queries on its own thread.
 
 use actix::prelude::*;
 
 use crate::db::{Database, DbError};
 
-/// Asks a database.
+/// Runs queries on a database, one at a time.
 pub(super) struct DbExecutor {
     database: Database,
 }
@@ -21,12 +21,12 @@ impl Actor for DbExecutor {
 
 type DbJob<T> = Box<dyn FnOnce(&Database) -> Result<T, DbError> + Send>;
 
-/// A question to the database.
+/// Runs a query.
 pub(super) struct RunQuery<T>(DbJob<T>);
 
 impl<T> RunQuery<T> {
-    pub(super) fn new(question: impl FnOnce(&Database) -> Result<T, DbError> + Send + 'static) -> Self {
-        Self(Box::new(question))
+    pub(super) fn new(query: impl FnOnce(&Database) -> Result<T, DbError> + Send + 'static) -> Self {
+        Self(Box::new(query))
     }
 }
 
@@ -37,7 +37,7 @@ impl<T: 'static> Message for RunQuery<T> {
 impl<T: Send + 'static> Handler<RunQuery<T>> for DbExecutor {
     type Result = Result<T, DbError>;
 
-    fn handle(&mut self, RunQuery(question): RunQuery<T>, _: &mut Self::Context) -> Self::Result {
-        question(&self.database)
+    fn handle(&mut self, RunQuery(query): RunQuery<T>, _: &mut Self::Context) -> Self::Result {
+        query(&self.database)
     }
 }

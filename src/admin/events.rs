@@ -1,4 +1,4 @@
-//! `events`: changes as they happen, as server-sent events.
+//! Endpoint `events`: changes as server-sent events.
 
 use std::convert::Infallible;
 use std::pin::Pin;
@@ -16,20 +16,20 @@ use super::operation::{Answer, Operation, text};
 use super::request::{Request, bad};
 use crate::session::admin::AdminError;
 
-/// What can be followed.
+/// Topics that can be subscribed to.
 const TOPICS: [&str; 3] = ["status", "sessions", "log"];
-/// How often a comment is sent, so that both sides notice when the other has gone.
+/// How often a comment is sent, so that a lost connection is noticed.
 const HEARTBEAT: Duration = Duration::from_secs(15);
 
 pub(super) const OPERATIONS: &[Operation] = &[Operation::get(
     "events",
-    "Server-sent events: `status` (how the server does, every two seconds), `disk`, `session` (a description, at first \
-     those of all), `session-end`, `log` (a line).",
+    "Server-sent events: `status` (load of the server, every two seconds), `disk`, `session` (a description, at first \
+     of all sessions), `session-end`, `log` (a line).",
     Answer::Events,
 )
-.query(&[text("topics", "Of status, sessions, log, separated by commas; all without.")])];
+.query(&[text("topics", "Comma-separated: status, sessions, log. Default: all.")])];
 
-/// The body of an answer that goes on.
+/// The body of the response: a stream of events.
 struct Stream {
     events: mpsc::Receiver<Event>,
     heartbeat: Interval,
@@ -52,18 +52,18 @@ impl MessageBody for Stream {
 }
 
 impl AdminState {
-    /// An answer that tells of changes until one of both ends it.
-    pub(super) async fn events(&self, call: &Request) -> Result<HttpResponse, AdminError> {
-        let topics = match call.query("topics") {
+    /// Subscribes to topics; the response lasts until the client or the server closes it.
+    pub(super) async fn events(&self, request: &Request) -> Result<HttpResponse, AdminError> {
+        let topics = match request.query("topics") {
             "" => TOPICS.map(str::to_owned).to_vec(),
             list => list.split(',').map(|topic| topic.trim().to_owned()).collect(),
         };
         if let Some(unknown) = topics.iter().find(|topic| !TOPICS.contains(&topic.as_str())) {
             return Err(bad(format!("topics: there is no topic '{unknown}'")));
         }
-        let followed =
+        let subscription =
             self.monitor.send(Subscribe(topics)).await.map_err(|e| AdminError::new(500, e.to_string()))?;
-        let events = followed.ok_or_else(|| AdminError::new(503, "Too many follow already"))?;
+        let events = subscription.ok_or_else(|| AdminError::new(503, "Too many subscribers"))?;
         let stream = Stream { events, heartbeat: crate::clock::every(HEARTBEAT) };
         Ok(HttpResponse::Ok().content_type("text/event-stream").body(stream))
     }

@@ -1,4 +1,4 @@
-//! `extbans`: bans from elsewhere.
+//! Endpoints `extbans`: external bans.
 
 use std::sync::atomic::Ordering;
 
@@ -14,7 +14,7 @@ use crate::config::{Settings, extbans};
 use crate::server::reload::MIN_BANS_INTERVAL;
 use crate::session::admin::{AdminAnswer, AdminError};
 
-/// A ban with all its members, unless it makes no sense.
+/// A ban with all members filled in; `None` if it is invalid.
 fn value(ban: &Value, disabled: &[i64]) -> Option<Value> {
     let id = extbans::parse_ban(ban).ok()?.id;
     let with_reaction = |key: &str| -> Vec<Value> {
@@ -39,24 +39,23 @@ fn value(ban: &Value, disabled: &[i64]) -> Option<Value> {
 }
 
 pub(super) const OPERATIONS: &[Operation] = &[
-    Operation::get("extbans", "Bans from elsewhere, and how fetching them stands.", Answer::One(&EXT_BANS)),
-    Operation::delete("extbans", "Forgets them until they are fetched again.", Answer::Done)
-        .locked_by("extbans"),
-    Operation::post("extbans/refresh", "Fetches them now.", Answer::One(&REFRESH)),
-    Operation::put("extbans/{ban}", "Switches one on or off.", Answer::Empty)
+    Operation::get("extbans", "External bans, and the state of their download.", Answer::One(&EXT_BANS)),
+    Operation::delete("extbans", "Removes them until the next download.", Answer::Done).locked_by("extbans"),
+    Operation::post("extbans/refresh", "Downloads them now.", Answer::One(&REFRESH)),
+    Operation::put("extbans/{ban}", "Enables or disables one.", Answer::Empty)
         .locked_by("extbans")
-        .body(Body::Fields(&[bool("enabled", "It counts.").required()])),
+        .body(Body::Fields(&[bool("enabled", "The ban is in force.").required()])),
 ];
 
 const REFRESH: Schema = Schema { name: "Refresh", fields: &[text("msg", "What was done.").required()] };
 
 impl AdminState {
-    pub(super) async fn ext_bans(&self, call: &Request, rest: &[&str]) -> AdminAnswer {
-        match (call.method, rest) {
+    pub(super) async fn ext_bans(&self, request: &Request, rest: &[&str]) -> AdminAnswer {
+        match (request.method, rest) {
             (Method::Get, []) => self.ext_bans_value().await,
             (Method::Delete, []) => {
                 let keys = ["extBansCacheUrl", "extBansCacheKey", "extBansCacheResponse"];
-                self.set(keys.map(|key| (key.to_owned(), String::new())).into()).await?;
+                self.change_settings(keys.map(|key| (key.to_owned(), String::new())).into()).await?;
                 Ok(json!({"status": "ok"}))
             }
             (Method::Post, ["refresh"]) => {
@@ -68,9 +67,9 @@ impl AdminState {
             }
             (Method::Put, [id]) => {
                 let id: i64 = id.parse().map_err(|_| not_found())?;
-                let enabled = call.bool("enabled").unwrap_or(true);
-                self.ask(move |db| db.switch_ext_ban(id, enabled)).await?;
-                self.look_again().await?;
+                let enabled = request.bool("enabled").unwrap_or(true);
+                self.query_db(move |db| db.switch_ext_ban(id, enabled)).await?;
+                self.apply_db_changes().await?;
                 Ok(Value::String(String::new()))
             }
             _ => Err(unsupported()),
@@ -82,7 +81,7 @@ impl AdminState {
         let settings = rules.settings();
         let Settings { ext_bans_url, ext_bans_cache_url, ext_bans_cache_key, .. } = settings;
         let disabled = match &self.database {
-            Some(_) => self.ask(|db| Ok(db.snapshot(0)?.disabled_ext_bans)).await?,
+            Some(_) => self.query_db(|db| Ok(db.snapshot(0)?.disabled_ext_bans)).await?,
             None => Vec::new(),
         };
         let active = !ext_bans_url.is_empty();

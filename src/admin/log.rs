@@ -1,17 +1,17 @@
-//! `log`.
+//! Endpoints `log`.
 
 use serde_json::{Map, Value, json};
 
 use super::operation::{Answer, Body, Field, Kind, Operation, number, text};
 use super::request::{Method, Request, bad, unsupported};
 use super::schemas::{LOG_LINE, LOGGED};
-use super::{AdminState, ask};
+use super::{AdminState, query_db};
 use crate::clock::{Timestamp, iso_of, utc_of};
 use crate::db::{LogQuery, LogRow};
 use crate::log::{Level, LogEntry, LogUser, Topic};
 use crate::session::admin::{AdminAnswer, AdminError};
 
-/// Lines of a page.
+/// Entries per page.
 const PAGE: u64 = 100;
 
 pub(super) const OPERATIONS: &[Operation] = &[
@@ -32,7 +32,7 @@ pub(super) const OPERATIONS: &[Operation] = &[
     ])),
 ];
 
-/// A line as it is answered.
+/// A log entry as JSON.
 pub(super) fn value(row: LogRow) -> Value {
     let LogRow { timestamp, level, topic, user, session, message } = row;
     let level = match level {
@@ -45,7 +45,7 @@ pub(super) fn value(row: LogRow) -> Value {
     let members =
         [("timestamp", timestamp), ("level", level.to_owned()), ("topic", topic), ("message", message)];
     object.extend(members.map(|(k, v)| (k.to_owned(), v.into())));
-    // What an entry is not about is left out.
+    // Empty members are left out.
     for (key, text) in [("session", session), ("user", user)] {
         if !text.is_empty() {
             object.insert(key.into(), text.into());
@@ -55,11 +55,11 @@ pub(super) fn value(row: LogRow) -> Value {
 }
 
 impl AdminState {
-    pub(super) async fn log(&self, call: &Request) -> AdminAnswer {
-        match call.method {
-            Method::Get => self.read_log(call).await,
+    pub(super) async fn log(&self, request: &Request) -> AdminAnswer {
+        match request.method {
+            Method::Get => self.read_log(request).await,
             Method::Post => {
-                let entry = wanted_entry(call)?;
+                let entry = parse_entry(request)?;
                 let (entry, session) = entry;
                 entry.emit(&session);
                 let mut value = json!({
@@ -80,8 +80,8 @@ impl AdminState {
         }
     }
 
-    async fn read_log(&self, call: &Request) -> AdminAnswer {
-        let after = match call.query("after") {
+    async fn read_log(&self, request: &Request) -> AdminAnswer {
+        let after = match request.query("after") {
             "" => String::new(),
             text => {
                 let time = utc_of(text).ok_or_else(|| bad("Invalid timestamp"))?;
@@ -89,35 +89,35 @@ impl AdminState {
             }
         };
         let query = LogQuery {
-            session: call.query("session").to_owned(),
-            user: call.query("user").to_owned(),
-            contains: call.query("contains").to_owned(),
+            session: request.query("session").to_owned(),
+            user: request.query("user").to_owned(),
+            contains: request.query("contains").to_owned(),
             after,
-            skip: call.number("page", 0)?.saturating_mul(PAGE).try_into().unwrap_or(i64::MAX),
+            skip: request.number("page", 0)?.saturating_mul(PAGE).try_into().unwrap_or(i64::MAX),
             count: PAGE as i64,
         };
-        let rows = ask(&self.log, move |db| db.log(&query)).await?;
+        let rows = query_db(&self.log, move |db| db.log(&query)).await?;
         Ok(rows.into_iter().map(value).collect())
     }
 }
 
-/// The entry that a program wants written, and the session that it is about.
-fn wanted_entry(call: &Request) -> Result<(LogEntry, String), AdminError> {
-    let level = match call.text("level").as_str() {
+/// Parses the log entry in a request; also returns its session id.
+fn parse_entry(request: &Request) -> Result<(LogEntry, String), AdminError> {
+    let level = match request.text("level").as_str() {
         "Error" => Level::Error,
         "Warn" => Level::Warn,
         "Info" => Level::Info,
         "Debug" => Level::Debug,
         _ => return Err(bad("Invalid level")),
     };
-    let topic = Topic::parse(&call.text("topic")).ok_or_else(|| bad("Invalid topic"))?;
-    let message = call.text("message");
+    let topic = Topic::parse(&request.text("topic")).ok_or_else(|| bad("Invalid topic"))?;
+    let message = request.text("message");
     let source = message.strip_prefix('[').and_then(|rest| rest.split_once("] "));
     if source.is_none_or(|(source, text)| source.is_empty() || text.is_empty()) {
         return Err(bad("Invalid message"));
     }
     let entry = LogEntry::new(Timestamp::now(), level, topic, message);
-    let entry = match call.body.get("user") {
+    let entry = match request.body.get("user") {
         None | Some(Value::Null) => entry,
         Some(user) => entry.about(LogUser {
             id: user["id"].as_u64().and_then(|id| u8::try_from(id).ok()).unwrap_or(0),
@@ -125,5 +125,5 @@ fn wanted_entry(call: &Request) -> Result<(LogEntry, String), AdminError> {
             name: user["name"].as_str().unwrap_or_default().to_owned(),
         }),
     };
-    Ok((entry, call.text("session")))
+    Ok((entry, request.text("session")))
 }

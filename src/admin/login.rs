@@ -1,5 +1,5 @@
-//! `login`, `logout`, `whoami`: people log in on the page and are known by a cookie. Who may are those whom Basic
-//! authentication lets in, and accounts with the flag ADMIN.
+//! Endpoints `login`, `logout`, `whoami`: logins on the page, which are kept in a cookie. Accepts the credentials of
+//! Basic authentication and accounts with the flag ADMIN.
 
 use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};
@@ -21,55 +21,55 @@ use crate::auth::{AccountCheck, AccountFingerprint, CheckAccount, GetAccountFing
 use crate::clock::Timestamp;
 use crate::session::admin::{AdminAnswer, AdminError};
 use crate::transport::trust::Source;
-use crate::web::Incoming;
+use crate::web::RequestBody;
 
-/// Name of the cookie.
 pub(super) const COOKIE: &str = "drawhall";
-/// Flag of accounts that may administer.
+/// The flag that an account needs.
 const FLAG: &str = "ADMIN";
-/// How long a login lasts, in milliseconds.
+/// How long a login is valid, in milliseconds.
 const LIFETIME_MS: u64 = 12 * 3_600_000;
-/// How often it is looked whether an account still may administer, in milliseconds.
+/// How often the account of a login is checked again, in milliseconds.
 const RECHECK_MS: u64 = 2_000;
-/// How long a password that was right counts without being checked again, in milliseconds.
-const SHOWN_MS: u64 = 60_000;
-/// Passwords that are remembered so.
-const MAX_SHOWN: usize = 100;
-/// Largest body of a login in bytes.
+/// How long a verified account password is cached, in milliseconds.
+const VERIFIED_TTL_MS: u64 = 60_000;
+/// Verified passwords that are cached.
+const MAX_VERIFIED: usize = 100;
+/// Maximum body of a login request in bytes.
 const MAX_LOGIN_BODY: usize = 16 << 10;
-/// Logins at once; the oldest one ends for a new one.
+/// Logins that are kept; beyond, the oldest is removed.
 const MAX_LOGINS: usize = 1000;
 
 const WHO: Schema = Schema {
     name: "Who",
     fields: &[
-        text("user", "Who asks: a name, or an address if nobody needs to log in.").required(),
-        bool("login", "It is by a login of the page, which can end.").required(),
+        text("user", "Name of the client; its address if no login is required.").required(),
+        bool("login", "Authorized by a login on the page.").required(),
     ],
 };
 
 pub(super) const OPERATIONS: &[Operation] = &[
-    Operation::get("whoami", "As whom requests are answered.", Answer::One(&WHO)),
+    Operation::get("whoami", "Who the client is.", Answer::One(&WHO)),
     Operation::post(
         "login",
-        "Logs in, with the user of Basic authentication or an account with the flag ADMIN; answers with a cookie.",
+        "Logs in with the credentials of Basic authentication or an account with the flag ADMIN; sets a cookie.",
         Answer::One(&WHO),
     )
     .body(Body::Fields(&[text("username", "Name.").required(), text("password", "Password.").required()])),
     Operation::post("logout", "Ends the login of the cookie.", Answer::Done),
 ];
 
-/// Somebody who has logged in.
+/// A login on the page. Times are on the monotonic clock, in milliseconds.
 #[derive(Debug, Clone)]
 struct Login {
     name: String,
-    /// Mark of the account, which may be locked meanwhile, or lose its flag, its password or its name.
-    mark: Option<AccountFingerprint>,
-    since: u64,
-    checked: u64,
+    /// Of the account, `None` for Basic credentials. The login ends when it changes: when the account is locked or
+    /// renamed, or loses its flag or its password.
+    fingerprint: Option<AccountFingerprint>,
+    created: u64,
+    checked_at: u64,
 }
 
-/// Those who have logged in, by digests of their cookies.
+/// Logins by the SHA-256 digests of their cookies.
 #[derive(Debug, Default)]
 pub(super) struct Logins(Mutex<HashMap<[u8; 32], Login>>);
 
@@ -78,35 +78,36 @@ fn digest(token: &str) -> [u8; 32] {
 }
 
 impl Logins {
-    fn with<T>(&self, act: impl FnOnce(&mut HashMap<[u8; 32], Login>) -> T) -> T {
-        act(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner))
+    fn with<T>(&self, f: impl FnOnce(&mut HashMap<[u8; 32], Login>) -> T) -> T {
+        f(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
-    /// A new login; returns its token.
-    fn add(&self, name: String, mark: Option<AccountFingerprint>, now: u64) -> Option<String> {
+    /// Adds a login; returns the token for its cookie. `None` if the system provides no randomness.
+    fn add(&self, name: String, fingerprint: Option<AccountFingerprint>, now: u64) -> Option<String> {
         let mut bytes = [0; 32];
         getrandom::fill(&mut bytes).ok()?;
         let token = URL_SAFE_NO_PAD.encode(bytes);
         self.with(|logins| {
-            logins.retain(|_, login| now < login.since + LIFETIME_MS);
+            logins.retain(|_, login| now < login.created + LIFETIME_MS);
             if logins.len() >= MAX_LOGINS
-                && let Some(oldest) = logins.iter().min_by_key(|(_, login)| login.since).map(|(key, _)| *key)
+                && let Some(oldest) =
+                    logins.iter().min_by_key(|(_, login)| login.created).map(|(key, _)| *key)
             {
                 logins.remove(&oldest);
             }
-            logins.insert(digest(&token), Login { name, mark, since: now, checked: now });
+            logins.insert(digest(&token), Login { name, fingerprint, created: now, checked_at: now });
         });
         Some(token)
     }
 
     fn find(&self, token: &str, now: u64) -> Option<Login> {
-        self.with(|logins| logins.get(&digest(token)).filter(|l| now < l.since + LIFETIME_MS).cloned())
+        self.with(|logins| logins.get(&digest(token)).filter(|l| now < l.created + LIFETIME_MS).cloned())
     }
 
-    fn checked(&self, token: &str, now: u64) {
+    fn set_checked(&self, token: &str, now: u64) {
         self.with(|logins| {
             if let Some(login) = logins.get_mut(&digest(token)) {
-                login.checked = now;
+                login.checked_at = now;
             }
         });
     }
@@ -116,46 +117,49 @@ impl Logins {
     }
 }
 
-/// Accounts whose passwords were right a moment ago, by digests of both: a check takes long, and programs ask often.
-pub(super) struct Shown {
-    /// Nobody else can make these digests.
+/// Cache of verified account passwords, by keyed digests: verifying takes long, and scripts send a password with each
+/// request.
+pub(super) struct VerifiedPasswords {
+    /// A random key, so that the digests are useless outside of this process.
     key: [u8; 32],
     accounts: Mutex<HashMap<[u8; 32], (AccountFingerprint, u64)>>,
 }
 
-impl Default for Shown {
+impl Default for VerifiedPasswords {
     fn default() -> Self {
         let mut key = [0; 32];
-        // Without randomness digests could be compared with those of another server, which nobody sees.
+        // If this fails the digests are not keyed, which is bad only for whoever reads the memory of the process.
         let _ = getrandom::fill(&mut key);
         Self { key, accounts: Mutex::default() }
     }
 }
 
-impl Shown {
+impl VerifiedPasswords {
     fn digest(&self, name: &str, password: &str) -> [u8; 32] {
         let length = (name.len() as u64).to_be_bytes();
         let digest = Sha256::new().chain_update(self.key).chain_update(length);
         digest.chain_update(name).chain_update(password).finalize().into()
     }
 
-    /// The mark of the account that has shown this password.
+    /// The fingerprint of the account for which this password was verified.
     fn find(&self, name: &str, password: &str, now: u64) -> Option<AccountFingerprint> {
         let accounts = self.accounts.lock().unwrap_or_else(PoisonError::into_inner);
         let found = accounts.get(&self.digest(name, password));
-        found.filter(|(_, since)| now < since + SHOWN_MS).map(|(mark, _)| *mark)
+        found
+            .filter(|(_, verified_at)| now < verified_at + VERIFIED_TTL_MS)
+            .map(|(fingerprint, _)| *fingerprint)
     }
 
-    fn add(&self, name: &str, password: &str, mark: AccountFingerprint, now: u64) {
+    fn add(&self, name: &str, password: &str, fingerprint: AccountFingerprint, now: u64) {
         let mut accounts = self.accounts.lock().unwrap_or_else(PoisonError::into_inner);
-        accounts.retain(|_, (_, since)| now < *since + SHOWN_MS);
-        if accounts.len() < MAX_SHOWN {
-            accounts.insert(self.digest(name, password), (mark, now));
+        accounts.retain(|_, (_, verified_at)| now < *verified_at + VERIFIED_TTL_MS);
+        if accounts.len() < MAX_VERIFIED {
+            accounts.insert(self.digest(name, password), (fingerprint, now));
         }
     }
 }
 
-/// The cookie that a browser keeps, or is to forget.
+/// The cookie for the browser; an empty token deletes it.
 fn cookie(token: String, encrypted: bool) -> Cookie<'static> {
     let lifetime = if token.is_empty() { 0 } else { LIFETIME_MS / 1000 };
     let cookie = Cookie::build(COOKIE, token).path("/").http_only(true).same_site(SameSite::Strict);
@@ -163,23 +167,23 @@ fn cookie(token: String, encrypted: bool) -> Cookie<'static> {
 }
 
 impl AdminState {
-    /// Whom a cookie names.
-    pub(super) async fn known_by_cookie(&self, request: &HttpRequest) -> Option<String> {
+    /// The name of the login of the request's cookie.
+    pub(super) async fn name_by_cookie(&self, request: &HttpRequest) -> Option<String> {
         let token = request.cookie(COOKIE)?.value().to_owned();
         let now = Timestamp::now().monotonic_ms;
         let login = self.access.logins.find(&token, now)?;
-        if let Some(mark) = login.mark.filter(|_| now >= login.checked + RECHECK_MS) {
-            if self.mark_of(&login.name).await != Some(mark) {
+        if let Some(fingerprint) = login.fingerprint.filter(|_| now >= login.checked_at + RECHECK_MS) {
+            if self.fingerprint_of(&login.name).await != Some(fingerprint) {
                 self.access.logins.remove(&token);
                 return None;
             }
-            self.access.logins.checked(&token, now);
+            self.access.logins.set_checked(&token, now);
         }
         Some(login.name)
     }
 
-    /// Whether a request may be answered without a login on the page: as whom, for the log; else its answer. Accounts with
-    /// the flag may, too: programs have no page.
+    /// Admits a request without a login on the page, by its address or Basic authentication; returns the name for the
+    /// log. Also accepts accounts with the flag ADMIN, for scripts.
     pub(super) async fn admit(
         &self,
         request: &HttpRequest,
@@ -187,83 +191,86 @@ impl AdminState {
     ) -> Result<String, Box<HttpResponse>> {
         let (name, password) = match self.access.admit(request, source)? {
             Admission::As(name) => return Ok(name),
-            Admission::Perhaps { user, password, .. } if user.is_empty() || password.is_empty() => {
+            Admission::Unverified { user, password, .. } if user.is_empty() || password.is_empty() => {
                 return Err(self.access.challenge(request));
             }
-            Admission::Perhaps { user, password, guess } => {
-                // It counts once, as what it turns out to be.
-                guess.give_back();
+            Admission::Unverified { user, password, attempt } => {
+                // The attempt is counted below, after the cache was asked.
+                attempt.refund();
                 (user, password)
             }
         };
         let now = Timestamp::now().monotonic_ms;
-        if let Some(mark) = self.access.shown.find(&name, &password, now)
-            && self.mark_of(&name).await == Some(mark)
+        if let Some(fingerprint) = self.access.verified.find(&name, &password, now)
+            && self.fingerprint_of(&name).await == Some(fingerprint)
         {
             return Ok(format!("{name}@{}", source.address));
         }
-        let guess = self.access.guesses.slow(source, now).await;
-        let guess = guess.map_err(|not_now| Box::new(refuse(&too_many(not_now))))?;
-        let mark = self.check_account(&name, password.clone(), source, guess).await;
-        let mark = mark.map_err(|_| self.access.challenge(request))?;
-        self.access.shown.add(&name, &password, mark, now);
+        let attempt = self.access.password_limiter.slow(source, now).await;
+        let attempt = attempt.map_err(|refused| Box::new(refuse(&too_many(refused))))?;
+        let fingerprint = self.check_account(&name, password.clone(), source, attempt).await;
+        let fingerprint = fingerprint.map_err(|_| self.access.challenge(request))?;
+        self.access.verified.add(&name, &password, fingerprint, now);
         Ok(format!("{name}@{}", source.address))
     }
 
-    /// The mark of an account that may administer now.
-    async fn mark_of(&self, name: &str) -> Option<AccountFingerprint> {
+    /// The fingerprint of an account, if it has the flag and is not locked.
+    async fn fingerprint_of(&self, name: &str) -> Option<AccountFingerprint> {
         self.auth.send(GetAccountFingerprint { name: name.to_owned(), flag: FLAG }).await.ok().flatten()
     }
 
-    /// The mark of an account that may administer, if this is its password.
+    /// Verifies the password of an account; returns its fingerprint.
+    ///
+    /// # Errors
+    /// 403 if the password is wrong or the account lacks the flag.
     async fn check_account(
         &self,
         name: &str,
         password: String,
         source: Source,
-        guess: PasswordAttempt,
+        attempt: PasswordAttempt,
     ) -> Result<AccountFingerprint, AdminError> {
-        // Taken before: if the account is changed while the password is checked, the login ends at once.
-        let mark = self.mark_of(name).await;
+        // Taken before verifying: if the account changes meanwhile, the login ends at the next check.
+        let fingerprint = self.fingerprint_of(name).await;
         match self.auth.send(CheckAccount { name: name.to_owned(), password, address: source.address }).await
         {
             Ok(AccountCheck::Ok { .. }) => {
-                guess.give_back();
-                let lacks =
+                attempt.refund();
+                let lacks_flag =
                     || AdminError::new(403, format!("The account '{name}' does not have the flag {FLAG}"));
-                mark.ok_or_else(lacks)
+                fingerprint.ok_or_else(lacks_flag)
             }
             _ => Err(AdminError::new(403, "Name or password are wrong")),
         }
     }
 
-    /// Logs somebody in.
+    /// Handles `POST login`.
     pub(super) async fn log_in(
         &self,
         request: &HttpRequest,
-        incoming: &mut Incoming,
+        body: &mut RequestBody,
         source: Source,
     ) -> HttpResponse {
         let address = source.address;
         let who = Who { name: address.to_string(), source, by_cookie: false };
-        let mut call = match Request::read(request, incoming, MAX_LOGIN_BODY, who).await {
-            Ok(call) => call,
+        let mut login = match Request::read(request, body, MAX_LOGIN_BODY, who).await {
+            Ok(login) => login,
             Err(refused) => return *refused,
         };
-        let name = call.text("username");
-        let checked = self.check_login(&call).await;
-        // What a stranger typed may be a password.
+        let name = login.text("username");
+        let checked = self.check_login(&login).await;
+        // An unknown name is not logged: it may be a password typed into the wrong field.
         if checked.is_ok() {
-            call.who.name = format!("{name}@{address}");
+            login.who.name = format!("{name}@{address}");
         }
         let failed = checked.as_ref().err().cloned();
-        // Who asks more often than it may could fill the log.
+        // Requests over the rate limit are not logged: they could fill the log.
         if failed.as_ref().is_none_or(|error| error.status != 429) {
-            call.audit(&failed.map_or(Ok(name.clone().into()), Err));
+            login.audit(&failed.map_or(Ok(name.clone().into()), Err));
         }
-        let token = checked.and_then(|mark| {
-            let token = self.access.logins.add(name.clone(), mark, Timestamp::now().monotonic_ms);
-            token.ok_or_else(|| AdminError::new(500, "There are no random numbers"))
+        let token = checked.and_then(|fingerprint| {
+            let token = self.access.logins.add(name.clone(), fingerprint, Timestamp::now().monotonic_ms);
+            token.ok_or_else(|| AdminError::new(500, "The system provides no randomness"))
         });
         match token {
             Ok(token) => HttpResponse::Ok()
@@ -273,26 +280,26 @@ impl AdminState {
         }
     }
 
-    /// Whether name and password are those of somebody who may administer; if it is an account, its mark.
-    async fn check_login(&self, call: &Request) -> Result<Option<AccountFingerprint>, AdminError> {
-        let (name, password) = (call.text("username"), call.text("password"));
-        let guess = self
+    /// Verifies the credentials of a login. Returns the fingerprint of the account, `None` for Basic credentials.
+    async fn check_login(&self, request: &Request) -> Result<Option<AccountFingerprint>, AdminError> {
+        let (name, password) = (request.text("username"), request.text("password"));
+        let attempt = self
             .access
-            .guesses
-            .slow(call.who.source, Timestamp::now().monotonic_ms)
+            .password_limiter
+            .slow(request.who.source, Timestamp::now().monotonic_ms)
             .await
             .map_err(too_many)?;
-        if self.access.fits(&name, &password) {
-            guess.give_back();
+        if self.access.is_credentials(&name, &password) {
+            attempt.refund();
             return Ok(None);
         }
         if password.is_empty() {
             return Err(AdminError::new(403, "Name or password are wrong"));
         }
-        self.check_account(&name, password, call.who.source, guess).await.map(Some)
+        self.check_account(&name, password, request.who.source, attempt).await.map(Some)
     }
 
-    /// Ends the login that a request comes with.
+    /// Handles `POST logout`.
     pub(super) fn log_out(&self, request: &HttpRequest) -> HttpResponse {
         if let Some(given) = request.cookie(COOKIE) {
             self.access.logins.remove(given.value());
@@ -301,8 +308,8 @@ impl AdminState {
         HttpResponse::Ok().cookie(cookie(String::new(), encrypted)).json(json!({"status": "ok"}))
     }
 
-    pub(super) fn who_am_i(&self, call: &Request) -> AdminAnswer {
-        Ok(json!({"user": call.who.name, "login": call.who.by_cookie}))
+    pub(super) fn who_am_i(&self, request: &Request) -> AdminAnswer {
+        Ok(json!({"user": request.who.name, "login": request.who.by_cookie}))
     }
 }
 
@@ -311,7 +318,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn logins_end() {
+    fn logins_expire() {
         let logins = Logins::default();
         let token = logins.add("A".into(), None, 1000).unwrap();
         assert_eq!(logins.find(&token, 2000).unwrap().name, "A");
@@ -322,23 +329,23 @@ mod tests {
     }
 
     #[test]
-    fn a_password_that_was_shown_counts_for_a_while() {
-        let shown = Shown::default();
-        shown.add("boss", "secret", [1; 32], 0);
-        assert_eq!(shown.find("boss", "secret", SHOWN_MS - 1), Some([1; 32]));
+    fn verified_passwords_are_cached_for_a_while() {
+        let verified = VerifiedPasswords::default();
+        verified.add("boss", "secret", [1; 32], 0);
+        assert_eq!(verified.find("boss", "secret", VERIFIED_TTL_MS - 1), Some([1; 32]));
         for (name, password) in [("boss", "other"), ("bosss", "ecret"), ("", "bosssecret")] {
-            assert!(shown.find(name, password, 0).is_none(), "{name} {password}");
+            assert!(verified.find(name, password, 0).is_none(), "{name} {password}");
         }
-        assert!(shown.find("boss", "secret", SHOWN_MS).is_none());
-        (0..1000).for_each(|n| shown.add("boss", &n.to_string(), [0; 32], 1));
-        assert!(shown.accounts.lock().unwrap().len() <= MAX_SHOWN);
+        assert!(verified.find("boss", "secret", VERIFIED_TTL_MS).is_none());
+        (0..1000).for_each(|n| verified.add("boss", &n.to_string(), [0; 32], 1));
+        assert!(verified.accounts.lock().unwrap().len() <= MAX_VERIFIED);
     }
 
     #[test]
-    fn the_oldest_login_makes_room() {
+    fn the_oldest_login_is_removed_when_there_are_too_many() {
         let logins = Logins::default();
         let tokens: Vec<String> =
-            (0..=MAX_LOGINS as u64).map(|at| logins.add("A".into(), None, at).unwrap()).collect();
+            (0..=MAX_LOGINS as u64).map(|now| logins.add("A".into(), None, now).unwrap()).collect();
         assert!(logins.find(&tokens[0], 2000).is_none());
         assert!(logins.find(&tokens[1], 2000).is_some());
     }

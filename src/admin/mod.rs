@@ -1,25 +1,24 @@
-//! The admin API: HTTP and JSON, for people and programs that run the server. Source:
-//! docs/spec/admin-api.md#requests-and-answers.
+//! The admin API: HTTP and JSON. Source: docs/spec/admin-api.md#requests-and-answers.
 //!
 //! | file | what it does |
 //! | --- | --- |
-//! | `access` | who may ask, and from where |
-//! | `pages` | which pages in browsers may |
-//! | `login` | people who log in on the page |
-//! | `page` | the page, whose files are in `page/` |
-//! | `operation`, `shapes`, `openapi` | what can be asked and what is answered: tables, and their description for programs |
-//! | `monitor` | the actor that sees how the server does |
-//! | `events`, `overview` | what it has seen, at once or when asked |
-//! | `call` | a request and its answer, below HTTP |
-//! | `database` | the actor that asks the database |
-//! | `server`, `settings` | status, settings, locks; what settings mean |
-//! | `sessions` | sessions, and all that is in one |
-//! | `new_session` | a session that nobody hosts |
-//! | `users` | everybody who is connected |
+//! | `access` | access control by address and credentials |
+//! | `pages` | access control by origin and host name |
+//! | `login` | logins on the page |
+//! | `page` | serves the page, whose files are in `page/` |
+//! | `operation`, `schemas`, `openapi` | tables of endpoints and JSON schemas, and the OpenAPI document |
+//! | `monitor` | the actor that samples load and disks |
+//! | `events`, `overview` | what the monitor has sampled, as a stream or at once |
+//! | `request` | requests and responses, below HTTP |
+//! | `db_executor` | the actor that runs database queries |
+//! | `server`, `settings` | status, settings, locks; descriptions of settings |
+//! | `sessions` | sessions, and everything in one |
+//! | `new_session` | parameters of a session created over the API |
+//! | `users` | all connected users |
 //! | `watch` | `/metrics`, `/readyz` |
 //! | `bans`, `extbans`, `whitelist`, `accounts`, `log` | what the database holds |
 //!
-//! Handlers send messages to actors; they hold nothing of their own but the snapshot of the rules.
+//! Handlers send messages to actors. Their only state is the latest snapshot of the rules.
 
 mod access;
 mod accounts;
@@ -68,41 +67,34 @@ use crate::server::Server;
 use crate::server::reload::{Change, Fetching};
 use crate::session::admin::{AdminAnswer, AdminError};
 use crate::transport::trust::{Source, Trusted};
-use crate::web::{HttpConnectionLimiter, Incoming, MAX_CONNECTIONS, REQUEST_TIME};
+use crate::web::{HttpConnectionLimiter, MAX_CONNECTIONS, REQUEST_TIME, RequestBody};
 
-/// Largest body of a request of somebody who may ask, in bytes.
+/// Maximum request body in bytes.
 const MAX_BODY: usize = 1 << 20;
 
-/// What the API is made of.
+/// Dependencies of the API.
 #[derive(Clone)]
 pub struct AdminDeps {
-    /// Knows sessions and connections.
     pub server: Addr<Server>,
-    /// Knows the accounts.
     pub auth: Addr<Auth>,
-    /// Sees how the server does.
     pub monitor: Addr<Monitor>,
-    /// The database, if there is one.
     pub database: Option<Database>,
-    /// Where the log is kept.
+    /// The database that holds the log.
     pub log: Database,
-    /// The rules in force.
+    /// The latest snapshot of the rules.
     pub rules: channel::Receiver<Arc<Rules>>,
-    /// Changes them.
+    /// Sends changes of settings to the task that applies them.
     pub change: mpsc::Sender<Change>,
-    /// Fetches external bans.
+    /// State of the downloads of external bans.
     pub fetching: Arc<Fetching>,
-    /// Where hashes are computed.
     pub blocking_pool: BlockingPool,
-    /// Port that clients connect to.
+    /// The port that clients connect to.
     pub port: u16,
-    /// Who may ask.
     pub access: AccessRules,
-    /// Proxies that are believed when they say whom they speak for.
     pub trusted: Trusted,
 }
 
-/// Everything that handlers need.
+/// What handlers use.
 struct AdminState {
     server: Addr<Server>,
     auth: Addr<Auth>,
@@ -118,19 +110,17 @@ struct AdminState {
     access: access::Access,
 }
 
-/// An API that runs.
+/// A running admin server.
 pub struct AdminServer {
-    /// Where it listens.
     pub address: SocketAddr,
-    /// Stops it.
     pub handle: ServerHandle,
 }
 
-/// Starts the API inside a running actix system.
+/// Starts the server. Must be called inside an actix system.
 ///
 /// # Errors
-/// When the listener cannot be used.
-pub fn start(listener: TcpListener, parts: AdminDeps) -> std::io::Result<AdminServer> {
+/// When listening fails.
+pub fn start(listener: TcpListener, deps: AdminDeps) -> std::io::Result<AdminServer> {
     let address = listener.local_addr()?;
     let AdminDeps {
         server,
@@ -145,7 +135,7 @@ pub fn start(listener: TcpListener, parts: AdminDeps) -> std::io::Result<AdminSe
         port,
         access,
         trusted,
-    } = parts;
+    } = deps;
     let limiter = HttpConnectionLimiter::new(trusted.clone());
     let state = web::Data::new(AdminState {
         server,
@@ -175,43 +165,43 @@ pub fn start(listener: TcpListener, parts: AdminDeps) -> std::io::Result<AdminSe
     Ok(AdminServer { address, handle })
 }
 
-/// Answers a request of HTTP.
+/// Handles an HTTP request.
 async fn answer(request: HttpRequest, state: web::Data<AdminState>, payload: web::Payload) -> HttpResponse {
     let state = state.into_inner();
-    let mut incoming = Incoming::new(&request, payload);
+    let mut body = RequestBody::new(&request, payload);
     let mut response = match state.access.source_of(&request) {
-        Ok(source) => state.respond(&request, &mut incoming, source).await,
+        Ok(source) => state.respond(&request, &mut body, source).await,
         Err(denied) => *denied,
     };
     state.access.add_headers(response.headers_mut());
-    incoming.end_behind(response)
+    body.close_if_unread(response)
 }
 
 impl AdminState {
-    /// Answers a request that may come from where it comes from. Its body is read only when it is known who asks.
-    async fn respond(&self, request: &HttpRequest, incoming: &mut Incoming, source: Source) -> HttpResponse {
+    /// Handles a request whose address has access. The body is not read before the login was checked.
+    async fn respond(&self, request: &HttpRequest, body: &mut RequestBody, source: Source) -> HttpResponse {
         if *request.method() == HttpMethod::OPTIONS {
             return access::preflight();
         }
         let path = request.path().trim_start_matches('/');
         match path {
-            // Whoever watches the server needs no password to see that it is there.
+            // Health checks need no login.
             "healthz" => return HttpResponse::Ok().content_type("text/plain").body("ok\n"),
             "readyz" => return self.ready().await,
             _ => {}
         }
         let is_metrics = path == "metrics";
         if !is_metrics && path != "api" && !path.starts_with("api/") {
-            // Anybody may see the page; there is nothing in it but what everybody knows.
+            // The page itself is public; it holds no data.
             return page::respond(request);
         }
         let is_post = *request.method() == HttpMethod::POST;
         match path.trim_end_matches('/') {
-            "api/login" if is_post => return self.log_in(request, incoming, source).await,
+            "api/login" if is_post => return self.log_in(request, body, source).await,
             "api/logout" if is_post => return self.log_out(request),
             _ => {}
         }
-        let (by_cookie, name) = match self.known_by_cookie(request).await {
+        let (by_cookie, name) = match self.name_by_cookie(request).await {
             Some(name) => (true, format!("{name}@{}", source.address)),
             None => match self.admit(request, source).await {
                 Ok(name) => (false, name),
@@ -222,56 +212,56 @@ impl AdminState {
             return self.metrics().await;
         }
         let who = Who { name, source, by_cookie };
-        match Request::read(request, incoming, MAX_BODY, who).await {
-            Ok(mut call) => {
-                if let Ok(operation) = operation::find(call.method, &call.path()) {
-                    call.read_members(operation.members());
+        match Request::read(request, body, MAX_BODY, who).await {
+            Ok(mut api_request) => {
+                if let Ok(operation) = operation::find(api_request.method, &api_request.path()) {
+                    api_request.convert_members(operation.members());
                 }
-                self.answer(&call).await
+                self.answer(&api_request).await
             }
             Err(refused) => *refused,
         }
     }
 
-    /// Answers a request of somebody who may ask.
-    async fn answer(&self, call: &Request) -> HttpResponse {
-        if call.method == Method::Get && call.path() == ["events"] {
-            return self.events(call).await.unwrap_or_else(|error| request::refuse(&error));
+    /// Handles an authorized API request.
+    async fn answer(&self, request: &Request) -> HttpResponse {
+        if request.method == Method::Get && request.path() == ["events"] {
+            return self.events(request).await.unwrap_or_else(|error| request::refuse(&error));
         }
-        let answered = self.route(call).await;
-        if call.method != Method::Get && call.path() != ["settings"] {
-            call.audit(&answered);
+        let answer = self.route(request).await;
+        if request.method != Method::Get && request.path() != ["settings"] {
+            request.audit(&answer);
         }
-        call.respond(answered)
+        request.respond(answer)
     }
 
-    /// Finds what a request is for.
-    async fn route(&self, call: &Request) -> AdminAnswer {
-        let path = call.path();
-        let operation = operation::find(call.method, &path)?;
+    /// Dispatches a request to its handler.
+    async fn route(&self, request: &Request) -> AdminAnswer {
+        let path = request.path();
+        let operation = operation::find(request.method, &path)?;
         if let Some(section) = operation.section {
-            self.unlocked(section)?;
+            self.check_unlocked(section)?;
         }
         match path.as_slice() {
             ["status"] => self.status().await,
             ["overview"] => self.overview().await,
-            ["whoami"] => self.who_am_i(call),
+            ["whoami"] => self.who_am_i(request),
             ["openapi.json"] => self.openapi(),
-            ["settings"] => self.known_settings(call),
-            ["server"] => self.server_settings(call).await,
-            ["locks"] => self.locks(call).await,
-            ["sessions"] => self.sessions(call).await,
-            ["sessions", id, rest @ ..] => self.session(call, id, rest).await,
-            ["users"] => self.users(call).await,
-            ["users", uid] => self.user(call, uid).await,
-            ["banlist", "preview"] => self.preview_ban(call).await,
-            ["banlist", id @ ..] => self.bans(call, BanKind::Address, id).await,
-            ["systembans", id @ ..] => self.bans(call, BanKind::System, id).await,
-            ["userbans", id @ ..] => self.bans(call, BanKind::User, id).await,
-            ["listserverwhitelist"] => self.white_list(call).await,
-            ["accounts", rest @ ..] => self.accounts(call, rest).await,
-            ["log"] => self.log(call).await,
-            ["extbans", rest @ ..] => self.ext_bans(call, rest).await,
+            ["settings"] => self.known_settings(request),
+            ["server"] => self.server_settings(request).await,
+            ["locks"] => self.locks(request).await,
+            ["sessions"] => self.sessions(request).await,
+            ["sessions", id, rest @ ..] => self.session(request, id, rest).await,
+            ["users"] => self.users(request).await,
+            ["users", uid] => self.user(request, uid).await,
+            ["banlist", "preview"] => self.preview_ban(request).await,
+            ["banlist", id @ ..] => self.bans(request, BanKind::Address, id).await,
+            ["systembans", id @ ..] => self.bans(request, BanKind::System, id).await,
+            ["userbans", id @ ..] => self.bans(request, BanKind::User, id).await,
+            ["listserverwhitelist"] => self.white_list(request).await,
+            ["accounts", rest @ ..] => self.accounts(request, rest).await,
+            ["log"] => self.log(request).await,
+            ["extbans", rest @ ..] => self.ext_bans(request, rest).await,
             _ => Err(not_found()),
         }
     }
@@ -280,53 +270,54 @@ impl AdminState {
         self.rules.borrow().clone()
     }
 
-    /// Whether a part of the API is locked against changes.
+    /// Whether a section of the API is locked against changes.
     fn is_locked(&self, section: &str) -> bool {
         self.rules().file().locked_sections.contains(section)
     }
 
-    /// Refuses changes of a part that is locked.
-    fn unlocked(&self, section: &str) -> Result<(), AdminError> {
+    /// Refuses changes of a locked section.
+    fn check_unlocked(&self, section: &str) -> Result<(), AdminError> {
         if self.is_locked(section) { Err(AdminError::new(403, "This section is locked")) } else { Ok(()) }
     }
 
-    /// A list as old frontends want it, or with what newer ones want to know, too.
-    fn listed(&self, call: &Request, section: &str, name: &str, list: Vec<Value>) -> Value {
-        if call.query("v") != "2" {
+    /// A list in the format of the request: a plain array, or with `v=2` an object that also says whether the section
+    /// is locked.
+    fn list_value(&self, request: &Request, section: &str, name: &str, list: Vec<Value>) -> Value {
+        if request.query("v") != "2" {
             return list.into();
         }
         let members = [(name.to_owned(), list.into()), ("_locked".into(), self.is_locked(section).into())];
         members.into_iter().collect::<Map<String, Value>>().into()
     }
 
-    /// Asks the database; without one there is nothing to be found.
-    async fn ask<T: Send + 'static>(
+    /// Runs a query; 404 if there is no database.
+    async fn query_db<T: Send + 'static>(
         &self,
-        question: impl FnOnce(&Database) -> Result<T, DbError> + Send + 'static,
+        query: impl FnOnce(&Database) -> Result<T, DbError> + Send + 'static,
     ) -> Result<T, AdminError> {
         let database = self.database.as_ref().ok_or_else(not_found)?;
-        ask(database, question).await
+        query_db(database, query).await
     }
 
-    /// Sets settings, and waits until they count.
-    async fn set(&self, settings: Vec<(String, String)>) -> Result<(), AdminError> {
-        let (tell, told) = oneshot::channel();
-        let stopping = |_| AdminError::new(500, "The server stops");
-        self.change.send(Change::Set(settings, tell)).await.map_err(|_| stopping(()))?;
-        let done = told.await.map_err(|_| stopping(()))?;
-        done.map_err(|error| AdminError::new(500, error))
+    /// Changes settings; returns when they are in force.
+    async fn change_settings(&self, settings: Vec<(String, String)>) -> Result<(), AdminError> {
+        let (sender, receiver) = oneshot::channel();
+        let stopping = |_| AdminError::new(500, "The server is stopping");
+        self.change.send(Change::Set(settings, sender)).await.map_err(|_| stopping(()))?;
+        let result = receiver.await.map_err(|_| stopping(()))?;
+        result.map_err(|error| AdminError::new(500, error))
     }
 
-    /// Waits until what was changed in the database counts.
-    async fn look_again(&self) -> Result<(), AdminError> {
-        self.set(Vec::new()).await
+    /// Returns when changes of the database are in force.
+    async fn apply_db_changes(&self) -> Result<(), AdminError> {
+        self.change_settings(Vec::new()).await
     }
 }
 
-async fn ask<T: Send + 'static>(
+async fn query_db<T: Send + 'static>(
     database: &Addr<DbExecutor>,
-    question: impl FnOnce(&Database) -> Result<T, DbError> + Send + 'static,
+    query: impl FnOnce(&Database) -> Result<T, DbError> + Send + 'static,
 ) -> Result<T, AdminError> {
-    let asked = database.send(RunQuery::new(question)).await;
-    asked.map_err(|e| AdminError::new(500, e.to_string()))?.map_err(|e| AdminError::new(500, e.to_string()))
+    let result = database.send(RunQuery::new(query)).await;
+    result.map_err(|e| AdminError::new(500, e.to_string()))?.map_err(|e| AdminError::new(500, e.to_string()))
 }

@@ -1,5 +1,4 @@
-//! The Observer actor: how the server has done in the last hour, how full its disks are, and who wants to be told of
-//! changes as they happen.
+//! The Monitor actor: samples the load of the last hour, checks disk space, and sends events to subscribers.
 
 use std::collections::{HashMap, VecDeque};
 use std::path::{Path, PathBuf};
@@ -18,25 +17,23 @@ use crate::db::{Database, LogRow};
 use crate::metrics::{self, METRICS};
 use crate::server::{GetLoad, ListSessions, Load, Server};
 
-/// How often followers are told how the server does.
+/// How often subscribers get the status.
 const TICK: Duration = Duration::from_secs(2);
-/// Every so many ticks a sample is kept, and disks are looked at.
+/// Every how many ticks a sample is kept, and disk space is checked.
 const SAMPLE_TICKS: u64 = 5;
-/// Seconds between samples.
 pub(super) const SAMPLE_SECONDS: u64 = TICK.as_secs() * SAMPLE_TICKS;
-/// Samples that are kept: those of an hour.
+/// Samples that are kept: one hour.
 const MAX_SAMPLES: usize = (3600 / SAMPLE_SECONDS) as usize;
-/// Followers at once.
 const MAX_SUBSCRIBERS: usize = 64;
-/// Events that wait for a follower; one who is slower is cut off, and may come again.
-const MAX_WAITING: usize = 1024;
+/// Queued events of a subscriber. A slow one whose queue is full is dropped; it may reconnect.
+const MAX_QUEUED_EVENTS: usize = 1024;
 
-/// How the server did at one time.
+/// Load of the server at one time.
 #[derive(Debug, Clone, Serialize)]
 struct Sample {
     /// ISO 8601, UTC.
     at: String,
-    /// Connections.
+    /// Open connections.
     users: usize,
     sessions: usize,
     /// Bytes from clients since the start.
@@ -45,23 +42,22 @@ struct Sample {
     sent: u64,
     /// Messages from clients since the start.
     messages: u64,
-    /// Bytes of memory, 0 if the system does not tell.
+    /// Resident memory in bytes, 0 if unknown.
     memory: u64,
 }
 
-/// A disk that something is written to.
+/// A disk that the server writes to.
 #[derive(Debug, Clone, Serialize)]
 struct Disk {
     path: PathBuf,
-    /// Bytes that can be written.
+    /// Available bytes.
     free: u64,
-    /// Bytes that it holds.
     total: u64,
-    /// There is less than `diskSpaceAlarm`.
+    /// `free` is below the setting `diskSpaceAlarm`.
     low: bool,
 }
 
-/// Something that happened.
+/// An event for subscribers.
 #[derive(Debug, Clone)]
 pub(super) struct Event {
     pub(super) name: &'static str,
@@ -74,52 +70,48 @@ struct Subscriber {
     events: mpsc::Sender<Event>,
 }
 
-/// What the Observer looks at.
+/// What the monitor reads from.
 pub struct MonitorDeps {
-    /// Knows sessions and connections.
     pub server: Addr<Server>,
-    /// Where the log is kept.
     pub log: Database,
-    /// The rules in force.
     pub rules: watch::Receiver<Arc<Rules>>,
-    /// Directories that are written to.
+    /// Directories that the server writes to.
     pub watched_dirs: Vec<PathBuf>,
 }
 
-/// The Observer actor.
+/// The Monitor actor.
 pub struct Monitor {
-    watched: MonitorDeps,
+    deps: MonitorDeps,
     ticks: u64,
     samples: VecDeque<Sample>,
     disks: Vec<Disk>,
     subscribers: Vec<Subscriber>,
-    /// Sessions that followers know of: description and id.
-    known: HashMap<String, String>,
+    /// Sessions that were sent to subscribers: id by description.
+    sent_sessions: HashMap<String, String>,
 }
 
 impl Monitor {
-    /// Starts it.
-    pub fn begin(watched: MonitorDeps) -> Addr<Monitor> {
+    pub fn begin(deps: MonitorDeps) -> Addr<Monitor> {
         let monitor = Monitor {
-            watched,
+            deps,
             ticks: 0,
             samples: VecDeque::new(),
             disks: Vec::new(),
             subscribers: Vec::new(),
-            known: HashMap::new(),
+            sent_sessions: HashMap::new(),
         };
         monitor.start()
     }
 
-    fn is_followed(&self, topic: &str) -> bool {
-        self.subscribers.iter().any(|f| f.follows(topic))
+    fn has_subscribers(&self, topic: &str) -> bool {
+        self.subscribers.iter().any(|f| f.is_subscribed(topic))
     }
 
-    /// Tells those who want to know. Who does not read fast enough, or has gone, is forgotten.
-    fn tell(&mut self, topic: &str, name: &'static str, data: &Value) {
-        if self.is_followed(topic) {
+    /// Sends an event to the subscribers of a topic. Drops those whose queue is full or closed.
+    fn publish(&mut self, topic: &str, name: &'static str, data: &Value) {
+        if self.has_subscribers(topic) {
             let event = Event { name, data: data.to_string().into() };
-            self.subscribers.retain(|f| !f.follows(topic) || f.events.try_send(event.clone()).is_ok());
+            self.subscribers.retain(|f| !f.is_subscribed(topic) || f.events.try_send(event.clone()).is_ok());
         }
     }
 
@@ -127,24 +119,24 @@ impl Monitor {
         self.subscribers.retain(|f| !f.events.is_closed());
         let is_sample = self.ticks.is_multiple_of(SAMPLE_TICKS);
         self.ticks += 1;
-        if is_sample || self.is_followed("status") {
-            ctx.spawn(self.watched.server.send(GetLoad).into_actor(self).map(move |load, monitor, _| {
-                // Else the server stops.
+        if is_sample || self.has_subscribers("status") {
+            ctx.spawn(self.deps.server.send(GetLoad).into_actor(self).map(move |load, monitor, _| {
+                // An error means that the server is stopping.
                 if let Ok(load) = load {
                     monitor.sample(load, is_sample);
                 }
             }));
         }
         if is_sample {
-            self.look_at_disks(ctx);
+            self.check_disks(ctx);
         }
-        if self.is_followed("sessions") {
-            let asked = self.watched.server.send(ListSessions { listed_only: false });
-            ctx.spawn(asked.into_actor(self).map(|texts, monitor, _| {
-                monitor.show_sessions(texts.unwrap_or_default());
+        if self.has_subscribers("sessions") {
+            let list = self.deps.server.send(ListSessions { listed_only: false });
+            ctx.spawn(list.into_actor(self).map(|texts, monitor, _| {
+                monitor.publish_sessions(texts.unwrap_or_default());
             }));
         } else {
-            self.known.clear();
+            self.sent_sessions.clear();
         }
     }
 
@@ -159,7 +151,7 @@ impl Monitor {
             messages: METRICS.messages_in.get(),
             memory: metrics::resident_bytes().unwrap_or(0),
         };
-        self.tell("status", "status", &json!(sample));
+        self.publish("status", "status", &json!(sample));
         if keep {
             self.samples.push_back(sample);
             if self.samples.len() > MAX_SAMPLES {
@@ -168,68 +160,72 @@ impl Monitor {
         }
     }
 
-    fn look_at_disks(&self, ctx: &mut Context<Self>) {
-        let watched_dirs = self.watched.watched_dirs.clone();
-        let alarm = self.watched.rules.borrow().settings().disk_space_alarm;
-        // A disk that is far away may take its time.
-        let looking = actix_rt::task::spawn_blocking(move || {
+    fn check_disks(&self, ctx: &mut Context<Self>) {
+        let watched_dirs = self.deps.watched_dirs.clone();
+        let alarm = self.deps.rules.borrow().settings().disk_space_alarm;
+        // Blocking: a network disk may be slow.
+        let check = actix_rt::task::spawn_blocking(move || {
             watched_dirs.iter().filter_map(|path| disk(path, alarm)).collect::<Vec<Disk>>()
         });
-        ctx.spawn(looking.into_actor(self).map(|disks, monitor, _| {
+        ctx.spawn(check.into_actor(self).map(|disks, monitor, _| {
             if let Ok(disks) = disks {
-                monitor.take_disks(disks);
+                monitor.update_disks(disks);
             }
         }));
     }
 
-    fn take_disks(&mut self, disks: Vec<Disk>) {
+    fn update_disks(&mut self, disks: Vec<Disk>) {
         for disk in &disks {
-            let before = self.disks.iter().any(|d| d.path == disk.path && d.low);
+            let was_low = self.disks.iter().any(|d| d.path == disk.path && d.low);
             let (path, free) = (disk.path.display(), disk.free >> 20);
-            match (before, disk.low) {
+            match (was_low, disk.low) {
                 (false, true) => tracing::error!("only {free} MB are free on the disk of {path}"),
                 (true, false) => tracing::info!("{free} MB are free again on the disk of {path}"),
                 _ => continue,
             }
-            self.tell("status", "disk", &json!(disk));
+            self.publish("status", "disk", &json!(disk));
         }
         let free = disks.iter().map(|disk| (disk.path.display().to_string(), disk.free)).collect();
         *METRICS.disks_free.lock().unwrap_or_else(PoisonError::into_inner) = free;
         self.disks = disks;
     }
 
-    /// Shows what has changed since the last look.
-    fn show_sessions(&mut self, texts: Vec<String>) {
-        let mut known = HashMap::new();
+    /// Sends the sessions that are new, changed or gone since the last call.
+    fn publish_sessions(&mut self, texts: Vec<String>) {
+        let mut sent_sessions = HashMap::new();
         let mut changed = Vec::new();
         for text in texts {
-            let id = self.known.remove(&text).unwrap_or_else(|| {
+            let id = self.sent_sessions.remove(&text).unwrap_or_else(|| {
                 let value: Value = serde_json::from_str(&text).unwrap_or_default();
                 let id = value["id"].as_str().or(value["alias"].as_str()).unwrap_or_default().to_owned();
                 changed.push(value);
                 id
             });
-            known.insert(text, id);
+            sent_sessions.insert(text, id);
         }
         for value in changed {
-            self.tell("sessions", "session", &value);
+            self.publish("sessions", "session", &value);
         }
-        let gone: Vec<String> =
-            self.known.drain().map(|(_, id)| id).filter(|id| !known.values().any(|k| k == id)).collect();
+        let gone: Vec<String> = self
+            .sent_sessions
+            .drain()
+            .map(|(_, id)| id)
+            .filter(|id| !sent_sessions.values().any(|k| k == id))
+            .collect();
         for id in gone {
-            self.tell("sessions", "session-end", &json!({"id": id}));
+            self.publish("sessions", "session-end", &json!({"id": id}));
         }
-        self.known = known;
+        self.sent_sessions = sent_sessions;
     }
 }
 
 impl Subscriber {
-    fn follows(&self, topic: &str) -> bool {
+    fn is_subscribed(&self, topic: &str) -> bool {
         self.topics.iter().any(|t| t == topic)
     }
 }
 
-/// How full the disk of a directory is, if the system tells.
+/// Space of the disk that holds a directory; `None` if unknown.
 fn disk(path: &Path, alarm: u64) -> Option<Disk> {
     let stat = rustix::fs::statvfs(path).ok()?;
     let (free, total) = (stat.f_bavail * stat.f_frsize, stat.f_blocks * stat.f_frsize);
@@ -242,7 +238,7 @@ impl Actor for Monitor {
     fn started(&mut self, ctx: &mut Self::Context) {
         self.tick(ctx);
         ctx.run_interval(TICK, Self::tick);
-        let (mut rows, monitor) = (self.watched.log.follow_log(), ctx.address());
+        let (mut rows, monitor) = (self.deps.log.follow_log(), ctx.address());
         ctx.spawn(
             async move {
                 loop {
@@ -258,7 +254,7 @@ impl Actor for Monitor {
     }
 }
 
-/// Lines were logged.
+/// Log entries were written.
 #[derive(Message)]
 #[rtype(result = "()")]
 struct Logged(Arc<[LogRow]>);
@@ -267,15 +263,15 @@ impl Handler<Logged> for Monitor {
     type Result = ();
 
     fn handle(&mut self, Logged(rows): Logged, _: &mut Self::Context) {
-        if self.is_followed("log") {
+        if self.has_subscribers("log") {
             for row in rows.iter() {
-                self.tell("log", "log", &log::value(row.clone()));
+                self.publish("log", "log", &log::value(row.clone()));
             }
         }
     }
 }
 
-/// Somebody wants to be told of these topics: `status`, `sessions`, `log`.
+/// Subscribes to topics (`status`, `sessions`, `log`); `None` if there are too many subscribers.
 #[derive(Message)]
 #[rtype(result = "Option<mpsc::Receiver<Event>>")]
 pub(super) struct Subscribe(pub(super) Vec<String>);
@@ -288,20 +284,19 @@ impl Handler<Subscribe> for Monitor {
         if self.subscribers.len() >= MAX_SUBSCRIBERS {
             return None;
         }
-        let (events, receiver) = mpsc::channel(MAX_WAITING);
+        let (events, receiver) = mpsc::channel(MAX_QUEUED_EVENTS);
         self.subscribers.push(Subscriber { topics, events });
-        // Whoever comes new knows of no session.
-        self.known.clear();
+        // A new subscriber gets all sessions at the next tick, and so do the others.
+        self.sent_sessions.clear();
         Some(receiver)
     }
 }
 
-/// What was seen: samples and disks, as JSON.
+/// Returns samples and disks, as JSON.
 #[derive(Message)]
 #[rtype(result = "MonitorSnapshot")]
 pub(super) struct GetSnapshot;
 
-/// Answer to [`GetSnapshot`].
 #[derive(MessageResponse)]
 pub(super) struct MonitorSnapshot {
     pub(super) samples: Value,
@@ -321,7 +316,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_disk_is_low_below_the_alarm() {
+    fn a_disk_is_low_below_disk_space_alarm() {
         let here = std::env::temp_dir();
         let disk_here = disk(&here, 0).unwrap();
         assert!(!disk_here.low && disk_here.total >= disk_here.free);

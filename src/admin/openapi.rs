@@ -1,4 +1,4 @@
-//! `openapi.json`: what can be asked, for programs. Made of the table of operations.
+//! Endpoint `openapi.json`: the OpenAPI document, generated from the table of operations.
 
 use std::collections::BTreeMap;
 
@@ -16,10 +16,10 @@ pub(super) const OPERATIONS: &[Operation] = &[Operation::get(
     Answer::One(&Schema { name: "OpenAPI", fields: &[] }),
 )];
 
-/// The type of a value, as JSON Schema.
+/// JSON Schema of a type. Adds the named schemas that it refers to to `seen`.
 fn schema_of(kind: Kind, seen: &mut BTreeMap<&'static str, &'static Schema>) -> Value {
     let mut reference = |schema: &'static Schema| {
-        note(schema, seen);
+        add_schema(schema, seen);
         json!({"$ref": format!("#/components/schemas/{}", schema.name)})
     };
     match kind {
@@ -33,12 +33,12 @@ fn schema_of(kind: Kind, seen: &mut BTreeMap<&'static str, &'static Schema>) -> 
     }
 }
 
-/// Takes note of a shape, and of those that it is made of.
-fn note(schema: &'static Schema, seen: &mut BTreeMap<&'static str, &'static Schema>) {
+/// Adds a schema and all schemas that its fields refer to.
+fn add_schema(schema: &'static Schema, seen: &mut BTreeMap<&'static str, &'static Schema>) {
     if seen.insert(schema.name, schema).is_none() {
         for field in schema.fields {
             if let Kind::Is(inner) | Kind::ListOf(inner) = field.kind {
-                note(inner, seen);
+                add_schema(inner, seen);
             }
         }
     }
@@ -58,7 +58,7 @@ fn object_schema(fields: &[Field], seen: &mut BTreeMap<&'static str, &'static Sc
     json!({"type": "object", "properties": properties, "required": required})
 }
 
-/// The settings, by key.
+/// Schema of the settings object, from the table of settings.
 fn settings_schema() -> Value {
     let mut properties: Map<String, Value> = SETTINGS
         .iter()
@@ -84,7 +84,7 @@ fn answer_schema(answer: Answer, seen: &mut BTreeMap<&'static str, &'static Sche
         }
         Answer::One(schema) => {
             let schema = schema_of(Kind::Is(schema), seen);
-            json!({"description": "The answer.", "content": {"application/json": {"schema": schema}}})
+            json!({"description": "The result.", "content": {"application/json": {"schema": schema}}})
         }
         Answer::Many(schema, name) => {
             let list = schema_of(Kind::ListOf(schema), seen);
@@ -94,8 +94,10 @@ fn answer_schema(answer: Answer, seen: &mut BTreeMap<&'static str, &'static Sche
             json!({"description": "The list; with v=2 an object with it.",
                 "content": {"application/json": {"schema": either}}})
         }
-        Answer::Events => json!({"description": "Server-sent events, until one of both ends them.",
-            "content": {"text/event-stream": {"schema": {"type": "string"}}}}),
+        Answer::Events => {
+            json!({"description": "Server-sent events, until either side closes the connection.",
+            "content": {"text/event-stream": {"schema": {"type": "string"}}}})
+        }
     }
 }
 
@@ -114,8 +116,8 @@ fn operation_value(operation: &Operation, seen: &mut BTreeMap<&'static str, &'st
             json!({"name": "v", "in": "query", "description": description, "schema": {"type": "integer"}}),
         );
     }
-    let begun = operation.method == Method::Post && operation.path.ends_with("/thumbnail");
-    let status = if begun { "202" } else { "200" };
+    let is_accepted = operation.method == Method::Post && operation.path.ends_with("/thumbnail");
+    let status = if is_accepted { "202" } else { "200" };
     let tag = operation.path.split('/').next().unwrap_or_default();
     let mut value = json!({
         "summary": operation.description,
@@ -123,7 +125,7 @@ fn operation_value(operation: &Operation, seen: &mut BTreeMap<&'static str, &'st
         "parameters": parameters,
         "responses": {
             status: answer_schema(operation.answer, seen),
-            "default": {"description": "Not done.", "content": {"application/json": {"schema":
+            "default": {"description": "An error.", "content": {"application/json": {"schema":
                 {"$ref": "#/components/schemas/Error"}}}},
         },
     });
@@ -141,7 +143,7 @@ fn operation_value(operation: &Operation, seen: &mut BTreeMap<&'static str, &'st
     value
 }
 
-/// The description.
+/// The OpenAPI document.
 pub(super) fn document() -> Value {
     let mut seen = BTreeMap::new();
     let mut paths: Map<String, Value> = Map::new();
@@ -192,7 +194,7 @@ impl AdminState {
 mod tests {
     use super::*;
 
-    /// Every `$ref` of a value.
+    /// Collects every `$ref` in a value.
     fn references(value: &Value, found: &mut Vec<String>) {
         match value {
             Value::Object(object) => {
@@ -205,7 +207,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_referred_to_is_there() {
+    fn every_reference_resolves() {
         let document = document();
         let mut found = Vec::new();
         references(&document, &mut found);
@@ -217,7 +219,7 @@ mod tests {
     }
 
     #[test]
-    fn parts_of_a_path_are_parameters() {
+    fn path_placeholders_are_parameters() {
         let document = document();
         let parameters = &document["paths"]["/sessions/{session}/{user}"]["delete"]["parameters"];
         let names: Vec<&str> =

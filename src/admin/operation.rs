@@ -1,6 +1,7 @@
-//! What can be asked of the API: a table, from which requests find their way and `openapi.json` is made.
+//! The table of operations: the endpoints of the API. Requests are dispatched by it, and `openapi.json` is generated
+//! from it.
 //!
-//! Each file of handlers has the rows of its own; what has no row cannot be reached.
+//! Each handler file has its own rows. An endpoint without a row cannot be reached.
 
 use super::request::{Method, not_found, unsupported};
 use super::{
@@ -12,31 +13,28 @@ use crate::session::admin::AdminError;
 /// Type of a value.
 #[derive(Debug, Clone, Copy)]
 pub(super) enum Kind {
-    /// A text.
     Text,
-    /// A whole number.
+    /// An integer.
     Number,
-    /// True or false.
     Bool,
-    /// A list of texts.
+    /// An array of strings.
     Texts,
-    /// An object with members of any name.
+    /// An object with arbitrary members.
     Object,
-    /// An object of this shape.
+    /// An object with this schema.
     Is(&'static Schema),
-    /// A list of objects of this shape.
+    /// An array of objects with this schema.
     ListOf(&'static Schema),
 }
 
-/// A member of an object, or a parameter.
+/// A member of an object, or a query parameter.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Field {
     pub(super) name: &'static str,
     pub(super) kind: Kind,
     pub(super) description: &'static str,
-    /// It is always there, or must be given.
+    /// In responses: always present. In requests: must be given.
     pub(super) required: bool,
-    /// It may be null.
     pub(super) nullable: bool,
 }
 
@@ -54,67 +52,62 @@ impl Field {
     }
 }
 
-/// A text.
+// Shorthands for `Field::new`, used in the tables.
+
 pub(super) const fn text(name: &'static str, description: &'static str) -> Field {
     Field::new(name, Kind::Text, description)
 }
 
-/// A whole number.
 pub(super) const fn number(name: &'static str, description: &'static str) -> Field {
     Field::new(name, Kind::Number, description)
 }
 
-/// True or false.
 pub(super) const fn bool(name: &'static str, description: &'static str) -> Field {
     Field::new(name, Kind::Bool, description)
 }
 
-/// A list of texts.
 pub(super) const fn texts(name: &'static str, description: &'static str) -> Field {
     Field::new(name, Kind::Texts, description)
 }
 
-/// Shape of an object.
+/// Schema of an object.
 #[derive(Debug)]
 pub(super) struct Schema {
     pub(super) name: &'static str,
     pub(super) fields: &'static [Field],
 }
 
-/// What a request says.
+/// Request body.
 #[derive(Debug, Clone, Copy)]
 pub(super) enum Body {
-    /// Nothing.
     None,
     /// An object with these members.
     Fields(&'static [Field]),
-    /// An object of this shape.
+    /// An object with this schema.
     Is(&'static Schema),
 }
 
-/// What is answered.
+/// Response body.
 #[derive(Debug, Clone, Copy)]
 pub(super) enum Answer {
-    /// Nothing.
     Empty,
-    /// `{"status": "ok"}`, perhaps with more.
+    /// `{"status": "ok"}`, possibly with more members.
     Done,
-    /// An object.
     One(&'static Schema),
-    /// A list; with `v=2` an object whose member of this name it is, besides `_locked`.
+    /// An array; with `v=2` an object with the array under this name, and `_locked`.
     Many(&'static Schema, &'static str),
-    /// A stream of events.
+    /// A stream of server-sent events.
     Events,
 }
 
-/// Something that can be asked.
+/// An endpoint with its method.
 #[derive(Debug)]
 pub(super) struct Operation {
     pub(super) method: Method,
-    /// Behind `/api/`; parts in braces stand for anything.
+    /// Below `/api/`; parts in braces match anything.
     pub(super) path: &'static str,
     pub(super) description: &'static str,
-    /// The part of the API whose lock forbids it.
+    /// The section whose lock forbids it.
     pub(super) section: Option<&'static str>,
     pub(super) query: &'static [Field],
     pub(super) body: Body,
@@ -154,7 +147,7 @@ impl Operation {
         Operation { section: Some(section), ..self }
     }
 
-    /// The members of the body that have types of their own; those of settings are read by the settings.
+    /// The typed members of the body. Settings are parsed by the settings themselves.
     pub(super) fn members(&self) -> &'static [Field] {
         match self.body {
             Body::Fields(fields) => fields,
@@ -162,15 +155,15 @@ impl Operation {
         }
     }
 
-    /// Whether it is asked at this path.
-    fn is_at(&self, path: &[&str]) -> bool {
+    /// Whether a request path matches.
+    fn matches(&self, path: &[&str]) -> bool {
         let mut parts = self.path.split('/');
-        path.iter().all(|given| parts.next().is_some_and(|part| part.starts_with('{') || part == *given))
+        path.iter().all(|segment| parts.next().is_some_and(|part| part.starts_with('{') || part == *segment))
             && parts.next().is_none()
     }
 }
 
-/// Everything that can be asked.
+/// All operations.
 pub(super) fn all() -> impl Iterator<Item = &'static Operation> {
     let tables: [&[Operation]; 13] = [
         server::OPERATIONS,
@@ -190,14 +183,14 @@ pub(super) fn all() -> impl Iterator<Item = &'static Operation> {
     tables.into_iter().flatten()
 }
 
-/// What a request asks for.
+/// Finds the operation of a request.
 ///
 /// # Errors
-/// When there is nothing at this path, or it cannot be asked so.
+/// 404 if no operation matches the path, 400 if none has this method.
 pub(super) fn find(method: Method, path: &[&str]) -> Result<&'static Operation, AdminError> {
-    let mut there = all().filter(|operation| operation.is_at(path)).peekable();
-    there.peek().ok_or_else(not_found)?;
-    there.find(|operation| operation.method == method).ok_or_else(unsupported)
+    let mut candidates = all().filter(|operation| operation.matches(path)).peekable();
+    candidates.peek().ok_or_else(not_found)?;
+    candidates.find(|operation| operation.method == method).ok_or_else(unsupported)
 }
 
 #[cfg(test)]
@@ -205,7 +198,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn requests_find_what_they_ask_for() {
+    fn operations_are_found_by_method_and_path() {
         let found = |method, path: &str| {
             let parts: Vec<&str> = path.split('/').collect();
             find(method, &parts).map(|o| o.path).map_err(|e| e.status)
@@ -218,7 +211,7 @@ mod tests {
     }
 
     #[test]
-    fn nothing_is_in_the_table_twice() {
+    fn operations_are_unique() {
         let mut rows: Vec<_> = all().map(|o| (o.path, format!("{:?}", o.method))).collect();
         let count = rows.len();
         rows.sort();

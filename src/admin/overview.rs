@@ -1,4 +1,4 @@
-//! `overview`: how the server does, for the page.
+//! Endpoint `overview`: load, disks and errors, for the page.
 
 use serde_json::json;
 
@@ -17,7 +17,7 @@ const SAMPLE: Schema = Schema {
         number("received", "Bytes from clients since the start.").required(),
         number("sent", "Bytes to clients since the start.").required(),
         number("messages", "Messages from clients since the start.").required(),
-        number("memory", "Bytes of memory, 0 if the system does not tell.").required(),
+        number("memory", "Resident memory in bytes, 0 if unknown.").required(),
     ],
 };
 
@@ -25,9 +25,9 @@ const DISK: Schema = Schema {
     name: "Disk",
     fields: &[
         text("path", "A directory that is written to.").required(),
-        number("free", "Bytes that can be written.").required(),
-        number("total", "Bytes that the disk holds.").required(),
-        bool("low", "There is less than the setting diskSpaceAlarm.").required(),
+        number("free", "Available bytes.").required(),
+        number("total", "Size of the disk in bytes.").required(),
+        bool("low", "Below the setting diskSpaceAlarm.").required(),
     ],
 };
 
@@ -38,25 +38,23 @@ const OVERVIEW: Schema = Schema {
         number("interval", "Seconds between samples.").required(),
         Field::new("samples", Kind::ListOf(&SAMPLE), "The last hour, oldest first.").required(),
         Field::new("disks", Kind::ListOf(&DISK), "Disks with sessions and settings.").required(),
-        number("storageErrors", "Times at which something could not be stored.").required(),
-        bool("database", "There are bans, accounts and locks.").required(),
+        number("storageErrors", "Failed writes since the start.").required(),
+        bool("database", "There is a database, so bans, accounts and locks work.").required(),
     ],
 };
 
-pub(super) const OPERATIONS: &[Operation] = &[Operation::get(
-    "overview",
-    "How the server has done in the last hour, and its disks.",
-    Answer::One(&OVERVIEW),
-)];
+pub(super) const OPERATIONS: &[Operation] =
+    &[Operation::get("overview", "Load of the last hour, and disk space.", Answer::One(&OVERVIEW))];
 
 impl AdminState {
     pub(super) async fn overview(&self) -> AdminAnswer {
-        let seen = self.monitor.send(GetSnapshot).await.map_err(|e| AdminError::new(500, e.to_string()))?;
+        let snapshot =
+            self.monitor.send(GetSnapshot).await.map_err(|e| AdminError::new(500, e.to_string()))?;
         Ok(json!({
             "version": env!("CARGO_PKG_VERSION"),
             "interval": SAMPLE_SECONDS,
-            "samples": seen.samples,
-            "disks": seen.disks,
+            "samples": snapshot.samples,
+            "disks": snapshot.disks,
             "storageErrors": METRICS.storage_errors.get(),
             "database": self.database.is_some(),
         }))

@@ -1,4 +1,4 @@
-//! The admin page: files that are part of the program, compressed, with names that change with what is in them.
+//! Serves the admin page: its files are compiled in, compressed, and have names with content hashes.
 
 use std::collections::HashMap;
 use std::fmt::Write as _;
@@ -23,7 +23,6 @@ macro_rules! files {
     };
 }
 
-/// The files besides `index.html`.
 const FILES: &[(&str, &str)] = files![
     "accounts.js",
     "api.js",
@@ -46,27 +45,27 @@ const FILES: &[(&str, &str)] = files![
     "users.js",
 ];
 const INDEX: &str = include_str!("page/index.html");
-/// Where the index wants the names of the others.
-const MAP_MARK: &str = "{import-map}";
+/// Placeholder in the index for the import map.
+const IMPORT_MAP_PLACEHOLDER: &str = "{import-map}";
 
 struct Asset {
-    kind: &'static str,
+    content_type: &'static str,
     plain: Bytes,
     gzip: Bytes,
-    /// It never changes under its name.
-    is_fixed: bool,
+    /// The name has a content hash: cache forever.
+    is_immutable: bool,
     etag: String,
 }
 
 struct Page {
     assets: HashMap<String, Asset>,
-    /// What the page may do.
+    /// Content security policy.
     policy: String,
 }
 
-static PAGE: LazyLock<Page> = LazyLock::new(Page::make);
+static PAGE: LazyLock<Page> = LazyLock::new(Page::build);
 
-fn kind_of(name: &str) -> &'static str {
+fn content_type_of(name: &str) -> &'static str {
     match name.rsplit('.').next() {
         Some("js") => "text/javascript; charset=utf-8",
         Some("css") => "text/css; charset=utf-8",
@@ -76,26 +75,32 @@ fn kind_of(name: &str) -> &'static str {
 }
 
 impl Asset {
-    fn new(name: &str, text: String, is_fixed: bool) -> Asset {
+    fn new(name: &str, text: String, is_immutable: bool) -> Asset {
         let mut encoder = GzEncoder::new(Vec::new(), Compression::best());
-        // Writing to memory does not fail; were it to, there would be no compressed form.
+        // Writing to memory does not fail; if it did, the file would be sent uncompressed.
         let gzip = encoder.write_all(text.as_bytes()).and_then(|()| encoder.finish()).unwrap_or_default();
         let etag = format!("\"{}\"", hash_of(&text));
-        Asset { kind: kind_of(name), plain: text.into(), gzip: gzip.into(), is_fixed, etag }
+        Asset {
+            content_type: content_type_of(name),
+            plain: text.into(),
+            gzip: gzip.into(),
+            is_immutable,
+            etag,
+        }
     }
 }
 
-/// Short digest of what is in a file.
+/// Short content hash of a file.
 fn hash_of(text: &str) -> String {
     Sha256::digest(text).iter().take(8).fold(String::new(), |mut hash, byte| {
-        // Writing to a text cannot fail.
+        // Writing to a string does not fail.
         let _ = write!(hash, "{byte:02x}");
         hash
     })
 }
 
 impl Page {
-    fn make() -> Page {
+    fn build() -> Page {
         let named: Vec<(String, String, &str)> = FILES
             .iter()
             .map(|(name, text)| {
@@ -105,7 +110,7 @@ impl Page {
                 (plain, hashed, *text)
             })
             .collect();
-        // Modules name each other without the digests; the map leads to the files.
+        // Modules import each other without hashes; the import map maps the names.
         let imports: serde_json::Map<String, serde_json::Value> = named
             .iter()
             .filter(|(plain, ..)| plain.ends_with(".js"))
@@ -113,7 +118,7 @@ impl Page {
             .collect();
         let map = serde_json::json!({"imports": imports}).to_string();
         let digest = BASE64.encode(Sha256::digest(&map));
-        let mut index = INDEX.replace(MAP_MARK, &map);
+        let mut index = INDEX.replace(IMPORT_MAP_PLACEHOLDER, &map);
         for (plain, hashed, _) in &named {
             index = index.replace(&format!("\"{plain}\""), &format!("\"{hashed}\""));
         }
@@ -130,7 +135,7 @@ impl Page {
     }
 }
 
-/// A file of the page.
+/// Handles a request for a file of the page.
 pub(super) fn respond(request: &HttpRequest) -> HttpResponse {
     let header =
         |name| request.headers().get(name).and_then(|v: &HeaderValue| v.to_str().ok()).unwrap_or_default();
@@ -139,7 +144,7 @@ pub(super) fn respond(request: &HttpRequest) -> HttpResponse {
         return HttpResponse::NotFound().content_type("text/plain").body("There is no such page\n");
     };
     let mut response = HttpResponse::Ok();
-    let caching = if asset.is_fixed { "public, max-age=31536000, immutable" } else { "no-cache" };
+    let caching = if asset.is_immutable { "public, max-age=31536000, immutable" } else { "no-cache" };
     response.insert_header((CACHE_CONTROL, caching)).insert_header((ETAG, asset.etag.as_str()));
     response
         .insert_header((CONTENT_SECURITY_POLICY, PAGE.policy.as_str()))
@@ -148,12 +153,12 @@ pub(super) fn respond(request: &HttpRequest) -> HttpResponse {
         response.status(actix_web::http::StatusCode::NOT_MODIFIED);
         return response.finish();
     }
-    response.content_type(asset.kind);
-    let accepts = header(ACCEPT_ENCODING).split(',').any(|coding| {
+    response.content_type(asset.content_type);
+    let accepts_gzip = header(ACCEPT_ENCODING).split(',').any(|coding| {
         let (name, weight) = coding.split_once(';').unwrap_or((coding, ""));
         name.trim() == "gzip" && !weight.trim().trim_start_matches("q=").trim().eq("0")
     });
-    if accepts && !asset.gzip.is_empty() {
+    if accepts_gzip && !asset.gzip.is_empty() {
         response.insert_header((CONTENT_ENCODING, "gzip")).body(asset.gzip.clone())
     } else {
         response.body(asset.plain.clone())
@@ -165,14 +170,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn names_that_the_page_uses_are_those_of_its_files() {
+    fn the_index_refers_to_existing_files() {
         let index = std::str::from_utf8(&PAGE.assets["/"].plain).unwrap();
-        assert!(!index.contains(MAP_MARK));
+        assert!(!index.contains(IMPORT_MAP_PLACEHOLDER));
         let mut count = 0;
-        assert!(!index.contains("\"/"), "a proxy may have put the page below a path");
+        assert!(!index.contains("\"/"), "a reverse proxy may serve the page below a path");
         for part in index.replace("\"./assets/", "\"assets/").split("\"assets/").skip(1) {
             let name = format!("/assets/{}", part.split('"').next().unwrap());
-            // The map leads from plain names to these.
+            // The import map maps plain names to these.
             if name.matches('.').count() == 2 {
                 assert!(PAGE.assets.contains_key(&name), "{name}");
                 count += 1;
@@ -182,7 +187,7 @@ mod tests {
     }
 
     #[test]
-    fn addresses_are_relative() {
+    fn urls_are_relative() {
         for (name, text) in FILES {
             for absolute in ["`/api", "\"/api", "\"/assets", "url(/"] {
                 assert!(!text.contains(absolute), "{name} has {absolute}");
@@ -191,7 +196,7 @@ mod tests {
     }
 
     #[test]
-    fn modules_import_what_is_there() {
+    fn modules_import_existing_modules() {
         for (name, text) in FILES.iter().filter(|(name, _)| name.ends_with(".js")) {
             for import in text.split("from \"./").skip(1) {
                 let module = import.split('"').next().unwrap();

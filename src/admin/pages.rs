@@ -1,8 +1,8 @@
-//! Requests that pages in a browser send: a page of another origin may not ask in the name of who looks at it.
+//! Cross-origin protection: a page of another origin must not send requests on behalf of its visitor.
 //!
-//! Browsers say where a request comes from: with `Sec-Fetch-Site`, which no page can forge, else with `Origin`, which
-//! they send with everything that changes something. Programs send neither. A page could also make its own name mean
-//! this machine (DNS rebinding), and then be of the same origin; so the name that is asked for has to be known.
+//! Browsers send `Sec-Fetch-Site`, which pages cannot forge, or at least `Origin` with requests that change
+//! something. Other programs send neither. By DNS rebinding a page could make its own host name resolve to this
+//! machine and so be of the same origin; therefore the `Host` of a request must be a known name.
 
 use std::net::IpAddr;
 
@@ -14,32 +14,32 @@ use crate::transport::origin;
 use crate::transport::trust::Trusted;
 use crate::web::{forwarded_headers, peer_of};
 
-/// Ends of names that nobody can have on the internet.
-const LOCAL_ENDS: [&str; 4] = [".localhost", ".local", ".internal", ".home.arpa"];
-/// What is shown of a name that somebody else has chosen, in characters.
+/// Suffixes of names that nobody can register on the internet.
+const LOCAL_SUFFIXES: [&str; 4] = [".localhost", ".local", ".internal", ".home.arpa"];
+/// Maximum length of a foreign name in errors and log, in characters.
 const MAX_SHOWN: usize = 100;
 
-/// Which pages may ask.
+/// Checks host name and origin of requests.
 pub(super) struct Pages<'a> {
-    /// Names of this server, besides `localhost`.
+    /// Host names of this server, besides `localhost`.
     pub(super) hosts: &'a [String],
-    /// Origins of pages of other servers that may ask.
+    /// Allowed origins of other servers.
     pub(super) allowed: &'a [String],
-    /// Who is believed to say which name was asked for.
+    /// Proxies whose `X-Forwarded-Host` is believed.
     pub(super) trusted: &'a Trusted,
 }
 
-/// A host, and a port if it is named.
+/// A host name, and a port if there is one.
 type Authority<'a> = (&'a str, Option<u16>);
 
 impl Pages<'_> {
-    /// Why a request is not one that this server is meant by, if so.
-    pub(super) fn fault_of(&self, request: &HttpRequest) -> Option<String> {
+    /// Why a request is refused; `None` if it is not.
+    pub(super) fn denial_reason(&self, request: &HttpRequest) -> Option<String> {
         let header = |name: &str| request.headers().get(name).and_then(|value| value.to_str().ok());
-        // Every browser names a host.
+        // Every browser sends `Host`; other programs may not.
         let named = request.headers().get(HOST).map(|value| value.to_str().unwrap_or_default());
         let host = named.and_then(authority);
-        if let Some(named) = named.filter(|_| !host.is_some_and(|(name, _)| self.knows(name))) {
+        if let Some(named) = named.filter(|_| !host.is_some_and(|(name, _)| self.is_known_host(name))) {
             let name = shown(host.map_or(named, |(name, _)| name));
             return Some(format!(
                 "Access denied: the name '{name}' is not known here; give it with --web-admin-host"
@@ -50,14 +50,14 @@ impl Pages<'_> {
             return None;
         }
         let site = header("sec-fetch-site").map(|site| site.trim().to_ascii_lowercase());
-        let may = match (site.as_deref(), origin) {
+        let is_allowed = match (site.as_deref(), origin) {
             (Some("same-origin" | "none"), _) | (None, None) => true,
-            // A link or a picture; what is answered is not shown to the page.
+            // A link or an image: the page cannot read the response.
             (Some(_), None) => [Method::GET, Method::HEAD].contains(request.method()),
             (Some(_), Some(_)) => false,
-            (None, Some(origin)) => self.is_own(origin, host, request),
+            (None, Some(origin)) => self.is_same_origin(origin, host, request),
         };
-        if may {
+        if is_allowed {
             return None;
         }
         if let Some(origin) = origin {
@@ -69,21 +69,21 @@ impl Pages<'_> {
         ))
     }
 
-    /// Whether nobody else can have made this name mean this machine.
-    fn knows(&self, name: &str) -> bool {
+    /// Whether a host name cannot be that of an attacker: an address, a local name or a configured one.
+    fn is_known_host(&self, name: &str) -> bool {
         let name = name.strip_suffix('.').unwrap_or(name).to_ascii_lowercase();
         let is_address = name.trim_start_matches('[').trim_end_matches(']').parse::<IpAddr>().is_ok();
-        // Names without a dot, such as those of containers, are given on the machine or its network.
-        let is_local = !name.contains('.') || LOCAL_ENDS.iter().any(|end| name.ends_with(end));
-        is_address || is_local || self.is_ours(&name)
+        // Names without a dot, such as of containers, are resolved on the machine or its network.
+        let is_local = !name.contains('.') || LOCAL_SUFFIXES.iter().any(|end| name.ends_with(end));
+        is_address || is_local || self.is_configured_host(&name)
     }
 
-    fn is_ours(&self, name: &str) -> bool {
+    fn is_configured_host(&self, name: &str) -> bool {
         self.hosts.iter().any(|host| !host.is_empty() && host.eq_ignore_ascii_case(name))
     }
 
-    /// Whether a page of this origin is one that this server, or a proxy in front of it, has shown.
-    fn is_own(&self, origin: &str, host: Option<Authority<'_>>, request: &HttpRequest) -> bool {
+    /// Whether an origin is that of this server, or of a proxy in front of it.
+    fn is_same_origin(&self, origin: &str, host: Option<Authority<'_>>, request: &HttpRequest) -> bool {
         let Some((scheme, rest)) = origin.split_once("://") else { return false };
         let default = match scheme.to_ascii_lowercase().as_str() {
             "http" => 80,
@@ -92,18 +92,20 @@ impl Pages<'_> {
         };
         let Some((name, port)) = authority(rest) else { return false };
         let port = port.unwrap_or(default);
-        let is_same =
-            |(other, at): Authority<'_>| other.eq_ignore_ascii_case(name) && at.unwrap_or(default) == port;
-        let claims = forwarded_headers(request);
-        let asked =
-            peer_of(request).and_then(|peer| self.trusted.asked_host(peer, &claims)).and_then(authority);
+        let is_same = |(other, other_port): Authority<'_>| {
+            other.eq_ignore_ascii_case(name) && other_port.unwrap_or(default) == port
+        };
+        let forwarded = forwarded_headers(request);
+        let proxied_host = peer_of(request)
+            .and_then(|peer| self.trusted.requested_host(peer, &forwarded))
+            .and_then(authority);
         let named_port = host.and_then(|(_, port)| port).unwrap_or(default);
-        let ours = self.is_ours(name) && [default, named_port].contains(&port);
-        host.is_some_and(is_same) || asked.is_some_and(is_same) || ours
+        let is_configured = self.is_configured_host(name) && [default, named_port].contains(&port);
+        host.is_some_and(is_same) || proxied_host.is_some_and(is_same) || is_configured
     }
 }
 
-/// Reads `name` or `name:port`; an address of IPv6 has brackets.
+/// Parses `name` or `name:port`; IPv6 addresses have brackets.
 fn authority(text: &str) -> Option<Authority<'_>> {
     let text = text.trim();
     if text.is_empty() || text.contains('/') || text.contains('@') {
@@ -125,7 +127,7 @@ mod tests {
 
     use super::*;
 
-    fn fault(hosts: &[&str], method: &str, peer: &str, headers: &[(&'static str, &str)]) -> Option<String> {
+    fn denial(hosts: &[&str], method: &str, peer: &str, headers: &[(&'static str, &str)]) -> Option<String> {
         let hosts: Vec<String> = hosts.iter().map(|host| (*host).to_owned()).collect();
         let trusted = Trusted::default();
         let allowed = ["https://Admin.example/".to_owned()];
@@ -135,11 +137,11 @@ mod tests {
         let with = |request: TestRequest, (name, value): &(&'static str, &str)| {
             request.append_header((*name, (*value).to_owned()))
         };
-        pages.fault_of(&headers.iter().fold(request, with).to_http_request())
+        pages.denial_reason(&headers.iter().fold(request, with).to_http_request())
     }
 
     #[test]
-    fn the_name_that_is_asked_for_has_to_be_known_from_everywhere() {
+    fn the_host_header_must_be_a_known_name() {
         for (host, known) in [
             ("localhost", true),
             ("LocalHost:8080", true),
@@ -163,9 +165,9 @@ mod tests {
         ] {
             for peer in ["127.0.0.1", "192.0.2.1"] {
                 for method in ["GET", "PUT"] {
-                    let fault = fault(&["draw.example.org"], method, peer, &[("host", host)]);
-                    assert_eq!(fault.is_none(), known, "{method} {host} from {peer}");
-                    let says = fault.is_none_or(|text| text.contains("--web-admin-host"));
+                    let denial = denial(&["draw.example.org"], method, peer, &[("host", host)]);
+                    assert_eq!(denial.is_none(), known, "{method} {host} from {peer}");
+                    let says = denial.is_none_or(|text| text.contains("--web-admin-host"));
                     assert!(says, "{host}");
                 }
             }
@@ -173,10 +175,10 @@ mod tests {
     }
 
     #[test]
-    fn pages_of_other_origins_may_not_ask_and_those_behind_a_proxy_may() {
+    fn cross_origin_requests_are_denied() {
         let (own, evil) = ("https://draw.example.org", "https://evil.example");
         let (origin, site, host) = ("origin", "sec-fetch-site", ("host", "drawpile-srv:27780"));
-        // Headers, whether something may be changed, whether something may be read.
+        // Headers, whether changes are allowed, whether reads are.
         for (headers, change, read) in [
             (&[][..], true, true),
             (&[(site, "same-origin"), (origin, own)][..], true, true),
@@ -189,7 +191,7 @@ mod tests {
             (&[(site, "same-site")], false, true),
             (&[(site, "rubbish")], false, true),
             (&[(site, "cross-site"), (origin, "https://admin.example")], true, true),
-            // Browsers that do not say so.
+            // Browsers without Sec-Fetch-Site.
             (&[(origin, own)], true, true),
             (&[(origin, "https://draw.example.org:443")], true, true),
             (&[(origin, "http://DRAW.example.org:27780")], true, true),
@@ -207,12 +209,12 @@ mod tests {
             for (method, expected) in
                 [("PUT", change), ("POST", change), ("DELETE", change), ("PATCH", change), ("GET", read)]
             {
-                let fault = fault(&["draw.example.org"], method, "127.0.0.1", &[headers, &[host]].concat());
-                assert_eq!(fault.is_none(), expected, "{method} {headers:?}: {fault:?}");
-                assert!(fault.is_none_or(|text| text.contains("--web-admin-allowed-origin")));
+                let denial = denial(&["draw.example.org"], method, "127.0.0.1", &[headers, &[host]].concat());
+                assert_eq!(denial.is_none(), expected, "{method} {headers:?}: {denial:?}");
+                assert!(denial.is_none_or(|text| text.contains("--web-admin-allowed-origin")));
             }
         }
         let forged = [(origin, "https://other.example"), ("x-forwarded-host", "other.example"), host];
-        assert!(fault(&[], "PUT", "192.0.2.1", &forged).is_some(), "who is no proxy of ours is not believed");
+        assert!(denial(&[], "PUT", "192.0.2.1", &forged).is_some(), "not a trusted proxy");
     }
 }

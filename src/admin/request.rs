@@ -1,4 +1,4 @@
-//! A request and its answer, below HTTP.
+//! Requests and responses of the API, below HTTP.
 
 use std::collections::HashMap;
 
@@ -15,52 +15,44 @@ use crate::config::Settings;
 use crate::log::{Level, LogEntry, Topic};
 use crate::session::admin::{AdminAnswer, AdminError};
 use crate::transport::trust::Source;
-use crate::web::Incoming;
+use crate::web::RequestBody;
 
-/// Members of a request that are named in the log.
+/// Members of a request that are logged.
 const MAX_LOGGED: usize = 20;
-/// Longest name of such a member in the log, in characters.
+/// Maximum length of a logged member's name, in characters.
 const MAX_LOGGED_NAME: usize = 40;
-/// Longest path or value of a setting in the log, in characters.
+/// Maximum length of a logged path or setting, in characters.
 const MAX_LOGGED_TEXT: usize = 200;
-/// Settings that are secrets, or addresses with secrets in them.
+/// Settings that are or contain secrets; their values are not logged.
 const SECRET_SETTINGS: [&str; 2] = ["reporttoken", "extBansUrl"];
 
-/// What is to be done.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Method {
-    /// Look.
     Get,
-    /// Make.
     Post,
-    /// Change.
     Put,
-    /// Remove.
     Delete,
 }
 
-/// A request.
+/// A parsed request.
 #[derive(Debug)]
 pub(super) struct Request {
     pub(super) method: Method,
-    /// Only the head of the answer is wanted.
+    /// The response has no body.
     is_head: bool,
     path: String,
     query: HashMap<String, String>,
-    /// The body.
     pub(super) body: Map<String, Value>,
-    /// Who asks.
     pub(super) who: Who,
 }
 
-/// Who asks.
+/// The authorized client of a request.
 #[derive(Debug, Clone)]
 pub(super) struct Who {
-    /// For the log.
+    /// Name for the log.
     pub(super) name: String,
-    /// From where.
     pub(super) source: Source,
-    /// It is known by a cookie.
+    /// Authorized by the cookie of a login on the page.
     pub(super) by_cookie: bool,
 }
 
@@ -77,7 +69,7 @@ pub(super) fn bad(message: impl Into<String>) -> AdminError {
 }
 
 impl Method {
-    /// As HTTP names it, small.
+    /// The name in lower case.
     pub(super) fn name(self) -> &'static str {
         match self {
             Method::Get => "get",
@@ -89,18 +81,18 @@ impl Method {
 }
 
 impl Request {
-    /// Reads a request, with a body of so many bytes at most.
+    /// Reads and parses a request; `limit` is the maximum body in bytes.
     ///
     /// # Errors
-    /// When it is not for the API, or its body is no JSON object; the answer says so.
+    /// The error response, such as when the body is not a JSON object.
     pub(super) async fn read(
         request: &HttpRequest,
-        incoming: &mut Incoming,
+        body: &mut RequestBody,
         limit: usize,
         who: Who,
     ) -> Result<Request, Box<HttpResponse>> {
-        let body = incoming.read(limit).await;
-        let body = body.map_err(|(status, text)| not_read(status, text))?;
+        let body = body.read(limit).await;
+        let body = body.map_err(|(status, text)| refuse_body(status, text))?;
         Self::parse(request, &body, who).map_err(|error| Box::new(refuse(&error)))
     }
 
@@ -119,26 +111,26 @@ impl Request {
         let query = url::form_urlencoded::parse(request.query_string().as_bytes());
         let query = query.map(|(k, v)| (k.into_owned(), v.into_owned())).collect();
         let body = match method {
-            Method::Post | Method::Put => object_of(request, body)?,
+            Method::Post | Method::Put => parse_body(request, body)?,
             Method::Get | Method::Delete => Map::new(),
         };
         Ok(Request { method, is_head, path, query, body, who })
     }
 
-    /// The parts of the path behind `/api`; slashes at the end or doubled ones do not matter.
+    /// The parts of the path below `/api`; empty ones are skipped.
     pub(super) fn path(&self) -> Vec<&str> {
         self.path.split('/').filter(|part| !part.is_empty()).collect()
     }
 
-    /// A parameter of the query, empty without.
+    /// A query parameter; empty if missing.
     pub(super) fn query(&self, key: &str) -> &str {
         self.query.get(key).map_or("", String::as_str)
     }
 
-    /// A number of the query, `default` without.
+    /// A query parameter as a number; `default` if missing.
     ///
     /// # Errors
-    /// When it is no number.
+    /// 400 if it is not a number.
     pub(super) fn number(&self, key: &str, default: u64) -> Result<u64, AdminError> {
         match self.query(key) {
             "" => Ok(default),
@@ -146,7 +138,7 @@ impl Request {
         }
     }
 
-    /// A switch of the query: `1` and `true`, however they are written, are on; `default` without.
+    /// A query parameter as a boolean: `true` (any case) and positive numbers are true; `default` if missing.
     pub(super) fn flag(&self, key: &str, default: bool) -> bool {
         match self.query(key).trim() {
             "" => default,
@@ -154,33 +146,33 @@ impl Request {
         }
     }
 
-    /// Takes texts for numbers and for truths, as Qt and forms in browsers send them: each member becomes what it should
-    /// be, if that is clear. The others stay for whoever reads them to complain about.
-    pub(super) fn read_members(&mut self, fields: &[Field]) {
+    /// Converts members to the types of `fields`, as Qt and HTML forms send strings for numbers and booleans. What
+    /// cannot be converted is left for the handler to refuse.
+    pub(super) fn convert_members(&mut self, fields: &[Field]) {
         for field in fields {
             if let Some(value) = self.body.get_mut(field.name)
-                && let Some(meant) = meant_by(field.kind, value)
+                && let Some(value_of_kind) = converted(field.kind, value)
             {
-                *value = meant;
+                *value = value_of_kind;
             }
         }
     }
 
-    /// A text of the body, empty without.
+    /// A string in the body; empty if missing.
     pub(super) fn text(&self, key: &str) -> String {
         self.body.get(key).and_then(Value::as_str).unwrap_or_default().to_owned()
     }
 
-    /// A truth of the body.
+    /// A boolean in the body.
     pub(super) fn bool(&self, key: &str) -> Option<bool> {
         self.body.get(key).and_then(Value::as_bool)
     }
 
-    /// The answer of HTTP.
+    /// Converts the result of a handler to an HTTP response.
     pub(super) fn respond(&self, answer: AdminAnswer) -> HttpResponse {
         let value = match answer {
             Ok(value) => value,
-            // Frontends look for this one under another name.
+            // drawpile-srv's frontends read the message of this error from `msg`.
             Err(error) if self.path().as_slice() == ["extbans", "refresh"] => {
                 return answer_error(
                     &error,
@@ -189,21 +181,20 @@ impl Request {
             }
             Err(error) => return refuse(&error),
         };
-        // What was asked of a client has only begun.
-        let begun = self.method == Method::Post && self.path().last() == Some(&"thumbnail");
-        let status = if begun { StatusCode::ACCEPTED } else { StatusCode::OK };
+        // Accepted: the client has yet to answer.
+        let is_accepted = self.method == Method::Post && self.path().last() == Some(&"thumbnail");
+        let status = if is_accepted { StatusCode::ACCEPTED } else { StatusCode::OK };
         let mut response = HttpResponse::build(status);
         response.content_type("application/json");
         match value {
-            // Some answers of the reference have no content.
+            // Some responses of drawpile-srv are empty.
             Value::String(text) if text.is_empty() => response.finish(),
             _ if self.is_head => response.finish(),
             value => response.body(value.to_string()),
         }
     }
 
-    /// Logs that something was changed, and by whom. Which members were given is told, but not what they say: there
-    /// are passwords among them.
+    /// Logs a change, who made it, and the names of the given members. Not their values: there may be passwords.
     pub(super) fn audit(&self, answer: &AdminAnswer) {
         let (method, who) = (self.method.name().to_uppercase(), &self.who.name);
         let path: String = self.path.chars().take(MAX_LOGGED_TEXT).collect();
@@ -217,7 +208,7 @@ impl Request {
         LogEntry::new(Timestamp::now(), Level::Info, Topic::Status, text).emit("");
     }
 
-    /// Logs what settings were and what they are now.
+    /// Logs old and new values of changed settings.
     pub(super) fn audit_settings(&self, before: &Settings, after: &Settings) {
         let now = Timestamp::now();
         for change in changes(before, after) {
@@ -227,22 +218,22 @@ impl Request {
     }
 }
 
-/// Which settings have changed, and how, unless that is a secret.
+/// Describes changed settings, without the values of secrets.
 fn changes(before: &Settings, after: &Settings) -> Vec<String> {
     let both = before.values().into_iter().zip(after.values());
     let changed = both.filter(|((_, old), (_, new))| old != new);
-    let short = |text: String| text.chars().take(MAX_LOGGED_TEXT).collect::<String>();
-    let say = |((key, old), (_, new))| {
+    let truncated = |text: String| text.chars().take(MAX_LOGGED_TEXT).collect::<String>();
+    let describe = |((key, old), (_, new))| {
         if SECRET_SETTINGS.contains(&key) {
             return format!("{key} changed");
         }
-        format!("{key} changed from {:?} to {:?}", short(old), short(new))
+        format!("{key} changed from {:?} to {:?}", truncated(old), truncated(new))
     };
-    changed.map(say).collect()
+    changed.map(describe).collect()
 }
 
-/// What a value means where something of another type is wanted; `None` if it is as it should be, or not clear.
-fn meant_by(kind: Kind, value: &Value) -> Option<Value> {
+/// Converts a value to another type; `None` if it has that type already or cannot be converted.
+fn converted(kind: Kind, value: &Value) -> Option<Value> {
     match (kind, value) {
         (Kind::Number, value) if !value.is_i64() && !value.is_u64() => whole_number(value).map(Value::from),
         (Kind::Bool, Value::Number(number)) => number.as_f64().map(|n| Value::from(n != 0.0)),
@@ -255,31 +246,31 @@ fn meant_by(kind: Kind, value: &Value) -> Option<Value> {
     }
 }
 
-/// Only what a page of another origin cannot send without asking first is read.
-fn object_of(request: &HttpRequest, body: &[u8]) -> Result<Map<String, Value>, AdminError> {
-    let kind = request.headers().get(CONTENT_TYPE).and_then(|v| v.to_str().ok()).unwrap_or_default();
-    let kind = kind.split(';').next().unwrap_or_default().trim();
-    if body.is_empty() && kind.is_empty() && *request.method() == HttpMethod::POST {
-        // Nothing was sent that could mean anything; who may send it is checked by its origin.
+/// Parses the body. Requires a content type that browsers send cross-origin only after a preflight request.
+fn parse_body(request: &HttpRequest, body: &[u8]) -> Result<Map<String, Value>, AdminError> {
+    let content_type = request.headers().get(CONTENT_TYPE).and_then(|v| v.to_str().ok()).unwrap_or_default();
+    let content_type = content_type.split(';').next().unwrap_or_default().trim();
+    if body.is_empty() && content_type.is_empty() && *request.method() == HttpMethod::POST {
+        // An empty body without a content type; the origin check covers cross-site requests.
         return Ok(Map::new());
     }
-    if !kind.eq_ignore_ascii_case("application/json") {
+    if !content_type.eq_ignore_ascii_case("application/json") {
         return Err(AdminError::new(415, "The content type must be application/json"));
     }
     match from_json(body) {
         Ok(Value::Object(object)) => Ok(object),
         Ok(_) => Err(bad("The body must be a JSON object")),
-        Err(error) => Err(bad(format!("The body is no JSON: {error}"))),
+        Err(error) => Err(bad(format!("The body is not JSON: {error}"))),
     }
 }
 
-/// The answer to a body that was not read; what is left of it is not read either.
-fn not_read(status: StatusCode, message: &str) -> Box<HttpResponse> {
+/// The response when the body was not read; closes the connection without reading the rest.
+fn refuse_body(status: StatusCode, message: &str) -> Box<HttpResponse> {
     let mut response = HttpResponse::build(status);
     Box::new(response.force_close().json(json!({"status": "error", "message": message})))
 }
 
-/// The answer of HTTP to what is not done.
+/// The response for an error.
 pub(super) fn refuse(error: &AdminError) -> HttpResponse {
     answer_error(error, json!({"status": "error", "message": error.message}))
 }
@@ -294,8 +285,8 @@ mod tests {
     use super::*;
 
     #[test]
-    fn texts_are_taken_for_numbers_and_truths() {
-        for (kind, given, meant) in [
+    fn strings_are_converted_to_numbers_and_booleans() {
+        for (kind, given, expected) in [
             (Kind::Number, json!("3"), json!(3)),
             (Kind::Number, json!(" -3 "), json!(-3)),
             (Kind::Number, json!(3.0), json!(3)),
@@ -316,12 +307,12 @@ mod tests {
             (Kind::Bool, json!(null), json!(null)),
             (Kind::Text, json!(5), json!(5)),
         ] {
-            assert_eq!(meant_by(kind, &given).unwrap_or(given.clone()), meant, "{kind:?} {given}");
+            assert_eq!(converted(kind, &given).unwrap_or(given.clone()), expected, "{kind:?} {given}");
         }
     }
 
     #[test]
-    fn the_log_has_old_and_new_values_of_settings_but_no_secrets() {
+    fn the_audit_log_has_old_and_new_values_but_no_secrets() {
         let before = Settings::default();
         let mut after = before.clone();
         for (key, value) in [("serverTitle", "New"), ("reporttoken", "secret"), ("clientTimeout", "2m")] {

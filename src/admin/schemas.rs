@@ -1,4 +1,4 @@
-//! Shapes of what the API answers. A test compares them with answers of a server.
+//! JSON schemas of responses. A test compares them with those of a server.
 
 use super::operation::{Field, Kind, Schema, bool, number, text, texts};
 
@@ -7,14 +7,14 @@ pub(super) const STATUS: Schema = Schema {
     fields: &[
         text("started", "Since when the server runs, ISO 8601.").required(),
         number("sessions", "Sessions.").required(),
-        number("maxSessions", "Sessions that there may be.").required(),
+        number("maxSessions", "Maximum number of sessions.").required(),
         number("users", "Connections.").required(),
         text("ext_host", "Public host name, empty if it is not known.").required(),
         number("ext_port", "Port that clients connect to.").required(),
     ],
 };
 
-/// Which settings there are is in the table of settings.
+/// Its members come from the table of settings.
 pub(super) const SETTINGS: Schema = Schema { name: "Settings", fields: &[] };
 
 pub(super) const LOCKS: Schema = Schema {
@@ -30,7 +30,7 @@ const CAPABILITIES: Schema = Schema {
     name: "Capabilities",
     fields: &[
         bool("keepalive", "The client sends keep-alive messages.").required(),
-        bool("thumbnail", "The client can make pictures of the canvas.").required(),
+        bool("thumbnail", "The client can create thumbnails.").required(),
     ],
 };
 
@@ -70,9 +70,9 @@ const INVITE_USE: Schema = Schema {
 pub(super) const INVITE: Schema = Schema {
     name: "Invite",
     fields: &[
-        text("secret", "What makes it an invite.").required(),
-        text("at", "When it was made.").required(),
-        text("creator", "Who made it, empty for administrators.").required(),
+        text("secret", "Secret that joins the session.").required(),
+        text("at", "When it was created.").required(),
+        text("creator", "Who created it, empty for administrators.").required(),
         number("maxUses", "How often it can be used.").required(),
         bool("op", "Whoever uses it is operator; only if so."),
         bool("trust", "Whoever uses it is trusted; only if so."),
@@ -87,7 +87,7 @@ pub(super) const INVITES: Schema = Schema {
 
 pub(super) const LISTING: Schema = Schema {
     name: "Listing",
-    fields: &[number("id", "Its number.").required(), text("url", "The list server.").required()],
+    fields: &[number("id", "Id.").required(), text("url", "The list server.").required()],
 };
 
 const CHAT_STATE: Schema = Schema {
@@ -95,8 +95,9 @@ const CHAT_STATE: Schema = Schema {
     fields: &[
         number("offset", "Number of the first message that is kept.").required(),
         number("count", "Messages that are kept.").required(),
-        number("timeout", "Milliseconds without a look after which the chat is left.").required(),
-        number("remaining", "Milliseconds that are left of it.").required(),
+        number("timeout", "Milliseconds without reading after which the administrator leaves the chat.")
+            .required(),
+        number("remaining", "Milliseconds until then.").required(),
     ],
 };
 
@@ -124,7 +125,7 @@ const AUTORESET: Schema = Schema {
         number("delay", "Milliseconds until an autoreset can be asked for.").nullable(),
         number("historyFirstIndex", "Index of the first message of the history."),
         number("historyLastIndex", "Index of the last message of the history."),
-        text("requestStatus", "How far asking has come."),
+        text("requestStatus", "State of the request to a client."),
         text("sessionState", "initialization, running, reset or shutdown."),
         text("stream", "State of a streamed reset.").nullable(),
     ],
@@ -133,13 +134,13 @@ const AUTORESET: Schema = Schema {
 const THUMBNAIL_STATE: Schema = Schema {
     name: "ThumbnailState",
     fields: &[
-        text("generatedAt", "When the picture was made."),
-        number("generatorCtxId", "User id of the client that makes one."),
-        text("generatorCorrelator", "What its answer will name."),
+        text("generatedAt", "When the picture was created."),
+        number("generatorCtxId", "User id of the client that creates one."),
+        text("generatorCorrelator", "Correlator of its answer."),
     ],
 };
 
-/// What lists of sessions show.
+/// Fields of a session in lists.
 macro_rules! session_fields {
     ($($more:expr),* $(,)?) => {
         &[
@@ -148,17 +149,17 @@ macro_rules! session_fields {
             text("protocol", "Protocol version, such as dp:4.24.0.").required(),
             number("userCount", "Users in it."),
             number("activeDrawingUserCount", "Users who have drawn lately."),
-            number("maxUserCount", "Users that there may be.").required(),
-            text("founder", "Who has made it.").required(),
+            number("maxUserCount", "Maximum number of users.").required(),
+            text("founder", "Name of the host.").required(),
             text("title", "Title.").required(),
-            bool("autotitle", "The title was made up."),
+            bool("autotitle", "The title is generated."),
             bool("hasPassword", "Joining needs a password.").required(),
-            bool("closed", "Nobody else may join."),
+            bool("closed", "Closed to new users."),
             bool("authOnly", "Only accounts may join.").required(),
             bool("nsfm", "Not safe for minors.").required(),
-            text("startTime", "When it was begun, ISO 8601."),
+            text("startTime", "When it started, ISO 8601."),
             number("size", "Bytes of its history."),
-            bool("persistent", "It stays when everybody has left."),
+            bool("persistent", "It persists without users."),
             bool("invites", "Operators may make invites."),
             bool("unlisted", "Lists do not show it."),
             bool("idleOverride", "It has no idle limit."),
@@ -174,74 +175,74 @@ pub(super) const SESSION: Schema = Schema { name: "Session", fields: session_fie
 pub(super) const SESSION_DETAILS: Schema = Schema {
     name: "SessionDetails",
     fields: session_fields![
-        number("maxSize", "Bytes that its history may have."),
-        number("baseSize", "Bytes that histories may have by the settings."),
-        number("overrideSize", "Bytes that this history may have instead, 0 for those."),
-        number("resetThreshold", "Size at which an autoreset is asked for."),
-        number("effectiveResetThreshold", "The same, counted from the last reset."),
-        number("minResetThreshold", "The least that operators can set."),
+        number("maxSize", "Maximum size of its history in bytes."),
+        number("baseSize", "Maximum size by the settings in bytes."),
+        number("overrideSize", "Maximum size of this history in bytes, 0 for that of the settings."),
+        number("resetThreshold", "Size at which an autoreset is requested."),
+        number("effectiveResetThreshold", "The same, plus the size after the last reset."),
+        number("minResetThreshold", "Minimum that operators can set."),
         bool("deputies", "Trusted users may kick."),
         bool("hasOpword", "There is an operator password."),
-        Field::new("users", Kind::ListOf(&USER), "Who is or was in it."),
+        Field::new("users", Kind::ListOf(&USER), "Present and past users."),
         Field::new("listings", Kind::ListOf(&LISTING), "Where it is announced."),
         Field::new("invitelist", Kind::ListOf(&INVITE), "Its invites."),
         Field::new("chat", Kind::Is(&CHAT_STATE), "An administrator is in the chat.").nullable(),
         Field::new("thumbnail", Kind::Is(&THUMBNAIL_STATE), "The picture."),
         bool("archive", "Its files are kept when it ends; null is the setting archive.").nullable(),
-        Field::new("autoreset", Kind::Is(&AUTORESET), "How far an autoreset is."),
-        text("storageError", "Why it cannot be stored; only while that is so."),
+        Field::new("autoreset", Kind::Is(&AUTORESET), "State of the autoreset."),
+        text("storageError", "Why it cannot be stored; only while it cannot."),
         bool("_locked", "Sessions are locked against changes."),
     ],
 };
 
 pub(super) const THUMBNAIL: Schema = Schema {
     name: "Thumbnail",
-    fields: &[text("data", "The picture, base64.").required(), text("at", "When it was made.").required()],
+    fields: &[text("data", "The picture, base64.").required(), text("at", "When it was created.").required()],
 };
 
 pub(super) const CORRELATOR: Schema = Schema {
     name: "Correlator",
-    fields: &[text("correlator", "What the client's answer will name.").required()],
+    fields: &[text("correlator", "Correlator of the client's answer.").required()],
 };
 
 pub(super) const PASSWORD_CHECK: Schema =
-    Schema { name: "PasswordCheck", fields: &[bool("status", "It is the password.").required()] };
+    Schema { name: "PasswordCheck", fields: &[bool("status", "The password is correct.").required()] };
 
 pub(super) const ADDRESS_BAN: Schema = Schema {
     name: "AddressBan",
     fields: &[
-        number("id", "Its number.").required(),
+        number("id", "Id.").required(),
         text("ip", "Address.").required(),
         number("subnet", "Length of the common prefix in bits, 0 for the one address.").required(),
         text("expires", "When it ends, UTC.").required(),
         text("comment", "For administrators.").required(),
-        text("added", "When it was made, UTC.").required(),
+        text("added", "When it was added, UTC.").required(),
     ],
 };
 
 pub(super) const SYSTEM_BAN: Schema = Schema {
     name: "SystemBan",
     fields: &[
-        number("id", "Its number.").required(),
+        number("id", "Id.").required(),
         text("sid", "System id.").required(),
         text("reaction", "normal, neterror, garbage, hang or timer.").required(),
         text("expires", "When it ends, UTC.").required(),
         text("comment", "For administrators.").required(),
-        text("reason", "For who is banned.").required(),
-        text("added", "When it was made, UTC.").required(),
+        text("reason", "Shown to banned users.").required(),
+        text("added", "When it was added, UTC.").required(),
     ],
 };
 
 pub(super) const USER_BAN: Schema = Schema {
     name: "UserBan",
     fields: &[
-        number("id", "Its number.").required(),
+        number("id", "Id.").required(),
         number("userId", "User id of the ext-auth server.").required(),
         text("reaction", "normal, neterror, garbage, hang or timer.").required(),
         text("expires", "When it ends, UTC.").required(),
         text("comment", "For administrators.").required(),
-        text("reason", "For who is banned.").required(),
-        text("added", "When it was made, UTC.").required(),
+        text("reason", "Shown to banned users.").required(),
+        text("added", "When it was added, UTC.").required(),
     ],
 };
 
@@ -260,27 +261,25 @@ pub(super) const BAN_PREVIEW: Schema = Schema {
     fields: &[
         text("first", "First address.").required(),
         text("last", "Last address.").required(),
-        text("addresses", "How many it covers; a text, as there can be more than numbers of JSON hold.")
-            .required(),
-        bool("many", "So many that others than the one who is meant will be kept out.").required(),
-        Field::new("users", Kind::ListOf(&HIT), "Who of those who are online has such an address.")
-            .required(),
+        text("addresses", "Number of addresses; a string, because it may exceed JSON numbers.").required(),
+        bool("many", "More addresses than one home has.").required(),
+        Field::new("users", Kind::ListOf(&HIT), "Connected users with such an address.").required(),
     ],
 };
 
 pub(super) const ACCOUNT: Schema = Schema {
     name: "Account",
     fields: &[
-        number("id", "Its number.").required(),
+        number("id", "Id.").required(),
         text("username", "User name.").required(),
-        bool("locked", "Nobody can log in.").required(),
+        bool("locked", "Logging in is not possible.").required(),
         text("flags", "Such as MOD,HOST,ADMIN.").required(),
     ],
 };
 
 pub(super) const ACCOUNT_CHECK: Schema = Schema {
     name: "AccountCheck",
-    fields: &[number("status", "0 no account, 1 wrong password, 2 locked, 3 fits.").required()],
+    fields: &[number("status", "0 no account, 1 wrong password, 2 locked, 3 correct.").required()],
 };
 
 pub(super) const WHITE_LIST: Schema = Schema {
@@ -315,20 +314,20 @@ pub(super) const LOGGED: Schema = Schema {
 const EXT_BAN: Schema = Schema {
     name: "ExternalBan",
     fields: &[
-        number("id", "Its number.").required(),
-        bool("enabled", "It counts.").required(),
+        number("id", "Id.").required(),
+        bool("enabled", "The ban is in force.").required(),
         text("expires", "When it ends."),
         text("comment", "For administrators."),
-        text("reason", "For who is banned."),
+        text("reason", "Shown to banned users."),
     ],
 };
 
 pub(super) const EXT_BANS: Schema = Schema {
     name: "ExternalBans",
     fields: &[
-        Field::new("config", Kind::Object, "Settings about them.").required(),
+        Field::new("config", Kind::Object, "Related settings.").required(),
         Field::new("bans", Kind::ListOf(&EXT_BAN), "The bans.").required(),
-        Field::new("status", Kind::Object, "How fetching them stands.").required(),
+        Field::new("status", Kind::Object, "State of the download.").required(),
         bool("_locked", "They are locked against changes.").required(),
     ],
 };

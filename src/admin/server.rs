@@ -1,56 +1,53 @@
-//! `status`, `server`, `locks`.
+//! Endpoints `status`, `server`, `locks`.
 
 use serde_json::{Map, Value, json};
 
 use super::access::too_many;
 use super::operation::{Answer, Body, Operation, text, texts};
 use super::request::{Method, Request, bad, unsupported};
-use super::schemas::{LOCKS, SETTINGS as SETTINGS_SHAPE, STATUS};
+use super::schemas::{LOCKS, SETTINGS as SETTINGS_SCHEMA, STATUS};
 use super::{AdminState, not_found};
 use crate::clock::Timestamp;
 use crate::config::{SETTINGS, Settings, fault_of};
 use crate::server::GetLoad;
 use crate::session::admin::{AdminAnswer, AdminError};
 
-/// Parts of the API that can be locked.
+/// Sections of the API that can be locked.
 const SECTIONS: [&str; 6] = ["accounts", "bans", "extbans", "listserverwhitelist", "server", "sessions"];
 
 pub(super) const OPERATIONS: &[Operation] = &[
-    Operation::get("status", "How many users and sessions there are, since when.", Answer::One(&STATUS)),
-    Operation::get("server", "All settings.", Answer::One(&SETTINGS_SHAPE)),
+    Operation::get("status", "Numbers of users and sessions, and start time.", Answer::One(&STATUS)),
+    Operation::get("server", "All settings.", Answer::One(&SETTINGS_SCHEMA)),
     Operation::put(
         "server",
-        "Sets settings. What is wrong is told in `_errors`, by key, and stays as it was.",
-        Answer::One(&SETTINGS_SHAPE),
+        "Changes settings. Invalid values are reported in `_errors`, by key, and are not changed.",
+        Answer::One(&SETTINGS_SCHEMA),
     )
     .locked_by("server")
-    .body(Body::Is(&SETTINGS_SHAPE)),
+    .body(Body::Is(&SETTINGS_SCHEMA)),
     Operation::get("locks", "Parts of the API that are locked against changes.", Answer::One(&LOCKS)),
     Operation::put("locks", "Locks parts of the API, and unlocks the others.", Answer::One(&LOCKS)).body(
         Body::Fields(&[
-            texts("sections", "Those that are to be locked.").required(),
-            text(
-                "password",
-                "Needed once one was given; the first one given counts until nothing is locked.",
-            ),
+            texts("sections", "Sections to lock.").required(),
+            text("password", "Required once one is set. The first one given is set until nothing is locked."),
         ]),
     ),
 ];
 
-/// Key of the lock's password.
+/// Setting that stores the hash of the lock password.
 const LOCK_HASH: &str = "_lock_admin_hash";
-/// Settings that are no business of this part of the API.
+/// Settings that cannot be changed here: they have their own endpoints, or are internal.
 const HIDDEN: [&str; 5] =
     ["announceWhitelist", "privateUserList", "extBansCacheUrl", "extBansCacheKey", "extBansCacheResponse"];
 
-/// Longest key that is repeated in an error, in characters.
+/// Maximum length of an unknown key in an error, in characters.
 const MAX_KEY: usize = 40;
 
 fn lock_key(section: &str) -> String {
     format!("_lock_admin_section_{section}")
 }
 
-/// A JSON value as a setting is written.
+/// A JSON value as the text of a setting.
 pub(super) fn setting_text(value: &Value) -> Option<String> {
     match value {
         Value::String(text) => Some(text.clone()),
@@ -73,15 +70,15 @@ impl AdminState {
         }))
     }
 
-    pub(super) async fn server_settings(&self, call: &Request) -> AdminAnswer {
-        match call.method {
+    pub(super) async fn server_settings(&self, request: &Request) -> AdminAnswer {
+        match request.method {
             Method::Get => Ok(self.settings_value()),
             Method::Put => {
-                let (settings, errors) = self.wanted_settings(&call.body);
+                let (settings, errors) = self.parse_settings(&request.body);
                 if !settings.is_empty() {
                     let before = self.rules();
-                    self.set(settings).await?;
-                    call.audit_settings(before.settings(), self.rules().settings());
+                    self.change_settings(settings).await?;
+                    request.audit_settings(before.settings(), self.rules().settings());
                 }
                 let mut value = self.settings_value();
                 if !errors.is_empty() {
@@ -93,8 +90,8 @@ impl AdminState {
         }
     }
 
-    /// Whether a setting means something with the options that the server was started with.
-    pub(super) fn is_shown(&self, key: &str) -> bool {
+    /// Whether a setting has an effect with the command-line options of the server.
+    pub(super) fn is_effective(&self, key: &str) -> bool {
         let rules = self.rules();
         match key {
             "requireMatchingHost" => !rules.local_host.is_empty(),
@@ -112,25 +109,27 @@ impl AdminState {
 
     fn settings_value(&self) -> Value {
         let values = self.rules().settings().json_values();
-        let shown = values.into_iter().filter(|(key, _)| self.is_shown(key));
-        let mut object: Map<String, Value> = shown.map(|(k, v)| (k.to_owned(), v)).collect();
+        let effective = values.into_iter().filter(|(key, _)| self.is_effective(key));
+        let mut object: Map<String, Value> = effective.map(|(k, v)| (k.to_owned(), v)).collect();
         object.insert("_locked".into(), self.is_locked("server").into());
         object.into()
     }
 
-    /// What of a request can be set, and why the rest cannot. What is not said about settings, such as `_locked`, is left out.
-    pub(super) fn wanted_settings(
+    /// Splits a request into valid settings and errors by key. Keys that begin with `_`, such as `_locked`, are
+    /// ignored.
+    pub(super) fn parse_settings(
         &self,
         body: &Map<String, Value>,
     ) -> (Vec<(String, String)>, Map<String, Value>) {
         let (mut settings, mut errors) = (Vec::new(), Map::new());
         let mut trial = Settings::clone(self.rules().settings());
         for (key, value) in body.iter().filter(|(key, _)| !key.starts_with('_')) {
-            if let Some(fault) = self.fault_of_key(key) {
-                errors.insert(key.chars().take(MAX_KEY).collect(), fault.into());
+            if let Some(error) = self.key_error(key) {
+                errors.insert(key.chars().take(MAX_KEY).collect(), error.into());
                 continue;
             }
-            let text = setting_text(value).ok_or_else(|| "must be a text, a number or a truth".to_owned());
+            let text =
+                setting_text(value).ok_or_else(|| "must be a string, a number or a boolean".to_owned());
             let before = trial.clone();
             let set = text.and_then(|text| trial.set(key, &text).map(|()| text).map_err(|e| e.to_string()));
             let set = set.and_then(|text| match fault_of(&trial, key) {
@@ -148,8 +147,8 @@ impl AdminState {
         (settings, errors)
     }
 
-    /// Why there is no such setting here, if so.
-    fn fault_of_key(&self, key: &str) -> Option<String> {
+    /// Why a key cannot be set; `None` if it can.
+    fn key_error(&self, key: &str) -> Option<String> {
         if !SETTINGS.iter().any(|setting| setting.key == key) {
             return Some(match SETTINGS.iter().find(|setting| setting.key.eq_ignore_ascii_case(key)) {
                 Some(meant) => format!("there is no such setting; did you mean {}?", meant.key),
@@ -159,16 +158,17 @@ impl AdminState {
         if HIDDEN.contains(&key) {
             return Some("it cannot be set here".to_owned());
         }
-        let shown = self.is_shown(key);
-        (!shown).then(|| "it means nothing with the options that the server was started with".to_owned())
+        let is_effective = self.is_effective(key);
+        (!is_effective)
+            .then(|| "it means nothing with the options that the server was started with".to_owned())
     }
 
-    pub(super) async fn locks(&self, call: &Request) -> AdminAnswer {
-        match call.method {
+    pub(super) async fn locks(&self, request: &Request) -> AdminAnswer {
+        match request.method {
             Method::Get => self.locks_value().await,
             Method::Put => {
                 self.database.as_ref().ok_or_else(not_found)?;
-                self.change_locks(call).await?;
+                self.change_locks(request).await?;
                 self.locks_value().await
             }
             _ => Err(unsupported()),
@@ -176,7 +176,7 @@ impl AdminState {
     }
 
     async fn lock_hash(&self) -> Result<String, AdminError> {
-        let settings = self.ask(|db| Ok(db.snapshot(0)?.settings)).await?;
+        let settings = self.query_db(|db| Ok(db.snapshot(0)?.settings)).await?;
         Ok(settings.into_iter().find(|(key, _)| key == LOCK_HASH).map(|(_, v)| v).unwrap_or_default())
     }
 
@@ -188,32 +188,33 @@ impl AdminState {
         Ok(json!({"supported": supported, "sections": sections, "password": password}))
     }
 
-    async fn change_locks(&self, call: &Request) -> Result<(), AdminError> {
-        let wanted = call.body.get("sections").and_then(Value::as_array);
-        let wanted = wanted.ok_or_else(|| bad("sections must be a list"))?;
-        let wanted: Vec<&str> =
-            SECTIONS.into_iter().filter(|s| wanted.iter().any(|w| w.as_str() == Some(s))).collect();
-        let (hash, given) = (self.lock_hash().await?, call.text("password"));
+    async fn change_locks(&self, request: &Request) -> Result<(), AdminError> {
+        let given = request.body.get("sections").and_then(Value::as_array);
+        let given = given.ok_or_else(|| bad("sections must be a list"))?;
+        let sections: Vec<&str> =
+            SECTIONS.into_iter().filter(|s| given.iter().any(|g| g.as_str() == Some(s))).collect();
+        let (hash, password) = (self.lock_hash().await?, request.text("password"));
         if !hash.is_empty() {
-            let guess = self
+            let attempt = self
                 .access
-                .guesses
-                .slow(call.who.source, Timestamp::now().monotonic_ms)
+                .password_limiter
+                .slow(request.who.source, Timestamp::now().monotonic_ms)
                 .await
                 .map_err(too_many)?;
-            if !self.fits(given.clone(), hash.clone()).await {
+            if !self.matches_hash(password.clone(), hash.clone()).await {
                 return Err(AdminError::new(403, "Incorrect password"));
             }
-            guess.give_back();
+            attempt.refund();
         }
         let keys: Vec<String> = SECTIONS.iter().map(|s| lock_key(s)).collect();
-        let mut locks: Vec<(String, String)> = wanted.iter().map(|s| (lock_key(s), "1".to_owned())).collect();
-        if hash.is_empty() && !given.is_empty() && !locks.is_empty() {
-            let made = self.hash_of(given).await?;
-            locks.push((LOCK_HASH.to_owned(), made));
+        let mut locks: Vec<(String, String)> =
+            sections.iter().map(|s| (lock_key(s), "1".to_owned())).collect();
+        if hash.is_empty() && !password.is_empty() && !locks.is_empty() {
+            let new_hash = self.hash_password(password).await?;
+            locks.push((LOCK_HASH.to_owned(), new_hash));
         }
-        let forget_password = wanted.is_empty();
-        let changed = self.ask(move |db| {
+        let forget_password = sections.is_empty();
+        let changed = self.query_db(move |db| {
             let mut keys: Vec<&str> = keys.iter().map(String::as_str).collect();
             if forget_password {
                 keys.push(LOCK_HASH);
@@ -224,6 +225,6 @@ impl AdminState {
         if !changed.await? {
             return Err(AdminError::new(409, "The password of the locks was changed meanwhile"));
         }
-        self.look_again().await
+        self.apply_db_changes().await
     }
 }

@@ -1,4 +1,4 @@
-//! `sessions`: all of them, and one of them with everything in it.
+//! Endpoints `sessions`: all sessions, and everything in one.
 
 use actix::Addr;
 use serde_json::{Map, Value, json};
@@ -17,13 +17,13 @@ use crate::session::actor::{Administer, Session};
 use crate::session::admin::{AdminAnswer, AdminError, AdminRequest, check_texts};
 use crate::session::thumbnail::PictureWish;
 
-/// How long an administrator who does not look stays in a chat, in milliseconds.
+/// Default time after which an administrator who does not read the chat leaves it, in milliseconds.
 const CHAT_TIMEOUT: u64 = 300_000;
 
 const MESSAGE: Field = text("message", "Shown in the chat.");
-const ALERT: Field = text("alert", "Shown in a box.");
+const ALERT: Field = text("alert", "Shown as an alert.");
 
-/// What a new session and a change of one have in common.
+/// Members that requests to create and to change a session share.
 macro_rules! session_members {
     ($($more:expr),* $(,)?) => {
         &[
@@ -31,8 +31,8 @@ macro_rules! session_members {
             text("founder", "Founder's name."),
             text("password", "Password, empty for none."),
             text("opword", "Operator password, empty for none."),
-            number("maxUserCount", "Users that there may be, 2 to 254."),
-            bool("persistent", "It stays when everybody has left."),
+            number("maxUserCount", "Maximum number of users, 2 to 254."),
+            bool("persistent", "It persists without users."),
             bool("nsfm", "Not safe for minors."),
             bool("authOnly", "Only accounts may join."),
             bool("allowWeb", "Browsers may join."),
@@ -47,14 +47,14 @@ macro_rules! session_members {
 
 pub(super) const OPERATIONS: &[Operation] = &[
     Operation::get("sessions", "Sessions and templates.", Answer::Many(&SESSION, "sessions"))
-        .query(&[bool("listed", "Leaves out those that lists do not show.")]),
-    Operation::put("sessions", "Says something to all sessions.", Answer::One(&NOTHING))
+        .query(&[bool("listed", "Only listed sessions.")]),
+    Operation::put("sessions", "Sends a message to all sessions.", Answer::One(&NOTHING))
         .locked_by("sessions")
         .body(Body::Fields(&[MESSAGE, ALERT])),
-    Operation::post("sessions", "Makes a session that nobody hosts.", Answer::One(&SESSION_DETAILS))
+    Operation::post("sessions", "Creates a session without a host.", Answer::One(&SESSION_DETAILS))
         .locked_by("sessions")
         .body(Body::Fields(session_members![
-            text("template", "Alias of the template that it is made from; nothing else may be given then."),
+            text("template", "Alias of a template; no other member may be given then."),
             text("alias", "1 to 32 letters, digits and -."),
             number("width", "Pixels of the canvas."),
             number("height", "Pixels of the canvas."),
@@ -72,19 +72,16 @@ pub(super) const OPERATIONS: &[Operation] = &[
         .body(Body::Fields(session_members![
             MESSAGE,
             ALERT,
-            bool("autotitle", "The title was made up."),
-            bool("closed", "Nobody else may join."),
+            bool("autotitle", "The title is generated."),
+            bool("closed", "Closed to new users."),
             bool("idleOverride", "It has no idle limit."),
             bool("archive", "Its files are kept when it ends; null is the setting archive.").nullable(),
-            number("resetThreshold", "Size at which an autoreset is asked for."),
-            number("overrideSize", "Bytes that its history may have, 0 for what the settings say."),
+            number("resetThreshold", "Size at which an autoreset is requested."),
+            number("overrideSize", "Maximum size of its history in bytes, 0 for that of the settings."),
         ])),
     Operation::delete("sessions/{session}", "Ends a session.", Answer::Done).locked_by("sessions").query(&[
         text("reason", "Shown to its users."),
-        bool(
-            "quiet",
-            "Connections stay open, nothing is said, and what is drawn comes back to who draws it.",
-        ),
+        bool("quiet", "Connections stay open without a message; users draw on alone."),
     ]),
     Operation::get(
         "sessions/{session}/listing",
@@ -94,36 +91,39 @@ pub(super) const OPERATIONS: &[Operation] = &[
     Operation::post("sessions/{session}/listing", "Announces it at a list server.", Answer::Done)
         .locked_by("sessions")
         .body(Body::Fields(&[text("url", "URL of the list server's API.").required()])),
-    Operation::delete("sessions/{session}/listing/{listing}", "Takes it off a list server.", Answer::Done)
+    Operation::delete("sessions/{session}/listing/{listing}", "Removes it from a list server.", Answer::Done)
         .locked_by("sessions"),
-    Operation::post("sessions/{session}/auth", "Whether this is the password.", Answer::One(&PASSWORD_CHECK))
-        .body(Body::Fields(&[text("password", "What to try.")])),
     Operation::post(
-        "sessions/{session}/auth/op",
-        "Whether this is the operator password.",
+        "sessions/{session}/auth",
+        "Verifies the session password.",
         Answer::One(&PASSWORD_CHECK),
     )
-    .body(Body::Fields(&[text("password", "What to try.")])),
-    Operation::get(
-        "sessions/{session}/chat",
-        "What was said since the administrator has joined.",
-        Answer::One(&CHAT),
+    .body(Body::Fields(&[text("password", "Password to verify.")])),
+    Operation::post(
+        "sessions/{session}/auth/op",
+        "Verifies the operator password.",
+        Answer::One(&PASSWORD_CHECK),
     )
-    .query(&[number("offset", "Number of the first message that is wanted.")]),
+    .body(Body::Fields(&[text("password", "Password to verify.")])),
+    Operation::get("sessions/{session}/chat", "Chat since the administrator joined.", Answer::One(&CHAT))
+        .query(&[number("offset", "Number of the first message to return.")]),
     Operation::post("sessions/{session}/chat", "The administrator joins the chat.", Answer::One(&CHAT))
         .locked_by("sessions")
         .body(Body::Fields(&[
             MESSAGE,
-            number("timeout", "Milliseconds without a look after which the chat is left, 30000 to 900000."),
+            number(
+                "timeout",
+                "Milliseconds without reading after which the administrator leaves, 30000 to 900000.",
+            ),
         ])),
-    Operation::put("sessions/{session}/chat", "Says something, in a box, and reads.", Answer::One(&CHAT))
+    Operation::put("sessions/{session}/chat", "Sends an alert and returns new messages.", Answer::One(&CHAT))
         .locked_by("sessions")
-        .body(Body::Fields(&[MESSAGE, number("offset", "Number of the first message that is wanted.")])),
+        .body(Body::Fields(&[MESSAGE, number("offset", "Number of the first message to return.")])),
     Operation::delete("sessions/{session}/chat", "The administrator leaves the chat.", Answer::One(&CHAT))
         .locked_by("sessions")
-        .query(&[MESSAGE, number("offset", "Number of the first message that is wanted.")]),
+        .query(&[MESSAGE, number("offset", "Number of the first message to return.")]),
     Operation::get("sessions/{session}/invites", "Its invites.", Answer::One(&INVITES)),
-    Operation::post("sessions/{session}/invites", "Makes an invite.", Answer::One(&INVITE))
+    Operation::post("sessions/{session}/invites", "Creates an invite.", Answer::One(&INVITE))
         .locked_by("sessions")
         .body(Body::Fields(&[
             number("maxUses", "How often it can be used, 1 at least.").required(),
@@ -136,15 +136,18 @@ pub(super) const OPERATIONS: &[Operation] = &[
     Operation::get("sessions/{session}/thumbnail", "The picture of the canvas.", Answer::One(&THUMBNAIL)),
     Operation::delete(
         "sessions/{session}/thumbnail",
-        "Throws the picture away, or stops its making.",
+        "Deletes the picture, or cancels its creation.",
         Answer::Done,
     )
     .locked_by("sessions")
-    .query(&[bool("thumbnail", "false keeps the picture."), bool("generation", "false goes on making one.")]),
+    .query(&[
+        bool("thumbnail", "false keeps the picture."),
+        bool("generation", "false lets its creation go on."),
+    ]),
     Operation::get("sessions/{session}/{user}", "A user of the session, by user id.", Answer::One(&USER)),
     Operation::put(
         "sessions/{session}/{user}",
-        "Changes a user's rank, or says something to it.",
+        "Changes a user's role, or sends a message.",
         Answer::One(&USER),
     )
     .locked_by("sessions")
@@ -165,47 +168,52 @@ pub(super) const OPERATIONS: &[Operation] = &[
         text("format", "jpeg, png or webp."),
         text("reason", "Shown to the user."),
     ])),
-    Operation::delete("sessions/{session}/{user}/thumbnail", "Stops the making of a picture.", Answer::Done)
-        .locked_by("sessions"),
+    Operation::delete(
+        "sessions/{session}/{user}/thumbnail",
+        "Cancels the creation of a picture.",
+        Answer::Done,
+    )
+    .locked_by("sessions"),
 ];
 
-fn gone(_: impl std::fmt::Display) -> AdminError {
+fn session_gone(_: impl std::fmt::Display) -> AdminError {
     not_found()
 }
 
 impl AdminState {
-    pub(super) async fn sessions(&self, call: &Request) -> AdminAnswer {
-        match call.method {
+    pub(super) async fn sessions(&self, request: &Request) -> AdminAnswer {
+        match request.method {
             Method::Get => {
-                let listed_only = call.flag("listed", false);
+                let listed_only = request.flag("listed", false);
                 let list = self.descriptions(listed_only).await?;
-                Ok(self.listed(call, "sessions", "sessions", list))
+                Ok(self.list_value(request, "sessions", "sessions", list))
             }
             Method::Put => {
-                let (message, alert) = (call.text("message"), call.text("alert"));
+                let (message, alert) = (request.text("message"), request.text("alert"));
                 check_texts(&[&message, &alert])?;
-                self.server.send(TellSessions { message, alert }).await.map_err(gone)?;
+                self.server.send(TellSessions { message, alert }).await.map_err(session_gone)?;
                 Ok(json!({}))
             }
             Method::Post => {
-                let session = match call.text("template").as_str() {
+                let session = match request.text("template").as_str() {
                     "" => {
-                        let wanted = new_session::read(call, self.rules().settings())?;
-                        let id = self.server.send(wanted).await.map_err(gone)??;
-                        self.awake(&id).await?
+                        let make_session = new_session::read(request, self.rules().settings())?;
+                        let id = self.server.send(make_session).await.map_err(session_gone)??;
+                        self.find_session(&id).await?
                     }
-                    _ if call.body.len() > 1 => {
+                    _ if request.body.len() > 1 => {
                         return Err(bad(
-                            "template: what the session is like is in the template, nothing else may be given",
+                            "template: everything else is in the template, no other member may be given",
                         ));
                     }
                     alias => self
                         .server
                         .send(MakeFromTemplate { alias: alias.to_owned() })
                         .await
-                        .map_err(gone)??,
+                        .map_err(session_gone)??,
                 };
-                let mut value = session.send(Administer(AdminRequest::Describe)).await.map_err(gone)??;
+                let mut value =
+                    session.send(Administer(AdminRequest::Describe)).await.map_err(session_gone)??;
                 value["_locked"] = false.into();
                 Ok(value)
             }
@@ -213,64 +221,67 @@ impl AdminState {
         }
     }
 
-    /// Descriptions of sessions and templates. Reading them here spares the server's thread.
+    /// Descriptions of sessions and templates. Parsed here to spare the server actor's thread.
     pub(super) async fn descriptions(&self, listed_only: bool) -> Result<Vec<Value>, AdminError> {
-        let texts = self.server.send(ListSessions { listed_only }).await.map_err(gone)?;
+        let texts = self.server.send(ListSessions { listed_only }).await.map_err(session_gone)?;
         let read = texts.iter().map(|text| serde_json::from_str(text));
         read.collect::<Result<_, _>>().map_err(|error| AdminError::new(500, error.to_string()))
     }
 
-    /// The actor of a session, loaded if need be.
-    async fn awake(&self, name: &str) -> Result<Addr<Session>, AdminError> {
-        self.server.send(FindActive { name: name.to_owned() }).await.map_err(gone)?
+    /// The actor of a session; loads it if it is stored.
+    async fn find_session(&self, name: &str) -> Result<Addr<Session>, AdminError> {
+        self.server.send(FindActive { name: name.to_owned() }).await.map_err(session_gone)?
     }
 
-    pub(super) async fn session(&self, call: &Request, name: &str, rest: &[&str]) -> AdminAnswer {
-        let session = self.awake(name).await?;
+    pub(super) async fn session(&self, request: &Request, name: &str, rest: &[&str]) -> AdminAnswer {
+        let session = self.find_session(name).await?;
         if let ["listing", rest @ ..] = rest {
-            return self.listing(call, &session, rest).await;
+            return self.listing(request, &session, rest).await;
         }
-        let request = request_of(call, rest)?;
-        if matches!(request, AdminRequest::CheckPassword { .. }) {
-            return self.try_session_password(call, &session, request).await;
+        let command = parse_command(request, rest)?;
+        if matches!(command, AdminRequest::CheckPassword { .. }) {
+            return self.try_session_password(request, &session, command).await;
         }
-        let describes = matches!(request, AdminRequest::Describe | AdminRequest::Configure(_));
-        let mut value = session.send(Administer(request)).await.map_err(gone)??;
+        let describes = matches!(command, AdminRequest::Describe | AdminRequest::Configure(_));
+        let mut value = session.send(Administer(command)).await.map_err(session_gone)??;
         if describes {
             value["_locked"] = self.is_locked("sessions").into();
         }
         Ok(value)
     }
 
-    /// Whether a password of a session fits.
+    /// Handles a check of a session password.
     async fn try_session_password(
         &self,
-        call: &Request,
+        request: &Request,
         session: &Addr<Session>,
-        request: AdminRequest,
+        command: AdminRequest,
     ) -> AdminAnswer {
-        let guess =
-            self.access.guesses.quick(call.who.source, Timestamp::now().monotonic_ms).map_err(too_many)?;
-        let value = session.send(Administer(request)).await.map_err(gone)??;
+        let attempt = self
+            .access
+            .password_limiter
+            .quick(request.who.source, Timestamp::now().monotonic_ms)
+            .map_err(too_many)?;
+        let value = session.send(Administer(command)).await.map_err(session_gone)??;
         if value["status"] == true {
-            guess.give_back();
+            attempt.refund();
         }
         Ok(value)
     }
 
-    async fn listing(&self, call: &Request, session: &Addr<Session>, rest: &[&str]) -> AdminAnswer {
-        let description = session.send(Administer(AdminRequest::Describe)).await.map_err(gone)??;
+    async fn listing(&self, request: &Request, session: &Addr<Session>, rest: &[&str]) -> AdminAnswer {
+        let description = session.send(Administer(AdminRequest::Describe)).await.map_err(session_gone)??;
         let id = description["id"].as_str().unwrap_or_default().to_owned();
         let listed = |id: &str, url: String, listed: bool| ListSession { id: id.to_owned(), url, listed };
-        match (call.method, rest) {
+        match (request.method, rest) {
             (Method::Get, []) => Ok(description["listings"].clone()),
             (Method::Post, []) => {
-                let url = call.text("url");
+                let url = request.text("url");
                 if url.is_empty() {
                     return Err(bad("Missing url"));
                 }
                 url::Url::parse(&url).map_err(|e| bad(format!("Invalid url: {e}")))?;
-                self.server.send(listed(&id, url, true)).await.map_err(gone)?.map_err(bad)?;
+                self.server.send(listed(&id, url, true)).await.map_err(session_gone)?.map_err(bad)?;
                 Ok(json!({"status": "ok"}))
             }
             (Method::Delete, [number]) => {
@@ -278,7 +289,11 @@ impl AdminState {
                 let number: u64 = number.parse().map_err(|_| not_found())?;
                 let found = entries.iter().find(|l| l["id"] == number);
                 let url = found.and_then(|l| l["url"].as_str()).ok_or_else(not_found)?;
-                self.server.send(listed(&id, url.to_owned(), false)).await.map_err(gone)?.map_err(bad)?;
+                self.server
+                    .send(listed(&id, url.to_owned(), false))
+                    .await
+                    .map_err(session_gone)?
+                    .map_err(bad)?;
                 Ok(json!({"status": "ok"}))
             }
             _ => Err(unsupported()),
@@ -286,24 +301,25 @@ impl AdminState {
     }
 }
 
-/// What a request below `sessions/ID` is for.
-fn request_of(call: &Request, rest: &[&str]) -> Result<AdminRequest, AdminError> {
-    let bool = |key: &str| call.bool(key).unwrap_or(false);
-    Ok(match (call.method, rest) {
+/// Parses a request below `sessions/ID`.
+fn parse_command(request: &Request, rest: &[&str]) -> Result<AdminRequest, AdminError> {
+    let bool = |key: &str| request.bool(key).unwrap_or(false);
+    Ok(match (request.method, rest) {
         (Method::Get, []) => AdminRequest::Describe,
-        (Method::Put, []) => AdminRequest::Configure(call.body.clone()),
-        (Method::Delete, []) => {
-            AdminRequest::End { reason: call.query("reason").to_owned(), quiet: call.flag("quiet", false) }
-        }
+        (Method::Put, []) => AdminRequest::Configure(request.body.clone()),
+        (Method::Delete, []) => AdminRequest::End {
+            reason: request.query("reason").to_owned(),
+            quiet: request.flag("quiet", false),
+        },
         (Method::Post, ["auth"]) => {
-            AdminRequest::CheckPassword { opword: false, password: call.text("password") }
+            AdminRequest::CheckPassword { opword: false, password: request.text("password") }
         }
         (Method::Post, ["auth", "op"]) => {
-            AdminRequest::CheckPassword { opword: true, password: call.text("password") }
+            AdminRequest::CheckPassword { opword: true, password: request.text("password") }
         }
         (Method::Get, ["invites"]) => AdminRequest::Invites,
         (Method::Post, ["invites"]) => {
-            let max_uses = call.body.get("maxUses").and_then(Value::as_i64).filter(|n| *n >= 1);
+            let max_uses = request.body.get("maxUses").and_then(Value::as_i64).filter(|n| *n >= 1);
             let max_uses = max_uses.ok_or_else(|| bad("Missing or invalid maxUses"))?;
             AdminRequest::CreateInvite { max_uses, trust: bool("trust"), op: bool("op") }
         }
@@ -311,23 +327,23 @@ fn request_of(call: &Request, rest: &[&str]) -> Result<AdminRequest, AdminError>
         (Method::Delete, ["invites", secret]) => AdminRequest::RemoveInvite((*secret).to_owned()),
         (Method::Get, ["thumbnail"]) => AdminRequest::Thumbnail,
         (Method::Delete, ["thumbnail"]) => AdminRequest::ForgetThumbnail {
-            picture: call.flag("thumbnail", true),
-            generation: call.flag("generation", true),
+            picture: request.flag("thumbnail", true),
+            generation: request.flag("generation", true),
         },
         (Method::Post, ["chat"]) => {
-            let timeout_ms = match call.body.get("timeout") {
+            let timeout_ms = match request.body.get("timeout") {
                 None | Some(Value::Null) => CHAT_TIMEOUT,
                 Some(ms) => ms.as_u64().ok_or_else(|| bad("timeout must be a number of milliseconds"))?,
             };
-            AdminRequest::JoinChat { message: call.text("message"), timeout_ms }
+            AdminRequest::JoinChat { message: request.text("message"), timeout_ms }
         }
-        (Method::Get, ["chat"]) => AdminRequest::ReadChat(call.number("offset", 0)?),
-        (Method::Put, ["chat"]) => AdminRequest::Say(call.text("message"), offset(&call.body)?),
+        (Method::Get, ["chat"]) => AdminRequest::ReadChat(request.number("offset", 0)?),
+        (Method::Put, ["chat"]) => AdminRequest::Say(request.text("message"), offset(&request.body)?),
         (Method::Delete, ["chat"]) => {
-            AdminRequest::LeaveChat(call.query("message").to_owned(), call.number("offset", 0)?)
+            AdminRequest::LeaveChat(request.query("message").to_owned(), request.number("offset", 0)?)
         }
         (_, ["invites" | "thumbnail" | "chat" | "auth", ..] | []) => return Err(unsupported()),
-        (_, [user, rest @ ..]) => return user_request(call, user, rest),
+        (_, [user, rest @ ..]) => return parse_user_command(request, user, rest),
     })
 }
 
@@ -338,22 +354,23 @@ fn offset(body: &Map<String, Value>) -> Result<u64, AdminError> {
     }
 }
 
-/// What a request below `sessions/ID/N` is for.
-fn user_request(call: &Request, user: &str, rest: &[&str]) -> Result<AdminRequest, AdminError> {
+/// Parses a request below `sessions/ID/N`.
+fn parse_user_command(request: &Request, user: &str, rest: &[&str]) -> Result<AdminRequest, AdminError> {
     let user: u8 = user.parse().map_err(|_| not_found())?;
-    let number = |key: &str| call.body.get(key).and_then(Value::as_u64).and_then(|n| u32::try_from(n).ok());
-    Ok(match (call.method, rest) {
+    let number =
+        |key: &str| request.body.get(key).and_then(Value::as_u64).and_then(|n| u32::try_from(n).ok());
+    Ok(match (request.method, rest) {
         (Method::Get, []) => AdminRequest::User(user),
-        (Method::Put, []) => AdminRequest::ChangeUser(user, call.body.clone()),
-        (Method::Delete, []) => AdminRequest::KickUser(user, call.query("message").to_owned()),
+        (Method::Put, []) => AdminRequest::ChangeUser(user, request.body.clone()),
+        (Method::Delete, []) => AdminRequest::KickUser(user, request.query("message").to_owned()),
         (Method::Post, ["thumbnail"]) => AdminRequest::AskThumbnail(
             user,
             PictureWish {
                 max_width: number("maxWidth"),
                 max_height: number("maxHeight"),
                 quality: number("quality"),
-                format: call.body.get("format").and_then(Value::as_str).map(str::to_owned),
-                reason: call.text("reason"),
+                format: request.body.get("format").and_then(Value::as_str).map(str::to_owned),
+                reason: request.text("reason"),
             },
         ),
         (Method::Delete, ["thumbnail"]) => AdminRequest::CancelThumbnail(user),

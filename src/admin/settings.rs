@@ -1,11 +1,11 @@
-//! `settings`: what can be set, and whether something could be, for the page.
+//! Endpoint `settings`: descriptions of all settings, and validation of values, for the page.
 
 use serde_json::{Value, json};
 
 use super::AdminState;
 use super::operation::{Answer, Body, Field, Kind, Operation, Schema, bool, text};
 use super::request::{Method, Request};
-use super::schemas::SETTINGS as SETTINGS_SHAPE;
+use super::schemas::SETTINGS as SETTINGS_SCHEMA;
 use crate::config::SETTINGS;
 use crate::session::admin::AdminAnswer;
 
@@ -13,36 +13,32 @@ const SETTING: Schema = Schema {
     name: "Setting",
     fields: &[
         text("key", "Its name.").required(),
-        text("group", "What it belongs to.").required(),
+        text("group", "Group.").required(),
         text("kind", "bool, int, text, time or size.").required(),
-        text("unit", "What a number without a unit counts.").required(),
-        text("range", "What may be set.").required(),
-        text("default", "What it is without being set.").required(),
-        text("value", "What it is, as it is written.").required(),
-        text("help", "What it means.").required(),
-        bool("shown", "It means something with the options that the server was started with.").required(),
+        text("unit", "Unit of a bare number.").required(),
+        text("range", "Valid values.").required(),
+        text("default", "Default value.").required(),
+        text("value", "Current value, as text.").required(),
+        text("help", "Description.").required(),
+        bool("shown", "It has an effect with the command-line options of the server.").required(),
     ],
 };
 
 const CHECKED: Schema = Schema {
     name: "CheckedSettings",
-    fields: &[Field::new("errors", Kind::Object, "What is wrong, by key; empty if nothing is.").required()],
+    fields: &[Field::new("errors", Kind::Object, "Errors by key; empty if there are none.").required()],
 };
 
 pub(super) const OPERATIONS: &[Operation] = &[
-    Operation::get("settings", "All settings with their meanings.", Answer::Many(&SETTING, "settings")),
-    Operation::post(
-        "settings",
-        "Whether these settings could be set; nothing is changed.",
-        Answer::One(&CHECKED),
-    )
-    .body(Body::Is(&SETTINGS_SHAPE)),
+    Operation::get("settings", "All settings with descriptions.", Answer::Many(&SETTING, "settings")),
+    Operation::post("settings", "Validates settings without changing them.", Answer::One(&CHECKED))
+        .body(Body::Is(&SETTINGS_SCHEMA)),
 ];
 
 impl AdminState {
-    pub(super) fn known_settings(&self, call: &Request) -> AdminAnswer {
-        if call.method == Method::Post {
-            return Ok(json!({"errors": self.wanted_settings(&call.body).1}));
+    pub(super) fn known_settings(&self, request: &Request) -> AdminAnswer {
+        if request.method == Method::Post {
+            return Ok(json!({"errors": self.parse_settings(&request.body).1}));
         }
         let values = self.rules().settings().values();
         let mut rows: Vec<_> = SETTINGS.iter().zip(values).collect();
@@ -57,10 +53,10 @@ impl AdminState {
                 "default": info.default,
                 "value": value,
                 "help": info.help,
-                "shown": self.is_shown(info.key),
+                "shown": self.is_effective(info.key),
             })
         });
         let rows: Vec<Value> = rows.collect();
-        Ok(self.listed(call, "server", "settings", rows))
+        Ok(self.list_value(request, "server", "settings", rows))
     }
 }

@@ -1,4 +1,4 @@
-//! `users`: everybody who is connected.
+//! Endpoints `users`: everybody who is connected.
 
 use std::collections::HashSet;
 
@@ -15,21 +15,21 @@ use crate::session::actor::{Administer, DescribeUsers};
 use crate::session::admin::{AdminAnswer, AdminError, AdminRequest, kicked_by};
 
 pub(super) const OPERATIONS: &[Operation] = &[
-    Operation::get("users", "Everybody who is connected.", Answer::Many(&USER, "users")),
-    Operation::get("users/{uid}", "Somebody who is connected.", Answer::One(&USER)),
-    Operation::delete("users/{uid}", "Sends somebody away.", Answer::Done)
+    Operation::get("users", "All connected users.", Answer::Many(&USER, "users")),
+    Operation::get("users/{uid}", "A connected user.", Answer::One(&USER)),
+    Operation::delete("users/{uid}", "Kicks a user.", Answer::Done)
         .locked_by("sessions")
         .query(&[text("message", "Shown to the user.")]),
 ];
 
 impl AdminState {
-    pub(super) async fn users(&self, call: &Request) -> AdminAnswer {
+    pub(super) async fn users(&self, request: &Request) -> AdminAnswer {
         let users = self.all_users().await?;
-        Ok(self.listed(call, "sessions", "users", users))
+        Ok(self.list_value(request, "sessions", "users", users))
     }
 
-    pub(super) async fn user(&self, call: &Request, uid: &str) -> AdminAnswer {
-        match call.method {
+    pub(super) async fn user(&self, request: &Request, uid: &str) -> AdminAnswer {
+        match request.method {
             Method::Get => {
                 let users = self.all_users().await?;
                 users.into_iter().find(|user| user["uid"] == uid).ok_or_else(not_found)
@@ -38,9 +38,9 @@ impl AdminState {
                 let clients = self.server.send(ListClients).await.map_err(|_| not_found())?;
                 let found = clients.into_iter().find(|(conn, _)| conn.to_string() == uid);
                 let (conn, client) = found.ok_or_else(not_found)?;
-                let message = call.query("message");
+                let message = request.query("message");
                 if let Ok(UserSummary::In(session)) = client.send(DescribeUser).await {
-                    // The session says who did it, in its log.
+                    // The session logs who kicked the user.
                     let kick = AdminRequest::KickConnection(conn, message.to_owned());
                     if let Ok(Ok(_)) = session.send(Administer(kick)).await {
                         return Ok(json!({"status": "ok"}));
@@ -54,16 +54,16 @@ impl AdminState {
         }
     }
 
-    /// Asks everybody's connection, and the sessions that they are in.
+    /// Descriptions of all connected users, from their sessions or, outside of one, from their connections.
     pub(super) async fn all_users(&self) -> Result<Vec<Value>, AdminError> {
         let clients = self.server.send(ListClients).await.map_err(|_| not_found())?;
-        let asked: Vec<_> = clients.iter().map(|(_, client)| client.send(DescribeUser)).collect();
+        let summaries: Vec<_> = clients.iter().map(|(_, client)| client.send(DescribeUser)).collect();
         let (mut users, mut sessions) = (Vec::new(), HashSet::new());
-        for answer in asked {
-            match answer.await {
+        for summary in summaries {
+            match summary.await {
                 Ok(UserSummary::In(session)) => drop(sessions.insert(session)),
                 Ok(UserSummary::Alone(user)) => users.push(user),
-                // Some leave meanwhile.
+                // The client has disconnected meanwhile.
                 Err(_) => {}
             }
         }

@@ -1,14 +1,14 @@
-//! What programs watch: `/metrics`, `/readyz`.
+//! Endpoints for monitoring: `/metrics` (Prometheus), `/readyz`.
 
 use actix_web::HttpResponse;
 use serde_json::Value;
 
 use super::AdminState;
-use crate::metrics::{Present, page};
+use crate::metrics::{CurrentValues, page};
 use crate::server::GetLoad;
 
 impl AdminState {
-    /// Ready is who answers.
+    /// Readiness: whether the server actor answers.
     pub(super) async fn ready(&self) -> HttpResponse {
         match self.server.send(GetLoad).await {
             Ok(_) => HttpResponse::Ok().content_type("text/plain").body("ready\n"),
@@ -16,7 +16,7 @@ impl AdminState {
         }
     }
 
-    /// Everything that is counted, in the text form of Prometheus.
+    /// Metrics in the text format of Prometheus.
     pub(super) async fn metrics(&self) -> HttpResponse {
         let load = self.server.send(GetLoad).await;
         let sessions = self.descriptions(false).await;
@@ -25,13 +25,13 @@ impl AdminState {
         };
         let number = |session: &Value, key: &str| session[key].as_u64().unwrap_or(0);
         let sizes = sessions.iter().map(|s| number(s, "size"));
-        let present = Present {
+        let current = CurrentValues {
             connections: load.users as u64,
             sessions: load.sessions as u64,
             users: sessions.iter().map(|s| number(s, "userCount")).sum(),
             history_bytes: sizes.clone().sum(),
             largest_history: sizes.max().unwrap_or(0),
         };
-        HttpResponse::Ok().content_type("text/plain; version=0.0.4; charset=utf-8").body(page(&present))
+        HttpResponse::Ok().content_type("text/plain; version=0.0.4; charset=utf-8").body(page(&current))
     }
 }

@@ -1,8 +1,8 @@
-//! An auth server of this program's own, so that several servers can share one set of accounts. Source:
+//! The built-in auth server, so that several servers can share one set of accounts. Source:
 //! docs/spec/services.md#being-an-auth-server.
 //!
-//! It answers both requests at every path: whether a name is an account (asked by servers), and for a token (asked by
-//! clients with a password). An account is in a group if it has a flag of that name.
+//! It answers at every path: requests without a password (from servers: is this name an account?) and with one (from
+//! clients: for a token). An account is in a group if it has a flag of that name.
 
 use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
@@ -23,44 +23,42 @@ use crate::blocking::{BlockingPool, Job};
 use crate::clock::Timestamp;
 use crate::db::{Account, Database, DbError};
 use crate::transport::trust::{Source, Trusted};
-use crate::web::{HttpConnectionLimiter, Incoming, MAX_CONNECTIONS, REQUEST_TIME, source_of};
+use crate::web::{HttpConnectionLimiter, MAX_CONNECTIONS, REQUEST_TIME, RequestBody, source_of};
 
 /// Name of the signing key in the database.
 const KEY_NAME: &str = "extauth";
-/// Largest request in bytes.
+/// Maximum request body in bytes.
 const MAX_REQUEST: usize = 16 << 10;
-/// How long a token counts, in seconds: a client hands it on at once.
+/// Lifetime of a token in seconds. A client uses its token at once.
 const TOKEN_SECONDS: i64 = 300;
-/// Hash that takes as long to check as others, for names that are no accounts.
+/// A hash that takes as long to verify as a real one. Verified for names that are not accounts, so that the response
+/// time does not reveal which names exist.
 const NO_ACCOUNT: &str = "sodium;$argon2id$v=19$m=65536,t=2,p=1$MDEyMzQ1Njc4OWFiY2RlZg$\
     cIgqkDJDZ5Cd3/HVK3rKhsc8kkpXaOcNI5eXCwKdfFk";
 
-/// A signing key that cannot be had.
+/// The signing key cannot be loaded or created.
 #[derive(Debug, thiserror::Error)]
 pub enum KeyError {
-    /// The database says why.
     #[error(transparent)]
     Db(#[from] DbError),
-    /// What is in the database is no key.
     #[error("the signing key in the database is damaged")]
     Damaged,
-    /// There is no randomness.
-    #[error("no signing key can be made: {0}")]
+    #[error("no signing key can be created: {0}")]
     Random(getrandom::Error),
 }
 
-/// The signing key of a database, made if there is none yet. Blocks.
+/// Loads the signing key from the database; creates it if there is none. Blocking.
 ///
 /// # Errors
 /// When it cannot be read or written.
 pub fn signing_key(database: &Database) -> Result<SigningKey, KeyError> {
-    let mut fresh = [0; 32];
-    getrandom::fill(&mut fresh).map_err(KeyError::Random)?;
-    let secret: [u8; 32] = database.key(KEY_NAME, &fresh)?.try_into().map_err(|_| KeyError::Damaged)?;
+    let mut new_secret = [0; 32];
+    getrandom::fill(&mut new_secret).map_err(KeyError::Random)?;
+    let secret: [u8; 32] = database.key(KEY_NAME, &new_secret)?.try_into().map_err(|_| KeyError::Damaged)?;
     Ok(SigningKey::from_bytes(&secret))
 }
 
-/// The public key as servers are given it in the setting `extauthkey`.
+/// The public key in base64, as in the setting `extauthkey`.
 pub fn public_text(key: &SigningKey) -> String {
     BASE64.encode(key.verifying_key().as_bytes())
 }
@@ -69,7 +67,7 @@ struct AuthServer {
     database: Database,
     key: SigningKey,
     blocking_pool: BlockingPool,
-    guesses: HttpPasswordLimiter,
+    password_limiter: HttpPasswordLimiter,
     trusted: Trusted,
 }
 
@@ -82,18 +80,16 @@ struct IdentRequest {
     nonce: Option<String>,
 }
 
-/// An auth server that runs.
+/// A running auth server.
 pub struct RunningAuthServer {
-    /// Where it listens.
     pub address: SocketAddr,
-    /// Stops it.
     pub handle: ServerHandle,
 }
 
-/// Starts an auth server inside a running actix system.
+/// Starts the auth server. Must be called inside an actix system.
 ///
 /// # Errors
-/// When the address cannot be listened on.
+/// When listening fails.
 pub fn start(
     listener: TcpListener,
     database: Database,
@@ -103,15 +99,15 @@ pub fn start(
 ) -> std::io::Result<RunningAuthServer> {
     let address = listener.local_addr()?;
     let limiter = HttpConnectionLimiter::new(trusted.clone());
-    let provider = web::Data::new(AuthServer {
+    let server = web::Data::new(AuthServer {
         database,
         key,
         blocking_pool,
-        guesses: HttpPasswordLimiter::default(),
+        password_limiter: HttpPasswordLimiter::default(),
         trusted,
     });
-    let app = move || App::new().app_data(provider.clone()).default_service(web::to(answer));
-    let server: Server = HttpServer::new(app)
+    let app = move || App::new().app_data(server.clone()).default_service(web::to(answer));
+    let running: Server = HttpServer::new(app)
         .workers(1)
         .max_connections(MAX_CONNECTIONS)
         .client_request_timeout(REQUEST_TIME)
@@ -119,8 +115,8 @@ pub fn start(
         .disable_signals()
         .listen(listener)?
         .run();
-    let handle = server.handle();
-    actix_rt::spawn(server);
+    let handle = running.handle();
+    actix_rt::spawn(running);
     Ok(RunningAuthServer { address, handle })
 }
 
@@ -128,20 +124,16 @@ fn status(status: &str) -> Value {
     json!({"status": status})
 }
 
-async fn answer(
-    request: HttpRequest,
-    provider: web::Data<AuthServer>,
-    payload: web::Payload,
-) -> HttpResponse {
-    let mut incoming = Incoming::new(&request, payload);
-    let response = respond(&request, provider.into_inner(), &mut incoming).await;
-    incoming.end_behind(response)
+async fn answer(request: HttpRequest, server: web::Data<AuthServer>, payload: web::Payload) -> HttpResponse {
+    let mut body = RequestBody::new(&request, payload);
+    let response = respond(&request, server.into_inner(), &mut body).await;
+    body.close_if_unread(response)
 }
 
-async fn respond(request: &HttpRequest, provider: Arc<AuthServer>, incoming: &mut Incoming) -> HttpResponse {
+async fn respond(request: &HttpRequest, server: Arc<AuthServer>, body: &mut RequestBody) -> HttpResponse {
     let mut response = match *request.method() {
         Method::POST => HttpResponse::Ok(),
-        // A browser asks first whether it may.
+        // A CORS preflight request of a browser.
         Method::OPTIONS => HttpResponse::NoContent(),
         _ => return refuse(StatusCode::METHOD_NOT_ALLOWED, "POST a JSON object"),
     };
@@ -152,27 +144,27 @@ async fn respond(request: &HttpRequest, provider: Arc<AuthServer>, incoming: &mu
     if request.method() == Method::OPTIONS {
         return response.finish();
     }
-    let source = match source_of(request, &provider.trusted) {
+    let source = match source_of(request, &server.trusted) {
         Ok(Some(source)) => source,
         Ok(None) => return refuse(StatusCode::BAD_REQUEST, "nobody asks"),
-        Err(unclear) => return refuse(StatusCode::BAD_REQUEST, unclear.reason()),
+        Err(ambiguous) => return refuse(StatusCode::BAD_REQUEST, ambiguous.reason()),
     };
-    let body = match incoming.read(MAX_REQUEST).await {
+    let body = match body.read(MAX_REQUEST).await {
         Ok(body) => body,
         Err((status, message)) => return refuse(status, message),
     };
-    let Ok(question) = from_json::<IdentRequest>(&body) else {
+    let Ok(ident) = from_json::<IdentRequest>(&body) else {
         return HttpResponse::BadRequest().json(json!({"message": "this is no JSON object with a username"}));
     };
-    let wrong = |status, message| HttpResponse::build(status).json(json!({"message": message}));
-    match provider.decide(question, source).await {
+    let error = |status, message| HttpResponse::build(status).json(json!({"message": message}));
+    match server.decide(ident, source).await {
         Ok(value) => response.json(value),
-        Err(CannotDecide::Fault) => wrong(StatusCode::INTERNAL_SERVER_ERROR, "the accounts cannot be read"),
-        Err(CannotDecide::Busy) => wrong(StatusCode::SERVICE_UNAVAILABLE, AttemptRefused::Busy.message()),
+        Err(CannotDecide::Fault) => error(StatusCode::INTERNAL_SERVER_ERROR, "the accounts cannot be read"),
+        Err(CannotDecide::Busy) => error(StatusCode::SERVICE_UNAVAILABLE, AttemptRefused::Busy.message()),
     }
 }
 
-/// The answer to what is not answered; what else is sent is not read.
+/// An error response; closes the connection without reading the rest of the request.
 fn refuse(status: StatusCode, message: &str) -> HttpResponse {
     HttpResponse::build(status).force_close().json(json!({"message": message}))
 }
@@ -182,11 +174,11 @@ fn in_group(account: &Account, group: Option<&str>) -> bool {
     group.is_empty() || account.flags.iter().any(|f| f.eq_ignore_ascii_case(group))
 }
 
-/// Why a question has no answer.
+/// Why a request gets an error instead of a decision.
 enum CannotDecide {
     /// The accounts cannot be read.
     Fault,
-    /// Too many wait for a check.
+    /// Too many password checks are queued.
     Busy,
 }
 
@@ -207,46 +199,47 @@ impl AuthServer {
         read.map_err(|_| CannotDecide::Fault)
     }
 
-    async fn decide(self: Arc<Self>, question: IdentRequest, from: Source) -> Result<Value, CannotDecide> {
-        let account = self.account(&question.username).await?;
-        let Some(given) = question.password.clone() else {
-            let similar = account.is_none() && self.has_account_like(&question.username).await?;
+    async fn decide(self: Arc<Self>, ident: IdentRequest, from: Source) -> Result<Value, CannotDecide> {
+        let account = self.account(&ident.username).await?;
+        let Some(password) = ident.password.clone() else {
+            let similar = account.is_none() && self.has_account_like(&ident.username).await?;
             return Ok(match account {
-                // Nobody is a guest elsewhere under a name that looks like it.
+                // No guest may use a name that looks like an account's.
                 None if similar => status("auth"),
                 None => status("guest"),
                 Some(account) if account.locked => status("banned"),
-                Some(account) if !in_group(&account, question.group.as_deref()) => status("outgroup"),
+                Some(account) if !in_group(&account, ident.group.as_deref()) => status("outgroup"),
                 Some(_) => status("auth"),
             });
         };
         let now = Timestamp::now();
-        let guess = match self.guesses.slow(from, now.monotonic_ms).await {
-            Ok(guess) => guess,
+        let attempt = match self.password_limiter.slow(from, now.monotonic_ms).await {
+            Ok(attempt) => attempt,
             Err(AttemptRefused::TooMany) => return Ok(status("badpass")),
             Err(AttemptRefused::Busy) => return Err(CannotDecide::Busy),
         };
-        // No password fits where there is none.
+        // Without an account, or one without a hash, no password matches.
         let hash = account.as_ref().map(|account| &account.hash).filter(|hash| !hash.is_empty());
         let hash = hash.map_or(NO_ACCOUNT, String::as_str).to_owned();
-        let fits = self.blocking_pool.run(Job::VerifyPassword, move || password::verify(&given, &hash)).await;
-        let fits = fits.ok_or(CannotDecide::Fault)?;
-        let Some(account) = account.filter(|a| fits && !a.locked && !a.hash.is_empty()) else {
+        let is_correct =
+            self.blocking_pool.run(Job::VerifyPassword, move || password::verify(&password, &hash)).await;
+        let is_correct = is_correct.ok_or(CannotDecide::Fault)?;
+        let Some(account) = account.filter(|a| is_correct && !a.locked && !a.hash.is_empty()) else {
             return Ok(status("badpass"));
         };
-        guess.give_back();
-        if !in_group(&account, question.group.as_deref()) {
+        attempt.refund();
+        if !in_group(&account, ident.group.as_deref()) {
             return Ok(status("outgroup"));
         }
         let mut payload = json!({
             "username": account.name,
             "flags": account.flags,
-            "nonce": question.nonce.unwrap_or_default(),
+            "nonce": ident.nonce.unwrap_or_default(),
             "iat": now.utc_ms / 1000,
             "exp": now.utc_ms / 1000 + TOKEN_SECONDS,
             "uid": account.id,
         });
-        if let Some(group) = question.group.filter(|g| !g.is_empty()) {
+        if let Some(group) = ident.group.filter(|g| !g.is_empty()) {
             payload["group"] = group.into();
         }
         Ok(json!({"status": "auth", "token": sign(&self.key, &payload)}))
@@ -265,7 +258,7 @@ mod tests {
     use crate::auth::token;
 
     #[test]
-    fn what_is_signed_here_is_a_token() {
+    fn issued_tokens_are_valid() {
         let key = SigningKey::from_bytes(&[7; 32]);
         let text = sign(&key, &json!({"username": "a", "nonce": "2a", "uid": 5, "flags": ["MOD"]}));
         let token = token::read(&text, &key.verifying_key(), "", 42).unwrap();
@@ -276,15 +269,15 @@ mod tests {
     }
 
     #[test]
-    fn the_signing_key_stays_the_same() {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("x.db");
+    fn the_signing_key_persists() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("x.db");
         let first = public_text(&signing_key(&Database::open(&path).unwrap()).unwrap());
         assert_eq!(public_text(&signing_key(&Database::open(&path).unwrap()).unwrap()), first);
     }
 
     #[test]
-    fn checking_a_name_that_is_no_account_takes_as_long() {
+    fn the_dummy_hash_is_valid_and_matches_nothing() {
         assert!(password::is_hash(NO_ACCOUNT) && !password::verify("x", NO_ACCOUNT));
     }
 }

@@ -1,4 +1,4 @@
-//! The auth server elsewhere, whose accounts may log in here. Source: docs/spec/services.md#ext-auth.
+//! Client of an external auth server. Source: docs/spec/services.md#ext-auth.
 
 use ed25519_dalek::VerifyingKey;
 use reqwest::Method;
@@ -9,41 +9,39 @@ use super::token;
 use crate::config::Settings;
 use crate::http::{self, Http, HttpError};
 
-/// Characters of a status that is not known which are shown.
+/// Maximum length of an unknown status in the log, in characters.
 const MAX_STATUS: usize = 100;
 
-/// An auth server that may be used.
+/// An external auth server whose accounts may log in.
 #[derive(Debug, Clone)]
 pub struct ExtAuth {
-    /// Where it is.
     pub url: String,
-    /// Name of its host, the first part of account ids.
+    /// Host name of the URL: the first part of account ids.
     pub host: String,
-    /// Its key; without one, names are asked about and no token is believed.
+    /// Its public key. Without one names are checked, but no token is accepted.
     pub key: Option<VerifyingKey>,
 }
 
-/// What the auth server says of a name.
+/// The auth server's answer about a name.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum NameAnswer {
-    /// It is an account there.
+    /// An account that has to authenticate.
     Account,
-    /// It is none.
+    /// Not an account.
     Guest,
-    /// It is an account, not of the group.
+    /// An account, but not in the required group.
     OutGroup,
-    /// It is banned there.
     Banned,
-    /// Something that is not known.
+    /// An unknown status.
     Other(String),
-    /// There is no answer, or none that can be read.
+    /// No readable answer; the setting `extauthfallback` decides what follows.
     Unavailable,
 }
 
 /// Checks the URL of an auth server.
 ///
 /// # Errors
-/// When it is no http or https URL, or one of drawpile.net that is not the right one.
+/// When it is not an http or https URL, or is on drawpile.net but not the official one.
 pub fn check_url(text: &str) -> Result<String, String> {
     let url = http::check_url(text).map_err(|e| e.to_string())?;
     let official = "https://drawpile.net/api/ext-auth/";
@@ -55,14 +53,14 @@ pub fn check_url(text: &str) -> Result<String, String> {
 }
 
 impl ExtAuth {
-    /// The auth server, if there is one and its accounts may log in.
+    /// The configured auth server; `None` if there is none or `extauth` is off.
     pub fn of(url: Option<&str>, settings: &Settings) -> Option<ExtAuth> {
         let url = url.filter(|_| settings.extauth)?;
         let host = url::Url::parse(url).ok()?.host_str()?.to_owned();
         Some(ExtAuth { url: url.to_owned(), host, key: token::public_key(&settings.extauth_key) })
     }
 
-    /// Asks about a name.
+    /// Asks whether a name is an account.
     pub async fn ask(&self, http: &Http, name: &str, group: &str) -> NameAnswer {
         let mut body = json!({"username": name});
         if !group.is_empty() {
@@ -70,7 +68,7 @@ impl ExtAuth {
         }
         let answer = match http.request(Method::POST, &self.url, &[], Some(&body)).await {
             Ok(answer) => answer,
-            // That is no outage: else who makes many requests could have names of accounts given to guests.
+            // Not `Unavailable`: an outage may let guests in, and anybody could cause one by many requests.
             Err(HttpError::Busy) => return NameAnswer::Other("busy".to_owned()),
             Err(error) => {
                 tracing::warn!(%error, "the auth server does not answer");
@@ -84,7 +82,7 @@ impl ExtAuth {
             Some("outgroup") => NameAnswer::OutGroup,
             Some("banned") => NameAnswer::Banned,
             Some(other) => NameAnswer::Other(other.chars().take(MAX_STATUS).collect()),
-            // It has answered: guests may not be let in as if it was down.
+            // The server is up, so guests must not be let in as in an outage.
             None if (200..300).contains(&answer.status)
                 && json.is_some_and(|v| v.is_object() || v.is_array()) =>
             {
@@ -99,9 +97,9 @@ impl ExtAuth {
     }
 }
 
-/// Flags of a token that count here.
+/// The flags of a token that the settings allow.
 pub fn permitted(flags: Vec<String>, settings: &Settings) -> Vec<String> {
-    let counts = |flag: &String| match flag.as_str() {
+    let is_permitted = |flag: &String| match flag.as_str() {
         "MOD" => settings.extauth_mod,
         "GHOST" => settings.extauth_ghosts && settings.enable_ghosts,
         "HOST" => settings.extauth_host,
@@ -112,5 +110,5 @@ pub fn permitted(flags: Vec<String>, settings: &Settings) -> Vec<String> {
         "PERSIST" => settings.extauth_persist,
         _ => true,
     };
-    flags.into_iter().filter(counts).collect()
+    flags.into_iter().filter(is_permitted).collect()
 }

@@ -1,7 +1,7 @@
 //! Accounts and passwords.
 //!
-//! [`Auth`] answers whether a name is an account and whether a password fits. Hashes are checked on a pool of threads
-//! of bounded size, never on an actor's thread; `turns` decides whose is next.
+//! [`Auth`] answers whether a name is an account and whether a password is correct. Passwords are verified on the
+//! [`BlockingPool`], never on an actor's thread.
 
 pub mod auth_server;
 pub mod extauth;
@@ -22,12 +22,12 @@ use extauth::NameAnswer;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 
-/// Wrong passwords after which a connection is ended.
+/// Wrong passwords after which a connection is closed.
 pub const MAX_PASSWORD_ATTEMPTS: u32 = 10;
-/// For people whose password could not be checked.
+/// Error text for clients when too many password checks are queued.
 pub const BUSY_TEXT: &str = "The server has too many passwords to check, try again in a minute";
 
-/// The Auth actor.
+/// The actor that verifies accounts.
 pub struct Auth {
     rules: Arc<Rules>,
     blocking_pool: BlockingPool,
@@ -35,7 +35,6 @@ pub struct Auth {
 }
 
 impl Auth {
-    /// An actor that knows the accounts of `rules`.
     pub fn new(rules: Arc<Rules>, blocking_pool: BlockingPool, http: Http) -> Self {
         Self { rules, blocking_pool, http }
     }
@@ -45,60 +44,53 @@ impl Actor for Auth {
     type Context = Context<Self>;
 }
 
-/// Whether this is an account, and this its password.
+/// Checks name and password of an account.
 #[derive(Debug, Message)]
 #[rtype(result = "AccountCheck")]
 pub struct CheckAccount {
-    /// User name, case-sensitive.
+    /// Case-sensitive.
     pub name: String,
-    /// Password.
     pub password: String,
-    /// Whence it comes.
+    /// Address of the client, for fair queueing.
     pub address: IpAddr,
 }
 
 /// Answer to [`CheckAccount`].
 #[derive(Debug, Clone, PartialEq, Eq, MessageResponse, Serialize, Deserialize)]
 pub enum AccountCheck {
-    /// There is no such account.
     NotFound,
-    /// There is none, but one whose name people cannot tell from this.
+    /// There is none, but one whose name looks the same to people.
     Similar,
-    /// Too many passwords are to be checked.
+    /// Too many password checks are queued, or the check failed.
     Busy,
-    /// It is locked.
     Locked,
-    /// The password does not fit.
     BadPassword,
-    /// Name and password fit.
     Ok {
-        /// Account id.
         auth_id: String,
-        /// Account flags.
         flags: Vec<String>,
     },
 }
 
-/// What is known of an account.
-struct Known {
+/// An account, from the database or the configuration file.
+struct FoundAccount {
     auth_id: String,
     hash: String,
     flags: Vec<String>,
     locked: bool,
 }
 
-/// The account of this name. What the database has at this moment counts.
-async fn find(rules: &Rules, name: &str, blocking_pool: &BlockingPool) -> Option<Known> {
+/// Looks an account up: in the database if there is one, else in the configuration file.
+async fn find(rules: &Rules, name: &str, blocking_pool: &BlockingPool) -> Option<FoundAccount> {
     let Some(database) = rules.database.clone() else {
         let account = rules.file().users.iter().find(|a| a.name == name)?.clone();
         let locked = account.hash.starts_with('*');
         let auth_id = format!("internal:{}", account.name);
-        return Some(Known { auth_id, hash: account.hash, flags: account.flags, locked });
+        return Some(FoundAccount { auth_id, hash: account.hash, flags: account.flags, locked });
     };
     let name = name.to_owned();
-    let asked = blocking_pool.run(Job::FileIo, move || database.account(&name)).await;
-    match asked? {
-        Ok(account) => account.map(|a| Known {
+    let result = blocking_pool.run(Job::FileIo, move || database.account(&name)).await;
+    match result? {
+        Ok(account) => account.map(|a| FoundAccount {
             auth_id: format!("internal:{}", a.id),
             hash: a.hash,
             flags: a.flags,
@@ -106,8 +98,8 @@ async fn find(rules: &Rules, name: &str, blocking_pool: &BlockingPool) -> Option
         }),
         Err(error) => {
             tracing::error!(%error, "cannot read an account");
-            // Nobody is let in under a name that may be somebody's.
-            Some(Known { auth_id: String::new(), hash: "*".into(), flags: Vec::new(), locked: false })
+            // Fails closed: a name that may be an account's gets a hash that nothing matches.
+            Some(FoundAccount { auth_id: String::new(), hash: "*".into(), flags: Vec::new(), locked: false })
         }
     }
 }
@@ -119,7 +111,7 @@ impl Handler<CheckAccount> for Auth {
         let rules = self.rules.clone();
         let blocking_pool = self.blocking_pool.clone();
         Box::pin(async move {
-            let Some(Known { auth_id, hash, flags, locked }) =
+            let Some(FoundAccount { auth_id, hash, flags, locked }) =
                 find(&rules, &check.name, &blocking_pool).await
             else {
                 let similar = rules.resembles_account(&check.name);
@@ -137,14 +129,13 @@ impl Handler<CheckAccount> for Auth {
     }
 }
 
-/// The mark of an account that has a flag and is not locked: it is another one as soon as the name is that of another
-/// account, or the password is another.
+/// Returns a fingerprint of an unlocked account that has a flag. It changes when the password changes, or when the
+/// name becomes that of another account.
 #[derive(Debug, Message)]
 #[rtype(result = "Option<AccountFingerprint>")]
 pub struct GetAccountFingerprint {
-    /// User name, case-sensitive.
+    /// Case-sensitive.
     pub name: String,
-    /// The flag.
     pub flag: &'static str,
 }
 
@@ -163,18 +154,17 @@ impl Handler<GetAccountFingerprint> for Auth {
         Box::pin(async move {
             let account = find(&rules, &name, &blocking_pool).await.filter(|account| !account.locked)?;
             let has_flag = account.flags.iter().any(|f| f == flag);
-            let mark =
+            let fingerprint =
                 Sha256::new().chain_update(&account.auth_id).chain_update([0]).chain_update(account.hash);
-            has_flag.then(|| mark.finalize().into())
+            has_flag.then(|| fingerprint.finalize().into())
         })
     }
 }
 
-/// What does the auth server say of a name?
+/// Asks the external auth server about a name.
 #[derive(Debug, Message)]
 #[rtype(result = "NameAnswer")]
 pub struct QueryExtAuth {
-    /// User name.
     pub name: String,
 }
 
@@ -207,7 +197,7 @@ mod tests {
     use crate::config::ini;
 
     #[test]
-    fn accounts_of_the_configuration_file_are_checked() {
+    fn accounts_of_the_configuration_file_are_verified() {
         let text = b"[users]\nmod:plain;secret:MOD,HOST\nlocked:*plain;x:\n";
         let rules = Arc::new(Rules::new(ini::parse(text), None, String::new()).0);
         actix_rt::System::new().block_on(async {
@@ -228,16 +218,16 @@ mod tests {
                 assert_eq!(check(similar, "secret").await.unwrap(), AccountCheck::Similar, "{similar}");
             }
             assert_eq!(check("locked", "x").await.unwrap(), AccountCheck::Locked);
-            let mark = |name: &str, flag| auth.send(GetAccountFingerprint { name: name.into(), flag });
-            let before = mark("mod", "MOD").await.unwrap();
+            let fingerprint = |name: &str, flag| auth.send(GetAccountFingerprint { name: name.into(), flag });
+            let before = fingerprint("mod", "MOD").await.unwrap();
             assert!(before.is_some());
-            assert_eq!(mark("mod", "ADMIN").await.unwrap(), None);
-            assert_eq!(mark("locked", "MOD").await.unwrap(), None);
+            assert_eq!(fingerprint("mod", "ADMIN").await.unwrap(), None);
+            assert_eq!(fingerprint("locked", "MOD").await.unwrap(), None);
             let text = b"[users]\nmod:plain;other:MOD\n";
             let rules = Arc::new(Rules::new(ini::parse(text), None, String::new()).0);
             auth.send(NewRules(rules)).await.unwrap();
-            let after = mark("mod", "MOD").await.unwrap();
-            assert!(after.is_some() && after != before, "the password is another");
+            let after = fingerprint("mod", "MOD").await.unwrap();
+            assert!(after.is_some() && after != before, "the password has changed");
         });
     }
 }

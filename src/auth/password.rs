@@ -1,6 +1,6 @@
-//! Password hashes in all forms that accounts have. Source: docs/spec/config.md#password-hashes.
+//! Verifies and creates password hashes. Source: docs/spec/config.md#password-hashes.
 //!
-//! | form | meaning |
+//! | format | meaning |
 //! | --- | --- |
 //! | `plain;text` | the password itself |
 //! | `s+sha1;<salt hex>;<hex>` | SHA-1 of salt and password |
@@ -15,14 +15,14 @@ use subtle::ConstantTimeEq as _;
 
 const PBKDF2_ROUNDS: u32 = 20_000;
 
-/// Whether `password` fits `hash`. The empty password is none and fits nothing; an empty hash or one of an unknown form
-/// fits none.
+/// Whether `password` matches `hash`. The empty password matches nothing, nor does anything match an empty hash or
+/// one of an unknown format.
 pub fn verify(password: &str, hash: &str) -> bool {
     if password.is_empty() {
         return false;
     }
-    let Some((form, rest)) = hash.split_once(';') else { return false };
-    match form {
+    let Some((format, rest)) = hash.split_once(';') else { return false };
+    match format {
         "plain" => bool::from(password.as_bytes().ct_eq(rest.as_bytes())),
         "s+sha1" => verify_sha1(password, rest).unwrap_or(false),
         "pbkdf2" => verify_pbkdf2(password, rest).unwrap_or(false),
@@ -31,26 +31,26 @@ pub fn verify(password: &str, hash: &str) -> bool {
     }
 }
 
-/// Whether a text has the form of a password hash.
+/// Whether a text has the format of a password hash.
 pub fn is_hash(text: &str) -> bool {
-    let Some((form, rest)) = text.split_once(';') else { return text.starts_with('*') };
+    let Some((format, rest)) = text.split_once(';') else { return text.starts_with('*') };
     let parts = rest.split(';').count();
-    match form {
+    match format {
         "plain" => !rest.is_empty(),
         "s+sha1" => parts == 2,
         "pbkdf2" => parts == 3,
         "sodium" => argon2::PasswordHash::new(rest).is_ok(),
-        form => form.starts_with('*'),
+        format => format.starts_with('*'),
     }
 }
 
-/// Whether checking a password against this hash takes so long that no actor may do it.
+/// Whether verifying against this hash takes so long that it must not run on an actor's thread.
 pub fn is_slow(hash: &str) -> bool {
     hash.starts_with("sodium;") || hash.starts_with("pbkdf2;")
 }
 
-/// Hashes a password as new hashes are made: Argon2id with the parameters of libsodium's interactive limits, for 64 MiB
-/// and about a tenth of a second. `None` without randomness.
+/// Creates a hash: Argon2id with libsodium's interactive limits (64 MiB, about 0.1 s). `None` if the system provides
+/// no randomness.
 pub fn hash(password: &str) -> Option<String> {
     let mut salt = [0; 16];
     getrandom::fill(&mut salt).ok()?;
@@ -82,7 +82,7 @@ fn verify_pbkdf2(password: &str, rest: &str) -> Option<bool> {
 
 fn verify_argon2(password: &str, hash: &str) -> bool {
     let Ok(hash) = argon2::PasswordHash::new(hash) else { return false };
-    // The parameters come from the hash; those that need more than 1 GiB are a mistake or an attack.
+    // The parameters come from the hash. More than 1 GiB is a mistake or an attack.
     let memory = argon2::Params::try_from(&hash).map(|p| p.m_cost());
     memory.is_ok_and(|kib| kib <= 1 << 20)
         && Argon2::default().verify_password(password.as_bytes(), &hash).is_ok()
@@ -102,8 +102,8 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_form_fits_its_password_only() {
-        // Made with Python's hashlib and argon2-cffi from the password "pässword".
+    fn every_format_matches_its_password_only() {
+        // Created with Python's hashlib and argon2-cffi from the password "pässword".
         let hashes = [
             "plain;pässword",
             "s+sha1;73616c74;659300c06fd0790609170cc728ce169cab66f3fd",
@@ -119,7 +119,7 @@ mod tests {
     }
 
     #[test]
-    fn the_recorded_hashes_fit_their_passwords() {
+    fn recorded_hashes_match_their_passwords() {
         let Some(golden) = std::env::var_os("DRAWHALL_GOLDEN") else {
             return crate::skip::skip("golden", "DRAWHALL_GOLDEN is not set");
         };
@@ -138,15 +138,15 @@ mod tests {
     }
 
     #[test]
-    fn new_hashes_are_of_the_references_form() {
-        let made = hash("pässword").unwrap();
-        assert!(made.starts_with("sodium;$argon2id$v=19$m=65536,t=2,p=1$"), "{made}");
-        assert!(is_hash(&made) && verify("pässword", &made) && !verify("other", &made));
-        assert_ne!(hash("pässword"), Some(made), "salts differ");
+    fn new_hashes_have_the_format_of_drawpile_srv() {
+        let new = hash("pässword").unwrap();
+        assert!(new.starts_with("sodium;$argon2id$v=19$m=65536,t=2,p=1$"), "{new}");
+        assert!(is_hash(&new) && verify("pässword", &new) && !verify("other", &new));
+        assert_ne!(hash("pässword"), Some(new), "salts differ");
     }
 
     #[test]
-    fn hashes_are_told_from_other_text() {
+    fn is_hash_accepts_known_formats_only() {
         for good in ["plain;a", "plain;a;b", "s+sha1;00;11", "pbkdf2;1;a;b", "*", "*plain;x"] {
             assert!(is_hash(good), "{good}");
         }
@@ -156,7 +156,7 @@ mod tests {
     }
 
     #[test]
-    fn the_absence_of_a_password_fits_nothing() {
+    fn the_empty_password_and_the_empty_hash_match_nothing() {
         for hash in ["", "plain;", "s+sha1;00;da39a3ee5e6b4b0d3255bfef95601890afd80709", &hash("").unwrap()] {
             assert!(!verify("", hash), "{hash}");
         }
@@ -164,7 +164,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_hash_fits_nothing() {
+    fn invalid_hashes_match_nothing() {
         for hash in
             ["*plain;x", "x", "md5;x", "s+sha1;zz;00", "pbkdf2;2;;", "sodium;$argon2id$", "pbkdf2;1;;"]
         {
@@ -176,7 +176,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn no_hash_makes_the_check_panic(hash in "(plain|s\\+sha1|pbkdf2|sodium|\\*)?;?[0-9a-z;=$,]{0,40}") {
+        fn arbitrary_hashes_do_not_panic(hash in "(plain|s\\+sha1|pbkdf2|sodium|\\*)?;?[0-9a-z;=$,]{0,40}") {
             verify("x", &hash);
         }
     }

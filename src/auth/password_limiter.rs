@@ -1,4 +1,5 @@
-//! Passwords that are tried over HTTP: each counts for its address before it is checked, and no longer when it was right.
+//! Limits password attempts over HTTP: a rate limit of failed logins per address, and a bounded queue of slow checks.
+//! An attempt counts before the password is verified, and is refunded if it was correct.
 
 use std::collections::HashMap;
 use std::net::{IpAddr, Ipv4Addr};
@@ -10,14 +11,15 @@ use crate::limits::FailedLoginLimiter;
 use crate::transport::network::narrowest;
 use crate::transport::trust::Source;
 
-/// Slow checks at once; those of the game wait in the same queue as they.
+/// Slow checks in parallel. They share the queue of [`BlockingPool`](crate::blocking::BlockingPool) with logins of
+/// clients.
 const MAX_CHECKS: usize = 4;
-/// Slow checks that wait for that, in all and of one address.
-const MAX_WAITING: usize = 64;
-/// See [`MAX_WAITING`].
-const MAX_WAITING_OF_ADDRESS: usize = 16;
+/// Slow checks that are queued or running, in total.
+const MAX_QUEUED: usize = 64;
+/// The same for one address.
+const MAX_QUEUED_OF_ADDRESS: usize = 16;
 
-/// How many passwords each address has tried, and who waits for a check.
+/// Counts the attempts of each address, and queues slow checks. Clones share the state.
 #[derive(Clone)]
 pub(crate) struct HttpPasswordLimiter {
     state: Arc<Mutex<LimiterState>>,
@@ -26,15 +28,15 @@ pub(crate) struct HttpPasswordLimiter {
 
 #[derive(Default)]
 struct LimiterState {
-    attempts: FailedLoginLimiter,
-    waiting: usize,
+    failed_logins: FailedLoginLimiter,
+    queued: usize,
     queues: HashMap<IpAddr, AddressQueue>,
 }
 
-/// Those of an address who wait, of whom one has a turn.
+/// The queue of an address: one check at a time.
 struct AddressQueue {
-    turn: Arc<Semaphore>,
-    waiting: usize,
+    permits: Arc<Semaphore>,
+    queued: usize,
 }
 
 impl Default for HttpPasswordLimiter {
@@ -43,17 +45,17 @@ impl Default for HttpPasswordLimiter {
     }
 }
 
-/// Why no password may be tried.
+/// Why an attempt is refused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum AttemptRefused {
-    /// There were too many wrong ones from this address.
+    /// The rate limit of failed logins of this address is reached.
     TooMany,
-    /// Too many wait already.
+    /// Too many checks are queued.
     Busy,
 }
 
 impl AttemptRefused {
-    /// For people.
+    /// The text for the client.
     pub(crate) fn message(self) -> &'static str {
         match self {
             Self::TooMany => "Too many wrong passwords, try again in a minute",
@@ -62,14 +64,14 @@ impl AttemptRefused {
     }
 }
 
-/// A password that is tried. It counts as wrong unless it is said to be right.
+/// An attempt. It counts as failed unless [`PasswordAttempt::refund`] is called.
 pub(crate) struct PasswordAttempt {
-    guesses: HttpPasswordLimiter,
+    limiter: HttpPasswordLimiter,
     address: IpAddr,
-    /// It stands in the line of its address.
-    waits: bool,
-    /// Turns of the address and of the server.
-    _turns: [Option<OwnedSemaphorePermit>; 2],
+    /// It counts in [`AddressQueue::queued`].
+    is_queued: bool,
+    /// Of the address and of the server.
+    _permits: [Option<OwnedSemaphorePermit>; 2],
 }
 
 impl HttpPasswordLimiter {
@@ -77,77 +79,81 @@ impl HttpPasswordLimiter {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// A password whose check takes no time.
+    /// Begins an attempt whose check takes no time.
     ///
     /// # Errors
-    /// When the address has to wait.
+    /// [`AttemptRefused::TooMany`].
     pub(crate) fn quick(&self, source: Source, now_ms: u64) -> Result<PasswordAttempt, AttemptRefused> {
-        let address = counted(source);
-        let may = self.lock().attempts.take(address, now_ms);
-        let guess = || PasswordAttempt { guesses: self.clone(), address, waits: false, _turns: [None, None] };
-        may.then(guess).ok_or(AttemptRefused::TooMany)
+        let address = limit_key(source);
+        let allowed = self.lock().failed_logins.take(address, now_ms);
+        let begin =
+            || PasswordAttempt { limiter: self.clone(), address, is_queued: false, _permits: [None, None] };
+        allowed.then(begin).ok_or(AttemptRefused::TooMany)
     }
 
-    /// A password whose check takes a while. It waits for its turn: an address has one at a time, and all together few.
+    /// Begins an attempt whose check takes long. Waits until it may run: one per address and [`MAX_CHECKS`] in total.
     ///
     /// # Errors
-    /// When the address has to wait longer, or too many wait.
+    /// When the rate limit of the address is reached or the queue is full.
     pub(crate) async fn slow(&self, source: Source, now_ms: u64) -> Result<PasswordAttempt, AttemptRefused> {
-        let (mut guess, turn) = self.stand_in_line(counted(source), now_ms)?;
-        // These are never closed.
-        let of_address = turn.acquire_owned().await.ok();
+        let (mut attempt, permits) = self.enqueue(limit_key(source), now_ms)?;
+        // These semaphores are never closed.
+        let of_address = permits.acquire_owned().await.ok();
         let of_server = self.checks.clone().acquire_owned().await.ok();
-        guess._turns = [of_address, of_server];
-        Ok(guess)
+        attempt._permits = [of_address, of_server];
+        Ok(attempt)
     }
 
-    fn stand_in_line(
+    fn enqueue(
         &self,
         address: IpAddr,
         now_ms: u64,
     ) -> Result<(PasswordAttempt, Arc<Semaphore>), AttemptRefused> {
         let mut state = self.lock();
-        let of_address = state.queues.get(&address).map_or(0, |queue| queue.waiting);
-        if state.waiting >= MAX_WAITING || of_address >= MAX_WAITING_OF_ADDRESS {
+        let of_address = state.queues.get(&address).map_or(0, |queue| queue.queued);
+        if state.queued >= MAX_QUEUED || of_address >= MAX_QUEUED_OF_ADDRESS {
             return Err(AttemptRefused::Busy);
         }
-        if !state.attempts.take(address, now_ms) {
+        if !state.failed_logins.take(address, now_ms) {
             return Err(AttemptRefused::TooMany);
         }
-        state.waiting += 1;
-        let new = || AddressQueue { turn: Arc::new(Semaphore::new(1)), waiting: 0 };
-        let queue = state.queues.entry(address).or_insert_with(new);
-        queue.waiting += 1;
-        let turn = queue.turn.clone();
+        state.queued += 1;
+        let new_queue = || AddressQueue { permits: Arc::new(Semaphore::new(1)), queued: 0 };
+        let queue = state.queues.entry(address).or_insert_with(new_queue);
+        queue.queued += 1;
+        let permits = queue.permits.clone();
         drop(state);
-        Ok((PasswordAttempt { guesses: self.clone(), address, waits: true, _turns: [None, None] }, turn))
+        Ok((
+            PasswordAttempt { limiter: self.clone(), address, is_queued: true, _permits: [None, None] },
+            permits,
+        ))
     }
 }
 
-/// What a source counts as. Whoever comes by a proxy on this machine that does not say for whom it speaks does not count
-/// for the machine itself: strangers would lock out who is there.
-fn counted(source: Source) -> IpAddr {
-    let by_proxy_here = source.address.is_loopback() && !source.direct;
-    if by_proxy_here { Ipv4Addr::UNSPECIFIED.into() } else { narrowest(source.address) }
+/// The address that attempts count for. Clients of a local proxy that names none must not count for loopback: they
+/// would lock out whoever works on the machine itself.
+fn limit_key(source: Source) -> IpAddr {
+    let by_local_proxy = source.address.is_loopback() && !source.direct;
+    if by_local_proxy { Ipv4Addr::UNSPECIFIED.into() } else { narrowest(source.address) }
 }
 
 impl PasswordAttempt {
-    /// The password was right, or not looked at.
-    pub(crate) fn give_back(self) {
-        self.guesses.lock().attempts.give_back(self.address);
+    /// Uncounts the attempt: the password was correct, or was not verified.
+    pub(crate) fn refund(self) {
+        self.limiter.lock().failed_logins.refund(self.address);
     }
 }
 
 impl Drop for PasswordAttempt {
     fn drop(&mut self) {
-        if !self.waits {
+        if !self.is_queued {
             return;
         }
-        let mut state = self.guesses.lock();
-        state.waiting -= 1;
+        let mut state = self.limiter.lock();
+        state.queued -= 1;
         if let Some(queue) = state.queues.get_mut(&self.address) {
-            queue.waiting -= 1;
-            if queue.waiting == 0 {
+            queue.queued -= 1;
+            if queue.queued == 0 {
                 state.queues.remove(&self.address);
             }
         }
@@ -161,7 +167,7 @@ mod tests {
 
     use super::*;
 
-    /// What a future is at once, if it is ready.
+    /// The output of a future that is ready at its first poll.
     trait PollOnce: Future + Sized {
         fn now_or_never(self) -> Option<Self::Output> {
             match pin!(self).poll(&mut Context::from_waker(Waker::noop())) {
@@ -177,52 +183,52 @@ mod tests {
     }
 
     #[actix_rt::test]
-    async fn asking_at_once_does_not_help() {
-        let guesses = HttpPasswordLimiter::default();
-        let first = guesses.slow(ip("192.0.2.1"), 0).await.ok();
-        // Others of the address wait, in order, and not without end.
-        let mut others: Vec<_> = (0..100).map(|_| Box::pin(guesses.slow(ip("192.0.2.1"), 0))).collect();
+    async fn slow_checks_are_queued_per_address_and_limited_in_total() {
+        let limiter = HttpPasswordLimiter::default();
+        let first = limiter.slow(ip("192.0.2.1"), 0).await.ok();
+        // Others of the address are queued in order, up to a limit.
+        let mut others: Vec<_> = (0..100).map(|_| Box::pin(limiter.slow(ip("192.0.2.1"), 0))).collect();
         let refused = others.iter_mut().filter_map(|other| other.as_mut().now_or_never()).count();
-        assert_eq!(100 - refused, MAX_WAITING_OF_ADDRESS - 1);
-        assert!(guesses.quick(ip("192.0.2.1"), 0).is_ok(), "what takes no time does not wait");
+        assert_eq!(100 - refused, MAX_QUEUED_OF_ADDRESS - 1);
+        assert!(limiter.quick(ip("192.0.2.1"), 0).is_ok(), "fast checks are not queued");
         let elsewhere: Vec<_> =
-            (2..5).filter_map(|n| guesses.slow(ip(&format!("192.0.2.{n}")), 0).now_or_never()).collect();
+            (2..5).filter_map(|n| limiter.slow(ip(&format!("192.0.2.{n}")), 0).now_or_never()).collect();
         assert_eq!(elsewhere.len() + 1, MAX_CHECKS);
-        assert!(guesses.slow(ip("192.0.2.9"), 0).now_or_never().is_none(), "the server has its turns, too");
+        assert!(limiter.slow(ip("192.0.2.9"), 0).now_or_never().is_none(), "the server has its turns, too");
         drop((first, elsewhere));
-        let mut waiting = others.into_iter();
-        let next = waiting.find_map(|mut other| other.as_mut().now_or_never()).unwrap();
-        assert!(next.is_ok(), "the next one's turn");
-        drop((next, waiting));
-        let state = guesses.lock();
-        assert!(state.waiting == 0 && state.queues.is_empty(), "who gives up does not wait any more");
+        let mut queued = others.into_iter();
+        let next = queued.find_map(|mut other| other.as_mut().now_or_never()).unwrap();
+        assert!(next.is_ok(), "the next one runs");
+        drop((next, queued));
+        let state = limiter.lock();
+        assert!(state.queued == 0 && state.queues.is_empty(), "dropped futures leave the queue");
     }
 
     #[actix_rt::test]
-    async fn wrong_ones_count_and_right_ones_do_not() {
-        let guesses = HttpPasswordLimiter::default();
-        let of = |text: &str, at| {
-            let (guesses, source) = (guesses.clone(), ip(text));
-            async move { guesses.slow(source, at).await }
+    async fn failed_attempts_count_and_correct_ones_do_not() {
+        let limiter = HttpPasswordLimiter::default();
+        let begin = |text: &str, now_ms| {
+            let (limiter, source) = (limiter.clone(), ip(text));
+            async move { limiter.slow(source, now_ms).await }
         };
         for _ in 0..100 {
-            of("192.0.2.1", 0).await.unwrap_or_else(|_| panic!("right ones")).give_back();
+            begin("192.0.2.1", 0).await.unwrap_or_else(|_| panic!("correct passwords")).refund();
         }
-        let mut wrong = 0;
-        while of("2001:db8::1", 0).await.is_ok() {
-            wrong += 1;
+        let mut failed = 0;
+        while begin("2001:db8::1", 0).await.is_ok() {
+            failed += 1;
         }
-        assert_eq!(wrong, 20);
-        assert!(matches!(of("2001:db8::2", 0).await, Err(AttemptRefused::TooMany)), "the same network");
-        assert!(of("192.0.2.1", 0).await.is_ok());
-        assert!(of("2001:db8::1", 60_000).await.is_ok());
+        assert_eq!(failed, 20);
+        assert!(matches!(begin("2001:db8::2", 0).await, Err(AttemptRefused::TooMany)), "the same network");
+        assert!(begin("192.0.2.1", 0).await.is_ok());
+        assert!(begin("2001:db8::1", 60_000).await.is_ok());
     }
 
     #[actix_rt::test]
-    async fn a_proxy_here_that_says_nothing_does_not_lock_the_machine_out() {
-        let guesses = HttpPasswordLimiter::default();
+    async fn a_local_proxy_that_names_no_client_does_not_lock_out_loopback() {
+        let limiter = HttpPasswordLimiter::default();
         let proxied = Source { address: ip("127.0.0.1").address, direct: false };
-        while guesses.slow(proxied, 0).await.is_ok() {}
-        assert!(guesses.slow(ip("127.0.0.1"), 0).await.is_ok());
+        while limiter.slow(proxied, 0).await.is_ok() {}
+        assert!(limiter.slow(ip("127.0.0.1"), 0).await.is_ok());
     }
 }

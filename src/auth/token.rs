@@ -1,63 +1,62 @@
-//! Tokens of an auth server: who somebody is, signed with Ed25519. Source: docs/spec/services.md#token-format.
+//! Tokens of an auth server: signed with Ed25519, they prove who somebody is. Source:
+//! docs/spec/services.md#token-format.
 //!
-//! `1.<payload>.<signature>` or `2.<payload>.<avatar>.<signature>`, each part base64 as Qt reads it; the signature is over
-//! the text before the last dot.
+//! `1.<payload>.<signature>` or `2.<payload>.<avatar>.<signature>`, each part in base64 as Qt decodes it. The
+//! signature is over the text before the last dot.
 
 use drawhall_protocol::{from_json, qt_base64, whole_number};
 use ed25519_dalek::{Signature, VerifyingKey};
 use serde_json::Value;
 
-/// How long before a client has connected the token that it brings may have been made, in milliseconds.
+/// Maximum age of a token when the client connects, in milliseconds.
 const MAX_AGE_MS: i64 = 5 * 60 * 1000;
 
-/// A token that does not count.
+/// Why a token is invalid.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum TokenError {
-    /// It is not of this form, or was not signed with this key.
+    /// Malformed, or not signed with this key.
     #[error("signature mismatch")]
     Signature,
-    /// What it says is not what was asked for.
+    /// Group or nonce do not match, or a field is invalid.
     #[error("invalid payload")]
     Payload,
 }
 
-/// What a token says.
+/// The content of a token.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Token {
-    /// User name.
     pub username: String,
-    /// Account flags.
     pub flags: Vec<String>,
     /// The stable account id, if there is one.
     pub uid: Option<String>,
-    /// The same as a number, if it is one.
+    /// `uid` as a number, if it is one.
     pub number: Option<i64>,
-    /// Avatar picture, may be empty.
+    /// May be empty.
     pub avatar: Vec<u8>,
-    /// When it was made, milliseconds since 1970, if it says so in a way that makes sense.
+    /// When it was issued (`iat`), milliseconds since 1970; `None` if missing or implausible.
     pub issued_ms: Option<i64>,
-    /// When it ends, likewise.
+    /// When it expires (`exp`), likewise.
     pub expires_ms: Option<i64>,
 }
 
 impl Token {
-    /// Whether it was made long before this time, milliseconds since 1970, or has ended before. Clocks of auth servers
-    /// may be slow.
+    /// Whether the token was issued or had expired more than [`MAX_AGE_MS`] before `utc_ms` (milliseconds since
+    /// 1970). The margin allows for clocks of auth servers that are slow.
     pub fn is_older_than(&self, utc_ms: i64) -> bool {
         [self.issued_ms, self.expires_ms].into_iter().flatten().any(|at| at < utc_ms - MAX_AGE_MS)
     }
 }
 
-/// Reads a public key: 32 bytes in base64.
+/// Parses a public key: 32 bytes in base64.
 pub fn public_key(text: &str) -> Option<VerifyingKey> {
     let bytes: [u8; 32] = qt_base64::decode(text).try_into().ok()?;
     VerifyingKey::from_bytes(&bytes).ok()
 }
 
-/// Reads a token that was asked for with a nonce and, if it is not empty, a group.
+/// Verifies and parses a token that was requested with this nonce and, unless empty, this group.
 ///
 /// # Errors
-/// When it was not signed with this key, or is an answer to something else.
+/// When the signature does not match this key, or the token was issued for another request.
 pub fn read(text: &str, key: &VerifyingKey, group: &str, nonce: u64) -> Result<Token, TokenError> {
     let (signed, signature) = text.rsplit_once('.').ok_or(TokenError::Signature)?;
     let parts: Vec<&str> = signed.split('.').collect();
@@ -74,15 +73,15 @@ pub fn read(text: &str, key: &VerifyingKey, group: &str, nonce: u64) -> Result<T
     read_payload(&payload, qt_base64::decode(avatar)).ok_or(TokenError::Payload)
 }
 
-/// Whether the payload answers what was asked.
+/// Whether nonce and group are those of the request.
 fn check(payload: &Value, group: &str, nonce: u64) -> Option<()> {
-    let answered = payload["nonce"].as_str().and_then(|n| u64::from_str_radix(n, 16).ok())?;
+    let given = payload["nonce"].as_str().and_then(|n| u64::from_str_radix(n, 16).ok())?;
     let same_group = match &payload["group"] {
         Value::Null => group.is_empty(),
-        Value::String(given) => given == group,
+        Value::String(name) => name == group,
         _ => false,
     };
-    (nonce != 0 && answered == nonce && same_group).then_some(())
+    (nonce != 0 && given == nonce && same_group).then_some(())
 }
 
 fn read_payload(payload: &Value, avatar: Vec<u8>) -> Option<Token> {
@@ -104,7 +103,7 @@ fn read_payload(payload: &Value, avatar: Vec<u8>) -> Option<Token> {
     Some(Token { username, flags, uid, number, avatar, issued_ms, expires_ms })
 }
 
-/// A time in seconds, as most write it, or in milliseconds, as JavaScript does; what is far from the present is none.
+/// Parses a time in seconds or (JavaScript) milliseconds; `None` if it is far from the present.
 fn time(value: &Value) -> Option<i64> {
     let number = value.as_f64()?;
     match number {
@@ -122,7 +121,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn recorded_tokens_count_or_not_as_they_did() {
+    fn recorded_tokens_are_valid_or_not_as_recorded() {
         let Some(golden) = std::env::var_os("DRAWHALL_GOLDEN") else {
             return crate::skip::skip("golden", "DRAWHALL_GOLDEN is not set");
         };
@@ -139,7 +138,7 @@ mod tests {
         }
     }
 
-    /// Made by Python's `ed25519` 1.5, with which drawpile.net signs: key and signature have no padding.
+    /// Created with Python's `ed25519` 1.5, as on drawpile.net: no base64 padding of key and signature.
     const PYTHON_KEY: &str = "A6EHv/POEL4dcN0Y50vAmWfk1jCbpQ1fHdyGZBJVMbg";
     const PYTHON_TOKENS: [&str; 3] = [
         "1.eyJ1c2VybmFtZSI6ICJtYWRkaWUiLCAiZmxhZ3MiOiBbIkhPU1QiLCAiTU9EIl0sICJub25jZSI6ICIyYSIsICJpYXQiOiAxNzk1MjQxNTcyLCAi\
@@ -151,7 +150,7 @@ mod tests {
     ];
 
     #[test]
-    fn tokens_without_padding_count_as_those_with_it() {
+    fn base64_padding_of_tokens_is_optional() {
         for key in [PYTHON_KEY, &format!("{PYTHON_KEY}="), &format!(" {PYTHON_KEY}==\n")] {
             let key = public_key(key).unwrap();
             for (text, avatar) in PYTHON_TOKENS.into_iter().zip([&b""[..], b"picture!", b"picture!"]) {
@@ -170,7 +169,7 @@ mod tests {
     }
 
     #[test]
-    fn times_are_read_in_seconds_and_milliseconds() {
+    fn times_are_parsed_in_seconds_and_milliseconds() {
         let times = [
             (json!(1_795_000_000), Some(1_795_000_000_000)),
             (json!(1_795_000_000.25), Some(1_795_000_000_250)),
@@ -188,7 +187,7 @@ mod tests {
     }
 
     #[test]
-    fn tokens_are_too_old_after_some_minutes() {
+    fn tokens_expire_five_minutes_after_issue() {
         let now = 1_795_000_000_000;
         let token = |issued_ms, expires_ms| {
             let (username, flags, avatar) = ("a".to_owned(), Vec::new(), Vec::new());
@@ -196,13 +195,13 @@ mod tests {
                 .is_older_than(now)
         };
         assert!(!token(None, None) && !token(Some(now), None) && !token(Some(now - 299_000), Some(now + 1)));
-        assert!(!token(Some(now + 3_600_000), None), "a clock that is fast");
+        assert!(!token(Some(now + 3_600_000), None), "a fast clock of the auth server");
         assert!(token(Some(now - 301_000), None) && token(None, Some(now - 301_000)));
     }
 
     proptest! {
         #[test]
-        fn no_text_is_a_token_by_chance(text in "([12]\\.)?[A-Za-z0-9+/=.]{0,60}") {
+        fn arbitrary_text_is_no_valid_token(text in "([12]\\.)?[A-Za-z0-9+/=.]{0,60}") {
             let key = public_key("A6EHv/POEL4dcN0Y50vAmWfk1jCbpQ1fHdyGZBJVMbg=").unwrap();
             prop_assert!(read(&text, &key, "", 1).is_err());
         }

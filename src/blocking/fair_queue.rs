@@ -1,7 +1,8 @@
-//! Whose password is checked next, when more are to be checked than can be at once.
+//! Fair queueing of password checks.
 //!
-//! A check takes a tenth of a second and 64 MiB, and everybody can have one made. So few run at once, only so many wait, and
-//! those who wait get their turns by the network that they come from: one network that wants many holds nobody else up.
+//! A check takes a tenth of a second and 64 MiB, and anybody can request one. So few run in parallel, the queue is
+//! bounded, and permits go round-robin to the networks that clients connect from: one that requests many delays no
+//! other.
 
 use std::collections::VecDeque;
 use std::net::IpAddr;
@@ -9,14 +10,14 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::oneshot;
 
-/// Checks that wait at most, of all networks together.
+/// Maximum length of the queue, all networks together.
 pub(super) const MAX_WAITING: usize = 64;
 
-/// Too many wait already.
+/// The queue is full.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct QueueFull;
 
-/// Gives turns to so many at once.
+/// A semaphore whose waiters are served round-robin by network.
 #[derive(Debug)]
 pub(super) struct FairQueue {
     state: Mutex<QueueState>,
@@ -26,18 +27,18 @@ pub(super) struct FairQueue {
 struct QueueState {
     free: usize,
     waiting: usize,
-    /// Who waits. The first has the next turn, then goes to the end; there is somebody in each.
+    /// Networks with waiters; none is empty. The first gets the next permit, then goes to the end.
     networks: VecDeque<NetworkQueue>,
 }
 
 #[derive(Debug)]
 struct NetworkQueue {
-    /// `None` for those of whom it is not known.
+    /// `None` if the address is unknown.
     key: Option<IpAddr>,
     waiting: VecDeque<oneshot::Sender<Permit>>,
 }
 
-/// A turn. It ends when this is dropped.
+/// Permission to run; released when dropped.
 #[derive(Debug)]
 pub(super) struct Permit {
     queue: Arc<FairQueue>,
@@ -49,51 +50,51 @@ impl FairQueue {
         Arc::new(FairQueue { state: Mutex::new(state) })
     }
 
-    /// Waits for a turn of this network.
+    /// Waits for a permit for this network.
     ///
     /// # Errors
-    /// When too many wait, at once or while this one does.
+    /// When the queue is full, or another network displaced this waiter.
     pub(super) async fn acquire(self: Arc<Self>, key: Option<IpAddr>) -> Result<Permit, QueueFull> {
-        let turn = {
+        let receiver = {
             let mut state = self.lock();
             if state.free > 0 {
                 state.free -= 1;
                 drop(state);
                 return Ok(Permit { queue: self });
             }
-            state.wait(key)?
+            state.enqueue(key)?
         };
-        turn.await.map_err(|_| QueueFull)
+        receiver.await.map_err(|_| QueueFull)
     }
 
     fn lock(&self) -> MutexGuard<'_, QueueState> {
-        // What is changed under the lock cannot panic halfway.
+        // Ignores poisoning: no code under the lock panics halfway through a change.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 impl QueueState {
-    fn wait(&mut self, key: Option<IpAddr>) -> Result<oneshot::Receiver<Permit>, QueueFull> {
+    fn enqueue(&mut self, key: Option<IpAddr>) -> Result<oneshot::Receiver<Permit>, QueueFull> {
         if self.waiting >= MAX_WAITING {
-            self.make_room(key)?;
+            self.displace_newest(key)?;
         }
-        let (tell, turn) = oneshot::channel();
+        let (sender, receiver) = oneshot::channel();
         match self.networks.iter_mut().find(|n| n.key == key) {
-            Some(network) => network.waiting.push_back(tell),
-            None => self.networks.push_back(NetworkQueue { key, waiting: VecDeque::from([tell]) }),
+            Some(network) => network.waiting.push_back(sender),
+            None => self.networks.push_back(NetworkQueue { key, waiting: VecDeque::from([sender]) }),
         }
         self.waiting += 1;
-        Ok(turn)
+        Ok(receiver)
     }
 
-    /// The last of the network that has most gives way to one of a network that will still have fewer.
-    fn make_room(&mut self, key: Option<IpAddr>) -> Result<(), QueueFull> {
+    /// If the network with the most waiters still has more than this one would, removes its newest waiter.
+    fn displace_newest(&mut self, key: Option<IpAddr>) -> Result<(), QueueFull> {
         let own = self.networks.iter().find(|n| n.key == key).map_or(0, |n| n.waiting.len());
         let most = self.networks.iter_mut().max_by_key(|n| n.waiting.len()).ok_or(QueueFull)?;
         if most.waiting.len() <= own + 1 {
             return Err(QueueFull);
         }
-        // It is told by the end of its channel.
+        // Dropping the sender makes the waiter return `QueueFull`.
         most.waiting.pop_back();
         self.waiting -= 1;
         Ok(())
@@ -119,7 +120,7 @@ impl Drop for Permit {
             next
         };
         if let Some(next) = next {
-            // Who waits no more gives it back, and this goes on with the one behind.
+            // If the waiter is gone the unsent permit is dropped, which passes it on to the next one.
             drop(next.send(Permit { queue: self.queue.clone() }));
         }
     }
@@ -142,28 +143,28 @@ mod tests {
         pin!(waiting).poll(&mut Context::from_waker(Waker::noop()))
     }
 
-    fn begin(queue: &Arc<FairQueue>, n: u8) -> Waiting {
+    fn wait(queue: &Arc<FairQueue>, n: u8) -> Waiting {
         let mut waiting: Waiting = Box::pin(queue.clone().acquire(key(n)));
         assert!(poll(&mut waiting).is_pending());
         waiting
     }
 
-    fn taken(queue: &Arc<FairQueue>) -> Permit {
+    fn acquire_now(queue: &Arc<FairQueue>) -> Permit {
         let mut first: Waiting = Box::pin(queue.clone().acquire(key(0)));
-        let Poll::Ready(Ok(permit)) = poll(&mut first) else { panic!("nobody has a turn") };
+        let Poll::Ready(Ok(permit)) = poll(&mut first) else { panic!("no permit is free") };
         permit
     }
 
-    fn is_busy(queue: &Arc<FairQueue>, n: u8) -> bool {
+    fn is_full(queue: &Arc<FairQueue>, n: u8) -> bool {
         let mut waiting: Waiting = Box::pin(queue.clone().acquire(key(n)));
         matches!(poll(&mut waiting), Poll::Ready(Err(QueueFull)))
     }
 
     #[test]
-    fn networks_take_turns_however_many_wait_in_one() {
+    fn permits_go_round_robin_to_networks() {
         let queue = FairQueue::new(1);
-        let mut permit = Some(taken(&queue));
-        let mut all: Vec<(u8, Waiting)> = [1, 1, 1, 1, 2, 3, 3].map(|n| (n, begin(&queue, n))).into();
+        let mut permit = Some(acquire_now(&queue));
+        let mut all: Vec<(u8, Waiting)> = [1, 1, 1, 1, 2, 3, 3].map(|n| (n, wait(&queue, n))).into();
         let mut order = Vec::new();
         while !all.is_empty() {
             drop(permit.take());
@@ -178,48 +179,48 @@ mod tests {
         }
         assert_eq!(order, [1, 2, 3, 1, 3, 1, 1]);
         drop(permit);
-        drop(taken(&queue));
+        drop(acquire_now(&queue));
     }
 
     #[test]
-    fn who_comes_when_too_many_wait_is_let_in_before_the_last_of_those_who_have_most() {
+    fn a_full_queue_displaces_the_newest_waiter_of_the_largest_network() {
         let queue = FairQueue::new(1);
-        let permit = taken(&queue);
-        let mut flood: Vec<Waiting> = (0..MAX_WAITING).map(|_| begin(&queue, 1)).collect();
-        assert!(is_busy(&queue, 1));
-        let mut others: Vec<Waiting> = (2..9).map(|n| begin(&queue, n)).collect();
-        let given_up = flood.iter_mut().filter_map(|w| match poll(w) {
+        let permit = acquire_now(&queue);
+        let mut flood: Vec<Waiting> = (0..MAX_WAITING).map(|_| wait(&queue, 1)).collect();
+        assert!(is_full(&queue, 1));
+        let mut others: Vec<Waiting> = (2..9).map(|n| wait(&queue, n)).collect();
+        let displaced = flood.iter_mut().filter_map(|w| match poll(w) {
             Poll::Ready(result) => Some(result.is_err()),
             Poll::Pending => None,
         });
-        assert_eq!(given_up.collect::<Vec<_>>(), [true; 7], "the newest of them");
+        assert_eq!(displaced.collect::<Vec<_>>(), [true; 7], "the newest ones");
         drop(permit);
-        assert!(poll(&mut flood[0]).is_ready(), "its turn, and over");
+        assert!(poll(&mut flood[0]).is_ready(), "gets the permit and drops it");
         assert!(others.iter_mut().all(|w| poll(w).is_ready()));
     }
 
     #[test]
-    fn when_everybody_waits_once_nobody_else_does() {
+    fn a_queue_full_of_single_waiters_refuses_more() {
         let queue = FairQueue::new(1);
-        let _permit = taken(&queue);
-        let _all: Vec<Waiting> = (1..=64).map(|n| begin(&queue, n)).collect();
-        assert!(is_busy(&queue, 65) && is_busy(&queue, 1));
+        let _permit = acquire_now(&queue);
+        let _all: Vec<Waiting> = (1..=64).map(|n| wait(&queue, n)).collect();
+        assert!(is_full(&queue, 65) && is_full(&queue, 1));
     }
 
     #[test]
-    fn who_has_gone_keeps_no_turn() {
+    fn dropped_waiters_get_no_permit() {
         let queue = FairQueue::new(1);
-        let permit = taken(&queue);
-        let gone: Vec<Waiting> = (1..=60).map(|_| begin(&queue, 1)).collect();
-        let mut stays = begin(&queue, 1);
-        drop(gone);
+        let permit = acquire_now(&queue);
+        let dropped: Vec<Waiting> = (1..=60).map(|_| wait(&queue, 1)).collect();
+        let mut stays = wait(&queue, 1);
+        drop(dropped);
         drop(permit);
         assert!(poll(&mut stays).is_ready());
-        // One that has its turn, and goes before it knows.
-        let permit = taken(&queue);
-        let told = begin(&queue, 1);
+        // A waiter that is dropped after the permit was sent to it.
+        let permit = acquire_now(&queue);
+        let notified = wait(&queue, 1);
         drop(permit);
-        drop(told);
-        drop(taken(&queue));
+        drop(notified);
+        drop(acquire_now(&queue));
     }
 }

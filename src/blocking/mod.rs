@@ -1,7 +1,7 @@
-//! The pool for work that blocks or takes long: password hashes, ban lists, files.
+//! The thread pool for blocking or slow work: password hashes, ban lists, files.
 //!
-//! Argon2id takes 64 MiB and a tenth of a second, so few hashes are computed at once. Anybody can have a password
-//! checked; [`fair_queue`] decides whose check is next. Nothing here runs on an actor's thread.
+//! Argon2id takes 64 MiB and a tenth of a second, so few hashes are computed in parallel. Anybody can request
+//! password checks, so they have a [`fair_queue`]. Nothing here runs on an actor's thread.
 
 mod fair_queue;
 
@@ -15,65 +15,70 @@ use crate::metrics::METRICS;
 use crate::transport::network::widest;
 use fair_queue::FairQueue;
 
-/// Password hashes that are computed at once; Argon2id takes 64 MiB each.
-const MAX_PARALLEL_HASHES: usize = 2;
-/// Work that takes long, on threads of its own; of what computes hashes, little at once.
+/// Password checks in parallel; Argon2id takes 64 MiB each.
+const MAX_PARALLEL_VERIFICATIONS: usize = 2;
+
+/// Runs jobs on the blocking threads of the runtime, each kind with its own limit. Clones share the limits.
 #[derive(Debug, Clone)]
 pub struct BlockingPool {
-    checks: Arc<FairQueue>,
-    makes: Arc<Semaphore>,
-    exchanges: Arc<Semaphore>,
+    verifications: Arc<FairQueue>,
+    hashes: Arc<Semaphore>,
+    ban_exchanges: Arc<Semaphore>,
 }
 
-/// What a job has to wait for.
+/// Kinds of jobs, which have separate queues.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Job {
-    /// It checks passwords. Anybody can have that done, so it never holds up what follows.
+    /// Verifies passwords. Anybody can request that, so it must not delay the other kinds.
     VerifyPassword,
-    /// It makes hashes of new passwords.
+    /// Hashes new passwords: one at a time.
     HashPassword,
-    /// It reads or writes a ban list: one in the whole server.
+    /// Imports or exports a ban list: one at a time.
     BanExchange,
-    /// It works on files and computes no hashes.
+    /// Reads or writes files; not limited.
     FileIo,
 }
 
-/// Counts a job as waiting for as long as it is there.
+/// Counts a job as waiting, in the metrics, while it exists.
 struct WaitGuard;
 
 impl WaitGuard {
     fn begin() -> WaitGuard {
-        METRICS.hashes_waiting.up();
+        METRICS.hashes_waiting.increment();
         WaitGuard
     }
 }
 
 impl Drop for WaitGuard {
     fn drop(&mut self) {
-        METRICS.hashes_waiting.down();
+        METRICS.hashes_waiting.decrement();
     }
 }
 
 impl Default for BlockingPool {
     fn default() -> Self {
-        let turns = |count| Arc::new(Semaphore::new(count));
-        BlockingPool { checks: FairQueue::new(MAX_PARALLEL_HASHES), makes: turns(1), exchanges: turns(1) }
+        let semaphore = |count| Arc::new(Semaphore::new(count));
+        BlockingPool {
+            verifications: FairQueue::new(MAX_PARALLEL_VERIFICATIONS),
+            hashes: semaphore(1),
+            ban_exchanges: semaphore(1),
+        }
     }
 }
 
 impl BlockingPool {
-    /// Runs a job when it is its turn; `None` if it panicked, or too many wait.
+    /// Runs a job once its queue permits; `None` if it panicked or the queue is full.
     pub fn run<T: Send + 'static>(
         &self,
-        turn: Job,
+        kind: Job,
         job: impl FnOnce() -> T + Send + 'static,
     ) -> impl Future<Output = Option<T>> + 'static {
         let blocking_pool = self.clone();
         async move {
-            match turn {
+            match kind {
                 Job::VerifyPassword => blocking_pool.verify_on_pool(None, job).await,
-                Job::HashPassword => run_exclusive(blocking_pool.makes, job).await,
-                Job::BanExchange => run_exclusive(blocking_pool.exchanges, job).await,
+                Job::HashPassword => run_exclusive(blocking_pool.hashes, job).await,
+                Job::BanExchange => run_exclusive(blocking_pool.ban_exchanges, job).await,
                 Job::FileIo => blocking((), job).await,
             }
         }
@@ -85,13 +90,13 @@ impl BlockingPool {
         job: impl FnOnce() -> T + Send + 'static,
     ) -> Option<T> {
         let waiting = WaitGuard::begin();
-        let permit = self.checks.acquire(network).await.ok()?;
+        let permit = self.verifications.acquire(network).await.ok()?;
         drop(waiting);
         blocking(permit, job).await
     }
 
-    /// Whether a password that came from an address fits a hash; `None` if it cannot be checked now. What is told at once,
-    /// as of the empty password, waits for nothing.
+    /// Whether a password matches a hash; `None` if the queue is full. `address`: of the client, for fair queueing.
+    /// Fast checks run at once.
     pub fn verify(
         &self,
         address: Option<IpAddr>,
@@ -111,23 +116,23 @@ impl BlockingPool {
 }
 
 async fn run_exclusive<T: Send + 'static>(
-    turns: Arc<Semaphore>,
+    semaphore: Arc<Semaphore>,
     job: impl FnOnce() -> T + Send + 'static,
 ) -> Option<T> {
     let waiting = WaitGuard::begin();
-    let permit = turns.acquire_owned().await.ok();
+    let permit = semaphore.acquire_owned().await.ok();
     drop(waiting);
     blocking(permit, job).await
 }
 
-/// Runs a job on the pool, which keeps `held` until it is done.
+/// Runs a job on the blocking threads; `held` is dropped after it.
 async fn blocking<H: Send + 'static, T: Send + 'static>(
     held: H,
     job: impl FnOnce() -> T + Send + 'static,
 ) -> Option<T> {
-    let done = actix_rt::task::spawn_blocking(move || {
+    let task = actix_rt::task::spawn_blocking(move || {
         let _held = held;
         job()
     });
-    done.await.ok()
+    task.await.ok()
 }

@@ -370,7 +370,7 @@ impl Actor for Client {
 
     fn stopped(&mut self, _: &mut Self::Context) {
         self.phase_over();
-        let left_out = self.permit.left_out(self.context.rules.settings());
+        let left_out = self.permit.take_suppressed(self.context.rules.settings());
         self.log_left_out(left_out);
         for task in self.tasks.drain(..) {
             task.abort();

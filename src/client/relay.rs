@@ -26,7 +26,7 @@ impl Relays {
         let log = cursor.log_id();
         let mut relays = self.0.borrow_mut();
         let relay = relays.entry(log).or_insert_with(|| {
-            let relay = Rc::new(Relay { subscription: cursor.watch(), wakes: RefCell::default() });
+            let relay = Rc::new(Relay { subscription: cursor.subscribe(), wakes: RefCell::default() });
             actix_rt::spawn(self.clone().listen(log, relay.clone()));
             relay
         });
@@ -42,7 +42,7 @@ impl Relays {
             .borrow_mut()
             .retain(|w| w.strong_count() > 0 && !std::ptr::eq(w.as_ptr(), Rc::as_ptr(wake)));
         if relay.wakes.borrow().is_empty() {
-            cursor.unwatch(&relay.subscription);
+            cursor.unsubscribe(&relay.subscription);
             relays.remove(&cursor.log_id());
         }
     }

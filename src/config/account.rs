@@ -1,12 +1,10 @@
-//! Accounts as a configuration file has them.
+//! User accounts as the configuration file stores them (`[users]`).
 
-/// An account of `[users]`.
+/// One line of `[users]`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Account {
-    /// User name.
     pub name: String,
     /// Password hash; one that begins with `*` locks the account.
     pub hash: String,
-    /// Account flags.
     pub flags: Vec<String>,
 }

@@ -1,30 +1,31 @@
-//! What becomes of somebody who is banned from the server, and what is said. Source: docs/spec/login.md#bans-at-login.
+//! Bans of the server: action, expiry, and the message to a banned client. Ban matching itself is in
+//! [`Rules`](super::Rules). Source: docs/spec/login.md#bans-at-login.
 
 use serde::{Deserialize, Serialize};
 
 use crate::db::time_text;
 
-/// A ban that ends in so many years does not end.
+/// A ban that expires this many years from now, or later, is announced as permanent.
 const PERMANENT_YEARS: u32 = 99;
 
-/// What happens to somebody who is banned from the server.
+/// What the server does with a banned client.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub enum BanAction {
-    /// Told so when hosting or joining.
+    /// The login is refused with an error message when the client hosts or joins.
     #[default]
     Normal,
-    /// Disconnected with what looks like a network error.
+    /// Disconnect at once, so that it looks like a network error.
     NetError,
-    /// An answer that means nothing, then silence.
+    /// Send garbage, then stop answering.
     Garbage,
-    /// Silence.
+    /// Stop answering.
     Hang,
-    /// Cut off some seconds later.
+    /// Disconnect after a few seconds.
     Timer,
 }
 
 impl BanAction {
-    /// Reads a reaction's name.
+    /// Parses the name that configuration files, databases and ban lists use.
     pub fn parse(name: &str) -> Option<BanAction> {
         Some(match name {
             "normal" => Self::Normal,
@@ -37,49 +38,47 @@ impl BanAction {
     }
 }
 
-/// A ban of addresses (`T` = range), a system id (text) or ext-auth user (number).
+/// A ban. Ban matching compares the client with its subject: an address range
+/// ([`IpRange`](super::ip_range::IpRange)), a system id (text) or an ext-auth user id (number).
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Ban<T> {
-    /// Who is banned.
     pub subject: T,
-    /// What happens to them.
     pub terms: BanTerms,
 }
 
-/// What becomes of somebody who is banned.
+/// Action, expiry and reason of a ban.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct BanTerms {
-    /// What happens.
     pub reaction: BanAction,
-    /// When the ban ends, UTC, `yyyy-MM-dd HH:mm:ss` or the beginning of it; empty for never.
+    /// Expiry in UTC: `yyyy-MM-dd HH:mm:ss`, or a prefix of that with at least the date; empty for a permanent ban.
     pub expires: String,
-    /// Why, for who is banned; may be empty.
+    /// Shown to the banned user; may be empty.
     pub reason: String,
 }
 
 impl From<BanAction> for BanTerms {
-    /// For ever, without a reason.
+    /// A permanent ban without a reason.
     fn from(reaction: BanAction) -> BanTerms {
         BanTerms { reaction, ..BanTerms::default() }
     }
 }
 
 impl BanTerms {
-    /// What who is banned is told at this time, milliseconds since 1970.
+    /// The message to the banned user. `utc_ms` is the current time in milliseconds since 1970.
     pub fn message(&self, utc_ms: i64) -> String {
-        let text = match self.last_day(utc_ms) {
+        let text = match self.expiry_date(utc_ms) {
             Some(day) => format!("Banned from this server until {day}"),
             None => "Permanently banned from this server".to_owned(),
         };
         if self.reason.is_empty() { text } else { format!("{text}: {}", self.reason) }
     }
 
-    fn last_day(&self, utc_ms: i64) -> Option<&str> {
+    fn expiry_date(&self, utc_ms: i64) -> Option<&str> {
         let day = self.expires.get(..10).filter(|day| day.parse::<jiff::civil::Date>().is_ok())?;
         let now = time_text(utc_ms);
         let (year, rest) = now.split_once('-')?;
-        let never = format!("{:04}-{rest}", year.parse::<u32>().ok()? + PERMANENT_YEARS);
-        (self.expires < never).then_some(day)
+        let permanent_from = format!("{:04}-{rest}", year.parse::<u32>().ok()? + PERMANENT_YEARS);
+        (self.expires < permanent_from).then_some(day)
     }
 }
 
@@ -91,7 +90,7 @@ mod tests {
     const NOW: i64 = 1_795_241_572_000;
 
     #[test]
-    fn who_is_banned_is_told_until_when_and_why() {
+    fn ban_messages_have_expiry_date_and_reason() {
         let forever = "Permanently banned from this server";
         for (expires, reason, text) in [
             ("2031-01-01 00:00:00", "", "Banned from this server until 2031-01-01"),

@@ -1,4 +1,4 @@
-//! Bans that are fetched from elsewhere. Source: docs/spec/services.md#format-of-external-bans.
+//! External bans: a ban list that is fetched over HTTP. Source: docs/spec/services.md#format-of-external-bans.
 
 use std::net::IpAddr;
 
@@ -9,32 +9,32 @@ use serde_json::Value;
 use super::bans::BanAction;
 use super::bans::BanTerms;
 
-/// A ban from elsewhere, with everything that it is of.
+/// One entry of an external ban list. A client that matches any of its addresses, system ids or users is banned.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ExtBan {
-    /// Its number there.
+    /// Id of the entry in the list.
     pub id: i64,
-    /// Address ranges: first, last, reaction.
+    /// Banned address ranges: first address, last address, action.
     pub ips: Vec<(IpAddr, IpAddr, BanAction)>,
-    /// Address ranges that are not banned after all.
+    /// Exceptions from `ips`: first and last address.
     pub excluded: Vec<(IpAddr, IpAddr)>,
-    /// System ids.
     pub systems: Vec<(String, BanAction)>,
-    /// Numbers of ext-auth accounts.
+    /// Ids of ext-auth users.
     pub users: Vec<(i64, BanAction)>,
-    /// When it ends, `yyyy-MM-dd HH:mm:ss`, UTC.
+    /// Expiry in UTC, `yyyy-MM-dd HH:mm:ss`.
     pub expires: String,
-    /// Why, for who is banned.
+    /// Shown to the banned user; may be empty.
     pub reason: String,
 }
 
-/// The bans of an answer, and what of it was skipped and why.
+/// Parses a response. Returns the valid bans, and a message for each entry that was skipped.
 ///
 /// # Errors
-/// When it is no list of bans.
+/// When the response is not JSON, or has no list `bans`.
 pub fn parse(answer: &str) -> Result<(Vec<ExtBan>, Vec<String>), String> {
-    let answer: Value = from_json(answer.as_bytes()).map_err(|e| format!("external bans: no JSON: {e}"))?;
-    let list = answer["bans"].as_array().ok_or("external bans: there is no list of bans")?;
+    let answer: Value =
+        from_json(answer.as_bytes()).map_err(|e| format!("external bans: invalid JSON: {e}"))?;
+    let list = answer["bans"].as_array().ok_or("external bans: the list 'bans' is missing")?;
     let (mut bans, mut skipped) = (Vec::new(), Vec::new());
     for entry in list {
         match parse_ban(entry) {
@@ -49,20 +49,25 @@ fn items<'a>(value: &'a Value, key: &str) -> impl Iterator<Item = &'a Value> {
     value[key].as_array().into_iter().flatten()
 }
 
-/// Reads one ban.
+/// Parses one entry of the list.
 ///
 /// # Errors
-/// When it makes no sense.
+/// When the entry is invalid; the text says why.
 pub fn parse_ban(entry: &Value) -> Result<ExtBan, String> {
-    let id = whole_number(&entry["id"]).filter(|id| *id > 0).ok_or("its id is none")?;
+    let id = whole_number(&entry["id"]).filter(|id| *id > 0).ok_or("invalid id")?;
     let reaction = |value: &Value| match &value["reaction"] {
         Value::Null => Ok(BanAction::Normal),
         name => BanAction::parse(name.as_str().unwrap_or_default()).ok_or(format!("unknown reaction {name}")),
     };
     let range = |value: &Value| {
         let address = |key: &str| value[key].as_str().and_then(|a| a.parse::<IpAddr>().ok());
-        let (from, to) = address("from").zip(address("to")).ok_or(format!("{value} is no address range"))?;
-        if number(from) <= number(to) { Ok((from, to)) } else { Err(format!("{value} is no address range")) }
+        let (from, to) =
+            address("from").zip(address("to")).ok_or(format!("{value} is not an address range"))?;
+        if ipv6_number(from) <= ipv6_number(to) {
+            Ok((from, to))
+        } else {
+            Err(format!("{value} is not an address range"))
+        }
     };
     let (mut ips, mut excluded, mut systems, mut users) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
     for entry in items(entry, "ips") {
@@ -81,33 +86,33 @@ pub fn parse_ban(entry: &Value) -> Result<ExtBan, String> {
         users.extend(items(entry, "ids").filter_map(whole_number).map(|id| (id, reaction)));
     }
     if ips.is_empty() && systems.is_empty() && users.is_empty() {
-        return Err("there is nothing in it".into());
+        return Err("it has no addresses, system ids or users".into());
     }
     let expires = entry["expires"].as_str().unwrap_or_default();
     if jiff::civil::DateTime::strptime("%Y-%m-%d %H:%M:%S", expires).is_err() {
-        return Err(format!("'{expires}' is no time"));
+        return Err(format!("'{expires}' is not a time"));
     }
     let expires = expires.to_owned();
     let reason = entry["reason"].as_str().unwrap_or_default().to_owned();
     Ok(ExtBan { id, ips, excluded, systems, users, expires, reason })
 }
 
-fn number(address: IpAddr) -> u128 {
+fn ipv6_number(address: IpAddr) -> u128 {
     match address {
         IpAddr::V4(v4) => v4.to_ipv6_mapped().into(),
         IpAddr::V6(v6) => v6.into(),
     }
 }
 
-fn lies_in(address: IpAddr, from: IpAddr, to: IpAddr) -> bool {
-    (number(from)..=number(to)).contains(&number(address))
+fn is_between(address: IpAddr, from: IpAddr, to: IpAddr) -> bool {
+    (ipv6_number(from)..=ipv6_number(to)).contains(&ipv6_number(address))
 }
 
 impl ExtBan {
-    /// What happens to clients of this address, if they are banned.
+    /// Matches a client's address against the ban; `None` if it is not banned.
     pub fn address(&self, address: IpAddr) -> Option<BanTerms> {
-        let excluded = self.excluded.iter().any(|(from, to)| lies_in(address, *from, *to));
-        let banned = self.ips.iter().find(|(from, to, _)| lies_in(address, *from, *to));
+        let excluded = self.excluded.iter().any(|(from, to)| is_between(address, *from, *to));
+        let banned = self.ips.iter().find(|(from, to, _)| is_between(address, *from, *to));
         banned.filter(|_| !excluded).map(|(.., reaction)| self.terms(*reaction))
     }
 
@@ -115,12 +120,12 @@ impl ExtBan {
         BanTerms { reaction, expires: self.expires.clone(), reason: self.reason.clone() }
     }
 
-    /// What happens to clients with this system id, if they are banned.
+    /// Matches a client's system id against the ban; `None` if it is not banned.
     pub fn system(&self, sid: &str) -> Option<BanTerms> {
         self.systems.iter().find(|(banned, _)| banned == sid).map(|(_, reaction)| self.terms(*reaction))
     }
 
-    /// What happens to ext-auth accounts with this number, if they are banned.
+    /// Matches the id of an ext-auth user against the ban; `None` if it is not banned.
     pub fn user(&self, uid: i64) -> Option<BanTerms> {
         self.users.iter().find(|(banned, _)| *banned == uid).map(|(_, reaction)| self.terms(*reaction))
     }
@@ -133,7 +138,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_excluded_is_not_banned() {
+    fn excluded_addresses_are_not_banned() {
         let text = json!({"bans": [{"id": 5, "expires": "2099-01-01 00:00:00", "reason": "Because",
             "ips": [{"from": "192.0.2.10", "to": "192.0.2.20"}, {"from": "2001:db8::1", "to": "2001:db8::ff", "reaction": "hang"}],
             "ipsexcluded": [{"from": "192.0.2.15", "to": "192.0.2.15"}],
@@ -154,17 +159,17 @@ mod tests {
 
     #[test]
     fn bad_entries_are_skipped_with_a_reason() {
-        let at = "2099-01-01 00:00:00";
+        let expires = "2099-01-01 00:00:00";
         let ip = json!([{"from": "192.0.2.1", "to": "192.0.2.1"}]);
         let text = json!({"bans": [
-            {"id": 0, "ips": ip, "expires": at},
-            {"id": 7, "expires": at},
-            {"id": 8, "ips": [{"from": "x", "to": "y"}], "expires": at},
+            {"id": 0, "ips": ip, "expires": expires},
+            {"id": 7, "expires": expires},
+            {"id": 8, "ips": [{"from": "x", "to": "y"}], "expires": expires},
             {"id": 9, "ips": ip, "expires": "never"},
-            {"id": 10, "ips": [{"from": "192.0.2.2", "to": "192.0.2.1"}], "expires": at},
-            {"id": 11, "ips": [{"from": "192.0.2.1", "to": "192.0.2.1", "reaction": "nuke"}], "expires": at},
+            {"id": 10, "ips": [{"from": "192.0.2.2", "to": "192.0.2.1"}], "expires": expires},
+            {"id": 11, "ips": [{"from": "192.0.2.1", "to": "192.0.2.1", "reaction": "nuke"}], "expires": expires},
             5,
-            {"id": 12, "ips": ip, "expires": at},
+            {"id": 12, "ips": ip, "expires": expires},
         ]});
         let (bans, skipped) = parse(&text.to_string()).unwrap();
         assert_eq!(bans.iter().map(|b| b.id).collect::<Vec<_>>(), [12]);
@@ -173,7 +178,7 @@ mod tests {
     }
 
     #[test]
-    fn the_recorded_list_is_read_as_it_was() {
+    fn a_recorded_external_ban_list_is_parsed() {
         let Some(golden) = std::env::var_os("DRAWHALL_GOLDEN") else {
             return crate::skip::skip("golden", "DRAWHALL_GOLDEN is not set");
         };

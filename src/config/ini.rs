@@ -1,4 +1,4 @@
-//! The configuration file of drawpile-srv: sections of lines, each with its own syntax. Source:
+//! Parser of drawpile-srv's configuration file: INI-like sections, where each has its own line syntax. Source:
 //! docs/spec/config.md#configuration-file.
 
 use std::collections::BTreeSet;
@@ -12,53 +12,42 @@ use crate::db;
 use crate::text;
 use crate::username;
 
-/// A hash that locks an account.
-const LOCKED: &str = "*";
-
 const SECTIONS: [&str; 6] = ["config", "ipbans", "systembans", "userbans", "announcewhitelist", "users"];
 
-/// Everything a configuration file says.
+/// A parsed configuration file. A configuration database is converted to this type as well.
 #[derive(Debug, Clone, Default)]
 pub struct ConfigFile {
-    /// `[config]`
     pub settings: Settings,
-    /// `[ipbans]`
     pub ip_bans: Vec<Ban<IpRange>>,
-    /// `[systembans]`
     pub system_bans: Vec<Ban<String>>,
-    /// `[userbans]`
     pub user_bans: Vec<Ban<i64>>,
-    /// `[announcewhitelist]`
     pub announce_whitelist: Vec<String>,
-    /// `[users]`
     pub users: Vec<Account>,
-    /// Keys of the settings that are set.
+    /// Keys of the settings that the file sets explicitly; all others have their default.
     pub set: BTreeSet<String>,
-    /// Sections of the admin API that are locked against changes; only a database can say so.
+    /// Sections of the admin API that are locked against changes. Only a database can lock them.
     pub locked_sections: BTreeSet<String>,
-    /// Lines that were skipped.
+    /// Lines that were skipped, wholly or in part.
     pub errors: Vec<LineError>,
 }
 
-/// A line that was skipped.
+/// A problem with one line.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("line {line}: {reason}: {text}")]
 pub struct LineError {
-    /// Line number, from 1.
+    /// Line number, counted from 1.
     pub line: usize,
-    /// What is wrong with it.
     pub reason: String,
-    /// The line.
     pub text: String,
 }
 
-/// Reads a configuration file, in the encoding that its byte order mark says, UTF-8 without. Bad lines are skipped and
-/// reported, the rest counts; bytes that are no text are read with replacement characters.
+/// Parses a configuration file. The encoding is that of the byte order mark, UTF-8 without one; invalid bytes become
+/// U+FFFD. Invalid lines are reported in `errors` and skipped.
 pub fn parse(bytes: &[u8]) -> ConfigFile {
     let text = text::decode(bytes);
     let mut file = ConfigFile::default();
     let mut section = "config";
-    for (at, line) in text.lines().enumerate() {
+    for (index, line) in text.lines().enumerate() {
         let line = line.trim();
         if line.is_empty() || line.starts_with('#') {
             continue;
@@ -66,25 +55,25 @@ pub fn parse(bytes: &[u8]) -> ConfigFile {
         if let Some(name) = line.strip_prefix('[').and_then(|l| l.strip_suffix(']')) {
             match SECTIONS.iter().find(|known| known.eq_ignore_ascii_case(name)) {
                 Some(known) => section = known,
-                None => file.bad_line(at, "unknown section", line),
+                None => file.bad_line(index, "unknown section", line),
             }
             continue;
         }
         if let Err(reason) = file.read_line(section, line) {
-            file.bad_line(at, &reason, &redact(section, line));
+            file.bad_line(index, &reason, &redact(section, line));
         }
     }
     file
 }
 
-/// Accounts are not repeated in messages: their lines hold passwords.
+/// Hides what follows the user name in lines of `[users]`, so that no password hash gets into error messages.
 fn redact(section: &str, line: &str) -> String {
     if section == "users" { format!("{}:...", line.split(':').next().unwrap_or("")) } else { line.to_owned() }
 }
 
 impl ConfigFile {
-    fn bad_line(&mut self, at: usize, reason: &str, text: &str) {
-        self.errors.push(LineError { line: at + 1, reason: reason.to_owned(), text: text.to_owned() });
+    fn bad_line(&mut self, index: usize, reason: &str, text: &str) {
+        self.errors.push(LineError { line: index + 1, reason: reason.to_owned(), text: text.to_owned() });
     }
 
     fn read_line(&mut self, section: &str, line: &str) -> Result<(), String> {
@@ -95,10 +84,11 @@ impl ConfigFile {
                 self.set.insert(canonical_key(key.trim()).to_owned());
             }
             "ipbans" => {
-                let (range, cut) = IpRange::parse_ban(line).ok_or("expected address or address/prefix")?;
+                let (range, prefix_ignored) =
+                    IpRange::parse_ban(line).ok_or("expected address or address/prefix")?;
                 self.ip_bans.push(Ban { subject: range, terms: BanTerms::default() });
-                if cut {
-                    return Err("no length of a prefix, the one address is banned".into());
+                if prefix_ignored {
+                    return Err("invalid prefix length, only the single address is banned".into());
                 }
             }
             "systembans" => {
@@ -112,20 +102,12 @@ impl ConfigFile {
             }
             "announcewhitelist" => self.announce_whitelist.push(line.to_owned()),
             "users" => {
-                let account = match account(line) {
-                    Err((Some(name), reason)) => {
-                        // Without a password nobody can log in, but nobody else is to have the name either.
-                        self.users.push(Account { name, hash: LOCKED.to_owned(), flags: Vec::new() });
-                        return Err(format!("{reason}; the name stays reserved"));
-                    }
-                    Err((None, reason)) => return Err(reason.to_owned()),
-                    Ok(account) => account,
-                };
+                let account = account(line)?;
                 let unknown = account.flags.iter().find(|flag| !db::Account::FLAGS.contains(&flag.as_str()));
                 let unknown = unknown.cloned();
                 self.users.push(account);
                 if let Some(flag) = unknown {
-                    return Err(format!("there is no flag '{flag}', the others count"));
+                    return Err(format!("unknown flag '{flag}', which has no effect"));
                 }
             }
             _ => return Err("line outside of all sections".into()),
@@ -145,21 +127,21 @@ fn with_reaction(line: &str) -> Result<(&str, BanAction), String> {
     }
 }
 
-/// Reads `name:hash:FLAG,FLAG`.
+/// Parses `name:hash:FLAG,FLAG`.
 ///
 /// # Errors
-/// What is wrong, with the name if that is valid.
-fn account(line: &str) -> Result<Account, (Option<String>, &'static str)> {
+/// The reason. As with drawpile-srv, a line without a usable hash does not reserve its name.
+fn account(line: &str) -> Result<Account, &'static str> {
     let parts: Vec<&str> = line.split(':').collect();
-    let [name, hash, flags] = parts[..] else { return Err((None, "expected name:password:flags")) };
+    let [name, hash, flags] = parts[..] else { return Err("expected name:password:flags") };
     if name.is_empty() {
-        return Err((None, "there is no user name"));
+        return Err("the user name is empty");
     }
     if !username::is_valid(name) {
-        return Err((None, "nobody can have this user name"));
+        return Err("invalid user name");
     }
     if !password::is_hash(hash) {
-        return Err((Some(name.to_owned()), "invalid password hash"));
+        return Err("invalid password hash; guests can use this name, * as the hash reserves it");
     }
     let flags = flags.split(',').map(str::trim);
     Ok(Account {
@@ -189,8 +171,7 @@ mod tests {
         assert_eq!(file.announce_whitelist, ["https://example.org/"]);
         let account =
             Account { name: "mod".into(), hash: "plain;a".into(), flags: vec!["MOD".into(), "HOST".into()] };
-        let locked = |name: &str, hash: &str| Account { name: name.into(), hash: hash.into(), flags: vec![] };
-        assert_eq!(file.users, [account, locked("bob", "*x"), locked("x", "*")]);
+        assert_eq!(file.users, [account, Account { name: "bob".into(), hash: "*x".into(), flags: vec![] }]);
     }
 
     #[test]
@@ -203,7 +184,7 @@ mod tests {
                 "line 10: expected address or address/prefix: here",
                 "line 14: unknown reaction 'what': q:what",
                 "line 22: expected name:password:flags: broken:...",
-                "line 23: invalid password hash; the name stays reserved: x:...",
+                "line 23: invalid password hash; guests can use this name, * as the hash reserves it: x:...",
                 "line 24: unknown section: [other]",
                 "line 25: expected name:password:flags: a:...",
             ]
@@ -211,12 +192,7 @@ mod tests {
     }
 
     #[test]
-    fn accounts_have_a_name_that_is_seen_and_a_password() {
-        for line in ["a:plain;:MOD", "a::MOD", "a:secret:MOD"] {
-            let file = parse(format!("[users]\n{line}\n").as_bytes());
-            let reserved = Account { name: "a".into(), hash: LOCKED.into(), flags: Vec::new() };
-            assert_eq!((file.users, file.errors.len()), (vec![reserved], 1), "{line:?}");
-        }
+    fn accounts_need_a_visible_name_and_a_password_hash() {
         let lines = ["a :plain;x:", "\u{200b}a:plain;x:", "\u{202e}a:plain;x:", "a\"b:plain;x:"];
         for line in lines {
             let file = parse(format!("[users]\n{line}\n").as_bytes());
@@ -228,14 +204,14 @@ mod tests {
     }
 
     #[test]
-    fn a_misspelt_flag_is_told_and_the_account_counts() {
+    fn an_unknown_flag_is_reported_and_the_account_is_kept() {
         let file = parse(b"[users]\nbob:plain;x:HOSTT,MOD\n");
         assert_eq!(file.users[0].flags, ["HOSTT", "MOD"]);
-        assert_eq!(file.errors[0].to_string(), "line 2: there is no flag 'HOSTT', the others count: bob:...");
+        assert_eq!(file.errors[0].to_string(), "line 2: unknown flag 'HOSTT', which has no effect: bob:...");
     }
 
     #[test]
-    fn a_ban_without_a_length_is_one_of_the_address_alone() {
+    fn a_ban_with_an_invalid_prefix_is_of_the_single_address() {
         let file =
             parse(b"[ipbans]\n203.0.113.66/0\n2001:db8::5/ 0\n203.0.113.7/x\n203.0.113.8/\n203.0.113.9/99\n");
         let banned = |text: &str| file.ip_bans.iter().any(|ban| ban.subject.contains(text.parse().unwrap()));
@@ -245,13 +221,14 @@ mod tests {
         for address in ["198.51.100.7", "2001:db8::6", "203.0.113.9"] {
             assert!(!banned(address), "{address}");
         }
-        let told = file.errors.iter().filter(|e| e.reason.contains("the one address is banned")).count();
-        assert_eq!((told, file.errors.len()), (4, 5));
+        let reported =
+            file.errors.iter().filter(|e| e.reason.contains("only the single address is banned")).count();
+        assert_eq!((reported, file.errors.len()), (4, 5));
         assert!(IpRange::parse("::/0").is_some_and(|all| all.is_everything()), "networks are another matter");
     }
 
     #[test]
-    fn a_file_of_another_encoding_is_read_by_its_mark() {
+    fn the_byte_order_mark_selects_the_encoding() {
         let text = "serverTitle=Título\n[users]\nbob:plain;x:MOD\n";
         let utf16: Vec<u8> = text.encode_utf16().flat_map(u16::to_le_bytes).collect();
         let utf32: Vec<u8> = text.chars().flat_map(|c| u32::from(c).to_be_bytes()).collect();
@@ -277,7 +254,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn no_file_makes_the_reader_panic(bytes in prop::collection::vec(any::<u8>(), 0..400)) {
+        fn no_input_makes_the_parser_panic(bytes in prop::collection::vec(any::<u8>(), 0..400)) {
             parse(&bytes);
         }
     }

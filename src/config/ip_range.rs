@@ -1,20 +1,19 @@
-//! Ranges of addresses, as bans and trusted proxies name them.
+//! IP address ranges in CIDR notation, for bans and trusted proxies.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use serde::{Deserialize, Serialize};
 
-/// An address range that is banned.
+/// An address range. `from` may be any address of the range.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct IpRange {
-    /// First address.
     pub from: IpAddr,
-    /// Length of the common prefix in bits.
+    /// Prefix length in bits, 0 to 32 for IPv4 and 0 to 128 for IPv6.
     pub prefix: u8,
 }
 
 impl IpRange {
-    /// Parses `address` or `address/prefix`.
+    /// Parses `address` or `address/prefix`. Without a prefix the range is the single address.
     pub fn parse(text: &str) -> Option<IpRange> {
         let (address, prefix) = text.split_once('/').map_or((text, None), |(a, p)| (a, Some(p)));
         let from: IpAddr = address.trim().parse().ok()?;
@@ -23,8 +22,8 @@ impl IpRange {
         (prefix <= bits).then_some(IpRange { from, prefix })
     }
 
-    /// The same for bans, where no length, the length 0 and one that is no number mean the one address. Also returns
-    /// whether such a length was left out.
+    /// Parses the range of a ban, as drawpile-srv does: a prefix length of 0, or one that is not a number, means the
+    /// single address. The flag says whether such a prefix was ignored.
     pub fn parse_ban(text: &str) -> Option<(IpRange, bool)> {
         let Some((address, prefix)) = text.split_once('/') else {
             return Some((IpRange::parse(text)?, false));
@@ -35,13 +34,13 @@ impl IpRange {
         }
     }
 
-    /// Bits in which its addresses differ.
+    /// Number of host bits (bits that are not part of the prefix).
     pub fn free_bits(&self) -> u32 {
         let bits = if self.from.is_ipv4() { 32 } else { 128 };
         bits - u32::from(self.prefix).min(bits)
     }
 
-    /// Its first and its last address.
+    /// First and last address of the range.
     pub fn ends(&self) -> (IpAddr, IpAddr) {
         let free = self.free_bits();
         match self.from {
@@ -58,12 +57,12 @@ impl IpRange {
         }
     }
 
-    /// Whether it is of no use to look at an address: the range is all there are.
+    /// Whether the range contains all addresses (prefix length 0).
     pub fn is_everything(&self) -> bool {
         self.prefix == 0
     }
 
-    /// Whether an address is in the range. An IPv4 address in IPv6 form counts as IPv4.
+    /// Whether the range contains an address. IPv4-mapped IPv6 addresses match IPv4 ranges, and vice versa.
     pub fn contains(&self, address: IpAddr) -> bool {
         match (self.from.to_canonical(), address.to_canonical()) {
             (IpAddr::V4(a), IpAddr::V4(b)) => {
@@ -76,7 +75,7 @@ impl IpRange {
     }
 }
 
-/// As it can be parsed.
+/// As [`IpRange::parse`] reads it.
 impl std::fmt::Display for IpRange {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "{}/{}", self.from, self.prefix)

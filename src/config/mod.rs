@@ -1,6 +1,7 @@
-//! Settings: one table with key, type, unit, default and meaning; the configuration file as a source of them.
+//! Configuration: the table of settings (key, type, unit, default, help), and the parsers of files and databases.
 //!
-//! [`Settings`] is an immutable snapshot that everybody shares. Source: docs/spec/config.md#settings.
+//! [`Settings`] is an immutable snapshot of all values. Every setting is defined once, in the `settings!` table
+//! below. Source: docs/spec/config.md#settings.
 
 pub mod account;
 pub mod bans;
@@ -19,62 +20,59 @@ pub use rules::{Rules, fault_of};
 pub use source::{FetchedBans, OpenSource, RuleSource, SourceError};
 pub use values::{LargeSize, Millis, Percent, Seconds, SettingError, SettingValue, parse_size};
 
-/// Smallest value of `sessionUserLimit` and a session's `maxUserCount`.
+/// Minimum of `sessionUserLimit` and of a session's `maxUserCount`.
 pub const MIN_USER_LIMIT: u32 = 2;
-/// Greatest value of `sessionUserLimit` and a session's `maxUserCount`: the number of user ids.
+/// Maximum of `sessionUserLimit` and of a session's `maxUserCount`: the number of user ids.
 pub const MAX_USER_LIMIT: u32 = 254;
 
-/// One row of the settings table.
+/// One row of the table of settings.
 #[derive(Debug, Clone, Copy)]
 pub struct SettingInfo {
-    /// Key in the configuration file and the admin API.
+    /// Key in configuration files, databases and the admin API.
     pub key: &'static str,
     /// Type: `bool`, `int`, `text`, `time` or `size`.
     pub kind: &'static str,
-    /// What a number without a unit counts, empty if nothing.
+    /// Unit of a number that is given without one; empty if the type has no unit.
     pub unit: &'static str,
-    /// What may be set, empty for anything.
+    /// Valid values in words; empty if everything is valid.
     pub range: &'static str,
-    /// Default, as it would be written.
+    /// Default value, as it is written in a configuration file.
     pub default: &'static str,
-    /// What it belongs to.
     pub group: Group,
-    /// What it means, in one line.
+    /// One sentence for the documentation and the admin page.
     pub help: &'static str,
 }
 
-/// What a setting belongs to, for people who look for it.
+/// Heading under which the documentation and the admin page list a setting.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Group {
-    /// The server as a whole.
     General,
-    /// What sessions may be like.
     Sessions,
-    /// Who may come, and under which name.
+    /// Who may log in, and user names.
     Access,
-    /// Clients in browsers.
+    /// Clients that run in browsers.
     Browsers,
-    /// Accounts of an ext-auth server.
+    /// Accounts of an external auth server (ext-auth).
     ExtAuth,
     /// List servers, abuse reports, external bans.
     Services,
-    /// Disks, and when what is sent.
+    /// Storage, fsync, memory and batching.
     Storage,
-    /// What keeps the server well.
+    /// Rate limits, timeouts and quotas.
     Limits,
 }
 
 impl Group {
-    /// For people.
+    /// Heading in the documentation and on the admin page.
     pub fn title(self) -> &'static str {
         match self {
             Group::General => "General",
             Group::Sessions => "Sessions",
-            Group::Access => "Who may come",
+            Group::Access => "Access",
             Group::Browsers => "Browsers",
-            Group::ExtAuth => "Accounts elsewhere",
-            Group::Services => "Lists, reports, external bans",
-            Group::Storage => "Storage and speed",
+            Group::ExtAuth => "External accounts (ext-auth)",
+            Group::Services => "List servers, reports, external bans",
+            Group::Storage => "Storage and performance",
             Group::Limits => "Limits",
         }
     }
@@ -88,7 +86,7 @@ macro_rules! settings {
             $( #[doc = $help] pub $field: values::$ty, )*
         }
 
-        /// The settings table.
+        /// The table of settings.
         pub const SETTINGS: &[SettingInfo] = &[
             $( SettingInfo {
                 key: $key,
@@ -103,26 +101,26 @@ macro_rules! settings {
 
         impl Default for Settings {
             fn default() -> Self {
-                // A test checks that every default of the table can be read.
+                // A test checks that every default is valid.
                 Self { $( $field: SettingValue::read($default).unwrap_or_default(), )* }
             }
         }
 
         impl Settings {
-            /// All settings, as they would be written, in the order of the table.
+            /// All values as they are written in a configuration file, in the order of the table.
             pub fn values(&self) -> Vec<(&'static str, String)> {
                 vec![ $( ($key, self.$field.write()), )* ]
             }
 
-            /// All settings as JSON, in the order of the table: times in seconds, sizes in bytes.
+            /// All values as JSON, in the order of the table. Times are seconds, sizes are bytes.
             pub fn json_values(&self) -> Vec<(&'static str, serde_json::Value)> {
                 vec![ $( ($key, self.$field.json()), )* ]
             }
 
-            /// Sets one setting from text.
+            /// Sets one setting from its text form.
             ///
             /// # Errors
-            /// When there is no such key or the text is no value of its type; the setting then stays as it was.
+            /// When the key is unknown or the value invalid; the setting keeps its value.
             pub fn set(&mut self, key: &str, text: &str) -> Result<(), SettingError> {
                 match canonical_key(key) {
                     $( $key => self.$field = SettingValue::read(text)
@@ -135,7 +133,7 @@ macro_rules! settings {
     };
 }
 
-/// Keys of the seed's manual that mean a setting of another name.
+/// Maps former names of settings to the current ones.
 pub(crate) fn canonical_key(key: &str) -> &str {
     match key {
         "title" => "serverTitle",
@@ -145,7 +143,7 @@ pub(crate) fn canonical_key(key: &str) -> &str {
     }
 }
 
-/// The settings table as a page of Markdown, as it stands in `docs/SETTINGS.md`.
+/// The table of settings in Markdown, as in `docs/SETTINGS.md`.
 pub fn settings_page() -> String {
     let mut page = String::from(
         "# Settings\n\n\
@@ -162,85 +160,85 @@ pub fn settings_page() -> String {
 }
 
 settings! {
-    client_timeout, "clientTimeout": Seconds = "60", Limits, "A connection from which nothing was received for so long is ended.";
-    session_size_limit, "sessionSizeLimit": Size = "99mb", Sessions, "Largest history of a session, 0 for no limit.";
-    session_count_limit, "sessionCountLimit": Count = "25", Sessions, "Greatest number of sessions at once.";
-    persistence, "persistence": Bool = "false", Sessions, "Operators may make sessions persistent: they stay when everybody has left.";
-    allow_guest_hosts, "allowGuestHosts": Bool = "true", Access, "Everybody may host, not only accounts with the flag HOST.";
-    allow_guests, "allowGuests": Bool = "true", Access, "People without an account may log in.";
-    idle_time_limit, "idleTimeLimit": Seconds = "0", Sessions, "A session in which nothing happened for so long ends, 0 for never.";
+    client_timeout, "clientTimeout": Seconds = "60", Limits, "Idle timeout of a connection: the server disconnects a client that sends nothing for this long.";
+    session_size_limit, "sessionSizeLimit": Size = "99mb", Sessions, "Maximum size of a session's history, 0 for no limit.";
+    session_count_limit, "sessionCountLimit": Count = "25", Sessions, "Maximum number of sessions.";
+    persistence, "persistence": Bool = "false", Sessions, "Operators may make sessions persistent, so that they are kept when they are empty.";
+    allow_guest_hosts, "allowGuestHosts": Bool = "true", Access, "Everybody may host sessions, not only accounts with the flag HOST.";
+    allow_guests, "allowGuests": Bool = "true", Access, "Users without an account may log in.";
+    idle_time_limit, "idleTimeLimit": Seconds = "0", Sessions, "Session expiry: a session is ended when nothing happens in it for this long, 0 for never.";
     server_title, "serverTitle": Text = "", General, "Title that clients show above the session list.";
     welcome_message, "welcomeMessage": Text = "", General, "Message to everybody who joins a session.";
-    announce_whitelist, "announceWhitelist": Bool = "true", Services, "Only list servers of the white list may be used; while this is not set, also the public one at pub.drawpile.net.";
-    profile, "profile": Profile = "", General, "Other defaults for a kind of server: public for one that strangers come to. What is set counts all the same.";
-    private_user_list, "privateUserList": Bool = "false", General, "Accepted for old configurations; user lists are no longer announced.";
+    announce_whitelist, "announceWhitelist": Bool = "true", Services, "Only list servers on the white list may be used. Unless this is set explicitly, the public one at pub.drawpile.net is allowed as well.";
+    profile, "profile": Profile = "", General, "Alternative defaults: public for a server on the internet. Settings that are set explicitly take precedence.";
+    private_user_list, "privateUserList": Bool = "false", General, "Accepted for old configurations without effect: user lists are never announced.";
     archive, "archive": Bool = "false", Sessions, "Files of ended sessions are renamed instead of deleted.";
-    extauth, "extauth": Bool = "false", ExtAuth, "Accounts of an ext-auth server may log in.";
+    extauth, "extauth": Bool = "false", ExtAuth, "Accounts of an external auth server (ext-auth) may log in.";
     extauth_key, "extauthkey": Text = "", ExtAuth, "Public key of the ext-auth server, base64.";
     extauth_group, "extauthgroup": Text = "", ExtAuth, "Group that ext-auth accounts must be in.";
     extauth_fallback, "extauthfallback": Bool = "true", ExtAuth, "Guests may log in while the ext-auth server is down.";
-    extauth_mod, "extauthmod": Bool = "true", ExtAuth, "The flag MOD of ext-auth accounts counts.";
-    extauth_host, "extauthhost": Bool = "true", ExtAuth, "The flag HOST of ext-auth accounts counts.";
+    extauth_mod, "extauthmod": Bool = "true", ExtAuth, "Ext-auth accounts may have the flag MOD.";
+    extauth_host, "extauthhost": Bool = "true", ExtAuth, "Ext-auth accounts may have the flag HOST.";
     extauth_avatars, "extAuthAvatars": Bool = "true", ExtAuth, "Avatars of ext-auth accounts are used.";
     abuse_report, "abusereport": Bool = "false", Services, "Abuse reports are sent to the report URL.";
-    report_token, "reporttoken": Text = "", Services, "Token that is sent with abuse reports.";
-    log_purge_days, "logpurgedays": Count = "0", General, "Log entries are deleted after so many days, 0 for never.";
-    log_max_size, "logMaxSize": Size = "1gb", General, "Largest log in the database, 0 for no limit: the oldest entries are deleted.";
-    autoreset_threshold, "autoResetThreshold": Size = "15mb", Sessions, "Size at which new sessions ask for a reset, 0 for never.";
-    custom_avatars, "customAvatars": Bool = "true", Access, "Users may bring an avatar picture.";
-    force_nsfm, "forceNsfm": Bool = "false", Sessions, "Every session counts as not safe for minors.";
-    ext_bans_url, "extBansUrl": Text = "", Services, "Where to fetch external bans.";
-    ext_bans_check_interval, "extBansCheckInterval": Seconds = "900", Services, "How often to fetch external bans, 60 at least.";
+    report_token, "reporttoken": Text = "", Services, "Authorization token for abuse reports.";
+    log_purge_days, "logpurgedays": Count = "0", General, "Log entries are deleted after this many days, 0 for never.";
+    log_max_size, "logMaxSize": Size = "1gb", General, "Maximum size of the log in the database, 0 for no limit. The oldest entries are deleted.";
+    autoreset_threshold, "autoResetThreshold": Size = "15mb", Sessions, "Autoreset threshold of new sessions: size at which a reset is requested, 0 for never.";
+    custom_avatars, "customAvatars": Bool = "true", Access, "Users may have an avatar picture.";
+    force_nsfm, "forceNsfm": Bool = "false", Sessions, "All sessions are marked as not safe for minors.";
+    ext_bans_url, "extBansUrl": Text = "", Services, "URL of the external ban list.";
+    ext_bans_check_interval, "extBansCheckInterval": Seconds = "900", Services, "Polling interval for external bans, at least 60.";
     ext_bans_cache_url, "extBansCacheUrl": Text = "", Services, "URL of the cached external bans (internal).";
     ext_bans_cache_key, "extBansCacheKey": Text = "", Services, "ETag of the cached external bans (internal).";
     ext_bans_cache_response, "extBansCacheResponse": Text = "", Services, "The cached external bans (internal).";
-    extauth_ban_exempt, "extauthbanexempt": Bool = "false", ExtAuth, "The flag BANEXEMPT of ext-auth accounts counts.";
-    extauth_ghosts, "extauthghosts": Bool = "false", ExtAuth, "The flag GHOST of ext-auth accounts counts.";
-    extauth_web, "extauthweb": Bool = "false", ExtAuth, "The flag WEB of ext-auth accounts counts.";
-    extauth_web_session, "extauthwebsession": Bool = "false", ExtAuth, "The flag WEBSESSION of ext-auth accounts counts.";
-    extauth_web_host, "extauthwebhost": Bool = "false", ExtAuth, "The flag WEBHOST of ext-auth accounts counts.";
-    extauth_persist, "extauthpersist": Bool = "false", ExtAuth, "The flag PERSIST of ext-auth accounts counts.";
+    extauth_ban_exempt, "extauthbanexempt": Bool = "false", ExtAuth, "Ext-auth accounts may have the flag BANEXEMPT.";
+    extauth_ghosts, "extauthghosts": Bool = "false", ExtAuth, "Ext-auth accounts may have the flag GHOST.";
+    extauth_web, "extauthweb": Bool = "false", ExtAuth, "Ext-auth accounts may have the flag WEB.";
+    extauth_web_session, "extauthwebsession": Bool = "false", ExtAuth, "Ext-auth accounts may have the flag WEBSESSION.";
+    extauth_web_host, "extauthwebhost": Bool = "false", ExtAuth, "Ext-auth accounts may have the flag WEBHOST.";
+    extauth_persist, "extauthpersist": Bool = "false", ExtAuth, "Ext-auth accounts may have the flag PERSIST.";
     allow_idle_override, "allowIdleOverride": Bool = "true", Sessions, "Moderators may exempt sessions from the idle limit.";
-    login_info_url, "loginInfoUrl": Text = "", General, "Page that clients link to while logging in.";
+    login_info_url, "loginInfoUrl": Text = "", General, "URL of a page that clients link to during login.";
     rule_text, "ruleText": Text = "", General, "Rules that users must agree to.";
-    enable_ghosts, "enableGhosts": Bool = "false", Access, "Moderators with the flag GHOST may join unseen.";
+    enable_ghosts, "enableGhosts": Bool = "false", Access, "Moderators with the flag GHOST may join invisibly.";
     minimum_protocol_version, "minimumProtocolVersion": Text = "", General, "Oldest protocol version that may host, such as dp:4.24.0.";
-    mandatory_lookup, "mandatoryLookup": Bool = "false", Sessions, "Sessions can only be joined through a direct link; no list is shown.";
-    require_matching_host, "requireMatchingHost": Bool = "false", General, "Clients must have connected to the name given by --local-host.";
+    mandatory_lookup, "mandatoryLookup": Bool = "false", Sessions, "Sessions can only be joined by a direct link; the session list is hidden.";
+    require_matching_host, "requireMatchingHost": Bool = "false", General, "Clients must connect to the host name given by --local-host.";
     allow_guest_web, "allowGuestWeb": Bool = "true", Browsers, "Everybody may connect from a browser, not only accounts with the flag WEB.";
-    allow_guest_web_session, "allowGuestWebSession": Bool = "true", Browsers, "Everybody may open sessions to browsers, not only accounts with the flag WEBSESSION.";
+    allow_guest_web_session, "allowGuestWebSession": Bool = "true", Browsers, "Everybody may allow browsers in sessions, not only accounts with the flag WEBSESSION.";
     allow_guest_web_hosts, "allowGuestWebHosts": Bool = "true", Browsers, "Everybody may host from a browser, not only accounts with the flag WEBHOST.";
-    session_user_limit, "sessionUserLimit": UserLimit = "254", Sessions, "Greatest number of users in a session, 2 to 254.";
-    password_dependent_web_session, "passwordDependentWebSession": Bool = "false", Browsers, "Sessions are open to browsers only while they have a password.";
-    empty_session_linger_time, "emptySessionLingerTime": Seconds = "0", Sessions, "How long a session that is not persistent stays when it is empty.";
-    invites, "invites": Bool = "true", Sessions, "Operators of new sessions may make invites.";
-    prefer_web_sockets, "preferWebSockets": Bool = "false", Browsers, "Clients are told to prefer WebSockets.";
-    forbidden_name_regex, "forbiddenNameRegex": Text = "", Access, "Names and titles that match are refused.";
-    filter_name_regex, "filterNameRegex": Text = "", Access, "Parts of names that are left out before forbiddenNameRegex looks at them.";
-    unlisted_host_policy, "unlistedHostPolicy": Text = "", Sessions, "Sessions that are not listed: ALL, or WEB for those hosted from browsers.";
-    minimum_autoreset_threshold, "minimumAutoResetThreshold": Size = "0", Sessions, "Least autoreset threshold that operators can set.";
-    sync_interval, "syncInterval": Millis = "1s", Storage, "How long what is written to stored sessions may not be on the disk yet; 0 forces every batch before it is sent.";
-    session_unload_time, "sessionUnloadTime": Seconds = "60", Storage, "How long nobody is in a stored session before it leaves memory; it is loaded again when somebody asks for it.";
-    gather_time, "gatherTime": Millis = "3ms", Storage, "How long small messages of a busy session are gathered before they are sent, 0 to 50ms.";
-    handshake_time_limit, "handshakeTimeLimit": Seconds = "10", Limits, "How long a client may take to encrypt its connection or to upgrade it to WebSocket, 0 for no limit.";
-    login_time_limit, "loginTimeLimit": Seconds = "600", Limits, "How long a client may take to say who it is, 0 for no limit.";
-    connection_limit, "connectionLimit": Count = "10000", Limits, "Greatest number of connections at once, 0 for no limit.";
-    connections_per_address, "connectionsPerAddress": Count = "100", Limits, "Greatest number of connections from one address (IPv6: a network of 64 bits) at once, 0 for no limit.";
-    connection_rate_limit, "connectionRateLimit": Count = "300", Limits, "New connections from one address a minute, 0 for no limit.";
-    login_rate_limit, "loginRateLimit": Count = "120", Limits, "Logins from one address a minute, 0 for no limit.";
-    password_rate_limit, "passwordRateLimit": Count = "30", Limits, "Passwords given from one address a minute, 0 for no limit.";
-    restrict_undo, "restrictUndo": Bool = "false", Sessions, "Only operators may undo what others have drawn; such messages of other people are dropped.";
-    chat_rate_limit, "chatRateLimit": Count = "10", Limits, "Chat messages of one client a second, those of ten seconds at once, 0 for no limit.";
-    message_rate_limit, "messageRateLimit": Count = "100000", Limits, "Messages of one client a second, those of twenty seconds at once, 0 for no limit.";
-    command_rate_limit, "commandRateLimit": Count = "10", Limits, "Messages of one client that the server acts on, without chat, a second, those of five seconds at once, and five times that of an address, 0 for no limit.";
-    lag_time_limit, "lagTimeLimit": Seconds = "120", Limits, "How long a client may take nothing of what it is sent, 0 for no limit.";
-    lag_size_limit, "lagSizeLimit": Size = "256mb", Limits, "How far a client may be behind what was drawn since it joined, 0 for no limit.";
-    disk_space_alarm, "diskSpaceAlarm": Size = "500mb", Storage, "Free space of a disk with sessions or settings below which an alarm is raised, 0 for never.";
-    sessions_per_address, "sessionsPerAddress": Count = "5", Limits, "Greatest number of sessions that were hosted from one address, not counting accounts with HOST or MOD; 0 for no limit.";
-    host_rate_limit, "hostRateLimit": Count = "10", Limits, "New sessions from one address a minute, 0 for no limit.";
-    reserved_sessions, "reservedSessions": Percent = "10", Limits, "Share of sessionCountLimit in percent that is kept for accounts with HOST or MOD; nothing while there are no accounts.";
-    total_history_limit, "totalHistoryLimit": LargeSize = "8gb", Limits, "What the histories of all sessions may hold together, in memory or in files, 0 for no limit.";
-    session_less_client_linger_time, "sessionLessClientLingerTime": Seconds = "0", Limits, "A client that does not join a session for so long is kicked, 0 for never.";
+    session_user_limit, "sessionUserLimit": UserLimit = "254", Sessions, "Maximum number of users in a session, 2 to 254.";
+    password_dependent_web_session, "passwordDependentWebSession": Bool = "false", Browsers, "Browsers may join only sessions that have a password.";
+    empty_session_linger_time, "emptySessionLingerTime": Seconds = "0", Sessions, "How long an empty session is kept if it is not persistent.";
+    invites, "invites": Bool = "true", Sessions, "Operators of new sessions may create invites.";
+    prefer_web_sockets, "preferWebSockets": Bool = "false", Browsers, "Clients are asked to prefer WebSockets.";
+    forbidden_name_regex, "forbiddenNameRegex": Text = "", Access, "User names and session titles that match this regular expression are refused.";
+    filter_name_regex, "filterNameRegex": Text = "", Access, "Regular expression for parts of names that are removed before forbiddenNameRegex is matched.";
+    unlisted_host_policy, "unlistedHostPolicy": Text = "", Sessions, "Which sessions are hidden from the session list: ALL, or WEB for those hosted from browsers.";
+    minimum_autoreset_threshold, "minimumAutoResetThreshold": Size = "0", Sessions, "Minimum autoreset threshold that operators can set.";
+    sync_interval, "syncInterval": Millis = "1s", Storage, "Fsync interval: how long data of stored sessions may be unsynced; 0 for an fsync of every batch before it is sent to clients.";
+    session_unload_time, "sessionUnloadTime": Seconds = "60", Storage, "How long a stored session stays in memory when it is empty, before it is unloaded. It is loaded again on demand.";
+    gather_time, "gatherTime": Millis = "3ms", Storage, "Batching delay for small messages in busy sessions, 0 to 50ms.";
+    handshake_time_limit, "handshakeTimeLimit": Seconds = "10", Limits, "Timeout for the TLS handshake and the WebSocket upgrade, 0 for no limit.";
+    login_time_limit, "loginTimeLimit": Seconds = "600", Limits, "Timeout for logging in, 0 for no limit.";
+    connection_limit, "connectionLimit": Count = "10000", Limits, "Maximum number of connections, 0 for no limit.";
+    connections_per_address, "connectionsPerAddress": Count = "100", Limits, "Maximum number of connections from one address (IPv6: a /64 network), 0 for no limit.";
+    connection_rate_limit, "connectionRateLimit": Count = "300", Limits, "Rate limit for new connections from one address, per minute, 0 for no limit.";
+    login_rate_limit, "loginRateLimit": Count = "120", Limits, "Rate limit for logins from one address, per minute, 0 for no limit.";
+    password_rate_limit, "passwordRateLimit": Count = "30", Limits, "Rate limit for passwords from one address, per minute, 0 for no limit.";
+    restrict_undo, "restrictUndo": Bool = "false", Sessions, "Only operators may undo what others have drawn; such messages of other users are dropped.";
+    chat_rate_limit, "chatRateLimit": Count = "10", Limits, "Rate limit for chat messages of one client, per second, with a burst of ten seconds' worth; 0 for no limit.";
+    message_rate_limit, "messageRateLimit": Count = "100000", Limits, "Rate limit for messages of one client, per second, with a burst of twenty seconds' worth; 0 for no limit.";
+    command_rate_limit, "commandRateLimit": Count = "10", Limits, "Rate limit for messages of one client that the server acts on, without chat, per second, with a burst of five seconds' worth; five times that for one address; 0 for no limit.";
+    lag_time_limit, "lagTimeLimit": Seconds = "120", Limits, "Slow client timeout: a client that receives nothing of what is sent to it for this long is disconnected, 0 for no limit.";
+    lag_size_limit, "lagSizeLimit": Size = "256mb", Limits, "Maximum backlog of a client: how far it may be behind what was drawn since it joined, 0 for no limit.";
+    disk_space_alarm, "diskSpaceAlarm": Size = "500mb", Storage, "Free disk space for sessions or settings below which an alarm is raised, 0 for never.";
+    sessions_per_address, "sessionsPerAddress": Count = "5", Limits, "Maximum number of sessions hosted from one address, except by accounts with HOST or MOD; 0 for no limit.";
+    host_rate_limit, "hostRateLimit": Count = "10", Limits, "Rate limit for new sessions from one address, per minute, 0 for no limit.";
+    reserved_sessions, "reservedSessions": Percent = "10", Limits, "Percentage of sessionCountLimit that is reserved for accounts with HOST or MOD; not applied if there are no accounts.";
+    total_history_limit, "totalHistoryLimit": LargeSize = "8gb", Limits, "Maximum size of all session histories together, in memory and in files, 0 for no limit.";
+    session_less_client_linger_time, "sessionLessClientLingerTime": Seconds = "0", Limits, "A client that does not join a session for this long is disconnected, 0 for never.";
 }
 
 #[cfg(test)]
@@ -248,7 +246,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_default_of_the_table_is_what_settings_begin_with() {
+    fn default_settings_have_the_defaults_of_the_table() {
         let mut settings = Settings::default();
         for info in SETTINGS {
             settings.set(info.key, info.default).unwrap();
@@ -268,7 +266,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_written_is_read_again() {
+    fn values_survive_formatting_and_parsing() {
         let mut settings = Settings { server_title: "T".into(), ..Settings::default() };
         settings.set("clientTimeout", "90").unwrap();
         let mut again = Settings::default();
@@ -279,7 +277,7 @@ mod tests {
     }
 
     #[test]
-    fn a_bad_value_leaves_the_setting_as_it_was() {
+    fn an_invalid_value_does_not_change_the_setting() {
         let mut settings = Settings::default();
         let error = settings.set("clientTimeout", "soon").unwrap_err();
         assert_eq!(error.to_string(), "clientTimeout: 'soon' is no time");
@@ -288,7 +286,7 @@ mod tests {
     }
 
     #[test]
-    fn keys_of_the_seed_are_still_known() {
+    fn former_names_of_settings_are_accepted() {
         let mut settings = Settings::default();
         settings.set("title", "T").unwrap();
         settings.set("archiveMode", "true").unwrap();

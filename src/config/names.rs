@@ -1,11 +1,11 @@
-//! Names and titles that are not allowed: `forbiddenNameRegex`, after `filterNameRegex`.
+//! Forbidden user names and session titles: `forbiddenNameRegex`, applied after `filterNameRegex`.
 
 use regex::{Regex, RegexBuilder};
 
 use super::Settings;
 use crate::username;
 
-/// Decides which names are forbidden; built once from the settings.
+/// The compiled regular expressions of the settings.
 #[derive(Debug, Clone, Default)]
 pub struct NameRules {
     forbidden: Option<Regex>,
@@ -13,7 +13,7 @@ pub struct NameRules {
 }
 
 impl NameRules {
-    /// Compiles the rules of `settings`. What does not compile counts as absent and is returned as an error text.
+    /// Compiles the expressions. Returns an error message for each invalid one, which is then ignored.
     pub fn new(settings: &Settings) -> (NameRules, Vec<String>) {
         let mut errors = Vec::new();
         let mut compile = |key: &str, pattern: &str| {
@@ -30,7 +30,8 @@ impl NameRules {
         (rules, errors)
     }
 
-    /// Whether a name or title is forbidden, as it is written or as people see it.
+    /// Whether a name or title is forbidden, either as written or in its visible, normalized form
+    /// ([`username::plain`]).
     pub fn forbids(&self, name: &str) -> bool {
         let Some(forbidden) = &self.forbidden else { return false };
         let matches = |text: &str| match &self.filter {
@@ -54,7 +55,7 @@ mod tests {
     }
 
     #[test]
-    fn what_the_filter_removes_does_not_count() {
+    fn filtered_parts_of_a_name_are_not_matched() {
         let (rules, errors) = rules("evil", "medieval");
         assert!(errors.is_empty());
         assert!(rules.forbids("xEVILx"));
@@ -68,12 +69,12 @@ mod tests {
     }
 
     #[test]
-    fn without_a_rule_nothing_is_forbidden() {
+    fn without_an_expression_every_name_is_allowed() {
         assert!(!rules("", "x").0.forbids("x"));
     }
 
     #[test]
-    fn a_rule_that_does_not_compile_is_reported_and_ignored() {
+    fn an_invalid_expression_is_reported_and_ignored() {
         let (rules, errors) = rules("(", "");
         assert!(errors[0].starts_with("forbiddenNameRegex:"));
         assert!(!rules.forbids("("));

@@ -1,21 +1,22 @@
-//! Profiles: other defaults for a kind of server. Whatever is set, wherever it stands, counts as ever.
+//! Profiles: alternative defaults for one kind of server. A setting that is set explicitly, anywhere, takes
+//! precedence.
 
 use super::SettingValue;
 use super::ini::ConfigFile;
 
-/// A set of other defaults.
+/// A set of alternative defaults.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum Profile {
-    /// The defaults of drawpile-srv, where it has any.
+    /// The normal defaults (those of drawpile-srv, where it has the setting).
     #[default]
     None,
-    /// Strangers come from the open internet.
+    /// A public server on the internet.
     Public,
 }
 
-/// What is another default on a server for strangers.
+/// Defaults of the profile `public`.
 const PUBLIC: &[(&str, &str)] = &[
-    // Places that somebody holds without using them come back.
+    // Free the slots of idle clients and sessions.
     ("sessionLessClientLingerTime", "10m"),
     ("idleTimeLimit", "1d"),
     ("connectionsPerAddress", "20"),
@@ -25,13 +26,13 @@ const PUBLIC: &[(&str, &str)] = &[
     ("hostRateLimit", "5"),
     ("reservedSessions", "20"),
     ("totalHistoryLimit", "4gb"),
-    // Who loses its connection finds its session again.
+    // Keep a session while its only user reconnects.
     ("emptySessionLingerTime", "1m"),
     ("logpurgedays", "30"),
 ];
 
 impl Profile {
-    /// The settings that have another default, with that.
+    /// Keys and values of the alternative defaults.
     pub fn settings(self) -> &'static [(&'static str, &'static str)] {
         match self {
             Profile::None => &[],
@@ -39,10 +40,10 @@ impl Profile {
         }
     }
 
-    /// Sets what has another default and was not set.
+    /// Applies the alternative defaults to all settings that are not set explicitly.
     pub fn apply(self, file: &mut ConfigFile) {
         for (key, value) in self.settings().iter().filter(|(key, _)| !file.set.contains(*key)) {
-            // A test checks that each can be read.
+            // A test checks that all values are valid.
             let _ = file.settings.set(key, value);
         }
     }
@@ -78,7 +79,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_default_of_a_profile_can_be_read() {
+    fn every_default_of_a_profile_is_valid() {
         let mut settings = Settings::default();
         for (key, value) in PUBLIC {
             settings.set(key, value).unwrap();
@@ -87,7 +88,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_set_counts_before_the_profile() {
+    fn explicit_settings_override_the_profile() {
         let mut file = ini::parse(b"connectionsPerAddress=100\nprofile=public");
         assert_eq!(file.settings.profile, Profile::Public);
         file.settings.profile.apply(&mut file);

@@ -1,4 +1,5 @@
-//! Everything that decides about connections and sessions, as one snapshot that all actors share.
+//! [`Rules`]: settings, bans and account names in force, as one immutable snapshot that all actors share.
+//! Ban matching at login is here.
 
 use std::collections::HashSet;
 use std::net::IpAddr;
@@ -19,29 +20,28 @@ use crate::db::Database;
 use crate::session::ServerSettings;
 use crate::username;
 
-/// The rules that are in force.
+/// The settings, bans, account names and allowed list servers in force.
 #[derive(Debug, Clone, Default)]
 pub struct Rules {
-    /// Settings, forbidden names, keys: what sessions need too.
+    /// What sessions need as well: settings, forbidden names, keys.
     pub shared: ServerSettings,
-    /// Whether any account exists.
     pub has_accounts: bool,
-    /// Skeletons of their names ([`username::skeleton`]).
+    /// Skeletons of the account names ([`username::skeleton`]), to recognize lookalikes.
     account_skeletons: Arc<HashSet<String>>,
-    /// Where the accounts are, if not in the configuration file.
+    /// The database with the accounts; `None` if they are in the configuration file.
     pub database: Option<Database>,
-    /// Which list servers may be used.
+    /// Allowed list servers.
     pub white_list: WhiteList,
-    /// Bans from elsewhere that are in force.
+    /// External bans that are enabled and not expired.
     pub ext_bans: Vec<ExtBan>,
-    /// URL of the auth server, if there is one.
+    /// URL of the auth server, if one is configured.
     pub extauth_url: Option<String>,
-    /// The server's public host name, empty if it is not known.
+    /// The server's public host name; empty if unknown.
     pub local_host: String,
     file: Arc<ConfigFile>,
 }
 
-/// What logins need of the rules, as it is recorded: everything but accounts and list servers.
+/// The part of the rules that logins need, for traces. Accounts and list servers are not in it.
 #[derive(Debug, Serialize, Deserialize)]
 pub struct RulesRecord {
     shared: ServerSettings,
@@ -54,11 +54,13 @@ pub struct RulesRecord {
     local_host: String,
 }
 
-/// Greatest length of a text of the greeting or the welcome, as JSON: there are other things in the message.
+/// Maximum length, as JSON, of one text in the greeting or welcome message. The message (64 KiB) holds other fields
+/// as well.
 const MAX_SENT_TEXT: usize = 48 << 10;
 
-/// Leaves out texts with which a message to clients would be too long: nobody could log in. Returns what is wrong.
-fn leave_long_texts_out(settings: &mut Settings) -> Vec<String> {
+/// Clears texts that would make the greeting or welcome message too long, because nobody could log in. Returns error
+/// messages.
+fn clear_long_texts(settings: &mut Settings) -> Vec<String> {
     let texts = [
         ("serverTitle", &mut settings.server_title),
         ("loginInfoUrl", &mut settings.login_info_url),
@@ -84,21 +86,22 @@ fn version_fault(settings: &Settings) -> Option<String> {
         .then(|| format!("minimumProtocolVersion: '{minimum}' is no protocol version"))
 }
 
-/// Why the text of a setting is of no use although it is a text: it should be a regular expression or a version.
+/// Validates settings whose type is text but that have a syntax or a maximum length. Returns what is wrong with
+/// `key`.
 pub fn fault_of(settings: &Settings, key: &str) -> Option<String> {
     let (_, errors) = NameRules::new(settings);
-    let long = leave_long_texts_out(&mut settings.clone());
+    let long = clear_long_texts(&mut settings.clone());
     let mut faults = errors.into_iter().chain(version_fault(settings)).chain(long);
     faults.find_map(|fault| Some(fault.strip_prefix(key)?.strip_prefix(": ")?.to_owned()))
 }
 
 impl Rules {
-    /// The rules of a configuration file. Returns what is wrong with it, too.
+    /// Creates the rules from a configuration file. Also returns error messages about invalid values.
     pub fn new(file: ConfigFile, crypt_key: Option<[u8; 32]>, local_host: String) -> (Rules, Vec<String>) {
         let (names, mut errors) = NameRules::new(&file.settings);
         errors.extend(version_fault(&file.settings));
         let mut settings = file.settings.clone();
-        errors.extend(leave_long_texts_out(&mut settings));
+        errors.extend(clear_long_texts(&mut settings));
         let shared = ServerSettings {
             settings: Arc::new(settings),
             names: Arc::new(names),
@@ -122,14 +125,14 @@ impl Rules {
         (rules, errors)
     }
 
-    /// Whose accounts there are.
+    /// Replaces the set of account names.
     pub fn set_account_names<'a>(&mut self, names: impl Iterator<Item = &'a str>) {
         let skeletons: HashSet<String> = names.map(username::skeleton).collect();
         self.has_accounts = !skeletons.is_empty();
         self.account_skeletons = Arc::new(skeletons);
     }
 
-    /// What logins need of the rules.
+    /// The record of these rules in traces.
     pub fn record(&self) -> RulesRecord {
         RulesRecord {
             shared: self.shared.clone(),
@@ -143,7 +146,7 @@ impl Rules {
         }
     }
 
-    /// Rules for logins as they were.
+    /// Restores rules from a trace. They are good for logins only.
     pub fn from_record(record: RulesRecord) -> Rules {
         let RulesRecord { shared, has_accounts, ip_bans, system_bans, user_bans, .. } = record;
         let RulesRecord { ext_bans, extauth_url, local_host, .. } = record;
@@ -152,40 +155,39 @@ impl Rules {
         Rules { shared, has_accounts, ext_bans, extauth_url, local_host, file, ..Rules::default() }
     }
 
-    /// The settings.
     pub fn settings(&self) -> &Settings {
         &self.shared.settings
     }
 
-    /// Whether there is an account whose name people cannot tell from this.
+    /// Whether the name is visually the same as that of an account ([`username::skeleton`]).
     pub fn resembles_account(&self, name: &str) -> bool {
         self.has_accounts && self.account_skeletons.contains(&username::skeleton(name))
     }
 
-    /// What happens to clients of this address, if they are banned.
+    /// The ban of a client's address: bans of the server first, then external bans. `None` if it is not banned.
     pub fn address_ban(&self, address: IpAddr) -> Option<BanTerms> {
         let own = self.file.ip_bans.iter().find(|b| b.subject.contains(address)).map(|b| b.terms.clone());
         own.or_else(|| self.ext_bans.iter().find_map(|b| b.address(address)))
     }
 
-    /// What happens to clients with this system id, if they are banned.
+    /// The ban of a system id: bans of the server first, then external bans. `None` if it is not banned.
     pub fn system_ban(&self, sid: &str) -> Option<BanTerms> {
         let own = self.file.system_bans.iter().find(|b| b.subject == sid).map(|b| b.terms.clone());
         own.or_else(|| self.ext_bans.iter().find_map(|b| b.system(sid)))
     }
 
-    /// What happens to ext-auth accounts with this number, if they are banned.
+    /// The ban of an ext-auth user id: bans of the server first, then external bans. `None` if it is not banned.
     pub fn user_ban(&self, uid: i64) -> Option<BanTerms> {
         let own = self.file.user_bans.iter().find(|b| b.subject == uid).map(|b| b.terms.clone());
         own.or_else(|| self.ext_bans.iter().find_map(|b| b.user(uid)))
     }
 
-    /// The auth server, if there is one and its accounts may log in.
+    /// The auth server, if one is configured and enabled by the setting `extauth`.
     pub fn extauth(&self) -> Option<ExtAuth> {
         ExtAuth::of(self.extauth_url.as_deref(), self.settings())
     }
 
-    /// The configuration file that the rules were made of.
+    /// The configuration file or database that the rules were created from.
     pub fn file(&self) -> &ConfigFile {
         &self.file
     }
@@ -196,7 +198,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn texts_that_fit_into_no_message_are_left_out_and_told() {
+    fn texts_too_long_for_a_message_are_cleared_and_reported() {
         let set = |key: &str, text: &str| {
             let mut file = ConfigFile::default();
             file.settings.set(key, text).unwrap();

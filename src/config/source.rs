@@ -1,4 +1,4 @@
-//! Where the rules come from: a configuration file or a database, read again when they change.
+//! Configuration sources: a file or a database, polled for changes while the server runs.
 
 use std::io;
 use std::os::unix::fs::MetadataExt as _;
@@ -16,81 +16,73 @@ use crate::auth::token;
 use crate::clock::Timestamp;
 use crate::db::{Database, DbError, Snapshot, SubjectBan, time_text};
 
-/// How often a configuration file is looked at.
+/// Polling interval for a configuration file.
 const FILE_INTERVAL: Duration = Duration::from_secs(2);
-/// Keys of settings that lock a section of the admin API begin with this; the section's name follows.
+/// Prefix of database settings that lock a section of the admin API; the section's name follows.
 const LOCK_PREFIX: &str = "_lock_admin_section_";
-/// How often a database is looked at: what people change there by hand is to count for the next login.
+/// Polling interval for a database. Short, so that manual changes apply to the next login.
 const DATABASE_INTERVAL: Duration = Duration::from_millis(200);
 
-/// Where the rules come from. Defaults count without a file and a database.
+/// A configuration source and command line options that override it. Without a file and a database, defaults apply.
 #[derive(Debug, Clone, Default)]
 pub struct RuleSource {
-    /// Configuration file.
+    /// Path of the configuration file.
     pub config: Option<PathBuf>,
-    /// Configuration database.
+    /// Path of the configuration database; takes precedence over `config`.
     pub database: Option<PathBuf>,
-    /// Key for encrypted ban lists.
+    /// Key of encrypted ban lists.
     pub crypt_key: Option<[u8; 32]>,
-    /// The server's public host name, empty if it is not known.
+    /// The server's public host name, empty if unknown.
     pub local_host: String,
     /// URL of the auth server.
     pub extauth: Option<String>,
-    /// Where abuse reports are sent to.
+    /// URL that abuse reports are sent to.
     pub report_url: Option<String>,
-    /// A WebSocket listener is there.
+    /// Whether the server listens for WebSocket connections.
     pub web_sockets: bool,
-    /// In place of the setting `syncInterval`.
+    /// Overrides the setting `syncInterval`.
     pub sync: Option<Duration>,
-    /// In place of the setting `profile`.
+    /// Overrides the setting `profile`.
     pub profile: Option<Profile>,
 }
 
-/// Rules that cannot be read.
+/// A source that cannot be read.
 #[derive(Debug, thiserror::Error)]
 pub enum SourceError {
-    /// There is no configuration file, or it cannot be read.
-    #[error("--config: cannot read {path}: {source}; name another file, or make it")]
-    Config {
-        /// The file.
-        path: PathBuf,
-        /// Why.
-        source: io::Error,
-    },
-    /// The database cannot be read.
-    #[error("--database: {0}; name another file")]
+    #[error("--config: cannot read {path}: {source}; specify another file, or create it")]
+    Config { path: PathBuf, source: io::Error },
+    #[error("--database: {0}; specify another file")]
     Database(#[from] DbError),
 }
 
-/// A source that is open, and what it was when it was read last.
+/// An open source, with the state that is needed to detect changes.
 #[derive(Debug)]
 pub struct OpenSource {
     source: RuleSource,
     database: Option<Database>,
-    /// The file as it was when it was read last.
-    stamp: Option<Stamp>,
+    /// Metadata of the file at the last successful read.
+    file_stamp: Option<FileStamp>,
     version: i64,
     next_expiry: Option<String>,
-    /// The configuration file was missing at the last look.
+    /// The configuration file was missing at the last poll.
     is_missing: bool,
-    /// What was wrong, so that it is told once.
-    told: Vec<String>,
-    /// The external bans that were fetched last, where there is no database to keep them.
+    /// Messages that were logged at the last read, so that each is logged once.
+    logged_errors: Vec<String>,
+    /// The external bans that were fetched last, if there is no database to store them.
     fetched: Option<FetchedBans>,
-    /// Settings that were set while the server runs, where there is no database to keep them.
-    set: Vec<(String, String)>,
-    /// Something was changed that the source does not tell.
-    touched: bool,
+    /// Settings changed at runtime, if there is no database to store them.
+    runtime_settings: Vec<(String, String)>,
+    /// The rules must be read again at the next poll, even if file or database did not change.
+    reload_requested: bool,
 }
 
-/// External bans as they were fetched.
+/// A response with external bans.
 #[derive(Debug, Clone)]
 pub struct FetchedBans {
-    /// From where.
     pub url: String,
-    /// The answer's `ETag`.
+    /// The response's `ETag`.
     pub etag: String,
-    /// The answer.
+    /// Body of the response.
     pub answer: String,
 }
 
@@ -104,14 +96,14 @@ impl RuleSource {
         Ok(OpenSource {
             source: self.clone(),
             database,
-            stamp: None,
+            file_stamp: None,
             is_missing: false,
             version: 0,
             next_expiry: None,
-            told: Vec::new(),
+            logged_errors: Vec::new(),
             fetched: None,
-            set: Vec::new(),
-            touched: false,
+            runtime_settings: Vec::new(),
+            reload_requested: false,
         })
     }
 }
@@ -119,15 +111,14 @@ impl RuleSource {
 impl OpenSource {
     /// Problems found by the last [`Self::read`]: lines and values that were left out.
     pub fn problems(&self) -> &[String] {
-        &self.told
+        &self.logged_errors
     }
 
-    /// The database, if there is one.
     pub fn database(&self) -> Option<&Database> {
         self.database.as_ref()
     }
 
-    /// How often to look whether something has changed; `None` if nothing can.
+    /// Polling interval; `None` if the source cannot change.
     pub fn interval(&self) -> Option<Duration> {
         match (&self.database, &self.source.config) {
             (Some(_), _) => Some(DATABASE_INTERVAL),
@@ -136,7 +127,7 @@ impl OpenSource {
         }
     }
 
-    /// Reads the rules; what is wrong in the source is logged. Blocks.
+    /// Reads the rules and logs problems with the content. Blocking.
     ///
     /// # Errors
     /// When the file or the database cannot be read.
@@ -144,9 +135,9 @@ impl OpenSource {
         let now = Timestamp::now().utc_ms;
         let Content { name, mut file, account_names, patterns, disabled, next_expiry, mut errors } =
             self.content(now)?;
-        self.touched = false;
-        for (key, value) in &self.set {
-            // They were found to be right when they were set.
+        self.reload_requested = false;
+        for (key, value) in &self.runtime_settings {
+            // They were validated before they were stored.
             let _ = file.settings.set(key, value);
             file.set.insert(canonical_key(key).to_owned());
         }
@@ -184,18 +175,19 @@ impl OpenSource {
             && token::public_key(&settings.extauth_key).is_none()
         {
             errors.push(
-                "extauthkey is no key (32 bytes in base64): accounts of the auth server cannot log in".into(),
+                "extauthkey is not a key (32 bytes in base64): accounts of the auth server cannot log in"
+                    .into(),
             );
         }
         errors.extend(more);
-        for error in errors.iter().filter(|e| !self.told.contains(e)) {
+        for error in errors.iter().filter(|e| !self.logged_errors.contains(e)) {
             tracing::warn!("{name}: {error}");
         }
-        self.told = errors;
+        self.logged_errors = errors;
         Ok(rules)
     }
 
-    /// What the source holds at this time, milliseconds since 1970.
+    /// Reads the content of the source. `now` is in milliseconds since 1970.
     fn content(&mut self, now: i64) -> Result<Content, SourceError> {
         match (&self.database, &self.source.config) {
             (Some(database), _) => {
@@ -206,10 +198,10 @@ impl OpenSource {
             }
             (None, Some(path)) => {
                 let failed = |source| SourceError::Config { path: path.clone(), source };
-                let stamp = stamp(path);
+                let file_stamp = file_stamp(path);
                 let file = ini::parse(&std::fs::read(path).map_err(failed)?);
-                // Only what was read is not read again.
-                self.stamp = stamp;
+                // Set after the successful read only, so that a failed one is retried.
+                self.file_stamp = file_stamp;
                 let errors = file.errors.iter().map(ToString::to_string).collect();
                 let name = path.display().to_string();
                 Ok(Content { name, file, errors, ..Content::default() })
@@ -218,12 +210,12 @@ impl OpenSource {
         }
     }
 
-    /// Has the next look read the rules, whether or not they have changed.
+    /// Makes the next poll read the rules even if the source did not change.
     pub fn read_at_next_look(&mut self) {
-        self.touched = true;
+        self.reload_requested = true;
     }
 
-    /// Keeps external bans that were fetched; they count from the next look on. Blocks.
+    /// Stores fetched external bans; they apply from the next poll on. Blocking.
     ///
     /// # Errors
     /// When the database cannot be written.
@@ -235,12 +227,12 @@ impl OpenSource {
             database.set_settings(&settings.map(|(k, v)| (k, v.as_str())))?;
         }
         self.fetched = Some(fetched);
-        self.touched = true;
+        self.reload_requested = true;
         Ok(())
     }
 
-    /// Keeps settings, which must be right; without a database until the server stops. They count from the next look on.
-    /// Blocks.
+    /// Stores settings, which the caller has validated. Without a database they are lost when the server stops. They
+    /// apply from the next poll on. Blocking.
     ///
     /// # Errors
     /// When the database cannot be written.
@@ -251,29 +243,29 @@ impl OpenSource {
                     settings.iter().map(|(k, v)| (k.as_str(), v.as_str())).collect();
                 database.set_settings(&settings)?;
             }
-            None => self.set.extend(settings),
+            None => self.runtime_settings.extend(settings),
         }
-        self.touched = true;
+        self.reload_requested = true;
         Ok(())
     }
 
-    /// Reads the rules again if they have changed. Blocks.
+    /// Reads the rules again if the source has changed or a ban has expired; `None` if not. Blocking.
     ///
     /// # Errors
     /// When the file or the database cannot be read.
     pub fn read_if_changed(&mut self) -> Result<Option<Rules>, SourceError> {
-        let ended = self.next_expiry.as_ref().is_some_and(|e| *e <= time_text(Timestamp::now().utc_ms));
+        let expired = self.next_expiry.as_ref().is_some_and(|e| *e <= time_text(Timestamp::now().utc_ms));
         let changed = match (&self.database, &self.source.config) {
-            (Some(database), _) => ended || database.version()? != self.version,
+            (Some(database), _) => expired || database.version()? != self.version,
             (None, Some(path)) => {
-                let present = stamp(path);
-                // One that is being replaced may be missing for a moment.
-                note_missing(&mut self.is_missing, path, present.is_none());
-                present.is_some_and(|s| ended || Some(s) != self.stamp)
+                let current = file_stamp(path);
+                // A file that is being replaced may be missing for a moment: keep the rules.
+                note_missing(&mut self.is_missing, path, current.is_none());
+                current.is_some_and(|s| expired || Some(s) != self.file_stamp)
             }
             (None, None) => false,
         };
-        if changed || self.touched { self.read().map(Some) } else { Ok(None) }
+        if changed || self.reload_requested { self.read().map(Some) } else { Ok(None) }
     }
 }
 
@@ -289,36 +281,38 @@ fn note_missing(was_missing: &mut bool, path: &Path, is_missing: bool) {
     }
 }
 
-/// What a source holds.
+/// Content of a source, the same for files and databases.
 #[derive(Default)]
 struct Content {
-    /// Where that is.
+    /// Path of the source, for log messages.
     name: String,
     file: ConfigFile,
-    /// Whose accounts there are, if not those of the file.
+    /// Account names in the database; `None` if the accounts are in the file.
     account_names: Option<Vec<String>>,
-    /// White list of list servers: regular expressions.
+    /// Allowed list servers: regular expressions.
     patterns: Vec<String>,
-    /// Numbers of external bans that are switched off.
+    /// Ids of disabled external bans.
     disabled: Vec<i64>,
-    /// When the next ban ends.
+    /// When the next ban expires.
     next_expiry: Option<String>,
-    /// What makes no sense.
+    /// Error messages about invalid content.
     errors: Vec<String>,
 }
 
-/// What of a file changes when it does: when it was written, its size, and which file it is.
-type Stamp = (SystemTime, u64, u64);
+/// File metadata that changes with the content: modification time, size, inode.
+type FileStamp = (SystemTime, u64, u64);
 
-fn stamp(path: &Path) -> Option<Stamp> {
+fn file_stamp(path: &Path) -> Option<FileStamp> {
     let file = std::fs::metadata(path).ok()?;
     Some((file.modified().ok()?, file.len(), file.ino()))
 }
 
-/// The external bans that are in force, and what of them was skipped.
+/// Parses the cached external bans. Returns those that are enabled and not expired, and messages about skipped
+/// entries.
 fn ext_bans(settings: &Settings, disabled: &[i64], now: &str) -> (Vec<ExtBan>, Vec<String>) {
-    let same = !settings.ext_bans_url.is_empty() && settings.ext_bans_cache_url == settings.ext_bans_url;
-    if !same {
+    let is_current =
+        !settings.ext_bans_url.is_empty() && settings.ext_bans_cache_url == settings.ext_bans_url;
+    if !is_current {
         return (Vec::new(), Vec::new());
     }
     match extbans::parse(&settings.ext_bans_cache_response) {
@@ -330,7 +324,7 @@ fn ext_bans(settings: &Settings, disabled: &[i64], now: &str) -> (Vec<ExtBan>, V
     }
 }
 
-/// The same as if it stood in a configuration file.
+/// Converts the content of a database to a configuration file.
 fn from_snapshot(snapshot: Snapshot, name: String) -> Content {
     let (mut file, mut errors) = (ConfigFile::default(), Vec::new());
     for (key, value) in &snapshot.settings {
@@ -340,7 +334,7 @@ fn from_snapshot(snapshot: Snapshot, name: String) -> Content {
             }
             continue;
         }
-        // What begins like this is no setting.
+        // Other keys with this prefix are internal, not settings.
         if key.starts_with('_') {
             continue;
         }
@@ -356,7 +350,7 @@ fn from_snapshot(snapshot: Snapshot, name: String) -> Content {
                 let terms = BanTerms { expires: ban.expires, ..BanTerms::default() };
                 file.ip_bans.push(Ban { subject, terms });
             }
-            None => errors.push(format!("banned address '{text}' is none")),
+            None => errors.push(format!("invalid banned address '{text}'")),
         }
     }
     for ban in snapshot.system_bans {
@@ -366,7 +360,7 @@ fn from_snapshot(snapshot: Snapshot, name: String) -> Content {
     for ban in snapshot.user_bans {
         match ban.subject.parse() {
             Ok(subject) => file.user_bans.push(Ban { subject, terms: terms_of(ban, &mut errors).1 }),
-            Err(_) => errors.push(format!("banned user '{}' is no number", ban.subject)),
+            Err(_) => errors.push(format!("invalid banned user id '{}'", ban.subject)),
         }
     }
     Content {
@@ -380,11 +374,11 @@ fn from_snapshot(snapshot: Snapshot, name: String) -> Content {
     }
 }
 
-/// Who is banned, and how.
+/// Subject and terms of a ban; an unknown action is reported and replaced with the normal one.
 fn terms_of(ban: SubjectBan, errors: &mut Vec<String>) -> (String, BanTerms) {
     let SubjectBan { subject, reaction: name, expires, reason } = ban;
     let reaction = BanAction::parse(&name).unwrap_or_else(|| {
-        errors.push(format!("unknown reaction '{name}', normal counts"));
+        errors.push(format!("unknown reaction '{name}', using normal"));
         BanAction::Normal
     });
     (subject, BanTerms { reaction, expires, reason })
@@ -395,7 +389,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_rules_stay_while_the_configuration_file_is_missing() {
+    fn rules_are_kept_while_the_configuration_file_is_missing() {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("server.ini");
         std::fs::write(&path, "serverTitle=One\n").unwrap();
@@ -413,7 +407,7 @@ mod tests {
     }
 
     #[test]
-    fn what_makes_no_sense_in_a_database_is_told_and_left_out() {
+    fn invalid_content_of_a_database_is_reported_and_skipped() {
         let snapshot = Snapshot {
             settings: [
                 ("clientTimeout", "soon"),
@@ -453,15 +447,15 @@ mod tests {
             [
                 "clientTimeout: 'soon' is no time",
                 "unknown setting 'other'",
-                "banned address 'here/3' is none",
-                "unknown reaction 'nuke', normal counts",
-                "banned user 'x' is no number",
+                "invalid banned address 'here/3'",
+                "unknown reaction 'nuke', using normal",
+                "invalid banned user id 'x'",
             ]
         );
     }
 
     #[test]
-    fn a_changed_file_is_read_again_and_a_missing_one_is_not() {
+    fn a_changed_file_is_reloaded_and_a_failed_read_is_retried() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("x.cfg");
         std::fs::write(&path, "serverTitle=one").unwrap();
@@ -472,16 +466,16 @@ mod tests {
         let older = SystemTime::now() - Duration::from_secs(100);
         std::fs::File::options().write(true).open(&path).unwrap().set_modified(older).unwrap();
         assert_eq!(source.read_if_changed().unwrap().unwrap().settings().server_title, "two");
-        // What could not be read at the first look is read at the next, though nothing says that it has changed.
+        // A failed read is retried at the next poll, though the file's metadata has not changed.
         let aside = folder.path().join("aside");
         std::fs::write(&aside, "serverTitle=three").unwrap();
         std::fs::remove_file(&path).unwrap();
         std::fs::create_dir(&path).unwrap();
-        let moved = std::fs::metadata(&path).unwrap().modified().unwrap();
+        let modified = std::fs::metadata(&path).unwrap().modified().unwrap();
         assert!(source.read_if_changed().is_err() && source.read_if_changed().is_err());
         std::fs::remove_dir(&path).unwrap();
         std::fs::rename(&aside, &path).unwrap();
-        std::fs::File::options().write(true).open(&path).unwrap().set_modified(moved).unwrap();
+        std::fs::File::options().write(true).open(&path).unwrap().set_modified(modified).unwrap();
         assert_eq!(source.read_if_changed().unwrap().unwrap().settings().server_title, "three");
         std::fs::remove_file(&path).unwrap();
         assert!(source.read_if_changed().unwrap().is_none());

@@ -1,4 +1,4 @@
-//! Values of settings as they are written. Source: docs/spec/config.md#types-of-values.
+//! Types of settings and their text form. Source: docs/spec/config.md#types-of-values.
 
 pub(super) use super::profile::Profile;
 use super::{MAX_USER_LIMIT, MIN_USER_LIMIT};
@@ -6,37 +6,28 @@ use super::{MAX_USER_LIMIT, MIN_USER_LIMIT};
 /// A setting that cannot be set.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum SettingError {
-    /// There is no setting of this name.
     #[error("unknown setting '{0}'")]
     UnknownKey(String),
-    /// The text is no value of the setting's type.
     #[error("{key}: '{text}' is no {kind}")]
-    BadValue {
-        /// The setting.
-        key: &'static str,
-        /// Its type.
-        kind: &'static str,
-        /// The text.
-        text: String,
-    },
+    BadValue { key: &'static str, kind: &'static str, text: String },
 }
 
 /// A type of setting.
 pub trait SettingValue: Sized {
-    /// Name of the type.
+    /// Name of the type in documentation and error messages.
     const KIND: &'static str;
-    /// What a number without a unit counts, empty if nothing.
+    /// Unit of a number that is given without one; empty if the type has no unit.
     const UNIT: &'static str = "";
-    /// What may be set, empty for anything.
+    /// Valid values in words; empty if everything is valid.
     const RANGE: &'static str = "";
 
-    /// Reads a value, `None` if it is none.
+    /// Parses a value; `None` if the text is invalid.
     fn read(text: &str) -> Option<Self>;
 
-    /// Writes a value as it can be read.
+    /// Formats a value as [`SettingValue::read`] parses it.
     fn write(&self) -> String;
 
-    /// The value as JSON: times in seconds, sizes in bytes.
+    /// The value as JSON. Times are seconds, sizes are bytes.
     fn json(&self) -> serde_json::Value;
 }
 
@@ -44,34 +35,33 @@ pub trait SettingValue: Sized {
 pub(super) type Bool = bool;
 /// Any text.
 pub(super) type Text = String;
-/// Bytes: a number with `b`, `kb`, `mb` or `gb` (1024-based), decimals allowed.
+/// Bytes: a number with `b`, `kb`, `mb` or `gb` (1024-based), decimals allowed. Up to 2^31 - 1, as in drawpile-srv.
 pub(super) type Size = u64;
 
-/// The same without the upper end that sizes of drawpile-srv have.
+/// Bytes, like [`Size`], but up to 2^53.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub struct LargeSize(pub u64);
 
-/// A share in percent.
+/// A percentage, 0 to 100.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Percent(pub u32);
 
-/// Seconds: a number with `s`, `m`, `h` or `d`, decimals allowed, seconds without a unit.
+/// Seconds: a number with `s`, `m`, `h` or `d`, decimals allowed; seconds without a unit.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Seconds(pub u64);
 
-/// Milliseconds: a number with `ms`, `s`, `m` or `h`, decimals allowed, seconds without a unit.
+/// Milliseconds: a number with `ms`, `s`, `m` or `h`, decimals allowed; seconds without a unit.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Millis(pub u64);
 
-/// A number that is not negative.
+/// An unsigned number.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Count(pub u32);
 
-/// Users of a session, brought into 2-254.
+/// Maximum number of users in a session, clamped to 2-254.
 pub(super) type UserLimit = u32;
 
 impl Seconds {
-    /// The same in milliseconds.
     pub fn millis(self) -> u64 {
         self.0.saturating_mul(1000)
     }
@@ -138,7 +128,7 @@ impl SettingValue for LargeSize {
     const RANGE: &'static str = "0 to 9007199254740992";
 
     fn read(text: &str) -> Option<Self> {
-        // Greater numbers are not exact in JSON.
+        // Greater integers are not exact in JSON.
         with_unit_up_to(text, &SIZE_UNITS, (1u64 << 53) as f64).map(LargeSize)
     }
 
@@ -244,22 +234,21 @@ impl SettingValue for UserLimit {
     }
 }
 
-/// Units of sizes.
 const SIZE_UNITS: [(&str, f64); 4] = [("b", 1.0), ("kb", 1024.0), ("mb", 1048576.0), ("gb", 1073741824.0)];
 
-/// A size such as `10mb` in bytes.
+/// Parses a size such as `10mb` to bytes, up to 2^31 - 1.
 pub fn parse_size(text: &str) -> Option<u64> {
     with_unit(text, &SIZE_UNITS)
 }
 
-/// Digits, perhaps a point and digits, perhaps blanks and a unit; nothing else. Fractions are cut off, and what does
-/// not fit into 31 bits is no value.
+/// Parses a decimal number with an optional unit, up to 2^31 - 1. Fractions of the result are cut off. Blanks are
+/// allowed between number and unit only.
 fn with_unit(text: &str, units: &[(&str, f64)]) -> Option<u64> {
     with_unit_up_to(text, units, i32::MAX.into())
 }
 
-/// The same up to another end.
-fn with_unit_up_to(text: &str, units: &[(&str, f64)], end: f64) -> Option<u64> {
+/// Like [`with_unit`], with another maximum.
+fn with_unit_up_to(text: &str, units: &[(&str, f64)], max: f64) -> Option<u64> {
     let text = text.to_ascii_lowercase();
     let digits = text.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(text.len());
     let (number, unit) = text.split_at(digits);
@@ -272,7 +261,7 @@ fn with_unit_up_to(text: &str, units: &[(&str, f64)], end: f64) -> Option<u64> {
         unit => units.iter().find(|(name, _)| *name == unit)?.1,
     };
     let value = number.parse::<f64>().ok()? * factor;
-    (value <= end).then_some(value as u64)
+    (value <= max).then_some(value as u64)
 }
 
 #[cfg(test)]
@@ -306,7 +295,7 @@ mod tests {
     }
 
     #[test]
-    fn large_sizes_go_beyond_31_bits_and_percent_ends_at_100() {
+    fn large_sizes_exceed_31_bits_and_percentages_end_at_100() {
         let large = |text| LargeSize::read(text).map(|size| size.0);
         assert_eq!([large("8gb"), large("1.5 GB"), large("0")], [8 << 30, 3 << 29, 0].map(Some));
         assert_eq!([large("9007199254740993gb"), large("8tb"), large("-1")], [None; 3]);
@@ -334,7 +323,7 @@ mod tests {
     }
 
     #[test]
-    fn user_limits_are_brought_into_their_range() {
+    fn user_limits_are_clamped() {
         assert_eq!(
             [UserLimit::read("1"), UserLimit::read("999"), UserLimit::read("9")],
             [2, 254, 9].map(Some)
@@ -343,7 +332,7 @@ mod tests {
     }
 
     #[test]
-    fn truth_is_1_or_true() {
+    fn bools_are_true_for_1_and_true() {
         assert_eq!(
             ["1", "TRUE", "0", "false", ""].map(bool::read),
             [true, true, false, false, false].map(Some)
@@ -353,7 +342,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn no_text_makes_a_reader_panic(text in ".{0,30}") {
+        fn no_input_makes_a_parser_panic(text in ".{0,30}") {
             let _ = (parse_size(&text), Seconds::read(&text), UserLimit::read(&text), Count::read(&text));
         }
     }

@@ -6,28 +6,28 @@ use url::{Position, Url};
 
 use super::ini::ConfigFile;
 
-/// The setting that switches it on.
+/// The setting that enables the white list.
 const SETTING: &str = "announceWhitelist";
-/// The public list server, which clients know from the start. It may be used unless the operator has said what may.
+/// The public list server that clients know. It is allowed unless the setting is set explicitly.
 pub const PUBLIC_LIST_SERVER: &str = r"^https://pub\.drawpile\.net/listing/";
 
-/// Which list servers may be used.
+/// Allowed list servers.
 #[derive(Debug, Clone)]
 pub struct WhiteList {
-    /// All may be.
-    everything: bool,
-    /// Expressions that a URL must match from its beginning.
+    /// The white list is disabled: all are allowed.
+    disabled: bool,
+    /// Regular expressions that must match the URL from its start.
     patterns: Vec<Regex>,
-    /// URLs as they are normalized.
+    /// Allowed URLs, normalized.
     urls: Vec<String>,
-    /// The operator has neither switched it on nor off.
+    /// The setting has its default, so the public list server is allowed.
     by_default: bool,
 }
 
-/// Before anything was read.
+/// The white list before a configuration was read.
 impl Default for WhiteList {
     fn default() -> Self {
-        WhiteList { everything: false, patterns: public().collect(), urls: Vec::new(), by_default: true }
+        WhiteList { disabled: false, patterns: public().collect(), urls: Vec::new(), by_default: true }
     }
 }
 
@@ -35,7 +35,8 @@ fn public() -> impl Iterator<Item = Regex> {
     Regex::new(PUBLIC_LIST_SERVER).into_iter()
 }
 
-/// The URL of a list server; `None` for what can be none, or is written so that it looks like another.
+/// Parses the URL of a list server. `None` if it is not HTTP(S), or has a user, query or fragment (which can make it
+/// look like another).
 pub fn list_server(text: &str) -> Option<Url> {
     let url = Url::parse(text).ok()?;
     let plain = url.username().is_empty() && url.password().is_none();
@@ -44,26 +45,27 @@ pub fn list_server(text: &str) -> Option<Url> {
     (plain && is_http).then_some(url)
 }
 
-/// What is dangerous about a pattern.
+/// Why a pattern would match more than it seems to.
 fn fault(pattern: &str) -> Option<&'static str> {
     let rest = pattern.strip_prefix('^').and_then(|p| p.split_once("://"));
     match rest.and_then(|(_, rest)| rest.split_once('/')) {
-        None => Some("should begin with ^https:// and name a host with a slash behind it"),
+        None => Some("should start with ^https:// and a host name with a slash after it"),
         Some((host, _)) if host.contains(".*") || host.contains(".+") => {
-            Some("lets any server pass: '.' is also a slash, [^/] is none")
+            Some("matches any server: '.' also matches a slash, [^/] does not")
         }
         Some(_) => None,
     }
 }
 
 impl WhiteList {
-    /// The white list of expressions in a database and URLs in a configuration file. Returns what is wrong with it, too.
+    /// Creates the white list from the expressions of a database and the URLs of a configuration file. Also returns
+    /// error messages and warnings.
     pub fn new(patterns: Vec<String>, file: &ConfigFile) -> (WhiteList, Vec<String>) {
         let by_default = !file.set.contains(SETTING);
         let mut faults = Vec::new();
-        let mut tell = |what: String| faults.push(format!("white list of list servers: {what}"));
+        let mut report = |what: String| faults.push(format!("white list of list servers: {what}"));
         let mut list = WhiteList {
-            everything: !file.settings.announce_whitelist,
+            disabled: !file.settings.announce_whitelist,
             patterns: Vec::new(),
             urls: Vec::new(),
             by_default,
@@ -71,16 +73,16 @@ impl WhiteList {
         for pattern in &patterns {
             match Regex::new(pattern) {
                 Ok(regex) => list.patterns.push(regex),
-                Err(error) => tell(error.to_string()),
+                Err(error) => report(error.to_string()),
             }
             if let Some(fault) = fault(pattern).filter(|_| pattern != ".*") {
-                tell(format!("'{pattern}' {fault}"));
+                report(format!("'{pattern}' {fault}"));
             }
         }
         for text in &file.announce_whitelist {
             match list_server(text) {
                 Some(url) => list.urls.push(url.into()),
-                None => tell(format!("'{text}' is no URL of a list server")),
+                None => report(format!("'{text}' is not a URL of a list server")),
             }
         }
         if by_default {
@@ -89,27 +91,27 @@ impl WhiteList {
         (list, faults)
     }
 
-    /// The operator has neither switched it on nor off: the public list server is in it.
+    /// Whether the setting has its default, so that the public list server is allowed.
     pub fn is_by_default(&self) -> bool {
         self.by_default
     }
 
-    /// Whether a list server is named in it; nothing is while it is off.
+    /// Whether a list server is on the white list. Always false while the white list is disabled.
     pub fn names(&self, url: &Url) -> bool {
-        !self.everything
+        !self.disabled
             && (self.urls.iter().any(|named| named == url.as_str())
-                || self.patterns.iter().any(|pattern| fits(pattern, url)))
+                || self.patterns.iter().any(|pattern| matches_from_start(pattern, url)))
     }
 
     /// Whether sessions may be announced at a list server.
     pub fn allows(&self, url: &Url) -> bool {
-        self.everything || self.names(url)
+        self.disabled || self.names(url)
     }
 }
 
-/// Whether an expression matches a URL from its beginning, and not only a part of the name of its host: that of
-/// `^https://pub\.drawpile\.net` is not in `https://pub.drawpile.net.example/`.
-fn fits(pattern: &Regex, url: &Url) -> bool {
+/// Whether an expression matches a URL from its start. A match must not end inside the host name:
+/// `^https://pub\.drawpile\.net` must not match `https://pub.drawpile.net.example/`.
+fn matches_from_start(pattern: &Regex, url: &Url) -> bool {
     let host = url[..Position::BeforeHost].len()..url[..Position::AfterHost].len();
     let inside = |at: usize| host.start < at && at < host.end;
     pattern.find(url.as_str()).is_some_and(|found| found.start() == 0 && !inside(found.end()))
@@ -149,7 +151,7 @@ mod tests {
     }
 
     #[test]
-    fn what_the_operator_has_said_counts_alone() {
+    fn explicit_settings_replace_the_default() {
         let (off, _) = list("announceWhitelist=false", &[]);
         assert!(
             allows(&off, "https://list.example/")
@@ -161,7 +163,7 @@ mod tests {
             list("announceWhitelist=true\n[announcewhitelist]\nhttps://list.example/api/\nnonsense\n", &[]);
         assert!(allows(&own, "https://list.example/api/") && allows(&own, "https://LIST.example:443/api/"));
         assert!(!allows(&own, "https://list.example/api"), "a file names URLs, not beginnings");
-        assert_eq!(faults, ["white list of list servers: 'nonsense' is no URL of a list server"]);
+        assert_eq!(faults, ["white list of list servers: 'nonsense' is not a URL of a list server"]);
     }
 
     #[test]
@@ -189,11 +191,11 @@ mod tests {
     }
 
     #[test]
-    fn patterns_that_may_mean_more_than_they_look_like_are_told() {
+    fn patterns_that_match_too_much_are_reported() {
         for (pattern, words) in [
-            (r"https://pub\.drawpile\.net/", "should begin with ^"),
-            (r"^https://pub\.drawpile\.net", "a slash behind it"),
-            (r"^https://.*\.example\.org/", "'.' is also a slash"),
+            (r"https://pub\.drawpile\.net/", "should start with ^"),
+            (r"^https://pub\.drawpile\.net", "a slash after it"),
+            (r"^https://.*\.example\.org/", "'.' also matches a slash"),
             ("(", "unclosed"),
         ] {
             let (_, faults) = list("", &[pattern]);

@@ -1,62 +1,60 @@
-//! What the admin API needs of a database besides what decides about connections.
+//! Database operations that only the admin API needs.
 
 use super::{Database, DbError, LogRow, time_text};
 
-/// What is banned.
+/// Which table of bans.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum BanKind {
-    /// Addresses.
+    /// IP addresses.
     Address,
     /// System ids.
     System,
-    /// Users of an auth server, by number.
+    /// Users of the auth server (ext-auth), by user id.
     User,
 }
 
-/// A ban as it is stored.
+/// A row of a table of bans.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct BanRow {
-    /// Its number.
     pub id: i64,
-    /// Address, system id or number of the user.
+    /// Address, system id or user id.
     pub subject: String,
-    /// Length of the common prefix of addresses in bits, 0 for the one address.
+    /// Prefix length of an address range in bits, 0 for the single address.
     pub subnet: i64,
-    /// Name of the reaction; addresses have none.
+    /// Name of the action; empty for addresses.
     pub reaction: String,
     /// UTC, `yyyy-MM-dd HH:mm:ss`.
     pub expires: String,
-    /// For administrators.
+    /// Shown to administrators only.
     pub comment: String,
-    /// For who is banned; addresses have none.
+    /// Shown to the banned user; empty for addresses.
     pub reason: String,
-    /// When it was made, in the same form as `expires`.
+    /// Creation time, in the same format as `expires`.
     pub added: String,
 }
 
-/// Which lines of the log are wanted. What is empty does not matter.
+/// Filter for log rows. Empty texts match everything.
 #[derive(Debug, Clone, Default)]
 pub struct LogQuery {
-    /// Session id.
     pub session: String,
-    /// Part of the user.
+    /// Substring of the user column.
     pub user: String,
-    /// Part of the message.
+    /// Substring of the message.
     pub contains: String,
-    /// Later than this, ISO 8601 in UTC.
+    /// Only rows later than this (ISO 8601, UTC).
     pub after: String,
-    /// How many newer lines are left out.
+    /// Number of newest matching rows to skip.
     pub skip: i64,
-    /// How many lines there are at most.
+    /// Maximum number of rows.
     pub count: i64,
 }
 
 impl Database {
-    /// Removes settings and sets others, all at once, but only while a setting has a value (the empty one: it is not
-    /// there); returns whether it had.
+    /// Compare-and-set in one transaction: if the setting `only_while.0` has the value `only_while.1` (empty: it does
+    /// not exist), removes and sets settings. Returns whether it did.
     ///
     /// # Errors
-    /// When it cannot be written; everything is as before then.
+    /// When the database cannot be written; nothing has changed then.
     pub fn replace_settings(
         &self,
         only_while: (&str, &str),
@@ -66,27 +64,28 @@ impl Database {
         self.backend().replace_settings(only_while, remove, set)
     }
 
-    /// All bans of a kind, also those that are over.
+    /// All bans of a kind, expired ones included.
     ///
     /// # Errors
-    /// When they cannot be read.
+    /// When the database cannot be read.
     pub fn bans(&self, kind: BanKind) -> Result<Vec<BanRow>, DbError> {
         self.backend().ban_rows(kind)
     }
 
-    /// Adds a ban; number and time are given to it. If there is one in force of the same, that is returned as it is.
+    /// Adds a ban; id and creation time are assigned. If the subject already has a ban in force, that is returned
+    /// unchanged. `utc_ms` is the current time.
     ///
     /// # Errors
-    /// When it cannot be written.
+    /// When the database cannot be written.
     pub fn add_ban(&self, kind: BanKind, mut ban: BanRow, utc_ms: i64) -> Result<BanRow, DbError> {
         ban.added = time_text(utc_ms);
         self.backend().add_ban(kind, &ban)
     }
 
-    /// Removes a ban; returns whether it was there.
+    /// Removes a ban. Returns whether it existed.
     ///
     /// # Errors
-    /// When it cannot be written.
+    /// When the database cannot be written.
     pub fn remove_ban(&self, kind: BanKind, id: i64) -> Result<bool, DbError> {
         self.backend().remove_ban(kind, id)
     }
@@ -94,31 +93,31 @@ impl Database {
     /// Replaces the white list of list servers.
     ///
     /// # Errors
-    /// When it cannot be written; it is as before then.
+    /// When the database cannot be written; nothing has changed then.
     pub fn set_listing_servers(&self, patterns: &[String]) -> Result<(), DbError> {
         self.backend().set_listing_servers(patterns)
     }
 
-    /// Switches an external ban on or off.
+    /// Enables or disables an external ban.
     ///
     /// # Errors
-    /// When it cannot be written.
+    /// When the database cannot be written.
     pub fn switch_ext_ban(&self, id: i64, enabled: bool) -> Result<(), DbError> {
         self.backend().switch_ext_ban(id, enabled)
     }
 
-    /// Deletes all but so many of the newest lines of the log.
+    /// Deletes all log rows but the newest `count`.
     ///
     /// # Errors
-    /// When it cannot be written.
+    /// When the database cannot be written.
     pub fn keep_newest_log(&self, count: i64) -> Result<(), DbError> {
         self.backend().keep_newest_log(count)
     }
 
-    /// Lines of the log, newest first.
+    /// Log rows that match, newest first.
     ///
     /// # Errors
-    /// When they cannot be read.
+    /// When the database cannot be read.
     pub fn log(&self, query: &LogQuery) -> Result<Vec<LogRow>, DbError> {
         self.backend().log(query)
     }
@@ -130,14 +129,14 @@ mod tests {
     use super::*;
 
     fn database() -> (tempfile::TempDir, Database) {
-        let folder = tempfile::tempdir().unwrap();
-        let database = Database::open(&folder.path().join("x.db")).unwrap();
-        (folder, database)
+        let directory = tempfile::tempdir().unwrap();
+        let database = Database::open(&directory.path().join("x.db")).unwrap();
+        (directory, database)
     }
 
     #[test]
-    fn bans_are_kept_as_they_were_made_and_decide() {
-        let (_folder, database) = database();
+    fn bans_are_stored_and_in_the_snapshot() {
+        let (_directory, database) = database();
         let later = "2999-01-01 00:00:00".to_owned();
         for (kind, subject, subnet) in
             [(BanKind::Address, "192.0.2.0", 24), (BanKind::System, "abc", 0), (BanKind::User, "42", 0)]
@@ -152,9 +151,9 @@ mod tests {
                 reason: if address { String::new() } else { "r".into() },
                 ..BanRow::default()
             };
-            let made = database.add_ban(kind, ban, 0).unwrap();
-            assert_eq!((made.id, made.added.as_str()), (1, "1970-01-01 00:00:00"));
-            assert_eq!(database.bans(kind).unwrap(), [made]);
+            let added = database.add_ban(kind, ban, 0).unwrap();
+            assert_eq!((added.id, added.added.as_str()), (1, "1970-01-01 00:00:00"));
+            assert_eq!(database.bans(kind).unwrap(), [added]);
         }
         let snapshot = database.snapshot(0).unwrap();
         assert_eq!((snapshot.ip_bans.len(), snapshot.system_bans.len(), snapshot.user_bans.len()), (1, 1, 1));
@@ -163,8 +162,8 @@ mod tests {
     }
 
     #[test]
-    fn numbers_of_bans_and_accounts_are_given_once() {
-        let (_folder, database) = database();
+    fn ids_of_bans_and_accounts_are_not_reused() {
+        let (_directory, database) = database();
         let ban = |subject: &str| BanRow {
             subject: subject.into(),
             reaction: "normal".into(),
@@ -195,8 +194,8 @@ mod tests {
     }
 
     #[test]
-    fn who_is_banned_is_not_banned_twice() {
-        let (_folder, database) = database();
+    fn a_subject_has_one_ban_in_force() {
+        let (_directory, database) = database();
         let ban = |subject: &str, subnet, expires: &str| BanRow {
             subject: subject.into(),
             subnet,
@@ -217,13 +216,13 @@ mod tests {
         assert_eq!(address("2001:DB8:0::1", 128, later), 4);
         let system = |sid: &str| add(BanKind::System, ban(sid, 0, later));
         assert_eq!([system("abc"), system("abd"), system("abc")], [1, 2, 1]);
-        let made = database.add_ban(BanKind::User, ban("7", 0, later), now).unwrap();
-        assert_eq!(database.add_ban(BanKind::User, ban("7", 0, past), now).unwrap(), made, "as it is");
+        let added = database.add_ban(BanKind::User, ban("7", 0, later), now).unwrap();
+        assert_eq!(database.add_ban(BanKind::User, ban("7", 0, past), now).unwrap(), added, "as it is");
     }
 
     #[test]
-    fn the_log_is_searched() {
-        let (_folder, database) = database();
+    fn log_rows_are_filtered() {
+        let (_directory, database) = database();
         let row = |n: usize| LogRow {
             timestamp: format!("2026-01-0{n}T00:00:00Z"),
             level: 2,
@@ -250,7 +249,7 @@ mod tests {
 
     #[test]
     fn the_white_list_is_replaced_and_settings_are_removed() {
-        let (_folder, database) = database();
+        let (_directory, database) = database();
         for patterns in [vec!["^a".to_owned(), "b".to_owned()], vec!["c".to_owned()]] {
             database.set_listing_servers(&patterns).unwrap();
             assert_eq!(database.snapshot(0).unwrap().listing_servers, patterns);

@@ -1,4 +1,4 @@
-//! The event log in the database: what is logged waits in a queue, a thread writes it.
+//! The event log in the database: a bounded queue of log rows, and a thread that writes them in batches.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -17,34 +17,34 @@ use crate::config::Rules;
 use crate::log::Fields;
 use crate::metrics::METRICS;
 
-/// Lines that wait at most; what comes on top is in the text log only.
-const MAX_WAITING: usize = 10_000;
-/// Bytes that they may have.
-const MAX_WAITING_BYTES: usize = 4 << 20;
-/// What a line costs of that, and of the size of the log, besides its texts.
-pub(super) const LINE_COST: usize = 64;
-/// Lines that are kept in memory, where there is no database.
+/// Maximum number of queued rows. What does not fit is only in the text log, and counted in the metrics.
+const MAX_QUEUED: usize = 10_000;
+/// Maximum size of the queued rows in bytes.
+const MAX_QUEUED_BYTES: usize = 4 << 20;
+/// Fixed cost of a row in bytes, besides its texts; for the queue and for `logMaxSize`.
+pub(super) const ROW_COST: usize = 64;
+/// Maximum number of rows in an in-memory database.
 const MAX_IN_MEMORY: i64 = 10_000;
-/// Lines that are written in one transaction.
+/// Maximum number of rows per transaction.
 const BATCH: usize = 500;
-/// How long lines are gathered at most before they are written.
-const GATHER: Duration = Duration::from_millis(200);
+/// How long to collect a batch before it is written.
+const BATCH_DELAY: Duration = Duration::from_millis(200);
 
-/// Takes what is logged.
+/// A `tracing` layer that queues events as log rows.
 #[derive(Debug)]
 pub struct LogLayer {
     sender: SyncSender<LogRow>,
-    waiting_bytes: Arc<AtomicUsize>,
+    queued_bytes: Arc<AtomicUsize>,
 }
 
-/// What was taken, to be written once there is a database.
+/// The receiving half of the queue. It fills until [`LogQueue::write_to`] is called.
 #[derive(Debug)]
 pub struct LogQueue {
     receiver: Receiver<LogRow>,
-    waiting_bytes: Arc<AtomicUsize>,
+    queued_bytes: Arc<AtomicUsize>,
 }
 
-/// The thread that writes.
+/// Handle of the writer thread.
 #[derive(Debug)]
 pub struct LogWriter {
     stopping: Arc<AtomicBool>,
@@ -52,24 +52,24 @@ pub struct LogWriter {
 }
 
 impl LogWriter {
-    /// Writes what is in the queue and ends the thread; blocks.
+    /// Writes what is queued and ends the thread. Blocking.
     pub fn finish(self) {
         self.stopping.store(true, Ordering::Release);
-        // If it panicked there is nothing to wait for.
+        // A panic of the thread has been reported by the panic hook.
         let _ = self.thread.join();
     }
 }
 
-/// A layer for `tracing`, and the queue that it fills.
+/// Creates the layer and its queue.
 pub fn log_layer() -> (LogLayer, LogQueue) {
-    let (sender, receiver) = sync_channel(MAX_WAITING);
-    let waiting_bytes = Arc::new(AtomicUsize::new(0));
-    (LogLayer { sender, waiting_bytes: waiting_bytes.clone() }, LogQueue { receiver, waiting_bytes })
+    let (sender, receiver) = sync_channel(MAX_QUEUED);
+    let queued_bytes = Arc::new(AtomicUsize::new(0));
+    (LogLayer { sender, queued_bytes: queued_bytes.clone() }, LogQueue { receiver, queued_bytes })
 }
 
-/// What a line costs while it waits.
+/// Size of a row for the limits, in bytes.
 fn cost(row: &LogRow) -> usize {
-    LINE_COST + row.user.len() + row.session.len() + row.message.len()
+    ROW_COST + row.user.len() + row.session.len() + row.message.len()
 }
 
 impl<S: Subscriber> Layer<S> for LogLayer {
@@ -89,20 +89,20 @@ impl<S: Subscriber> Layer<S> for LogLayer {
             session: fields.session.clone(),
             message: fields.text(),
         };
-        // A queue that is full, or that nobody reads because there is no database, takes nothing.
+        // A full queue drops the event. So does one without a reader, because there is no database.
         let cost = cost(&row);
-        let before = self.waiting_bytes.fetch_add(cost, Ordering::AcqRel);
-        METRICS.log_waiting.up();
-        if before + cost > MAX_WAITING_BYTES || self.sender.try_send(row).is_err() {
-            self.waiting_bytes.fetch_sub(cost, Ordering::AcqRel);
-            METRICS.log_waiting.down();
+        let before = self.queued_bytes.fetch_add(cost, Ordering::AcqRel);
+        METRICS.log_waiting.increment();
+        if before + cost > MAX_QUEUED_BYTES || self.sender.try_send(row).is_err() {
+            self.queued_bytes.fetch_sub(cost, Ordering::AcqRel);
+            METRICS.log_waiting.decrement();
             METRICS.log_left_out.count();
         }
     }
 }
 
 impl LogQueue {
-    /// Writes the queue to a database until [`LogWriter::finish`], and keeps the log there as small as the rules say.
+    /// Starts the thread that writes the queue to a database until [`LogWriter::finish`], and enforces `logMaxSize`.
     ///
     /// # Errors
     /// When the thread cannot be started.
@@ -113,30 +113,30 @@ impl LogQueue {
     ) -> std::io::Result<LogWriter> {
         let stopping = Arc::new(AtomicBool::new(false));
         let flag = stopping.clone();
-        let bound = SizeBound { rules, size: None, told: false };
+        let limiter = SizeLimiter { rules, size: None, warned: false };
         let thread = std::thread::Builder::new()
             .name("log".into())
-            .spawn(move || self.run(&database, bound, &flag))?;
+            .spawn(move || self.run(&database, limiter, &flag))?;
         Ok(LogWriter { stopping, thread })
     }
 
-    fn run(self, database: &Database, mut bound: SizeBound, stopping: &AtomicBool) {
+    fn run(self, database: &Database, mut limiter: SizeLimiter, stopping: &AtomicBool) {
         let mut failed = false;
         loop {
-            let first = match self.receiver.recv_timeout(GATHER) {
+            let first = match self.receiver.recv_timeout(BATCH_DELAY) {
                 Ok(first) => first,
                 Err(RecvTimeoutError::Timeout) if !stopping.load(Ordering::Acquire) => continue,
                 Err(_) => return,
             };
-            let rows = self.gather(first);
+            let rows = self.collect_batch(first);
             let mut written = database.append_log(&rows);
             if database.is_in_memory() {
                 written = written.and_then(|()| database.keep_newest_log(MAX_IN_MEMORY));
             } else {
-                written = written.and_then(|()| bound.keep(database, &rows));
+                written = written.and_then(|()| limiter.enforce(database, &rows));
             }
             METRICS.log_errors.add(u64::from(written.is_err()));
-            // Logging every failure would fill the queue with failures.
+            // Log only the first of several failures: each would be queued as well.
             if let Err(error) = &written
                 && !failed
             {
@@ -146,34 +146,34 @@ impl LogQueue {
         }
     }
 
-    /// What comes within a short while.
-    fn gather(&self, first: LogRow) -> Vec<LogRow> {
+    /// Collects a batch: what arrives within [`BATCH_DELAY`], up to [`BATCH`] rows.
+    fn collect_batch(&self, first: LogRow) -> Vec<LogRow> {
         let mut rows = vec![first];
-        let due = Instant::now() + GATHER;
+        let due = Instant::now() + BATCH_DELAY;
         while rows.len() < BATCH
             && let Ok(row) = self.receiver.recv_timeout(due.saturating_duration_since(Instant::now()))
         {
             rows.push(row);
         }
         for row in &rows {
-            METRICS.log_waiting.down();
-            self.waiting_bytes.fetch_sub(cost(row), Ordering::AcqRel);
+            METRICS.log_waiting.decrement();
+            self.queued_bytes.fetch_sub(cost(row), Ordering::AcqRel);
         }
         rows
     }
 }
 
-/// Keeps the log in the database within `logMaxSize`.
-struct SizeBound {
+/// Enforces `logMaxSize`.
+struct SizeLimiter {
     rules: Option<watch::Receiver<Arc<Rules>>>,
-    /// About the size of the log, once it was measured. Others may have deleted something since.
+    /// Estimated size of the log in bytes, once it was measured. Too large if others have deleted rows since.
     size: Option<u64>,
-    told: bool,
+    warned: bool,
 }
 
-impl SizeBound {
-    /// Lines were appended: deletes the oldest if there are too many.
-    fn keep(&mut self, database: &Database, appended: &[LogRow]) -> Result<(), DbError> {
+impl SizeLimiter {
+    /// Called after rows were appended. Deletes the oldest rows if the log has become too large.
+    fn enforce(&mut self, database: &Database, appended: &[LogRow]) -> Result<(), DbError> {
         let limit = self.rules.as_ref().map_or(0, |rules| rules.borrow().settings().log_max_size);
         if limit == 0 {
             self.size = None;
@@ -191,12 +191,12 @@ impl SizeBound {
         if size <= limit {
             return Ok(());
         }
-        if !std::mem::replace(&mut self.told, true) {
+        if !std::mem::replace(&mut self.warned, true) {
             tracing::warn!(
-                "the log has reached logMaxSize: its oldest entries are deleted from now on; told once"
+                "the log has reached logMaxSize: its oldest entries are deleted from now on; this is logged once"
             );
         }
-        // Some more than is needed, so that this is not done for every line.
+        // Delete to 90 %, so that not every batch deletes.
         let deleted = database.delete_oldest_log(size - limit / 10 * 9)?;
         self.size = Some(size.saturating_sub(deleted));
         Ok(())
@@ -212,7 +212,7 @@ mod tests {
     use crate::log::{Level, LogEntry, LogUser, Topic};
 
     #[test]
-    fn entries_are_stored_as_the_reference_stores_them() {
+    fn rows_are_stored_as_the_reference_stores_them() {
         let (layer, queue) = log_layer();
         let subscriber = tracing_subscriber::registry().with(layer);
         tracing::subscriber::with_default(subscriber, || {
@@ -233,9 +233,9 @@ mod tests {
     }
 
     #[test]
-    fn what_was_logged_last_is_written_too() {
-        let folder = tempfile::tempdir().unwrap();
-        let database = Database::open(&folder.path().join("x.db")).unwrap();
+    fn finish_writes_the_whole_queue() {
+        let directory = tempfile::tempdir().unwrap();
+        let database = Database::open(&directory.path().join("x.db")).unwrap();
         let (layer, queue) = log_layer();
         let writer = queue.write_to(database.clone(), None).unwrap();
         let subscriber = tracing_subscriber::registry().with(layer);
@@ -257,39 +257,39 @@ mod tests {
     }
 
     #[test]
-    fn what_waits_is_bounded_in_bytes() {
+    fn the_queue_is_bounded_in_bytes() {
         let (layer, queue) = log_layer();
         let subscriber = tracing_subscriber::registry().with(layer);
         let long = "x".repeat(900);
         tracing::subscriber::with_default(subscriber, || (0..9000).for_each(|_| tracing::info!("{long}")));
         let waiting = queue.receiver.try_iter().count();
-        assert_eq!(waiting, MAX_WAITING_BYTES / cost(&row(&long)));
+        assert_eq!(waiting, MAX_QUEUED_BYTES / cost(&row(&long)));
         let (layer, queue) = log_layer();
         let subscriber = tracing_subscriber::registry().with(layer);
         tracing::subscriber::with_default(subscriber, || {
             for _ in 0..3 {
                 (0..9000).for_each(|_| tracing::info!("{long}"));
                 while let Ok(first) = queue.receiver.try_recv() {
-                    queue.gather(first);
+                    queue.collect_batch(first);
                 }
             }
         });
-        assert_eq!(queue.waiting_bytes.load(Ordering::Acquire), 0, "what was taken makes room");
+        assert_eq!(queue.queued_bytes.load(Ordering::Acquire), 0, "what was taken makes room");
     }
 
     #[test]
-    fn the_oldest_entries_go_when_the_log_is_too_large() {
-        let folder = tempfile::tempdir().unwrap();
-        let database = Database::open(&folder.path().join("config.db")).unwrap();
+    fn the_oldest_rows_are_deleted_when_the_log_is_too_large() {
+        let directory = tempfile::tempdir().unwrap();
+        let database = Database::open(&directory.path().join("config.db")).unwrap();
         let mut rules = Rules::default();
         let settings = Arc::make_mut(&mut rules.shared.settings);
         settings.set("logMaxSize", "100kb").unwrap();
         let (_keep, rules) = watch::channel(Arc::new(rules));
-        let mut bound = SizeBound { rules: Some(rules), size: None, told: false };
+        let mut limiter = SizeLimiter { rules: Some(rules), size: None, warned: false };
         for n in 0..3000 {
             let rows = [row(&format!("{n:04} {}", "x".repeat(95)))];
             database.append_log(&rows).unwrap();
-            bound.keep(&database, &rows).unwrap();
+            limiter.enforce(&database, &rows).unwrap();
         }
         let size = database.log_size().unwrap();
         assert!((80 << 10..=100 << 10).contains(&size), "{size}");
@@ -299,16 +299,16 @@ mod tests {
     }
 
     #[test]
-    fn lines_are_written_even_if_others_keep_coming() {
-        let folder = tempfile::tempdir().unwrap();
-        let database = Database::open(&folder.path().join("config.db")).unwrap();
+    fn rows_are_written_while_others_are_queued() {
+        let directory = tempfile::tempdir().unwrap();
+        let database = Database::open(&directory.path().join("config.db")).unwrap();
         let (layer, queue) = log_layer();
         let writer = queue.write_to(database.clone(), None).unwrap();
-        // All of them are old enough to be deleted, once they are there.
+        // All rows are old enough for `purge_log`, once they are written.
         let row = row("x");
         let written = (0..BATCH / 2).any(|_| {
             layer.sender.send(row.clone()).unwrap();
-            std::thread::sleep(GATHER / 10);
+            std::thread::sleep(BATCH_DELAY / 10);
             database.purge_log(1, Timestamp::now().utc_ms).unwrap() > 0
         });
         writer.finish();

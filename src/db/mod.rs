@@ -1,8 +1,8 @@
 //! The configuration database: settings, accounts, bans, white list, log. Source: docs/spec/config.md#database.
 //!
-//! [`Database`] is what others see; behind it is a `Backend`, of which there is one, `sqlite`. Every call blocks,
-//! so none is made on an actor's thread. People edit the database by hand while the server runs: what is read counts
-//! whatever type it has, as far as it makes sense.
+//! [`Database`] is a handle on a `Backend`, of which `sqlite` is the only one. All calls block, so none
+//! may be made on an actor's thread. People edit the database by hand while the server runs: values of any type are
+//! accepted if they can be converted.
 
 mod admin;
 pub mod log;
@@ -18,56 +18,45 @@ use tokio::sync::broadcast;
 
 use crate::username;
 
-/// Batches of log lines that wait for a follower; one who is slower misses the oldest.
-const MAX_FOLLOWED: usize = 64;
-/// Lines of the log that are looked at or deleted at a time; others have their turn in between.
+/// Batches of log rows that are buffered per subscriber of [`Database::follow_log`]; a slower one misses the oldest.
+const MAX_UNREAD_BATCHES: usize = 64;
+/// Log rows that are measured or deleted per transaction, so that other calls are not blocked for long.
 const LOG_CHUNK: i64 = 2000;
-/// Name of a database that is in no file.
+/// SQLite's path of an in-memory database.
 const IN_MEMORY: &str = ":memory:";
 
-/// A database that cannot be used.
+/// A database error.
 #[derive(Debug, thiserror::Error)]
 pub enum DbError {
-    /// It cannot be opened.
     #[error("cannot open the database {path}: {reason}")]
-    Open {
-        /// The database.
-        path: PathBuf,
-        /// Why.
-        reason: String,
-    },
-    /// Something cannot be read or written.
+    Open { path: PathBuf, reason: String },
     #[error("database: {0}")]
     Query(#[from] diesel::result::Error),
-    /// There is an account of that name.
     #[error("there is an account '{0}' already")]
     AccountExists(String),
-    /// There is no account of that name.
     #[error("there is no account '{0}'")]
     NoAccount(String),
 }
 
-/// An account.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Account {
-    /// Its number, part of the account id.
+    /// Row id, part of the account id (`internal:<id>`).
     pub id: i64,
     /// User name, case-sensitive.
     pub name: String,
     /// Password hash, empty for no password.
     pub hash: String,
-    /// Nobody can log in.
+    /// Nobody can log in to a locked account.
     pub locked: bool,
-    /// Account flags.
     pub flags: Vec<String>,
 }
 
-/// Which account is meant.
+/// Identifies an account.
 #[derive(Debug, Clone, Copy)]
 pub enum AccountKey<'a> {
-    /// That of this number, which stays the same.
+    /// By row id, which does not change.
     Id(i64),
-    /// That of this name, case-sensitive.
+    /// By user name, case-sensitive.
     Name(&'a str),
 }
 
@@ -81,81 +70,74 @@ impl std::fmt::Display for AccountKey<'_> {
 }
 
 impl Account {
-    /// Flags that the server knows. Others are names of groups, or misspelt.
+    /// Flags with a meaning to the server. Others are group names of an auth server, or misspelt.
     pub const FLAGS: [&str; 10] =
         ["MOD", "HOST", "ADMIN", "GHOST", "BANEXEMPT", "WEB", "WEBHOST", "WEBSESSION", "PERSIST", "TRUSTED"];
 
-    /// Flags as they stand in a database: separated by commas.
+    /// Parses flags as they are stored: separated by commas.
     pub fn parse_flags(text: &str) -> Vec<String> {
         text.split(',').map(str::trim).filter(|f| !f.is_empty()).map(str::to_owned).collect()
     }
 }
 
-/// A ban of an address range.
+/// A ban of an address range that is in force.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct IpBan {
     /// Address as it was entered.
     pub ip: String,
-    /// Length of the common prefix in bits, 0 for the one address.
+    /// Prefix length in bits, 0 for the single address.
     pub subnet: i64,
-    /// When it ends, as the database writes it.
+    /// UTC, `yyyy-MM-dd HH:mm:ss`.
     pub expires: String,
 }
 
-/// A ban of a system id or an ext-auth user.
+/// A ban of a system id or ext-auth user that is in force.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct SubjectBan {
-    /// Who is banned.
     pub subject: String,
-    /// Name of the reaction.
+    /// Name of the action.
     pub reaction: String,
-    /// When it ends, as the database writes it.
+    /// UTC, `yyyy-MM-dd HH:mm:ss`.
     pub expires: String,
-    /// For who is banned.
+    /// Shown to the banned user.
     pub reason: String,
 }
 
-/// What decides about connections, as the database has it.
+/// Everything in the database that decides about connections, read in one transaction.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Snapshot {
-    /// Settings by key.
+    /// Keys and values.
     pub settings: Vec<(String, String)>,
-    /// Address bans that are in force.
     pub ip_bans: Vec<IpBan>,
-    /// System bans that are in force.
     pub system_bans: Vec<SubjectBan>,
-    /// User bans that are in force.
     pub user_bans: Vec<SubjectBan>,
     /// White list of list servers: regular expressions.
     pub listing_servers: Vec<String>,
-    /// Numbers of external bans that are switched off.
+    /// Ids of disabled external bans.
     pub disabled_ext_bans: Vec<i64>,
-    /// Names of the accounts.
     pub account_names: Vec<String>,
-    /// When the next ban ends, as the database writes it.
+    /// When the next ban expires: UTC, `yyyy-MM-dd HH:mm:ss`.
     pub next_expiry: Option<String>,
 }
 
-/// A line of the log, as it is stored.
+/// A row of the event log.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LogRow {
     /// ISO 8601, UTC.
     pub timestamp: String,
-    /// 0 error to 3 debug.
+    /// 0 error, 1 warning, 2 info, 3 debug.
     pub level: i32,
-    /// Topic.
     pub topic: String,
     /// `id;address;name`, or empty.
     pub user: String,
     /// Session id, or empty.
     pub session: String,
-    /// The text.
     pub message: String,
 }
 
-/// What a database must be able to do. Times are UTC, `yyyy-MM-dd HH:mm:ss`.
+/// Operations of a database engine. Times are UTC, `yyyy-MM-dd HH:mm:ss`.
 trait Backend: Send {
-    /// Changes whenever anybody, also another program, has changed something.
+    /// A number that changes with every commit, also one of another program.
     fn version(&mut self) -> Result<i64, DbError>;
     fn snapshot(&mut self, now: &str) -> Result<Snapshot, DbError>;
     fn accounts(&mut self) -> Result<Vec<Account>, DbError>;
@@ -183,14 +165,15 @@ trait Backend: Send {
     fn set_listing_servers(&mut self, patterns: &[String]) -> Result<(), DbError>;
     fn switch_ext_ban(&mut self, id: i64, enabled: bool) -> Result<(), DbError>;
     fn keep_newest_log(&mut self, count: i64) -> Result<(), DbError>;
-    /// Size of so many lines behind one, and the last of them; `None` if there are none.
+    /// Size in bytes of up to `count` log rows after row id `after`, and the last row id; `None` if there are no
+    /// more.
     fn log_size(&mut self, after: i64, count: i64) -> Result<Option<(u64, i64)>, DbError>;
-    /// Deletes the oldest lines that have so many bytes together, not more than `count`; returns their bytes.
+    /// Deletes the oldest rows until `bytes` are freed, `count` rows at most. Returns the bytes freed.
     fn delete_oldest_log(&mut self, bytes: u64, count: i64) -> Result<u64, DbError>;
     fn log(&mut self, query: &LogQuery) -> Result<Vec<LogRow>, DbError>;
 }
 
-/// A database that is open.
+/// A handle on an open database. Clones share the connection.
 #[derive(Clone)]
 pub struct Database {
     backend: Arc<Mutex<Box<dyn Backend>>>,
@@ -199,7 +182,7 @@ pub struct Database {
     skeletons: Arc<Mutex<Skeletons>>,
 }
 
-/// Skeletons of the names of accounts, as of a version of the database.
+/// Skeletons of all account names, cached for one version of the database.
 #[derive(Debug, Default)]
 struct Skeletons {
     version: Option<i64>,
@@ -212,7 +195,7 @@ impl std::fmt::Debug for Database {
     }
 }
 
-/// Milliseconds since 1970 as the database writes times.
+/// Formats milliseconds since 1970 as the database stores times: UTC, `yyyy-MM-dd HH:mm:ss`.
 pub fn time_text(utc_ms: i64) -> String {
     let (first, last) = (jiff::Timestamp::MIN.as_millisecond(), jiff::Timestamp::MAX.as_millisecond());
     let time = jiff::Timestamp::from_millisecond(utc_ms.clamp(first, last)).unwrap_or_default();
@@ -220,13 +203,13 @@ pub fn time_text(utc_ms: i64) -> String {
 }
 
 impl Database {
-    /// Opens a database, makes it where it is missing, and makes the tables that are missing.
+    /// Opens a database. Creates the file and runs migrations as needed.
     ///
     /// # Errors
-    /// When it cannot be opened, or is none.
+    /// When the file cannot be opened or is not a database.
     pub fn open(path: &Path) -> Result<Database, DbError> {
         let backend = sqlite::Sqlite::open(path)?;
-        let (appended, _) = broadcast::channel(MAX_FOLLOWED);
+        let (appended, _) = broadcast::channel(MAX_UNREAD_BATCHES);
         Ok(Database {
             backend: Arc::new(Mutex::new(Box::new(backend))),
             path: Arc::new(path.to_owned()),
@@ -235,94 +218,94 @@ impl Database {
         })
     }
 
-    /// A database that is gone with the last who holds it.
+    /// Opens an in-memory database, which is dropped with its last handle.
     ///
     /// # Errors
-    /// When there is no memory for it.
+    /// When it cannot be allocated.
     pub fn in_memory() -> Result<Database, DbError> {
         Self::open(Path::new(IN_MEMORY))
     }
 
-    /// Whether it is gone with the last who holds it.
     pub fn is_in_memory(&self) -> bool {
         self.path.as_os_str() == IN_MEMORY
     }
 
-    /// Where it is.
     pub fn path(&self) -> &Path {
         &self.path
     }
 
-    /// The directory that it is in, if it is in one.
-    pub fn folder(&self) -> Option<PathBuf> {
-        let folder = self.path.parent().filter(|_| !self.is_in_memory())?;
-        Some(if folder.as_os_str().is_empty() { PathBuf::from(".") } else { folder.to_owned() })
+    /// The directory of the file; `None` for an in-memory database.
+    pub fn directory(&self) -> Option<PathBuf> {
+        let directory = self.path.parent().filter(|_| !self.is_in_memory())?;
+        Some(if directory.as_os_str().is_empty() { PathBuf::from(".") } else { directory.to_owned() })
     }
 
     fn backend(&self) -> MutexGuard<'_, Box<dyn Backend>> {
-        // A statement that panicked was rolled back.
+        // After a panic the statement was rolled back, so the connection is still good.
         self.backend.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Changes whenever anybody, also another program, has changed something.
+    /// A number that changes with every commit, also one of another program.
     ///
     /// # Errors
-    /// When it cannot be read.
+    /// When the database cannot be read.
     pub fn version(&self) -> Result<i64, DbError> {
         self.backend().version()
     }
 
-    /// What decides about connections at this time, milliseconds since 1970.
+    /// Everything that decides about connections. `utc_ms` is the current time; expired bans are left out.
     ///
     /// # Errors
-    /// When it cannot be read.
+    /// When the database cannot be read.
     pub fn snapshot(&self, utc_ms: i64) -> Result<Snapshot, DbError> {
         self.backend().snapshot(&time_text(utc_ms))
     }
 
-    /// All accounts.
+    /// All accounts, in the order of their ids.
     ///
     /// # Errors
-    /// When they cannot be read.
+    /// When the database cannot be read.
     pub fn accounts(&self) -> Result<Vec<Account>, DbError> {
         self.backend().accounts()
     }
 
-    /// The account of this name.
+    /// The account of a user name (case-sensitive).
     ///
     /// # Errors
-    /// When it cannot be read.
+    /// When the database cannot be read.
     pub fn account(&self, name: &str) -> Result<Option<Account>, DbError> {
         self.backend().account(AccountKey::Name(name))
     }
 
-    /// Adds an account; its number is given to it.
+    /// Adds an account and returns it with its assigned id.
     ///
     /// # Errors
-    /// When there is one of that name or one that people cannot tell from it, or it cannot be written.
+    /// When the name is taken, or looks the same as a taken one, or the database cannot be written.
     pub fn add_account(&self, account: &Account) -> Result<Account, DbError> {
         self.backend().add_account(account)
     }
 
-    /// Whether people cannot tell this name from that of an account. All names are read when they may have changed only.
+    /// Whether an account's name looks the same as `name` ([`username::skeleton`]). Names are cached until the
+    /// database changes.
     ///
     /// # Errors
-    /// When they cannot be read.
+    /// When the database cannot be read.
     pub fn has_account_like(&self, name: &str) -> Result<bool, DbError> {
         let version = Some(self.version()?);
-        // What panicked while it held the lock has not noted the version.
-        let mut known = self.skeletons.lock().unwrap_or_else(PoisonError::into_inner);
-        if known.version != version {
-            known.names = self.accounts()?.iter().map(|account| username::skeleton(&account.name)).collect();
-            known.version = version;
+        // A panic leaves the old version number, so the names are read again.
+        let mut cached = self.skeletons.lock().unwrap_or_else(PoisonError::into_inner);
+        if cached.version != version {
+            cached.names = self.accounts()?.iter().map(|account| username::skeleton(&account.name)).collect();
+            cached.version = version;
         }
-        Ok(known.names.contains(&username::skeleton(name)))
+        Ok(cached.names.contains(&username::skeleton(name)))
     }
 
-    /// Changes an account, and returns what has become of it.
+    /// Changes an account and returns it as stored.
     ///
     /// # Errors
-    /// When there is none, or another one of its new name or one that people cannot tell from it, or it cannot be written.
+    /// When the account does not exist, its new name is taken or looks the same as a taken one, or the database
+    /// cannot be written.
     pub fn change_account(
         &self,
         key: AccountKey<'_>,
@@ -336,29 +319,29 @@ impl Database {
         })
     }
 
-    /// Removes an account.
+    /// Removes an account. Its id is not used again.
     ///
     /// # Errors
-    /// When there is none, or it cannot be written.
+    /// When the account does not exist, or the database cannot be written.
     pub fn remove_account(&self, key: AccountKey<'_>) -> Result<(), DbError> {
         self.backend().remove_account(key)
     }
 
-    /// Appends to the log.
+    /// Appends rows to the log and sends them to the subscribers.
     ///
     /// # Errors
-    /// When it cannot be written.
+    /// When the database cannot be written.
     pub fn append_log(&self, rows: &[LogRow]) -> Result<(), DbError> {
         self.backend().append_log(rows)?;
-        // Often nobody follows.
+        // Fails if there are no subscribers.
         let _ = self.appended.send(rows.into());
         Ok(())
     }
 
-    /// Size of the log in bytes: its texts, and 64 bytes for each line.
+    /// Size of the log in bytes: the texts, plus 64 bytes per row.
     ///
     /// # Errors
-    /// When it cannot be read.
+    /// When the database cannot be read.
     pub fn log_size(&self) -> Result<u64, DbError> {
         let (mut size, mut after) = (0, i64::MIN);
         loop {
@@ -369,10 +352,10 @@ impl Database {
         }
     }
 
-    /// Deletes the oldest lines of the log, as many as have so many bytes together. Returns their bytes.
+    /// Deletes the oldest log rows until `bytes` are freed. Returns the bytes freed.
     ///
     /// # Errors
-    /// When it cannot be written.
+    /// When the database cannot be written.
     pub fn delete_oldest_log(&self, bytes: u64) -> Result<u64, DbError> {
         let mut deleted = 0;
         while deleted < bytes {
@@ -384,31 +367,31 @@ impl Database {
         Ok(deleted)
     }
 
-    /// What is appended to the log from now on.
+    /// Subscribes to the rows that are appended to the log.
     pub fn follow_log(&self) -> broadcast::Receiver<Arc<[LogRow]>> {
         self.appended.subscribe()
     }
 
-    /// Sets some settings.
+    /// Sets several settings in one transaction.
     ///
     /// # Errors
-    /// When they cannot be written; none is set then.
+    /// When the database cannot be written; nothing has changed then.
     pub fn set_settings(&self, settings: &[(&str, &str)]) -> Result<(), DbError> {
         self.backend().set_settings(settings)
     }
 
-    /// A secret key of this name; if there is none yet, `fresh` is kept as it.
+    /// Returns the secret key of this name. If there is none, stores `fresh` as the key.
     ///
     /// # Errors
-    /// When it cannot be read or written.
+    /// When the database cannot be read or written.
     pub fn key(&self, name: &str, fresh: &[u8]) -> Result<Vec<u8>, DbError> {
         self.backend().key(name, fresh)
     }
 
-    /// Deletes what in the log is older than so many days. Returns how many lines that was.
+    /// Deletes log rows that are older than `days`. Returns their number.
     ///
     /// # Errors
-    /// When it cannot be written.
+    /// When the database cannot be written.
     pub fn purge_log(&self, days: u32, utc_ms: i64) -> Result<usize, DbError> {
         let before = utc_ms - i64::from(days) * 86_400_000;
         self.backend().purge_log(&crate::clock::iso_of(before))

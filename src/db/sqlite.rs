@@ -1,5 +1,5 @@
-//! SQLite. The tables of drawpile-srv have columns without types, so values are cast as they are read: a number that
-//! somebody typed as text counts, and so does text that was stored as bytes.
+//! The SQLite backend. Columns of drawpile-srv's tables have no types and are edited by hand, so every value is cast
+//! when it is read: a number that was entered as text is accepted, and so is text that was stored as a blob.
 
 use std::path::Path;
 
@@ -20,12 +20,12 @@ mod log;
 
 const MIGRATIONS: EmbeddedMigrations = embed_migrations!("migrations");
 
-/// How long a statement waits for other programs, in milliseconds.
+/// How long a statement waits for locks of other programs, in milliseconds.
 const BUSY_MS: u32 = 5000;
 
 pub(super) struct Sqlite {
     connection: SqliteConnection,
-    /// Counts what this connection has changed: the database tells only of others.
+    /// Number of changes by this connection: `data_version` does not count these.
     own_changes: i64,
 }
 
@@ -114,7 +114,7 @@ impl Sqlite {
         );
         connection.batch_execute(&pragmas).map_err(|e| failed(e.to_string()))?;
         connection.run_pending_migrations(MIGRATIONS).map_err(|e| failed(e.to_string()))?;
-        // One that cannot be written would fail at the first change only, long after the start.
+        // Fail at start, not at the first change, if the database is read-only.
         connection
             .batch_execute("BEGIN IMMEDIATE; CREATE TABLE drawhall_is_writable (x); ROLLBACK;")
             .map_err(|e| failed(e.to_string()))?;
@@ -125,7 +125,7 @@ impl Sqlite {
         Ok(diesel::sql_query(sql).load(&mut self.connection)?)
     }
 
-    /// Bans of a table that are in force, and when the next of them ends.
+    /// Bans in force of a table with a subject column.
     fn bans(&mut self, table: &str, subject: &str, now: &str) -> Result<Vec<SubjectBan>, DbError> {
         let sql = format!(
             "SELECT CAST({subject} AS TEXT) AS subject, CAST(reaction AS TEXT) AS reaction, \
@@ -171,14 +171,14 @@ impl Sqlite {
 
 impl Backend for Sqlite {
     fn version(&mut self) -> Result<i64, DbError> {
-        // The number that the pragma gives changes when another connection has committed something.
+        // `data_version` changes when another connection commits.
         let rows: Vec<Number> = diesel::sql_query("SELECT data_version AS n FROM pragma_data_version")
             .load(&mut self.connection)?;
         Ok(rows.first().map_or(0, |r| r.n) + self.own_changes)
     }
 
     fn snapshot(&mut self, now: &str) -> Result<Snapshot, DbError> {
-        // All of it as of one moment.
+        // One read transaction, for a consistent snapshot.
         self.connection.batch_execute("BEGIN")?;
         let read = self.read(now);
         self.connection.batch_execute("COMMIT")?;

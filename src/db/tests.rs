@@ -7,13 +7,13 @@ use super::*;
 const NOW: i64 = 1_795_241_572_000;
 
 fn database() -> (tempfile::TempDir, Database) {
-    let folder = tempfile::tempdir().unwrap();
-    let database = Database::open(&folder.path().join("config.db")).unwrap();
-    (folder, database)
+    let directory = tempfile::tempdir().unwrap();
+    let database = Database::open(&directory.path().join("config.db")).unwrap();
+    (directory, database)
 }
 
-/// Somebody at the shell.
-fn by_hand(database: &Database, sql: &str) {
+/// Changes the database as another program does.
+fn execute(database: &Database, sql: &str) {
     let mut connection = SqliteConnection::establish(database.path().to_str().unwrap()).unwrap();
     connection.batch_execute(sql).unwrap();
 }
@@ -23,11 +23,11 @@ fn account(name: &str) -> Account {
 }
 
 #[test]
-fn what_others_change_is_noticed() {
-    let (_folder, database) = database();
+fn changes_of_other_programs_change_the_version() {
+    let (_directory, database) = database();
     let before = database.version().unwrap();
     assert_eq!(database.version().unwrap(), before);
-    by_hand(&database, "INSERT INTO settings VALUES ('clientTimeout', 90)");
+    execute(&database, "INSERT INTO settings VALUES ('clientTimeout', 90)");
     let after = database.version().unwrap();
     assert_ne!(after, before);
     database.add_account(&account("a")).unwrap();
@@ -35,9 +35,9 @@ fn what_others_change_is_noticed() {
 }
 
 #[test]
-fn settings_count_whatever_type_they_have() {
-    let (_folder, database) = database();
-    by_hand(
+fn settings_of_any_column_type_are_read() {
+    let (_directory, database) = database();
+    execute(
         &database,
         "INSERT INTO settings VALUES ('a', 3); INSERT INTO settings VALUES ('b', 90.5);
          INSERT INTO settings VALUES ('c', X'74657874'); INSERT INTO settings VALUES ('d', NULL);",
@@ -48,9 +48,9 @@ fn settings_count_whatever_type_they_have() {
 }
 
 #[test]
-fn bans_count_while_they_last() {
-    let (_folder, database) = database();
-    by_hand(
+fn expired_bans_are_not_in_the_snapshot() {
+    let (_directory, database) = database();
+    execute(
         &database,
         "INSERT INTO ipbans VALUES ('192.0.2.0', 24, '2099-01-01', NULL, NULL);
          INSERT INTO ipbans VALUES ('192.0.2.1', 0, '2001-01-01 00:00:00', NULL, NULL);
@@ -71,13 +71,13 @@ fn bans_count_while_they_last() {
 }
 
 #[test]
-fn names_that_look_like_those_of_accounts_are_known_as_accounts_come_and_go() {
-    let (_folder, database) = database();
+fn lookalikes_of_account_names_are_found_as_accounts_change() {
+    let (_directory, database) = database();
     let similar = |name: &str| database.has_account_like(name).unwrap();
     assert!(!similar("a"));
     database.add_account(&account("a")).unwrap();
     assert!(similar("a") && similar("A") && similar("ａ") && !similar("b"));
-    by_hand(&database, "INSERT INTO users VALUES ('b', 'plain;x', 0, '')");
+    execute(&database, "INSERT INTO users VALUES ('b', 'plain;x', 0, '')");
     assert!(similar("B"));
     database.remove_account(AccountKey::Name("a")).unwrap();
     assert!(!similar("A") && similar("B"));
@@ -85,7 +85,7 @@ fn names_that_look_like_those_of_accounts_are_known_as_accounts_come_and_go() {
 
 #[test]
 fn accounts_are_added_changed_and_removed() {
-    let (_folder, database) = database();
+    let (_directory, database) = database();
     assert!(database.snapshot(NOW).unwrap().account_names.is_empty());
     database.add_account(&account("a")).unwrap();
     assert!(matches!(database.add_account(&account("a")), Err(DbError::AccountExists(_))));
@@ -100,9 +100,9 @@ fn accounts_are_added_changed_and_removed() {
 }
 
 #[test]
-fn accounts_that_were_typed_by_hand_count() {
-    let (_folder, database) = database();
-    by_hand(
+fn accounts_entered_by_hand_are_read() {
+    let (_directory, database) = database();
+    execute(
         &database,
         "INSERT INTO users (username, password) VALUES ('bare', X'706C61696E3B7077');
          INSERT INTO users VALUES ('flags', 'plain;x', 'true', 'MOD, HOST');
@@ -122,7 +122,7 @@ fn accounts_that_were_typed_by_hand_count() {
 
 #[test]
 fn the_log_is_purged_by_age() {
-    let (_folder, database) = database();
+    let (_directory, database) = database();
     let row = |timestamp: &str| LogRow {
         timestamp: timestamp.into(),
         level: 2,
@@ -137,13 +137,13 @@ fn the_log_is_purged_by_age() {
 }
 
 #[test]
-fn what_is_no_database_is_refused_by_name() {
-    let folder = tempfile::tempdir().unwrap();
-    let path = folder.path().join("file.db");
+fn a_file_that_is_not_a_database_is_refused_with_its_path() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("file.db");
     std::fs::write(&path, "this is no database, and long enough to be seen as none ".repeat(50)).unwrap();
     let error = Database::open(&path).unwrap_err().to_string();
     assert!(error.starts_with(&format!("cannot open the database {}", path.display())), "{error}");
-    assert!(Database::open(&folder.path().join("no/such/folder.db")).is_err());
+    assert!(Database::open(&directory.path().join("no/such/directory.db")).is_err());
 }
 
 #[test]
@@ -153,12 +153,12 @@ fn databases_of_the_reference_are_read_as_they_are() {
     };
     let golden = Path::new(&golden).join("config");
     let open = |name: &str| {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join(name);
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join(name);
         std::fs::write(&path, std::fs::read(golden.join(name)).unwrap()).unwrap();
-        (folder, Database::open(&path).unwrap())
+        (directory, Database::open(&path).unwrap())
     };
-    let (_folder, changed) = open("changed.db");
+    let (_directory, changed) = open("changed.db");
     let names: Vec<(i64, String, bool)> =
         changed.accounts().unwrap().into_iter().map(|a| (a.id, a.name, a.locked)).collect();
     assert_eq!(names, [(1, "admin".into(), false), (2, "bob".into(), false), (3, "Troll".into(), true)]);
@@ -168,8 +168,8 @@ fn databases_of_the_reference_are_read_as_they_are() {
     assert_eq!((snapshot.ip_bans.len(), snapshot.system_bans.len(), snapshot.user_bans.len()), (2, 6, 1));
     assert_eq!((snapshot.listing_servers.len(), snapshot.disabled_ext_bans), (2, vec![5, 999]));
     assert!(snapshot.settings.contains(&("clientTimeout".into(), "90s".into())));
-    // A database of the 2.1 series has no tables for some bans.
-    let (_folder, legacy) = open("legacy21.db");
+    // A database of the 2.1 series lacks some tables of bans.
+    let (_directory, legacy) = open("legacy21.db");
     let old = legacy.account("oldhash").unwrap().unwrap();
     assert!(crate::auth::password::verify("pässword", &old.hash));
     assert_eq!(legacy.snapshot(NOW).unwrap().ip_bans.len(), 1);

@@ -1,4 +1,4 @@
-//! Readers of the log, one a client.
+//! Readers of the log, one per client.
 
 use std::io;
 use std::sync::Arc;
@@ -12,7 +12,7 @@ use super::subscription::Subscription;
 use super::sync::AtomicI64;
 use crate::storage::history_file::HistoryFile;
 
-/// Something that a reader needs and that is in a file only.
+/// A segment that a reader needs and that is only in a file.
 #[derive(Debug)]
 pub struct Fetch {
     pub(super) file: Arc<HistoryFile>,
@@ -20,7 +20,7 @@ pub struct Fetch {
     pub(super) len: usize,
 }
 
-/// What was fetched. It can be read as long as somebody holds this or has read it.
+/// A segment that was read from a file. Readers find it as long as one of them holds this or slices of it.
 #[derive(Debug)]
 pub struct Fetched {
     file: Arc<HistoryFile>,
@@ -29,12 +29,13 @@ pub struct Fetched {
 }
 
 impl Fetch {
-    /// A buffer for it, to be made where it will be dropped: memory goes back more easily that way.
+    /// A zeroed buffer of the right size. Call it on the thread that will drop it, so that the allocator can reuse
+    /// the memory.
     pub fn buffer(&self) -> Vec<u8> {
         vec![0; self.len]
     }
 
-    /// Reads it into its [`Self::buffer`]; blocks.
+    /// Reads the segment into its [`Self::buffer`]; blocks.
     ///
     /// # Errors
     /// When it cannot be read.
@@ -44,16 +45,16 @@ impl Fetch {
     }
 }
 
-/// What came of reading.
+/// Result of [`Cursor::read`].
 #[derive(Debug)]
 pub enum Read {
-    /// Nothing is there.
+    /// Nothing to read at present.
     Nothing,
-    /// There was something.
+    /// Something was read.
     Some,
-    /// Something is there; it must be fetched and given to [`Cursor::fetched`] first.
+    /// The next segment is only in a file: run the fetch, pass its result to [`Cursor::fetched`], then read again.
     Fetch(Fetch),
-    /// No message begins where the reader is: it cannot go on.
+    /// No message begins at the cursor's position: it cannot go on.
     Lost,
 }
 
@@ -67,7 +68,8 @@ pub struct Cursor {
 }
 
 impl Cursor {
-    /// Adds shared slices of what comes next to `out`, about `limit` bytes in whole messages, and moves on behind them.
+    /// Appends shared slices of the next messages to `out`, about `limit` bytes but only whole messages, and advances
+    /// the position behind them.
     pub fn read(&mut self, limit: usize, out: &mut Vec<Bytes>) -> Read {
         let state = lock(&self.shared.state);
         if state.epoch != self.epoch {
@@ -86,57 +88,57 @@ impl Cursor {
         }
     }
 
-    /// Takes over what was fetched, for this reader and all that come by while it is in use.
+    /// Makes a fetched segment available to this and all other readers while it is in use.
     pub fn fetched(&self, fetched: &Fetched) {
         let mut state = lock(&self.shared.state);
-        let at = state.segments.partition_point(|s| s.start < fetched.start);
-        // A reset may have come in between: then the file is another.
+        let index = state.segments.partition_point(|s| s.start < fetched.start);
+        // A reset in the meantime may have put other content, in another file, at this place.
         let same = |s: &&mut Segment| {
-            let same_place = s.start == fetched.start && s.len == fetched.block.0.len();
-            same_place && s.file.as_ref().is_some_and(|f| Arc::ptr_eq(f, &fetched.file))
+            let same_range = s.start == fetched.start && s.len == fetched.block.0.len();
+            same_range && s.file.as_ref().is_some_and(|f| Arc::ptr_eq(f, &fetched.file))
         };
-        if let Some(segment) = state.segments.get_mut(at).filter(same) {
+        if let Some(segment) = state.segments.get_mut(index).filter(same) {
             segment.fetched = Arc::downgrade(&fetched.block);
         }
     }
 
-    /// The client was told of the reset that began `epoch`: go to the beginning of the new content.
+    /// The client was sent the reset message of `epoch`: continue at the start of the new content.
     pub fn follow_reset(&mut self, epoch: u64) {
         self.epoch = epoch;
         let start = lock(&self.shared.state).start;
         self.position.fetch_max(start, Ordering::AcqRel);
     }
 
-    /// Number of messages that were read.
+    /// Number of messages read so far.
     pub fn messages(&self) -> u64 {
         self.messages
     }
 
-    /// Offset up to which there is something to read.
+    /// Offset up to which the log is readable.
     pub fn end(&self) -> i64 {
         lock(&self.shared.state).readable
     }
 
-    /// The reader's offset, to be watched from elsewhere.
+    /// The reader's offset, which the session observes to see how far its clients are.
     pub fn position(&self) -> Arc<AtomicI64> {
         self.position.clone()
     }
 
-    /// Identifies the log among all that there have been.
+    /// Unique id of the log, also among dropped ones.
     pub fn log_id(&self) -> u64 {
         self.shared.id
     }
 
-    /// Registers a worker's ear.
-    pub fn watch(&self) -> Arc<Subscription> {
+    /// Registers a subscription to publications.
+    pub fn subscribe(&self) -> Arc<Subscription> {
         let subscription = Arc::new(Subscription::default());
         lock(&self.shared.subscriptions).push(subscription.clone());
         subscription
     }
 
-    /// Takes a worker's ear away.
-    pub fn unwatch(&self, subscription: &Arc<Subscription>) {
-        lock(&self.shared.subscriptions).retain(|w| !Arc::ptr_eq(w, subscription));
+    /// Removes and closes a subscription.
+    pub fn unsubscribe(&self, subscription: &Arc<Subscription>) {
+        lock(&self.shared.subscriptions).retain(|s| !Arc::ptr_eq(s, subscription));
         subscription.close();
     }
 }

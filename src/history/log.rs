@@ -1,17 +1,20 @@
-//! The message log: one writer, many readers, no copies on the way out.
+//! The message log: one writer, many readers, zero-copy reads.
 //!
-//! Bytes lie in immutable, shared segments on one axis of byte offsets. The writer appends to a private tail and
-//! *publishes*: the tail becomes a segment and readers may go up to its end. Small segments are merged into large
-//! ones from time to time. While the gate is closed (the session is not running) nothing is published.
+//! Bytes lie in immutable, reference-counted segments, addressed by byte offsets that never restart. The writer
+//! appends to a private tail and *publishes*: the tail becomes a segment, and readers may read up to its end. Small
+//! segments are merged into large ones from time to time. While publishing is off (the session is not running)
+//! appended bytes stay invisible.
 //!
-//! * A **reset** puts new content behind everything on the axis and drops the rest. Cursors made before it read
-//!   nothing until [`Cursor::follow_reset`] says that their client was told; they then begin at the new start.
-//! * A **streamed reset** puts its side history before the fork point: it ends where the fork is, so every cursor that
-//!   has passed the fork stays as it is, and newcomers begin with the side history.
+//! * A **reset** appends the new content behind the old and drops the old. Cursors made before the reset read nothing
+//!   until [`Cursor::follow_reset`], which is called once their client was sent the reset message; they then start at
+//!   the new content.
+//! * A **streamed reset** replaces everything before the fork point by its staged snapshot, which ends at the fork
+//!   offset. Cursors behind the fork are unaffected; new cursors start with the snapshot.
 //!
-//! The log of a stored session says what is not in its file yet ([`History::unstored`]) and is told what is
-//! ([`History::stored`]). Of what is in the file, memory keeps the newest part only; a reader that needs more is told
-//! to fetch it ([`Read::Fetch`](super::Read::Fetch)), off its thread. Readers of the same segment share what was fetched.
+//! [`History::unstored`] returns what a stored session has to write, and [`History::stored`] records what was
+//! written. Only the newest part of what is in the file stays in memory; a reader that needs older bytes gets
+//! [`Read::Fetch`](super::Read::Fetch) and reads them on a blocking thread. Readers of the same segment share the
+//! fetched block.
 
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -27,25 +30,25 @@ use super::sync::{AtomicI64, Mutex, MutexGuard};
 use crate::storage::history_file::{HistoryFile, IndexEntry};
 use crate::storage::session_files::{Chunk, HistoryWrite, NewHistory, StoredHistory};
 
-/// Space in bytes above the limit for messages that a session cannot do without.
+/// Bytes above the size limit that only emergency messages (joins, leaves, operator lists) may use.
 pub const EMERGENCY_BYTES: u64 = 1 << 20;
 
-/// A message does not fit into the size limit.
+/// A message exceeds the size limit of the session, or all sessions together exceed that of the server.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("the session is out of space")]
 pub struct OutOfSpace;
 
-/// What writer and readers share.
+/// State shared by the writer and its readers.
 #[derive(Debug)]
 pub(super) struct LogShared {
-    /// Tells the log from all others of the process, also from those that are gone.
+    /// Unique among all logs of the process, including dropped ones.
     pub(super) id: u64,
     pub(super) state: Mutex<LogState>,
     pub(super) subscriptions: Mutex<Vec<Arc<Subscription>>>,
 }
 
 pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    // A panic while the lock is held leaves plain data behind; other readers can go on.
+    // A panic while the lock was held left plain data, which is still usable.
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
@@ -71,32 +74,43 @@ impl Drop for LogShared {
     }
 }
 
-/// The writer's end of a log. Indices count messages and go on over resets, as history indices do.
+/// The writer's end of a log. Indices are history indices of the protocol: they count messages and keep growing over
+/// resets.
+///
+/// **Invariants**
+///
+/// * `end - start` is the size; `published` is at most `end`. The tail ends at `end`; the last segment ends where the
+///   tail begins.
+/// * `LogState::readable` equals `published`, and `LogState::start` equals `start`.
+/// * `last_index - first_index + 1` is the number of messages from `start` to `end`.
+/// * `visible_until` is `None` exactly while publishing is on; `published` never exceeds it.
+/// * `generation` grows with each content that needs a new file. Only when it equals `stored_generation` may bytes be
+///   appended to the current file, and then `stored_end <= end`.
 #[derive(Debug)]
 pub struct History {
     shared: Arc<LogShared>,
     tail: BytesMut,
     tail_messages: u64,
-    /// End of everything that was appended, published or not.
+    /// Offset behind the last appended message, published or not.
     end: i64,
     start: i64,
     first_index: i64,
     last_index: i64,
-    /// Behind this readers see nothing: the gate is closed.
+    /// Readers see nothing behind this offset; `None` while publishing is on.
     visible_until: Option<i64>,
-    /// End of what readers may see.
+    /// Offset up to which readers may read.
     published: i64,
     limit: u64,
-    /// All sessions of the server together have no space for more.
+    /// The sum of all histories has reached the server's limit (`totalHistoryLimit`).
     server_full: bool,
-    /// What is appended goes to a file, too.
-    in_file: bool,
-    /// Counts contents that need a file of their own, and which of them has one.
+    /// The log is stored in a file.
+    is_stored: bool,
+    /// Incremented when the content needs a new file: at a reset, a streamed reset, or after a failed fsync.
     generation: u64,
     stored_generation: u64,
-    /// Up to here the log is stored, in the file of that content.
+    /// Offset up to which the log is stored, in the file of `stored_generation`.
     stored_end: i64,
-    /// Where the last streamed reset forked.
+    /// Fork offset of the last streamed reset.
     forked_at: Option<i64>,
 }
 
@@ -114,7 +128,7 @@ impl Default for History {
             published: 0,
             limit: 0,
             server_full: false,
-            in_file: false,
+            is_stored: false,
             generation: 1,
             stored_generation: 0,
             stored_end: 0,
@@ -124,26 +138,27 @@ impl Default for History {
 }
 
 impl History {
-    /// Has the log stored: [`Self::unstored`] says what of it is not yet.
+    /// From now on the log is stored: [`Self::unstored`] returns what to write.
     pub fn store(&mut self) {
-        self.in_file = true;
+        self.is_stored = true;
     }
 
-    /// The log that is in a file, from position 0 on, in these pieces. The gate is open and everything can be read.
-    pub fn restored(file: &Arc<HistoryFile>, pieces: &[IndexEntry], first_index: i64) -> History {
+    /// Restores a log from a file whose first message is at offset 0, with the index of its segments. Publishing is
+    /// on and everything is readable.
+    pub fn restored(file: &Arc<HistoryFile>, index: &[IndexEntry], first_index: i64) -> History {
         let mut state = LogState { file: Some(file.clone()), ..LogState::default() };
         let (mut end, mut messages) = (0, 0);
-        for piece in pieces {
+        for entry in index {
             state.segments.push_back(Segment {
                 start: end,
-                len: piece.len as usize,
-                messages: piece.messages,
+                len: entry.len as usize,
+                messages: entry.messages,
                 memory: None,
                 file: Some(file.clone()),
                 fetched: Weak::new(),
             });
-            end += piece.len as i64;
-            messages += piece.messages as i64;
+            end += entry.len as i64;
+            messages += entry.messages as i64;
         }
         state.evicted = state.segments.len();
         (state.readable, state.stored) = (end, end);
@@ -154,24 +169,23 @@ impl History {
             first_index,
             last_index: first_index + messages - 1,
             visible_until: None,
-            in_file: true,
+            is_stored: true,
             stored_generation: 1,
             stored_end: end,
             ..History::default()
         }
     }
 
-    /// Size in bytes: the sum of all messages with their headers.
+    /// Size in bytes: the sum of all messages including their headers.
     pub fn size(&self) -> u64 {
         (self.end - self.start) as u64
     }
 
-    /// Index of the first message.
     pub fn first_index(&self) -> i64 {
         self.first_index
     }
 
-    /// Index of the last message, one less than [`Self::first_index`] when there is none.
+    /// Index of the last message, [`Self::first_index`] - 1 when the log is empty.
     pub fn last_index(&self) -> i64 {
         self.last_index
     }
@@ -181,7 +195,7 @@ impl History {
         self.end
     }
 
-    /// Counts resets.
+    /// Number of resets so far; streamed resets do not count.
     pub fn epoch(&self) -> u64 {
         lock(&self.shared.state).epoch
     }
@@ -191,18 +205,15 @@ impl History {
         self.limit = bytes;
     }
 
-    /// The size limit in bytes, 0 for none.
     pub fn limit(&self) -> u64 {
         self.limit
     }
 
-    /// All sessions of the server together have no space for more, or have it again: until then only what a session
-    /// cannot do without is appended.
+    /// Sets whether the server is out of space for histories. While it is, only emergency messages are appended.
     pub fn set_server_full(&mut self, full: bool) {
         self.server_full = full;
     }
 
-    /// Whether that is so.
     pub fn is_server_full(&self) -> bool {
         self.server_full
     }
@@ -211,10 +222,10 @@ impl History {
         self.limit == 0 || self.size() + bytes as u64 <= self.limit + extra
     }
 
-    /// Appends whole frames, `messages` of them.
+    /// Appends `messages` whole frames.
     ///
     /// # Errors
-    /// When they do not fit into the size limit, or the server has no space; nothing is appended then.
+    /// When they exceed the size limit, or the server is out of space; nothing is appended then.
     pub fn append(&mut self, frames: &[u8], messages: u64) -> Result<(), OutOfSpace> {
         if self.server_full || !self.has_space(frames.len(), 0) {
             return Err(OutOfSpace);
@@ -223,10 +234,10 @@ impl History {
         Ok(())
     }
 
-    /// Appends whole frames that may use the emergency space above the limit.
+    /// Appends whole frames that may use [`EMERGENCY_BYTES`] above the limit.
     ///
     /// # Errors
-    /// When that is full too.
+    /// When these are used up; nothing is appended then.
     pub fn append_emergency(&mut self, frames: &[u8], messages: u64) -> Result<(), OutOfSpace> {
         if !self.has_space(frames.len(), EMERGENCY_BYTES) {
             return Err(OutOfSpace);
@@ -235,7 +246,7 @@ impl History {
         Ok(())
     }
 
-    /// The one place where something enters the log.
+    /// Every append goes through here.
     fn push(&mut self, frames: &[u8], messages: u64) {
         self.end += frames.len() as i64;
         self.last_index += messages as i64;
@@ -246,7 +257,7 @@ impl History {
         }
     }
 
-    /// Turns the tail into segments; readers do not see them yet.
+    /// Turns the tail into segments, which readers do not see yet.
     fn seal(&mut self) {
         if self.tail.is_empty() {
             return;
@@ -257,17 +268,17 @@ impl History {
         if self.tail.len() < SEGMENT_BYTES {
             state.push(self.tail.split().freeze(), messages, start);
         } else {
-            // Pieces of their own, so that each can be dropped from memory by itself.
-            let (mut rest, mut left) = (&self.tail[..], messages);
-            while rest.len() >= 2 * SEGMENT_BYTES {
-                let (len, messages) = whole_messages(rest, SEGMENT_BYTES);
-                state.push(Bytes::copy_from_slice(&rest[..len]), messages, start);
+            // Several segments, so that each can be evicted from memory separately.
+            let (mut remaining, mut messages_left) = (&self.tail[..], messages);
+            while remaining.len() >= 2 * SEGMENT_BYTES {
+                let (len, messages) = whole_messages(remaining, SEGMENT_BYTES);
+                state.push(Bytes::copy_from_slice(&remaining[..len]), messages, start);
                 start += len as i64;
-                left -= messages;
-                rest = &rest[len..];
+                messages_left -= messages;
+                remaining = &remaining[len..];
             }
-            if !rest.is_empty() {
-                state.push(Bytes::copy_from_slice(rest), left, start);
+            if !remaining.is_empty() {
+                state.push(Bytes::copy_from_slice(remaining), messages_left, start);
             }
             if self.tail.capacity() > 4 * SEGMENT_BYTES {
                 self.tail = BytesMut::new();
@@ -278,27 +289,27 @@ impl History {
         state.compact();
     }
 
-    /// Opens or closes the gate: with it closed, nothing that is appended becomes readable.
-    pub fn set_publishing(&mut self, open: bool) {
-        self.visible_until = if open { None } else { Some(self.visible_until.unwrap_or(self.end)) };
+    /// Switches publishing on or off. While it is off, nothing that is appended becomes readable.
+    pub fn set_publishing(&mut self, on: bool) {
+        self.visible_until = if on { None } else { Some(self.visible_until.unwrap_or(self.end)) };
     }
 
-    /// Up to where readers could see.
+    /// Offset up to which publishing may go.
     fn visible(&self) -> i64 {
         self.visible_until.map_or(self.end, |visible_until| visible_until.min(self.end))
     }
 
-    /// Whether something was appended that readers could see but do not yet.
+    /// Whether [`Self::publish`] would make more readable.
     pub fn has_unpublished(&self) -> bool {
         self.published < self.visible()
     }
 
-    /// Lets readers see everything that was appended, unless the gate is closed, and wakes them.
+    /// Makes everything that was appended readable, unless publishing is off, and wakes the readers.
     pub fn publish(&mut self) {
         self.publish_to(self.end);
     }
 
-    /// The same, up to an offset.
+    /// Like [`Self::publish`], up to an offset.
     pub fn publish_to(&mut self, limit: i64) {
         let to = self.visible().min(limit);
         if self.published >= to {
@@ -316,7 +327,8 @@ impl History {
         }
     }
 
-    /// Replaces everything by `image`. Cursors stop until they follow; the gate stays as it is.
+    /// Replaces the content by `image`. Cursors read nothing until [`Cursor::follow_reset`]; whether publishing is on
+    /// does not change.
     ///
     /// # Errors
     /// When the image exceeds the size limit; nothing is changed then.
@@ -342,27 +354,28 @@ impl History {
         Ok(())
     }
 
-    /// Ends the last segment here, so that a fork at this offset lies between two segments. Returns the offset.
-    pub fn mark(&mut self) -> i64 {
+    /// Ends the last segment at the current end, so that a fork at this offset does not split a segment. Returns the
+    /// offset.
+    pub fn seal_at_fork(&mut self) -> i64 {
         self.seal();
         lock(&self.shared.state).small = 0;
         self.end
     }
 
-    /// Puts `staged`, the side history of a streamed reset, in place of everything before offset `fork`, which
-    /// [`Self::mark`] has given.
+    /// Replaces everything before offset `fork`, which [`Self::seal_at_fork`] returned, by `staged`, the snapshot of
+    /// a streamed reset.
     ///
-    /// `since_fork` is the number of messages behind the fork. Every cursor must have passed the fork. Returns the
-    /// number of messages by which indices have moved on.
+    /// `since_fork` is the number of messages behind the fork. Every cursor must have read past the fork. Returns by
+    /// how much indices have advanced.
     ///
     /// # Errors
     /// When the result exceeds the size limit; nothing is changed then.
-    pub fn fork(
+    pub fn replace_prefix(
         &mut self,
         fork: i64,
         since_fork: u64,
         staged: &[u8],
-        side_messages: u64,
+        staged_messages: u64,
     ) -> Result<u64, OutOfSpace> {
         let size = staged.len() as u64 + (self.end - fork) as u64;
         if self.limit > 0 && size > self.limit {
@@ -372,12 +385,16 @@ impl History {
         let mut state = lock(&self.shared.state);
         let start = fork - staged.len() as i64;
         let mut segments = VecDeque::new();
-        let (mut at, mut rest) = (start, staged);
-        while !rest.is_empty() {
-            let (len, messages) = whole_messages(rest, SEGMENT_BYTES);
-            segments.push_back(Segment::in_memory(Bytes::copy_from_slice(&rest[..len]), messages, at));
-            at += len as i64;
-            rest = &rest[len..];
+        let (mut offset, mut remaining) = (start, staged);
+        while !remaining.is_empty() {
+            let (len, messages) = whole_messages(remaining, SEGMENT_BYTES);
+            segments.push_back(Segment::in_memory(
+                Bytes::copy_from_slice(&remaining[..len]),
+                messages,
+                offset,
+            ));
+            offset += len as i64;
+            remaining = &remaining[len..];
         }
         segments.extend(state.segments.drain(..).filter(|s| s.start >= fork));
         debug_assert!(segments.iter().map(|s| s.len as i64).sum::<i64>() == self.end - start);
@@ -389,23 +406,23 @@ impl History {
         self.start = start;
         self.generation += 1;
         self.forked_at = Some(fork);
-        let moved = side_messages + since_fork;
+        let advanced = staged_messages + since_fork;
         self.first_index = self.last_index + 1;
-        self.last_index += moved as i64;
-        Ok(moved)
+        self.last_index += advanced as i64;
+        Ok(advanced)
     }
 
-    /// What is not stored yet; nothing for a log that is not to be.
+    /// What must be written to the file; [`HistoryWrite::Nothing`] for a log that is not stored.
     pub fn unstored(&mut self) -> HistoryWrite {
-        if !self.in_file {
+        if !self.is_stored {
             return HistoryWrite::Nothing;
         }
         self.seal();
         let state = lock(&self.shared.state);
         if self.generation != self.stored_generation {
-            let parts = state.segments.iter().map(Segment::part).collect();
+            let chunks = state.segments.iter().map(Segment::chunk).collect();
             let (generation, fork) = (self.generation, self.forked_at);
-            return HistoryWrite::Replace(NewHistory { generation, from: self.start, parts, fork });
+            return HistoryWrite::Replace(NewHistory { generation, from: self.start, chunks, fork });
         }
         if state.stored >= self.end {
             return HistoryWrite::Nothing;
@@ -416,10 +433,10 @@ impl History {
             let skip = (from - s.start).max(0) as usize;
             s.memory.as_ref().map_or_else(Bytes::new, |b| b.slice(skip..))
         });
-        HistoryWrite::Append { from, parts: slices.collect() }
+        HistoryWrite::Append { from, chunks: slices.collect() }
     }
 
-    /// Notes how far the log is stored. What has been overtaken by a reset does not count.
+    /// Records how far the log is stored. Results for content that a reset has replaced meanwhile are ignored.
     pub fn stored(&mut self, done: StoredHistory) {
         let current = match done.generation {
             Some(generation) => generation == self.generation,
@@ -443,76 +460,76 @@ impl History {
         state.evict();
     }
 
-    /// Bytes that are not stored yet; none of a log that is not to be.
+    /// Number of bytes that are not stored yet; 0 for a log that is not stored.
     pub fn unstored_bytes(&self) -> u64 {
         let from = if self.generation == self.stored_generation { self.stored_end } else { self.start };
-        if self.in_file { (self.end - from) as u64 } else { 0 }
+        if self.is_stored { (self.end - from) as u64 } else { 0 }
     }
 
-    /// Has everything written to a new file, because the present one cannot be trusted.
+    /// Has everything written to a new file, because an fsync of the current one failed (it is poisoned).
     pub fn renew(&mut self) {
         self.generation += 1;
         self.forked_at = None;
     }
 
-    /// The offset behind the message with this index, if there is one. Reads a piece of the file if need be.
+    /// The offset behind the message with this index, `None` if there is no such message. May read a segment from the
+    /// file, blocking.
     pub fn offset_after(&mut self, index: i64) -> Option<i64> {
         if index < self.first_index || index > self.last_index {
             return None;
         }
         self.seal();
         let state = lock(&self.shared.state);
-        let mut left = (index - self.first_index + 1) as u64;
+        let mut messages_left = (index - self.first_index + 1) as u64;
         for segment in &state.segments {
-            if left <= segment.messages {
-                let bytes = segment.bytes_now().ok()?;
-                let bytes: usize = frames(&bytes).take(left as usize).map(|f| f.bytes.len()).sum();
+            if messages_left <= segment.messages {
+                let bytes = segment.read_bytes().ok()?;
+                let bytes: usize = frames(&bytes).take(messages_left as usize).map(|f| f.bytes.len()).sum();
                 return Some(segment.start + bytes as i64);
             }
-            left -= segment.messages;
+            messages_left -= segment.messages;
         }
         None
     }
 
-    /// Offset of the first message.
     pub fn start(&self) -> i64 {
         self.start
     }
 
-    /// A reader from an offset on. From where no message begins (it may have been one before a reset) it begins anew.
-    pub fn cursor(&self, at: i64) -> Cursor {
+    /// A reader that starts at an offset. If no message begins there (after a reset, an old offset may lie inside a
+    /// message), it starts at the beginning.
+    pub fn cursor(&self, offset: i64) -> Cursor {
         let epoch = self.epoch();
-        let at = if self.is_boundary(at) { at } else { self.start };
-        let position = Arc::new(AtomicI64::new(at));
+        let start = if self.is_boundary(offset) { offset } else { self.start };
+        let position = Arc::new(AtomicI64::new(start));
         Cursor { shared: self.shared.clone(), epoch, position, messages: 0 }
     }
 
-    /// Whether a message begins or the log ends at an offset. Reads a piece of the file if need be.
-    fn is_boundary(&self, at: i64) -> bool {
-        if at < self.start || at > self.end {
+    /// Whether a message begins or the log ends at an offset. May read a segment from the file, blocking.
+    fn is_boundary(&self, offset: i64) -> bool {
+        if offset < self.start || offset > self.end {
             return false;
         }
         let tail_start = self.end - self.tail.len() as i64;
-        match usize::try_from(at - tail_start) {
+        match usize::try_from(offset - tail_start) {
             Ok(skip) => begins_message(&self.tail, skip),
-            Err(_) => lock(&self.shared.state).is_boundary(at),
+            Err(_) => lock(&self.shared.state).is_boundary(offset),
         }
     }
 
-    /// Everything that is in the log, in parts.
-    pub fn parts(&mut self) -> Vec<Chunk> {
+    /// The whole content, in chunks.
+    pub fn chunks(&mut self) -> Vec<Chunk> {
         self.seal();
-        lock(&self.shared.state).segments.iter().map(Segment::part).collect()
+        lock(&self.shared.state).segments.iter().map(Segment::chunk).collect()
     }
 
-    /// Copies everything that is in the log, for tests and tools; blocks.
+    /// Copies the whole content; blocks. For tests and tools.
     pub fn to_bytes(&mut self) -> Vec<u8> {
         self.seal();
         let state = lock(&self.shared.state);
-        state.segments.iter().flat_map(|s| s.bytes_now().unwrap_or_default()).collect()
+        state.segments.iter().flat_map(|s| s.read_bytes().unwrap_or_default()).collect()
     }
 
-    /// Bytes of the log that are in memory.
     pub fn bytes_in_memory(&self) -> usize {
         let state = lock(&self.shared.state);
         state.segments.iter().filter_map(|s| s.memory.as_ref()).map(Bytes::len).sum::<usize>()

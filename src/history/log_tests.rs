@@ -21,7 +21,7 @@ fn read_all(cursor: &mut Cursor) -> Vec<u8> {
 }
 
 #[test]
-fn readers_see_what_is_published_and_nothing_before() {
+fn readers_see_only_what_is_published() {
     let mut history = open();
     let mut cursor = history.cursor(i64::MIN);
     history.append(&message(1, 3), 1).unwrap();
@@ -33,7 +33,7 @@ fn readers_see_what_is_published_and_nothing_before() {
 }
 
 #[test]
-fn every_read_ends_between_two_messages() {
+fn reads_end_at_message_boundaries() {
     let mut history = open();
     let image: Vec<u8> = (0..100).flat_map(|n| message(n, 1000 + usize::from(n))).collect();
     history.reset(&image, 100).unwrap();
@@ -52,7 +52,7 @@ fn every_read_ends_between_two_messages() {
 }
 
 #[test]
-fn a_closed_gate_keeps_readers_out() {
+fn readers_see_nothing_while_publishing_is_off() {
     let mut history = History::default();
     let mut cursor = history.cursor(i64::MIN);
     history.append(&message(1, 300_000 % 65_000), 1).unwrap();
@@ -64,7 +64,7 @@ fn a_closed_gate_keeps_readers_out() {
 }
 
 #[test]
-fn the_limit_refuses_and_the_emergency_space_is_above_it() {
+fn appends_beyond_the_limit_are_refused_except_in_the_emergency_space() {
     let mut history = open();
     history.set_limit(10);
     assert_eq!(history.append(&message(1, 7), 1), Err(OutOfSpace));
@@ -76,7 +76,7 @@ fn the_limit_refuses_and_the_emergency_space_is_above_it() {
 }
 
 #[test]
-fn after_a_reset_cursors_wait_until_their_client_was_told() {
+fn after_a_reset_cursors_read_nothing_until_they_follow() {
     let mut history = open();
     let mut cursor = history.cursor(i64::MIN);
     history.append(&message(1, 3), 1).unwrap();
@@ -91,16 +91,16 @@ fn after_a_reset_cursors_wait_until_their_client_was_told() {
 }
 
 #[test]
-fn a_streamed_reset_moves_nobody_and_newcomers_get_the_side_history() {
+fn a_streamed_reset_keeps_cursors_and_starts_new_ones_at_the_snapshot() {
     let mut history = open();
     let mut old = history.cursor(i64::MIN);
     history.append(&[message(1, 3), message(2, 4)].concat(), 2).unwrap();
     history.publish();
     read_all(&mut old);
-    let fork = history.mark();
+    let fork = history.seal_at_fork();
     history.append(&message(3, 5), 1).unwrap();
     let staged = message(9, 1);
-    assert_eq!(history.fork(fork, 1, &staged, 1), Ok(2));
+    assert_eq!(history.replace_prefix(fork, 1, &staged, 1), Ok(2));
     history.append(&message(4, 1), 1).unwrap();
     history.publish();
     let since = [message(3, 5), message(4, 1)].concat();
@@ -114,14 +114,14 @@ fn a_streamed_reset_moves_nobody_and_newcomers_get_the_side_history() {
 fn a_streamed_reset_that_does_not_fit_changes_nothing() {
     let mut history = open();
     history.append(&message(1, 3), 1).unwrap();
-    let fork = history.mark();
+    let fork = history.seal_at_fork();
     history.set_limit(8);
-    assert_eq!(history.fork(fork, 0, &message(9, 9), 1), Err(OutOfSpace));
+    assert_eq!(history.replace_prefix(fork, 0, &message(9, 9), 1), Err(OutOfSpace));
     assert_eq!(history.to_bytes(), message(1, 3));
 }
 
 #[test]
-fn indices_find_the_offset_behind_their_message() {
+fn offset_after_returns_the_offset_behind_a_message() {
     let mut history = open();
     for n in 0..5 {
         history.append(&message(n, n.into()), 1).unwrap();
@@ -147,14 +147,14 @@ fn many_small_publications_become_few_segments() {
 }
 
 #[test]
-fn a_watcher_hears_of_publications_and_of_the_end() {
+fn a_subscription_reports_publications_and_the_end_of_the_log() {
     use std::future::Future as _;
     use std::pin::pin;
     use std::task::{Context, Poll, Waker};
 
     let mut history = open();
     let cursor = history.cursor(i64::MIN);
-    let subscription = cursor.watch();
+    let subscription = cursor.subscribe();
     let mut context = Context::from_waker(Waker::noop());
     assert_eq!(pin!(subscription.published()).poll(&mut context), Poll::Pending);
     for _ in 0..2 {
@@ -168,43 +168,43 @@ fn a_watcher_hears_of_publications_and_of_the_end() {
 }
 
 #[test]
-fn a_reader_from_where_no_message_begins_begins_anew() {
+fn a_cursor_inside_a_message_starts_at_the_beginning() {
     let mut history = open();
     history.append(&[message(1, 30), message(2, 40)].concat(), 2).unwrap();
     history.publish();
-    let fork = history.mark();
+    let fork = history.seal_at_fork();
     history.append(&message(3, 5), 1).unwrap();
     history.publish();
-    // What lay before the fork is a side history of other messages now.
-    history.fork(fork, 1, &[message(8, 20), message(9, 300)].concat(), 2).unwrap();
+    // What was before the fork is a staged snapshot with other messages now.
+    history.replace_prefix(fork, 1, &[message(8, 20), message(9, 300)].concat(), 2).unwrap();
     history.append(&message(4, 7), 1).unwrap();
     for unpublished in [true, false] {
         if !unpublished {
             history.publish();
         }
         let all = history.to_bytes();
-        let begins: Vec<usize> =
+        let boundaries: Vec<usize> =
             frames(&all).scan(0, |at, f| Some(std::mem::replace(at, *at + f.bytes.len()))).collect();
-        let mut anew = 0;
-        for at in history.start() - 10..history.end() + 10 {
-            let mut cursor = history.cursor(at);
+        let mut from_start = 0;
+        for offset in history.start() - 10..history.end() + 10 {
+            let mut cursor = history.cursor(offset);
             history.publish();
-            let skip = usize::try_from(at - history.start()).ok();
-            let from = skip.filter(|skip| *skip == all.len() || begins.contains(skip)).unwrap_or(0);
-            assert_eq!(read_all(&mut cursor), all[from..], "at {at}");
-            anew += usize::from(from == 0);
+            let skip = usize::try_from(offset - history.start()).ok();
+            let from = skip.filter(|skip| *skip == all.len() || boundaries.contains(skip)).unwrap_or(0);
+            assert_eq!(read_all(&mut cursor), all[from..], "at {offset}");
+            from_start += usize::from(from == 0);
         }
-        assert_eq!(anew, all.len() + 20 - 4, "four places but the beginning");
+        assert_eq!(from_start, all.len() + 20 - 4, "four boundaries besides the beginning");
     }
 }
 
 #[test]
-fn a_reader_that_lost_its_place_is_told_so() {
+fn reading_from_inside_a_message_returns_lost() {
     let mut history = open();
     let mut cursor = history.cursor(i64::MIN);
     history.append(&[message(1, 300), message(2, 400)].concat(), 2).unwrap();
     history.publish();
-    history.mark();
+    history.seal_at_fork();
     history.append(&message(3, 5), 1).unwrap();
     history.publish();
     cursor.position().store(5, Ordering::Release);
@@ -234,14 +234,14 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
 }
 
 proptest! {
-    /// A plain list says what the log must hold; a reader that started first sees every message once, in order, since
-    /// the last reset.
+    /// Compares the log with a plain list of messages. A reader that started first reads every message once, in order,
+    /// since the last reset.
     #[test]
     fn the_log_agrees_with_a_plain_list(steps in steps()) {
         let mut history = open();
         let mut cursor = history.cursor(i64::MIN);
         let mut list: Vec<Bytes> = Vec::new();
-        let mut seen: Vec<u8> = Vec::new();
+        let mut read: Vec<u8> = Vec::new();
         let mut expected_by_reader: Vec<u8> = Vec::new();
         for step in steps {
             match step {
@@ -255,39 +255,39 @@ proptest! {
                 Step::Read(limit) => {
                     let mut out = Vec::new();
                     cursor.read(limit, &mut out);
-                    seen.extend(out.concat());
+                    read.extend(out.concat());
                 }
                 Step::Reset => {
                     list = vec![message(7, 7)];
                     history.reset(&message(7, 7), 1).unwrap();
                     cursor.follow_reset(history.epoch());
-                    seen.clear();
+                    read.clear();
                     expected_by_reader = message(7, 7).to_vec();
                 }
                 Step::Fork => {
                     history.publish();
                     let mut out = Vec::new();
                     while matches!(cursor.read(usize::MAX, &mut out), Read::Some) {}
-                    seen.extend(out.concat());
-                    let fork = history.mark();
-                    history.fork(fork, 0, &message(8, 8), 1).unwrap();
+                    read.extend(out.concat());
+                    let fork = history.seal_at_fork();
+                    history.replace_prefix(fork, 0, &message(8, 8), 1).unwrap();
                     list = vec![message(8, 8)];
                 }
             }
             prop_assert_eq!(history.to_bytes(), list.concat());
             prop_assert_eq!(history.size() as usize, list.iter().map(Bytes::len).sum::<usize>());
             prop_assert_eq!(history.last_index() - history.first_index() + 1, list.len() as i64);
-            prop_assert!(expected_by_reader.starts_with(&seen));
+            prop_assert!(expected_by_reader.starts_with(&read));
         }
         history.publish();
-        seen.extend(read_all(&mut cursor));
-        prop_assert_eq!(seen, expected_by_reader);
+        read.extend(read_all(&mut cursor));
+        prop_assert_eq!(read, expected_by_reader);
         prop_assert_eq!(read_all(&mut history.cursor(i64::MIN)), list.concat());
     }
 
-    /// Whatever position a reader has, reading ends and does not panic.
+    /// From any position, valid or not, reading ends and does not panic.
     #[test]
-    fn no_position_makes_reading_panic(
+    fn reading_from_any_position_ends_without_panic(
         sizes in prop::collection::vec(0usize..40_000, 1..20),
         staged in prop::collection::vec(0usize..400, 1..5),
         at in any::<prop::sample::Index>(),
@@ -299,18 +299,18 @@ proptest! {
             history.append(&message(n as u8, *size), 1).unwrap();
             history.publish();
             if forks && n == sizes.len() / 2 {
-                let fork = history.mark();
+                let fork = history.seal_at_fork();
                 let image: Vec<u8> = staged.iter().flat_map(|len| message(9, *len)).collect();
-                history.fork(fork, 0, &image, staged.len() as u64).unwrap();
+                history.replace_prefix(fork, 0, &image, staged.len() as u64).unwrap();
             }
         }
-        let place = history.start() - 10 + at.index(history.size() as usize + 20) as i64;
-        cursor.position().store(place, Ordering::Release);
+        let position = history.start() - 10 + at.index(history.size() as usize + 20) as i64;
+        cursor.position().store(position, Ordering::Release);
         let mut out = Vec::new();
         let reads = (0..1000).take_while(|_| matches!(cursor.read(1000, &mut out), Read::Some)).count();
         prop_assert!(reads < 1000);
-        let mut anew = history.cursor(place);
-        let rest = read_all(&mut anew);
-        prop_assert!(history.to_bytes().ends_with(&rest));
+        let mut fresh = history.cursor(position);
+        let read = read_all(&mut fresh);
+        prop_assert!(history.to_bytes().ends_with(&read));
     }
 }

@@ -1,4 +1,4 @@
-//! One writer and many readers, in every order in which they can come.
+//! One writer and many readers, in every interleaving of their threads.
 //!
 //!     cargo test --lib --features loom history::loom_tests
 
@@ -11,10 +11,10 @@ use loom::thread;
 
 use super::*;
 
-/// How often a thread may be interrupted: more find nothing new and take hours.
+/// Maximum number of preemptions: more find nothing new and take hours.
 const PREEMPTIONS: usize = 6;
 
-fn every_order(model: impl Fn() + Send + Sync + 'static) {
+fn every_interleaving(model: impl Fn() + Send + Sync + 'static) {
     let mut builder = loom::model::Builder::new();
     builder.preemption_bound = Some(PREEMPTIONS);
     builder.check(model);
@@ -30,14 +30,14 @@ fn open() -> History {
     history
 }
 
-/// What is there for a reader now.
+/// Reads once, without waiting.
 fn read(cursor: &mut Cursor) -> Vec<u8> {
     let mut out = Vec::new();
     cursor.read(1000, &mut out);
     out.concat()
 }
 
-/// Reads until so many bytes have come, waiting for them.
+/// Reads until there are `len` bytes, waiting for publications.
 fn read_all(cursor: &mut Cursor, subscription: &std::sync::Arc<Subscription>, len: usize) -> Vec<u8> {
     let mut all = Vec::new();
     loop {
@@ -49,11 +49,11 @@ fn read_all(cursor: &mut Cursor, subscription: &std::sync::Arc<Subscription>, le
 }
 
 #[test]
-fn no_publication_is_missed_by_whoever_waits() {
-    every_order(|| {
+fn a_waiting_reader_misses_no_publication() {
+    every_interleaving(|| {
         let mut history = open();
         let mut cursor = history.cursor(i64::MIN);
-        let subscription = cursor.watch();
+        let subscription = cursor.subscribe();
         let writer = thread::spawn(move || {
             for n in 1..=2 {
                 history.append(&message(n), 1).unwrap();
@@ -68,8 +68,8 @@ fn no_publication_is_missed_by_whoever_waits() {
 }
 
 #[test]
-fn all_readers_see_the_same_in_the_same_order() {
-    every_order(|| {
+fn all_readers_read_the_same_messages_in_order() {
+    every_interleaving(|| {
         let mut history = open();
         let readers = [history.cursor(i64::MIN), history.cursor(i64::MIN)].map(|mut cursor| {
             thread::spawn(move || {
@@ -84,36 +84,36 @@ fn all_readers_see_the_same_in_the_same_order() {
         history.publish();
         let whole = [message(1), message(2)].concat();
         for reader in readers {
-            let seen = reader.join().unwrap();
-            assert!(whole.starts_with(&seen) && seen.len() % message(1).len() == 0, "{seen:?}");
+            let read = reader.join().unwrap();
+            assert!(whole.starts_with(&read) && read.len() % message(1).len() == 0, "{read:?}");
         }
     });
 }
 
 #[test]
-fn whoever_waits_hears_of_the_end() {
-    every_order(|| {
+fn a_waiting_reader_learns_of_the_end() {
+    every_interleaving(|| {
         let mut history = open();
         let mut cursor = history.cursor(i64::MIN);
-        let subscription = cursor.watch();
+        let subscription = cursor.subscribe();
         let writer = thread::spawn(move || {
             history.append(&message(1), 1).unwrap();
             history.publish();
-            // The other end is gone: only the reader holds the log.
+            // From now on only the reader holds the log.
             drop(history);
         });
         let all = read_all(&mut cursor, &subscription, message(1).len());
         assert_eq!(all, message(1));
         writer.join().unwrap();
-        cursor.unwatch(&subscription);
-        // A publication may not have been heard of yet; behind it there is the end, and loom finds whoever waits for good.
+        cursor.unsubscribe(&subscription);
+        // A publication may still be pending; after it comes the end. Loom would report a wait without end.
         while block_on(subscription.published()) {}
     });
 }
 
 #[test]
-fn after_a_reset_readers_see_nothing_until_they_follow() {
-    every_order(|| {
+fn after_a_reset_readers_read_nothing_until_they_follow() {
+    every_interleaving(|| {
         let mut history = open();
         history.append(&message(1), 1).unwrap();
         history.publish();
@@ -134,30 +134,30 @@ fn after_a_reset_readers_see_nothing_until_they_follow() {
 
 #[test]
 fn a_streamed_reset_under_a_reader_loses_and_repeats_nothing() {
-    every_order(|| {
+    every_interleaving(|| {
         let mut history = open();
         history.append(&message(1), 1).unwrap();
         history.publish();
         let mut cursor = history.cursor(i64::MIN);
         let position = cursor.position();
-        let fork = history.mark();
+        let fork = history.seal_at_fork();
         history.append(&message(2), 1).unwrap();
         history.publish();
         let writer = thread::spawn(move || {
-            // It takes effect once the reader has passed the fork, and not before.
+            // It is applied only if the reader has passed the fork.
             let passed = position.load(Ordering::Acquire) >= fork;
             if passed {
-                history.fork(fork, 1, &message(9), 1).unwrap();
+                history.replace_prefix(fork, 1, &message(9), 1).unwrap();
             }
             history.append(&message(3), 1).unwrap();
             history.publish();
             (history, passed)
         });
-        let mut seen = read(&mut cursor);
-        seen.extend(read(&mut cursor));
+        let mut received = read(&mut cursor);
+        received.extend(read(&mut cursor));
         let (history, passed) = writer.join().unwrap();
-        seen.extend(read(&mut cursor));
-        assert_eq!(seen, [message(1), message(2), message(3)].concat());
+        received.extend(read(&mut cursor));
+        assert_eq!(received, [message(1), message(2), message(3)].concat());
         let first = if passed { message(9) } else { message(1) };
         let newcomer = read(&mut history.cursor(i64::MIN));
         assert_eq!(newcomer, [first, message(2), message(3)].concat());

@@ -1,7 +1,7 @@
 //! The history of a session: the ordered list of its messages, as contiguous wire bytes.
 //!
-//! [`History`] is the one writer, owned by the session's rules; [`Cursor`]s are the many readers, one a client. Both
-//! share the log behind them. Positions are byte offsets on an axis that goes on over resets, see [`log`].
+//! [`History`] is the single writer, owned by the session's state machine; [`Cursor`]s are the readers, one per
+//! client. Both share the log behind them. Positions are byte offsets that keep growing over resets, see [`log`].
 
 mod cursor;
 pub mod log;

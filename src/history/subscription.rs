@@ -1,4 +1,4 @@
-//! Waking readers: once a worker and publication, not once a reader.
+//! Wakes readers: once per worker and publication, not once per reader.
 
 use std::future::poll_fn;
 use std::sync::atomic::Ordering;
@@ -7,7 +7,7 @@ use std::task::{Context, Poll, Waker};
 
 use super::sync::{AtomicBool, Mutex};
 
-/// One worker's ear on a log. Any number of publications between two waits count as one.
+/// One worker's subscription to a log. Publications between two waits are coalesced into one.
 #[derive(Debug, Default)]
 pub struct Subscription {
     signalled: AtomicBool,
@@ -34,21 +34,22 @@ impl Subscription {
         }
     }
 
-    /// Waits for the next publication; `false` when the log is gone.
+    /// Waits for the next publication; `false` when the writer and all readers are gone or the subscription was
+    /// removed.
     pub async fn published(self: &Arc<Self>) -> bool {
         poll_fn(|context| self.poll(context)).await
     }
 
     fn poll(&self, context: &mut Context<'_>) -> Poll<bool> {
-        if let Some(take_change) = self.take_change() {
-            return Poll::Ready(take_change);
+        if let Some(open) = self.take_change() {
+            return Poll::Ready(open);
         }
         *self.waker.lock().unwrap_or_else(PoisonError::into_inner) = Some(context.waker().clone());
-        // What happens between the first look and the registration would be lost without a second look.
+        // Checked again, because a publication between the first check and the registration would be lost.
         self.take_change().map_or(Poll::Pending, Poll::Ready)
     }
 
-    /// Whether there was a publication (`true`) or the end (`false`) that was not heard of yet.
+    /// Takes a pending publication (`true`) or the closing (`false`), `None` if there is neither.
     fn take_change(&self) -> Option<bool> {
         if self.signalled.swap(false, Ordering::AcqRel) {
             return Some(true);

@@ -1,5 +1,5 @@
-//! What readers and writer of the log share it with. With the feature `loom` these are loom's, which tries every order in
-//! which threads can come: see `loom_tests.rs`.
+//! Synchronisation primitives of the log. With the feature `loom` they are loom's, which checks every interleaving of
+//! threads: see `loom_tests.rs`.
 
 #[cfg(feature = "loom")]
 pub use loom::sync::atomic::AtomicI64;

@@ -1,4 +1,4 @@
-//! How much the histories of all sessions of a server hold together (`totalHistoryLimit`).
+//! Total size of the histories of all sessions of a server (`totalHistoryLimit`).
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -9,7 +9,7 @@ struct Counts {
     limit: AtomicU64,
 }
 
-/// The bytes of all histories, in memory or in files only, and how many there may be.
+/// Total bytes of all histories, in memory or only in files, and their limit.
 #[derive(Debug, Clone, Default)]
 pub struct HistoryTotal(Arc<Counts>);
 
@@ -19,25 +19,23 @@ impl HistoryTotal {
         self.0.limit.store(bytes, Ordering::Relaxed);
     }
 
-    /// Bytes of all histories.
     pub fn used(&self) -> u64 {
         self.0.used.load(Ordering::Relaxed)
     }
 
-    /// Whether there is no space for anything that draws. What was on its way when the limit was reached still gets in:
-    /// one input of each session at most.
+    /// Whether the limit is reached. A session learns of it with its next input, so each may exceed it by one input.
     pub fn is_full(&self) -> bool {
         let limit = self.0.limit.load(Ordering::Relaxed);
         limit > 0 && self.used() >= limit
     }
 
-    /// What one session holds of it: nothing yet.
+    /// Registers a session, with 0 bytes.
     pub fn share(&self) -> HistoryShare {
         HistoryShare { total: self.clone(), bytes: 0 }
     }
 }
 
-/// What the history of one session holds of the total; given back when this is dropped.
+/// The bytes of one session's history within the total; subtracted when this is dropped.
 #[derive(Debug)]
 pub struct HistoryShare {
     total: HistoryTotal,
@@ -45,7 +43,7 @@ pub struct HistoryShare {
 }
 
 impl HistoryShare {
-    /// The history has so many bytes now.
+    /// Sets the size of this session's history.
     pub fn set(&mut self, bytes: u64) {
         let used = &self.total.0.used;
         if bytes > self.bytes {
@@ -56,7 +54,7 @@ impl HistoryShare {
         self.bytes = bytes;
     }
 
-    /// Whether the server has no space for more.
+    /// Whether the total has reached its limit.
     pub fn is_server_full(&self) -> bool {
         self.total.is_full()
     }
@@ -73,7 +71,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn sessions_share_the_space_and_give_it_back() {
+    fn sessions_share_the_limit_and_return_their_share_when_dropped() {
         let total = HistoryTotal::default();
         let (mut one, mut other) = (total.share(), total.share());
         one.set(60);

@@ -1,8 +1,8 @@
-//! Which IP addresses requests may go to. Source: IANA's special-purpose address registries.
+//! Addresses that requests may go to. Source: IANA's special-purpose address registries.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-/// IPv4 networks that are not globally routable, or where no server of strangers can be.
+/// IPv4 networks that are not globally routable or cannot hold a public server: address and prefix length.
 const NOT_GLOBAL_V4: [([u8; 4], u32); 15] = [
     ([0, 0, 0, 0], 8),
     ([10, 0, 0, 0], 8),
@@ -21,32 +21,32 @@ const NOT_GLOBAL_V4: [([u8; 4], u32); 15] = [
     ([240, 0, 0, 0], 4),
 ];
 
-/// The same inside of 2000::/3, which holds all global addresses of IPv6: protocol assignments with Teredo, documentation,
-/// 6to4, documentation.
+/// The same for IPv6, inside 2000::/3, which holds all global unicast addresses: protocol assignments with Teredo,
+/// documentation, 6to4, documentation.
 const NOT_GLOBAL_V6: [(u128, u32); 4] =
     [(0x2001 << 112, 23), (0x2001_0db8 << 96, 32), (0x2002 << 112, 16), (0x3fff << 112, 20)];
 /// 64:ff9b::/96: an IPv4 address behind a NAT64.
 const NAT64: u128 = 0x0064_ff9b << 96;
 
-fn lies_in(bits: u128, network: u128, length: u32, width: u32) -> bool {
+fn is_in(bits: u128, network: u128, length: u32, width: u32) -> bool {
     (bits ^ network) >> (width - length) == 0
 }
 
 fn is_global_v4(address: Ipv4Addr) -> bool {
     let bits = |a: Ipv4Addr| u128::from(a.to_bits());
-    !NOT_GLOBAL_V4.iter().any(|(net, length)| lies_in(bits(address), bits((*net).into()), *length, 32))
+    !NOT_GLOBAL_V4.iter().any(|(net, length)| is_in(bits(address), bits((*net).into()), *length, 32))
 }
 
 fn is_global_v6(address: Ipv6Addr) -> bool {
     let bits = address.to_bits();
-    if lies_in(bits, NAT64, 96, 128) {
+    if is_in(bits, NAT64, 96, 128) {
         return is_global_v4(Ipv4Addr::from_bits(bits as u32));
     }
-    lies_in(bits, 0x2000 << 112, 3, 128)
-        && !NOT_GLOBAL_V6.iter().any(|(net, length)| lies_in(bits, *net, *length, 128))
+    is_in(bits, 0x2000 << 112, 3, 128)
+        && !NOT_GLOBAL_V6.iter().any(|(net, length)| is_in(bits, *net, *length, 128))
 }
 
-/// Whether an address is globally routable: everybody may name it and have the server ask there.
+/// Whether an address is globally routable, so that URLs of clients may lead there.
 pub(super) fn is_global(address: IpAddr) -> bool {
     match address.to_canonical() {
         IpAddr::V4(v4) => is_global_v4(v4),
@@ -54,8 +54,8 @@ pub(super) fn is_global(address: IpAddr) -> bool {
     }
 }
 
-/// Whether an address that the operator has named can be one of a service: not nowhere, everybody, or the machine's own
-/// link, where clouds keep their secrets.
+/// Whether an address can be that of a service, for URLs of the operator: not unspecified, multicast, broadcast or
+/// link-local (cloud metadata services, which hold secrets).
 pub(super) fn is_usable(address: IpAddr) -> bool {
     match address.to_canonical() {
         IpAddr::V4(v4) => {
@@ -74,7 +74,7 @@ mod tests {
     }
 
     #[test]
-    fn addresses_that_are_not_globally_routable_are_known() {
+    fn is_global_accepts_globally_routable_addresses_only() {
         let bad = "0.0.0.0 0.1.2.3 10.0.0.1 10.255.255.255 100.64.0.1 100.127.255.255 127.0.0.1 127.255.0.9 169.254.169.254 \
             172.16.0.1 172.31.255.255 192.0.0.1 192.0.0.170 192.0.2.1 192.88.99.1 192.168.1.1 198.18.0.1 198.19.255.255 \
             198.51.100.7 203.0.113.9 224.0.0.1 239.1.2.3 240.0.0.1 255.255.255.255 :: ::1 ::127.0.0.1 ::8.8.8.8 \
@@ -94,7 +94,7 @@ mod tests {
     }
 
     #[test]
-    fn an_operator_may_name_addresses_at_home_but_none_where_no_service_can_be() {
+    fn is_usable_accepts_private_addresses_but_no_link_local_ones() {
         for text in ["127.0.0.1", "192.168.1.5", "10.0.0.1", "::1", "fd00::1", "8.8.8.8"] {
             assert!(is_usable(ip(text)), "{text}");
         }

@@ -1,5 +1,5 @@
-//! Looking up names of hosts, on threads of its own: a name server that does not answer holds a thread for half a minute,
-//! and names come from strangers. Passwords are checked and files are read on other threads.
+//! DNS resolution on separate threads. A name server that does not answer blocks a thread for half a minute, and
+//! names come from clients: they must not use up the threads for passwords and files.
 
 use std::fmt;
 use std::io;
@@ -11,22 +11,22 @@ use tokio::sync::{Semaphore, oneshot};
 
 use super::address::{is_global, is_usable};
 
-/// Names that are looked up at once: as many as can be stuck when 60 requests a minute begin, each for half a minute.
+/// Lookups in parallel: as many as can be stuck at a time if 60 requests per minute begin, each for half a minute.
 pub(super) const MAX_LOOKUPS: usize = 32;
 
-/// Addresses of a name that are tried, of IPv4 and of IPv6 each: else a name with thousands of them would be a request to
-/// thousands of machines.
+/// Addresses of a name that are tried, of IPv4 and of IPv6 each. Else one request to a name with thousands of
+/// addresses would connect to thousands of hosts.
 const MAX_ADDRESSES: usize = 3;
 
-/// How a name is looked up. Blocks.
+/// Resolves a name. Blocking.
 type Lookup = dyn Fn(&str) -> io::Result<Vec<SocketAddr>> + Send + Sync;
 
-/// Asks the system.
-fn system(name: &str) -> io::Result<Vec<SocketAddr>> {
+/// Resolves by the system.
+fn system_lookup(name: &str) -> io::Result<Vec<SocketAddr>> {
     (name, 0).to_socket_addrs().map(Iterator::collect)
 }
 
-/// Looks names up and leaves out addresses that no request goes to.
+/// Resolves names, and drops addresses that requests must not go to.
 #[derive(Clone)]
 pub(super) struct Resolver {
     pub(super) public_only: bool,
@@ -42,22 +42,26 @@ impl fmt::Debug for Resolver {
 
 impl Resolver {
     pub(super) fn new(public_only: bool) -> Resolver {
-        Resolver { public_only, threads: Arc::new(Semaphore::new(MAX_LOOKUPS)), lookup: Arc::new(system) }
+        Resolver {
+            public_only,
+            threads: Arc::new(Semaphore::new(MAX_LOOKUPS)),
+            lookup: Arc::new(system_lookup),
+        }
     }
 
     async fn addresses(self, name: String) -> io::Result<Vec<SocketAddr>> {
-        // The thread has its turn until the system has answered, whether or not anybody still waits for that.
-        let turn = self.threads.try_acquire_owned();
-        let turn = turn.map_err(|_| io::Error::other("too many names are being looked up"))?;
-        let (tell, told) = oneshot::channel();
-        let (lookup, asked) = (self.lookup, name.clone());
+        // The thread keeps its permit until the system has answered, even if nobody waits for the result any more.
+        let permit = self.threads.try_acquire_owned();
+        let permit = permit.map_err(|_| io::Error::other("too many names are being looked up"))?;
+        let (sender, receiver) = oneshot::channel();
+        let (lookup, queried) = (self.lookup, name.clone());
         std::thread::Builder::new().name("resolver".to_owned()).spawn(move || {
-            let found = lookup(&asked);
-            drop(turn);
-            // Nobody may wait any more.
-            let _ = tell.send(found);
+            let found = lookup(&queried);
+            drop(permit);
+            // The receiver may be gone.
+            let _ = sender.send(found);
         })?;
-        let mut found = told.await.map_err(io::Error::other)??;
+        let mut found = receiver.await.map_err(io::Error::other)??;
         found.retain(|a| if self.public_only { is_global(a.ip()) } else { is_usable(a.ip()) });
         let mut kept = [0; 2];
         found.retain(|a| {
@@ -97,7 +101,7 @@ mod tests {
     }
 
     #[actix_rt::test]
-    async fn of_a_names_addresses_only_those_are_used_that_may_be_asked() {
+    async fn disallowed_addresses_of_a_name_are_dropped() {
         let both = |_: &str| Ok(vec!["127.0.0.1:0".parse().unwrap(), "8.8.8.8:0".parse().unwrap()]);
         let home = |_: &str| Ok(vec!["192.168.0.1:0".parse().unwrap(), "[::1]:0".parse().unwrap()]);
         let names = |found: io::Result<Vec<SocketAddr>>| found.map(|f| f.len()).map_err(|e| e.to_string());
@@ -113,11 +117,11 @@ mod tests {
     }
 
     #[actix_rt::test]
-    async fn name_servers_that_do_not_answer_hold_a_bounded_number_of_threads_and_give_them_back() {
+    async fn lookups_without_an_answer_hold_a_bounded_number_of_threads() {
         let (release, released) = mpsc::channel::<()>();
         let released = std::sync::Mutex::new(released);
         let slow = resolver(true, move |_| {
-            // Until the test is over with it.
+            // Blocks until the test drops `release`.
             let _ = released.lock().unwrap().recv();
             Ok(vec!["8.8.8.8:0".parse().unwrap()])
         });

@@ -1,4 +1,4 @@
-//! How many requests are under way at once, in all and to one host; a bounded number of others waits.
+//! Limits of parallel requests, in total and per host; a bounded number of others is queued.
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -7,40 +7,40 @@ use std::time::Duration;
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-/// How long a request waits for its turn.
+/// Maximum time of a request in the queue.
 const MAX_WAIT: Duration = Duration::from_secs(30);
 
-/// How many requests there may be.
+/// Limits of an HTTP client.
 #[derive(Debug, Clone, Copy)]
 pub struct RequestLimits {
-    /// Under way at once.
-    pub at_once: usize,
-    /// The same to one host.
+    /// Requests in parallel.
+    pub parallel: usize,
+    /// Requests in parallel to one host.
     pub per_host: usize,
-    /// Waiting; what is more is refused.
-    pub waiting: usize,
-    /// Bytes of an answer. JSON takes up to a hundred times as much when it was read.
-    pub answer: usize,
+    /// Queued requests; further ones are refused.
+    pub queued: usize,
+    /// Maximum body of a response in bytes. Parsed JSON takes up to a hundred times as much memory.
+    pub response_bytes: usize,
 }
 
-/// Gives requests their turns.
+/// Queues requests until the limits permit them.
 #[derive(Debug)]
 pub(super) struct RequestQueue {
     limits: RequestLimits,
     all: Arc<Semaphore>,
-    /// Of the hosts that are asked now.
+    /// Only of hosts with requests under way or queued; others are removed.
     hosts: Mutex<HashMap<String, Weak<Semaphore>>>,
     waiting: AtomicUsize,
 }
 
-/// A request may be made for as long as this is there.
+/// Permission to send a request; released when dropped.
 #[derive(Debug)]
 pub(super) struct RequestPermit {
     _host: OwnedSemaphorePermit,
     _all: OwnedSemaphorePermit,
 }
 
-/// Counts a request as waiting.
+/// Counts a request as queued.
 struct WaitingRequest<'a>(&'a AtomicUsize);
 
 impl Drop for WaitingRequest<'_> {
@@ -51,7 +51,7 @@ impl Drop for WaitingRequest<'_> {
 
 impl RequestQueue {
     pub(super) fn new(limits: RequestLimits) -> RequestQueue {
-        let all = Arc::new(Semaphore::new(limits.at_once));
+        let all = Arc::new(Semaphore::new(limits.parallel));
         RequestQueue { limits, all, hosts: Mutex::default(), waiting: AtomicUsize::new(0) }
     }
 
@@ -59,32 +59,32 @@ impl RequestQueue {
         self.limits
     }
 
-    /// Waits for the turn of a request to a host; `None` if too many wait, or it took too long.
-    pub(super) async fn take(&self, host: &str) -> Option<RequestPermit> {
+    /// Waits for a permit for a request to a host; `None` if the queue is full or after [`MAX_WAIT`].
+    pub(super) async fn acquire(&self, host: &str) -> Option<RequestPermit> {
         let before = self.waiting.fetch_add(1, Ordering::Relaxed);
         let _waiting = WaitingRequest(&self.waiting);
-        if before >= self.limits.waiting {
+        if before >= self.limits.queued {
             return None;
         }
-        let of_host = self.of_host(host);
-        let turn = async {
-            let host = of_host.acquire_owned().await.ok()?;
+        let host_semaphore = self.host_semaphore(host);
+        let permit = async {
+            let host = host_semaphore.acquire_owned().await.ok()?;
             let all = self.all.clone().acquire_owned().await.ok()?;
             Some(RequestPermit { _host: host, _all: all })
         };
-        tokio::time::timeout(MAX_WAIT, turn).await.ok().flatten()
+        tokio::time::timeout(MAX_WAIT, permit).await.ok().flatten()
     }
 
-    fn of_host(&self, host: &str) -> Arc<Semaphore> {
-        // A thread that panicked while it held the lock has left the table as good as it was.
+    fn host_semaphore(&self, host: &str) -> Arc<Semaphore> {
+        // Ignores poisoning: the table is valid after any panic.
         let mut hosts = self.hosts.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(known) = hosts.get(host).and_then(Weak::upgrade) {
             return known;
         }
-        hosts.retain(|_, asked| asked.strong_count() > 0);
-        let made = Arc::new(Semaphore::new(self.limits.per_host));
-        hosts.insert(host.to_owned(), Arc::downgrade(&made));
-        made
+        hosts.retain(|_, semaphore| semaphore.strong_count() > 0);
+        let semaphore = Arc::new(Semaphore::new(self.limits.per_host));
+        hosts.insert(host.to_owned(), Arc::downgrade(&semaphore));
+        semaphore
     }
 }
 
@@ -96,40 +96,42 @@ mod tests {
 
     use super::*;
 
-    /// Whether a turn comes without waiting.
-    async fn at_once<T>(asked: impl Future<Output = T>) -> Option<T> {
-        let mut asked = pin!(asked);
-        poll_fn(|cx| match asked.as_mut().poll(cx) {
-            Poll::Ready(turn) => Poll::Ready(Some(turn)),
+    /// The output of a future that is ready at its first poll.
+    async fn poll_once<T>(future: impl Future<Output = T>) -> Option<T> {
+        let mut future = pin!(future);
+        poll_fn(|cx| match future.as_mut().poll(cx) {
+            Poll::Ready(output) => Poll::Ready(Some(output)),
             Poll::Pending => Poll::Ready(None),
         })
         .await
     }
 
     #[actix_rt::test]
-    async fn few_requests_are_under_way_in_all_and_to_one_host() {
-        let turns = RequestQueue::new(RequestLimits { at_once: 3, per_host: 2, waiting: 10, answer: 1 });
-        let take = |host: &'static str| at_once(turns.take(host));
-        let (first, second) = (take("a").await.flatten(), take("a").await.flatten());
+    async fn parallel_requests_are_limited_in_total_and_per_host() {
+        let queue =
+            RequestQueue::new(RequestLimits { parallel: 3, per_host: 2, queued: 10, response_bytes: 1 });
+        let acquire = |host: &'static str| poll_once(queue.acquire(host));
+        let (first, second) = (acquire("a").await.flatten(), acquire("a").await.flatten());
         assert!(first.is_some() && second.is_some());
-        assert!(take("a").await.is_none(), "the third to one host waits");
-        let third = take("b").await.flatten();
-        assert!(third.is_some() && take("c").await.is_none(), "the fourth in all waits");
+        assert!(acquire("a").await.is_none(), "the third to one host waits");
+        let third = acquire("b").await.flatten();
+        assert!(third.is_some() && acquire("c").await.is_none(), "the fourth in total waits");
         drop(first);
-        assert!(take("c").await.flatten().is_some());
+        assert!(acquire("c").await.flatten().is_some());
         drop((second, third));
-        assert!(take("a").await.flatten().is_some());
-        assert!(turns.hosts.lock().unwrap().len() <= 3, "hosts that nobody asks are forgotten");
-        assert_eq!(turns.waiting.load(Ordering::Relaxed), 0);
+        assert!(acquire("a").await.flatten().is_some());
+        assert!(queue.hosts.lock().unwrap().len() <= 3, "unused hosts are removed");
+        assert_eq!(queue.waiting.load(Ordering::Relaxed), 0);
     }
 
     #[actix_rt::test]
-    async fn only_so_many_wait() {
-        let turns = RequestQueue::new(RequestLimits { at_once: 1, per_host: 1, waiting: 1, answer: 1 });
-        let first = turns.take("a").await;
-        let mut waits = pin!(turns.take("a"));
-        assert!(at_once(waits.as_mut()).await.is_none());
-        assert!(turns.take("b").await.is_none(), "one more is refused at once");
+    async fn the_queue_is_bounded() {
+        let queue =
+            RequestQueue::new(RequestLimits { parallel: 1, per_host: 1, queued: 1, response_bytes: 1 });
+        let first = queue.acquire("a").await;
+        let mut waits = pin!(queue.acquire("a"));
+        assert!(poll_once(waits.as_mut()).await.is_none());
+        assert!(queue.acquire("b").await.is_none(), "one more is refused at once");
         drop(first);
         assert!(waits.await.is_some());
     }

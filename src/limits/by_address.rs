@@ -1,4 +1,4 @@
-//! Token buckets by address.
+//! Rate limits by address: a token bucket for each.
 
 use std::collections::HashMap;
 use std::net::IpAddr;
@@ -6,17 +6,18 @@ use std::net::IpAddr;
 use super::{Bucket, Rate};
 use crate::transport::network::narrowest;
 
-/// Abuse reports of one address in a minute.
+/// Abuse reports of one address per minute.
 pub const REPORTS_A_MINUTE: u32 = 5;
-/// Addresses that have a bucket of their own.
+/// Buckets that are kept. Beyond, the full ones are dropped; if none is full, all.
 const MAX_BUCKETS: usize = 1000;
 
-/// A bucket for each address (IPv6: a network of 64 bits), of a bounded number of them.
+/// A token bucket for each address (IPv6: each /64 network). Bounded.
 #[derive(Debug, Default)]
 pub struct AddressBuckets(HashMap<Option<IpAddr>, Bucket>);
 
 impl AddressBuckets {
-    /// Uses one of an address, if there is one left; who has no address shares a bucket with all others without.
+    /// Uses one token of an address; false if its rate limit is reached. All clients without an address share one
+    /// bucket.
     pub fn take(&mut self, address: Option<IpAddr>, rate: Rate, now_ms: u64) -> bool {
         if self.0.len() >= MAX_BUCKETS {
             self.0.retain(|_, bucket| !bucket.is_full(rate, now_ms));
@@ -24,8 +25,8 @@ impl AddressBuckets {
         if self.0.len() >= MAX_BUCKETS {
             self.0.clear();
         }
-        let place = address.map(narrowest);
-        self.0.entry(place).or_default().take(rate, now_ms)
+        let key = address.map(narrowest);
+        self.0.entry(key).or_default().take(rate, now_ms)
     }
 }
 
@@ -36,7 +37,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn each_address_has_a_bucket_and_many_do_not_take_memory_for_ever() {
+    fn each_address_has_a_rate_limit_and_the_number_of_buckets_is_bounded() {
         let (mut buckets, rate) = (AddressBuckets::default(), Rate::per_minute(1));
         let mut take = |text: &str, now| buckets.take(text.parse().ok(), rate, now);
         assert!(take("192.0.2.1", 0) && !take("::ffff:192.0.2.1", 0) && take("192.0.2.2", 0));

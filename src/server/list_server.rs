@@ -18,7 +18,8 @@ const MAX_WORDS: usize = 500;
 /// Longest key of a listing. It is kept, and sent as a header.
 const MAX_KEY: usize = 500;
 /// Requests to list servers. Those that wait are of sessions that are announced again after a start, and of refreshing.
-const LIMITS: RequestLimits = RequestLimits { at_once: 8, per_host: 2, waiting: 512, answer: 1 << 16 };
+const LIMITS: RequestLimits =
+    RequestLimits { parallel: 8, per_host: 2, queued: 512, response_bytes: 1 << 16 };
 
 /// Makes the requests.
 #[derive(Debug, Clone)]
@@ -67,11 +68,11 @@ impl Failure {
 
 impl From<HttpError> for Failure {
     fn from(error: HttpError) -> Failure {
-        let is_transient = matches!(error, HttpError::Failed(_) | HttpError::NoAnswer | HttpError::Busy);
+        let is_transient = matches!(error, HttpError::Failed(_) | HttpError::Timeout | HttpError::Busy);
         let told = match error {
             HttpError::Url(_) | HttpError::Address(_) => "no request is made to this address",
             HttpError::Failed(_) => "Network error: connection failed",
-            HttpError::NoAnswer => "Network error: no answer",
+            HttpError::Timeout => "Network error: no answer",
             HttpError::Redirect(_) => "the list server has another address",
             HttpError::TooLarge(_) => "Unparseable response",
             HttpError::Busy => "too many requests are under way, try again later",

@@ -120,7 +120,7 @@ pub(super) struct Prepared {
 impl Prepared {
     /// Reads and opens everything.
     pub(super) fn new(options: &ServeOptions) -> Result<Prepared, StartError> {
-        if options.admin_port.is_some() && options.admin_access.lets_strangers_in() {
+        if options.admin_port.is_some() && options.admin_access.is_open_by_mistake() {
             tracing::warn!(
                 "--web-admin-access: the admin API refuses other machines, because nobody would have to log in; give \
                  --web-admin-auth USER:PASSWORD or --web-admin-login, or --web-admin-open if a proxy asks for a login \
@@ -237,8 +237,8 @@ fn open_sessions(
 fn open_recordings(options: &ServeOptions, parts: &mut ServerDeps) -> Result<(), StartError> {
     if let Some(pattern) = &options.record {
         let failed = |path| move |source| StartError::Record { path, source };
-        let folder = recorder::folder_of(pattern);
-        recorder::check_folder(&folder).map_err(failed(folder))?;
+        let folder = recorder::directory_of(pattern);
+        recorder::prepare_directory(&folder).map_err(failed(folder))?;
         parts.recorder = Some(Arc::new(Recorder::start(pattern).map_err(failed(pattern.into()))?));
     }
     if let Some(path) = &options.trace_input {

@@ -16,7 +16,7 @@ use crate::session::actor::ReportSent;
 /// Reports of everybody in a minute.
 const ALL_REPORTS_A_MINUTE: u32 = 60;
 /// Requests to the server that takes reports.
-const LIMITS: RequestLimits = RequestLimits { at_once: 4, per_host: 4, waiting: 60, answer: 1 << 16 };
+const LIMITS: RequestLimits = RequestLimits { parallel: 4, per_host: 4, queued: 60, response_bytes: 1 << 16 };
 
 /// Reports that come and go.
 #[derive(Debug)]
@@ -67,7 +67,7 @@ pub struct SendReport {
 /// For moderators of the session; what went wrong is for the log.
 fn class_of(error: &HttpError) -> &'static str {
     match error {
-        HttpError::NoAnswer => "no answer",
+        HttpError::Timeout => "no answer",
         HttpError::Busy => "too many reports",
         _ => "connection failed",
     }

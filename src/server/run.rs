@@ -157,7 +157,7 @@ pub fn start(options: &ServeOptions) -> Result<RunningServer, StartError> {
     let bans = reload::fetch_bans(parts.http.clone(), changes.subscribe(), change.clone(), fetching.clone());
     tasks.push(actix_rt::spawn(bans));
     let mut watched_dirs: Vec<PathBuf> = parts.folder.iter().map(|folder| folder.path().to_owned()).collect();
-    watched_dirs.extend(database.as_ref().and_then(Database::folder));
+    watched_dirs.extend(database.as_ref().and_then(Database::directory));
     let watched =
         MonitorDeps { server: server.clone(), log: log.clone(), rules: changes.subscribe(), watched_dirs };
     let admin_parts = admin::AdminDeps {

@@ -180,7 +180,7 @@ impl<'de> Visitor<'de> for EntriesVisitor {
         let mut bans = Vec::new();
         for _ in 0..MAX_BANS {
             match seq.next_element()? {
-                Some(Loose::Ban(ban)) if !ban.is_of_nobody() => bans.push(ban),
+                Some(Loose::Ban(ban)) if !ban.has_no_criteria() => bans.push(ban),
                 Some(_) => {}
                 None => return Ok(Entries(bans)),
             }

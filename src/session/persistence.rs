@@ -111,7 +111,7 @@ impl SessionMachine {
         let mut machine = Self::new(shared, id, metadata.alias.clone(), protocol, founder, now);
         let settings = machine.shared.settings.clone();
         let first_index = rest.as_ref().map_or(0, |r| r.first_index);
-        machine.history = History::restored(&history, &contents.pieces, first_index);
+        machine.history = History::restored(&history, &contents.index, first_index);
         machine.stored = true;
         machine.state = SessionState::Running;
         for (id, name) in &metadata.users {

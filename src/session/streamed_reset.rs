@@ -146,7 +146,7 @@ impl SessionMachine {
         let limit = self.history.limit();
         self.staged = Some(StagedReset {
             user: id,
-            fork: self.history.mark(),
+            fork: self.history.seal_at_fork(),
             fork_index: self.history.last_index(),
             inflate: Decompress::new(true),
             ended: false,
@@ -287,7 +287,7 @@ impl SessionMachine {
         let since_fork = (self.history.last_index() - staged.fork_index) as u64;
         let messages = staged.server_messages + staged.streamed_messages;
         let before = self.history.size();
-        match self.history.fork(staged.fork, since_fork, &staged.bytes, messages) {
+        match self.history.replace_prefix(staged.fork, since_fork, &staged.bytes, messages) {
             Ok(offset) => {
                 self.reset_base = staged.streamed_bytes;
                 let text = format!(

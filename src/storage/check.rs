@@ -1,4 +1,4 @@
-//! Looking at stored sessions without serving them: listing, checking, mending.
+//! Listing, checking and repairing stored sessions offline, for the commands `sessions`, `check` and `repair`.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -15,34 +15,33 @@ use super::metadata::{Metadata, Replay};
 use super::names;
 use super::session_dir::{self, SessionDirError};
 
-/// Something that is not as it should be.
+/// A defect of a stored session.
 #[derive(Debug)]
 pub enum Problem {
     /// The journal cannot be read.
     UnreadableJournal(io::Error),
-    /// A line of the journal is left out when it is loaded.
+    /// A line of the journal is ignored when it is loaded.
     JournalLine(String),
-    /// The last line of the journal does not end.
+    /// The last line of the journal does not end with a line feed.
     TornJournal,
-    /// The journal names no history file that is there.
+    /// The history file that the journal names does not exist, or it names none.
     NoHistory(Option<String>),
     /// The history cannot be loaded.
     History(HistoryError),
-    /// Bytes at the end of the history are no whole message.
+    /// The history ends with an incomplete message.
     CutHistory {
-        /// The history file.
         name: String,
         /// Offset behind the last whole message.
         end: u64,
         /// Bytes behind that.
         bytes: u64,
     },
-    /// A file belongs to the session and does not count.
+    /// A history file of the session that is not the current one.
     LeftOver(String),
 }
 
 impl Problem {
-    /// Whether the session cannot be loaded because of it.
+    /// Whether it prevents the session from being loaded.
     pub fn is_fatal(&self) -> bool {
         matches!(self, Self::UnreadableJournal(_) | Self::NoHistory(_) | Self::History(_))
     }
@@ -55,39 +54,36 @@ impl fmt::Display for Problem {
             Self::JournalLine(text) => write!(f, "journal, {text}"),
             Self::TornJournal => write!(f, "the last line of the journal is torn"),
             Self::NoHistory(None) => write!(f, "the journal names no history file"),
-            Self::NoHistory(Some(name)) => write!(f, "the history file {name} is not there"),
+            Self::NoHistory(Some(name)) => write!(f, "the history file {name} is missing"),
             Self::History(error) => error.fmt(f),
             Self::CutHistory { name, end, bytes } => {
                 write!(f, "{name}: {bytes} bytes from offset {end} on are no whole message")
             }
-            Self::LeftOver(name) => write!(f, "{name} is left over from an interrupted step"),
+            Self::LeftOver(name) => write!(f, "{name} is left over from an interrupted operation"),
         }
     }
 }
 
-/// A session as its files tell.
+/// A session as its files describe it.
 #[derive(Debug)]
 pub struct Inspected {
-    /// Its id.
     pub id: String,
-    /// Name of the journal.
+    /// File name of the journal.
     pub journal: String,
-    /// What the journal says.
     pub metadata: Metadata,
     /// Protocol version, if the history can be read.
     pub protocol: Option<ProtocolVersion>,
-    /// Size of its history in bytes: whole messages if that was looked through, else that of the file.
+    /// Size of the history in bytes: of its whole messages when it was read, else of the file without its header.
     pub size: u64,
-    /// Number of messages, if the history was looked through.
+    /// Number of messages, if the history was read.
     pub messages: Option<u64>,
-    /// When its files were written last.
+    /// When the journal or the history file was last written.
     pub last_use: Option<SystemTime>,
-    /// What is wrong with it.
     pub problems: Vec<Problem>,
 }
 
-/// Looks at all sessions of a directory; with `thorough`, also through their histories. Nothing is changed, and it does
-/// not matter whether a server uses the directory.
+/// Inspects all sessions of a directory; with `thorough`, reads their histories too. Changes nothing and takes no
+/// lock, so a server may be using the directory.
 ///
 /// # Errors
 /// When the directory cannot be read.
@@ -102,14 +98,14 @@ pub fn inspect(path: &Path, thorough: bool) -> Result<Vec<Inspected>, SessionDir
     let ids: BTreeSet<String> = sessions.keys().cloned().collect();
     for session in sessions.values_mut() {
         let current = session.metadata.file.clone().unwrap_or_default();
-        // Without a current one nobody knows which of them counts.
+        // Without a current history file it is not known which of them is needed.
         let known = !session.problems.iter().any(Problem::is_fatal);
-        let left = files.iter().filter(|name| {
+        let left_over = files.iter().filter(|name| {
             let stem = name.split('.').next().unwrap_or_default();
             let own = stem == session.id || !ids.contains(stem);
             own && names::is_history_of(name, &session.id) && !current.ends_with(name.as_str())
         });
-        session.problems.extend(left.filter(|_| known).map(|name| Problem::LeftOver(name.clone())));
+        session.problems.extend(left_over.filter(|_| known).map(|name| Problem::LeftOver(name.clone())));
     }
     Ok(sessions.into_values().collect())
 }
@@ -146,13 +142,13 @@ fn inspect_session(path: &Path, id: &str, journal: &str, thorough: bool) -> Insp
         return session;
     };
     session.last_use = session.last_use.max(modified(&name));
-    match look_through(&path.join(&name), &name, thorough) {
-        Ok((opening, contents)) => {
-            session.size = contents.as_ref().map_or(opening.size - opening.first_message, Contents::size);
-            session.protocol = Some(opening.protocol);
+    match read_history(&path.join(&name), &name, thorough) {
+        Ok((header, contents)) => {
+            session.size = contents.as_ref().map_or(header.size - header.first_message, Contents::size);
+            session.protocol = Some(header.protocol);
             session.messages = contents.as_ref().map(Contents::messages);
-            if let Some(bytes) = contents.map(|c| c.cut).filter(|cut| *cut > 0) {
-                let end = opening.first_message + session.size;
+            if let Some(bytes) = contents.map(|c| c.torn_bytes).filter(|torn_bytes| *torn_bytes > 0) {
+                let end = header.first_message + session.size;
                 session.problems.push(Problem::CutHistory { name, end, bytes });
             }
         }
@@ -161,44 +157,42 @@ fn inspect_session(path: &Path, id: &str, journal: &str, thorough: bool) -> Insp
     session
 }
 
-fn look_through(
+fn read_history(
     path: &Path,
     name: &str,
     thorough: bool,
 ) -> Result<(HistoryHeader, Option<Contents>), HistoryError> {
     let io_error = |source| HistoryError::Io { name: name.to_owned(), source };
     let file = File::open(path).map_err(io_error)?;
-    let opening = history_file::read_header(&file, name)?;
+    let header = history_file::read_header(&file, name)?;
     if !thorough {
-        return Ok((opening, None));
+        return Ok((header, None));
     }
-    let contents = history_file::scan(&file, opening.first_message).map_err(io_error)?;
+    let contents = history_file::scan(&file, header.first_message).map_err(io_error)?;
     if contents.messages() == 0 {
         return Err(HistoryError::Empty(name.to_owned()));
     }
-    Ok((opening, Some(contents)))
+    Ok((header, Some(contents)))
 }
 
-/// What mending a directory has done.
+/// Result of a repair.
 #[derive(Debug, Default)]
 pub struct Repair {
-    /// Where the files are as they were; `None` if nothing was changed.
+    /// Directory with copies of the files before their change; `None` if nothing was changed.
     pub backup: Option<PathBuf>,
-    /// What was mended.
-    pub mended: Vec<String>,
-    /// What could not be mended.
-    pub left: Vec<String>,
+    pub repaired: Vec<String>,
+    /// Problems that remain.
+    pub remaining: Vec<String>,
 }
 
-/// Mends what can be mended. Every file that is changed is copied first to a new directory in this one, whose name
-/// begins with `backup`.
+/// Repairs what can be repaired. Every file is copied before its change, to a new subdirectory `backup<N>`.
 ///
 /// # Errors
-/// When a server uses the directory, or something cannot be read or written; what was mended so far stays so.
+/// When a server uses the directory, or something cannot be read or written; earlier repairs stay in place.
 pub fn repair(path: &Path) -> Result<Repair, SessionDirError> {
     let io_error = |source| SessionDirError::Io { path: path.to_owned(), source };
     let lock = session_dir::lock_file(path)?;
-    let mut repair = Mender { path, done: Repair::default() };
+    let mut repair = Repairer { path, done: Repair::default() };
     for session in inspect(path, true)? {
         repair.session(session).map_err(io_error)?;
     }
@@ -208,18 +202,18 @@ pub fn repair(path: &Path) -> Result<Repair, SessionDirError> {
     Ok(done)
 }
 
-struct Mender<'a> {
+struct Repairer<'a> {
     path: &'a Path,
     done: Repair,
 }
 
-impl Mender<'_> {
+impl Repairer<'_> {
     fn session(&mut self, session: Inspected) -> io::Result<()> {
         let Inspected { id, journal, problems, .. } = session;
         let bad_lines = problems.iter().any(|p| matches!(p, Problem::JournalLine(_) | Problem::TornJournal));
         for problem in problems {
             let what = format!("{id}: {problem}");
-            let mended = match problem {
+            let repaired = match problem {
                 Problem::JournalLine(_) | Problem::TornJournal => continue,
                 Problem::CutHistory { name, end, .. } => {
                     self.back_up(&name)?;
@@ -236,24 +230,24 @@ impl Mender<'_> {
                 Problem::NoHistory(_) | Problem::History(_) => self.find_history(&id, &journal)?,
                 Problem::UnreadableJournal(_) => false,
             };
-            if mended {
-                self.done.mended.push(what);
+            if repaired {
+                self.done.repaired.push(what);
             } else {
-                self.done.left.push(what);
+                self.done.remaining.push(what);
             }
         }
         if bad_lines {
             self.journal(&journal)?;
-            self.done.mended.push(format!("{id}: lines of the journal that cannot be read became comments"));
+            self.done.repaired.push(format!("{id}: malformed lines of the journal were commented out"));
         }
         Ok(())
     }
 
-    /// Makes the latest history file that can be loaded the one that counts.
+    /// Makes the latest history file that can be loaded the current one.
     fn find_history(&mut self, id: &str, journal: &str) -> io::Result<bool> {
         let files = session_dir::file_names(self.path)?;
         let loadable = |name: &&String| {
-            names::is_history_of(name, id) && look_through(&self.path.join(name), name, true).is_ok()
+            names::is_history_of(name, id) && read_history(&self.path.join(name), name, true).is_ok()
         };
         let modified = |name: &&String| fs::metadata(self.path.join(name)).and_then(|m| m.modified()).ok();
         let Some(name) = files.iter().filter(loadable).max_by_key(modified) else { return Ok(false) };
@@ -284,7 +278,7 @@ impl Mender<'_> {
         fs::rename(&new, self.path.join(name))
     }
 
-    /// Copies a file as it is, once.
+    /// Copies a file to the backup directory, unless it was copied before.
     fn back_up(&mut self, name: &str) -> io::Result<()> {
         let backup = match self.done.backup.clone() {
             Some(backup) => backup,
@@ -313,36 +307,35 @@ mod tests {
 
     const HEADER: &[u8] = b"DPREC\0\0\x17{\"version\":\"dp:4.24.0\"}";
 
-    fn folder(files: &[(&str, &[u8])]) -> tempfile::TempDir {
-        let folder = tempfile::tempdir().unwrap();
+    fn dir(files: &[(&str, &[u8])]) -> tempfile::TempDir {
+        let dir = tempfile::tempdir().unwrap();
         for (name, content) in files {
-            fs::write(folder.path().join(name), content).unwrap();
+            fs::write(dir.path().join(name), content).unwrap();
         }
-        folder
+        dir
     }
 
     fn history(tail: &[u8]) -> Vec<u8> {
         [HEADER, Frame::new(129, 1, &[0; 16]).unwrap().as_bytes(), tail].concat()
     }
 
-    fn problems(folder: &Path) -> Vec<String> {
-        let sessions = inspect(folder, true).unwrap();
+    fn problems(dir: &Path) -> Vec<String> {
+        let sessions = inspect(dir, true).unwrap();
         sessions.iter().flat_map(|s| s.problems.iter().map(move |p| format!("{}: {p}", s.id))).collect()
     }
 
     #[test]
-    fn sound_sessions_have_no_problems() {
-        let folder =
-            folder(&[("a.session", b"FILE a.dprec\nTITLE T\nUSER 1 x%20y\n"), ("a.dprec", &history(b""))]);
-        assert!(problems(folder.path()).is_empty());
-        let session = &inspect(folder.path(), true).unwrap()[0];
+    fn intact_sessions_have_no_problems() {
+        let dir = dir(&[("a.session", b"FILE a.dprec\nTITLE T\nUSER 1 x%20y\n"), ("a.dprec", &history(b""))]);
+        assert!(problems(dir.path()).is_empty());
+        let session = &inspect(dir.path(), true).unwrap()[0];
         assert_eq!((session.size, session.messages, session.metadata.title.as_str()), (20, Some(1), "T"));
-        assert!(repair(folder.path()).unwrap().backup.is_none());
+        assert!(repair(dir.path()).unwrap().backup.is_none());
     }
 
     #[test]
-    fn what_is_wrong_is_named_and_mended_after_a_backup() {
-        let folder = folder(&[
+    fn problems_are_named_and_repaired_after_a_backup() {
+        let dir = dir(&[
             ("cut.session", b"FILE cut.dprec\n"),
             ("cut.dprec", &history(b"\0\x05\x81")),
             ("lines.session", b"FILE lines.dprec\nNONSENSE\nTITLE torn"),
@@ -356,33 +349,36 @@ mod tests {
             ("early.dprec", HEADER),
         ]);
         assert_eq!(
-            problems(folder.path()),
+            problems(dir.path()),
             [
                 "cut: cut.dprec: 3 bytes from offset 51 on are no whole message",
                 "early: history file early.dprec holds no message: the session is empty",
-                "left: left.dprec is left over from an interrupted step",
+                "left: left.dprec is left over from an interrupted operation",
                 "lines: journal, line 2: unknown journal entry: \"NONSENSE\"",
                 "lines: the last line of the journal is torn",
-                "lost: the history file lost_r3.dprec is not there",
+                "lost: the history file lost_r3.dprec is missing",
             ]
         );
-        let done = repair(folder.path()).unwrap();
-        assert_eq!(done.left, ["early: history file early.dprec holds no message: the session is empty"]);
-        assert_eq!(problems(folder.path()), done.left);
+        let done = repair(dir.path()).unwrap();
+        assert_eq!(
+            done.remaining,
+            ["early: history file early.dprec holds no message: the session is empty"]
+        );
+        assert_eq!(problems(dir.path()), done.remaining);
         let backup = done.backup.unwrap();
         assert_eq!(fs::read(backup.join("cut.dprec")).unwrap(), history(b"\0\x05\x81"));
         assert_eq!(fs::read(backup.join("left.dprec")).unwrap(), history(b""));
         assert!(backup.join("lost.session").exists() && backup.join("lines.session").exists());
-        let lines = fs::read_to_string(folder.path().join("lines.session")).unwrap();
+        let lines = fs::read_to_string(dir.path().join("lines.session")).unwrap();
         assert_eq!(lines, "FILE lines.dprec\n# NONSENSE\nTITLE torn\n");
-        assert!(repair(folder.path()).unwrap().mended.is_empty(), "there is nothing left to mend");
+        assert!(repair(dir.path()).unwrap().repaired.is_empty(), "nothing is left to repair");
     }
 
     #[test]
-    fn a_directory_in_use_is_not_mended() {
-        let folder = folder(&[]);
-        let _lock = session_dir::lock_file(folder.path()).unwrap();
-        assert!(matches!(repair(folder.path()), Err(SessionDirError::InUse { .. })));
-        assert!(inspect(folder.path(), true).is_ok());
+    fn a_directory_in_use_is_not_repaired() {
+        let dir = dir(&[]);
+        let _lock = session_dir::lock_file(dir.path()).unwrap();
+        assert!(matches!(repair(dir.path()), Err(SessionDirError::InUse { .. })));
+        assert!(inspect(dir.path(), true).is_ok());
     }
 }

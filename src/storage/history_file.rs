@@ -1,4 +1,4 @@
-//! History files: a header and the session's messages, to the end of the file. Source:
+//! History files: a header, then the session's messages to the end of the file. Source:
 //! docs/spec/storage.md#history-file-format.
 
 use std::collections::BTreeSet;
@@ -18,9 +18,9 @@ use serde_json::Value;
 
 use super::syncer::SyncFile;
 
-/// Size in bytes of the pieces that a history is read and indexed in.
+/// Size in bytes of the pieces in which a history is indexed and read.
 pub const INDEX_ENTRY_BYTES: usize = 256 << 10;
-/// Bytes that are read from a file at a time while it is looked through.
+/// Size of the buffer in bytes when a whole history file is read.
 const SCAN_BYTES: usize = 1 << 20;
 
 /// A history file that cannot be loaded.
@@ -28,46 +28,26 @@ const SCAN_BYTES: usize = 1 << 20;
 pub enum HistoryError {
     /// It cannot be opened or read.
     #[error("cannot read the history file {name}: {source}")]
-    Io {
-        /// The file.
-        name: String,
-        /// Why.
-        source: io::Error,
-    },
-    /// Its header is none.
+    Io { name: String, source: io::Error },
+    /// Its header is malformed.
     #[error("history file {name}: {source}")]
-    Header {
-        /// The file.
-        name: String,
-        /// Why.
-        source: DprecError,
-    },
-    /// Its header names no protocol version.
+    Header { name: String, source: DprecError },
+    /// Its header has no valid protocol version.
     #[error("history file {name}: its header names no protocol version ({version:?})")]
-    NoVersion {
-        /// The file.
-        name: String,
-        /// What stands there.
-        version: Option<String>,
-    },
-    /// It is of another server number.
-    #[error("history file {name}: protocol version {version} is not of this server")]
-    OtherServer {
-        /// The file.
-        name: String,
-        /// The version.
-        version: ProtocolVersion,
-    },
-    /// There is no whole message in it.
+    NoVersion { name: String, version: Option<String> },
+    /// The server number of its protocol version is not this server's.
+    #[error("history file {name}: protocol version {version} is not supported by this server")]
+    OtherServer { name: String, version: ProtocolVersion },
+    /// It holds no whole message.
     #[error("history file {0} holds no message: the session is empty")]
     Empty(String),
 }
 
-/// A history file that is open. Positions are offsets on the axis of the log, see [`crate::history::log`].
+/// An open history file. Positions are offsets of the log, see [`crate::history::log`].
 #[derive(Debug)]
 pub struct HistoryFile {
     pub(super) sync: Arc<SyncFile>,
-    /// Where on the axis the file begins, header included.
+    /// Position of the file's first byte, which is that of its header.
     origin: i64,
 }
 
@@ -76,7 +56,6 @@ impl HistoryFile {
         Arc::new(HistoryFile { sync, origin })
     }
 
-    /// Its path.
     pub fn path(&self) -> &Path {
         self.sync.path()
     }
@@ -84,7 +63,7 @@ impl HistoryFile {
     /// Reads `len` bytes from a position on; blocks.
     ///
     /// # Errors
-    /// When they cannot be read, or are not there.
+    /// When they cannot be read, or the file ends before.
     pub fn read_at(&self, from: i64, len: usize) -> io::Result<Vec<u8>> {
         let mut bytes = vec![0; len];
         self.read_into(from, &mut bytes)?;
@@ -94,17 +73,17 @@ impl HistoryFile {
     /// Fills a buffer from a position on; blocks.
     ///
     /// # Errors
-    /// When there is not enough, or it cannot be read.
+    /// When it cannot be read, or the file ends before.
     pub fn read_into(&self, from: i64, buffer: &mut [u8]) -> io::Result<()> {
         self.sync.file.read_exact_at(buffer, (from - self.origin) as u64)
     }
 
-    /// Writes at a position; writing the same again does no harm.
+    /// Writes at a position. Idempotent, so a failed write can be retried.
     pub(super) fn write_at(&self, to: i64, bytes: &[u8]) -> io::Result<()> {
         self.sync.file.write_all_at(bytes, (to - self.origin) as u64)
     }
 
-    /// The offset in the file of a position.
+    /// The offset in the file of a position in the log.
     pub(super) fn offset_of(&self, position: i64) -> u64 {
         (position - self.origin) as u64
     }
@@ -113,11 +92,10 @@ impl HistoryFile {
 /// The header of a history file: everything before its first message.
 #[derive(Debug, Clone)]
 pub struct HistoryHeader {
-    /// Protocol version of the session.
     pub protocol: ProtocolVersion,
-    /// Offset of the first message.
+    /// File offset of the first message.
     pub first_message: u64,
-    /// Size of the file.
+    /// Size of the file, header included.
     pub size: u64,
 }
 
@@ -127,7 +105,7 @@ pub(super) fn open(path: &Path, name: &str) -> Result<Arc<SyncFile>, HistoryErro
     opened.map_err(|source| HistoryError::Io { name: name.to_owned(), source })
 }
 
-/// Reads the header, and whether a message could follow it.
+/// Reads and validates the header, and checks that a whole message follows it.
 pub(super) fn read_header(file: &File, name: &str) -> Result<HistoryHeader, HistoryError> {
     let io_error = |source| HistoryError::Io { name: name.to_owned(), source };
     let name = || name.to_owned();
@@ -156,49 +134,48 @@ pub(super) fn read_header(file: &File, name: &str) -> Result<HistoryHeader, Hist
     Ok(HistoryHeader { protocol, first_message, size })
 }
 
-/// Whether there is anything but zero bytes.
+/// Whether there is anything but zero bytes, which a power failure can leave in a file.
 fn has_content(file: &File, from: u64, to: u64) -> io::Result<bool> {
     let mut bytes = vec![0; (to - from) as usize];
     file.read_exact_at(&mut bytes, from)?;
     Ok(bytes.iter().any(|b| *b != 0))
 }
 
-/// A piece of a history: whole messages.
+/// Index entry of a history: a run of whole messages.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct IndexEntry {
     /// Size in bytes.
     pub len: u64,
-    /// Number of messages.
     pub messages: u64,
 }
 
-/// What a history file holds.
+/// Contents of a history file.
 #[derive(Debug, Default)]
 pub struct Contents {
-    /// The messages, in pieces of about [`INDEX_ENTRY_BYTES`].
-    pub pieces: Vec<IndexEntry>,
+    /// The messages, in runs of about [`INDEX_ENTRY_BYTES`].
+    pub index: Vec<IndexEntry>,
     /// Bytes after the last whole message.
-    pub cut: u64,
-    /// Users that have joined and not left.
+    pub torn_bytes: u64,
+    /// Ids of users that have joined and not left.
     pub present: BTreeSet<u8>,
     /// User ids in the order in which they joined or left.
     pub touched: Vec<u8>,
-    /// The settings that were stored last.
+    /// The latest session settings (`sessionconf`) in the history.
     pub settings: Option<Value>,
 }
 
 impl Contents {
     /// Size of all whole messages in bytes.
     pub fn size(&self) -> u64 {
-        self.pieces.iter().map(|p| p.len).sum()
+        self.index.iter().map(|p| p.len).sum()
     }
 
     /// Number of all whole messages.
     pub fn messages(&self) -> u64 {
-        self.pieces.iter().map(|p| p.messages).sum()
+        self.index.iter().map(|p| p.messages).sum()
     }
 
-    fn take(&mut self, frame: &[u8], header: FrameHeader) {
+    fn record(&mut self, frame: &[u8], header: FrameHeader) {
         match header.kind {
             Join::TYPE => {
                 self.present.insert(header.user);
@@ -219,66 +196,66 @@ impl Contents {
     }
 }
 
-/// Walks through all messages from `first` on. Messages of type 0 without payload at the end are what a power cut
-/// leaves, not messages.
+/// Reads all messages from file offset `first` on. Zero bytes at the end would parse as messages of type 0 without
+/// payload; a power failure leaves them, so they do not count as messages.
 pub(super) fn scan(file: &File, first: u64) -> io::Result<Contents> {
     let mut contents = Contents::default();
-    let mut piece = IndexEntry { len: 0, messages: 0 };
-    // Blank messages that may turn out to be the end.
+    let mut entry = IndexEntry { len: 0, messages: 0 };
+    // Zero messages that are dropped unless another message follows.
     let mut blank = IndexEntry { len: 0, messages: 0 };
     let mut buffer = vec![0; SCAN_BYTES];
     let (mut filled, mut read_to) = (0, first);
     loop {
-        let got = read_some(file, &mut buffer[filled..], read_to)?;
-        filled += got;
-        read_to += got as u64;
-        let mut at = 0;
-        while let Some(header) = FrameHeader::parse(&buffer[at..filled]) {
-            let end = at + header.frame_len();
+        let read = read_some(file, &mut buffer[filled..], read_to)?;
+        filled += read;
+        read_to += read as u64;
+        let mut offset = 0;
+        while let Some(header) = FrameHeader::parse(&buffer[offset..filled]) {
+            let end = offset + header.frame_len();
             if end > filled {
                 break;
             }
-            if buffer[at..end] == [0; HEADER_LEN] {
+            if buffer[offset..end] == [0; HEADER_LEN] {
                 blank.len += HEADER_LEN as u64;
                 blank.messages += 1;
             } else {
-                piece.len += blank.len + (end - at) as u64;
-                piece.messages += blank.messages + 1;
+                entry.len += blank.len + (end - offset) as u64;
+                entry.messages += blank.messages + 1;
                 blank = IndexEntry { len: 0, messages: 0 };
-                contents.take(&buffer[at..end], header);
-                if piece.len >= INDEX_ENTRY_BYTES as u64 {
-                    contents.pieces.push(piece);
-                    piece = IndexEntry { len: 0, messages: 0 };
+                contents.record(&buffer[offset..end], header);
+                if entry.len >= INDEX_ENTRY_BYTES as u64 {
+                    contents.index.push(entry);
+                    entry = IndexEntry { len: 0, messages: 0 };
                 }
             }
-            at = end;
+            offset = end;
         }
-        buffer.copy_within(at..filled, 0);
-        filled -= at;
-        if got == 0 {
+        buffer.copy_within(offset..filled, 0);
+        filled -= offset;
+        if read == 0 {
             break;
         }
     }
-    if piece.messages > 0 {
-        contents.pieces.push(piece);
+    if entry.messages > 0 {
+        contents.index.push(entry);
     }
-    contents.cut = blank.len + filled as u64;
+    contents.torn_bytes = blank.len + filled as u64;
     Ok(contents)
 }
 
-fn read_some(file: &File, buffer: &mut [u8], at: u64) -> io::Result<usize> {
+fn read_some(file: &File, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
     loop {
-        match file.read_at(buffer, at) {
+        match file.read_at(buffer, offset) {
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
             done => return done,
         }
     }
 }
 
-/// What a history file begins with. `fork` is the offset in the previous file that a streamed reset forked at.
+/// The header of a new history file. `fork` is the offset in the previous file at which a streamed reset forked.
 pub(super) fn history_header_bytes(protocol: &ProtocolVersion, fork: Option<u64>) -> Vec<u8> {
     let Some(fork) = fork else {
-        // A version is never longer than a header can be.
+        // A version is always short enough for a header.
         return header_bytes(&Header::of_version(protocol)).unwrap_or_default();
     };
     let json = format!("{{\"version\":{},\"streamfork\":{fork}}}", Value::from(protocol.to_string()));
@@ -298,9 +275,9 @@ mod tests {
         Frame::new(kind, user, payload).unwrap().as_bytes().to_vec()
     }
 
-    fn file(parts: &[&[u8]]) -> File {
+    fn file(chunks: &[&[u8]]) -> File {
         let mut file = tempfile::tempfile().unwrap();
-        file.write_all(&parts.concat()).unwrap();
+        file.write_all(&chunks.concat()).unwrap();
         std::io::Seek::rewind(&mut file).unwrap();
         file
     }
@@ -313,12 +290,12 @@ mod tests {
     fn the_header_of_a_plain_file_has_31_bytes() {
         assert_eq!(dp424().len(), 31);
         let forked = history_header_bytes(&ProtocolVersion::dp(4, 24, 0), Some(3696));
-        let opening = read_header(&file(&[&forked, &message(129, 1, b"x")]), "f").unwrap();
-        assert_eq!(opening.first_message, forked.len() as u64);
+        let header = read_header(&file(&[&forked, &message(129, 1, b"x")]), "f").unwrap();
+        assert_eq!(header.first_message, forked.len() as u64);
     }
 
     #[test]
-    fn what_is_no_history_is_refused_by_name() {
+    fn malformed_history_files_are_refused_with_a_reason() {
         let cases: [(&[&[u8]], &str); 7] = [
             (&[b"nonsense"], "history file f: not a binary recording"),
             (&[b"DPREC\0\0\x02[]"], "history file f: the header is no JSON object"),
@@ -326,50 +303,50 @@ mod tests {
             (&[b"DPREC\0\0\x10{\"version\":\"xx\"}"], "names no protocol version (Some(\"xx\"))"),
             (
                 &[b"DPREC\0\0\x17{\"version\":\"dp:5.24.0\"}", b"\0\x01\x81\x01x"],
-                "dp:5.24.0 is not of this server",
+                "dp:5.24.0 is not supported by this server",
             ),
             (&[b"DPREC\0\0\x17{\"version\":\"dp:4.24.0\"}"], "holds no message"),
             (&[b"DPREC\0\0\x17{\"version\":\"dp:4.24.0\"}", &[0; 4096]], "holds no message"),
         ];
-        for (parts, words) in cases {
-            let error = read_header(&file(parts), "f").unwrap_err().to_string();
+        for (chunks, words) in cases {
+            let error = read_header(&file(chunks), "f").unwrap_err().to_string();
             assert!(error.contains(words), "{error}");
         }
     }
 
     #[test]
-    fn everything_after_the_last_whole_message_is_cut() {
+    fn bytes_after_the_last_whole_message_are_torn() {
         let whole =
             [message(129, 1, &[7; 16]), message(32, 2, b"x"), message(33, 2, b""), message(32, 3, b"y")]
                 .concat();
         for tail in [&b""[..], b"\0", b"\0\x05\x81\x01abc", &[0; 4096], &[0; 4097], b"\0\0\0\0\xff\xff\x81"] {
             let contents = scan(&file(&[&dp424(), &whole, tail]), 31).unwrap();
             assert_eq!((contents.size(), contents.messages()), (whole.len() as u64, 4), "{tail:?}");
-            assert_eq!(contents.cut, tail.len() as u64);
+            assert_eq!(contents.torn_bytes, tail.len() as u64);
             assert_eq!(contents.present, [3].into());
             assert_eq!(contents.touched, [2, 2, 3]);
         }
     }
 
     #[test]
-    fn blank_messages_between_others_stay() {
+    fn zero_messages_between_others_are_kept() {
         let bytes =
             [message(0, 0, b""), message(129, 1, b"x"), message(0, 0, b""), message(148, 1, b"y")].concat();
         let contents = scan(&file(&[&bytes]), 0).unwrap();
-        assert_eq!((contents.messages(), contents.cut), (4, 0));
+        assert_eq!((contents.messages(), contents.torn_bytes), (4, 0));
     }
 
     #[test]
-    fn a_long_history_is_indexed_in_pieces() {
+    fn a_long_history_gets_an_index_of_many_entries() {
         let messages: Vec<Vec<u8>> = (0..100u8).map(|n| message(148, n, &vec![n; 60_000])).collect();
         let contents = scan(&file(&[&messages.concat()]), 0).unwrap();
         assert_eq!((contents.messages(), contents.size()), (100, 100 * 60_004));
-        assert_eq!(contents.pieces.len(), 20);
-        assert!(contents.pieces.iter().all(|p| p.len <= (INDEX_ENTRY_BYTES + 65_540) as u64));
+        assert_eq!(contents.index.len(), 20);
+        assert!(contents.index.iter().all(|p| p.len <= (INDEX_ENTRY_BYTES + 65_540) as u64));
     }
 
     #[test]
-    fn the_settings_that_were_stored_last_are_known() {
+    fn scan_finds_the_latest_session_settings() {
         let conf = |n: u8| {
             message(0, 0, format!("{{\"type\":\"sessionconf\",\"config\":{{\"n\":{n}}}}}").as_bytes())
         };

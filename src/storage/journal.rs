@@ -1,158 +1,151 @@
-//! The journal of a session: one entry a line, only ever appended. Source: docs/spec/storage.md#journal-syntax.
+//! The journal of a session: append-only, one entry per line. Source: docs/spec/storage.md#journal-syntax.
 //!
-//! Some parameters are raw text to the end of the line. The format has no escape for control characters there, and a
-//! line feed in a title would forge entries, so they are left out when an entry is written.
+//! Some parameters are raw text up to the end of the line. The format cannot escape control characters there, and a
+//! line feed in a title would forge entries, so control characters are removed when an entry is written.
 
 use std::fmt::Write as _;
 
 use super::metadata::{Flags, StoredBan, StoredInvite};
 
-/// Greatest size limit of its own that a session can have, in bytes.
+/// Maximum of a session's own size limit, in bytes.
 pub const MAX_LIMIT: u64 = i32::MAX as u64;
-/// Greatest number of uses of an invite.
+/// Maximum number of uses of an invite.
 const MAX_INVITE_USES: i64 = 50;
 const MAX_CATCHUP_KEY: i64 = 999_999_999;
 
-/// One entry.
+/// One journal entry.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Entry {
-    /// The history file that counts from here on, relative to the journal's directory.
+    /// The current history file from here on, relative to the journal's directory.
     File(String),
     /// Alias of the session.
     Alias(String),
-    /// Who founded it.
+    /// Name of the user who created the session.
     Founder(String),
     /// Hash of the session password, empty for none.
     Password(String),
     /// Hash of the operator password, empty for none.
     Opword(String),
-    /// Greatest number of users, 1 to 254.
+    /// Maximum number of users, 1 to 254.
     MaxUsers(u32),
     /// Autoreset threshold in bytes.
     AutoReset(u64),
-    /// Title.
     Title(String),
-    /// Whether files are kept as archives; `None` follows the server's setting.
+    /// Whether files are archived instead of deleted; `None` follows the server's setting.
     Archive(Option<bool>),
-    /// Size limit of its own in bytes, 0 for none.
+    /// The session's own size limit in bytes, 0 for none.
     Limit(u64),
-    /// All flags.
+    /// The flags that are set; all others are not.
     Flags(Flags),
-    /// A ban; the id 0 asks for the next free one.
+    /// A ban is added; id 0 requests the next free id.
     Ban(StoredBan),
-    /// A ban is lifted.
+    /// A ban is removed.
     Unban(u32),
     /// The session is announced at this list server.
     Announce(String),
-    /// It is announced there no more.
+    /// The session is no longer announced at this list server.
     Unannounce(String),
-    /// Which user id a name has.
+    /// The user id of a name.
     User {
-        /// User id.
         id: u8,
-        /// User name.
         name: String,
     },
     /// An account becomes operator.
     Op(String),
-    /// An account is operator no more.
+    /// An account is no longer operator.
     Deop(String),
     /// An account becomes trusted.
     Trust(String),
-    /// An account is trusted no more.
+    /// An account is no longer trusted.
     Untrust(String),
-    /// The name that an account goes by.
+    /// The user name that an account last used.
     AuthName {
-        /// Account id.
         auth_id: String,
-        /// User name.
         name: String,
     },
     /// The next catch-up key.
     Catchup(u32),
-    /// An invite is made.
+    /// An invite is created.
     Invite(StoredInvite),
     /// An invite is removed.
     RemoveInvite(String),
     /// An invite is used.
     UseInvite {
-        /// Its secret.
         secret: String,
         /// System id of the client.
         client_key: String,
-        /// User name.
         name: String,
     },
 }
 
-/// A line that was read.
+/// A parsed line.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Line {
     /// Blank, or a comment.
-    Nothing,
-    /// An entry, and what in it was left out.
+    Blank,
+    /// An entry, with warnings about ignored parts of it.
     Entry(Entry, Vec<String>),
-    /// An entry of a later version perhaps, and what is told of it.
+    /// An unknown entry, perhaps of a later version, with a warning.
     Unknown(String),
-    /// Nothing that is known, and why.
+    /// A malformed line, with the reason.
     Bad(String),
 }
 
-/// Reads a line, without its line feed.
+/// Parses a line without its line feed.
 pub fn parse_line(line: &str) -> Line {
     let line = line.trim();
     if line.is_empty() || line.starts_with('#') {
-        return Line::Nothing;
+        return Line::Blank;
     }
-    let (name, rest) = line.split_once(|c: char| c.is_ascii_whitespace()).unwrap_or((line, ""));
-    let rest = rest.trim();
+    let (name, parameters) = line.split_once(|c: char| c.is_ascii_whitespace()).unwrap_or((line, ""));
+    let parameters = parameters.trim();
     let mut warnings = Vec::new();
-    match parse_entry(name, rest, &mut warnings) {
+    match parse_entry(name, parameters, &mut warnings) {
         Ok(entry) => Line::Entry(entry, warnings),
-        Err(Unread::Unknown) => Line::Unknown(format!("unknown journal entry: \"{name}\"")),
-        Err(Unread::Bad(reason)) => Line::Bad(reason),
+        Err(ParseError::Unknown) => Line::Unknown(format!("unknown journal entry: \"{name}\"")),
+        Err(ParseError::Malformed(reason)) => Line::Bad(reason),
     }
 }
 
-/// Why a line is no entry.
-enum Unread {
-    /// There is none of that name.
+/// Why a line was not parsed.
+enum ParseError {
+    /// There is no entry of this name.
     Unknown,
-    /// What follows the name makes no sense.
-    Bad(String),
+    /// The parameters are malformed, with the reason.
+    Malformed(String),
 }
 
-fn parse_entry(name: &str, rest: &str, warnings: &mut Vec<String>) -> Result<Entry, Unread> {
-    let bad = || Unread::Bad(format!("invalid {name} entry: \"{rest}\""));
-    let text = rest.to_owned();
+fn parse_entry(name: &str, parameters: &str, warnings: &mut Vec<String>) -> Result<Entry, ParseError> {
+    let bad = || ParseError::Malformed(format!("invalid {name} entry: \"{parameters}\""));
+    let text = parameters.to_owned();
     Ok(match name {
-        "FILE" if rest.is_empty() => return Err(bad()),
+        "FILE" if parameters.is_empty() => return Err(bad()),
         "FILE" => Entry::File(text),
         "ALIAS" => Entry::Alias(text),
         "FOUNDER" => Entry::Founder(text),
         "PASSWORD" => Entry::Password(text),
         "OPWORD" => Entry::Opword(text),
-        "MAXUSERS" => Entry::MaxUsers(rest.parse::<i64>().unwrap_or(0).clamp(1, 254) as u32),
-        "AUTORESET" => Entry::AutoReset(rest.parse().map_err(|_| bad())?),
+        "MAXUSERS" => Entry::MaxUsers(parameters.parse::<i64>().unwrap_or(0).clamp(1, 254) as u32),
+        "AUTORESET" => Entry::AutoReset(parameters.parse().map_err(|_| bad())?),
         "TITLE" => Entry::Title(text),
-        "ARCHIVE" => Entry::Archive(match rest {
+        "ARCHIVE" => Entry::Archive(match parameters {
             "" => None,
             "0" => Some(false),
             "1" => Some(true),
-            _ => return Err(Unread::Bad(format!("unknown archive mode: \"{rest}\""))),
+            _ => return Err(ParseError::Malformed(format!("unknown archive mode: \"{parameters}\""))),
         }),
-        "LIMIT" => Entry::Limit(rest.parse::<u64>().map_err(|_| bad())?.min(MAX_LIMIT)),
+        "LIMIT" => Entry::Limit(parameters.parse::<u64>().map_err(|_| bad())?.min(MAX_LIMIT)),
         "FLAGS" => {
-            let (flags, unknown) = Flags::from_words(rest);
+            let (flags, unknown) = Flags::from_words(parameters);
             warnings.extend(unknown.iter().map(|word| format!("unknown flag: \"{word}\"")));
             Entry::Flags(flags)
         }
-        "BAN" => Entry::Ban(parse_ban(rest).ok_or_else(bad)?),
-        "UNBAN" => Entry::Unban(rest.parse().map_err(|_| bad())?),
+        "BAN" => Entry::Ban(parse_ban(parameters).ok_or_else(bad)?),
+        "UNBAN" => Entry::Unban(parameters.parse().map_err(|_| bad())?),
         "ANNOUNCE" => Entry::Announce(text),
         "UNANNOUNCE" => Entry::Unannounce(text),
         "USER" => {
-            let (id, name) = pair(rest).ok_or_else(bad)?;
+            let (id, name) = pair(parameters).ok_or_else(bad)?;
             let id = id.parse().ok().filter(|id| (1..=254).contains(id)).ok_or_else(bad)?;
             Entry::User { id, name: decode(name) }
         }
@@ -161,21 +154,21 @@ fn parse_entry(name: &str, rest: &str, warnings: &mut Vec<String>) -> Result<Ent
         "TRUST" => Entry::Trust(text),
         "UNTRUST" => Entry::Untrust(text),
         "AUTHNAME" => {
-            let (auth_id, name) = pair(rest).ok_or_else(bad)?;
+            let (auth_id, name) = pair(parameters).ok_or_else(bad)?;
             Entry::AuthName { auth_id: decode(auth_id), name: decode(name) }
         }
         "CATCHUP" => {
-            let key: i64 = rest.parse().map_err(|_| bad())?;
+            let key: i64 = parameters.parse().map_err(|_| bad())?;
             Entry::Catchup(key.clamp(1, MAX_CATCHUP_KEY) as u32)
         }
-        "INV" => Entry::Invite(parse_invite(rest).ok_or_else(bad)?),
+        "INV" => Entry::Invite(parse_invite(parameters).ok_or_else(bad)?),
         "UNV" => Entry::RemoveInvite(text),
         "USV" => {
-            let [secret, client_key, name] = fields(rest)[..] else { return Err(bad()) };
+            let [secret, client_key, name] = fields(parameters)[..] else { return Err(bad()) };
             let (secret, client_key) = (secret.to_owned(), client_key.to_owned());
             Entry::UseInvite { secret, client_key, name: decode(name) }
         }
-        _ => return Err(Unread::Unknown),
+        _ => return Err(ParseError::Unknown),
     })
 }
 
@@ -187,13 +180,13 @@ fn pair(text: &str) -> Option<(&str, &str)> {
     text.split_once(' ').filter(|(_, second)| !second.is_empty() && !second.contains(' '))
 }
 
-/// `<id> <name> <address> <authid> <bannedby> [<sid>]`; empty fields at the end may be missing.
+/// `<id> <name> <address> <authid> <bannedby> [<sid>]`; trailing empty fields may be missing.
 fn parse_ban(text: &str) -> Option<StoredBan> {
     let fields = fields(text);
     if !(2..=6).contains(&fields.len()) {
         return None;
     }
-    let field = |at: usize| fields.get(at).copied().unwrap_or("");
+    let field = |index: usize| fields.get(index).copied().unwrap_or("");
     let ban = StoredBan {
         id: field(0).parse().unwrap_or(0),
         name: decode(field(1)),
@@ -202,7 +195,7 @@ fn parse_ban(text: &str) -> Option<StoredBan> {
         banned_by: decode(field(4)),
         sid: decode(field(5)),
     };
-    (!ban.is_of_nobody()).then_some(ban)
+    (!ban.has_no_criteria()).then_some(ban)
 }
 
 /// `<secret> <at> <maxuses>[,trust][,op] [<creator>]`
@@ -228,9 +221,9 @@ fn parse_invite(text: &str) -> Option<StoredInvite> {
 }
 
 impl Entry {
-    /// Adds the entry's line to a text.
+    /// Appends the entry's line to a text.
     pub fn write(&self, out: &mut String) {
-        // Writing to a text cannot fail.
+        // Writing to a `String` cannot fail.
         let _ = match self {
             Self::File(name) => writeln!(out, "FILE {}", raw(name)),
             Self::Alias(alias) => writeln!(out, "ALIAS {}", raw(alias)),
@@ -291,7 +284,8 @@ fn write_invite(invite: &StoredInvite, out: &mut String) -> std::fmt::Result {
     writeln!(out)
 }
 
-/// Raw text: without what would end the line or hide in it, and without blanks around, which reading leaves out.
+/// Raw text without control characters, which could end the line, and without surrounding blanks, which parsing
+/// trims.
 fn raw(text: &str) -> String {
     let text: String = text.chars().filter(|c| !c.is_control()).collect();
     text.trim().to_owned()
@@ -310,19 +304,19 @@ pub fn encode(text: &str) -> String {
     out
 }
 
-/// Decodes percent-encoded text; a `%` without two hex digits behind it stays.
+/// Decodes percent-encoded text. A `%` that two hex digits do not follow is kept.
 pub fn decode(text: &str) -> String {
     let bytes = text.as_bytes();
     let mut out = Vec::with_capacity(bytes.len());
-    let mut at = 0;
-    while let Some(&byte) = bytes.get(at) {
-        let digit = |at: usize| bytes.get(at).and_then(|b| char::from(*b).to_digit(16));
-        if let (b'%', Some(high), Some(low)) = (byte, digit(at + 1), digit(at + 2)) {
+    let mut index = 0;
+    while let Some(&byte) = bytes.get(index) {
+        let digit = |index: usize| bytes.get(index).and_then(|b| char::from(*b).to_digit(16));
+        if let (b'%', Some(high), Some(low)) = (byte, digit(index + 1), digit(index + 2)) {
             out.push((high << 4 | low) as u8);
-            at += 3;
+            index += 3;
         } else {
             out.push(byte);
-            at += 1;
+            index += 1;
         }
     }
     String::from_utf8_lossy(&out).into_owned()
@@ -348,13 +342,13 @@ mod tests {
     }
 
     #[test]
-    fn a_ban_of_nobody_is_none() {
+    fn a_ban_without_criteria_is_malformed() {
         assert_eq!(parsed("BAN 6  k"), None);
         assert!(parsed("BAN 6  192.0.2.1").is_some());
     }
 
     #[test]
-    fn what_is_left_of_control_characters_reads_back_as_it_was_written() {
+    fn raw_text_without_its_control_characters_reads_back() {
         for text in ["\u{c}\0 name", "a\0 b", " \0 "] {
             let mut written = String::new();
             Entry::Title(text.into()).write(&mut written);
@@ -366,14 +360,14 @@ mod tests {
     }
 
     #[test]
-    fn comments_and_blank_lines_are_nothing() {
+    fn comments_and_blank_lines_are_skipped() {
         for line in ["", "  \t", "# FLAGS persistent", "   # x", "\r"] {
-            assert_eq!(parse_line(line), Line::Nothing, "{line:?}");
+            assert_eq!(parse_line(line), Line::Blank, "{line:?}");
         }
     }
 
     #[test]
-    fn what_is_not_known_or_malformed_is_named() {
+    fn unknown_and_malformed_entries_have_a_reason() {
         let cases = [
             ("ARCHIVE 2", "unknown archive mode: \"2\""),
             ("USER 8", "invalid USER entry: \"8\""),
@@ -404,7 +398,7 @@ mod tests {
     }
 
     #[test]
-    fn numbers_are_brought_into_their_range() {
+    fn numbers_are_clamped_to_their_range() {
         assert_eq!(parsed("MAXUSERS 9999"), Some(Entry::MaxUsers(254)));
         assert_eq!(parsed("MAXUSERS 12x"), Some(Entry::MaxUsers(1)));
         assert_eq!(parsed("LIMIT 99999999999"), Some(Entry::Limit(MAX_LIMIT)));
@@ -413,7 +407,7 @@ mod tests {
     }
 
     #[test]
-    fn unknown_flags_are_left_out_and_named() {
+    fn unknown_flags_are_ignored_with_a_warning() {
         let Line::Entry(Entry::Flags(flags), warnings) = parse_line("FLAGS nsfm bogus  deputies") else {
             panic!("no flags")
         };
@@ -423,7 +417,7 @@ mod tests {
     }
 
     #[test]
-    fn bans_may_lack_empty_fields_at_their_end() {
+    fn trailing_empty_fields_of_bans_may_be_missing() {
         let ban = |line: &str| match parsed(line) {
             Some(Entry::Ban(ban)) => ban,
             other => panic!("{other:?}"),
@@ -445,7 +439,7 @@ mod tests {
     }
 
     #[test]
-    fn percent_encoding_is_lenient_when_read() {
+    fn invalid_percent_encoding_is_kept_as_text() {
         assert_eq!(encode("Ändi 100%~"), "%C3%84ndi%20100%25~");
         assert_eq!(decode("%c3%84ndi%20100%~%2"), "Ändi 100%~%2");
     }
@@ -488,14 +482,14 @@ mod tests {
 
     proptest! {
         #[test]
-        fn what_is_written_is_read_back(entry in entry()) {
+        fn written_entries_parse_to_the_same(entry in entry()) {
             let line = written(&entry);
             prop_assert_eq!(line.matches('\n').count(), 1);
             prop_assert_eq!(parsed(line.trim_end_matches('\n')), Some(entry));
         }
 
         #[test]
-        fn no_line_makes_the_reader_panic(line in ".{0,60}") {
+        fn parsing_never_panics(line in ".{0,60}") {
             parse_line(&line);
             parse_line(&format!("BAN {line}"));
             parse_line(&format!("INV {line}"));

@@ -1,4 +1,4 @@
-//! What a journal says of its session: the state after all its entries. Source: docs/spec/storage.md#journal-entries.
+//! The state of a session that its journal's entries add up to. Source: docs/spec/storage.md#journal-entries.
 
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
@@ -7,9 +7,9 @@ use std::net::IpAddr;
 use super::journal::{Entry, Line, parse_line};
 use crate::auth::password;
 
-/// Greatest number of users of a session that says nothing of it.
+/// Default maximum number of users.
 const DEFAULT_MAX_USERS: u32 = 254;
-/// First key of a catch-up.
+/// First catch-up key of a session.
 pub const FIRST_CATCHUP_KEY: u32 = 1_000_000;
 
 /// Flags of a session.
@@ -60,8 +60,8 @@ impl Flags {
     /// Flags from bits in the order of [`Self::words`].
     pub(super) fn from_bits(bits: u16) -> Flags {
         let mut flags = Flags::default();
-        for (at, flag) in flags.all_mut().into_iter().enumerate() {
-            *flag = bits >> at & 1 == 1;
+        for (index, flag) in flags.all_mut().into_iter().enumerate() {
+            *flag = bits >> index & 1 == 1;
         }
         flags
     }
@@ -81,17 +81,17 @@ impl Flags {
         ]
     }
 
-    /// The words of the flags that are set, as journals have them.
+    /// The words of the flags that are set, as in journals.
     pub fn words(&self) -> Vec<&'static str> {
         Self::WORDS.into_iter().zip(self.get()).filter(|(_, set)| *set).map(|(word, _)| word).collect()
     }
 
-    /// Flags from words, and the words that are none.
+    /// Parses words; returns the unknown ones too.
     pub fn from_words(text: &str) -> (Flags, Vec<String>) {
         let (mut bits, mut unknown) = (0, Vec::new());
         for word in text.split_whitespace() {
             match Self::WORDS.iter().position(|w| *w == word) {
-                Some(at) => bits |= 1 << at,
+                Some(index) => bits |= 1 << index,
                 None => unknown.push(word.to_owned()),
             }
         }
@@ -99,89 +99,83 @@ impl Flags {
     }
 }
 
-/// A ban as it is stored.
+/// A stored ban.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct StoredBan {
-    /// Its number in the session.
+    /// Unique within the session.
     pub id: u32,
     /// Name of the banned user, may be empty.
     pub name: String,
-    /// Address.
     pub address: Option<IpAddr>,
     /// Account id, may be empty.
     pub auth_id: String,
-    /// Who banned.
+    /// Name of the user who banned.
     pub banned_by: String,
-    /// System id, may be empty.
+    /// System id of the client, may be empty.
     pub sid: String,
 }
 
 impl StoredBan {
-    /// Whether nothing is known of whom it is against.
-    pub fn is_of_nobody(&self) -> bool {
+    /// Whether it has no criterion, so that it could match nobody.
+    pub fn has_no_criteria(&self) -> bool {
         self.name.is_empty() && self.address.is_none() && self.auth_id.is_empty() && self.sid.is_empty()
     }
 }
 
-/// An invite as it is stored.
+/// A stored invite.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct StoredInvite {
-    /// Its secret.
     pub secret: String,
-    /// When it was made, ISO 8601.
+    /// Time of creation, ISO 8601.
     pub at: String,
-    /// How often it can be used, 1 to 50.
+    /// Maximum number of uses, 1 to 50.
     pub max_uses: u32,
-    /// It makes trusted.
+    /// Makes its users trusted.
     pub trust: bool,
-    /// It makes operator.
+    /// Makes its users operators.
     pub op: bool,
-    /// Who made it, empty for an administrator.
+    /// Name of its creator, empty for an administrator.
     pub creator: String,
-    /// System ids and names of those who used it, in the order of their first use.
+    /// System ids and names of its users, in the order of their first use.
     pub uses: Vec<(String, String)>,
 }
 
 /// The state of a session apart from its history.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Metadata {
-    /// The history file that counts.
+    /// The current history file.
     pub file: Option<String>,
     /// Number of history files so far.
     pub files: u32,
-    /// Alias, empty without.
+    /// Alias, empty for none.
     pub alias: String,
-    /// Founder.
     pub founder: String,
-    /// Title.
     pub title: String,
     /// Hash of the session password, empty for none.
     pub password: String,
     /// Hash of the operator password, empty for none.
     pub opword: String,
-    /// Greatest number of users, 1 to 254.
+    /// Maximum number of users, 1 to 254.
     pub max_users: u32,
     /// Autoreset threshold in bytes.
     pub autoreset: Option<u64>,
-    /// Whether files are kept as archives; `None` follows the server's setting.
+    /// Whether files are archived instead of deleted; `None` follows the server's setting.
     pub archive: Option<bool>,
-    /// Size limit of its own in bytes, 0 for none.
+    /// The session's own size limit in bytes, 0 for none.
     pub limit: u64,
-    /// Flags.
     pub flags: Flags,
-    /// Bans.
     pub bans: Vec<StoredBan>,
-    /// Highest number that a ban had.
+    /// Highest id that a ban has had; ids are not reused.
     pub last_ban: u32,
-    /// List servers at which the session is announced.
+    /// URLs of list servers at which the session is announced.
     pub announcements: Vec<String>,
-    /// User ids and the names that had them, in the order of joining.
+    /// User ids and their names, in the order of joining.
     pub users: Vec<(u8, String)>,
-    /// Accounts that are operators.
+    /// Ids of accounts that are operators.
     pub operators: BTreeSet<String>,
-    /// Accounts that are trusted.
+    /// Ids of accounts that are trusted.
     pub trusted: BTreeSet<String>,
-    /// Names of accounts.
+    /// User names by account id.
     pub auth_names: BTreeMap<String, String>,
     /// Next catch-up key.
     pub catchup: u32,
@@ -217,34 +211,34 @@ impl Default for Metadata {
     }
 }
 
-/// A journal that was replayed.
+/// Result of replaying a journal.
 #[derive(Debug, Default)]
 pub struct Replay {
     /// The state after the last entry.
     pub metadata: Metadata,
-    /// What was left out, with line numbers.
+    /// What was ignored, with line numbers.
     pub warnings: Vec<String>,
-    /// Whether the last line is without a line feed: torn, or edited by hand.
+    /// Whether the last line has no line feed: a write was torn, or it was edited by hand.
     pub torn: bool,
-    /// The history file before a [`Entry::File`] in a torn last line.
+    /// The history file before an [`Entry::File`] in a torn last line.
     pub file_before: Option<String>,
-    /// Lines of later versions, each with its line feed.
+    /// Lines of later versions, each with its line feed, kept when the journal is rewritten.
     pub unknown: String,
 }
 
-/// Bytes of lines of later versions that are kept in a journal that is written anew.
+/// Maximum size in bytes of the lines of later versions that are kept.
 const MAX_UNKNOWN: usize = 64 << 10;
 
 impl Metadata {
-    /// Replays a journal. What is malformed is left out with a warning; nothing makes it fail.
+    /// Replays a journal. Malformed parts are ignored with a warning; it never fails.
     pub fn replay(bytes: &[u8]) -> Replay {
         let text = String::from_utf8_lossy(bytes);
         let mut replay = Replay { torn: !bytes.is_empty() && !bytes.ends_with(b"\n"), ..Replay::default() };
         let count = text.lines().count();
-        for (at, line) in text.lines().enumerate() {
-            let number = at + 1;
+        for (index, line) in text.lines().enumerate() {
+            let number = index + 1;
             match parse_line(line) {
-                Line::Nothing => {}
+                Line::Blank => {}
                 Line::Bad(reason) => replay.warnings.push(format!("line {number}: {reason}")),
                 Line::Unknown(reason) => {
                     replay.warnings.push(format!("line {number}: {reason}"));
@@ -266,7 +260,7 @@ impl Metadata {
         replay
     }
 
-    /// Applies an entry; returns why it has no effect, if it should have one.
+    /// Applies an entry; returns a warning if it had no effect but should have.
     pub fn apply(&mut self, entry: Entry) -> Option<String> {
         match entry {
             Entry::File(name) => {
@@ -276,8 +270,8 @@ impl Metadata {
             Entry::Alias(alias) if self.alias.is_empty() => self.alias = alias,
             Entry::Alias(_) => return Some("alias set twice".into()),
             Entry::Founder(name) => self.founder = name,
-            Entry::Password(hash) => return take_hash(&mut self.password, hash, "password"),
-            Entry::Opword(hash) => return take_hash(&mut self.opword, hash, "opword"),
+            Entry::Password(hash) => return set_hash(&mut self.password, hash, "password"),
+            Entry::Opword(hash) => return set_hash(&mut self.opword, hash, "opword"),
             Entry::MaxUsers(count) => self.max_users = count,
             Entry::AutoReset(bytes) => self.autoreset = Some(bytes),
             Entry::Title(title) => self.title = title,
@@ -339,13 +333,13 @@ impl Metadata {
     }
 }
 
-fn take_hash(current: &mut String, hash: String, what: &str) -> Option<String> {
+fn set_hash(current: &mut String, hash: String, what: &str) -> Option<String> {
     if hash.is_empty() || password::is_hash(&hash) {
         *current = hash;
         return None;
     }
-    // It could be a password that somebody typed.
-    Some(format!("what stands there is no {what} hash"))
+    // Its text is not shown: it may be a plain password.
+    Some(format!("not a {what} hash"))
 }
 
 #[cfg(test)]
@@ -357,7 +351,7 @@ mod tests {
     }
 
     #[test]
-    fn later_entries_replace_earlier_ones_but_for_the_alias() {
+    fn later_entries_replace_earlier_ones_except_the_alias() {
         let m =
             replay("FILE a\nFILE b c\nALIAS x\nALIAS y\nFOUNDER 1\nFOUNDER 2\nFLAGS nsfm\nFLAGS invites\n")
                 .metadata;
@@ -366,14 +360,14 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_hash_leaves_the_password_as_it_was() {
+    fn a_malformed_hash_does_not_change_the_password() {
         let replay = replay("PASSWORD plain;a b\nPASSWORD nonsense\nOPWORD plain;x\nOPWORD\n");
         assert_eq!((replay.metadata.password.as_str(), replay.metadata.opword.as_str()), ("plain;a b", ""));
-        assert_eq!(replay.warnings, ["line 2: what stands there is no password hash"]);
+        assert_eq!(replay.warnings, ["line 2: not a password hash"]);
     }
 
     #[test]
-    fn ban_ids_are_unique_and_never_used_again() {
+    fn ban_ids_are_unique_and_never_reused() {
         let m =
             replay("BAN 2 a   op\nBAN 2 b   op\nBAN 0 c   op\nUNBAN 3\nBAN x d   op\nUNBAN 99\n").metadata;
         let ids: Vec<_> = m.bans.iter().map(|b| (b.id, b.name.as_str())).collect();
@@ -388,7 +382,7 @@ mod tests {
     }
 
     #[test]
-    fn a_torn_last_line_is_known_as_such() {
+    fn a_torn_last_line_is_detected() {
         assert!(!replay("FILE a\n").torn);
         let torn = replay("FILE a\nFILE b");
         assert_eq!((torn.torn, torn.file_before.as_deref()), (true, Some("a")));
@@ -397,7 +391,7 @@ mod tests {
     }
 
     #[test]
-    fn bytes_that_are_no_text_are_no_harm() {
+    fn invalid_utf_8_is_tolerated() {
         let replay = Metadata::replay(b"TITLE \xff\xfe\nFOUNDER \0x\n\x01\x02");
         assert_eq!(replay.metadata.title, "\u{fffd}\u{fffd}");
     }

@@ -1,20 +1,20 @@
-//! Stored sessions: a journal, a history file and a picture each, in one directory, as drawpile-srv has them.
+//! Stored sessions: a journal, a history file and a thumbnail each, in one directory, in the formats of drawpile-srv.
 //!
-//! | module | what it owns |
+//! | module | responsibility |
 //! | --- | --- |
-//! | [`journal`] | entries and their lines |
-//! | [`metadata`] | the state that a journal's entries add up to |
-//! | [`history_file`] | headers, looking through a history, reading pieces of it |
-//! | [`store`] | the files of one session: appending, replacing, removing |
-//! | [`folder`] | the directory: listing, loading, what was left over |
-//! | [`syncer`] | forcing what was written to the disk |
-//! | [`check`] | listing, checking and mending without serving |
-//! | [`names`] | names of files |
-//! | [`private`] | keeping others out of it all |
+//! | [`journal`] | parsing and writing journal entries |
+//! | [`metadata`] | the session state that a journal's entries add up to |
+//! | [`history_file`] | history files: header, index, reading and writing |
+//! | [`session_files`] | the files of one loaded session: appending, replacing, removing |
+//! | [`session_dir`] | the directory: listing, loading, removing sessions, cleaning up after a crash |
+//! | [`syncer`] | fsync of written files, in groups |
+//! | [`check`] | checking and repairing sessions offline |
+//! | [`names`] | file names |
+//! | [`private`] | file permissions |
 //! | [`recorder`] | recordings of sessions |
-//! | [`template`] | recordings that sessions are made from |
+//! | [`template`] | recordings that sessions are created from |
 //!
-//! Nothing here knows clients or rules. `docs/DATA.md` says what survives what.
+//! Nothing here depends on clients or session rules. `docs/DATA.md` says what survives a crash.
 
 pub mod check;
 pub mod history_file;

@@ -1,58 +1,59 @@
 //! Names of the files of a session. Source: docs/spec/storage.md#files.
 //!
-//! What is made here stays inside the pattern that the prune script of drawpile-srv knows:
-//! `<id>[_r<N>].(session|dprec|thumbnail)[.archived]`.
+//! New files match the pattern of drawpile-srv's prune script: `<id>[_r<N>].(session|dprec|thumbnail)[.archived]`.
 
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
-/// Extension of files that are not complete yet.
+/// Extension of an incomplete file, until it is renamed into place.
 pub const NEW: &str = ".new";
 /// Extension of a journal whose session is being deleted.
 pub const DELETED: &str = ".deleted";
-/// Extension of what was kept instead of deleted.
+/// Extension of an archived file.
 pub const ARCHIVED: &str = ".archived";
-/// The file that keeps other servers out.
+/// Lock file that keeps other servers from using the directory.
 pub const LOCK: &str = "drawhall.lock";
 
-/// Whether a text can be the alias of a session: 1-32 of a-z, A-Z, 0-9 and -, and not what a session id looks like.
+/// Whether a text is a valid session alias: 1 to 32 characters a-z, A-Z, 0-9 and `-`, and not in the form of a
+/// session id.
 pub fn is_valid_alias(alias: &str) -> bool {
     let bytes = alias.as_bytes();
     let plain = bytes.iter().all(|b| b.is_ascii_alphanumeric() || *b == b'-');
-    let uuid = bytes.len() == 36 && [8, 13, 18, 23].iter().all(|at| bytes[*at] == b'-');
+    let uuid = bytes.len() == 36 && [8, 13, 18, 23].iter().all(|position| bytes[*position] == b'-');
     let ulid =
         bytes.len() == 26 && bytes.iter().all(|b| b.is_ascii_alphanumeric() && !b"ilouILOU".contains(b));
     (1..=32).contains(&bytes.len()) && plain && !uuid && !ulid
 }
 
-/// Name of a session's journal.
+/// File name of a session's journal.
 pub fn journal(id: &str) -> String {
     format!("{id}.session")
 }
 
-/// Name of a session's picture.
+/// File name of a session's thumbnail.
 pub fn thumbnail(id: &str) -> String {
     format!("{id}.thumbnail")
 }
 
-/// Name of a session's history file with this number, from 1.
+/// File name of a session's history file with this number, from 1.
 pub fn history(id: &str, number: u32) -> String {
     if number <= 1 { format!("{id}.dprec") } else { format!("{id}_r{number}.dprec") }
 }
 
-/// The id of a journal: what precedes the first dot, if it is one.
+/// The session id in a journal's file name: everything before the first dot. `None` if it is not the name of a
+/// journal.
 pub fn journal_id(name: &str) -> Option<&str> {
     let id = name.split('.').next()?;
     name.to_ascii_lowercase().ends_with(".session").then_some(id)
 }
 
-/// Whether a file name is one of the session's history files, of any version of drawpile-srv.
+/// Whether a file name is one of the session's history files, as any version of drawpile-srv names them.
 pub fn is_history_of(name: &str, id: &str) -> bool {
-    let Some(rest) = name.strip_prefix(id).and_then(|r| r.strip_suffix(".dprec")) else { return false };
-    let (number, copy) = match rest.split_once(' ') {
+    let Some(suffix) = name.strip_prefix(id).and_then(|r| r.strip_suffix(".dprec")) else { return false };
+    let (number, copy) = match suffix.split_once(' ') {
         Some((number, copy)) => (number, Some(copy)),
-        None => (rest, None),
+        None => (suffix, None),
     };
     let digits = |text: &str| !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit());
     let numbered = number.is_empty() || number.strip_prefix("_r").is_some_and(digits);
@@ -61,26 +62,26 @@ pub fn is_history_of(name: &str, id: &str) -> bool {
     numbered && copied
 }
 
-/// A name for the archived file that is not taken.
-fn archived(folder: &Path, name: &str) -> PathBuf {
-    let plain = folder.join(format!("{name}{ARCHIVED}"));
+/// A free name for the archived file.
+fn archived(dir: &Path, name: &str) -> PathBuf {
+    let plain = dir.join(format!("{name}{ARCHIVED}"));
     if !plain.exists() {
         return plain;
     }
     let (stem, extension) = name.rsplit_once('.').unwrap_or((name, ""));
     let stem = stem.split_once("_r").map_or(stem, |(id, _)| id);
-    let names = (2u32..).map(|n| folder.join(format!("{stem}_r{n}.{extension}{ARCHIVED}")));
-    // There are more numbers than files.
+    let names = (2u32..).map(|n| dir.join(format!("{stem}_r{n}.{extension}{ARCHIVED}")));
+    // Not all of the 2^32 numbers can be taken.
     names.into_iter().find(|path| !path.exists()).unwrap_or(plain)
 }
 
-/// Deletes a file of a session, or keeps it as an archive. A file that is gone already is no error.
+/// Deletes or archives a file of a session. A file that does not exist is not an error.
 ///
 /// # Errors
 /// When it cannot be deleted or renamed.
-pub fn remove(folder: &Path, name: &str, archive: bool) -> io::Result<()> {
-    let path = folder.join(name);
-    let done = if archive { fs::rename(&path, archived(folder, name)) } else { fs::remove_file(&path) };
+pub fn remove(dir: &Path, name: &str, archive: bool) -> io::Result<()> {
+    let path = dir.join(name);
+    let done = if archive { fs::rename(&path, archived(dir, name)) } else { fs::remove_file(&path) };
     match done {
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
         done => done,
@@ -92,7 +93,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn aliases_are_short_plain_and_no_session_ids() {
+    fn aliases_are_short_plain_and_not_like_session_ids() {
         for good in ["a", "Good-Alias-1", &"x".repeat(32), &"u".repeat(26)] {
             assert!(is_valid_alias(good), "{good}");
         }
@@ -110,7 +111,7 @@ mod tests {
     }
 
     #[test]
-    fn history_files_of_all_versions_are_known() {
+    fn history_file_names_of_all_versions_are_recognised() {
         for name in ["x.dprec", "x_r2.dprec", "x_r17.dprec", "x_r2 (1).dprec", "x (3).dprec"] {
             assert!(is_history_of(name, "x"), "{name}");
         }
@@ -128,23 +129,23 @@ mod tests {
     }
 
     #[test]
-    fn ids_of_journals_end_at_the_first_dot() {
+    fn journal_ids_end_at_the_first_dot() {
         assert_eq!(journal_id("a.session"), Some("a"));
         assert_eq!(journal_id("l.two.dots.SESSION"), Some("l"));
         assert_eq!([journal_id("a.session.archived"), journal_id("a.dprec")], [None, None]);
     }
 
     #[test]
-    fn an_archive_never_replaces_another() {
-        let folder = tempfile::tempdir().unwrap();
+    fn archiving_never_overwrites_an_archive() {
+        let dir = tempfile::tempdir().unwrap();
         for content in ["1", "2", "3"] {
-            fs::write(folder.path().join("id.session"), content).unwrap();
-            remove(folder.path(), "id.session", true).unwrap();
+            fs::write(dir.path().join("id.session"), content).unwrap();
+            remove(dir.path(), "id.session", true).unwrap();
         }
-        let read = |name: &str| fs::read_to_string(folder.path().join(name)).unwrap();
+        let read = |name: &str| fs::read_to_string(dir.path().join(name)).unwrap();
         assert_eq!(read("id.session.archived"), "1");
         assert_eq!(read("id_r2.session.archived"), "2");
         assert_eq!(read("id_r3.session.archived"), "3");
-        assert!(remove(folder.path(), "id.session", false).is_ok(), "it is gone already");
+        assert!(remove(dir.path(), "id.session", false).is_ok(), "a missing file is not an error");
     }
 }

@@ -1,4 +1,4 @@
-//! Recordings of sessions (`--record`), written by a thread of their own. Source: docs/spec/storage.md#recordings.
+//! Recordings of sessions (`--record`), written on a thread of their own. Source: docs/spec/storage.md#recordings.
 
 use std::collections::HashMap;
 use std::fs::{File, OpenOptions};
@@ -19,19 +19,19 @@ use jiff::civil::DateTime;
 use super::private;
 use super::session_files::Chunk;
 
-/// Bytes that may wait for the disk before a recording is given up.
-const MAX_WAITING: usize = 64 << 20;
-/// How long what was recorded may stay in a buffer.
+/// Bytes that may be queued for the disk; with more, the recording is aborted.
+const MAX_QUEUED_BYTES: usize = 64 << 20;
+/// Interval at which buffers are flushed to the files.
 const FLUSH_INTERVAL: Duration = Duration::from_secs(1);
 
 enum Command {
-    Begin { key: u64, path: PathBuf, protocol: ProtocolVersion, parts: Vec<Chunk> },
-    Write { key: u64, bytes: Vec<u8>, waiting: Arc<AtomicUsize> },
+    Begin { key: u64, path: PathBuf, protocol: ProtocolVersion, chunks: Vec<Chunk> },
+    Write { key: u64, bytes: Vec<u8>, queued_bytes: Arc<AtomicUsize> },
     End { key: u64 },
     Stop,
 }
 
-/// Writes recordings.
+/// The thread that writes recordings.
 #[derive(Debug)]
 pub struct Recorder {
     pattern: String,
@@ -46,12 +46,12 @@ pub struct Recording {
     key: u64,
     path: PathBuf,
     sender: Sender<Command>,
-    waiting: Arc<AtomicUsize>,
-    given_up: AtomicBool,
+    queued_bytes: Arc<AtomicUsize>,
+    aborted: AtomicBool,
 }
 
 impl Recorder {
-    /// Starts the thread; `pattern` is where recordings go, with placeholders.
+    /// Starts the thread. `pattern` is the path of recordings, with placeholders.
     ///
     /// # Errors
     /// When the thread cannot be started.
@@ -62,21 +62,21 @@ impl Recorder {
         Ok(Recorder { pattern: pattern.to_owned(), sender, thread, next_key: AtomicU64::new(0) })
     }
 
-    /// The recording of a session; nothing is written before it begins.
+    /// The recording of a session; no file is created before [`Recording::begin`].
     pub fn recording(&self, id: &str, alias: &str) -> Recording {
         let home = std::env::var("HOME").unwrap_or_default();
         Recording {
             key: self.next_key.fetch_add(1, Ordering::Relaxed),
             path: expand(&self.pattern, &home, id, alias, jiff::ZonedDateTime::now().datetime()),
             sender: self.sender.clone(),
-            waiting: Arc::default(),
-            given_up: AtomicBool::new(false),
+            queued_bytes: Arc::default(),
+            aborted: AtomicBool::new(false),
         }
     }
 
-    /// Ends all recordings and waits until they are written.
+    /// Ends all recordings; blocks until they are written.
     pub fn stop(&self) {
-        // If the thread is gone there is nothing to wait for.
+        // An error means that the thread has ended.
         let _ = self.sender.send(Command::Stop);
         let thread = self.thread.lock().unwrap_or_else(PoisonError::into_inner).take();
         if let Some(thread) = thread {
@@ -92,27 +92,27 @@ impl Drop for Recorder {
 }
 
 impl Recording {
-    /// Begins a new file with everything that is in the history; an earlier one is complete.
-    pub fn begin(&self, protocol: &ProtocolVersion, parts: Vec<Chunk>) {
+    /// Starts a new file with the whole history; an earlier file is complete then.
+    pub fn begin(&self, protocol: &ProtocolVersion, chunks: Vec<Chunk>) {
         let (path, protocol) = (self.path.clone(), protocol.clone());
-        self.send(Command::Begin { key: self.key, path, protocol, parts });
+        self.send(Command::Begin { key: self.key, path, protocol, chunks });
     }
 
-    /// Adds messages.
+    /// Appends messages.
     pub fn write(&self, bytes: Vec<u8>) {
-        if self.given_up.load(Ordering::Relaxed) {
+        if self.aborted.load(Ordering::Relaxed) {
             return;
         }
-        if self.waiting.fetch_add(bytes.len(), Ordering::AcqRel) > MAX_WAITING {
-            tracing::warn!("recording to {} given up: the disk is too slow", self.path.display());
-            self.given_up.store(true, Ordering::Relaxed);
+        if self.queued_bytes.fetch_add(bytes.len(), Ordering::AcqRel) > MAX_QUEUED_BYTES {
+            tracing::warn!("recording to {} aborted: the disk is too slow", self.path.display());
+            self.aborted.store(true, Ordering::Relaxed);
             return self.send(Command::End { key: self.key });
         }
-        self.send(Command::Write { key: self.key, bytes, waiting: self.waiting.clone() });
+        self.send(Command::Write { key: self.key, bytes, queued_bytes: self.queued_bytes.clone() });
     }
 
     fn send(&self, command: Command) {
-        // Without the thread there are no recordings; it said why.
+        // An error means that the thread has ended.
         let _ = self.sender.send(command);
     }
 }
@@ -123,34 +123,34 @@ impl Drop for Recording {
     }
 }
 
-/// The directory that recordings of a pattern go to, as far as it does not depend on the session.
-pub fn folder_of(pattern: &str) -> PathBuf {
+/// The directory of recordings, up to the first component that depends on the session.
+pub fn directory_of(pattern: &str) -> PathBuf {
     let home = std::env::var("HOME").unwrap_or_default();
-    let whole = expand(pattern, &home, "%i", "%a", jiff::ZonedDateTime::now().datetime());
-    let folder = if pattern.contains('%') || !Path::new(pattern).is_dir() { whole.parent() } else { None };
-    let fixed = folder
+    let expanded = expand(pattern, &home, "%i", "%a", jiff::ZonedDateTime::now().datetime());
+    let dir = if pattern.contains('%') || !Path::new(pattern).is_dir() { expanded.parent() } else { None };
+    let fixed = dir
         .unwrap_or(Path::new(pattern))
         .components()
-        .take_while(|part| !part.as_os_str().to_string_lossy().contains('%'));
+        .take_while(|component| !component.as_os_str().to_string_lossy().contains('%'));
     fixed.collect()
 }
 
-/// Makes that directory, and looks whether it can be written to.
+/// Creates the directory and checks that it is writable.
 ///
 /// # Errors
-/// When it cannot.
-pub fn check_folder(folder: &Path) -> io::Result<()> {
-    if folder.as_os_str().is_empty() {
+/// When it cannot be created or written to.
+pub fn prepare_directory(dir: &Path) -> io::Result<()> {
+    if dir.as_os_str().is_empty() {
         return Ok(());
     }
-    private::make_directory(folder)?;
-    Ok(rustix::fs::access(folder, rustix::fs::Access::WRITE_OK)?)
+    private::create_directory(dir)?;
+    Ok(rustix::fs::access(dir, rustix::fs::Access::WRITE_OK)?)
 }
 
-/// The name of a recording: placeholders replaced in this order, a directory completed.
+/// The path of a recording. Placeholders are replaced in a fixed order; for a directory, a file name is added.
 fn expand(pattern: &str, home: &str, id: &str, alias: &str, now: DateTime) -> PathBuf {
     let pattern = match pattern.strip_prefix("~/") {
-        Some(rest) => format!("{home}/{rest}"),
+        Some(relative) => format!("{home}/{relative}"),
         None => pattern.to_owned(),
     };
     let pattern = if Path::new(&pattern).is_dir() {
@@ -165,7 +165,7 @@ fn expand(pattern: &str, home: &str, id: &str, alias: &str, now: DateTime) -> Pa
     values.iter().fold(pattern, |name, (placeholder, value)| name.replace(placeholder, value)).into()
 }
 
-/// Names to try, one after the other, until one is free.
+/// Paths to try until one is free.
 fn candidates(path: &Path) -> impl Iterator<Item = PathBuf> {
     let name = path.to_string_lossy().into_owned();
     let has_extension = name.to_ascii_lowercase().ends_with(".dprec");
@@ -181,16 +181,16 @@ fn run(receiver: &Receiver<Command>) {
     let mut files: HashMap<u64, (PathBuf, BufWriter<File>)> = HashMap::new();
     loop {
         let done = match receiver.recv_timeout(FLUSH_INTERVAL) {
-            Ok(Command::Begin { key, path, protocol, parts }) => {
+            Ok(Command::Begin { key, path, protocol, chunks }) => {
                 finish(files.remove(&key));
-                match begin(&path, &protocol, &parts) {
+                match begin(&path, &protocol, &chunks) {
                     Ok(file) => drop(files.insert(key, file)),
                     Err((path, error)) => tracing::warn!(%error, "cannot record to {}", path.display()),
                 }
                 continue;
             }
-            Ok(Command::Write { key, bytes, waiting }) => {
-                waiting.fetch_sub(bytes.len(), Ordering::AcqRel);
+            Ok(Command::Write { key, bytes, queued_bytes }) => {
+                queued_bytes.fetch_sub(bytes.len(), Ordering::AcqRel);
                 let written = files.get_mut(&key).map_or(Ok(()), |(_, file)| file.write_all(&bytes));
                 written.map_err(|error| (key, error))
             }
@@ -208,8 +208,8 @@ fn run(receiver: &Receiver<Command>) {
         if let Err((key, error)) = done
             && let Some((path, file)) = files.remove(&key)
         {
-            tracing::warn!(%error, "recording to {} given up", path.display());
-            // What is in the buffer could not be written either.
+            tracing::warn!(%error, "recording to {} aborted", path.display());
+            // The buffer could not be written either.
             drop(file.into_parts());
         }
     }
@@ -229,10 +229,10 @@ type Failure = (PathBuf, io::Error);
 fn begin(
     path: &Path,
     protocol: &ProtocolVersion,
-    parts: &[Chunk],
+    chunks: &[Chunk],
 ) -> Result<(PathBuf, BufWriter<File>), Failure> {
     if let Some(parent) = path.parent() {
-        private::make_directory(parent).map_err(|e| (parent.to_owned(), e))?;
+        private::create_directory(parent).map_err(|e| (parent.to_owned(), e))?;
     }
     let mut candidates = candidates(path);
     let (path, file) = loop {
@@ -246,7 +246,7 @@ fn begin(
         }
     };
     let mut file = BufWriter::with_capacity(64 << 10, file);
-    match write_opening(&mut file, protocol, parts) {
+    match write_header(&mut file, protocol, chunks) {
         Ok(()) => Ok((path, file)),
         Err(error) => {
             drop(file.into_parts());
@@ -255,16 +255,16 @@ fn begin(
     }
 }
 
-fn write_opening(file: &mut impl Write, protocol: &ProtocolVersion, parts: &[Chunk]) -> io::Result<()> {
+fn write_header(file: &mut impl Write, protocol: &ProtocolVersion, chunks: &[Chunk]) -> io::Result<()> {
     let mut header = Header::of_version(protocol);
     header.set("server-recording", "true");
     file.write_all(&header_bytes(&header).map_err(io::Error::other)?)?;
-    // Everything is allowed, so that playback leaves nothing out.
+    // Grant every feature to everybody, so that playback ignores no message.
     let access = Frame::new(FeatureAccessLevels::TYPE, 0, &[3; 12]).map_err(io::Error::other)?;
     let limits = Frame::new(FeatureLimits::TYPE, 0, &[0xff; 16]).map_err(io::Error::other)?;
     file.write_all(access.as_bytes())?;
     file.write_all(limits.as_bytes())?;
-    for block in parts.iter().flat_map(Chunk::blocks) {
+    for block in chunks.iter().flat_map(Chunk::blocks) {
         file.write_all(&block.map_err(io::Error::other)?)?;
     }
     Ok(())
@@ -287,7 +287,7 @@ mod tests {
     }
 
     #[test]
-    fn all_placeholders_are_replaced_and_nothing_else() {
+    fn placeholders_in_the_pattern_are_replaced() {
         assert_eq!(
             named("/x/%a %d %t %h %i %%.dprec", "al"),
             "/x/al 2026-01-02 03.04.05 03.04.05 id7 %%.dprec"
@@ -298,29 +298,29 @@ mod tests {
     }
 
     #[test]
-    fn in_a_directory_the_name_says_when_and_which() {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().to_str().unwrap();
+    fn in_a_directory_the_file_name_has_time_and_session_id() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().to_str().unwrap();
         for pattern in [path.to_owned(), format!("{path}/")] {
             assert_eq!(named(&pattern, "al"), format!("{path}/2026-01-02 03.04.05 session id7.dprec"));
         }
     }
 
     #[test]
-    fn the_directory_of_recordings_is_known_before_the_first() {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().to_str().unwrap();
-        assert_eq!(folder_of(path), folder.path());
-        assert_eq!(folder_of(&format!("{path}/new/%i.dprec")), folder.path().join("new"));
-        assert_eq!(folder_of(&format!("{path}/a/%a/x.dprec")), folder.path().join("a"));
-        assert_eq!(folder_of("%i.dprec"), Path::new(""));
-        check_folder(&folder.path().join("made")).unwrap();
-        fs::write(folder.path().join("file"), "").unwrap();
-        assert!(check_folder(&folder.path().join("file/x")).is_err());
+    fn the_directory_is_created_before_the_first_recording() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().to_str().unwrap();
+        assert_eq!(directory_of(path), dir.path());
+        assert_eq!(directory_of(&format!("{path}/new/%i.dprec")), dir.path().join("new"));
+        assert_eq!(directory_of(&format!("{path}/a/%a/x.dprec")), dir.path().join("a"));
+        assert_eq!(directory_of("%i.dprec"), Path::new(""));
+        prepare_directory(&dir.path().join("made")).unwrap();
+        fs::write(dir.path().join("file"), "").unwrap();
+        assert!(prepare_directory(&dir.path().join("file/x")).is_err());
     }
 
     #[test]
-    fn a_taken_name_gets_a_number() {
+    fn an_existing_file_is_avoided_by_a_number() {
         let names = |name: &str| -> Vec<String> {
             candidates(Path::new(name)).take(3).map(|p| p.to_string_lossy().into_owned()).collect()
         };
@@ -338,9 +338,9 @@ mod tests {
     }
 
     #[test]
-    fn a_recording_begins_with_everything_allowed_and_the_history_so_far() {
-        let folder = tempfile::tempdir().unwrap();
-        let pattern = folder.path().join("new/dir/%i.dprec");
+    fn a_recording_starts_with_all_features_granted_and_the_history() {
+        let dir = tempfile::tempdir().unwrap();
+        let pattern = dir.path().join("new/dir/%i.dprec");
         let recorder = Recorder::start(pattern.to_str().unwrap()).unwrap();
         let recording = recorder.recording("id", "");
         let version = ProtocolVersion::dp(4, 24, 0);
@@ -350,18 +350,18 @@ mod tests {
         recording.begin(&version, vec![Chunk::Memory(message.into_bytes())]);
         drop(recording);
         recorder.stop();
-        let (header, kinds) = types(&folder.path().join("new/dir/id.dprec"));
+        let (header, kinds) = types(&dir.path().join("new/dir/id.dprec"));
         let expected = [("version", "dp:4.24.0"), ("server-recording", "true")];
         assert_eq!(header, expected.map(|(k, v)| (k.to_owned(), v.to_owned())));
         assert_eq!(kinds, [70, 77, 129, 148]);
-        assert_eq!(types(&folder.path().join("new/dir/id (1).dprec")).1, [70, 77, 129]);
+        assert_eq!(types(&dir.path().join("new/dir/id (1).dprec")).1, [70, 77, 129]);
     }
 
     #[test]
-    fn what_cannot_be_recorded_is_no_harm() {
-        let folder = tempfile::tempdir().unwrap();
-        fs::write(folder.path().join("file"), "").unwrap();
-        let pattern = folder.path().join("file/x/%i.dprec");
+    fn a_failed_recording_is_ignored() {
+        let dir = tempfile::tempdir().unwrap();
+        fs::write(dir.path().join("file"), "").unwrap();
+        let pattern = dir.path().join("file/x/%i.dprec");
         let recorder = Recorder::start(pattern.to_str().unwrap()).unwrap();
         let recording = recorder.recording("id", "");
         recording.begin(&ProtocolVersion::dp(4, 24, 0), Vec::new());

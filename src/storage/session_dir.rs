@@ -1,8 +1,8 @@
-//! A directory of stored sessions: which there are, loading one, removing one. Source:
+//! The directory of stored sessions: listing, loading and removing sessions, and cleaning up after a crash. Source:
 //! docs/spec/storage.md#session-directory.
 //!
-//! At start only journals and the beginnings of histories are read; a history is looked through when somebody asks for
-//! its session. What an interrupted step has left over is dealt with then, too.
+//! At start only journals and the headers of histories are read; a history is read when its session is loaded. What
+//! an interrupted operation has left is cleaned up at start.
 
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::fs::{self, File, OpenOptions, TryLockError};
@@ -24,35 +24,29 @@ use super::private;
 use super::session_files::{LoadedJournal, SessionFiles, StorageError};
 use super::syncer::{SyncFile, Syncer};
 
-/// How long a session's files may still be in use by an earlier user of them.
-const CLAIM_PATIENCE: Duration = Duration::from_secs(10);
-/// How often that is looked at.
-const CLAIM_INTERVAL: Duration = Duration::from_millis(10);
-/// Largest journal in bytes that is read.
+/// How long to wait for the previous user of a session's files, which may still be writing.
+const LOCK_TIMEOUT: Duration = Duration::from_secs(10);
+/// Interval between two attempts to lock a session's files.
+const LOCK_RETRY_INTERVAL: Duration = Duration::from_millis(10);
+/// Maximum size of a journal in bytes; a longer one is not loaded.
 const MAX_JOURNAL: u64 = 256 << 20;
 
-/// A directory that cannot be used.
+/// Why a directory cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum SessionDirError {
-    /// It cannot be made or read.
+    /// It cannot be created or read.
     #[error("cannot use the session directory {path}: {source}")]
-    Io {
-        /// The directory.
-        path: PathBuf,
-        /// Why.
-        source: io::Error,
-    },
-    /// Another server uses it.
+    Io { path: PathBuf, source: io::Error },
+    /// Another server has locked it.
     #[error("the session directory {path} is in use by another server (process {process})")]
     InUse {
-        /// The directory.
         path: PathBuf,
-        /// The other process, as it wrote down its number.
+        /// Process id of the other server, from its lock file.
         process: String,
     },
 }
 
-/// A session that cannot be loaded. Its files stay as they are.
+/// Why a session cannot be loaded. Its files are not changed.
 #[derive(Debug, thiserror::Error)]
 pub enum LoadError {
     /// The journal cannot be read.
@@ -61,19 +55,19 @@ pub enum LoadError {
     /// The journal names no history file.
     #[error("the journal names no history file")]
     NoFile,
-    /// There is something wrong with the history file.
+    /// The history file cannot be loaded.
     #[error(transparent)]
     History(#[from] HistoryError),
-    /// The journal is longer than any that is read. What was left out of it would be overwritten.
+    /// The journal exceeds `MAX_JOURNAL`. Reading only a part would lose the rest when it is rewritten.
     #[error("the journal is longer than {MAX_JOURNAL} bytes")]
     JournalTooLong,
-    /// It is loaded already.
+    /// Its files are locked: the session is loaded, or its previous instance is still writing.
     #[error("the files are still in use")]
     InUse,
 }
 
 impl LoadError {
-    /// Whether the files may be sound and only cannot be read at the moment: trying again can help.
+    /// Whether a retry may succeed: the files may be intact but are unreadable at present.
     pub fn is_transient(&self) -> bool {
         match self {
             LoadError::Journal(error) => error.kind() != io::ErrorKind::NotFound,
@@ -84,41 +78,36 @@ impl LoadError {
     }
 }
 
-/// A stored session, as far as its journal tells.
+/// A stored session, as far as it is known without reading its history.
 #[derive(Debug)]
 pub struct SessionSummary {
-    /// Its id.
     pub id: String,
-    /// What the journal says.
     pub metadata: Metadata,
-    /// Protocol version.
     pub protocol: ProtocolVersion,
-    /// Size of its history in bytes, as the file system has it.
+    /// Size of its history in bytes: that of the file without its header.
     pub size: u64,
-    /// When its files were last written, if the file system knows.
+    /// When the journal or the history file was last written, if the file system knows.
     pub last_use: Option<SystemTime>,
 }
 
 /// A stored session that was loaded.
 #[derive(Debug)]
 pub struct LoadedSession {
-    /// What the journal says.
     pub metadata: Metadata,
-    /// What the history holds.
+    /// Index and summary of the history.
     pub contents: Contents,
-    /// The history; its first message is at position 0.
+    /// The history file; its first message is at position 0.
     pub history: Arc<HistoryFile>,
-    /// Protocol version.
     pub protocol: ProtocolVersion,
-    /// The picture, and when it was made in milliseconds since 1970.
+    /// The thumbnail, and its time in milliseconds since 1970.
     pub picture: Option<(Bytes, i64)>,
-    /// Where to write to.
+    /// For writing from now on.
     pub store: SessionFiles,
-    /// What was mended or left out.
+    /// What was repaired or ignored.
     pub warnings: Vec<String>,
 }
 
-/// A file of a stored session, as it was.
+/// A copy of a session's file, for a trace.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct StoredFile {
     name: String,
@@ -128,10 +117,10 @@ pub struct StoredFile {
 }
 
 impl StoredFile {
-    /// Makes the file anew in a directory; blocks.
+    /// Creates the file in a directory; blocks. A path in its name is ignored.
     ///
     /// # Errors
-    /// When it cannot be made.
+    /// When it cannot be created.
     pub fn write_to(&self, directory: &Path) -> io::Result<()> {
         let name = Path::new(&self.name).file_name().ok_or(io::ErrorKind::InvalidInput)?;
         let mut file = File::create_new(directory.join(name))?;
@@ -140,31 +129,41 @@ impl StoredFile {
     }
 }
 
-/// The directory.
+/// The session directory of a server.
+///
+/// **Invariants**
+///
+/// * While this exists and is not closed, the lock file is locked, so no other server uses the directory.
+/// * At most one [`SessionLock`] exists per session id, and its id is in `in_use`. Files of a session are written
+///   only by its holder.
+/// * The current history file is the one that the journal's last `FILE` entry names; an entry in a torn last line
+///   counts only if its file exists. A file that replaces another is complete and fsynced before the journal names
+///   it.
+/// * Journals are replaced by rename; a crash leaves the old one or the new one.
 #[derive(Debug)]
 pub struct SessionDir {
     path: PathBuf,
     directory: Arc<SyncFile>,
     syncer: Syncer,
     in_use: Mutex<HashSet<String>>,
-    /// Names of journals that are not what their session's id would give.
-    odd_names: Mutex<HashMap<String, String>>,
-    /// Ids of sessions that could not be read when the directory was listed.
-    unread: Mutex<BTreeSet<String>>,
-    /// Keeps other servers out.
+    /// File names of journals whose name does not follow from their session's id, by id.
+    irregular_names: Mutex<HashMap<String, String>>,
+    /// Ids of sessions that could not be read when the directory was listed; to be retried.
+    unreadable: Mutex<BTreeSet<String>>,
+    /// The lock file.
     lock: File,
 }
 
-/// The right to use the files of one session, held by at most one.
+/// Exclusive access to the files of one session; released when dropped.
 #[derive(Debug)]
 pub struct SessionLock {
-    folder: Arc<SessionDir>,
+    dir: Arc<SessionDir>,
     id: String,
 }
 
 impl SessionLock {
-    pub(super) fn folder(&self) -> &Arc<SessionDir> {
-        &self.folder
+    pub(super) fn dir(&self) -> &Arc<SessionDir> {
+        &self.dir
     }
 
     pub(super) fn id(&self) -> &str {
@@ -174,23 +173,23 @@ impl SessionLock {
 
 impl Drop for SessionLock {
     fn drop(&mut self) {
-        lock(&self.folder.in_use).remove(&self.id);
+        lock(&self.dir.in_use).remove(&self.id);
     }
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    // Only plain data is changed while it is held.
+    // Only plain data is changed while the lock is held.
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 impl SessionDir {
-    /// Opens a directory, makes it where it is missing, and keeps other servers out of it.
+    /// Opens and locks a directory, which is created if it is missing.
     ///
     /// # Errors
-    /// When it cannot be made or read, or another server uses it.
+    /// When it cannot be created or read, or another server uses it.
     pub fn open(path: &Path, sync_interval: Duration) -> Result<Arc<SessionDir>, SessionDirError> {
         let io_error = |source| SessionDirError::Io { path: path.to_owned(), source };
-        private::make_directory(path).map_err(io_error)?;
+        private::create_directory(path).map_err(io_error)?;
         let lock = lock_file(path)?;
         let directory = SyncFile::open(OpenOptions::new().read(true), path).map_err(io_error)?;
         Ok(Arc::new(SessionDir {
@@ -198,13 +197,13 @@ impl SessionDir {
             directory,
             syncer: Syncer::start(sync_interval).map_err(io_error)?,
             in_use: Mutex::default(),
-            odd_names: Mutex::default(),
-            unread: Mutex::default(),
+            irregular_names: Mutex::default(),
+            unreadable: Mutex::default(),
             lock,
         }))
     }
 
-    /// Forces everything to the disk and lets other servers in; blocks.
+    /// Calls fsync on everything that was written and unlocks the directory; blocks.
     pub fn close(&self) {
         self.syncer.stop();
         if let Err(error) = self.lock.unlock() {
@@ -212,12 +211,11 @@ impl SessionDir {
         }
     }
 
-    /// Where it is.
     pub fn path(&self) -> &Path {
         &self.path
     }
 
-    /// Forces its files to the disk.
+    /// Calls fsync on the files of the directory.
     pub fn syncer(&self) -> &Syncer {
         &self.syncer
     }
@@ -228,10 +226,10 @@ impl SessionDir {
 
     fn lock(self: &Arc<Self>, id: &str) -> Option<SessionLock> {
         let free = lock(&self.in_use).insert(id.to_owned());
-        free.then(|| SessionLock { folder: self.clone(), id: id.to_owned() })
+        free.then(|| SessionLock { dir: self.clone(), id: id.to_owned() })
     }
 
-    /// Files for a new session; `None` if there is one of this id.
+    /// The files of a new session, not created yet; `None` if there is a session of this id.
     pub fn create(self: &Arc<Self>, id: &str, protocol: ProtocolVersion) -> Option<SessionFiles> {
         if self.path.join(names::journal(id)).exists() {
             return None;
@@ -240,15 +238,15 @@ impl SessionDir {
     }
 
     fn journal_name(&self, id: &str) -> String {
-        lock(&self.odd_names).get(id).cloned().unwrap_or_else(|| names::journal(id))
+        lock(&self.irregular_names).get(id).cloned().unwrap_or_else(|| names::journal(id))
     }
 
-    /// Gives all sessions that can be loaded to `take`, in the order of their journals' names. Of the others a warning
-    /// tells why not.
+    /// Cleans up, then passes all sessions that can be loaded to `found`, in the order of their journals' file names.
+    /// For the others a warning is logged.
     ///
     /// # Errors
     /// When the directory cannot be read.
-    pub fn list(&self, archive: bool, mut take: impl FnMut(SessionSummary)) -> io::Result<()> {
+    pub fn list(&self, archive: bool, mut found: impl FnMut(SessionSummary)) -> io::Result<()> {
         let mut files = file_names(&self.path)?;
         self.finish_interrupted(&mut files);
         let journals: Vec<(&String, &str)> =
@@ -260,61 +258,62 @@ impl SessionDir {
                 continue;
             }
             let Some(bytes) = read_journal(&self.path.join(name)) else {
-                self.not_read(id, "its journal cannot be read");
+                self.note_unreadable(id, "its journal cannot be read");
                 continue;
             };
-            match bytes.and_then(|bytes| self.look_at(id, &bytes)) {
+            match bytes.and_then(|bytes| self.summarize(id, &bytes)) {
                 Ok((session, warnings)) => {
                     for warning in warnings {
                         tracing::warn!("stored session {id}: {warning}");
                     }
                     if **name != names::journal(id) {
-                        lock(&self.odd_names).insert((*id).to_owned(), (*name).clone());
+                        lock(&self.irregular_names).insert((*id).to_owned(), (*name).clone());
                     }
                     known.insert((*id).to_owned());
                     if !session.metadata.alias.is_empty() {
                         known.insert(session.metadata.alias.clone());
                     }
-                    self.remove_left_over(&session, &files, &ids, archive);
-                    take(session);
+                    self.remove_stale_histories(&session, &files, &ids, archive);
+                    found(session);
                 }
-                Err(error) if error.is_transient() => self.not_read(id, &error.to_string()),
+                Err(error) if error.is_transient() => self.note_unreadable(id, &error.to_string()),
                 Err(error) => tracing::warn!("stored session {id} is not loaded: {error}"),
             }
         }
         Ok(())
     }
 
-    /// A session cannot be read at the moment: it is told once, and tried again.
-    fn not_read(&self, id: &str, reason: &str) {
-        if lock(&self.unread).insert(id.to_owned()) {
-            tracing::error!("stored session {id} is not there until it can be read: {reason}");
+    /// Notes a session that is unreadable at present. It is logged once and retried.
+    fn note_unreadable(&self, id: &str, reason: &str) {
+        if lock(&self.unreadable).insert(id.to_owned()) {
+            tracing::error!("stored session {id} is unavailable until it can be read: {reason}");
         }
     }
 
     /// Whether there are sessions that could not be read yet.
     pub fn has_unreadable(&self) -> bool {
-        !lock(&self.unread).is_empty()
+        !lock(&self.unreadable).is_empty()
     }
 
-    /// Those of them that can be read now; blocks.
+    /// Retries these; returns the sessions that can be read now. Blocks.
     pub fn list_unreadable(&self) -> Vec<SessionSummary> {
-        let ids: Vec<String> = lock(&self.unread).iter().cloned().collect();
+        let ids: Vec<String> = lock(&self.unreadable).iter().cloned().collect();
         let read = ids.into_iter().filter_map(|id| {
             let bytes = read_journal(&self.path.join(self.journal_name(&id)))?;
-            let looked = bytes.and_then(|bytes| self.look_at(&id, &bytes));
-            if looked.as_ref().is_err_and(LoadError::is_transient) {
+            let summary = bytes.and_then(|bytes| self.summarize(&id, &bytes));
+            if summary.as_ref().is_err_and(LoadError::is_transient) {
                 return None;
             }
-            lock(&self.unread).remove(&id);
-            let looked = looked.map_err(|error| tracing::warn!("stored session {id} is not loaded: {error}"));
-            looked.ok().map(|(session, _)| session)
+            lock(&self.unreadable).remove(&id);
+            let summary =
+                summary.map_err(|error| tracing::warn!("stored session {id} is not loaded: {error}"));
+            summary.ok().map(|(session, _)| session)
         });
         read.collect()
     }
 
-    /// What a journal and the beginning of its history say.
-    fn look_at(&self, id: &str, journal: &[u8]) -> Result<(SessionSummary, Vec<String>), LoadError> {
+    /// Reads a session's metadata from its journal and the header of its history.
+    fn summarize(&self, id: &str, journal: &[u8]) -> Result<(SessionSummary, Vec<String>), LoadError> {
         let mut replay = Metadata::replay(journal);
         let name = self.current_file(&mut replay)?;
         let file = history_file::open(&self.path.join(&name), &name)?;
@@ -327,7 +326,7 @@ impl SessionDir {
         Ok((SessionSummary { id: id.to_owned(), metadata, protocol, size, last_use }, warnings))
     }
 
-    /// The history file that counts. An entry in a torn last line counts only if its file is there.
+    /// The name of the current history file. A `FILE` entry in a torn last line is used only if its file exists.
     fn current_file(&self, replay: &mut Replay) -> Result<String, LoadError> {
         let torn = replay.file_before.take();
         let name = replay.metadata.file.clone().ok_or(LoadError::NoFile)?;
@@ -341,10 +340,10 @@ impl SessionDir {
         }
     }
 
-    /// Brings to an end what was interrupted: deleting, archiving, making.
+    /// Completes deletions, archivings and creations that a crash has interrupted.
     fn finish_interrupted(&self, files: &mut BTreeSet<String>) {
         let remove = |name: &str, archive: bool| {
-            tracing::info!("removing {name}, left over from an interrupted step");
+            tracing::info!("removing {name}, left over from an interrupted operation");
             if let Err(error) = names::remove(&self.path, name, archive) {
                 tracing::warn!(%error, "cannot remove {name}");
             }
@@ -353,21 +352,21 @@ impl SessionDir {
             let journal_of =
                 |ending: &str| name.strip_suffix(ending).and_then(names::journal_id).map(str::to_owned);
             if let Some(id) = journal_of(names::DELETED) {
-                for other in self.others_of(&id, files) {
+                for other in self.files_without_journal(&id, files) {
                     remove(&other, false);
                 }
                 remove(&name, false);
             } else if let Some(id) = journal_of(names::ARCHIVED) {
                 let journal = name.trim_end_matches(names::ARCHIVED);
                 if !files.contains(journal) && names::journal(&id) == journal {
-                    for other in self.others_of(&id, files) {
+                    for other in self.files_without_journal(&id, files) {
                         remove(&other, true);
                     }
                 }
             } else if let Some(id) = journal_of(names::NEW) {
                 if !files.contains(name.trim_end_matches(names::NEW)) {
-                    // Nobody has seen that session yet.
-                    for other in self.others_of(&id, files) {
+                    // The journal was never renamed into place, so no client has joined that session.
+                    for other in self.files_without_journal(&id, files) {
                         remove(&other, false);
                     }
                 }
@@ -381,8 +380,8 @@ impl SessionDir {
         }
     }
 
-    /// History files and picture of a session that has no journal any more.
-    fn others_of(&self, id: &str, files: &BTreeSet<String>) -> Vec<String> {
+    /// History files and thumbnail of a session that has no journal any more.
+    fn files_without_journal(&self, id: &str, files: &BTreeSet<String>) -> Vec<String> {
         let journal_names: HashSet<&str> = files.iter().filter_map(|f| names::journal_id(f)).collect();
         let belongs = |name: &&String| {
             let own = name.split('.').next().is_some_and(|stem| stem == id || !journal_names.contains(stem));
@@ -391,8 +390,8 @@ impl SessionDir {
         files.iter().filter(belongs).cloned().collect()
     }
 
-    /// Removes history files of a session that do not count any more.
-    fn remove_left_over(
+    /// Removes history files of a session that are not the current one.
+    fn remove_stale_histories(
         &self,
         session: &SessionSummary,
         files: &BTreeSet<String>,
@@ -407,7 +406,7 @@ impl SessionDir {
             if current.is_some_and(|c| c == name.as_str()) || of_another {
                 continue;
             }
-            tracing::info!("stored session {}: removing {name}, which does not count any more", session.id);
+            tracing::info!("stored session {}: removing {name}, which is no longer used", session.id);
             if let Err(error) = names::remove(&self.path, name, archive) {
                 tracing::warn!(%error, "cannot remove {name}");
             }
@@ -417,7 +416,7 @@ impl SessionDir {
     /// Loads a session; blocks.
     ///
     /// # Errors
-    /// When it cannot be loaded; nothing is changed then.
+    /// When it cannot be loaded; its files are not changed then.
     pub fn load(self: &Arc<Self>, id: &str) -> Result<LoadedSession, LoadError> {
         let lock = self.lock_with_retry(id).ok_or(LoadError::InUse)?;
         let journal_name = self.journal_name(id);
@@ -430,7 +429,7 @@ impl SessionDir {
         let Replay { metadata, mut warnings, torn, unknown, .. } = replay;
         let mut backlog = if torn { "\n".to_owned() } else { String::new() };
         if named.as_ref() != Some(&name) {
-            // With its line feed, the torn entry would count.
+            // If only a line feed followed, the torn entry would become valid.
             Entry::File(name.clone()).write(&mut backlog);
         }
         let file = history_file::open(&self.path.join(&name), &name)?;
@@ -440,13 +439,13 @@ impl SessionDir {
         if contents.messages() == 0 {
             return Err(HistoryError::Empty(name).into());
         }
-        if contents.cut > 0 {
+        if contents.torn_bytes > 0 {
             let end = first_message + contents.size();
             file.file.set_len(end).map_err(io_error)?;
-            self.syncer.written(&file);
-            let bytes = contents.cut;
+            self.syncer.queue(&file);
+            let bytes = contents.torn_bytes;
             warnings
-                .push(format!("{name}: cut {bytes} bytes from offset {end} on, no whole message is there"));
+                .push(format!("{name}: cut {bytes} bytes at offset {end}: the last message is incomplete"));
         }
         let history = HistoryFile::new(file, -(first_message as i64));
         let journal = LoadedJournal {
@@ -463,12 +462,12 @@ impl SessionDir {
         Ok(LoadedSession { metadata, contents, history, protocol, picture, store, warnings })
     }
 
-    /// Somebody who has just ended may still be writing.
+    /// Locks a session's files. Retries for a while, because a session that has just ended may still be writing.
     fn lock_with_retry(self: &Arc<Self>, id: &str) -> Option<SessionLock> {
         let begin = std::time::Instant::now();
         loop {
             match self.lock(id) {
-                None if begin.elapsed() < CLAIM_PATIENCE => std::thread::sleep(CLAIM_INTERVAL),
+                None if begin.elapsed() < LOCK_TIMEOUT => std::thread::sleep(LOCK_RETRY_INTERVAL),
                 lock => return lock,
             }
         }
@@ -478,11 +477,11 @@ impl SessionDir {
         let path = self.path.join(names::thumbnail(id));
         let bytes = fs::read(&path).ok()?;
         let modified = fs::metadata(&path).and_then(|m| m.modified()).ok()?;
-        let made = modified.duration_since(UNIX_EPOCH).map_or(0, |d| d.as_millis() as i64);
-        Some((bytes.into(), made))
+        let modified_ms = modified.duration_since(UNIX_EPOCH).map_or(0, |d| d.as_millis() as i64);
+        Some((bytes.into(), modified_ms))
     }
 
-    /// The files of a session, archives too; blocks. What cannot be read is left out.
+    /// Copies of all files of a session, archives too; blocks. Files that cannot be read are left out.
     pub fn files_of(&self, id: &str) -> Vec<StoredFile> {
         let journal = self.journal_name(id);
         let names = file_names(&self.path).unwrap_or_default();
@@ -495,8 +494,8 @@ impl SessionDir {
         read.collect()
     }
 
-    /// Ends a session that is not loaded: its files are deleted, or kept as archives if `archive` or the session itself
-    /// says so; blocks.
+    /// Removes a session that is not loaded: its files are deleted, or archived if `archive` or the session's own
+    /// setting says so; blocks.
     ///
     /// # Errors
     /// When it is in use, or its files cannot be deleted or renamed.
@@ -507,14 +506,15 @@ impl SessionDir {
             path: self.path.join(&journal),
             source: io::Error::new(io::ErrorKind::ResourceBusy, "it is in use"),
         };
-        let _claim = self.lock_with_retry(id).ok_or_else(in_use)?;
+        let _lock = self.lock_with_retry(id).ok_or_else(in_use)?;
         let bytes = read_journal(&self.path.join(&journal)).and_then(Result::ok);
         let metadata = bytes.map(|bytes| Metadata::replay(&bytes).metadata).unwrap_or_default();
         let archive = metadata.archive.unwrap_or(archive);
         self.remove_session(id, &journal, &metadata.file.unwrap_or_default(), archive)
     }
 
-    /// Removes all files of a session. From the first step on it is gone; the rest is finished at the next start.
+    /// Removes all files of a session. After the first step the session is gone; if a crash interrupts the rest, it
+    /// is completed at the next start.
     pub(super) fn remove_session(
         &self,
         id: &str,
@@ -524,18 +524,18 @@ impl SessionDir {
     ) -> Result<(), StorageError> {
         let path = self.path.join(journal);
         let failed = |source| StorageError { doing: "remove", path: path.clone(), source };
-        let mark = self.path.join(format!("{journal}{}", names::DELETED));
+        let tombstone = self.path.join(format!("{journal}{}", names::DELETED));
         if archive {
             names::remove(&self.path, journal, true).map_err(failed)?;
         } else {
-            match fs::rename(&path, &mark) {
+            match fs::rename(&path, &tombstone) {
                 Err(error) if error.kind() == io::ErrorKind::NotFound => {}
                 done => done.map_err(failed)?,
             }
         }
         self.directory.sync().map_err(failed)?;
         let files = file_names(&self.path).map_err(failed)?;
-        let mut others = self.others_of(id, &files);
+        let mut others = self.files_without_journal(id, &files);
         if files.contains(history) && !others.iter().any(|o| o == history) {
             others.push(history.to_owned());
         }
@@ -545,8 +545,8 @@ impl SessionDir {
         if !archive {
             names::remove(&self.path, &format!("{journal}{}", names::DELETED), false).map_err(failed)?;
         }
-        lock(&self.odd_names).remove(id);
-        self.syncer.written(&self.directory);
+        lock(&self.irregular_names).remove(id);
+        self.syncer.queue(&self.directory);
         Ok(())
     }
 }
@@ -578,7 +578,7 @@ pub(super) fn file_names(path: &Path) -> io::Result<BTreeSet<String>> {
     let mut names = BTreeSet::new();
     for entry in fs::read_dir(path)? {
         let entry = entry?;
-        // A link to a file is as good as a file.
+        // A link to a regular file counts as one.
         let is_file =
             entry.file_type().is_ok_and(|t| t.is_file() || (t.is_symlink() && entry.path().is_file()));
         if let (true, Ok(name)) = (is_file, entry.file_name().into_string()) {
@@ -588,7 +588,7 @@ pub(super) fn file_names(path: &Path) -> io::Result<BTreeSet<String>> {
     Ok(names)
 }
 
-/// The journal; nothing if it cannot be read and written.
+/// Reads a journal; `None` if it cannot be opened for reading and writing.
 fn read_journal(path: &Path) -> Option<Result<Vec<u8>, LoadError>> {
     let file = OpenOptions::new().read(true).write(true).open(path).ok()?;
     Some(whole_journal(&file))

@@ -1,7 +1,7 @@
-//! The files of one session while it is loaded: everything that is written goes through here.
+//! The files of one loaded session: everything is written through [`SessionFiles`].
 //!
-//! Writing is at known offsets, so that what failed half-way is simply written again. What was written is safe from the
-//! end of the process; [`Syncer`](super::syncer::Syncer) makes it safe from the end of the machine.
+//! Writes go to known offsets, so a failed one is simply retried. Written data survives a crash of the process;
+//! [`Syncer`](super::syncer::Syncer) makes it survive a crash of the machine by fsync.
 
 mod journaling;
 
@@ -22,18 +22,16 @@ use super::syncer::SyncFile;
 use crate::auth::password;
 pub(super) use journaling::LoadedJournal;
 
-/// Bytes that are copied between history files at a time.
+/// Size in bytes of the blocks in which histories are copied.
 const COPY_BYTES: usize = 1 << 20;
 
-/// Something that could not be stored.
+/// A failed file operation.
 #[derive(Debug, thiserror::Error)]
 #[error("cannot {doing} {path}: {source}")]
 pub struct StorageError {
-    /// What was being done.
+    /// The operation, as a verb for the error text.
     pub doing: &'static str,
-    /// With which file.
     pub path: PathBuf,
-    /// Why not.
     pub source: io::Error,
 }
 
@@ -41,16 +39,14 @@ fn failed<'a>(doing: &'static str, path: &'a Path) -> impl FnOnce(io::Error) -> 
     move |source| StorageError { doing, path: path.to_owned(), source }
 }
 
-/// A part of a history.
+/// A piece of a history.
 #[derive(Debug, Clone)]
 pub enum Chunk {
-    /// In memory.
     Memory(Bytes),
-    /// In a history file only.
+    /// Only in a history file.
     File {
-        /// The file.
         file: Arc<HistoryFile>,
-        /// Position on the axis of the log.
+        /// Position in the log.
         from: i64,
         /// Size in bytes.
         len: usize,
@@ -58,7 +54,7 @@ pub enum Chunk {
 }
 
 impl Chunk {
-    /// All of it, in blocks of a size that is good to copy; blocks.
+    /// The bytes in blocks of at most [`COPY_BYTES`] if they are in a file; blocks.
     pub(super) fn blocks(&self) -> Box<dyn Iterator<Item = Result<Bytes, StorageError>> + '_> {
         match self {
             Chunk::Memory(bytes) => Box::new(std::iter::once(Ok(bytes.clone()))),
@@ -70,66 +66,64 @@ impl Chunk {
     }
 }
 
-/// What the history has that is not stored yet.
+/// What must be written to the history file.
 #[derive(Debug, Default)]
 pub enum HistoryWrite {
-    /// Nothing.
     #[default]
     Nothing,
-    /// More at its end.
+    /// More bytes at its end.
     Append {
         /// Position of the first byte.
         from: i64,
-        /// The bytes.
-        parts: Vec<Bytes>,
+        chunks: Vec<Bytes>,
     },
-    /// A new file: the first one, or that after a reset.
+    /// A new file: the first one, or after a reset.
     Replace(NewHistory),
 }
 
 /// The content of a new history file.
 #[derive(Debug)]
 pub struct NewHistory {
-    /// Which state of the log this is.
+    /// Generation of the log, see [`crate::history::History`].
     pub generation: u64,
     /// Position of the first byte.
     pub from: i64,
-    /// All of it.
-    pub parts: Vec<Chunk>,
-    /// Position in the old history where a streamed reset forked.
+    /// The whole content.
+    pub chunks: Vec<Chunk>,
+    /// Fork position of a streamed reset in the old history.
     pub fork: Option<i64>,
 }
 
-/// Which password.
+/// Which of a session's passwords.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum PasswordKind {
-    /// That of the session.
+    /// Required to join.
     Session,
-    /// That which makes operator.
+    /// Makes its user an operator.
     Operator,
 }
 
-/// What is to be stored.
+/// Everything that a session has to store at one time.
 #[derive(Debug, Default)]
 pub struct WriteBatch {
     /// Journal entries, in order.
     pub journal: Vec<Entry>,
-    /// Passwords that are to be hashed and entered in the journal.
+    /// Passwords to be hashed; their hashes are entered in the journal.
     pub passwords: Vec<(PasswordKind, String)>,
-    /// New history.
     pub history: HistoryWrite,
-    /// A new picture, or none any more.
+    /// `Some(None)` removes the thumbnail, `Some(Some(..))` replaces it.
     pub picture: Option<Option<Bytes>>,
-    /// Old files are kept as archives.
+    /// Old files are archived instead of deleted.
     pub archive: bool,
-    /// Some entries are missing, because too many had to wait: the journal has to be written anew.
+    /// Entries are missing because too many were waiting: the journal must be rewritten from a snapshot.
     pub incomplete: bool,
-    /// All that the journal has to say, if it is written anew. A new history file needs that.
+    /// All entries of the current state, for rewriting the journal. Required with a new history file; see
+    /// [`SessionFiles::wants_snapshot`].
     pub snapshot: Option<Vec<Entry>>,
 }
 
 impl WriteBatch {
-    /// Whether there is nothing to do.
+    /// Whether there is nothing to write.
     pub fn is_empty(&self) -> bool {
         self.journal.is_empty()
             && self.passwords.is_empty()
@@ -138,7 +132,7 @@ impl WriteBatch {
             && self.snapshot.is_none()
     }
 
-    /// Whether it only takes appending to open files: microseconds.
+    /// Whether it only appends to open files, which takes microseconds and may be done on the session's thread.
     pub fn is_light(&self) -> bool {
         self.passwords.is_empty()
             && !matches!(self.history, HistoryWrite::Replace(_))
@@ -150,59 +144,58 @@ impl WriteBatch {
 /// How far the history is stored.
 #[derive(Debug)]
 pub struct StoredHistory {
-    /// Which state of the log was stored in a new file; `None` after appending.
+    /// Generation of the log that was written to a new file; `None` after an append.
     pub generation: Option<u64>,
-    /// The file.
     pub file: Arc<HistoryFile>,
-    /// Position up to which it is in the file.
+    /// Position up to which the history is in the file.
     pub end: i64,
 }
 
-/// What came of some [`WriteBatch`].
+/// Result of a [`WriteBatch`].
 #[derive(Debug, Default)]
 pub struct WriteResult {
     /// How far the history is stored, if that has changed.
     pub stored: Option<StoredHistory>,
-    /// What failed first.
+    /// The first error. What was not written is retried with the next batch.
     pub error: Option<StorageError>,
 }
 
-/// What becomes of the files at the end.
+/// What to do with the files of a session that ends.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum FileDisposition {
-    /// They stay; the session is loaded again when somebody asks for it.
+    /// Keep them; the session is unloaded and is loaded again when somebody joins.
     Keep,
-    /// The session is over; its files are deleted.
+    /// Delete them; the session is over.
     Delete,
-    /// The session is over; its files are kept as archives.
+    /// Archive them; the session is over.
     Archive,
 }
 
 #[derive(Debug)]
 struct Journal {
     sync: Arc<SyncFile>,
-    /// Up to here it holds whole lines of ours.
+    /// End of the last line that was written completely; the next write goes here.
     end: u64,
 }
 
 /// The files of one session.
 #[derive(Debug)]
 pub struct SessionFiles {
-    folder: Arc<SessionDir>,
+    dir: Arc<SessionDir>,
     lock: SessionLock,
     protocol: ProtocolVersion,
-    /// Name of the journal.
+    /// File name of the journal.
     journal_name: String,
     journal: Option<Journal>,
-    /// Lines that could not be written yet.
+    /// Lines that are not written yet, because writing has failed or the files do not exist.
     backlog: String,
-    /// Some lines are missing in the journal and the backlog.
+    /// Lines are missing in journal and backlog: the journal must be rewritten.
     incomplete: bool,
-    /// Size of the journal when it was written anew, 0 if that was never.
+    /// Size of the journal after it was last rewritten (compacted), 0 if it never was.
     compact_len: u64,
-    /// Hashes of the passwords, as they were journaled: that of the session, and that which makes operator.
+    /// Hashes in the journal: of the session password and of the operator password.
     hashes: [String; 2],
-    /// Lines of later versions.
+    /// Journal lines of later versions, kept when the journal is rewritten.
     unknown: String,
     history: Option<Arc<HistoryFile>>,
     /// Name of the history file, as the journal has it.
@@ -212,10 +205,10 @@ pub struct SessionFiles {
 }
 
 impl SessionFiles {
-    /// Files of a new session. They are made with the first work.
+    /// Files of a new session. They are created by the first batch that has a history.
     pub(super) fn new(lock: SessionLock, protocol: ProtocolVersion) -> SessionFiles {
         SessionFiles {
-            folder: lock.folder().clone(),
+            dir: lock.dir().clone(),
             journal_name: names::journal(lock.id()),
             lock,
             protocol,
@@ -231,7 +224,7 @@ impl SessionFiles {
         }
     }
 
-    /// Files that are there already.
+    /// Files of a session that was loaded.
     pub(super) fn loaded(
         lock: SessionLock,
         protocol: ProtocolVersion,
@@ -241,9 +234,9 @@ impl SessionFiles {
         files: u32,
     ) -> SessionFiles {
         let LoadedJournal { name, sync, end, backlog, hashes, unknown } = journal;
-        let folder = lock.folder().clone();
+        let dir = lock.dir().clone();
         SessionFiles {
-            folder,
+            dir,
             lock,
             protocol,
             journal_name: name,
@@ -259,171 +252,175 @@ impl SessionFiles {
         }
     }
 
-    /// Id of the session.
     pub fn id(&self) -> &str {
         self.lock.id()
     }
 
-    /// Whether there are files yet.
+    /// Whether the files have been created.
     pub fn exists(&self) -> bool {
         self.journal.is_some()
     }
 
-    /// Whether forcing something to the disk has failed, so that everything should be written anew.
+    /// Whether an fsync has failed for the history or the journal (they are poisoned): both must be rewritten to new
+    /// files.
     pub fn is_poisoned(&self) -> bool {
         self.history.as_ref().is_some_and(|h| h.sync.is_poisoned())
             || self.journal.as_ref().is_some_and(|j| j.sync.is_poisoned())
     }
 
-    /// Whether every work is forced to the disk, which takes a while.
+    /// Whether each batch is followed by an fsync, which may take long.
     pub fn fsync_every_batch(&self) -> bool {
-        self.folder.syncer().syncs_every_batch()
+        self.dir.syncer().syncs_every_batch()
     }
 
-    /// Stores. Blocks for long unless the work is light.
-    pub fn perform(&mut self, work: WriteBatch) -> WriteResult {
-        let mut outcome = WriteResult::default();
-        for entry in &work.journal {
-            self.enter(entry);
+    /// Writes a batch. Blocks for long unless it is light, see [`WriteBatch::is_light`].
+    pub fn perform(&mut self, batch: WriteBatch) -> WriteResult {
+        let mut result = WriteResult::default();
+        for entry in &batch.journal {
+            self.queue_entry(entry);
         }
-        for (kind, text) in &work.passwords {
+        for (kind, text) in &batch.passwords {
             let hash = if text.is_empty() { Some(String::new()) } else { password::hash(text) };
             match (kind, hash) {
-                (PasswordKind::Session, Some(hash)) => self.enter(&Entry::Password(hash)),
-                (PasswordKind::Operator, Some(hash)) => self.enter(&Entry::Opword(hash)),
-                (_, None) => outcome.error = Some(self.journal_error("hash a password for", "no randomness")),
+                (PasswordKind::Session, Some(hash)) => self.queue_entry(&Entry::Password(hash)),
+                (PasswordKind::Operator, Some(hash)) => self.queue_entry(&Entry::Opword(hash)),
+                (_, None) => result.error = Some(self.journal_error("hash a password for", "no randomness")),
             }
         }
-        self.incomplete |= work.incomplete;
-        let lines = work.snapshot.map(|entries| self.journal_lines(&entries));
+        self.incomplete |= batch.incomplete;
+        let lines = batch.snapshot.map(|entries| self.journal_lines(&entries));
         if lines.is_some() {
-            // What is in the snapshot is nowhere else until it was written.
+            // The snapshot replaces the backlog, and its entries are nowhere else until it is written.
             self.backlog.clear();
             self.incomplete = true;
         }
-        let stored = match work.history {
+        let stored = match batch.history {
             HistoryWrite::Nothing => Ok(None),
-            HistoryWrite::Append { from, parts } => self.append(from, &parts),
+            HistoryWrite::Append { from, chunks } => self.append(from, &chunks),
             HistoryWrite::Replace(new) if self.exists() => {
-                self.replace(&new, lines.as_deref(), work.archive).map(Some)
+                self.replace(&new, lines.as_deref(), batch.archive).map(Some)
             }
             HistoryWrite::Replace(new) => self.create(&new, lines.as_deref()).map(Some),
         };
         let replaced = matches!(stored, Ok(Some(StoredHistory { generation: Some(_), .. })));
         match stored {
-            Ok(stored) => outcome.stored = stored,
-            Err(error) => outcome.error = Some(error),
+            Ok(stored) => result.stored = stored,
+            Err(error) => result.error = Some(error),
         }
-        let rest = match &lines {
-            Some(lines) if !replaced && self.exists() => self.rewrite(lines),
+        let written = match &lines {
+            Some(lines) if !replaced && self.exists() => self.compact(lines),
             _ => self.write_backlog(),
         };
-        let rest = rest.and_then(|()| match &work.picture {
-            Some(picture) => self.set_picture(picture.as_ref(), work.archive),
+        let written = written.and_then(|()| match &batch.picture {
+            Some(picture) => self.set_picture(picture.as_ref(), batch.archive),
             None => Ok(()),
         });
-        let rest = rest.and_then(|()| if self.fsync_every_batch() { self.sync() } else { Ok(()) });
-        if let Err(error) = rest {
-            outcome.error.get_or_insert(error);
+        let written = written.and_then(|()| if self.fsync_every_batch() { self.sync() } else { Ok(()) });
+        if let Err(error) = written {
+            result.error.get_or_insert(error);
         }
         self.bound_backlog();
-        outcome
+        result
     }
 
-    fn append(&self, from: i64, parts: &[Bytes]) -> Result<Option<StoredHistory>, StorageError> {
+    fn append(&self, from: i64, chunks: &[Bytes]) -> Result<Option<StoredHistory>, StorageError> {
         let Some(history) = &self.history else { return Ok(None) };
         let mut end = from;
-        for part in parts {
-            history.write_at(end, part).map_err(failed("write to", history.path()))?;
-            end += part.len() as i64;
+        for chunk in chunks {
+            history.write_at(end, chunk).map_err(failed("write to", history.path()))?;
+            end += chunk.len() as i64;
         }
-        self.folder.syncer().written(&history.sync);
+        self.dir.syncer().queue(&history.sync);
         Ok(Some(StoredHistory { generation: None, file: history.clone(), end }))
     }
 
-    /// Makes the files of a new session. The journal gets its name last: until then there is no session, and what is
-    /// there under its other name tells that the rest is not needed.
+    /// Creates the files of a new session. The journal is renamed into place last: until then the session does not
+    /// exist, and the journal's temporary name tells the cleanup after a crash to remove the other files.
     fn create(&mut self, new: &NewHistory, lines: Option<&str>) -> Result<StoredHistory, StorageError> {
         let name = self.free_history_name();
         let text = self.file_lines(&name, 1) + lines.unwrap_or(&self.backlog);
-        // Nobody is in it yet, so there is nothing that would have to be on the disk at once.
+        // Nobody has joined yet, so an fsync is not urgent.
         let journal = self.write_new_journal(&text, self.fsync_every_batch())?;
-        let made = self.make_history_file(&name).and_then(|sync| {
-            let stored = self.fill(&sync, new).and_then(|stored| self.name_journal().map(|()| stored));
+        let created = self.create_history_file(&name).and_then(|sync| {
+            let stored =
+                self.write_history(&sync, new).and_then(|stored| self.rename_journal().map(|()| stored));
             stored.inspect_err(|_| self.discard(&name))
         });
-        let stored = made.inspect_err(|_| self.discard(&self.new_journal_name()))?;
-        self.take_journal(journal, &text);
+        let stored = created.inspect_err(|_| self.discard(&self.new_journal_name()))?;
+        self.switch_journal(journal, &text);
         self.compact_len = 0;
         self.history = Some(stored.file.clone());
         self.history_name = name;
         self.files = 1;
-        self.folder.syncer().written(&stored.file.sync);
-        self.journal.iter().for_each(|journal| self.folder.syncer().written(&journal.sync));
-        self.folder.syncer().written(self.folder.directory());
+        self.dir.syncer().queue(&stored.file.sync);
+        self.journal.iter().for_each(|journal| self.dir.syncer().queue(&journal.sync));
+        self.dir.syncer().queue(self.dir.directory());
         Ok(stored)
     }
 
-    /// Puts a new history file in place of the old one: first the file, whole and on the disk, then a new journal that
-    /// makes it count, then the old one goes. Whatever interrupts this leaves one of the two in force.
+    /// Replaces the history file: the new file is written and fsynced, then a new journal that names it is renamed
+    /// into place, then the old file is removed. A crash at any point leaves one of the two histories in force.
     fn replace(
         &mut self,
         new: &NewHistory,
         lines: Option<&str>,
         archive: bool,
     ) -> Result<StoredHistory, StorageError> {
-        let lines = lines.ok_or_else(|| self.journal_error("write", "nothing is known of its content"))?;
+        let lines =
+            lines.ok_or_else(|| self.journal_error("write", "there is no snapshot of its content"))?;
         let name = self.free_history_name();
-        let sync = self.make_history_file(&name)?;
+        let sync = self.create_history_file(&name)?;
         let text = self.file_lines(&name, self.files + 1) + lines;
-        let filled = self.fill(&sync, new).and_then(|stored| {
-            sync.sync().map_err(failed("force", sync.path()))?;
-            let directory = self.folder.directory();
-            directory.sync().map_err(failed("force", directory.path()))?;
+        let written = self.write_history(&sync, new).and_then(|stored| {
+            sync.sync().map_err(failed("fsync", sync.path()))?;
+            let directory = self.dir.directory();
+            directory.sync().map_err(failed("fsync", directory.path()))?;
             let journal = self.write_new_journal(&text, true)?;
-            self.name_journal().inspect_err(|_| self.discard(&self.new_journal_name()))?;
+            self.rename_journal().inspect_err(|_| self.discard(&self.new_journal_name()))?;
             Ok((stored, journal))
         });
-        let (stored, journal) = filled.inspect_err(|_| self.discard(&name))?;
-        self.take_journal(journal, &text);
+        let (stored, journal) = written.inspect_err(|_| self.discard(&name))?;
+        self.switch_journal(journal, &text);
         self.files += 1;
         let old = std::mem::replace(&mut self.history_name, name);
         self.history = Some(stored.file.clone());
-        let directory = self.folder.directory();
+        let directory = self.dir.directory();
         if let Err(source) = directory.sync() {
-            // Which of the two the disk has is not known, so both stay. It is tried again with another file.
+            // It is unknown which journal is on the disk, so both histories stay. The replacement is retried with
+            // another file.
             self.incomplete = true;
-            return Err(failed("force", directory.path())(source));
+            return Err(failed("fsync", directory.path())(source));
         }
         if let Err(source) = self.remove_history(&old, archive) {
-            // Found and dealt with when the session is loaded again.
+            // Cleaned up at the next start.
             tracing::warn!("session {}: cannot remove the old history file {old}: {source}", self.id());
         }
-        self.folder.syncer().written(self.folder.directory());
+        self.dir.syncer().queue(self.dir.directory());
         Ok(stored)
     }
 
     fn remove_history(&self, name: &str, archive: bool) -> io::Result<()> {
-        // A name that leads elsewhere was made by hand; what is there is not ours.
-        if name.contains('/') { Ok(()) } else { names::remove(self.folder.path(), name, archive) }
+        // Path traversal guard: a name with a directory was edited by hand, and that file is not the server's to
+        // remove.
+        if name.contains('/') { Ok(()) } else { names::remove(self.dir.path(), name, archive) }
     }
 
-    /// Name of the next history file; one that is taken is passed over.
+    /// The first free name for the next history file.
     fn free_history_name(&self) -> String {
         let mut names = (self.files + 1..).map(|number| names::history(self.id(), number));
-        // There are more numbers than files.
-        names.find(|name| !self.folder.path().join(name).exists()).unwrap_or_default()
+        // Not all of the 2^32 numbers can be taken.
+        names.find(|name| !self.dir.path().join(name).exists()).unwrap_or_default()
     }
 
-    fn make_history_file(&self, name: &str) -> Result<Arc<SyncFile>, StorageError> {
-        let path = self.folder.path().join(name);
+    fn create_history_file(&self, name: &str) -> Result<Arc<SyncFile>, StorageError> {
+        let path = self.dir.path().join(name);
         let mut options = OpenOptions::new();
         options.read(true).write(true).create_new(true);
-        SyncFile::open(&options, &path).map_err(failed("make", &path))
+        SyncFile::open(&options, &path).map_err(failed("create", &path))
     }
 
     fn discard(&self, name: &str) {
-        let path = self.folder.path().join(name);
+        let path = self.dir.path().join(name);
         if let Err(error) = fs::remove_file(&path)
             && error.kind() != io::ErrorKind::NotFound
         {
@@ -431,16 +428,16 @@ impl SessionFiles {
         }
     }
 
-    fn fill(&self, sync: &Arc<SyncFile>, new: &NewHistory) -> Result<StoredHistory, StorageError> {
+    fn write_history(&self, sync: &Arc<SyncFile>, new: &NewHistory) -> Result<StoredHistory, StorageError> {
         let old = self.history.as_ref();
         let fork = new.fork.zip(old).map(|(position, old)| old.offset_of(position));
-        let opening = history_header_bytes(&self.protocol, fork);
-        let file = HistoryFile::new(sync.clone(), new.from - opening.len() as i64);
+        let header = history_header_bytes(&self.protocol, fork);
+        let file = HistoryFile::new(sync.clone(), new.from - header.len() as i64);
         let write =
             |end: i64, bytes: &[u8]| file.write_at(end, bytes).map_err(failed("write to", file.path()));
-        write(new.from - opening.len() as i64, &opening)?;
+        write(new.from - header.len() as i64, &header)?;
         let mut end = new.from;
-        for block in new.parts.iter().flat_map(Chunk::blocks) {
+        for block in new.chunks.iter().flat_map(Chunk::blocks) {
             let block = block?;
             write(end, &block)?;
             end += block.len() as i64;
@@ -450,38 +447,38 @@ impl SessionFiles {
 
     fn set_picture(&self, picture: Option<&Bytes>, archive: bool) -> Result<(), StorageError> {
         let name = names::thumbnail(self.id());
-        let path = self.folder.path().join(&name);
+        let path = self.dir.path().join(&name);
         let done = match picture {
-            None => names::remove(self.folder.path(), &name, archive),
+            None => names::remove(self.dir.path(), &name, archive),
             Some(bytes) => {
-                let new = self.folder.path().join(format!("{name}{}", names::NEW));
+                let new = self.dir.path().join(format!("{name}{}", names::NEW));
                 let written = fs::write(&new, bytes).and_then(|()| fs::rename(&new, &path));
                 written.inspect_err(|_| drop(fs::remove_file(&new)))
             }
         };
-        self.folder.syncer().written(self.folder.directory());
+        self.dir.syncer().queue(self.dir.directory());
         done.map_err(failed("store", &path))
     }
 
     fn sync(&self) -> Result<(), StorageError> {
         let files = self.history.iter().map(|h| &h.sync).chain(self.journal.iter().map(|j| &j.sync));
         for file in files {
-            file.sync().map_err(failed("force", file.path()))?;
+            file.sync().map_err(failed("fsync", file.path()))?;
         }
         Ok(())
     }
 
-    /// Ends the use of the files; blocks.
+    /// Releases the files; blocks.
     ///
     /// # Errors
-    /// When something cannot be deleted, renamed or forced to the disk.
-    pub fn finish(self, ending: FileDisposition) -> Result<(), StorageError> {
-        match ending {
+    /// When something cannot be deleted, renamed or fsynced.
+    pub fn finish(self, disposition: FileDisposition) -> Result<(), StorageError> {
+        match disposition {
             _ if !self.exists() => Ok(()),
             FileDisposition::Keep => self.sync(),
             FileDisposition::Delete | FileDisposition::Archive => {
-                let archive = ending == FileDisposition::Archive;
-                self.folder.remove_session(self.id(), &self.journal_name, &self.history_name, archive)
+                let archive = disposition == FileDisposition::Archive;
+                self.dir.remove_session(self.id(), &self.journal_name, &self.history_name, archive)
             }
         }
     }

@@ -1,7 +1,7 @@
-//! Templates: recordings from which a session is made when somebody wants to join it. Source:
+//! Templates: recordings from which a session is created when somebody joins it. Source:
 //! docs/spec/storage.md#templates.
 //!
-//! A template's name up to the first dot is the alias of its session. Its header says what the session is like.
+//! The file name up to the first dot is the alias of the session. The header has the session's settings.
 
 use std::collections::BTreeMap;
 use std::fs::{self, File};
@@ -22,66 +22,62 @@ use serde_json::{Map, Value, json};
 use super::metadata::{Flags, Metadata};
 use super::names;
 
-/// Users of a session from a template that says nothing of it.
+/// Default maximum number of users of a session from a template.
 const DEFAULT_MAX_USERS: u32 = 25;
-/// Greatest number of users.
+/// Maximum number of users.
 const MAX_USERS: i64 = 254;
-/// Warnings of one template that are told.
+/// Maximum number of warnings per template.
 const MAX_WARNINGS: usize = 20;
 
-/// A file that is no template.
+/// Why a file is not a usable template.
 #[derive(Debug, thiserror::Error)]
 pub enum TemplateError {
-    /// It cannot be read.
     #[error("cannot be read: {0}")]
     Io(#[from] std::io::Error),
-    /// It is no binary recording.
+    /// Malformed binary recording.
     #[error("{0}")]
     Binary(#[from] DprecError),
-    /// It is no text recording.
+    /// Malformed text recording.
     #[error("{0}")]
     Text(#[from] DptxtError),
-    /// Its version is none, or one that this server does not start.
+    /// Its version is malformed, or one for which this server starts no session.
     #[error("protocol version {0} cannot be started by this server")]
     Version(String),
-    /// There is no version.
     #[error("the header names no protocol version")]
     NoVersion,
-    /// Nobody could do anything in such a session.
     #[error("there is no message in it")]
     Empty,
 }
 
 impl TemplateError {
-    /// Whether the file may be fine and only cannot be read at the moment.
+    /// Whether a retry may succeed: the file may be intact but is unreadable at present.
     fn is_transient(&self) -> bool {
         matches!(self, Self::Io(_) | Self::Binary(DprecError::Io { .. }) | Self::Text(DptxtError::Io { .. }))
     }
 }
 
-/// A file that can be made a session.
+/// A template.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Template {
     /// Alias of its session.
     pub alias: String,
-    /// The file.
     pub path: PathBuf,
     modified: Option<SystemTime>,
     len: u64,
-    /// What the session is like; passwords may be plain or hashes.
+    /// Settings of its session; passwords may be plain text or hashes.
     pub metadata: Metadata,
-    /// Protocol version of the session.
+    /// Protocol version of its session.
     pub protocol: ProtocolVersion,
 }
 
 impl Template {
-    /// What a session is like that is made without a file.
+    /// A template without a file, for sessions that are created over the admin API.
     pub fn without_file(metadata: Metadata, protocol: ProtocolVersion) -> Template {
         let alias = metadata.alias.clone();
         Template { alias, path: PathBuf::new(), modified: None, len: 0, metadata, protocol }
     }
 
-    /// How session lists show it.
+    /// Its entry in session lists.
     pub fn description(&self) -> Value {
         let Metadata { flags, founder, title, max_users, password, .. } = &self.metadata;
         json!({
@@ -99,20 +95,20 @@ impl Template {
         })
     }
 
-    /// Not shown in session lists.
+    /// Whether session lists omit it.
     pub fn unlisted(&self) -> bool {
         self.metadata.flags.unlisted
     }
 
-    /// Reads its messages, as they stand in the file; blocks. Returns what was left out, too.
+    /// Reads its messages; blocks.
     ///
     /// # Errors
-    /// When the file is no template any more.
+    /// When the file is no longer a usable template.
     pub fn messages(&self) -> Result<Messages, TemplateError> {
         Source::open(&self.path)?.messages()
     }
 
-    fn is_of(&self, path: &Path, file: &fs::Metadata) -> bool {
+    fn is_unchanged(&self, path: &Path, file: &fs::Metadata) -> bool {
         self.path == path && self.len == file.len() && self.modified == file.modified().ok()
     }
 }
@@ -123,15 +119,15 @@ pub struct Messages {
     /// Whole frames.
     #[serde(with = "crate::trace::base64")]
     pub bytes: Vec<u8>,
-    /// Their number.
+    /// Number of frames.
     pub count: u64,
-    /// What was left out, with places.
+    /// What was ignored, with line numbers or offsets.
     pub warnings: Vec<String>,
 }
 
 impl Messages {
     fn add(&mut self, frame: &[u8]) {
-        for frame in frames(frame).filter(|f| belongs(f.header.kind)) {
+        for frame in frames(frame).filter(|f| is_content(f.header.kind)) {
             self.bytes.extend_from_slice(frame.bytes);
             self.count += 1;
         }
@@ -146,8 +142,8 @@ impl Messages {
     }
 }
 
-/// Whether messages of a type belong to the content of a session: who was there and what they said does not.
-fn belongs(kind: u8) -> bool {
+/// Whether messages of a type are content. Messages about users and chat are not.
+fn is_content(kind: u8) -> bool {
     let control = kind < 32 && kind != m::KeepAlive::TYPE;
     let people = matches!(
         kind,
@@ -172,22 +168,22 @@ impl Source {
     fn open(path: &Path) -> Result<Source, TemplateError> {
         let mut magic = [0; MAGIC.len()];
         let mut file = File::open(path)?;
-        let got = file.read(&mut magic)?;
+        let len = file.read(&mut magic)?;
         let input = BufReader::new(File::open(path)?);
-        if &magic[..got] == MAGIC {
+        if &magic[..len] == MAGIC {
             let reader = DprecReader::new(input)?;
             let mut json = vec![0; reader.offset() as usize - MAGIC.len() - 2];
             let mut start = [0; 2];
             file.read_exact(&mut start)?;
             file.read_exact(&mut json)?;
-            // The reader has read it as an object already.
+            // The reader has parsed this object successfully.
             Ok(Source::Binary(reader, from_json(&json).unwrap_or_default()))
         } else {
             Ok(Source::Text(DptxtReader::new(input)?))
         }
     }
 
-    /// The version of the session; text of the old form becomes messages of a later one.
+    /// The protocol version of the session. Legacy text is converted to messages of a later version.
     fn protocol(&self) -> Result<ProtocolVersion, TemplateError> {
         let (header, binary) = match self {
             Source::Binary(reader, _) => (reader.header(), true),
@@ -212,13 +208,13 @@ impl Source {
             Source::Binary(_, json) => json.get(key).and_then(as_number),
             Source::Text(reader) => reader.header().get(key).and_then(|v| v.trim().parse().ok()),
         };
-        let yes = |key: &str| match self {
+        let flag = |key: &str| match self {
             Source::Binary(_, json) => json.get(key).is_some_and(is_true),
             Source::Text(reader) => reader.header().get(key).is_some_and(is_true_text),
         };
         let plain =
             |key: &str| text(key).unwrap_or_default().chars().filter(|c| !c.is_control()).collect::<String>();
-        // The name that it had in the old form.
+        // `maxUsers` is the legacy name.
         let max_users = number("maxUserCount").or_else(|| number("maxUsers")).filter(|n| *n > 0);
         let founder = plain("founder");
         Metadata {
@@ -229,16 +225,16 @@ impl Source {
             max_users: max_users.map_or(DEFAULT_MAX_USERS, |n| n.min(MAX_USERS) as u32),
             announcements: Some(plain("announce")).filter(|a| !a.is_empty()).into_iter().collect(),
             flags: Flags {
-                persistent: yes("persistent"),
-                preserve_chat: yes("preserveChat"),
-                nsfm: yes("nsfm"),
-                deputies: yes("deputies"),
-                auth_only: yes("authOnly"),
-                idle_override: yes("idleOverride"),
-                allow_web: yes("allowWeb"),
+                persistent: flag("persistent"),
+                preserve_chat: flag("preserveChat"),
+                nsfm: flag("nsfm"),
+                deputies: flag("deputies"),
+                auth_only: flag("authOnly"),
+                idle_override: flag("idleOverride"),
+                allow_web: flag("allowWeb"),
                 auto_title: false,
-                invites: yes("invites"),
-                unlisted: yes("unlisted"),
+                invites: flag("invites"),
+                unlisted: flag("unlisted"),
             },
             ..Metadata::default()
         }
@@ -297,25 +293,25 @@ fn is_true_text(text: &str) -> bool {
 #[derive(Debug, Default)]
 pub struct Templates {
     by_alias: BTreeMap<String, Template>,
-    /// Files that are none, as they were then, so that it is told once.
+    /// Unusable files with their size and time, so that each is logged only once.
     rejected: BTreeMap<PathBuf, (u64, Option<SystemTime>)>,
-    /// Files that could not be read, and what was told of that. They are tried again at each look.
-    unread: BTreeMap<PathBuf, String>,
+    /// Unreadable files with the logged text. They are retried at each scan.
+    unreadable: BTreeMap<PathBuf, String>,
 }
 
 impl Templates {
-    /// Those that can be made sessions, in the order of their aliases.
+    /// All usable templates, in the order of their aliases.
     pub fn all(&self) -> impl Iterator<Item = &Template> {
         self.by_alias.values()
     }
 
-    /// The template of an alias.
+    /// The template with this alias.
     pub fn find(&self, alias: &str) -> Option<&Template> {
         self.by_alias.get(alias)
     }
 
-    /// Looks through the directory again; blocks. Files that have not changed are not read again; of two files for one
-    /// alias that counts whose name sorts later. What is wrong is returned once, naming file and line.
+    /// Scans the directory again; blocks. Unchanged files are not read again. Of two files with the same alias the
+    /// one whose name sorts last is used. Returns new warnings, with file and line.
     ///
     /// # Errors
     /// When the directory cannot be read.
@@ -333,7 +329,7 @@ impl Templates {
             let path = directory.join(&name);
             let Ok(file) = fs::metadata(&path) else { continue };
             let (len, modified) = (file.len(), file.modified().ok());
-            if let Some(known) = self.find(alias).filter(|t| t.is_of(&path, &file)) {
+            if let Some(known) = self.find(alias).filter(|t| t.is_unchanged(&path, &file)) {
                 found.by_alias.insert(alias.to_owned(), known.clone());
                 continue;
             }
@@ -341,11 +337,11 @@ impl Templates {
             let read = if known_bad {
                 Err(None)
             } else if !names::is_valid_alias(alias) {
-                Err(Some(format!("'{alias}' is no session alias (1 to 32 letters, digits and -)")))
+                Err(Some(format!("'{alias}' is not a valid session alias (1 to 32 letters, digits and -)")))
             } else {
                 match read_template(alias, &path, len, modified, &mut warnings) {
                     Err(error) if error.is_transient() => {
-                        self.not_read(alias, path, &error, &mut found, &mut warnings);
+                        self.keep_unreadable(alias, path, &error, &mut found, &mut warnings);
                         continue;
                     }
                     read => read.map_err(|e| Some(e.to_string())),
@@ -362,8 +358,8 @@ impl Templates {
         Ok((found, warnings))
     }
 
-    /// A file could not be read: what it was before counts on, and it is told once.
-    fn not_read(
+    /// Handles an unreadable file: its previous state stays in use, and a new error is logged once.
+    fn keep_unreadable(
         &self,
         alias: &str,
         path: PathBuf,
@@ -375,13 +371,13 @@ impl Templates {
             found.by_alias.insert(alias.to_owned(), known.clone());
         }
         let text = format!("template {}: {error}", path.display());
-        if self.unread.get(&path) != Some(&text) {
+        if self.unreadable.get(&path) != Some(&text) {
             warnings.push(text.clone());
         }
-        found.unread.insert(path, text);
+        found.unreadable.insert(path, text);
     }
 
-    /// Whether two looks have found the same.
+    /// Whether two scans have found the same templates.
     pub fn same_as(&self, other: &Templates) -> bool {
         let key = |t: &Template| (t.path.clone(), t.len, t.modified);
         self.by_alias.values().map(key).eq(other.by_alias.values().map(key))
@@ -410,12 +406,12 @@ mod tests {
     const NEW: &str = "!version=dp:4.25.1\n!title=T\n1 resize {\"right\":9,\"bottom\":9}\n1 nosuch {}\n1 chat {\"message\":\"x\"}\n";
 
     fn scan(files: &[(&str, &[u8])]) -> (tempfile::TempDir, Templates, Vec<String>) {
-        let folder = tempfile::tempdir().unwrap();
+        let dir = tempfile::tempdir().unwrap();
         for (name, content) in files {
-            fs::write(folder.path().join(name), content).unwrap();
+            fs::write(dir.path().join(name), content).unwrap();
         }
-        let (templates, warnings) = Templates::default().scan(folder.path()).unwrap();
-        (folder, templates, warnings)
+        let (templates, warnings) = Templates::default().scan(dir.path()).unwrap();
+        (dir, templates, warnings)
     }
 
     fn binary(header: &str) -> Vec<u8> {
@@ -424,17 +420,17 @@ mod tests {
     }
 
     #[test]
-    fn bad_lines_are_left_out_and_named() {
-        let (folder, templates, warnings) = scan(&[("a.dptxt", NEW.as_bytes())]);
+    fn malformed_lines_are_ignored_with_a_warning() {
+        let (dir, templates, warnings) = scan(&[("a.dptxt", NEW.as_bytes())]);
         assert_eq!(warnings.len(), 1);
-        let file = folder.path().join("a.dptxt");
+        let file = dir.path().join("a.dptxt");
         assert!(warnings[0].starts_with(&format!("template {}: line 4: ", file.display())), "{warnings:?}");
         let messages = templates.find("a").unwrap().messages().unwrap();
         assert_eq!((messages.count, messages.bytes[2]), (1, 129), "chat is not content");
     }
 
     #[test]
-    fn both_text_forms_and_the_binary_one_are_read() {
+    fn binary_text_and_legacy_text_recordings_are_read() {
         let seed = b"# two layers\n!title=Old\n!maxUsers=9\n\n0 owner users=1\n1 resize right=9 bottom=9\n";
         let files: [(&str, &[u8]); 3] = [
             ("new.dptxt", NEW.as_bytes()),
@@ -457,7 +453,7 @@ mod tests {
     }
 
     #[test]
-    fn what_cannot_be_started_is_refused_by_name() {
+    fn unusable_templates_are_refused_with_a_reason() {
         let files: [(&str, &[u8]); 9] = [
             ("bad_alias.dptxt", NEW.as_bytes()),
             ("old24.dptxt", b"!version=dp:4.24.0\n1 resize {\"right\":9}\n"),
@@ -476,27 +472,27 @@ mod tests {
         assert!(about("old24").contains("protocol version dp:4.24.0 cannot be started"));
         assert!(about("none").contains("names no protocol version"));
         assert!(about("empty").contains("no message"));
-        assert!(about("bad_alias").contains("is no session alias"));
+        assert!(about("bad_alias").contains("is not a valid session alias"));
     }
 
     #[test]
-    fn of_two_files_the_later_name_counts_and_changes_are_seen() {
+    fn the_later_file_name_wins_and_changes_are_detected() {
         let second = NEW.replace("=T\n", "=second\n");
         let files: [(&str, &[u8]); 2] = [("x.dptxt", NEW.as_bytes()), ("x.dptxt.bak", second.as_bytes())];
-        let (folder, templates, _) = scan(&files);
+        let (dir, templates, _) = scan(&files);
         assert_eq!(templates.find("x").unwrap().metadata.title, "second");
-        let (again, warnings) = templates.scan(folder.path()).unwrap();
+        let (again, warnings) = templates.scan(dir.path()).unwrap();
         assert!(again.same_as(&templates));
-        // Only the one that does not count is read again.
+        // Only the file that is not in use is read again.
         assert_eq!(warnings.len(), 1);
-        fs::remove_file(folder.path().join("x.dptxt.bak")).unwrap();
-        let (now, _) = again.scan(folder.path()).unwrap();
+        fs::remove_file(dir.path().join("x.dptxt.bak")).unwrap();
+        let (now, _) = again.scan(dir.path()).unwrap();
         assert!(!now.same_as(&again));
         assert_eq!(now.find("x").unwrap().metadata.title, "T");
     }
 
     #[test]
-    fn names_are_found_in_any_case_and_a_mark_before_the_text_does_no_harm() {
+    fn extensions_in_any_case_and_byte_order_marks_are_accepted() {
         let marked = format!("\u{feff}{NEW}");
         let files: [(&str, &[u8]); 2] = [("ROOM.DPTXT", NEW.as_bytes()), ("b.DpTxt.bak", marked.as_bytes())];
         let (_folder, templates, _) = scan(&files);
@@ -504,28 +500,28 @@ mod tests {
     }
 
     #[test]
-    fn what_cannot_be_read_is_tried_again_and_counts_as_it_was() {
-        let (folder, templates, _) = scan(&[("x.dptxt", NEW.as_bytes())]);
-        let path = folder.path().join("x.dptxt");
+    fn an_unreadable_file_is_retried_and_its_old_state_stays_in_use() {
+        let (dir, templates, _) = scan(&[("x.dptxt", NEW.as_bytes())]);
+        let path = dir.path().join("x.dptxt");
         let error = TemplateError::Io(std::io::ErrorKind::PermissionDenied.into());
         let (mut found, mut warnings) = (Templates::default(), Vec::new());
-        templates.not_read("x", path.clone(), &error, &mut found, &mut warnings);
+        templates.keep_unreadable("x", path.clone(), &error, &mut found, &mut warnings);
         assert_eq!((found.find("x").is_some(), warnings.len()), (true, 1));
         let mut next = Templates::default();
-        found.not_read("x", path.clone(), &error, &mut next, &mut warnings);
-        assert_eq!(warnings.len(), 1, "told once");
+        found.keep_unreadable("x", path.clone(), &error, &mut next, &mut warnings);
+        assert_eq!(warnings.len(), 1, "returned once");
         assert!(next.rejected.is_empty());
-        // The same file, unchanged but for its mode, is read at the next look.
+        // The same file, unchanged but for its mode, is read at the next scan.
         fs::write(&path, NEW.replace("=T\n", "=again\n")).unwrap();
-        let (now, _) = next.scan(folder.path()).unwrap();
+        let (now, _) = next.scan(dir.path()).unwrap();
         assert_eq!(now.find("x").unwrap().metadata.title, "again");
-        assert!(now.unread.is_empty());
+        assert!(now.unreadable.is_empty());
     }
 
     #[test]
-    fn what_is_wrong_is_told_once() {
-        let (folder, templates, warnings) = scan(&[("empty.dptxt", b"")]);
+    fn each_problem_is_returned_once() {
+        let (dir, templates, warnings) = scan(&[("empty.dptxt", b"")]);
         assert_eq!(warnings.len(), 1);
-        assert!(templates.scan(folder.path()).unwrap().1.is_empty());
+        assert!(templates.scan(dir.path()).unwrap().1.is_empty());
     }
 }

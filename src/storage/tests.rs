@@ -1,4 +1,4 @@
-//! Stored sessions as a whole: what is written is read back, whatever happens to the files in between.
+//! Stored sessions as a whole: what is written is loaded again, also after a crash or with damaged files.
 
 use std::fs;
 use std::path::Path;
@@ -28,14 +28,14 @@ fn split(bytes: &[u8]) -> Vec<Vec<u8>> {
     frames(bytes).map(|f| f.bytes.to_vec()).collect()
 }
 
-/// A session with its files, and a plain list of what is in it.
+/// A session with its files, and a plain list of its messages to compare with.
 struct Model {
     history: History,
     store: SessionFiles,
     list: Vec<Vec<u8>>,
     journal: Vec<Entry>,
-    /// All that has entered the journal.
-    said: Vec<Entry>,
+    /// All entries of the journal.
+    written: Vec<Entry>,
     next: u32,
 }
 
@@ -55,20 +55,20 @@ fn step() -> impl Strategy<Value = Step> {
         8 => len.prop_map(Step::Append),
         2 => "[a-zA-Z]{1,9}".prop_map(Step::Title),
         1 => (0usize..20).prop_map(Step::Reset),
-        1 => (1usize..5, 0usize..5).prop_map(|(side, since)| Step::Fork(side, since)),
+        1 => (1usize..5, 0usize..5).prop_map(|(staged, since)| Step::Fork(staged, since)),
         4 => Just(Step::Flush),
         1 => Just(Step::Reload),
     ]
 }
 
 impl Model {
-    fn new(folder: &Arc<SessionDir>) -> Model {
+    fn new(session_dir: &Arc<SessionDir>) -> Model {
         let mut history = History::default();
         history.store();
         history.set_publishing(true);
-        let store = folder.create("id", ProtocolVersion::dp(4, 24, 0)).unwrap();
+        let store = session_dir.create("id", ProtocolVersion::dp(4, 24, 0)).unwrap();
         let mut model =
-            Model { history, store, list: Vec::new(), journal: Vec::new(), said: Vec::new(), next: 0 };
+            Model { history, store, list: Vec::new(), journal: Vec::new(), written: Vec::new(), next: 0 };
         model.append(4);
         model.flush();
         model
@@ -83,12 +83,12 @@ impl Model {
 
     fn flush(&mut self) {
         let journal = std::mem::take(&mut self.journal);
-        self.said.extend(journal.clone());
-        let mut work = WriteBatch { journal, history: self.history.unstored(), ..WriteBatch::default() };
-        work.snapshot = self.store.wants_snapshot(&work).then(|| self.said.clone());
-        let outcome = self.store.perform(work);
-        assert!(outcome.error.is_none(), "{:?}", outcome.error);
-        outcome.stored.into_iter().for_each(|stored| self.history.stored(stored));
+        self.written.extend(journal.clone());
+        let mut batch = WriteBatch { journal, history: self.history.unstored(), ..WriteBatch::default() };
+        batch.snapshot = self.store.wants_snapshot(&batch).then(|| self.written.clone());
+        let result = self.store.perform(batch);
+        assert!(result.error.is_none(), "{:?}", result.error);
+        result.stored.into_iter().for_each(|stored| self.history.stored(stored));
         self.history.publish();
     }
 
@@ -101,7 +101,7 @@ impl Model {
             .collect()
     }
 
-    fn apply(mut self, step: &Step, folder: &Arc<SessionDir>) -> Model {
+    fn apply(mut self, step: &Step, session_dir: &Arc<SessionDir>) -> Model {
         match step {
             Step::Append(len) => self.append(*len),
             Step::Title(title) => self.journal.push(Entry::Title(title.clone())),
@@ -109,22 +109,24 @@ impl Model {
                 self.list = self.fresh(count + 1);
                 self.history.reset(&self.list.concat(), *count as u64 + 1).unwrap();
             }
-            Step::Fork(side, since) => {
-                let fork = self.history.mark();
-                let at = self.list.len();
+            Step::Fork(staged, since) => {
+                let fork = self.history.seal_at_fork();
+                let fork_index = self.list.len();
                 (0..*since).for_each(|_| self.append(50));
-                let side = self.fresh(*side);
-                self.history.fork(fork, *since as u64, &side.concat(), side.len() as u64).unwrap();
-                self.list = [side, self.list.split_off(at)].concat();
+                let staged = self.fresh(*staged);
+                self.history
+                    .replace_prefix(fork, *since as u64, &staged.concat(), staged.len() as u64)
+                    .unwrap();
+                self.list = [staged, self.list.split_off(fork_index)].concat();
             }
             Step::Flush => self.flush(),
             Step::Reload => {
                 self.flush();
-                let Model { store, list, said, next, .. } = self;
+                let Model { store, list, written, next, .. } = self;
                 store.finish(FileDisposition::Keep).unwrap();
-                let LoadedSession { contents, history, store, .. } = folder.load("id").unwrap();
-                let history = History::restored(&history, &contents.pieces, 0);
-                return Model { history, store, list, journal: Vec::new(), said, next };
+                let LoadedSession { contents, history, store, .. } = session_dir.load("id").unwrap();
+                let history = History::restored(&history, &contents.index, 0);
+                return Model { history, store, list, journal: Vec::new(), written, next };
             }
         }
         self
@@ -152,7 +154,7 @@ fn file_entries(journal: &str) -> usize {
     journal.lines().filter(|l| l.starts_with("FILE ")).count()
 }
 
-/// Few in CI; `PROPTEST_CASES` asks for more.
+/// 64 cases, or `PROPTEST_CASES`.
 fn cases() -> u32 {
     std::env::var("PROPTEST_CASES").ok().and_then(|n| n.parse().ok()).unwrap_or(64)
 }
@@ -161,42 +163,42 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(cases()))]
 
     #[test]
-    fn memory_files_and_a_plain_list_agree_after_anything(steps in prop::collection::vec(step(), 0..40)) {
+    fn memory_files_and_a_plain_list_agree_after_any_steps(steps in prop::collection::vec(step(), 0..40)) {
         let directory = tempfile::tempdir().unwrap();
-        let folder = open(directory.path());
-        let mut model = Model::new(&folder);
+        let session_dir = open(directory.path());
+        let mut model = Model::new(&session_dir);
         for step in &steps {
-            model = model.apply(step, &folder);
+            model = model.apply(step, &session_dir);
             prop_assert_eq!(split(&model.history.to_bytes()), model.list.clone());
             prop_assert_eq!(model.history.size() as usize, model.list.concat().len());
         }
         model.flush();
         prop_assert_eq!(read_all(&mut model.history.cursor(i64::MIN)), model.list.concat());
-        for (at, index) in (model.history.first_index()..=model.history.last_index()).enumerate() {
+        for (n, index) in (model.history.first_index()..=model.history.last_index()).enumerate() {
             let offset = model.history.offset_after(index).unwrap() - model.history.start();
-            prop_assert_eq!(offset as usize, model.list[..=at].concat().len());
+            prop_assert_eq!(offset as usize, model.list[..=n].concat().len());
         }
         let list = model.list.clone();
         model.store.finish(FileDisposition::Keep).unwrap();
-        let loaded = folder.load("id").unwrap();
+        let loaded = session_dir.load("id").unwrap();
         prop_assert!(loaded.warnings.is_empty());
-        let mut again = History::restored(&loaded.history, &loaded.contents.pieces, 0);
+        let mut again = History::restored(&loaded.history, &loaded.contents.index, 0);
         prop_assert_eq!(again.bytes_in_memory(), 0);
         prop_assert_eq!(split(&again.to_bytes()), list);
     }
 
     #[test]
-    fn whatever_is_cut_off_what_was_before_the_cut_is_loaded(
+    fn whole_messages_before_a_cut_are_loaded(
         steps in prop::collection::vec(step(), 0..30),
         history_cut in 0.0..1.0f64,
         journal_cut in 0.0..1.0f64,
         garbage in prop::collection::vec(any::<u8>(), 0..4),
     ) {
         let directory = tempfile::tempdir().unwrap();
-        let folder = open(directory.path());
-        let mut model = Model::new(&folder);
+        let session_dir = open(directory.path());
+        let mut model = Model::new(&session_dir);
         for step in &steps {
-            model = model.apply(step, &folder);
+            model = model.apply(step, &session_dir);
         }
         model.flush();
         let Model { store, list, .. } = model;
@@ -208,7 +210,7 @@ proptest! {
         let history = fs::read(&history_path).unwrap();
         let header = history.len() - list.concat().len();
         let keep = (history.len() as f64 * history_cut) as usize;
-        // Too short for a message header, so that it is none.
+        // Too short for a message header.
         fs::write(&history_path, [&history[..keep], &garbage[..garbage.len().min(3)]].concat()).unwrap();
         let lines: Vec<&str> = journal.split_inclusive('\n').collect();
         let kept: String = lines[..(lines.len() as f64 * journal_cut) as usize].concat();
@@ -221,20 +223,20 @@ proptest! {
             }
             whole.push(message.clone());
         }
-        match folder.load("id") {
+        match session_dir.load("id") {
             Ok(loaded) => {
                 prop_assert_eq!(loaded.metadata.file.as_ref(), Some(&name));
                 prop_assert_eq!(&loaded.metadata, &Metadata::replay(kept.as_bytes()).metadata);
-                let mut history = History::restored(&loaded.history, &loaded.contents.pieces, 0);
+                let mut history = History::restored(&loaded.history, &loaded.contents.index, 0);
                 let loaded = split(&history.to_bytes());
                 prop_assert!(!loaded.is_empty());
-                // With garbage behind it, the beginning of a message may have become a whole one.
+                // The garbage may complete the message that was cut.
                 prop_assert!(loaded.starts_with(&whole), "{} of {}", loaded.len(), whole.len());
                 prop_assert!(loaded.len() <= whole.len() + 1);
             }
             Err(LoadError::NoFile) => prop_assert_eq!(file_entries(&kept), 0),
             Err(error) => {
-                // The file that counted then is gone, or there is no message before the cut.
+                // The cut journal names a file that was removed, or there is no whole message before the cut.
                 let other = Metadata::replay(kept.as_bytes()).metadata.file != Some(name);
                 prop_assert!(other || whole.is_empty(), "{}", error);
             }
@@ -242,15 +244,15 @@ proptest! {
     }
 }
 
-/// Files of a session as an interrupted step leaves them, and what is loaded then.
+/// Opens a directory with these files, as a crash leaves them. Returns the sessions and the files after the cleanup.
 fn after_a_crash(files: &[(&str, &[u8])]) -> (Vec<String>, Vec<String>) {
     let directory = tempfile::tempdir().unwrap();
     for (name, content) in files {
         fs::write(directory.path().join(name), content).unwrap();
     }
-    let folder = open(directory.path());
+    let session_dir = open(directory.path());
     let mut sessions = Vec::new();
-    folder
+    session_dir
         .list(false, |s| sessions.push(format!("{} {}", s.id, s.metadata.file.unwrap_or_default())))
         .unwrap();
     let mut left: Vec<String> =
@@ -260,7 +262,7 @@ fn after_a_crash(files: &[(&str, &[u8])]) -> (Vec<String>, Vec<String>) {
 }
 
 #[test]
-fn every_interrupted_step_leaves_the_old_state_or_the_new_one() {
+fn a_crash_at_any_step_leaves_the_old_state_or_the_new_one() {
     let whole = [b"DPREC\0\0\x17{\"version\":\"dp:4.24.0\"}", &message(1, 4)[..]].concat();
     let (whole, header) = (&whole[..], b"DPREC\0\0\x17{\"version\":\"dp:4.24.0\"}".as_slice());
     type Files<'a> = &'a [(&'a str, &'a [u8])];
@@ -332,7 +334,7 @@ fn every_interrupted_step_leaves_the_old_state_or_the_new_one() {
 }
 
 #[test]
-fn files_of_other_sessions_are_never_left_over() {
+fn the_cleanup_keeps_files_of_other_sessions() {
     let whole = [b"DPREC\0\0\x17{\"version\":\"dp:4.24.0\"}", &message(1, 4)[..]].concat();
     let files: [(&str, &[u8]); 5] = [
         ("a.session", b"FILE a.dprec\n"),
@@ -346,34 +348,34 @@ fn files_of_other_sessions_are_never_left_over() {
 }
 
 #[test]
-fn a_refused_session_keeps_all_its_files() {
+fn a_session_that_cannot_be_loaded_keeps_all_its_files() {
     let files: [(&str, &[u8]); 3] =
         [("a.session", b"FILE a_r3.dprec\n"), ("a.dprec", b"x"), ("a_r2.dprec", b"y")];
     assert_eq!(after_a_crash(&files).1, ["a.dprec", "a.session", "a_r2.dprec"]);
 }
 
 #[test]
-fn a_torn_journal_goes_on_with_a_line_of_its_own() {
+fn a_torn_journal_continues_on_a_new_line() {
     let directory = tempfile::tempdir().unwrap();
     let whole = [b"DPREC\0\0\x17{\"version\":\"dp:4.24.0\"}", &message(1, 4)[..]].concat();
     fs::write(directory.path().join("a.dprec"), &whole).unwrap();
     fs::write(directory.path().join("a.session"), "FILE a.dprec\nFLAGS per").unwrap();
-    let folder = open(directory.path());
-    let mut store = folder.load("a").unwrap().store;
+    let session_dir = open(directory.path());
+    let mut store = session_dir.load("a").unwrap().store;
     store.perform(WriteBatch { journal: vec![Entry::Title("T".into())], ..WriteBatch::default() });
     let journal = fs::read_to_string(directory.path().join("a.session")).unwrap();
     assert_eq!(journal, "FILE a.dprec\nFLAGS per\nTITLE T\n");
 }
 
 #[test]
-fn a_torn_entry_for_a_history_file_never_counts_later() {
+fn a_torn_file_entry_stays_without_effect() {
     let directory = tempfile::tempdir().unwrap();
     let whole = [b"DPREC\0\0\x17{\"version\":\"dp:4.24.0\"}", &message(1, 4)[..]].concat();
     fs::write(directory.path().join("a.dprec"), &whole).unwrap();
     fs::write(directory.path().join("a.session"), "FILE a.dprec\nFILE a_r2.dp").unwrap();
-    let folder = open(directory.path());
+    let session_dir = open(directory.path());
     for title in ["1", "2"] {
-        let mut loaded = folder.load("a").unwrap();
+        let mut loaded = session_dir.load("a").unwrap();
         assert_eq!(loaded.metadata.file.as_deref(), Some("a.dprec"));
         loaded
             .store
@@ -382,61 +384,61 @@ fn a_torn_entry_for_a_history_file_never_counts_later() {
 }
 
 #[test]
-fn a_session_is_loaded_once_at_a_time() {
+fn a_session_is_loaded_only_once_at_a_time() {
     let directory = tempfile::tempdir().unwrap();
-    let folder = open(directory.path());
-    let model = Model::new(&folder);
-    assert!(folder.create("id", ProtocolVersion::dp(4, 24, 0)).is_none());
+    let session_dir = open(directory.path());
+    let model = Model::new(&session_dir);
+    assert!(session_dir.create("id", ProtocolVersion::dp(4, 24, 0)).is_none());
     let loading = std::thread::spawn({
-        let folder = folder.clone();
-        move || folder.load("id").map(|loaded| loaded.contents.messages())
+        let session_dir = session_dir.clone();
+        move || session_dir.load("id").map(|loaded| loaded.contents.messages())
     });
     model.store.finish(FileDisposition::Keep).unwrap();
-    assert_eq!(loading.join().unwrap().unwrap(), 1, "it waits for the first user to end");
+    assert_eq!(loading.join().unwrap().unwrap(), 1, "loading waits for the lock");
 }
 
 #[test]
-fn of_a_long_history_little_stays_in_memory() {
+fn a_long_stored_history_is_evicted_from_memory() {
     let directory = tempfile::tempdir().unwrap();
-    let folder = open(directory.path());
-    let mut model = Model::new(&folder);
+    let session_dir = open(directory.path());
+    let mut model = Model::new(&session_dir);
     for _ in 0..200 {
         model.append(60_000);
         model.flush();
     }
     assert!(model.history.size() > 12_000_000);
     assert!(model.history.bytes_in_memory() < 2 << 20, "{}", model.history.bytes_in_memory());
-    let parts = model.history.parts();
-    assert!(parts.iter().filter(|p| matches!(p, Chunk::File { .. })).count() > 30);
+    let chunks = model.history.chunks();
+    assert!(chunks.iter().filter(|p| matches!(p, Chunk::File { .. })).count() > 30);
     let all = model.list.concat();
     let behind = model.list[..90].iter().map(|message| message.len()).sum::<usize>();
-    // No message begins in the middle of one: there it is read from the beginning.
-    for (at, from) in [(i64::MIN, 0), (behind as i64, behind), (behind as i64 + 1, 0)] {
-        assert!(read_all(&mut model.history.cursor(at)) == all[from..], "at {at}");
+    // A cursor inside a message starts at the beginning.
+    for (position, from) in [(i64::MIN, 0), (behind as i64, behind), (behind as i64 + 1, 0)] {
+        assert!(read_all(&mut model.history.cursor(position)) == all[from..], "at {position}");
     }
 }
 
 #[test]
-fn a_picture_is_stored_replaced_and_removed_with_its_session() {
+fn a_thumbnail_is_stored_replaced_and_removed_with_its_session() {
     let directory = tempfile::tempdir().unwrap();
-    let folder = open(directory.path());
-    let mut model = Model::new(&folder);
+    let session_dir = open(directory.path());
+    let mut model = Model::new(&session_dir);
     for picture in ["first", "second"] {
-        let work = WriteBatch { picture: Some(Some(picture.into())), ..WriteBatch::default() };
-        assert!(model.store.perform(work).error.is_none());
+        let batch = WriteBatch { picture: Some(Some(picture.into())), ..WriteBatch::default() };
+        assert!(model.store.perform(batch).error.is_none());
     }
     model.store.finish(FileDisposition::Keep).unwrap();
-    let mut loaded = folder.load("id").unwrap();
-    let (bytes, made) = loaded.picture.take().unwrap();
+    let mut loaded = session_dir.load("id").unwrap();
+    let (bytes, modified_ms) = loaded.picture.take().unwrap();
     assert_eq!(&bytes[..], b"second");
-    assert!(made > 1_700_000_000_000);
+    assert!(modified_ms > 1_700_000_000_000);
     loaded.store.perform(WriteBatch { picture: Some(None), ..WriteBatch::default() });
     drop(loaded);
-    assert!(folder.load("id").unwrap().picture.is_none());
+    assert!(session_dir.load("id").unwrap().picture.is_none());
 }
 
 #[test]
-fn a_session_that_is_not_loaded_is_removed_as_its_journal_says() {
+fn removing_an_unloaded_session_follows_its_archive_setting() {
     for (journal, expected) in [("", 0), ("ARCHIVE 1\n", 2)] {
         let directory = tempfile::tempdir().unwrap();
         fs::write(directory.path().join("a.session"), format!("FILE a.dprec\n{journal}")).unwrap();
@@ -449,7 +451,7 @@ fn a_session_that_is_not_loaded_is_removed_as_its_journal_says() {
     }
 }
 
-/// A directory with a session `a` that has this journal, behind its `FILE` entry.
+/// A directory with a session `a` whose journal has these lines after its `FILE` entry.
 fn with_journal(journal: &str) -> tempfile::TempDir {
     let directory = tempfile::tempdir().unwrap();
     let whole = [b"DPREC\0\0\x17{\"version\":\"dp:4.24.0\"}", &message(1, 4)[..]].concat();
@@ -463,10 +465,10 @@ fn titles(count: usize) -> Vec<Entry> {
 }
 
 #[test]
-fn a_journal_that_has_grown_is_written_anew_with_what_counts() {
+fn a_long_journal_is_compacted() {
     let directory = with_journal("PASSWORD plain;p\nFUTURE entry\nOPWORD plain;o\n# a comment\nnonsense\n");
-    let folder = open(directory.path());
-    let mut loaded = folder.load("a").unwrap();
+    let session_dir = open(directory.path());
+    let mut loaded = session_dir.load("a").unwrap();
     let store = &mut loaded.store;
     let journal = directory.path().join("a.session");
     let snapshot = || Some(vec![Entry::Founder("F".into()), Entry::Title("last".into())]);
@@ -474,8 +476,8 @@ fn a_journal_that_has_grown_is_written_anew_with_what_counts() {
     store.perform(WriteBatch { journal: titles(20_000), ..WriteBatch::default() });
     assert!(fs::metadata(&journal).unwrap().len() > 1 << 20);
     assert!(store.wants_snapshot(&WriteBatch::default()) && store.has_backlog());
-    let outcome = store.perform(WriteBatch { snapshot: snapshot(), ..WriteBatch::default() });
-    assert!(outcome.error.is_none(), "{:?}", outcome.error);
+    let result = store.perform(WriteBatch { snapshot: snapshot(), ..WriteBatch::default() });
+    assert!(result.error.is_none(), "{:?}", result.error);
     let expected =
         "FILE a.dprec\nFOUNDER F\nTITLE last\nPASSWORD plain;p\nOPWORD plain;o\nFUTURE entry\nnonsense\n";
     assert_eq!(fs::read_to_string(&journal).unwrap(), expected);
@@ -485,22 +487,22 @@ fn a_journal_that_has_grown_is_written_anew_with_what_counts() {
 }
 
 #[test]
-fn what_cannot_be_written_waits_as_little_as_it_can() {
+fn the_backlog_is_bounded_while_writing_fails() {
     let directory = with_journal("");
-    let folder = open(directory.path());
-    let mut loaded = folder.load("a").unwrap();
-    // A directory in the way of the new journal makes writing it fail.
+    let session_dir = open(directory.path());
+    let mut loaded = session_dir.load("a").unwrap();
+    // A directory of the same name makes writing the new journal fail.
     let blocked = directory.path().join("a.session.new");
     fs::create_dir(&blocked).unwrap();
-    let work = WriteBatch { snapshot: Some(titles(1)), ..WriteBatch::default() };
-    assert!(loaded.store.perform(work).error.is_some());
+    let batch = WriteBatch { snapshot: Some(titles(1)), ..WriteBatch::default() };
+    assert!(loaded.store.perform(batch).error.is_some());
     assert!(
         loaded.store.has_backlog() && loaded.store.wants_snapshot(&WriteBatch::default()),
         "it is tried again"
     );
     fs::remove_dir(&blocked).unwrap();
-    let work = WriteBatch { snapshot: Some(titles(1)), incomplete: true, ..WriteBatch::default() };
-    assert!(loaded.store.perform(work).error.is_none());
+    let batch = WriteBatch { snapshot: Some(titles(1)), incomplete: true, ..WriteBatch::default() };
+    assert!(loaded.store.perform(batch).error.is_none());
     assert!(!loaded.store.has_backlog());
     assert_eq!(
         Metadata::replay(&fs::read(directory.path().join("a.session")).unwrap()).metadata.title.len(),
@@ -509,12 +511,12 @@ fn what_cannot_be_written_waits_as_little_as_it_can() {
 }
 
 #[test]
-fn drawpile_srv_never_numbers_a_history_file_like_the_present_one() {
+fn drawpile_srv_never_reuses_the_name_of_the_current_history_file() {
     let directory = tempfile::tempdir().unwrap();
-    let folder = open(directory.path());
-    let mut model = Model::new(&folder);
+    let session_dir = open(directory.path());
+    let mut model = Model::new(&session_dir);
     for _ in 0..120 {
-        model = model.apply(&Step::Reset(1), &folder);
+        model = model.apply(&Step::Reset(1), &session_dir);
         model.flush();
         let metadata = Metadata::replay(&fs::read(directory.path().join("id.session")).unwrap()).metadata;
         let next = super::names::history("id", metadata.files + 1);
@@ -524,27 +526,27 @@ fn drawpile_srv_never_numbers_a_history_file_like_the_present_one() {
 }
 
 #[test]
-fn a_journal_of_another_name_that_was_being_written_anew_takes_nothing_with_it() {
+fn the_cleanup_of_an_irregular_journal_name_removes_no_other_file() {
     let directory = with_journal("");
     fs::rename(directory.path().join("a.session"), directory.path().join("a.old.session")).unwrap();
     fs::write(directory.path().join("a.old.session.new"), "FILE a.dprec\nTITLE half").unwrap();
-    let folder = open(directory.path());
+    let session_dir = open(directory.path());
     let mut found = 0;
-    folder.list(false, |_| found += 1).unwrap();
+    session_dir.list(false, |_| found += 1).unwrap();
     let left = super::session_dir::file_names(directory.path()).unwrap();
     assert_eq!((found, left.contains("a.dprec")), (1, true));
     assert!(!left.contains("a.old.session.new"));
 }
 
 #[test]
-fn a_journal_that_is_too_long_is_not_loaded_and_stays_as_it_is() {
+fn a_journal_that_is_too_long_is_refused_and_not_changed() {
     let directory = with_journal("");
     let path = directory.path().join("a.session");
     let len = (256 << 20) + 1;
     fs::OpenOptions::new().write(true).open(&path).unwrap().set_len(len).unwrap();
-    let folder = open(directory.path());
-    assert!(matches!(folder.load("a"), Err(LoadError::JournalTooLong)));
+    let session_dir = open(directory.path());
+    assert!(matches!(session_dir.load("a"), Err(LoadError::JournalTooLong)));
     let mut found = 0;
-    folder.list(false, |_| found += 1).unwrap();
+    session_dir.list(false, |_| found += 1).unwrap();
     assert_eq!((found, fs::metadata(&path).unwrap().len()), (0, len));
 }

@@ -1,4 +1,4 @@
-//! `drawhall account`: accounts of the configuration database.
+//! `drawhall account`: manages the accounts of a configuration database.
 
 use std::io::{self, BufRead as _, IsTerminal as _};
 
@@ -9,41 +9,38 @@ use crate::client::login::is_valid_name;
 use crate::db::{Account, AccountKey, Database, DbError};
 use crate::text::{shown, shown_json};
 
-/// What cannot be done with an account.
+/// An operation on accounts failed.
 #[derive(Debug, thiserror::Error)]
 pub enum AccountError {
-    /// The database says why.
     #[error(transparent)]
     Db(#[from] DbError),
-    /// Nobody could log in under that name.
+    /// The name is invalid.
     #[error(
         "{0:?} is no user name: 1 to 22 characters that can be seen, no quotation mark, no blank at an end"
     )]
     Name(String),
-    /// There is no password.
     #[error("the password is empty")]
     NoPassword,
-    /// Twice typed, twice different.
+    /// The repeated password differs.
     #[error("the passwords differ")]
     Mismatch,
-    /// The password cannot be read.
     #[error("cannot read the password: {0}")]
     Input(#[from] io::Error),
-    /// There is no randomness.
+    /// The system has no random numbers for the salt.
     #[error("cannot hash the password")]
     Hash,
-    /// The server does nothing for such a flag.
+    /// The flag has no meaning to the server.
     #[error("there is no flag '{0}'; flags are {list}; --force takes others, for groups of an auth server", list = Account::FLAGS.join(", "))]
     Flag(String),
-    /// Nothing was asked for.
+    /// No change was specified.
     #[error("nothing to change: give --password, --flags, --lock or --unlock")]
     Nothing,
 }
 
-/// Asks for a password, a new one twice at a terminal; else the first line of standard input is it.
+/// Reads a password: at a terminal by prompts (a new one twice), otherwise from the first line of standard input.
 ///
 /// # Errors
-/// When there is none, or it cannot be read.
+/// When it is empty or cannot be read, or the two differ.
 pub fn ask_password(new: bool) -> Result<String, AccountError> {
     let password = if io::stdin().is_terminal() {
         let first = rpassword::prompt_password("Password: ")?;
@@ -62,7 +59,7 @@ pub fn ask_password(new: bool) -> Result<String, AccountError> {
 /// Adds an account.
 ///
 /// # Errors
-/// When the name is taken or none, or the database cannot be written.
+/// When the name is invalid or taken, the password is empty, or the database cannot be written.
 pub fn add(database: &Database, name: &str, flags: &[String], password: &str) -> Result<(), AccountError> {
     if !is_valid_name(name) {
         return Err(AccountError::Name(name.to_owned()));
@@ -73,7 +70,7 @@ pub fn add(database: &Database, name: &str, flags: &[String], password: &str) ->
     Ok(())
 }
 
-/// The hash of a new password, of which there must be one.
+/// Hashes a new password.
 fn hash_of(password: &str) -> Result<String, AccountError> {
     if password.is_empty() {
         return Err(AccountError::NoPassword);
@@ -81,21 +78,19 @@ fn hash_of(password: &str) -> Result<String, AccountError> {
     password::hash(password).ok_or(AccountError::Hash)
 }
 
-/// What is to change about an account.
+/// Changes of an account; `None` is left as it is.
 #[derive(Debug, Default)]
 pub struct Change {
-    /// New password.
     pub password: Option<String>,
-    /// New flags.
     pub flags: Option<Vec<String>>,
-    /// Whether nobody can log in.
+    /// Locked: nobody can log in.
     pub locked: Option<bool>,
 }
 
 /// Changes an account.
 ///
 /// # Errors
-/// When there is none of that name, nothing is to change, or the database cannot be written.
+/// When the account does not exist, no change is specified, or the database cannot be written.
 pub fn set(database: &Database, name: &str, change: Change) -> Result<(), AccountError> {
     let Change { password, flags, locked } = change;
     if password.is_none() && flags.is_none() && locked.is_none() {
@@ -114,21 +109,21 @@ pub fn set(database: &Database, name: &str, change: Change) -> Result<(), Accoun
     Ok(())
 }
 
-/// Whether the server knows these flags: one that is misspelt would do nothing.
+/// Checks that all flags have a meaning to the server, to catch misspelt ones.
 ///
 /// # Errors
-/// When it does not know one.
+/// The first unknown flag.
 pub fn check_flags(flags: &[String]) -> Result<(), AccountError> {
     let unknown = upper(flags).into_iter().find(|flag| !Account::FLAGS.contains(&flag.as_str()));
     unknown.map_or(Ok(()), |flag| Err(AccountError::Flag(flag)))
 }
 
-/// Flags that the server knows are in upper case.
+/// Trims flags and converts them to upper case, as the server compares them.
 fn upper(flags: &[String]) -> Vec<String> {
     flags.iter().map(|f| f.trim().to_ascii_uppercase()).filter(|f| !f.is_empty()).collect()
 }
 
-/// Lists the accounts, for people or as JSON.
+/// Lists the accounts as text, or as JSON (`as_values`).
 ///
 /// # Errors
 /// When the database cannot be read.
@@ -151,7 +146,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn accounts_have_a_name_that_is_seen_and_a_password() {
+    fn accounts_need_a_visible_name_and_a_password() {
         let database = Database::in_memory().unwrap();
         let add = |name: &str, password: &str| super::add(&database, name, &[], password);
         for name in ["", "a ", " ", "a\"b", "a\u{200b}", "\u{202e}a", &"x".repeat(23)] {

@@ -1,4 +1,4 @@
-//! `drawhall convert`: binary recordings to text and back.
+//! `drawhall convert`: converts recordings between the binary and the text form.
 
 use std::fs::{self, File};
 use std::io::{self, BufWriter, Write};
@@ -15,7 +15,7 @@ use drawhall_protocol::text::legacy;
 
 use super::{BUFFER_BYTES, Input, Item, ToolError, describe};
 
-/// Warnings that are told one by one; the rest is counted.
+/// Maximum number of warnings that are printed.
 const MAX_WARNINGS: usize = 100;
 
 /// Form of a recording.
@@ -28,7 +28,7 @@ pub enum Form {
 }
 
 impl Form {
-    /// The form that a file's name says.
+    /// The form by a file's extension.
     pub fn of(path: &Path) -> Option<Form> {
         let extension = path.extension()?.to_str()?.to_ascii_lowercase();
         match extension.as_str() {
@@ -43,29 +43,28 @@ impl Form {
     }
 }
 
-/// What to convert.
+/// Arguments of a conversion.
 #[derive(Debug)]
 pub struct Job<'a> {
     /// Recording to read, `-` for standard input.
     pub input: &'a Path,
     /// Recording to write, `-` for standard output.
     pub output: &'a Path,
-    /// Form of the input, if its name does not say it.
+    /// Form of the input; by default that of its extension.
     pub from: Option<Form>,
-    /// Form of the output, if its name does not say it.
+    /// Form of the output; by default that of its extension.
     pub to: Option<Form>,
     /// Show progress on standard error.
     pub progress: bool,
 }
 
-/// What came of it.
+/// Result of a conversion.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub struct Report {
     /// Messages that were converted.
     pub messages: u64,
     /// Messages that could not be converted.
     pub lost: u64,
-    /// What to tell the user.
     pub warnings: Vec<String>,
 }
 
@@ -78,7 +77,7 @@ impl Report {
         }
     }
 
-    fn lose(&mut self, text: String) {
+    fn report_lost(&mut self, text: String) {
         self.lost += 1;
         self.warn(text);
     }
@@ -89,41 +88,41 @@ enum Output {
     Text(DptxtWriter<Box<dyn Write>>),
 }
 
-/// Converts a recording. An output file takes its name once it is complete.
+/// Converts a recording. The output is written to a temporary file, which is renamed when it is complete.
 ///
 /// # Errors
-/// When a file cannot be opened, read or written, or the form is not known.
+/// When a file cannot be opened, read or written, or the form is unknown.
 pub fn run(job: &Job<'_>) -> Result<Report, ToolError> {
     let (named_from, named_to) = (job.from.or(Form::of(job.input)), job.to.or(Form::of(job.output)));
     let unknown = || ToolError::UnknownForm(job.input.to_owned());
     let from = named_from.or(named_to.map(Form::other)).ok_or_else(unknown)?;
     let to = named_to.unwrap_or(from.other());
-    let standard = Path::new("-");
+    let stdio = Path::new("-");
     let same = || fs::canonicalize(job.input).ok() == fs::canonicalize(job.output).ok();
-    if job.output != standard && job.output.exists() && same() {
+    if job.output != stdio && job.output.exists() && same() {
         return Err(ToolError::SameFile(job.output.to_owned()));
     }
     let mut input = Input::open(job.input, from)?;
-    if job.output == standard {
+    if job.output == stdio {
         return copy(&mut input, Box::new(io::stdout().lock()), job, to);
     }
-    let partial = partial_name(job.output);
-    let failed = |source| ToolError::File { path: partial.clone(), source };
-    let file = File::create(&partial).map_err(failed)?;
-    let done = copy(&mut input, Box::new(BufWriter::with_capacity(BUFFER_BYTES, file)), job, to).and_then(
+    let temporary = temporary_name(job.output);
+    let failed = |source| ToolError::File { path: temporary.clone(), source };
+    let file = File::create(&temporary).map_err(failed)?;
+    let result = copy(&mut input, Box::new(BufWriter::with_capacity(BUFFER_BYTES, file)), job, to).and_then(
         |report| {
             let failed = |source| ToolError::File { path: job.output.to_owned(), source };
-            fs::rename(&partial, job.output).map(|()| report).map_err(failed)
+            fs::rename(&temporary, job.output).map(|()| report).map_err(failed)
         },
     );
-    if done.is_err() {
-        // What is left of it is of no use; that it could not be written is told.
-        let _ = fs::remove_file(&partial);
+    if result.is_err() {
+        // Best effort: the error of the conversion is returned anyway.
+        let _ = fs::remove_file(&temporary);
     }
-    done
+    result
 }
 
-fn partial_name(output: &Path) -> PathBuf {
+fn temporary_name(output: &Path) -> PathBuf {
     let mut name = output.as_os_str().to_owned();
     name.push(".part");
     name.into()
@@ -146,10 +145,11 @@ fn copy(input: &mut Input, output: Box<dyn Write>, job: &Job<'_>, to: Form) -> R
         let frame = match item {
             Item::Message(frame) => frame,
             Item::Bad(reason) => {
-                report.lose(reason);
+                report.report_lost(reason);
                 continue;
             }
         };
+        let lost = report.lost;
         match &mut output {
             Output::Binary(writer) => writer.write(frame.as_bytes()).map_err(binary)?,
             Output::Text(writer) => {
@@ -157,14 +157,15 @@ fn copy(input: &mut Input, output: Box<dyn Write>, job: &Job<'_>, to: Form) -> R
                     if let Err(reason) = writer.write(frame_ref).map_err(text)? {
                         let kind = frame.header().kind;
                         let name = info_of(kind).map_or("unknown", |m| m.name);
-                        let place = input.place();
-                        report.lose(format!("message of type {kind} ({name}) {place}: {reason}"));
-                        report.messages -= 1;
+                        let position = input.position();
+                        report.report_lost(format!("message of type {kind} ({name}) {position}: {reason}"));
                     }
                 }
             }
         }
-        report.messages += 1;
+        if report.lost == lost {
+            report.messages += 1;
+        }
         progress.show(report.messages);
     }
     for warning in input.take_warnings() {
@@ -181,7 +182,8 @@ fn copy(input: &mut Input, output: Box<dyn Write>, job: &Job<'_>, to: Form) -> R
     Ok(report)
 }
 
-/// The header of the output: that of the input, but the old text form is read into messages of a later version.
+/// The header of the output: that of the input, except that messages of the text form before 2.2 are converted to a
+/// later version.
 fn output_header(input: &Input, report: &mut Report) -> Header {
     let mut header = input.header().clone();
     if let Input::Text(_, reader) = input
@@ -196,7 +198,7 @@ fn output_header(input: &Input, report: &mut Report) -> Header {
     header
 }
 
-/// A line that counts, on a terminal.
+/// A progress line on a terminal.
 struct Progress {
     shown: bool,
     last: Instant,

@@ -1,4 +1,4 @@
-//! `drawhall inspect`: what a recording holds.
+//! `drawhall inspect`: prints statistics of a recording.
 
 use std::collections::BTreeMap;
 use std::fmt::{self, Write as _};
@@ -11,15 +11,15 @@ use drawhall_protocol::recording::dprec::Truncation;
 use super::convert::Form;
 use super::{Input, Item, ToolError, describe};
 
-/// What is found in a recording.
+/// Statistics of a recording.
 #[derive(Debug, Default)]
-pub struct Findings {
+pub struct Statistics {
     form: Option<Form>,
     header: Header,
     messages: u64,
     bytes: u64,
     by_type: BTreeMap<u8, u64>,
-    /// Names under which a user id joined, and messages that carry it.
+    /// Per user id: names that joined with it, and number of messages.
     users: BTreeMap<u8, (Vec<String>, u64)>,
     interval_ms: u64,
     bad_lines: Vec<String>,
@@ -29,33 +29,36 @@ pub struct Findings {
 /// Reads a recording to its end.
 ///
 /// # Errors
-/// When it cannot be opened or read, or is no recording.
-pub fn run(path: &Path) -> Result<Findings, ToolError> {
+/// When it cannot be opened or read, or is not a recording.
+pub fn run(path: &Path) -> Result<Statistics, ToolError> {
     let form = Form::of(path).ok_or_else(|| ToolError::UnknownForm(path.to_owned()))?;
     let mut input = Input::open(path, form)?;
-    let mut found = Findings { form: Some(form), header: input.header().clone(), ..Findings::default() };
+    let mut statistics =
+        Statistics { form: Some(form), header: input.header().clone(), ..Statistics::default() };
     while let Some(item) = input.next()? {
         match item {
-            Item::Bad(reason) => found.bad_lines.push(reason),
+            Item::Bad(reason) => statistics.bad_lines.push(reason),
             Item::Message(frame) => {
                 let header = frame.header();
-                found.messages += 1;
-                found.bytes += frame.as_bytes().len() as u64;
-                *found.by_type.entry(header.kind).or_default() += 1;
-                found.users.entry(header.user).or_default().1 += 1;
+                statistics.messages += 1;
+                statistics.bytes += frame.as_bytes().len() as u64;
+                *statistics.by_type.entry(header.kind).or_default() += 1;
+                statistics.users.entry(header.user).or_default().1 += 1;
                 if matches!(header.kind, Join::TYPE | Interval::TYPE) {
-                    found
-                        .look_into(header.user, Message::decode(header.kind, frame.payload(), Layout::V4_25));
+                    statistics.count_message(
+                        header.user,
+                        Message::decode(header.kind, frame.payload(), Layout::V4_25),
+                    );
                 }
             }
         }
     }
-    found.truncation = input.truncation();
-    Ok(found)
+    statistics.truncation = input.truncation();
+    Ok(statistics)
 }
 
-impl Findings {
-    fn look_into<E>(&mut self, user: u8, message: Result<Message, E>) {
+impl Statistics {
+    fn count_message<E>(&mut self, user: u8, message: Result<Message, E>) {
         match message {
             Ok(Message::Join(join)) => {
                 let names = &mut self.users.entry(user).or_default().0;
@@ -69,7 +72,7 @@ impl Findings {
     }
 }
 
-impl fmt::Display for Findings {
+impl fmt::Display for Statistics {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let form = if self.form == Some(Form::Dprec) { "binary" } else { "text" };
         let version = self.header.version();

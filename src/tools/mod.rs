@@ -1,5 +1,4 @@
-//! What the program does besides serving: `drawhall convert`, `inspect`, `sessions`, `check`, `repair` and
-//! `account`.
+//! Command line tools: `drawhall convert`, `inspect`, `sessions`, `check`, `repair` and `account`.
 
 pub mod account;
 pub mod convert;
@@ -15,54 +14,34 @@ use drawhall_protocol::recording::Header;
 use drawhall_protocol::recording::dprec::{DprecError, DprecReader, Truncation};
 use drawhall_protocol::recording::dptxt::{DptxtError, DptxtReader};
 
-/// Bytes that are read from or written to a file at a time.
+/// Buffer size for reading and writing files, in bytes.
 const BUFFER_BYTES: usize = 256 << 10;
 
-/// Why a recording cannot be worked on.
+/// A recording cannot be processed.
 #[derive(Debug, thiserror::Error)]
 pub enum ToolError {
-    /// A file cannot be opened, made or replaced.
     #[error("{path}: {source}")]
-    File {
-        /// The file.
-        path: PathBuf,
-        /// Why.
-        source: io::Error,
-    },
-    /// A binary recording cannot be read or written.
+    File { path: PathBuf, source: io::Error },
     #[error("{path}: {source}")]
-    Binary {
-        /// The file.
-        path: PathBuf,
-        /// Why.
-        source: DprecError,
-    },
-    /// A text recording cannot be read or written.
+    Binary { path: PathBuf, source: DprecError },
     #[error("{path}: {source}")]
-    Text {
-        /// The file.
-        path: PathBuf,
-        /// Why.
-        source: DptxtError,
-    },
-    /// The form of a recording is not known.
-    #[error("{0}: its name ends neither in .dprec nor in .dptxt; say which with --from and --to")]
+    Text { path: PathBuf, source: DptxtError },
+    #[error("{0}: its name ends neither in .dprec nor in .dptxt; specify the form with --from and --to")]
     UnknownForm(PathBuf),
-    /// Input and output are the same file.
     #[error("{0}: input and output are the same file")]
     SameFile(PathBuf),
 }
 
-/// A recording of either form that is read message by message.
+/// Reader of a recording in either form.
 enum Input {
     Binary(PathBuf, DprecReader<Box<dyn BufRead>>),
     Text(PathBuf, DptxtReader<Box<dyn BufRead>>),
 }
 
-/// What reading a recording yields.
+/// Result of reading a recording.
 enum Item {
     Message(Frame),
-    /// A line that is no message.
+    /// A line that is not a valid message.
     Bad(String),
 }
 
@@ -111,8 +90,8 @@ impl Input {
         }
     }
 
-    /// Where the message came from that was read last.
-    fn place(&self) -> String {
+    /// Position of the message that was read last, for error messages.
+    fn position(&self) -> String {
         match self {
             Input::Binary(_, reader) => format!("before offset {}", reader.offset()),
             Input::Text(_, reader) => format!("line {}", reader.line()),

@@ -1,4 +1,4 @@
-//! `drawhall sessions`, `drawhall check`, `drawhall repair`: what is stored, and whether it is sound.
+//! `drawhall sessions`, `drawhall check`, `drawhall repair`: list, verify and repair stored sessions.
 
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
@@ -7,11 +7,11 @@ use std::time::SystemTime;
 
 use serde_json::{Value, json};
 
-use crate::storage::check::{Inspected, Repair, inspect, repair as mend};
+use crate::storage::check::{Inspected, Repair, inspect, repair as repair_files};
 use crate::storage::session_dir::SessionDirError;
 use crate::text::{shown, shown_json};
 
-/// Longest list of names in the table, in characters.
+/// Maximum length of the list of user names in the table, in characters.
 const NAMES_WIDTH: usize = 40;
 
 fn user_names(session: &Inspected) -> Vec<&str> {
@@ -19,9 +19,9 @@ fn user_names(session: &Inspected) -> Vec<&str> {
     names.into_iter().collect()
 }
 
-fn time(at: Option<SystemTime>) -> String {
-    let at = at.and_then(|t| jiff::Timestamp::try_from(t).ok());
-    at.map_or_else(|| "-".into(), |t| t.strftime("%Y-%m-%dT%H:%M:%SZ").to_string())
+fn time_text(time: Option<SystemTime>) -> String {
+    let time = time.and_then(|t| jiff::Timestamp::try_from(t).ok());
+    time.map_or_else(|| "-".into(), |t| t.strftime("%Y-%m-%dT%H:%M:%SZ").to_string())
 }
 
 fn as_json(session: &Inspected) -> Value {
@@ -36,12 +36,12 @@ fn as_json(session: &Inspected) -> Value {
         "users": user_names(session),
         "flags": metadata.flags.words(),
         "hasPassword": !metadata.password.is_empty(),
-        "lastUse": time(session.last_use),
+        "lastUse": time_text(session.last_use),
         "loadable": !session.problems.iter().any(|p| p.is_fatal()),
     })
 }
 
-/// Lists the sessions of a directory, for people or as JSON.
+/// Lists the sessions of a directory as text, or as JSON (`as_values`).
 ///
 /// # Errors
 /// When the directory cannot be read.
@@ -55,14 +55,14 @@ pub fn list(path: &Path, as_values: bool) -> Result<String, SessionDirError> {
     for session in &sessions {
         let metadata = &session.metadata;
         let or_dash = |text: &str| if text.is_empty() { "-".to_owned() } else { shown(text) };
-        // Writing to a text cannot fail.
+        // Writing to a String cannot fail.
         let _ = writeln!(out, "{}", session.id);
         let _ = writeln!(out, "  title     {}", or_dash(&metadata.title));
         let _ = writeln!(out, "  alias     {}", or_dash(&metadata.alias));
         let _ = writeln!(out, "  founder   {}", or_dash(&metadata.founder));
         let _ = writeln!(out, "  size      {} bytes", session.size);
         let _ = writeln!(out, "  users     {}", or_dash(&shortened(&user_names(session))));
-        let _ = writeln!(out, "  last use  {}", time(session.last_use));
+        let _ = writeln!(out, "  last use  {}", time_text(session.last_use));
         for problem in session.problems.iter().filter(|p| p.is_fatal()) {
             let _ = writeln!(out, "  cannot be loaded: {problem}");
         }
@@ -73,12 +73,12 @@ pub fn list(path: &Path, as_values: bool) -> Result<String, SessionDirError> {
 
 fn shortened(names: &[&str]) -> String {
     let mut out = String::new();
-    for (at, name) in names.iter().enumerate() {
-        if at > 0 {
+    for (index, name) in names.iter().enumerate() {
+        if index > 0 {
             out.push_str(", ");
         }
-        if out.chars().count() + name.chars().count() > NAMES_WIDTH && at > 0 {
-            let _ = write!(out, "and {} more", names.len() - at);
+        if out.chars().count() + name.chars().count() > NAMES_WIDTH && index > 0 {
+            let _ = write!(out, "and {} more", names.len() - index);
             break;
         }
         out.push_str(name);
@@ -86,7 +86,7 @@ fn shortened(names: &[&str]) -> String {
     out
 }
 
-/// Verifies the sessions of a directory. Returns what to print, and whether everything is sound.
+/// Verifies the sessions of a directory. Returns the report, and whether there were no problems.
 ///
 /// # Errors
 /// When the directory cannot be read.
@@ -103,24 +103,24 @@ pub fn check(path: &Path) -> Result<(String, bool), SessionDirError> {
     Ok((out, problems == 0))
 }
 
-/// Mends the sessions of a directory. Returns what to print, and whether everything is sound now.
+/// Repairs the sessions of a directory. Returns the report, and whether no problems are left.
 ///
 /// # Errors
-/// When a server uses the directory, or something cannot be read or written.
+/// When a server uses the directory, or a file cannot be read or written.
 pub fn repair(path: &Path) -> Result<(String, bool), SessionDirError> {
-    let Repair { backup, mended, left } = mend(path)?;
+    let Repair { backup, repaired, remaining } = repair_files(path)?;
     let mut out = String::new();
-    for what in &mended {
+    for what in &repaired {
         let _ = writeln!(out, "mended: {what}");
     }
-    for what in &left {
+    for what in &remaining {
         let _ = writeln!(out, "cannot be mended: {what}");
     }
     if let Some(backup) = backup {
         let _ = writeln!(out, "files as they were: {}", backup.display());
     }
-    let _ = writeln!(out, "{} mended, {} left", mended.len(), left.len());
-    Ok((out, left.is_empty()))
+    let _ = writeln!(out, "{} mended, {} left", repaired.len(), remaining.len());
+    Ok((out, remaining.is_empty()))
 }
 
 #[cfg(test)]

@@ -1,15 +1,15 @@
-//! Digests of effects: the same effects have the same digest, in every process.
+//! Digests of effects. Equal effects have equal digests, in every process.
 
 use sha2::{Digest as _, Sha256};
 
 use crate::client::login::LoginEffect;
 use crate::session::{ClientOp, Effects, SessionMachine};
 
-/// Bytes of a digest that are kept: enough to notice a difference.
-const KEPT: usize = 8;
+/// Length of a digest in bytes: enough to notice a difference.
+const DIGEST_BYTES: usize = 8;
 
-/// What debug texts of effects have in place of names that were given since traces are recorded: new and old. Without
-/// this a rename would change digests, and traces of before could not be replayed.
+/// Renamed types and fields in debug output: new name, and the name when traces were first recorded. Digests use the
+/// old names, so that old traces can still be replayed.
 const RENAMED: [(&str, &str); 4] = [
     ("client: AuthenticatedClient {", "visitor: Visitor {"),
     ("identity: Identity {", "person: Person {"),
@@ -17,17 +17,17 @@ const RENAMED: [(&str, &str); 4] = [
     ("QueryExtAuth {", "AskExtAuth {"),
 ];
 
-/// The debug text of effects, with the names that it had when traces were first recorded.
+/// The debug output of effects, with the original names.
 fn debug_text(effects: &impl std::fmt::Debug) -> String {
     let text = format!("{effects:?}");
     RENAMED.iter().fold(text, |text, (new, old)| text.replace(new, old))
 }
 
 fn finish(digest: Sha256) -> String {
-    digest.finalize()[..KEPT].iter().map(|byte| format!("{byte:02x}")).collect()
+    digest.finalize()[..DIGEST_BYTES].iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
-/// The digest of a login's effects. Randomness in them comes from the seed in its arrival.
+/// The digest of a login's effects. Random values in them depend on the seed in [`Record::Login`](super::Record).
 pub(super) fn of_login(effects: &[LoginEffect]) -> String {
     finish(Sha256::new().chain_update(debug_text(&effects)))
 }
@@ -39,18 +39,18 @@ pub(super) fn of_session(machine: &mut SessionMachine, effects: &Effects) -> Str
         digest.update(conn.to_le_bytes());
         match op {
             ClientOp::Direct(bytes) => digest.update(bytes),
-            // A cursor is another in each process.
+            // Cursors differ between processes.
             ClientOp::Attach(_) => digest.update(b"attach"),
             op => digest.update(debug_text(op)),
         }
     }
     let Effects { log, changed, stats, check, exchanges, listing, reports, ended, held, answer, .. } =
         effects;
-    let rest = (log, changed, stats, check, exchanges, listing, reports, ended, held, answer);
-    digest.update(debug_text(&rest));
+    let others = (log, changed, stats, check, exchanges, listing, reports, ended, held, answer);
+    digest.update(debug_text(&others));
     let history = machine.history();
-    let place = (history.size(), history.first_index(), history.last_index(), history.end());
-    digest.update(format!("{place:?}"));
+    let position = (history.size(), history.first_index(), history.last_index(), history.end());
+    digest.update(format!("{position:?}"));
     digest.update(format!("{:?} {:?}", machine.state(), machine.next_deadline()));
     finish(digest)
 }

@@ -1,9 +1,9 @@
-//! Recorded inputs of a running server: `--trace-input FILE`, to reproduce what went wrong.
+//! Input traces of a running server (`--trace-input FILE`), for reproducing bugs.
 //!
-//! Sessions and logins are machines: what they do depends on what happens to them and when, and on nothing else. A trace
-//! holds that, one JSON object a line, written before the machine gets it; after each input follows a digest of the
-//! effects. [`replay`] gives the same inputs to new machines and compares the digests. A trace holds everything that
-//! people send, passwords too: only its owner may read it.
+//! Sessions and logins are deterministic state machines: their effects depend only on their inputs and times. A trace
+//! holds these, one JSON object per line, each written before the machine gets it; after each input follows a digest
+//! of its effects. [`replay`] feeds the inputs to new machines and compares the digests. A trace holds everything
+//! that users send, including passwords, so only its owner may read the file.
 
 mod digest;
 pub mod replay;
@@ -26,91 +26,91 @@ use crate::config::rules::RulesRecord;
 use crate::session::input::{Input, Origin, ReaderOffsets};
 use crate::session::{ConnId, Effects, ServerSettings, SessionMachine};
 
-/// Lines that wait for the file; whoever has more waits.
-const MAX_WAITING: usize = 4096;
+/// Capacity of the queue to the writer thread. When it is full, [`Trace`] blocks its callers (back-pressure).
+const QUEUE_LEN: usize = 4096;
 
 /// A line of a trace.
 #[derive(Debug, Serialize, Deserialize)]
 enum Record {
-    /// Rules of the server, under a number.
+    /// Rules of the server, which logins refer to by number.
     Rules { number: u64, rules: Box<RulesRecord> },
-    /// A session begins.
+    /// A session starts.
     Session {
         id: String,
         now: Timestamp,
-        /// Seed of its chance.
+        /// Seed of its random number generator.
         seed: [u8; 32],
         stored: bool,
         shared: Box<ServerSettings>,
         beginning: Box<Origin>,
     },
-    /// Something happens to a session.
+    /// Input of a session.
     Input { number: u64, id: String, now: Timestamp, positions: ReaderOffsets, input: Box<Input> },
-    /// A login begins.
+    /// A login starts.
     Login { arrival: Arrival, rules: u64 },
-    /// Something happens to a login.
+    /// Input of a login.
     LoginInput { number: u64, conn: ConnId, input: Box<LoginInput> },
-    /// What came of an input.
+    /// Digest of the effects of the input with this number.
     Output { number: u64, digest: String },
 }
 
-/// What the thread that writes is told.
+/// A message to the writer thread.
 enum Line {
     Text(String),
-    /// It is to end, and say so.
+    /// Flush, acknowledge and end.
     End(SyncSender<()>),
 }
 
 #[derive(Debug)]
 struct Inner {
     lines: SyncSender<Line>,
-    next: AtomicU64,
-    /// Numbers of rules, by where they are. They are kept so that no others get to be there.
+    next_number: AtomicU64,
+    /// Numbers of rules by address. Holding the rules keeps their addresses from being reused.
     rules: Mutex<HashMap<usize, (u64, Arc<Rules>)>>,
 }
 
-/// Where inputs are recorded.
+/// Handle for recording inputs.
 #[derive(Debug, Clone)]
 pub struct Trace(Arc<Inner>);
 
 impl Trace {
-    /// Begins a trace in a new file that only its owner may read.
+    /// Starts a trace in a new file that only its owner may read.
     ///
     /// # Errors
-    /// When the file exists or cannot be made, or there is no thread to write it.
+    /// When the file exists or cannot be created, or the writer thread cannot be started.
     pub fn begin(path: &Path) -> io::Result<Trace> {
         let file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)?;
-        let (lines, to_write) = sync_channel(MAX_WAITING);
+        let (lines, receiver) = sync_channel(QUEUE_LEN);
         std::thread::Builder::new().name("trace".into()).spawn(move || {
-            if let Err(error) = write(&to_write, file) {
-                tracing::error!(%error, "the trace is given up");
+            if let Err(error) = write(&receiver, file) {
+                tracing::error!(%error, "the trace is aborted");
             }
         })?;
-        Ok(Trace(Arc::new(Inner { lines, next: AtomicU64::new(1), rules: Mutex::default() })))
+        Ok(Trace(Arc::new(Inner { lines, next_number: AtomicU64::new(1), rules: Mutex::default() })))
     }
 
     fn write(&self, record: &Record) {
-        // Everything here can be JSON, and the file may be given up.
+        // Records always serialize. An error of `send` means that the writer has ended, after logging why.
         if let Ok(mut line) = serde_json::to_string(record) {
             line.push('\n');
             let _ = self.0.lines.send(Line::Text(line));
         }
     }
 
-    /// Writes what waits, and ends; blocks. What happens later is not recorded.
+    /// Writes everything that is queued and ends the trace; blocks. Later inputs are not recorded.
     pub fn finish(&self) {
-        let (done, is_done) = sync_channel(1);
+        let (done, acknowledged) = sync_channel(1);
         if self.0.lines.send(Line::End(done)).is_ok() {
-            // An error is that the thread has ended before.
-            let _ = is_done.recv();
+            // An error means that the thread has ended already.
+            let _ = acknowledged.recv();
         }
     }
 
-    fn number(&self) -> u64 {
-        self.0.next.fetch_add(1, Ordering::Relaxed)
+    fn next_number(&self) -> u64 {
+        self.0.next_number.fetch_add(1, Ordering::Relaxed)
     }
 
-    /// A session begins.
+    /// Records the start of a session.
     pub fn session(
         &self,
         machine: &mut SessionMachine,
@@ -129,31 +129,31 @@ impl Trace {
         });
     }
 
-    /// Something is about to happen to a session. Returns the number to give with its effects.
+    /// Records an input of a session, before it is handled. Returns its number for [`Self::effects`].
     pub fn input(&self, id: &str, now: Timestamp, positions: ReaderOffsets, input: &Input) -> u64 {
-        let number = self.number();
+        let number = self.next_number();
         let (id, input) = (id.to_owned(), Box::new(input.clone()));
         self.write(&Record::Input { number, id, now, positions, input });
         number
     }
 
-    /// What has come of it.
+    /// Records the effects of that input.
     pub fn effects(&self, number: u64, machine: &mut SessionMachine, effects: &Effects) {
         self.write(&Record::Output { number, digest: digest::of_session(machine, effects) });
     }
 
-    /// A login begins.
+    /// Records the start of a login, and its rules unless they were recorded before.
     pub fn login(&self, arrival: Arrival, rules: &Arc<Rules>) {
-        let at = Arc::as_ptr(rules) as usize;
+        let address = Arc::as_ptr(rules) as usize;
         let mut known = self.0.rules.lock().unwrap_or_else(PoisonError::into_inner);
-        let number = match known.get(&at) {
+        let number = match known.get(&address) {
             Some((number, _)) => *number,
             None => {
-                let number = self.number();
+                let number = self.next_number();
                 self.write(&Record::Rules { number, rules: Box::new(rules.record()) });
-                // Those that nobody has any more will not be met again.
+                // Rules that only this map holds cannot be passed again: every reload creates new ones.
                 known.retain(|_, (_, rules)| Arc::strong_count(rules) > 1);
-                known.insert(at, (number, rules.clone()));
+                known.insert(address, (number, rules.clone()));
                 number
             }
         };
@@ -161,20 +161,20 @@ impl Trace {
         self.write(&Record::Login { arrival, rules: number });
     }
 
-    /// Something is about to happen to a login. Returns the number to give with its effects.
+    /// Records an input of a login, before it is handled. Returns its number for [`Self::login_effects`].
     pub fn login_input(&self, conn: ConnId, input: &LoginInput) -> u64 {
-        let number = self.number();
+        let number = self.next_number();
         self.write(&Record::LoginInput { number, conn, input: Box::new(input.clone()) });
         number
     }
 
-    /// What has come of it.
+    /// Records the effects of that input.
     pub fn login_effects(&self, number: u64, effects: &[LoginEffect]) {
         self.write(&Record::Output { number, digest: digest::of_login(effects) });
     }
 }
 
-/// Writes lines as they come; what is there is in the file when nothing more waits.
+/// Writes lines as they arrive. Flushes whenever the queue is empty.
 fn write(lines: &Receiver<Line>, file: File) -> io::Result<()> {
     let mut file = BufWriter::new(file);
     loop {
@@ -193,7 +193,7 @@ fn write(lines: &Receiver<Line>, file: File) -> io::Result<()> {
             Line::Text(text) => file.write_all(text.as_bytes())?,
             Line::End(done) => {
                 file.flush()?;
-                // Whoever waits may have gone.
+                // The receiver may have been dropped.
                 let _ = done.send(());
                 return Ok(());
             }
@@ -201,7 +201,7 @@ fn write(lines: &Receiver<Line>, file: File) -> io::Result<()> {
     }
 }
 
-/// Bytes as base64 in JSON.
+/// Serde: bytes as base64 text.
 pub(crate) mod base64 {
     use base64::Engine as _;
     use base64::engine::general_purpose::STANDARD;

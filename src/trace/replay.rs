@@ -1,4 +1,4 @@
-//! Giving recorded inputs to new machines.
+//! Replays the recorded inputs of a trace on new state machines.
 
 use std::collections::{BTreeMap, HashMap};
 use std::io::{self, BufRead};
@@ -16,62 +16,58 @@ use crate::session::rng::Rng;
 use crate::session::{ConnId, Effects, ServerSettings, SessionMachine};
 use crate::storage::session_dir::{LoadError, SessionDir, SessionDirError};
 
-/// What came of a replay.
+/// Result of a replay.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub struct Replayed {
-    /// Sessions that began.
+    /// Sessions started.
     pub sessions: u64,
-    /// Logins that began.
+    /// Logins started.
     pub logins: u64,
-    /// Inputs that were given.
+    /// Inputs replayed.
     pub inputs: u64,
-    /// Inputs of sessions or logins whose beginning is not in the trace.
+    /// Inputs skipped, because the start of their session or login is not in the trace.
     pub skipped: u64,
-    /// Effects that were compared.
+    /// Digests compared.
     pub compared: u64,
-    /// Lines whose effects are others than those that were recorded.
+    /// Numbers of the lines whose digest differs from the replayed one.
     pub different: Vec<u64>,
 }
 
 /// Why a trace cannot be replayed.
 #[derive(Debug, thiserror::Error)]
 pub enum ReplayError {
-    /// It cannot be read.
     #[error("cannot read the trace: {0}")]
     Io(#[from] io::Error),
-    /// A line is none of a trace.
+    /// A line is not a record of a trace.
     #[error("line {line}: {source}")]
     Line {
-        /// Its number, from 1.
+        /// Line number, from 1.
         line: u64,
-        /// Why.
         source: serde_json::Error,
     },
-    /// The files of a stored session cannot be put anywhere.
+    /// A directory for the files of a stored session cannot be used.
     #[error("line {line}: {source}")]
     SessionDir {
-        /// Its number, from 1.
+        /// Line number, from 1.
         line: u64,
-        /// Why.
         source: SessionDirError,
     },
     /// A stored session cannot be loaded.
     #[error("line {line}: {source}")]
     Load {
-        /// Its number, from 1.
+        /// Line number, from 1.
         line: u64,
-        /// Why.
         source: LoadError,
     },
 }
 
-/// Replays a trace. A line that is not whole, as a crash leaves it, ends it. What made a server panic makes this panic,
-/// too; `before` is told the number of each line, so that one knows where.
+/// Replays a trace. An incomplete last line, as a crash leaves it, ends the replay. A panic of the server happens
+/// again here; `before` gets the number of each line first, so that the caller knows the line of a panic.
 ///
 /// # Errors
-/// When it is no trace.
+/// When a line is malformed or its files cannot be restored.
 pub fn run(trace: impl BufRead, mut before: impl FnMut(u64)) -> Result<Replayed, ReplayError> {
-    let mut stage = Stage::default();
+    let mut replayer = Replayer::default();
     for (line, text) in (1..).zip(trace.lines()) {
         let text = text?;
         let record = match serde_json::from_str(&text) {
@@ -80,31 +76,31 @@ pub fn run(trace: impl BufRead, mut before: impl FnMut(u64)) -> Result<Replayed,
             Err(source) => return Err(ReplayError::Line { line, source }),
         };
         before(line);
-        stage.take(line, record)?;
+        replayer.replay(line, record)?;
     }
-    Ok(stage.replayed)
+    Ok(replayer.replayed)
 }
 
 #[derive(Default)]
-struct Stage {
+struct Replayer {
     rules: HashMap<u64, Arc<Rules>>,
     sessions: BTreeMap<String, SessionMachine>,
     logins: HashMap<ConnId, LoginMachine>,
-    /// Digests of what came of inputs, until the recorded one follows.
+    /// Digests of replayed inputs by number, until the recorded digest follows.
     digests: HashMap<u64, String>,
-    /// Directories of stored sessions.
-    folders: Vec<TemporaryFolder>,
+    /// Directories of stored sessions; removed at the end.
+    directories: Vec<TemporaryDir>,
     replayed: Replayed,
 }
 
-impl Stage {
-    fn take(&mut self, line: u64, record: Record) -> Result<(), ReplayError> {
+impl Replayer {
+    fn replay(&mut self, line: u64, record: Record) -> Result<(), ReplayError> {
         match record {
             Record::Rules { number, rules } => {
                 self.rules.insert(number, Arc::new(Rules::from_record(*rules)));
             }
             Record::Session { id, now, seed, stored, shared, beginning } => {
-                let mut machine = self.begin(line, &id, now, *shared, *beginning)?;
+                let mut machine = self.start_session(line, &id, now, *shared, *beginning)?;
                 *machine.rng() = Rng::from_seed(seed);
                 if stored {
                     machine.store();
@@ -150,7 +146,7 @@ impl Stage {
         Ok(())
     }
 
-    fn begin(
+    fn start_session(
         &mut self,
         line: u64,
         id: &str,
@@ -173,14 +169,14 @@ impl Stage {
                 Ok(machine)
             }
             Origin::Loaded { rest, files } => {
-                let folder = TemporaryFolder::new()?;
+                let directory = TemporaryDir::new()?;
                 for file in &files {
-                    file.write_to(&folder.0)?;
+                    file.write_to(&directory.0)?;
                 }
-                let opened = SessionDir::open(&folder.0, Duration::from_secs(3600));
+                let opened = SessionDir::open(&directory.0, Duration::from_secs(3600));
                 let opened = opened.map_err(|source| ReplayError::SessionDir { line, source })?;
                 let loaded = opened.load(id).map_err(|source| ReplayError::Load { line, source })?;
-                self.folders.push(folder);
+                self.directories.push(directory);
                 let (machine, _) = SessionMachine::restored(shared, loaded, Some(rest), now, &mut effects);
                 Ok(machine)
             }
@@ -188,23 +184,23 @@ impl Stage {
     }
 }
 
-/// A directory that goes when this goes.
-struct TemporaryFolder(PathBuf);
+/// A directory that is removed when dropped.
+struct TemporaryDir(PathBuf);
 
-impl TemporaryFolder {
-    fn new() -> io::Result<TemporaryFolder> {
+impl TemporaryDir {
+    fn new() -> io::Result<TemporaryDir> {
         static NEXT: AtomicU64 = AtomicU64::new(0);
         let number = NEXT.fetch_add(1, Ordering::Relaxed);
         let name = format!("drawhall-replay-{}-{}-{number}", std::process::id(), Timestamp::now().utc_ms);
         let path = std::env::temp_dir().join(name);
         std::fs::create_dir(&path)?;
-        Ok(TemporaryFolder(path))
+        Ok(TemporaryDir(path))
     }
 }
 
-impl Drop for TemporaryFolder {
+impl Drop for TemporaryDir {
     fn drop(&mut self) {
-        // What is left over is in the directory for such things.
+        // What cannot be removed stays in the directory for temporary files.
         let _ = std::fs::remove_dir_all(Path::new(&self.0));
     }
 }

@@ -1,4 +1,4 @@
-//! From an accepted socket to a connection over which messages come: encryption and the upgrade to WebSocket.
+//! Accepts WebSocket connections: PROXY protocol header, TLS handshake, upgrade request.
 
 use std::io;
 
@@ -13,48 +13,46 @@ use super::tls::Certificate;
 use super::websocket::{MAX_HEAD, Refused, Upgrade};
 use crate::config::Settings;
 
-/// First byte of a TLS handshake.
 const TLS_HANDSHAKE: u8 = 0x16;
-/// First bytes of the PROXY protocol's versions.
-const PROXY_STARTS: [u8; 2] = [b'P', b'\r'];
-/// Longest header of the PROXY protocol that is read here.
+/// First bytes of a PROXY protocol header, versions 1 and 2.
+const PROXY_HEADER_STARTS: [u8; 2] = [b'P', b'\r'];
+/// Maximum length of a PROXY protocol header in bytes.
 const MAX_PROXY_HEADER: usize = 4 << 10;
 
-/// What a listener for WebSocket demands.
+/// Settings of a WebSocket listener.
 #[derive(Debug, Clone, Default)]
 pub struct WebSocketRules {
-    /// Origins of pages that browsers may connect from; any if it is empty, or `*`.
+    /// Origins of pages that may connect; any if empty or `*`.
     pub allowed_origins: Vec<String>,
-    /// Connections in clear are refused, unless a trusted proxy says that the way to it was encrypted.
+    /// Refuse unencrypted connections, unless a trusted proxy says that the client's connection to it was encrypted.
     pub secure: bool,
 }
 
-/// A WebSocket connection.
+/// An accepted WebSocket connection.
 #[derive(Debug)]
 pub struct WebSocket {
-    /// The connection.
     pub stream: Stream,
-    /// What arrived behind the request already.
+    /// Bytes received after the request.
     pub arrived: Vec<u8>,
-    /// It comes from a browser.
+    /// The request had an `Origin` header: a browser.
     pub browser: bool,
 }
 
-/// A connection that comes to nothing.
+/// Why a connection was not accepted.
 #[derive(Debug, thiserror::Error)]
 pub enum AcceptError {
-    /// It ended, or it cannot be encrypted.
+    /// The connection ended, or the TLS handshake failed.
     #[error(transparent)]
     Io(#[from] io::Error),
-    /// It has asked for something else.
+    /// The request was answered with an error.
     #[error(transparent)]
     Refused(#[from] Refused),
 }
 
-/// Lets a client become a WebSocket client. The caller limits the time that this may take.
+/// Performs the handshakes of a WebSocket connection. The caller sets the timeout.
 ///
 /// # Errors
-/// When the client does not do so, or may not.
+/// When the connection fails, or the client is refused; it has got the HTTP answer then.
 pub async fn websocket(
     mut stream: TcpStream,
     permit: &mut ConnectionPermit,
@@ -63,7 +61,7 @@ pub async fn websocket(
     settings: &Settings,
 ) -> Result<WebSocket, AcceptError> {
     let mut first = peek(&stream).await?;
-    if permit.may_speak_proxy() && PROXY_STARTS.contains(&first) {
+    if permit.may_speak_proxy() && PROXY_HEADER_STARTS.contains(&first) {
         let source = match read_proxy_header(&mut stream).await {
             Err(AcceptError::Refused(refused)) => return Err(refuse(Stream::Tcp(stream), refused).await),
             source => source?,
@@ -96,14 +94,15 @@ pub async fn websocket(
     }
 }
 
-/// Says why not. What else the client sends is read and thrown away, or the system would take back what was said.
+/// Sends the error answer and closes. Then reads and discards what the client sends: closing a socket with unread
+/// bytes would reset the connection, and the answer would be lost.
 async fn refuse(mut stream: Stream, refused: Refused) -> AcceptError {
-    let mut rest = [0; 1024];
+    let mut discarded = [0; 1024];
     let answer = refused.answer();
-    // It may be gone already.
+    // A failed write means that the client has disconnected.
     if stream.write_all(answer.as_bytes()).await.is_ok() && stream.shutdown().await.is_ok() {
-        for _ in 0..MAX_HEAD / rest.len() {
-            if stream.read(&mut rest).await.map_or(true, |count| count == 0) {
+        for _ in 0..MAX_HEAD / discarded.len() {
+            if stream.read(&mut discarded).await.map_or(true, |count| count == 0) {
                 break;
             }
         }
@@ -115,7 +114,7 @@ fn refused(limit: Limit) -> Refused {
     Refused { status: "429 Too Many Requests", reason: limit.message() }
 }
 
-/// Whether somebody may connect.
+/// Checks encryption, the origin and the address limits, and sets the client address from proxy headers.
 fn admit(
     upgrade: &Upgrade,
     encrypted: bool,
@@ -124,7 +123,7 @@ fn admit(
     settings: &Settings,
 ) -> Result<(), Refused> {
     let peer = permit.address();
-    if rules.secure && !encrypted && !permit.trusted().is_https(peer, &upgrade.claims) {
+    if rules.secure && !encrypted && !permit.trusted().is_https(peer, &upgrade.forwarded) {
         return Err(Refused::forbidden("only encrypted connections (wss) are accepted"));
     }
     let allowed = &rules.allowed_origins;
@@ -132,8 +131,8 @@ fn admit(
         origin::log_refused(&upgrade.origin, "--websocket-allowed-origin");
         return Err(Refused::forbidden("pages of this origin may not connect"));
     }
-    let source = permit.trusted().resolve(peer, &upgrade.claims);
-    let source = source.map_err(|unclear| Refused::bad(unclear.reason()))?;
+    let source = permit.trusted().resolve(peer, &upgrade.forwarded);
+    let source = source.map_err(|ambiguous| Refused::bad(ambiguous.reason()))?;
     if source.direct { Ok(()) } else { permit.set_client_addr(source.address, settings).map_err(refused) }
 }
 
@@ -145,7 +144,7 @@ async fn peek(stream: &TcpStream) -> io::Result<u8> {
     }
 }
 
-/// Reads a header and nothing behind it: that may belong to the encryption.
+/// Reads exactly one header: what follows may belong to the TLS handshake.
 async fn read_proxy_header(stream: &mut TcpStream) -> Result<Option<std::net::IpAddr>, AcceptError> {
     let mut bytes = Vec::new();
     loop {
@@ -153,10 +152,9 @@ async fn read_proxy_header(stream: &mut TcpStream) -> Result<Option<std::net::Ip
             Header::Partial if bytes.len() < MAX_PROXY_HEADER => bytes.push(stream.read_u8().await?),
             Header::Found { source, .. } => return Ok(source),
             Header::None | Header::Partial | Header::Bad => {
-                return Err(Refused::bad(
-                    "this is no request for WebSocket, nor a header of the PROXY protocol",
-                )
-                .into());
+                return Err(
+                    Refused::bad("this is neither a WebSocket request nor a PROXY protocol header").into()
+                );
             }
         }
     }

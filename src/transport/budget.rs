@@ -1,35 +1,34 @@
-//! What one connection, and all connections of an address together, may have the server do.
+//! Rate limits of what a connection, and all connections of an address together, may make the server do.
 //!
-//! The limits of [`limiter`](super::limiter) keep somebody out. These rate limits are for those who are in: whoever has used up
-//! a budget waits (the client is not read from), so that what it sends is not multiplied by the number of its receivers.
+//! The limits of [`connection_limiter`](super::connection_limiter) refuse connections and logins. These rate limits
+//! apply back-pressure: a client over its budget is not read from until the budget is refilled.
 
 use crate::config::Settings;
 use crate::limits::{Bucket, Rate};
 
-/// Seconds of `commandRateLimit` that may come at once.
+/// Burst of `commandRateLimit` in seconds.
 const COMMAND_BURST: u32 = 5;
-/// Chat in bytes, with what a message costs besides them.
+/// Limit of chat in bytes, including a fixed cost per message.
 const CHAT: Rate = Rate { per_second: 65_536.0, burst: 1_048_576.0 };
-/// Lines of the log.
 const LOG_LINES: Rate = Rate { per_second: 1.0, burst: 50.0 };
-/// How many times that of one connection all connections of an address may use.
+/// The budget of an address is that of one connection times this.
 const ADDRESS_FACTOR: f64 = 5.0;
 
-/// Something of which so much may be used.
+/// Something that is rate limited.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Budget {
-    /// Messages that the server reads and acts on: `commandRateLimit`.
+    /// Messages that the server itself executes: `commandRateLimit`.
     Commands,
-    /// Bytes of chat, which go to others directly.
+    /// Bytes of chat.
     ChatBytes,
-    /// Lines of the log that are about the connection.
+    /// Log entries about the connection.
     LogLines,
 }
 
 impl Budget {
     const ALL: [Budget; 3] = [Self::Commands, Self::ChatBytes, Self::LogLines];
 
-    /// What one connection may use; `None` without a limit.
+    /// The rate limit of one connection; `None` if it is off.
     fn rate(self, settings: &Settings) -> Option<Rate> {
         match self {
             Self::Commands => {
@@ -42,18 +41,18 @@ impl Budget {
     }
 }
 
-/// What was used of each budget.
+/// Used tokens of each budget, of a connection or of an address.
 #[derive(Debug, Default)]
 pub(super) struct Budgets {
     used: [Bucket; Budget::ALL.len()],
-    /// Lines of the log that were left out since the last one that was not.
-    pub(super) unlogged: u64,
+    /// Log entries suppressed since the last one that was logged.
+    pub(super) suppressed: u64,
 }
 
-/// Uses some of what a connection and its address may use, if both have as much left.
+/// Takes `count` from the budgets of a connection and of its address; from neither if one has less.
 ///
 /// # Errors
-/// After how many milliseconds they will have.
+/// Milliseconds until both have enough.
 pub(super) fn spend(
     own: &mut Budgets,
     address: Option<&mut Budgets>,
@@ -81,17 +80,17 @@ pub(super) fn spend(
 }
 
 impl Budgets {
-    /// Nothing counts as used any more.
-    pub(super) fn renew(&mut self) {
+    /// Refills all budgets.
+    pub(super) fn refill(&mut self) {
         self.used = Default::default();
     }
 
-    /// Whether an address has used nothing for a while.
-    pub(super) fn have_rested(&mut self, settings: &Settings, now_ms: u64) -> bool {
-        let rested = |(budget, used): (Budget, &mut Bucket)| {
+    /// Whether all budgets of an address are full.
+    pub(super) fn are_full(&mut self, settings: &Settings, now_ms: u64) -> bool {
+        let is_full = |(budget, used): (Budget, &mut Bucket)| {
             budget.rate(settings).is_none_or(|rate| used.is_full(rate.times(ADDRESS_FACTOR), now_ms))
         };
-        Budget::ALL.into_iter().zip(&mut self.used).all(rested)
+        Budget::ALL.into_iter().zip(&mut self.used).all(is_full)
     }
 }
 
@@ -99,48 +98,49 @@ impl Budgets {
 mod tests {
     use super::*;
 
-    /// How many of a thousand commands go through at a time.
-    fn passed(own: &mut Budgets, address: Option<&mut Budgets>, settings: &Settings, now_ms: u64) -> usize {
+    /// Commands of a thousand that are within the budget.
+    fn accepted(own: &mut Budgets, address: Option<&mut Budgets>, settings: &Settings, now_ms: u64) -> usize {
         let mut address = address;
-        let one = |_: &u32| spend(own, address.as_deref_mut(), Budget::Commands, 1, settings, now_ms).is_ok();
-        (0..1000).take_while(one).count()
+        let spend_one =
+            |_: &u32| spend(own, address.as_deref_mut(), Budget::Commands, 1, settings, now_ms).is_ok();
+        (0..1000).take_while(spend_one).count()
     }
 
     #[test]
-    fn a_connection_has_its_burst_and_then_what_comes_back() {
+    fn the_rate_limit_allows_a_burst_and_then_what_is_refilled() {
         let (mut own, settings) = (Budgets::default(), Settings::default());
-        assert_eq!(passed(&mut own, None, &settings, 0), 50);
+        assert_eq!(accepted(&mut own, None, &settings, 0), 50);
         assert_eq!(spend(&mut own, None, Budget::Commands, 1, &settings, 0), Err(100));
-        assert_eq!(passed(&mut own, None, &settings, 1000), 10);
+        assert_eq!(accepted(&mut own, None, &settings, 1000), 10);
         assert_eq!(spend(&mut own, None, Budget::ChatBytes, 1 << 20, &settings, 1000), Ok(()), "each alone");
     }
 
     #[test]
-    fn many_connections_of_an_address_share_five_times_as_much() {
+    fn connections_of_an_address_share_five_times_the_rate_limit() {
         let settings = Settings::default();
         let mut address = Budgets::default();
         let passed: Vec<usize> =
-            (0..8).map(|_| passed(&mut Budgets::default(), Some(&mut address), &settings, 0)).collect();
+            (0..8).map(|_| accepted(&mut Budgets::default(), Some(&mut address), &settings, 0)).collect();
         assert_eq!(passed, [50, 50, 50, 50, 50, 0, 0, 0]);
-        assert!(!address.have_rested(&settings, 1000));
-        assert!(address.have_rested(&settings, 5000));
+        assert!(!address.are_full(&settings, 1000));
+        assert!(address.are_full(&settings, 5000));
     }
 
     #[test]
-    fn what_the_address_refuses_is_not_used_by_the_connection() {
+    fn a_refusal_by_the_address_budget_takes_nothing_from_the_connection() {
         let settings = Settings::default();
         let (mut own, mut address) = (Budgets::default(), Budgets::default());
         (0..5).for_each(|_| {
-            passed(&mut Budgets::default(), Some(&mut address), &settings, 0);
+            accepted(&mut Budgets::default(), Some(&mut address), &settings, 0);
         });
-        assert_eq!(passed(&mut own, Some(&mut address), &settings, 0), 0);
-        assert_eq!(passed(&mut own, None, &settings, 0), 50);
+        assert_eq!(accepted(&mut own, Some(&mut address), &settings, 0), 0);
+        assert_eq!(accepted(&mut own, None, &settings, 0), 50);
     }
 
     #[test]
-    fn without_the_setting_commands_are_free() {
+    fn command_rate_limit_zero_is_unlimited() {
         let mut settings = Settings::default();
         settings.set("commandRateLimit", "0").unwrap();
-        assert_eq!(passed(&mut Budgets::default(), None, &settings, 0), 1000);
+        assert_eq!(accepted(&mut Budgets::default(), None, &settings, 0), 1000);
     }
 }

@@ -1,8 +1,7 @@
-//! How many connections, logins and passwords are let in, in all and from one address.
+//! Limits of connections, logins and passwords: in total, and rate limits per address.
 //!
-//! An address is an IPv4 address or an IPv6 network of 64 bits; wider networks count as well ([`super::network`]).
-//! Connections of trusted proxies that do not say whom they speak for count in all only: else one proxy would lock
-//! everybody out.
+//! An address is an IPv4 address or an IPv6 /64 network; wider networks are limited as well ([`super::network`]).
+//! Connections of trusted proxies that name no client count in total only: else one proxy would lock everybody out.
 
 use std::collections::HashMap;
 use std::net::{IpAddr, Ipv6Addr};
@@ -20,12 +19,12 @@ use crate::metrics::METRICS;
 
 /// How often the same limit is logged for the same address, in milliseconds.
 const LOG_INTERVAL: u64 = 60_000;
-/// Connections from this machine, of which no proxy has said whom it speaks for, at which that is worth a warning.
+/// Connections from loopback without a client address from a proxy at which a warning is logged.
 const MANY_LOCAL: u32 = 20;
-/// Addresses that are remembered; beyond them those that have done nothing for a while are forgotten.
+/// Addresses that are kept. Beyond, idle ones are dropped.
 const MAX_ADDRESSES: usize = 10_000;
 
-/// A limit of connections or addresses.
+/// A limit of connections, or of attempts per minute and address.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Limit {
     /// `connectionLimit`
@@ -52,7 +51,7 @@ impl Limit {
         Self::HostRate,
     ];
 
-    /// For people who run into it.
+    /// The text for the client.
     pub fn message(self) -> &'static str {
         match self {
             Self::Connections => "The server is full",
@@ -75,7 +74,7 @@ impl Limit {
         }
     }
 
-    /// What comes back, for those that are rates; `None` without a limit. `factor`: of so many addresses together.
+    /// The rate limit per minute; `None` if it is off. `factor`: see [`super::network::Network`].
     fn rate(self, settings: &Settings, factor: u32) -> Option<Rate> {
         let count = match self {
             Self::ConnectionRate => settings.connection_rate_limit.0,
@@ -88,12 +87,12 @@ impl Limit {
     }
 }
 
-/// What is known of an address.
+/// Usage of an address or network.
 #[derive(Debug, Default)]
 struct AddressState {
     open: u32,
     buckets: [Bucket; Limit::ALL.len()],
-    /// When a limit was logged last, on the forward clock in milliseconds.
+    /// When each limit was last logged: monotonic clock, milliseconds.
     logged: [Option<u64>; Limit::ALL.len()],
     budgets: Budgets,
 }
@@ -101,68 +100,68 @@ struct AddressState {
 #[derive(Debug, Default)]
 struct LimiterState {
     open: u32,
-    /// Connections from this machine of which no proxy has said whom it speaks for, and whether that was told.
+    /// Open connections from loopback for which no proxy has named a client, and whether a warning was logged.
     local: u32,
-    local_told: bool,
+    local_warned: bool,
     addresses: HashMap<IpAddr, AddressState>,
-    /// What is logged of connections that belong to no address.
-    nowhere: AddressState,
+    /// For logging of limits that are reached before an address is looked at.
+    unattributed: AddressState,
 }
 
-/// Lets connections in, and counts them.
+/// Admits connections and counts them. Clones share the counts.
 #[derive(Debug, Clone, Default)]
 pub struct ConnectionLimiter {
     state: Arc<Mutex<LimiterState>>,
     trusted: Trusted,
 }
 
-/// A connection that was let in; it counts until this is dropped.
+/// An admitted connection; it counts until this is dropped.
 #[derive(Debug)]
 pub struct ConnectionPermit {
     limiter: ConnectionLimiter,
     address: IpAddr,
-    place: Option<IpAddr>,
-    /// It came by a proxy.
+    limit_key: Option<IpAddr>,
+    /// A proxy has named the client.
     proxied: bool,
-    /// It is counted among those from this machine of which no proxy has said whom it speaks for.
+    /// Counted in [`LimiterState::local`].
     is_local: bool,
     budgets: Budgets,
 }
 
 impl ConnectionLimiter {
-    /// A gate that believes these proxies.
+    /// A limiter that trusts these proxies.
     pub fn new(trusted: Trusted) -> ConnectionLimiter {
         ConnectionLimiter { state: Arc::default(), trusted }
     }
 
-    /// The proxies that are believed.
+    /// The trusted proxies.
     pub fn trusted(&self) -> &Trusted {
         &self.trusted
     }
 
-    /// Connections that are open.
+    /// Number of open connections.
     pub fn open(&self) -> u32 {
         self.lock().open
     }
 
-    /// Lets a connection of this address in.
+    /// Admits a connection from this address.
     ///
     /// # Errors
-    /// When a limit is reached.
+    /// The limit that is reached.
     pub fn enter(&self, peer: IpAddr, settings: &Settings) -> Result<ConnectionPermit, Limit> {
         let peer = peer.to_canonical();
         let limit = settings.connection_limit.0;
         let mut state = self.lock();
         if limit > 0 && state.open >= limit {
-            return Err(state.nowhere.hit(Limit::Connections, peer));
+            return Err(state.unattributed.hit(Limit::Connections, peer));
         }
-        let place = (!self.trusted.contains(peer)).then(|| network(peer));
-        if let Some(place) = place {
-            state.enter(place, peer, settings)?;
+        let limit_key = (!self.trusted.contains(peer)).then(|| network(peer));
+        if let Some(limit_key) = limit_key {
+            state.enter(limit_key, peer, settings)?;
         }
         state.open += 1;
         METRICS.connections.count();
-        let is_local = place.is_none() && peer.is_loopback();
+        let is_local = limit_key.is_none() && peer.is_loopback();
         if is_local {
             state.count_local();
         }
@@ -170,83 +169,84 @@ impl ConnectionLimiter {
         Ok(ConnectionPermit {
             limiter: self.clone(),
             address: peer,
-            place,
+            limit_key,
             proxied: false,
             is_local,
             budgets: Budgets::default(),
         })
     }
 
-    /// A thread that panicked while it held the lock has changed numbers at most.
+    /// Ignores poisoning: the state is counters, which are valid after any panic.
     fn lock(&self) -> MutexGuard<'_, LimiterState> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 impl LimiterState {
-    fn enter(&mut self, place: IpAddr, address: IpAddr, settings: &Settings) -> Result<(), Limit> {
-        if self.addresses.len() + networks(place).count() > MAX_ADDRESSES {
-            self.forget(settings);
+    fn enter(&mut self, limit_key: IpAddr, address: IpAddr, settings: &Settings) -> Result<(), Limit> {
+        if self.addresses.len() + networks(limit_key).count() > MAX_ADDRESSES {
+            self.evict_idle(settings);
         }
         let limit = settings.connections_per_address.0;
-        for network in networks(place) {
-            let place = self.addresses.entry(network.key).or_default();
-            if limit > 0 && place.open >= limit.saturating_mul(network.factor) {
-                return Err(place.hit(Limit::Address, address));
+        for network in networks(limit_key) {
+            let state = self.addresses.entry(network.key).or_default();
+            if limit > 0 && state.open >= limit.saturating_mul(network.factor) {
+                return Err(state.hit(Limit::Address, address));
             }
         }
-        self.try_acquire(Limit::ConnectionRate, place, address, settings)?;
-        for network in networks(place) {
+        self.try_acquire(Limit::ConnectionRate, limit_key, address, settings)?;
+        for network in networks(limit_key) {
             self.addresses.entry(network.key).or_default().open += 1;
         }
         Ok(())
     }
 
-    /// Uses one of what comes back, in all networks of a place.
+    /// Takes one token from the rate limit of each network around the address.
     fn try_acquire(
         &mut self,
         limit: Limit,
-        place: IpAddr,
+        limit_key: IpAddr,
         address: IpAddr,
         settings: &Settings,
     ) -> Result<(), Limit> {
-        networks(place).try_for_each(|network| {
+        networks(limit_key).try_for_each(|network| {
             let Some(rate) = limit.rate(settings, network.factor) else { return Ok(()) };
             self.addresses.entry(network.key).or_default().try_acquire(limit, address, rate)
         })
     }
 
-    /// A proxy on this machine that keeps to itself whom it speaks for makes all its clients one that has no limits.
+    /// Warns once: a reverse proxy on this machine that names no clients makes all of them one address without
+    /// limits.
     fn count_local(&mut self) {
         self.local += 1;
-        if self.local < MANY_LOCAL || std::mem::replace(&mut self.local_told, true) {
+        if self.local < MANY_LOCAL || std::mem::replace(&mut self.local_warned, true) {
             return;
         }
-        let text = "many clients come from this machine, and no proxy says whom it speaks for: limits and bans of \
-                    addresses do not count for them. If there is a reverse proxy, have it send X-Real-IP, \
-                    X-Forwarded-For or the PROXY protocol (see INTERNET.md, Behind proxies); told once";
+        let text = "many clients connect from this machine without a client address from a proxy: address limits and \
+                    bans do not apply to them. If there is a reverse proxy, let it send X-Real-IP, \
+                    X-Forwarded-For or the PROXY protocol (see INTERNET.md, Behind proxies); logged once";
         LogEntry::new(Timestamp::now(), Level::Warn, Topic::Status, text).emit("");
     }
 
-    /// Forgets addresses that have done nothing for a while; if they all have, those without a connection.
-    fn forget(&mut self, settings: &Settings) {
+    /// Drops addresses without connections whose buckets are full; if too many are left, all without connections.
+    fn evict_idle(&mut self, settings: &Settings) {
         let now = Timestamp::now().monotonic_ms;
-        let rested =
-            |place: &mut AddressState| {
-                Limit::ALL.iter().zip(&mut place.buckets).all(|(limit, bucket)| {
+        let is_idle =
+            |state: &mut AddressState| {
+                Limit::ALL.iter().zip(&mut state.buckets).all(|(limit, bucket)| {
                     limit.rate(settings, 1).is_none_or(|rate| bucket.is_full(rate, now))
-                }) && place.budgets.have_rested(settings, now)
+                }) && state.budgets.are_full(settings, now)
             };
-        self.addresses.retain(|_, place| place.open > 0 || !rested(place));
+        self.addresses.retain(|_, state| state.open > 0 || !is_idle(state));
         if self.addresses.len() >= MAX_ADDRESSES {
-            self.addresses.retain(|_, place| place.open > 0);
+            self.addresses.retain(|_, state| state.open > 0);
         }
     }
 
-    fn leave(&mut self, place: Option<IpAddr>) {
-        for network in place.into_iter().flat_map(networks) {
-            if let Some(place) = self.addresses.get_mut(&network.key) {
-                place.open = place.open.saturating_sub(1);
+    fn leave(&mut self, limit_key: Option<IpAddr>) {
+        for network in limit_key.into_iter().flat_map(networks) {
+            if let Some(state) = self.addresses.get_mut(&network.key) {
+                state.open = state.open.saturating_sub(1);
             }
         }
     }
@@ -254,19 +254,19 @@ impl LimiterState {
 
 impl AddressState {
     fn try_acquire(&mut self, limit: Limit, address: IpAddr, rate: Rate) -> Result<(), Limit> {
-        let taken = self.buckets[limit as usize].take(rate, Timestamp::now().monotonic_ms);
-        if taken { Ok(()) } else { Err(self.hit(limit, address)) }
+        let acquired = self.buckets[limit as usize].take(rate, Timestamp::now().monotonic_ms);
+        if acquired { Ok(()) } else { Err(self.hit(limit, address)) }
     }
 
-    /// Logs that a limit is reached, once in a while.
+    /// Logs that a limit is reached, at most once in [`LOG_INTERVAL`].
     fn hit(&mut self, limit: Limit, address: IpAddr) -> Limit {
         METRICS.limits_hit.count(limit.setting());
         let now = Timestamp::now();
         let logged = &mut self.logged[limit as usize];
-        if logged.is_none_or(|at| now.monotonic_ms >= at + LOG_INTERVAL) {
+        if logged.is_none_or(|last| now.monotonic_ms >= last + LOG_INTERVAL) {
             *logged = Some(now.monotonic_ms);
             let user = LogUser { id: 0, address: Some(address), name: String::new() };
-            let text = format!("{} ({}); told once a minute", limit.message(), limit.setting());
+            let text = format!("{} ({}); logged once a minute", limit.message(), limit.setting());
             LogEntry::new(now, Level::Warn, Topic::RuleBreak, text).about(user).emit("");
         }
         limit
@@ -274,48 +274,50 @@ impl AddressState {
 }
 
 impl ConnectionPermit {
-    /// Whose connection it is.
+    /// Address of the client; of the peer as long as no proxy has named a client.
     pub fn address(&self) -> IpAddr {
         self.address
     }
 
-    /// What it counts for, if it counts for an address: all connections of that have the same.
-    pub fn place(&self) -> Option<IpAddr> {
-        self.place
+    /// The network that the limits count for (the address, or its /64 network), the same for all connections of it.
+    /// `None` for a trusted proxy that has named no client.
+    pub fn limit_key(&self) -> Option<IpAddr> {
+        self.limit_key
     }
 
-    /// Whether what the peer says about whom it speaks for is believed.
+    /// Whether the peer is a trusted proxy.
     pub fn is_proxy(&self) -> bool {
         self.limiter.trusted.contains(self.address)
     }
 
-    /// Whether the peer may say in the PROXY protocol whom it speaks for.
+    /// Whether a PROXY protocol header of the peer is to be read and believed.
     pub fn may_speak_proxy(&self) -> bool {
         self.is_proxy() && self.limiter.trusted.believes(ProxyHeader::ProxyProtocol)
     }
 
-    /// Whether it came by a proxy: the client is not where the connection is from, whatever its address is. Once so many
-    /// come from this machine that there must be a proxy that keeps silent, that counts for all of them.
+    /// Whether the client is behind a proxy. After the warning of [`MANY_LOCAL`] all connections from loopback count
+    /// as proxied: there must be a proxy that names no clients.
     pub fn is_proxied(&self) -> bool {
-        self.proxied || (self.is_local && self.limiter.lock().local_told)
+        self.proxied || (self.is_local && self.limiter.lock().local_warned)
     }
 
-    /// The proxies that are believed.
+    /// The trusted proxies.
     pub fn trusted(&self) -> &Trusted {
         &self.limiter.trusted
     }
 
-    /// A proxy has said that it speaks for this address.
+    /// Sets the client address that a trusted proxy has named, and moves the connection to the limits of that
+    /// address.
     ///
     /// # Errors
-    /// When a limit is reached.
+    /// The limit that is reached.
     pub fn set_client_addr(&mut self, source: IpAddr, settings: &Settings) -> Result<(), Limit> {
         let source = source.to_canonical();
-        let place = network(source);
+        let limit_key = network(source);
         let mut state = self.limiter.lock();
         if source != self.address && !self.limiter.trusted.contains(source) {
-            state.enter(place, source, settings)?;
-            state.leave(self.place.replace(place));
+            state.enter(limit_key, source, settings)?;
+            state.leave(self.limit_key.replace(limit_key));
             state.local -= u32::from(std::mem::take(&mut self.is_local));
         }
         drop(state);
@@ -324,60 +326,60 @@ impl ConnectionPermit {
         Ok(())
     }
 
-    /// Somebody logs in, or gives a password.
+    /// Takes one token from a rate limit of the address: for a login, a password, a new session.
     ///
     /// # Errors
-    /// When a limit is reached.
+    /// The limit that is reached.
     pub fn try_acquire(&self, limit: Limit, settings: &Settings) -> Result<(), Limit> {
-        let Some(place) = self.place else { return Ok(()) };
-        self.limiter.lock().try_acquire(limit, place, self.address, settings)
+        let Some(limit_key) = self.limit_key else { return Ok(()) };
+        self.limiter.lock().try_acquire(limit, limit_key, self.address, settings)
     }
 
-    /// Uses some of what this connection and its address may use, if both have as much left.
+    /// Takes `count` from a budget of this connection and of its address; from neither if one has less.
     ///
     /// # Errors
-    /// After how many milliseconds they will have.
+    /// Milliseconds until both have enough.
     pub fn spend(&mut self, budget: Budget, count: u64, settings: &Settings) -> Result<(), u64> {
         let now = Timestamp::now().monotonic_ms;
-        let Some(place) = self.place else {
+        let Some(limit_key) = self.limit_key else {
             return spend(&mut self.budgets, None, budget, count, settings, now);
         };
         let mut state = self.limiter.lock();
-        let address = &mut state.addresses.entry(place).or_default().budgets;
+        let address = &mut state.addresses.entry(limit_key).or_default().budgets;
         spend(&mut self.budgets, Some(address), budget, count, settings, now)
     }
 
-    /// Whether a line about this connection may be logged; if so, how many were left out since the last one.
+    /// `None` if a log entry about this connection has to be suppressed; else how many were suppressed before it.
     pub fn log_line(&mut self, settings: &Settings) -> Option<u64> {
-        let may = self.spend(Budget::LogLines, 1, settings).is_ok();
-        METRICS.log_left_out.add(u64::from(!may));
-        self.with_unlogged(|unlogged| {
-            if may {
-                return Some(std::mem::take(unlogged));
+        let allowed = self.spend(Budget::LogLines, 1, settings).is_ok();
+        METRICS.log_left_out.add(u64::from(!allowed));
+        self.with_suppressed(|suppressed| {
+            if allowed {
+                return Some(std::mem::take(suppressed));
             }
-            *unlogged += 1;
+            *suppressed += 1;
             None
         })
     }
 
-    /// How many lines about this connection were left out, to be said at its end if a line may still be logged.
-    pub fn left_out(&mut self, settings: &Settings) -> u64 {
-        if self.with_unlogged(|unlogged| *unlogged) == 0 {
+    /// The number of suppressed log entries, to be logged when the connection ends; 0 if that may not be logged.
+    pub fn take_suppressed(&mut self, settings: &Settings) -> u64 {
+        if self.with_suppressed(|suppressed| *suppressed) == 0 {
             return 0;
         }
-        // The connection has used up its own lines: what its address has left decides.
-        self.budgets.renew();
+        // The connection has used up its own budget: what is left of the address's decides.
+        self.budgets.refill();
         if self.spend(Budget::LogLines, 1, settings).is_err() {
             return 0;
         }
-        self.with_unlogged(std::mem::take)
+        self.with_suppressed(std::mem::take)
     }
 
-    /// Lines that were left out are counted for the address, which may have other connections, if there is one.
-    fn with_unlogged<T>(&mut self, with: impl FnOnce(&mut u64) -> T) -> T {
-        let Some(place) = self.place else { return with(&mut self.budgets.unlogged) };
+    /// Suppressed entries are counted per address if there is one, so that its other connections report them too.
+    fn with_suppressed<T>(&mut self, with: impl FnOnce(&mut u64) -> T) -> T {
+        let Some(limit_key) = self.limit_key else { return with(&mut self.budgets.suppressed) };
         let mut state = self.limiter.lock();
-        with(&mut state.addresses.entry(place).or_default().budgets.unlogged)
+        with(&mut state.addresses.entry(limit_key).or_default().budgets.suppressed)
     }
 }
 
@@ -386,11 +388,11 @@ impl Drop for ConnectionPermit {
         let mut state = self.limiter.lock();
         state.open = state.open.saturating_sub(1);
         state.local -= u32::from(self.is_local);
-        state.leave(self.place);
+        state.leave(self.limit_key);
     }
 }
 
-/// What counts as one address.
+/// The network that counts as one address: an IPv4 address, or an IPv6 /64 network.
 pub(crate) fn network(address: IpAddr) -> IpAddr {
     match address {
         IpAddr::V4(_) => address,
@@ -420,7 +422,7 @@ mod tests {
     }
 
     #[test]
-    fn connections_count_in_all_until_they_are_gone() {
+    fn connections_count_in_total_until_they_are_closed() {
         let (limiter, settings) = (limiter(), settings(&[("connectionLimit", "2")]));
         let first = limiter.enter(ip("192.0.2.1"), &settings).unwrap();
         let _second = limiter.enter(ip("127.0.0.1"), &settings).unwrap();
@@ -431,7 +433,7 @@ mod tests {
     }
 
     #[test]
-    fn a_network_of_64_bits_is_one_address() {
+    fn an_ipv6_64_network_is_one_address() {
         let (limiter, settings) = (limiter(), settings(&[("connectionsPerAddress", "1")]));
         let enter = |text: &str| limiter.enter(ip(text), &settings);
         let _first = enter("2001:db8::1").unwrap();
@@ -442,7 +444,7 @@ mod tests {
     }
 
     #[test]
-    fn wider_networks_count_some_times_over() {
+    fn wider_ipv6_networks_have_a_multiple_of_the_limits() {
         let settings = settings(&[
             ("connectionsPerAddress", "1"),
             ("passwordRateLimit", "2"),
@@ -451,20 +453,20 @@ mod tests {
         let limiter = limiter();
         // 256 networks of 64 bits in each of 256 of 56 bits, all of one of 48 bits.
         let all = (0..=0xffff_u32).map(|n| format!("2001:db8:0:{n:x}::1"));
-        let let_in: Vec<ConnectionPermit> =
+        let admitted: Vec<ConnectionPermit> =
             all.filter_map(|text| limiter.enter(ip(&text), &settings).ok()).collect();
-        assert_eq!(let_in.len(), 16, "4 in each of 56 bits");
+        assert_eq!(admitted.len(), 16, "4 in each of 56 bits");
         let guesses = |permit: &ConnectionPermit| {
             (0..9).filter(|_| permit.try_acquire(Limit::PasswordRate, &settings).is_ok()).count()
         };
-        assert_eq!(let_in.iter().map(guesses).sum::<usize>(), 32);
+        assert_eq!(admitted.iter().map(guesses).sum::<usize>(), 32);
         assert!(limiter.enter(ip("2001:db8:1::1"), &settings).is_ok(), "somebody else");
-        drop(let_in);
+        drop(admitted);
         assert!(limiter.enter(ip("2001:db8:0:7777::1"), &settings).is_ok());
     }
 
     #[test]
-    fn a_proxy_counts_for_whom_it_speaks() {
+    fn a_proxied_connection_counts_for_the_client_address() {
         let (limiter, settings) = (limiter(), settings(&[("connectionsPerAddress", "1")]));
         let proxied = |source: &str| {
             let mut permit = limiter.enter(ip("127.0.0.1"), &settings).unwrap();
@@ -480,7 +482,7 @@ mod tests {
     }
 
     #[test]
-    fn the_proxy_protocol_is_believed_unless_another_way_is_named() {
+    fn the_proxy_protocol_is_accepted_unless_only_other_headers_are_trusted() {
         let networks = [IpRange::parse("127.0.0.0/8").unwrap()];
         let may = |headers: &[ProxyHeader], peer: &str| {
             let limiter = ConnectionLimiter::new(Trusted::with_headers(&networks, headers));
@@ -492,7 +494,7 @@ mod tests {
     }
 
     #[test]
-    fn logins_and_passwords_come_back_over_time_and_for_each_address_alone() {
+    fn login_and_password_rate_limits_are_separate_and_per_address() {
         let settings = settings(&[("loginRateLimit", "2"), ("passwordRateLimit", "1")]);
         let limiter = limiter();
         let enter = |text: &str| limiter.enter(ip(text), &settings).unwrap();
@@ -508,7 +510,7 @@ mod tests {
     }
 
     #[test]
-    fn zero_is_no_limit() {
+    fn zero_is_unlimited() {
         let settings = settings(&[
             ("connectionLimit", "0"),
             ("connectionsPerAddress", "0"),
@@ -516,59 +518,62 @@ mod tests {
             ("loginRateLimit", "0"),
         ]);
         let limiter = limiter();
-        let passes: Vec<ConnectionPermit> =
+        let permits: Vec<ConnectionPermit> =
             (0..2000).map(|_| limiter.enter(ip("192.0.2.1"), &settings).unwrap()).collect();
-        assert!(passes.iter().all(|p| p.try_acquire(Limit::LoginRate, &settings).is_ok()));
+        assert!(permits.iter().all(|p| p.try_acquire(Limit::LoginRate, &settings).is_ok()));
     }
 
     #[test]
-    fn commands_of_an_address_are_slowed_down_and_those_of_a_proxy_only_one_by_one() {
+    fn command_budgets_are_shared_by_an_address_but_not_by_a_proxy() {
         let (limiter, settings) = (limiter(), Settings::default());
-        let passed = |address: &str| {
+        let accepted = |address: &str| {
             let mut permit = limiter.enter(ip(address), &settings).unwrap();
             (0..100).take_while(|_| permit.spend(Budget::Commands, 1, &settings).is_ok()).count()
         };
-        let counts: Vec<usize> = (0..6).map(|_| passed("192.0.2.1")).collect();
-        // Some come back meanwhile.
+        let counts: Vec<usize> = (0..6).map(|_| accepted("192.0.2.1")).collect();
+        // Some tokens are refilled meanwhile.
         assert!(counts[..5].iter().all(|n| *n >= 50) && counts[5] < 50, "{counts:?}");
-        assert!((0..6).all(|_| passed("127.0.0.1") >= 50));
+        assert!((0..6).all(|_| accepted("127.0.0.1") >= 50));
     }
 
     #[test]
-    fn lines_of_the_log_that_were_left_out_are_counted_and_told_once() {
+    fn suppressed_log_entries_are_counted_and_reported_once() {
         let (limiter, settings) = (limiter(), Settings::default());
         let mut permit = limiter.enter(ip("192.0.2.1"), &settings).unwrap();
         let logged = (0..1000).filter(|_| permit.log_line(&settings).is_some()).count();
         assert!((50..60).contains(&logged), "{logged}");
-        assert_eq!(permit.left_out(&settings), 1000 - logged as u64);
-        assert_eq!(permit.left_out(&settings), 0);
+        assert_eq!(permit.take_suppressed(&settings), 1000 - logged as u64);
+        assert_eq!(permit.take_suppressed(&settings), 0);
         drop(permit);
         let mut next = limiter.enter(ip("192.0.2.1"), &settings).unwrap();
         assert_eq!(next.log_line(&settings), Some(0));
     }
 
     #[test]
-    fn many_clients_of_this_machine_are_told_of_once() {
+    fn many_connections_from_loopback_are_warned_about_once() {
         let (limiter, settings) = (limiter(), Settings::default());
         let enter = |_| limiter.enter(ip("127.0.0.1"), &settings).unwrap();
-        let mut passes: Vec<ConnectionPermit> = (1..MANY_LOCAL).map(enter).collect();
-        passes[0].set_client_addr(ip("192.0.2.1"), &settings).unwrap();
+        let mut permits: Vec<ConnectionPermit> = (1..MANY_LOCAL).map(enter).collect();
+        permits[0].set_client_addr(ip("192.0.2.1"), &settings).unwrap();
         let local = || {
             let state = limiter.lock();
-            (state.local, state.local_told)
+            (state.local, state.local_warned)
         };
-        passes.push(enter(0));
+        permits.push(enter(0));
         assert_eq!(local(), (MANY_LOCAL - 1, false));
-        assert!(passes[0].is_proxied() && !passes[1].is_proxied());
-        passes.push(enter(0));
+        assert!(permits[0].is_proxied() && !permits[1].is_proxied());
+        permits.push(enter(0));
         assert_eq!(local(), (MANY_LOCAL, true));
-        assert!(passes.iter().all(ConnectionPermit::is_proxied), "there must be a proxy that keeps silent");
-        drop(passes);
+        assert!(
+            permits.iter().all(ConnectionPermit::is_proxied),
+            "there must be a proxy that names no clients"
+        );
+        drop(permits);
         assert_eq!(local().0, 0);
     }
 
     #[test]
-    fn many_addresses_do_not_take_memory_for_ever() {
+    fn the_number_of_addresses_is_bounded() {
         let (limiter, settings) = (limiter(), Settings::default());
         let _stays = limiter.enter(ip("192.0.2.1"), &settings).unwrap();
         for n in 0..3 * MAX_ADDRESSES as u128 {

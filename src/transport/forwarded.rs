@@ -1,27 +1,26 @@
-//! What the headers of a request say about proxies on its way, and whom they speak for. Whether that is believed is
-//! decided in `trust`.
+//! Parses the headers of reverse proxies: X-Real-IP, X-Forwarded-For, Forwarded. Whether they are believed is decided
+//! in [`trust`](super::trust).
 
 use std::net::{IpAddr, SocketAddrV4};
 
-/// Where a proxy says whom it speaks for.
+/// Ways in which a proxy names the client.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ProxyHeader {
     /// `X-Real-IP`: one address.
     RealIp,
-    /// `X-Forwarded-For`: each proxy adds whom it speaks for.
+    /// `X-Forwarded-For`: a list to which each proxy appends the address that it was connected from.
     ForwardedFor,
-    /// `Forwarded`, RFC 7239: the same in a form that says more.
+    /// `Forwarded`, RFC 7239: such a list with more parameters.
     Forwarded,
-    /// The PROXY protocol, before everything else on the connection.
+    /// The PROXY protocol, before all other bytes of the connection.
     ProxyProtocol,
 }
 
 impl ProxyHeader {
-    /// All of them.
     pub const ALL: [ProxyHeader; 4] =
         [Self::ForwardedFor, Self::Forwarded, Self::RealIp, Self::ProxyProtocol];
 
-    /// Its name, as `--proxy-header` takes it.
+    /// The name that `--proxy-header` takes.
     pub fn name(self) -> &'static str {
         match self {
             Self::RealIp => "x-real-ip",
@@ -31,21 +30,21 @@ impl ProxyHeader {
         }
     }
 
-    /// The one of this name.
+    /// Parses a name of `--proxy-header`.
     ///
     /// # Errors
-    /// When there is none.
+    /// When there is no such header; the text lists them.
     pub fn parse(name: &str) -> Result<ProxyHeader, String> {
         let found = Self::ALL.into_iter().find(|header| header.name().eq_ignore_ascii_case(name.trim()));
         found.ok_or_else(|| format!("expected one of {}", Self::ALL.map(Self::name).join(", ")))
     }
 }
 
-/// What names an address, and is none.
+/// A proxy named a client by something that is not an address.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Unreadable;
 
-/// What a request says about proxies. Several headers of one name are one list.
+/// The proxy headers of a request. Values of repeated headers are joined by commas.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct ForwardedHeaders {
     real_ip: String,
@@ -56,8 +55,8 @@ pub struct ForwardedHeaders {
     names_proxy: bool,
 }
 
-/// Headers that only proxies make, besides those that begin with `x-forwarded-`.
-const MARKS: [&str; 11] = [
+/// Headers that only proxies add, besides `x-forwarded-*`.
+const PROXY_HEADERS: [&str; 11] = [
     "forwarded",
     "via",
     "x-real-ip",
@@ -72,35 +71,36 @@ const MARKS: [&str; 11] = [
 ];
 
 impl ForwardedHeaders {
-    /// Those of a request with these headers.
+    /// Collects them from all headers of a request.
     pub fn of<'a>(headers: impl IntoIterator<Item = (&'a str, &'a [u8])>) -> ForwardedHeaders {
-        let mut claims = ForwardedHeaders::default();
+        let mut forwarded = ForwardedHeaders::default();
         for (name, value) in headers {
             let name = name.to_ascii_lowercase();
-            claims.names_proxy |= name.starts_with("x-forwarded-") || MARKS.contains(&name.as_str());
+            forwarded.names_proxy |=
+                name.starts_with("x-forwarded-") || PROXY_HEADERS.contains(&name.as_str());
             let list = match name.as_str() {
-                "x-real-ip" => &mut claims.real_ip,
-                "x-forwarded-for" => &mut claims.forwarded_for,
-                "forwarded" => &mut claims.forwarded,
-                "x-forwarded-proto" => &mut claims.proto,
-                "x-forwarded-host" => &mut claims.host,
+                "x-real-ip" => &mut forwarded.real_ip,
+                "x-forwarded-for" => &mut forwarded.forwarded_for,
+                "forwarded" => &mut forwarded.forwarded,
+                "x-forwarded-proto" => &mut forwarded.proto,
+                "x-forwarded-host" => &mut forwarded.host,
                 _ => continue,
             };
             if !list.is_empty() {
                 list.push(',');
             }
-            // What is no text is kept as what can be read even less, not left out.
+            // Invalid UTF-8 is kept and makes the entry unreadable; leaving it out would change the list.
             list.push_str(&String::from_utf8_lossy(value));
         }
-        claims
+        forwarded
     }
 
-    /// Whether a proxy has left a mark.
+    /// Whether there is any header that only proxies add.
     pub fn names_proxy(&self) -> bool {
         self.names_proxy
     }
 
-    /// The clients that a header names, the nearest one first.
+    /// The addresses in a header, the nearest hop first.
     pub(super) fn named_by(&self, header: ProxyHeader) -> Vec<Result<IpAddr, Unreadable>> {
         match header {
             ProxyHeader::ProxyProtocol => Vec::new(),
@@ -113,13 +113,13 @@ impl ForwardedHeaders {
         }
     }
 
-    /// Whether the way to the proxies was encrypted, by what all of them say.
+    /// Whether `X-Forwarded-Proto` says https for all hops.
     pub(super) fn says_https(&self) -> bool {
         let mut protos = list(&self.proto).peekable();
         protos.peek().is_some() && protos.all(|proto| proto.eq_ignore_ascii_case("https"))
     }
 
-    /// The same by `Forwarded`.
+    /// Whether `Forwarded` says `proto=https` for all hops.
     pub(super) fn forwarded_says_https(&self) -> bool {
         let elements = elements(&self.forwarded);
         let https =
@@ -127,36 +127,36 @@ impl ForwardedHeaders {
         !elements.is_empty() && elements.iter().all(https)
     }
 
-    /// The name that the client has asked for, by what the nearest proxy says.
+    /// The last entry of `X-Forwarded-Host`: the host that the client requested, by the nearest proxy.
     pub(super) fn host(&self) -> Option<&str> {
         list(&self.host).next_back()
     }
 
-    /// What is said about the client, for the log.
+    /// The headers that name clients, shortened, for the log.
     pub(super) fn summary(&self) -> String {
-        let said = [
+        let headers = [
             ("X-Forwarded-For", &self.forwarded_for),
             ("Forwarded", &self.forwarded),
             ("X-Real-IP", &self.real_ip),
         ];
-        let said = said.iter().filter(|(_, value)| !value.is_empty());
-        let said =
-            said.map(|(name, value)| format!("{name}: {:?}", value.chars().take(100).collect::<String>()));
-        said.collect::<Vec<_>>().join(", ")
+        let headers = headers.iter().filter(|(_, value)| !value.is_empty());
+        let headers =
+            headers.map(|(name, value)| format!("{name}: {:?}", value.chars().take(100).collect::<String>()));
+        headers.collect::<Vec<_>>().join(", ")
     }
 }
 
-/// The entries of a list, of which empty ones mean nothing.
+/// The non-empty entries of a comma-separated list.
 fn list(text: &str) -> impl DoubleEndedIterator<Item = &str> {
     text.split(',').map(str::trim).filter(|entry| !entry.is_empty())
 }
 
-/// The elements of `Forwarded`.
+/// The elements of a `Forwarded` header.
 fn elements(text: &str) -> Vec<&str> {
     split_outside_quotes(text, ',').into_iter().map(str::trim).filter(|e| !e.is_empty()).collect()
 }
 
-/// A parameter of an element of `Forwarded`, without its quotes.
+/// A parameter of a `Forwarded` element, unquoted.
 fn parameter<'a>(element: &'a str, name: &str) -> Option<&'a str> {
     let pairs = split_outside_quotes(element, ';').into_iter().filter_map(|pair| pair.split_once('='));
     let mut found = pairs.filter(|(key, _)| key.trim().eq_ignore_ascii_case(name));
@@ -176,7 +176,7 @@ fn unquoted(text: &str) -> &str {
     text.strip_prefix('"').and_then(|rest| rest.strip_suffix('"')).unwrap_or(text)
 }
 
-/// Reads an address as proxies write it: with or without quotes, brackets, a port, the interface of a link.
+/// Parses an address as proxies write it: with or without quotes, brackets, a port, a zone id.
 fn address(text: &str) -> Result<IpAddr, Unreadable> {
     let text = unquoted(text).trim();
     let without_port = match text.strip_prefix('[').and_then(|rest| rest.split_once(']')) {
@@ -201,7 +201,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn addresses_are_read_as_proxies_write_them() {
+    fn addresses_are_parsed_as_proxies_write_them() {
         for (text, expected) in [
             ("203.0.113.66", Some("203.0.113.66")),
             ("203.0.113.66:54321", Some("203.0.113.66")),
@@ -232,26 +232,26 @@ mod tests {
     }
 
     #[test]
-    fn headers_of_one_name_are_one_list_and_the_last_entry_is_the_nearest() {
-        let claims = ForwardedHeaders::of([
+    fn repeated_headers_are_joined_and_the_last_entry_is_the_nearest_hop() {
+        let forwarded = ForwardedHeaders::of([
             ("X-Forwarded-For", &b"203.0.113.5, ,192.0.2.9:80"[..]),
             ("x-forwarded-for", b"10.0.0.3"),
             ("Forwarded", b"for=192.0.2.60;proto=https, For=\"[2001:db8::1]:4711\""),
             ("forwarded", b"by=192.0.2.1"),
         ]);
         let named = |header| {
-            let named = claims.named_by(header).into_iter();
+            let named = forwarded.named_by(header).into_iter();
             named.map(|n| n.map_or("?".into(), |a| a.to_string())).collect::<Vec<_>>()
         };
         assert_eq!(named(ProxyHeader::ForwardedFor), ["10.0.0.3", "192.0.2.9", "203.0.113.5"]);
         assert_eq!(named(ProxyHeader::Forwarded), ["?", "2001:db8::1", "192.0.2.60"]);
         assert!(named(ProxyHeader::RealIp).is_empty());
-        let odd = ForwardedHeaders::of([("X-Forwarded-For", &b"\xff"[..])]);
-        assert_eq!(odd.named_by(ProxyHeader::ForwardedFor), [Err(Unreadable)], "not left out");
+        let unreadable = ForwardedHeaders::of([("X-Forwarded-For", &b"\xff"[..])]);
+        assert_eq!(unreadable.named_by(ProxyHeader::ForwardedFor), [Err(Unreadable)], "not left out");
     }
 
     #[test]
-    fn what_all_proxies_say_is_encrypted_is_encrypted() {
+    fn https_needs_every_hop_to_say_https() {
         let https = |value: &'static str| {
             ForwardedHeaders::of([("x-forwarded-proto", value.as_bytes())]).says_https()
         };
@@ -265,15 +265,15 @@ mod tests {
 
     proptest! {
         #[test]
-        fn no_header_makes_it_panic(name in 0usize..5, value in prop::collection::vec(any::<u8>(), 0..60)) {
+        fn arbitrary_headers_do_not_panic(name in 0usize..5, value in prop::collection::vec(any::<u8>(), 0..60)) {
             let name = ["x-real-ip", "x-forwarded-for", "forwarded", "x-forwarded-proto", "x-forwarded-host"][name];
-            let claims = ForwardedHeaders::of([(name, value.as_slice())]);
+            let forwarded = ForwardedHeaders::of([(name, value.as_slice())]);
             for header in ProxyHeader::ALL {
-                claims.named_by(header);
+                forwarded.named_by(header);
             }
-            claims.host();
-            claims.forwarded_says_https();
-            claims.summary();
+            forwarded.host();
+            forwarded.forwarded_says_https();
+            forwarded.summary();
         }
     }
 }

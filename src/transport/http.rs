@@ -1,17 +1,17 @@
-//! HTTP at the port of drawing programs: somebody has opened it in a browser, or has sent a proxy or a health check to the
-//! wrong port. It is told where to go, in place of silence.
+//! Answers HTTP requests on the port of the Drawpile protocol: of a browser, or of a misconfigured proxy or health
+//! check.
 
-/// Beginnings of requests, as long as the header of a message.
+/// First four bytes of HTTP requests.
 const METHODS: [&[u8; 4]; 9] =
     [b"GET ", b"POST", b"HEAD", b"PUT ", b"OPTI", b"DELE", b"CONN", b"PATC", b"PRI "];
 
-/// Whether the first bytes of a connection are a request of HTTP. As messages they would have a type that drawing programs
-/// do not begin with, and a length of 16 KiB and more.
+/// Whether the first bytes of a connection are an HTTP request. As message headers they would mean a type that
+/// clients do not begin with, and a length of 16 KiB and more.
 pub fn is_request(bytes: &[u8]) -> bool {
     METHODS.iter().any(|method| bytes.starts_with(*method))
 }
 
-/// The answer, if WebSocket is spoken at this port.
+/// The HTTP answer. `websocket_port`: of the WebSocket listener, if there is one.
 pub fn answer(websocket_port: Option<u16>) -> String {
     let websocket = match websocket_port {
         Some(port) => format!("browsers draw by WebSocket on port {port}"),
@@ -33,7 +33,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn requests_are_told_from_messages() {
+    fn http_requests_are_distinguished_from_messages() {
         for request in
             ["GET / HTTP/1.1\r\n", "POST /x", "HEAD / ", "PUT /api/server", "OPTIONS *", "PRI * HTTP/2.0"]
         {
@@ -45,7 +45,7 @@ mod tests {
     }
 
     #[test]
-    fn the_answer_is_one_line_and_names_the_port() {
+    fn the_answer_is_one_line_with_the_websocket_port() {
         for (port, expected) in [(Some(27751), "port 27751"), (None, "--websocket-port")] {
             let answer = answer(port);
             let (head, text) = answer.split_once("\r\n\r\n").unwrap();

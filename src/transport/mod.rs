@@ -1,18 +1,18 @@
-//! Listeners and streams. What a message means is not known here.
+//! Listeners, TCP/TLS/WebSocket connections, connection limits and proxies. Knows nothing of messages.
 //!
 //! | file | what it does |
 //! | --- | --- |
-//! | `budget` | what those who are in may have the server do |
-//! | `limiter` | how many connections are let in, in all and from one address |
-//! | `network` | what counts as one address |
-//! | `http` | what those are told who speak HTTP to the port of drawing programs |
-//! | `accept` | from an accepted socket to a WebSocket connection |
+//! | `budget` | rate limits of commands, chat and log entries |
+//! | `connection_limiter` | limits of connections, in total and per address |
+//! | `network` | which networks around an address the limits count for |
+//! | `http` | answers HTTP requests on the port of the Drawpile protocol |
+//! | `accept` | handshakes of WebSocket connections |
 //! | `stream` | TCP and TLS connections behind one type |
-//! | `tls` | certificates |
-//! | `trust` | who is asking: which proxies are believed, and what of what they say |
-//! | `proxy`, `forwarded` | what proxies say: the PROXY protocol, headers of HTTP |
-//! | `origin` | origins of pages in browsers |
-//! | `websocket` | WebSocket frames |
+//! | `tls` | certificates: loading, reload, self-signed ones |
+//! | `trust` | trusted proxies, and the client address of a request |
+//! | `proxy`, `forwarded` | parsers of the PROXY protocol and of proxy headers |
+//! | `origin` | origins of web pages |
+//! | `websocket` | WebSocket upgrade and frames |
 
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
@@ -35,33 +35,31 @@ pub mod websocket;
 
 pub use stream::{ReadHalf, Stream, WriteHalf};
 
-/// Connections that the system keeps until they are accepted.
+/// Listen backlog: connections that the system queues until they are accepted.
 const BACKLOG: i32 = 1024;
 
-/// A listener that cannot be opened.
 #[derive(Debug, thiserror::Error)]
 #[error("cannot listen on {address}: {source}")]
 pub struct ListenError {
-    /// The address.
     pub address: String,
-    /// Why.
     #[source]
     pub source: io::Error,
 }
 
-/// Opens a TCP listener. Without an address it listens on all interfaces, IPv6 and IPv4; port 0 lets the system choose.
+/// Opens a TCP listener. Without an address it listens on all interfaces, IPv6 and IPv4; port 0 lets the system
+/// choose.
 ///
 /// # Errors
-/// When the address is in use or not of this machine.
+/// When the address is in use, or is not an address of this machine.
 pub fn listen(address: Option<IpAddr>, port: u16) -> Result<TcpListener, ListenError> {
     let failed = |source| listen_error(address, port, source);
     open(address, port).and_then(|socket| TcpListener::from_std(socket.into())).map_err(failed)
 }
 
-/// The same for servers of HTTP, which bring an event loop of their own.
+/// Like [`listen`], for the HTTP servers, which have their own event loop.
 ///
 /// # Errors
-/// When the address is in use or not of this machine.
+/// When the address is in use, or is not an address of this machine.
 pub fn listen_std(address: Option<IpAddr>, port: u16) -> Result<std::net::TcpListener, ListenError> {
     open(address, port).map(Socket::into).map_err(|source| listen_error(address, port, source))
 }
@@ -72,10 +70,11 @@ fn listen_error(address: Option<IpAddr>, port: u16, source: io::Error) -> Listen
 }
 
 fn open(address: Option<IpAddr>, port: u16) -> io::Result<Socket> {
-    let everywhere = IpAddr::from(Ipv6Addr::UNSPECIFIED);
-    let opened = open_at(SocketAddr::new(address.unwrap_or(everywhere), port));
+    let all_interfaces = IpAddr::from(Ipv6Addr::UNSPECIFIED);
+    let opened = open_at(SocketAddr::new(address.unwrap_or(all_interfaces), port));
     match opened {
-        // A machine without IPv6 still has IPv4. A port that is in use for IPv6 is not free for half of the clients.
+        // Without IPv6, listen on IPv4. But a port in use for IPv6 is an error: half of the clients would reach
+        // another server.
         Err(error) if address.is_none() && error.kind() != io::ErrorKind::AddrInUse => {
             open_at((Ipv4Addr::UNSPECIFIED, port).into())
         }
@@ -86,7 +85,7 @@ fn open(address: Option<IpAddr>, port: u16) -> io::Result<Socket> {
 fn open_at(address: SocketAddr) -> io::Result<Socket> {
     let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
     if address.is_ipv6() && address.ip().is_unspecified() {
-        // Whatever the system's default is (net.ipv6.bindv6only).
+        // Dual stack, whatever the system's default is (net.ipv6.bindv6only).
         socket.set_only_v6(false)?;
     }
     #[cfg(unix)]
@@ -109,7 +108,7 @@ mod tests {
     }
 
     #[actix_rt::test]
-    async fn a_port_in_use_is_named() {
+    async fn the_error_names_the_port_in_use() {
         let ip = Some("127.0.0.1".parse().unwrap());
         let listener = listen(ip, 0).unwrap();
         let port = listener.local_addr().unwrap().port();

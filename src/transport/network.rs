@@ -1,29 +1,29 @@
-//! What counts as one address: an IPv4 address, or an IPv6 network.
+//! Which networks around an address limits count for.
 //!
-//! One customer of a provider has at least 2^64 IPv6 addresses, and often a network of 56 or 48 bits. So limits count for the
-//! network of 64 bits, and some times over for the wider ones around it: whoever has those cannot use each of their
-//! parts in full.
+//! A customer of a provider has at least a /64 network of IPv6 addresses, often a /56 or /48. So limits count for the
+//! /64 network, and a multiple of them for the wider ones: who has a /48 cannot use the full limits of each /64 in
+//! it.
 
 use std::net::{IpAddr, Ipv6Addr};
 
-/// Networks that count, and how many times a limit they may use.
-const WIDTHS: [(u32, u32); 3] = [(64, 1), (56, 4), (48, 16)];
+/// Prefix lengths, and the factor by which limits are multiplied for such networks.
+const PREFIXES: [(u32, u32); 3] = [(64, 1), (56, 4), (48, 16)];
 
 /// A network that limits count for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Network {
-    /// Tells it from all others, also from narrower ones at the same address.
+    /// Unique among all networks: a wider one has its prefix length in the low half.
     pub key: IpAddr,
-    /// So many times the limit of one address may be used in it.
+    /// Limits of one address are multiplied by this.
     pub factor: u32,
 }
 
 fn masked(address: Ipv6Addr, bits: u32) -> u128 {
-    let free = 128 - bits;
-    address.to_bits() >> free << free
+    let host_bits = 128 - bits;
+    address.to_bits() >> host_bits << host_bits
 }
 
-/// The networks around an address, the narrowest first.
+/// The networks around an address, the narrowest first. An IPv4 address has itself only.
 pub fn networks(address: IpAddr) -> impl Iterator<Item = Network> {
     let (v4, v6) = match address.to_canonical() {
         IpAddr::V4(v4) => (Some(v4), None),
@@ -31,16 +31,17 @@ pub fn networks(address: IpAddr) -> impl Iterator<Item = Network> {
     };
     let one = v4.map(|v4| Network { key: v4.into(), factor: 1 });
     let wider = v6.into_iter().flat_map(|v6| {
-        WIDTHS.map(|(bits, factor)| {
-            // The low half is free in all of them: it names the wider ones.
-            let mark = if bits == 64 { 0 } else { u128::from(bits) };
-            Network { key: Ipv6Addr::from_bits(masked(v6, bits) | mark).into(), factor }
+        PREFIXES.map(|(bits, factor)| {
+            // The low half is not part of any prefix here. The prefix length in it makes the keys of wider networks
+            // unique.
+            let prefix_len = if bits == 64 { 0 } else { u128::from(bits) };
+            Network { key: Ipv6Addr::from_bits(masked(v6, bits) | prefix_len).into(), factor }
         })
     });
     one.into_iter().chain(wider)
 }
 
-/// The narrowest network, which stands for one address.
+/// The network that counts as one address: an IPv4 address, or an IPv6 /64 network.
 pub fn narrowest(address: IpAddr) -> IpAddr {
     match address.to_canonical() {
         IpAddr::V6(v6) => Ipv6Addr::from_bits(masked(v6, 64)).into(),
@@ -48,7 +49,7 @@ pub fn narrowest(address: IpAddr) -> IpAddr {
     }
 }
 
-/// The widest network, within which nobody is told from anybody.
+/// The widest network around an address: an IPv4 address, or an IPv6 /48 network.
 pub fn widest(address: IpAddr) -> IpAddr {
     match address.to_canonical() {
         IpAddr::V6(v6) => Ipv6Addr::from_bits(masked(v6, 48)).into(),
@@ -65,7 +66,7 @@ mod tests {
     }
 
     #[test]
-    fn an_ipv4_address_stands_for_itself_in_both_notations() {
+    fn an_ipv4_address_is_its_own_network_in_both_notations() {
         for text in ["192.0.2.7", "::ffff:192.0.2.7"] {
             let all: Vec<Network> = networks(ip(text)).collect();
             assert_eq!(all, [Network { key: ip("192.0.2.7"), factor: 1 }]);
@@ -74,7 +75,7 @@ mod tests {
     }
 
     #[test]
-    fn an_ipv6_address_counts_for_three_networks_that_differ() {
+    fn an_ipv6_address_has_three_distinct_networks() {
         let keys = |text: &str| networks(ip(text)).map(|n| n.key).collect::<Vec<_>>();
         let all = keys("2001:db8:1:203::5");
         assert_eq!(all, [ip("2001:db8:1:203::"), ip("2001:db8:1:200::38"), ip("2001:db8:1::30")]);

@@ -1,53 +1,53 @@
-//! Origins of pages, as browsers name them and as people write them.
+//! Origins of web pages: normalization and allowlists.
 
 use std::collections::BTreeSet;
 use std::sync::{Mutex, PoisonError};
 
 use url::Url;
 
-/// Any page.
+/// In an allowlist: any origin.
 pub const ANY: &str = "*";
-/// Refused origins that are remembered, so that each is logged once.
+/// Distinct refused origins that are logged; further ones are not.
 const MAX_REFUSED: usize = 50;
-/// What is shown of an origin that is refused, in characters.
+/// Maximum length of an origin in the log, in characters.
 const MAX_SHOWN: usize = 100;
 
-/// The form in which browsers name an origin: scheme and host in small letters, no default port, nothing behind it. `*`
+/// Normalizes an origin to the form of the `Origin` header: lower-case scheme and host, no default port, no path. `*`
 /// stays.
 ///
 /// # Errors
-/// When it is no origin.
+/// When it is not an origin.
 pub fn normalize(text: &str) -> Result<String, String> {
     let text = text.trim();
     if text == ANY {
         return Ok(ANY.to_owned());
     }
-    let fault = || format!("'{text}' is no origin such as https://example.org");
-    let url = Url::parse(text).map_err(|_| fault())?;
-    let host = url.host_str().filter(|host| !host.is_empty()).ok_or_else(fault)?;
-    let plain = matches!(url.path(), "" | "/") && url.query().is_none() && url.fragment().is_none();
-    // A star in a name would let nobody in.
-    if !plain || host.contains('*') || !url.username().is_empty() || url.password().is_some() {
-        return Err(fault());
+    let error = || format!("'{text}' is no origin such as https://example.org");
+    let url = Url::parse(text).map_err(|_| error())?;
+    let host = url.host_str().filter(|host| !host.is_empty()).ok_or_else(error)?;
+    let is_bare = matches!(url.path(), "" | "/") && url.query().is_none() && url.fragment().is_none();
+    // Wildcards within a name are not supported: such an entry would never match.
+    if !is_bare || host.contains('*') || !url.username().is_empty() || url.password().is_some() {
+        return Err(error());
     }
     let port = url.port().map_or(String::new(), |port| format!(":{port}"));
     Ok(format!("{}://{}{port}", url.scheme(), host.to_ascii_lowercase()))
 }
 
-/// Whether a page of this origin is among those that are allowed.
+/// Whether an origin is in an allowlist. Both are normalized.
 pub fn is_allowed(allowed: &[String], origin: &str) -> bool {
     let origin = normalize(origin);
-    let fits = |one: &String| normalize(one).is_ok_and(|one| one == ANY || origin.as_ref() == Ok(&one));
-    allowed.iter().any(fits)
+    let matches = |one: &String| normalize(one).is_ok_and(|one| one == ANY || origin.as_ref() == Ok(&one));
+    allowed.iter().any(matches)
 }
 
-/// Logs that pages of an origin are refused, once for each.
+/// Logs that an origin is refused, once for each origin and option.
 pub fn log_refused(origin: &str, option: &str) {
     static REFUSED: Mutex<BTreeSet<String>> = Mutex::new(BTreeSet::new());
     let shown: String = origin.chars().filter(|c| !c.is_control()).take(MAX_SHOWN).collect();
     let mut refused = REFUSED.lock().unwrap_or_else(PoisonError::into_inner);
     if refused.len() < MAX_REFUSED && refused.insert(format!("{option} {shown}")) {
-        tracing::warn!("refused pages of '{shown}'; {option} says which may connect; told once");
+        tracing::warn!("refused pages of '{shown}'; {option} sets which may connect; logged once");
     }
 }
 
@@ -56,7 +56,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn origins_are_read_as_people_write_them() {
+    fn origins_are_normalized() {
         for (text, expected) in [
             ("https://web.example.org", Some("https://web.example.org")),
             ("https://web.example.org/", Some("https://web.example.org")),
@@ -87,7 +87,7 @@ mod tests {
     }
 
     #[test]
-    fn a_page_is_allowed_however_its_origin_was_written() {
+    fn allowed_origins_match_in_any_spelling() {
         let allowed = |list: &[&str], origin: &str| {
             let list: Vec<String> = list.iter().map(|one| (*one).to_owned()).collect();
             is_allowed(&list, origin)

@@ -1,42 +1,42 @@
-//! The PROXY protocol, versions 1 and 2: a proxy's first words, which say whom it speaks for.
+//! Parser of the PROXY protocol, versions 1 and 2: a header before all other bytes, in which a proxy names the
+//! client.
 //!
 //! Source: <https://www.haproxy.org/download/3.0/doc/proxy-protocol.txt>.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 const V1_START: &[u8] = b"PROXY ";
-/// Longest header of version 1 with its line end.
+/// Maximum length of a version 1 header, with CRLF.
 const V1_MAX: usize = 107;
 const V2_START: &[u8] = b"\r\n\r\n\0\r\nQUIT\n";
 const V2_HEAD: usize = 16;
-/// Longest header of version 2 that is accepted, with what else a proxy may say in it.
+/// Maximum accepted length of a version 2 header, with TLVs.
 const V2_MAX: usize = V2_HEAD + 2048;
 
-/// What the first bytes of a connection are.
+/// Result of [`read`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Header {
-    /// No header: the client speaks itself.
+    /// The bytes are no header.
     None,
-    /// Perhaps the beginning of one.
+    /// More bytes are needed.
     Partial,
-    /// A header that is broken.
+    /// The header is invalid.
     Bad,
-    /// A header.
     Found {
-        /// Its length in bytes.
+        /// Length in bytes.
         len: usize,
-        /// The client; `None` if the proxy speaks for itself.
+        /// The client; `None` for a connection of the proxy itself.
         source: Option<IpAddr>,
     },
 }
 
-/// Reads the first bytes of a connection from a proxy.
+/// Parses the first bytes of a connection from a proxy.
 pub fn read(bytes: &[u8]) -> Header {
-    let begins = |start: &[u8]| bytes.iter().zip(start).all(|(a, b)| a == b);
-    if begins(V1_START) {
+    let starts_with = |start: &[u8]| bytes.iter().zip(start).all(|(a, b)| a == b);
+    if starts_with(V1_START) {
         return if bytes.len() < V1_START.len() { Header::Partial } else { read_v1(bytes) };
     }
-    if begins(V2_START) {
+    if starts_with(V2_START) {
         return if bytes.len() < V2_HEAD { Header::Partial } else { read_v2(bytes) };
     }
     Header::None
@@ -68,7 +68,7 @@ fn read_v2(bytes: &[u8]) -> Header {
     }
     let Some(addresses) = bytes.get(V2_HEAD..len) else { return Header::Partial };
     let source: Option<IpAddr> = match (version_and_command & 0xf, family >> 4) {
-        // The proxy's own connection, such as a look whether the server is there.
+        // LOCAL, such as a health check, or a family without IP addresses.
         (0, _) | (1, 0 | 3) => return Header::Found { len, source: None },
         (1, 1) if addresses.len() >= 12 => addresses.first_chunk::<4>().map(|a| Ipv4Addr::from(*a).into()),
         (1, 2) if addresses.len() >= 36 => addresses.first_chunk::<16>().map(|a| Ipv6Addr::from(*a).into()),
@@ -77,7 +77,7 @@ fn read_v2(bytes: &[u8]) -> Header {
     found(len, source)
 }
 
-/// A header that names a client; the address that stands for none is nobody's.
+/// A header with a client address; unspecified addresses (`0.0.0.0`, `::`) are invalid.
 fn found(len: usize, source: Option<IpAddr>) -> Header {
     match source.filter(|source| !source.is_unspecified()) {
         Some(source) => Header::Found { len, source: Some(source.to_canonical()) },
@@ -110,7 +110,7 @@ mod tests {
     }
 
     #[test]
-    fn version_1_names_the_client() {
+    fn version_1_is_parsed() {
         assert_eq!(source(b"PROXY TCP4 192.0.2.1 10.0.0.1 5000 27750\r\n").as_deref(), Some("192.0.2.1"));
         assert_eq!(source(b"PROXY TCP6 2001:db8::1 ::1 5000 27750\r\n").as_deref(), Some("2001:db8::1"));
         assert_eq!(source(b"PROXY UNKNOWN\r\n"), None);
@@ -118,18 +118,18 @@ mod tests {
     }
 
     #[test]
-    fn version_2_names_the_client() {
+    fn version_2_is_parsed() {
         let v4 = [192, 0, 2, 1, 10, 0, 0, 1, 0, 1, 0, 2];
         assert_eq!(source(&v2(1, 1, &v4)).as_deref(), Some("192.0.2.1"));
         assert_eq!(source(&v2(1, 1, &[&v4[..], b"\x03\0\x01x"].concat())).as_deref(), Some("192.0.2.1"));
         let mapped = Ipv4Addr::new(192, 0, 2, 7).to_ipv6_mapped().octets();
         assert_eq!(source(&v2(1, 2, &[&mapped[..], &[0; 20]].concat())).as_deref(), Some("192.0.2.7"));
-        assert_eq!(source(&v2(0, 0, &[])), None, "the proxy looks whether the server is there");
+        assert_eq!(source(&v2(0, 0, &[])), None, "a health check");
         assert_eq!(source(&v2(1, 3, &[0; 216])), None, "a socket without an address");
     }
 
     #[test]
-    fn broken_headers_are_told_from_no_header() {
+    fn invalid_headers_are_distinguished_from_no_header() {
         for bad in [
             &b"PROXY TCP4 nonsense 10.0.0.1 1 2\r\n"[..],
             b"PROXY TCP4 192.0.2.1\r\n",
@@ -151,7 +151,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn no_bytes_make_it_panic(start in 0usize..3, bytes in prop::collection::vec(any::<u8>(), 0..200)) {
+        fn arbitrary_bytes_do_not_panic(start in 0usize..3, bytes in prop::collection::vec(any::<u8>(), 0..200)) {
             let start = [&b""[..], V1_START, V2_START][start];
             let bytes = [start, &bytes].concat();
             if let Header::Found { len, .. } = read(&bytes) {

@@ -11,38 +11,32 @@ use tokio::net::TcpStream;
 use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
 use tokio_rustls::server::TlsStream;
 
-/// A connection.
+/// A TCP or TLS connection.
 #[derive(Debug)]
 pub enum Stream {
-    /// In clear.
     Tcp(TcpStream),
-    /// Encrypted.
     Tls(Box<TlsStream<TcpStream>>),
 }
 
-/// The way in of a connection.
+/// The read half of a connection.
 #[derive(Debug)]
 pub enum ReadHalf {
-    /// In clear.
     Tcp(OwnedReadHalf),
-    /// Encrypted.
     Tls(TlsHalf),
 }
 
-/// The way out of a connection.
+/// The write half of a connection.
 #[derive(Debug)]
 pub enum WriteHalf {
-    /// In clear.
     Tcp(OwnedWriteHalf),
-    /// Encrypted.
     Tls(TlsHalf),
 }
 
-/// One of two ways of an encrypted connection, which share it: both are of one thread.
+/// The halves of a TLS connection share it. Both stay on one thread.
 type TlsHalf = Rc<RefCell<Box<TlsStream<TcpStream>>>>;
 
 impl Stream {
-    /// Divides the connection.
+    /// Splits the connection.
     pub fn into_split(self) -> (ReadHalf, WriteHalf) {
         match self {
             Self::Tcp(stream) => {
@@ -56,14 +50,13 @@ impl Stream {
         }
     }
 
-    /// Whether the connection is encrypted.
     pub fn is_tls(&self) -> bool {
         matches!(self, Self::Tls(_))
     }
 }
 
 impl ReadHalf {
-    /// Whether the peer has closed its side, also if not everything before that was read.
+    /// Whether the peer has closed its side, even if there are unread bytes before that.
     pub fn is_closed(&self) -> bool {
         match self {
             Self::Tcp(half) => is_closed(half.as_ref()),
@@ -72,7 +65,7 @@ impl ReadHalf {
     }
 }
 
-/// What the system has told of a connection so far; nothing is waited for.
+/// Checks the readiness that the runtime knows now, without waiting.
 fn is_closed(stream: &TcpStream) -> bool {
     let ready = pin!(stream.ready(Interest::READABLE));
     match ready.poll(&mut Context::from_waker(Waker::noop())) {
@@ -81,7 +74,7 @@ fn is_closed(stream: &TcpStream) -> bool {
     }
 }
 
-/// Puts the halves of a connection in clear together again.
+/// Joins the halves of a TCP connection; `None` for TLS, or if they do not belong together.
 pub fn reunite(read: ReadHalf, write: WriteHalf) -> Option<TcpStream> {
     match (read, write) {
         (ReadHalf::Tcp(read), WriteHalf::Tcp(write)) => read.reunite(write).ok(),

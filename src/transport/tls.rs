@@ -1,4 +1,4 @@
-//! Certificates: reading them, reading them again when they change, making them.
+//! TLS certificates: loading, certificate reload when the files change, creation of self-signed ones.
 
 use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
@@ -14,97 +14,64 @@ use tokio_rustls::TlsAcceptor;
 
 use crate::text;
 
-/// How often the files are looked at.
-const LOOK_INTERVAL: Duration = Duration::from_secs(2);
+/// How often the certificate files are checked for a reload.
+const CHECK_INTERVAL: Duration = Duration::from_secs(2);
 
-/// Kind of key that `--ssl-key-algorithm` names.
+/// Key types of `--ssl-key-algorithm`.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum KeyAlgorithm {
-    /// Whatever it is.
+    /// Accepts any.
     #[default]
     Guess,
-    /// RSA.
     Rsa,
-    /// Elliptic curves, Ed25519 among them.
+    /// ECDSA or Ed25519.
     Ec,
-    /// DSA, which TLS 1.2 and 1.3 do not know.
+    /// Always an error: TLS 1.2 and 1.3 have no DSA.
     Dsa,
-    /// Diffie-Hellman, which certificates do not have any more.
+    /// Always an error: certificates have no Diffie-Hellman keys.
     Dh,
 }
 
-/// Where certificate and key are.
+/// Paths of certificate and key.
 #[derive(Debug, Clone)]
 pub struct CertificateFiles {
-    /// Certificate, followed by those that vouch for it; PEM.
+    /// The certificate, followed by the intermediate ones; PEM.
     pub certificate: PathBuf,
-    /// Its private key; PEM, PKCS#8, PKCS#1 or SEC1.
+    /// The private key; PEM with PKCS#8, PKCS#1 or SEC1.
     pub key: PathBuf,
-    /// Kind of key that it must be.
+    /// The type that the key must have.
     pub algorithm: KeyAlgorithm,
 }
 
-/// A certificate that cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum CertificateError {
-    /// A file cannot be read.
     #[error("cannot read {path}: {source}; check the path and its permissions")]
-    Read {
-        /// The file.
-        path: PathBuf,
-        /// Why.
-        source: io::Error,
-    },
-    /// There is none in the file.
+    Read { path: PathBuf, source: io::Error },
     #[error(
         "no {what} in {path}: {reason}; it must be a PEM file, and `drawhall certificate NAME` creates a pair"
     )]
-    None {
-        /// What should be there.
-        what: &'static str,
-        /// The file.
-        path: PathBuf,
-        /// What was found instead.
-        reason: String,
-    },
-    /// TLS does not support the key.
+    None { what: &'static str, path: PathBuf, reason: String },
     #[error(
         "the key in {path} is not supported: keys can be RSA (2048 to 8192 bits), ECDSA P-256 or P-384, or Ed25519; \
          `drawhall certificate NAME` creates one"
     )]
-    Unsupported {
-        /// The file.
-        path: PathBuf,
-    },
-    /// The key is of another kind.
-    #[error("the key in {path} is no {wanted} key (--ssl-key-algorithm)")]
-    Algorithm {
-        /// The file.
-        path: PathBuf,
-        /// The kind that it should have.
-        wanted: &'static str,
-    },
-    /// They do not belong together, or cannot be used.
+    Unsupported { path: PathBuf },
+    #[error("the key in {path} is not a {wanted} key (--ssl-key-algorithm)")]
+    Algorithm { path: PathBuf, wanted: &'static str },
+    /// The key does not belong to the certificate, or TLS cannot use them.
     #[error(
         "the certificate in {certificate} and the key in {key} cannot be used: {reason}; give the key of that certificate"
     )]
-    Pair {
-        /// File of the certificate.
-        certificate: PathBuf,
-        /// File of the key.
-        key: PathBuf,
-        /// Why.
-        reason: String,
-    },
+    Pair { certificate: PathBuf, key: PathBuf, reason: String },
 }
 
 impl CertificateFiles {
-    /// Reads certificate and key. Blocks.
+    /// Reads certificate and key. Blocking.
     ///
     /// # Errors
-    /// When a file cannot be read, or what is in them does not make a pair.
+    /// When a file cannot be read, or certificate and key do not match.
     pub fn load(&self) -> Result<LoadedCertificate, CertificateError> {
-        // What is written while it is read is read again.
+        // Taken before reading: a change while reading differs from it and causes a reload.
         let stamp = self.stamp();
         let certificate = self.read()?;
         Ok(LoadedCertificate { certificate, stamp })
@@ -145,17 +112,17 @@ impl CertificateFiles {
     }
 
     fn check_algorithm(&self, key: &PrivateKeyDer<'_>) -> Result<(), CertificateError> {
-        let is = ring::sign::any_supported_type(key).map(|k| k.algorithm());
-        let (wanted, fits) = match self.algorithm {
+        let actual = ring::sign::any_supported_type(key).map(|k| k.algorithm());
+        let (wanted, is_wanted) = match self.algorithm {
             KeyAlgorithm::Guess => return Ok(()),
-            KeyAlgorithm::Rsa => ("RSA", is == Ok(SignatureAlgorithm::RSA)),
+            KeyAlgorithm::Rsa => ("RSA", actual == Ok(SignatureAlgorithm::RSA)),
             KeyAlgorithm::Ec => {
-                ("EC", matches!(is, Ok(SignatureAlgorithm::ECDSA | SignatureAlgorithm::ED25519)))
+                ("EC", matches!(actual, Ok(SignatureAlgorithm::ECDSA | SignatureAlgorithm::ED25519)))
             }
             KeyAlgorithm::Dsa => ("DSA", false),
             KeyAlgorithm::Dh => ("DH", false),
         };
-        if fits { Ok(()) } else { Err(CertificateError::Algorithm { path: self.key.clone(), wanted }) }
+        if is_wanted { Ok(()) } else { Err(CertificateError::Algorithm { path: self.key.clone(), wanted }) }
     }
 
     fn stamp(&self) -> Option<Stamp> {
@@ -167,95 +134,88 @@ impl CertificateFiles {
     }
 }
 
-/// When both files were written, and their sizes.
+/// Modification times and sizes of both files.
 type Stamp = ((SystemTime, u64), (SystemTime, u64));
 
-/// A certificate as it was read.
+/// A certificate and the state of its files.
 #[derive(Debug)]
 pub struct LoadedCertificate {
-    /// The certificate.
     pub certificate: Certificate,
-    /// What the files were then.
+    /// Taken before the files were read; `None` if that failed.
     pub stamp: Option<Stamp>,
 }
 
-/// A certificate with its key, ready for use.
+/// A certificate with its key, as a TLS configuration. Clones share it.
 #[derive(Debug, Clone)]
 pub struct Certificate(Arc<ServerConfig>);
 
 impl Certificate {
-    /// Makes connections encrypted with it.
+    /// Performs TLS handshakes with this certificate.
     pub fn acceptor(&self) -> TlsAcceptor {
         TlsAcceptor::from(self.0.clone())
     }
 }
 
-/// Reads the files again whenever they have changed. Connections keep the certificate that they began with.
-/// What cannot be read, or makes no pair, is tried again at every look and told once.
+/// Certificate reload: loads the files whenever they have changed, or when `reload` is notified. Open connections
+/// keep their certificate. If loading fails the current certificate stays, and it is retried at every check; the same
+/// error is logged once.
 pub async fn watch_files(
     files: CertificateFiles,
-    mut known: Option<Stamp>,
+    mut loaded: Option<Stamp>,
     current: watch::Sender<Certificate>,
-    mut again: watch::Receiver<()>,
+    mut reload: watch::Receiver<()>,
 ) {
-    let mut interval = crate::clock::every(LOOK_INTERVAL);
-    let mut told = String::new();
+    let mut interval = crate::clock::every(CHECK_INTERVAL);
+    let mut logged_error = String::new();
     loop {
-        // When nobody can ask any more the server stops.
+        // `changed` fails when the server stops; the interval goes on then.
         tokio::select! {
             _ = interval.tick() => {}
-            Ok(()) = again.changed() => known = None,
+            Ok(()) = reload.changed() => loaded = None,
         }
         let files = files.clone();
-        let looked = actix_rt::task::spawn_blocking(move || {
-            // One that is being replaced is looked at again.
-            files.stamp().is_some_and(|stamp| Some(stamp) != known).then(|| files.load())
+        let checked = actix_rt::task::spawn_blocking(move || {
+            // `None` also if a file is missing, as while it is being replaced: the next check finds it.
+            files.stamp().is_some_and(|stamp| Some(stamp) != loaded).then(|| files.load())
         });
-        match looked.await {
-            Ok(None) => told.clear(),
+        match checked.await {
+            Ok(None) => logged_error.clear(),
             Ok(Some(Ok(LoadedCertificate { certificate, stamp }))) => {
-                known = stamp;
-                told.clear();
+                loaded = stamp;
+                logged_error.clear();
                 tracing::info!("the certificate was read again");
                 current.send_replace(certificate);
             }
             Ok(Some(Err(error))) => {
                 let text = error.to_string();
-                if text != told {
+                if text != logged_error {
                     tracing::error!("the certificate in use stays: {text}");
                 }
-                told = text;
+                logged_error = text;
             }
-            Err(error) => tracing::error!(%error, "looking at the certificate failed"),
+            Err(error) => tracing::error!(%error, "checking the certificate files failed"),
         }
     }
 }
 
-/// A certificate that nobody vouches for cannot be made.
+/// A self-signed certificate could not be created.
 #[derive(Debug, thiserror::Error)]
 pub enum MakeError {
-    /// The names make no sense.
-    #[error("cannot make a certificate: {0}")]
+    #[error("cannot create a certificate: {0}")]
     Names(#[from] rcgen::Error),
-    /// A file cannot be written.
     #[error("cannot write {path}: {source}")]
-    Write {
-        /// The file.
-        path: PathBuf,
-        /// Why.
-        source: io::Error,
-    },
+    Write { path: PathBuf, source: io::Error },
 }
 
-/// Makes a certificate for host names or addresses that nobody vouches for, and its key, in new files.
+/// Creates a self-signed certificate for host names or addresses, and its key, in new files.
 ///
 /// # Errors
-/// When a name makes no sense, or a file is there already or cannot be written.
+/// When a name is invalid, or a file exists or cannot be written.
 pub fn make(hosts: &[String], certificate: &Path, key: &Path) -> Result<(), MakeError> {
-    let made = rcgen::generate_simple_self_signed(hosts)?;
-    // Nobody else may read the key; the certificate is for everybody.
-    write_new(key, &made.signing_key.serialize_pem(), 0o600)?;
-    write_new(certificate, &made.cert.pem(), 0o644)
+    let pair = rcgen::generate_simple_self_signed(hosts)?;
+    // Only the owner may read the key.
+    write_new(key, &pair.signing_key.serialize_pem(), 0o600)?;
+    write_new(certificate, &pair.cert.pem(), 0o644)
 }
 
 fn write_new(path: &Path, text: &str, mode: u32) -> Result<(), MakeError> {
@@ -270,20 +230,20 @@ mod tests {
     use super::*;
 
     struct Pair {
-        _folder: tempfile::TempDir,
+        _dir: tempfile::TempDir,
         files: CertificateFiles,
     }
 
     fn pair() -> Pair {
-        let folder = tempfile::tempdir().unwrap();
-        let (certificate, key) = (folder.path().join("cert.pem"), folder.path().join("key.pem"));
+        let dir = tempfile::tempdir().unwrap();
+        let (certificate, key) = (dir.path().join("cert.pem"), dir.path().join("key.pem"));
         make(&["draw.example.org".into(), "192.0.2.1".into()], &certificate, &key).unwrap();
         let files = CertificateFiles { certificate, key, algorithm: KeyAlgorithm::Guess };
-        Pair { _folder: folder, files }
+        Pair { _dir: dir, files }
     }
 
     #[test]
-    fn what_is_made_can_be_used_and_is_not_overwritten() {
+    fn a_created_certificate_can_be_loaded_and_is_not_overwritten() {
         use std::os::unix::fs::PermissionsExt as _;
         let Pair { files, .. } = &pair();
         assert!(files.load().is_ok());
@@ -293,9 +253,9 @@ mod tests {
     }
 
     #[test]
-    fn what_is_wrong_is_named() {
-        let Pair { files, _folder: folder } = &pair();
-        let other = folder.path().join("other.pem");
+    fn load_errors_name_the_file() {
+        let Pair { files, _dir: dir } = &pair();
+        let other = dir.path().join("other.pem");
         let with = |certificate: &Path, key: &Path| CertificateFiles {
             certificate: certificate.to_owned(),
             key: key.to_owned(),
@@ -312,30 +272,30 @@ mod tests {
     }
 
     #[actix_rt::test]
-    async fn what_did_not_fit_is_tried_again_though_the_files_have_not_changed() {
-        let (Pair { files, _folder: folder }, other) = (pair(), pair());
+    async fn a_failed_certificate_reload_is_retried_even_if_the_files_look_unchanged() {
+        let (Pair { files, _dir: dir }, other) = (pair(), pair());
         let LoadedCertificate { certificate, stamp } = files.load().unwrap();
-        let (current, mut seen) = watch::channel(certificate);
-        let (_again, again) = watch::channel(());
-        // The certificate of the other pair with the key of the first, as while they are being replaced.
+        let (current, mut certificates) = watch::channel(certificate);
+        let (_notify, reload) = watch::channel(());
+        // The certificate of the other pair with the key of the first, as in the middle of a replacement.
         std::fs::copy(&other.files.certificate, &files.certificate).unwrap();
         assert!(files.load().is_err());
-        let watching = actix_rt::spawn(watch_files(files.clone(), stamp, current, again));
-        tokio::time::timeout(LOOK_INTERVAL / 2, seen.changed()).await.unwrap_err();
-        // The right key comes with the size and the time of the wrong one.
+        let watching = actix_rt::spawn(watch_files(files.clone(), stamp, current, reload));
+        tokio::time::timeout(CHECK_INTERVAL / 2, certificates.changed()).await.unwrap_err();
+        // The right key has the size and modification time of the wrong one.
         let key = std::fs::metadata(&files.key).unwrap();
         std::fs::copy(&other.files.key, &files.key).unwrap();
         let file = std::fs::File::options().write(true).open(&files.key).unwrap();
         file.set_modified(key.modified().unwrap()).unwrap();
         assert_eq!(file.metadata().unwrap().len(), key.len());
-        seen.changed().await.unwrap();
+        certificates.changed().await.unwrap();
         watching.abort();
-        drop(folder);
+        drop(dir);
     }
 
     #[test]
-    fn a_byte_order_mark_before_certificate_and_key_does_no_harm() {
-        let Pair { files, _folder: _ } = &pair();
+    fn a_byte_order_mark_in_certificate_and_key_is_skipped() {
+        let Pair { files, _dir: _ } = &pair();
         for path in [&files.certificate, &files.key] {
             let text = std::fs::read_to_string(path).unwrap();
             std::fs::write(path, format!("\u{feff}{text}")).unwrap();
@@ -347,16 +307,16 @@ mod tests {
     }
 
     #[test]
-    fn the_kind_of_key_can_be_demanded() {
+    fn ssl_key_algorithm_restricts_the_key_type() {
         let Pair { files, .. } = &pair();
-        for (algorithm, fits) in [
+        for (algorithm, accepted) in [
             (KeyAlgorithm::Ec, true),
             (KeyAlgorithm::Rsa, false),
             (KeyAlgorithm::Dsa, false),
             (KeyAlgorithm::Dh, false),
         ] {
             let files = CertificateFiles { algorithm, ..files.clone() };
-            assert_eq!(files.load().is_ok(), fits, "{algorithm:?}");
+            assert_eq!(files.load().is_ok(), accepted, "{algorithm:?}");
         }
     }
 }

@@ -1,7 +1,8 @@
-//! Who is asking: the one place where it is decided whose connection or request it is, for all ports.
+//! Trusted proxies: the one place that decides the client address of a connection or request, for all ports.
 //!
-//! A proxy that is trusted says whom it speaks for, in one of the ways of [`ProxyHeader`]. What cannot be read, or is
-//! said in two ways that differ, is refused: nobody becomes somebody else by it, and nobody becomes the proxy itself.
+//! A trusted proxy names the client by X-Real-IP, X-Forwarded-For, Forwarded or the PROXY protocol ([`ProxyHeader`]).
+//! Headers of other peers are ignored. A request is refused when the headers of a trusted proxy are unreadable or
+//! contradict each other: falling back to any address would let a client choose its own or become the proxy.
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -11,13 +12,13 @@ use super::forwarded::{ForwardedHeaders, ProxyHeader};
 use crate::clock::Timestamp;
 use crate::config::ip_range::IpRange;
 
-/// Networks of proxies that are believed, by default: the machine itself.
+/// Networks of proxies that are trusted by default: loopback.
 pub const LOOPBACK: [&str; 2] = ["127.0.0.0/8", "::1"];
 
-/// How often the same trouble with what proxies say is logged, in milliseconds.
+/// How often refused requests are logged, in milliseconds.
 const LOG_INTERVAL: u64 = 60_000;
 
-/// Networks of proxies that are believed, and what of what they say.
+/// Networks of trusted proxies, and which headers of them are believed. Clones share one state.
 #[derive(Debug, Clone)]
 pub struct Trusted(Arc<Rules>);
 
@@ -25,38 +26,36 @@ pub struct Trusted(Arc<Rules>);
 struct Rules {
     networks: Vec<IpRange>,
     headers: Vec<ProxyHeader>,
-    /// When it was logged that nobody knows who asks, on the monotonic clock.
-    unclear_logged: AtomicU64,
-    /// It was said that somebody looks like a proxy and is none that is trusted.
-    stranger_logged: AtomicBool,
+    /// When an [`AmbiguousSource`] was last logged: monotonic clock, milliseconds; 0 is never.
+    ambiguous_logged: AtomicU64,
+    /// The warning about a proxy that is not trusted was logged.
+    untrusted_logged: AtomicBool,
 }
 
-/// Whose request it is.
+/// Who sent a request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Source {
-    /// The client's address; a trusted proxy's own if it does not say whom it speaks for.
+    /// The client's address; that of a trusted proxy if it names no client.
     pub address: IpAddr,
-    /// No proxy has left a mark: who has connected asks.
+    /// There are no proxy headers: the peer itself is the client.
     pub direct: bool,
 }
 
-/// Nobody knows whose request it is.
+/// The client address cannot be determined.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("{}", self.reason())]
 pub enum AmbiguousSource {
-    /// A trusted proxy names what is no address.
+    /// A trusted proxy names the client by something that is not an address.
     Unreadable,
-    /// It names two clients.
+    /// A trusted proxy names different clients, such as in X-Real-IP and X-Forwarded-For.
     Differs,
 }
 
 impl AmbiguousSource {
-    /// For people.
+    /// The text for the log and the answer.
     pub fn reason(self) -> &'static str {
         match self {
-            Self::Unreadable => {
-                "the proxy in front of this server says that it speaks for what is no address"
-            }
+            Self::Unreadable => "the proxy in front of this server names a client that is not an address",
             Self::Differs => {
                 "X-Forwarded-For, Forwarded and X-Real-IP name different clients; \
                  the server's option --proxy-header says which one the proxy sets"
@@ -73,60 +72,60 @@ impl Default for Trusted {
 }
 
 impl Trusted {
-    /// These networks.
+    /// Trusts these networks, and all kinds of headers.
     pub fn new(networks: &[IpRange]) -> Self {
         Self::with_headers(networks, &[])
     }
 
-    /// These networks, of which only this is believed; everything without.
+    /// Trusts these networks, but only the given kinds of headers; all if there are none.
     pub fn with_headers(networks: &[IpRange], headers: &[ProxyHeader]) -> Self {
         let headers = if headers.is_empty() { &ProxyHeader::ALL } else { headers };
         Self(Arc::new(Rules { networks: networks.to_vec(), headers: headers.to_vec(), ..Rules::default() }))
     }
 
-    /// Whether a proxy of this address is believed.
+    /// Whether an address is that of a trusted proxy.
     pub fn contains(&self, address: IpAddr) -> bool {
         self.0.networks.iter().any(|network| network.contains(address))
     }
 
-    /// Whether what proxies say in this way is believed.
+    /// Whether this kind of header is believed.
     pub fn believes(&self, header: ProxyHeader) -> bool {
         self.0.headers.contains(&header)
     }
 
-    /// Whose request it is that a peer has sent.
+    /// The client address of a request: from the headers if the peer is a trusted proxy, else the peer.
     ///
     /// # Errors
-    /// When a trusted proxy says what makes no sense.
-    pub fn resolve(&self, peer: IpAddr, claims: &ForwardedHeaders) -> Result<Source, AmbiguousSource> {
-        let (peer, direct) = (peer.to_canonical(), !claims.names_proxy());
+    /// When the headers of a trusted proxy are unreadable or contradict each other.
+    pub fn resolve(&self, peer: IpAddr, forwarded: &ForwardedHeaders) -> Result<Source, AmbiguousSource> {
+        let (peer, direct) = (peer.to_canonical(), !forwarded.names_proxy());
         if !self.contains(peer) {
-            self.warn_of_stranger(peer, claims);
+            self.warn_of_untrusted_proxy(peer, forwarded);
             return Ok(Source { address: peer, direct });
         }
-        let named = self.named(claims).inspect_err(|unclear| self.log(peer, *unclear, claims))?;
+        let named = self.named(forwarded).inspect_err(|ambiguous| self.log(peer, *ambiguous, forwarded))?;
         Ok(Source { address: named.unwrap_or(peer), direct })
     }
 
-    /// Whether the way from the client to a proxy was encrypted, as far as the peer is believed.
-    pub fn is_https(&self, peer: IpAddr, claims: &ForwardedHeaders) -> bool {
+    /// Whether the peer is a trusted proxy that says that the client's connection to it is encrypted.
+    pub fn is_https(&self, peer: IpAddr, forwarded: &ForwardedHeaders) -> bool {
         let http = self.0.headers.iter().any(|header| *header != ProxyHeader::ProxyProtocol);
-        let forwarded = self.0.headers == [ProxyHeader::Forwarded];
-        let says = if forwarded { claims.forwarded_says_https() } else { claims.says_https() };
+        let only_forwarded = self.0.headers == [ProxyHeader::Forwarded];
+        let says = if only_forwarded { forwarded.forwarded_says_https() } else { forwarded.says_https() };
         http && says && self.contains(peer)
     }
 
-    /// The name that the client has asked a proxy for, as far as the peer is believed.
-    pub fn asked_host<'a>(&self, peer: IpAddr, claims: &'a ForwardedHeaders) -> Option<&'a str> {
-        claims.host().filter(|_| self.contains(peer))
+    /// The host that the client requested, if the peer is a trusted proxy that says so.
+    pub fn requested_host<'a>(&self, peer: IpAddr, forwarded: &'a ForwardedHeaders) -> Option<&'a str> {
+        forwarded.host().filter(|_| self.contains(peer))
     }
 
-    /// Whom a trusted proxy speaks for. What is said in several ways has to be the same; a trusted proxy is nobody that
-    /// it would speak for if there is somebody else.
-    fn named(&self, claims: &ForwardedHeaders) -> Result<Option<IpAddr>, AmbiguousSource> {
+    /// The client that all headers name. They must agree, except that a header may name a trusted proxy where another
+    /// names the client.
+    fn named(&self, forwarded: &ForwardedHeaders) -> Result<Option<IpAddr>, AmbiguousSource> {
         let (mut client, mut proxy) = (None, None);
         for header in &self.0.headers {
-            let Some(address) = self.named_by(*header, claims)? else { continue };
+            let Some(address) = self.named_by(*header, forwarded)? else { continue };
             if self.contains(address) {
                 proxy = proxy.or(Some(address));
             } else if client.is_some_and(|other| other != address) {
@@ -138,15 +137,15 @@ impl Trusted {
         Ok(client.or(proxy))
     }
 
-    /// Whom one header names: each proxy adds whom it speaks for, so it is the last that is no proxy of ours.
+    /// The client in one header: of its hops, the nearest one that is not a trusted proxy, else the farthest.
     fn named_by(
         &self,
         header: ProxyHeader,
-        claims: &ForwardedHeaders,
+        forwarded: &ForwardedHeaders,
     ) -> Result<Option<IpAddr>, AmbiguousSource> {
-        let hops = claims.named_by(header);
+        let hops = forwarded.named_by(header);
         if header == ProxyHeader::RealIp && hops.iter().any(|hop| *hop != hops[0]) {
-            // It is one address; the others are those of whoever has added a line.
+            // X-Real-IP is one address: further ones come from another sender.
             return Err(AmbiguousSource::Differs);
         }
         let mut named = None;
@@ -160,35 +159,35 @@ impl Trusted {
         Ok(named)
     }
 
-    fn log(&self, peer: IpAddr, unclear: AmbiguousSource, claims: &ForwardedHeaders) {
-        // Zero stands for never.
-        let (logged, now) = (&self.0.unclear_logged, Timestamp::now().monotonic_ms.max(1));
+    fn log(&self, peer: IpAddr, ambiguous: AmbiguousSource, forwarded: &ForwardedHeaders) {
+        // Zero means never.
+        let (logged, now) = (&self.0.ambiguous_logged, Timestamp::now().monotonic_ms.max(1));
         let last = logged.load(Ordering::Relaxed);
         if last == 0 || now >= last + LOG_INTERVAL {
             logged.store(now, Ordering::Relaxed);
             tracing::warn!(
-                "refused a request of the proxy {peer}: {unclear} ({}); told once a minute",
-                claims.summary()
+                "refused a request of the proxy {peer}: {ambiguous} ({}); logged once a minute",
+                forwarded.summary()
             );
         }
     }
 
-    /// A private address that sends what only proxies send is most likely a proxy that was forgotten.
-    fn warn_of_stranger(&self, peer: IpAddr, claims: &ForwardedHeaders) {
+    /// A peer with a private address that sends proxy headers is most likely a proxy missing in `--trusted-proxy`.
+    fn warn_of_untrusted_proxy(&self, peer: IpAddr, forwarded: &ForwardedHeaders) {
         let Some(network) = private_network(peer) else { return };
         let names = [ProxyHeader::RealIp, ProxyHeader::ForwardedFor, ProxyHeader::Forwarded];
-        let says = names.iter().any(|header| !claims.named_by(*header).is_empty());
-        if says && !self.0.stranger_logged.swap(true, Ordering::Relaxed) {
+        let says = names.iter().any(|header| !forwarded.named_by(*header).is_empty());
+        if says && !self.0.untrusted_logged.swap(true, Ordering::Relaxed) {
             tracing::warn!(
-                "{peer} sends headers of a proxy ({}) but is none that is trusted: bans, limits and the log take all that \
-                 comes through it for one client; if it is a proxy of yours, give --trusted-proxy 127.0.0.0/8,::1,{network}",
-                claims.summary()
+                "{peer} sends proxy headers ({}) but is not a trusted proxy: to bans, limits and the log all clients behind \
+                 it are one; if it is your reverse proxy, give --trusted-proxy 127.0.0.0/8,::1,{network}",
+                forwarded.summary()
             );
         }
     }
 }
 
-/// The private network that an address is in.
+/// The private network that contains an address.
 fn private_network(address: IpAddr) -> Option<&'static str> {
     match address {
         IpAddr::V4(v4) => match v4.octets() {
@@ -210,15 +209,15 @@ mod tests {
         networks.iter().map(|n| IpRange::parse(n).unwrap()).collect()
     }
 
-    /// Who a request is from, `?` if nobody knows.
+    /// The client address of a request, `?` if it is ambiguous.
     fn from(trusted: &Trusted, peer: &str, headers: &[(&str, &str)]) -> String {
-        let claims = ForwardedHeaders::of(headers.iter().map(|(name, value)| (*name, value.as_bytes())));
-        let source = trusted.resolve(peer.parse().unwrap(), &claims);
+        let forwarded = ForwardedHeaders::of(headers.iter().map(|(name, value)| (*name, value.as_bytes())));
+        let source = trusted.resolve(peer.parse().unwrap(), &forwarded);
         source.map_or("?".into(), |source| source.address.to_string())
     }
 
     #[test]
-    fn networks_and_single_addresses_are_read() {
+    fn networks_and_single_addresses_are_matched() {
         let trusted = Trusted::new(&ranges(&["10.0.0.0/8", "::1", "192.0.2.1"]));
         for (address, expected) in [
             ("10.9.9.9", true),
@@ -236,7 +235,7 @@ mod tests {
     }
 
     #[test]
-    fn whom_trusted_proxies_speak_for_is_believed_and_what_is_unclear_is_not() {
+    fn client_addresses_of_trusted_proxies_are_used_and_ambiguous_ones_refused() {
         let trusted = Trusted::new(&ranges(&["127.0.0.0/8", "::1", "10.0.0.0/8"]));
         let (real, many, rfc) = ("X-Real-IP", "X-Forwarded-For", "Forwarded");
         for (headers, expected) in [
@@ -246,25 +245,25 @@ mod tests {
             (&[(many, "192.0.2.1")], "192.0.2.1"),
             (&[(rfc, "for=192.0.2.1")], "192.0.2.1"),
             (&[(rfc, "for=\"[2001:db8::7]:443\"")], "2001:db8::7"),
-            // What the client says itself stands to the left of what proxies say.
+            // Entries that the client sent stand to the left of those of proxies.
             (&[(many, "203.0.113.5, 192.0.2.9"), (many, "10.0.0.3")], "192.0.2.9"),
             (&[(many, "rubbish, 192.0.2.9, 10.0.0.3")], "192.0.2.9"),
             (&[(many, "203.0.113.66:54321")], "203.0.113.66"),
             (&[(many, "[2001:db8:bad::7]:443")], "2001:db8:bad::7"),
-            // The same in two ways.
+            // Two headers that agree.
             (&[(real, "192.0.2.9"), (many, "203.0.113.5, 192.0.2.9")], "192.0.2.9"),
-            // A proxy of ours is not the client, also not in front of this one.
+            // A trusted proxy is not the client, also not in front of another one.
             (&[(real, "127.0.0.1"), (many, "203.0.113.66, 127.0.0.1")], "203.0.113.66"),
             (&[(real, "203.0.113.66"), (many, "127.0.0.1")], "203.0.113.66"),
             (&[(real, "10.0.0.9")], "10.0.0.9"),
             (&[(many, "10.0.0.1, 10.0.0.9")], "10.0.0.1"),
-            // Two clients: one of them is made up.
+            // Two clients: one is forged.
             (&[(real, "8.8.8.8"), (many, "203.0.113.66")], "?"),
             (&[(real, "203.0.113.66"), (many, "8.8.8.8")], "?"),
             (&[(rfc, "for=8.8.8.8"), (many, "203.0.113.66")], "?"),
             (&[(real, "8.8.8.8"), (real, "203.0.113.66")], "?"),
             (&[(real, "8.8.8.8, 127.0.0.1")], "?"),
-            // What cannot be read.
+            // Unreadable.
             (&[(real, "nonsense")], "?"),
             (&[(many, "unknown")], "?"),
             (&[(many, "192.0.2.1, unknown")], "?"),
@@ -273,7 +272,7 @@ mod tests {
             (&[(rfc, "for=_gate")], "?"),
             (&[(rfc, "proto=https")], "?"),
             (&[(real, "unknown"), (many, "192.0.2.1")], "?"),
-            // Nothing is said.
+            // Empty headers.
             (&[(real, ""), (many, " , ")], "127.0.0.1"),
         ] {
             assert_eq!(from(&trusted, "127.0.0.1", headers), expected, "{headers:?}");
@@ -282,7 +281,7 @@ mod tests {
     }
 
     #[test]
-    fn only_the_headers_that_are_named_count() {
+    fn only_the_configured_headers_are_used() {
         let both =
             [("X-Real-IP", "8.8.8.8"), ("X-Forwarded-For", "203.0.113.66"), ("Forwarded", "for=unknown")];
         for (header, expected) in [
@@ -298,19 +297,19 @@ mod tests {
     }
 
     #[test]
-    fn whoever_comes_by_a_proxy_does_not_come_directly() {
+    fn a_request_with_proxy_headers_is_not_direct() {
         let trusted = Trusted::default();
         for name in ["Via", "X-Forwarded-Proto", "X-Forwarded-Server", "X-Real-IP", "Forwarded", "CDN-Loop"] {
-            let claims = ForwardedHeaders::of([(name, &b""[..])]);
-            let source = trusted.resolve("127.0.0.1".parse().unwrap(), &claims).unwrap();
+            let forwarded = ForwardedHeaders::of([(name, &b""[..])]);
+            let source = trusted.resolve("127.0.0.1".parse().unwrap(), &forwarded).unwrap();
             assert!(!source.direct, "{name}");
         }
-        let claims = ForwardedHeaders::of([("Host", &b"localhost"[..]), ("Origin", b"http://localhost")]);
-        assert!(trusted.resolve("127.0.0.1".parse().unwrap(), &claims).unwrap().direct);
+        let forwarded = ForwardedHeaders::of([("Host", &b"localhost"[..]), ("Origin", b"http://localhost")]);
+        assert!(trusted.resolve("127.0.0.1".parse().unwrap(), &forwarded).unwrap().direct);
     }
 
     #[test]
-    fn the_log_says_once_which_network_a_forgotten_proxy_is_in() {
+    fn a_private_peer_with_proxy_headers_is_warned_about_once() {
         for (address, network) in [
             ("10.1.2.3", Some("10.0.0.0/8")),
             ("172.18.0.3", Some("172.16.0.0/12")),
@@ -323,23 +322,23 @@ mod tests {
             assert_eq!(private_network(address.parse().unwrap()), network, "{address}");
         }
         let trusted = Trusted::default();
-        let told = |peer: &str, header: &str| {
+        let warned = |peer: &str, header: &str| {
             from(&trusted, peer, &[(header, "203.0.113.5")]);
-            trusted.0.stranger_logged.load(Ordering::Relaxed)
+            trusted.0.untrusted_logged.load(Ordering::Relaxed)
         };
-        assert!(!told("203.0.113.9", "X-Real-IP"), "anybody on the internet can send that");
-        assert!(!told("127.0.0.1", "X-Real-IP"), "a proxy that is believed");
-        assert!(!told("172.18.0.3", "X-Other"));
-        assert!(told("172.18.0.3", "X-Real-IP"));
+        assert!(!warned("203.0.113.9", "X-Real-IP"), "anybody on the internet can send that");
+        assert!(!warned("127.0.0.1", "X-Real-IP"), "a proxy that is believed");
+        assert!(!warned("172.18.0.3", "X-Other"));
+        assert!(warned("172.18.0.3", "X-Real-IP"));
     }
 
     #[test]
-    fn encryption_is_believed_from_trusted_proxies_only() {
-        let claims = ForwardedHeaders::of([("x-forwarded-proto", &b"https"[..])]);
+    fn https_is_believed_from_trusted_proxies_only() {
+        let forwarded = ForwardedHeaders::of([("x-forwarded-proto", &b"https"[..])]);
         let (here, there) = ("127.0.0.1".parse().unwrap(), "192.0.2.1".parse().unwrap());
-        assert!(Trusted::default().is_https(here, &claims));
-        assert!(!Trusted::default().is_https(there, &claims));
+        assert!(Trusted::default().is_https(here, &forwarded));
+        assert!(!Trusted::default().is_https(there, &forwarded));
         let tcp = Trusted::with_headers(&ranges(&["127.0.0.1"]), &[ProxyHeader::ProxyProtocol]);
-        assert!(!tcp.is_https(here, &claims), "the client wrote that");
+        assert!(!tcp.is_https(here, &forwarded), "the client wrote that");
     }
 }

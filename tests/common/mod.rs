@@ -142,3 +142,14 @@ pub fn golden() -> Option<PathBuf> {
     }
     path
 }
+
+/// The directory of our own recordings.
+pub fn fixtures() -> PathBuf {
+    std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures")
+}
+
+/// Our own recordings at `own` in their directory, and those of the reference server, if they are here, at `theirs`.
+pub fn recordings(own: &str, theirs: &str) -> Vec<PathBuf> {
+    let reference = golden().map(|golden| golden.join(theirs));
+    [fixtures().join(own)].into_iter().chain(reference).collect()
+}

@@ -1,55 +1,55 @@
-//! Reading and writing of payload fields.
+//! Encoding and decoding of payload fields.
 
-/// A payload that is not a valid message.
+/// An invalid payload.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum DecodeError {
-    /// The type is reserved or not in the table.
+    /// The type is unknown or reserved.
     #[error("message type {0} is not in use")]
     UnknownType(u8),
-    /// The message came with dp:4.25 and is not part of older sessions.
+    /// The type exists since dp:4.25 only.
     #[error("message type {0} does not exist before dp:4.25")]
     NotInLayout(u8),
     /// The payload ends inside a field.
     #[error("payload ends inside a field")]
     TooShort,
-    /// Bytes are left over after the last field.
+    /// There are bytes after the last field.
     #[error("payload has {0} bytes too many")]
     TooLong(usize),
-    /// A list's bytes are not a whole number of items, or it has too few or too many.
+    /// The length of a list is not a multiple of the item size, or the number of items is out of range.
     #[error("list of {bytes} bytes is not {min} to {max} items")]
     BadList {
         /// Length of the list in bytes.
         bytes: usize,
-        /// Least number of items.
+        /// Minimum number of items.
         min: usize,
-        /// Greatest number of items.
+        /// Maximum number of items.
         max: usize,
     },
 }
 
-/// A message that cannot be put on the wire.
+/// A message that cannot be encoded.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum EncodeError {
-    /// A number does not fit the field's width in this layout.
+    /// A number is out of range for the field in this layout.
     #[error("{value} does not fit field '{field}'")]
     OutOfRange {
-        /// The field's name.
+        /// Name of the field.
         field: &'static str,
         /// The number.
         value: u32,
     },
-    /// A list or prefixed field has too few or too many items.
+    /// The length of a list or length-prefixed field is out of range.
     #[error("field '{field}' cannot have {len} items")]
     BadLength {
-        /// The field's name.
+        /// Name of the field.
         field: &'static str,
         /// Its length.
         len: usize,
     },
-    /// The payload is longer than one message can hold.
+    /// The payload is too long for one message.
     #[error("payload of {0} bytes does not fit into one message")]
     TooLong(usize),
-    /// The message came with dp:4.25 and is not part of older sessions.
+    /// The type exists since dp:4.25 only.
     #[error("message type {0} does not exist before dp:4.25")]
     NotInLayout(u8),
 }
@@ -112,7 +112,7 @@ impl<'a> Reader<'a> {
         Ok(String::from_utf8(bytes).unwrap_or_else(|e| String::from_utf8_lossy(e.as_bytes()).into_owned()))
     }
 
-    /// Reads items of `width` bytes to the end of the payload.
+    /// Reads a list of items of `width` bytes, up to the end of the payload.
     pub(super) fn list<T>(
         &mut self,
         width: usize,
@@ -150,7 +150,7 @@ impl<'a> Writer<'a> {
         self.out.extend_from_slice(&value.to_be_bytes());
     }
 
-    /// Writes the `N` low bytes of `value`, which must not need more.
+    /// Writes the `N` low bytes of `value`; the others must be 0.
     fn fit<const N: usize>(&mut self, value: u32, field: &'static str) -> Result<(), EncodeError> {
         let bytes = value.to_be_bytes();
         let (high, low) = bytes.split_at(4 - N);

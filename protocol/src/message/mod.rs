@@ -1,8 +1,8 @@
 //! Typed messages and the message table, generated from docs/spec/wire.md#message-groups.
 //!
-//! [`Message::decode`] and [`Message::encode_payload`] speak both payload layouts. A struct has the fields of dp:4.25; one
-//! that dp:4.24 lacks is 0, false or empty when decoded from that layout and is left out when encoded for it. The
-//! [`MESSAGES`] table describes the same layouts as data, for the text form and for tests.
+//! [`Message::decode`] and [`Message::encode_payload`] handle both payload layouts. A struct has the fields of
+//! dp:4.25. A field that dp:4.24 lacks is 0, false or empty when decoded from that layout, and omitted when encoded
+//! for it. The [`MESSAGES`] table describes the same layouts as data, for the text form and for tests.
 
 mod codec;
 mod page;
@@ -18,12 +18,12 @@ pub use table::{FieldInfo, FieldKind, Group, ItemKind, MessageInfo, info_by_text
 
 use crate::frame::{Frame, FrameHeader, FrameRef, HEADER_LEN};
 
-/// Payload layout of a session, a matter of its protocol version.
+/// Payload layout of a session; depends on its protocol version.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Layout {
-    /// dp:4.24.0 and before (clients up to 2.2).
+    /// dp:4.24.0 and older (clients up to 2.2).
     V4_24,
-    /// dp:4.25.0 and later (clients from 2.3 on).
+    /// dp:4.25.0 and newer (clients since 2.3).
     V4_25,
 }
 
@@ -36,12 +36,10 @@ mod generated {
     include!(concat!(env!("OUT_DIR"), "/messages.rs"));
 
     impl Message {
-        /// Decodes a payload.
-        ///
-        /// Text that is not UTF-8 is read with replacement characters: the protocol's peers do not refuse it.
+        /// Decodes a payload. Invalid UTF-8 becomes U+FFFD, as in clients.
         ///
         /// # Errors
-        /// When the type is not in the table or is reserved, does not exist in `layout`, or the payload does not fit its layout.
+        /// When the type is unknown, reserved or does not exist in `layout`, or the payload is invalid.
         pub fn decode(kind: u8, payload: &[u8], layout: Layout) -> Result<Self, DecodeError> {
             if layout == Layout::V4_24 && super::info_of(kind).is_some_and(|m| m.only_4_25) {
                 return Err(DecodeError::NotInLayout(kind));
@@ -52,10 +50,10 @@ mod generated {
             Ok(message)
         }
 
-        /// Appends the payload to `out`, without a header.
+        /// Appends the encoded payload, without a header, to `out`.
         ///
         /// # Errors
-        /// When a value or list does not fit the layout; `out` may then hold a part of it.
+        /// When a value is out of range in the layout; `out` may then hold a part of the payload.
         pub fn encode_payload(&self, layout: Layout, out: &mut Vec<u8>) -> Result<(), EncodeError> {
             if layout == Layout::V4_24 && super::info_of(self.message_type()).is_some_and(|m| m.only_4_25) {
                 return Err(EncodeError::NotInLayout(self.message_type()));
@@ -69,14 +67,14 @@ impl Message {
     /// Encodes the message as a frame from `user`.
     ///
     /// # Errors
-    /// When a value or list does not fit the layout, or the payload one message.
+    /// When a value is out of range in the layout, or the payload is too long for one message.
     pub fn to_frame(&self, user: u8, layout: Layout) -> Result<Frame, EncodeError> {
         let mut payload = Vec::new();
         self.encode_payload(layout, &mut payload)?;
         Frame::new(self.message_type(), user, &payload).map_err(|e| EncodeError::TooLong(e.len))
     }
 
-    /// Decodes a frame of a buffer.
+    /// Decodes a frame.
     ///
     /// # Errors
     /// As [`Message::decode`].
@@ -84,7 +82,7 @@ impl Message {
         Message::decode(frame.header.kind, frame.payload(), layout)
     }
 
-    /// Decodes a frame that stands alone in `bytes`, header included, and names its user.
+    /// Decodes exactly one frame, header included. Returns its user id and the message.
     ///
     /// # Errors
     /// As [`Message::decode`], and when `bytes` is not exactly one frame.

@@ -1,4 +1,4 @@
-//! The message table as a page for people, `docs/protocol/messages.md`.
+//! The message table as a documentation page, `docs/protocol/messages.md`.
 
 use std::fmt::{self, Write as _};
 
@@ -13,7 +13,7 @@ On TCP four bytes come before the payload: its length (2 bytes, big-endian), the
 only the last two. Integers are big-endian. A field without a size goes on to the end of the payload.
 ";
 
-/// The page.
+/// The page in Markdown.
 pub fn page() -> String {
     let mut page = HEAD.to_owned();
     let groups = [
@@ -23,7 +23,7 @@ pub fn page() -> String {
         (Group::Command, "Commands (128-255): change the canvas, passed on untouched"),
     ];
     for (group, title) in groups {
-        // Writing to a text cannot fail.
+        // Writing to a String cannot fail.
         let _ = writeln!(page, "\n## {title}");
         for message in MESSAGES.iter().filter(|message| message.group == group) {
             let _ = describe(&mut page, message);

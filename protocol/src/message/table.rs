@@ -1,16 +1,16 @@
-//! The message table as data.
+//! Structure of the message table.
 
 use super::Layout;
 use super::generated::MESSAGES;
 
-/// What kind of message it is: who may send it and who reads it.
+/// Group of a message type: who may send it, and who reads it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Group {
     /// 0-31: between client and server, never recorded.
     Control,
-    /// 32-63: part of a session, read by the server too.
+    /// 32-63: part of the session history, read by the server as well.
     ServerMeta,
-    /// 64-127: part of a session, opaque to the server.
+    /// 64-127: part of the session history, opaque to the server.
     ClientMeta,
     /// 128-255: changes the canvas, opaque to the server.
     Command,
@@ -21,24 +21,24 @@ pub enum Group {
 pub struct MessageInfo {
     /// Message type on the wire.
     pub id: u8,
-    /// Canonical name.
+    /// Name of the Rust type.
     pub name: &'static str,
     /// Name in the text form.
     pub text: &'static str,
-    /// Its group.
+    /// Group that the type's number belongs to.
     pub group: Group,
-    /// The id is not in use; no payload with it is valid.
+    /// The number is not in use: messages of this type are invalid.
     pub reserved: bool,
-    /// It does not exist in dp:4.24 sessions.
+    /// The type does not exist in dp:4.24 sessions.
     pub only_4_25: bool,
-    /// Payload in wire order.
+    /// Payload fields in wire order.
     pub fields: &'static [FieldInfo],
-    /// Payload in dp:4.24 sessions, where it differs.
+    /// Payload fields in dp:4.24 sessions, if they differ.
     pub fields_4_24: Option<&'static [FieldInfo]>,
 }
 
 impl MessageInfo {
-    /// The payload's fields in `layout`.
+    /// The payload fields in a layout.
     pub fn layout(&self, layout: Layout) -> &'static [FieldInfo] {
         match layout {
             Layout::V4_24 => self.fields_4_24.unwrap_or(self.fields),
@@ -46,7 +46,7 @@ impl MessageInfo {
         }
     }
 
-    /// Whether messages of this type exist in sessions of `layout`.
+    /// Whether the type exists in sessions of a layout.
     pub fn exists_in(&self, layout: Layout) -> bool {
         !self.reserved && (layout == Layout::V4_25 || !self.only_4_25)
     }
@@ -57,9 +57,9 @@ impl MessageInfo {
 pub struct FieldInfo {
     /// Name in the text form.
     pub name: &'static str,
-    /// Its type on the wire.
+    /// Type on the wire.
     pub kind: FieldKind,
-    /// The text form writes the integer divided by this.
+    /// The wire value is the value of the text form times this.
     pub scale: u32,
 }
 
@@ -84,11 +84,11 @@ pub enum FieldKind {
     Argb32,
     /// One byte, see [`crate::blend`].
     BlendMode,
-    /// One byte of bits, named lowest first.
+    /// One byte of flags; names from the lowest bit.
     Flags8(&'static [&'static str]),
-    /// One byte, named from 0.
+    /// One byte; names of the values from 0.
     Enum8(&'static [&'static str]),
-    /// Text to the end of the payload, or with a length byte before it.
+    /// UTF-8 to the end of the payload, or with a length byte before it.
     Utf8 {
         /// A length byte precedes it.
         length_prefix: bool,
@@ -102,21 +102,21 @@ pub enum FieldKind {
     List {
         /// Type of the items.
         item: ItemKind,
-        /// Least number of items.
+        /// Minimum number of items.
         min: usize,
-        /// Greatest number of items.
+        /// Maximum number of items.
         max: usize,
     },
-    /// Records of fixed size to the end of the payload.
+    /// Fixed-size records to the end of the payload.
     StructList {
         /// Fields of a record.
         fields: &'static [FieldInfo],
-        /// Least number of records.
+        /// Minimum number of records.
         min: usize,
     },
 }
 
-/// Type of a list's items.
+/// Type of list items.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ItemKind {
     /// Unsigned, 8 bits.
@@ -130,7 +130,7 @@ pub enum ItemKind {
 }
 
 impl ItemKind {
-    /// Bytes of an item.
+    /// Size of an item in bytes.
     pub fn width(self) -> usize {
         match self {
             ItemKind::U8 => 1,
@@ -141,7 +141,7 @@ impl ItemKind {
 }
 
 impl FieldKind {
-    /// Bytes of the field, if that is always the same.
+    /// Size of the field in bytes; `None` if it varies.
     pub fn width(&self) -> Option<usize> {
         match self {
             Self::U8 | Self::I8 | Self::Bool | Self::BlendMode | Self::Flags8(_) | Self::Enum8(_) => Some(1),
@@ -153,7 +153,7 @@ impl FieldKind {
     }
 }
 
-/// The row of a message type; reserved ids have one too.
+/// The row of a message type, reserved types included; `None` if it is unknown.
 pub fn info_of(kind: u8) -> Option<&'static MessageInfo> {
     MESSAGES.binary_search_by_key(&kind, |m| m.id).ok().map(|at| &MESSAGES[at])
 }

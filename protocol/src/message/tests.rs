@@ -69,7 +69,7 @@ fn the_table_has_every_id_once_in_order() {
 }
 
 #[test]
-fn own_vectors_decode_and_encode() {
+fn test_vectors_decode_and_encode() {
     use Layout::{V4_24, V4_25};
     let vectors: [(Layout, u8, &[u8], Message); 8] = [
         (V4_25, 2, &[1], Ping { is_pong: true }.into()),
@@ -109,7 +109,7 @@ fn own_vectors_decode_and_encode() {
 }
 
 #[test]
-fn payloads_that_do_not_fit_are_refused() {
+fn invalid_payloads_are_refused() {
     use Layout::{V4_24, V4_25};
     let decode = |kind, payload: &[u8]| Message::decode(kind, payload, V4_25);
     assert_eq!(decode(2, &[]), Err(DecodeError::TooShort));
@@ -123,7 +123,7 @@ fn payloads_that_do_not_fit_are_refused() {
 }
 
 #[test]
-fn a_text_that_grows_by_replacements_is_read_and_may_be_too_long_to_encode() {
+fn replacement_characters_can_make_a_text_too_long_to_encode() {
     let payload = [&[0, 100][..], &[0xff; 100], &[0]].concat();
     for layout in LAYOUTS {
         let join = Message::decode(Join::TYPE, &payload, layout).unwrap();
@@ -133,7 +133,7 @@ fn a_text_that_grows_by_replacements_is_read_and_may_be_too_long_to_encode() {
 }
 
 #[test]
-fn values_that_do_not_fit_are_refused() {
+fn values_out_of_range_are_refused() {
     let mut out = Vec::new();
     let layer = Message::from(PenUp { layer: 0x0100_0000 });
     let wide = EncodeError::OutOfRange { field: "layer", value: 0x0100_0000 };
@@ -149,7 +149,7 @@ fn values_that_do_not_fit_are_refused() {
 }
 
 #[test]
-fn text_that_is_not_utf8_is_read_with_replacements() {
+fn invalid_utf8_becomes_replacement_characters() {
     let chat = Message::decode(35, b"\0\0\xff", Layout::V4_25);
     assert_eq!(chat, Ok(Chat { message: "\u{fffd}".into(), ..Default::default() }.into()));
 }
@@ -172,13 +172,13 @@ proptest! {
     }
 
     #[test]
-    fn no_payload_makes_a_decoder_panic(kind: u8, payload in prop::collection::vec(any::<u8>(), 0..300)) {
+    fn no_input_makes_the_decoder_panic(kind: u8, payload in prop::collection::vec(any::<u8>(), 0..300)) {
         for layout in LAYOUTS {
             if let Ok(message) = Message::decode(kind, &payload, layout) {
                 prop_assert_eq!(message.message_type(), kind);
                 let mut out = Vec::new();
                 let encoded = message.encode_payload(layout, &mut out);
-                // What replaces bytes that are no UTF-8 takes more room than they did.
+                // Replacement characters are longer than the invalid bytes they replace.
                 let grown = matches!(encoded, Err(EncodeError::BadLength { .. }))
                     && std::str::from_utf8(&payload).is_err();
                 prop_assert!(encoded.is_ok() || grown, "{:?}", encoded);

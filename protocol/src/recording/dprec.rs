@@ -8,46 +8,46 @@ use serde_json::Value;
 use super::Header;
 use crate::frame::{Frame, FrameHeader, HEADER_LEN};
 
-/// What a binary recording begins with.
+/// Magic bytes at the start of a file.
 pub const MAGIC: &[u8; 6] = b"DPREC\0";
 
-/// A binary recording that cannot be read.
+/// A binary recording that cannot be read or written.
 #[derive(Debug, thiserror::Error)]
 pub enum DprecError {
-    /// Reading failed.
+    /// Reading or writing failed.
     #[error("cannot read at offset {offset}: {source}")]
     Io {
-        /// Where in the file.
+        /// Position in the file, in bytes.
         offset: u64,
-        /// Why.
+        /// Error of the operating system.
         source: io::Error,
     },
-    /// It does not begin with [`MAGIC`].
+    /// The file does not start with [`MAGIC`].
     #[error("not a binary recording: it does not begin with DPREC")]
     BadMagic,
-    /// The file ends inside its header.
+    /// The file ends inside the header.
     #[error("the file ends inside its header, at offset {0}")]
     TruncatedHeader(u64),
-    /// The header is no JSON object.
+    /// The header is not a JSON object.
     #[error("the header is no JSON object: {0}")]
     BadHeader(String),
-    /// The header does not fit its length field.
+    /// The header exceeds its 16-bit length field.
     #[error("the header of {0} bytes is too long (65535 at most)")]
     HeaderTooLong(usize),
 }
 
-/// Where and how a recording ends early.
+/// An incomplete message at the end of a recording.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Truncation {
-    /// Offset of the message that is not whole.
+    /// Position of the incomplete message, in bytes.
     pub offset: u64,
-    /// Bytes of it that are there.
+    /// Number of bytes present.
     pub available: u64,
-    /// Bytes it should have, if its header is whole.
+    /// Full length of the message; `None` if even its header is incomplete.
     pub expected: Option<u64>,
 }
 
-/// Reads a binary recording message by message.
+/// Reader of a binary recording.
 #[derive(Debug)]
 pub struct DprecReader<R> {
     input: R,
@@ -61,7 +61,7 @@ impl<R: Read> DprecReader<R> {
     /// Reads magic and header.
     ///
     /// # Errors
-    /// When it is no binary recording or cannot be read.
+    /// When the file is not a binary recording, or reading fails.
     pub fn new(mut input: R) -> Result<Self, DprecError> {
         let mut start = [0; MAGIC.len() + 2];
         let got = read_full(&mut input, &mut start, 0)?;
@@ -84,22 +84,22 @@ impl<R: Read> DprecReader<R> {
         Ok(Self { input, header, offset: (start.len() + len) as u64, truncation: None, done: false })
     }
 
-    /// The header.
+    /// The header metadata.
     pub fn header(&self) -> &Header {
         &self.header
     }
 
-    /// Offset of the next message.
+    /// Position of the next message, in bytes.
     pub fn offset(&self) -> u64 {
         self.offset
     }
 
-    /// Whether the file ended inside a message; known once all messages were read.
+    /// The incomplete message at the end, if there is one. Known once all messages are read.
     pub fn truncation(&self) -> Option<Truncation> {
         self.truncation
     }
 
-    /// The next message; `None` at the end of the file, or where it ends inside a message.
+    /// The next message; `None` at the end of the file, and where it ends inside a message.
     ///
     /// # Errors
     /// When reading fails.
@@ -132,7 +132,7 @@ impl<R: Read> DprecReader<R> {
     }
 }
 
-/// Reads until `buffer` is full or the input ends; returns how much was read.
+/// Reads until `buffer` is full or the input ends. Returns the number of bytes read.
 fn read_full(input: &mut impl Read, buffer: &mut [u8], offset: u64) -> Result<usize, DprecError> {
     let mut got = 0;
     while got < buffer.len() {
@@ -146,7 +146,7 @@ fn read_full(input: &mut impl Read, buffer: &mut [u8], offset: u64) -> Result<us
     Ok(got)
 }
 
-/// Parses the metadata object, keeping the order of its members; values that are no text stay as JSON.
+/// Parses the metadata object, in file order; values that are not strings are kept as JSON.
 fn parse_header(json: &[u8]) -> Result<Header, DprecError> {
     struct Members;
     impl<'de> Visitor<'de> for Members {
@@ -171,7 +171,7 @@ fn parse_header(json: &[u8]) -> Result<Header, DprecError> {
     Ok(header)
 }
 
-/// The bytes that a binary recording with this header begins with.
+/// Encodes the start of a binary recording: magic and header.
 ///
 /// # Errors
 /// When the header is longer than 65535 bytes.
@@ -184,7 +184,7 @@ pub fn header_bytes(header: &Header) -> Result<Vec<u8>, DprecError> {
     Ok([MAGIC.as_slice(), &len.to_be_bytes(), json.as_bytes()].concat())
 }
 
-/// Writes a binary recording message by message.
+/// Writer of a binary recording.
 #[derive(Debug)]
 pub struct DprecWriter<W> {
     output: W,
@@ -202,7 +202,7 @@ impl<W: Write> DprecWriter<W> {
         Ok(Self { output, offset: bytes.len() as u64 })
     }
 
-    /// Appends whole frames.
+    /// Appends complete frames.
     ///
     /// # Errors
     /// When writing fails.
@@ -213,7 +213,7 @@ impl<W: Write> DprecWriter<W> {
         Ok(())
     }
 
-    /// Flushes and gives the output back.
+    /// Flushes and returns the output.
     ///
     /// # Errors
     /// When flushing fails.

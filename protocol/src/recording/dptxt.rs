@@ -1,4 +1,5 @@
-//! Text recordings (`.dptxt`), today's form and that of before 2.2. Sources: docs/spec/wire.md#text-recording, docs/spec/wire.md#text-form-before-22.
+//! Text recordings (`.dptxt`), the current form and the one before 2.2. Sources: docs/spec/wire.md#text-recording,
+//! docs/spec/wire.md#text-form-before-22.
 
 use std::io::{self, BufRead, Write};
 
@@ -7,7 +8,7 @@ use crate::frame::{Frame, FrameRef};
 use crate::message::{DecodeError, Layout};
 use crate::text::{LineError, legacy, parse_line, write_line};
 
-/// Longest line in bytes: one message of 65535 bytes is about 90 kB of base64.
+/// Maximum length of a line in bytes: a message of 65535 bytes is about 90 kB of base64.
 const MAX_LINE: u64 = 1 << 20;
 
 /// A text recording that cannot be read or written.
@@ -18,10 +19,10 @@ pub enum DptxtError {
     Io {
         /// Line number, from 1.
         line: u64,
-        /// Why.
+        /// Error of the operating system.
         source: io::Error,
     },
-    /// A line is no message; reading can go on after it.
+    /// A line is not a valid message; reading can continue after it.
     #[error("line {line}: {source}")]
     Line {
         /// Line number, from 1.
@@ -31,7 +32,7 @@ pub enum DptxtError {
     },
 }
 
-/// Reads a text recording message by message.
+/// Reader of a text recording.
 #[derive(Debug)]
 pub struct DptxtReader<R> {
     input: R,
@@ -39,7 +40,7 @@ pub struct DptxtReader<R> {
     header: Header,
     form: Form,
     line: u64,
-    /// The first line after the header, which ended it.
+    /// The first line after the header.
     peeked: Option<String>,
     warnings: Vec<String>,
 }
@@ -103,7 +104,7 @@ fn read_pair(input: &mut impl io::Read, pair: &mut [u8; 2]) -> io::Result<bool> 
 enum Form {
     Json(Layout),
     Legacy,
-    /// No version in the header: each line says by its look.
+    /// No version in the header: guess the form of each line.
     Either,
 }
 
@@ -139,17 +140,18 @@ impl<R: BufRead> DptxtReader<R> {
         Ok(reader)
     }
 
-    /// The header as it stands in the file.
+    /// The header metadata, as in the file.
     pub fn header(&self) -> &Header {
         &self.header
     }
 
-    /// Whether the messages come out in another version than the header says: the old form is read as that version.
+    /// Whether the file has the form before 2.2. Its messages are converted to version [`legacy::VERSION`], whatever
+    /// the header says.
     pub fn is_legacy(&self) -> bool {
         self.form == Form::Legacy
     }
 
-    /// Whether the first message is in the old form, where the header does not say the version.
+    /// Whether the first message has the form before 2.2, by the version or else by its syntax.
     pub fn begins_legacy(&self) -> bool {
         self.is_legacy() || (self.form == Form::Either && self.peeked.as_deref().is_some_and(looks_legacy))
     }
@@ -159,15 +161,16 @@ impl<R: BufRead> DptxtReader<R> {
         self.line
     }
 
-    /// What was read as a default or skipped since the last call, with line numbers.
+    /// Takes the warnings since the last call, with line numbers: values that were replaced with defaults, messages
+    /// that were skipped.
     pub fn take_warnings(&mut self) -> Vec<String> {
         std::mem::take(&mut self.warnings)
     }
 
-    /// The next message, `None` at the end.
+    /// The next message; `None` at the end.
     ///
     /// # Errors
-    /// When a line is no message (the next call goes on after it), or reading fails.
+    /// When a line is not a valid message (the next call continues after it), or reading fails.
     pub fn next_frame(&mut self) -> Result<Option<Frame>, DptxtError> {
         loop {
             let line = match self.peeked.take() {
@@ -211,7 +214,7 @@ impl<R: BufRead> DptxtReader<R> {
         Err(DptxtError::Line { line: start, source })
     }
 
-    /// The next line that counts, trimmed.
+    /// The next line that is neither blank nor a comment, trimmed.
     fn next_line(&mut self) -> Result<Option<String>, DptxtError> {
         loop {
             self.line += 1;
@@ -230,7 +233,7 @@ impl<R: BufRead> DptxtReader<R> {
     }
 }
 
-/// Whether a line, in a file that does not say its version, is in the old form.
+/// Guesses whether a line has the form before 2.2.
 fn looks_legacy(line: &str) -> bool {
     match line.split_whitespace().nth(2) {
         Some("{") => legacy::opens_block(line),
@@ -239,7 +242,7 @@ fn looks_legacy(line: &str) -> bool {
     }
 }
 
-/// Writes a text recording message by message.
+/// Writer of a text recording.
 #[derive(Debug)]
 pub struct DptxtWriter<W> {
     output: W,
@@ -262,7 +265,7 @@ impl<W: Write> DptxtWriter<W> {
         Ok(writer)
     }
 
-    /// Writes a message; the inner result says whether it has a text form.
+    /// Writes a message. The inner error means that the payload is invalid, so it has no text form.
     ///
     /// # Errors
     /// When writing fails.
@@ -282,7 +285,7 @@ impl<W: Write> DptxtWriter<W> {
         self.output.write_all(self.text.as_bytes()).map_err(|source| DptxtError::Io { line, source })
     }
 
-    /// Flushes and gives the output back.
+    /// Flushes and returns the output.
     ///
     /// # Errors
     /// When flushing fails.

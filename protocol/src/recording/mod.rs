@@ -1,7 +1,7 @@
-//! Recordings: a header of members and the messages of a session.
+//! Recordings: header metadata and the messages of a session.
 //!
-//! [`dprec`] is the binary form (`.dprec`, also that of stored session history), [`dptxt`] the text form. Readers and
-//! writers are streams over the caller's [`std::io`] objects; a file of any size needs the memory of one message.
+//! [`dprec`] is the binary form (`.dprec`, also the format of stored session histories), [`dptxt`] the text form.
+//! Readers and writers stream over the caller's [`std::io`] objects and hold one message in memory at a time.
 
 pub mod dprec;
 pub mod dptxt;
@@ -11,29 +11,29 @@ mod tests;
 use crate::message::Layout;
 use crate::version::ProtocolVersion;
 
-/// Header members of a recording, as text, in their order.
+/// Header metadata of a recording: keys and values as text, in file order.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Header {
     members: Vec<(String, String)>,
 }
 
 impl Header {
-    /// A header that says `version`.
+    /// A header with nothing but a version.
     pub fn of_version(version: &ProtocolVersion) -> Self {
         Self { members: vec![("version".into(), version.to_string())] }
     }
 
-    /// The members in their order.
+    /// Keys and values in file order.
     pub fn members(&self) -> &[(String, String)] {
         &self.members
     }
 
-    /// A member's value.
+    /// The value of a key.
     pub fn get(&self, key: &str) -> Option<&str> {
         self.members.iter().find(|(k, _)| k == key).map(|(_, v)| v.as_str())
     }
 
-    /// Sets a member; an earlier one of that name keeps its place.
+    /// Sets the value of a key; an existing key keeps its position.
     pub fn set(&mut self, key: &str, value: &str) {
         match self.members.iter_mut().find(|(k, _)| k == key) {
             Some((_, old)) => value.clone_into(old),
@@ -41,12 +41,12 @@ impl Header {
         }
     }
 
-    /// The protocol version that the header names, if it is one.
+    /// The protocol version, if there is a valid one.
     pub fn version(&self) -> Option<ProtocolVersion> {
         self.get("version")?.parse().ok()
     }
 
-    /// The payload layout of the recording; today's if the header names no version.
+    /// The payload layout; the current one if there is no version.
     pub fn layout(&self) -> Layout {
         self.version().map_or(Layout::V4_25, |v| v.layout())
     }

@@ -54,7 +54,7 @@ fn a_binary_recording_is_magic_header_and_frames() {
 }
 
 #[test]
-fn header_members_keep_their_order_and_values() {
+fn header_metadata_keeps_its_order_and_values() {
     let (read, messages, truncation) = read_dprec(&dprec(&header(), &some_frames())).unwrap();
     assert_eq!((read, messages, truncation), (header(), some_frames(), None));
     let json = br#"{"b":1,"version":"dp:4.24.0","a":[true]}"#;
@@ -66,7 +66,7 @@ fn header_members_keep_their_order_and_values() {
 }
 
 #[test]
-fn a_file_that_is_no_recording_is_refused_with_its_reason() {
+fn a_file_that_is_not_a_recording_is_refused_with_a_reason() {
     assert!(matches!(read_dprec(b""), Err(DprecError::BadMagic)));
     assert!(matches!(read_dprec(b"DPTEXT\0\0\x02{}"), Err(DprecError::BadMagic)));
     assert!(matches!(read_dprec(b"DPREC\0\0"), Err(DprecError::TruncatedHeader(7))));
@@ -89,7 +89,7 @@ fn text_recordings_have_a_header_comments_and_messages() {
 }
 
 #[test]
-fn a_recording_of_before_22_is_read_in_the_old_form() {
+fn a_text_recording_from_before_2_2_is_read_in_the_old_form() {
     let text = "!version=dp:4.21.2\n1 resize right=3\n1 layerorder layers=1\n1 chat {\nmessage=a b\n}\n1 undopoint\n";
     let (mut reader, messages) = read_dptxt(text);
     let kinds: Vec<_> = messages.iter().map(|m| m.as_ref().unwrap().header().kind).collect();
@@ -102,7 +102,7 @@ fn a_recording_of_before_22_is_read_in_the_old_form() {
 }
 
 #[test]
-fn without_a_version_each_line_says_its_form_by_its_look() {
+fn without_a_version_the_form_of_each_line_is_guessed() {
     let (_, messages) = read_dptxt("1 resize right=3\n1 penup {\"layer\":1}\n1 chat {\nmessage=x\n}\n");
     let kinds: Vec<_> = messages.iter().map(|m| m.as_ref().unwrap().header().kind).collect();
     assert_eq!(kinds, [129, 140, 35]);
@@ -115,7 +115,7 @@ fn a_line_without_end_is_refused() {
 }
 
 #[test]
-fn both_forms_hold_the_same() {
+fn both_forms_have_the_same_content() {
     let mut writer = DptxtWriter::new(Vec::new(), &header()).unwrap();
     for frame in some_frames() {
         writer.write(frames(frame.as_bytes()).next().unwrap()).unwrap().unwrap();
@@ -136,7 +136,7 @@ fn a_payload_without_a_text_form_is_reported_and_not_written() {
 
 proptest! {
     #[test]
-    fn a_recording_cut_anywhere_holds_what_precedes_the_cut(cut in 0usize..100) {
+    fn a_truncated_recording_has_the_messages_before_the_cut(cut in 0usize..100) {
         let all = some_frames();
         let bytes = dprec(&header(), &all);
         let start = bytes.len() - all.iter().map(|f| f.as_bytes().len()).sum::<usize>();
@@ -150,7 +150,7 @@ proptest! {
     }
 
     #[test]
-    fn no_bytes_make_the_readers_panic(bytes in prop::collection::vec(any::<u8>(), 0..300)) {
+    fn no_input_makes_the_readers_panic(bytes in prop::collection::vec(any::<u8>(), 0..300)) {
         let _ = read_dprec(&bytes);
         let _ = read_dprec(&[b"DPREC\0\0\x02{}".as_slice(), &bytes].concat());
         let mut reader = DptxtReader::new(bytes.as_slice()).unwrap();

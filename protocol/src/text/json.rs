@@ -1,4 +1,4 @@
-//! Payload fields as members of a JSON object, after the message table.
+//! Payload fields as members of a JSON object, driven by the message table.
 
 use std::fmt::Write as _;
 
@@ -11,13 +11,13 @@ use super::LineError;
 use crate::blend;
 use crate::message::{DecodeError, FieldInfo, FieldKind, ItemKind};
 
-/// Padding may be there or not: not all who write such files by hand or program know of it.
+/// Padding is optional: not all programs write it.
 const BASE64: GeneralPurpose = GeneralPurpose::new(
     &STANDARD,
     GeneralPurposeConfig::new().with_decode_padding_mode(DecodePaddingMode::Indifferent),
 );
 
-/// Appends ` {...}` to `out`, or nothing when every member would be left out.
+/// Appends ` {...}` to `out`, or nothing if all members are omitted.
 pub(super) fn write_body(fields: &[FieldInfo], payload: &[u8], out: &mut String) -> Result<(), DecodeError> {
     let mut members = Vec::with_capacity(fields.len());
     let mut rest = payload;
@@ -29,7 +29,7 @@ pub(super) fn write_body(fields: &[FieldInfo], payload: &[u8], out: &mut String)
     if !rest.is_empty() {
         return Err(DecodeError::TooLong(rest.len()));
     }
-    // `_` comes last although it sorts before letters.
+    // `_` comes last, though it sorts before letters.
     members.sort_by_key(|(name, _)| (*name == "_", *name));
     if !members.is_empty() {
         out.push(' ');
@@ -57,7 +57,7 @@ fn unsigned(bytes: &[u8]) -> u32 {
     bytes.iter().fold(0, |n, b| n << 8 | u32::from(*b))
 }
 
-/// The member's text, `None` if it is left out.
+/// The JSON text of a member; `None` if it is omitted.
 fn write_field(field: &FieldInfo, rest: &mut &[u8]) -> Result<Option<String>, DecodeError> {
     if let Some(width) = field.kind.width() {
         let value = unsigned(take(rest, width)?);
@@ -147,12 +147,12 @@ fn write_scaled(value: i64, scale: u32) -> String {
     text.trim_end_matches('0').trim_end_matches('.').to_owned()
 }
 
-/// A JSON string; escapes `"`, `\` and control characters only.
+/// A JSON string; only `"`, `\` and control characters are escaped.
 fn quote(text: &str) -> String {
     Value::from(text).to_string()
 }
 
-/// The payload for the members of an object.
+/// Encodes the payload from the members of an object.
 pub(super) fn read_body(
     fields: &[FieldInfo],
     object: &Map<String, Value>,
@@ -251,7 +251,7 @@ fn reset(warn: &mut dyn FnMut(&str), reason: &str) -> u32 {
     0
 }
 
-/// The value as `what`; one of another type counts as missing, with a warning.
+/// Converts a value with `read`; a value of another type counts as missing, with a warning.
 fn expect<'a, T>(
     value: Option<&'a Value>,
     read: impl Fn(&'a Value) -> Option<T>,
@@ -281,7 +281,7 @@ fn item_range(item: ItemKind) -> (i64, i64) {
     }
 }
 
-/// The number times `scale`, rounded; outside the range 0 with a warning.
+/// The number times `scale`, rounded. 0 with a warning if that is out of range.
 fn in_range(number: Option<f64>, scale: u32, low: i64, high: i64, warn: &mut dyn FnMut(&str)) -> i64 {
     let Some(number) = number else {
         warn("expected a number");
@@ -312,7 +312,7 @@ fn push_var(field: &FieldInfo, bytes: &[u8], prefixed: bool, out: &mut Vec<u8>) 
     Ok(())
 }
 
-/// `#rrggbb` (opaque) or `#aarrggbb`.
+/// Parses `#rrggbb` (opaque) or `#aarrggbb` to 0xAARRGGBB.
 pub fn parse_colour(text: &str) -> Option<u32> {
     let hex = text.strip_prefix('#').filter(|h| h.bytes().all(|b| b.is_ascii_hexdigit()))?;
     let value = u32::from_str_radix(hex, 16).ok()?;

@@ -1,7 +1,7 @@
 //! The text form before 2.2: `<user id> <name> key=value ...`, or a block of such lines between `{` and `}`.
 //!
-//! Lines are read into today's messages with the ids of dp:4.24 (16 bits, user id in the high byte), so a recording
-//! read from this form is one of [`VERSION`]. Source: docs/spec/wire.md#text-form-before-22.
+//! Lines are converted to messages of [`VERSION`], with its ids (16 bits, user id in the high byte). Source:
+//! docs/spec/wire.md#text-form-before-22.
 
 use std::str::FromStr;
 
@@ -12,20 +12,20 @@ use crate::message::{self as m, Layout, Message};
 use crate::qt_base64;
 use crate::version::ProtocolVersion;
 
-/// The version whose messages and ids this form is read into.
+/// The version that messages are converted to, as arguments of [`ProtocolVersion::dp`].
 pub const VERSION: (u32, u32, u32) = (4, 24, 0);
 
-/// Whether text recordings of this version are in the old form.
+/// Whether text recordings of this version have the form before 2.2.
 pub fn is_legacy(version: &ProtocolVersion) -> bool {
     version.partial_cmp(&ProtocolVersion::dp(4, 22, 0)).is_some_and(|o| o.is_lt())
 }
 
-/// What one message of the old form became.
+/// Result of parsing a message.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Legacy {
-    /// A message of today.
+    /// A message of [`VERSION`].
     Message(Frame),
-    /// A message that is gone; the text says which.
+    /// A message type that no longer exists, by name.
     Skipped(String),
 }
 
@@ -37,7 +37,7 @@ pub fn opens_block(line: &str) -> bool {
 /// Parses a message: its first line and, if that opens a block, the lines up to the closing one.
 ///
 /// # Errors
-/// When the line is no message of the old form, or says something that cannot be carried over.
+/// When a line is invalid, or the message cannot be converted.
 pub fn parse(line: &str, block: &[String]) -> Result<Legacy, LineError> {
     let line = line.trim();
     let head = if opens_block(line) { line[..line.len() - 1].trim_end() } else { line };
@@ -78,7 +78,7 @@ struct Arguments {
 }
 
 impl Arguments {
-    /// Adds `key=value`; the same key again appends a line.
+    /// Adds `key=value`; a repeated key appends a line to its value.
     fn add(&mut self, text: &str) -> Result<(), LineError> {
         let (key, value) = text
             .split_once('=')
@@ -93,7 +93,7 @@ impl Arguments {
         Ok(())
     }
 
-    /// Adds a line of numbers; `false` if it is none.
+    /// Adds a line of numbers. Returns `false` if it is something else.
     fn add_dab(&mut self, line: &str) -> bool {
         let numbers: Option<Vec<f64>> = line.split_whitespace().map(|n| n.parse().ok()).collect();
         match numbers {
@@ -116,7 +116,7 @@ impl Arguments {
         }
     }
 
-    fn truth(&self, key: &str) -> bool {
+    fn boolean(&self, key: &str) -> bool {
         self.text(key) == "true"
     }
 
@@ -144,7 +144,7 @@ impl Arguments {
         })
     }
 
-    /// The records of a dab message, `width` numbers each.
+    /// The records of a dab message; each must have `width` numbers.
     fn records(&self, width: usize) -> Result<Vec<&[f64]>, LineError> {
         let whole = |dab: &Vec<f64>| dab.len() == width;
         if self.dabs.is_empty() || !self.dabs.iter().all(whole) {
@@ -227,7 +227,7 @@ fn feature_access(a: &Arguments) -> Result<Message, LineError> {
 fn layer_message(name: &str, a: &Arguments) -> Result<Message, LineError> {
     Ok(match name {
         "layeracl" => {
-            let lock = if a.truth("locked") { 0x80 } else { 0 };
+            let lock = if a.boolean("locked") { 0x80 } else { 0 };
             let flags = lock | tier(a.text("tier"))?;
             m::LayerACL { id: a.int("id")?, flags, exclusive: a.list("exclusive")? }.into()
         }
@@ -249,7 +249,7 @@ fn layer_message(name: &str, a: &Arguments) -> Result<Message, LineError> {
         }
         .into(),
         "retitlelayer" => m::LayerRetitle { id: a.int("id")?, title: a.text("title").to_owned() }.into(),
-        "deletelayer" if a.truth("merge") => {
+        "deletelayer" if a.boolean("merge") => {
             return Err(LineError::Legacy(
                 "deletelayer merge=true: the layer below is not known from the file".into(),
             ));
@@ -333,7 +333,7 @@ fn paint_message(name: &str, a: &Arguments) -> Result<Message, LineError> {
     })
 }
 
-/// Positions are in pixels, relative to the one before; sizes of classic dabs in pixels.
+/// Positions are in pixels, relative to the previous dab; sizes of classic dabs are in pixels.
 fn dabs(name: &str, a: &Arguments) -> Result<Message, LineError> {
     let coordinate = |key: &str, scale: f64| -> Result<i32, LineError> {
         match a.text(key) {

@@ -1,7 +1,7 @@
-//! The text form of messages: `<user id> <text name> [<JSON object>]`, one message a line.
+//! The text form of messages: `<user id> <name> [<JSON object>]`, one message per line.
 //!
 //! [`write_line`] and [`parse_line`] are driven by the message table, so every message of both layouts has a text
-//! form. The form before 2.2 (`key=value`) is read by [`legacy`]. Source: docs/spec/wire.md#text-recording.
+//! form. [`legacy`] parses the form before 2.2 (`key=value`). Source: docs/spec/wire.md#text-recording.
 
 mod json;
 pub mod legacy;
@@ -15,41 +15,41 @@ use serde_json::{Map, Value};
 use crate::frame::{Frame, FrameRef};
 use crate::message::{DecodeError, Layout, info_by_text, info_of};
 
-/// A line that is no message.
+/// A line that is not a valid message.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum LineError {
     /// The line does not begin with a user id and a name.
     #[error("expected '<user id> <message name>'")]
     Incomplete,
-    /// The user id is no number of 0-255.
+    /// The user id is not a number from 0 to 255.
     #[error("'{0}' is no user id (0-255)")]
     BadUser(String),
-    /// The message name is not in the table.
+    /// There is no message of this name.
     #[error("unknown message '{0}'")]
     UnknownName(String),
-    /// The message came with dp:4.25 and is not part of sessions of this version.
+    /// The message exists since dp:4.25 only.
     #[error("message '{0}' does not exist before dp:4.25")]
     NotInVersion(String),
-    /// What follows the name is not a JSON object.
+    /// The text after the name is not a JSON object.
     #[error("the body is not a JSON object: {0}")]
     BadBody(String),
-    /// The fields cannot be put into a message.
+    /// A field is invalid.
     #[error("field '{field}': {reason}")]
     BadField {
-        /// The field's name.
+        /// Name of the field.
         field: String,
-        /// What is wrong with it.
+        /// What is wrong.
         reason: String,
     },
-    /// A block `{` is not closed, or a line of the old form cannot be read.
+    /// A line of the form before 2.2 is invalid, or its block `{` is not closed.
     #[error("{0}")]
     Legacy(String),
 }
 
-/// Appends the line for a frame to `out`, without a line feed.
+/// Appends the line of a frame to `out`, without a line feed.
 ///
 /// # Errors
-/// When the payload is no valid message of `layout`; `out` is left as it was.
+/// When the payload is invalid in `layout`; `out` is unchanged then.
 pub fn write_line(frame: FrameRef<'_>, layout: Layout, out: &mut String) -> Result<(), DecodeError> {
     let kind = frame.header.kind;
     let info = info_of(kind).filter(|m| !m.reserved).ok_or(DecodeError::UnknownType(kind))?;
@@ -65,11 +65,10 @@ pub fn write_line(frame: FrameRef<'_>, layout: Layout, out: &mut String) -> Resu
     written
 }
 
-/// Parses one message line of today's form. What reads as a default although something else was meant is said in
-/// `warnings`.
+/// Parses a line of the current form. Values that are replaced with defaults are reported in `warnings`.
 ///
 /// # Errors
-/// When the line is no message.
+/// When the line is not a valid message.
 pub fn parse_line(line: &str, layout: Layout, warnings: &mut Vec<String>) -> Result<Frame, LineError> {
     let (user, rest) = split_word(line.trim());
     let (name, body) = split_word(rest);
@@ -91,7 +90,7 @@ pub fn parse_line(line: &str, layout: Layout, warnings: &mut Vec<String>) -> Res
         .map_err(|e| LineError::BadField { field: "payload".into(), reason: e.to_string() })
 }
 
-/// The first word and what follows it, blanks removed.
+/// The first word, and the trimmed text after it.
 fn split_word(text: &str) -> (&str, &str) {
     match text.split_once(char::is_whitespace) {
         Some((word, rest)) => (word, rest.trim()),

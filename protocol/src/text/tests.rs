@@ -23,7 +23,7 @@ fn line(frame: &Frame, layout: Layout) -> String {
 }
 
 #[test]
-fn own_vectors_read_and_write() {
+fn test_vectors_parse_and_format() {
     let vectors: [(&str, u8, &[u8]); 8] = [
         ("0 keepalive", 3, &[]),
         ("9 penup {\"layer\":258}", 140, &[0, 1, 2]),
@@ -55,7 +55,7 @@ fn own_vectors_read_and_write() {
 }
 
 #[test]
-fn members_that_are_missing_read_as_nothing() {
+fn missing_members_have_default_values() {
     assert_eq!(frame("1 putimage"), frame("1 putimage {\"mode\":\"svg:src-over\",\"x\":0}"));
     assert_eq!(frame("1 putimage").unwrap().payload()[3], 1);
 }
@@ -77,7 +77,7 @@ fn base64_needs_no_padding() {
 }
 
 #[test]
-fn lines_that_are_no_message_say_why() {
+fn invalid_lines_are_refused_with_a_reason() {
     assert_eq!(frame("1"), Err(LineError::Incomplete));
     assert_eq!(frame("256 penup"), Err(LineError::BadUser("256".into())));
     assert_eq!(frame("1 nosuch {}"), Err(LineError::UnknownName("nosuch".into())));
@@ -98,7 +98,7 @@ fn legacy(line: &str, block: &[&str]) -> Message {
 }
 
 #[test]
-fn the_old_form_is_read_into_todays_messages() {
+fn the_old_form_is_converted_to_current_messages() {
     let resize = m::CanvasResize { right: 3200, bottom: 16, ..Default::default() };
     assert_eq!(legacy("1 resize right=3200 bottom=0x10", &[]), resize.into());
     let create = m::LayerTreeCreate {
@@ -135,7 +135,7 @@ fn the_old_form_is_read_into_todays_messages() {
 }
 
 #[test]
-fn what_the_old_form_cannot_carry_over_is_said() {
+fn old_messages_that_cannot_be_converted_are_reported() {
     let fails = |line: &str| parse(line, &[]).unwrap_err().to_string();
     assert_eq!(fails("1 nosuch"), "unknown message 'nosuch'");
     assert_eq!(fails("1 resize right"), "expected key=value instead of 'right'");
@@ -163,7 +163,7 @@ proptest! {
     }
 
     #[test]
-    fn no_line_makes_the_parsers_panic(line in "[0-9]{1,3} [a-z]{3,12} .{0,60}", block in prop::collection::vec(".{0,20}", 0..3)) {
+    fn no_input_makes_the_parsers_panic(line in "[0-9]{1,3} [a-z]{3,12} .{0,60}", block in prop::collection::vec(".{0,20}", 0..3)) {
         let _ = frame(&line);
         let _ = parse(&line, &block);
     }

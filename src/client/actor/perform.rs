@@ -113,7 +113,7 @@ impl Client {
                     return;
                 }
                 let (client, in_flight_budget, place) =
-                    (ctx.address(), self.in_flight_budget.clone(), self.permit.place());
+                    (ctx.address(), self.in_flight_budget.clone(), self.permit.limit_key());
                 let wanted = HostSession { host, protocol, authenticated, client, in_flight_budget, place };
                 let asked = self.context.server.send(wanted);
                 let asked = in_time(asked, conn).into_actor(self).map(|answer, client, ctx| match answer {

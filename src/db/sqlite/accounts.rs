@@ -1,5 +1,5 @@
-//! Accounts in SQLite. Each change reads, checks and writes in one transaction: whatever others change meanwhile, it is
-//! the account that was meant.
+//! Accounts in SQLite. Each change reads, checks and writes in one transaction, so concurrent changes by other
+//! programs cannot make it hit another account.
 
 use diesel::prelude::*;
 use diesel::sql_types::{BigInt, Integer, Text};
@@ -21,15 +21,20 @@ fn find(connection: &mut SqliteConnection, key: AccountKey<'_>) -> Result<Option
     Ok(users.into_iter().next().map(Account::from))
 }
 
-fn must_find(connection: &mut SqliteConnection, key: AccountKey<'_>) -> Result<Account, DbError> {
+fn require(connection: &mut SqliteConnection, key: AccountKey<'_>) -> Result<Account, DbError> {
     find(connection, key)?.ok_or_else(|| DbError::NoAccount(key.to_string()))
 }
 
-/// Whether an account may have a name: no other one has it, nor one that people cannot tell from it.
-fn must_be_free(connection: &mut SqliteConnection, name: &str, besides: Option<i64>) -> Result<(), DbError> {
+/// Fails if another account has this name or one that looks the same. `renamed` is the id of the account that is
+/// renamed.
+fn require_unused_name(
+    connection: &mut SqliteConnection,
+    name: &str,
+    renamed: Option<i64>,
+) -> Result<(), DbError> {
     let users: Vec<User> = diesel::sql_query(USERS).load(connection)?;
     let accounts = users.into_iter().map(Account::from);
-    match accounts.into_iter().find(|a| Some(a.id) != besides && username::same(&a.name, name)) {
+    match accounts.into_iter().find(|a| Some(a.id) != renamed && username::same(&a.name, name)) {
         Some(other) => Err(DbError::AccountExists(other.name)),
         None => Ok(()),
     }
@@ -43,7 +48,7 @@ impl Sqlite {
     pub(super) fn insert_account(&mut self, account: &Account) -> Result<Account, DbError> {
         self.own_changes += 1;
         self.connection.immediate_transaction(|connection| {
-            must_be_free(connection, &account.name, None)?;
+            require_unused_name(connection, &account.name, None)?;
             let id = ids::next(connection, "users")?;
             diesel::sql_query(
                 "INSERT INTO users (rowid, username, password, locked, flags) VALUES (?, ?, ?, ?, ?)",
@@ -54,7 +59,7 @@ impl Sqlite {
             .bind::<Integer, _>(i32::from(account.locked))
             .bind::<Text, _>(account.flags.join(","))
             .execute(connection)?;
-            must_find(connection, AccountKey::Id(id))
+            require(connection, AccountKey::Id(id))
         })
     }
 
@@ -65,11 +70,11 @@ impl Sqlite {
     ) -> Result<Account, DbError> {
         self.own_changes += 1;
         self.connection.immediate_transaction(|connection| {
-            let before = must_find(connection, key)?;
+            let before = require(connection, key)?;
             let mut account = before.clone();
             change(&mut account);
             if account.name != before.name {
-                must_be_free(connection, &account.name, Some(before.id))?;
+                require_unused_name(connection, &account.name, Some(before.id))?;
             }
             diesel::sql_query(
                 "UPDATE users SET username = ?, password = ?, locked = ?, flags = ? WHERE rowid = ?",
@@ -80,15 +85,15 @@ impl Sqlite {
             .bind::<Text, _>(account.flags.join(","))
             .bind::<BigInt, _>(before.id)
             .execute(connection)?;
-            must_find(connection, AccountKey::Id(before.id))
+            require(connection, AccountKey::Id(before.id))
         })
     }
 
     pub(super) fn delete_account(&mut self, key: AccountKey<'_>) -> Result<(), DbError> {
         self.own_changes += 1;
         self.connection.immediate_transaction(|connection| {
-            let account = must_find(connection, key)?;
-            ids::keep(connection, "users")?;
+            let account = require(connection, key)?;
+            ids::record_highest(connection, "users")?;
             diesel::sql_query("DELETE FROM users WHERE rowid = ?")
                 .bind::<BigInt, _>(account.id)
                 .execute(connection)?;

@@ -1,4 +1,4 @@
-//! The part of SQLite that only the admin API needs.
+//! The part of the SQLite backend that only the admin API needs.
 
 use std::net::IpAddr;
 
@@ -29,7 +29,7 @@ struct Ban {
 }
 
 #[derive(QueryableByName)]
-struct Line {
+struct LogLine {
     #[diesel(sql_type = Text)]
     timestamp: String,
     #[diesel(sql_type = Integer)]
@@ -44,8 +44,9 @@ struct Line {
     message: String,
 }
 
-/// Columns of bans of somebody, not of an address.
-const WORDS: [&str; 2] = ["COALESCE(CAST(reaction AS TEXT), '')", "COALESCE(CAST(reason AS TEXT), '')"];
+/// Columns that only bans of system ids and users have.
+const REACTION_AND_REASON: [&str; 2] =
+    ["COALESCE(CAST(reaction AS TEXT), '')", "COALESCE(CAST(reason AS TEXT), '')"];
 
 fn table(kind: BanKind) -> &'static str {
     match kind {
@@ -55,12 +56,12 @@ fn table(kind: BanKind) -> &'static str {
     }
 }
 
-/// Whether two bans are of the same.
+/// Whether two bans have the same subject.
 fn same_subject(kind: BanKind, a: &BanRow, b: &BanRow) -> bool {
     if kind != BanKind::Address {
         return a.subject == b.subject;
     }
-    // No prefix, and one of all bits, is the one address.
+    // Prefix length 0 and the full length both mean the single address.
     let range = |ban: &BanRow| {
         let ip: IpAddr = ban.subject.trim().parse().ok()?;
         let all = if ip.is_ipv4() { 32 } else { 128 };
@@ -70,18 +71,18 @@ fn same_subject(kind: BanKind, a: &BanRow, b: &BanRow) -> bool {
 }
 
 fn bans_of(connection: &mut SqliteConnection, kind: BanKind) -> QueryResult<Vec<BanRow>> {
-    let (subject, subnet, words) = match kind {
+    let (subject, subnet, texts) = match kind {
         BanKind::Address => ("ip", "COALESCE(CAST(subnet AS INTEGER), 0)", ["''", "''"]),
-        BanKind::System => ("sid", "0", WORDS),
-        BanKind::User => ("userid", "0", WORDS),
+        BanKind::System => ("sid", "0", REACTION_AND_REASON),
+        BanKind::User => ("userid", "0", REACTION_AND_REASON),
     };
     let sql = format!(
         "SELECT rowid AS id, CAST({subject} AS TEXT) AS subject, {subnet} AS subnet, {} AS reaction, \
          {} AS reason, COALESCE(CAST(expires AS TEXT), '') AS expires, \
          COALESCE(CAST(comment AS TEXT), '') AS comment, COALESCE(CAST(added AS TEXT), '') AS added \
          FROM {} WHERE {subject} IS NOT NULL ORDER BY rowid",
-        words[0],
-        words[1],
+        texts[0],
+        texts[1],
         table(kind),
     );
     let rows: Vec<Ban> = diesel::sql_query(sql).load(connection)?;
@@ -106,10 +107,11 @@ fn write_ban(connection: &mut SqliteConnection, kind: BanKind, id: i64, ban: &Ba
         .execute(connection)?;
         return Ok(());
     }
-    let (subject, kind_of) = if kind == BanKind::System { ("sid", "TEXT") } else { ("userid", "INTEGER") };
+    let (subject, sql_type_name) =
+        if kind == BanKind::System { ("sid", "TEXT") } else { ("userid", "INTEGER") };
     let sql = format!(
         "INSERT INTO {} (rowid, {subject}, reaction, expires, comment, reason, added) \
-         VALUES (?, CAST(? AS {kind_of}), ?, ?, ?, ?, ?)",
+         VALUES (?, CAST(? AS {sql_type_name}), ?, ?, ?, ?, ?)",
         table(kind)
     );
     diesel::sql_query(sql)
@@ -133,13 +135,13 @@ impl Sqlite {
     ) -> Result<bool, DbError> {
         self.own_changes += 1;
         self.connection.immediate_transaction(|connection| {
-            let there: Number = diesel::sql_query(
+            let matches: Number = diesel::sql_query(
                 "SELECT COALESCE((SELECT CAST(value AS TEXT) FROM settings WHERE CAST(key AS TEXT) = ?), '') = ? AS n",
             )
             .bind::<Text, _>(key)
             .bind::<Text, _>(value)
             .get_result(connection)?;
-            if there.n == 0 {
+            if matches.n == 0 {
                 return Ok(false);
             }
             for key in remove {
@@ -164,9 +166,9 @@ impl Sqlite {
     pub(super) fn insert_ban(&mut self, kind: BanKind, ban: &BanRow) -> Result<BanRow, DbError> {
         self.own_changes += 1;
         self.connection.immediate_transaction(|connection| {
-            let there = bans_of(connection, kind)?;
+            let existing = bans_of(connection, kind)?;
             let same = |b: &BanRow| b.expires > ban.added && same_subject(kind, b, ban);
-            if let Some(same) = there.into_iter().find(same) {
+            if let Some(same) = existing.into_iter().find(same) {
                 return Ok(same);
             }
             let id = ids::next(connection, table(kind))?;
@@ -178,7 +180,7 @@ impl Sqlite {
     pub(super) fn delete_ban(&mut self, kind: BanKind, id: i64) -> Result<bool, DbError> {
         self.own_changes += 1;
         self.connection.immediate_transaction(|connection| {
-            ids::keep(connection, table(kind))?;
+            ids::record_highest(connection, table(kind))?;
             let sql = format!("DELETE FROM {} WHERE rowid = ?", table(kind));
             Ok(diesel::sql_query(sql).bind::<BigInt, _>(id).execute(connection)? > 0)
         })
@@ -228,23 +230,23 @@ impl Sqlite {
             part(&user),
             part(&message).replace("?2", "?3"),
         );
-        let lines: Vec<Line> = diesel::sql_query(sql)
+        let lines: Vec<LogLine> = diesel::sql_query(sql)
             .bind::<Text, _>(&query.session)
-            .bind::<Text, _>(escaped(&query.user))
-            .bind::<Text, _>(escaped(&query.contains))
+            .bind::<Text, _>(escape_like(&query.user))
+            .bind::<Text, _>(escape_like(&query.contains))
             .bind::<Text, _>(&query.after)
             .bind::<BigInt, _>(query.count)
             .bind::<BigInt, _>(query.skip)
             .load(&mut self.connection)?;
-        let row = |l: Line| {
-            let Line { timestamp, level, topic, user, session, message } = l;
+        let row = |l: LogLine| {
+            let LogLine { timestamp, level, topic, user, session, message } = l;
             LogRow { timestamp, level, topic, user, session, message }
         };
         Ok(lines.into_iter().map(row).collect())
     }
 }
 
-/// What means itself in a pattern.
-fn escaped(text: &str) -> String {
+/// Escapes the wildcards of LIKE.
+fn escape_like(text: &str) -> String {
     text.replace('\\', "\\\\").replace('%', "\\%").replace('_', "\\_")
 }

@@ -1,47 +1,48 @@
-//! How large the log is, and making it smaller.
+//! Size limit of the event log.
 
 use diesel::prelude::*;
 use diesel::sql_types::BigInt;
 
 use super::Sqlite;
 use crate::db::DbError;
-use crate::db::log::LINE_COST;
+use crate::db::log::ROW_COST;
 
-/// A line: where it is, and what it counts.
+/// Row id and size of a log row.
 #[derive(QueryableByName)]
-struct Line {
+struct RowSize {
     #[diesel(sql_type = BigInt)]
     id: i64,
     #[diesel(sql_type = BigInt)]
     bytes: i64,
 }
 
-/// So many lines behind one, oldest first.
-fn lines() -> String {
+/// SQL for a number of log rows after a row id, oldest first.
+fn rows_sql() -> String {
     let length = |column: &str| format!("COALESCE(LENGTH(CAST({column} AS BLOB)), 0)");
     let [user, session, message] = ["user", "session", "message"].map(length);
     format!(
-        "SELECT rowid AS id, {LINE_COST} + {user} + {session} + {message} AS bytes FROM serverlog \
+        "SELECT rowid AS id, {ROW_COST} + {user} + {session} + {message} AS bytes FROM serverlog \
          WHERE rowid > ? ORDER BY rowid LIMIT ?"
     )
 }
 
 impl Sqlite {
-    /// Size of so many lines behind one, and the last of them; `None` if there are none.
+    /// See [`Backend::log_size`](super::Backend::log_size).
     pub(super) fn size_of_log(&mut self, after: i64, count: i64) -> Result<Option<(u64, i64)>, DbError> {
-        let sql =
-            format!("SELECT COALESCE(MAX(id), 0) AS id, COALESCE(SUM(bytes), 0) AS bytes FROM ({})", lines());
-        let sum: Line = diesel::sql_query(sql)
+        let sql = format!(
+            "SELECT COALESCE(MAX(id), 0) AS id, COALESCE(SUM(bytes), 0) AS bytes FROM ({})",
+            rows_sql()
+        );
+        let sum: RowSize = diesel::sql_query(sql)
             .bind::<BigInt, _>(after)
             .bind::<BigInt, _>(count)
             .get_result(&mut self.connection)?;
         Ok((sum.bytes > 0).then_some((sum.bytes.unsigned_abs(), sum.id)))
     }
 
-    /// Deletes the oldest lines, so many that they have as many bytes together, but not more than `count` of them.
-    /// Returns their bytes.
+    /// See [`Backend::delete_oldest_log`](super::Backend::delete_oldest_log).
     pub(super) fn delete_from_log(&mut self, bytes: u64, count: i64) -> Result<u64, DbError> {
-        let oldest: Vec<Line> = diesel::sql_query(lines())
+        let oldest: Vec<RowSize> = diesel::sql_query(rows_sql())
             .bind::<BigInt, _>(i64::MIN)
             .bind::<BigInt, _>(count)
             .load(&mut self.connection)?;

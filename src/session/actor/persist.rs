@@ -199,8 +199,8 @@ impl Session {
         let Some(recording) = &mut self.recording else { return };
         let to_record = self.machine.take_recording();
         if to_record.restart {
-            let parts = self.machine.history().parts();
-            recording.begin(self.machine.protocol(), parts);
+            let chunks = self.machine.history().chunks();
+            recording.begin(self.machine.protocol(), chunks);
         } else if !to_record.bytes.is_empty() {
             recording.write(to_record.bytes);
         }

@@ -1,5 +1,5 @@
-//! The journal of a session while it is loaded: lines are appended, and now and then it is written anew, with only what
-//! counts, and put in place of the old one.
+//! The journal of a loaded session: lines are appended, and from time to time it is compacted: rewritten with only
+//! the entries of the current state, and renamed into place.
 
 use std::fs::{self, OpenOptions};
 use std::io;
@@ -11,52 +11,50 @@ use crate::storage::journal::Entry;
 use crate::storage::names;
 use crate::storage::syncer::SyncFile;
 
-/// A journal that is shorter than this stays as it is until the next reset.
-const MIN_LONG_JOURNAL: u64 = 1 << 20;
-/// A journal is long when it has grown to so many times what it was when it was written anew.
-const LONG_FACTOR: u64 = 4;
-/// Bytes of lines that wait for the journal because writing fails; more than that, and it is written anew.
+/// A journal shorter than this, in bytes, is not compacted.
+const MIN_COMPACTION_BYTES: u64 = 1 << 20;
+/// A journal is compacted when it has grown to this many times its compacted size.
+const COMPACTION_FACTOR: u64 = 4;
+/// Bytes of journal lines that are kept while writing fails; with more, the journal is rewritten from a snapshot.
 const MAX_BACKLOG: usize = 64 << 10;
-/// `FILE` entries that a new journal has at most. drawpile-srv numbers the next history file by them.
+/// Maximum number of `FILE` entries in a rewritten journal. drawpile-srv numbers the next history file by them.
 const MAX_FILE_LINES: u32 = 100;
 
 /// A journal that was read.
 #[derive(Debug)]
 pub(in crate::storage) struct LoadedJournal {
-    /// Its name.
     pub(in crate::storage) name: String,
-    /// The file.
     pub(in crate::storage) sync: Arc<SyncFile>,
-    /// Its size.
+    /// Its size in bytes.
     pub(in crate::storage) end: u64,
-    /// What enters it before anything else does: a line feed, if it does not end with one.
+    /// Written before anything else: a line feed, if the journal does not end with one.
     pub(in crate::storage) backlog: String,
-    /// The hashes in it.
+    /// Hashes in it: of the session password and of the operator password.
     pub(in crate::storage) hashes: [String; 2],
-    /// Lines of later versions.
+    /// Lines of later versions, to be kept.
     pub(in crate::storage) unknown: String,
 }
 
 impl SessionFiles {
-    /// Whether some lines of the journal could not be written yet, or it is to be written anew.
+    /// Whether the journal has something to write: a backlog, missing lines, or a compaction.
     pub fn has_backlog(&self) -> bool {
-        self.exists() && (!self.backlog.is_empty() || self.incomplete || self.is_long())
+        self.exists() && (!self.backlog.is_empty() || self.incomplete || self.needs_compaction())
     }
 
-    /// Whether this work needs a [`WriteBatch::snapshot`], because the journal is to be written anew.
-    pub fn wants_snapshot(&self, work: &WriteBatch) -> bool {
-        let replaces = matches!(work.history, HistoryWrite::Replace(_));
-        work.incomplete || (self.exists() && (self.incomplete || self.is_long() || replaces))
+    /// Whether this batch needs a [`WriteBatch::snapshot`], because the journal will be rewritten.
+    pub fn wants_snapshot(&self, batch: &WriteBatch) -> bool {
+        let replaces = matches!(batch.history, HistoryWrite::Replace(_));
+        batch.incomplete || (self.exists() && (self.incomplete || self.needs_compaction() || replaces))
     }
 
-    /// Whether the journal has grown to much more than it has to say.
-    fn is_long(&self) -> bool {
+    /// Whether the journal has grown to much more than the current state needs.
+    fn needs_compaction(&self) -> bool {
         let end = self.journal.as_ref().map_or(0, |journal| journal.end);
-        end > MIN_LONG_JOURNAL && end > LONG_FACTOR * self.compact_len
+        end > MIN_COMPACTION_BYTES && end > COMPACTION_FACTOR * self.compact_len
     }
 
-    /// Has an entry wait for the journal.
-    pub(super) fn enter(&mut self, entry: &Entry) {
+    /// Adds an entry to the backlog.
+    pub(super) fn queue_entry(&mut self, entry: &Entry) {
         match entry {
             Entry::Password(hash) => self.hashes[0].clone_from(hash),
             Entry::Opword(hash) => self.hashes[1].clone_from(hash),
@@ -65,7 +63,7 @@ impl SessionFiles {
         entry.write(&mut self.backlog);
     }
 
-    /// What cannot be written is not kept without end: the journal is written anew when that works again.
+    /// Bounds the backlog while writing fails: it is dropped, and the journal is rewritten when writing works again.
     pub(super) fn bound_backlog(&mut self) {
         if self.exists() && self.backlog.len() > MAX_BACKLOG {
             self.backlog.clear();
@@ -74,11 +72,7 @@ impl SessionFiles {
     }
 
     pub(super) fn journal_error(&self, doing: &'static str, why: &'static str) -> StorageError {
-        StorageError {
-            doing,
-            path: self.folder.path().join(&self.journal_name),
-            source: io::Error::other(why),
-        }
+        StorageError { doing, path: self.dir.path().join(&self.journal_name), source: io::Error::other(why) }
     }
 
     pub(super) fn write_backlog(&mut self) -> Result<(), StorageError> {
@@ -87,7 +81,7 @@ impl SessionFiles {
         written.map_err(failed("write to", journal.sync.path()))?;
         journal.end += self.backlog.len() as u64;
         self.backlog.clear();
-        self.folder.syncer().written(&journal.sync);
+        self.dir.syncer().queue(&journal.sync);
         Ok(())
     }
 
@@ -95,29 +89,28 @@ impl SessionFiles {
         format!("{}{}", self.journal_name, names::NEW)
     }
 
-    /// Writes a complete journal under another name and, if wanted, forces it to the disk.
-    pub(super) fn write_new_journal(&self, text: &str, force: bool) -> Result<Arc<SyncFile>, StorageError> {
-        let path = self.folder.path().join(self.new_journal_name());
+    /// Writes a complete journal under a temporary name, with an fsync if wanted.
+    pub(super) fn write_new_journal(&self, text: &str, fsync: bool) -> Result<Arc<SyncFile>, StorageError> {
+        let path = self.dir.path().join(self.new_journal_name());
         let mut options = OpenOptions::new();
         options.read(true).write(true).create(true).truncate(true);
         let written = options.open(&path).and_then(|file| {
             file.write_all_at(text.as_bytes(), 0)?;
-            let sync = SyncFile::of(file, &self.folder.path().join(&self.journal_name));
-            if force { sync.sync().map(|()| sync) } else { Ok(sync) }
+            let sync = SyncFile::from_file(file, &self.dir.path().join(&self.journal_name));
+            if fsync { sync.sync().map(|()| sync) } else { Ok(sync) }
         });
         written.map_err(failed("write", &path))
     }
 
-    /// Gives the journal that was written under another name its own. Whatever interrupts this leaves the old one or the
-    /// new one.
-    pub(super) fn name_journal(&self) -> Result<(), StorageError> {
-        let path = self.folder.path().join(&self.journal_name);
-        let renamed = fs::rename(self.folder.path().join(self.new_journal_name()), &path);
+    /// Renames the new journal into place, atomically. A crash leaves the old one or the new one.
+    pub(super) fn rename_journal(&self) -> Result<(), StorageError> {
+        let path = self.dir.path().join(&self.journal_name);
+        let renamed = fs::rename(self.dir.path().join(self.new_journal_name()), &path);
         renamed.map_err(failed("write", &path))
     }
 
-    /// The journal that has this text now is written to from here on.
-    pub(super) fn take_journal(&mut self, sync: Arc<SyncFile>, text: &str) {
+    /// From now on writes to this new journal, which has this text.
+    pub(super) fn switch_journal(&mut self, sync: Arc<SyncFile>, text: &str) {
         let end = text.len() as u64;
         self.journal = Some(Journal { sync, end });
         self.backlog.clear();
@@ -125,20 +118,20 @@ impl SessionFiles {
         self.compact_len = end;
     }
 
-    /// Writes the journal anew: the same as before, without what does not count any more.
-    pub(super) fn rewrite(&mut self, lines: &str) -> Result<(), StorageError> {
+    /// Compacts the journal: rewrites it with only the entries of the current state.
+    pub(super) fn compact(&mut self, lines: &str) -> Result<(), StorageError> {
         let text = self.file_lines(&self.history_name, self.files) + lines;
         let journal = self.write_new_journal(&text, true)?;
-        self.name_journal().inspect_err(|_| self.discard(&self.new_journal_name()))?;
-        self.take_journal(journal, &text);
-        let directory = self.folder.directory();
-        let forced = directory.sync().map_err(failed("force", directory.path()));
-        // If that fails, it is not known which of the two the disk has.
-        self.incomplete = forced.is_err();
-        forced
+        self.rename_journal().inspect_err(|_| self.discard(&self.new_journal_name()))?;
+        self.switch_journal(journal, &text);
+        let directory = self.dir.directory();
+        let synced = directory.sync().map_err(failed("fsync", directory.path()));
+        // After an error it is unknown which of the two journals is on the disk.
+        self.incomplete = synced.is_err();
+        synced
     }
 
-    /// What stands in a new journal behind the names of history files.
+    /// The lines of a rewritten journal behind its `FILE` entries.
     pub(super) fn journal_lines(&self, entries: &[Entry]) -> String {
         let mut lines = String::new();
         entries.iter().for_each(|entry| entry.write(&mut lines));
@@ -151,8 +144,9 @@ impl SessionFiles {
         lines + &self.unknown
     }
 
-    /// The entries for the history file that counts: as many as there were files, because drawpile-srv derives the
-    /// number of the next one from that. It would write to the present file if that had the next number.
+    /// The `FILE` entries for the current history file: as many as there were history files, because drawpile-srv
+    /// derives the next number from their count. One more if the next name would be that of the current file, which
+    /// drawpile-srv would overwrite.
     pub(super) fn file_lines(&self, name: &str, files: u32) -> String {
         let mut count = files.min(MAX_FILE_LINES);
         if names::history(self.id(), count + 1) == name {

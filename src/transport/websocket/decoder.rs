@@ -1,84 +1,80 @@
-//! Frames of a client to messages.
+//! Decoder of WebSocket frames of clients to messages.
 
 use super::{BINARY, CLOSE, CONTINUATION, MAX_CONTROL, PING, PONG, TEXT, code};
 
-/// Buffers larger than this are given back after a message.
+/// Capacity that a buffer keeps after a message.
 const KEEP_BYTES: usize = 4 << 10;
-/// Largest head of a frame: two bytes, eight of length, four of mask.
+/// Maximum frame header: two bytes, eight of length, four of mask.
 const MAX_FRAME_HEAD: usize = 14;
 
-/// What the other side may send.
+/// What the decoder accepts.
 #[derive(Debug, Clone, Copy)]
 pub struct Accepts {
-    /// Greatest length of a message in bytes.
+    /// Maximum length of a message in bytes.
     pub message: usize,
-    /// Text messages, besides binary ones.
+    /// Accept text messages as well as binary ones.
     pub text: bool,
 }
 
-/// Something whole has arrived; [`Decoder::payload`] is its content.
+/// A complete message or control frame; [`Decoder::payload`] is its content.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Event {
-    /// A text message.
     Text,
-    /// A binary message.
     Binary,
-    /// It is to be answered.
+    /// To be answered with a pong of the same payload.
     Ping,
-    /// The answer to a ping.
     Pong,
-    /// Goodbye, with this code if there is one.
+    /// With the close code, if there is one.
     Close(Option<u16>),
 }
 
-/// The peer broke the protocol.
+/// The peer violated the protocol.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("WebSocket: {reason}")]
 pub struct Violation {
-    /// What the connection is closed with.
+    /// Close code to send.
     pub code: u16,
-    /// For the log.
+    /// Text for the log.
     pub reason: &'static str,
 }
 
-fn broken(reason: &'static str) -> Violation {
+fn violation(reason: &'static str) -> Violation {
     Violation { code: code::PROTOCOL, reason }
 }
 
-/// A frame of which the payload arrives.
+/// A frame whose payload is being received.
 #[derive(Debug, Clone, Copy)]
 struct Payload {
-    kind: u8,
-    last: bool,
-    left: usize,
+    opcode: u8,
+    fin: bool,
+    remaining_len: usize,
     mask: [u8; 4],
 }
 
-/// Takes the frames of a client apart, however they arrive.
+/// Incremental decoder of WebSocket frames: takes bytes in chunks of any size.
 #[derive(Debug)]
 pub struct Decoder {
     accepts: Accepts,
     head: [u8; MAX_FRAME_HEAD],
     head_len: u8,
     payload: Option<Payload>,
-    /// Kind of the message whose parts arrive.
-    unfinished: Option<u8>,
+    /// Opcode of the fragmented message that is being received.
+    fragmented: Option<u8>,
     message: Vec<u8>,
     control: Vec<u8>,
-    /// Where the last event's payload is.
+    /// Whether the payload of the last event is in `control`, else in `message`.
     in_control: bool,
     delivered: bool,
 }
 
 impl Decoder {
-    /// A decoder for a new connection.
     pub fn new(accepts: Accepts) -> Self {
         Self {
             accepts,
             head: [0; MAX_FRAME_HEAD],
             head_len: 0,
             payload: None,
-            unfinished: None,
+            fragmented: None,
             message: Vec::new(),
             control: Vec::new(),
             in_control: false,
@@ -86,25 +82,25 @@ impl Decoder {
         }
     }
 
-    /// Content of the event that [`Self::next`] returned last.
+    /// Payload of the event that [`Self::next`] returned last.
     pub fn payload(&self) -> &[u8] {
         if self.in_control { &self.control } else { &self.message }
     }
 
-    /// Whether a frame or a message has begun and is not whole.
+    /// Whether a frame or message is incomplete.
     pub fn is_partial(&self) -> bool {
-        self.head_len > 0 || self.payload.is_some() || self.unfinished.is_some()
+        self.head_len > 0 || self.payload.is_some() || self.fragmented.is_some()
     }
 
-    /// Takes what it needs from `input`, up to the next event; `None` if there is none in it.
+    /// Consumes `input` up to the next event; all of it if there is none (`None`).
     ///
     /// # Errors
-    /// When the peer breaks the protocol; nothing can be read after that.
+    /// When the peer violates the protocol. The decoder must not be used after that.
     pub fn next(&mut self, input: &mut &[u8]) -> Result<Option<Event>, Violation> {
         if std::mem::take(&mut self.delivered) {
-            let done = if self.in_control { &mut self.control } else { &mut self.message };
-            done.clear();
-            done.shrink_to(KEEP_BYTES);
+            let buffer = if self.in_control { &mut self.control } else { &mut self.message };
+            buffer.clear();
+            buffer.shrink_to(KEEP_BYTES);
         }
         loop {
             let mut frame = match self.payload.take() {
@@ -114,27 +110,27 @@ impl Decoder {
                     None => return Ok(None),
                 },
             };
-            let (now, later) = input.split_at(frame.left.min(input.len()));
-            *input = later;
-            let is_control = frame.kind >= CLOSE;
+            let (chunk, remaining) = input.split_at(frame.remaining_len.min(input.len()));
+            *input = remaining;
+            let is_control = frame.opcode >= CLOSE;
             let target = if is_control { &mut self.control } else { &mut self.message };
             let start = target.len();
-            target.extend_from_slice(now);
+            target.extend_from_slice(chunk);
             unmask(&mut target[start..], frame.mask);
-            frame.mask.rotate_left(now.len() % 4);
-            frame.left -= now.len();
-            if frame.left > 0 {
+            frame.mask.rotate_left(chunk.len() % 4);
+            frame.remaining_len -= chunk.len();
+            if frame.remaining_len > 0 {
                 self.payload = Some(frame);
                 return Ok(None);
             }
-            if let Some(event) = self.whole(frame)? {
+            if let Some(event) = self.complete(frame)? {
                 (self.in_control, self.delivered) = (is_control, true);
                 return Ok(Some(event));
             }
         }
     }
 
-    /// The next frame's head, once it has arrived.
+    /// The header of the next frame, once it is complete.
     fn take_head(&mut self, input: &mut &[u8]) -> Result<Option<Payload>, Violation> {
         while let Some((first, rest)) = input.split_first() {
             self.head[usize::from(self.head_len)] = *first;
@@ -153,33 +149,33 @@ impl Decoder {
         Ok(None)
     }
 
-    /// Looks at the first two bytes of a frame.
+    /// Checks the first two bytes of a frame header.
     fn check_head(&self) -> Result<(), Violation> {
         let [first, second, ..] = self.head;
-        let (kind, last) = (first & 0x0f, first & 0x80 != 0);
+        let (opcode, fin) = (first & 0x0f, first & 0x80 != 0);
         if first & 0x70 != 0 {
-            return Err(broken("reserved bits are set"));
+            return Err(violation("reserved bits are set"));
         }
         if second & 0x80 == 0 {
-            return Err(broken("a frame is not masked"));
+            return Err(violation("a frame is not masked"));
         }
-        match kind {
-            CONTINUATION if self.unfinished.is_none() => Err(broken("nothing to continue")),
+        match opcode {
+            CONTINUATION if self.fragmented.is_none() => Err(violation("nothing to continue")),
             TEXT if !self.accepts.text => {
                 Err(Violation { code: code::UNSUPPORTED, reason: "text instead of bytes" })
             }
-            TEXT | BINARY if self.unfinished.is_some() => Err(broken("a message within a message")),
+            TEXT | BINARY if self.fragmented.is_some() => Err(violation("a message within a message")),
             CONTINUATION | TEXT | BINARY => Ok(()),
-            CLOSE | PING | PONG if !last => Err(broken("a control frame in parts")),
+            CLOSE | PING | PONG if !fin => Err(violation("a control frame in parts")),
             CLOSE | PING | PONG if usize::from(second & 0x7f) > MAX_CONTROL => {
-                Err(broken("a control frame is too long"))
+                Err(violation("a control frame is too long"))
             }
             CLOSE | PING | PONG => Ok(()),
-            _ => Err(broken("unknown kind of frame")),
+            _ => Err(violation("unknown kind of frame")),
         }
     }
 
-    /// Begins a frame whose head is whole.
+    /// Starts a frame whose header is complete.
     fn begin(&mut self, head_len: usize) -> Result<Payload, Violation> {
         let [first, second, ..] = self.head;
         let len = match second & 0x7f {
@@ -188,35 +184,35 @@ impl Decoder {
             len => len.into(),
         };
         if len >> 63 != 0 {
-            return Err(broken("a length is negative"));
+            return Err(violation("a length is negative"));
         }
-        let kind = first & 0x0f;
+        let opcode = first & 0x0f;
         let too_big = Violation { code: code::TOO_BIG, reason: "a message is too long" };
-        let left = usize::try_from(len).map_err(|_| too_big)?;
-        if kind < CLOSE && left > self.accepts.message - self.message.len() {
+        let remaining_len = usize::try_from(len).map_err(|_| too_big)?;
+        if opcode < CLOSE && remaining_len > self.accepts.message - self.message.len() {
             return Err(too_big);
         }
-        let last = first & 0x80 != 0;
+        let fin = first & 0x80 != 0;
         let mut mask = [0; 4];
         mask.copy_from_slice(&self.head[head_len - 4..head_len]);
-        if matches!(kind, TEXT | BINARY) {
-            self.unfinished = Some(kind);
+        if matches!(opcode, TEXT | BINARY) {
+            self.fragmented = Some(opcode);
         }
-        Ok(Payload { kind, last, left, mask })
+        Ok(Payload { opcode, fin, remaining_len, mask })
     }
 
-    /// A frame is whole; is an event?
-    fn whole(&mut self, frame: Payload) -> Result<Option<Event>, Violation> {
-        match frame.kind {
+    /// Handles a complete frame; returns the event that it completes.
+    fn complete(&mut self, frame: Payload) -> Result<Option<Event>, Violation> {
+        match frame.opcode {
             PING => return Ok(Some(Event::Ping)),
             PONG => return Ok(Some(Event::Pong)),
             CLOSE => return close_code(&self.control).map(|code| Some(Event::Close(code))),
             _ => {}
         }
-        if !frame.last {
+        if !frame.fin {
             return Ok(None);
         }
-        if self.unfinished.take() == Some(BINARY) {
+        if self.fragmented.take() == Some(BINARY) {
             return Ok(Some(Event::Binary));
         }
         match std::str::from_utf8(&self.message) {
@@ -226,7 +222,7 @@ impl Decoder {
     }
 }
 
-/// Length of a frame's head with its mask, from its second byte.
+/// Length of a frame header with the mask, from its second byte.
 fn head_len(second: u8) -> usize {
     match second & 0x7f {
         126 => 8,
@@ -238,12 +234,12 @@ fn head_len(second: u8) -> usize {
 fn close_code(payload: &[u8]) -> Result<Option<u16>, Violation> {
     let (code, reason) = match payload {
         [] => return Ok(None),
-        [_] => return Err(broken("half a close code")),
+        [_] => return Err(violation("half a close code")),
         [high, low, reason @ ..] => (u16::from_be_bytes([*high, *low]), reason),
     };
     match code {
         1000..=1003 | 1007..=1014 | 3000..=4999 => {}
-        _ => return Err(broken("a close code that may not be sent")),
+        _ => return Err(violation("a close code that may not be sent")),
     }
     if std::str::from_utf8(reason).is_err() {
         return Err(Violation { code: code::INVALID, reason: "the reason is no UTF-8" });
@@ -306,7 +302,7 @@ mod tests {
     }
 
     #[test]
-    fn a_message_may_come_in_parts_with_pings_between_them() {
+    fn control_frames_may_come_between_fragments_of_a_message() {
         let bytes = [
             masked(2, b"one "),
             masked(0x89, b"ping"),
@@ -328,13 +324,13 @@ mod tests {
     }
 
     #[test]
-    fn what_breaks_the_protocol_has_its_code() {
+    fn protocol_violations_have_their_close_code() {
         let unmasked = vec![0x82, 1, 0];
         let negative = [vec![0x82, 0xff, 0x80], vec![0; 11]].concat();
         for (bytes, expected) in [
             (unmasked, 1002),
             (masked(0xc2, b"reserved"), 1002),
-            (masked(0x83, b"unknown kind"), 1002),
+            (masked(0x83, b"unknown opcode"), 1002),
             (masked(0x8b, b"unknown control"), 1002),
             (masked(0x80, b"nothing begun"), 1002),
             ([masked(2, b"a"), masked(0x82, b"b")].concat(), 1002),
@@ -354,16 +350,16 @@ mod tests {
     }
 
     #[test]
-    fn text_is_read_where_it_is_accepted_and_is_utf_8() {
+    fn text_messages_are_decoded_if_accepted_and_must_be_utf_8() {
         let accepts = Accepts { text: true, ..ACCEPTS };
         let split = [masked(1, &[0xc3]), masked(0x80, &[0xa9])].concat();
-        let whole = (Event::Text, "é".as_bytes().to_vec());
-        assert_eq!(decode_with(accepts, &split, 3), Ok(vec![whole]));
+        let complete = (Event::Text, "é".as_bytes().to_vec());
+        assert_eq!(decode_with(accepts, &split, 3), Ok(vec![complete]));
         assert_eq!(decode_with(accepts, &masked(0x81, &[0xc3]), 99).unwrap_err().code, 1007);
     }
 
     #[test]
-    fn a_large_message_leaves_no_large_buffer() {
+    fn the_buffer_of_a_large_message_is_freed() {
         let mut decoder = Decoder::new(Accepts { message: 65537, text: false });
         let bytes = [masked(0x82, &[7; 65537]), masked(0x82, b"x")].concat();
         let mut input = bytes.as_slice();
@@ -375,17 +371,17 @@ mod tests {
 
     proptest! {
         #[test]
-        fn no_bytes_make_it_panic_and_splitting_changes_nothing(
+        fn arbitrary_bytes_decode_the_same_in_chunks_without_panic(
             bytes in prop::collection::vec(any::<u8>(), 0..300),
             chunk in 1usize..40,
         ) {
-            let whole = decode(&bytes);
+            let complete = decode(&bytes);
             let parts = decode_with(ACCEPTS, &bytes, chunk);
-            prop_assert_eq!(whole, parts);
+            prop_assert_eq!(complete, parts);
         }
 
         #[test]
-        fn messages_come_out_as_they_went_in(
+        fn encoded_messages_are_decoded_to_themselves(
             messages in prop::collection::vec(prop::collection::vec(any::<u8>(), 0..400), 1..10),
             chunk in 1usize..500,
         ) {

@@ -1,16 +1,16 @@
-//! Messages to frames of a server: whole, and without a mask.
+//! Encoder of messages to WebSocket frames of a server: not fragmented, not masked.
 
 use bytes::Bytes;
 use drawhall_protocol::frame::frames;
 
 use super::{BINARY, CLOSE, MAX_CONTROL};
 
-/// Bytes of a message's length in wire form, which WebSocket does not have.
+/// Length prefix of a message in wire format; WebSocket messages have none.
 const LENGTH_BYTES: usize = 2;
 
-/// Adds a frame with this payload to `out`.
-pub fn frame(kind: u8, payload: &[u8], out: &mut Vec<u8>) {
-    out.push(0x80 | kind);
+/// Appends a frame to `out`.
+pub fn frame(opcode: u8, payload: &[u8], out: &mut Vec<u8>) {
+    out.push(0x80 | opcode);
     match payload.len() {
         len @ ..=125 => out.push(len as u8),
         len @ ..=65535 => {
@@ -25,20 +25,20 @@ pub fn frame(kind: u8, payload: &[u8], out: &mut Vec<u8>) {
     out.extend_from_slice(payload);
 }
 
-/// A frame that says goodbye, for this reason in words.
+/// A close frame; the reason is cut to fit.
 pub fn close(code: u16, reason: &str) -> Vec<u8> {
     let mut payload = code.to_be_bytes().to_vec();
-    let fits = reason.floor_char_boundary(MAX_CONTROL - payload.len());
-    payload.extend_from_slice(&reason.as_bytes()[..fits]);
+    let len = reason.floor_char_boundary(MAX_CONTROL - payload.len());
+    payload.extend_from_slice(&reason.as_bytes()[..len]);
     let mut out = Vec::with_capacity(2 + payload.len());
     frame(CLOSE, &payload, &mut out);
     out
 }
 
-/// Whole messages in wire form, as one binary frame each.
+/// Encodes messages in wire format, each as one binary frame.
 pub fn encode_wire(batch: &[Bytes]) -> Vec<u8> {
     let wire: usize = batch.iter().map(Bytes::len).sum();
-    // Most messages are short: their length takes as much space as a frame's head.
+    // Most messages are short: the length prefix takes as much space as a frame header.
     let mut out = Vec::with_capacity(wire + wire / 16);
     for bytes in batch {
         for message in frames(bytes) {
@@ -55,7 +55,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn messages_lose_their_length_and_get_a_head() {
+    fn the_length_prefix_is_replaced_by_a_frame_header() {
         let batch: Vec<Bytes> =
             [0, 123, 124, 65533, 65534].map(|n| Frame::new(140, 7, &vec![1; n]).unwrap().into_bytes()).into();
         let out = encode_wire(&batch);
@@ -76,7 +76,7 @@ mod tests {
     }
 
     #[test]
-    fn a_long_reason_is_cut() {
+    fn a_long_close_reason_is_truncated() {
         assert_eq!(close(1000, "bye"), [0x88, 5, 3, 232, b'b', b'y', b'e']);
         let long = close(1002, &"é".repeat(100));
         assert_eq!(long.len(), 2 + 2 + 122);

@@ -1,4 +1,4 @@
-//! The HTTP request that a WebSocket connection begins with.
+//! The HTTP upgrade request of a WebSocket connection.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
@@ -7,46 +7,45 @@ use sha1::{Digest as _, Sha1};
 
 use crate::transport::forwarded::ForwardedHeaders;
 
-/// Largest head of a request in bytes.
+/// Maximum length of the request in bytes.
 pub const MAX_HEAD: usize = 16 << 10;
 const MAX_HEADERS: usize = 100;
 /// Source: RFC 6455, 1.3.
 const GUID: &str = "258EAFA5-E914-47DA-95CA-C5AB0DC85B11";
 
-/// A request to speak WebSocket.
+/// A valid upgrade request.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Upgrade {
-    /// Length of the head in bytes; what follows are frames.
+    /// Length of the request in bytes; frames follow it.
     pub len: usize,
-    /// Where the page comes from that a browser shows; empty for other programs.
+    /// The `Origin` header; empty if there is none (programs other than browsers).
     pub origin: String,
-    /// What it says about proxies on its way.
-    pub claims: ForwardedHeaders,
+    pub forwarded: ForwardedHeaders,
     accept: String,
 }
 
-/// A request that is refused.
+/// A request that is answered with an error.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("{status}: {reason}")]
 pub struct Refused {
-    /// Status line, after the version.
+    /// Status code and phrase.
     pub status: &'static str,
-    /// For people.
+    /// Text for the person who runs the client.
     pub reason: &'static str,
 }
 
 impl Refused {
-    /// What was asked for makes no sense.
+    /// 400: the request is malformed.
     pub const fn bad(reason: &'static str) -> Self {
         Self { status: "400 Bad Request", reason }
     }
 
-    /// It makes sense, but not from here.
+    /// 403: the client may not connect.
     pub const fn forbidden(reason: &'static str) -> Self {
         Self { status: "403 Forbidden", reason }
     }
 
-    /// The answer.
+    /// The HTTP answer.
     pub fn answer(&self) -> String {
         let Refused { status, reason } = self;
         format!(
@@ -58,10 +57,10 @@ impl Refused {
 }
 
 impl Upgrade {
-    /// Reads a request, of which everything that has arrived is given; `None` if that is not all of it.
+    /// Parses all bytes received so far; `None` if the request is incomplete.
     ///
     /// # Errors
-    /// When it is no request to speak WebSocket.
+    /// When it is no upgrade request.
     pub fn read(bytes: &[u8]) -> Result<Option<Upgrade>, Refused> {
         let mut headers = [httparse::EMPTY_HEADER; MAX_HEADERS];
         let mut request = httparse::Request::new(&mut headers);
@@ -85,10 +84,10 @@ impl Upgrade {
                 .collect();
             named.join(",")
         };
-        let has_word = |name: &str, word: &str| {
-            values(name).split(',').any(|value| value.trim().eq_ignore_ascii_case(word))
+        let has_token = |name: &str, token: &str| {
+            values(name).split(',').any(|value| value.trim().eq_ignore_ascii_case(token))
         };
-        if !has_word("upgrade", "websocket") || !has_word("connection", "upgrade") {
+        if !has_token("upgrade", "websocket") || !has_token("connection", "upgrade") {
             let reason = "This port speaks WebSocket only. Connect to it with Drawpile.";
             return Err(Refused { status: "426 Upgrade Required", reason });
         }
@@ -104,11 +103,11 @@ impl Upgrade {
             len,
             origin: values("origin").trim().to_owned(),
             accept: BASE64.encode(digest),
-            claims: ForwardedHeaders::of(request.headers.iter().map(|header| (header.name, header.value))),
+            forwarded: ForwardedHeaders::of(request.headers.iter().map(|header| (header.name, header.value))),
         }))
     }
 
-    /// The answer that accepts.
+    /// The HTTP answer that accepts.
     pub fn answer(&self) -> String {
         format!(
             "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
@@ -131,14 +130,14 @@ mod tests {
     }
 
     #[test]
-    fn the_example_of_the_rfc_is_answered_as_there() {
+    fn the_example_of_rfc_6455_gets_its_accept_value() {
         let upgrade = read("");
         assert_eq!(upgrade.len, HEAD.len() + 2);
         assert!(upgrade.answer().contains("Sec-WebSocket-Accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=\r\n"));
     }
 
     #[test]
-    fn an_unfinished_request_is_waited_for_but_not_for_ever() {
+    fn an_incomplete_request_is_partial_up_to_the_maximum_length() {
         for len in 0..HEAD.len() {
             assert_eq!(Upgrade::read(&HEAD.as_bytes()[..len]), Ok(None));
         }
@@ -147,7 +146,7 @@ mod tests {
     }
 
     #[test]
-    fn other_requests_are_refused() {
+    fn requests_that_are_no_upgrade_are_refused() {
         for (from, to, status) in [
             ("GET", "POST", "400"),
             ("HTTP/1.1", "HTTP/1.0", "400"),
