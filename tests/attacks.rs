@@ -7,15 +7,16 @@
 
 mod common;
 
-use std::io::{BufRead as _, BufReader, Read as _, Write as _};
+use std::io::{Read as _, Write as _};
 use std::net::{SocketAddr, TcpStream};
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Command};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, mpsc};
 use std::time::{Duration, Instant};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
+use common::child::spawn_child;
 use common::client::{open, wire};
 use common::tls::certificate;
 use common::websocket::masked;
@@ -115,17 +116,7 @@ impl Drop for Server {
 
 impl Server {
     fn start() -> (Server, Target) {
-        let mut process = Command::new(std::env::current_exe().unwrap())
-            .args(["--exact", "child", "--nocapture"])
-            .env(CHILD, "1")
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::null())
-            .spawn()
-            .unwrap();
-        let lines = BufReader::new(process.stdout.take().unwrap()).lines();
-        let line =
-            lines.map_while(Result::ok).find_map(|l| l.strip_prefix("listening on ").map(str::to_owned));
+        let (process, line) = spawn_child(Command::new(std::env::current_exe().unwrap()).env(CHILD, "1"));
         let line = line.unwrap();
         let mut addresses = line.split(' ').map(|a| a.parse().unwrap());
         let mut next = || addresses.next().unwrap();

@@ -5,7 +5,7 @@
 
 mod common;
 
-use std::io::{BufRead as _, BufReader, Write as _};
+use std::io::Write as _;
 use std::net::SocketAddr;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
@@ -13,6 +13,7 @@ use std::sync::mpsc;
 use std::thread::JoinHandle;
 use std::time::Duration;
 
+use common::child::spawn_child;
 use common::{Client, TestServer, eventually};
 use drawhall::storage::check::inspect;
 use drawhall_protocol::Frame;
@@ -55,18 +56,8 @@ impl Server {
     }
 
     fn start_as(mut command: Command, sessions: &Path, config: &str) -> Option<Server> {
-        let mut process = command
-            .args(["--exact", "child", "--nocapture"])
-            .env(CHILD, sessions)
-            .env(CHILD_CONFIG, config)
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::null())
-            .spawn()
-            .unwrap();
-        let lines = BufReader::new(process.stdout.take().unwrap()).lines();
-        let address = lines.map_while(Result::ok).find_map(|l| l.strip_prefix("listening on ")?.parse().ok());
-        match address {
+        let (mut process, address) = spawn_child(command.env(CHILD, sessions).env(CHILD_CONFIG, config));
+        match address.map(|address| address.parse().unwrap()) {
             Some(address) => Some(Server { process, address }),
             None => {
                 process.wait().unwrap();

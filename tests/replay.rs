@@ -148,7 +148,7 @@ fn other_effects_are_found_and_torn_lines_end_a_trace() {
     let mut lines: Vec<String> = text.lines().map(str::to_owned).collect();
     let at = lines.iter().position(|line| line.contains("\"Join\"")).unwrap();
     let mut record: Value = serde_json::from_str(&lines[at]).unwrap();
-    record["Input"]["input"]["Join"]["visitor"]["moderator"] = true.into();
+    record["Input"]["input"]["Join"]["client"]["moderator"] = true.into();
     lines[at] = record.to_string();
     let replayed = run(&lines.join("\n"));
     let output = at as u64 + 2;

@@ -61,6 +61,17 @@ fn settings(client: &mut Client, what: Value) {
     client.reply(|v| v["type"] == "sessionconf" && v["config"].get("maxUserCount").is_some());
 }
 
+/// A session with a stroke by its host, which a guest has seen.
+fn drawing(server: &TestServer) -> (Client, Client, String) {
+    let mut host = server.connect();
+    let id = host.host_running("Host");
+    stroke(&mut host, 1);
+    let mut guest = server.connect();
+    guest.join("Guest", &id);
+    guest.until(|m| m.kind == 148);
+    (host, guest, id)
+}
+
 #[test]
 fn everything_that_is_stored_survives_a_restart() {
     let folder = folder();
@@ -165,12 +176,7 @@ fn an_untouched_session_does_not_grow() {
 fn a_stop_ends_no_session_and_users_return_whenever_they_like() {
     let folder = folder();
     let mut server = TestServer::storing("", folder.path());
-    let mut host = server.connect();
-    let id = host.host_running("Host");
-    stroke(&mut host, 1);
-    let mut guest = server.connect();
-    guest.join("Guest", &id);
-    guest.until(|m| m.kind == 148);
+    let (_host, _guest, id) = drawing(&server);
     server.stop();
     let kinds: Vec<(u8, u8)> =
         stored(&folder.path().join(format!("{id}.dprec"))).iter().map(|m| (m.0, m.1)).collect();
@@ -304,12 +310,7 @@ fn a_session_that_nobody_is_in_leaves_memory_and_comes_back() {
 fn one_bad_session_never_stops_the_others() {
     let folder = folder();
     let mut server = TestServer::storing(STAYS, folder.path());
-    let mut host = server.connect();
-    let id = host.host_running("Host");
-    stroke(&mut host, 1);
-    let mut guest = server.connect();
-    guest.join("Guest", &id);
-    guest.until(|m| m.kind == 148);
+    let (_host, _guest, id) = drawing(&server);
     server.stop();
     fs::write(folder.path().join("0bad.session"), "FILE 0bad.dprec\n").unwrap();
     fs::write(folder.path().join("0early.session"), "FILE 0early.dprec\n").unwrap();
@@ -445,12 +446,7 @@ fn sessions_are_recorded_from_their_first_message_on() {
     let pattern = folder.path().join("rec/%a.dprec");
     let options = ServeOptions { record: Some(pattern.to_str().unwrap().into()), ..ServeOptions::default() };
     let mut server = TestServer::start_with("", options);
-    let mut host = server.connect();
-    let id = host.host_running("Host");
-    stroke(&mut host, 1);
-    let mut guest = server.connect();
-    guest.join("Guest", &id);
-    guest.until(|m| m.kind == 148);
+    let (mut host, mut guest, id) = drawing(&server);
     host.command("reset-session", json!([]), json!({}));
     host.reply(|v| v["state"] == "init");
     host.send(129, 1, &[0; 16]);

@@ -1,6 +1,7 @@
 //! What integration tests share: a server in this process, a client of the protocol, servers of others.
 #![allow(dead_code, unreachable_pub, clippy::unwrap_used, reason = "every test file uses a part of it")]
 
+pub mod child;
 pub mod client;
 pub mod elsewhere;
 pub mod http;
