@@ -41,7 +41,7 @@ pub struct Token {
 }
 
 impl Token {
-    /// Whether the token was issued or had expired more than [`MAX_AGE_MS`] before `utc_ms` (milliseconds since
+    /// Whether the token was issued or had expired more than `MAX_AGE_MS` before `utc_ms` (milliseconds since
     /// 1970). The margin allows for clocks of auth servers that are slow.
     pub fn is_older_than(&self, utc_ms: i64) -> bool {
         [self.issued_ms, self.expires_ms].into_iter().flatten().any(|at| at < utc_ms - MAX_AGE_MS)

@@ -1,7 +1,7 @@
 //! The thread pool for blocking or slow work: password hashes, ban lists, files.
 //!
 //! Argon2id takes 64 MiB and a tenth of a second, so few hashes are computed in parallel. Anybody can request
-//! password checks, so they have a [`fair_queue`]. Nothing here runs on an actor's thread.
+//! password checks, so they have a fair queue (`fair_queue`). Nothing here runs on an actor's thread.
 
 mod fair_queue;
 

@@ -39,7 +39,7 @@ pub(super) type Text = String;
 /// Bytes: a number with `b`, `kb`, `mb` or `gb` (1024-based), decimals allowed. Up to 2^31 - 1, as in drawpile-srv.
 pub(super) type Size = u64;
 
-/// Bytes, like [`Size`], but up to 2^53.
+/// Bytes, like `Size`, but up to 2^53.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub struct LargeSize(pub u64);
 

@@ -543,5 +543,4 @@ impl History {
 }
 
 #[cfg(test)]
-#[path = "log_tests.rs"]
 mod tests;

@@ -5,11 +5,11 @@
 
 mod cursor;
 pub mod log;
-#[cfg(all(test, feature = "loom"))]
-mod loom_tests;
 mod segments;
 mod subscription;
 mod sync;
+#[cfg(all(test, feature = "loom"))]
+mod tests;
 pub mod total;
 
 pub use cursor::{Cursor, Fetch, Fetched, Read};

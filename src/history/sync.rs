@@ -1,5 +1,5 @@
 //! Synchronisation primitives of the log. With the feature `loom` they are loom's, which checks every interleaving of
-//! threads: see `loom_tests.rs`.
+//! threads: see `tests.rs`.
 
 #[cfg(feature = "loom")]
 pub use loom::sync::atomic::AtomicI64;

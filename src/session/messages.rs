@@ -267,7 +267,7 @@ impl SessionMachine {
         }
     }
 
-    /// Applies the chat rate limit; a warning is sent once in a while.
+    /// Chat flood: applies `chatRateLimit`; messages beyond it are dropped, with a warning once in a while.
     fn may_chat(&mut self, key: MemberKey, now: Timestamp, effects: &mut Effects) -> bool {
         let limit = self.shared.settings.chat_rate_limit.0;
         let Some(member) = self.members.get_mut(key) else { return false };

@@ -295,7 +295,7 @@ impl ConnectionPermit {
         self.is_proxy() && self.limiter.trusted.believes(ProxyHeader::ProxyProtocol)
     }
 
-    /// Whether the client is behind a proxy. After the warning of [`MANY_LOCAL`] all connections from loopback count
+    /// Whether the client is behind a proxy. After the warning of `MANY_LOCAL` all connections from loopback count
     /// as proxied: there must be a proxy that names no clients.
     pub fn is_proxied(&self) -> bool {
         self.proxied || (self.is_local && self.limiter.lock().local_warned)

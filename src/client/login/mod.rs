@@ -10,8 +10,6 @@ mod input;
 mod join;
 mod lookup;
 #[cfg(test)]
-mod table_tests;
-#[cfg(test)]
 mod tests;
 
 use std::net::IpAddr;

@@ -5,13 +5,12 @@ use std::collections::{BTreeMap, BTreeSet};
 use drawhall_protocol::reply::SessionDescription;
 use serde_json::{Value, json};
 
-use super::tests::{Login, SID, info, rules};
 use super::*;
 use crate::auth::AccountCheck;
 use crate::auth::extauth::NameAnswer;
 use crate::session::Refusal;
 
-const PAGE: &str = include_str!("../../../docs/protocol/login-states.md");
+const PAGE: &str = include_str!("../../../../docs/protocol/login-states.md");
 const COMMANDS: [&str; 8] = ["startTls", "cinfo", "lookup", "ident", "host", "join", "report", "nonsense"];
 /// What each waiting state can be answered.
 const ANSWERS: [(&str, &[&str]); 6] = [
@@ -174,7 +173,7 @@ fn reach(row: &Row<'_>) -> Login {
         () => &[],
     };
     if !flags.is_empty() {
-        login.account(super::tests::ok(flags));
+        login.account(super::ok(flags));
     }
     if ["Account?", "AuthServer?", "WaitForLogin"].contains(&row.state) {
         return login;
@@ -302,14 +301,14 @@ fn answers(machine: &mut LoginMachine, input: &str, answer: &str) -> Vec<LoginEf
         }),
         "account" => machine.account_checked(match answer {
             "none" => AccountCheck::NotFound,
-            "right" => super::tests::ok(&[]),
-            "moderator" => super::tests::ok(&["MOD"]),
+            "right" => super::ok(&[]),
+            "moderator" => super::ok(&["MOD"]),
             "wrong password" => AccountCheck::BadPassword,
             "locked" => AccountCheck::Locked,
             "similar" => AccountCheck::Similar,
             "busy" => AccountCheck::Busy,
-            "ghost" => super::tests::ok(&["MOD", "GHOST"]),
-            "ghost without MOD" => super::tests::ok(&["GHOST"]),
+            "ghost" => super::ok(&["MOD", "GHOST"]),
+            "ghost without MOD" => super::ok(&["GHOST"]),
             other => panic!("account: {other}"),
         }),
         "auth server" => machine.extauth_answered(match answer {

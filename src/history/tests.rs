@@ -1,6 +1,6 @@
 //! One writer and many readers, in every interleaving of their threads.
 //!
-//!     cargo test --lib --features loom history::loom_tests
+//!     cargo test --lib --features loom history::tests
 
 use std::sync::atomic::Ordering;
 

@@ -2,6 +2,8 @@ use drawhall_protocol::reply::SessionDescription;
 use proptest::prelude::*;
 use serde_json::{Value, json};
 
+mod table;
+
 use super::*;
 use crate::auth::AccountCheck;
 use crate::auth::extauth::NameAnswer;
