@@ -91,7 +91,12 @@ fn perform(effects: Vec<LoginEffect>, identified: &mut bool, pending: &mut Optio
     }
 }
 
-fn answer(machine: &mut LoginMachine, pending: Option<LoginEffect>, good: bool, which: u8) -> Vec<LoginEffect> {
+fn answer(
+    machine: &mut LoginMachine,
+    pending: Option<LoginEffect>,
+    good: bool,
+    which: u8,
+) -> Vec<LoginEffect> {
     match pending {
         Some(LoginEffect::CheckAccount { .. }) => machine.account_checked(match which % 3 {
             _ if good => {

@@ -7,9 +7,9 @@ use std::time::Duration;
 
 use arbitrary::Arbitrary;
 use drawhall::clock::Timestamp;
-use drawhall::session::{Effects, JoinRequest, SessionMachine, ServerSettings};
-use drawhall::storage::session_dir::SessionDir;
+use drawhall::session::{Effects, JoinRequest, ServerSettings, SessionMachine};
 use drawhall::storage::metadata::Metadata;
+use drawhall::storage::session_dir::SessionDir;
 use drawhall_fuzz::client;
 use drawhall_protocol::Frame;
 use drawhall_protocol::frame::whole_frames_len;
@@ -59,7 +59,8 @@ fn join_and_read(session_dir: &Arc<SessionDir>) {
     let Ok(loaded) = session_dir.load(ID) else { return };
     let now = Timestamp { monotonic_ms: 1_000_000, utc_ms: 1_795_241_572_000 };
     let mut effects = Effects::default();
-    let (mut machine, mut store) = SessionMachine::restored(ServerSettings::default(), loaded, None, now, &mut effects);
+    let (mut machine, mut store) =
+        SessionMachine::restored(ServerSettings::default(), loaded, None, now, &mut effects);
     let request = JoinRequest { client: client(7), ..JoinRequest::default() };
     machine.join(request, now, &mut effects);
     let result = store.perform(machine.drain_writes());

@@ -8,7 +8,9 @@ use drawhall::clock::Timestamp;
 use drawhall::config::{Settings, names::NameRules};
 use drawhall::history::{Cursor, Read};
 use drawhall::session::bans::Identity;
-use drawhall::session::{ClientOp, ConnId, Effects, JoinRequest, SessionMachine, ServerSettings, AuthenticatedClient};
+use drawhall::session::{
+    AuthenticatedClient, ClientOp, ConnId, Effects, JoinRequest, ServerSettings, SessionMachine,
+};
 use drawhall_protocol::ProtocolVersion;
 use drawhall_protocol::command::{Host, RawCommand};
 use drawhall_protocol::frame::whole_frames_len;
