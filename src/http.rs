@@ -6,8 +6,8 @@
 //! name resolves to when connecting, and again at each redirect.
 
 mod address;
-mod names;
 mod request_queue;
+mod resolver;
 
 use std::net::IpAddr;
 use std::sync::{Arc, OnceLock};
@@ -19,9 +19,9 @@ use reqwest::redirect::Policy;
 use reqwest::{Client, Method, Response, Url};
 use serde_json::Value;
 
-use names::Resolver;
 pub use request_queue::RequestLimits;
 use request_queue::RequestQueue;
+use resolver::Resolver;
 
 /// Timeout of a request after its time in the queue: name resolution, redirects and body included.
 const TIMEOUT: Duration = Duration::from_secs(5);

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use arbitrary::Arbitrary;
 use drawhall::clock::Timestamp;
-use drawhall::config::{Settings, names::NameRules};
+use drawhall::config::{Settings, name_rules::NameRules};
 use drawhall::history::{Cursor, Read};
 use drawhall::session::bans::Identity;
 use drawhall::session::{

@@ -9,8 +9,8 @@ use crate::config::{MAX_USER_LIMIT, MIN_USER_LIMIT, Settings};
 use crate::server::MakeSession;
 use crate::session::admin::AdminError;
 use crate::session::{Flags, MAX_TITLE};
+use crate::storage::file_names::is_valid_alias;
 use crate::storage::metadata::Metadata;
-use crate::storage::names::is_valid_alias;
 use crate::storage::session_files::PasswordKind;
 use crate::storage::template::{Messages, Template};
 

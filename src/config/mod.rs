@@ -8,7 +8,7 @@ pub mod bans;
 pub mod extbans;
 pub mod ini;
 pub mod ip_range;
-pub mod names;
+pub mod name_rules;
 pub mod profile;
 pub mod rules;
 pub mod source;

@@ -13,7 +13,7 @@ use super::bans::BanTerms;
 use super::extbans::ExtBan;
 use super::ini::ConfigFile;
 use super::ip_range::IpRange;
-use super::names::NameRules;
+use super::name_rules::NameRules;
 use super::white_list::WhiteList;
 use crate::auth::extauth::ExtAuth;
 use crate::db::Database;

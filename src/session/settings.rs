@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use super::{Effects, SessionMachine};
 use crate::clock::Timestamp;
 use crate::config::Settings;
-use crate::config::names::NameRules;
+use crate::config::name_rules::NameRules;
 use crate::log::{Level, Topic};
 
 /// Server settings and services, as sessions see them.

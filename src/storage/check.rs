@@ -9,10 +9,10 @@ use std::time::SystemTime;
 
 use drawhall_protocol::ProtocolVersion;
 
+use super::file_names;
 use super::history_file::{self, Contents, HistoryError, HistoryHeader};
 use super::journal::{Entry, Line, parse_line};
 use super::metadata::{Metadata, Replay};
-use super::names;
 use super::session_dir::{self, SessionDirError};
 
 /// A defect of a stored session.
@@ -94,7 +94,9 @@ pub fn inspect(path: &Path, thorough: bool) -> Result<Vec<Inspected>, SessionDir
     let files = session_dir::file_names(path).map_err(io_error)?;
     let mut sessions: BTreeMap<String, Inspected> = BTreeMap::new();
     for name in &files {
-        let Some(id) = names::journal_id(name).filter(|id| !sessions.contains_key(*id)) else { continue };
+        let Some(id) = file_names::journal_id(name).filter(|id| !sessions.contains_key(*id)) else {
+            continue;
+        };
         sessions.insert(id.to_owned(), inspect_session(path, id, name, thorough));
     }
     let ids: BTreeSet<String> = sessions.keys().cloned().collect();
@@ -105,7 +107,7 @@ pub fn inspect(path: &Path, thorough: bool) -> Result<Vec<Inspected>, SessionDir
         let left_over = files.iter().filter(|name| {
             let stem = name.split('.').next().unwrap_or_default();
             let own = stem == session.id || !ids.contains(stem);
-            own && names::is_history_of(name, &session.id) && !current.ends_with(name.as_str())
+            own && file_names::is_history_of(name, &session.id) && !current.ends_with(name.as_str())
         });
         session.problems.extend(left_over.filter(|_| known).map(|name| Problem::LeftOver(name.clone())));
     }
@@ -250,7 +252,7 @@ impl Repairer<'_> {
     fn find_history(&mut self, id: &str, journal: &str) -> io::Result<bool> {
         let files = session_dir::file_names(self.path)?;
         let loadable = |name: &&String| {
-            names::is_history_of(name, id) && read_history(&self.path.join(name), name, true).is_ok()
+            file_names::is_history_of(name, id) && read_history(&self.path.join(name), name, true).is_ok()
         };
         let modified = |name: &&String| fs::metadata(self.path.join(name)).and_then(|m| m.modified()).ok();
         let Some(name) = files.iter().filter(loadable).max_by_key(modified) else { return Ok(false) };
@@ -274,7 +276,7 @@ impl Repairer<'_> {
             text.push_str(line);
             text.push('\n');
         }
-        let new = self.path.join(format!("{name}{}", names::NEW));
+        let new = self.path.join(format!("{name}{}", file_names::NEW));
         let mut file = File::create(&new)?;
         file.write_all(text.as_bytes())?;
         file.sync_all()?;

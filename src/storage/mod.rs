@@ -17,10 +17,10 @@
 //! Nothing here depends on clients or session rules. `docs/DATA.md` says what survives a crash.
 
 pub mod check;
+pub mod file_names;
 pub mod history_file;
 pub mod journal;
 pub mod metadata;
-pub mod names;
 pub mod private;
 pub mod recorder;
 pub mod session_dir;

@@ -16,10 +16,10 @@ use bytes::Bytes;
 use drawhall_protocol::ProtocolVersion;
 use serde::{Deserialize, Serialize};
 
+use super::file_names;
 use super::history_file::{self, Contents, HistoryError, HistoryFile, HistoryHeader};
 use super::journal::Entry;
 use super::metadata::{Metadata, Replay};
-use super::names;
 use super::private;
 use super::session_files::{LoadedJournal, SessionFiles, StorageError};
 use super::syncer::{SyncFile, Syncer};
@@ -235,14 +235,14 @@ impl SessionDir {
 
     /// The files of a new session, not created yet; `None` if there is a session of this id.
     pub fn create(self: &Arc<Self>, id: &str, protocol: ProtocolVersion) -> Option<SessionFiles> {
-        if self.path.join(names::journal(id)).exists() {
+        if self.path.join(file_names::journal(id)).exists() {
             return None;
         }
         self.lock(id).map(|lock| SessionFiles::new(lock, protocol))
     }
 
     fn journal_name(&self, id: &str) -> String {
-        lock(&self.irregular_names).get(id).cloned().unwrap_or_else(|| names::journal(id))
+        lock(&self.irregular_names).get(id).cloned().unwrap_or_else(|| file_names::journal(id))
     }
 
     /// Cleans up, then passes all sessions that can be loaded to `found`, in the order of their journals' file names.
@@ -254,7 +254,7 @@ impl SessionDir {
         let mut files = file_names(&self.path)?;
         self.finish_interrupted(&mut files);
         let journals: Vec<(&String, &str)> =
-            files.iter().filter_map(|name| Some((name, names::journal_id(name)?))).collect();
+            files.iter().filter_map(|name| Some((name, file_names::journal_id(name)?))).collect();
         let ids: HashSet<&str> = journals.iter().map(|(_, id)| *id).collect();
         let mut known = HashSet::new();
         for (name, id) in &journals {
@@ -270,7 +270,7 @@ impl SessionDir {
                     for warning in warnings {
                         tracing::warn!("stored session {id}: {warning}");
                     }
-                    if **name != names::journal(id) {
+                    if **name != file_names::journal(id) {
                         lock(&self.irregular_names).insert((*id).to_owned(), (*name).clone());
                     }
                     known.insert((*id).to_owned());
@@ -348,34 +348,34 @@ impl SessionDir {
     fn finish_interrupted(&self, files: &mut BTreeSet<String>) {
         let remove = |name: &str, archive: bool| {
             tracing::info!("removing {name}, left over from an interrupted operation");
-            if let Err(error) = names::remove(&self.path, name, archive) {
+            if let Err(error) = file_names::remove(&self.path, name, archive) {
                 tracing::warn!(%error, "cannot remove {name}");
             }
         };
         for name in files.clone() {
             let journal_of =
-                |ending: &str| name.strip_suffix(ending).and_then(names::journal_id).map(str::to_owned);
-            if let Some(id) = journal_of(names::DELETED) {
+                |ending: &str| name.strip_suffix(ending).and_then(file_names::journal_id).map(str::to_owned);
+            if let Some(id) = journal_of(file_names::DELETED) {
                 for other in self.files_without_journal(&id, files) {
                     remove(&other, false);
                 }
                 remove(&name, false);
-            } else if let Some(id) = journal_of(names::ARCHIVED) {
-                let journal = name.trim_end_matches(names::ARCHIVED);
-                if !files.contains(journal) && names::journal(&id) == journal {
+            } else if let Some(id) = journal_of(file_names::ARCHIVED) {
+                let journal = name.trim_end_matches(file_names::ARCHIVED);
+                if !files.contains(journal) && file_names::journal(&id) == journal {
                     for other in self.files_without_journal(&id, files) {
                         remove(&other, true);
                     }
                 }
-            } else if let Some(id) = journal_of(names::NEW) {
-                if !files.contains(name.trim_end_matches(names::NEW)) {
+            } else if let Some(id) = journal_of(file_names::NEW) {
+                if !files.contains(name.trim_end_matches(file_names::NEW)) {
                     // The journal was never renamed into place, so no client has joined that session.
                     for other in self.files_without_journal(&id, files) {
                         remove(&other, false);
                     }
                 }
                 remove(&name, false);
-            } else if name.ends_with(&format!(".thumbnail{}", names::NEW)) {
+            } else if name.ends_with(&format!(".thumbnail{}", file_names::NEW)) {
                 remove(&name, false);
             }
         }
@@ -386,10 +386,10 @@ impl SessionDir {
 
     /// History files and thumbnail of a session that has no journal any more.
     fn files_without_journal(&self, id: &str, files: &BTreeSet<String>) -> Vec<String> {
-        let journal_names: HashSet<&str> = files.iter().filter_map(|f| names::journal_id(f)).collect();
+        let journal_names: HashSet<&str> = files.iter().filter_map(|f| file_names::journal_id(f)).collect();
         let belongs = |name: &&String| {
             let own = name.split('.').next().is_some_and(|stem| stem == id || !journal_names.contains(stem));
-            own && (names::is_history_of(name, id) || **name == names::thumbnail(id))
+            own && (file_names::is_history_of(name, id) || **name == file_names::thumbnail(id))
         };
         files.iter().filter(belongs).cloned().collect()
     }
@@ -404,14 +404,14 @@ impl SessionDir {
     ) {
         let archive = session.metadata.archive.unwrap_or(archive);
         let current = session.metadata.file.as_deref().map(Path::new).and_then(Path::file_name);
-        for name in files.iter().filter(|n| names::is_history_of(n, &session.id)) {
+        for name in files.iter().filter(|n| file_names::is_history_of(n, &session.id)) {
             let stem = name.split('.').next().unwrap_or_default();
             let of_another = stem != session.id && ids.contains(stem);
             if current.is_some_and(|c| c == name.as_str()) || of_another {
                 continue;
             }
             tracing::info!("stored session {}: removing {name}, which is no longer used", session.id);
-            if let Err(error) = names::remove(&self.path, name, archive) {
+            if let Err(error) = file_names::remove(&self.path, name, archive) {
                 tracing::warn!(%error, "cannot remove {name}");
             }
         }
@@ -478,7 +478,7 @@ impl SessionDir {
     }
 
     fn picture(&self, id: &str) -> Option<(Bytes, i64)> {
-        let path = self.path.join(names::thumbnail(id));
+        let path = self.path.join(file_names::thumbnail(id));
         let bytes = fs::read(&path).ok()?;
         let modified = fs::metadata(&path).and_then(|m| m.modified()).ok()?;
         let modified_ms = modified.duration_since(UNIX_EPOCH).map_or(0, |d| d.as_millis() as i64);
@@ -528,9 +528,9 @@ impl SessionDir {
     ) -> Result<(), StorageError> {
         let path = self.path.join(journal);
         let failed = |source| StorageError { doing: "remove", path: path.clone(), source };
-        let tombstone = self.path.join(format!("{journal}{}", names::DELETED));
+        let tombstone = self.path.join(format!("{journal}{}", file_names::DELETED));
         if archive {
-            names::remove(&self.path, journal, true).map_err(failed)?;
+            file_names::remove(&self.path, journal, true).map_err(failed)?;
         } else {
             match fs::rename(&path, &tombstone) {
                 Err(error) if error.kind() == io::ErrorKind::NotFound => {}
@@ -544,10 +544,11 @@ impl SessionDir {
             others.push(history.to_owned());
         }
         for name in others {
-            names::remove(&self.path, &name, archive).map_err(failed)?;
+            file_names::remove(&self.path, &name, archive).map_err(failed)?;
         }
         if !archive {
-            names::remove(&self.path, &format!("{journal}{}", names::DELETED), false).map_err(failed)?;
+            file_names::remove(&self.path, &format!("{journal}{}", file_names::DELETED), false)
+                .map_err(failed)?;
         }
         lock(&self.irregular_names).remove(id);
         self.syncer.queue(&self.directory);
@@ -557,7 +558,7 @@ impl SessionDir {
 
 pub(super) fn lock_file(path: &Path) -> Result<File, SessionDirError> {
     let io_error = |source| SessionDirError::Io { path: path.to_owned(), source };
-    let name = path.join(names::LOCK);
+    let name = path.join(file_names::LOCK);
     let mut options = OpenOptions::new();
     let mut file =
         options.read(true).write(true).create(true).truncate(false).open(&name).map_err(io_error)?;

@@ -14,9 +14,9 @@ use bytes::Bytes;
 use drawhall_protocol::ProtocolVersion;
 use serde::{Deserialize, Serialize};
 
+use super::file_names;
 use super::history_file::{HistoryFile, history_header_bytes};
 use super::journal::Entry;
-use super::names;
 use super::session_dir::{SessionDir, SessionLock};
 use super::syncer::SyncFile;
 use crate::auth::password;
@@ -214,7 +214,7 @@ impl SessionFiles {
     pub(super) fn new(lock: SessionLock, protocol: ProtocolVersion) -> SessionFiles {
         SessionFiles {
             dir: lock.dir().clone(),
-            journal_name: names::journal(lock.id()),
+            journal_name: file_names::journal(lock.id()),
             lock,
             protocol,
             journal: None,
@@ -408,12 +408,12 @@ impl SessionFiles {
     fn remove_history(&self, name: &str, archive: bool) -> io::Result<()> {
         // Path traversal guard: a name with a directory was edited by hand, and that file is not the server's to
         // remove.
-        if name.contains('/') { Ok(()) } else { names::remove(self.dir.path(), name, archive) }
+        if name.contains('/') { Ok(()) } else { file_names::remove(self.dir.path(), name, archive) }
     }
 
     /// The first free name for the next history file.
     fn free_history_name(&self) -> String {
-        let mut names = (self.files + 1..).map(|number| names::history(self.id(), number));
+        let mut names = (self.files + 1..).map(|number| file_names::history(self.id(), number));
         // Not all of the 2^32 numbers can be taken.
         names.find(|name| !self.dir.path().join(name).exists()).unwrap_or_default()
     }
@@ -452,12 +452,12 @@ impl SessionFiles {
     }
 
     fn set_picture(&self, picture: Option<&Bytes>, archive: bool) -> Result<(), StorageError> {
-        let name = names::thumbnail(self.id());
+        let name = file_names::thumbnail(self.id());
         let path = self.dir.path().join(&name);
         let done = match picture {
-            None => names::remove(self.dir.path(), &name, archive),
+            None => file_names::remove(self.dir.path(), &name, archive),
             Some(bytes) => {
-                let new = self.dir.path().join(format!("{name}{}", names::NEW));
+                let new = self.dir.path().join(format!("{name}{}", file_names::NEW));
                 let written = fs::write(&new, bytes).and_then(|()| fs::rename(&new, &path));
                 written.inspect_err(|_| drop(fs::remove_file(&new)))
             }

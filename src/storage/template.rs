@@ -19,8 +19,8 @@ use drawhall_protocol::text::legacy;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
+use super::file_names;
 use super::metadata::{Flags, Metadata};
-use super::names;
 
 /// Default maximum number of users of a session from a template.
 const DEFAULT_MAX_USERS: u32 = 25;
@@ -338,7 +338,7 @@ impl Templates {
             let known_bad = self.rejected.get(&path) == Some(&(len, modified));
             let read = if known_bad {
                 Err(None)
-            } else if !names::is_valid_alias(alias) {
+            } else if !file_names::is_valid_alias(alias) {
                 Err(Some(format!("'{alias}' is not a valid session alias (1 to 32 letters, digits and -)")))
             } else {
                 match read_template(alias, &path, len, modified, &mut warnings) {

@@ -257,7 +257,7 @@ fn after_a_crash(files: &[(&str, &[u8])]) -> (Vec<String>, Vec<String>) {
         .unwrap();
     let mut left: Vec<String> =
         super::session_dir::file_names(directory.path()).unwrap().into_iter().collect();
-    left.retain(|name| name != super::names::LOCK);
+    left.retain(|name| name != super::file_names::LOCK);
     (sessions, left)
 }
 
@@ -519,7 +519,7 @@ fn drawpile_srv_never_reuses_the_name_of_the_current_history_file() {
         model = model.apply(&Step::Reset(1), &session_dir);
         model.flush();
         let metadata = Metadata::replay(&fs::read(directory.path().join("id.session")).unwrap()).metadata;
-        let next = super::names::history("id", metadata.files + 1);
+        let next = super::file_names::history("id", metadata.files + 1);
         assert_ne!(metadata.file, Some(next));
         assert!(metadata.files <= 101);
     }

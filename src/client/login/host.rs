@@ -5,7 +5,7 @@ use drawhall_protocol::command::Host;
 use serde::{Deserialize, Serialize};
 
 use super::{LoginEffect, LoginMachine, LookedUp, PendingAnswer};
-use crate::storage::names;
+use crate::storage::file_names;
 
 /// Why a session cannot be hosted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -45,7 +45,7 @@ impl LoginMachine {
         if !(1..=254).contains(&host.user_id) {
             return self.fail("syntax", "Invalid user ID (must be in range 1-254)", effects);
         }
-        if !host.alias.is_empty() && !names::is_valid_alias(&host.alias) {
+        if !host.alias.is_empty() && !file_names::is_valid_alias(&host.alias) {
             return self.fail("badAlias", "Invalid session alias", effects);
         }
         if self.trigger_ban(false, effects) {

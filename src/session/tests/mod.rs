@@ -83,7 +83,7 @@ fn moderator(conn: ConnId, name: &str) -> AuthenticatedClient {
 impl Table {
     /// A session that A has hosted and is still uploading.
     fn hosting(settings: Settings) -> Table {
-        let (names, _) = crate::config::names::NameRules::new(&settings);
+        let (names, _) = crate::config::name_rules::NameRules::new(&settings);
         let shared = ServerSettings {
             settings: Arc::new(settings),
             names: Arc::new(names),

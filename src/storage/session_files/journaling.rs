@@ -7,8 +7,8 @@ use std::os::unix::fs::FileExt as _;
 use std::sync::Arc;
 
 use super::{HistoryWrite, Journal, SessionFiles, StorageError, WriteBatch, failed};
+use crate::storage::file_names;
 use crate::storage::journal::Entry;
-use crate::storage::names;
 use crate::storage::syncer::SyncFile;
 
 /// A journal shorter than this, in bytes, is not compacted.
@@ -86,7 +86,7 @@ impl SessionFiles {
     }
 
     pub(super) fn new_journal_name(&self) -> String {
-        format!("{}{}", self.journal_name, names::NEW)
+        format!("{}{}", self.journal_name, file_names::NEW)
     }
 
     /// Writes a complete journal under a temporary name, with an fsync if wanted.
@@ -149,7 +149,7 @@ impl SessionFiles {
     /// drawpile-srv would overwrite.
     pub(super) fn file_lines(&self, name: &str, files: u32) -> String {
         let mut count = files.min(MAX_FILE_LINES);
-        if names::history(self.id(), count + 1) == name {
+        if file_names::history(self.id(), count + 1) == name {
             count += 1;
         }
         let mut lines = String::new();
