@@ -205,7 +205,7 @@ pub(super) async fn read_all(
 
 /// Pauses for as long as the rate limit demands. When the peer has hung up, the rest is read at once.
 async fn rest(inbound: &Inbound, shared: &ConnShared) {
-    let mut left = Duration::from_millis(shared.rest_ms());
+    let mut left = Duration::from_millis(shared.pause_ms());
     if left.is_zero() {
         return;
     }
@@ -214,7 +214,7 @@ async fn rest(inbound: &Inbound, shared: &ConnShared) {
         tokio::time::sleep(step).await;
         left -= step;
     }
-    shared.has_rested();
+    shared.clear_pause();
 }
 
 /// Waits while reading is paused. Returns false if the peer hangs up meanwhile and the rest need not be read.

@@ -29,11 +29,12 @@ enum Item {
 /// The outbox of one client.
 ///
 /// **Invariants**
-/// * Items are sent in the order in which they were queued; history is sent only when all direct messages before it
-///   are.
+/// * Items are sent in the order in which they were queued, but for pongs, which come first ([`Outbox::push_first`]).
+///   History is sent only when all direct messages before it are.
 /// * At most one cursor reads; another one waits in the queue.
-/// * Queued bytes never exceed [`MAX_QUEUED`], those of a stalled client [`MAX_UNREAD`].
-/// * Nothing is queued after [`Outbox::close`].
+/// * Queued bytes never exceed [`MAX_QUEUED`]. For a stalled client nothing is queued beyond [`MAX_UNREAD`], and it is
+///   disconnected at the worker's next check if it already has more ([`Outbox::is_over`]).
+/// * Nothing that is queued after [`Outbox::close`] is sent.
 #[derive(Debug, Default)]
 pub(super) struct Outbox {
     queue: VecDeque<Item>,
@@ -124,7 +125,7 @@ impl Outbox {
         }
     }
 
-    /// Stops sending history; returns its cursor, also one that is still queued.
+    /// Drops everything that is queued and stops sending history; returns the cursor, also one that was still queued.
     pub(super) fn detach(&mut self) -> Option<Cursor> {
         self.queued = 0;
         let waiting = self.queue.drain(..).filter_map(|item| match item {

@@ -27,7 +27,7 @@ use crate::session::ConnId;
 
 /// Size of the read buffer.
 const READ_BYTES: usize = 256 << 10;
-/// A peer that has read nothing of its outbox for so many seconds is stalled (slow client).
+/// Seconds without reading after which a peer is stalled (slow client).
 const STALLED_SECS: u64 = 5;
 /// Interval of keep-alives for clients that asked for them, in seconds.
 const KEEP_ALIVE_SECS: u64 = 30;
@@ -60,7 +60,7 @@ pub(super) struct ConnShared {
     sent: Cell<u64>,
     /// Since when something is being written, or when the peer last read something.
     writing: Cell<Option<u64>>,
-    rest_ms: Cell<u64>,
+    pause_ms: Cell<u64>,
 }
 
 /// Time-outs in seconds, 0 for never.
@@ -108,7 +108,7 @@ impl ConnShared {
             received: Cell::new(now),
             sent: Cell::new(now),
             writing: Cell::new(None),
-            rest_ms: Cell::new(0),
+            pause_ms: Cell::new(0),
         });
         WORKER.with(|w| w.add(&shared));
         shared
@@ -145,19 +145,19 @@ impl ConnShared {
         self.writing.get().is_some_and(|since| now - since >= STALLED_SECS)
     }
 
-    /// Pauses reading for so many milliseconds (rate limit).
-    pub(super) fn rest_for(&self, ms: u64) {
-        self.rest_ms.set(ms);
+    /// Pauses reading for `ms` milliseconds (rate limit).
+    pub(super) fn pause_for(&self, ms: u64) {
+        self.pause_ms.set(ms);
     }
 
     /// Milliseconds for which reading is to pause.
-    pub(super) fn rest_ms(&self) -> u64 {
-        self.rest_ms.get()
+    pub(super) fn pause_ms(&self) -> u64 {
+        self.pause_ms.get()
     }
 
     /// The pause is over.
-    pub(super) fn has_rested(&self) {
-        self.rest_ms.set(0);
+    pub(super) fn clear_pause(&self) {
+        self.pause_ms.set(0);
         self.has_received();
     }
 
@@ -175,7 +175,7 @@ impl ConnShared {
         }
     }
 
-    fn look_after(&self, now: u64) {
+    fn tick(&self, now: u64) {
         if let Some(reason) = self.overdue(now) {
             self.actor.do_send(TimedOut { reason });
         } else if self.keep_alive.get() && now - self.sent.get() >= KEEP_ALIVE_SECS {
@@ -190,7 +190,7 @@ impl ConnShared {
     fn overdue(&self, now: u64) -> Option<String> {
         let TimeLimits { silence, login, lag, lag_bytes } = self.limits;
         let over = |limit: u64, since: u64| limit > 0 && now - since > limit;
-        if over(silence, self.received.get()) && !self.paused.get() && self.rest_ms.get() == 0 {
+        if over(silence, self.received.get()) && !self.paused.get() && self.pause_ms.get() == 0 {
             return Some(format!("Nothing received for {silence} s"));
         }
         if over(login, self.began) && !self.identified.get() {
@@ -252,7 +252,7 @@ async fn keep_time() {
             let now = w.seconds.get() + 1;
             w.seconds.set(now);
             for shared in w.connections.borrow().values() {
-                shared.look_after(now);
+                shared.tick(now);
             }
         });
     }

@@ -23,7 +23,7 @@ use crate::transport::stream::Stream;
 /// Pause after a failed accept, for example when file descriptors have run out.
 const ACCEPT_REST: Duration = Duration::from_millis(100);
 
-/// Maximum number of connections in set-up; others wait in the system's accept queue.
+/// Maximum number of connections in set-up, for each listener; others wait in the system's accept queue.
 const MAX_SETUPS: usize = 64;
 
 /// Protocol of a listener.

@@ -5,7 +5,7 @@ use tokio::sync::oneshot;
 
 use super::directory::{Entry, Missing, Waiter};
 use super::loading::emit;
-use super::{Residency, Server};
+use super::{Residency, Server, notify};
 use crate::client::actor::Client;
 use crate::clock::Timestamp;
 use crate::session::actor::{Administer, Session};
@@ -75,8 +75,7 @@ impl Handler<FindActive> for Server {
         }
         let (tell, told) = oneshot::channel();
         let waiter: Waiter = Box::new(move |address| {
-            // The asker may have gone.
-            let _ = tell.send(address.cloned());
+            notify(tell, address.cloned());
         });
         self.with_session(&name, waiter, ctx);
         Box::pin(async { told.await.unwrap_or(Err(Missing::NotFound)).map_err(AdminError::from) })
@@ -113,20 +112,20 @@ impl Handler<MakeSession> for Server {
         if !alias.is_empty() && (self.is_taken(alias) || self.templates.find(alias).is_some()) {
             return Err(AdminError::new(409, format!("There is a session '{alias}' already")));
         }
-        let (id, now, mut fx) = (super::new_session_id(), Timestamp::now(), Effects::default());
+        let (id, now, mut effects) = (super::new_session_id(), Timestamp::now(), Effects::default());
         let shared = self.rules.shared.clone();
-        let beginning = self.if_traced(|| Origin::Made {
+        let origin = self.if_traced(|| Origin::Made {
             template: template.clone(),
             messages: messages.clone(),
             passwords: passwords.clone(),
         });
         let mut machine =
-            SessionMachine::from_template(shared, id.clone(), &template, messages, now, &mut fx);
+            SessionMachine::from_template(shared, id.clone(), &template, messages, now, &mut effects);
         for (kind, password) in &passwords {
             machine.set_password(*kind, password);
         }
-        emit(&fx.log, &id);
-        let begun = self.begin(machine, beginning, None, now, ctx);
+        emit(&effects.log, &id);
+        let begun = self.begin(machine, origin, None, now, ctx);
         begun.map(|_| id).ok_or_else(|| AdminError::new(500, "The session cannot be made"))
     }
 }
@@ -159,8 +158,7 @@ impl Handler<MakeFromTemplate> for Server {
         }
         let (tell, told) = oneshot::channel();
         let waiter: Waiter = Box::new(move |address| {
-            // The asker may have gone.
-            let _ = tell.send(address.cloned());
+            notify(tell, address.cloned());
         });
         self.with_template(&alias, waiter, ctx);
         let failed = || AdminError::new(500, "The session cannot be made from the template");

@@ -29,7 +29,7 @@ impl Server {
             return Err(HostRefusal::Full);
         }
         let most = settings.sessions_per_address.0 as usize;
-        if most > 0 && address.is_some_and(|address| self.has_as_many(address, most)) {
+        if most > 0 && address.is_some_and(|address| self.has_reached_limit(address, most)) {
             METRICS.limits_hit.count("sessionsPerAddress");
             return Err(HostRefusal::TooManyOfAddress);
         }
@@ -42,16 +42,16 @@ impl Server {
 
     /// Whether an address has reached `sessionsPerAddress`; an IPv6 /48 network, which one customer can have, has
     /// twice the limit.
-    fn has_as_many(&self, address: IpAddr, most: usize) -> bool {
+    fn has_reached_limit(&self, address: IpAddr, most: usize) -> bool {
         let hosted_from = || self.directory.entries().filter_map(|e| e.hosted_from);
         hosted_from().filter(|other| *other == address).count() >= most
             || hosted_from().filter(|other| widest(*other) == widest(address)).count() >= 2 * most
     }
 
     /// Logs once when `totalHistoryLimit` is reached, and once when there is room again.
-    pub(super) fn look_at_space(&mut self) {
+    pub(super) fn check_total_history_limit(&mut self) {
         let full = self.histories.is_full();
-        if full == std::mem::replace(&mut self.full_told, full) {
+        if full == std::mem::replace(&mut self.full_logged, full) {
             return;
         }
         let used = self.histories.used();
@@ -104,13 +104,13 @@ impl Handler<HostSession> for Server {
         }
         let (now, founder) = (Timestamp::now(), authenticated.identity.name.clone());
         let (alias, shared) = (host.alias.clone(), self.rules.shared.clone());
-        let beginning = self.if_traced(|| Origin::Hosted {
+        let origin = self.if_traced(|| Origin::Hosted {
             alias: alias.clone(),
             protocol: protocol.clone(),
             founder: founder.clone(),
         });
         let machine = SessionMachine::new(shared, id, alias, protocol, founder, now);
-        let address = self.begin(machine, beginning, hosted_from, now, ctx).ok_or(HostRefusal::Full)?;
+        let address = self.begin(machine, origin, hosted_from, now, ctx).ok_or(HostRefusal::Full)?;
         self.lobby.remove(authenticated.conn);
         let entry = PendingEntry::to_host(client, in_flight_budget);
         address.do_send(EnterHost { client: authenticated, host, entry });

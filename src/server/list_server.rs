@@ -39,7 +39,7 @@ impl Default for ListServers {
 #[derive(Debug, Clone)]
 pub(super) struct Failure {
     /// Text for the session.
-    pub(super) told: String,
+    pub(super) session_text: String,
     /// Text for the log.
     pub(super) detail: String,
     /// A retry may help: no answer, or a server error.
@@ -61,15 +61,15 @@ pub(super) struct AnnounceAnswer {
 
 impl Failure {
     fn same(text: impl Into<String>) -> Failure {
-        let told: String = text.into();
-        Failure { detail: told.clone(), told, is_transient: false }
+        let session_text: String = text.into();
+        Failure { detail: session_text.clone(), session_text, is_transient: false }
     }
 }
 
 impl From<HttpError> for Failure {
     fn from(error: HttpError) -> Failure {
         let is_transient = matches!(error, HttpError::Failed(_) | HttpError::Timeout | HttpError::Busy);
-        let told = match error {
+        let session_text = match error {
             HttpError::Url(_) | HttpError::Address(_) => "no request is made to this address",
             HttpError::Failed(_) => "Network error: connection failed",
             HttpError::Timeout => "Network error: no answer",
@@ -77,7 +77,7 @@ impl From<HttpError> for Failure {
             HttpError::TooLarge(_) => "Unparseable response",
             HttpError::Busy => "too many requests are under way, try again later",
         };
-        Failure { told: told.to_owned(), detail: error.to_string(), is_transient }
+        Failure { session_text: session_text.to_owned(), detail: error.to_string(), is_transient }
     }
 }
 
@@ -132,7 +132,7 @@ fn answer_of(answer: &Answer, is_list_server: bool) -> Result<Value, Failure> {
         status => format!("Network error: HTTP status {status}"),
     };
     let is_transient = matches!(answer.status, 429 | 500..=599);
-    Err(Failure { detail: detail(&refused), told: refused, is_transient })
+    Err(Failure { detail: detail(&refused), session_text: refused, is_transient })
 }
 
 /// Parses the answer to an announcement. Without id and key there is no listing, as it could not be refreshed or
@@ -168,7 +168,7 @@ pub(super) fn sessions_url(base: &str) -> String {
 }
 
 /// Fields that announcements and refreshes have in common.
-fn told(session: &SessionDescription) -> Map<String, Value> {
+fn common_fields(session: &SessionDescription) -> Map<String, Value> {
     let members = json!({
         "title": session.title,
         "users": session.user_count,
@@ -183,7 +183,7 @@ fn told(session: &SessionDescription) -> Map<String, Value> {
 
 /// Body of an announcement.
 pub(super) fn announcement(session: &SessionDescription, host: &str, port: u16) -> Value {
-    let mut body = told(session);
+    let mut body = common_fields(session);
     if !host.is_empty() {
         body.insert("host".into(), host.into());
     }
@@ -205,7 +205,7 @@ pub(super) fn announcement(session: &SessionDescription, host: &str, port: u16) 
 
 /// Body of a refresh for one listing.
 pub(super) fn update(session: &SessionDescription, key: &str) -> Value {
-    let mut body = told(session);
+    let mut body = common_fields(session);
     body.insert("updatekey".into(), key.into());
     body.insert("closed".into(), false.into());
     body.insert("allowweb".into(), session.allow_web.unwrap_or(false).into());
@@ -250,17 +250,18 @@ mod tests {
 
     #[test]
     fn words_of_a_list_server_are_told_and_those_of_other_services_are_not() {
-        let told = |status, text: &str, known| answer_of(&answer(status, text), known).unwrap_err().told;
+        let session_text =
+            |status, text: &str, known| answer_of(&answer(status, text), known).unwrap_err().session_text;
         let secret = r#"{"status":"error","message":"password: must be a text"}"#;
-        assert_eq!(told(400, secret, true), "password: must be a text");
-        assert_eq!(told(400, secret, false), "HTTP error 400 (no explanation given)");
-        assert_eq!(told(422, secret, false), "password: must be a text");
+        assert_eq!(session_text(400, secret, true), "password: must be a text");
+        assert_eq!(session_text(400, secret, false), "HTTP error 400 (no explanation given)");
+        assert_eq!(session_text(422, secret, false), "password: must be a text");
         for status in [401, 403, 404, 500, 503] {
-            assert_eq!(told(status, secret, true), format!("Network error: HTTP status {status}"));
+            assert_eq!(session_text(status, secret, true), format!("Network error: HTTP status {status}"));
         }
-        assert_eq!(told(200, "SSH-2.0-OpenSSH_9.2", true), "Unparseable response");
+        assert_eq!(session_text(200, "SSH-2.0-OpenSSH_9.2", true), "Unparseable response");
         let long = format!(r#"{{"message":"\u001b[31m\u202ered\n{}"}}"#, "x".repeat(2000));
-        let shown = told(422, &long, true);
+        let shown = session_text(422, &long, true);
         assert!(shown.starts_with("[31mred x") && shown.chars().count() <= MAX_WORDS, "{shown}");
     }
 
@@ -270,20 +271,20 @@ mod tests {
         for detail in details {
             let failure = Failure::from(HttpError::Failed(detail.to_owned()));
             assert_eq!(
-                (failure.told.as_str(), failure.detail.as_str()),
+                (failure.session_text.as_str(), failure.detail.as_str()),
                 ("Network error: connection failed", detail)
             );
         }
         let redirect = Failure::from(HttpError::Redirect("http://127.0.0.1/".to_owned()));
-        assert!(!redirect.told.contains("127.0.0.1") && redirect.detail.contains("127.0.0.1"));
+        assert!(!redirect.session_text.contains("127.0.0.1") && redirect.detail.contains("127.0.0.1"));
     }
 
     #[test]
     fn each_listing_is_refreshed_or_not() {
         let answer = Ok(json!({"responses": {"1": "ok", "2": "error"}, "errors": {"2": "too old"}}));
         assert!(refusal(&answer, 1).is_none());
-        assert_eq!(refusal(&answer, 2).unwrap().told, "too old");
-        assert_eq!(refusal(&answer, 3).unwrap().told, "no reason given");
+        assert_eq!(refusal(&answer, 2).unwrap().session_text, "too old");
+        assert_eq!(refusal(&answer, 3).unwrap().session_text, "no reason given");
         for odd in [json!({}), json!([]), json!(null)] {
             assert!(refusal(&Ok(odd), 1).is_some());
         }

@@ -149,7 +149,7 @@ impl Server {
 
     fn not_announced(&mut self, number: u64, failure: &Failure) {
         let Some(listing) = self.listings.take(number) else { return };
-        let Failure { told, detail, .. } = failure;
+        let Failure { session_text, detail, .. } = failure;
         let Listing { session, url, tries, .. } = &listing;
         self.listings.try_later(&listing, failure);
         // Logged at the first failure only.
@@ -158,7 +158,7 @@ impl Server {
         }
         self.publist(session, Level::Warn, format!("{url}: announcement failed: {detail}"));
         if !listing.is_withdrawing() {
-            let text = format!("Listing on {} failed: {told}", host_of(url));
+            let text = format!("Listing on {} failed: {session_text}", host_of(url));
             self.listing_update(session, Some(text), None, None);
         }
     }
@@ -177,7 +177,8 @@ impl Server {
         async move { list_servers.delete(&url, key).await }
     }
 
-    /// Withdraws one or all listings of a session; `on_purpose` unless the session has ended.
+    /// Withdraws one or all listings of a session. `on_purpose`: the session is told and forgets the announcement;
+    /// otherwise (it has ended, or the white list forbids the server) it does not.
     pub(super) fn unlist(
         &mut self,
         session: &str,
@@ -277,14 +278,14 @@ impl Server {
 
     fn refreshed(&mut self, asked_about: &[(u64, i64)], answer: &Result<Value, Failure>) {
         for (number, id) in asked_about {
-            let Some(Failure { told, detail, .. }) = refusal(answer, *id) else { continue };
+            let Some(Failure { session_text, detail, .. }) = refusal(answer, *id) else { continue };
             // It is being withdrawn.
             if self.listings.get(*number).is_none_or(|l| l.is_withdrawing()) {
                 continue;
             }
             let Some(Listing { session, url, .. }) = self.listings.take(*number) else { continue };
             self.publist(&session, Level::Warn, format!("{url}: {detail}"));
-            let text = format!("The session has been delisted from {}: {told}", host_of(&url));
+            let text = format!("The session has been delisted from {}: {session_text}", host_of(&url));
             self.listing_update(&session, Some(text), None, None);
         }
     }

@@ -7,7 +7,7 @@ use super::listing::REFRESH_INTERVAL;
 use crate::clock::Timestamp;
 use crate::limits::Bucket;
 
-/// Maximum number of retries, with back-off over half a day, of announcements after a start.
+/// Maximum number of attempts, with back-off over half a day, of an announcement after a start.
 const MAX_TRIES: u32 = 20;
 
 /// Listings of all sessions.

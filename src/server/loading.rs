@@ -54,8 +54,12 @@ impl Server {
 
     /// Retries stored sessions whose files could not be read.
     pub(super) fn retry_unreadable(&mut self, ctx: &mut Context<Self>) {
-        let Some(folder) = self.parts.folder.clone().filter(|folder| folder.has_unreadable()) else { return };
-        let listing = self.parts.blocking_pool.run(Job::FileIo, move || folder.list_unreadable());
+        let Some(session_dir) =
+            self.parts.session_dir.clone().filter(|session_dir| session_dir.has_unreadable())
+        else {
+            return;
+        };
+        let listing = self.parts.blocking_pool.run(Job::FileIo, move || session_dir.list_unreadable());
         ctx.spawn(listing.into_actor(self).map(|listed, server, ctx| {
             let now = Timestamp::now();
             let listed = listed.unwrap_or_default();
@@ -112,12 +116,12 @@ impl Server {
     }
 
     fn load(&mut self, id: String, rest: Suspended, ctx: &mut Context<Self>) {
-        let Some(folder) = self.parts.folder.clone() else { return self.gone(&id) };
+        let Some(session_dir) = self.parts.session_dir.clone() else { return self.session_ended(&id) };
         let name = id.clone();
         let is_traced = self.parts.trace.is_some();
         let loading = self.parts.blocking_pool.run(Job::FileIo, move || {
-            let files = if is_traced { folder.files_of(&name) } else { Vec::new() };
-            folder.load(&name).map(|loaded| (loaded, files))
+            let files = if is_traced { session_dir.files_of(&name) } else { Vec::new() };
+            session_dir.load(&name).map(|loaded| (loaded, files))
         });
         ctx.spawn(loading.into_actor(self).map(move |loaded, server, ctx| {
             match loaded.unwrap_or_else(|| Err(LoadError::Journal(io::Error::other("reading it failed")))) {
@@ -133,7 +137,7 @@ impl Server {
         METRICS.storage_errors.count();
         if !error.is_transient() {
             tracing::error!("stored session {id} cannot be loaded: {error}");
-            return self.gone(id);
+            return self.session_ended(id);
         }
         tracing::error!("stored session {id} cannot be loaded at the moment: {error}");
         let Some(entry) = self.directory.find_mut(id) else { return };
@@ -145,17 +149,19 @@ impl Server {
         }
     }
 
-    fn loaded(&mut self, id: &str, loaded: LoadedSession, beginning: Origin, ctx: &mut Context<Self>) {
-        let (now, mut fx) = (Timestamp::now(), Effects::default());
+    fn loaded(&mut self, id: &str, loaded: LoadedSession, origin: Origin, ctx: &mut Context<Self>) {
+        let (now, mut effects) = (Timestamp::now(), Effects::default());
         let shared = self.rules.shared.clone();
-        let rest = if let Origin::Loaded { rest, .. } = &beginning { Some(rest.clone()) } else { None };
-        let (mut machine, store) = SessionMachine::restored(shared, loaded, rest, now, &mut fx);
+        let rest = if let Origin::Loaded { rest, .. } = &origin { Some(rest.clone()) } else { None };
+        let (mut machine, store) = SessionMachine::restored(shared, loaded, rest, now, &mut effects);
         if let Some(trace) = &self.parts.trace {
-            trace.session(&mut machine, now, &self.rules.shared, beginning);
+            trace.session(&mut machine, now, &self.rules.shared, origin);
         }
-        emit(&fx.log, id);
+        emit(&effects.log, id);
         let description = machine.description(false, now);
-        let Some(address) = self.start_session(machine, Some(store), ctx) else { return self.gone(id) };
+        let Some(address) = self.start_session(machine, Some(store), ctx) else {
+            return self.session_ended(id);
+        };
         let listed = self.listed_at(id);
         if !listed.is_empty() {
             address.do_send(ListingUpdate { listed, ..ListingUpdate::default() });
@@ -194,28 +200,28 @@ impl Server {
     }
 
     /// The origin of a session, for a trace.
-    pub(super) fn if_traced(&self, beginning: impl FnOnce() -> Origin) -> Option<Origin> {
-        self.parts.trace.is_some().then(beginning)
+    pub(super) fn if_traced(&self, origin: impl FnOnce() -> Origin) -> Option<Origin> {
+        self.parts.trace.is_some().then(origin)
     }
 
     /// Starts a new session and shows it to the lobby.
     pub(super) fn begin(
         &mut self,
         mut machine: SessionMachine,
-        beginning: Option<Origin>,
+        origin: Option<Origin>,
         hosted_from: Option<IpAddr>,
         now: Timestamp,
         ctx: &mut Context<Self>,
     ) -> Option<Addr<Session>> {
-        let store = match &self.parts.folder {
-            Some(folder) => {
+        let store = match &self.parts.session_dir {
+            Some(session_dir) => {
                 machine.store();
-                Some(folder.create(machine.id(), machine.protocol().clone())?)
+                Some(session_dir.create(machine.id(), machine.protocol().clone())?)
             }
             None => None,
         };
-        if let (Some(trace), Some(beginning)) = (&self.parts.trace, beginning) {
-            trace.session(&mut machine, now, &self.rules.shared, beginning);
+        if let (Some(trace), Some(origin)) = (&self.parts.trace, origin) {
+            trace.session(&mut machine, now, &self.rules.shared, origin);
         }
         let (description, protocol) = (machine.description(false, now), machine.protocol().clone());
         let address = self.start_session(machine, store, ctx)?;
@@ -228,7 +234,7 @@ impl Server {
     }
 
     /// A session has ended.
-    pub(super) fn gone(&mut self, id: &str) {
+    pub(super) fn session_ended(&mut self, id: &str) {
         let Some(entry) = self.directory.remove(id) else { return };
         let unlisted = entry.unlisted();
         self.announce_end(id, |w| w.moderator || !unlisted);
@@ -238,7 +244,7 @@ impl Server {
     }
 
     /// A session has been unloaded.
-    pub(super) fn asleep(&mut self, id: &str, rest: Suspended, ctx: &mut Context<Self>) {
+    pub(super) fn unloaded(&mut self, id: &str, rest: Suspended, ctx: &mut Context<Self>) {
         let Some(entry) = self.directory.find_mut(id) else { return };
         let residency = std::mem::replace(&mut entry.residency, Residency::Stored(rest));
         entry.amend(|description| description.user_count = 0);
@@ -252,7 +258,7 @@ impl Server {
 
     /// Ends expired sessions that are not loaded.
     pub(super) fn end_expired(&mut self, ctx: &mut Context<Self>) {
-        let Some(folder) = self.parts.folder.clone() else { return };
+        let Some(session_dir) = self.parts.session_dir.clone() else { return };
         let (now, shared) = (Timestamp::now(), &self.rules.shared);
         let is_over = |entry: &&Entry| {
             let d = &entry.description;
@@ -265,15 +271,21 @@ impl Server {
         for id in over {
             tracing::info!("stored session {id} expired");
             self.unlist(&id, None, false, ctx);
-            self.gone(&id);
-            self.remove_files(&folder, id, archive, ctx);
+            self.session_ended(&id);
+            self.remove_files(&session_dir, id, archive, ctx);
         }
     }
 
-    fn remove_files(&self, folder: &Arc<SessionDir>, id: String, archive: bool, ctx: &mut Context<Self>) {
-        let (folder, name) = (folder.clone(), id.clone());
+    fn remove_files(
+        &self,
+        session_dir: &Arc<SessionDir>,
+        id: String,
+        archive: bool,
+        ctx: &mut Context<Self>,
+    ) {
+        let (session_dir, name) = (session_dir.clone(), id.clone());
         let removing =
-            self.parts.blocking_pool.run(Job::FileIo, move || folder.remove_unloaded(&name, archive));
+            self.parts.blocking_pool.run(Job::FileIo, move || session_dir.remove_unloaded(&name, archive));
         ctx.spawn(removing.into_actor(self).map(move |removed, _, _| {
             if let Some(Err(error)) = removed {
                 tracing::error!("stored session {id}: {error}");
@@ -350,17 +362,17 @@ impl Server {
             // Nothing would stop it or close its files.
             Ok(_) if self.stopping.is_some() => None,
             Ok(messages) => {
-                let (now, mut fx) = (Timestamp::now(), Effects::default());
+                let (now, mut effects) = (Timestamp::now(), Effects::default());
                 let shared = self.rules.shared.clone();
-                let beginning = self.if_traced(|| Origin::Made {
+                let origin = self.if_traced(|| Origin::Made {
                     template: Box::new(template.clone()),
                     messages: messages.clone(),
                     passwords: Vec::new(),
                 });
                 let machine =
-                    SessionMachine::from_template(shared, id.clone(), template, messages, now, &mut fx);
-                emit(&fx.log, &id);
-                self.begin(machine, beginning, None, now, ctx)
+                    SessionMachine::from_template(shared, id.clone(), template, messages, now, &mut effects);
+                emit(&effects.log, &id);
+                self.begin(machine, origin, None, now, ctx)
             }
             Err(error) => {
                 tracing::warn!("template {}: {error}", template.path.display());

@@ -23,7 +23,7 @@ pub(super) struct LobbyClient {
     pub(super) moderator: bool,
     changes: bool,
     /// Sessions that it was not shown when it entered, and whose end it is not shown either.
-    untold: HashSet<String>,
+    unseen: HashSet<String>,
 }
 
 /// The clients in the lobby, and pending updates.
@@ -34,7 +34,7 @@ pub(super) struct Lobby {
     changes: u32,
     since: u64,
     /// Changed sessions to be sent, and whether they were listed before.
-    gathered: HashMap<String, bool>,
+    pending: HashMap<String, bool>,
 }
 
 impl Lobby {
@@ -68,19 +68,19 @@ impl Server {
             (self.lobby.since, self.lobby.changes) = (now, 0);
         }
         self.lobby.changes += 1;
-        if self.lobby.changes <= LOBBY_CHANGES && self.lobby.gathered.is_empty() {
+        if self.lobby.changes <= LOBBY_CHANGES && self.lobby.pending.is_empty() {
             return self.announce(description, was_listed);
         }
-        if self.lobby.gathered.is_empty() {
+        if self.lobby.pending.is_empty() {
             ctx.run_later(Duration::from_millis(LOBBY_MS), |server, _| {
-                for (id, was_listed) in std::mem::take(&mut server.lobby.gathered) {
+                for (id, was_listed) in std::mem::take(&mut server.lobby.pending) {
                     if let Some(description) = server.directory.find(&id).map(|e| e.description.clone()) {
                         server.announce(&description, was_listed);
                     }
                 }
             });
         }
-        *self.lobby.gathered.entry(description.id.clone()).or_default() |= was_listed;
+        *self.lobby.pending.entry(description.id.clone()).or_default() |= was_listed;
     }
 
     /// Sends a new or changed session; one that is no longer listed disappears.
@@ -95,8 +95,8 @@ impl Server {
             let frame = frame.into_bytes();
             let shown = |w: &LobbyClient| w.moderator || !description.unlisted;
             self.to_lobby(&frame, shown);
-            for waiting in self.lobby.waiting.values_mut().filter(|w| !w.untold.is_empty() && shown(w)) {
-                waiting.untold.remove(&description.id);
+            for waiting in self.lobby.waiting.values_mut().filter(|w| !w.unseen.is_empty() && shown(w)) {
+                waiting.unseen.remove(&description.id);
             }
         }
         if description.unlisted && was_listed {
@@ -111,7 +111,7 @@ impl Server {
             ..LoginReply::default()
         };
         if let Ok(frame) = ServerReply::Login(Box::new(reply)).to_frame() {
-            self.to_lobby(&frame.into_bytes(), |w| shown(w) && !w.untold.contains(id));
+            self.to_lobby(&frame.into_bytes(), |w| shown(w) && !w.unseen.contains(id));
         }
     }
 }
@@ -143,13 +143,13 @@ impl Handler<EnterLobby> for Server {
         for frame in directory::welcome(title, &sessions) {
             connection.client.do_send(LobbyFrame(frame));
         }
-        let untold = if enter.list_now || !enter.list_changes {
+        let unseen = if enter.list_now || !enter.list_changes {
             HashSet::new()
         } else {
             self.directory.entries().map(|entry| entry.description.id.clone()).collect()
         };
         let (moderator, changes) = (enter.moderator, enter.list_changes);
-        self.lobby.waiting.insert(enter.conn, LobbyClient { moderator, changes, untold });
+        self.lobby.waiting.insert(enter.conn, LobbyClient { moderator, changes, unseen });
     }
 }
 

@@ -1,6 +1,6 @@
-//! The Server actor: which sessions there are, who may start one, who waits for one.
+//! The Server actor: session directory, hosting, lobby, listings.
 //!
-//! It knows sessions by their latest description, kept ready as JSON, so that a login costs no more than copying it.
+//! It knows sessions by their latest description, serialized once, so that a login only copies it.
 
 pub mod acceptor;
 mod admin;
@@ -71,7 +71,7 @@ struct Connection {
 #[derive(Clone, Default)]
 pub struct ServerDeps {
     /// `None`: sessions are in memory only.
-    pub folder: Option<Arc<SessionDir>>,
+    pub session_dir: Option<Arc<SessionDir>>,
     /// `None`: sessions are not recorded.
     pub recorder: Option<Arc<Recorder>>,
     /// Pool for hashes and files.
@@ -105,7 +105,7 @@ pub struct Server {
     /// Size of all histories together.
     histories: HistoryTotal,
     /// That `totalHistoryLimit` is reached has been logged.
-    full_told: bool,
+    full_logged: bool,
     connections: HashMap<ConnId, Connection>,
     lobby: Lobby,
     stopping: Option<oneshot::Sender<()>>,
@@ -129,14 +129,14 @@ impl Server {
             next_worker: 0,
             directory: Directory::default(),
             histories,
-            full_told: false,
+            full_logged: false,
             connections: HashMap::new(),
             lobby: Lobby::default(),
             stopping: None,
         }
     }
 
-    /// Worker for the next session: round-robin by number of sessions.
+    /// Worker for the next session: round-robin.
     fn next_worker(&mut self) -> Option<ArbiterHandle> {
         let worker = self.workers.get(self.next_worker)?.clone();
         self.next_worker = (self.next_worker + 1) % self.workers.len();
@@ -163,10 +163,14 @@ impl Server {
             && self.directory.entries().all(|e| matches!(e.residency, Residency::Stored(_)))
             && let Some(done) = self.stopping.take()
         {
-            // The caller may have timed out.
-            let _ = done.send(());
+            notify(done, ());
         }
     }
+}
+
+/// Answers somebody who waits. One who has timed out or gone needs no answer, so it does not matter if sending fails.
+pub(crate) fn notify<T>(waiting: oneshot::Sender<T>, answer: T) {
+    let _ = waiting.send(answer);
 }
 
 fn new_session_id() -> String {
@@ -179,7 +183,7 @@ impl Actor for Server {
     fn started(&mut self, ctx: &mut Self::Context) {
         ctx.run_interval(LINGER_INTERVAL, |server, ctx| {
             server.kick_lingering();
-            server.look_at_space();
+            server.check_total_history_limit();
             server.retry_unreadable(ctx);
             server.end_expired(ctx);
         });
@@ -272,8 +276,7 @@ impl Handler<LookUp> for Server {
         }
         let (ask, asked) = oneshot::channel();
         let waiter: Waiter = Box::new(move |address| {
-            // The asker may have gone.
-            let _ = ask.send(address.map(|a| a.send(LookUpSession { invite, sid })));
+            notify(ask, address.map(|a| a.send(LookUpSession { invite, sid })));
         });
         self.with_session(&session, waiter, ctx);
         Box::pin(async move {
@@ -353,8 +356,8 @@ impl Handler<CancelEntering> for Server {
     type Result = ();
 
     fn handle(&mut self, CancelEntering { id, conn }: CancelEntering, ctx: &mut Self::Context) {
-        let asleep = self.directory.find(&id).is_none_or(|e| matches!(e.residency, Residency::Stored(_)));
-        if !asleep || self.is_instantiating(&id) {
+        let unloaded = self.directory.find(&id).is_none_or(|e| matches!(e.residency, Residency::Stored(_)));
+        if !unloaded || self.is_instantiating(&id) {
             let waiter: Waiter = Box::new(move |session| {
                 if let Ok(session) = session {
                     session.do_send(LeaveSession { conn, cut: false });
@@ -406,13 +409,13 @@ impl Handler<SessionEnded> for Server {
 
     fn handle(&mut self, SessionEnded { id, rest }: SessionEnded, ctx: &mut Self::Context) {
         match rest {
-            Some(rest) => self.asleep(&id, rest, ctx),
+            Some(rest) => self.unloaded(&id, rest, ctx),
             None => {
                 // At shutdown, stored sessions stay announced for the next start.
                 if self.stopping.is_none() {
                     self.unlist(&id, None, false, ctx);
                 }
-                self.gone(&id);
+                self.session_ended(&id);
             }
         }
         self.stopped_if_idle();
@@ -459,8 +462,8 @@ impl Handler<NewRules> for Server {
         for session in self.directory.entries().filter_map(Entry::address) {
             session.do_send(SetServerSettings(rules.shared.clone()));
         }
-        if let Some(folder) = &self.parts.folder {
-            folder.syncer().set_interval(Duration::from_millis(rules.settings().sync_interval.0));
+        if let Some(session_dir) = &self.parts.session_dir {
+            session_dir.syncer().set_interval(Duration::from_millis(rules.settings().sync_interval.0));
         }
         for entry in self.directory.entries_mut().filter(|e| e.address().is_none()) {
             // Active sessions update themselves.
@@ -468,11 +471,11 @@ impl Handler<NewRules> for Server {
         }
         self.histories.set_limit(rules.settings().total_history_limit.0);
         self.rules = rules;
-        self.look_at_space();
+        self.check_total_history_limit();
     }
 }
 
-/// Shuts down: everybody is told. Answers when all have gone, or after a time-out.
+/// Shuts down: disconnects everybody. Answers when all have gone, or after a time-out.
 #[derive(Message)]
 #[rtype(result = "()")]
 pub struct Stop;
@@ -488,7 +491,7 @@ impl Handler<Stop> for Server {
             session.do_send(StopSession);
         }
         for connection in self.connections.values() {
-            // Clients in a session are told by it.
+            // Clients in a session are disconnected by it.
             if connection.without_session.is_some() {
                 let message = "Server shutting down".to_owned();
                 connection.client.do_send(SendAway { reason: DisconnectReason::Shutdown, message });

@@ -224,10 +224,10 @@ fn open_sessions(
     let (mut parts, mut listed) = (ServerDeps { list_servers, ..ServerDeps::default() }, Vec::new());
     if let Some(path) = &options.sessions {
         let settings = rules.settings();
-        let folder = SessionDir::open(path, Duration::from_millis(settings.sync_interval.0))?;
+        let session_dir = SessionDir::open(path, Duration::from_millis(settings.sync_interval.0))?;
         let unreadable = |source| SessionDirError::Io { path: path.to_owned(), source };
-        folder.list(settings.archive, |session| listed.push(session)).map_err(unreadable)?;
-        parts.folder = Some(folder);
+        session_dir.list(settings.archive, |session| listed.push(session)).map_err(unreadable)?;
+        parts.session_dir = Some(session_dir);
     }
     Ok((parts, listed))
 }
@@ -236,8 +236,8 @@ fn open_sessions(
 fn open_recordings(options: &ServeOptions, parts: &mut ServerDeps) -> Result<(), StartError> {
     if let Some(pattern) = &options.record {
         let failed = |path| move |source| StartError::Record { path, source };
-        let folder = recorder::directory_of(pattern);
-        recorder::prepare_directory(&folder).map_err(failed(folder))?;
+        let session_dir = recorder::directory_of(pattern);
+        recorder::prepare_directory(&session_dir).map_err(failed(session_dir))?;
         parts.recorder = Some(Arc::new(Recorder::start(pattern).map_err(failed(pattern.into()))?));
     }
     if let Some(path) = &options.trace_input {

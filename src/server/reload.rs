@@ -8,7 +8,7 @@ use actix::prelude::*;
 use reqwest::Method;
 use tokio::sync::{Notify, mpsc, oneshot, watch};
 
-use super::{NewRules, Server};
+use super::{NewRules, Server, notify};
 use crate::auth::Auth;
 use crate::clock::{self, Timestamp};
 use crate::config::{FetchedBans, OpenSource, Rules, extbans};
@@ -52,7 +52,7 @@ pub(super) async fn reload(
 ) {
     let mut interval = clock::every(every);
     // An error is logged once, not at each poll.
-    let mut told = String::new();
+    let mut logged = String::new();
     loop {
         let change = tokio::select! {
             _ = interval.tick() => None,
@@ -83,26 +83,31 @@ pub(super) async fn reload(
         source = same;
         match read {
             Ok(Some(rules)) => {
-                told.clear();
+                logged.clear();
                 let rules = Arc::new(rules);
                 tracing::info!("settings were read again");
                 server.do_send(NewRules(rules.clone()));
                 auth.do_send(NewRules(rules.clone()));
                 changes.send_replace(rules);
-                // The caller may have gone.
-                let _ = tell.map(|tell| tell.send(Ok(())));
+                if let Some(tell) = tell {
+                    notify(tell, Ok(()));
+                }
             }
             Ok(None) => {
-                told.clear();
-                let _ = tell.map(|tell| tell.send(Ok(())));
+                logged.clear();
+                if let Some(tell) = tell {
+                    notify(tell, Ok(()));
+                }
             }
             Err(error) => {
                 let text = error.to_string();
-                let _ = tell.map(|tell| tell.send(Err(text.clone())));
-                if text != told {
+                if let Some(tell) = tell {
+                    notify(tell, Err(text.clone()));
+                }
+                if text != logged {
                     tracing::warn!("cannot read the settings again: {text}");
                 }
-                told = text;
+                logged = text;
             }
         }
     }
@@ -116,7 +121,7 @@ pub(super) async fn fetch_bans(
     fetching: Arc<Fetching>,
 ) {
     // An error is logged once, not at each attempt.
-    let mut told = String::new();
+    let mut logged = String::new();
     loop {
         let (url, cached, etag, every) = {
             let rules = rules.borrow_and_update();
@@ -138,18 +143,18 @@ pub(super) async fn fetch_bans(
                         return;
                     }
                 }
-                Ok(None) if !told.is_empty() => {
+                Ok(None) if !logged.is_empty() => {
                     tracing::info!(topic = %"ExtBan", "external bans can be fetched again")
                 }
                 Ok(None) => {}
                 Err(error) => failure = error,
             }
         }
-        if !failure.is_empty() && failure != told {
+        if !failure.is_empty() && failure != logged {
             tracing::warn!(topic = %"ExtBan", "cannot fetch the external bans: {failure}");
         }
         let pause = pause_of(every.0, !failure.is_empty());
-        told = failure;
+        logged = failure;
         let changed = rules.wait_for(|r| {
             let s = r.settings();
             s.ext_bans_url != url || s.ext_bans_check_interval != every

@@ -115,8 +115,8 @@ pub fn start(options: &ServeOptions) -> Result<RunningServer, StartError> {
     let mut server = Server::new(rules.clone(), handles.clone(), parts.clone());
     let now = Timestamp::now();
     listed.iter().for_each(|session| server.take_listed(session, now));
-    if let Some(folder) = &parts.folder {
-        tracing::info!("{} stored sessions in {}", listed.len(), folder.path().display());
+    if let Some(session_dir) = &parts.session_dir {
+        tracing::info!("{} stored sessions in {}", listed.len(), session_dir.path().display());
     }
     let server = server.start();
     let auth = Auth::new(rules.clone(), parts.blocking_pool.clone(), parts.http.clone()).start();
@@ -156,7 +156,8 @@ pub fn start(options: &ServeOptions) -> Result<RunningServer, StartError> {
     let fetching = Arc::new(Fetching::default());
     let bans = reload::fetch_bans(parts.http.clone(), changes.subscribe(), change.clone(), fetching.clone());
     tasks.push(actix_rt::spawn(bans));
-    let mut watched_dirs: Vec<PathBuf> = parts.folder.iter().map(|folder| folder.path().to_owned()).collect();
+    let mut watched_dirs: Vec<PathBuf> =
+        parts.session_dir.iter().map(|session_dir| session_dir.path().to_owned()).collect();
     watched_dirs.extend(database.as_ref().and_then(Database::directory));
     let watched =
         MonitorDeps { server: server.clone(), log: log.clone(), rules: changes.subscribe(), watched_dirs };
@@ -243,7 +244,7 @@ async fn watch_templates(
 ) {
     let mut interval = every(TEMPLATE_INTERVAL);
     // An error is logged once, not at each poll.
-    let mut told = String::new();
+    let mut logged = String::new();
     loop {
         // The channel closes at shutdown.
         tokio::select! {
@@ -253,7 +254,7 @@ async fn watch_templates(
         let (path, before) = (path.clone(), known.clone());
         match actix_rt::task::spawn_blocking(move || scan_templates(&before, &path)).await {
             Ok(Ok(templates)) => {
-                told.clear();
+                logged.clear();
                 let changed = !templates.same_as(&known);
                 known = Arc::new(templates);
                 if changed {
@@ -263,10 +264,10 @@ async fn watch_templates(
             }
             Ok(Err(error)) => {
                 let text = error.to_string();
-                if text != told {
+                if text != logged {
                     tracing::warn!("{text}");
                 }
-                told = text;
+                logged = text;
             }
             Err(error) => tracing::error!(%error, "looking at the templates failed"),
         }
@@ -353,7 +354,7 @@ impl RunningServer {
         for worker in self.workers {
             worker.stop();
         }
-        let ServerDeps { folder, recorder, trace, .. } = self.parts;
+        let ServerDeps { session_dir, recorder, trace, .. } = self.parts;
         let closed = actix_rt::task::spawn_blocking(move || {
             if let Some(trace) = trace {
                 trace.finish();
@@ -361,8 +362,8 @@ impl RunningServer {
             if let Some(recorder) = recorder {
                 recorder.stop();
             }
-            if let Some(folder) = folder {
-                folder.close();
+            if let Some(session_dir) = session_dir {
+                session_dir.close();
             }
         });
         if let Err(error) = closed.await {

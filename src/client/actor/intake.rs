@@ -91,7 +91,7 @@ impl Client {
             count,
         );
         if wait > 0 {
-            shared.rest_for(wait);
+            shared.pause_for(wait);
             self.slowed("Too many messages: reading is slowed down (messageRateLimit); told once a minute");
         }
     }

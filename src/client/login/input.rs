@@ -16,7 +16,7 @@ use crate::session::Refusal;
 pub enum LoginInput {
     /// A command of the client.
     Command(RawCommand),
-    /// A proxy has told the client's address.
+    /// The client's address, from a proxy header.
     Address(IpAddr),
     /// Result of checking an account.
     Account(AccountCheck),

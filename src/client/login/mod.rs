@@ -54,7 +54,7 @@ pub enum LoginEffect {
         /// For the log.
         details: String,
     },
-    /// Close the connection after so many milliseconds.
+    /// Close the connection after this time in milliseconds.
     CutAfter(u64),
     /// Start TLS.
     StartTls,
@@ -247,7 +247,7 @@ impl LoginMachine {
         self.rules.settings().minimum_protocol_version.parse().ok()
     }
 
-    /// A proxy has told the client's address.
+    /// The client's address, from a proxy header.
     pub fn set_address(&mut self, address: IpAddr) {
         self.client.identity.address = Some(address);
         self.client.proxied = true;
