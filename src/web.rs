@@ -5,19 +5,20 @@ use std::any::Any;
 use std::collections::HashMap;
 use std::error::Error;
 use std::future::poll_fn;
-use std::net::{IpAddr, Shutdown};
+use std::io;
+use std::net::{IpAddr, Shutdown, TcpListener};
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
 use actix_web::body::{BodySize, BodyStream, BoxBody, MessageBody};
-use actix_web::dev::Extensions;
+use actix_web::dev::{Extensions, ServerHandle};
 use actix_web::http::StatusCode;
 use actix_web::http::header::CONTENT_LENGTH;
 use actix_web::rt::net::TcpStream;
-use actix_web::web::{Bytes, BytesMut, Payload};
-use actix_web::{HttpRequest, HttpResponse};
+use actix_web::web::{Bytes, BytesMut, Payload, ServiceConfig};
+use actix_web::{App, HttpRequest, HttpResponse, HttpServer};
 use socket2::SockRef;
 
 use crate::metrics::METRICS;
@@ -26,7 +27,7 @@ use crate::transport::network::narrowest;
 use crate::transport::trust::{AmbiguousSource, Source, Trusted};
 
 /// Connections of a server at once; further ones wait in the listen backlog.
-pub(crate) const MAX_CONNECTIONS: usize = 256;
+const MAX_CONNECTIONS: usize = 256;
 /// Connections of all addresses that are not trusted proxies. Lower than the total, so that proxies and loopback
 /// always get in.
 const MAX_UNTRUSTED: usize = 128;
@@ -36,6 +37,31 @@ const MAX_OF_ADDRESS: usize = 32;
 const MAX_OF_PROXY: usize = 192;
 /// Timeout of the header of a request, and again of its body.
 pub(crate) const REQUEST_TIME: Duration = Duration::from_secs(10);
+
+/// Starts an HTTP server inside a running actix system, with the limits of this module. `configure` adds state and
+/// services.
+///
+/// # Errors
+/// When the listener cannot be used.
+pub(crate) fn start(
+    listener: TcpListener,
+    trusted: Trusted,
+    configure: impl Fn(&mut ServiceConfig) + Clone + Send + 'static,
+) -> io::Result<ServerHandle> {
+    let limiter = HttpConnectionLimiter::new(trusted);
+    let app = move || App::new().configure(configure.clone());
+    let server = HttpServer::new(app)
+        .workers(1)
+        .max_connections(MAX_CONNECTIONS)
+        .client_request_timeout(REQUEST_TIME)
+        .on_connect(limiter.on_connect())
+        .disable_signals()
+        .listen(listener)?
+        .run();
+    let handle = server.handle();
+    actix_rt::spawn(server);
+    Ok(handle)
+}
 
 /// Status and text for a body that was not read.
 pub(crate) type BodyError = (StatusCode, &'static str);

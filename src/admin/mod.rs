@@ -50,7 +50,7 @@ use std::sync::Arc;
 use actix::Addr;
 use actix_web::dev::ServerHandle;
 use actix_web::http::Method as HttpMethod;
-use actix_web::{App, HttpRequest, HttpResponse, HttpServer, web};
+use actix_web::{HttpRequest, HttpResponse, web};
 use serde_json::{Map, Value};
 use tokio::sync::{mpsc, oneshot, watch as channel};
 
@@ -67,7 +67,7 @@ use crate::server::Server;
 use crate::server::reload::{Change, Fetching};
 use crate::session::admin::{AdminAnswer, AdminError};
 use crate::transport::trust::{Source, Trusted};
-use crate::web::{HttpConnectionLimiter, MAX_CONNECTIONS, REQUEST_TIME, RequestBody};
+use crate::web::RequestBody;
 
 /// Maximum request body in bytes.
 const MAX_BODY: usize = 1 << 20;
@@ -138,7 +138,7 @@ pub fn start(listener: TcpListener, deps: AdminDeps) -> std::io::Result<AdminSer
         access,
         trusted,
     } = deps;
-    let limiter = HttpConnectionLimiter::new(trusted.clone());
+    let proxies = trusted.clone();
     let state = web::Data::new(AdminState {
         server,
         auth,
@@ -153,17 +153,9 @@ pub fn start(listener: TcpListener, deps: AdminDeps) -> std::io::Result<AdminSer
         started: crate::clock::Timestamp::now().iso(),
         access: access::Access::new(access, trusted),
     });
-    let app = move || App::new().app_data(state.clone()).default_service(web::to(answer));
-    let server = HttpServer::new(app)
-        .workers(1)
-        .max_connections(MAX_CONNECTIONS)
-        .client_request_timeout(REQUEST_TIME)
-        .on_connect(limiter.on_connect())
-        .disable_signals()
-        .listen(listener)?
-        .run();
-    let handle = server.handle();
-    actix_rt::spawn(server);
+    let handle = crate::web::start(listener, proxies, move |app| {
+        app.app_data(state.clone()).default_service(web::to(answer));
+    })?;
     Ok(AdminServer { address, handle })
 }
 

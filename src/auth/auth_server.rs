@@ -7,9 +7,9 @@
 use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
 
-use actix_web::dev::{Server, ServerHandle};
+use actix_web::dev::ServerHandle;
 use actix_web::http::{Method, StatusCode};
-use actix_web::{App, HttpRequest, HttpResponse, HttpServer, web};
+use actix_web::{HttpRequest, HttpResponse, web};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use drawhall_protocol::from_json;
@@ -23,7 +23,7 @@ use crate::blocking::{BlockingPool, Job};
 use crate::clock::Timestamp;
 use crate::db::{Account, Database, DbError};
 use crate::transport::trust::{Source, Trusted};
-use crate::web::{HttpConnectionLimiter, MAX_CONNECTIONS, REQUEST_TIME, RequestBody, source_of};
+use crate::web::{RequestBody, source_of};
 
 /// Name of the signing key in the database.
 const KEY_NAME: &str = "extauth";
@@ -100,7 +100,7 @@ pub fn start(
     trusted: Trusted,
 ) -> std::io::Result<RunningAuthServer> {
     let address = listener.local_addr()?;
-    let limiter = HttpConnectionLimiter::new(trusted.clone());
+    let proxies = trusted.clone();
     let server = web::Data::new(AuthServer {
         database,
         key,
@@ -108,17 +108,9 @@ pub fn start(
         password_limiter: HttpPasswordLimiter::default(),
         trusted,
     });
-    let app = move || App::new().app_data(server.clone()).default_service(web::to(answer));
-    let running: Server = HttpServer::new(app)
-        .workers(1)
-        .max_connections(MAX_CONNECTIONS)
-        .client_request_timeout(REQUEST_TIME)
-        .on_connect(limiter.on_connect())
-        .disable_signals()
-        .listen(listener)?
-        .run();
-    let handle = running.handle();
-    actix_rt::spawn(running);
+    let handle = crate::web::start(listener, proxies, move |app| {
+        app.app_data(server.clone()).default_service(web::to(answer));
+    })?;
     Ok(RunningAuthServer { address, handle })
 }
 

@@ -210,14 +210,16 @@ fn an_option_lets_only_operators_undo_what_others_have_drawn() {
     }
 }
 
-#[test]
-fn a_streamed_reset_does_not_move_the_history_under_who_rejoins() {
+fn table_with_autoreset() -> Table {
     let mut settings = Settings::default();
     settings.set("autoResetThreshold", "1kb").unwrap();
     let mut table = Table::running(settings);
     table.join(client(B, "B"));
-    let index = table.machine.history().last_index();
-    let start_id = table.machine.start_id;
+    table
+}
+
+/// A completes a streamed reset that cannot take effect because B does not read.
+fn stage_while_b_lags(table: &mut Table) {
     table.seat(B).blocked = true;
     table.send(A, &[dab(800), dab(800)]);
     table.command(A, "ready-to-autoreset", json!([]), json!({"capabilities": ["gzip1"]}));
@@ -226,6 +228,14 @@ fn a_streamed_reset_does_not_move_the_history_under_who_rejoins() {
     table.command(A, "stream-reset-start", json!([correlator]), json!({}));
     table.send(A, &[Frame::new(39, 0, &super::model::one_stroke()).unwrap()]);
     table.command(A, "stream-reset-finish", json!([1]), json!({}));
+}
+
+#[test]
+fn a_streamed_reset_does_not_move_the_history_under_who_rejoins() {
+    let mut table = table_with_autoreset();
+    let index = table.machine.history().last_index();
+    let start_id = table.machine.start_id;
+    stage_while_b_lags(&mut table);
     assert!(table.machine.staged.is_some(), "B lags behind the fork");
     let again = AuthenticatedClient { conn: C, ..client(B, "B") };
     let hidx = format!("{start_id}:{index}:id");
@@ -240,18 +250,8 @@ fn a_streamed_reset_does_not_move_the_history_under_who_rejoins() {
 
 #[test]
 fn a_prepared_stream_waits_until_a_manual_reset_is_over() {
-    let mut settings = Settings::default();
-    settings.set("autoResetThreshold", "1kb").unwrap();
-    let mut table = Table::running(settings);
-    table.join(client(B, "B"));
-    table.seat(B).blocked = true;
-    table.send(A, &[dab(800), dab(800)]);
-    table.command(A, "ready-to-autoreset", json!([]), json!({"capabilities": ["gzip1"]}));
-    table.wait(3000);
-    let correlator = table.machine.requested_correlator().unwrap().to_owned();
-    table.command(A, "stream-reset-start", json!([correlator]), json!({}));
-    table.send(A, &[Frame::new(39, 0, &super::model::one_stroke()).unwrap()]);
-    table.command(A, "stream-reset-finish", json!([1]), json!({}));
+    let mut table = table_with_autoreset();
+    stage_while_b_lags(&mut table);
     table.command(A, "reset-session", json!([]), json!({}));
     table.join(moderator(C, "M"));
     table.leave(B);
