@@ -271,7 +271,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn whole_frames_come_out_whatever_arrives_together(
+        fn frames_are_split_at_any_boundary(
             sizes in prop::collection::vec(0usize..500, 1..20),
             chunk in 1usize..700,
         ) {

@@ -228,7 +228,7 @@ mod tests {
     }
 
     #[test]
-    fn after_the_goodbye_there_is_nothing() {
+    fn nothing_is_sent_after_the_disconnect() {
         let history = history();
         let mut outbox = Outbox::default();
         outbox.attach(history.cursor(i64::MIN));
@@ -249,7 +249,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_drawn_before_somebody_joined_is_no_lag() {
+    fn history_before_the_join_does_not_count_as_lag() {
         let mut history = history();
         let mut outbox = Outbox::default();
         assert_eq!(outbox.lag(), 0);
@@ -284,7 +284,7 @@ mod tests {
     }
 
     #[test]
-    fn what_waits_is_bounded_whoever_reads() {
+    fn queued_output_is_bounded() {
         for (stalled, most) in [(true, MAX_UNREAD), (false, MAX_QUEUED)] {
             let mut outbox = Outbox::default();
             assert_eq!(
@@ -296,7 +296,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_taken_at_a_time_is_bounded_and_stays_in_order() {
+    fn gathered_output_is_bounded_and_in_order() {
         let history = history();
         let mut outbox = Outbox::default();
         outbox.attach(history.cursor(i64::MIN));

@@ -184,7 +184,7 @@ mod tests {
     proptest! {
         /// Whoever comes, goes and is blocked, in whatever order: who reads a history is told of what is new in it.
         #[test]
-        fn whoever_reads_a_history_is_woken(steps in prop::collection::vec(step(), 1..60)) {
+        fn readers_of_a_history_are_woken(steps in prop::collection::vec(step(), 1..60)) {
             actix_rt::System::new().block_on(async {
                 let mut model = Model::default();
                 for step in &steps {
@@ -199,7 +199,7 @@ mod tests {
     }
 
     #[actix_rt::test]
-    async fn who_goes_before_its_history_was_begun_leaves_nothing_behind() {
+    async fn leaving_before_the_history_begins_leaves_nothing_behind() {
         let (relays, history, wake) = (Relays::default(), history(), Rc::new(Notify::new()));
         let (mut outbox, cursor) = (Outbox::default(), history.cursor(i64::MIN));
         relays.attach(&wake, &cursor);
@@ -222,7 +222,7 @@ mod tests {
     }
 
     #[actix_rt::test]
-    async fn later_histories_are_heard_whatever_happened_before() {
+    async fn later_subscriptions_work_after_earlier_ones_end() {
         let (relays, wake) = (Relays::default(), Rc::new(Notify::new()));
         for _ in 0..100 {
             let gone = history();
@@ -243,7 +243,7 @@ mod tests {
     }
 
     #[actix_rt::test]
-    async fn those_who_vanished_are_forgotten_with_the_next_who_goes() {
+    async fn dropped_clients_are_removed_with_the_next_detach() {
         let (relays, history) = (Relays::default(), history());
         let (vanished, wake) = (Rc::new(Notify::new()), Rc::new(Notify::new()));
         let cursor = history.cursor(i64::MIN);

@@ -248,7 +248,7 @@ mod tests {
     }
 
     #[test]
-    fn a_description_that_nobody_is_shown_does_not_hide_that_a_session_was_listed() {
+    fn an_update_that_was_not_sent_does_not_hide_that_the_session_was_listed() {
         let share = crate::history::total::HistoryTotal::default().share();
         let (protocol, residency) = (ProtocolVersion::dp(4, 25, 1), Residency::Loading(Vec::new()));
         let mut entry = Entry::new(SessionDescription::default(), protocol, residency, share);
@@ -271,7 +271,7 @@ mod tests {
     }
 
     #[test]
-    fn a_welcome_that_does_not_fit_comes_in_parts() {
+    fn a_long_welcome_is_split() {
         let long = format!("\"{}\"", "x".repeat(40_000));
         let parts = parsed(&welcome("T", &[&long, &long]));
         assert_eq!(parts.len(), 3);

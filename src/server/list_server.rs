@@ -249,7 +249,7 @@ mod tests {
     }
 
     #[test]
-    fn words_of_a_list_server_are_told_and_those_of_other_services_are_not() {
+    fn texts_of_list_servers_are_shown_those_of_other_services_are_not() {
         let session_text =
             |status, text: &str, known| answer_of(&answer(status, text), known).unwrap_err().session_text;
         let secret = r#"{"status":"error","message":"password: must be a text"}"#;
@@ -266,7 +266,7 @@ mod tests {
     }
 
     #[test]
-    fn failures_have_classes_that_say_nothing_of_the_other_side() {
+    fn error_classes_reveal_nothing_of_the_other_server() {
         let details = ["Connection refused (os error 111)", "dns error", "invalid HTTP version parsed"];
         for detail in details {
             let failure = Failure::from(HttpError::Failed(detail.to_owned()));

@@ -348,14 +348,14 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_as_expected_counts_as_absent() {
+    fn unexpected_values_count_as_absent() {
         let json = r#"{"x":[{}],"l":[5,null,true,1.5,-1,"t",[[{}]],{},{"u":7,"x":{"u":"no"}},
             {"u":{"u":"no"},"s":["no"],"a":"yes","i":"nowhere"}],"v":1}"#;
         assert_eq!(read(json), Ok(vec![StoredBan { auth_id: "yes".into(), ..StoredBan::default() }]));
     }
 
     #[test]
-    fn what_is_longer_than_anything_that_is_known_bans_nobody() {
+    fn too_long_ban_criteria_match_nobody() {
         let long = |n: usize| "x".repeat(n);
         let json = json!({"v": 1, "l": [
             {"u": long(22), "a": long(MAX_ACCOUNT_ID), "s": long(MAX_SYSTEM_ID), "b": long(22)},
@@ -369,7 +369,7 @@ mod tests {
     }
 
     #[test]
-    fn a_list_with_too_many_entries_is_read_no_further() {
+    fn reading_stops_at_too_many_entries() {
         let many = |n: usize, last: &str| {
             let entries = [vec![r#"{"u":"n"}"#; n], vec![last; usize::from(!last.is_empty())]].concat();
             format!(r#"{{"v":1,"l":[{}]}}"#, entries.join(","))
@@ -380,7 +380,7 @@ mod tests {
     }
 
     #[test]
-    fn a_list_that_inflates_without_end_is_refused() {
+    fn a_decompression_bomb_is_refused_as_ban_list() {
         let bomb =
             packed(json!({"v": 1, "l": [], "x": "x".repeat(MAX_INFLATED as usize)}).to_string().as_bytes());
         assert!(bomb.len() < 10_000);

@@ -269,7 +269,7 @@ mod tests {
     }
 
     #[test]
-    fn what_would_match_the_banner_is_left_out() {
+    fn a_ban_leaves_out_what_matches_the_banner() {
         let mut list = BanList::default();
         let banner = identity("Op", "192.0.2.9", "acc:1", "shared");
         assert!(list.add(&identity("Troll", "192.0.2.9", "acc:1", "shared"), "Op", &banner));
@@ -286,7 +286,7 @@ mod tests {
     }
 
     #[test]
-    fn a_ban_that_says_nothing_new_is_refused() {
+    fn a_duplicate_ban_is_refused() {
         let mut list = list();
         let banner = Identity::default();
         assert!(!list.add(&identity("troll", "", "", "sid"), "Op", &banner));
@@ -297,7 +297,7 @@ mod tests {
     }
 
     #[test]
-    fn bans_come_back_from_their_journal_as_they_were_in_force() {
+    fn bans_are_restored_from_the_journal() {
         let mut list = list();
         list.add(&identity("", "2001:db8::5", "", ""), "Op", &Identity::default());
         list.add(&identity("gone", "", "", ""), "Op", &Identity::default());
@@ -347,7 +347,7 @@ mod tests {
     }
 
     #[test]
-    fn a_new_journal_says_the_same_and_remembers_the_last_number() {
+    fn a_compacted_journal_has_the_same_bans_and_the_last_id() {
         let mut list = list();
         list.add(&identity("gone", "", "", ""), "Op", &Identity::default());
         list.remove(2);

@@ -129,7 +129,7 @@ mod tests {
     }
 
     #[test]
-    fn nobody_is_sent_more_than_so_many_bytes() {
+    fn the_log_of_new_members_is_bounded_in_bytes() {
         let mut log = EventLog::default();
         for n in 0..3000 {
             log.push(Topic::Report, vec![b'x'; 1200 * (n % 2)].into());

@@ -230,7 +230,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_secret_is_8_characters_without_those_that_look_alike() {
+    fn a_secret_has_8_unambiguous_characters() {
         let mut invites = Invites::default();
         let secret = invites.create("A", 1, false, false, &mut Rng::default(), Timestamp::now()).unwrap();
         assert_eq!(secret.len(), 8);
@@ -254,7 +254,7 @@ mod tests {
     }
 
     #[test]
-    fn invites_come_back_from_their_journal() {
+    fn invites_are_restored_from_the_journal() {
         let now = Timestamp::now();
         let mut invites = Invites::default();
         let first = invites.create("Ä op", 2, true, true, &mut Rng::default(), now).unwrap();

@@ -46,7 +46,7 @@ mod tests {
     }
 
     #[test]
-    fn each_address_and_all_together_guess_so_often() {
+    fn password_attempts_are_limited_by_address_and_session() {
         let mut password_attempts = PasswordAttempts::default();
         let mut allowed = |n, now_ms| (0..9).filter(|_| password_attempts.take(ip(n), 3, now_ms)).count();
         assert_eq!([1, 1, 2, 3].map(|n| allowed(n, 0)), [3, 0, 3, 3]);
@@ -55,7 +55,7 @@ mod tests {
     }
 
     #[test]
-    fn many_addresses_take_no_memory_for_ever() {
+    fn tracked_addresses_are_bounded() {
         let mut password_attempts = PasswordAttempts::default();
         let let_in = (0..5000).filter(|n| password_attempts.take(ip(*n), 10_000, 0)).count();
         assert_eq!((let_in, password_attempts.by_address.len()), (MAX_ADDRESSES, MAX_ADDRESSES));

@@ -107,7 +107,7 @@ mod tests {
     }
 
     #[test]
-    fn hashes_that_cost_nothing_are_checked_at_once() {
+    fn fast_hashes_are_verified_at_once() {
         let secret = PasswordVerifier::stored("plain;a b");
         assert!(secret.accepts("a b") && !secret.accepts("a"));
     }

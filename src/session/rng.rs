@@ -52,7 +52,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_same_seed_gives_the_same_again_and_another_something_else() {
+    fn the_same_seed_gives_the_same_sequence() {
         let mut one = Rng::from_seed([1; 32]);
         let mut again = Rng::from_seed([1; 32]);
         let first: Option<[u8; 8]> = one.bytes();

@@ -70,7 +70,7 @@ impl Unanswered {
 }
 
 #[actix_rt::test]
-async fn whoever_waits_for_an_answer_in_vain_is_told_so() {
+async fn a_login_without_an_answer_times_out_with_an_error() {
     let mut lookup = Unanswered::connect().await;
     lookup.command(r#"{"cmd":"lookup","args":["somewhere"]}"#).await;
     let mut join = Unanswered::connect().await;
@@ -85,7 +85,7 @@ async fn whoever_waits_for_an_answer_in_vain_is_told_so() {
 }
 
 #[actix_rt::test]
-async fn an_answer_that_fits_into_no_message_ends_the_login_with_a_text() {
+async fn a_too_long_reply_ends_the_login_with_an_error() {
     let mut lookup = Unanswered::connect().await;
     lookup.command(r#"{"cmd":"lookup","args":["somewhere"]}"#).await;
     let description = serde_json::json!({"title": "x".repeat(70_000)});
@@ -98,7 +98,7 @@ async fn an_answer_that_fits_into_no_message_ends_the_login_with_a_text() {
 }
 
 #[actix_rt::test]
-async fn what_a_session_does_with_a_client_that_is_gone_has_no_effect() {
+async fn operations_on_a_disconnected_client_have_no_effect() {
     let unanswered = Unanswered::connect().await;
     let text = |text: &'static [u8]| ClientOp::Direct(Bytes::from_static(text));
     let (reason, message) = (DisconnectReason::Error, "over".to_owned());

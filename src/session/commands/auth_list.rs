@@ -116,7 +116,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn ids_of_accounts_say_where_they_are_known() {
+    fn account_ids_name_their_issuer() {
         for id in ["internal:1", "internal:a b", "auth.example.org:6f1c", "drawpile.net:9"] {
             assert!(is_account_id(id), "{id}");
         }

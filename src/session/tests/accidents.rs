@@ -19,7 +19,7 @@ fn with_two() -> Table {
 }
 
 #[test]
-fn a_session_that_is_emptied_by_the_server_stays_for_a_minute() {
+fn a_session_emptied_by_the_server_lingers_for_a_minute() {
     let mut table = with_two();
     cut(&mut table, A);
     cut(&mut table, B);
@@ -34,7 +34,7 @@ fn a_session_that_is_emptied_by_the_server_stays_for_a_minute() {
 }
 
 #[test]
-fn who_had_others_cut_off_does_not_end_the_session_by_leaving() {
+fn getting_others_disconnected_does_not_end_the_session() {
     let mut table = with_two();
     cut(&mut table, A);
     table.wait(5000);
@@ -43,7 +43,7 @@ fn who_had_others_cut_off_does_not_end_the_session_by_leaving() {
 }
 
 #[test]
-fn who_leaves_long_after_that_ends_it_as_always() {
+fn a_later_leave_ends_the_session_as_usual() {
     let mut table = with_two();
     cut(&mut table, A);
     table.wait(ACCIDENT_LINGER_MS + 1);
@@ -59,7 +59,7 @@ fn who_leaves_long_after_that_ends_it_as_always() {
 }
 
 #[test]
-fn what_is_remembered_of_a_stored_session_says_so_too() {
+fn suspended_state_keeps_the_linger_time() {
     let mut table = with_two();
     table.machine.store();
     let shared = ServerSettings::default();

@@ -43,7 +43,7 @@ fn moderators_stay_operators() {
 }
 
 #[test]
-fn trusted_users_kick_where_there_are_deputies_but_not_their_betters() {
+fn deputies_kick_but_not_operators() {
     let mut table = Table::of_three();
     table.join(client(4, "D"));
     table.send(A, &[Frame::new(36, 0, &[2, 3]).unwrap()]);
@@ -131,7 +131,7 @@ fn the_opword_makes_operator() {
 }
 
 #[test]
-fn who_guesses_ten_opwords_is_sent_away() {
+fn ten_wrong_opwords_disconnect() {
     let mut settings = Settings::default();
     settings.set("passwordRateLimit", "0").unwrap();
     let mut table = Table::running(settings);
@@ -158,7 +158,7 @@ fn a_moderator_ends_the_session() {
 }
 
 #[test]
-fn invites_let_in_with_a_rank_past_password_and_number() {
+fn invites_bypass_password_and_user_limit_and_give_roles() {
     let mut table = Table::of_three();
     table.command(A, "sessionconf", json!([]), json!({"password": "p", "maxUserCount": 3}));
     table.command(B, "invite-create", json!([]), json!({}));
@@ -256,7 +256,7 @@ fn announcements_are_refused_with_a_reason() {
 }
 
 #[test]
-fn a_session_is_announced_so_often_and_the_url_is_bounded() {
+fn announcements_are_rate_limited_and_urls_bounded() {
     let mut table = Table::of_three();
     for odd in [
         "nonsense",

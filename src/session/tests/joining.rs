@@ -37,7 +37,7 @@ fn who_joins_early_is_held_until_the_session_runs() {
 }
 
 #[test]
-fn a_newcomer_is_told_how_much_comes_and_when_it_has_come() {
+fn a_new_member_is_told_size_and_end_of_its_catchup() {
     let mut table = Table::running(Settings::default());
     table.join(client(B, "B"));
     let catchup = &table.replies(B, "catchup")[0];

@@ -66,7 +66,7 @@ fn lists_are_sent_at_most_once_a_gathering() {
 }
 
 #[test]
-fn long_lists_are_sent_so_often_however_many_batches_change_them() {
+fn broadcasts_of_long_lists_are_rate_limited() {
     let mut table = Table::of_three();
     for batch in 0..10 {
         let list: Vec<Value> = (0..100).map(|n| auth(100 * batch + n, true)).collect();
@@ -86,7 +86,7 @@ fn long_lists_are_sent_so_often_however_many_batches_change_them() {
 }
 
 #[test]
-fn who_comes_in_is_shown_all_lists_at_once_whatever_others_have_to_wait_for() {
+fn new_members_get_all_lists_at_once() {
     let mut table = Table::of_three();
     for n in 0..200 {
         table.seats.insert(10, Seat::default());
@@ -100,7 +100,7 @@ fn who_comes_in_is_shown_all_lists_at_once_whatever_others_have_to_wait_for() {
 }
 
 #[test]
-fn no_more_accounts_are_remembered_than_so_many() {
+fn remembered_accounts_are_bounded() {
     let mut table = Table::of_three();
     table.machine.store();
     table.machine.drain_writes();
@@ -116,7 +116,7 @@ fn no_more_accounts_are_remembered_than_so_many() {
 }
 
 #[test]
-fn accounts_that_cannot_be_are_not_remembered() {
+fn invalid_account_ids_are_not_remembered() {
     let mut table = Table::of_three();
     let long = format!("internal:{}", "x".repeat(60_000));
     let list: Vec<Value> = ["7-1", long.as_str(), ":x", "internal:2"]
@@ -155,7 +155,7 @@ fn ban_lists_are_read_and_written_elsewhere_and_few_at_once() {
 }
 
 #[test]
-fn who_is_no_operator_any_more_when_its_list_was_read_imports_nothing() {
+fn an_import_needs_operator_status_when_it_finishes() {
     let mut table = Table::of_three();
     table.send(A, &[Frame::new(34, 0, &[2]).unwrap()]);
     let text = exported(["x".to_owned()].into_iter());
@@ -173,7 +173,7 @@ fn who_is_no_operator_any_more_when_its_list_was_read_imports_nothing() {
 }
 
 #[test]
-fn of_a_ban_list_that_is_too_long_the_oldest_are_not_shown_and_that_is_said() {
+fn a_too_long_ban_list_drops_the_oldest_and_says_so() {
     let mut table = Table::of_three();
     table.join(moderator(4, "M"));
     for part in 0..10 {
@@ -198,7 +198,7 @@ fn of_a_ban_list_that_is_too_long_the_oldest_are_not_shown_and_that_is_said() {
 }
 
 #[test]
-fn a_long_text_in_the_log_is_shown_cut() {
+fn long_log_texts_are_truncated_for_members() {
     let mut table = Table::of_three();
     table.join(moderator(4, "M"));
     table.forget();
@@ -212,7 +212,7 @@ fn a_long_text_in_the_log_is_shown_cut() {
 }
 
 #[test]
-fn a_name_that_has_its_id_back_is_no_news_for_the_journal() {
+fn a_returning_name_does_not_change_the_journal() {
     let mut table = Table::of_three();
     table.machine.store();
     table.machine.drain_writes();
@@ -225,7 +225,7 @@ fn a_name_that_has_its_id_back_is_no_news_for_the_journal() {
 }
 
 #[test]
-fn what_waits_for_the_journal_is_bounded_and_a_snapshot_has_it_all() {
+fn waiting_journal_entries_are_bounded_by_compaction() {
     let mut table = Table::of_three();
     table.machine.store();
     table.machine.drain_writes();
@@ -249,7 +249,7 @@ fn what_waits_for_the_journal_is_bounded_and_a_snapshot_has_it_all() {
 }
 
 #[test]
-fn what_an_administrator_hears_is_bounded_in_bytes() {
+fn an_administrators_chat_buffer_is_bounded() {
     let mut table = Table::of_three();
     let joined = AdminRequest::JoinChat { message: String::new(), timeout_ms: 60_000 };
     table.input(Input::Administer(joined));
@@ -267,7 +267,7 @@ fn what_an_administrator_hears_is_bounded_in_bytes() {
 }
 
 #[test]
-fn a_session_is_announced_at_so_many_places_for_good() {
+fn the_number_of_persisted_announcements_is_bounded() {
     let mut table = Table::of_three();
     for n in 0..30 {
         let news = crate::session::actor::ListingUpdate {
@@ -281,7 +281,7 @@ fn a_session_is_announced_at_so_many_places_for_good() {
 }
 
 #[test]
-fn who_asks_for_what_cannot_be_sent_is_told_so() {
+fn a_thumbnail_that_cannot_be_sent_is_an_error() {
     let mut table = Table::of_three();
     let ghost = AuthenticatedClient { ghost: true, ..moderator(4, "M") };
     table.join(ghost);

@@ -13,7 +13,7 @@ fn limited(limit: &str) -> Settings {
 }
 
 #[test]
-fn everybody_is_told_of_few_forbidden_messages_and_the_sender_pays_for_more() {
+fn errors_about_invalid_messages_are_rate_limited() {
     let mut table = Table::of_three();
     table.send(B, &forged(65_536));
     assert_eq!(table.seat(B).gone.as_ref().unwrap().1, "Too many messages that are not allowed");
@@ -27,7 +27,7 @@ fn everybody_is_told_of_few_forbidden_messages_and_the_sender_pays_for_more() {
 }
 
 #[test]
-fn faults_are_forgiven_over_time() {
+fn the_limit_for_invalid_messages_recovers() {
     let mut table = Table::of_three();
     for _ in 0..50 {
         table.send(B, &forged(20));
@@ -76,7 +76,7 @@ fn each_kind_of_forbidden_message_is_charged() {
 }
 
 #[test]
-fn nothing_counts_that_comes_behind_an_image_that_is_too_large() {
+fn messages_after_a_too_large_image_are_ignored() {
     for last in [moderator(C, "M"), client(C, "C")] {
         let mut table = Table::running(limited("2kb"));
         table.join(client(B, "B"));
@@ -101,7 +101,7 @@ fn nothing_counts_that_comes_behind_an_image_that_is_too_large() {
 }
 
 #[test]
-fn a_look_by_a_ghost_does_not_end_a_session_that_nobody_was_in() {
+fn a_ghosts_visit_does_not_end_an_empty_session() {
     let mut table = Table::of_three();
     let ghost = || AuthenticatedClient { ghost: true, ..moderator(9, "G") };
     table.machine.visited = false;
@@ -151,7 +151,7 @@ fn a_full_session_asks_again_for_a_reset() {
 }
 
 #[test]
-fn a_session_whose_host_goes_while_it_uploads_goes_on_without_it() {
+fn a_session_survives_its_host_leaving_during_the_upload() {
     let mut table = Table::hosting(Settings::default());
     table.join(client(B, "B"));
     table.send(B, &[dab(5)]);
@@ -168,7 +168,7 @@ fn a_session_whose_host_goes_while_it_uploads_goes_on_without_it() {
 }
 
 #[test]
-fn a_reset_that_does_not_go_on_is_given_up() {
+fn a_reset_without_progress_times_out() {
     let mut table = Table::of_three();
     table.command(A, "reset-session", json!([]), json!({}));
     for _ in 0..3 {
@@ -231,7 +231,7 @@ fn stage_while_b_lags(table: &mut Table) {
 }
 
 #[test]
-fn a_streamed_reset_does_not_move_the_history_under_who_rejoins() {
+fn a_streamed_reset_does_not_move_the_history_of_a_rejoining_client() {
     let mut table = table_with_autoreset();
     let index = table.machine.history().last_index();
     let start_id = table.machine.start_id;
@@ -249,7 +249,7 @@ fn a_streamed_reset_does_not_move_the_history_under_who_rejoins() {
 }
 
 #[test]
-fn a_prepared_stream_waits_until_a_manual_reset_is_over() {
+fn a_staged_reset_waits_for_the_end_of_a_manual_reset() {
     let mut table = table_with_autoreset();
     stage_while_b_lags(&mut table);
     table.command(A, "reset-session", json!([]), json!({}));

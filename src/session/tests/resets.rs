@@ -64,7 +64,7 @@ fn a_resetter_that_leaves_cancels() {
 }
 
 #[test]
-fn a_resetter_that_loses_its_rank_is_disconnected() {
+fn a_resetter_that_loses_its_role_is_disconnected() {
     let mut table = Table::of_three();
     table.send(A, &[Frame::new(34, 0, &[2]).unwrap()]);
     reset(&mut table, "");
@@ -149,7 +149,7 @@ fn past_the_threshold_operators_are_asked_once() {
 }
 
 #[test]
-fn without_an_answer_it_is_tried_again_after_30_seconds() {
+fn an_unanswered_query_is_retried_after_30_seconds() {
     let mut table = past_threshold();
     assert_eq!(table.machine.next_deadline(), Some(table.now.monotonic_ms + 3000));
     table.wait(3000);
@@ -220,7 +220,7 @@ fn a_threshold_of_zero_never_asks() {
 }
 
 #[test]
-fn ghosts_have_ranks_in_the_new_history_yet_do_not_join() {
+fn ghosts_have_roles_but_no_join_in_a_reset_history() {
     let mut table = Table::running(Settings::default());
     table.join(AuthenticatedClient { ghost: true, ..moderator(B, "B") });
     table.forget();
@@ -256,7 +256,7 @@ fn a_client_of_another_minor_version_does_not_reset() {
 }
 
 #[test]
-fn whoever_was_told_to_reset_and_does_not_is_not_waited_for_without_end() {
+fn a_chosen_client_that_does_not_reset_times_out() {
     for (role, leaves) in [("gzip1", true), ("gzip1", false), ("", true), ("", false)] {
         let mut table = past_threshold();
         table.command(A, "ready-to-autoreset", json!([]), json!({"capabilities": [role]}));

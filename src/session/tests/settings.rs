@@ -38,7 +38,7 @@ fn a_forbidden_title_becomes_the_automatic_one() {
 }
 
 #[test]
-fn a_founder_has_a_name_that_people_could_have() {
+fn a_founder_has_a_valid_user_name() {
     let mut table = Table::running(Settings::default());
     table.join(moderator(B, "M"));
     set(&mut table, B, json!({"founder": "\u{202e}An\u{200b}n\n👩\u{200d}🎨"}));

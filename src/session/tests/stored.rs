@@ -62,7 +62,7 @@ fn a_session_that_is_not_stored_has_nothing_to_store() {
 }
 
 #[test]
-fn a_stop_ends_a_stored_session_for_its_users_only() {
+fn a_shutdown_suspends_a_stored_session() {
     let mut table = stored();
     table.join(client(B, "B"));
     table.forget();
@@ -144,7 +144,7 @@ fn the_idle_clock_goes_on_over_a_restart() {
 }
 
 #[test]
-fn a_session_rests_when_nobody_has_been_in_it_for_a_while() {
+fn an_empty_session_unloads_after_a_while() {
     let mut settings = Settings::default();
     settings.set("emptySessionLingerTime", "1h").unwrap();
     settings.session_unload_time = crate::config::Seconds::read("30").unwrap();
@@ -157,7 +157,7 @@ fn a_session_rests_when_nobody_has_been_in_it_for_a_while() {
 }
 
 #[test]
-fn trouble_with_the_disk_is_told_to_everybody() {
+fn write_errors_are_shown_to_all_members() {
     let mut table = stored();
     table.join(client(B, "B"));
     table.forget();

@@ -41,7 +41,7 @@ fn cancelled(table: &Table) -> Vec<bool> {
 }
 
 #[test]
-fn nobody_has_to_stop_and_newcomers_get_the_small_history() {
+fn a_streamed_reset_does_not_interrupt_and_new_members_get_the_small_history() {
     let mut table = started();
     assert_eq!(table.history(B), [(37, 0), (0, 1)]);
     table.send(B, &[dab(5)]);
@@ -110,7 +110,7 @@ fn wrong_counts_and_incomplete_streams_are_refused_and_tried_again_later() {
 }
 
 #[test]
-fn rubbish_and_illegal_messages_end_the_stream() {
+fn invalid_data_ends_the_streamed_reset() {
     let join = Frame::new(32, 1, b"\0\x01X").unwrap();
     for data in [b"rubbish".to_vec(), zlib(join.as_bytes()), [zlib(b""), b"more".to_vec()].concat()] {
         let mut table = started();
@@ -126,7 +126,7 @@ fn rubbish_and_illegal_messages_end_the_stream() {
 }
 
 #[test]
-fn a_small_chunk_that_inflates_without_end_ends_the_reset_and_nothing_else() {
+fn a_decompression_bomb_ends_only_the_streamed_reset() {
     let mut settings = Settings::default();
     settings.set("autoResetThreshold", "2kb").unwrap();
     settings.set("sessionSizeLimit", "100kb").unwrap();
@@ -159,7 +159,7 @@ fn only_who_was_asked_may_stream_and_with_the_correlator_only() {
 }
 
 #[test]
-fn aborting_leaving_and_losing_the_rank_discard_the_stream() {
+fn aborting_leaving_and_losing_the_role_discard_the_staged_reset() {
     let mut table = started();
     table.command(A, "stream-reset-abort", json!([]), json!({}));
     assert!(table.machine.staged.is_none());
@@ -186,7 +186,7 @@ fn a_manual_reset_ends_a_streamed_one() {
 }
 
 #[test]
-fn a_stream_that_stops_is_given_up() {
+fn a_stalled_streamed_reset_times_out() {
     let mut table = started();
     let image = zlib(canvas().as_bytes());
     table.wait(119_999);

@@ -303,7 +303,7 @@ fn messages_go_where_the_page_says() {
 // Commands.
 
 #[test]
-fn commands_need_the_rank_that_the_page_says() {
+fn commands_need_the_role_that_the_page_says() {
     const RANKS: [&str; 4] = ["user", "deputy", "operator", "moderator"];
     let rows = table("| command | user | deputy | operator | moderator |\n");
     assert!(rows.len() > 20);

@@ -52,7 +52,7 @@ fn a_client_that_is_asked_sends_a_picture() {
 }
 
 #[test]
-fn who_is_not_there_or_cannot_is_not_asked() {
+fn thumbnails_are_requested_from_capable_members_only() {
     let mut table = table();
     assert_eq!(ask(&mut table, 3, PictureWish::default()), Err(NotAsked::Incapable));
     assert_eq!(ask(&mut table, 9, PictureWish::default()), Err(NotAsked::NoUser));

@@ -58,7 +58,7 @@ fn ghosts_speak_as_alerts_and_do_not_whisper() {
 }
 
 #[test]
-fn what_does_not_fit_is_dropped_but_the_session_can_still_be_managed() {
+fn a_full_session_drops_messages_but_can_be_managed() {
     let mut settings = Settings::default();
     settings.set("sessionSizeLimit", "2kb").unwrap();
     let mut table = Table::running(settings);

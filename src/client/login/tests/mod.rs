@@ -137,7 +137,7 @@ fn the_greeting_says_what_is_possible() {
 }
 
 #[test]
-fn what_comes_at_the_wrong_time_ends_the_connection() {
+fn unexpected_commands_end_the_connection() {
     for command in ["host", "join", "startTls", "report", "", "kick-user"] {
         let mut login = Login::new("");
         login.command(command, json!([]), json!({}));
@@ -217,7 +217,7 @@ fn without_guests_an_unknown_name_is_a_wrong_password() {
 }
 
 #[test]
-fn account_flags_and_settings_together_say_what_one_may() {
+fn account_flags_and_settings_decide_the_rights() {
     let config = format!("allowGuestHosts=false\nallowGuestWeb=false\n{ACCOUNTS}");
     let mut login = Login::new(&config);
     login.ident("n").account(ok(&["MOD", "CUSTOM"]));
