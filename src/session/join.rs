@@ -228,7 +228,7 @@ impl SessionMachine {
         } else if let Some(join) = self.members.get(key).and_then(|m| m.join_message(true)) {
             self.add_to_history(join.as_bytes(), now, effects);
         }
-        self.give_ranks(key, invite.as_ref(), now, effects);
+        self.give_roles(key, invite.as_ref(), now, effects);
         self.ensure_operator(now, effects);
         self.send_past_log(key, effects);
         self.send_welcome(conn, now, effects);
@@ -295,7 +295,7 @@ impl SessionMachine {
     }
 
     /// Gives operator and trusted status by account, invite, or as remembered from an earlier visit.
-    fn give_ranks(&mut self, key: MemberKey, invite: Option<&Invite>, now: Timestamp, effects: &mut Effects) {
+    fn give_roles(&mut self, key: MemberKey, invite: Option<&Invite>, now: Timestamp, effects: &mut Effects) {
         let Some(member) = self.members.get(key) else { return };
         let (id, auth_id) = (member.id, member.auth_id().to_owned());
         let remembered_op = self.accounts.is_operator(&auth_id);
