@@ -9,7 +9,7 @@
 //! | [`session_dir`] | the directory: listing, loading, removing sessions, cleaning up after a crash |
 //! | [`syncer`] | fsync of written files, in groups |
 //! | [`check`] | checking and repairing sessions offline |
-//! | [`names`] | file names |
+//! | [`file_names`] | names of files in the session directory |
 //! | [`private`] | file permissions |
 //! | [`recorder`] | recordings of sessions |
 //! | [`template`] | recordings that sessions are created from |
