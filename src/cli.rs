@@ -13,6 +13,7 @@ use drawhall::transport::forwarded::ProxyHeader;
 use drawhall::transport::{origin, trust};
 
 use crate::ctl::Ctl;
+use crate::health::DEFAULT_ADDRESS;
 
 /// Version of the server and of the protocol, as `--version` prints them.
 const VERSION: &str = concat!(env!("CARGO_PKG_VERSION"), " (protocol 25.1)");
@@ -58,7 +59,7 @@ pub(crate) enum Command {
             long,
             value_name = "HOST:PORT",
             env = "DRAWHALL_HEALTH_ADDRESS",
-            default_value = "127.0.0.1:27750"
+            default_value = DEFAULT_ADDRESS
         )]
         address: String,
         /// Time to wait for the greeting.

@@ -9,6 +9,8 @@ use drawhall_protocol::frame::FrameHeader;
 
 use crate::Failure;
 
+/// Address of a server on this machine, with its usual port.
+pub(crate) const DEFAULT_ADDRESS: &str = "127.0.0.1:27750";
 /// Maximum length of a greeting in bytes.
 const MAX_GREETING: usize = 4096;
 
@@ -18,6 +20,8 @@ const MAX_GREETING: usize = 4096;
 /// # Errors
 /// When there is no greeting in time.
 pub(crate) fn check(address: &str, timeout: Duration) -> Result<(), Failure> {
+    // An empty variable is none.
+    let address = if address.is_empty() { DEFAULT_ADDRESS } else { address };
     greeting(address, Instant::now() + timeout)
         .map_err(|error| format!("no answer from a server at {address}: {error}").into())
 }

@@ -145,6 +145,14 @@ impl Access {
         None
     }
 
+    /// Begins a password attempt, which waits for its turn. It counts as failed until it is refunded.
+    ///
+    /// # Errors
+    /// 429 when the rate limit of the address is reached, or too many wait.
+    pub(super) async fn begin_attempt(&self, source: Source) -> Result<PasswordAttempt, AdminError> {
+        self.password_limiter.slow(source, Timestamp::now().monotonic_ms).await.map_err(too_many)
+    }
+
     fn pages(&self) -> Pages<'_> {
         let allowed = self.rules.allowed_origin.as_slice();
         // `*` needs a login: without one any web page could send requests on behalf of its visitor.

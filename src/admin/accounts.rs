@@ -3,13 +3,11 @@
 use serde_json::{Value, json};
 
 use super::AdminState;
-use super::access::too_many;
 use super::operation::{Answer, Body, Field, Operation, bool, text};
 use super::request::{Method, Request, bad, not_found, unsupported};
 use super::schemas::{ACCOUNT, ACCOUNT_CHECK};
 use crate::auth::password;
 use crate::blocking::Job;
-use crate::clock::Timestamp;
 use crate::db::{Account, AccountKey, DbError};
 use crate::session::admin::{AdminAnswer, AdminError};
 
@@ -146,12 +144,7 @@ impl AdminState {
     /// Verifies name and password: 0 no account, 1 wrong password, 2 locked, 3 correct.
     async fn verify_account(&self, request: &Request) -> AdminAnswer {
         let (name, password) = (request.text("username"), request.text("password"));
-        let attempt = self
-            .access
-            .password_limiter
-            .slow(request.who.source, Timestamp::now().monotonic_ms)
-            .await
-            .map_err(too_many)?;
+        let attempt = self.access.begin_attempt(request.who.source).await?;
         let Some(account) = self.query_db(move |db| db.account(&name)).await? else {
             return Ok(json!({"status": 0}));
         };

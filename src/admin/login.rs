@@ -283,12 +283,7 @@ impl AdminState {
     /// Verifies the credentials of a login. Returns the fingerprint of the account, `None` for Basic credentials.
     async fn check_login(&self, request: &Request) -> Result<Option<AccountFingerprint>, AdminError> {
         let (name, password) = (request.text("username"), request.text("password"));
-        let attempt = self
-            .access
-            .password_limiter
-            .slow(request.who.source, Timestamp::now().monotonic_ms)
-            .await
-            .map_err(too_many)?;
+        let attempt = self.access.begin_attempt(request.who.source).await?;
         if self.access.is_credentials(&name, &password) {
             attempt.refund();
             return Ok(None);

@@ -2,12 +2,10 @@
 
 use serde_json::{Map, Value, json};
 
-use super::access::too_many;
 use super::operation::{Answer, Body, Operation, text, texts};
 use super::request::{Method, Request, bad, unsupported};
 use super::schemas::{LOCKS, SETTINGS as SETTINGS_SCHEMA, STATUS};
 use super::{AdminState, not_found};
-use crate::clock::Timestamp;
 use crate::config::{SETTINGS, Settings, fault_of};
 use crate::server::GetLoad;
 use crate::session::admin::{AdminAnswer, AdminError};
@@ -195,12 +193,7 @@ impl AdminState {
             SECTIONS.into_iter().filter(|s| given.iter().any(|g| g.as_str() == Some(s))).collect();
         let (hash, password) = (self.lock_hash().await?, request.text("password"));
         if !hash.is_empty() {
-            let attempt = self
-                .access
-                .password_limiter
-                .slow(request.who.source, Timestamp::now().monotonic_ms)
-                .await
-                .map_err(too_many)?;
+            let attempt = self.access.begin_attempt(request.who.source).await?;
             if !self.matches_hash(password.clone(), hash.clone()).await {
                 return Err(AdminError::new(403, "Incorrect password"));
             }
