@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 
 use drawhall::config::ServerSettings;
 use drawhall::history::{History, Read};
+use drawhall::rules::batch::Batch;
 use drawhall::rules::session::WriteBatch;
 use drawhall::rules::session::{AuthenticatedClient, Effects, SessionMachine};
 use drawhall::rules::time::Timestamp;
@@ -48,7 +49,7 @@ fn running_session() -> SessionMachine {
     machine.set_up(&Host::default(), &client);
     machine.host(client, 1, now, &mut effects);
     let complete = Frame::new(0, 0, br#"{"cmd":"init-complete"}"#).unwrap();
-    machine.batch(1, &mut complete.as_bytes().to_vec(), now, &mut effects);
+    machine.batch(1, Batch::new(complete.as_bytes().to_vec()), now, &mut effects);
     machine
 }
 
@@ -63,6 +64,14 @@ fn main() {
         },
     );
     measure(
+        "reader: split off and measure frames, a message",
+        MESSAGES,
+        Vec::new,
+        |mut partial| {
+            black_box(Batch::split_off(&mut partial, black_box(&bytes)));
+        },
+    );
+    measure(
         "overwrite user ids, a message",
         MESSAGES,
         || bytes.clone(),
@@ -73,10 +82,10 @@ fn main() {
     measure(
         "session: a batch of strokes, a message",
         MESSAGES,
-        || (running_session(), bytes.clone()),
-        |(mut m, mut b)| {
+        || (running_session(), Batch::new(bytes.clone())),
+        |(mut m, batch)| {
             let mut effects = Effects::default();
-            m.batch(1, &mut b, Timestamp::now(), &mut effects);
+            m.batch(1, batch, Timestamp::now(), &mut effects);
             black_box(m);
         },
     );

@@ -7,6 +7,7 @@ use arbitrary::Arbitrary;
 use drawhall::config::ServerSettings;
 use drawhall::config::{Settings, name_rules::NameRules};
 use drawhall::history::{Cursor, Read};
+use drawhall::rules::batch::Batch;
 use drawhall::rules::session::bans::Identity;
 use drawhall::rules::session::{AuthenticatedClient, ClientOp, ConnId, Effects, JoinRequest, SessionMachine};
 use drawhall::rules::time::Timestamp;
@@ -197,10 +198,10 @@ impl TestSession {
     }
 
     /// A client sends complete frames.
-    pub fn send(&mut self, conn: ConnId, mut bytes: Vec<u8>) {
+    pub fn send(&mut self, conn: ConnId, bytes: Vec<u8>) {
         if self.machine.members().iter().any(|m| m.conn() == conn) {
             self.act(|machine, now, effects| {
-                let _held = machine.batch(conn, &mut bytes, now, effects);
+                let _held = machine.batch(conn, Batch::new(bytes), now, effects);
             });
         }
     }

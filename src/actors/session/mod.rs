@@ -21,6 +21,7 @@ use crate::blocking::{BlockingPool, Job};
 use crate::config::ServerSettings;
 use crate::history::total::HistoryShare;
 use crate::log::{Level, LogEntry, LogUser, Topic};
+use crate::rules::batch::Batch;
 use crate::rules::login::LookupAnswer;
 use crate::rules::password::BUSY_TEXT;
 use crate::rules::session::admin::{AdminAnswer, AdminError, AdminRequest};
@@ -512,18 +513,18 @@ impl Handler<LeaveSession> for Session {
 #[derive(Message)]
 #[rtype(result = "()")]
 #[allow(missing_docs, reason = "the names say it")]
-pub struct Batch {
+pub struct Batched {
     pub conn: ConnId,
-    pub bytes: Vec<u8>,
+    pub batch: Batch,
 }
 
-impl Handler<Batch> for Session {
+impl Handler<Batched> for Session {
     type Result = ();
 
-    fn handle(&mut self, Batch { conn, bytes }: Batch, ctx: &mut Self::Context) {
-        let cost = InFlightBudget::cost(&bytes);
+    fn handle(&mut self, Batched { conn, batch }: Batched, ctx: &mut Self::Context) {
+        let cost = InFlightBudget::cost(&batch);
         let now = Timestamp::now();
-        let effects = self.effects_of(Input::Batch { conn, bytes }, now);
+        let effects = self.effects_of(Input::Batch { conn, batch }, now);
         self.unsent_since.get_or_insert(now.monotonic_ms);
         if let Some(member) = self.members.get_mut(&conn) {
             if effects.held {

@@ -10,6 +10,7 @@ use super::effects::{ConnId, Effects, OpwordCheck};
 use super::member::{AuthenticatedClient, JoinRequest};
 use super::{ServerSettings, SessionMachine};
 use crate::log::LogUser;
+use crate::rules::batch::Batch;
 use crate::rules::session::PasswordKind;
 use crate::rules::time::Timestamp;
 
@@ -34,8 +35,8 @@ pub enum Input {
     /// Whole frames from a client.
     Batch {
         conn: ConnId,
-        #[serde(with = "crate::rules::serde_base64")]
-        bytes: Vec<u8>,
+        #[serde(rename = "bytes")]
+        batch: Batch,
     },
     /// Result of an operator password check.
     OpwordChecked(OpwordCheck, bool),
@@ -84,7 +85,7 @@ impl SessionMachine {
             Input::Learn { kind, hash, password } => self.cache_verified_password(kind, &hash, &password),
             Input::Leave(conn) => self.leave(conn, now, effects),
             Input::Cut(conn) => self.cut(conn, now, effects),
-            Input::Batch { conn, mut bytes } => effects.held = !self.batch(conn, &mut bytes, now, effects),
+            Input::Batch { conn, batch } => effects.held = !self.batch(conn, batch, now, effects),
             Input::OpwordChecked(check, fits) => self.opword_checked(&check, fits, now, effects),
             Input::BansExchanged(done) => self.bans_exchanged(done, now, effects),
             Input::OutsideReport { user, reason } => self.outside_report(user, &reason, now, effects),

@@ -10,6 +10,7 @@ use super::{
     ClientOp, DisconnectReason, Effects, Member, MemberKey, ResetImage, SessionMachine, SessionState,
 };
 use crate::log::{Level, Topic};
+use crate::rules::batch::Batch;
 use crate::rules::time::Timestamp;
 
 impl SessionMachine {
@@ -114,7 +115,7 @@ impl SessionMachine {
     fn run(&mut self, now: Timestamp, effects: &mut Effects) {
         self.history.set_publishing(true);
         self.begin_history(effects);
-        let held: VecDeque<(u64, Vec<u8>)> = self
+        let held: VecDeque<(u64, Batch)> = self
             .members
             .iter_mut()
             .filter_map(|m| {
@@ -123,8 +124,8 @@ impl SessionMachine {
             })
             .collect();
         self.change_state(SessionState::Running, now, effects);
-        for (conn, mut bytes) in held {
-            self.batch(conn, &mut bytes, now, effects);
+        for (conn, batch) in held {
+            self.batch(conn, batch, now, effects);
             effects.sends.push((conn, ClientOp::Released));
         }
     }

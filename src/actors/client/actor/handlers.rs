@@ -10,6 +10,7 @@ use serde_json::Value;
 use super::{Client, Phase};
 use crate::actors::session::{LeaveSession, Session};
 use crate::log::{Level, LogUser, Topic};
+use crate::rules::batch::Batch;
 use crate::rules::login::{LoginInput, LoginState};
 use crate::rules::session::admin::{client_value, time_value};
 use crate::rules::session::bans::Identity;
@@ -81,7 +82,7 @@ impl Handler<SpeaksHttp> for Client {
 /// Whole frames from the peer.
 #[derive(Message)]
 #[rtype(result = "()")]
-pub(in crate::actors::client) struct Received(pub(in crate::actors::client) Vec<u8>);
+pub(in crate::actors::client) struct Received(pub(in crate::actors::client) Batch);
 
 impl Handler<Received> for Client {
     type Result = ();
