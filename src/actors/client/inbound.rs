@@ -113,11 +113,6 @@ impl Framing {
 
 fn from_websocket(decoder: &mut Decoder, mut bytes: &[u8], shared: &ConnShared) -> Arrived {
     let mut arrived = Arrived::default();
-    let control = |kind: u8, payload: &[u8]| {
-        let mut frame = Vec::new();
-        websocket::frame(kind, payload, &mut frame);
-        frame
-    };
     loop {
         match decoder.next(&mut bytes) {
             Ok(None) => return arrived,
@@ -128,11 +123,11 @@ fn from_websocket(decoder: &mut Decoder, mut bytes: &[u8], shared: &ConnShared) 
                     return ended(arrived, Violation { code, reason }, shared);
                 }
             }
-            Ok(Some(Event::Ping)) => shared.send_control(control(websocket::PONG, decoder.payload())),
+            Ok(Some(Event::Ping)) => shared.send_control(websocket::frame(websocket::PONG, decoder.payload())),
             Ok(Some(Event::Pong | Event::Text)) => {}
             Ok(Some(Event::Close(_))) => {
                 let code = &decoder.payload()[..decoder.payload().len().min(2)];
-                shared.close_frame.replace(control(websocket::CLOSE, code));
+                shared.close_frame.replace(websocket::frame(websocket::CLOSE, code));
                 arrived.end = Some(End::Goodbye);
                 return arrived;
             }
