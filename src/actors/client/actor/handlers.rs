@@ -29,8 +29,7 @@ impl Handler<Proxied> for Client {
     type Result = ();
 
     fn handle(&mut self, Proxied { address }: Proxied, ctx: &mut Self::Context) {
-        let address = address.unwrap_or(self.permit.address());
-        if let Err(limit) = self.permit.set_client_addr(address, self.context.rules.settings()) {
+        if let Err(limit) = self.permit.follow_proxy_header(address, self.context.rules.settings()) {
             return self.disconnect(DisconnectReason::Error, limit.message(), ctx);
         }
         let address = self.permit.address();
