@@ -15,9 +15,9 @@ use drawhall_protocol::message::{
 };
 
 use super::{ANSWER_LIMIT, Client, Phase};
-use crate::actors::client::in_flight::InFlightBudget;
 use crate::actors::client::outbox::ITEM_COST;
-use crate::actors::session::{Batched, Session};
+use crate::actors::in_flight::InFlightBudget;
+use crate::actors::messages::{SessionHandle, ToSession};
 use crate::log::{Level, Topic};
 use crate::metrics::METRICS;
 use crate::rules::batch::Batch;
@@ -204,7 +204,7 @@ impl Client {
     }
 
     /// Hands pending frames to the session, as far as the rate limits allow.
-    fn all_in_session(&mut self, session: &Addr<Session>, ctx: &mut Context<Self>) {
+    fn all_in_session(&mut self, session: &SessionHandle, ctx: &mut Context<Self>) {
         let mut pending = std::mem::take(&mut self.pending);
         let mut kept = Batch::default();
         let (mut done, mut overdrawn) = (0, None);
@@ -237,12 +237,12 @@ impl Client {
         }
     }
 
-    fn pass_on(&mut self, session: &Addr<Session>, batch: Batch) {
+    fn pass_on(&mut self, session: &SessionHandle, batch: Batch) {
         if batch.is_empty() {
             return;
         }
         let wait = self.in_flight_budget.acquire(InFlightBudget::cost(&batch));
-        session.do_send(Batched { conn: self.conn, batch });
+        session.tell(ToSession::Batch { conn: self.conn, batch });
         if let Some(shared) = self.shared.as_ref().filter(|_| wait) {
             shared.paused.set(true);
         }
