@@ -63,14 +63,9 @@ fn main() {
             black_box(whole_frames_len(black_box(&bytes)));
         },
     );
-    measure(
-        "reader: split off and measure frames, a message",
-        MESSAGES,
-        Vec::new,
-        |mut partial| {
-            black_box(Batch::split_off(&mut partial, black_box(&bytes)));
-        },
-    );
+    measure("reader: split off and measure frames, a message", MESSAGES, Vec::new, |mut partial| {
+        black_box(Batch::split_off(&mut partial, black_box(&bytes)));
+    });
     measure(
         "overwrite user ids, a message",
         MESSAGES,

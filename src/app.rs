@@ -13,7 +13,7 @@ use ed25519_dalek::SigningKey;
 use tokio::sync::{mpsc, watch};
 
 use crate::actors::auth::Auth;
-use crate::actors::client::actor::ClientContext;
+use crate::actors::client::connection::ClientContext;
 use crate::actors::reload::{self, Change, Fetching};
 use crate::actors::server::acceptor::{Acceptor, Inherited, Protocol};
 use crate::actors::server::{NewTemplates, Server, ServerDeps, Stop};

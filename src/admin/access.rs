@@ -20,7 +20,7 @@ use crate::rules::time::Timestamp;
 use crate::transport::origin::ANY;
 use crate::transport::trust::{ClientAddr, Trusted};
 use crate::web::password_limiter::{AttemptRefused, HttpPasswordLimiter, PasswordAttempt};
-use crate::web::{forwarded_headers, peer_of, client_addr_of};
+use crate::web::{client_addr_of, forwarded_headers, peer_of};
 
 /// Paths of health checks, which need no login.
 const HEALTH: [&str; 2] = ["/healthz", "/readyz"];
@@ -166,7 +166,8 @@ impl Access {
 
     /// Whether the client's connection is encrypted, by a trusted proxy.
     pub(super) fn is_encrypted(&self, request: &HttpRequest) -> bool {
-        peer_of(request, &self.trusted).is_some_and(|peer| self.trusted.is_https(peer, &forwarded_headers(request)))
+        peer_of(request, &self.trusted)
+            .is_some_and(|peer| self.trusted.is_https(peer, &forwarded_headers(request)))
     }
 
     /// Admits a request by its Basic authentication, or without one if no login is required; else the error response.

@@ -233,8 +233,7 @@ impl AdminState {
     ) -> Result<AccountFingerprint, AdminError> {
         // Taken before verifying: if the account changes meanwhile, the login ends at the next check.
         let fingerprint = self.fingerprint_of(name).await;
-        match self.auth.send(CheckAccount { name: name.to_owned(), password, address: source.ip() }).await
-        {
+        match self.auth.send(CheckAccount { name: name.to_owned(), password, address: source.ip() }).await {
             Ok(AccountCheck::Ok { .. }) => {
                 attempt.refund();
                 let lacks_flag =

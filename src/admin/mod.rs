@@ -173,7 +173,12 @@ async fn answer(request: HttpRequest, state: web::Data<AdminState>, payload: web
 
 impl AdminState {
     /// Handles a request whose address has access. The body is not read before the login was checked.
-    async fn respond(&self, request: &HttpRequest, body: &mut RequestBody, source: ClientAddr) -> HttpResponse {
+    async fn respond(
+        &self,
+        request: &HttpRequest,
+        body: &mut RequestBody,
+        source: ClientAddr,
+    ) -> HttpResponse {
         if *request.method() == HttpMethod::OPTIONS {
             return access::preflight();
         }

@@ -183,7 +183,11 @@ mod tests {
         ] {
             let batch = Batch::new(kinds.iter().flat_map(|kind| frame(*kind, 3)).collect());
             assert_eq!(batch.messages(), kinds.len() as u64);
-            assert_eq!((batch.cost(), batch.is_opaque(), batch.draws()), (cost, is_opaque, draws), "{kinds:?}");
+            assert_eq!(
+                (batch.cost(), batch.is_opaque(), batch.draws()),
+                (cost, is_opaque, draws),
+                "{kinds:?}"
+            );
         }
     }
 

@@ -1,6 +1,7 @@
 //! Accepts WebSocket connections: PROXY protocol header, TLS handshake, upgrade request.
 
 use std::io;
+use std::time::Duration;
 
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
@@ -48,6 +49,21 @@ pub enum AcceptError {
     /// The request was answered with an error.
     #[error(transparent)]
     Refused(#[from] Refused),
+}
+
+/// Performs a handshake within its time limit in milliseconds, 0 for none.
+///
+/// # Errors
+/// Those of the handshake, and [`io::ErrorKind::TimedOut`].
+pub async fn within<T, E: From<io::Error>>(
+    limit_ms: u64,
+    handshake: impl Future<Output = Result<T, E>>,
+) -> Result<T, E> {
+    if limit_ms == 0 {
+        return handshake.await;
+    }
+    let limited = tokio::time::timeout(Duration::from_millis(limit_ms), handshake).await;
+    limited.unwrap_or_else(|_| Err(io::Error::from(io::ErrorKind::TimedOut).into()))
 }
 
 /// Performs the handshakes of a WebSocket connection. The caller sets the timeout.

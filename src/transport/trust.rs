@@ -135,7 +135,8 @@ impl Trusted {
             self.warn_of_untrusted_proxy(peer.ip, forwarded);
             return Ok(self.client_addr(peer.ip, is_direct));
         }
-        let named = self.named(forwarded).inspect_err(|ambiguous| self.log(peer.ip, *ambiguous, forwarded))?;
+        let named =
+            self.named(forwarded).inspect_err(|ambiguous| self.log(peer.ip, *ambiguous, forwarded))?;
         Ok(self.client_addr(named.unwrap_or(peer.ip), is_direct))
     }
 
@@ -330,7 +331,11 @@ mod tests {
         ] {
             let client = trusted.after_proxy_header(peer, named.map(|ip| ip.parse().unwrap()));
             assert_eq!(client.ip().to_string(), ip);
-            assert_eq!((client.is_direct(), client.is_trusted_proxy()), (false, is_trusted_proxy), "{named:?}");
+            assert_eq!(
+                (client.is_direct(), client.is_trusted_proxy()),
+                (false, is_trusted_proxy),
+                "{named:?}"
+            );
             // The headers of a request are believed from a further proxy only.
             let forwarded = ForwardedHeaders::of([("X-Real-IP", &b"203.0.113.5"[..])]);
             let behind = trusted.resolve(client, &forwarded).unwrap();

@@ -95,7 +95,11 @@ impl HttpPasswordLimiter {
     ///
     /// # Errors
     /// When the rate limit of the address is reached or the queue is full.
-    pub(crate) async fn slow(&self, client: ClientAddr, now_ms: u64) -> Result<PasswordAttempt, AttemptRefused> {
+    pub(crate) async fn slow(
+        &self,
+        client: ClientAddr,
+        now_ms: u64,
+    ) -> Result<PasswordAttempt, AttemptRefused> {
         let (mut attempt, permits) = self.enqueue(limit_key(client), now_ms)?;
         // These semaphores are never closed.
         let of_address = permits.acquire_owned().await.ok();

@@ -2,15 +2,13 @@
 
 use std::future::poll_fn;
 use std::io;
-use std::net::IpAddr;
 use std::pin::Pin;
-use std::rc::Rc;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use tokio::io::{AsyncRead, ReadBuf};
 
-use super::actor::{CloseReceived, Proxied, ReadClosed, Received, SpeaksHttp};
+use super::connection::FromConnection;
 use super::worker::{ConnShared, with_buffer};
 use crate::rules::batch::Batch;
 use crate::transport::ReadHalf;
@@ -29,8 +27,6 @@ pub(super) enum Framing {
     Wire {
         /// Beginning of an incomplete frame.
         partial: Vec<u8>,
-        /// A PROXY header may come first.
-        proxy: bool,
         /// No whole frame has been received yet.
         is_first: bool,
     },
@@ -38,18 +34,20 @@ pub(super) enum Framing {
     WebSocket(Box<Decoder>),
 }
 
-/// Result of one read.
-#[derive(Debug, Default)]
-struct Arrived {
-    batch: Batch,
-    /// A PROXY header was read; the client's address, if it has one.
-    proxied: Option<Option<IpAddr>>,
-    end: Option<End>,
+/// Whether a header of the PROXY protocol may come first.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum ProxyHeader {
+    Possible,
+    Ignored,
 }
 
-/// Why reading ends.
+/// Reading has ended because TLS starts.
+pub(super) struct ReadyForTls;
+
+/// Why reading has ended for good.
 #[derive(Debug)]
-enum End {
+pub(super) enum ReadEnd {
+    /// The peer has hung up.
     Closed,
     Failed(io::Error),
     /// The peer closed the WebSocket connection properly.
@@ -59,15 +57,27 @@ enum End {
     Http,
 }
 
+/// Result of one read.
+#[derive(Debug, Default)]
+struct Arrived {
+    batch: Batch,
+    end: Option<ReadEnd>,
+}
+
 impl Framing {
     /// TCP framing.
-    pub(super) fn wire(proxy: bool) -> Self {
-        Self::Wire { partial: Vec::new(), proxy, is_first: true }
+    pub(super) fn wire() -> Self {
+        Self::Wire { partial: Vec::new(), is_first: true }
     }
 
     /// WebSocket framing.
     pub(super) fn websocket() -> Self {
         Self::WebSocket(Box::new(Decoder::new(Accepts { message: MAX_MESSAGE, text: false })))
+    }
+
+    /// Whether messages are WebSocket frames.
+    pub(super) fn is_websocket(&self) -> bool {
+        matches!(self, Self::WebSocket(_))
     }
 
     /// Whether the beginning of a frame has been received.
@@ -80,34 +90,14 @@ impl Framing {
 
     fn take(&mut self, bytes: &[u8], shared: &ConnShared) -> Arrived {
         match self {
-            Self::Wire { partial, proxy: true, .. } => {
-                partial.extend_from_slice(bytes);
-                match proxy::read(partial) {
-                    Header::Partial => Arrived::default(),
-                    Header::Bad => {
-                        let error = io::Error::other("the header of the PROXY protocol is broken");
-                        Arrived { end: Some(End::Failed(error)), ..Arrived::default() }
-                    }
-                    Header::None => self.after_proxy(0, None, shared),
-                    Header::Found { len, source } => self.after_proxy(len, Some(source), shared),
-                }
-            }
-            Self::Wire { partial, proxy: false, is_first } => {
+            Self::Wire { partial, is_first } => {
                 let batch = Batch::split_off(partial, bytes);
                 *is_first &= batch.is_empty();
-                let end = (*is_first && http::is_request(partial)).then_some(End::Http);
-                Arrived { batch, end, ..Arrived::default() }
+                let end = (*is_first && http::is_request(partial)).then_some(ReadEnd::Http);
+                Arrived { batch, end }
             }
             Self::WebSocket(decoder) => from_websocket(decoder, bytes, shared),
         }
-    }
-
-    /// Continues behind a PROXY header.
-    fn after_proxy(&mut self, len: usize, proxied: Option<Option<IpAddr>>, shared: &ConnShared) -> Arrived {
-        let Self::Wire { partial, .. } = std::mem::replace(self, Self::wire(false)) else {
-            return Arrived::default();
-        };
-        Arrived { proxied, ..self.take(&partial[len..], shared) }
     }
 }
 
@@ -123,12 +113,14 @@ fn from_websocket(decoder: &mut Decoder, mut bytes: &[u8], shared: &ConnShared) 
                     return ended(arrived, Violation { code, reason }, shared);
                 }
             }
-            Ok(Some(Event::Ping)) => shared.send_control(websocket::frame(websocket::PONG, decoder.payload())),
+            Ok(Some(Event::Ping)) => {
+                shared.send_control(websocket::frame(websocket::PONG, decoder.payload()))
+            }
             Ok(Some(Event::Pong | Event::Text)) => {}
             Ok(Some(Event::Close(_))) => {
                 let code = &decoder.payload()[..decoder.payload().len().min(2)];
                 shared.close_frame.replace(websocket::frame(websocket::CLOSE, code));
-                arrived.end = Some(End::Goodbye);
+                arrived.end = Some(ReadEnd::Goodbye);
                 return arrived;
             }
             Err(violation) => return ended(arrived, violation, shared),
@@ -138,106 +130,135 @@ fn from_websocket(decoder: &mut Decoder, mut bytes: &[u8], shared: &ConnShared) 
 
 fn ended(mut arrived: Arrived, violation: Violation, shared: &ConnShared) -> Arrived {
     shared.close_frame.replace(websocket::close(violation.code, violation.reason));
-    arrived.end = Some(End::Violation(violation));
+    arrived.end = Some(ReadEnd::Violation(violation));
     arrived
+}
+
+/// Tells the Client, and waits until it has handled that.
+async fn tell(shared: &ConnShared, event: FromConnection) -> Result<(), ReadEnd> {
+    // Without a Client nobody is left to read for.
+    shared.actor.send(event).await.map_err(|_| ReadEnd::Closed)
 }
 
 /// The inbound half of a connection.
 pub(super) struct Inbound {
     pub(super) half: ReadHalf,
     pub(super) framing: Framing,
-}
-
-/// Reads until the connection ends and hands batches of whole frames to the Client actor. Returns the half for the
-/// TLS handshake after `startTls`, unless data arrived too early.
-pub(super) async fn read_all(
-    mut inbound: Inbound,
-    arrived: Vec<u8>,
-    shared: Rc<ConnShared>,
-) -> Option<ReadHalf> {
-    let mut next = inbound.framing.take(&arrived, &shared);
-    drop(arrived);
-    let end = loop {
-        let Arrived { batch, proxied, end } = next;
-        if let Some(address) = proxied
-            && shared.actor.send(Proxied { address }).await.is_err()
-        {
-            return None;
-        }
-        if !batch.is_empty() || !inbound.framing.is_partial() {
-            shared.has_received();
-        }
-        if !batch.is_empty() && shared.actor.send(Received(batch)).await.is_err() {
-            return None;
-        }
-        if let Some(end) = end {
-            break end;
-        }
-        if shared.upgrading.get() {
-            if !inbound.framing.is_partial() {
-                return Some(inbound.half);
-            }
-            break End::Failed(io::Error::other("something in clear came after startTls"));
-        }
-        rest(&inbound, &shared).await;
-        if !may_read_on(&inbound, &shared).await {
-            break End::Closed;
-        }
-        next = poll_fn(|cx| inbound.poll(&shared, cx)).await;
-    };
-    match end {
-        End::Closed => shared.actor.do_send(ReadClosed { error: None }),
-        End::Failed(error) => shared.actor.do_send(ReadClosed { error: Some(error) }),
-        End::Http => shared.actor.do_send(SpeaksHttp),
-        End::Goodbye => shared.actor.do_send(CloseReceived { violation: None }),
-        End::Violation(violation) => shared.actor.do_send(CloseReceived { violation: Some(violation) }),
-    }
-    None
-}
-
-/// Pauses for as long as the rate limit demands. When the peer has hung up, the rest is read at once.
-async fn rest(inbound: &Inbound, shared: &ConnShared) {
-    let mut left = Duration::from_millis(shared.pause_ms());
-    if left.is_zero() {
-        return;
-    }
-    while !left.is_zero() && !inbound.half.is_closed() {
-        let step = left.min(LOOK_INTERVAL);
-        tokio::time::sleep(step).await;
-        left -= step;
-    }
-    shared.clear_pause();
-}
-
-/// Waits while reading is paused. Returns false if the peer hangs up meanwhile and the rest need not be read.
-async fn may_read_on(inbound: &Inbound, shared: &ConnShared) -> bool {
-    while shared.paused.get() {
-        tokio::select! {
-            () = shared.resume.notified() => {}
-            () = tokio::time::sleep(LOOK_INTERVAL) => {
-                if shared.over_budget.get() && inbound.half.is_closed() {
-                    return false;
-                }
-            }
-        }
-    }
-    true
+    /// Bytes that were received before.
+    pub(super) received: Vec<u8>,
 }
 
 impl Inbound {
-    fn poll(&mut self, shared: &ConnShared, context: &mut Context<'_>) -> Poll<Arrived> {
+    /// Reads until the connection ends, or TLS starts, and hands batches of whole frames to the Client.
+    ///
+    /// # Errors
+    /// Why reading has ended, unless TLS starts.
+    pub(super) async fn read_all(
+        &mut self,
+        proxy_header: ProxyHeader,
+        shared: &ConnShared,
+    ) -> Result<ReadyForTls, ReadEnd> {
+        if proxy_header == ProxyHeader::Possible {
+            self.read_proxy_header(shared).await?;
+        }
+        let received = std::mem::take(&mut self.received);
+        let mut next = self.framing.take(&received, shared);
+        drop(received);
+        loop {
+            let Arrived { batch, end } = next;
+            if !batch.is_empty() || !self.framing.is_partial() {
+                shared.has_received();
+            }
+            if !batch.is_empty() {
+                tell(shared, FromConnection::Received(batch)).await?;
+            }
+            if let Some(end) = end {
+                return Err(end);
+            }
+            if shared.upgrading.get() {
+                let error = || io::Error::other("something in clear came after startTls");
+                return if self.framing.is_partial() {
+                    Err(ReadEnd::Failed(error()))
+                } else {
+                    Ok(ReadyForTls)
+                };
+            }
+            self.rest(shared).await;
+            if !self.may_read_on(shared).await {
+                return Err(ReadEnd::Closed);
+            }
+            next = self.read_once(|framing, bytes| framing.take(bytes, shared)).await?;
+        }
+    }
+
+    /// Reads the header of the PROXY protocol, if one comes; what follows it stays in [`Self::received`].
+    async fn read_proxy_header(&mut self, shared: &ConnShared) -> Result<(), ReadEnd> {
+        loop {
+            match proxy::read(&self.received) {
+                Header::Partial => {}
+                Header::None => return Ok(()),
+                Header::Bad => {
+                    let error = io::Error::other("the header of the PROXY protocol is broken");
+                    return Err(ReadEnd::Failed(error));
+                }
+                Header::Found { len, source } => {
+                    self.received.drain(..len);
+                    return tell(shared, FromConnection::ProxyHeader(source)).await;
+                }
+            }
+            let received = self.read_once(|_, bytes| bytes.to_vec()).await?;
+            self.received.extend(received);
+        }
+    }
+
+    /// Reads once, into the buffer of the worker, and hands `take` what was received.
+    async fn read_once<T>(&mut self, take: impl Fn(&mut Framing, &[u8]) -> T) -> Result<T, ReadEnd> {
+        poll_fn(|cx| self.poll_read(cx, &take)).await
+    }
+
+    fn poll_read<T>(
+        &mut self,
+        cx: &mut Context<'_>,
+        take: &impl Fn(&mut Framing, &[u8]) -> T,
+    ) -> Poll<Result<T, ReadEnd>> {
         with_buffer(|buffer| {
             let mut buffer = ReadBuf::new(buffer);
-            let end = match ready!(Pin::new(&mut self.half).poll_read(context, &mut buffer)) {
-                Ok(()) if !buffer.filled().is_empty() => {
-                    return Poll::Ready(self.framing.take(buffer.filled(), shared));
-                }
-                Ok(()) => End::Closed,
+            Poll::Ready(match ready!(Pin::new(&mut self.half).poll_read(cx, &mut buffer)) {
+                Ok(()) if !buffer.filled().is_empty() => Ok(take(&mut self.framing, buffer.filled())),
+                Ok(()) => Err(ReadEnd::Closed),
                 // Many TLS peers close without a close_notify.
-                Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => End::Closed,
-                Err(error) => End::Failed(error),
-            };
-            Poll::Ready(Arrived { end: Some(end), ..Arrived::default() })
+                Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => Err(ReadEnd::Closed),
+                Err(error) => Err(ReadEnd::Failed(error)),
+            })
         })
+    }
+
+    /// Pauses for as long as the rate limit demands. When the peer has hung up, the rest is read at once.
+    async fn rest(&self, shared: &ConnShared) {
+        let mut left = Duration::from_millis(shared.pause_ms());
+        if left.is_zero() {
+            return;
+        }
+        while !left.is_zero() && !self.half.is_closed() {
+            let step = left.min(LOOK_INTERVAL);
+            tokio::time::sleep(step).await;
+            left -= step;
+        }
+        shared.clear_pause();
+    }
+
+    /// Waits while reading is paused. Returns false if the peer hangs up meanwhile and the rest need not be read.
+    async fn may_read_on(&self, shared: &ConnShared) -> bool {
+        while shared.is_paused() {
+            tokio::select! {
+                () = shared.resume.notified() => {}
+                () = tokio::time::sleep(LOOK_INTERVAL) => {
+                    if shared.is_over_budget() && self.half.is_closed() {
+                        return false;
+                    }
+                }
+            }
+        }
+        true
     }
 }

@@ -16,7 +16,7 @@ use drawhall_protocol::frame::FrameHeader;
 use drawhall_protocol::message::KeepAlive;
 use tokio::sync::Notify;
 
-use super::actor::{Client, TimedOut};
+use super::connection::{Client, FromConnection};
 use super::outbox::{Outbox, Overflow};
 use super::relay::Relays;
 use crate::clock::every;
@@ -41,10 +41,7 @@ pub(super) struct ConnShared {
     pub(super) wake: Rc<Notify>,
     /// Resumes reading.
     pub(super) resume: Notify,
-    /// Reading is paused until [`Self::resume`].
-    pub(super) paused: Cell<bool>,
-    /// Paused by the rate limit: if the peer hangs up meanwhile, the rest is dropped.
-    pub(super) over_budget: Cell<bool>,
+    reading: Cell<Reading>,
     pub(super) keep_alive: Cell<bool>,
     /// TLS is about to start: this inbound half has ended.
     pub(super) upgrading: Cell<bool>,
@@ -61,6 +58,16 @@ pub(super) struct ConnShared {
     /// Since when something is being written, or when the peer last read something.
     writing: Cell<Option<u64>>,
     pause_ms: Cell<u64>,
+}
+
+/// Whether the connection is read from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Reading {
+    On,
+    /// Until [`ConnShared::resume_reading`].
+    Paused,
+    /// Paused by the rate limit: if the peer hangs up meanwhile, the rest is dropped.
+    OverBudget,
 }
 
 /// Time-outs in seconds, 0 for never.
@@ -96,8 +103,7 @@ impl ConnShared {
             outbox: RefCell::default(),
             wake: Rc::default(),
             resume: Notify::new(),
-            paused: Cell::new(false),
-            over_budget: Cell::new(false),
+            reading: Cell::new(Reading::On),
             keep_alive: Cell::new(false),
             upgrading: Cell::new(false),
             identified: Cell::new(false),
@@ -167,17 +173,44 @@ impl ConnShared {
         self.wake.notify_one();
     }
 
+    /// Pauses reading until [`Self::resume_reading`].
+    pub(super) fn pause_reading(&self) {
+        if self.reading.get() == Reading::On {
+            self.reading.set(Reading::Paused);
+        }
+    }
+
+    /// The same for a client over its rate limit. Returns whether it was already.
+    pub(super) fn pause_over_budget(&self) -> bool {
+        self.reading.replace(Reading::OverBudget) == Reading::OverBudget
+    }
+
+    /// Whether reading is paused.
+    pub(super) fn is_paused(&self) -> bool {
+        self.reading.get() != Reading::On
+    }
+
+    /// Whether reading is paused by the rate limit.
+    pub(super) fn is_over_budget(&self) -> bool {
+        self.reading.get() == Reading::OverBudget
+    }
+
+    /// Reads on.
     pub(super) fn resume_reading(&self) {
         self.has_received();
-        self.over_budget.set(false);
-        if self.paused.replace(false) {
+        if self.reading.replace(Reading::On) != Reading::On {
             self.resume.notify_one();
         }
     }
 
+    /// Tells the Client what happens on its connection.
+    pub(super) fn report(&self, event: FromConnection) {
+        self.actor.do_send(event);
+    }
+
     fn tick(&self, now: u64) {
         if let Some(reason) = self.overdue(now) {
-            self.actor.do_send(TimedOut { reason });
+            self.report(FromConnection::TimedOut { reason });
         } else if self.keep_alive.get() && now - self.sent.get() >= KEEP_ALIVE_SECS {
             let header = FrameHeader { len: 0, kind: KeepAlive::TYPE, user: 0 };
             self.has_sent();
@@ -190,7 +223,7 @@ impl ConnShared {
     fn overdue(&self, now: u64) -> Option<String> {
         let TimeLimits { silence, login, lag, lag_bytes } = self.limits;
         let over = |limit: u64, since: u64| limit > 0 && now - since > limit;
-        if over(silence, self.received.get()) && !self.paused.get() && self.pause_ms.get() == 0 {
+        if over(silence, self.received.get()) && !self.is_paused() && self.pause_ms.get() == 0 {
             return Some(format!("Nothing received for {silence} s"));
         }
         if over(login, self.began) && !self.identified.get() {

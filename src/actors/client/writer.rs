@@ -3,11 +3,11 @@
 use std::io::{self, IoSlice};
 use std::rc::Rc;
 
-use actix_rt::task::spawn_blocking;
+use actix_rt::task::{JoinHandle, spawn_blocking};
 use bytes::{Buf as _, Bytes};
 use tokio::io::AsyncWriteExt as _;
 
-use super::actor::Flushed;
+use super::connection::FromConnection;
 use super::outbox::Next;
 use super::worker::ConnShared;
 use crate::history::{Fetch, Fetched};
@@ -34,16 +34,39 @@ enum End {
     Upgrade,
 }
 
-/// Writes the outbox until it ends or the peer is gone. Returns the half for the TLS handshake, if TLS starts.
-pub(super) async fn write_all(mut outbound: Outbound, shared: Rc<ConnShared>) -> Option<WriteHalf> {
-    let error = match outbound.write_until_end(&shared).await {
+/// The task that writes the outbox until it ends or the peer is gone. Dropping this ends it.
+pub(super) struct Writer(JoinHandle<Option<WriteHalf>>);
+
+impl Writer {
+    /// Starts to write.
+    pub(super) fn start(outbound: Outbound, shared: &Rc<ConnShared>) -> Writer {
+        let shared = shared.clone();
+        // The task creates its future inside, as a future moved into another would be stored twice.
+        Writer(actix_rt::spawn(async move { write_all(outbound, &shared).await }))
+    }
+
+    /// Waits for the end. Returns the half for the TLS handshake, if TLS starts.
+    pub(super) async fn ended(mut self) -> Option<WriteHalf> {
+        // One that panicked has lost the half.
+        (&mut self.0).await.ok().flatten()
+    }
+}
+
+impl Drop for Writer {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
+}
+
+async fn write_all(mut outbound: Outbound, shared: &ConnShared) -> Option<WriteHalf> {
+    let error = match outbound.write_until_end(shared).await {
         Ok(End::Upgrade) => return Some(outbound.half),
         Ok(End::Over) => None,
         Err(error) => Some(error),
     };
     // The peer may be gone already.
     let _ = outbound.half.shutdown().await;
-    shared.actor.do_send(Flushed { error });
+    shared.report(FromConnection::Written { error });
     None
 }
 

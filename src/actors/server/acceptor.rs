@@ -1,6 +1,5 @@
 //! Accepts connections and spreads them over the worker threads.
 
-use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -10,30 +9,19 @@ use drawhall_protocol::message::{Disconnect, Layout, Message};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Semaphore, watch};
 
-use crate::actors::client::actor::{Client, ClientContext, Connection, FromWebSocket};
+pub use crate::actors::client::connection::Protocol;
+use crate::actors::client::connection::{self, Accepted, ClientContext};
 use crate::config::Rules;
-use crate::log::{Level, LogEntry, LogUser, Topic};
 use crate::rules::session::{ConnId, DisconnectReason};
-use crate::rules::time::Timestamp;
 use crate::transport::ListenError;
-use crate::transport::accept::{AcceptError, WebSocketRules, websocket};
+use crate::transport::accept::WebSocketRules;
 use crate::transport::connection_limiter::{ConnectionLimiter, ConnectionPermit, Limit};
-use crate::transport::stream::Stream;
 
 /// Pause after a failed accept, for example when file descriptors have run out.
 const ACCEPT_REST: Duration = Duration::from_millis(100);
 
 /// Maximum number of connections in set-up, for each listener; others wait in the system's accept queue.
 const MAX_SETUPS: usize = 64;
-
-/// Protocol of a listener.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Protocol {
-    /// The drawing protocol over TCP, with STARTTLS.
-    Tcp,
-    /// The drawing protocol over WebSocket.
-    WebSocket,
-}
 
 /// Open listeners.
 #[derive(Debug, Default)]
@@ -101,18 +89,8 @@ impl Acceptor {
                     Ok(stream) => stream,
                     Err(error) => return tracing::warn!(%error, "cannot take a connection over"),
                 };
-                match protocol {
-                    Protocol::Tcp => {
-                        let stream = Stream::Tcp(stream);
-                        let connection = Connection { conn, stream, permit, websocket: None, setup_permit };
-                        Client::start(connection, context);
-                    }
-                    Protocol::WebSocket => {
-                        // The WebSocket handshake has a time-out of its own.
-                        drop(setup_permit);
-                        actix_rt::spawn(upgrade(stream, conn, permit, context, rules));
-                    }
-                }
+                let accepted = Accepted { conn, stream, protocol, permit, setup_permit };
+                connection::begin(accepted, context, rules);
             });
         }
     }
@@ -151,37 +129,4 @@ fn turn_away(stream: &TcpStream, limit: Limit, protocol: Protocol) {
     };
     // A peer whose buffer is full sees the connection close.
     let _ = stream.try_write(&text);
-}
-
-/// Performs the WebSocket handshake within its time-out.
-async fn upgrade(
-    stream: TcpStream,
-    conn: ConnId,
-    mut permit: ConnectionPermit,
-    context: ClientContext,
-    rules: Arc<WebSocketRules>,
-) {
-    let settings = context.rules.shared.settings.clone();
-    let certificate = context.certificate.as_ref().map(|c| c.borrow().clone());
-    let upgrading = websocket(stream, &mut permit, certificate, &rules, &settings);
-    let upgraded = match settings.handshake_time_limit.millis() {
-        0 => upgrading.await,
-        limit => tokio::time::timeout(Duration::from_millis(limit), upgrading)
-            .await
-            .unwrap_or_else(|_| Err(AcceptError::Io(std::io::ErrorKind::TimedOut.into()))),
-    };
-    match upgraded {
-        Ok(upgraded) => {
-            let websocket = Some(FromWebSocket { arrived: upgraded.arrived, browser: upgraded.browser });
-            let stream = upgraded.stream;
-            Client::start(Connection { conn, stream, permit, websocket, setup_permit: None }, context);
-        }
-        Err(error) => log(permit.address(), &error),
-    }
-}
-
-fn log(address: IpAddr, error: &AcceptError) {
-    let user = LogUser { id: 0, address: Some(address), name: String::new() };
-    let text = format!("No WebSocket connection: {error}");
-    LogEntry::new(Timestamp::now(), Level::Debug, Topic::Status, text).about(user).emit("");
 }

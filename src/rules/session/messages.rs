@@ -2,7 +2,9 @@
 
 use bytes::Bytes;
 use drawhall_protocol::command::RawCommand;
-use drawhall_protocol::frame::{FIRST_COMMAND, FIRST_OPAQUE, FrameHeader, HEADER_LEN, frames, set_user_of_all};
+use drawhall_protocol::frame::{
+    FIRST_COMMAND, FIRST_OPAQUE, FrameHeader, HEADER_LEN, frames, set_user_of_all,
+};
 use drawhall_protocol::message::{
     Chat, Join, Layout, Leave, Message, PrivateChat, ResetStream, ServerCommand, SessionOwner, SoftReset,
     Thumbnail, TrustedUsers, Undo, info_of,

@@ -104,15 +104,23 @@ mod tests {
     #[test]
     fn long_messages_are_written_from_where_they_are() {
         let sizes = [10, 50_000, 20, 30, 1024 - 4, 60_000];
-        let wire: Vec<u8> =
-            sizes.iter().flat_map(|n| Frame::new(140, 7, &vec![1; *n]).unwrap().as_bytes().to_vec()).collect();
+        let wire: Vec<u8> = sizes
+            .iter()
+            .flat_map(|n| Frame::new(140, 7, &vec![1; *n]).unwrap().as_bytes().to_vec())
+            .collect();
         let wire = Bytes::from(wire);
         let out = encoded(&[wire.clone()]);
         let is_shared = |slice: &Bytes| wire.as_ptr_range().contains(&slice.as_ptr());
         let shared: Vec<(bool, usize)> = out.iter().map(|slice| (is_shared(slice), slice.len())).collect();
         let copied = [12 + 2 + 4, 2 + 22 + 2 + 32 + 4, 4];
-        let expected =
-            [(false, copied[0]), (true, 50_002), (false, copied[1]), (true, 1022), (false, copied[2]), (true, 60_002)];
+        let expected = [
+            (false, copied[0]),
+            (true, 50_002),
+            (false, copied[1]),
+            (true, 1022),
+            (false, copied[2]),
+            (true, 60_002),
+        ];
         assert_eq!(shared, expected);
     }
 

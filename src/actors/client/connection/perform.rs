@@ -5,7 +5,7 @@ use std::time::Duration;
 use actix::prelude::*;
 use drawhall_protocol::ProtocolVersion;
 
-use super::{ANSWER_LIMIT, Client, Phase};
+use super::{ANSWER_LIMIT, Client, Entering, Login, Phase};
 use crate::actors::auth::{CheckAccount, QueryExtAuth};
 use crate::actors::messages::{EnterLobby, HostSession, PendingEntry, SessionHandle, ToServer, ToSession};
 use crate::log::{Level, Topic};
@@ -64,11 +64,9 @@ impl Client {
             }
             LoginEffect::Log(level, topic, text) => self.log(level, topic, text),
             LoginEffect::StartTls => {
-                if let Some(shared) = &self.shared {
-                    shared.upgrading.set(true);
-                    shared.outbox.borrow_mut().upgrade();
-                    shared.wake.notify_one();
-                }
+                self.shared.upgrading.set(true);
+                self.shared.outbox.borrow_mut().upgrade();
+                self.shared.wake.notify_one();
             }
             LoginEffect::CheckAccount { name, password } => {
                 if !password.is_empty() && !self.may(Limit::PasswordRate, ctx) {
@@ -88,12 +86,10 @@ impl Client {
                 self.feed_answer(asked, ctx, LoginInput::LookedUp);
             }
             LoginEffect::EnterLobby { moderator, list_now, list_changes } => {
-                if let Some(shared) = &self.shared {
-                    shared.identified.set(true);
-                    METRICS.logins.count("ok");
-                }
+                self.shared.identified.set(true);
+                METRICS.logins.count("ok");
                 if let Phase::Login(login) = &self.phase {
-                    self.user.name.clone_from(&login.client().identity.name);
+                    self.user.name.clone_from(&login.machine.client().identity.name);
                 }
                 let wanted = EnterLobby { conn, moderator, list_now, list_changes };
                 self.context.server.tell(ToServer::EnterLobby(wanted));
@@ -105,8 +101,10 @@ impl Client {
                 if !request.password.is_empty() && !self.may(Limit::PasswordRate, ctx) {
                     return;
                 }
-                if let Some(id) = self.found.clone() {
-                    self.entering = Some(id.clone());
+                if let Phase::Login(Login { entering, .. }) = &mut self.phase
+                    && let Entering::Found(id) = std::mem::replace(entering, Entering::Nothing)
+                {
+                    *entering = Entering::Asked(id.clone());
                     let entry = PendingEntry::to_join(ctx.address().into(), self.in_flight_budget.clone());
                     self.context.server.tell(ToServer::EnterSession { id, request, entry });
                 }
@@ -120,7 +118,7 @@ impl Client {
                 let wanted = HostSession { host, protocol, authenticated, client, in_flight_budget, place };
                 let asked = self.context.server.ask(|answer| ToServer::Host(Box::new(wanted), answer));
                 let asked = in_time(asked, conn).into_actor(self).map(|answer, client, ctx| match answer {
-                    Some(Some(Ok(session))) => client.session = Some(session),
+                    Some(Some(Ok(session))) => client.hosts(session),
                     Some(Some(Err(refusal))) => client.answered(LoginInput::HostRefused(refusal), ctx),
                     Some(None) => client.abort(ctx),
                     None => client.no_answer(ctx),
@@ -131,6 +129,14 @@ impl Client {
                 let user = self.user.clone();
                 self.context.server.tell(ToServer::ReportSession { session, user, reason });
             }
+        }
+    }
+
+    /// The client hosts a session, which will let it in.
+    fn hosts(&mut self, session: SessionHandle) {
+        match &mut self.phase {
+            Phase::Login(login) => login.entering = Entering::Entered(session),
+            Phase::Session(_) | Phase::Quiet | Phase::Over => session.tell(self.leaving()),
         }
     }
 
@@ -150,13 +156,12 @@ impl Client {
 
     /// Feeds an answer to the login and continues with pending frames.
     pub(super) fn answered(&mut self, answer: LoginInput, ctx: &mut Context<Self>) {
-        if let Some(timer) = self.answer_timer.take() {
+        let Phase::Login(login) = &mut self.phase else { return };
+        if let Some(timer) = login.answer_timer.take() {
             ctx.cancel_future(timer);
         }
-        if matches!(self.phase, Phase::Login(_)) {
-            self.log_in(answer, ctx);
-            self.go_on(ctx);
-        }
+        self.log_in(answer, ctx);
+        self.go_on(ctx);
     }
 
     /// Feeds an input to the login.
@@ -164,7 +169,7 @@ impl Client {
         let Phase::Login(login) = &mut self.phase else { return };
         let trace = self.context.trace.as_ref();
         let number = trace.map(|trace| trace.login_input(self.conn, &input));
-        let effects = login.handle(input);
+        let effects = login.machine.handle(input);
         if let (Some(trace), Some(number)) = (trace, number) {
             trace.login_effects(number, &effects);
         }
@@ -175,7 +180,10 @@ impl Client {
         let asked = self.context.server.ask(|answer| ToServer::FindSession { session, answer });
         ctx.spawn(asked.into_actor(self).map(|result, client, ctx| {
             let Some(found) = result else { return client.abort(ctx) };
-            client.found = found.as_ref().map(|f| f.id.clone());
+            if let Phase::Login(login) = &mut client.phase {
+                let id = found.as_ref().map(|f| f.id.clone());
+                login.entering = id.map_or(Entering::Nothing, Entering::Found);
+            }
             let found: Option<(String, ProtocolVersion)> = found.map(|f| (f.id, f.protocol));
             client.answered(LoginInput::SessionFound(found), ctx);
         }));

@@ -14,7 +14,7 @@ use drawhall_protocol::message::{
     Chat, Disconnect, KeepAlive, Layout, Message as Decoded, Ping, PrivateChat, ResetStream, ServerCommand,
 };
 
-use super::{ANSWER_LIMIT, Client, Phase};
+use super::{ANSWER_LIMIT, Client, Login, Phase};
 use crate::actors::client::outbox::ITEM_COST;
 use crate::actors::in_flight::InFlightBudget;
 use crate::actors::messages::{SessionHandle, ToSession};
@@ -77,14 +77,16 @@ impl Client {
     /// Pauses reading if the client exceeds `messageRateLimit`.
     fn slow_down(&mut self, count: u64) {
         let limit = self.context.rules.settings().message_rate_limit.0;
-        let Some(shared) = self.shared.as_ref().filter(|_| limit > 0) else { return };
+        if limit == 0 {
+            return;
+        }
         let wait = self.messages.overdraw(
             Rate::per_second(limit, MESSAGE_BURST),
             Timestamp::now().monotonic_ms,
             count,
         );
         if wait > 0 {
-            shared.pause_for(wait);
+            self.shared.pause_for(wait);
             self.slowed("Too many messages: reading is slowed down (messageRateLimit); told once a minute");
         }
     }
@@ -105,7 +107,7 @@ impl Client {
         while self.budget_timer.is_none() && !self.in_flight_budget.is_waiting() {
             match &self.phase {
                 Phase::Over => return,
-                Phase::Login(_) if self.shared.as_ref().is_some_and(|l| l.upgrading.get()) => {
+                Phase::Login(_) if self.shared.upgrading.get() => {
                     if !self.pending.is_empty() {
                         let text = "Something in clear came after startTls";
                         self.log(Level::Warn, Topic::RuleBreak, text);
@@ -113,18 +115,11 @@ impl Client {
                     }
                     return;
                 }
-                Phase::Login(login) if login.is_waiting() => {
-                    if let Some(shared) = &self.shared {
-                        shared.paused.set(true);
-                    }
+                Phase::Login(login) if login.machine.is_waiting() => {
+                    self.shared.pause_reading();
                     return self.await_answer(ctx);
                 }
-                _ if self.pending.is_empty() => {
-                    if let Some(shared) = &self.shared {
-                        shared.resume_reading();
-                    }
-                    return;
-                }
+                _ if self.pending.is_empty() => return self.shared.resume_reading(),
                 Phase::Login(_) => self.one_in_login(ctx),
                 Phase::Session(session) => {
                     let session = session.clone();
@@ -147,11 +142,7 @@ impl Client {
         if frames(&self.pending).any(is_goodbye) {
             return self.close(ctx);
         }
-        let waited = self.shared.as_ref().is_none_or(|shared| {
-            shared.paused.set(true);
-            shared.over_budget.replace(true)
-        });
-        if !waited {
+        if !self.shared.pause_over_budget() {
             self.slowed(match overdrawn.budget {
                 Budget::ChatBytes => "Too much chat: reading is slowed down; told once a minute",
                 _ => "Too many commands: reading is slowed down (commandRateLimit); told once a minute",
@@ -192,13 +183,15 @@ impl Client {
 
     /// A session message during the login. drawpile-srv ignores and logs them; some are tolerated.
     fn stray(&mut self, kind: u8, ctx: &mut Context<Self>) {
-        self.strays += 1;
+        let Phase::Login(login) = &mut self.phase else { return };
+        login.strays += 1;
+        let too_many = login.strays > MAX_STRAYS;
         self.log(
             Level::Warn,
             Topic::RuleBreak,
             format!("Got non-login message (type={kind}) in login state"),
         );
-        if self.strays > MAX_STRAYS {
+        if too_many {
             self.disconnect(DisconnectReason::Error, "invalid message", ctx);
         }
     }
@@ -222,12 +215,12 @@ impl Client {
                 if self.may_guess(frame, ctx) {
                     kept.push(frame);
                 }
-            } else if matches!(self.phase, Phase::Over) {
+            } else if self.is_over() {
                 break;
             }
         }
         self.pass_on(session, kept);
-        if matches!(self.phase, Phase::Over) {
+        if self.is_over() {
             return;
         }
         if let Some(overdrawn) = overdrawn {
@@ -243,8 +236,8 @@ impl Client {
         }
         let wait = self.in_flight_budget.acquire(InFlightBudget::cost(&batch));
         session.tell(ToSession::Batch { conn: self.conn, batch });
-        if let Some(shared) = self.shared.as_ref().filter(|_| wait) {
-            shared.paused.set(true);
+        if wait {
+            self.shared.pause_reading();
         }
     }
 
@@ -257,7 +250,7 @@ impl Client {
                 let start = kept.len();
                 kept.extend_from_slice(frame.bytes);
                 kept[start + 3] = self.user.id;
-            } else if matches!(self.phase, Phase::Over) {
+            } else if self.is_over() {
                 return;
             }
         }
@@ -285,9 +278,9 @@ impl Client {
         match decoded {
             Ok(Decoded::Ping(Ping { is_pong: false })) => {
                 let pong = Decoded::from(Ping { is_pong: true }).to_frame(0, Layout::V4_25);
-                if let (Some(shared), Ok(pong)) = (&self.shared, pong) {
-                    shared.outbox.borrow_mut().push_first(pong.into_bytes());
-                    shared.wake.notify_one();
+                if let Ok(pong) = pong {
+                    self.shared.outbox.borrow_mut().push_first(pong.into_bytes());
+                    self.shared.wake.notify_one();
                 }
                 false
             }
@@ -305,13 +298,9 @@ impl Client {
 
     /// Starts the time-out of the answer that the login waits for.
     fn await_answer(&mut self, ctx: &mut Context<Self>) {
-        if self.answer_timer.is_some() {
-            return;
+        if let Phase::Login(Login { answer_timer: timer @ None, .. }) = &mut self.phase {
+            *timer = Some(ctx.run_later(ANSWER_LIMIT, |client, ctx| client.no_answer(ctx)));
         }
-        self.answer_timer = Some(ctx.run_later(ANSWER_LIMIT, |client, ctx| {
-            client.answer_timer = None;
-            client.no_answer(ctx);
-        }));
     }
 
     /// The answer did not come in time.

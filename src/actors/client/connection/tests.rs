@@ -8,7 +8,8 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 
 use super::*;
-use crate::rules::login::LookupAnswer;
+use crate::rules::login::{LoginInput, LookupAnswer};
+use crate::rules::session::ClientOp;
 use crate::transport::connection_limiter::ConnectionLimiter;
 
 /// A connection to a client, and the mailboxes of those whom it asks: nothing is ever answered.
@@ -49,10 +50,7 @@ impl Unanswered {
             trace: None,
             websocket_port: None,
         };
-        let stream_of_client = Stream::Tcp(accepted);
-        let connection =
-            Connection { conn: 1, stream: stream_of_client, permit, websocket: None, setup_permit: None };
-        let client = Client::start(connection, context);
+        let client = Client::start(Opened::Tcp(accepted), 1, permit, context);
         Unanswered { stream, client, _server: server, _auth: auth }
     }
 

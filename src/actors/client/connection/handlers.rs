@@ -1,0 +1,200 @@
+//! Messages to the Client actor: from its own tasks, from its session and from the Server.
+
+use std::io;
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use actix::prelude::*;
+use bytes::Bytes;
+
+use super::{Client, Entering, Login, Phase};
+use crate::actors::client::inbound::ReadEnd;
+use crate::actors::client::worker;
+use crate::actors::messages::{SessionHandle, ToClient, UserSummary, notify};
+use crate::log::{Level, LogUser, Topic};
+use crate::rules::batch::Batch;
+use crate::rules::login::{LoginInput, LoginState};
+use crate::rules::session::admin::{client_value, time_value};
+use crate::rules::session::bans::Identity;
+use crate::rules::session::{AuthenticatedClient, ClientOp, DisconnectReason};
+use crate::transport::http;
+
+/// To a Client: what happens on its connection, from its halves and from the timer of the worker.
+#[derive(Message)]
+#[rtype(result = "()")]
+pub(in crate::actors::client) enum FromConnection {
+    /// A PROXY header was read; the client's address, if it has one.
+    ProxyHeader(Option<IpAddr>),
+    /// Whole frames.
+    Received(Batch),
+    /// Nothing more is read.
+    ReadEnded(ReadEnd),
+    /// Nothing more is written: everything was, or the peer is gone.
+    Written { error: Option<io::Error> },
+    /// A time-out has passed.
+    TimedOut { reason: String },
+}
+
+impl Handler<FromConnection> for Client {
+    type Result = ();
+
+    fn handle(&mut self, event: FromConnection, ctx: &mut Self::Context) {
+        match event {
+            FromConnection::Received(batch) => self.receive(batch, ctx),
+            FromConnection::ProxyHeader(named) => self.follow_proxy_header(named, ctx),
+            FromConnection::ReadEnded(end) if !self.is_over() => self.read_ended(end, ctx),
+            FromConnection::ReadEnded(_) => {}
+            FromConnection::Written { error } => {
+                if let Some(error) = error.filter(|_| !self.is_over()) {
+                    self.log(Level::Info, Topic::Status, format!("Socket write error: {error}"));
+                }
+                self.abort(ctx);
+            }
+            FromConnection::TimedOut { reason } => {
+                if !self.is_over() {
+                    self.log(Level::Warn, Topic::Status, reason);
+                }
+                self.cut(ctx);
+            }
+        }
+    }
+}
+
+impl Client {
+    fn follow_proxy_header(&mut self, named: Option<IpAddr>, ctx: &mut Context<Self>) {
+        if let Err(limit) = self.permit.follow_proxy_header(named, self.context.rules.settings()) {
+            return self.disconnect(DisconnectReason::Error, limit.message(), ctx);
+        }
+        let address = self.permit.address();
+        self.user.address = Some(address);
+        self.log_in(LoginInput::Address(address), ctx);
+    }
+
+    fn read_ended(&mut self, end: ReadEnd, ctx: &mut Context<Self>) {
+        match end {
+            ReadEnd::Closed => self.abort(ctx),
+            ReadEnd::Failed(error) => {
+                if error.kind() != io::ErrorKind::ConnectionReset {
+                    self.log(Level::Warn, Topic::Status, format!("Socket read error: {error}"));
+                }
+                self.abort(ctx);
+            }
+            ReadEnd::Goodbye => self.close(ctx),
+            ReadEnd::Violation(violation) => {
+                self.was_cut = true;
+                self.log(Level::Warn, Topic::RuleBreak, violation.to_string());
+                self.close(ctx);
+            }
+            ReadEnd::Http => {
+                self.log(Level::Info, Topic::Status, "Speaks HTTP to the port of drawing programs");
+                self.send(http::answer(self.context.websocket_port).into(), ctx);
+                self.close(ctx);
+            }
+        }
+    }
+}
+
+impl Handler<ToClient> for Client {
+    type Result = ();
+
+    fn handle(&mut self, message: ToClient, ctx: &mut Self::Context) {
+        match message {
+            ToClient::Deliver { ops, session } => self.deliver(ops, session, ctx),
+            ToClient::ReadOn => self.go_on(ctx),
+            ToClient::LobbyFrame(bytes) => self.lobby_frame(bytes, ctx),
+            ToClient::SendAway { reason, message } => {
+                if !self.is_over() {
+                    self.disconnect(reason, &message, ctx);
+                }
+            }
+            ToClient::Describe(answer) => notify(answer, self.describe()),
+        }
+    }
+}
+
+impl Client {
+    /// Performs operations of the session, in order.
+    fn deliver(&mut self, ops: Vec<ClientOp>, session: Option<SessionHandle>, ctx: &mut Context<Self>) {
+        match (session, &mut self.phase) {
+            // The client has disconnected before it could join.
+            (Some(session), Phase::Over) => return session.tell(self.leaving()),
+            (Some(session), Phase::Login(Login { entering: entering @ Entering::Asked(_), .. })) => {
+                *entering = Entering::Entered(session);
+            }
+            _ => {}
+        }
+        for op in ops {
+            // A client that was disconnected by one of them ignores the rest.
+            if self.is_over() {
+                return;
+            }
+            self.apply(op, ctx);
+        }
+        // Frames that came right behind `join` are pending.
+        if !self.pending.is_empty() || self.shared.is_paused() {
+            self.go_on(ctx);
+        }
+    }
+
+    fn apply(&mut self, op: ClientOp, ctx: &mut Context<Self>) {
+        match op {
+            ClientOp::Direct(bytes) => self.send(bytes, ctx),
+            ClientOp::Joined { user } => self.joined(user),
+            ClientOp::Refused(refusal) => {
+                if let Phase::Login(login) = &mut self.phase {
+                    login.entering = Entering::Nothing;
+                }
+                self.answered(LoginInput::Refused(refusal), ctx);
+            }
+            ClientOp::Attach(cursor) => {
+                worker::attach(&self.shared, &cursor);
+                self.shared.outbox.borrow_mut().attach(cursor);
+                self.shared.wake.notify_one();
+            }
+            ClientOp::FollowReset { epoch } => {
+                self.shared.outbox.borrow_mut().follow_reset(epoch);
+                self.shared.wake.notify_one();
+            }
+            ClientOp::Disconnect { reason, message } => {
+                // The session need not be told.
+                self.phase = Phase::Quiet;
+                self.disconnect(reason, &message, ctx);
+            }
+            ClientOp::Quiet => {
+                self.phase = Phase::Quiet;
+                // Reading may be paused for an ended session, which will release nothing more.
+                self.in_flight_budget = Arc::default();
+            }
+            // The session does the accounting of what it holds.
+            ClientOp::Released => {}
+        }
+    }
+
+    /// Sends a session list update, unless the client has left the lobby.
+    fn lobby_frame(&mut self, bytes: Bytes, ctx: &mut Context<Self>) {
+        if matches!(&self.phase, Phase::Login(login) if login.machine.state() == LoginState::WaitForLogin) {
+            self.send(bytes, ctx);
+        }
+    }
+
+    fn describe(&self) -> UserSummary {
+        let LogUser { address, name, .. } = self.user.clone();
+        let identity = Identity { address, name, ..Identity::default() };
+        let known = AuthenticatedClient { conn: self.conn, identity, ..AuthenticatedClient::default() };
+        let (state, authenticated) = match &self.phase {
+            Phase::Session(session) => return UserSummary::In(session.clone()),
+            Phase::Login(login) => ("login", login.machine.client()),
+            Phase::Quiet => ("quiet_disconnect", &known),
+            Phase::Over => ("graceful_disconnect", &known),
+        };
+        let mut value = client_value(authenticated);
+        value["id"] = 0.into();
+        value["session"] = "".into();
+        value["state"] = state.into();
+        value["lastWithoutSession"] = time_value(self.since);
+        for flag in ["op", "trusted", "muted", "oldv"] {
+            value[flag] = false.into();
+        }
+        UserSummary::Alone(value)
+    }
+}
