@@ -193,21 +193,6 @@ fn everybody_is_told_when_the_server_stops() {
 }
 
 #[test]
-fn a_silent_connection_is_ended() {
-    let server = TestServer::start("clientTimeout=1s");
-    let mut silent = server.connect();
-    let mut talking = server.connect();
-    let begin = std::time::Instant::now();
-    while begin.elapsed() < std::time::Duration::from_millis(2500) {
-        talking.send(3, 0, b"");
-        std::thread::sleep(std::time::Duration::from_millis(200));
-    }
-    assert!(silent.rest().len() <= 1, "ended after the greeting");
-    talking.send(2, 0, b"\0");
-    talking.until(|m| m.kind == 2);
-}
-
-#[test]
 fn a_client_that_does_not_read_slows_nobody() {
     let server = TestServer::start("autoResetThreshold=0\nsessionSizeLimit=0");
     let mut a = server.connect();

@@ -124,25 +124,6 @@ fn opwords_cannot_be_tried_for_ever() {
 }
 
 #[test]
-fn too_much_chat_of_one_is_dropped_and_others_chat_on() {
-    let server = server("chatRateLimit=1");
-    let mut a = server.connect();
-    let id = a.host_running("A");
-    let mut b = server.connect();
-    b.join("B", &id);
-    for _ in 0..30 {
-        b.send(CHAT, 0, b"\0\0spam");
-    }
-    b.reply(|v| v["type"] == "error" && v["message"].to_string().contains("too many chat messages"));
-    b.send(148, 0, b"a stroke goes on");
-    let until_stroke = std::iter::from_fn(|| a.next()).take_while(|m| m.kind != 148);
-    let chats = until_stroke.filter(|m| m.kind == CHAT && m.payload == b"\0\0spam").count();
-    assert!((10..=15).contains(&chats), "{chats}");
-    a.send(CHAT, 0, b"\0\0calm down");
-    b.until(|m| m.kind == CHAT && m.payload == b"\0\0calm down");
-}
-
-#[test]
 fn who_sends_too_many_messages_is_slowed_down_and_loses_none() {
     let server = server("messageRateLimit=1000");
     let mut a = server.connect();

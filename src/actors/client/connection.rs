@@ -4,14 +4,14 @@
 //! 2. [`Client::start`]: the login begins, with the greeting.
 //! 3. [`carry`]: one task reads, one writes. On TCP a PROXY header may come first, and TLS may start. What happens on
 //!    the connection is told to the Client ([`FromConnection`]).
-//! 4. [`Phase`]: the Client gives what was received to the login, then to the session (`intake`), and performs what
-//!    they decide (`perform`, `handlers`).
+//! 4. [`Phase`]: the Client gives what was received (`intake`) to the login (`login`), then to the session, and
+//!    performs what they decide (`login`, `handlers`).
 //! 5. [`Client::disconnect`]: the goodbye. What waits in the outbox is still written, then the connection is closed.
 
 mod handlers;
 mod intake;
 mod limits;
-mod perform;
+mod login;
 #[cfg(test)]
 mod tests;
 
@@ -46,7 +46,7 @@ use crate::transport::accept::{self, AcceptError, WebSocket, WebSocketRules};
 use crate::transport::connection_limiter::ConnectionPermit;
 use crate::transport::stream::{ReadHalf, Stream, reunite};
 use crate::transport::tls::Certificate;
-pub(super) use handlers::FromConnection;
+pub(super) use intake::FromConnection;
 
 /// Time-out for answers of other actors to a login. They have time-outs of their own; this is the last resort.
 const ANSWER_LIMIT: Duration = Duration::from_secs(if cfg!(test) { 1 } else { 30 });

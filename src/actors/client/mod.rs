@@ -13,5 +13,7 @@ pub mod connection;
 mod inbound;
 mod outbox;
 mod relay;
+#[cfg(test)]
+mod tests;
 mod worker;
 mod writer;

@@ -306,3 +306,61 @@ pub(super) fn forget(shared: &ConnShared) {
         }
     });
 }
+
+#[cfg(test)]
+mod tests {
+    use actix::{AsyncContext as _, Context};
+
+    use super::*;
+
+    const NEVER: TimeLimits = TimeLimits { silence: 0, login: 0, lag: 0, lag_bytes: 0 };
+
+    /// Connections with these limits, whose worker has a clock that only [`at`] moves.
+    fn connections<const N: usize>(limits: TimeLimits) -> [Rc<ConnShared>; N] {
+        WORKER.with(|w| w.started.set(true));
+        let actor = Context::<Client>::new().address();
+        std::array::from_fn(|n| ConnShared::new(n as ConnId, actor.clone(), limits))
+    }
+
+    /// Checks a connection so many seconds after the worker has started.
+    fn at(seconds: u64, shared: &ConnShared) -> Option<String> {
+        WORKER.with(|w| w.seconds.set(seconds));
+        shared.overdue(seconds)
+    }
+
+    #[test]
+    fn a_silent_connection_is_ended_unless_it_is_not_read_from() {
+        let [silent, talking, paused] = connections(TimeLimits { silence: 60, ..NEVER });
+        paused.pause_reading();
+        for second in 1..=60 {
+            assert_eq!(at(second, &silent), None);
+            talking.has_received();
+        }
+        assert_eq!(at(61, &silent).as_deref(), Some("Nothing received for 60 s"));
+        assert_eq!(at(61, &talking), None);
+        assert_eq!(at(1000, &paused), None);
+        paused.resume_reading();
+        assert_eq!(at(1060, &paused), None, "silence counts from there on");
+        assert!(at(1061, &paused).is_some());
+    }
+
+    #[test]
+    fn a_login_must_be_finished_in_time() {
+        let [slow, identified] = connections(TimeLimits { login: 60, ..NEVER });
+        identified.identified.set(true);
+        assert_eq!(at(60, &slow), None);
+        assert_eq!(at(61, &slow).as_deref(), Some("Not logged in after 60 s"));
+        assert_eq!(at(61, &identified), None);
+    }
+
+    #[test]
+    fn a_client_that_takes_nothing_is_ended() {
+        let [blocked, idle] = connections(TimeLimits { lag: 60, ..NEVER });
+        blocked.is_writing();
+        assert_eq!(at(60, &blocked), None);
+        assert_eq!(at(61, &idle), None, "it has nothing to take");
+        assert_eq!(at(61, &blocked).as_deref(), Some("Client does not read: took nothing for 60 s"));
+        blocked.has_written();
+        assert_eq!(at(1000, &blocked), None);
+    }
+}

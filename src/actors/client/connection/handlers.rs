@@ -1,98 +1,18 @@
-//! Messages to the Client actor: from its own tasks, from its session and from the Server.
+//! Messages of other actors to a Client: of its session, of the Server, and of the admin API.
 
-use std::io;
-use std::net::IpAddr;
 use std::sync::Arc;
 
 use actix::prelude::*;
 use bytes::Bytes;
 
 use super::{Client, Entering, Login, Phase};
-use crate::actors::client::inbound::ReadEnd;
 use crate::actors::client::worker;
 use crate::actors::messages::{SessionHandle, ToClient, UserSummary, notify};
-use crate::log::{Level, LogUser, Topic};
-use crate::rules::batch::Batch;
+use crate::log::LogUser;
 use crate::rules::login::{LoginInput, LoginState};
 use crate::rules::session::admin::{client_value, time_value};
 use crate::rules::session::bans::Identity;
-use crate::rules::session::{AuthenticatedClient, ClientOp, DisconnectReason};
-use crate::transport::http;
-
-/// To a Client: what happens on its connection, from its halves and from the timer of the worker.
-#[derive(Message)]
-#[rtype(result = "()")]
-pub(in crate::actors::client) enum FromConnection {
-    /// A PROXY header was read; the client's address, if it has one.
-    ProxyHeader(Option<IpAddr>),
-    /// Whole frames.
-    Received(Batch),
-    /// Nothing more is read.
-    ReadEnded(ReadEnd),
-    /// Nothing more is written: everything was, or the peer is gone.
-    Written { error: Option<io::Error> },
-    /// A time-out has passed.
-    TimedOut { reason: String },
-}
-
-impl Handler<FromConnection> for Client {
-    type Result = ();
-
-    fn handle(&mut self, event: FromConnection, ctx: &mut Self::Context) {
-        match event {
-            FromConnection::Received(batch) => self.receive(batch, ctx),
-            FromConnection::ProxyHeader(named) => self.follow_proxy_header(named, ctx),
-            FromConnection::ReadEnded(end) if !self.is_over() => self.read_ended(end, ctx),
-            FromConnection::ReadEnded(_) => {}
-            FromConnection::Written { error } => {
-                if let Some(error) = error.filter(|_| !self.is_over()) {
-                    self.log(Level::Info, Topic::Status, format!("Socket write error: {error}"));
-                }
-                self.abort(ctx);
-            }
-            FromConnection::TimedOut { reason } => {
-                if !self.is_over() {
-                    self.log(Level::Warn, Topic::Status, reason);
-                }
-                self.cut(ctx);
-            }
-        }
-    }
-}
-
-impl Client {
-    fn follow_proxy_header(&mut self, named: Option<IpAddr>, ctx: &mut Context<Self>) {
-        if let Err(limit) = self.permit.follow_proxy_header(named, self.context.rules.settings()) {
-            return self.disconnect(DisconnectReason::Error, limit.message(), ctx);
-        }
-        let address = self.permit.address();
-        self.user.address = Some(address);
-        self.log_in(LoginInput::Address(address), ctx);
-    }
-
-    fn read_ended(&mut self, end: ReadEnd, ctx: &mut Context<Self>) {
-        match end {
-            ReadEnd::Closed => self.abort(ctx),
-            ReadEnd::Failed(error) => {
-                if error.kind() != io::ErrorKind::ConnectionReset {
-                    self.log(Level::Warn, Topic::Status, format!("Socket read error: {error}"));
-                }
-                self.abort(ctx);
-            }
-            ReadEnd::Goodbye => self.close(ctx),
-            ReadEnd::Violation(violation) => {
-                self.was_cut = true;
-                self.log(Level::Warn, Topic::RuleBreak, violation.to_string());
-                self.close(ctx);
-            }
-            ReadEnd::Http => {
-                self.log(Level::Info, Topic::Status, "Speaks HTTP to the port of drawing programs");
-                self.send(http::answer(self.context.websocket_port).into(), ctx);
-                self.close(ctx);
-            }
-        }
-    }
-}
+use crate::rules::session::{AuthenticatedClient, ClientOp};
 
 impl Handler<ToClient> for Client {
     type Result = ();

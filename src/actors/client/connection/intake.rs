@@ -1,20 +1,22 @@
-//! Input from the client: rate limits, then to the login, to the session, or echoed.
+//! What happens on the connection. Input from the client: rate limits, then to the login, to the session, or echoed.
 //!
 //! Messages that the server acts on are charged (`commandRateLimit`, bytes of chat) before they are handled, as their
 //! effects may go to everybody. Messages beyond the rate limit stay pending and reading pauses: nothing is lost, and
 //! only the sender notices.
 
+use std::io;
+use std::net::IpAddr;
 use std::time::Duration;
 
 use actix::prelude::*;
 use bytes::Buf as _;
-use drawhall_protocol::command::RawCommand;
 use drawhall_protocol::frame::{FIRST_OPAQUE, FrameHeader, FrameRef, frames};
 use drawhall_protocol::message::{
     Chat, Disconnect, KeepAlive, Layout, Message as Decoded, Ping, PrivateChat, ResetStream, ServerCommand,
 };
 
-use super::{ANSWER_LIMIT, Client, Login, Phase};
+use super::{Client, Phase};
+use crate::actors::client::inbound::ReadEnd;
 use crate::actors::client::outbox::ITEM_COST;
 use crate::actors::in_flight::InFlightBudget;
 use crate::actors::messages::{SessionHandle, ToSession};
@@ -26,18 +28,91 @@ use crate::rules::login::LoginInput;
 use crate::rules::session::DisconnectReason;
 use crate::rules::time::Timestamp;
 use crate::transport::budget::Budget;
-use crate::transport::connection_limiter::Limit;
+use crate::transport::http;
 
 /// Burst of `messageRateLimit`, in seconds of it.
 const MESSAGE_BURST: u32 = 20;
-/// Session messages that are ignored during a login; the next one ends the connection.
-const MAX_STRAYS: u8 = 10;
 /// Chunks of a streamed reset below this size in bytes cost as much as a command.
 const SMALL_CHUNK: u16 = 1024;
 /// Minimum interval of log entries about a slowed client, in milliseconds.
 const LOG_INTERVAL: u64 = 60_000;
 /// Minimum pause of a client that has used up a rate limit, in milliseconds.
 const MIN_WAIT: u64 = 10;
+
+/// To a Client: what happens on its connection, from its halves and from the timer of the worker.
+#[derive(Message)]
+#[rtype(result = "()")]
+pub(in crate::actors::client) enum FromConnection {
+    /// A PROXY header was read; the client's address, if it has one.
+    ProxyHeader(Option<IpAddr>),
+    /// Whole frames.
+    Received(Batch),
+    /// Nothing more is read.
+    ReadEnded(ReadEnd),
+    /// Nothing more is written: everything was, or the peer is gone.
+    Written { error: Option<io::Error> },
+    /// A time-out has passed.
+    TimedOut { reason: String },
+}
+
+impl Handler<FromConnection> for Client {
+    type Result = ();
+
+    fn handle(&mut self, event: FromConnection, ctx: &mut Self::Context) {
+        match event {
+            FromConnection::Received(batch) => self.receive(batch, ctx),
+            FromConnection::ProxyHeader(named) => self.follow_proxy_header(named, ctx),
+            FromConnection::ReadEnded(end) if !self.is_over() => self.read_ended(end, ctx),
+            FromConnection::ReadEnded(_) => {}
+            FromConnection::Written { error } => {
+                if let Some(error) = error.filter(|_| !self.is_over()) {
+                    self.log(Level::Info, Topic::Status, format!("Socket write error: {error}"));
+                }
+                self.abort(ctx);
+            }
+            FromConnection::TimedOut { reason } => {
+                if !self.is_over() {
+                    self.log(Level::Warn, Topic::Status, reason);
+                }
+                self.cut(ctx);
+            }
+        }
+    }
+}
+
+impl Client {
+    fn follow_proxy_header(&mut self, named: Option<IpAddr>, ctx: &mut Context<Self>) {
+        if let Err(limit) = self.permit.follow_proxy_header(named, self.context.rules.settings()) {
+            return self.disconnect(DisconnectReason::Error, limit.message(), ctx);
+        }
+        let address = self.permit.address();
+        self.user.address = Some(address);
+        self.log_in(LoginInput::Address(address), ctx);
+    }
+
+    fn read_ended(&mut self, end: ReadEnd, ctx: &mut Context<Self>) {
+        match end {
+            ReadEnd::Closed => self.abort(ctx),
+            ReadEnd::Failed(error) => {
+                if error.kind() != io::ErrorKind::ConnectionReset {
+                    self.log(Level::Warn, Topic::Status, format!("Socket read error: {error}"));
+                }
+                self.abort(ctx);
+            }
+            ReadEnd::Goodbye => self.close(ctx),
+            ReadEnd::Violation(violation) => {
+                self.was_cut = true;
+                self.log(Level::Warn, Topic::RuleBreak, violation.to_string());
+                self.close(ctx);
+            }
+            ReadEnd::Http => {
+                self.log(Level::Info, Topic::Status, "Speaks HTTP to the port of drawing programs");
+                self.send(http::answer(self.context.websocket_port).into(), ctx);
+                self.close(ctx);
+            }
+        }
+    }
+}
 
 /// Cost of a message; `None` if it is free: opaque, answered or dropped at once, or a large chunk of a streamed
 /// reset.
@@ -131,13 +206,13 @@ impl Client {
     }
 
     /// Charges a frame to the client's rate limits.
-    fn afford(&mut self, header: FrameHeader) -> Result<(), Overdrawn> {
+    pub(super) fn afford(&mut self, header: FrameHeader) -> Result<(), Overdrawn> {
         let Some((budget, count)) = cost(header) else { return Ok(()) };
         self.permit.spend(budget, count, self.context.rules.settings()).map_err(|ms| Overdrawn { budget, ms })
     }
 
     /// Keeps pending frames until the rate limit allows more.
-    fn wait_for_budget(&mut self, overdrawn: Overdrawn, ctx: &mut Context<Self>) {
+    pub(super) fn wait_for_budget(&mut self, overdrawn: Overdrawn, ctx: &mut Context<Self>) {
         // A client that leaves need not wait; its excess messages are dropped.
         if frames(&self.pending).any(is_goodbye) {
             return self.close(ctx);
@@ -153,47 +228,6 @@ impl Client {
             client.budget_timer = None;
             client.go_on(ctx);
         }));
-    }
-
-    /// Hands the next pending frame to the login.
-    fn one_in_login(&mut self, ctx: &mut Context<Self>) {
-        let Some(header) = FrameHeader::parse(&self.pending) else { return self.pending.clear() };
-        if let Err(overdrawn) = self.afford(header) {
-            return self.wait_for_budget(overdrawn, ctx);
-        }
-        let first = self.pending.split_to(header.frame_len().min(self.pending.len()));
-        for frame in frames(&first) {
-            self.receive_in_login(frame, ctx);
-        }
-    }
-
-    fn receive_in_login(&mut self, frame: FrameRef<'_>, ctx: &mut Context<Self>) {
-        if !self.handle_transport_message(frame, ctx) {
-            return;
-        }
-        if frame.header.kind != ServerCommand::TYPE {
-            return self.stray(frame.header.kind, ctx);
-        }
-        let command = RawCommand::parse(frame.payload());
-        if command.cmd == "ident" && !self.may(Limit::LoginRate, ctx) {
-            return;
-        }
-        self.log_in(LoginInput::Command(command), ctx);
-    }
-
-    /// A session message during the login. drawpile-srv ignores and logs them; some are tolerated.
-    fn stray(&mut self, kind: u8, ctx: &mut Context<Self>) {
-        let Phase::Login(login) = &mut self.phase else { return };
-        login.strays += 1;
-        let too_many = login.strays > MAX_STRAYS;
-        self.log(
-            Level::Warn,
-            Topic::RuleBreak,
-            format!("Got non-login message (type={kind}) in login state"),
-        );
-        if too_many {
-            self.disconnect(DisconnectReason::Error, "invalid message", ctx);
-        }
     }
 
     /// Hands pending frames to the session, as far as the rate limits allow.
@@ -261,7 +295,7 @@ impl Client {
 
     /// Handles messages of the transport (ping, keep-alive, disconnect); returns whether the frame is for login or
     /// session.
-    fn handle_transport_message(&mut self, frame: FrameRef<'_>, ctx: &mut Context<Self>) -> bool {
+    pub(super) fn handle_transport_message(&mut self, frame: FrameRef<'_>, ctx: &mut Context<Self>) -> bool {
         let kind = frame.header.kind;
         if kind >= FIRST_OPAQUE {
             return true;
@@ -295,28 +329,11 @@ impl Client {
             }
         }
     }
-
-    /// Starts the time-out of the answer that the login waits for.
-    fn await_answer(&mut self, ctx: &mut Context<Self>) {
-        if let Phase::Login(Login { answer_timer: timer @ None, .. }) = &mut self.phase {
-            *timer = Some(ctx.run_later(ANSWER_LIMIT, |client, ctx| client.no_answer(ctx)));
-        }
-    }
-
-    /// The answer did not come in time.
-    pub(super) fn no_answer(&mut self, ctx: &mut Context<Self>) {
-        if matches!(self.phase, Phase::Login(_)) {
-            METRICS.logins.count("noAnswer");
-            self.log(Level::Error, Topic::Status, "A login was not answered in time");
-            let text = "The server did not answer in time. Please try again.";
-            self.disconnect(DisconnectReason::Error, text, ctx);
-        }
-    }
 }
 
 /// A rate limit is used up; when the client can continue.
 #[derive(Debug)]
-struct Overdrawn {
+pub(super) struct Overdrawn {
     budget: Budget,
     ms: u64,
 }

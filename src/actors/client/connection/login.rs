@@ -1,9 +1,12 @@
-//! Performs effects of the login machine, and feeds it the answers.
+//! The login: gives commands to the login machine, performs its effects, and feeds it the answers.
 
 use std::time::Duration;
 
 use actix::prelude::*;
 use drawhall_protocol::ProtocolVersion;
+use drawhall_protocol::command::RawCommand;
+use drawhall_protocol::frame::{FrameHeader, FrameRef, frames};
+use drawhall_protocol::message::ServerCommand;
 
 use super::{ANSWER_LIMIT, Client, Entering, Login, Phase};
 use crate::actors::auth::{CheckAccount, QueryExtAuth};
@@ -13,6 +16,9 @@ use crate::metrics::{METRICS, login_result};
 use crate::rules::login::{HostRefusal, LoginEffect, LoginInput};
 use crate::rules::session::{ConnId, DisconnectReason};
 use crate::transport::connection_limiter::Limit;
+
+/// Session messages that are ignored during a login; the next one ends the connection.
+const MAX_STRAYS: u8 = 10;
 
 /// Answer to the request to host.
 type Hosted = Result<SessionHandle, HostRefusal>;
@@ -36,6 +42,47 @@ async fn in_time(
 }
 
 impl Client {
+    /// Hands the next pending frame to the login.
+    pub(super) fn one_in_login(&mut self, ctx: &mut Context<Self>) {
+        let Some(header) = FrameHeader::parse(&self.pending) else { return self.pending.clear() };
+        if let Err(overdrawn) = self.afford(header) {
+            return self.wait_for_budget(overdrawn, ctx);
+        }
+        let first = self.pending.split_to(header.frame_len().min(self.pending.len()));
+        for frame in frames(&first) {
+            self.receive_in_login(frame, ctx);
+        }
+    }
+
+    fn receive_in_login(&mut self, frame: FrameRef<'_>, ctx: &mut Context<Self>) {
+        if !self.handle_transport_message(frame, ctx) {
+            return;
+        }
+        if frame.header.kind != ServerCommand::TYPE {
+            return self.stray(frame.header.kind, ctx);
+        }
+        let command = RawCommand::parse(frame.payload());
+        if command.cmd == "ident" && !self.may(Limit::LoginRate, ctx) {
+            return;
+        }
+        self.log_in(LoginInput::Command(command), ctx);
+    }
+
+    /// A session message during the login. drawpile-srv ignores and logs them; some are tolerated.
+    fn stray(&mut self, kind: u8, ctx: &mut Context<Self>) {
+        let Phase::Login(login) = &mut self.phase else { return };
+        login.strays += 1;
+        let too_many = login.strays > MAX_STRAYS;
+        self.log(
+            Level::Warn,
+            Topic::RuleBreak,
+            format!("Got non-login message (type={kind}) in login state"),
+        );
+        if too_many {
+            self.disconnect(DisconnectReason::Error, "invalid message", ctx);
+        }
+    }
+
     pub(super) fn perform(&mut self, effects: Vec<LoginEffect>, ctx: &mut Context<Self>) {
         for effect in effects {
             self.perform_one(effect, ctx);
@@ -187,5 +234,22 @@ impl Client {
             let found: Option<(String, ProtocolVersion)> = found.map(|f| (f.id, f.protocol));
             client.answered(LoginInput::SessionFound(found), ctx);
         }));
+    }
+
+    /// Starts the time-out of the answer that the login waits for.
+    pub(super) fn await_answer(&mut self, ctx: &mut Context<Self>) {
+        if let Phase::Login(Login { answer_timer: timer @ None, .. }) = &mut self.phase {
+            *timer = Some(ctx.run_later(ANSWER_LIMIT, |client, ctx| client.no_answer(ctx)));
+        }
+    }
+
+    /// The answer did not come in time.
+    pub(super) fn no_answer(&mut self, ctx: &mut Context<Self>) {
+        if matches!(self.phase, Phase::Login(_)) {
+            METRICS.logins.count("noAnswer");
+            self.log(Level::Error, Topic::Status, "A login was not answered in time");
+            let text = "The server did not answer in time. Please try again.";
+            self.disconnect(DisconnectReason::Error, text, ctx);
+        }
     }
 }
