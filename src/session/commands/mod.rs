@@ -14,7 +14,11 @@ mod reset_session;
 mod sessionconf;
 mod upload;
 
-use drawhall_protocol::command::{CommandError, RawCommand, ServerCommand, UserRef};
+use drawhall_protocol::command::{
+    AnnounceSession, CommandError, ExportBans, GainOp, ImportBans, InviteCreate, InviteRemove, KickUser,
+    KillSession, Mute, RawCommand, RemoveBan, Report, ResetSession, SessionCommand, StreamResetFinish,
+    StreamResetStart, ThumbnailError, UnlistSession, UserRef,
+};
 use drawhall_protocol::reply::ServerReply;
 
 use super::member::Member;
@@ -101,55 +105,64 @@ impl SessionMachine {
         effects: &mut Effects,
     ) -> CommandResult {
         self.check_right(self.sender(key)?, &raw.cmd)?;
-        let command = ServerCommand::session(raw).map_err(|e| match e {
+        let command = SessionCommand::parse(raw).map_err(|e| match e {
             CommandError::Unknown => Refused::from("Unknown command"),
             CommandError::Arguments(text) => Refused::from(text),
         })?;
         match command {
-            ServerCommand::ReadyToAutoReset(ready) => {
+            SessionCommand::ReadyToAutoReset(ready) => {
                 if self.sender(key)?.oldv {
                     return Err("Incompatible client".into());
                 }
                 self.ready_to_autoreset(key, &ready, now, effects);
                 Ok(())
             }
-            ServerCommand::InitBegin => self.init_begin(key, now, effects),
-            ServerCommand::InitComplete => self.init_complete(key, now, effects),
-            ServerCommand::InitCancel => self.init_cancel(key, now, effects),
-            ServerCommand::SessionConf(conf) => self.sessionconf(key, &conf, now, effects),
-            ServerCommand::KickUser { user, ban } => self.kick_user(key, &user, ban, now, effects),
-            ServerCommand::GainOp { opword } => self.gain_op(key, &opword, now, effects),
-            ServerCommand::ResetSession { kind } => self.reset_session(key, &kind, now, effects),
-            ServerCommand::KillSession { reason } => self.kill_session(key, &reason, now, effects),
-            ServerCommand::AnnounceSession { url, private } => {
+            SessionCommand::InitBegin(_) => self.init_begin(key, now, effects),
+            SessionCommand::InitComplete(_) => self.init_complete(key, now, effects),
+            SessionCommand::InitCancel(_) => self.init_cancel(key, now, effects),
+            SessionCommand::SessionConf(conf) => self.sessionconf(key, &conf, now, effects),
+            SessionCommand::KickUser(KickUser { user, ban }) => self.kick_user(key, &user, ban, now, effects),
+            SessionCommand::GainOp(GainOp { opword }) => self.gain_op(key, &opword, now, effects),
+            SessionCommand::ResetSession(ResetSession { kind }) => {
+                self.reset_session(key, &kind, now, effects)
+            }
+            SessionCommand::KillSession(KillSession { reason }) => {
+                self.kill_session(key, &reason, now, effects)
+            }
+            SessionCommand::AnnounceSession(AnnounceSession { url, private }) => {
                 self.announce_session(url, private, now, effects)
             }
-            ServerCommand::UnlistSession { url } => {
+            SessionCommand::UnlistSession(UnlistSession { url }) => {
                 effects.listing.push((url, false));
                 Ok(())
             }
-            ServerCommand::RemoveBan { id } => self.remove_ban(key, id, now, effects),
-            ServerCommand::Mute { user, muted } => self.mute(key, &user, muted, now, effects),
-            ServerCommand::Report { user, reason, .. } => self.report(key, user, &reason, now, effects),
-            ServerCommand::ExportBans { plain } => self.export_bans(key, plain, effects),
-            ServerCommand::ImportBans { text } => self.import_bans(key, &text, now, effects),
-            ServerCommand::AuthList(list) => self.auth_list(key, list, now, effects),
-            ServerCommand::StreamResetStart { correlator } => {
+            SessionCommand::RemoveBan(RemoveBan { id }) => self.remove_ban(key, id, now, effects),
+            SessionCommand::Mute(Mute { user, muted }) => self.mute(key, &user, muted, now, effects),
+            SessionCommand::Report(Report { user, reason, .. }) => {
+                self.report(key, user, &reason, now, effects)
+            }
+            SessionCommand::ExportBans(ExportBans { plain }) => self.export_bans(key, plain, effects),
+            SessionCommand::ImportBans(ImportBans { text }) => self.import_bans(key, &text, now, effects),
+            SessionCommand::AuthList(list) => self.auth_list(key, list.changes, now, effects),
+            SessionCommand::StreamResetStart(StreamResetStart { correlator }) => {
                 self.start_stream(key, &correlator, now, effects).map_err(Refused::from)
             }
-            ServerCommand::StreamResetAbort => self.abort_stream(key, now, effects).map_err(Refused::from),
-            ServerCommand::StreamResetFinish { count } => {
+            SessionCommand::StreamResetAbort(_) => {
+                self.abort_stream(key, now, effects).map_err(Refused::from)
+            }
+            SessionCommand::StreamResetFinish(StreamResetFinish { count }) => {
                 self.finish_stream(key, count, now, effects).map_err(Refused::from)
             }
-            ServerCommand::InviteCreate { max_uses, trust, op } => {
+            SessionCommand::InviteCreate(InviteCreate { max_uses, trust, op }) => {
                 self.invite_create(key, max_uses, trust, op, now, effects)
             }
-            ServerCommand::InviteRemove { secret } => self.invite_remove(key, &secret, now, effects),
-            ServerCommand::ThumbnailError { correlator, error } => {
+            SessionCommand::InviteRemove(InviteRemove { secret }) => {
+                self.invite_remove(key, &secret, now, effects)
+            }
+            SessionCommand::ThumbnailError(ThumbnailError { correlator, error }) => {
                 self.thumbnail_failed(key, &correlator, &error, now, effects);
                 Ok(())
             }
-            _ => Err("Unknown command".into()),
         }
     }
 
