@@ -1,0 +1,411 @@
+//! The Server actor: session directory, hosting, lobby, listings.
+//!
+//! It knows sessions by their latest description, serialized once, so that a login only copies it.
+
+pub mod acceptor;
+mod admin;
+mod directory;
+mod hosting;
+pub mod list_server;
+mod listing;
+mod listings;
+mod loading;
+mod lobby;
+pub mod reports;
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use actix::prelude::*;
+use drawhall_protocol::reply::SessionDescription;
+use tokio::sync::oneshot;
+
+use crate::actors::messages::{
+    Answer, ClientHandle, FoundSession, NewRules, PendingEntry, ToClient, ToServer, ToSession, notify,
+};
+use crate::blocking::BlockingPool;
+use crate::config::Rules;
+use crate::history::total::HistoryTotal;
+use crate::http::Http;
+use crate::log::{Level, LogEntry, LogUser, Topic};
+use crate::rules::login::LookupAnswer;
+use crate::rules::metadata::SessionSummary;
+use crate::rules::session::persistence::Suspended;
+use crate::rules::session::{ConnId, DisconnectReason, JoinRequest, SessionMachine};
+use crate::rules::time::Timestamp;
+use crate::storage::recorder::Recorder;
+use crate::storage::session_dir::SessionDir;
+use crate::storage::template::Templates;
+use crate::trace::Trace;
+pub use admin::{FindActive, ListClients, ListSessions, MakeFromTemplate, MakeSession, TellSessions};
+use directory::{Directory, Entry, Missing, Residency, Waiter};
+use list_server::ListServers;
+pub use listing::ListSession;
+use listings::Listings;
+pub use loading::NewTemplates;
+use lobby::Lobby;
+use reports::Reports;
+
+/// Time-out for clients to read the shutdown message.
+const STOP_LIMIT: Duration = Duration::from_secs(5);
+/// Interval of the check for clients that stay in the lobby too long.
+const LINGER_INTERVAL: Duration = Duration::from_secs(15);
+
+/// A connection.
+struct Connection {
+    client: ClientHandle,
+    /// Since when it is in no session, monotonic milliseconds.
+    without_session: Option<u64>,
+}
+
+/// What the Server actor needs besides the rules.
+#[derive(Clone, Default)]
+pub struct ServerDeps {
+    /// `None`: sessions are in memory only.
+    pub session_dir: Option<Arc<SessionDir>>,
+    /// `None`: sessions are not recorded.
+    pub recorder: Option<Arc<Recorder>>,
+    /// Pool for hashes and files.
+    pub blocking_pool: BlockingPool,
+    /// Port in announcements.
+    pub announce_port: u16,
+    /// HTTP client for URLs that the operator configured.
+    pub http: Http,
+    /// HTTP client for list servers, whose URLs come from clients.
+    pub list_servers: ListServers,
+    /// Trace of inputs, if enabled.
+    pub trace: Option<Trace>,
+}
+
+/// The Server actor.
+pub struct Server {
+    rules: Arc<Rules>,
+    parts: ServerDeps,
+    templates: Arc<Templates>,
+    /// Ids reserved for sessions from templates, by alias.
+    template_ids: HashMap<String, String>,
+    listings: Listings,
+    reports: Reports,
+    /// Stored sessions to announce again, with their list servers.
+    to_announce: Vec<(String, String)>,
+    /// Templates being instantiated, by alias, with waiters.
+    instantiating: HashMap<String, Vec<Waiter>>,
+    workers: Vec<ArbiterHandle>,
+    next_worker: usize,
+    directory: Directory,
+    /// Size of all histories together.
+    histories: HistoryTotal,
+    /// That `totalHistoryLimit` is reached has been logged.
+    full_logged: bool,
+    connections: HashMap<ConnId, Connection>,
+    lobby: Lobby,
+    stopping: Option<oneshot::Sender<()>>,
+}
+
+impl Server {
+    /// A server whose sessions run on these workers.
+    pub fn new(rules: Arc<Rules>, workers: Vec<ArbiterHandle>, parts: ServerDeps) -> Self {
+        let histories = HistoryTotal::default();
+        histories.set_limit(rules.settings().total_history_limit.0);
+        Self {
+            rules,
+            parts,
+            templates: Arc::default(),
+            template_ids: HashMap::new(),
+            listings: Listings::default(),
+            reports: Reports::default(),
+            to_announce: Vec::new(),
+            instantiating: HashMap::new(),
+            workers,
+            next_worker: 0,
+            directory: Directory::default(),
+            histories,
+            full_logged: false,
+            connections: HashMap::new(),
+            lobby: Lobby::default(),
+            stopping: None,
+        }
+    }
+
+    /// Worker for the next session: round-robin.
+    fn next_worker(&mut self) -> Option<ArbiterHandle> {
+        let worker = self.workers.get(self.next_worker)?.clone();
+        self.next_worker = (self.next_worker + 1) % self.workers.len();
+        Some(worker)
+    }
+
+    fn kick_lingering(&mut self) {
+        let limit = self.rules.settings().session_less_client_linger_time.millis();
+        if limit == 0 {
+            return;
+        }
+        let now = Timestamp::now().monotonic_ms;
+        for connection in self.connections.values() {
+            if connection.without_session.is_some_and(|since| now.saturating_sub(since) >= limit) {
+                let message = "the server (lingering without session)".to_owned();
+                connection.client.tell(ToClient::SendAway { reason: DisconnectReason::Kick, message });
+            }
+        }
+    }
+
+    fn stopped_if_idle(&mut self) {
+        if self.connections.is_empty()
+            && self.instantiating.is_empty()
+            && self.directory.entries().all(|e| matches!(e.residency, Residency::Stored(_)))
+            && let Some(done) = self.stopping.take()
+        {
+            notify(done, ());
+        }
+    }
+}
+
+fn new_session_id() -> String {
+    ulid::Ulid::generate().to_string().to_ascii_lowercase()
+}
+
+impl Actor for Server {
+    type Context = Context<Self>;
+
+    fn started(&mut self, ctx: &mut Self::Context) {
+        ctx.run_interval(LINGER_INTERVAL, |server, ctx| {
+            server.kick_lingering();
+            server.check_total_history_limit();
+            server.retry_unreadable(ctx);
+            server.end_expired(ctx);
+        });
+        ctx.run_interval(listing::REFRESH_INTERVAL, |server, ctx| server.refresh_listings(ctx));
+        self.announce_stored(ctx);
+    }
+}
+
+impl Handler<ToServer> for Server {
+    type Result = ();
+
+    fn handle(&mut self, message: ToServer, ctx: &mut Self::Context) {
+        match message {
+            ToServer::NewClient { conn, client } => self.new_client(conn, client),
+            ToServer::ClientGone(conn) => self.client_gone(conn),
+            ToServer::EnterLobby(enter) => self.enter_lobby(enter),
+            ToServer::LeaveLobby(conn) => self.leave_lobby(conn),
+            ToServer::LookUp { session, invite, sid, answer } => {
+                self.look_up(&session, (invite, sid), answer, ctx);
+            }
+            ToServer::FindSession { session, answer } => notify(answer, self.find_session(&session)),
+            ToServer::EnterSession { id, request, entry } => self.enter_session(&id, request, entry, ctx),
+            ToServer::CancelEntering { id, conn } => self.cancel_entering(&id, conn, ctx),
+            ToServer::Host(wanted, answer) => {
+                let hosted = self.host(*wanted, ctx);
+                notify(answer, hosted);
+            }
+            ToServer::ReportSession { session, user, reason } => {
+                self.report_session(&session, user, reason, ctx);
+            }
+            ToServer::SessionChanged { description, announce } => {
+                self.session_changed(&description, announce, ctx);
+            }
+            ToServer::SessionEnded { id, rest } => self.session_over(&id, rest, ctx),
+            ToServer::RequestUnload { id } => self.request_unload(&id),
+            ToServer::UnloadDeclined { id } => self.unload_declined(&id),
+            // The session is told why no attempt is made.
+            ToServer::Announce { id, url } => drop(self.announce_for_session(&id, &url, ctx)),
+            ToServer::Unlist { id, url } => self.unlist_for_session(&id, &url, ctx),
+            ToServer::SendReport { id, address, report } => self.send_report(id, address, report, ctx),
+        }
+    }
+}
+
+impl Server {
+    fn new_client(&mut self, conn: ConnId, client: ClientHandle) {
+        if self.stopping.is_some() {
+            let message = "Server shutting down".to_owned();
+            client.tell(ToClient::SendAway { reason: DisconnectReason::Shutdown, message });
+        }
+        self.connections
+            .insert(conn, Connection { client, without_session: Some(Timestamp::now().monotonic_ms) });
+    }
+
+    fn client_gone(&mut self, conn: ConnId) {
+        self.connections.remove(&conn);
+        self.lobby.remove(conn);
+        self.stopped_if_idle();
+    }
+
+    fn look_up(
+        &mut self,
+        session: &str,
+        question: (String, String),
+        answer: Answer<LookupAnswer>,
+        ctx: &mut Context<Self>,
+    ) {
+        let (invite, sid) = question;
+        if let Some(found) = self.look_up_template(session, &invite) {
+            return notify(answer, found);
+        }
+        let waiter: Waiter = Box::new(move |address| match address {
+            Ok(address) => address.tell(ToSession::LookUp { invite, sid, answer }),
+            Err(missing @ Missing::Unreadable(_)) => {
+                notify(answer, LookupAnswer::Refused(missing.refusal()));
+            }
+            Err(Missing::NotFound) => notify(answer, LookupAnswer::NotFound),
+        });
+        self.with_session(session, waiter, ctx);
+    }
+
+    fn find_session(&mut self, session: &str) -> Option<FoundSession> {
+        let found = self.directory.find(session);
+        let found =
+            found.map(|e| FoundSession { id: e.description.id.clone(), protocol: e.protocol.clone() });
+        found.or_else(|| self.find_template(session))
+    }
+
+    /// Lets a client join a session that was found; the session answers the client.
+    fn enter_session(
+        &mut self,
+        id: &str,
+        request: Box<JoinRequest>,
+        entry: PendingEntry,
+        ctx: &mut Context<Self>,
+    ) {
+        let waiter: Waiter = Box::new(move |address| match address {
+            Ok(session) => session.tell(ToSession::Join { request, entry }),
+            Err(missing) => entry.refuse(missing.refusal()),
+        });
+        self.with_session(id, waiter, ctx);
+    }
+
+    /// A client that was about to join has gone.
+    fn cancel_entering(&mut self, id: &str, conn: ConnId, ctx: &mut Context<Self>) {
+        let unloaded = self.directory.find(id).is_none_or(|e| matches!(e.residency, Residency::Stored(_)));
+        if !unloaded || self.is_instantiating(id) {
+            let waiter: Waiter = Box::new(move |session| {
+                if let Ok(session) = session {
+                    session.tell(ToSession::Leave(conn));
+                }
+            });
+            self.with_session(id, waiter, ctx);
+        }
+    }
+
+    fn session_changed(&mut self, description: &SessionDescription, announce: bool, ctx: &mut Context<Self>) {
+        let Some(entry) = self.directory.find_mut(&description.id) else { return };
+        entry.describe(description.clone());
+        let shown = announce.then(|| entry.show());
+        if description.unlisted {
+            self.unlist(&description.id, None, true, ctx);
+        }
+        if let Some(was_listed) = shown {
+            self.announce_change(description, was_listed, ctx);
+        }
+    }
+
+    /// A session has ended, or was suspended at shutdown or after a crash.
+    fn session_over(&mut self, id: &str, rest: Option<Suspended>, ctx: &mut Context<Self>) {
+        match rest {
+            Some(rest) => self.unloaded(id, rest, ctx),
+            None => {
+                // At shutdown, stored sessions stay announced for the next start.
+                if self.stopping.is_none() {
+                    self.unlist(id, None, false, ctx);
+                }
+                self.session_ended(id);
+            }
+        }
+        self.stopped_if_idle();
+    }
+
+    fn report_session(&mut self, session: &str, user: LogUser, reason: String, ctx: &mut Context<Self>) {
+        if self.directory.find(session).is_some() && self.reports.may_come_in(user.address) {
+            let waiter: Waiter = Box::new(move |address| {
+                if let Ok(address) = address {
+                    address.tell(ToSession::ReportFromOutside { user, reason });
+                }
+            });
+            self.with_session(session, waiter, ctx);
+        }
+    }
+}
+
+/// Asks for the number of connections and sessions.
+#[derive(Message)]
+#[rtype(result = "Load")]
+pub struct GetLoad;
+
+/// Answer to [`GetLoad`].
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, MessageResponse)]
+pub struct Load {
+    /// Connections.
+    pub users: usize,
+    /// Sessions.
+    pub sessions: usize,
+}
+
+impl Handler<GetLoad> for Server {
+    type Result = Load;
+
+    fn handle(&mut self, _: GetLoad, _: &mut Self::Context) -> Self::Result {
+        Load { users: self.connections.len(), sessions: self.session_count() }
+    }
+}
+
+impl Handler<NewRules> for Server {
+    type Result = ();
+
+    fn handle(&mut self, NewRules(rules): NewRules, _: &mut Self::Context) {
+        for session in self.directory.entries().filter_map(Entry::address) {
+            session.tell(ToSession::Settings(rules.shared.clone()));
+        }
+        if let Some(session_dir) = &self.parts.session_dir {
+            session_dir.syncer().set_interval(Duration::from_millis(rules.settings().sync_interval.0));
+        }
+        for entry in self.directory.entries_mut().filter(|e| e.address().is_none()) {
+            // Active sessions update themselves.
+            entry.amend(|description| description.nsfm |= rules.settings().force_nsfm);
+        }
+        self.histories.set_limit(rules.settings().total_history_limit.0);
+        self.rules = rules;
+        self.check_total_history_limit();
+    }
+}
+
+/// Shuts down: disconnects everybody. Answers when all have gone, or after a time-out.
+#[derive(Message)]
+#[rtype(result = "()")]
+pub struct Stop;
+
+impl Handler<Stop> for Server {
+    type Result = ResponseFuture<()>;
+
+    fn handle(&mut self, _: Stop, _: &mut Self::Context) -> Self::Result {
+        LogEntry::new(Timestamp::now(), Level::Info, Topic::Status, "Server shutting down").emit("");
+        let (done, stopped) = oneshot::channel();
+        self.stopping = Some(done);
+        for session in self.directory.entries().filter_map(Entry::address) {
+            session.tell(ToSession::Stop);
+        }
+        for connection in self.connections.values() {
+            // Clients in a session are disconnected by it.
+            if connection.without_session.is_some() {
+                let message = "Server shutting down".to_owned();
+                connection.client.tell(ToClient::SendAway { reason: DisconnectReason::Shutdown, message });
+            }
+        }
+        let withdrawn = self.withdraw_all();
+        self.stopped_if_idle();
+        Box::pin(async move {
+            let withdrawing: Vec<_> = withdrawn.into_iter().map(actix_rt::spawn).collect();
+            let all = async {
+                for one in withdrawing {
+                    // A task that failed has logged why.
+                    let _ = one.await;
+                }
+            };
+            if tokio::time::timeout(listing::WITHDRAW_LIMIT, all).await.is_err() {
+                tracing::warn!("some list servers did not answer");
+            }
+            if tokio::time::timeout(STOP_LIMIT, stopped).await.is_err() {
+                tracing::warn!("some clients did not read that the server stops");
+            }
+        })
+    }
+}
