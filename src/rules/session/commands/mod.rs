@@ -14,7 +14,11 @@ mod reset_session;
 mod sessionconf;
 mod upload;
 
-use drawhall_protocol::command::{CommandError, RawCommand, ServerCommand, UserRef};
+use drawhall_protocol::command::{
+    AnnounceSession, CommandError, ExportBans, GainOp, ImportBans, InviteCreate, InviteRemove, KickUser,
+    KillSession, Mute, RawCommand, RemoveBan, Report, ResetSession, SessionCommand, StreamResetFinish,
+    StreamResetStart, ThumbnailError, UnlistSession, UserRef,
+};
 use drawhall_protocol::reply::ServerReply;
 
 use super::member::Member;
@@ -88,53 +92,54 @@ impl SessionMachine {
 
     fn try_command(&mut self, key: MemberKey, raw: &RawCommand, cx: &mut Cx<'_>) -> CommandResult {
         self.check_right(self.sender(key)?, &raw.cmd)?;
-        let command = ServerCommand::session(raw).map_err(|e| match e {
+        let command = SessionCommand::parse(raw).map_err(|e| match e {
             CommandError::Unknown => Refused::from("Unknown command"),
             CommandError::Arguments(text) => Refused::from(text),
         })?;
         match command {
-            ServerCommand::ReadyToAutoReset(ready) => {
+            SessionCommand::ReadyToAutoReset(ready) => {
                 if self.sender(key)?.oldv {
                     return Err("Incompatible client".into());
                 }
                 self.ready_to_autoreset(key, &ready, cx);
                 Ok(())
             }
-            ServerCommand::InitBegin => self.init_begin(key, cx),
-            ServerCommand::InitComplete => self.init_complete(key, cx),
-            ServerCommand::InitCancel => self.init_cancel(key, cx),
-            ServerCommand::SessionConf(conf) => self.sessionconf(key, &conf, cx),
-            ServerCommand::KickUser { user, ban } => self.kick_user(key, &user, ban, cx),
-            ServerCommand::GainOp { opword } => self.gain_op(key, &opword, cx),
-            ServerCommand::ResetSession { kind } => self.reset_session(key, &kind, cx),
-            ServerCommand::KillSession { reason } => self.kill_session(key, &reason, cx),
-            ServerCommand::AnnounceSession { url, private } => self.announce_session(url, private, cx),
-            ServerCommand::UnlistSession { url } => {
+            SessionCommand::InitBegin(_) => self.init_begin(key, cx),
+            SessionCommand::InitComplete(_) => self.init_complete(key, cx),
+            SessionCommand::InitCancel(_) => self.init_cancel(key, cx),
+            SessionCommand::SessionConf(conf) => self.sessionconf(key, &conf, cx),
+            SessionCommand::KickUser(KickUser { user, ban }) => self.kick_user(key, &user, ban, cx),
+            SessionCommand::GainOp(GainOp { opword }) => self.gain_op(key, &opword, cx),
+            SessionCommand::ResetSession(ResetSession { kind }) => self.reset_session(key, &kind, cx),
+            SessionCommand::KillSession(KillSession { reason }) => self.kill_session(key, &reason, cx),
+            SessionCommand::AnnounceSession(AnnounceSession { url, private }) => {
+                self.announce_session(url, private, cx)
+            }
+            SessionCommand::UnlistSession(UnlistSession { url }) => {
                 cx.push(Effect::Unlist { url });
                 Ok(())
             }
-            ServerCommand::RemoveBan { id } => self.remove_ban(key, id, cx),
-            ServerCommand::Mute { user, muted } => self.mute(key, &user, muted, cx),
-            ServerCommand::Report { user, reason, .. } => self.report(key, user, &reason, cx),
-            ServerCommand::ExportBans { plain } => self.export_bans(key, plain, cx),
-            ServerCommand::ImportBans { text } => self.import_bans(key, &text, cx),
-            ServerCommand::AuthList(list) => self.auth_list(key, list, cx),
-            ServerCommand::StreamResetStart { correlator } => {
+            SessionCommand::RemoveBan(RemoveBan { id }) => self.remove_ban(key, id, cx),
+            SessionCommand::Mute(Mute { user, muted }) => self.mute(key, &user, muted, cx),
+            SessionCommand::Report(Report { user, reason, .. }) => self.report(key, user, &reason, cx),
+            SessionCommand::ExportBans(ExportBans { plain }) => self.export_bans(key, plain, cx),
+            SessionCommand::ImportBans(ImportBans { text }) => self.import_bans(key, &text, cx),
+            SessionCommand::AuthList(list) => self.auth_list(key, list.changes, cx),
+            SessionCommand::StreamResetStart(StreamResetStart { correlator }) => {
                 self.start_stream(key, &correlator, cx).map_err(Refused::from)
             }
-            ServerCommand::StreamResetAbort => self.abort_stream(key, cx).map_err(Refused::from),
-            ServerCommand::StreamResetFinish { count } => {
+            SessionCommand::StreamResetAbort(_) => self.abort_stream(key, cx).map_err(Refused::from),
+            SessionCommand::StreamResetFinish(StreamResetFinish { count }) => {
                 self.finish_stream(key, count, cx).map_err(Refused::from)
             }
-            ServerCommand::InviteCreate { max_uses, trust, op } => {
+            SessionCommand::InviteCreate(InviteCreate { max_uses, trust, op }) => {
                 self.invite_create(key, max_uses, trust, op, cx)
             }
-            ServerCommand::InviteRemove { secret } => self.invite_remove(key, &secret, cx),
-            ServerCommand::ThumbnailError { correlator, error } => {
+            SessionCommand::InviteRemove(InviteRemove { secret }) => self.invite_remove(key, &secret, cx),
+            SessionCommand::ThumbnailError(ThumbnailError { correlator, error }) => {
                 self.thumbnail_failed(key, &correlator, &error, cx);
                 Ok(())
             }
-            _ => Err("Unknown command".into()),
         }
     }
 
