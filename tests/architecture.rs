@@ -30,7 +30,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("trace", &["rules", "rules machines", "config", "storage", "clock"]),
     ("web", &["rules", "metrics", "transport"]),
     ("auth_server", &["rules", "db", "web", "transport", "blocking", "clock"]),
-    ("actors in_flight", &[]),
+    ("actors in_flight", &["rules"]),
     ("actors messages", &["actors in_flight", "rules", "rules machines", "config", "log"]),
     ("actors auth", &["actors messages", "rules", "rules machines", "blocking", "config", "http"]),
     (

@@ -7,6 +7,7 @@ use arbitrary::Arbitrary;
 use drawhall::config::ServerSettings;
 use drawhall::config::{Settings, name_rules::NameRules};
 use drawhall::history::{Cursor, Read};
+use drawhall::rules::batch::Batch;
 use drawhall::rules::rng::Rng;
 use drawhall::rules::session::bans::Identity;
 use drawhall::rules::session::{
@@ -203,10 +204,10 @@ impl TestSession {
     }
 
     /// A client sends complete frames.
-    pub fn send(&mut self, conn: ConnId, mut bytes: Vec<u8>) {
+    pub fn send(&mut self, conn: ConnId, bytes: Vec<u8>) {
         if self.machine.members().iter().any(|m| m.conn() == conn) {
             self.act(|machine, cx| {
-                let _held = machine.batch(conn, &mut bytes, cx);
+                let _held = machine.batch(conn, Batch::new(bytes), cx);
             });
         }
     }

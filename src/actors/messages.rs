@@ -20,6 +20,7 @@ use tokio::sync::oneshot;
 use super::in_flight::InFlightBudget;
 use crate::config::{Rules, ServerSettings};
 use crate::log::LogUser;
+use crate::rules::batch::Batch;
 use crate::rules::login::{HostRefusal, LookupAnswer};
 use crate::rules::session::admin::{AdminAnswer, AdminRequest};
 use crate::rules::session::persistence::Suspended;
@@ -138,7 +139,7 @@ pub enum UserSummary {
 #[allow(missing_docs, reason = "the names say it")]
 pub enum ToSession {
     /// From a client: whole frames.
-    Batch { conn: ConnId, bytes: Vec<u8> },
+    Batch { conn: ConnId, batch: Batch },
     /// From a client: the connection was closed by the peer.
     Leave(ConnId),
     /// From a client: the connection was closed by the server (rate limit, time-out, slow client).

@@ -19,6 +19,7 @@ use crate::actors::messages::{
 use crate::blocking::{BlockingPool, Job};
 use crate::history::total::HistoryShare;
 use crate::log::{Level, LogEntry, Topic};
+use crate::rules::batch::Batch;
 use crate::rules::login::LookupAnswer;
 use crate::rules::password::BUSY_TEXT;
 use crate::rules::rng::Rng;
@@ -478,7 +479,7 @@ impl Handler<ToSession> for Session {
 
     fn handle(&mut self, message: ToSession, ctx: &mut Self::Context) {
         match message {
-            ToSession::Batch { conn, bytes } => self.batch(conn, bytes, ctx),
+            ToSession::Batch { conn, batch } => self.batch(conn, batch, ctx),
             ToSession::Leave(conn) => self.leave(conn, Input::Leave(conn), ctx),
             ToSession::Cut(conn) => self.leave(conn, Input::Cut(conn), ctx),
             ToSession::Host { client, host, entry } => self.enter_host(client, host, entry, ctx),
@@ -527,10 +528,10 @@ impl Session {
     }
 
     /// Handles whole frames from a client.
-    fn batch(&mut self, conn: ConnId, bytes: Vec<u8>, ctx: &mut Context<Self>) {
-        let cost = InFlightBudget::cost(&bytes);
+    fn batch(&mut self, conn: ConnId, batch: Batch, ctx: &mut Context<Self>) {
+        let cost = InFlightBudget::cost(&batch);
         let now = Timestamp::now();
-        let effects = self.effects_of(Input::Batch { conn, bytes }, now);
+        let effects = self.effects_of(Input::Batch { conn, batch }, now);
         self.unsent_since.get_or_insert(now.monotonic_ms);
         if let Some(member) = self.members.get_mut(&conn) {
             if effects.iter().any(|effect| matches!(effect, Effect::Held)) {

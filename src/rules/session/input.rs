@@ -10,6 +10,7 @@ use super::effects::{ConnId, Cx, Effect, OpwordCheck};
 use super::member::{AuthenticatedClient, JoinRequest};
 use super::{ServerSettings, SessionMachine};
 use crate::log::LogUser;
+use crate::rules::batch::Batch;
 use crate::rules::session::PasswordKind;
 
 /// An input.
@@ -33,8 +34,8 @@ pub enum Input {
     /// Whole frames from a client.
     Batch {
         conn: ConnId,
-        #[serde(with = "crate::rules::serde_base64")]
-        bytes: Vec<u8>,
+        #[serde(rename = "bytes")]
+        batch: Batch,
     },
     /// Result of an operator password check.
     OpwordChecked(OpwordCheck, bool),
@@ -83,8 +84,8 @@ impl SessionMachine {
             Input::Learn { kind, hash, password } => self.cache_verified_password(kind, &hash, &password),
             Input::Leave(conn) => self.leave(conn, cx),
             Input::Cut(conn) => self.cut(conn, cx),
-            Input::Batch { conn, mut bytes } => {
-                if !self.batch(conn, &mut bytes, cx) {
+            Input::Batch { conn, batch } => {
+                if !self.batch(conn, batch, cx) {
                     cx.push(Effect::Held);
                 }
             }

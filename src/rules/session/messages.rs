@@ -2,7 +2,9 @@
 
 use bytes::Bytes;
 use drawhall_protocol::command::RawCommand;
-use drawhall_protocol::frame::{FIRST_COMMAND, FIRST_OPAQUE, FrameHeader, HEADER_LEN, frames};
+use drawhall_protocol::frame::{
+    FIRST_COMMAND, FIRST_OPAQUE, FrameHeader, HEADER_LEN, frames, set_user_of_all,
+};
 use drawhall_protocol::message::{
     Chat, Join, Layout, Leave, Message, PrivateChat, ResetStream, ServerCommand, SessionOwner, SoftReset,
     Thumbnail, TrustedUsers, Undo, info_of,
@@ -13,6 +15,7 @@ use super::member::{Feed, Member, ResetRole};
 use super::{ConnId, Cx, DisconnectReason, Effect, MemberKey, REMINDER_MS, SessionMachine, SessionState};
 use crate::log::{Level, LogEntry, Topic};
 use crate::metrics::METRICS;
+use crate::rules::batch::Batch;
 use crate::rules::limits::Rate;
 
 /// Burst of `chatRateLimit`, in seconds of it.
@@ -26,20 +29,42 @@ impl Member {
 }
 
 impl SessionMachine {
-    /// Handles whole frames from a client. Returns whether they were handled, or held until the session runs.
-    pub fn batch(&mut self, conn: ConnId, bytes: &mut [u8], cx: &mut Cx<'_>) -> bool {
+    /// Handles messages from a client. Returns whether they were handled, or held until the session runs.
+    pub fn batch(&mut self, conn: ConnId, batch: Batch, cx: &mut Cx<'_>) -> bool {
         let Some(key) = self.members.key_of(conn) else { return true };
         let Some(member) = self.members.get_mut(key) else { return true };
         member.last_active = cx.now.utc_ms;
         if member.hold_locked {
-            if frames(bytes).any(|f| f.header.kind >= FIRST_COMMAND) {
+            if batch.draws() {
                 member.last_drawing = Some(cx.now.utc_ms);
                 cx.push(Effect::NumbersChanged);
             }
-            member.held.extend_from_slice(bytes);
+            member.held.append(batch);
             return false;
         }
         let outer = self.broadcasts.begin_batch();
+        if batch.is_opaque() && !self.shared.settings.restrict_undo {
+            self.opaque_batch(key, batch, cx);
+        } else {
+            self.mixed_batch(key, &mut batch.into_bytes(), cx);
+        }
+        self.broadcasts.end_batch(outer);
+        true
+    }
+
+    /// Handles messages that all enter the history as they are, under the member's user id.
+    fn opaque_batch(&mut self, key: MemberKey, batch: Batch, cx: &mut Cx<'_>) {
+        let Some(member) = self.members.get(key) else { return };
+        let run = Run { start: 0, messages: batch.messages(), drawing: batch.draws() };
+        let mut bytes = batch.into_bytes();
+        if self.uploader != Some(member.id) {
+            set_user_of_all(&mut bytes, member.id);
+        }
+        self.opaque_run(key, &bytes, &run, cx);
+    }
+
+    /// Handles messages one by one, and those that are not decoded in runs.
+    fn mixed_batch(&mut self, key: MemberKey, bytes: &mut [u8], cx: &mut Cx<'_>) {
         let mut run = Run::default();
         let mut pos = 0;
         while let Some(header) = FrameHeader::parse(&bytes[pos..]) {
@@ -72,8 +97,6 @@ impl SessionMachine {
             run = Run { start: pos, ..Run::default() };
         }
         self.opaque_run(key, &bytes[run.start..pos], &run, cx);
-        self.broadcasts.end_batch(outer);
-        true
     }
 
     /// Whether a frame undoes another user's work without the right to (`restrictUndo`). An uploaded image contains

@@ -10,6 +10,7 @@ use super::{
     ClientOp, Cx, DisconnectReason, Effect, Member, MemberKey, ResetImage, SessionMachine, SessionState,
 };
 use crate::log::{Level, Topic};
+use crate::rules::batch::Batch;
 
 impl SessionMachine {
     /// Messages that recreate the server's state of the session: joins and roles. Ghosts have roles but no join
@@ -115,7 +116,7 @@ impl SessionMachine {
     fn run(&mut self, cx: &mut Cx<'_>) {
         self.history.set_publishing(true);
         self.begin_history(cx);
-        let held: VecDeque<(u64, Vec<u8>)> = self
+        let held: VecDeque<(u64, Batch)> = self
             .members
             .iter_mut()
             .filter_map(|m| {
@@ -124,8 +125,8 @@ impl SessionMachine {
             })
             .collect();
         self.change_state(SessionState::Running, cx);
-        for (conn, mut bytes) in held {
-            self.batch(conn, &mut bytes, cx);
+        for (conn, batch) in held {
+            self.batch(conn, batch, cx);
             cx.client(conn, ClientOp::Released);
         }
     }

@@ -9,6 +9,7 @@ use bytes::Bytes;
 use super::{Client, Phase};
 use crate::actors::messages::{SessionHandle, ToClient, UserSummary, notify};
 use crate::log::{Level, LogUser, Topic};
+use crate::rules::batch::Batch;
 use crate::rules::login::{LoginInput, LoginState};
 use crate::rules::session::admin::{client_value, time_value};
 use crate::rules::session::bans::Identity;
@@ -27,8 +28,7 @@ impl Handler<Proxied> for Client {
     type Result = ();
 
     fn handle(&mut self, Proxied { address }: Proxied, ctx: &mut Self::Context) {
-        let address = address.unwrap_or(self.permit.address());
-        if let Err(limit) = self.permit.set_client_addr(address, self.context.rules.settings()) {
+        if let Err(limit) = self.permit.follow_proxy_header(address, self.context.rules.settings()) {
             return self.disconnect(DisconnectReason::Error, limit.message(), ctx);
         }
         let address = self.permit.address();
@@ -80,7 +80,7 @@ impl Handler<SpeaksHttp> for Client {
 /// Whole frames from the peer.
 #[derive(Message)]
 #[rtype(result = "()")]
-pub(in crate::actors::client) struct Received(pub(in crate::actors::client) Vec<u8>);
+pub(in crate::actors::client) struct Received(pub(in crate::actors::client) Batch);
 
 impl Handler<Received> for Client {
     type Result = ();

@@ -18,7 +18,7 @@ impl Table {
 
     /// Sends commands in one batch.
     fn batch(&mut self, conn: ConnId, commands: Vec<Vec<u8>>) {
-        self.input(Input::Batch { conn, bytes: commands.concat() });
+        self.input(Input::Batch { conn, batch: Batch::new(commands.concat()) });
     }
 
     /// How often somebody was sent a list.
@@ -30,7 +30,7 @@ impl Table {
     fn exchange(&mut self, conn: ConnId, commands: Vec<Vec<u8>>) -> usize {
         let mut waiting = Vec::new();
         self.act(|machine, cx| {
-            machine.handle(Input::Batch { conn, bytes: commands.concat() }, cx);
+            machine.handle(Input::Batch { conn, batch: Batch::new(commands.concat()) }, cx);
             waiting = take_exchanges(cx);
         });
         let count = waiting.len();
@@ -172,7 +172,7 @@ fn an_import_needs_operator_status_when_it_finishes() {
     let mut waiting = Vec::new();
     let bytes = command("import-bans", json!([text]));
     table.act(|machine, cx| {
-        machine.handle(Input::Batch { conn: B, bytes }, cx);
+        machine.handle(Input::Batch { conn: B, batch: Batch::new(bytes) }, cx);
         waiting = take_exchanges(cx);
     });
     table.send(A, &[Frame::new(34, 0, &[]).unwrap()]);

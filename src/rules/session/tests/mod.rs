@@ -26,6 +26,7 @@ use super::bans::Identity;
 use super::*;
 use crate::config::Settings;
 use crate::history::Cursor;
+use crate::rules::batch::Batch;
 
 /// A client as the rules see it, with everything that it was sent.
 #[derive(Default)]
@@ -147,9 +148,9 @@ impl Table {
     }
 
     fn send(&mut self, conn: ConnId, messages: &[Frame]) {
-        let mut bytes = messages.iter().map(Frame::as_bytes).collect::<Vec<_>>().concat();
+        let bytes = messages.iter().map(Frame::as_bytes).collect::<Vec<_>>().concat();
         self.act(|machine, cx| {
-            machine.batch(conn, &mut bytes, cx);
+            machine.batch(conn, Batch::new(bytes), cx);
         });
     }
 
