@@ -13,9 +13,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use common::{Client, TestServer};
+use drawhall::app::ServeOptions;
 use drawhall::config::RuleSource;
 use drawhall::db::{Account, AccountKey, Database};
-use drawhall::server::run::ServeOptions;
 use drawhall_protocol::Frame;
 use drawhall_protocol::recording::dprec::DprecReader;
 use serde_json::json;

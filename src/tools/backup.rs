@@ -27,8 +27,8 @@ use flate2::write::GzEncoder;
 use serde_json::json;
 
 use super::restore;
+use crate::rules::metadata::Metadata;
 use crate::storage::file_names;
-use crate::storage::metadata::Metadata;
 
 /// Name of the database in an archive.
 pub(super) const DATABASE: &str = "config.db";
