@@ -5,9 +5,8 @@ use tokio::sync::oneshot;
 
 use super::directory::{Entry, Missing, Waiter};
 use super::loading::emit;
-use super::{Residency, Server, notify};
-use crate::actors::client::actor::Client;
-use crate::actors::session::{Administer, Session};
+use super::{Residency, Server};
+use crate::actors::messages::{ClientHandle, SessionHandle, ToSession, notify};
 use crate::rules::session::PasswordKind;
 use crate::rules::session::admin::{AdminError, AdminRequest};
 use crate::rules::session::{ConnId, Effects, SessionMachine};
@@ -49,21 +48,22 @@ impl Handler<TellSessions> for Server {
     fn handle(&mut self, TellSessions { message, alert }: TellSessions, _: &mut Self::Context) {
         for session in self.directory.entries().filter_map(Entry::address) {
             let (message, alert) = (message.clone(), alert.clone());
-            session.do_send(Administer(AdminRequest::Tell { message, alert }));
+            let (unread, _) = oneshot::channel();
+            session.tell(ToSession::Administer(AdminRequest::Tell { message, alert }, unread));
         }
     }
 }
 
 /// Asks for the actor of a session, which is loaded if necessary. Does not instantiate templates.
 #[derive(Message)]
-#[rtype(result = "Result<Addr<Session>, AdminError>")]
+#[rtype(result = "Result<SessionHandle, AdminError>")]
 pub struct FindActive {
     /// Id or alias.
     pub name: String,
 }
 
 impl Handler<FindActive> for Server {
-    type Result = ResponseFuture<Result<Addr<Session>, AdminError>>;
+    type Result = ResponseFuture<Result<SessionHandle, AdminError>>;
 
     fn handle(&mut self, FindActive { name }: FindActive, ctx: &mut Self::Context) -> Self::Result {
         let Some(entry) = self.directory.find(&name) else {
@@ -132,14 +132,14 @@ impl Handler<MakeSession> for Server {
 
 /// Creates a session from the template of this alias, unless it exists.
 #[derive(Message)]
-#[rtype(result = "Result<Addr<Session>, AdminError>")]
+#[rtype(result = "Result<SessionHandle, AdminError>")]
 pub struct MakeFromTemplate {
     /// Alias of the template.
     pub alias: String,
 }
 
 impl Handler<MakeFromTemplate> for Server {
-    type Result = ResponseFuture<Result<Addr<Session>, AdminError>>;
+    type Result = ResponseFuture<Result<SessionHandle, AdminError>>;
 
     fn handle(
         &mut self,
@@ -168,11 +168,11 @@ impl Handler<MakeFromTemplate> for Server {
 
 /// Asks for all connections.
 #[derive(Message)]
-#[rtype(result = "Vec<(ConnId, Addr<Client>)>")]
+#[rtype(result = "Vec<(ConnId, ClientHandle)>")]
 pub struct ListClients;
 
 impl Handler<ListClients> for Server {
-    type Result = Vec<(ConnId, Addr<Client>)>;
+    type Result = Vec<(ConnId, ClientHandle)>;
 
     fn handle(&mut self, _: ListClients, _: &mut Self::Context) -> Self::Result {
         let mut clients: Vec<_> =

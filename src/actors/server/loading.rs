@@ -8,10 +8,9 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use actix::prelude::*;
 
 use super::directory::{Entry, Missing, Residency, Unreadable, Waiter};
-use super::{
-    FoundSession, Server, Session, SessionDeps, SessionDir, SessionMachine, SessionSummary, Suspended,
-};
-use crate::actors::session::{ListingChanged, StopSession, Unload};
+use super::{FoundSession, Server, SessionDir, SessionMachine, SessionSummary, Suspended};
+use crate::actors::messages::{SessionHandle, ToSession};
+use crate::actors::session::{Session, SessionDeps};
 use crate::blocking::Job;
 use crate::log::LogEntry;
 use crate::metrics::METRICS;
@@ -167,7 +166,7 @@ impl Server {
         };
         let listed = self.listed_at(id);
         if !listed.is_empty() {
-            address.do_send(ListingChanged(ListingUpdate { listed, ..ListingUpdate::default() }));
+            address.tell(ToSession::Listing(ListingUpdate { listed, ..ListingUpdate::default() }));
         }
         let Some(entry) = self.directory.find_mut(id) else { return };
         entry.describe(description);
@@ -178,7 +177,7 @@ impl Server {
             waiters.into_iter().for_each(|waiter| waiter(Ok(&address)));
         }
         if self.stopping.is_some() {
-            address.do_send(StopSession);
+            address.tell(ToSession::Stop);
         }
     }
 
@@ -188,18 +187,18 @@ impl Server {
         machine: SessionMachine,
         store: Option<SessionFiles>,
         ctx: &mut Context<Self>,
-    ) -> Option<Addr<Session>> {
+    ) -> Option<SessionHandle> {
         let worker = self.next_worker()?;
         let recorder = self.parts.recorder.as_ref();
         let parts = SessionDeps {
-            server: ctx.address(),
+            server: ctx.address().into(),
             blocking_pool: self.parts.blocking_pool.clone(),
             store,
             recording: recorder.map(|r| r.recording(machine.id(), machine.alias())),
             trace: self.parts.trace.clone(),
             share: self.histories.share(),
         };
-        Some(Session::start_in_arbiter(&worker, move |_| Session::new(machine, parts)))
+        Some(Session::start_in_arbiter(&worker, move |_| Session::new(machine, parts)).into())
     }
 
     /// The origin of a session, for a trace.
@@ -215,7 +214,7 @@ impl Server {
         hosted_from: Option<IpAddr>,
         now: Timestamp,
         ctx: &mut Context<Self>,
-    ) -> Option<Addr<Session>> {
+    ) -> Option<SessionHandle> {
         let store = match &self.parts.session_dir {
             Some(session_dir) => {
                 machine.store();
@@ -393,40 +392,20 @@ impl Server {
     }
 }
 
-/// A session has been empty for `sessionUnloadTime` and asks to unload.
-#[derive(Message)]
-#[rtype(result = "()")]
-pub struct RequestUnload {
-    /// The session.
-    pub id: String,
-}
-
-impl Handler<RequestUnload> for Server {
-    type Result = ();
-
-    fn handle(&mut self, RequestUnload { id }: RequestUnload, _: &mut Self::Context) {
-        let Some(entry) = self.directory.find_mut(&id) else { return };
+impl Server {
+    /// A session has been empty for `sessionUnloadTime`: unloads it.
+    pub(super) fn request_unload(&mut self, id: &str) {
+        let Some(entry) = self.directory.find_mut(id) else { return };
         if let Residency::Active(address) = &entry.residency {
             let address = address.clone();
-            address.do_send(Unload);
+            address.tell(ToSession::Unload);
             entry.residency = Residency::Unloading(address, Vec::new());
         }
     }
-}
 
-/// A session declines to unload.
-#[derive(Message)]
-#[rtype(result = "()")]
-pub struct UnloadDeclined {
-    /// The session.
-    pub id: String,
-}
-
-impl Handler<UnloadDeclined> for Server {
-    type Result = ();
-
-    fn handle(&mut self, UnloadDeclined { id }: UnloadDeclined, _: &mut Self::Context) {
-        let Some(entry) = self.directory.find_mut(&id) else { return };
+    /// A session goes on: those who waited for it enter it.
+    pub(super) fn unload_declined(&mut self, id: &str) {
+        let Some(entry) = self.directory.find_mut(id) else { return };
         let Some(address) = entry.address().cloned() else { return };
         let residency = std::mem::replace(&mut entry.residency, Residency::Active(address.clone()));
         if let Residency::Unloading(_, waiters) = residency {

@@ -56,6 +56,11 @@ impl Refusal {
         Self::error("notFound", "Session not found!")
     }
 
+    /// The files of a new session cannot be created.
+    pub(crate) fn cannot_store() -> Self {
+        Self::error("storageError", "The server can't store new sessions at the moment")
+    }
+
     pub(crate) fn error(code: &'static str, message: &str) -> Self {
         Self::Error { code, message: message.into() }
     }

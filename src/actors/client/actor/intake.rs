@@ -15,9 +15,9 @@ use drawhall_protocol::message::{
 };
 
 use super::{ANSWER_LIMIT, Client, Phase};
-use crate::actors::client::in_flight::InFlightBudget;
 use crate::actors::client::outbox::ITEM_COST;
-use crate::actors::session::{Batch, Session};
+use crate::actors::in_flight::InFlightBudget;
+use crate::actors::messages::{SessionHandle, ToSession};
 use crate::log::{Level, Topic};
 use crate::metrics::METRICS;
 use crate::rules::limits::Rate;
@@ -211,7 +211,7 @@ impl Client {
     }
 
     /// Hands pending frames to the session, as far as the rate limits allow.
-    fn all_in_session(&mut self, session: &Addr<Session>, ctx: &mut Context<Self>) {
+    fn all_in_session(&mut self, session: &SessionHandle, ctx: &mut Context<Self>) {
         let mut pending = std::mem::take(&mut self.pending);
         let mut kept = Vec::with_capacity(pending.len());
         let (mut done, mut overdrawn) = (0, None);
@@ -244,12 +244,12 @@ impl Client {
         }
     }
 
-    fn pass_on(&mut self, session: &Addr<Session>, batch: Vec<u8>) {
+    fn pass_on(&mut self, session: &SessionHandle, batch: Vec<u8>) {
         if batch.is_empty() {
             return;
         }
         let wait = self.in_flight_budget.acquire(InFlightBudget::cost(&batch));
-        session.do_send(Batch { conn: self.conn, bytes: batch });
+        session.tell(ToSession::Batch { conn: self.conn, bytes: batch });
         if let Some(shared) = self.shared.as_ref().filter(|_| wait) {
             shared.paused.set(true);
         }
