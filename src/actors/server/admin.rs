@@ -7,9 +7,10 @@ use super::directory::{Entry, Missing, Waiter};
 use super::loading::emit;
 use super::{Residency, Server};
 use crate::actors::messages::{ClientHandle, SessionHandle, ToSession, notify};
+use crate::rules::rng::Rng;
 use crate::rules::session::PasswordKind;
 use crate::rules::session::admin::{AdminError, AdminRequest};
-use crate::rules::session::{ConnId, Effects, SessionMachine};
+use crate::rules::session::{ConnId, Cx, SessionMachine};
 use crate::rules::template::{Messages, Template};
 use crate::rules::time::Timestamp;
 use crate::trace::Origin;
@@ -112,19 +113,19 @@ impl Handler<MakeSession> for Server {
         if !alias.is_empty() && (self.is_taken(alias) || self.templates.find(alias).is_some()) {
             return Err(AdminError::new(409, format!("There is a session '{alias}' already")));
         }
-        let (id, now, mut effects) = (super::new_session_id(), Timestamp::now(), Effects::default());
+        let (id, now, mut rng) = (super::new_session_id(), Timestamp::now(), Rng::unseeded());
+        let mut cx = Cx::new(now, &mut rng);
         let shared = self.rules.shared.clone();
         let origin = self.if_traced(|| Origin::Made {
             template: template.clone(),
             messages: messages.clone(),
             passwords: passwords.clone(),
         });
-        let mut machine =
-            SessionMachine::from_template(shared, id.clone(), &template, messages, now, &mut effects);
+        let mut machine = SessionMachine::from_template(shared, id.clone(), &template, messages, &mut cx);
         for (kind, password) in &passwords {
             machine.set_password(*kind, password);
         }
-        emit(&effects.log, &id);
+        emit(&cx.effects, &id);
         let begun = self.begin(machine, origin, None, now, ctx);
         begun.map(|_| id).ok_or_else(|| AdminError::new(500, "The session cannot be made"))
     }

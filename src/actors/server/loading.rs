@@ -12,12 +12,13 @@ use super::{FoundSession, Server, SessionDir, SessionMachine, SessionSummary, Su
 use crate::actors::messages::{SessionHandle, ToSession};
 use crate::actors::session::{Session, SessionDeps};
 use crate::blocking::Job;
-use crate::log::LogEntry;
+use crate::entropy::seeded_rng;
 use crate::metrics::METRICS;
 use crate::rules::login::LookupAnswer;
+use crate::rules::rng::Rng;
 use crate::rules::session::ListingUpdate;
 use crate::rules::session::persistence::stored_description;
-use crate::rules::session::{Effects, Refusal};
+use crate::rules::session::{Cx, Effect, Refusal};
 use crate::rules::template::{Messages, Template};
 use crate::rules::time::Timestamp;
 use crate::storage::session_dir::{LoadError, LoadedSession};
@@ -34,9 +35,13 @@ fn created_ms(id: &str) -> Option<i64> {
     i64::try_from(ulid::Ulid::from_string(id).ok()?.timestamp_ms()).ok()
 }
 
-/// Emits log entries of a session.
-pub(super) fn emit(log: &[LogEntry], id: &str) {
-    log.iter().for_each(|entry| entry.emit(id));
+/// Logs what the making of a session has to say.
+pub(super) fn emit(effects: &[Effect], id: &str) {
+    for effect in effects {
+        if let Effect::Log(entry) = effect {
+            entry.emit(id);
+        }
+    }
 }
 
 impl Server {
@@ -151,17 +156,18 @@ impl Server {
     }
 
     fn loaded(&mut self, id: &str, loaded: LoadedSession, origin: Origin, ctx: &mut Context<Self>) {
-        let (now, mut effects) = (Timestamp::now(), Effects::default());
+        let (now, mut rng) = (Timestamp::now(), seeded_rng());
+        let mut cx = Cx::new(now, &mut rng);
         let shared = self.rules.shared.clone();
         let rest = if let Origin::Loaded { rest, .. } = &origin { Some(rest.clone()) } else { None };
         let LoadedSession { session, store } = loaded;
-        let mut machine = SessionMachine::restored(shared, session, rest, now, &mut effects);
+        let machine = SessionMachine::restored(shared, session, rest, &mut cx);
+        emit(&cx.effects, id);
         if let Some(trace) = &self.parts.trace {
-            trace.session(&mut machine, now, &self.rules.shared, origin);
+            trace.session(&machine, &rng, now, &self.rules.shared, origin);
         }
-        emit(&effects.log, id);
         let description = machine.description(false, now);
-        let Some(address) = self.start_session(machine, Some(store), ctx) else {
+        let Some(address) = self.start_session(machine, rng, Some(store), ctx) else {
             return self.session_ended(id);
         };
         let listed = self.listed_at(id);
@@ -185,12 +191,14 @@ impl Server {
     fn start_session(
         &mut self,
         machine: SessionMachine,
+        rng: Rng,
         store: Option<SessionFiles>,
         ctx: &mut Context<Self>,
     ) -> Option<SessionHandle> {
         let worker = self.next_worker()?;
         let recorder = self.parts.recorder.as_ref();
         let parts = SessionDeps {
+            rng,
             server: ctx.address().into(),
             blocking_pool: self.parts.blocking_pool.clone(),
             store,
@@ -215,6 +223,7 @@ impl Server {
         now: Timestamp,
         ctx: &mut Context<Self>,
     ) -> Option<SessionHandle> {
+        let rng = seeded_rng();
         let store = match &self.parts.session_dir {
             Some(session_dir) => {
                 machine.store();
@@ -223,10 +232,10 @@ impl Server {
             None => None,
         };
         if let (Some(trace), Some(origin)) = (&self.parts.trace, origin) {
-            trace.session(&mut machine, now, &self.rules.shared, origin);
+            trace.session(&machine, &rng, now, &self.rules.shared, origin);
         }
         let (description, protocol) = (machine.description(false, now), machine.protocol().clone());
-        let address = self.start_session(machine, store, ctx)?;
+        let address = self.start_session(machine, rng, store, ctx)?;
         self.announce(&description, false);
         let residency = Residency::Active(address.clone());
         let mut entry = Entry::new(description, protocol, residency, self.histories.share());
@@ -364,16 +373,16 @@ impl Server {
             // Nothing would stop it or close its files.
             Ok(_) if self.stopping.is_some() => None,
             Ok(messages) => {
-                let (now, mut effects) = (Timestamp::now(), Effects::default());
+                let (now, mut rng) = (Timestamp::now(), Rng::unseeded());
+                let mut cx = Cx::new(now, &mut rng);
                 let shared = self.rules.shared.clone();
                 let origin = self.if_traced(|| Origin::Made {
                     template: Box::new(template.clone()),
                     messages: messages.clone(),
                     passwords: Vec::new(),
                 });
-                let machine =
-                    SessionMachine::from_template(shared, id.clone(), template, messages, now, &mut effects);
-                emit(&effects.log, &id);
+                let machine = SessionMachine::from_template(shared, id.clone(), template, messages, &mut cx);
+                emit(&cx.effects, &id);
                 self.begin(machine, origin, None, now, ctx)
             }
             Err(error) => {

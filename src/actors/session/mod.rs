@@ -22,9 +22,10 @@ use crate::log::{Level, LogEntry, Topic};
 use crate::rules::batch::Batch;
 use crate::rules::login::LookupAnswer;
 use crate::rules::password::BUSY_TEXT;
+use crate::rules::rng::Rng;
 use crate::rules::session::admin::{AdminAnswer, AdminError, AdminRequest};
 use crate::rules::session::commands::gain_op;
-use crate::rules::session::effects::{ClientOp, ConnId, DisconnectReason, Effects, Refusal};
+use crate::rules::session::effects::{ClientOp, ConnId, Cx, DisconnectReason, Effect, Refusal};
 use crate::rules::session::input::Input;
 use crate::rules::session::member::{AuthenticatedClient, JoinRequest};
 use crate::rules::session::persistence::Suspended;
@@ -81,6 +82,8 @@ impl MemberHandle {
 /// What a session's actor needs besides the machine.
 #[allow(missing_docs, reason = "the names say it")]
 pub struct SessionDeps {
+    /// Random numbers for the rules.
+    pub rng: Rng,
     pub server: ServerHandle,
     pub blocking_pool: BlockingPool,
     /// `None` for a session in memory only.
@@ -96,6 +99,9 @@ pub struct SessionDeps {
 /// The Session actor.
 pub struct Session {
     machine: SessionMachine,
+    rng: Rng,
+    /// An empty list of effects, to be filled again.
+    spare: Vec<Effect>,
     server: ServerHandle,
     blocking_pool: BlockingPool,
     address: Option<SessionHandle>,
@@ -131,13 +137,15 @@ pub struct Session {
 impl Session {
     /// An actor for this machine. It records the session if `parts` has a recording.
     pub fn new(mut machine: SessionMachine, parts: SessionDeps) -> Self {
-        let SessionDeps { server, blocking_pool, store, recording, trace, mut share } = parts;
+        let SessionDeps { rng, server, blocking_pool, store, recording, trace, mut share } = parts;
         share.set(machine.history().size());
         if recording.is_some() {
             machine.record();
         }
         Self {
             machine,
+            rng,
+            spare: Vec::new(),
             server,
             blocking_pool,
             address: None,
@@ -163,44 +171,73 @@ impl Session {
         }
     }
 
-    fn perform(&mut self, effects: Effects, now: Timestamp, ctx: &mut Context<Self>) {
-        for entry in &effects.log {
-            entry.emit(self.machine.id());
+    /// Performs the effects of an input, then sends what has gathered, or soon. Returns the answer to a request.
+    fn perform(
+        &mut self,
+        effects: Vec<Effect>,
+        now: Timestamp,
+        ctx: &mut Context<Self>,
+    ) -> Option<AdminAnswer> {
+        let answer = self.interpret(effects, now, ctx);
+        if self.ended {
+            self.send(now, ctx);
+        } else {
+            self.send_soon(now, ctx);
+            self.keep_deadline(now, ctx);
         }
-        self.outgoing.extend(effects.sends);
-        if let Some(check) = effects.check {
-            self.check_opword(check, ctx);
+        answer
+    }
+
+    /// Performs the effects of an input, but for sending. Returns the answer to a request.
+    fn interpret(
+        &mut self,
+        mut effects: Vec<Effect>,
+        now: Timestamp,
+        ctx: &mut Context<Self>,
+    ) -> Option<AdminAnswer> {
+        let mut given = None;
+        for effect in effects.drain(..) {
+            match effect {
+                Effect::Client(conn, op) => self.outgoing.push((conn, op)),
+                Effect::Log(entry) => entry.emit(self.machine.id()),
+                Effect::DescriptionChanged => {
+                    self.announce = true;
+                    self.schedule_unload(now, ctx);
+                }
+                Effect::NumbersChanged => self.tell_numbers_soon(ctx),
+                Effect::CheckOpword(check) => self.check_opword(check, ctx),
+                Effect::ExchangeBans(exchange) => self.exchange_bans(exchange, ctx),
+                Effect::Announce { url } => self.tell_server(|id| ToServer::Announce { id, url }),
+                Effect::Unlist { url } => self.tell_server(|id| ToServer::Unlist { id, url }),
+                Effect::ForwardReport { address, report } => {
+                    self.tell_server(|id| ToServer::SendReport { id, address, report });
+                }
+                // `Self::batch` has accounted for it.
+                Effect::Held => {}
+                Effect::Answer(answer) => given = Some(answer),
+                Effect::End(ending) => {
+                    self.ended = true;
+                    self.ending = Some(ending);
+                }
+            }
         }
-        for exchange in effects.exchanges {
-            self.exchange_bans(exchange, ctx);
-        }
-        for (url, listed) in effects.listing {
-            let id = self.machine.id().to_owned();
-            let wanted = if listed { ToServer::Announce { id, url } } else { ToServer::Unlist { id, url } };
-            self.server.tell(wanted);
-        }
-        for (address, report) in effects.reports {
-            self.server.tell(ToServer::SendReport { id: self.machine.id().to_owned(), address, report });
-        }
-        if let Some(ending) = effects.ended {
-            self.ended = true;
-            self.ending = Some(ending);
-            return self.send(now, ctx);
-        }
-        if effects.changed {
-            self.schedule_unload(now, ctx);
-        }
-        self.announce |= effects.changed;
-        if effects.stats && !self.stats_pending {
-            self.stats_pending = true;
+        self.spare = effects;
+        given
+    }
+
+    fn tell_server(&self, message: impl FnOnce(String) -> ToServer) {
+        self.server.tell(message(self.machine.id().to_owned()));
+    }
+
+    /// Tells the server of changed numbers, at most every [`STATS_MS`].
+    fn tell_numbers_soon(&mut self, ctx: &mut Context<Self>) {
+        if !std::mem::replace(&mut self.stats_pending, true) {
             ctx.run_later(Duration::from_millis(STATS_MS), |session, _| {
                 if std::mem::take(&mut session.stats_pending) {
                     session.tell_changes(false);
                 }
             });
         }
-        self.send_soon(now, ctx);
-        self.keep_deadline(now, ctx);
     }
 
     /// Delivers operations, one actor message for each client.
@@ -286,7 +323,7 @@ impl Session {
     }
 
     /// Feeds an input to the machine.
-    fn effects_of(&mut self, input: Input, now: Timestamp) -> Effects {
+    fn effects_of(&mut self, input: Input, now: Timestamp) -> Vec<Effect> {
         let full = self.share.is_server_full();
         if full != self.machine.history().is_server_full() {
             // No effects follow before something is appended.
@@ -297,16 +334,16 @@ impl Session {
         effects
     }
 
-    fn give(&mut self, input: Input, now: Timestamp) -> Effects {
-        let mut effects = Effects::default();
+    fn give(&mut self, input: Input, now: Timestamp) -> Vec<Effect> {
         let positions = self.machine.snapshot_reader_offsets();
-        let Some(trace) = self.trace.clone() else {
-            self.machine.handle(input, now, &mut effects);
-            return effects;
-        };
-        let number = trace.input(self.machine.id(), now, positions, &input);
-        self.machine.handle(input, now, &mut effects);
-        trace.effects(number, &mut self.machine, &effects);
+        let traced = self.trace.as_ref().map(|trace| trace.input(self.machine.id(), now, positions, &input));
+        let effects = std::mem::take(&mut self.spare);
+        let mut cx = Cx { now, rng: &mut self.rng, effects };
+        self.machine.handle(input, &mut cx);
+        let effects = cx.effects;
+        if let (Some(trace), Some(number)) = (&self.trace, traced) {
+            trace.effects(number, &mut self.machine, &effects);
+        }
         effects
     }
 
@@ -497,7 +534,7 @@ impl Session {
         let effects = self.effects_of(Input::Batch { conn, batch }, now);
         self.unsent_since.get_or_insert(now.monotonic_ms);
         if let Some(member) = self.members.get_mut(&conn) {
-            if effects.held {
+            if effects.iter().any(|effect| matches!(effect, Effect::Held)) {
                 member.held += cost;
             } else if self.storing {
                 member.unstored += cost;
@@ -553,9 +590,8 @@ impl Session {
 
     fn administer(&mut self, request: AdminRequest, ctx: &mut Context<Self>) -> AdminAnswer {
         let now = Timestamp::now();
-        let mut effects = self.effects_of(Input::Administer(request), now);
-        let answer = effects.answer.take();
-        self.perform(effects, now, ctx);
+        let effects = self.effects_of(Input::Administer(request), now);
+        let answer = self.perform(effects, now, ctx);
         answer.unwrap_or_else(|| Err(AdminError::not_found()))
     }
 }

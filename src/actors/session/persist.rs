@@ -11,8 +11,8 @@ use super::{ClientOp, ConnId, Session};
 use crate::actors::messages::ToServer;
 use crate::blocking::Job;
 use crate::metrics::METRICS;
+use crate::rules::session::Refusal;
 use crate::rules::session::input::Input;
-use crate::rules::session::{Effects, Refusal};
 use crate::rules::session::{FileDisposition, WriteBatch};
 use crate::rules::time::Timestamp;
 use crate::storage::session_files::{SessionFiles, WriteResult};
@@ -161,7 +161,7 @@ impl Session {
         if let Some(stored) = outcome.stored {
             self.machine.history().stored(stored);
         }
-        let mut effects = Effects::default();
+        let mut effects = Vec::new();
         match (outcome.error, self.retry_ms) {
             (Some(error), None) => {
                 effects = self.effects_of(Input::StoringFailed(error.to_string()), now);
@@ -177,10 +177,7 @@ impl Session {
             }
             (None, None) => {}
         }
-        for entry in &effects.log {
-            entry.emit(self.machine.id());
-        }
-        self.outgoing.extend(effects.sends);
+        self.interpret(effects, now, ctx);
     }
 
     fn retry_later(&mut self, now: Timestamp, ctx: &mut Context<Self>) {

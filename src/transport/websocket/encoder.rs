@@ -14,8 +14,8 @@ const MAX_HEAD: usize = 10;
 fn head(opcode: u8, len: usize, out: &mut impl BufMut) {
     out.put_u8(0x80 | opcode);
     match len {
-        ..=125 => out.put_u8(len as u8),
-        ..=65535 => {
+        0..=125 => out.put_u8(len as u8),
+        126..=65535 => {
             out.put_u8(126);
             out.put_u16(len as u16);
         }
@@ -109,7 +109,7 @@ mod tests {
             .flat_map(|n| Frame::new(140, 7, &vec![1; *n]).unwrap().as_bytes().to_vec())
             .collect();
         let wire = Bytes::from(wire);
-        let out = encoded(&[wire.clone()]);
+        let out = encoded(std::slice::from_ref(&wire));
         let is_shared = |slice: &Bytes| wire.as_ptr_range().contains(&slice.as_ptr());
         let shared: Vec<(bool, usize)> = out.iter().map(|slice| (is_shared(slice), slice.len())).collect();
         let copied = [12 + 2 + 4, 2 + 22 + 2 + 32 + 4, 4];

@@ -2,11 +2,10 @@
 
 use drawhall_protocol::reply::{InviteCreated, ServerReply};
 
-use super::{CommandResult, Effects, MemberKey, SessionMachine};
+use super::{CommandResult, Cx, MemberKey, SessionMachine};
 use crate::log::{Level, Topic};
 use crate::rules::session::broadcasts::List;
 use crate::rules::session::invites;
-use crate::rules::time::Timestamp;
 
 impl SessionMachine {
     pub(super) fn invite_create(
@@ -15,8 +14,7 @@ impl SessionMachine {
         max_uses: i64,
         trust: bool,
         op: bool,
-        now: Timestamp,
-        effects: &mut Effects,
+        cx: &mut Cx<'_>,
     ) -> CommandResult {
         let member = self.sender(key)?;
         let (conn, user, creator) = (member.conn(), member.log_user(), member.name().to_owned());
@@ -26,22 +24,16 @@ impl SessionMachine {
         // Only operators get here, so neither role is above their own.
         let secret = self
             .invites
-            .create(&creator, max_uses, trust, op, &mut self.rng, now)
+            .create(&creator, max_uses, trust, op, cx.rng, cx.now)
             .ok_or("Too many invite codes")?;
         let text = invites::creation_text(max_uses, trust, op);
-        self.note_about(user, Level::Info, Topic::Invite, text, now, effects);
-        self.send_list(List::Invites, now, effects);
-        self.reply_to(conn, &ServerReply::InviteCreated(InviteCreated { secret }), effects);
+        self.note_about(user, Level::Info, Topic::Invite, text, cx);
+        self.send_list(List::Invites, cx);
+        self.reply_to(conn, &ServerReply::InviteCreated(InviteCreated { secret }), cx);
         Ok(())
     }
 
-    pub(super) fn invite_remove(
-        &mut self,
-        key: MemberKey,
-        secret: &str,
-        now: Timestamp,
-        effects: &mut Effects,
-    ) -> CommandResult {
+    pub(super) fn invite_remove(&mut self, key: MemberKey, secret: &str, cx: &mut Cx<'_>) -> CommandResult {
         let member = self.sender(key)?;
         let user = member.log_user();
         if !member.is_moderator() && !self.flags.invites {
@@ -50,8 +42,8 @@ impl SessionMachine {
         if !self.invites.remove(secret) {
             return Err("Invite code to remove not found".into());
         }
-        self.note_about(user, Level::Info, Topic::Invite, format!("Removed invite {secret}"), now, effects);
-        self.send_list(List::Invites, now, effects);
+        self.note_about(user, Level::Info, Topic::Invite, format!("Removed invite {secret}"), cx);
+        self.send_list(List::Invites, cx);
         Ok(())
     }
 }

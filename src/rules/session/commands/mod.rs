@@ -14,12 +14,15 @@ mod reset_session;
 mod sessionconf;
 mod upload;
 
-use drawhall_protocol::command::{CommandError, RawCommand, ServerCommand, UserRef};
+use drawhall_protocol::command::{
+    AnnounceSession, CommandError, ExportBans, GainOp, ImportBans, InviteCreate, InviteRemove, KickUser,
+    KillSession, Mute, RawCommand, RemoveBan, Report, ResetSession, SessionCommand, StreamResetFinish,
+    StreamResetStart, ThumbnailError, UnlistSession, UserRef,
+};
 use drawhall_protocol::reply::ServerReply;
 
 use super::member::Member;
-use super::{Effects, MemberKey, SessionMachine};
-use crate::rules::time::Timestamp;
+use super::{Cx, Effect, MemberKey, SessionMachine};
 
 /// Reason of a refusal, shown to the user.
 pub(super) type Refused = std::borrow::Cow<'static, str>;
@@ -67,24 +70,18 @@ fn right_of(command: &str) -> Option<Right> {
 
 impl SessionMachine {
     /// Executes a command, or replies why not.
-    pub(super) fn command(
-        &mut self,
-        key: MemberKey,
-        raw: &RawCommand,
-        now: Timestamp,
-        effects: &mut Effects,
-    ) {
-        if let Err(reason) = self.try_command(key, raw, now, effects) {
+    pub(super) fn command(&mut self, key: MemberKey, raw: &RawCommand, cx: &mut Cx<'_>) {
+        if let Err(reason) = self.try_command(key, raw, cx) {
             // An unknown command can be as long as a message; the reply must not be.
             let name = &raw.cmd[..raw.cmd.floor_char_boundary(MAX_NAME)];
-            self.refuse(key, name, &reason, effects);
+            self.refuse(key, name, &reason, cx);
         }
     }
 
     /// Replies why a command is refused, unless the command has disconnected the member.
-    fn refuse(&self, key: MemberKey, command: &str, reason: &str, effects: &mut Effects) {
+    fn refuse(&self, key: MemberKey, command: &str, reason: &str, cx: &mut Cx<'_>) {
         if let Some(member) = self.members.get(key) {
-            self.reply_to(member.conn(), &ServerReply::command_error(command, reason), effects);
+            self.reply_to(member.conn(), &ServerReply::command_error(command, reason), cx);
         }
     }
 
@@ -93,63 +90,56 @@ impl SessionMachine {
         self.members.get(key).ok_or(Refused::from("You are not in the session any more"))
     }
 
-    fn try_command(
-        &mut self,
-        key: MemberKey,
-        raw: &RawCommand,
-        now: Timestamp,
-        effects: &mut Effects,
-    ) -> CommandResult {
+    fn try_command(&mut self, key: MemberKey, raw: &RawCommand, cx: &mut Cx<'_>) -> CommandResult {
         self.check_right(self.sender(key)?, &raw.cmd)?;
-        let command = ServerCommand::session(raw).map_err(|e| match e {
+        let command = SessionCommand::parse(raw).map_err(|e| match e {
             CommandError::Unknown => Refused::from("Unknown command"),
             CommandError::Arguments(text) => Refused::from(text),
         })?;
         match command {
-            ServerCommand::ReadyToAutoReset(ready) => {
+            SessionCommand::ReadyToAutoReset(ready) => {
                 if self.sender(key)?.oldv {
                     return Err("Incompatible client".into());
                 }
-                self.ready_to_autoreset(key, &ready, now, effects);
+                self.ready_to_autoreset(key, &ready, cx);
                 Ok(())
             }
-            ServerCommand::InitBegin => self.init_begin(key, now, effects),
-            ServerCommand::InitComplete => self.init_complete(key, now, effects),
-            ServerCommand::InitCancel => self.init_cancel(key, now, effects),
-            ServerCommand::SessionConf(conf) => self.sessionconf(key, &conf, now, effects),
-            ServerCommand::KickUser { user, ban } => self.kick_user(key, &user, ban, now, effects),
-            ServerCommand::GainOp { opword } => self.gain_op(key, &opword, now, effects),
-            ServerCommand::ResetSession { kind } => self.reset_session(key, &kind, now, effects),
-            ServerCommand::KillSession { reason } => self.kill_session(key, &reason, now, effects),
-            ServerCommand::AnnounceSession { url, private } => {
-                self.announce_session(url, private, now, effects)
+            SessionCommand::InitBegin(_) => self.init_begin(key, cx),
+            SessionCommand::InitComplete(_) => self.init_complete(key, cx),
+            SessionCommand::InitCancel(_) => self.init_cancel(key, cx),
+            SessionCommand::SessionConf(conf) => self.sessionconf(key, &conf, cx),
+            SessionCommand::KickUser(KickUser { user, ban }) => self.kick_user(key, &user, ban, cx),
+            SessionCommand::GainOp(GainOp { opword }) => self.gain_op(key, &opword, cx),
+            SessionCommand::ResetSession(ResetSession { kind }) => self.reset_session(key, &kind, cx),
+            SessionCommand::KillSession(KillSession { reason }) => self.kill_session(key, &reason, cx),
+            SessionCommand::AnnounceSession(AnnounceSession { url, private }) => {
+                self.announce_session(url, private, cx)
             }
-            ServerCommand::UnlistSession { url } => {
-                effects.listing.push((url, false));
+            SessionCommand::UnlistSession(UnlistSession { url }) => {
+                cx.push(Effect::Unlist { url });
                 Ok(())
             }
-            ServerCommand::RemoveBan { id } => self.remove_ban(key, id, now, effects),
-            ServerCommand::Mute { user, muted } => self.mute(key, &user, muted, now, effects),
-            ServerCommand::Report { user, reason, .. } => self.report(key, user, &reason, now, effects),
-            ServerCommand::ExportBans { plain } => self.export_bans(key, plain, effects),
-            ServerCommand::ImportBans { text } => self.import_bans(key, &text, now, effects),
-            ServerCommand::AuthList(list) => self.auth_list(key, list, now, effects),
-            ServerCommand::StreamResetStart { correlator } => {
-                self.start_stream(key, &correlator, now, effects).map_err(Refused::from)
+            SessionCommand::RemoveBan(RemoveBan { id }) => self.remove_ban(key, id, cx),
+            SessionCommand::Mute(Mute { user, muted }) => self.mute(key, &user, muted, cx),
+            SessionCommand::Report(Report { user, reason, .. }) => self.report(key, user, &reason, cx),
+            SessionCommand::ExportBans(ExportBans { plain }) => self.export_bans(key, plain, cx),
+            SessionCommand::ImportBans(ImportBans { text }) => self.import_bans(key, &text, cx),
+            SessionCommand::AuthList(list) => self.auth_list(key, list.changes, cx),
+            SessionCommand::StreamResetStart(StreamResetStart { correlator }) => {
+                self.start_stream(key, &correlator, cx).map_err(Refused::from)
             }
-            ServerCommand::StreamResetAbort => self.abort_stream(key, now, effects).map_err(Refused::from),
-            ServerCommand::StreamResetFinish { count } => {
-                self.finish_stream(key, count, now, effects).map_err(Refused::from)
+            SessionCommand::StreamResetAbort(_) => self.abort_stream(key, cx).map_err(Refused::from),
+            SessionCommand::StreamResetFinish(StreamResetFinish { count }) => {
+                self.finish_stream(key, count, cx).map_err(Refused::from)
             }
-            ServerCommand::InviteCreate { max_uses, trust, op } => {
-                self.invite_create(key, max_uses, trust, op, now, effects)
+            SessionCommand::InviteCreate(InviteCreate { max_uses, trust, op }) => {
+                self.invite_create(key, max_uses, trust, op, cx)
             }
-            ServerCommand::InviteRemove { secret } => self.invite_remove(key, &secret, now, effects),
-            ServerCommand::ThumbnailError { correlator, error } => {
-                self.thumbnail_failed(key, &correlator, &error, now, effects);
+            SessionCommand::InviteRemove(InviteRemove { secret }) => self.invite_remove(key, &secret, cx),
+            SessionCommand::ThumbnailError(ThumbnailError { correlator, error }) => {
+                self.thumbnail_failed(key, &correlator, &error, cx);
                 Ok(())
             }
-            _ => Err("Unknown command".into()),
         }
     }
 

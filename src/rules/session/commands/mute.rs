@@ -2,10 +2,9 @@
 
 use drawhall_protocol::command::UserRef;
 
-use super::{CommandResult, Effects, MemberKey, SessionMachine};
+use super::{CommandResult, Cx, MemberKey, SessionMachine};
 use crate::log::{Level, Topic};
 use crate::rules::session::broadcasts::List;
-use crate::rules::time::Timestamp;
 
 impl SessionMachine {
     pub(super) fn mute(
@@ -13,8 +12,7 @@ impl SessionMachine {
         key: MemberKey,
         user: &UserRef,
         muted: bool,
-        now: Timestamp,
-        effects: &mut Effects,
+        cx: &mut Cx<'_>,
     ) -> CommandResult {
         let target = self.named_user(user)?;
         let by = self.sender(key)?.name().to_owned();
@@ -26,9 +24,9 @@ impl SessionMachine {
             return Ok(());
         }
         let user = member.log_user();
-        self.send_list(List::Muted, now, effects);
+        self.send_list(List::Muted, cx);
         let (topic, verb) = if muted { (Topic::Mute, "Muted") } else { (Topic::Unmute, "Unmuted") };
-        self.note_about(user, Level::Info, topic, format!("{verb} by {by}"), now, effects);
+        self.note_about(user, Level::Info, topic, format!("{verb} by {by}"), cx);
         Ok(())
     }
 }
