@@ -4,6 +4,7 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
+use drawhall_protocol::command::{Host, RawCommand};
 use drawhall_protocol::frame::frames;
 use drawhall_protocol::message::{Disconnect, Layout, Message};
 use drawhall_protocol::{Frame, ProtocolVersion};
@@ -14,10 +15,11 @@ use crate::config::{Rules, ini};
 use crate::rules::batch::Batch;
 use crate::rules::login::{AccountCheck, Arrival, LoginEffect, LoginInput, LoginMachine, LookupAnswer};
 use crate::rules::password;
+use crate::rules::rng::Rng;
+use crate::rules::session::effects::{ClientOp, ConnId, Cx, Effect};
 use crate::rules::session::input::Input;
-use crate::rules::session::{ClientOp, ConnId, Effects, SessionMachine};
+use crate::rules::session::{AuthenticatedClient, SessionMachine};
 use crate::rules::time::Timestamp;
-use drawhall_protocol::command::RawCommand;
 
 /// The client that hosts.
 pub(super) const A: ConnId = 1;
@@ -65,6 +67,7 @@ pub(super) struct Pair {
     rules: Arc<Rules>,
     session: Option<SessionMachine>,
     clients: BTreeMap<ConnId, Side>,
+    rng: Rng,
     now: Timestamp,
     expiry_due: u64,
 }
@@ -79,6 +82,7 @@ impl Pair {
             rules: Arc::new(rules),
             session: None,
             clients: BTreeMap::new(),
+            rng: Rng::from_seed([7; 32]),
             now,
             expiry_due: now.monotonic_ms + EXPIRY_INTERVAL_MS,
         };
@@ -284,9 +288,9 @@ impl Pair {
 
     fn start_session(
         &mut self,
-        host: Box<drawhall_protocol::command::Host>,
+        host: Box<Host>,
         protocol: ProtocolVersion,
-        client: Box<crate::rules::session::AuthenticatedClient>,
+        client: Box<AuthenticatedClient>,
     ) {
         assert!(self.session.is_none(), "one session at a time");
         let (shared, founder) = (self.rules.shared.clone(), client.identity.name.clone());
@@ -299,24 +303,26 @@ impl Pair {
     /// Gives the session an input, and performs its effects.
     fn feed(&mut self, input: Input) {
         let Some(session) = &mut self.session else { return };
-        let mut effects = Effects::default();
         session.snapshot_reader_offsets();
-        session.handle(input, self.now, &mut effects);
+        let mut cx = Cx::new(self.now, &mut self.rng);
+        session.handle(input, &mut cx);
+        let effects = cx.effects;
         session.drain_writes();
         session.publish();
         let key = session.crypt_key();
-        if effects.ended.is_some() {
-            self.session = None;
-        }
-        for (conn, op) in effects.sends {
-            self.apply(conn, op);
-        }
-        if let Some(check) = effects.check {
-            let is_right = password::verify(&check.opword, &check.hash);
-            self.feed(Input::OpwordChecked(check, is_right));
-        }
-        for exchange in effects.exchanges {
-            self.feed(Input::BansExchanged(exchange.perform(key.as_ref())));
+        for effect in effects {
+            match effect {
+                Effect::Client(conn, op) => self.apply(conn, op),
+                Effect::CheckOpword(check) => {
+                    let is_right = password::verify(&check.opword, &check.hash);
+                    self.feed(Input::OpwordChecked(check, is_right));
+                }
+                Effect::ExchangeBans(exchange) => {
+                    self.feed(Input::BansExchanged(exchange.perform(key.as_ref())));
+                }
+                Effect::End(_) => self.session = None,
+                _ => {}
+            }
         }
     }
 
