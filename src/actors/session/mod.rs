@@ -1,9 +1,9 @@
 //! The Session actor: performs the machine's effects and runs its timers.
 //!
-//! It stays on one worker thread. Messages and history are sent at once in a quiet session, and gathered for a few
-//! milliseconds in a busy one.
+//! It stays on one worker thread.
 
 mod persist;
+mod sending;
 
 use std::collections::HashMap;
 use std::time::Duration;
@@ -12,14 +12,12 @@ use actix::prelude::*;
 use drawhall_protocol::command::Host;
 use drawhall_protocol::reply::ServerReply;
 
-use crate::actors::in_flight::InFlightBudget;
 use crate::actors::messages::{
     Answer, PendingEntry, ServerHandle, SessionHandle, ToClient, ToServer, ToSession, notify,
 };
 use crate::blocking::{BlockingPool, Job};
 use crate::history::total::HistoryShare;
 use crate::log::{Level, LogEntry, Topic};
-use crate::rules::batch::Batch;
 use crate::rules::login::LookupAnswer;
 use crate::rules::password::BUSY_TEXT;
 use crate::rules::rng::Rng;
@@ -36,14 +34,6 @@ use crate::storage::recorder::Recording;
 use crate::storage::session_files::SessionFiles;
 use crate::trace::Trace;
 
-/// Upper bound for `gatherTime`, in milliseconds.
-const MAX_GATHER_MS: u64 = 50;
-/// How long a busy session waits for further messages of other users before it sends, in milliseconds.
-const SETTLE_MS: u64 = 1;
-/// Bytes of history after which gathering ends.
-const MAX_UNSTORED: u64 = 1 << 20;
-/// A session that has not sent for this long is quiet, in milliseconds.
-const QUIET_MS: u64 = 100;
 /// Minimum interval of description updates to the server (numbers only), in milliseconds.
 const STATS_MS: u64 = 100;
 /// Interval of the session expiry check.
@@ -240,62 +230,11 @@ impl Session {
         }
     }
 
-    /// Delivers operations, one actor message for each client.
-    fn deliver(&mut self, sends: Vec<(ConnId, ClientOp)>) {
-        let mut by_client: Vec<(ConnId, Vec<ClientOp>)> = Vec::new();
-        for (conn, op) in sends {
-            match by_client.iter_mut().rev().find(|(c, _)| *c == conn) {
-                Some((_, ops)) => ops.push(op),
-                None => by_client.push((conn, vec![op])),
-            }
-        }
-        for (conn, ops) in by_client {
-            let goes = |op: &ClientOp| {
-                matches!(op, ClientOp::Refused(_) | ClientOp::Disconnect { .. } | ClientOp::Quiet)
-            };
-            let gone = ops.iter().any(goes);
-            let released = ops.iter().any(|op| matches!(op, ClientOp::Released));
-            let joined = ops.iter().any(|op| matches!(op, ClientOp::Joined { .. }));
-            let Some(member) = self.members.get_mut(&conn) else { continue };
-            let held = if released { std::mem::take(&mut member.held) } else { 0 };
-            let session = self.address.clone().filter(|_| joined);
-            member.entry.client().tell(ToClient::Deliver { ops, session });
-            if gone || joined {
-                member.entry.answered();
-            }
-            member.release(held);
-            if gone {
-                self.members.remove(&conn);
-            }
-        }
-    }
-
     fn tell_changes(&mut self, announce: bool) {
         self.stats_pending = false;
         self.announce &= !announce;
         let description = self.machine.description(false, Timestamp::now());
         self.server.tell(ToServer::SessionChanged { description, announce });
-    }
-
-    /// Sends now, or when gathering is over.
-    fn send_soon(&mut self, now: Timestamp, ctx: &mut Context<Self>) {
-        let unstored = if self.retry_ms.is_none() { self.machine.history().unstored_bytes() } else { 0 };
-        let unpublished = self.machine.history().has_unpublished();
-        if self.outgoing.is_empty() && !self.announce && !unpublished && unstored == 0 {
-            return;
-        }
-        if now.monotonic_ms >= self.sent_ms + QUIET_MS || unstored > MAX_UNSTORED {
-            return self.send(now, ctx);
-        }
-        if std::mem::replace(&mut self.sending_soon, true) {
-            return;
-        }
-        let gather = self.machine.settings().gather_time.0.min(MAX_GATHER_MS);
-        let due = (self.sent_ms + gather).max(now.monotonic_ms + SETTLE_MS.min(gather));
-        ctx.run_later(Duration::from_millis(due - now.monotonic_ms), |session, ctx| {
-            session.sending_soon = false;
-            session.send(Timestamp::now(), ctx);
-        });
     }
 
     fn keep_deadline(&mut self, now: Timestamp, ctx: &mut Context<Self>) {
@@ -525,24 +464,6 @@ impl Session {
             Some(hash) => self.check_and_join(hash, request, ctx),
             None => self.handle(ctx, Input::Join(request)),
         }
-    }
-
-    /// Handles whole frames from a client.
-    fn batch(&mut self, conn: ConnId, batch: Batch, ctx: &mut Context<Self>) {
-        let cost = InFlightBudget::cost(&batch);
-        let now = Timestamp::now();
-        let effects = self.effects_of(Input::Batch { conn, batch }, now);
-        self.unsent_since.get_or_insert(now.monotonic_ms);
-        if let Some(member) = self.members.get_mut(&conn) {
-            if effects.iter().any(|effect| matches!(effect, Effect::Held)) {
-                member.held += cost;
-            } else if self.storing {
-                member.unstored += cost;
-            } else {
-                member.release(cost);
-            }
-        }
-        self.perform(effects, now, ctx);
     }
 
     fn look_up(&self, invite: &str, sid: &str) -> LookupAnswer {

@@ -20,47 +20,9 @@ use crate::storage::session_files::{SessionFiles, WriteResult};
 /// Delay before the retry of a failed write.
 const RETRY: Duration = Duration::from_secs(5);
 
-/// What is sent once a write has finished.
-struct PendingSends {
-    sends: Vec<(ConnId, ClientOp)>,
-    /// End offset of the history in that write.
-    end: i64,
-    announce: bool,
-}
-
 impl Session {
-    /// Writes what has changed, then sends what waited for it and publishes the history.
-    pub(super) fn send(&mut self, now: Timestamp, ctx: &mut Context<Self>) {
-        if self.storing {
-            self.send_again = true;
-            return;
-        }
-        self.sent_ms = now.monotonic_ms;
-        self.record();
-        // After a failure everything stays in the machine until the retry.
-        let waits = self.retry_ms.is_some_and(|due| now.monotonic_ms < due) && self.ending.is_none();
-        if let Some(store) = self.store.take_if(|_| !waits) {
-            if store.is_poisoned() {
-                self.machine.history().renew();
-            }
-            let work = self.drain_writes(&store);
-            if work.is_empty() && !store.has_backlog() {
-                self.store = Some(store);
-            } else if work.is_light() && !store.fsync_every_batch() {
-                self.store_here(store, work, now, ctx);
-            } else {
-                return self.store_elsewhere(store, work, ctx);
-            }
-        } else if !self.machine.is_stored() {
-            self.machine.drain_writes();
-        }
-        let waiting = self.drain_outgoing();
-        self.flush_outgoing(waiting);
-        self.finish_if_over(ctx);
-    }
-
     /// What must be written; the whole journal if it must be rewritten.
-    fn drain_writes(&mut self, store: &SessionFiles) -> WriteBatch {
+    pub(super) fn drain_writes(&mut self, store: &SessionFiles) -> WriteBatch {
         let mut work = self.machine.drain_writes();
         if store.wants_snapshot(&work) {
             self.machine.compact_journal(&mut work);
@@ -68,7 +30,7 @@ impl Session {
         work
     }
 
-    fn store_here(
+    pub(super) fn store_here(
         &mut self,
         mut store: SessionFiles,
         work: WriteBatch,
@@ -80,7 +42,12 @@ impl Session {
         self.apply_write_result(outcome, now, ctx);
     }
 
-    fn store_elsewhere(&mut self, mut store: SessionFiles, work: WriteBatch, ctx: &mut Context<Self>) {
+    pub(super) fn store_elsewhere(
+        &mut self,
+        mut store: SessionFiles,
+        work: WriteBatch,
+        ctx: &mut Context<Self>,
+    ) {
         self.storing = true;
         let waiting = self.drain_outgoing();
         let turn = if work.passwords.is_empty() { Job::FileIo } else { Job::HashPassword };
@@ -114,25 +81,6 @@ impl Session {
         for member in self.members.values_mut() {
             let cost = std::mem::take(&mut member.unstored);
             member.release(cost);
-        }
-    }
-
-    fn drain_outgoing(&mut self) -> PendingSends {
-        PendingSends {
-            sends: std::mem::take(&mut self.outgoing),
-            end: self.machine.history().end(),
-            announce: std::mem::take(&mut self.announce),
-        }
-    }
-
-    fn flush_outgoing(&mut self, waiting: PendingSends) {
-        if let Some(since) = self.unsent_since.take() {
-            METRICS.fan_out.record(Timestamp::now().monotonic_ms.saturating_sub(since));
-        }
-        self.deliver(waiting.sends);
-        self.machine.history().publish_to(waiting.end);
-        if waiting.announce {
-            self.tell_changes(true);
         }
     }
 
@@ -190,7 +138,7 @@ impl Session {
     }
 
     /// Appends new history to the recording.
-    fn record(&mut self) {
+    pub(super) fn record(&mut self) {
         let Some(recording) = &mut self.recording else { return };
         let to_record = self.machine.take_recording();
         if to_record.restart {
@@ -202,7 +150,7 @@ impl Session {
     }
 
     /// Releases the files of an ended session once nothing waits for them.
-    fn finish_if_over(&mut self, ctx: &mut Context<Self>) {
+    pub(super) fn finish_if_over(&mut self, ctx: &mut Context<Self>) {
         let Some(ending) = self.ending.take() else { return };
         let Some(store) = self.store.take() else { return self.over(ctx) };
         self.storing = true;
