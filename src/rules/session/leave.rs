@@ -67,7 +67,6 @@ impl SessionMachine {
         self.send_away(key, how, reason, name, "Replaced by rejoining", cx);
     }
 
-    #[allow(clippy::too_many_arguments, reason = "one per fact that the log and the client are told")]
     fn send_away(
         &mut self,
         key: MemberKey,

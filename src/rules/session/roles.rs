@@ -57,7 +57,6 @@ impl SessionMachine {
     }
 
     /// Gives or takes operator status. Moderators stay operators.
-    #[allow(clippy::too_many_arguments, reason = "one per fact that the notices name")]
     pub(super) fn set_operator(
         &mut self,
         id: u8,
@@ -74,7 +73,6 @@ impl SessionMachine {
     }
 
     /// Gives or takes trusted status.
-    #[allow(clippy::too_many_arguments, reason = "one per fact that the notices name")]
     pub(super) fn set_trusted(
         &mut self,
         id: u8,
@@ -91,7 +89,6 @@ impl SessionMachine {
     }
 
     /// Sets the role of exactly these users (moderators stay operators); returns all that have it.
-    #[allow(clippy::too_many_arguments, reason = "one per fact that the notices name")]
     fn update_rank(
         &mut self,
         role: Role,
@@ -136,7 +133,6 @@ impl SessionMachine {
         list
     }
 
-    #[allow(clippy::too_many_arguments, reason = "one per fact that the notices name")]
     fn announce_rank(
         &mut self,
         role: Role,

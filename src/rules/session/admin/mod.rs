@@ -4,6 +4,7 @@
 
 mod chat;
 
+use drawhall_protocol::command::InviteCreate;
 use drawhall_protocol::command::SessionConf;
 use drawhall_protocol::reply::Notice;
 use drawhall_protocol::reply::ServerReply;
@@ -199,7 +200,7 @@ impl SessionMachine {
             AdminRequest::End { reason, .. } => self.end_for(&reason, cx),
             AdminRequest::Invites => Ok(json!({"invites": self.invite_list()})),
             AdminRequest::CreateInvite { max_uses, trust, op } => {
-                self.create_invite_for(max_uses, trust, op, cx)
+                self.create_invite_for(&InviteCreate { max_uses, trust, op }, cx)
             }
             AdminRequest::Invite(secret) => {
                 let found = self.invite_list().into_iter().find(|i| i["secret"] == secret.as_str());
@@ -380,10 +381,10 @@ impl SessionMachine {
         Ok(json!({"status": "ok"}))
     }
 
-    fn create_invite_for(&mut self, max_uses: i64, trust: bool, op: bool, cx: &mut Cx<'_>) -> AdminAnswer {
-        let secret = self.invites.create("", max_uses, trust, op, cx.rng, cx.now);
+    fn create_invite_for(&mut self, wanted: &InviteCreate, cx: &mut Cx<'_>) -> AdminAnswer {
+        let secret = self.invites.create("", wanted, cx.rng, cx.now);
         let secret = secret.ok_or_else(|| AdminError::new(400, "Too many invite codes"))?;
-        self.note(Level::Info, Topic::Invite, super::invites::creation_text(max_uses, trust, op), cx);
+        self.note(Level::Info, Topic::Invite, super::invites::creation_text(wanted), cx);
         self.send_list(List::Invites, cx);
         let found = self.invite_list().into_iter().find(|i| i["secret"] == secret.as_str());
         found.ok_or_else(AdminError::not_found)

@@ -1,14 +1,33 @@
 //! `announce-session`: lists the session at a list server.
 
+use drawhall_protocol::command::{AnnounceSession, UnlistSession};
+
 use url::Url;
 
-use super::{CommandResult, Cx, Effect, SessionMachine};
+use super::{CommandResult, Cx, Effect, MemberKey, Perform, Right, SessionMachine};
 use crate::rules::limits::Rate;
 
 /// Rate limit of announcements for one session.
 const ANNOUNCEMENTS_A_MINUTE: u32 = 5;
 /// Maximum length of a list server URL in bytes; it is persisted and broadcast.
 const MAX_URL: usize = 1000;
+
+impl Perform for AnnounceSession {
+    const RIGHT: Right = Right::Operator;
+
+    fn perform(self, session: &mut SessionMachine, _: MemberKey, cx: &mut Cx<'_>) -> CommandResult {
+        session.announce_session(self.url, self.private, cx)
+    }
+}
+
+impl Perform for UnlistSession {
+    const RIGHT: Right = Right::Operator;
+
+    fn perform(self, _: &mut SessionMachine, _: MemberKey, cx: &mut Cx<'_>) -> CommandResult {
+        cx.push(Effect::Unlist { url: self.url });
+        Ok(())
+    }
+}
 
 impl SessionMachine {
     pub(super) fn announce_session(&mut self, url: String, private: bool, cx: &mut Cx<'_>) -> CommandResult {

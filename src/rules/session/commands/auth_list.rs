@@ -2,14 +2,22 @@
 
 use std::collections::BTreeMap;
 
-use drawhall_protocol::command::AuthChange;
+use drawhall_protocol::command::{AuthChange, AuthList};
 
-use super::{CommandResult, Cx, MemberKey, SessionMachine};
+use super::{CommandResult, Cx, MemberKey, Perform, Right, SessionMachine};
 use crate::rules::login::is_valid_name;
 use crate::rules::session::broadcasts::List;
 
 /// Maximum length of an absent account's id in bytes.
 const MAX_ACCOUNT_ID: usize = 64;
+
+impl Perform for AuthList {
+    const RIGHT: Right = Right::Operator;
+
+    fn perform(self, session: &mut SessionMachine, sender: MemberKey, cx: &mut Cx<'_>) -> CommandResult {
+        session.auth_list(sender, self.changes, cx)
+    }
+}
 
 impl SessionMachine {
     pub(super) fn auth_list(

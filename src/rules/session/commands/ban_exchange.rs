@@ -1,9 +1,11 @@
 //! `export-bans`, `import-bans`: ban lists as text, encoded and decoded on the blocking pool.
 
+use drawhall_protocol::command::{ExportBans, ImportBans};
+
 use drawhall_protocol::reply::{BanImpEx, ServerReply};
 use serde::{Deserialize, Serialize};
 
-use super::{CommandResult, Cx, Effect, MemberKey, SessionMachine};
+use super::{CommandResult, Cx, Effect, MemberKey, Perform, Right, SessionMachine};
 use crate::log::{Level, LogEntry, Topic};
 use crate::rules::limits::Rate;
 use crate::rules::metadata::StoredBan;
@@ -54,6 +56,22 @@ impl BanExchange {
                 BanExchanged::Import { conn: *conn, bans: Err(ExchangeError::Invalid) }
             }
         }
+    }
+}
+
+impl Perform for ExportBans {
+    const RIGHT: Right = Right::Operator;
+
+    fn perform(self, session: &mut SessionMachine, sender: MemberKey, cx: &mut Cx<'_>) -> CommandResult {
+        session.export_bans(sender, self.plain, cx)
+    }
+}
+
+impl Perform for ImportBans {
+    const RIGHT: Right = Right::Operator;
+
+    fn perform(self, session: &mut SessionMachine, sender: MemberKey, cx: &mut Cx<'_>) -> CommandResult {
+        session.import_bans(sender, &self.text, cx)
     }
 }
 

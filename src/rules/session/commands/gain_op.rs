@@ -1,6 +1,8 @@
 //! `gain-op`: becomes operator by password.
 
-use super::{CommandResult, Cx, Effect, MemberKey, SessionMachine};
+use drawhall_protocol::command::GainOp;
+
+use super::{CommandResult, Cx, Effect, MemberKey, Perform, Right, SessionMachine};
 use crate::rules::password::MAX_PASSWORD_ATTEMPTS;
 use crate::rules::session::PasswordKind;
 use crate::rules::session::{DisconnectReason, OpwordCheck};
@@ -10,6 +12,14 @@ pub const COMMAND: &str = "gain-op";
 /// Reply when the rate limit is exceeded.
 pub const TOO_MANY_OPWORDS: &str = "Too many passwords, try again in a minute";
 const INCORRECT: &str = "Incorrect password";
+
+impl Perform for GainOp {
+    const RIGHT: Right = Right::Anybody;
+
+    fn perform(self, session: &mut SessionMachine, sender: MemberKey, cx: &mut Cx<'_>) -> CommandResult {
+        session.gain_op(sender, &self.opword, cx)
+    }
+}
 
 impl SessionMachine {
     pub(super) fn gain_op(&mut self, key: MemberKey, opword: &str, cx: &mut Cx<'_>) -> CommandResult {

@@ -1,19 +1,35 @@
 //! `invite-create`, `invite-remove`.
 
+use drawhall_protocol::command::{InviteCreate, InviteRemove};
+
 use drawhall_protocol::reply::{InviteCreated, ServerReply};
 
-use super::{CommandResult, Cx, MemberKey, SessionMachine};
+use super::{CommandResult, Cx, MemberKey, Perform, Right, SessionMachine};
 use crate::log::{Level, Topic};
 use crate::rules::session::broadcasts::List;
 use crate::rules::session::invites;
+
+impl Perform for InviteCreate {
+    const RIGHT: Right = Right::Operator;
+
+    fn perform(self, session: &mut SessionMachine, sender: MemberKey, cx: &mut Cx<'_>) -> CommandResult {
+        session.invite_create(sender, &self, cx)
+    }
+}
+
+impl Perform for InviteRemove {
+    const RIGHT: Right = Right::Operator;
+
+    fn perform(self, session: &mut SessionMachine, sender: MemberKey, cx: &mut Cx<'_>) -> CommandResult {
+        session.invite_remove(sender, &self.secret, cx)
+    }
+}
 
 impl SessionMachine {
     pub(super) fn invite_create(
         &mut self,
         key: MemberKey,
-        max_uses: i64,
-        trust: bool,
-        op: bool,
+        wanted: &InviteCreate,
         cx: &mut Cx<'_>,
     ) -> CommandResult {
         let member = self.sender(key)?;
@@ -22,11 +38,8 @@ impl SessionMachine {
             return Err("You're not allowed to create invite codes in this session".into());
         }
         // Only operators get here, so neither role is above their own.
-        let secret = self
-            .invites
-            .create(&creator, max_uses, trust, op, cx.rng, cx.now)
-            .ok_or("Too many invite codes")?;
-        let text = invites::creation_text(max_uses, trust, op);
+        let secret = self.invites.create(&creator, wanted, cx.rng, cx.now).ok_or("Too many invite codes")?;
+        let text = invites::creation_text(wanted);
         self.note_about(user, Level::Info, Topic::Invite, text, cx);
         self.send_list(List::Invites, cx);
         self.reply_to(conn, &ServerReply::InviteCreated(InviteCreated { secret }), cx);

@@ -1,11 +1,19 @@
 //! `kick-user`: kicks a user, or bans a present or past one.
 
-use drawhall_protocol::command::UserRef;
+use drawhall_protocol::command::{KickUser, UserRef};
 
-use super::{CommandResult, Cx, MemberKey, SessionMachine};
+use super::{CommandResult, Cx, MemberKey, Perform, Right, SessionMachine};
 use crate::log::{Level, LogUser, Topic};
 use crate::rules::session::DisconnectReason;
 use crate::rules::session::broadcasts::List;
+
+impl Perform for KickUser {
+    const RIGHT: Right = Right::Deputy;
+
+    fn perform(self, session: &mut SessionMachine, sender: MemberKey, cx: &mut Cx<'_>) -> CommandResult {
+        session.kick_user(sender, &self.user, self.ban, cx)
+    }
+}
 
 impl SessionMachine {
     pub(super) fn kick_user(

@@ -1,6 +1,16 @@
 //! `kill-session`: a moderator ends the session.
 
-use super::{CommandResult, Cx, MemberKey, SessionMachine};
+use drawhall_protocol::command::KillSession;
+
+use super::{CommandResult, Cx, MemberKey, Perform, Right, SessionMachine};
+
+impl Perform for KillSession {
+    const RIGHT: Right = Right::Moderator;
+
+    fn perform(self, session: &mut SessionMachine, sender: MemberKey, cx: &mut Cx<'_>) -> CommandResult {
+        session.kill_session(sender, &self.reason, cx)
+    }
+}
 
 impl SessionMachine {
     pub(super) fn kill_session(&mut self, key: MemberKey, reason: &str, cx: &mut Cx<'_>) -> CommandResult {

@@ -8,15 +8,19 @@ mod invite;
 mod kick_user;
 mod kill_session;
 mod mute;
+mod ready_to_autoreset;
 mod remove_ban;
 pub(super) mod report;
 mod reset_session;
 mod sessionconf;
+mod stream_reset;
+mod thumbnail_error;
 mod upload;
 
 use drawhall_protocol::command::{
-    AnnounceSession, CommandError, ExportBans, GainOp, ImportBans, InviteCreate, InviteRemove, KickUser,
-    KillSession, Mute, RawCommand, RemoveBan, Report, ResetSession, SessionCommand, StreamResetFinish,
+    AnnounceSession, AuthList, Command, CommandError, ExportBans, GainOp, ImportBans, InitBegin, InitCancel,
+    InitComplete, InviteCreate, InviteRemove, KickUser, KillSession, Mute, RawCommand, ReadyToAutoReset,
+    RemoveBan, Report, ResetSession, SessionCommand, SessionConf, StreamResetAbort, StreamResetFinish,
     StreamResetStart, ThumbnailError, UnlistSession, UserRef,
 };
 use drawhall_protocol::reply::ServerReply;
@@ -41,31 +45,63 @@ enum Right {
     Moderator,
 }
 
-fn right_of(command: &str) -> Option<Right> {
-    Some(match command {
-        "gain-op" | "report" | "thumbnail-error" => Right::Anybody,
-        "kick-user" => Right::Deputy,
-        "kill-session" => Right::Moderator,
-        "ready-to-autoreset"
-        | "init-begin"
-        | "init-complete"
-        | "init-cancel"
-        | "sessionconf"
-        | "reset-session"
-        | "announce-session"
-        | "unlist-session"
-        | "remove-ban"
-        | "mute"
-        | "export-bans"
-        | "import-bans"
-        | "auth-list"
-        | "stream-reset-start"
-        | "stream-reset-abort"
-        | "stream-reset-finish"
-        | "invite-create"
-        | "invite-remove" => Right::Operator,
-        _ => return None,
-    })
+/// What a command of a session does, and who may use it.
+trait Perform: Command {
+    /// Checked before the arguments are.
+    const RIGHT: Right;
+
+    /// Does it, for a member that has the right.
+    fn perform(self, session: &mut SessionMachine, sender: MemberKey, cx: &mut Cx<'_>) -> CommandResult;
+}
+
+/// Declares what is known of all commands.
+macro_rules! table {
+    ($( $command:ident, )*) => {
+        /// The right to use the command of this name; `None` if there is none.
+        fn right_of(name: &str) -> Option<Right> {
+            match name {
+                $( $command::NAME => Some($command::RIGHT), )*
+                _ => None,
+            }
+        }
+
+        fn perform(
+            command: SessionCommand,
+            session: &mut SessionMachine,
+            sender: MemberKey,
+            cx: &mut Cx<'_>,
+        ) -> CommandResult {
+            match command {
+                $( SessionCommand::$command(command) => command.perform(session, sender, cx), )*
+            }
+        }
+    };
+}
+
+table! {
+    AnnounceSession,
+    AuthList,
+    ExportBans,
+    GainOp,
+    ImportBans,
+    InitBegin,
+    InitCancel,
+    InitComplete,
+    InviteCreate,
+    InviteRemove,
+    KickUser,
+    KillSession,
+    Mute,
+    ReadyToAutoReset,
+    RemoveBan,
+    Report,
+    ResetSession,
+    SessionConf,
+    StreamResetAbort,
+    StreamResetFinish,
+    StreamResetStart,
+    ThumbnailError,
+    UnlistSession,
 }
 
 impl SessionMachine {
@@ -96,51 +132,7 @@ impl SessionMachine {
             CommandError::Unknown => Refused::from("Unknown command"),
             CommandError::Arguments(text) => Refused::from(text),
         })?;
-        match command {
-            SessionCommand::ReadyToAutoReset(ready) => {
-                if self.sender(key)?.oldv {
-                    return Err("Incompatible client".into());
-                }
-                self.ready_to_autoreset(key, &ready, cx);
-                Ok(())
-            }
-            SessionCommand::InitBegin(_) => self.init_begin(key, cx),
-            SessionCommand::InitComplete(_) => self.init_complete(key, cx),
-            SessionCommand::InitCancel(_) => self.init_cancel(key, cx),
-            SessionCommand::SessionConf(conf) => self.sessionconf(key, &conf, cx),
-            SessionCommand::KickUser(KickUser { user, ban }) => self.kick_user(key, &user, ban, cx),
-            SessionCommand::GainOp(GainOp { opword }) => self.gain_op(key, &opword, cx),
-            SessionCommand::ResetSession(ResetSession { kind }) => self.reset_session(key, &kind, cx),
-            SessionCommand::KillSession(KillSession { reason }) => self.kill_session(key, &reason, cx),
-            SessionCommand::AnnounceSession(AnnounceSession { url, private }) => {
-                self.announce_session(url, private, cx)
-            }
-            SessionCommand::UnlistSession(UnlistSession { url }) => {
-                cx.push(Effect::Unlist { url });
-                Ok(())
-            }
-            SessionCommand::RemoveBan(RemoveBan { id }) => self.remove_ban(key, id, cx),
-            SessionCommand::Mute(Mute { user, muted }) => self.mute(key, &user, muted, cx),
-            SessionCommand::Report(Report { user, reason, .. }) => self.report(key, user, &reason, cx),
-            SessionCommand::ExportBans(ExportBans { plain }) => self.export_bans(key, plain, cx),
-            SessionCommand::ImportBans(ImportBans { text }) => self.import_bans(key, &text, cx),
-            SessionCommand::AuthList(list) => self.auth_list(key, list.changes, cx),
-            SessionCommand::StreamResetStart(StreamResetStart { correlator }) => {
-                self.start_stream(key, &correlator, cx).map_err(Refused::from)
-            }
-            SessionCommand::StreamResetAbort(_) => self.abort_stream(key, cx).map_err(Refused::from),
-            SessionCommand::StreamResetFinish(StreamResetFinish { count }) => {
-                self.finish_stream(key, count, cx).map_err(Refused::from)
-            }
-            SessionCommand::InviteCreate(InviteCreate { max_uses, trust, op }) => {
-                self.invite_create(key, max_uses, trust, op, cx)
-            }
-            SessionCommand::InviteRemove(InviteRemove { secret }) => self.invite_remove(key, &secret, cx),
-            SessionCommand::ThumbnailError(ThumbnailError { correlator, error }) => {
-                self.thumbnail_failed(key, &correlator, &error, cx);
-                Ok(())
-            }
-        }
+        perform(command, self, key, cx)
     }
 
     fn check_right(&self, member: &Member, command: &str) -> CommandResult {

@@ -1,10 +1,18 @@
 //! `mute`: mutes or unmutes a user's chat.
 
-use drawhall_protocol::command::UserRef;
+use drawhall_protocol::command::{Mute, UserRef};
 
-use super::{CommandResult, Cx, MemberKey, SessionMachine};
+use super::{CommandResult, Cx, MemberKey, Perform, Right, SessionMachine};
 use crate::log::{Level, Topic};
 use crate::rules::session::broadcasts::List;
+
+impl Perform for Mute {
+    const RIGHT: Right = Right::Operator;
+
+    fn perform(self, session: &mut SessionMachine, sender: MemberKey, cx: &mut Cx<'_>) -> CommandResult {
+        session.mute(sender, &self.user, self.muted, cx)
+    }
+}
 
 impl SessionMachine {
     pub(super) fn mute(

@@ -1,10 +1,12 @@
 //! `report`: an abuse report, logged for moderators and administrators.
 
+use drawhall_protocol::command::Report;
+
 use std::net::IpAddr;
 
 use serde_json::{Value, json};
 
-use super::{CommandResult, Cx, Effect, MemberKey, SessionMachine};
+use super::{CommandResult, Cx, Effect, MemberKey, Perform, Right, SessionMachine};
 use crate::log::{Level, LogUser, Topic};
 use crate::rules::limits::{AddressBuckets, Bucket, REPORTS_A_MINUTE, Rate};
 use crate::rules::session::Member;
@@ -28,6 +30,14 @@ impl Reports {
     fn take(&mut self, address: Option<IpAddr>, now: Timestamp) -> bool {
         self.of_address.take(address, Rate::per_minute(REPORTS_A_MINUTE), now.monotonic_ms)
             && self.of_all.take(Rate::per_minute(SESSION_REPORTS_A_MINUTE), now.monotonic_ms)
+    }
+}
+
+impl Perform for Report {
+    const RIGHT: Right = Right::Anybody;
+
+    fn perform(self, session: &mut SessionMachine, sender: MemberKey, cx: &mut Cx<'_>) -> CommandResult {
+        session.report(sender, self.user, &self.reason, cx)
     }
 }
 

@@ -1,7 +1,17 @@
 //! `reset-session`: an operator replaces the history by an image that it uploads.
 
-use super::{CommandResult, Cx, MemberKey, SessionMachine};
+use drawhall_protocol::command::ResetSession;
+
+use super::{CommandResult, Cx, MemberKey, Perform, Right, SessionMachine};
 use crate::rules::session::SessionState;
+
+impl Perform for ResetSession {
+    const RIGHT: Right = Right::Operator;
+
+    fn perform(self, session: &mut SessionMachine, sender: MemberKey, cx: &mut Cx<'_>) -> CommandResult {
+        session.reset_session(sender, &self.kind, cx)
+    }
+}
 
 impl SessionMachine {
     pub(super) fn reset_session(&mut self, key: MemberKey, kind: &str, cx: &mut Cx<'_>) -> CommandResult {

@@ -3,7 +3,7 @@
 use drawhall_protocol::command::{SessionConf, SizeValue};
 use drawhall_protocol::reply::{ConfPart, PasswordChange, ServerReply};
 
-use super::{CommandResult, Cx, MemberKey, SessionMachine};
+use super::{CommandResult, Cx, MemberKey, Perform, Right, SessionMachine};
 use crate::config::{MAX_USER_LIMIT, MIN_USER_LIMIT, parse_size};
 use crate::log::{Level, LogUser, Topic};
 use crate::rules::session::PasswordKind;
@@ -31,6 +31,14 @@ struct Editor {
     browser: bool,
     /// May open sessions to browsers.
     manages_web: bool,
+}
+
+impl Perform for SessionConf {
+    const RIGHT: Right = Right::Operator;
+
+    fn perform(self, session: &mut SessionMachine, sender: MemberKey, cx: &mut Cx<'_>) -> CommandResult {
+        session.sessionconf(sender, &self, cx)
+    }
 }
 
 impl SessionMachine {

@@ -1,8 +1,34 @@
 //! `init-begin`, `init-complete`, `init-cancel`: upload by the host or resetter.
 
-use super::{CommandResult, Cx, MemberKey, SessionMachine};
+use drawhall_protocol::command::{InitBegin, InitCancel, InitComplete};
+
+use super::{CommandResult, Cx, MemberKey, Perform, Right, SessionMachine};
 use crate::log::{Level, Topic};
 use crate::rules::session::Member;
+
+impl Perform for InitBegin {
+    const RIGHT: Right = Right::Operator;
+
+    fn perform(self, session: &mut SessionMachine, sender: MemberKey, cx: &mut Cx<'_>) -> CommandResult {
+        session.init_begin(sender, cx)
+    }
+}
+
+impl Perform for InitComplete {
+    const RIGHT: Right = Right::Operator;
+
+    fn perform(self, session: &mut SessionMachine, sender: MemberKey, cx: &mut Cx<'_>) -> CommandResult {
+        session.init_complete(sender, cx)
+    }
+}
+
+impl Perform for InitCancel {
+    const RIGHT: Right = Right::Operator;
+
+    fn perform(self, session: &mut SessionMachine, sender: MemberKey, cx: &mut Cx<'_>) -> CommandResult {
+        session.init_cancel(sender, cx)
+    }
+}
 
 impl SessionMachine {
     /// Whether the member is uploading; logs if not.
