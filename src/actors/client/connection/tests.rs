@@ -112,3 +112,19 @@ async fn operations_on_a_disconnected_client_have_no_effect() {
     let received = String::from_utf8_lossy(&received);
     assert!(received.contains("seen") && received.ends_with("over") && !received.contains("not seen"));
 }
+
+#[actix_rt::test]
+async fn the_tasks_of_an_idle_connection_are_small() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let _stream = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
+    let (accepted, _) = listener.accept().await.unwrap();
+    let limits = TimeLimits::of(Rules::default().settings());
+    let shared = ConnShared::new(1, Context::<Client>::new().address(), limits);
+    let tls = Tls { certificate: None, limit_ms: 0 };
+    let carrying = carry(Opened::Tcp(accepted), ProxyHeader::Possible, tls, shared);
+    let size = size_of_val(&carrying);
+    assert!(
+        size <= 1024,
+        "{size} bytes: what handshakes and batches need is not for every connection to hold"
+    );
+}
