@@ -186,6 +186,7 @@ impl Session {
         ctx: &mut Context<Self>,
     ) -> Option<AdminAnswer> {
         let mut given = None;
+        let announced_before = self.announce;
         for effect in effects.drain(..) {
             match effect {
                 Effect::Client(conn, op) => self.outgoing.push((conn, op)),
@@ -208,6 +209,8 @@ impl Session {
                 Effect::End(ending) => {
                     self.ended = true;
                     self.ending = Some(ending);
+                    // The lobby is told of the end, and not of what has changed with it.
+                    self.announce = announced_before;
                 }
             }
         }
