@@ -98,6 +98,7 @@ impl DatabaseCopy {
             path.to_str().map(str::to_owned).ok_or_else(|| failed("its name is no Unicode text".into()))
         };
         let source = name(database)?;
+        remove_stale_copies(database);
         let copy = DatabaseCopy { path: PathBuf::from(format!("{source}.backup-{}", std::process::id())) };
         let mut connection = SqliteConnection::establish(&source).map_err(|e| failed(e.to_string()))?;
         connection
@@ -113,6 +114,22 @@ impl DatabaseCopy {
     /// Path of the copy.
     pub fn path(&self) -> &Path {
         &self.path
+    }
+}
+
+/// Removes copies of processes that were killed.
+fn remove_stale_copies(database: &Path) {
+    let Some(name) = database.file_name().and_then(|name| name.to_str()) else { return };
+    let parent = database.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    for copy in names_in(parent).unwrap_or_default() {
+        let rest = copy.strip_prefix(name).and_then(|rest| rest.strip_prefix(".backup-"));
+        // SQLite may have left a journal beside it.
+        let process = rest.map(|rest| rest.strip_suffix("-journal").unwrap_or(rest));
+        let Some(process) = process.and_then(|digits| digits.parse::<u32>().ok()) else { continue };
+        if !Path::new("/proc").join(process.to_string()).exists() {
+            // What stays only takes space.
+            let _ = fs::remove_file(parent.join(copy));
+        }
     }
 }
 
