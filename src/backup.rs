@@ -5,7 +5,8 @@ use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
 use drawhall::text;
-use drawhall::tools::backup::{self, Backup, DatabaseCopy, Job};
+use drawhall::tools::backup::{self, Backup, Job};
+use drawhall::tools::database_copy::DatabaseCopy;
 use drawhall::tools::restore;
 
 use crate::Failure;

@@ -2,6 +2,8 @@
 //!
 //! They are atomics, so counting is cheap in hot paths.
 
+mod process;
+
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -189,6 +191,8 @@ pub struct Metrics {
     pub log_left_out: Counter,
     /// Failed attempts to write the log to the database.
     pub log_errors: Counter,
+    /// When the certificate in use expires, in seconds since 1970; 0 without one.
+    pub certificate_not_after: Gauge,
     /// Free bytes of the disk of each watched directory, by path; empty until first measured.
     pub disks_free: Mutex<Vec<(String, u64)>>,
     /// Slow clients that were disconnected because they do not read.
@@ -213,6 +217,7 @@ pub static METRICS: Metrics = Metrics {
     log_waiting: Gauge::new(),
     log_left_out: Counter::new(),
     log_errors: Counter::new(),
+    certificate_not_after: Gauge::new(),
     disks_free: Mutex::new(Vec::new()),
     lagging: Counter::new(),
     storage_errors: Counter::new(),
@@ -281,9 +286,21 @@ pub fn page(current: &CurrentValues) -> String {
     let queues = [("hashes", &m.hashes_waiting), ("log", &m.log_waiting)];
     let queues = queues.map(|(queue, depth)| (queue, depth.get()));
     by_kind(("queue_depth", "queue", "Length of queues."), "gauge", &queues, &mut page);
+    let not_after = Some(m.certificate_not_after.get()).filter(|seconds| *seconds > 0);
+    certificate(not_after, &mut page);
     disks(&m.disks_free.lock().unwrap_or_else(PoisonError::into_inner), &mut page);
     delays(&m.fan_out, &mut page);
+    process::write(resident_bytes(), &mut page);
     page
+}
+
+fn certificate(not_after: Option<u64>, page: &mut String) {
+    let name = "drawhall_certificate_not_after_timestamp_seconds";
+    let help = "When the certificate in use expires, in seconds since 1970.";
+    let _ = writeln!(page, "# HELP {name} {help}\n# TYPE {name} gauge");
+    if let Some(seconds) = not_after {
+        let _ = writeln!(page, "{name} {seconds}");
+    }
 }
 
 fn disks(disks: &[(String, u64)], page: &mut String) {
@@ -369,7 +386,8 @@ mod tests {
         assert!(page.contains("\ndrawhall_connections 3\n"));
         for line in page.lines().filter(|l| !l.starts_with('#')) {
             let (name, value) = line.rsplit_once(' ').unwrap();
-            assert!(name.starts_with("drawhall_") && value.parse::<f64>().is_ok(), "{line}");
+            let is_ours = name.starts_with("drawhall_") || name.starts_with("process_");
+            assert!(is_ours && value.parse::<f64>().is_ok(), "{line}");
         }
     }
 }

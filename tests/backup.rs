@@ -379,3 +379,55 @@ fn a_backup_that_fails_leaves_the_previous_one() {
     let left = fs::read_dir(&data).unwrap().map(|e| e.unwrap().file_name().into_string().unwrap());
     assert!(left.into_iter().all(|name| !name.contains("backup")));
 }
+
+/// Whether strace is there. System calls have other names on other processors.
+fn can_trace() -> bool {
+    let traced = Command::new("strace").args(["-o", "/dev/null", "true"]).stderr(Stdio::null()).status();
+    let traced = cfg!(target_arch = "x86_64") && traced.is_ok_and(|status| status.success());
+    if !traced {
+        common::skip::skip("strace", "strace cannot be run here");
+    }
+    traced
+}
+
+/// Backs up and is killed at this call of the system; `None` if there are not so many.
+fn killed_at(call: &str, when: u32, folder: &Path) -> Option<()> {
+    let inject = format!("inject={call}:signal=KILL:when={when}");
+    let done = Command::new("strace")
+        .args(["-f", "-qq", "-o", "/dev/null", "-e", &format!("trace={call}"), "-e", &inject])
+        .args([env!("CARGO_BIN_EXE_drawhall"), "backup", "b.tar.gz", "--data", "data"])
+        .current_dir(folder)
+        .output()
+        .unwrap();
+    (!done.status.success()).then_some(())
+}
+
+#[test]
+fn a_backup_that_is_killed_leaves_the_previous_one_whole() {
+    if !can_trace() {
+        return;
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let data = data(folder.path());
+    works(&["backup", "b.tar.gz", "--data", "data"], folder.path());
+    let mut deaths = 0;
+    for call in ["write", "pwrite64", "rename", "unlink", "fsync", "fdatasync"] {
+        for when in 1.. {
+            if killed_at(call, when, folder.path()).is_none() {
+                break;
+            }
+            deaths += 1;
+            let restored = format!("{call}-{when}");
+            works(&["restore", "b.tar.gz", "--data", &restored], folder.path());
+            let told = works(&["check", &format!("{restored}/sessions")], folder.path());
+            assert_eq!(told, "1 sessions, 0 problems\n", "killed at {call} {when}");
+            fs::remove_dir_all(folder.path().join(restored)).unwrap();
+        }
+    }
+    assert!(deaths >= 10, "only {deaths} calls were found");
+    works(&["backup", "b.tar.gz", "--data", "data"], folder.path());
+    let left = fs::read_dir(&data).unwrap().map(|e| e.unwrap().file_name().into_string().unwrap());
+    let left: Vec<String> = left.into_iter().filter(|name| name.contains("backup")).collect();
+    assert!(left.is_empty(), "killed processes leave {left:?}");
+    assert!(!folder.path().join("b.tar.gz.new").exists());
+}

@@ -17,10 +17,6 @@ use std::io::{self, BufReader, BufWriter, Read, Seek as _, Write};
 use std::path::{Path, PathBuf};
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use diesel::connection::SimpleConnection as _;
-use diesel::prelude::*;
-use diesel::sql_types::Text;
-use diesel::sqlite::SqliteConnection;
 use drawhall_protocol::recording::dprec::DprecReader;
 use flate2::Compression;
 use flate2::write::GzEncoder;
@@ -42,8 +38,6 @@ pub(super) const FORMAT: u64 = 1;
 const NAME: (&str, &str) = ("drawhall-", ".tar.gz");
 /// How often a session whose files are being replaced is read again.
 const MAX_ATTEMPTS: usize = 100;
-/// How long SQLite waits for locks, in milliseconds.
-const BUSY_MS: u32 = 5000;
 /// Size of buffers in bytes.
 pub(super) const BUFFER_BYTES: usize = 256 << 10;
 /// Mode of files in an archive.
@@ -79,54 +73,10 @@ pub(super) fn file_error(path: &Path) -> impl Fn(io::Error) -> BackupError + '_ 
     move |source| BackupError::File { path: path.to_owned(), source }
 }
 
-/// A copy of a database beside it. It is removed when this is dropped.
-#[derive(Debug)]
-pub struct DatabaseCopy {
-    path: PathBuf,
-}
-
-impl DatabaseCopy {
-    /// Copies a database that may be in use; blocks. Its schema does not matter.
-    ///
-    /// # Errors
-    /// When it cannot be read, or the copy cannot be written.
-    pub fn of(database: &Path) -> Result<DatabaseCopy, BackupError> {
-        let failed = |reason: String| BackupError::Database { path: database.to_owned(), reason };
-        // SQLite would create a missing one.
-        fs::metadata(database).map_err(|e| failed(e.to_string()))?;
-        let name = |path: &Path| {
-            path.to_str().map(str::to_owned).ok_or_else(|| failed("its name is no Unicode text".into()))
-        };
-        let source = name(database)?;
-        let copy = DatabaseCopy { path: PathBuf::from(format!("{source}.backup-{}", std::process::id())) };
-        let mut connection = SqliteConnection::establish(&source).map_err(|e| failed(e.to_string()))?;
-        connection
-            .batch_execute(&format!("PRAGMA busy_timeout = {BUSY_MS}"))
-            .map_err(|e| failed(e.to_string()))?;
-        diesel::sql_query("VACUUM INTO ?")
-            .bind::<Text, _>(name(&copy.path)?)
-            .execute(&mut connection)
-            .map_err(|e| failed(e.to_string()))?;
-        Ok(copy)
-    }
-
-    /// Path of the copy.
-    pub fn path(&self) -> &Path {
-        &self.path
-    }
-}
-
-impl Drop for DatabaseCopy {
-    fn drop(&mut self) {
-        // It may not exist yet.
-        let _ = fs::remove_file(&self.path);
-    }
-}
-
 /// What to back up, and where to.
 #[derive(Debug)]
 pub struct Job<'a> {
-    /// A database that nobody writes, see [`DatabaseCopy`].
+    /// A database that nobody writes, see [`super::database_copy`].
     pub database: Option<&'a Path>,
     /// Session directory.
     pub sessions: Option<&'a Path>,
@@ -225,7 +175,7 @@ fn remove_old(directory: &Path, keep: usize) -> Result<Vec<PathBuf>, BackupError
 }
 
 /// Names of the regular files of a directory, sorted.
-fn names_in(directory: &Path) -> io::Result<Vec<String>> {
+pub(super) fn names_in(directory: &Path) -> io::Result<Vec<String>> {
     let mut names = Vec::new();
     for entry in fs::read_dir(directory)? {
         let entry = entry?;

@@ -3,6 +3,7 @@
 pub mod account;
 pub mod backup;
 pub mod convert;
+pub mod database_copy;
 pub mod inspect;
 pub mod restore;
 pub mod sessions;

@@ -11,7 +11,9 @@ use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::{ServerConfig, SignatureAlgorithm};
 use tokio::sync::watch;
 use tokio_rustls::TlsAcceptor;
+use x509_cert::der::Decode as _;
 
+use crate::metrics::METRICS;
 use crate::text;
 
 /// How often the certificate files are checked for a reload.
@@ -94,9 +96,10 @@ impl CertificateFiles {
         };
         let chain: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(read(&path)?.as_bytes()).collect();
         let chain = chain.map_err(|e| none("certificate", &path, e.to_string()))?;
-        if chain.is_empty() {
+        let Some(first) = chain.first() else {
             return Err(none("certificate", &path, "it holds no PEM block of a certificate".into()));
-        }
+        };
+        let not_after = expiry(first);
         let key = PrivateKeyDer::from_pem_slice(read(&self.key)?.as_bytes())
             .map_err(|e| none("private key", &self.key, e.to_string()))?;
         if ring::sign::any_supported_type(&key).is_err() {
@@ -111,7 +114,7 @@ impl CertificateFiles {
             key: self.key.clone(),
             reason: error.to_string(),
         })?;
-        Ok(Certificate(Arc::new(config)))
+        Ok(Certificate { config: Arc::new(config), not_after })
     }
 
     fn check_algorithm(&self, key: &PrivateKeyDer<'_>) -> Result<(), CertificateError> {
@@ -151,13 +154,28 @@ pub struct LoadedCertificate {
 
 /// A certificate with its key, as a TLS configuration. Clones share it.
 #[derive(Debug, Clone)]
-pub struct Certificate(Arc<ServerConfig>);
+pub struct Certificate {
+    config: Arc<ServerConfig>,
+    /// When it expires, in seconds since 1970, if that can be read.
+    not_after: Option<u64>,
+}
+
+/// When a certificate expires, in seconds since 1970.
+fn expiry(certificate: &CertificateDer<'_>) -> Option<u64> {
+    let certificate = x509_cert::Certificate::from_der(certificate).ok()?;
+    Some(certificate.tbs_certificate().validity().not_after.to_unix_duration().as_secs())
+}
 
 impl Certificate {
     /// Performs TLS handshakes with this certificate.
     pub fn acceptor(&self) -> TlsAcceptor {
-        TlsAcceptor::from(self.0.clone())
+        TlsAcceptor::from(self.config.clone())
     }
+}
+
+/// Sets the metric of the certificate in use.
+fn show_expiry(certificate: &Certificate) {
+    METRICS.certificate_not_after.set(certificate.not_after.unwrap_or(0));
 }
 
 /// Certificate reload: loads the files whenever they have changed, or when `reload` is notified. Open connections
@@ -171,6 +189,7 @@ pub async fn watch_files(
 ) {
     let mut interval = crate::clock::every(CHECK_INTERVAL);
     let mut logged_error = String::new();
+    show_expiry(&current.borrow());
     loop {
         // `changed` fails when the server stops; the interval goes on then.
         tokio::select! {
@@ -188,6 +207,7 @@ pub async fn watch_files(
                 loaded = stamp;
                 logged_error.clear();
                 tracing::info!("the certificate was read again");
+                show_expiry(&certificate);
                 current.send_replace(certificate);
             }
             Ok(Some(Err(error))) => {
