@@ -5,6 +5,7 @@
 //! | [`config`] | settings and where they come from |
 //! | [`log`] | the event log and its text form |
 //! | [`db`] | the configuration database |
+//! | [`rules`] | pure state machines: what is decided |
 //! | [`history`] | the message log of a session: one writer, many readers |
 //! | [`session`] | who is in a session, what each may do, what enters its history |
 //! | [`client`] | connections: login, reading, writing |
@@ -34,6 +35,7 @@ pub mod http;
 pub mod limits;
 pub mod log;
 pub mod metrics;
+pub mod rules;
 pub mod server;
 pub mod session;
 pub mod storage;

@@ -10,7 +10,7 @@ use super::schemas::{
     CHAT, CORRELATOR, INVITE, INVITES, LISTING, NOTHING, PASSWORD_CHECK, SESSION, SESSION_DETAILS, THUMBNAIL,
     USER,
 };
-use super::{AdminState, new_session};
+use super::{AdminState, new_session, undo};
 use crate::clock::Timestamp;
 use crate::server::{FindActive, ListSession, ListSessions, MakeFromTemplate, TellSessions};
 use crate::session::actor::{Administer, Session};
@@ -303,6 +303,9 @@ impl AdminState {
 
 /// Parses a request below `sessions/ID`.
 fn parse_command(request: &Request, rest: &[&str]) -> Result<AdminRequest, AdminError> {
+    if let Some(parsed) = undo::parse(request, rest) {
+        return parsed;
+    }
     let bool = |key: &str| request.bool(key).unwrap_or(false);
     Ok(match (request.method, rest) {
         (Method::Get, []) => AdminRequest::Describe,

@@ -542,5 +542,7 @@ impl History {
     }
 }
 
+mod visit;
+
 #[cfg(test)]
 mod tests;

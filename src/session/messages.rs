@@ -131,7 +131,7 @@ impl SessionMachine {
     }
 
     /// Side effects of frames that entered the history.
-    fn appended(&mut self, bytes: &[u8], now: Timestamp, effects: &mut Effects) {
+    pub(super) fn appended(&mut self, bytes: &[u8], now: Timestamp, effects: &mut Effects) {
         self.keep_for_recording(bytes);
         if self.state == SessionState::Initialization
             && let index = self.history.last_index()

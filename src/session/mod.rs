@@ -27,6 +27,7 @@ pub mod persistence;
 mod reset;
 pub mod rng;
 mod roles;
+mod rollback;
 mod roster;
 mod settings;
 mod snapshot;
@@ -59,6 +60,7 @@ use password_verifier::PasswordVerifier;
 use persistence::PersistedFields;
 use rng::Rng;
 use roster::{MemberKey, Roster};
+pub use rollback::{Rollback, UndoRequest};
 pub use settings::ServerSettings;
 use streamed_reset::StagedReset;
 
@@ -155,6 +157,7 @@ pub struct SessionMachine {
     uploader: Option<u8>,
     image: ResetImage,
     autoreset: AutoResetState,
+    rollback: Rollback,
     staged: Option<StagedReset>,
     /// Reader offsets have been set for the present input.
     reader_offsets_known: bool,
@@ -220,6 +223,7 @@ impl SessionMachine {
         now: Timestamp,
     ) -> Self {
         let settings = &shared.settings;
+        let rollback = Rollback::new(protocol.layout());
         let mut machine = Self {
             id,
             alias,
@@ -246,6 +250,7 @@ impl SessionMachine {
             uploader: None,
             image: ResetImage::default(),
             autoreset: AutoResetState::default(),
+            rollback,
             staged: None,
             reader_offsets_known: false,
             bans: BanList::default(),
@@ -553,6 +558,7 @@ impl SessionMachine {
             return;
         }
         self.expire_chat(now, effects);
+        self.follow_history();
         let settings = &self.shared.settings;
         let since = |ms: u64| now.monotonic_ms.saturating_sub(ms);
         let last_event = self.last_event.monotonic_ms;

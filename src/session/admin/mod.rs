@@ -15,7 +15,7 @@ pub(super) use chat::AdminChat;
 use super::broadcasts::List;
 use super::member::{AuthenticatedClient, Member, ResetRole};
 use super::thumbnail::{NotAsked, PictureWish};
-use super::{ConnId, DisconnectReason, Effects, SessionMachine, SessionState};
+use super::{ConnId, DisconnectReason, Effects, SessionMachine, SessionState, UndoRequest};
 use crate::clock::{Timestamp, iso_of};
 use crate::log::{Level, Topic};
 
@@ -96,6 +96,10 @@ pub enum AdminRequest {
     Say(String, u64),
     /// Leaves the chat with a last message (empty for none), then reads from an offset on.
     LeaveChat(String, u64),
+    /// The people of the history, with what can be undone of each.
+    People,
+    /// Undoes or redoes what somebody drew.
+    Undo(UndoRequest),
 }
 
 /// Error of an admin operation.
@@ -259,6 +263,8 @@ impl SessionMachine {
             AdminRequest::ReadChat(offset) => self.read_chat(offset, now),
             AdminRequest::Say(message, offset) => self.say(&message, offset, now, effects),
             AdminRequest::LeaveChat(message, offset) => self.leave_chat(&message, offset, now, effects),
+            AdminRequest::People => self.people(),
+            AdminRequest::Undo(request) => self.undo_person(&request, now, effects),
         }
     }
 

@@ -36,7 +36,7 @@ impl SessionMachine {
             return Err("cannot kick trusted users".into());
         }
         let (by, banner) = (kicker.name().to_owned(), kicker.client.identity.clone());
-        let (identity, user) = (victim.client.identity.clone(), victim.log_user());
+        let (identity, user, id) = (victim.client.identity.clone(), victim.log_user(), victim.id);
         let known = ban && self.bans.matches(&identity).is_some();
         let banned = ban && !known && self.bans.add(&identity, &by, &banner);
         if banned {
@@ -48,6 +48,7 @@ impl SessionMachine {
         if !ban || known {
             self.announce_removal("kick", &identity.name, &by, effects);
         }
+        self.offer_undo(id, effects);
         match (known, ban && !banned) {
             (true, _) => Err(format!("{} is already banned.", identity.name).into()),
             (false, true) => Err(format!("Error banning {}.", identity.name).into()),
@@ -78,6 +79,7 @@ impl SessionMachine {
         self.note_about(user, Level::Info, Topic::Ban, format!("Banned by {by}"), now, effects);
         self.send_list(List::Bans, now, effects);
         self.announce_removal("ban", name, &by, effects);
+        self.offer_undo(id, effects);
         Ok(())
     }
 

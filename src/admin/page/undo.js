@@ -1,0 +1,48 @@
+// Undoing what somebody drew in a session, also of people who have left.
+
+import { el, fill, button, field, table, tag, say, ask } from "./dom.js";
+import { get, post } from "./api.js";
+
+const actions = (count) => `${count} ${count === 1 ? "action" : "actions"}`;
+
+/** Asks how many actions of a person to undo, and does it. Returns whether something was undone. */
+export async function undo(path, person) {
+  const answer = await ask(`Undo what ${person.name || "somebody"} drew?`,
+    `${actions(person.undoable)} can be undone, newest first. Everybody in the session sees it at once. Redo takes it back, as long as they do not draw on.`,
+    { action: "Undo", danger: true, fields: [
+      field("count", "How many of the newest actions", { kind: "number", min: 1, max: person.undoable, value: person.undoable, required: true })] });
+  if (!answer) return false;
+  const done = await post(`${path}/undo`, { person: person.person, name: person.name, count: answer.count });
+  say(`${actions(done.count)} of ${person.name} undone, ${done.left} more can be.`);
+  return true;
+}
+
+async function redo(path, person) {
+  const done = await post(`${path}/undo`, { person: person.person, name: person.name, redo: true });
+  say(`${actions(done.count)} of ${person.name} redone.`);
+}
+
+/** After a kick or ban: offers to undo what that person drew, if anything can be. */
+export async function offerUndo(path, id) {
+  const { people } = await get(`${path}/people`);
+  const person = people.filter((p) => p.id === id && p.undoable > 0).at(-1);
+  return person ? undo(path, person) : false;
+}
+
+/** Draws the list of people. */
+export async function drawUndo(element, path, locked, reload) {
+  const { people, undoDepth, canvasLocked } = await get(`${path}/people`);
+  const act = (text, what, kind) => button(text, async () => { await what(); await reload(); }, kind);
+  fill(element,
+    el("p", { class: "soft" }, `Also of people who have left. The newest ${undoDepth} actions of everybody together can be undone.`,
+      canvasLocked ? " The canvas is locked; it is unlocked for the moment of the undo." : ""),
+    table("Who drew", [
+      { title: "Name", cell: (p) => p.name || `user ${p.id}` },
+      { title: "Flags", cell: (p) => el("span", {}, [p.auth && "account", !p.online && "has left"].filter(Boolean).map(tag)) },
+      { title: "Actions", num: true, cell: (p) => String(p.actions) },
+      { title: "Can be undone", num: true, cell: (p) => String(p.undoable) },
+      { title: "Undo", cell: (p) => (locked ? "" : el("div", { class: "row" },
+        p.undoable ? act(`Undo of ${p.name || p.id}`, () => undo(path, p), "danger") : el("span", { class: "soft" }, p.actions ? p.reason : ""),
+        p.redoable ? act(`Redo ${p.redoable} of ${p.name || p.id}`, () => redo(path, p), "plain") : null)) },
+    ], people.filter((p) => p.actions), "Nobody has drawn since the last reset."));
+}

@@ -1,0 +1,89 @@
+//! Endpoints `sessions/ID/people` and `sessions/ID/undo`: who drew in a session, and taking back what somebody drew.
+
+use serde_json::Value;
+
+use super::operation::{Answer, Body, Field, Kind, Operation, Schema, bool, number, text};
+use super::request::{Method, Request, bad, unsupported};
+use crate::session::UndoRequest;
+use crate::session::admin::{ADMINISTRATOR, AdminError, AdminRequest};
+
+const PERSON: Schema = Schema {
+    name: "Person",
+    fields: &[
+        number("person", "Identifies the person in this session.").required(),
+        number("id", "User id; after a leave somebody else may get it.").required(),
+        text("name", "Name; empty if unknown.").required(),
+        bool("auth", "An account.").required(),
+        bool("online", "Still there.").required(),
+        number("actions", "Actions since the last reset.").required(),
+        number("undoable", "How many of the newest actions can be undone.").required(),
+        number("redoable", "How many undone actions can be redone.").required(),
+        text("reason", "Why nothing can be undone; empty if something can.").required(),
+    ],
+};
+
+const PEOPLE: Schema = Schema {
+    name: "People",
+    fields: &[
+        Field::new("people", Kind::ListOf(&PERSON), "Who is there, and who left and drew lately.").required(),
+        number("undoDepth", "How many of the newest actions of everybody can be undone.").required(),
+        bool("canvasLocked", "The canvas is locked.").required(),
+    ],
+};
+
+const UNDONE: Schema = Schema {
+    name: "Undone",
+    fields: &[
+        text("status", "\"ok\".").required(),
+        number("count", "Actions that were undone or redone.").required(),
+        number("left", "Actions that still can be.").required(),
+    ],
+};
+
+pub(super) const OPERATIONS: &[Operation] = &[
+    Operation::get(
+        "sessions/{session}/people",
+        "Who drew in it, also those who left, with what can be undone of each.",
+        Answer::One(&PEOPLE),
+    ),
+    Operation::post(
+        "sessions/{session}/undo",
+        "Undoes or redoes the newest actions of a person for everybody.",
+        Answer::One(&UNDONE),
+    )
+    .locked_by("sessions")
+    .body(Body::Fields(&[
+        number("person", "The person, from the list of people.").required(),
+        text("name", "The person's name: refused if it is somebody else by now."),
+        number("count", "How many actions; all that can be reached without it."),
+        bool("redo", "Redo what was undone."),
+    ])),
+];
+
+/// Parses a request below `sessions/ID` if it belongs here.
+pub(super) fn parse(request: &Request, rest: &[&str]) -> Option<Result<AdminRequest, AdminError>> {
+    match (request.method, rest) {
+        (Method::Get, ["people"]) => Some(Ok(AdminRequest::People)),
+        (Method::Post, ["undo"]) => Some(parse_undo(request)),
+        (_, ["people" | "undo", ..]) => Some(Err(unsupported())),
+        _ => None,
+    }
+}
+
+fn parse_undo(request: &Request) -> Result<AdminRequest, AdminError> {
+    let person = request.body.get("person").and_then(Value::as_i64);
+    let count = match request.body.get("count") {
+        None | Some(Value::Null) => None,
+        Some(count) => {
+            let count = count.as_u64().filter(|count| *count > 0);
+            Some(count.ok_or_else(|| bad("count must be a number above 0"))? as usize)
+        }
+    };
+    Ok(AdminRequest::Undo(UndoRequest {
+        person: person.ok_or_else(|| bad("Missing or invalid person"))?,
+        name: request.body.get("name").and_then(Value::as_str).map(str::to_owned),
+        count,
+        redo: request.bool("redo").unwrap_or(false),
+        by: ADMINISTRATOR.to_owned(),
+    }))
+}

@@ -1,0 +1,3 @@
+//! What is decided: pure state machines without I/O, clocks or actors.
+
+pub mod undo;

@@ -1,0 +1,145 @@
+//! Undoing what somebody drew, over the admin API and at the shell, as the clients of the session see it.
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
+
+mod common;
+
+use common::client::Received;
+use common::http::{Answer, request};
+use common::{Client, TestServer};
+use drawhall::server::run::ServeOptions;
+use serde_json::{Value, json};
+
+const UNDO_POINT: u8 = 128;
+const DABS: u8 = 148;
+const UNDO: u8 = 255;
+
+fn server(options: ServeOptions) -> TestServer {
+    TestServer::start_with("", ServeOptions { admin_port: Some(0), websocket_port: Some(0), ..options })
+}
+
+fn ask(server: &TestServer, method: &str, path: &str, body: Option<&Value>) -> Answer {
+    request(server.admin.unwrap(), method, &format!("/api/sessions/{path}"), "", body)
+}
+
+/// Actions of an undo point and a stroke each.
+fn draw(client: &mut Client, actions: usize) {
+    for _ in 0..actions {
+        client.send(UNDO_POINT, 0, &[]);
+        client.send(DABS, 0, &[7; 40]);
+    }
+}
+
+/// Waits until so many strokes of a user have arrived.
+fn see(client: &mut Client, user: u8, strokes: usize) {
+    for _ in 0..strokes {
+        client.until(|m| m.kind == DABS && m.user == user);
+    }
+}
+
+fn person(server: &TestServer, session: &str, name: &str) -> Value {
+    let list = ask(server, "GET", &format!("{session}/people"), None);
+    assert_eq!(list.status, 200, "{}", list.json);
+    let people = list.json["people"].as_array().unwrap();
+    people.iter().rfind(|person| person["name"] == name).cloned().unwrap_or_default()
+}
+
+/// The undos that a client receives, as user, `override_user` and `redo`.
+fn undos(client: &mut Client, count: usize) -> Vec<(u8, Vec<u8>)> {
+    let undo = |client: &mut Client| {
+        let Received { user, payload, .. } = client.until(|m| m.kind == UNDO);
+        (user, payload)
+    };
+    (0..count).map(|_| undo(client)).collect()
+}
+
+/// Somebody covers the canvas and leaves; two others, over TCP and over WebSocket, see it undone and redone.
+#[test]
+fn what_somebody_drew_who_has_left_is_undone_for_everybody() {
+    let server = server(ServeOptions::default());
+    let mut host = server.connect();
+    let id = host.host_running("Host");
+    let mut viewer = server.connect_websocket("").unwrap();
+    viewer.join("Viewer", &id);
+    let mut vandal = server.connect();
+    let user = vandal.join("Vandal", &id);
+    draw(&mut vandal, 6);
+    see(&mut host, user, 6);
+    see(&mut viewer, user, 6);
+    vandal.close();
+    host.until(|m| m.kind == 33 && m.user == user);
+    let listed = person(&server, &id, "Vandal");
+    assert_eq!((&listed["undoable"], &listed["online"]), (&json!(6), &json!(false)));
+
+    let body = json!({"person": listed["person"], "name": "Vandal", "count": 5});
+    let answer = ask(&server, "POST", &format!("{id}/undo"), Some(&body));
+    assert_eq!((answer.status, &answer.json), (200, &json!({"status": "ok", "count": 5, "left": 1})));
+    assert_eq!(undos(&mut host, 5), vec![(0, vec![user, 0]); 5]);
+    assert_eq!(undos(&mut viewer, 5), vec![(0, vec![user, 0]); 5]);
+
+    let body = json!({"person": listed["person"], "redo": true});
+    let answer = ask(&server, "POST", &format!("{id}/undo"), Some(&body));
+    assert_eq!(answer.json["count"], 5);
+    assert_eq!(undos(&mut host, 5), vec![(0, vec![user, 1]); 5]);
+    assert_eq!(person(&server, &id, "Vandal")["undoable"], 6);
+}
+
+#[test]
+fn requests_that_cannot_be_met_are_refused_with_the_reason() {
+    let server = server(ServeOptions::default());
+    let mut host = server.connect();
+    let id = host.host_running("Host");
+    draw(&mut host, 1);
+    let listed = person(&server, &id, "Host")["person"].clone();
+    for (body, status, words) in [
+        (json!({}), 400, "person"),
+        (json!({"person": "Host"}), 400, "person"),
+        (json!({"person": listed, "count": 0}), 400, "count"),
+        (json!({"person": listed, "name": "Ann"}), 409, "outdated"),
+        (json!({"person": 1_000_000}), 409, "reached"),
+        (json!({"person": listed, "redo": true}), 409, "redone"),
+    ] {
+        let answer = ask(&server, "POST", &format!("{id}/undo"), Some(&body));
+        let message = answer.json["message"].as_str().unwrap_or_default();
+        assert!(answer.status == status && message.contains(words), "{body}: {}", answer.json);
+    }
+    assert_eq!(ask(&server, "GET", "nowhere/people", None).status, 404);
+    assert_eq!(ask(&server, "PUT", &format!("{id}/people"), Some(&json!({}))).status, 400);
+}
+
+fn ctl(server: &TestServer, args: &[&str]) -> (String, bool) {
+    let url = format!("http://{}", server.admin.unwrap());
+    let program = std::process::Command::new(env!("CARGO_BIN_EXE_drawhall"));
+    let out = { program }.args(["ctl", "--url", &url]).args(args).output().unwrap();
+    let said = if out.status.success() { out.stdout } else { out.stderr };
+    (String::from_utf8(said).unwrap(), out.status.success())
+}
+
+/// Also for a session that is loaded from its files.
+#[test]
+fn the_shell_undoes_by_name_also_after_a_restart() {
+    let sessions = tempfile::tempdir().unwrap();
+    let options = || ServeOptions { sessions: Some(sessions.path().into()), ..ServeOptions::default() };
+    let mut first = server(options());
+    let mut host = first.connect();
+    let id = host.host_running("Host");
+    host.command("sessionconf", json!([]), json!({"persistent": true}));
+    let mut vandal = first.connect();
+    let user = vandal.join("Vandal", &id);
+    draw(&mut vandal, 3);
+    see(&mut host, user, 3);
+    let (said, fine) = ctl(&first, &["people", &id]);
+    assert!(fine && said.contains("Vandal"), "{said}");
+    assert_eq!(ctl(&first, &["undo", &id, "Vandal", "--count", "1"]).0, "undid 1 actions of Vandal; 2 more can be undone\n");
+    undos(&mut host, 1);
+    first.stop();
+
+    let second = server(options());
+    let (said, fine) = ctl(&second, &["undo", &id, "nobody"]);
+    assert!(!fine && said.contains("nobody called"), "{said}");
+    assert_eq!(ctl(&second, &["undo", &id, "Vandal"]).0, "undid 2 actions of Vandal; 0 more can be undone\n");
+    assert_eq!(ctl(&second, &["undo", &id, "Vandal", "--redo"]).0, "redid 3 actions of Vandal; 0 more can be redone\n");
+    let mut again = second.connect();
+    again.join("Again", &id);
+    let seen: Vec<(u8, Vec<u8>)> = undos(&mut again, 6);
+    assert_eq!(seen, [vec![(0, vec![user, 0]); 3], vec![(0, vec![user, 1]); 3]].concat());
+}
