@@ -344,13 +344,7 @@ impl Api {
         Ok(())
     }
 
-    async fn undo(
-        &self,
-        session: &str,
-        person: &str,
-        count: Option<u32>,
-        redo: bool,
-    ) -> Result<(), Failure> {
+    async fn undo(&self, session: &str, person: &str, count: Option<u32>, redo: bool) -> Result<(), Failure> {
         let path = format!("sessions/{}", path_segment(session));
         let people = self.get(&format!("{path}/people")).await?;
         let person = find_person(&people["people"], person)?;
@@ -520,7 +514,8 @@ mod tests {
 
     #[test]
     fn people_are_found_by_number_or_by_a_name_that_only_one_has() {
-        let list = json!([{"person": 7, "name": "Ann"}, {"person": 9, "name": "Bo"}, {"person": 12, "name": "Bo"}]);
+        let list =
+            json!([{"person": 7, "name": "Ann"}, {"person": 9, "name": "Bo"}, {"person": 12, "name": "Bo"}]);
         assert_eq!(find_person(&list, "Ann").unwrap()["person"], 7);
         assert_eq!(find_person(&list, "12").unwrap()["person"], 12);
         assert!(find_person(&list, "Bo").is_err() && find_person(&list, "nobody").is_err());

@@ -129,7 +129,10 @@ fn the_shell_undoes_by_name_also_after_a_restart() {
     see(&mut host, user, 3);
     let (said, fine) = ctl(&first, &["people", &id]);
     assert!(fine && said.contains("Vandal"), "{said}");
-    assert_eq!(ctl(&first, &["undo", &id, "Vandal", "--count", "1"]).0, "undid 1 actions of Vandal; 2 more can be undone\n");
+    assert_eq!(
+        ctl(&first, &["undo", &id, "Vandal", "--count", "1"]).0,
+        "undid 1 actions of Vandal; 2 more can be undone\n"
+    );
     undos(&mut host, 1);
     first.stop();
 
@@ -137,7 +140,10 @@ fn the_shell_undoes_by_name_also_after_a_restart() {
     let (said, fine) = ctl(&second, &["undo", &id, "nobody"]);
     assert!(!fine && said.contains("nobody called"), "{said}");
     assert_eq!(ctl(&second, &["undo", &id, "Vandal"]).0, "undid 2 actions of Vandal; 0 more can be undone\n");
-    assert_eq!(ctl(&second, &["undo", &id, "Vandal", "--redo"]).0, "redid 3 actions of Vandal; 0 more can be redone\n");
+    assert_eq!(
+        ctl(&second, &["undo", &id, "Vandal", "--redo"]).0,
+        "redid 3 actions of Vandal; 0 more can be redone\n"
+    );
     let mut again = second.connect();
     again.join("Again", &id);
     let seen: Vec<(u8, Vec<u8>)> = undos(&mut again, 6);

@@ -5,8 +5,8 @@
 
 use super::request::{Method, not_found, unsupported};
 use super::{
-    accounts, bans, events, extbans, log, login, openapi, overview, server, sessions, settings, undo,
-    users, whitelist,
+    accounts, bans, events, extbans, log, login, openapi, overview, server, sessions, settings, undo, users,
+    whitelist,
 };
 use crate::session::admin::AdminError;
 

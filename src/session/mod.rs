@@ -59,8 +59,8 @@ use password_attempts::PasswordAttempts;
 use password_verifier::PasswordVerifier;
 use persistence::PersistedFields;
 use rng::Rng;
-use roster::{MemberKey, Roster};
 pub use rollback::{Rollback, UndoRequest};
+use roster::{MemberKey, Roster};
 pub use settings::ServerSettings;
 use streamed_reset::StagedReset;
 

@@ -104,9 +104,12 @@ impl SessionMachine {
     /// The people of the history: who is there, and who has left and drew something that can be reached.
     pub(super) fn people(&mut self) -> AdminAnswer {
         let machine = self.undo_machine()?;
-        let people: Vec<Value> = machine.people().iter().map(|person| person_value(machine, person)).collect();
+        let people: Vec<Value> =
+            machine.people().iter().map(|person| person_value(machine, person)).collect();
         let depth = machine.points().depth();
-        Ok(json!({"people": people, "undoDepth": depth, "canvasLocked": machine.permissions().canvas_locked()}))
+        Ok(
+            json!({"people": people, "undoDepth": depth, "canvasLocked": machine.permissions().canvas_locked()}),
+        )
     }
 
     /// Undoes or redoes the newest actions of a person.
@@ -117,13 +120,17 @@ impl SessionMachine {
         effects: &mut Effects,
     ) -> AdminAnswer {
         if self.state != SessionState::Running {
-            return Err(AdminError::new(409, "The session is being reset or set up: try again when it is done"));
+            return Err(AdminError::new(
+                409,
+                "The session is being reset or set up: try again when it is done",
+            ));
         }
         let layout = self.protocol.layout();
         let machine = self.undo_machine()?;
         let reachable =
             if request.redo { machine.redoable(request.person) } else { machine.undoable(request.person) };
-        let reachable = reachable.map_err(|reason| AdminError::new(409, format!("Not possible: {reason}")))?;
+        let reachable =
+            reachable.map_err(|reason| AdminError::new(409, format!("Not possible: {reason}")))?;
         let person = machine.people().get(request.person).cloned().ok_or_else(AdminError::not_found)?;
         if request.name.as_ref().is_some_and(|name| *name != person.name) {
             return Err(AdminError::new(409, "The list of people is outdated: that is somebody else by now"));
@@ -146,7 +153,9 @@ impl SessionMachine {
     /// Tells operators how many actions of somebody who was kicked or banned can still be undone.
     pub(super) fn offer_undo(&mut self, user: u8, effects: &mut Effects) {
         let Ok(machine) = self.undo_machine() else { return };
-        let Some(person) = machine.people().iter().filter(|person| person.user == user).last() else { return };
+        let Some(person) = machine.people().iter().filter(|person| person.user == user).last() else {
+            return;
+        };
         let Ok(count) = machine.undoable(person.index) else { return };
         let (name, actions) = (&person.name, if count == 1 { "action" } else { "actions" });
         let message = format!(
@@ -154,8 +163,12 @@ impl SessionMachine {
              whoever runs this server."
         );
         let params = [("target".to_owned(), name.as_str().into()), ("count".to_owned(), count.into())];
-        let notice =
-            Notice { message, key: "undopossible".into(), params: params.into_iter().collect(), reset: String::new() };
+        let notice = Notice {
+            message,
+            key: "undopossible".into(),
+            params: params.into_iter().collect(),
+            reset: String::new(),
+        };
         let Ok(frame) = ServerReply::Alert(notice).to_frame() else { return };
         for member in self.members.iter().filter(|m| m.is_operator() && m.takes_direct(frame.as_bytes())) {
             effects.direct(member.conn(), frame.as_bytes().to_vec());

@@ -5,7 +5,7 @@
 
 use drawhall_protocol::frame::{FIRST_COMMAND, FrameRef};
 use drawhall_protocol::message::{
-    FeatureAccessLevels, Join, Layout, LayerACL, Leave, Message, SessionOwner, TrustedUsers, Undo, UserACL,
+    FeatureAccessLevels, Join, LayerACL, Layout, Leave, Message, SessionOwner, TrustedUsers, Undo, UserACL,
 };
 
 /// Flag of `LayerACL`: locked for everybody.
@@ -127,8 +127,7 @@ impl Permissions {
         match Message::from_frame(frame, layout) {
             Ok(Message::Join(join)) if join.flags & Join::FLAGS_AUTH != 0 => self.authenticated.insert(user),
             Ok(Message::Leave(_)) => {
-                for set in
-                    [&mut self.operators, &mut self.trusted, &mut self.authenticated, &mut self.locked]
+                for set in [&mut self.operators, &mut self.trusted, &mut self.authenticated, &mut self.locked]
                 {
                     set.remove(user);
                 }

@@ -110,7 +110,8 @@ impl Scan {
     /// The entries from a point on.
     fn entries_from(&mut self, point: PointNumber) -> &mut [Entry] {
         let found = self.points.binary_search_by_key(&point, |(number, _)| *number);
-        let from = found.ok().and_then(|at| self.points.get(at)).map_or(self.entries.len(), |(_, from)| *from);
+        let from =
+            found.ok().and_then(|at| self.points.get(at)).map_or(self.entries.len(), |(_, from)| *from);
         &mut self.entries[from..]
     }
 
@@ -125,7 +126,8 @@ impl Scan {
     fn mark_undone(&mut self, point: PointNumber, user: u8) {
         self.may_have_undone[usize::from(user)] = true;
         for entry in self.entries_from(point) {
-            if entry.user == user && entry.state == EntryState::Done && entry.kind != SyncSelectionTile::TYPE {
+            if entry.user == user && entry.state == EntryState::Done && entry.kind != SyncSelectionTile::TYPE
+            {
                 entry.state = EntryState::Undone;
             }
         }

@@ -48,13 +48,8 @@ impl Op {
             Depth(depth) => typed(UndoDepth { depth }, 0),
             Soft => frame(SoftReset::TYPE, 0, &[]),
             MarkNextUndone => typed(Undo { override_user: 0, redo: false }, 0),
-            Lock(on) => {
-                typed(LayerACL { id: 0, flags: if on { LOCKED } else { 0 }, exclusive: vec![] }, 0)
-            }
-            Enter(user) => typed(
-                Join { name: format!("u{user}"), ..Default::default() },
-                user,
-            ),
+            Lock(on) => typed(LayerACL { id: 0, flags: if on { LOCKED } else { 0 }, exclusive: vec![] }, 0),
+            Enter(user) => typed(Join { name: format!("u{user}"), ..Default::default() }, user),
             Exit(user) => frame(Leave::TYPE, user, &[]),
         }
     }
@@ -185,7 +180,10 @@ fn barriers_make_everything_final() {
 #[test]
 fn the_depth_is_30_at_first_and_at_least_3() {
     let depth = |ops: &[Op]| scan(ops).machine().points().depth();
-    assert_eq!((depth(&[]), depth(&[Depth(0)]), depth(&[Depth(255)]), depth(&[Depth(9), Soft])), (30, 3, 255, 9));
+    assert_eq!(
+        (depth(&[]), depth(&[Depth(0)]), depth(&[Depth(255)]), depth(&[Depth(9), Soft])),
+        (30, 3, 255, 9)
+    );
 }
 
 #[test]

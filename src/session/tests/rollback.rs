@@ -118,8 +118,13 @@ fn an_outdated_list_of_people_is_refused() {
     let mut table = Table::of_three();
     draw(&mut table, B, 1);
     let person = table.person("B")["person"].as_i64().unwrap();
-    let request =
-        |person, name: &str| UndoRequest { person, name: Some(name.into()), count: None, redo: false, by: String::new() };
+    let request = |person, name: &str| UndoRequest {
+        person,
+        name: Some(name.into()),
+        count: None,
+        redo: false,
+        by: String::new(),
+    };
     assert_eq!(table.ask(AdminRequest::Undo(request(person, "C"))).unwrap_err().status, 409);
     assert_eq!(table.ask(AdminRequest::Undo(request(999_999, "B"))).unwrap_err().status, 409);
     assert!(table.ask(AdminRequest::Undo(request(person, "B"))).is_ok());
@@ -206,13 +211,8 @@ fn a_stored_session_knows_its_people_after_loading() {
     files.perform(table.machine.drain_writes());
     drop(files);
     let loaded = dir.load("id").unwrap();
-    let (machine, _files) = SessionMachine::restored(
-        ServerSettings::default(),
-        loaded,
-        None,
-        table.now,
-        &mut Effects::default(),
-    );
+    let (machine, _files) =
+        SessionMachine::restored(ServerSettings::default(), loaded, None, table.now, &mut Effects::default());
     table.machine = machine;
     table.seats.clear();
     assert_eq!(table.reachable("B"), (3, 0));
