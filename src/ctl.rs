@@ -337,7 +337,8 @@ impl Api {
     async fn people(&self, session: &str) -> Result<(), Failure> {
         let answer = self.get(&format!("sessions/{}/people", path_segment(session))).await?;
         if self.json {
-            return Ok(outln!("{}", shown_json(&answer, false)));
+            outln!("{}", shown_json(&answer, false));
+            return Ok(());
         }
         let columns = ["person", "id", "name", "online", "actions", "undoable", "redoable", "reason"];
         self.print_table(&answer["people"], &columns);
@@ -449,7 +450,10 @@ impl Api {
 /// A person of a list, by number or name.
 fn find_person<'a>(people: &'a Value, wanted: &str) -> Result<&'a Value, Failure> {
     let people = people.as_array().map_or(&[][..], Vec::as_slice);
-    if let Some(found) = people.iter().find(|person| person["person"].to_string() == wanted) {
+    let number: Option<i64> = wanted.parse().ok();
+    if number.is_some()
+        && let Some(found) = people.iter().find(|person| person["person"].as_i64() == number)
+    {
         return Ok(found);
     }
     let named: Vec<&Value> = people.iter().filter(|person| person["name"] == wanted).collect();

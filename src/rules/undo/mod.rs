@@ -2,7 +2,7 @@
 //!
 //! Every client runs the same machine over the same messages, so a server that runs it too knows what each of them
 //! would do. It looks at headers, and at the payload of `Undo`, `UndoDepth`, `Join` and the messages of
-//! [`Permissions`]. Sources: docs/spec/session.md#undo, docs/spec/wire.md.
+//! [`Permissions`]. Source: docs/spec/session.md#undo.
 //!
 //! * [`UndoMachine`] follows the undo points. Its memory is bounded by the undo depth (255) and the number of ids.
 //! * [`Scan`] also keeps the state of each command, to rebuild a history.
