@@ -124,6 +124,17 @@ enum Action {
         #[arg(long)]
         redo: bool,
     },
+    /// List the earlier histories of a session, or go back to one.
+    Restore {
+        /// Id or alias.
+        session: String,
+        /// Number of the earlier history.
+        #[arg(conflicts_with = "newest")]
+        generation: Option<u32>,
+        /// Go back to the newest one, to before the last reset.
+        #[arg(long)]
+        newest: bool,
+    },
     /// Send a message to one session, or to all.
     Message {
         /// Text of the message.
@@ -304,6 +315,9 @@ impl Api {
             Action::Undo { session, person, count, redo } => {
                 self.undo(&session, &person, count, redo).await?;
             }
+            Action::Restore { session, generation, newest } => {
+                self.restore(&session, generation, newest).await?;
+            }
             Action::Message { text, session, alert } => {
                 let body = if alert { json!({"alert": text}) } else { json!({"message": text}) };
                 let path =
@@ -354,6 +368,19 @@ impl Api {
         let (did, can) = if redo { ("redid", "redone") } else { ("undid", "undone") };
         let (name, count, left) = (shown(&person["name"]), &answer["count"], &answer["left"]);
         self.print_result(&answer, &format!("{did} {count} actions of {name}; {left} more can be {can}"));
+        Ok(())
+    }
+
+    async fn restore(&self, session: &str, generation: Option<u32>, newest: bool) -> Result<(), Failure> {
+        let path = format!("sessions/{}", path_segment(session));
+        if generation.is_none() && !newest {
+            let list = self.get(&format!("{path}/generations")).await?;
+            self.print_table(&list["generations"], &["generation", "size", "until"]);
+            return Ok(());
+        }
+        let body = json!({"generation": generation});
+        let answer = self.request(Method::POST, &format!("{path}/restore"), Some(&body)).await?;
+        self.print_result(&answer, &format!("went back; {} bytes are sent to everybody", answer["size"]));
         Ok(())
     }
 

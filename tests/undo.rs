@@ -149,3 +149,96 @@ fn the_shell_undoes_by_name_also_after_a_restart() {
     let seen: Vec<(u8, Vec<u8>)> = undos(&mut again, 6);
     assert_eq!(seen, [vec![(0, vec![user, 0]); 3], vec![(0, vec![user, 1]); 3]].concat());
 }
+
+/// Strokes that somebody who joins is sent, by their first byte.
+fn strokes_of_a_joiner(server: &TestServer, id: &str, last: u8) -> Vec<u8> {
+    let mut joiner = server.connect();
+    joiner.join("Joiner", id);
+    let mut seen = Vec::new();
+    while seen.last() != Some(&last) {
+        seen.push(joiner.until(|m| m.kind == DABS).payload[0]);
+    }
+    seen
+}
+
+fn stroke(client: &mut Client, number: u8) {
+    client.send(DABS, 0, &[number; 40]);
+    client.until(|m| m.kind == DABS && m.payload[0] == number);
+}
+
+fn reset(host: &mut Client, number: u8) {
+    host.command("reset-session", json!([]), json!({"type": "external"}));
+    host.reply(|v| v["state"] == "init");
+    host.send(129, 1, &[0; 16]);
+    host.send(DABS, 1, &[number; 40]);
+    host.command("init-complete", json!([]), json!({}));
+    host.reply(|v| v["state"] == "reset");
+    host.until(|m| m.kind == DABS && m.payload[0] == number);
+}
+
+fn generations(server: &TestServer, id: &str) -> Vec<u64> {
+    let list = ask(server, "GET", &format!("{id}/generations"), None).json;
+    list["generations"].as_array().unwrap().iter().map(|g| g["generation"].as_u64().unwrap()).collect()
+}
+
+/// A reset that went wrong is taken back for everybody, and that is taken back as well.
+#[test]
+fn one_can_go_back_to_before_a_reset_and_return() {
+    let sessions = tempfile::tempdir().unwrap();
+    let mut first =
+        server(ServeOptions { sessions: Some(sessions.path().into()), ..ServeOptions::default() });
+    let mut host = first.connect();
+    let id = host.host_running("Host");
+    host.command("sessionconf", json!([]), json!({"persistent": true}));
+    stroke(&mut host, 1);
+    let mut gone = first.connect();
+    let left = gone.join("Gone", &id);
+    gone.close();
+    host.until(|m| m.kind == 33 && m.user == left);
+    stroke(&mut host, 2);
+    assert!(generations(&first, &id).is_empty());
+    reset(&mut host, 50);
+    stroke(&mut host, 51);
+    common::eventually("the old history is kept", || generations(&first, &id) == [1]);
+
+    let mut viewer = first.connect_websocket("").unwrap();
+    let viewer_id = viewer.join("Viewer", &id);
+    viewer.until(|m| m.kind == DABS && m.payload[0] == 51);
+    assert_eq!(ask(&first, "POST", &format!("{id}/restore"), Some(&json!({}))).status, 200);
+    for client in [&mut host, &mut viewer] {
+        client.reply(|v| v["type"] == "alert" && v["T"] == "resetpreparepast");
+        client.reply(|v| v["type"] == "reset" && v["state"] == "reset");
+        client.reply(|v| v["type"] == "catchup" && v["key"] == 0);
+        let strokes = [(); 2].map(|()| client.until(|m| m.kind == DABS).payload[0]);
+        assert_eq!(strokes, [1, 2]);
+        // Both are in the canvas of then and now: the host by the old join, the viewer by a new one.
+        client.until(|m| m.kind == 32 && m.user == viewer_id);
+        let owners = client.until(|m| m.kind == 34);
+        assert_eq!((owners.user, owners.payload), (0, vec![1]));
+        client.reply(|v| v["type"] == "caughtup" && v["key"] == 0);
+    }
+    stroke(&mut host, 3);
+    assert_eq!(strokes_of_a_joiner(&first, &id, 3), [1, 2, 3]);
+    common::eventually("both are kept", || generations(&first, &id) == [2, 1]);
+    first.stop();
+
+    // After a restart, at the shell, back to what the reset has made.
+    let second = server(ServeOptions { sessions: Some(sessions.path().into()), ..ServeOptions::default() });
+    let (said, fine) = ctl(&second, &["restore", &id]);
+    assert!(fine && said.starts_with("generation"), "{said}");
+    let (said, fine) = ctl(&second, &["restore", &id, "2"]);
+    assert!(fine && said.starts_with("went back"), "{said}");
+    assert_eq!(strokes_of_a_joiner(&second, &id, 51), [50, 51]);
+    assert!(!ctl(&second, &["restore", &id, "77"]).1, "there is no such history");
+}
+
+#[test]
+fn a_session_in_memory_has_no_earlier_histories() {
+    let server = server(ServeOptions::default());
+    let mut host = server.connect();
+    let id = host.host_running("Host");
+    reset(&mut host, 9);
+    assert!(generations(&server, &id).is_empty());
+    let answer = ask(&server, "POST", &format!("{id}/restore"), Some(&json!({})));
+    assert!(answer.status == 409 && answer.json["message"].as_str().unwrap().contains("not stored"));
+}

@@ -8,6 +8,7 @@ use std::time::Duration;
 use arbitrary::Arbitrary;
 use drawhall::clock::Timestamp;
 use drawhall::session::{Effects, JoinRequest, ServerSettings, SessionMachine};
+use drawhall::storage::generations::KeepGenerations;
 use drawhall::storage::metadata::Metadata;
 use drawhall::storage::session_dir::SessionDir;
 use drawhall_fuzz::client;
@@ -49,7 +50,7 @@ fuzz_target!(|input: Input| {
     std::fs::write(directory.path().join(format!("{ID}.dprec")), history).expect("write");
     let session_dir = SessionDir::open(directory.path(), Duration::from_secs(3600)).expect("opens");
     let mut listed = 0;
-    session_dir.list(false, |_| listed += 1).expect("lists");
+    session_dir.list(false, KeepGenerations { count: 2, min_free: 0 }, |_| listed += 1).expect("lists");
     join_and_read(&session_dir);
     session_dir.close();
 });

@@ -238,6 +238,9 @@ impl AdminState {
         if let ["listing", rest @ ..] = rest {
             return self.listing(request, &session, rest).await;
         }
+        if let Some(answer) = undo::generations(request, &session, rest).await {
+            return answer;
+        }
         let command = parse_command(request, rest)?;
         if matches!(command, AdminRequest::CheckPassword { .. }) {
             return self.try_session_password(request, &session, command).await;

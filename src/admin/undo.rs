@@ -1,11 +1,14 @@
-//! Endpoints `sessions/ID/people` and `sessions/ID/undo`: who drew in a session, and taking back what somebody drew.
+//! Endpoints to take back what was drawn: `sessions/ID/people` and `sessions/ID/undo` for one person, and
+//! `sessions/ID/generations` and `sessions/ID/restore` for all.
 
+use actix::Addr;
 use serde_json::Value;
 
 use super::operation::{Answer, Body, Field, Kind, Operation, Schema, bool, number, text};
 use super::request::{Method, Request, bad, unsupported};
 use crate::session::UndoRequest;
-use crate::session::admin::{ADMINISTRATOR, AdminError, AdminRequest};
+use crate::session::actor::{GoBack, ListGenerations, Session};
+use crate::session::admin::{ADMINISTRATOR, AdminAnswer, AdminError, AdminRequest};
 
 const PERSON: Schema = Schema {
     name: "Person",
@@ -40,6 +43,28 @@ const UNDONE: Schema = Schema {
     ],
 };
 
+const GENERATION: Schema = Schema {
+    name: "Generation",
+    fields: &[
+        number("generation", "Number.").required(),
+        number("size", "Size in bytes.").required(),
+        text("until", "When a reset replaced it, UTC.").required(),
+    ],
+};
+
+const GENERATIONS: Schema = Schema {
+    name: "Generations",
+    fields: &[
+        Field::new("generations", Kind::ListOf(&GENERATION), "Newest first.").required(),
+        bool("stored", "The session is stored; others have no earlier histories.").required(),
+    ],
+};
+
+const RESTORED: Schema = Schema {
+    name: "Restored",
+    fields: &[text("status", "\"ok\".").required(), number("size", "Size in bytes.").required()],
+};
+
 pub(super) const OPERATIONS: &[Operation] = &[
     Operation::get(
         "sessions/{session}/people",
@@ -58,7 +83,43 @@ pub(super) const OPERATIONS: &[Operation] = &[
         number("count", "How many actions; all that can be reached without it."),
         bool("redo", "Redo what was undone."),
     ])),
+    Operation::get(
+        "sessions/{session}/generations",
+        "Its earlier histories, which resets have replaced.",
+        Answer::One(&GENERATIONS),
+    ),
+    Operation::post(
+        "sessions/{session}/restore",
+        "Goes back to an earlier history; the present one is kept as the newest earlier one.",
+        Answer::One(&RESTORED),
+    )
+    .locked_by("sessions")
+    .body(Body::Fields(&[number("generation", "Number; the newest without it.")])),
 ];
+
+/// Answers a request for earlier histories; `None` if it is another one.
+pub(super) async fn generations(
+    request: &Request,
+    session: &Addr<Session>,
+    rest: &[&str],
+) -> Option<AdminAnswer> {
+    let answer = match (request.method, rest) {
+        (Method::Get, ["generations"]) => session.send(ListGenerations).await,
+        (Method::Post, ["restore"]) => {
+            let generation = match request.body.get("generation") {
+                None | Some(Value::Null) => None,
+                Some(number) => match number.as_u64().and_then(|number| u32::try_from(number).ok()) {
+                    Some(number) => Some(number),
+                    None => return Some(Err(bad("generation must be a number"))),
+                },
+            };
+            session.send(GoBack { generation, by: ADMINISTRATOR.to_owned() }).await
+        }
+        (_, ["generations" | "restore", ..]) => return Some(Err(unsupported())),
+        _ => return None,
+    };
+    Some(answer.unwrap_or_else(|_| Err(AdminError::not_found())))
+}
 
 /// Parses a request below `sessions/ID` if it belongs here.
 pub(super) fn parse(request: &Request, rest: &[&str]) -> Option<Result<AdminRequest, AdminError>> {

@@ -5,8 +5,10 @@
 
 mod entry;
 mod persist;
+mod restore;
 
 use std::collections::HashMap;
+use std::sync::Arc;
 use std::time::Duration;
 
 use actix::prelude::*;
@@ -31,10 +33,12 @@ use crate::history::total::HistoryShare;
 use crate::log::{Level, LogEntry, LogUser, Topic};
 use crate::server::{ListSession, SendReport, Server, SessionChanged, SessionEnded};
 use crate::storage::recorder::Recording;
+use crate::storage::session_dir::SessionDir;
 use crate::storage::session_files::{FileDisposition, PasswordKind, SessionFiles};
 use crate::trace::Trace;
 pub use entry::PendingEntry;
 pub use persist::Unload;
+pub use restore::{GoBack, ListGenerations};
 
 /// Upper bound for `gatherTime`, in milliseconds.
 const MAX_GATHER_MS: u64 = 50;
@@ -105,6 +109,8 @@ pub struct Session {
     checks: Vec<PasswordCheck>,
     /// Operations for clients that wait for the next send, in order.
     outgoing: Vec<(ConnId, ClientOp)>,
+    /// Where it is stored; `None` for a session in memory only.
+    dir: Option<Arc<SessionDir>>,
     /// `None` while the blocking pool is writing them.
     store: Option<SessionFiles>,
     /// The blocking pool is writing; nothing is sent until it is done (write-ahead).
@@ -145,6 +151,7 @@ impl Session {
             members: HashMap::new(),
             checks: Vec::new(),
             outgoing: Vec::new(),
+            dir: store.as_ref().map(SessionFiles::dir),
             store,
             storing: false,
             send_again: false,

@@ -10,7 +10,7 @@ use super::admin::AdminRequest;
 use super::effects::{ConnId, Effects, OpwordCheck};
 use super::member::{AuthenticatedClient, JoinRequest};
 use super::persistence::Suspended;
-use super::{ServerSettings, SessionMachine};
+use super::{RestoreRequest, ServerSettings, SessionMachine};
 use crate::clock::Timestamp;
 use crate::log::LogUser;
 use crate::storage::session_dir::StoredFile;
@@ -89,6 +89,8 @@ pub enum Input {
     Expire,
     /// A request of the admin API.
     Administer(AdminRequest),
+    /// An earlier history was read, to go back to it.
+    Restore(Box<RestoreRequest>),
     /// Writing to disk failed, with the reason.
     StoringFailed(String),
     /// Writing to disk works again.
@@ -128,6 +130,10 @@ impl SessionMachine {
             Input::Expire => self.expire(now, effects),
             Input::Administer(request) => {
                 let answer = self.administer(request, now, effects);
+                effects.answer = Some(answer);
+            }
+            Input::Restore(request) => {
+                let answer = self.restore(*request, now, effects);
                 effects.answer = Some(answer);
             }
             Input::StoringFailed(error) => self.storing_failed(&error, now, effects),

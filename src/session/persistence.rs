@@ -20,6 +20,7 @@ use crate::clock::Timestamp;
 use crate::history::History;
 use crate::log::{Level, Topic};
 use crate::metrics::METRICS;
+use crate::storage::generations::KeepGenerations;
 use crate::storage::journal::Entry;
 use crate::storage::metadata::{FIRST_CATCHUP_KEY, Metadata};
 use crate::storage::session_dir::{LoadedSession, SessionSummary};
@@ -254,6 +255,7 @@ impl SessionMachine {
             work.journal = self.changed_values();
             work.history = self.history.unstored();
             work.archive = self.archives();
+            work.keep = self.keep_generations();
         }
         let changes =
             [self.accounts.take_changes(), self.bans.take_changes(), self.invites.take_changes()].concat();
@@ -304,6 +306,12 @@ impl SessionMachine {
     /// Whether obsolete files are archived instead of deleted.
     fn archives(&self) -> bool {
         self.archive.unwrap_or(self.shared.settings.archive)
+    }
+
+    /// How many histories that resets replace are kept.
+    fn keep_generations(&self) -> KeepGenerations {
+        let settings = &self.shared.settings;
+        KeepGenerations { count: settings.keep_generations.0, min_free: settings.disk_space_alarm }
     }
 
     /// What to do with the files when the session has ended.

@@ -81,6 +81,11 @@ impl SessionMachine {
             self.notice(true, "resetfailed", "Session reset failed!".into(), &[], "failed", effects);
             return;
         }
+        self.announce_new_history(now, effects);
+    }
+
+    /// The history has been replaced: everybody is sent the new one.
+    pub(super) fn announce_new_history(&mut self, now: Timestamp, effects: &mut Effects) {
         self.staged = None;
         self.recording_due = self.is_recorded;
         self.recorded.clear();

@@ -15,6 +15,7 @@ use drawhall_protocol::ProtocolVersion;
 use serde::{Deserialize, Serialize};
 
 use super::file_names;
+use super::generations::KeepGenerations;
 use super::history_file::{HistoryFile, history_header_bytes};
 use super::journal::Entry;
 use super::session_dir::{SessionDir, SessionLock};
@@ -95,6 +96,8 @@ pub struct NewHistory {
     pub chunks: Vec<Chunk>,
     /// Fork position of a streamed reset in the old history.
     pub fork: Option<i64>,
+    /// The content is that of a reset; otherwise it is a copy, because the old file is poisoned.
+    pub is_reset: bool,
 }
 
 /// Which of a session's passwords.
@@ -119,6 +122,8 @@ pub struct WriteBatch {
     pub picture: Option<Option<Bytes>>,
     /// Old files are archived instead of deleted.
     pub archive: bool,
+    /// How many histories that resets replace are kept.
+    pub keep: KeepGenerations,
     /// Entries are missing because too many were waiting: the journal must be rewritten from a snapshot.
     pub incomplete: bool,
     /// All entries of the current state, for rewriting the journal. Required with a new history file; see
@@ -240,6 +245,8 @@ impl SessionFiles {
     ) -> SessionFiles {
         let LoadedJournal { name, sync, end, backlog, hashes, unknown } = journal;
         let dir = lock.dir().clone();
+        // The journal does not count on for ever, but the numbers of files must: a lower one is an earlier history.
+        let files = files.max(file_names::history_number(&history_name, lock.id()).unwrap_or(0));
         SessionFiles {
             dir,
             lock,
@@ -255,6 +262,11 @@ impl SessionFiles {
             history_name,
             files,
         }
+    }
+
+    /// The directory that they are in.
+    pub fn dir(&self) -> Arc<SessionDir> {
+        self.dir.clone()
     }
 
     /// Id of the session.
@@ -304,7 +316,7 @@ impl SessionFiles {
             HistoryWrite::Nothing => Ok(None),
             HistoryWrite::Append { from, chunks } => self.append(from, &chunks),
             HistoryWrite::Replace(new) if self.exists() => {
-                self.replace(&new, lines.as_deref(), batch.archive).map(Some)
+                self.replace(&new, lines.as_deref(), batch.archive, batch.keep).map(Some)
             }
             HistoryWrite::Replace(new) => self.create(&new, lines.as_deref()).map(Some),
         };
@@ -365,12 +377,14 @@ impl SessionFiles {
     }
 
     /// Replaces the history file: the new file is written and fsynced, then a new journal that names it is renamed
-    /// into place, then the old file is removed. A crash at any point leaves one of the two histories in force.
+    /// into place, then the old file becomes a generation or is removed. A crash at any point leaves one of the two
+    /// histories in force.
     fn replace(
         &mut self,
         new: &NewHistory,
         lines: Option<&str>,
         archive: bool,
+        keep: KeepGenerations,
     ) -> Result<StoredHistory, StorageError> {
         let lines =
             lines.ok_or_else(|| self.journal_error("write", "there is no snapshot of its content"))?;
@@ -397,7 +411,7 @@ impl SessionFiles {
             self.incomplete = true;
             return Err(failed("fsync", directory.path())(source));
         }
-        if let Err(source) = self.remove_history(&old, archive) {
+        if let Err(source) = self.retire_history(&old, new.is_reset, archive, keep) {
             // Cleaned up at the next start.
             tracing::warn!("session {}: cannot remove the old history file {old}: {source}", self.id());
         }
@@ -405,10 +419,24 @@ impl SessionFiles {
         Ok(stored)
     }
 
-    fn remove_history(&self, name: &str, archive: bool) -> io::Result<()> {
+    /// Removes or archives a history file that was replaced, unless it is kept as a generation; and the generations
+    /// that are too many then.
+    fn retire_history(
+        &self,
+        name: &str,
+        is_generation: bool,
+        archive: bool,
+        keep: KeepGenerations,
+    ) -> io::Result<()> {
         // Path traversal guard: a name with a directory was edited by hand, and that file is not the server's to
         // remove.
-        if name.contains('/') { Ok(()) } else { file_names::remove(self.dir.path(), name, archive) }
+        if name.contains('/') {
+            return Ok(());
+        }
+        if !is_generation || file_names::history_number(name, self.id()).is_none() {
+            file_names::remove(self.dir.path(), name, archive)?;
+        }
+        self.dir.remove_old_generations(self.id(), &self.history_name, keep, archive)
     }
 
     /// The first free name for the next history file.

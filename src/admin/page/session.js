@@ -5,7 +5,7 @@ import { get, getIfThere, post, put, remove, part } from "./api.js";
 import { follow, every } from "./live.js";
 import { end } from "./sessions.js";
 import { banAddress } from "./bans.js";
-import { drawUndo, offerUndo } from "./undo.js";
+import { drawGenerations, drawUndo, offerUndo } from "./undo.js";
 
 const DEFAULT_ARCHIVE = "default";
 
@@ -24,6 +24,7 @@ export async function session(content, signal, name) {
   const facts = el("div", { class: "card" });
   const people = el("div");
   const undoing = el("div");
+  const earlier = el("div");
   const picture = el("div");
   const invites = el("div");
   const listings = el("div");
@@ -126,7 +127,7 @@ export async function session(content, signal, name) {
     drawPeople();
     drawInvites();
     drawListings();
-    return Promise.all([drawPicture(), drawUndo(undoing, path, locked, reload)].map((drawn) => drawn.catch(() => {})));
+    return Promise.all([drawPicture(), drawUndo(undoing, path, locked, reload), drawGenerations(earlier, path, locked, reload)].map((drawn) => drawn.catch(() => {})));
   }
 
   const archive = now.archive === null ? DEFAULT_ARCHIVE : String(now.archive);
@@ -192,6 +193,7 @@ export async function session(content, signal, name) {
     el("div", { class: "columns" }, el("div", {}, el("h2", {}, "About"), facts), section("Thumbnail", picture)),
     section("Users", people),
     section("Undo", undoing),
+    section("Before resets", earlier),
     section("Chat", chat(path, signal, locked), locked ? null : telling),
     locked ? null : section("Settings of the session", conf),
     locked ? null : section("Passwords", secrets),

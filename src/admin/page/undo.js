@@ -1,6 +1,6 @@
 // Undoing what somebody drew in a session, also of people who have left.
 
-import { el, fill, button, field, table, tag, say, ask } from "./dom.js";
+import { el, fill, button, field, table, tag, say, ask, bytes, time } from "./dom.js";
 import { get, post } from "./api.js";
 
 const actions = (count) => `${count} ${count === 1 ? "action" : "actions"}`;
@@ -45,4 +45,24 @@ export async function drawUndo(element, path, locked, reload) {
         p.undoable ? act(`Undo of ${p.name || p.id}`, () => undo(path, p), "danger") : el("span", { class: "soft" }, p.actions ? p.reason : ""),
         p.redoable ? act(`Redo ${p.redoable} of ${p.name || p.id}`, () => redo(path, p), "plain") : null)) },
     ], people.filter((p) => p.actions), "Nobody has drawn since the last reset."));
+}
+
+/** Draws the list of earlier histories. */
+export async function drawGenerations(element, path, locked, reload) {
+  const { generations, stored } = await get(`${path}/generations`);
+  if (!stored) return fill(element, el("p", { class: "soft" }, "The session is not stored, so there are none."));
+  const goBack = async (g) => {
+    const answer = await ask("Go back to before the reset?", `The canvas becomes what it was when a reset replaced it at ${g.until}. What was drawn since then goes, but is kept as the newest earlier history, so that you can return to it. Everybody in the session reloads ${bytes(g.size)}.`,
+      { action: "Go back", danger: true });
+    if (!answer) return;
+    const done = await post(`${path}/restore`, { generation: g.generation });
+    say(`Went back, ${bytes(done.size)}.`);
+    await reload();
+  };
+  return fill(element, table("Earlier histories", [
+    { title: "Number", num: true, cell: (g) => String(g.generation) },
+    { title: "Replaced by a reset", cell: (g) => time(g.until) },
+    { title: "Size", num: true, cell: (g) => bytes(g.size) },
+    { title: "Actions", cell: (g) => (locked ? "" : button("Go back", () => goBack(g), "danger")) },
+  ], generations, "There was no reset yet."));
 }

@@ -10,6 +10,7 @@
 pub mod people;
 pub mod permissions;
 pub mod points;
+pub mod restored_image;
 mod scan;
 #[cfg(test)]
 mod tests;
