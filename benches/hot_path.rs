@@ -8,11 +8,13 @@ use std::cell::Cell;
 use std::hint::black_box;
 use std::time::{Duration, Instant};
 
-use drawhall::clock::Timestamp;
+use drawhall::config::ServerSettings;
 use drawhall::history::{History, Read};
-use drawhall::session::{AuthenticatedClient, Effects, ServerSettings, SessionMachine};
+use drawhall::rules::session::WriteBatch;
+use drawhall::rules::session::{AuthenticatedClient, Effects, SessionMachine};
+use drawhall::rules::time::Timestamp;
 use drawhall::storage::session_dir::SessionDir;
-use drawhall::storage::session_files::{SessionFiles, WriteBatch};
+use drawhall::storage::session_files::SessionFiles;
 use drawhall_protocol::command::Host;
 use drawhall_protocol::frame::{frames, set_user_of_all, whole_frames_len};
 use drawhall_protocol::{Frame, ProtocolVersion};

@@ -306,7 +306,7 @@ pub(crate) struct Serve {
     pub(crate) report_url: Option<String>,
 
     /// URL of an auth server whose accounts may log in (setting extauth).
-    #[arg(long, value_name = "URL", value_parser = drawhall::auth::extauth::check_url, help_heading = "List servers and auth servers")]
+    #[arg(long, value_name = "URL", value_parser = drawhall::config::extauth::check_url, help_heading = "List servers and auth servers")]
     pub(crate) extauth: Option<String>,
 
     /// Run an auth server at this address, with the accounts of the configuration database.

@@ -2,48 +2,43 @@
 //!
 //! | module | what it owns |
 //! | --- | --- |
-//! | [`config`] | settings and where they come from |
-//! | [`log`] | the event log and its text form |
-//! | [`db`] | the configuration database |
-//! | [`rules`] | pure state machines: what is decided |
+//! | [`rules`] | what is decided: login, sessions, names, passwords, limits |
 //! | [`history`] | the message log of a session: one writer, many readers |
-//! | [`session`] | who is in a session, what each may do, what enters its history |
-//! | [`client`] | connections: login, reading, writing |
-//! | [`auth`] | accounts and passwords |
-//! | [`blocking`] | the pool for password hashes, ban lists and files |
-//! | [`server`] | which sessions there are, who may start one; running it all |
 //! | [`storage`] | stored sessions: journals, history files |
+//! | [`db`] | the configuration database |
+//! | [`config`] | settings and where they come from |
 //! | [`transport`] | listeners and streams |
-//! | [`metrics`] | what is counted |
-//! | [`limits`] | how often something may be done |
+//! | [`actors`] | Server, Session, Client and Auth, and the messages between them |
 //! | [`admin`] | the admin API |
+//! | [`auth_server`] | an auth server of its own |
+//! | [`app`] | from options to a running server |
+//! | [`blocking`] | the pool for password hashes, ban lists and files |
+//! | [`log`] | the event log and its text form |
+//! | [`metrics`] | what is counted |
 //! | [`text`] | text from outside, as it may be shown |
 //! | [`tools`] | what the program does besides serving |
 //! | [`trace`] | recorded inputs of the state machines, and their replay |
 //!
 //! `docs/ARCHITECTURE.md` says how they work together.
 
+pub mod actors;
 pub mod admin;
-pub mod auth;
+pub mod app;
+pub mod auth_server;
 pub mod blocking;
-pub mod client;
 pub mod clock;
 pub mod config;
 pub mod db;
 pub mod history;
 pub mod http;
-pub mod limits;
 pub mod log;
 pub mod metrics;
 pub mod rules;
-pub mod server;
-pub mod session;
 pub mod storage;
 pub mod text;
 pub mod tools;
 pub mod trace;
 pub mod transport;
-pub mod username;
 mod web;
 
 #[cfg(test)]

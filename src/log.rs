@@ -13,7 +13,7 @@ use tracing_subscriber::fmt::format::Writer;
 use tracing_subscriber::fmt::{FmtContext, FormatEvent, FormatFields};
 use tracing_subscriber::registry::LookupSpan;
 
-use crate::clock::{Timestamp, iso_of};
+use crate::rules::time::{Timestamp, iso_of};
 use crate::text::one_line;
 
 /// Maximum length of an entry's text in characters; many contain text from clients.

@@ -5,7 +5,7 @@ use std::io::IsTerminal as _;
 use std::process::ExitCode;
 
 use clap::CommandFactory as _;
-use drawhall::auth::auth_server;
+use drawhall::auth_server;
 use drawhall::config::SettingValue as _;
 use drawhall::db::{Account, Database};
 use drawhall::storage::session_dir::SessionDirError;

@@ -6,9 +6,9 @@ use std::sync::Arc;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use drawhall::admin::AccessRules;
+use drawhall::app::{RunningServer, ServeOptions, start};
 use drawhall::config::RuleSource;
 use drawhall::db::log::{LogQueue, log_layer};
-use drawhall::server::run::{RunningServer, ServeOptions, start};
 use drawhall::transport::accept::WebSocketRules;
 use drawhall::transport::tls::{CertificateFiles, KeyAlgorithm};
 use drawhall::transport::trust::Trusted;
@@ -168,7 +168,8 @@ pub(crate) fn serve(options: &Serve) -> Result<(), Failure> {
         // Sent when the terminal is closed; whoever is at none sends it to have files read again.
         let at_terminal = std::io::stdin().is_terminal();
         let mut running = start(&options)?;
-        let log = log.write_to(running.log().clone(), Some(running.rules()))?;
+        let rules = running.rules();
+        let log = log.write_to(running.log().clone(), move || rules.borrow().settings().log_max_size)?;
         say_where(&running, &paths);
         if let Some(address) = running.admin_address().filter(|_| shows_page) {
             gui::show(&format!("http://localhost:{}/", address.port()));

@@ -6,8 +6,8 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use actix::Addr;
-use drawhall::server::acceptor::Inherited;
-use drawhall::server::{GetLoad, Load, Server};
+use drawhall::actors::server::acceptor::Inherited;
+use drawhall::actors::server::{GetLoad, Load, Server};
 use listenfd::ListenFd;
 use sd_notify::NotifyState;
 use tokio::sync::Notify;

@@ -1,6 +1,8 @@
 //! Shared by the HTTP servers (admin API, auth server): client address, connection limits, and limits of size and
 //! time of request bodies.
 
+pub(crate) mod password_limiter;
+
 use std::any::Any;
 use std::collections::HashMap;
 use std::error::Error;
@@ -22,8 +24,8 @@ use actix_web::{App, HttpRequest, HttpResponse, HttpServer};
 use socket2::SockRef;
 
 use crate::metrics::METRICS;
+use crate::rules::network::narrowest;
 use crate::transport::forwarded::ForwardedHeaders;
-use crate::transport::network::narrowest;
 use crate::transport::trust::{AmbiguousSource, Source, Trusted};
 
 /// Connections of a server at once; further ones wait in the listen backlog.

@@ -6,8 +6,8 @@ mod common;
 use common::http::{Answer, request};
 use common::{Client, SID, TestServer, eventually};
 use drawhall::admin::{AccessRules, Credentials};
+use drawhall::app::ServeOptions;
 use drawhall::config::RuleSource;
-use drawhall::server::run::ServeOptions;
 use serde_json::{Value, json};
 
 struct Admin {

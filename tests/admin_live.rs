@@ -10,9 +10,9 @@ use std::net::{SocketAddr, TcpStream};
 use common::http::{Answer, request};
 use common::{TestServer, eventually};
 use drawhall::admin::{AccessRules, Credentials};
+use drawhall::app::ServeOptions;
 use drawhall::config::RuleSource;
 use drawhall::db::LogRow;
-use drawhall::server::run::ServeOptions;
 use flate2::read::GzDecoder;
 use serde_json::{Value, json};
 

@@ -22,7 +22,7 @@ use common::tls::certificate;
 use common::websocket::masked;
 use common::{Client, SID, TestServer};
 use drawhall::admin::{AccessRules, Credentials};
-use drawhall::server::run::ServeOptions;
+use drawhall::app::ServeOptions;
 use drawhall_protocol::Frame;
 use flate2::Compression;
 use flate2::write::ZlibEncoder;

@@ -10,10 +10,10 @@ use common::{Client, SID, TestServer, eventually, golden};
 use diesel::connection::SimpleConnection as _;
 use diesel::prelude::*;
 use diesel::sqlite::SqliteConnection;
-use drawhall::auth::password;
+use drawhall::app::ServeOptions;
 use drawhall::config::RuleSource;
 use drawhall::db::Database;
-use drawhall::server::run::ServeOptions;
+use drawhall::rules::password;
 use drawhall::tools::account;
 use serde_json::{Value, json};
 

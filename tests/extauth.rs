@@ -10,9 +10,9 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use common::elsewhere::{Elsewhere, Reply};
 use common::{Client, SID, TestServer};
+use drawhall::app::ServeOptions;
 use drawhall::config::RuleSource;
 use drawhall::db::{BanKind, BanRow, Database};
-use drawhall::server::run::ServeOptions;
 use drawhall::tools::account;
 use ring::signature::{Ed25519KeyPair, KeyPair as _};
 use serde_json::{Value, json};
@@ -320,9 +320,7 @@ fn servers_share_the_accounts_of_one_of_them() {
     account::add(&database, "alice", &["MOD".into(), "artists".into()], "secret").unwrap();
     account::add(&database, "bob", &[], "pw").unwrap();
     account::set(&database, "bob", account::Change { locked: Some(true), ..Default::default() }).unwrap();
-    let key = drawhall::auth::auth_server::public_text(
-        &drawhall::auth::auth_server::signing_key(&database).unwrap(),
-    );
+    let key = drawhall::auth_server::public_text(&drawhall::auth_server::signing_key(&database).unwrap());
     let source = RuleSource { database: Some(path), ..RuleSource::default() };
     let provider = Some("127.0.0.1:0".parse().unwrap());
     let first = TestServer::start_with(

@@ -10,9 +10,9 @@ use common::{TestServer, eventually};
 use diesel::connection::SimpleConnection as _;
 use diesel::prelude::*;
 use diesel::sqlite::SqliteConnection;
+use drawhall::app::ServeOptions;
 use drawhall::config::RuleSource;
 use drawhall::db::Database;
-use drawhall::server::run::ServeOptions;
 use serde_json::{Value, json};
 
 /// Path of ban servers.

@@ -11,8 +11,8 @@ use common::{SID, TestServer, fixtures};
 use diesel::connection::SimpleConnection as _;
 use diesel::prelude::*;
 use diesel::sqlite::SqliteConnection;
+use drawhall::app::ServeOptions;
 use drawhall::config::RuleSource;
-use drawhall::server::run::ServeOptions;
 use drawhall::trace::replay;
 use serde_json::{Value, json};
 

@@ -9,9 +9,9 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use common::elsewhere::{Elsewhere, Reply};
 use common::http::request;
 use common::{Client, TestServer, eventually};
+use drawhall::app::ServeOptions;
 use drawhall::config::RuleSource;
 use drawhall::db::Database;
-use drawhall::server::run::ServeOptions;
 use serde_json::{Value, json};
 
 /// Path of list servers.

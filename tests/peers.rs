@@ -7,8 +7,8 @@ mod common;
 use common::elsewhere::{Elsewhere, Reply};
 use common::http::{Answer, request};
 use common::{Client, SID, TestServer, eventually};
+use drawhall::app::ServeOptions;
 use drawhall::config::RuleSource;
-use drawhall::server::run::ServeOptions;
 use serde_json::{Value, json};
 
 /// A server with a database, whose admin API is asked.

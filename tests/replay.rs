@@ -8,7 +8,7 @@ use std::path::Path;
 
 use common::http::request;
 use common::{Client, SID, TestServer};
-use drawhall::server::run::ServeOptions;
+use drawhall::app::ServeOptions;
 use drawhall::trace::replay::{self, Replayed};
 use flate2::Compression;
 use flate2::write::ZlibEncoder;

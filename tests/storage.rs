@@ -7,7 +7,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use common::{Client, SID, TestServer, eventually};
-use drawhall::server::run::{ServeOptions, StartError, start};
+use drawhall::app::{ServeOptions, StartError, start};
 use drawhall_protocol::Frame;
 use drawhall_protocol::frame::frames;
 use serde_json::{Value, json};

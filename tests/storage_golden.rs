@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use common::{Client, SID, TestServer, golden};
-use drawhall::server::run::ServeOptions;
+use drawhall::app::ServeOptions;
 use serde_json::{Value, json};
 
 const CONFIG: &str = "[config]\nemptySessionLingerTime=1h\npersistence=true\nallowIdleOverride=true\n\
@@ -158,7 +158,7 @@ fn check_list(name: &str, key: &str, own: &Value, recorded: &Value) {
             // The time of use is not stored; names come back decoded.
             for usage in entry["uses"].as_array_mut().into_iter().flatten() {
                 usage["at"] = json!("");
-                usage["name"] = json!(drawhall::storage::journal::decode(usage["name"].as_str().unwrap()));
+                usage["name"] = json!(drawhall::rules::journal::decode(usage["name"].as_str().unwrap()));
             }
             entry["uses"].as_array_mut().into_iter().for_each(|uses| uses.sort_by_key(Value::to_string));
             if entry["uses"].is_null() {

@@ -10,7 +10,7 @@ use std::sync::Arc;
 use common::client::{open, wire};
 use common::tls::{certificate, encrypt};
 use common::{Client, TestServer, eventually};
-use drawhall::server::run::ServeOptions;
+use drawhall::app::ServeOptions;
 use drawhall::transport::accept::WebSocketRules;
 use drawhall::transport::tls::CertificateFiles;
 use drawhall::transport::trust::Trusted;
@@ -300,7 +300,8 @@ fn sockets_of_the_service_manager_are_used_in_place_of_others() {
     let listener = || std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let (tcp, websocket) = (listener(), listener());
     let (at, websocket_at) = (tcp.local_addr().unwrap(), websocket.local_addr().unwrap());
-    let inherited = drawhall::server::acceptor::Inherited { tcp: vec![tcp], websocket: vec![websocket] };
+    let inherited =
+        drawhall::actors::server::acceptor::Inherited { tcp: vec![tcp], websocket: vec![websocket] };
     let options = ServeOptions { inherited: Some(Arc::new(inherited)), ..ServeOptions::default() };
     let server = TestServer::start_with("", options);
     assert_eq!((server.address, server.websocket), (at, Some(websocket_at)));

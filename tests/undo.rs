@@ -6,7 +6,7 @@ mod common;
 use common::client::Received;
 use common::http::{Answer, request};
 use common::{Client, TestServer};
-use drawhall::server::run::ServeOptions;
+use drawhall::app::ServeOptions;
 use serde_json::{Value, json};
 
 const UNDO_POINT: u8 = 128;

@@ -1,8 +1,8 @@
 //! Arbitrary journals are replayed, and parsed entries survive writing and parsing.
 #![no_main]
 
-use drawhall::storage::journal::{Line, parse_line};
-use drawhall::storage::metadata::Metadata;
+use drawhall::rules::journal::{Line, parse_line};
+use drawhall::rules::metadata::Metadata;
 use libfuzzer_sys::fuzz_target;
 
 fuzz_target!(|bytes: &[u8]| {

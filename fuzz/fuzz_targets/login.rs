@@ -4,8 +4,8 @@
 use std::sync::{Arc, LazyLock};
 
 use arbitrary::Arbitrary;
-use drawhall::auth::AccountCheck;
-use drawhall::client::login::{Arrival, HostRefusal, LoginEffect, LoginMachine, LookupAnswer};
+use drawhall::rules::login::AccountCheck;
+use drawhall::rules::login::{Arrival, HostRefusal, LoginEffect, LoginMachine, LookupAnswer};
 use drawhall::config::{Rules, ini};
 use drawhall_fuzz::Command;
 use drawhall_protocol::ProtocolVersion;
@@ -119,7 +119,7 @@ fn answer(
             machine.session_found(good.then_some(("id", &version)))
         }
         Some(LoginEffect::Host { .. }) => machine.host_refused(HostRefusal::Full),
-        Some(LoginEffect::Join(_)) => machine.refused(drawhall::session::Refusal::BadPassword),
+        Some(LoginEffect::Join(_)) => machine.refused(drawhall::rules::session::Refusal::BadPassword),
         _ => Vec::new(),
     }
 }

@@ -7,9 +7,9 @@ use std::time::Duration;
 
 use arbitrary::Arbitrary;
 use drawhall::clock::Timestamp;
-use drawhall::session::{Effects, JoinRequest, ServerSettings, SessionMachine};
-use drawhall::storage::generations::KeepGenerations;
-use drawhall::storage::metadata::Metadata;
+use drawhall::rules::session::{Effects, JoinRequest, KeepGenerations, SessionMachine};
+use drawhall::config::ServerSettings;
+use drawhall::rules::metadata::Metadata;
 use drawhall::storage::session_dir::SessionDir;
 use drawhall_fuzz::client;
 use drawhall_protocol::Frame;
@@ -67,7 +67,7 @@ fn join_and_read(session_dir: &Arc<SessionDir>) {
     let result = store.perform(machine.drain_writes());
     assert!(result.error.is_none(), "there is room");
     for (_, op) in effects.sends {
-        if let drawhall::session::ClientOp::Direct(bytes) = op {
+        if let drawhall::rules::session::ClientOp::Direct(bytes) = op {
             assert_eq!(whole_frames_len(&bytes), bytes.len());
         }
     }

@@ -4,13 +4,12 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use arbitrary::Arbitrary;
-use drawhall::clock::Timestamp;
+use drawhall::config::ServerSettings;
 use drawhall::config::{Settings, name_rules::NameRules};
 use drawhall::history::{Cursor, Read};
-use drawhall::session::bans::Identity;
-use drawhall::session::{
-    AuthenticatedClient, ClientOp, ConnId, Effects, JoinRequest, ServerSettings, SessionMachine,
-};
+use drawhall::rules::session::bans::Identity;
+use drawhall::rules::session::{AuthenticatedClient, ClientOp, ConnId, Effects, JoinRequest, SessionMachine};
+use drawhall::rules::time::Timestamp;
 use drawhall_protocol::ProtocolVersion;
 use drawhall_protocol::command::{Host, RawCommand};
 use drawhall_protocol::frame::whole_frames_len;

@@ -14,12 +14,12 @@ use subtle::ConstantTimeEq as _;
 use super::login::{Logins, VerifiedPasswords};
 use super::pages::Pages;
 use super::request::refuse;
-use crate::auth::password_limiter::{AttemptRefused, HttpPasswordLimiter, PasswordAttempt};
-use crate::clock::Timestamp;
 use crate::config::ip_range::IpRange;
-use crate::session::admin::AdminError;
+use crate::rules::session::admin::AdminError;
+use crate::rules::time::Timestamp;
 use crate::transport::origin::ANY;
 use crate::transport::trust::{Source, Trusted};
+use crate::web::password_limiter::{AttemptRefused, HttpPasswordLimiter, PasswordAttempt};
 use crate::web::{forwarded_headers, peer_of, source_of};
 
 /// Paths of health checks, which need no login.

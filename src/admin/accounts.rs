@@ -6,10 +6,10 @@ use super::AdminState;
 use super::operation::{Answer, Body, Field, Operation, bool, text};
 use super::request::{Method, Request, bad, not_found, unsupported};
 use super::schemas::{ACCOUNT, ACCOUNT_CHECK};
-use crate::auth::password;
 use crate::blocking::Job;
 use crate::db::{Account, AccountKey, DbError};
-use crate::session::admin::{AdminAnswer, AdminError};
+use crate::rules::password;
+use crate::rules::session::admin::{AdminAnswer, AdminError};
 
 fn value(account: &Account) -> Value {
     let Account { id, name, locked, flags, .. } = account;
@@ -85,7 +85,7 @@ impl AdminState {
 
     async fn add_account(&self, request: &Request) -> AdminAnswer {
         let name = request.text("username");
-        if !crate::client::login::is_valid_name(&name) {
+        if !crate::rules::login::is_valid_name(&name) {
             return Err(bad(if name.is_empty() { "Username required" } else { "Invalid username" }));
         }
         let flags = Account::parse_flags(&request.text("flags"));
@@ -108,7 +108,7 @@ impl AdminState {
 
     async fn change_account(&self, request: &Request, id: i64) -> AdminAnswer {
         let name = request.text("username");
-        if !name.is_empty() && !crate::client::login::is_valid_name(&name) {
+        if !name.is_empty() && !crate::rules::login::is_valid_name(&name) {
             return Err(bad("Invalid username"));
         }
         let password = request.text("password");

@@ -8,11 +8,11 @@ use super::AdminState;
 use super::operation::{Answer, Body, Field, Operation, number, text};
 use super::request::{Method, Request, bad, not_found, unsupported};
 use super::schemas::{ADDRESS_BAN, BAN_PREVIEW, SYSTEM_BAN, USER_BAN};
-use crate::clock::{Timestamp, utc_of};
 use crate::config::bans::BanAction;
 use crate::config::ip_range::IpRange;
 use crate::db::{BanKind, BanRow};
-use crate::session::admin::{AdminAnswer, AdminError};
+use crate::rules::session::admin::{AdminAnswer, AdminError};
+use crate::rules::time::{Timestamp, utc_of};
 
 fn value(kind: BanKind, ban: &BanRow) -> Value {
     let BanRow { id, subject, subnet, reaction, expires, comment, reason, added } = ban;

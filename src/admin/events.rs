@@ -14,7 +14,7 @@ use super::AdminState;
 use super::monitor::{Event, Subscribe};
 use super::operation::{Answer, Operation, text};
 use super::request::{Request, bad};
-use crate::session::admin::AdminError;
+use crate::rules::session::admin::AdminError;
 
 /// Topics that can be subscribed to.
 const TOPICS: [&str; 3] = ["status", "sessions", "log"];

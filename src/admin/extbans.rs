@@ -9,10 +9,10 @@ use super::AdminState;
 use super::operation::{Answer, Body, Operation, Schema, bool, text};
 use super::request::{Method, Request, not_found, unsupported};
 use super::schemas::EXT_BANS;
-use crate::clock::Timestamp;
+use crate::actors::reload::MIN_BANS_INTERVAL;
 use crate::config::{Settings, extbans};
-use crate::server::reload::MIN_BANS_INTERVAL;
-use crate::session::admin::{AdminAnswer, AdminError};
+use crate::rules::session::admin::{AdminAnswer, AdminError};
+use crate::rules::time::Timestamp;
 
 /// A ban with all members filled in; `None` if it is invalid.
 fn value(ban: &Value, disabled: &[i64]) -> Option<Value> {

@@ -6,10 +6,10 @@ use super::operation::{Answer, Body, Field, Kind, Operation, number, text};
 use super::request::{Method, Request, bad, unsupported};
 use super::schemas::{LOG_LINE, LOGGED};
 use super::{AdminState, query_db};
-use crate::clock::{Timestamp, iso_of, utc_of};
 use crate::db::{LogQuery, LogRow};
 use crate::log::{Level, LogEntry, LogUser, Topic};
-use crate::session::admin::{AdminAnswer, AdminError};
+use crate::rules::session::admin::{AdminAnswer, AdminError};
+use crate::rules::time::{Timestamp, iso_of, utc_of};
 
 /// Entries per page.
 const PAGE: u64 = 100;

@@ -16,12 +16,13 @@ use super::AdminState;
 use super::access::{Admission, too_many};
 use super::operation::{Answer, Body, Operation, Schema, bool, text};
 use super::request::{Request, Who, refuse};
-use crate::auth::password_limiter::PasswordAttempt;
-use crate::auth::{AccountCheck, AccountFingerprint, CheckAccount, GetAccountFingerprint};
-use crate::clock::Timestamp;
-use crate::session::admin::{AdminAnswer, AdminError};
+use crate::actors::auth::{AccountFingerprint, CheckAccount, GetAccountFingerprint};
+use crate::rules::login::AccountCheck;
+use crate::rules::session::admin::{AdminAnswer, AdminError};
+use crate::rules::time::Timestamp;
 use crate::transport::trust::Source;
 use crate::web::RequestBody;
+use crate::web::password_limiter::PasswordAttempt;
 
 pub(super) const COOKIE: &str = "drawhall";
 /// The flag that an account needs.

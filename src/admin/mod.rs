@@ -61,13 +61,13 @@ use db_executor::{DbExecutor, RunQuery};
 use monitor::Monitor;
 use request::{Method, Request, Who, not_found};
 
-use crate::auth::Auth;
+use crate::actors::auth::Auth;
+use crate::actors::reload::{Change, Fetching};
+use crate::actors::server::Server;
 use crate::blocking::BlockingPool;
 use crate::config::Rules;
 use crate::db::{BanKind, Database, DbError};
-use crate::server::Server;
-use crate::server::reload::{Change, Fetching};
-use crate::session::admin::{AdminAnswer, AdminError};
+use crate::rules::session::admin::{AdminAnswer, AdminError};
 use crate::transport::trust::{Source, Trusted};
 use crate::web::RequestBody;
 
@@ -152,7 +152,7 @@ pub fn start(listener: TcpListener, deps: AdminDeps) -> std::io::Result<AdminSer
         fetching,
         blocking_pool,
         port,
-        started: crate::clock::Timestamp::now().iso(),
+        started: crate::rules::time::Timestamp::now().iso(),
         access: access::Access::new(access, trusted),
     });
     let handle = crate::web::start(listener, proxies, move |app| {

@@ -11,11 +11,11 @@ use serde_json::{Value, json};
 use tokio::sync::{broadcast, mpsc, watch};
 
 use super::log;
-use crate::clock::{Timestamp, iso_of};
+use crate::actors::server::{GetLoad, ListSessions, Load, Server};
 use crate::config::Rules;
 use crate::db::{Database, LogRow};
 use crate::metrics::{self, METRICS};
-use crate::server::{GetLoad, ListSessions, Load, Server};
+use crate::rules::time::{Timestamp, iso_of};
 
 /// How often subscribers get the status.
 const TICK: Duration = Duration::from_secs(2);

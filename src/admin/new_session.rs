@@ -5,14 +5,14 @@ use drawhall_protocol::{Layout, ProtocolVersion};
 use serde_json::Value;
 
 use super::request::{Request, bad};
+use crate::actors::server::MakeSession;
 use crate::config::{MAX_USER_LIMIT, MIN_USER_LIMIT, Settings};
-use crate::server::MakeSession;
-use crate::session::admin::AdminError;
-use crate::session::{Flags, MAX_TITLE};
-use crate::storage::file_names::is_valid_alias;
-use crate::storage::metadata::Metadata;
-use crate::storage::session_files::PasswordKind;
-use crate::storage::template::{Messages, Template};
+use crate::rules::metadata::Metadata;
+use crate::rules::metadata::is_valid_alias;
+use crate::rules::session::PasswordKind;
+use crate::rules::session::admin::AdminError;
+use crate::rules::session::{Flags, MAX_TITLE};
+use crate::rules::template::{Messages, Template};
 
 /// The protocol version that clients 2.2 and 2.3 can join.
 const DEFAULT_PROTOCOL: &str = "dp:4.24.0";

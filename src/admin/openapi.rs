@@ -8,7 +8,7 @@ use super::AdminState;
 use super::operation::{Answer, Body, Field, Kind, Operation, Schema, all};
 use super::request::Method;
 use crate::config::SETTINGS;
-use crate::session::admin::AdminAnswer;
+use crate::rules::session::admin::AdminAnswer;
 
 pub(super) const OPERATIONS: &[Operation] = &[Operation::get(
     "openapi.json",

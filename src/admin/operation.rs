@@ -8,7 +8,7 @@ use super::{
     accounts, bans, events, extbans, log, login, openapi, overview, server, sessions, settings, undo, users,
     whitelist,
 };
-use crate::session::admin::AdminError;
+use crate::rules::session::admin::AdminError;
 
 /// Type of a value.
 #[derive(Debug, Clone, Copy)]

@@ -6,7 +6,7 @@ use super::AdminState;
 use super::monitor::{GetSnapshot, SAMPLE_SECONDS};
 use super::operation::{Answer, Field, Kind, Operation, Schema, bool, number, text};
 use crate::metrics::METRICS;
-use crate::session::admin::{AdminAnswer, AdminError};
+use crate::rules::session::admin::{AdminAnswer, AdminError};
 
 const SAMPLE: Schema = Schema {
     name: "Sample",

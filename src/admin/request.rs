@@ -10,10 +10,10 @@ use drawhall_protocol::whole_number;
 use serde_json::{Map, Value, json};
 
 use super::operation::{Field, Kind};
-use crate::clock::Timestamp;
 use crate::config::Settings;
 use crate::log::{Level, LogEntry, Topic};
-use crate::session::admin::{AdminAnswer, AdminError};
+use crate::rules::session::admin::{AdminAnswer, AdminError};
+use crate::rules::time::Timestamp;
 use crate::transport::trust::Source;
 use crate::web::RequestBody;
 

@@ -6,9 +6,9 @@ use super::operation::{Answer, Body, Operation, text, texts};
 use super::request::{Method, Request, bad, unsupported};
 use super::schemas::{LOCKS, SETTINGS as SETTINGS_SCHEMA, STATUS};
 use super::{AdminState, not_found};
+use crate::actors::server::GetLoad;
 use crate::config::{SETTINGS, Settings, fault_of};
-use crate::server::GetLoad;
-use crate::session::admin::{AdminAnswer, AdminError};
+use crate::rules::session::admin::{AdminAnswer, AdminError};
 
 /// Sections of the API that can be locked.
 const SECTIONS: [&str; 6] = ["accounts", "bans", "extbans", "listserverwhitelist", "server", "sessions"];

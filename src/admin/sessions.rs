@@ -11,11 +11,11 @@ use super::schemas::{
     USER,
 };
 use super::{AdminState, new_session, undo};
-use crate::clock::Timestamp;
-use crate::server::{FindActive, ListSession, ListSessions, MakeFromTemplate, TellSessions};
-use crate::session::actor::{Administer, Session};
-use crate::session::admin::{AdminAnswer, AdminError, AdminRequest, check_texts};
-use crate::session::thumbnail::PictureWish;
+use crate::actors::server::{FindActive, ListSession, ListSessions, MakeFromTemplate, TellSessions};
+use crate::actors::session::{Administer, Session};
+use crate::rules::session::admin::{AdminAnswer, AdminError, AdminRequest, check_texts};
+use crate::rules::session::thumbnail::PictureWish;
+use crate::rules::time::Timestamp;
 
 /// Default time after which an administrator who does not read the chat leaves it, in milliseconds.
 const CHAT_TIMEOUT: u64 = 300_000;

@@ -7,7 +7,7 @@ use super::operation::{Answer, Body, Field, Kind, Operation, Schema, bool, text}
 use super::request::{Method, Request};
 use super::schemas::SETTINGS as SETTINGS_SCHEMA;
 use crate::config::SETTINGS;
-use crate::session::admin::AdminAnswer;
+use crate::rules::session::admin::AdminAnswer;
 
 const SETTING: Schema = Schema {
     name: "Setting",

@@ -6,9 +6,9 @@ use serde_json::Value;
 
 use super::operation::{Answer, Body, Field, Kind, Operation, Schema, bool, number, text};
 use super::request::{Method, Request, bad, unsupported};
-use crate::session::UndoRequest;
-use crate::session::actor::{GoBack, ListGenerations, Session};
-use crate::session::admin::{ADMINISTRATOR, AdminAnswer, AdminError, AdminRequest};
+use crate::actors::session::{GoBack, ListGenerations, Session};
+use crate::rules::session::UndoRequest;
+use crate::rules::session::admin::{ADMINISTRATOR, AdminAnswer, AdminError, AdminRequest};
 
 const PERSON: Schema = Schema {
     name: "Person",

@@ -8,11 +8,11 @@ use super::AdminState;
 use super::operation::{Answer, Operation, text};
 use super::request::{Method, Request, not_found, unsupported};
 use super::schemas::USER;
-use crate::client::actor::{DescribeUser, SendAway, UserSummary};
-use crate::server::ListClients;
-use crate::session::DisconnectReason;
-use crate::session::actor::{Administer, DescribeUsers};
-use crate::session::admin::{AdminAnswer, AdminError, AdminRequest, kicked_by};
+use crate::actors::client::actor::{DescribeUser, SendAway, UserSummary};
+use crate::actors::server::ListClients;
+use crate::actors::session::{Administer, DescribeUsers};
+use crate::rules::session::DisconnectReason;
+use crate::rules::session::admin::{AdminAnswer, AdminError, AdminRequest, kicked_by};
 
 pub(super) const OPERATIONS: &[Operation] = &[
     Operation::get("users", "All connected users.", Answer::Many(&USER, "users")),

@@ -4,8 +4,8 @@ use actix_web::HttpResponse;
 use serde_json::Value;
 
 use super::AdminState;
+use crate::actors::server::GetLoad;
 use crate::metrics::{CurrentValues, page};
-use crate::server::GetLoad;
 
 impl AdminState {
     /// Readiness: whether the server actor answers.

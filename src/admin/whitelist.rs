@@ -7,7 +7,7 @@ use super::operation::{Answer, Body, Operation, bool, texts};
 use super::request::{Method, Request, bad, unsupported};
 use super::schemas::WHITE_LIST;
 use crate::config::white_list::PUBLIC_LIST_SERVER;
-use crate::session::admin::AdminAnswer;
+use crate::rules::session::admin::AdminAnswer;
 
 pub(super) const OPERATIONS: &[Operation] = &[
     Operation::get("listserverwhitelist", "Allowed list servers.", Answer::One(&WHITE_LIST)),
@@ -39,7 +39,10 @@ impl AdminState {
         }))
     }
 
-    async fn change_white_list(&self, request: &Request) -> Result<(), crate::session::admin::AdminError> {
+    async fn change_white_list(
+        &self,
+        request: &Request,
+    ) -> Result<(), crate::rules::session::admin::AdminError> {
         if let Some(list) = request.body.get("whitelist") {
             let list = list.as_array().ok_or_else(|| bad("whitelist must be a list"))?;
             let texts: Option<Vec<String>> = list.iter().map(|p| p.as_str().map(str::to_owned)).collect();

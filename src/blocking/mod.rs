@@ -10,9 +10,9 @@ use std::sync::Arc;
 
 use tokio::sync::Semaphore;
 
-use crate::auth::password;
 use crate::metrics::METRICS;
-use crate::transport::network::widest;
+use crate::rules::network::widest;
+use crate::rules::password;
 use fair_queue::FairQueue;
 
 /// Password checks in parallel; Argon2id takes 64 MiB each.
@@ -130,7 +130,7 @@ async fn blocking<H: Send + 'static, T: Send + 'static>(
     held: H,
     job: impl FnOnce() -> T + Send + 'static,
 ) -> Option<T> {
-    let task = actix_rt::task::spawn_blocking(move || {
+    let task = tokio::task::spawn_blocking(move || {
         let _held = held;
         job()
     });

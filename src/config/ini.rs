@@ -7,10 +7,10 @@ use super::account::Account;
 use super::bans::{Ban, BanAction, BanTerms};
 use super::ip_range::IpRange;
 use super::{Settings, canonical_key};
-use crate::auth::password;
 use crate::db;
+use crate::rules::password;
+use crate::rules::username;
 use crate::text;
-use crate::username;
 
 const SECTIONS: [&str; 6] = ["config", "ipbans", "systembans", "userbans", "announcewhitelist", "users"];
 

@@ -5,18 +5,21 @@
 
 pub mod account;
 pub mod bans;
+pub mod extauth;
 pub mod extbans;
 pub mod ini;
 pub mod ip_range;
 pub mod name_rules;
 pub mod profile;
 pub mod rules;
+mod server_settings;
 pub mod source;
 mod values;
 pub mod white_list;
 
 pub use profile::Profile;
 pub use rules::{Rules, fault_of};
+pub use server_settings::ServerSettings;
 pub use source::{FetchedBans, OpenSource, RuleSource, SourceError};
 pub use values::{LargeSize, Millis, Percent, Seconds, SettingError, SettingValue, parse_size};
 

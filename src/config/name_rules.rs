@@ -3,7 +3,7 @@
 use regex::{Regex, RegexBuilder};
 
 use super::Settings;
-use crate::username;
+use crate::rules::username;
 
 /// The compiled regular expressions of the settings.
 #[derive(Debug, Clone, Default)]

@@ -15,10 +15,10 @@ use super::ini::ConfigFile;
 use super::ip_range::IpRange;
 use super::name_rules::NameRules;
 use super::white_list::WhiteList;
-use crate::auth::extauth::ExtAuth;
+use crate::config::ServerSettings;
+use crate::config::extauth::ExtAuth;
 use crate::db::Database;
-use crate::session::ServerSettings;
-use crate::username;
+use crate::rules::username;
 
 /// The settings, bans, account names and allowed list servers in force.
 #[derive(Debug, Clone, Default)]

@@ -12,9 +12,9 @@ use super::ini::{self, ConfigFile};
 use super::ip_range::IpRange;
 use super::white_list::WhiteList;
 use super::{Millis, Profile, Rules, Settings, canonical_key};
-use crate::auth::token;
-use crate::clock::Timestamp;
 use crate::db::{Database, DbError, Snapshot, SubjectBan, time_text};
+use crate::rules::time::Timestamp;
+use crate::rules::token;
 
 /// Polling interval for a configuration file.
 const FILE_INTERVAL: Duration = Duration::from_secs(2);

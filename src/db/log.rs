@@ -6,16 +6,14 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use tokio::sync::watch;
 use tracing::{Event, Subscriber};
 use tracing_subscriber::Layer;
 use tracing_subscriber::layer::Context;
 
 use super::{Database, DbError, LogRow};
-use crate::clock::{Timestamp, iso_of};
-use crate::config::Rules;
 use crate::log::Fields;
 use crate::metrics::METRICS;
+use crate::rules::time::{Timestamp, iso_of};
 
 /// Maximum number of queued rows. What does not fit is only in the text log, and counted in the metrics.
 const MAX_QUEUED: usize = 10_000;
@@ -102,18 +100,19 @@ impl<S: Subscriber> Layer<S> for LogLayer {
 }
 
 impl LogQueue {
-    /// Starts the thread that writes the queue to a database until [`LogWriter::finish`], and enforces `logMaxSize`.
+    /// Starts the thread that writes the queue to a database until [`LogWriter::finish`], and keeps it below `max_size` bytes
+    /// (`logMaxSize`, asked for each time; 0 for no limit).
     ///
     /// # Errors
     /// When the thread cannot be started.
     pub fn write_to(
         self,
         database: Database,
-        rules: Option<watch::Receiver<Arc<Rules>>>,
+        max_size: impl Fn() -> u64 + Send + 'static,
     ) -> std::io::Result<LogWriter> {
         let stopping = Arc::new(AtomicBool::new(false));
         let flag = stopping.clone();
-        let limiter = SizeLimiter { rules, size: None, warned: false };
+        let limiter = SizeLimiter { max_size: Box::new(max_size), size: None, warned: false };
         let thread = std::thread::Builder::new()
             .name("log".into())
             .spawn(move || self.run(&database, limiter, &flag))?;
@@ -165,7 +164,8 @@ impl LogQueue {
 
 /// Enforces `logMaxSize`.
 struct SizeLimiter {
-    rules: Option<watch::Receiver<Arc<Rules>>>,
+    /// `logMaxSize` in force: maximum size in bytes, 0 for none.
+    max_size: Box<dyn Fn() -> u64 + Send>,
     /// Estimated size of the log in bytes, once it was measured. Too large if others have deleted rows since.
     size: Option<u64>,
     warned: bool,
@@ -174,7 +174,7 @@ struct SizeLimiter {
 impl SizeLimiter {
     /// Called after rows were appended. Deletes the oldest rows if the log has become too large.
     fn enforce(&mut self, database: &Database, appended: &[LogRow]) -> Result<(), DbError> {
-        let limit = self.rules.as_ref().map_or(0, |rules| rules.borrow().settings().log_max_size);
+        let limit = (self.max_size)();
         if limit == 0 {
             self.size = None;
             return Ok(());
@@ -237,7 +237,7 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let database = Database::open(&directory.path().join("x.db")).unwrap();
         let (layer, queue) = log_layer();
-        let writer = queue.write_to(database.clone(), None).unwrap();
+        let writer = queue.write_to(database.clone(), || 0).unwrap();
         let subscriber = tracing_subscriber::registry().with(layer);
         tracing::subscriber::with_default(subscriber, || (0..1000).for_each(|n| tracing::info!(n, "line")));
         writer.finish();
@@ -281,11 +281,7 @@ mod tests {
     fn the_oldest_rows_are_deleted_when_the_log_is_too_large() {
         let directory = tempfile::tempdir().unwrap();
         let database = Database::open(&directory.path().join("config.db")).unwrap();
-        let mut rules = Rules::default();
-        let settings = Arc::make_mut(&mut rules.shared.settings);
-        settings.set("logMaxSize", "100kb").unwrap();
-        let (_keep, rules) = watch::channel(Arc::new(rules));
-        let mut limiter = SizeLimiter { rules: Some(rules), size: None, warned: false };
+        let mut limiter = SizeLimiter { max_size: Box::new(|| 100 << 10), size: None, warned: false };
         for n in 0..3000 {
             let rows = [row(&format!("{n:04} {}", "x".repeat(95)))];
             database.append_log(&rows).unwrap();
@@ -303,7 +299,7 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let database = Database::open(&directory.path().join("config.db")).unwrap();
         let (layer, queue) = log_layer();
-        let writer = queue.write_to(database.clone(), None).unwrap();
+        let writer = queue.write_to(database.clone(), || 0).unwrap();
         // All rows are old enough for `purge_log`, once they are written.
         let row = row("x");
         let written = (0..BATCH / 2).any(|_| {

@@ -16,7 +16,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::broadcast;
 
-use crate::username;
+use crate::rules::username;
 
 /// Batches of log rows that are buffered per subscriber of [`Database::follow_log`]; a slower one misses the oldest.
 const MAX_UNREAD_BATCHES: usize = 64;
@@ -402,7 +402,7 @@ impl Database {
     /// When the database cannot be written.
     pub fn purge_log(&self, days: u32, utc_ms: i64) -> Result<usize, DbError> {
         let before = utc_ms - i64::from(days) * 86_400_000;
-        self.backend().purge_log(&crate::clock::iso_of(before))
+        self.backend().purge_log(&crate::rules::time::iso_of(before))
     }
 }
 

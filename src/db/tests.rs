@@ -163,7 +163,7 @@ fn databases_of_the_reference_are_read_as_they_are() {
         changed.accounts().unwrap().into_iter().map(|a| (a.id, a.name, a.locked)).collect();
     assert_eq!(names, [(1, "admin".into(), false), (2, "bob".into(), false), (3, "Troll".into(), true)]);
     let admin = changed.account("admin").unwrap().unwrap();
-    assert!(crate::auth::password::verify("secret", &admin.hash));
+    assert!(crate::rules::password::verify("secret", &admin.hash));
     let snapshot = changed.snapshot(NOW).unwrap();
     assert_eq!((snapshot.ip_bans.len(), snapshot.system_bans.len(), snapshot.user_bans.len()), (2, 6, 1));
     assert_eq!((snapshot.listing_servers.len(), snapshot.disabled_ext_bans), (2, vec![5, 999]));
@@ -171,6 +171,6 @@ fn databases_of_the_reference_are_read_as_they_are() {
     // A database of the 2.1 series lacks some tables of bans.
     let (_directory, legacy) = open("legacy21.db");
     let old = legacy.account("oldhash").unwrap().unwrap();
-    assert!(crate::auth::password::verify("pässword", &old.hash));
+    assert!(crate::rules::password::verify("pässword", &old.hash));
     assert_eq!(legacy.snapshot(NOW).unwrap().ip_bans.len(), 1);
 }

@@ -8,14 +8,14 @@ use bytes::Bytes;
 
 use super::log::{LogShared, lock};
 use super::segments::{CachedBlock, Segment};
+use super::source::HistorySource;
 use super::subscription::Subscription;
 use super::sync::AtomicI64;
-use crate::storage::history_file::HistoryFile;
 
 /// A segment that a reader needs and that is only in a file.
 #[derive(Debug)]
 pub struct Fetch {
-    pub(super) file: Arc<HistoryFile>,
+    pub(super) file: Arc<dyn HistorySource>,
     pub(super) start: i64,
     pub(super) len: usize,
 }
@@ -23,7 +23,7 @@ pub struct Fetch {
 /// A segment that was read from a file. Readers find it as long as one of them holds this or slices of it.
 #[derive(Debug)]
 pub struct Fetched {
-    file: Arc<HistoryFile>,
+    file: Arc<dyn HistorySource>,
     start: i64,
     block: Arc<CachedBlock>,
 }

@@ -25,10 +25,9 @@ use drawhall_protocol::frame::frames;
 
 use super::cursor::Cursor;
 use super::segments::{LogState, SEGMENT_BYTES, Segment, begins_message, whole_messages};
+use super::source::{Chunk, HistorySource, HistoryWrite, IndexEntry, NewHistory, StoredHistory};
 use super::subscription::Subscription;
 use super::sync::{AtomicI64, Mutex, MutexGuard};
-use crate::storage::history_file::{HistoryFile, IndexEntry};
-use crate::storage::session_files::{Chunk, HistoryWrite, NewHistory, StoredHistory};
 
 /// Bytes above the size limit that only emergency messages (joins, leaves, operator lists) may use.
 pub const EMERGENCY_BYTES: u64 = 1 << 20;
@@ -148,7 +147,7 @@ impl History {
 
     /// Restores a log from a file whose first message is at offset 0, with the index of its segments. Publishing is
     /// on and everything is readable.
-    pub fn restored(file: &Arc<HistoryFile>, index: &[IndexEntry], first_index: i64) -> History {
+    pub fn restored(file: &Arc<dyn HistorySource>, index: &[IndexEntry], first_index: i64) -> History {
         let mut state = LogState { file: Some(file.clone()), ..LogState::default() };
         let (mut end, mut messages) = (0, 0);
         for entry in index {

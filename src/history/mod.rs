@@ -6,6 +6,7 @@
 mod cursor;
 pub mod log;
 mod segments;
+pub mod source;
 mod subscription;
 mod sync;
 #[cfg(all(test, feature = "loom"))]
@@ -14,5 +15,8 @@ pub mod total;
 
 pub use cursor::{Cursor, Fetch, Fetched, Read};
 pub use log::{History, OutOfSpace};
+pub use source::{
+    Chunk, Contents, HistorySource, HistoryWrite, INDEX_ENTRY_BYTES, IndexEntry, NewHistory, StoredHistory,
+};
 pub use subscription::Subscription;
 pub use sync::AtomicI64;

@@ -8,8 +8,7 @@ use bytes::Bytes;
 use drawhall_protocol::frame::frames;
 
 use super::cursor::Fetch;
-use crate::storage::history_file::{HistoryFile, INDEX_ENTRY_BYTES};
-use crate::storage::session_files::Chunk;
+use super::source::{Chunk, HistorySource, INDEX_ENTRY_BYTES};
 
 /// Segments of this size in bytes or more are not merged any further.
 pub(super) const SEGMENT_BYTES: usize = INDEX_ENTRY_BYTES;
@@ -40,7 +39,7 @@ pub(super) struct Segment {
     pub(super) messages: u64,
     pub(super) memory: Option<Bytes>,
     /// The file that it is stored in.
-    pub(super) file: Option<Arc<HistoryFile>>,
+    pub(super) file: Option<Arc<dyn HistorySource>>,
     pub(super) fetched: Weak<CachedBlock>,
 }
 
@@ -99,7 +98,7 @@ pub(super) struct LogState {
     /// Number of segments at the end that may still be merged.
     pub(super) small: usize,
     /// The file of the current content.
-    pub(super) file: Option<Arc<HistoryFile>>,
+    pub(super) file: Option<Arc<dyn HistorySource>>,
     pub(super) stored: i64,
     /// Number of segments at the beginning that are not in memory.
     pub(super) evicted: usize,

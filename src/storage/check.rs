@@ -10,10 +10,11 @@ use std::time::SystemTime;
 use drawhall_protocol::ProtocolVersion;
 
 use super::file_names;
-use super::history_file::{self, Contents, HistoryError, HistoryHeader};
-use super::journal::{Entry, Line, parse_line};
-use super::metadata::{Metadata, Replay};
+use super::history_file::{self, HistoryError, HistoryHeader};
 use super::session_dir::{self, SessionDirError};
+use crate::history::Contents;
+use crate::rules::journal::{Entry, Line, parse_line};
+use crate::rules::metadata::{Metadata, Replay};
 
 /// A defect of a stored session.
 #[derive(Debug)]

@@ -15,17 +15,6 @@ pub const ARCHIVED: &str = ".archived";
 /// Lock file that keeps other servers from using the directory.
 pub const LOCK: &str = "drawhall.lock";
 
-/// Whether a text is a valid session alias: 1 to 32 characters a-z, A-Z, 0-9 and `-`, and not in the form of a
-/// session id.
-pub fn is_valid_alias(alias: &str) -> bool {
-    let bytes = alias.as_bytes();
-    let plain = bytes.iter().all(|b| b.is_ascii_alphanumeric() || *b == b'-');
-    let uuid = bytes.len() == 36 && [8, 13, 18, 23].iter().all(|position| bytes[*position] == b'-');
-    let ulid =
-        bytes.len() == 26 && bytes.iter().all(|b| b.is_ascii_alphanumeric() && !b"ilouILOU".contains(b));
-    (1..=32).contains(&bytes.len()) && plain && !uuid && !ulid
-}
-
 /// File name of a session's journal.
 pub fn journal(id: &str) -> String {
     format!("{id}.session")
@@ -97,24 +86,6 @@ pub fn remove(dir: &Path, name: &str, archive: bool) -> io::Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn aliases_are_short_plain_and_not_like_session_ids() {
-        for good in ["a", "Good-Alias-1", &"x".repeat(32), &"u".repeat(26)] {
-            assert!(is_valid_alias(good), "{good}");
-        }
-        for bad in [
-            "",
-            "bad alias",
-            "ü",
-            "a_b",
-            &"x".repeat(33),
-            "01ARZ3NDEKTSV4RRFFQ69G5FAV",
-            "12345678-1234-1234-1234-123456789abc",
-        ] {
-            assert!(!is_valid_alias(bad), "{bad}");
-        }
-    }
 
     #[test]
     fn history_file_names_of_all_versions_are_recognised() {

@@ -13,23 +13,14 @@ use drawhall_protocol::frame::whole_frames_len;
 
 use super::file_names;
 use super::history_file;
-use super::metadata::Metadata;
 use super::session_dir::{LoadError, SessionDir, file_names as names_in, whole_journal};
+use crate::rules::metadata::Metadata;
+use crate::rules::session::KeepGenerations;
 
-/// How many generations of a session are kept.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct KeepGenerations {
-    /// Maximum number; 0 keeps none.
-    pub count: u32,
-    /// None are kept while the disk has less free space than this, in bytes.
-    pub min_free: u64,
-}
-
-impl KeepGenerations {
-    fn allowed(self, dir: &Path) -> usize {
-        let free = rustix::fs::statvfs(dir).ok().map(|stat| stat.f_bavail.saturating_mul(stat.f_frsize));
-        if free.is_some_and(|free| free < self.min_free) { 0 } else { self.count as usize }
-    }
+/// How many generations may be kept in a directory now.
+fn allowed(keep: KeepGenerations, dir: &Path) -> usize {
+    let free = rustix::fs::statvfs(dir).ok().map(|stat| stat.f_bavail.saturating_mul(stat.f_frsize));
+    if free.is_some_and(|free| free < keep.min_free) { 0 } else { keep.count as usize }
 }
 
 /// An earlier history of a session.
@@ -69,7 +60,7 @@ pub(super) fn kept<'a>(
     current: &str,
     keep: KeepGenerations,
 ) -> Vec<&'a str> {
-    older_than(names, id, current).into_iter().take(keep.allowed(dir)).map(|(_, name)| name).collect()
+    older_than(names, id, current).into_iter().take(allowed(keep, dir)).map(|(_, name)| name).collect()
 }
 
 impl SessionDir {
@@ -126,7 +117,7 @@ impl SessionDir {
         archive: bool,
     ) -> io::Result<()> {
         let names = names_in(self.path())?;
-        let too_many = older_than(names.iter(), id, current).into_iter().skip(keep.allowed(self.path()));
+        let too_many = older_than(names.iter(), id, current).into_iter().skip(allowed(keep, self.path()));
         for (_, name) in too_many {
             file_names::remove(self.path(), name, archive)?;
         }

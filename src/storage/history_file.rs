@@ -1,7 +1,10 @@
 //! History files: a header, then the session's messages to the end of the file. Source:
 //! docs/spec/storage.md#history-file-format.
 
-use std::collections::BTreeSet;
+use crate::history::Contents;
+use crate::history::HistorySource;
+use crate::history::INDEX_ENTRY_BYTES;
+use crate::history::IndexEntry;
 use std::fs::{File, OpenOptions};
 use std::io::{self, BufReader};
 use std::os::unix::fs::FileExt as _;
@@ -10,16 +13,12 @@ use std::sync::Arc;
 
 use drawhall_protocol::ProtocolVersion;
 use drawhall_protocol::frame::{FrameHeader, HEADER_LEN};
-use drawhall_protocol::from_json;
-use drawhall_protocol::message::{Join, Leave, ServerCommand};
 use drawhall_protocol::recording::Header;
 use drawhall_protocol::recording::dprec::{DprecError, DprecReader, MAGIC, header_bytes};
 use serde_json::Value;
 
 use super::syncer::SyncFile;
 
-/// Size in bytes of the pieces in which a history is indexed and read.
-pub const INDEX_ENTRY_BYTES: usize = 256 << 10;
 /// Size of the buffer in bytes when a whole history file is read.
 const SCAN_BYTES: usize = 1 << 20;
 
@@ -57,29 +56,6 @@ impl HistoryFile {
         Arc::new(HistoryFile { sync, origin })
     }
 
-    /// Path of the file.
-    pub fn path(&self) -> &Path {
-        self.sync.path()
-    }
-
-    /// Reads `len` bytes from a position on; blocks.
-    ///
-    /// # Errors
-    /// When they cannot be read, or the file ends before.
-    pub fn read_at(&self, from: i64, len: usize) -> io::Result<Vec<u8>> {
-        let mut bytes = vec![0; len];
-        self.read_into(from, &mut bytes)?;
-        Ok(bytes)
-    }
-
-    /// Fills a buffer from a position on; blocks.
-    ///
-    /// # Errors
-    /// When it cannot be read, or the file ends before.
-    pub fn read_into(&self, from: i64, buffer: &mut [u8]) -> io::Result<()> {
-        self.sync.file.read_exact_at(buffer, (from - self.origin) as u64)
-    }
-
     /// Writes at a position. Idempotent, so a failed write can be retried.
     pub(super) fn write_at(&self, to: i64, bytes: &[u8]) -> io::Result<()> {
         self.sync.file.write_all_at(bytes, (to - self.origin) as u64)
@@ -88,6 +64,16 @@ impl HistoryFile {
     /// The offset in the file of a position in the log.
     pub(super) fn offset_of(&self, position: i64) -> u64 {
         (position - self.origin) as u64
+    }
+}
+
+impl HistorySource for HistoryFile {
+    fn path(&self) -> &Path {
+        self.sync.path()
+    }
+
+    fn read_into(&self, from: i64, buffer: &mut [u8]) -> io::Result<()> {
+        self.sync.file.read_exact_at(buffer, (from - self.origin) as u64)
     }
 }
 
@@ -142,62 +128,6 @@ fn has_content(file: &File, from: u64, to: u64) -> io::Result<bool> {
     let mut bytes = vec![0; (to - from) as usize];
     file.read_exact_at(&mut bytes, from)?;
     Ok(bytes.iter().any(|b| *b != 0))
-}
-
-/// Index entry of a history: a run of whole messages.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[allow(missing_docs, reason = "the names say it")]
-pub struct IndexEntry {
-    /// Size in bytes.
-    pub len: u64,
-    pub messages: u64,
-}
-
-/// Contents of a history file.
-#[derive(Debug, Default)]
-pub struct Contents {
-    /// The messages, in runs of about [`INDEX_ENTRY_BYTES`].
-    pub index: Vec<IndexEntry>,
-    /// Bytes after the last whole message.
-    pub torn_bytes: u64,
-    /// Ids of users that have joined and not left.
-    pub present: BTreeSet<u8>,
-    /// User ids in the order in which they joined or left.
-    pub touched: Vec<u8>,
-    /// The latest session settings (`sessionconf`) in the history.
-    pub settings: Option<Value>,
-}
-
-impl Contents {
-    /// Size of all whole messages in bytes.
-    pub fn size(&self) -> u64 {
-        self.index.iter().map(|p| p.len).sum()
-    }
-
-    /// Number of all whole messages.
-    pub fn messages(&self) -> u64 {
-        self.index.iter().map(|p| p.messages).sum()
-    }
-
-    fn record(&mut self, frame: &[u8], header: FrameHeader) {
-        match header.kind {
-            Join::TYPE => {
-                self.present.insert(header.user);
-                self.touched.push(header.user);
-            }
-            Leave::TYPE => {
-                self.present.remove(&header.user);
-                self.touched.push(header.user);
-            }
-            ServerCommand::TYPE => {
-                let reply = from_json::<Value>(&frame[HEADER_LEN..]).unwrap_or_default();
-                if reply["type"] == "sessionconf" {
-                    self.settings = Some(reply["config"].clone());
-                }
-            }
-            _ => {}
-        }
-    }
 }
 
 /// Reads all messages from file offset `first` on. Zero bytes at the end would parse as messages of type 0 without

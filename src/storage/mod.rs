@@ -21,8 +21,6 @@ pub mod check;
 pub mod file_names;
 pub mod generations;
 pub mod history_file;
-pub mod journal;
-pub mod metadata;
 pub mod private;
 pub mod recorder;
 pub mod session_dir;

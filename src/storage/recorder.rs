@@ -17,7 +17,8 @@ use drawhall_protocol::{Frame, ProtocolVersion};
 use jiff::civil::DateTime;
 
 use super::private;
-use super::session_files::Chunk;
+use super::session_files::blocks;
+use crate::history::Chunk;
 
 /// Bytes that may be queued for the disk; with more, the recording is aborted.
 const MAX_QUEUED_BYTES: usize = 64 << 20;
@@ -264,7 +265,7 @@ fn write_header(file: &mut impl Write, protocol: &ProtocolVersion, chunks: &[Chu
     let limits = Frame::new(FeatureLimits::TYPE, 0, &[0xff; 16]).map_err(io::Error::other)?;
     file.write_all(access.as_bytes())?;
     file.write_all(limits.as_bytes())?;
-    for block in chunks.iter().flat_map(Chunk::blocks) {
+    for block in chunks.iter().flat_map(blocks) {
         file.write_all(&block.map_err(io::Error::other)?)?;
     }
     Ok(())

@@ -17,13 +17,15 @@ use drawhall_protocol::ProtocolVersion;
 use serde::{Deserialize, Serialize};
 
 use super::file_names;
-use super::generations::{self, KeepGenerations};
-use super::history_file::{self, Contents, HistoryError, HistoryFile, HistoryHeader};
-use super::journal::Entry;
-use super::metadata::{Metadata, Replay};
+use super::generations;
+use super::history_file::{self, HistoryError, HistoryFile, HistoryHeader};
 use super::private;
 use super::session_files::{LoadedJournal, SessionFiles, StorageError};
 use super::syncer::{SyncFile, Syncer};
+use crate::rules::journal::Entry;
+use crate::rules::metadata::{Metadata, Replay, SessionSummary};
+use crate::rules::session::KeepGenerations;
+use crate::rules::session::persistence::StoredSession;
 
 /// How long to wait for the previous user of a session's files, which may still be writing.
 const LOCK_TIMEOUT: Duration = Duration::from_secs(10);
@@ -80,35 +82,13 @@ impl LoadError {
     }
 }
 
-/// A stored session, as far as it is known without reading its history.
-#[derive(Debug)]
-#[allow(missing_docs, reason = "the names say it")]
-pub struct SessionSummary {
-    pub id: String,
-    pub metadata: Metadata,
-    pub protocol: ProtocolVersion,
-    /// Size of its history in bytes: that of the file without its header.
-    pub size: u64,
-    /// When the journal or the history file was last written, if the file system knows.
-    pub last_use: Option<SystemTime>,
-}
-
 /// A stored session that was loaded.
 #[derive(Debug)]
 #[allow(missing_docs, reason = "the names say it")]
 pub struct LoadedSession {
-    pub metadata: Metadata,
-    /// Index and summary of the history.
-    pub contents: Contents,
-    /// The history file; its first message is at position 0.
-    pub history: Arc<HistoryFile>,
-    pub protocol: ProtocolVersion,
-    /// The thumbnail, and its time in milliseconds since 1970.
-    pub picture: Option<(Bytes, i64)>,
+    pub session: StoredSession,
     /// For writing from now on.
     pub store: SessionFiles,
-    /// What was repaired or ignored.
-    pub warnings: Vec<String>,
 }
 
 /// A copy of a session's file, for a trace.
@@ -116,7 +96,7 @@ pub struct LoadedSession {
 pub struct StoredFile {
     name: String,
     modified: SystemTime,
-    #[serde(with = "crate::trace::base64")]
+    #[serde(with = "crate::rules::serde_base64")]
     bytes: Vec<u8>,
 }
 
@@ -473,7 +453,9 @@ impl SessionDir {
         let store =
             SessionFiles::loaded(lock, protocol.clone(), journal, history.clone(), name, metadata.files);
         let picture = self.picture(id);
-        Ok(LoadedSession { metadata, contents, history, protocol, picture, store, warnings })
+        let id = id.to_owned();
+        let session = StoredSession { id, metadata, contents, history, protocol, picture, warnings };
+        Ok(LoadedSession { session, store })
     }
 
     /// Locks a session's files. Retries for a while, because a session that has just ended may still be writing.

@@ -5,6 +5,14 @@
 
 mod journaling;
 
+use crate::history::HistoryWrite;
+use crate::history::NewHistory;
+use crate::history::StoredHistory;
+use crate::history::{Chunk, HistorySource as _};
+use crate::rules::session::FileDisposition;
+use crate::rules::session::KeepGenerations;
+use crate::rules::session::PasswordKind;
+use crate::rules::session::WriteBatch;
 use std::fs::{self, OpenOptions};
 use std::io;
 use std::path::{Path, PathBuf};
@@ -12,15 +20,13 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use drawhall_protocol::ProtocolVersion;
-use serde::{Deserialize, Serialize};
 
 use super::file_names;
-use super::generations::KeepGenerations;
 use super::history_file::{HistoryFile, history_header_bytes};
-use super::journal::Entry;
 use super::session_dir::{SessionDir, SessionLock};
 use super::syncer::SyncFile;
-use crate::auth::password;
+use crate::rules::journal::Entry;
+use crate::rules::password;
 pub(super) use journaling::LoadedJournal;
 
 /// Size in bytes of the blocks in which histories are copied.
@@ -41,124 +47,15 @@ fn failed<'a>(doing: &'static str, path: &'a Path) -> impl FnOnce(io::Error) -> 
     move |source| StorageError { doing, path: path.to_owned(), source }
 }
 
-/// A piece of a history.
-#[derive(Debug, Clone)]
-#[allow(missing_docs, reason = "the names say it")]
-pub enum Chunk {
-    Memory(Bytes),
-    /// Only in a history file.
-    File {
-        file: Arc<HistoryFile>,
-        /// Position in the log.
-        from: i64,
-        /// Size in bytes.
-        len: usize,
-    },
-}
-
-impl Chunk {
-    /// The bytes in blocks of at most [`COPY_BYTES`] if they are in a file; blocks.
-    pub(super) fn blocks(&self) -> Box<dyn Iterator<Item = Result<Bytes, StorageError>> + '_> {
-        match self {
-            Chunk::Memory(bytes) => Box::new(std::iter::once(Ok(bytes.clone()))),
-            Chunk::File { file, from, len } => Box::new((0..*len).step_by(COPY_BYTES).map(move |done| {
-                let block = file.read_at(from + done as i64, COPY_BYTES.min(len - done));
-                block.map(Bytes::from).map_err(failed("read", file.path()))
-            })),
-        }
+/// The bytes of a chunk, in blocks of at most [`COPY_BYTES`] if they are in a file; blocks.
+pub(super) fn blocks(chunk: &Chunk) -> Box<dyn Iterator<Item = Result<Bytes, StorageError>> + '_> {
+    match chunk {
+        Chunk::Memory(bytes) => Box::new(std::iter::once(Ok(bytes.clone()))),
+        Chunk::File { file, from, len } => Box::new((0..*len).step_by(COPY_BYTES).map(move |done| {
+            let block = file.read_at(from + done as i64, COPY_BYTES.min(len - done));
+            block.map(Bytes::from).map_err(failed("read", file.path()))
+        })),
     }
-}
-
-/// What must be written to the history file.
-#[derive(Debug, Default)]
-#[allow(missing_docs, reason = "the names say it")]
-pub enum HistoryWrite {
-    #[default]
-    Nothing,
-    /// More bytes at its end.
-    Append {
-        /// Position of the first byte.
-        from: i64,
-        chunks: Vec<Bytes>,
-    },
-    /// A new file: the first one, or after a reset.
-    Replace(NewHistory),
-}
-
-/// The content of a new history file.
-#[derive(Debug)]
-pub struct NewHistory {
-    /// Generation of the log, see [`crate::history::History`].
-    pub generation: u64,
-    /// Position of the first byte.
-    pub from: i64,
-    /// The whole content.
-    pub chunks: Vec<Chunk>,
-    /// Fork position of a streamed reset in the old history.
-    pub fork: Option<i64>,
-    /// The content is that of a reset; otherwise it is a copy, because the old file is poisoned.
-    pub is_reset: bool,
-}
-
-/// Which of a session's passwords.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-pub enum PasswordKind {
-    /// Required to join.
-    Session,
-    /// Makes its user an operator.
-    Operator,
-}
-
-/// Everything that a session has to store at one time.
-#[derive(Debug, Default)]
-#[allow(missing_docs, reason = "the names say it")]
-pub struct WriteBatch {
-    /// Journal entries, in order.
-    pub journal: Vec<Entry>,
-    /// Passwords to be hashed; their hashes are entered in the journal.
-    pub passwords: Vec<(PasswordKind, String)>,
-    pub history: HistoryWrite,
-    /// `Some(None)` removes the thumbnail, `Some(Some(..))` replaces it.
-    pub picture: Option<Option<Bytes>>,
-    /// Old files are archived instead of deleted.
-    pub archive: bool,
-    /// How many histories that resets replace are kept.
-    pub keep: KeepGenerations,
-    /// Entries are missing because too many were waiting: the journal must be rewritten from a snapshot.
-    pub incomplete: bool,
-    /// All entries of the current state, for rewriting the journal. Required with a new history file; see
-    /// [`SessionFiles::wants_snapshot`].
-    pub snapshot: Option<Vec<Entry>>,
-}
-
-impl WriteBatch {
-    /// Whether there is nothing to write.
-    pub fn is_empty(&self) -> bool {
-        self.journal.is_empty()
-            && self.passwords.is_empty()
-            && matches!(self.history, HistoryWrite::Nothing)
-            && self.picture.is_none()
-            && self.snapshot.is_none()
-    }
-
-    /// Whether it only appends to open files, which takes microseconds and may be done on the session's thread.
-    pub fn is_light(&self) -> bool {
-        self.passwords.is_empty()
-            && !matches!(self.history, HistoryWrite::Replace(_))
-            && self.picture.is_none()
-            && self.snapshot.is_none()
-    }
-}
-
-/// How far the history is stored.
-#[derive(Debug)]
-#[allow(missing_docs, reason = "the names say it")]
-pub struct StoredHistory {
-    /// Generation of the log that was written to a new file; `None` after an append.
-    pub generation: Option<u64>,
-    pub file: Arc<HistoryFile>,
-    /// Position up to which the history is in the file.
-    pub end: i64,
 }
 
 /// Result of a [`WriteBatch`].
@@ -168,17 +65,6 @@ pub struct WriteResult {
     pub stored: Option<StoredHistory>,
     /// The first error. What was not written is retried with the next batch.
     pub error: Option<StorageError>,
-}
-
-/// What to do with the files of a session that ends.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum FileDisposition {
-    /// Keep them; the session is unloaded and is loaded again when somebody joins.
-    Keep,
-    /// Delete them; the session is over.
-    Delete,
-    /// Archive them; the session is over.
-    Archive,
 }
 
 #[derive(Debug)]
@@ -364,13 +250,13 @@ impl SessionFiles {
                 self.write_history(&sync, new).and_then(|stored| self.rename_journal().map(|()| stored));
             stored.inspect_err(|_| self.discard(&name))
         });
-        let stored = created.inspect_err(|_| self.discard(&self.new_journal_name()))?;
+        let (stored, file) = created.inspect_err(|_| self.discard(&self.new_journal_name()))?;
         self.switch_journal(journal, &text);
         self.compact_len = 0;
-        self.history = Some(stored.file.clone());
+        self.dir.syncer().queue(&file.sync);
+        self.history = Some(file);
         self.history_name = name;
         self.files = 1;
-        self.dir.syncer().queue(&stored.file.sync);
         self.journal.iter().for_each(|journal| self.dir.syncer().queue(&journal.sync));
         self.dir.syncer().queue(self.dir.directory());
         Ok(stored)
@@ -399,11 +285,11 @@ impl SessionFiles {
             self.rename_journal().inspect_err(|_| self.discard(&self.new_journal_name()))?;
             Ok((stored, journal))
         });
-        let (stored, journal) = written.inspect_err(|_| self.discard(&name))?;
+        let ((stored, file), journal) = written.inspect_err(|_| self.discard(&name))?;
         self.switch_journal(journal, &text);
         self.files += 1;
         let old = std::mem::replace(&mut self.history_name, name);
-        self.history = Some(stored.file.clone());
+        self.history = Some(file);
         let directory = self.dir.directory();
         if let Err(source) = directory.sync() {
             // It is unknown which journal is on the disk, so both histories stay. The replacement is retried with
@@ -462,7 +348,11 @@ impl SessionFiles {
         }
     }
 
-    fn write_history(&self, sync: &Arc<SyncFile>, new: &NewHistory) -> Result<StoredHistory, StorageError> {
+    fn write_history(
+        &self,
+        sync: &Arc<SyncFile>,
+        new: &NewHistory,
+    ) -> Result<(StoredHistory, Arc<HistoryFile>), StorageError> {
         let old = self.history.as_ref();
         let fork = new.fork.zip(old).map(|(position, old)| old.offset_of(position));
         let header = history_header_bytes(&self.protocol, fork);
@@ -471,12 +361,12 @@ impl SessionFiles {
             |end: i64, bytes: &[u8]| file.write_at(end, bytes).map_err(failed("write to", file.path()));
         write(new.from - header.len() as i64, &header)?;
         let mut end = new.from;
-        for block in new.chunks.iter().flat_map(Chunk::blocks) {
+        for block in new.chunks.iter().flat_map(blocks) {
             let block = block?;
             write(end, &block)?;
             end += block.len() as i64;
         }
-        Ok(StoredHistory { generation: Some(new.generation), file, end })
+        Ok((StoredHistory { generation: Some(new.generation), file: file.clone(), end }, file))
     }
 
     fn set_picture(&self, picture: Option<&Bytes>, archive: bool) -> Result<(), StorageError> {

@@ -3,6 +3,9 @@
 //!
 //! The file name up to the first dot is the alias of the session. The header has the session's settings.
 
+use crate::rules::metadata::is_valid_alias;
+use crate::rules::template::Messages;
+use crate::rules::template::Template;
 use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::io::{BufReader, Read as _};
@@ -16,11 +19,9 @@ use drawhall_protocol::message as m;
 use drawhall_protocol::recording::dprec::{DprecError, DprecReader, MAGIC};
 use drawhall_protocol::recording::dptxt::{DptxtError, DptxtReader};
 use drawhall_protocol::text::legacy;
-use serde::{Deserialize, Serialize};
-use serde_json::{Map, Value, json};
+use serde_json::{Map, Value};
 
-use super::file_names;
-use super::metadata::{Flags, Metadata};
+use crate::rules::metadata::{Flags, Metadata};
 
 /// Default maximum number of users of a session from a template.
 const DEFAULT_MAX_USERS: u32 = 25;
@@ -57,51 +58,7 @@ impl TemplateError {
     }
 }
 
-/// A template.
-#[derive(Debug, Clone, Serialize, Deserialize)]
-#[allow(missing_docs, reason = "the names say it")]
-pub struct Template {
-    /// Alias of its session.
-    pub alias: String,
-    pub path: PathBuf,
-    modified: Option<SystemTime>,
-    len: u64,
-    /// Settings of its session; passwords may be plain text or hashes.
-    pub metadata: Metadata,
-    /// Protocol version of its session.
-    pub protocol: ProtocolVersion,
-}
-
 impl Template {
-    /// A template without a file, for sessions that are created over the admin API.
-    pub fn without_file(metadata: Metadata, protocol: ProtocolVersion) -> Template {
-        let alias = metadata.alias.clone();
-        Template { alias, path: PathBuf::new(), modified: None, len: 0, metadata, protocol }
-    }
-
-    /// Its entry in session lists.
-    pub fn description(&self) -> Value {
-        let Metadata { flags, founder, title, max_users, password, .. } = &self.metadata;
-        json!({
-            "alias": self.alias,
-            "protocol": self.protocol.to_string(),
-            "maxUserCount": max_users,
-            "founder": founder,
-            "hasPassword": !password.is_empty(),
-            "title": title,
-            "nsfm": flags.nsfm,
-            "authOnly": flags.auth_only,
-            "allowWeb": flags.allow_web,
-            "invites": flags.invites,
-            "unlisted": flags.unlisted,
-        })
-    }
-
-    /// Whether session lists omit it.
-    pub fn unlisted(&self) -> bool {
-        self.metadata.flags.unlisted
-    }
-
     /// Reads its messages; blocks.
     ///
     /// # Errors
@@ -113,18 +70,6 @@ impl Template {
     fn is_unchanged(&self, path: &Path, file: &fs::Metadata) -> bool {
         self.path == path && self.len == file.len() && self.modified == file.modified().ok()
     }
-}
-
-/// The initial content of a session from a template.
-#[derive(Debug, Clone, Default, Serialize, Deserialize)]
-pub struct Messages {
-    /// Whole frames.
-    #[serde(with = "crate::trace::base64")]
-    pub bytes: Vec<u8>,
-    /// Number of frames.
-    pub count: u64,
-    /// What was ignored, with line numbers or offsets.
-    pub warnings: Vec<String>,
 }
 
 impl Messages {
@@ -338,7 +283,7 @@ impl Templates {
             let known_bad = self.rejected.get(&path) == Some(&(len, modified));
             let read = if known_bad {
                 Err(None)
-            } else if !file_names::is_valid_alias(alias) {
+            } else if !is_valid_alias(alias) {
                 Err(Some(format!("'{alias}' is not a valid session alias (1 to 32 letters, digits and -)")))
             } else {
                 match read_template(alias, &path, len, modified, &mut warnings) {

@@ -9,12 +9,14 @@ use drawhall_protocol::frame::frames;
 use drawhall_protocol::{Frame, ProtocolVersion};
 use proptest::prelude::*;
 
-use super::generations::KeepGenerations;
-use super::journal::Entry;
-use super::metadata::Metadata;
 use super::session_dir::{LoadError, LoadedSession, SessionDir};
-use super::session_files::{Chunk, FileDisposition, SessionFiles, WriteBatch};
+use super::session_files::SessionFiles;
+use crate::history::Chunk;
 use crate::history::{Cursor, History, Read};
+use crate::rules::journal::Entry;
+use crate::rules::metadata::Metadata;
+use crate::rules::session::persistence::StoredSession;
+use crate::rules::session::{FileDisposition, KeepGenerations, WriteBatch};
 
 fn open(path: &Path) -> Arc<SessionDir> {
     SessionDir::open(path, Duration::from_secs(3600)).unwrap()
@@ -125,7 +127,8 @@ impl Model {
                 self.flush();
                 let Model { store, list, written, next, .. } = self;
                 store.finish(FileDisposition::Keep).unwrap();
-                let LoadedSession { contents, history, store, .. } = session_dir.load("id").unwrap();
+                let LoadedSession { session: StoredSession { contents, history, .. }, store } =
+                    session_dir.load("id").unwrap();
                 let history = History::restored(&history, &contents.index, 0);
                 return Model { history, store, list, journal: Vec::new(), written, next };
             }
@@ -182,8 +185,8 @@ proptest! {
         let list = model.list.clone();
         model.store.finish(FileDisposition::Keep).unwrap();
         let loaded = session_dir.load("id").unwrap();
-        prop_assert!(loaded.warnings.is_empty());
-        let mut again = History::restored(&loaded.history, &loaded.contents.index, 0);
+        prop_assert!(loaded.session.warnings.is_empty());
+        let mut again = History::restored(&loaded.session.history, &loaded.session.contents.index, 0);
         prop_assert_eq!(again.bytes_in_memory(), 0);
         prop_assert_eq!(split(&again.to_bytes()), list);
     }
@@ -226,9 +229,9 @@ proptest! {
         }
         match session_dir.load("id") {
             Ok(loaded) => {
-                prop_assert_eq!(loaded.metadata.file.as_ref(), Some(&name));
-                prop_assert_eq!(&loaded.metadata, &Metadata::replay(kept.as_bytes()).metadata);
-                let mut history = History::restored(&loaded.history, &loaded.contents.index, 0);
+                prop_assert_eq!(loaded.session.metadata.file.as_ref(), Some(&name));
+                prop_assert_eq!(&loaded.session.metadata, &Metadata::replay(kept.as_bytes()).metadata);
+                let mut history = History::restored(&loaded.session.history, &loaded.session.contents.index, 0);
                 let loaded = split(&history.to_bytes());
                 prop_assert!(!loaded.is_empty());
                 // The garbage may complete the message that was cut.
@@ -379,7 +382,7 @@ fn a_torn_file_entry_stays_without_effect() {
     let session_dir = open(directory.path());
     for title in ["1", "2"] {
         let mut loaded = session_dir.load("a").unwrap();
-        assert_eq!(loaded.metadata.file.as_deref(), Some("a.dprec"));
+        assert_eq!(loaded.session.metadata.file.as_deref(), Some("a.dprec"));
         loaded
             .store
             .perform(WriteBatch { journal: vec![Entry::Title(title.into())], ..WriteBatch::default() });
@@ -394,7 +397,7 @@ fn a_session_is_loaded_only_once_at_a_time() {
     assert!(session_dir.create("id", ProtocolVersion::dp(4, 24, 0)).is_none());
     let loading = std::thread::spawn({
         let session_dir = session_dir.clone();
-        move || session_dir.load("id").map(|loaded| loaded.contents.messages())
+        move || session_dir.load("id").map(|loaded| loaded.session.contents.messages())
     });
     model.store.finish(FileDisposition::Keep).unwrap();
     assert_eq!(loading.join().unwrap().unwrap(), 1, "loading waits for the lock");
@@ -432,12 +435,12 @@ fn a_thumbnail_is_stored_replaced_and_removed_with_its_session() {
     }
     model.store.finish(FileDisposition::Keep).unwrap();
     let mut loaded = session_dir.load("id").unwrap();
-    let (bytes, modified_ms) = loaded.picture.take().unwrap();
+    let (bytes, modified_ms) = loaded.session.picture.take().unwrap();
     assert_eq!(&bytes[..], b"second");
     assert!(modified_ms > 1_700_000_000_000);
     loaded.store.perform(WriteBatch { picture: Some(None), ..WriteBatch::default() });
     drop(loaded);
-    assert!(session_dir.load("id").unwrap().picture.is_none());
+    assert!(session_dir.load("id").unwrap().session.picture.is_none());
 }
 
 #[test]

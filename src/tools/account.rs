@@ -4,9 +4,9 @@ use std::io::{self, BufRead as _, IsTerminal as _};
 
 use serde_json::json;
 
-use crate::auth::password;
-use crate::client::login::is_valid_name;
 use crate::db::{Account, AccountKey, Database, DbError};
+use crate::rules::login::is_valid_name;
+use crate::rules::password;
 use crate::text::{shown, shown_json};
 
 /// An operation on accounts failed.

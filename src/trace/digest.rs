@@ -2,8 +2,8 @@
 
 use sha2::{Digest as _, Sha256};
 
-use crate::client::login::LoginEffect;
-use crate::session::{ClientOp, Effects, SessionMachine};
+use crate::rules::login::LoginEffect;
+use crate::rules::session::{ClientOp, Effects, SessionMachine};
 
 /// Length of a digest in bytes: enough to notice a difference.
 const DIGEST_BYTES: usize = 8;

@@ -6,6 +6,7 @@
 //! that users send, including passwords, so only its owner may read the file.
 
 mod digest;
+mod origin;
 pub mod replay;
 
 use std::collections::HashMap;
@@ -19,12 +20,14 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use serde::{Deserialize, Serialize};
 
-use crate::client::login::{Arrival, LoginEffect, LoginInput};
-use crate::clock::Timestamp;
 use crate::config::Rules;
+use crate::config::ServerSettings;
 use crate::config::rules::RulesRecord;
-use crate::session::input::{Input, Origin, ReaderOffsets};
-use crate::session::{ConnId, Effects, ServerSettings, SessionMachine};
+use crate::rules::login::{Arrival, LoginEffect, LoginInput};
+use crate::rules::session::input::{Input, ReaderOffsets};
+use crate::rules::session::{ConnId, Effects, SessionMachine};
+use crate::rules::time::Timestamp;
+pub use origin::Origin;
 
 /// Capacity of the queue to the writer thread. When it is full, [`Trace`] blocks its callers (back-pressure).
 const QUEUE_LEN: usize = 4096;
@@ -198,21 +201,5 @@ fn write(lines: &Receiver<Line>, file: File) -> io::Result<()> {
                 return Ok(());
             }
         }
-    }
-}
-
-/// Serde: bytes as base64 text.
-pub(crate) mod base64 {
-    use base64::Engine as _;
-    use base64::engine::general_purpose::STANDARD;
-    use serde::{Deserialize as _, Deserializer, Serializer};
-
-    pub(crate) fn serialize<S: Serializer>(bytes: &[u8], serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.serialize_str(&STANDARD.encode(bytes))
-    }
-
-    pub(crate) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<u8>, D::Error> {
-        let text = String::deserialize(deserializer)?;
-        STANDARD.decode(text).map_err(serde::de::Error::custom)
     }
 }

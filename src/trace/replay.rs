@@ -8,13 +8,14 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use super::{Record, digest};
-use crate::client::login::LoginMachine;
-use crate::clock::Timestamp;
 use crate::config::Rules;
-use crate::session::input::Origin;
-use crate::session::rng::Rng;
-use crate::session::{ConnId, Effects, ServerSettings, SessionMachine};
+use crate::config::ServerSettings;
+use crate::rules::login::LoginMachine;
+use crate::rules::rng::Rng;
+use crate::rules::session::{ConnId, Effects, SessionMachine};
+use crate::rules::time::Timestamp;
 use crate::storage::session_dir::{LoadError, SessionDir, SessionDirError};
+use crate::trace::Origin;
 
 /// Result of a replay.
 #[derive(Debug, Default, PartialEq, Eq)]
@@ -178,8 +179,7 @@ impl Replayer {
                 let opened = opened.map_err(|source| ReplayError::SessionDir { line, source })?;
                 let loaded = opened.load(id).map_err(|source| ReplayError::Load { line, source })?;
                 self.directories.push(directory);
-                let (machine, _) = SessionMachine::restored(shared, loaded, Some(rest), now, &mut effects);
-                Ok(machine)
+                Ok(SessionMachine::restored(shared, loaded.session, Some(rest), now, &mut effects))
             }
         }
     }

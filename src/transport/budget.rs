@@ -4,7 +4,7 @@
 //! apply back-pressure: a client over its budget is not read from until the budget is refilled.
 
 use crate::config::Settings;
-use crate::limits::{Bucket, Rate};
+use crate::rules::limits::{Bucket, Rate};
 
 /// Burst of `commandRateLimit` in seconds.
 const COMMAND_BURST: u32 = 5;

@@ -9,13 +9,13 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::budget::{Budget, Budgets, spend};
 use super::forwarded::ProxyHeader;
-use super::network::networks;
 use super::trust::Trusted;
-use crate::clock::Timestamp;
 use crate::config::Settings;
-use crate::limits::{Bucket, Rate};
 use crate::log::{Level, LogEntry, LogUser, Topic};
 use crate::metrics::METRICS;
+use crate::rules::limits::{Bucket, Rate};
+use crate::rules::network::networks;
+use crate::rules::time::Timestamp;
 
 /// How often the same limit is logged for the same address, in milliseconds.
 const LOG_INTERVAL: u64 = 60_000;

@@ -25,7 +25,6 @@ pub mod budget;
 pub mod connection_limiter;
 pub mod forwarded;
 pub mod http;
-pub mod network;
 pub mod origin;
 pub mod proxy;
 pub mod stream;

@@ -178,7 +178,7 @@ pub async fn watch_files(
             Ok(()) = reload.changed() => loaded = None,
         }
         let files = files.clone();
-        let checked = actix_rt::task::spawn_blocking(move || {
+        let checked = tokio::task::spawn_blocking(move || {
             // `None` also if a file is missing, as while it is being replaced: the next check finds it.
             files.stamp().is_some_and(|stamp| Some(stamp) != loaded).then(|| files.load())
         });

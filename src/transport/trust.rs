@@ -9,8 +9,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use super::forwarded::{ForwardedHeaders, ProxyHeader};
-use crate::clock::Timestamp;
 use crate::config::ip_range::IpRange;
+use crate::rules::time::Timestamp;
 
 /// Networks of proxies that are trusted by default: loopback.
 pub const LOOPBACK: [&str; 2] = ["127.0.0.0/8", "::1"];

@@ -14,9 +14,9 @@ use std::path::PathBuf;
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
+use drawhall::app::{ServeOptions, start};
 use drawhall::config::RuleSource;
 use drawhall::db::Database;
-use drawhall::server::run::{ServeOptions, start};
 use tokio::sync::oneshot;
 
 pub use client::Client;

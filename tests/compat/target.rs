@@ -11,8 +11,8 @@ use std::time::{Duration, Instant};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
+use drawhall::app::{ServeOptions, start};
 use drawhall::config::RuleSource;
-use drawhall::server::run::{ServeOptions, start};
 use drawhall::trace::replay;
 use tempfile::TempDir;
 use tokio::sync::oneshot;

@@ -7,10 +7,10 @@ use std::process::Command;
 use std::time::Instant;
 
 use drawhall::admin::{AccessRules, Credentials};
+use drawhall::app::ServeOptions;
 use drawhall::config::RuleSource;
 use drawhall::config::ip_range::IpRange;
 use drawhall::db::{Account, Database};
-use drawhall::server::run::ServeOptions;
 use drawhall::transport::forwarded::ProxyHeader;
 use drawhall::transport::trust::Trusted;
 use serde_json::{Value, json};

@@ -2,9 +2,9 @@
 
 use std::io::ErrorKind;
 
-use drawhall::auth::password;
 use drawhall::config::RuleSource;
 use drawhall::db::{Account, BanKind, BanRow, Database};
+use drawhall::rules::password;
 use serde_json::{Value, json};
 
 use super::common::{Client, TestServer};
@@ -231,7 +231,7 @@ fn with_accounts(accounts: &[(&str, &str)]) -> (tempfile::TempDir, TestServer) {
         database.add_account(&account).unwrap();
     }
     let source = RuleSource { database: Some(path), ..RuleSource::default() };
-    let options = drawhall::server::run::ServeOptions { source, ..Default::default() };
+    let options = drawhall::app::ServeOptions { source, ..Default::default() };
     (folder, TestServer::start_with("", options))
 }
 
@@ -281,7 +281,7 @@ fn who_is_banned_is_told_until_when_and_why() {
     ban(BanKind::System, &sid(3), "9999-12-31 23:59:59", "Trolling");
     ban(BanKind::System, &sid(4), "9999-12-31 23:59:59", "");
     let source = RuleSource { database: Some(path), ..RuleSource::default() };
-    let options = drawhall::server::run::ServeOptions { source, ..Default::default() };
+    let options = drawhall::app::ServeOptions { source, ..Default::default() };
     let server = TestServer::start_with("", options);
     let told = |address: &str, n: u32| goodbye_of_host(from(&server, address), &sid(n));
     assert_eq!(told("192.0.2.1", 9), "Banned from this server until 2099-01-01");

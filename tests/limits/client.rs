@@ -3,8 +3,8 @@
 use std::io::{Read as _, Write as _};
 use std::net::Shutdown;
 
+use drawhall::app::ServeOptions;
 use drawhall::metrics::METRICS;
-use drawhall::server::run::ServeOptions;
 use serde_json::json;
 
 use super::common::client::{Received, open, wire};

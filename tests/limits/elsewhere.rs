@@ -2,9 +2,9 @@
 
 use std::time::Duration;
 
+use drawhall::app::ServeOptions;
 use drawhall::config::RuleSource;
 use drawhall::db::Database;
-use drawhall::server::run::ServeOptions;
 use drawhall::tools::account;
 use serde_json::{Value, json};
 

@@ -6,7 +6,7 @@ use std::process::Command;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use drawhall::admin::AccessRules;
-use drawhall::server::run::ServeOptions;
+use drawhall::app::ServeOptions;
 use drawhall::transport::accept::WebSocketRules;
 use serde_json::{Value, json};
 

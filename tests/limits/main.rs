@@ -17,7 +17,7 @@ use std::time::Duration;
 use common::client::wire;
 use common::websocket::masked;
 use common::{Client, TestServer, eventually};
-use drawhall::server::run::ServeOptions;
+use drawhall::app::ServeOptions;
 use drawhall_protocol::Frame;
 use serde_json::json;
 

@@ -3,7 +3,7 @@
 use std::fs;
 use std::process::Command;
 
-use drawhall::server::run::ServeOptions;
+use drawhall::app::ServeOptions;
 use drawhall_protocol::Frame;
 use serde_json::{Value, json};
 

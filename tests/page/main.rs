@@ -18,9 +18,9 @@ use base64::engine::general_purpose::STANDARD as BASE64;
 use common::http::request;
 use common::{Client, SID, TestServer};
 use drawhall::admin::{AccessRules, Credentials};
+use drawhall::app::ServeOptions;
 use drawhall::config::RuleSource;
 use drawhall::db::log::log_layer;
-use drawhall::server::run::ServeOptions;
 use serde_json::json;
 use tracing_subscriber::layer::SubscriberExt as _;
 use tracing_subscriber::util::SubscriberInitExt as _;
@@ -74,7 +74,7 @@ fn the_page_does_what_administrators_need() {
         ..ServeOptions::default()
     };
     let server = TestServer::start_with("", options);
-    let writer = queue.write_to(server.log.clone(), None).unwrap();
+    let writer = queue.write_to(server.log.clone(), || 0).unwrap();
     let admin = server.admin.unwrap();
     let basic = "Authorization: Basic cm9vdDpvZiBhbGw=\r\n";
     let account = json!({"username": "boss", "password": "secret", "flags": "ADMIN"});

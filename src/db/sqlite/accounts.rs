@@ -6,7 +6,7 @@ use diesel::sql_types::{BigInt, Integer, Text};
 
 use super::super::{Account, AccountKey, DbError};
 use super::{Sqlite, USERS, User, ids};
-use crate::username;
+use crate::rules::username;
 
 fn find(connection: &mut SqliteConnection, key: AccountKey<'_>) -> Result<Option<Account>, DbError> {
     let users: Vec<User> = match key {

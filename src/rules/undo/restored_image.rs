@@ -26,7 +26,7 @@ pub struct Present {
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RestoredImage {
     /// The messages.
-    #[serde(with = "crate::trace::base64")]
+    #[serde(with = "crate::rules::serde_base64")]
     pub bytes: Vec<u8>,
     /// Number of messages.
     pub messages: u64,

@@ -1,14 +1,16 @@
 //! The journal of a loaded session: lines are appended, and from time to time it is compacted: rewritten with only
 //! the entries of the current state, and renamed into place.
 
+use crate::history::HistoryWrite;
+use crate::rules::session::WriteBatch;
 use std::fs::{self, OpenOptions};
 use std::io;
 use std::os::unix::fs::FileExt as _;
 use std::sync::Arc;
 
-use super::{HistoryWrite, Journal, SessionFiles, StorageError, WriteBatch, failed};
+use super::{Journal, SessionFiles, StorageError, failed};
+use crate::rules::journal::Entry;
 use crate::storage::file_names;
-use crate::storage::journal::Entry;
 use crate::storage::syncer::SyncFile;
 
 /// A journal shorter than this, in bytes, is not compacted.

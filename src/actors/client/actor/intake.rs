@@ -1,0 +1,368 @@
+//! Input from the client: rate limits, then to the login, to the session, or echoed.
+//!
+//! Messages that the server acts on are charged (`commandRateLimit`, bytes of chat) before they are handled, as their
+//! effects may go to everybody. Messages beyond the rate limit stay pending and reading pauses: nothing is lost, and
+//! only the sender notices.
+
+use std::time::Duration;
+
+use actix::prelude::*;
+use bytes::Buf as _;
+use drawhall_protocol::command::RawCommand;
+use drawhall_protocol::frame::{FIRST_OPAQUE, FrameHeader, FrameRef, frames};
+use drawhall_protocol::message::{
+    Chat, Disconnect, KeepAlive, Layout, Message as Decoded, Ping, PrivateChat, ResetStream, ServerCommand,
+};
+
+use super::{ANSWER_LIMIT, Client, Phase};
+use crate::actors::client::in_flight::InFlightBudget;
+use crate::actors::client::outbox::ITEM_COST;
+use crate::actors::session::{Batch, Session};
+use crate::log::{Level, Topic};
+use crate::metrics::METRICS;
+use crate::rules::limits::Rate;
+use crate::rules::login::LoginInput;
+use crate::rules::session::DisconnectReason;
+use crate::rules::time::Timestamp;
+use crate::transport::budget::Budget;
+use crate::transport::connection_limiter::Limit;
+
+/// Burst of `messageRateLimit`, in seconds of it.
+const MESSAGE_BURST: u32 = 20;
+/// Cost of a message that the server decodes, for `messageRateLimit`.
+const TRANSPARENT_COST: u64 = 20;
+/// Session messages that are ignored during a login; the next one ends the connection.
+const MAX_STRAYS: u8 = 10;
+/// Chunks of a streamed reset below this size in bytes cost as much as a command.
+const SMALL_CHUNK: u16 = 1024;
+/// Minimum interval of log entries about a slowed client, in milliseconds.
+const LOG_INTERVAL: u64 = 60_000;
+/// Minimum pause of a client that has used up a rate limit, in milliseconds.
+const MIN_WAIT: u64 = 10;
+
+/// Cost of a message; `None` if it is free: opaque, answered or dropped at once, or a large chunk of a streamed
+/// reset.
+fn cost(header: FrameHeader) -> Option<(Budget, u64)> {
+    match header.kind {
+        FIRST_OPAQUE.. | Disconnect::TYPE | Ping::TYPE | KeepAlive::TYPE => None,
+        ResetStream::TYPE if header.len >= SMALL_CHUNK => None,
+        Chat::TYPE | PrivateChat::TYPE => Some((Budget::ChatBytes, (header.frame_len() + ITEM_COST) as u64)),
+        _ => Some((Budget::Commands, 1)),
+    }
+}
+
+/// A `Disconnect` with which a client leaves.
+fn is_goodbye(frame: FrameRef<'_>) -> bool {
+    frame.header.kind == Disconnect::TYPE && !frame.payload().is_empty()
+}
+
+impl Client {
+    /// Handles a batch of whole frames.
+    pub(super) fn receive(&mut self, batch: Vec<u8>, ctx: &mut Context<Self>) {
+        let (mut count, mut cost) = (0, 0);
+        for frame in frames(&batch) {
+            count += 1;
+            cost += if frame.header.is_opaque() { 1 } else { TRANSPARENT_COST };
+        }
+        METRICS.messages_in.add(count);
+        METRICS.bytes_in.add(batch.len() as u64);
+        self.slow_down(cost);
+        match &self.phase {
+            Phase::Over => {}
+            // All messages are opaque.
+            Phase::Session(session) if self.pending.is_empty() && cost == count => {
+                let session = session.clone();
+                self.pass_on(&session, batch);
+            }
+            Phase::Login(_) | Phase::Session(_) | Phase::Quiet => {
+                self.pending.extend_from_slice(&batch);
+                self.go_on(ctx);
+            }
+        }
+    }
+
+    /// Pauses reading if the client exceeds `messageRateLimit`.
+    fn slow_down(&mut self, count: u64) {
+        let limit = self.context.rules.settings().message_rate_limit.0;
+        let Some(shared) = self.shared.as_ref().filter(|_| limit > 0) else { return };
+        let wait = self.messages.overdraw(
+            Rate::per_second(limit, MESSAGE_BURST),
+            Timestamp::now().monotonic_ms,
+            count,
+        );
+        if wait > 0 {
+            shared.pause_for(wait);
+            self.slowed("Too many messages: reading is slowed down (messageRateLimit); told once a minute");
+        }
+    }
+
+    /// Counts a slowed client, and logs it at intervals.
+    fn slowed(&mut self, text: &str) {
+        METRICS.slowed.count();
+        let now = Timestamp::now().monotonic_ms;
+        if self.slowed_logged.is_none_or(|at| now >= at + LOG_INTERVAL) {
+            self.slowed_logged = Some(now);
+            self.log(Level::Warn, Topic::RuleBreak, text);
+        }
+    }
+
+    /// Handles pending frames until an answer is needed, the session or the rate limit must recover, or none are
+    /// left; then resumes reading.
+    pub(super) fn go_on(&mut self, ctx: &mut Context<Self>) {
+        while self.budget_timer.is_none() && !self.in_flight_budget.is_waiting() {
+            match &self.phase {
+                Phase::Over => return,
+                Phase::Login(_) if self.shared.as_ref().is_some_and(|l| l.upgrading.get()) => {
+                    if !self.pending.is_empty() {
+                        let text = "Something in clear came after startTls";
+                        self.log(Level::Warn, Topic::RuleBreak, text);
+                        self.abort(ctx);
+                    }
+                    return;
+                }
+                Phase::Login(login) if login.is_waiting() => {
+                    if let Some(shared) = &self.shared {
+                        shared.paused.set(true);
+                    }
+                    return self.await_answer(ctx);
+                }
+                _ if self.pending.is_empty() => {
+                    if let Some(shared) = &self.shared {
+                        shared.resume_reading();
+                    }
+                    return;
+                }
+                Phase::Login(_) => self.one_in_login(ctx),
+                Phase::Session(session) => {
+                    let session = session.clone();
+                    self.all_in_session(&session, ctx);
+                }
+                Phase::Quiet => self.echo(ctx),
+            }
+        }
+    }
+
+    /// Charges a frame to the client's rate limits.
+    fn afford(&mut self, header: FrameHeader) -> Result<(), Overdrawn> {
+        let Some((budget, count)) = cost(header) else { return Ok(()) };
+        self.permit.spend(budget, count, self.context.rules.settings()).map_err(|ms| Overdrawn { budget, ms })
+    }
+
+    /// Keeps pending frames until the rate limit allows more.
+    fn wait_for_budget(&mut self, overdrawn: Overdrawn, ctx: &mut Context<Self>) {
+        // A client that leaves need not wait; its excess messages are dropped.
+        if frames(&self.pending).any(is_goodbye) {
+            return self.close(ctx);
+        }
+        let waited = self.shared.as_ref().is_none_or(|shared| {
+            shared.paused.set(true);
+            shared.over_budget.replace(true)
+        });
+        if !waited {
+            self.slowed(match overdrawn.budget {
+                Budget::ChatBytes => "Too much chat: reading is slowed down; told once a minute",
+                _ => "Too many commands: reading is slowed down (commandRateLimit); told once a minute",
+            });
+        }
+        let wait = Duration::from_millis(overdrawn.ms.max(MIN_WAIT));
+        self.budget_timer = Some(ctx.run_later(wait, |client, ctx| {
+            client.budget_timer = None;
+            client.go_on(ctx);
+        }));
+    }
+
+    /// Hands the next pending frame to the login.
+    fn one_in_login(&mut self, ctx: &mut Context<Self>) {
+        let Some(header) = FrameHeader::parse(&self.pending) else { return self.pending.clear() };
+        if let Err(overdrawn) = self.afford(header) {
+            return self.wait_for_budget(overdrawn, ctx);
+        }
+        let first = self.pending.split_to(header.frame_len().min(self.pending.len()));
+        for frame in frames(&first) {
+            self.receive_in_login(frame, ctx);
+        }
+    }
+
+    fn receive_in_login(&mut self, frame: FrameRef<'_>, ctx: &mut Context<Self>) {
+        if !self.handle_transport_message(frame, ctx) {
+            return;
+        }
+        if frame.header.kind != ServerCommand::TYPE {
+            return self.stray(frame.header.kind, ctx);
+        }
+        let command = RawCommand::parse(frame.payload());
+        if command.cmd == "ident" && !self.may(Limit::LoginRate, ctx) {
+            return;
+        }
+        self.log_in(LoginInput::Command(command), ctx);
+    }
+
+    /// A session message during the login. drawpile-srv ignores and logs them; some are tolerated.
+    fn stray(&mut self, kind: u8, ctx: &mut Context<Self>) {
+        self.strays += 1;
+        self.log(
+            Level::Warn,
+            Topic::RuleBreak,
+            format!("Got non-login message (type={kind}) in login state"),
+        );
+        if self.strays > MAX_STRAYS {
+            self.disconnect(DisconnectReason::Error, "invalid message", ctx);
+        }
+    }
+
+    /// Hands pending frames to the session, as far as the rate limits allow.
+    fn all_in_session(&mut self, session: &Addr<Session>, ctx: &mut Context<Self>) {
+        let mut pending = std::mem::take(&mut self.pending);
+        let mut kept = Vec::with_capacity(pending.len());
+        let (mut done, mut overdrawn) = (0, None);
+        for frame in frames(&pending) {
+            overdrawn = self.afford(frame.header).err();
+            if overdrawn.is_some() {
+                break;
+            }
+            done += frame.bytes.len();
+            if frame.header.kind == Disconnect::TYPE {
+                // Messages before the `Disconnect` must reach the session before the client leaves it.
+                self.pass_on(session, std::mem::take(&mut kept));
+            }
+            if self.handle_transport_message(frame, ctx) {
+                if self.may_guess(frame, ctx) {
+                    kept.extend_from_slice(frame.bytes);
+                }
+            } else if matches!(self.phase, Phase::Over) {
+                break;
+            }
+        }
+        self.pass_on(session, kept);
+        if matches!(self.phase, Phase::Over) {
+            return;
+        }
+        if let Some(overdrawn) = overdrawn {
+            pending.advance(done);
+            self.pending = pending;
+            self.wait_for_budget(overdrawn, ctx);
+        }
+    }
+
+    fn pass_on(&mut self, session: &Addr<Session>, batch: Vec<u8>) {
+        if batch.is_empty() {
+            return;
+        }
+        let wait = self.in_flight_budget.acquire(InFlightBudget::cost(&batch));
+        session.do_send(Batch { conn: self.conn, bytes: batch });
+        if let Some(shared) = self.shared.as_ref().filter(|_| wait) {
+            shared.paused.set(true);
+        }
+    }
+
+    /// Echoes the client's messages, as if they had entered a history. Commands are not answered.
+    fn echo(&mut self, ctx: &mut Context<Self>) {
+        let pending = std::mem::take(&mut self.pending);
+        let mut kept = Vec::with_capacity(pending.len());
+        for frame in frames(&pending) {
+            if self.handle_transport_message(frame, ctx) && frame.header.kind != ServerCommand::TYPE {
+                let start = kept.len();
+                kept.extend_from_slice(frame.bytes);
+                kept[start + 3] = self.user.id;
+            } else if matches!(self.phase, Phase::Over) {
+                return;
+            }
+        }
+        if !kept.is_empty() {
+            self.send(kept.into(), ctx);
+        }
+    }
+
+    /// Handles messages of the transport (ping, keep-alive, disconnect); returns whether the frame is for login or
+    /// session.
+    fn handle_transport_message(&mut self, frame: FrameRef<'_>, ctx: &mut Context<Self>) -> bool {
+        let kind = frame.header.kind;
+        if kind >= FIRST_OPAQUE {
+            return true;
+        }
+        let decoded = match kind {
+            // The text of the message does not matter, but it must have a reason.
+            Disconnect::TYPE if is_goodbye(frame) => {
+                self.close(ctx);
+                return false;
+            }
+            KeepAlive::TYPE => return false,
+            _ => Decoded::from_frame(frame, Layout::V4_25),
+        };
+        match decoded {
+            Ok(Decoded::Ping(Ping { is_pong: false })) => {
+                let pong = Decoded::from(Ping { is_pong: true }).to_frame(0, Layout::V4_25);
+                if let (Some(shared), Ok(pong)) = (&self.shared, pong) {
+                    shared.outbox.borrow_mut().push_first(pong.into_bytes());
+                    shared.wake.notify_one();
+                }
+                false
+            }
+            Ok(Decoded::Ping(_)) => false,
+            Ok(_) => true,
+            Err(error) => {
+                let len = frame.header.len;
+                let text = format!("Received bad message of type {kind} and length {len}: {error}");
+                self.log(Level::Warn, Topic::RuleBreak, text);
+                self.cut(ctx);
+                false
+            }
+        }
+    }
+
+    /// Starts the time-out of the answer that the login waits for.
+    fn await_answer(&mut self, ctx: &mut Context<Self>) {
+        if self.answer_timer.is_some() {
+            return;
+        }
+        self.answer_timer = Some(ctx.run_later(ANSWER_LIMIT, |client, ctx| {
+            client.answer_timer = None;
+            client.no_answer(ctx);
+        }));
+    }
+
+    /// The answer did not come in time.
+    pub(super) fn no_answer(&mut self, ctx: &mut Context<Self>) {
+        if matches!(self.phase, Phase::Login(_)) {
+            METRICS.logins.count("noAnswer");
+            self.log(Level::Error, Topic::Status, "A login was not answered in time");
+            let text = "The server did not answer in time. Please try again.";
+            self.disconnect(DisconnectReason::Error, text, ctx);
+        }
+    }
+}
+
+/// A rate limit is used up; when the client can continue.
+#[derive(Debug)]
+struct Overdrawn {
+    budget: Budget,
+    ms: u64,
+}
+
+#[cfg(test)]
+mod tests {
+    use drawhall_protocol::message::{Join, SoftReset, Thumbnail, TrustedUsers};
+
+    use super::*;
+
+    #[test]
+    fn what_the_server_acts_on_costs_and_what_it_passes_on_does_not() {
+        let cost = |kind: u8, len: u16| cost(FrameHeader { len, kind, user: 1 });
+        for kind in [64, 127, 128, 255, Ping::TYPE, KeepAlive::TYPE, Disconnect::TYPE] {
+            assert_eq!(cost(kind, 1), None, "type {kind}");
+        }
+        for kind in
+            [ServerCommand::TYPE, Join::TYPE, SoftReset::TYPE, Thumbnail::TYPE, TrustedUsers::TYPE, 20]
+        {
+            assert_eq!(cost(kind, 60_000), Some((Budget::Commands, 1)), "type {kind}");
+        }
+        assert_eq!(cost(Chat::TYPE, 100), Some((Budget::ChatBytes, 100 + 4 + ITEM_COST as u64)));
+        assert_eq!(cost(PrivateChat::TYPE, 0), Some((Budget::ChatBytes, 4 + ITEM_COST as u64)));
+        assert_eq!(cost(ResetStream::TYPE, 60_000), None);
+        assert_eq!(
+            cost(ResetStream::TYPE, 0),
+            Some((Budget::Commands, 1)),
+            "an image does not come in crumbs"
+        );
+    }
+}

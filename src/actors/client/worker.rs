@@ -1,0 +1,275 @@
+//! State shared by the clients of a worker thread.
+//!
+//! * One large read buffer, so that silent clients need none.
+//! * One subscription to the history of each session (`relay`), so that a session wakes a worker once and not every
+//!   client.
+//! * One timer for the idle timeout, for keep-alives, and for a slow client that does not read.
+
+use std::cell::{Cell, RefCell};
+use std::collections::HashMap;
+use std::rc::Rc;
+use std::time::Duration;
+
+use actix::Addr;
+use bytes::Bytes;
+use drawhall_protocol::frame::FrameHeader;
+use drawhall_protocol::message::KeepAlive;
+use tokio::sync::Notify;
+
+use super::actor::{Client, TimedOut};
+use super::outbox::{Outbox, Overflow};
+use super::relay::Relays;
+use crate::clock::every;
+use crate::config::Settings;
+use crate::history::Cursor;
+use crate::metrics::METRICS;
+use crate::rules::session::ConnId;
+
+/// Size of the read buffer.
+const READ_BYTES: usize = 256 << 10;
+/// Seconds without reading after which a peer is stalled (slow client).
+const STALLED_SECS: u64 = 5;
+/// Interval of keep-alives for clients that asked for them, in seconds.
+const KEEP_ALIVE_SECS: u64 = 30;
+
+/// State of a connection that its actor, reader and writer share.
+pub(super) struct ConnShared {
+    pub(super) conn: ConnId,
+    pub(super) actor: Addr<Client>,
+    pub(super) outbox: RefCell<Outbox>,
+    /// Wakes the writer.
+    pub(super) wake: Rc<Notify>,
+    /// Resumes reading.
+    pub(super) resume: Notify,
+    /// Reading is paused until [`Self::resume`].
+    pub(super) paused: Cell<bool>,
+    /// Paused by the rate limit: if the peer hangs up meanwhile, the rest is dropped.
+    pub(super) over_budget: Cell<bool>,
+    pub(super) keep_alive: Cell<bool>,
+    /// TLS is about to start: this inbound half has ended.
+    pub(super) upgrading: Cell<bool>,
+    /// The login has identified the client.
+    pub(super) identified: Cell<bool>,
+    /// WebSocket control frames to send next.
+    pub(super) control: RefCell<Vec<u8>>,
+    /// Close frame of a WebSocket connection, if it is not the usual one.
+    pub(super) close_frame: RefCell<Vec<u8>>,
+    limits: TimeLimits,
+    began: u64,
+    received: Cell<u64>,
+    sent: Cell<u64>,
+    /// Since when something is being written, or when the peer last read something.
+    writing: Cell<Option<u64>>,
+    pause_ms: Cell<u64>,
+}
+
+/// Time-outs in seconds, 0 for never.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct TimeLimits {
+    /// Idle timeout: no whole message received (`clientTimeout`).
+    pub(super) silence: u64,
+    /// Login not finished (`loginTimeLimit`).
+    pub(super) login: u64,
+    /// Slow client: it reads nothing (`lagTimeLimit`).
+    pub(super) lag: u64,
+    /// Slow client: bytes that it may be behind (`lagSizeLimit`).
+    pub(super) lag_bytes: u64,
+}
+
+impl TimeLimits {
+    pub(super) fn of(settings: &Settings) -> Self {
+        Self {
+            silence: settings.client_timeout.0,
+            login: settings.login_time_limit.0,
+            lag: settings.lag_time_limit.0,
+            lag_bytes: settings.lag_size_limit,
+        }
+    }
+}
+
+impl ConnShared {
+    pub(super) fn new(conn: ConnId, actor: Addr<Client>, limits: TimeLimits) -> Rc<ConnShared> {
+        let now = seconds();
+        let shared = Rc::new(ConnShared {
+            conn,
+            actor,
+            outbox: RefCell::default(),
+            wake: Rc::default(),
+            resume: Notify::new(),
+            paused: Cell::new(false),
+            over_budget: Cell::new(false),
+            keep_alive: Cell::new(false),
+            upgrading: Cell::new(false),
+            identified: Cell::new(false),
+            control: RefCell::default(),
+            close_frame: RefCell::default(),
+            limits,
+            began: now,
+            received: Cell::new(now),
+            sent: Cell::new(now),
+            writing: Cell::new(None),
+            pause_ms: Cell::new(0),
+        });
+        WORKER.with(|w| w.add(&shared));
+        shared
+    }
+
+    pub(super) fn has_received(&self) {
+        self.received.set(seconds());
+    }
+
+    pub(super) fn has_sent(&self) {
+        self.sent.set(seconds());
+    }
+
+    /// Something is to be written, or some of it was.
+    pub(super) fn is_writing(&self) {
+        self.writing.set(Some(seconds()));
+    }
+
+    /// Everything was written.
+    pub(super) fn has_written(&self) {
+        self.writing.set(None);
+        self.has_sent();
+    }
+
+    /// Queues a frame.
+    pub(super) fn send(&self, bytes: Bytes) -> Result<(), Overflow> {
+        let pushed = self.outbox.borrow_mut().push(bytes, self.is_stalled(seconds()));
+        self.wake.notify_one();
+        pushed
+    }
+
+    /// Whether the peer has read nothing for a while although something is queued.
+    fn is_stalled(&self, now: u64) -> bool {
+        self.writing.get().is_some_and(|since| now - since >= STALLED_SECS)
+    }
+
+    /// Pauses reading for `ms` milliseconds (rate limit).
+    pub(super) fn pause_for(&self, ms: u64) {
+        self.pause_ms.set(ms);
+    }
+
+    /// Milliseconds for which reading is to pause.
+    pub(super) fn pause_ms(&self) -> u64 {
+        self.pause_ms.get()
+    }
+
+    /// The pause is over.
+    pub(super) fn clear_pause(&self) {
+        self.pause_ms.set(0);
+        self.has_received();
+    }
+
+    /// Queues a WebSocket control frame, replacing one that still waits: only the last ping needs an answer.
+    pub(super) fn send_control(&self, frame: Vec<u8>) {
+        self.control.replace(frame);
+        self.wake.notify_one();
+    }
+
+    pub(super) fn resume_reading(&self) {
+        self.has_received();
+        self.over_budget.set(false);
+        if self.paused.replace(false) {
+            self.resume.notify_one();
+        }
+    }
+
+    fn tick(&self, now: u64) {
+        if let Some(reason) = self.overdue(now) {
+            self.actor.do_send(TimedOut { reason });
+        } else if self.keep_alive.get() && now - self.sent.get() >= KEEP_ALIVE_SECS {
+            let header = FrameHeader { len: 0, kind: KeepAlive::TYPE, user: 0 };
+            self.has_sent();
+            // A stalled client needs no keep-alive.
+            let _ = self.send(Bytes::copy_from_slice(&header.to_bytes()));
+        }
+    }
+
+    /// Checks the idle timeout and the limits for slow clients; the reason to disconnect.
+    fn overdue(&self, now: u64) -> Option<String> {
+        let TimeLimits { silence, login, lag, lag_bytes } = self.limits;
+        let over = |limit: u64, since: u64| limit > 0 && now - since > limit;
+        if over(silence, self.received.get()) && !self.paused.get() && self.pause_ms.get() == 0 {
+            return Some(format!("Nothing received for {silence} s"));
+        }
+        if over(login, self.began) && !self.identified.get() {
+            return Some(format!("Not logged in after {login} s"));
+        }
+        if self.writing.get().is_some_and(|since| over(lag, since)) {
+            METRICS.lagging.count();
+            return Some(format!("Client does not read: took nothing for {lag} s"));
+        }
+        if self.is_stalled(now) && self.outbox.borrow().is_over() {
+            METRICS.lagging.count();
+            return Some("Client does not read: too much waits to be sent".into());
+        }
+        // Only a client with something to read can be behind.
+        let behind = if self.writing.get().is_some() { self.outbox.borrow().lag() } else { 0 };
+        (lag_bytes > 0 && behind > lag_bytes)
+            .then(|| format!("Client reads too slowly: {behind} bytes behind"))
+    }
+}
+
+#[derive(Default)]
+struct Worker {
+    connections: RefCell<HashMap<ConnId, Rc<ConnShared>>>,
+    relays: Relays,
+    /// Seconds since the timer started.
+    seconds: Cell<u64>,
+    started: Cell<bool>,
+}
+
+thread_local! {
+    static WORKER: Worker = Worker::default();
+    static BUFFER: RefCell<Vec<u8>> = RefCell::new(vec![0; READ_BYTES]);
+}
+
+fn seconds() -> u64 {
+    WORKER.with(|w| w.seconds.get())
+}
+
+/// Lends the worker's read buffer.
+pub(super) fn with_buffer<T>(read: impl FnOnce(&mut [u8]) -> T) -> T {
+    BUFFER.with_borrow_mut(|buffer| read(buffer))
+}
+
+impl Worker {
+    fn add(&self, shared: &Rc<ConnShared>) {
+        if !self.started.replace(true) {
+            actix_rt::spawn(keep_time());
+        }
+        self.connections.borrow_mut().insert(shared.conn, shared.clone());
+    }
+}
+
+async fn keep_time() {
+    // Seconds in which the process was suspended do not count: nothing could be received in them.
+    let mut interval = every(Duration::from_secs(1));
+    loop {
+        interval.tick().await;
+        WORKER.with(|w| {
+            let now = w.seconds.get() + 1;
+            w.seconds.set(now);
+            for shared in w.connections.borrow().values() {
+                shared.tick(now);
+            }
+        });
+    }
+}
+
+/// Subscribes a client to the history of a cursor.
+pub(super) fn attach(shared: &ConnShared, cursor: &Cursor) {
+    WORKER.with(|w| w.relays.attach(&shared.wake, cursor));
+}
+
+/// Removes a client.
+pub(super) fn forget(shared: &ConnShared) {
+    let cursor = shared.outbox.borrow_mut().detach();
+    WORKER.with(|w| {
+        w.connections.borrow_mut().remove(&shared.conn);
+        if let Some(cursor) = cursor {
+            w.relays.detach(&shared.wake, &cursor);
+        }
+    });
+}

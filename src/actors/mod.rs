@@ -1,0 +1,15 @@
+//! The actors, and the messages between them.
+//!
+//! | module | its actor |
+//! | --- | --- |
+//! | [`server`] | the one Server: directory of sessions, lobby, hosting, list servers |
+//! | [`session`] | a Session for each session: performs what its rules decide |
+//! | [`client`] | a Client for each connection: login, reading, writing |
+//! | [`reload`] | none: a task that reads settings again and tells the actors |
+//! | [`auth`] | the one Auth: accounts and passwords |
+
+pub mod auth;
+pub mod client;
+pub mod reload;
+pub mod server;
+pub mod session;

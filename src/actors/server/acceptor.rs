@@ -1,0 +1,187 @@
+//! Accepts connections and spreads them over the worker threads.
+
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use actix::prelude::*;
+use drawhall_protocol::message::{Disconnect, Layout, Message};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::{Semaphore, watch};
+
+use crate::actors::client::actor::{Client, ClientContext, Connection, FromWebSocket};
+use crate::config::Rules;
+use crate::log::{Level, LogEntry, LogUser, Topic};
+use crate::rules::session::{ConnId, DisconnectReason};
+use crate::rules::time::Timestamp;
+use crate::transport::ListenError;
+use crate::transport::accept::{AcceptError, WebSocketRules, websocket};
+use crate::transport::connection_limiter::{ConnectionLimiter, ConnectionPermit, Limit};
+use crate::transport::stream::Stream;
+
+/// Pause after a failed accept, for example when file descriptors have run out.
+const ACCEPT_REST: Duration = Duration::from_millis(100);
+
+/// Maximum number of connections in set-up, for each listener; others wait in the system's accept queue.
+const MAX_SETUPS: usize = 64;
+
+/// Protocol of a listener.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Protocol {
+    /// The drawing protocol over TCP, with STARTTLS.
+    Tcp,
+    /// The drawing protocol over WebSocket.
+    WebSocket,
+}
+
+/// Open listeners.
+#[derive(Debug, Default)]
+pub struct Listeners {
+    /// For TCP.
+    pub tcp: Vec<TcpListener>,
+    /// For WebSocket.
+    pub websocket: Vec<TcpListener>,
+}
+
+/// Listeners opened by the service manager (socket activation).
+#[derive(Debug, Default)]
+pub struct Inherited {
+    /// For TCP.
+    pub tcp: Vec<std::net::TcpListener>,
+    /// For WebSocket.
+    pub websocket: Vec<std::net::TcpListener>,
+}
+
+impl Inherited {
+    /// Opens them inside a running system.
+    ///
+    /// # Errors
+    /// When one cannot be used.
+    pub fn open(&self) -> Result<Listeners, ListenError> {
+        let open = |listener: &std::net::TcpListener| {
+            let listener = listener.try_clone()?;
+            listener.set_nonblocking(true)?;
+            TcpListener::from_std(listener)
+        };
+        let open_all = |listeners: &[std::net::TcpListener]| {
+            let opened: std::io::Result<Vec<_>> = listeners.iter().map(open).collect();
+            opened.map_err(|source| ListenError { address: "a socket of the service manager".into(), source })
+        };
+        Ok(Listeners { tcp: open_all(&self.tcp)?, websocket: open_all(&self.websocket)? })
+    }
+}
+
+/// Accepts connections.
+#[derive(Clone)]
+pub(crate) struct Acceptor {
+    pub(crate) workers: Vec<ArbiterHandle>,
+    pub(crate) context: ClientContext,
+    pub(crate) rules: watch::Receiver<Arc<Rules>>,
+    pub(crate) limiter: ConnectionLimiter,
+    pub(crate) websocket_rules: Arc<WebSocketRules>,
+}
+
+impl Acceptor {
+    /// Accepts connections of a listener forever.
+    pub(crate) async fn accept(mut self, listener: TcpListener, protocol: Protocol) {
+        static NEXT_CONN: AtomicU64 = AtomicU64::new(1);
+        let setups = Arc::new(Semaphore::new(MAX_SETUPS));
+        for worker in self.workers.clone().iter().cycle() {
+            // The semaphore is never closed.
+            let setup_permit = setups.clone().acquire_owned().await.ok();
+            let (stream, permit) = self.next(&listener, protocol).await;
+            let conn: ConnId = NEXT_CONN.fetch_add(1, Ordering::Relaxed);
+            self.context.rules = self.rules.borrow().clone();
+            // The worker registers the socket with its own event loop.
+            let Ok(stream) = stream.into_std() else { continue };
+            let (context, rules) = (self.context.clone(), self.websocket_rules.clone());
+            worker.spawn_fn(move || {
+                let stream = match stream.set_nodelay(true).and_then(|()| TcpStream::from_std(stream)) {
+                    Ok(stream) => stream,
+                    Err(error) => return tracing::warn!(%error, "cannot take a connection over"),
+                };
+                match protocol {
+                    Protocol::Tcp => {
+                        let stream = Stream::Tcp(stream);
+                        let connection = Connection { conn, stream, permit, websocket: None, setup_permit };
+                        Client::start(connection, context);
+                    }
+                    Protocol::WebSocket => {
+                        // The WebSocket handshake has a time-out of its own.
+                        drop(setup_permit);
+                        actix_rt::spawn(upgrade(stream, conn, permit, context, rules));
+                    }
+                }
+            });
+        }
+    }
+
+    /// The next connection within the limits.
+    async fn next(&self, listener: &TcpListener, protocol: Protocol) -> (TcpStream, ConnectionPermit) {
+        loop {
+            match listener.accept().await {
+                Ok((stream, peer)) => {
+                    let rules = self.rules.borrow().clone();
+                    match self.limiter.enter(peer.ip(), rules.settings()) {
+                        Ok(permit) => return (stream, permit),
+                        Err(limit) => turn_away(&stream, limit, protocol),
+                    }
+                }
+                Err(error) => {
+                    tracing::warn!(%error, "cannot accept a connection");
+                    tokio::time::sleep(ACCEPT_REST).await;
+                }
+            }
+        }
+    }
+}
+
+/// Tells a peer why it is refused, as far as that is possible without waiting.
+fn turn_away(stream: &TcpStream, limit: Limit, protocol: Protocol) {
+    let text = match protocol {
+        Protocol::Tcp => {
+            let reason = DisconnectReason::Error as u8;
+            let goodbye = Message::from(Disconnect { reason, message: limit.message().into() });
+            goodbye.to_frame(0, Layout::V4_25).map(|f| f.as_bytes().to_vec()).unwrap_or_default()
+        }
+        Protocol::WebSocket => {
+            b"HTTP/1.1 503 Service Unavailable\r\nConnection: close\r\nContent-Length: 0\r\n\r\n".to_vec()
+        }
+    };
+    // A peer whose buffer is full sees the connection close.
+    let _ = stream.try_write(&text);
+}
+
+/// Performs the WebSocket handshake within its time-out.
+async fn upgrade(
+    stream: TcpStream,
+    conn: ConnId,
+    mut permit: ConnectionPermit,
+    context: ClientContext,
+    rules: Arc<WebSocketRules>,
+) {
+    let settings = context.rules.shared.settings.clone();
+    let certificate = context.certificate.as_ref().map(|c| c.borrow().clone());
+    let upgrading = websocket(stream, &mut permit, certificate, &rules, &settings);
+    let upgraded = match settings.handshake_time_limit.millis() {
+        0 => upgrading.await,
+        limit => tokio::time::timeout(Duration::from_millis(limit), upgrading)
+            .await
+            .unwrap_or_else(|_| Err(AcceptError::Io(std::io::ErrorKind::TimedOut.into()))),
+    };
+    match upgraded {
+        Ok(upgraded) => {
+            let websocket = Some(FromWebSocket { arrived: upgraded.arrived, browser: upgraded.browser });
+            let stream = upgraded.stream;
+            Client::start(Connection { conn, stream, permit, websocket, setup_permit: None }, context);
+        }
+        Err(error) => log(permit.address(), &error),
+    }
+}
+
+fn log(address: IpAddr, error: &AcceptError) {
+    let user = LogUser { id: 0, address: Some(address), name: String::new() };
+    let text = format!("No WebSocket connection: {error}");
+    LogEntry::new(Timestamp::now(), Level::Debug, Topic::Status, text).about(user).emit("");
+}

@@ -1,0 +1,281 @@
+//! The session directory: sessions by id and alias, with pre-built descriptions.
+
+use std::collections::{BTreeMap, HashMap};
+use std::net::IpAddr;
+
+use actix::Addr;
+use bytes::Bytes;
+use drawhall_protocol::reply::SessionDescription;
+use drawhall_protocol::{Frame, ProtocolVersion};
+use serde_json::json;
+
+use crate::actors::session::Session;
+use crate::history::total::HistoryShare;
+use crate::rules::session::Refusal;
+use crate::rules::session::admin::AdminError;
+use crate::rules::session::persistence::Suspended;
+use crate::rules::time::Timestamp;
+
+/// A continuation that waits for a session. It is called with the session or with why there is none.
+pub(super) type Waiter = Box<dyn FnOnce(Result<&Addr<Session>, Missing>)>;
+
+/// Delay before the retry of reading a session, in milliseconds.
+const READ_AGAIN_MS: u64 = 3000;
+
+/// Why there is no session to work with.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Missing {
+    /// It does not exist, or has ended.
+    NotFound,
+    /// Its files cannot be read at present, with the reason.
+    Unreadable(String),
+}
+
+impl Missing {
+    /// The refusal for clients.
+    pub(super) fn refusal(&self) -> Refusal {
+        match self {
+            Missing::NotFound => Refusal::not_found(),
+            Missing::Unreadable(_) => {
+                let text = "The server can't load this session at the moment, please try again soon";
+                Refusal::error("storageError", text)
+            }
+        }
+    }
+}
+
+impl From<Missing> for AdminError {
+    fn from(missing: Missing) -> AdminError {
+        match missing {
+            Missing::NotFound => AdminError::not_found(),
+            Missing::Unreadable(error) => {
+                AdminError::new(503, format!("The session cannot be loaded at the moment: {error}"))
+            }
+        }
+    }
+}
+
+/// A failed attempt to read a session.
+pub(super) struct Unreadable {
+    pub(super) error: String,
+    /// Time of the next retry, monotonic milliseconds.
+    again_ms: u64,
+}
+
+impl Unreadable {
+    pub(super) fn new(error: String, now: Timestamp) -> Unreadable {
+        Unreadable { error, again_ms: now.monotonic_ms + READ_AGAIN_MS }
+    }
+
+    /// Whether it is too early for a retry.
+    pub(super) fn counts(&self, now: Timestamp) -> bool {
+        now.monotonic_ms < self.again_ms
+    }
+}
+
+/// Where a session is: active in memory, or stored in its files.
+pub(super) enum Residency {
+    /// In memory.
+    Active(Addr<Session>),
+    /// Being unloaded; waiters are served afterwards.
+    Unloading(Addr<Session>, Vec<Waiter>),
+    /// Being loaded.
+    Loading(Vec<Waiter>),
+    /// In its files only, with the state that is not in them.
+    Stored(Suspended),
+}
+
+/// An entry of the directory.
+pub(super) struct Entry {
+    pub(super) description: SessionDescription,
+    pub(super) protocol: ProtocolVersion,
+    pub(super) residency: Residency,
+    /// Address that hosted it, as far as it counts for `sessionsPerAddress`.
+    pub(super) hosted_from: Option<IpAddr>,
+    /// Its part of `totalHistoryLimit` while it is stored; an active session keeps its own.
+    pub(super) share: HistoryShare,
+    /// The last attempt to read its files failed.
+    pub(super) unreadable: Option<Unreadable>,
+    /// It was last shown to the lobby as a listed session.
+    shown_listed: bool,
+    json: String,
+}
+
+impl Entry {
+    pub(super) fn new(
+        description: SessionDescription,
+        protocol: ProtocolVersion,
+        residency: Residency,
+        share: HistoryShare,
+    ) -> Self {
+        let json = to_json(&description);
+        let shown_listed = !description.unlisted;
+        let (hosted_from, unreadable) = (None, None);
+        Self { description, protocol, residency, hosted_from, share, unreadable, shown_listed, json }
+    }
+
+    pub(super) fn unlisted(&self) -> bool {
+        self.description.unlisted
+    }
+
+    pub(super) fn json(&self) -> &str {
+        &self.json
+    }
+
+    /// The description for administrators, with the error if it cannot be loaded.
+    pub(super) fn json_for_admin(&self) -> String {
+        let Some(unreadable) = &self.unreadable else { return self.json.clone() };
+        // A serialized struct is an object.
+        let mut value = serde_json::to_value(&self.description).unwrap_or_default();
+        value["storageError"] = unreadable.error.as_str().into();
+        value.to_string()
+    }
+
+    /// Its actor, if it is active.
+    pub(super) fn address(&self) -> Option<&Addr<Session>> {
+        match &self.residency {
+            Residency::Active(address) | Residency::Unloading(address, _) => Some(address),
+            Residency::Loading(_) | Residency::Stored(_) => None,
+        }
+    }
+
+    /// Changes the description of a session that is not active.
+    pub(super) fn amend(&mut self, change: impl FnOnce(&mut SessionDescription)) {
+        change(&mut self.description);
+        self.json = to_json(&self.description);
+    }
+
+    /// Replaces the description.
+    pub(super) fn describe(&mut self, description: SessionDescription) {
+        self.json = to_json(&description);
+        self.description = description;
+    }
+
+    /// Marks it as shown to the lobby. Returns whether it was shown as listed before, which need not follow from its
+    /// last description, as updates are coalesced.
+    pub(super) fn show(&mut self) -> bool {
+        std::mem::replace(&mut self.shown_listed, !self.description.unlisted)
+    }
+}
+
+fn to_json(description: &SessionDescription) -> String {
+    // Serializing a struct with text keys cannot fail.
+    serde_json::to_string(description).unwrap_or_default()
+}
+
+/// All sessions, in the order of creation.
+#[derive(Default)]
+pub(super) struct Directory {
+    entries: BTreeMap<u64, Entry>,
+    /// Ids and aliases. Of two sessions with one alias the older one has it.
+    names: HashMap<String, u64>,
+    next: u64,
+}
+
+impl Directory {
+    pub(super) fn len(&self) -> usize {
+        self.entries.len()
+    }
+
+    pub(super) fn entries(&self) -> impl Iterator<Item = &Entry> {
+        self.entries.values()
+    }
+
+    pub(super) fn entries_mut(&mut self) -> impl Iterator<Item = &mut Entry> {
+        self.entries.values_mut()
+    }
+
+    pub(super) fn insert(&mut self, entry: Entry) {
+        let SessionDescription { id, alias, .. } = &entry.description;
+        self.names.insert(id.clone(), self.next);
+        if !alias.is_empty() {
+            self.names.entry(alias.clone()).or_insert(self.next);
+        }
+        self.entries.insert(self.next, entry);
+        self.next += 1;
+    }
+
+    /// By id or alias.
+    pub(super) fn find(&self, name: &str) -> Option<&Entry> {
+        self.entries.get(self.names.get(name)?)
+    }
+
+    /// By id or alias, mutable.
+    pub(super) fn find_mut(&mut self, name: &str) -> Option<&mut Entry> {
+        self.entries.get_mut(self.names.get(name)?)
+    }
+
+    /// Removes a session.
+    pub(super) fn remove(&mut self, id: &str) -> Option<Entry> {
+        let at = *self.names.get(id)?;
+        self.names.retain(|_, target| *target != at);
+        let removed = self.entries.remove(&at)?;
+        let alias = &removed.description.alias;
+        // Another session may have the same alias and gets it.
+        let heir = self.entries.iter().find(|(_, e)| !alias.is_empty() && e.description.alias == *alias);
+        if let Some((heir, _)) = heir {
+            self.names.insert(alias.clone(), *heir);
+        }
+        Some(removed)
+    }
+}
+
+/// The welcome with the session list; split into several messages if it is too long for one. `sessions` are
+/// descriptions as JSON.
+pub(super) fn welcome(title: &str, sessions: &[&str]) -> Vec<Bytes> {
+    let title_member = if title.is_empty() { String::new() } else { format!(",\"title\":{}", json!(title)) };
+    let message = |title: &str, sessions: &str| {
+        let json = format!("{{\"message\":\"Welcome\"{sessions}{title},\"type\":\"login\"}}");
+        Frame::new(0, 0, json.as_bytes()).map(Frame::into_bytes).ok()
+    };
+    let list = |sessions: &[&str]| format!(",\"sessions\":[{}]", sessions.join(","));
+    if let Some(whole) = message(&title_member, &list(sessions)) {
+        return vec![whole];
+    }
+    let first = (!title.is_empty()).then(|| message(&title_member, "")).flatten();
+    first.into_iter().chain(sessions.iter().filter_map(|s| message("", &list(&[s])))).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use drawhall_protocol::HEADER_LEN;
+    use serde_json::Value;
+
+    use super::*;
+
+    fn parsed(frames: &[Bytes]) -> Vec<Value> {
+        frames.iter().map(|f| serde_json::from_slice(&f[HEADER_LEN..]).unwrap()).collect()
+    }
+
+    #[test]
+    fn an_update_that_was_not_sent_does_not_hide_that_the_session_was_listed() {
+        let share = crate::history::total::HistoryTotal::default().share();
+        let (protocol, residency) = (ProtocolVersion::dp(4, 25, 1), Residency::Loading(Vec::new()));
+        let mut entry = Entry::new(SessionDescription::default(), protocol, residency, share);
+        let hidden = SessionDescription { unlisted: true, ..SessionDescription::default() };
+        entry.describe(hidden.clone());
+        entry.describe(hidden);
+        assert!(entry.show());
+        assert!(!entry.show());
+    }
+
+    #[test]
+    fn the_welcome_is_one_message_if_it_fits() {
+        let parts = parsed(&welcome("A \"title\"", &["{\"id\":1}", "{\"id\":2}"]));
+        let expected = json!({"type": "login", "message": "Welcome", "title": "A \"title\"", "sessions": [{"id": 1}, {"id": 2}]});
+        assert_eq!(parts, [expected]);
+        assert_eq!(
+            parsed(&welcome("", &[])),
+            [json!({"type": "login", "message": "Welcome", "sessions": []})]
+        );
+    }
+
+    #[test]
+    fn a_long_welcome_is_split() {
+        let long = format!("\"{}\"", "x".repeat(40_000));
+        let parts = parsed(&welcome("T", &[&long, &long]));
+        assert_eq!(parts.len(), 3);
+        assert_eq!(parts[0], json!({"type": "login", "message": "Welcome", "title": "T"}));
+        assert_eq!(parts[2]["sessions"].as_array().unwrap().len(), 1);
+    }
+}

@@ -1,0 +1,119 @@
+//! Hosting limits: number of sessions per address and in all, and the total history limit.
+
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use actix::prelude::*;
+use drawhall_protocol::ProtocolVersion;
+use drawhall_protocol::command::Host;
+
+use super::{Server, new_session_id};
+use crate::actors::client::actor::Client;
+use crate::actors::client::in_flight::InFlightBudget;
+use crate::actors::session::{EnterHost, PendingEntry, Session};
+use crate::metrics::METRICS;
+use crate::rules::login::HostRefusal;
+use crate::rules::network::widest;
+use crate::rules::session::{AuthenticatedClient, SessionMachine};
+use crate::rules::time::Timestamp;
+use crate::trace::Origin;
+
+impl Server {
+    /// Whether a session may be hosted from this address; accounts that may always host can use `reservedSessions`.
+    fn has_room_for(&self, address: Option<IpAddr>, always: bool) -> Result<(), HostRefusal> {
+        let settings = self.rules.settings();
+        let (count, limit) = (self.session_count(), settings.session_count_limit.0 as usize);
+        let has_accounts = self.rules.has_accounts || self.rules.extauth().is_some();
+        let percent = if always || !has_accounts { 0 } else { settings.reserved_sessions.0 as usize };
+        if count >= limit.saturating_sub(limit * percent / 100) {
+            return Err(HostRefusal::Full);
+        }
+        let most = settings.sessions_per_address.0 as usize;
+        if most > 0 && address.is_some_and(|address| self.has_reached_limit(address, most)) {
+            METRICS.limits_hit.count("sessionsPerAddress");
+            return Err(HostRefusal::TooManyOfAddress);
+        }
+        if self.histories.is_full() {
+            METRICS.limits_hit.count("totalHistoryLimit");
+            return Err(HostRefusal::NoSpace);
+        }
+        Ok(())
+    }
+
+    /// Whether an address has reached `sessionsPerAddress`; an IPv6 /48 network, which one customer can have, has
+    /// twice the limit.
+    fn has_reached_limit(&self, address: IpAddr, most: usize) -> bool {
+        let hosted_from = || self.directory.entries().filter_map(|e| e.hosted_from);
+        hosted_from().filter(|other| *other == address).count() >= most
+            || hosted_from().filter(|other| widest(*other) == widest(address)).count() >= 2 * most
+    }
+
+    /// Logs once when `totalHistoryLimit` is reached, and once when there is room again.
+    pub(super) fn check_total_history_limit(&mut self) {
+        let full = self.histories.is_full();
+        if full == std::mem::replace(&mut self.full_logged, full) {
+            return;
+        }
+        let used = self.histories.used();
+        if full {
+            tracing::warn!(
+                "the histories of all sessions hold {used} bytes, as many as they may (totalHistoryLimit): there are \
+                 no new sessions, and what is drawn is dropped, until some end or are reset"
+            );
+        } else {
+            tracing::info!("there is space for histories again, they hold {used} bytes");
+        }
+    }
+}
+
+/// Asks to host a session.
+#[derive(Message)]
+#[rtype(result = "Result<Addr<Session>, HostRefusal>")]
+pub struct HostSession {
+    /// What was asked for.
+    pub host: Box<Host>,
+    /// Its version.
+    pub protocol: ProtocolVersion,
+    /// Who hosts.
+    pub authenticated: Box<AuthenticatedClient>,
+    /// The connection.
+    pub client: Addr<Client>,
+    /// Budget of the client's in-flight messages.
+    pub in_flight_budget: Arc<InFlightBudget>,
+    /// Address for `sessionsPerAddress`, if it counts.
+    pub place: Option<IpAddr>,
+}
+
+impl Handler<HostSession> for Server {
+    type Result = Result<Addr<Session>, HostRefusal>;
+
+    fn handle(&mut self, request: HostSession, ctx: &mut Self::Context) -> Self::Result {
+        let HostSession { host, protocol, authenticated, client, in_flight_budget, place } = request;
+        if self.stopping.is_some() {
+            return Err(HostRefusal::Full);
+        }
+        let hosted_from = place.filter(|_| !authenticated.may_always_host);
+        self.has_room_for(hosted_from, authenticated.may_always_host)?;
+        let id = new_session_id();
+        let taken = !host.alias.is_empty() && self.is_taken(&host.alias);
+        if taken || self.directory.find(&id).is_some() {
+            return Err(HostRefusal::IdInUse);
+        }
+        if !protocol.is_hostable() {
+            return Err(HostRefusal::BadProtocol);
+        }
+        let (now, founder) = (Timestamp::now(), authenticated.identity.name.clone());
+        let (alias, shared) = (host.alias.clone(), self.rules.shared.clone());
+        let origin = self.if_traced(|| Origin::Hosted {
+            alias: alias.clone(),
+            protocol: protocol.clone(),
+            founder: founder.clone(),
+        });
+        let machine = SessionMachine::new(shared, id, alias, protocol, founder, now);
+        let address = self.begin(machine, origin, hosted_from, now, ctx).ok_or(HostRefusal::Full)?;
+        self.lobby.remove(authenticated.conn);
+        let entry = PendingEntry::to_host(client, in_flight_budget);
+        address.do_send(EnterHost { client: authenticated, host, entry });
+        Ok(address)
+    }
+}

@@ -1,0 +1,462 @@
+//! Loading sessions on demand, unloading unused ones, instantiating templates.
+
+use std::io;
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use actix::prelude::*;
+
+use super::directory::{Entry, Missing, Residency, Unreadable, Waiter};
+use super::{
+    FoundSession, Server, Session, SessionDeps, SessionDir, SessionMachine, SessionSummary, Suspended,
+};
+use crate::actors::session::{ListingChanged, StopSession, Unload};
+use crate::blocking::Job;
+use crate::log::LogEntry;
+use crate::metrics::METRICS;
+use crate::rules::login::LookupAnswer;
+use crate::rules::session::ListingUpdate;
+use crate::rules::session::persistence::stored_description;
+use crate::rules::session::{Effects, Refusal};
+use crate::rules::template::{Messages, Template};
+use crate::rules::time::Timestamp;
+use crate::storage::session_dir::{LoadError, LoadedSession};
+use crate::storage::session_files::SessionFiles;
+use crate::storage::template::{TemplateError, Templates};
+use crate::trace::Origin;
+
+fn utc_ms(time: SystemTime) -> Option<i64> {
+    i64::try_from(time.duration_since(UNIX_EPOCH).ok()?.as_millis()).ok()
+}
+
+/// Creation time of a session from its ULID, milliseconds since 1970.
+fn created_ms(id: &str) -> Option<i64> {
+    i64::try_from(ulid::Ulid::from_string(id).ok()?.timestamp_ms()).ok()
+}
+
+/// Emits log entries of a session.
+pub(super) fn emit(log: &[LogEntry], id: &str) {
+    log.iter().for_each(|entry| entry.emit(id));
+}
+
+impl Server {
+    /// Adds a stored session to the directory.
+    pub(crate) fn take_listed(&mut self, session: &SessionSummary, now: Timestamp) {
+        let last_use = session.last_use.and_then(utc_ms).unwrap_or(now.utc_ms);
+        let created = created_ms(&session.id).filter(|ms| *ms <= last_use).unwrap_or(last_use);
+        let description = stored_description(session, &self.rules.shared, now.earlier(created));
+        let residency = Residency::Stored(Suspended::at_start(now, created, last_use));
+        let mut share = self.histories.share();
+        share.set(session.size);
+        self.directory.insert(Entry::new(description, session.protocol.clone(), residency, share));
+        let id = &session.id;
+        self.to_announce.extend(session.metadata.announcements.iter().map(|url| (id.clone(), url.clone())));
+    }
+
+    /// Retries stored sessions whose files could not be read.
+    pub(super) fn retry_unreadable(&mut self, ctx: &mut Context<Self>) {
+        let Some(session_dir) =
+            self.parts.session_dir.clone().filter(|session_dir| session_dir.has_unreadable())
+        else {
+            return;
+        };
+        let listing = self.parts.blocking_pool.run(Job::FileIo, move || session_dir.list_unreadable());
+        ctx.spawn(listing.into_actor(self).map(|listed, server, ctx| {
+            let now = Timestamp::now();
+            let listed = listed.unwrap_or_default();
+            for session in &listed {
+                if server.directory.find(&session.id).is_none() {
+                    tracing::info!("stored session {} is there again", session.id);
+                    server.take_listed(session, now);
+                }
+            }
+            server.announce_stored(ctx);
+        }));
+    }
+
+    /// Announces stored sessions again.
+    pub(super) fn announce_stored(&mut self, ctx: &mut Context<Self>) {
+        for (id, url) in std::mem::take(&mut self.to_announce) {
+            self.announce_at(&id, &url, ctx);
+        }
+    }
+
+    /// Number of sessions.
+    pub(super) fn session_count(&self) -> usize {
+        self.directory.len()
+    }
+
+    /// Whether an id or alias is used, or is being created.
+    pub(super) fn is_taken(&self, name: &str) -> bool {
+        self.directory.find(name).is_some() || self.instantiating.contains_key(name)
+    }
+
+    /// Whether `sessionCountLimit` is reached.
+    pub(super) fn is_full(&self) -> bool {
+        self.session_count() >= self.rules.settings().session_count_limit.0 as usize
+    }
+
+    /// Calls the waiter with a session, which is loaded or created from a template if necessary.
+    pub(super) fn with_session(&mut self, name: &str, waiter: Waiter, ctx: &mut Context<Self>) {
+        let Some(entry) = self.directory.find_mut(name) else {
+            return self.with_template(name, waiter, ctx);
+        };
+        match &mut entry.residency {
+            Residency::Active(address) => waiter(Ok(address)),
+            Residency::Unloading(_, waiters) | Residency::Loading(waiters) => waiters.push(waiter),
+            Residency::Stored(_) if entry.unreadable.as_ref().is_some_and(|u| u.counts(Timestamp::now())) => {
+                let error = entry.unreadable.as_ref().map_or_else(String::new, |u| u.error.clone());
+                waiter(Err(Missing::Unreadable(error)));
+            }
+            Residency::Stored(rest) => {
+                let (rest, id) = (rest.clone(), entry.description.id.clone());
+                entry.residency = Residency::Loading(vec![waiter]);
+                self.load(id, rest, ctx);
+            }
+        }
+    }
+
+    fn load(&mut self, id: String, rest: Suspended, ctx: &mut Context<Self>) {
+        let Some(session_dir) = self.parts.session_dir.clone() else { return self.session_ended(&id) };
+        let (name, known) = (id.clone(), rest.clone());
+        let is_traced = self.parts.trace.is_some();
+        let loading = self.parts.blocking_pool.run(Job::FileIo, move || {
+            let files = if is_traced { session_dir.files_of(&name) } else { Vec::new() };
+            session_dir.load(&name).map(|loaded| {
+                let rollback = Rollback::of_stored(&loaded.session, &known);
+                (loaded, files, rollback)
+            })
+        });
+        ctx.spawn(loading.into_actor(self).map(move |loaded, server, ctx| {
+            match loaded.unwrap_or_else(|| Err(LoadError::Journal(io::Error::other("reading it failed")))) {
+                Ok((loaded, files, rollback)) => {
+                    server.loaded(&id, loaded, rollback, Origin::Loaded { rest, files }, ctx);
+                }
+                Err(error) => server.not_loaded(&id, rest, &error),
+            }
+            server.stopped_if_idle();
+        }));
+    }
+
+    /// Loading failed. A transient failure leaves the session stored, to be retried on demand.
+    fn not_loaded(&mut self, id: &str, rest: Suspended, error: &LoadError) {
+        METRICS.storage_errors.count();
+        if !error.is_transient() {
+            tracing::error!("stored session {id} cannot be loaded: {error}");
+            return self.session_ended(id);
+        }
+        tracing::error!("stored session {id} cannot be loaded at the moment: {error}");
+        let Some(entry) = self.directory.find_mut(id) else { return };
+        let error = error.to_string();
+        entry.unreadable = Some(Unreadable::new(error.clone(), Timestamp::now()));
+        if let Residency::Loading(waiters) = std::mem::replace(&mut entry.residency, Residency::Stored(rest))
+        {
+            waiters.into_iter().for_each(|waiter| waiter(Err(Missing::Unreadable(error.clone()))));
+        }
+    }
+
+    fn loaded(
+        &mut self,
+        id: &str,
+        loaded: LoadedSession,
+        rollback: Rollback,
+        origin: Origin,
+        ctx: &mut Context<Self>,
+    ) {
+        let (now, mut effects) = (Timestamp::now(), Effects::default());
+        let shared = self.rules.shared.clone();
+        let rest = if let Origin::Loaded { rest, .. } = &origin { Some(rest.clone()) } else { None };
+        let LoadedSession { session, store } = loaded;
+        let mut machine = SessionMachine::restored(shared, session, rest, now, &mut effects);
+        machine.adopt_rollback(rollback);
+        if let Some(trace) = &self.parts.trace {
+            trace.session(&mut machine, now, &self.rules.shared, origin);
+        }
+        emit(&effects.log, id);
+        let description = machine.description(false, now);
+        let Some(address) = self.start_session(machine, Some(store), ctx) else {
+            return self.session_ended(id);
+        };
+        let listed = self.listed_at(id);
+        if !listed.is_empty() {
+            address.do_send(ListingChanged(ListingUpdate { listed, ..ListingUpdate::default() }));
+        }
+        let Some(entry) = self.directory.find_mut(id) else { return };
+        entry.describe(description);
+        entry.share.set(0);
+        entry.unreadable = None;
+        let residency = std::mem::replace(&mut entry.residency, Residency::Active(address.clone()));
+        if let Residency::Loading(waiters) | Residency::Unloading(_, waiters) = residency {
+            waiters.into_iter().for_each(|waiter| waiter(Ok(&address)));
+        }
+        if self.stopping.is_some() {
+            address.do_send(StopSession);
+        }
+    }
+
+    /// Starts the actor of a session on the next worker.
+    fn start_session(
+        &mut self,
+        machine: SessionMachine,
+        store: Option<SessionFiles>,
+        ctx: &mut Context<Self>,
+    ) -> Option<Addr<Session>> {
+        let worker = self.next_worker()?;
+        let recorder = self.parts.recorder.as_ref();
+        let parts = SessionDeps {
+            server: ctx.address(),
+            blocking_pool: self.parts.blocking_pool.clone(),
+            store,
+            recording: recorder.map(|r| r.recording(machine.id(), machine.alias())),
+            trace: self.parts.trace.clone(),
+            share: self.histories.share(),
+        };
+        Some(Session::start_in_arbiter(&worker, move |_| Session::new(machine, parts)))
+    }
+
+    /// The origin of a session, for a trace.
+    pub(super) fn if_traced(&self, origin: impl FnOnce() -> Origin) -> Option<Origin> {
+        self.parts.trace.is_some().then(origin)
+    }
+
+    /// Starts a new session and shows it to the lobby.
+    pub(super) fn begin(
+        &mut self,
+        mut machine: SessionMachine,
+        origin: Option<Origin>,
+        hosted_from: Option<IpAddr>,
+        now: Timestamp,
+        ctx: &mut Context<Self>,
+    ) -> Option<Addr<Session>> {
+        let store = match &self.parts.session_dir {
+            Some(session_dir) => {
+                machine.store();
+                Some(session_dir.create(machine.id(), machine.protocol().clone())?)
+            }
+            None => None,
+        };
+        if let (Some(trace), Some(origin)) = (&self.parts.trace, origin) {
+            trace.session(&mut machine, now, &self.rules.shared, origin);
+        }
+        let (description, protocol) = (machine.description(false, now), machine.protocol().clone());
+        let address = self.start_session(machine, store, ctx)?;
+        self.announce(&description, false);
+        let residency = Residency::Active(address.clone());
+        let mut entry = Entry::new(description, protocol, residency, self.histories.share());
+        entry.hosted_from = hosted_from;
+        self.directory.insert(entry);
+        Some(address)
+    }
+
+    /// A session has ended.
+    pub(super) fn session_ended(&mut self, id: &str) {
+        let Some(entry) = self.directory.remove(id) else { return };
+        let unlisted = entry.unlisted();
+        self.announce_end(id, |w| w.moderator || !unlisted);
+        if let Residency::Unloading(_, waiters) | Residency::Loading(waiters) = entry.residency {
+            waiters.into_iter().for_each(|waiter| waiter(Err(Missing::NotFound)));
+        }
+    }
+
+    /// A session has been unloaded.
+    pub(super) fn unloaded(&mut self, id: &str, rest: Suspended, ctx: &mut Context<Self>) {
+        let Some(entry) = self.directory.find_mut(id) else { return };
+        let residency = std::mem::replace(&mut entry.residency, Residency::Stored(rest));
+        entry.amend(|description| description.user_count = 0);
+        entry.share.set(entry.description.size);
+        if let Residency::Unloading(_, waiters) | Residency::Loading(waiters) = residency {
+            for waiter in waiters {
+                self.with_session(id, waiter, ctx);
+            }
+        }
+    }
+
+    /// Ends expired sessions that are not loaded.
+    pub(super) fn end_expired(&mut self, ctx: &mut Context<Self>) {
+        let Some(session_dir) = self.parts.session_dir.clone() else { return };
+        let (now, shared) = (Timestamp::now(), &self.rules.shared);
+        let is_over = |entry: &&Entry| {
+            let d = &entry.description;
+            let idle_override = d.idle_override.unwrap_or(false);
+            matches!(&entry.residency, Residency::Stored(rest) if rest.is_over(d.persistent, idle_override, shared, now))
+        };
+        let over: Vec<String> =
+            self.directory.entries().filter(is_over).map(|e| e.description.id.clone()).collect();
+        let archive = self.rules.settings().archive;
+        for id in over {
+            tracing::info!("stored session {id} expired");
+            self.unlist(&id, None, false, ctx);
+            self.session_ended(&id);
+            self.remove_files(&session_dir, id, archive, ctx);
+        }
+    }
+
+    fn remove_files(
+        &self,
+        session_dir: &Arc<SessionDir>,
+        id: String,
+        archive: bool,
+        ctx: &mut Context<Self>,
+    ) {
+        let (session_dir, name) = (session_dir.clone(), id.clone());
+        let removing =
+            self.parts.blocking_pool.run(Job::FileIo, move || session_dir.remove_unloaded(&name, archive));
+        ctx.spawn(removing.into_actor(self).map(move |removed, _, _| {
+            if let Some(Err(error)) = removed {
+                tracing::error!("stored session {id}: {error}");
+            }
+        }));
+    }
+
+    /// Descriptions of listed templates without a running session, as JSON.
+    pub(super) fn listed_templates(&self, moderator: bool) -> Vec<String> {
+        let shown = |t: &&Template| (moderator || !t.unlisted()) && self.directory.find(&t.alias).is_none();
+        self.templates.all().filter(shown).map(|t| t.description().to_string()).collect()
+    }
+
+    /// A template without a session, by alias or by the id reserved for it.
+    fn template(&self, name: &str) -> Option<&Template> {
+        let by_id = || self.template_ids.iter().find(|(_, id)| *id == name).map(|(alias, _)| alias.as_str());
+        let template = self.templates.find(name).or_else(|| self.templates.find(by_id()?))?;
+        self.directory.find(&template.alias).is_none().then_some(template)
+    }
+
+    fn template_id(&mut self, alias: &str) -> String {
+        self.template_ids.entry(alias.to_owned()).or_insert_with(super::new_session_id).clone()
+    }
+
+    pub(super) fn find_template(&mut self, name: &str) -> Option<FoundSession> {
+        let (alias, protocol) = self.template(name).map(|t| (t.alias.clone(), t.protocol.clone()))?;
+        Some(FoundSession { id: self.template_id(&alias), protocol })
+    }
+
+    pub(super) fn look_up_template(&mut self, name: &str, invite: &str) -> Option<LookupAnswer> {
+        if self.directory.find(name).is_some() {
+            return None;
+        }
+        let (alias, description) = self.template(name).map(|t| (t.alias.clone(), t.description()))?;
+        if !invite.is_empty() {
+            let refusal = Refusal::error("inviteNotFound", "Invite is invalid or has been revoked");
+            return Some(LookupAnswer::Refused(refusal));
+        }
+        Some(LookupAnswer::Template { id: self.template_id(&alias), description })
+    }
+
+    pub(super) fn is_instantiating(&self, name: &str) -> bool {
+        self.template(name).is_some_and(|t| self.instantiating.contains_key(&t.alias))
+    }
+
+    /// Creates a session from a template.
+    pub(super) fn with_template(&mut self, name: &str, waiter: Waiter, ctx: &mut Context<Self>) {
+        let Some(template) = self.template(name).cloned().filter(|_| self.stopping.is_none()) else {
+            return waiter(Err(Missing::NotFound));
+        };
+        let waiters = self.instantiating.entry(template.alias.clone()).or_default();
+        waiters.push(waiter);
+        if waiters.len() > 1 {
+            return;
+        }
+        let source = template.clone();
+        let reading = self.parts.blocking_pool.run(Job::FileIo, move || source.messages());
+        ctx.spawn(reading.into_actor(self).map(move |messages, server, ctx| {
+            let messages = messages.unwrap_or(Err(TemplateError::Empty));
+            server.instantiate(&template, messages, ctx);
+        }));
+    }
+
+    fn instantiate(
+        &mut self,
+        template: &Template,
+        messages: Result<Messages, TemplateError>,
+        ctx: &mut Context<Self>,
+    ) {
+        let alias = &template.alias;
+        let waiters = self.instantiating.remove(alias).unwrap_or_default();
+        let id = self.template_id(alias);
+        let begun = match messages {
+            // Nothing would stop it or close its files.
+            Ok(_) if self.stopping.is_some() => None,
+            Ok(messages) => {
+                let (now, mut effects) = (Timestamp::now(), Effects::default());
+                let shared = self.rules.shared.clone();
+                let origin = self.if_traced(|| Origin::Made {
+                    template: Box::new(template.clone()),
+                    messages: messages.clone(),
+                    passwords: Vec::new(),
+                });
+                let machine =
+                    SessionMachine::from_template(shared, id.clone(), template, messages, now, &mut effects);
+                emit(&effects.log, &id);
+                self.begin(machine, origin, None, now, ctx)
+            }
+            Err(error) => {
+                tracing::warn!("template {}: {error}", template.path.display());
+                None
+            }
+        };
+        if begun.is_some() {
+            self.template_ids.remove(alias);
+            for url in &template.metadata.announcements {
+                self.announce_at(&id, url, ctx);
+            }
+        }
+        waiters.into_iter().for_each(|waiter| waiter(begun.as_ref().ok_or(Missing::NotFound)));
+        self.stopped_if_idle();
+    }
+}
+
+/// A session has been empty for `sessionUnloadTime` and asks to unload.
+#[derive(Message)]
+#[rtype(result = "()")]
+pub struct RequestUnload {
+    /// The session.
+    pub id: String,
+}
+
+impl Handler<RequestUnload> for Server {
+    type Result = ();
+
+    fn handle(&mut self, RequestUnload { id }: RequestUnload, _: &mut Self::Context) {
+        let Some(entry) = self.directory.find_mut(&id) else { return };
+        if let Residency::Active(address) = &entry.residency {
+            let address = address.clone();
+            address.do_send(Unload);
+            entry.residency = Residency::Unloading(address, Vec::new());
+        }
+    }
+}
+
+/// A session declines to unload.
+#[derive(Message)]
+#[rtype(result = "()")]
+pub struct UnloadDeclined {
+    /// The session.
+    pub id: String,
+}
+
+impl Handler<UnloadDeclined> for Server {
+    type Result = ();
+
+    fn handle(&mut self, UnloadDeclined { id }: UnloadDeclined, _: &mut Self::Context) {
+        let Some(entry) = self.directory.find_mut(&id) else { return };
+        let Some(address) = entry.address().cloned() else { return };
+        let residency = std::mem::replace(&mut entry.residency, Residency::Active(address.clone()));
+        if let Residency::Unloading(_, waiters) = residency {
+            waiters.into_iter().for_each(|waiter| waiter(Ok(&address)));
+        }
+    }
+}
+
+/// The template directory was scanned.
+#[derive(Message)]
+#[rtype(result = "()")]
+pub struct NewTemplates(pub Arc<Templates>);
+
+impl Handler<NewTemplates> for Server {
+    type Result = ();
+
+    fn handle(&mut self, NewTemplates(templates): NewTemplates, _: &mut Self::Context) {
+        self.templates = templates;
+    }
+}

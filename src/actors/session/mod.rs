@@ -1,0 +1,699 @@
+//! The Session actor: performs the machine's effects and runs its timers.
+//!
+//! It stays on one worker thread. Messages and history are sent at once in a quiet session, and gathered for a few
+//! milliseconds in a busy one.
+
+mod entry;
+mod persist;
+mod restore;
+
+use crate::rules::session::ListingUpdate;
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use actix::prelude::*;
+use drawhall_protocol::command::Host;
+use drawhall_protocol::reply::ServerReply;
+
+use crate::actors::client::actor::{Deliver, ReadOn};
+use crate::actors::client::in_flight::InFlightBudget;
+use crate::actors::server::{ListSession, SendReport, Server, SessionChanged, SessionEnded};
+use crate::blocking::{BlockingPool, Job};
+use crate::config::ServerSettings;
+use crate::history::total::HistoryShare;
+use crate::log::{Level, LogEntry, LogUser, Topic};
+use crate::rules::login::LookupAnswer;
+use crate::rules::password::BUSY_TEXT;
+use crate::rules::session::admin::{AdminAnswer, AdminError, AdminRequest};
+use crate::rules::session::commands::gain_op;
+use crate::rules::session::effects::{ClientOp, ConnId, DisconnectReason, Effects, Refusal};
+use crate::rules::session::input::Input;
+use crate::rules::session::member::{AuthenticatedClient, JoinRequest};
+use crate::rules::session::persistence::Suspended;
+use crate::rules::session::{BanExchange, OpwordCheck, SessionMachine, SessionState};
+use crate::rules::session::{FileDisposition, PasswordKind};
+use crate::rules::time::Timestamp;
+use crate::storage::recorder::Recording;
+use crate::storage::session_dir::SessionDir;
+use crate::storage::session_files::SessionFiles;
+use crate::trace::Trace;
+pub use entry::PendingEntry;
+pub use persist::Unload;
+pub use restore::{GoBack, ListGenerations};
+
+/// Upper bound for `gatherTime`, in milliseconds.
+const MAX_GATHER_MS: u64 = 50;
+/// How long a busy session waits for further messages of other users before it sends, in milliseconds.
+const SETTLE_MS: u64 = 1;
+/// Bytes of history after which gathering ends.
+const MAX_UNSTORED: u64 = 1 << 20;
+/// A session that has not sent for this long is quiet, in milliseconds.
+const QUIET_MS: u64 = 100;
+/// Minimum interval of description updates to the server (numbers only), in milliseconds.
+const STATS_MS: u64 = 100;
+/// Interval of the session expiry check.
+const EXPIRY_INTERVAL: Duration = Duration::from_secs(15);
+
+/// The actor's handle of a member's connection.
+struct MemberHandle {
+    /// The client, waiting until it has joined or is refused.
+    entry: PendingEntry,
+    /// In-flight cost of batches that the machine holds.
+    held: usize,
+    /// In-flight cost of batches that wait for a write.
+    unstored: usize,
+}
+
+/// A password verification, and the requests that wait for it.
+struct PasswordCheck {
+    hash: String,
+    password: String,
+    waiting: Vec<JoinRequest>,
+}
+
+impl MemberHandle {
+    fn new(entry: PendingEntry) -> MemberHandle {
+        MemberHandle { entry, held: 0, unstored: 0 }
+    }
+
+    /// Releases in-flight cost, and resumes reading from the client if it was paused (back-pressure).
+    fn release(&self, cost: usize) {
+        if cost > 0 && self.entry.in_flight_budget().release(cost) {
+            self.entry.client().do_send(ReadOn);
+        }
+    }
+}
+
+/// What a session's actor needs besides the machine.
+#[allow(missing_docs, reason = "the names say it")]
+pub struct SessionDeps {
+    pub server: Addr<Server>,
+    pub blocking_pool: BlockingPool,
+    /// `None` for a session in memory only.
+    pub store: Option<SessionFiles>,
+    /// `None` if it is not recorded.
+    pub recording: Option<Recording>,
+    /// `None` if inputs are not traced.
+    pub trace: Option<Trace>,
+    /// Its part of `totalHistoryLimit`.
+    pub share: HistoryShare,
+}
+
+/// The Session actor.
+pub struct Session {
+    machine: SessionMachine,
+    server: Addr<Server>,
+    blocking_pool: BlockingPool,
+    address: Option<Addr<Session>>,
+    members: HashMap<ConnId, MemberHandle>,
+    /// Running password verifications.
+    checks: Vec<PasswordCheck>,
+    /// Operations for clients that wait for the next send, in order.
+    outgoing: Vec<(ConnId, ClientOp)>,
+    /// Where it is stored; `None` for a session in memory only.
+    dir: Option<Arc<SessionDir>>,
+    /// `None` while the blocking pool is writing them.
+    store: Option<SessionFiles>,
+    /// The blocking pool is writing; nothing is sent until it is done (write-ahead).
+    storing: bool,
+    send_again: bool,
+    /// Storing has failed; time of the next retry.
+    retry_ms: Option<u64>,
+    recording: Option<Recording>,
+    trace: Option<Trace>,
+    share: HistoryShare,
+    ending: Option<FileDisposition>,
+    sent_ms: u64,
+    /// Arrival of the first unsent message, monotonic milliseconds.
+    unsent_since: Option<u64>,
+    sending_soon: bool,
+    /// The description changed visibly; the server is told after the members.
+    announce: bool,
+    stats_pending: bool,
+    deadline: Option<(u64, SpawnHandle)>,
+    ended: bool,
+    /// The server has been told of the end.
+    end_told: bool,
+}
+
+impl Session {
+    /// An actor for this machine. It records the session if `parts` has a recording.
+    pub fn new(mut machine: SessionMachine, parts: SessionDeps) -> Self {
+        let SessionDeps { server, blocking_pool, store, recording, trace, mut share } = parts;
+        share.set(machine.history().size());
+        if recording.is_some() {
+            machine.record();
+        }
+        Self {
+            machine,
+            server,
+            blocking_pool,
+            address: None,
+            members: HashMap::new(),
+            checks: Vec::new(),
+            outgoing: Vec::new(),
+            dir: store.as_ref().map(SessionFiles::dir),
+            store,
+            storing: false,
+            send_again: false,
+            retry_ms: None,
+            recording,
+            trace,
+            share,
+            ending: None,
+            sent_ms: 0,
+            unsent_since: None,
+            sending_soon: false,
+            announce: false,
+            stats_pending: false,
+            deadline: None,
+            ended: false,
+            end_told: false,
+        }
+    }
+
+    fn perform(&mut self, effects: Effects, now: Timestamp, ctx: &mut Context<Self>) {
+        for entry in &effects.log {
+            entry.emit(self.machine.id());
+        }
+        self.outgoing.extend(effects.sends);
+        if let Some(check) = effects.check {
+            self.check_opword(check, ctx);
+        }
+        for exchange in effects.exchanges {
+            self.exchange_bans(exchange, ctx);
+        }
+        for (url, listed) in effects.listing {
+            self.server.do_send(ListSession { id: self.machine.id().to_owned(), url, listed });
+        }
+        for (address, report) in effects.reports {
+            self.server.do_send(SendReport { id: self.machine.id().to_owned(), address, report });
+        }
+        if let Some(ending) = effects.ended {
+            self.ended = true;
+            self.ending = Some(ending);
+            return self.send(now, ctx);
+        }
+        if effects.changed {
+            self.schedule_unload(now, ctx);
+        }
+        self.announce |= effects.changed;
+        if effects.stats && !self.stats_pending {
+            self.stats_pending = true;
+            ctx.run_later(Duration::from_millis(STATS_MS), |session, _| {
+                if std::mem::take(&mut session.stats_pending) {
+                    session.tell_changes(false);
+                }
+            });
+        }
+        self.send_soon(now, ctx);
+        self.keep_deadline(now, ctx);
+    }
+
+    /// Delivers operations, one actor message for each client.
+    fn deliver(&mut self, sends: Vec<(ConnId, ClientOp)>) {
+        let mut by_client: Vec<(ConnId, Vec<ClientOp>)> = Vec::new();
+        for (conn, op) in sends {
+            match by_client.iter_mut().rev().find(|(c, _)| *c == conn) {
+                Some((_, ops)) => ops.push(op),
+                None => by_client.push((conn, vec![op])),
+            }
+        }
+        for (conn, ops) in by_client {
+            let goes = |op: &ClientOp| {
+                matches!(op, ClientOp::Refused(_) | ClientOp::Disconnect { .. } | ClientOp::Quiet)
+            };
+            let gone = ops.iter().any(goes);
+            let released = ops.iter().any(|op| matches!(op, ClientOp::Released));
+            let joined = ops.iter().any(|op| matches!(op, ClientOp::Joined { .. }));
+            let Some(member) = self.members.get_mut(&conn) else { continue };
+            let held = if released { std::mem::take(&mut member.held) } else { 0 };
+            let session = self.address.clone().filter(|_| joined);
+            member.entry.client().do_send(Deliver { ops, session });
+            if gone || joined {
+                member.entry.answered();
+            }
+            member.release(held);
+            if gone {
+                self.members.remove(&conn);
+            }
+        }
+    }
+
+    fn tell_changes(&mut self, announce: bool) {
+        self.stats_pending = false;
+        self.announce &= !announce;
+        let description = self.machine.description(false, Timestamp::now());
+        self.server.do_send(SessionChanged { description, announce });
+    }
+
+    /// Sends now, or when gathering is over.
+    fn send_soon(&mut self, now: Timestamp, ctx: &mut Context<Self>) {
+        let unstored = if self.retry_ms.is_none() { self.machine.history().unstored_bytes() } else { 0 };
+        let unpublished = self.machine.history().has_unpublished();
+        if self.outgoing.is_empty() && !self.announce && !unpublished && unstored == 0 {
+            return;
+        }
+        if now.monotonic_ms >= self.sent_ms + QUIET_MS || unstored > MAX_UNSTORED {
+            return self.send(now, ctx);
+        }
+        if std::mem::replace(&mut self.sending_soon, true) {
+            return;
+        }
+        let gather = self.machine.settings().gather_time.0.min(MAX_GATHER_MS);
+        let due = (self.sent_ms + gather).max(now.monotonic_ms + SETTLE_MS.min(gather));
+        ctx.run_later(Duration::from_millis(due - now.monotonic_ms), |session, ctx| {
+            session.sending_soon = false;
+            session.send(Timestamp::now(), ctx);
+        });
+    }
+
+    fn keep_deadline(&mut self, now: Timestamp, ctx: &mut Context<Self>) {
+        let due = self.machine.next_deadline();
+        if due == self.deadline.map(|(due, _)| due) {
+            return;
+        }
+        if let Some((_, handle)) = self.deadline.take() {
+            ctx.cancel_future(handle);
+        }
+        self.deadline = due.map(|due| {
+            let wait = Duration::from_millis(due.saturating_sub(now.monotonic_ms));
+            let handle = ctx.run_later(wait, |session, ctx| {
+                session.deadline = None;
+                session.handle(ctx, Input::Tick);
+            });
+            (due, handle)
+        });
+    }
+
+    fn handle(&mut self, ctx: &mut Context<Self>, input: Input) {
+        let now = Timestamp::now();
+        let effects = self.effects_of(input, now);
+        self.perform(effects, now, ctx);
+    }
+
+    /// Feeds an input to the machine.
+    fn effects_of(&mut self, input: Input, now: Timestamp) -> Effects {
+        let full = self.share.is_server_full();
+        if full != self.machine.history().is_server_full() {
+            // No effects follow before something is appended.
+            self.give(Input::ServerFull(full), now);
+        }
+        let effects = self.give(input, now);
+        self.share.set(self.machine.history().size());
+        effects
+    }
+
+    fn give(&mut self, input: Input, now: Timestamp) -> Effects {
+        let mut effects = Effects::default();
+        let positions = self.machine.snapshot_reader_offsets();
+        let Some(trace) = self.trace.clone() else {
+            self.machine.handle(input, now, &mut effects);
+            return effects;
+        };
+        let number = trace.input(self.machine.id(), now, positions, &input);
+        self.machine.handle(input, now, &mut effects);
+        trace.effects(number, &mut self.machine, &effects);
+        effects
+    }
+
+    /// Verifies a password on the blocking pool, then lets the client join.
+    fn check_and_join(&mut self, hash: String, request: Box<JoinRequest>, ctx: &mut Context<Self>) {
+        let password = request.password.clone();
+        // After a restart many users rejoin at once: one verification serves all with the same password.
+        let same = |check: &&mut PasswordCheck| check.hash == hash && check.password == password;
+        if let Some(check) = self.checks.iter_mut().find(same) {
+            return check.waiting.push(*request);
+        }
+        let checked =
+            self.blocking_pool.verify(request.client.identity.address, password.clone(), hash.clone());
+        let waiting = vec![*request];
+        self.checks.push(PasswordCheck { hash: hash.clone(), password: password.clone(), waiting });
+        ctx.spawn(checked.into_actor(self).map(move |fits, session, ctx| {
+            session.join_checked(&hash, &password, fits, ctx);
+        }));
+    }
+
+    /// Imports or exports a ban list on the blocking pool. Anybody can request it and it is slow, so the whole server
+    /// runs one at a time.
+    fn exchange_bans(&mut self, exchange: BanExchange, ctx: &mut Context<Self>) {
+        let (key, failed) = (self.machine.crypt_key(), exchange.failed());
+        let done = self.blocking_pool.run(Job::BanExchange, move || exchange.perform(key.as_ref()));
+        ctx.spawn(done.into_actor(self).map(move |done, session, ctx| {
+            session.handle(ctx, Input::BansExchanged(done.unwrap_or(failed)));
+        }));
+    }
+
+    /// A verification has finished; `fits` is `None` if the pool was too busy.
+    fn join_checked(&mut self, hash: &str, password: &str, fits: Option<bool>, ctx: &mut Context<Self>) {
+        let same = |check: &PasswordCheck| check.hash == hash && check.password == password;
+        let Some(at) = self.checks.iter().position(same) else { return };
+        let PasswordCheck { hash, password, waiting } = self.checks.swap_remove(at);
+        if fits == Some(true) {
+            self.handle(ctx, Input::Learn { kind: PasswordKind::Session, hash, password });
+        }
+        for request in waiting {
+            let conn = request.client.conn;
+            if self.ended {
+                // Dropping the handle refuses it.
+                self.members.remove(&conn);
+            }
+            if !self.members.contains_key(&conn) {
+                continue;
+            }
+            if fits.is_some() {
+                self.handle(ctx, Input::Join(Box::new(request)));
+            } else if let Some(member) = self.members.remove(&conn) {
+                let refusal = ClientOp::Refused(Refusal::error("tooManyAttempts", BUSY_TEXT));
+                member.entry.client().do_send(Deliver { ops: vec![refusal], session: None });
+            }
+        }
+    }
+
+    fn check_opword(&mut self, check: OpwordCheck, ctx: &mut Context<Self>) {
+        let OpwordCheck { hash, opword, address, .. } = check.clone();
+        let checked = self.blocking_pool.verify(address, opword, hash);
+        ctx.spawn(checked.into_actor(self).map(move |fits, session, ctx| match fits {
+            Some(fits) => session.handle(ctx, Input::OpwordChecked(check, fits)),
+            None => session.refuse_opword(check.conn),
+        }));
+    }
+
+    /// The pool was too busy to verify an operator password.
+    fn refuse_opword(&mut self, conn: ConnId) {
+        let refusal = ServerReply::command_error(gain_op::COMMAND, BUSY_TEXT);
+        if let (Some(member), Ok(frame)) = (self.members.get(&conn), refusal.to_frame()) {
+            let ops = vec![ClientOp::Direct(frame.into_bytes())];
+            member.entry.client().do_send(Deliver { ops, session: None });
+        }
+    }
+}
+
+impl Session {
+    /// Tells the server once that the session has ended, with the state to load it again from, if it can be.
+    fn tell_end(&mut self, rest: Option<Suspended>) {
+        if !std::mem::replace(&mut self.end_told, true) {
+            self.server.do_send(SessionEnded { id: self.machine.id().to_owned(), rest });
+        }
+    }
+}
+
+impl Drop for Session {
+    /// A panic in one session ends only that session: its actor is dropped, the thread goes on, and members are told.
+    /// Clients that wait to join are refused when their handles are dropped.
+    fn drop(&mut self) {
+        if self.ended {
+            // The server must learn of the end in any case, or clients would wait for the session forever.
+            return self.tell_end(None);
+        }
+        let now = Timestamp::now();
+        if std::thread::panicking() {
+            let text = "the session ended because of an internal error";
+            LogEntry::new(now, Level::Error, Topic::Status, text).emit(self.machine.id());
+        }
+        for member in self.members.values_mut().filter(|member| !member.entry.waits()) {
+            let reason = DisconnectReason::Shutdown;
+            let message = "Session ended because of an internal error".to_owned();
+            let ops = vec![ClientOp::Disconnect { reason, message }];
+            member.entry.client().do_send(Deliver { ops, session: None });
+        }
+        // A stored session can be loaded again.
+        let rest = self.machine.is_stored().then(|| self.machine.rest().after_accident(now));
+        self.tell_end(rest);
+    }
+}
+
+impl Actor for Session {
+    type Context = Context<Self>;
+
+    fn started(&mut self, ctx: &mut Self::Context) {
+        self.address = Some(ctx.address());
+        let now = Timestamp::now();
+        self.send(now, ctx);
+        ctx.run_interval(EXPIRY_INTERVAL, |session, ctx| {
+            if session.ended {
+                return;
+            }
+            session.handle(ctx, Input::Expire);
+            // Users stop counting as active after a while without any input.
+            if !session.ended {
+                session.tell_changes(false);
+                session.request_unload();
+            }
+        });
+    }
+}
+
+/// Lets the host enter its new session.
+#[derive(Message)]
+#[rtype(result = "()")]
+#[allow(missing_docs, reason = "the names say it")]
+pub struct EnterHost {
+    pub client: Box<AuthenticatedClient>,
+    pub host: Box<Host>,
+    pub entry: PendingEntry,
+}
+
+impl Handler<EnterHost> for Session {
+    type Result = ();
+
+    fn handle(&mut self, enter: EnterHost, ctx: &mut Self::Context) {
+        let EnterHost { client, host, entry } = enter;
+        if self.ended {
+            // Dropping the entry refuses it.
+            return;
+        }
+        self.members.insert(client.conn, MemberHandle::new(entry));
+        self.handle(ctx, Input::Host { client, host });
+    }
+}
+
+/// Asks to join.
+#[derive(Message)]
+#[rtype(result = "()")]
+#[allow(missing_docs, reason = "the names say it")]
+pub struct JoinSession {
+    pub request: Box<JoinRequest>,
+    pub entry: PendingEntry,
+}
+
+impl Handler<JoinSession> for Session {
+    type Result = ();
+
+    fn handle(&mut self, join: JoinSession, ctx: &mut Self::Context) {
+        let JoinSession { request, entry } = join;
+        if self.ended {
+            // Dropping the entry refuses it.
+            return;
+        }
+        self.members.insert(request.client.conn, MemberHandle::new(entry));
+        match self.machine.needs_slow_verify(&request).map(str::to_owned) {
+            Some(hash) => self.check_and_join(hash, request, ctx),
+            None => self.handle(ctx, Input::Join(request)),
+        }
+    }
+}
+
+/// A connection was closed.
+#[derive(Message)]
+#[rtype(result = "()")]
+#[allow(missing_docs, reason = "the names say it")]
+pub struct LeaveSession {
+    pub conn: ConnId,
+    /// By the server (rate limit, time-out, slow client), not by the client.
+    pub cut: bool,
+}
+
+impl Handler<LeaveSession> for Session {
+    type Result = ();
+
+    fn handle(&mut self, leave: LeaveSession, ctx: &mut Self::Context) {
+        let LeaveSession { conn, cut } = leave;
+        self.members.remove(&conn);
+        self.handle(ctx, if cut { Input::Cut(conn) } else { Input::Leave(conn) });
+    }
+}
+
+/// Whole frames from a client.
+#[derive(Message)]
+#[rtype(result = "()")]
+#[allow(missing_docs, reason = "the names say it")]
+pub struct Batch {
+    pub conn: ConnId,
+    pub bytes: Vec<u8>,
+}
+
+impl Handler<Batch> for Session {
+    type Result = ();
+
+    fn handle(&mut self, Batch { conn, bytes }: Batch, ctx: &mut Self::Context) {
+        let cost = InFlightBudget::cost(&bytes);
+        let now = Timestamp::now();
+        let effects = self.effects_of(Input::Batch { conn, bytes }, now);
+        self.unsent_since.get_or_insert(now.monotonic_ms);
+        if let Some(member) = self.members.get_mut(&conn) {
+            if effects.held {
+                member.held += cost;
+            } else if self.storing {
+                member.unstored += cost;
+            } else {
+                member.release(cost);
+            }
+        }
+        self.perform(effects, now, ctx);
+    }
+}
+
+/// Looks the session up with an invite.
+#[derive(Message)]
+#[rtype(result = "LookupAnswer")]
+pub struct LookUpSession {
+    /// Empty without an invite.
+    pub invite: String,
+    /// Empty if the system id is unknown.
+    pub sid: String,
+}
+
+impl Handler<LookUpSession> for Session {
+    type Result = MessageResult<LookUpSession>;
+
+    fn handle(&mut self, lookup: LookUpSession, _: &mut Self::Context) -> Self::Result {
+        let invited = !lookup.invite.is_empty();
+        let refusal =
+            if invited { self.machine.check_invite(&lookup.invite, &lookup.sid).err() } else { None };
+        MessageResult(match refusal {
+            _ if self.machine.state() == SessionState::Shutdown => LookupAnswer::NotFound,
+            Some(refusal) => LookupAnswer::Refused(refusal),
+            None => LookupAnswer::Found(Box::new(self.machine.description(invited, Timestamp::now()))),
+        })
+    }
+}
+
+/// Abuse report from a client that is not in the session.
+#[derive(Message)]
+#[rtype(result = "()")]
+#[allow(missing_docs, reason = "the names say it")]
+pub struct ReportFromOutside {
+    pub user: LogUser,
+    pub reason: String,
+}
+
+impl Handler<ReportFromOutside> for Session {
+    type Result = ();
+
+    fn handle(&mut self, report: ReportFromOutside, ctx: &mut Self::Context) {
+        let ReportFromOutside { user, reason } = report;
+        self.handle(ctx, Input::OutsideReport { user, reason });
+    }
+}
+
+/// News about the session's listings.
+#[derive(Message)]
+#[rtype(result = "()")]
+pub struct ListingChanged(pub ListingUpdate);
+
+impl Handler<ListingChanged> for Session {
+    type Result = ();
+
+    fn handle(&mut self, ListingChanged(news): ListingChanged, ctx: &mut Self::Context) {
+        self.handle(ctx, Input::Listing(news));
+    }
+}
+
+/// Result of forwarding an abuse report.
+#[derive(Debug, Message)]
+#[rtype(result = "()")]
+pub struct ReportSent {
+    /// `None` on success.
+    pub error: Option<String>,
+}
+
+impl Handler<ReportSent> for Session {
+    type Result = ();
+
+    fn handle(&mut self, ReportSent { error }: ReportSent, ctx: &mut Self::Context) {
+        self.handle(ctx, Input::ReportSent(error));
+    }
+}
+
+/// New settings of the server.
+#[derive(Message)]
+#[rtype(result = "()")]
+pub struct SetServerSettings(pub ServerSettings);
+
+impl Handler<SetServerSettings> for Session {
+    type Result = ();
+
+    fn handle(&mut self, SetServerSettings(shared): SetServerSettings, ctx: &mut Self::Context) {
+        self.handle(ctx, Input::Shared(shared));
+    }
+}
+
+/// The server shuts down.
+#[derive(Message)]
+#[rtype(result = "()")]
+pub struct StopSession;
+
+impl Handler<StopSession> for Session {
+    type Result = ();
+
+    fn handle(&mut self, _: StopSession, ctx: &mut Self::Context) {
+        self.handle(ctx, Input::Stop);
+    }
+}
+
+/// Operation of the admin API.
+#[derive(Message)]
+#[rtype(result = "AdminAnswer")]
+pub struct Administer(pub AdminRequest);
+
+impl Handler<Administer> for Session {
+    type Result = ActorResponse<Self, AdminAnswer>;
+
+    fn handle(&mut self, Administer(request): Administer, ctx: &mut Self::Context) -> Self::Result {
+        if self.ended {
+            return ActorResponse::reply(Err(AdminError::not_found()));
+        }
+        let slow = match &request {
+            AdminRequest::CheckPassword { opword, password } => {
+                let kind = if *opword { PasswordKind::Operator } else { PasswordKind::Session };
+                self.machine.slow_hash(kind, password).map(|hash| (kind, hash.to_owned(), password.clone()))
+            }
+            _ => None,
+        };
+        let Some((kind, hash, password)) = slow else {
+            return ActorResponse::reply(self.administer(request, ctx));
+        };
+        let checked = self.blocking_pool.verify(None, password.clone(), hash.clone());
+        ActorResponse::r#async(checked.into_actor(self).map(move |fits, session, ctx| {
+            if fits == Some(true) {
+                session.handle(ctx, Input::Learn { kind, hash, password });
+            }
+            session.administer(request, ctx)
+        }))
+    }
+}
+
+impl Session {
+    fn administer(&mut self, request: AdminRequest, ctx: &mut Context<Self>) -> AdminAnswer {
+        let now = Timestamp::now();
+        let mut effects = self.effects_of(Input::Administer(request), now);
+        let answer = effects.answer.take();
+        self.perform(effects, now, ctx);
+        answer.unwrap_or_else(|| Err(AdminError::not_found()))
+    }
+}
+
+/// Asks for the members, for the list of all users.
+#[derive(Message)]
+#[rtype(result = "Vec<serde_json::Value>")]
+pub struct DescribeUsers;
+
+impl Handler<DescribeUsers> for Session {
+    type Result = Vec<serde_json::Value>;
+
+    fn handle(&mut self, _: DescribeUsers, _: &mut Self::Context) -> Self::Result {
+        self.machine.users()
+    }
+}

@@ -1,0 +1,288 @@
+//! Write-ahead persistence: what clients are sent is on disk first.
+//!
+//! Appending to open files takes microseconds and is done in place. All other work (fsync, new files, password
+//! hashes) moves the files to the blocking pool; until they are back nothing is sent, and new effects queue up.
+
+use std::time::Duration;
+
+use actix::prelude::*;
+
+use super::{ClientOp, ConnId, Session};
+use crate::actors::server::{RequestUnload, UnloadDeclined};
+use crate::blocking::Job;
+use crate::metrics::METRICS;
+use crate::rules::session::input::Input;
+use crate::rules::session::{Effects, Refusal};
+use crate::rules::session::{FileDisposition, WriteBatch};
+use crate::rules::time::Timestamp;
+use crate::storage::session_files::{SessionFiles, WriteResult};
+
+/// Delay before the retry of a failed write.
+const RETRY: Duration = Duration::from_secs(5);
+
+/// Refusal for a session whose files cannot be created.
+pub(super) fn cannot_store() -> Refusal {
+    Refusal::error("storageError", "The server can't store new sessions at the moment")
+}
+
+/// What is sent once a write has finished.
+struct PendingSends {
+    sends: Vec<(ConnId, ClientOp)>,
+    /// End offset of the history in that write.
+    end: i64,
+    announce: bool,
+}
+
+impl Session {
+    /// Writes what has changed, then sends what waited for it and publishes the history.
+    pub(super) fn send(&mut self, now: Timestamp, ctx: &mut Context<Self>) {
+        if self.storing {
+            self.send_again = true;
+            return;
+        }
+        self.sent_ms = now.monotonic_ms;
+        self.record();
+        // After a failure everything stays in the machine until the retry.
+        let waits = self.retry_ms.is_some_and(|due| now.monotonic_ms < due) && self.ending.is_none();
+        if let Some(store) = self.store.take_if(|_| !waits) {
+            if store.is_poisoned() {
+                self.machine.history().renew();
+            }
+            let work = self.drain_writes(&store);
+            if work.is_empty() && !store.has_backlog() {
+                self.store = Some(store);
+            } else if work.is_light() && !store.fsync_every_batch() {
+                self.store_here(store, work, now, ctx);
+            } else {
+                return self.store_elsewhere(store, work, ctx);
+            }
+        } else if !self.machine.is_stored() {
+            self.machine.drain_writes();
+        }
+        let waiting = self.drain_outgoing();
+        self.flush_outgoing(waiting);
+        self.finish_if_over(ctx);
+    }
+
+    /// What must be written; the whole journal if it must be rewritten.
+    fn drain_writes(&mut self, store: &SessionFiles) -> WriteBatch {
+        let mut work = self.machine.drain_writes();
+        if store.wants_snapshot(&work) {
+            self.machine.compact_journal(&mut work);
+        }
+        work
+    }
+
+    fn store_here(
+        &mut self,
+        mut store: SessionFiles,
+        work: WriteBatch,
+        now: Timestamp,
+        ctx: &mut Context<Self>,
+    ) {
+        let outcome = store.perform(work);
+        self.store = Some(store);
+        self.apply_write_result(outcome, now, ctx);
+    }
+
+    fn store_elsewhere(&mut self, mut store: SessionFiles, work: WriteBatch, ctx: &mut Context<Self>) {
+        self.storing = true;
+        let waiting = self.drain_outgoing();
+        let turn = if work.passwords.is_empty() { Job::FileIo } else { Job::HashPassword };
+        let done = self.blocking_pool.run(turn, move || {
+            let outcome = store.perform(work);
+            (store, outcome)
+        });
+        ctx.spawn(done.into_actor(self).map(move |done, session, ctx| {
+            let now = Timestamp::now();
+            session.storing = false;
+            let Some((store, outcome)) = done else {
+                // The job panicked and the files are lost with it.
+                tracing::error!("session {}: storing failed", session.machine.id());
+                return ctx.stop();
+            };
+            let refused = !store.exists();
+            session.store = Some(store);
+            if refused {
+                return session.refuse_all(outcome, ctx);
+            }
+            session.apply_write_result(outcome, now, ctx);
+            session.flush_outgoing(waiting);
+            session.read_on();
+            session.send_again = false;
+            session.send(now, ctx);
+        }));
+    }
+
+    /// Resumes clients that were paused while the files were away.
+    fn read_on(&mut self) {
+        for member in self.members.values_mut() {
+            let cost = std::mem::take(&mut member.unstored);
+            member.release(cost);
+        }
+    }
+
+    fn drain_outgoing(&mut self) -> PendingSends {
+        PendingSends {
+            sends: std::mem::take(&mut self.outgoing),
+            end: self.machine.history().end(),
+            announce: std::mem::take(&mut self.announce),
+        }
+    }
+
+    fn flush_outgoing(&mut self, waiting: PendingSends) {
+        if let Some(since) = self.unsent_since.take() {
+            METRICS.fan_out.record(Timestamp::now().monotonic_ms.saturating_sub(since));
+        }
+        self.deliver(waiting.sends);
+        self.machine.history().publish_to(waiting.end);
+        if waiting.announce {
+            self.tell_changes(true);
+        }
+    }
+
+    /// The files of a new session cannot be created: its host is refused and the session ends.
+    fn refuse_all(&mut self, outcome: WriteResult, ctx: &mut Context<Self>) {
+        let error = outcome.error.map_or_else(String::new, |e| e.to_string());
+        METRICS.storage_errors.count();
+        tracing::error!("a session cannot be made: {error}");
+        let mut conns: Vec<ConnId> = self.members.keys().copied().collect();
+        conns.sort_unstable();
+        let nobody = conns.is_empty();
+        self.deliver(conns.into_iter().map(|conn| (conn, ClientOp::Refused(cannot_store()))).collect());
+        self.outgoing.clear();
+        self.ended = true;
+        if nobody {
+            // The host may be about to enter; it is refused when it does.
+            ctx.run_later(RETRY, |session, ctx| session.over(ctx));
+        } else {
+            self.over(ctx);
+        }
+    }
+
+    fn apply_write_result(&mut self, outcome: WriteResult, now: Timestamp, ctx: &mut Context<Self>) {
+        if let Some(stored) = outcome.stored {
+            self.machine.history().stored(stored);
+        }
+        let mut effects = Effects::default();
+        match (outcome.error, self.retry_ms) {
+            (Some(error), None) => {
+                effects = self.effects_of(Input::StoringFailed(error.to_string()), now);
+                self.retry_later(now, ctx);
+            }
+            (Some(error), Some(_)) => {
+                tracing::debug!("session {}: {error}", self.machine.id());
+                self.retry_later(now, ctx);
+            }
+            (None, Some(_)) => {
+                self.retry_ms = None;
+                effects = self.effects_of(Input::StoringRecovered, now);
+            }
+            (None, None) => {}
+        }
+        for entry in &effects.log {
+            entry.emit(self.machine.id());
+        }
+        self.outgoing.extend(effects.sends);
+    }
+
+    fn retry_later(&mut self, now: Timestamp, ctx: &mut Context<Self>) {
+        self.retry_ms = Some(now.monotonic_ms + RETRY.as_millis() as u64);
+        ctx.run_later(RETRY, |session, ctx| {
+            if !session.ended {
+                session.send(Timestamp::now(), ctx);
+            }
+        });
+    }
+
+    /// Appends new history to the recording.
+    fn record(&mut self) {
+        let Some(recording) = &mut self.recording else { return };
+        let to_record = self.machine.take_recording();
+        if to_record.restart {
+            let chunks = self.machine.history().chunks();
+            recording.begin(self.machine.protocol(), chunks);
+        } else if !to_record.bytes.is_empty() {
+            recording.write(to_record.bytes);
+        }
+    }
+
+    /// Releases the files of an ended session once nothing waits for them.
+    fn finish_if_over(&mut self, ctx: &mut Context<Self>) {
+        let Some(ending) = self.ending.take() else { return };
+        let Some(store) = self.store.take() else { return self.over(ctx) };
+        self.storing = true;
+        let id = self.machine.id().to_owned();
+        let done = self.blocking_pool.run(Job::FileIo, move || store.finish(ending));
+        ctx.spawn(done.into_actor(self).map(move |done, session, ctx| {
+            if let Some(Err(error)) = done {
+                tracing::error!("session {id}: {error}");
+            }
+            session.over(ctx);
+        }));
+    }
+
+    fn over(&mut self, ctx: &mut Context<Self>) {
+        self.recording = None;
+        self.tell_end(None);
+        ctx.stop();
+    }
+
+    /// Asks the server to unload the session if it has been empty for long enough. A recorded session stays loaded,
+    /// as each load would begin a new recording.
+    pub(super) fn request_unload(&self) {
+        let due = self.machine.unload_at().is_some_and(|due| Timestamp::now().monotonic_ms >= due);
+        if due && self.retry_ms.is_none() && !self.storing && self.recording.is_none() {
+            self.server.do_send(RequestUnload { id: self.machine.id().to_owned() });
+        }
+    }
+
+    /// Schedules the unload request of an empty session.
+    pub(super) fn schedule_unload(&self, now: Timestamp, ctx: &mut Context<Self>) {
+        if let Some(due) = self.machine.unload_at() {
+            let wait = Duration::from_millis(due.saturating_sub(now.monotonic_ms));
+            ctx.run_later(wait, |session, _| session.request_unload());
+        }
+    }
+}
+
+/// The server has stopped routing clients to the session: unload it.
+#[derive(Message)]
+#[rtype(result = "()")]
+pub struct Unload;
+
+impl Handler<Unload> for Session {
+    type Result = ();
+
+    fn handle(&mut self, _: Unload, ctx: &mut Self::Context) {
+        if self.ended {
+            return;
+        }
+        let id = self.machine.id().to_owned();
+        let nothing_waits = self.members.is_empty() && self.outgoing.is_empty() && !self.storing;
+        if !nothing_waits || self.machine.unload_at().is_none() || self.retry_ms.is_some() {
+            return self.server.do_send(UnloadDeclined { id });
+        }
+        self.ended = true;
+        let rest = self.machine.rest();
+        let description = self.machine.description(false, Timestamp::now());
+        self.server.do_send(crate::actors::server::SessionChanged { description, announce: false });
+        let Some(mut store) = self.store.take() else {
+            self.tell_end(Some(rest));
+            return ctx.stop();
+        };
+        let work = self.drain_writes(&store);
+        let done = self.blocking_pool.run(Job::FileIo, move || {
+            let error = store.perform(work).error;
+            error.map_or_else(|| store.finish(FileDisposition::Keep), Err)
+        });
+        ctx.spawn(done.into_actor(self).map(move |done, session, ctx| {
+            if let Some(Err(error)) = done {
+                tracing::error!("session {id}: {error}");
+            }
+            session.recording = None;
+            session.tell_end(Some(rest));
+            ctx.stop();
+        }));
+    }
+}

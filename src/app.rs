@@ -1,0 +1,377 @@
+//! Starts and stops a server: workers, listeners, background tasks.
+
+mod prepare;
+
+use std::net::{IpAddr, SocketAddr};
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use actix::prelude::*;
+use actix_rt::task::JoinHandle;
+use ed25519_dalek::SigningKey;
+use tokio::sync::{mpsc, watch};
+
+use crate::actors::auth::Auth;
+use crate::actors::client::actor::ClientContext;
+use crate::actors::reload::{self, Change, Fetching};
+use crate::actors::server::acceptor::{Acceptor, Inherited, Protocol};
+use crate::actors::server::{NewTemplates, Server, ServerDeps, Stop};
+use crate::admin::monitor::{Monitor, MonitorDeps};
+use crate::admin::{self, AccessRules};
+use crate::auth_server;
+use crate::blocking::BlockingPool;
+use crate::clock::every;
+use crate::config::{RuleSource, Rules};
+use crate::db::Database;
+use crate::rules::time::Timestamp;
+use crate::storage::template::Templates;
+use crate::transport::accept::WebSocketRules;
+use crate::transport::connection_limiter::ConnectionLimiter;
+use crate::transport::tls::{self, CertificateFiles, LoadedCertificate};
+use crate::transport::trust::Trusted;
+pub use prepare::StartError;
+use prepare::{Prepared, listen_for_admin, scan_templates};
+
+/// Polling interval of a source that cannot change.
+const NO_INTERVAL: Duration = Duration::from_secs(3600);
+/// Polling interval of the template directory.
+const TEMPLATE_INTERVAL: Duration = Duration::from_secs(2);
+
+/// Options of a server.
+#[derive(Debug, Clone, Default)]
+pub struct ServeOptions {
+    /// Source of the rules; changes take effect within seconds.
+    pub source: RuleSource,
+    /// Address for TCP; all interfaces without.
+    pub listen: Option<IpAddr>,
+    /// TCP port, 0 for any free one.
+    pub port: u16,
+    /// Address for WebSocket; all interfaces without.
+    pub websocket_listen: Option<IpAddr>,
+    /// WebSocket port, 0 for any free one; `None` to disable.
+    pub websocket_port: Option<u16>,
+    /// Inherited listeners, instead of those above.
+    pub inherited: Option<Arc<Inherited>>,
+    /// Certificate, to enable TLS.
+    pub certificate: Option<CertificateFiles>,
+    /// Requirements for WebSocket connections.
+    pub websocket_rules: WebSocketRules,
+    /// Trusted proxies.
+    pub trusted: Trusted,
+    /// Number of worker threads.
+    pub workers: usize,
+    /// Session directory; sessions are in memory only without.
+    pub sessions: Option<PathBuf>,
+    /// Template directory.
+    pub templates: Option<PathBuf>,
+    /// Path pattern of recordings.
+    pub record: Option<String>,
+    /// Port in announcements, 0 for that of the listener.
+    pub announce_port: u16,
+    /// Allow list servers in private networks.
+    pub announce_private: bool,
+    /// Address of the auth server, with the accounts of the database.
+    pub extauth_provider: Option<SocketAddr>,
+    /// Port of the admin API, 0 for any free one; `None` to disable.
+    pub admin_port: Option<u16>,
+    /// Address of the admin API.
+    pub admin_listen: Option<IpAddr>,
+    /// Access to the admin API. Without an address it listens on all interfaces only if networks are allowed.
+    pub admin_access: AccessRules,
+    /// File for a trace of all inputs.
+    pub trace_input: Option<PathBuf>,
+}
+
+/// A running server.
+pub struct RunningServer {
+    server: Addr<Server>,
+    workers: Vec<Arbiter>,
+    address: SocketAddr,
+    websocket_address: Option<SocketAddr>,
+    tasks: Vec<JoinHandle<()>>,
+    parts: ServerDeps,
+    database: Option<Database>,
+    auth_server_listener: Option<auth_server::RunningAuthServer>,
+    admin: Option<admin::AdminServer>,
+    /// Dependencies of the admin API, for a restart.
+    admin_parts: admin::AdminDeps,
+    options: ServeOptions,
+    log: Database,
+    /// Triggers a reload of files.
+    reload: watch::Sender<()>,
+    change: mpsc::Sender<Change>,
+    rules: watch::Receiver<Arc<Rules>>,
+}
+
+/// Starts a server inside a running actix system.
+///
+/// # Errors
+/// When something cannot be read, opened or created; nothing is running then.
+pub fn start(options: &ServeOptions) -> Result<RunningServer, StartError> {
+    let prepared = Prepared::new(options)?;
+    let Prepared { source, rules, parts, listed, templates, certificate, listeners, .. } = prepared;
+    let Prepared { address, websocket_address, admin, auth_server_listener, log, .. } = prepared;
+    let (reload, read_again) = watch::channel(());
+    let mut tasks = Vec::new();
+    let workers: Vec<Arbiter> = (0..options.workers.max(1)).map(|_| Arbiter::new()).collect();
+    let handles: Vec<ArbiterHandle> = workers.iter().map(Arbiter::handle).collect();
+    let mut server = Server::new(rules.clone(), handles.clone(), parts.clone());
+    let now = Timestamp::now();
+    listed.iter().for_each(|session| server.take_listed(session, now));
+    if let Some(session_dir) = &parts.session_dir {
+        tracing::info!("{} stored sessions in {}", listed.len(), session_dir.path().display());
+    }
+    let server = server.start();
+    let auth = Auth::new(rules.clone(), parts.blocking_pool.clone(), parts.http.clone()).start();
+    let (changes, current) = watch::channel(rules.clone());
+    let certificate = certificate.map(|(files, LoadedCertificate { certificate, stamp })| {
+        let (current, certificate) = watch::channel(certificate);
+        tasks.push(actix_rt::spawn(tls::watch_files(files, stamp, current, read_again.clone())));
+        certificate
+    });
+    let trace = parts.trace.clone();
+    let websocket_port = websocket_address.map(|address| address.port());
+    let context = ClientContext {
+        rules,
+        server: server.clone(),
+        auth: auth.clone(),
+        certificate,
+        trace,
+        websocket_port,
+    };
+    let acceptor = Acceptor {
+        workers: handles,
+        context,
+        rules: current,
+        limiter: ConnectionLimiter::new(options.trusted.clone()),
+        websocket_rules: Arc::new(options.websocket_rules.clone()),
+    };
+    let tcp = listeners.tcp.into_iter().map(|listener| (listener, Protocol::Tcp));
+    let websocket = listeners.websocket.into_iter().map(|listener| (listener, Protocol::WebSocket));
+    for (listener, kind) in tcp.chain(websocket) {
+        tasks.push(actix_rt::spawn(acceptor.clone().accept(listener, kind)));
+    }
+    let database = source.database().cloned();
+    if let Some(database) = database.clone() {
+        tasks.push(actix_rt::spawn(reload::purge_log(database, changes.subscribe())));
+    }
+    let (change, to_make) = mpsc::channel(16);
+    let fetching = Arc::new(Fetching::default());
+    let bans = reload::fetch_bans(parts.http.clone(), changes.subscribe(), change.clone(), fetching.clone());
+    tasks.push(actix_rt::spawn(bans));
+    let mut watched_dirs: Vec<PathBuf> =
+        parts.session_dir.iter().map(|session_dir| session_dir.path().to_owned()).collect();
+    watched_dirs.extend(database.as_ref().and_then(Database::directory));
+    let watched =
+        MonitorDeps { server: server.clone(), log: log.clone(), rules: changes.subscribe(), watched_dirs };
+    let admin_parts = admin::AdminDeps {
+        server: server.clone(),
+        auth: auth.clone(),
+        monitor: Monitor::begin(watched),
+        database: database.clone(),
+        log: log.clone(),
+        rules: changes.subscribe(),
+        change: change.clone(),
+        fetching,
+        blocking_pool: parts.blocking_pool.clone(),
+        port: parts.announce_port,
+        access: options.admin_access.clone(),
+        trusted: options.trusted.clone(),
+    };
+    let current = changes.subscribe();
+    let auth_server_listener = start_provider(auth_server_listener, &parts.blocking_pool, &options.trusted)?;
+    let admin = admin.map(|listener| start_admin(listener, admin_parts.clone())).transpose()?;
+    let interval = source.interval().unwrap_or(NO_INTERVAL);
+    tasks.push(actix_rt::spawn(reload::reload(source, interval, to_make, server.clone(), auth, changes)));
+    if let Some((path, templates)) = templates {
+        let templates = Arc::new(templates);
+        server.do_send(NewTemplates(templates.clone()));
+        tasks.push(actix_rt::spawn(watch_templates(path, templates, server.clone(), read_again)));
+    }
+    Ok(RunningServer {
+        server,
+        workers,
+        address,
+        websocket_address,
+        tasks,
+        parts,
+        database,
+        auth_server_listener,
+        admin,
+        admin_parts,
+        options: options.clone(),
+        log,
+        reload,
+        change,
+        rules: current,
+    })
+}
+
+/// Starts the auth server.
+fn start_provider(
+    auth_server_listener: Option<(std::net::TcpListener, Database, SigningKey)>,
+    blocking_pool: &BlockingPool,
+    trusted: &Trusted,
+) -> Result<Option<auth_server::RunningAuthServer>, StartError> {
+    let Some((listener, database, key)) = auth_server_listener else { return Ok(None) };
+    let failed = |source| StartError::Http { option: "--extauth-provider", source };
+    let running = auth_server::start(listener, database, key, blocking_pool.clone(), trusted.clone())
+        .map_err(failed)?;
+    tracing::info!("auth server at http://{}/", running.address);
+    Ok(Some(running))
+}
+
+/// Starts the admin API.
+fn start_admin(
+    listener: std::net::TcpListener,
+    parts: admin::AdminDeps,
+) -> Result<admin::AdminServer, StartError> {
+    let failed = |source| StartError::Http { option: "--web-admin-port", source };
+    let no_login = !parts.access.needs_login();
+    let running = admin::start(listener, parts).map_err(failed)?;
+    tracing::info!("admin API at http://{}/api/", running.address);
+    if no_login {
+        tracing::info!(
+            "admin API: no login is needed from this machine; --web-admin-auth USER:PASSWORD or --web-admin-login asks for one"
+        );
+    }
+    Ok(running)
+}
+
+/// Polls the template directory, and scans it on demand.
+async fn watch_templates(
+    path: PathBuf,
+    mut known: Arc<Templates>,
+    server: Addr<Server>,
+    mut again: watch::Receiver<()>,
+) {
+    let mut interval = every(TEMPLATE_INTERVAL);
+    // An error is logged once, not at each poll.
+    let mut logged = String::new();
+    loop {
+        // The channel closes at shutdown.
+        tokio::select! {
+            _ = interval.tick() => {}
+            Ok(()) = again.changed() => {}
+        }
+        let (path, before) = (path.clone(), known.clone());
+        match actix_rt::task::spawn_blocking(move || scan_templates(&before, &path)).await {
+            Ok(Ok(templates)) => {
+                logged.clear();
+                let changed = !templates.same_as(&known);
+                known = Arc::new(templates);
+                if changed {
+                    tracing::info!("templates have changed");
+                    server.do_send(NewTemplates(known.clone()));
+                }
+            }
+            Ok(Err(error)) => {
+                let text = error.to_string();
+                if text != logged {
+                    tracing::warn!("{text}");
+                }
+                logged = text;
+            }
+            Err(error) => tracing::error!(%error, "looking at the templates failed"),
+        }
+    }
+}
+
+impl RunningServer {
+    /// Address of the TCP listener.
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Address of the WebSocket listener.
+    pub fn websocket_address(&self) -> Option<SocketAddr> {
+        self.websocket_address
+    }
+
+    /// The Server actor.
+    pub fn server(&self) -> &Addr<Server> {
+        &self.server
+    }
+
+    /// Address of the auth server.
+    pub fn provider_address(&self) -> Option<SocketAddr> {
+        self.auth_server_listener.as_ref().map(|p| p.address)
+    }
+
+    /// Address of the admin API.
+    pub fn admin_address(&self) -> Option<SocketAddr> {
+        self.admin.as_ref().map(|a| a.address)
+    }
+
+    /// Restarts the admin API, for example when its interface has come back.
+    ///
+    /// # Errors
+    /// When it cannot listen; it is stopped then.
+    pub async fn restart_admin(&mut self) -> Result<(), StartError> {
+        if let Some(admin) = self.admin.take() {
+            admin.handle.stop(false).await;
+        }
+        if let Some(port) = self.options.admin_port {
+            let listener = listen_for_admin(&self.options, port)?;
+            self.admin = Some(start_admin(listener, self.admin_parts.clone())?);
+        }
+        Ok(())
+    }
+
+    /// Reloads configuration, certificate and templates now, whether they have changed or not.
+    pub fn read_again(&self) {
+        tracing::info!("reading settings, certificate and templates again");
+        // The channel closes at shutdown.
+        let _ = self.change.try_send(Change::ReadAgain);
+        self.reload.send_replace(());
+    }
+
+    /// The database of the log: the configuration database, or one in memory.
+    pub fn log(&self) -> &Database {
+        &self.log
+    }
+
+    /// Rules in force.
+    pub fn rules(&self) -> watch::Receiver<Arc<Rules>> {
+        self.rules.clone()
+    }
+
+    /// The configuration database.
+    pub fn database(&self) -> Option<&Database> {
+        self.database.as_ref()
+    }
+
+    /// Shuts down: stops accepting, tells everybody, ends threads.
+    pub async fn stop(self) {
+        for task in &self.tasks {
+            task.abort();
+        }
+        // The actor may have stopped already.
+        let _ = self.server.send(Stop).await;
+        if let Some(auth_server_listener) = self.auth_server_listener {
+            auth_server_listener.handle.stop(false).await;
+        }
+        if let Some(admin) = self.admin {
+            admin.handle.stop(false).await;
+        }
+        for worker in self.workers {
+            worker.stop();
+        }
+        let ServerDeps { session_dir, recorder, trace, .. } = self.parts;
+        let closed = actix_rt::task::spawn_blocking(move || {
+            if let Some(trace) = trace {
+                trace.finish();
+            }
+            if let Some(recorder) = recorder {
+                recorder.stop();
+            }
+            if let Some(session_dir) = session_dir {
+                session_dir.close();
+            }
+        });
+        if let Err(error) = closed.await {
+            tracing::error!(%error, "closing the files failed");
+        }
+    }
+}

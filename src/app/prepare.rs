@@ -1,0 +1,263 @@
+//! Everything that can fail at a start, before the first actor runs, so that a failure is one line with a remedy.
+
+use std::io;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use ed25519_dalek::SigningKey;
+use tokio::net::TcpListener;
+
+use super::ServeOptions;
+use crate::actors::server::ServerDeps;
+use crate::actors::server::acceptor::Listeners;
+use crate::actors::server::list_server::ListServers;
+use crate::auth_server::{self, KeyError};
+use crate::config::{OpenSource, RuleSource, Rules, SourceError};
+use crate::db::{Database, DbError};
+use crate::rules::metadata::SessionSummary;
+use crate::rules::session::KeepGenerations;
+use crate::storage::recorder::{self, Recorder};
+use crate::storage::session_dir::{SessionDir, SessionDirError};
+use crate::storage::template::Templates;
+use crate::trace::Trace;
+use crate::transport::tls::{CertificateError, CertificateFiles, LoadedCertificate};
+use crate::transport::{ListenError, listen, listen_std};
+
+/// Why a server does not start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// The configuration file or database cannot be read.
+    #[error(transparent)]
+    Source(#[from] SourceError),
+    /// It cannot listen.
+    #[error("{option}: {error}{}", remedy(&error.source))]
+    Listen {
+        /// The option that says where.
+        option: &'static str,
+        /// Where, and why not.
+        error: ListenError,
+    },
+    /// The certificate cannot be used.
+    #[error("--ssl-cert, --ssl-key: {0}")]
+    Certificate(#[from] CertificateError),
+    /// The directory of stored sessions cannot be used.
+    #[error("--sessions: {0}; name another directory, or use --in-memory")]
+    Sessions(#[from] SessionDirError),
+    /// The directory of templates cannot be used.
+    #[error("--templates: cannot read {path}: {source}; name a directory")]
+    Templates {
+        /// The directory.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// The auth server has no key.
+    #[error("--extauth-provider: {0}; name another --database")]
+    ProviderKey(#[from] KeyError),
+    /// There is no place for the log.
+    #[error("log: {0}")]
+    Log(#[from] DbError),
+    /// Inputs cannot be recorded.
+    #[error("--trace-input: cannot make {path}: {source}; name a new file")]
+    Trace {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// Sessions cannot be recorded.
+    #[error("--record: cannot write to {path}: {source}")]
+    Record {
+        /// The directory.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// There are no accounts for the auth server.
+    #[error(
+        "--extauth-provider: it needs accounts; give --database FILE or --data DIR, without --in-memory and --config"
+    )]
+    NoAccounts,
+    /// A server of HTTP cannot be started.
+    #[error("{option}: {source}")]
+    Http {
+        /// The option that asks for it.
+        option: &'static str,
+        /// Why.
+        source: io::Error,
+    },
+}
+
+/// A remedy for common errors.
+fn remedy(error: &io::Error) -> &'static str {
+    match error.kind() {
+        io::ErrorKind::AddrInUse => "; another program listens there: end it, or choose another port",
+        io::ErrorKind::PermissionDenied => "; only root may use ports below 1024: choose another port",
+        io::ErrorKind::AddrNotAvailable => "; name an address of this machine, or none for all",
+        _ => "",
+    }
+}
+
+/// Everything that a server needs, opened and read.
+pub(super) struct Prepared {
+    pub(super) source: OpenSource,
+    pub(super) rules: Arc<Rules>,
+    pub(super) parts: ServerDeps,
+    /// Stored sessions.
+    pub(super) listed: Vec<SessionSummary>,
+    pub(super) templates: Option<(PathBuf, Templates)>,
+    pub(super) certificate: Option<(CertificateFiles, LoadedCertificate)>,
+    pub(super) listeners: Listeners,
+    pub(super) address: SocketAddr,
+    pub(super) websocket_address: Option<SocketAddr>,
+    pub(super) admin: Option<std::net::TcpListener>,
+    pub(super) auth_server_listener: Option<(std::net::TcpListener, Database, SigningKey)>,
+    /// Where the log is kept.
+    pub(super) log: Database,
+}
+
+impl Prepared {
+    /// Opens and reads everything.
+    pub(super) fn new(options: &ServeOptions) -> Result<Prepared, StartError> {
+        if options.admin_port.is_some() && options.admin_access.is_open_by_mistake() {
+            tracing::warn!(
+                "--web-admin-access: the admin API refuses other machines, because nobody would have to log in; give \
+                 --web-admin-auth USER:PASSWORD or --web-admin-login, or --web-admin-open if a proxy asks for a login \
+                 and nobody else reaches the port"
+            );
+        }
+        let web_sockets =
+            options.inherited.as_ref().map_or(options.websocket_port.is_some(), |i| !i.websocket.is_empty());
+        let mut source = RuleSource { web_sockets, ..options.source.clone() }.open()?;
+        let rules = Arc::new(source.read()?);
+        let (mut parts, listed) = open_sessions(options, &rules)?;
+        let certificate = match &options.certificate {
+            Some(files) => Some((files.clone(), files.load()?)),
+            None => None,
+        };
+        let templates = match &options.templates {
+            Some(path) => Some((path.clone(), scan_templates(&Templates::default(), path)?)),
+            None => None,
+        };
+        let listeners = open_listeners(options)?;
+        let websocket_address = listeners.websocket.iter().map(address_of).next().transpose()?;
+        let address = match listeners.tcp.first() {
+            Some(listener) => address_of(listener)?,
+            None => websocket_address.unwrap_or((Ipv4Addr::UNSPECIFIED, 0).into()),
+        };
+        let admin = options.admin_port.map(|port| listen_for_admin(options, port)).transpose()?;
+        let auth_server_listener = open_provider(options, source.database())?;
+        let log = source.database().cloned().map_or_else(Database::in_memory, Ok)?;
+        parts.announce_port = if options.announce_port > 0 { options.announce_port } else { address.port() };
+        // Steps that create files come last.
+        open_recordings(options, &mut parts)?;
+        Ok(Prepared {
+            source,
+            rules,
+            parts,
+            listed,
+            templates,
+            certificate,
+            listeners,
+            address,
+            websocket_address,
+            admin,
+            auth_server_listener,
+            log,
+        })
+    }
+}
+
+fn address_of(listener: &TcpListener) -> Result<SocketAddr, StartError> {
+    let named = |source| ListenError { address: "the listener".into(), source };
+    listener.local_addr().map_err(named).map_err(|error| StartError::Listen { option: "--port", error })
+}
+
+/// Opens the listeners, or uses inherited ones.
+fn open_listeners(options: &ServeOptions) -> Result<Listeners, StartError> {
+    if let Some(inherited) = &options.inherited {
+        let option = "sockets of the service manager";
+        return inherited.open().map_err(|error| StartError::Listen { option, error });
+    }
+    let failed = |option| move |error| StartError::Listen { option, error };
+    let tcp = vec![listen(options.listen, options.port).map_err(failed("--port, --listen"))?];
+    let websocket = options.websocket_port.map(|port| listen(options.websocket_listen, port)).transpose();
+    let websocket = websocket.map_err(failed("--websocket-port, --websocket-listen"))?;
+    Ok(Listeners { tcp, websocket: websocket.into_iter().collect() })
+}
+
+/// Opens the listener of the admin API: on all interfaces only with `--web-admin-access`.
+pub(super) fn listen_for_admin(
+    options: &ServeOptions,
+    port: u16,
+) -> Result<std::net::TcpListener, StartError> {
+    let this_machine = IpAddr::from(Ipv4Addr::LOCALHOST);
+    let usual = options.admin_access.networks.is_empty().then_some(this_machine);
+    let address = options.admin_listen.or(usual);
+    listen_std(address, port).map_err(|error| StartError::Listen { option: "--web-admin-port", error })
+}
+
+/// Opens the listener and key of the auth server, if enabled.
+fn open_provider(
+    options: &ServeOptions,
+    database: Option<&Database>,
+) -> Result<Option<(std::net::TcpListener, Database, SigningKey)>, StartError> {
+    let Some(address) = options.extauth_provider else { return Ok(None) };
+    let database = database.ok_or(StartError::NoAccounts)?;
+    let key = auth_server::signing_key(database)?;
+    let listener = listen_std(Some(address.ip()), address.port());
+    let listener = listener.map_err(|error| StartError::Listen { option: "--extauth-provider", error })?;
+    Ok(Some((listener, database.clone(), key)))
+}
+
+/// Opens the session directory and lists its sessions.
+fn open_sessions(
+    options: &ServeOptions,
+    rules: &Rules,
+) -> Result<(ServerDeps, Vec<SessionSummary>), StartError> {
+    let list_servers = ListServers::new(options.announce_private);
+    if options.announce_private && !rules.settings().announce_whitelist {
+        tracing::warn!(
+            "--announce-private without announceWhitelist: everybody who hosts can have requests made in the own network"
+        );
+    }
+    let (mut parts, mut listed) = (ServerDeps { list_servers, ..ServerDeps::default() }, Vec::new());
+    if let Some(path) = &options.sessions {
+        let settings = rules.settings();
+        let session_dir = SessionDir::open(path, Duration::from_millis(settings.sync_interval.0))?;
+        let unreadable = |source| SessionDirError::Io { path: path.to_owned(), source };
+        let keep =
+            KeepGenerations { count: settings.keep_generations.0, min_free: settings.disk_space_alarm };
+        session_dir.list(settings.archive, keep, |session| listed.push(session)).map_err(unreadable)?;
+        parts.session_dir = Some(session_dir);
+    }
+    Ok((parts, listed))
+}
+
+/// Opens recordings and the trace.
+fn open_recordings(options: &ServeOptions, parts: &mut ServerDeps) -> Result<(), StartError> {
+    if let Some(pattern) = &options.record {
+        let failed = |path| move |source| StartError::Record { path, source };
+        let session_dir = recorder::directory_of(pattern);
+        recorder::prepare_directory(&session_dir).map_err(failed(session_dir))?;
+        parts.recorder = Some(Arc::new(Recorder::start(pattern).map_err(failed(pattern.into()))?));
+    }
+    if let Some(path) = &options.trace_input {
+        let trace = Trace::begin(path).map_err(|source| StartError::Trace { path: path.clone(), source })?;
+        parts.trace = Some(trace);
+    }
+    Ok(())
+}
+
+/// Scans the template directory and logs problems.
+pub(super) fn scan_templates(known: &Templates, path: &Path) -> Result<Templates, StartError> {
+    let scanned = known.scan(path);
+    let (templates, warnings) =
+        scanned.map_err(|source| StartError::Templates { path: path.to_owned(), source })?;
+    for warning in warnings {
+        tracing::warn!("{warning}");
+    }
+    Ok(templates)
+}

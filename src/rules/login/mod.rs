@@ -1,0 +1,535 @@
+//! The login phase, from the greeting to entering a session, as a plain state machine.
+//!
+//! Inputs are commands and answers of other actors; [`LoginEffect`]s come out. While the machine waits for an answer
+//! ([`LoginMachine::is_waiting`]) it must not be given the next command. Source: docs/spec/login.md#states.
+
+pub mod account;
+mod extauth;
+mod host;
+mod ident;
+mod input;
+mod join;
+mod lookup;
+#[cfg(test)]
+mod tests;
+
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use drawhall_protocol::ProtocolVersion;
+use drawhall_protocol::command::{ClientInfo, CommandError, Host, RawCommand, ServerCommand};
+use drawhall_protocol::reply::{
+    ClientInfoResult, ErrorReply, LoginReply, Method, Methods, ResultReply, ServerReply,
+};
+
+use serde::{Deserialize, Serialize};
+
+pub use crate::rules::username::is_valid as is_valid_name;
+pub use account::{AccountCheck, NameAnswer};
+pub use host::HostRefusal;
+pub use input::LoginInput;
+pub use lookup::LookupAnswer;
+
+use ident::Intent;
+
+use crate::config::Rules;
+use crate::config::bans::BanAction;
+use crate::config::bans::BanTerms;
+use crate::log::{Level, Topic};
+use crate::rules::session::{AuthenticatedClient, ConnId, JoinRequest};
+use crate::rules::token::Token;
+
+/// Name and version in the greeting.
+pub const SERVER_NAME: &str = concat!("Drawhall ", env!("CARGO_PKG_VERSION"));
+const TOO_OLD: &str =
+    "Your version of Drawpile is too old. To update, go to drawpile.net and download a newer version.";
+
+/// An effect of the login, in order.
+#[derive(Debug)]
+pub enum LoginEffect {
+    /// Send a reply.
+    Send(Box<ServerReply>),
+    /// Send a `Disconnect`, then close.
+    Disconnect {
+        /// Shown to the user.
+        message: String,
+        /// For the log.
+        details: String,
+    },
+    /// Close the connection after this time in milliseconds.
+    CutAfter(u64),
+    /// Start TLS.
+    StartTls,
+    /// Write to the log.
+    Log(Level, Topic, String),
+    /// Check account and password. Answer: [`LoginMachine::account_checked`].
+    CheckAccount {
+        /// User name.
+        name: String,
+        /// Password.
+        password: String,
+    },
+    /// Ask the auth server about a name. Answer: [`LoginMachine::extauth_answered`].
+    QueryExtAuth {
+        /// User name.
+        name: String,
+    },
+    /// Look a session up. Answer: [`LoginMachine::looked_up`].
+    LookUp {
+        /// Id or alias.
+        session: String,
+        /// Empty without an invite.
+        invite: String,
+        /// Empty if the system id is unknown.
+        sid: String,
+    },
+    /// Enter the lobby: send the session list and its changes.
+    EnterLobby {
+        /// Include unlisted sessions.
+        moderator: bool,
+        /// Send the list now.
+        list_now: bool,
+        /// Send changes of the list.
+        list_changes: bool,
+    },
+    /// Find the session to join. Answer: [`LoginMachine::session_found`].
+    FindSession {
+        /// Id or alias.
+        session: String,
+    },
+    /// Join the session. Answer: [`LoginMachine::refused`], or the session takes over.
+    Join(Box<JoinRequest>),
+    /// Host a session. Answer: [`LoginMachine::host_refused`], or the session takes over.
+    Host {
+        /// What was asked for.
+        host: Box<Host>,
+        /// Its version.
+        protocol: ProtocolVersion,
+        /// Who hosts.
+        client: Box<AuthenticatedClient>,
+    },
+    /// Forward an abuse report.
+    Report {
+        /// Session id.
+        session: String,
+        /// What is wrong.
+        reason: String,
+    },
+}
+
+/// State of a login. Source: docs/spec/login.md#states.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LoginState {
+    /// TLS must be started first.
+    WaitForSecure,
+    /// The host name must match: `cinfo` comes first.
+    WaitForClientInfo,
+    /// A look-up is required.
+    WaitForLookup,
+    /// Not identified yet.
+    WaitForIdent,
+    /// Identified; host or join next.
+    WaitForLogin,
+    /// Input is ignored.
+    Ignore,
+}
+
+/// A new connection.
+#[derive(Debug, Clone, Copy, Serialize, Deserialize)]
+pub struct Arrival {
+    /// The connection.
+    pub conn: ConnId,
+    /// From where.
+    pub address: IpAddr,
+    /// From a browser.
+    pub browser: bool,
+    /// The connection is encrypted.
+    pub encrypted: bool,
+    /// Not encrypted, and TLS is required.
+    pub must_encrypt: bool,
+    /// Through a reverse proxy.
+    #[serde(default)]
+    pub proxied: bool,
+    /// Seed of the login's random numbers.
+    #[serde(alias = "chance")]
+    pub rng_seed: u64,
+    /// Time of connecting, milliseconds since 1970.
+    pub utc_ms: i64,
+}
+
+#[derive(Debug)]
+enum PendingAnswer {
+    Account(Box<drawhall_protocol::command::Ident>, Intent),
+    ExtAuth(Box<drawhall_protocol::command::Ident>, Intent),
+    /// Whether the name in a token is an account of this server.
+    Token(Box<Token>),
+    Lookup {
+        invite: String,
+    },
+    Session(Box<drawhall_protocol::command::Join>),
+    Join,
+    Host,
+}
+
+/// Target of the look-up.
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum LookedUp {
+    Nothing,
+    Session { id: String, invite: String },
+}
+
+/// The state machine of one client's login.
+#[derive(Debug)]
+pub struct LoginMachine {
+    rules: Arc<Rules>,
+    state: LoginState,
+    waiting: Option<PendingAnswer>,
+    client: AuthenticatedClient,
+    info: Option<ClientInfo>,
+    lookup: Option<LookedUp>,
+    account_attempts: u32,
+    session_attempts: u32,
+    ban: Option<BanTerms>,
+    /// The ban is one of the address, from which accounts can be exempt.
+    ban_exemptable: bool,
+    ban_triggered: bool,
+    /// State of the random generator, for bans that look like network trouble, and for nonces.
+    rng_seed: u64,
+    /// Nonce that a token must contain.
+    nonce: Option<u64>,
+    /// Time of connecting, milliseconds since 1970.
+    arrived_ms: i64,
+}
+
+impl LoginMachine {
+    /// A new login, and the greeting to send.
+    pub fn new(rules: Arc<Rules>, arrival: &Arrival) -> (LoginMachine, LoginEffect) {
+        let Arrival { conn, address, browser, encrypted, must_encrypt, proxied, rng_seed, utc_ms } = *arrival;
+        let mut client =
+            AuthenticatedClient { conn, browser, encrypted, proxied, ..AuthenticatedClient::default() };
+        client.identity.address = Some(address);
+        let ban = rules.address_ban(address);
+        let mut machine = LoginMachine {
+            rules,
+            state: LoginState::WaitForIdent,
+            waiting: None,
+            client,
+            info: None,
+            lookup: None,
+            account_attempts: 0,
+            session_attempts: 0,
+            ban_exemptable: ban.is_some(),
+            ban,
+            ban_triggered: false,
+            rng_seed,
+            nonce: None,
+            arrived_ms: utc_ms,
+        };
+        machine.state = if must_encrypt { LoginState::WaitForSecure } else { machine.state_when_secure() };
+        let greeting = LoginEffect::Send(Box::new(machine.greeting()));
+        (machine, greeting)
+    }
+
+    /// Where the login stands.
+    pub fn state(&self) -> LoginState {
+        self.state
+    }
+
+    /// Whether an answer must come before the next command.
+    pub fn is_waiting(&self) -> bool {
+        self.waiting.is_some()
+    }
+
+    /// The client, as far as it is known.
+    pub fn client(&self) -> &AuthenticatedClient {
+        &self.client
+    }
+
+    fn minimum_version(&self) -> Option<ProtocolVersion> {
+        self.rules.settings().minimum_protocol_version.parse().ok()
+    }
+
+    /// The client's address, from a proxy header.
+    pub fn set_address(&mut self, address: IpAddr) {
+        self.client.identity.address = Some(address);
+        self.client.proxied = true;
+        self.ban = self.rules.address_ban(address);
+        self.ban_exemptable = self.ban.is_some();
+    }
+
+    fn state_when_secure(&self) -> LoginState {
+        if self.rules.settings().require_matching_host {
+            LoginState::WaitForClientInfo
+        } else {
+            self.state_before_ident()
+        }
+    }
+
+    fn state_before_ident(&self) -> LoginState {
+        let needs_lookup = self.rules.settings().mandatory_lookup
+            || self.minimum_version().is_some_and(|v| v.supports_lookup());
+        if needs_lookup { LoginState::WaitForLookup } else { LoginState::WaitForIdent }
+    }
+
+    fn greeting(&self) -> ServerReply {
+        let settings = self.rules.settings();
+        let browser = self.client.browser;
+        let guests = settings.allow_guests && (!browser || settings.allow_guest_web);
+        let guest_hosts = settings.allow_guest_hosts && (!browser || settings.allow_guest_web_hosts);
+        let must_encrypt = self.state == LoginState::WaitForSecure;
+        let flags = [
+            (settings.session_count_limit.0 > 1, "MULTI"),
+            (settings.persistence, "PERSIST"),
+            (must_encrypt, "TLS"),
+            (must_encrypt, "SECURE"),
+            (!guests, "NOGUEST"),
+            (settings.abuse_report && self.rules.shared.report_url.is_some(), "REPORT"),
+            (settings.custom_avatars, "AVATAR"),
+            (self.rules.shared.crypt_key.is_some(), "CBANIMPEX"),
+            (true, "MBANIMPEX"),
+            (true, "LOOKUP"),
+            (true, "CINFO"),
+        ];
+        let method = |host: bool| Method {
+            actions: [Some("join"), host.then_some("host")]
+                .into_iter()
+                .flatten()
+                .map(str::to_owned)
+                .collect(),
+            url: String::new(),
+        };
+        ServerReply::Login(Box::new(LoginReply {
+            message: SERVER_NAME.into(),
+            version: Some(drawhall_protocol::version::SERVER_VERSION),
+            flags: Some(flags.iter().filter(|(on, _)| *on).map(|(_, name)| (*name).to_owned()).collect()),
+            methods: Some(Methods {
+                guest: guests.then(|| method(guest_hosts)),
+                auth: self.rules.has_accounts.then(|| method(true)),
+                extauth: self.extauth_method(),
+            }),
+            info: settings.login_info_url.clone(),
+            rules: settings.rule_text.trim().to_owned(),
+            prefer_web_sockets: self.rules.shared.web_sockets && settings.prefer_web_sockets,
+            ..LoginReply::default()
+        }))
+    }
+
+    /// Handles a command.
+    pub fn command(&mut self, raw: &RawCommand) -> Vec<LoginEffect> {
+        let mut effects = Vec::new();
+        if self.state == LoginState::Ignore {
+            return effects;
+        }
+        let command = match (self.state, raw.cmd.as_str()) {
+            (LoginState::WaitForSecure, "startTls") => {
+                self.start_tls(&mut effects);
+                return effects;
+            }
+            (LoginState::WaitForSecure, _) => {
+                self.fail("tlsRequired", "TLS required", &mut effects);
+                return effects;
+            }
+            (LoginState::WaitForClientInfo, "cinfo")
+            | (LoginState::WaitForLookup, "cinfo" | "lookup")
+            | (LoginState::WaitForIdent, "cinfo" | "lookup" | "ident")
+            | (LoginState::WaitForLogin, "host" | "join" | "report") => ServerCommand::login(raw),
+            (LoginState::WaitForClientInfo, _) => {
+                self.fail("clientInfoUnsupported", TOO_OLD, &mut effects);
+                return effects;
+            }
+            (LoginState::WaitForLookup, _) => {
+                self.fail("clientLookupUnsupported", TOO_OLD, &mut effects);
+                return effects;
+            }
+            (state, command) => {
+                let text = format!("Invalid login command (in {state:?}): {command}");
+                self.invalid(&text, command, &mut effects);
+                return effects;
+            }
+        };
+        match command {
+            Ok(ServerCommand::ClientInfo { host, info }) => self.client_info(&host, info, &mut effects),
+            Ok(ServerCommand::Lookup(lookup)) => self.lookup(lookup, &mut effects),
+            Ok(ServerCommand::Ident(ident)) => self.ident(ident, &mut effects),
+            Ok(ServerCommand::Host(host)) => self.host(host, &mut effects),
+            Ok(ServerCommand::Join(join)) => self.join(join, &mut effects),
+            Ok(ServerCommand::Report { session, reason, .. }) => {
+                if self.ban.is_none() {
+                    effects.push(LoginEffect::Report { session, reason });
+                }
+            }
+            Ok(_) | Err(CommandError::Unknown) => {
+                self.invalid("Invalid login command", &raw.cmd, &mut effects)
+            }
+            Err(CommandError::Arguments(text)) => {
+                // A second look-up or client info is refused whatever its arguments are.
+                match raw.cmd.as_str() {
+                    "cinfo" if self.info.is_some() => {
+                        self.client_info("", ClientInfo::default(), &mut effects)
+                    }
+                    "lookup" if self.lookup.is_some() => self.lookup_again(&mut effects),
+                    _ => self.fail("syntax", text, &mut effects),
+                }
+            }
+        }
+        effects
+    }
+
+    fn start_tls(&mut self, effects: &mut Vec<LoginEffect>) {
+        let message = "Start TLS now!".into();
+        self.send_result(ResultReply { message, start_tls: true, ..ResultReply::default() }, effects);
+        effects.push(LoginEffect::StartTls);
+        self.client.encrypted = true;
+        self.state = self.state_when_secure();
+    }
+
+    fn client_info(&mut self, host: &str, info: ClientInfo, effects: &mut Vec<LoginEffect>) {
+        if self.info.is_some() {
+            return self.fail("cinfoAlreadyDone", "Client info already done", effects);
+        }
+        // The client has not identified itself: the system id is logged at debug level only.
+        self.log_client_info(Level::Debug, &info, effects);
+        if !begins_with_version(&info.app_version) {
+            return self.fail("badversion", "Invalid client version", effects);
+        }
+        if !self.system_id(&info.s, true, effects) {
+            return;
+        }
+        let expected = &self.rules.local_host;
+        if !expected.is_empty() && !expected.eq_ignore_ascii_case(host) {
+            let required = self.rules.settings().require_matching_host;
+            let level = if required { Level::Error } else { Level::Warn };
+            let text = format!("Client host name '{host}' is not our host name '{expected}'");
+            effects.push(LoginEffect::Log(level, Topic::RuleBreak, text));
+            if required {
+                return self.fail("mismatchedHostName", "Invalid host name.", effects);
+            }
+        }
+        if self.state == LoginState::WaitForClientInfo {
+            self.state = self.state_before_ident();
+        }
+        self.info = Some(info);
+        let browser = self.client.browser;
+        let result = ResultReply {
+            message: "Client info OK!".into(),
+            cinfo: Some(ClientInfoResult { browser }),
+            ..ResultReply::default()
+        };
+        self.send_result(result, effects);
+    }
+
+    fn log_client_info(&self, level: Level, info: &ClientInfo, effects: &mut Vec<LoginEffect>) {
+        let mut object = serde_json::to_value(info).unwrap_or_default();
+        let identity = &self.client.identity;
+        object["address"] = identity.address.map_or(String::new(), |a| a.to_string()).into();
+        if !identity.auth_id.is_empty() {
+            object["auth_id"] = identity.auth_id.as_str().into();
+        }
+        effects.push(LoginEffect::Log(level, Topic::ClientInfo, object.to_string()));
+    }
+
+    /// Whether the client reports the same as in `cinfo`.
+    fn same_info(&mut self, info: &ClientInfo, effects: &mut Vec<LoginEffect>) -> bool {
+        self.log_client_info(Level::Info, info, effects);
+        let same = self.info.as_ref().is_none_or(|earlier| earlier == info);
+        if !same {
+            self.invalid("Mismatched client info", "mismatched client info", effects);
+        }
+        same
+    }
+
+    /// Sets the system id and checks its bans. Returns whether the login continues.
+    fn system_id(&mut self, sid: &str, required: bool, effects: &mut Vec<LoginEffect>) -> bool {
+        self.client.identity.sid = sid.to_owned();
+        if sid.is_empty() {
+            if required {
+                self.invalid("Missing required client info", "missing required client info", effects);
+            }
+            return !required;
+        }
+        let (first, second) = sid.split_once('/').map_or((sid, None), |(a, b)| (a, Some(b)));
+        let valid = |id: &str| id.len() == 32 && id.bytes().all(|b| b.is_ascii_hexdigit());
+        if !valid(first) || !second.is_none_or(valid) {
+            self.invalid(&format!("Invalid client info {sid}"), "invalid client info", effects);
+            return false;
+        }
+        if self.ban.is_none() {
+            let ban = |id: &str| self.rules.system_ban(id);
+            self.ban = ban(first).or_else(|| second.and_then(ban));
+        }
+        first.clone_into(&mut self.client.identity.sid);
+        true
+    }
+
+    /// The client broke the rules of the login.
+    fn invalid(&mut self, log: &str, details: &str, effects: &mut Vec<LoginEffect>) {
+        effects.push(LoginEffect::Log(Level::Error, Topic::RuleBreak, log.to_owned()));
+        self.state = LoginState::Ignore;
+        let message = "invalid message".to_owned();
+        effects.push(LoginEffect::Disconnect { message, details: details.to_owned() });
+    }
+
+    /// An error that ends the connection.
+    fn fail(&mut self, code: &str, message: &str, effects: &mut Vec<LoginEffect>) {
+        self.error(code, message, effects);
+        self.state = LoginState::Ignore;
+        let message = "Login error".to_owned();
+        effects.push(LoginEffect::Disconnect { message, details: code.to_owned() });
+    }
+
+    /// An error after which the client may retry.
+    fn error(&self, code: &str, message: &str, effects: &mut Vec<LoginEffect>) {
+        let error = ErrorReply { message: message.into(), code: code.into() };
+        effects.push(LoginEffect::Send(Box::new(ServerReply::Error(error))));
+    }
+
+    fn send_result(&self, result: ResultReply, effects: &mut Vec<LoginEffect>) {
+        effects.push(LoginEffect::Send(Box::new(ServerReply::Result(Box::new(result)))));
+    }
+
+    /// Applies a ban of the server. Returns whether the login is over.
+    fn trigger_ban(&mut self, early: bool, effects: &mut Vec<LoginEffect>) -> bool {
+        let Some(terms) = self.ban.clone().filter(|_| !self.ban_triggered) else { return false };
+        let reaction = terms.reaction;
+        if early && (reaction == BanAction::Normal || self.next_random().is_multiple_of(2)) {
+            return false;
+        }
+        self.ban_triggered = true;
+        let text = format!("{} is banned ({reaction:?})", self.client.identity.name);
+        effects.push(LoginEffect::Log(Level::Warn, Topic::Kick, text));
+        let disconnect =
+            |message: &str| LoginEffect::Disconnect { message: message.into(), details: "banned".into() };
+        match reaction {
+            BanAction::Normal => effects.push(disconnect(&terms.message(self.arrived_ms))),
+            BanAction::NetError => effects.push(disconnect("Network error: no route to host")),
+            BanAction::Garbage => {
+                let (message, state) = ("check authentication".into(), "checkauth".into());
+                self.send_result(ResultReply { message, state, ..ResultReply::default() }, effects);
+            }
+            BanAction::Hang => {}
+            BanAction::Timer => {
+                effects.push(LoginEffect::CutAfter(1000 + self.next_random() % 4000));
+                return false;
+            }
+        }
+        self.state = LoginState::Ignore;
+        true
+    }
+
+    fn next_random(&mut self) -> u64 {
+        // SplitMix64: good enough for a coin flip.
+        self.rng_seed = self.rng_seed.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut z = self.rng_seed;
+        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        z ^ (z >> 31)
+    }
+}
+
+/// Whether a text begins with three numbers separated by dots.
+fn begins_with_version(text: &str) -> bool {
+    let mut parts = text.splitn(3, '.');
+    let number = |part: &str| !part.is_empty() && part.bytes().all(|b| b.is_ascii_digit());
+    let digit = |part: &str| part.starts_with(|c: char| c.is_ascii_digit());
+    parts.next().is_some_and(number) && parts.next().is_some_and(number) && parts.next().is_some_and(digit)
+}

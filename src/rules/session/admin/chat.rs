@@ -1,0 +1,183 @@
+//! An administrator in a session's chat, who polls for messages.
+
+use std::collections::VecDeque;
+
+use serde_json::{Map, Value, json};
+
+use super::{AdminAnswer, AdminError, check_texts};
+use crate::log::{Level, LogEntry, LogUser, Topic};
+use crate::rules::session::{Effects, MemberKey, SessionMachine};
+use crate::rules::time::Timestamp;
+
+/// Maximum number of buffered messages.
+const MAX_MESSAGES: usize = 1024;
+/// Maximum size of their texts in bytes.
+const MAX_BYTES: usize = 1 << 20;
+/// Range and default of the time without a poll after which the chat is left, in milliseconds.
+const MIN_TIMEOUT: u64 = 30_000;
+const MAX_TIMEOUT: u64 = 900_000;
+
+/// Chat messages since an administrator joined.
+#[derive(Debug)]
+pub(in crate::rules::session) struct AdminChat {
+    /// Offset of the first buffered message.
+    first: u64,
+    messages: VecDeque<Value>,
+    /// Size of the texts in bytes.
+    bytes: usize,
+    timeout_ms: u64,
+    /// When the chat is left without a further poll, monotonic milliseconds.
+    due: u64,
+}
+
+impl AdminChat {
+    fn push(&mut self, message: Value) {
+        self.bytes += text_len(&message);
+        self.messages.push_back(message);
+        while self.messages.len() > MAX_MESSAGES || self.bytes > MAX_BYTES {
+            let Some(oldest) = self.messages.pop_front() else { return };
+            self.bytes -= text_len(&oldest);
+            self.first += 1;
+        }
+    }
+
+    /// Messages from an offset on; extends the time-out.
+    fn read(&mut self, offset: u64, now: Timestamp) -> Value {
+        self.due = now.monotonic_ms + self.timeout_ms;
+        let offset = offset.max(self.first);
+        let skipped = usize::try_from(offset - self.first).unwrap_or(usize::MAX);
+        let messages: Vec<&Value> = self.messages.iter().skip(skipped).collect();
+        json!({"offset": offset, "messages": messages})
+    }
+}
+
+fn text_len(message: &Value) -> usize {
+    message["m"].as_str().map_or(0, str::len)
+}
+
+fn not_connected() -> AdminError {
+    AdminError::new(404, "Chat not connected")
+}
+
+/// Checks the length of a message; it appears twice in its alert.
+fn check_chat(message: &str) -> Result<(), AdminError> {
+    check_texts(&[&message.repeat(2)])
+}
+
+impl SessionMachine {
+    /// State of the chat, for the description.
+    pub(super) fn chat_value(&self, now: Timestamp) -> Value {
+        self.admin_chat.as_ref().map_or(Value::Null, |chat| {
+            json!({
+                "offset": chat.first,
+                "count": chat.messages.len(),
+                "timeout": chat.timeout_ms,
+                "remaining": chat.due.saturating_sub(now.monotonic_ms),
+            })
+        })
+    }
+
+    pub(super) fn join_chat(
+        &mut self,
+        message: &str,
+        timeout_ms: u64,
+        now: Timestamp,
+        effects: &mut Effects,
+    ) -> AdminAnswer {
+        if timeout_ms < MIN_TIMEOUT {
+            return Err(AdminError::new(400, format!("Timeout too short, must be >= {MIN_TIMEOUT} ms")));
+        } else if timeout_ms > MAX_TIMEOUT {
+            return Err(AdminError::new(400, format!("Timeout too long, must be <= {MAX_TIMEOUT} ms")));
+        } else if self.admin_chat.is_some() {
+            return Err(AdminError::new(409, "Chat already connected"));
+        }
+        check_chat(message)?;
+        let due = now.monotonic_ms + timeout_ms;
+        self.admin_chat = Some(AdminChat { first: 0, messages: VecDeque::new(), bytes: 0, timeout_ms, due });
+        self.chat_log(Topic::Join, "Administrator connected to chat", None, now, effects);
+        self.say(message, 0, now, effects)
+    }
+
+    pub(super) fn read_chat(&mut self, offset: u64, now: Timestamp) -> AdminAnswer {
+        self.admin_chat.as_mut().map(|chat| chat.read(offset, now)).ok_or_else(not_connected)
+    }
+
+    pub(super) fn say(
+        &mut self,
+        message: &str,
+        offset: u64,
+        now: Timestamp,
+        effects: &mut Effects,
+    ) -> AdminAnswer {
+        let chat = self.admin_chat.as_mut().ok_or_else(not_connected)?;
+        check_chat(message)?;
+        if !message.is_empty() {
+            chat.push(json!({"m": message}));
+            self.notice(true, "adminchat", message.to_owned(), &[("message", message)], "", effects);
+            self.chat_log(Topic::AdminChat, message, None, now, effects);
+        }
+        self.read_chat(offset, now)
+    }
+
+    pub(super) fn leave_chat(
+        &mut self,
+        message: &str,
+        offset: u64,
+        now: Timestamp,
+        effects: &mut Effects,
+    ) -> AdminAnswer {
+        let answer = self.say(message, offset, now, effects)?;
+        self.end_chat("Administrator disconnected from chat", now, effects);
+        Ok(answer)
+    }
+
+    /// Leaves the chat after its time-out.
+    pub(in crate::rules::session) fn expire_chat(&mut self, now: Timestamp, effects: &mut Effects) {
+        if self.admin_chat.as_ref().is_some_and(|chat| chat.due <= now.monotonic_ms) {
+            self.end_chat("Administrator disconnected from chat (timed out)", now, effects);
+        }
+    }
+
+    fn end_chat(&mut self, text: &str, now: Timestamp, effects: &mut Effects) {
+        self.admin_chat = None;
+        self.chat_log(Topic::Leave, text, None, now, effects);
+    }
+
+    /// Buffers a user's message.
+    pub(in crate::rules::session) fn hear(
+        &mut self,
+        key: MemberKey,
+        message: &str,
+        flags: u8,
+        now: Timestamp,
+        effects: &mut Effects,
+    ) {
+        let Some(chat) = &mut self.admin_chat else { return };
+        let Some(member) = self.members.get(key) else { return };
+        let mut heard: Map<String, Value> = Map::new();
+        heard.insert("i".into(), member.id.into());
+        heard.insert("n".into(), member.name().into());
+        heard.insert("m".into(), message.into());
+        if flags != 0 {
+            heard.insert("f".into(), flags.into());
+        }
+        chat.push(heard.into());
+        let user = member.log_user();
+        self.chat_log(Topic::AdminChat, message, Some(user), now, effects);
+    }
+
+    fn chat_log(
+        &self,
+        topic: Topic,
+        text: &str,
+        user: Option<LogUser>,
+        now: Timestamp,
+        effects: &mut Effects,
+    ) {
+        let entry = LogEntry::new(now, Level::Info, topic, text);
+        effects.log.push(match user {
+            Some(user) => entry.about(user),
+            None => entry,
+        });
+    }
+}

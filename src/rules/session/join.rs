@@ -1,0 +1,345 @@
+//! Hosting and joining. Sources: docs/spec/login.md#join, docs/spec/session.md#joining.
+
+use drawhall_protocol::reply::{Catchup, CaughtUp, JoinResult, Notice, ResultReply, ServerReply, Status};
+
+use super::broadcasts::List;
+use super::events::Audience;
+use super::invites::{Invite, InviteCheck};
+use super::member::{AuthenticatedClient, Feed, JoinRequest, Member};
+use super::{ClientOp, Effects, MemberKey, Refusal, SessionMachine, SessionState};
+use crate::log::{Level, Topic};
+use crate::rules::journal::Entry;
+use crate::rules::time::Timestamp;
+
+const GHOST_TEXT: &str = "GHOST MODE. Your presence is not overtly announced, chat messages are treated as server \
+    alerts. You are not hidden though, users can see your presence in the event log and taking administrative actions \
+    will show your name in chat.";
+
+impl SessionMachine {
+    /// Lets the host into its new session under the user id that it chose.
+    pub fn host(&mut self, client: AuthenticatedClient, user: u8, now: Timestamp, effects: &mut Effects) {
+        let alias = if self.alias.is_empty() { String::new() } else { format!(" (AKA {})", self.alias) };
+        let text = format!("Session{alias} created by {}", self.founder);
+        self.note(Level::Info, Topic::Status, text, now, effects);
+        let member = Member::new(client, user);
+        self.join_result(&member, "host", "Starting new session!", None, effects);
+        self.uploader = Some(user);
+        self.enter(member, None, None, now, effects);
+    }
+
+    /// A client asks to join.
+    pub fn join(&mut self, request: JoinRequest, now: Timestamp, effects: &mut Effects) {
+        let conn = request.client.conn;
+        match self.admit(&request, now, effects) {
+            Err(refusal) => effects.sends.push((conn, ClientOp::Refused(refusal))),
+            Ok((id, invite)) => {
+                let skip = self.skip_to(&request.hidx);
+                let seen = !request.client.ghost;
+                let mut member = Member::new(request.client, id);
+                member.oldv = request.oldv;
+                member.invited = invite.is_some();
+                if self.settings_are_outdated() {
+                    self.send_settings(now, effects);
+                }
+                self.visited |= seen;
+                self.join_result(&member, "join", "Joining a session!", Some(skip.is_some()), effects);
+                self.enter(member, invite, Some(skip), now, effects);
+            }
+        }
+    }
+
+    /// Decides whether a client may join, under which user id, and with which invite.
+    fn admit(
+        &mut self,
+        r: &JoinRequest,
+        now: Timestamp,
+        effects: &mut Effects,
+    ) -> Result<(u8, Option<Invite>), Refusal> {
+        let AuthenticatedClient { identity, moderator, browser, .. } = &r.client;
+        if self.state == SessionState::Shutdown {
+            return Err(Refusal::not_found());
+        }
+        let invite = self.use_invite(r, now, effects)?;
+        if invite.is_none() && *browser && !self.flags.allow_web {
+            return Err(Refusal::error("noWebJoin", "This session does not allow joining from the web"));
+        }
+        if !moderator {
+            if let Some(ban) = self.bans.matches(identity) {
+                let user =
+                    crate::log::LogUser { id: 0, address: identity.address, name: identity.name.clone() };
+                let text = format!("Join prevented by ban {ban}");
+                self.note_about(user, Level::Info, Topic::Ban, text, now, effects);
+                let message = format!("You have been banned from this session (ban {ban})");
+                return Err(Refusal::Error { code: "banned", message });
+            }
+            if invite.is_none() {
+                self.check_open(r)?;
+            }
+        }
+        let existing = self.member_by_name(&identity.name).map(|m| (m.id, m.client.identity.clone()));
+        if let Some((_, other)) = &existing {
+            let same_account = !identity.auth_id.is_empty() && identity.auth_id == other.auth_id;
+            let same_system = !identity.sid.is_empty() && identity.sid == other.sid;
+            if !same_account && !same_system {
+                return Err(Refusal::error("nameInuse", "This username is already in use"));
+            }
+        }
+        if r.server_ban {
+            return Err(Refusal::ServerBan);
+        }
+        let taken = |id| self.members.iter().any(|m| m.id == id);
+        let id = existing.map(|(id, _)| id).or_else(|| self.ids.assign(&identity.name, taken));
+        // Moderators and clients with an invite may join full sessions, but there are only 254 user ids.
+        let id = id.ok_or_else(|| Refusal::error("closed", "This session is closed"))?;
+        Ok((id, invite))
+    }
+
+    /// Checks that moderators and holders of an invite bypass.
+    fn check_open(&self, r: &JoinRequest) -> Result<(), Refusal> {
+        if self.is_closed() {
+            Err(Refusal::error("closed", "This session is closed"))
+        } else if self.flags.auth_only && r.client.identity.auth_id.is_empty() {
+            Err(Refusal::error("authOnly", "This session does not allow guest logins"))
+        } else if !self.password.accepts(&r.password) {
+            Err(Refusal::BadPassword)
+        } else {
+            Ok(())
+        }
+    }
+
+    /// Checks whether an invite could be used, without using it (for a look-up).
+    pub fn check_invite(&self, secret: &str, sid: &str) -> Result<(), Refusal> {
+        match self.invites.check(secret, sid) {
+            InviteCheck::NotFound => {
+                Err(Refusal::error("inviteNotFound", "Invite is invalid or has been revoked"))
+            }
+            InviteCheck::LimitReached => {
+                Err(Refusal::error("inviteLimitReached", "Invite has already been used up"))
+            }
+            // Without a system id uses cannot be counted yet; joining requires one.
+            InviteCheck::NoClientKey | InviteCheck::Ok | InviteCheck::Used | InviteCheck::NameChanged => {
+                Ok(())
+            }
+        }
+    }
+
+    fn use_invite(
+        &mut self,
+        r: &JoinRequest,
+        now: Timestamp,
+        effects: &mut Effects,
+    ) -> Result<Option<Invite>, Refusal> {
+        let looked_up = !r.invite.is_empty();
+        let secret = if looked_up { &r.invite } else { &r.password };
+        if secret.is_empty() {
+            return Ok(None);
+        }
+        let identity = &r.client.identity;
+        let check = self.invites.apply(secret, &identity.sid, &identity.name, now);
+        let invite = self.invites.find(secret).cloned();
+        match check {
+            InviteCheck::NoClientKey if looked_up => {
+                return Err(Refusal::error("inviteNoClientKey", "No client key to use with invite"));
+            }
+            InviteCheck::NotFound if looked_up => {
+                return Err(Refusal::error("inviteNotFound", "Invite is invalid or has been revoked"));
+            }
+            InviteCheck::LimitReached => {
+                return Err(Refusal::error("inviteLimitReached", "Invite has already been used up"));
+            }
+            // Then the password is not an invite secret.
+            InviteCheck::NoClientKey | InviteCheck::NotFound => return Ok(None),
+            InviteCheck::Used => {
+                let creator = invite.as_ref().map_or("", |i| &i.creator);
+                let creator = if creator.is_empty() { "a server administrator" } else { creator };
+                let user =
+                    crate::log::LogUser { id: 0, address: identity.address, name: identity.name.clone() };
+                let text = format!("Used invite created by {creator}");
+                self.note_about(user, Level::Info, Topic::Invite, text, now, effects);
+                self.send_list(List::Invites, now, effects);
+            }
+            InviteCheck::NameChanged => self.send_list(List::Invites, now, effects),
+            InviteCheck::Ok => {}
+        }
+        Ok(invite)
+    }
+
+    /// Index after which a client with this history index needs the history.
+    fn skip_to(&mut self, hidx: &str) -> Option<i64> {
+        let mut parts = hidx.splitn(3, ':');
+        let start_id: i64 = parts.next()?.parse().ok()?;
+        // A client that has only the first message has nothing to skip.
+        let index: i64 = parts.next()?.parse().ok().filter(|index| *index > 0)?;
+        if start_id != self.start_id || parts.next()? != self.id {
+            return None;
+        }
+        self.history.offset_after(index).map(|_| index)
+    }
+
+    fn join_result(
+        &self,
+        member: &Member,
+        state: &str,
+        message: &str,
+        skip: Option<bool>,
+        effects: &mut Effects,
+    ) {
+        effects.sends.push((member.conn(), ClientOp::Joined { user: member.id }));
+        let reply = ServerReply::Result(Box::new(ResultReply {
+            message: message.into(),
+            state: state.into(),
+            join: Some(JoinResult {
+                id: self.alias_or_id().to_owned(),
+                unique_id: self.id.clone(),
+                user: member.id,
+                flags: vec!["SKIP".into()],
+                auth_id: member.auth_id().to_owned(),
+                skip,
+            }),
+            ..ResultReply::default()
+        }));
+        self.reply_to(member.conn(), &reply, effects);
+    }
+
+    /// Adds a member: the host (`skip` is `None`), or a client that joins.
+    fn enter(
+        &mut self,
+        member: Member,
+        invite: Option<Invite>,
+        skip: Option<Option<i64>>,
+        now: Timestamp,
+        effects: &mut Effects,
+    ) {
+        let (id, conn) = (member.id, member.conn());
+        let (ghost, name) = (member.is_ghost(), member.name().to_owned());
+        let replaced = self.member_by_id(id).map(Member::key);
+        let key = self.members.push(member);
+        if let Some(old) = replaced {
+            self.replace(old, &name, now, effects);
+        }
+        self.past_users.remove(&id);
+        match skip {
+            Some(skip) => self.begin_catchup(key, skip, now, effects),
+            None => self.begin_at(key, Feed::FromStart),
+        }
+        if ghost {
+            let alert = Notice { message: GHOST_TEXT.into(), ..Notice::default() };
+            self.reply_to(conn, &ServerReply::Alert(alert), effects);
+        } else if let Some(join) = self.members.get(key).and_then(|m| m.join_message(true)) {
+            self.add_to_history(join.as_bytes(), now, effects);
+        }
+        self.give_roles(key, invite.as_ref(), now, effects);
+        self.ensure_operator(now, effects);
+        self.send_past_log(key, effects);
+        self.send_welcome(conn, now, effects);
+        self.send_lists_with(conn, now, effects);
+        if let Some(member) = self.member_by_id(id) {
+            let (name, user) = (member.name().to_owned(), member.log_user());
+            let ghost = member.is_ghost();
+            let taken = |id| self.members.iter().any(|m| m.id == id);
+            if self.ids.remember(&name, id, taken) {
+                self.journal.push(Entry::User { id, name });
+            }
+            let text = if ghost { "Moderator in ghost mode joined session" } else { "Joined session" };
+            self.note_about(user, Level::Info, Topic::Join, text, now, effects);
+        }
+        effects.changed = true;
+        // A streamed reset may have waited only for this member.
+        self.resolve_stream("join", now, effects);
+    }
+
+    /// Sets where the history begins for a member, once the session runs.
+    fn begin_at(&mut self, key: MemberKey, feed: Feed) {
+        if let Some(member) = self.members.get_mut(key) {
+            member.feed = feed;
+        }
+    }
+
+    /// Tells a new member the size of its catch-up and attaches it to the history.
+    fn begin_catchup(&mut self, member: MemberKey, skip: Option<i64>, now: Timestamp, effects: &mut Effects) {
+        self.begin_at(member, skip.map_or(Feed::FromStart, Feed::Behind));
+        let Some(member) = self.members.get_mut(member) else { return };
+        member.hold_locked = self.state == SessionState::Initialization;
+        let conn = member.conn();
+        let key = self.next_catchup_key();
+        let caught_up = ServerReply::CaughtUp(CaughtUp { key, hidx: self.history_index(false, 0) });
+        let added = caught_up.to_frame().is_ok_and(|f| self.history.append(f.as_bytes(), 1).is_ok());
+        if added {
+            self.last_event = now;
+            effects.stats = true;
+        }
+        let from = skip.unwrap_or(self.history.first_index());
+        let count = (self.history.last_index() - from).max(0) as u64;
+        let catchup = ServerReply::Catchup(Catchup { count, key: added.then_some(key) });
+        self.reply_to(conn, &catchup, effects);
+        let status = ServerReply::Status(Status { size: self.history.size(), hidx: None });
+        self.reply_to(conn, &status, effects);
+        if self.state == SessionState::Running {
+            self.begin_history(effects);
+        }
+    }
+
+    /// Attaches all members that wait for the session to run.
+    pub(super) fn begin_history(&mut self, effects: &mut Effects) {
+        for member in &mut self.members {
+            let from = match member.feed {
+                Feed::NotYet | Feed::Reading(_) => continue,
+                Feed::FromStart => self.history.start(),
+                // A reset may have replaced the messages meanwhile.
+                Feed::Behind(index) => self.history.offset_after(index).unwrap_or(self.history.start()),
+            };
+            let cursor = self.history.cursor(from);
+            member.feed = Feed::Reading(cursor.position());
+            effects.sends.push((member.client.conn, ClientOp::Attach(cursor)));
+        }
+    }
+
+    /// Gives operator and trusted status by account, invite, or as remembered from an earlier visit.
+    fn give_roles(&mut self, key: MemberKey, invite: Option<&Invite>, now: Timestamp, effects: &mut Effects) {
+        let Some(member) = self.members.get(key) else { return };
+        let (id, auth_id) = (member.id, member.auth_id().to_owned());
+        let remembered_op = self.accounts.is_operator(&auth_id);
+        let remembered_trust = self.accounts.is_trusted(&auth_id);
+        let operator = member.is_operator() || remembered_op;
+        let trusted = member.has_flag("TRUSTED") || remembered_trust;
+        // Others must not learn of ghosts.
+        if !auth_id.is_empty() && !member.is_ghost() {
+            self.accounts.set_name(&auth_id, member.name());
+        }
+        if operator {
+            self.set_operator(id, true, "", None, false, now, effects);
+        } else if let Some(invite) = invite.filter(|i| i.op) {
+            self.set_operator(id, true, &invite.creator, Some(invite), false, now, effects);
+        }
+        if trusted {
+            self.set_trusted(id, true, "", None, false, now, effects);
+        } else if let Some(invite) = invite.filter(|i| i.trust) {
+            self.set_trusted(id, true, &invite.creator, Some(invite), false, now, effects);
+        }
+    }
+
+    fn send_past_log(&self, key: MemberKey, effects: &mut Effects) {
+        let Some(member) = self.members.get(key) else { return };
+        let conn = member.conn();
+        let audience = match member {
+            m if m.is_moderator() => Audience::Moderator,
+            m if m.is_operator() => Audience::Operator,
+            _ => Audience::User,
+        };
+        for bytes in self.log.shown_to(audience) {
+            effects.direct(conn, bytes);
+        }
+    }
+
+    fn send_welcome(&mut self, conn: u64, now: Timestamp, effects: &mut Effects) {
+        let message = self.shared.settings.welcome_message.clone();
+        if message.is_empty() {
+            return;
+        }
+        let reply = ServerReply::Msg(Notice { message, ..Notice::default() });
+        match reply.to_frame() {
+            Ok(frame) => effects.direct(conn, frame.into_bytes()),
+            Err(_) => self.note(Level::Error, Topic::Status, "Welcome message too long", now, effects),
+        }
+    }
+}

@@ -1,0 +1,329 @@
+//! Messages from clients: into the history, to other members, or to the server.
+
+use bytes::Bytes;
+use drawhall_protocol::command::RawCommand;
+use drawhall_protocol::frame::{FIRST_COMMAND, FIRST_OPAQUE, FrameHeader, HEADER_LEN, frames};
+use drawhall_protocol::message::{
+    Chat, Join, Layout, Leave, Message, PrivateChat, ResetStream, ServerCommand, SessionOwner, SoftReset,
+    Thumbnail, TrustedUsers, Undo, info_of,
+};
+use drawhall_protocol::reply::{Empty, Notice, ServerReply};
+
+use super::member::{Feed, Member, ResetRole};
+use super::{ConnId, DisconnectReason, Effects, MemberKey, REMINDER_MS, SessionMachine, SessionState};
+use crate::log::{Level, LogEntry, Topic};
+use crate::metrics::METRICS;
+use crate::rules::limits::Rate;
+use crate::rules::time::Timestamp;
+
+/// Burst of `chatRateLimit`, in seconds of it.
+const CHAT_BURST: u32 = 10;
+
+impl Member {
+    /// Whether a direct message reaches the member: one that was chosen for a reset is sent control messages only.
+    pub(super) fn takes_direct(&self, frame: &[u8]) -> bool {
+        self.reset_role != ResetRole::Awaiting || frame.get(2).is_some_and(|kind| *kind < 32)
+    }
+}
+
+impl SessionMachine {
+    /// Handles whole frames from a client. Returns whether they were handled, or held until the session runs.
+    pub fn batch(&mut self, conn: ConnId, bytes: &mut [u8], now: Timestamp, effects: &mut Effects) -> bool {
+        let Some(key) = self.members.key_of(conn) else { return true };
+        let Some(member) = self.members.get_mut(key) else { return true };
+        member.last_active = now.utc_ms;
+        if member.hold_locked {
+            if frames(bytes).any(|f| f.header.kind >= FIRST_COMMAND) {
+                member.last_drawing = Some(now.utc_ms);
+                effects.stats = true;
+            }
+            member.held.extend_from_slice(bytes);
+            return false;
+        }
+        let outer = self.broadcasts.begin_batch();
+        let mut run = Run::default();
+        let mut pos = 0;
+        while let Some(header) = FrameHeader::parse(&bytes[pos..]) {
+            let end = pos + header.frame_len();
+            if end > bytes.len() {
+                break;
+            }
+            // Messages after a disconnect are ignored.
+            let Some(member) = self.members.get(key) else { break };
+            if self.uploader != Some(member.id) {
+                bytes[pos + 3] = member.id;
+            }
+            if header.is_opaque() {
+                if self.is_foreign_undo(key, &bytes[pos..end]) {
+                    self.opaque_run(key, &bytes[run.start..pos], &run, now, effects);
+                    self.rule_break(key, "Tried to undo what somebody else has drawn", now, effects);
+                    pos = end;
+                    run = Run { start: pos, ..Run::default() };
+                    continue;
+                }
+                run.messages += 1;
+                run.drawing |= header.kind >= FIRST_COMMAND;
+                pos = end;
+                continue;
+            }
+            self.opaque_run(key, &bytes[run.start..pos], &run, now, effects);
+            self.broadcasts.next_step();
+            self.transparent(key, &bytes[pos..end], now, effects);
+            pos = end;
+            run = Run { start: pos, ..Run::default() };
+        }
+        self.opaque_run(key, &bytes[run.start..pos], &run, now, effects);
+        self.broadcasts.end_batch(outer);
+        true
+    }
+
+    /// Whether a frame undoes another user's work without the right to (`restrictUndo`). An uploaded image contains
+    /// messages of many users and is exempt.
+    fn is_foreign_undo(&self, key: MemberKey, frame: &[u8]) -> bool {
+        let is_undo = frame[2] == Undo::TYPE && self.shared.settings.restrict_undo;
+        if !is_undo || self.is_uploader(key) {
+            return false;
+        }
+        let Some(member) = self.members.get(key).filter(|m| !m.is_operator()) else { return false };
+        frame.get(HEADER_LEN).is_some_and(|user| *user != 0 && *user != member.id)
+    }
+
+    /// A run of messages that the server does not decode.
+    fn opaque_run(&mut self, key: MemberKey, bytes: &[u8], run: &Run, now: Timestamp, effects: &mut Effects) {
+        if run.messages == 0 {
+            return;
+        }
+        let Some(member) = self.members.get_mut(key) else { return };
+        if run.drawing {
+            member.last_drawing = Some(now.utc_ms);
+            // Counts as drawing even when the history is full.
+            effects.stats = true;
+        }
+        let uploading = self.uploader == Some(member.id);
+        match self.state {
+            SessionState::Reset if uploading => self.add_to_image(key, bytes, run.messages, now, effects),
+            SessionState::Shutdown => {}
+            _ if self.history.append(bytes, run.messages).is_ok() => self.appended(bytes, now, effects),
+            _ => {
+                for frame in frames(bytes) {
+                    self.add_to_history(frame.bytes, now, effects);
+                }
+            }
+        }
+    }
+
+    /// Appends one message to the history, with its side effects.
+    pub(super) fn add_to_history(&mut self, frame: &[u8], now: Timestamp, effects: &mut Effects) {
+        if self.state == SessionState::Shutdown {
+            return;
+        }
+        if self.history.append(frame, 1).is_ok() {
+            self.appended(frame, now, effects);
+        } else {
+            self.out_of_space(frame, now, effects);
+        }
+    }
+
+    pub(super) fn reply_to_history(&mut self, reply: &ServerReply, now: Timestamp, effects: &mut Effects) {
+        if let Ok(frame) = reply.to_frame() {
+            self.add_to_history(frame.as_bytes(), now, effects);
+        }
+    }
+
+    /// Side effects of frames that entered the history.
+    pub(super) fn appended(&mut self, bytes: &[u8], now: Timestamp, effects: &mut Effects) {
+        self.keep_for_recording(bytes);
+        if self.state == SessionState::Initialization
+            && let index = self.history.last_index()
+            && let Some(host) = self.uploader.and_then(|id| self.member_mut(id))
+        {
+            // The host has what it uploads; everybody else is sent it directly.
+            for frame in frames(bytes).filter(|f| f.header.kind < FIRST_COMMAND) {
+                effects.direct(host.conn(), Bytes::copy_from_slice(frame.bytes));
+            }
+            host.feed = Feed::Behind(index);
+        }
+        self.last_event = now;
+        effects.stats = true;
+        self.check_autoreset(now, effects);
+        if now.monotonic_ms >= self.status_due {
+            self.send_status(false, now, effects);
+        }
+    }
+
+    fn keep_for_recording(&mut self, bytes: &[u8]) {
+        if self.is_recorded && !self.recording_due {
+            self.recorded.extend_from_slice(bytes);
+        }
+    }
+
+    fn out_of_space(&mut self, frame: &[u8], now: Timestamp, effects: &mut Effects) {
+        let Some(header) = FrameHeader::parse(frame) else { return };
+        let small = match header.kind {
+            Join::TYPE => self.member_by_id(header.user).and_then(|m| m.join_message(false)),
+            Leave::TYPE | SessionOwner::TYPE => {
+                drawhall_protocol::Frame::new(header.kind, header.user, &frame[HEADER_LEN..]).ok()
+            }
+            _ => None,
+        };
+        let small = small.filter(|f| self.history.append_emergency(f.as_bytes(), 1).is_ok());
+        if let Some(small) = small {
+            self.keep_for_recording(small.as_bytes());
+            self.last_event = now;
+        } else if (32..FIRST_OPAQUE).contains(&header.kind) {
+            self.frame_to_all(&Bytes::copy_from_slice(frame), effects);
+        }
+        if now.monotonic_ms >= self.space_warning_due || header.kind == Join::TYPE {
+            self.to_all(&ServerReply::OutOfSpace(Empty {}), effects);
+            let text = "Session is out of space! To continue drawing, an operator must reset it to bring it \
+                        down to a smaller size. This can be done via Session > Reset.";
+            self.notice(true, "outofspace", text.into(), &[], "", effects);
+            self.space_warning_due = now.monotonic_ms + REMINDER_MS;
+        }
+        // Nothing else would trigger the autoreset that makes room.
+        self.check_autoreset(now, effects);
+    }
+
+    /// Handles a message that is not a server command: to the history, or to the reset image.
+    pub(super) fn client_message(
+        &mut self,
+        key: MemberKey,
+        frame: &[u8],
+        now: Timestamp,
+        effects: &mut Effects,
+    ) {
+        if self.state == SessionState::Reset && self.is_uploader(key) {
+            self.add_to_image(key, frame, 1, now, effects);
+        } else {
+            self.add_to_history(frame, now, effects);
+        }
+    }
+
+    fn add_to_image(
+        &mut self,
+        key: MemberKey,
+        bytes: &[u8],
+        messages: u64,
+        now: Timestamp,
+        effects: &mut Effects,
+    ) {
+        self.image.bytes.extend_from_slice(bytes);
+        self.image.messages += messages;
+        self.image.goes_on(now);
+        let limit = self.history.limit();
+        if limit > 0 && self.image.bytes.len() as u64 > limit {
+            let detail = format!("{} bytes", self.image.bytes.len());
+            self.disconnect(key, DisconnectReason::Error, "History limit exceeded", &detail, now, effects);
+        }
+    }
+
+    /// Handles a message that the server decodes. The client's reader has checked that it does decode.
+    fn transparent(&mut self, key: MemberKey, frame: &[u8], now: Timestamp, effects: &mut Effects) {
+        if !self.members.contains(key) {
+            return;
+        }
+        // During an upload, messages keep their user id.
+        let Ok((sender, message)) = Message::from_bytes(frame, Layout::V4_25) else { return };
+        match message {
+            Message::Join(_) | Message::Leave(_) | Message::SoftReset(SoftReset {}) => {
+                let name = info_of(message.message_type()).map_or("", |m| m.text);
+                self.rule_break(key, format!("Received server-to-user only command {name}"), now, effects);
+            }
+            Message::ServerCommand(ServerCommand { msg }) => {
+                self.command(key, &RawCommand::parse(msg.as_bytes()), now, effects);
+            }
+            Message::Thumbnail(Thumbnail { data }) => self.thumbnail_made(key, &data, now, effects),
+            Message::SessionOwner(SessionOwner { users }) => {
+                self.change_operators(key, sender, users, now, effects)
+            }
+            Message::TrustedUsers(TrustedUsers { users }) => {
+                self.change_trusted(key, sender, &users, now, effects)
+            }
+            Message::Chat(chat) => self.chat(key, &chat, frame, now, effects),
+            Message::PrivateChat(chat) => self.private_chat(key, &chat, frame, now, effects),
+            Message::ResetStream(ResetStream { data }) => self.stream_chunk(key, &data, now, effects),
+            _ => {}
+        }
+    }
+
+    fn chat(&mut self, key: MemberKey, chat: &Chat, frame: &[u8], now: Timestamp, effects: &mut Effects) {
+        if self.members.get(key).is_none_or(|m| m.muted) || !self.may_chat(key, now, effects) {
+            return;
+        }
+        self.hear(key, &chat.message, chat.oflags, now, effects);
+        let Some(member) = self.members.get(key) else { return };
+        let bypass = chat.tflags & Chat::TFLAGS_BYPASS != 0;
+        if !bypass {
+            self.client_message(key, frame, now, effects);
+        } else if member.is_ghost() {
+            let alert = Notice { message: chat.message.clone(), ..Notice::default() };
+            let conn = member.conn();
+            if !self.to_all(&ServerReply::Alert(alert), effects) {
+                let refusal = ServerReply::command_error("chat", "Message too long for an alert");
+                self.reply_to(conn, &refusal, effects);
+            }
+        } else {
+            self.frame_to_all(&Bytes::copy_from_slice(frame), effects);
+        }
+    }
+
+    /// Chat flood: applies `chatRateLimit`; messages beyond it are dropped, with a warning once in a while.
+    fn may_chat(&mut self, key: MemberKey, now: Timestamp, effects: &mut Effects) -> bool {
+        let limit = self.shared.settings.chat_rate_limit.0;
+        let Some(member) = self.members.get_mut(key) else { return false };
+        if limit == 0 || member.chat.take(Rate::per_second(limit, CHAT_BURST), now.monotonic_ms) {
+            return true;
+        }
+        if member.chat_warned.is_none_or(|told| now.monotonic_ms >= told + REMINDER_MS) {
+            member.chat_warned = Some(now.monotonic_ms);
+            METRICS.slowed.count();
+            let conn = member.conn();
+            let text = "Chats too much: messages are dropped (chatRateLimit)";
+            let user = member.log_user();
+            effects.log.push(LogEntry::new(now, Level::Warn, Topic::RuleBreak, text).about(user));
+            let text = "You are sending too many chat messages. Some of them were not delivered.";
+            self.reply_to(conn, &ServerReply::command_error("chat", text), effects);
+        }
+        false
+    }
+
+    fn private_chat(
+        &mut self,
+        key: MemberKey,
+        chat: &PrivateChat,
+        frame: &[u8],
+        now: Timestamp,
+        effects: &mut Effects,
+    ) {
+        if !self.may_chat(key, now, effects) {
+            return;
+        }
+        let Some(member) = self.members.get(key) else { return };
+        if member.is_ghost() {
+            let message = "Can't send private messages in ghost mode.".to_owned();
+            let refusal = Message::from(PrivateChat { target: chat.target, oflags: 0, message });
+            if let Ok(frame) = refusal.to_frame(member.id, Layout::V4_25) {
+                effects.direct(member.conn(), frame.into_bytes());
+            }
+            return;
+        }
+        let target = self.member_by_id(chat.target).filter(|t| t.takes_direct(frame));
+        if let Some(target) = target {
+            let bytes = Bytes::copy_from_slice(frame);
+            effects.direct(member.conn(), bytes.clone());
+            effects.direct(target.conn(), bytes);
+        }
+    }
+
+    pub(super) fn is_uploader(&self, key: MemberKey) -> bool {
+        self.members.get(key).is_some_and(|m| self.uploader == Some(m.id))
+    }
+}
+
+/// Consecutive opaque messages of a batch.
+#[derive(Default)]
+struct Run {
+    start: usize,
+    messages: u64,
+    drawing: bool,
+}

@@ -1,0 +1,200 @@
+//! States of a session: initial content, manual resets. Sources: docs/spec/session.md#states, docs/spec/session.md#reset.
+
+use std::collections::VecDeque;
+
+use drawhall_protocol::Frame;
+use drawhall_protocol::message::{SessionOwner, TrustedUsers};
+use drawhall_protocol::reply::{Catchup, CaughtUp, Reset, ServerReply};
+
+use super::{
+    ClientOp, DisconnectReason, Effects, Member, MemberKey, ResetImage, SessionMachine, SessionState,
+};
+use crate::log::{Level, Topic};
+use crate::rules::time::Timestamp;
+
+impl SessionMachine {
+    /// Messages that recreate the server's state of the session: joins and roles. Ghosts have roles but no join
+    /// message.
+    pub(super) fn server_side_state(&self) -> (Vec<u8>, u64) {
+        let members = &self.members;
+        let owners: Vec<u8> = members.iter().filter(|m| m.is_operator()).map(|m| m.id).collect();
+        let trusted: Vec<u8> = members.iter().filter(|m| m.trusted).map(|m| m.id).collect();
+        let seen = members.iter().filter(|m| !m.is_ghost());
+        let mut messages: Vec<Frame> = seen.filter_map(|m| m.join_message(true)).collect();
+        messages.extend(Frame::new(SessionOwner::TYPE, 0, &owners).ok());
+        if !trusted.is_empty() {
+            messages.extend(Frame::new(TrustedUsers::TYPE, 0, &trusted).ok());
+        }
+        let count = messages.len() as u64;
+        (messages.iter().map(Frame::as_bytes).collect::<Vec<_>>().concat(), count)
+    }
+
+    /// Begins a reset by an operator.
+    pub(super) fn begin_reset(&mut self, key: MemberKey, kind: &str, now: Timestamp, effects: &mut Effects) {
+        let Some(member) = self.members.get(key) else { return };
+        let (id, conn, name) = (member.id, member.conn(), member.name().to_owned());
+        self.image = ResetImage::begun(now);
+        self.uploader = Some(id);
+        // What others draw from now on is discarded, so it is not published.
+        self.history.set_publishing(false);
+        self.change_state(SessionState::Reset, now, effects);
+        let (key, what) = match kind {
+            "current" => ("resetpreparecurrent", format!("{name} is compressing the canvas!")),
+            "past" => ("resetpreparepast", format!("{name} is reverting the canvas to a previous state!")),
+            "external" => ("resetprepareexternal", format!("{name} is replacing the canvas!")),
+            _ => ("resetprepareby", format!("Preparing for session reset by {name}!")),
+        };
+        let text = format!("{what} Please wait, the session should be available again shortly\u{2026}");
+        self.notice(true, key, text, &[("name", &name)], "prepare", effects);
+        let message = "Prepared to receive session data".to_owned();
+        self.reply_to(conn, &ServerReply::Reset(Reset { message, state: "init".into() }), effects);
+    }
+
+    /// The upload is complete.
+    pub(super) fn complete_upload(&mut self, now: Timestamp, effects: &mut Effects) {
+        self.uploader = None;
+        match self.state {
+            SessionState::Initialization => self.complete_initialization(now, effects),
+            SessionState::Reset => self.complete_reset(now, effects),
+            SessionState::Running | SessionState::Shutdown => {}
+        }
+        self.run(now, effects);
+    }
+
+    fn complete_initialization(&mut self, now: Timestamp, effects: &mut Effects) {
+        self.reset_base = self.history.size();
+        let text = format!("Session initialized with size {}", human_size(self.history.size()));
+        self.note(Level::Info, Topic::Status, text, now, effects);
+        self.clear_autoreset(0, now);
+        self.send_status(true, now, effects);
+    }
+
+    fn complete_reset(&mut self, now: Timestamp, effects: &mut Effects) {
+        let image = std::mem::take(&mut self.image);
+        if image.messages == 0 {
+            return;
+        }
+        let (mut bytes, mut messages) = self.server_side_state();
+        bytes.extend_from_slice(&image.bytes);
+        messages += image.messages;
+        if self.history.reset(&bytes, messages).is_err() {
+            self.notice(true, "resetfailed", "Session reset failed!".into(), &[], "failed", effects);
+            return;
+        }
+        self.announce_new_history(now, effects);
+    }
+
+    /// The history has been replaced: everybody is sent the new one.
+    pub(super) fn announce_new_history(&mut self, now: Timestamp, effects: &mut Effects) {
+        self.staged = None;
+        self.recording_due = self.is_recorded;
+        self.recorded.clear();
+        self.start_id = now.utc_ms;
+        self.reset_base = self.history.size();
+        let message = "Session reset!".to_owned();
+        self.to_all(&ServerReply::Reset(Reset { message, state: "reset".into() }), effects);
+        self.clear_autoreset(0, now);
+        let count = (self.history.last_index() - self.history.first_index()).max(0) as u64;
+        self.to_all(&ServerReply::Catchup(Catchup { count, key: Some(0) }), effects);
+        self.send_status(false, now, effects);
+        let epoch = self.history.epoch();
+        effects.sends.extend(self.members.iter().map(|m| (m.conn(), ClientOp::FollowReset { epoch })));
+        let caught_up = ServerReply::CaughtUp(CaughtUp { key: 0, hidx: self.history_index(true, 0) });
+        if let Ok(frame) = caught_up.to_frame() {
+            // If it does not fit, the reset is complete without it.
+            let _ = self.history.append(frame.as_bytes(), 1);
+        }
+        self.send_settings(now, effects);
+    }
+
+    /// Aborts a reset, or ends the host's upload early.
+    pub(super) fn abort_upload(&mut self, now: Timestamp, effects: &mut Effects) {
+        self.uploader = None;
+        self.image = ResetImage::default();
+        self.run(now, effects);
+        self.notice(true, "resetcancel", "Session reset cancelled.".into(), &[], "cancel", effects);
+    }
+
+    /// Enters the running state and handles held messages.
+    fn run(&mut self, now: Timestamp, effects: &mut Effects) {
+        self.history.set_publishing(true);
+        self.begin_history(effects);
+        let held: VecDeque<(u64, Vec<u8>)> = self
+            .members
+            .iter_mut()
+            .filter_map(|m| {
+                let held = std::mem::take(&mut m.hold_locked);
+                held.then(|| (m.conn(), std::mem::take(&mut m.held)))
+            })
+            .collect();
+        self.change_state(SessionState::Running, now, effects);
+        for (conn, mut bytes) in held {
+            self.batch(conn, &mut bytes, now, effects);
+            effects.sends.push((conn, ClientOp::Released));
+        }
+    }
+
+    /// Aborts a reset that has timed out.
+    pub(super) fn reset_tick(&mut self, now: Timestamp, effects: &mut Effects) {
+        if self.state != SessionState::Reset || now.monotonic_ms < self.image.due {
+            return;
+        }
+        match self.uploader.and_then(|id| self.member_by_id(id)).map(Member::key) {
+            // The rest of its image would otherwise be drawn into the session.
+            Some(key) => {
+                self.disconnect(key, DisconnectReason::Error, "The reset took too long", "", now, effects);
+            }
+            None => self.abort_upload(now, effects),
+        }
+    }
+
+    fn change_state(&mut self, state: SessionState, now: Timestamp, effects: &mut Effects) {
+        self.state = state;
+        self.clear_autoreset(0, now);
+        // Whether clients can join has changed.
+        effects.stats = true;
+    }
+
+    /// Drops the reset image; returns its number of messages.
+    pub(super) fn clear_image(&mut self) -> u64 {
+        self.image.bytes.clear();
+        std::mem::take(&mut self.image.messages)
+    }
+
+    /// Whether all members have read up to an offset.
+    pub(super) fn all_passed(&self, offset: i64) -> bool {
+        let position = |m: &Member| m.observed.or_else(|| m.position());
+        self.members.iter().filter_map(position).all(|position| position >= offset)
+    }
+}
+
+/// A size for people: two decimals from kB on.
+pub(super) fn human_size(bytes: u64) -> String {
+    const UNITS: [&str; 3] = ["KiB", "MiB", "GiB"];
+    let mut value = bytes as f64;
+    if bytes < 1024 {
+        return format!("{bytes} bytes");
+    }
+    let mut unit = "";
+    for name in UNITS {
+        if value < 1024.0 {
+            break;
+        }
+        value /= 1024.0;
+        unit = name;
+    }
+    format!("{value:.2} {unit}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::human_size;
+
+    #[test]
+    fn sizes_are_readable() {
+        assert_eq!(
+            [human_size(498), human_size(2048), human_size(15 << 20)],
+            ["498 bytes", "2.00 KiB", "15.00 MiB"]
+        );
+    }
+}

@@ -1,0 +1,33 @@
+//! The server's settings change at run time.
+
+use super::{Effects, SessionMachine};
+use crate::config::ServerSettings;
+use crate::log::{Level, Topic};
+use crate::rules::time::Timestamp;
+
+impl SessionMachine {
+    /// Applies new settings of the server.
+    pub fn set_shared(&mut self, shared: ServerSettings, now: Timestamp, effects: &mut Effects) {
+        let old = std::mem::replace(&mut self.shared, shared);
+        let (before, after) = (&old.settings, &self.shared.settings);
+        let mut changed = before.idle_time_limit != after.idle_time_limit
+            || before.minimum_autoreset_threshold != after.minimum_autoreset_threshold
+            || before.allow_idle_override != after.allow_idle_override
+            || before.prefer_web_sockets != after.prefer_web_sockets
+            || (before.session_size_limit != after.session_size_limit && self.override_size == 0)
+            || before.force_nsfm != after.force_nsfm;
+        if !after.allow_idle_override {
+            changed |= std::mem::take(&mut self.flags.idle_override);
+        }
+        let force_nsfm = after.force_nsfm && !self.flags.nsfm;
+        self.reset_threshold = self.raised_threshold(self.reset_threshold);
+        self.apply_limits();
+        if force_nsfm {
+            self.flags.nsfm = true;
+            self.note(Level::Info, Topic::Status, "Forced NSFM after config change", now, effects);
+        }
+        if changed {
+            self.send_settings(now, effects);
+        }
+    }
+}

@@ -1,0 +1,309 @@
+//! Streamed resets: an operator's client uploads a smaller history while everybody goes on drawing. Source:
+//! docs/spec/session.md#streamed-reset.
+//!
+//! The chunks are one zlib stream of messages. It is inflated into a bounded staged history, so a decompression bomb
+//! ends the reset and nothing else.
+
+use drawhall_protocol::Frame;
+use drawhall_protocol::frame::{FIRST_OPAQUE, FrameHeader, HEADER_LEN};
+use drawhall_protocol::message::{Chat, SoftReset};
+use drawhall_protocol::reply::{CaughtUp, ServerReply, StreamProgress, StreamStart};
+use flate2::{Decompress, FlushDecompress, Status};
+
+use super::member::ResetRole;
+use super::{ConnId, Effects, MemberKey, SessionMachine, SessionState};
+use crate::log::{Level, Topic};
+use crate::rules::time::Timestamp;
+
+/// Polling interval for readers to pass the fork, in milliseconds.
+const POLL_MS: u64 = 100;
+/// Bytes to inflate at a time.
+const INFLATE_BYTES: usize = 64 << 10;
+/// Size limit of a staged history in bytes, if the session has none.
+const UNLIMITED_BYTES: u64 = i32::MAX as u64;
+
+/// Why a streamed reset fails.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub(super) enum StreamError {
+    #[error("the session is out of space")]
+    OutOfSpace,
+    #[error("of an illegal message of type {0} in the reset image")]
+    IllegalMessage(u8),
+    #[error("the stream is corrupt")]
+    Corrupt,
+}
+
+/// The staged history of a streamed reset.
+#[derive(Debug)]
+pub(super) struct StagedReset {
+    user: u8,
+    /// Offset in the history where the staged one will be inserted.
+    fork: i64,
+    /// Index of the last message before the fork.
+    fork_index: i64,
+    inflate: Decompress,
+    ended: bool,
+    /// Inflated bytes of an incomplete message.
+    partial: Vec<u8>,
+    bytes: Vec<u8>,
+    /// Number of messages of the server's state at its beginning.
+    server_messages: u64,
+    streamed_messages: u64,
+    /// Bytes streamed by the client.
+    streamed_bytes: u64,
+    limit: u64,
+    /// Complete; next poll of the readers, monotonic milliseconds.
+    prepared: Option<u64>,
+}
+
+impl StagedReset {
+    pub(super) fn poll_at(&self) -> Option<u64> {
+        self.prepared
+    }
+
+    /// Inflates a chunk and stages its messages.
+    fn add(&mut self, mut chunk: &[u8]) -> Result<(), StreamError> {
+        let mut buffer = vec![0; INFLATE_BYTES];
+        loop {
+            if self.ended {
+                return if chunk.is_empty() { Ok(()) } else { Err(StreamError::Corrupt) };
+            }
+            let (in_before, out_before) = (self.inflate.total_in(), self.inflate.total_out());
+            let status = self.inflate.decompress(chunk, &mut buffer, FlushDecompress::None);
+            let status = status.map_err(|_| StreamError::Corrupt)?;
+            chunk = &chunk[(self.inflate.total_in() - in_before) as usize..];
+            let written = (self.inflate.total_out() - out_before) as usize;
+            self.partial.extend_from_slice(&buffer[..written]);
+            self.take_messages()?;
+            self.ended = status == Status::StreamEnd;
+            if !self.ended && written == 0 && (chunk.is_empty() || status == Status::BufError) {
+                return Ok(());
+            }
+        }
+    }
+
+    fn take_messages(&mut self) -> Result<(), StreamError> {
+        let mut at = 0;
+        while let Some(header) = FrameHeader::parse(&self.partial[at..]) {
+            let end = at + header.frame_len();
+            if end > self.partial.len() {
+                break;
+            }
+            if header.kind < FIRST_OPAQUE && header.kind != Chat::TYPE {
+                return Err(StreamError::IllegalMessage(header.kind));
+            }
+            self.streamed_bytes += header.frame_len() as u64;
+            if self.streamed_bytes > self.limit {
+                return Err(StreamError::OutOfSpace);
+            }
+            let start = self.bytes.len();
+            self.bytes.extend_from_slice(&self.partial[at..end]);
+            self.bytes[start + 3] = self.user;
+            self.streamed_messages += 1;
+            at = end;
+        }
+        self.partial.drain(..at);
+        debug_assert!(self.partial.len() < HEADER_LEN + usize::from(u16::MAX));
+        Ok(())
+    }
+}
+
+impl SessionMachine {
+    /// Command `stream-reset-start`.
+    pub(super) fn start_stream(
+        &mut self,
+        key: MemberKey,
+        correlator: &str,
+        now: Timestamp,
+        effects: &mut Effects,
+    ) -> Result<(), &'static str> {
+        let Some(member) = self.members.get(key) else { return Err("invalid user") };
+        let id = member.id;
+        let (role, ghost) = (member.reset_role, member.is_ghost());
+        let Some(expected) = self.requested_correlator().map(str::to_owned) else {
+            self.rule_break(key, format!("User {id} tried to start stream reset unasked"), now, effects);
+            return Err("invalid session state");
+        };
+        if role != ResetRole::AwaitingStream {
+            self.rule_break(key, format!("User {id} was not asked for a stream reset"), now, effects);
+            return Err(if role == ResetRole::Streaming { "already started" } else { "invalid user" });
+        }
+        if ghost || correlator != expected {
+            self.rule_break(key, format!("User {id} gave a wrong correlator"), now, effects);
+            self.autoreset_failed(now, effects);
+            return Err(if ghost { "invalid user" } else { "invalid correlator" });
+        }
+        let start = ServerReply::SStart(StreamStart { correlator: expected }).to_frame_of(id);
+        let (Ok(soft), Ok(start)) = (Frame::new(SoftReset::TYPE, 0, &[]), start) else {
+            return Err("invalid correlator");
+        };
+        if self.history.append(&[soft.as_bytes(), start.as_bytes()].concat(), 2).is_err() {
+            self.autoreset_failed(now, effects);
+            return Err("out of space");
+        }
+        self.last_event = now;
+        let (bytes, server_messages) = self.server_side_state();
+        let limit = self.history.limit();
+        self.staged = Some(StagedReset {
+            user: id,
+            fork: self.history.seal_at_fork(),
+            fork_index: self.history.last_index(),
+            inflate: Decompress::new(true),
+            ended: false,
+            partial: Vec::new(),
+            bytes,
+            server_messages,
+            streamed_messages: 0,
+            streamed_bytes: 0,
+            limit: if limit == 0 { UNLIMITED_BYTES } else { limit },
+            prepared: None,
+        });
+        self.set_reset_role(key, ResetRole::Streaming);
+        self.request_goes_on(now);
+        let text = format!("User {id} started stream reset");
+        self.note(Level::Info, Topic::Status, text, now, effects);
+        Ok(())
+    }
+
+    /// A chunk of the stream.
+    pub(super) fn stream_chunk(
+        &mut self,
+        key: MemberKey,
+        data: &[u8],
+        now: Timestamp,
+        effects: &mut Effects,
+    ) {
+        let Some((id, conn)) = self.members.get(key).map(|m| (m.id, m.conn())) else { return };
+        let added = match &mut self.staged {
+            Some(staged) if staged.prepared.is_none() && staged.user == id => staged.add(data).map_err(Some),
+            _ => Err(None),
+        };
+        let Err(error) = added else {
+            self.request_goes_on(now);
+            return self.send_progress(conn, false, effects);
+        };
+        let reason = error.as_ref().map_or("no stream of theirs is active".into(), StreamError::to_string);
+        let text = format!("User {id} tried to add a stream reset message, but {reason}");
+        self.fault(key, Topic::Status, text, now, effects);
+        if self.members.contains(key) {
+            self.send_progress(conn, true, effects);
+        }
+        if error.is_some() {
+            self.autoreset_failed(now, effects);
+        }
+    }
+
+    fn set_reset_role(&mut self, key: MemberKey, role: ResetRole) {
+        if let Some(member) = self.members.get_mut(key) {
+            member.reset_role = role;
+        }
+    }
+
+    pub(super) fn send_progress(&self, conn: ConnId, cancel: bool, effects: &mut Effects) {
+        self.reply_to(conn, &ServerReply::SProgress(StreamProgress { cancel }), effects);
+    }
+
+    /// Command `stream-reset-finish`.
+    pub(super) fn finish_stream(
+        &mut self,
+        key: MemberKey,
+        count: i64,
+        now: Timestamp,
+        effects: &mut Effects,
+    ) -> Result<(), &'static str> {
+        let id = self.members.get(key).map_or(0, |m| m.id);
+        let staged = self.staged.as_mut().filter(|s| s.prepared.is_none()).ok_or("no stream reset active")?;
+        if staged.user != id {
+            return Err("invalid user");
+        }
+        let whole = staged.ended && staged.partial.is_empty();
+        let counted = count > 0 && staged.streamed_messages == count as u64;
+        if !whole || !counted {
+            let (got, what) = (staged.streamed_messages, if whole { "message count" } else { "stream" });
+            let text =
+                format!("User {id} tried to finish stream reset with {count} messages of {got}: bad {what}");
+            self.note(Level::Warn, Topic::Status, text, now, effects);
+            self.autoreset_failed(now, effects);
+            return Err(if whole { "invalid message count" } else { "stream consumer error" });
+        }
+        if let Ok(frame) = ServerReply::CaughtUp(CaughtUp { key: 0, hidx: None }).to_frame() {
+            staged.bytes.extend_from_slice(frame.as_bytes());
+            staged.server_messages += 1;
+        }
+        staged.prepared = Some(now.monotonic_ms);
+        self.request_done();
+        self.set_reset_role(key, ResetRole::None);
+        let text = format!("User {id} prepared streamed reset");
+        self.note(Level::Info, Topic::Status, text, now, effects);
+        self.resolve_stream("prepare", now, effects);
+        Ok(())
+    }
+
+    /// Command `stream-reset-abort`.
+    pub(super) fn abort_stream(
+        &mut self,
+        key: MemberKey,
+        now: Timestamp,
+        effects: &mut Effects,
+    ) -> Result<(), &'static str> {
+        let id = self.members.get(key).map_or(0, |m| m.id);
+        let staged = self.staged.as_ref().filter(|s| s.prepared.is_none()).ok_or("no stream reset active")?;
+        if staged.user != id {
+            return Err("invalid user");
+        }
+        let text = format!("User {id} aborted stream reset");
+        self.note(Level::Info, Topic::Status, text, now, effects);
+        self.autoreset_failed(now, effects);
+        Ok(())
+    }
+
+    /// Drops the unfinished staged history of this user; returns whether there was one.
+    pub(super) fn abort_stream_of(&mut self, id: u8) -> bool {
+        let theirs = self.staged.as_ref().is_some_and(|s| s.user == id && s.prepared.is_none());
+        if theirs {
+            self.staged = None;
+        }
+        theirs
+    }
+
+    /// Drops an unfinished staged history.
+    pub(super) fn abort_unfinished_stream(&mut self) {
+        self.staged.take_if(|s| s.prepared.is_none());
+    }
+
+    /// Applies a complete staged history as soon as all readers have passed the fork.
+    pub(super) fn resolve_stream(&mut self, cause: &str, now: Timestamp, effects: &mut Effects) {
+        let Some(fork) = self.staged.as_ref().filter(|s| s.prepared.is_some()).map(|s| s.fork) else {
+            return;
+        };
+        // During an uploaded reset, new members have no offset yet.
+        if self.state != SessionState::Running || !self.all_passed(fork) {
+            if let Some(staged) = &mut self.staged {
+                staged.prepared = Some(now.monotonic_ms + POLL_MS);
+            }
+            return;
+        }
+        let Some(staged) = self.staged.take() else { return };
+        let since_fork = (self.history.last_index() - staged.fork_index) as u64;
+        let messages = staged.server_messages + staged.streamed_messages;
+        let before = self.history.size();
+        match self.history.replace_prefix(staged.fork, since_fork, &staged.bytes, messages) {
+            Ok(offset) => {
+                self.reset_base = staged.streamed_bytes;
+                let text = format!(
+                    "Resolved streamed reset after {cause} with offset {offset} (size {before} => {})",
+                    self.history.size()
+                );
+                self.note(Level::Info, Topic::Status, text, now, effects);
+                self.clear_autoreset(0, now);
+                self.send_status(false, now, effects);
+                self.send_settings(now, effects);
+            }
+            Err(error) => {
+                let text = format!("Error resolving streamed reset: {error}");
+                self.note(Level::Warn, Topic::Status, text, now, effects);
+                self.autoreset_failed(now, effects);
+            }
+        }
+    }
+}

@@ -1,0 +1,77 @@
+//! What a session has to store, and what becomes of its files.
+
+use bytes::Bytes;
+use serde::{Deserialize, Serialize};
+
+use crate::history::HistoryWrite;
+use crate::rules::journal::Entry;
+
+/// Which of a session's passwords.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum PasswordKind {
+    /// Required to join.
+    Session,
+    /// Makes its user an operator.
+    Operator,
+}
+
+/// Everything that a session has to store at one time.
+#[derive(Debug, Default)]
+#[allow(missing_docs, reason = "the names say it")]
+pub struct WriteBatch {
+    /// Journal entries, in order.
+    pub journal: Vec<Entry>,
+    /// Passwords to be hashed; their hashes are entered in the journal.
+    pub passwords: Vec<(PasswordKind, String)>,
+    pub history: HistoryWrite,
+    /// `Some(None)` removes the thumbnail, `Some(Some(..))` replaces it.
+    pub picture: Option<Option<Bytes>>,
+    /// Old files are archived instead of deleted.
+    pub archive: bool,
+    /// How many histories that resets replace are kept.
+    pub keep: KeepGenerations,
+    /// Entries are missing because too many were waiting: the journal must be rewritten from a snapshot.
+    pub incomplete: bool,
+    /// All entries of the current state, for rewriting the journal. Required with a new history file; see
+    /// `SessionFiles::wants_snapshot`.
+    pub snapshot: Option<Vec<Entry>>,
+}
+
+impl WriteBatch {
+    /// Whether there is nothing to write.
+    pub fn is_empty(&self) -> bool {
+        self.journal.is_empty()
+            && self.passwords.is_empty()
+            && matches!(self.history, HistoryWrite::Nothing)
+            && self.picture.is_none()
+            && self.snapshot.is_none()
+    }
+
+    /// Whether it only appends to open files, which takes microseconds and may be done on the session's thread.
+    pub fn is_light(&self) -> bool {
+        self.passwords.is_empty()
+            && !matches!(self.history, HistoryWrite::Replace(_))
+            && self.picture.is_none()
+            && self.snapshot.is_none()
+    }
+}
+
+/// How many earlier histories (generations) of a session are kept.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct KeepGenerations {
+    /// Maximum number; 0 keeps none.
+    pub count: u32,
+    /// None are kept while the disk has less free space than this, in bytes.
+    pub min_free: u64,
+}
+
+/// What to do with the files of a session that ends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum FileDisposition {
+    /// Keep them; the session is unloaded and is loaded again when somebody joins.
+    Keep,
+    /// Delete them; the session is over.
+    Delete,
+    /// Archive them; the session is over.
+    Archive,
+}

@@ -1,0 +1,219 @@
+//! The boundaries between modules, as `docs/ARCHITECTURE.md` draws them: reads the paths in `src` and fails when one
+//! crosses a boundary.
+
+#![allow(clippy::unwrap_used, reason = "tests may panic")]
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
+use std::path::{Path, PathBuf};
+
+/// What each module of the crate may use. Those without a row are the program itself and its tools: they may use
+/// everything, and nothing may use them.
+///
+/// `rules` has two rows. What logins and sessions share (`rules/*.rs`) is below the configuration, whose values the
+/// two state machines use.
+const MAY_USE: &[(&str, &[&str])] = &[
+    ("rules", &["text"]),
+    ("rules machines", &["rules", "text", "log", "history", "config", "metrics"]),
+    ("text", &[]),
+    ("clock", &["rules"]),
+    ("metrics", &[]),
+    ("log", &["rules", "text"]),
+    ("history", &[]),
+    ("http", &["metrics"]),
+    ("db", &["rules", "log", "metrics"]),
+    ("config", &["rules", "text", "db", "http", "clock"]),
+    ("storage", &["rules", "rules machines", "history", "metrics"]),
+    ("transport", &["rules", "text", "log", "config", "metrics", "clock"]),
+    ("blocking", &["rules", "metrics"]),
+    ("trace", &["rules", "rules machines", "config", "storage", "clock"]),
+    ("web", &["rules", "metrics", "transport"]),
+    ("auth_server", &["rules", "db", "web", "transport", "blocking", "clock"]),
+    (
+        "actors",
+        &[
+            "rules",
+            "rules machines",
+            "text",
+            "log",
+            "history",
+            "http",
+            "db",
+            "config",
+            "storage",
+            "transport",
+            "blocking",
+            "trace",
+            "metrics",
+            "clock",
+        ],
+    ),
+    (
+        "admin",
+        &[
+            "actors",
+            "rules",
+            "rules machines",
+            "text",
+            "log",
+            "http",
+            "db",
+            "config",
+            "storage",
+            "transport",
+            "blocking",
+            "web",
+            "metrics",
+            "clock",
+        ],
+    ),
+];
+
+/// What `rules` must not name: everything that reads or changes the world outside.
+const NOT_IN_RULES: &[&str] = &[
+    "tokio",
+    "actix",
+    "actix_rt",
+    "reqwest",
+    "diesel",
+    "rustix",
+    "socket2",
+    "std::fs",
+    "std::net::TcpStream",
+    "std::net::TcpListener",
+    "std::thread",
+    "std::time::Instant",
+    "SystemTime::now",
+    "Timestamp::now",
+];
+
+/// Modules that may name actix.
+const ACTIX: &[&str] = &["actors", "admin", "app", "web", "auth_server"];
+
+/// A line of code without its comment, with its place.
+struct Line {
+    place: String,
+    module: String,
+    text: String,
+}
+
+/// The module that a file belongs to, as in [`MAY_USE`].
+fn module_of(path: &Path) -> String {
+    let mut parts = path.iter().map(|part| part.to_str().unwrap().trim_end_matches(".rs"));
+    let first = parts.next().unwrap().to_owned();
+    let second = parts.next();
+    match second {
+        Some("login" | "session") if first == "rules" => "rules machines".to_owned(),
+        _ => first,
+    }
+}
+
+fn rust_files(directory: &Path, files: &mut Vec<PathBuf>) {
+    for entry in fs::read_dir(directory).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            // Tests may use everything.
+            if path.file_name().is_some_and(|name| name != "tests") {
+                rust_files(&path, files);
+            }
+        } else if path.extension().is_some_and(|e| e == "rs")
+            && path.file_stem().is_some_and(|s| s != "tests")
+        {
+            files.push(path);
+        }
+    }
+}
+
+/// All lines of code of `src` before a file's tests.
+fn lines() -> Vec<Line> {
+    let src = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
+    let mut files = Vec::new();
+    rust_files(&src, &mut files);
+    assert!(files.len() > 100, "{} files", files.len());
+    let mut lines = Vec::new();
+    for file in files {
+        let relative = file.strip_prefix(&src).unwrap();
+        let text = fs::read_to_string(&file).unwrap();
+        let code = text.split("#[cfg(test)]\nmod tests {").next().unwrap();
+        for (number, line) in code.lines().enumerate() {
+            let text = line.split("//").next().unwrap().to_owned();
+            let place = format!("src/{}:{}", relative.display(), number + 1);
+            lines.push(Line { place, module: module_of(relative), text });
+        }
+    }
+    lines
+}
+
+/// The modules of this crate that a line names.
+fn used(line: &str) -> Vec<String> {
+    let mut modules = Vec::new();
+    for (at, start) in line.match_indices("crate::") {
+        let path = &line[at + start.len()..];
+        let path: String =
+            path.chars().take_while(|c| c.is_alphanumeric() || *c == '_' || *c == ':').collect();
+        let mut parts = path.split("::");
+        let first = parts.next().unwrap_or_default();
+        match parts.next() {
+            Some("login" | "session") if first == "rules" => modules.push("rules machines".to_owned()),
+            _ => modules.push(first.to_owned()),
+        }
+    }
+    modules
+}
+
+#[test]
+fn modules_use_only_those_below_them() {
+    let may: BTreeMap<&str, &[&str]> = MAY_USE.iter().copied().collect();
+    let mut wrong = Vec::new();
+    for line in lines() {
+        let Some(allowed) = may.get(line.module.as_str()) else { continue };
+        for module in used(&line.text) {
+            if module != line.module && !allowed.contains(&module.as_str()) {
+                wrong.push(format!("{}: {} uses {module}", line.place, line.module));
+            }
+        }
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+#[test]
+fn the_picture_has_no_circle() {
+    let mut left: BTreeMap<&str, BTreeSet<&str>> =
+        MAY_USE.iter().map(|(module, below)| (*module, below.iter().copied().collect())).collect();
+    while !left.is_empty() {
+        let lowest: Vec<&str> = left
+            .iter()
+            .filter(|(_, below)| below.iter().all(|b| !left.contains_key(b)))
+            .map(|(m, _)| *m)
+            .collect();
+        assert!(!lowest.is_empty(), "a circle in {:?}", left.keys());
+        lowest.iter().for_each(|module| {
+            left.remove(module);
+        });
+    }
+}
+
+#[test]
+fn the_rules_are_only_rules() {
+    let wrong: Vec<String> = lines()
+        .iter()
+        .filter(|line| line.module.starts_with("rules"))
+        .flat_map(|line| {
+            let named = NOT_IN_RULES.iter().filter(|name| line.text.contains(**name));
+            named.map(|name| format!("{}: {name}", line.place))
+        })
+        .collect();
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+#[test]
+fn only_actors_and_those_above_them_name_actix() {
+    let program = ["main", "cli", "ctl", "serve", "systemd"];
+    let wrong: Vec<String> = lines()
+        .into_iter()
+        .filter(|line| line.text.contains("actix") && !ACTIX.contains(&line.module.as_str()))
+        .filter(|line| !program.contains(&line.module.as_str()))
+        .map(|line| line.place)
+        .collect();
+    assert!(wrong.is_empty(), "{wrong:?}");
+}
