@@ -381,7 +381,8 @@ mod tests {
         assert_eq!(problems(dir.path()), done.remaining);
         let backup = done.backup.unwrap();
         assert_eq!(fs::read(backup.join("cut.dprec")).unwrap(), history(b"\0\x05\x81"));
-        assert_eq!(fs::read(backup.join("left.dprec")).unwrap(), history(b""));
+        assert_eq!(fs::read(backup.join("left_r3.dprec")).unwrap(), history(b""));
+        assert!(dir.path().join("left.dprec").exists(), "an earlier history is kept");
         assert!(backup.join("lost.session").exists() && backup.join("lines.session").exists());
         let lines = fs::read_to_string(dir.path().join("lines.session")).unwrap();
         assert_eq!(lines, "FILE lines.dprec\n# NONSENSE\nTITLE torn\n");

@@ -18,7 +18,7 @@ use crate::metrics::METRICS;
 use crate::rules::login::LookupAnswer;
 use crate::rules::session::ListingUpdate;
 use crate::rules::session::persistence::stored_description;
-use crate::rules::session::{Effects, Refusal};
+use crate::rules::session::{Effects, Refusal, Rollback};
 use crate::rules::template::{Messages, Template};
 use crate::rules::time::Timestamp;
 use crate::storage::session_dir::{LoadError, LoadedSession};

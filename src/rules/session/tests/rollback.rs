@@ -1,7 +1,7 @@
 use super::stream::{asked, stream, zlib};
 use super::*;
-use crate::rules::session::persistence::Suspended;
 use crate::rules::session::admin::{AdminAnswer, AdminRequest};
+use crate::rules::session::persistence::Suspended;
 use crate::storage::session_dir::SessionDir;
 
 const UNDO: u8 = 255;
