@@ -124,6 +124,16 @@ enum Action {
         #[arg(long)]
         redo: bool,
     },
+    /// Remove everything that somebody drew in a session since the last reset. Says what that means, unless --yes.
+    Remove {
+        /// Id or alias.
+        session: String,
+        /// Name of the person, or the number that `people` or this command shows; without it everybody is listed.
+        person: Option<String>,
+        /// Do it.
+        #[arg(long, requires = "person")]
+        yes: bool,
+    },
     /// List the earlier histories of a session, or go back to one.
     Restore {
         /// Id or alias.
@@ -315,6 +325,9 @@ impl Api {
             Action::Undo { session, person, count, redo } => {
                 self.undo(&session, &person, count, redo).await?;
             }
+            Action::Remove { session, person, yes } => {
+                self.remove(&session, person.as_deref(), yes).await?;
+            }
             Action::Restore { session, generation, newest } => {
                 self.restore(&session, generation, newest).await?;
             }
@@ -368,6 +381,30 @@ impl Api {
         let (did, can) = if redo { ("redid", "redone") } else { ("undid", "undone") };
         let (name, count, left) = (shown(&person["name"]), &answer["count"], &answer["left"]);
         self.print_result(&answer, &format!("{did} {count} actions of {name}; {left} more can be {can}"));
+        Ok(())
+    }
+
+    async fn remove(&self, session: &str, person: Option<&str>, yes: bool) -> Result<(), Failure> {
+        let path = format!("sessions/{}", path_segment(session));
+        let everybody = self.get(&format!("{path}/everybody")).await?;
+        let Some(person) = person else {
+            self.print_table(&everybody["people"], &["person", "id", "name", "online", "actions"]);
+            return Ok(());
+        };
+        let person = find_person(&everybody["people"], person)?;
+        let body = json!({"person": person["person"], "name": person["name"], "dryRun": !yes});
+        let answer = self.request(Method::POST, &format!("{path}/remove"), Some(&body)).await?;
+        if self.json {
+            outln!("{}", shown_json(&answer, false));
+            return Ok(());
+        }
+        self.print_object(&answer["report"]);
+        let name = shown(&person["name"]);
+        if yes {
+            outln!("removed what {name} drew; {} bytes are sent to everybody", answer["size"]);
+        } else {
+            outln!("nothing was changed; --yes removes what {name} drew");
+        }
         Ok(())
     }
 

@@ -242,3 +242,64 @@ fn a_session_in_memory_has_no_earlier_histories() {
     let answer = ask(&server, "POST", &format!("{id}/restore"), Some(&json!({})));
     assert!(answer.status == 409 && answer.json["message"].as_str().unwrap().contains("not stored"));
 }
+
+/// Somebody has drawn more than undo reaches, and deleted a layer: it goes for everybody, and that is taken back.
+#[test]
+fn everything_that_somebody_drew_is_removed_and_that_is_taken_back() {
+    let sessions = tempfile::tempdir().unwrap();
+    let server = server(ServeOptions { sessions: Some(sessions.path().into()), ..ServeOptions::default() });
+    let mut host = server.connect();
+    let id = host.host_running("Host");
+    let layer = |id: u8| [&[0, id, 0, 0, 0, 0, 0, 0, 0, 0, 0][..], b"layer"].concat();
+    host.send(162, 0, &layer(1));
+    stroke(&mut host, 1);
+    let mut viewer = server.connect_websocket("").unwrap();
+    viewer.join("Viewer", &id);
+    let mut vandal = server.connect();
+    let user = vandal.join("Vandal", &id);
+    draw(&mut vandal, 40);
+    vandal.send(UNDO_POINT, 0, &[]);
+    vandal.send(164, 0, &[0, 1, 0, 0]);
+    host.until(|m| m.kind == 164);
+    vandal.close();
+    host.until(|m| m.kind == 33 && m.user == user);
+    stroke(&mut host, 2);
+
+    let everybody = ask(&server, "GET", &format!("{id}/everybody"), None).json;
+    let vandal =
+        everybody["people"].as_array().unwrap().iter().find(|p| p["name"] == "Vandal").unwrap().clone();
+    assert_eq!(vandal["actions"], 41);
+    let wish = |dry_run| json!({"person": vandal["person"], "name": "Vandal", "dryRun": dry_run});
+    let report = ask(&server, "POST", &format!("{id}/remove"), Some(&wish(true))).json;
+    assert_eq!(report["report"]["actions"], 41, "{report}");
+    assert_eq!((&report["report"]["messages"], &report["report"]["layersBack"]), (&json!(82), &json!(1)));
+    assert!(generations(&server, &id).is_empty(), "a report changes nothing");
+
+    let done = ask(&server, "POST", &format!("{id}/remove"), Some(&wish(false)));
+    assert_eq!((done.status, &done.json["report"]), (200, &report["report"]), "{}", done.json);
+    for client in [&mut host, &mut viewer] {
+        client.reply(|v| v["type"] == "reset" && v["state"] == "reset");
+        let mut drawn = Vec::new();
+        loop {
+            let message = client.next().unwrap();
+            match message.kind {
+                kind if kind >= 128 => drawn.push((kind, message.payload.first().copied().unwrap_or(0))),
+                0 if message.json().is_some_and(|v| v["type"] == "caughtup" && v["key"] == 0) => break,
+                _ => {}
+            }
+        }
+        assert_eq!(drawn, [(129, 0), (162, 0), (DABS, 1), (DABS, 2), (140, 0)]);
+    }
+    stroke(&mut host, 3);
+    let refused = ask(&server, "POST", &format!("{id}/remove"), Some(&wish(true)));
+    assert_eq!(refused.status, 409, "{}", refused.json);
+
+    let (said, fine) = ctl(&server, &["restore", &id, "--newest"]);
+    assert!(fine, "{said}");
+    viewer.reply(|v| v["type"] == "reset" && v["state"] == "reset");
+    assert!(viewer.until(|m| m.kind == 164).payload == [0, 1, 0, 0]);
+    let (said, fine) = ctl(&server, &["remove", &id, "Vandal"]);
+    assert!(fine && said.contains("actions = 41") && said.contains("--yes"), "{said}");
+    let (said, fine) = ctl(&server, &["remove", &id, "Vandal", "--yes"]);
+    assert!(fine && said.contains("removed what Vandal drew"), "{said}");
+}

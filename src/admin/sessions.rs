@@ -238,7 +238,7 @@ impl AdminState {
         if let ["listing", rest @ ..] = rest {
             return self.listing(request, &session, rest).await;
         }
-        if let Some(answer) = undo::generations(request, &session, rest).await {
+        if let Some(answer) = undo::histories(request, &session, rest).await {
             return answer;
         }
         let command = parse_command(request, rest)?;

@@ -1,12 +1,13 @@
-//! Endpoints to take back what was drawn: `sessions/ID/people` and `sessions/ID/undo` for one person, and
-//! `sessions/ID/generations` and `sessions/ID/restore` for all.
+//! Endpoints to take back what was drawn: `sessions/ID/people` and `sessions/ID/undo` for the newest actions
+//! of a person, `sessions/ID/everybody` and `sessions/ID/remove` for all of them, `sessions/ID/generations` and
+//! `sessions/ID/restore` for everybody's.
 
 use actix::Addr;
 use serde_json::Value;
 
 use super::operation::{Answer, Body, Field, Kind, Operation, Schema, bool, number, text};
 use super::request::{Method, Request, bad, unsupported};
-use crate::actors::session::{GoBack, ListGenerations, Session};
+use crate::actors::session::{GoBack, ListEverybody, ListGenerations, RemovePerson, Session};
 use crate::rules::session::UndoRequest;
 use crate::rules::session::admin::{ADMINISTRATOR, AdminAnswer, AdminError, AdminRequest};
 
@@ -60,6 +61,48 @@ const GENERATIONS: Schema = Schema {
     ],
 };
 
+const EVERYBODY: Schema = Schema {
+    name: "Everybody",
+    fields: &[Field::new("people", Kind::ListOf(&SOMEBODY), "In the order of joining.").required()],
+};
+
+const SOMEBODY: Schema = Schema {
+    name: "Somebody",
+    fields: &[
+        number("person", "Identifies the person in this session.").required(),
+        number("id", "User id; after a leave somebody else may get it.").required(),
+        text("name", "Name; empty if unknown.").required(),
+        bool("auth", "An account.").required(),
+        bool("online", "Still there.").required(),
+        number("actions", "Actions since the last reset.").required(),
+    ],
+};
+
+const REMOVAL_REPORT: Schema = Schema {
+    name: "RemovalReport",
+    fields: &[
+        number("actions", "Actions that go.").required(),
+        number("messages", "Messages that go.").required(),
+        number("bytes", "Their size.").required(),
+        number("layersBack", "Layers that the person deleted or merged, and that come back.").required(),
+        number("layersKept", "Layers of the person that stay because others have used them.").required(),
+        number("resizesKept", "Changes of the canvas size that stay because others have drawn since.")
+            .required(),
+        number("withoutEffect", "Messages of others that name something that is gone.").required(),
+    ],
+};
+
+const REMOVED: Schema = Schema {
+    name: "Removed",
+    fields: &[
+        text("status", "\"ok\".").required(),
+        text("name", "Name of the person.").required(),
+        Field::new("report", Kind::Is(&REMOVAL_REPORT), "What goes, and what that means.").required(),
+        bool("stored", "The session is stored: one can go back to before it.").required(),
+        number("size", "What everybody is sent in bytes; not in a report."),
+    ],
+};
+
 const RESTORED: Schema = Schema {
     name: "Restored",
     fields: &[text("status", "\"ok\".").required(), number("size", "Size in bytes.").required()],
@@ -84,6 +127,22 @@ pub(super) const OPERATIONS: &[Operation] = &[
         bool("redo", "Redo what was undone."),
     ])),
     Operation::get(
+        "sessions/{session}/everybody",
+        "Everybody who was in it since the last reset.",
+        Answer::One(&EVERYBODY),
+    ),
+    Operation::post(
+        "sessions/{session}/remove",
+        "Removes what a person drew since the last reset, or reports what that would mean.",
+        Answer::One(&REMOVED),
+    )
+    .locked_by("sessions")
+    .body(Body::Fields(&[
+        number("person", "The person, from a list of people.").required(),
+        text("name", "The person's name: refused if it is somebody else by now."),
+        bool("dryRun", "Only report."),
+    ])),
+    Operation::get(
         "sessions/{session}/generations",
         "Its earlier histories, which resets have replaced.",
         Answer::One(&GENERATIONS),
@@ -97,8 +156,8 @@ pub(super) const OPERATIONS: &[Operation] = &[
     .body(Body::Fields(&[number("generation", "Number; the newest without it.")])),
 ];
 
-/// Answers a request for earlier histories; `None` if it is another one.
-pub(super) async fn generations(
+/// Answers a request that puts another history in place, or lists what can be; `None` if it is another request.
+pub(super) async fn histories(
     request: &Request,
     session: &Addr<Session>,
     rest: &[&str],
@@ -115,7 +174,16 @@ pub(super) async fn generations(
             };
             session.send(GoBack { generation, by: ADMINISTRATOR.to_owned() }).await
         }
-        (_, ["generations" | "restore", ..]) => return Some(Err(unsupported())),
+        (Method::Get, ["everybody"]) => session.send(ListEverybody).await,
+        (Method::Post, ["remove"]) => {
+            let Some(person) = request.body.get("person").and_then(Value::as_i64) else {
+                return Some(Err(bad("Missing or invalid person")));
+            };
+            let name = request.body.get("name").and_then(Value::as_str).map(str::to_owned);
+            let dry_run = request.bool("dryRun").unwrap_or(false);
+            session.send(RemovePerson { person, name, dry_run, by: ADMINISTRATOR.to_owned() }).await
+        }
+        (_, ["everybody" | "remove" | "generations" | "restore", ..]) => return Some(Err(unsupported())),
         _ => return None,
     };
     Some(answer.unwrap_or_else(|_| Err(AdminError::not_found())))

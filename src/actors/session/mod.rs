@@ -5,6 +5,7 @@
 
 mod entry;
 mod persist;
+mod rebuild;
 mod restore;
 
 use crate::rules::session::ListingUpdate;
@@ -40,6 +41,7 @@ use crate::storage::session_files::SessionFiles;
 use crate::trace::Trace;
 pub use entry::PendingEntry;
 pub use persist::Unload;
+pub use rebuild::{ListEverybody, RemovePerson};
 pub use restore::{GoBack, ListGenerations};
 
 /// Upper bound for `gatherTime`, in milliseconds.

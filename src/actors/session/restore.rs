@@ -74,9 +74,14 @@ impl Session {
         if self.ended {
             return Err(AdminError::not_found());
         }
+        let what = format!("Went back to generation {number}");
+        self.put_in_place(RestoreRequest { image, what, read: None, by }, ctx)
+    }
+
+    /// Makes the reset.
+    pub(super) fn put_in_place(&mut self, request: RestoreRequest, ctx: &mut Context<Self>) -> AdminAnswer {
         let now = Timestamp::now();
-        let what = format!("generation {number}");
-        let mut effects = self.effects_of(Input::Restore(Box::new(RestoreRequest { image, what, by })), now);
+        let mut effects = self.effects_of(Input::Restore(Box::new(request)), now);
         let answer = effects.answer.take();
         self.perform(effects, now, ctx);
         answer.unwrap_or_else(|| Err(AdminError::not_found()))

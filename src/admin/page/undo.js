@@ -29,11 +29,46 @@ export async function offerUndo(path, id) {
   return person ? undo(path, person) : false;
 }
 
+/** Says what removing everything of a person means, and does it after a confirmation. */
+async function removeAll(path, person) {
+  const name = person.name || `user ${person.id}`;
+  const { report: r, stored } = await post(`${path}/remove`, { person: person.person, name: person.name, dryRun: true });
+  const facts = [
+    `Removes ${actions(r.actions)} (${bytes(r.bytes)}) of ${name} since the last reset, as if they had never been drawn.`,
+    r.layersBack ? `Brings back ${r.layersBack} deleted layers.` : null,
+    r.layersKept ? `Keeps ${r.layersKept} of their layers, on which others have drawn.` : null,
+    r.resizesKept ? `Keeps ${r.resizesKept} changes of the canvas size.` : null,
+    r.withoutEffect ? `${r.withoutEffect} later commands of others will do nothing.` : null,
+    "Colours that others picked or smudged from it stay. Redo of everybody is lost, and everybody reloads the canvas.",
+    stored ? "It can be taken back under \"Before resets\"." : "It cannot be taken back, because the session is not stored.",
+  ];
+  const answer = await ask(`Remove everything of ${name}?`, facts.filter(Boolean).join(" "), { action: "Remove", danger: true });
+  if (!answer) return;
+  const done = await post(`${path}/remove`, { person: person.person, name: person.name });
+  say(`Removed ${actions(done.report.actions)} of ${name}.`);
+}
+
+/** Lists that show everybody since the last reset, over redrawing. */
+const showsEverybody = new WeakSet();
+
+/** Everybody since the last reset, to remove what somebody drew long ago. */
+async function drawEverybody(element, path, reload) {
+  const { people } = await get(`${path}/everybody`);
+  const back = button("Back to the newest actions", async () => { showsEverybody.delete(element); await reload(); }, "plain");
+  fill(element, back, table("Everybody since the last reset", [
+    { title: "Name", cell: (p) => p.name || `user ${p.id}` },
+    { title: "Flags", cell: (p) => el("span", {}, [p.auth && "account", !p.online && "has left"].filter(Boolean).map(tag)) },
+    { title: "Actions", num: true, cell: (p) => String(p.actions) },
+    { title: "Remove", cell: (p) => (p.actions ? button(`Remove all of ${p.name || p.id}`, async () => { await removeAll(path, p); await reload(); }, "danger") : "") },
+  ], people, "Nobody was here."));
+}
+
 /** Draws the list of people. */
 export async function drawUndo(element, path, locked, reload) {
+  if (showsEverybody.has(element)) return drawEverybody(element, path, reload);
   const { people, undoDepth, canvasLocked } = await get(`${path}/people`);
   const act = (text, what, kind) => button(text, async () => { await what(); await reload(); }, kind);
-  fill(element,
+  return fill(element,
     el("p", { class: "soft" }, `Also of people who have left. The newest ${undoDepth} actions of everybody together can be undone.`,
       canvasLocked ? " The canvas is locked; it is unlocked for the moment of the undo." : ""),
     table("Who drew", [
@@ -44,7 +79,8 @@ export async function drawUndo(element, path, locked, reload) {
       { title: "Undo", cell: (p) => (locked ? "" : el("div", { class: "row" },
         p.undoable ? act(`Undo of ${p.name || p.id}`, () => undo(path, p), "danger") : el("span", { class: "soft" }, p.actions ? p.reason : ""),
         p.redoable ? act(`Redo ${p.redoable} of ${p.name || p.id}`, () => redo(path, p), "plain") : null)) },
-    ], people.filter((p) => p.actions), "Nobody has drawn since the last reset."));
+    ], people.filter((p) => p.actions), "Nobody has drawn since the last reset."),
+    locked ? null : el("div", { class: "row" }, button("Remove everything of somebody\u2026", () => { showsEverybody.add(element); return drawEverybody(element, path, reload); }, "plain")));
 }
 
 /** Draws the list of earlier histories. */

@@ -28,9 +28,4 @@ impl History {
         }
         Ok(())
     }
-
-    /// The offset of the last streamed reset, until the next full one: what was before it has been replaced.
-    pub fn forked_at(&self) -> Option<i64> {
-        self.forked_at
-    }
 }

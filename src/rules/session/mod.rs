@@ -61,7 +61,7 @@ use member::{FaultVerdict, PastUser};
 use password_attempts::PasswordAttempts;
 use password_verifier::PasswordVerifier;
 use persistence::PersistedFields;
-pub use restore::RestoreRequest;
+pub use restore::{ReadSoFar, RestoreRequest};
 pub use rollback::{Rollback, UndoRequest};
 use roster::{MemberKey, Roster};
 use streamed_reset::StagedReset;

@@ -1,6 +1,7 @@
 //! Going back to an earlier history by a reset that the server makes. Source: docs/spec/session.md#going-back.
 
 use drawhall_protocol::Frame;
+use drawhall_protocol::frame::{FIRST_COMMAND, frames};
 use drawhall_protocol::message::{Join, Layout, Leave, Message, SessionOwner, TrustedUsers};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
@@ -10,15 +11,28 @@ use super::reset::human_size;
 use super::{Effects, Member, SessionMachine, SessionState};
 use crate::log::{Level, Topic};
 use crate::rules::time::Timestamp;
-use crate::rules::undo::restored_image::{Present, RestoredImage};
+use crate::rules::undo::restored_image::{ImageBuilder, Present, RestoredImage};
+
+/// What was read of the present history to make an image: what follows is appended to it.
+#[derive(Debug, Clone, Copy, Serialize, Deserialize)]
+pub struct ReadSoFar {
+    /// Number of resets when it was read.
+    pub epoch: u64,
+    /// Offset behind the last message that was read.
+    pub end: i64,
+    /// User id whose messages are left out of what follows.
+    pub without: u8,
+}
 
 /// An earlier history to be put in place.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct RestoreRequest {
     /// The image made from it.
     pub image: RestoredImage,
-    /// What it is, for the log, such as "generation 3".
+    /// What it is, for the log, such as "went back to generation 3".
     pub what: String,
+    /// It was made from the present history.
+    pub read: Option<ReadSoFar>,
     /// Who asks, for the log and the users.
     pub by: String,
 }
@@ -37,9 +51,12 @@ impl SessionMachine {
                 "The session is being reset or set up: try again when it is done",
             ));
         }
-        let RestoreRequest { mut image, what, by } = request;
+        let RestoreRequest { mut image, what, read, by } = request;
         if image.messages == 0 {
-            return Err(AdminError::new(409, format!("Not possible: there is nothing in {what}")));
+            return Err(AdminError::new(409, "Not possible: there is nothing in it"));
+        }
+        if let Some(read) = read {
+            self.append_since(&mut image, read)?;
         }
         for frame in self.messages_of_now(&image) {
             image.bytes.extend_from_slice(frame.as_bytes());
@@ -55,11 +72,28 @@ impl SessionMachine {
         }
         self.notice(true, "resetpreparepast", text, &[("name", &by)], "prepare", effects);
         self.announce_new_history(now, effects);
-        let text =
-            format!("Went back to {what} for {by} (size {} => {})", human_size(before), human_size(size));
+        let text = format!("{what} for {by} (size {} => {})", human_size(before), human_size(size));
         self.note(Level::Info, Topic::Status, text, now, effects);
         effects.stats = true;
         Ok(json!({"status": "ok", "size": size}))
+    }
+
+    /// Appends what was drawn since the present history was read. What undo would do there is the same as before.
+    fn append_since(&mut self, image: &mut RestoredImage, read: ReadSoFar) -> Result<(), AdminError> {
+        if self.history.epoch() != read.epoch || self.history.end() < read.end {
+            return Err(AdminError::new(409, "A reset came in between: try again"));
+        }
+        let mut builder = ImageBuilder::going_on(std::mem::take(image), self.protocol.layout());
+        let visited = self.history.visit_from(read.end, |bytes| {
+            for frame in frames(bytes) {
+                if frame.header.kind < FIRST_COMMAND || frame.header.user != read.without {
+                    builder.add(frame);
+                }
+            }
+        });
+        visited.map_err(|error| AdminError::new(500, format!("The history cannot be read: {error}")))?;
+        *image = builder.finish();
+        Ok(())
     }
 
     /// Messages that follow an earlier history: who has left and come since, and who is what now.

@@ -46,7 +46,7 @@ pub struct Rollback {
     epoch: Option<u64>,
     start: i64,
     position: i64,
-    /// Index of the next message. Goes on counting over streamed resets.
+    /// Index of the next message.
     index: i64,
 }
 
@@ -67,8 +67,8 @@ impl Rollback {
     /// Reads what is new in the history. Blocks if that is in the file only.
     fn follow(&mut self, history: &mut History) -> io::Result<&UndoMachine> {
         let (epoch, start) = (Some(history.epoch()), history.start());
-        let is_behind_fork = history.forked_at().is_some_and(|fork| self.position >= fork);
-        if epoch != self.epoch || (start != self.start && !is_behind_fork) {
+        // A streamed reset replaces the beginning, and indices count from there.
+        if epoch != self.epoch || start != self.start {
             self.machine = UndoMachine::new(self.machine.layout());
             (self.epoch, self.position, self.index) = (epoch, start, history.first_index());
         }

@@ -10,8 +10,10 @@
 pub mod people;
 pub mod permissions;
 pub mod points;
+pub mod rebuild;
 pub mod restored_image;
 mod scan;
+mod targets;
 #[cfg(test)]
 mod tests;
 
@@ -92,6 +94,11 @@ impl UndoMachine {
             people: People::default(),
             next_is_undone: false,
         }
+    }
+
+    /// Forgets nobody who has left, for a history that is read as a whole: memory is not bounded then.
+    pub fn remember_everybody(&mut self) {
+        self.people.remember_everybody();
     }
 
     /// Layout of payloads.

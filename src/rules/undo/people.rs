@@ -30,6 +30,8 @@ pub struct People {
     people: BTreeMap<i64, Person>,
     /// Present holders of ids.
     present: HashMap<u8, i64>,
+    /// Nobody is forgotten.
+    remembers_everybody: bool,
 }
 
 impl People {
@@ -90,8 +92,14 @@ impl People {
         self.forget_if_unneeded(person);
     }
 
+    pub(super) fn remember_everybody(&mut self) {
+        self.remembers_everybody = true;
+    }
+
     fn forget_if_unneeded(&mut self, person: i64) {
-        if self.people.get(&person).is_some_and(|p| p.left.is_some() && p.remembered == 0) {
+        if !self.remembers_everybody
+            && self.people.get(&person).is_some_and(|p| p.left.is_some() && p.remembered == 0)
+        {
             self.people.remove(&person);
         }
     }

@@ -37,53 +37,79 @@ pub struct RestoredImage {
 impl RestoredImage {
     /// Makes an image from the messages of an earlier history.
     pub fn new(history: &[u8], layout: Layout) -> RestoredImage {
-        let mut image = RestoredImage::default();
-        image.bytes.reserve(history.len());
-        let mut pin = None;
-        let mut drawing = BTreeSet::new();
-        for frame in frames(history) {
-            let user = frame.header.user;
-            match frame.header.kind {
-                // A `caughtup` in the middle would end the catch-up of clients.
-                ServerCommand::TYPE | MovePointer::TYPE | LaserTrail::TYPE | Interval::TYPE => continue,
-                Chat::TYPE => {
-                    if is_pin(frame, layout) {
-                        pin = Some(frame);
-                    }
-                    continue;
-                }
-                Join::TYPE => image.joined(frame, layout),
-                Leave::TYPE => drop(image.present.remove(&user)),
-                DrawDabsClassic::TYPE
-                | DrawDabsPixel::TYPE
-                | DrawDabsPixelSquare::TYPE
-                | DrawDabsMyPaint::TYPE
-                | DrawDabsMyPaintBlend::TYPE => drop(drawing.insert(user)),
-                PenUp::TYPE => drop(drawing.remove(&user)),
-                _ => {}
-            }
-            image.push(frame.bytes);
-        }
-        for user in drawing {
-            if let Ok(pen_up) = Message::from(PenUp { layer: 0 }).to_frame(user, layout) {
-                image.push(pen_up.as_bytes());
-            }
-        }
-        if let Some(pin) = pin {
-            image.push(pin.bytes);
-        }
-        image
+        let mut builder = ImageBuilder::new(layout);
+        frames(history).for_each(|frame| builder.add(frame));
+        builder.finish()
     }
 
-    fn joined(&mut self, frame: FrameRef<'_>, layout: Layout) {
-        if let Ok(Message::Join(join)) = Message::from_frame(frame, layout) {
-            self.present.insert(frame.header.user, Present { name: join.name, flags: join.flags });
-        }
-    }
-
-    fn push(&mut self, frame: &[u8]) {
+    pub(crate) fn push(&mut self, frame: &[u8]) {
         self.bytes.extend_from_slice(frame);
         self.messages += 1;
+    }
+}
+
+/// Makes an image message by message.
+#[derive(Debug)]
+pub struct ImageBuilder {
+    layout: Layout,
+    image: RestoredImage,
+    /// The last pinned message.
+    pin: Option<Vec<u8>>,
+    /// Users with a stroke that is not finished.
+    drawing: BTreeSet<u8>,
+}
+
+impl ImageBuilder {
+    /// An image without messages.
+    pub fn new(layout: Layout) -> ImageBuilder {
+        ImageBuilder { layout, image: RestoredImage::default(), pin: None, drawing: BTreeSet::new() }
+    }
+
+    /// Goes on with an image.
+    pub fn going_on(image: RestoredImage, layout: Layout) -> ImageBuilder {
+        ImageBuilder { image, ..ImageBuilder::new(layout) }
+    }
+
+    /// Takes the next message of the history. Those that do not belong in an image are left out.
+    pub fn add(&mut self, frame: FrameRef<'_>) {
+        let user = frame.header.user;
+        match frame.header.kind {
+            // A `caughtup` in the middle would end the catch-up of clients.
+            ServerCommand::TYPE | MovePointer::TYPE | LaserTrail::TYPE | Interval::TYPE => return,
+            Chat::TYPE => {
+                if is_pin(frame, self.layout) {
+                    self.pin = Some(frame.bytes.to_vec());
+                }
+                return;
+            }
+            Join::TYPE => {
+                if let Ok(Message::Join(join)) = Message::from_frame(frame, self.layout) {
+                    self.image.present.insert(user, Present { name: join.name, flags: join.flags });
+                }
+            }
+            Leave::TYPE => drop(self.image.present.remove(&user)),
+            DrawDabsClassic::TYPE
+            | DrawDabsPixel::TYPE
+            | DrawDabsPixelSquare::TYPE
+            | DrawDabsMyPaint::TYPE
+            | DrawDabsMyPaintBlend::TYPE => drop(self.drawing.insert(user)),
+            PenUp::TYPE => drop(self.drawing.remove(&user)),
+            _ => {}
+        }
+        self.image.push(frame.bytes);
+    }
+
+    /// The image.
+    pub fn finish(mut self) -> RestoredImage {
+        for user in self.drawing {
+            if let Ok(pen_up) = Message::from(PenUp { layer: 0 }).to_frame(user, self.layout) {
+                self.image.push(pen_up.as_bytes());
+            }
+        }
+        if let Some(pin) = self.pin {
+            self.image.push(&pin);
+        }
+        self.image
     }
 }
 

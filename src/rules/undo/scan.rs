@@ -63,6 +63,11 @@ impl Scan {
         &self.entries
     }
 
+    /// Passes over the next message as if it had not been sent.
+    pub fn skip(&mut self) {
+        self.messages = self.messages.saturating_add(1);
+    }
+
     /// Takes the next message.
     pub fn feed(&mut self, frame: FrameRef<'_>) -> Step {
         let (message, header) = (self.messages, frame.header);
