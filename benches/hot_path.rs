@@ -10,8 +10,10 @@ use std::time::{Duration, Instant};
 
 use drawhall::config::ServerSettings;
 use drawhall::history::{History, Read};
+use drawhall::rules::batch::Batch;
+use drawhall::rules::rng::Rng;
 use drawhall::rules::session::WriteBatch;
-use drawhall::rules::session::{AuthenticatedClient, Effects, SessionMachine};
+use drawhall::rules::session::{AuthenticatedClient, Cx, SessionMachine};
 use drawhall::rules::time::Timestamp;
 use drawhall::rules::undo::rebuild::Plan;
 use drawhall::storage::session_dir::SessionDir;
@@ -46,11 +48,12 @@ fn running_session() -> SessionMachine {
     let mut machine =
         SessionMachine::new(ServerSettings::default(), "id".into(), String::new(), version, "A".into(), now);
     let client = AuthenticatedClient { conn: 1, ..AuthenticatedClient::default() };
-    let mut effects = Effects::default();
+    let mut rng = Rng::unseeded();
+    let mut cx = Cx::new(now, &mut rng);
     machine.set_up(&Host::default(), &client);
-    machine.host(client, 1, now, &mut effects);
+    machine.host(client, 1, &mut cx);
     let complete = Frame::new(0, 0, br#"{"cmd":"init-complete"}"#).unwrap();
-    machine.batch(1, &mut complete.as_bytes().to_vec(), now, &mut effects);
+    machine.batch(1, Batch::new(complete.as_bytes().to_vec()), &mut cx);
     machine
 }
 
@@ -64,6 +67,9 @@ fn main() {
             black_box(whole_frames_len(black_box(&bytes)));
         },
     );
+    measure("reader: split off and measure frames, a message", MESSAGES, Vec::new, |mut partial| {
+        black_box(Batch::split_off(&mut partial, black_box(&bytes)));
+    });
     measure(
         "overwrite user ids, a message",
         MESSAGES,
@@ -75,10 +81,10 @@ fn main() {
     measure(
         "session: a batch of strokes, a message",
         MESSAGES,
-        || (running_session(), bytes.clone()),
-        |(mut m, mut b)| {
-            let mut effects = Effects::default();
-            m.batch(1, &mut b, Timestamp::now(), &mut effects);
+        || (running_session(), Batch::new(bytes.clone())),
+        |(mut m, batch)| {
+            let mut rng = Rng::unseeded();
+            m.batch(1, batch, &mut Cx::new(Timestamp::now(), &mut rng));
             black_box(m);
         },
     );

@@ -60,13 +60,13 @@ fn answer(decoder: &mut Decoder, mut bytes: &[u8]) -> (Vec<u8>, bool) {
     loop {
         match decoder.next(&mut bytes) {
             Ok(None) => return (out, false),
-            Ok(Some(Event::Text)) => frame(TEXT, decoder.payload(), &mut out),
-            Ok(Some(Event::Binary)) => frame(BINARY, decoder.payload(), &mut out),
-            Ok(Some(Event::Ping)) => frame(PONG, decoder.payload(), &mut out),
+            Ok(Some(Event::Text)) => out.extend(frame(TEXT, decoder.payload())),
+            Ok(Some(Event::Binary)) => out.extend(frame(BINARY, decoder.payload())),
+            Ok(Some(Event::Ping)) => out.extend(frame(PONG, decoder.payload())),
             Ok(Some(Event::Pong)) => {}
             Ok(Some(Event::Close(_))) => {
                 let code = &decoder.payload()[..decoder.payload().len().min(2)];
-                frame(CLOSE, code, &mut out);
+                out.extend(frame(CLOSE, code));
                 return (out, true);
             }
             Err(violation) => {

@@ -134,7 +134,7 @@ pub fn start(options: &ServeOptions) -> Result<RunningServer, StartError> {
     let websocket_port = websocket_address.map(|address| address.port());
     let context = ClientContext {
         rules,
-        server: server.clone(),
+        server: server.clone().into(),
         auth: auth.clone(),
         certificate,
         trace,

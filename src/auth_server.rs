@@ -21,9 +21,9 @@ use crate::blocking::{BlockingPool, Job};
 use crate::db::{Account, Database, DbError};
 use crate::rules::password;
 use crate::rules::time::Timestamp;
-use crate::transport::trust::{Source, Trusted};
+use crate::transport::trust::{ClientAddr, Trusted};
 use crate::web::password_limiter::{AttemptRefused, HttpPasswordLimiter};
-use crate::web::{RequestBody, source_of};
+use crate::web::{RequestBody, client_addr_of};
 
 /// Name of the signing key in the database.
 const KEY_NAME: &str = "extauth";
@@ -138,8 +138,8 @@ async fn respond(request: &HttpRequest, server: Arc<AuthServer>, body: &mut Requ
     if request.method() == Method::OPTIONS {
         return response.finish();
     }
-    let source = match source_of(request, &server.trusted) {
-        Ok(Some(source)) => source,
+    let client = match client_addr_of(request, &server.trusted) {
+        Ok(Some(client)) => client,
         Ok(None) => return refuse(StatusCode::BAD_REQUEST, "nobody asks"),
         Err(ambiguous) => return refuse(StatusCode::BAD_REQUEST, ambiguous.reason()),
     };
@@ -151,7 +151,7 @@ async fn respond(request: &HttpRequest, server: Arc<AuthServer>, body: &mut Requ
         return HttpResponse::BadRequest().json(json!({"message": "this is no JSON object with a username"}));
     };
     let error = |status, message| HttpResponse::build(status).json(json!({"message": message}));
-    match server.decide(ident, source).await {
+    match server.decide(ident, client).await {
         Ok(value) => response.json(value),
         Err(CannotDecide::Fault) => error(StatusCode::INTERNAL_SERVER_ERROR, "the accounts cannot be read"),
         Err(CannotDecide::Busy) => error(StatusCode::SERVICE_UNAVAILABLE, AttemptRefused::Busy.message()),
@@ -193,7 +193,7 @@ impl AuthServer {
         read.map_err(|_| CannotDecide::Fault)
     }
 
-    async fn decide(self: Arc<Self>, ident: IdentRequest, from: Source) -> Result<Value, CannotDecide> {
+    async fn decide(self: Arc<Self>, ident: IdentRequest, client: ClientAddr) -> Result<Value, CannotDecide> {
         let account = self.account(&ident.username).await?;
         let Some(password) = ident.password.clone() else {
             let similar = account.is_none() && self.has_account_like(&ident.username).await?;
@@ -207,7 +207,7 @@ impl AuthServer {
             });
         };
         let now = Timestamp::now();
-        let attempt = match self.password_limiter.slow(from, now.monotonic_ms).await {
+        let attempt = match self.password_limiter.slow(client, now.monotonic_ms).await {
             Ok(attempt) => attempt,
             Err(AttemptRefused::TooMany) => return Ok(status("badpass")),
             Err(AttemptRefused::Busy) => return Err(CannotDecide::Busy),

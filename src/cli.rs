@@ -118,6 +118,43 @@ pub(crate) enum Command {
         /// Session directory.
         dir: PathBuf,
     },
+    /// Back up database and stored sessions to one archive (.tar.gz). A server may be running.
+    Backup(BackupArgs),
+    /// Restore a backup to an empty data directory.
+    Restore {
+        /// Archive to restore; - for standard input.
+        archive: PathBuf,
+        /// Data directory, empty or new [default: the user's, such as ~/.local/share/drawhall].
+        #[arg(long, value_name = "DIR")]
+        data: Option<PathBuf>,
+    },
+}
+
+/// Options of `drawhall backup`.
+#[derive(Debug, Args)]
+pub(crate) struct BackupArgs {
+    /// Archive to write; a directory for an archive named by the time; - for standard output.
+    pub(crate) target: PathBuf,
+
+    /// Number of archives to keep in the directory; older ones are removed [default: all].
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
+    pub(crate) keep: Option<u16>,
+
+    /// Restore the archive to a temporary directory beside it, and check that. Needs as much space as the data.
+    #[arg(long)]
+    pub(crate) verify: bool,
+
+    /// Data directory [default: the user's, such as ~/.local/share/drawhall].
+    #[arg(long, value_name = "DIR", conflicts_with_all = ["database", "sessions"])]
+    pub(crate) data: Option<PathBuf>,
+
+    /// Configuration database to back up, instead of a data directory.
+    #[arg(short, long, value_name = "FILE")]
+    pub(crate) database: Option<PathBuf>,
+
+    /// Session directory to back up, instead of a data directory.
+    #[arg(short, long, value_name = "DIR")]
+    pub(crate) sessions: Option<PathBuf>,
 }
 
 /// Options of `drawhall config`.

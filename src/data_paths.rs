@@ -50,7 +50,7 @@ impl DataPaths {
         create_directory(&data).map_err(|source| DataPathError::Make { path: data.clone(), source })?;
         Ok(DataPaths {
             database: named.database.or_else(|| options.config.is_none().then(|| database_in(&data))),
-            sessions: named.sessions.or_else(|| Some(data.join("sessions"))),
+            sessions: named.sessions.or_else(|| Some(sessions_in(&data))),
             data: Some(data),
         })
     }
@@ -64,11 +64,21 @@ impl DataPaths {
     }
 }
 
-fn database_in(data: &std::path::Path) -> PathBuf {
+/// Path of the database in a data directory.
+pub(crate) fn database_in(data: &Path) -> PathBuf {
     data.join("config.db")
 }
 
-fn user_directory() -> Result<PathBuf, DataPathError> {
+/// Path of the stored sessions in a data directory.
+pub(crate) fn sessions_in(data: &Path) -> PathBuf {
+    data.join("sessions")
+}
+
+/// The user's data directory.
+///
+/// # Errors
+/// When it is unknown.
+pub(crate) fn user_directory() -> Result<PathBuf, DataPathError> {
     dirs::data_dir().map(|d| d.join("drawhall")).ok_or(DataPathError::Unknown)
 }
 

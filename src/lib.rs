@@ -29,6 +29,7 @@ pub mod blocking;
 pub mod clock;
 pub mod config;
 pub mod db;
+mod entropy;
 pub mod history;
 pub mod http;
 pub mod log;

@@ -14,6 +14,7 @@ use drawhall::tools::{account, convert, inspect, sessions};
 use drawhall::trace::replay;
 use drawhall::transport::tls;
 
+mod backup;
 mod cli;
 mod ctl;
 mod data_paths;
@@ -82,6 +83,8 @@ fn main() -> ExitCode {
         Some(Command::Repair { dir }) => {
             report(sessions::repair(&dir), "some problems could not be repaired")
         }
+        Some(Command::Backup(options)) => backup::backup(options),
+        Some(Command::Restore { archive, data }) => backup::restore(&archive, data),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,

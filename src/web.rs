@@ -26,7 +26,7 @@ use socket2::SockRef;
 use crate::metrics::METRICS;
 use crate::rules::network::narrowest;
 use crate::transport::forwarded::ForwardedHeaders;
-use crate::transport::trust::{AmbiguousSource, Source, Trusted};
+use crate::transport::trust::{AmbiguousClientAddr, ClientAddr, Trusted};
 
 /// Connections of a server at once; further ones wait in the listen backlog.
 const MAX_CONNECTIONS: usize = 256;
@@ -142,17 +142,20 @@ pub(crate) fn forwarded_headers(request: &HttpRequest) -> ForwardedHeaders {
     ForwardedHeaders::of(request.headers().iter().map(|(name, value)| (name.as_str(), value.as_bytes())))
 }
 
-/// The address of the socket's peer.
-pub(crate) fn peer_of(request: &HttpRequest) -> Option<IpAddr> {
-    request.peer_addr().map(|address| address.ip().to_canonical())
+/// The peer of the request's connection, which may be a proxy.
+pub(crate) fn peer_of(request: &HttpRequest, trusted: &Trusted) -> Option<ClientAddr> {
+    request.peer_addr().map(|address| trusted.peer(address.ip()))
 }
 
 /// The client of a request; `None` without a socket address.
 ///
 /// # Errors
 /// When the headers of a trusted proxy are unreadable or contradict each other.
-pub(crate) fn source_of(request: &HttpRequest, trusted: &Trusted) -> Result<Option<Source>, AmbiguousSource> {
-    peer_of(request).map(|peer| trusted.resolve(peer, &forwarded_headers(request))).transpose()
+pub(crate) fn client_addr_of(
+    request: &HttpRequest,
+    trusted: &Trusted,
+) -> Result<Option<ClientAddr>, AmbiguousClientAddr> {
+    peer_of(request, trusted).map(|peer| trusted.resolve(peer, &forwarded_headers(request))).transpose()
 }
 
 /// Limits the connections of an HTTP server per address, and closes those over a limit.
@@ -201,8 +204,8 @@ impl HttpConnectionLimiter {
     }
 
     fn enter(&self, peer: IpAddr) -> Option<HttpConnectionPermit> {
-        let peer = peer.to_canonical();
-        let (address, is_proxy) = (narrowest(peer), self.trusted.contains(peer));
+        let peer = self.trusted.peer(peer);
+        let (address, is_proxy) = (narrowest(peer.ip()), peer.is_trusted_proxy());
         let mut open = self.lock();
         let limit = if is_proxy { MAX_OF_PROXY } else { MAX_OF_ADDRESS };
         if open.by_address.get(&address).is_some_and(|count| *count >= limit)

@@ -6,11 +6,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use arbitrary::Arbitrary;
-use drawhall::clock::Timestamp;
-use drawhall::rules::session::{Effects, JoinRequest, KeepGenerations, SessionMachine};
 use drawhall::config::ServerSettings;
 use drawhall::rules::metadata::Metadata;
-use drawhall::storage::session_dir::SessionDir;
+use drawhall::rules::rng::Rng;
+use drawhall::rules::session::{ClientOp, Cx, Effect, JoinRequest, SessionMachine};
+use drawhall::rules::time::Timestamp;
+use drawhall::storage::session_dir::{LoadedSession, SessionDir};
 use drawhall_fuzz::client;
 use drawhall_protocol::Frame;
 use drawhall_protocol::frame::whole_frames_len;
@@ -59,15 +60,16 @@ fuzz_target!(|input: Input| {
 fn join_and_read(session_dir: &Arc<SessionDir>) {
     let Ok(loaded) = session_dir.load(ID) else { return };
     let now = Timestamp { monotonic_ms: 1_000_000, utc_ms: 1_795_241_572_000 };
-    let mut effects = Effects::default();
-    let (mut machine, mut store) =
-        SessionMachine::restored(ServerSettings::default(), loaded, None, now, &mut effects);
+    let mut rng = Rng::unseeded();
+    let mut cx = Cx::new(now, &mut rng);
+    let LoadedSession { session, mut store } = loaded;
+    let mut machine = SessionMachine::restored(ServerSettings::default(), session, None, &mut cx);
     let request = JoinRequest { client: client(7), ..JoinRequest::default() };
-    machine.join(request, now, &mut effects);
+    machine.join(request, &mut cx);
     let result = store.perform(machine.drain_writes());
     assert!(result.error.is_none(), "there is room");
-    for (_, op) in effects.sends {
-        if let drawhall::rules::session::ClientOp::Direct(bytes) = op {
+    for effect in cx.effects {
+        if let Effect::Client(_, ClientOp::Direct(bytes)) = effect {
             assert_eq!(whole_frames_len(&bytes), bytes.len());
         }
     }

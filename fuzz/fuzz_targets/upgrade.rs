@@ -30,8 +30,9 @@ fn request(bytes: &[u8]) {
     let Ok(Some(upgrade)) = Upgrade::read(bytes) else { return };
     assert!(upgrade.len <= bytes.len());
     let trusted = Trusted::new(&[IpRange::parse("10.0.0.0/8").expect("a network")]);
-    let stranger = "192.0.2.1".parse().expect("an address");
-    let source = trusted.resolve(stranger, &upgrade.forwarded).expect("an untrusted peer is its own source");
-    assert_eq!(source.address, stranger);
-    let _ = trusted.resolve("10.0.0.1".parse().expect("an address"), &upgrade.forwarded);
+    let address = |text: &str| trusted.peer(text.parse().expect("an address"));
+    let stranger = address("192.0.2.1");
+    let client = trusted.resolve(stranger, &upgrade.forwarded).expect("an untrusted peer is its own client");
+    assert_eq!(client.ip(), stranger.ip());
+    let _ = trusted.resolve(address("10.0.0.1"), &upgrade.forwarded);
 }

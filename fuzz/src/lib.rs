@@ -7,8 +7,12 @@ use arbitrary::Arbitrary;
 use drawhall::config::ServerSettings;
 use drawhall::config::{Settings, name_rules::NameRules};
 use drawhall::history::{Cursor, Read};
+use drawhall::rules::batch::Batch;
+use drawhall::rules::rng::Rng;
 use drawhall::rules::session::bans::Identity;
-use drawhall::rules::session::{AuthenticatedClient, ClientOp, ConnId, Effects, JoinRequest, SessionMachine};
+use drawhall::rules::session::{
+    AuthenticatedClient, ClientOp, ConnId, Cx, Effect, JoinRequest, SessionMachine,
+};
 use drawhall::rules::time::Timestamp;
 use drawhall_protocol::ProtocolVersion;
 use drawhall_protocol::command::{Host, RawCommand};
@@ -94,6 +98,7 @@ pub fn command_frame(raw: &RawCommand) -> Option<Vec<u8>> {
 /// A session, and what its clients have received.
 pub struct TestSession {
     pub machine: SessionMachine,
+    rng: Rng,
     pub now: Timestamp,
     pub ended: bool,
     /// The last 50 JSON replies of the server, to all clients.
@@ -127,11 +132,11 @@ impl TestSession {
         let version = ProtocolVersion::dp(4, 25, 1);
         let machine = SessionMachine::new(shared, "id".into(), String::new(), version, "u1".into(), now);
         let (ended, replies, cursors) = (false, Vec::new(), BTreeMap::new());
-        let mut session = TestSession { machine, now, ended, replies, cursors };
-        session.act(|machine, now, effects| {
+        let mut session = TestSession { machine, rng: Rng::from_seed([7; 32]), now, ended, replies, cursors };
+        session.act(|machine, cx| {
             let host = client(1);
             machine.set_up(&Host::default(), &host);
-            machine.host(host, 1, now, effects);
+            machine.host(host, 1, cx);
         });
         session.command(1, &RawCommand { cmd: "init-complete".into(), ..RawCommand::default() });
         session
@@ -139,15 +144,17 @@ impl TestSession {
 
     /// Runs an input on the session; all clients then receive the effects and read the history. Checks that frames
     /// are complete and user ids unique.
-    pub fn act(&mut self, input: impl FnOnce(&mut SessionMachine, Timestamp, &mut Effects)) {
+    pub fn act(&mut self, input: impl FnOnce(&mut SessionMachine, &mut Cx<'_>)) {
         if self.ended {
             return;
         }
-        let mut effects = Effects::default();
-        input(&mut self.machine, self.now, &mut effects);
+        let mut cx = Cx::new(self.now, &mut self.rng);
+        input(&mut self.machine, &mut cx);
+        let effects = cx.effects;
         self.machine.publish();
-        self.ended |= effects.ended.is_some();
-        for (conn, op) in effects.sends {
+        self.ended |= effects.iter().any(|effect| matches!(effect, Effect::End(_)));
+        for effect in effects {
+            let Effect::Client(conn, op) = effect else { continue };
             match op {
                 ClientOp::Direct(bytes) => {
                     assert_eq!(whole_frames_len(&bytes), bytes.len(), "whole messages only");
@@ -186,21 +193,21 @@ impl TestSession {
     pub fn join(&mut self, conn: ConnId, password: String, hidx: String) {
         if !self.machine.members().iter().any(|m| m.conn() == conn) {
             let request = JoinRequest { client: client(conn), password, hidx, ..JoinRequest::default() };
-            self.act(|machine, now, effects| machine.join(request, now, effects));
+            self.act(|machine, cx| machine.join(request, cx));
         }
     }
 
     /// A client leaves.
     pub fn leave(&mut self, conn: ConnId) {
         self.cursors.remove(&conn);
-        self.act(|machine, now, effects| machine.leave(conn, now, effects));
+        self.act(|machine, cx| machine.leave(conn, cx));
     }
 
     /// A client sends complete frames.
-    pub fn send(&mut self, conn: ConnId, mut bytes: Vec<u8>) {
+    pub fn send(&mut self, conn: ConnId, bytes: Vec<u8>) {
         if self.machine.members().iter().any(|m| m.conn() == conn) {
-            self.act(|machine, now, effects| {
-                let _held = machine.batch(conn, &mut bytes, now, effects);
+            self.act(|machine, cx| {
+                let _held = machine.batch(conn, Batch::new(bytes), cx);
             });
         }
     }

@@ -10,7 +10,7 @@ use std::sync::Arc;
 
 use actix::prelude::*;
 
-use crate::actors::server::NewRules;
+use super::messages::NewRules;
 use crate::blocking::{BlockingPool, Job};
 use crate::config::Rules;
 use crate::http::Http;

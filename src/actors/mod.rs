@@ -6,10 +6,13 @@
 //! | [`session`] | a Session for each session: performs what its rules decide |
 //! | [`client`] | a Client for each connection: login, reading, writing |
 //! | [`reload`] | none: a task that reads settings again and tells the actors |
+//! | [`messages`] | none: every message that passes between them |
 //! | [`auth`] | the one Auth: accounts and passwords |
 
 pub mod auth;
 pub mod client;
+pub(crate) mod in_flight;
+pub mod messages;
 pub mod reload;
 pub mod server;
 pub mod session;

@@ -8,7 +8,8 @@ use actix::prelude::*;
 use reqwest::Method;
 use tokio::sync::{Notify, mpsc, oneshot, watch};
 
-use super::server::{NewRules, Server, notify};
+use super::messages::{NewRules, notify};
+use super::server::Server;
 use crate::actors::auth::Auth;
 use crate::clock;
 use crate::config::{FetchedBans, OpenSource, Rules, extbans};

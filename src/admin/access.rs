@@ -18,9 +18,9 @@ use crate::config::ip_range::IpRange;
 use crate::rules::session::admin::AdminError;
 use crate::rules::time::Timestamp;
 use crate::transport::origin::ANY;
-use crate::transport::trust::{Source, Trusted};
+use crate::transport::trust::{ClientAddr, Trusted};
 use crate::web::password_limiter::{AttemptRefused, HttpPasswordLimiter, PasswordAttempt};
-use crate::web::{forwarded_headers, peer_of, source_of};
+use crate::web::{client_addr_of, forwarded_headers, peer_of};
 
 /// Paths of health checks, which need no login.
 const HEALTH: [&str; 2] = ["/healthz", "/readyz"];
@@ -109,9 +109,9 @@ impl Access {
 
     /// The client of a request, if its address and its headers permit access; else the error response. Does not read
     /// the body.
-    pub(super) fn source_of(&self, request: &HttpRequest) -> Result<Source, Box<HttpResponse>> {
+    pub(super) fn client_addr_of(&self, request: &HttpRequest) -> Result<ClientAddr, Box<HttpResponse>> {
         let refuse = |status, message: String| Err(denied(status, &message));
-        let source = match source_of(request, &self.trusted) {
+        let source = match client_addr_of(request, &self.trusted) {
             Ok(Some(source)) => source,
             Ok(None) => return refuse(StatusCode::FORBIDDEN, "Access denied".to_owned()),
             Err(ambiguous) => return refuse(StatusCode::BAD_REQUEST, ambiguous.reason().to_owned()),
@@ -124,8 +124,8 @@ impl Access {
     }
 
     /// Why the client address has no access; `None` if it has.
-    fn denial_reason(&self, request: &HttpRequest, source: Source) -> Option<String> {
-        let Source { address, direct } = source;
+    fn denial_reason(&self, request: &HttpRequest, source: ClientAddr) -> Option<String> {
+        let (address, direct) = (source.ip(), source.is_direct());
         let is_local = direct && address.is_loopback();
         // `::/0` also means all IPv4 addresses.
         let contains_client = |network: &IpRange| network.is_everything() || network.contains(address);
@@ -149,7 +149,7 @@ impl Access {
     ///
     /// # Errors
     /// 429 when the rate limit of the address is reached, or too many wait.
-    pub(super) async fn begin_attempt(&self, source: Source) -> Result<PasswordAttempt, AdminError> {
+    pub(super) async fn begin_attempt(&self, source: ClientAddr) -> Result<PasswordAttempt, AdminError> {
         self.password_limiter.slow(source, Timestamp::now().monotonic_ms).await.map_err(too_many)
     }
 
@@ -166,24 +166,25 @@ impl Access {
 
     /// Whether the client's connection is encrypted, by a trusted proxy.
     pub(super) fn is_encrypted(&self, request: &HttpRequest) -> bool {
-        peer_of(request).is_some_and(|peer| self.trusted.is_https(peer, &forwarded_headers(request)))
+        peer_of(request, &self.trusted)
+            .is_some_and(|peer| self.trusted.is_https(peer, &forwarded_headers(request)))
     }
 
     /// Admits a request by its Basic authentication, or without one if no login is required; else the error response.
     pub(super) fn admit(
         &self,
         request: &HttpRequest,
-        source: Source,
+        source: ClientAddr,
     ) -> Result<Admission, Box<HttpResponse>> {
         if !self.rules.needs_login() {
-            return Ok(Admission::As(source.address.to_string()));
+            return Ok(Admission::As(source.ip().to_string()));
         }
         let Some((user, password)) = basic_credentials(request) else { return Err(self.challenge(request)) };
         let attempt = self.password_limiter.quick(source, Timestamp::now().monotonic_ms);
         let attempt = attempt.map_err(|refused| Box::new(refuse(&too_many(refused))))?;
         if self.is_credentials(&user, &password) {
             attempt.refund();
-            return Ok(Admission::As(format!("{user}@{}", source.address)));
+            return Ok(Admission::As(format!("{user}@{}", source.ip())));
         }
         Ok(Admission::Unverified { user, password, attempt })
     }
@@ -283,7 +284,7 @@ mod tests {
 
     fn status(access: &Access, request: TestRequest) -> u16 {
         let request = request.to_http_request();
-        let admitted = access.source_of(&request).and_then(|source| access.admit(&request, source));
+        let admitted = access.client_addr_of(&request).and_then(|source| access.admit(&request, source));
         match admitted {
             Ok(Admission::As(_)) => 200,
             // There are no accounts here.

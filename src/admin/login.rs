@@ -20,7 +20,7 @@ use crate::actors::auth::{AccountFingerprint, CheckAccount, GetAccountFingerprin
 use crate::rules::login::AccountCheck;
 use crate::rules::session::admin::{AdminAnswer, AdminError};
 use crate::rules::time::Timestamp;
-use crate::transport::trust::Source;
+use crate::transport::trust::ClientAddr;
 use crate::web::RequestBody;
 use crate::web::password_limiter::PasswordAttempt;
 
@@ -188,7 +188,7 @@ impl AdminState {
     pub(super) async fn admit(
         &self,
         request: &HttpRequest,
-        source: Source,
+        source: ClientAddr,
     ) -> Result<String, Box<HttpResponse>> {
         let (name, password) = match self.access.admit(request, source)? {
             Admission::As(name) => return Ok(name),
@@ -205,14 +205,14 @@ impl AdminState {
         if let Some(fingerprint) = self.access.verified.find(&name, &password, now)
             && self.fingerprint_of(&name).await == Some(fingerprint)
         {
-            return Ok(format!("{name}@{}", source.address));
+            return Ok(format!("{name}@{}", source.ip()));
         }
         let attempt = self.access.password_limiter.slow(source, now).await;
         let attempt = attempt.map_err(|refused| Box::new(refuse(&too_many(refused))))?;
         let fingerprint = self.check_account(&name, password.clone(), source, attempt).await;
         let fingerprint = fingerprint.map_err(|_| self.access.challenge(request))?;
         self.access.verified.add(&name, &password, fingerprint, now);
-        Ok(format!("{name}@{}", source.address))
+        Ok(format!("{name}@{}", source.ip()))
     }
 
     /// The fingerprint of an account, if it has the flag and is not locked.
@@ -228,13 +228,12 @@ impl AdminState {
         &self,
         name: &str,
         password: String,
-        source: Source,
+        source: ClientAddr,
         attempt: PasswordAttempt,
     ) -> Result<AccountFingerprint, AdminError> {
         // Taken before verifying: if the account changes meanwhile, the login ends at the next check.
         let fingerprint = self.fingerprint_of(name).await;
-        match self.auth.send(CheckAccount { name: name.to_owned(), password, address: source.address }).await
-        {
+        match self.auth.send(CheckAccount { name: name.to_owned(), password, address: source.ip() }).await {
             Ok(AccountCheck::Ok { .. }) => {
                 attempt.refund();
                 let lacks_flag =
@@ -250,9 +249,9 @@ impl AdminState {
         &self,
         request: &HttpRequest,
         body: &mut RequestBody,
-        source: Source,
+        source: ClientAddr,
     ) -> HttpResponse {
-        let address = source.address;
+        let address = source.ip();
         let who = Who { name: address.to_string(), source, by_cookie: false };
         let mut login = match Request::read(request, body, MAX_LOGIN_BODY, who).await {
             Ok(login) => login,

@@ -68,7 +68,7 @@ use crate::blocking::BlockingPool;
 use crate::config::Rules;
 use crate::db::{BanKind, Database, DbError};
 use crate::rules::session::admin::{AdminAnswer, AdminError};
-use crate::transport::trust::{Source, Trusted};
+use crate::transport::trust::{ClientAddr, Trusted};
 use crate::web::RequestBody;
 
 /// Maximum request body in bytes.
@@ -165,7 +165,7 @@ pub fn start(listener: TcpListener, deps: AdminDeps) -> std::io::Result<AdminSer
 async fn answer(request: HttpRequest, state: web::Data<AdminState>, payload: web::Payload) -> HttpResponse {
     let state = state.into_inner();
     let mut body = RequestBody::new(&request, payload);
-    let mut response = match state.access.source_of(&request) {
+    let mut response = match state.access.client_addr_of(&request) {
         Ok(source) => state.respond(&request, &mut body, source).await,
         Err(denied) => *denied,
     };
@@ -175,7 +175,12 @@ async fn answer(request: HttpRequest, state: web::Data<AdminState>, payload: web
 
 impl AdminState {
     /// Handles a request whose address has access. The body is not read before the login was checked.
-    async fn respond(&self, request: &HttpRequest, body: &mut RequestBody, source: Source) -> HttpResponse {
+    async fn respond(
+        &self,
+        request: &HttpRequest,
+        body: &mut RequestBody,
+        source: ClientAddr,
+    ) -> HttpResponse {
         if *request.method() == HttpMethod::OPTIONS {
             return access::preflight();
         }
@@ -198,7 +203,7 @@ impl AdminState {
             _ => {}
         }
         let (by_cookie, name) = match self.name_by_cookie(request).await {
-            Some(name) => (true, format!("{name}@{}", source.address)),
+            Some(name) => (true, format!("{name}@{}", source.ip())),
             None => match self.admit(request, source).await {
                 Ok(name) => (false, name),
                 Err(denied) => return *denied,

@@ -96,7 +96,7 @@ impl Pages<'_> {
             other.eq_ignore_ascii_case(name) && other_port.unwrap_or(default) == port
         };
         let forwarded = forwarded_headers(request);
-        let proxied_host = peer_of(request)
+        let proxied_host = peer_of(request, self.trusted)
             .and_then(|peer| self.trusted.requested_host(peer, &forwarded))
             .and_then(authority);
         let named_port = host.and_then(|(_, port)| port).unwrap_or(default);

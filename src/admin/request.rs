@@ -14,7 +14,7 @@ use crate::config::Settings;
 use crate::log::{Level, LogEntry, Topic};
 use crate::rules::session::admin::{AdminAnswer, AdminError};
 use crate::rules::time::Timestamp;
-use crate::transport::trust::Source;
+use crate::transport::trust::ClientAddr;
 use crate::web::RequestBody;
 
 /// Members of a request that are logged.
@@ -51,7 +51,7 @@ pub(super) struct Request {
 pub(super) struct Who {
     /// Name for the log.
     pub(super) name: String,
-    pub(super) source: Source,
+    pub(super) source: ClientAddr,
     /// Authorized by the cookie of a login on the page.
     pub(super) by_cookie: bool,
 }

@@ -1,6 +1,5 @@
 //! Endpoints `sessions`: all sessions, and everything in one.
 
-use actix::Addr;
 use serde_json::{Map, Value, json};
 
 use super::access::too_many;
@@ -11,8 +10,8 @@ use super::schemas::{
     USER,
 };
 use super::{AdminState, new_session, undo};
+use crate::actors::messages::{SessionHandle, ToSession};
 use crate::actors::server::{FindActive, ListSession, ListSessions, MakeFromTemplate, TellSessions};
-use crate::actors::session::{Administer, Session};
 use crate::rules::session::admin::{AdminAnswer, AdminError, AdminRequest, check_texts};
 use crate::rules::session::thumbnail::PictureWish;
 use crate::rules::time::Timestamp;
@@ -180,6 +179,12 @@ fn session_gone(_: impl std::fmt::Display) -> AdminError {
     not_found()
 }
 
+/// Performs a request of an administrator in a session.
+async fn administer(session: &SessionHandle, request: AdminRequest) -> AdminAnswer {
+    let answer = session.ask(|answer| ToSession::Administer(request, answer)).await;
+    answer.unwrap_or_else(|| Err(not_found()))
+}
+
 impl AdminState {
     pub(super) async fn sessions(&self, request: &Request) -> AdminAnswer {
         match request.method {
@@ -212,8 +217,7 @@ impl AdminState {
                         .await
                         .map_err(session_gone)??,
                 };
-                let mut value =
-                    session.send(Administer(AdminRequest::Describe)).await.map_err(session_gone)??;
+                let mut value = administer(&session, AdminRequest::Describe).await?;
                 value["_locked"] = false.into();
                 Ok(value)
             }
@@ -229,7 +233,7 @@ impl AdminState {
     }
 
     /// The actor of a session; loads it if it is stored.
-    async fn find_session(&self, name: &str) -> Result<Addr<Session>, AdminError> {
+    async fn find_session(&self, name: &str) -> Result<SessionHandle, AdminError> {
         self.server.send(FindActive { name: name.to_owned() }).await.map_err(session_gone)?
     }
 
@@ -246,7 +250,7 @@ impl AdminState {
             return self.try_session_password(request, &session, command).await;
         }
         let describes = matches!(command, AdminRequest::Describe | AdminRequest::Configure(_));
-        let mut value = session.send(Administer(command)).await.map_err(session_gone)??;
+        let mut value = administer(&session, command).await?;
         if describes {
             value["_locked"] = self.is_locked("sessions").into();
         }
@@ -257,7 +261,7 @@ impl AdminState {
     async fn try_session_password(
         &self,
         request: &Request,
-        session: &Addr<Session>,
+        session: &SessionHandle,
         command: AdminRequest,
     ) -> AdminAnswer {
         let attempt = self
@@ -265,15 +269,15 @@ impl AdminState {
             .password_limiter
             .quick(request.who.source, Timestamp::now().monotonic_ms)
             .map_err(too_many)?;
-        let value = session.send(Administer(command)).await.map_err(session_gone)??;
+        let value = administer(session, command).await?;
         if value["status"] == true {
             attempt.refund();
         }
         Ok(value)
     }
 
-    async fn listing(&self, request: &Request, session: &Addr<Session>, rest: &[&str]) -> AdminAnswer {
-        let description = session.send(Administer(AdminRequest::Describe)).await.map_err(session_gone)??;
+    async fn listing(&self, request: &Request, session: &SessionHandle, rest: &[&str]) -> AdminAnswer {
+        let description = administer(session, AdminRequest::Describe).await?;
         let id = description["id"].as_str().unwrap_or_default().to_owned();
         let listed = |id: &str, url: String, listed: bool| ListSession { id: id.to_owned(), url, listed };
         match (request.method, rest) {

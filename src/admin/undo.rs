@@ -2,12 +2,11 @@
 //! of a person, `sessions/ID/everybody` and `sessions/ID/remove` for all of them, `sessions/ID/generations` and
 //! `sessions/ID/restore` for everybody's.
 
-use actix::Addr;
 use serde_json::Value;
 
 use super::operation::{Answer, Body, Field, Kind, Operation, Schema, bool, number, text};
 use super::request::{Method, Request, bad, unsupported};
-use crate::actors::session::{GoBack, ListEverybody, ListGenerations, RemovePerson, Session};
+use crate::actors::messages::{HistoryRequest, RemovePerson, SessionHandle, ToSession};
 use crate::rules::session::UndoRequest;
 use crate::rules::session::admin::{ADMINISTRATOR, AdminAnswer, AdminError, AdminRequest};
 
@@ -159,11 +158,11 @@ pub(super) const OPERATIONS: &[Operation] = &[
 /// Answers a request that puts another history in place, or lists what can be; `None` if it is another request.
 pub(super) async fn histories(
     request: &Request,
-    session: &Addr<Session>,
+    session: &SessionHandle,
     rest: &[&str],
 ) -> Option<AdminAnswer> {
-    let answer = match (request.method, rest) {
-        (Method::Get, ["generations"]) => session.send(ListGenerations).await,
+    let wanted = match (request.method, rest) {
+        (Method::Get, ["generations"]) => HistoryRequest::ListGenerations,
         (Method::Post, ["restore"]) => {
             let generation = match request.body.get("generation") {
                 None | Some(Value::Null) => None,
@@ -172,21 +171,22 @@ pub(super) async fn histories(
                     None => return Some(Err(bad("generation must be a number"))),
                 },
             };
-            session.send(GoBack { generation, by: ADMINISTRATOR.to_owned() }).await
+            HistoryRequest::GoBack { generation, by: ADMINISTRATOR.to_owned() }
         }
-        (Method::Get, ["everybody"]) => session.send(ListEverybody).await,
+        (Method::Get, ["everybody"]) => HistoryRequest::ListEverybody,
         (Method::Post, ["remove"]) => {
             let Some(person) = request.body.get("person").and_then(Value::as_i64) else {
                 return Some(Err(bad("Missing or invalid person")));
             };
             let name = request.body.get("name").and_then(Value::as_str).map(str::to_owned);
             let dry_run = request.bool("dryRun").unwrap_or(false);
-            session.send(RemovePerson { person, name, dry_run, by: ADMINISTRATOR.to_owned() }).await
+            HistoryRequest::RemovePerson(RemovePerson { person, name, dry_run, by: ADMINISTRATOR.to_owned() })
         }
         (_, ["everybody" | "remove" | "generations" | "restore", ..]) => return Some(Err(unsupported())),
         _ => return None,
     };
-    Some(answer.unwrap_or_else(|_| Err(AdminError::not_found())))
+    let answer = session.ask(|answer| ToSession::Histories(wanted, answer)).await;
+    Some(answer.unwrap_or_else(|| Err(AdminError::not_found())))
 }
 
 /// Parses a request below `sessions/ID` if it belongs here.

@@ -8,9 +8,8 @@ use super::AdminState;
 use super::operation::{Answer, Operation, text};
 use super::request::{Method, Request, not_found, unsupported};
 use super::schemas::USER;
-use crate::actors::client::actor::{DescribeUser, SendAway, UserSummary};
+use crate::actors::messages::{ToClient, ToSession, UserSummary};
 use crate::actors::server::ListClients;
-use crate::actors::session::{Administer, DescribeUsers};
 use crate::rules::session::DisconnectReason;
 use crate::rules::session::admin::{AdminAnswer, AdminError, AdminRequest, kicked_by};
 
@@ -39,15 +38,15 @@ impl AdminState {
                 let found = clients.into_iter().find(|(conn, _)| conn.to_string() == uid);
                 let (conn, client) = found.ok_or_else(not_found)?;
                 let message = request.query("message");
-                if let Ok(UserSummary::In(session)) = client.send(DescribeUser).await {
+                if let Some(UserSummary::In(session)) = client.ask(ToClient::Describe).await {
                     // The session logs who kicked the user.
                     let kick = AdminRequest::KickConnection(conn, message.to_owned());
-                    if let Ok(Ok(_)) = session.send(Administer(kick)).await {
+                    if let Some(Ok(_)) = session.ask(|answer| ToSession::Administer(kick, answer)).await {
                         return Ok(json!({"status": "ok"}));
                     }
                 }
                 let message = kicked_by(message);
-                client.do_send(SendAway { reason: DisconnectReason::Kick, message });
+                client.tell(ToClient::SendAway { reason: DisconnectReason::Kick, message });
                 Ok(json!({"status": "ok"}))
             }
             _ => Err(unsupported()),
@@ -57,18 +56,18 @@ impl AdminState {
     /// Descriptions of all connected users, from their sessions or, outside of one, from their connections.
     pub(super) async fn all_users(&self) -> Result<Vec<Value>, AdminError> {
         let clients = self.server.send(ListClients).await.map_err(|_| not_found())?;
-        let summaries: Vec<_> = clients.iter().map(|(_, client)| client.send(DescribeUser)).collect();
+        let summaries: Vec<_> = clients.iter().map(|(_, client)| client.ask(ToClient::Describe)).collect();
         let (mut users, mut sessions) = (Vec::new(), HashSet::new());
         for summary in summaries {
             match summary.await {
-                Ok(UserSummary::In(session)) => drop(sessions.insert(session)),
-                Ok(UserSummary::Alone(user)) => users.push(user),
+                Some(UserSummary::In(session)) => drop(sessions.insert(session)),
+                Some(UserSummary::Alone(user)) => users.push(user),
                 // The client has disconnected meanwhile.
-                Err(_) => {}
+                None => {}
             }
         }
         for session in sessions {
-            users.extend(session.send(DescribeUsers).await.unwrap_or_default());
+            users.extend(session.ask(ToSession::DescribeUsers).await.unwrap_or_default());
         }
         users.sort_by_key(|user| user["uid"].as_str().and_then(|uid| uid.parse::<u64>().ok()));
         Ok(users)

@@ -4,6 +4,7 @@
 //! | --- | --- |
 //! | [`login`] | the login of one connection |
 //! | [`session`] | who is in a session, what each may do, what enters its history |
+//! | [`batch`] | whole frames from a client, with what they cost |
 //! | [`limits`] | how often something may be done |
 //! | [`network`] | which addresses count as one |
 //! | [`password`] | hashes of passwords |
@@ -16,6 +17,7 @@
 //!
 //! `tests/architecture.rs` checks what may be used here.
 
+pub mod batch;
 pub mod journal;
 pub mod limits;
 pub mod login;

@@ -5,26 +5,24 @@ use sha2::{Digest as _, Sha256};
 /// A random generator: SHA-256 of a secret seed and a counter.
 #[derive(Clone)]
 pub struct Rng {
-    /// `None` if the operating system gave no randomness.
+    /// `None`: it gives nothing.
     seed: Option<[u8; 32]>,
     counter: u64,
-}
-
-impl Default for Rng {
-    fn default() -> Self {
-        let mut seed = [0; 32];
-        Self { seed: getrandom::fill(&mut seed).ok().map(|()| seed), counter: 0 }
-    }
 }
 
 /// Does not print the seed, which is a secret.
 impl std::fmt::Debug for Rng {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Chance").field("counter", &self.counter).finish_non_exhaustive()
+        f.debug_struct("Rng").field("counter", &self.counter).finish_non_exhaustive()
     }
 }
 
 impl Rng {
+    /// A generator without a seed, which gives nothing: where random numbers are not wanted, or cannot be had.
+    pub fn unseeded() -> Rng {
+        Rng { seed: None, counter: 0 }
+    }
+
     /// A generator that reproduces the sequence of this seed.
     pub fn from_seed(seed: [u8; 32]) -> Rng {
         Rng { seed: Some(seed), counter: 0 }
@@ -36,7 +34,7 @@ impl Rng {
     }
 
     /// Up to 32 random bytes; `None` without a seed.
-    pub(super) fn bytes<const N: usize>(&mut self) -> Option<[u8; N]> {
+    pub(crate) fn bytes<const N: usize>(&mut self) -> Option<[u8; N]> {
         const { assert!(N <= 32) };
         let seed = self.seed?;
         self.counter += 1;
@@ -60,6 +58,7 @@ mod tests {
         assert_eq!(first, again.bytes());
         assert_ne!(first, one.bytes());
         assert_ne!(first, Rng::from_seed([2; 32]).bytes());
-        assert_ne!(Rng::default().bytes::<8>(), Rng::default().bytes());
+        assert_ne!(Rng::from_seed([1; 32]).bytes::<8>(), Rng::from_seed([2; 32]).bytes());
+        assert_eq!(Rng::unseeded().bytes::<8>(), None);
     }
 }

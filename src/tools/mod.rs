@@ -1,8 +1,10 @@
-//! Command line tools: `drawhall convert`, `inspect`, `sessions`, `check`, `repair` and `account`.
+//! Command line tools: `drawhall convert`, `inspect`, `sessions`, `check`, `repair`, `account`, `backup` and `restore`.
 
 pub mod account;
+pub mod backup;
 pub mod convert;
 pub mod inspect;
+pub mod restore;
 pub mod sessions;
 
 use std::fs::File;

@@ -3,7 +3,7 @@
 use sha2::{Digest as _, Sha256};
 
 use crate::rules::login::LoginEffect;
-use crate::rules::session::{ClientOp, Effects, SessionMachine};
+use crate::rules::session::{ClientOp, Effect, SessionMachine};
 
 /// Length of a digest in bytes: enough to notice a difference.
 const DIGEST_BYTES: usize = 8;
@@ -33,9 +33,10 @@ pub(super) fn of_login(effects: &[LoginEffect]) -> String {
 }
 
 /// The digest of a session's effects and of its state after them.
-pub(super) fn of_session(machine: &mut SessionMachine, effects: &Effects) -> String {
+pub(super) fn of_session(machine: &mut SessionMachine, effects: &[Effect]) -> String {
     let mut digest = Sha256::new();
-    for (conn, op) in &effects.sends {
+    for effect in effects {
+        let Effect::Client(conn, op) = effect else { continue };
         digest.update(conn.to_le_bytes());
         match op {
             ClientOp::Direct(bytes) => digest.update(bytes),
@@ -44,13 +45,34 @@ pub(super) fn of_session(machine: &mut SessionMachine, effects: &Effects) -> Str
             op => digest.update(debug_text(op)),
         }
     }
-    let Effects { log, changed, stats, check, exchanges, listing, reports, ended, held, answer, .. } =
-        effects;
-    let others = (log, changed, stats, check, exchanges, listing, reports, ended, held, answer);
-    digest.update(debug_text(&others));
+    digest.update(others(effects));
     let history = machine.history();
     let position = (history.size(), history.first_index(), history.last_index(), history.end());
     digest.update(format!("{position:?}"));
     digest.update(format!("{:?} {:?}", machine.state(), machine.next_deadline()));
     finish(digest)
+}
+
+/// All effects but those on clients, by kind: the form of the first traces.
+fn others(effects: &[Effect]) -> String {
+    let (mut log, mut exchanges, mut listing, mut reports) = (vec![], vec![], vec![], vec![]);
+    let (mut changed, mut stats, mut held) = (false, false, false);
+    let (mut check, mut ended, mut answer) = (None, None, None);
+    for effect in effects {
+        match effect {
+            Effect::Client(..) => {}
+            Effect::Log(entry) => log.push(entry),
+            Effect::DescriptionChanged => changed = true,
+            Effect::NumbersChanged => stats = true,
+            Effect::CheckOpword(opword) => check = Some(opword),
+            Effect::ExchangeBans(exchange) => exchanges.push(exchange),
+            Effect::Announce { url } => listing.push((url, true)),
+            Effect::Unlist { url } => listing.push((url, false)),
+            Effect::ForwardReport { address, report } => reports.push((address, report)),
+            Effect::Held => held = true,
+            Effect::Answer(given) => answer = Some(given),
+            Effect::End(files) => ended = Some(files),
+        }
+    }
+    debug_text(&(log, changed, stats, check, exchanges, listing, reports, ended, held, answer))
 }

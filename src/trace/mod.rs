@@ -24,8 +24,9 @@ use crate::config::Rules;
 use crate::config::ServerSettings;
 use crate::config::rules::RulesRecord;
 use crate::rules::login::{Arrival, LoginEffect, LoginInput};
+use crate::rules::rng::Rng;
 use crate::rules::session::input::{Input, ReaderOffsets};
-use crate::rules::session::{ConnId, Effects, SessionMachine};
+use crate::rules::session::{ConnId, Effect, SessionMachine};
 use crate::rules::time::Timestamp;
 pub use origin::Origin;
 
@@ -116,12 +117,13 @@ impl Trace {
     /// Records the start of a session.
     pub fn session(
         &self,
-        machine: &mut SessionMachine,
+        machine: &SessionMachine,
+        rng: &Rng,
         now: Timestamp,
         shared: &ServerSettings,
         beginning: Origin,
     ) {
-        let Some(seed) = machine.rng().seed() else { return };
+        let Some(seed) = rng.seed() else { return };
         self.write(&Record::Session {
             id: machine.id().to_owned(),
             now,
@@ -141,7 +143,7 @@ impl Trace {
     }
 
     /// Records the effects of that input.
-    pub fn effects(&self, number: u64, machine: &mut SessionMachine, effects: &Effects) {
+    pub fn effects(&self, number: u64, machine: &mut SessionMachine, effects: &[Effect]) {
         self.write(&Record::Output { number, digest: digest::of_session(machine, effects) });
     }
 

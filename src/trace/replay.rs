@@ -12,7 +12,7 @@ use crate::config::Rules;
 use crate::config::ServerSettings;
 use crate::rules::login::LoginMachine;
 use crate::rules::rng::Rng;
-use crate::rules::session::{ConnId, Effects, SessionMachine};
+use crate::rules::session::{ConnId, Cx, SessionMachine};
 use crate::rules::time::Timestamp;
 use crate::storage::session_dir::{LoadError, SessionDir, SessionDirError};
 use crate::trace::Origin;
@@ -86,7 +86,7 @@ pub fn run(trace: impl BufRead, mut before: impl FnMut(u64)) -> Result<Replayed,
 #[derive(Default)]
 struct Replayer {
     rules: HashMap<u64, Arc<Rules>>,
-    sessions: BTreeMap<String, SessionMachine>,
+    sessions: BTreeMap<String, (SessionMachine, Rng)>,
     logins: HashMap<ConnId, LoginMachine>,
     /// Digests of replayed inputs by number, until the recorded digest follows.
     digests: HashMap<u64, String>,
@@ -103,21 +103,21 @@ impl Replayer {
             }
             Record::Session { id, now, seed, stored, shared, beginning } => {
                 let mut machine = self.start_session(line, &id, now, *shared, *beginning)?;
-                *machine.rng() = Rng::from_seed(seed);
                 if stored {
                     machine.store();
                 }
-                self.sessions.insert(id, machine);
+                self.sessions.insert(id, (machine, Rng::from_seed(seed)));
                 self.replayed.sessions += 1;
             }
             Record::Input { number, id, now, positions, input } => {
-                let Some(machine) = self.sessions.get_mut(&id) else {
+                let Some((machine, rng)) = self.sessions.get_mut(&id) else {
                     self.replayed.skipped += 1;
                     return Ok(());
                 };
-                let mut effects = Effects::default();
+                let mut cx = Cx::new(now, rng);
                 machine.set_reader_offsets(&positions);
-                machine.handle(*input, now, &mut effects);
+                machine.handle(*input, &mut cx);
+                let effects = cx.effects;
                 self.digests.insert(number, digest::of_session(machine, &effects));
                 self.replayed.inputs += 1;
             }
@@ -156,15 +156,15 @@ impl Replayer {
         shared: ServerSettings,
         beginning: Origin,
     ) -> Result<SessionMachine, ReplayError> {
-        let mut effects = Effects::default();
+        let mut rng = Rng::unseeded();
+        let mut cx = Cx::new(now, &mut rng);
         match beginning {
             Origin::Hosted { alias, protocol, founder } => {
                 Ok(SessionMachine::new(shared, id.to_owned(), alias, protocol, founder, now))
             }
             Origin::Made { template, messages, passwords } => {
                 let id = id.to_owned();
-                let mut machine =
-                    SessionMachine::from_template(shared, id, &template, messages, now, &mut effects);
+                let mut machine = SessionMachine::from_template(shared, id, &template, messages, &mut cx);
                 for (kind, password) in &passwords {
                     machine.set_password(*kind, password);
                 }
@@ -179,7 +179,7 @@ impl Replayer {
                 let opened = opened.map_err(|source| ReplayError::SessionDir { line, source })?;
                 let loaded = opened.load(id).map_err(|source| ReplayError::Load { line, source })?;
                 self.directories.push(directory);
-                Ok(SessionMachine::restored(shared, loaded.session, Some(rest), now, &mut effects))
+                Ok(SessionMachine::restored(shared, loaded.session, Some(rest), &mut cx))
             }
         }
     }

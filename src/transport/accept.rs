@@ -67,7 +67,7 @@ pub async fn websocket(
             Err(AcceptError::Refused(refused)) => return Err(refuse(Stream::Tcp(stream), refused).await),
             source => source?,
         };
-        if let Err(limit) = permit.set_client_addr(source.unwrap_or(permit.address()), settings) {
+        if let Err(limit) = permit.follow_proxy_header(source, settings) {
             return Err(refuse(Stream::Tcp(stream), refused(limit)).await);
         }
         first = peek(&stream).await?;
@@ -123,7 +123,7 @@ fn admit(
     rules: &WebSocketRules,
     settings: &Settings,
 ) -> Result<(), Refused> {
-    let peer = permit.address();
+    let peer = permit.client_addr();
     if rules.secure && !encrypted && !permit.trusted().is_https(peer, &upgrade.forwarded) {
         return Err(Refused::forbidden("only encrypted connections (wss) are accepted"));
     }
@@ -132,9 +132,9 @@ fn admit(
         origin::log_refused(&upgrade.origin, "--websocket-allowed-origin");
         return Err(Refused::forbidden("pages of this origin may not connect"));
     }
-    let source = permit.trusted().resolve(peer, &upgrade.forwarded);
-    let source = source.map_err(|ambiguous| Refused::bad(ambiguous.reason()))?;
-    if source.direct { Ok(()) } else { permit.set_client_addr(source.address, settings).map_err(refused) }
+    let client = permit.trusted().resolve(peer, &upgrade.forwarded);
+    let client = client.map_err(|ambiguous| Refused::bad(ambiguous.reason()))?;
+    permit.set_client_addr(client, settings).map_err(refused)
 }
 
 async fn peek(stream: &TcpStream) -> io::Result<u8> {

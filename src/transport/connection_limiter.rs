@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::budget::{Budget, Budgets, spend};
 use super::forwarded::ProxyHeader;
-use super::trust::Trusted;
+use super::trust::{ClientAddr, Trusted};
 use crate::config::Settings;
 use crate::log::{Level, LogEntry, LogUser, Topic};
 use crate::metrics::METRICS;
@@ -119,10 +119,8 @@ pub struct ConnectionLimiter {
 #[derive(Debug)]
 pub struct ConnectionPermit {
     limiter: ConnectionLimiter,
-    address: IpAddr,
+    client: ClientAddr,
     limit_key: Option<IpAddr>,
-    /// A proxy has named the client.
-    proxied: bool,
     /// Counted in [`LimiterState::local`].
     is_local: bool,
     budgets: Budgets,
@@ -149,13 +147,14 @@ impl ConnectionLimiter {
     /// # Errors
     /// The limit that is reached.
     pub fn enter(&self, peer: IpAddr, settings: &Settings) -> Result<ConnectionPermit, Limit> {
-        let peer = peer.to_canonical();
+        let client = self.trusted.peer(peer);
+        let peer = client.ip();
         let limit = settings.connection_limit.0;
         let mut state = self.lock();
         if limit > 0 && state.open >= limit {
             return Err(state.unattributed.hit(Limit::Connections, peer));
         }
-        let limit_key = (!self.trusted.contains(peer)).then(|| network(peer));
+        let limit_key = (!client.is_trusted_proxy()).then(|| network(peer));
         if let Some(limit_key) = limit_key {
             state.enter(limit_key, peer, settings)?;
         }
@@ -168,9 +167,8 @@ impl ConnectionLimiter {
         drop(state);
         Ok(ConnectionPermit {
             limiter: self.clone(),
-            address: peer,
+            client,
             limit_key,
-            proxied: false,
             is_local,
             budgets: Budgets::default(),
         })
@@ -276,7 +274,12 @@ impl AddressState {
 impl ConnectionPermit {
     /// Address of the client; of the peer as long as no proxy has named a client.
     pub fn address(&self) -> IpAddr {
-        self.address
+        self.client.ip()
+    }
+
+    /// The client, as far as proxies have named it so far.
+    pub fn client_addr(&self) -> ClientAddr {
+        self.client
     }
 
     /// The network that the limits count for (the address, or its /64 network), the same for all connections of it.
@@ -285,20 +288,15 @@ impl ConnectionPermit {
         self.limit_key
     }
 
-    /// Whether the peer is a trusted proxy.
-    pub fn is_proxy(&self) -> bool {
-        self.limiter.trusted.contains(self.address)
-    }
-
     /// Whether a PROXY protocol header of the peer is to be read and believed.
     pub fn may_speak_proxy(&self) -> bool {
-        self.is_proxy() && self.limiter.trusted.believes(ProxyHeader::ProxyProtocol)
+        self.client.is_trusted_proxy() && self.limiter.trusted.believes(ProxyHeader::ProxyProtocol)
     }
 
     /// Whether the client is behind a proxy. After the warning of `MANY_LOCAL` all connections from loopback count
     /// as proxied: there must be a proxy that names no clients.
     pub fn is_proxied(&self) -> bool {
-        self.proxied || (self.is_local && self.limiter.lock().local_warned)
+        !self.client.is_direct() || (self.is_local && self.limiter.lock().local_warned)
     }
 
     /// The trusted proxies.
@@ -306,24 +304,30 @@ impl ConnectionPermit {
         &self.limiter.trusted
     }
 
-    /// Sets the client address that a trusted proxy has named, and moves the connection to the limits of that
-    /// address.
+    /// Sets the client to whom a trusted proxy has named, and moves the connection to the limits of that address.
     ///
     /// # Errors
     /// The limit that is reached.
-    pub fn set_client_addr(&mut self, source: IpAddr, settings: &Settings) -> Result<(), Limit> {
-        let source = source.to_canonical();
-        let limit_key = network(source);
+    pub fn set_client_addr(&mut self, client: ClientAddr, settings: &Settings) -> Result<(), Limit> {
+        let (address, limit_key) = (client.ip(), network(client.ip()));
         let mut state = self.limiter.lock();
-        if source != self.address && !self.limiter.trusted.contains(source) {
-            state.enter(limit_key, source, settings)?;
+        if address != self.client.ip() && !client.is_trusted_proxy() {
+            state.enter(limit_key, address, settings)?;
             state.leave(self.limit_key.replace(limit_key));
             state.local -= u32::from(std::mem::take(&mut self.is_local));
         }
         drop(state);
-        self.proxied = true;
-        self.address = source;
+        self.client = client;
         Ok(())
+    }
+
+    /// Sets the client to whom a PROXY protocol header names.
+    ///
+    /// # Errors
+    /// The limit that is reached.
+    pub fn follow_proxy_header(&mut self, named: Option<IpAddr>, settings: &Settings) -> Result<(), Limit> {
+        let client = self.trusted().after_proxy_header(self.client, named);
+        self.set_client_addr(client, settings)
     }
 
     /// Takes one token from a rate limit of the address: for a login, a password, a new session.
@@ -332,7 +336,7 @@ impl ConnectionPermit {
     /// The limit that is reached.
     pub fn try_acquire(&self, limit: Limit, settings: &Settings) -> Result<(), Limit> {
         let Some(limit_key) = self.limit_key else { return Ok(()) };
-        self.limiter.lock().try_acquire(limit, limit_key, self.address, settings)
+        self.limiter.lock().try_acquire(limit, limit_key, self.client.ip(), settings)
     }
 
     /// Takes `count` from a budget of this connection and of its address; from neither if one has less.
@@ -470,12 +474,12 @@ mod tests {
         let (limiter, settings) = (limiter(), settings(&[("connectionsPerAddress", "1")]));
         let proxied = |source: &str| {
             let mut permit = limiter.enter(ip("127.0.0.1"), &settings).unwrap();
-            permit.set_client_addr(ip(source), &settings).map(|()| permit)
+            permit.follow_proxy_header(Some(ip(source)), &settings).map(|()| permit)
         };
         let (_a, _b) = (limiter.enter(ip("127.0.0.1"), &settings), limiter.enter(ip("127.0.0.1"), &settings));
         let first = proxied("192.0.2.1").unwrap();
         assert_eq!(first.address(), ip("192.0.2.1"));
-        assert!(!first.is_proxy());
+        assert!(!first.client_addr().is_trusted_proxy());
         assert_eq!(proxied("192.0.2.1").unwrap_err(), Limit::Address);
         drop(first);
         assert!(proxied("192.0.2.1").is_ok());
@@ -554,7 +558,7 @@ mod tests {
         let (limiter, settings) = (limiter(), Settings::default());
         let enter = |_| limiter.enter(ip("127.0.0.1"), &settings).unwrap();
         let mut permits: Vec<ConnectionPermit> = (1..MANY_LOCAL).map(enter).collect();
-        permits[0].set_client_addr(ip("192.0.2.1"), &settings).unwrap();
+        permits[0].follow_proxy_header(Some(ip("192.0.2.1")), &settings).unwrap();
         let local = || {
             let state = limiter.lock();
             (state.local, state.local_warned)

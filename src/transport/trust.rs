@@ -26,32 +26,50 @@ pub struct Trusted(Arc<Rules>);
 struct Rules {
     networks: Vec<IpRange>,
     headers: Vec<ProxyHeader>,
-    /// When an [`AmbiguousSource`] was last logged: monotonic clock, milliseconds; 0 is never.
+    /// When an [`AmbiguousClientAddr`] was last logged: monotonic clock, milliseconds; 0 is never.
     ambiguous_logged: AtomicU64,
     /// The warning about a proxy that is not trusted was logged.
     untrusted_logged: AtomicBool,
 }
 
-/// Who sent a request.
+/// Who is at the other end of a connection or has sent a request: whom limits, bans and the log mean. Only [`Trusted`]
+/// makes one, for all ports.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Source {
-    /// The client's address; that of a trusted proxy if it names no client.
-    pub address: IpAddr,
-    /// There are no proxy headers: the peer itself is the client.
-    pub direct: bool,
+pub struct ClientAddr {
+    ip: IpAddr,
+    is_direct: bool,
+    is_trusted_proxy: bool,
+}
+
+impl ClientAddr {
+    /// The client's address; that of the proxy if it names no client that is believed.
+    pub fn ip(self) -> IpAddr {
+        self.ip
+    }
+
+    /// Whether the peer itself is the client: nothing says that there is a proxy in between.
+    pub fn is_direct(self) -> bool {
+        self.is_direct
+    }
+
+    /// Whether the address is that of a trusted proxy, which has named no client. Limits of one address do not apply
+    /// to it, or one proxy would lock everybody out.
+    pub fn is_trusted_proxy(self) -> bool {
+        self.is_trusted_proxy
+    }
 }
 
 /// The client address cannot be determined.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("{}", self.reason())]
-pub enum AmbiguousSource {
+pub enum AmbiguousClientAddr {
     /// A trusted proxy names the client by something that is not an address.
     Unreadable,
     /// A trusted proxy names different clients, such as in X-Real-IP and X-Forwarded-For.
     Differs,
 }
 
-impl AmbiguousSource {
+impl AmbiguousClientAddr {
     /// The text for the log and the answer.
     pub fn reason(self) -> &'static str {
         match self {
@@ -93,43 +111,63 @@ impl Trusted {
         self.0.headers.contains(&header)
     }
 
-    /// The client address of a request: from the headers if the peer is a trusted proxy, else the peer.
+    /// The client of a connection, before a proxy has named one.
+    pub fn peer(&self, peer: IpAddr) -> ClientAddr {
+        self.client_addr(peer, true)
+    }
+
+    /// The client of a connection behind its PROXY protocol header: the one that it names, else as before.
+    pub fn after_proxy_header(&self, peer: ClientAddr, named: Option<IpAddr>) -> ClientAddr {
+        self.client_addr(named.unwrap_or(peer.ip), false)
+    }
+
+    /// The client of a request: from the headers if the peer is a trusted proxy, else the peer.
     ///
     /// # Errors
     /// When the headers of a trusted proxy are unreadable or contradict each other.
-    pub fn resolve(&self, peer: IpAddr, forwarded: &ForwardedHeaders) -> Result<Source, AmbiguousSource> {
-        let (peer, direct) = (peer.to_canonical(), !forwarded.names_proxy());
-        if !self.contains(peer) {
-            self.warn_of_untrusted_proxy(peer, forwarded);
-            return Ok(Source { address: peer, direct });
+    pub fn resolve(
+        &self,
+        peer: ClientAddr,
+        forwarded: &ForwardedHeaders,
+    ) -> Result<ClientAddr, AmbiguousClientAddr> {
+        let is_direct = peer.is_direct() && !forwarded.names_proxy();
+        if !peer.is_trusted_proxy() {
+            self.warn_of_untrusted_proxy(peer.ip, forwarded);
+            return Ok(self.client_addr(peer.ip, is_direct));
         }
-        let named = self.named(forwarded).inspect_err(|ambiguous| self.log(peer, *ambiguous, forwarded))?;
-        Ok(Source { address: named.unwrap_or(peer), direct })
+        let named =
+            self.named(forwarded).inspect_err(|ambiguous| self.log(peer.ip, *ambiguous, forwarded))?;
+        Ok(self.client_addr(named.unwrap_or(peer.ip), is_direct))
+    }
+
+    fn client_addr(&self, ip: IpAddr, is_direct: bool) -> ClientAddr {
+        let ip = ip.to_canonical();
+        ClientAddr { ip, is_direct, is_trusted_proxy: self.contains(ip) }
     }
 
     /// Whether the peer is a trusted proxy that says that the client's connection to it is encrypted.
-    pub fn is_https(&self, peer: IpAddr, forwarded: &ForwardedHeaders) -> bool {
+    pub fn is_https(&self, peer: ClientAddr, forwarded: &ForwardedHeaders) -> bool {
         let http = self.0.headers.iter().any(|header| *header != ProxyHeader::ProxyProtocol);
         let only_forwarded = self.0.headers == [ProxyHeader::Forwarded];
         let says = if only_forwarded { forwarded.forwarded_says_https() } else { forwarded.says_https() };
-        http && says && self.contains(peer)
+        http && says && peer.is_trusted_proxy()
     }
 
     /// The host that the client requested, if the peer is a trusted proxy that says so.
-    pub fn requested_host<'a>(&self, peer: IpAddr, forwarded: &'a ForwardedHeaders) -> Option<&'a str> {
-        forwarded.host().filter(|_| self.contains(peer))
+    pub fn requested_host<'a>(&self, peer: ClientAddr, forwarded: &'a ForwardedHeaders) -> Option<&'a str> {
+        forwarded.host().filter(|_| peer.is_trusted_proxy())
     }
 
     /// The client that all headers name. They must agree, except that a header may name a trusted proxy where another
     /// names the client.
-    fn named(&self, forwarded: &ForwardedHeaders) -> Result<Option<IpAddr>, AmbiguousSource> {
+    fn named(&self, forwarded: &ForwardedHeaders) -> Result<Option<IpAddr>, AmbiguousClientAddr> {
         let (mut client, mut proxy) = (None, None);
         for header in &self.0.headers {
             let Some(address) = self.named_by(*header, forwarded)? else { continue };
             if self.contains(address) {
                 proxy = proxy.or(Some(address));
             } else if client.is_some_and(|other| other != address) {
-                return Err(AmbiguousSource::Differs);
+                return Err(AmbiguousClientAddr::Differs);
             } else {
                 client = Some(address);
             }
@@ -142,15 +180,15 @@ impl Trusted {
         &self,
         header: ProxyHeader,
         forwarded: &ForwardedHeaders,
-    ) -> Result<Option<IpAddr>, AmbiguousSource> {
+    ) -> Result<Option<IpAddr>, AmbiguousClientAddr> {
         let hops = forwarded.named_by(header);
         if header == ProxyHeader::RealIp && hops.iter().any(|hop| *hop != hops[0]) {
             // X-Real-IP is one address: further ones come from another sender.
-            return Err(AmbiguousSource::Differs);
+            return Err(AmbiguousClientAddr::Differs);
         }
         let mut named = None;
         for hop in hops {
-            let address = hop.map_err(|_| AmbiguousSource::Unreadable)?;
+            let address = hop.map_err(|_| AmbiguousClientAddr::Unreadable)?;
             named = Some(address);
             if !self.contains(address) {
                 break;
@@ -159,7 +197,7 @@ impl Trusted {
         Ok(named)
     }
 
-    fn log(&self, peer: IpAddr, ambiguous: AmbiguousSource, forwarded: &ForwardedHeaders) {
+    fn log(&self, peer: IpAddr, ambiguous: AmbiguousClientAddr, forwarded: &ForwardedHeaders) {
         // Zero means never.
         let (logged, now) = (&self.0.ambiguous_logged, Timestamp::now().monotonic_ms.max(1));
         let last = logged.load(Ordering::Relaxed);
@@ -212,8 +250,8 @@ mod tests {
     /// The client address of a request, `?` if it is ambiguous.
     fn from(trusted: &Trusted, peer: &str, headers: &[(&str, &str)]) -> String {
         let forwarded = ForwardedHeaders::of(headers.iter().map(|(name, value)| (*name, value.as_bytes())));
-        let source = trusted.resolve(peer.parse().unwrap(), &forwarded);
-        source.map_or("?".into(), |source| source.address.to_string())
+        let source = trusted.resolve(trusted.peer(peer.parse().unwrap()), &forwarded);
+        source.map_or("?".into(), |source| source.ip().to_string())
     }
 
     #[test]
@@ -281,6 +319,33 @@ mod tests {
     }
 
     #[test]
+    fn a_proxy_protocol_header_names_the_client_or_a_further_proxy() {
+        let trusted = Trusted::new(&ranges(&["127.0.0.0/8", "10.0.0.0/8"]));
+        let peer = trusted.peer("127.0.0.1".parse().unwrap());
+        assert!(peer.is_direct() && peer.is_trusted_proxy());
+        for (named, ip, is_trusted_proxy) in [
+            (Some("192.0.2.1"), "192.0.2.1", false),
+            (Some("::ffff:192.0.2.1"), "192.0.2.1", false),
+            (Some("10.0.0.1"), "10.0.0.1", true),
+            (None, "127.0.0.1", true),
+        ] {
+            let client = trusted.after_proxy_header(peer, named.map(|ip| ip.parse().unwrap()));
+            assert_eq!(client.ip().to_string(), ip);
+            assert_eq!(
+                (client.is_direct(), client.is_trusted_proxy()),
+                (false, is_trusted_proxy),
+                "{named:?}"
+            );
+            // The headers of a request are believed from a further proxy only.
+            let forwarded = ForwardedHeaders::of([("X-Real-IP", &b"203.0.113.5"[..])]);
+            let behind = trusted.resolve(client, &forwarded).unwrap();
+            assert_eq!(behind.ip().to_string(), if is_trusted_proxy { "203.0.113.5" } else { ip });
+            let without = trusted.resolve(client, &ForwardedHeaders::default()).unwrap();
+            assert_eq!(without, client, "a proxy stays a proxy");
+        }
+    }
+
+    #[test]
     fn only_the_configured_headers_are_used() {
         let both =
             [("X-Real-IP", "8.8.8.8"), ("X-Forwarded-For", "203.0.113.66"), ("Forwarded", "for=unknown")];
@@ -299,13 +364,13 @@ mod tests {
     #[test]
     fn a_request_with_proxy_headers_is_not_direct() {
         let trusted = Trusted::default();
+        let peer = trusted.peer("127.0.0.1".parse().unwrap());
         for name in ["Via", "X-Forwarded-Proto", "X-Forwarded-Server", "X-Real-IP", "Forwarded", "CDN-Loop"] {
             let forwarded = ForwardedHeaders::of([(name, &b""[..])]);
-            let source = trusted.resolve("127.0.0.1".parse().unwrap(), &forwarded).unwrap();
-            assert!(!source.direct, "{name}");
+            assert!(!trusted.resolve(peer, &forwarded).unwrap().is_direct(), "{name}");
         }
         let forwarded = ForwardedHeaders::of([("Host", &b"localhost"[..]), ("Origin", b"http://localhost")]);
-        assert!(trusted.resolve("127.0.0.1".parse().unwrap(), &forwarded).unwrap().direct);
+        assert!(trusted.resolve(peer, &forwarded).unwrap().is_direct());
     }
 
     #[test]
@@ -335,9 +400,11 @@ mod tests {
     #[test]
     fn https_is_believed_from_trusted_proxies_only() {
         let forwarded = ForwardedHeaders::of([("x-forwarded-proto", &b"https"[..])]);
-        let (here, there) = ("127.0.0.1".parse().unwrap(), "192.0.2.1".parse().unwrap());
-        assert!(Trusted::default().is_https(here, &forwarded));
-        assert!(!Trusted::default().is_https(there, &forwarded));
+        let trusted = Trusted::default();
+        let (here, there) =
+            (trusted.peer("127.0.0.1".parse().unwrap()), trusted.peer("192.0.2.1".parse().unwrap()));
+        assert!(trusted.is_https(here, &forwarded));
+        assert!(!trusted.is_https(there, &forwarded));
         let tcp = Trusted::with_headers(&ranges(&["127.0.0.1"]), &[ProxyHeader::ProxyProtocol]);
         assert!(!tcp.is_https(here, &forwarded), "the client wrote that");
     }

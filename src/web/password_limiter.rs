@@ -9,7 +9,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use crate::rules::limits::FailedLoginLimiter;
 use crate::rules::network::narrowest;
-use crate::transport::trust::Source;
+use crate::transport::trust::ClientAddr;
 
 /// Slow checks in parallel. They share the queue of [`BlockingPool`](crate::blocking::BlockingPool) with logins of
 /// clients.
@@ -83,8 +83,8 @@ impl HttpPasswordLimiter {
     ///
     /// # Errors
     /// [`AttemptRefused::TooMany`].
-    pub(crate) fn quick(&self, source: Source, now_ms: u64) -> Result<PasswordAttempt, AttemptRefused> {
-        let address = limit_key(source);
+    pub(crate) fn quick(&self, client: ClientAddr, now_ms: u64) -> Result<PasswordAttempt, AttemptRefused> {
+        let address = limit_key(client);
         let allowed = self.lock().failed_logins.take(address, now_ms);
         let begin =
             || PasswordAttempt { limiter: self.clone(), address, is_queued: false, _permits: [None, None] };
@@ -95,8 +95,12 @@ impl HttpPasswordLimiter {
     ///
     /// # Errors
     /// When the rate limit of the address is reached or the queue is full.
-    pub(crate) async fn slow(&self, source: Source, now_ms: u64) -> Result<PasswordAttempt, AttemptRefused> {
-        let (mut attempt, permits) = self.enqueue(limit_key(source), now_ms)?;
+    pub(crate) async fn slow(
+        &self,
+        client: ClientAddr,
+        now_ms: u64,
+    ) -> Result<PasswordAttempt, AttemptRefused> {
+        let (mut attempt, permits) = self.enqueue(limit_key(client), now_ms)?;
         // These semaphores are never closed.
         let of_address = permits.acquire_owned().await.ok();
         let of_server = self.checks.clone().acquire_owned().await.ok();
@@ -132,9 +136,9 @@ impl HttpPasswordLimiter {
 
 /// The address that attempts count for. Clients of a local proxy that names none must not count for loopback: they
 /// would lock out whoever works on the machine itself.
-fn limit_key(source: Source) -> IpAddr {
-    let by_local_proxy = source.address.is_loopback() && !source.direct;
-    if by_local_proxy { Ipv4Addr::UNSPECIFIED.into() } else { narrowest(source.address) }
+fn limit_key(client: ClientAddr) -> IpAddr {
+    let by_local_proxy = client.ip().is_loopback() && !client.is_direct();
+    if by_local_proxy { Ipv4Addr::UNSPECIFIED.into() } else { narrowest(client.ip()) }
 }
 
 impl PasswordAttempt {
@@ -166,6 +170,7 @@ mod tests {
     use std::task::{Context, Poll, Waker};
 
     use super::*;
+    use crate::transport::trust::Trusted;
 
     /// The output of a future that is ready at its first poll.
     trait PollOnce: Future + Sized {
@@ -178,8 +183,8 @@ mod tests {
     }
     impl<F: Future> PollOnce for F {}
 
-    fn ip(text: &str) -> Source {
-        Source { address: text.parse().unwrap(), direct: true }
+    fn ip(text: &str) -> ClientAddr {
+        Trusted::default().peer(text.parse().unwrap())
     }
 
     #[actix_rt::test]
@@ -208,8 +213,8 @@ mod tests {
     async fn failed_attempts_count_and_correct_ones_do_not() {
         let limiter = HttpPasswordLimiter::default();
         let begin = |text: &str, now_ms| {
-            let (limiter, source) = (limiter.clone(), ip(text));
-            async move { limiter.slow(source, now_ms).await }
+            let (limiter, client) = (limiter.clone(), ip(text));
+            async move { limiter.slow(client, now_ms).await }
         };
         for _ in 0..100 {
             begin("192.0.2.1", 0).await.unwrap_or_else(|_| panic!("correct passwords")).refund();
@@ -227,7 +232,7 @@ mod tests {
     #[actix_rt::test]
     async fn a_local_proxy_that_names_no_client_does_not_lock_out_loopback() {
         let limiter = HttpPasswordLimiter::default();
-        let proxied = Source { address: ip("127.0.0.1").address, direct: false };
+        let proxied = Trusted::default().after_proxy_header(ip("127.0.0.1"), None);
         while limiter.slow(proxied, 0).await.is_ok() {}
         assert!(limiter.slow(ip("127.0.0.1"), 0).await.is_ok());
     }

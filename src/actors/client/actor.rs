@@ -22,13 +22,12 @@ use drawhall_protocol::message::{Disconnect, Layout, Message as Decoded};
 use drawhall_protocol::reply::{ErrorReply, ServerReply};
 use tokio::sync::{OwnedSemaphorePermit, watch};
 
-use super::in_flight::InFlightBudget;
 use super::inbound::{self, Framing, Inbound};
 use super::worker::{self, ConnShared, TimeLimits};
 use super::writer::{self, Outbound};
 use crate::actors::auth::Auth;
-use crate::actors::server::{CancelEntering, ClientGone, LeaveLobby, NewClient, Server};
-use crate::actors::session::{LeaveSession, Session};
+use crate::actors::in_flight::InFlightBudget;
+use crate::actors::messages::{ServerHandle, SessionHandle, ToServer, ToSession};
 use crate::config::Rules;
 use crate::log::{Level, LogEntry, LogUser, Topic};
 use crate::metrics::METRICS;
@@ -42,7 +41,6 @@ use crate::transport::stream::Stream;
 use crate::transport::tls::Certificate;
 use encrypt::encrypt;
 pub(super) use handlers::{CloseReceived, Flushed, Proxied, ReadClosed, Received, SpeaksHttp, TimedOut};
-pub use handlers::{Deliver, DescribeUser, LobbyFrame, ReadOn, SendAway, UserSummary};
 
 /// Time-out for answers of other actors to a login. They have time-outs of their own; this is the last resort.
 const ANSWER_LIMIT: Duration = Duration::from_secs(if cfg!(test) { 1 } else { 30 });
@@ -55,7 +53,7 @@ pub struct ClientContext {
     /// Rules in force.
     pub rules: Arc<Rules>,
     /// The Server actor.
-    pub server: Addr<Server>,
+    pub server: ServerHandle,
     /// The Auth actor.
     pub auth: Addr<Auth>,
     /// Certificate, if TLS is enabled; replaced on reload.
@@ -91,7 +89,7 @@ pub struct FromWebSocket {
 /// Phase of a connection.
 enum Phase {
     Login(Box<LoginMachine>),
-    Session(Addr<Session>),
+    Session(SessionHandle),
     /// The session has ended silently: the client is echoed its own messages.
     Quiet,
     /// Disconnecting; only the outbox is still flushed.
@@ -105,7 +103,7 @@ pub struct Client {
     user: LogUser,
     phase: Phase,
     /// The session that the client is in, or hosts.
-    session: Option<Addr<Session>>,
+    session: Option<SessionHandle>,
     /// Id of the session that was found and that the client is about to join.
     found: Option<String>,
     entering: Option<String>,
@@ -235,6 +233,11 @@ impl Client {
         }
     }
 
+    /// How the session is told that the connection is closed.
+    fn leaving(&self) -> ToSession {
+        if self.was_cut { ToSession::Cut(self.conn) } else { ToSession::Leave(self.conn) }
+    }
+
     /// Closes the connection at once, against the peer's will; the session is told so.
     fn cut(&mut self, ctx: &mut Context<Self>) {
         self.was_cut = true;
@@ -250,10 +253,10 @@ impl Client {
     /// Stops reading and sending; the outbox is still flushed, and the session is told that the client has left.
     fn phase_over(&mut self) {
         if let Some(session) = self.session.take() {
-            session.do_send(LeaveSession { conn: self.conn, cut: self.was_cut });
+            session.tell(self.leaving());
         }
         if let Some(id) = self.entering.take() {
-            self.context.server.do_send(CancelEntering { id, conn: self.conn });
+            self.context.server.tell(ToServer::CancelEntering { id, conn: self.conn });
         }
         self.phase = Phase::Over;
         self.pending = BytesMut::new();
@@ -340,7 +343,7 @@ impl Client {
         self.user.id = user;
         self.answer_timer = None;
         self.phase = Phase::Session(session);
-        self.context.server.do_send(LeaveLobby { conn: self.conn });
+        self.context.server.tell(ToServer::LeaveLobby(self.conn));
     }
 }
 
@@ -351,7 +354,8 @@ impl Actor for Client {
         let Some(stream) = self.stream.take() else { return ctx.stop() };
         let limits = TimeLimits::of(self.context.rules.settings());
         let shared = ConnShared::new(self.conn, ctx.address(), limits);
-        self.context.server.do_send(NewClient { conn: self.conn, client: ctx.address() });
+        let client = ctx.address().into();
+        self.context.server.tell(ToServer::NewClient { conn: self.conn, client });
         self.shared = Some(shared.clone());
         if let Some(greeting) = self.greeting.take() {
             self.perform_one(greeting, ctx);
@@ -378,6 +382,6 @@ impl Actor for Client {
         if let Some(shared) = self.shared.take() {
             worker::forget(&shared);
         }
-        self.context.server.do_send(ClientGone { conn: self.conn });
+        self.context.server.tell(ToServer::ClientGone(self.conn));
     }
 }

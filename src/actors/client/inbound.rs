@@ -8,11 +8,11 @@ use std::rc::Rc;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
-use drawhall_protocol::frame::whole_frames_len;
 use tokio::io::{AsyncRead, ReadBuf};
 
 use super::actor::{CloseReceived, Proxied, ReadClosed, Received, SpeaksHttp};
 use super::worker::{ConnShared, with_buffer};
+use crate::rules::batch::Batch;
 use crate::transport::ReadHalf;
 use crate::transport::http;
 use crate::transport::proxy::{self, Header};
@@ -41,7 +41,7 @@ pub(super) enum Framing {
 /// Result of one read.
 #[derive(Debug, Default)]
 struct Arrived {
-    frames: Vec<u8>,
+    batch: Batch,
     /// A PROXY header was read; the client's address, if it has one.
     proxied: Option<Option<IpAddr>>,
     end: Option<End>,
@@ -93,10 +93,10 @@ impl Framing {
                 }
             }
             Self::Wire { partial, proxy: false, is_first } => {
-                let frames = split(partial, bytes);
-                *is_first &= frames.is_empty();
+                let batch = Batch::split_off(partial, bytes);
+                *is_first &= batch.is_empty();
                 let end = (*is_first && http::is_request(partial)).then_some(End::Http);
-                Arrived { frames, end, ..Arrived::default() }
+                Arrived { batch, end, ..Arrived::default() }
             }
             Self::WebSocket(decoder) => from_websocket(decoder, bytes, shared),
         }
@@ -113,29 +113,23 @@ impl Framing {
 
 fn from_websocket(decoder: &mut Decoder, mut bytes: &[u8], shared: &ConnShared) -> Arrived {
     let mut arrived = Arrived::default();
-    let control = |kind: u8, payload: &[u8]| {
-        let mut frame = Vec::new();
-        websocket::frame(kind, payload, &mut frame);
-        frame
-    };
     loop {
         match decoder.next(&mut bytes) {
             Ok(None) => return arrived,
             Ok(Some(Event::Binary)) => {
-                let message = decoder.payload();
                 // The decoder refuses longer messages.
-                let Some(len) = message.len().checked_sub(2).and_then(|n| u16::try_from(n).ok()) else {
+                if arrived.batch.push_websocket(decoder.payload()).is_err() {
                     let (code, reason) = (websocket::code::INVALID, "a message without type and user");
                     return ended(arrived, Violation { code, reason }, shared);
-                };
-                arrived.frames.extend_from_slice(&len.to_be_bytes());
-                arrived.frames.extend_from_slice(message);
+                }
             }
-            Ok(Some(Event::Ping)) => shared.send_control(control(websocket::PONG, decoder.payload())),
+            Ok(Some(Event::Ping)) => {
+                shared.send_control(websocket::frame(websocket::PONG, decoder.payload()))
+            }
             Ok(Some(Event::Pong | Event::Text)) => {}
             Ok(Some(Event::Close(_))) => {
                 let code = &decoder.payload()[..decoder.payload().len().min(2)];
-                shared.close_frame.replace(control(websocket::CLOSE, code));
+                shared.close_frame.replace(websocket::frame(websocket::CLOSE, code));
                 arrived.end = Some(End::Goodbye);
                 return arrived;
             }
@@ -166,16 +160,16 @@ pub(super) async fn read_all(
     let mut next = inbound.framing.take(&arrived, &shared);
     drop(arrived);
     let end = loop {
-        let Arrived { frames, proxied, end } = next;
+        let Arrived { batch, proxied, end } = next;
         if let Some(address) = proxied
             && shared.actor.send(Proxied { address }).await.is_err()
         {
             return None;
         }
-        if !frames.is_empty() || !inbound.framing.is_partial() {
+        if !batch.is_empty() || !inbound.framing.is_partial() {
             shared.has_received();
         }
-        if !frames.is_empty() && shared.actor.send(Received(frames)).await.is_err() {
+        if !batch.is_empty() && shared.actor.send(Received(batch)).await.is_err() {
             return None;
         }
         if let Some(end) = end {
@@ -247,47 +241,5 @@ impl Inbound {
             };
             Poll::Ready(Arrived { end: Some(end), ..Arrived::default() })
         })
-    }
-}
-
-/// Splits off the whole frames of `partial` and `arrived`; the rest stays in `partial`.
-fn split(partial: &mut Vec<u8>, arrived: &[u8]) -> Vec<u8> {
-    if partial.is_empty() {
-        let (whole, rest) = arrived.split_at(whole_frames_len(arrived));
-        *partial = rest.to_vec();
-        return whole.to_vec();
-    }
-    partial.extend_from_slice(arrived);
-    let rest = partial.split_off(whole_frames_len(partial));
-    std::mem::replace(partial, rest)
-}
-
-#[cfg(test)]
-mod tests {
-    use drawhall_protocol::Frame;
-    use proptest::prelude::*;
-
-    use super::split;
-
-    proptest! {
-        #[test]
-        fn frames_are_split_at_any_boundary(
-            sizes in prop::collection::vec(0usize..500, 1..20),
-            chunk in 1usize..700,
-        ) {
-            let bytes: Vec<u8> = sizes
-                .iter()
-                .flat_map(|n| Frame::new(64, 1, &vec![7; *n]).unwrap().as_bytes().to_vec())
-                .collect();
-            let mut partial = Vec::new();
-            let mut got = Vec::new();
-            for arrived in bytes.chunks(chunk) {
-                let batch = split(&mut partial, arrived);
-                prop_assert_eq!(drawhall_protocol::frame::whole_frames_len(&batch), batch.len());
-                got.extend(batch);
-            }
-            prop_assert_eq!(got, bytes);
-            prop_assert!(partial.is_empty());
-        }
     }
 }

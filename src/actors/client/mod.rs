@@ -3,7 +3,6 @@
 //! | file | what it does |
 //! | --- | --- |
 //! | `actor` | the Client actor: effects of login and session, messages between them and the server |
-//! | `in_flight` | back-pressure: bounds what is in flight from a client to its session |
 //! | `inbound` | reading: from the socket to whole frames |
 //! | `outbox` | what is to be sent: direct messages and history, in one order |
 //! | `relay` | wakes the writers of a worker when something enters a history |
@@ -11,7 +10,6 @@
 //! | `worker` | state shared by the clients of one worker: buffer, idle timeout, slow clients |
 
 pub mod actor;
-pub mod in_flight;
 mod inbound;
 mod outbox;
 mod relay;

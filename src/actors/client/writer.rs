@@ -88,8 +88,9 @@ impl Outbound {
             usual if usual.is_empty() => websocket::close(websocket::code::NORMAL, ""),
             words => words,
         };
-        let frames = [control, websocket::encode_wire(&messages), last];
-        batch.extend(frames.into_iter().filter(|f| !f.is_empty()).map(Bytes::from));
+        batch.extend(Some(control).filter(|f| !f.is_empty()).map(Bytes::from));
+        websocket::encode_wire(&messages, batch);
+        batch.extend(Some(last).filter(|f| !f.is_empty()).map(Bytes::from));
     }
 }
 

@@ -5,12 +5,12 @@ use tokio::sync::oneshot;
 
 use super::directory::{Entry, Missing, Waiter};
 use super::loading::emit;
-use super::{Residency, Server, notify};
-use crate::actors::client::actor::Client;
-use crate::actors::session::{Administer, Session};
+use super::{Residency, Server};
+use crate::actors::messages::{ClientHandle, SessionHandle, ToSession, notify};
+use crate::rules::rng::Rng;
 use crate::rules::session::PasswordKind;
 use crate::rules::session::admin::{AdminError, AdminRequest};
-use crate::rules::session::{ConnId, Effects, SessionMachine};
+use crate::rules::session::{ConnId, Cx, SessionMachine};
 use crate::rules::template::{Messages, Template};
 use crate::rules::time::Timestamp;
 use crate::trace::Origin;
@@ -49,21 +49,22 @@ impl Handler<TellSessions> for Server {
     fn handle(&mut self, TellSessions { message, alert }: TellSessions, _: &mut Self::Context) {
         for session in self.directory.entries().filter_map(Entry::address) {
             let (message, alert) = (message.clone(), alert.clone());
-            session.do_send(Administer(AdminRequest::Tell { message, alert }));
+            let (unread, _) = oneshot::channel();
+            session.tell(ToSession::Administer(AdminRequest::Tell { message, alert }, unread));
         }
     }
 }
 
 /// Asks for the actor of a session, which is loaded if necessary. Does not instantiate templates.
 #[derive(Message)]
-#[rtype(result = "Result<Addr<Session>, AdminError>")]
+#[rtype(result = "Result<SessionHandle, AdminError>")]
 pub struct FindActive {
     /// Id or alias.
     pub name: String,
 }
 
 impl Handler<FindActive> for Server {
-    type Result = ResponseFuture<Result<Addr<Session>, AdminError>>;
+    type Result = ResponseFuture<Result<SessionHandle, AdminError>>;
 
     fn handle(&mut self, FindActive { name }: FindActive, ctx: &mut Self::Context) -> Self::Result {
         let Some(entry) = self.directory.find(&name) else {
@@ -112,19 +113,19 @@ impl Handler<MakeSession> for Server {
         if !alias.is_empty() && (self.is_taken(alias) || self.templates.find(alias).is_some()) {
             return Err(AdminError::new(409, format!("There is a session '{alias}' already")));
         }
-        let (id, now, mut effects) = (super::new_session_id(), Timestamp::now(), Effects::default());
+        let (id, now, mut rng) = (super::new_session_id(), Timestamp::now(), Rng::unseeded());
+        let mut cx = Cx::new(now, &mut rng);
         let shared = self.rules.shared.clone();
         let origin = self.if_traced(|| Origin::Made {
             template: template.clone(),
             messages: messages.clone(),
             passwords: passwords.clone(),
         });
-        let mut machine =
-            SessionMachine::from_template(shared, id.clone(), &template, messages, now, &mut effects);
+        let mut machine = SessionMachine::from_template(shared, id.clone(), &template, messages, &mut cx);
         for (kind, password) in &passwords {
             machine.set_password(*kind, password);
         }
-        emit(&effects.log, &id);
+        emit(&cx.effects, &id);
         let begun = self.begin(machine, origin, None, now, ctx);
         begun.map(|_| id).ok_or_else(|| AdminError::new(500, "The session cannot be made"))
     }
@@ -132,14 +133,14 @@ impl Handler<MakeSession> for Server {
 
 /// Creates a session from the template of this alias, unless it exists.
 #[derive(Message)]
-#[rtype(result = "Result<Addr<Session>, AdminError>")]
+#[rtype(result = "Result<SessionHandle, AdminError>")]
 pub struct MakeFromTemplate {
     /// Alias of the template.
     pub alias: String,
 }
 
 impl Handler<MakeFromTemplate> for Server {
-    type Result = ResponseFuture<Result<Addr<Session>, AdminError>>;
+    type Result = ResponseFuture<Result<SessionHandle, AdminError>>;
 
     fn handle(
         &mut self,
@@ -168,11 +169,11 @@ impl Handler<MakeFromTemplate> for Server {
 
 /// Asks for all connections.
 #[derive(Message)]
-#[rtype(result = "Vec<(ConnId, Addr<Client>)>")]
+#[rtype(result = "Vec<(ConnId, ClientHandle)>")]
 pub struct ListClients;
 
 impl Handler<ListClients> for Server {
-    type Result = Vec<(ConnId, Addr<Client>)>;
+    type Result = Vec<(ConnId, ClientHandle)>;
 
     fn handle(&mut self, _: ListClients, _: &mut Self::Context) -> Self::Result {
         let mut clients: Vec<_> =

@@ -3,13 +3,12 @@
 use std::collections::{BTreeMap, HashMap};
 use std::net::IpAddr;
 
-use actix::Addr;
 use bytes::Bytes;
 use drawhall_protocol::reply::SessionDescription;
 use drawhall_protocol::{Frame, ProtocolVersion};
 use serde_json::json;
 
-use crate::actors::session::Session;
+use crate::actors::messages::SessionHandle;
 use crate::history::total::HistoryShare;
 use crate::rules::session::Refusal;
 use crate::rules::session::admin::AdminError;
@@ -17,7 +16,7 @@ use crate::rules::session::persistence::Suspended;
 use crate::rules::time::Timestamp;
 
 /// A continuation that waits for a session. It is called with the session or with why there is none.
-pub(super) type Waiter = Box<dyn FnOnce(Result<&Addr<Session>, Missing>)>;
+pub(super) type Waiter = Box<dyn FnOnce(Result<&SessionHandle, Missing>)>;
 
 /// Delay before the retry of reading a session, in milliseconds.
 const READ_AGAIN_MS: u64 = 3000;
@@ -76,9 +75,9 @@ impl Unreadable {
 /// Where a session is: active in memory, or stored in its files.
 pub(super) enum Residency {
     /// In memory.
-    Active(Addr<Session>),
+    Active(SessionHandle),
     /// Being unloaded; waiters are served afterwards.
-    Unloading(Addr<Session>, Vec<Waiter>),
+    Unloading(SessionHandle, Vec<Waiter>),
     /// Being loaded.
     Loading(Vec<Waiter>),
     /// In its files only, with the state that is not in them.
@@ -132,7 +131,7 @@ impl Entry {
     }
 
     /// Its actor, if it is active.
-    pub(super) fn address(&self) -> Option<&Addr<Session>> {
+    pub(super) fn address(&self) -> Option<&SessionHandle> {
         match &self.residency {
             Residency::Active(address) | Residency::Unloading(address, _) => Some(address),
             Residency::Loading(_) | Residency::Stored(_) => None,

@@ -1,20 +1,15 @@
 //! Hosting limits: number of sessions per address and in all, and the total history limit.
 
 use std::net::IpAddr;
-use std::sync::Arc;
 
 use actix::prelude::*;
-use drawhall_protocol::ProtocolVersion;
-use drawhall_protocol::command::Host;
 
 use super::{Server, new_session_id};
-use crate::actors::client::actor::Client;
-use crate::actors::client::in_flight::InFlightBudget;
-use crate::actors::session::{EnterHost, PendingEntry, Session};
+use crate::actors::messages::{HostSession, PendingEntry, SessionHandle, ToSession};
 use crate::metrics::METRICS;
 use crate::rules::login::HostRefusal;
 use crate::rules::network::widest;
-use crate::rules::session::{AuthenticatedClient, SessionMachine};
+use crate::rules::session::SessionMachine;
 use crate::rules::time::Timestamp;
 use crate::trace::Origin;
 
@@ -66,28 +61,13 @@ impl Server {
     }
 }
 
-/// Asks to host a session.
-#[derive(Message)]
-#[rtype(result = "Result<Addr<Session>, HostRefusal>")]
-pub struct HostSession {
-    /// What was asked for.
-    pub host: Box<Host>,
-    /// Its version.
-    pub protocol: ProtocolVersion,
-    /// Who hosts.
-    pub authenticated: Box<AuthenticatedClient>,
-    /// The connection.
-    pub client: Addr<Client>,
-    /// Budget of the client's in-flight messages.
-    pub in_flight_budget: Arc<InFlightBudget>,
-    /// Address for `sessionsPerAddress`, if it counts.
-    pub place: Option<IpAddr>,
-}
-
-impl Handler<HostSession> for Server {
-    type Result = Result<Addr<Session>, HostRefusal>;
-
-    fn handle(&mut self, request: HostSession, ctx: &mut Self::Context) -> Self::Result {
+impl Server {
+    /// Starts a session for a client that hosts.
+    pub(super) fn host(
+        &mut self,
+        request: HostSession,
+        ctx: &mut Context<Self>,
+    ) -> Result<SessionHandle, HostRefusal> {
         let HostSession { host, protocol, authenticated, client, in_flight_budget, place } = request;
         if self.stopping.is_some() {
             return Err(HostRefusal::Full);
@@ -113,7 +93,7 @@ impl Handler<HostSession> for Server {
         let address = self.begin(machine, origin, hosted_from, now, ctx).ok_or(HostRefusal::Full)?;
         self.lobby.remove(authenticated.conn);
         let entry = PendingEntry::to_host(client, in_flight_budget);
-        address.do_send(EnterHost { client: authenticated, host, entry });
+        address.tell(ToSession::Host { client: authenticated, host, entry });
         Ok(address)
     }
 }

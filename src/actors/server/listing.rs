@@ -13,7 +13,7 @@ use url::Url;
 use super::Server;
 use super::list_server::{Failure, announced, announcement, refusal, sessions_url, update};
 use super::listings::{AdvertisedState, Announced, Listing, ListingState, RetryLater};
-use crate::actors::session::ListingChanged;
+use crate::actors::messages::ToSession;
 use crate::config::white_list::list_server;
 use crate::log::{Level, LogEntry, Topic};
 use crate::metrics::METRICS;
@@ -52,7 +52,7 @@ impl Server {
         withdrawn: Option<&str>,
     ) {
         let Some(address) = self.directory.find(session).and_then(super::Entry::address) else { return };
-        address.do_send(ListingChanged(ListingUpdate {
+        address.tell(ToSession::Listing(ListingUpdate {
             text,
             listed: self.listed_at(session),
             announced: announced.map(str::to_owned),
@@ -307,24 +307,38 @@ pub struct ListSession {
 impl Handler<ListSession> for Server {
     type Result = Result<(), String>;
 
-    fn handle(
-        &mut self,
-        ListSession { id, url, listed }: ListSession,
-        ctx: &mut Self::Context,
-    ) -> Self::Result {
-        if !listed {
-            self.unlist(&id, (!url.is_empty()).then_some(url.as_str()), true, ctx);
-            // Also cancels the retry of a failed announcement.
-            self.listing_update(&id, None, None, Some(&url));
-            return Ok(());
+    fn handle(&mut self, wanted: ListSession, ctx: &mut Self::Context) -> Self::Result {
+        let ListSession { id, url, listed } = wanted;
+        if listed {
+            return self.announce_for_session(&id, &url, ctx);
         }
+        self.unlist_for_session(&id, &url, ctx);
+        Ok(())
+    }
+}
+
+impl Server {
+    /// Unlists a session from a list server, or from all with an empty URL, because it wants so.
+    pub(super) fn unlist_for_session(&mut self, id: &str, url: &str, ctx: &mut Context<Self>) {
+        self.unlist(id, (!url.is_empty()).then_some(url), true, ctx);
+        // Also cancels the retry of a failed announcement.
+        self.listing_update(id, None, None, Some(url));
+    }
+
+    /// Announces a session at a list server. Returns why no attempt is made; the session is told the same.
+    pub(super) fn announce_for_session(
+        &mut self,
+        id: &str,
+        url: &str,
+        ctx: &mut Context<Self>,
+    ) -> Result<(), String> {
         let rate = Rate::per_minute(ANNOUNCEMENTS_A_MINUTE);
         if !self.listings.announcing.take(rate, Timestamp::now().monotonic_ms) {
             METRICS.limits_hit.count("announcements");
             let text = "Too many sessions are being listed on this server, try again in a minute";
-            self.listing_update(&id, Some(text.to_owned()), None, None);
+            self.listing_update(id, Some(text.to_owned()), None, None);
             return Err(text.to_owned());
         }
-        self.announce_for(&id, &url, 0, ctx)
+        self.announce_for(id, url, 0, ctx)
     }
 }

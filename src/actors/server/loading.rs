@@ -8,17 +8,17 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use actix::prelude::*;
 
 use super::directory::{Entry, Missing, Residency, Unreadable, Waiter};
-use super::{
-    FoundSession, Server, Session, SessionDeps, SessionDir, SessionMachine, SessionSummary, Suspended,
-};
-use crate::actors::session::{ListingChanged, StopSession, Unload};
+use super::{FoundSession, Server, SessionDir, SessionMachine, SessionSummary, Suspended};
+use crate::actors::messages::{SessionHandle, ToSession};
+use crate::actors::session::{Session, SessionDeps};
 use crate::blocking::Job;
-use crate::log::LogEntry;
+use crate::entropy::seeded_rng;
 use crate::metrics::METRICS;
 use crate::rules::login::LookupAnswer;
+use crate::rules::rng::Rng;
 use crate::rules::session::ListingUpdate;
 use crate::rules::session::persistence::stored_description;
-use crate::rules::session::{Effects, Refusal, Rollback};
+use crate::rules::session::{Cx, Effect, Refusal, Rollback};
 use crate::rules::template::{Messages, Template};
 use crate::rules::time::Timestamp;
 use crate::storage::session_dir::{LoadError, LoadedSession};
@@ -35,9 +35,13 @@ fn created_ms(id: &str) -> Option<i64> {
     i64::try_from(ulid::Ulid::from_string(id).ok()?.timestamp_ms()).ok()
 }
 
-/// Emits log entries of a session.
-pub(super) fn emit(log: &[LogEntry], id: &str) {
-    log.iter().for_each(|entry| entry.emit(id));
+/// Logs what the making of a session has to say.
+pub(super) fn emit(effects: &[Effect], id: &str) {
+    for effect in effects {
+        if let Effect::Log(entry) = effect {
+            entry.emit(id);
+        }
+    }
 }
 
 impl Server {
@@ -164,23 +168,24 @@ impl Server {
         origin: Origin,
         ctx: &mut Context<Self>,
     ) {
-        let (now, mut effects) = (Timestamp::now(), Effects::default());
+        let (now, mut rng) = (Timestamp::now(), seeded_rng());
+        let mut cx = Cx::new(now, &mut rng);
         let shared = self.rules.shared.clone();
         let rest = if let Origin::Loaded { rest, .. } = &origin { Some(rest.clone()) } else { None };
         let LoadedSession { session, store } = loaded;
-        let mut machine = SessionMachine::restored(shared, session, rest, now, &mut effects);
+        let mut machine = SessionMachine::restored(shared, session, rest, &mut cx);
         machine.adopt_rollback(rollback);
+        emit(&cx.effects, id);
         if let Some(trace) = &self.parts.trace {
-            trace.session(&mut machine, now, &self.rules.shared, origin);
+            trace.session(&machine, &rng, now, &self.rules.shared, origin);
         }
-        emit(&effects.log, id);
         let description = machine.description(false, now);
-        let Some(address) = self.start_session(machine, Some(store), ctx) else {
+        let Some(address) = self.start_session(machine, rng, Some(store), ctx) else {
             return self.session_ended(id);
         };
         let listed = self.listed_at(id);
         if !listed.is_empty() {
-            address.do_send(ListingChanged(ListingUpdate { listed, ..ListingUpdate::default() }));
+            address.tell(ToSession::Listing(ListingUpdate { listed, ..ListingUpdate::default() }));
         }
         let Some(entry) = self.directory.find_mut(id) else { return };
         entry.describe(description);
@@ -191,7 +196,7 @@ impl Server {
             waiters.into_iter().for_each(|waiter| waiter(Ok(&address)));
         }
         if self.stopping.is_some() {
-            address.do_send(StopSession);
+            address.tell(ToSession::Stop);
         }
     }
 
@@ -199,20 +204,22 @@ impl Server {
     fn start_session(
         &mut self,
         machine: SessionMachine,
+        rng: Rng,
         store: Option<SessionFiles>,
         ctx: &mut Context<Self>,
-    ) -> Option<Addr<Session>> {
+    ) -> Option<SessionHandle> {
         let worker = self.next_worker()?;
         let recorder = self.parts.recorder.as_ref();
         let parts = SessionDeps {
-            server: ctx.address(),
+            rng,
+            server: ctx.address().into(),
             blocking_pool: self.parts.blocking_pool.clone(),
             store,
             recording: recorder.map(|r| r.recording(machine.id(), machine.alias())),
             trace: self.parts.trace.clone(),
             share: self.histories.share(),
         };
-        Some(Session::start_in_arbiter(&worker, move |_| Session::new(machine, parts)))
+        Some(Session::start_in_arbiter(&worker, move |_| Session::new(machine, parts)).into())
     }
 
     /// The origin of a session, for a trace.
@@ -228,7 +235,8 @@ impl Server {
         hosted_from: Option<IpAddr>,
         now: Timestamp,
         ctx: &mut Context<Self>,
-    ) -> Option<Addr<Session>> {
+    ) -> Option<SessionHandle> {
+        let rng = seeded_rng();
         let store = match &self.parts.session_dir {
             Some(session_dir) => {
                 machine.store();
@@ -237,10 +245,10 @@ impl Server {
             None => None,
         };
         if let (Some(trace), Some(origin)) = (&self.parts.trace, origin) {
-            trace.session(&mut machine, now, &self.rules.shared, origin);
+            trace.session(&machine, &rng, now, &self.rules.shared, origin);
         }
         let (description, protocol) = (machine.description(false, now), machine.protocol().clone());
-        let address = self.start_session(machine, store, ctx)?;
+        let address = self.start_session(machine, rng, store, ctx)?;
         self.announce(&description, false);
         let residency = Residency::Active(address.clone());
         let mut entry = Entry::new(description, protocol, residency, self.histories.share());
@@ -378,16 +386,16 @@ impl Server {
             // Nothing would stop it or close its files.
             Ok(_) if self.stopping.is_some() => None,
             Ok(messages) => {
-                let (now, mut effects) = (Timestamp::now(), Effects::default());
+                let (now, mut rng) = (Timestamp::now(), Rng::unseeded());
+                let mut cx = Cx::new(now, &mut rng);
                 let shared = self.rules.shared.clone();
                 let origin = self.if_traced(|| Origin::Made {
                     template: Box::new(template.clone()),
                     messages: messages.clone(),
                     passwords: Vec::new(),
                 });
-                let machine =
-                    SessionMachine::from_template(shared, id.clone(), template, messages, now, &mut effects);
-                emit(&effects.log, &id);
+                let machine = SessionMachine::from_template(shared, id.clone(), template, messages, &mut cx);
+                emit(&cx.effects, &id);
                 self.begin(machine, origin, None, now, ctx)
             }
             Err(error) => {
@@ -406,40 +414,20 @@ impl Server {
     }
 }
 
-/// A session has been empty for `sessionUnloadTime` and asks to unload.
-#[derive(Message)]
-#[rtype(result = "()")]
-pub struct RequestUnload {
-    /// The session.
-    pub id: String,
-}
-
-impl Handler<RequestUnload> for Server {
-    type Result = ();
-
-    fn handle(&mut self, RequestUnload { id }: RequestUnload, _: &mut Self::Context) {
-        let Some(entry) = self.directory.find_mut(&id) else { return };
+impl Server {
+    /// A session has been empty for `sessionUnloadTime`: unloads it.
+    pub(super) fn request_unload(&mut self, id: &str) {
+        let Some(entry) = self.directory.find_mut(id) else { return };
         if let Residency::Active(address) = &entry.residency {
             let address = address.clone();
-            address.do_send(Unload);
+            address.tell(ToSession::Unload);
             entry.residency = Residency::Unloading(address, Vec::new());
         }
     }
-}
 
-/// A session declines to unload.
-#[derive(Message)]
-#[rtype(result = "()")]
-pub struct UnloadDeclined {
-    /// The session.
-    pub id: String,
-}
-
-impl Handler<UnloadDeclined> for Server {
-    type Result = ();
-
-    fn handle(&mut self, UnloadDeclined { id }: UnloadDeclined, _: &mut Self::Context) {
-        let Some(entry) = self.directory.find_mut(&id) else { return };
+    /// A session goes on: those who waited for it enter it.
+    pub(super) fn unload_declined(&mut self, id: &str) {
+        let Some(entry) = self.directory.find_mut(id) else { return };
         let Some(address) = entry.address().cloned() else { return };
         let residency = std::mem::replace(&mut entry.residency, Residency::Active(address.clone()));
         if let Residency::Unloading(_, waiters) = residency {

@@ -9,7 +9,7 @@ use drawhall_protocol::reply::{LoginReply, ServerReply, SessionDescription};
 
 use super::Server;
 use super::directory::{self, Entry};
-use crate::actors::client::actor::LobbyFrame;
+use crate::actors::messages::{EnterLobby, ToClient};
 use crate::rules::session::ConnId;
 use crate::rules::time::Timestamp;
 
@@ -48,7 +48,7 @@ impl Server {
     fn to_lobby(&self, frame: &Bytes, shown: impl Fn(&LobbyClient) -> bool) {
         for (conn, _) in self.lobby.waiting.iter().filter(|(_, w)| w.changes && shown(w)) {
             if let Some(connection) = self.connections.get(conn) {
-                connection.client.do_send(LobbyFrame(frame.clone()));
+                connection.client.tell(ToClient::LobbyFrame(frame.clone()));
             }
         }
     }
@@ -116,24 +116,9 @@ impl Server {
     }
 }
 
-/// A client has logged in: send it the welcome, then updates.
-#[derive(Message)]
-#[rtype(result = "()")]
-pub struct EnterLobby {
-    /// The connection.
-    pub conn: ConnId,
-    /// Include unlisted sessions.
-    pub moderator: bool,
-    /// Send the list with the welcome.
-    pub list_now: bool,
-    /// Send updates.
-    pub list_changes: bool,
-}
-
-impl Handler<EnterLobby> for Server {
-    type Result = ();
-
-    fn handle(&mut self, enter: EnterLobby, _: &mut Self::Context) {
+impl Server {
+    /// A client has logged in: sends it the welcome, then updates.
+    pub(super) fn enter_lobby(&mut self, enter: EnterLobby) {
         let Some(connection) = self.connections.get(&enter.conn) else { return };
         let title = &self.rules.settings().server_title;
         let templates = if enter.list_now { self.listed_templates(enter.moderator) } else { Vec::new() };
@@ -141,7 +126,7 @@ impl Handler<EnterLobby> for Server {
         let entries = self.directory.entries().filter(shown).map(Entry::json);
         let sessions: Vec<&str> = entries.chain(templates.iter().map(String::as_str)).collect();
         for frame in directory::welcome(title, &sessions) {
-            connection.client.do_send(LobbyFrame(frame));
+            connection.client.tell(ToClient::LobbyFrame(frame));
         }
         let unseen = if enter.list_now || !enter.list_changes {
             HashSet::new()
@@ -151,20 +136,9 @@ impl Handler<EnterLobby> for Server {
         let (moderator, changes) = (enter.moderator, enter.list_changes);
         self.lobby.waiting.insert(enter.conn, LobbyClient { moderator, changes, unseen });
     }
-}
 
-/// A client has joined a session.
-#[derive(Message)]
-#[rtype(result = "()")]
-pub struct LeaveLobby {
-    /// The connection.
-    pub conn: ConnId,
-}
-
-impl Handler<LeaveLobby> for Server {
-    type Result = ();
-
-    fn handle(&mut self, LeaveLobby { conn }: LeaveLobby, _: &mut Self::Context) {
+    /// A client has joined a session.
+    pub(super) fn leave_lobby(&mut self, conn: ConnId) {
         self.lobby.waiting.remove(&conn);
         if let Some(connection) = self.connections.get_mut(&conn) {
             connection.without_session = None;

@@ -18,14 +18,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use actix::prelude::*;
-use drawhall_protocol::ProtocolVersion;
 use drawhall_protocol::reply::SessionDescription;
 use tokio::sync::oneshot;
 
-use crate::actors::client::actor::{Client, SendAway};
-use crate::actors::session::{
-    JoinSession, LeaveSession, LookUpSession, PendingEntry, ReportFromOutside, Session, SessionDeps,
-    SetServerSettings, StopSession,
+use crate::actors::messages::{
+    Answer, ClientHandle, FoundSession, NewRules, PendingEntry, ToClient, ToServer, ToSession, notify,
 };
 use crate::blocking::BlockingPool;
 use crate::config::Rules;
@@ -43,15 +40,12 @@ use crate::storage::template::Templates;
 use crate::trace::Trace;
 pub use admin::{FindActive, ListClients, ListSessions, MakeFromTemplate, MakeSession, TellSessions};
 use directory::{Directory, Entry, Missing, Residency, Waiter};
-pub use hosting::HostSession;
 use list_server::ListServers;
 pub use listing::ListSession;
 use listings::Listings;
-pub use loading::{NewTemplates, RequestUnload, UnloadDeclined};
+pub use loading::NewTemplates;
 use lobby::Lobby;
-pub use lobby::{EnterLobby, LeaveLobby};
 use reports::Reports;
-pub use reports::SendReport;
 
 /// Time-out for clients to read the shutdown message.
 const STOP_LIMIT: Duration = Duration::from_secs(5);
@@ -60,7 +54,7 @@ const LINGER_INTERVAL: Duration = Duration::from_secs(15);
 
 /// A connection.
 struct Connection {
-    client: Addr<Client>,
+    client: ClientHandle,
     /// Since when it is in no session, monotonic milliseconds.
     without_session: Option<u64>,
 }
@@ -150,7 +144,7 @@ impl Server {
         for connection in self.connections.values() {
             if connection.without_session.is_some_and(|since| now.saturating_sub(since) >= limit) {
                 let message = "the server (lingering without session)".to_owned();
-                connection.client.do_send(SendAway { reason: DisconnectReason::Kick, message });
+                connection.client.tell(ToClient::SendAway { reason: DisconnectReason::Kick, message });
             }
         }
     }
@@ -164,11 +158,6 @@ impl Server {
             notify(done, ());
         }
     }
-}
-
-/// Answers somebody who waits. One who has timed out or gone needs no answer, so it does not matter if sending fails.
-pub(crate) fn notify<T>(waiting: oneshot::Sender<T>, answer: T) {
-    let _ = waiting.send(answer);
 }
 
 fn new_session_id() -> String {
@@ -190,44 +179,150 @@ impl Actor for Server {
     }
 }
 
-/// A new connection.
-#[derive(Message)]
-#[rtype(result = "()")]
-pub struct NewClient {
-    /// The connection.
-    pub conn: ConnId,
-    /// Its actor.
-    pub client: Addr<Client>,
-}
-
-impl Handler<NewClient> for Server {
+impl Handler<ToServer> for Server {
     type Result = ();
 
-    fn handle(&mut self, NewClient { conn, client }: NewClient, _: &mut Self::Context) {
+    fn handle(&mut self, message: ToServer, ctx: &mut Self::Context) {
+        match message {
+            ToServer::NewClient { conn, client } => self.new_client(conn, client),
+            ToServer::ClientGone(conn) => self.client_gone(conn),
+            ToServer::EnterLobby(enter) => self.enter_lobby(enter),
+            ToServer::LeaveLobby(conn) => self.leave_lobby(conn),
+            ToServer::LookUp { session, invite, sid, answer } => {
+                self.look_up(&session, (invite, sid), answer, ctx);
+            }
+            ToServer::FindSession { session, answer } => notify(answer, self.find_session(&session)),
+            ToServer::EnterSession { id, request, entry } => self.enter_session(&id, request, entry, ctx),
+            ToServer::CancelEntering { id, conn } => self.cancel_entering(&id, conn, ctx),
+            ToServer::Host(wanted, answer) => {
+                let hosted = self.host(*wanted, ctx);
+                notify(answer, hosted);
+            }
+            ToServer::ReportSession { session, user, reason } => {
+                self.report_session(&session, user, reason, ctx);
+            }
+            ToServer::SessionChanged { description, announce } => {
+                self.session_changed(&description, announce, ctx);
+            }
+            ToServer::SessionEnded { id, rest } => self.session_over(&id, rest, ctx),
+            ToServer::RequestUnload { id } => self.request_unload(&id),
+            ToServer::UnloadDeclined { id } => self.unload_declined(&id),
+            // The session is told why no attempt is made.
+            ToServer::Announce { id, url } => drop(self.announce_for_session(&id, &url, ctx)),
+            ToServer::Unlist { id, url } => self.unlist_for_session(&id, &url, ctx),
+            ToServer::SendReport { id, address, report } => self.send_report(id, address, report, ctx),
+        }
+    }
+}
+
+impl Server {
+    fn new_client(&mut self, conn: ConnId, client: ClientHandle) {
         if self.stopping.is_some() {
             let message = "Server shutting down".to_owned();
-            client.do_send(SendAway { reason: DisconnectReason::Shutdown, message });
+            client.tell(ToClient::SendAway { reason: DisconnectReason::Shutdown, message });
         }
         self.connections
             .insert(conn, Connection { client, without_session: Some(Timestamp::now().monotonic_ms) });
     }
-}
 
-/// A connection has closed.
-#[derive(Message)]
-#[rtype(result = "()")]
-pub struct ClientGone {
-    /// The connection.
-    pub conn: ConnId,
-}
-
-impl Handler<ClientGone> for Server {
-    type Result = ();
-
-    fn handle(&mut self, ClientGone { conn }: ClientGone, _: &mut Self::Context) {
+    fn client_gone(&mut self, conn: ConnId) {
         self.connections.remove(&conn);
         self.lobby.remove(conn);
         self.stopped_if_idle();
+    }
+
+    fn look_up(
+        &mut self,
+        session: &str,
+        question: (String, String),
+        answer: Answer<LookupAnswer>,
+        ctx: &mut Context<Self>,
+    ) {
+        let (invite, sid) = question;
+        if let Some(found) = self.look_up_template(session, &invite) {
+            return notify(answer, found);
+        }
+        let waiter: Waiter = Box::new(move |address| match address {
+            Ok(address) => address.tell(ToSession::LookUp { invite, sid, answer }),
+            Err(missing @ Missing::Unreadable(_)) => {
+                notify(answer, LookupAnswer::Refused(missing.refusal()));
+            }
+            Err(Missing::NotFound) => notify(answer, LookupAnswer::NotFound),
+        });
+        self.with_session(session, waiter, ctx);
+    }
+
+    fn find_session(&mut self, session: &str) -> Option<FoundSession> {
+        let found = self.directory.find(session);
+        let found =
+            found.map(|e| FoundSession { id: e.description.id.clone(), protocol: e.protocol.clone() });
+        found.or_else(|| self.find_template(session))
+    }
+
+    /// Lets a client join a session that was found; the session answers the client.
+    fn enter_session(
+        &mut self,
+        id: &str,
+        request: Box<JoinRequest>,
+        entry: PendingEntry,
+        ctx: &mut Context<Self>,
+    ) {
+        let waiter: Waiter = Box::new(move |address| match address {
+            Ok(session) => session.tell(ToSession::Join { request, entry }),
+            Err(missing) => entry.refuse(missing.refusal()),
+        });
+        self.with_session(id, waiter, ctx);
+    }
+
+    /// A client that was about to join has gone.
+    fn cancel_entering(&mut self, id: &str, conn: ConnId, ctx: &mut Context<Self>) {
+        let unloaded = self.directory.find(id).is_none_or(|e| matches!(e.residency, Residency::Stored(_)));
+        if !unloaded || self.is_instantiating(id) {
+            let waiter: Waiter = Box::new(move |session| {
+                if let Ok(session) = session {
+                    session.tell(ToSession::Leave(conn));
+                }
+            });
+            self.with_session(id, waiter, ctx);
+        }
+    }
+
+    fn session_changed(&mut self, description: &SessionDescription, announce: bool, ctx: &mut Context<Self>) {
+        let Some(entry) = self.directory.find_mut(&description.id) else { return };
+        entry.describe(description.clone());
+        let shown = announce.then(|| entry.show());
+        if description.unlisted {
+            self.unlist(&description.id, None, true, ctx);
+        }
+        if let Some(was_listed) = shown {
+            self.announce_change(description, was_listed, ctx);
+        }
+    }
+
+    /// A session has ended, or was suspended at shutdown or after a crash.
+    fn session_over(&mut self, id: &str, rest: Option<Suspended>, ctx: &mut Context<Self>) {
+        match rest {
+            Some(rest) => self.unloaded(id, rest, ctx),
+            None => {
+                // At shutdown, stored sessions stay announced for the next start.
+                if self.stopping.is_none() {
+                    self.unlist(id, None, false, ctx);
+                }
+                self.session_ended(id);
+            }
+        }
+        self.stopped_if_idle();
+    }
+
+    fn report_session(&mut self, session: &str, user: LogUser, reason: String, ctx: &mut Context<Self>) {
+        if self.directory.find(session).is_some() && self.reports.may_come_in(user.address) {
+            let waiter: Waiter = Box::new(move |address| {
+                if let Ok(address) = address {
+                    address.tell(ToSession::ReportFromOutside { user, reason });
+                }
+            });
+            self.with_session(session, waiter, ctx);
+        }
     }
 }
 
@@ -253,212 +348,12 @@ impl Handler<GetLoad> for Server {
     }
 }
 
-/// Looks up a session or template.
-#[derive(Message)]
-#[rtype(result = "LookupAnswer")]
-pub struct LookUp {
-    /// Id or alias.
-    pub session: String,
-    /// Invite secret, empty without.
-    pub invite: String,
-    /// System id of the client, empty if it is not known yet.
-    pub sid: String,
-}
-
-impl Handler<LookUp> for Server {
-    type Result = ResponseFuture<LookupAnswer>;
-
-    fn handle(&mut self, LookUp { session, invite, sid }: LookUp, ctx: &mut Self::Context) -> Self::Result {
-        if let Some(answer) = self.look_up_template(&session, &invite) {
-            return Box::pin(async move { answer });
-        }
-        let (ask, asked) = oneshot::channel();
-        let waiter: Waiter = Box::new(move |address| {
-            notify(ask, address.map(|a| a.send(LookUpSession { invite, sid })));
-        });
-        self.with_session(&session, waiter, ctx);
-        Box::pin(async move {
-            match asked.await {
-                Ok(Ok(answer)) => answer.await.unwrap_or(LookupAnswer::NotFound),
-                Ok(Err(missing @ Missing::Unreadable(_))) => LookupAnswer::Refused(missing.refusal()),
-                Ok(Err(Missing::NotFound)) | Err(_) => LookupAnswer::NotFound,
-            }
-        })
-    }
-}
-
-/// Finds a session.
-#[derive(Message)]
-#[rtype(result = "Option<FoundSession>")]
-pub struct FindSession {
-    /// Id or alias.
-    pub session: String,
-}
-
-/// Answer to [`FindSession`].
-pub struct FoundSession {
-    /// Its id.
-    pub id: String,
-    /// Its protocol version.
-    pub protocol: ProtocolVersion,
-}
-
-impl Handler<FindSession> for Server {
-    type Result = MessageResult<FindSession>;
-
-    fn handle(&mut self, FindSession { session }: FindSession, _: &mut Self::Context) -> Self::Result {
-        let found = self
-            .directory
-            .find(&session)
-            .map(|e| FoundSession { id: e.description.id.clone(), protocol: e.protocol.clone() });
-        MessageResult(found.or_else(|| self.find_template(&session)))
-    }
-}
-
-/// Lets a client join a session that was found; the session answers the client.
-#[derive(Message)]
-#[rtype(result = "()")]
-pub struct EnterSession {
-    /// Its id.
-    pub id: String,
-    /// The request.
-    pub request: Box<JoinRequest>,
-    /// The client, which is answered in any case.
-    pub entry: PendingEntry,
-}
-
-impl Handler<EnterSession> for Server {
-    type Result = ();
-
-    fn handle(&mut self, enter: EnterSession, ctx: &mut Self::Context) {
-        let EnterSession { id, request, entry } = enter;
-        let waiter: Waiter = Box::new(move |address| match address {
-            Ok(session) => session.do_send(JoinSession { request, entry }),
-            Err(missing) => entry.refuse(missing.refusal()),
-        });
-        self.with_session(&id, waiter, ctx);
-    }
-}
-
-/// A client that was about to join has gone.
-#[derive(Message)]
-#[rtype(result = "()")]
-pub struct CancelEntering {
-    /// The session.
-    pub id: String,
-    /// The connection.
-    pub conn: ConnId,
-}
-
-impl Handler<CancelEntering> for Server {
-    type Result = ();
-
-    fn handle(&mut self, CancelEntering { id, conn }: CancelEntering, ctx: &mut Self::Context) {
-        let unloaded = self.directory.find(&id).is_none_or(|e| matches!(e.residency, Residency::Stored(_)));
-        if !unloaded || self.is_instantiating(&id) {
-            let waiter: Waiter = Box::new(move |session| {
-                if let Ok(session) = session {
-                    session.do_send(LeaveSession { conn, cut: false });
-                }
-            });
-            self.with_session(&id, waiter, ctx);
-        }
-    }
-}
-
-/// The description of a session has changed.
-#[derive(Message)]
-#[rtype(result = "()")]
-pub struct SessionChanged {
-    /// The description.
-    pub description: SessionDescription,
-    /// Show the change to the lobby now.
-    pub announce: bool,
-}
-
-impl Handler<SessionChanged> for Server {
-    type Result = ();
-
-    fn handle(&mut self, change: SessionChanged, ctx: &mut Self::Context) {
-        let Some(entry) = self.directory.find_mut(&change.description.id) else { return };
-        entry.describe(change.description.clone());
-        let shown = change.announce.then(|| entry.show());
-        if change.description.unlisted {
-            self.unlist(&change.description.id, None, true, ctx);
-        }
-        if let Some(was_listed) = shown {
-            self.announce_change(&change.description, was_listed, ctx);
-        }
-    }
-}
-
-/// A session has ended, or was suspended at shutdown or after a crash.
-#[derive(Message)]
-#[rtype(result = "()")]
-pub struct SessionEnded {
-    /// Its id.
-    pub id: String,
-    /// State to load it again from, if it can be.
-    pub rest: Option<Suspended>,
-}
-
-impl Handler<SessionEnded> for Server {
-    type Result = ();
-
-    fn handle(&mut self, SessionEnded { id, rest }: SessionEnded, ctx: &mut Self::Context) {
-        match rest {
-            Some(rest) => self.unloaded(&id, rest, ctx),
-            None => {
-                // At shutdown, stored sessions stay announced for the next start.
-                if self.stopping.is_none() {
-                    self.unlist(&id, None, false, ctx);
-                }
-                self.session_ended(&id);
-            }
-        }
-        self.stopped_if_idle();
-    }
-}
-
-/// Abuse report by a client that is not in the session.
-#[derive(Message)]
-#[rtype(result = "()")]
-pub struct ReportSession {
-    /// Id or alias.
-    pub session: String,
-    /// Who reports.
-    pub user: LogUser,
-    /// What is wrong.
-    pub reason: String,
-}
-
-impl Handler<ReportSession> for Server {
-    type Result = ();
-
-    fn handle(&mut self, report: ReportSession, ctx: &mut Self::Context) {
-        let ReportSession { session, user, reason } = report;
-        if self.directory.find(&session).is_some() && self.reports.may_come_in(user.address) {
-            let waiter: Waiter = Box::new(move |address| {
-                if let Ok(address) = address {
-                    address.do_send(ReportFromOutside { user, reason });
-                }
-            });
-            self.with_session(&session, waiter, ctx);
-        }
-    }
-}
-
-/// New rules are in force.
-#[derive(Message)]
-#[rtype(result = "()")]
-pub struct NewRules(pub Arc<Rules>);
-
 impl Handler<NewRules> for Server {
     type Result = ();
 
     fn handle(&mut self, NewRules(rules): NewRules, _: &mut Self::Context) {
         for session in self.directory.entries().filter_map(Entry::address) {
-            session.do_send(SetServerSettings(rules.shared.clone()));
+            session.tell(ToSession::Settings(rules.shared.clone()));
         }
         if let Some(session_dir) = &self.parts.session_dir {
             session_dir.syncer().set_interval(Duration::from_millis(rules.settings().sync_interval.0));
@@ -486,13 +381,13 @@ impl Handler<Stop> for Server {
         let (done, stopped) = oneshot::channel();
         self.stopping = Some(done);
         for session in self.directory.entries().filter_map(Entry::address) {
-            session.do_send(StopSession);
+            session.tell(ToSession::Stop);
         }
         for connection in self.connections.values() {
             // Clients in a session are disconnected by it.
             if connection.without_session.is_some() {
                 let message = "Server shutting down".to_owned();
-                connection.client.do_send(SendAway { reason: DisconnectReason::Shutdown, message });
+                connection.client.tell(ToClient::SendAway { reason: DisconnectReason::Shutdown, message });
             }
         }
         let withdrawn = self.withdraw_all();

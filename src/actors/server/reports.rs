@@ -7,7 +7,7 @@ use reqwest::Method;
 use serde_json::Value;
 
 use super::Server;
-use crate::actors::session::ReportSent;
+use crate::actors::messages::ToSession;
 use crate::http::{Http, HttpError, RequestLimits};
 use crate::metrics::METRICS;
 use crate::rules::limits::{AddressBuckets, Bucket, REPORTS_A_MINUTE, Rate};
@@ -52,18 +52,6 @@ impl Reports {
     }
 }
 
-/// Forwards an abuse report.
-#[derive(Message)]
-#[rtype(result = "()")]
-pub struct SendReport {
-    /// The session.
-    pub id: String,
-    /// Address of the reporter.
-    pub address: Option<IpAddr>,
-    /// The body of the request.
-    pub report: Value,
-}
-
 /// Class of an error for moderators; details go to the log.
 fn class_of(error: &HttpError) -> &'static str {
     match error {
@@ -73,10 +61,23 @@ fn class_of(error: &HttpError) -> &'static str {
     }
 }
 
-impl Handler<SendReport> for Server {
-    type Result = ();
+impl Server {
+    fn report_sent(&self, session: &str, error: Option<String>) {
+        if let Some(address) = self.directory.find(session).and_then(super::Entry::address) {
+            address.tell(ToSession::ReportSent { error });
+        }
+    }
+}
 
-    fn handle(&mut self, SendReport { id, address, report }: SendReport, ctx: &mut Self::Context) {
+impl Server {
+    /// Forwards an abuse report.
+    pub(super) fn send_report(
+        &mut self,
+        id: String,
+        address: Option<IpAddr>,
+        report: Value,
+        ctx: &mut Context<Self>,
+    ) {
         let Some(url) = self.rules.shared.report_url.clone() else { return };
         if !take(&mut self.reports.sent, address) {
             METRICS.limits_hit.count("reports");
@@ -98,13 +99,5 @@ impl Handler<SendReport> for Server {
             }
         };
         ctx.spawn(sent.into_actor(self).map(move |sent, server, _| server.report_sent(&id, sent.err())));
-    }
-}
-
-impl Server {
-    fn report_sent(&self, session: &str, error: Option<String>) {
-        if let Some(address) = self.directory.find(session).and_then(super::Entry::address) {
-            address.do_send(ReportSent { error });
-        }
     }
 }

@@ -3,12 +3,10 @@
 //! It stays on one worker thread. Messages and history are sent at once in a quiet session, and gathered for a few
 //! milliseconds in a busy one.
 
-mod entry;
 mod persist;
 mod rebuild;
 mod restore;
 
-use crate::rules::session::ListingUpdate;
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
@@ -17,18 +15,20 @@ use actix::prelude::*;
 use drawhall_protocol::command::Host;
 use drawhall_protocol::reply::ServerReply;
 
-use crate::actors::client::actor::{Deliver, ReadOn};
-use crate::actors::client::in_flight::InFlightBudget;
-use crate::actors::server::{ListSession, SendReport, Server, SessionChanged, SessionEnded};
+use crate::actors::in_flight::InFlightBudget;
+use crate::actors::messages::{
+    Answer, PendingEntry, ServerHandle, SessionHandle, ToClient, ToServer, ToSession, notify,
+};
 use crate::blocking::{BlockingPool, Job};
-use crate::config::ServerSettings;
 use crate::history::total::HistoryShare;
-use crate::log::{Level, LogEntry, LogUser, Topic};
+use crate::log::{Level, LogEntry, Topic};
+use crate::rules::batch::Batch;
 use crate::rules::login::LookupAnswer;
 use crate::rules::password::BUSY_TEXT;
+use crate::rules::rng::Rng;
 use crate::rules::session::admin::{AdminAnswer, AdminError, AdminRequest};
 use crate::rules::session::commands::gain_op;
-use crate::rules::session::effects::{ClientOp, ConnId, DisconnectReason, Effects, Refusal};
+use crate::rules::session::effects::{ClientOp, ConnId, Cx, DisconnectReason, Effect, Refusal};
 use crate::rules::session::input::Input;
 use crate::rules::session::member::{AuthenticatedClient, JoinRequest};
 use crate::rules::session::persistence::Suspended;
@@ -39,10 +39,6 @@ use crate::storage::recorder::Recording;
 use crate::storage::session_dir::SessionDir;
 use crate::storage::session_files::SessionFiles;
 use crate::trace::Trace;
-pub use entry::PendingEntry;
-pub use persist::Unload;
-pub use rebuild::{ListEverybody, RemovePerson};
-pub use restore::{GoBack, ListGenerations};
 
 /// Upper bound for `gatherTime`, in milliseconds.
 const MAX_GATHER_MS: u64 = 50;
@@ -82,7 +78,7 @@ impl MemberHandle {
     /// Releases in-flight cost, and resumes reading from the client if it was paused (back-pressure).
     fn release(&self, cost: usize) {
         if cost > 0 && self.entry.in_flight_budget().release(cost) {
-            self.entry.client().do_send(ReadOn);
+            self.entry.client().tell(ToClient::ReadOn);
         }
     }
 }
@@ -90,7 +86,9 @@ impl MemberHandle {
 /// What a session's actor needs besides the machine.
 #[allow(missing_docs, reason = "the names say it")]
 pub struct SessionDeps {
-    pub server: Addr<Server>,
+    /// Random numbers for the rules.
+    pub rng: Rng,
+    pub server: ServerHandle,
     pub blocking_pool: BlockingPool,
     /// `None` for a session in memory only.
     pub store: Option<SessionFiles>,
@@ -105,9 +103,12 @@ pub struct SessionDeps {
 /// The Session actor.
 pub struct Session {
     machine: SessionMachine,
-    server: Addr<Server>,
+    rng: Rng,
+    /// An empty list of effects, to be filled again.
+    spare: Vec<Effect>,
+    server: ServerHandle,
     blocking_pool: BlockingPool,
-    address: Option<Addr<Session>>,
+    address: Option<SessionHandle>,
     members: HashMap<ConnId, MemberHandle>,
     /// Running password verifications.
     checks: Vec<PasswordCheck>,
@@ -142,13 +143,15 @@ pub struct Session {
 impl Session {
     /// An actor for this machine. It records the session if `parts` has a recording.
     pub fn new(mut machine: SessionMachine, parts: SessionDeps) -> Self {
-        let SessionDeps { server, blocking_pool, store, recording, trace, mut share } = parts;
+        let SessionDeps { rng, server, blocking_pool, store, recording, trace, mut share } = parts;
         share.set(machine.history().size());
         if recording.is_some() {
             machine.record();
         }
         Self {
             machine,
+            rng,
+            spare: Vec::new(),
             server,
             blocking_pool,
             address: None,
@@ -175,42 +178,73 @@ impl Session {
         }
     }
 
-    fn perform(&mut self, effects: Effects, now: Timestamp, ctx: &mut Context<Self>) {
-        for entry in &effects.log {
-            entry.emit(self.machine.id());
+    /// Performs the effects of an input, then sends what has gathered, or soon. Returns the answer to a request.
+    fn perform(
+        &mut self,
+        effects: Vec<Effect>,
+        now: Timestamp,
+        ctx: &mut Context<Self>,
+    ) -> Option<AdminAnswer> {
+        let answer = self.interpret(effects, now, ctx);
+        if self.ended {
+            self.send(now, ctx);
+        } else {
+            self.send_soon(now, ctx);
+            self.keep_deadline(now, ctx);
         }
-        self.outgoing.extend(effects.sends);
-        if let Some(check) = effects.check {
-            self.check_opword(check, ctx);
+        answer
+    }
+
+    /// Performs the effects of an input, but for sending. Returns the answer to a request.
+    fn interpret(
+        &mut self,
+        mut effects: Vec<Effect>,
+        now: Timestamp,
+        ctx: &mut Context<Self>,
+    ) -> Option<AdminAnswer> {
+        let mut given = None;
+        for effect in effects.drain(..) {
+            match effect {
+                Effect::Client(conn, op) => self.outgoing.push((conn, op)),
+                Effect::Log(entry) => entry.emit(self.machine.id()),
+                Effect::DescriptionChanged => {
+                    self.announce = true;
+                    self.schedule_unload(now, ctx);
+                }
+                Effect::NumbersChanged => self.tell_numbers_soon(ctx),
+                Effect::CheckOpword(check) => self.check_opword(check, ctx),
+                Effect::ExchangeBans(exchange) => self.exchange_bans(exchange, ctx),
+                Effect::Announce { url } => self.tell_server(|id| ToServer::Announce { id, url }),
+                Effect::Unlist { url } => self.tell_server(|id| ToServer::Unlist { id, url }),
+                Effect::ForwardReport { address, report } => {
+                    self.tell_server(|id| ToServer::SendReport { id, address, report });
+                }
+                // `Self::batch` has accounted for it.
+                Effect::Held => {}
+                Effect::Answer(answer) => given = Some(answer),
+                Effect::End(ending) => {
+                    self.ended = true;
+                    self.ending = Some(ending);
+                }
+            }
         }
-        for exchange in effects.exchanges {
-            self.exchange_bans(exchange, ctx);
-        }
-        for (url, listed) in effects.listing {
-            self.server.do_send(ListSession { id: self.machine.id().to_owned(), url, listed });
-        }
-        for (address, report) in effects.reports {
-            self.server.do_send(SendReport { id: self.machine.id().to_owned(), address, report });
-        }
-        if let Some(ending) = effects.ended {
-            self.ended = true;
-            self.ending = Some(ending);
-            return self.send(now, ctx);
-        }
-        if effects.changed {
-            self.schedule_unload(now, ctx);
-        }
-        self.announce |= effects.changed;
-        if effects.stats && !self.stats_pending {
-            self.stats_pending = true;
+        self.spare = effects;
+        given
+    }
+
+    fn tell_server(&self, message: impl FnOnce(String) -> ToServer) {
+        self.server.tell(message(self.machine.id().to_owned()));
+    }
+
+    /// Tells the server of changed numbers, at most every [`STATS_MS`].
+    fn tell_numbers_soon(&mut self, ctx: &mut Context<Self>) {
+        if !std::mem::replace(&mut self.stats_pending, true) {
             ctx.run_later(Duration::from_millis(STATS_MS), |session, _| {
                 if std::mem::take(&mut session.stats_pending) {
                     session.tell_changes(false);
                 }
             });
         }
-        self.send_soon(now, ctx);
-        self.keep_deadline(now, ctx);
     }
 
     /// Delivers operations, one actor message for each client.
@@ -232,7 +266,7 @@ impl Session {
             let Some(member) = self.members.get_mut(&conn) else { continue };
             let held = if released { std::mem::take(&mut member.held) } else { 0 };
             let session = self.address.clone().filter(|_| joined);
-            member.entry.client().do_send(Deliver { ops, session });
+            member.entry.client().tell(ToClient::Deliver { ops, session });
             if gone || joined {
                 member.entry.answered();
             }
@@ -247,7 +281,7 @@ impl Session {
         self.stats_pending = false;
         self.announce &= !announce;
         let description = self.machine.description(false, Timestamp::now());
-        self.server.do_send(SessionChanged { description, announce });
+        self.server.tell(ToServer::SessionChanged { description, announce });
     }
 
     /// Sends now, or when gathering is over.
@@ -296,7 +330,7 @@ impl Session {
     }
 
     /// Feeds an input to the machine.
-    fn effects_of(&mut self, input: Input, now: Timestamp) -> Effects {
+    fn effects_of(&mut self, input: Input, now: Timestamp) -> Vec<Effect> {
         let full = self.share.is_server_full();
         if full != self.machine.history().is_server_full() {
             // No effects follow before something is appended.
@@ -307,16 +341,16 @@ impl Session {
         effects
     }
 
-    fn give(&mut self, input: Input, now: Timestamp) -> Effects {
-        let mut effects = Effects::default();
+    fn give(&mut self, input: Input, now: Timestamp) -> Vec<Effect> {
         let positions = self.machine.snapshot_reader_offsets();
-        let Some(trace) = self.trace.clone() else {
-            self.machine.handle(input, now, &mut effects);
-            return effects;
-        };
-        let number = trace.input(self.machine.id(), now, positions, &input);
-        self.machine.handle(input, now, &mut effects);
-        trace.effects(number, &mut self.machine, &effects);
+        let traced = self.trace.as_ref().map(|trace| trace.input(self.machine.id(), now, positions, &input));
+        let effects = std::mem::take(&mut self.spare);
+        let mut cx = Cx { now, rng: &mut self.rng, effects };
+        self.machine.handle(input, &mut cx);
+        let effects = cx.effects;
+        if let (Some(trace), Some(number)) = (&self.trace, traced) {
+            trace.effects(number, &mut self.machine, &effects);
+        }
         effects
     }
 
@@ -368,7 +402,7 @@ impl Session {
                 self.handle(ctx, Input::Join(Box::new(request)));
             } else if let Some(member) = self.members.remove(&conn) {
                 let refusal = ClientOp::Refused(Refusal::error("tooManyAttempts", BUSY_TEXT));
-                member.entry.client().do_send(Deliver { ops: vec![refusal], session: None });
+                member.entry.client().tell(ToClient::Deliver { ops: vec![refusal], session: None });
             }
         }
     }
@@ -387,7 +421,7 @@ impl Session {
         let refusal = ServerReply::command_error(gain_op::COMMAND, BUSY_TEXT);
         if let (Some(member), Ok(frame)) = (self.members.get(&conn), refusal.to_frame()) {
             let ops = vec![ClientOp::Direct(frame.into_bytes())];
-            member.entry.client().do_send(Deliver { ops, session: None });
+            member.entry.client().tell(ToClient::Deliver { ops, session: None });
         }
     }
 }
@@ -396,7 +430,7 @@ impl Session {
     /// Tells the server once that the session has ended, with the state to load it again from, if it can be.
     fn tell_end(&mut self, rest: Option<Suspended>) {
         if !std::mem::replace(&mut self.end_told, true) {
-            self.server.do_send(SessionEnded { id: self.machine.id().to_owned(), rest });
+            self.server.tell(ToServer::SessionEnded { id: self.machine.id().to_owned(), rest });
         }
     }
 }
@@ -418,7 +452,7 @@ impl Drop for Session {
             let reason = DisconnectReason::Shutdown;
             let message = "Session ended because of an internal error".to_owned();
             let ops = vec![ClientOp::Disconnect { reason, message }];
-            member.entry.client().do_send(Deliver { ops, session: None });
+            member.entry.client().tell(ToClient::Deliver { ops, session: None });
         }
         // A stored session can be loaded again.
         let rest = self.machine.is_stored().then(|| self.machine.rest().after_accident(now));
@@ -430,7 +464,7 @@ impl Actor for Session {
     type Context = Context<Self>;
 
     fn started(&mut self, ctx: &mut Self::Context) {
-        self.address = Some(ctx.address());
+        self.address = Some(ctx.address().into());
         let now = Timestamp::now();
         self.send(now, ctx);
         ctx.run_interval(EXPIRY_INTERVAL, |session, ctx| {
@@ -447,21 +481,40 @@ impl Actor for Session {
     }
 }
 
-/// Lets the host enter its new session.
-#[derive(Message)]
-#[rtype(result = "()")]
-#[allow(missing_docs, reason = "the names say it")]
-pub struct EnterHost {
-    pub client: Box<AuthenticatedClient>,
-    pub host: Box<Host>,
-    pub entry: PendingEntry,
-}
-
-impl Handler<EnterHost> for Session {
+impl Handler<ToSession> for Session {
     type Result = ();
 
-    fn handle(&mut self, enter: EnterHost, ctx: &mut Self::Context) {
-        let EnterHost { client, host, entry } = enter;
+    fn handle(&mut self, message: ToSession, ctx: &mut Self::Context) {
+        match message {
+            ToSession::Batch { conn, batch } => self.batch(conn, batch, ctx),
+            ToSession::Leave(conn) => self.leave(conn, Input::Leave(conn), ctx),
+            ToSession::Cut(conn) => self.leave(conn, Input::Cut(conn), ctx),
+            ToSession::Host { client, host, entry } => self.enter_host(client, host, entry, ctx),
+            ToSession::Join { request, entry } => self.join(request, entry, ctx),
+            ToSession::LookUp { invite, sid, answer } => notify(answer, self.look_up(&invite, &sid)),
+            ToSession::ReportFromOutside { user, reason } => {
+                self.handle(ctx, Input::OutsideReport { user, reason });
+            }
+            ToSession::ReportSent { error } => self.handle(ctx, Input::ReportSent(error)),
+            ToSession::Listing(news) => self.handle(ctx, Input::Listing(news)),
+            ToSession::Settings(settings) => self.handle(ctx, Input::Shared(settings)),
+            ToSession::Unload => self.unload(ctx),
+            ToSession::Stop => self.handle(ctx, Input::Stop),
+            ToSession::Administer(request, answer) => self.check_and_administer(request, answer, ctx),
+            ToSession::Histories(request, answer) => self.histories(request, answer, ctx),
+            ToSession::DescribeUsers(answer) => notify(answer, self.machine.users()),
+        }
+    }
+}
+
+impl Session {
+    fn enter_host(
+        &mut self,
+        client: Box<AuthenticatedClient>,
+        host: Box<Host>,
+        entry: PendingEntry,
+        ctx: &mut Context<Self>,
+    ) {
         if self.ended {
             // Dropping the entry refuses it.
             return;
@@ -469,22 +522,8 @@ impl Handler<EnterHost> for Session {
         self.members.insert(client.conn, MemberHandle::new(entry));
         self.handle(ctx, Input::Host { client, host });
     }
-}
 
-/// Asks to join.
-#[derive(Message)]
-#[rtype(result = "()")]
-#[allow(missing_docs, reason = "the names say it")]
-pub struct JoinSession {
-    pub request: Box<JoinRequest>,
-    pub entry: PendingEntry,
-}
-
-impl Handler<JoinSession> for Session {
-    type Result = ();
-
-    fn handle(&mut self, join: JoinSession, ctx: &mut Self::Context) {
-        let JoinSession { request, entry } = join;
+    fn join(&mut self, request: Box<JoinRequest>, entry: PendingEntry, ctx: &mut Context<Self>) {
         if self.ended {
             // Dropping the entry refuses it.
             return;
@@ -495,47 +534,15 @@ impl Handler<JoinSession> for Session {
             None => self.handle(ctx, Input::Join(request)),
         }
     }
-}
 
-/// A connection was closed.
-#[derive(Message)]
-#[rtype(result = "()")]
-#[allow(missing_docs, reason = "the names say it")]
-pub struct LeaveSession {
-    pub conn: ConnId,
-    /// By the server (rate limit, time-out, slow client), not by the client.
-    pub cut: bool,
-}
-
-impl Handler<LeaveSession> for Session {
-    type Result = ();
-
-    fn handle(&mut self, leave: LeaveSession, ctx: &mut Self::Context) {
-        let LeaveSession { conn, cut } = leave;
-        self.members.remove(&conn);
-        self.handle(ctx, if cut { Input::Cut(conn) } else { Input::Leave(conn) });
-    }
-}
-
-/// Whole frames from a client.
-#[derive(Message)]
-#[rtype(result = "()")]
-#[allow(missing_docs, reason = "the names say it")]
-pub struct Batch {
-    pub conn: ConnId,
-    pub bytes: Vec<u8>,
-}
-
-impl Handler<Batch> for Session {
-    type Result = ();
-
-    fn handle(&mut self, Batch { conn, bytes }: Batch, ctx: &mut Self::Context) {
-        let cost = InFlightBudget::cost(&bytes);
+    /// Handles whole frames from a client.
+    fn batch(&mut self, conn: ConnId, batch: Batch, ctx: &mut Context<Self>) {
+        let cost = InFlightBudget::cost(&batch);
         let now = Timestamp::now();
-        let effects = self.effects_of(Input::Batch { conn, bytes }, now);
+        let effects = self.effects_of(Input::Batch { conn, batch }, now);
         self.unsent_since.get_or_insert(now.monotonic_ms);
         if let Some(member) = self.members.get_mut(&conn) {
-            if effects.held {
+            if effects.iter().any(|effect| matches!(effect, Effect::Held)) {
                 member.held += cost;
             } else if self.storing {
                 member.unstored += cost;
@@ -545,117 +552,25 @@ impl Handler<Batch> for Session {
         }
         self.perform(effects, now, ctx);
     }
-}
 
-/// Looks the session up with an invite.
-#[derive(Message)]
-#[rtype(result = "LookupAnswer")]
-pub struct LookUpSession {
-    /// Empty without an invite.
-    pub invite: String,
-    /// Empty if the system id is unknown.
-    pub sid: String,
-}
-
-impl Handler<LookUpSession> for Session {
-    type Result = MessageResult<LookUpSession>;
-
-    fn handle(&mut self, lookup: LookUpSession, _: &mut Self::Context) -> Self::Result {
-        let invited = !lookup.invite.is_empty();
-        let refusal =
-            if invited { self.machine.check_invite(&lookup.invite, &lookup.sid).err() } else { None };
-        MessageResult(match refusal {
+    fn look_up(&self, invite: &str, sid: &str) -> LookupAnswer {
+        let invited = !invite.is_empty();
+        let refusal = if invited { self.machine.check_invite(invite, sid).err() } else { None };
+        match refusal {
             _ if self.machine.state() == SessionState::Shutdown => LookupAnswer::NotFound,
             Some(refusal) => LookupAnswer::Refused(refusal),
             None => LookupAnswer::Found(Box::new(self.machine.description(invited, Timestamp::now()))),
-        })
+        }
     }
-}
 
-/// Abuse report from a client that is not in the session.
-#[derive(Message)]
-#[rtype(result = "()")]
-#[allow(missing_docs, reason = "the names say it")]
-pub struct ReportFromOutside {
-    pub user: LogUser,
-    pub reason: String,
-}
-
-impl Handler<ReportFromOutside> for Session {
-    type Result = ();
-
-    fn handle(&mut self, report: ReportFromOutside, ctx: &mut Self::Context) {
-        let ReportFromOutside { user, reason } = report;
-        self.handle(ctx, Input::OutsideReport { user, reason });
-    }
-}
-
-/// News about the session's listings.
-#[derive(Message)]
-#[rtype(result = "()")]
-pub struct ListingChanged(pub ListingUpdate);
-
-impl Handler<ListingChanged> for Session {
-    type Result = ();
-
-    fn handle(&mut self, ListingChanged(news): ListingChanged, ctx: &mut Self::Context) {
-        self.handle(ctx, Input::Listing(news));
-    }
-}
-
-/// Result of forwarding an abuse report.
-#[derive(Debug, Message)]
-#[rtype(result = "()")]
-pub struct ReportSent {
-    /// `None` on success.
-    pub error: Option<String>,
-}
-
-impl Handler<ReportSent> for Session {
-    type Result = ();
-
-    fn handle(&mut self, ReportSent { error }: ReportSent, ctx: &mut Self::Context) {
-        self.handle(ctx, Input::ReportSent(error));
-    }
-}
-
-/// New settings of the server.
-#[derive(Message)]
-#[rtype(result = "()")]
-pub struct SetServerSettings(pub ServerSettings);
-
-impl Handler<SetServerSettings> for Session {
-    type Result = ();
-
-    fn handle(&mut self, SetServerSettings(shared): SetServerSettings, ctx: &mut Self::Context) {
-        self.handle(ctx, Input::Shared(shared));
-    }
-}
-
-/// The server shuts down.
-#[derive(Message)]
-#[rtype(result = "()")]
-pub struct StopSession;
-
-impl Handler<StopSession> for Session {
-    type Result = ();
-
-    fn handle(&mut self, _: StopSession, ctx: &mut Self::Context) {
-        self.handle(ctx, Input::Stop);
-    }
-}
-
-/// Operation of the admin API.
-#[derive(Message)]
-#[rtype(result = "AdminAnswer")]
-pub struct Administer(pub AdminRequest);
-
-impl Handler<Administer> for Session {
-    type Result = ActorResponse<Self, AdminAnswer>;
-
-    fn handle(&mut self, Administer(request): Administer, ctx: &mut Self::Context) -> Self::Result {
+    fn check_and_administer(
+        &mut self,
+        request: AdminRequest,
+        answer: Answer<AdminAnswer>,
+        ctx: &mut Context<Self>,
+    ) {
         if self.ended {
-            return ActorResponse::reply(Err(AdminError::not_found()));
+            return notify(answer, Err(AdminError::not_found()));
         }
         let slow = match &request {
             AdminRequest::CheckPassword { opword, password } => {
@@ -665,37 +580,26 @@ impl Handler<Administer> for Session {
             _ => None,
         };
         let Some((kind, hash, password)) = slow else {
-            return ActorResponse::reply(self.administer(request, ctx));
+            return notify(answer, self.administer(request, ctx));
         };
         let checked = self.blocking_pool.verify(None, password.clone(), hash.clone());
-        ActorResponse::r#async(checked.into_actor(self).map(move |fits, session, ctx| {
+        ctx.spawn(checked.into_actor(self).map(move |fits, session, ctx| {
             if fits == Some(true) {
                 session.handle(ctx, Input::Learn { kind, hash, password });
             }
-            session.administer(request, ctx)
-        }))
+            notify(answer, session.administer(request, ctx));
+        }));
     }
-}
 
-impl Session {
+    fn leave(&mut self, conn: ConnId, input: Input, ctx: &mut Context<Self>) {
+        self.members.remove(&conn);
+        self.handle(ctx, input);
+    }
+
     fn administer(&mut self, request: AdminRequest, ctx: &mut Context<Self>) -> AdminAnswer {
         let now = Timestamp::now();
-        let mut effects = self.effects_of(Input::Administer(request), now);
-        let answer = effects.answer.take();
-        self.perform(effects, now, ctx);
+        let effects = self.effects_of(Input::Administer(request), now);
+        let answer = self.perform(effects, now, ctx);
         answer.unwrap_or_else(|| Err(AdminError::not_found()))
-    }
-}
-
-/// Asks for the members, for the list of all users.
-#[derive(Message)]
-#[rtype(result = "Vec<serde_json::Value>")]
-pub struct DescribeUsers;
-
-impl Handler<DescribeUsers> for Session {
-    type Result = Vec<serde_json::Value>;
-
-    fn handle(&mut self, _: DescribeUsers, _: &mut Self::Context) -> Self::Result {
-        self.machine.users()
     }
 }

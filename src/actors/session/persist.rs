@@ -8,22 +8,17 @@ use std::time::Duration;
 use actix::prelude::*;
 
 use super::{ClientOp, ConnId, Session};
-use crate::actors::server::{RequestUnload, UnloadDeclined};
+use crate::actors::messages::ToServer;
 use crate::blocking::Job;
 use crate::metrics::METRICS;
+use crate::rules::session::Refusal;
 use crate::rules::session::input::Input;
-use crate::rules::session::{Effects, Refusal};
 use crate::rules::session::{FileDisposition, WriteBatch};
 use crate::rules::time::Timestamp;
 use crate::storage::session_files::{SessionFiles, WriteResult};
 
 /// Delay before the retry of a failed write.
 const RETRY: Duration = Duration::from_secs(5);
-
-/// Refusal for a session whose files cannot be created.
-pub(super) fn cannot_store() -> Refusal {
-    Refusal::error("storageError", "The server can't store new sessions at the moment")
-}
 
 /// What is sent once a write has finished.
 struct PendingSends {
@@ -149,7 +144,9 @@ impl Session {
         let mut conns: Vec<ConnId> = self.members.keys().copied().collect();
         conns.sort_unstable();
         let nobody = conns.is_empty();
-        self.deliver(conns.into_iter().map(|conn| (conn, ClientOp::Refused(cannot_store()))).collect());
+        self.deliver(
+            conns.into_iter().map(|conn| (conn, ClientOp::Refused(Refusal::cannot_store()))).collect(),
+        );
         self.outgoing.clear();
         self.ended = true;
         if nobody {
@@ -164,7 +161,7 @@ impl Session {
         if let Some(stored) = outcome.stored {
             self.machine.history().stored(stored);
         }
-        let mut effects = Effects::default();
+        let mut effects = Vec::new();
         match (outcome.error, self.retry_ms) {
             (Some(error), None) => {
                 effects = self.effects_of(Input::StoringFailed(error.to_string()), now);
@@ -180,10 +177,7 @@ impl Session {
             }
             (None, None) => {}
         }
-        for entry in &effects.log {
-            entry.emit(self.machine.id());
-        }
-        self.outgoing.extend(effects.sends);
+        self.interpret(effects, now, ctx);
     }
 
     fn retry_later(&mut self, now: Timestamp, ctx: &mut Context<Self>) {
@@ -233,40 +227,24 @@ impl Session {
     pub(super) fn request_unload(&self) {
         let due = self.machine.unload_at().is_some_and(|due| Timestamp::now().monotonic_ms >= due);
         if due && self.retry_ms.is_none() && !self.storing && self.recording.is_none() {
-            self.server.do_send(RequestUnload { id: self.machine.id().to_owned() });
+            self.server.tell(ToServer::RequestUnload { id: self.machine.id().to_owned() });
         }
     }
 
-    /// Schedules the unload request of an empty session.
-    pub(super) fn schedule_unload(&self, now: Timestamp, ctx: &mut Context<Self>) {
-        if let Some(due) = self.machine.unload_at() {
-            let wait = Duration::from_millis(due.saturating_sub(now.monotonic_ms));
-            ctx.run_later(wait, |session, _| session.request_unload());
-        }
-    }
-}
-
-/// The server has stopped routing clients to the session: unload it.
-#[derive(Message)]
-#[rtype(result = "()")]
-pub struct Unload;
-
-impl Handler<Unload> for Session {
-    type Result = ();
-
-    fn handle(&mut self, _: Unload, ctx: &mut Self::Context) {
+    /// The server sends no client to the session any more: unloads it.
+    pub(super) fn unload(&mut self, ctx: &mut Context<Self>) {
         if self.ended {
             return;
         }
         let id = self.machine.id().to_owned();
         let nothing_waits = self.members.is_empty() && self.outgoing.is_empty() && !self.storing;
         if !nothing_waits || self.machine.unload_at().is_none() || self.retry_ms.is_some() {
-            return self.server.do_send(UnloadDeclined { id });
+            return self.server.tell(ToServer::UnloadDeclined { id });
         }
         self.ended = true;
         let rest = self.machine.rest();
         let description = self.machine.description(false, Timestamp::now());
-        self.server.do_send(crate::actors::server::SessionChanged { description, announce: false });
+        self.server.tell(ToServer::SessionChanged { description, announce: false });
         let Some(mut store) = self.store.take() else {
             self.tell_end(Some(rest));
             return ctx.stop();
@@ -284,5 +262,13 @@ impl Handler<Unload> for Session {
             session.tell_end(Some(rest));
             ctx.stop();
         }));
+    }
+
+    /// Schedules the unload request of an empty session.
+    pub(super) fn schedule_unload(&self, now: Timestamp, ctx: &mut Context<Self>) {
+        if let Some(due) = self.machine.unload_at() {
+            let wait = Duration::from_millis(due.saturating_sub(now.monotonic_ms));
+            ctx.run_later(wait, |session, _| session.request_unload());
+        }
     }
 }

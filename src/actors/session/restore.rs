@@ -5,7 +5,8 @@ use std::sync::Arc;
 use actix::prelude::*;
 use serde_json::{Value, json};
 
-use super::Session;
+use super::{Session, rebuild};
+use crate::actors::messages::{Answer, HistoryRequest, notify};
 use crate::blocking::Job;
 use crate::rules::session::RestoreRequest;
 use crate::rules::session::admin::{AdminAnswer, AdminError};
@@ -14,22 +15,6 @@ use crate::rules::time::{Timestamp, iso_of};
 use crate::rules::undo::restored_image::RestoredImage;
 use crate::storage::generations::Generation;
 use crate::storage::session_dir::{LoadError, SessionDir};
-
-/// Asks for the earlier histories that can be gone back to.
-#[derive(Message)]
-#[rtype(result = "AdminAnswer")]
-pub struct ListGenerations;
-
-/// Goes back to an earlier history.
-#[derive(Message)]
-#[rtype(result = "AdminAnswer")]
-#[allow(missing_docs, reason = "the names say it")]
-pub struct GoBack {
-    /// Number of the generation; the newest without it.
-    pub generation: Option<u32>,
-    /// Who asks, for the log and the users.
-    pub by: String,
-}
 
 fn unreadable(error: &LoadError) -> AdminError {
     match error {
@@ -56,24 +41,74 @@ fn image_of(dir: &SessionDir, id: &str, number: Option<u32>) -> Result<(u32, Res
     Ok((number, RestoredImage::new(&content.bytes, content.protocol.layout())))
 }
 
+fn busy() -> AdminError {
+    AdminError::new(503, "The server is too busy")
+}
+
 impl Session {
+    /// Answers a request for another history.
+    pub(super) fn histories(
+        &mut self,
+        request: HistoryRequest,
+        answer: Answer<AdminAnswer>,
+        ctx: &mut Context<Self>,
+    ) {
+        if self.ended {
+            return notify(answer, Err(AdminError::not_found()));
+        }
+        match request {
+            HistoryRequest::ListGenerations => match self.stored_in() {
+                Ok((dir, id)) => self.run(move || generations(&dir, &id), answer, ctx, |_, listed, _| listed),
+                Err(_) => notify(answer, Ok(json!({"generations": [], "stored": false}))),
+            },
+            HistoryRequest::GoBack { generation, by } => match self.stored_in() {
+                Ok((dir, id)) => {
+                    let read = move || image_of(&dir, &id, generation);
+                    self.run(read, answer, ctx, |session, read, ctx| session.go_back(read?, by, ctx));
+                }
+                Err(error) => notify(answer, Err(error)),
+            },
+            HistoryRequest::ListEverybody => {
+                let pieces = self.pieces();
+                self.run(move || rebuild::everybody(&pieces), answer, ctx, |_, listed, _| listed);
+            }
+            HistoryRequest::RemovePerson(request) => {
+                let (pieces, by) = (self.pieces(), request.by.clone());
+                let made = move || rebuild::rebuild(&pieces, &request);
+                self.run(made, answer, ctx, |session, made, ctx| session.rebuilt(made?, by, ctx));
+            }
+        }
+    }
+
+    /// Does the work on the blocking pool, and what follows from it here.
+    fn run<T: Send + 'static>(
+        &mut self,
+        work: impl FnOnce() -> Result<T, AdminError> + Send + 'static,
+        answer: Answer<AdminAnswer>,
+        ctx: &mut Context<Self>,
+        finish: impl FnOnce(&mut Session, Result<T, AdminError>, &mut Context<Session>) -> AdminAnswer + 'static,
+    ) {
+        let done = self.blocking_pool.run(Job::FileIo, work);
+        ctx.spawn(done.into_actor(self).map(move |done, session, ctx| {
+            let done = done.unwrap_or_else(|| Err(busy()));
+            let done = if session.ended { Err(AdminError::not_found()) } else { done };
+            notify(answer, finish(session, done, ctx));
+        }));
+    }
+
     /// Directory and id, if the session is stored.
     fn stored_in(&self) -> Result<(Arc<SessionDir>, String), AdminError> {
         let text = "The session is not stored, so there are no earlier histories";
-        let dir = self.dir.clone().filter(|_| !self.ended).ok_or_else(|| AdminError::new(409, text))?;
+        let dir = self.dir.clone().ok_or_else(|| AdminError::new(409, text))?;
         Ok((dir, self.machine.id().to_owned()))
     }
 
     fn go_back(
         &mut self,
-        read: Option<Result<(u32, RestoredImage), AdminError>>,
+        (number, image): (u32, RestoredImage),
         by: String,
         ctx: &mut Context<Self>,
     ) -> AdminAnswer {
-        let (number, image) = read.unwrap_or_else(|| Err(AdminError::new(503, "The server is too busy")))?;
-        if self.ended {
-            return Err(AdminError::not_found());
-        }
         let what = format!("Went back to generation {number}");
         self.put_in_place(RestoreRequest { image, what, read: None, by }, ctx)
     }
@@ -81,37 +116,8 @@ impl Session {
     /// Makes the reset.
     pub(super) fn put_in_place(&mut self, request: RestoreRequest, ctx: &mut Context<Self>) -> AdminAnswer {
         let now = Timestamp::now();
-        let mut effects = self.effects_of(Input::Restore(Box::new(request)), now);
-        let answer = effects.answer.take();
-        self.perform(effects, now, ctx);
+        let effects = self.effects_of(Input::Restore(Box::new(request)), now);
+        let answer = self.perform(effects, now, ctx);
         answer.unwrap_or_else(|| Err(AdminError::not_found()))
-    }
-}
-
-impl Handler<ListGenerations> for Session {
-    type Result = ActorResponse<Self, AdminAnswer>;
-
-    fn handle(&mut self, _: ListGenerations, _: &mut Self::Context) -> Self::Result {
-        let Ok((dir, id)) = self.stored_in() else {
-            return ActorResponse::reply(Ok(json!({"generations": [], "stored": false})));
-        };
-        let listed = self.blocking_pool.run(Job::FileIo, move || generations(&dir, &id));
-        let busy = || Err(AdminError::new(503, "The server is too busy"));
-        ActorResponse::r#async(listed.into_actor(self).map(move |listed, _, _| listed.unwrap_or_else(busy)))
-    }
-}
-
-impl Handler<GoBack> for Session {
-    type Result = ActorResponse<Self, AdminAnswer>;
-
-    fn handle(&mut self, GoBack { generation, by }: GoBack, _: &mut Self::Context) -> Self::Result {
-        let (dir, id) = match self.stored_in() {
-            Ok(stored) => stored,
-            Err(error) => return ActorResponse::reply(Err(error)),
-        };
-        let read = self.blocking_pool.run(Job::FileIo, move || image_of(&dir, &id, generation));
-        ActorResponse::r#async(
-            read.into_actor(self).map(move |read, session, ctx| session.go_back(read, by, ctx)),
-        )
     }
 }

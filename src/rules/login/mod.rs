@@ -17,7 +17,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use drawhall_protocol::ProtocolVersion;
-use drawhall_protocol::command::{ClientInfo, CommandError, Host, RawCommand, ServerCommand};
+use drawhall_protocol::command::{Cinfo, ClientInfo, CommandError, Host, LoginCommand, RawCommand, Report};
 use drawhall_protocol::reply::{
     ClientInfoResult, ErrorReply, LoginReply, Method, Methods, ResultReply, ServerReply,
 };
@@ -332,7 +332,7 @@ impl LoginMachine {
             (LoginState::WaitForClientInfo, "cinfo")
             | (LoginState::WaitForLookup, "cinfo" | "lookup")
             | (LoginState::WaitForIdent, "cinfo" | "lookup" | "ident")
-            | (LoginState::WaitForLogin, "host" | "join" | "report") => ServerCommand::login(raw),
+            | (LoginState::WaitForLogin, "host" | "join" | "report") => LoginCommand::parse(raw),
             (LoginState::WaitForClientInfo, _) => {
                 self.fail("clientInfoUnsupported", TOO_OLD, &mut effects);
                 return effects;
@@ -348,17 +348,17 @@ impl LoginMachine {
             }
         };
         match command {
-            Ok(ServerCommand::ClientInfo { host, info }) => self.client_info(&host, info, &mut effects),
-            Ok(ServerCommand::Lookup(lookup)) => self.lookup(lookup, &mut effects),
-            Ok(ServerCommand::Ident(ident)) => self.ident(ident, &mut effects),
-            Ok(ServerCommand::Host(host)) => self.host(host, &mut effects),
-            Ok(ServerCommand::Join(join)) => self.join(join, &mut effects),
-            Ok(ServerCommand::Report { session, reason, .. }) => {
+            Ok(LoginCommand::Cinfo(Cinfo { host, info })) => self.client_info(&host, info, &mut effects),
+            Ok(LoginCommand::Lookup(lookup)) => self.lookup(lookup, &mut effects),
+            Ok(LoginCommand::Ident(ident)) => self.ident(ident, &mut effects),
+            Ok(LoginCommand::Host(host)) => self.host(host, &mut effects),
+            Ok(LoginCommand::Join(join)) => self.join(join, &mut effects),
+            Ok(LoginCommand::Report(Report { session, reason, .. })) => {
                 if self.ban.is_none() {
                     effects.push(LoginEffect::Report { session, reason });
                 }
             }
-            Ok(_) | Err(CommandError::Unknown) => {
+            Ok(LoginCommand::StartTls(_)) | Err(CommandError::Unknown) => {
                 self.invalid("Invalid login command", &raw.cmd, &mut effects)
             }
             Err(CommandError::Arguments(text)) => {

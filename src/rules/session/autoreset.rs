@@ -6,7 +6,7 @@ use drawhall_protocol::reply::{AutoReset, ServerReply, SizeLimit};
 
 use super::member::{Member, ResetRole};
 use super::reset::human_size;
-use super::{Effects, MemberKey, SessionMachine, SessionState};
+use super::{Cx, Effect, MemberKey, SessionMachine, SessionState};
 use crate::log::{Level, Topic};
 use crate::rules::time::Timestamp;
 
@@ -95,10 +95,10 @@ impl SessionMachine {
     }
 
     /// Queries operators' clients when the history has grown past the threshold.
-    pub(super) fn check_autoreset(&mut self, now: Timestamp, effects: &mut Effects) {
+    pub(super) fn check_autoreset(&mut self, cx: &mut Cx<'_>) {
         if self.state != SessionState::Running
             || self.autoreset.stage != Stage::Idle
-            || now.monotonic_ms < self.autoreset.not_before
+            || cx.now.monotonic_ms < self.autoreset.not_before
         {
             return;
         }
@@ -108,10 +108,10 @@ impl SessionMachine {
         }
         let own = human_size(self.reset_threshold);
         let text = format!("Autoreset threshold ({own}, effectively {}) reached.", human_size(threshold));
-        self.note(Level::Info, Topic::Status, text, now, effects);
+        self.note(Level::Info, Topic::Status, text, cx);
         let warning = SizeLimit { size: self.history.size(), max_size: threshold };
-        self.to_all(&ServerReply::SizeLimit(warning), effects);
-        let payload = format!("1:{}:{}", self.autoreset.counter, now.utc_ms);
+        self.to_all(&ServerReply::SizeLimit(warning), cx);
+        let payload = format!("1:{}:{}", self.autoreset.counter, cx.now.utc_ms);
         let query = ServerReply::AutoReset(AutoReset {
             max_size: self.history.limit(),
             query: true,
@@ -123,33 +123,27 @@ impl SessionMachine {
             member.reset_role = if asked { ResetRole::Queried } else { ResetRole::None };
         }
         for member in self.members.iter().filter(|m| m.reset_role == ResetRole::Queried) {
-            self.reply_to(member.conn(), &query, effects);
+            self.reply_to(member.conn(), &query, cx);
         }
         self.autoreset.counter += 1;
         self.autoreset.payload = payload;
         self.autoreset.candidates.clear();
         self.autoreset.stage = Stage::Queried;
-        self.autoreset.due = Some(now.monotonic_ms + RESPONSE_MS);
+        self.autoreset.due = Some(cx.now.monotonic_ms + RESPONSE_MS);
     }
 
     /// An operator's client is ready to reset.
-    pub(super) fn ready_to_autoreset(
-        &mut self,
-        key: MemberKey,
-        ready: &ReadyToAutoReset,
-        now: Timestamp,
-        effects: &mut Effects,
-    ) {
+    pub(super) fn ready_to_autoreset(&mut self, key: MemberKey, ready: &ReadyToAutoReset, cx: &mut Cx<'_>) {
         let Some(member) = self.members.get_mut(key) else { return };
         let id = member.id;
         if member.is_ghost() {
             let text = format!("User {id} is not an operator, but sent ready-to-autoreset");
             member.reset_role = ResetRole::None;
-            return self.rule_break(key, text, now, effects);
+            return self.rule_break(key, text, cx);
         }
         if member.reset_role != ResetRole::Queried {
             let text = format!("User {id} responded to an autoreset request without being in query state");
-            return self.rule_break(key, text, now, effects);
+            return self.rule_break(key, text, cx);
         }
         if !matches!(self.autoreset.stage, Stage::Queried | Stage::Waiting) {
             member.reset_role = ResetRole::None;
@@ -157,7 +151,7 @@ impl SessionMachine {
         }
         if !ready.payload.is_empty() && ready.payload != self.autoreset.payload {
             let text = format!("User {id} responded with incorrect autoreset payload");
-            return self.rule_break(key, text, now, effects);
+            return self.rule_break(key, text, cx);
         }
         member.reset_role = ResetRole::Responded;
         let order = self.autoreset.candidates.len() + 1;
@@ -165,26 +159,26 @@ impl SessionMachine {
         let all_answered = self.members.iter().all(|m| m.reset_role != ResetRole::Queried);
         if all_answered {
             self.autoreset.stage = Stage::Waiting;
-            self.choose_candidate(now, effects);
+            self.choose_candidate(cx);
         } else if self.autoreset.stage == Stage::Queried {
             self.autoreset.stage = Stage::Waiting;
-            self.autoreset.due = Some(now.monotonic_ms + RESPONSE_MS);
+            self.autoreset.due = Some(cx.now.monotonic_ms + RESPONSE_MS);
         }
     }
 
-    pub(super) fn autoreset_tick(&mut self, now: Timestamp, effects: &mut Effects) {
-        if self.autoreset.due.is_none_or(|due| now.monotonic_ms < due) {
+    pub(super) fn autoreset_tick(&mut self, cx: &mut Cx<'_>) {
+        if self.autoreset.due.is_none_or(|due| cx.now.monotonic_ms < due) {
             return;
         }
         self.autoreset.due = None;
         match self.autoreset.stage {
             Stage::Queried => {
                 let text = "Autoreset failed with no candidates to perform it";
-                self.note(Level::Warn, Topic::Status, text, now, effects);
-                self.autoreset_failed(now, effects);
+                self.note(Level::Warn, Topic::Status, text, cx);
+                self.autoreset_failed(cx);
             }
-            Stage::Waiting => self.choose_candidate(now, effects),
-            Stage::Requested => self.request_lost("took too long for", now, effects),
+            Stage::Waiting => self.choose_candidate(cx),
+            Stage::Requested => self.request_lost("took too long for", cx),
             Stage::Idle => {}
         }
     }
@@ -200,35 +194,35 @@ impl SessionMachine {
     }
 
     /// The chosen client has failed.
-    fn request_lost(&mut self, what: &str, now: Timestamp, effects: &mut Effects) {
+    fn request_lost(&mut self, what: &str, cx: &mut Cx<'_>) {
         let chosen = self.members.iter().find(|m| m.reset_role.is_chosen()).map(|m| (m.id, m.conn()));
         let who = chosen.map_or_else(|| "whoever was asked".to_owned(), |(id, _)| format!("user {id}"));
-        self.note(Level::Warn, Topic::Status, format!("Autoreset failed: {who} {what} it"), now, effects);
+        self.note(Level::Warn, Topic::Status, format!("Autoreset failed: {who} {what} it"), cx);
         if let (Some((_, conn)), Some(_)) = (chosen, &self.staged) {
-            self.send_progress(conn, true, effects);
+            self.send_progress(conn, true, cx);
         }
-        self.autoreset_failed(now, effects);
+        self.autoreset_failed(cx);
     }
 
     /// A chosen member has left, or is no longer operator, before it has begun.
-    pub(super) fn chosen_lost(&mut self, role: ResetRole, what: &str, now: Timestamp, effects: &mut Effects) {
+    pub(super) fn chosen_lost(&mut self, role: ResetRole, what: &str, cx: &mut Cx<'_>) {
         if self.autoreset.stage == Stage::Requested && role.is_chosen() && self.staged.is_none() {
-            self.request_lost(what, now, effects);
+            self.request_lost(what, cx);
         }
     }
 
-    fn choose_candidate(&mut self, now: Timestamp, effects: &mut Effects) {
+    fn choose_candidate(&mut self, cx: &mut Cx<'_>) {
         self.autoreset.due = None;
         let mut candidates = std::mem::take(&mut self.autoreset.candidates);
         candidates.sort_by(Candidate::compare);
         let fit = |c: &Candidate| self.member_by_id(c.user).is_some_and(|m| m.is_operator() && !m.is_ghost());
         let Some(best) = candidates.into_iter().find(fit) else {
             let text = "Autoreset triggered, but no user available to execute it with";
-            self.note(Level::Warn, Topic::Status, text, now, effects);
-            return self.autoreset_failed(now, effects);
+            self.note(Level::Warn, Topic::Status, text, cx);
+            return self.autoreset_failed(cx);
         };
         self.autoreset.stage = Stage::Requested;
-        self.request_goes_on(now);
+        self.request_goes_on(cx.now);
         let request = ServerReply::AutoReset(AutoReset {
             max_size: self.history.limit(),
             query: false,
@@ -239,14 +233,14 @@ impl SessionMachine {
         if let Some(member) = self.member_mut(best.user) {
             member.reset_role = if best.can_stream { ResetRole::AwaitingStream } else { ResetRole::Awaiting };
             let conn = member.conn();
-            self.reply_to(conn, &request, effects);
+            self.reply_to(conn, &request, cx);
         }
     }
 
     /// The attempt has failed; the next one may begin after [`RETRY_MS`].
-    pub(super) fn autoreset_failed(&mut self, now: Timestamp, effects: &mut Effects) {
-        self.clear_autoreset(RETRY_MS, now);
-        effects.stats = true;
+    pub(super) fn autoreset_failed(&mut self, cx: &mut Cx<'_>) {
+        self.clear_autoreset(RETRY_MS, cx.now);
+        cx.push(Effect::NumbersChanged);
     }
 
     /// Ends the attempt, if there is one; the next one may begin after `retry_ms`.
@@ -271,18 +265,18 @@ impl SessionMachine {
     }
 
     /// A member is no longer operator.
-    pub(super) fn deopped(&mut self, id: u8, now: Timestamp, effects: &mut Effects) {
+    pub(super) fn deopped(&mut self, id: u8, cx: &mut Cx<'_>) {
         self.forget_candidate(id);
         if !self.abort_stream_of(id) {
             let role = self.member_by_id(id).map_or(ResetRole::None, |m| m.reset_role);
-            return self.chosen_lost(role, "lost operator status before", now, effects);
+            return self.chosen_lost(role, "lost operator status before", cx);
         }
         let text = format!("User {id} deopped while streaming autoreset");
-        self.note(Level::Warn, Topic::Status, text, now, effects);
+        self.note(Level::Warn, Topic::Status, text, cx);
         if let Some(conn) = self.member_by_id(id).map(Member::conn) {
-            self.send_progress(conn, true, effects);
+            self.send_progress(conn, true, cx);
         }
-        self.autoreset_failed(now, effects);
+        self.autoreset_failed(cx);
     }
 }
 

@@ -10,7 +10,7 @@ use serde::Serialize;
 
 use super::ListingUpdate;
 use super::member::Member;
-use super::{ConnId, Effects, SessionMachine};
+use super::{ConnId, Cx, SessionMachine};
 use crate::log::{Level, Topic};
 use crate::rules::journal::Entry;
 use crate::rules::limits::{Bucket, Rate};
@@ -130,67 +130,61 @@ impl Broadcasts {
 
 impl SessionMachine {
     /// Sends a changed list to those who may see it, now or coalesced.
-    pub(super) fn send_list(&mut self, list: List, now: Timestamp, effects: &mut Effects) {
-        if !self.broadcasts.may_send(list, now) {
-            return self.broadcasts.delay(list, now);
+    pub(super) fn send_list(&mut self, list: List, cx: &mut Cx<'_>) {
+        if !self.broadcasts.may_send(list, cx.now) {
+            return self.broadcasts.delay(list, cx.now);
         }
-        let bytes = self.deliver_list(list, None, now, effects);
-        self.broadcasts.sent(list, bytes, now);
+        let bytes = self.deliver_list(list, None, cx);
+        self.broadcasts.sent(list, bytes, cx.now);
     }
 
     /// Sends all lists to a new member at once, and changed ones to everybody.
-    pub(super) fn send_lists_with(&mut self, newcomer: ConnId, now: Timestamp, effects: &mut Effects) {
+    pub(super) fn send_lists_with(&mut self, newcomer: ConnId, cx: &mut Cx<'_>) {
         let operator = self.members.iter().any(|m| m.conn() == newcomer && m.is_operator());
         for list in List::ALL {
             let visible = operator || matches!(list, List::Announcements | List::Muted);
-            if visible && !self.broadcasts.may_send(list, now) {
-                self.deliver_list(list, Some(newcomer), now, effects);
+            if visible && !self.broadcasts.may_send(list, cx.now) {
+                self.deliver_list(list, Some(newcomer), cx);
             }
-            self.send_list(list, now, effects);
+            self.send_list(list, cx);
         }
     }
 
     /// Operators have changed: they are sent the bans, everybody else an empty list.
-    pub(super) fn send_bans_anew(&mut self, now: Timestamp, effects: &mut Effects) {
+    pub(super) fn send_bans_anew(&mut self, cx: &mut Cx<'_>) {
         self.broadcasts.blank_bans = true;
-        self.send_list(List::Bans, now, effects);
+        self.send_list(List::Bans, cx);
     }
 
     /// Sends lists that are due.
-    pub(super) fn send_due_lists(&mut self, now: Timestamp, effects: &mut Effects) {
+    pub(super) fn send_due_lists(&mut self, cx: &mut Cx<'_>) {
         for list in List::ALL {
-            if self.broadcasts.lists[list as usize].due.is_some_and(|due| now.monotonic_ms >= due) {
-                self.send_list(list, now, effects);
+            if self.broadcasts.lists[list as usize].due.is_some_and(|due| cx.now.monotonic_ms >= due) {
+                self.send_list(list, cx);
             }
         }
     }
 
     /// Sends a list to one member, or to all who may see it; returns its length in bytes.
-    fn deliver_list(
-        &mut self,
-        list: List,
-        only: Option<ConnId>,
-        now: Timestamp,
-        effects: &mut Effects,
-    ) -> usize {
+    fn deliver_list(&mut self, list: List, only: Option<ConnId>, cx: &mut Cx<'_>) -> usize {
         match list {
             List::Announcements => {
                 let entries = self.listed.iter().map(|l| AnnouncementEntry { url: l.url.clone() }).collect();
-                self.deliver(ConfPart::Announcements(entries), only, |_| true, effects)
+                self.deliver(ConfPart::Announcements(entries), only, |_| true, cx)
             }
-            List::Bans => self.deliver_bans(only, now, effects),
+            List::Bans => self.deliver_bans(only, cx),
             List::Muted => {
                 let muted = self.members.iter().filter(|m| m.muted).map(|m| m.id).collect();
-                self.deliver(ConfPart::Muted(muted), only, |_| true, effects)
+                self.deliver(ConfPart::Muted(muted), only, |_| true, cx)
             }
             List::Accounts => {
-                let entries = self.account_entries(now, effects);
-                self.deliver(ConfPart::Auth(entries), only, Member::is_operator, effects)
+                let entries = self.account_entries(cx);
+                self.deliver(ConfPart::Auth(entries), only, Member::is_operator, cx)
             }
             List::Invites => {
-                self.shorten_invites(now, effects);
+                self.shorten_invites(cx);
                 let entries = self.invites.entries();
-                self.deliver(ConfPart::InviteList(entries), only, Member::is_operator, effects)
+                self.deliver(ConfPart::InviteList(entries), only, Member::is_operator, cx)
             }
         }
     }
@@ -200,41 +194,41 @@ impl SessionMachine {
         part: ConfPart,
         only: Option<ConnId>,
         sees: impl Fn(&Member) -> bool,
-        effects: &mut Effects,
+        cx: &mut Cx<'_>,
     ) -> usize {
         // Too long texts were left out before.
         let Ok(frame) = ServerReply::part(part).to_frame() else { return 0 };
         let bytes = frame.into_bytes();
         let shown = |m: &&Member| sees(m) && only.is_none_or(|conn| conn == m.conn());
         for member in self.members.iter().filter(shown) {
-            effects.direct(member.conn(), bytes.clone());
+            cx.direct(member.conn(), bytes.clone());
         }
         bytes.len()
     }
 
-    fn deliver_bans(&mut self, only: Option<ConnId>, now: Timestamp, effects: &mut Effects) -> usize {
+    fn deliver_bans(&mut self, only: Option<ConnId>, cx: &mut Cx<'_>) -> usize {
         let (plain, plain_left_out) = newest_that_fit(self.bans.entries(false));
         let (full, full_left_out) = newest_that_fit(self.bans.entries(true));
         let left_out = (plain_left_out, full_left_out);
         let before = std::mem::replace(&mut self.broadcasts.bans_left_out, left_out);
         if (before.0 == 0 && left_out.0 > 0) || (before.1 == 0 && left_out.1 > 0) {
             let text = bans_left_out_text(plain_left_out, full_left_out);
-            self.note(Level::Warn, Topic::Status, text, now, effects);
+            self.note(Level::Warn, Topic::Status, text, cx);
         }
         let sees_all = |m: &Member| m.is_operator() && (m.is_moderator() || m.is_local());
         let sees_some = |m: &Member| m.is_operator() && !sees_all(m);
         let blank = if only.is_none() { std::mem::take(&mut self.broadcasts.blank_bans) } else { false };
         let blank = blank.then(Vec::new);
-        let bytes = self.deliver(ConfPart::BanList(full), only, sees_all, effects);
-        self.deliver(ConfPart::BanList(plain), only, sees_some, effects);
+        let bytes = self.deliver(ConfPart::BanList(full), only, sees_all, cx);
+        self.deliver(ConfPart::BanList(plain), only, sees_some, cx);
         if let Some(none) = blank {
-            self.deliver(ConfPart::BanList(none), only, |m| !m.is_operator(), effects);
+            self.deliver(ConfPart::BanList(none), only, |m| !m.is_operator(), cx);
         }
         bytes
     }
 
     /// Accounts with their roles. Absent accounts of low role are left out when the list gets too long.
-    fn account_entries(&mut self, now: Timestamp, effects: &mut Effects) -> Vec<AuthEntry> {
+    fn account_entries(&mut self, cx: &mut Cx<'_>) -> Vec<AuthEntry> {
         let mut online: HashMap<&str, &Member> = HashMap::new();
         for member in self.members.iter().filter(|m| m.is_authenticated()) {
             online.entry(member.auth_id()).or_insert(member);
@@ -269,7 +263,7 @@ impl SessionMachine {
         let before = std::mem::replace(&mut self.broadcasts.account_level, required);
         for level in before..required {
             let text = format!("Auth list too large (level {level})");
-            self.note(Level::Warn, Topic::Status, text, now, effects);
+            self.note(Level::Warn, Topic::Status, text, cx);
         }
         if required > 0 {
             // Highest role first; within a role the most recently used account.
@@ -281,7 +275,7 @@ impl SessionMachine {
     }
 
     /// Removes the oldest invites while the list is too long for a message.
-    fn shorten_invites(&mut self, now: Timestamp, effects: &mut Effects) {
+    fn shorten_invites(&mut self, cx: &mut Cx<'_>) {
         let sizes: Vec<usize> = self.invites.entries().iter().map(|entry| json_len(entry) + 1).collect();
         let space = MAX_PAYLOAD - empty_len(ConfPart::InviteList(vec![]));
         let mut size: usize = sizes.iter().sum();
@@ -292,13 +286,13 @@ impl SessionMachine {
             size -= oldest;
             let Some(secret) = self.invites.remove_oldest() else { return };
             let text = format!("Removed oldest invite {secret} to fit them into a message");
-            self.note(Level::Warn, Topic::Invite, text, now, effects);
+            self.note(Level::Warn, Topic::Invite, text, cx);
         }
     }
 
     /// Applies the state of the session's listings. Announcements are persisted until they are withdrawn on purpose,
     /// so that they are made again after a restart.
-    pub fn listing_news(&mut self, news: ListingUpdate, now: Timestamp, effects: &mut Effects) {
+    pub fn listing_news(&mut self, news: ListingUpdate, cx: &mut Cx<'_>) {
         let ListingUpdate { text, listed, announced, withdrawn } = news;
         if let Some(url) = announced.filter(|url| !self.announcements.contains(url)) {
             if self.announcements.len() >= MAX_ANNOUNCEMENTS {
@@ -314,12 +308,12 @@ impl SessionMachine {
         if let Some(text) = text {
             // The text may come from a list server.
             let text = text[..text.floor_char_boundary(MAX_TEXT)].to_owned();
-            self.notice(false, "", text, &[], "", effects);
+            self.notice(false, "", text, &[], "", cx);
         }
         // The client that asked for a listing sees in the list that it failed.
         if told || listed != self.listed {
             self.listed = listed;
-            self.send_list(List::Announcements, now, effects);
+            self.send_list(List::Announcements, cx);
         }
     }
 }

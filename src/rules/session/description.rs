@@ -5,7 +5,7 @@ use drawhall_protocol::reply::{
     Config, FullConfig, LogReply, ServerReply, SessionConfReply, SessionDescription, Status,
 };
 
-use super::{ACTIVE_DRAWING_MS, Effects, REMINDER_MS, SessionMachine};
+use super::{ACTIVE_DRAWING_MS, Cx, Effect, REMINDER_MS, SessionMachine};
 use crate::log::LogEntry;
 use crate::rules::time::{Timestamp, iso_of};
 
@@ -57,11 +57,11 @@ impl SessionMachine {
     }
 
     /// Writes all settings to the history and updates session lists.
-    pub(super) fn send_settings(&mut self, now: Timestamp, effects: &mut Effects) {
+    pub(super) fn send_settings(&mut self, cx: &mut Cx<'_>) {
         let config = Config::Full(Box::new(self.full_config()));
         let reply = ServerReply::SessionConf(SessionConfReply { config, hidx: self.history_index(false, 0) });
-        self.reply_to_history(&reply, now, effects);
-        effects.changed = true;
+        self.reply_to_history(&reply, cx);
+        cx.push(Effect::DescriptionChanged);
     }
 
     pub(super) fn full_config(&self) -> FullConfig {
@@ -93,9 +93,9 @@ impl SessionMachine {
     }
 
     /// Tells members the size of the history.
-    pub(super) fn send_status(&mut self, forced_index: bool, now: Timestamp, effects: &mut Effects) {
+    pub(super) fn send_status(&mut self, forced_index: bool, cx: &mut Cx<'_>) {
         let hidx = self.history_index(forced_index, 1);
-        self.to_all(&ServerReply::Status(Status { size: self.history.size(), hidx }), effects);
-        self.status_due = now.monotonic_ms + REMINDER_MS;
+        self.to_all(&ServerReply::Status(Status { size: self.history.size(), hidx }), cx);
+        self.status_due = cx.now.monotonic_ms + REMINDER_MS;
     }
 }

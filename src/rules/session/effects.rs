@@ -9,7 +9,9 @@ use super::BanExchange;
 use super::admin::AdminAnswer;
 use crate::history::Cursor;
 use crate::log::LogEntry;
+use crate::rules::rng::Rng;
 use crate::rules::session::FileDisposition;
+use crate::rules::time::Timestamp;
 
 /// Identifies a connection while the server runs.
 pub type ConnId = u64;
@@ -56,6 +58,11 @@ impl Refusal {
         Self::error("notFound", "Session not found!")
     }
 
+    /// The files of a new session cannot be created.
+    pub(crate) fn cannot_store() -> Self {
+        Self::error("storageError", "The server can't store new sessions at the moment")
+    }
+
     pub(crate) fn error(code: &'static str, message: &str) -> Self {
         Self::Error { code, message: message.into() }
     }
@@ -94,35 +101,81 @@ pub struct OpwordCheck {
     pub opword: String,
 }
 
-/// The effects of one input, in order of their fields.
-#[derive(Debug, Default)]
-pub struct Effects {
-    /// Operations on connections.
-    pub sends: Vec<(ConnId, ClientOp)>,
-    /// Log entries.
-    pub log: Vec<LogEntry>,
-    /// The session's description changed; session lists are updated at once.
-    pub changed: bool,
-    /// Only numbers of the description changed (size, active users); updates may be batched.
-    pub stats: bool,
-    /// An operator password to verify; the result comes back as [`Input::OpwordChecked`](super::input::Input).
-    pub check: Option<OpwordCheck>,
-    /// Ban lists to encrypt or decrypt; results come back as [`Input::BansExchanged`](super::input::Input).
-    pub exchanges: Vec<BanExchange>,
-    /// List server URLs to announce at (`true`) or to unlist from (`false`); an empty URL means all.
-    pub listing: Vec<(String, bool)>,
-    /// Abuse reports to forward, with the address of the reporter.
-    pub reports: Vec<(Option<IpAddr>, serde_json::Value)>,
-    /// The session has ended; what to do with its files.
-    pub ended: Option<FileDisposition>,
+/// What is to be done because of an input.
+#[derive(Debug)]
+#[allow(missing_docs, reason = "the names say it")]
+pub enum Effect {
+    /// An operation on a connection.
+    Client(ConnId, ClientOp),
+    /// An entry of the event log.
+    Log(LogEntry),
+    /// The session's description has changed; session lists are updated at once.
+    DescriptionChanged,
+    /// Only numbers of the description have changed (size, active users); updates may be batched.
+    NumbersChanged,
+    /// An operator password is to be verified; the result comes back as
+    /// [`Input::OpwordChecked`](super::input::Input).
+    CheckOpword(OpwordCheck),
+    /// A ban list is to be encrypted or decrypted; the result comes back as
+    /// [`Input::BansExchanged`](super::input::Input).
+    ExchangeBans(BanExchange),
+    /// The session is to be announced at a list server.
+    Announce { url: String },
+    /// The session is to be unlisted from a list server; from all with an empty URL.
+    Unlist { url: String },
+    /// An abuse report is to be forwarded.
+    ForwardReport {
+        /// Address of the reporter.
+        address: Option<IpAddr>,
+        report: serde_json::Value,
+    },
     /// The input was a batch that is held until the session runs.
-    pub held: bool,
+    Held,
     /// Answer to an administrator's request.
-    pub answer: Option<AdminAnswer>,
+    Answer(AdminAnswer),
+    /// The session has ended; what to do with its files. Nothing follows.
+    End(FileDisposition),
 }
 
-impl Effects {
+/// What the rules are given with an input: time and randomness; and where their effects go.
+#[derive(Debug)]
+pub struct Cx<'a> {
+    /// The present moment.
+    pub now: Timestamp,
+    /// Random numbers; recorded in traces by their seed.
+    pub rng: &'a mut Rng,
+    /// What is to be done, in order.
+    pub effects: Vec<Effect>,
+}
+
+impl<'a> Cx<'a> {
+    /// For one input.
+    pub fn new(now: Timestamp, rng: &'a mut Rng) -> Cx<'a> {
+        Cx { now, rng, effects: Vec::new() }
+    }
+
+    /// Wants something done.
+    pub(super) fn push(&mut self, effect: Effect) {
+        // Each message of a batch changes numbers.
+        let again = matches!(effect, Effect::NumbersChanged)
+            && matches!(self.effects.last(), Some(Effect::NumbersChanged));
+        if !again {
+            self.effects.push(effect);
+        }
+    }
+
+    /// Wants an operation on a connection.
+    pub(super) fn client(&mut self, conn: ConnId, op: ClientOp) {
+        self.push(Effect::Client(conn, op));
+    }
+
+    /// Wants wire bytes sent to a connection.
     pub(super) fn direct(&mut self, conn: ConnId, bytes: impl Into<Bytes>) {
-        self.sends.push((conn, ClientOp::Direct(bytes.into())));
+        self.client(conn, ClientOp::Direct(bytes.into()));
+    }
+
+    /// Wants an entry in the event log.
+    pub(super) fn log(&mut self, entry: LogEntry) {
+        self.push(Effect::Log(entry));
     }
 }

@@ -6,12 +6,12 @@ use serde::{Deserialize, Serialize};
 use super::BanExchanged;
 use super::ListingUpdate;
 use super::admin::AdminRequest;
-use super::effects::{ConnId, Effects, OpwordCheck};
+use super::effects::{ConnId, Cx, Effect, OpwordCheck};
 use super::member::{AuthenticatedClient, JoinRequest};
 use super::{RestoreRequest, ServerSettings, SessionMachine};
 use crate::log::LogUser;
+use crate::rules::batch::Batch;
 use crate::rules::session::PasswordKind;
-use crate::rules::time::Timestamp;
 
 /// An input.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -34,8 +34,8 @@ pub enum Input {
     /// Whole frames from a client.
     Batch {
         conn: ConnId,
-        #[serde(with = "crate::rules::serde_base64")]
-        bytes: Vec<u8>,
+        #[serde(rename = "bytes")]
+        batch: Batch,
     },
     /// Result of an operator password check.
     OpwordChecked(OpwordCheck, bool),
@@ -73,39 +73,43 @@ pub type ReaderOffsets = Vec<(ConnId, i64)>;
 impl SessionMachine {
     /// The deterministic transition function: the same origin, inputs, times and reader offsets give the same
     /// effects.
-    pub fn handle(&mut self, input: Input, now: Timestamp, effects: &mut Effects) {
+    pub fn handle(&mut self, input: Input, cx: &mut Cx<'_>) {
         self.broadcasts.next_step();
         match input {
             Input::Host { client, host } => {
                 self.set_up(&host, &client);
                 // The login has checked that the id is valid.
                 let user = u8::try_from(host.user_id).unwrap_or(1);
-                self.host(*client, user, now, effects);
+                self.host(*client, user, cx);
             }
-            Input::Join(request) => self.join(*request, now, effects),
+            Input::Join(request) => self.join(*request, cx),
             Input::Learn { kind, hash, password } => self.cache_verified_password(kind, &hash, &password),
-            Input::Leave(conn) => self.leave(conn, now, effects),
-            Input::Cut(conn) => self.cut(conn, now, effects),
-            Input::Batch { conn, mut bytes } => effects.held = !self.batch(conn, &mut bytes, now, effects),
-            Input::OpwordChecked(check, fits) => self.opword_checked(&check, fits, now, effects),
-            Input::BansExchanged(done) => self.bans_exchanged(done, now, effects),
-            Input::OutsideReport { user, reason } => self.outside_report(user, &reason, now, effects),
-            Input::Listing(news) => self.listing_news(news, now, effects),
-            Input::ReportSent(error) => self.report_sent(error, now, effects),
-            Input::Shared(shared) => self.set_shared(shared, now, effects),
-            Input::Stop => self.shut_down("Server shutting down", now, effects),
-            Input::Tick => self.tick(now, effects),
-            Input::Expire => self.expire(now, effects),
+            Input::Leave(conn) => self.leave(conn, cx),
+            Input::Cut(conn) => self.cut(conn, cx),
+            Input::Batch { conn, batch } => {
+                if !self.batch(conn, batch, cx) {
+                    cx.push(Effect::Held);
+                }
+            }
+            Input::OpwordChecked(check, fits) => self.opword_checked(&check, fits, cx),
+            Input::BansExchanged(done) => self.bans_exchanged(done, cx),
+            Input::OutsideReport { user, reason } => self.outside_report(user, &reason, cx),
+            Input::Listing(news) => self.listing_news(news, cx),
+            Input::ReportSent(error) => self.report_sent(error, cx),
+            Input::Shared(shared) => self.set_shared(shared, cx),
+            Input::Stop => self.shut_down("Server shutting down", cx),
+            Input::Tick => self.tick(cx),
+            Input::Expire => self.expire(cx),
             Input::Administer(request) => {
-                let answer = self.administer(request, now, effects);
-                effects.answer = Some(answer);
+                let answer = self.administer(request, cx);
+                cx.push(Effect::Answer(answer));
             }
             Input::Restore(request) => {
-                let answer = self.restore(*request, now, effects);
-                effects.answer = Some(answer);
+                let answer = self.restore(*request, cx);
+                cx.push(Effect::Answer(answer));
             }
-            Input::StoringFailed(error) => self.storing_failed(&error, now, effects),
-            Input::StoringRecovered => self.storing_recovered(now, effects),
+            Input::StoringFailed(error) => self.storing_failed(&error, cx),
+            Input::StoringRecovered => self.storing_recovered(cx),
             Input::ServerFull(full) => self.history.set_server_full(full),
         }
         self.bound_journal();

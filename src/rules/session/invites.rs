@@ -1,6 +1,7 @@
 //! Invites: secrets that let their holders in, a number of times. Sources: docs/spec/session.md#invite-create,
 //! docs/spec/login.md#invites-at-join, docs/spec/services.md#invites-and-links.
 
+use drawhall_protocol::command::InviteCreate;
 use std::collections::BTreeMap;
 
 use drawhall_protocol::reply::{InviteEntry, InviteUse};
@@ -42,9 +43,9 @@ impl Invite {
 }
 
 /// Log text for a new invite.
-pub(super) fn creation_text(max_uses: i64, trust: bool, op: bool) -> String {
-    let uses = max_uses.clamp(1, MAX_INVITE_USES);
-    let role = match (op, trust) {
+pub(super) fn creation_text(wanted: &InviteCreate) -> String {
+    let uses = wanted.max_uses.clamp(1, MAX_INVITE_USES);
+    let role = match (wanted.op, wanted.trust) {
         (true, true) => "op and trust ",
         (true, false) => "op ",
         (false, true) => "trust ",
@@ -82,9 +83,7 @@ impl Invites {
     pub fn create(
         &mut self,
         creator: &str,
-        max_uses: i64,
-        trust: bool,
-        op: bool,
+        wanted: &InviteCreate,
         rng: &mut Rng,
         now: Timestamp,
     ) -> Option<String> {
@@ -98,7 +97,8 @@ impl Invites {
                 break secret;
             }
         };
-        let max_uses = max_uses.clamp(1, MAX_INVITE_USES) as u32;
+        let max_uses = wanted.max_uses.clamp(1, MAX_INVITE_USES) as u32;
+        let (op, trust) = (wanted.op, wanted.trust);
         let (at, creator) = (now.iso(), creator.to_owned());
         let uses = BTreeMap::new();
         let invite = Invite { secret: secret.clone(), creator, op, trust, at, max_uses, uses };
@@ -232,7 +232,14 @@ mod tests {
     #[test]
     fn a_secret_has_8_unambiguous_characters() {
         let mut invites = Invites::default();
-        let secret = invites.create("A", 1, false, false, &mut Rng::default(), Timestamp::now()).unwrap();
+        let secret = invites
+            .create(
+                "A",
+                &InviteCreate { max_uses: 1, trust: false, op: false },
+                &mut Rng::from_seed([1; 32]),
+                Timestamp::now(),
+            )
+            .unwrap();
         assert_eq!(secret.len(), 8);
         assert!(secret.bytes().all(|b| ALPHABET.contains(&b)));
     }
@@ -241,7 +248,14 @@ mod tests {
     fn a_use_counts_once_per_system_id() {
         let now = Timestamp::now();
         let mut invites = Invites::default();
-        let secret = invites.create("A", 2, true, false, &mut Rng::default(), now).unwrap();
+        let secret = invites
+            .create(
+                "A",
+                &InviteCreate { max_uses: 2, trust: true, op: false },
+                &mut Rng::from_seed([1; 32]),
+                now,
+            )
+            .unwrap();
         assert_eq!(invites.apply(&secret, "", "x", now), InviteCheck::NoClientKey);
         assert_eq!(invites.apply(&secret, "s1", "x", now), InviteCheck::Used);
         assert_eq!(invites.apply(&secret, "s1", "x", now), InviteCheck::Ok);
@@ -257,8 +271,22 @@ mod tests {
     fn invites_are_restored_from_the_journal() {
         let now = Timestamp::now();
         let mut invites = Invites::default();
-        let first = invites.create("Ä op", 2, true, true, &mut Rng::default(), now).unwrap();
-        let second = invites.create("", 1, false, false, &mut Rng::default(), now).unwrap();
+        let first = invites
+            .create(
+                "Ä op",
+                &InviteCreate { max_uses: 2, trust: true, op: true },
+                &mut Rng::from_seed([1; 32]),
+                now,
+            )
+            .unwrap();
+        let second = invites
+            .create(
+                "",
+                &InviteCreate { max_uses: 1, trust: false, op: false },
+                &mut Rng::from_seed([1; 32]),
+                now,
+            )
+            .unwrap();
         invites.apply(&first, "s1", "bob smith", now);
         invites.apply(&first, "s1", "bob", now);
         invites.remove(&second);
@@ -275,8 +303,16 @@ mod tests {
     fn uses_and_numbers_are_bounded() {
         let now = Timestamp::now();
         let mut invites = Invites::default();
-        let secrets: Vec<_> =
-            (0..52).map(|n| invites.create("A", n * 10, false, false, &mut Rng::default(), now)).collect();
+        let secrets: Vec<_> = (0..52)
+            .map(|n| {
+                invites.create(
+                    "A",
+                    &InviteCreate { max_uses: n * 10, trust: false, op: false },
+                    &mut Rng::from_seed([1; 32]),
+                    now,
+                )
+            })
+            .collect();
         assert_eq!(secrets.iter().flatten().count(), MAX_INVITES);
         assert_eq!((invites.entries()[0].max_uses, invites.entries()[9].max_uses), (1, 50));
         let first = secrets[0].clone().unwrap();

@@ -6,10 +6,9 @@ use super::broadcasts::List;
 use super::events::Audience;
 use super::invites::{Invite, InviteCheck};
 use super::member::{AuthenticatedClient, Feed, JoinRequest, Member};
-use super::{ClientOp, Effects, MemberKey, Refusal, SessionMachine, SessionState};
+use super::{ClientOp, Cx, Effect, MemberKey, Refusal, SessionMachine, SessionState};
 use crate::log::{Level, Topic};
 use crate::rules::journal::Entry;
-use crate::rules::time::Timestamp;
 
 const GHOST_TEXT: &str = "GHOST MODE. Your presence is not overtly announced, chat messages are treated as server \
     alerts. You are not hidden though, users can see your presence in the event log and taking administrative actions \
@@ -17,21 +16,21 @@ const GHOST_TEXT: &str = "GHOST MODE. Your presence is not overtly announced, ch
 
 impl SessionMachine {
     /// Lets the host into its new session under the user id that it chose.
-    pub fn host(&mut self, client: AuthenticatedClient, user: u8, now: Timestamp, effects: &mut Effects) {
+    pub fn host(&mut self, client: AuthenticatedClient, user: u8, cx: &mut Cx<'_>) {
         let alias = if self.alias.is_empty() { String::new() } else { format!(" (AKA {})", self.alias) };
         let text = format!("Session{alias} created by {}", self.founder);
-        self.note(Level::Info, Topic::Status, text, now, effects);
+        self.note(Level::Info, Topic::Status, text, cx);
         let member = Member::new(client, user);
-        self.join_result(&member, "host", "Starting new session!", None, effects);
+        self.join_result(&member, "host", "Starting new session!", None, cx);
         self.uploader = Some(user);
-        self.enter(member, None, None, now, effects);
+        self.enter(member, None, None, cx);
     }
 
     /// A client asks to join.
-    pub fn join(&mut self, request: JoinRequest, now: Timestamp, effects: &mut Effects) {
+    pub fn join(&mut self, request: JoinRequest, cx: &mut Cx<'_>) {
         let conn = request.client.conn;
-        match self.admit(&request, now, effects) {
-            Err(refusal) => effects.sends.push((conn, ClientOp::Refused(refusal))),
+        match self.admit(&request, cx) {
+            Err(refusal) => cx.client(conn, ClientOp::Refused(refusal)),
             Ok((id, invite)) => {
                 let skip = self.skip_to(&request.hidx);
                 let seen = !request.client.ghost;
@@ -39,27 +38,22 @@ impl SessionMachine {
                 member.oldv = request.oldv;
                 member.invited = invite.is_some();
                 if self.settings_are_outdated() {
-                    self.send_settings(now, effects);
+                    self.send_settings(cx);
                 }
                 self.visited |= seen;
-                self.join_result(&member, "join", "Joining a session!", Some(skip.is_some()), effects);
-                self.enter(member, invite, Some(skip), now, effects);
+                self.join_result(&member, "join", "Joining a session!", Some(skip.is_some()), cx);
+                self.enter(member, invite, Some(skip), cx);
             }
         }
     }
 
     /// Decides whether a client may join, under which user id, and with which invite.
-    fn admit(
-        &mut self,
-        r: &JoinRequest,
-        now: Timestamp,
-        effects: &mut Effects,
-    ) -> Result<(u8, Option<Invite>), Refusal> {
+    fn admit(&mut self, r: &JoinRequest, cx: &mut Cx<'_>) -> Result<(u8, Option<Invite>), Refusal> {
         let AuthenticatedClient { identity, moderator, browser, .. } = &r.client;
         if self.state == SessionState::Shutdown {
             return Err(Refusal::not_found());
         }
-        let invite = self.use_invite(r, now, effects)?;
+        let invite = self.use_invite(r, cx)?;
         if invite.is_none() && *browser && !self.flags.allow_web {
             return Err(Refusal::error("noWebJoin", "This session does not allow joining from the web"));
         }
@@ -68,7 +62,7 @@ impl SessionMachine {
                 let user =
                     crate::log::LogUser { id: 0, address: identity.address, name: identity.name.clone() };
                 let text = format!("Join prevented by ban {ban}");
-                self.note_about(user, Level::Info, Topic::Ban, text, now, effects);
+                self.note_about(user, Level::Info, Topic::Ban, text, cx);
                 let message = format!("You have been banned from this session (ban {ban})");
                 return Err(Refusal::Error { code: "banned", message });
             }
@@ -123,19 +117,14 @@ impl SessionMachine {
         }
     }
 
-    fn use_invite(
-        &mut self,
-        r: &JoinRequest,
-        now: Timestamp,
-        effects: &mut Effects,
-    ) -> Result<Option<Invite>, Refusal> {
+    fn use_invite(&mut self, r: &JoinRequest, cx: &mut Cx<'_>) -> Result<Option<Invite>, Refusal> {
         let looked_up = !r.invite.is_empty();
         let secret = if looked_up { &r.invite } else { &r.password };
         if secret.is_empty() {
             return Ok(None);
         }
         let identity = &r.client.identity;
-        let check = self.invites.apply(secret, &identity.sid, &identity.name, now);
+        let check = self.invites.apply(secret, &identity.sid, &identity.name, cx.now);
         let invite = self.invites.find(secret).cloned();
         match check {
             InviteCheck::NoClientKey if looked_up => {
@@ -155,10 +144,10 @@ impl SessionMachine {
                 let user =
                     crate::log::LogUser { id: 0, address: identity.address, name: identity.name.clone() };
                 let text = format!("Used invite created by {creator}");
-                self.note_about(user, Level::Info, Topic::Invite, text, now, effects);
-                self.send_list(List::Invites, now, effects);
+                self.note_about(user, Level::Info, Topic::Invite, text, cx);
+                self.send_list(List::Invites, cx);
             }
-            InviteCheck::NameChanged => self.send_list(List::Invites, now, effects),
+            InviteCheck::NameChanged => self.send_list(List::Invites, cx),
             InviteCheck::Ok => {}
         }
         Ok(invite)
@@ -176,15 +165,8 @@ impl SessionMachine {
         self.history.offset_after(index).map(|_| index)
     }
 
-    fn join_result(
-        &self,
-        member: &Member,
-        state: &str,
-        message: &str,
-        skip: Option<bool>,
-        effects: &mut Effects,
-    ) {
-        effects.sends.push((member.conn(), ClientOp::Joined { user: member.id }));
+    fn join_result(&self, member: &Member, state: &str, message: &str, skip: Option<bool>, cx: &mut Cx<'_>) {
+        cx.client(member.conn(), ClientOp::Joined { user: member.id });
         let reply = ServerReply::Result(Box::new(ResultReply {
             message: message.into(),
             state: state.into(),
@@ -198,41 +180,34 @@ impl SessionMachine {
             }),
             ..ResultReply::default()
         }));
-        self.reply_to(member.conn(), &reply, effects);
+        self.reply_to(member.conn(), &reply, cx);
     }
 
     /// Adds a member: the host (`skip` is `None`), or a client that joins.
-    fn enter(
-        &mut self,
-        member: Member,
-        invite: Option<Invite>,
-        skip: Option<Option<i64>>,
-        now: Timestamp,
-        effects: &mut Effects,
-    ) {
+    fn enter(&mut self, member: Member, invite: Option<Invite>, skip: Option<Option<i64>>, cx: &mut Cx<'_>) {
         let (id, conn) = (member.id, member.conn());
         let (ghost, name) = (member.is_ghost(), member.name().to_owned());
         let replaced = self.member_by_id(id).map(Member::key);
         let key = self.members.push(member);
         if let Some(old) = replaced {
-            self.replace(old, &name, now, effects);
+            self.replace(old, &name, cx);
         }
         self.past_users.remove(&id);
         match skip {
-            Some(skip) => self.begin_catchup(key, skip, now, effects),
+            Some(skip) => self.begin_catchup(key, skip, cx),
             None => self.begin_at(key, Feed::FromStart),
         }
         if ghost {
             let alert = Notice { message: GHOST_TEXT.into(), ..Notice::default() };
-            self.reply_to(conn, &ServerReply::Alert(alert), effects);
+            self.reply_to(conn, &ServerReply::Alert(alert), cx);
         } else if let Some(join) = self.members.get(key).and_then(|m| m.join_message(true)) {
-            self.add_to_history(join.as_bytes(), now, effects);
+            self.add_to_history(join.as_bytes(), cx);
         }
-        self.give_roles(key, invite.as_ref(), now, effects);
-        self.ensure_operator(now, effects);
-        self.send_past_log(key, effects);
-        self.send_welcome(conn, now, effects);
-        self.send_lists_with(conn, now, effects);
+        self.give_roles(key, invite.as_ref(), cx);
+        self.ensure_operator(cx);
+        self.send_past_log(key, cx);
+        self.send_welcome(conn, cx);
+        self.send_lists_with(conn, cx);
         if let Some(member) = self.member_by_id(id) {
             let (name, user) = (member.name().to_owned(), member.log_user());
             let ghost = member.is_ghost();
@@ -241,11 +216,11 @@ impl SessionMachine {
                 self.journal.push(Entry::User { id, name });
             }
             let text = if ghost { "Moderator in ghost mode joined session" } else { "Joined session" };
-            self.note_about(user, Level::Info, Topic::Join, text, now, effects);
+            self.note_about(user, Level::Info, Topic::Join, text, cx);
         }
-        effects.changed = true;
+        cx.push(Effect::DescriptionChanged);
         // A streamed reset may have waited only for this member.
-        self.resolve_stream("join", now, effects);
+        self.resolve_stream("join", cx);
     }
 
     /// Sets where the history begins for a member, once the session runs.
@@ -256,7 +231,7 @@ impl SessionMachine {
     }
 
     /// Tells a new member the size of its catch-up and attaches it to the history.
-    fn begin_catchup(&mut self, member: MemberKey, skip: Option<i64>, now: Timestamp, effects: &mut Effects) {
+    fn begin_catchup(&mut self, member: MemberKey, skip: Option<i64>, cx: &mut Cx<'_>) {
         self.begin_at(member, skip.map_or(Feed::FromStart, Feed::Behind));
         let Some(member) = self.members.get_mut(member) else { return };
         member.hold_locked = self.state == SessionState::Initialization;
@@ -265,22 +240,22 @@ impl SessionMachine {
         let caught_up = ServerReply::CaughtUp(CaughtUp { key, hidx: self.history_index(false, 0) });
         let added = caught_up.to_frame().is_ok_and(|f| self.history.append(f.as_bytes(), 1).is_ok());
         if added {
-            self.last_event = now;
-            effects.stats = true;
+            self.last_event = cx.now;
+            cx.push(Effect::NumbersChanged);
         }
         let from = skip.unwrap_or(self.history.first_index());
         let count = (self.history.last_index() - from).max(0) as u64;
         let catchup = ServerReply::Catchup(Catchup { count, key: added.then_some(key) });
-        self.reply_to(conn, &catchup, effects);
+        self.reply_to(conn, &catchup, cx);
         let status = ServerReply::Status(Status { size: self.history.size(), hidx: None });
-        self.reply_to(conn, &status, effects);
+        self.reply_to(conn, &status, cx);
         if self.state == SessionState::Running {
-            self.begin_history(effects);
+            self.begin_history(cx);
         }
     }
 
     /// Attaches all members that wait for the session to run.
-    pub(super) fn begin_history(&mut self, effects: &mut Effects) {
+    pub(super) fn begin_history(&mut self, cx: &mut Cx<'_>) {
         for member in &mut self.members {
             let from = match member.feed {
                 Feed::NotYet | Feed::Reading(_) => continue,
@@ -290,12 +265,12 @@ impl SessionMachine {
             };
             let cursor = self.history.cursor(from);
             member.feed = Feed::Reading(cursor.position());
-            effects.sends.push((member.client.conn, ClientOp::Attach(cursor)));
+            cx.client(member.client.conn, ClientOp::Attach(cursor));
         }
     }
 
     /// Gives operator and trusted status by account, invite, or as remembered from an earlier visit.
-    fn give_roles(&mut self, key: MemberKey, invite: Option<&Invite>, now: Timestamp, effects: &mut Effects) {
+    fn give_roles(&mut self, key: MemberKey, invite: Option<&Invite>, cx: &mut Cx<'_>) {
         let Some(member) = self.members.get(key) else { return };
         let (id, auth_id) = (member.id, member.auth_id().to_owned());
         let remembered_op = self.accounts.is_operator(&auth_id);
@@ -307,18 +282,18 @@ impl SessionMachine {
             self.accounts.set_name(&auth_id, member.name());
         }
         if operator {
-            self.set_operator(id, true, "", None, false, now, effects);
+            self.set_operator(id, true, "", None, false, cx);
         } else if let Some(invite) = invite.filter(|i| i.op) {
-            self.set_operator(id, true, &invite.creator, Some(invite), false, now, effects);
+            self.set_operator(id, true, &invite.creator, Some(invite), false, cx);
         }
         if trusted {
-            self.set_trusted(id, true, "", None, false, now, effects);
+            self.set_trusted(id, true, "", None, false, cx);
         } else if let Some(invite) = invite.filter(|i| i.trust) {
-            self.set_trusted(id, true, &invite.creator, Some(invite), false, now, effects);
+            self.set_trusted(id, true, &invite.creator, Some(invite), false, cx);
         }
     }
 
-    fn send_past_log(&self, key: MemberKey, effects: &mut Effects) {
+    fn send_past_log(&self, key: MemberKey, cx: &mut Cx<'_>) {
         let Some(member) = self.members.get(key) else { return };
         let conn = member.conn();
         let audience = match member {
@@ -327,19 +302,19 @@ impl SessionMachine {
             _ => Audience::User,
         };
         for bytes in self.log.shown_to(audience) {
-            effects.direct(conn, bytes);
+            cx.direct(conn, bytes);
         }
     }
 
-    fn send_welcome(&mut self, conn: u64, now: Timestamp, effects: &mut Effects) {
+    fn send_welcome(&mut self, conn: u64, cx: &mut Cx<'_>) {
         let message = self.shared.settings.welcome_message.clone();
         if message.is_empty() {
             return;
         }
         let reply = ServerReply::Msg(Notice { message, ..Notice::default() });
         match reply.to_frame() {
-            Ok(frame) => effects.direct(conn, frame.into_bytes()),
-            Err(_) => self.note(Level::Error, Topic::Status, "Welcome message too long", now, effects),
+            Ok(frame) => cx.direct(conn, frame.into_bytes()),
+            Err(_) => self.note(Level::Error, Topic::Status, "Welcome message too long", cx),
         }
     }
 }

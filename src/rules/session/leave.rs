@@ -4,7 +4,7 @@ use drawhall_protocol::Frame;
 use drawhall_protocol::message::Leave;
 
 use super::member::{Member, PastUser, ResetRole};
-use super::{ClientOp, ConnId, DisconnectReason, Effects, MemberKey, SessionMachine, SessionState};
+use super::{ClientOp, ConnId, Cx, DisconnectReason, Effect, MemberKey, SessionMachine, SessionState};
 use crate::log::{Level, Topic};
 use crate::rules::time::Timestamp;
 
@@ -21,11 +21,11 @@ pub(super) const ACCIDENT_LINGER_MS: u64 = 60_000;
 
 impl SessionMachine {
     /// The server has closed a client's connection.
-    pub fn cut(&mut self, conn: ConnId, now: Timestamp, effects: &mut Effects) {
+    pub fn cut(&mut self, conn: ConnId, cx: &mut Cx<'_>) {
         if let Some(key) = self.members.key_of(conn) {
-            self.notice_accident(key, now);
+            self.notice_accident(key, cx.now);
         }
-        self.leave(conn, now, effects);
+        self.leave(conn, cx);
     }
 
     /// Remembers that a member was disconnected against its will; if that empties the session, it is kept for a
@@ -37,15 +37,15 @@ impl SessionMachine {
     }
 
     /// A client has closed its connection.
-    pub fn leave(&mut self, conn: ConnId, now: Timestamp, effects: &mut Effects) {
+    pub fn leave(&mut self, conn: ConnId, cx: &mut Cx<'_>) {
         if let Some(key) = self.members.key_of(conn) {
-            self.take_out(key, Departure::Left, now, effects);
+            self.take_out(key, Departure::Left, cx);
         }
     }
 
-    fn take_out(&mut self, key: MemberKey, how: Departure, now: Timestamp, effects: &mut Effects) {
+    fn take_out(&mut self, key: MemberKey, how: Departure, cx: &mut Cx<'_>) {
         if let Some(member) = self.members.remove(key) {
-            self.left(member, how, now, effects);
+            self.left(member, how, cx);
         }
     }
 
@@ -56,19 +56,17 @@ impl SessionMachine {
         reason: DisconnectReason,
         message: &str,
         details: &str,
-        now: Timestamp,
-        effects: &mut Effects,
+        cx: &mut Cx<'_>,
     ) {
-        self.send_away(key, Departure::Left, reason, message, details, now, effects);
+        self.send_away(key, Departure::Left, reason, message, details, cx);
     }
 
     /// Disconnects the old connection of a client that has connected again.
-    pub(super) fn replace(&mut self, key: MemberKey, name: &str, now: Timestamp, effects: &mut Effects) {
+    pub(super) fn replace(&mut self, key: MemberKey, name: &str, cx: &mut Cx<'_>) {
         let (how, reason) = (Departure::Replaced, DisconnectReason::Kick);
-        self.send_away(key, how, reason, name, "Replaced by rejoining", now, effects);
+        self.send_away(key, how, reason, name, "Replaced by rejoining", cx);
     }
 
-    #[allow(clippy::too_many_arguments, reason = "one per fact that the log and the client are told")]
     fn send_away(
         &mut self,
         key: MemberKey,
@@ -76,8 +74,7 @@ impl SessionMachine {
         reason: DisconnectReason,
         message: &str,
         details: &str,
-        now: Timestamp,
-        effects: &mut Effects,
+        cx: &mut Cx<'_>,
     ) {
         let Some(member) = self.members.get(key) else { return };
         let (conn, user) = (member.conn(), member.log_user());
@@ -86,19 +83,19 @@ impl SessionMachine {
             _ => (Topic::Leave, message.to_owned()),
         };
         let text = if details.is_empty() { text } else { format!("{text} ({details})") };
-        self.note_about(user, Level::Info, topic, text, now, effects);
+        self.note_about(user, Level::Info, topic, text, cx);
         if reason == DisconnectReason::Error {
-            self.notice_accident(key, now);
+            self.notice_accident(key, cx.now);
         }
-        self.take_out(key, how, now, effects);
-        effects.sends.push((conn, ClientOp::Disconnect { reason, message: message.into() }));
+        self.take_out(key, how, cx);
+        cx.client(conn, ClientOp::Disconnect { reason, message: message.into() });
     }
 
-    fn left(&mut self, member: Member, how: Departure, now: Timestamp, effects: &mut Effects) {
+    fn left(&mut self, member: Member, how: Departure, cx: &mut Cx<'_>) {
         let id = member.id;
         let user = member.log_user();
         let text = if member.is_ghost() { "Moderator in ghost mode left session" } else { "Left session" };
-        self.note_about(user, Level::Info, Topic::Leave, text, now, effects);
+        self.note_about(user, Level::Info, Topic::Leave, text, cx);
         let bannable = !member.is_moderator();
         let ghost = member.is_ghost();
         self.past_users.insert(id, PastUser { identity: member.client.identity, bannable });
@@ -107,7 +104,7 @@ impl SessionMachine {
         if matches!(self.state, SessionState::Reset | SessionState::Initialization)
             && self.uploader == Some(id)
         {
-            self.abort_upload(now, effects);
+            self.abort_upload(cx);
         }
         self.forget_candidate(id);
         self.cancel_thumbnail(Some(id));
@@ -115,49 +112,49 @@ impl SessionMachine {
             && self.abort_stream_of(id)
         {
             let text = format!("User {id} left while streaming autoreset");
-            self.note(Level::Warn, Topic::Status, text, now, effects);
-            self.autoreset_failed(now, effects);
+            self.note(Level::Warn, Topic::Status, text, cx);
+            self.autoreset_failed(cx);
         } else {
-            self.chosen_lost(member.reset_role, "left before", now, effects);
+            self.chosen_lost(member.reset_role, "left before", cx);
             // A replaced member's successor has already been told its starting point in the history, which must not
             // move.
             if how == Departure::Left {
-                self.resolve_stream("leave", now, effects);
+                self.resolve_stream("leave", cx);
             }
         }
         if !ghost {
             if let Ok(leave) = Frame::new(Leave::TYPE, id, &[]) {
-                self.add_to_history(leave.as_bytes(), now, effects);
+                self.add_to_history(leave.as_bytes(), cx);
             }
             self.ids.touch(id);
         }
         if self.state == SessionState::Shutdown {
             return;
         }
-        self.ensure_operator(now, effects);
-        effects.changed = true;
+        self.ensure_operator(cx);
+        cx.push(Effect::DescriptionChanged);
         if self.is_empty() {
-            self.emptied = now;
+            self.emptied = cx.now;
             // A ghost does not count: the session was empty for everybody else.
             if !self.stopping && !ghost {
-                self.last_user_left(now, effects);
+                self.last_user_left(cx);
             }
         }
     }
 
     /// The last user has left. If a member was disconnected by the server shortly before, the session does not end
     /// yet: otherwise whoever can make the server disconnect others could end it.
-    fn last_user_left(&mut self, now: Timestamp, effects: &mut Effects) {
-        self.note(Level::Info, Topic::Status, "Last user left.", now, effects);
+    fn last_user_left(&mut self, cx: &mut Cx<'_>) {
+        self.note(Level::Info, Topic::Status, "Last user left.", cx);
         let accident =
-            self.accident.is_some_and(|at| now.monotonic_ms.saturating_sub(at) <= ACCIDENT_LINGER_MS);
-        self.stays_until = accident.then(|| now.monotonic_ms + ACCIDENT_LINGER_MS);
+            self.accident.is_some_and(|at| cx.now.monotonic_ms.saturating_sub(at) <= ACCIDENT_LINGER_MS);
+        self.stays_until = accident.then(|| cx.now.monotonic_ms + ACCIDENT_LINGER_MS);
         if accident {
             return;
         }
         if !self.flags.persistent && self.shared.settings.empty_session_linger_time.0 == 0 {
-            self.note(Level::Info, Topic::Status, "Closing non-persistent session.", now, effects);
-            self.end("Session terminated due to being empty", now, effects);
+            self.note(Level::Info, Topic::Status, "Closing non-persistent session.", cx);
+            self.end("Session terminated due to being empty", cx);
         }
     }
 }

@@ -13,6 +13,7 @@ use super::bans::Identity;
 use super::effects::ConnId;
 use crate::history::AtomicI64;
 use crate::log::LogUser;
+use crate::rules::batch::Batch;
 use crate::rules::limits::{Bucket, Rate};
 use crate::rules::username;
 
@@ -162,8 +163,8 @@ pub struct Member {
     pub invited: bool,
     /// Messages are held until the session runs.
     pub hold_locked: bool,
-    /// The held messages, whole frames.
-    pub held: Vec<u8>,
+    /// The held messages.
+    pub held: Batch,
     /// Last message, milliseconds since 1970.
     pub last_active: i64,
     /// Last drawing command, milliseconds since 1970.
@@ -194,7 +195,7 @@ impl Member {
             oldv: false,
             invited: false,
             hold_locked: false,
-            held: Vec::new(),
+            held: Batch::default(),
             last_active: 0,
             last_drawing: None,
             reset_role: ResetRole::None,

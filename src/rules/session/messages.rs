@@ -2,7 +2,9 @@
 
 use bytes::Bytes;
 use drawhall_protocol::command::RawCommand;
-use drawhall_protocol::frame::{FIRST_COMMAND, FIRST_OPAQUE, FrameHeader, HEADER_LEN, frames};
+use drawhall_protocol::frame::{
+    FIRST_COMMAND, FIRST_OPAQUE, FrameHeader, HEADER_LEN, frames, set_user_of_all,
+};
 use drawhall_protocol::message::{
     Chat, Join, Layout, Leave, Message, PrivateChat, ResetStream, ServerCommand, SessionOwner, SoftReset,
     Thumbnail, TrustedUsers, Undo, info_of,
@@ -10,11 +12,11 @@ use drawhall_protocol::message::{
 use drawhall_protocol::reply::{Empty, Notice, ServerReply};
 
 use super::member::{Feed, Member, ResetRole};
-use super::{ConnId, DisconnectReason, Effects, MemberKey, REMINDER_MS, SessionMachine, SessionState};
+use super::{ConnId, Cx, DisconnectReason, Effect, MemberKey, REMINDER_MS, SessionMachine, SessionState};
 use crate::log::{Level, LogEntry, Topic};
 use crate::metrics::METRICS;
+use crate::rules::batch::Batch;
 use crate::rules::limits::Rate;
-use crate::rules::time::Timestamp;
 
 /// Burst of `chatRateLimit`, in seconds of it.
 const CHAT_BURST: u32 = 10;
@@ -27,20 +29,42 @@ impl Member {
 }
 
 impl SessionMachine {
-    /// Handles whole frames from a client. Returns whether they were handled, or held until the session runs.
-    pub fn batch(&mut self, conn: ConnId, bytes: &mut [u8], now: Timestamp, effects: &mut Effects) -> bool {
+    /// Handles messages from a client. Returns whether they were handled, or held until the session runs.
+    pub fn batch(&mut self, conn: ConnId, batch: Batch, cx: &mut Cx<'_>) -> bool {
         let Some(key) = self.members.key_of(conn) else { return true };
         let Some(member) = self.members.get_mut(key) else { return true };
-        member.last_active = now.utc_ms;
+        member.last_active = cx.now.utc_ms;
         if member.hold_locked {
-            if frames(bytes).any(|f| f.header.kind >= FIRST_COMMAND) {
-                member.last_drawing = Some(now.utc_ms);
-                effects.stats = true;
+            if batch.draws() {
+                member.last_drawing = Some(cx.now.utc_ms);
+                cx.push(Effect::NumbersChanged);
             }
-            member.held.extend_from_slice(bytes);
+            member.held.append(batch);
             return false;
         }
         let outer = self.broadcasts.begin_batch();
+        if batch.is_opaque() && !self.shared.settings.restrict_undo {
+            self.opaque_batch(key, batch, cx);
+        } else {
+            self.mixed_batch(key, &mut batch.into_bytes(), cx);
+        }
+        self.broadcasts.end_batch(outer);
+        true
+    }
+
+    /// Handles messages that all enter the history as they are, under the member's user id.
+    fn opaque_batch(&mut self, key: MemberKey, batch: Batch, cx: &mut Cx<'_>) {
+        let Some(member) = self.members.get(key) else { return };
+        let run = Run { start: 0, messages: batch.messages(), drawing: batch.draws() };
+        let mut bytes = batch.into_bytes();
+        if self.uploader != Some(member.id) {
+            set_user_of_all(&mut bytes, member.id);
+        }
+        self.opaque_run(key, &bytes, &run, cx);
+    }
+
+    /// Handles messages one by one, and those that are not decoded in runs.
+    fn mixed_batch(&mut self, key: MemberKey, bytes: &mut [u8], cx: &mut Cx<'_>) {
         let mut run = Run::default();
         let mut pos = 0;
         while let Some(header) = FrameHeader::parse(&bytes[pos..]) {
@@ -55,8 +79,8 @@ impl SessionMachine {
             }
             if header.is_opaque() {
                 if self.is_foreign_undo(key, &bytes[pos..end]) {
-                    self.opaque_run(key, &bytes[run.start..pos], &run, now, effects);
-                    self.rule_break(key, "Tried to undo what somebody else has drawn", now, effects);
+                    self.opaque_run(key, &bytes[run.start..pos], &run, cx);
+                    self.rule_break(key, "Tried to undo what somebody else has drawn", cx);
                     pos = end;
                     run = Run { start: pos, ..Run::default() };
                     continue;
@@ -66,15 +90,13 @@ impl SessionMachine {
                 pos = end;
                 continue;
             }
-            self.opaque_run(key, &bytes[run.start..pos], &run, now, effects);
+            self.opaque_run(key, &bytes[run.start..pos], &run, cx);
             self.broadcasts.next_step();
-            self.transparent(key, &bytes[pos..end], now, effects);
+            self.transparent(key, &bytes[pos..end], cx);
             pos = end;
             run = Run { start: pos, ..Run::default() };
         }
-        self.opaque_run(key, &bytes[run.start..pos], &run, now, effects);
-        self.broadcasts.end_batch(outer);
-        true
+        self.opaque_run(key, &bytes[run.start..pos], &run, cx);
     }
 
     /// Whether a frame undoes another user's work without the right to (`restrictUndo`). An uploaded image contains
@@ -89,49 +111,49 @@ impl SessionMachine {
     }
 
     /// A run of messages that the server does not decode.
-    fn opaque_run(&mut self, key: MemberKey, bytes: &[u8], run: &Run, now: Timestamp, effects: &mut Effects) {
+    fn opaque_run(&mut self, key: MemberKey, bytes: &[u8], run: &Run, cx: &mut Cx<'_>) {
         if run.messages == 0 {
             return;
         }
         let Some(member) = self.members.get_mut(key) else { return };
         if run.drawing {
-            member.last_drawing = Some(now.utc_ms);
+            member.last_drawing = Some(cx.now.utc_ms);
             // Counts as drawing even when the history is full.
-            effects.stats = true;
+            cx.push(Effect::NumbersChanged);
         }
         let uploading = self.uploader == Some(member.id);
         match self.state {
-            SessionState::Reset if uploading => self.add_to_image(key, bytes, run.messages, now, effects),
+            SessionState::Reset if uploading => self.add_to_image(key, bytes, run.messages, cx),
             SessionState::Shutdown => {}
-            _ if self.history.append(bytes, run.messages).is_ok() => self.appended(bytes, now, effects),
+            _ if self.history.append(bytes, run.messages).is_ok() => self.appended(bytes, cx),
             _ => {
                 for frame in frames(bytes) {
-                    self.add_to_history(frame.bytes, now, effects);
+                    self.add_to_history(frame.bytes, cx);
                 }
             }
         }
     }
 
     /// Appends one message to the history, with its side effects.
-    pub(super) fn add_to_history(&mut self, frame: &[u8], now: Timestamp, effects: &mut Effects) {
+    pub(super) fn add_to_history(&mut self, frame: &[u8], cx: &mut Cx<'_>) {
         if self.state == SessionState::Shutdown {
             return;
         }
         if self.history.append(frame, 1).is_ok() {
-            self.appended(frame, now, effects);
+            self.appended(frame, cx);
         } else {
-            self.out_of_space(frame, now, effects);
+            self.out_of_space(frame, cx);
         }
     }
 
-    pub(super) fn reply_to_history(&mut self, reply: &ServerReply, now: Timestamp, effects: &mut Effects) {
+    pub(super) fn reply_to_history(&mut self, reply: &ServerReply, cx: &mut Cx<'_>) {
         if let Ok(frame) = reply.to_frame() {
-            self.add_to_history(frame.as_bytes(), now, effects);
+            self.add_to_history(frame.as_bytes(), cx);
         }
     }
 
     /// Side effects of frames that entered the history.
-    pub(super) fn appended(&mut self, bytes: &[u8], now: Timestamp, effects: &mut Effects) {
+    pub(super) fn appended(&mut self, bytes: &[u8], cx: &mut Cx<'_>) {
         self.keep_for_recording(bytes);
         if self.state == SessionState::Initialization
             && let index = self.history.last_index()
@@ -139,15 +161,15 @@ impl SessionMachine {
         {
             // The host has what it uploads; everybody else is sent it directly.
             for frame in frames(bytes).filter(|f| f.header.kind < FIRST_COMMAND) {
-                effects.direct(host.conn(), Bytes::copy_from_slice(frame.bytes));
+                cx.direct(host.conn(), Bytes::copy_from_slice(frame.bytes));
             }
             host.feed = Feed::Behind(index);
         }
-        self.last_event = now;
-        effects.stats = true;
-        self.check_autoreset(now, effects);
-        if now.monotonic_ms >= self.status_due {
-            self.send_status(false, now, effects);
+        self.last_event = cx.now;
+        cx.push(Effect::NumbersChanged);
+        self.check_autoreset(cx);
+        if cx.now.monotonic_ms >= self.status_due {
+            self.send_status(false, cx);
         }
     }
 
@@ -157,7 +179,7 @@ impl SessionMachine {
         }
     }
 
-    fn out_of_space(&mut self, frame: &[u8], now: Timestamp, effects: &mut Effects) {
+    fn out_of_space(&mut self, frame: &[u8], cx: &mut Cx<'_>) {
         let Some(header) = FrameHeader::parse(frame) else { return };
         let small = match header.kind {
             Join::TYPE => self.member_by_id(header.user).and_then(|m| m.join_message(false)),
@@ -169,56 +191,43 @@ impl SessionMachine {
         let small = small.filter(|f| self.history.append_emergency(f.as_bytes(), 1).is_ok());
         if let Some(small) = small {
             self.keep_for_recording(small.as_bytes());
-            self.last_event = now;
+            self.last_event = cx.now;
         } else if (32..FIRST_OPAQUE).contains(&header.kind) {
-            self.frame_to_all(&Bytes::copy_from_slice(frame), effects);
+            self.frame_to_all(&Bytes::copy_from_slice(frame), cx);
         }
-        if now.monotonic_ms >= self.space_warning_due || header.kind == Join::TYPE {
-            self.to_all(&ServerReply::OutOfSpace(Empty {}), effects);
+        if cx.now.monotonic_ms >= self.space_warning_due || header.kind == Join::TYPE {
+            self.to_all(&ServerReply::OutOfSpace(Empty {}), cx);
             let text = "Session is out of space! To continue drawing, an operator must reset it to bring it \
                         down to a smaller size. This can be done via Session > Reset.";
-            self.notice(true, "outofspace", text.into(), &[], "", effects);
-            self.space_warning_due = now.monotonic_ms + REMINDER_MS;
+            self.notice(true, "outofspace", text.into(), &[], "", cx);
+            self.space_warning_due = cx.now.monotonic_ms + REMINDER_MS;
         }
         // Nothing else would trigger the autoreset that makes room.
-        self.check_autoreset(now, effects);
+        self.check_autoreset(cx);
     }
 
     /// Handles a message that is not a server command: to the history, or to the reset image.
-    pub(super) fn client_message(
-        &mut self,
-        key: MemberKey,
-        frame: &[u8],
-        now: Timestamp,
-        effects: &mut Effects,
-    ) {
+    pub(super) fn client_message(&mut self, key: MemberKey, frame: &[u8], cx: &mut Cx<'_>) {
         if self.state == SessionState::Reset && self.is_uploader(key) {
-            self.add_to_image(key, frame, 1, now, effects);
+            self.add_to_image(key, frame, 1, cx);
         } else {
-            self.add_to_history(frame, now, effects);
+            self.add_to_history(frame, cx);
         }
     }
 
-    fn add_to_image(
-        &mut self,
-        key: MemberKey,
-        bytes: &[u8],
-        messages: u64,
-        now: Timestamp,
-        effects: &mut Effects,
-    ) {
+    fn add_to_image(&mut self, key: MemberKey, bytes: &[u8], messages: u64, cx: &mut Cx<'_>) {
         self.image.bytes.extend_from_slice(bytes);
         self.image.messages += messages;
-        self.image.goes_on(now);
+        self.image.goes_on(cx.now);
         let limit = self.history.limit();
         if limit > 0 && self.image.bytes.len() as u64 > limit {
             let detail = format!("{} bytes", self.image.bytes.len());
-            self.disconnect(key, DisconnectReason::Error, "History limit exceeded", &detail, now, effects);
+            self.disconnect(key, DisconnectReason::Error, "History limit exceeded", &detail, cx);
         }
     }
 
     /// Handles a message that the server decodes. The client's reader has checked that it does decode.
-    fn transparent(&mut self, key: MemberKey, frame: &[u8], now: Timestamp, effects: &mut Effects) {
+    fn transparent(&mut self, key: MemberKey, frame: &[u8], cx: &mut Cx<'_>) {
         if !self.members.contains(key) {
             return;
         }
@@ -227,75 +236,64 @@ impl SessionMachine {
         match message {
             Message::Join(_) | Message::Leave(_) | Message::SoftReset(SoftReset {}) => {
                 let name = info_of(message.message_type()).map_or("", |m| m.text);
-                self.rule_break(key, format!("Received server-to-user only command {name}"), now, effects);
+                self.rule_break(key, format!("Received server-to-user only command {name}"), cx);
             }
             Message::ServerCommand(ServerCommand { msg }) => {
-                self.command(key, &RawCommand::parse(msg.as_bytes()), now, effects);
+                self.command(key, &RawCommand::parse(msg.as_bytes()), cx);
             }
-            Message::Thumbnail(Thumbnail { data }) => self.thumbnail_made(key, &data, now, effects),
-            Message::SessionOwner(SessionOwner { users }) => {
-                self.change_operators(key, sender, users, now, effects)
-            }
-            Message::TrustedUsers(TrustedUsers { users }) => {
-                self.change_trusted(key, sender, &users, now, effects)
-            }
-            Message::Chat(chat) => self.chat(key, &chat, frame, now, effects),
-            Message::PrivateChat(chat) => self.private_chat(key, &chat, frame, now, effects),
-            Message::ResetStream(ResetStream { data }) => self.stream_chunk(key, &data, now, effects),
+            Message::Thumbnail(Thumbnail { data }) => self.thumbnail_made(key, &data, cx),
+            Message::SessionOwner(SessionOwner { users }) => self.change_operators(key, sender, users, cx),
+            Message::TrustedUsers(TrustedUsers { users }) => self.change_trusted(key, sender, &users, cx),
+            Message::Chat(chat) => self.chat(key, &chat, frame, cx),
+            Message::PrivateChat(chat) => self.private_chat(key, &chat, frame, cx),
+            Message::ResetStream(ResetStream { data }) => self.stream_chunk(key, &data, cx),
             _ => {}
         }
     }
 
-    fn chat(&mut self, key: MemberKey, chat: &Chat, frame: &[u8], now: Timestamp, effects: &mut Effects) {
-        if self.members.get(key).is_none_or(|m| m.muted) || !self.may_chat(key, now, effects) {
+    fn chat(&mut self, key: MemberKey, chat: &Chat, frame: &[u8], cx: &mut Cx<'_>) {
+        if self.members.get(key).is_none_or(|m| m.muted) || !self.may_chat(key, cx) {
             return;
         }
-        self.hear(key, &chat.message, chat.oflags, now, effects);
+        self.hear(key, &chat.message, chat.oflags, cx);
         let Some(member) = self.members.get(key) else { return };
         let bypass = chat.tflags & Chat::TFLAGS_BYPASS != 0;
         if !bypass {
-            self.client_message(key, frame, now, effects);
+            self.client_message(key, frame, cx);
         } else if member.is_ghost() {
             let alert = Notice { message: chat.message.clone(), ..Notice::default() };
             let conn = member.conn();
-            if !self.to_all(&ServerReply::Alert(alert), effects) {
+            if !self.to_all(&ServerReply::Alert(alert), cx) {
                 let refusal = ServerReply::command_error("chat", "Message too long for an alert");
-                self.reply_to(conn, &refusal, effects);
+                self.reply_to(conn, &refusal, cx);
             }
         } else {
-            self.frame_to_all(&Bytes::copy_from_slice(frame), effects);
+            self.frame_to_all(&Bytes::copy_from_slice(frame), cx);
         }
     }
 
     /// Chat flood: applies `chatRateLimit`; messages beyond it are dropped, with a warning once in a while.
-    fn may_chat(&mut self, key: MemberKey, now: Timestamp, effects: &mut Effects) -> bool {
+    fn may_chat(&mut self, key: MemberKey, cx: &mut Cx<'_>) -> bool {
         let limit = self.shared.settings.chat_rate_limit.0;
         let Some(member) = self.members.get_mut(key) else { return false };
-        if limit == 0 || member.chat.take(Rate::per_second(limit, CHAT_BURST), now.monotonic_ms) {
+        if limit == 0 || member.chat.take(Rate::per_second(limit, CHAT_BURST), cx.now.monotonic_ms) {
             return true;
         }
-        if member.chat_warned.is_none_or(|told| now.monotonic_ms >= told + REMINDER_MS) {
-            member.chat_warned = Some(now.monotonic_ms);
+        if member.chat_warned.is_none_or(|told| cx.now.monotonic_ms >= told + REMINDER_MS) {
+            member.chat_warned = Some(cx.now.monotonic_ms);
             METRICS.slowed.count();
             let conn = member.conn();
             let text = "Chats too much: messages are dropped (chatRateLimit)";
             let user = member.log_user();
-            effects.log.push(LogEntry::new(now, Level::Warn, Topic::RuleBreak, text).about(user));
+            cx.log(LogEntry::new(cx.now, Level::Warn, Topic::RuleBreak, text).about(user));
             let text = "You are sending too many chat messages. Some of them were not delivered.";
-            self.reply_to(conn, &ServerReply::command_error("chat", text), effects);
+            self.reply_to(conn, &ServerReply::command_error("chat", text), cx);
         }
         false
     }
 
-    fn private_chat(
-        &mut self,
-        key: MemberKey,
-        chat: &PrivateChat,
-        frame: &[u8],
-        now: Timestamp,
-        effects: &mut Effects,
-    ) {
-        if !self.may_chat(key, now, effects) {
+    fn private_chat(&mut self, key: MemberKey, chat: &PrivateChat, frame: &[u8], cx: &mut Cx<'_>) {
+        if !self.may_chat(key, cx) {
             return;
         }
         let Some(member) = self.members.get(key) else { return };
@@ -303,15 +301,15 @@ impl SessionMachine {
             let message = "Can't send private messages in ghost mode.".to_owned();
             let refusal = Message::from(PrivateChat { target: chat.target, oflags: 0, message });
             if let Ok(frame) = refusal.to_frame(member.id, Layout::V4_25) {
-                effects.direct(member.conn(), frame.into_bytes());
+                cx.direct(member.conn(), frame.into_bytes());
             }
             return;
         }
         let target = self.member_by_id(chat.target).filter(|t| t.takes_direct(frame));
         if let Some(target) = target {
             let bytes = Bytes::copy_from_slice(frame);
-            effects.direct(member.conn(), bytes.clone());
-            effects.direct(target.conn(), bytes);
+            cx.direct(member.conn(), bytes.clone());
+            cx.direct(target.conn(), bytes);
         }
     }
 

@@ -1,6 +1,6 @@
 //! Sessions: members, their rights, and what enters the history.
 //!
-//! [`SessionMachine`] is a plain state machine: inputs and time go in, [`Effects`] come out. The Session actor performs
+//! [`SessionMachine`] is a plain state machine: inputs go in with a [`Cx`], which collects the effects. The Session actor performs
 //! the effects. Each command has a file of its own in `commands`. Source: docs/spec/session.md#commands.
 
 mod accounts;
@@ -51,7 +51,7 @@ use autoreset::AutoResetState;
 use bans::BanList;
 pub use commands::ban_exchange::{BanExchange, BanExchanged};
 use commands::report::Reports;
-pub use effects::{ClientOp, ConnId, DisconnectReason, Effects, OpwordCheck, Refusal};
+pub use effects::{ClientOp, ConnId, Cx, DisconnectReason, Effect, OpwordCheck, Refusal};
 use events::EventLog;
 use ids::IdQueue;
 use invites::Invites;
@@ -153,7 +153,6 @@ pub struct SessionMachine {
     catchup_key: u32,
     members: Roster,
     past_users: BTreeMap<u8, PastUser>,
-    rng: Rng,
     ids: IdQueue,
     /// User id of the host or resetter during an upload.
     uploader: Option<u8>,
@@ -247,7 +246,6 @@ impl SessionMachine {
             catchup_key: FIRST_CATCHUP_KEY,
             members: Roster::default(),
             past_users: BTreeMap::new(),
-            rng: Rng::default(),
             ids: IdQueue::default(),
             uploader: None,
             image: ResetImage::default(),
@@ -290,13 +288,8 @@ impl SessionMachine {
             shared,
         };
         machine.apply_limits();
-        machine.send_settings(now, &mut Effects::default());
+        machine.send_settings(&mut Cx::new(now, &mut Rng::unseeded()));
         machine
-    }
-
-    /// The random generator, to record or replay its seed.
-    pub fn rng(&mut self) -> &mut Rng {
-        &mut self.rng
     }
 
     /// The server's settings in force.
@@ -423,34 +416,27 @@ impl SessionMachine {
     }
 
     /// Sends a reply to all members. `false` if it does not fit into a message.
-    fn to_all(&self, reply: &ServerReply, effects: &mut Effects) -> bool {
+    fn to_all(&self, reply: &ServerReply, cx: &mut Cx<'_>) -> bool {
         let Ok(frame) = reply.to_frame() else { return false };
-        self.frame_to_all(&frame.into_bytes(), effects);
+        self.frame_to_all(&frame.into_bytes(), cx);
         true
     }
 
-    fn frame_to_all(&self, bytes: &Bytes, effects: &mut Effects) {
+    fn frame_to_all(&self, bytes: &Bytes, cx: &mut Cx<'_>) {
         for member in self.members.iter().filter(|m| m.takes_direct(bytes)) {
-            effects.direct(member.conn(), bytes.clone());
+            cx.direct(member.conn(), bytes.clone());
         }
     }
 
-    fn reply_to(&self, conn: ConnId, reply: &ServerReply, effects: &mut Effects) {
+    fn reply_to(&self, conn: ConnId, reply: &ServerReply, cx: &mut Cx<'_>) {
         if let Ok(frame) = reply.to_frame() {
-            effects.direct(conn, frame.into_bytes());
+            cx.direct(conn, frame.into_bytes());
         }
     }
 
     /// Logs about the session, visible to members.
-    fn note(
-        &mut self,
-        level: Level,
-        topic: Topic,
-        message: impl Into<String>,
-        now: Timestamp,
-        effects: &mut Effects,
-    ) {
-        self.note_entry(LogEntry::new(now, level, topic, message), effects);
+    fn note(&mut self, level: Level, topic: Topic, message: impl Into<String>, cx: &mut Cx<'_>) {
+        self.note_entry(LogEntry::new(cx.now, level, topic, message), cx);
     }
 
     /// Logs about a user of the session, visible to members.
@@ -460,60 +446,46 @@ impl SessionMachine {
         level: Level,
         topic: Topic,
         message: impl Into<String>,
-        now: Timestamp,
-        effects: &mut Effects,
+        cx: &mut Cx<'_>,
     ) {
-        self.note_entry(LogEntry::new(now, level, topic, message).about(user), effects);
+        self.note_entry(LogEntry::new(cx.now, level, topic, message).about(user), cx);
     }
 
     /// Logs a warning about a broken rule.
-    fn rule_break(
-        &mut self,
-        key: MemberKey,
-        message: impl Into<String>,
-        now: Timestamp,
-        effects: &mut Effects,
-    ) {
-        self.fault(key, Topic::RuleBreak, message, now, effects);
+    fn rule_break(&mut self, key: MemberKey, message: impl Into<String>, cx: &mut Cx<'_>) {
+        self.fault(key, Topic::RuleBreak, message, cx);
     }
 
     /// Logs a warning about an invalid message. As everybody sees it, it is rate limited; a member that goes on is
     /// disconnected.
-    fn fault(
-        &mut self,
-        key: MemberKey,
-        topic: Topic,
-        message: impl Into<String>,
-        now: Timestamp,
-        effects: &mut Effects,
-    ) {
+    fn fault(&mut self, key: MemberKey, topic: Topic, message: impl Into<String>, cx: &mut Cx<'_>) {
         let Some(member) = self.members.get_mut(key) else { return };
         let user = member.log_user();
-        match member.faults.another(now.monotonic_ms) {
-            FaultVerdict::Tell => self.note_about(user, Level::Warn, topic, message, now, effects),
+        match member.faults.another(cx.now.monotonic_ms) {
+            FaultVerdict::Tell => self.note_about(user, Level::Warn, topic, message, cx),
             FaultVerdict::TellLast => {
                 METRICS.slowed.count();
                 let text = "Sends too much that is not allowed; further messages of this kind are not shown";
-                self.note_about(user, Level::Warn, Topic::RuleBreak, text, now, effects);
+                self.note_about(user, Level::Warn, Topic::RuleBreak, text, cx);
             }
             FaultVerdict::Silent => {}
             FaultVerdict::SendAway => {
                 let text = "Too many messages that are not allowed";
-                self.disconnect(key, DisconnectReason::Error, text, "", now, effects);
+                self.disconnect(key, DisconnectReason::Error, text, "", cx);
             }
         }
     }
 
-    fn note_entry(&mut self, entry: LogEntry, effects: &mut Effects) {
+    fn note_entry(&mut self, entry: LogEntry, cx: &mut Cx<'_>) {
         if entry.level < Level::Debug
             && let Some(frame) = description::log_frame(&entry)
         {
             for member in self.members.iter().filter(|m| m.is_moderator() || !entry.topic.is_sensitive()) {
-                effects.direct(member.conn(), frame.clone());
+                cx.direct(member.conn(), frame.clone());
             }
             self.log.push(entry.topic, frame);
         }
-        effects.log.push(entry);
+        cx.log(entry);
     }
 
     /// Sends everybody a text with a key for translation. `false` if it does not fit into a message.
@@ -524,12 +496,12 @@ impl SessionMachine {
         message: String,
         params: &[(&str, &str)],
         reset: &str,
-        effects: &mut Effects,
+        cx: &mut Cx<'_>,
     ) -> bool {
         let params: Map<String, Value> =
             params.iter().map(|(k, v)| ((*k).to_owned(), Value::from(*v))).collect();
         let notice = Notice { message, key: key.into(), params, reset: reset.into() };
-        self.to_all(&if alert { ServerReply::Alert(notice) } else { ServerReply::Msg(notice) }, effects)
+        self.to_all(&if alert { ServerReply::Alert(notice) } else { ServerReply::Msg(notice) }, cx)
     }
 
     fn next_catchup_key(&mut self) -> u32 {
@@ -539,11 +511,11 @@ impl SessionMachine {
     }
 
     /// Handles expired deadlines.
-    pub fn tick(&mut self, now: Timestamp, effects: &mut Effects) {
-        self.autoreset_tick(now, effects);
-        self.reset_tick(now, effects);
-        self.resolve_stream("tick", now, effects);
-        self.send_due_lists(now, effects);
+    pub fn tick(&mut self, cx: &mut Cx<'_>) {
+        self.autoreset_tick(cx);
+        self.reset_tick(cx);
+        self.resolve_stream("tick", cx);
+        self.send_due_lists(cx);
     }
 
     /// Time of the next [`Self::tick`], monotonic milliseconds.
@@ -555,69 +527,69 @@ impl SessionMachine {
     }
 
     /// Session expiry: ends the session if it has been empty or idle for too long. Called every 15 s.
-    pub fn expire(&mut self, now: Timestamp, effects: &mut Effects) {
+    pub fn expire(&mut self, cx: &mut Cx<'_>) {
         if self.state == SessionState::Shutdown {
             return;
         }
-        self.expire_chat(now, effects);
+        self.expire_chat(cx);
         self.follow_history();
         let settings = &self.shared.settings;
-        let since = |ms: u64| now.monotonic_ms.saturating_sub(ms);
+        let since = |ms: u64| cx.now.monotonic_ms.saturating_sub(ms);
         let last_event = self.last_event.monotonic_ms;
         let idle_limit = settings.idle_time_limit.millis();
         let exempt = settings.allow_idle_override && self.flags.idle_override;
         let linger = settings.empty_session_linger_time.millis();
         let is_left = persistence::is_left(since(last_event.max(self.empty_since)), self.visited, linger)
-            && !persistence::stays(self.stays_until, now);
+            && !persistence::stays(self.stays_until, cx.now);
         if !self.flags.persistent && self.is_empty() && is_left {
-            self.note(Level::Info, Topic::Status, "Closing lingering non-persistent session.", now, effects);
-            self.end("Session terminated due to being empty too long", now, effects);
+            self.note(Level::Info, Topic::Status, "Closing lingering non-persistent session.", cx);
+            self.end("Session terminated due to being empty too long", cx);
         } else if persistence::is_idle(since(last_event), since(self.empty_since), exempt, idle_limit) {
-            self.note(Level::Info, Topic::Status, "Idle session expired.", now, effects);
-            self.end("Session terminated due to being idle too long", now, effects);
+            self.note(Level::Info, Topic::Status, "Idle session expired.", cx);
+            self.end("Session terminated due to being idle too long", cx);
         }
     }
 
     /// Ends the session and disconnects everybody.
-    pub fn end(&mut self, message: &str, now: Timestamp, effects: &mut Effects) {
+    pub fn end(&mut self, message: &str, cx: &mut Cx<'_>) {
         if self.state == SessionState::Shutdown {
             return;
         }
         self.state = SessionState::Shutdown;
         for member in self.members.take() {
             let text = format!("{message} (terminate=true)");
-            effects.log.push(LogEntry::new(now, Level::Info, Topic::Leave, text).about(member.log_user()));
+            cx.log(LogEntry::new(cx.now, Level::Info, Topic::Leave, text).about(member.log_user()));
             let (reason, message) = (DisconnectReason::Shutdown, message.to_owned());
-            effects.sends.push((member.conn(), ClientOp::Disconnect { reason, message }));
+            cx.client(member.conn(), ClientOp::Disconnect { reason, message });
         }
-        effects.ended = Some(self.ending());
+        cx.push(Effect::End(self.ending()));
     }
 
     /// Ends the session silently: clients stay connected and are only echoed their own messages.
-    pub fn end_quietly(&mut self, now: Timestamp, effects: &mut Effects) {
+    pub fn end_quietly(&mut self, cx: &mut Cx<'_>) {
         if self.state == SessionState::Shutdown {
             return;
         }
         self.state = SessionState::Shutdown;
         for member in self.members.take() {
             let text = "Session terminated by the server administrator (quietly)";
-            effects.log.push(LogEntry::new(now, Level::Info, Topic::Leave, text).about(member.log_user()));
-            effects.sends.push((member.conn(), ClientOp::Quiet));
+            cx.log(LogEntry::new(cx.now, Level::Info, Topic::Leave, text).about(member.log_user()));
+            cx.client(member.conn(), ClientOp::Quiet);
         }
-        effects.ended = Some(self.ending());
+        cx.push(Effect::End(self.ending()));
     }
 
     /// Shutdown of the server. A stored session is suspended; any other ends.
-    pub fn shut_down(&mut self, message: &str, now: Timestamp, effects: &mut Effects) {
+    pub fn shut_down(&mut self, message: &str, cx: &mut Cx<'_>) {
         if !self.stored || self.state == SessionState::Shutdown {
-            return self.end(message, now, effects);
+            return self.end(message, cx);
         }
         self.stopping = true;
         let keys: Vec<MemberKey> = self.members.iter().map(Member::key).collect();
         for key in keys {
-            self.disconnect(key, DisconnectReason::Shutdown, message, "", now, effects);
+            self.disconnect(key, DisconnectReason::Shutdown, message, "", cx);
         }
         self.state = SessionState::Shutdown;
-        effects.ended = Some(FileDisposition::Keep);
+        cx.push(Effect::End(FileDisposition::Keep));
     }
 }

@@ -18,7 +18,7 @@ use super::invites::Invites;
 use super::leave::ACCIDENT_LINGER_MS;
 use super::password_verifier::PasswordVerifier;
 use super::thumbnail::Picture;
-use super::{Effects, Flags, ServerSettings, SessionMachine, SessionState};
+use super::{Cx, Flags, ServerSettings, SessionMachine, SessionState};
 use crate::history::History;
 use crate::log::{Level, Topic};
 use crate::metrics::METRICS;
@@ -123,12 +123,11 @@ impl SessionMachine {
         shared: ServerSettings,
         stored: StoredSession,
         rest: Option<Suspended>,
-        now: Timestamp,
-        effects: &mut Effects,
+        cx: &mut Cx<'_>,
     ) -> SessionMachine {
         let StoredSession { id, mut metadata, contents, history, protocol, picture, warnings } = stored;
         let founder = metadata.founder.clone();
-        let mut machine = Self::new(shared, id, metadata.alias.clone(), protocol, founder, now);
+        let mut machine = Self::new(shared, id, metadata.alias.clone(), protocol, founder, cx.now);
         let settings = machine.shared.settings.clone();
         let first_index = rest.as_ref().map_or(0, |r| r.first_index);
         machine.history = History::restored(&history, &contents.index, first_index);
@@ -142,7 +141,7 @@ impl SessionMachine {
         }
         machine.accounts = Accounts::restored(&mut metadata);
         machine.bans = BanList::restored(&metadata);
-        machine.invites = Invites::restored(std::mem::take(&mut metadata.invites), now);
+        machine.invites = Invites::restored(std::mem::take(&mut metadata.invites), cx.now);
         machine.take_values(metadata);
         machine.apply_limits();
         for id in contents.present {
@@ -166,11 +165,11 @@ impl SessionMachine {
         machine.settings_known = Some(contents.settings.unwrap_or_default());
         machine.thumbnail.restore(picture.map(|(data, made)| Picture { data, made }));
         for warning in warnings {
-            machine.note(Level::Warn, Topic::Status, format!("While loading: {warning}"), now, effects);
+            machine.note(Level::Warn, Topic::Status, format!("While loading: {warning}"), cx);
         }
         if settings.force_nsfm && !machine.flags.nsfm {
             machine.flags.nsfm = true;
-            machine.note(Level::Info, Topic::Status, "Forced NSFM after loading", now, effects);
+            machine.note(Level::Info, Topic::Status, "Forced NSFM after loading", cx);
         }
         machine
     }
@@ -181,11 +180,10 @@ impl SessionMachine {
         id: String,
         template: &Template,
         messages: Messages,
-        now: Timestamp,
-        effects: &mut Effects,
+        cx: &mut Cx<'_>,
     ) -> SessionMachine {
         let Template { alias, metadata, protocol, .. } = template.clone();
-        let mut machine = Self::new(shared, id, alias.clone(), protocol, metadata.founder.clone(), now);
+        let mut machine = Self::new(shared, id, alias.clone(), protocol, metadata.founder.clone(), cx.now);
         let (password, opword) = (metadata.password.clone(), metadata.opword.clone());
         let nsfm = metadata.flags.nsfm || machine.shared.settings.force_nsfm;
         machine.take_values(metadata);
@@ -200,22 +198,16 @@ impl SessionMachine {
         machine.history.set_publishing(true);
         machine.state = SessionState::Running;
         machine.visited = false;
-        machine.send_settings(now, effects);
+        machine.send_settings(cx);
         if machine.history.append(&messages.bytes, messages.count).is_err() {
-            machine.note(
-                Level::Warn,
-                Topic::Status,
-                "The template is larger than the size limit",
-                now,
-                effects,
-            );
+            machine.note(Level::Warn, Topic::Status, "The template is larger than the size limit", cx);
         }
         machine.reset_base = machine.history.size();
         for warning in messages.warnings {
-            machine.note(Level::Warn, Topic::Status, format!("Template {alias}: {warning}"), now, effects);
+            machine.note(Level::Warn, Topic::Status, format!("Template {alias}: {warning}"), cx);
         }
         let text = format!("Session instantiated from template {alias}");
-        machine.note(Level::Info, Topic::Status, text, now, effects);
+        machine.note(Level::Info, Topic::Status, text, cx);
         machine
     }
 
@@ -392,21 +384,21 @@ impl SessionMachine {
     }
 
     /// Writing failed: everybody in the session is told.
-    pub fn storing_failed(&mut self, error: &str, now: Timestamp, effects: &mut Effects) {
+    pub fn storing_failed(&mut self, error: &str, cx: &mut Cx<'_>) {
         METRICS.storage_errors.count();
         self.storage_error = Some(error.to_owned());
-        self.note(Level::Error, Topic::Status, format!("Storing failed: {error}"), now, effects);
+        self.note(Level::Error, Topic::Status, format!("Storing failed: {error}"), cx);
         let text = "The server can't store this session at the moment. You can go on, but what you draw from now on \
                     would be lost if the server stopped. Please tell whoever runs the server, and save a copy.";
-        self.notice(true, "storagefailed", text.into(), &[], "", effects);
+        self.notice(true, "storagefailed", text.into(), &[], "", cx);
     }
 
     /// Writing works again: everybody in the session is told.
-    pub fn storing_recovered(&mut self, now: Timestamp, effects: &mut Effects) {
+    pub fn storing_recovered(&mut self, cx: &mut Cx<'_>) {
         self.storage_error = None;
-        self.note(Level::Info, Topic::Status, "Storing works again, nothing is missing", now, effects);
+        self.note(Level::Info, Topic::Status, "Storing works again, nothing is missing", cx);
         let text = "The server can store this session again. Nothing is missing.";
-        self.notice(true, "storagerecovered", text.into(), &[], "", effects);
+        self.notice(true, "storagerecovered", text.into(), &[], "", cx);
     }
 }
 

@@ -7,10 +7,10 @@ use drawhall_protocol::message::{SessionOwner, TrustedUsers};
 use drawhall_protocol::reply::{Catchup, CaughtUp, Reset, ServerReply};
 
 use super::{
-    ClientOp, DisconnectReason, Effects, Member, MemberKey, ResetImage, SessionMachine, SessionState,
+    ClientOp, Cx, DisconnectReason, Effect, Member, MemberKey, ResetImage, SessionMachine, SessionState,
 };
 use crate::log::{Level, Topic};
-use crate::rules::time::Timestamp;
+use crate::rules::batch::Batch;
 
 impl SessionMachine {
     /// Messages that recreate the server's state of the session: joins and roles. Ghosts have roles but no join
@@ -30,14 +30,14 @@ impl SessionMachine {
     }
 
     /// Begins a reset by an operator.
-    pub(super) fn begin_reset(&mut self, key: MemberKey, kind: &str, now: Timestamp, effects: &mut Effects) {
+    pub(super) fn begin_reset(&mut self, key: MemberKey, kind: &str, cx: &mut Cx<'_>) {
         let Some(member) = self.members.get(key) else { return };
         let (id, conn, name) = (member.id, member.conn(), member.name().to_owned());
-        self.image = ResetImage::begun(now);
+        self.image = ResetImage::begun(cx.now);
         self.uploader = Some(id);
         // What others draw from now on is discarded, so it is not published.
         self.history.set_publishing(false);
-        self.change_state(SessionState::Reset, now, effects);
+        self.change_state(SessionState::Reset, cx);
         let (key, what) = match kind {
             "current" => ("resetpreparecurrent", format!("{name} is compressing the canvas!")),
             "past" => ("resetpreparepast", format!("{name} is reverting the canvas to a previous state!")),
@@ -45,31 +45,31 @@ impl SessionMachine {
             _ => ("resetprepareby", format!("Preparing for session reset by {name}!")),
         };
         let text = format!("{what} Please wait, the session should be available again shortly\u{2026}");
-        self.notice(true, key, text, &[("name", &name)], "prepare", effects);
+        self.notice(true, key, text, &[("name", &name)], "prepare", cx);
         let message = "Prepared to receive session data".to_owned();
-        self.reply_to(conn, &ServerReply::Reset(Reset { message, state: "init".into() }), effects);
+        self.reply_to(conn, &ServerReply::Reset(Reset { message, state: "init".into() }), cx);
     }
 
     /// The upload is complete.
-    pub(super) fn complete_upload(&mut self, now: Timestamp, effects: &mut Effects) {
+    pub(super) fn complete_upload(&mut self, cx: &mut Cx<'_>) {
         self.uploader = None;
         match self.state {
-            SessionState::Initialization => self.complete_initialization(now, effects),
-            SessionState::Reset => self.complete_reset(now, effects),
+            SessionState::Initialization => self.complete_initialization(cx),
+            SessionState::Reset => self.complete_reset(cx),
             SessionState::Running | SessionState::Shutdown => {}
         }
-        self.run(now, effects);
+        self.run(cx);
     }
 
-    fn complete_initialization(&mut self, now: Timestamp, effects: &mut Effects) {
+    fn complete_initialization(&mut self, cx: &mut Cx<'_>) {
         self.reset_base = self.history.size();
         let text = format!("Session initialized with size {}", human_size(self.history.size()));
-        self.note(Level::Info, Topic::Status, text, now, effects);
-        self.clear_autoreset(0, now);
-        self.send_status(true, now, effects);
+        self.note(Level::Info, Topic::Status, text, cx);
+        self.clear_autoreset(0, cx.now);
+        self.send_status(true, cx);
     }
 
-    fn complete_reset(&mut self, now: Timestamp, effects: &mut Effects) {
+    fn complete_reset(&mut self, cx: &mut Cx<'_>) {
         let image = std::mem::take(&mut self.image);
         if image.messages == 0 {
             return;
@@ -78,48 +78,50 @@ impl SessionMachine {
         bytes.extend_from_slice(&image.bytes);
         messages += image.messages;
         if self.history.reset(&bytes, messages).is_err() {
-            self.notice(true, "resetfailed", "Session reset failed!".into(), &[], "failed", effects);
+            self.notice(true, "resetfailed", "Session reset failed!".into(), &[], "failed", cx);
             return;
         }
-        self.announce_new_history(now, effects);
+        self.announce_new_history(cx);
     }
 
     /// The history has been replaced: everybody is sent the new one.
-    pub(super) fn announce_new_history(&mut self, now: Timestamp, effects: &mut Effects) {
+    pub(super) fn announce_new_history(&mut self, cx: &mut Cx<'_>) {
         self.staged = None;
         self.recording_due = self.is_recorded;
         self.recorded.clear();
-        self.start_id = now.utc_ms;
+        self.start_id = cx.now.utc_ms;
         self.reset_base = self.history.size();
         let message = "Session reset!".to_owned();
-        self.to_all(&ServerReply::Reset(Reset { message, state: "reset".into() }), effects);
-        self.clear_autoreset(0, now);
+        self.to_all(&ServerReply::Reset(Reset { message, state: "reset".into() }), cx);
+        self.clear_autoreset(0, cx.now);
         let count = (self.history.last_index() - self.history.first_index()).max(0) as u64;
-        self.to_all(&ServerReply::Catchup(Catchup { count, key: Some(0) }), effects);
-        self.send_status(false, now, effects);
+        self.to_all(&ServerReply::Catchup(Catchup { count, key: Some(0) }), cx);
+        self.send_status(false, cx);
         let epoch = self.history.epoch();
-        effects.sends.extend(self.members.iter().map(|m| (m.conn(), ClientOp::FollowReset { epoch })));
+        for member in &self.members {
+            cx.client(member.conn(), ClientOp::FollowReset { epoch });
+        }
         let caught_up = ServerReply::CaughtUp(CaughtUp { key: 0, hidx: self.history_index(true, 0) });
         if let Ok(frame) = caught_up.to_frame() {
             // If it does not fit, the reset is complete without it.
             let _ = self.history.append(frame.as_bytes(), 1);
         }
-        self.send_settings(now, effects);
+        self.send_settings(cx);
     }
 
     /// Aborts a reset, or ends the host's upload early.
-    pub(super) fn abort_upload(&mut self, now: Timestamp, effects: &mut Effects) {
+    pub(super) fn abort_upload(&mut self, cx: &mut Cx<'_>) {
         self.uploader = None;
         self.image = ResetImage::default();
-        self.run(now, effects);
-        self.notice(true, "resetcancel", "Session reset cancelled.".into(), &[], "cancel", effects);
+        self.run(cx);
+        self.notice(true, "resetcancel", "Session reset cancelled.".into(), &[], "cancel", cx);
     }
 
     /// Enters the running state and handles held messages.
-    fn run(&mut self, now: Timestamp, effects: &mut Effects) {
+    fn run(&mut self, cx: &mut Cx<'_>) {
         self.history.set_publishing(true);
-        self.begin_history(effects);
-        let held: VecDeque<(u64, Vec<u8>)> = self
+        self.begin_history(cx);
+        let held: VecDeque<(u64, Batch)> = self
             .members
             .iter_mut()
             .filter_map(|m| {
@@ -127,32 +129,32 @@ impl SessionMachine {
                 held.then(|| (m.conn(), std::mem::take(&mut m.held)))
             })
             .collect();
-        self.change_state(SessionState::Running, now, effects);
-        for (conn, mut bytes) in held {
-            self.batch(conn, &mut bytes, now, effects);
-            effects.sends.push((conn, ClientOp::Released));
+        self.change_state(SessionState::Running, cx);
+        for (conn, batch) in held {
+            self.batch(conn, batch, cx);
+            cx.client(conn, ClientOp::Released);
         }
     }
 
     /// Aborts a reset that has timed out.
-    pub(super) fn reset_tick(&mut self, now: Timestamp, effects: &mut Effects) {
-        if self.state != SessionState::Reset || now.monotonic_ms < self.image.due {
+    pub(super) fn reset_tick(&mut self, cx: &mut Cx<'_>) {
+        if self.state != SessionState::Reset || cx.now.monotonic_ms < self.image.due {
             return;
         }
         match self.uploader.and_then(|id| self.member_by_id(id)).map(Member::key) {
             // The rest of its image would otherwise be drawn into the session.
             Some(key) => {
-                self.disconnect(key, DisconnectReason::Error, "The reset took too long", "", now, effects);
+                self.disconnect(key, DisconnectReason::Error, "The reset took too long", "", cx);
             }
-            None => self.abort_upload(now, effects),
+            None => self.abort_upload(cx),
         }
     }
 
-    fn change_state(&mut self, state: SessionState, now: Timestamp, effects: &mut Effects) {
+    fn change_state(&mut self, state: SessionState, cx: &mut Cx<'_>) {
         self.state = state;
-        self.clear_autoreset(0, now);
+        self.clear_autoreset(0, cx.now);
         // Whether clients can join has changed.
-        effects.stats = true;
+        cx.push(Effect::NumbersChanged);
     }
 
     /// Drops the reset image; returns its number of messages.

@@ -8,9 +8,8 @@ use serde_json::json;
 
 use super::admin::{AdminAnswer, AdminError};
 use super::reset::human_size;
-use super::{Effects, Member, SessionMachine, SessionState};
+use super::{Cx, Effect, Member, SessionMachine, SessionState};
 use crate::log::{Level, Topic};
-use crate::rules::time::Timestamp;
 use crate::rules::undo::restored_image::{ImageBuilder, Present, RestoredImage};
 
 /// What was read of the present history to make an image: what follows is appended to it.
@@ -39,12 +38,7 @@ pub struct RestoreRequest {
 
 impl SessionMachine {
     /// Puts an earlier history in place of the present one. Everybody is sent it like any reset.
-    pub(super) fn restore(
-        &mut self,
-        request: RestoreRequest,
-        now: Timestamp,
-        effects: &mut Effects,
-    ) -> AdminAnswer {
+    pub(super) fn restore(&mut self, request: RestoreRequest, cx: &mut Cx<'_>) -> AdminAnswer {
         if self.state != SessionState::Running {
             return Err(AdminError::new(
                 409,
@@ -70,11 +64,11 @@ impl SessionMachine {
         if self.history.reset(&image.bytes, image.messages).is_err() {
             return Err(AdminError::new(409, "Not possible: it exceeds the session's size limit"));
         }
-        self.notice(true, "resetpreparepast", text, &[("name", &by)], "prepare", effects);
-        self.announce_new_history(now, effects);
+        self.notice(true, "resetpreparepast", text, &[("name", &by)], "prepare", cx);
+        self.announce_new_history(cx);
         let text = format!("{what} for {by} (size {} => {})", human_size(before), human_size(size));
-        self.note(Level::Info, Topic::Status, text, now, effects);
-        effects.stats = true;
+        self.note(Level::Info, Topic::Status, text, cx);
+        cx.push(Effect::NumbersChanged);
         Ok(json!({"status": "ok", "size": size}))
     }
 

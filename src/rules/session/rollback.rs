@@ -14,10 +14,9 @@ use serde_json::{Value, json};
 
 use super::admin::{AdminAnswer, AdminError};
 use super::persistence::{StoredSession, Suspended};
-use super::{Effects, SessionMachine, SessionState};
+use super::{Cx, SessionMachine, SessionState};
 use crate::history::History;
 use crate::log::{Level, LogUser, Topic};
-use crate::rules::time::Timestamp;
 use crate::rules::undo::permissions::LOCKED;
 use crate::rules::undo::{Person, UndoMachine};
 
@@ -113,12 +112,7 @@ impl SessionMachine {
     }
 
     /// Undoes or redoes the newest actions of a person.
-    pub(super) fn undo_person(
-        &mut self,
-        request: &UndoRequest,
-        now: Timestamp,
-        effects: &mut Effects,
-    ) -> AdminAnswer {
+    pub(super) fn undo_person(&mut self, request: &UndoRequest, cx: &mut Cx<'_>) -> AdminAnswer {
         if self.state != SessionState::Running {
             return Err(AdminError::new(
                 409,
@@ -141,17 +135,17 @@ impl SessionMachine {
         let appended = self.history.append(&bytes, messages);
         let appended = appended.or_else(|_| self.history.append_emergency(&bytes, messages));
         appended.map_err(|_| AdminError::new(409, "Not possible: the session is out of space"))?;
-        self.appended(&bytes, now, effects);
+        self.appended(&bytes, cx);
         let (did, actions) =
             (if request.redo { "Redid" } else { "Undid" }, if count == 1 { "action" } else { "actions" });
         let text = format!("{did} {count} {actions} of {} for {}", person.name, request.by);
         let user = LogUser { id: person.user, address: None, name: person.name };
-        self.note_about(user, Level::Info, Topic::Status, text, now, effects);
+        self.note_about(user, Level::Info, Topic::Status, text, cx);
         Ok(json!({"status": "ok", "count": count, "left": reachable - count}))
     }
 
     /// Tells operators how many actions of somebody who was kicked or banned can still be undone.
-    pub(super) fn offer_undo(&mut self, user: u8, effects: &mut Effects) {
+    pub(super) fn offer_undo(&mut self, user: u8, cx: &mut Cx<'_>) {
         let Ok(machine) = self.undo_machine() else { return };
         let Some(person) = machine.people().iter().filter(|person| person.user == user).last() else {
             return;
@@ -171,7 +165,7 @@ impl SessionMachine {
         };
         let Ok(frame) = ServerReply::Alert(notice).to_frame() else { return };
         for member in self.members.iter().filter(|m| m.is_operator() && m.takes_direct(frame.as_bytes())) {
-            effects.direct(member.conn(), frame.as_bytes().to_vec());
+            cx.direct(member.conn(), frame.as_bytes().to_vec());
         }
     }
 }

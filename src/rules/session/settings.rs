@@ -1,13 +1,12 @@
 //! The server's settings change at run time.
 
-use super::{Effects, SessionMachine};
+use super::{Cx, SessionMachine};
 use crate::config::ServerSettings;
 use crate::log::{Level, Topic};
-use crate::rules::time::Timestamp;
 
 impl SessionMachine {
     /// Applies new settings of the server.
-    pub fn set_shared(&mut self, shared: ServerSettings, now: Timestamp, effects: &mut Effects) {
+    pub fn set_shared(&mut self, shared: ServerSettings, cx: &mut Cx<'_>) {
         let old = std::mem::replace(&mut self.shared, shared);
         let (before, after) = (&old.settings, &self.shared.settings);
         let mut changed = before.idle_time_limit != after.idle_time_limit
@@ -24,10 +23,10 @@ impl SessionMachine {
         self.apply_limits();
         if force_nsfm {
             self.flags.nsfm = true;
-            self.note(Level::Info, Topic::Status, "Forced NSFM after config change", now, effects);
+            self.note(Level::Info, Topic::Status, "Forced NSFM after config change", cx);
         }
         if changed {
-            self.send_settings(now, effects);
+            self.send_settings(cx);
         }
     }
 }

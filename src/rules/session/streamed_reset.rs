@@ -11,9 +11,8 @@ use drawhall_protocol::reply::{CaughtUp, ServerReply, StreamProgress, StreamStar
 use flate2::{Decompress, FlushDecompress, Status};
 
 use super::member::ResetRole;
-use super::{ConnId, Effects, MemberKey, SessionMachine, SessionState};
+use super::{ConnId, Cx, MemberKey, SessionMachine, SessionState};
 use crate::log::{Level, Topic};
-use crate::rules::time::Timestamp;
 
 /// Polling interval for readers to pass the fork, in milliseconds.
 const POLL_MS: u64 = 100;
@@ -114,23 +113,22 @@ impl SessionMachine {
         &mut self,
         key: MemberKey,
         correlator: &str,
-        now: Timestamp,
-        effects: &mut Effects,
+        cx: &mut Cx<'_>,
     ) -> Result<(), &'static str> {
         let Some(member) = self.members.get(key) else { return Err("invalid user") };
         let id = member.id;
         let (role, ghost) = (member.reset_role, member.is_ghost());
         let Some(expected) = self.requested_correlator().map(str::to_owned) else {
-            self.rule_break(key, format!("User {id} tried to start stream reset unasked"), now, effects);
+            self.rule_break(key, format!("User {id} tried to start stream reset unasked"), cx);
             return Err("invalid session state");
         };
         if role != ResetRole::AwaitingStream {
-            self.rule_break(key, format!("User {id} was not asked for a stream reset"), now, effects);
+            self.rule_break(key, format!("User {id} was not asked for a stream reset"), cx);
             return Err(if role == ResetRole::Streaming { "already started" } else { "invalid user" });
         }
         if ghost || correlator != expected {
-            self.rule_break(key, format!("User {id} gave a wrong correlator"), now, effects);
-            self.autoreset_failed(now, effects);
+            self.rule_break(key, format!("User {id} gave a wrong correlator"), cx);
+            self.autoreset_failed(cx);
             return Err(if ghost { "invalid user" } else { "invalid correlator" });
         }
         let start = ServerReply::SStart(StreamStart { correlator: expected }).to_frame_of(id);
@@ -138,10 +136,10 @@ impl SessionMachine {
             return Err("invalid correlator");
         };
         if self.history.append(&[soft.as_bytes(), start.as_bytes()].concat(), 2).is_err() {
-            self.autoreset_failed(now, effects);
+            self.autoreset_failed(cx);
             return Err("out of space");
         }
-        self.last_event = now;
+        self.last_event = cx.now;
         let (bytes, server_messages) = self.server_side_state();
         let limit = self.history.limit();
         self.staged = Some(StagedReset {
@@ -159,37 +157,31 @@ impl SessionMachine {
             prepared: None,
         });
         self.set_reset_role(key, ResetRole::Streaming);
-        self.request_goes_on(now);
+        self.request_goes_on(cx.now);
         let text = format!("User {id} started stream reset");
-        self.note(Level::Info, Topic::Status, text, now, effects);
+        self.note(Level::Info, Topic::Status, text, cx);
         Ok(())
     }
 
     /// A chunk of the stream.
-    pub(super) fn stream_chunk(
-        &mut self,
-        key: MemberKey,
-        data: &[u8],
-        now: Timestamp,
-        effects: &mut Effects,
-    ) {
+    pub(super) fn stream_chunk(&mut self, key: MemberKey, data: &[u8], cx: &mut Cx<'_>) {
         let Some((id, conn)) = self.members.get(key).map(|m| (m.id, m.conn())) else { return };
         let added = match &mut self.staged {
             Some(staged) if staged.prepared.is_none() && staged.user == id => staged.add(data).map_err(Some),
             _ => Err(None),
         };
         let Err(error) = added else {
-            self.request_goes_on(now);
-            return self.send_progress(conn, false, effects);
+            self.request_goes_on(cx.now);
+            return self.send_progress(conn, false, cx);
         };
         let reason = error.as_ref().map_or("no stream of theirs is active".into(), StreamError::to_string);
         let text = format!("User {id} tried to add a stream reset message, but {reason}");
-        self.fault(key, Topic::Status, text, now, effects);
+        self.fault(key, Topic::Status, text, cx);
         if self.members.contains(key) {
-            self.send_progress(conn, true, effects);
+            self.send_progress(conn, true, cx);
         }
         if error.is_some() {
-            self.autoreset_failed(now, effects);
+            self.autoreset_failed(cx);
         }
     }
 
@@ -199,8 +191,8 @@ impl SessionMachine {
         }
     }
 
-    pub(super) fn send_progress(&self, conn: ConnId, cancel: bool, effects: &mut Effects) {
-        self.reply_to(conn, &ServerReply::SProgress(StreamProgress { cancel }), effects);
+    pub(super) fn send_progress(&self, conn: ConnId, cancel: bool, cx: &mut Cx<'_>) {
+        self.reply_to(conn, &ServerReply::SProgress(StreamProgress { cancel }), cx);
     }
 
     /// Command `stream-reset-finish`.
@@ -208,8 +200,7 @@ impl SessionMachine {
         &mut self,
         key: MemberKey,
         count: i64,
-        now: Timestamp,
-        effects: &mut Effects,
+        cx: &mut Cx<'_>,
     ) -> Result<(), &'static str> {
         let id = self.members.get(key).map_or(0, |m| m.id);
         let staged = self.staged.as_mut().filter(|s| s.prepared.is_none()).ok_or("no stream reset active")?;
@@ -222,38 +213,33 @@ impl SessionMachine {
             let (got, what) = (staged.streamed_messages, if whole { "message count" } else { "stream" });
             let text =
                 format!("User {id} tried to finish stream reset with {count} messages of {got}: bad {what}");
-            self.note(Level::Warn, Topic::Status, text, now, effects);
-            self.autoreset_failed(now, effects);
+            self.note(Level::Warn, Topic::Status, text, cx);
+            self.autoreset_failed(cx);
             return Err(if whole { "invalid message count" } else { "stream consumer error" });
         }
         if let Ok(frame) = ServerReply::CaughtUp(CaughtUp { key: 0, hidx: None }).to_frame() {
             staged.bytes.extend_from_slice(frame.as_bytes());
             staged.server_messages += 1;
         }
-        staged.prepared = Some(now.monotonic_ms);
+        staged.prepared = Some(cx.now.monotonic_ms);
         self.request_done();
         self.set_reset_role(key, ResetRole::None);
         let text = format!("User {id} prepared streamed reset");
-        self.note(Level::Info, Topic::Status, text, now, effects);
-        self.resolve_stream("prepare", now, effects);
+        self.note(Level::Info, Topic::Status, text, cx);
+        self.resolve_stream("prepare", cx);
         Ok(())
     }
 
     /// Command `stream-reset-abort`.
-    pub(super) fn abort_stream(
-        &mut self,
-        key: MemberKey,
-        now: Timestamp,
-        effects: &mut Effects,
-    ) -> Result<(), &'static str> {
+    pub(super) fn abort_stream(&mut self, key: MemberKey, cx: &mut Cx<'_>) -> Result<(), &'static str> {
         let id = self.members.get(key).map_or(0, |m| m.id);
         let staged = self.staged.as_ref().filter(|s| s.prepared.is_none()).ok_or("no stream reset active")?;
         if staged.user != id {
             return Err("invalid user");
         }
         let text = format!("User {id} aborted stream reset");
-        self.note(Level::Info, Topic::Status, text, now, effects);
-        self.autoreset_failed(now, effects);
+        self.note(Level::Info, Topic::Status, text, cx);
+        self.autoreset_failed(cx);
         Ok(())
     }
 
@@ -272,14 +258,14 @@ impl SessionMachine {
     }
 
     /// Applies a complete staged history as soon as all readers have passed the fork.
-    pub(super) fn resolve_stream(&mut self, cause: &str, now: Timestamp, effects: &mut Effects) {
+    pub(super) fn resolve_stream(&mut self, cause: &str, cx: &mut Cx<'_>) {
         let Some(fork) = self.staged.as_ref().filter(|s| s.prepared.is_some()).map(|s| s.fork) else {
             return;
         };
         // During an uploaded reset, new members have no offset yet.
         if self.state != SessionState::Running || !self.all_passed(fork) {
             if let Some(staged) = &mut self.staged {
-                staged.prepared = Some(now.monotonic_ms + POLL_MS);
+                staged.prepared = Some(cx.now.monotonic_ms + POLL_MS);
             }
             return;
         }
@@ -294,15 +280,15 @@ impl SessionMachine {
                     "Resolved streamed reset after {cause} with offset {offset} (size {before} => {})",
                     self.history.size()
                 );
-                self.note(Level::Info, Topic::Status, text, now, effects);
-                self.clear_autoreset(0, now);
-                self.send_status(false, now, effects);
-                self.send_settings(now, effects);
+                self.note(Level::Info, Topic::Status, text, cx);
+                self.clear_autoreset(0, cx.now);
+                self.send_status(false, cx);
+                self.send_settings(cx);
             }
             Err(error) => {
                 let text = format!("Error resolving streamed reset: {error}");
-                self.note(Level::Warn, Topic::Status, text, now, effects);
-                self.autoreset_failed(now, effects);
+                self.note(Level::Warn, Topic::Status, text, cx);
+                self.autoreset_failed(cx);
             }
         }
     }

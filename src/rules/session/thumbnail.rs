@@ -4,9 +4,8 @@ use bytes::Bytes;
 use drawhall_protocol::reply::{self, ServerReply};
 use serde::{Deserialize, Serialize};
 
-use super::{Effects, MemberKey, SessionMachine};
+use super::{Cx, MemberKey, SessionMachine};
 use crate::log::{Level, Topic};
-use crate::rules::time::Timestamp;
 
 /// A thumbnail.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -88,8 +87,7 @@ impl SessionMachine {
         &mut self,
         user: u8,
         wish: PictureWish,
-        now: Timestamp,
-        effects: &mut Effects,
+        cx: &mut Cx<'_>,
     ) -> Result<String, NotAsked> {
         let member = self.members.iter().find(|m| m.id == user).ok_or(NotAsked::NoUser)?;
         if !member.client.capabilities.thumbnail {
@@ -99,7 +97,7 @@ impl SessionMachine {
             return Err(NotAsked::Already);
         }
         let (conn, log_user) = (member.conn(), member.log_user());
-        let correlator = format!("{:x}:{:x}", self.thumbnail.requests, now.utc_ms);
+        let correlator = format!("{:x}:{:x}", self.thumbnail.requests, cx.now.utc_ms);
         let request = reply::Thumbnail {
             correlator: correlator.clone(),
             max_width: wish.max_width,
@@ -114,8 +112,8 @@ impl SessionMachine {
             "" => "Thumbnail generation started (no reason given)".to_owned(),
             reason => format!("Thumbnail generation started, reason: {reason}"),
         };
-        self.note_about(log_user, Level::Info, Topic::Status, text, now, effects);
-        effects.direct(conn, request.into_bytes());
+        self.note_about(log_user, Level::Info, Topic::Status, text, cx);
+        cx.direct(conn, request.into_bytes());
         Ok(correlator)
     }
 
@@ -130,13 +128,7 @@ impl SessionMachine {
     }
 
     /// A client has sent a thumbnail.
-    pub(super) fn thumbnail_made(
-        &mut self,
-        key: MemberKey,
-        data: &[u8],
-        now: Timestamp,
-        effects: &mut Effects,
-    ) {
+    pub(super) fn thumbnail_made(&mut self, key: MemberKey, data: &[u8], cx: &mut Cx<'_>) {
         let Some(member) = self.members.get(key) else { return };
         let (id, user) = (member.id, member.log_user());
         let text = match &self.thumbnail.asked {
@@ -148,15 +140,15 @@ impl SessionMachine {
                 }
                 Some(picture) => {
                     let data = Bytes::copy_from_slice(picture);
-                    self.thumbnail.picture = Some(Picture { data, made: now.utc_ms });
+                    self.thumbnail.picture = Some(Picture { data, made: cx.now.utc_ms });
                     self.thumbnail.asked = None;
                     self.thumbnail.changed = true;
-                    return self.note_about(user, Level::Info, Topic::Status, "Thumbnail set", now, effects);
+                    return self.note_about(user, Level::Info, Topic::Status, "Thumbnail set", cx);
                 }
             },
             _ => "Got thumbnail from user we didn't want it from",
         };
-        self.fault(key, Topic::Status, text, now, effects);
+        self.fault(key, Topic::Status, text, cx);
     }
 
     /// A client could not make a thumbnail.
@@ -165,15 +157,14 @@ impl SessionMachine {
         key: MemberKey,
         correlator: &str,
         error: &str,
-        now: Timestamp,
-        effects: &mut Effects,
+        cx: &mut Cx<'_>,
     ) {
         let Some(member) = self.members.get(key) else { return };
         let (id, user) = (member.id, member.log_user());
         if self.thumbnail_request() == Some((id, correlator)) {
             self.thumbnail.asked = None;
             let text = format!("Thumbnail generation failed: {error}");
-            self.note_about(user, Level::Warn, Topic::Status, text, now, effects);
+            self.note_about(user, Level::Warn, Topic::Status, text, cx);
         }
     }
 }

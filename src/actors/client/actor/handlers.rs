@@ -5,11 +5,11 @@ use std::net::IpAddr;
 
 use actix::prelude::*;
 use bytes::Bytes;
-use serde_json::Value;
 
 use super::{Client, Phase};
-use crate::actors::session::{LeaveSession, Session};
+use crate::actors::messages::{SessionHandle, ToClient, UserSummary, notify};
 use crate::log::{Level, LogUser, Topic};
+use crate::rules::batch::Batch;
 use crate::rules::login::{LoginInput, LoginState};
 use crate::rules::session::admin::{client_value, time_value};
 use crate::rules::session::bans::Identity;
@@ -28,8 +28,7 @@ impl Handler<Proxied> for Client {
     type Result = ();
 
     fn handle(&mut self, Proxied { address }: Proxied, ctx: &mut Self::Context) {
-        let address = address.unwrap_or(self.permit.address());
-        if let Err(limit) = self.permit.set_client_addr(address, self.context.rules.settings()) {
+        if let Err(limit) = self.permit.follow_proxy_header(address, self.context.rules.settings()) {
             return self.disconnect(DisconnectReason::Error, limit.message(), ctx);
         }
         let address = self.permit.address();
@@ -81,7 +80,7 @@ impl Handler<SpeaksHttp> for Client {
 /// Whole frames from the peer.
 #[derive(Message)]
 #[rtype(result = "()")]
-pub(in crate::actors::client) struct Received(pub(in crate::actors::client) Vec<u8>);
+pub(in crate::actors::client) struct Received(pub(in crate::actors::client) Batch);
 
 impl Handler<Received> for Client {
     type Result = ();
@@ -148,23 +147,30 @@ impl Handler<TimedOut> for Client {
     }
 }
 
-/// Operations of a session on its client, in order.
-#[derive(Message)]
-#[rtype(result = "()")]
-pub struct Deliver {
-    /// Operations.
-    pub ops: Vec<ClientOp>,
-    /// Set when the client joins with these operations.
-    pub session: Option<Addr<Session>>,
-}
-
-impl Handler<Deliver> for Client {
+impl Handler<ToClient> for Client {
     type Result = ();
 
-    fn handle(&mut self, Deliver { ops, session }: Deliver, ctx: &mut Self::Context) {
+    fn handle(&mut self, message: ToClient, ctx: &mut Self::Context) {
+        match message {
+            ToClient::Deliver { ops, session } => self.deliver(ops, session, ctx),
+            ToClient::ReadOn => self.go_on(ctx),
+            ToClient::LobbyFrame(bytes) => self.lobby_frame(bytes, ctx),
+            ToClient::SendAway { reason, message } => {
+                if !matches!(self.phase, Phase::Over) {
+                    self.disconnect(reason, &message, ctx);
+                }
+            }
+            ToClient::Describe(answer) => notify(answer, self.describe()),
+        }
+    }
+}
+
+impl Client {
+    /// Performs operations of the session, in order.
+    fn deliver(&mut self, ops: Vec<ClientOp>, session: Option<SessionHandle>, ctx: &mut Context<Self>) {
         if let Some(session) = session.as_ref().filter(|_| matches!(self.phase, Phase::Over)) {
             // The client has disconnected before it could join.
-            return session.do_send(LeaveSession { conn: self.conn, cut: self.was_cut });
+            return session.tell(self.leaving());
         }
         if session.is_some() && self.entering.take().is_some() {
             self.session = session;
@@ -181,74 +187,15 @@ impl Handler<Deliver> for Client {
             self.go_on(ctx);
         }
     }
-}
 
-/// The session has caught up: resume reading.
-#[derive(Message)]
-#[rtype(result = "()")]
-pub struct ReadOn;
-
-impl Handler<ReadOn> for Client {
-    type Result = ();
-
-    fn handle(&mut self, _: ReadOn, ctx: &mut Self::Context) {
-        self.go_on(ctx);
-    }
-}
-
-/// A session list update; dropped unless the client is in the lobby.
-#[derive(Message)]
-#[rtype(result = "()")]
-pub struct LobbyFrame(pub Bytes);
-
-impl Handler<LobbyFrame> for Client {
-    type Result = ();
-
-    fn handle(&mut self, LobbyFrame(bytes): LobbyFrame, ctx: &mut Self::Context) {
+    /// Sends a session list update, unless the client has left the lobby.
+    fn lobby_frame(&mut self, bytes: Bytes, ctx: &mut Context<Self>) {
         if matches!(&self.phase, Phase::Login(login) if login.state() == LoginState::WaitForLogin) {
             self.send(bytes, ctx);
         }
     }
-}
 
-/// The server disconnects the client.
-#[derive(Message)]
-#[rtype(result = "()")]
-pub struct SendAway {
-    /// Why.
-    pub reason: DisconnectReason,
-    /// Shown to the user.
-    pub message: String,
-}
-
-impl Handler<SendAway> for Client {
-    type Result = ();
-
-    fn handle(&mut self, SendAway { reason, message }: SendAway, ctx: &mut Self::Context) {
-        if !matches!(self.phase, Phase::Over) {
-            self.disconnect(reason, &message, ctx);
-        }
-    }
-}
-
-/// Asks for a description of the client.
-#[derive(Message)]
-#[rtype(result = "UserSummary")]
-pub struct DescribeUser;
-
-/// Answer to [`DescribeUser`].
-#[derive(MessageResponse)]
-pub enum UserSummary {
-    /// In this session, which knows more.
-    In(Addr<Session>),
-    /// In no session; in the form of the admin API.
-    Alone(Value),
-}
-
-impl Handler<DescribeUser> for Client {
-    type Result = UserSummary;
-
-    fn handle(&mut self, _: DescribeUser, _: &mut Self::Context) -> Self::Result {
+    fn describe(&self) -> UserSummary {
         let LogUser { address, name, .. } = self.user.clone();
         let identity = Identity { address, name, ..Identity::default() };
         let known = AuthenticatedClient { conn: self.conn, identity, ..AuthenticatedClient::default() };

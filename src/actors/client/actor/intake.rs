@@ -15,11 +15,12 @@ use drawhall_protocol::message::{
 };
 
 use super::{ANSWER_LIMIT, Client, Phase};
-use crate::actors::client::in_flight::InFlightBudget;
 use crate::actors::client::outbox::ITEM_COST;
-use crate::actors::session::{Batch, Session};
+use crate::actors::in_flight::InFlightBudget;
+use crate::actors::messages::{SessionHandle, ToSession};
 use crate::log::{Level, Topic};
 use crate::metrics::METRICS;
+use crate::rules::batch::Batch;
 use crate::rules::limits::Rate;
 use crate::rules::login::LoginInput;
 use crate::rules::session::DisconnectReason;
@@ -29,8 +30,6 @@ use crate::transport::connection_limiter::Limit;
 
 /// Burst of `messageRateLimit`, in seconds of it.
 const MESSAGE_BURST: u32 = 20;
-/// Cost of a message that the server decodes, for `messageRateLimit`.
-const TRANSPARENT_COST: u64 = 20;
 /// Session messages that are ignored during a login; the next one ends the connection.
 const MAX_STRAYS: u8 = 10;
 /// Chunks of a streamed reset below this size in bytes cost as much as a command.
@@ -58,24 +57,18 @@ fn is_goodbye(frame: FrameRef<'_>) -> bool {
 
 impl Client {
     /// Handles a batch of whole frames.
-    pub(super) fn receive(&mut self, batch: Vec<u8>, ctx: &mut Context<Self>) {
-        let (mut count, mut cost) = (0, 0);
-        for frame in frames(&batch) {
-            count += 1;
-            cost += if frame.header.is_opaque() { 1 } else { TRANSPARENT_COST };
-        }
-        METRICS.messages_in.add(count);
+    pub(super) fn receive(&mut self, batch: Batch, ctx: &mut Context<Self>) {
+        METRICS.messages_in.add(batch.messages());
         METRICS.bytes_in.add(batch.len() as u64);
-        self.slow_down(cost);
+        self.slow_down(batch.cost());
         match &self.phase {
             Phase::Over => {}
-            // All messages are opaque.
-            Phase::Session(session) if self.pending.is_empty() && cost == count => {
+            Phase::Session(session) if self.pending.is_empty() && batch.is_opaque() => {
                 let session = session.clone();
                 self.pass_on(&session, batch);
             }
             Phase::Login(_) | Phase::Session(_) | Phase::Quiet => {
-                self.pending.extend_from_slice(&batch);
+                self.pending.extend_from_slice(batch.bytes());
                 self.go_on(ctx);
             }
         }
@@ -211,9 +204,9 @@ impl Client {
     }
 
     /// Hands pending frames to the session, as far as the rate limits allow.
-    fn all_in_session(&mut self, session: &Addr<Session>, ctx: &mut Context<Self>) {
+    fn all_in_session(&mut self, session: &SessionHandle, ctx: &mut Context<Self>) {
         let mut pending = std::mem::take(&mut self.pending);
-        let mut kept = Vec::with_capacity(pending.len());
+        let mut kept = Batch::default();
         let (mut done, mut overdrawn) = (0, None);
         for frame in frames(&pending) {
             overdrawn = self.afford(frame.header).err();
@@ -227,7 +220,7 @@ impl Client {
             }
             if self.handle_transport_message(frame, ctx) {
                 if self.may_guess(frame, ctx) {
-                    kept.extend_from_slice(frame.bytes);
+                    kept.push(frame);
                 }
             } else if matches!(self.phase, Phase::Over) {
                 break;
@@ -244,12 +237,12 @@ impl Client {
         }
     }
 
-    fn pass_on(&mut self, session: &Addr<Session>, batch: Vec<u8>) {
+    fn pass_on(&mut self, session: &SessionHandle, batch: Batch) {
         if batch.is_empty() {
             return;
         }
         let wait = self.in_flight_budget.acquire(InFlightBudget::cost(&batch));
-        session.do_send(Batch { conn: self.conn, bytes: batch });
+        session.tell(ToSession::Batch { conn: self.conn, batch });
         if let Some(shared) = self.shared.as_ref().filter(|_| wait) {
             shared.paused.set(true);
         }

@@ -7,28 +7,28 @@ use drawhall_protocol::ProtocolVersion;
 
 use super::{ANSWER_LIMIT, Client, Phase};
 use crate::actors::auth::{CheckAccount, QueryExtAuth};
-use crate::actors::server::{
-    EnterLobby, EnterSession, FindSession, HostSession, LookUp, ReportSession, Server,
-};
-use crate::actors::session::{LeaveSession, PendingEntry};
+use crate::actors::messages::{EnterLobby, HostSession, PendingEntry, SessionHandle, ToServer, ToSession};
 use crate::log::{Level, Topic};
 use crate::metrics::{METRICS, login_result};
-use crate::rules::login::{LoginEffect, LoginInput};
+use crate::rules::login::{HostRefusal, LoginEffect, LoginInput};
 use crate::rules::session::{ConnId, DisconnectReason};
 use crate::transport::connection_limiter::Limit;
+
+/// Answer to the request to host.
+type Hosted = Result<SessionHandle, HostRefusal>;
 
 /// Waits for an answer that nothing may overtake; `None` on time-out, after which a session that is entered all the
 /// same is left.
 async fn in_time(
-    asked: Request<Server, HostSession>,
+    asked: impl Future<Output = Option<Hosted>> + 'static,
     conn: ConnId,
-) -> Option<<Request<Server, HostSession> as Future>::Output> {
+) -> Option<Option<Hosted>> {
     let mut asked = Box::pin(asked);
     let answer = tokio::time::timeout(ANSWER_LIMIT, &mut asked).await.ok();
     if answer.is_none() {
         actix_rt::spawn(async move {
-            if let Ok(Ok(session)) = asked.await {
-                session.do_send(LeaveSession { conn, cut: false });
+            if let Some(Ok(session)) = asked.await {
+                session.tell(ToSession::Leave(conn));
             }
         });
     }
@@ -76,15 +76,16 @@ impl Client {
                 }
                 let address = self.permit.address();
                 let asked = self.context.auth.send(CheckAccount { name, password, address });
-                self.ask(asked, ctx, LoginInput::Account);
+                self.feed_answer(async { asked.await.ok() }, ctx, LoginInput::Account);
             }
             LoginEffect::QueryExtAuth { name } => {
                 let asked = self.context.auth.send(QueryExtAuth { name });
-                self.ask(asked, ctx, LoginInput::ExtAuth);
+                self.feed_answer(async { asked.await.ok() }, ctx, LoginInput::ExtAuth);
             }
             LoginEffect::LookUp { session, invite, sid } => {
-                let asked = self.context.server.send(LookUp { session, invite, sid });
-                self.ask(asked, ctx, LoginInput::LookedUp);
+                let asked =
+                    self.context.server.ask(|answer| ToServer::LookUp { session, invite, sid, answer });
+                self.feed_answer(asked, ctx, LoginInput::LookedUp);
             }
             LoginEffect::EnterLobby { moderator, list_now, list_changes } => {
                 if let Some(shared) = &self.shared {
@@ -94,11 +95,11 @@ impl Client {
                 if let Phase::Login(login) = &self.phase {
                     self.user.name.clone_from(&login.client().identity.name);
                 }
-                self.context.server.do_send(EnterLobby { conn, moderator, list_now, list_changes });
+                let wanted = EnterLobby { conn, moderator, list_now, list_changes };
+                self.context.server.tell(ToServer::EnterLobby(wanted));
             }
             LoginEffect::FindSession { session } => {
-                let asked = self.context.server.send(FindSession { session });
-                self.find_session(asked, ctx);
+                self.find_session(session, ctx);
             }
             LoginEffect::Join(request) => {
                 if !request.password.is_empty() && !self.may(Limit::PasswordRate, ctx) {
@@ -106,8 +107,8 @@ impl Client {
                 }
                 if let Some(id) = self.found.clone() {
                     self.entering = Some(id.clone());
-                    let entry = PendingEntry::to_join(ctx.address(), self.in_flight_budget.clone());
-                    self.context.server.do_send(EnterSession { id, request, entry });
+                    let entry = PendingEntry::to_join(ctx.address().into(), self.in_flight_budget.clone());
+                    self.context.server.tell(ToServer::EnterSession { id, request, entry });
                 }
             }
             LoginEffect::Host { host, protocol, client: authenticated } => {
@@ -115,40 +116,35 @@ impl Client {
                     return;
                 }
                 let (client, in_flight_budget, place) =
-                    (ctx.address(), self.in_flight_budget.clone(), self.permit.limit_key());
+                    (ctx.address().into(), self.in_flight_budget.clone(), self.permit.limit_key());
                 let wanted = HostSession { host, protocol, authenticated, client, in_flight_budget, place };
-                let asked = self.context.server.send(wanted);
+                let asked = self.context.server.ask(|answer| ToServer::Host(Box::new(wanted), answer));
                 let asked = in_time(asked, conn).into_actor(self).map(|answer, client, ctx| match answer {
-                    Some(Ok(Ok(session))) => client.session = Some(session),
-                    Some(Ok(Err(refusal))) => client.answered(LoginInput::HostRefused(refusal), ctx),
-                    Some(Err(_)) => client.abort(ctx),
+                    Some(Some(Ok(session))) => client.session = Some(session),
+                    Some(Some(Err(refusal))) => client.answered(LoginInput::HostRefused(refusal), ctx),
+                    Some(None) => client.abort(ctx),
                     None => client.no_answer(ctx),
                 });
                 ctx.wait(asked);
             }
             LoginEffect::Report { session, reason } => {
                 let user = self.user.clone();
-                self.context.server.do_send(ReportSession { session, user, reason });
+                self.context.server.tell(ToServer::ReportSession { session, user, reason });
             }
         }
     }
 
-    /// Asks another actor and feeds the answer to the login.
-    fn ask<M, A, T>(
+    /// Waits for the answer of another actor and feeds it to the login.
+    fn feed_answer<T: 'static>(
         &mut self,
-        request: Request<A, M>,
+        asked: impl Future<Output = Option<T>> + 'static,
         ctx: &mut Context<Self>,
         answer: impl FnOnce(T) -> LoginInput + 'static,
-    ) where
-        A: Actor + Handler<M>,
-        A::Context: dev::ToEnvelope<A, M>,
-        M: Message<Result = T> + Send + Unpin + 'static,
-        T: Send + 'static,
-    {
-        ctx.spawn(request.into_actor(self).map(|result, client, ctx| match result {
-            Ok(value) => client.answered(answer(value), ctx),
+    ) {
+        ctx.spawn(asked.into_actor(self).map(|result, client, ctx| match result {
+            Some(value) => client.answered(answer(value), ctx),
             // The other actor has stopped: the server shuts down.
-            Err(_) => client.abort(ctx),
+            None => client.abort(ctx),
         }));
     }
 
@@ -175,9 +171,10 @@ impl Client {
         self.perform(effects, ctx);
     }
 
-    fn find_session(&mut self, request: Request<Server, FindSession>, ctx: &mut Context<Self>) {
-        ctx.spawn(request.into_actor(self).map(|result, client, ctx| {
-            let Ok(found) = result else { return client.abort(ctx) };
+    fn find_session(&mut self, session: String, ctx: &mut Context<Self>) {
+        let asked = self.context.server.ask(|answer| ToServer::FindSession { session, answer });
+        ctx.spawn(asked.into_actor(self).map(|result, client, ctx| {
+            let Some(found) = result else { return client.abort(ctx) };
             client.found = found.as_ref().map(|f| f.id.clone());
             let found: Option<(String, ProtocolVersion)> = found.map(|f| (f.id, f.protocol));
             client.answered(LoginInput::SessionFound(found), ctx);

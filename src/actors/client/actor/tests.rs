@@ -1,5 +1,7 @@
 //! A client between actors that nobody runs.
 
+use crate::actors::messages::ToClient;
+use crate::actors::server::Server;
 use drawhall_protocol::frame::frames;
 use drawhall_protocol::message::ServerCommand;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
@@ -41,7 +43,7 @@ impl Unanswered {
         let permit = ConnectionLimiter::default().enter(peer.ip(), rules.settings()).unwrap();
         let context = ClientContext {
             rules,
-            server: server.address(),
+            server: server.address().into(),
             auth: auth.address(),
             certificate: None,
             trace: None,
@@ -104,8 +106,8 @@ async fn operations_on_a_disconnected_client_have_no_effect() {
     let (reason, message) = (DisconnectReason::Error, "over".to_owned());
     let ops = vec![text(b"seen"), ClientOp::Disconnect { reason, message }, text(b"not seen")];
     let client = unanswered.client.clone();
-    client.do_send(Deliver { ops, session: None });
-    client.do_send(Deliver { ops: vec![text(b"not seen")], session: None });
+    client.do_send(ToClient::Deliver { ops, session: None });
+    client.do_send(ToClient::Deliver { ops: vec![text(b"not seen")], session: None });
     let Unanswered { mut stream, .. } = unanswered;
     let mut received = Vec::new();
     stream.read_to_end(&mut received).await.unwrap();

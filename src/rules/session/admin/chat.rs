@@ -6,7 +6,7 @@ use serde_json::{Map, Value, json};
 
 use super::{AdminAnswer, AdminError, check_texts};
 use crate::log::{Level, LogEntry, LogUser, Topic};
-use crate::rules::session::{Effects, MemberKey, SessionMachine};
+use crate::rules::session::{Cx, MemberKey, SessionMachine};
 use crate::rules::time::Timestamp;
 
 /// Maximum number of buffered messages.
@@ -77,13 +77,7 @@ impl SessionMachine {
         })
     }
 
-    pub(super) fn join_chat(
-        &mut self,
-        message: &str,
-        timeout_ms: u64,
-        now: Timestamp,
-        effects: &mut Effects,
-    ) -> AdminAnswer {
+    pub(super) fn join_chat(&mut self, message: &str, timeout_ms: u64, cx: &mut Cx<'_>) -> AdminAnswer {
         if timeout_ms < MIN_TIMEOUT {
             return Err(AdminError::new(400, format!("Timeout too short, must be >= {MIN_TIMEOUT} ms")));
         } else if timeout_ms > MAX_TIMEOUT {
@@ -92,55 +86,43 @@ impl SessionMachine {
             return Err(AdminError::new(409, "Chat already connected"));
         }
         check_chat(message)?;
-        let due = now.monotonic_ms + timeout_ms;
+        let due = cx.now.monotonic_ms + timeout_ms;
         self.admin_chat = Some(AdminChat { first: 0, messages: VecDeque::new(), bytes: 0, timeout_ms, due });
-        self.chat_log(Topic::Join, "Administrator connected to chat", None, now, effects);
-        self.say(message, 0, now, effects)
+        self.chat_log(Topic::Join, "Administrator connected to chat", None, cx);
+        self.say(message, 0, cx)
     }
 
     pub(super) fn read_chat(&mut self, offset: u64, now: Timestamp) -> AdminAnswer {
         self.admin_chat.as_mut().map(|chat| chat.read(offset, now)).ok_or_else(not_connected)
     }
 
-    pub(super) fn say(
-        &mut self,
-        message: &str,
-        offset: u64,
-        now: Timestamp,
-        effects: &mut Effects,
-    ) -> AdminAnswer {
+    pub(super) fn say(&mut self, message: &str, offset: u64, cx: &mut Cx<'_>) -> AdminAnswer {
         let chat = self.admin_chat.as_mut().ok_or_else(not_connected)?;
         check_chat(message)?;
         if !message.is_empty() {
             chat.push(json!({"m": message}));
-            self.notice(true, "adminchat", message.to_owned(), &[("message", message)], "", effects);
-            self.chat_log(Topic::AdminChat, message, None, now, effects);
+            self.notice(true, "adminchat", message.to_owned(), &[("message", message)], "", cx);
+            self.chat_log(Topic::AdminChat, message, None, cx);
         }
-        self.read_chat(offset, now)
+        self.read_chat(offset, cx.now)
     }
 
-    pub(super) fn leave_chat(
-        &mut self,
-        message: &str,
-        offset: u64,
-        now: Timestamp,
-        effects: &mut Effects,
-    ) -> AdminAnswer {
-        let answer = self.say(message, offset, now, effects)?;
-        self.end_chat("Administrator disconnected from chat", now, effects);
+    pub(super) fn leave_chat(&mut self, message: &str, offset: u64, cx: &mut Cx<'_>) -> AdminAnswer {
+        let answer = self.say(message, offset, cx)?;
+        self.end_chat("Administrator disconnected from chat", cx);
         Ok(answer)
     }
 
     /// Leaves the chat after its time-out.
-    pub(in crate::rules::session) fn expire_chat(&mut self, now: Timestamp, effects: &mut Effects) {
-        if self.admin_chat.as_ref().is_some_and(|chat| chat.due <= now.monotonic_ms) {
-            self.end_chat("Administrator disconnected from chat (timed out)", now, effects);
+    pub(in crate::rules::session) fn expire_chat(&mut self, cx: &mut Cx<'_>) {
+        if self.admin_chat.as_ref().is_some_and(|chat| chat.due <= cx.now.monotonic_ms) {
+            self.end_chat("Administrator disconnected from chat (timed out)", cx);
         }
     }
 
-    fn end_chat(&mut self, text: &str, now: Timestamp, effects: &mut Effects) {
+    fn end_chat(&mut self, text: &str, cx: &mut Cx<'_>) {
         self.admin_chat = None;
-        self.chat_log(Topic::Leave, text, None, now, effects);
+        self.chat_log(Topic::Leave, text, None, cx);
     }
 
     /// Buffers a user's message.
@@ -149,8 +131,7 @@ impl SessionMachine {
         key: MemberKey,
         message: &str,
         flags: u8,
-        now: Timestamp,
-        effects: &mut Effects,
+        cx: &mut Cx<'_>,
     ) {
         let Some(chat) = &mut self.admin_chat else { return };
         let Some(member) = self.members.get(key) else { return };
@@ -163,19 +144,12 @@ impl SessionMachine {
         }
         chat.push(heard.into());
         let user = member.log_user();
-        self.chat_log(Topic::AdminChat, message, Some(user), now, effects);
+        self.chat_log(Topic::AdminChat, message, Some(user), cx);
     }
 
-    fn chat_log(
-        &self,
-        topic: Topic,
-        text: &str,
-        user: Option<LogUser>,
-        now: Timestamp,
-        effects: &mut Effects,
-    ) {
-        let entry = LogEntry::new(now, Level::Info, topic, text);
-        effects.log.push(match user {
+    fn chat_log(&self, topic: Topic, text: &str, user: Option<LogUser>, cx: &mut Cx<'_>) {
+        let entry = LogEntry::new(cx.now, Level::Info, topic, text);
+        cx.log(match user {
             Some(user) => entry.about(user),
             None => entry,
         });

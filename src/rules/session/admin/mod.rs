@@ -4,6 +4,7 @@
 
 mod chat;
 
+use drawhall_protocol::command::InviteCreate;
 use drawhall_protocol::command::SessionConf;
 use drawhall_protocol::reply::Notice;
 use drawhall_protocol::reply::ServerReply;
@@ -15,7 +16,7 @@ pub(super) use chat::AdminChat;
 use super::broadcasts::List;
 use super::member::{AuthenticatedClient, Member, ResetRole};
 use super::thumbnail::{NotAsked, PictureWish};
-use super::{ConnId, DisconnectReason, Effects, SessionMachine, SessionState, UndoRequest};
+use super::{ConnId, Cx, DisconnectReason, SessionMachine, SessionState, UndoRequest};
 use crate::log::{Level, Topic};
 use crate::rules::time::{Timestamp, iso_of};
 
@@ -176,52 +177,47 @@ impl SessionMachine {
     ///
     /// # Errors
     /// When it is invalid, or its object does not exist.
-    pub fn administer(
-        &mut self,
-        request: AdminRequest,
-        now: Timestamp,
-        effects: &mut Effects,
-    ) -> AdminAnswer {
+    pub fn administer(&mut self, request: AdminRequest, cx: &mut Cx<'_>) -> AdminAnswer {
         if self.state == SessionState::Shutdown {
             return Err(AdminError::not_found());
         }
-        self.expire_chat(now, effects);
+        self.expire_chat(cx);
         match request {
-            AdminRequest::Describe => Ok(self.full_description(now)),
+            AdminRequest::Describe => Ok(self.full_description(cx.now)),
             AdminRequest::Configure(object) => {
                 let (message, alert) = (text(&object, "message"), text(&object, "alert"));
                 check_texts(&[&message, &alert])?;
                 let conf = SessionConf::of(&object);
-                self.configure(&conf, now, effects).map_err(|error| AdminError::new(400, error))?;
-                self.tell(&message, &alert, effects);
-                Ok(self.full_description(now))
+                self.configure(&conf, cx).map_err(|error| AdminError::new(400, error))?;
+                self.tell(&message, &alert, cx);
+                Ok(self.full_description(cx.now))
             }
             AdminRequest::Tell { message, alert } => {
                 check_texts(&[&message, &alert])?;
-                self.tell(&message, &alert, effects);
+                self.tell(&message, &alert, cx);
                 Ok(json!({}))
             }
             AdminRequest::End { quiet: true, .. } => {
-                self.end_quietly(now, effects);
+                self.end_quietly(cx);
                 Ok(json!({"status": "ok"}))
             }
-            AdminRequest::End { reason, .. } => self.end_for(&reason, now, effects),
+            AdminRequest::End { reason, .. } => self.end_for(&reason, cx),
             AdminRequest::Invites => Ok(json!({"invites": self.invite_list()})),
             AdminRequest::CreateInvite { max_uses, trust, op } => {
-                self.create_invite_for(max_uses, trust, op, now, effects)
+                self.create_invite_for(&InviteCreate { max_uses, trust, op }, cx)
             }
             AdminRequest::Invite(secret) => {
                 let found = self.invite_list().into_iter().find(|i| i["secret"] == secret.as_str());
                 found.ok_or_else(AdminError::not_found)
             }
-            AdminRequest::RemoveInvite(secret) => self.remove_invite_for(&secret, now, effects),
+            AdminRequest::RemoveInvite(secret) => self.remove_invite_for(&secret, cx),
             AdminRequest::User(id) => self.user(id),
-            AdminRequest::ChangeUser(id, change) => self.change_user(id, &change, now, effects),
+            AdminRequest::ChangeUser(id, change) => self.change_user(id, &change, cx),
             AdminRequest::KickUser(id, message) => {
                 let conn = self.member_by_id(id).ok_or_else(AdminError::not_found)?.conn();
-                self.kick_for(conn, &message, now, effects)
+                self.kick_for(conn, &message, cx)
             }
-            AdminRequest::KickConnection(conn, message) => self.kick_for(conn, &message, now, effects),
+            AdminRequest::KickConnection(conn, message) => self.kick_for(conn, &message, cx),
             AdminRequest::CheckPassword { opword, password } => {
                 let secret = if opword { &self.opword } else { &self.password };
                 Ok(json!({"status": secret.accepts(&password)}))
@@ -243,7 +239,7 @@ impl SessionMachine {
                 }
                 Ok(json!({"status": "ok", "thumbnail": picture, "generation": generation}))
             }
-            AdminRequest::AskThumbnail(id, wish) => match self.ask_thumbnail(id, wish, now, effects) {
+            AdminRequest::AskThumbnail(id, wish) => match self.ask_thumbnail(id, wish, cx) {
                 Ok(correlator) => Ok(json!({"correlator": correlator})),
                 Err(NotAsked::NoUser) => Err(AdminError::not_found()),
                 Err(NotAsked::Incapable) => {
@@ -257,14 +253,12 @@ impl SessionMachine {
                 self.cancel_thumbnail(Some(id));
                 Ok(json!({"status": "ok"}))
             }
-            AdminRequest::JoinChat { message, timeout_ms } => {
-                self.join_chat(&message, timeout_ms, now, effects)
-            }
-            AdminRequest::ReadChat(offset) => self.read_chat(offset, now),
-            AdminRequest::Say(message, offset) => self.say(&message, offset, now, effects),
-            AdminRequest::LeaveChat(message, offset) => self.leave_chat(&message, offset, now, effects),
+            AdminRequest::JoinChat { message, timeout_ms } => self.join_chat(&message, timeout_ms, cx),
+            AdminRequest::ReadChat(offset) => self.read_chat(offset, cx.now),
+            AdminRequest::Say(message, offset) => self.say(&message, offset, cx),
+            AdminRequest::LeaveChat(message, offset) => self.leave_chat(&message, offset, cx),
             AdminRequest::People => self.people(),
-            AdminRequest::Undo(request) => self.undo_person(&request, now, effects),
+            AdminRequest::Undo(request) => self.undo_person(&request, cx),
         }
     }
 
@@ -374,100 +368,68 @@ impl SessionMachine {
         self.members.iter().map(|m| self.member_value(m, false)).collect()
     }
 
-    fn tell(&self, message: &str, alert: &str, effects: &mut Effects) {
+    fn tell(&self, message: &str, alert: &str, cx: &mut Cx<'_>) {
         for (is_alert, text) in [(false, message), (true, alert)] {
             if !text.is_empty() {
-                self.notice(is_alert, "", text.to_owned(), &[], "", effects);
+                self.notice(is_alert, "", text.to_owned(), &[], "", cx);
             }
         }
     }
 
-    fn end_for(&mut self, reason: &str, now: Timestamp, effects: &mut Effects) -> AdminAnswer {
+    fn end_for(&mut self, reason: &str, cx: &mut Cx<'_>) -> AdminAnswer {
         if !reason.is_empty() {
             let text = format!("Session shut down by administrator: {reason}");
-            if !self.notice(true, "terminatesessionadmin", text, &[("reason", reason)], "", effects) {
+            if !self.notice(true, "terminatesessionadmin", text, &[("reason", reason)], "", cx) {
                 return Err(AdminError::too_long());
             }
         }
-        self.end("Session terminated by administrator", now, effects);
+        self.end("Session terminated by administrator", cx);
         Ok(json!({"status": "ok"}))
     }
 
-    fn create_invite_for(
-        &mut self,
-        max_uses: i64,
-        trust: bool,
-        op: bool,
-        now: Timestamp,
-        effects: &mut Effects,
-    ) -> AdminAnswer {
-        let secret = self.invites.create("", max_uses, trust, op, &mut self.rng, now);
+    fn create_invite_for(&mut self, wanted: &InviteCreate, cx: &mut Cx<'_>) -> AdminAnswer {
+        let secret = self.invites.create("", wanted, cx.rng, cx.now);
         let secret = secret.ok_or_else(|| AdminError::new(400, "Too many invite codes"))?;
-        self.note(
-            Level::Info,
-            Topic::Invite,
-            super::invites::creation_text(max_uses, trust, op),
-            now,
-            effects,
-        );
-        self.send_list(List::Invites, now, effects);
+        self.note(Level::Info, Topic::Invite, super::invites::creation_text(wanted), cx);
+        self.send_list(List::Invites, cx);
         let found = self.invite_list().into_iter().find(|i| i["secret"] == secret.as_str());
         found.ok_or_else(AdminError::not_found)
     }
 
-    fn remove_invite_for(&mut self, secret: &str, now: Timestamp, effects: &mut Effects) -> AdminAnswer {
+    fn remove_invite_for(&mut self, secret: &str, cx: &mut Cx<'_>) -> AdminAnswer {
         if !self.invites.remove(secret) {
             return Err(AdminError::not_found());
         }
-        self.note(Level::Info, Topic::Invite, format!("Removed invite {secret}"), now, effects);
-        self.send_list(List::Invites, now, effects);
+        self.note(Level::Info, Topic::Invite, format!("Removed invite {secret}"), cx);
+        self.send_list(List::Invites, cx);
         Ok(json!({"status": "ok"}))
     }
 
-    fn change_user(
-        &mut self,
-        id: u8,
-        change: &Map<String, Value>,
-        now: Timestamp,
-        effects: &mut Effects,
-    ) -> AdminAnswer {
+    fn change_user(&mut self, id: u8, change: &Map<String, Value>, cx: &mut Cx<'_>) -> AdminAnswer {
         let member = self.member_by_id(id).ok_or_else(AdminError::not_found)?;
         let (conn, op, trusted) = (member.conn(), member.is_operator(), member.trusted);
         check_texts(&[&text(change, "message"), &text(change, "alert")])?;
         let wanted = |key: &str| change.get(key).and_then(Value::as_bool);
         if let Some(on) = wanted("op").filter(|on| *on != op) {
-            self.set_operator(id, on, ADMINISTRATOR, None, true, now, effects);
+            self.set_operator(id, on, ADMINISTRATOR, None, true, cx);
         }
         if let Some(on) = wanted("trusted").filter(|on| *on != trusted) {
-            self.set_trusted(id, on, ADMINISTRATOR, None, true, now, effects);
+            self.set_trusted(id, on, ADMINISTRATOR, None, true, cx);
         }
         for (key, alert) in [("message", false), ("alert", true)] {
             let message = text(change, key);
             if !message.is_empty() {
                 let notice = Notice { message, ..Notice::default() };
                 let reply = if alert { ServerReply::Alert(notice) } else { ServerReply::Msg(notice) };
-                self.reply_to(conn, &reply, effects);
+                self.reply_to(conn, &reply, cx);
             }
         }
         self.user(id)
     }
 
-    fn kick_for(
-        &mut self,
-        conn: ConnId,
-        message: &str,
-        now: Timestamp,
-        effects: &mut Effects,
-    ) -> AdminAnswer {
+    fn kick_for(&mut self, conn: ConnId, message: &str, cx: &mut Cx<'_>) -> AdminAnswer {
         let key = self.members.key_of(conn).ok_or_else(AdminError::not_found)?;
-        self.disconnect(
-            key,
-            DisconnectReason::Kick,
-            &kicked_by(message),
-            "kicked via web admin",
-            now,
-            effects,
-        );
+        self.disconnect(key, DisconnectReason::Kick, &kicked_by(message), "kicked via web admin", cx);
         Ok(json!({"status": "ok", "force": false}))
     }
 }

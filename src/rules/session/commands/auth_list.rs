@@ -2,23 +2,29 @@
 
 use std::collections::BTreeMap;
 
-use drawhall_protocol::command::AuthChange;
+use drawhall_protocol::command::{AuthChange, AuthList};
 
-use super::{CommandResult, Effects, MemberKey, SessionMachine};
+use super::{CommandResult, Cx, MemberKey, Perform, Right, SessionMachine};
 use crate::rules::login::is_valid_name;
 use crate::rules::session::broadcasts::List;
-use crate::rules::time::Timestamp;
 
 /// Maximum length of an absent account's id in bytes.
 const MAX_ACCOUNT_ID: usize = 64;
+
+impl Perform for AuthList {
+    const RIGHT: Right = Right::Operator;
+
+    fn perform(self, session: &mut SessionMachine, sender: MemberKey, cx: &mut Cx<'_>) -> CommandResult {
+        session.auth_list(sender, self.changes, cx)
+    }
+}
 
 impl SessionMachine {
     pub(super) fn auth_list(
         &mut self,
         key: MemberKey,
         list: Option<Vec<AuthChange>>,
-        now: Timestamp,
-        effects: &mut Effects,
+        cx: &mut Cx<'_>,
     ) -> CommandResult {
         let list = list.ok_or("Insane argument")?;
         let member = self.sender(key)?;
@@ -31,7 +37,7 @@ impl SessionMachine {
         for change in merged(list) {
             let id = here.get(&change.auth_id).copied();
             changed |= match id.and_then(|id| self.member_by_id(id)).map(|m| m.id) {
-                Some(id) => self.change_rank_of(id, own, &by, &change, now, effects),
+                Some(id) => self.change_rank_of(id, own, &by, &change, cx),
                 None if !self.accounts.contains(&change.auth_id) && !is_account_id(&change.auth_id) => {
                     unknown += 1;
                     false
@@ -40,7 +46,7 @@ impl SessionMachine {
             };
         }
         if changed {
-            self.send_list(List::Accounts, now, effects);
+            self.send_list(List::Accounts, cx);
         }
         if unknown > 0 {
             return Err(format!("{unknown} unknown accounts left out").into());
@@ -49,25 +55,17 @@ impl SessionMachine {
     }
 
     /// Sets the role of a present account. Operators cannot take their own status.
-    fn change_rank_of(
-        &mut self,
-        id: u8,
-        own: u8,
-        by: &str,
-        change: &AuthChange,
-        now: Timestamp,
-        effects: &mut Effects,
-    ) -> bool {
+    fn change_rank_of(&mut self, id: u8, own: u8, by: &str, change: &AuthChange, cx: &mut Cx<'_>) -> bool {
         let mut changed = false;
         let is_op = self.member_by_id(id).is_some_and(|m| m.is_operator());
         if let Some(op) = change.op.filter(|op| id != own && *op != is_op) {
             changed = true;
-            self.set_operator(id, op, by, None, false, now, effects);
+            self.set_operator(id, op, by, None, false, cx);
         }
         let is_trusted = self.member_by_id(id).is_some_and(|m| m.trusted);
         if let Some(trusted) = change.trusted.filter(|trusted| *trusted != is_trusted) {
             changed = true;
-            self.set_trusted(id, trusted, by, None, false, now, effects);
+            self.set_trusted(id, trusted, by, None, false, cx);
         }
         changed
     }

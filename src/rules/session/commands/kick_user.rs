@@ -1,12 +1,19 @@
 //! `kick-user`: kicks a user, or bans a present or past one.
 
-use drawhall_protocol::command::UserRef;
+use drawhall_protocol::command::{KickUser, UserRef};
 
-use super::{CommandResult, Effects, MemberKey, SessionMachine};
+use super::{CommandResult, Cx, MemberKey, Perform, Right, SessionMachine};
 use crate::log::{Level, LogUser, Topic};
 use crate::rules::session::DisconnectReason;
 use crate::rules::session::broadcasts::List;
-use crate::rules::time::Timestamp;
+
+impl Perform for KickUser {
+    const RIGHT: Right = Right::Deputy;
+
+    fn perform(self, session: &mut SessionMachine, sender: MemberKey, cx: &mut Cx<'_>) -> CommandResult {
+        session.kick_user(sender, &self.user, self.ban, cx)
+    }
+}
 
 impl SessionMachine {
     pub(super) fn kick_user(
@@ -14,15 +21,14 @@ impl SessionMachine {
         key: MemberKey,
         user: &UserRef,
         ban: bool,
-        now: Timestamp,
-        effects: &mut Effects,
+        cx: &mut Cx<'_>,
     ) -> CommandResult {
         if let UserRef::Id(id) = user
             && ban
             && let Ok(id) = u8::try_from(*id)
             && self.past_users.contains_key(&id)
         {
-            return self.ban_past_user(key, id, now, effects);
+            return self.ban_past_user(key, id, cx);
         }
         let target = self.named_user(user)?;
         let (kicker, victim) = (self.sender(key)?, self.sender(target)?);
@@ -40,15 +46,15 @@ impl SessionMachine {
         let known = ban && self.bans.matches(&identity).is_some();
         let banned = ban && !known && self.bans.add(&identity, &by, &banner);
         if banned {
-            self.note_about(user, Level::Info, Topic::Ban, format!("Banned by {by}"), now, effects);
-            self.send_list(List::Bans, now, effects);
-            self.announce_removal("ban", &identity.name, &by, effects);
+            self.note_about(user, Level::Info, Topic::Ban, format!("Banned by {by}"), cx);
+            self.send_list(List::Bans, cx);
+            self.announce_removal("ban", &identity.name, &by, cx);
         }
-        self.disconnect(target, DisconnectReason::Kick, &by, "", now, effects);
+        self.disconnect(target, DisconnectReason::Kick, &by, "", cx);
         if !ban || known {
-            self.announce_removal("kick", &identity.name, &by, effects);
+            self.announce_removal("kick", &identity.name, &by, cx);
         }
-        self.offer_undo(id, effects);
+        self.offer_undo(id, cx);
         match (known, ban && !banned) {
             (true, _) => Err(format!("{} is already banned.", identity.name).into()),
             (false, true) => Err(format!("Error banning {}.", identity.name).into()),
@@ -56,13 +62,7 @@ impl SessionMachine {
         }
     }
 
-    fn ban_past_user(
-        &mut self,
-        key: MemberKey,
-        id: u8,
-        now: Timestamp,
-        effects: &mut Effects,
-    ) -> CommandResult {
+    fn ban_past_user(&mut self, key: MemberKey, id: u8, cx: &mut Cx<'_>) -> CommandResult {
         let member = self.sender(key)?;
         let (by, banner) = (member.name().to_owned(), member.client.identity.clone());
         let Some(past) = self.past_users.get(&id) else { return Err("user not found".into()) };
@@ -76,22 +76,15 @@ impl SessionMachine {
             return Err(format!("Error banning {name}.").into());
         }
         let user = LogUser { id, address: identity.address, name: name.clone() };
-        self.note_about(user, Level::Info, Topic::Ban, format!("Banned by {by}"), now, effects);
-        self.send_list(List::Bans, now, effects);
-        self.announce_removal("ban", name, &by, effects);
-        self.offer_undo(id, effects);
+        self.note_about(user, Level::Info, Topic::Ban, format!("Banned by {by}"), cx);
+        self.send_list(List::Bans, cx);
+        self.announce_removal("ban", name, &by, cx);
+        self.offer_undo(id, cx);
         Ok(())
     }
 
-    fn announce_removal(&self, key: &str, name: &str, by: &str, effects: &mut Effects) {
+    fn announce_removal(&self, key: &str, name: &str, by: &str, cx: &mut Cx<'_>) {
         let verb = if key == "ban" { "banned" } else { "kicked" };
-        self.notice(
-            false,
-            key,
-            format!("{name} {verb} by {by}"),
-            &[("target", name), ("by", by)],
-            "",
-            effects,
-        );
+        self.notice(false, key, format!("{name} {verb} by {by}"), &[("target", name), ("by", by)], "", cx);
     }
 }

@@ -8,18 +8,25 @@ mod invite;
 mod kick_user;
 mod kill_session;
 mod mute;
+mod ready_to_autoreset;
 mod remove_ban;
 pub(super) mod report;
 mod reset_session;
 mod sessionconf;
+mod stream_reset;
+mod thumbnail_error;
 mod upload;
 
-use drawhall_protocol::command::{CommandError, RawCommand, ServerCommand, UserRef};
+use drawhall_protocol::command::{
+    AnnounceSession, AuthList, Command, CommandError, ExportBans, GainOp, ImportBans, InitBegin, InitCancel,
+    InitComplete, InviteCreate, InviteRemove, KickUser, KillSession, Mute, RawCommand, ReadyToAutoReset,
+    RemoveBan, Report, ResetSession, SessionCommand, SessionConf, StreamResetAbort, StreamResetFinish,
+    StreamResetStart, ThumbnailError, UnlistSession, UserRef,
+};
 use drawhall_protocol::reply::ServerReply;
 
 use super::member::Member;
-use super::{Effects, MemberKey, SessionMachine};
-use crate::rules::time::Timestamp;
+use super::{Cx, Effect, MemberKey, SessionMachine};
 
 /// Reason of a refusal, shown to the user.
 pub(super) type Refused = std::borrow::Cow<'static, str>;
@@ -38,53 +45,79 @@ enum Right {
     Moderator,
 }
 
-fn right_of(command: &str) -> Option<Right> {
-    Some(match command {
-        "gain-op" | "report" | "thumbnail-error" => Right::Anybody,
-        "kick-user" => Right::Deputy,
-        "kill-session" => Right::Moderator,
-        "ready-to-autoreset"
-        | "init-begin"
-        | "init-complete"
-        | "init-cancel"
-        | "sessionconf"
-        | "reset-session"
-        | "announce-session"
-        | "unlist-session"
-        | "remove-ban"
-        | "mute"
-        | "export-bans"
-        | "import-bans"
-        | "auth-list"
-        | "stream-reset-start"
-        | "stream-reset-abort"
-        | "stream-reset-finish"
-        | "invite-create"
-        | "invite-remove" => Right::Operator,
-        _ => return None,
-    })
+/// What a command of a session does, and who may use it.
+trait Perform: Command {
+    /// Checked before the arguments are.
+    const RIGHT: Right;
+
+    /// Does it, for a member that has the right.
+    fn perform(self, session: &mut SessionMachine, sender: MemberKey, cx: &mut Cx<'_>) -> CommandResult;
+}
+
+/// Declares what is known of all commands.
+macro_rules! table {
+    ($( $command:ident, )*) => {
+        /// The right to use the command of this name; `None` if there is none.
+        fn right_of(name: &str) -> Option<Right> {
+            match name {
+                $( $command::NAME => Some($command::RIGHT), )*
+                _ => None,
+            }
+        }
+
+        fn perform(
+            command: SessionCommand,
+            session: &mut SessionMachine,
+            sender: MemberKey,
+            cx: &mut Cx<'_>,
+        ) -> CommandResult {
+            match command {
+                $( SessionCommand::$command(command) => command.perform(session, sender, cx), )*
+            }
+        }
+    };
+}
+
+table! {
+    AnnounceSession,
+    AuthList,
+    ExportBans,
+    GainOp,
+    ImportBans,
+    InitBegin,
+    InitCancel,
+    InitComplete,
+    InviteCreate,
+    InviteRemove,
+    KickUser,
+    KillSession,
+    Mute,
+    ReadyToAutoReset,
+    RemoveBan,
+    Report,
+    ResetSession,
+    SessionConf,
+    StreamResetAbort,
+    StreamResetFinish,
+    StreamResetStart,
+    ThumbnailError,
+    UnlistSession,
 }
 
 impl SessionMachine {
     /// Executes a command, or replies why not.
-    pub(super) fn command(
-        &mut self,
-        key: MemberKey,
-        raw: &RawCommand,
-        now: Timestamp,
-        effects: &mut Effects,
-    ) {
-        if let Err(reason) = self.try_command(key, raw, now, effects) {
+    pub(super) fn command(&mut self, key: MemberKey, raw: &RawCommand, cx: &mut Cx<'_>) {
+        if let Err(reason) = self.try_command(key, raw, cx) {
             // An unknown command can be as long as a message; the reply must not be.
             let name = &raw.cmd[..raw.cmd.floor_char_boundary(MAX_NAME)];
-            self.refuse(key, name, &reason, effects);
+            self.refuse(key, name, &reason, cx);
         }
     }
 
     /// Replies why a command is refused, unless the command has disconnected the member.
-    fn refuse(&self, key: MemberKey, command: &str, reason: &str, effects: &mut Effects) {
+    fn refuse(&self, key: MemberKey, command: &str, reason: &str, cx: &mut Cx<'_>) {
         if let Some(member) = self.members.get(key) {
-            self.reply_to(member.conn(), &ServerReply::command_error(command, reason), effects);
+            self.reply_to(member.conn(), &ServerReply::command_error(command, reason), cx);
         }
     }
 
@@ -93,64 +126,13 @@ impl SessionMachine {
         self.members.get(key).ok_or(Refused::from("You are not in the session any more"))
     }
 
-    fn try_command(
-        &mut self,
-        key: MemberKey,
-        raw: &RawCommand,
-        now: Timestamp,
-        effects: &mut Effects,
-    ) -> CommandResult {
+    fn try_command(&mut self, key: MemberKey, raw: &RawCommand, cx: &mut Cx<'_>) -> CommandResult {
         self.check_right(self.sender(key)?, &raw.cmd)?;
-        let command = ServerCommand::session(raw).map_err(|e| match e {
+        let command = SessionCommand::parse(raw).map_err(|e| match e {
             CommandError::Unknown => Refused::from("Unknown command"),
             CommandError::Arguments(text) => Refused::from(text),
         })?;
-        match command {
-            ServerCommand::ReadyToAutoReset(ready) => {
-                if self.sender(key)?.oldv {
-                    return Err("Incompatible client".into());
-                }
-                self.ready_to_autoreset(key, &ready, now, effects);
-                Ok(())
-            }
-            ServerCommand::InitBegin => self.init_begin(key, now, effects),
-            ServerCommand::InitComplete => self.init_complete(key, now, effects),
-            ServerCommand::InitCancel => self.init_cancel(key, now, effects),
-            ServerCommand::SessionConf(conf) => self.sessionconf(key, &conf, now, effects),
-            ServerCommand::KickUser { user, ban } => self.kick_user(key, &user, ban, now, effects),
-            ServerCommand::GainOp { opword } => self.gain_op(key, &opword, now, effects),
-            ServerCommand::ResetSession { kind } => self.reset_session(key, &kind, now, effects),
-            ServerCommand::KillSession { reason } => self.kill_session(key, &reason, now, effects),
-            ServerCommand::AnnounceSession { url, private } => {
-                self.announce_session(url, private, now, effects)
-            }
-            ServerCommand::UnlistSession { url } => {
-                effects.listing.push((url, false));
-                Ok(())
-            }
-            ServerCommand::RemoveBan { id } => self.remove_ban(key, id, now, effects),
-            ServerCommand::Mute { user, muted } => self.mute(key, &user, muted, now, effects),
-            ServerCommand::Report { user, reason, .. } => self.report(key, user, &reason, now, effects),
-            ServerCommand::ExportBans { plain } => self.export_bans(key, plain, effects),
-            ServerCommand::ImportBans { text } => self.import_bans(key, &text, now, effects),
-            ServerCommand::AuthList(list) => self.auth_list(key, list, now, effects),
-            ServerCommand::StreamResetStart { correlator } => {
-                self.start_stream(key, &correlator, now, effects).map_err(Refused::from)
-            }
-            ServerCommand::StreamResetAbort => self.abort_stream(key, now, effects).map_err(Refused::from),
-            ServerCommand::StreamResetFinish { count } => {
-                self.finish_stream(key, count, now, effects).map_err(Refused::from)
-            }
-            ServerCommand::InviteCreate { max_uses, trust, op } => {
-                self.invite_create(key, max_uses, trust, op, now, effects)
-            }
-            ServerCommand::InviteRemove { secret } => self.invite_remove(key, &secret, now, effects),
-            ServerCommand::ThumbnailError { correlator, error } => {
-                self.thumbnail_failed(key, &correlator, &error, now, effects);
-                Ok(())
-            }
-            _ => Err("Unknown command".into()),
-        }
+        perform(command, self, key, cx)
     }
 
     fn check_right(&self, member: &Member, command: &str) -> CommandResult {

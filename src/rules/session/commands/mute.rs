@@ -1,11 +1,18 @@
 //! `mute`: mutes or unmutes a user's chat.
 
-use drawhall_protocol::command::UserRef;
+use drawhall_protocol::command::{Mute, UserRef};
 
-use super::{CommandResult, Effects, MemberKey, SessionMachine};
+use super::{CommandResult, Cx, MemberKey, Perform, Right, SessionMachine};
 use crate::log::{Level, Topic};
 use crate::rules::session::broadcasts::List;
-use crate::rules::time::Timestamp;
+
+impl Perform for Mute {
+    const RIGHT: Right = Right::Operator;
+
+    fn perform(self, session: &mut SessionMachine, sender: MemberKey, cx: &mut Cx<'_>) -> CommandResult {
+        session.mute(sender, &self.user, self.muted, cx)
+    }
+}
 
 impl SessionMachine {
     pub(super) fn mute(
@@ -13,8 +20,7 @@ impl SessionMachine {
         key: MemberKey,
         user: &UserRef,
         muted: bool,
-        now: Timestamp,
-        effects: &mut Effects,
+        cx: &mut Cx<'_>,
     ) -> CommandResult {
         let target = self.named_user(user)?;
         let by = self.sender(key)?.name().to_owned();
@@ -26,9 +32,9 @@ impl SessionMachine {
             return Ok(());
         }
         let user = member.log_user();
-        self.send_list(List::Muted, now, effects);
+        self.send_list(List::Muted, cx);
         let (topic, verb) = if muted { (Topic::Mute, "Muted") } else { (Topic::Unmute, "Unmuted") };
-        self.note_about(user, Level::Info, topic, format!("{verb} by {by}"), now, effects);
+        self.note_about(user, Level::Info, topic, format!("{verb} by {by}"), cx);
         Ok(())
     }
 }

@@ -1,10 +1,12 @@
 //! `report`: an abuse report, logged for moderators and administrators.
 
+use drawhall_protocol::command::Report;
+
 use std::net::IpAddr;
 
 use serde_json::{Value, json};
 
-use super::{CommandResult, Effects, MemberKey, SessionMachine};
+use super::{CommandResult, Cx, Effect, MemberKey, Perform, Right, SessionMachine};
 use crate::log::{Level, LogUser, Topic};
 use crate::rules::limits::{AddressBuckets, Bucket, REPORTS_A_MINUTE, Rate};
 use crate::rules::session::Member;
@@ -31,49 +33,51 @@ impl Reports {
     }
 }
 
+impl Perform for Report {
+    const RIGHT: Right = Right::Anybody;
+
+    fn perform(self, session: &mut SessionMachine, sender: MemberKey, cx: &mut Cx<'_>) -> CommandResult {
+        session.report(sender, self.user, &self.reason, cx)
+    }
+}
+
 impl SessionMachine {
     pub(super) fn report(
         &mut self,
         key: MemberKey,
         about: i64,
         reason: &str,
-        now: Timestamp,
-        effects: &mut Effects,
+        cx: &mut Cx<'_>,
     ) -> CommandResult {
         let user = self.sender(key)?.log_user();
-        if !self.reports.take(user.address, now) {
+        if !self.reports.take(user.address, cx.now) {
             return Err("Too many reports, try again in a minute".into());
         }
-        self.log_report(user, about, reason, now, effects);
+        self.log_report(user, about, reason, cx);
         Ok(())
     }
 
     /// A report from a client that has logged in but not joined.
-    pub fn outside_report(&mut self, user: LogUser, reason: &str, now: Timestamp, effects: &mut Effects) {
-        if self.reports.take(user.address, now) {
-            self.log_report(user, 0, reason, now, effects);
+    pub fn outside_report(&mut self, user: LogUser, reason: &str, cx: &mut Cx<'_>) {
+        if self.reports.take(user.address, cx.now) {
+            self.log_report(user, 0, reason, cx);
         }
     }
 
-    fn log_report(&mut self, user: LogUser, about: i64, reason: &str, now: Timestamp, effects: &mut Effects) {
+    fn log_report(&mut self, user: LogUser, about: i64, reason: &str, cx: &mut Cx<'_>) {
         let shown = &reason[..reason.floor_char_boundary(MAX_LOGGED)];
         let text = format!("Abuse report about user {about} received: {shown}");
-        self.note_about(user.clone(), Level::Info, Topic::Report, text, now, effects);
+        self.note_about(user.clone(), Level::Info, Topic::Report, text, cx);
         if self.shared.report_url.is_none() {
             let text = "Cannot send abuse report: server URL not configured!";
-            return self.note(Level::Warn, Topic::Report, text, now, effects);
+            return self.note(Level::Warn, Topic::Report, text, cx);
         }
         if !self.shared.settings.abuse_report {
-            return self.note(
-                Level::Warn,
-                Topic::Report,
-                "Cannot send abuse report: not enabled!",
-                now,
-                effects,
-            );
+            return self.note(Level::Warn, Topic::Report, "Cannot send abuse report: not enabled!", cx);
         }
         let reason: String = reason.chars().take(MAX_REASON).collect();
-        effects.reports.push((user.address, self.report_body(&user, about, &reason)));
+        let (address, report) = (user.address, self.report_body(&user, about, &reason));
+        cx.push(Effect::ForwardReport { address, report });
     }
 
     fn report_body(&self, user: &LogUser, about: i64, reason: &str) -> Value {
@@ -105,12 +109,12 @@ impl SessionMachine {
     }
 
     /// Result of forwarding a report. The session learns only that there was one.
-    pub fn report_sent(&mut self, error: Option<String>, now: Timestamp, effects: &mut Effects) {
+    pub fn report_sent(&mut self, error: Option<String>, cx: &mut Cx<'_>) {
         match error {
-            None => self.note(Level::Info, Topic::Status, "Session was reported.", now, effects),
+            None => self.note(Level::Info, Topic::Status, "Session was reported.", cx),
             Some(error) => {
                 let text = format!("Unable to send abuse report: {error}");
-                self.note(Level::Warn, Topic::Report, text, now, effects);
+                self.note(Level::Warn, Topic::Report, text, cx);
             }
         }
     }

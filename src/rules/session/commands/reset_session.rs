@@ -1,24 +1,27 @@
 //! `reset-session`: an operator replaces the history by an image that it uploads.
 
-use super::{CommandResult, Effects, MemberKey, SessionMachine};
+use drawhall_protocol::command::ResetSession;
+
+use super::{CommandResult, Cx, MemberKey, Perform, Right, SessionMachine};
 use crate::rules::session::SessionState;
-use crate::rules::time::Timestamp;
+
+impl Perform for ResetSession {
+    const RIGHT: Right = Right::Operator;
+
+    fn perform(self, session: &mut SessionMachine, sender: MemberKey, cx: &mut Cx<'_>) -> CommandResult {
+        session.reset_session(sender, &self.kind, cx)
+    }
+}
 
 impl SessionMachine {
-    pub(super) fn reset_session(
-        &mut self,
-        key: MemberKey,
-        kind: &str,
-        now: Timestamp,
-        effects: &mut Effects,
-    ) -> CommandResult {
+    pub(super) fn reset_session(&mut self, key: MemberKey, kind: &str, cx: &mut Cx<'_>) -> CommandResult {
         if self.sender(key)?.oldv {
             return Err("Incompatible client".into());
         }
         if self.state != SessionState::Running {
             return Err("Unable to reset in this state".into());
         }
-        self.begin_reset(key, kind, now, effects);
+        self.begin_reset(key, kind, cx);
         Ok(())
     }
 }

@@ -3,14 +3,13 @@
 use drawhall_protocol::command::{SessionConf, SizeValue};
 use drawhall_protocol::reply::{ConfPart, PasswordChange, ServerReply};
 
-use super::{CommandResult, Effects, MemberKey, SessionMachine};
+use super::{CommandResult, Cx, MemberKey, Perform, Right, SessionMachine};
 use crate::config::{MAX_USER_LIMIT, MIN_USER_LIMIT, parse_size};
 use crate::log::{Level, LogUser, Topic};
 use crate::rules::session::PasswordKind;
 use crate::rules::session::admin::ADMINISTRATOR;
 use crate::rules::session::member::Member;
 use crate::rules::session::{ConnId, DisconnectReason, MAX_TITLE};
-use crate::rules::time::Timestamp;
 use crate::rules::username;
 
 /// Maximum length of a password in bytes.
@@ -34,13 +33,20 @@ struct Editor {
     manages_web: bool,
 }
 
+impl Perform for SessionConf {
+    const RIGHT: Right = Right::Operator;
+
+    fn perform(self, session: &mut SessionMachine, sender: MemberKey, cx: &mut Cx<'_>) -> CommandResult {
+        session.sessionconf(sender, &self, cx)
+    }
+}
+
 impl SessionMachine {
     pub(super) fn sessionconf(
         &mut self,
         key: MemberKey,
         conf: &SessionConf,
-        now: Timestamp,
-        effects: &mut Effects,
+        cx: &mut Cx<'_>,
     ) -> CommandResult {
         let member = self.sender(key)?;
         let editor = Editor {
@@ -57,9 +63,9 @@ impl SessionMachine {
             return Err("Password too long".into());
         }
         if conf.closed == Some(true) {
-            self.refuse_closing(member.conn(), effects);
+            self.refuse_closing(member.conn(), cx);
         }
-        self.edit(&editor, conf, now, effects);
+        self.edit(&editor, conf, cx);
         Ok(())
     }
 
@@ -70,8 +76,7 @@ impl SessionMachine {
     pub(in crate::rules::session) fn configure(
         &mut self,
         conf: &SessionConf,
-        now: Timestamp,
-        effects: &mut Effects,
+        cx: &mut Cx<'_>,
     ) -> Result<(), &'static str> {
         if password_too_long(conf) {
             return Err("Password too long");
@@ -86,43 +91,37 @@ impl SessionMachine {
             browser: false,
             manages_web: true,
         };
-        self.edit(&editor, conf, now, effects);
+        self.edit(&editor, conf, cx);
         Ok(())
     }
 
-    fn edit(&mut self, editor: &Editor, conf: &SessionConf, now: Timestamp, effects: &mut Effects) {
+    fn edit(&mut self, editor: &Editor, conf: &SessionConf, cx: &mut Cx<'_>) {
         let moderator = editor.moderator;
         if let Some(archive) = conf.archive.filter(|_| moderator) {
-            self.conf_archive(editor, archive, now, effects);
+            self.conf_archive(editor, archive, cx);
         }
         let mut changes = Changes::new();
         self.conf_access(editor, conf, &mut changes);
-        self.conf_names(editor, conf, &mut changes, now, effects);
+        self.conf_names(editor, conf, &mut changes, cx);
         self.conf_limits(conf, moderator, &mut changes);
         self.conf_switches(conf, moderator, &mut changes);
-        let password = self.conf_web_and_password(editor, conf, &mut changes, now, effects);
+        let password = self.conf_web_and_password(editor, conf, &mut changes, cx);
         if changes.is_empty() {
             return;
         }
-        self.send_settings(now, effects);
+        self.send_settings(cx);
         if let Some(password) = password {
             let change = ServerReply::PasswordChange(PasswordChange { password });
             for member in self.members.iter().filter(|m| !m.invited) {
-                self.reply_to(member.conn(), &change, effects);
+                self.reply_to(member.conn(), &change, cx);
             }
         }
         let mut text = changes.join(", ");
         text[..1].make_ascii_uppercase();
-        self.note_by(editor.user.clone(), Level::Info, text, now, effects);
+        self.note_by(editor.user.clone(), Level::Info, text, cx);
     }
 
-    fn conf_archive(
-        &mut self,
-        editor: &Editor,
-        archive: Option<bool>,
-        now: Timestamp,
-        effects: &mut Effects,
-    ) {
+    fn conf_archive(&mut self, editor: &Editor, archive: Option<bool>, cx: &mut Cx<'_>) {
         if archive == self.archive {
             return;
         }
@@ -132,25 +131,18 @@ impl SessionMachine {
             Some(false) => "disabled",
             None => "default",
         };
-        self.note_by(editor.user.clone(), Level::Info, format!("Set archive mode {mode}"), now, effects);
+        self.note_by(editor.user.clone(), Level::Info, format!("Set archive mode {mode}"), cx);
     }
 
-    fn note_by(
-        &mut self,
-        user: Option<LogUser>,
-        level: Level,
-        text: String,
-        now: Timestamp,
-        effects: &mut Effects,
-    ) {
+    fn note_by(&mut self, user: Option<LogUser>, level: Level, text: String, cx: &mut Cx<'_>) {
         match user {
-            Some(user) => self.note_about(user, level, Topic::Status, text, now, effects),
-            None => self.note(level, Topic::Status, text, now, effects),
+            Some(user) => self.note_about(user, level, Topic::Status, text, cx),
+            None => self.note(level, Topic::Status, text, cx),
         }
     }
 
     /// Sessions can no longer be closed; the client's switch is reset.
-    fn refuse_closing(&self, conn: ConnId, effects: &mut Effects) {
+    fn refuse_closing(&self, conn: ConnId, cx: &mut Cx<'_>) {
         let message = "Blocking new joins is not supported by this server. Set or change the session password \
                        instead.";
         let notice = drawhall_protocol::reply::Notice {
@@ -158,9 +150,9 @@ impl SessionMachine {
             key: "closeunsupported".into(),
             ..Default::default()
         };
-        self.reply_to(conn, &ServerReply::Alert(notice), effects);
-        self.reply_to(conn, &ServerReply::part(ConfPart::Closed(Some(true))), effects);
-        self.reply_to(conn, &ServerReply::part(ConfPart::Closed(None)), effects);
+        self.reply_to(conn, &ServerReply::Alert(notice), cx);
+        self.reply_to(conn, &ServerReply::part(ConfPart::Closed(Some(true))), cx);
+        self.reply_to(conn, &ServerReply::part(ConfPart::Closed(None)), cx);
     }
 
     fn conf_access(&mut self, editor: &Editor, conf: &SessionConf, changes: &mut Changes) {
@@ -178,14 +170,7 @@ impl SessionMachine {
         }
     }
 
-    fn conf_names(
-        &mut self,
-        editor: &Editor,
-        conf: &SessionConf,
-        changes: &mut Changes,
-        now: Timestamp,
-        effects: &mut Effects,
-    ) {
+    fn conf_names(&mut self, editor: &Editor, conf: &SessionConf, changes: &mut Changes, cx: &mut Cx<'_>) {
         let moderator = editor.moderator;
         let founder = conf.founder.as_ref().filter(|_| moderator);
         if let Some(founder) = founder {
@@ -215,7 +200,7 @@ impl SessionMachine {
             return;
         }
         if let Some(key) = editor.key {
-            self.rule_break(key, format!("Attempt to set forbidden name '{title}'"), now, effects);
+            self.rule_break(key, format!("Attempt to set forbidden name '{title}'"), cx);
         }
         if !was_auto {
             self.flags.auto_title = true;
@@ -294,8 +279,7 @@ impl SessionMachine {
         editor: &Editor,
         conf: &SessionConf,
         changes: &mut Changes,
-        now: Timestamp,
-        effects: &mut Effects,
+        cx: &mut Cx<'_>,
     ) -> Option<String> {
         let (browser, manages) = (editor.browser, editor.manages_web);
         let allow_web = conf.allow_web.filter(|_| manages);
@@ -317,7 +301,7 @@ impl SessionMachine {
                     return None;
                 }
                 self.flags.allow_web = false;
-                self.kick_browsers(editor, now, effects);
+                self.kick_browsers(editor, cx);
                 changes.push("disabled browser connections because no password is set".into());
             }
         }
@@ -327,7 +311,7 @@ impl SessionMachine {
     }
 
     /// Disconnects browser users without an invite: a session without a password is closed to them.
-    fn kick_browsers(&mut self, by: &Editor, now: Timestamp, effects: &mut Effects) {
+    fn kick_browsers(&mut self, by: &Editor, cx: &mut Cx<'_>) {
         let name = &by.name;
         let kicked =
             |m: &&Member| Some(m.key()) != by.key && !m.is_moderator() && m.client.browser && !m.invited;
@@ -339,12 +323,12 @@ impl SessionMachine {
             "Session password removed by {name}. This server doesn't allow web browsers in public sessions, they \
              will be disconnected."
         );
-        self.notice(true, "kickwebusers", text, &[("by", name)], "", effects);
+        self.notice(true, "kickwebusers", text, &[("by", name)], "", cx);
         let text = format!(
             "Web browser clients are only allowed on sessions with a password, but {name} removed it."
         );
         for key in keys {
-            self.disconnect(key, DisconnectReason::Shutdown, &text, "", now, effects);
+            self.disconnect(key, DisconnectReason::Shutdown, &text, "", cx);
         }
     }
 }

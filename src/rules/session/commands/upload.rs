@@ -1,61 +1,71 @@
 //! `init-begin`, `init-complete`, `init-cancel`: upload by the host or resetter.
 
-use super::{CommandResult, Effects, MemberKey, SessionMachine};
+use drawhall_protocol::command::{InitBegin, InitCancel, InitComplete};
+
+use super::{CommandResult, Cx, MemberKey, Perform, Right, SessionMachine};
 use crate::log::{Level, Topic};
 use crate::rules::session::Member;
-use crate::rules::time::Timestamp;
+
+impl Perform for InitBegin {
+    const RIGHT: Right = Right::Operator;
+
+    fn perform(self, session: &mut SessionMachine, sender: MemberKey, cx: &mut Cx<'_>) -> CommandResult {
+        session.init_begin(sender, cx)
+    }
+}
+
+impl Perform for InitComplete {
+    const RIGHT: Right = Right::Operator;
+
+    fn perform(self, session: &mut SessionMachine, sender: MemberKey, cx: &mut Cx<'_>) -> CommandResult {
+        session.init_complete(sender, cx)
+    }
+}
+
+impl Perform for InitCancel {
+    const RIGHT: Right = Right::Operator;
+
+    fn perform(self, session: &mut SessionMachine, sender: MemberKey, cx: &mut Cx<'_>) -> CommandResult {
+        session.init_cancel(sender, cx)
+    }
+}
 
 impl SessionMachine {
     /// Whether the member is uploading; logs if not.
-    fn uploads(&mut self, key: MemberKey, command: &str, now: Timestamp, effects: &mut Effects) -> bool {
+    fn uploads(&mut self, key: MemberKey, command: &str, cx: &mut Cx<'_>) -> bool {
         let Some(user) = self.members.get(key).map(Member::log_user) else { return false };
         if self.is_uploader(key) {
-            self.note_about(user, Level::Debug, Topic::Status, command, now, effects);
+            self.note_about(user, Level::Debug, Topic::Status, command, cx);
             return true;
         }
         let text = format!("Sent {command}, but init user is #{}", self.uploader.map_or(-1, i32::from));
-        self.rule_break(key, text, now, effects);
+        self.rule_break(key, text, cx);
         false
     }
 
-    pub(super) fn init_begin(
-        &mut self,
-        key: MemberKey,
-        now: Timestamp,
-        effects: &mut Effects,
-    ) -> CommandResult {
-        if self.uploads(key, "init-begin", now, effects) {
+    pub(super) fn init_begin(&mut self, key: MemberKey, cx: &mut Cx<'_>) -> CommandResult {
+        if self.uploads(key, "init-begin", cx) {
             let dropped = self.clear_image();
             if dropped > 0 {
                 let text = format!("{dropped} extra messages cleared by init-begin");
-                self.note(Level::Debug, Topic::Status, text, now, effects);
+                self.note(Level::Debug, Topic::Status, text, cx);
             }
         }
         Ok(())
     }
 
-    pub(super) fn init_complete(
-        &mut self,
-        key: MemberKey,
-        now: Timestamp,
-        effects: &mut Effects,
-    ) -> CommandResult {
-        if self.uploads(key, "init-complete", now, effects) {
-            self.complete_upload(now, effects);
+    pub(super) fn init_complete(&mut self, key: MemberKey, cx: &mut Cx<'_>) -> CommandResult {
+        if self.uploads(key, "init-complete", cx) {
+            self.complete_upload(cx);
         }
         Ok(())
     }
 
-    pub(super) fn init_cancel(
-        &mut self,
-        key: MemberKey,
-        now: Timestamp,
-        effects: &mut Effects,
-    ) -> CommandResult {
-        if !self.uploads(key, "init-cancel", now, effects) {
+    pub(super) fn init_cancel(&mut self, key: MemberKey, cx: &mut Cx<'_>) -> CommandResult {
+        if !self.uploads(key, "init-cancel", cx) {
             return Ok(());
         }
-        self.abort_upload(now, effects);
+        self.abort_upload(cx);
         Ok(())
     }
 }

@@ -5,11 +5,11 @@ use crate::rules::session::leave::ACCIDENT_LINGER_MS;
 use crate::rules::session::persistence::Suspended;
 
 fn cut(table: &mut Table, conn: ConnId) {
-    table.act(|machine, now, effects| machine.handle(input::Input::Cut(conn), now, effects));
+    table.act(|machine, cx| machine.handle(input::Input::Cut(conn), cx));
 }
 
 fn expire(table: &mut Table) {
-    table.act(|machine, now, effects| machine.expire(now, effects));
+    table.act(|machine, cx| machine.expire(cx));
 }
 
 fn with_two() -> Table {

@@ -13,12 +13,12 @@ fn command(cmd: &str, args: Value) -> Vec<u8> {
 
 impl Table {
     fn input(&mut self, input: Input) {
-        self.act(|machine, now, effects| machine.handle(input, now, effects));
+        self.act(|machine, cx| machine.handle(input, cx));
     }
 
     /// Sends commands in one batch.
     fn batch(&mut self, conn: ConnId, commands: Vec<Vec<u8>>) {
-        self.input(Input::Batch { conn, bytes: commands.concat() });
+        self.input(Input::Batch { conn, batch: Batch::new(commands.concat()) });
     }
 
     /// How often somebody was sent a list.
@@ -29,14 +29,24 @@ impl Table {
     /// Has a ban list read or written that is waiting for it.
     fn exchange(&mut self, conn: ConnId, commands: Vec<Vec<u8>>) -> usize {
         let mut waiting = Vec::new();
-        self.act(|machine, now, effects| {
-            machine.handle(Input::Batch { conn, bytes: commands.concat() }, now, effects);
-            waiting = std::mem::take(&mut effects.exchanges);
+        self.act(|machine, cx| {
+            machine.handle(Input::Batch { conn, batch: Batch::new(commands.concat()) }, cx);
+            waiting = take_exchanges(cx);
         });
         let count = waiting.len();
         self.exchange_bans(waiting);
         count
     }
+}
+
+/// Takes the ban lists that are to be read or written.
+fn take_exchanges(cx: &mut Cx<'_>) -> Vec<BanExchange> {
+    let exchanges = cx.effects.extract_if(.., |effect| matches!(effect, Effect::ExchangeBans(_)));
+    let exchanges = exchanges.map(|effect| match effect {
+        Effect::ExchangeBans(exchange) => exchange,
+        _ => unreachable!("only these are taken"),
+    });
+    exchanges.collect()
 }
 
 fn auth(n: usize, op: bool) -> Value {
@@ -161,9 +171,9 @@ fn an_import_needs_operator_status_when_it_finishes() {
     let text = exported(["x".to_owned()].into_iter());
     let mut waiting = Vec::new();
     let bytes = command("import-bans", json!([text]));
-    table.act(|machine, now, effects| {
-        machine.handle(Input::Batch { conn: B, bytes }, now, effects);
-        waiting = std::mem::take(&mut effects.exchanges);
+    table.act(|machine, cx| {
+        machine.handle(Input::Batch { conn: B, batch: Batch::new(bytes) }, cx);
+        waiting = take_exchanges(cx);
     });
     table.send(A, &[Frame::new(34, 0, &[]).unwrap()]);
     let done = waiting.remove(0).perform(None);
@@ -258,8 +268,8 @@ fn an_administrators_chat_buffer_is_bounded() {
         table.wait(100);
     }
     let mut read = Value::Null;
-    table.act(|machine, now, effects| {
-        read = machine.administer(AdminRequest::ReadChat(0), now, effects).unwrap();
+    table.act(|machine, cx| {
+        read = machine.administer(AdminRequest::ReadChat(0), cx).unwrap();
     });
     let messages = read["messages"].as_array().unwrap();
     assert!((10..20).contains(&messages.len()), "{}", messages.len());

@@ -27,6 +27,7 @@ use super::bans::Identity;
 use super::*;
 use crate::config::Settings;
 use crate::history::Cursor;
+use crate::rules::batch::Batch;
 
 /// A client as the rules see it, with everything that it was sent.
 #[derive(Default)]
@@ -48,6 +49,7 @@ struct Seat {
 /// A session and its clients.
 struct Table {
     machine: SessionMachine,
+    rng: Rng,
     seats: BTreeMap<ConnId, Seat>,
     /// The connections of people who have come again over another one.
     rejoined: BTreeMap<u8, ConnId>,
@@ -95,6 +97,7 @@ impl Table {
         let machine = SessionMachine::new(shared, "id".into(), String::new(), version, "A".into(), now);
         let mut table = Table {
             machine,
+            rng: Rng::from_seed([7; 32]),
             seats: BTreeMap::new(),
             rejoined: BTreeMap::new(),
             now,
@@ -124,9 +127,9 @@ impl Table {
 
     fn host(&mut self, client: AuthenticatedClient, host: Host) {
         self.seats.insert(client.conn, Seat::default());
-        self.act(|machine, now, effects| {
+        self.act(|machine, cx| {
             machine.set_up(&host, &client);
-            machine.host(client, 1, now, effects);
+            machine.host(client, 1, cx);
         });
     }
 
@@ -137,18 +140,18 @@ impl Table {
     fn join_as(&mut self, request: JoinRequest) -> Option<Refusal> {
         let conn = request.client.conn;
         self.seats.insert(conn, Seat::default());
-        self.act(|machine, now, effects| machine.join(request, now, effects));
+        self.act(|machine, cx| machine.join(request, cx));
         self.seats[&conn].refused.clone()
     }
 
     fn leave(&mut self, conn: ConnId) {
-        self.act(|machine, now, effects| machine.leave(conn, now, effects));
+        self.act(|machine, cx| machine.leave(conn, cx));
     }
 
     fn send(&mut self, conn: ConnId, messages: &[Frame]) {
-        let mut bytes = messages.iter().map(Frame::as_bytes).collect::<Vec<_>>().concat();
-        self.act(|machine, now, effects| {
-            machine.batch(conn, &mut bytes, now, effects);
+        let bytes = messages.iter().map(Frame::as_bytes).collect::<Vec<_>>().concat();
+        self.act(|machine, cx| {
+            machine.batch(conn, Batch::new(bytes), cx);
         });
     }
 
@@ -168,23 +171,31 @@ impl Table {
         self.act(SessionMachine::tick);
     }
 
-    fn act(&mut self, input: impl FnOnce(&mut SessionMachine, Timestamp, &mut Effects)) {
-        let mut effects = Effects::default();
+    fn act(&mut self, input: impl FnOnce(&mut SessionMachine, &mut Cx<'_>)) {
         let attached: Vec<ConnId> = self
             .seats
             .iter()
             .filter(|(_, s)| s.cursor.is_some() && !s.blocked)
             .map(|(conn, _)| *conn)
             .collect();
-        input(&mut self.machine, self.now, &mut effects);
-        self.changed += usize::from(effects.changed);
-        self.ended |= effects.ended.is_some();
-        for (conn, op) in effects.sends {
-            let seat = self.seats.get_mut(&conn).expect("a seat");
-            if seat.blocked { seat.waiting.push(op) } else { seat.apply(op) }
+        let mut cx = Cx::new(self.now, &mut self.rng);
+        input(&mut self.machine, &mut cx);
+        let effects = cx.effects;
+        self.changed += usize::from(effects.iter().any(|e| matches!(e, Effect::DescriptionChanged)));
+        let mut exchanges = Vec::new();
+        for effect in effects {
+            match effect {
+                Effect::Client(conn, op) => {
+                    let seat = self.seats.get_mut(&conn).expect("a seat");
+                    if seat.blocked { seat.waiting.push(op) } else { seat.apply(op) }
+                }
+                Effect::End(_) => self.ended = true,
+                Effect::ExchangeBans(exchange) => exchanges.push(exchange),
+                _ => {}
+            }
         }
         self.machine.publish();
-        self.exchange_bans(std::mem::take(&mut effects.exchanges));
+        self.exchange_bans(exchanges);
         let mut news = BTreeMap::new();
         for (conn, seat) in &mut self.seats {
             let known = seat.history.len();
@@ -201,11 +212,18 @@ impl Table {
         assert!(same.all(|other| Some(other) == first), "everybody is told the same");
     }
 
+    /// What an input wants done, not performed.
+    fn effects(&mut self, input: impl FnOnce(&mut SessionMachine, &mut Cx<'_>)) -> Vec<Effect> {
+        let mut cx = Cx::new(self.now, &mut self.rng);
+        input(&mut self.machine, &mut cx);
+        cx.effects
+    }
+
     /// Reads and writes ban lists, as the actor has done elsewhere.
     fn exchange_bans(&mut self, exchanges: Vec<BanExchange>) {
         for exchange in exchanges {
             let done = exchange.perform(self.machine.crypt_key().as_ref());
-            self.act(|machine, now, effects| machine.bans_exchanged(done, now, effects));
+            self.act(|machine, cx| machine.bans_exchanged(done, cx));
         }
     }
 

@@ -17,7 +17,7 @@ fn draw(table: &mut Table, conn: ConnId, actions: usize) {
 impl Table {
     fn ask(&mut self, request: AdminRequest) -> AdminAnswer {
         let mut answer = None;
-        self.act(|machine, now, effects| answer = Some(machine.administer(request, now, effects)));
+        self.act(|machine, cx| answer = Some(machine.administer(request, cx)));
         answer.unwrap()
     }
 
@@ -214,8 +214,8 @@ fn a_stored_session_knows_its_people_after_loading() {
     let loaded = dir.load("id").unwrap();
     let rest = Suspended::at_start(table.now, table.now.utc_ms, table.now.utc_ms);
     let rollback = Rollback::of_stored(&loaded.session, &rest);
-    let (shared, mut effects) = (ServerSettings::default(), Effects::default());
-    table.machine = SessionMachine::restored(shared, loaded.session, Some(rest), table.now, &mut effects);
+    let mut cx = Cx::new(table.now, &mut table.rng);
+    table.machine = SessionMachine::restored(ServerSettings::default(), loaded.session, Some(rest), &mut cx);
     table.machine.adopt_rollback(rollback);
     table.seats.clear();
     assert_eq!(table.reachable("B"), (3, 0));

@@ -133,7 +133,7 @@ fn forced_settings_of_the_server_reach_running_sessions() {
     let mut table = Table::of_three();
     let settings = Settings { force_nsfm: true, allow_idle_override: false, ..Settings::default() };
     let shared = ServerSettings { settings: Arc::new(settings), ..ServerSettings::default() };
-    table.act(|machine, now, effects| machine.set_shared(shared, now, effects));
+    table.act(|machine, cx| machine.set_shared(shared, cx));
     let conf = table.settings();
     assert_eq!((&conf["nsfm"], &conf["forceNsfm"]), (&json!(true), &json!(true)));
     assert_eq!(set(&mut table, A, json!({"nsfm": false}))["nsfm"], json!(true));

@@ -67,16 +67,16 @@ fn a_shutdown_suspends_a_stored_session() {
     let mut table = stored();
     table.join(client(B, "B"));
     table.forget();
-    let mut effects = Effects::default();
-    table.machine.shut_down("bye", table.now, &mut effects);
-    assert_eq!(effects.ended, Some(FileDisposition::Keep));
-    let gone = effects.sends.iter().filter(|(_, op)| matches!(op, ClientOp::Disconnect { .. })).count();
+    let effects = table.effects(|machine, cx| machine.shut_down("bye", cx));
+    assert!(matches!(effects.last(), Some(Effect::End(FileDisposition::Keep))));
+    let is_gone = |effect: &&Effect| matches!(effect, Effect::Client(_, ClientOp::Disconnect { .. }));
+    let gone = effects.iter().filter(is_gone).count();
     assert_eq!(gone, 2);
     let bytes = table.machine.history().to_bytes();
     let leaves: Vec<u8> = frames(&bytes).filter(|f| f.header.kind == 33).map(|f| f.header.user).collect();
     assert_eq!(leaves, [1, 2]);
     let mut memory = Table::running(Settings::default());
-    memory.act(|machine, now, effects| machine.shut_down("bye", now, effects));
+    memory.act(|machine, cx| machine.shut_down("bye", cx));
     assert!(memory.ended);
 }
 
@@ -91,9 +91,8 @@ fn the_sessions_own_archive_mode_overrides_the_setting() {
         let mut table = Table::running(Settings { archive: setting, ..Settings::default() });
         table.machine.store();
         table.machine.archive = own;
-        let mut effects = Effects::default();
-        table.machine.end("over", table.now, &mut effects);
-        assert_eq!(effects.ended, Some(expected));
+        let effects = table.effects(|machine, cx| machine.end("over", cx));
+        assert!(matches!(effects.last(), Some(Effect::End(files)) if *files == expected));
     }
 }
 
@@ -164,16 +163,16 @@ fn write_errors_are_shown_to_all_members() {
     table.forget();
     let shown = |table: &mut Table| {
         let mut error = Value::Null;
-        table.act(|machine, now, effects| {
-            let described = machine.administer(AdminRequest::Describe, now, effects).unwrap();
+        table.act(|machine, cx| {
+            let described = machine.administer(AdminRequest::Describe, cx).unwrap();
             error = described.get("storageError").cloned().unwrap_or_default();
         });
         error
     };
     assert_eq!(shown(&mut table), Value::Null);
-    table.act(|machine, now, effects| machine.storing_failed("no space", now, effects));
+    table.act(|machine, cx| machine.storing_failed("no space", cx));
     assert_eq!(shown(&mut table), "no space", "administrators see it, too");
-    table.act(|machine, now, effects| machine.storing_recovered(now, effects));
+    table.act(|machine, cx| machine.storing_recovered(cx));
     assert_eq!(shown(&mut table), Value::Null);
     for conn in [A, B] {
         assert_eq!(table.keys(conn), ["storagefailed", "storagerecovered"]);

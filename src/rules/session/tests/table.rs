@@ -72,7 +72,7 @@ fn reach(state: &str) -> Table {
             ready(&mut table, B);
         }
         "Reset" => table.command(A, "reset-session", json!([]), json!({"type": "current"})),
-        "Shutdown" => table.act(|machine, now, effects| machine.shut_down("Over", now, effects)),
+        "Shutdown" => table.act(|machine, cx| machine.shut_down("Over", cx)),
         _ => {}
     }
     if state == "Streaming" {

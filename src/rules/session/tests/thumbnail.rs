@@ -17,7 +17,7 @@ fn table() -> Table {
 
 fn ask(table: &mut Table, user: u8, wish: PictureWish) -> Result<String, NotAsked> {
     let mut answer = Err(NotAsked::NoUser);
-    table.act(|machine, now, effects| answer = machine.ask_thumbnail(user, wish, now, effects));
+    table.act(|machine, cx| answer = machine.ask_thumbnail(user, wish, cx));
     answer
 }
 

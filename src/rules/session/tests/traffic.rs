@@ -110,8 +110,8 @@ fn drawing_counts_as_active_for_five_minutes() {
 #[test]
 fn batches_from_nobody_are_ignored() {
     let mut table = Table::of_three();
-    table.act(|machine, now, effects| {
-        machine.batch(99, &mut dab(1).as_bytes().to_vec(), now, effects);
+    table.act(|machine, cx| {
+        machine.batch(99, Batch::new(dab(1).as_bytes().to_vec()), cx);
     });
     assert!(table.history(A).is_empty());
 }

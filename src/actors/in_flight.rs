@@ -3,6 +3,8 @@
 
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
+use crate::rules::batch::Batch;
+
 /// Bytes in flight at which reading from the client pauses; it resumes at half of that.
 const MAX_IN_FLIGHT: usize = 512 << 10;
 /// Minimum cost of a batch in bytes, for its overhead.
@@ -17,7 +19,7 @@ pub struct InFlightBudget {
 
 impl InFlightBudget {
     /// Cost of a batch.
-    pub fn cost(batch: &[u8]) -> usize {
+    pub fn cost(batch: &Batch) -> usize {
         batch.len().max(MIN_BATCH_COST)
     }
 
@@ -51,7 +53,7 @@ mod tests {
     #[test]
     fn a_client_waits_while_too_much_is_in_flight() {
         let in_flight_budget = InFlightBudget::default();
-        assert!(!in_flight_budget.acquire(InFlightBudget::cost(&[0; 4])));
+        assert!(!in_flight_budget.acquire(InFlightBudget::cost(&Batch::new(vec![0; 4]))));
         assert!(in_flight_budget.acquire(MAX_IN_FLIGHT));
         assert!(in_flight_budget.release(MAX_IN_FLIGHT), "it waits and is told");
         assert!(!in_flight_budget.release(MIN_BATCH_COST), "it does not wait any more");

@@ -1,0 +1,369 @@
+//! Every message that passes between actors, by who gets it, and the handles that they are sent to.
+//!
+//! A message names no actor, so the actors use this module and not one another. A question has the sender for its
+//! answer in it; when the actor that was asked is gone, the sender is dropped, and who asked learns that.
+
+use std::hash::{Hash, Hasher};
+use std::net::IpAddr;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::Poll;
+
+use actix::prelude::*;
+use bytes::Bytes;
+use drawhall_protocol::ProtocolVersion;
+use drawhall_protocol::command::Host;
+use drawhall_protocol::reply::SessionDescription;
+use serde_json::Value;
+use tokio::sync::oneshot;
+
+use super::in_flight::InFlightBudget;
+use crate::config::{Rules, ServerSettings};
+use crate::log::LogUser;
+use crate::rules::batch::Batch;
+use crate::rules::login::{HostRefusal, LookupAnswer};
+use crate::rules::session::admin::{AdminAnswer, AdminRequest};
+use crate::rules::session::persistence::Suspended;
+use crate::rules::session::{
+    AuthenticatedClient, ClientOp, ConnId, DisconnectReason, JoinRequest, ListingUpdate, Refusal,
+};
+
+/// The sender for the answer to a question.
+pub type Answer<T> = oneshot::Sender<T>;
+
+/// Answers somebody who waits. One who has timed out or gone needs no answer, so it does not matter if sending fails.
+pub(crate) fn notify<T>(waiting: Answer<T>, answer: T) {
+    let _ = waiting.send(answer);
+}
+
+/// An actor, by what it can be told.
+/// Cheap to clone.
+pub struct Handle<M: Message<Result = ()> + Send + 'static>(Arc<Recipient<M>>);
+
+impl<M: Message<Result = ()> + Send + 'static> Clone for Handle<M> {
+    fn clone(&self) -> Self {
+        Self(self.0.clone())
+    }
+}
+
+/// Two handles are equal when they lead to the same actor.
+impl<M: Message<Result = ()> + Send + 'static> PartialEq for Handle<M> {
+    fn eq(&self, other: &Self) -> bool {
+        *self.0 == *other.0
+    }
+}
+
+impl<M: Message<Result = ()> + Send + 'static> Eq for Handle<M> {}
+
+impl<M: Message<Result = ()> + Send + 'static> Hash for Handle<M> {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.0.hash(state);
+    }
+}
+
+impl<A, M> From<Addr<A>> for Handle<M>
+where
+    A: Actor + Handler<M>,
+    A::Context: dev::ToEnvelope<A, M>,
+    M: Message<Result = ()> + Send + 'static,
+{
+    fn from(address: Addr<A>) -> Self {
+        Self(Arc::new(address.recipient()))
+    }
+}
+
+impl<M: Message<Result = ()> + Send + 'static> Handle<M> {
+    /// Sends a message. One to an actor that is gone is dropped.
+    pub fn tell(&self, message: M) {
+        self.0.do_send(message);
+    }
+
+    /// Asks a question; `None` when the actor is gone.
+    pub fn ask<T: Send + 'static>(&self, question: impl FnOnce(Answer<T>) -> M) -> Asked<T> {
+        let (answer, answered) = oneshot::channel();
+        self.tell(question(answer));
+        Asked(answered)
+    }
+}
+
+/// The answer to a question, once it is there; `None` when the actor is gone.
+pub struct Asked<T>(oneshot::Receiver<T>);
+
+impl<T> Future for Asked<T> {
+    type Output = Option<T>;
+
+    fn poll(mut self: Pin<&mut Self>, context: &mut std::task::Context<'_>) -> Poll<Option<T>> {
+        Pin::new(&mut self.0).poll(context).map(Result::ok)
+    }
+}
+
+/// The actor of a connection.
+pub type ClientHandle = Handle<ToClient>;
+/// The actor of a session.
+pub type SessionHandle = Handle<ToSession>;
+/// The Server actor.
+pub type ServerHandle = Handle<ToServer>;
+
+/// To a Client: from its session, from the Server, and from the admin API.
+#[derive(Message)]
+#[rtype(result = "()")]
+#[allow(missing_docs, reason = "the names say it")]
+pub enum ToClient {
+    /// From the session: operations on the connection, in order.
+    Deliver {
+        ops: Vec<ClientOp>,
+        /// Set when the client joins with these operations.
+        session: Option<SessionHandle>,
+    },
+    /// From the session: it has caught up, reading goes on.
+    ReadOn,
+    /// From the Server: a session list update; dropped unless the client is in the lobby.
+    LobbyFrame(Bytes),
+    /// From the Server and the admin API: disconnect.
+    SendAway { reason: DisconnectReason, message: String },
+    /// From the admin API: who is it?
+    Describe(Answer<UserSummary>),
+}
+
+/// A client, as the admin API shows it.
+pub enum UserSummary {
+    /// In this session, which knows more.
+    In(SessionHandle),
+    /// In no session; in the form of the admin API.
+    Alone(Value),
+}
+
+/// To a Session: from its clients, from the Server, and from the admin API.
+#[derive(Message)]
+#[rtype(result = "()")]
+#[allow(missing_docs, reason = "the names say it")]
+pub enum ToSession {
+    /// From a client: whole frames.
+    Batch { conn: ConnId, batch: Batch },
+    /// From a client: the connection was closed by the peer.
+    Leave(ConnId),
+    /// From a client: the connection was closed by the server (rate limit, time-out, slow client).
+    Cut(ConnId),
+    /// From the Server: the host enters its new session.
+    Host { client: Box<AuthenticatedClient>, host: Box<Host>, entry: PendingEntry },
+    /// From the Server: a client asks to join.
+    Join { request: Box<JoinRequest>, entry: PendingEntry },
+    /// From the Server: a lookup by a client that logs in.
+    LookUp {
+        /// Empty without an invite.
+        invite: String,
+        /// Empty if the system id is unknown.
+        sid: String,
+        answer: Answer<LookupAnswer>,
+    },
+    /// From the Server: an abuse report from a client that is not in the session.
+    ReportFromOutside { user: LogUser, reason: String },
+    /// From the Server: an abuse report was forwarded, or why it was not.
+    ReportSent { error: Option<String> },
+    /// From the Server: news about the session's listings.
+    Listing(ListingUpdate),
+    /// From the Server: new settings.
+    Settings(ServerSettings),
+    /// From the Server: no client is sent to the session any more, it may unload.
+    Unload,
+    /// From the Server: it shuts down.
+    Stop,
+    /// From the admin API.
+    Administer(AdminRequest, Answer<AdminAnswer>),
+    /// From the admin API: to put another history in place, or what there is.
+    Histories(HistoryRequest, Answer<AdminAnswer>),
+    /// From the admin API: the members, for the list of all users.
+    DescribeUsers(Answer<Vec<Value>>),
+}
+
+/// A request of the admin API for another history than the present one.
+#[derive(Debug, Clone)]
+#[allow(missing_docs, reason = "the names say it")]
+pub enum HistoryRequest {
+    /// List the earlier histories that can be gone back to.
+    ListGenerations,
+    /// Go back to one.
+    GoBack {
+        /// Number of the generation; the newest without it.
+        generation: Option<u32>,
+        /// Who asks, for the log and the users.
+        by: String,
+    },
+    /// List everybody who was in the session since the last reset.
+    ListEverybody,
+    /// Remove what a person drew since the last reset, or say what that would mean.
+    RemovePerson(RemovePerson),
+}
+
+/// A person whose drawing is to be removed.
+#[derive(Debug, Clone)]
+#[allow(missing_docs, reason = "the names say it")]
+pub struct RemovePerson {
+    /// Index of the person's `Join`, as the lists have it.
+    pub person: i64,
+    /// The person's name as the list had it.
+    pub name: Option<String>,
+    /// Only report.
+    pub dry_run: bool,
+    /// Who asks, for the log and the users.
+    pub by: String,
+}
+
+/// To the Server: from clients and sessions. (The admin API asks it by messages of its own.)
+#[derive(Message)]
+#[rtype(result = "()")]
+#[allow(missing_docs, reason = "the names say it")]
+pub enum ToServer {
+    /// A new connection.
+    NewClient { conn: ConnId, client: ClientHandle },
+    /// A connection has closed.
+    ClientGone(ConnId),
+    /// A client has logged in: send it the welcome, then updates.
+    EnterLobby(EnterLobby),
+    /// A client has joined a session.
+    LeaveLobby(ConnId),
+    /// A client looks up a session or template.
+    LookUp {
+        /// Id or alias.
+        session: String,
+        /// Invite secret, empty without.
+        invite: String,
+        /// System id of the client, empty if it is not known yet.
+        sid: String,
+        answer: Answer<LookupAnswer>,
+    },
+    /// A client asks which session an id or alias is.
+    FindSession { session: String, answer: Answer<Option<FoundSession>> },
+    /// A client joins a session that was found; the session answers the client.
+    EnterSession { id: String, request: Box<JoinRequest>, entry: PendingEntry },
+    /// A client that was about to join has gone.
+    CancelEntering { id: String, conn: ConnId },
+    /// A client hosts a session.
+    Host(Box<HostSession>, Answer<Result<SessionHandle, HostRefusal>>),
+    /// Abuse report by a client that is not in the session.
+    ReportSession {
+        /// Id or alias.
+        session: String,
+        user: LogUser,
+        reason: String,
+    },
+    /// The description of a session has changed.
+    SessionChanged {
+        description: SessionDescription,
+        /// Show the change to the lobby now.
+        announce: bool,
+    },
+    /// A session has ended, or was suspended.
+    SessionEnded {
+        id: String,
+        /// State to load it again from, if it can be.
+        rest: Option<Suspended>,
+    },
+    /// A session has been empty for `sessionUnloadTime` and asks to unload.
+    RequestUnload { id: String },
+    /// A session declines to unload.
+    UnloadDeclined { id: String },
+    /// A session is to be announced at a list server.
+    Announce { id: String, url: String },
+    /// A session is to be unlisted from a list server; from all with an empty URL.
+    Unlist { id: String, url: String },
+    /// A session forwards an abuse report.
+    SendReport {
+        id: String,
+        /// Address of the reporter.
+        address: Option<IpAddr>,
+        /// The body of the request.
+        report: Value,
+    },
+}
+
+/// What a client in the lobby is shown.
+#[derive(Debug, Clone, Copy)]
+#[allow(missing_docs, reason = "the names say it")]
+pub struct EnterLobby {
+    pub conn: ConnId,
+    /// Include unlisted sessions.
+    pub moderator: bool,
+    /// Send the list with the welcome.
+    pub list_now: bool,
+    /// Send updates.
+    pub list_changes: bool,
+}
+
+/// A session, or a template of one.
+#[derive(Debug, Clone)]
+#[allow(missing_docs, reason = "the names say it")]
+pub struct FoundSession {
+    pub id: String,
+    pub protocol: ProtocolVersion,
+}
+
+/// A session to be hosted.
+#[allow(missing_docs, reason = "the names say it")]
+pub struct HostSession {
+    pub host: Box<Host>,
+    pub protocol: ProtocolVersion,
+    pub authenticated: Box<AuthenticatedClient>,
+    pub client: ClientHandle,
+    pub in_flight_budget: Arc<InFlightBudget>,
+    /// Address for `sessionsPerAddress`, if it counts.
+    pub place: Option<IpAddr>,
+}
+
+/// To Server and Auth: new rules are in force.
+#[derive(Message)]
+#[rtype(result = "()")]
+pub struct NewRules(pub Arc<Rules>);
+
+/// A client that waits to enter a session. It gets an answer whatever happens to the session, actors and mailboxes in
+/// between: dropping this unanswered refuses the client.
+pub struct PendingEntry {
+    client: ClientHandle,
+    in_flight_budget: Arc<InFlightBudget>,
+    /// Refusal when dropped; `None` once answered.
+    otherwise: Option<Refusal>,
+}
+
+impl PendingEntry {
+    /// A client that joins; dropped, it is told that the session does not exist.
+    pub fn to_join(client: ClientHandle, in_flight_budget: Arc<InFlightBudget>) -> PendingEntry {
+        PendingEntry { client, in_flight_budget, otherwise: Some(Refusal::not_found()) }
+    }
+
+    /// A client that hosts; dropped, it is told that the session cannot be stored.
+    pub fn to_host(client: ClientHandle, in_flight_budget: Arc<InFlightBudget>) -> PendingEntry {
+        PendingEntry { client, in_flight_budget, otherwise: Some(Refusal::cannot_store()) }
+    }
+
+    /// Answers the client with a refusal.
+    pub fn refuse(mut self, refusal: Refusal) {
+        self.otherwise = Some(refusal);
+    }
+
+    /// The client has got its answer.
+    pub(super) fn answered(&mut self) {
+        self.otherwise = None;
+    }
+
+    /// Whether it is still unanswered.
+    pub(super) fn waits(&self) -> bool {
+        self.otherwise.is_some()
+    }
+
+    pub(super) fn client(&self) -> &ClientHandle {
+        &self.client
+    }
+
+    /// Budget of the client's in-flight messages.
+    pub(super) fn in_flight_budget(&self) -> &InFlightBudget {
+        &self.in_flight_budget
+    }
+}
+
+impl Drop for PendingEntry {
+    fn drop(&mut self) {
+        if let Some(refusal) = self.otherwise.take() {
+            self.client.tell(ToClient::Deliver { ops: vec![ClientOp::Refused(refusal)], session: None });
+        }
+    }
+}
