@@ -15,10 +15,12 @@ use drawhall::rules::rng::Rng;
 use drawhall::rules::session::WriteBatch;
 use drawhall::rules::session::{AuthenticatedClient, Cx, SessionMachine};
 use drawhall::rules::time::Timestamp;
+use drawhall::rules::undo::rebuild::Plan;
 use drawhall::storage::session_dir::SessionDir;
 use drawhall::storage::session_files::SessionFiles;
 use drawhall_protocol::command::Host;
 use drawhall_protocol::frame::{frames, set_user_of_all, whole_frames_len};
+use drawhall_protocol::message::Layout;
 use drawhall_protocol::{Frame, ProtocolVersion};
 
 const ROUNDS: usize = 7;
@@ -117,7 +119,28 @@ fn main() {
         while matches!(reader.read(256 << 10, &mut out), Read::Some) {}
         black_box(out);
     });
+    removal();
     stored();
+}
+
+/// What removing a person costs: undo is resolved, then it is decided what stays.
+fn removal() {
+    let frame = |kind, user, payload: &[u8]| Frame::new(kind, user, payload).unwrap();
+    let mut history = frame(32, 1, b"\0\x01A").as_bytes().to_vec();
+    for action in 0..MESSAGES / 20 {
+        let user = (action % 2) as u8 + 1;
+        history.extend_from_slice(frame(128, user, &[]).as_bytes());
+        history.extend(frame(148, user, &[7; 90]).as_bytes().repeat(19));
+    }
+    let history = history.as_slice();
+    measure(
+        "undo: plan to remove a person, a message",
+        MESSAGES,
+        || (),
+        |()| {
+            black_box(Plan::new(black_box(history), Layout::V4_25, 0, 0).unwrap());
+        },
+    );
 }
 
 /// Measurements with a history file.

@@ -106,6 +106,45 @@ enum Action {
         #[arg(long, default_value = "")]
         message: String,
     },
+    /// List who drew in a session, also those who left, and how much of it can be undone.
+    People {
+        /// Id or alias.
+        session: String,
+    },
+    /// Undo for everybody what somebody drew, newest first.
+    Undo {
+        /// Id or alias.
+        session: String,
+        /// Name of the person, or the number that `people` shows.
+        person: String,
+        /// How many actions; without it all that can be undone.
+        #[arg(long, value_name = "N")]
+        count: Option<u32>,
+        /// Redo what was undone.
+        #[arg(long)]
+        redo: bool,
+    },
+    /// Remove everything that somebody drew in a session since the last reset. Says what that means, unless --yes.
+    Remove {
+        /// Id or alias.
+        session: String,
+        /// Name of the person, or the number that `people` or this command shows; without it everybody is listed.
+        person: Option<String>,
+        /// Do it.
+        #[arg(long, requires = "person")]
+        yes: bool,
+    },
+    /// List the earlier histories of a session, or go back to one.
+    Restore {
+        /// Id or alias.
+        session: String,
+        /// Number of the earlier history.
+        #[arg(conflicts_with = "newest")]
+        generation: Option<u32>,
+        /// Go back to the newest one, to before the last reset.
+        #[arg(long)]
+        newest: bool,
+    },
     /// Send a message to one session, or to all.
     Message {
         /// Text of the message.
@@ -282,6 +321,16 @@ impl Api {
                 let path = format!("users/{}?{}", path_segment(&uid), query(&[("message", &message)]));
                 self.print_result(&self.request(Method::DELETE, &path, None).await?, "disconnected");
             }
+            Action::People { session } => self.people(&session).await?,
+            Action::Undo { session, person, count, redo } => {
+                self.undo(&session, &person, count, redo).await?;
+            }
+            Action::Remove { session, person, yes } => {
+                self.remove(&session, person.as_deref(), yes).await?;
+            }
+            Action::Restore { session, generation, newest } => {
+                self.restore(&session, generation, newest).await?;
+            }
             Action::Message { text, session, alert } => {
                 let body = if alert { json!({"alert": text}) } else { json!({"message": text}) };
                 let path =
@@ -309,6 +358,66 @@ impl Api {
             locks = self.request(Method::PUT, "locks", Some(&body)).await?;
         }
         self.print_object(if self.json { &locks } else { &locks["sections"] });
+        Ok(())
+    }
+
+    async fn people(&self, session: &str) -> Result<(), Failure> {
+        let answer = self.get(&format!("sessions/{}/people", path_segment(session))).await?;
+        if self.json {
+            outln!("{}", shown_json(&answer, false));
+            return Ok(());
+        }
+        let columns = ["person", "id", "name", "online", "actions", "undoable", "redoable", "reason"];
+        self.print_table(&answer["people"], &columns);
+        Ok(())
+    }
+
+    async fn undo(&self, session: &str, person: &str, count: Option<u32>, redo: bool) -> Result<(), Failure> {
+        let path = format!("sessions/{}", path_segment(session));
+        let people = self.get(&format!("{path}/people")).await?;
+        let person = find_person(&people["people"], person)?;
+        let body = json!({"person": person["person"], "name": person["name"], "count": count, "redo": redo});
+        let answer = self.request(Method::POST, &format!("{path}/undo"), Some(&body)).await?;
+        let (did, can) = if redo { ("redid", "redone") } else { ("undid", "undone") };
+        let (name, count, left) = (shown(&person["name"]), &answer["count"], &answer["left"]);
+        self.print_result(&answer, &format!("{did} {count} actions of {name}; {left} more can be {can}"));
+        Ok(())
+    }
+
+    async fn remove(&self, session: &str, person: Option<&str>, yes: bool) -> Result<(), Failure> {
+        let path = format!("sessions/{}", path_segment(session));
+        let everybody = self.get(&format!("{path}/everybody")).await?;
+        let Some(person) = person else {
+            self.print_table(&everybody["people"], &["person", "id", "name", "online", "actions"]);
+            return Ok(());
+        };
+        let person = find_person(&everybody["people"], person)?;
+        let body = json!({"person": person["person"], "name": person["name"], "dryRun": !yes});
+        let answer = self.request(Method::POST, &format!("{path}/remove"), Some(&body)).await?;
+        if self.json {
+            outln!("{}", shown_json(&answer, false));
+            return Ok(());
+        }
+        self.print_object(&answer["report"]);
+        let name = shown(&person["name"]);
+        if yes {
+            outln!("removed what {name} drew; {} bytes are sent to everybody", answer["size"]);
+        } else {
+            outln!("nothing was changed; --yes removes what {name} drew");
+        }
+        Ok(())
+    }
+
+    async fn restore(&self, session: &str, generation: Option<u32>, newest: bool) -> Result<(), Failure> {
+        let path = format!("sessions/{}", path_segment(session));
+        if generation.is_none() && !newest {
+            let list = self.get(&format!("{path}/generations")).await?;
+            self.print_table(&list["generations"], &["generation", "size", "until"]);
+            return Ok(());
+        }
+        let body = json!({"generation": generation});
+        let answer = self.request(Method::POST, &format!("{path}/restore"), Some(&body)).await?;
+        self.print_result(&answer, &format!("went back; {} bytes are sent to everybody", answer["size"]));
         Ok(())
     }
 
@@ -402,6 +511,23 @@ impl Api {
     }
 }
 
+/// A person of a list, by number or name.
+fn find_person<'a>(people: &'a Value, wanted: &str) -> Result<&'a Value, Failure> {
+    let people = people.as_array().map_or(&[][..], Vec::as_slice);
+    let number: Option<i64> = wanted.parse().ok();
+    if number.is_some()
+        && let Some(found) = people.iter().find(|person| person["person"].as_i64() == number)
+    {
+        return Ok(found);
+    }
+    let named: Vec<&Value> = people.iter().filter(|person| person["name"] == wanted).collect();
+    match named.as_slice() {
+        [] => Err(format!("nobody called '{wanted}' drew lately; `people` lists who did").into()),
+        [found] => Ok(found),
+        _ => Err(format!("there were several called '{wanted}': use the number that `people` shows").into()),
+    }
+}
+
 /// One second before a time. The log is queried for later lines only, so this includes those of the same second.
 fn one_second_before(time: &str) -> String {
     let parsed = time.parse::<jiff::Timestamp>().ok();
@@ -452,6 +578,15 @@ mod tests {
     fn table_columns_are_aligned() {
         let list = json!([{"title": "Häuser", "n": 5}, {"title": "x\ny", "n": null}]);
         assert_eq!(table(&list, &["title", "n"]), "title   n\nHäuser  5\nxy      -\n");
+    }
+
+    #[test]
+    fn people_are_found_by_number_or_by_a_name_that_only_one_has() {
+        let list =
+            json!([{"person": 7, "name": "Ann"}, {"person": 9, "name": "Bo"}, {"person": 12, "name": "Bo"}]);
+        assert_eq!(find_person(&list, "Ann").unwrap()["person"], 7);
+        assert_eq!(find_person(&list, "12").unwrap()["person"], 12);
+        assert!(find_person(&list, "Bo").is_err() && find_person(&list, "nobody").is_err());
     }
 
     #[test]

@@ -193,7 +193,8 @@ fn a_stop_ends_no_session_and_users_return_whenever_they_like() {
 fn a_reset_begins_a_new_file_and_the_old_one_goes() {
     for archive in [false, true] {
         let folder = folder();
-        let server = TestServer::storing(&format!("{STAYS}archive={archive}\n"), folder.path());
+        let config = format!("{STAYS}archive={archive}\nkeepGenerations=0\n");
+        let server = TestServer::storing(&config, folder.path());
         let mut host = server.connect();
         let id = host.host_running("Host");
         for n in 1..=2 {
@@ -224,7 +225,8 @@ fn a_reset_begins_a_new_file_and_the_old_one_goes() {
 #[test]
 fn a_streamed_reset_makes_a_file_that_says_where_it_forked() {
     let folder = folder();
-    let mut server = TestServer::storing(&format!("{STAYS}autoResetThreshold=1kb\n"), folder.path());
+    let mut server =
+        TestServer::storing(&format!("{STAYS}autoResetThreshold=1kb\nkeepGenerations=0\n"), folder.path());
     let mut host = server.connect();
     let id = host.host_running("Host");
     for n in 1..=60 {

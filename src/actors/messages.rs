@@ -170,8 +170,43 @@ pub enum ToSession {
     Stop,
     /// From the admin API.
     Administer(AdminRequest, Answer<AdminAnswer>),
+    /// From the admin API: to put another history in place, or what there is.
+    Histories(HistoryRequest, Answer<AdminAnswer>),
     /// From the admin API: the members, for the list of all users.
     DescribeUsers(Answer<Vec<Value>>),
+}
+
+/// A request of the admin API for another history than the present one.
+#[derive(Debug, Clone)]
+#[allow(missing_docs, reason = "the names say it")]
+pub enum HistoryRequest {
+    /// List the earlier histories that can be gone back to.
+    ListGenerations,
+    /// Go back to one.
+    GoBack {
+        /// Number of the generation; the newest without it.
+        generation: Option<u32>,
+        /// Who asks, for the log and the users.
+        by: String,
+    },
+    /// List everybody who was in the session since the last reset.
+    ListEverybody,
+    /// Remove what a person drew since the last reset, or say what that would mean.
+    RemovePerson(RemovePerson),
+}
+
+/// A person whose drawing is to be removed.
+#[derive(Debug, Clone)]
+#[allow(missing_docs, reason = "the names say it")]
+pub struct RemovePerson {
+    /// Index of the person's `Join`, as the lists have it.
+    pub person: i64,
+    /// The person's name as the list had it.
+    pub name: Option<String>,
+    /// Only report.
+    pub dry_run: bool,
+    /// Who asks, for the log and the users.
+    pub by: String,
 }
 
 /// To the Server: from clients and sessions. (The admin API asks it by messages of its own.)

@@ -13,6 +13,7 @@
 //! | `db_executor` | the actor that runs database queries |
 //! | `server`, `settings` | status, settings, locks; descriptions of settings |
 //! | `sessions` | sessions, and everything in one |
+//! | `undo` | who drew in a session, and undoing what somebody drew |
 //! | `new_session` | parameters of a session created over the API |
 //! | `users` | all connected users |
 //! | `watch` | `/metrics`, `/readyz` |
@@ -40,6 +41,7 @@ mod schemas;
 mod server;
 mod sessions;
 mod settings;
+mod undo;
 mod users;
 mod watch;
 mod whitelist;

@@ -5,7 +5,7 @@
 
 use super::request::{Method, not_found, unsupported};
 use super::{
-    accounts, bans, events, extbans, log, login, openapi, overview, server, sessions, settings, users,
+    accounts, bans, events, extbans, log, login, openapi, overview, server, sessions, settings, undo, users,
     whitelist,
 };
 use crate::rules::session::admin::AdminError;
@@ -165,9 +165,11 @@ impl Operation {
 
 /// All operations.
 pub(super) fn all() -> impl Iterator<Item = &'static Operation> {
-    let tables: [&[Operation]; 13] = [
+    let tables: [&[Operation]; 14] = [
         server::OPERATIONS,
         settings::OPERATIONS,
+        // Before the sessions, whose users have paths that match these too.
+        undo::OPERATIONS,
         sessions::OPERATIONS,
         users::OPERATIONS,
         bans::OPERATIONS,

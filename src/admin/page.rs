@@ -42,6 +42,7 @@ const FILES: &[(&str, &str)] = files![
     "sessions.js",
     "settings.js",
     "style.css",
+    "undo.js",
     "users.js",
 ];
 const INDEX: &str = include_str!("page/index.html");

@@ -9,7 +9,7 @@ use super::schemas::{
     CHAT, CORRELATOR, INVITE, INVITES, LISTING, NOTHING, PASSWORD_CHECK, SESSION, SESSION_DETAILS, THUMBNAIL,
     USER,
 };
-use super::{AdminState, new_session};
+use super::{AdminState, new_session, undo};
 use crate::actors::messages::{SessionHandle, ToSession};
 use crate::actors::server::{FindActive, ListSession, ListSessions, MakeFromTemplate, TellSessions};
 use crate::rules::session::admin::{AdminAnswer, AdminError, AdminRequest, check_texts};
@@ -242,6 +242,9 @@ impl AdminState {
         if let ["listing", rest @ ..] = rest {
             return self.listing(request, &session, rest).await;
         }
+        if let Some(answer) = undo::histories(request, &session, rest).await {
+            return answer;
+        }
         let command = parse_command(request, rest)?;
         if matches!(command, AdminRequest::CheckPassword { .. }) {
             return self.try_session_password(request, &session, command).await;
@@ -307,6 +310,9 @@ impl AdminState {
 
 /// Parses a request below `sessions/ID`.
 fn parse_command(request: &Request, rest: &[&str]) -> Result<AdminRequest, AdminError> {
+    if let Some(parsed) = undo::parse(request, rest) {
+        return parsed;
+    }
     let bool = |key: &str| request.bool(key).unwrap_or(false);
     Ok(match (request.method, rest) {
         (Method::Get, []) => AdminRequest::Describe,

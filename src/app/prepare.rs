@@ -17,6 +17,7 @@ use crate::auth_server::{self, KeyError};
 use crate::config::{OpenSource, RuleSource, Rules, SourceError};
 use crate::db::{Database, DbError};
 use crate::rules::metadata::SessionSummary;
+use crate::rules::session::KeepGenerations;
 use crate::storage::recorder::{self, Recorder};
 use crate::storage::session_dir::{SessionDir, SessionDirError};
 use crate::storage::template::Templates;
@@ -227,7 +228,9 @@ fn open_sessions(
         let settings = rules.settings();
         let session_dir = SessionDir::open(path, Duration::from_millis(settings.sync_interval.0))?;
         let unreadable = |source| SessionDirError::Io { path: path.to_owned(), source };
-        session_dir.list(settings.archive, |session| listed.push(session)).map_err(unreadable)?;
+        let keep =
+            KeepGenerations { count: settings.keep_generations.0, min_free: settings.disk_space_alarm };
+        session_dir.list(settings.archive, keep, |session| listed.push(session)).map_err(unreadable)?;
         parts.session_dir = Some(session_dir);
     }
     Ok((parts, listed))

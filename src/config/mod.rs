@@ -238,6 +238,7 @@ settings! {
     command_rate_limit, "commandRateLimit": Count = "10", Limits, "Rate limit for messages of one client that the server acts on, without chat, per second, with a burst of five seconds' worth; five times that for one address; 0 for no limit.";
     lag_time_limit, "lagTimeLimit": Seconds = "120", Limits, "Slow client timeout: a client that receives nothing of what is sent to it for this long is disconnected, 0 for no limit.";
     lag_size_limit, "lagSizeLimit": Size = "256mb", Limits, "Maximum backlog of a client: how far it may be behind what was drawn since it joined, 0 for no limit.";
+    keep_generations, "keepGenerations": Count = "3", Storage, "How many earlier histories of a stored session are kept at resets, to go back to; none while less than diskSpaceAlarm is free.";
     disk_space_alarm, "diskSpaceAlarm": Size = "500mb", Storage, "Free disk space for sessions or settings below which an alarm is raised, 0 for never.";
     sessions_per_address, "sessionsPerAddress": Count = "5", Limits, "Maximum number of sessions hosted from one address, except by accounts with HOST or MOD; 0 for no limit.";
     host_rate_limit, "hostRateLimit": Count = "10", Limits, "Rate limit for new sessions from one address, per minute, 0 for no limit.";

@@ -111,6 +111,8 @@ pub struct History {
     stored_end: i64,
     /// Fork offset of the last streamed reset.
     forked_at: Option<i64>,
+    /// A reset has replaced the content of the stored file.
+    reset_unstored: bool,
 }
 
 impl Default for History {
@@ -132,6 +134,7 @@ impl Default for History {
             stored_generation: 0,
             stored_end: 0,
             forked_at: None,
+            reset_unstored: false,
         }
     }
 }
@@ -346,6 +349,7 @@ impl History {
         self.visible_until = self.visible_until.map(|_| self.end);
         self.generation += 1;
         self.forked_at = None;
+        self.reset_unstored = true;
         {
             let mut state = lock(&self.shared.state);
             let epoch = state.epoch + 1;
@@ -408,6 +412,7 @@ impl History {
         self.start = start;
         self.generation += 1;
         self.forked_at = Some(fork);
+        self.reset_unstored = true;
         let advanced = staged_messages + since_fork;
         self.first_index = self.last_index + 1;
         self.last_index += advanced as i64;
@@ -423,8 +428,14 @@ impl History {
         let state = lock(&self.shared.state);
         if self.generation != self.stored_generation {
             let chunks = state.segments.iter().map(Segment::chunk).collect();
-            let (generation, fork) = (self.generation, self.forked_at);
-            return HistoryWrite::Replace(NewHistory { generation, from: self.start, chunks, fork });
+            let (generation, fork, is_reset) = (self.generation, self.forked_at, self.reset_unstored);
+            return HistoryWrite::Replace(NewHistory {
+                generation,
+                from: self.start,
+                chunks,
+                fork,
+                is_reset,
+            });
         }
         if state.stored >= self.end {
             return HistoryWrite::Nothing;
@@ -450,6 +461,7 @@ impl History {
         let mut state = lock(&self.shared.state);
         let first = if done.generation.is_some() {
             self.stored_generation = self.generation;
+            self.reset_unstored = false;
             0
         } else {
             let stored = state.stored;
@@ -540,6 +552,8 @@ impl History {
             + self.tail.len()
     }
 }
+
+mod visit;
 
 #[cfg(test)]
 mod tests;

@@ -79,6 +79,8 @@ pub struct NewHistory {
     pub chunks: Vec<Chunk>,
     /// Fork position of a streamed reset in the old history.
     pub fork: Option<i64>,
+    /// The content is that of a reset; otherwise it is a copy, because the old file is poisoned.
+    pub is_reset: bool,
 }
 
 /// How far the history is stored.

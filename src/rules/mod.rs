@@ -9,6 +9,7 @@
 //! | [`network`] | which addresses count as one |
 //! | [`password`] | hashes of passwords |
 //! | [`token`] | tokens of auth servers |
+//! | [`undo`] | what clients undo, and what an undo by the server would reach |
 //! | [`username`] | which user names are valid, and which look alike |
 //! | [`metadata`], [`journal`] | the stored state of a session, and the entries that change it |
 //! | [`template`] | what a session from a template begins with |
@@ -29,4 +30,5 @@ pub mod session;
 pub mod template;
 pub mod time;
 pub mod token;
+pub mod undo;
 pub mod username;

@@ -108,11 +108,18 @@ pub fn inspect(path: &Path, thorough: bool) -> Result<Vec<Inspected>, SessionDir
         let left_over = files.iter().filter(|name| {
             let stem = name.split('.').next().unwrap_or_default();
             let own = stem == session.id || !ids.contains(stem);
-            own && file_names::is_history_of(name, &session.id) && !current.ends_with(name.as_str())
+            let history = own && file_names::is_history_of(name, &session.id);
+            history && !current.ends_with(name.as_str()) && !is_generation(name, &session.id, &current)
         });
         session.problems.extend(left_over.filter(|_| known).map(|name| Problem::LeftOver(name.clone())));
     }
     Ok(sessions.into_values().collect())
+}
+
+/// Whether a history file is an earlier history, which is kept to go back to.
+fn is_generation(name: &str, id: &str, current: &str) -> bool {
+    let number = |name| file_names::history_number(name, id);
+    number(name).zip(number(current)).is_some_and(|(number, current)| number < current)
 }
 
 fn inspect_session(path: &Path, id: &str, journal: &str, thorough: bool) -> Inspected {
@@ -347,6 +354,7 @@ mod tests {
             ("lines.session", b"FILE lines.dprec\nNONSENSE\nTITLE torn"),
             ("lines.dprec", &history(b"")),
             ("left.session", b"FILE left_r2.dprec\n"),
+            ("left_r3.dprec", &history(b"")),
             ("left.dprec", &history(b"")),
             ("left_r2.dprec", &history(b"")),
             ("lost.session", b"FILE lost_r3.dprec\n"),
@@ -359,7 +367,7 @@ mod tests {
             [
                 "cut: cut.dprec: 3 bytes from offset 51 on are no whole message",
                 "early: history file early.dprec holds no message: the session is empty",
-                "left: left.dprec is left over from an interrupted operation",
+                "left: left_r3.dprec is left over from an interrupted operation",
                 "lines: journal, line 2: unknown journal entry: \"NONSENSE\"",
                 "lines: the last line of the journal is torn",
                 "lost: the history file lost_r3.dprec is missing",
@@ -373,7 +381,8 @@ mod tests {
         assert_eq!(problems(dir.path()), done.remaining);
         let backup = done.backup.unwrap();
         assert_eq!(fs::read(backup.join("cut.dprec")).unwrap(), history(b"\0\x05\x81"));
-        assert_eq!(fs::read(backup.join("left.dprec")).unwrap(), history(b""));
+        assert_eq!(fs::read(backup.join("left_r3.dprec")).unwrap(), history(b""));
+        assert!(dir.path().join("left.dprec").exists(), "an earlier history is kept");
         assert!(backup.join("lost.session").exists() && backup.join("lines.session").exists());
         let lines = fs::read_to_string(dir.path().join("lines.session")).unwrap();
         assert_eq!(lines, "FILE lines.dprec\n# NONSENSE\nTITLE torn\n");

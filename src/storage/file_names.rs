@@ -30,6 +30,12 @@ pub fn history(id: &str, number: u32) -> String {
     if number <= 1 { format!("{id}.dprec") } else { format!("{id}_r{number}.dprec") }
 }
 
+/// The number of a session's history file. `None` for the names that older versions of drawpile-srv gave.
+pub fn history_number(name: &str, id: &str) -> Option<u32> {
+    let suffix = name.strip_prefix(id)?.strip_suffix(".dprec")?;
+    if suffix.is_empty() { Some(1) } else { suffix.strip_prefix("_r")?.parse().ok() }
+}
+
 /// The session id in a journal's file name: everything before the first dot. `None` if it is not the name of a
 /// journal.
 pub fn journal_id(name: &str) -> Option<&str> {
@@ -96,6 +102,16 @@ mod tests {
             "x_r2.session",
         ] {
             assert!(!is_history_of(name, "x"), "{name}");
+        }
+    }
+
+    #[test]
+    fn history_files_are_numbered_as_they_are_named() {
+        for number in [1, 2, 17] {
+            assert_eq!(history_number(&history("x", number), "x"), Some(number));
+        }
+        for name in ["x (1).dprec", "x_r2 (1).dprec", "y.dprec", "x.session", "x_r-1.dprec"] {
+            assert_eq!(history_number(name, "x"), None, "{name}");
         }
     }
 

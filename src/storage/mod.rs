@@ -7,6 +7,7 @@
 //! | [`history_file`] | history files: header, index, reading and writing |
 //! | [`session_files`] | the files of one loaded session: appending, replacing, removing |
 //! | [`session_dir`] | the directory: listing, loading, removing sessions, cleaning up after a crash |
+//! | [`generations`] | the history files that resets have replaced |
 //! | [`syncer`] | fsync of written files, in groups |
 //! | [`check`] | checking and repairing sessions offline |
 //! | [`file_names`] | names of files in the session directory |
@@ -18,6 +19,7 @@
 
 pub mod check;
 pub mod file_names;
+pub mod generations;
 pub mod history_file;
 pub mod private;
 pub mod recorder;

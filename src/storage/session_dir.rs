@@ -17,12 +17,14 @@ use drawhall_protocol::ProtocolVersion;
 use serde::{Deserialize, Serialize};
 
 use super::file_names;
+use super::generations;
 use super::history_file::{self, HistoryError, HistoryFile, HistoryHeader};
 use super::private;
 use super::session_files::{LoadedJournal, SessionFiles, StorageError};
 use super::syncer::{SyncFile, Syncer};
 use crate::rules::journal::Entry;
 use crate::rules::metadata::{Metadata, Replay, SessionSummary};
+use crate::rules::session::KeepGenerations;
 use crate::rules::session::persistence::StoredSession;
 
 /// How long to wait for the previous user of a session's files, which may still be writing.
@@ -220,7 +222,7 @@ impl SessionDir {
         self.lock(id).map(|lock| SessionFiles::new(lock, protocol))
     }
 
-    fn journal_name(&self, id: &str) -> String {
+    pub(super) fn journal_name(&self, id: &str) -> String {
         lock(&self.irregular_names).get(id).cloned().unwrap_or_else(|| file_names::journal(id))
     }
 
@@ -229,7 +231,12 @@ impl SessionDir {
     ///
     /// # Errors
     /// When the directory cannot be read.
-    pub fn list(&self, archive: bool, mut found: impl FnMut(SessionSummary)) -> io::Result<()> {
+    pub fn list(
+        &self,
+        archive: bool,
+        keep: KeepGenerations,
+        mut found: impl FnMut(SessionSummary),
+    ) -> io::Result<()> {
         let mut files = file_names(&self.path)?;
         self.finish_interrupted(&mut files);
         let journals: Vec<(&String, &str)> =
@@ -256,7 +263,7 @@ impl SessionDir {
                     if !session.metadata.alias.is_empty() {
                         known.insert(session.metadata.alias.clone());
                     }
-                    self.remove_stale_histories(&session, &files, &ids, archive);
+                    self.remove_stale_histories(&session, &files, &ids, archive, keep);
                     found(session);
                 }
                 Err(error) if error.is_transient() => self.note_unreadable(id, &error.to_string()),
@@ -373,20 +380,24 @@ impl SessionDir {
         files.iter().filter(belongs).cloned().collect()
     }
 
-    /// Removes history files of a session that are not the current one.
+    /// Removes history files of a session that are neither the current one nor a generation that is kept.
     fn remove_stale_histories(
         &self,
         session: &SessionSummary,
         files: &BTreeSet<String>,
         ids: &HashSet<&str>,
         archive: bool,
+        keep: KeepGenerations,
     ) {
         let archive = session.metadata.archive.unwrap_or(archive);
         let current = session.metadata.file.as_deref().map(Path::new).and_then(Path::file_name);
+        let current_name = current.and_then(|name| name.to_str()).unwrap_or_default();
+        let kept = generations::kept(&self.path, files.iter(), &session.id, current_name, keep);
         for name in files.iter().filter(|n| file_names::is_history_of(n, &session.id)) {
             let stem = name.split('.').next().unwrap_or_default();
             let of_another = stem != session.id && ids.contains(stem);
-            if current.is_some_and(|c| c == name.as_str()) || of_another {
+            let is_kept = name == current_name || kept.contains(&name.as_str());
+            if is_kept || of_another {
                 continue;
             }
             tracing::info!("stored session {}: removing {name}, which is no longer used", session.id);
@@ -580,7 +591,7 @@ fn read_journal(path: &Path) -> Option<Result<Vec<u8>, LoadError>> {
     Some(whole_journal(&file))
 }
 
-fn whole_journal(file: &File) -> Result<Vec<u8>, LoadError> {
+pub(super) fn whole_journal(file: &File) -> Result<Vec<u8>, LoadError> {
     if file.metadata()?.len() > MAX_JOURNAL {
         return Err(LoadError::JournalTooLong);
     }

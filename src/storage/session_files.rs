@@ -10,6 +10,7 @@ use crate::history::NewHistory;
 use crate::history::StoredHistory;
 use crate::history::{Chunk, HistorySource as _};
 use crate::rules::session::FileDisposition;
+use crate::rules::session::KeepGenerations;
 use crate::rules::session::PasswordKind;
 use crate::rules::session::WriteBatch;
 use std::fs::{self, OpenOptions};
@@ -130,6 +131,8 @@ impl SessionFiles {
     ) -> SessionFiles {
         let LoadedJournal { name, sync, end, backlog, hashes, unknown } = journal;
         let dir = lock.dir().clone();
+        // The journal does not count on for ever, but the numbers of files must: a lower one is an earlier history.
+        let files = files.max(file_names::history_number(&history_name, lock.id()).unwrap_or(0));
         SessionFiles {
             dir,
             lock,
@@ -145,6 +148,11 @@ impl SessionFiles {
             history_name,
             files,
         }
+    }
+
+    /// The directory that they are in.
+    pub fn dir(&self) -> Arc<SessionDir> {
+        self.dir.clone()
     }
 
     /// Id of the session.
@@ -194,7 +202,7 @@ impl SessionFiles {
             HistoryWrite::Nothing => Ok(None),
             HistoryWrite::Append { from, chunks } => self.append(from, &chunks),
             HistoryWrite::Replace(new) if self.exists() => {
-                self.replace(&new, lines.as_deref(), batch.archive).map(Some)
+                self.replace(&new, lines.as_deref(), batch.archive, batch.keep).map(Some)
             }
             HistoryWrite::Replace(new) => self.create(&new, lines.as_deref()).map(Some),
         };
@@ -255,12 +263,14 @@ impl SessionFiles {
     }
 
     /// Replaces the history file: the new file is written and fsynced, then a new journal that names it is renamed
-    /// into place, then the old file is removed. A crash at any point leaves one of the two histories in force.
+    /// into place, then the old file becomes a generation or is removed. A crash at any point leaves one of the two
+    /// histories in force.
     fn replace(
         &mut self,
         new: &NewHistory,
         lines: Option<&str>,
         archive: bool,
+        keep: KeepGenerations,
     ) -> Result<StoredHistory, StorageError> {
         let lines =
             lines.ok_or_else(|| self.journal_error("write", "there is no snapshot of its content"))?;
@@ -287,7 +297,7 @@ impl SessionFiles {
             self.incomplete = true;
             return Err(failed("fsync", directory.path())(source));
         }
-        if let Err(source) = self.remove_history(&old, archive) {
+        if let Err(source) = self.retire_history(&old, new.is_reset, archive, keep) {
             // Cleaned up at the next start.
             tracing::warn!("session {}: cannot remove the old history file {old}: {source}", self.id());
         }
@@ -295,10 +305,24 @@ impl SessionFiles {
         Ok(stored)
     }
 
-    fn remove_history(&self, name: &str, archive: bool) -> io::Result<()> {
+    /// Removes or archives a history file that was replaced, unless it is kept as a generation; and the generations
+    /// that are too many then.
+    fn retire_history(
+        &self,
+        name: &str,
+        is_generation: bool,
+        archive: bool,
+        keep: KeepGenerations,
+    ) -> io::Result<()> {
         // Path traversal guard: a name with a directory was edited by hand, and that file is not the server's to
         // remove.
-        if name.contains('/') { Ok(()) } else { file_names::remove(self.dir.path(), name, archive) }
+        if name.contains('/') {
+            return Ok(());
+        }
+        if !is_generation || file_names::history_number(name, self.id()).is_none() {
+            file_names::remove(self.dir.path(), name, archive)?;
+        }
+        self.dir.remove_old_generations(self.id(), &self.history_name, keep, archive)
     }
 
     /// The first free name for the next history file.

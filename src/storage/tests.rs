@@ -16,7 +16,7 @@ use crate::history::{Cursor, History, Read};
 use crate::rules::journal::Entry;
 use crate::rules::metadata::Metadata;
 use crate::rules::session::persistence::StoredSession;
-use crate::rules::session::{FileDisposition, WriteBatch};
+use crate::rules::session::{FileDisposition, KeepGenerations, WriteBatch};
 
 fn open(path: &Path) -> Arc<SessionDir> {
     SessionDir::open(path, Duration::from_secs(3600)).unwrap()
@@ -257,7 +257,9 @@ fn after_a_crash(files: &[(&str, &[u8])]) -> (Vec<String>, Vec<String>) {
     let session_dir = open(directory.path());
     let mut sessions = Vec::new();
     session_dir
-        .list(false, |s| sessions.push(format!("{} {}", s.id, s.metadata.file.unwrap_or_default())))
+        .list(false, KeepGenerations::default(), |s| {
+            sessions.push(format!("{} {}", s.id, s.metadata.file.unwrap_or_default()))
+        })
         .unwrap();
     let mut left: Vec<String> =
         super::session_dir::file_names(directory.path()).unwrap().into_iter().collect();
@@ -536,7 +538,7 @@ fn the_cleanup_of_an_irregular_journal_name_removes_no_other_file() {
     fs::write(directory.path().join("a.old.session.new"), "FILE a.dprec\nTITLE half").unwrap();
     let session_dir = open(directory.path());
     let mut found = 0;
-    session_dir.list(false, |_| found += 1).unwrap();
+    session_dir.list(false, KeepGenerations::default(), |_| found += 1).unwrap();
     let left = super::session_dir::file_names(directory.path()).unwrap();
     assert_eq!((found, left.contains("a.dprec")), (1, true));
     assert!(!left.contains("a.old.session.new"));
@@ -551,6 +553,6 @@ fn a_journal_that_is_too_long_is_refused_and_not_changed() {
     let session_dir = open(directory.path());
     assert!(matches!(session_dir.load("a"), Err(LoadError::JournalTooLong)));
     let mut found = 0;
-    session_dir.list(false, |_| found += 1).unwrap();
+    session_dir.list(false, KeepGenerations::default(), |_| found += 1).unwrap();
     assert_eq!((found, fs::metadata(&path).unwrap().len()), (0, len));
 }

@@ -86,6 +86,13 @@ fn the_page_does_what_administrators_need() {
     ben.join("Ben", &id);
     let mut cleo = server.connect();
     cleo.join("Cleo", &id);
+    let mut vandal = server.connect();
+    vandal.join("Vandal", &id);
+    for _ in 0..7 {
+        vandal.send(128, 0, &[]);
+        vandal.send(148, 0, &[7; 200]);
+    }
+    vandal.until(|m| m.kind == 148);
     let over = Arc::new(AtomicBool::new(false));
     let (ended, chat) = (over.clone(), id.clone());
     let chatting = std::thread::spawn(move || {
@@ -108,7 +115,13 @@ fn the_page_does_what_administrators_need() {
         .unwrap();
     over.store(true, Ordering::Relaxed);
     chatting.join().unwrap();
+    let mut late = server.connect();
+    late.join("Late", &id);
+    let undos = (0..10).map(|_| late.until(|m| m.kind == 255).payload[1]);
+    let undos: Vec<u8> = if status.success() { undos.collect() } else { Vec::new() };
+    drop(late);
     drop(server);
     writer.finish();
     assert!(status.success(), "pictures of the screens are in {}", pictures.display());
+    assert_eq!(undos, [0, 0, 0, 0, 0, 1, 1, 1, 1, 1], "five actions were undone, and redone");
 }

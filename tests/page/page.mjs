@@ -156,6 +156,22 @@ try {
   await row("Cleo").waitFor({ state: "detached" });
   await page.getByText("1 have left").waitFor();
 
+  // A vandal is kicked: what they drew is undone, and that is taken back.
+  await press("Kick", row("Vandal"));
+  await press("Kick", dialog);
+  await dialog.getByText("7 actions can be undone").waitFor();
+  await dialog.getByLabel("How many of the newest actions").fill("5");
+  await look("undo-after-kick");
+  await press("Undo", dialog);
+  await said("5 actions of Vandal undone, 2 more can be.");
+  const drawn = section("Undo").getByRole("row").filter({ has: page.getByRole("cell", { name: "Vandal", exact: true }) });
+  await drawn.getByRole("button", { name: "Redo 5 of Vandal" }).waitFor();
+  await drawn.getByText("has left").waitFor();
+  await look("undo");
+  await press("Redo 5 of Vandal", drawn);
+  await said("5 actions of Vandal redone.");
+  await drawn.getByRole("button", { name: "Undo of Vandal" }).waitFor();
+
   // Users.
   await screen("Users");
   await page.getByRole("cell", { name: "Ada" }).waitFor();

@@ -18,7 +18,7 @@ use crate::rules::login::LookupAnswer;
 use crate::rules::rng::Rng;
 use crate::rules::session::ListingUpdate;
 use crate::rules::session::persistence::stored_description;
-use crate::rules::session::{Cx, Effect, Refusal};
+use crate::rules::session::{Cx, Effect, Refusal, Rollback};
 use crate::rules::template::{Messages, Template};
 use crate::rules::time::Timestamp;
 use crate::storage::session_dir::{LoadError, LoadedSession};
@@ -123,15 +123,20 @@ impl Server {
 
     fn load(&mut self, id: String, rest: Suspended, ctx: &mut Context<Self>) {
         let Some(session_dir) = self.parts.session_dir.clone() else { return self.session_ended(&id) };
-        let name = id.clone();
+        let (name, known) = (id.clone(), rest.clone());
         let is_traced = self.parts.trace.is_some();
         let loading = self.parts.blocking_pool.run(Job::FileIo, move || {
             let files = if is_traced { session_dir.files_of(&name) } else { Vec::new() };
-            session_dir.load(&name).map(|loaded| (loaded, files))
+            session_dir.load(&name).map(|loaded| {
+                let rollback = Rollback::of_stored(&loaded.session, &known);
+                (loaded, files, rollback)
+            })
         });
         ctx.spawn(loading.into_actor(self).map(move |loaded, server, ctx| {
             match loaded.unwrap_or_else(|| Err(LoadError::Journal(io::Error::other("reading it failed")))) {
-                Ok((loaded, files)) => server.loaded(&id, loaded, Origin::Loaded { rest, files }, ctx),
+                Ok((loaded, files, rollback)) => {
+                    server.loaded(&id, loaded, rollback, Origin::Loaded { rest, files }, ctx);
+                }
                 Err(error) => server.not_loaded(&id, rest, &error),
             }
             server.stopped_if_idle();
@@ -155,13 +160,21 @@ impl Server {
         }
     }
 
-    fn loaded(&mut self, id: &str, loaded: LoadedSession, origin: Origin, ctx: &mut Context<Self>) {
+    fn loaded(
+        &mut self,
+        id: &str,
+        loaded: LoadedSession,
+        rollback: Rollback,
+        origin: Origin,
+        ctx: &mut Context<Self>,
+    ) {
         let (now, mut rng) = (Timestamp::now(), seeded_rng());
         let mut cx = Cx::new(now, &mut rng);
         let shared = self.rules.shared.clone();
         let rest = if let Origin::Loaded { rest, .. } = &origin { Some(rest.clone()) } else { None };
         let LoadedSession { session, store } = loaded;
-        let machine = SessionMachine::restored(shared, session, rest, &mut cx);
+        let mut machine = SessionMachine::restored(shared, session, rest, &mut cx);
+        machine.adopt_rollback(rollback);
         emit(&cx.effects, id);
         if let Some(trace) = &self.parts.trace {
             trace.session(&machine, &rng, now, &self.rules.shared, origin);

@@ -3,9 +3,12 @@
 //! It stays on one worker thread.
 
 mod persist;
+mod rebuild;
+mod restore;
 mod sending;
 
 use std::collections::HashMap;
+use std::sync::Arc;
 use std::time::Duration;
 
 use actix::prelude::*;
@@ -31,6 +34,7 @@ use crate::rules::session::{BanExchange, OpwordCheck, SessionMachine, SessionSta
 use crate::rules::session::{FileDisposition, PasswordKind};
 use crate::rules::time::Timestamp;
 use crate::storage::recorder::Recording;
+use crate::storage::session_dir::SessionDir;
 use crate::storage::session_files::SessionFiles;
 use crate::trace::Trace;
 
@@ -100,6 +104,8 @@ pub struct Session {
     checks: Vec<PasswordCheck>,
     /// Operations for clients that wait for the next send, in order.
     outgoing: Vec<(ConnId, ClientOp)>,
+    /// Where it is stored; `None` for a session in memory only.
+    dir: Option<Arc<SessionDir>>,
     /// `None` while the blocking pool is writing them.
     store: Option<SessionFiles>,
     /// The blocking pool is writing; nothing is sent until it is done (write-ahead).
@@ -142,6 +148,7 @@ impl Session {
             members: HashMap::new(),
             checks: Vec::new(),
             outgoing: Vec::new(),
+            dir: store.as_ref().map(SessionFiles::dir),
             store,
             storing: false,
             send_again: false,
@@ -436,6 +443,7 @@ impl Handler<ToSession> for Session {
             ToSession::Unload => self.unload(ctx),
             ToSession::Stop => self.handle(ctx, Input::Stop),
             ToSession::Administer(request, answer) => self.check_and_administer(request, answer, ctx),
+            ToSession::Histories(request, answer) => self.histories(request, answer, ctx),
             ToSession::DescribeUsers(answer) => notify(answer, self.machine.users()),
         }
     }

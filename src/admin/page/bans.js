@@ -50,7 +50,7 @@ const addressFields = (ip = "") => [
   field("subnet", "Prefix length", { kind: "number", min: 0, max: 128, value: 0, help: "0: this address only; 24: 256 IPv4 addresses; 64: one IPv6 network, such as a home" }),
 ];
 
-/** Bans an address after a confirmation. */
+/** Bans an address after a confirmation. Returns whether it was banned. */
 export async function banAddress(ip, comment) {
   const output = el("div", { "aria-live": "polite" });
   const inner = [...addressFields(ip), output, ...common(false)];
@@ -59,9 +59,10 @@ export async function banAddress(ip, comment) {
     { action: "Ban", danger: true, fields: inner });
   preview(output.closest("form"), output);
   const answer = await answering;
-  if (!answer) return;
+  if (!answer) return false;
   await post("banlist", body(answer));
   say("Banned.");
+  return true;
 }
 
 export async function bans(content) {

@@ -5,6 +5,7 @@ import { get, getIfThere, post, put, remove, part } from "./api.js";
 import { follow, every } from "./live.js";
 import { end } from "./sessions.js";
 import { banAddress } from "./bans.js";
+import { drawGenerations, drawUndo, offerUndo } from "./undo.js";
 
 const DEFAULT_ARCHIVE = "default";
 
@@ -22,6 +23,8 @@ export async function session(content, signal, name) {
   const head = el("div");
   const facts = el("div", { class: "card" });
   const people = el("div");
+  const undoing = el("div");
+  const earlier = el("div");
   const picture = el("div");
   const invites = el("div");
   const listings = el("div");
@@ -71,9 +74,11 @@ export async function session(content, signal, name) {
           act("Kick", async () => {
             const answer = await ask(`Kick ${u.name}?`, "The user is disconnected and may come back unless banned.", {
               action: "Kick", danger: true, fields: [field("message", "Message (100 bytes at most)")] });
-            if (answer) await remove(`${path}/${u.id}`, { message: answer.message ?? "" });
+            if (!answer) return;
+            await remove(`${path}/${u.id}`, { message: answer.message ?? "" });
+            await offerUndo(path, u.id);
           }, "danger"),
-          button("Ban", () => banAddress(u.ip, `${u.name} in ${now.title || now.id}`), "danger"))) },
+          act("Ban", async () => { if (await banAddress(u.ip, `${u.name} in ${now.title || now.id}`)) await offerUndo(path, u.id); }, "danger"))) },
       ], online, "Nobody is in the session."),
       gone.length ? el("details", {}, el("summary", {}, `${gone.length} have left`), table("Users who have left", [
         { title: "Id", num: true, cell: (u) => String(u.id) }, { title: "Name", cell: (u) => u.name },
@@ -122,7 +127,7 @@ export async function session(content, signal, name) {
     drawPeople();
     drawInvites();
     drawListings();
-    return drawPicture().catch(() => {});
+    return Promise.all([drawPicture(), drawUndo(undoing, path, locked, reload), drawGenerations(earlier, path, locked, reload)].map((drawn) => drawn.catch(() => {})));
   }
 
   const archive = now.archive === null ? DEFAULT_ARCHIVE : String(now.archive);
@@ -187,6 +192,8 @@ export async function session(content, signal, name) {
   fill(content, head,
     el("div", { class: "columns" }, el("div", {}, el("h2", {}, "About"), facts), section("Thumbnail", picture)),
     section("Users", people),
+    section("Undo", undoing),
+    section("Before resets", earlier),
     section("Chat", chat(path, signal, locked), locked ? null : telling),
     locked ? null : section("Settings of the session", conf),
     locked ? null : section("Passwords", secrets),

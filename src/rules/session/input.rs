@@ -8,7 +8,7 @@ use super::ListingUpdate;
 use super::admin::AdminRequest;
 use super::effects::{ConnId, Cx, Effect, OpwordCheck};
 use super::member::{AuthenticatedClient, JoinRequest};
-use super::{ServerSettings, SessionMachine};
+use super::{RestoreRequest, ServerSettings, SessionMachine};
 use crate::log::LogUser;
 use crate::rules::batch::Batch;
 use crate::rules::session::PasswordKind;
@@ -57,6 +57,8 @@ pub enum Input {
     Expire,
     /// A request of the admin API.
     Administer(AdminRequest),
+    /// An earlier history was read, to go back to it.
+    Restore(Box<RestoreRequest>),
     /// Writing to disk failed, with the reason.
     StoringFailed(String),
     /// Writing to disk works again.
@@ -100,6 +102,10 @@ impl SessionMachine {
             Input::Expire => self.expire(cx),
             Input::Administer(request) => {
                 let answer = self.administer(request, cx);
+                cx.push(Effect::Answer(answer));
+            }
+            Input::Restore(request) => {
+                let answer = self.restore(*request, cx);
                 cx.push(Effect::Answer(answer));
             }
             Input::StoringFailed(error) => self.storing_failed(&error, cx),

@@ -153,7 +153,7 @@ impl SessionMachine {
     }
 
     /// Side effects of frames that entered the history.
-    fn appended(&mut self, bytes: &[u8], cx: &mut Cx<'_>) {
+    pub(super) fn appended(&mut self, bytes: &[u8], cx: &mut Cx<'_>) {
         self.keep_for_recording(bytes);
         if self.state == SessionState::Initialization
             && let index = self.history.last_index()

@@ -25,7 +25,9 @@ mod password_attempts;
 mod password_verifier;
 pub mod persistence;
 mod reset;
+mod restore;
 mod roles;
+mod rollback;
 mod roster;
 mod settings;
 mod snapshot;
@@ -59,9 +61,11 @@ use member::{FaultVerdict, PastUser};
 use password_attempts::PasswordAttempts;
 use password_verifier::PasswordVerifier;
 use persistence::PersistedFields;
+pub use restore::{ReadSoFar, RestoreRequest};
+pub use rollback::{Rollback, UndoRequest};
 use roster::{MemberKey, Roster};
 use streamed_reset::StagedReset;
-pub use write_batch::{FileDisposition, PasswordKind, WriteBatch};
+pub use write_batch::{FileDisposition, KeepGenerations, PasswordKind, WriteBatch};
 
 use crate::config::{ServerSettings, Settings};
 use crate::history::History;
@@ -154,6 +158,7 @@ pub struct SessionMachine {
     uploader: Option<u8>,
     image: ResetImage,
     autoreset: AutoResetState,
+    rollback: Rollback,
     staged: Option<StagedReset>,
     /// Reader offsets have been set for the present input.
     reader_offsets_known: bool,
@@ -219,6 +224,7 @@ impl SessionMachine {
         now: Timestamp,
     ) -> Self {
         let settings = &shared.settings;
+        let rollback = Rollback::new(protocol.layout());
         let mut machine = Self {
             id,
             alias,
@@ -244,6 +250,7 @@ impl SessionMachine {
             uploader: None,
             image: ResetImage::default(),
             autoreset: AutoResetState::default(),
+            rollback,
             staged: None,
             reader_offsets_known: false,
             bans: BanList::default(),
@@ -525,6 +532,7 @@ impl SessionMachine {
             return;
         }
         self.expire_chat(cx);
+        self.follow_history();
         let settings = &self.shared.settings;
         let since = |ms: u64| cx.now.monotonic_ms.saturating_sub(ms);
         let last_event = self.last_event.monotonic_ms;

@@ -25,7 +25,7 @@ use crate::metrics::METRICS;
 use crate::rules::journal::Entry;
 use crate::rules::metadata::{FIRST_CATCHUP_KEY, Metadata, SessionSummary};
 use crate::rules::password;
-use crate::rules::session::{FileDisposition, PasswordKind, WriteBatch};
+use crate::rules::session::{FileDisposition, KeepGenerations, PasswordKind, WriteBatch};
 use crate::rules::template::{Messages, Template};
 use crate::rules::time::Timestamp;
 
@@ -67,7 +67,7 @@ impl Default for PersistedFields {
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Suspended {
     start_id: i64,
-    first_index: i64,
+    pub(super) first_index: i64,
     reset_base: Option<u64>,
     started: Timestamp,
     last_event: Timestamp,
@@ -265,6 +265,7 @@ impl SessionMachine {
             work.journal = self.changed_values();
             work.history = self.history.unstored();
             work.archive = self.archives();
+            work.keep = self.keep_generations();
         }
         let changes =
             [self.accounts.take_changes(), self.bans.take_changes(), self.invites.take_changes()].concat();
@@ -315,6 +316,12 @@ impl SessionMachine {
     /// Whether obsolete files are archived instead of deleted.
     fn archives(&self) -> bool {
         self.archive.unwrap_or(self.shared.settings.archive)
+    }
+
+    /// How many histories that resets replace are kept.
+    fn keep_generations(&self) -> KeepGenerations {
+        let settings = &self.shared.settings;
+        KeepGenerations { count: settings.keep_generations.0, min_free: settings.disk_space_alarm }
     }
 
     /// What to do with the files when the session has ended.

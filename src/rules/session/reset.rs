@@ -81,6 +81,11 @@ impl SessionMachine {
             self.notice(true, "resetfailed", "Session reset failed!".into(), &[], "failed", cx);
             return;
         }
+        self.announce_new_history(cx);
+    }
+
+    /// The history has been replaced: everybody is sent the new one.
+    pub(super) fn announce_new_history(&mut self, cx: &mut Cx<'_>) {
         self.staged = None;
         self.recording_due = self.is_recorded;
         self.recorded.clear();

@@ -28,6 +28,8 @@ pub struct WriteBatch {
     pub picture: Option<Option<Bytes>>,
     /// Old files are archived instead of deleted.
     pub archive: bool,
+    /// How many histories that resets replace are kept.
+    pub keep: KeepGenerations,
     /// Entries are missing because too many were waiting: the journal must be rewritten from a snapshot.
     pub incomplete: bool,
     /// All entries of the current state, for rewriting the journal. Required with a new history file; see
@@ -52,6 +54,15 @@ impl WriteBatch {
             && self.picture.is_none()
             && self.snapshot.is_none()
     }
+}
+
+/// How many earlier histories (generations) of a session are kept.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct KeepGenerations {
+    /// Maximum number; 0 keeps none.
+    pub count: u32,
+    /// None are kept while the disk has less free space than this, in bytes.
+    pub min_free: u64,
 }
 
 /// What to do with the files of a session that ends.

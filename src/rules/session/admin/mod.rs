@@ -16,7 +16,7 @@ pub(super) use chat::AdminChat;
 use super::broadcasts::List;
 use super::member::{AuthenticatedClient, Member, ResetRole};
 use super::thumbnail::{NotAsked, PictureWish};
-use super::{ConnId, Cx, DisconnectReason, SessionMachine, SessionState};
+use super::{ConnId, Cx, DisconnectReason, SessionMachine, SessionState, UndoRequest};
 use crate::log::{Level, Topic};
 use crate::rules::time::{Timestamp, iso_of};
 
@@ -97,6 +97,10 @@ pub enum AdminRequest {
     Say(String, u64),
     /// Leaves the chat with a last message (empty for none), then reads from an offset on.
     LeaveChat(String, u64),
+    /// The people of the history, with what can be undone of each.
+    People,
+    /// Undoes or redoes what somebody drew.
+    Undo(UndoRequest),
 }
 
 /// Error of an admin operation.
@@ -253,6 +257,8 @@ impl SessionMachine {
             AdminRequest::ReadChat(offset) => self.read_chat(offset, cx.now),
             AdminRequest::Say(message, offset) => self.say(&message, offset, cx),
             AdminRequest::LeaveChat(message, offset) => self.leave_chat(&message, offset, cx),
+            AdminRequest::People => self.people(),
+            AdminRequest::Undo(request) => self.undo_person(&request, cx),
         }
     }
 

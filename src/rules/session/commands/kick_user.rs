@@ -42,7 +42,7 @@ impl SessionMachine {
             return Err("cannot kick trusted users".into());
         }
         let (by, banner) = (kicker.name().to_owned(), kicker.client.identity.clone());
-        let (identity, user) = (victim.client.identity.clone(), victim.log_user());
+        let (identity, user, id) = (victim.client.identity.clone(), victim.log_user(), victim.id);
         let known = ban && self.bans.matches(&identity).is_some();
         let banned = ban && !known && self.bans.add(&identity, &by, &banner);
         if banned {
@@ -54,6 +54,7 @@ impl SessionMachine {
         if !ban || known {
             self.announce_removal("kick", &identity.name, &by, cx);
         }
+        self.offer_undo(id, cx);
         match (known, ban && !banned) {
             (true, _) => Err(format!("{} is already banned.", identity.name).into()),
             (false, true) => Err(format!("Error banning {}.", identity.name).into()),
@@ -78,6 +79,7 @@ impl SessionMachine {
         self.note_about(user, Level::Info, Topic::Ban, format!("Banned by {by}"), cx);
         self.send_list(List::Bans, cx);
         self.announce_removal("ban", name, &by, cx);
+        self.offer_undo(id, cx);
         Ok(())
     }
 

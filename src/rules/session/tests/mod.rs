@@ -7,6 +7,7 @@ mod lists;
 mod misuse;
 mod model;
 mod resets;
+mod rollback;
 mod settings;
 mod stored;
 mod stream;

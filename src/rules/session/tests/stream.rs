@@ -16,7 +16,7 @@ pub(super) fn stream(data: &[u8]) -> Frame {
 }
 
 /// A session in which A was asked for a streamed reset; returns the correlator.
-fn asked() -> (Table, String) {
+pub(super) fn asked() -> (Table, String) {
     let mut settings = Settings::default();
     settings.set("autoResetThreshold", "2kb").unwrap();
     let mut table = Table::running(settings);

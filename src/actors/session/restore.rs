@@ -1,0 +1,123 @@
+//! Going back to an earlier history: reading it on the blocking pool, and putting it in place.
+
+use std::sync::Arc;
+
+use actix::prelude::*;
+use serde_json::{Value, json};
+
+use super::{Session, rebuild};
+use crate::actors::messages::{Answer, HistoryRequest, notify};
+use crate::blocking::Job;
+use crate::rules::session::RestoreRequest;
+use crate::rules::session::admin::{AdminAnswer, AdminError};
+use crate::rules::session::input::Input;
+use crate::rules::time::{Timestamp, iso_of};
+use crate::rules::undo::restored_image::RestoredImage;
+use crate::storage::generations::Generation;
+use crate::storage::session_dir::{LoadError, SessionDir};
+
+fn unreadable(error: &LoadError) -> AdminError {
+    match error {
+        LoadError::NoFile => AdminError::not_found(),
+        error => AdminError::new(500, format!("The earlier history cannot be read: {error}")),
+    }
+}
+
+fn generations(dir: &SessionDir, id: &str) -> AdminAnswer {
+    let generations = dir.generations(id).map_err(|error| unreadable(&error))?;
+    let value = |g: &Generation| json!({"generation": g.number, "size": g.size, "until": iso_of(g.until_ms)});
+    Ok(json!({"generations": generations.iter().map(value).collect::<Vec<Value>>(), "stored": true}))
+}
+
+/// Makes the image of a generation, or of the newest one.
+fn image_of(dir: &SessionDir, id: &str, number: Option<u32>) -> Result<(u32, RestoredImage), AdminError> {
+    let newest = || dir.generations(id).map(|list| list.first().map(|generation| generation.number));
+    let number = match number {
+        Some(number) => Some(number),
+        None => newest().map_err(|error| unreadable(&error))?,
+    };
+    let number = number.ok_or_else(AdminError::not_found)?;
+    let content = dir.read_generation(id, number).map_err(|error| unreadable(&error))?;
+    Ok((number, RestoredImage::new(&content.bytes, content.protocol.layout())))
+}
+
+fn busy() -> AdminError {
+    AdminError::new(503, "The server is too busy")
+}
+
+impl Session {
+    /// Answers a request for another history.
+    pub(super) fn histories(
+        &mut self,
+        request: HistoryRequest,
+        answer: Answer<AdminAnswer>,
+        ctx: &mut Context<Self>,
+    ) {
+        if self.ended {
+            return notify(answer, Err(AdminError::not_found()));
+        }
+        match request {
+            HistoryRequest::ListGenerations => match self.stored_in() {
+                Ok((dir, id)) => self.run(move || generations(&dir, &id), answer, ctx, |_, listed, _| listed),
+                Err(_) => notify(answer, Ok(json!({"generations": [], "stored": false}))),
+            },
+            HistoryRequest::GoBack { generation, by } => match self.stored_in() {
+                Ok((dir, id)) => {
+                    let read = move || image_of(&dir, &id, generation);
+                    self.run(read, answer, ctx, |session, read, ctx| session.go_back(read?, by, ctx));
+                }
+                Err(error) => notify(answer, Err(error)),
+            },
+            HistoryRequest::ListEverybody => {
+                let pieces = self.pieces();
+                self.run(move || rebuild::everybody(&pieces), answer, ctx, |_, listed, _| listed);
+            }
+            HistoryRequest::RemovePerson(request) => {
+                let (pieces, by) = (self.pieces(), request.by.clone());
+                let made = move || rebuild::rebuild(&pieces, &request);
+                self.run(made, answer, ctx, |session, made, ctx| session.rebuilt(made?, by, ctx));
+            }
+        }
+    }
+
+    /// Does the work on the blocking pool, and what follows from it here.
+    fn run<T: Send + 'static>(
+        &mut self,
+        work: impl FnOnce() -> Result<T, AdminError> + Send + 'static,
+        answer: Answer<AdminAnswer>,
+        ctx: &mut Context<Self>,
+        finish: impl FnOnce(&mut Session, Result<T, AdminError>, &mut Context<Session>) -> AdminAnswer + 'static,
+    ) {
+        let done = self.blocking_pool.run(Job::FileIo, work);
+        ctx.spawn(done.into_actor(self).map(move |done, session, ctx| {
+            let done = done.unwrap_or_else(|| Err(busy()));
+            let done = if session.ended { Err(AdminError::not_found()) } else { done };
+            notify(answer, finish(session, done, ctx));
+        }));
+    }
+
+    /// Directory and id, if the session is stored.
+    fn stored_in(&self) -> Result<(Arc<SessionDir>, String), AdminError> {
+        let text = "The session is not stored, so there are no earlier histories";
+        let dir = self.dir.clone().ok_or_else(|| AdminError::new(409, text))?;
+        Ok((dir, self.machine.id().to_owned()))
+    }
+
+    fn go_back(
+        &mut self,
+        (number, image): (u32, RestoredImage),
+        by: String,
+        ctx: &mut Context<Self>,
+    ) -> AdminAnswer {
+        let what = format!("Went back to generation {number}");
+        self.put_in_place(RestoreRequest { image, what, read: None, by }, ctx)
+    }
+
+    /// Makes the reset.
+    pub(super) fn put_in_place(&mut self, request: RestoreRequest, ctx: &mut Context<Self>) -> AdminAnswer {
+        let now = Timestamp::now();
+        let effects = self.effects_of(Input::Restore(Box::new(request)), now);
+        let answer = self.perform(effects, now, ctx);
+        answer.unwrap_or_else(|| Err(AdminError::not_found()))
+    }
+}

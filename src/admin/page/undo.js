@@ -1,0 +1,104 @@
+// Undoing what somebody drew in a session, also of people who have left.
+
+import { el, fill, button, field, table, tag, say, ask, bytes, time } from "./dom.js";
+import { get, post } from "./api.js";
+
+const actions = (count) => `${count} ${count === 1 ? "action" : "actions"}`;
+
+/** Asks how many actions of a person to undo, and does it. Returns whether something was undone. */
+export async function undo(path, person) {
+  const answer = await ask(`Undo what ${person.name || "somebody"} drew?`,
+    `${actions(person.undoable)} can be undone, newest first. Everybody in the session sees it at once. Redo takes it back, as long as they do not draw on.`,
+    { action: "Undo", danger: true, fields: [
+      field("count", "How many of the newest actions", { kind: "number", min: 1, max: person.undoable, value: person.undoable, required: true })] });
+  if (!answer) return false;
+  const done = await post(`${path}/undo`, { person: person.person, name: person.name, count: answer.count });
+  say(`${actions(done.count)} of ${person.name} undone, ${done.left} more can be.`);
+  return true;
+}
+
+async function redo(path, person) {
+  const done = await post(`${path}/undo`, { person: person.person, name: person.name, redo: true });
+  say(`${actions(done.count)} of ${person.name} redone.`);
+}
+
+/** After a kick or ban: offers to undo what that person drew, if anything can be. */
+export async function offerUndo(path, id) {
+  const { people } = await get(`${path}/people`);
+  const person = people.filter((p) => p.id === id && p.undoable > 0).at(-1);
+  return person ? undo(path, person) : false;
+}
+
+/** Says what removing everything of a person means, and does it after a confirmation. */
+async function removeAll(path, person) {
+  const name = person.name || `user ${person.id}`;
+  const { report: r, stored } = await post(`${path}/remove`, { person: person.person, name: person.name, dryRun: true });
+  const facts = [
+    `Removes ${actions(r.actions)} (${bytes(r.bytes)}) of ${name} since the last reset, as if they had never been drawn.`,
+    r.layersBack ? `Brings back ${r.layersBack} deleted layers.` : null,
+    r.layersKept ? `Keeps ${r.layersKept} of their layers, on which others have drawn.` : null,
+    r.resizesKept ? `Keeps ${r.resizesKept} changes of the canvas size.` : null,
+    r.withoutEffect ? `${r.withoutEffect} later commands of others will do nothing.` : null,
+    "Colours that others picked or smudged from it stay. Redo of everybody is lost, and everybody reloads the canvas.",
+    stored ? "It can be taken back under \"Before resets\"." : "It cannot be taken back, because the session is not stored.",
+  ];
+  const answer = await ask(`Remove everything of ${name}?`, facts.filter(Boolean).join(" "), { action: "Remove", danger: true });
+  if (!answer) return;
+  const done = await post(`${path}/remove`, { person: person.person, name: person.name });
+  say(`Removed ${actions(done.report.actions)} of ${name}.`);
+}
+
+/** Lists that show everybody since the last reset, over redrawing. */
+const showsEverybody = new WeakSet();
+
+/** Everybody since the last reset, to remove what somebody drew long ago. */
+async function drawEverybody(element, path, reload) {
+  const { people } = await get(`${path}/everybody`);
+  const back = button("Back to the newest actions", async () => { showsEverybody.delete(element); await reload(); }, "plain");
+  fill(element, back, table("Everybody since the last reset", [
+    { title: "Name", cell: (p) => p.name || `user ${p.id}` },
+    { title: "Flags", cell: (p) => el("span", {}, [p.auth && "account", !p.online && "has left"].filter(Boolean).map(tag)) },
+    { title: "Actions", num: true, cell: (p) => String(p.actions) },
+    { title: "Remove", cell: (p) => (p.actions ? button(`Remove all of ${p.name || p.id}`, async () => { await removeAll(path, p); await reload(); }, "danger") : "") },
+  ], people, "Nobody was here."));
+}
+
+/** Draws the list of people. */
+export async function drawUndo(element, path, locked, reload) {
+  if (showsEverybody.has(element)) return drawEverybody(element, path, reload);
+  const { people, undoDepth, canvasLocked } = await get(`${path}/people`);
+  const act = (text, what, kind) => button(text, async () => { await what(); await reload(); }, kind);
+  return fill(element,
+    el("p", { class: "soft" }, `Also of people who have left. The newest ${undoDepth} actions of everybody together can be undone.`,
+      canvasLocked ? " The canvas is locked; it is unlocked for the moment of the undo." : ""),
+    table("Who drew", [
+      { title: "Name", cell: (p) => p.name || `user ${p.id}` },
+      { title: "Flags", cell: (p) => el("span", {}, [p.auth && "account", !p.online && "has left"].filter(Boolean).map(tag)) },
+      { title: "Actions", num: true, cell: (p) => String(p.actions) },
+      { title: "Can be undone", num: true, cell: (p) => String(p.undoable) },
+      { title: "Undo", cell: (p) => (locked ? "" : el("div", { class: "row" },
+        p.undoable ? act(`Undo of ${p.name || p.id}`, () => undo(path, p), "danger") : el("span", { class: "soft" }, p.actions ? p.reason : ""),
+        p.redoable ? act(`Redo ${p.redoable} of ${p.name || p.id}`, () => redo(path, p), "plain") : null)) },
+    ], people.filter((p) => p.actions), "Nobody has drawn since the last reset."),
+    locked ? null : el("div", { class: "row" }, button("Remove everything of somebody\u2026", () => { showsEverybody.add(element); return drawEverybody(element, path, reload); }, "plain")));
+}
+
+/** Draws the list of earlier histories. */
+export async function drawGenerations(element, path, locked, reload) {
+  const { generations, stored } = await get(`${path}/generations`);
+  if (!stored) return fill(element, el("p", { class: "soft" }, "The session is not stored, so there are none."));
+  const goBack = async (g) => {
+    const answer = await ask("Go back to before the reset?", `The canvas becomes what it was when a reset replaced it at ${g.until}. What was drawn since then goes, but is kept as the newest earlier history, so that you can return to it. Everybody in the session reloads ${bytes(g.size)}.`,
+      { action: "Go back", danger: true });
+    if (!answer) return;
+    const done = await post(`${path}/restore`, { generation: g.generation });
+    say(`Went back, ${bytes(done.size)}.`);
+    await reload();
+  };
+  return fill(element, table("Earlier histories", [
+    { title: "Number", num: true, cell: (g) => String(g.generation) },
+    { title: "Replaced by a reset", cell: (g) => time(g.until) },
+    { title: "Size", num: true, cell: (g) => bytes(g.size) },
+    { title: "Actions", cell: (g) => (locked ? "" : button("Go back", () => goBack(g), "danger")) },
+  ], generations, "There was no reset yet."));
+}

@@ -1,0 +1,116 @@
+//! Going back to an earlier history by a reset that the server makes. Source: docs/spec/session.md#going-back.
+
+use drawhall_protocol::Frame;
+use drawhall_protocol::frame::{FIRST_COMMAND, frames};
+use drawhall_protocol::message::{Join, Layout, Leave, Message, SessionOwner, TrustedUsers};
+use serde::{Deserialize, Serialize};
+use serde_json::json;
+
+use super::admin::{AdminAnswer, AdminError};
+use super::reset::human_size;
+use super::{Cx, Effect, Member, SessionMachine, SessionState};
+use crate::log::{Level, Topic};
+use crate::rules::undo::restored_image::{ImageBuilder, Present, RestoredImage};
+
+/// What was read of the present history to make an image: what follows is appended to it.
+#[derive(Debug, Clone, Copy, Serialize, Deserialize)]
+pub struct ReadSoFar {
+    /// Number of resets when it was read.
+    pub epoch: u64,
+    /// Offset behind the last message that was read.
+    pub end: i64,
+    /// User id whose messages are left out of what follows.
+    pub without: u8,
+}
+
+/// An earlier history to be put in place.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct RestoreRequest {
+    /// The image made from it.
+    pub image: RestoredImage,
+    /// What it is, for the log, such as "went back to generation 3".
+    pub what: String,
+    /// It was made from the present history.
+    pub read: Option<ReadSoFar>,
+    /// Who asks, for the log and the users.
+    pub by: String,
+}
+
+impl SessionMachine {
+    /// Puts an earlier history in place of the present one. Everybody is sent it like any reset.
+    pub(super) fn restore(&mut self, request: RestoreRequest, cx: &mut Cx<'_>) -> AdminAnswer {
+        if self.state != SessionState::Running {
+            return Err(AdminError::new(
+                409,
+                "The session is being reset or set up: try again when it is done",
+            ));
+        }
+        let RestoreRequest { mut image, what, read, by } = request;
+        if image.messages == 0 {
+            return Err(AdminError::new(409, "Not possible: there is nothing in it"));
+        }
+        if let Some(read) = read {
+            self.append_since(&mut image, read)?;
+        }
+        for frame in self.messages_of_now(&image) {
+            image.bytes.extend_from_slice(frame.as_bytes());
+            image.messages += 1;
+        }
+        let (size, before) = (image.bytes.len() as u64, self.history.size());
+        let text = format!(
+            "{by} is reverting the canvas to a previous state! Please wait, the session should be available again \
+             shortly\u{2026}"
+        );
+        if self.history.reset(&image.bytes, image.messages).is_err() {
+            return Err(AdminError::new(409, "Not possible: it exceeds the session's size limit"));
+        }
+        self.notice(true, "resetpreparepast", text, &[("name", &by)], "prepare", cx);
+        self.announce_new_history(cx);
+        let text = format!("{what} for {by} (size {} => {})", human_size(before), human_size(size));
+        self.note(Level::Info, Topic::Status, text, cx);
+        cx.push(Effect::NumbersChanged);
+        Ok(json!({"status": "ok", "size": size}))
+    }
+
+    /// Appends what was drawn since the present history was read. What undo would do there is the same as before.
+    fn append_since(&mut self, image: &mut RestoredImage, read: ReadSoFar) -> Result<(), AdminError> {
+        if self.history.epoch() != read.epoch || self.history.end() < read.end {
+            return Err(AdminError::new(409, "A reset came in between: try again"));
+        }
+        let mut builder = ImageBuilder::going_on(std::mem::take(image), self.protocol.layout());
+        let visited = self.history.visit_from(read.end, |bytes| {
+            for frame in frames(bytes) {
+                if frame.header.kind < FIRST_COMMAND || frame.header.user != read.without {
+                    builder.add(frame);
+                }
+            }
+        });
+        visited.map_err(|error| AdminError::new(500, format!("The history cannot be read: {error}")))?;
+        *image = builder.finish();
+        Ok(())
+    }
+
+    /// Messages that follow an earlier history: who has left and come since, and who is what now.
+    fn messages_of_now(&self, image: &RestoredImage) -> Vec<Frame> {
+        let seen = || self.members.iter().filter(|m| !m.is_ghost());
+        let stayed = |id: u8, then: &Present| seen().any(|m| m.id == id && is_same(m, then));
+        let left = image.present.iter().filter(|(id, then)| !stayed(**id, then));
+        let mut messages: Vec<Frame> =
+            left.filter_map(|(id, _)| Frame::new(Leave::TYPE, *id, &[]).ok()).collect();
+        let came = seen().filter(|m| !image.present.get(&m.id).is_some_and(|then| is_same(m, then)));
+        messages.extend(came.filter_map(|m| m.join_message(true)));
+        let ids = |is: fn(&Member) -> bool| {
+            self.members.iter().filter(|m| is(m)).map(|m| m.id).collect::<Vec<u8>>()
+        };
+        messages.extend(Frame::new(SessionOwner::TYPE, 0, &ids(Member::is_operator)).ok());
+        messages.extend(Frame::new(TrustedUsers::TYPE, 0, &ids(|m| m.trusted)).ok());
+        messages
+    }
+}
+
+/// Whether a member has joined under the same name and with the same flags.
+fn is_same(member: &Member, then: &Present) -> bool {
+    let join = member.join_message(false);
+    let join = join.and_then(|frame| Message::from_bytes(frame.as_bytes(), Layout::V4_25).ok());
+    matches!(join, Some((_, Message::Join(Join { name, flags, .. }))) if name == then.name && flags == then.flags)
+}

@@ -1,0 +1,211 @@
+//! Undo by the server: taking back what somebody drew, also when they have left.
+//!
+//! The server appends `Undo` messages for their user id, with user id 0, which clients obey like those of the user.
+//! What these would reach is known from an [`UndoMachine`] that follows the history. It is fed when somebody asks and
+//! every 15 seconds, not for each message: drawing costs nothing more. Source: docs/spec/session.md#undo-by-the-server.
+
+use std::io;
+
+use drawhall_protocol::frame::frames;
+use drawhall_protocol::message::{LayerACL, Layout, Message, Undo};
+use drawhall_protocol::reply::{Notice, ServerReply};
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+
+use super::admin::{AdminAnswer, AdminError};
+use super::persistence::{StoredSession, Suspended};
+use super::{Cx, SessionMachine, SessionState};
+use crate::history::History;
+use crate::log::{Level, LogUser, Topic};
+use crate::rules::undo::permissions::LOCKED;
+use crate::rules::undo::{Person, UndoMachine};
+
+/// A request to undo or redo actions of a person.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct UndoRequest {
+    /// The person, by the index in the list of people.
+    pub person: i64,
+    /// The person's name as the list had it: another one means that the list was outdated.
+    pub name: Option<String>,
+    /// How many of the newest actions that can be reached; `None` for all of them.
+    pub count: Option<usize>,
+    /// Redo what was undone.
+    pub redo: bool,
+    /// Who asks, for the log.
+    pub by: String,
+}
+
+/// Follows the history with an undo machine.
+///
+/// **Invariant:** the machine has got every message from `start` to `position` of the content with this `epoch`.
+#[derive(Debug)]
+pub struct Rollback {
+    machine: UndoMachine,
+    /// `None` before the first message.
+    epoch: Option<u64>,
+    start: i64,
+    position: i64,
+    /// Index of the next message.
+    index: i64,
+}
+
+impl Rollback {
+    pub(super) fn new(layout: Layout) -> Rollback {
+        Rollback { machine: UndoMachine::new(layout), epoch: None, start: 0, position: 0, index: 0 }
+    }
+
+    /// Reads the history of a stored session that is being loaded; blocks. If it cannot be read, that is tried again
+    /// when somebody asks.
+    pub fn of_stored(stored: &StoredSession, rest: &Suspended) -> Rollback {
+        let mut rollback = Rollback::new(stored.protocol.layout());
+        let mut history = History::restored(&stored.history, &stored.contents.index, rest.first_index);
+        let _ = rollback.follow(&mut history);
+        rollback
+    }
+
+    /// Reads what is new in the history. Blocks if that is in the file only.
+    fn follow(&mut self, history: &mut History) -> io::Result<&UndoMachine> {
+        let (epoch, start) = (Some(history.epoch()), history.start());
+        // A streamed reset replaces the beginning, and indices count from there.
+        if epoch != self.epoch || start != self.start {
+            self.machine = UndoMachine::new(self.machine.layout());
+            (self.epoch, self.position, self.index) = (epoch, start, history.first_index());
+        }
+        self.start = start;
+        let Rollback { machine, position, index, .. } = self;
+        history.visit_from(*position, |bytes| {
+            for frame in frames(bytes) {
+                machine.feed(frame, *index);
+                *index += 1;
+            }
+            *position += bytes.len() as i64;
+        })?;
+        Ok(&self.machine)
+    }
+}
+
+impl SessionMachine {
+    /// Uses what was read of the history while it was loaded.
+    pub fn adopt_rollback(&mut self, rollback: Rollback) {
+        self.rollback = rollback;
+    }
+
+    /// Reads what is new in the history, so that a request need not read much. An error will be met again there.
+    pub(super) fn follow_history(&mut self) {
+        let _ = self.rollback.follow(&mut self.history);
+    }
+
+    fn undo_machine(&mut self) -> Result<&UndoMachine, AdminError> {
+        let followed = self.rollback.follow(&mut self.history);
+        followed.map_err(|error| AdminError::new(500, format!("The history cannot be read: {error}")))
+    }
+
+    /// The people of the history: who is there, and who has left and drew something that can be reached.
+    pub(super) fn people(&mut self) -> AdminAnswer {
+        let machine = self.undo_machine()?;
+        let people: Vec<Value> =
+            machine.people().iter().map(|person| person_value(machine, person)).collect();
+        let depth = machine.points().depth();
+        Ok(
+            json!({"people": people, "undoDepth": depth, "canvasLocked": machine.permissions().canvas_locked()}),
+        )
+    }
+
+    /// Undoes or redoes the newest actions of a person.
+    pub(super) fn undo_person(&mut self, request: &UndoRequest, cx: &mut Cx<'_>) -> AdminAnswer {
+        if self.state != SessionState::Running {
+            return Err(AdminError::new(
+                409,
+                "The session is being reset or set up: try again when it is done",
+            ));
+        }
+        let layout = self.protocol.layout();
+        let machine = self.undo_machine()?;
+        let reachable =
+            if request.redo { machine.redoable(request.person) } else { machine.undoable(request.person) };
+        let reachable =
+            reachable.map_err(|reason| AdminError::new(409, format!("Not possible: {reason}")))?;
+        let person = machine.people().get(request.person).cloned().ok_or_else(AdminError::not_found)?;
+        if request.name.as_ref().is_some_and(|name| *name != person.name) {
+            return Err(AdminError::new(409, "The list of people is outdated: that is somebody else by now"));
+        }
+        let count = request.count.unwrap_or(reachable).min(reachable);
+        let is_locked = machine.permissions().canvas_locked();
+        let (bytes, messages) = undo_messages(person.user, count, request.redo, is_locked, layout)?;
+        let appended = self.history.append(&bytes, messages);
+        let appended = appended.or_else(|_| self.history.append_emergency(&bytes, messages));
+        appended.map_err(|_| AdminError::new(409, "Not possible: the session is out of space"))?;
+        self.appended(&bytes, cx);
+        let (did, actions) =
+            (if request.redo { "Redid" } else { "Undid" }, if count == 1 { "action" } else { "actions" });
+        let text = format!("{did} {count} {actions} of {} for {}", person.name, request.by);
+        let user = LogUser { id: person.user, address: None, name: person.name };
+        self.note_about(user, Level::Info, Topic::Status, text, cx);
+        Ok(json!({"status": "ok", "count": count, "left": reachable - count}))
+    }
+
+    /// Tells operators how many actions of somebody who was kicked or banned can still be undone.
+    pub(super) fn offer_undo(&mut self, user: u8, cx: &mut Cx<'_>) {
+        let Ok(machine) = self.undo_machine() else { return };
+        let Some(person) = machine.people().iter().filter(|person| person.user == user).last() else {
+            return;
+        };
+        let Ok(count) = machine.undoable(person.index) else { return };
+        let (name, actions) = (&person.name, if count == 1 { "action" } else { "actions" });
+        let message = format!(
+            "{count} {actions} of {name} can still be undone: one by one in the event log, or all at once by \
+             whoever runs this server."
+        );
+        let params = [("target".to_owned(), name.as_str().into()), ("count".to_owned(), count.into())];
+        let notice = Notice {
+            message,
+            key: "undopossible".into(),
+            params: params.into_iter().collect(),
+            reset: String::new(),
+        };
+        let Ok(frame) = ServerReply::Alert(notice).to_frame() else { return };
+        for member in self.members.iter().filter(|m| m.is_operator() && m.takes_direct(frame.as_bytes())) {
+            cx.direct(member.conn(), frame.as_bytes().to_vec());
+        }
+    }
+}
+
+/// A person, for the admin API.
+fn person_value(machine: &UndoMachine, person: &Person) -> Value {
+    let undoable = machine.undoable(person.index);
+    let redoable = machine.redoable(person.index).unwrap_or(0);
+    let reason = undoable.as_ref().err().map_or(String::new(), ToString::to_string);
+    json!({
+        "person": person.index,
+        "id": person.user,
+        "name": person.name,
+        "auth": person.account,
+        "online": person.left.is_none(),
+        "actions": person.actions,
+        "undoable": undoable.unwrap_or(0),
+        "redoable": redoable,
+        "reason": reason,
+    })
+}
+
+/// Messages that undo or redo a user's newest actions. Clients ignore commands of everybody, the server included,
+/// while the canvas is locked, so it is unlocked for them.
+fn undo_messages(
+    user: u8,
+    count: usize,
+    redo: bool,
+    is_locked: bool,
+    layout: Layout,
+) -> Result<(Vec<u8>, u64), AdminError> {
+    let lock = |flags| Message::from(LayerACL { id: 0, flags, exclusive: Vec::new() });
+    let undo = Message::from(Undo { override_user: user, redo });
+    let mut messages: Vec<Message> = is_locked.then(|| lock(0)).into_iter().collect();
+    messages.extend(std::iter::repeat_n(undo, count));
+    messages.extend(is_locked.then(|| lock(LOCKED)));
+    let mut bytes = Vec::new();
+    for message in &messages {
+        let frame = message.to_frame(0, layout).map_err(|error| AdminError::new(500, error.to_string()))?;
+        bytes.extend_from_slice(frame.as_bytes());
+    }
+    Ok((bytes, messages.len() as u64))
+}

@@ -1,0 +1,224 @@
+use super::stream::{asked, stream, zlib};
+use super::*;
+use crate::rules::session::admin::{AdminAnswer, AdminRequest};
+use crate::rules::session::persistence::Suspended;
+use crate::storage::session_dir::SessionDir;
+
+const UNDO: u8 = 255;
+const LAYER_ACL: u8 = 69;
+
+/// Actions of a user: an undo point and a stroke each.
+fn draw(table: &mut Table, conn: ConnId, actions: usize) {
+    for _ in 0..actions {
+        table.send(conn, &[Frame::new(128, 0, &[]).unwrap(), dab(20)]);
+    }
+}
+
+impl Table {
+    fn ask(&mut self, request: AdminRequest) -> AdminAnswer {
+        let mut answer = None;
+        self.act(|machine, cx| answer = Some(machine.administer(request, cx)));
+        answer.unwrap()
+    }
+
+    fn person(&mut self, name: &str) -> Value {
+        let list = self.ask(AdminRequest::People).unwrap();
+        let people = list["people"].as_array().unwrap();
+        people.iter().rfind(|person| person["name"] == name).cloned().unwrap_or_default()
+    }
+
+    fn reachable(&mut self, name: &str) -> (u64, u64) {
+        let person = self.person(name);
+        (person["undoable"].as_u64().unwrap_or(0), person["redoable"].as_u64().unwrap_or(0))
+    }
+
+    fn undo(&mut self, name: &str, count: Option<usize>, redo: bool) -> Result<(u64, u64), String> {
+        let person = self.person(name)["person"].as_i64().unwrap_or(-1);
+        let by = "the server administrator".into();
+        let request = UndoRequest { person, name: Some(name.into()), count, redo, by };
+        let answer = self.ask(AdminRequest::Undo(request)).map_err(|error| error.message)?;
+        Ok((answer["count"].as_u64().unwrap(), answer["left"].as_u64().unwrap()))
+    }
+}
+
+#[test]
+fn the_last_actions_of_somebody_who_left_are_undone_for_everybody() {
+    let mut table = Table::of_three();
+    draw(&mut table, B, 6);
+    table.leave(B);
+    draw(&mut table, C, 2);
+    table.forget();
+    assert_eq!(table.reachable("B"), (6, 0));
+    assert_eq!(table.undo("B", Some(5), false), Ok((5, 1)));
+    let undo = (UNDO, 0, vec![2, 0]);
+    assert_eq!(table.seat(A).history, vec![undo.clone(); 5]);
+    assert_eq!(table.seat(C).history, vec![undo; 5]);
+    assert_eq!((table.reachable("B"), table.reachable("C")), ((1, 5), (2, 0)));
+}
+
+#[test]
+fn redo_takes_an_undo_back() {
+    let mut table = Table::of_three();
+    draw(&mut table, B, 3);
+    table.undo("B", None, false).unwrap();
+    table.forget();
+    assert_eq!(table.reachable("B"), (0, 3));
+    assert_eq!(table.undo("B", None, true), Ok((3, 0)));
+    assert_eq!(table.seat(A).history, vec![(UNDO, 0, vec![2, 1]); 3]);
+    assert_eq!(table.reachable("B"), (3, 0));
+    draw(&mut table, B, 1);
+    let error = table.undo("B", None, true).unwrap_err();
+    assert!(error.contains("they have drawn since"), "{error}");
+}
+
+#[test]
+fn an_id_that_somebody_else_draws_with_is_refused() {
+    let mut table = Table::of_three();
+    draw(&mut table, B, 2);
+    table.leave(B);
+    // All other ids have been used when this one is again.
+    for conn in 4..=254 {
+        table.join(client(conn, &format!("user {conn}")));
+        table.leave(conn);
+    }
+    table.join(client(256, "New"));
+    assert_eq!(table.seat(256).user, 2);
+    assert_eq!(table.reachable("B"), (2, 0), "the new one has not drawn yet");
+    draw(&mut table, 256, 1);
+    let error = table.undo("B", Some(1), false).unwrap_err();
+    assert!(error.contains("belongs to New"), "{error}");
+    assert_eq!(table.undo("New", None, false), Ok((1, 0)));
+}
+
+#[test]
+fn what_is_out_of_the_undo_depth_is_refused() {
+    let mut table = Table::of_three();
+    draw(&mut table, B, 1);
+    draw(&mut table, C, 30);
+    let error = table.undo("B", None, false).unwrap_err();
+    assert!(error.contains("among the newest 30"), "{error}");
+    table.undo("C", Some(2), false).unwrap();
+    assert!(table.undo("B", None, false).is_err(), "undone actions count for the depth");
+}
+
+#[test]
+fn a_locked_canvas_is_unlocked_for_the_undo() {
+    let mut table = Table::of_three();
+    draw(&mut table, B, 1);
+    table.send(A, &[Frame::new(LAYER_ACL, 0, &[0, 0, 0x80]).unwrap()]);
+    draw(&mut table, B, 1);
+    table.forget();
+    assert_eq!(table.ask(AdminRequest::People).unwrap()["canvasLocked"], true);
+    assert_eq!(table.undo("B", None, false), Ok((1, 0)), "clients ignored the second action");
+    let lock = |flags| (LAYER_ACL, 0, vec![0, 0, flags]);
+    assert_eq!(table.seat(C).history, [lock(0), (UNDO, 0, vec![2, 0]), lock(0x80)]);
+}
+
+#[test]
+fn an_outdated_list_of_people_is_refused() {
+    let mut table = Table::of_three();
+    draw(&mut table, B, 1);
+    let person = table.person("B")["person"].as_i64().unwrap();
+    let request = |person, name: &str| UndoRequest {
+        person,
+        name: Some(name.into()),
+        count: None,
+        redo: false,
+        by: String::new(),
+    };
+    assert_eq!(table.ask(AdminRequest::Undo(request(person, "C"))).unwrap_err().status, 409);
+    assert_eq!(table.ask(AdminRequest::Undo(request(999_999, "B"))).unwrap_err().status, 409);
+    assert!(table.ask(AdminRequest::Undo(request(person, "B"))).is_ok());
+}
+
+#[test]
+fn nothing_is_undone_during_a_reset() {
+    let mut table = Table::of_three();
+    draw(&mut table, B, 1);
+    table.command(A, "reset-session", json!([]), json!({}));
+    let error = table.undo("B", None, false).unwrap_err();
+    assert!(error.contains("being reset"), "{error}");
+    table.send(A, &[canvas()]);
+    table.command(A, "init-complete", json!([]), json!({}));
+    assert_eq!(table.reachable("B"), (0, 0), "a reset makes everything final");
+    draw(&mut table, B, 2);
+    assert_eq!(table.reachable("B"), (2, 0));
+}
+
+#[test]
+fn undo_works_when_the_session_is_full() {
+    let mut table = Table::of_three();
+    draw(&mut table, B, 1);
+    let size = table.machine.history().size();
+    table.machine.history().set_limit(size);
+    assert_eq!(table.undo("B", None, false), Ok((1, 0)));
+}
+
+#[test]
+fn each_undo_is_logged_with_who_asked() {
+    let mut table = Table::of_three();
+    draw(&mut table, B, 2);
+    table.forget();
+    table.undo("B", None, false).unwrap();
+    let log = table.replies(A, "log");
+    let text = log.last().unwrap().to_string();
+    assert!(text.contains("Undid 2 actions of B for the server administrator"), "{text}");
+}
+
+#[test]
+fn operators_are_told_after_a_kick_what_can_be_undone() {
+    let mut table = Table::of_three();
+    draw(&mut table, B, 4);
+    table.forget();
+    table.command(A, "kick-user", json!([2]), json!({}));
+    let alert = table.replies(A, "alert").pop().unwrap();
+    assert!(alert["message"].as_str().unwrap().starts_with("4 actions of B can still be undone"), "{alert}");
+    assert!(table.replies(C, "alert").is_empty(), "nobody else is told");
+    table.forget();
+    table.command(A, "kick-user", json!([2]), json!({"ban": true}));
+    assert_eq!(table.keys(A), ["ban", "undopossible"], "also after a ban of somebody who has left");
+    table.command(A, "kick-user", json!([3]), json!({}));
+    assert_eq!(table.keys(A), ["ban", "undopossible", "kick"], "not if there is nothing to undo");
+}
+
+#[test]
+fn the_history_is_followed_over_a_streamed_reset() {
+    for read_before in [true, false] {
+        let (mut table, correlator) = asked();
+        draw(&mut table, B, 2);
+        assert_eq!(table.reachable("B"), (2, 0));
+        table.command(A, "stream-reset-start", json!([correlator]), json!({}));
+        draw(&mut table, B, 3);
+        if read_before {
+            assert_eq!(table.reachable("B"), (3, 0), "it begins with a barrier");
+        }
+        table.send(A, &[stream(&zlib(canvas().as_bytes()))]);
+        table.command(A, "stream-reset-finish", json!([1]), json!({}));
+        assert_eq!(table.reachable("B"), (3, 0));
+        draw(&mut table, A, 1);
+        assert_eq!((table.reachable("B"), table.reachable("A")), ((3, 0), (1, 0)));
+        assert_eq!(table.undo("B", Some(1), false), Ok((1, 2)));
+    }
+}
+
+#[test]
+fn a_stored_session_knows_its_people_after_loading() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut table = Table::of_three();
+    table.machine.store();
+    draw(&mut table, B, 3);
+    let dir = SessionDir::open(folder.path(), std::time::Duration::from_secs(1)).unwrap();
+    let mut files = dir.create("id", ProtocolVersion::dp(4, 24, 0)).unwrap();
+    files.perform(table.machine.drain_writes());
+    drop(files);
+    let loaded = dir.load("id").unwrap();
+    let rest = Suspended::at_start(table.now, table.now.utc_ms, table.now.utc_ms);
+    let rollback = Rollback::of_stored(&loaded.session, &rest);
+    let mut cx = Cx::new(table.now, &mut table.rng);
+    table.machine = SessionMachine::restored(ServerSettings::default(), loaded.session, Some(rest), &mut cx);
+    table.machine.adopt_rollback(rollback);
+    table.seats.clear();
+    assert_eq!(table.reachable("B"), (3, 0));
+    assert_eq!(table.person("B")["online"], false, "nobody is there after loading");
+    assert_eq!(table.undo("B", Some(2), false), Ok((2, 1)));
+}

@@ -1,0 +1,398 @@
+//! Rebuilding a history without what one person drew: what is left out, and a report before anything happens.
+//!
+//! Clients replay the messages that are left, so what others have drawn over, moved or copied comes out as if that
+//! person had not drawn. Source: docs/spec/session.md#removing-a-person.
+
+use std::collections::BTreeSet;
+use std::io;
+
+use drawhall_protocol::Frame;
+use drawhall_protocol::frame::{FIRST_COMMAND, FrameRef};
+use drawhall_protocol::message::{
+    AnnotationCreate, AnnotationDelete, AnnotationEdit, AnnotationReshape, CanvasResize, Chat, Interval,
+    KeyFrameDelete, KeyFrameLayerAttributes, KeyFrameRetitle, KeyFrameSet, LaserTrail, LayerTreeCreate,
+    LayerTreeDelete, Layout, Message, MovePointer, ServerCommand, TrackCreate, TrackDelete, TrackRetitle,
+    Undo, UndoPoint,
+};
+use serde::Serialize;
+
+use super::people::Person;
+use super::restored_image::{ImageBuilder, RestoredImage};
+use super::scan::Scan;
+use super::{EntryState, targets};
+
+/// A history that can be read several times.
+pub trait Messages {
+    /// Calls `visit` with each message in order.
+    ///
+    /// # Errors
+    /// When it cannot be read.
+    fn visit(&self, visit: &mut dyn FnMut(FrameRef<'_>)) -> io::Result<()>;
+}
+
+impl Messages for [u8] {
+    fn visit(&self, visit: &mut dyn FnMut(FrameRef<'_>)) -> io::Result<()> {
+        drawhall_protocol::frame::frames(self).for_each(visit);
+        Ok(())
+    }
+}
+
+/// Why a history cannot be rebuilt.
+#[derive(Debug, thiserror::Error)]
+#[allow(missing_docs, reason = "the names say it")]
+pub enum RebuildError {
+    #[error("nobody joined at that place of the history: a reset came in between")]
+    NoSuchPerson,
+    #[error("they have drawn nothing since the last reset; what they drew before is part of the picture")]
+    NothingDrawn,
+    #[error("the history cannot be read: {0}")]
+    Io(#[from] io::Error),
+}
+
+/// What rebuilding would do, or has done.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Report {
+    /// Actions of the person that are on the canvas now.
+    pub actions: u64,
+    /// Messages of the person that are left out.
+    pub messages: u64,
+    /// Their size in bytes.
+    pub bytes: u64,
+    /// Layers that the person deleted or merged, and that come back.
+    pub layers_back: u64,
+    /// Layers that the person made, and that stay because others have used them.
+    pub layers_kept: u64,
+    /// Changes of the canvas size that stay because others have drawn since.
+    pub resizes_kept: u64,
+    /// Messages of others that will do nothing, because they name something of the person's that is gone.
+    pub without_effect: u64,
+}
+
+/// Which messages are left out, which are changed, and what that means.
+#[derive(Debug)]
+pub struct Plan {
+    layout: Layout,
+    /// For each message, whether it stays.
+    stays: Vec<bool>,
+    /// Messages that stay without their fill colour.
+    unfilled: BTreeSet<usize>,
+    /// What it means.
+    pub report: Report,
+    /// User id of the person.
+    pub user: u8,
+    /// Name of the person.
+    pub name: String,
+}
+
+/// Everybody in a history, in the order of joining, with the number of actions of each.
+///
+/// # Errors
+/// When it cannot be read.
+pub fn everybody(
+    history: &(impl Messages + ?Sized),
+    layout: Layout,
+    first_index: i64,
+) -> io::Result<Vec<Person>> {
+    let mut machine = super::UndoMachine::new(layout);
+    machine.remember_everybody();
+    let mut index = first_index;
+    history.visit(&mut |frame| {
+        machine.feed(frame, index);
+        index += 1;
+    })?;
+    Ok(machine.people().iter().cloned().collect())
+}
+
+/// What the first reading of a history tells.
+struct Reading {
+    scan: Scan,
+    /// For each message, whether it is the person's, from their first action on.
+    theirs: Vec<bool>,
+    user: u8,
+    name: String,
+}
+
+/// Resolves undo, with the person's own `Undo` messages left out: a vandal can undo others.
+fn read(
+    history: &(impl Messages + ?Sized),
+    layout: Layout,
+    first_index: i64,
+    person: i64,
+) -> Result<Reading, RebuildError> {
+    let mut scan = Scan::new(layout, first_index);
+    let (mut theirs, mut found, mut has_begun) = (Vec::new(), None, false);
+    history.visit(&mut |frame| {
+        let header = frame.header;
+        let holder = scan.machine().people().holder(header.user).filter(|holder| holder.index == person);
+        let is_theirs = holder.is_some();
+        if let Some(holder) = holder.filter(|_| found.is_none()) {
+            found = Some((holder.user, holder.name.clone()));
+        }
+        // What they uploaded as an image has no undo points: it belongs to everybody.
+        has_begun |= is_theirs && header.kind == UndoPoint::TYPE;
+        theirs.push(is_theirs && has_begun);
+        if is_theirs && has_begun && header.kind == Undo::TYPE {
+            scan.skip();
+        } else {
+            scan.feed(frame);
+        }
+    })?;
+    let (user, name) = found.ok_or(RebuildError::NoSuchPerson)?;
+    if !has_begun {
+        return Err(RebuildError::NothingDrawn);
+    }
+    Ok(Reading { scan, theirs, user, name })
+}
+
+impl Plan {
+    /// Plans to leave out what a person drew from their first action on. `person` is the index of their `Join`, in a
+    /// history whose first message has `first_index`.
+    ///
+    /// # Errors
+    /// When there is no such person, or it has drawn nothing.
+    pub fn new(
+        history: &(impl Messages + ?Sized),
+        layout: Layout,
+        first_index: i64,
+        person: i64,
+    ) -> Result<Plan, RebuildError> {
+        let Reading { scan, theirs, user, name } = read(history, layout, first_index, person)?;
+        let mut plan = Plan {
+            layout,
+            stays: vec![true; scan.messages() as usize],
+            unfilled: BTreeSet::new(),
+            report: Report::default(),
+            user,
+            name,
+        };
+        for entry in scan.entries() {
+            let number = entry.message as usize;
+            let is_done = entry.state == EntryState::Done;
+            plan.stays[number] = is_done;
+            let is_action = entry.kind == UndoPoint::TYPE && theirs[number];
+            plan.report.actions += u64::from(is_action && is_done);
+        }
+        drop(scan);
+        plan.leave_out(history, &theirs)?;
+        Ok(plan)
+    }
+
+    /// Decides on the person's messages, which needs to know what others have named.
+    fn leave_out(&mut self, history: &(impl Messages + ?Sized), theirs: &[bool]) -> Result<(), RebuildError> {
+        let mut seen = Seen::default();
+        let mut number = 0;
+        history.visit(&mut |frame| {
+            let is_theirs = theirs[number];
+            self.stays[number] &= !never_stays(frame.header.kind);
+            if is_theirs {
+                if leaves_with_them(frame.header.kind) {
+                    if self.stays[number] {
+                        seen.own(number, frame, self.layout);
+                    }
+                    self.stays[number] = false;
+                    self.report.messages += 1;
+                    self.report.bytes += frame.bytes.len() as u64;
+                }
+            } else if self.stays[number] {
+                seen.foreign(number, frame, self.layout);
+            }
+            number += 1;
+        })?;
+        self.report.layers_back = seen.deletions;
+        self.report.without_effect = seen.without_effect;
+        for created in &seen.created {
+            let copies = created.is_copy && seen.names_unknown_layer_of(self.user);
+            if seen.named.contains(&created.layer) || copies {
+                self.keep(created.number, created.len);
+                self.report.layers_kept += 1;
+                if !created.is_first {
+                    self.unfilled.insert(created.number);
+                }
+            }
+        }
+        for (number, len) in seen.resizes_to_keep() {
+            self.keep(number, len);
+            self.report.resizes_kept += 1;
+        }
+        Ok(())
+    }
+
+    fn keep(&mut self, number: usize, len: u64) {
+        self.stays[number] = true;
+        self.report.messages -= 1;
+        self.report.bytes -= len;
+    }
+
+    /// Makes the image of the history without them.
+    ///
+    /// # Errors
+    /// When the history cannot be read.
+    pub fn image(&self, history: &(impl Messages + ?Sized)) -> io::Result<RestoredImage> {
+        let mut builder = ImageBuilder::new(self.layout);
+        let mut number = 0;
+        history.visit(&mut |frame| {
+            // Chat stays here, because the builder looks for the last pin.
+            if self.stays.get(number).is_some_and(|stays| *stays) || frame.header.kind == Chat::TYPE {
+                match self.unfilled.contains(&number).then(|| without_fill(frame, self.layout)).flatten() {
+                    Some(changed) => {
+                        drawhall_protocol::frame::frames(changed.as_bytes())
+                            .for_each(|frame| builder.add(frame));
+                    }
+                    None => builder.add(frame),
+                }
+            }
+            number += 1;
+        })?;
+        Ok(builder.finish())
+    }
+}
+
+/// Messages that mean nothing in an image. Undo is resolved.
+fn never_stays(kind: u8) -> bool {
+    matches!(
+        kind,
+        ServerCommand::TYPE | Chat::TYPE | MovePointer::TYPE | LaserTrail::TYPE | Interval::TYPE | Undo::TYPE
+    )
+}
+
+/// Messages of the person that are left out. Permissions stay: the later commands of others were judged by them.
+fn leaves_with_them(kind: u8) -> bool {
+    kind >= FIRST_COMMAND
+}
+
+fn without_fill(frame: FrameRef<'_>, layout: Layout) -> Option<Frame> {
+    let Ok(Message::LayerTreeCreate(create)) = Message::from_frame(frame, layout) else { return None };
+    let create = LayerTreeCreate { fill: 0, ..create };
+    Message::from(create).to_frame(frame.header.user, layout).ok()
+}
+
+/// A layer that the person made.
+struct Created {
+    number: usize,
+    /// Size of the message in bytes.
+    len: u64,
+    layer: u32,
+    is_copy: bool,
+    /// There was no layer before.
+    is_first: bool,
+}
+
+/// A change of the canvas size by the person.
+struct Resize {
+    number: usize,
+    /// Size of the message in bytes.
+    len: u64,
+    sides: [i32; 4],
+    /// Others have drawn before the person's next one.
+    is_drawn_after: bool,
+}
+
+/// What the second reading has met.
+#[derive(Default)]
+struct Seen {
+    has_layer: bool,
+    created: Vec<Created>,
+    /// Layers that kept messages of others name.
+    named: BTreeSet<u32>,
+    /// The person's changes of the canvas size.
+    resizes: Vec<Resize>,
+    /// Number of the last kept command of others.
+    last_foreign: Option<usize>,
+    deletions: u64,
+    annotations: BTreeSet<u16>,
+    tracks: BTreeSet<u16>,
+    without_effect: u64,
+}
+
+fn first_u16(payload: &[u8]) -> Option<u16> {
+    payload.first_chunk().map(|bytes| u16::from_be_bytes(*bytes))
+}
+
+impl Seen {
+    /// A message of the person that is on the canvas.
+    fn own(&mut self, number: usize, frame: FrameRef<'_>, layout: Layout) {
+        let len = frame.bytes.len() as u64;
+        match frame.header.kind {
+            LayerTreeCreate::TYPE => {
+                if let Ok(Message::LayerTreeCreate(create)) = Message::from_frame(frame, layout) {
+                    let (layer, is_copy, is_first) = (create.id, create.source != 0, !self.has_layer);
+                    self.created.push(Created { number, len, layer, is_copy, is_first });
+                    self.has_layer = true;
+                }
+            }
+            LayerTreeDelete::TYPE => self.deletions += 1,
+            CanvasResize::TYPE => {
+                if let Ok(Message::CanvasResize(resize)) = Message::from_frame(frame, layout) {
+                    let sides = [resize.top, resize.right, resize.bottom, resize.left];
+                    self.resizes.push(Resize { number, len, sides, is_drawn_after: false });
+                }
+            }
+            AnnotationCreate::TYPE => self.annotations.extend(first_u16(frame.payload())),
+            TrackCreate::TYPE => self.tracks.extend(first_u16(frame.payload())),
+            _ => {}
+        }
+    }
+
+    /// A message of somebody else that stays.
+    fn foreign(&mut self, number: usize, frame: FrameRef<'_>, layout: Layout) {
+        let kind = frame.header.kind;
+        self.has_layer |= kind == LayerTreeCreate::TYPE;
+        if kind >= FIRST_COMMAND && kind != UndoPoint::TYPE {
+            self.last_foreign = Some(number);
+            if let Some(last) = self.resizes.last_mut() {
+                last.is_drawn_after = true;
+            }
+        }
+        if !self.created.is_empty() {
+            targets::layers(kind, frame.payload(), layout, |layer| {
+                self.named.insert(layer);
+            });
+        }
+        let named = first_u16(frame.payload());
+        let is_gone = |set: &BTreeSet<u16>| named.is_some_and(|id| set.contains(&id));
+        let names_gone = match kind {
+            AnnotationReshape::TYPE | AnnotationEdit::TYPE | AnnotationDelete::TYPE => {
+                is_gone(&self.annotations)
+            }
+            TrackRetitle::TYPE
+            | TrackDelete::TYPE
+            | KeyFrameSet::TYPE
+            | KeyFrameRetitle::TYPE
+            | KeyFrameLayerAttributes::TYPE
+            | KeyFrameDelete::TYPE => is_gone(&self.tracks),
+            _ => false,
+        };
+        self.without_effect += u64::from(names_gone);
+    }
+
+    /// Whether others name a layer of this user that no message has created: a part of a group that was copied.
+    fn names_unknown_layer_of(&self, user: u8) -> bool {
+        let is_created = |layer: &u32| self.created.iter().any(|created| created.layer == *layer);
+        self.named.iter().any(|layer| targets::owner(*layer) == user && !is_created(layer))
+    }
+
+    /// Changes of the canvas size that must stay: the coordinates of what others drew later are relative to it. One
+    /// that is reversed by the next before anybody draws goes with that one.
+    fn resizes_to_keep(&self) -> Vec<(usize, u64)> {
+        let mut keep = Vec::new();
+        let mut at = 0;
+        while let Some(resize) = self.resizes.get(at) {
+            let is_reversed = self.resizes.get(at + 1).is_some_and(|next| {
+                resize.sides.iter().zip(&next.sides).all(|(side, other)| side.checked_neg() == Some(*other))
+            });
+            if is_reversed && !resize.is_drawn_after {
+                at += 2;
+                continue;
+            }
+            if self.last_foreign.is_some_and(|last| last > resize.number) {
+                keep.push((resize.number, resize.len));
+            }
+            at += 1;
+        }
+        keep
+    }
+}
+
+#[cfg(test)]
+mod tests;
