@@ -59,32 +59,34 @@ pub enum Topic {
 }
 
 impl Topic {
+    /// All of them.
+    pub const ALL: [Topic; 21] = [
+        Topic::Join,
+        Topic::Leave,
+        Topic::Kick,
+        Topic::Ban,
+        Topic::Unban,
+        Topic::Op,
+        Topic::Deop,
+        Topic::Mute,
+        Topic::Unmute,
+        Topic::Trust,
+        Topic::Untrust,
+        Topic::BadData,
+        Topic::RuleBreak,
+        Topic::PubList,
+        Topic::Status,
+        Topic::ClientInfo,
+        Topic::ExtBan,
+        Topic::BanImpEx,
+        Topic::AdminChat,
+        Topic::Invite,
+        Topic::Report,
+    ];
+
     /// By the name that the database and the API use.
     pub fn parse(name: &str) -> Option<Topic> {
-        const ALL: [Topic; 21] = [
-            Topic::Join,
-            Topic::Leave,
-            Topic::Kick,
-            Topic::Ban,
-            Topic::Unban,
-            Topic::Op,
-            Topic::Deop,
-            Topic::Mute,
-            Topic::Unmute,
-            Topic::Trust,
-            Topic::Untrust,
-            Topic::BadData,
-            Topic::RuleBreak,
-            Topic::PubList,
-            Topic::Status,
-            Topic::ClientInfo,
-            Topic::ExtBan,
-            Topic::BanImpEx,
-            Topic::AdminChat,
-            Topic::Invite,
-            Topic::Report,
-        ];
-        ALL.into_iter().find(|topic| format!("{topic:?}") == name)
+        Self::ALL.into_iter().find(|topic| format!("{topic:?}") == name)
     }
 
     /// Whether only moderators may see it.

@@ -9,7 +9,8 @@ use drawhall_protocol::message::{Layout, UndoPoint};
 use libfuzzer_sys::fuzz_target;
 
 /// Types that mean something to the machine, and some others.
-const KINDS: &[u8] = &[32, 33, 34, 36, 37, 68, 69, 70, 74, 128, 128, 128, 140, 148, 177, 200, 255, 255, 0, 35];
+const KINDS: &[u8] =
+    &[32, 33, 34, 36, 37, 68, 69, 70, 74, 128, 128, 128, 140, 148, 177, 200, 255, 255, 0, 35];
 
 #[derive(Debug, Arbitrary)]
 struct Message {

@@ -11,15 +11,14 @@ use serde_json::json;
 use sha2::{Digest as _, Sha256};
 use subtle::ConstantTimeEq as _;
 
+use super::error::ApiError;
 use super::login::{Logins, VerifiedPasswords};
 use super::pages::Pages;
-use super::request::refuse;
 use crate::config::ip_range::IpRange;
-use crate::rules::session::admin::AdminError;
 use crate::rules::time::Timestamp;
 use crate::transport::origin::ANY;
 use crate::transport::trust::{ClientAddr, Trusted};
-use crate::web::password_limiter::{AttemptRefused, HttpPasswordLimiter, PasswordAttempt};
+use crate::web::password_limiter::{HttpPasswordLimiter, PasswordAttempt};
 use crate::web::{client_addr_of, forwarded_headers, peer_of};
 
 /// Paths of health checks, which need no login.
@@ -149,8 +148,8 @@ impl Access {
     ///
     /// # Errors
     /// 429 when the rate limit of the address is reached, or too many wait.
-    pub(super) async fn begin_attempt(&self, source: ClientAddr) -> Result<PasswordAttempt, AdminError> {
-        self.password_limiter.slow(source, Timestamp::now().monotonic_ms).await.map_err(too_many)
+    pub(super) async fn begin_attempt(&self, source: ClientAddr) -> Result<PasswordAttempt, ApiError> {
+        Ok(self.password_limiter.slow(source, Timestamp::now().monotonic_ms).await?)
     }
 
     fn pages(&self) -> Pages<'_> {
@@ -181,7 +180,7 @@ impl Access {
         }
         let Some((user, password)) = basic_credentials(request) else { return Err(self.challenge(request)) };
         let attempt = self.password_limiter.quick(source, Timestamp::now().monotonic_ms);
-        let attempt = attempt.map_err(|refused| Box::new(refuse(&too_many(refused))))?;
+        let attempt = attempt.map_err(|refused| Box::new(ApiError::from(refused).response()))?;
         if self.is_credentials(&user, &password) {
             attempt.refund();
             return Ok(Admission::As(format!("{user}@{}", source.ip())));
@@ -244,11 +243,6 @@ fn basic_credentials(request: &HttpRequest) -> Option<(String, String)> {
         String::from_utf8(bytes).unwrap_or_else(|e| e.into_bytes().iter().map(|b| char::from(*b)).collect());
     let (user, password) = text.split_once(':').filter(|_| scheme.eq_ignore_ascii_case("basic"))?;
     Some((user.to_owned(), password.to_owned()))
-}
-
-/// The error for a refused password attempt.
-pub(super) fn too_many(refused: AttemptRefused) -> AdminError {
-    AdminError::new(429, refused.message())
 }
 
 /// An error response; closes the connection without reading the rest of the request.

@@ -1,64 +1,135 @@
 //! Endpoints `accounts`.
 
-use serde_json::{Value, json};
+use std::sync::Arc;
+
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
+use serde::{Deserialize, Serialize};
 
 use super::AdminState;
-use super::operation::{Answer, Body, Field, Operation, bool, text};
-use super::request::{Method, Request, bad, not_found, unsupported};
-use super::schemas::{ACCOUNT, ACCOUNT_CHECK};
+use super::endpoint::{Api, Call, Done, Json, List, Listed, Nothing, Version};
+use super::error::{ApiError, bad, not_found};
+use super::value::{Flag, Text, parsed};
 use crate::blocking::Job;
-use crate::db::{Account, AccountKey, DbError};
+use crate::db::{self, AccountKey, DbError};
+use crate::rules::login::is_valid_name;
 use crate::rules::password;
-use crate::rules::session::admin::{AdminAnswer, AdminError};
 
-fn value(account: &Account) -> Value {
-    let Account { id, name, locked, flags, .. } = account;
-    json!({"id": id, "username": name, "locked": locked, "flags": flags.join(",")})
+pub(super) fn endpoints(api: &mut Api) {
+    api.get("accounts", "Accounts.", AdminState::accounts);
+    api.post("accounts", "Adds an account.", AdminState::add_account).locked_by("accounts");
+    api.post("accounts/auth", "Verifies name and password.", AdminState::verify_account);
+    api.put("accounts/{account}", "Changes an account.", AdminState::change_account).locked_by("accounts");
+    api.delete("accounts/{account}", "Removes an account.", AdminState::remove_account).locked_by("accounts");
 }
 
-const NAME: Field = text("username", "User name.");
-const PASSWORD: Field = text("password", "Password.");
-const LOCKED: Field = bool("locked", "Logging in is not possible.");
-const FLAGS: Field = text("flags", "Such as MOD,HOST,ADMIN.");
+/// An account.
+#[derive(Debug, Serialize, JsonSchema)]
+struct Account {
+    /// Id.
+    id: i64,
+    /// User name.
+    username: String,
+    /// Logging in is not possible.
+    locked: bool,
+    /// Such as MOD,HOST,ADMIN.
+    flags: String,
+}
 
-pub(super) const OPERATIONS: &[Operation] = &[
-    Operation::get("accounts", "Accounts.", Answer::Many(&ACCOUNT, "accounts")),
-    Operation::post("accounts", "Adds an account.", Answer::One(&ACCOUNT))
-        .locked_by("accounts")
-        .body(Body::Fields(&[NAME.required(), PASSWORD.required(), LOCKED, FLAGS])),
-    Operation::post("accounts/auth", "Verifies name and password.", Answer::One(&ACCOUNT_CHECK))
-        .body(Body::Fields(&[NAME.required(), PASSWORD.required()])),
-    Operation::put("accounts/{account}", "Changes an account.", Answer::One(&ACCOUNT))
-        .locked_by("accounts")
-        .body(Body::Fields(&[NAME, PASSWORD, LOCKED, FLAGS])),
-    Operation::delete("accounts/{account}", "Removes an account.", Answer::Done).locked_by("accounts"),
-];
+impl Listed for Account {
+    const NAME: &'static str = "accounts";
+}
+
+impl From<db::Account> for Account {
+    fn from(account: db::Account) -> Account {
+        let db::Account { id, name, locked, flags, .. } = account;
+        Account { id, username: name, locked, flags: flags.join(",") }
+    }
+}
+
+/// The path of an account.
+#[derive(Debug, Deserialize, JsonSchema)]
+struct AccountPath {
+    /// Id of the account.
+    #[serde(deserialize_with = "parsed")]
+    account: i64,
+}
+
+/// A new account.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(default)]
+#[schemars(extend("required" = ["username", "password"]))]
+struct NewAccount {
+    /// User name.
+    #[schemars(with = "String", length(min = 1, max = 22))]
+    username: Text,
+    /// Password.
+    #[schemars(with = "String", length(min = 1))]
+    password: Text,
+    /// Logging in is not possible.
+    locked: Option<Flag>,
+    /// Such as MOD,HOST,ADMIN.
+    #[schemars(schema_with = "flags_schema")]
+    flags: Text,
+}
+
+/// Changes of an account. What is missing or empty stays as it is.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(default)]
+struct ChangeAccount {
+    /// User name.
+    #[schemars(length(max = 22))]
+    username: Text,
+    /// Password.
+    password: Text,
+    /// Logging in is not possible.
+    locked: Option<Flag>,
+    /// Such as MOD,HOST,ADMIN.
+    #[schemars(schema_with = "flags_schema")]
+    flags: Option<Text>,
+}
+
+/// A name and a password to verify.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(default)]
+struct NameAndPassword {
+    /// User name.
+    username: Text,
+    /// Password.
+    password: Text,
+}
+
+/// Whether name and password are correct.
+#[derive(Debug, Serialize, JsonSchema)]
+struct AccountCheck {
+    /// 0 no account, 1 wrong password, 2 locked, 3 correct.
+    status: u8,
+}
+
+/// Flags, separated by commas.
+fn flags_schema(_: &mut SchemaGenerator) -> Schema {
+    let flag = db::Account::FLAGS.join("|");
+    json_schema!({"type": ["string", "null"], "pattern": format!(r"^\s*(({flag})(\s*,\s*({flag}))*\s*)?$")})
+}
 
 /// Refuses unknown flags: a misspelt one would have no effect. An account may keep an unknown flag that it has
 /// already, such as a group of the auth server.
-fn check_flags(flags: &[String], kept: &[String]) -> Result<(), AdminError> {
-    let is_known = |flag: &&String| Account::FLAGS.contains(&flag.as_str()) || kept.contains(flag);
+fn check_flags(flags: &[String], kept: &[String]) -> Result<(), ApiError> {
+    let is_known = |flag: &&String| db::Account::FLAGS.contains(&flag.as_str()) || kept.contains(flag);
     let unknown = flags.iter().find(|flag| !is_known(flag));
-    let refusal = |flag| bad(format!("There is no flag '{flag}'; flags are {}", Account::FLAGS.join(", ")));
+    let refusal =
+        |flag| bad(format!("There is no flag '{flag}'; flags are {}", db::Account::FLAGS.join(", ")));
     unknown.map_or(Ok(()), |flag| Err(refusal(flag)))
 }
 
 impl AdminState {
-    pub(super) async fn accounts(&self, request: &Request, rest: &[&str]) -> AdminAnswer {
-        match (request.method, rest) {
-            (Method::Get, []) => {
-                let accounts = self.query_db(|db| db.accounts()).await?;
-                Ok(self.list_value(request, "accounts", "accounts", accounts.iter().map(value).collect()))
-            }
-            (Method::Post, []) => self.add_account(request).await,
-            (Method::Post, ["auth"]) => self.verify_account(request).await,
-            (Method::Put, [id]) => self.change_account(request, id.parse().map_err(|_| not_found())?).await,
-            (Method::Delete, [id]) => self.remove_account(id.parse().map_err(|_| not_found())?).await,
-            _ => Err(unsupported()),
-        }
+    async fn accounts(self: Arc<Self>, call: Call<Nothing, Version>) -> Result<List<Account>, ApiError> {
+        let accounts = self.query_db(|db| db.accounts()).await?;
+        let accounts = accounts.into_iter().map(Account::from).collect();
+        List::new(accounts, &call.query.v, self.is_locked("accounts"))
     }
 
-    async fn remove_account(&self, id: i64) -> AdminAnswer {
+    async fn remove_account(self: Arc<Self>, call: Call<AccountPath>) -> Result<Json<Done>, ApiError> {
+        let id = call.path.account;
         let removed = self.query_db(move |db| match db.remove_account(AccountKey::Id(id)) {
             Err(DbError::NoAccount(_)) => Ok(false),
             done => done.map(|()| true),
@@ -67,34 +138,38 @@ impl AdminState {
             return Err(not_found());
         }
         self.apply_db_changes().await?;
-        Ok(json!({"status": "ok", "deleted": id}))
+        Ok(Done::deleted(id))
     }
 
     /// Hashes a new password.
     ///
     /// # Errors
     /// 400 if it is empty.
-    pub(super) async fn hash_password(&self, password: String) -> Result<String, AdminError> {
+    pub(super) async fn hash_password(&self, password: String) -> Result<String, ApiError> {
         if password.is_empty() {
             return Err(bad("Password required"));
         }
         let hash =
             self.blocking_pool.run(Job::HashPassword, move || password::hash(&password)).await.flatten();
-        hash.ok_or_else(|| AdminError::new(500, "The password cannot be hashed"))
+        hash.ok_or_else(|| ApiError::internal("The password cannot be hashed"))
     }
 
-    async fn add_account(&self, request: &Request) -> AdminAnswer {
-        let name = request.text("username");
-        if !crate::rules::login::is_valid_name(&name) {
+    async fn add_account(
+        self: Arc<Self>,
+        call: Call<Nothing, Nothing, NewAccount>,
+    ) -> Result<Json<Account>, ApiError> {
+        let NewAccount { username, password, locked, flags } = call.body;
+        let name = username.0;
+        if !is_valid_name(&name) {
             return Err(bad(if name.is_empty() { "Username required" } else { "Invalid username" }));
         }
-        let flags = Account::parse_flags(&request.text("flags"));
+        let flags = db::Account::parse_flags(&flags);
         check_flags(&flags, &[])?;
-        let account = Account {
+        let account = db::Account {
             id: 0,
-            hash: self.hash_password(request.text("password")).await?,
+            hash: self.hash_password(password.0).await?,
             name: name.clone(),
-            locked: request.bool("locked").unwrap_or(false),
+            locked: locked.is_some_and(|locked| locked.0),
             flags,
         };
         let added = self.query_db(move |db| match db.add_account(&account) {
@@ -103,19 +178,21 @@ impl AdminState {
         });
         let added = added.await?.ok_or_else(|| bad(format!("There is an account '{name}' already")))?;
         self.apply_db_changes().await?;
-        Ok(value(&added))
+        Ok(Json(added.into()))
     }
 
-    async fn change_account(&self, request: &Request, id: i64) -> AdminAnswer {
-        let name = request.text("username");
-        if !name.is_empty() && !crate::rules::login::is_valid_name(&name) {
+    async fn change_account(
+        self: Arc<Self>,
+        call: Call<AccountPath, Nothing, ChangeAccount>,
+    ) -> Result<Json<Account>, ApiError> {
+        let (id, ChangeAccount { username, password, locked, flags }) = (call.path.account, call.body);
+        let name = username.0;
+        if !name.is_empty() && !is_valid_name(&name) {
             return Err(bad("Invalid username"));
         }
-        let password = request.text("password");
         // Hashing takes a while, in which other requests may change the account.
-        let hash = if password.is_empty() { None } else { Some(self.hash_password(password).await?) };
-        let (locked, flags) = (request.bool("locked"), request.body.get("flags").and_then(Value::as_str));
-        let flags = flags.map(Account::parse_flags);
+        let hash = if password.is_empty() { None } else { Some(self.hash_password(password.0).await?) };
+        let flags = flags.map(|flags| db::Account::parse_flags(&flags));
         let changed = self.query_db(move |db| {
             let mut flags_check = Ok(());
             let changed = db.change_account(AccountKey::Id(id), |account| {
@@ -127,7 +204,7 @@ impl AdminState {
                     account.name = name;
                 }
                 account.hash = hash.unwrap_or_else(|| account.hash.clone());
-                account.locked = locked.unwrap_or(account.locked);
+                account.locked = locked.map_or(account.locked, |locked| locked.0);
                 account.flags = flags.unwrap_or_else(|| account.flags.clone());
             });
             match changed {
@@ -138,24 +215,26 @@ impl AdminState {
         });
         let changed = changed.await??;
         self.apply_db_changes().await?;
-        Ok(value(&changed))
+        Ok(Json(changed.into()))
     }
 
-    /// Verifies name and password: 0 no account, 1 wrong password, 2 locked, 3 correct.
-    async fn verify_account(&self, request: &Request) -> AdminAnswer {
-        let (name, password) = (request.text("username"), request.text("password"));
-        let attempt = self.access.begin_attempt(request.who.source).await?;
-        let Some(account) = self.query_db(move |db| db.account(&name)).await? else {
-            return Ok(json!({"status": 0}));
+    async fn verify_account(
+        self: Arc<Self>,
+        call: Call<Nothing, Nothing, NameAndPassword>,
+    ) -> Result<Json<AccountCheck>, ApiError> {
+        let NameAndPassword { username, password } = call.body;
+        let attempt = self.access.begin_attempt(call.who.source).await?;
+        let Some(account) = self.query_db(move |db| db.account(&username)).await? else {
+            return Ok(Json(AccountCheck { status: 0 }));
         };
         if account.locked {
-            return Ok(json!({"status": 2}));
+            return Ok(Json(AccountCheck { status: 2 }));
         }
-        if !self.matches_hash(password, account.hash).await {
-            return Ok(json!({"status": 1}));
+        if !self.matches_hash(password.0, account.hash).await {
+            return Ok(Json(AccountCheck { status: 1 }));
         }
         attempt.refund();
-        Ok(json!({"status": 3}))
+        Ok(Json(AccountCheck { status: 3 }))
     }
 
     /// Whether a password matches a hash. Empty ones match nothing.

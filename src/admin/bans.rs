@@ -1,69 +1,248 @@
 //! Endpoints `banlist`, `systembans`, `userbans`.
 
 use std::net::IpAddr;
+use std::sync::Arc;
 
-use serde_json::{Value, json};
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
+use serde::{Deserialize, Serialize};
 
 use super::AdminState;
-use super::operation::{Answer, Body, Field, Operation, number, text};
-use super::request::{Method, Request, bad, not_found, unsupported};
-use super::schemas::{ADDRESS_BAN, BAN_PREVIEW, SYSTEM_BAN, USER_BAN};
+use super::endpoint::{Api, Call, Done, Json, List, ListVersion, Listed, Nothing, Version};
+use super::error::{ApiError, bad, not_found};
+use super::value::{MAX_EXACT, Number, Text, WholeNumber, parsed};
 use crate::config::bans::BanAction;
 use crate::config::ip_range::IpRange;
 use crate::db::{BanKind, BanRow};
-use crate::rules::session::admin::{AdminAnswer, AdminError};
 use crate::rules::time::{Timestamp, utc_of};
 
-fn value(kind: BanKind, ban: &BanRow) -> Value {
-    let BanRow { id, subject, subnet, reaction, expires, comment, reason, added } = ban;
-    match kind {
-        BanKind::Address => json!({"id": id, "ip": subject, "subnet": subnet, "expires": expires,
-            "comment": comment, "added": added}),
-        BanKind::System => json!({"id": id, "sid": subject, "reaction": reaction, "expires": expires,
-            "comment": comment, "reason": reason, "added": added}),
-        BanKind::User => {
-            json!({"id": id, "userId": subject.parse::<i64>().unwrap_or(0), "reaction": reaction,
-            "expires": expires, "comment": comment, "reason": reason, "added": added})
-        }
+pub(super) fn endpoints(api: &mut Api) {
+    api.get("banlist", "Bans of addresses.", AdminState::address_bans);
+    api.post("banlist", "Bans an address or a range of them.", AdminState::ban_address).locked_by("bans");
+    api.get(
+        "banlist/preview",
+        "Number of addresses that a ban would cover, and connected users with such addresses.",
+        AdminState::preview_ban,
+    );
+    api.delete("banlist/{ban}", "Removes a ban.", AdminState::unban_address).locked_by("bans");
+    api.get("systembans", "Bans of system ids.", AdminState::system_bans);
+    api.post("systembans", "Bans a system id.", AdminState::ban_system).locked_by("bans");
+    api.delete("systembans/{ban}", "Removes a ban.", AdminState::unban_system).locked_by("bans");
+    api.get("userbans", "Bans of users of an ext-auth server.", AdminState::user_bans);
+    api.post("userbans", "Bans a user of an ext-auth server.", AdminState::ban_user).locked_by("bans");
+    api.delete("userbans/{ban}", "Removes a ban.", AdminState::unban_user).locked_by("bans");
+}
+
+/// A ban of an address or a range of them.
+#[derive(Debug, Serialize, JsonSchema)]
+struct AddressBan {
+    /// Id.
+    id: i64,
+    /// Address.
+    ip: String,
+    /// Length of the common prefix in bits, 0 for the one address.
+    subnet: i64,
+    /// When it ends, UTC.
+    expires: String,
+    /// For administrators.
+    comment: String,
+    /// When it was added, UTC.
+    added: String,
+}
+
+/// A ban of a system id.
+#[derive(Debug, Serialize, JsonSchema)]
+struct SystemBan {
+    /// Id.
+    id: i64,
+    /// System id.
+    sid: String,
+    /// normal, neterror, garbage, hang or timer.
+    reaction: String,
+    /// When it ends, UTC.
+    expires: String,
+    /// For administrators.
+    comment: String,
+    /// Shown to banned users.
+    reason: String,
+    /// When it was added, UTC.
+    added: String,
+}
+
+/// A ban of a user of an ext-auth server.
+#[derive(Debug, Serialize, JsonSchema)]
+struct UserBan {
+    /// Id.
+    id: i64,
+    /// User id of the ext-auth server.
+    #[serde(rename = "userId")]
+    user_id: i64,
+    /// normal, neterror, garbage, hang or timer.
+    reaction: String,
+    /// When it ends, UTC.
+    expires: String,
+    /// For administrators.
+    comment: String,
+    /// Shown to banned users.
+    reason: String,
+    /// When it was added, UTC.
+    added: String,
+}
+
+impl Listed for AddressBan {
+    const NAME: &'static str = "bans";
+}
+
+impl Listed for SystemBan {
+    const NAME: &'static str = "bans";
+}
+
+impl Listed for UserBan {
+    const NAME: &'static str = "bans";
+}
+
+impl From<BanRow> for AddressBan {
+    fn from(ban: BanRow) -> AddressBan {
+        let BanRow { id, subject, subnet, expires, comment, added, .. } = ban;
+        AddressBan { id, ip: subject, subnet, expires, comment, added }
     }
 }
 
-const EXPIRES: Field = text("expires", "When it ends, such as 2030-01-01 12:00:00 (UTC).").required();
-const COMMENT: Field = text("comment", "For administrators.");
-const REACTION: Field = text("reaction", "normal (the default), neterror, garbage, hang or timer.");
-const REASON: Field = text("reason", "Shown to banned users.");
+impl From<BanRow> for SystemBan {
+    fn from(ban: BanRow) -> SystemBan {
+        let BanRow { id, subject, reaction, expires, comment, reason, added, .. } = ban;
+        SystemBan { id, sid: subject, reaction, expires, comment, reason, added }
+    }
+}
 
-pub(super) const OPERATIONS: &[Operation] = &[
-    Operation::get("banlist", "Bans of addresses.", Answer::Many(&ADDRESS_BAN, "bans")),
-    Operation::post("banlist", "Bans an address or a range of them.", Answer::One(&ADDRESS_BAN))
-        .locked_by("bans")
-        .body(Body::Fields(&[
-            text("ip", "Address.").required(),
-            number("subnet", "Length of the common prefix in bits, 0 for the one address."),
-            EXPIRES,
-            COMMENT,
-        ])),
-    Operation::get(
-        "banlist/preview",
-        "Number of addresses that a ban would cover, and connected users with such addresses.",
-        Answer::One(&BAN_PREVIEW),
-    )
-    .query(&[
-        text("ip", "Address.").required(),
-        number("subnet", "Length of the common prefix in bits, 0 for the one address."),
-    ]),
-    Operation::delete("banlist/{ban}", "Removes a ban.", Answer::Done).locked_by("bans"),
-    Operation::get("systembans", "Bans of system ids.", Answer::Many(&SYSTEM_BAN, "bans")),
-    Operation::post("systembans", "Bans a system id.", Answer::One(&SYSTEM_BAN))
-        .locked_by("bans")
-        .body(Body::Fields(&[text("sid", "System id.").required(), REACTION, EXPIRES, COMMENT, REASON])),
-    Operation::delete("systembans/{ban}", "Removes a ban.", Answer::Done).locked_by("bans"),
-    Operation::get("userbans", "Bans of users of an ext-auth server.", Answer::Many(&USER_BAN, "bans")),
-    Operation::post("userbans", "Bans a user of an ext-auth server.", Answer::One(&USER_BAN))
-        .locked_by("bans")
-        .body(Body::Fields(&[number("userId", "User id.").required(), REACTION, EXPIRES, COMMENT, REASON])),
-    Operation::delete("userbans/{ban}", "Removes a ban.", Answer::Done).locked_by("bans"),
-];
+impl From<BanRow> for UserBan {
+    fn from(ban: BanRow) -> UserBan {
+        let BanRow { id, subject, reaction, expires, comment, reason, added, .. } = ban;
+        UserBan { id, user_id: subject.parse().unwrap_or(0), reaction, expires, comment, reason, added }
+    }
+}
+
+/// The path of a ban.
+#[derive(Debug, Deserialize, JsonSchema)]
+struct BanPath {
+    /// Id of the ban.
+    #[serde(deserialize_with = "parsed")]
+    ban: i64,
+}
+
+/// A new ban of addresses.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(default)]
+#[schemars(extend("required" = ["ip", "expires"], "anyOf" = range_schemas()))]
+struct NewAddressBan {
+    /// Address.
+    #[schemars(with = "String")]
+    ip: Text,
+    /// Length of the common prefix in bits, 0 for the one address.
+    subnet: Number<0, 128>,
+    /// When it ends, such as 2030-01-01 12:00:00 (UTC).
+    #[schemars(schema_with = "time_schema")]
+    expires: Text,
+    /// For administrators.
+    comment: Text,
+}
+
+/// A new ban of a system id.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(default)]
+#[schemars(extend("required" = ["sid", "expires"]))]
+struct NewSystemBan {
+    /// System id.
+    #[schemars(with = "String", extend("pattern" = r"\S"))]
+    sid: Text,
+    /// What happens to the banned. The default is normal.
+    #[schemars(extend("enum" = ["normal", "neterror", "garbage", "hang", "timer", "", null]))]
+    reaction: Text,
+    /// When it ends, such as 2030-01-01 12:00:00 (UTC).
+    #[schemars(schema_with = "time_schema")]
+    expires: Text,
+    /// For administrators.
+    comment: Text,
+    /// Shown to banned users.
+    reason: Text,
+}
+
+/// A new ban of a user of an ext-auth server.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(default)]
+#[schemars(extend("required" = ["userId", "expires"]))]
+struct NewUserBan {
+    /// User id.
+    #[serde(rename = "userId")]
+    #[schemars(with = "WholeNumber<1, MAX_EXACT>")]
+    user_id: Number<1, MAX_EXACT>,
+    /// What happens to the banned. The default is normal.
+    #[schemars(extend("enum" = ["normal", "neterror", "garbage", "hang", "timer", "", null]))]
+    reaction: Text,
+    /// When it ends, such as 2030-01-01 12:00:00 (UTC).
+    #[schemars(schema_with = "time_schema")]
+    expires: Text,
+    /// For administrators.
+    comment: Text,
+    /// Shown to banned users.
+    reason: Text,
+}
+
+/// Addresses that may be banned.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(default)]
+#[schemars(extend("required" = ["ip"]))]
+struct Range {
+    /// Address.
+    #[schemars(with = "String", extend("anyOf" = [{"format": "ipv4"}, {"format": "ipv6"}]))]
+    ip: Text,
+    /// Length of the common prefix in bits, 0 for the one address; at most 32 for IPv4.
+    subnet: Number<0, 128>,
+}
+
+/// Addresses with the subnets that they can have.
+fn range_schemas() -> [serde_json::Value; 2] {
+    let mut schemas = SchemaGenerator::default();
+    let of = |format: &str, subnet: Schema| serde_json::json!({"properties": {"ip": {"format": format}, "subnet": subnet}});
+    [
+        of("ipv4", Number::<0, 32>::json_schema(&mut schemas)),
+        of("ipv6", Number::<0, 128>::json_schema(&mut schemas)),
+    ]
+}
+
+/// A time, of which the years 1000 to 9999 are described.
+fn time_schema(_: &mut SchemaGenerator) -> Schema {
+    let day = "(0[13578]|1[02])-(0[1-9]|[12][0-9]|3[01])|(0[469]|11)-(0[1-9]|[12][0-9]|30)|02-(0[1-9]|1[0-9]|2[0-8])";
+    let time = "([ T]([01][0-9]|2[0-3]):[0-5][0-9]:[0-5][0-9])?";
+    json_schema!({"type": "string", "pattern": format!(r"^\s*[1-9][0-9]{{3}}-({day}){time}\s*$")})
+}
+
+/// Connected users whom a ban would hit.
+#[derive(Debug, Serialize, JsonSchema)]
+struct BannedUser {
+    /// Number of the connection.
+    uid: String,
+    /// User name.
+    name: String,
+    /// Address.
+    ip: String,
+    /// Session id, empty in none.
+    session: String,
+}
+
+/// What a ban would cover.
+#[derive(Debug, Serialize, JsonSchema)]
+struct BanPreview {
+    /// First address.
+    first: IpAddr,
+    /// Last address.
+    last: IpAddr,
+    /// Number of addresses; a string, because it may exceed JSON numbers.
+    addresses: String,
+    /// More addresses than one home has.
+    many: bool,
+    /// Connected users with such an address.
+    users: Vec<BannedUser>,
+}
 
 /// A ban of more addresses than 2^this is shown as broad: it covers more than one home. For IPv4.
 const BROAD_IPV4_BITS: u32 = 8;
@@ -78,90 +257,136 @@ fn time(text: &str) -> Option<String> {
     (time.year() >= 0).then(|| time.strftime("%Y-%m-%d %H:%M:%S").to_string())
 }
 
+/// The reaction of a ban.
+fn checked_reaction(text: Text) -> Result<String, ApiError> {
+    let reaction = if text.is_empty() { "normal".to_owned() } else { text.0 };
+    BanAction::parse(&reaction).ok_or_else(|| bad("Invalid reaction"))?;
+    Ok(reaction)
+}
+
+fn expiry(text: &str) -> Result<String, ApiError> {
+    time(text).ok_or_else(|| bad("Valid expiration time required"))
+}
+
 impl AdminState {
     /// How many addresses a ban would cover, and which connected users.
-    pub(super) async fn preview_ban(&self, request: &Request) -> AdminAnswer {
-        let subnet = i64::try_from(request.number("subnet", 0)?).unwrap_or(i64::MAX);
-        let range = parse_range(request.query("ip").trim(), subnet)?;
+    async fn preview_ban(self: Arc<Self>, call: Call<Nothing, Range>) -> Result<Json<BanPreview>, ApiError> {
+        let range = parse_range(call.query.ip.trim(), call.query.subnet.or("subnet", 0)?)?;
         let (first, last) = range.ends();
         let free_bits = range.free_bits();
         let many = free_bits > if range.from.is_ipv4() { BROAD_IPV4_BITS } else { BROAD_IPV6_BITS };
         let users = self.all_users().await?;
-        let hit = users.iter().filter(|user| {
-            let ip = user["ip"].as_str().and_then(|ip| ip.parse().ok());
-            ip.is_some_and(|ip| range.contains(ip))
-        });
-        let hit: Vec<Value> = hit
-            .map(|u| json!({"uid": u["uid"], "name": u["name"], "ip": u["ip"], "session": u["session"]}))
+        let hit = users.into_iter().filter(|user| user.ip.parse().is_ok_and(|ip| range.contains(ip)));
+        let users = hit
+            .map(|user| BannedUser {
+                uid: user.uid.unwrap_or_default(),
+                name: user.name,
+                ip: user.ip,
+                session: user.session.unwrap_or_default(),
+            })
             .collect();
         // All IPv6 addresses: 2^128 does not fit.
         let addresses = 1u128.checked_shl(free_bits).map_or_else(|| "2^128".to_owned(), |n| n.to_string());
-        Ok(json!({"first": first, "last": last, "addresses": addresses, "many": many, "users": hit}))
+        Ok(Json(BanPreview { first, last, addresses, many, users }))
     }
 
-    pub(super) async fn bans(&self, request: &Request, kind: BanKind, id: &[&str]) -> AdminAnswer {
-        match (request.method, id) {
-            (Method::Get, []) => {
-                let bans = self.query_db(move |db| db.bans(kind)).await?;
-                let list = bans.iter().map(|ban| value(kind, ban)).collect();
-                Ok(self.list_value(request, "bans", "bans", list))
-            }
-            (Method::Post, []) => {
-                let ban = parse_ban(request, kind)?;
-                let added = self.query_db(move |db| db.add_ban(kind, ban, Timestamp::now().utc_ms)).await?;
-                self.apply_db_changes().await?;
-                Ok(value(kind, &added))
-            }
-            (Method::Delete, [id]) => {
-                let id: i64 = id.parse().map_err(|_| not_found())?;
-                if !self.query_db(move |db| db.remove_ban(kind, id)).await? {
-                    return Err(not_found());
-                }
-                self.apply_db_changes().await?;
-                Ok(json!({"status": "ok", "deleted": id}))
-            }
-            _ => Err(unsupported()),
+    async fn list_bans<T: Listed + From<BanRow>>(
+        &self,
+        kind: BanKind,
+        version: &ListVersion,
+    ) -> Result<List<T>, ApiError> {
+        let bans = self.query_db(move |db| db.bans(kind)).await?;
+        List::new(bans.into_iter().map(T::from).collect(), version, self.is_locked("bans"))
+    }
+
+    async fn add_ban<T: From<BanRow>>(&self, kind: BanKind, ban: BanRow) -> Result<Json<T>, ApiError> {
+        let added = self.query_db(move |db| db.add_ban(kind, ban, Timestamp::now().utc_ms)).await?;
+        self.apply_db_changes().await?;
+        Ok(Json(added.into()))
+    }
+
+    async fn remove_ban(&self, kind: BanKind, id: i64) -> Result<Json<Done>, ApiError> {
+        if !self.query_db(move |db| db.remove_ban(kind, id)).await? {
+            return Err(not_found());
         }
+        self.apply_db_changes().await?;
+        Ok(Done::deleted(id))
+    }
+
+    async fn address_bans(
+        self: Arc<Self>,
+        call: Call<Nothing, Version>,
+    ) -> Result<List<AddressBan>, ApiError> {
+        self.list_bans(BanKind::Address, &call.query.v).await
+    }
+
+    async fn ban_address(
+        self: Arc<Self>,
+        call: Call<Nothing, Nothing, NewAddressBan>,
+    ) -> Result<Json<AddressBan>, ApiError> {
+        let NewAddressBan { ip, subnet, expires, comment } = call.body;
+        let (subject, subnet) = (ip.trim().to_owned(), subnet.or("subnet", 0)?);
+        parse_range(&subject, subnet)?;
+        let expires = expiry(&expires)?;
+        let ban = BanRow { subject, subnet, expires, comment: comment.0, ..BanRow::default() };
+        self.add_ban(BanKind::Address, ban).await
+    }
+
+    async fn unban_address(self: Arc<Self>, call: Call<BanPath>) -> Result<Json<Done>, ApiError> {
+        self.remove_ban(BanKind::Address, call.path.ban).await
+    }
+
+    async fn system_bans(self: Arc<Self>, call: Call<Nothing, Version>) -> Result<List<SystemBan>, ApiError> {
+        self.list_bans(BanKind::System, &call.query.v).await
+    }
+
+    async fn ban_system(
+        self: Arc<Self>,
+        call: Call<Nothing, Nothing, NewSystemBan>,
+    ) -> Result<Json<SystemBan>, ApiError> {
+        let NewSystemBan { sid, reaction, expires, comment, reason } = call.body;
+        let subject = sid.trim().to_owned();
+        if subject.is_empty() {
+            return Err(bad("SID required"));
+        }
+        let (reaction, expires) = (checked_reaction(reaction)?, expiry(&expires)?);
+        let ban =
+            BanRow { subject, reaction, expires, comment: comment.0, reason: reason.0, ..BanRow::default() };
+        self.add_ban(BanKind::System, ban).await
+    }
+
+    async fn unban_system(self: Arc<Self>, call: Call<BanPath>) -> Result<Json<Done>, ApiError> {
+        self.remove_ban(BanKind::System, call.path.ban).await
+    }
+
+    async fn user_bans(self: Arc<Self>, call: Call<Nothing, Version>) -> Result<List<UserBan>, ApiError> {
+        self.list_bans(BanKind::User, &call.query.v).await
+    }
+
+    async fn ban_user(
+        self: Arc<Self>,
+        call: Call<Nothing, Nothing, NewUserBan>,
+    ) -> Result<Json<UserBan>, ApiError> {
+        let NewUserBan { user_id, reaction, expires, comment, reason } = call.body;
+        let id = user_id.get("userId").ok().flatten().ok_or_else(|| bad("Valid user ID required"))?;
+        let (subject, reaction, expires) = (id.to_string(), checked_reaction(reaction)?, expiry(&expires)?);
+        let ban =
+            BanRow { subject, reaction, expires, comment: comment.0, reason: reason.0, ..BanRow::default() };
+        self.add_ban(BanKind::User, ban).await
+    }
+
+    async fn unban_user(self: Arc<Self>, call: Call<BanPath>) -> Result<Json<Done>, ApiError> {
+        self.remove_ban(BanKind::User, call.path.ban).await
     }
 }
 
 /// The addresses of a ban.
-fn parse_range(ip: &str, subnet: i64) -> Result<IpRange, AdminError> {
+fn parse_range(ip: &str, subnet: i64) -> Result<IpRange, ApiError> {
     if ip.parse::<IpAddr>().is_err() {
         return Err(bad("Valid IP address required"));
     }
     let range = if subnet == 0 { ip.to_owned() } else { format!("{ip}/{subnet}") };
     IpRange::parse(&range).ok_or_else(|| bad("Valid subnet required"))
-}
-
-/// Parses and checks the ban in a request.
-fn parse_ban(request: &Request, kind: BanKind) -> Result<BanRow, AdminError> {
-    let mut ban = BanRow { comment: request.text("comment"), ..BanRow::default() };
-    match kind {
-        BanKind::Address => {
-            ban.subject = request.text("ip").trim().to_owned();
-            ban.subnet = request.body.get("subnet").and_then(Value::as_i64).unwrap_or(0);
-            parse_range(&ban.subject, ban.subnet)?;
-        }
-        BanKind::System => {
-            ban.subject = request.text("sid").trim().to_owned();
-            if ban.subject.is_empty() {
-                return Err(bad("SID required"));
-            }
-        }
-        BanKind::User => {
-            let id = request.body.get("userId").and_then(Value::as_i64).filter(|id| *id > 0);
-            ban.subject = id.ok_or_else(|| bad("Valid user ID required"))?.to_string();
-        }
-    }
-    if kind != BanKind::Address {
-        let reaction = request.text("reaction");
-        ban.reaction = if reaction.is_empty() { "normal".to_owned() } else { reaction };
-        BanAction::parse(&ban.reaction).ok_or_else(|| bad("Invalid reaction"))?;
-        ban.reason = request.text("reason");
-    }
-    ban.expires = time(&request.text("expires")).ok_or_else(|| bad("Valid expiration time required"))?;
-    Ok(ban)
 }
 
 #[cfg(test)]

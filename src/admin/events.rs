@@ -2,35 +2,50 @@
 
 use std::convert::Infallible;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll};
 
-use actix_web::HttpResponse;
 use actix_web::body::{BodySize, MessageBody};
+use actix_web::http::StatusCode;
 use actix_web::web::Bytes;
+use actix_web::{HttpResponse, HttpResponseBuilder};
+use schemars::{JsonSchema, SchemaGenerator};
+use serde::Deserialize;
+use serde_json::{Value, json};
 use tokio::sync::mpsc;
 use tokio::time::{Duration, Interval};
 
 use super::AdminState;
+use super::endpoint::{Answer, Api, Call, Nothing};
+use super::error::{ApiError, bad};
 use super::monitor::{Event, Subscribe};
-use super::operation::{Answer, Operation, text};
-use super::request::{Request, bad};
-use crate::rules::session::admin::AdminError;
+use super::value::Text;
 
 /// Topics that can be subscribed to.
 const TOPICS: [&str; 3] = ["status", "sessions", "log"];
 /// How often a comment is sent, so that a lost connection is noticed.
 const HEARTBEAT: Duration = Duration::from_secs(15);
 
-pub(super) const OPERATIONS: &[Operation] = &[Operation::get(
-    "events",
-    "Server-sent events: `status` (load of the server, every two seconds), `disk`, `session` (a description, at first \
-     of all sessions), `session-end`, `log` (a line).",
-    Answer::Events,
-)
-.query(&[text("topics", "Comma-separated: status, sessions, log. Default: all.")])];
+pub(super) fn endpoints(api: &mut Api) {
+    api.get(
+        "events",
+        "Server-sent events: `status` (load of the server, every two seconds), `disk`, `session` (a description, at \
+         first of all sessions), `session-end`, `log` (a line).",
+        AdminState::events,
+    );
+}
+
+/// Which events.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(default)]
+struct Topics {
+    /// Comma-separated: status, sessions, log. Default: all.
+    #[schemars(extend("pattern" = r"^\s*(status|sessions|log)\s*(,\s*(status|sessions|log)\s*)*$|^$"))]
+    topics: Text,
+}
 
 /// The body of the response: a stream of events.
-struct Stream {
+pub(super) struct Stream {
     events: mpsc::Receiver<Event>,
     heartbeat: Interval,
 }
@@ -51,20 +66,31 @@ impl MessageBody for Stream {
     }
 }
 
+impl Answer for Stream {
+    fn respond(self, mut response: HttpResponseBuilder) -> HttpResponse {
+        response.content_type("text/event-stream").body(self)
+    }
+
+    fn content(_: &mut SchemaGenerator) -> Option<Value> {
+        let event = json!({"type": "object", "required": ["data"], "description": "An event of the stream.",
+            "properties": {"event": {"type": "string"}, "data": {"type": "string", "description": "JSON."}}});
+        Some(json!({"text/event-stream": {"schema": event}}))
+    }
+}
+
 impl AdminState {
     /// Subscribes to topics; the response lasts until the client or the server closes it.
-    pub(super) async fn events(&self, request: &Request) -> Result<HttpResponse, AdminError> {
-        let topics = match request.query("topics") {
+    async fn events(self: Arc<Self>, call: Call<Nothing, Topics>) -> Result<Stream, ApiError> {
+        let topics = match &*call.query.topics {
             "" => TOPICS.map(str::to_owned).to_vec(),
             list => list.split(',').map(|topic| topic.trim().to_owned()).collect(),
         };
         if let Some(unknown) = topics.iter().find(|topic| !TOPICS.contains(&topic.as_str())) {
             return Err(bad(format!("topics: there is no topic '{unknown}'")));
         }
-        let subscription =
-            self.monitor.send(Subscribe(topics)).await.map_err(|e| AdminError::new(500, e.to_string()))?;
-        let events = subscription.ok_or_else(|| AdminError::new(503, "Too many subscribers"))?;
-        let stream = Stream { events, heartbeat: crate::clock::every(HEARTBEAT) };
-        Ok(HttpResponse::Ok().content_type("text/event-stream").body(stream))
+        let subscription = self.monitor.send(Subscribe(topics)).await.map_err(ApiError::internal)?;
+        let too_many = || ApiError::new(StatusCode::SERVICE_UNAVAILABLE, "Too many subscribers");
+        let events = subscription.ok_or_else(too_many)?;
+        Ok(Stream { events, heartbeat: crate::clock::every(HEARTBEAT) })
     }
 }

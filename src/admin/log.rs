@@ -1,129 +1,176 @@
 //! Endpoints `log`.
 
-use serde_json::{Map, Value, json};
+use std::sync::Arc;
 
-use super::operation::{Answer, Body, Field, Kind, Operation, number, text};
-use super::request::{Method, Request, bad, unsupported};
-use super::schemas::{LOG_LINE, LOGGED};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::endpoint::{Api, Call, Json, Nothing};
+use super::error::{ApiError, bad};
+use super::value::{MAX_EXACT, Number, Text, object};
 use super::{AdminState, query_db};
 use crate::db::{LogQuery, LogRow};
 use crate::log::{Level, LogEntry, LogUser, Topic};
-use crate::rules::session::admin::{AdminAnswer, AdminError};
 use crate::rules::time::{Timestamp, iso_of, utc_of};
 
 /// Entries per page.
-const PAGE: u64 = 100;
+const PAGE: i64 = 100;
 
-pub(super) const OPERATIONS: &[Operation] = &[
-    Operation::get("log", "Lines of the log, newest first, 100 a page.", Answer::Many(&LOG_LINE, "log"))
-        .query(&[
-            number("page", "Which page, from 0."),
-            text("session", "Only of this session."),
-            text("user", "Only of users whose line has this text."),
-            text("contains", "Only lines with this text."),
-            text("after", "Only lines later than this, ISO 8601."),
-        ]),
-    Operation::post("log", "Writes a line.", Answer::One(&LOGGED)).body(Body::Fields(&[
-        text("level", "Error, Warn, Info or Debug.").required(),
-        text("topic", "What it is about, such as Status.").required(),
-        text("message", "What happened; it must begin with `[source] `.").required(),
-        text("session", "Session id."),
-        Field::new("user", Kind::Object, "Whom it is about: id, ip, name."),
-    ])),
-];
+pub(super) fn endpoints(api: &mut Api) {
+    api.get("log", "Lines of the log, newest first, 100 a page.", AdminState::log);
+    api.post("log", "Writes a line.", AdminState::add_to_log);
+}
 
-/// A log entry as JSON.
-pub(super) fn value(row: LogRow) -> Value {
-    let LogRow { timestamp, level, topic, user, session, message } = row;
-    let level = match level {
-        0 => "Error",
-        1 => "Warn",
-        2 => "Info",
-        _ => "Debug",
-    };
-    let mut object = Map::new();
-    let members =
-        [("timestamp", timestamp), ("level", level.to_owned()), ("topic", topic), ("message", message)];
-    object.extend(members.map(|(k, v)| (k.to_owned(), v.into())));
-    // Empty members are left out.
-    for (key, text) in [("session", session), ("user", user)] {
-        if !text.is_empty() {
-            object.insert(key.into(), text.into());
-        }
+/// A line of the log.
+#[derive(Debug, Clone, Serialize, JsonSchema)]
+pub(super) struct LogLine {
+    /// When, ISO 8601.
+    timestamp: String,
+    /// Error, Warn, Info or Debug.
+    level: String,
+    /// What it is about.
+    topic: String,
+    /// What happened.
+    message: String,
+    /// Session id.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    session: String,
+    /// id;address;name.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    user: String,
+}
+
+impl From<LogRow> for LogLine {
+    fn from(row: LogRow) -> LogLine {
+        let LogRow { timestamp, level, topic, user, session, message } = row;
+        let level = match level {
+            0 => "Error",
+            1 => "Warn",
+            2 => "Info",
+            _ => "Debug",
+        };
+        LogLine { timestamp, level: level.to_owned(), topic, message, session, user }
     }
-    object.into()
+}
+
+/// Which lines.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(default)]
+struct Filter {
+    /// Which page, from 0.
+    page: Number<0, MAX_EXACT>,
+    /// Only of this session.
+    session: Text,
+    /// Only of users whose line has this text.
+    user: Text,
+    /// Only lines with this text.
+    contains: Text,
+    /// Only lines later than this, ISO 8601.
+    #[schemars(with = "String", extend("anyOf" = [{"format": "date-time"}, {"const": ""}]))]
+    after: Text,
+}
+
+/// A line to write.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(default)]
+#[schemars(extend("required" = ["level", "topic", "message"]))]
+struct NewLine {
+    #[schemars(with = "String", extend("enum" = ["Error", "Warn", "Info", "Debug"]))]
+    level: Text,
+    /// What it is about.
+    #[schemars(with = "String", extend("enum" = Topic::ALL.map(|topic| format!("{topic:?}"))))]
+    topic: Text,
+    /// What happened; it must begin with `[source] `.
+    #[schemars(with = "String", extend("pattern" = r"^\[[\s\S]+\] [\s\S]"))]
+    message: Text,
+    /// Session id.
+    session: Text,
+    /// Whom it is about.
+    #[serde(deserialize_with = "object")]
+    user: Option<LineUser>,
+}
+
+/// A user in a line of the log.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(default)]
+#[schemars(inline)]
+struct LineUser {
+    /// User id.
+    id: Number<0, 255>,
+    /// Address.
+    ip: Text,
+    /// User name.
+    name: Text,
+}
+
+/// The line that was written.
+#[derive(Debug, Serialize, JsonSchema)]
+struct Logged {
+    /// The line.
+    entry: LogLine,
+    /// Always false.
+    #[serde(rename = "_locked")]
+    locked: bool,
 }
 
 impl AdminState {
-    pub(super) async fn log(&self, request: &Request) -> AdminAnswer {
-        match request.method {
-            Method::Get => self.read_log(request).await,
-            Method::Post => {
-                let entry = parse_entry(request)?;
-                let (entry, session) = entry;
-                entry.emit(&session);
-                let mut value = json!({
-                    "timestamp": iso_of(entry.utc_ms),
-                    "level": format!("{:?}", entry.level),
-                    "topic": format!("{:?}", entry.topic),
-                    "message": entry.message,
-                });
-                if !session.is_empty() {
-                    value["session"] = session.into();
-                }
-                if let Some(user) = &entry.user {
-                    value["user"] = user.to_string().into();
-                }
-                Ok(json!({"entry": value, "_locked": false}))
-            }
-            _ => Err(unsupported()),
-        }
+    async fn add_to_log(
+        self: Arc<Self>,
+        call: Call<Nothing, Nothing, NewLine>,
+    ) -> Result<Json<Logged>, ApiError> {
+        let (entry, session) = parse_entry(call.body)?;
+        entry.emit(&session);
+        let entry = LogLine {
+            timestamp: iso_of(entry.utc_ms),
+            level: format!("{:?}", entry.level),
+            topic: format!("{:?}", entry.topic),
+            message: entry.message,
+            session,
+            user: entry.user.map_or_else(String::new, |user| user.to_string()),
+        };
+        Ok(Json(Logged { entry, locked: false }))
     }
 
-    async fn read_log(&self, request: &Request) -> AdminAnswer {
-        let after = match request.query("after") {
+    async fn log(self: Arc<Self>, call: Call<Nothing, Filter>) -> Result<Json<Vec<LogLine>>, ApiError> {
+        let Filter { page, session, user, contains, after } = call.query;
+        let after = match &*after {
             "" => String::new(),
             text => {
                 let time = utc_of(text).ok_or_else(|| bad("Invalid timestamp"))?;
                 time.strftime("%Y-%m-%dT%H:%M:%SZ").to_string()
             }
         };
-        let query = LogQuery {
-            session: request.query("session").to_owned(),
-            user: request.query("user").to_owned(),
-            contains: request.query("contains").to_owned(),
-            after,
-            skip: request.number("page", 0)?.saturating_mul(PAGE).try_into().unwrap_or(i64::MAX),
-            count: PAGE as i64,
-        };
+        let skip = page.or("page", 0)?.saturating_mul(PAGE);
+        let query =
+            LogQuery { session: session.0, user: user.0, contains: contains.0, after, skip, count: PAGE };
         let rows = query_db(&self.log, move |db| db.log(&query)).await?;
-        Ok(rows.into_iter().map(value).collect())
+        Ok(Json(rows.into_iter().map(LogLine::from).collect()))
     }
 }
 
-/// Parses the log entry in a request; also returns its session id.
-fn parse_entry(request: &Request) -> Result<(LogEntry, String), AdminError> {
-    let level = match request.text("level").as_str() {
+/// Checks a log entry; also returns its session id.
+fn parse_entry(line: NewLine) -> Result<(LogEntry, String), ApiError> {
+    let level = match &*line.level {
         "Error" => Level::Error,
         "Warn" => Level::Warn,
         "Info" => Level::Info,
         "Debug" => Level::Debug,
         _ => return Err(bad("Invalid level")),
     };
-    let topic = Topic::parse(&request.text("topic")).ok_or_else(|| bad("Invalid topic"))?;
-    let message = request.text("message");
+    let topic = Topic::parse(&line.topic).ok_or_else(|| bad("Invalid topic"))?;
+    let message = line.message.0;
     let source = message.strip_prefix('[').and_then(|rest| rest.split_once("] "));
     if source.is_none_or(|(source, text)| source.is_empty() || text.is_empty()) {
         return Err(bad("Invalid message"));
     }
     let entry = LogEntry::new(Timestamp::now(), level, topic, message);
-    let entry = match request.body.get("user") {
-        None | Some(Value::Null) => entry,
-        Some(user) => entry.about(LogUser {
-            id: user["id"].as_u64().and_then(|id| u8::try_from(id).ok()).unwrap_or(0),
-            address: user["ip"].as_str().and_then(|ip| ip.parse().ok()),
-            name: user["name"].as_str().unwrap_or_default().to_owned(),
+    let entry = match line.user {
+        None => entry,
+        Some(LineUser { id, ip, name }) => entry.about(LogUser {
+            id: id.get_as("user.id")?.unwrap_or(0),
+            address: ip.parse().ok(),
+            name: name.0,
         }),
     };
-    Ok((entry, request.text("session")))
+    Ok((entry, line.session.0))
 }

@@ -2,26 +2,29 @@
 //! Basic authentication and accounts with the flag ADMIN.
 
 use std::collections::HashMap;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use actix_web::cookie::time::Duration;
 use actix_web::cookie::{Cookie, SameSite};
-use actix_web::{HttpRequest, HttpResponse};
+use actix_web::http::StatusCode;
+use actix_web::{HttpRequest, HttpResponse, HttpResponseBuilder};
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use serde_json::json;
+use schemars::{JsonSchema, SchemaGenerator};
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
 use sha2::{Digest as _, Sha256};
 
 use super::AdminState;
-use super::access::{Admission, too_many};
-use super::operation::{Answer, Body, Operation, Schema, bool, text};
-use super::request::{Request, Who, refuse};
+use super::access::Admission;
+use super::endpoint::{Answer, Api, Call, Done, Json, Nothing};
+use super::error::{ApiError, forbidden};
+use super::request::audit;
+use super::value::Text;
 use crate::actors::auth::{AccountFingerprint, CheckAccount, GetAccountFingerprint};
 use crate::rules::login::AccountCheck;
-use crate::rules::session::admin::{AdminAnswer, AdminError};
 use crate::rules::time::Timestamp;
 use crate::transport::trust::ClientAddr;
-use crate::web::RequestBody;
 use crate::web::password_limiter::PasswordAttempt;
 
 pub(super) const COOKIE: &str = "drawhall";
@@ -35,29 +38,54 @@ const RECHECK_MS: u64 = 2_000;
 const VERIFIED_TTL_MS: u64 = 60_000;
 /// Verified passwords that are cached.
 const MAX_VERIFIED: usize = 100;
-/// Maximum body of a login request in bytes.
-const MAX_LOGIN_BODY: usize = 16 << 10;
 /// Logins that are kept; beyond, the oldest is removed.
 const MAX_LOGINS: usize = 1000;
 
-const WHO: Schema = Schema {
-    name: "Who",
-    fields: &[
-        text("user", "Name of the client; its address if no login is required.").required(),
-        bool("login", "Authorized by a login on the page.").required(),
-    ],
-};
-
-pub(super) const OPERATIONS: &[Operation] = &[
-    Operation::get("whoami", "Who the client is.", Answer::One(&WHO)),
-    Operation::post(
+pub(super) fn endpoints(api: &mut Api) {
+    api.get("whoami", "Who the client is.", AdminState::who_am_i);
+    api.post(
         "login",
         "Logs in with the credentials of Basic authentication or an account with the flag ADMIN; sets a cookie.",
-        Answer::One(&WHO),
+        AdminState::log_in,
     )
-    .body(Body::Fields(&[text("username", "Name.").required(), text("password", "Password.").required()])),
-    Operation::post("logout", "Ends the login of the cookie.", Answer::Done),
-];
+    .is_for_login();
+    api.post("logout", "Ends the login of the cookie.", AdminState::log_out).is_for_login();
+}
+
+/// The client of a request.
+#[derive(Debug, Serialize, JsonSchema)]
+#[schemars(rename = "Who")]
+pub(super) struct WhoIs {
+    /// Name of the client; its address if no login is required.
+    user: String,
+    /// Authorized by a login on the page.
+    login: bool,
+}
+
+/// Name and password.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(default)]
+#[schemars(extend("required" = ["username", "password"]))]
+pub(super) struct Credentials {
+    /// Name.
+    username: Text,
+    /// Password.
+    password: Text,
+}
+
+/// A JSON object, and the cookie of a login.
+pub(super) struct WithCookie<T>(T, Cookie<'static>);
+
+impl<T: Serialize + JsonSchema> Answer for WithCookie<T> {
+    fn respond(self, mut response: HttpResponseBuilder) -> HttpResponse {
+        response.cookie(self.1);
+        Json(self.0).respond(response)
+    }
+
+    fn content(schemas: &mut SchemaGenerator) -> Option<Value> {
+        Json::<T>::content(schemas)
+    }
+}
 
 /// A login on the page. Times are on the monotonic clock, in milliseconds.
 #[derive(Debug, Clone)]
@@ -208,7 +236,7 @@ impl AdminState {
             return Ok(format!("{name}@{}", source.ip()));
         }
         let attempt = self.access.password_limiter.slow(source, now).await;
-        let attempt = attempt.map_err(|refused| Box::new(refuse(&too_many(refused))))?;
+        let attempt = attempt.map_err(|refused| Box::new(ApiError::from(refused).response()))?;
         let fingerprint = self.check_account(&name, password.clone(), source, attempt).await;
         let fingerprint = fingerprint.map_err(|_| self.access.challenge(request))?;
         self.access.verified.add(&name, &password, fingerprint, now);
@@ -230,81 +258,68 @@ impl AdminState {
         password: String,
         source: ClientAddr,
         attempt: PasswordAttempt,
-    ) -> Result<AccountFingerprint, AdminError> {
+    ) -> Result<AccountFingerprint, ApiError> {
         // Taken before verifying: if the account changes meanwhile, the login ends at the next check.
         let fingerprint = self.fingerprint_of(name).await;
         match self.auth.send(CheckAccount { name: name.to_owned(), password, address: source.ip() }).await {
             Ok(AccountCheck::Ok { .. }) => {
                 attempt.refund();
-                let lacks_flag =
-                    || AdminError::new(403, format!("The account '{name}' does not have the flag {FLAG}"));
+                let lacks_flag = || forbidden(format!("The account '{name}' does not have the flag {FLAG}"));
                 fingerprint.ok_or_else(lacks_flag)
             }
-            _ => Err(AdminError::new(403, "Name or password are wrong")),
+            _ => Err(forbidden("Name or password are wrong")),
         }
     }
 
-    /// Handles `POST login`.
-    pub(super) async fn log_in(
-        &self,
-        request: &HttpRequest,
-        body: &mut RequestBody,
-        source: ClientAddr,
-    ) -> HttpResponse {
-        let address = source.ip();
-        let who = Who { name: address.to_string(), source, by_cookie: false };
-        let mut login = match Request::read(request, body, MAX_LOGIN_BODY, who).await {
-            Ok(login) => login,
-            Err(refused) => return *refused,
-        };
-        let name = login.text("username");
-        let checked = self.check_login(&login).await;
+    async fn log_in(
+        self: Arc<Self>,
+        call: Call<Nothing, Nothing, Credentials>,
+    ) -> Result<WithCookie<WhoIs>, ApiError> {
+        let Call { body: Credentials { username, password }, who, http, .. } = call;
+        let name = username.0;
+        let checked = self.check_login(&name, password.0, who.source).await;
         // An unknown name is not logged: it may be a password typed into the wrong field.
-        if checked.is_ok() {
-            login.who.name = format!("{name}@{address}");
-        }
-        let failed = checked.as_ref().err().cloned();
+        let address = who.source.ip();
+        let logged = if checked.is_ok() { format!("{name}@{address}") } else { address.to_string() };
         // Requests over the rate limit are not logged: they could fill the log.
-        if failed.as_ref().is_none_or(|error| error.status != 429) {
-            login.audit(&failed.map_or(Ok(name.clone().into()), Err));
+        let failure = checked.as_ref().err();
+        if failure.is_none_or(|error| error.status != StatusCode::TOO_MANY_REQUESTS) {
+            audit("POST /login", &logged, failure);
         }
-        let token = checked.and_then(|fingerprint| {
-            let token = self.access.logins.add(name.clone(), fingerprint, Timestamp::now().monotonic_ms);
-            token.ok_or_else(|| AdminError::new(500, "The system provides no randomness"))
-        });
-        match token {
-            Ok(token) => HttpResponse::Ok()
-                .cookie(cookie(token, self.access.is_encrypted(request)))
-                .json(json!({"user": name, "login": true})),
-            Err(error) => refuse(&error),
-        }
+        let token = self.access.logins.add(name.clone(), checked?, Timestamp::now().monotonic_ms);
+        let token = token.ok_or_else(|| ApiError::internal("The system provides no randomness"))?;
+        let cookie = cookie(token, self.access.is_encrypted(&http));
+        Ok(WithCookie(WhoIs { user: name, login: true }, cookie))
     }
 
     /// Verifies the credentials of a login. Returns the fingerprint of the account, `None` for Basic credentials.
-    async fn check_login(&self, request: &Request) -> Result<Option<AccountFingerprint>, AdminError> {
-        let (name, password) = (request.text("username"), request.text("password"));
-        let attempt = self.access.begin_attempt(request.who.source).await?;
-        if self.access.is_credentials(&name, &password) {
+    async fn check_login(
+        &self,
+        name: &str,
+        password: String,
+        source: ClientAddr,
+    ) -> Result<Option<AccountFingerprint>, ApiError> {
+        let attempt = self.access.begin_attempt(source).await?;
+        if self.access.is_credentials(name, &password) {
             attempt.refund();
             return Ok(None);
         }
         if password.is_empty() {
-            return Err(AdminError::new(403, "Name or password are wrong"));
+            return Err(forbidden("Name or password are wrong"));
         }
-        self.check_account(&name, password, request.who.source, attempt).await.map(Some)
+        self.check_account(name, password, source, attempt).await.map(Some)
     }
 
-    /// Handles `POST logout`.
-    pub(super) fn log_out(&self, request: &HttpRequest) -> HttpResponse {
-        if let Some(given) = request.cookie(COOKIE) {
+    async fn log_out(self: Arc<Self>, call: Call) -> Result<WithCookie<Done>, ApiError> {
+        if let Some(given) = call.http.cookie(COOKIE) {
             self.access.logins.remove(given.value());
         }
-        let encrypted = self.access.is_encrypted(request);
-        HttpResponse::Ok().cookie(cookie(String::new(), encrypted)).json(json!({"status": "ok"}))
+        let Json(done) = Done::ok();
+        Ok(WithCookie(done, cookie(String::new(), self.access.is_encrypted(&call.http))))
     }
 
-    pub(super) fn who_am_i(&self, request: &Request) -> AdminAnswer {
-        Ok(json!({"user": request.who.name, "login": request.who.by_cookie}))
+    async fn who_am_i(self: Arc<Self>, call: Call) -> Result<Json<WhoIs>, ApiError> {
+        Ok(Json(WhoIs { user: call.who.name, login: call.who.by_cookie }))
     }
 }
 

@@ -6,6 +6,7 @@ use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
 use actix::prelude::*;
+use schemars::JsonSchema;
 use serde::Serialize;
 use serde_json::{Value, json};
 use tokio::sync::{broadcast, mpsc, watch};
@@ -29,12 +30,13 @@ const MAX_SUBSCRIBERS: usize = 64;
 const MAX_QUEUED_EVENTS: usize = 1024;
 
 /// Load of the server at one time.
-#[derive(Debug, Clone, Serialize)]
-struct Sample {
+#[derive(Debug, Clone, Serialize, JsonSchema)]
+pub(super) struct Sample {
     /// ISO 8601, UTC.
     at: String,
     /// Open connections.
     users: usize,
+    /// Sessions.
     sessions: usize,
     /// Bytes from clients since the start.
     received: u64,
@@ -47,11 +49,13 @@ struct Sample {
 }
 
 /// A disk that the server writes to.
-#[derive(Debug, Clone, Serialize)]
-struct Disk {
+#[derive(Debug, Clone, Serialize, JsonSchema)]
+pub(super) struct Disk {
+    /// A directory that is written to.
     path: PathBuf,
     /// Available bytes.
     free: u64,
+    /// Size of the disk in bytes.
     total: u64,
     /// `free` is below the setting `diskSpaceAlarm`.
     low: bool,
@@ -267,7 +271,7 @@ impl Handler<Logged> for Monitor {
     fn handle(&mut self, Logged(rows): Logged, _: &mut Self::Context) {
         if self.has_subscribers("log") {
             for row in rows.iter() {
-                self.publish("log", "log", &log::value(row.clone()));
+                self.publish("log", "log", &json!(log::LogLine::from(row.clone())));
             }
         }
     }
@@ -294,22 +298,22 @@ impl Handler<Subscribe> for Monitor {
     }
 }
 
-/// Returns samples and disks, as JSON.
+/// Returns samples and disks.
 #[derive(Message)]
 #[rtype(result = "MonitorSnapshot")]
 pub(super) struct GetSnapshot;
 
 #[derive(MessageResponse)]
 pub(super) struct MonitorSnapshot {
-    pub(super) samples: Value,
-    pub(super) disks: Value,
+    pub(super) samples: Vec<Sample>,
+    pub(super) disks: Vec<Disk>,
 }
 
 impl Handler<GetSnapshot> for Monitor {
     type Result = MonitorSnapshot;
 
     fn handle(&mut self, _: GetSnapshot, _: &mut Self::Context) -> Self::Result {
-        MonitorSnapshot { samples: json!(self.samples), disks: json!(self.disks) }
+        MonitorSnapshot { samples: self.samples.iter().cloned().collect(), disks: self.disks.clone() }
     }
 }
 

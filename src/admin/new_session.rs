@@ -1,120 +1,148 @@
-//! Parses requests that create a session without a host.
+//! Parameters of a session that is created over the API, without a host.
 
-use drawhall_protocol::canvas::Canvas;
+use drawhall_protocol::canvas::{Canvas, MAX_LAYERS, MAX_SIDE};
 use drawhall_protocol::{Layout, ProtocolVersion};
-use serde_json::Value;
+use schemars::JsonSchema;
+use serde::Deserialize;
 
-use super::request::{Request, bad};
+use super::error::{ApiError, bad};
+use super::value::{Flag, Number, Text};
 use crate::actors::server::MakeSession;
 use crate::config::{MAX_USER_LIMIT, MIN_USER_LIMIT, Settings};
 use crate::rules::metadata::Metadata;
 use crate::rules::metadata::is_valid_alias;
 use crate::rules::session::PasswordKind;
-use crate::rules::session::admin::AdminError;
 use crate::rules::session::{Flags, MAX_TITLE};
 use crate::rules::template::{Messages, Template};
 
 /// The protocol version that clients 2.2 and 2.3 can join.
 const DEFAULT_PROTOCOL: &str = "dp:4.24.0";
 
-/// Parses a request.
+/// A new session. With a template, no other member may be given.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(default, rename_all = "camelCase")]
+#[schemars(extend("anyOf" = [
+    {"properties": {"template": {"enum": ["", null]}}},
+    {"required": ["template"], "maxProperties": 1},
+]))]
+pub(super) struct NewSession {
+    /// Alias of a template; no other member may be given then.
+    pub(super) template: Text,
+    /// Title.
+    #[schemars(extend("pattern" = LINE))]
+    title: Text,
+    /// Founder's name.
+    #[schemars(extend("pattern" = LINE))]
+    founder: Text,
+    /// Password, empty for none.
+    password: Text,
+    /// Operator password, empty for none.
+    opword: Text,
+    /// Maximum number of users.
+    max_user_count: Number<{ MIN_USER_LIMIT as i64 }, { MAX_USER_LIMIT as i64 }>,
+    /// It persists without users.
+    persistent: Option<Flag>,
+    /// Not safe for minors.
+    nsfm: Option<Flag>,
+    /// Only accounts may join.
+    auth_only: Option<Flag>,
+    /// Browsers may join.
+    allow_web: Option<Flag>,
+    /// Operators may make invites.
+    invites: Option<Flag>,
+    /// Lists do not show it.
+    unlisted: Option<Flag>,
+    /// Trusted users may kick.
+    deputies: Option<Flag>,
+    /// Chat is kept in the history.
+    preserve_chat: Option<Flag>,
+    /// Letters, digits and -, and not what a session id looks like.
+    #[schemars(extend("pattern" = "^([A-Za-z0-9-]{1,25}|[A-Za-z0-9-]{27,32})?$"))]
+    alias: Text,
+    /// Pixels of the canvas.
+    width: Number<1, { MAX_SIDE as i64 }>,
+    /// Pixels of the canvas.
+    height: Number<1, { MAX_SIDE as i64 }>,
+    /// #rrggbb or #aarrggbb.
+    #[schemars(extend("pattern" = "^(#([0-9A-Fa-f]{6}|[0-9A-Fa-f]{8}))?$"))]
+    background: Text,
+    /// Layers of the canvas.
+    layers: Number<1, { MAX_LAYERS as i64 }>,
+    /// Protocol version, such as dp:4.24.0.
+    #[schemars(extend("pattern" = "^(dp:4\\.(2[0-9])\\.[0-9]{1,3})?$"))]
+    protocol: Text,
+}
+
+/// One line of at most [`MAX_TITLE`] characters.
+const LINE: &str = r"^[^\x00-\x1f\x7f-\x9f]{0,100}$";
+
+/// Checks the parameters.
 ///
 /// # Errors
-/// 400 that names the first invalid member.
-pub(super) fn read(request: &Request, settings: &Settings) -> Result<MakeSession, AdminError> {
-    let protocol =
-        text(request, "protocol")?.filter(|p| !p.is_empty()).unwrap_or_else(|| DEFAULT_PROTOCOL.into());
+/// 400 that names the first invalid one.
+pub(super) fn read(wanted: NewSession, settings: &Settings) -> Result<MakeSession, ApiError> {
+    let protocol = if wanted.protocol.is_empty() { DEFAULT_PROTOCOL } else { &*wanted.protocol };
     let protocol: ProtocolVersion =
         protocol.parse().map_err(|_| bad(format!("protocol: '{protocol}' is no protocol version")))?;
     if !protocol.is_hostable() {
         return Err(bad(format!("protocol: this server does not speak {protocol}")));
     }
-    let messages = messages(request, protocol.layout())?;
-    let alias = text(request, "alias")?.unwrap_or_default();
+    let messages = messages(&wanted, protocol.layout())?;
+    let alias = wanted.alias.0;
     if !alias.is_empty() && !is_valid_alias(&alias) {
         return Err(bad("alias: 1 to 32 letters, digits and -, and not what a session id looks like"));
     }
-    let line = |key: &str| {
-        let line: String = text(request, key)?.unwrap_or_default();
-        let is_valid = line.encode_utf16().count() <= MAX_TITLE && !line.chars().any(char::is_control);
-        if is_valid {
-            Ok(line)
-        } else {
-            Err(bad(format!("{key}: at most {MAX_TITLE} characters in one line")))
-        }
-    };
-    let max_users = number(request, "maxUserCount")?.unwrap_or(settings.session_user_limit.into());
-    if !(u64::from(MIN_USER_LIMIT)..=u64::from(MAX_USER_LIMIT)).contains(&max_users) {
-        return Err(bad(format!("maxUserCount: {MIN_USER_LIMIT} to {MAX_USER_LIMIT}")));
-    }
-    let bool = |key: &str| match request.body.get(key) {
-        None | Some(Value::Null) => Ok(None),
-        Some(Value::Bool(on)) => Ok(Some(*on)),
-        Some(_) => Err(bad(format!("{key}: must be true or false"))),
-    };
+    let max_users: Option<u32> = wanted.max_user_count.get_as("maxUserCount")?;
+    let is_set = |flag: Option<Flag>, default: bool| flag.map_or(default, |flag| flag.0);
     let flags = Flags {
-        nsfm: bool("nsfm")?.unwrap_or(false),
+        nsfm: is_set(wanted.nsfm, false),
         // A session that is not persistent would end before anybody can join.
-        persistent: bool("persistent")?.unwrap_or(true),
-        auth_only: bool("authOnly")?.unwrap_or(false),
-        allow_web: bool("allowWeb")?.unwrap_or(settings.allow_guest_web_session),
-        invites: bool("invites")?.unwrap_or(settings.invites),
-        unlisted: bool("unlisted")?.unwrap_or(false),
-        deputies: bool("deputies")?.unwrap_or(false),
-        preserve_chat: bool("preserveChat")?.unwrap_or(false),
+        persistent: is_set(wanted.persistent, true),
+        auth_only: is_set(wanted.auth_only, false),
+        allow_web: is_set(wanted.allow_web, settings.allow_guest_web_session),
+        invites: is_set(wanted.invites, settings.invites),
+        unlisted: is_set(wanted.unlisted, false),
+        deputies: is_set(wanted.deputies, false),
+        preserve_chat: is_set(wanted.preserve_chat, false),
         ..Flags::default()
     };
     let metadata = Metadata {
-        title: line("title")?,
-        founder: line("founder")?,
-        max_users: max_users as u32,
+        title: line("title", wanted.title)?,
+        founder: line("founder", wanted.founder)?,
+        max_users: max_users.unwrap_or(settings.session_user_limit),
         flags,
         alias,
         ..Metadata::default()
     };
-    let mut passwords = Vec::new();
-    for (kind, key) in [(PasswordKind::Session, "password"), (PasswordKind::Operator, "opword")] {
-        let password = text(request, key)?.filter(|password| !password.is_empty());
-        passwords.extend(password.map(|password| (kind, password)));
-    }
+    let passwords = [(PasswordKind::Session, wanted.password), (PasswordKind::Operator, wanted.opword)];
+    let passwords = passwords.into_iter().filter(|(_, password)| !password.is_empty());
+    let passwords = passwords.map(|(kind, password)| (kind, password.0)).collect();
     let template = Box::new(Template::without_file(metadata, protocol));
     Ok(MakeSession { template, passwords, messages })
 }
 
-fn messages(request: &Request, layout: Layout) -> Result<Messages, AdminError> {
-    let dimension = |key: &str, default: u64| {
-        let length = number(request, key)?.unwrap_or(default);
-        u32::try_from(length).map_err(|_| bad(format!("{key}: too large")))
-    };
-    let layers = number(request, "layers")?.unwrap_or(1);
+/// A text in one line that is not too long.
+fn line(name: &str, text: Text) -> Result<String, ApiError> {
+    let is_valid = text.encode_utf16().count() <= MAX_TITLE && !text.chars().any(char::is_control);
+    let refused = || bad(format!("{name}: at most {MAX_TITLE} characters in one line"));
+    is_valid.then_some(text.0).ok_or_else(refused)
+}
+
+fn messages(wanted: &NewSession, layout: Layout) -> Result<Messages, ApiError> {
+    let background = if wanted.background.is_empty() { "#ffffff" } else { &*wanted.background };
     let canvas = Canvas {
-        width: dimension("width", 2000)?,
-        height: dimension("height", 2000)?,
-        background: colour(&text(request, "background")?.unwrap_or_else(|| "#ffffff".into()))?,
-        layers: u8::try_from(layers).unwrap_or(u8::MAX),
+        width: wanted.width.get_as("width")?.unwrap_or(2000),
+        height: wanted.height.get_as("height")?.unwrap_or(2000),
+        background: colour(background)?,
+        layers: wanted.layers.get_as("layers")?.unwrap_or(1),
     };
     let frames = canvas.messages(layout).map_err(|error| bad(error.to_string()))?;
     let bytes: Vec<u8> = frames.iter().flat_map(|f| f.as_bytes().to_vec()).collect();
     Ok(Messages { bytes, count: frames.len() as u64, ..Messages::default() })
 }
 
-fn text(request: &Request, key: &str) -> Result<Option<String>, AdminError> {
-    match request.body.get(key) {
-        None | Some(Value::Null) => Ok(None),
-        Some(Value::String(text)) => Ok(Some(text.clone())),
-        Some(_) => Err(bad(format!("{key}: must be a text"))),
-    }
-}
-
-fn number(request: &Request, key: &str) -> Result<Option<u64>, AdminError> {
-    match request.body.get(key) {
-        None | Some(Value::Null) => Ok(None),
-        Some(value) => value.as_u64().map(Some).ok_or_else(|| bad(format!("{key}: must be a whole number"))),
-    }
-}
-
 /// Parses a colour, `#rrggbb` or `#aarrggbb`.
-fn colour(text: &str) -> Result<u32, AdminError> {
+fn colour(text: &str) -> Result<u32, ApiError> {
     drawhall_protocol::text::parse_colour(text)
         .ok_or_else(|| bad(format!("background: '{text}' is no colour such as #ffffff")))
 }

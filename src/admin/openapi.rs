@@ -1,168 +1,128 @@
-//! Endpoint `openapi.json`: the OpenAPI document, generated from the table of operations.
+//! Endpoint `openapi.json`: the OpenAPI document, made from the endpoints and their types.
 
-use std::collections::BTreeMap;
+use std::sync::Arc;
 
+use actix_web::http::Method;
+use schemars::generate::SchemaSettings;
+use schemars::{JsonSchema, Schema, SchemaGenerator};
+use serde::Serialize;
 use serde_json::{Map, Value, json};
 
 use super::AdminState;
-use super::operation::{Answer, Body, Field, Kind, Operation, Schema, all};
-use super::request::Method;
-use crate::config::SETTINGS;
-use crate::rules::session::admin::AdminAnswer;
+use super::endpoint::{Api, Call, Effect, Endpoint, Json, Types};
+use super::error::ApiError;
+use super::login::COOKIE;
+use super::routes::api;
 
-pub(super) const OPERATIONS: &[Operation] = &[Operation::get(
-    "openapi.json",
-    "This description.",
-    Answer::One(&Schema { name: "OpenAPI", fields: &[] }),
-)];
-
-/// JSON Schema of a type. Adds the named schemas that it refers to to `seen`.
-fn schema_of(kind: Kind, seen: &mut BTreeMap<&'static str, &'static Schema>) -> Value {
-    let mut reference = |schema: &'static Schema| {
-        add_schema(schema, seen);
-        json!({"$ref": format!("#/components/schemas/{}", schema.name)})
-    };
-    match kind {
-        Kind::Text => json!({"type": "string"}),
-        Kind::Number => json!({"type": "integer"}),
-        Kind::Bool => json!({"type": "boolean"}),
-        Kind::Texts => json!({"type": "array", "items": {"type": "string"}}),
-        Kind::Object => json!({"type": "object"}),
-        Kind::Is(schema) => reference(schema),
-        Kind::ListOf(schema) => json!({"type": "array", "items": reference(schema)}),
-    }
+/// An OpenAPI document.
+#[derive(Debug, Serialize, JsonSchema)]
+struct OpenApi {
+    /// The version of OpenAPI.
+    openapi: String,
+    #[serde(flatten)]
+    members: Map<String, Value>,
 }
 
-/// Adds a schema and all schemas that its fields refer to.
-fn add_schema(schema: &'static Schema, seen: &mut BTreeMap<&'static str, &'static Schema>) {
-    if seen.insert(schema.name, schema).is_none() {
-        for field in schema.fields {
-            if let Kind::Is(inner) | Kind::ListOf(inner) = field.kind {
-                add_schema(inner, seen);
-            }
-        }
-    }
+pub(super) fn endpoints(api: &mut Api) {
+    api.get("openapi.json", "This description.", openapi);
 }
 
-fn field_schema(field: &Field, seen: &mut BTreeMap<&'static str, &'static Schema>) -> Value {
-    let value = schema_of(field.kind, seen);
-    let mut value = if field.nullable { json!({"anyOf": [value, {"type": "null"}]}) } else { value };
-    value["description"] = field.description.into();
+async fn openapi(_: Arc<AdminState>, _: Call) -> Result<Json<OpenApi>, ApiError> {
+    let mut members = document().as_object().cloned().unwrap_or_default();
+    let openapi = members.remove("openapi").and_then(|v| v.as_str().map(str::to_owned)).unwrap_or_default();
+    Ok(Json(OpenApi { openapi, members }))
+}
+
+/// The members of an object schema that is made of parameters: name, schema, whether it must be given.
+fn parameters(schema: &Schema) -> Vec<(String, Value, bool)> {
+    let properties = schema.get("properties").and_then(Value::as_object).cloned().unwrap_or_default();
+    let required: Vec<&str> = schema
+        .get("required")
+        .and_then(Value::as_array)
+        .into_iter()
+        .flatten()
+        .filter_map(Value::as_str)
+        .collect();
+    properties
+        .into_iter()
+        .map(|(name, value)| (name.clone(), value, required.contains(&name.as_str())))
+        .collect()
+}
+
+fn parameter(place: &str, (name, mut schema, required): (String, Value, bool)) -> Value {
+    let description = schema.as_object_mut().and_then(|schema| schema.remove("description"));
+    let mut value =
+        json!({"name": name, "in": place, "required": required || place == "path", "schema": schema});
+    if let Some(description) = description {
+        value["description"] = description;
+    }
     value
 }
 
-fn object_schema(fields: &[Field], seen: &mut BTreeMap<&'static str, &'static Schema>) -> Value {
-    let properties: Map<String, Value> =
-        fields.iter().map(|field| (field.name.to_owned(), field_schema(field, seen))).collect();
-    let required: Vec<&str> = fields.iter().filter(|f| f.required).map(|f| f.name).collect();
-    json!({"type": "object", "properties": properties, "required": required})
-}
-
-/// Schema of the settings object, from the table of settings.
-fn settings_schema() -> Value {
-    let mut properties: Map<String, Value> = SETTINGS
-        .iter()
-        .map(|info| {
-            let kind = match info.kind {
-                "bool" => "boolean",
-                "text" | "profile" => "string",
-                _ => "number",
-            };
-            (info.key.to_owned(), json!({"type": kind, "description": info.help}))
-        })
-        .collect();
-    properties.insert("_locked".into(), json!({"type": "boolean"}));
-    json!({"type": "object", "properties": properties})
-}
-
-fn answer_schema(answer: Answer, seen: &mut BTreeMap<&'static str, &'static Schema>) -> Value {
-    match answer {
-        Answer::Empty => json!({"description": "Done."}),
-        Answer::Done => {
-            let shape = json!({"type": "object", "properties": {"status": {"type": "string"}}});
-            json!({"description": "Done.", "content": {"application/json": {"schema": shape}}})
-        }
-        Answer::One(schema) => {
-            let schema = schema_of(Kind::Is(schema), seen);
-            json!({"description": "The result.", "content": {"application/json": {"schema": schema}}})
-        }
-        Answer::Many(schema, name) => {
-            let list = schema_of(Kind::ListOf(schema), seen);
-            let with_lock = json!({"type": "object", "properties": {name: list, "_locked": {"type": "boolean"}},
-                "required": [name, "_locked"]});
-            let either = json!({"anyOf": [list, with_lock]});
-            json!({"description": "The list; with v=2 an object with it.",
-                "content": {"application/json": {"schema": either}}})
-        }
-        Answer::Events => {
-            json!({"description": "Server-sent events, until either side closes the connection.",
-            "content": {"text/event-stream": {"schema": {"type": "string"}}}})
-        }
+fn operation(endpoint: &Endpoint, read: &mut SchemaGenerator, written: &mut SchemaGenerator) -> Value {
+    let Types { path, query, body, status, content } = (endpoint.types)(read, written);
+    let path = parameters(&path).into_iter().map(|p| parameter("path", p));
+    let query = parameters(&query).into_iter().map(|p| parameter("query", p));
+    let mut response = json!({"description": "Done."});
+    if let Some(content) = content {
+        response["content"] = content;
     }
-}
-
-fn operation_value(operation: &Operation, seen: &mut BTreeMap<&'static str, &'static Schema>) -> Value {
-    let parts = operation.path.split('/').filter_map(|part| part.strip_prefix('{')?.strip_suffix('}'));
-    let mut parameters: Vec<Value> = parts
-        .map(|part| json!({"name": part, "in": "path", "required": true, "schema": {"type": "string"}}))
-        .collect();
-    parameters.extend(operation.query.iter().map(|field| {
-        json!({"name": field.name, "in": "query", "required": field.required, "description": field.description,
-            "schema": schema_of(field.kind, seen)})
-    }));
-    if matches!(operation.answer, Answer::Many(..)) {
-        let description = "2 for an object that also says whether this part of the API is locked.";
-        parameters.push(
-            json!({"name": "v", "in": "query", "description": description, "schema": {"type": "integer"}}),
-        );
-    }
-    let is_accepted = operation.method == Method::Post && operation.path.ends_with("/thumbnail");
-    let status = if is_accepted { "202" } else { "200" };
-    let tag = operation.path.split('/').next().unwrap_or_default();
+    let error = json!({"description": "An error.", "content": {"application/json": {"schema":
+        {"$ref": "#/components/schemas/Error"}}}});
     let mut value = json!({
-        "summary": operation.description,
-        "tags": [tag],
-        "parameters": parameters,
-        "responses": {
-            status: answer_schema(operation.answer, seen),
-            "default": {"description": "An error.", "content": {"application/json": {"schema":
-                {"$ref": "#/components/schemas/Error"}}}},
-        },
+        "summary": endpoint.summary,
+        "tags": [endpoint.path.split('/').next()],
+        "parameters": path.chain(query).collect::<Vec<Value>>(),
+        "responses": {status.as_str(): response, "default": error},
     });
-    let schema = match operation.body {
-        Body::None => None,
-        Body::Fields(fields) => Some(object_schema(fields, seen)),
-        Body::Is(schema) => Some(schema_of(Kind::Is(schema), seen)),
-    };
-    if let Some(schema) = schema {
-        value["requestBody"] = json!({"content": {"application/json": {"schema": schema}}});
+    let has_body = body.get("properties").is_some() || body.get("$ref").is_some();
+    if has_body {
+        // A POST without a body is one without members.
+        let needs_body = endpoint.method != Method::POST || body.get("required").is_some();
+        value["requestBody"] =
+            json!({"required": needs_body, "content": {"application/json": {"schema": body}}});
     }
-    if let Some(section) = operation.section {
+    if let Some(section) = endpoint.section {
         value["description"] = format!("Refused with 403 while the section {section} is locked.").into();
     }
+    if endpoint.effect == Effect::Login {
+        value["security"] = json!([]);
+    }
     value
+}
+
+/// An error response.
+#[derive(Debug, Serialize, JsonSchema)]
+#[schemars(rename = "Error")]
+#[allow(dead_code, reason = "its schema is used")]
+struct ErrorBody {
+    /// error.
+    #[schemars(extend("const" = "error"))]
+    status: String,
+    /// What was wrong.
+    message: String,
+    /// The same, where frontends of drawpile-srv read it from here.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    msg: Option<String>,
 }
 
 /// The OpenAPI document.
-pub(super) fn document() -> Value {
-    let mut seen = BTreeMap::new();
+fn document() -> Value {
+    let settings = SchemaSettings::draft2020_12().with(|settings| {
+        settings.definitions_path = "/components/schemas".into();
+        settings.meta_schema = None;
+    });
+    let mut read = settings.clone().for_deserialize().into_generator();
+    let mut written = settings.for_serialize().into_generator();
+    written.subschema_for::<ErrorBody>();
     let mut paths: Map<String, Value> = Map::new();
-    for operation in all() {
-        let path = paths.entry(format!("/{}", operation.path)).or_insert_with(|| json!({}));
-        path[operation.method.name()] = operation_value(operation, &mut seen);
+    for endpoint in api().endpoints {
+        let path = paths.entry(format!("/{}", endpoint.path)).or_insert_with(|| json!({}));
+        let method = endpoint.method.as_str().to_ascii_lowercase();
+        path[method] = operation(&endpoint, &mut read, &mut written);
     }
-    let mut schemas: Map<String, Value> = Map::new();
-    for (name, schema) in std::mem::take(&mut seen) {
-        let value = object_schema(schema.fields, &mut seen);
-        schemas.insert(name.to_owned(), value);
-    }
-    schemas.insert("Settings".into(), settings_schema());
-    schemas.insert(
-        "Error".into(),
-        json!({"type": "object", "required": ["status", "message"], "properties": {
-            "status": {"type": "string", "const": "error"},
-            "message": {"type": "string", "description": "What was wrong."}}}),
-    );
+    let mut schemas = read.take_definitions(true);
+    schemas.extend(written.take_definitions(true));
     json!({
         "openapi": "3.1.0",
         "info": {
@@ -178,16 +138,10 @@ pub(super) fn document() -> Value {
             "schemas": schemas,
             "securitySchemes": {
                 "basic": {"type": "http", "scheme": "basic"},
-                "cookie": {"type": "apiKey", "in": "cookie", "name": super::login::COOKIE},
+                "cookie": {"type": "apiKey", "in": "cookie", "name": COOKIE},
             },
         },
     })
-}
-
-impl AdminState {
-    pub(super) fn openapi(&self) -> AdminAnswer {
-        Ok(document())
-    }
 }
 
 #[cfg(test)]
@@ -225,5 +179,18 @@ mod tests {
         let names: Vec<&str> =
             parameters.as_array().unwrap().iter().filter_map(|p| p["name"].as_str()).collect();
         assert_eq!(names, ["session", "user", "message"]);
+    }
+
+    #[test]
+    fn names_of_schemas_mean_one_thing() {
+        let names = |document: &Value| {
+            document["components"]["schemas"].as_object().unwrap().keys().cloned().collect::<Vec<_>>()
+        };
+        // schemars numbers types of the same name.
+        let numbered: Vec<String> = names(&document())
+            .into_iter()
+            .filter(|name| name.ends_with(|c: char| c.is_ascii_digit()))
+            .collect();
+        assert_eq!(numbered, Vec::<String>::new());
     }
 }

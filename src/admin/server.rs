@@ -1,49 +1,100 @@
-//! Endpoints `status`, `server`, `locks`.
+//! Endpoints `status`, `server`.
 
+use std::borrow::Cow;
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
+use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
-use super::operation::{Answer, Body, Operation, text, texts};
-use super::request::{Method, Request, bad, unsupported};
-use super::schemas::{LOCKS, SETTINGS as SETTINGS_SCHEMA, STATUS};
-use super::{AdminState, not_found};
+use super::AdminState;
+use super::endpoint::{Api, Call, Json, Nothing};
+use super::error::ApiError;
+use super::request::audit_settings;
 use crate::actors::server::GetLoad;
 use crate::config::{SETTINGS, Settings, fault_of};
-use crate::rules::session::admin::{AdminAnswer, AdminError};
 
-/// Sections of the API that can be locked.
-const SECTIONS: [&str; 6] = ["accounts", "bans", "extbans", "listserverwhitelist", "server", "sessions"];
-
-pub(super) const OPERATIONS: &[Operation] = &[
-    Operation::get("status", "Numbers of users and sessions, and start time.", Answer::One(&STATUS)),
-    Operation::get("server", "All settings.", Answer::One(&SETTINGS_SCHEMA)),
-    Operation::put(
+pub(super) fn endpoints(api: &mut Api) {
+    api.get("status", "Numbers of users and sessions, and start time.", AdminState::status);
+    api.get("server", "All settings.", AdminState::server_settings);
+    api.put(
         "server",
         "Changes settings. Invalid values are reported in `_errors`, by key, and are not changed.",
-        Answer::One(&SETTINGS_SCHEMA),
+        AdminState::change_server_settings,
     )
-    .locked_by("server")
-    .body(Body::Is(&SETTINGS_SCHEMA)),
-    Operation::get("locks", "Parts of the API that are locked against changes.", Answer::One(&LOCKS)),
-    Operation::put("locks", "Locks parts of the API, and unlocks the others.", Answer::One(&LOCKS)).body(
-        Body::Fields(&[
-            texts("sections", "Sections to lock.").required(),
-            text("password", "Required once one is set. The first one given is set until nothing is locked."),
-        ]),
-    ),
-];
+    .locked_by("server");
+}
 
-/// Setting that stores the hash of the lock password.
-const LOCK_HASH: &str = "_lock_admin_hash";
+/// State of the server.
+#[derive(Debug, Serialize, JsonSchema)]
+struct Status {
+    /// Since when the server runs, ISO 8601.
+    started: String,
+    /// Sessions.
+    sessions: usize,
+    /// Maximum number of sessions.
+    #[serde(rename = "maxSessions")]
+    max_sessions: u32,
+    /// Connections.
+    users: usize,
+    /// Public host name, empty if it is not known.
+    ext_host: String,
+    /// Port that clients connect to.
+    ext_port: u16,
+}
+
+/// All settings that have an effect, by key.
+#[derive(Debug, Serialize)]
+#[serde(transparent)]
+struct AllSettings(Map<String, Value>);
+
+impl JsonSchema for AllSettings {
+    fn schema_name() -> Cow<'static, str> {
+        "Settings".into()
+    }
+
+    /// From the table of settings.
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        let property = |kind: &str, help: &str| match kind {
+            "bool" => json!({"type": "boolean", "description": help}),
+            "text" | "profile" => json!({"type": "string", "description": help}),
+            _ => json!({"type": "number", "description": help}),
+        };
+        let mut properties: Map<String, Value> =
+            SETTINGS.iter().map(|info| (info.key.to_owned(), property(info.kind, info.help))).collect();
+        properties.insert("_locked".into(), json!({"type": "boolean"}));
+        let errors = json!({"type": "object", "description": "What was wrong, by key.",
+            "additionalProperties": {"type": "string"}});
+        properties.insert("_errors".into(), errors);
+        json_schema!({"type": "object", "properties": properties, "required": ["_locked"]})
+    }
+}
+
+/// Settings by key. Each may have any value: what is wrong is in the answer.
+#[derive(Debug, Default, Deserialize)]
+#[serde(transparent)]
+pub(super) struct GivenSettings(pub(super) Map<String, Value>);
+
+impl JsonSchema for GivenSettings {
+    fn schema_name() -> Cow<'static, str> {
+        "GivenSettings".into()
+    }
+
+    /// From the table of settings.
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        let properties: Map<String, Value> =
+            SETTINGS.iter().map(|info| (info.key.to_owned(), json!({"description": info.help}))).collect();
+        json_schema!({"type": "object", "properties": properties})
+    }
+}
+
 /// Settings that cannot be changed here: they have their own endpoints, or are internal.
 const HIDDEN: [&str; 5] =
     ["announceWhitelist", "privateUserList", "extBansCacheUrl", "extBansCacheKey", "extBansCacheResponse"];
 
 /// Maximum length of an unknown key in an error, in characters.
 const MAX_KEY: usize = 40;
-
-fn lock_key(section: &str) -> String {
-    format!("_lock_admin_section_{section}")
-}
 
 /// A JSON value as the text of a setting.
 pub(super) fn setting_text(value: &Value) -> Option<String> {
@@ -55,37 +106,38 @@ pub(super) fn setting_text(value: &Value) -> Option<String> {
 }
 
 impl AdminState {
-    pub(super) async fn status(&self) -> AdminAnswer {
-        let load = self.server.send(GetLoad).await.map_err(|e| AdminError::new(500, e.to_string()))?;
+    async fn status(self: Arc<Self>, _: Call) -> Result<Json<Status>, ApiError> {
+        let load = self.server.send(GetLoad).await.map_err(ApiError::internal)?;
         let rules = self.rules();
-        Ok(json!({
-            "started": self.started,
-            "sessions": load.sessions,
-            "maxSessions": rules.settings().session_count_limit.0,
-            "users": load.users,
-            "ext_host": rules.local_host,
-            "ext_port": self.port,
+        Ok(Json(Status {
+            started: self.started.clone(),
+            sessions: load.sessions,
+            max_sessions: rules.settings().session_count_limit.0,
+            users: load.users,
+            ext_host: rules.local_host.clone(),
+            ext_port: self.port,
         }))
     }
 
-    pub(super) async fn server_settings(&self, request: &Request) -> AdminAnswer {
-        match request.method {
-            Method::Get => Ok(self.settings_value()),
-            Method::Put => {
-                let (settings, errors) = self.parse_settings(&request.body);
-                if !settings.is_empty() {
-                    let before = self.rules();
-                    self.change_settings(settings).await?;
-                    request.audit_settings(before.settings(), self.rules().settings());
-                }
-                let mut value = self.settings_value();
-                if !errors.is_empty() {
-                    value["_errors"] = errors.into();
-                }
-                Ok(value)
-            }
-            _ => Err(unsupported()),
+    async fn server_settings(self: Arc<Self>, _: Call) -> Result<Json<AllSettings>, ApiError> {
+        Ok(Json(AllSettings(self.settings_object())))
+    }
+
+    async fn change_server_settings(
+        self: Arc<Self>,
+        call: Call<Nothing, Nothing, GivenSettings>,
+    ) -> Result<Json<AllSettings>, ApiError> {
+        let (settings, errors) = self.parse_settings(&call.body.0);
+        if !settings.is_empty() {
+            let before = self.rules();
+            self.change_settings(settings).await?;
+            audit_settings(&call.who, before.settings(), self.rules().settings());
         }
+        let mut object = self.settings_object();
+        if !errors.is_empty() {
+            object.insert("_errors".into(), json!(errors));
+        }
+        Ok(Json(AllSettings(object)))
     }
 
     /// Whether a setting has an effect with the command-line options of the server.
@@ -105,12 +157,12 @@ impl AdminState {
         }
     }
 
-    fn settings_value(&self) -> Value {
+    fn settings_object(&self) -> Map<String, Value> {
         let values = self.rules().settings().json_values();
         let effective = values.into_iter().filter(|(key, _)| self.is_effective(key));
         let mut object: Map<String, Value> = effective.map(|(k, v)| (k.to_owned(), v)).collect();
         object.insert("_locked".into(), self.is_locked("server").into());
-        object.into()
+        object
     }
 
     /// Splits a request into valid settings and errors by key. Keys that begin with `_`, such as `_locked`, are
@@ -118,12 +170,12 @@ impl AdminState {
     pub(super) fn parse_settings(
         &self,
         body: &Map<String, Value>,
-    ) -> (Vec<(String, String)>, Map<String, Value>) {
-        let (mut settings, mut errors) = (Vec::new(), Map::new());
+    ) -> (Vec<(String, String)>, BTreeMap<String, String>) {
+        let (mut settings, mut errors) = (Vec::new(), BTreeMap::new());
         let mut trial = Settings::clone(self.rules().settings());
         for (key, value) in body.iter().filter(|(key, _)| !key.starts_with('_')) {
             if let Some(error) = self.key_error(key) {
-                errors.insert(key.chars().take(MAX_KEY).collect(), error.into());
+                errors.insert(key.chars().take(MAX_KEY).collect(), error);
                 continue;
             }
             let text =
@@ -139,7 +191,7 @@ impl AdminState {
             });
             match set {
                 Ok(text) => settings.push((key.clone(), text)),
-                Err(error) => drop(errors.insert(key.clone(), error.into())),
+                Err(error) => drop(errors.insert(key.clone(), error)),
             }
         }
         (settings, errors)
@@ -159,65 +211,5 @@ impl AdminState {
         let is_effective = self.is_effective(key);
         (!is_effective)
             .then(|| "it means nothing with the options that the server was started with".to_owned())
-    }
-
-    pub(super) async fn locks(&self, request: &Request) -> AdminAnswer {
-        match request.method {
-            Method::Get => self.locks_value().await,
-            Method::Put => {
-                self.database.as_ref().ok_or_else(not_found)?;
-                self.change_locks(request).await?;
-                self.locks_value().await
-            }
-            _ => Err(unsupported()),
-        }
-    }
-
-    async fn lock_hash(&self) -> Result<String, AdminError> {
-        let settings = self.query_db(|db| Ok(db.snapshot(0)?.settings)).await?;
-        Ok(settings.into_iter().find(|(key, _)| key == LOCK_HASH).map(|(_, v)| v).unwrap_or_default())
-    }
-
-    async fn locks_value(&self) -> AdminAnswer {
-        let sections: Map<String, Value> =
-            SECTIONS.iter().map(|s| ((*s).to_owned(), self.is_locked(s).into())).collect();
-        let supported = self.database.is_some();
-        let password = supported && !self.lock_hash().await?.is_empty();
-        Ok(json!({"supported": supported, "sections": sections, "password": password}))
-    }
-
-    async fn change_locks(&self, request: &Request) -> Result<(), AdminError> {
-        let given = request.body.get("sections").and_then(Value::as_array);
-        let given = given.ok_or_else(|| bad("sections must be a list"))?;
-        let sections: Vec<&str> =
-            SECTIONS.into_iter().filter(|s| given.iter().any(|g| g.as_str() == Some(s))).collect();
-        let (hash, password) = (self.lock_hash().await?, request.text("password"));
-        if !hash.is_empty() {
-            let attempt = self.access.begin_attempt(request.who.source).await?;
-            if !self.matches_hash(password.clone(), hash.clone()).await {
-                return Err(AdminError::new(403, "Incorrect password"));
-            }
-            attempt.refund();
-        }
-        let keys: Vec<String> = SECTIONS.iter().map(|s| lock_key(s)).collect();
-        let mut locks: Vec<(String, String)> =
-            sections.iter().map(|s| (lock_key(s), "1".to_owned())).collect();
-        if hash.is_empty() && !password.is_empty() && !locks.is_empty() {
-            let new_hash = self.hash_password(password).await?;
-            locks.push((LOCK_HASH.to_owned(), new_hash));
-        }
-        let forget_password = sections.is_empty();
-        let changed = self.query_db(move |db| {
-            let mut keys: Vec<&str> = keys.iter().map(String::as_str).collect();
-            if forget_password {
-                keys.push(LOCK_HASH);
-            }
-            let locks: Vec<(&str, &str)> = locks.iter().map(|(k, v)| (k.as_str(), v.as_str())).collect();
-            db.replace_settings((LOCK_HASH, &hash), &keys, &locks)
-        });
-        if !changed.await? {
-            return Err(AdminError::new(409, "The password of the locks was changed meanwhile"));
-        }
-        self.apply_db_changes().await
     }
 }

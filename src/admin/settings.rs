@@ -1,62 +1,82 @@
 //! Endpoint `settings`: descriptions of all settings, and validation of values, for the page.
 
-use serde_json::{Value, json};
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use schemars::JsonSchema;
+use serde::Serialize;
 
 use super::AdminState;
-use super::operation::{Answer, Body, Field, Kind, Operation, Schema, bool, text};
-use super::request::{Method, Request};
-use super::schemas::SETTINGS as SETTINGS_SCHEMA;
+use super::endpoint::{Api, Call, Json, List, Listed, Nothing, Version};
+use super::error::ApiError;
+use super::server::GivenSettings;
 use crate::config::SETTINGS;
-use crate::rules::session::admin::AdminAnswer;
 
-const SETTING: Schema = Schema {
-    name: "Setting",
-    fields: &[
-        text("key", "Its name.").required(),
-        text("group", "Group.").required(),
-        text("kind", "bool, int, text, time or size.").required(),
-        text("unit", "Unit of a bare number.").required(),
-        text("range", "Valid values.").required(),
-        text("default", "Default value.").required(),
-        text("value", "Current value, as text.").required(),
-        text("help", "Description.").required(),
-        bool("shown", "It has an effect with the command-line options of the server.").required(),
-    ],
-};
+pub(super) fn endpoints(api: &mut Api) {
+    api.get("settings", "All settings with descriptions.", AdminState::known_settings);
+    api.post("settings", "Validates settings without changing them.", AdminState::check_settings).reads();
+}
 
-const CHECKED: Schema = Schema {
-    name: "CheckedSettings",
-    fields: &[Field::new("errors", Kind::Object, "Errors by key; empty if there are none.").required()],
-};
+/// A setting.
+#[derive(Debug, Serialize, JsonSchema)]
+struct Setting {
+    /// Its name.
+    key: &'static str,
+    /// Group.
+    group: &'static str,
+    /// bool, int, text, time, size or profile.
+    kind: &'static str,
+    /// Unit of a bare number.
+    unit: &'static str,
+    /// Valid values.
+    range: &'static str,
+    /// Default value.
+    default: &'static str,
+    /// Current value, as text.
+    value: String,
+    /// Description.
+    help: &'static str,
+    /// It has an effect with the command-line options of the server.
+    shown: bool,
+}
 
-pub(super) const OPERATIONS: &[Operation] = &[
-    Operation::get("settings", "All settings with descriptions.", Answer::Many(&SETTING, "settings")),
-    Operation::post("settings", "Validates settings without changing them.", Answer::One(&CHECKED))
-        .body(Body::Is(&SETTINGS_SCHEMA)),
-];
+impl Listed for Setting {
+    const NAME: &'static str = "settings";
+}
+
+/// What is wrong with settings.
+#[derive(Debug, Serialize, JsonSchema)]
+struct CheckedSettings {
+    /// Errors by key; empty if there are none.
+    errors: BTreeMap<String, String>,
+}
 
 impl AdminState {
-    pub(super) fn known_settings(&self, request: &Request) -> AdminAnswer {
-        if request.method == Method::Post {
-            return Ok(json!({"errors": self.parse_settings(&request.body).1}));
-        }
+    async fn known_settings(
+        self: Arc<Self>,
+        call: Call<Nothing, Version>,
+    ) -> Result<List<Setting>, ApiError> {
         let values = self.rules().settings().values();
         let mut rows: Vec<_> = SETTINGS.iter().zip(values).collect();
         rows.sort_by_key(|(info, _)| info.group);
-        let rows = rows.into_iter().map(|(info, (_, value))| {
-            json!({
-                "key": info.key,
-                "group": info.group.title(),
-                "kind": info.kind,
-                "unit": info.unit,
-                "range": info.range,
-                "default": info.default,
-                "value": value,
-                "help": info.help,
-                "shown": self.is_effective(info.key),
-            })
+        let rows = rows.into_iter().map(|(info, (_, value))| Setting {
+            key: info.key,
+            group: info.group.title(),
+            kind: info.kind,
+            unit: info.unit,
+            range: info.range,
+            default: info.default,
+            value,
+            help: info.help,
+            shown: self.is_effective(info.key),
         });
-        let rows: Vec<Value> = rows.collect();
-        Ok(self.list_value(request, "server", "settings", rows))
+        List::new(rows.collect(), &call.query.v, self.is_locked("server"))
+    }
+
+    async fn check_settings(
+        self: Arc<Self>,
+        call: Call<Nothing, Nothing, GivenSettings>,
+    ) -> Result<Json<CheckedSettings>, ApiError> {
+        Ok(Json(CheckedSettings { errors: self.parse_settings(&call.body.0).1 }))
     }
 }

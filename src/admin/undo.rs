@@ -2,217 +2,289 @@
 //! of a person, `sessions/ID/everybody` and `sessions/ID/remove` for all of them, `sessions/ID/generations` and
 //! `sessions/ID/restore` for everybody's.
 
-use serde_json::Value;
+use std::sync::Arc;
 
-use super::operation::{Answer, Body, Field, Kind, Operation, Schema, bool, number, text};
-use super::request::{Method, Request, bad, unsupported};
-use crate::actors::messages::{HistoryRequest, RemovePerson, SessionHandle, ToSession};
+use schemars::JsonSchema;
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+
+use super::AdminState;
+use super::endpoint::{Api, Call, Json, Nothing};
+use super::error::{ApiError, bad, not_found};
+use super::sessions::SessionPath;
+use super::value::{Flag, MAX_EXACT, Number, Text, WholeNumber};
+use crate::actors::messages::{HistoryRequest, RemovePerson, ToSession};
 use crate::rules::session::UndoRequest;
-use crate::rules::session::admin::{ADMINISTRATOR, AdminAnswer, AdminError, AdminRequest};
+use crate::rules::session::admin::{ADMINISTRATOR, AdminRequest};
 
-const PERSON: Schema = Schema {
-    name: "Person",
-    fields: &[
-        number("person", "Identifies the person in this session.").required(),
-        number("id", "User id; after a leave somebody else may get it.").required(),
-        text("name", "Name; empty if unknown.").required(),
-        bool("auth", "An account.").required(),
-        bool("online", "Still there.").required(),
-        number("actions", "Actions since the last reset.").required(),
-        number("undoable", "How many of the newest actions can be undone.").required(),
-        number("redoable", "How many undone actions can be redone.").required(),
-        text("reason", "Why nothing can be undone; empty if something can.").required(),
-    ],
-};
-
-const PEOPLE: Schema = Schema {
-    name: "People",
-    fields: &[
-        Field::new("people", Kind::ListOf(&PERSON), "Who is there, and who left and drew lately.").required(),
-        number("undoDepth", "How many of the newest actions of everybody can be undone.").required(),
-        bool("canvasLocked", "The canvas is locked.").required(),
-    ],
-};
-
-const UNDONE: Schema = Schema {
-    name: "Undone",
-    fields: &[
-        text("status", "\"ok\".").required(),
-        number("count", "Actions that were undone or redone.").required(),
-        number("left", "Actions that still can be.").required(),
-    ],
-};
-
-const GENERATION: Schema = Schema {
-    name: "Generation",
-    fields: &[
-        number("generation", "Number.").required(),
-        number("size", "Size in bytes.").required(),
-        text("until", "When a reset replaced it, UTC.").required(),
-    ],
-};
-
-const GENERATIONS: Schema = Schema {
-    name: "Generations",
-    fields: &[
-        Field::new("generations", Kind::ListOf(&GENERATION), "Newest first.").required(),
-        bool("stored", "The session is stored; others have no earlier histories.").required(),
-    ],
-};
-
-const EVERYBODY: Schema = Schema {
-    name: "Everybody",
-    fields: &[Field::new("people", Kind::ListOf(&SOMEBODY), "In the order of joining.").required()],
-};
-
-const SOMEBODY: Schema = Schema {
-    name: "Somebody",
-    fields: &[
-        number("person", "Identifies the person in this session.").required(),
-        number("id", "User id; after a leave somebody else may get it.").required(),
-        text("name", "Name; empty if unknown.").required(),
-        bool("auth", "An account.").required(),
-        bool("online", "Still there.").required(),
-        number("actions", "Actions since the last reset.").required(),
-    ],
-};
-
-const REMOVAL_REPORT: Schema = Schema {
-    name: "RemovalReport",
-    fields: &[
-        number("actions", "Actions that go.").required(),
-        number("messages", "Messages that go.").required(),
-        number("bytes", "Their size.").required(),
-        number("layersBack", "Layers that the person deleted or merged, and that come back.").required(),
-        number("layersKept", "Layers of the person that stay because others have used them.").required(),
-        number("resizesKept", "Changes of the canvas size that stay because others have drawn since.")
-            .required(),
-        number("withoutEffect", "Messages of others that name something that is gone.").required(),
-    ],
-};
-
-const REMOVED: Schema = Schema {
-    name: "Removed",
-    fields: &[
-        text("status", "\"ok\".").required(),
-        text("name", "Name of the person.").required(),
-        Field::new("report", Kind::Is(&REMOVAL_REPORT), "What goes, and what that means.").required(),
-        bool("stored", "The session is stored: one can go back to before it.").required(),
-        number("size", "What everybody is sent in bytes; not in a report."),
-    ],
-};
-
-const RESTORED: Schema = Schema {
-    name: "Restored",
-    fields: &[text("status", "\"ok\".").required(), number("size", "Size in bytes.").required()],
-};
-
-pub(super) const OPERATIONS: &[Operation] = &[
-    Operation::get(
+pub(super) fn endpoints(api: &mut Api) {
+    api.get(
         "sessions/{session}/people",
         "Who drew in it, also those who left, with what can be undone of each.",
-        Answer::One(&PEOPLE),
-    ),
-    Operation::post(
+        AdminState::people,
+    );
+    api.post(
         "sessions/{session}/undo",
         "Undoes or redoes the newest actions of a person for everybody.",
-        Answer::One(&UNDONE),
+        AdminState::undo,
     )
-    .locked_by("sessions")
-    .body(Body::Fields(&[
-        number("person", "The person, from the list of people.").required(),
-        text("name", "The person's name: refused if it is somebody else by now."),
-        number("count", "How many actions; all that can be reached without it."),
-        bool("redo", "Redo what was undone."),
-    ])),
-    Operation::get(
+    .locked_by("sessions");
+    api.get(
         "sessions/{session}/everybody",
         "Everybody who was in it since the last reset.",
-        Answer::One(&EVERYBODY),
-    ),
-    Operation::post(
+        AdminState::everybody,
+    );
+    api.post(
         "sessions/{session}/remove",
         "Removes what a person drew since the last reset, or reports what that would mean.",
-        Answer::One(&REMOVED),
+        AdminState::remove_person,
     )
-    .locked_by("sessions")
-    .body(Body::Fields(&[
-        number("person", "The person, from a list of people.").required(),
-        text("name", "The person's name: refused if it is somebody else by now."),
-        bool("dryRun", "Only report."),
-    ])),
-    Operation::get(
+    .locked_by("sessions");
+    api.get(
         "sessions/{session}/generations",
         "Its earlier histories, which resets have replaced.",
-        Answer::One(&GENERATIONS),
-    ),
-    Operation::post(
+        AdminState::generations,
+    );
+    api.post(
         "sessions/{session}/restore",
         "Goes back to an earlier history; the present one is kept as the newest earlier one.",
-        Answer::One(&RESTORED),
+        AdminState::restore,
     )
-    .locked_by("sessions")
-    .body(Body::Fields(&[number("generation", "Number; the newest without it.")])),
-];
-
-/// Answers a request that puts another history in place, or lists what can be; `None` if it is another request.
-pub(super) async fn histories(
-    request: &Request,
-    session: &SessionHandle,
-    rest: &[&str],
-) -> Option<AdminAnswer> {
-    let wanted = match (request.method, rest) {
-        (Method::Get, ["generations"]) => HistoryRequest::ListGenerations,
-        (Method::Post, ["restore"]) => {
-            let generation = match request.body.get("generation") {
-                None | Some(Value::Null) => None,
-                Some(number) => match number.as_u64().and_then(|number| u32::try_from(number).ok()) {
-                    Some(number) => Some(number),
-                    None => return Some(Err(bad("generation must be a number"))),
-                },
-            };
-            HistoryRequest::GoBack { generation, by: ADMINISTRATOR.to_owned() }
-        }
-        (Method::Get, ["everybody"]) => HistoryRequest::ListEverybody,
-        (Method::Post, ["remove"]) => {
-            let Some(person) = request.body.get("person").and_then(Value::as_i64) else {
-                return Some(Err(bad("Missing or invalid person")));
-            };
-            let name = request.body.get("name").and_then(Value::as_str).map(str::to_owned);
-            let dry_run = request.bool("dryRun").unwrap_or(false);
-            HistoryRequest::RemovePerson(RemovePerson { person, name, dry_run, by: ADMINISTRATOR.to_owned() })
-        }
-        (_, ["everybody" | "remove" | "generations" | "restore", ..]) => return Some(Err(unsupported())),
-        _ => return None,
-    };
-    let answer = session.ask(|answer| ToSession::Histories(wanted, answer)).await;
-    Some(answer.unwrap_or_else(|| Err(AdminError::not_found())))
+    .locked_by("sessions");
 }
 
-/// Parses a request below `sessions/ID` if it belongs here.
-pub(super) fn parse(request: &Request, rest: &[&str]) -> Option<Result<AdminRequest, AdminError>> {
-    match (request.method, rest) {
-        (Method::Get, ["people"]) => Some(Ok(AdminRequest::People)),
-        (Method::Post, ["undo"]) => Some(parse_undo(request)),
-        (_, ["people" | "undo", ..]) => Some(Err(unsupported())),
-        _ => None,
+/// Somebody who drew lately.
+#[derive(Debug, Serialize, Deserialize, JsonSchema)]
+struct Person {
+    #[serde(flatten)]
+    who: Somebody,
+    /// How many of the newest actions can be undone.
+    undoable: u64,
+    /// How many undone actions can be redone.
+    redoable: u64,
+    /// Why nothing can be undone; empty if something can.
+    reason: String,
+}
+
+/// Somebody who was in a session.
+#[derive(Debug, Serialize, Deserialize, JsonSchema)]
+struct Somebody {
+    /// Identifies the person in this session.
+    person: i64,
+    /// User id; after a leave somebody else may get it.
+    id: u8,
+    /// Name; empty if unknown.
+    name: String,
+    /// An account.
+    auth: bool,
+    /// Still there.
+    online: bool,
+    /// Actions since the last reset.
+    actions: u64,
+}
+
+/// Who drew lately.
+#[derive(Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+struct People {
+    /// Who is there, and who left and drew lately.
+    people: Vec<Person>,
+    /// How many of the newest actions of everybody can be undone.
+    undo_depth: u64,
+    /// The canvas is locked.
+    canvas_locked: bool,
+}
+
+/// What is to be undone.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(default)]
+#[schemars(extend("required" = ["person"]))]
+struct UndoActions {
+    /// The person, from the list of people.
+    #[schemars(with = "WholeNumber<0, MAX_EXACT>")]
+    person: Number<0, MAX_EXACT>,
+    /// The person's name: refused if it is somebody else by now.
+    name: Option<Text>,
+    /// How many actions; all that can be reached without it.
+    count: Number<1, MAX_EXACT>,
+    /// Redo what was undone.
+    redo: Option<Flag>,
+}
+
+/// What was undone.
+#[derive(Debug, Serialize, Deserialize, JsonSchema)]
+struct Undone {
+    /// ok.
+    status: String,
+    /// Actions that were undone or redone.
+    count: u64,
+    /// Actions that still can be.
+    left: u64,
+}
+
+/// Everybody since the last reset.
+#[derive(Debug, Serialize, Deserialize, JsonSchema)]
+struct Everybody {
+    /// In the order of joining.
+    people: Vec<Somebody>,
+}
+
+/// Who is to be removed.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(default, rename_all = "camelCase")]
+#[schemars(extend("required" = ["person"]))]
+struct Remove {
+    /// The person, from a list of people.
+    #[schemars(with = "WholeNumber<0, MAX_EXACT>")]
+    person: Number<0, MAX_EXACT>,
+    /// The person's name: refused if it is somebody else by now.
+    name: Option<Text>,
+    /// Only report.
+    dry_run: Option<Flag>,
+}
+
+/// What removing a person means.
+#[derive(Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+struct RemovalReport {
+    /// Actions that go.
+    actions: u64,
+    /// Messages that go.
+    messages: u64,
+    /// Their size.
+    bytes: u64,
+    /// Layers that the person deleted or merged, and that come back.
+    layers_back: u64,
+    /// Layers of the person that stay because others have used them.
+    layers_kept: u64,
+    /// Changes of the canvas size that stay because others have drawn since.
+    resizes_kept: u64,
+    /// Messages of others that name something that is gone.
+    without_effect: u64,
+}
+
+/// What was removed, or would be.
+#[derive(Debug, Serialize, Deserialize, JsonSchema)]
+struct Removed {
+    /// ok.
+    status: String,
+    /// Name of the person.
+    name: String,
+    /// What goes, and what that means.
+    report: RemovalReport,
+    /// The session is stored: one can go back to before it.
+    stored: bool,
+    /// What everybody is sent in bytes; not in a report.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    size: Option<u64>,
+}
+
+/// An earlier history.
+#[derive(Debug, Serialize, Deserialize, JsonSchema)]
+struct Generation {
+    /// Number.
+    generation: u32,
+    /// Size in bytes.
+    size: u64,
+    /// When a reset replaced it, UTC.
+    until: String,
+}
+
+/// Earlier histories.
+#[derive(Debug, Serialize, Deserialize, JsonSchema)]
+struct Generations {
+    /// Newest first.
+    generations: Vec<Generation>,
+    /// The session is stored; others have no earlier histories.
+    stored: bool,
+}
+
+/// Which earlier history.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(default)]
+struct Restore {
+    /// Number; the newest without it.
+    generation: Number<0, { u32::MAX as i64 }>,
+}
+
+/// An earlier history is in place.
+#[derive(Debug, Serialize, Deserialize, JsonSchema)]
+struct Restored {
+    /// ok.
+    status: String,
+    /// Size in bytes.
+    size: u64,
+}
+
+/// The person that a request names.
+fn person_of(person: &Number<0, MAX_EXACT>) -> Result<i64, ApiError> {
+    person.get("person").ok().flatten().ok_or_else(|| bad("Missing or invalid person"))
+}
+
+fn is_set(flag: Option<Flag>) -> bool {
+    flag.is_some_and(|flag| flag.0)
+}
+
+impl AdminState {
+    async fn people(self: Arc<Self>, call: Call<SessionPath>) -> Result<Json<People>, ApiError> {
+        self.administer(&call.path.session, AdminRequest::People).await.map(Json)
     }
-}
 
-fn parse_undo(request: &Request) -> Result<AdminRequest, AdminError> {
-    let person = request.body.get("person").and_then(Value::as_i64);
-    let count = match request.body.get("count") {
-        None | Some(Value::Null) => None,
-        Some(count) => {
-            let count = count.as_u64().filter(|count| *count > 0);
-            Some(count.ok_or_else(|| bad("count must be a number above 0"))? as usize)
-        }
-    };
-    Ok(AdminRequest::Undo(UndoRequest {
-        person: person.ok_or_else(|| bad("Missing or invalid person"))?,
-        name: request.body.get("name").and_then(Value::as_str).map(str::to_owned),
-        count,
-        redo: request.bool("redo").unwrap_or(false),
-        by: ADMINISTRATOR.to_owned(),
-    }))
+    async fn undo(
+        self: Arc<Self>,
+        call: Call<SessionPath, Nothing, UndoActions>,
+    ) -> Result<Json<Undone>, ApiError> {
+        let UndoActions { person, name, count, redo } = call.body;
+        let request = AdminRequest::Undo(UndoRequest {
+            person: person_of(&person)?,
+            name: name.map(|name| name.0),
+            count: count.get("count")?.and_then(|count| usize::try_from(count).ok()),
+            redo: is_set(redo),
+            by: ADMINISTRATOR.to_owned(),
+        });
+        self.administer(&call.path.session, request).await.map(Json)
+    }
+
+    async fn everybody(self: Arc<Self>, call: Call<SessionPath>) -> Result<Json<Everybody>, ApiError> {
+        self.histories(&call.path.session, HistoryRequest::ListEverybody).await.map(Json)
+    }
+
+    async fn remove_person(
+        self: Arc<Self>,
+        call: Call<SessionPath, Nothing, Remove>,
+    ) -> Result<Json<Removed>, ApiError> {
+        let Remove { person, name, dry_run } = call.body;
+        let request = HistoryRequest::RemovePerson(RemovePerson {
+            person: person_of(&person)?,
+            name: name.map(|name| name.0),
+            dry_run: is_set(dry_run),
+            by: ADMINISTRATOR.to_owned(),
+        });
+        self.histories(&call.path.session, request).await.map(Json)
+    }
+
+    async fn generations(self: Arc<Self>, call: Call<SessionPath>) -> Result<Json<Generations>, ApiError> {
+        self.histories(&call.path.session, HistoryRequest::ListGenerations).await.map(Json)
+    }
+
+    async fn restore(
+        self: Arc<Self>,
+        call: Call<SessionPath, Nothing, Restore>,
+    ) -> Result<Json<Restored>, ApiError> {
+        let number = call.body.generation.get("generation")?;
+        let generation = number.and_then(|number| u32::try_from(number).ok());
+        let request = HistoryRequest::GoBack { generation, by: ADMINISTRATOR.to_owned() };
+        self.histories(&call.path.session, request).await.map(Json)
+    }
+
+    /// Performs a request about other histories of a session.
+    async fn histories<T: DeserializeOwned>(
+        &self,
+        name: &str,
+        request: HistoryRequest,
+    ) -> Result<T, ApiError> {
+        let session = self.find_session(name).await?;
+        let answer = session.ask(|answer| ToSession::Histories(request, answer)).await;
+        serde_json::from_value(answer.ok_or_else(not_found)??).map_err(ApiError::internal)
+    }
 }

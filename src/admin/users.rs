@@ -1,63 +1,68 @@
 //! Endpoints `users`: everybody who is connected.
 
 use std::collections::HashSet;
+use std::sync::Arc;
 
-use serde_json::{Value, json};
+use schemars::JsonSchema;
+use serde::Deserialize;
+use serde_json::Value;
 
 use super::AdminState;
-use super::operation::{Answer, Operation, text};
-use super::request::{Method, Request, not_found, unsupported};
-use super::schemas::USER;
+use super::answers::User;
+use super::endpoint::{Api, Call, Done, Json, List, Nothing, Version};
+use super::error::{ApiError, not_found};
+use super::session_users::Kick;
 use crate::actors::messages::{ToClient, ToSession, UserSummary};
 use crate::actors::server::ListClients;
 use crate::rules::session::DisconnectReason;
-use crate::rules::session::admin::{AdminAnswer, AdminError, AdminRequest, kicked_by};
+use crate::rules::session::admin::{AdminRequest, kicked_by};
 
-pub(super) const OPERATIONS: &[Operation] = &[
-    Operation::get("users", "All connected users.", Answer::Many(&USER, "users")),
-    Operation::get("users/{uid}", "A connected user.", Answer::One(&USER)),
-    Operation::delete("users/{uid}", "Kicks a user.", Answer::Done)
-        .locked_by("sessions")
-        .query(&[text("message", "Shown to the user.")]),
-];
+pub(super) fn endpoints(api: &mut Api) {
+    api.get("users", "All connected users.", AdminState::users);
+    api.get("users/{uid}", "A connected user.", AdminState::user);
+    api.delete("users/{uid}", "Kicks a user.", AdminState::kick_user).locked_by("sessions");
+}
+
+/// The path of a user.
+#[derive(Debug, Deserialize, JsonSchema)]
+struct UidPath {
+    /// Number of the connection.
+    uid: String,
+}
 
 impl AdminState {
-    pub(super) async fn users(&self, request: &Request) -> AdminAnswer {
-        let users = self.all_users().await?;
-        Ok(self.list_value(request, "sessions", "users", users))
+    async fn users(self: Arc<Self>, call: Call<Nothing, Version>) -> Result<List<User>, ApiError> {
+        List::new(self.all_users().await?, &call.query.v, self.is_locked("sessions"))
     }
 
-    pub(super) async fn user(&self, request: &Request, uid: &str) -> AdminAnswer {
-        match request.method {
-            Method::Get => {
-                let users = self.all_users().await?;
-                users.into_iter().find(|user| user["uid"] == uid).ok_or_else(not_found)
+    async fn user(self: Arc<Self>, call: Call<UidPath>) -> Result<Json<User>, ApiError> {
+        let users = self.all_users().await?;
+        let found = users.into_iter().find(|user| user.uid.as_deref() == Some(&call.path.uid));
+        found.map(Json).ok_or_else(not_found)
+    }
+
+    async fn kick_user(self: Arc<Self>, call: Call<UidPath, Kick>) -> Result<Json<Done>, ApiError> {
+        let clients = self.server.send(ListClients).await?;
+        let found = clients.into_iter().find(|(conn, _)| conn.to_string() == call.path.uid);
+        let (conn, client) = found.ok_or_else(not_found)?;
+        let message = call.query.message.0;
+        if let Some(UserSummary::In(session)) = client.ask(ToClient::Describe).await {
+            // The session logs who kicked the user.
+            let kick = AdminRequest::KickConnection(conn, message.clone());
+            if let Some(Ok(_)) = session.ask(|answer| ToSession::Administer(kick, answer)).await {
+                return Ok(Done::ok());
             }
-            Method::Delete => {
-                let clients = self.server.send(ListClients).await.map_err(|_| not_found())?;
-                let found = clients.into_iter().find(|(conn, _)| conn.to_string() == uid);
-                let (conn, client) = found.ok_or_else(not_found)?;
-                let message = request.query("message");
-                if let Some(UserSummary::In(session)) = client.ask(ToClient::Describe).await {
-                    // The session logs who kicked the user.
-                    let kick = AdminRequest::KickConnection(conn, message.to_owned());
-                    if let Some(Ok(_)) = session.ask(|answer| ToSession::Administer(kick, answer)).await {
-                        return Ok(json!({"status": "ok"}));
-                    }
-                }
-                let message = kicked_by(message);
-                client.tell(ToClient::SendAway { reason: DisconnectReason::Kick, message });
-                Ok(json!({"status": "ok"}))
-            }
-            _ => Err(unsupported()),
         }
+        let message = kicked_by(&message);
+        client.tell(ToClient::SendAway { reason: DisconnectReason::Kick, message });
+        Ok(Done::ok())
     }
 
     /// Descriptions of all connected users, from their sessions or, outside of one, from their connections.
-    pub(super) async fn all_users(&self) -> Result<Vec<Value>, AdminError> {
-        let clients = self.server.send(ListClients).await.map_err(|_| not_found())?;
+    pub(super) async fn all_users(&self) -> Result<Vec<User>, ApiError> {
+        let clients = self.server.send(ListClients).await?;
         let summaries: Vec<_> = clients.iter().map(|(_, client)| client.ask(ToClient::Describe)).collect();
-        let (mut users, mut sessions) = (Vec::new(), HashSet::new());
+        let (mut users, mut sessions): (Vec<Value>, _) = (Vec::new(), HashSet::new());
         for summary in summaries {
             match summary.await {
                 Some(UserSummary::In(session)) => drop(sessions.insert(session)),
@@ -69,7 +74,9 @@ impl AdminState {
         for session in sessions {
             users.extend(session.ask(ToSession::DescribeUsers).await.unwrap_or_default());
         }
-        users.sort_by_key(|user| user["uid"].as_str().and_then(|uid| uid.parse::<u64>().ok()));
+        let users: Result<Vec<User>, _> = users.into_iter().map(serde_json::from_value).collect();
+        let mut users = users.map_err(ApiError::internal)?;
+        users.sort_by_key(|user| user.uid.as_ref().and_then(|uid| uid.parse::<u64>().ok()));
         Ok(users)
     }
 }

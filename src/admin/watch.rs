@@ -1,7 +1,6 @@
 //! Endpoints for monitoring: `/metrics` (Prometheus), `/readyz`.
 
 use actix_web::HttpResponse;
-use serde_json::Value;
 
 use super::AdminState;
 use crate::actors::server::GetLoad;
@@ -23,12 +22,11 @@ impl AdminState {
         let (Ok(load), Ok(sessions)) = (load, sessions) else {
             return HttpResponse::ServiceUnavailable().finish();
         };
-        let number = |session: &Value, key: &str| session[key].as_u64().unwrap_or(0);
-        let sizes = sessions.iter().map(|s| number(s, "size"));
+        let sizes = sessions.iter().map(|session| session.size.unwrap_or(0));
         let current = CurrentValues {
             connections: load.users as u64,
             sessions: load.sessions as u64,
-            users: sessions.iter().map(|s| number(s, "userCount")).sum(),
+            users: sessions.iter().map(|session| session.user_count.unwrap_or(0)).sum(),
             history_bytes: sizes.clone().sum(),
             largest_history: sizes.max().unwrap_or(0),
         };

@@ -1,8 +1,11 @@
 //! Digests of effects. Equal effects have equal digests, in every process.
 
+use std::fmt;
+
 use sha2::{Digest as _, Sha256};
 
 use crate::rules::login::LoginEffect;
+use crate::rules::session::admin::AdminError;
 use crate::rules::session::{ClientOp, Effect, SessionMachine};
 
 /// Length of a digest in bytes: enough to notice a difference.
@@ -21,6 +24,21 @@ const RENAMED: [(&str, &str); 4] = [
 fn debug_text(effects: &impl std::fmt::Debug) -> String {
     let text = format!("{effects:?}");
     RENAMED.iter().fold(text, |text, (new, old)| text.replace(new, old))
+}
+
+/// An error of the admin API in the form of the first traces, in which it had the status of its HTTP response.
+struct ErrorOfFirstTraces<'a>(&'a AdminError);
+
+impl fmt::Debug for ErrorOfFirstTraces<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let status = match self.0 {
+            AdminError::NotFound | AdminError::NoThumbnail | AdminError::ChatNotJoined => 404,
+            AdminError::ThumbnailPending | AdminError::ChatAlreadyJoined => 409,
+            // Other errors of sessions; those of the server are not in traces.
+            _ => 400,
+        };
+        f.debug_struct("AdminError").field("status", &status).field("message", &self.0.to_string()).finish()
+    }
 }
 
 fn finish(digest: Sha256) -> String {
@@ -70,9 +88,32 @@ fn others(effects: &[Effect]) -> String {
             Effect::Unlist { url } => listing.push((url, false)),
             Effect::ForwardReport { address, report } => reports.push((address, report)),
             Effect::Held => held = true,
-            Effect::Answer(given) => answer = Some(given),
+            Effect::Answer(given) => answer = Some(given.as_ref().map_err(ErrorOfFirstTraces)),
             Effect::End(files) => ended = Some(files),
         }
     }
     debug_text(&(log, changed, stats, check, exchanges, listing, reports, ended, held, answer))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn errors_of_the_admin_api_have_the_form_of_the_first_traces() {
+        let text = |error: AdminError| others(&[Effect::Answer(Err(error))]);
+        for (error, expected) in [
+            (AdminError::NotFound, r#"Err(AdminError { status: 404, message: "Not found" })"#),
+            (
+                AdminError::ChatAlreadyJoined,
+                r#"Err(AdminError { status: 409, message: "Chat already connected" })"#,
+            ),
+            (
+                AdminError::TooManyInvites,
+                r#"Err(AdminError { status: 400, message: "Too many invite codes" })"#,
+            ),
+        ] {
+            assert!(text(error.clone()).contains(expected), "{}", text(error));
+        }
+    }
 }

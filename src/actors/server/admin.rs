@@ -68,7 +68,7 @@ impl Handler<FindActive> for Server {
 
     fn handle(&mut self, FindActive { name }: FindActive, ctx: &mut Self::Context) -> Self::Result {
         let Some(entry) = self.directory.find(&name) else {
-            return Box::pin(async { Err(AdminError::not_found()) });
+            return Box::pin(async { Err(AdminError::NotFound) });
         };
         if let Residency::Active(address) = &entry.residency {
             let address = address.clone();
@@ -101,17 +101,14 @@ impl Handler<MakeSession> for Server {
     fn handle(&mut self, wanted: MakeSession, ctx: &mut Self::Context) -> Self::Result {
         let MakeSession { template, passwords, messages } = wanted;
         if self.stopping.is_some() {
-            return Err(AdminError::new(503, "The server stops"));
+            return Err(AdminError::Stopping);
         }
         if self.is_full() {
-            return Err(AdminError::new(
-                409,
-                "There are as many sessions as there may be (sessionCountLimit)",
-            ));
+            return Err(AdminError::TooManySessions);
         }
         let alias = &template.alias;
         if !alias.is_empty() && (self.is_taken(alias) || self.templates.find(alias).is_some()) {
-            return Err(AdminError::new(409, format!("There is a session '{alias}' already")));
+            return Err(AdminError::SessionExists(alias.clone()));
         }
         let (id, now, mut rng) = (super::new_session_id(), Timestamp::now(), Rng::unseeded());
         let mut cx = Cx::new(now, &mut rng);
@@ -127,7 +124,7 @@ impl Handler<MakeSession> for Server {
         }
         emit(&cx.effects, &id);
         let begun = self.begin(machine, origin, None, now, ctx);
-        begun.map(|_| id).ok_or_else(|| AdminError::new(500, "The session cannot be made"))
+        begun.map(|_| id).ok_or(AdminError::NotCreated)
     }
 }
 
@@ -148,9 +145,9 @@ impl Handler<MakeFromTemplate> for Server {
         ctx: &mut Self::Context,
     ) -> Self::Result {
         let refused = if self.directory.find(&alias).is_some() {
-            Some(AdminError::new(409, format!("There is a session '{alias}' already")))
+            Some(AdminError::SessionExists(alias.clone()))
         } else if self.templates.find(&alias).is_none() {
-            Some(AdminError::new(400, format!("template: there is no template '{alias}'")))
+            Some(AdminError::NoTemplate(alias.clone()))
         } else {
             None
         };
@@ -162,8 +159,9 @@ impl Handler<MakeFromTemplate> for Server {
             notify(tell, address.cloned());
         });
         self.with_template(&alias, waiter, ctx);
-        let failed = || AdminError::new(500, "The session cannot be made from the template");
-        Box::pin(async move { told.await.ok().and_then(Result::ok).ok_or_else(failed) })
+        Box::pin(
+            async move { told.await.ok().and_then(Result::ok).ok_or(AdminError::NotCreatedFromTemplate) },
+        )
     }
 }
 

@@ -46,10 +46,8 @@ impl Missing {
 impl From<Missing> for AdminError {
     fn from(missing: Missing) -> AdminError {
         match missing {
-            Missing::NotFound => AdminError::not_found(),
-            Missing::Unreadable(error) => {
-                AdminError::new(503, format!("The session cannot be loaded at the moment: {error}"))
-            }
+            Missing::NotFound => AdminError::NotFound,
+            Missing::Unreadable(error) => AdminError::Unreadable(error),
         }
     }
 }

@@ -494,7 +494,7 @@ impl Session {
         ctx: &mut Context<Self>,
     ) {
         if self.ended {
-            return notify(answer, Err(AdminError::not_found()));
+            return notify(answer, Err(AdminError::NotFound));
         }
         let slow = match &request {
             AdminRequest::CheckPassword { opword, password } => {
@@ -524,6 +524,6 @@ impl Session {
         let now = Timestamp::now();
         let effects = self.effects_of(Input::Administer(request), now);
         let answer = self.perform(effects, now, ctx);
-        answer.unwrap_or_else(|| Err(AdminError::not_found()))
+        answer.unwrap_or(Err(AdminError::NotFound))
     }
 }

@@ -51,8 +51,8 @@ pub(super) struct Rebuilt {
 
 fn refused(error: &RebuildError) -> AdminError {
     match error {
-        RebuildError::Io(_) => AdminError::new(500, error.to_string()),
-        reason => AdminError::new(409, format!("Not possible: {reason}")),
+        RebuildError::Io(_) => AdminError::HistoryUnreadable(error.to_string()),
+        reason => AdminError::NotPossible(reason.to_string()),
     }
 }
 
@@ -60,7 +60,7 @@ pub(super) fn rebuild(pieces: &Pieces, request: &RemovePerson) -> Result<Rebuilt
     let plan = Plan::new(pieces, pieces.layout, pieces.first_index, request.person);
     let plan = plan.map_err(|error| refused(&error))?;
     if request.name.as_ref().is_some_and(|name| *name != plan.name) {
-        return Err(AdminError::new(409, "The list of people is outdated: that is somebody else by now"));
+        return Err(AdminError::PeopleOutdated);
     }
     let image = if request.dry_run {
         None

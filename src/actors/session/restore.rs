@@ -18,8 +18,8 @@ use crate::storage::session_dir::{LoadError, SessionDir};
 
 fn unreadable(error: &LoadError) -> AdminError {
     match error {
-        LoadError::NoFile => AdminError::not_found(),
-        error => AdminError::new(500, format!("The earlier history cannot be read: {error}")),
+        LoadError::NoFile => AdminError::NotFound,
+        error => AdminError::HistoryUnreadable(error.to_string()),
     }
 }
 
@@ -36,13 +36,13 @@ fn image_of(dir: &SessionDir, id: &str, number: Option<u32>) -> Result<(u32, Res
         Some(number) => Some(number),
         None => newest().map_err(|error| unreadable(&error))?,
     };
-    let number = number.ok_or_else(AdminError::not_found)?;
+    let number = number.ok_or(AdminError::NotFound)?;
     let content = dir.read_generation(id, number).map_err(|error| unreadable(&error))?;
     Ok((number, RestoredImage::new(&content.bytes, content.protocol.layout())))
 }
 
 fn busy() -> AdminError {
-    AdminError::new(503, "The server is too busy")
+    AdminError::Busy
 }
 
 impl Session {
@@ -54,7 +54,7 @@ impl Session {
         ctx: &mut Context<Self>,
     ) {
         if self.ended {
-            return notify(answer, Err(AdminError::not_found()));
+            return notify(answer, Err(AdminError::NotFound));
         }
         match request {
             HistoryRequest::ListGenerations => match self.stored_in() {
@@ -91,15 +91,14 @@ impl Session {
         let done = self.blocking_pool.run(Job::FileIo, work);
         ctx.spawn(done.into_actor(self).map(move |done, session, ctx| {
             let done = done.unwrap_or_else(|| Err(busy()));
-            let done = if session.ended { Err(AdminError::not_found()) } else { done };
+            let done = if session.ended { Err(AdminError::NotFound) } else { done };
             notify(answer, finish(session, done, ctx));
         }));
     }
 
     /// Directory and id, if the session is stored.
     fn stored_in(&self) -> Result<(Arc<SessionDir>, String), AdminError> {
-        let text = "The session is not stored, so there are no earlier histories";
-        let dir = self.dir.clone().ok_or_else(|| AdminError::new(409, text))?;
+        let dir = self.dir.clone().ok_or(AdminError::NotStored)?;
         Ok((dir, self.machine.id().to_owned()))
     }
 
@@ -118,6 +117,6 @@ impl Session {
         let now = Timestamp::now();
         let effects = self.effects_of(Input::Restore(Box::new(request)), now);
         let answer = self.perform(effects, now, ctx);
-        answer.unwrap_or_else(|| Err(AdminError::not_found()))
+        answer.unwrap_or(Err(AdminError::NotFound))
     }
 }

@@ -6,9 +6,12 @@ import { get } from "./api.js";
 const typeOf = (schema) => {
   if (!schema) return "";
   if (schema.$ref) return schema.$ref.split("/").at(-1);
-  if (schema.anyOf) return schema.anyOf.map(typeOf).join(" or ");
+  if (schema.const !== undefined) return JSON.stringify(schema.const);
+  if (schema.enum) return schema.enum.map((value) => JSON.stringify(value)).join(" or ");
+  if (schema.anyOf && !schema.type) return schema.anyOf.map(typeOf).join(" or ");
   if (schema.type === "array") return `list of ${typeOf(schema.items)}`;
-  return [schema.type].flat().join(" or ");
+  const range = schema.minimum === undefined || schema.maximum === undefined ? "" : ` ${schema.minimum} to ${schema.maximum}`;
+  return [schema.type ?? "anything"].flat().join(" or ") + range;
 };
 
 const rows = (title, list) => (list.length === 0 ? null : [el("h4", {}, title), el("div", { class: "scroll" }, el("table", {},

@@ -40,14 +40,11 @@ impl SessionMachine {
     /// Puts an earlier history in place of the present one. Everybody is sent it like any reset.
     pub(super) fn restore(&mut self, request: RestoreRequest, cx: &mut Cx<'_>) -> AdminAnswer {
         if self.state != SessionState::Running {
-            return Err(AdminError::new(
-                409,
-                "The session is being reset or set up: try again when it is done",
-            ));
+            return Err(AdminError::NotRunning);
         }
         let RestoreRequest { mut image, what, read, by } = request;
         if image.messages == 0 {
-            return Err(AdminError::new(409, "Not possible: there is nothing in it"));
+            return Err(AdminError::NotPossible("there is nothing in it".into()));
         }
         if let Some(read) = read {
             self.append_since(&mut image, read)?;
@@ -62,7 +59,7 @@ impl SessionMachine {
              shortly\u{2026}"
         );
         if self.history.reset(&image.bytes, image.messages).is_err() {
-            return Err(AdminError::new(409, "Not possible: it exceeds the session's size limit"));
+            return Err(AdminError::NotPossible("it exceeds the session's size limit".into()));
         }
         self.notice(true, "resetpreparepast", text, &[("name", &by)], "prepare", cx);
         self.announce_new_history(cx);
@@ -75,7 +72,7 @@ impl SessionMachine {
     /// Appends what was drawn since the present history was read. What undo would do there is the same as before.
     fn append_since(&mut self, image: &mut RestoredImage, read: ReadSoFar) -> Result<(), AdminError> {
         if self.history.epoch() != read.epoch || self.history.end() < read.end {
-            return Err(AdminError::new(409, "A reset came in between: try again"));
+            return Err(AdminError::ResetMeanwhile);
         }
         let mut builder = ImageBuilder::going_on(std::mem::take(image), self.protocol.layout());
         let visited = self.history.visit_from(read.end, |bytes| {
@@ -85,7 +82,7 @@ impl SessionMachine {
                 }
             }
         });
-        visited.map_err(|error| AdminError::new(500, format!("The history cannot be read: {error}")))?;
+        visited.map_err(|error| AdminError::HistoryUnreadable(error.to_string()))?;
         *image = builder.finish();
         Ok(())
     }

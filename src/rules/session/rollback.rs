@@ -97,7 +97,7 @@ impl SessionMachine {
 
     fn undo_machine(&mut self) -> Result<&UndoMachine, AdminError> {
         let followed = self.rollback.follow(&mut self.history);
-        followed.map_err(|error| AdminError::new(500, format!("The history cannot be read: {error}")))
+        followed.map_err(|error| AdminError::HistoryUnreadable(error.to_string()))
     }
 
     /// The people of the history: who is there, and who has left and drew something that can be reached.
@@ -114,27 +114,23 @@ impl SessionMachine {
     /// Undoes or redoes the newest actions of a person.
     pub(super) fn undo_person(&mut self, request: &UndoRequest, cx: &mut Cx<'_>) -> AdminAnswer {
         if self.state != SessionState::Running {
-            return Err(AdminError::new(
-                409,
-                "The session is being reset or set up: try again when it is done",
-            ));
+            return Err(AdminError::NotRunning);
         }
         let layout = self.protocol.layout();
         let machine = self.undo_machine()?;
         let reachable =
             if request.redo { machine.redoable(request.person) } else { machine.undoable(request.person) };
-        let reachable =
-            reachable.map_err(|reason| AdminError::new(409, format!("Not possible: {reason}")))?;
-        let person = machine.people().get(request.person).cloned().ok_or_else(AdminError::not_found)?;
+        let reachable = reachable.map_err(|reason| AdminError::NotPossible(reason.to_string()))?;
+        let person = machine.people().get(request.person).cloned().ok_or(AdminError::NotFound)?;
         if request.name.as_ref().is_some_and(|name| *name != person.name) {
-            return Err(AdminError::new(409, "The list of people is outdated: that is somebody else by now"));
+            return Err(AdminError::PeopleOutdated);
         }
         let count = request.count.unwrap_or(reachable).min(reachable);
         let is_locked = machine.permissions().canvas_locked();
         let (bytes, messages) = undo_messages(person.user, count, request.redo, is_locked, layout)?;
         let appended = self.history.append(&bytes, messages);
         let appended = appended.or_else(|_| self.history.append_emergency(&bytes, messages));
-        appended.map_err(|_| AdminError::new(409, "Not possible: the session is out of space"))?;
+        appended.map_err(|_| AdminError::NotPossible("the session is out of space".into()))?;
         self.appended(&bytes, cx);
         let (did, actions) =
             (if request.redo { "Redid" } else { "Undid" }, if count == 1 { "action" } else { "actions" });
@@ -204,7 +200,8 @@ fn undo_messages(
     messages.extend(is_locked.then(|| lock(LOCKED)));
     let mut bytes = Vec::new();
     for message in &messages {
-        let frame = message.to_frame(0, layout).map_err(|error| AdminError::new(500, error.to_string()))?;
+        let frame =
+            message.to_frame(0, layout).map_err(|error| AdminError::HistoryUnreadable(error.to_string()))?;
         bytes.extend_from_slice(frame.as_bytes());
     }
     Ok((bytes, messages.len() as u64))

@@ -13,9 +13,10 @@ use crate::rules::time::Timestamp;
 const MAX_MESSAGES: usize = 1024;
 /// Maximum size of their texts in bytes.
 const MAX_BYTES: usize = 1 << 20;
-/// Range and default of the time without a poll after which the chat is left, in milliseconds.
-const MIN_TIMEOUT: u64 = 30_000;
-const MAX_TIMEOUT: u64 = 900_000;
+/// Range of the time without a poll after which the chat is left, in milliseconds.
+pub(crate) const MIN_CHAT_TIMEOUT: u64 = 30_000;
+/// See [`MIN_CHAT_TIMEOUT`].
+pub(crate) const MAX_CHAT_TIMEOUT: u64 = 900_000;
 
 /// Chat messages since an administrator joined.
 #[derive(Debug)]
@@ -55,10 +56,6 @@ fn text_len(message: &Value) -> usize {
     message["m"].as_str().map_or(0, str::len)
 }
 
-fn not_connected() -> AdminError {
-    AdminError::new(404, "Chat not connected")
-}
-
 /// Checks the length of a message; it appears twice in its alert.
 fn check_chat(message: &str) -> Result<(), AdminError> {
     check_texts(&[&message.repeat(2)])
@@ -78,12 +75,12 @@ impl SessionMachine {
     }
 
     pub(super) fn join_chat(&mut self, message: &str, timeout_ms: u64, cx: &mut Cx<'_>) -> AdminAnswer {
-        if timeout_ms < MIN_TIMEOUT {
-            return Err(AdminError::new(400, format!("Timeout too short, must be >= {MIN_TIMEOUT} ms")));
-        } else if timeout_ms > MAX_TIMEOUT {
-            return Err(AdminError::new(400, format!("Timeout too long, must be <= {MAX_TIMEOUT} ms")));
+        if timeout_ms < MIN_CHAT_TIMEOUT {
+            return Err(AdminError::TimeoutTooShort(MIN_CHAT_TIMEOUT));
+        } else if timeout_ms > MAX_CHAT_TIMEOUT {
+            return Err(AdminError::TimeoutTooLong(MAX_CHAT_TIMEOUT));
         } else if self.admin_chat.is_some() {
-            return Err(AdminError::new(409, "Chat already connected"));
+            return Err(AdminError::ChatAlreadyJoined);
         }
         check_chat(message)?;
         let due = cx.now.monotonic_ms + timeout_ms;
@@ -93,11 +90,11 @@ impl SessionMachine {
     }
 
     pub(super) fn read_chat(&mut self, offset: u64, now: Timestamp) -> AdminAnswer {
-        self.admin_chat.as_mut().map(|chat| chat.read(offset, now)).ok_or_else(not_connected)
+        self.admin_chat.as_mut().map(|chat| chat.read(offset, now)).ok_or(AdminError::ChatNotJoined)
     }
 
     pub(super) fn say(&mut self, message: &str, offset: u64, cx: &mut Cx<'_>) -> AdminAnswer {
-        let chat = self.admin_chat.as_mut().ok_or_else(not_connected)?;
+        let chat = self.admin_chat.as_mut().ok_or(AdminError::ChatNotJoined)?;
         check_chat(message)?;
         if !message.is_empty() {
             chat.push(json!({"m": message}));

@@ -12,6 +12,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
 pub(super) use chat::AdminChat;
+pub(crate) use chat::{MAX_CHAT_TIMEOUT, MIN_CHAT_TIMEOUT};
 
 use super::broadcasts::List;
 use super::member::{AuthenticatedClient, Member, ResetRole};
@@ -103,31 +104,67 @@ pub enum AdminRequest {
     Undo(UndoRequest),
 }
 
-/// Error of an admin operation.
+/// Why an operation is refused.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{message}")]
-#[allow(missing_docs, reason = "the names say it")]
-pub struct AdminError {
-    /// HTTP status.
-    pub status: u16,
-    pub message: String,
-}
-
-impl AdminError {
-    /// An error with this HTTP status and message.
-    pub fn new(status: u16, message: impl Into<String>) -> AdminError {
-        AdminError { status, message: message.into() }
-    }
-
-    /// A text does not fit into a message of the protocol.
-    pub fn too_long() -> AdminError {
-        AdminError::new(400, "Text too long for a message")
-    }
-
-    /// The object does not exist.
-    pub fn not_found() -> AdminError {
-        AdminError::new(404, "Not found")
-    }
+#[allow(missing_docs, reason = "the texts say it")]
+pub enum AdminError {
+    #[error("Not found")]
+    NotFound,
+    #[error("No thumbnail available")]
+    NoThumbnail,
+    #[error("Client does not have thumbnail capabilities")]
+    NoThumbnailCapability,
+    #[error("Thumbnail generation already running")]
+    ThumbnailPending,
+    #[error("Chat not connected")]
+    ChatNotJoined,
+    #[error("Chat already connected")]
+    ChatAlreadyJoined,
+    /// The minimum in milliseconds.
+    #[error("Timeout too short, must be >= {0} ms")]
+    TimeoutTooShort(u64),
+    /// The maximum in milliseconds.
+    #[error("Timeout too long, must be <= {0} ms")]
+    TimeoutTooLong(u64),
+    #[error("Text too long for a message")]
+    TextTooLong,
+    #[error("Password too long")]
+    PasswordTooLong,
+    #[error("Too many invite codes")]
+    TooManyInvites,
+    #[error("There are as many sessions as there may be (sessionCountLimit)")]
+    TooManySessions,
+    /// The alias that is taken.
+    #[error("There is a session '{0}' already")]
+    SessionExists(String),
+    /// The alias that no template has.
+    #[error("template: there is no template '{0}'")]
+    NoTemplate(String),
+    #[error("The session cannot be made")]
+    NotCreated,
+    #[error("The session cannot be made from the template")]
+    NotCreatedFromTemplate,
+    /// Its files cannot be read at present, with the reason.
+    #[error("The session cannot be loaded at the moment: {0}")]
+    Unreadable(String),
+    #[error("The server stops")]
+    Stopping,
+    #[error("The session is being reset or set up: try again when it is done")]
+    NotRunning,
+    /// Why another history cannot be put in place, or something cannot be undone.
+    #[error("Not possible: {0}")]
+    NotPossible(String),
+    #[error("The list of people is outdated: that is somebody else by now")]
+    PeopleOutdated,
+    #[error("A reset came in between: try again")]
+    ResetMeanwhile,
+    #[error("The session is not stored, so there are no earlier histories")]
+    NotStored,
+    #[error("The server is too busy")]
+    Busy,
+    /// A history that cannot be read, with the reason.
+    #[error("The history cannot be read: {0}")]
+    HistoryUnreadable(String),
 }
 
 /// JSON of the answer, or an error.
@@ -142,7 +179,7 @@ pub fn check_texts(texts: &[&str]) -> Result<(), AdminError> {
         let notice = Notice { message: (*text).to_owned(), ..Notice::default() };
         ServerReply::Alert(notice).to_frame().is_ok()
     };
-    if texts.iter().all(fits) { Ok(()) } else { Err(AdminError::too_long()) }
+    if texts.iter().all(fits) { Ok(()) } else { Err(AdminError::TextTooLong) }
 }
 
 fn text(object: &Map<String, Value>, key: &str) -> String {
@@ -179,7 +216,7 @@ impl SessionMachine {
     /// When it is invalid, or its object does not exist.
     pub fn administer(&mut self, request: AdminRequest, cx: &mut Cx<'_>) -> AdminAnswer {
         if self.state == SessionState::Shutdown {
-            return Err(AdminError::not_found());
+            return Err(AdminError::NotFound);
         }
         self.expire_chat(cx);
         match request {
@@ -188,7 +225,7 @@ impl SessionMachine {
                 let (message, alert) = (text(&object, "message"), text(&object, "alert"));
                 check_texts(&[&message, &alert])?;
                 let conf = SessionConf::of(&object);
-                self.configure(&conf, cx).map_err(|error| AdminError::new(400, error))?;
+                self.configure(&conf, cx)?;
                 self.tell(&message, &alert, cx);
                 Ok(self.full_description(cx.now))
             }
@@ -208,13 +245,13 @@ impl SessionMachine {
             }
             AdminRequest::Invite(secret) => {
                 let found = self.invite_list().into_iter().find(|i| i["secret"] == secret.as_str());
-                found.ok_or_else(AdminError::not_found)
+                found.ok_or(AdminError::NotFound)
             }
             AdminRequest::RemoveInvite(secret) => self.remove_invite_for(&secret, cx),
             AdminRequest::User(id) => self.user(id),
             AdminRequest::ChangeUser(id, change) => self.change_user(id, &change, cx),
             AdminRequest::KickUser(id, message) => {
-                let conn = self.member_by_id(id).ok_or_else(AdminError::not_found)?.conn();
+                let conn = self.member_by_id(id).ok_or(AdminError::NotFound)?.conn();
                 self.kick_for(conn, &message, cx)
             }
             AdminRequest::KickConnection(conn, message) => self.kick_for(conn, &message, cx),
@@ -228,7 +265,7 @@ impl SessionMachine {
                     let data = base64::engine::general_purpose::STANDARD.encode(&picture.data);
                     Ok(json!({"data": data, "at": iso_of(picture.made)}))
                 }
-                None => Err(AdminError::new(404, "No thumbnail available")),
+                None => Err(AdminError::NoThumbnail),
             },
             AdminRequest::ForgetThumbnail { picture, generation } => {
                 if picture {
@@ -241,15 +278,13 @@ impl SessionMachine {
             }
             AdminRequest::AskThumbnail(id, wish) => match self.ask_thumbnail(id, wish, cx) {
                 Ok(correlator) => Ok(json!({"correlator": correlator})),
-                Err(NotAsked::NoUser) => Err(AdminError::not_found()),
-                Err(NotAsked::Incapable) => {
-                    Err(AdminError::new(400, "Client does not have thumbnail capabilities"))
-                }
-                Err(NotAsked::Already) => Err(AdminError::new(409, "Thumbnail generation already running")),
-                Err(NotAsked::TooLong) => Err(AdminError::too_long()),
+                Err(NotAsked::NoUser) => Err(AdminError::NotFound),
+                Err(NotAsked::Incapable) => Err(AdminError::NoThumbnailCapability),
+                Err(NotAsked::Already) => Err(AdminError::ThumbnailPending),
+                Err(NotAsked::TooLong) => Err(AdminError::TextTooLong),
             },
             AdminRequest::CancelThumbnail(id) => {
-                self.member_by_id(id).ok_or_else(AdminError::not_found)?;
+                self.member_by_id(id).ok_or(AdminError::NotFound)?;
                 self.cancel_thumbnail(Some(id));
                 Ok(json!({"status": "ok"}))
             }
@@ -359,7 +394,7 @@ impl SessionMachine {
     }
 
     fn user(&self, id: u8) -> AdminAnswer {
-        let member = self.member_by_id(id).ok_or_else(AdminError::not_found)?;
+        let member = self.member_by_id(id).ok_or(AdminError::NotFound)?;
         Ok(self.member_value(member, false))
     }
 
@@ -380,7 +415,7 @@ impl SessionMachine {
         if !reason.is_empty() {
             let text = format!("Session shut down by administrator: {reason}");
             if !self.notice(true, "terminatesessionadmin", text, &[("reason", reason)], "", cx) {
-                return Err(AdminError::too_long());
+                return Err(AdminError::TextTooLong);
             }
         }
         self.end("Session terminated by administrator", cx);
@@ -389,16 +424,16 @@ impl SessionMachine {
 
     fn create_invite_for(&mut self, wanted: &InviteCreate, cx: &mut Cx<'_>) -> AdminAnswer {
         let secret = self.invites.create("", wanted, cx.rng, cx.now);
-        let secret = secret.ok_or_else(|| AdminError::new(400, "Too many invite codes"))?;
+        let secret = secret.ok_or(AdminError::TooManyInvites)?;
         self.note(Level::Info, Topic::Invite, super::invites::creation_text(wanted), cx);
         self.send_list(List::Invites, cx);
         let found = self.invite_list().into_iter().find(|i| i["secret"] == secret.as_str());
-        found.ok_or_else(AdminError::not_found)
+        found.ok_or(AdminError::NotFound)
     }
 
     fn remove_invite_for(&mut self, secret: &str, cx: &mut Cx<'_>) -> AdminAnswer {
         if !self.invites.remove(secret) {
-            return Err(AdminError::not_found());
+            return Err(AdminError::NotFound);
         }
         self.note(Level::Info, Topic::Invite, format!("Removed invite {secret}"), cx);
         self.send_list(List::Invites, cx);
@@ -406,7 +441,7 @@ impl SessionMachine {
     }
 
     fn change_user(&mut self, id: u8, change: &Map<String, Value>, cx: &mut Cx<'_>) -> AdminAnswer {
-        let member = self.member_by_id(id).ok_or_else(AdminError::not_found)?;
+        let member = self.member_by_id(id).ok_or(AdminError::NotFound)?;
         let (conn, op, trusted) = (member.conn(), member.is_operator(), member.trusted);
         check_texts(&[&text(change, "message"), &text(change, "alert")])?;
         let wanted = |key: &str| change.get(key).and_then(Value::as_bool);
@@ -428,7 +463,7 @@ impl SessionMachine {
     }
 
     fn kick_for(&mut self, conn: ConnId, message: &str, cx: &mut Cx<'_>) -> AdminAnswer {
-        let key = self.members.key_of(conn).ok_or_else(AdminError::not_found)?;
+        let key = self.members.key_of(conn).ok_or(AdminError::NotFound)?;
         self.disconnect(key, DisconnectReason::Kick, &kicked_by(message), "kicked via web admin", cx);
         Ok(json!({"status": "ok", "force": false}))
     }

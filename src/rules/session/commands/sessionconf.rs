@@ -7,7 +7,7 @@ use super::{CommandResult, Cx, MemberKey, Perform, Right, SessionMachine};
 use crate::config::{MAX_USER_LIMIT, MIN_USER_LIMIT, parse_size};
 use crate::log::{Level, LogUser, Topic};
 use crate::rules::session::PasswordKind;
-use crate::rules::session::admin::ADMINISTRATOR;
+use crate::rules::session::admin::{ADMINISTRATOR, AdminError};
 use crate::rules::session::member::Member;
 use crate::rules::session::{ConnId, DisconnectReason, MAX_TITLE};
 use crate::rules::username;
@@ -77,9 +77,9 @@ impl SessionMachine {
         &mut self,
         conf: &SessionConf,
         cx: &mut Cx<'_>,
-    ) -> Result<(), &'static str> {
+    ) -> Result<(), AdminError> {
         if password_too_long(conf) {
-            return Err("Password too long");
+            return Err(AdminError::PasswordTooLong);
         }
         let editor = Editor {
             key: None,

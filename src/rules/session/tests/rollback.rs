@@ -1,5 +1,6 @@
 use super::stream::{asked, stream, zlib};
 use super::*;
+use crate::rules::session::admin::AdminError;
 use crate::rules::session::admin::{AdminAnswer, AdminRequest};
 use crate::rules::session::persistence::Suspended;
 use crate::storage::session_dir::SessionDir;
@@ -36,7 +37,7 @@ impl Table {
         let person = self.person(name)["person"].as_i64().unwrap_or(-1);
         let by = "the server administrator".into();
         let request = UndoRequest { person, name: Some(name.into()), count, redo, by };
-        let answer = self.ask(AdminRequest::Undo(request)).map_err(|error| error.message)?;
+        let answer = self.ask(AdminRequest::Undo(request)).map_err(|error| error.to_string())?;
         Ok((answer["count"].as_u64().unwrap(), answer["left"].as_u64().unwrap()))
     }
 }
@@ -126,8 +127,9 @@ fn an_outdated_list_of_people_is_refused() {
         redo: false,
         by: String::new(),
     };
-    assert_eq!(table.ask(AdminRequest::Undo(request(person, "C"))).unwrap_err().status, 409);
-    assert_eq!(table.ask(AdminRequest::Undo(request(999_999, "B"))).unwrap_err().status, 409);
+    assert_eq!(table.ask(AdminRequest::Undo(request(person, "C"))).unwrap_err(), AdminError::PeopleOutdated);
+    let unknown = table.ask(AdminRequest::Undo(request(999_999, "B"))).unwrap_err();
+    assert!(matches!(unknown, AdminError::NotPossible(_)), "{unknown}");
     assert!(table.ask(AdminRequest::Undo(request(person, "B"))).is_ok());
 }
 

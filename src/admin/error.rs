@@ -1,0 +1,110 @@
+//! The API's errors: status and message of an error response, and which status each error of the server has.
+
+use actix_web::HttpResponse;
+use actix_web::http::StatusCode;
+use serde_json::json;
+
+use crate::db::DbError;
+use crate::rules::session::admin::AdminError;
+use crate::web::password_limiter::AttemptRefused;
+
+/// An error response.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct ApiError {
+    pub(super) status: StatusCode,
+    pub(super) message: String,
+    /// The message is in `msg`, too, where drawpile-srv's frontends read it from there.
+    is_in_msg: bool,
+}
+
+impl ApiError {
+    pub(super) fn new(status: StatusCode, message: impl Into<String>) -> ApiError {
+        ApiError { status, message: message.into(), is_in_msg: false }
+    }
+
+    /// The same with the message in `msg`, too.
+    pub(super) fn with_msg(self) -> ApiError {
+        ApiError { is_in_msg: true, ..self }
+    }
+
+    /// The server cannot do it, for a reason that is not in the request.
+    pub(super) fn internal(error: impl ToString) -> ApiError {
+        ApiError::new(StatusCode::INTERNAL_SERVER_ERROR, error.to_string())
+    }
+
+    /// The error response, `{"status": "error", "message": ...}`.
+    pub(super) fn response(&self) -> HttpResponse {
+        let mut body = json!({"status": "error", "message": self.message});
+        if self.is_in_msg {
+            body["msg"] = self.message.as_str().into();
+        }
+        HttpResponse::build(self.status).json(body)
+    }
+}
+
+/// The object of a request does not exist.
+pub(super) fn not_found() -> ApiError {
+    AdminError::NotFound.into()
+}
+
+/// The request is invalid.
+pub(super) fn bad(message: impl Into<String>) -> ApiError {
+    ApiError::new(StatusCode::BAD_REQUEST, message)
+}
+
+/// The request is refused to whoever sends it.
+pub(super) fn forbidden(message: impl Into<String>) -> ApiError {
+    ApiError::new(StatusCode::FORBIDDEN, message)
+}
+
+impl From<AdminError> for ApiError {
+    fn from(error: AdminError) -> ApiError {
+        let status = match &error {
+            AdminError::NotFound | AdminError::NoThumbnail | AdminError::ChatNotJoined => {
+                StatusCode::NOT_FOUND
+            }
+            AdminError::ThumbnailPending
+            | AdminError::ChatAlreadyJoined
+            | AdminError::TooManySessions
+            | AdminError::SessionExists(_)
+            | AdminError::NotRunning
+            | AdminError::NotPossible(_)
+            | AdminError::PeopleOutdated
+            | AdminError::ResetMeanwhile
+            | AdminError::NotStored => StatusCode::CONFLICT,
+            AdminError::NoThumbnailCapability
+            | AdminError::TimeoutTooShort(_)
+            | AdminError::TimeoutTooLong(_)
+            | AdminError::TextTooLong
+            | AdminError::PasswordTooLong
+            | AdminError::TooManyInvites
+            | AdminError::NoTemplate(_) => StatusCode::BAD_REQUEST,
+            AdminError::NotCreated
+            | AdminError::NotCreatedFromTemplate
+            | AdminError::HistoryUnreadable(_) => StatusCode::INTERNAL_SERVER_ERROR,
+            AdminError::Unreadable(_) | AdminError::Stopping | AdminError::Busy => {
+                StatusCode::SERVICE_UNAVAILABLE
+            }
+        };
+        ApiError::new(status, error.to_string())
+    }
+}
+
+impl From<DbError> for ApiError {
+    fn from(error: DbError) -> ApiError {
+        ApiError::internal(error)
+    }
+}
+
+/// An actor that answers no more has ended: a session, or everything when the server stops.
+impl From<actix::MailboxError> for ApiError {
+    fn from(_: actix::MailboxError) -> ApiError {
+        not_found()
+    }
+}
+
+impl From<AttemptRefused> for ApiError {
+    fn from(refused: AttemptRefused) -> ApiError {
+        ApiError::new(StatusCode::TOO_MANY_REQUESTS, refused.message())
+    }
+}
