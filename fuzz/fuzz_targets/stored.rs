@@ -9,6 +9,7 @@ use arbitrary::Arbitrary;
 use drawhall::config::ServerSettings;
 use drawhall::rules::metadata::Metadata;
 use drawhall::rules::rng::Rng;
+use drawhall::rules::session::write_batch::KeepGenerations;
 use drawhall::rules::session::{ClientOp, Cx, Effect, JoinRequest, SessionMachine};
 use drawhall::rules::time::Timestamp;
 use drawhall::storage::session_dir::{LoadedSession, SessionDir};
