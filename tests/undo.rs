@@ -103,7 +103,7 @@ fn requests_that_cannot_be_met_are_refused_with_the_reason() {
         assert!(answer.status == status && message.contains(words), "{body}: {}", answer.json);
     }
     assert_eq!(ask(&server, "GET", "nowhere/people", None).status, 404);
-    assert_eq!(ask(&server, "PUT", &format!("{id}/people"), Some(&json!({}))).status, 400);
+    assert_eq!(ask(&server, "PUT", &format!("{id}/people"), Some(&json!({}))).status, 405);
 }
 
 fn ctl(server: &TestServer, args: &[&str]) -> (String, bool) {
