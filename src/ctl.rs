@@ -1,15 +1,21 @@
 //! `drawhall ctl`: a command line client of the admin API.
 
+mod actions;
+mod format;
+
 use std::time::Duration;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
-use clap::{Args, Subcommand};
+use clap::Args;
 use drawhall::http::Http;
-use drawhall::text::{self, shown_json};
+use drawhall::text::shown_json;
 use drawhall::tools::account::ask_password;
 use reqwest::Method;
 use serde_json::{Map, Value, json};
+
+use actions::{Action, BanCommand};
+use format::{log_line, shown, table};
 
 use crate::Failure;
 use crate::output::{out, outln};
@@ -47,161 +53,6 @@ pub(crate) struct Ctl {
     /// The command.
     #[command(subcommand)]
     action: Action,
-}
-
-/// A command.
-#[derive(Debug, Subcommand)]
-enum Action {
-    /// Show the number of users and sessions, and the start time.
-    Status,
-    /// List sessions, or show one in detail.
-    Sessions {
-        /// Id or alias.
-        session: Option<String>,
-    },
-    /// List connected users.
-    Users,
-    /// Create a session with an empty canvas and no host.
-    MakeSession {
-        /// Fields of the request as KEY=VALUE, such as title=Lobby alias=lobby width=3000.
-        fields: Vec<String>,
-    },
-    /// End a session.
-    End {
-        /// Id or alias.
-        session: String,
-        /// Shown to its users.
-        #[arg(long, default_value = "")]
-        reason: String,
-        /// Send no message and keep connections open; users are no longer connected to each other.
-        #[arg(long, conflicts_with = "reason")]
-        quiet: bool,
-    },
-    /// Change a session.
-    SetSession {
-        /// Id or alias.
-        session: String,
-        /// Fields of the request as KEY=VALUE, such as title=Lobby persistent=true.
-        #[arg(required = true)]
-        fields: Vec<String>,
-    },
-    /// List accounts.
-    Accounts,
-    /// Show which sections of the API are locked against changes; or lock the given sections and unlock all others.
-    Locks {
-        /// Sections to lock: accounts, bans, extbans, listserverwhitelist, server, sessions.
-        sections: Vec<String>,
-        /// Unlock all sections.
-        #[arg(long, conflicts_with = "sections")]
-        none: bool,
-        /// Ask for a password that will be needed to change the locks.
-        #[arg(long)]
-        password: bool,
-    },
-    /// Disconnect a user.
-    Kick {
-        /// The uid that `users` shows.
-        uid: String,
-        /// Shown to the user.
-        #[arg(long, default_value = "")]
-        message: String,
-    },
-    /// List who drew in a session, also those who left, and how much of it can be undone.
-    People {
-        /// Id or alias.
-        session: String,
-    },
-    /// Undo for everybody what somebody drew, newest first.
-    Undo {
-        /// Id or alias.
-        session: String,
-        /// Name of the person, or the number that `people` shows.
-        person: String,
-        /// How many actions; without it all that can be undone.
-        #[arg(long, value_name = "N")]
-        count: Option<u32>,
-        /// Redo what was undone.
-        #[arg(long)]
-        redo: bool,
-    },
-    /// Remove everything that somebody drew in a session since the last reset. Says what that means, unless --yes.
-    Remove {
-        /// Id or alias.
-        session: String,
-        /// Name of the person, or the number that `people` or this command shows; without it everybody is listed.
-        person: Option<String>,
-        /// Do it.
-        #[arg(long, requires = "person")]
-        yes: bool,
-    },
-    /// List the earlier histories of a session, or go back to one.
-    Restore {
-        /// Id or alias.
-        session: String,
-        /// Number of the earlier history.
-        #[arg(conflicts_with = "newest")]
-        generation: Option<u32>,
-        /// Go back to the newest one, to before the last reset.
-        #[arg(long)]
-        newest: bool,
-    },
-    /// Send a message to one session, or to all.
-    Message {
-        /// Text of the message.
-        text: String,
-        /// Id or alias of the session.
-        #[arg(long)]
-        session: Option<String>,
-        /// Show it as an alert instead of in the chat.
-        #[arg(long)]
-        alert: bool,
-    },
-    /// List, add or remove bans of IP addresses.
-    Bans {
-        /// The command.
-        #[command(subcommand)]
-        action: Option<BanCommand>,
-    },
-    /// Show all settings or one, or change one.
-    Settings {
-        /// Key of the setting.
-        key: Option<String>,
-        /// New value.
-        value: Option<String>,
-    },
-    /// Show the newest lines of the event log.
-    Log {
-        /// Keep printing new lines.
-        #[arg(long, short)]
-        follow: bool,
-        /// Only lines of this session.
-        #[arg(long, default_value = "")]
-        session: String,
-        /// Only lines that contain this text.
-        #[arg(long, default_value = "")]
-        contains: String,
-    },
-}
-
-/// A command for bans.
-#[derive(Debug, Subcommand)]
-enum BanCommand {
-    /// Ban an IP address or a range.
-    Add {
-        /// ADDRESS or ADDRESS/PREFIX.
-        range: String,
-        /// When the ban expires, such as 2030-01-01.
-        #[arg(long, default_value = "2999-12-31")]
-        expires: String,
-        /// Shown to administrators only.
-        #[arg(long, default_value = "")]
-        comment: String,
-    },
-    /// Remove a ban.
-    Remove {
-        /// Id of the ban.
-        id: u64,
-    },
 }
 
 struct Api {
@@ -535,80 +386,5 @@ fn one_second_before(time: &str) -> String {
     before.map_or_else(|| time.to_owned(), |t| t.to_string())
 }
 
-fn shown(value: &Value) -> String {
-    match value {
-        Value::String(text) => text::shown(text),
-        Value::Null => "-".to_owned(),
-        value => value.to_string(),
-    }
-}
-
-fn log_line(line: &Value) -> String {
-    let text = |key: &str| line.get(key).map_or(String::new(), shown);
-    let session = text("session");
-    let session = if session.is_empty() { session } else { format!("@{{{session}}}") };
-    let about = format!("{}{session}", text("user"));
-    let about = if about.is_empty() { about } else { format!(" {about}") };
-    format!("{} {}/{}{about}: {}", text("timestamp"), text("level"), text("topic"), text("message"))
-}
-
-/// Formats a list of objects as a table with aligned columns.
-fn table(list: &Value, columns: &[&str]) -> String {
-    let head = columns.iter().map(|c| (*c).to_owned()).collect::<Vec<String>>();
-    let row = |value: &Value| columns.iter().map(|c| value.get(*c).map_or("-".into(), shown)).collect();
-    let rows: Vec<Vec<String>> =
-        std::iter::once(head).chain(list.as_array().into_iter().flatten().map(row)).collect();
-    let width = |column: usize| rows.iter().map(|r| r[column].chars().count()).max().unwrap_or(0);
-    let widths: Vec<usize> = (0..columns.len()).map(width).collect();
-    let mut text = String::new();
-    for row in rows {
-        let cells: Vec<String> =
-            row.iter().zip(&widths).map(|(cell, width)| format!("{cell:width$}")).collect();
-        text.push_str(cells.join("  ").trim_end());
-        text.push('\n');
-    }
-    text
-}
-
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn table_columns_are_aligned() {
-        let list = json!([{"title": "Häuser", "n": 5}, {"title": "x\ny", "n": null}]);
-        assert_eq!(table(&list, &["title", "n"]), "title   n\nHäuser  5\nxy      -\n");
-    }
-
-    #[test]
-    fn people_are_found_by_number_or_by_a_name_that_only_one_has() {
-        let list =
-            json!([{"person": 7, "name": "Ann"}, {"person": 9, "name": "Bo"}, {"person": 12, "name": "Bo"}]);
-        assert_eq!(find_person(&list, "Ann").unwrap()["person"], 7);
-        assert_eq!(find_person(&list, "12").unwrap()["person"], 12);
-        assert!(find_person(&list, "Bo").is_err() && find_person(&list, "nobody").is_err());
-    }
-
-    #[test]
-    fn bools_and_numbers_are_parsed_as_json() {
-        assert_eq!(
-            [parse_value("5"), parse_value("true"), parse_value("5mb")],
-            [json!(5), json!(true), json!("5mb")]
-        );
-        assert_eq!(parse_value("{\"a\":1}"), json!("{\"a\":1}"));
-    }
-
-    #[test]
-    fn path_segments_are_percent_encoded() {
-        assert_eq!(path_segment("a/../b c?"), "a%2F..%2Fb%20c%3F");
-        assert_eq!(query(&[("reason", "a&b"), ("message", "")]), "reason=a%26b");
-    }
-
-    #[test]
-    fn log_lines_have_the_format_of_the_text_log() {
-        let line = json!({"timestamp": "T", "level": "Info", "topic": "Join", "user": "1;::1;A", "session": "s",
-            "message": "Joined"});
-        assert_eq!(log_line(&line), "T Info/Join 1;::1;A@{s}: Joined");
-        assert_eq!(one_second_before("2026-01-01T00:00:00Z"), "2025-12-31T23:59:59Z");
-    }
-}
+mod tests;

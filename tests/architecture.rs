@@ -1,5 +1,5 @@
 //! The boundaries between modules, as `docs/ARCHITECTURE.md` draws them: reads the paths in `src` and fails when one
-//! crosses a boundary.
+//! crosses a boundary. Also that no file is too long.
 
 #![allow(clippy::unwrap_used, reason = "tests may panic")]
 
@@ -273,4 +273,26 @@ fn only_actors_and_those_above_them_name_actix() {
         .map(|line| line.place)
         .collect();
     assert!(wrong.is_empty(), "{wrong:?}");
+}
+
+/// A long file does more than one thing.
+const MAX_LINES: usize = 450;
+
+/// Tables may be longer: the options of the command line.
+const TABLES: &[&str] = &["src/cli.rs"];
+
+#[test]
+fn no_file_is_too_long() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let mut files = Vec::new();
+    for directory in ["src", "protocol/src"] {
+        rust_files(&root.join(directory), &mut files);
+    }
+    let long: Vec<String> = files
+        .iter()
+        .map(|file| (file.strip_prefix(root).unwrap(), fs::read_to_string(file).unwrap().lines().count()))
+        .filter(|(file, lines)| *lines > MAX_LINES && !TABLES.iter().any(|table| *file == Path::new(table)))
+        .map(|(file, lines)| format!("{}: {lines} lines", file.display()))
+        .collect();
+    assert!(long.is_empty(), "{}", long.join("\n"));
 }

@@ -2,8 +2,6 @@
 //!
 //! | module | responsibility |
 //! | --- | --- |
-//! | [`journal`] | parsing and writing journal entries |
-//! | [`metadata`] | the session state that a journal's entries add up to |
 //! | [`history_file`] | history files: header, index, reading and writing |
 //! | [`session_files`] | the files of one loaded session: appending, replacing, removing |
 //! | [`session_dir`] | the directory: listing, loading, removing sessions, cleaning up after a crash |

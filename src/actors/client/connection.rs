@@ -1,12 +1,12 @@
-//! The life of a connection, from top to bottom. One actor, the [`Client`], owns it.
+//! The life of a connection, from top to bottom. One actor, the `Client`, owns it.
 //!
-//! 1. [`begin`]: it was accepted. A WebSocket connection is opened first: PROXY header, TLS, HTTP upgrade.
-//! 2. [`Client::start`]: the login begins, with the greeting.
-//! 3. [`carry`]: one task reads, one writes. On TCP a PROXY header may come first, and TLS may start. What happens on
-//!    the connection is told to the Client ([`FromConnection`]).
-//! 4. [`Phase`]: the Client gives what was received (`intake`) to the login (`login`), then to the session, and
+//! 1. `begin`: it was accepted. A WebSocket connection is opened first: PROXY header, TLS, HTTP upgrade.
+//! 2. `Client::start`: the login begins, with the greeting.
+//! 3. `carry`: one task reads, one writes. On TCP a PROXY header may come first, and TLS may start. What happens on
+//!    the connection is told to the Client (`FromConnection`).
+//! 4. `Phase`: the Client gives what was received (`intake`) to the login (`login`), then to the session, and
 //!    performs what they decide (`login`, `handlers`).
-//! 5. [`Client::disconnect`]: the goodbye. What waits in the outbox is still written, then the connection is closed.
+//! 5. `Client::disconnect`: the goodbye. What waits in the outbox is still written, then the connection is closed.
 
 mod handlers;
 mod intake;

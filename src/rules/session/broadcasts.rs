@@ -12,14 +12,11 @@ use super::ListingUpdate;
 use super::member::Member;
 use super::{ConnId, Cx, SessionMachine};
 use crate::log::{Level, Topic};
-use crate::rules::journal::Entry;
 use crate::rules::limits::{Bucket, Rate};
 use crate::rules::time::Timestamp;
 
 /// Maximum number of absent accounts without a role in the account list.
 const MAX_BARE_ACCOUNTS: usize = 32;
-/// Maximum number of list servers for one session.
-const MAX_ANNOUNCEMENTS: usize = 10;
 /// Maximum length of a message's payload in bytes.
 const MAX_PAYLOAD: usize = u16::MAX as usize;
 /// Maximum length of a list server's text that is shown in the session, in bytes.
@@ -169,7 +166,8 @@ impl SessionMachine {
     fn deliver_list(&mut self, list: List, only: Option<ConnId>, cx: &mut Cx<'_>) -> usize {
         match list {
             List::Announcements => {
-                let entries = self.listed.iter().map(|l| AnnouncementEntry { url: l.url.clone() }).collect();
+                let entries =
+                    self.listings.listed().iter().map(|l| AnnouncementEntry { url: l.url.clone() }).collect();
                 self.deliver(ConfPart::Announcements(entries), only, |_| true, cx)
             }
             List::Bans => self.deliver_bans(only, cx),
@@ -290,20 +288,11 @@ impl SessionMachine {
         }
     }
 
-    /// Applies the state of the session's listings. Announcements are persisted until they are withdrawn on purpose,
-    /// so that they are made again after a restart.
+    /// Applies the state of the session's listings.
     pub fn listing_news(&mut self, news: ListingUpdate, cx: &mut Cx<'_>) {
-        let ListingUpdate { text, listed, announced, withdrawn } = news;
-        if let Some(url) = announced.filter(|url| !self.announcements.contains(url)) {
-            if self.announcements.len() >= MAX_ANNOUNCEMENTS {
-                self.journal.push(Entry::Unannounce(self.announcements.remove(0)));
-            }
-            self.announcements.push(url.clone());
-            self.journal.push(Entry::Announce(url));
-        }
-        if let Some(at) = self.announcements.iter().position(|a| Some(a) == withdrawn.as_ref()) {
-            self.journal.push(Entry::Unannounce(self.announcements.remove(at)));
-        }
+        let text = news.text.clone();
+        let (entries, changed) = self.listings.update(news);
+        self.journal.extend(entries);
         let told = text.is_some();
         if let Some(text) = text {
             // The text may come from a list server.
@@ -311,8 +300,7 @@ impl SessionMachine {
             self.notice(false, "", text, &[], "", cx);
         }
         // The client that asked for a listing sees in the list that it failed.
-        if told || listed != self.listed {
-            self.listed = listed;
+        if told || changed {
             self.send_list(List::Announcements, cx);
         }
     }

@@ -40,7 +40,9 @@ impl SessionMachine {
                 if self.settings_are_outdated() {
                     self.send_settings(cx);
                 }
-                self.visited |= seen;
+                if seen {
+                    self.lifetime.visited();
+                }
                 self.join_result(&member, "join", "Joining a session!", Some(skip.is_some()), cx);
                 self.enter(member, invite, Some(skip), cx);
             }
@@ -240,7 +242,7 @@ impl SessionMachine {
         let caught_up = ServerReply::CaughtUp(CaughtUp { key, hidx: self.history_index(false, 0) });
         let added = caught_up.to_frame().is_ok_and(|f| self.history.append(f.as_bytes(), 1).is_ok());
         if added {
-            self.last_event = cx.now;
+            self.lifetime.used(cx.now);
             cx.push(Effect::NumbersChanged);
         }
         let from = skip.unwrap_or(self.history.first_index());

@@ -15,10 +15,6 @@ enum Departure {
     /// Its client has connected again; the new connection has taken its place.
     Replaced,
 }
-/// How long a session stays empty after members were disconnected by the server, in milliseconds, so that they can
-/// come back.
-pub(super) const ACCIDENT_LINGER_MS: u64 = 60_000;
-
 impl SessionMachine {
     /// The server has closed a client's connection.
     pub fn cut(&mut self, conn: ConnId, cx: &mut Cx<'_>) {
@@ -32,7 +28,7 @@ impl SessionMachine {
     /// while.
     fn notice_accident(&mut self, key: MemberKey, now: Timestamp) {
         if self.members.get(key).is_some_and(|m| !m.is_ghost()) {
-            self.accident = Some(now.monotonic_ms);
+            self.lifetime.accident(now);
         }
     }
 
@@ -134,9 +130,9 @@ impl SessionMachine {
         self.ensure_operator(cx);
         cx.push(Effect::DescriptionChanged);
         if self.is_empty() {
-            self.emptied = cx.now;
+            self.lifetime.emptied(cx.now);
             // A ghost does not count: the session was empty for everybody else.
-            if !self.stopping && !ghost {
+            if !self.lifetime.is_stopping() && !ghost {
                 self.last_user_left(cx);
             }
         }
@@ -146,10 +142,7 @@ impl SessionMachine {
     /// yet: otherwise whoever can make the server disconnect others could end it.
     fn last_user_left(&mut self, cx: &mut Cx<'_>) {
         self.note(Level::Info, Topic::Status, "Last user left.", cx);
-        let accident =
-            self.accident.is_some_and(|at| cx.now.monotonic_ms.saturating_sub(at) <= ACCIDENT_LINGER_MS);
-        self.stays_until = accident.then(|| cx.now.monotonic_ms + ACCIDENT_LINGER_MS);
-        if accident {
+        if self.lifetime.last_user_left(cx.now) {
             return;
         }
         if !self.flags.persistent && self.shared.settings.empty_session_linger_time.0 == 0 {

@@ -154,7 +154,7 @@ impl SessionMachine {
 
     /// Side effects of frames that entered the history.
     pub(super) fn appended(&mut self, bytes: &[u8], cx: &mut Cx<'_>) {
-        self.keep_for_recording(bytes);
+        self.recording.append(bytes);
         if self.state == SessionState::Initialization
             && let index = self.history.last_index()
             && let Some(host) = self.uploader.and_then(|id| self.member_mut(id))
@@ -165,17 +165,11 @@ impl SessionMachine {
             }
             host.feed = Feed::Behind(index);
         }
-        self.last_event = cx.now;
+        self.lifetime.used(cx.now);
         cx.push(Effect::NumbersChanged);
         self.check_autoreset(cx);
         if cx.now.monotonic_ms >= self.status_due {
             self.send_status(false, cx);
-        }
-    }
-
-    fn keep_for_recording(&mut self, bytes: &[u8]) {
-        if self.is_recorded && !self.recording_due {
-            self.recorded.extend_from_slice(bytes);
         }
     }
 
@@ -190,8 +184,8 @@ impl SessionMachine {
         };
         let small = small.filter(|f| self.history.append_emergency(f.as_bytes(), 1).is_ok());
         if let Some(small) = small {
-            self.keep_for_recording(small.as_bytes());
-            self.last_event = cx.now;
+            self.recording.append(small.as_bytes());
+            self.lifetime.used(cx.now);
         } else if (32..FIRST_OPAQUE).contains(&header.kind) {
             self.frame_to_all(&Bytes::copy_from_slice(frame), cx);
         }

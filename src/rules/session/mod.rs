@@ -12,19 +12,26 @@ mod broadcasts;
 pub mod commands;
 mod description;
 pub mod effects;
+mod ending;
 mod events;
 pub mod ids;
 pub mod input;
 pub mod invites;
 mod join;
+mod journal_queue;
 mod leave;
+mod lifetime;
 mod listing;
+mod listings;
 pub mod member;
 mod messages;
+mod notices;
 mod password_attempts;
 mod password_verifier;
 pub mod persistence;
+mod recording;
 mod reset;
+mod reset_image;
 mod restore;
 mod roles;
 mod rollback;
@@ -55,12 +62,17 @@ pub use effects::{ClientOp, ConnId, Cx, DisconnectReason, Effect, OpwordCheck, R
 use events::EventLog;
 use ids::IdQueue;
 use invites::Invites;
+use journal_queue::JournalQueue;
+use lifetime::Lifetime;
 pub use listing::{ListedAt, ListingUpdate};
+use listings::Listings;
 pub use member::{AuthenticatedClient, JoinRequest, Member};
 use member::{FaultVerdict, PastUser};
 use password_attempts::PasswordAttempts;
 use password_verifier::PasswordVerifier;
 use persistence::PersistedFields;
+use recording::Recording;
+use reset_image::ResetImage;
 pub use restore::{ReadSoFar, RestoreRequest};
 pub use rollback::{Rollback, UndoRequest};
 use roster::{MemberKey, Roster};
@@ -71,8 +83,6 @@ use crate::config::{ServerSettings, Settings};
 use crate::history::History;
 use crate::log::{Level, LogEntry, LogUser, Topic};
 use crate::metrics::METRICS;
-use crate::rules::journal::Entry;
-use crate::rules::limits::Bucket;
 use crate::rules::metadata::FIRST_CATCHUP_KEY;
 pub use crate::rules::metadata::Flags;
 use crate::rules::time::Timestamp;
@@ -98,34 +108,6 @@ pub enum SessionState {
     Reset,
     /// The session has ended.
     Shutdown,
-}
-
-/// A reset image that is being uploaded.
-#[derive(Debug, Default)]
-struct ResetImage {
-    bytes: Vec<u8>,
-    messages: u64,
-    /// Time-out of the upload, monotonic milliseconds; extended by each message.
-    due: u64,
-    /// Time-out that is not extended.
-    last_due: u64,
-}
-
-/// Time-out between messages of a reset image, in milliseconds. Nobody can join meanwhile.
-const RESET_PAUSE_MS: u64 = 120_000;
-/// Time-out of a whole reset, in milliseconds: the largest image over a slow connection.
-const RESET_MS: u64 = 1_800_000;
-
-impl ResetImage {
-    fn begun(now: Timestamp) -> ResetImage {
-        let mut image = ResetImage { last_due: now.monotonic_ms + RESET_MS, ..ResetImage::default() };
-        image.goes_on(now);
-        image
-    }
-
-    fn goes_on(&mut self, now: Timestamp) {
-        self.due = (now.monotonic_ms + RESET_PAUSE_MS).min(self.last_due);
-    }
 }
 
 /// The state machine of one session.
@@ -172,43 +154,18 @@ pub struct SessionMachine {
     /// Why storing fails at present.
     storage_error: Option<String>,
     accounts: Accounts,
-    /// List server URLs to announce at, also after a restart.
-    announcements: Vec<String>,
-    /// Current listings.
-    listed: Vec<ListedAt>,
-    /// Rate limit for announcements.
-    announcing: Bucket,
     /// Rate limits for abuse reports.
     reports: Reports,
     /// Archive the files at the end; `None` follows the server's setting.
     archive: Option<bool>,
-    /// Changes are persisted.
-    stored: bool,
     journaled: PersistedFields,
-    journal: Vec<Entry>,
-    /// Too many entries were waiting for the journal: it must be rewritten.
-    journal_incomplete: bool,
-    /// Passwords whose hashes must be persisted.
-    new_passwords: Vec<(PasswordKind, String)>,
+    journal: JournalQueue,
+    recording: Recording,
+    listings: Listings,
+    lifetime: Lifetime,
     /// The settings found in the history after loading, until they are compared with those in force.
     settings_known: Option<Value>,
-    /// There was a member since the session was loaded.
-    visited: bool,
-    /// The server is shutting down: an empty session does not end.
-    stopping: bool,
-    /// When the last member left.
-    emptied: Timestamp,
-    /// When the server last disconnected a member, monotonic milliseconds.
-    accident: Option<u64>,
-    /// Emptied by a disconnect of the server: kept until then, monotonic milliseconds.
-    stays_until: Option<u64>,
-    /// Earliest moment from which it counts as empty, monotonic milliseconds; see [`persistence::Suspended`].
-    empty_since: u64,
-    is_recorded: bool,
-    recording_due: bool,
-    recorded: Vec<u8>,
     log: EventLog,
-    last_event: Timestamp,
     status_due: u64,
     space_warning_due: u64,
 }
@@ -261,28 +218,15 @@ impl SessionMachine {
             admin_chat: None,
             storage_error: None,
             accounts: Accounts::default(),
-            announcements: Vec::new(),
-            listed: Vec::new(),
-            announcing: Bucket::default(),
             reports: Reports::default(),
             archive: None,
-            stored: false,
             journaled: PersistedFields::default(),
-            journal: Vec::new(),
-            journal_incomplete: false,
-            new_passwords: Vec::new(),
+            journal: JournalQueue::default(),
+            recording: Recording::default(),
+            listings: Listings::default(),
+            lifetime: Lifetime::new(now),
             settings_known: None,
-            visited: true,
-            stopping: false,
-            emptied: now,
-            accident: None,
-            stays_until: None,
-            empty_since: 0,
-            is_recorded: false,
-            recording_due: false,
-            recorded: Vec::new(),
             log: EventLog::default(),
-            last_event: now,
             status_due: now.monotonic_ms + REMINDER_MS,
             space_warning_due: 0,
             shared,
@@ -434,23 +378,6 @@ impl SessionMachine {
         }
     }
 
-    /// Logs about the session, visible to members.
-    fn note(&mut self, level: Level, topic: Topic, message: impl Into<String>, cx: &mut Cx<'_>) {
-        self.note_entry(LogEntry::new(cx.now, level, topic, message), cx);
-    }
-
-    /// Logs about a user of the session, visible to members.
-    fn note_about(
-        &mut self,
-        user: LogUser,
-        level: Level,
-        topic: Topic,
-        message: impl Into<String>,
-        cx: &mut Cx<'_>,
-    ) {
-        self.note_entry(LogEntry::new(cx.now, level, topic, message).about(user), cx);
-    }
-
     /// Logs a warning about a broken rule.
     fn rule_break(&mut self, key: MemberKey, message: impl Into<String>, cx: &mut Cx<'_>) {
         self.fault(key, Topic::RuleBreak, message, cx);
@@ -476,34 +403,6 @@ impl SessionMachine {
         }
     }
 
-    fn note_entry(&mut self, entry: LogEntry, cx: &mut Cx<'_>) {
-        if entry.level < Level::Debug
-            && let Some(frame) = description::log_frame(&entry)
-        {
-            for member in self.members.iter().filter(|m| m.is_moderator() || !entry.topic.is_sensitive()) {
-                cx.direct(member.conn(), frame.clone());
-            }
-            self.log.push(entry.topic, frame);
-        }
-        cx.log(entry);
-    }
-
-    /// Sends everybody a text with a key for translation. `false` if it does not fit into a message.
-    fn notice(
-        &self,
-        alert: bool,
-        key: &str,
-        message: String,
-        params: &[(&str, &str)],
-        reset: &str,
-        cx: &mut Cx<'_>,
-    ) -> bool {
-        let params: Map<String, Value> =
-            params.iter().map(|(k, v)| ((*k).to_owned(), Value::from(*v))).collect();
-        let notice = Notice { message, key: key.into(), params, reset: reset.into() };
-        self.to_all(&if alert { ServerReply::Alert(notice) } else { ServerReply::Msg(notice) }, cx)
-    }
-
     fn next_catchup_key(&mut self) -> u32 {
         let key = self.catchup_key;
         self.catchup_key = if key < MAX_CATCHUP_KEY { key + 1 } else { 1 };
@@ -524,72 +423,5 @@ impl SessionMachine {
         let reset = (self.state == SessionState::Reset).then_some(self.image.due);
         let due = [stream, reset, self.broadcasts.due(), self.autoreset.deadline()];
         due.into_iter().flatten().min()
-    }
-
-    /// Session expiry: ends the session if it has been empty or idle for too long. Called every 15 s.
-    pub fn expire(&mut self, cx: &mut Cx<'_>) {
-        if self.state == SessionState::Shutdown {
-            return;
-        }
-        self.expire_chat(cx);
-        self.follow_history();
-        let settings = &self.shared.settings;
-        let since = |ms: u64| cx.now.monotonic_ms.saturating_sub(ms);
-        let last_event = self.last_event.monotonic_ms;
-        let idle_limit = settings.idle_time_limit.millis();
-        let exempt = settings.allow_idle_override && self.flags.idle_override;
-        let linger = settings.empty_session_linger_time.millis();
-        let is_left = persistence::is_left(since(last_event.max(self.empty_since)), self.visited, linger)
-            && !persistence::stays(self.stays_until, cx.now);
-        if !self.flags.persistent && self.is_empty() && is_left {
-            self.note(Level::Info, Topic::Status, "Closing lingering non-persistent session.", cx);
-            self.end("Session terminated due to being empty too long", cx);
-        } else if persistence::is_idle(since(last_event), since(self.empty_since), exempt, idle_limit) {
-            self.note(Level::Info, Topic::Status, "Idle session expired.", cx);
-            self.end("Session terminated due to being idle too long", cx);
-        }
-    }
-
-    /// Ends the session and disconnects everybody.
-    pub fn end(&mut self, message: &str, cx: &mut Cx<'_>) {
-        if self.state == SessionState::Shutdown {
-            return;
-        }
-        self.state = SessionState::Shutdown;
-        for member in self.members.take() {
-            let text = format!("{message} (terminate=true)");
-            cx.log(LogEntry::new(cx.now, Level::Info, Topic::Leave, text).about(member.log_user()));
-            let (reason, message) = (DisconnectReason::Shutdown, message.to_owned());
-            cx.client(member.conn(), ClientOp::Disconnect { reason, message });
-        }
-        cx.push(Effect::End(self.ending()));
-    }
-
-    /// Ends the session silently: clients stay connected and are only echoed their own messages.
-    pub fn end_quietly(&mut self, cx: &mut Cx<'_>) {
-        if self.state == SessionState::Shutdown {
-            return;
-        }
-        self.state = SessionState::Shutdown;
-        for member in self.members.take() {
-            let text = "Session terminated by the server administrator (quietly)";
-            cx.log(LogEntry::new(cx.now, Level::Info, Topic::Leave, text).about(member.log_user()));
-            cx.client(member.conn(), ClientOp::Quiet);
-        }
-        cx.push(Effect::End(self.ending()));
-    }
-
-    /// Shutdown of the server. A stored session is suspended; any other ends.
-    pub fn shut_down(&mut self, message: &str, cx: &mut Cx<'_>) {
-        if !self.stored || self.state == SessionState::Shutdown {
-            return self.end(message, cx);
-        }
-        self.stopping = true;
-        let keys: Vec<MemberKey> = self.members.iter().map(Member::key).collect();
-        for key in keys {
-            self.disconnect(key, DisconnectReason::Shutdown, message, "", cx);
-        }
-        self.state = SessionState::Shutdown;
-        cx.push(Effect::End(FileDisposition::Keep));
     }
 }

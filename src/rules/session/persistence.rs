@@ -15,8 +15,9 @@ use serde_json::Value;
 use super::accounts::Accounts;
 use super::bans::BanList;
 use super::invites::Invites;
-use super::leave::ACCIDENT_LINGER_MS;
+use super::lifetime::{Expiry, Occupancy};
 use super::password_verifier::PasswordVerifier;
+use super::recording::ToRecord;
 use super::thumbnail::Picture;
 use super::{Cx, Flags, ServerSettings, SessionMachine, SessionState};
 use crate::history::History;
@@ -70,23 +71,8 @@ pub struct Suspended {
     pub(super) first_index: i64,
     reset_base: Option<u64>,
     started: Timestamp,
-    last_event: Timestamp,
-    visited: bool,
-    #[serde(default)]
-    stays_until: Option<u64>,
-    /// Earliest moment from which it counts as empty, monotonic milliseconds: a stored session waits for its users
-    /// from the start of the server on, however long it has been unused.
-    #[serde(default)]
-    empty_since: u64,
-}
-
-/// What to append to a session's recording.
-#[derive(Debug, Default)]
-pub struct ToRecord {
-    /// Begin a new recording, with the whole history.
-    pub restart: bool,
-    /// What entered the history since the last call.
-    pub bytes: Vec<u8>,
+    #[serde(flatten)]
+    expiry: Expiry,
 }
 
 /// A session as its files tell it.
@@ -109,13 +95,13 @@ pub struct StoredSession {
 impl SessionMachine {
     /// Makes the session persistent on disk: from now on [`Self::drain_writes`] returns what to write.
     pub fn store(&mut self) {
-        self.stored = true;
+        self.journal.store();
         self.history.store();
     }
 
     /// Whether changes are persisted; else the session is in memory only.
     pub fn is_stored(&self) -> bool {
-        self.stored
+        self.journal.is_stored()
     }
 
     /// Restores a session from its files. `rest` is the state from before an unload.
@@ -131,7 +117,7 @@ impl SessionMachine {
         let settings = machine.shared.settings.clone();
         let first_index = rest.as_ref().map_or(0, |r| r.first_index);
         machine.history = History::restored(&history, &contents.index, first_index);
-        machine.stored = true;
+        machine.journal.store();
         machine.state = SessionState::Running;
         for (id, name) in &metadata.users {
             machine.ids.remember(name, *id, |_| false);
@@ -152,15 +138,12 @@ impl SessionMachine {
             machine.ids.touch(id);
         }
         machine.reset_base = machine.history.size();
-        machine.visited = false;
+        machine.lifetime.begin_empty();
         if let Some(rest) = rest {
             machine.start_id = rest.start_id;
             machine.reset_base = rest.reset_base.unwrap_or(machine.reset_base);
             machine.started = rest.started;
-            machine.last_event = rest.last_event;
-            machine.visited = rest.visited;
-            machine.stays_until = rest.stays_until;
-            machine.empty_since = rest.empty_since;
+            machine.lifetime.go_on(rest.expiry);
         }
         machine.settings_known = Some(contents.settings.unwrap_or_default());
         machine.thumbnail.restore(picture.map(|(data, made)| Picture { data, made }));
@@ -191,13 +174,13 @@ impl SessionMachine {
         machine.flags.nsfm = nsfm;
         machine.take_template_password(PasswordKind::Session, &password);
         machine.take_template_password(PasswordKind::Operator, &opword);
-        let announced = machine.announcements.iter().cloned().map(Entry::Announce);
+        let announced = machine.listings.wanted().iter().cloned().map(Entry::Announce);
         machine.journal.extend(announced.collect::<Vec<_>>());
         machine.history = History::default();
         machine.apply_limits();
         machine.history.set_publishing(true);
         machine.state = SessionState::Running;
-        machine.visited = false;
+        machine.lifetime.begin_empty();
         machine.send_settings(cx);
         if machine.history.append(&messages.bytes, messages.count).is_err() {
             machine.note(Level::Warn, Topic::Status, "The template is larger than the size limit", cx);
@@ -239,7 +222,7 @@ impl SessionMachine {
         self.override_size = metadata.limit;
         self.archive = metadata.archive;
         self.catchup_key = metadata.catchup;
-        self.announcements = metadata.announcements;
+        self.listings.restore(metadata.announcements);
         self.journaled = self.values();
         self.journaled.autoreset = metadata.autoreset;
     }
@@ -261,7 +244,8 @@ impl SessionMachine {
     /// Drains everything that must be written. Nothing of it may be sent to clients before it is.
     pub fn drain_writes(&mut self) -> WriteBatch {
         let mut work = WriteBatch::default();
-        if self.stored {
+        let is_stored = self.journal.is_stored();
+        if is_stored {
             work.journal = self.changed_values();
             work.history = self.history.unstored();
             work.archive = self.archives();
@@ -269,14 +253,13 @@ impl SessionMachine {
         }
         let changes =
             [self.accounts.take_changes(), self.bans.take_changes(), self.invites.take_changes()].concat();
-        let (journal, passwords) =
-            (std::mem::take(&mut self.journal), std::mem::take(&mut self.new_passwords));
+        let drained = self.journal.drain();
         let picture = self.thumbnail.take_change();
-        work.incomplete = std::mem::take(&mut self.journal_incomplete);
-        if self.stored {
-            work.journal.extend(journal);
+        work.incomplete = drained.is_incomplete;
+        if is_stored {
+            work.journal.extend(drained.entries);
             work.journal.extend(changes);
-            work.passwords = passwords;
+            work.passwords = drained.passwords;
             work.picture = picture;
         }
         work
@@ -336,8 +319,7 @@ impl SessionMachine {
             PasswordKind::Session => self.password = secret,
             PasswordKind::Operator => self.opword = secret,
         }
-        self.new_passwords.retain(|(k, _)| *k != kind);
-        self.new_passwords.push((kind, password.to_owned()));
+        self.journal.push_password(kind, password);
     }
 
     /// Whether the settings in the history differ from those in force: since they were written, the server's
@@ -350,23 +332,19 @@ impl SessionMachine {
 
     /// Drains what to append to the recording.
     pub fn take_recording(&mut self) -> ToRecord {
-        let restart = self.state == SessionState::Running && std::mem::take(&mut self.recording_due);
-        let bytes = std::mem::take(&mut self.recorded);
-        ToRecord { restart, bytes: if restart { Vec::new() } else { bytes } }
+        self.recording.drain(self.state == SessionState::Running)
     }
 
     /// Starts recording.
     pub fn record(&mut self) {
-        self.is_recorded = true;
-        self.recording_due = true;
+        self.recording.start();
     }
 
     /// When the session may be unloaded (`sessionUnloadTime` after it became empty), monotonic milliseconds; `None`
     /// while it is in use or not stored.
     pub fn unload_at(&self) -> Option<u64> {
         let idle = self.state == SessionState::Running && self.members.is_empty() && self.staged.is_none();
-        (self.stored && idle)
-            .then(|| self.emptied.monotonic_ms + self.shared.settings.session_unload_time.millis())
+        (self.journal.is_stored() && idle).then(|| self.lifetime.unload_at(&self.shared.settings))
     }
 
     /// The state to keep while the session is unloaded.
@@ -376,10 +354,7 @@ impl SessionMachine {
             first_index: self.history.first_index(),
             reset_base: Some(self.reset_base),
             started: self.started,
-            last_event: self.last_event,
-            visited: self.visited,
-            stays_until: self.stays_until,
-            empty_since: self.empty_since,
+            expiry: self.lifetime.expiry().clone(),
         }
     }
 
@@ -412,16 +387,13 @@ impl Suspended {
             first_index: 0,
             reset_base: None,
             started: now.earlier(created_ms),
-            last_event: now.earlier(last_use_ms),
-            visited: false,
-            stays_until: None,
-            empty_since: now.monotonic_ms,
+            expiry: Expiry::found(now, now.earlier(last_use_ms)),
         }
     }
 
     /// State after the session's actor has crashed: it stays for the users who were in it.
     pub fn after_accident(self, now: Timestamp) -> Suspended {
-        Suspended { stays_until: Some(now.monotonic_ms + ACCIDENT_LINGER_MS), ..self }
+        Suspended { expiry: self.expiry.after_accident(now), ..self }
     }
 
     /// Session expiry of an unloaded session.
@@ -432,40 +404,9 @@ impl Suspended {
         shared: &ServerSettings,
         now: Timestamp,
     ) -> bool {
-        let settings = &shared.settings;
-        let since = |ms: u64| now.monotonic_ms.saturating_sub(ms);
-        let last_event = self.last_event.monotonic_ms;
-        let exempt = settings.allow_idle_override && idle_override;
-        is_idle(since(last_event), since(self.empty_since), exempt, settings.idle_time_limit.millis())
-            || (!persistent
-                && is_left(
-                    since(last_event.max(self.empty_since)),
-                    self.visited,
-                    settings.empty_session_linger_time.millis(),
-                )
-                && !stays(self.stays_until, now))
+        let occupancy = Occupancy::of(true, persistent);
+        self.expiry.verdict(&shared.settings, occupancy, idle_override, now).is_some()
     }
-}
-
-/// Maximum time for which the idle limit spares a session that was found at a start: files from another server or a
-/// backup may have been unused for long, and an operator may not want to lose them at once.
-const MAX_GRACE_MS: u64 = 3_600_000;
-
-/// Whether a session has expired by `idleTimeLimit`: unused for `quiet` milliseconds, and `known` milliseconds after
-/// the start of the server, of which a tenth of the limit, at most an hour, must pass first.
-pub(super) fn is_idle(quiet: u64, known: u64, exempt: bool, limit: u64) -> bool {
-    limit > 0 && quiet > limit && known >= (limit / 10).min(MAX_GRACE_MS) && !exempt
-}
-
-/// Whether an empty session has expired by `emptySessionLingerTime`, after `quiet` milliseconds. A loaded session
-/// waits for its users, forever if empty sessions do not linger otherwise.
-pub(super) fn is_left(quiet: u64, visited: bool, linger: u64) -> bool {
-    quiet > linger && (linger > 0 || visited)
-}
-
-/// Whether an empty session is kept because its users were disconnected by the server.
-pub(super) fn stays(until: Option<u64>, now: Timestamp) -> bool {
-    until.is_some_and(|until| now.monotonic_ms < until)
 }
 
 /// The description of an unloaded session.

@@ -87,8 +87,7 @@ impl SessionMachine {
     /// The history has been replaced: everybody is sent the new one.
     pub(super) fn announce_new_history(&mut self, cx: &mut Cx<'_>) {
         self.staged = None;
-        self.recording_due = self.is_recorded;
-        self.recorded.clear();
+        self.recording.restart();
         self.start_id = cx.now.utc_ms;
         self.reset_base = self.history.size();
         let message = "Session reset!".to_owned();

@@ -1,6 +1,7 @@
 //! Compaction of the journal: only current state. Source: docs/spec/storage.md#journal-growth.
 
 use super::SessionMachine;
+use super::journal_queue::is_hash;
 use crate::rules::journal::Entry;
 use crate::rules::session::WriteBatch;
 
@@ -28,7 +29,7 @@ impl SessionMachine {
             Some(Entry::Catchup(self.catchup_key)),
         ];
         let mut entries: Vec<Entry> = values.into_iter().flatten().collect();
-        entries.extend(self.announcements.iter().cloned().map(Entry::Announce));
+        entries.extend(self.listings.wanted().iter().cloned().map(Entry::Announce));
         entries.extend(self.bans.snapshot());
         entries.extend(self.ids.remembered().map(|(id, name)| Entry::User { id, name: name.to_owned() }));
         entries.extend(self.accounts.snapshot());
@@ -41,13 +42,8 @@ impl SessionMachine {
         if self.journal.len() + self.bans.waiting() + self.invites.waiting() <= MAX_WAITING {
             return;
         }
-        self.journal.retain(is_hash);
+        self.journal.overflow();
         self.bans.take_changes();
         self.invites.take_changes();
-        self.journal_incomplete = true;
     }
-}
-
-fn is_hash(entry: &Entry) -> bool {
-    matches!(entry, Entry::Password(_) | Entry::Opword(_))
 }

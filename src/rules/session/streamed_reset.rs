@@ -139,7 +139,7 @@ impl SessionMachine {
             self.autoreset_failed(cx);
             return Err("out of space");
         }
-        self.last_event = cx.now;
+        self.lifetime.used(cx.now);
         let (bytes, server_messages) = self.server_side_state();
         let limit = self.history.limit();
         self.staged = Some(StagedReset {

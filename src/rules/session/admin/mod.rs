@@ -3,11 +3,13 @@
 //! Answers are JSON in the form of the reference's API.
 
 mod chat;
+mod error;
 
 use drawhall_protocol::command::InviteCreate;
 use drawhall_protocol::command::SessionConf;
 use drawhall_protocol::reply::Notice;
 use drawhall_protocol::reply::ServerReply;
+pub use error::AdminError;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
@@ -102,69 +104,6 @@ pub enum AdminRequest {
     People,
     /// Undoes or redoes what somebody drew.
     Undo(UndoRequest),
-}
-
-/// Why an operation is refused.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[allow(missing_docs, reason = "the texts say it")]
-pub enum AdminError {
-    #[error("Not found")]
-    NotFound,
-    #[error("No thumbnail available")]
-    NoThumbnail,
-    #[error("Client does not have thumbnail capabilities")]
-    NoThumbnailCapability,
-    #[error("Thumbnail generation already running")]
-    ThumbnailPending,
-    #[error("Chat not connected")]
-    ChatNotJoined,
-    #[error("Chat already connected")]
-    ChatAlreadyJoined,
-    /// The minimum in milliseconds.
-    #[error("Timeout too short, must be >= {0} ms")]
-    TimeoutTooShort(u64),
-    /// The maximum in milliseconds.
-    #[error("Timeout too long, must be <= {0} ms")]
-    TimeoutTooLong(u64),
-    #[error("Text too long for a message")]
-    TextTooLong,
-    #[error("Password too long")]
-    PasswordTooLong,
-    #[error("Too many invite codes")]
-    TooManyInvites,
-    #[error("There are as many sessions as there may be (sessionCountLimit)")]
-    TooManySessions,
-    /// The alias that is taken.
-    #[error("There is a session '{0}' already")]
-    SessionExists(String),
-    /// The alias that no template has.
-    #[error("template: there is no template '{0}'")]
-    NoTemplate(String),
-    #[error("The session cannot be made")]
-    NotCreated,
-    #[error("The session cannot be made from the template")]
-    NotCreatedFromTemplate,
-    /// Its files cannot be read at present, with the reason.
-    #[error("The session cannot be loaded at the moment: {0}")]
-    Unreadable(String),
-    #[error("The server stops")]
-    Stopping,
-    #[error("The session is being reset or set up: try again when it is done")]
-    NotRunning,
-    /// Why another history cannot be put in place, or something cannot be undone.
-    #[error("Not possible: {0}")]
-    NotPossible(String),
-    #[error("The list of people is outdated: that is somebody else by now")]
-    PeopleOutdated,
-    #[error("A reset came in between: try again")]
-    ResetMeanwhile,
-    #[error("The session is not stored, so there are no earlier histories")]
-    NotStored,
-    #[error("The server is too busy")]
-    Busy,
-    /// A history that cannot be read, with the reason.
-    #[error("The history cannot be read: {0}")]
-    HistoryUnreadable(String),
 }
 
 /// JSON of the answer, or an error.
@@ -300,7 +239,8 @@ impl SessionMachine {
     /// The full description of the session.
     fn full_description(&self, now: Timestamp) -> Value {
         let mut object = serde_json::to_value(self.description(false, now)).unwrap_or_default();
-        let listings: Vec<Value> = self.listed.iter().map(|l| json!({"id": l.id, "url": l.url})).collect();
+        let listings: Vec<Value> =
+            self.listings.listed().iter().map(|l| json!({"id": l.id, "url": l.url})).collect();
         let online = self.members.iter().map(|m| self.member_value(m, true));
         let gone = self.past_users.iter().filter(|(id, _)| self.member_by_id(**id).is_none());
         let gone = gone.map(|(id, past)| {

@@ -5,10 +5,7 @@ use drawhall_protocol::command::{AnnounceSession, UnlistSession};
 use url::Url;
 
 use super::{CommandResult, Cx, Effect, MemberKey, Perform, Right, SessionMachine};
-use crate::rules::limits::Rate;
 
-/// Rate limit of announcements for one session.
-const ANNOUNCEMENTS_A_MINUTE: u32 = 5;
 /// Maximum length of a list server URL in bytes; it is persisted and broadcast.
 const MAX_URL: usize = 1000;
 
@@ -41,7 +38,7 @@ impl SessionMachine {
         if url.len() > MAX_URL || url.contains(is_odd) || Url::parse(&url).is_err() {
             return Err("Invalid API URL".into());
         }
-        if !self.announcing.take(Rate::per_minute(ANNOUNCEMENTS_A_MINUTE), cx.now.monotonic_ms) {
+        if !self.listings.may_announce(cx.now.monotonic_ms) {
             return Err("Too many announcements, try again in a minute".into());
         }
         cx.push(Effect::Announce { url });

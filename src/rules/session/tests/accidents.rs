@@ -1,7 +1,7 @@
 //! A session is not ended because its members were cut off.
 
 use super::*;
-use crate::rules::session::leave::ACCIDENT_LINGER_MS;
+use crate::rules::session::lifetime::ACCIDENT_LINGER_MS;
 use crate::rules::session::persistence::Suspended;
 
 fn cut(table: &mut Table, conn: ConnId) {

@@ -1,6 +1,7 @@
 //! What a session keeps about people, and how often it tells of it.
 
 use super::*;
+use crate::rules::journal::Entry;
 use crate::rules::metadata::StoredBan;
 use crate::rules::session::accounts::MAX_ACCOUNTS;
 use crate::rules::session::admin::AdminRequest;
@@ -286,8 +287,8 @@ fn the_number_of_persisted_announcements_is_bounded() {
         };
         table.input(Input::Listing(news));
     }
-    assert_eq!(table.machine.announcements.len(), 10);
-    assert_eq!(table.machine.announcements[9], "http://l/29");
+    assert_eq!(table.machine.listings.wanted().len(), 10);
+    assert_eq!(table.machine.listings.wanted()[9], "http://l/29");
 }
 
 #[test]

@@ -3,6 +3,7 @@
 use super::*;
 use crate::config::SettingValue as _;
 use crate::history::HistoryWrite;
+use crate::rules::journal::Entry;
 use crate::rules::session::PasswordKind;
 use crate::rules::session::admin::AdminRequest;
 use crate::rules::session::persistence::Suspended;

@@ -1,0 +1,143 @@
+//! Tests of `cli`.
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD as BASE64;
+use clap::CommandFactory as _;
+
+use super::*;
+
+#[test]
+fn a_key_for_ban_lists_is_32_bytes_however_it_is_pasted() {
+    let text = BASE64.encode([7; 32]);
+    for good in [&text, text.trim_end_matches('='), &format!(" {text}\n"), &format!("\"{text}\"")] {
+        assert_eq!(crypt_key(good), Ok([7; 32]), "{good}");
+    }
+    assert!(
+        crypt_key("").is_err()
+            && crypt_key(&text[..40]).is_err()
+            && crypt_key(&(text.clone() + "AAAA")).is_err()
+    );
+}
+
+#[test]
+fn every_option_can_be_shown() {
+    let Some(Command::Config(serve)) = parse(&[
+        "config",
+        "-l",
+        "::1",
+        "-c",
+        "c",
+        "-s",
+        "s",
+        "-t",
+        "t",
+        "--record",
+        "r",
+        "--trace-input",
+        "t",
+        "--sync",
+        "1",
+        "--announce-port",
+        "5",
+        "--report-url",
+        "http://x/",
+        "--extauth",
+        "http://x/",
+        "--local-host",
+        "h",
+        "--crypt-key",
+        &BASE64.encode([0; 32]),
+        "--options",
+        "o",
+        "--websocket-listen",
+        "::1",
+        "--websocket-allowed-origin",
+        "https://x",
+        "--ssl-cert",
+        "c",
+        "--ssl-key",
+        "k",
+        "--data",
+        "d",
+        "--profile",
+        "public",
+        "--web-admin-auth",
+        "a:b",
+        "--web-admin-access",
+        "all",
+        "--web-admin-allowed-origin",
+        "https://o",
+        "--web-admin-listen",
+        "::1",
+        "--web-admin-host",
+        "h",
+        "--proxy-header",
+        "x-real-ip,proxy-protocol",
+        "--gui",
+        "--remote",
+        "http://x/",
+    ])
+    .unwrap()
+    .command
+    else {
+        panic!("no config")
+    };
+    let shown: Vec<&str> = serve.serve.values().into_iter().map(|(name, _)| name).collect();
+    let command = Cli::command();
+    let names = command.get_arguments().filter_map(clap::Arg::get_long);
+    let excluded = ["version", "generate-crypt-key", "database", "extauth-provider", "no-gui"];
+    for name in names.filter(|n| !excluded.contains(n)) {
+        assert!(shown.contains(&name), "{name}");
+    }
+}
+
+fn parse(args: &[&str]) -> Result<Cli, String> {
+    Cli::try_parse_from([&["drawhall"], args].concat()).map_err(|e| e.to_string())
+}
+
+#[test]
+fn the_definition_is_sound() {
+    Cli::command().debug_assert();
+}
+
+#[test]
+fn without_anything_it_serves_port_27750_on_all_interfaces() {
+    let cli = parse(&[]).unwrap();
+    assert!(cli.command.is_none());
+    assert_eq!((cli.serve.port, cli.serve.listen), (27750, None));
+}
+
+#[test]
+fn serve_is_a_subcommand_with_the_same_options() {
+    let Some(Command::Serve(serve)) = parse(&["serve", "-p", "5", "-l", "::1"]).unwrap().command else {
+        panic!("no serve");
+    };
+    assert_eq!((serve.port, serve.listen), (5, "::1".parse().ok()));
+}
+
+#[test]
+fn wrong_values_are_named_with_their_option() {
+    for (args, words) in [
+        (["--port", "0"], "'0' for '--port"),
+        (["--port", "65536"], "'65536' for '--port"),
+        (["--listen", "here"], "'here' for '--listen"),
+        (["--crypt-key", "AAAA"], "3 bytes instead of 32"),
+        (["--websocket-allowed-origin", "web.example.org"], "'web.example.org' is no origin"),
+        (
+            ["--websocket-allowed-origin", "https://x.org,https://y.org/page"],
+            "'https://y.org/page' is no origin",
+        ),
+        (["--web-admin-allowed-origin", "rubbish"], "'rubbish' is no origin"),
+        (["--proxy-header", "x-client"], "expected one of x-forwarded-for"),
+    ] {
+        let error = parse(&args).unwrap_err();
+        assert!(error.contains(words), "{error}");
+    }
+}
+
+#[test]
+fn version_names_server_and_protocol() {
+    for flag in ["-v", "--version"] {
+        assert!(parse(&[flag]).unwrap_err().contains("(protocol 25.1)"));
+    }
+}

@@ -1,0 +1,55 @@
+//! How values of options are read.
+
+use std::time::Duration;
+
+use drawhall::config::ip_range::IpRange;
+use drawhall::config::{Millis, Profile, SettingValue as _};
+
+/// A time such as `100ms` or `5s`.
+pub(super) fn duration(text: &str) -> Result<Duration, String> {
+    let millis = Millis::read(text).ok_or("expected a time such as 1s or 100ms")?;
+    Ok(Duration::from_millis(millis.0))
+}
+
+pub(super) fn profile(text: &str) -> Result<Profile, String> {
+    Profile::read(text).ok_or_else(|| "expected public".to_owned())
+}
+
+/// The items of a list option.
+pub(crate) fn items<T>(list: &[Option<T>]) -> impl Iterator<Item = &T> {
+    list.iter().flatten()
+}
+
+/// Parser for the items of a list option. Blanks around items are ignored, and so are empty items, as after a comma at
+/// the end.
+pub(super) fn item<T: Send + Sync + Clone + 'static>(
+    parse: fn(&str) -> Result<T, String>,
+) -> impl Fn(&str) -> Result<Option<T>, String> + Clone + Send + Sync + 'static {
+    move |text| match text.trim() {
+        "" => Ok(None),
+        text => parse(text).map(Some),
+    }
+}
+
+#[expect(clippy::unnecessary_wraps, reason = "a parser of clap")]
+pub(super) fn host_name(text: &str) -> Result<String, String> {
+    Ok(text.to_owned())
+}
+
+pub(super) fn network(text: &str) -> Result<IpRange, String> {
+    IpRange::parse(text).ok_or_else(|| "expected a network such as 10.0.0.0/8".to_owned())
+}
+
+/// A network, or all of them.
+pub(super) fn access_network(text: &str) -> Result<IpRange, String> {
+    network(if text == "all" { "::/0" } else { text })
+}
+
+pub(super) fn http_url(text: &str) -> Result<String, String> {
+    drawhall::http::check_url(text).map(|_| text.to_owned()).map_err(|e| e.to_string())
+}
+
+pub(super) fn crypt_key(text: &str) -> Result<[u8; 32], String> {
+    let bytes = drawhall_protocol::qt_base64::decode(text);
+    bytes.try_into().map_err(|b: Vec<u8>| format!("{} bytes instead of 32", b.len()))
+}

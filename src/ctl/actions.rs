@@ -1,0 +1,158 @@
+//! What `drawhall ctl` can be asked to do.
+
+use clap::Subcommand;
+
+/// A command.
+#[derive(Debug, Subcommand)]
+pub(super) enum Action {
+    /// Show the number of users and sessions, and the start time.
+    Status,
+    /// List sessions, or show one in detail.
+    Sessions {
+        /// Id or alias.
+        session: Option<String>,
+    },
+    /// List connected users.
+    Users,
+    /// Create a session with an empty canvas and no host.
+    MakeSession {
+        /// Fields of the request as KEY=VALUE, such as title=Lobby alias=lobby width=3000.
+        fields: Vec<String>,
+    },
+    /// End a session.
+    End {
+        /// Id or alias.
+        session: String,
+        /// Shown to its users.
+        #[arg(long, default_value = "")]
+        reason: String,
+        /// Send no message and keep connections open; users are no longer connected to each other.
+        #[arg(long, conflicts_with = "reason")]
+        quiet: bool,
+    },
+    /// Change a session.
+    SetSession {
+        /// Id or alias.
+        session: String,
+        /// Fields of the request as KEY=VALUE, such as title=Lobby persistent=true.
+        #[arg(required = true)]
+        fields: Vec<String>,
+    },
+    /// List accounts.
+    Accounts,
+    /// Show which sections of the API are locked against changes; or lock the given sections and unlock all others.
+    Locks {
+        /// Sections to lock: accounts, bans, extbans, listserverwhitelist, server, sessions.
+        sections: Vec<String>,
+        /// Unlock all sections.
+        #[arg(long, conflicts_with = "sections")]
+        none: bool,
+        /// Ask for a password that will be needed to change the locks.
+        #[arg(long)]
+        password: bool,
+    },
+    /// Disconnect a user.
+    Kick {
+        /// The uid that `users` shows.
+        uid: String,
+        /// Shown to the user.
+        #[arg(long, default_value = "")]
+        message: String,
+    },
+    /// List who drew in a session, also those who left, and how much of it can be undone.
+    People {
+        /// Id or alias.
+        session: String,
+    },
+    /// Undo for everybody what somebody drew, newest first.
+    Undo {
+        /// Id or alias.
+        session: String,
+        /// Name of the person, or the number that `people` shows.
+        person: String,
+        /// How many actions; without it all that can be undone.
+        #[arg(long, value_name = "N")]
+        count: Option<u32>,
+        /// Redo what was undone.
+        #[arg(long)]
+        redo: bool,
+    },
+    /// Remove everything that somebody drew in a session since the last reset. Says what that means, unless --yes.
+    Remove {
+        /// Id or alias.
+        session: String,
+        /// Name of the person, or the number that `people` or this command shows; without it everybody is listed.
+        person: Option<String>,
+        /// Do it.
+        #[arg(long, requires = "person")]
+        yes: bool,
+    },
+    /// List the earlier histories of a session, or go back to one.
+    Restore {
+        /// Id or alias.
+        session: String,
+        /// Number of the earlier history.
+        #[arg(conflicts_with = "newest")]
+        generation: Option<u32>,
+        /// Go back to the newest one, to before the last reset.
+        #[arg(long)]
+        newest: bool,
+    },
+    /// Send a message to one session, or to all.
+    Message {
+        /// Text of the message.
+        text: String,
+        /// Id or alias of the session.
+        #[arg(long)]
+        session: Option<String>,
+        /// Show it as an alert instead of in the chat.
+        #[arg(long)]
+        alert: bool,
+    },
+    /// List, add or remove bans of IP addresses.
+    Bans {
+        /// The command.
+        #[command(subcommand)]
+        action: Option<BanCommand>,
+    },
+    /// Show all settings or one, or change one.
+    Settings {
+        /// Key of the setting.
+        key: Option<String>,
+        /// New value.
+        value: Option<String>,
+    },
+    /// Show the newest lines of the event log.
+    Log {
+        /// Keep printing new lines.
+        #[arg(long, short)]
+        follow: bool,
+        /// Only lines of this session.
+        #[arg(long, default_value = "")]
+        session: String,
+        /// Only lines that contain this text.
+        #[arg(long, default_value = "")]
+        contains: String,
+    },
+}
+
+/// A command for bans.
+#[derive(Debug, Subcommand)]
+pub(super) enum BanCommand {
+    /// Ban an IP address or a range.
+    Add {
+        /// ADDRESS or ADDRESS/PREFIX.
+        range: String,
+        /// When the ban expires, such as 2030-01-01.
+        #[arg(long, default_value = "2999-12-31")]
+        expires: String,
+        /// Shown to administrators only.
+        #[arg(long, default_value = "")]
+        comment: String,
+    },
+    /// Remove a ban.
+    Remove {
+        /// Id of the ban.
+        id: u64,
+    },
+}

@@ -1,0 +1,74 @@
+//! How a session ends: expiry, by somebody, or with the server.
+
+use super::lifetime::{Expired, Occupancy};
+use super::{
+    ClientOp, Cx, DisconnectReason, Effect, FileDisposition, Member, MemberKey, SessionMachine, SessionState,
+};
+use crate::log::{Level, LogEntry, Topic};
+
+impl SessionMachine {
+    /// Session expiry: ends the session if it has been empty or idle for too long. Called every 15 s.
+    pub fn expire(&mut self, cx: &mut Cx<'_>) {
+        if self.state == SessionState::Shutdown {
+            return;
+        }
+        self.expire_chat(cx);
+        self.follow_history();
+        let occupancy = Occupancy::of(self.is_empty(), self.flags.persistent);
+        let settings = &self.shared.settings;
+        match self.lifetime.expiry().verdict(settings, occupancy, self.flags.idle_override, cx.now) {
+            Some(Expired::Empty) => {
+                self.note(Level::Info, Topic::Status, "Closing lingering non-persistent session.", cx);
+                self.end("Session terminated due to being empty too long", cx);
+            }
+            Some(Expired::Idle) => {
+                self.note(Level::Info, Topic::Status, "Idle session expired.", cx);
+                self.end("Session terminated due to being idle too long", cx);
+            }
+            None => {}
+        }
+    }
+
+    /// Ends the session and disconnects everybody.
+    pub fn end(&mut self, message: &str, cx: &mut Cx<'_>) {
+        if self.state == SessionState::Shutdown {
+            return;
+        }
+        self.state = SessionState::Shutdown;
+        for member in self.members.take() {
+            let text = format!("{message} (terminate=true)");
+            cx.log(LogEntry::new(cx.now, Level::Info, Topic::Leave, text).about(member.log_user()));
+            let (reason, message) = (DisconnectReason::Shutdown, message.to_owned());
+            cx.client(member.conn(), ClientOp::Disconnect { reason, message });
+        }
+        cx.push(Effect::End(self.ending()));
+    }
+
+    /// Ends the session silently: clients stay connected and are only echoed their own messages.
+    pub fn end_quietly(&mut self, cx: &mut Cx<'_>) {
+        if self.state == SessionState::Shutdown {
+            return;
+        }
+        self.state = SessionState::Shutdown;
+        for member in self.members.take() {
+            let text = "Session terminated by the server administrator (quietly)";
+            cx.log(LogEntry::new(cx.now, Level::Info, Topic::Leave, text).about(member.log_user()));
+            cx.client(member.conn(), ClientOp::Quiet);
+        }
+        cx.push(Effect::End(self.ending()));
+    }
+
+    /// Shutdown of the server. A stored session is suspended; any other ends.
+    pub fn shut_down(&mut self, message: &str, cx: &mut Cx<'_>) {
+        if !self.journal.is_stored() || self.state == SessionState::Shutdown {
+            return self.end(message, cx);
+        }
+        self.lifetime.stop();
+        let keys: Vec<MemberKey> = self.members.iter().map(Member::key).collect();
+        for key in keys {
+            self.disconnect(key, DisconnectReason::Shutdown, message, "", cx);
+        }
+        self.state = SessionState::Shutdown;
+        cx.push(Effect::End(FileDisposition::Keep));
+    }
+}

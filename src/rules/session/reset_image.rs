@@ -1,0 +1,33 @@
+//! The image that an operator uploads for a reset.
+
+use crate::rules::time::Timestamp;
+
+/// A reset image that is being uploaded.
+#[derive(Debug, Default)]
+pub(super) struct ResetImage {
+    pub(super) bytes: Vec<u8>,
+    pub(super) messages: u64,
+    /// Time-out of the upload, monotonic milliseconds; extended by each message.
+    pub(super) due: u64,
+    /// Time-out that is not extended.
+    last_due: u64,
+}
+
+/// Time-out between messages of a reset image, in milliseconds. Nobody can join meanwhile.
+const RESET_PAUSE_MS: u64 = 120_000;
+/// Time-out of a whole reset, in milliseconds: the largest image over a slow connection.
+const RESET_MS: u64 = 1_800_000;
+
+impl ResetImage {
+    /// An upload begins.
+    pub(super) fn begun(now: Timestamp) -> ResetImage {
+        let mut image = ResetImage { last_due: now.monotonic_ms + RESET_MS, ..ResetImage::default() };
+        image.goes_on(now);
+        image
+    }
+
+    /// A message of it has come.
+    pub(super) fn goes_on(&mut self, now: Timestamp) {
+        self.due = (now.monotonic_ms + RESET_PAUSE_MS).min(self.last_due);
+    }
+}

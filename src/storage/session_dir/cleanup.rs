@@ -1,0 +1,82 @@
+//! Cleaning up what an interrupted operation has left.
+
+use super::*;
+
+impl SessionDir {
+    /// Completes deletions, archivings and creations that a crash has interrupted.
+    pub(super) fn finish_interrupted(&self, files: &mut BTreeSet<String>) {
+        let remove = |name: &str, archive: bool| {
+            tracing::info!("removing {name}, left over from an interrupted operation");
+            if let Err(error) = file_names::remove(&self.path, name, archive) {
+                tracing::warn!(%error, "cannot remove {name}");
+            }
+        };
+        for name in files.clone() {
+            let journal_of =
+                |ending: &str| name.strip_suffix(ending).and_then(file_names::journal_id).map(str::to_owned);
+            if let Some(id) = journal_of(file_names::DELETED) {
+                for other in self.files_without_journal(&id, files) {
+                    remove(&other, false);
+                }
+                remove(&name, false);
+            } else if let Some(id) = journal_of(file_names::ARCHIVED) {
+                let journal = name.trim_end_matches(file_names::ARCHIVED);
+                if !files.contains(journal) && file_names::journal(&id) == journal {
+                    for other in self.files_without_journal(&id, files) {
+                        remove(&other, true);
+                    }
+                }
+            } else if let Some(id) = journal_of(file_names::NEW) {
+                if !files.contains(name.trim_end_matches(file_names::NEW)) {
+                    // The journal was never renamed into place, so no client has joined that session.
+                    for other in self.files_without_journal(&id, files) {
+                        remove(&other, false);
+                    }
+                }
+                remove(&name, false);
+            } else if name.ends_with(&format!(".thumbnail{}", file_names::NEW)) {
+                remove(&name, false);
+            }
+        }
+        if let Ok(now) = file_names(&self.path) {
+            *files = now;
+        }
+    }
+
+    /// History files and thumbnail of a session that has no journal any more.
+    pub(super) fn files_without_journal(&self, id: &str, files: &BTreeSet<String>) -> Vec<String> {
+        let journal_names: HashSet<&str> = files.iter().filter_map(|f| file_names::journal_id(f)).collect();
+        let belongs = |name: &&String| {
+            let own = name.split('.').next().is_some_and(|stem| stem == id || !journal_names.contains(stem));
+            own && (file_names::is_history_of(name, id) || **name == file_names::thumbnail(id))
+        };
+        files.iter().filter(belongs).cloned().collect()
+    }
+
+    /// Removes history files of a session that are neither the current one nor a generation that is kept.
+    pub(super) fn remove_stale_histories(
+        &self,
+        session: &SessionSummary,
+        files: &BTreeSet<String>,
+        ids: &HashSet<&str>,
+        archive: bool,
+        keep: KeepGenerations,
+    ) {
+        let archive = session.metadata.archive.unwrap_or(archive);
+        let current = session.metadata.file.as_deref().map(Path::new).and_then(Path::file_name);
+        let current_name = current.and_then(|name| name.to_str()).unwrap_or_default();
+        let kept = generations::kept(&self.path, files.iter(), &session.id, current_name, keep);
+        for name in files.iter().filter(|n| file_names::is_history_of(n, &session.id)) {
+            let stem = name.split('.').next().unwrap_or_default();
+            let of_another = stem != session.id && ids.contains(stem);
+            let is_kept = name == current_name || kept.contains(&name.as_str());
+            if is_kept || of_another {
+                continue;
+            }
+            tracing::info!("stored session {}: removing {name}, which is no longer used", session.id);
+            if let Err(error) = file_names::remove(&self.path, name, archive) {
+                tracing::warn!(%error, "cannot remove {name}");
+            }
+        }
+    }
+}

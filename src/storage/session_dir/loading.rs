@@ -1,0 +1,88 @@
+//! Loading a session from its files.
+
+use super::*;
+
+impl SessionDir {
+    /// Loads a session; blocks.
+    ///
+    /// # Errors
+    /// When it cannot be loaded; its files are not changed then.
+    pub fn load(self: &Arc<Self>, id: &str) -> Result<LoadedSession, LoadError> {
+        let lock = self.lock_with_retry(id).ok_or(LoadError::InUse)?;
+        let journal_name = self.journal_name(id);
+        let journal_path = self.path.join(&journal_name);
+        let journal = SyncFile::open(OpenOptions::new().read(true).write(true), &journal_path)?;
+        let bytes = whole_journal(&journal.file)?;
+        let mut replay = Metadata::replay(&bytes);
+        let named = replay.metadata.file.clone();
+        let name = self.current_file(&mut replay)?;
+        let Replay { metadata, mut warnings, torn, unknown, .. } = replay;
+        let mut backlog = if torn { "\n".to_owned() } else { String::new() };
+        if named.as_ref() != Some(&name) {
+            // If only a line feed followed, the torn entry would become valid.
+            Entry::File(name.clone()).write(&mut backlog);
+        }
+        let file = history_file::open(&self.path.join(&name), &name)?;
+        let HistoryHeader { protocol, first_message, .. } = history_file::read_header(&file.file, &name)?;
+        let io_error = |source| HistoryError::Io { name: name.clone(), source };
+        let contents = history_file::scan(&file.file, first_message).map_err(io_error)?;
+        if contents.messages() == 0 {
+            return Err(HistoryError::Empty(name).into());
+        }
+        if contents.torn_bytes > 0 {
+            let end = first_message + contents.size();
+            file.file.set_len(end).map_err(io_error)?;
+            self.syncer.queue(&file);
+            let bytes = contents.torn_bytes;
+            warnings
+                .push(format!("{name}: cut {bytes} bytes at offset {end}: the last message is incomplete"));
+        }
+        let history = HistoryFile::new(file, -(first_message as i64));
+        let journal = LoadedJournal {
+            name: journal_name,
+            sync: journal,
+            end: bytes.len() as u64,
+            backlog,
+            hashes: [metadata.password.clone(), metadata.opword.clone()],
+            unknown,
+        };
+        let store =
+            SessionFiles::loaded(lock, protocol.clone(), journal, history.clone(), name, metadata.files);
+        let picture = self.picture(id);
+        let id = id.to_owned();
+        let session = StoredSession { id, metadata, contents, history, protocol, picture, warnings };
+        Ok(LoadedSession { session, store })
+    }
+
+    /// Locks a session's files. Retries for a while, because a session that has just ended may still be writing.
+    pub(super) fn lock_with_retry(self: &Arc<Self>, id: &str) -> Option<SessionLock> {
+        let begin = std::time::Instant::now();
+        loop {
+            match self.lock(id) {
+                None if begin.elapsed() < LOCK_TIMEOUT => std::thread::sleep(LOCK_RETRY_INTERVAL),
+                lock => return lock,
+            }
+        }
+    }
+
+    fn picture(&self, id: &str) -> Option<(Bytes, i64)> {
+        let path = self.path.join(file_names::thumbnail(id));
+        let bytes = fs::read(&path).ok()?;
+        let modified = fs::metadata(&path).and_then(|m| m.modified()).ok()?;
+        let modified_ms = modified.duration_since(UNIX_EPOCH).map_or(0, |d| d.as_millis() as i64);
+        Some((bytes.into(), modified_ms))
+    }
+
+    /// Copies of all files of a session, archives too; blocks. Files that cannot be read are left out.
+    pub fn files_of(&self, id: &str) -> Vec<StoredFile> {
+        let journal = self.journal_name(id);
+        let names = file_names(&self.path).unwrap_or_default();
+        let own = names.into_iter().filter(|name| *name == journal || name.starts_with(id));
+        let read = own.filter_map(|name| {
+            let path = self.path.join(&name);
+            let modified = fs::metadata(&path).and_then(|m| m.modified()).ok()?;
+            Some(StoredFile { modified, bytes: fs::read(&path).ok()?, name })
+        });
+        read.collect()
+    }
+}
