@@ -53,3 +53,46 @@ pub fn permitted(flags: Vec<String>, settings: &Settings) -> Vec<String> {
     };
     flags.into_iter().filter(is_permitted).collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_flag_of_a_token_needs_its_setting() {
+        let all = ["MOD", "GHOST", "HOST", "BANEXEMPT", "WEB", "WEBHOST", "WEBSESSION", "PERSIST", "OTHER"];
+        let flags_with = |settings: &Settings| permitted(all.map(str::to_owned).to_vec(), settings);
+        let mut settings = Settings::default();
+        for key in [
+            "extauthmod",
+            "extauthghosts",
+            "enableGhosts",
+            "extauthhost",
+            "extauthbanexempt",
+            "extauthweb",
+            "extauthwebhost",
+            "extauthwebsession",
+            "extauthpersist",
+        ] {
+            settings.set(key, "false").unwrap();
+        }
+        assert_eq!(flags_with(&settings), ["OTHER"], "flags without a setting are permitted");
+        for (key, flag) in [
+            ("extauthmod", "MOD"),
+            ("extauthhost", "HOST"),
+            ("extauthbanexempt", "BANEXEMPT"),
+            ("extauthweb", "WEB"),
+            ("extauthwebhost", "WEBHOST"),
+            ("extauthwebsession", "WEBSESSION"),
+            ("extauthpersist", "PERSIST"),
+        ] {
+            let mut one = settings.clone();
+            one.set(key, "true").unwrap();
+            assert_eq!(flags_with(&one), [flag, "OTHER"], "{key}");
+        }
+        settings.set("extauthghosts", "true").unwrap();
+        assert_eq!(flags_with(&settings), ["OTHER"], "ghosts need two settings");
+        settings.set("enableGhosts", "true").unwrap();
+        assert_eq!(flags_with(&settings), ["GHOST", "OTHER"]);
+    }
+}
