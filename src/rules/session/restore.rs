@@ -75,7 +75,7 @@ impl SessionMachine {
             return Err(AdminError::ResetMeanwhile);
         }
         let mut builder = ImageBuilder::going_on(std::mem::take(image), self.protocol.layout());
-        let visited = self.history.visit_from(read.end, |bytes| {
+        let visited = self.history.visit_from(read.end, usize::MAX, |bytes| {
             for frame in frames(bytes) {
                 if frame.header.kind < FIRST_COMMAND || frame.header.user != read.without {
                     builder.add(frame);

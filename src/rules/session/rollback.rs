@@ -20,6 +20,10 @@ use crate::log::{Level, LogUser, Topic};
 use crate::rules::undo::permissions::LOCKED;
 use crate::rules::undo::{Person, UndoMachine};
 
+/// How much of the history the session's thread reads at once without an administrator's request, in bytes: some
+/// milliseconds of work. A reset or a flood may have put more than that into the history.
+const MAX_AT_ONCE: usize = 4 << 20;
+
 /// A request to undo or redo actions of a person.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct UndoRequest {
@@ -59,12 +63,12 @@ impl Rollback {
     pub fn of_stored(stored: &StoredSession, rest: &Suspended) -> Rollback {
         let mut rollback = Rollback::new(stored.protocol.layout());
         let mut history = History::restored(&stored.history, &stored.contents.index, rest.first_index);
-        let _ = rollback.follow(&mut history);
+        let _ = rollback.follow(&mut history, usize::MAX);
         rollback
     }
 
-    /// Reads what is new in the history. Blocks if that is in the file only.
-    fn follow(&mut self, history: &mut History) -> io::Result<&UndoMachine> {
+    /// Reads what is new in the history, about `limit` bytes at most. Blocks if that is in the file only.
+    fn follow(&mut self, history: &mut History, limit: usize) -> io::Result<&UndoMachine> {
         let (epoch, start) = (Some(history.epoch()), history.start());
         // A streamed reset replaces the beginning, and indices count from there.
         if epoch != self.epoch || start != self.start {
@@ -73,7 +77,7 @@ impl Rollback {
         }
         self.start = start;
         let Rollback { machine, position, index, .. } = self;
-        history.visit_from(*position, |bytes| {
+        history.visit_from(*position, limit, |bytes| {
             for frame in frames(bytes) {
                 machine.feed(frame, *index);
                 *index += 1;
@@ -81,6 +85,11 @@ impl Rollback {
             *position += bytes.len() as i64;
         })?;
         Ok(&self.machine)
+    }
+
+    /// Whether everything in the history was read.
+    fn has_followed(&self, history: &History) -> bool {
+        self.epoch == Some(history.epoch()) && self.position == history.end()
     }
 }
 
@@ -90,13 +99,14 @@ impl SessionMachine {
         self.rollback = rollback;
     }
 
-    /// Reads what is new in the history, so that a request need not read much. An error will be met again there.
+    /// Reads what is new in the history, so that a request need not read much; of a long history only a part, and
+    /// the rest the next times. An error will be met again there.
     pub(super) fn follow_history(&mut self) {
-        let _ = self.rollback.follow(&mut self.history);
+        let _ = self.rollback.follow(&mut self.history, MAX_AT_ONCE);
     }
 
     fn undo_machine(&mut self) -> Result<&UndoMachine, AdminError> {
-        let followed = self.rollback.follow(&mut self.history);
+        let followed = self.rollback.follow(&mut self.history, usize::MAX);
         followed.map_err(|error| AdminError::HistoryUnreadable(error.to_string()))
     }
 
@@ -142,7 +152,12 @@ impl SessionMachine {
 
     /// Tells operators how many actions of somebody who was kicked or banned can still be undone.
     pub(super) fn offer_undo(&mut self, user: u8, cx: &mut Cx<'_>) {
-        let Ok(machine) = self.undo_machine() else { return };
+        // Whoever kicks must not have others wait while a long history is read.
+        self.follow_history();
+        if !self.rollback.has_followed(&self.history) {
+            return;
+        }
+        let machine = &self.rollback.machine;
         let Some(person) = machine.people().iter().filter(|person| person.user == user).last() else {
             return;
         };

@@ -224,3 +224,19 @@ fn a_stored_session_knows_its_people_after_loading() {
     assert_eq!(table.person("B")["online"], false, "nobody is there after loading");
     assert_eq!(table.undo("B", Some(2), false), Ok((2, 1)));
 }
+
+#[test]
+fn a_kick_does_not_wait_for_a_long_history_to_be_read() {
+    let mut table = Table::of_three();
+    for _ in 0..100 {
+        let stroke = Frame::new(148, 0, &[0; 60_000]).unwrap();
+        table.send(B, &[Frame::new(128, 0, &[]).unwrap(), stroke]);
+    }
+    table.forget();
+    table.command(A, "kick-user", json!([2]), json!({}));
+    assert_eq!(table.keys(A), ["kick"], "6 MB are read later");
+    table.act(SessionMachine::expire);
+    table.forget();
+    table.command(A, "kick-user", json!([2]), json!({"ban": true}));
+    assert_eq!(table.keys(A), ["ban", "undopossible"]);
+}
