@@ -11,8 +11,8 @@ use super::Session;
 use crate::actors::messages::RemovePerson;
 use crate::history::Chunk;
 use crate::rules::session::admin::{AdminAnswer, AdminError};
+use crate::rules::session::rollback::who_value;
 use crate::rules::session::{ReadSoFar, RestoreRequest};
-use crate::rules::undo::Person;
 use crate::rules::undo::rebuild::{self, Messages, Plan, RebuildError, Report};
 use crate::rules::undo::restored_image::RestoredImage;
 
@@ -74,17 +74,7 @@ pub(super) fn rebuild(pieces: &Pieces, request: &RemovePerson) -> Result<Rebuilt
 pub(super) fn everybody(pieces: &Pieces) -> AdminAnswer {
     let people = rebuild::everybody(pieces, pieces.layout, pieces.first_index);
     let people = people.map_err(|error| refused(&RebuildError::Io(error)))?;
-    let value = |person: &Person| {
-        json!({
-            "person": person.index,
-            "id": person.user,
-            "name": person.name,
-            "auth": person.account,
-            "online": person.left.is_none(),
-            "actions": person.actions,
-        })
-    };
-    Ok(json!({"people": people.iter().map(value).collect::<Vec<Value>>()}))
+    Ok(json!({"people": people.iter().map(who_value).collect::<Vec<Value>>()}))
 }
 
 impl Session {

@@ -41,10 +41,6 @@ fn image_of(dir: &SessionDir, id: &str, number: Option<u32>) -> Result<(u32, Res
     Ok((number, RestoredImage::new(&content.bytes, content.protocol.layout())))
 }
 
-fn busy() -> AdminError {
-    AdminError::Busy
-}
-
 impl Session {
     /// Answers a request for another history.
     pub(super) fn histories(
@@ -90,7 +86,7 @@ impl Session {
     ) {
         let done = self.blocking_pool.run(Job::FileIo, work);
         ctx.spawn(done.into_actor(self).map(move |done, session, ctx| {
-            let done = done.unwrap_or_else(|| Err(busy()));
+            let done = done.unwrap_or(Err(AdminError::Busy));
             let done = if session.ended { Err(AdminError::NotFound) } else { done };
             notify(answer, finish(session, done, ctx));
         }));

@@ -34,7 +34,7 @@ mod reset;
 mod reset_image;
 mod restore;
 mod roles;
-mod rollback;
+pub mod rollback;
 mod roster;
 mod settings;
 mod snapshot;

@@ -181,11 +181,8 @@ impl SessionMachine {
     }
 }
 
-/// A person, for the admin API.
-fn person_value(machine: &UndoMachine, person: &Person) -> Value {
-    let undoable = machine.undoable(person.index);
-    let redoable = machine.redoable(person.index).unwrap_or(0);
-    let reason = undoable.as_ref().err().map_or(String::new(), ToString::to_string);
+/// Who a person is, for the admin API.
+pub fn who_value(person: &Person) -> Value {
     json!({
         "person": person.index,
         "id": person.user,
@@ -193,10 +190,19 @@ fn person_value(machine: &UndoMachine, person: &Person) -> Value {
         "auth": person.account,
         "online": person.left.is_none(),
         "actions": person.actions,
-        "undoable": undoable.unwrap_or(0),
-        "redoable": redoable,
-        "reason": reason,
     })
+}
+
+/// A person and what can be undone, for the admin API.
+fn person_value(machine: &UndoMachine, person: &Person) -> Value {
+    let undoable = machine.undoable(person.index);
+    let redoable = machine.redoable(person.index).unwrap_or(0);
+    let reason = undoable.as_ref().err().map_or(String::new(), ToString::to_string);
+    let mut value = who_value(person);
+    value["undoable"] = undoable.unwrap_or(0).into();
+    value["redoable"] = redoable.into();
+    value["reason"] = reason.into();
+    value
 }
 
 /// Messages that undo or redo a user's newest actions. Clients ignore commands of everybody, the server included,
