@@ -82,6 +82,29 @@ fn nothing_in_clear_slips_in_before_the_encryption() {
     }
 }
 
+/// Commands of one address share a budget: others behind the same router may have used it up.
+#[test]
+fn encryption_begins_also_when_the_budget_of_commands_is_used_up() {
+    let config = "[config]\ncommandRateLimit=1\nconnectionRateLimit=0\nconnectionsPerAddress=0\n";
+    let Encrypting { server, .. } = &encrypting(config, ServeOptions::default());
+    for _ in 0..40 {
+        let mut client = server.connect();
+        client.send_bytes(b"PROXY TCP4 192.0.2.1 192.0.2.2 1 2\r\n").unwrap();
+        client.greeting();
+        client.send(0, 0, br#"{"cmd":"startTls"}"#);
+        client.reply(|v| v["startTls"] == true);
+        // The handshake is read: this ends it.
+        client.send_bytes(b"GET / HTTP/1.1\r\n\r\n").unwrap();
+        let mut rest = Vec::new();
+        let ended = client.socket().read_to_end(&mut rest);
+        assert!(!ended.is_err_and(|error| is_time_out(&error)));
+    }
+}
+
+fn is_time_out(error: &std::io::Error) -> bool {
+    matches!(error.kind(), std::io::ErrorKind::WouldBlock | std::io::ErrorKind::TimedOut)
+}
+
 #[test]
 fn a_handshake_that_is_broken_or_not_finished_ends_the_connection() {
     let Encrypting { server, .. } = &encrypting("[config]\nhandshakeTimeLimit=1s", ServeOptions::default());

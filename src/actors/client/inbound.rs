@@ -175,6 +175,10 @@ impl Inbound {
             if let Some(end) = end {
                 return Err(end);
             }
+            self.rest(shared).await;
+            if !self.may_read_on(shared).await {
+                return Err(ReadEnd::Closed);
+            }
             if shared.upgrading.get() {
                 let error = || io::Error::other("something in clear came after startTls");
                 return if self.framing.is_partial() {
@@ -182,10 +186,6 @@ impl Inbound {
                 } else {
                     Ok(ReadyForTls)
                 };
-            }
-            self.rest(shared).await;
-            if !self.may_read_on(shared).await {
-                return Err(ReadEnd::Closed);
             }
             next = self.read_once(|framing, bytes| framing.take(bytes, shared)).await?;
         }

@@ -186,9 +186,10 @@ impl Client {
                     if !self.pending.is_empty() {
                         let text = "Something in clear came after startTls";
                         self.log(Level::Warn, Topic::RuleBreak, text);
-                        self.abort(ctx);
+                        return self.abort(ctx);
                     }
-                    return;
+                    // The inbound half may wait for the rate limit before it gives the stream to TLS.
+                    return self.shared.resume_reading();
                 }
                 Phase::Login(login) if login.machine.is_waiting() => {
                     self.shared.pause_reading();
