@@ -65,17 +65,23 @@ async fn find(rules: &Rules, name: &str, blocking_pool: &BlockingPool) -> Option
     };
     let name = name.to_owned();
     let result = blocking_pool.run(Job::FileIo, move || database.account(&name)).await;
-    match result? {
-        Ok(account) => account.map(|a| FoundAccount {
+    // Fails closed: a name that may be an account's gets a hash that nothing matches.
+    let unreadable =
+        FoundAccount { auth_id: String::new(), hash: "*".into(), flags: Vec::new(), locked: false };
+    match result {
+        Some(Ok(account)) => account.map(|a| FoundAccount {
             auth_id: format!("internal:{}", a.id),
             hash: a.hash,
             flags: a.flags,
             locked: a.locked,
         }),
-        Err(error) => {
+        Some(Err(error)) => {
             tracing::error!(%error, "cannot read an account");
-            // Fails closed: a name that may be an account's gets a hash that nothing matches.
-            Some(FoundAccount { auth_id: String::new(), hash: "*".into(), flags: Vec::new(), locked: false })
+            Some(unreadable)
+        }
+        None => {
+            tracing::error!("cannot read an account: the query has panicked");
+            Some(unreadable)
         }
     }
 }
