@@ -67,7 +67,10 @@ pub(super) fn rebuild(pieces: &Pieces, request: &RemovePerson) -> Result<Rebuilt
     } else {
         Some(plan.image(pieces).map_err(|error| refused(&RebuildError::Io(error)))?)
     };
-    let read = ReadSoFar { epoch: pieces.epoch, end: pieces.end, without: plan.user };
+    // Who has left draws no more; the id may be somebody else's by the end.
+    let without = plan.is_present.then_some(plan.user);
+    let (epoch, first_index, end) = (pieces.epoch, pieces.first_index, pieces.end);
+    let read = ReadSoFar { epoch, first_index, end, without };
     Ok(Rebuilt { report: plan.report, name: plan.name, user: plan.user, image, read })
 }
 

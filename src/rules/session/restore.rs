@@ -17,10 +17,12 @@ use crate::rules::undo::restored_image::{ImageBuilder, Present, RestoredImage};
 pub struct ReadSoFar {
     /// Number of resets when it was read.
     pub epoch: u64,
+    /// Index of the first message when it was read; a streamed reset changes it.
+    pub first_index: i64,
     /// Offset behind the last message that was read.
     pub end: i64,
-    /// User id whose messages are left out of what follows.
-    pub without: u8,
+    /// User id whose messages are left out of what follows, until it is somebody else's.
+    pub without: Option<u8>,
 }
 
 /// An earlier history to be put in place.
@@ -69,15 +71,24 @@ impl SessionMachine {
         Ok(json!({"status": "ok", "size": size}))
     }
 
-    /// Appends what was drawn since the present history was read. What undo would do there is the same as before.
+    /// Appends what was drawn since the present history was read. Undo there reaches the same actions; redo of what
+    /// was undone before does nothing.
     fn append_since(&mut self, image: &mut RestoredImage, read: ReadSoFar) -> Result<(), AdminError> {
-        if self.history.epoch() != read.epoch || self.history.end() < read.end {
+        if self.history.epoch() != read.epoch
+            || self.history.first_index() != read.first_index
+            || self.history.end() < read.end
+        {
             return Err(AdminError::ResetMeanwhile);
         }
         let mut builder = ImageBuilder::going_on(std::mem::take(image), self.protocol.layout());
+        let mut without = read.without;
         let visited = self.history.visit_from(read.end, usize::MAX, |bytes| {
             for frame in frames(bytes) {
-                if frame.header.kind < FIRST_COMMAND || frame.header.user != read.without {
+                let is_theirs = without == Some(frame.header.user);
+                if is_theirs && matches!(frame.header.kind, Join::TYPE | Leave::TYPE) {
+                    without = None;
+                }
+                if frame.header.kind < FIRST_COMMAND || !is_theirs {
                     builder.add(frame);
                 }
             }

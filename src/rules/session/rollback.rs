@@ -41,13 +41,13 @@ pub struct UndoRequest {
 
 /// Follows the history with an undo machine.
 ///
-/// **Invariant:** the machine has got every message from `start` to `position` of the content with this `epoch`.
+/// **Invariant:** the machine has got every message from `first_index` to `position` of the content with this `epoch`.
 #[derive(Debug)]
 pub struct Rollback {
     machine: UndoMachine,
     /// `None` before the first message.
     epoch: Option<u64>,
-    start: i64,
+    first_index: i64,
     position: i64,
     /// Index of the next message.
     index: i64,
@@ -55,7 +55,7 @@ pub struct Rollback {
 
 impl Rollback {
     pub(super) fn new(layout: Layout) -> Rollback {
-        Rollback { machine: UndoMachine::new(layout), epoch: None, start: 0, position: 0, index: 0 }
+        Rollback { machine: UndoMachine::new(layout), epoch: None, first_index: 0, position: 0, index: 0 }
     }
 
     /// Reads the history of a stored session that is being loaded; blocks. If it cannot be read, that is tried again
@@ -69,13 +69,13 @@ impl Rollback {
 
     /// Reads what is new in the history, about `limit` bytes at most. Blocks if that is in the file only.
     fn follow(&mut self, history: &mut History, limit: usize) -> io::Result<&UndoMachine> {
-        let (epoch, start) = (Some(history.epoch()), history.start());
+        let (epoch, first_index) = (Some(history.epoch()), history.first_index());
         // A streamed reset replaces the beginning, and indices count from there.
-        if epoch != self.epoch || start != self.start {
+        if epoch != self.epoch || first_index != self.first_index {
             self.machine = UndoMachine::new(self.machine.layout());
-            (self.epoch, self.position, self.index) = (epoch, start, history.first_index());
+            (self.epoch, self.position, self.index) = (epoch, history.start(), first_index);
         }
-        self.start = start;
+        self.first_index = first_index;
         let Rollback { machine, position, index, .. } = self;
         history.visit_from(*position, limit, |bytes| {
             for frame in frames(bytes) {

@@ -83,6 +83,8 @@ pub struct Plan {
     pub user: u8,
     /// Name of the person.
     pub name: String,
+    /// They are still there.
+    pub is_present: bool,
 }
 
 /// Everybody in a history, in the order of joining, with the number of actions of each.
@@ -158,6 +160,8 @@ impl Plan {
         person: i64,
     ) -> Result<Plan, RebuildError> {
         let Reading { scan, theirs, user, name } = read(history, layout, first_index, person)?;
+        let holder = scan.machine().people().holder(user);
+        let is_present = holder.is_some_and(|holder| holder.index == person);
         let mut plan = Plan {
             layout,
             stays: vec![true; scan.messages() as usize],
@@ -165,6 +169,7 @@ impl Plan {
             report: Report::default(),
             user,
             name,
+            is_present,
         };
         for entry in scan.entries() {
             let number = entry.message as usize;

@@ -2,7 +2,9 @@ use super::stream::{asked, stream, zlib};
 use super::*;
 use crate::rules::session::admin::AdminError;
 use crate::rules::session::admin::{AdminAnswer, AdminRequest};
+use crate::rules::session::input::Input;
 use crate::rules::session::persistence::Suspended;
+use crate::rules::undo::restored_image::RestoredImage;
 use crate::storage::session_dir::SessionDir;
 
 const UNDO: u8 = 255;
@@ -239,4 +241,58 @@ fn a_kick_does_not_wait_for_a_long_history_to_be_read() {
     table.forget();
     table.command(A, "kick-user", json!([2]), json!({"ban": true}));
     assert_eq!(table.keys(A), ["ban", "undopossible"]);
+}
+
+/// Puts an image of the present history in place, that was read before `meanwhile` happened.
+fn restore_read_before(
+    table: &mut Table,
+    without: Option<u8>,
+    meanwhile: impl FnOnce(&mut Table),
+) -> AdminAnswer {
+    let layout = table.machine.protocol().layout();
+    let history = table.machine.history();
+    let (epoch, first_index, end) = (history.epoch(), history.first_index(), history.end());
+    let image = RestoredImage::new(&history.to_bytes(), layout);
+    let read = Some(ReadSoFar { epoch, first_index, end, without });
+    meanwhile(table);
+    let (what, by) = ("Removed".to_owned(), "somebody".to_owned());
+    let request = RestoreRequest { image, what, read, by };
+    let effects = table.effects(|machine, cx| machine.handle(Input::Restore(Box::new(request)), cx));
+    let answer = effects.into_iter().find_map(|effect| match effect {
+        Effect::Answer(answer) => Some(answer),
+        _ => None,
+    });
+    answer.unwrap()
+}
+
+#[test]
+fn a_streamed_reset_while_a_history_is_rebuilt_refuses_it() {
+    let (mut table, correlator) = asked();
+    table.command(A, "stream-reset-start", json!([correlator]), json!({}));
+    draw(&mut table, B, 1);
+    let answer = restore_read_before(&mut table, Some(2), |table| {
+        table.send(A, &[stream(&zlib(canvas().as_bytes()))]);
+        table.command(A, "stream-reset-finish", json!([1]), json!({}));
+    });
+    assert_eq!(answer, Err(AdminError::ResetMeanwhile));
+}
+
+#[test]
+fn who_gets_the_id_of_somebody_who_is_removed_loses_nothing() {
+    let mut table = Table::of_three();
+    draw(&mut table, B, 1);
+    let answer = restore_read_before(&mut table, Some(2), |table| {
+        draw(table, B, 1);
+        table.leave(B);
+        table.join(client(4, "B"));
+        assert_eq!(table.seat(4).user, 2, "the same id");
+        table.send(4, &[Frame::new(128, 0, &[]).unwrap(), dab(77)]);
+    });
+    assert!(answer.is_ok(), "{answer:?}");
+    let bytes = table.machine.history().to_bytes();
+    let drawn: Vec<(u8, usize)> = frames(&bytes)
+        .filter(|frame| frame.header.kind == 148 && frame.header.user == 2)
+        .map(|frame| (frame.header.user, frame.payload().len()))
+        .collect();
+    assert_eq!(drawn, [(2, 20), (2, 77)], "what was read, and what the next holder drew");
 }
