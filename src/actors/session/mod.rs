@@ -101,7 +101,6 @@ pub struct Session {
     store: Option<SessionFiles>,
     /// The blocking pool is writing; nothing is sent until it is done (write-ahead).
     storing: bool,
-    send_again: bool,
     /// Storing has failed; time of the next retry.
     retry_ms: Option<u64>,
     recording: Option<Recording>,
@@ -112,6 +111,8 @@ pub struct Session {
     /// Arrival of the first unsent message, monotonic milliseconds.
     unsent_since: Option<u64>,
     sending_soon: bool,
+    /// The pool reads a whole history for an administrator.
+    reads_histories: bool,
     /// The description changed visibly; the server is told after the members.
     announce: bool,
     stats_pending: bool,
@@ -142,7 +143,6 @@ impl Session {
             dir: store.as_ref().map(SessionFiles::dir),
             store,
             storing: false,
-            send_again: false,
             retry_ms: None,
             recording,
             trace,
@@ -151,6 +151,7 @@ impl Session {
             sent_ms: 0,
             unsent_since: None,
             sending_soon: false,
+            reads_histories: false,
             announce: false,
             stats_pending: false,
             deadline: None,

@@ -71,7 +71,6 @@ impl Session {
             session.apply_write_result(outcome, now, ctx);
             session.flush_outgoing(waiting);
             session.read_on();
-            session.send_again = false;
             session.send(now, ctx);
         }));
     }

@@ -84,9 +84,17 @@ impl Session {
         ctx: &mut Context<Self>,
         finish: impl FnOnce(&mut Session, Result<T, AdminError>, &mut Context<Session>) -> AdminAnswer + 'static,
     ) {
+        // One at a time: each reads a whole history and may hold a copy of it.
+        if std::mem::replace(&mut self.reads_histories, true) {
+            return notify(answer, Err(AdminError::Busy));
+        }
         let done = self.blocking_pool.run(Job::FileIo, work);
         ctx.spawn(done.into_actor(self).map(move |done, session, ctx| {
-            let done = done.unwrap_or(Err(AdminError::Busy));
+            session.reads_histories = false;
+            let done = done.unwrap_or_else(|| {
+                tracing::error!("session {}: reading the history has panicked", session.machine.id());
+                Err(AdminError::HistoryUnreadable("reading it failed".to_owned()))
+            });
             let done = if session.ended { Err(AdminError::NotFound) } else { done };
             notify(answer, finish(session, done, ctx));
         }));

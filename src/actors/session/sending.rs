@@ -55,6 +55,10 @@ impl Session {
         let unstored = if self.retry_ms.is_none() { self.machine.history().unstored_bytes() } else { 0 };
         let unpublished = self.machine.history().has_unpublished();
         if self.outgoing.is_empty() && !self.announce && !unpublished && unstored == 0 {
+            if !self.storing {
+                // What came is not sent: it is held, or part of an image that is uploaded.
+                self.unsent_since = None;
+            }
             return;
         }
         if now.monotonic_ms >= self.sent_ms + QUIET_MS || unstored > MAX_UNSTORED {
@@ -74,7 +78,6 @@ impl Session {
     /// Writes what has changed, then sends what waited for it and publishes the history.
     pub(super) fn send(&mut self, now: Timestamp, ctx: &mut Context<Self>) {
         if self.storing {
-            self.send_again = true;
             return;
         }
         self.sent_ms = now.monotonic_ms;

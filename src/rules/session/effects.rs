@@ -86,7 +86,7 @@ pub enum ClientOp {
     Disconnect { reason: DisconnectReason, message: String },
     /// The session has ended silently: from now on the client is only echoed its own messages.
     Quiet,
-    /// The messages that were held for this client have been handled; its credit is released.
+    /// The messages that were held for this client have been handled; its in-flight budget is released.
     Released,
 }
 

@@ -46,7 +46,7 @@ impl Expiry {
         Expiry { stays_until: Some(now.monotonic_ms + ACCIDENT_LINGER_MS), ..self }
     }
 
-    /// Whether it has expired. `is_empty`: nobody is in it. `persistent`, `idle_override`: its flags.
+    /// Whether it has expired, and why. `idle_override`: its flag.
     pub(super) fn verdict(
         &self,
         settings: &Settings,

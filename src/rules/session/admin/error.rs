@@ -56,7 +56,7 @@ pub enum AdminError {
     ResetMeanwhile,
     #[error("The session is not stored, so there are no earlier histories")]
     NotStored,
-    #[error("The server is too busy")]
+    #[error("Another request reads the history of this session: try again when it is done")]
     Busy,
     /// A history that cannot be read, with the reason.
     #[error("The history cannot be read: {0}")]
