@@ -114,14 +114,6 @@ pub fn whole_frames_len(bytes: &[u8]) -> usize {
     bytes.len() - iter.rest().len()
 }
 
-/// Overwrites the user id in the header at the start of `frame`. Does nothing if that is shorter than a header.
-#[inline]
-pub fn set_user(frame: &mut [u8], user: u8) {
-    if let Some(byte) = frame.get_mut(3) {
-        *byte = user;
-    }
-}
-
 /// Overwrites the user id in the header of each complete frame, in place.
 pub fn set_user_of_all(bytes: &mut [u8], user: u8) {
     let mut at = 0;
@@ -207,12 +199,6 @@ impl FrameDecoder {
             return None;
         }
         Some(Frame { bytes: self.buffer.split_to(header.frame_len()).freeze() })
-    }
-
-    /// Takes all complete frames as one contiguous buffer; empty if there are none.
-    pub fn take_whole(&mut self) -> BytesMut {
-        let len = whole_frames_len(&self.buffer);
-        self.buffer.split_to(len)
     }
 }
 

@@ -186,7 +186,7 @@ struct Generation {
     generation: u32,
     /// Size in bytes.
     size: u64,
-    /// When a reset replaced it, UTC.
+    /// When it was last written, which is when a reset replaced it; UTC.
     until: String,
 }
 

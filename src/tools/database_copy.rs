@@ -60,7 +60,9 @@ fn remove_stale_copies(database: &Path) {
         // SQLite may have left a journal beside it.
         let process = rest.map(|rest| rest.strip_suffix("-journal").unwrap_or(rest));
         let Some(process) = process.and_then(|digits| digits.parse::<u32>().ok()) else { continue };
-        if !Path::new("/proc").join(process.to_string()).exists() {
+        // In a container each process may have the same number.
+        let is_own = process == std::process::id();
+        if is_own || !Path::new("/proc").join(process.to_string()).exists() {
             // What stays only takes space.
             let _ = fs::remove_file(parent.join(copy));
         }

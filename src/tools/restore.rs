@@ -78,7 +78,7 @@ pub(super) fn verify(archive: &Path, backup: &Backup) -> Result<(), BackupError>
     let removed = fs::remove_dir_all(&directory).map_err(file_error(&directory));
     let restored = restored?;
     removed?;
-    let is_new = |problem: &&String| !backup.damaged.iter().any(|id| problem.starts_with(id.as_str()));
+    let is_new = |problem: &&String| !backup.damaged.iter().any(|id| problem.starts_with(&format!("{id}: ")));
     let reason = if restored.sessions != backup.sessions {
         format!("it has {} sessions instead of {}", restored.sessions, backup.sessions)
     } else if let Some(problem) = restored.problems.iter().find(is_new) {
