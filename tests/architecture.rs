@@ -240,6 +240,39 @@ fn modules_use_only_those_below_them() {
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
 }
 
+/// The program and its tools, which may use everything.
+const PROGRAM: &[&str] = &[
+    "app",
+    "backup",
+    "cli",
+    "ctl",
+    "data_paths",
+    "gui",
+    "health",
+    "lib",
+    "main",
+    "options",
+    "output",
+    "papers",
+    "serve",
+    "systemd",
+    "tools",
+];
+
+#[test]
+fn each_module_has_a_row() {
+    let there: BTreeSet<String> = lines().into_iter().map(|line| line.module).collect();
+    let rows: BTreeSet<&str> = MAY_USE.iter().map(|(module, _)| *module).collect();
+    let new: Vec<&String> = there
+        .iter()
+        .filter(|module| !rows.contains(module.as_str()) && !PROGRAM.contains(&module.as_str()))
+        .filter(|module| *module != "actors mod")
+        .collect();
+    assert!(new.is_empty(), "modules without a row: {new:?}");
+    let gone: Vec<&&str> = rows.iter().filter(|row| !there.contains(**row)).collect();
+    assert!(gone.is_empty(), "rows without a module: {gone:?}");
+}
+
 #[test]
 fn the_picture_has_no_circle() {
     let mut left: BTreeMap<&str, BTreeSet<&str>> =
