@@ -166,7 +166,9 @@ fn write_file<R: Read>(entry: &mut tar::Entry<'_, R>, path: &Path) -> Result<(),
         file.write_all(&buffer[..read]).map_err(file_error(path))?;
     }
     // Idle time of sessions counts from it.
-    file.set_modified(UNIX_EPOCH + Duration::from_secs(modified)).map_err(file_error(path))
+    let modified = UNIX_EPOCH.checked_add(Duration::from_secs(modified));
+    let modified = modified.ok_or_else(|| broken(io::Error::other("a file has no possible time")))?;
+    file.set_modified(modified).map_err(file_error(path))
 }
 
 /// Checks what was unpacked.

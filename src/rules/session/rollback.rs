@@ -22,7 +22,7 @@ use crate::rules::undo::{Person, UndoMachine};
 
 /// How much of the history the session's thread reads at once without an administrator's request, in bytes: some
 /// milliseconds of work. A reset or a flood may have put more than that into the history.
-const MAX_AT_ONCE: usize = 4 << 20;
+const MAX_AT_ONCE: usize = 2 << 20;
 
 /// A request to undo or redo actions of a person.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

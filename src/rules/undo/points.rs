@@ -49,11 +49,14 @@ pub struct Points {
     points: VecDeque<Point>,
     depth: u8,
     next: PointNumber,
+    /// Whether the user may have undone points since the barrier.
+    may_have_undone: [bool; 256],
 }
 
 impl Default for Points {
     fn default() -> Self {
-        let mut points = Points { points: VecDeque::new(), depth: DEFAULT_DEPTH, next: 0 };
+        let mut points =
+            Points { points: VecDeque::new(), depth: DEFAULT_DEPTH, next: 0, may_have_undone: [false; 256] };
         points.barrier(None);
         points
     }
@@ -79,6 +82,7 @@ impl Points {
     pub fn barrier(&mut self, depth: Option<u8>) {
         self.depth = depth.map_or(self.depth, |depth| depth.max(MIN_DEPTH));
         self.points.clear();
+        self.may_have_undone = [false; 256];
         self.push(0, NOBODY, EntryState::Done);
     }
 
@@ -95,19 +99,22 @@ impl Points {
     /// A user begins an action. What it has undone before is gone, as far back as undo reaches. Returns the oldest
     /// point within that reach.
     pub fn begin(&mut self, user: u8, person: i64) -> PointNumber {
-        self.push(user, person, EntryState::Done);
-        let mut oldest = self.next;
-        for point in self.points.iter_mut().rev().take(usize::from(self.depth)) {
-            oldest = point.number;
-            if point.user == user && point.state == EntryState::Undone {
-                point.state = EntryState::Gone;
+        let number = self.push(user, person, EntryState::Done);
+        // Most have undone nothing, and most messages of a flood may be points.
+        if std::mem::take(&mut self.may_have_undone[usize::from(user)]) {
+            for point in self.points.iter_mut().rev().take(usize::from(self.depth)) {
+                if point.user == user && point.state == EntryState::Undone {
+                    point.state = EntryState::Gone;
+                }
             }
         }
-        oldest
+        let reach = self.points.len().min(usize::from(self.depth));
+        self.points.get(self.points.len() - reach).map_or(number, |oldest| oldest.number)
     }
 
     /// Appends a point that is undone from the beginning, as recordings have them.
     pub fn push_undone(&mut self, user: u8, person: i64) {
+        self.may_have_undone[usize::from(user)] = true;
         self.push(user, person, EntryState::Undone);
     }
 
@@ -136,6 +143,7 @@ impl Points {
     /// Performs an `Undo` for a user. Returns the point that it undid.
     pub fn undo(&mut self, user: u8) -> Option<Point> {
         let number = self.undo_target(user)?.number;
+        self.may_have_undone[usize::from(user)] = true;
         // Later points of the user are undone or gone already.
         self.set(number, EntryState::Undone)
     }

@@ -43,8 +43,13 @@ impl Messages for [u8] {
 pub enum RebuildError {
     #[error("nobody joined at that place of the history: a reset came in between")]
     NoSuchPerson,
-    #[error("they have drawn nothing since the last reset; what they drew before is part of the picture")]
+    #[error(
+        "nothing of theirs can be told apart from the picture that the session began with; going back to before a \
+         reset may help"
+    )]
     NothingDrawn,
+    #[error("there is too much undo and redo in this history; going back to before a reset may help")]
+    TooMuchUndo,
     #[error("the history cannot be read: {0}")]
     Io(#[from] io::Error),
 }
@@ -123,7 +128,9 @@ fn read(
     person: i64,
 ) -> Result<Reading, RebuildError> {
     let mut scan = Scan::new(layout, first_index);
-    let (mut theirs, mut found, mut has_begun) = (Vec::new(), None, false);
+    let (mut theirs, mut found) = (Vec::new(), None);
+    // An image, of a reset or of the host, has no undo points: what is in it belongs to everybody.
+    let (mut image_is_over, mut has_begun) = (false, false);
     history.visit(&mut |frame| {
         let header = frame.header;
         let holder = scan.machine().people().holder(header.user).filter(|holder| holder.index == person);
@@ -131,15 +138,18 @@ fn read(
         if let Some(holder) = holder.filter(|_| found.is_none()) {
             found = Some((holder.user, holder.name.clone()));
         }
-        // What they uploaded as an image has no undo points: it belongs to everybody.
-        has_begun |= is_theirs && header.kind == UndoPoint::TYPE;
+        image_is_over |= header.kind == UndoPoint::TYPE;
+        has_begun |= is_theirs && image_is_over && header.kind >= FIRST_COMMAND;
         theirs.push(is_theirs && has_begun);
         if is_theirs && has_begun && header.kind == Undo::TYPE {
             scan.skip();
-        } else {
+        } else if !scan.is_overworked() {
             scan.feed(frame);
         }
     })?;
+    if scan.is_overworked() {
+        return Err(RebuildError::TooMuchUndo);
+    }
     let (user, name) = found.ok_or(RebuildError::NoSuchPerson)?;
     if !has_begun {
         return Err(RebuildError::NothingDrawn);
@@ -206,8 +216,9 @@ impl Plan {
         })?;
         self.report.layers_back = seen.deletions;
         self.report.without_effect = seen.without_effect;
+        let names_unknown = seen.names_unknown_layer_of(self.user, self.layout);
         for created in &seen.created {
-            let copies = created.is_copy && seen.names_unknown_layer_of(self.user);
+            let copies = created.is_copy && names_unknown;
             if seen.named.contains(&created.layer) || copies {
                 self.keep(created.number, created.len);
                 self.report.layers_kept += 1;
@@ -372,9 +383,9 @@ impl Seen {
     }
 
     /// Whether others name a layer of this user that no message has created: a part of a group that was copied.
-    fn names_unknown_layer_of(&self, user: u8) -> bool {
-        let is_created = |layer: &u32| self.created.iter().any(|created| created.layer == *layer);
-        self.named.iter().any(|layer| targets::owner(*layer) == user && !is_created(layer))
+    fn names_unknown_layer_of(&self, user: u8, layout: Layout) -> bool {
+        let created: BTreeSet<u32> = self.created.iter().map(|created| created.layer).collect();
+        self.named.iter().any(|layer| targets::owner(*layer, layout) == user && !created.contains(layer))
     }
 
     /// Changes of the canvas size that must stay: the coordinates of what others drew later are relative to it. One

@@ -7,6 +7,10 @@ use drawhall_protocol::message::{Layout, SyncSelectionTile, UndoPoint};
 
 use super::{EntryState, PointNumber, Step, UndoMachine};
 
+/// Entries that undo and redo may pass over in all, before a history counts as made to be expensive. It takes less than
+/// a second.
+const MAX_WORK: u64 = if cfg!(test) { 1_000_000 } else { 500_000_000 };
+
 /// A command that clients have executed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Entry {
@@ -33,6 +37,8 @@ pub struct Scan {
     may_have_undone: [bool; 256],
     messages: u32,
     first_index: i64,
+    /// Entries that undo and redo have passed over.
+    work: u64,
 }
 
 impl Scan {
@@ -45,12 +51,18 @@ impl Scan {
             may_have_undone: [false; 256],
             messages: 0,
             first_index,
+            work: 0,
         }
     }
 
     /// The machine behind it.
     pub fn machine(&self) -> &UndoMachine {
         &self.machine
+    }
+
+    /// Whether undo and redo have cost so much that reading on is not worth it: somebody has made it so.
+    pub fn is_overworked(&self) -> bool {
+        self.work > MAX_WORK
     }
 
     /// Number of messages read.
@@ -117,6 +129,7 @@ impl Scan {
         let found = self.points.binary_search_by_key(&point, |(number, _)| *number);
         let from =
             found.ok().and_then(|at| self.points.get(at)).map_or(self.entries.len(), |(_, from)| *from);
+        self.work += (self.entries.len() - from) as u64;
         &mut self.entries[from..]
     }
 

@@ -7,9 +7,9 @@ use drawhall_protocol::message::{
     PutTileZstd, TransformRegion, TransformRegionZstd,
 };
 
-/// The user who owns a layer: ids are made of the creator's user id in the low byte.
-pub(super) fn owner(layer: u32) -> u8 {
-    (layer & 0xFF) as u8
+/// The user who owns a layer: ids are made of the creator's user id, in the low byte, or the high one of older ids.
+pub(super) fn owner(layer: u32, layout: Layout) -> u8 {
+    (if layout == Layout::V4_24 { layer >> 8 } else { layer } & 0xFF) as u8
 }
 
 /// Calls `named` with each layer that a message names. Types that are not known name none.
@@ -86,6 +86,6 @@ mod tests {
             let frame = KeyFrameSet { source_id: 5, ..KeyFrameSet::default() };
             assert_eq!(named(frame.into(), layout), [5]);
         }
-        assert_eq!(owner(0x0203), 3);
+        assert_eq!([owner(0x0203, Layout::V4_25), owner(0x0203, Layout::V4_24)], [3, 2]);
     }
 }

@@ -254,3 +254,39 @@ proptest! {
         prop_assert_eq!(rebuilt, expected);
     }
 }
+
+/// A modified client need not send undo points.
+#[test]
+fn what_is_drawn_without_undo_points_goes_too() {
+    let others = [point(1), fill(1, 0x101, 1)];
+    let vandal = [fill(VANDAL, 0x101, 2), fill(VANDAL, 0x101, 3)];
+    let history = [&[join(VANDAL), layer(1, 0x101, 1)], &others[..], &vandal[..]].concat();
+    let (messages, report) = without(&history);
+    assert_eq!(messages, [&[join(VANDAL), layer(1, 0x101, 1)], &others[..]].concat());
+    assert_eq!((report.actions, report.messages), (0, 2));
+}
+
+/// The time is linear: it was cubic in the number of copied layers.
+#[test]
+fn thousands_of_copied_layers_are_planned_at_once() {
+    let copy = |n: u32| {
+        let (id, source) = (n << 8 | u32::from(VANDAL), 0x101);
+        typed(LayerTreeCreate { id, source, ..LayerTreeCreate::default() }, VANDAL)
+    };
+    let mut history = vec![join(VANDAL), point(VANDAL)];
+    history.extend((1..30_000).map(copy));
+    history.extend((1..30_000).map(|n| typed(PenUp { layer: n << 8 | u32::from(VANDAL) }, 1)));
+    let (_, report) = without(&history);
+    assert_eq!((report.layers_kept, report.messages), (29_999, 1));
+}
+
+#[test]
+fn a_history_that_is_made_to_be_expensive_is_refused() {
+    let redo = |user| typed(Undo { override_user: 0, redo: true }, user);
+    let mut history = vec![join(VANDAL), point(VANDAL), fill(VANDAL, 0x101, 1), point(1)];
+    history.extend((0..2000).map(|x| fill(1, 0x101, x)));
+    history.extend((0..500).flat_map(|_| [undo(1, 0), redo(1)]));
+    let history = history.concat();
+    let refused = Plan::new(history.as_slice(), V25, 0, 0);
+    assert!(matches!(refused, Err(RebuildError::TooMuchUndo)), "{refused:?}");
+}
