@@ -263,6 +263,11 @@ fn a_directory_in_use_or_not_empty_is_not_restored_to() {
 
 /// A compressed tar file with these entries.
 fn archive(path: &Path, entries: &[(&str, &[u8])]) {
+    archive_of(path, entries, 0);
+}
+
+/// The same, with the time of all entries.
+fn archive_of(path: &Path, entries: &[(&str, &[u8])], mtime: u64) {
     let file = fs::File::create(path).unwrap();
     let mut tar = tar::Builder::new(flate2::write::GzEncoder::new(file, flate2::Compression::fast()));
     for (name, content) in entries {
@@ -270,6 +275,7 @@ fn archive(path: &Path, entries: &[(&str, &[u8])]) {
         // The methods of the library refuse paths that lead elsewhere.
         header.as_mut_bytes()[..name.len()].copy_from_slice(name.as_bytes());
         header.set_size(content.len() as u64);
+        header.set_mtime(mtime);
         header.set_entry_type(tar::EntryType::Regular);
         header.set_cksum();
         tar.append(&header, *content).unwrap();
@@ -295,6 +301,7 @@ fn what_is_no_whole_backup_is_refused_and_leaves_nothing() {
     archive(&new("deep"), &[manifest, ("sessions/a/b", b"x")]);
     archive(&new("root"), &[manifest, ("/sessions/x", b"x")]);
     archive(&new("strange"), &[manifest, ("sessions.txt", b"x")]);
+    archive_of(&new("time"), &[manifest, ("config.db", b"x")], u64::MAX);
     archive(&new("database"), &[manifest, ("config.db", b"no database")]);
     for (name, reason) in [
         ("cut", "this is no backup of drawhall"),
@@ -307,6 +314,7 @@ fn what_is_no_whole_backup_is_refused_and_leaves_nothing() {
         ("deep", "unexpected entry sessions/a/b"),
         ("root", "unexpected entry /sessions/x"),
         ("strange", "unexpected entry sessions.txt"),
+        ("time", "a file has no possible time"),
         ("database", "its database is damaged"),
     ] {
         let told = fails(&["restore", name, "--data", "new"], folder.path());
