@@ -45,6 +45,7 @@ pub(crate) fn rule_source(options: &Serve, paths: &DataPaths) -> RuleSource {
     RuleSource {
         config: options.config.clone(),
         database: paths.database.clone(),
+        initial_settings: paths.initial_settings,
         crypt_key: options.crypt_key,
         local_host: options.local_host.clone().unwrap_or_default(),
         extauth: options.extauth.clone(),
@@ -195,7 +196,7 @@ pub(crate) fn serve(options: &Serve) -> Result<(), Failure> {
         }
         manager.stopping();
         running.stop().await;
-        log.finish();
+        log.stop();
         Ok(())
     })
 }
