@@ -20,7 +20,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use drawhall_protocol::ProtocolVersion;
-use drawhall_protocol::command::{Cinfo, ClientInfo, CommandError, Host, LoginCommand, RawCommand, Report};
+use drawhall_protocol::command::{Cinfo, ClientInfo, CommandError, LoginCommand, RawCommand, Report};
 use drawhall_protocol::reply::{ErrorReply, LoginReply, Method, Methods, ResultReply, ServerReply};
 
 use serde::{Deserialize, Serialize};

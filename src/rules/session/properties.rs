@@ -1,5 +1,5 @@
 //! What a session is: its ids, names, settings and passwords, and which of them the journal has.
-//! Source: docs/spec/session.md#settings.
+//! Source: docs/spec/session.md#sessionconf.
 
 use drawhall_protocol::ProtocolVersion;
 
