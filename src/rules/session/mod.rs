@@ -26,6 +26,7 @@ mod listings;
 pub mod member;
 mod messages;
 mod notices;
+mod operator_links;
 mod password_attempts;
 mod password_verifier;
 pub mod persistence;
@@ -68,6 +69,7 @@ pub use listing::{ListedAt, ListingUpdate};
 use listings::Listings;
 pub use member::{AuthenticatedClient, JoinRequest, Member};
 use member::{FaultVerdict, PastUser};
+pub use operator_links::LinkHolder;
 use password_attempts::PasswordAttempts;
 use password_verifier::PasswordVerifier;
 use persistence::PersistedFields;
@@ -141,6 +143,7 @@ pub struct SessionMachine {
     image: ResetImage,
     autoreset: AutoResetState,
     rollback: Rollback,
+    operator_links: operator_links::OperatorLinks,
     staged: Option<StagedReset>,
     /// Reader offsets have been set for the present input.
     reader_offsets_known: bool,
@@ -208,6 +211,7 @@ impl SessionMachine {
             image: ResetImage::default(),
             autoreset: AutoResetState::default(),
             rollback,
+            operator_links: operator_links::OperatorLinks::default(),
             staged: None,
             reader_offsets_known: false,
             bans: BanList::default(),

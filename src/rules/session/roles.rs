@@ -111,9 +111,13 @@ impl SessionMachine {
                 }
             }
             let Some(member) = self.member_mut(*id) else { continue };
+            let conn = member.conn();
             match role {
                 Role::Operator => member.operator = *gained,
                 Role::Trusted => member.trusted = *gained,
+            }
+            if role == Role::Operator && !gained {
+                self.operator_links.revoke(conn);
             }
             self.announce_rank(role, *id, *gained, by, invite, cx);
         }
