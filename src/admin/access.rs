@@ -1,6 +1,6 @@
 //! Access control of the admin API: by client address, credentials and origin.
 
-use std::sync::Mutex;
+use std::sync::{Mutex, PoisonError};
 
 use actix_web::http::header::{
     ACCESS_CONTROL_ALLOW_ORIGIN, AUTHORIZATION, CACHE_CONTROL, CONTENT_SECURITY_POLICY, HeaderMap,
@@ -17,13 +17,15 @@ use super::error::ApiError;
 use super::login::{Logins, VerifiedPasswords};
 use super::pages::Pages;
 use crate::config::ip_range::IpRange;
-use crate::rules::limits::AddressBuckets;
+use crate::rules::limits::{AddressBuckets, Rate};
 use crate::rules::time::Timestamp;
 use crate::transport::origin::ANY;
 use crate::transport::trust::{ClientAddr, Trusted};
 use crate::web::password_limiter::{HttpPasswordLimiter, PasswordAttempt};
 use crate::web::{client_addr_of, forwarded_headers, peer_of};
 
+/// Requests with links of operators per minute and address. The page sends about five for each thing that is done.
+const LINK_REQUESTS: u32 = 120;
 /// Paths of health checks, which need no login.
 const HEALTH: [&str; 2] = ["/healthz", "/readyz"];
 
@@ -99,7 +101,7 @@ pub(super) struct Access {
     /// Accounts whose password was verified recently.
     pub(super) verified: VerifiedPasswords,
     /// Counts requests with links of operators.
-    pub(super) link_requests: Mutex<AddressBuckets>,
+    link_requests: Mutex<AddressBuckets>,
 }
 
 impl Access {
@@ -161,6 +163,12 @@ impl Access {
             ));
         }
         None
+    }
+
+    /// Counts a request with a link of an operator; false if the rate limit of the address is reached.
+    pub(super) fn takes_link_request(&self, source: ClientAddr, now_ms: u64) -> bool {
+        let mut requests = self.link_requests.lock().unwrap_or_else(PoisonError::into_inner);
+        requests.take(Some(source.ip()), Rate::per_minute(LINK_REQUESTS), now_ms)
     }
 
     /// Begins a password attempt, which waits for its turn. It counts as failed until it is refunded.

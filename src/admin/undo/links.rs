@@ -4,7 +4,7 @@
 //! Everything that is wrong with a link has the same answer, 403: nobody learns which sessions exist. Such answers
 //! count as failed logins of the address.
 
-use std::sync::{Arc, PoisonError};
+use std::sync::Arc;
 
 use actix_web::HttpRequest;
 use actix_web::http::StatusCode;
@@ -23,7 +23,6 @@ use crate::admin::endpoint::{Api, Call, Json, Nothing};
 use crate::admin::error::ApiError;
 use crate::admin::request::{audit, described};
 use crate::admin::sessions::{SessionPath, administer};
-use crate::rules::limits::Rate;
 use crate::rules::session::LinkHolder;
 use crate::rules::session::admin::{AdminError, AdminRequest};
 use crate::rules::time::Timestamp;
@@ -52,9 +51,6 @@ pub(super) fn endpoints(api: &mut Api) {
     api.post("operator/{session}/restore", "As sessions/{session}/restore.", AdminState::restore_by_link)
         .is_for_links();
 }
-
-/// Requests with links per minute and address. The page sends about five for each thing that is done.
-const REQUESTS: u32 = 120;
 
 /// A link that is valid.
 #[derive(Debug, Serialize, JsonSchema)]
@@ -102,10 +98,7 @@ impl AdminState {
     /// 403 if the link is not valid for this session, 429 when the rate limit of the address is reached.
     async fn operator<B>(&self, call: &Call<SessionPath, Nothing, B>) -> Result<Operator, ApiError> {
         let (source, now) = (call.who.source, Timestamp::now().monotonic_ms);
-        let mut requests = self.access.link_requests.lock().unwrap_or_else(PoisonError::into_inner);
-        let allowed = requests.take(Some(source.ip()), Rate::per_minute(REQUESTS), now);
-        drop(requests);
-        if !allowed {
+        if !self.access.takes_link_request(source, now) {
             let message = "Too many requests, try again in a minute";
             return Err(ApiError::new(StatusCode::TOO_MANY_REQUESTS, message));
         }

@@ -92,7 +92,7 @@ impl SessionMachine {
     pub fn operator_by_link(&self, token: &str, now: Timestamp) -> Option<LinkHolder> {
         let (conn, expires) = self.operator_links.find(token, now.monotonic_ms)?;
         let member = self.members.iter().find(|member| member.conn() == conn && member.is_operator())?;
-        (self.state != SessionState::Shutdown).then(|| LinkHolder {
+        (self.state() != SessionState::Shutdown).then(|| LinkHolder {
             name: member.name().to_owned(),
             title: self.title.clone(),
             seconds_left: (expires - now.monotonic_ms).div_ceil(1000),
