@@ -106,18 +106,17 @@ impl SessionMachine {
         for (id, gained) in &changes {
             if role == Role::Operator && !gained {
                 self.deopped(*id, cx);
+                if let Some(conn) = self.member_by_id(*id).map(Member::conn) {
+                    self.operator_links.revoke(conn);
+                }
                 if self.resets.is_uploaded_by(*id) && self.resets.state() == SessionState::Reset {
                     resetter = self.member_by_id(*id).map(Member::key);
                 }
             }
             let Some(member) = self.member_mut(*id) else { continue };
-            let conn = member.conn();
             match role {
                 Role::Operator => member.operator = *gained,
                 Role::Trusted => member.trusted = *gained,
-            }
-            if role == Role::Operator && !gained {
-                self.operator_links.revoke(conn);
             }
             self.announce_rank(role, *id, *gained, by, invite, cx);
         }
