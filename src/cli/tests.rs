@@ -75,6 +75,8 @@ fn every_option_can_be_shown() {
         "https://x/",
         "--proxy-header",
         "x-real-ip,proxy-protocol",
+        "--log-level",
+        "debug",
         "--gui",
         "--remote",
         "http://x/",

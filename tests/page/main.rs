@@ -67,6 +67,15 @@ fn walk(script: &str, arguments: &[String], chromium: &OsStr) -> (ExitStatus, Pa
     (node.status().unwrap(), pictures)
 }
 
+/// A server that nobody administers yet.
+fn without_administrator() -> (TestServer, tempfile::TempDir) {
+    let folder = tempfile::tempdir().unwrap();
+    let source = RuleSource { database: Some(folder.path().join("config.db")), ..RuleSource::default() };
+    let admin_access = AccessRules { login_required: true, ..AccessRules::default() };
+    let options = ServeOptions { source, admin_port: Some(0), admin_access, ..ServeOptions::default() };
+    (TestServer::start_with("", options), folder)
+}
+
 #[test]
 fn the_page_does_what_administrators_need() {
     let Some(chromium) = std::env::var_os("DRAWHALL_CHROMIUM") else {
@@ -114,7 +123,9 @@ fn the_page_does_what_administrators_need() {
         }
     });
 
-    let (status, pictures) = walk("page.mjs", &[format!("http://{admin}/")], &chromium);
+    let (first_admin, _folder) = without_administrator();
+    let link = first_admin.first_admin.clone().unwrap();
+    let (status, pictures) = walk("page.mjs", &[format!("http://{admin}/"), link], &chromium);
     over.store(true, Ordering::Relaxed);
     chatting.join().unwrap();
     let mut late = server.connect();

@@ -1,12 +1,12 @@
 // Clicks through the admin page in a real browser. `tests/page/main.rs` starts the server and the people in it, and then this.
 //
-//   node page.mjs URL FOLDER-FOR-SCREENSHOTS
+//   node page.mjs URL LINK-FOR-THE-FIRST-ADMINISTRATOR FOLDER-FOR-SCREENSHOTS
 
 import assert from "node:assert/strict";
 import { isAccessible, isNotTooWide, start } from "./browser.mjs";
 
-const [url, folder] = process.argv.slice(2);
-const { browser, problems, open } = await start(url);
+const [url, link, folder] = process.argv.slice(2);
+const { browser, problems, open } = await start([url, link]);
 const page = await open({ viewport: { width: 1280, height: 900 } });
 
 /** No serious fault of accessibility, and a picture of the screen: wide, narrow, dark. */
@@ -274,6 +274,34 @@ try {
   await page.goto(`${url}#/users`);
   await page.reload();
   await heading("Log in");
+
+  // The first administrator of another server, on a phone.
+  await page.setViewportSize({ width: 390, height: 844 });
+  await page.goto(link);
+  await heading("First administrator");
+  assert.ok(!page.url().includes("first-admin"), "the token is not left in the address");
+  await look("first-admin");
+  await page.setViewportSize({ width: 390, height: 844 });
+  await type("Name", "founder");
+  await type("Password", "one");
+  await type("Password again", "another");
+  await press("Create account");
+  await page.getByText("The passwords differ.").waitFor();
+  await type("Password again", "one");
+  await press("Create account");
+  await heading("Overview");
+  await said("you are logged in");
+  await page.locator("#who").getByText("founder").waitFor();
+  await page.goto(`${new URL(link).origin}/#/accounts`);
+  await page.getByRole("cell", { name: "founder" }).waitFor();
+  // In an open tab, and used before.
+  await page.goto(link);
+  await heading("First administrator");
+  await type("Name", "second");
+  await type("Password", "one");
+  await type("Password again", "one");
+  await press("Create account");
+  await page.getByText("The link is wrong, or it was used").waitFor();
   assert.deepEqual(problems, []);
   console.log("the page does what it should");
 } catch (error) {

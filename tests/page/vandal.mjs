@@ -7,7 +7,7 @@ import assert from "node:assert/strict";
 import { isAccessible, isNotTooWide, start } from "./browser.mjs";
 
 const [url, link, folder] = process.argv.slice(2);
-const { browser, problems, open } = await start(url);
+const { browser, problems, open } = await start([url]);
 
 /** Clicks or taps through undo, redo, remove and going back. `pick` names the pictures. */
 async function walk(page, press, pick) {

@@ -85,7 +85,7 @@ impl SessionMachine {
         let conn = self.members.get(key).filter(|member| member.is_operator())?.conn();
         let token = self.operator_links.create(conn, cx.rng, cx.now.monotonic_ms)?;
         // Browsers do not send what is behind the hash: it is in no log of a proxy and in no referrer.
-        Some(format!("{page}/operator/#{}/{token}", self.id))
+        Some(format!("{page}/operator/#{}/{token}", self.id()))
     }
 
     /// Who may use the link with this token; `None` if nobody may.
@@ -94,7 +94,7 @@ impl SessionMachine {
         let member = self.members.iter().find(|member| member.conn() == conn && member.is_operator())?;
         (self.state() != SessionState::Shutdown).then(|| LinkHolder {
             name: member.name().to_owned(),
-            title: self.title.clone(),
+            title: self.properties.title().to_owned(),
             seconds_left: (expires - now.monotonic_ms).div_ceil(1000),
         })
     }

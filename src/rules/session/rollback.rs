@@ -126,7 +126,7 @@ impl SessionMachine {
         if !self.resets.is_running() {
             return Err(AdminError::NotRunning);
         }
-        let layout = self.protocol.layout();
+        let layout = self.properties.protocol().layout();
         let machine = self.undo_machine()?;
         let reachable =
             if request.redo { machine.redoable(request.person) } else { machine.undoable(request.person) };
@@ -153,7 +153,7 @@ impl SessionMachine {
     /// Tells operators what can be undone of somebody who was kicked or banned, each with a link of their own if the
     /// admin page has a public address.
     pub(super) fn offer_undo(&mut self, user: u8, cx: &mut Cx<'_>) {
-        let Some(past) = self.past_users.get(&user) else { return };
+        let Some(past) = self.members.past_user(user) else { return };
         let (name, drew) = (past.identity.name.clone(), past.drew);
         let count = self.undoable_at_once(user);
         let operators: Vec<MemberKey> =
