@@ -12,6 +12,7 @@
 //! | [`admin`] | the admin API |
 //! | [`auth_server`] | an auth server of its own |
 //! | [`app`] | from options to a running server |
+//! | [`background`] | threads of our own: a bounded queue each, one way to end |
 //! | [`blocking`] | the pool for password hashes, ban lists and files |
 //! | [`log`] | the event log and its text form |
 //! | [`metrics`] | what is counted |
@@ -25,6 +26,7 @@ pub mod actors;
 pub mod admin;
 pub mod app;
 pub mod auth_server;
+pub mod background;
 pub mod blocking;
 pub mod clock;
 pub mod config;

@@ -196,7 +196,7 @@ pub(crate) fn serve(options: &Serve) -> Result<(), Failure> {
         }
         manager.stopping();
         running.stop().await;
-        log.finish();
+        log.stop();
         Ok(())
     })
 }

@@ -121,7 +121,7 @@ fn the_page_does_what_administrators_need() {
     let undos: Vec<u8> = if status.success() { undos.collect() } else { Vec::new() };
     drop(late);
     drop(server);
-    writer.finish();
+    writer.stop();
     assert!(status.success(), "pictures of the screens are in {}", pictures.display());
     assert_eq!(undos, [0, 0, 0, 0, 0, 1, 1, 1, 1, 1], "five actions were undone, and redone");
 }
