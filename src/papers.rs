@@ -132,6 +132,8 @@ pub(crate) fn options_page() -> String {
         let _ = writeln!(page, "\n## {heading}\n");
         options_table(&mut page, command.get_arguments().filter(|a| a.get_help_heading() == Some(heading)));
     }
+    page.push_str("\n## Others\n\n");
+    options_table(&mut page, command.get_arguments().filter(|a| a.get_help_heading().is_none()));
     page.push_str("\n## Subcommands\n");
     for subcommand in command.get_subcommands().filter(|c| !["help", "serve"].contains(&c.get_name())) {
         subcommand_page(&mut page, subcommand, "drawhall");
@@ -145,11 +147,14 @@ fn subcommand_page(page: &mut String, command: &Command, above: &str) {
     let about = command.get_about().map(ToString::to_string).unwrap_or_default();
     let _ = writeln!(page, "\n### {name}\n\n{about}.\n");
     // Those of the server are in the tables above, those of `ctl` are told once.
-    let own = command.get_arguments().filter(|a| {
-        let of_server = a.get_help_heading().is_some();
-        !of_server && !(a.is_global_set() && above != "drawhall") && !["help"].contains(&a.get_id().as_str())
-    });
-    options_table(page, own);
+    let is_own = |argument: &&clap::Arg| {
+        let is_inherited = argument.is_global_set() && above != "drawhall";
+        if is_inherited || argument.get_id() == "help" {
+            return false;
+        }
+        argument.get_help_heading().is_none()
+    };
+    options_table(page, command.get_arguments().filter(is_own));
     for subcommand in command.get_subcommands().filter(|c| c.get_name() != "help") {
         subcommand_page(page, subcommand, &name);
     }
