@@ -129,10 +129,10 @@ pub(crate) fn options_page() -> String {
     let mut seen = std::collections::BTreeSet::new();
     headings.retain(|heading| seen.insert(*heading));
     for heading in headings {
-        let _ = writeln!(page, "\n## {heading}\n");
+        let _ = writeln!(page, "\n## {heading}");
         options_table(&mut page, command.get_arguments().filter(|a| a.get_help_heading() == Some(heading)));
     }
-    page.push_str("\n## Others\n\n");
+    page.push_str("\n## Others\n");
     options_table(&mut page, command.get_arguments().filter(|a| a.get_help_heading().is_none()));
     page.push_str("\n## Subcommands\n");
     for subcommand in command.get_subcommands().filter(|c| !["help", "serve"].contains(&c.get_name())) {
@@ -145,7 +145,7 @@ pub(crate) fn options_page() -> String {
 fn subcommand_page(page: &mut String, command: &Command, above: &str) {
     let name = format!("{above} {}", command.get_name());
     let about = command.get_about().map(ToString::to_string).unwrap_or_default();
-    let _ = writeln!(page, "\n### {name}\n\n{about}.\n");
+    let _ = writeln!(page, "\n### {name}\n\n{about}.");
     // Those of the server are in the tables above, those of `ctl` are told once.
     let is_own = |argument: &&clap::Arg| {
         let is_inherited = argument.is_global_set() && above != "drawhall";
@@ -162,7 +162,7 @@ fn subcommand_page(page: &mut String, command: &Command, above: &str) {
 
 /// A table of options and arguments; nothing if there are none.
 fn options_table<'a>(page: &mut String, arguments: impl Iterator<Item = &'a clap::Arg>) {
-    let mut head = "| option | default | meaning |\n| --- | --- | --- |\n";
+    let mut head = "\n| option | default | meaning |\n| --- | --- | --- |\n";
     for argument in arguments {
         let values = argument.get_value_names().filter(|_| argument.get_action().takes_values());
         let values = values.unwrap_or_default().join(" ");
@@ -222,7 +222,10 @@ mod tests {
     fn the_page_of_options_is_up_to_date() {
         let path = concat!(env!("CARGO_MANIFEST_DIR"), "/docs/OPTIONS.md");
         let page = options_page();
-        assert_eq!(fs::read_to_string(path).unwrap(), page, "drawhall options > docs/OPTIONS.md");
+        let written = fs::read_to_string(path).unwrap();
+        let changed = page.lines().zip(written.lines()).find(|(new, old)| new != old);
+        assert_eq!(changed, None, "drawhall options > docs/OPTIONS.md");
+        assert_eq!(page.len(), written.len(), "drawhall options > docs/OPTIONS.md");
         each_command(&Cli::command(), "drawhall", &mut |_, command| {
             for option in command.get_arguments().filter_map(clap::Arg::get_long) {
                 assert!(page.contains(&format!("--{option}")), "--{option}");
