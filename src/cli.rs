@@ -91,6 +91,8 @@ pub(crate) enum Command {
     Ctl(Ctl),
     /// Print the table of all settings.
     Settings,
+    /// Print the tables of all options and subcommands.
+    Options,
     /// Convert a recording between its binary (.dprec) and text form (.dptxt).
     Convert(Convert),
     /// Summarize a recording, and say where it is truncated.
