@@ -7,7 +7,8 @@ mod process;
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Mutex, PoisonError};
+
+use parking_lot::Mutex;
 
 /// Results of a login that have a series of their own: `ok` and the error codes. Everything else counts as `other`,
 /// so that texts from clients create no series.
@@ -129,11 +130,11 @@ impl Counters {
 
     /// Adds one to the counter with this label value, which must be a word of the program.
     pub fn count(&self, kind: &'static str) {
-        *self.0.lock().unwrap_or_else(PoisonError::into_inner).entry(kind).or_default() += 1;
+        *self.0.lock().entry(kind).or_default() += 1;
     }
 
     fn all(&self) -> Vec<(&'static str, u64)> {
-        let kinds = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let kinds = self.0.lock();
         kinds.iter().map(|(kind, count)| (*kind, *count)).collect()
     }
 }
@@ -288,7 +289,7 @@ pub fn page(current: &CurrentValues) -> String {
     by_kind(("queue_depth", "queue", "Length of queues."), "gauge", &queues, &mut page);
     let not_after = Some(m.certificate_not_after.get()).filter(|seconds| *seconds > 0);
     certificate(not_after, &mut page);
-    disks(&m.disks_free.lock().unwrap_or_else(PoisonError::into_inner), &mut page);
+    disks(&m.disks_free.lock(), &mut page);
     delays(&m.fan_out, &mut page);
     process::write(resident_bytes(), &mut page);
     page

@@ -10,7 +10,7 @@ use std::future::poll_fn;
 use std::io;
 use std::net::{IpAddr, Shutdown, TcpListener};
 use std::pin::Pin;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -21,6 +21,7 @@ use actix_web::http::header::CONTENT_LENGTH;
 use actix_web::rt::net::TcpStream;
 use actix_web::web::{Bytes, BytesMut, Payload, ServiceConfig};
 use actix_web::{App, HttpRequest, HttpResponse, HttpServer};
+use parking_lot::{Mutex, MutexGuard};
 use socket2::SockRef;
 
 use crate::metrics::METRICS;
@@ -200,7 +201,7 @@ impl HttpConnectionLimiter {
     }
 
     fn lock(&self) -> MutexGuard<'_, OpenConnections> {
-        self.open.lock().unwrap_or_else(PoisonError::into_inner)
+        self.open.lock()
     }
 
     fn enter(&self, peer: IpAddr) -> Option<HttpConnectionPermit> {

@@ -320,6 +320,17 @@ fn only_actors_and_those_above_them_name_actix() {
     assert!(wrong.is_empty(), "{wrong:?}");
 }
 
+#[test]
+fn locks_are_those_of_parking_lot() {
+    let is_std = |text: &str| {
+        text.contains("std::sync") && ["Mutex", "RwLock", "Condvar"].iter().any(|lock| text.contains(lock))
+    };
+    assert!(is_std("use std::sync::{Arc, Mutex};"));
+    let wrong: Vec<String> =
+        lines().into_iter().filter(|line| is_std(&line.text)).map(|line| line.place).collect();
+    assert!(wrong.is_empty(), "{wrong:?}");
+}
+
 /// A long file does more than one thing.
 const MAX_LINES: usize = 450;
 

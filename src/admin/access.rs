@@ -78,7 +78,7 @@ impl AccessRules {
     /// Whether clients other than loopback would have access without a login, and `open` does not say that this is
     /// intended.
     pub fn is_open_by_mistake(&self) -> bool {
-        let is_remote = |network: &IpRange| !network.from.to_canonical().is_loopback();
+        let is_remote = |network: &IpRange| !network.address().to_canonical().is_loopback();
         !self.needs_login() && !self.open && self.networks.iter().any(is_remote)
     }
 }

@@ -2,7 +2,7 @@
 
 use std::collections::{HashMap, VecDeque};
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use actix::prelude::*;
@@ -192,7 +192,7 @@ impl Monitor {
             self.publish("status", "disk", &json!(disk));
         }
         let free = disks.iter().map(|disk| (disk.path.display().to_string(), disk.free)).collect();
-        *METRICS.disks_free.lock().unwrap_or_else(PoisonError::into_inner) = free;
+        *METRICS.disks_free.lock() = free;
         self.disks = disks;
     }
 

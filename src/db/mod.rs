@@ -12,8 +12,9 @@ pub use admin::{BanKind, BanRow, LogQuery};
 
 use std::collections::HashSet;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 
+use parking_lot::{Mutex, MutexGuard};
 use tokio::sync::broadcast;
 
 use crate::rules::username;
@@ -250,7 +251,7 @@ impl Database {
 
     fn backend(&self) -> MutexGuard<'_, Box<dyn Backend>> {
         // After a panic the statement was rolled back, so the connection is still good.
-        self.backend.lock().unwrap_or_else(PoisonError::into_inner)
+        self.backend.lock()
     }
 
     /// A number that changes with every commit, also one of another program.
@@ -301,7 +302,7 @@ impl Database {
     pub fn has_account_like(&self, name: &str) -> Result<bool, DbError> {
         let version = Some(self.version()?);
         // A panic leaves the old version number, so the names are read again.
-        let mut cached = self.skeletons.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut cached = self.skeletons.lock();
         if cached.version != version {
             cached.names = self.accounts()?.iter().map(|account| username::skeleton(&account.name)).collect();
             cached.version = version;

@@ -12,11 +12,12 @@ use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io::{self, Read as _, Write as _};
 use std::os::unix::fs::FileExt as _;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use bytes::Bytes;
 use drawhall_protocol::ProtocolVersion;
+use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
 
 use super::file_names;
@@ -160,13 +161,8 @@ impl SessionLock {
 
 impl Drop for SessionLock {
     fn drop(&mut self) {
-        lock(&self.dir.in_use).remove(&self.id);
+        self.dir.in_use.lock().remove(&self.id);
     }
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    // Only plain data is changed while the lock is held.
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 impl SessionDir {
@@ -213,7 +209,7 @@ impl SessionDir {
     }
 
     fn lock(self: &Arc<Self>, id: &str) -> Option<SessionLock> {
-        let free = lock(&self.in_use).insert(id.to_owned());
+        let free = self.in_use.lock().insert(id.to_owned());
         free.then(|| SessionLock { dir: self.clone(), id: id.to_owned() })
     }
 
@@ -226,7 +222,7 @@ impl SessionDir {
     }
 
     pub(super) fn journal_name(&self, id: &str) -> String {
-        lock(&self.irregular_names).get(id).cloned().unwrap_or_else(|| file_names::journal(id))
+        self.irregular_names.lock().get(id).cloned().unwrap_or_else(|| file_names::journal(id))
     }
 
     /// Cleans up, then passes all sessions that can be loaded to `found`, in the order of their journals' file names.
@@ -260,7 +256,7 @@ impl SessionDir {
                         tracing::warn!("stored session {id}: {warning}");
                     }
                     if **name != file_names::journal(id) {
-                        lock(&self.irregular_names).insert((*id).to_owned(), (*name).clone());
+                        self.irregular_names.lock().insert((*id).to_owned(), (*name).clone());
                     }
                     known.insert((*id).to_owned());
                     if !session.metadata.alias.is_empty() {
@@ -278,26 +274,26 @@ impl SessionDir {
 
     /// Notes a session that is unreadable at present. It is logged once and retried.
     fn note_unreadable(&self, id: &str, reason: &str) {
-        if lock(&self.unreadable).insert(id.to_owned()) {
+        if self.unreadable.lock().insert(id.to_owned()) {
             tracing::error!("stored session {id} is unavailable until it can be read: {reason}");
         }
     }
 
     /// Whether there are sessions that could not be read yet.
     pub fn has_unreadable(&self) -> bool {
-        !lock(&self.unreadable).is_empty()
+        !self.unreadable.lock().is_empty()
     }
 
     /// Retries these; returns the sessions that can be read now. Blocks.
     pub fn list_unreadable(&self) -> Vec<SessionSummary> {
-        let ids: Vec<String> = lock(&self.unreadable).iter().cloned().collect();
+        let ids: Vec<String> = self.unreadable.lock().iter().cloned().collect();
         let read = ids.into_iter().filter_map(|id| {
             let bytes = read_journal(&self.path.join(self.journal_name(&id)))?;
             let summary = bytes.and_then(|bytes| self.summarize(&id, &bytes));
             if summary.as_ref().is_err_and(LoadError::is_transient) {
                 return None;
             }
-            lock(&self.unreadable).remove(&id);
+            self.unreadable.lock().remove(&id);
             let summary =
                 summary.map_err(|error| tracing::warn!("stored session {id} is not loaded: {error}"));
             summary.ok().map(|(session, _)| session)
@@ -385,7 +381,7 @@ impl SessionDir {
             file_names::remove(&self.path, &format!("{journal}{}", file_names::DELETED), false)
                 .map_err(failed)?;
         }
-        lock(&self.irregular_names).remove(id);
+        self.irregular_names.lock().remove(id);
         self.syncer.queue(&self.directory);
         Ok(())
     }

@@ -5,7 +5,9 @@
 
 use std::collections::HashMap;
 use std::net::{IpAddr, Ipv6Addr};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
+
+use parking_lot::{Mutex, MutexGuard};
 
 use super::budget::{Budget, Budgets, spend};
 use super::forwarded::ProxyHeader;
@@ -174,9 +176,8 @@ impl ConnectionLimiter {
         })
     }
 
-    /// Ignores poisoning: the state is counters, which are valid after any panic.
     fn lock(&self) -> MutexGuard<'_, LimiterState> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        self.state.lock()
     }
 }
 

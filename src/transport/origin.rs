@@ -1,8 +1,8 @@
 //! Origins of web pages: normalization and allowlists.
 
 use std::collections::BTreeSet;
-use std::sync::{Mutex, PoisonError};
 
+use parking_lot::Mutex;
 use url::Url;
 
 /// In an allowlist: any origin.
@@ -45,7 +45,7 @@ pub fn is_allowed(allowed: &[String], origin: &str) -> bool {
 pub fn log_refused(origin: &str, option: &str) {
     static REFUSED: Mutex<BTreeSet<String>> = Mutex::new(BTreeSet::new());
     let shown: String = origin.chars().filter(|c| !c.is_control()).take(MAX_SHOWN).collect();
-    let mut refused = REFUSED.lock().unwrap_or_else(PoisonError::into_inner);
+    let mut refused = REFUSED.lock();
     if refused.len() < MAX_REFUSED && refused.insert(format!("{option} {shown}")) {
         tracing::warn!("refused pages of '{shown}'; {option} sets which may connect; logged once");
     }
