@@ -9,6 +9,7 @@ use drawhall::admin::AccessRules;
 use drawhall::app::{RunningServer, ServeOptions, start};
 use drawhall::config::RuleSource;
 use drawhall::db::log::{LogQueue, log_layer};
+use drawhall::metrics::Metrics;
 use drawhall::transport::accept::WebSocketRules;
 use drawhall::transport::tls::{CertificateFiles, KeyAlgorithm};
 use drawhall::transport::trust::Trusted;
@@ -29,11 +30,11 @@ use crate::systemd;
 const SIGXFSZ: i32 = 25;
 
 /// Begins logging to standard error; what is logged waits for the database in a queue, too.
-fn init_log() -> LogQueue {
+fn init_log(metrics: Arc<Metrics>) -> LogQueue {
     let filter = Some(EnvFilter::DEFAULT_ENV).filter(|variable| is_set(variable));
     let filter = filter.and_then(|variable| EnvFilter::try_from_env(variable).ok());
     let filter = filter.unwrap_or_else(|| EnvFilter::new("info,actix_server=warn"));
-    let (layer, queue) = log_layer();
+    let (layer, queue) = log_layer(metrics);
     let text =
         tracing_subscriber::fmt::layer().event_format(drawhall::log::TextForm).with_writer(std::io::stderr);
     tracing_subscriber::registry().with(filter).with(text).with(layer).init();
@@ -119,7 +120,8 @@ pub(crate) fn serve(options: &Serve) -> Result<(), Failure> {
     if !may_serve(rustix::process::geteuid().is_root(), options.allow_root, in_container()) {
         return Err("this program should not run as root; use another user, or --allow-root".into());
     }
-    let log = init_log();
+    let metrics = Arc::<Metrics>::default();
+    let log = init_log(metrics.clone());
     let paths = DataPaths::of(options)?;
     raise_open_files();
     let shows_page = options.gui;
@@ -157,6 +159,7 @@ pub(crate) fn serve(options: &Serve) -> Result<(), Failure> {
         },
         trusted: Trusted::with_headers(&copied(&options.trusted_proxy), &copied(&options.proxy_header)),
         workers: std::thread::available_parallelism().map_or(1, usize::from),
+        metrics,
     };
     actix_rt::System::new().block_on(async {
         let mut terminate = signal(SignalKind::terminate())?;

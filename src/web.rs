@@ -24,7 +24,7 @@ use actix_web::{App, HttpRequest, HttpResponse, HttpServer};
 use parking_lot::{Mutex, MutexGuard};
 use socket2::SockRef;
 
-use crate::metrics::METRICS;
+use crate::metrics::Metrics;
 use crate::rules::network::narrowest;
 use crate::transport::forwarded::ForwardedHeaders;
 use crate::transport::trust::{AmbiguousClientAddr, ClientAddr, Trusted};
@@ -49,9 +49,10 @@ pub(crate) const REQUEST_TIME: Duration = Duration::from_secs(10);
 pub(crate) fn start(
     listener: TcpListener,
     trusted: Trusted,
+    metrics: Arc<Metrics>,
     configure: impl Fn(&mut ServiceConfig) + Clone + Send + 'static,
 ) -> io::Result<ServerHandle> {
-    let limiter = HttpConnectionLimiter::new(trusted);
+    let limiter = HttpConnectionLimiter::new(trusted, metrics);
     let app = move || App::new().configure(configure.clone());
     let server = HttpServer::new(app)
         .workers(1)
@@ -164,6 +165,7 @@ pub(crate) fn client_addr_of(
 pub(crate) struct HttpConnectionLimiter {
     open: Arc<Mutex<OpenConnections>>,
     trusted: Trusted,
+    metrics: Arc<Metrics>,
 }
 
 #[derive(Default)]
@@ -180,8 +182,8 @@ struct HttpConnectionPermit {
 }
 
 impl HttpConnectionLimiter {
-    pub(crate) fn new(trusted: Trusted) -> HttpConnectionLimiter {
-        HttpConnectionLimiter { open: Arc::default(), trusted }
+    pub(crate) fn new(trusted: Trusted, metrics: Arc<Metrics>) -> HttpConnectionLimiter {
+        HttpConnectionLimiter { open: Arc::default(), trusted, metrics }
     }
 
     /// The function for actix-web's `on_connect`.
@@ -192,7 +194,7 @@ impl HttpConnectionLimiter {
             match stream.peer_addr().ok().and_then(|peer| limiter.enter(peer.ip())) {
                 Some(permit) => drop(data.insert(permit)),
                 None => {
-                    METRICS.limits_hit.count("httpConnections");
+                    limiter.metrics.limits_hit.count("httpConnections");
                     // An error means that the client has disconnected.
                     let _ = SockRef::from(stream).shutdown(Shutdown::Both);
                 }

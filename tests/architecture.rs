@@ -14,7 +14,7 @@ use std::path::{Path, PathBuf};
 /// two state machines use.
 const MAY_USE: &[(&str, &[&str])] = &[
     ("rules", &["text"]),
-    ("rules machines", &["rules", "text", "log", "history", "config", "metrics"]),
+    ("rules machines", &["rules", "text", "log", "history", "config"]),
     ("text", &[]),
     ("clock", &["rules"]),
     ("entropy", &["rules"]),
@@ -30,7 +30,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("blocking", &["rules", "metrics"]),
     ("trace", &["background", "rules", "rules machines", "config", "storage", "clock"]),
     ("web", &["rules", "metrics", "transport"]),
-    ("auth_server", &["rules", "db", "web", "transport", "blocking", "clock"]),
+    ("auth_server", &["rules", "db", "web", "transport", "blocking", "clock", "metrics"]),
     ("actors in_flight", &["rules"]),
     ("actors messages", &["actors in_flight", "rules", "rules machines", "config", "log"]),
     ("actors auth", &["actors messages", "rules", "rules machines", "blocking", "config", "http"]),

@@ -16,7 +16,7 @@ use super::login::{Logins, VerifiedPasswords};
 use super::pages::Pages;
 use crate::config::ip_range::IpRange;
 use crate::rules::time::Timestamp;
-use crate::transport::origin::ANY;
+use crate::transport::origin::{ANY, RefusedOrigins};
 use crate::transport::trust::{ClientAddr, Trusted};
 use crate::web::password_limiter::{HttpPasswordLimiter, PasswordAttempt};
 use crate::web::{client_addr_of, forwarded_headers, peer_of};
@@ -93,6 +93,7 @@ pub(super) struct Access {
     pub(super) logins: Logins,
     /// Accounts whose password was verified recently.
     pub(super) verified: VerifiedPasswords,
+    refused_origins: RefusedOrigins,
 }
 
 impl Access {
@@ -103,6 +104,7 @@ impl Access {
             password_limiter: HttpPasswordLimiter::default(),
             logins: Logins::default(),
             verified: VerifiedPasswords::default(),
+            refused_origins: RefusedOrigins::default(),
         }
     }
 
@@ -160,6 +162,7 @@ impl Access {
             hosts: &self.rules.hosts,
             allowed: if allows_any { &[] } else { allowed },
             trusted: &self.trusted,
+            refused_origins: &self.refused_origins,
         }
     }
 

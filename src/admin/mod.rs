@@ -78,6 +78,7 @@ use crate::actors::server::Server;
 use crate::blocking::BlockingPool;
 use crate::config::Rules;
 use crate::db::{Database, DbError};
+use crate::metrics::Metrics;
 use crate::transport::trust::Trusted;
 
 /// Dependencies of the API.
@@ -101,6 +102,8 @@ pub struct AdminDeps {
     pub port: u16,
     pub access: AccessRules,
     pub trusted: Trusted,
+    /// What the server counts.
+    pub metrics: Arc<Metrics>,
 }
 
 /// What handlers use.
@@ -117,6 +120,7 @@ struct AdminState {
     port: u16,
     started: String,
     access: access::Access,
+    metrics: Arc<Metrics>,
 }
 
 /// A running admin server.
@@ -145,8 +149,9 @@ pub fn start(listener: TcpListener, deps: AdminDeps) -> std::io::Result<AdminSer
         port,
         access,
         trusted,
+        metrics,
     } = deps;
-    let proxies = trusted.clone();
+    let (proxies, for_limits) = (trusted.clone(), metrics.clone());
     let state = web::Data::new(AdminState {
         server,
         auth,
@@ -160,8 +165,9 @@ pub fn start(listener: TcpListener, deps: AdminDeps) -> std::io::Result<AdminSer
         port,
         started: crate::rules::time::Timestamp::now().iso(),
         access: access::Access::new(access, trusted),
+        metrics,
     });
-    let handle = crate::web::start(listener, proxies, move |app| {
+    let handle = crate::web::start(listener, proxies, for_limits, move |app| {
         routes::configure(app.app_data(state.clone()));
     })?;
     Ok(AdminServer { address, handle })

@@ -9,7 +9,6 @@ use super::AdminState;
 use super::endpoint::{Api, Call, Json};
 use super::error::ApiError;
 use super::monitor::{Disk, GetSnapshot, SAMPLE_SECONDS, Sample};
-use crate::metrics::METRICS;
 
 pub(super) fn endpoints(api: &mut Api) {
     api.get("overview", "Load of the last hour, and disk space.", AdminState::overview);
@@ -41,7 +40,7 @@ impl AdminState {
             interval: SAMPLE_SECONDS,
             samples: snapshot.samples,
             disks: snapshot.disks,
-            storage_errors: METRICS.storage_errors.get(),
+            storage_errors: self.metrics.storage_errors.get(),
             database: self.database.is_some(),
         }))
     }

@@ -78,7 +78,8 @@ fn others(effects: &[Effect]) -> String {
     let (mut check, mut ended, mut answer) = (None, None, None);
     for effect in effects {
         match effect {
-            Effect::Client(..) => {}
+            // Counts came later than the first traces.
+            Effect::Client(..) | Effect::Count(_) => {}
             Effect::Log(entry) => log.push(entry),
             Effect::DescriptionChanged => changed = true,
             Effect::NumbersChanged => stats = true,

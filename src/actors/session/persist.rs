@@ -10,10 +10,9 @@ use actix::prelude::*;
 use super::{ClientOp, ConnId, Session};
 use crate::actors::messages::ToServer;
 use crate::blocking::Job;
-use crate::metrics::METRICS;
 use crate::rules::session::Refusal;
 use crate::rules::session::input::Input;
-use crate::rules::session::{FileDisposition, WriteBatch};
+use crate::rules::session::{Counted, FileDisposition, WriteBatch};
 use crate::rules::time::Timestamp;
 use crate::storage::session_files::{SessionFiles, WriteResult};
 
@@ -86,7 +85,7 @@ impl Session {
     /// The files of a new session cannot be created: its host is refused and the session ends.
     fn refuse_all(&mut self, outcome: WriteResult, ctx: &mut Context<Self>) {
         let error = outcome.error.map_or_else(String::new, |e| e.to_string());
-        METRICS.storage_errors.count();
+        self.count(Counted::StorageError);
         tracing::error!("a session cannot be made: {error}");
         let mut conns: Vec<ConnId> = self.members.keys().copied().collect();
         conns.sort_unstable();

@@ -58,7 +58,7 @@ use autoreset::AutoResetState;
 use bans::BanList;
 pub use commands::ban_exchange::{BanExchange, BanExchanged};
 use commands::report::Reports;
-pub use effects::{ClientOp, ConnId, Cx, DisconnectReason, Effect, OpwordCheck, Refusal};
+pub use effects::{ClientOp, ConnId, Counted, Cx, DisconnectReason, Effect, OpwordCheck, Refusal};
 use events::EventLog;
 use ids::IdQueue;
 use invites::Invites;
@@ -82,7 +82,6 @@ pub use write_batch::{FileDisposition, KeepGenerations, PasswordKind, WriteBatch
 use crate::config::{ServerSettings, Settings};
 use crate::history::History;
 use crate::log::{Level, LogEntry, LogUser, Topic};
-use crate::metrics::METRICS;
 use crate::rules::metadata::FIRST_CATCHUP_KEY;
 pub use crate::rules::metadata::Flags;
 use crate::rules::time::Timestamp;
@@ -391,7 +390,7 @@ impl SessionMachine {
         match member.faults.another(cx.now.monotonic_ms) {
             FaultVerdict::Tell => self.note_about(user, Level::Warn, topic, message, cx),
             FaultVerdict::TellLast => {
-                METRICS.slowed.count();
+                cx.push(Effect::Count(Counted::Slowed));
                 let text = "Sends too much that is not allowed; further messages of this kind are not shown";
                 self.note_about(user, Level::Warn, Topic::RuleBreak, text, cx);
             }

@@ -19,10 +19,9 @@ use super::lifetime::{Expiry, Occupancy};
 use super::password_verifier::PasswordVerifier;
 use super::recording::ToRecord;
 use super::thumbnail::Picture;
-use super::{Cx, Flags, ServerSettings, SessionMachine, SessionState};
+use super::{Counted, Cx, Effect, Flags, ServerSettings, SessionMachine, SessionState};
 use crate::history::History;
 use crate::log::{Level, Topic};
-use crate::metrics::METRICS;
 use crate::rules::journal::Entry;
 use crate::rules::metadata::{FIRST_CATCHUP_KEY, Metadata, SessionSummary};
 use crate::rules::password;
@@ -360,7 +359,7 @@ impl SessionMachine {
 
     /// Writing failed: everybody in the session is told.
     pub fn storing_failed(&mut self, error: &str, cx: &mut Cx<'_>) {
-        METRICS.storage_errors.count();
+        cx.push(Effect::Count(Counted::StorageError));
         self.storage_error = Some(error.to_owned());
         self.note(Level::Error, Topic::Status, format!("Storing failed: {error}"), cx);
         let text = "The server can't store this session at the moment. You can go on, but what you draw from now on \
