@@ -331,6 +331,14 @@ fn locks_are_those_of_parking_lot() {
     assert!(wrong.is_empty(), "{wrong:?}");
 }
 
+#[test]
+fn only_the_database_names_diesel() {
+    let named: Vec<Line> = lines().into_iter().filter(|line| line.text.contains("diesel")).collect();
+    let wrong: Vec<&str> =
+        named.iter().filter(|line| line.module != "db").map(|line| line.place.as_str()).collect();
+    assert!(named.len() > wrong.len() && wrong.is_empty(), "{wrong:?}");
+}
+
 /// A long file does more than one thing.
 const MAX_LINES: usize = 450;
 

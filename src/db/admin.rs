@@ -63,7 +63,7 @@ impl Database {
         remove: &[&str],
         set: &[(&str, &str)],
     ) -> Result<bool, DbError> {
-        self.backend().replace_settings(only_while, remove, set)
+        self.backend.replace_settings(only_while, remove, set)
     }
 
     /// All bans of a kind, expired ones included.
@@ -71,7 +71,7 @@ impl Database {
     /// # Errors
     /// When the database cannot be read.
     pub fn bans(&self, kind: BanKind) -> Result<Vec<BanRow>, DbError> {
-        self.backend().ban_rows(kind)
+        self.backend.ban_rows(kind)
     }
 
     /// Adds a ban; id and creation time are assigned. If the subject already has a ban in force, that is returned
@@ -81,7 +81,7 @@ impl Database {
     /// When the database cannot be written.
     pub fn add_ban(&self, kind: BanKind, mut ban: BanRow, utc_ms: i64) -> Result<BanRow, DbError> {
         ban.added = time_text(utc_ms);
-        self.backend().add_ban(kind, &ban)
+        self.backend.add_ban(kind, &ban)
     }
 
     /// Removes a ban. Returns whether it existed.
@@ -89,7 +89,7 @@ impl Database {
     /// # Errors
     /// When the database cannot be written.
     pub fn remove_ban(&self, kind: BanKind, id: i64) -> Result<bool, DbError> {
-        self.backend().remove_ban(kind, id)
+        self.backend.remove_ban(kind, id)
     }
 
     /// Replaces the white list of list servers.
@@ -97,7 +97,7 @@ impl Database {
     /// # Errors
     /// When the database cannot be written; nothing has changed then.
     pub fn set_listing_servers(&self, patterns: &[String]) -> Result<(), DbError> {
-        self.backend().set_listing_servers(patterns)
+        self.backend.set_listing_servers(patterns)
     }
 
     /// Enables or disables an external ban.
@@ -105,7 +105,7 @@ impl Database {
     /// # Errors
     /// When the database cannot be written.
     pub fn switch_ext_ban(&self, id: i64, enabled: bool) -> Result<(), DbError> {
-        self.backend().switch_ext_ban(id, enabled)
+        self.backend.switch_ext_ban(id, enabled)
     }
 
     /// Deletes all log rows but the newest `count`.
@@ -113,7 +113,7 @@ impl Database {
     /// # Errors
     /// When the database cannot be written.
     pub fn keep_newest_log(&self, count: i64) -> Result<(), DbError> {
-        self.backend().keep_newest_log(count)
+        self.backend.keep_newest_log(count)
     }
 
     /// Log rows that match, newest first.
@@ -121,7 +121,7 @@ impl Database {
     /// # Errors
     /// When the database cannot be read.
     pub fn log(&self, query: &LogQuery) -> Result<Vec<LogRow>, DbError> {
-        self.backend().log(query)
+        self.backend.log(query)
     }
 }
 
