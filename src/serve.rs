@@ -46,6 +46,7 @@ pub(crate) fn rule_source(options: &Serve, paths: &DataPaths) -> RuleSource {
     RuleSource {
         config: options.config.clone(),
         database: paths.database.clone(),
+        initial_settings: paths.initial_settings,
         crypt_key: options.crypt_key,
         local_host: options.local_host.clone().unwrap_or_default(),
         extauth: options.extauth.clone(),
