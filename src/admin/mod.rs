@@ -5,6 +5,7 @@
 //! | `access` | access control by address and credentials |
 //! | `pages` | access control by origin and host name |
 //! | `login` | logins on the page |
+//! | `first_admin` | the one-time link that makes the first administrator |
 //! | `page` | serves the page, whose files are in `page/` |
 //! | `endpoint`, `value` | an endpoint with the types of its parameters and its answer; lenient values |
 //! | `routes` | all endpoints, and how requests find them |
@@ -34,6 +35,7 @@ mod endpoint;
 mod error;
 mod events;
 mod extbans;
+pub(crate) mod first_admin;
 mod invites;
 mod listings;
 mod locks;
@@ -104,6 +106,7 @@ pub struct AdminDeps {
     pub trusted: Trusted,
     /// What the server counts.
     pub metrics: Arc<Metrics>,
+    pub(crate) first_admin: Option<Arc<first_admin::FirstAdminLink>>,
 }
 
 /// What handlers use.
@@ -121,6 +124,7 @@ struct AdminState {
     started: String,
     access: access::Access,
     metrics: Arc<Metrics>,
+    first_admin: Option<Arc<first_admin::FirstAdminLink>>,
 }
 
 /// A running admin server.
@@ -150,6 +154,7 @@ pub fn start(listener: TcpListener, deps: AdminDeps) -> std::io::Result<AdminSer
         access,
         trusted,
         metrics,
+        first_admin,
     } = deps;
     let (proxies, for_limits) = (trusted.clone(), metrics.clone());
     let state = web::Data::new(AdminState {
@@ -166,6 +171,7 @@ pub fn start(listener: TcpListener, deps: AdminDeps) -> std::io::Result<AdminSer
         started: crate::rules::time::Timestamp::now().iso(),
         access: access::Access::new(access, trusted),
         metrics,
+        first_admin,
     });
     let handle = crate::web::start(listener, proxies, for_limits, move |app| {
         routes::configure(app.app_data(state.clone()));

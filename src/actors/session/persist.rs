@@ -14,12 +14,23 @@ use crate::rules::session::Refusal;
 use crate::rules::session::input::Input;
 use crate::rules::session::{Counted, FileDisposition, WriteBatch};
 use crate::rules::time::Timestamp;
-use crate::storage::session_files::{SessionFiles, WriteResult};
+use crate::storage::session_files::{SessionFiles, StorageError, WriteResult};
 
 /// Delay before the retry of a failed write.
 const RETRY: Duration = Duration::from_secs(5);
 
 impl Session {
+    /// Logs if the files could not be released; `released` is `None` if that panicked.
+    fn log_release(&self, released: Option<Result<(), StorageError>>) {
+        let error = match released {
+            Some(Ok(())) => return,
+            Some(Err(error)) => error.to_string(),
+            None => "releasing its files panicked; the next start cleans them up".to_owned(),
+        };
+        self.count(Counted::StorageError);
+        tracing::error!("session {}: {error}", self.machine.id());
+    }
+
     /// What must be written; the whole journal if it must be rewritten.
     pub(super) fn drain_writes(&mut self, store: &SessionFiles) -> WriteBatch {
         let mut work = self.machine.drain_writes();
@@ -152,12 +163,9 @@ impl Session {
         let Some(ending) = self.ending.take() else { return };
         let Some(store) = self.store.take() else { return self.over(ctx) };
         self.storing = true;
-        let id = self.machine.id().to_owned();
         let done = self.blocking_pool.run(Job::FileIo, move || store.finish(ending));
         ctx.spawn(done.into_actor(self).map(move |done, session, ctx| {
-            if let Some(Err(error)) = done {
-                tracing::error!("session {id}: {error}");
-            }
+            session.log_release(done);
             session.over(ctx);
         }));
     }
@@ -201,9 +209,7 @@ impl Session {
             error.map_or_else(|| store.finish(FileDisposition::Keep), Err)
         });
         ctx.spawn(done.into_actor(self).map(move |done, session, ctx| {
-            if let Some(Err(error)) = done {
-                tracing::error!("session {id}: {error}");
-            }
+            session.log_release(done);
             session.recording = None;
             session.tell_end(Some(rest));
             ctx.stop();

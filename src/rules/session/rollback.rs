@@ -126,7 +126,7 @@ impl SessionMachine {
         if !self.resets.is_running() {
             return Err(AdminError::NotRunning);
         }
-        let layout = self.protocol.layout();
+        let layout = self.properties.protocol().layout();
         let machine = self.undo_machine()?;
         let reachable =
             if request.redo { machine.redoable(request.person) } else { machine.undoable(request.person) };
