@@ -99,6 +99,14 @@ fn others(effects: &[Effect]) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::rules::session::Counted;
+
+    #[test]
+    fn counts_change_no_digest() {
+        let counted =
+            [Effect::NumbersChanged, Effect::Count(Counted::Slowed), Effect::Count(Counted::StorageError)];
+        assert_eq!(others(&counted), others(&[Effect::NumbersChanged]));
+    }
 
     #[test]
     fn errors_of_the_admin_api_have_the_form_of_the_first_traces() {
