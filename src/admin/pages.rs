@@ -6,9 +6,9 @@
 
 use std::net::IpAddr;
 
-use actix_web::HttpRequest;
 use actix_web::http::Method;
-use actix_web::http::header::{HOST, ORIGIN};
+use actix_web::http::header::{HOST, HeaderName, HeaderValue, ORIGIN};
+use actix_web::{HttpRequest, HttpResponse};
 
 use crate::transport::origin::{self, RefusedOrigins};
 use crate::transport::trust::Trusted;
@@ -120,6 +120,19 @@ fn authority(text: &str) -> Option<Authority<'_>> {
 
 fn shown(text: &str) -> String {
     text.chars().filter(|c| !c.is_control()).take(MAX_SHOWN).collect()
+}
+
+/// The response to a CORS preflight request.
+pub(super) fn preflight() -> HttpResponse {
+    let mut response = HttpResponse::NoContent().finish();
+    for (name, value) in [
+        ("access-control-allow-methods", "HEAD, GET, POST, PUT, DELETE"),
+        ("access-control-allow-headers", "Authorization, Content-Type"),
+        ("access-control-max-age", "86400"),
+    ] {
+        response.headers_mut().insert(HeaderName::from_static(name), HeaderValue::from_static(value));
+    }
+    response
 }
 
 #[cfg(test)]

@@ -4,6 +4,7 @@
 use std::path::Path;
 
 use diesel::connection::SimpleConnection as _;
+use diesel::migration::MigrationSource;
 use diesel::prelude::*;
 use diesel::sql_types::{BigInt, Bool, Text};
 use diesel::sqlite::SqliteConnection;
@@ -18,6 +19,7 @@ use super::{
 
 mod accounts;
 mod admin;
+mod copy;
 pub(super) mod files;
 mod ids;
 mod log;
@@ -111,16 +113,43 @@ const USERS: &str = "SELECT rowid AS id, CAST(username AS TEXT) AS name, \
     COALESCE(CAST(password AS TEXT), '') AS hash, COALESCE(CAST(locked AS INTEGER), 0) <> 0 AS locked, \
     COALESCE(CAST(flags AS TEXT), '') AS flags FROM users WHERE username IS NOT NULL";
 
+/// Refuses a database that a later version of this program has migrated: what its tables mean is not known here.
+fn refuse_newer(connection: &mut SqliteConnection, schema: &str, path: &Path) -> Result<(), DbError> {
+    let failed = |reason: String| DbError::Open { path: path.to_owned(), reason };
+    let known = MigrationSource::<diesel::sqlite::Sqlite>::migrations(&MIGRATIONS);
+    let known = known.map_err(|e| failed(e.to_string()))?;
+    let known: Vec<String> = known.iter().map(|migration| migration.name().version().to_string()).collect();
+    let table: Vec<Number> = diesel::sql_query(format!(
+        "SELECT 1 AS n FROM {schema}.sqlite_master WHERE name = '__diesel_schema_migrations'"
+    ))
+    .load(connection)
+    .map_err(|e| failed(e.to_string()))?;
+    if table.is_empty() {
+        return Ok(());
+    }
+    let applied: Vec<Pair> = diesel::sql_query(format!(
+        "SELECT CAST(version AS TEXT) AS a, '' AS b FROM {schema}.__diesel_schema_migrations ORDER BY version"
+    ))
+    .load(connection)
+    .map_err(|e| failed(e.to_string()))?;
+    match applied.into_iter().map(|row| row.a).find(|version| !known.contains(version)) {
+        None => Ok(()),
+        Some(version) => Err(DbError::Newer { path: path.to_owned(), version }),
+    }
+}
+
 impl Sqlite {
     pub(super) fn open(path: &Path) -> Result<Sqlite, DbError> {
         let failed = |reason: String| DbError::Open { path: path.to_owned(), reason };
         let name = path.to_str().ok_or_else(|| failed("its name is no Unicode text".into()))?;
         let mut connection = SqliteConnection::establish(name).map_err(|e| failed(e.to_string()))?;
-        let pragmas = format!(
-            "PRAGMA busy_timeout = {BUSY_MS}; PRAGMA journal_mode = WAL; PRAGMA synchronous = NORMAL; \
-             PRAGMA foreign_keys = OFF;"
-        );
-        connection.batch_execute(&pragmas).map_err(|e| failed(e.to_string()))?;
+        connection
+            .batch_execute(&format!("PRAGMA busy_timeout = {BUSY_MS}"))
+            .map_err(|e| failed(e.to_string()))?;
+        // Before anything is changed.
+        refuse_newer(&mut connection, "main", path)?;
+        let pragmas = "PRAGMA journal_mode = WAL; PRAGMA synchronous = NORMAL; PRAGMA foreign_keys = OFF;";
+        connection.batch_execute(pragmas).map_err(|e| failed(e.to_string()))?;
         connection.run_pending_migrations(MIGRATIONS).map_err(|e| failed(e.to_string()))?;
         // Fail at start, not at the first change, if the database is read-only.
         connection
@@ -135,14 +164,18 @@ impl Sqlite {
     }
 }
 
-/// Sets settings within a transaction.
-fn write_settings(connection: &mut SqliteConnection, set: &[(&str, &str)]) -> QueryResult<()> {
-    for (key, value) in set {
-        diesel::replace_into(settings::table)
-            .values((settings::key.eq(key), settings::value.eq(value)))
-            .execute(connection)?;
-    }
-    Ok(())
+/// Sets a setting within a transaction.
+fn write_setting(connection: &mut SqliteConnection, key: &str, value: &str) -> QueryResult<usize> {
+    diesel::replace_into(settings::table)
+        .values((settings::key.eq(key), settings::value.eq(value)))
+        .execute(connection)
+}
+
+/// Removes a setting within a transaction.
+fn remove_setting(connection: &mut SqliteConnection, key: &str) -> QueryResult<usize> {
+    diesel::sql_query("DELETE FROM settings WHERE CAST(key AS TEXT) = ?")
+        .bind::<Text, _>(key)
+        .execute(connection)
 }
 
 impl SqliteState {
@@ -256,10 +289,18 @@ impl Backend for Sqlite {
         })
     }
 
-    fn set_settings(&self, settings: &[(&str, &str)]) -> Result<(), DbError> {
+    fn change_settings(&self, settings: &[(&str, Option<&str>)]) -> Result<(), DbError> {
         let mut state = self.lock();
         state.own_changes += 1;
-        Ok(state.connection.immediate_transaction(|connection| write_settings(connection, settings))?)
+        state.connection.immediate_transaction(|connection| {
+            for (key, value) in settings {
+                match value {
+                    Some(value) => write_setting(connection, key, value)?,
+                    None => remove_setting(connection, key)?,
+                };
+            }
+            Ok(())
+        })
     }
 
     fn key(&self, name: &str, fresh: &[u8]) -> Result<Vec<u8>, DbError> {

@@ -42,7 +42,7 @@ impl Session {
         }));
     }
 
-    /// Performs a request of an administrator, after verifying the password that it may have.
+    /// Performs a request of the admin API; verifies a password in it on the blocking pool first.
     pub(super) fn check_and_administer(
         &mut self,
         request: AdminRequest,

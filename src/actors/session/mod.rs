@@ -24,12 +24,13 @@ use crate::log::{Level, LogEntry, Topic};
 use crate::metrics::Metrics;
 use crate::rules::login::LookupAnswer;
 use crate::rules::rng::Rng;
+use crate::rules::session::FileDisposition;
 use crate::rules::session::admin::{AdminAnswer, AdminError, AdminRequest};
 use crate::rules::session::effects::{ClientOp, ConnId, Cx, DisconnectReason, Effect};
 use crate::rules::session::input::Input;
 use crate::rules::session::member::{AuthenticatedClient, JoinRequest};
 use crate::rules::session::persistence::Suspended;
-use crate::rules::session::{FileDisposition, SessionMachine, SessionState};
+use crate::rules::session::{SessionMachine, SessionState};
 use crate::rules::time::Timestamp;
 use crate::storage::recorder::Recording;
 use crate::storage::session_dir::SessionDir;
@@ -369,6 +370,9 @@ impl Handler<ToSession> for Session {
             ToSession::Stop => self.handle(ctx, Input::Stop),
             ToSession::Administer(request, answer) => self.check_and_administer(request, answer, ctx),
             ToSession::Histories(request, answer) => self.histories(request, answer, ctx),
+            ToSession::FindOperator { token, answer } => {
+                notify(answer, self.machine.operator_by_link(&token, Timestamp::now()));
+            }
             ToSession::DescribeUsers(answer) => notify(answer, self.machine.users()),
         }
     }

@@ -7,7 +7,7 @@ use diesel::sql_types::{BigInt, Integer, Text};
 
 use super::super::{BanKind, BanRow, DbError, LogQuery, LogRow};
 use super::schema::{disabledextbans, ipbans, listingservers, systembans, userbans};
-use super::{Number, SqliteState, ids, write_settings};
+use super::{Number, SqliteState, ids, remove_setting, write_setting};
 
 #[derive(QueryableByName)]
 struct Ban {
@@ -152,11 +152,11 @@ impl SqliteState {
                 return Ok(false);
             }
             for key in remove {
-                diesel::sql_query("DELETE FROM settings WHERE CAST(key AS TEXT) = ?")
-                    .bind::<Text, _>(*key)
-                    .execute(connection)?;
+                remove_setting(connection, key)?;
             }
-            write_settings(connection, set)?;
+            for (key, value) in set {
+                write_setting(connection, key, value)?;
+            }
             Ok(true)
         })
     }
@@ -234,6 +234,7 @@ impl SqliteState {
             "SELECT {timestamp} AS timestamp, COALESCE(CAST(level AS INTEGER), 0) AS level, {topic} AS topic, \
              {user} AS user, {session} AS session, {message} AS message FROM serverlog \
              WHERE (?1 = '' OR {session} = ?1) AND {} AND {} AND (?4 = '' OR {timestamp} > ?4) \
+             AND (?7 = '' OR {timestamp} <= ?7) \
              ORDER BY rowid DESC LIMIT ?5 OFFSET ?6",
             part(&user),
             part(&message).replace("?2", "?3"),
@@ -245,6 +246,7 @@ impl SqliteState {
             .bind::<Text, _>(&query.after)
             .bind::<BigInt, _>(query.count)
             .bind::<BigInt, _>(query.skip)
+            .bind::<Text, _>(&query.before)
             .load(&mut self.connection)?;
         let row = |l: LogLine| {
             let LogLine { timestamp, level, topic, user, session, message } = l;
