@@ -1,7 +1,7 @@
 //! The configuration database: settings, accounts, bans, white list, log. Source: docs/spec/config.md#database.
 //!
 //! [`Database`] is a handle on a `Backend`, of which `sqlite` is the only one. All calls block, so none
-//! may be made on an actor's thread. What is specific to an engine, its errors too, stays in its module. People edit the database by hand while the server runs: values of any type are
+//! may be made on an actor's thread. People edit the database by hand while the server runs: values of any type are
 //! accepted if they can be converted.
 
 mod admin;
