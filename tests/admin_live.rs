@@ -29,8 +29,14 @@ impl Admin {
     fn start_with(options: ServeOptions) -> Admin {
         let folder = tempfile::tempdir().unwrap();
         let source = RuleSource { database: Some(folder.path().join("config.db")), ..RuleSource::default() };
-        let options = ServeOptions { source, admin_port: Some(0), ..options };
+        let sessions = options.keep_ended.then(|| folder.path().join("sessions")).or(options.sessions);
+        let options = ServeOptions { source, sessions, admin_port: Some(0), ..options };
         Admin { server: TestServer::start_with("", options), folder }
+    }
+
+    /// A server with stored sessions that can be restored when they have ended.
+    fn keeping_ended() -> Admin {
+        Self::start_with(ServeOptions { keep_ended: true, ..ServeOptions::default() })
     }
 
     fn address(&self) -> SocketAddr {
@@ -186,7 +192,7 @@ fn fault(document: &Value, schema: &Value, value: &Value, path: &str) -> Option<
 
 #[test]
 fn answers_are_as_they_are_described() {
-    let admin = Admin::start();
+    let admin = Admin::keeping_ended();
     let document = admin.get("/api/openapi.json");
     assert_eq!(document["openapi"], "3.1.0");
     let mut a = admin.server.connect();
@@ -244,7 +250,7 @@ fn answers_are_as_they_are_described() {
 
 #[test]
 fn everything_that_is_described_can_be_asked() {
-    let admin = Admin::start();
+    let admin = Admin::keeping_ended();
     let document = admin.get("/api/openapi.json");
     let mut a = admin.server.connect();
     let id = a.host_running("A");
