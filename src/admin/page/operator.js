@@ -60,7 +60,7 @@ async function begin() {
   try {
     await draw(`operator/${part(session)}`);
   } catch (error) {
-    fill(main, el("h1", {}, error.status === 403 ? "This link has ended" : "Not possible"),
+    fill(main, el("h1", {}, [401, 403].includes(error.status) ? "This link has ended" : "Not possible"),
       el("p", { class: "error", role: "alert" }, error.message));
   }
 }

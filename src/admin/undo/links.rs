@@ -1,8 +1,8 @@
 //! Endpoints `operator/SESSION/...`: what operators of a session can do with the link that they get after a kick or
 //! ban. A request is authorized by the token of the link, in the header `Authorization: Bearer TOKEN`.
 //!
-//! Everything that is wrong with a link has the same answer, 403: nobody learns which sessions exist. Such answers
-//! count as failed logins of the address.
+//! Whatever is wrong with a link has the same answer, 403: nobody learns which sessions exist. Such answers count as
+//! failed logins of the address.
 
 use std::sync::Arc;
 
@@ -95,15 +95,20 @@ impl AdminState {
     /// Who sends a request with a link.
     ///
     /// # Errors
-    /// 403 if the link is not valid for this session, 429 when the rate limit of the address is reached.
+    /// 401 without a token, 403 if the link is not valid for this session, 429 when the rate limit of the address is reached.
     async fn operator<B>(&self, call: &Call<SessionPath, Nothing, B>) -> Result<Operator, ApiError> {
+        let token = token_of(&call.http).ok_or_else(|| {
+            ApiError::new(
+                StatusCode::UNAUTHORIZED,
+                "The token of a link is needed: open the link as it was sent",
+            )
+        })?;
         let (source, now) = (call.who.source, Timestamp::now().monotonic_ms);
         if !self.access.takes_link_request(source, now) {
             let message = "Too many requests, try again in a minute";
             return Err(ApiError::new(StatusCode::TOO_MANY_REQUESTS, message));
         }
         let attempt = self.access.password_limiter.quick(source, now)?;
-        let token = token_of(&call.http).ok_or(AdminError::LinkInvalid)?;
         let name = call.path.session.clone();
         let session = self.server.send(FindRunning { name }).await?.ok_or(AdminError::LinkInvalid)?;
         let holder = session.ask(|answer| ToSession::FindOperator { token, answer }).await.flatten();
