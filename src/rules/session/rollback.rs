@@ -193,10 +193,9 @@ fn undo_offer(name: &str, count: usize, link: Option<String>) -> Option<Notice> 
             format!("{reachable}: one by one in the event log, or all at once by whoever runs this server.")
         }
         Some(link) => {
-            let what = if count == 0 { format!("What {name} drew may be removable") } else { reachable };
-            format!(
-                "{what}. With this link you can look and decide; it is for you only and valid for 15 minutes: {link}"
-            )
+            let what = if count == 0 { format!("{name} has drawn in this session") } else { reachable };
+            let validity = "which is for you only and valid for 15 minutes";
+            format!("{what}. Undo or remove it with this link, {validity}: {link}")
         }
     };
     let mut params = Map::new();
