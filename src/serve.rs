@@ -102,32 +102,16 @@ fn raise_open_files() {
     }
 }
 
-/// Serves until it is told to stop.
+/// What a server with these options and paths is started with.
 ///
 /// # Errors
-/// When it cannot start.
-pub(crate) fn serve(options: &Serve) -> Result<(), Failure> {
-    if options.generate_crypt_key {
-        let mut key = [0; 32];
-        getrandom::fill(&mut key)?;
-        crate::output::outln!("{}", BASE64.encode(key));
-        return Ok(());
-    }
-    if let Some(url) = &options.remote {
-        gui::show(url);
-        return Ok(());
-    }
-    if !may_serve(rustix::process::geteuid().is_root(), options.allow_root, in_container()) {
-        return Err("this program should not run as root; use another user, or --allow-root".into());
-    }
-    let log = log_output::init(options);
-    let shows_summary = log_output::shows_summary(options);
-    let paths = DataPaths::of(options)?;
-    raise_open_files();
-    let shows_page = options.gui;
-    let options = ServeOptions {
-        source: rule_source(options, &paths),
+/// When the sockets of a service manager cannot be used.
+pub(crate) fn server_options(options: &Serve, paths: &DataPaths) -> Result<ServeOptions, Failure> {
+    Ok(ServeOptions {
+        source: rule_source(options, paths),
         sessions: paths.sessions.clone(),
+        // A directory of drawpile-srv's is used as drawpile-srv would.
+        keep_ended: paths.data.is_some() && options.sessions.is_none(),
         templates: options.templates.clone(),
         record: options.record.clone(),
         trace_input: options.trace_input.clone(),
@@ -161,7 +145,33 @@ pub(crate) fn serve(options: &Serve) -> Result<(), Failure> {
         },
         trusted: Trusted::with_headers(&copied(&options.trusted_proxy), &copied(&options.proxy_header)),
         workers: std::thread::available_parallelism().map_or(1, usize::from),
-    };
+    })
+}
+
+/// Serves until it is told to stop.
+///
+/// # Errors
+/// When it cannot start.
+pub(crate) fn serve(options: &Serve) -> Result<(), Failure> {
+    if options.generate_crypt_key {
+        let mut key = [0; 32];
+        getrandom::fill(&mut key)?;
+        crate::output::outln!("{}", BASE64.encode(key));
+        return Ok(());
+    }
+    if let Some(url) = &options.remote {
+        gui::show(url);
+        return Ok(());
+    }
+    if !may_serve(rustix::process::geteuid().is_root(), options.allow_root, in_container()) {
+        return Err("this program should not run as root; use another user, or --allow-root".into());
+    }
+    let log = log_output::init(options);
+    let shows_summary = log_output::shows_summary(options);
+    let paths = DataPaths::of(options)?;
+    raise_open_files();
+    let shows_page = options.gui;
+    let options = server_options(options, &paths)?;
     actix_rt::System::new().block_on(async {
         let mut terminate = signal(SignalKind::terminate())?;
         let mut interrupt = signal(SignalKind::interrupt())?;
@@ -186,6 +196,7 @@ pub(crate) fn serve(options: &Serve) -> Result<(), Failure> {
             tokio::select! {
                 _ = terminate.recv() => break,
                 _ = interrupt.recv() => break,
+                () = running.stop_requested() => break,
                 _ = hang_up.recv() => {
                     if at_terminal {
                         break tracing::info!("the terminal was closed");

@@ -50,6 +50,11 @@ impl Credentials {
         }
     }
 
+    /// Length of the password in characters.
+    pub fn password_length(&self) -> usize {
+        self.password.chars().count()
+    }
+
     /// Compares in constant time.
     fn matches(&self, user: &str, password: &str) -> bool {
         let same = |a: &str, b: &str| Sha256::digest(a).ct_eq(&Sha256::digest(b));

@@ -29,6 +29,7 @@ const FILES: &[(&str, &str)] = files![
     "app.js",
     "bans.js",
     "charts.js",
+    "checks.js",
     "docs.js",
     "dom.js",
     "extbans.js",

@@ -16,9 +16,9 @@ use super::endpoint::{Api, Effect, Endpoint};
 use super::error::{ApiError, not_found};
 use super::request::{Request, Who, audit, described};
 use super::{
-    AdminState, accounts, bans, events, extbans, first_admin, invites, listings, locks, log, login, openapi,
-    overview, page, server, session_chat, session_users, sessions, settings, thumbnails, undo, users,
-    whitelist,
+    AdminState, accounts, bans, checks, ended, events, extbans, first_admin, invites, listings, locks, log,
+    login, openapi, overview, page, server, session_chat, session_users, sessions, settings, thumbnails,
+    undo, users, whitelist,
 };
 use crate::transport::trust::ClientAddr;
 use crate::web::RequestBody;
@@ -26,7 +26,7 @@ use crate::web::RequestBody;
 /// All endpoints of the API.
 pub(super) fn api() -> Api {
     let mut api = Api::default();
-    let parts: [fn(&mut Api); 21] = [
+    let parts: [fn(&mut Api); 23] = [
         server::endpoints,
         settings::endpoints,
         locks::endpoints,
@@ -44,6 +44,8 @@ pub(super) fn api() -> Api {
         whitelist::endpoints,
         log::endpoints,
         overview::endpoints,
+        checks::endpoints,
+        ended::endpoints,
         events::endpoints,
         login::endpoints,
         first_admin::endpoints,

@@ -226,6 +226,10 @@ try {
   await type("Search settings", "regex");
   assert.ok(await page.getByLabel("serverTitle").isHidden());
   assert.ok(await page.getByLabel("filterNameRegex").isVisible());
+  await type("Search settings", "serverTitle");
+  await press("Back to default", page.locator(".field").filter({ has: page.getByLabel("serverTitle") }));
+  await said("serverTitle is at its default.");
+  assert.equal(await page.getByLabel("serverTitle").inputValue(), "");
 
   // The log follows.
   await screen("Log");
@@ -242,6 +246,13 @@ try {
     body: JSON.stringify({ level: "Warn", topic: "Status", message: "[page test] something new" }) }));
   await page.getByRole("cell", { name: "[page test] something new" }).waitFor();
   await look("log");
+
+  // Checks of the running server.
+  await screen("Checks");
+  await page.getByText(/indings in \d+ checks/).waitFor();
+  await press("Check again");
+  await page.getByText(/indings in \d+ checks/).waitFor();
+  await look("checks");
 
   // Locks.
   await screen("Locks");

@@ -55,6 +55,19 @@ impl Handler<TellSessions> for Server {
     }
 }
 
+/// Asks to look again for stored sessions that could not be read, or were restored.
+#[derive(Message)]
+#[rtype(result = "()")]
+pub struct RelistSessions;
+
+impl Handler<RelistSessions> for Server {
+    type Result = ();
+
+    fn handle(&mut self, _: RelistSessions, ctx: &mut Self::Context) {
+        self.retry_unreadable(ctx);
+    }
+}
+
 /// Asks for the actor of a session, which is loaded if necessary. Does not instantiate templates.
 #[derive(Message)]
 #[rtype(result = "Result<SessionHandle, AdminError>")]
