@@ -138,7 +138,7 @@ fn removal() {
         MESSAGES,
         || (),
         |()| {
-            black_box(Plan::new(black_box(history), Layout::V4_25, 0, 0).unwrap());
+            black_box(Plan::new(black_box(history), Layout::V4_25, 0, 0, None).unwrap());
         },
     );
 }

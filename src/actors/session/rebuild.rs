@@ -1,4 +1,5 @@
-//! Removing what one person drew: the history is read and rebuilt on the blocking pool, then put in place.
+//! Removing what one person drew, and cutting the history back to a time: it is read and rebuilt on the blocking pool,
+//! then put in place.
 
 use std::io;
 
@@ -13,8 +14,14 @@ use crate::history::Chunk;
 use crate::rules::session::admin::{AdminAnswer, AdminError};
 use crate::rules::session::rollback::who_value;
 use crate::rules::session::{ReadSoFar, RestoreRequest};
+use crate::rules::time::iso_of;
+use crate::rules::undo::cut::{Cut, CutReport, cut_back};
 use crate::rules::undo::rebuild::{self, Messages, Plan, RebuildError, Report};
 use crate::rules::undo::restored_image::RestoredImage;
+use crate::rules::undo::times::{TimeMark, UnknownTime};
+
+/// Times that are listed at most.
+const LISTED_TIMES: usize = 200;
 
 /// The history at one time, in pieces of whole messages.
 pub(super) struct Pieces {
@@ -23,6 +30,12 @@ pub(super) struct Pieces {
     first_index: i64,
     epoch: u64,
     end: i64,
+}
+
+impl Pieces {
+    fn read(&self, without: Option<u8>, cuts: bool) -> ReadSoFar {
+        ReadSoFar { epoch: self.epoch, first_index: self.first_index, end: self.end, without, cuts }
+    }
 }
 
 impl Messages for Pieces {
@@ -49,6 +62,14 @@ pub(super) struct Rebuilt {
     read: ReadSoFar,
 }
 
+/// What the pool has made of a history that is cut back.
+pub(super) struct CutHistory {
+    report: CutReport,
+    until_ms: i64,
+    image: Option<RestoredImage>,
+    read: ReadSoFar,
+}
+
 fn refused(error: &RebuildError) -> AdminError {
     match error {
         RebuildError::Io(_) => AdminError::HistoryUnreadable(error.to_string()),
@@ -56,8 +77,24 @@ fn refused(error: &RebuildError) -> AdminError {
     }
 }
 
-pub(super) fn rebuild(pieces: &Pieces, request: &RemovePerson) -> Result<Rebuilt, AdminError> {
-    let plan = Plan::new(pieces, pieces.layout, pieces.first_index, request.person);
+/// Cuts the history back to a mark of its time.
+pub(super) fn cut(
+    pieces: &Pieces,
+    mark: TimeMark,
+    until_ms: i64,
+    dry_run: bool,
+) -> Result<CutHistory, AdminError> {
+    let cut = cut_back(pieces, pieces.layout, mark, !dry_run).map_err(|error| refused(&error))?;
+    let Cut { report, image } = cut;
+    Ok(CutHistory { report, until_ms, image, read: pieces.read(None, true) })
+}
+
+pub(super) fn rebuild(
+    pieces: &Pieces,
+    request: &RemovePerson,
+    since: Option<TimeMark>,
+) -> Result<Rebuilt, AdminError> {
+    let plan = Plan::new(pieces, pieces.layout, pieces.first_index, request.person, since);
     let plan = plan.map_err(|error| refused(&error))?;
     if request.name.as_ref().is_some_and(|name| *name != plan.name) {
         return Err(AdminError::PeopleOutdated);
@@ -69,8 +106,7 @@ pub(super) fn rebuild(pieces: &Pieces, request: &RemovePerson) -> Result<Rebuilt
     };
     // Who has left draws no more; the id may be somebody else's by the end.
     let without = plan.is_present.then_some(plan.user);
-    let (epoch, first_index, end) = (pieces.epoch, pieces.first_index, pieces.end);
-    let read = ReadSoFar { epoch, first_index, end, without };
+    let read = pieces.read(without, false);
     Ok(Rebuilt { report: plan.report, name: plan.name, user: plan.user, image, read })
 }
 
@@ -86,6 +122,36 @@ impl Session {
         let history = self.machine.history();
         let (first_index, epoch, end) = (history.first_index(), history.epoch(), history.end());
         Pieces { pieces: history.chunks(), layout, first_index, epoch, end }
+    }
+
+    /// The place of a time in the history; `None` if nothing came later.
+    pub(super) fn place_of(&self, utc_ms: i64) -> Result<Option<TimeMark>, AdminError> {
+        self.machine.times().at(utc_ms).map_err(|error| {
+            let reason = match error {
+                UnknownTime::TooEarly(from_ms) => format!("{error} ({})", iso_of(from_ms)),
+                UnknownTime::NotBegun => error.to_string(),
+            };
+            AdminError::NotPossible(reason)
+        })
+    }
+
+    pub(super) fn list_times(&self) -> AdminAnswer {
+        let time = |mark: &TimeMark| json!({"at": iso_of(mark.utc_ms), "size": mark.size, "messages": mark.messages});
+        let times: Vec<Value> = self.machine.times().spread(LISTED_TIMES).iter().map(time).collect();
+        Ok(json!({"times": times, "stored": self.dir.is_some()}))
+    }
+
+    pub(super) fn was_cut(&mut self, cut: CutHistory, by: String, ctx: &mut Context<Self>) -> AdminAnswer {
+        let CutHistory { report, until_ms, image, read } = cut;
+        let until = iso_of(until_ms);
+        let mut answer =
+            json!({"status": "ok", "until": until, "report": report, "stored": self.dir.is_some()});
+        if let Some(image) = image {
+            let what = format!("Cut the history back to {until} ({} actions)", report.actions);
+            let done = self.put_in_place(RestoreRequest { image, what, read: Some(read), by }, ctx)?;
+            answer["size"] = done["size"].clone();
+        }
+        Ok(answer)
     }
 
     pub(super) fn rebuilt(&mut self, rebuilt: Rebuilt, by: String, ctx: &mut Context<Self>) -> AdminAnswer {

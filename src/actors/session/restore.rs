@@ -12,6 +12,7 @@ use crate::rules::session::RestoreRequest;
 use crate::rules::session::admin::{AdminAnswer, AdminError};
 use crate::rules::session::input::Input;
 use crate::rules::time::{Timestamp, iso_of};
+use crate::rules::undo::rebuild::RebuildError;
 use crate::rules::undo::restored_image::RestoredImage;
 use crate::storage::generations::Generation;
 use crate::storage::session_dir::{LoadError, SessionDir};
@@ -21,6 +22,10 @@ fn unreadable(error: &LoadError) -> AdminError {
         LoadError::NoFile => AdminError::NotFound,
         error => AdminError::HistoryUnreadable(error.to_string()),
     }
+}
+
+fn nothing_since() -> AdminError {
+    AdminError::NotPossible(RebuildError::NothingSince.to_string())
 }
 
 fn generations(dir: &SessionDir, id: &str) -> AdminAnswer {
@@ -69,9 +74,25 @@ impl Session {
                 self.run(move || rebuild::everybody(&pieces), answer, ctx, |_, listed, _| listed);
             }
             HistoryRequest::RemovePerson(request) => {
+                let since = match request.since_ms.map(|since| self.place_of(since)).transpose() {
+                    Ok(Some(None)) => return notify(answer, Err(nothing_since())),
+                    Ok(since) => since.flatten(),
+                    Err(error) => return notify(answer, Err(error)),
+                };
                 let (pieces, by) = (self.pieces(), request.by.clone());
-                let made = move || rebuild::rebuild(&pieces, &request);
+                let made = move || rebuild::rebuild(&pieces, &request, since);
                 self.run(made, answer, ctx, |session, made, ctx| session.rebuilt(made?, by, ctx));
+            }
+            HistoryRequest::ListTimes => notify(answer, self.list_times()),
+            HistoryRequest::CutBack { until_ms, dry_run, by } => {
+                let mark = match self.place_of(until_ms) {
+                    Ok(Some(mark)) => mark,
+                    Ok(None) => return notify(answer, Err(nothing_since())),
+                    Err(error) => return notify(answer, Err(error)),
+                };
+                let pieces = self.pieces();
+                let made = move || rebuild::cut(&pieces, mark, until_ms, dry_run);
+                self.run(made, answer, ctx, |session, made, ctx| session.was_cut(made?, by, ctx));
             }
         }
     }

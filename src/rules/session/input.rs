@@ -75,6 +75,7 @@ impl SessionMachine {
     /// effects.
     pub fn handle(&mut self, input: Input, cx: &mut Cx<'_>) {
         self.broadcasts.next_step();
+        let before = self.end_before(cx.now);
         match input {
             Input::Host { client, host } => {
                 self.set_up(&host, &client);
@@ -112,6 +113,7 @@ impl SessionMachine {
             Input::StoringRecovered => self.storing_recovered(cx),
             Input::ServerFull(full) => self.history.set_server_full(full),
         }
+        self.mark_time(before);
         self.bound_journal();
     }
 

@@ -42,6 +42,7 @@ mod streamed_reset;
 #[cfg(test)]
 mod tests;
 pub mod thumbnail;
+mod time_marks;
 pub mod write_batch;
 
 use std::collections::BTreeMap;
@@ -86,6 +87,7 @@ use crate::metrics::METRICS;
 use crate::rules::metadata::FIRST_CATCHUP_KEY;
 pub use crate::rules::metadata::Flags;
 use crate::rules::time::Timestamp;
+use crate::rules::undo::times::TimeMarks;
 use crate::rules::username;
 
 /// Maximum length of a title in UTF-16 code units.
@@ -141,6 +143,7 @@ pub struct SessionMachine {
     image: ResetImage,
     autoreset: AutoResetState,
     rollback: Rollback,
+    times: TimeMarks,
     staged: Option<StagedReset>,
     /// Reader offsets have been set for the present input.
     reader_offsets_known: bool,
@@ -208,6 +211,7 @@ impl SessionMachine {
             image: ResetImage::default(),
             autoreset: AutoResetState::default(),
             rollback,
+            times: TimeMarks::default(),
             staged: None,
             reader_offsets_known: false,
             bans: BanList::default(),

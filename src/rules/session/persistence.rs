@@ -138,6 +138,7 @@ impl SessionMachine {
             machine.ids.touch(id);
         }
         machine.reset_base = machine.history.size();
+        machine.begin_times(cx.now);
         machine.lifetime.begin_empty();
         if let Some(rest) = rest {
             machine.start_id = rest.start_id;
@@ -186,6 +187,7 @@ impl SessionMachine {
             machine.note(Level::Warn, Topic::Status, "The template is larger than the size limit", cx);
         }
         machine.reset_base = machine.history.size();
+        machine.begin_times(cx.now);
         for warning in messages.warnings {
             machine.note(Level::Warn, Topic::Status, format!("Template {alias}: {warning}"), cx);
         }

@@ -63,6 +63,7 @@ impl SessionMachine {
 
     fn complete_initialization(&mut self, cx: &mut Cx<'_>) {
         self.reset_base = self.history.size();
+        self.begin_times(cx.now);
         let text = format!("Session initialized with size {}", human_size(self.history.size()));
         self.note(Level::Info, Topic::Status, text, cx);
         self.clear_autoreset(0, cx.now);
@@ -106,6 +107,7 @@ impl SessionMachine {
             let _ = self.history.append(frame.as_bytes(), 1);
         }
         self.send_settings(cx);
+        self.begin_times(cx.now);
     }
 
     /// Aborts a reset, or ends the host's upload early.

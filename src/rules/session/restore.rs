@@ -2,7 +2,7 @@
 
 use drawhall_protocol::Frame;
 use drawhall_protocol::frame::{FIRST_COMMAND, frames};
-use drawhall_protocol::message::{Join, Layout, Leave, Message, SessionOwner, TrustedUsers};
+use drawhall_protocol::message::{Chat, Join, Layout, Leave, Message, SessionOwner, TrustedUsers};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
@@ -23,6 +23,9 @@ pub struct ReadSoFar {
     pub end: i64,
     /// User id whose messages are left out of what follows, until it is somebody else's.
     pub without: Option<u8>,
+    /// Nothing of what follows is kept but pinned messages: the history is cut back to a time.
+    #[serde(default)]
+    pub cuts: bool,
 }
 
 /// An earlier history to be put in place.
@@ -88,7 +91,9 @@ impl SessionMachine {
                 if is_theirs && matches!(frame.header.kind, Join::TYPE | Leave::TYPE) {
                     without = None;
                 }
-                if frame.header.kind < FIRST_COMMAND || !is_theirs {
+                let kind = frame.header.kind;
+                let stays = if read.cuts { kind == Chat::TYPE } else { kind < FIRST_COMMAND || !is_theirs };
+                if stays {
                     builder.add(frame);
                 }
             }

@@ -13,6 +13,7 @@ use flate2::{Decompress, FlushDecompress, Status};
 use super::member::ResetRole;
 use super::{ConnId, Cx, MemberKey, SessionMachine, SessionState};
 use crate::log::{Level, Topic};
+use crate::rules::undo::times::TimeMark;
 
 /// Polling interval for readers to pass the fork, in milliseconds.
 const POLL_MS: u64 = 100;
@@ -40,6 +41,8 @@ pub(super) struct StagedReset {
     fork: i64,
     /// Index of the last message before the fork.
     fork_index: i64,
+    /// Time and place of the fork.
+    fork_mark: TimeMark,
     inflate: Decompress,
     ended: bool,
     /// Inflated bytes of an incomplete message.
@@ -146,6 +149,7 @@ impl SessionMachine {
             user: id,
             fork: self.history.seal_at_fork(),
             fork_index: self.history.last_index(),
+            fork_mark: self.fork_mark(cx.now),
             inflate: Decompress::new(true),
             ended: false,
             partial: Vec::new(),
@@ -275,6 +279,8 @@ impl SessionMachine {
         let before = self.history.size();
         match self.history.replace_prefix(staged.fork, since_fork, &staged.bytes, messages) {
             Ok(offset) => {
+                let image = TimeMark { utc_ms: 0, messages, size: staged.bytes.len() as u64 };
+                self.times.forked(staged.fork_mark, image);
                 self.reset_base = staged.streamed_bytes;
                 let text = format!(
                     "Resolved streamed reset after {cause} with offset {offset} (size {before} => {})",

@@ -7,13 +7,16 @@
 //! * [`UndoMachine`] follows the undo points. Its memory is bounded by the undo depth (255) and the number of ids.
 //! * [`Scan`] also keeps the state of each command, to rebuild a history.
 
+pub mod cut;
 pub mod people;
 pub mod permissions;
 pub mod points;
 pub mod rebuild;
 pub mod restored_image;
 mod scan;
+mod since;
 mod targets;
+pub mod times;
 #[cfg(test)]
 mod tests;
 
