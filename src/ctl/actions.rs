@@ -83,8 +83,22 @@ pub(super) enum Action {
         session: String,
         /// Name of the person, or the number that `people` or this command shows; without it everybody is listed.
         person: Option<String>,
+        /// Only what they drew since this time: 10m for ten minutes ago, or such as 2030-01-01T18:00:00Z.
+        #[arg(long, value_name = "TIME", requires = "person")]
+        since: Option<String>,
         /// Do it.
         #[arg(long, requires = "person")]
+        yes: bool,
+    },
+    /// Take back everything that everybody drew in a session since a time. Says what that means, unless --yes.
+    Cut {
+        /// Id or alias.
+        session: String,
+        /// The time: 10m for ten minutes ago, or such as 2030-01-01T18:00:00Z; without it possible times are listed.
+        #[arg(long, value_name = "TIME")]
+        until: Option<String>,
+        /// Do it.
+        #[arg(long, requires = "until")]
         yes: bool,
     },
     /// List the earlier histories of a session, or go back to one.

@@ -1,5 +1,6 @@
 //! Tests of `ctl`.
 
+use super::undo::{find_person, time_of};
 use super::*;
 
 #[test]
@@ -38,4 +39,20 @@ fn log_lines_have_the_format_of_the_text_log() {
         "message": "Joined"});
     assert_eq!(log_line(&line), "T Info/Join 1;::1;A@{s}: Joined");
     assert_eq!(one_second_before("2026-01-01T00:00:00Z"), "2025-12-31T23:59:59Z");
+}
+
+#[test]
+fn times_are_absolute_or_ago() {
+    let now: jiff::Timestamp = "2026-01-01T12:00:00Z".parse().unwrap();
+    for (text, expected) in [
+        ("2026-01-01T10:00:00+01:00", Some("2026-01-01T09:00:00Z")),
+        ("10m", Some("2026-01-01T11:50:00Z")),
+        ("1h 30m", Some("2026-01-01T10:30:00Z")),
+        ("90s", Some("2026-01-01T11:58:30Z")),
+        ("-10m", None),
+        ("soon", None),
+        ("", None),
+    ] {
+        assert_eq!(time_of(text, now).ok().as_deref(), expected, "{text}");
+    }
 }

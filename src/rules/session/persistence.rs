@@ -2,6 +2,7 @@
 
 use crate::history::Contents;
 use crate::history::HistorySource;
+use crate::history::HistoryWrite;
 use bytes::Bytes;
 use drawhall_protocol::ProtocolVersion;
 use std::sync::Arc;
@@ -29,6 +30,7 @@ use crate::rules::password;
 use crate::rules::session::{FileDisposition, KeepGenerations, PasswordKind, WriteBatch};
 use crate::rules::template::{Messages, Template};
 use crate::rules::time::Timestamp;
+use crate::rules::undo::times::{OriginKind, TimeMarks};
 
 /// Default of `maxUserCount` in the journal.
 const DEFAULT_MAX_USERS: u32 = 254;
@@ -86,6 +88,8 @@ pub struct StoredSession {
     /// The history file; its first message is at position 0.
     pub history: Arc<dyn HistorySource>,
     pub protocol: ProtocolVersion,
+    /// The time marks of the history; none if they are lost.
+    pub times: TimeMarks,
     /// The thumbnail, and its time in milliseconds since 1970.
     pub picture: Option<(Bytes, i64)>,
     /// What was repaired or ignored.
@@ -111,7 +115,7 @@ impl SessionMachine {
         rest: Option<Suspended>,
         cx: &mut Cx<'_>,
     ) -> SessionMachine {
-        let StoredSession { id, mut metadata, contents, history, protocol, picture, warnings } = stored;
+        let StoredSession { id, mut metadata, contents, history, protocol, times, picture, warnings } = stored;
         let founder = metadata.founder.clone();
         let mut machine = Self::new(shared, id, metadata.alias.clone(), protocol, founder, cx.now);
         let settings = machine.shared.settings.clone();
@@ -138,7 +142,7 @@ impl SessionMachine {
             machine.ids.touch(id);
         }
         machine.reset_base = machine.history.size();
-        machine.begin_times(cx.now);
+        machine.restore_times(times, cx.now);
         machine.lifetime.begin_empty();
         if let Some(rest) = rest {
             machine.start_id = rest.start_id;
@@ -187,7 +191,7 @@ impl SessionMachine {
             machine.note(Level::Warn, Topic::Status, "The template is larger than the size limit", cx);
         }
         machine.reset_base = machine.history.size();
-        machine.begin_times(cx.now);
+        machine.begin_times(OriginKind::Hosted, cx.now);
         for warning in messages.warnings {
             machine.note(Level::Warn, Topic::Status, format!("Template {alias}: {warning}"), cx);
         }
@@ -250,6 +254,7 @@ impl SessionMachine {
         if is_stored {
             work.journal = self.changed_values();
             work.history = self.history.unstored();
+            work.marks = self.times.drain_unstored(matches!(work.history, HistoryWrite::Replace(_)));
             work.archive = self.archives();
             work.keep = self.keep_generations();
         }

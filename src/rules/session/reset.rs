@@ -11,6 +11,7 @@ use super::{
 };
 use crate::log::{Level, Topic};
 use crate::rules::batch::Batch;
+use crate::rules::undo::times::OriginKind;
 
 impl SessionMachine {
     /// Messages that recreate the server's state of the session: joins and roles. Ghosts have roles but no join
@@ -33,7 +34,7 @@ impl SessionMachine {
     pub(super) fn begin_reset(&mut self, key: MemberKey, kind: &str, cx: &mut Cx<'_>) {
         let Some(member) = self.members.get(key) else { return };
         let (id, conn, name) = (member.id, member.conn(), member.name().to_owned());
-        self.image = ResetImage::begun(cx.now);
+        self.image = ResetImage::begun(OriginKind::of_reset(kind), self.history.size(), cx.now);
         self.uploader = Some(id);
         // What others draw from now on is discarded, so it is not published.
         self.history.set_publishing(false);
@@ -63,7 +64,7 @@ impl SessionMachine {
 
     fn complete_initialization(&mut self, cx: &mut Cx<'_>) {
         self.reset_base = self.history.size();
-        self.begin_times(cx.now);
+        self.begin_times(OriginKind::Hosted, cx.now);
         let text = format!("Session initialized with size {}", human_size(self.history.size()));
         self.note(Level::Info, Topic::Status, text, cx);
         self.clear_autoreset(0, cx.now);
@@ -83,6 +84,7 @@ impl SessionMachine {
             return;
         }
         self.announce_new_history(cx);
+        self.begin_times_from(image.kind, image.size_before, cx.now);
     }
 
     /// The history has been replaced: everybody is sent the new one.
@@ -107,7 +109,6 @@ impl SessionMachine {
             let _ = self.history.append(frame.as_bytes(), 1);
         }
         self.send_settings(cx);
-        self.begin_times(cx.now);
     }
 
     /// Aborts a reset, or ends the host's upload early.

@@ -10,6 +10,7 @@ use super::admin::{AdminAnswer, AdminError};
 use super::reset::human_size;
 use super::{Cx, Effect, Member, SessionMachine, SessionState};
 use crate::log::{Level, Topic};
+use crate::rules::undo::times::OriginKind;
 use crate::rules::undo::restored_image::{ImageBuilder, Present, RestoredImage};
 
 /// What was read of the present history to make an image: what follows is appended to it.
@@ -68,6 +69,7 @@ impl SessionMachine {
         }
         self.notice(true, "resetpreparepast", text, &[("name", &by)], "prepare", cx);
         self.announce_new_history(cx);
+        self.begin_times(OriginKind::Restored, cx.now);
         let text = format!("{what} for {by} (size {} => {})", human_size(before), human_size(size));
         self.note(Level::Info, Topic::Status, text, cx);
         cx.push(Effect::NumbersChanged);

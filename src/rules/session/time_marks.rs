@@ -3,7 +3,7 @@
 use super::{SessionMachine, SessionState};
 use crate::history::History;
 use crate::rules::time::Timestamp;
-use crate::rules::undo::times::{TimeMark, TimeMarks};
+use crate::rules::undo::times::{Origin, OriginKind, TimeMark, TimeMarks};
 
 /// Where the history ends before an input.
 #[derive(Debug, Clone, Copy)]
@@ -37,8 +37,24 @@ impl SessionMachine {
     }
 
     /// The history begins here: what is in it is the image that the session goes on from.
-    pub(super) fn begin_times(&mut self, now: Timestamp) {
-        self.times.begin(end_of(&self.history, now.utc_ms));
+    pub(super) fn begin_times(&mut self, kind: OriginKind, now: Timestamp) {
+        self.times.begin(end_of(&self.history, now.utc_ms), Origin { kind, image_of: None });
+    }
+
+    /// The history begins here, with an image that was made of the first `image_of` bytes of the previous one.
+    pub(super) fn begin_times_from(&mut self, kind: OriginKind, image_of: u64, now: Timestamp) {
+        let origin = Origin { kind, image_of: Some(image_of).filter(|_| kind == OriginKind::Current) };
+        self.times.begin(end_of(&self.history, now.utc_ms), origin);
+    }
+
+    /// Uses the marks that were loaded. Without them the history begins here, as what was when is not known.
+    pub(super) fn restore_times(&mut self, times: TimeMarks, now: Timestamp) {
+        if times.is_empty() {
+            let origin = times.origin();
+            self.times.begin(end_of(&self.history, now.utc_ms), origin);
+        } else {
+            self.times = times;
+        }
     }
 
     /// The place where the history ends, for [`TimeMarks::forked`].

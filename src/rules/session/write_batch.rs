@@ -5,6 +5,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::history::HistoryWrite;
 use crate::rules::journal::Entry;
+use crate::rules::undo::times::MarksWrite;
 
 /// Which of a session's passwords.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -24,6 +25,8 @@ pub struct WriteBatch {
     /// Passwords to be hashed; their hashes are entered in the journal.
     pub passwords: Vec<(PasswordKind, String)>,
     pub history: HistoryWrite,
+    /// Time marks of the history.
+    pub marks: MarksWrite,
     /// `Some(None)` removes the thumbnail, `Some(Some(..))` replaces it.
     pub picture: Option<Option<Bytes>>,
     /// Old files are archived instead of deleted.
@@ -43,6 +46,7 @@ impl WriteBatch {
         self.journal.is_empty()
             && self.passwords.is_empty()
             && matches!(self.history, HistoryWrite::Nothing)
+            && self.marks.is_empty()
             && self.picture.is_none()
             && self.snapshot.is_none()
     }
@@ -51,6 +55,7 @@ impl WriteBatch {
     pub fn is_light(&self) -> bool {
         self.passwords.is_empty()
             && !matches!(self.history, HistoryWrite::Replace(_))
+            && !self.marks.replaces()
             && self.picture.is_none()
             && self.snapshot.is_none()
     }

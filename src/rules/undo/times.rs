@@ -20,6 +20,18 @@ pub struct TimeMark {
     pub size: u64,
 }
 
+impl MarksWrite {
+    /// Whether there is nothing to write.
+    pub fn is_empty(&self) -> bool {
+        self.marks.is_empty()
+    }
+
+    /// Whether the marks replace all that were written.
+    pub fn replaces(&self) -> bool {
+        self.from == 0 && !self.marks.is_empty()
+    }
+}
+
 impl TimeMark {
     fn second(self) -> i64 {
         self.utc_ms.div_euclid(1000)
@@ -37,9 +49,64 @@ pub enum UnknownTime {
     TooEarly(i64),
 }
 
+/// How a history began.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[repr(u8)]
+pub enum OriginKind {
+    /// Nobody knows any more.
+    #[default]
+    Unknown = 0,
+    /// A host or a template.
+    Hosted = 1,
+    /// A streamed reset.
+    Streamed = 2,
+    /// A reset that an operator's client made of the present canvas.
+    Current = 3,
+    /// A reset to an earlier canvas.
+    Past = 4,
+    /// A reset to another canvas.
+    External = 5,
+    /// A reset of an unknown kind.
+    Reset = 6,
+    /// The server went back to an earlier history, cut this one, or removed somebody from it.
+    Restored = 7,
+}
+
+impl OriginKind {
+    /// The kind of a number in a file.
+    pub fn of_number(number: u8) -> Option<OriginKind> {
+        use OriginKind::{Current, External, Hosted, Past, Reset, Restored, Streamed, Unknown};
+        [Unknown, Hosted, Streamed, Current, Past, External, Reset, Restored]
+            .into_iter()
+            .find(|kind| *kind as u8 == number)
+    }
+
+    /// The kind of a `reset-session` command by its `type`.
+    pub fn of_reset(kind: &str) -> OriginKind {
+        match kind {
+            "current" => OriginKind::Current,
+            "past" => OriginKind::Past,
+            "external" => OriginKind::External,
+            _ => OriginKind::Reset,
+        }
+    }
+}
+
+/// How a history began, and from what.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Origin {
+    /// How it began.
+    pub kind: OriginKind,
+    /// Size in bytes of the part of the previous history that its image was made of; `None` if it was made of
+    /// something else.
+    pub image_of: Option<u64>,
+}
+
 /// What is to be written of the marks.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub struct MarksWrite {
+    /// How the history began.
+    pub origin: Origin,
     /// Number of marks before the first of these; 0 means that they replace what was written.
     pub from: usize,
     /// The marks.
@@ -56,15 +123,26 @@ pub struct MarksWrite {
 #[derive(Debug, Default)]
 pub struct TimeMarks {
     marks: VecDeque<TimeMark>,
+    origin: Origin,
     /// How many of the first marks are stored.
     stored: usize,
 }
 
 impl TimeMarks {
     /// The marks of a history that was loaded.
-    pub fn restored(marks: impl IntoIterator<Item = TimeMark>) -> TimeMarks {
+    pub fn restored(marks: impl IntoIterator<Item = TimeMark>, origin: Origin) -> TimeMarks {
         let marks: VecDeque<TimeMark> = marks.into_iter().collect();
-        TimeMarks { stored: marks.len(), marks }
+        TimeMarks { stored: marks.len(), marks, origin }
+    }
+
+    /// How the history began.
+    pub fn origin(&self) -> Origin {
+        self.origin
+    }
+
+    /// There are none: nothing can be cut.
+    pub fn is_empty(&self) -> bool {
+        self.marks.is_empty()
     }
 
     /// Oldest to newest.
@@ -73,9 +151,8 @@ impl TimeMarks {
     }
 
     /// The history is another one; what can be cut begins at this mark.
-    pub fn begin(&mut self, mark: TimeMark) {
-        self.marks = VecDeque::from([mark]);
-        self.stored = 0;
+    pub fn begin(&mut self, mark: TimeMark, origin: Origin) {
+        *self = TimeMarks { marks: VecDeque::from([mark]), origin, stored: 0 };
     }
 
     /// Something was appended behind this place; ignored if the second has a mark.
@@ -110,6 +187,7 @@ impl TimeMarks {
         let moved: Vec<TimeMark> = moved.collect();
         self.marks = VecDeque::from([TimeMark { utc_ms: fork.utc_ms, ..image }]);
         self.marks.extend(moved);
+        self.origin = Origin { kind: OriginKind::Streamed, image_of: Some(fork.size) };
         self.stored = 0;
     }
 
@@ -141,7 +219,7 @@ impl TimeMarks {
     pub fn drain_unstored(&mut self, all: bool) -> MarksWrite {
         let from = if all { 0 } else { self.stored };
         self.stored = self.marks.len();
-        MarksWrite { from, marks: self.marks.iter().skip(from).copied().collect() }
+        MarksWrite { origin: self.origin, from, marks: self.marks.iter().skip(from).copied().collect() }
     }
 }
 
@@ -156,7 +234,7 @@ mod tests {
     fn marks(list: &[(i64, u64)]) -> TimeMarks {
         let mut marks = TimeMarks::default();
         let (first, rest) = list.split_first().unwrap();
-        marks.begin(mark(first.0, first.1));
+        marks.begin(mark(first.0, first.1), Origin::default());
         rest.iter().for_each(|(second, messages)| marks.note(mark(*second, *messages)));
         marks
     }
@@ -213,16 +291,29 @@ mod tests {
         assert_eq!(messages_at(&marks, 199_000), Ok(Some(199_001)), "the newest are exact");
     }
 
+    fn drained(marks: &mut TimeMarks) -> (usize, Vec<TimeMark>) {
+        let write = marks.drain_unstored(false);
+        (write.from, write.marks)
+    }
+
     #[test]
     fn what_is_not_stored_is_handed_out_once() {
         let mut marks = marks(&[(10, 3), (12, 5)]);
-        assert_eq!(marks.drain_unstored(false), MarksWrite { from: 0, marks: vec![mark(10, 3), mark(12, 5)] });
-        assert_eq!(marks.drain_unstored(false), MarksWrite { from: 2, marks: Vec::new() });
+        assert_eq!(drained(&mut marks), (0, vec![mark(10, 3), mark(12, 5)]));
+        assert_eq!(drained(&mut marks), (2, Vec::new()));
         marks.note(mark(13, 7));
-        assert_eq!(marks.drain_unstored(false), MarksWrite { from: 2, marks: vec![mark(13, 7)] });
+        assert_eq!(drained(&mut marks), (2, vec![mark(13, 7)]));
         assert_eq!(marks.drain_unstored(true).marks.len(), 3, "a new file has all");
-        marks.begin(mark(20, 1));
-        assert_eq!(marks.drain_unstored(false), MarksWrite { from: 0, marks: vec![mark(20, 1)] });
+        marks.begin(mark(20, 1), Origin::default());
+        assert_eq!(drained(&mut marks), (0, vec![mark(20, 1)]));
+    }
+
+    #[test]
+    fn kinds_are_numbered_for_files() {
+        for number in 0..=7 {
+            assert_eq!(OriginKind::of_number(number).map(|kind| kind as u8), Some(number));
+        }
+        assert_eq!(OriginKind::of_number(8), None);
     }
 
     #[test]
