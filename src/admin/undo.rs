@@ -272,8 +272,26 @@ struct Generation {
     generation: u32,
     /// Size in bytes.
     size: u64,
+    /// When it began; UTC, empty if unknown.
+    from: String,
     /// When it was last written, which is when a reset replaced it; UTC.
     until: String,
+}
+
+/// The last reset since the session was loaded.
+#[derive(Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+struct LastReset {
+    /// UTC.
+    at: String,
+    /// Name of whoever made it.
+    by: String,
+    /// streamed, current, past, external, reset (unknown), or restored: made by the server.
+    kind: String,
+    /// What looks wrong about it: noCanvas, noLayers, blank, smallerCanvas, muchSmaller, outdated.
+    looks_wrong: Vec<String>,
+    /// The same in words; empty if nothing does.
+    reason: String,
 }
 
 /// Earlier histories.
@@ -283,6 +301,9 @@ struct Generations {
     generations: Vec<Generation>,
     /// The session is stored; others have no earlier histories.
     stored: bool,
+    /// The last reset, if there was one since the session was loaded.
+    #[serde(rename = "lastReset")]
+    last_reset: Option<LastReset>,
 }
 
 /// Which earlier history.

@@ -229,7 +229,7 @@ fn open_sessions(
         let session_dir = SessionDir::open(path, Duration::from_millis(settings.sync_interval.0))?;
         let unreadable = |source| SessionDirError::Io { path: path.to_owned(), source };
         let keep =
-            KeepGenerations { count: settings.keep_generations.0, min_free: settings.disk_space_alarm };
+            KeepGenerations { count: settings.keep_generations.0, min_free: settings.disk_space_alarm, needs_newest: true };
         session_dir.list(settings.archive, keep, |session| listed.push(session)).map_err(unreadable)?;
         parts.session_dir = Some(session_dir);
     }

@@ -232,6 +232,9 @@ impl SessionFiles {
             }
             Err(error) => result.error = Some(error),
         }
+        if batch.prunes && self.exists() {
+            self.remove_old_generations(batch.archive, batch.keep);
+        }
         let written = match &lines {
             Some(lines) if !replaced && self.exists() => self.compact(lines),
             _ => self.write_backlog(),

@@ -2,6 +2,7 @@
 //!
 //! It stays on one worker thread.
 
+mod administer;
 mod blocking;
 mod persist;
 mod rebuild;
@@ -15,20 +16,22 @@ use std::time::Duration;
 use actix::prelude::*;
 use drawhall_protocol::command::Host;
 
+use rebuild::CancelOnDrop;
+
 use crate::actors::messages::{
-    Answer, PendingEntry, ServerHandle, SessionHandle, ToClient, ToServer, ToSession, notify,
+    PendingEntry, ServerHandle, SessionHandle, ToClient, ToServer, ToSession, notify,
 };
 use crate::blocking::BlockingPool;
 use crate::history::total::HistoryShare;
 use crate::log::{Level, LogEntry, Topic};
 use crate::rules::login::LookupAnswer;
 use crate::rules::rng::Rng;
-use crate::rules::session::admin::{AdminAnswer, AdminError, AdminRequest};
+use crate::rules::session::admin::AdminAnswer;
 use crate::rules::session::effects::{ClientOp, ConnId, Cx, DisconnectReason, Effect};
 use crate::rules::session::input::Input;
 use crate::rules::session::member::{AuthenticatedClient, JoinRequest};
 use crate::rules::session::persistence::Suspended;
-use crate::rules::session::{FileDisposition, PasswordKind};
+use crate::rules::session::FileDisposition;
 use crate::rules::session::{SessionMachine, SessionState};
 use crate::rules::time::Timestamp;
 use crate::storage::recorder::Recording;
@@ -111,8 +114,10 @@ pub struct Session {
     /// Arrival of the first unsent message, monotonic milliseconds.
     unsent_since: Option<u64>,
     sending_soon: bool,
-    /// The pool reads a whole history for an administrator.
-    reads_histories: bool,
+    /// The pool reads a whole history for an administrator; ends that when dropped.
+    reading: Option<CancelOnDrop>,
+    /// Requests that wait until the pool has followed the history.
+    following: Vec<administer::WaitingRequest>,
     /// The description changed visibly; the server is told after the members.
     announce: bool,
     stats_pending: bool,
@@ -151,7 +156,8 @@ impl Session {
             sent_ms: 0,
             unsent_since: None,
             sending_soon: false,
-            reads_histories: false,
+            reading: None,
+            following: Vec::new(),
             announce: false,
             stats_pending: false,
             deadline: None,
@@ -208,6 +214,7 @@ impl Session {
                 Effect::End(ending) => {
                     self.ended = true;
                     self.ending = Some(ending);
+                    self.reading = None;
                     // The lobby is told of the end, and not of what has changed with it.
                     self.announce = announced_before;
                 }
@@ -276,7 +283,7 @@ impl Session {
     }
 
     fn give(&mut self, input: Input, now: Timestamp) -> Vec<Effect> {
-        let positions = self.machine.snapshot_reader_offsets();
+        let positions = self.machine.snapshot_reader_offsets(&input);
         let traced = self.trace.as_ref().map(|trace| trace.input(self.machine.id(), now, positions, &input));
         let effects = std::mem::take(&mut self.spare);
         let mut cx = Cx { now, rng: &mut self.rng, effects };
@@ -408,43 +415,8 @@ impl Session {
         }
     }
 
-    fn check_and_administer(
-        &mut self,
-        request: AdminRequest,
-        answer: Answer<AdminAnswer>,
-        ctx: &mut Context<Self>,
-    ) {
-        if self.ended {
-            return notify(answer, Err(AdminError::NotFound));
-        }
-        let slow = match &request {
-            AdminRequest::CheckPassword { opword, password } => {
-                let kind = if *opword { PasswordKind::Operator } else { PasswordKind::Session };
-                self.machine.slow_hash(kind, password).map(|hash| (kind, hash.to_owned(), password.clone()))
-            }
-            _ => None,
-        };
-        let Some((kind, hash, password)) = slow else {
-            return notify(answer, self.administer(request, ctx));
-        };
-        let checked = self.blocking_pool.verify(None, password.clone(), hash.clone());
-        ctx.spawn(checked.into_actor(self).map(move |fits, session, ctx| {
-            if fits == Some(true) {
-                session.handle(ctx, Input::Learn { kind, hash, password });
-            }
-            notify(answer, session.administer(request, ctx));
-        }));
-    }
-
     fn leave(&mut self, conn: ConnId, input: Input, ctx: &mut Context<Self>) {
         self.members.remove(&conn);
         self.handle(ctx, input);
-    }
-
-    fn administer(&mut self, request: AdminRequest, ctx: &mut Context<Self>) -> AdminAnswer {
-        let now = Timestamp::now();
-        let effects = self.effects_of(Input::Administer(request), now);
-        let answer = self.perform(effects, now, ctx);
-        answer.unwrap_or(Err(AdminError::NotFound))
     }
 }

@@ -2,6 +2,8 @@
 //! then put in place.
 
 use std::io;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use actix::prelude::*;
 use drawhall_protocol::frame::{FrameRef, frames};
@@ -30,9 +32,25 @@ pub(super) struct Pieces {
     first_index: i64,
     epoch: u64,
     end: i64,
+    /// Whoever wants the result is gone.
+    is_cancelled: Arc<AtomicBool>,
+}
+
+/// Ends the reading of [`Pieces`] when it is dropped.
+#[derive(Default)]
+pub(super) struct CancelOnDrop(Arc<AtomicBool>);
+
+impl Drop for CancelOnDrop {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
 }
 
 impl Pieces {
+    pub(super) fn cancel(&self) -> CancelOnDrop {
+        CancelOnDrop(self.is_cancelled.clone())
+    }
+
     fn read(&self, without: Option<u8>, cuts: bool) -> ReadSoFar {
         ReadSoFar { epoch: self.epoch, first_index: self.first_index, end: self.end, without, cuts }
     }
@@ -41,6 +59,9 @@ impl Pieces {
 impl Messages for Pieces {
     fn visit(&self, visit: &mut dyn FnMut(FrameRef<'_>)) -> io::Result<()> {
         for piece in &self.pieces {
+            if self.is_cancelled.load(Ordering::Relaxed) {
+                return Err(io::Error::other("the session has ended"));
+            }
             match piece {
                 Chunk::Memory(bytes) => frames(bytes).for_each(&mut *visit),
                 Chunk::File { file, from, len } => {
@@ -121,7 +142,8 @@ impl Session {
         let layout = self.machine.protocol().layout();
         let history = self.machine.history();
         let (first_index, epoch, end) = (history.first_index(), history.epoch(), history.end());
-        Pieces { pieces: history.chunks(), layout, first_index, epoch, end }
+        let is_cancelled = Arc::default();
+        Pieces { pieces: history.chunks(), layout, first_index, epoch, end, is_cancelled }
     }
 
     /// The place of a time in the history; `None` if nothing came later.
@@ -164,5 +186,27 @@ impl Session {
             answer["size"] = done["size"].clone();
         }
         Ok(answer)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use drawhall_protocol::Frame;
+
+    use super::*;
+
+    #[test]
+    fn nothing_is_read_for_a_session_that_has_ended() {
+        let piece = Chunk::Memory(Frame::new(128, 1, &[]).unwrap().into_bytes());
+        let is_cancelled = Arc::default();
+        let (pieces, layout) = (vec![piece; 3], Layout::V4_25);
+        let pieces = Pieces { pieces, layout, first_index: 0, epoch: 0, end: 0, is_cancelled };
+        let mut cancel = Some(pieces.cancel());
+        let mut seen = 0;
+        let read = pieces.visit(&mut |_| {
+            seen += 1;
+            cancel = None;
+        });
+        assert!(read.is_err() && seen == 1, "{seen}");
     }
 }

@@ -119,8 +119,10 @@ impl SessionMachine {
 
     /// Snapshots reader offsets where the input can depend on them. Clients go on reading meanwhile, so the offsets
     /// are part of the input and must not change while it is handled.
-    pub fn snapshot_reader_offsets(&mut self) -> ReaderOffsets {
-        if self.staged.is_none() && self.requested_correlator().is_none() {
+    pub fn snapshot_reader_offsets(&mut self, input: &Input) -> ReaderOffsets {
+        // A command may begin a reset.
+        let may_reset = matches!(input, Input::Batch { batch, .. } if !batch.is_opaque());
+        if !may_reset && self.staged.is_none() && self.requested_correlator().is_none() {
             if self.reader_offsets_known {
                 self.set_reader_offsets(&[]);
             }

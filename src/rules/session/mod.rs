@@ -14,11 +14,13 @@ mod description;
 pub mod effects;
 mod ending;
 mod events;
+mod follow;
 pub mod ids;
 pub mod input;
 pub mod invites;
 mod join;
 mod journal_queue;
+mod last_reset;
 mod leave;
 mod lifetime;
 mod listing;
@@ -64,6 +66,7 @@ use events::EventLog;
 use ids::IdQueue;
 use invites::Invites;
 use journal_queue::JournalQueue;
+use last_reset::LastReset;
 use lifetime::Lifetime;
 pub use listing::{ListedAt, ListingUpdate};
 use listings::Listings;
@@ -144,6 +147,9 @@ pub struct SessionMachine {
     autoreset: AutoResetState,
     rollback: Rollback,
     times: TimeMarks,
+    last_reset: Option<LastReset>,
+    /// Earlier histories may be removed now.
+    prunes_generations: bool,
     staged: Option<StagedReset>,
     /// Reader offsets have been set for the present input.
     reader_offsets_known: bool,
@@ -212,6 +218,8 @@ impl SessionMachine {
             autoreset: AutoResetState::default(),
             rollback,
             times: TimeMarks::default(),
+            last_reset: None,
+            prunes_generations: false,
             staged: None,
             reader_offsets_known: false,
             bans: BanList::default(),

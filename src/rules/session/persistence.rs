@@ -257,6 +257,7 @@ impl SessionMachine {
             work.marks = self.times.drain_unstored(matches!(work.history, HistoryWrite::Replace(_)));
             work.archive = self.archives();
             work.keep = self.keep_generations();
+            work.prunes = std::mem::take(&mut self.prunes_generations);
         }
         let changes =
             [self.accounts.take_changes(), self.bans.take_changes(), self.invites.take_changes()].concat();
@@ -311,7 +312,8 @@ impl SessionMachine {
     /// How many histories that resets replace are kept.
     fn keep_generations(&self) -> KeepGenerations {
         let settings = &self.shared.settings;
-        KeepGenerations { count: settings.keep_generations.0, min_free: settings.disk_space_alarm }
+        let (count, min_free) = (settings.keep_generations.0, settings.disk_space_alarm);
+        KeepGenerations { count, min_free, needs_newest: self.needs_previous_history() }
     }
 
     /// What to do with the files when the session has ended.

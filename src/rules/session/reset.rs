@@ -11,6 +11,7 @@ use super::{
 };
 use crate::log::{Level, Topic};
 use crate::rules::batch::Batch;
+use crate::rules::undo::outline::Oddity;
 use crate::rules::undo::times::OriginKind;
 
 impl SessionMachine {
@@ -34,7 +35,10 @@ impl SessionMachine {
     pub(super) fn begin_reset(&mut self, key: MemberKey, kind: &str, cx: &mut Cx<'_>) {
         let Some(member) = self.members.get(key) else { return };
         let (id, conn, name) = (member.id, member.conn(), member.name().to_owned());
-        self.image = ResetImage::begun(OriginKind::of_reset(kind), self.history.size(), cx.now);
+        let origin = OriginKind::of_reset(kind);
+        self.image = ResetImage::begun(origin, self.history.size(), cx.now);
+        self.image.by.clone_from(&name);
+        self.image.is_outdated = origin == OriginKind::Current && self.is_outdated(id);
         self.uploader = Some(id);
         // What others draw from now on is discarded, so it is not published.
         self.history.set_publishing(false);
@@ -76,6 +80,8 @@ impl SessionMachine {
         if image.messages == 0 {
             return;
         }
+        let mut oddities = self.oddities_of(&image.bytes);
+        oddities.extend(image.is_outdated.then_some(Oddity::Outdated));
         let (mut bytes, mut messages) = self.server_side_state();
         bytes.extend_from_slice(&image.bytes);
         messages += image.messages;
@@ -85,6 +91,7 @@ impl SessionMachine {
         }
         self.announce_new_history(cx);
         self.begin_times_from(image.kind, image.size_before, cx.now);
+        self.note_reset(&image.by, image.kind, oddities, cx);
     }
 
     /// The history has been replaced: everybody is sent the new one.

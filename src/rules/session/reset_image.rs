@@ -8,6 +8,10 @@ use crate::rules::undo::times::OriginKind;
 pub(super) struct ResetImage {
     pub(super) bytes: Vec<u8>,
     pub(super) messages: u64,
+    /// Name of the operator.
+    pub(super) by: String,
+    /// The operator's client had not been sent everything.
+    pub(super) is_outdated: bool,
     /// What the reset is.
     pub(super) kind: OriginKind,
     /// Size of the history in bytes when the operator was told to begin.

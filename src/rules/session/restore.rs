@@ -70,6 +70,7 @@ impl SessionMachine {
         self.notice(true, "resetpreparepast", text, &[("name", &by)], "prepare", cx);
         self.announce_new_history(cx);
         self.begin_times(OriginKind::Restored, cx.now);
+        self.note_reset(&by, OriginKind::Restored, Vec::new(), cx);
         let text = format!("{what} for {by} (size {} => {})", human_size(before), human_size(size));
         self.note(Level::Info, Topic::Status, text, cx);
         cx.push(Effect::NumbersChanged);

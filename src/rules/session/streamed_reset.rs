@@ -13,7 +13,7 @@ use flate2::{Decompress, FlushDecompress, Status};
 use super::member::ResetRole;
 use super::{ConnId, Cx, MemberKey, SessionMachine, SessionState};
 use crate::log::{Level, Topic};
-use crate::rules::undo::times::TimeMark;
+use crate::rules::undo::times::{OriginKind, TimeMark};
 
 /// Polling interval for readers to pass the fork, in milliseconds.
 const POLL_MS: u64 = 100;
@@ -277,6 +277,8 @@ impl SessionMachine {
         let since_fork = (self.history.last_index() - staged.fork_index) as u64;
         let messages = staged.server_messages + staged.streamed_messages;
         let before = self.history.size();
+        let by = self.member_by_id(staged.user).map_or_else(String::new, |m| m.name().to_owned());
+        let oddities = self.oddities_of(&staged.bytes);
         match self.history.replace_prefix(staged.fork, since_fork, &staged.bytes, messages) {
             Ok(offset) => {
                 let image = TimeMark { utc_ms: 0, messages, size: staged.bytes.len() as u64 };
@@ -290,6 +292,7 @@ impl SessionMachine {
                 self.clear_autoreset(0, cx.now);
                 self.send_status(false, cx);
                 self.send_settings(cx);
+                self.note_reset(&by, OriginKind::Streamed, oddities, cx);
             }
             Err(error) => {
                 let text = format!("Error resolving streamed reset: {error}");

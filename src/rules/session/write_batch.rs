@@ -33,6 +33,8 @@ pub struct WriteBatch {
     pub archive: bool,
     /// How many histories that resets replace are kept.
     pub keep: KeepGenerations,
+    /// Those that are too many are removed now, not only when another one comes.
+    pub prunes: bool,
     /// Entries are missing because too many were waiting: the journal must be rewritten from a snapshot.
     pub incomplete: bool,
     /// All entries of the current state, for rewriting the journal. Required with a new history file; see
@@ -47,6 +49,7 @@ impl WriteBatch {
             && self.passwords.is_empty()
             && matches!(self.history, HistoryWrite::Nothing)
             && self.marks.is_empty()
+            && !self.prunes
             && self.picture.is_none()
             && self.snapshot.is_none()
     }
@@ -56,6 +59,7 @@ impl WriteBatch {
         self.passwords.is_empty()
             && !matches!(self.history, HistoryWrite::Replace(_))
             && !self.marks.replaces()
+            && !self.prunes
             && self.picture.is_none()
             && self.snapshot.is_none()
     }
@@ -68,6 +72,8 @@ pub struct KeepGenerations {
     pub count: u32,
     /// None are kept while the disk has less free space than this, in bytes.
     pub min_free: u64,
+    /// The newest one is kept nevertheless: nobody has joined since the reset.
+    pub needs_newest: bool,
 }
 
 /// What to do with the files of a session that ends.

@@ -8,6 +8,7 @@
 //! * [`Scan`] also keeps the state of each command, to rebuild a history.
 
 pub mod cut;
+pub mod outline;
 pub mod people;
 pub mod permissions;
 pub mod points;

@@ -178,7 +178,7 @@ impl TimeMarks {
 
     /// A streamed reset has replaced what was before `fork` by an image that has the messages and size of `image`.
     pub fn forked(&mut self, fork: TimeMark, image: TimeMark) {
-        let kept = self.marks.iter().filter(|mark| mark.size > fork.size && mark.second() > fork.second());
+        let kept = self.marks.iter().filter(|mark| mark.size >= fork.size && mark.second() > fork.second());
         let moved = kept.map(|mark| TimeMark {
             utc_ms: mark.utc_ms,
             messages: mark.messages - fork.messages.min(mark.messages) + image.messages,

@@ -1,10 +1,19 @@
-//! Time marks of the session's history. They are not worth an error to anybody: without them one cannot go back to a
+//! Files beside the history: earlier histories, and time marks. The marks are not worth an error to anybody: without them one cannot go back to a
 //! time, and nothing else is missing.
 
 use super::*;
 use crate::rules::undo::times::MarksWrite;
 
 impl SessionFiles {
+    /// Removes the generations that are too many.
+    pub(super) fn remove_old_generations(&self, archive: bool, keep: KeepGenerations) {
+        let removed = self.dir.remove_old_generations(self.id(), &self.history_name, keep, archive);
+        if let Err(error) = removed {
+            // Done at the next reset or start.
+            tracing::warn!("session {}: cannot remove earlier histories: {error}", self.id());
+        }
+    }
+
     /// Writes marks of the present history file.
     pub(super) fn write_marks(&mut self, write: &MarksWrite) {
         if write.is_empty() || !self.exists() {

@@ -13,6 +13,7 @@ mod stored;
 mod stream;
 mod table;
 mod thumbnail;
+mod times;
 mod traffic;
 
 use std::collections::BTreeMap;
