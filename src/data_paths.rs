@@ -9,6 +9,10 @@ use rustix::thread::{set_thread_gid, set_thread_groups, set_thread_uid};
 
 use crate::cli::Serve;
 
+/// Settings of a new database in a data directory. The log has people's addresses, so it is not kept for ever. A
+/// database that `--database` names is one of drawpile-srv, or may be used by it: it begins without settings.
+pub(crate) const INITIAL_SETTINGS: &[(&str, &str)] = &[("logpurgedays", "30")];
+
 /// Paths of the server's data. `None`: not used.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct DataPaths {
@@ -16,6 +20,8 @@ pub(crate) struct DataPaths {
     pub(crate) data: Option<PathBuf>,
     /// Configuration database.
     pub(crate) database: Option<PathBuf>,
+    /// Settings that the database begins with if it does not exist yet.
+    pub(crate) initial_settings: &'static [(&'static str, &'static str)],
     /// Directory of stored sessions.
     pub(crate) sessions: Option<PathBuf>,
 }
@@ -37,8 +43,11 @@ impl DataPaths {
     /// # Errors
     /// When the data directory is unknown or cannot be created.
     pub(crate) fn of(options: &Serve) -> Result<DataPaths, DataPathError> {
-        let named =
-            DataPaths { data: None, database: options.database.clone(), sessions: options.sessions.clone() };
+        let named = DataPaths {
+            database: options.database.clone(),
+            sessions: options.sessions.clone(),
+            ..DataPaths::default()
+        };
         // With an option of drawpile-srv there is no default data directory: the server then stores only what that
         // option names, as drawpile-srv does.
         let is_compatible = options.config.is_some() || named != DataPaths::default();
@@ -49,6 +58,7 @@ impl DataPaths {
         };
         create_directory(&data).map_err(|source| DataPathError::Make { path: data.clone(), source })?;
         Ok(DataPaths {
+            initial_settings: if named.database.is_none() { INITIAL_SETTINGS } else { &[] },
             database: named.database.or_else(|| options.config.is_none().then(|| database_in(&data))),
             sessions: named.sessions.or_else(|| Some(sessions_in(&data))),
             data: Some(data),
@@ -132,6 +142,7 @@ mod tests {
             data: Some(data.clone()),
             database: Some(data.join("config.db")),
             sessions: Some(data.join("sessions")),
+            initial_settings: INITIAL_SETTINGS,
         };
         assert_eq!(paths(&["--data", text]), expected);
         assert!(data.is_dir());

@@ -11,7 +11,10 @@
 //! | [`actors`] | Server, Session, Client and Auth, and the messages between them |
 //! | [`admin`] | the admin API |
 //! | [`auth_server`] | an auth server of its own |
+//! | `web`, [`http`] | what our HTTP servers share; requests to other servers |
+//! | [`clock`], `entropy` | time and randomness of the system |
 //! | [`app`] | from options to a running server |
+//! | [`background`] | threads of our own: a bounded queue each, one way to end |
 //! | [`blocking`] | the pool for password hashes, ban lists and files |
 //! | [`log`] | the event log and its text form |
 //! | [`metrics`] | what is counted |
@@ -25,6 +28,7 @@ pub mod actors;
 pub mod admin;
 pub mod app;
 pub mod auth_server;
+pub mod background;
 pub mod blocking;
 pub mod clock;
 pub mod config;

@@ -20,10 +20,12 @@ mod ctl;
 mod data_paths;
 mod gui;
 mod health;
+mod log_output;
 mod options;
 mod output;
 mod papers;
 mod serve;
+mod start_summary;
 mod systemd;
 
 use cli::{AccountAction, Cli, Command, Form, Serve};
@@ -193,9 +195,12 @@ fn check_config(options: &Serve) -> Result<(), Failure> {
 
 /// Opens the named database, or that of the data directory.
 fn open_database(place: cli::DatabasePlace) -> Result<Database, Failure> {
-    let path = place.database.map_or_else(|| data_paths::database_of(place.data), Ok)?;
+    let (path, settings) = match place.database {
+        Some(path) => (path, &[][..]),
+        None => (data_paths::database_of(place.data)?, data_paths::INITIAL_SETTINGS),
+    };
     data_paths::become_owner_of(&path)?;
-    Ok(Database::open(&path)?)
+    Ok(Database::open_or_create(&path, settings)?)
 }
 
 fn print_key(place: cli::DatabasePlace) -> Result<(), Failure> {

@@ -19,15 +19,16 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("clock", &["rules"]),
     ("entropy", &["rules"]),
     ("metrics", &[]),
+    ("background", &[]),
     ("log", &["rules", "text"]),
     ("history", &[]),
     ("http", &["metrics"]),
-    ("db", &["rules", "log", "metrics"]),
+    ("db", &["background", "rules", "log", "metrics"]),
     ("config", &["rules", "text", "db", "http", "clock"]),
-    ("storage", &["rules", "rules machines", "history", "metrics"]),
+    ("storage", &["background", "rules", "rules machines", "history", "metrics"]),
     ("transport", &["rules", "text", "log", "config", "metrics", "clock"]),
     ("blocking", &["rules", "metrics"]),
-    ("trace", &["rules", "rules machines", "config", "storage", "clock"]),
+    ("trace", &["background", "rules", "rules machines", "config", "storage", "clock"]),
     ("web", &["rules", "metrics", "transport"]),
     ("auth_server", &["rules", "db", "web", "transport", "blocking", "clock"]),
     ("actors in_flight", &["rules"]),
@@ -250,11 +251,13 @@ const PROGRAM: &[&str] = &[
     "gui",
     "health",
     "lib",
+    "log_output",
     "main",
     "options",
     "output",
     "papers",
     "serve",
+    "start_summary",
     "systemd",
     "tools",
 ];
@@ -307,7 +310,7 @@ fn the_rules_are_only_rules() {
 
 #[test]
 fn only_actors_and_those_above_them_name_actix() {
-    let program = ["main", "cli", "ctl", "serve", "systemd"];
+    let program = ["main", "cli", "ctl", "log_output", "serve", "systemd"];
     let wrong: Vec<String> = lines()
         .into_iter()
         .filter(|line| {

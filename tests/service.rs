@@ -3,7 +3,7 @@
 
 mod common;
 
-use std::io::{BufRead as _, BufReader};
+use std::io::{BufRead as _, BufReader, Write as _};
 use std::net::{SocketAddr, TcpListener};
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixDatagram;
@@ -245,6 +245,35 @@ fn a_profile_is_a_set_of_other_defaults() {
 }
 
 #[test]
+fn a_new_data_directory_keeps_its_log_for_thirty_days_and_existing_databases_stay_as_they_are() {
+    let folder = tempfile::tempdir().unwrap();
+    let run = |args: &[&str], database: &str, data: &str| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_drawhall"));
+        command.args(args).current_dir(folder.path()).env_remove("DRAWHALL_PROFILE");
+        let mut process =
+            command.args([database, data]).stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
+        process.stdin.take().unwrap().write_all(b"secret\n").unwrap();
+        let out = process.wait_with_output().unwrap();
+        assert!(out.status.success(), "{args:?}");
+        String::from_utf8(out.stdout).unwrap()
+    };
+    let days = |option: &str, path: &str| {
+        let shown = run(&["config"], option, path);
+        let line = shown.lines().find(|line| line.starts_with("logpurgedays = ")).unwrap();
+        line.split(' ').nth(2).unwrap().to_owned()
+    };
+    assert_eq!(days("--data", "new"), "30");
+    // The first account may be there before the server has ever run.
+    run(&["account", "add", "alice"], "--data", "account");
+    assert_eq!(days("--data", "account"), "30");
+    // As of drawpile-srv, and the same file in a data directory.
+    assert_eq!(days("--database", "config.db"), "0");
+    std::fs::create_dir(folder.path().join("old")).unwrap();
+    std::fs::rename(folder.path().join("config.db"), folder.path().join("old/config.db")).unwrap();
+    assert_eq!(days("--data", "old"), "0");
+}
+
+#[test]
 fn a_hang_up_has_files_read_again_and_nobody_is_sent_away() {
     let home = tempfile::tempdir().unwrap();
     let config = home.path().join("server.cfg");
@@ -280,7 +309,7 @@ fn a_closed_terminal_is_a_clean_end() {
     // The program takes no port 0 here: this one was free a moment ago.
     let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
     let run = format!(
-        "echo $$ > pid; exec {} --in-memory --allow-root --listen 127.0.0.1 --port {port}",
+        "echo $$ > pid; exec {} --in-memory --allow-root --log-level info --listen 127.0.0.1 --port {port}",
         env!("CARGO_BIN_EXE_drawhall")
     );
     let started = Command::new("script")

@@ -340,7 +340,10 @@ fn the_canvas_goes_back_to_a_time_for_everybody_and_that_is_taken_back() {
     let wish = |dry_run| json!({"until": until, "dryRun": dry_run});
     let report = ask(&second, "POST", &format!("{id}/cut"), Some(&wish(true)));
     assert_eq!((report.status, &report.json["until"]), (200, &json!(until)), "{}", report.json);
-    assert_eq!((&report.json["report"]["actions"], &report.json["report"]["messages"]), (&json!(3), &json!(7)));
+    assert_eq!(
+        (&report.json["report"]["actions"], &report.json["report"]["messages"]),
+        (&json!(3), &json!(7))
+    );
     let people = &report.json["report"]["people"];
     assert_eq!(people, &json!([{"id": user, "name": "Vandal", "actions": 3}]));
     assert!(generations(&second, &id).is_empty(), "a report changes nothing");

@@ -41,11 +41,7 @@ pub(super) fn endpoints(api: &mut Api) {
         AdminState::remove_person,
     )
     .locked_by("sessions");
-    api.get(
-        "sessions/{session}/times",
-        "The times that its history can be cut back to.",
-        AdminState::times,
-    );
+    api.get("sessions/{session}/times", "The times that its history can be cut back to.", AdminState::times);
     api.post(
         "sessions/{session}/cut",
         "Cuts its history back to a time, or reports what that would mean.",

@@ -30,6 +30,8 @@ pub struct RuleSource {
     pub config: Option<PathBuf>,
     /// Path of the configuration database; takes precedence over `config`.
     pub database: Option<PathBuf>,
+    /// Settings that the database begins with if it does not exist yet.
+    pub initial_settings: &'static [(&'static str, &'static str)],
     /// Key of encrypted ban lists.
     pub crypt_key: Option<[u8; 32]>,
     /// The server's public host name, empty if unknown.
@@ -94,7 +96,8 @@ impl RuleSource {
     /// # Errors
     /// When the database cannot be opened.
     pub fn open(&self) -> Result<OpenSource, SourceError> {
-        let database = self.database.as_deref().map(Database::open).transpose()?;
+        let open = |path| Database::open_or_create(path, self.initial_settings);
+        let database = self.database.as_deref().map(open).transpose()?;
         Ok(OpenSource {
             source: self.clone(),
             database,

@@ -21,7 +21,13 @@ impl Api {
         Ok(())
     }
 
-    pub(super) async fn undo(&self, session: &str, person: &str, count: Option<u32>, redo: bool) -> Result<(), Failure> {
+    pub(super) async fn undo(
+        &self,
+        session: &str,
+        person: &str,
+        count: Option<u32>,
+        redo: bool,
+    ) -> Result<(), Failure> {
         let path = format!("sessions/{}", path_segment(session));
         let people = self.get(&format!("{path}/people")).await?;
         let person = find_person(&people["people"], person)?;
@@ -90,7 +96,12 @@ impl Api {
         Ok(())
     }
 
-    pub(super) async fn restore(&self, session: &str, generation: Option<u32>, newest: bool) -> Result<(), Failure> {
+    pub(super) async fn restore(
+        &self,
+        session: &str,
+        generation: Option<u32>,
+        newest: bool,
+    ) -> Result<(), Failure> {
         let path = format!("sessions/{}", path_segment(session));
         if generation.is_none() && !newest {
             let list = self.get(&format!("{path}/generations")).await?;

@@ -1,16 +1,13 @@
 //! The event log in the database: a bounded queue of log rows, and a thread that writes them in batches.
 
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
-use std::thread::JoinHandle;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use tracing::{Event, Subscriber};
 use tracing_subscriber::Layer;
 use tracing_subscriber::layer::Context;
 
 use super::{Database, DbError, LogRow};
+use crate::background::{BackgroundThread, Queue, QueueLimits};
 use crate::log::Fields;
 use crate::metrics::METRICS;
 use crate::rules::time::{Timestamp, iso_of};
@@ -30,39 +27,19 @@ const BATCH_DELAY: Duration = Duration::from_millis(200);
 
 /// A `tracing` layer that queues events as log rows.
 #[derive(Debug)]
-pub struct LogLayer {
-    sender: SyncSender<LogRow>,
-    queued_bytes: Arc<AtomicUsize>,
-}
+pub struct LogLayer(Queue<LogRow>);
 
-/// The receiving half of the queue. It fills until [`LogQueue::write_to`] is called.
+/// The queue of the layer. It fills until [`LogQueue::write_to`] is called.
 #[derive(Debug)]
-pub struct LogQueue {
-    receiver: Receiver<LogRow>,
-    queued_bytes: Arc<AtomicUsize>,
-}
+pub struct LogQueue(Queue<LogRow>);
 
-/// Handle of the writer thread.
-#[derive(Debug)]
-pub struct LogWriter {
-    stopping: Arc<AtomicBool>,
-    thread: JoinHandle<()>,
-}
-
-impl LogWriter {
-    /// Writes what is queued and ends the thread. Blocking.
-    pub fn finish(self) {
-        self.stopping.store(true, Ordering::Release);
-        // A panic of the thread has been reported by the panic hook.
-        let _ = self.thread.join();
-    }
-}
+/// The writer thread. [`BackgroundThread::stop`] writes what is queued.
+pub type LogWriter = BackgroundThread<LogRow>;
 
 /// Creates the layer and its queue.
 pub fn log_layer() -> (LogLayer, LogQueue) {
-    let (sender, receiver) = sync_channel(MAX_QUEUED);
-    let queued_bytes = Arc::new(AtomicUsize::new(0));
-    (LogLayer { sender, queued_bytes: queued_bytes.clone() }, LogQueue { receiver, queued_bytes })
+    let queue = Queue::new(QueueLimits { items: MAX_QUEUED, bytes: MAX_QUEUED_BYTES });
+    (LogLayer(queue.clone()), LogQueue(queue))
 }
 
 /// Size of a row for the limits, in bytes.
@@ -87,12 +64,10 @@ impl<S: Subscriber> Layer<S> for LogLayer {
             session: fields.session.clone(),
             message: fields.text(),
         };
-        // A full queue drops the event. So does one without a reader, because there is no database.
         let cost = cost(&row);
-        let before = self.queued_bytes.fetch_add(cost, Ordering::AcqRel);
         METRICS.log_waiting.increment();
-        if before + cost > MAX_QUEUED_BYTES || self.sender.try_send(row).is_err() {
-            self.queued_bytes.fetch_sub(cost, Ordering::AcqRel);
+        // A full queue drops the event. So does one whose thread has ended.
+        if self.0.try_push(row, cost).is_err() {
             METRICS.log_waiting.decrement();
             METRICS.log_left_out.count();
         }
@@ -100,7 +75,7 @@ impl<S: Subscriber> Layer<S> for LogLayer {
 }
 
 impl LogQueue {
-    /// Starts the thread that writes the queue to a database until [`LogWriter::finish`], and keeps it below `max_size` bytes
+    /// Starts the thread that writes the queue to a database until it is stopped, and keeps it below `max_size` bytes
     /// (`logMaxSize`, asked for each time; 0 for no limit).
     ///
     /// # Errors
@@ -110,55 +85,33 @@ impl LogQueue {
         database: Database,
         max_size: impl Fn() -> u64 + Send + 'static,
     ) -> std::io::Result<LogWriter> {
-        let stopping = Arc::new(AtomicBool::new(false));
-        let flag = stopping.clone();
         let limiter = SizeLimiter { max_size: Box::new(max_size), size: None, warned: false };
-        let thread = std::thread::Builder::new()
-            .name("log".into())
-            .spawn(move || self.run(&database, limiter, &flag))?;
-        Ok(LogWriter { stopping, thread })
+        BackgroundThread::start("log", self.0, move |queue| write_batches(queue, &database, limiter))
     }
+}
 
-    fn run(self, database: &Database, mut limiter: SizeLimiter, stopping: &AtomicBool) {
-        let mut failed = false;
-        loop {
-            let first = match self.receiver.recv_timeout(BATCH_DELAY) {
-                Ok(first) => first,
-                Err(RecvTimeoutError::Timeout) if !stopping.load(Ordering::Acquire) => continue,
-                Err(_) => return,
-            };
-            let rows = self.collect_batch(first);
-            let mut written = database.append_log(&rows);
-            if database.is_in_memory() {
-                written = written.and_then(|()| database.keep_newest_log(MAX_IN_MEMORY));
-            } else {
-                written = written.and_then(|()| limiter.enforce(database, &rows));
-            }
-            METRICS.log_errors.add(u64::from(written.is_err()));
-            // Log only the first of several failures: each would be queued as well.
-            if let Err(error) = &written
-                && !failed
-            {
-                tracing::error!(%error, "cannot write the log to the database");
-            }
-            failed = written.is_err();
+fn write_batches(queue: &Queue<LogRow>, database: &Database, mut limiter: SizeLimiter) {
+    let mut failed = false;
+    loop {
+        let rows = queue.pop_batch(BATCH_DELAY, BATCH);
+        if rows.is_empty() {
+            return;
         }
-    }
-
-    /// Collects a batch: what arrives within [`BATCH_DELAY`], up to [`BATCH`] rows.
-    fn collect_batch(&self, first: LogRow) -> Vec<LogRow> {
-        let mut rows = vec![first];
-        let due = Instant::now() + BATCH_DELAY;
-        while rows.len() < BATCH
-            && let Ok(row) = self.receiver.recv_timeout(due.saturating_duration_since(Instant::now()))
+        rows.iter().for_each(|_| METRICS.log_waiting.decrement());
+        let mut written = database.append_log(&rows);
+        if database.is_in_memory() {
+            written = written.and_then(|()| database.keep_newest_log(MAX_IN_MEMORY));
+        } else {
+            written = written.and_then(|()| limiter.enforce(database, &rows));
+        }
+        METRICS.log_errors.add(u64::from(written.is_err()));
+        // Log only the first of several failures: each would be queued as well.
+        if let Err(error) = &written
+            && !failed
         {
-            rows.push(row);
+            tracing::error!(%error, "cannot write the log to the database");
         }
-        for row in &rows {
-            METRICS.log_waiting.decrement();
-            self.queued_bytes.fetch_sub(cost(row), Ordering::AcqRel);
-        }
-        rows
+        failed = written.is_err();
     }
 }
 
@@ -222,7 +175,7 @@ mod tests {
                 .emit("01abc");
             tracing::warn!(port = 7, "hm");
         });
-        let rows: Vec<LogRow> = queue.receiver.try_iter().collect();
+        let rows = queue.0.pop_batch(Duration::ZERO, BATCH);
         let texts: Vec<_> = rows
             .iter()
             .map(|r| (r.level, r.topic.as_str(), r.user.as_str(), r.session.as_str(), r.message.as_str()))
@@ -233,14 +186,14 @@ mod tests {
     }
 
     #[test]
-    fn finish_writes_the_whole_queue() {
+    fn stopping_writes_the_whole_queue() {
         let directory = tempfile::tempdir().unwrap();
         let database = Database::open(&directory.path().join("x.db")).unwrap();
         let (layer, queue) = log_layer();
         let writer = queue.write_to(database.clone(), || 0).unwrap();
         let subscriber = tracing_subscriber::registry().with(layer);
         tracing::subscriber::with_default(subscriber, || (0..1000).for_each(|n| tracing::info!(n, "line")));
-        writer.finish();
+        writer.stop();
         assert_eq!(database.purge_log(0, 4_000_000_000_000).unwrap(), 1000);
     }
 
@@ -262,19 +215,7 @@ mod tests {
         let subscriber = tracing_subscriber::registry().with(layer);
         let long = "x".repeat(900);
         tracing::subscriber::with_default(subscriber, || (0..9000).for_each(|_| tracing::info!("{long}")));
-        let waiting = queue.receiver.try_iter().count();
-        assert_eq!(waiting, MAX_QUEUED_BYTES / cost(&row(&long)));
-        let (layer, queue) = log_layer();
-        let subscriber = tracing_subscriber::registry().with(layer);
-        tracing::subscriber::with_default(subscriber, || {
-            for _ in 0..3 {
-                (0..9000).for_each(|_| tracing::info!("{long}"));
-                while let Ok(first) = queue.receiver.try_recv() {
-                    queue.collect_batch(first);
-                }
-            }
-        });
-        assert_eq!(queue.queued_bytes.load(Ordering::Acquire), 0, "what was taken makes room");
+        assert_eq!(queue.0.len(), MAX_QUEUED_BYTES / cost(&row(&long)));
     }
 
     #[test]
@@ -303,11 +244,11 @@ mod tests {
         // All rows are old enough for `purge_log`, once they are written.
         let row = row("x");
         let written = (0..BATCH / 2).any(|_| {
-            layer.sender.send(row.clone()).unwrap();
+            layer.0.try_push(row.clone(), 1).unwrap();
             std::thread::sleep(BATCH_DELAY / 10);
             database.purge_log(1, Timestamp::now().utc_ms).unwrap() > 0
         });
-        writer.finish();
+        writer.stop();
         assert!(written);
     }
 }

@@ -224,6 +224,19 @@ impl Database {
         })
     }
 
+    /// Opens a database. A file that does not exist yet is created with these settings.
+    ///
+    /// # Errors
+    /// When the file cannot be opened or is not a database.
+    pub fn open_or_create(path: &Path, settings: &[(&str, &str)]) -> Result<Database, DbError> {
+        let is_new = !path.exists();
+        let database = Self::open(path)?;
+        if is_new {
+            database.set_settings(settings)?;
+        }
+        Ok(database)
+    }
+
     /// Opens an in-memory database, which is dropped with its last handle.
     ///
     /// # Errors

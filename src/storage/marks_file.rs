@@ -213,7 +213,10 @@ mod tests {
         let dir = stored();
         let read = read_marks(dir.path(), 1000);
         let marks: Vec<TimeMark> = (0..5).map(mark).collect();
-        assert_eq!(read, StoredMarks { origin: write(0, 0..0).origin, previous: 1, marks, is_damaged: false });
+        assert_eq!(
+            read,
+            StoredMarks { origin: write(0, 0..0).origin, previous: 1, marks, is_damaged: false }
+        );
         assert!(super::read(dir.path(), "a.dprec", 9).unwrap().is_none());
         assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1, "no temporary file is left");
     }

@@ -4,10 +4,8 @@ use std::collections::HashMap;
 use std::fs::{File, OpenOptions};
 use std::io::{self, BufWriter, Write};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
-use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender};
-use std::sync::{Arc, Mutex, PoisonError};
-use std::thread::JoinHandle;
 use std::time::Duration;
 
 use drawhall_protocol::message::{FeatureAccessLevels, FeatureLimits};
@@ -18,6 +16,7 @@ use jiff::civil::DateTime;
 
 use super::private;
 use super::session_files::blocks;
+use crate::background::{BackgroundThread, Popped, Queue, QueueLimits};
 use crate::history::Chunk;
 
 /// Bytes that may be queued for the disk; with more, the recording is aborted.
@@ -25,19 +24,19 @@ const MAX_QUEUED_BYTES: usize = 64 << 20;
 /// Interval at which buffers are flushed to the files.
 const FLUSH_INTERVAL: Duration = Duration::from_secs(1);
 
+#[derive(Debug)]
 enum Command {
     Begin { key: u64, path: PathBuf, protocol: ProtocolVersion, chunks: Vec<Chunk> },
     Write { key: u64, bytes: Vec<u8>, queued_bytes: Arc<AtomicUsize> },
     End { key: u64 },
-    Stop,
 }
 
 /// The thread that writes recordings.
 #[derive(Debug)]
 pub struct Recorder {
     pattern: String,
-    sender: Sender<Command>,
-    thread: Mutex<Option<JoinHandle<()>>>,
+    /// Each recording bounds what it has queued; no `Begin` or `End` may be lost.
+    thread: BackgroundThread<Command>,
     next_key: AtomicU64,
 }
 
@@ -46,7 +45,7 @@ pub struct Recorder {
 pub struct Recording {
     key: u64,
     path: PathBuf,
-    sender: Sender<Command>,
+    queue: Queue<Command>,
     queued_bytes: Arc<AtomicUsize>,
     aborted: AtomicBool,
 }
@@ -57,10 +56,8 @@ impl Recorder {
     /// # Errors
     /// When the thread cannot be started.
     pub fn start(pattern: &str) -> io::Result<Recorder> {
-        let (sender, receiver) = mpsc::channel();
-        let thread = std::thread::Builder::new().name("record".into()).spawn(move || run(&receiver))?;
-        let thread = Mutex::new(Some(thread));
-        Ok(Recorder { pattern: pattern.to_owned(), sender, thread, next_key: AtomicU64::new(0) })
+        let thread = BackgroundThread::start("record", Queue::new(QueueLimits::BY_SENDERS), run)?;
+        Ok(Recorder { pattern: pattern.to_owned(), thread, next_key: AtomicU64::new(0) })
     }
 
     /// The recording of a session; no file is created before [`Recording::begin`].
@@ -69,7 +66,7 @@ impl Recorder {
         Recording {
             key: self.next_key.fetch_add(1, Ordering::Relaxed),
             path: expand(&self.pattern, &home, id, alias, jiff::ZonedDateTime::now().datetime()),
-            sender: self.sender.clone(),
+            queue: self.thread.queue().clone(),
             queued_bytes: Arc::default(),
             aborted: AtomicBool::new(false),
         }
@@ -77,18 +74,7 @@ impl Recorder {
 
     /// Ends all recordings; blocks until they are written.
     pub fn stop(&self) {
-        // An error means that the thread has ended.
-        let _ = self.sender.send(Command::Stop);
-        let thread = self.thread.lock().unwrap_or_else(PoisonError::into_inner).take();
-        if let Some(thread) = thread {
-            let _ = thread.join();
-        }
-    }
-}
-
-impl Drop for Recorder {
-    fn drop(&mut self) {
-        self.stop();
+        self.thread.stop();
     }
 }
 
@@ -114,7 +100,7 @@ impl Recording {
 
     fn send(&self, command: Command) {
         // An error means that the thread has ended.
-        let _ = self.sender.send(command);
+        let _ = self.queue.try_push(command, 0);
     }
 }
 
@@ -178,11 +164,11 @@ fn candidates(path: &Path) -> impl Iterator<Item = PathBuf> {
     [path.to_owned()].into_iter().chain(second).chain(numbered)
 }
 
-fn run(receiver: &Receiver<Command>) {
+fn run(queue: &Queue<Command>) {
     let mut files: HashMap<u64, (PathBuf, BufWriter<File>)> = HashMap::new();
     loop {
-        let done = match receiver.recv_timeout(FLUSH_INTERVAL) {
-            Ok(Command::Begin { key, path, protocol, chunks }) => {
+        let done = match queue.pop_timeout(FLUSH_INTERVAL) {
+            Popped::Item(Command::Begin { key, path, protocol, chunks }) => {
                 finish(files.remove(&key));
                 match begin(&path, &protocol, &chunks) {
                     Ok(file) => drop(files.insert(key, file)),
@@ -190,17 +176,17 @@ fn run(receiver: &Receiver<Command>) {
                 }
                 continue;
             }
-            Ok(Command::Write { key, bytes, queued_bytes }) => {
+            Popped::Item(Command::Write { key, bytes, queued_bytes }) => {
                 queued_bytes.fetch_sub(bytes.len(), Ordering::AcqRel);
                 let written = files.get_mut(&key).map_or(Ok(()), |(_, file)| file.write_all(&bytes));
                 written.map_err(|error| (key, error))
             }
-            Ok(Command::End { key }) => {
+            Popped::Item(Command::End { key }) => {
                 finish(files.remove(&key));
                 continue;
             }
-            Ok(Command::Stop) | Err(RecvTimeoutError::Disconnected) => break,
-            Err(RecvTimeoutError::Timeout) => {
+            Popped::Closed => break,
+            Popped::Timeout => {
                 let mut flushed =
                     files.iter_mut().map(|(key, (_, file))| file.flush().map_err(|e| (*key, e)));
                 flushed.find(Result::is_err).unwrap_or(Ok(()))

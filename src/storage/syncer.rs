@@ -7,10 +7,11 @@
 use std::fs::{File, OpenOptions};
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
-use std::thread::JoinHandle;
 use std::time::Duration;
+
+use crate::background::{BackgroundThread, Queue, QueueLimits};
 
 /// An open file that is queued for fsync after writes, and is poisoned when an fsync fails.
 #[derive(Debug)]
@@ -56,30 +57,12 @@ impl SyncFile {
     }
 }
 
-#[derive(Debug, Default)]
-struct FsyncState {
-    waiting: Vec<Arc<SyncFile>>,
-    stopping: bool,
-}
-
-#[derive(Debug, Default)]
-struct SyncerShared {
-    state: Mutex<FsyncState>,
-    changed: Condvar,
-    interval_ms: AtomicU64,
-}
-
-impl SyncerShared {
-    fn lock(&self) -> MutexGuard<'_, FsyncState> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
 /// Calls fsync on files some time after they were written.
 #[derive(Debug)]
 pub struct Syncer {
-    shared: Arc<SyncerShared>,
-    thread: Mutex<Option<JoinHandle<()>>>,
+    /// Bounded by the number of open files: each is queued once.
+    thread: BackgroundThread<Arc<SyncFile>>,
+    interval_ms: Arc<AtomicU64>,
 }
 
 impl Syncer {
@@ -88,70 +71,51 @@ impl Syncer {
     /// # Errors
     /// When the thread cannot be started.
     pub fn start(interval: Duration) -> io::Result<Syncer> {
-        let shared = Arc::new(SyncerShared::default());
-        let in_thread = shared.clone();
-        let thread = std::thread::Builder::new().name("sync".into()).spawn(move || run(&in_thread))?;
-        let syncer = Syncer { shared, thread: Mutex::new(Some(thread)) };
-        syncer.set_interval(interval);
-        Ok(syncer)
+        let interval_ms = Arc::new(AtomicU64::new(interval.as_millis() as u64));
+        let in_thread = interval_ms.clone();
+        let queue = Queue::new(QueueLimits::BY_SENDERS);
+        let thread = BackgroundThread::start("sync", queue, move |queue| run(queue, &in_thread))?;
+        Ok(Syncer { thread, interval_ms })
     }
 
     /// Sets the time between two rounds. Zero means an fsync after every batch, before its messages are sent to
     /// clients.
     pub fn set_interval(&self, interval: Duration) {
-        self.shared.interval_ms.store(interval.as_millis() as u64, Ordering::Release);
+        self.interval_ms.store(interval.as_millis() as u64, Ordering::Release);
     }
 
     /// Whether there is an fsync after every batch.
     pub fn syncs_every_batch(&self) -> bool {
-        self.shared.interval_ms.load(Ordering::Acquire) == 0
+        self.interval_ms.load(Ordering::Acquire) == 0
     }
 
     /// Queues a written file for the next round of fsync.
     pub fn queue(&self, file: &Arc<SyncFile>) {
         if !file.queued.swap(true, Ordering::AcqRel) {
-            self.shared.lock().waiting.push(file.clone());
-            self.shared.changed.notify_one();
+            // An error means that the thread has ended.
+            let _ = self.thread.queue().try_push(file.clone(), 0);
         }
     }
 
     /// Calls fsync on all queued files and ends the thread; blocks.
     pub fn stop(&self) {
-        self.shared.lock().stopping = true;
-        self.shared.changed.notify_one();
-        let thread = self.thread.lock().unwrap_or_else(PoisonError::into_inner).take();
-        if let Some(thread) = thread {
-            // After a panic of the thread nothing is left to wait for.
-            let _ = thread.join();
-        }
+        self.thread.stop();
     }
 }
 
-impl Drop for Syncer {
-    fn drop(&mut self) {
-        self.stop();
-    }
-}
-
-fn run(shared: &SyncerShared) {
+fn run(queue: &Queue<Arc<SyncFile>>, interval_ms: &AtomicU64) {
     loop {
-        let mut state = shared.lock();
-        while state.waiting.is_empty() && !state.stopping {
-            state = shared.changed.wait(state).unwrap_or_else(PoisonError::into_inner);
-        }
         // Files written within the interval share one round of fsync.
-        let interval = Duration::from_millis(shared.interval_ms.load(Ordering::Acquire));
-        let waited = shared.changed.wait_timeout_while(state, interval, |state| !state.stopping);
-        let mut state = waited.unwrap_or_else(PoisonError::into_inner).0;
-        let (waiting, stopping) = (std::mem::take(&mut state.waiting), state.stopping);
-        drop(state);
-        for file in waiting {
+        queue.wait_for_item();
+        let interval = Duration::from_millis(interval_ms.load(Ordering::Acquire));
+        let files = queue.pop_batch(interval, usize::MAX);
+        if files.is_empty() {
+            return;
+        }
+        for file in files {
             if let Err(error) = file.sync() {
                 tracing::error!(%error, "cannot fsync {}", file.path().display());
             }
-        }
-        if stopping {
-            return;
         }
     }
 }
@@ -185,7 +149,7 @@ mod tests {
         for _ in 0..10 {
             syncer.queue(&file);
         }
-        assert_eq!(syncer.shared.lock().waiting.len(), 1);
+        assert_eq!(syncer.thread.queue().len(), 1);
     }
 
     #[test]

@@ -15,11 +15,12 @@ use std::io::{self, BufWriter, Write as _};
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::mpsc::{Receiver, SyncSender, TryRecvError, sync_channel};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use crate::background::{BackgroundThread, Queue, QueueLimits};
 use crate::config::Rules;
 use crate::config::ServerSettings;
 use crate::config::rules::RulesRecord;
@@ -30,8 +31,8 @@ use crate::rules::session::{ConnId, Effect, SessionMachine};
 use crate::rules::time::Timestamp;
 pub use origin::Origin;
 
-/// Capacity of the queue to the writer thread. When it is full, [`Trace`] blocks its callers (back-pressure).
-const QUEUE_LEN: usize = 4096;
+/// Lines that wait for the writer thread. With more, [`Trace`] blocks its callers (back-pressure).
+const MAX_QUEUED: usize = 4096;
 
 /// A line of a trace.
 #[derive(Debug, Serialize, Deserialize)]
@@ -58,16 +59,9 @@ enum Record {
     Output { number: u64, digest: String },
 }
 
-/// A message to the writer thread.
-enum Line {
-    Text(String),
-    /// Flush, acknowledge and end.
-    End(SyncSender<()>),
-}
-
 #[derive(Debug)]
 struct Inner {
-    lines: SyncSender<Line>,
+    thread: BackgroundThread<String>,
     next_number: AtomicU64,
     /// Numbers of rules by address. Holding the rules keeps their addresses from being reused.
     rules: Mutex<HashMap<usize, (u64, Arc<Rules>)>>,
@@ -84,30 +78,27 @@ impl Trace {
     /// When the file exists or cannot be created, or the writer thread cannot be started.
     pub fn begin(path: &Path) -> io::Result<Trace> {
         let file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)?;
-        let (lines, receiver) = sync_channel(QUEUE_LEN);
-        std::thread::Builder::new().name("trace".into()).spawn(move || {
-            if let Err(error) = write(&receiver, file) {
+        let queue = Queue::new(QueueLimits { items: MAX_QUEUED, bytes: usize::MAX });
+        let thread = BackgroundThread::start("trace", queue, move |lines| {
+            if let Err(error) = write(lines, file) {
                 tracing::error!(%error, "the trace is aborted");
             }
         })?;
-        Ok(Trace(Arc::new(Inner { lines, next_number: AtomicU64::new(1), rules: Mutex::default() })))
+        Ok(Trace(Arc::new(Inner { thread, next_number: AtomicU64::new(1), rules: Mutex::default() })))
     }
 
     fn write(&self, record: &Record) {
-        // Records always serialize. An error of `send` means that the writer has ended, after logging why.
+        // Records always serialize. An error of `push` means that the writer has ended, after logging why.
         if let Ok(mut line) = serde_json::to_string(record) {
             line.push('\n');
-            let _ = self.0.lines.send(Line::Text(line));
+            let bytes = line.len();
+            let _ = self.0.thread.queue().push(line, bytes);
         }
     }
 
     /// Writes everything that is queued and ends the trace; blocks. Later inputs are not recorded.
     pub fn finish(&self) {
-        let (done, acknowledged) = sync_channel(1);
-        if self.0.lines.send(Line::End(done)).is_ok() {
-            // An error means that the thread has ended already.
-            let _ = acknowledged.recv();
-        }
+        self.0.thread.stop();
     }
 
     fn next_number(&self) -> u64 {
@@ -179,29 +170,15 @@ impl Trace {
     }
 }
 
-/// Writes lines as they arrive. Flushes whenever the queue is empty.
-fn write(lines: &Receiver<Line>, file: File) -> io::Result<()> {
+/// Writes lines as they arrive. Flushes whenever all that waited is written.
+fn write(lines: &Queue<String>, file: File) -> io::Result<()> {
     let mut file = BufWriter::new(file);
     loop {
-        let line = match lines.try_recv() {
-            Ok(line) => line,
-            Err(TryRecvError::Disconnected) => return file.flush(),
-            Err(TryRecvError::Empty) => {
-                file.flush()?;
-                match lines.recv() {
-                    Ok(line) => line,
-                    Err(_) => return Ok(()),
-                }
-            }
-        };
-        match line {
-            Line::Text(text) => file.write_all(text.as_bytes())?,
-            Line::End(done) => {
-                file.flush()?;
-                // The receiver may have been dropped.
-                let _ = done.send(());
-                return Ok(());
-            }
+        let batch = lines.pop_batch(Duration::ZERO, MAX_QUEUED);
+        if batch.is_empty() {
+            return Ok(());
         }
+        batch.iter().try_for_each(|line| file.write_all(line.as_bytes()))?;
+        file.flush()?;
     }
 }

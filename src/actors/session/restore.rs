@@ -5,8 +5,8 @@ use std::sync::Arc;
 use actix::prelude::*;
 use serde_json::{Value, json};
 
-use super::rebuild::{self, CancelOnDrop};
 use super::Session;
+use super::rebuild::{self, CancelOnDrop};
 use crate::actors::messages::{Answer, HistoryRequest, notify};
 use crate::blocking::Job;
 use crate::rules::session::RestoreRequest;
@@ -84,13 +84,21 @@ impl Session {
             HistoryRequest::GoBack { generation, by } => match self.stored_in() {
                 Ok((dir, id)) => {
                     let read = move || image_of(&dir, &id, generation);
-                    self.run(CancelOnDrop::default(), read, answer, ctx, |session, read, ctx| session.go_back(read?, by, ctx));
+                    self.run(CancelOnDrop::default(), read, answer, ctx, |session, read, ctx| {
+                        session.go_back(read?, by, ctx)
+                    });
                 }
                 Err(error) => notify(answer, Err(error)),
             },
             HistoryRequest::ListEverybody => {
                 let pieces = self.pieces();
-                self.run(pieces.cancel(), move || rebuild::everybody(&pieces), answer, ctx, |_, listed, _| listed);
+                self.run(
+                    pieces.cancel(),
+                    move || rebuild::everybody(&pieces),
+                    answer,
+                    ctx,
+                    |_, listed, _| listed,
+                );
             }
             HistoryRequest::RemovePerson(request) => {
                 let since = match request.since_ms.map(|since| self.place_of(since)).transpose() {

@@ -2,8 +2,8 @@
 
 use std::io;
 
-use super::rollback::{MAX_AT_ONCE, Rollback};
 use super::SessionMachine;
+use super::rollback::{MAX_AT_ONCE, Rollback};
 use crate::history::Chunk;
 
 /// What of a history is still to be followed.

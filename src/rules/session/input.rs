@@ -122,8 +122,8 @@ impl SessionMachine {
     pub fn snapshot_reader_offsets(&mut self, input: &Input) -> ReaderOffsets {
         // A command may begin a reset.
         let may_reset = matches!(input, Input::Batch { batch, .. } if !batch.is_opaque());
-        if !may_reset && self.staged.is_none() && self.requested_correlator().is_none() {
-            if self.reader_offsets_known {
+        if !may_reset && !self.resets.depends_on_readers() {
+            if self.resets.reader_offsets_known() {
                 self.set_reader_offsets(&[]);
             }
             return ReaderOffsets::new();
@@ -136,7 +136,7 @@ impl SessionMachine {
 
     /// Uses reader offsets from a trace instead of a snapshot.
     pub fn set_reader_offsets(&mut self, positions: &[(ConnId, i64)]) {
-        self.reader_offsets_known = !positions.is_empty();
+        self.resets.set_reader_offsets_known(!positions.is_empty());
         for member in &mut self.members {
             let conn = member.conn();
             member.observed = positions.iter().find(|(c, _)| *c == conn).map(|(_, position)| *position);

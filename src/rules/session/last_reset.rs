@@ -25,6 +25,8 @@ pub(super) struct LastReset {
     oddities: Vec<Oddity>,
     /// Somebody has joined since.
     has_joined: bool,
+    /// Earlier histories may be removed now.
+    prunes: bool,
 }
 
 /// The outline of an image.
@@ -57,14 +59,14 @@ impl SessionMachine {
     pub(super) fn oddities_of(&mut self, image: &[u8]) -> Vec<Oddity> {
         self.follow_history();
         let Some(old) = self.followed_outline() else { return Vec::new() };
-        let new = outline_of(image, self.protocol.layout());
-        old.oddities(&new, self.reset_base, image.len() as u64)
+        let new = outline_of(image, self.protocol().layout());
+        old.oddities(&new, self.resets.base(), image.len() as u64)
     }
 
     /// A reset has taken effect. Operators are told if it looks wrong.
     pub(super) fn note_reset(&mut self, by: &str, kind: OriginKind, oddities: Vec<Oddity>, cx: &mut Cx<'_>) {
         let (at_ms, by) = (cx.now.utc_ms, by.to_owned());
-        let reset = LastReset { at_ms, by, kind, oddities, has_joined: false };
+        let reset = LastReset { at_ms, by, kind, oddities, has_joined: false, prunes: false };
         if !reset.oddities.is_empty() {
             self.warn_of_reset(&reset, cx);
         }
@@ -98,9 +100,13 @@ impl SessionMachine {
     /// Somebody joins, and is sent the present history.
     pub(super) fn note_join(&mut self) {
         if let Some(reset) = self.last_reset.as_mut().filter(|reset| !reset.has_joined) {
-            reset.has_joined = true;
-            self.prunes_generations = self.journal.is_stored();
+            (reset.has_joined, reset.prunes) = (true, true);
         }
+    }
+
+    /// Whether earlier histories that were only kept because nobody had joined may be removed now; once.
+    pub(super) fn take_prunes(&mut self) -> bool {
+        self.last_reset.as_mut().is_some_and(|reset| std::mem::take(&mut reset.prunes))
     }
 
     /// Nobody has joined since the last reset: the history before it must stay.

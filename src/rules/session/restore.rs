@@ -7,11 +7,11 @@ use serde::{Deserialize, Serialize};
 use serde_json::json;
 
 use super::admin::{AdminAnswer, AdminError};
-use super::reset::human_size;
-use super::{Cx, Effect, Member, SessionMachine, SessionState};
+use super::resets::human_size;
+use super::{Cx, Effect, Member, SessionMachine};
 use crate::log::{Level, Topic};
-use crate::rules::undo::times::OriginKind;
 use crate::rules::undo::restored_image::{ImageBuilder, Present, RestoredImage};
+use crate::rules::undo::times::OriginKind;
 
 /// What was read of the present history to make an image: what follows is appended to it.
 #[derive(Debug, Clone, Copy, Serialize, Deserialize)]
@@ -45,7 +45,7 @@ pub struct RestoreRequest {
 impl SessionMachine {
     /// Puts an earlier history in place of the present one. Everybody is sent it like any reset.
     pub(super) fn restore(&mut self, request: RestoreRequest, cx: &mut Cx<'_>) -> AdminAnswer {
-        if self.state != SessionState::Running {
+        if !self.resets.is_running() {
             return Err(AdminError::NotRunning);
         }
         let RestoreRequest { mut image, what, read, by } = request;
@@ -86,7 +86,7 @@ impl SessionMachine {
         {
             return Err(AdminError::ResetMeanwhile);
         }
-        let mut builder = ImageBuilder::going_on(std::mem::take(image), self.protocol.layout());
+        let mut builder = ImageBuilder::going_on(std::mem::take(image), self.properties.protocol().layout());
         let mut without = read.without;
         let visited = self.history.visit_from(read.end, usize::MAX, |bytes| {
             for frame in frames(bytes) {

@@ -1,6 +1,6 @@
 //! Time marks of the session's history, see [`crate::rules::undo::times`].
 
-use super::{SessionMachine, SessionState};
+use super::SessionMachine;
 use crate::history::History;
 use crate::rules::time::Timestamp;
 use crate::rules::undo::times::{Origin, OriginKind, TimeMark, TimeMarks};
@@ -31,7 +31,7 @@ impl SessionMachine {
     /// Marks the place behind which an input has appended something.
     pub(super) fn mark_time(&mut self, before: EndBefore) {
         let is_same = self.history.first_index() == before.first_index;
-        if is_same && self.history.size() > before.end.size && self.state == SessionState::Running {
+        if is_same && self.history.size() > before.end.size && self.resets.is_running() {
             self.times.note(before.end);
         }
     }

@@ -17,9 +17,9 @@ pub mod restored_image;
 mod scan;
 mod since;
 mod targets;
-pub mod times;
 #[cfg(test)]
 mod tests;
+pub mod times;
 
 use drawhall_protocol::frame::{FIRST_COMMAND, FrameRef};
 use drawhall_protocol::message::{Join, Layout, Leave, Message, SoftReset, Undo, UndoDepth, UndoPoint};

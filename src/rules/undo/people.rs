@@ -52,6 +52,10 @@ impl People {
 
     pub(super) fn joined(&mut self, frame: FrameRef<'_>, index: i64, layout: Layout) {
         let Ok(Message::Join(join)) = Message::from_frame(frame, layout) else { return };
+        // Nobody has id 0. An `Undo` for it would mean something else.
+        if frame.header.user == 0 {
+            return;
+        }
         self.add(frame.header.user, index, join.name, join.flags & Join::FLAGS_AUTH != 0);
     }
 

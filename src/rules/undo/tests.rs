@@ -309,6 +309,12 @@ fn an_id_that_somebody_else_draws_with_is_not_undone() {
 }
 
 #[test]
+fn nobody_joins_with_the_id_of_the_server() {
+    let history = history(&[Enter(0).bytes(), Enter(1).bytes(), Point(0).bytes()]);
+    assert_eq!(history.machine().people().iter().map(|person| person.user).collect::<Vec<_>>(), [1]);
+}
+
+#[test]
 fn reasons_are_given_for_what_cannot_be_reached() {
     let drawn = [Depth(3), Enter(1), Enter(2), Point(1)];
     let ops = [drawn.as_slice(), &[Point(2), Point(2), Point(2)]].concat();

@@ -1,8 +1,10 @@
 //! Files beside the history: earlier histories, and time marks. The marks are not worth an error to anybody: without them one cannot go back to a
 //! time, and nothing else is missing.
 
-use super::*;
+use super::SessionFiles;
+use crate::rules::session::KeepGenerations;
 use crate::rules::undo::times::MarksWrite;
+use crate::storage::marks_file::MarksFile;
 
 impl SessionFiles {
     /// Removes the generations that are too many.

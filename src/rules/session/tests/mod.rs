@@ -6,6 +6,7 @@ mod joining;
 mod lists;
 mod misuse;
 mod model;
+mod odd_resets;
 mod resets;
 mod rollback;
 mod settings;

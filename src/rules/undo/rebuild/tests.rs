@@ -183,7 +183,8 @@ fn commands_of_others_that_name_what_is_gone_are_counted() {
 
 #[test]
 fn reasons_are_given_for_what_cannot_be_rebuilt() {
-    let plan = |parts: &[Vec<u8>], person| Plan::new(parts.concat().as_slice(), V25, 0, person, None).map(|_| ());
+    let plan =
+        |parts: &[Vec<u8>], person| Plan::new(parts.concat().as_slice(), V25, 0, person, None).map(|_| ());
     let nothing = [join(VANDAL), layer(VANDAL, 1, 1)];
     assert!(matches!(plan(&nothing, 0), Err(RebuildError::NothingDrawn)));
     assert!(matches!(plan(&nothing, 7), Err(RebuildError::NoSuchPerson)));
