@@ -256,6 +256,32 @@ proptest! {
     }
 }
 
+proptest! {
+    /// The same for what they drew since a time: what they drew before stays.
+    #[test]
+    fn removing_since_a_time_is_the_history_in_which_they_stopped_then(deeds in deeds(), at in 0usize..60) {
+        let begin = [join(VANDAL), join(1), typed(drawhall_protocol::message::UndoDepth { depth: 255 }, 0)];
+        let (before, after) = deeds.split_at(at.min(deeds.len()));
+        let mut prefix = begin.concat();
+        before.iter().for_each(|deed| prefix.extend(deed.bytes()));
+        let messages = frames(&prefix).count() as u64;
+        let since = Some(TimeMark { utc_ms: 0, messages, size: prefix.len() as u64 });
+        let history = |deeds: &mut dyn Iterator<Item = &Deed>| {
+            let mut bytes = prefix.clone();
+            deeds.for_each(|deed| bytes.extend(deed.bytes()));
+            bytes
+        };
+        let all = history(&mut after.iter());
+        let Ok(plan) = Plan::new(all.as_slice(), V25, 0, 0, since) else { return Ok(()) };
+        let rebuilt = plan.image(all.as_slice()).unwrap();
+        // Somebody who begins an action and does nothing: the plan needs something to remove.
+        let mut stopped = history(&mut after.iter().filter(|deed| deed.user() != VANDAL));
+        stopped.extend(point(VANDAL));
+        let expected = Plan::new(stopped.as_slice(), V25, 0, 0, since).unwrap();
+        prop_assert_eq!(rebuilt, expected.image(stopped.as_slice()).unwrap());
+    }
+}
+
 /// A modified client need not send undo points.
 #[test]
 fn what_is_drawn_without_undo_points_goes_too() {
