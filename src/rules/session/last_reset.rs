@@ -12,6 +12,8 @@ use crate::rules::time::iso_of;
 use crate::rules::undo::outline::{Oddity, Outline};
 use crate::rules::undo::times::OriginKind;
 
+/// Histories below this size are soon drawn again: resets of them are not looked at, in bytes.
+const MIN_HISTORY: u64 = 64 << 10;
 /// A client that has not been sent this much of the history yet makes an outdated image, in bytes.
 const OUTDATED_BYTES: i64 = 64 << 10;
 
@@ -50,13 +52,16 @@ fn kind_text(kind: OriginKind) -> &'static str {
 impl SessionMachine {
     /// Whether a member has not been sent everything yet, so that an image of its canvas is outdated.
     pub(super) fn is_outdated(&self, user: u8) -> bool {
-        let member = self.member_by_id(user);
-        let position = member.and_then(|member| member.observed.or_else(|| member.position()));
+        let position = self.member_by_id(user).and_then(|member| member.observed);
         position.is_some_and(|position| position + OUTDATED_BYTES < self.history.end())
     }
 
-    /// What is suspicious about an image that is to replace the history. Nothing, if that was not followed so far.
+    /// What is suspicious about an image that is to replace the history. Nothing, if that is short or was not followed
+    /// so far.
     pub(super) fn oddities_of(&mut self, image: &[u8]) -> Vec<Oddity> {
+        if self.history.size() < MIN_HISTORY {
+            return Vec::new();
+        }
         self.follow_history();
         let Some(old) = self.followed_outline() else { return Vec::new() };
         let new = outline_of(image, self.protocol().layout());

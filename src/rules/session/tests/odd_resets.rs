@@ -12,10 +12,16 @@ fn layer() -> Frame {
     Frame::new(162, 0, &[1, 1, 0, 0, 0, 0, 0, 0, 0, 0, 0]).unwrap()
 }
 
-/// A session with a canvas, a layer and a stroke.
+/// Strokes that make a history long enough to be looked at.
+fn strokes() -> [Frame; 3] {
+    [(); 3].map(|()| dab(30_000))
+}
+
+/// A session with a canvas, a layer and strokes.
 fn drawn() -> Table {
     let mut table = Table::of_three();
-    table.send(A, &[size(100), layer(), dab(20)]);
+    table.send(A, &[size(100), layer()]);
+    table.send(A, &strokes());
     table.forget();
     table
 }
@@ -57,9 +63,18 @@ fn operators_are_told_of_a_reset_that_looks_wrong() {
 }
 
 #[test]
+fn a_reset_of_a_short_history_is_not_looked_at() {
+    let mut table = Table::of_three();
+    table.send(A, &[size(100), layer(), dab(20)]);
+    reset(&mut table, "current", &[size(1)]);
+    assert_eq!((warning(&table), looks_wrong(&mut table)), (None, json!([])));
+}
+
+#[test]
 fn a_streamed_reset_is_looked_at_too() {
     let (mut table, correlator) = asked();
-    table.send(B, &[size(100), layer(), dab(20)]);
+    table.send(B, &[size(100), layer()]);
+    table.send(B, &strokes());
     table.command(A, "stream-reset-start", json!([correlator]), json!({}));
     table.send(A, &[stream(&zlib(size(100).as_bytes()))]);
     table.command(A, "stream-reset-finish", json!([1]), json!({}));
