@@ -146,15 +146,15 @@ impl Session {
         Pieces { pieces: history.chunks(), layout, first_index, epoch, end, is_cancelled }
     }
 
-    /// The place of a time in the history; `None` if nothing came later.
-    pub(super) fn place_of(&self, utc_ms: i64) -> Result<Option<TimeMark>, AdminError> {
-        self.machine.times().at(utc_ms).map_err(|error| {
-            let reason = match error {
-                UnknownTime::TooEarly(from_ms) => format!("{error} ({})", iso_of(from_ms)),
-                UnknownTime::NotBegun => error.to_string(),
-            };
-            AdminError::NotPossible(reason)
-        })
+    /// The place of a time in the history, with something behind it.
+    pub(super) fn place_of(&self, utc_ms: i64) -> Result<TimeMark, AdminError> {
+        let place = self.machine.times().at(utc_ms).map_err(|error| match error {
+            UnknownTime::TooEarly(from_ms) => {
+                AdminError::NotPossible(format!("{error} ({})", iso_of(from_ms)))
+            }
+            UnknownTime::NotBegun => AdminError::NotPossible(error.to_string()),
+        });
+        place?.ok_or_else(|| refused(&RebuildError::NothingSince))
     }
 
     pub(super) fn list_times(&self) -> AdminAnswer {

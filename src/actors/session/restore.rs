@@ -7,13 +7,12 @@ use serde_json::{Value, json};
 
 use super::Session;
 use super::rebuild::{self, CancelOnDrop};
-use crate::actors::messages::{Answer, HistoryRequest, notify};
+use crate::actors::messages::{Answer, HistoryRequest, RemovePerson, notify};
 use crate::blocking::Job;
 use crate::rules::session::RestoreRequest;
 use crate::rules::session::admin::{AdminAnswer, AdminError};
 use crate::rules::session::input::Input;
 use crate::rules::time::{Timestamp, iso_of};
-use crate::rules::undo::rebuild::RebuildError;
 use crate::rules::undo::restored_image::RestoredImage;
 use crate::storage::generations::Generation;
 use crate::storage::session_dir::{LoadError, SessionDir};
@@ -23,10 +22,6 @@ fn unreadable(error: &LoadError) -> AdminError {
         LoadError::NoFile => AdminError::NotFound,
         error => AdminError::HistoryUnreadable(error.to_string()),
     }
-}
-
-fn nothing_since() -> AdminError {
-    AdminError::NotPossible(RebuildError::NothingSince.to_string())
 }
 
 fn generations(dir: &SessionDir, id: &str) -> AdminAnswer {
@@ -92,38 +87,32 @@ impl Session {
             },
             HistoryRequest::ListEverybody => {
                 let pieces = self.pieces();
-                self.run(
-                    pieces.cancel(),
-                    move || rebuild::everybody(&pieces),
-                    answer,
-                    ctx,
-                    |_, listed, _| listed,
-                );
+                let (cancel, listed) = (pieces.cancel(), move || rebuild::everybody(&pieces));
+                self.run(cancel, listed, answer, ctx, |_, listed, _| listed);
             }
-            HistoryRequest::RemovePerson(request) => {
-                let since = match request.since_ms.map(|since| self.place_of(since)).transpose() {
-                    Ok(Some(None)) => return notify(answer, Err(nothing_since())),
-                    Ok(since) => since.flatten(),
-                    Err(error) => return notify(answer, Err(error)),
-                };
-                let (pieces, by) = (self.pieces(), request.by.clone());
-                let cancel = pieces.cancel();
-                let made = move || rebuild::rebuild(&pieces, &request, since);
-                self.run(cancel, made, answer, ctx, |session, made, ctx| session.rebuilt(made?, by, ctx));
-            }
+            HistoryRequest::RemovePerson(request) => self.remove_person(request, answer, ctx),
             HistoryRequest::ListTimes => notify(answer, self.list_times()),
-            HistoryRequest::CutBack { until_ms, dry_run, by } => {
-                let mark = match self.place_of(until_ms) {
-                    Ok(Some(mark)) => mark,
-                    Ok(None) => return notify(answer, Err(nothing_since())),
-                    Err(error) => return notify(answer, Err(error)),
-                };
-                let pieces = self.pieces();
-                let cancel = pieces.cancel();
-                let made = move || rebuild::cut(&pieces, mark, until_ms, dry_run);
-                self.run(cancel, made, answer, ctx, |session, made, ctx| session.was_cut(made?, by, ctx));
-            }
+            HistoryRequest::CutBack { until_ms, dry_run, by } => match self.place_of(until_ms) {
+                Ok(mark) => {
+                    let pieces = self.pieces();
+                    let cancel = pieces.cancel();
+                    let made = move || rebuild::cut(&pieces, mark, until_ms, dry_run);
+                    self.run(cancel, made, answer, ctx, |session, made, ctx| session.was_cut(made?, by, ctx));
+                }
+                Err(error) => notify(answer, Err(error)),
+            },
         }
+    }
+
+    fn remove_person(&mut self, request: RemovePerson, answer: Answer<AdminAnswer>, ctx: &mut Context<Self>) {
+        let since = match request.since_ms.map(|since| self.place_of(since)).transpose() {
+            Ok(since) => since,
+            Err(error) => return notify(answer, Err(error)),
+        };
+        let (pieces, by) = (self.pieces(), request.by.clone());
+        let cancel = pieces.cancel();
+        let made = move || rebuild::rebuild(&pieces, &request, since);
+        self.run(cancel, made, answer, ctx, |session, made, ctx| session.rebuilt(made?, by, ctx));
     }
 
     /// Does the work on the blocking pool, and what follows from it here.
