@@ -1,6 +1,8 @@
 //! Tests of `ctl`.
 
-use super::undo::{find_person, time_of};
+use super::format::{log_line, shown_setting};
+use super::log::one_second_before;
+use super::undo::find_person;
 use super::*;
 
 #[test]
@@ -42,17 +44,15 @@ fn log_lines_have_the_format_of_the_text_log() {
 }
 
 #[test]
-fn times_are_absolute_or_ago() {
-    let now: jiff::Timestamp = "2026-01-01T12:00:00Z".parse().unwrap();
-    for (text, expected) in [
-        ("2026-01-01T10:00:00+01:00", Some("2026-01-01T09:00:00Z")),
-        ("10m", Some("2026-01-01T11:50:00Z")),
-        ("1h 30m", Some("2026-01-01T10:30:00Z")),
-        ("90s", Some("2026-01-01T11:58:30Z")),
-        ("-10m", None),
-        ("soon", None),
-        ("", None),
-    ] {
-        assert_eq!(time_of(text, now).ok().as_deref(), expected, "{text}");
-    }
+fn settings_are_shown_in_the_units_that_are_typed_and_changed_ones_with_their_default() {
+    let setting = |value: &str, unit: &str, changed: bool| {
+        shown_setting(
+            &json!({"key": "k", "value": value, "unit": unit, "default": "99mb", "changed": changed}),
+        )
+    };
+    assert_eq!(setting("41943040", "bytes", true), "k = 40mb  (default: 99mb)");
+    assert_eq!(setting("90", "seconds", false), "k = 90");
+    assert_eq!(setting("7200", "seconds", false), "k = 2h");
+    assert_eq!(setting("0", "bytes", false), "k = 0");
+    assert_eq!(setting("a title", "", false), "k = a title");
 }

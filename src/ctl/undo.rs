@@ -53,7 +53,6 @@ impl Api {
             return Ok(());
         };
         let person = find_person(&everybody["people"], person)?;
-        let since = since.map(|since| time_of(since, jiff::Timestamp::now())).transpose()?;
         let body =
             json!({"person": person["person"], "name": person["name"], "since": since, "dryRun": !yes});
         let answer = self.request(Method::POST, &format!("{path}/remove"), Some(&body)).await?;
@@ -78,7 +77,6 @@ impl Api {
             self.print_table(&list["times"], &["at", "size", "messages"]);
             return Ok(());
         };
-        let until = time_of(until, jiff::Timestamp::now())?;
         let body = json!({"until": until, "dryRun": !yes});
         let answer = self.request(Method::POST, &format!("{path}/cut"), Some(&body)).await?;
         if self.json {
@@ -130,15 +128,4 @@ pub(super) fn find_person<'a>(people: &'a Value, wanted: &str) -> Result<&'a Val
         [found] => Ok(found),
         _ => Err(format!("there were several called '{wanted}': use the number that `people` shows").into()),
     }
-}
-
-/// A time of an option: in ISO 8601 with a time zone, or as long ago as `10m` or `1h 30m` says.
-pub(super) fn time_of(text: &str, now: jiff::Timestamp) -> Result<String, Failure> {
-    if let Ok(time) = text.parse::<jiff::Timestamp>() {
-        return Ok(time.to_string());
-    }
-    let ago = text.parse::<jiff::SignedDuration>().ok().filter(|ago| !ago.is_negative());
-    let time = ago.and_then(|ago| now.checked_sub(ago).ok());
-    let time = time.ok_or_else(|| format!("'{text}' is no time such as 10m or 2030-01-01T18:00:00Z"))?;
-    Ok(time.to_string())
 }

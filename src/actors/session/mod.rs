@@ -372,6 +372,9 @@ impl Handler<ToSession> for Session {
             ToSession::Stop => self.handle(ctx, Input::Stop),
             ToSession::Administer(request, answer) => self.check_and_administer(request, answer, ctx),
             ToSession::Histories(request, answer) => self.histories(request, answer, ctx),
+            ToSession::FindOperator { token, answer } => {
+                notify(answer, self.machine.operator_by_link(&token, Timestamp::now()));
+            }
             ToSession::DescribeUsers(answer) => notify(answer, self.machine.users()),
         }
     }

@@ -6,7 +6,7 @@ use drawhall_protocol::message::Layout;
 use drawhall_protocol::reply::{Notice, ServerReply};
 use serde_json::{Value, json};
 
-use super::{Cx, SessionMachine};
+use super::{Cx, Member, MemberKey, SessionMachine};
 use crate::log::{Level, Topic};
 use crate::rules::time::iso_of;
 use crate::rules::undo::outline::{Oddity, Outline};
@@ -82,19 +82,33 @@ impl SessionMachine {
         let texts: Vec<&str> = reset.oddities.iter().map(|oddity| oddity.text()).collect();
         let (by, what) = (reset.by.as_str(), texts.join(", "));
         let text = format!("The reset by {by} looks wrong: {what}");
-        let way_back = if self.keeps_generations() {
-            "Whoever runs this server can go back to before it."
-        } else {
-            "Earlier histories of this session are not kept: an operator can only reset it to an older canvas."
-        };
-        let message = format!("{text}. {way_back}");
-        self.note(Level::Warn, Topic::Status, text, cx);
-        let params = [("name".to_owned(), by.into()), ("what".to_owned(), what.into())];
-        let key = "resetlookswrong".to_owned();
-        let notice = Notice { message, key, params: params.into_iter().collect(), reset: String::new() };
-        let Ok(frame) = ServerReply::Alert(notice).to_frame() else { return };
-        for member in self.members.iter().filter(|m| m.is_operator() && m.takes_direct(frame.as_bytes())) {
-            cx.direct(member.conn(), frame.as_bytes().to_vec());
+        self.note(Level::Warn, Topic::Status, text.clone(), cx);
+        let is_kept = self.keeps_generations();
+        let operators: Vec<MemberKey> =
+            self.members.iter().filter(|m| m.is_operator()).map(Member::key).collect();
+        for key in operators {
+            let link = if is_kept { self.link_for(key, cx) } else { None };
+            let way_back = match &link {
+                Some(link) => format!(
+                    "With this link you can go back to before it; it is for you only and valid for 15 minutes: {link}"
+                ),
+                None if is_kept => "Whoever runs this server can go back to before it.".to_owned(),
+                None => "Earlier histories of this session are not kept: an operator can only reset it to an older \
+                         canvas."
+                    .to_owned(),
+            };
+            let message = format!("{text}. {way_back}");
+            let params = [("name", by), ("what", what.as_str())]
+                .into_iter()
+                .chain(link.as_deref().map(|l| ("link", l)));
+            let params = params.map(|(key, value)| (key.to_owned(), value.into())).collect();
+            let notice = Notice { message, key: "resetlookswrong".into(), params, reset: String::new() };
+            if let Ok(frame) = ServerReply::Alert(notice).to_frame()
+                && let Some(member) = self.members.get(key)
+                && member.takes_direct(frame.as_bytes())
+            {
+                cx.direct(member.conn(), frame.into_bytes());
+            }
         }
     }
 

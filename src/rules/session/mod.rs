@@ -26,6 +26,7 @@ pub mod member;
 mod messages;
 mod moderation;
 mod notices;
+mod operator_links;
 mod password_attempts;
 mod password_verifier;
 pub mod persistence;
@@ -59,6 +60,8 @@ use listings::Listings;
 use member::FaultVerdict;
 pub use member::{AuthenticatedClient, JoinRequest, Member};
 use moderation::Moderation;
+pub use operator_links::LinkHolder;
+use operator_links::OperatorLinks;
 use persistence::Persistence;
 use properties::Properties;
 use resets::ResetEngine;
@@ -117,6 +120,8 @@ pub struct SessionMachine {
     times: TimeMarks,
     /// The last reset since it was loaded.
     last_reset: Option<LastReset>,
+    /// Links with which operators undo what others drew.
+    operator_links: OperatorLinks,
     /// What is to be written.
     persistence: Persistence,
     /// What happens when.
@@ -152,6 +157,7 @@ impl SessionMachine {
             rollback,
             times: TimeMarks::default(),
             last_reset: None,
+            operator_links: OperatorLinks::default(),
             persistence: Persistence::default(),
             timers: Timers::new(now),
             listings: Listings::default(),
