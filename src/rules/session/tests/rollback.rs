@@ -312,7 +312,7 @@ fn restore_read_before(
     let history = table.machine.history();
     let (epoch, first_index, end) = (history.epoch(), history.first_index(), history.end());
     let image = RestoredImage::new(&history.to_bytes(), layout);
-    let read = Some(ReadSoFar { epoch, first_index, end, without });
+    let read = Some(ReadSoFar { epoch, first_index, end, without, cuts: false });
     meanwhile(table);
     let (what, by) = ("Removed".to_owned(), "somebody".to_owned());
     let request = RestoreRequest { image, what, read, by };
