@@ -119,6 +119,21 @@ fn an_operator_undoes_and_removes_through_their_link() {
     let back = ask(&server, "POST", &format!("{id}/restore"), &token, Some(&json!({})));
     assert_eq!(back.status, 200, "{}", back.json);
     host.until(|m| m.kind == DABS);
+
+    let times = || ask(&server, "GET", &format!("{id}/times"), &token, None).json["times"].clone();
+    let first = times()[0]["at"].clone();
+    common::eventually("a second passes", || {
+        host.send(66, 0, &[0; 8]);
+        times().as_array().unwrap().last().unwrap()["at"] != first
+    });
+    host.send(UNDO_POINT, 0, &[]);
+    host.send(DABS, 0, &[8; 40]);
+    host.until(|m| m.kind == DABS && m.payload[0] == 8);
+    let wish = |dry_run| json!({"until": first, "dryRun": dry_run});
+    let report = ask(&server, "POST", &format!("{id}/cut"), &token, Some(&wish(true)));
+    assert_eq!((report.status, &report.json["report"]["actions"]), (200, &json!(1)), "{}", report.json);
+    let cut = ask(&server, "POST", &format!("{id}/cut"), &token, Some(&wish(false)));
+    assert_eq!((cut.status, &cut.json["report"]), (200, &report.json["report"]), "{}", cut.json);
 }
 
 /// The answer is the same for everything that is wrong.

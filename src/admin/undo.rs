@@ -363,6 +363,15 @@ impl Remove {
     }
 }
 
+impl Cut {
+    fn request(self, by: &str) -> Result<HistoryRequest, ApiError> {
+        let Cut { until, dry_run } = self;
+        let until = until.ok_or_else(|| bad("Missing until"))?;
+        let (until_ms, dry_run) = (time_of("until", &until.0)?, is_set(dry_run));
+        Ok(HistoryRequest::CutBack { until_ms, dry_run, by: by.to_owned() })
+    }
+}
+
 impl Restore {
     fn request(&self, by: &str) -> Result<HistoryRequest, ApiError> {
         let number = self.generation.get("generation")?;
@@ -413,10 +422,7 @@ impl AdminState {
         self: Arc<Self>,
         call: Call<SessionPath, Nothing, Cut>,
     ) -> Result<Json<CutBack>, ApiError> {
-        let Cut { until, dry_run } = call.body;
-        let until = until.ok_or_else(|| bad("Missing until"))?;
-        let (until_ms, dry_run) = (time_of("until", &until.0)?, is_set(dry_run));
-        let request = HistoryRequest::CutBack { until_ms, dry_run, by: ADMINISTRATOR.to_owned() };
+        let request = call.body.request(ADMINISTRATOR)?;
         self.histories(&call.path.session, request).await.map(Json)
     }
 

@@ -14,7 +14,8 @@ use serde::Serialize;
 use serde_json::Map;
 
 use super::{
-    Everybody, Generations, People, Remove, Removed, Restore, Restored, UndoActions, Undone, histories,
+    Cut, CutBack, Everybody, Generations, People, Remove, Removed, Restore, Restored, Times, UndoActions,
+    Undone, histories,
 };
 use crate::actors::messages::{HistoryRequest, SessionHandle, ToSession};
 use crate::actors::server::FindRunning;
@@ -42,6 +43,9 @@ pub(super) fn endpoints(api: &mut Api) {
     .is_for_links();
     api.post("operator/{session}/remove", "As sessions/{session}/remove.", AdminState::remove_by_link)
         .is_for_links();
+    api.get("operator/{session}/times", "As sessions/{session}/times.", AdminState::times_by_link)
+        .is_for_links();
+    api.post("operator/{session}/cut", "As sessions/{session}/cut.", AdminState::cut_by_link).is_for_links();
     api.get(
         "operator/{session}/generations",
         "As sessions/{session}/generations.",
@@ -152,6 +156,24 @@ impl AdminState {
         self: Arc<Self>,
         call: Call<SessionPath, Nothing, Remove>,
     ) -> Result<Json<Removed>, ApiError> {
+        let operator = self.operator(&call).await?;
+        let done = match call.body.request(&operator.by()) {
+            Ok(request) => histories(&operator.session, request).await,
+            Err(error) => Err(error),
+        };
+        operator.audit(&call.http, &done);
+        done.map(Json)
+    }
+
+    async fn times_by_link(self: Arc<Self>, call: Call<SessionPath>) -> Result<Json<Times>, ApiError> {
+        let operator = self.operator(&call).await?;
+        histories(&operator.session, HistoryRequest::ListTimes).await.map(Json)
+    }
+
+    async fn cut_by_link(
+        self: Arc<Self>,
+        call: Call<SessionPath, Nothing, Cut>,
+    ) -> Result<Json<CutBack>, ApiError> {
         let operator = self.operator(&call).await?;
         let done = match call.body.request(&operator.by()) {
             Ok(request) => histories(&operator.session, request).await,
