@@ -98,7 +98,7 @@ fn an_outdated_client_is_noticed() {
         let input = Input::Batch { conn: A, batch: Batch::new(command.unwrap().as_bytes().to_vec()) };
         table.machine.snapshot_reader_offsets(&input);
         table.act(|machine, cx| machine.handle(input, cx));
-        table.unblock();
+        table.seat(A).unblock();
         table.send(A, &[size(100), layer(), dab(10)]);
         table.command(A, "init-complete", json!([]), json!({}));
         assert_eq!(looks_wrong(&mut table), expected, "{unread}");
