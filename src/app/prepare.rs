@@ -296,8 +296,11 @@ fn open_sessions(
             tracing::warn!(%error, "cannot remove files of ended sessions");
         }
         let unreadable = |source| SessionDirError::Io { path: path.to_owned(), source };
-        let keep =
-            KeepGenerations { count: settings.keep_generations.0, min_free: settings.disk_space_alarm };
+        let keep = KeepGenerations {
+            count: settings.keep_generations.0,
+            min_free: settings.disk_space_alarm,
+            needs_newest: true,
+        };
         session_dir.list(settings.archive, keep, |session| listed.push(session)).map_err(unreadable)?;
         parts.session_dir = Some(session_dir);
     }

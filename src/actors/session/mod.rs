@@ -2,6 +2,7 @@
 //!
 //! It stays on one worker thread.
 
+mod administer;
 mod blocking;
 mod persist;
 mod rebuild;
@@ -15,6 +16,8 @@ use std::time::Duration;
 use actix::prelude::*;
 use drawhall_protocol::command::Host;
 
+use rebuild::CancelOnDrop;
+
 use crate::actors::messages::{
     PendingEntry, ServerHandle, SessionHandle, ToClient, ToServer, ToSession, notify,
 };
@@ -25,7 +28,7 @@ use crate::metrics::Metrics;
 use crate::rules::login::LookupAnswer;
 use crate::rules::rng::Rng;
 use crate::rules::session::FileDisposition;
-use crate::rules::session::admin::{AdminAnswer, AdminError, AdminRequest};
+use crate::rules::session::admin::AdminAnswer;
 use crate::rules::session::effects::{ClientOp, ConnId, Cx, DisconnectReason, Effect};
 use crate::rules::session::input::Input;
 use crate::rules::session::member::{AuthenticatedClient, JoinRequest};
@@ -114,8 +117,10 @@ pub struct Session {
     /// Arrival of the first unsent message, monotonic milliseconds.
     unsent_since: Option<u64>,
     sending_soon: bool,
-    /// The pool reads a whole history for an administrator.
-    reads_histories: bool,
+    /// The pool reads a whole history for an administrator; ends that when dropped.
+    reading: Option<CancelOnDrop>,
+    /// Requests that wait until the pool has followed the history.
+    following: Vec<administer::WaitingRequest>,
     /// The description changed visibly; the server is told after the members.
     announce: bool,
     stats_pending: bool,
@@ -155,7 +160,8 @@ impl Session {
             sent_ms: 0,
             unsent_since: None,
             sending_soon: false,
-            reads_histories: false,
+            reading: None,
+            following: Vec::new(),
             announce: false,
             stats_pending: false,
             deadline: None,
@@ -213,6 +219,7 @@ impl Session {
                 Effect::End(ending) => {
                     self.ended = true;
                     self.ending = Some(ending);
+                    self.reading = None;
                     // The lobby is told of the end, and not of what has changed with it.
                     self.announce = announced_before;
                 }
@@ -281,7 +288,7 @@ impl Session {
     }
 
     fn give(&mut self, input: Input, now: Timestamp) -> Vec<Effect> {
-        let positions = self.machine.snapshot_reader_offsets();
+        let positions = self.machine.snapshot_reader_offsets(&input);
         let traced = self.trace.as_ref().map(|trace| trace.input(self.machine.id(), now, positions, &input));
         let effects = std::mem::take(&mut self.spare);
         let mut cx = Cx { now, rng: &mut self.rng, effects };
@@ -419,12 +426,5 @@ impl Session {
     fn leave(&mut self, conn: ConnId, input: Input, ctx: &mut Context<Self>) {
         self.members.remove(&conn);
         self.handle(ctx, input);
-    }
-
-    fn administer(&mut self, request: AdminRequest, ctx: &mut Context<Self>) -> AdminAnswer {
-        let now = Timestamp::now();
-        let effects = self.effects_of(Input::Administer(request), now);
-        let answer = self.perform(effects, now, ctx);
-        answer.unwrap_or(Err(AdminError::NotFound))
     }
 }

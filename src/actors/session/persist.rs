@@ -196,6 +196,7 @@ impl Session {
             return self.server.tell(ToServer::UnloadDeclined { id });
         }
         self.ended = true;
+        self.reading = None;
         let rest = self.machine.rest();
         let description = self.machine.description(false, Timestamp::now());
         self.server.tell(ToServer::SessionChanged { description, announce: false });

@@ -13,10 +13,12 @@ mod description;
 pub mod effects;
 mod ending;
 mod events;
+mod follow;
 pub mod ids;
 pub mod input;
 pub mod invites;
 mod join;
+mod last_reset;
 mod leave;
 mod listing;
 mod listings;
@@ -38,6 +40,7 @@ mod settings;
 #[cfg(test)]
 mod tests;
 pub mod thumbnail;
+mod time_marks;
 mod timers;
 pub mod write_batch;
 
@@ -51,6 +54,7 @@ use broadcasts::Broadcasts;
 pub use commands::ban_exchange::{BanExchange, BanExchanged};
 pub use effects::{ClientOp, ConnId, Counted, Cx, DisconnectReason, Effect, OpwordCheck, Refusal};
 use events::EventLog;
+use last_reset::LastReset;
 pub use listing::{ListedAt, ListingUpdate};
 use listings::Listings;
 use member::FaultVerdict;
@@ -73,6 +77,7 @@ use crate::history::History;
 use crate::log::{Level, Topic};
 pub use crate::rules::metadata::Flags;
 use crate::rules::time::Timestamp;
+use crate::rules::undo::times::TimeMarks;
 
 /// Maximum length of a title in UTF-16 code units.
 pub const MAX_TITLE: usize = 100;
@@ -110,6 +115,10 @@ pub struct SessionMachine {
     resets: ResetEngine,
     /// Undo by the server.
     rollback: Rollback,
+    /// How long the history was at which time.
+    times: TimeMarks,
+    /// The last reset since it was loaded.
+    last_reset: Option<LastReset>,
     /// Links with which operators undo what others drew.
     operator_links: OperatorLinks,
     /// What is to be written.
@@ -145,6 +154,8 @@ impl SessionMachine {
             moderation: Moderation::default(),
             resets: ResetEngine::new(now),
             rollback,
+            times: TimeMarks::default(),
+            last_reset: None,
             operator_links: OperatorLinks::default(),
             persistence: Persistence::default(),
             timers: Timers::new(now),

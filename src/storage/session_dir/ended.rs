@@ -237,6 +237,7 @@ mod tests {
             .unwrap();
         fs::write(folder.join(format!("{id}_r2.dprec")), vec![0; size]).unwrap();
         fs::write(folder.join(format!("{id}.dprec")), "earlier").unwrap();
+        fs::write(folder.join(format!("{id}_r2.times")), "time marks").unwrap();
         fs::write(folder.join(format!("{id}.thumbnail")), "picture").unwrap();
     }
 
@@ -306,6 +307,6 @@ mod tests {
         let mut files = file_names(folder.path()).unwrap();
         dir.finish_ended(&mut files);
         assert!(names(folder.path()).is_empty());
-        assert_eq!(names(&ended), ["a.dprec", "a.session", "a.thumbnail", "a_r2.dprec"]);
+        assert_eq!(names(&ended), ["a.dprec", "a.session", "a.thumbnail", "a_r2.dprec", "a_r2.times"]);
     }
 }

@@ -14,6 +14,7 @@ use super::password_verifier::PasswordVerifier;
 use super::{
     Counted, Cx, Effect, FileDisposition, KeepGenerations, PasswordKind, SessionMachine, WriteBatch,
 };
+use crate::history::HistoryWrite;
 use crate::log::{Level, Topic};
 use crate::rules::journal::Entry;
 use journal_queue::JournalQueue;
@@ -89,8 +90,10 @@ impl SessionMachine {
         if is_stored {
             work.journal = self.properties.drain_changes();
             work.history = self.history.unstored();
+            work.marks = self.times.drain_unstored(matches!(work.history, HistoryWrite::Replace(_)));
             work.archive = self.archives();
             work.keep = self.keep_generations();
+            work.prunes = self.take_prunes();
         }
         let changes = self.moderation.take_changes();
         let drained = self.persistence.journal.drain();
@@ -113,7 +116,8 @@ impl SessionMachine {
     /// How many histories that resets replace are kept.
     fn keep_generations(&self) -> KeepGenerations {
         let settings = &self.shared.settings;
-        KeepGenerations { count: settings.keep_generations.0, min_free: settings.disk_space_alarm }
+        let (count, min_free) = (settings.keep_generations.0, settings.disk_space_alarm);
+        KeepGenerations { count, min_free, needs_newest: self.needs_previous_history() }
     }
 
     /// What to do with the files when the session has ended.
