@@ -74,7 +74,7 @@ impl SessionMachine {
             autotitle: self.flags.auto_title,
             max_user_count: self.max_users,
             reset_threshold: self.reset_threshold,
-            reset_threshold_base: self.reset_base,
+            reset_threshold_base: self.resets.base(),
             reset_threshold_min: settings.minimum_autoreset_threshold,
             preserve_chat: self.flags.preserve_chat,
             nsfm: self.flags.nsfm,

@@ -1,15 +1,13 @@
 //! How a session ends: expiry, by somebody, or with the server.
 
 use super::lifetime::{Expired, Occupancy};
-use super::{
-    ClientOp, Cx, DisconnectReason, Effect, FileDisposition, Member, MemberKey, SessionMachine, SessionState,
-};
+use super::{ClientOp, Cx, DisconnectReason, Effect, FileDisposition, Member, MemberKey, SessionMachine};
 use crate::log::{Level, LogEntry, Topic};
 
 impl SessionMachine {
     /// Session expiry: ends the session if it has been empty or idle for too long. Called every 15 s.
     pub fn expire(&mut self, cx: &mut Cx<'_>) {
-        if self.state == SessionState::Shutdown {
+        if self.resets.has_ended() {
             return;
         }
         self.expire_chat(cx);
@@ -31,10 +29,10 @@ impl SessionMachine {
 
     /// Ends the session and disconnects everybody.
     pub fn end(&mut self, message: &str, cx: &mut Cx<'_>) {
-        if self.state == SessionState::Shutdown {
+        if self.resets.has_ended() {
             return;
         }
-        self.state = SessionState::Shutdown;
+        self.resets.end();
         for member in self.members.take() {
             let text = format!("{message} (terminate=true)");
             cx.log(LogEntry::new(cx.now, Level::Info, Topic::Leave, text).about(member.log_user()));
@@ -46,10 +44,10 @@ impl SessionMachine {
 
     /// Ends the session silently: clients stay connected and are only echoed their own messages.
     pub fn end_quietly(&mut self, cx: &mut Cx<'_>) {
-        if self.state == SessionState::Shutdown {
+        if self.resets.has_ended() {
             return;
         }
-        self.state = SessionState::Shutdown;
+        self.resets.end();
         for member in self.members.take() {
             let text = "Session terminated by the server administrator (quietly)";
             cx.log(LogEntry::new(cx.now, Level::Info, Topic::Leave, text).about(member.log_user()));
@@ -60,7 +58,7 @@ impl SessionMachine {
 
     /// Shutdown of the server. A stored session is suspended; any other ends.
     pub fn shut_down(&mut self, message: &str, cx: &mut Cx<'_>) {
-        if !self.journal.is_stored() || self.state == SessionState::Shutdown {
+        if !self.journal.is_stored() || self.resets.has_ended() {
             return self.end(message, cx);
         }
         self.lifetime.stop();
@@ -68,7 +66,7 @@ impl SessionMachine {
         for key in keys {
             self.disconnect(key, DisconnectReason::Shutdown, message, "", cx);
         }
-        self.state = SessionState::Shutdown;
+        self.resets.end();
         cx.push(Effect::End(FileDisposition::Keep));
     }
 }

@@ -22,7 +22,7 @@ impl SessionMachine {
         self.note(Level::Info, Topic::Status, text, cx);
         let member = Member::new(client, user);
         self.join_result(&member, "host", "Starting new session!", None, cx);
-        self.uploader = Some(user);
+        self.resets.begin_initial_upload(user);
         self.enter(member, None, None, cx);
     }
 
@@ -52,7 +52,7 @@ impl SessionMachine {
     /// Decides whether a client may join, under which user id, and with which invite.
     fn admit(&mut self, r: &JoinRequest, cx: &mut Cx<'_>) -> Result<(u8, Option<Invite>), Refusal> {
         let AuthenticatedClient { identity, moderator, browser, .. } = &r.client;
-        if self.state == SessionState::Shutdown {
+        if self.resets.has_ended() {
             return Err(Refusal::not_found());
         }
         let invite = self.use_invite(r, cx)?;
@@ -161,7 +161,7 @@ impl SessionMachine {
         let start_id: i64 = parts.next()?.parse().ok()?;
         // A client that has only the first message has nothing to skip.
         let index: i64 = parts.next()?.parse().ok().filter(|index| *index > 0)?;
-        if start_id != self.start_id || parts.next()? != self.id {
+        if start_id != self.resets.start_id() || parts.next()? != self.id {
             return None;
         }
         self.history.offset_after(index).map(|_| index)
@@ -236,7 +236,7 @@ impl SessionMachine {
     fn begin_catchup(&mut self, member: MemberKey, skip: Option<i64>, cx: &mut Cx<'_>) {
         self.begin_at(member, skip.map_or(Feed::FromStart, Feed::Behind));
         let Some(member) = self.members.get_mut(member) else { return };
-        member.hold_locked = self.state == SessionState::Initialization;
+        member.hold_locked = self.resets.state() == SessionState::Initialization;
         let conn = member.conn();
         let key = self.next_catchup_key();
         let caught_up = ServerReply::CaughtUp(CaughtUp { key, hidx: self.history_index(false, 0) });
@@ -251,7 +251,7 @@ impl SessionMachine {
         self.reply_to(conn, &catchup, cx);
         let status = ServerReply::Status(Status { size: self.history.size(), hidx: None });
         self.reply_to(conn, &status, cx);
-        if self.state == SessionState::Running {
+        if self.resets.is_running() {
             self.begin_history(cx);
         }
     }

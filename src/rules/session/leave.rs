@@ -97,15 +97,15 @@ impl SessionMachine {
         self.past_users.insert(id, PastUser { identity: member.client.identity, bannable });
         // A session that loses its host during the upload continues with what was uploaded: nobody else could end the
         // upload, and everybody would wait for it.
-        if matches!(self.state, SessionState::Reset | SessionState::Initialization)
-            && self.uploader == Some(id)
+        if matches!(self.resets.state(), SessionState::Reset | SessionState::Initialization)
+            && self.resets.is_uploaded_by(id)
         {
             self.abort_upload(cx);
         }
-        self.forget_candidate(id);
+        self.resets.forget_candidate(id);
         self.cancel_thumbnail(Some(id));
         if matches!(member.reset_role, ResetRole::AwaitingStream | ResetRole::Streaming)
-            && self.abort_stream_of(id)
+            && self.resets.abort_stream_of(id)
         {
             let text = format!("User {id} left while streaming autoreset");
             self.note(Level::Warn, Topic::Status, text, cx);
@@ -124,7 +124,7 @@ impl SessionMachine {
             }
             self.ids.touch(id);
         }
-        if self.state == SessionState::Shutdown {
+        if self.resets.has_ended() {
             return;
         }
         self.ensure_operator(cx);

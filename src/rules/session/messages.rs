@@ -57,7 +57,7 @@ impl SessionMachine {
         let Some(member) = self.members.get(key) else { return };
         let run = Run { start: 0, messages: batch.messages(), drawing: batch.draws() };
         let mut bytes = batch.into_bytes();
-        if self.uploader != Some(member.id) {
+        if !self.resets.is_uploaded_by(member.id) {
             set_user_of_all(&mut bytes, member.id);
         }
         self.opaque_run(key, &bytes, &run, cx);
@@ -74,7 +74,7 @@ impl SessionMachine {
             }
             // Messages after a disconnect are ignored.
             let Some(member) = self.members.get(key) else { break };
-            if self.uploader != Some(member.id) {
+            if !self.resets.is_uploaded_by(member.id) {
                 bytes[pos + 3] = member.id;
             }
             if header.is_opaque() {
@@ -121,8 +121,8 @@ impl SessionMachine {
             // Counts as drawing even when the history is full.
             cx.push(Effect::NumbersChanged);
         }
-        let uploading = self.uploader == Some(member.id);
-        match self.state {
+        let uploading = self.resets.is_uploaded_by(member.id);
+        match self.resets.state() {
             SessionState::Reset if uploading => self.add_to_image(key, bytes, run.messages, cx),
             SessionState::Shutdown => {}
             _ if self.history.append(bytes, run.messages).is_ok() => self.appended(bytes, cx),
@@ -136,7 +136,7 @@ impl SessionMachine {
 
     /// Appends one message to the history, with its side effects.
     pub(super) fn add_to_history(&mut self, frame: &[u8], cx: &mut Cx<'_>) {
-        if self.state == SessionState::Shutdown {
+        if self.resets.has_ended() {
             return;
         }
         if self.history.append(frame, 1).is_ok() {
@@ -155,9 +155,9 @@ impl SessionMachine {
     /// Side effects of frames that entered the history.
     pub(super) fn appended(&mut self, bytes: &[u8], cx: &mut Cx<'_>) {
         self.recording.append(bytes);
-        if self.state == SessionState::Initialization
+        if self.resets.state() == SessionState::Initialization
             && let index = self.history.last_index()
-            && let Some(host) = self.uploader.and_then(|id| self.member_mut(id))
+            && let Some(host) = self.resets.uploader().and_then(|id| self.member_mut(id))
         {
             // The host has what it uploads; everybody else is sent it directly.
             for frame in frames(bytes).filter(|f| f.header.kind < FIRST_COMMAND) {
@@ -202,7 +202,7 @@ impl SessionMachine {
 
     /// Handles a message that is not a server command: to the history, or to the reset image.
     pub(super) fn client_message(&mut self, key: MemberKey, frame: &[u8], cx: &mut Cx<'_>) {
-        if self.state == SessionState::Reset && self.is_uploader(key) {
+        if self.resets.state() == SessionState::Reset && self.is_uploader(key) {
             self.add_to_image(key, frame, 1, cx);
         } else {
             self.add_to_history(frame, cx);
@@ -210,12 +210,10 @@ impl SessionMachine {
     }
 
     fn add_to_image(&mut self, key: MemberKey, bytes: &[u8], messages: u64, cx: &mut Cx<'_>) {
-        self.image.bytes.extend_from_slice(bytes);
-        self.image.messages += messages;
-        self.image.goes_on(cx.now);
+        let size = self.resets.add_to_image(bytes, messages, cx.now);
         let limit = self.history.limit();
-        if limit > 0 && self.image.bytes.len() as u64 > limit {
-            let detail = format!("{} bytes", self.image.bytes.len());
+        if limit > 0 && size > limit {
+            let detail = format!("{size} bytes");
             self.disconnect(key, DisconnectReason::Error, "History limit exceeded", &detail, cx);
         }
     }
@@ -308,7 +306,7 @@ impl SessionMachine {
     }
 
     pub(super) fn is_uploader(&self, key: MemberKey) -> bool {
-        self.members.get(key).is_some_and(|m| self.uploader == Some(m.id))
+        self.members.get(key).is_some_and(|m| self.resets.is_uploaded_by(m.id))
     }
 }
 

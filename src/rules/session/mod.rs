@@ -5,7 +5,6 @@
 
 mod accounts;
 pub mod admin;
-pub mod autoreset;
 mod ban_text;
 pub mod bans;
 mod broadcasts;
@@ -30,15 +29,13 @@ mod password_attempts;
 mod password_verifier;
 pub mod persistence;
 mod recording;
-mod reset;
-mod reset_image;
+mod resets;
 mod restore;
 mod roles;
 pub mod rollback;
 mod roster;
 mod settings;
 mod snapshot;
-mod streamed_reset;
 #[cfg(test)]
 mod tests;
 pub mod thumbnail;
@@ -54,7 +51,6 @@ use serde_json::{Map, Value};
 
 use crate::rules::rng::Rng;
 use accounts::Accounts;
-use autoreset::AutoResetState;
 use bans::BanList;
 pub use commands::ban_exchange::{BanExchange, BanExchanged};
 use commands::report::Reports;
@@ -72,11 +68,10 @@ use password_attempts::PasswordAttempts;
 use password_verifier::PasswordVerifier;
 use persistence::PersistedFields;
 use recording::Recording;
-use reset_image::ResetImage;
+use resets::ResetEngine;
 pub use restore::{ReadSoFar, RestoreRequest};
 pub use rollback::{Rollback, UndoRequest};
 use roster::{MemberKey, Roster};
-use streamed_reset::StagedReset;
 pub use write_batch::{FileDisposition, KeepGenerations, PasswordKind, WriteBatch};
 
 use crate::config::{ServerSettings, Settings};
@@ -125,25 +120,16 @@ pub struct SessionMachine {
     opword: PasswordVerifier,
     password_attempts: PasswordAttempts,
     reset_threshold: u64,
-    reset_base: u64,
     override_size: u64,
     started: Timestamp,
-    state: SessionState,
     history: History,
-    /// Renewed at every reset; first part of a history index.
-    start_id: i64,
     catchup_key: u32,
     members: Roster,
     past_users: BTreeMap<u8, PastUser>,
     ids: IdQueue,
-    /// User id of the host or resetter during an upload.
-    uploader: Option<u8>,
-    image: ResetImage,
-    autoreset: AutoResetState,
+    /// The session's state, uploads and resets.
+    resets: ResetEngine,
     rollback: Rollback,
-    staged: Option<StagedReset>,
-    /// Reader offsets have been set for the present input.
-    reader_offsets_known: bool,
     bans: BanList,
     /// Number of ban lists being imported or exported.
     exchanges: usize,
@@ -194,22 +180,15 @@ impl SessionMachine {
             opword: PasswordVerifier::default(),
             password_attempts: PasswordAttempts::default(),
             reset_threshold: settings.autoreset_threshold,
-            reset_base: 0,
             override_size: 0,
             started: now,
-            state: SessionState::Initialization,
             history: History::default(),
-            start_id: now.utc_ms / 1000,
             catchup_key: FIRST_CATCHUP_KEY,
             members: Roster::default(),
             past_users: BTreeMap::new(),
             ids: IdQueue::default(),
-            uploader: None,
-            image: ResetImage::default(),
-            autoreset: AutoResetState::default(),
+            resets: ResetEngine::new(now),
             rollback,
-            staged: None,
-            reader_offsets_known: false,
             bans: BanList::default(),
             exchanges: 0,
             broadcasts: broadcasts::Broadcasts::default(),
@@ -263,7 +242,7 @@ impl SessionMachine {
 
     /// State of the session; [`SessionState::Shutdown`] is final.
     pub fn state(&self) -> SessionState {
-        self.state
+        self.resets.state()
     }
 
     /// The history, to store and to publish it. Messages enter it through inputs only.
@@ -349,14 +328,14 @@ impl SessionMachine {
 
     fn is_closed(&self) -> bool {
         self.members.len() as u32 >= self.max_users
-            || !matches!(self.state, SessionState::Initialization | SessionState::Running)
+            || !matches!(self.resets.state(), SessionState::Initialization | SessionState::Running)
     }
 
     /// `<start id>:<index>:<session id>`; `None` unless running or `forced`. `back`: that many messages before the
     /// last.
     fn history_index(&self, forced: bool, back: i64) -> Option<String> {
-        (forced || self.state == SessionState::Running)
-            .then(|| format!("{}:{}:{}", self.start_id, self.history.last_index() - back, self.id))
+        (forced || self.resets.is_running())
+            .then(|| format!("{}:{}:{}", self.resets.start_id(), self.history.last_index() - back, self.id))
     }
 
     /// Sends a reply to all members. `false` if it does not fit into a message.
@@ -419,9 +398,6 @@ impl SessionMachine {
 
     /// Time of the next [`Self::tick`], monotonic milliseconds.
     pub fn next_deadline(&self) -> Option<u64> {
-        let stream = self.staged.as_ref().and_then(StagedReset::poll_at);
-        let reset = (self.state == SessionState::Reset).then_some(self.image.due);
-        let due = [stream, reset, self.broadcasts.due(), self.autoreset.deadline()];
-        due.into_iter().flatten().min()
+        [self.resets.deadline(), self.broadcasts.due()].into_iter().flatten().min()
     }
 }

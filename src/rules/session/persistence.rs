@@ -19,7 +19,7 @@ use super::lifetime::{Expiry, Occupancy};
 use super::password_verifier::PasswordVerifier;
 use super::recording::ToRecord;
 use super::thumbnail::Picture;
-use super::{Cx, Flags, ServerSettings, SessionMachine, SessionState};
+use super::{Cx, Flags, ServerSettings, SessionMachine};
 use crate::history::History;
 use crate::log::{Level, Topic};
 use crate::metrics::METRICS;
@@ -118,7 +118,7 @@ impl SessionMachine {
         let first_index = rest.as_ref().map_or(0, |r| r.first_index);
         machine.history = History::restored(&history, &contents.index, first_index);
         machine.journal.store();
-        machine.state = SessionState::Running;
+        machine.resets.begin_running();
         for (id, name) in &metadata.users {
             machine.ids.remember(name, *id, |_| false);
         }
@@ -137,11 +137,10 @@ impl SessionMachine {
             }
             machine.ids.touch(id);
         }
-        machine.reset_base = machine.history.size();
+        machine.resets.set_base(machine.history.size());
         machine.lifetime.begin_empty();
         if let Some(rest) = rest {
-            machine.start_id = rest.start_id;
-            machine.reset_base = rest.reset_base.unwrap_or(machine.reset_base);
+            machine.resets.go_on(rest.start_id, rest.reset_base);
             machine.started = rest.started;
             machine.lifetime.go_on(rest.expiry);
         }
@@ -179,13 +178,13 @@ impl SessionMachine {
         machine.history = History::default();
         machine.apply_limits();
         machine.history.set_publishing(true);
-        machine.state = SessionState::Running;
+        machine.resets.begin_running();
         machine.lifetime.begin_empty();
         machine.send_settings(cx);
         if machine.history.append(&messages.bytes, messages.count).is_err() {
             machine.note(Level::Warn, Topic::Status, "The template is larger than the size limit", cx);
         }
-        machine.reset_base = machine.history.size();
+        machine.resets.set_base(machine.history.size());
         for warning in messages.warnings {
             machine.note(Level::Warn, Topic::Status, format!("Template {alias}: {warning}"), cx);
         }
@@ -332,7 +331,7 @@ impl SessionMachine {
 
     /// Drains what to append to the recording.
     pub fn take_recording(&mut self) -> ToRecord {
-        self.recording.drain(self.state == SessionState::Running)
+        self.recording.drain(self.resets.is_running())
     }
 
     /// Starts recording.
@@ -343,16 +342,17 @@ impl SessionMachine {
     /// When the session may be unloaded (`sessionUnloadTime` after it became empty), monotonic milliseconds; `None`
     /// while it is in use or not stored.
     pub fn unload_at(&self) -> Option<u64> {
-        let idle = self.state == SessionState::Running && self.members.is_empty() && self.staged.is_none();
+        let idle =
+            self.resets.is_running() && self.members.is_empty() && self.resets.stream_stage().is_none();
         (self.journal.is_stored() && idle).then(|| self.lifetime.unload_at(&self.shared.settings))
     }
 
     /// The state to keep while the session is unloaded.
     pub fn rest(&self) -> Suspended {
         Suspended {
-            start_id: self.start_id,
+            start_id: self.resets.start_id(),
             first_index: self.history.first_index(),
-            reset_base: Some(self.reset_base),
+            reset_base: Some(self.resets.base()),
             started: self.started,
             expiry: self.lifetime.expiry().clone(),
         }

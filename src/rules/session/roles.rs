@@ -106,7 +106,7 @@ impl SessionMachine {
         for (id, gained) in &changes {
             if role == Role::Operator && !gained {
                 self.deopped(*id, cx);
-                if self.uploader == Some(*id) && self.state == SessionState::Reset {
+                if self.resets.is_uploaded_by(*id) && self.resets.state() == SessionState::Reset {
                     resetter = self.member_by_id(*id).map(Member::key);
                 }
             }

@@ -18,6 +18,7 @@ pub(crate) use chat::{MAX_CHAT_TIMEOUT, MIN_CHAT_TIMEOUT};
 
 use super::broadcasts::List;
 use super::member::{AuthenticatedClient, Member, ResetRole};
+use super::resets::StreamStage;
 use super::thumbnail::{NotAsked, PictureWish};
 use super::{ConnId, Cx, DisconnectReason, SessionMachine, SessionState, UndoRequest};
 use crate::log::{Level, Topic};
@@ -154,7 +155,7 @@ impl SessionMachine {
     /// # Errors
     /// When it is invalid, or its object does not exist.
     pub fn administer(&mut self, request: AdminRequest, cx: &mut Cx<'_>) -> AdminAnswer {
-        if self.state == SessionState::Shutdown {
+        if self.resets.has_ended() {
             return Err(AdminError::NotFound);
         }
         self.expire_chat(cx);
@@ -285,19 +286,22 @@ impl SessionMachine {
     }
 
     fn autoreset_value(&self, now: Timestamp) -> Value {
-        let state = match self.state {
+        let state = match self.resets.state() {
             SessionState::Initialization => "initialization",
             SessionState::Running => "running",
             SessionState::Reset => "reset",
             SessionState::Shutdown => "shutdown",
         };
         json!({
-            "delay": self.autoreset.delay(now),
+            "delay": self.resets.autoreset_delay(now),
             "historyFirstIndex": self.history.first_index(),
             "historyLastIndex": self.history.last_index(),
-            "requestStatus": self.autoreset.status(),
+            "requestStatus": self.resets.autoreset_status(),
             "sessionState": state,
-            "stream": self.staged.as_ref().map(|staged| if staged.poll_at().is_some() { "prepared" } else { "streaming" }),
+            "stream": self.resets.stream_stage().map(|stage| match stage {
+                StreamStage::Streaming => "streaming",
+                StreamStage::Prepared => "prepared",
+            }),
         })
     }
 

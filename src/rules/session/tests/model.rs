@@ -151,7 +151,7 @@ impl Table {
                 command(self, *who, "ready-to-autoreset", json!([]), json!({"capabilities": capabilities}));
             }
             Step::StreamStart(who) if here(self, *who) => {
-                let correlator = self.machine.requested_correlator().unwrap_or("").to_owned();
+                let correlator = self.machine.resets.requested_correlator().unwrap_or("").to_owned();
                 command(self, *who, "stream-reset-start", json!([correlator]), json!({}));
             }
             Step::StreamChunk(who) if here(self, *who) => {
@@ -201,7 +201,7 @@ impl Table {
     fn rejoin(&mut self, who: u8) {
         let (old, conn) = (self.conn_of(who), self.conn_of(who) + 100);
         let position = self.member(old).position();
-        let start_id = self.machine.start_id;
+        let start_id = self.machine.resets.start_id();
         let history = self.machine.history();
         let hidx = position.map_or(String::new(), |position| {
             let mut unread = Vec::new();
@@ -277,7 +277,7 @@ impl Table {
         if somebody && !self.machine.accounts.has_operators() {
             assert!(members.iter().any(Member::is_operator), "there is an operator");
         }
-        assert!(self.machine.uploader.is_none_or(|id| ids.contains(&id)), "who uploads is here");
+        assert!(self.machine.resets.uploader().is_none_or(|id| ids.contains(&id)), "who uploads is here");
         let bytes = self.machine.history().to_bytes();
         assert_eq!(bytes.len() as u64, self.machine.history().size(), "the size is the sum");
         assert!(!self.ended, "a persistent session ends only when somebody who may has ended it");
