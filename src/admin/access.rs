@@ -19,6 +19,7 @@ use crate::rules::time::Timestamp;
 use crate::transport::origin::ANY;
 use crate::transport::trust::{ClientAddr, Trusted};
 use crate::web::password_limiter::{HttpPasswordLimiter, PasswordAttempt};
+use crate::web::shared_port::SharedPort;
 use crate::web::{client_addr_of, forwarded_headers, peer_of};
 
 /// Paths of health checks, which need no login.
@@ -122,6 +123,12 @@ impl Access {
         }
     }
 
+    /// Whether a request needs a login. At a port that it shares with drawing clients always: strangers reach that port,
+    /// perhaps by a tunnel that makes them look like programs on this machine.
+    fn needs_login(&self, request: &HttpRequest) -> bool {
+        self.rules.needs_login() || request.conn_data::<SharedPort>().is_some()
+    }
+
     /// Why the client address has no access; `None` if it has.
     fn denial_reason(&self, request: &HttpRequest, source: ClientAddr) -> Option<String> {
         let (address, direct) = (source.ip(), source.is_direct());
@@ -135,7 +142,7 @@ impl Access {
         // HTTP/1.0 today means a proxy that sends no headers, or a health check.
         let may_be_proxy = !is_local || request.version() == Version::HTTP_10;
         let is_health_check = HEALTH.contains(&request.path());
-        if may_be_proxy && !is_health_check && !self.rules.needs_login() && !self.rules.open {
+        if may_be_proxy && !is_health_check && !self.needs_login(request) && !self.rules.open {
             let only = "without a login only programs on this machine are answered, and no proxy";
             return Some(format!(
                 "Access denied: {only}; --web-admin-auth or --web-admin-login asks for one, --web-admin-open for none"
@@ -163,8 +170,11 @@ impl Access {
         }
     }
 
-    /// Whether the client's connection is encrypted, by a trusted proxy.
+    /// Whether the client's connection is encrypted, by this server or by a trusted proxy.
     pub(super) fn is_encrypted(&self, request: &HttpRequest) -> bool {
+        if request.conn_data::<SharedPort>().is_some_and(|shared| shared.is_encrypted) {
+            return true;
+        }
         peer_of(request, &self.trusted)
             .is_some_and(|peer| self.trusted.is_https(peer, &forwarded_headers(request)))
     }
@@ -175,7 +185,7 @@ impl Access {
         request: &HttpRequest,
         source: ClientAddr,
     ) -> Result<Admission, Box<HttpResponse>> {
-        if !self.rules.needs_login() {
+        if !self.needs_login(request) {
             return Ok(Admission::As(source.ip().to_string()));
         }
         let Some((user, password)) = basic_credentials(request) else { return Err(self.challenge(request)) };
