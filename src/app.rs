@@ -1,6 +1,8 @@
 //! Starts and stops a server: workers, listeners, background tasks.
 
+mod ended;
 mod prepare;
+mod setup;
 
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
@@ -10,7 +12,7 @@ use std::time::Duration;
 use actix::prelude::*;
 use actix_rt::task::JoinHandle;
 use ed25519_dalek::SigningKey;
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{Notify, mpsc, watch};
 
 use crate::actors::auth::Auth;
 use crate::actors::client::connection::ClientContext;
@@ -25,6 +27,7 @@ use crate::blocking::BlockingPool;
 use crate::clock::every;
 use crate::config::{RuleSource, Rules};
 use crate::db::Database;
+use crate::doctor::Setup;
 use crate::rules::time::Timestamp;
 use crate::storage::template::Templates;
 use crate::transport::accept::WebSocketRules;
@@ -67,6 +70,8 @@ pub struct ServeOptions {
     pub workers: usize,
     /// Session directory; sessions are in memory only without.
     pub sessions: Option<PathBuf>,
+    /// Ended sessions are kept for a while, as the settings say.
+    pub keep_ended: bool,
     /// Template directory.
     pub templates: Option<PathBuf>,
     /// Path pattern of recordings.
@@ -107,6 +112,8 @@ pub struct RunningServer {
     /// Serves the admin API at the WebSocket listeners.
     shared_port: Option<SharedPortServer>,
     first_admin: Option<Arc<FirstAdminLink>>,
+    /// Notified when the admin API is asked to stop the server.
+    stop: Arc<Notify>,
     options: ServeOptions,
     log: Database,
     /// Triggers a reload of files.
@@ -156,6 +163,7 @@ pub fn start(options: &ServeOptions) -> Result<RunningServer, StartError> {
     watched_dirs.extend(database.as_ref().and_then(Database::directory));
     let watched =
         MonitorDeps { server: server.clone(), log: log.clone(), rules: changes.subscribe(), watched_dirs };
+    let stop = Arc::<Notify>::default();
     let admin_parts = admin::AdminDeps {
         server: server.clone(),
         auth: auth.clone(),
@@ -169,9 +177,15 @@ pub fn start(options: &ServeOptions) -> Result<RunningServer, StartError> {
         port: parts.announce_port,
         access: options.admin_access.clone(),
         trusted: options.trusted.clone(),
+        setup: Setup { is_server: true, ..options.setup() },
+        stop: stop.clone(),
+        session_dir: parts.session_dir.clone(),
         first_admin: first_admin.clone(),
     };
     let current = changes.subscribe();
+    if let Some(dir) = parts.session_dir.clone().filter(|_| options.keep_ended) {
+        tasks.push(actix_rt::spawn(ended::keep_ended(dir, changes.subscribe())));
+    }
     let auth_server_listener = start_provider(auth_server_listener, &parts.blocking_pool, &options.trusted)?;
     let is_enabled = options.admin_port.is_some() || options.admin_on_websocket;
     let admin = is_enabled.then(|| Admin::new(admin_parts));
@@ -225,6 +239,7 @@ pub fn start(options: &ServeOptions) -> Result<RunningServer, StartError> {
         admin_server,
         shared_port,
         first_admin,
+        stop,
         options: options.clone(),
         log,
         reload,
@@ -366,6 +381,11 @@ impl RunningServer {
     /// The database of the log: the configuration database, or one in memory.
     pub fn log(&self) -> &Database {
         &self.log
+    }
+
+    /// Waits until the admin API is asked to stop the server.
+    pub async fn stop_requested(&self) {
+        self.stop.notified().await;
     }
 
     /// Rules in force.

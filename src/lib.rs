@@ -11,11 +11,14 @@
 //! | [`actors`] | Server, Session, Client and Auth, and the messages between them |
 //! | [`admin`] | the admin API |
 //! | [`auth_server`] | an auth server of its own |
+//! | `web`, [`http`] | what our HTTP servers share; requests to other servers |
+//! | [`clock`], `entropy` | time and randomness of the system |
 //! | [`app`] | from options to a running server |
 //! | [`background`] | threads of our own: a bounded queue each, one way to end |
 //! | [`blocking`] | the pool for password hashes, ban lists and files |
 //! | [`log`] | the event log and its text form |
 //! | [`metrics`] | what is counted |
+//! | [`doctor`] | looks for faults of configuration, files and surroundings |
 //! | [`text`] | text from outside, as it may be shown |
 //! | [`tools`] | what the program does besides serving |
 //! | [`trace`] | recorded inputs of the state machines, and their replay |
@@ -31,6 +34,7 @@ pub mod blocking;
 pub mod clock;
 pub mod config;
 pub mod db;
+pub mod doctor;
 mod entropy;
 pub mod history;
 pub mod http;

@@ -1,6 +1,6 @@
 //! How a session ends: expiry, by somebody, or with the server.
 
-use super::lifetime::{Expired, Occupancy};
+use super::timers::{Expired, Occupancy};
 use super::{ClientOp, Cx, DisconnectReason, Effect, FileDisposition, Member, MemberKey, SessionMachine};
 use crate::log::{Level, LogEntry, Topic};
 
@@ -12,9 +12,10 @@ impl SessionMachine {
         }
         self.expire_chat(cx);
         self.follow_history();
-        let occupancy = Occupancy::of(self.is_empty(), self.flags.persistent);
+        let occupancy = Occupancy::of(self.is_empty(), self.properties.flags().persistent);
         let settings = &self.shared.settings;
-        match self.lifetime.expiry().verdict(settings, occupancy, self.flags.idle_override, cx.now) {
+        match self.timers.expiry().verdict(settings, occupancy, self.properties.flags().idle_override, cx.now)
+        {
             Some(Expired::Empty) => {
                 self.note(Level::Info, Topic::Status, "Closing lingering non-persistent session.", cx);
                 self.end("Session terminated due to being empty too long", cx);
@@ -58,10 +59,10 @@ impl SessionMachine {
 
     /// Shutdown of the server. A stored session is suspended; any other ends.
     pub fn shut_down(&mut self, message: &str, cx: &mut Cx<'_>) {
-        if !self.journal.is_stored() || self.resets.has_ended() {
+        if !self.persistence.is_stored() || self.resets.has_ended() {
             return self.end(message, cx);
         }
-        self.lifetime.stop();
+        self.timers.stop();
         let keys: Vec<MemberKey> = self.members.iter().map(Member::key).collect();
         for key in keys {
             self.disconnect(key, DisconnectReason::Shutdown, message, "", cx);

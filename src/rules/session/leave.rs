@@ -28,7 +28,7 @@ impl SessionMachine {
     /// while.
     fn notice_accident(&mut self, key: MemberKey, now: Timestamp) {
         if self.members.get(key).is_some_and(|m| !m.is_ghost()) {
-            self.lifetime.accident(now);
+            self.timers.accident(now);
         }
     }
 
@@ -92,9 +92,10 @@ impl SessionMachine {
         let user = member.log_user();
         let text = if member.is_ghost() { "Moderator in ghost mode left session" } else { "Left session" };
         self.note_about(user, Level::Info, Topic::Leave, text, cx);
-        let bannable = !member.is_moderator();
+        let (bannable, drew) = (!member.is_moderator(), member.last_drawing.is_some());
         let ghost = member.is_ghost();
-        self.past_users.insert(id, PastUser { identity: member.client.identity, bannable });
+        self.operator_links.revoke(member.conn());
+        self.members.add_past_user(id, PastUser { identity: member.client.identity, bannable, drew });
         // A session that loses its host during the upload continues with what was uploaded: nobody else could end the
         // upload, and everybody would wait for it.
         if matches!(self.resets.state(), SessionState::Reset | SessionState::Initialization)
@@ -122,7 +123,7 @@ impl SessionMachine {
             if let Ok(leave) = Frame::new(Leave::TYPE, id, &[]) {
                 self.add_to_history(leave.as_bytes(), cx);
             }
-            self.ids.touch(id);
+            self.members.touch_id(id);
         }
         if self.resets.has_ended() {
             return;
@@ -130,9 +131,9 @@ impl SessionMachine {
         self.ensure_operator(cx);
         cx.push(Effect::DescriptionChanged);
         if self.is_empty() {
-            self.lifetime.emptied(cx.now);
+            self.timers.emptied(cx.now);
             // A ghost does not count: the session was empty for everybody else.
-            if !self.lifetime.is_stopping() && !ghost {
+            if !self.timers.is_stopping() && !ghost {
                 self.last_user_left(cx);
             }
         }
@@ -142,10 +143,10 @@ impl SessionMachine {
     /// yet: otherwise whoever can make the server disconnect others could end it.
     fn last_user_left(&mut self, cx: &mut Cx<'_>) {
         self.note(Level::Info, Topic::Status, "Last user left.", cx);
-        if self.lifetime.last_user_left(cx.now) {
+        if self.timers.last_user_left(cx.now) {
             return;
         }
-        if !self.flags.persistent && self.shared.settings.empty_session_linger_time.0 == 0 {
+        if !self.properties.flags().persistent && self.shared.settings.empty_session_linger_time.0 == 0 {
             self.note(Level::Info, Topic::Status, "Closing non-persistent session.", cx);
             self.end("Session terminated due to being empty", cx);
         }

@@ -12,7 +12,8 @@ use drawhall_protocol::message::{
 use drawhall_protocol::reply::{Empty, Notice, ServerReply};
 
 use super::member::{Feed, Member, ResetRole};
-use super::{ConnId, Cx, DisconnectReason, Effect, MemberKey, REMINDER_MS, SessionMachine, SessionState};
+use super::timers::REMINDER_MS;
+use super::{ConnId, Cx, DisconnectReason, Effect, MemberKey, SessionMachine, SessionState};
 use crate::log::{Level, LogEntry, Topic};
 use crate::metrics::METRICS;
 use crate::rules::batch::Batch;
@@ -154,7 +155,7 @@ impl SessionMachine {
 
     /// Side effects of frames that entered the history.
     pub(super) fn appended(&mut self, bytes: &[u8], cx: &mut Cx<'_>) {
-        self.recording.append(bytes);
+        self.persistence.record(bytes);
         if self.resets.state() == SessionState::Initialization
             && let index = self.history.last_index()
             && let Some(host) = self.resets.uploader().and_then(|id| self.member_mut(id))
@@ -165,10 +166,10 @@ impl SessionMachine {
             }
             host.feed = Feed::Behind(index);
         }
-        self.lifetime.used(cx.now);
+        self.timers.used(cx.now);
         cx.push(Effect::NumbersChanged);
         self.check_autoreset(cx);
-        if cx.now.monotonic_ms >= self.status_due {
+        if self.timers.status_is_due(cx.now) {
             self.send_status(false, cx);
         }
     }
@@ -184,17 +185,17 @@ impl SessionMachine {
         };
         let small = small.filter(|f| self.history.append_emergency(f.as_bytes(), 1).is_ok());
         if let Some(small) = small {
-            self.recording.append(small.as_bytes());
-            self.lifetime.used(cx.now);
+            self.persistence.record(small.as_bytes());
+            self.timers.used(cx.now);
         } else if (32..FIRST_OPAQUE).contains(&header.kind) {
             self.frame_to_all(&Bytes::copy_from_slice(frame), cx);
         }
-        if cx.now.monotonic_ms >= self.space_warning_due || header.kind == Join::TYPE {
+        if self.timers.space_warning_is_due(cx.now) || header.kind == Join::TYPE {
             self.to_all(&ServerReply::OutOfSpace(Empty {}), cx);
             let text = "Session is out of space! To continue drawing, an operator must reset it to bring it \
                         down to a smaller size. This can be done via Session > Reset.";
             self.notice(true, "outofspace", text.into(), &[], "", cx);
-            self.space_warning_due = cx.now.monotonic_ms + REMINDER_MS;
+            self.timers.space_warning_sent(cx.now);
         }
         // Nothing else would trigger the autoreset that makes room.
         self.check_autoreset(cx);

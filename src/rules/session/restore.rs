@@ -80,7 +80,7 @@ impl SessionMachine {
         {
             return Err(AdminError::ResetMeanwhile);
         }
-        let mut builder = ImageBuilder::going_on(std::mem::take(image), self.protocol.layout());
+        let mut builder = ImageBuilder::going_on(std::mem::take(image), self.properties.protocol().layout());
         let mut without = read.without;
         let visited = self.history.visit_from(read.end, usize::MAX, |bytes| {
             for frame in frames(bytes) {

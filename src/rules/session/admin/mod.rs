@@ -20,7 +20,7 @@ use super::broadcasts::List;
 use super::member::{AuthenticatedClient, Member, ResetRole};
 use super::resets::StreamStage;
 use super::thumbnail::{NotAsked, PictureWish};
-use super::{ConnId, Cx, DisconnectReason, SessionMachine, SessionState, UndoRequest};
+use super::{ConnId, Cx, DisconnectReason, PasswordKind, SessionMachine, SessionState, UndoRequest};
 use crate::log::{Level, Topic};
 use crate::rules::time::{Timestamp, iso_of};
 
@@ -196,8 +196,8 @@ impl SessionMachine {
             }
             AdminRequest::KickConnection(conn, message) => self.kick_for(conn, &message, cx),
             AdminRequest::CheckPassword { opword, password } => {
-                let secret = if opword { &self.opword } else { &self.password };
-                Ok(json!({"status": secret.accepts(&password)}))
+                let kind = if opword { PasswordKind::Operator } else { PasswordKind::Session };
+                Ok(json!({"status": self.properties.password(kind).accepts(&password)}))
             }
             AdminRequest::Thumbnail => match self.thumbnail() {
                 Some(picture) => {
@@ -243,32 +243,31 @@ impl SessionMachine {
         let listings: Vec<Value> =
             self.listings.listed().iter().map(|l| json!({"id": l.id, "url": l.url})).collect();
         let online = self.members.iter().map(|m| self.member_value(m, true));
-        let gone = self.past_users.iter().filter(|(id, _)| self.member_by_id(**id).is_none());
-        let gone = gone.map(|(id, past)| {
+        let gone = self.members.past_users().map(|(id, past)| {
             let ip = past.identity.address.map_or(String::new(), |a| a.to_string());
             json!({"id": id, "name": past.identity.name, "ip": ip, "s": past.identity.sid, "online": false})
         });
         let more = json!({
             "maxSize": self.history.limit(),
             "baseSize": self.shared.settings.session_size_limit,
-            "overrideSize": self.override_size,
-            "resetThreshold": self.reset_threshold,
+            "overrideSize": self.properties.override_size(),
+            "resetThreshold": self.properties.autoreset_threshold(),
             "effectiveResetThreshold": self.effective_threshold(),
             "minResetThreshold": self.shared.settings.minimum_autoreset_threshold,
-            "deputies": self.flags.deputies,
-            "hasOpword": self.opword.is_set(),
+            "deputies": self.properties.flags().deputies,
+            "hasOpword": self.properties.has_opword(),
             "users": online.chain(gone).collect::<Vec<Value>>(),
             "listings": listings,
             "invitelist": self.invite_list(),
             "chat": self.chat_value(now),
             "thumbnail": self.thumbnail_value(),
-            "archive": self.archive,
+            "archive": self.properties.archive(),
             "autoreset": self.autoreset_value(now),
         });
         if let (Some(object), Value::Object(more)) = (object.as_object_mut(), more) {
             object.extend(more);
             // Present only while storing fails.
-            object.extend(self.storage_error.clone().map(|error| ("storageError".to_owned(), error.into())));
+            object.extend(self.persistence.error().map(|error| ("storageError".to_owned(), error.into())));
         }
         object
     }
@@ -306,7 +305,12 @@ impl SessionMachine {
     }
 
     fn invite_list(&self) -> Vec<Value> {
-        self.invites.entries().into_iter().map(|e| serde_json::to_value(e).unwrap_or_default()).collect()
+        self.moderation
+            .invites
+            .entries()
+            .into_iter()
+            .map(|e| serde_json::to_value(e).unwrap_or_default())
+            .collect()
     }
 
     /// A user; `inside`: as a part of the session's description.
@@ -332,7 +336,7 @@ impl SessionMachine {
             value["holdLocked"] = member.hold_locked.into();
             value["resetFlags"] = json!(flags);
         } else {
-            value["session"] = self.id.as_str().into();
+            value["session"] = self.properties.id().into();
         }
         value
     }
@@ -367,7 +371,7 @@ impl SessionMachine {
     }
 
     fn create_invite_for(&mut self, wanted: &InviteCreate, cx: &mut Cx<'_>) -> AdminAnswer {
-        let secret = self.invites.create("", wanted, cx.rng, cx.now);
+        let secret = self.moderation.invites.create("", wanted, cx.rng, cx.now);
         let secret = secret.ok_or(AdminError::TooManyInvites)?;
         self.note(Level::Info, Topic::Invite, super::invites::creation_text(wanted), cx);
         self.send_list(List::Invites, cx);
@@ -376,7 +380,7 @@ impl SessionMachine {
     }
 
     fn remove_invite_for(&mut self, secret: &str, cx: &mut Cx<'_>) -> AdminAnswer {
-        if !self.invites.remove(secret) {
+        if !self.moderation.invites.remove(secret) {
             return Err(AdminError::NotFound);
         }
         self.note(Level::Info, Topic::Invite, format!("Removed invite {secret}"), cx);

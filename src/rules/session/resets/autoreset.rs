@@ -123,19 +123,15 @@ impl SessionMachine {
     /// Threshold at which an autoreset is requested: the session's, plus the size after the last reset, at most nine
     /// tenths of the size limit. 0 for never.
     pub(in crate::rules::session) fn effective_threshold(&self) -> u64 {
-        if self.reset_threshold == 0 {
+        if self.properties.autoreset_threshold() == 0 {
             return 0;
         }
-        let threshold = self.raised_threshold(self.reset_threshold) + self.resets.base;
+        let own = self.properties.raised_autoreset_threshold(&self.shared.settings);
+        let threshold = own + self.resets.base;
         match self.history.limit() {
             0 => threshold,
             limit => threshold.min(limit / 10 * 9 + limit % 10 * 9 / 10),
         }
-    }
-
-    /// A threshold, raised to the server's minimum unless it is 0 (off).
-    pub(in crate::rules::session) fn raised_threshold(&self, threshold: u64) -> u64 {
-        if threshold == 0 { 0 } else { threshold.max(self.shared.settings.minimum_autoreset_threshold) }
     }
 
     /// Queries operators' clients when the history has grown past the threshold.
@@ -147,7 +143,7 @@ impl SessionMachine {
         if threshold == 0 || self.history.size() <= threshold {
             return;
         }
-        let own = human_size(self.reset_threshold);
+        let own = human_size(self.properties.autoreset_threshold());
         let text = format!("Autoreset threshold ({own}, effectively {}) reached.", human_size(threshold));
         self.note(Level::Info, Topic::Status, text, cx);
         let warning = SizeLimit { size: self.history.size(), max_size: threshold };

@@ -156,7 +156,7 @@ impl SessionMachine {
             self.autoreset_failed(cx);
             return Err("out of space");
         }
-        self.lifetime.used(cx.now);
+        self.timers.used(cx.now);
         let (bytes, server_messages) = self.server_side_state();
         let limit = self.history.limit();
         self.resets.staged = Some(StagedReset {

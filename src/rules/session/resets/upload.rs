@@ -116,7 +116,7 @@ impl SessionMachine {
     /// The history has been replaced: everybody is sent the new one.
     pub(in crate::rules::session) fn announce_new_history(&mut self, cx: &mut Cx<'_>) {
         self.resets.staged = None;
-        self.recording.restart();
+        self.persistence.restart_recording();
         self.resets.start_id = cx.now.utc_ms;
         self.resets.base = self.history.size();
         let message = "Session reset!".to_owned();

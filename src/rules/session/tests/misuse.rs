@@ -104,8 +104,8 @@ fn messages_after_a_too_large_image_are_ignored() {
 fn a_ghosts_visit_does_not_end_an_empty_session() {
     let mut table = Table::of_three();
     let ghost = || AuthenticatedClient { ghost: true, ..moderator(9, "G") };
-    table.machine.lifetime.begin_empty();
-    table.machine.journal.store();
+    table.machine.timers.begin_empty();
+    table.machine.persistence.store();
     for conn in [A, B, C] {
         table.machine.members.remove(table.machine.members.key_of(conn).unwrap());
         table.seats.remove(&conn);
@@ -115,7 +115,7 @@ fn a_ghosts_visit_does_not_end_an_empty_session() {
     assert!(!table.ended);
     table.wait(15_000);
     table.act(SessionMachine::expire);
-    assert!(!table.ended && !table.machine.lifetime.was_visited(), "it still waits for its users");
+    assert!(!table.ended && !table.machine.timers.was_visited(), "it still waits for its users");
     table.join(ghost());
     table.join(client(B, "B"));
     table.leave(B);
