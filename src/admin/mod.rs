@@ -85,6 +85,7 @@ use crate::blocking::BlockingPool;
 use crate::config::{GivenSetting, Rules};
 use crate::db::{Database, DbError};
 use crate::doctor::Setup;
+use crate::metrics::Metrics;
 use crate::storage::session_dir::SessionDir;
 use crate::transport::trust::Trusted;
 use crate::web::shared_port::SharedPortServer;
@@ -110,6 +111,8 @@ pub struct AdminDeps {
     pub port: u16,
     pub access: AccessRules,
     pub trusted: Trusted,
+    /// What the server counts.
+    pub metrics: Arc<Metrics>,
     /// What the server runs with, for checks.
     pub setup: Setup,
     /// Is notified to stop the server.
@@ -133,6 +136,7 @@ struct AdminState {
     port: u16,
     started: String,
     access: access::Access,
+    metrics: Arc<Metrics>,
     setup: Setup,
     stop: Arc<Notify>,
     session_dir: Option<Arc<SessionDir>>,
@@ -146,6 +150,7 @@ struct AdminState {
 pub struct Admin {
     state: web::Data<AdminState>,
     trusted: Trusted,
+    metrics: Arc<Metrics>,
 }
 
 /// A running admin server with a port of its own.
@@ -171,12 +176,13 @@ impl Admin {
             port,
             access,
             trusted,
+            metrics,
             setup,
             stop,
             session_dir,
             first_admin,
         } = deps;
-        let proxies = trusted.clone();
+        let (proxies, for_limits) = (trusted.clone(), metrics.clone());
         let state = web::Data::new(AdminState {
             server,
             auth,
@@ -190,13 +196,14 @@ impl Admin {
             port,
             started: crate::rules::time::Timestamp::now().iso(),
             access: access::Access::new(access, trusted),
+            metrics,
             setup,
             stop,
             session_dir,
             checking: tokio::sync::Mutex::default(),
             first_admin,
         });
-        Admin { state, trusted: proxies }
+        Admin { state, trusted: proxies, metrics: for_limits }
     }
 
     fn configure(&self) -> impl Fn(&mut web::ServiceConfig) + Clone + Send + use<> {
@@ -210,13 +217,14 @@ impl Admin {
     /// When the listener cannot be used.
     pub fn listen(&self, listener: TcpListener) -> std::io::Result<AdminServer> {
         let address = listener.local_addr()?;
-        let handle = crate::web::start(listener, self.trusted.clone(), self.configure())?;
+        let handle =
+            crate::web::start(listener, self.trusted.clone(), self.metrics.clone(), self.configure())?;
         Ok(AdminServer { address, handle })
     }
 
     /// Serves connections that WebSocket listeners have accepted.
     pub(crate) fn share_port(&self) -> SharedPortServer {
-        SharedPortServer::start(self.trusted.clone(), self.configure())
+        SharedPortServer::start(self.trusted.clone(), self.metrics.clone(), self.configure())
     }
 }
 

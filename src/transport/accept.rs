@@ -10,7 +10,7 @@ use tokio::net::TcpStream;
 
 use super::connection_limiter::{ConnectionPermit, Limit};
 use super::forwarded::ForwardedHeaders;
-use super::origin;
+use super::origin::{self, RefusedOrigins};
 use super::proxy::{self, Header};
 use super::stream::Stream;
 use super::tls::Certificate;
@@ -32,6 +32,20 @@ pub struct WebSocketRules {
     pub allowed_origins: Vec<String>,
     /// Refuse unencrypted connections, unless a trusted proxy says that the client's connection to it was encrypted.
     pub secure: bool,
+}
+
+/// Checks WebSocket connections of a server.
+#[derive(Debug, Default)]
+pub struct WebSocketAccess {
+    rules: WebSocketRules,
+    refused_origins: RefusedOrigins,
+}
+
+impl WebSocketAccess {
+    /// Checks by these rules.
+    pub fn new(rules: WebSocketRules) -> WebSocketAccess {
+        WebSocketAccess { rules, refused_origins: RefusedOrigins::default() }
+    }
 }
 
 /// An accepted WebSocket connection.
@@ -121,7 +135,7 @@ pub async fn websocket(
     mut stream: TcpStream,
     permit: &mut ConnectionPermit,
     certificate: Option<Certificate>,
-    rules: &WebSocketRules,
+    access: &WebSocketAccess,
     settings: &Settings,
     shares_port: bool,
 ) -> Result<Opened, AcceptError> {
@@ -152,10 +166,10 @@ pub async fn websocket(
     };
     let request = match read_request(&mut stream, &mut arrived, shares_port).await {
         Ok(FirstRequest::Upgrade(upgrade)) => {
-            admit(&upgrade, stream.is_tls(), permit, rules, settings).map(|()| Some(upgrade))
+            admit(&upgrade, stream.is_tls(), permit, access, settings).map(|()| Some(upgrade))
         }
         Ok(FirstRequest::Other(forwarded)) => {
-            check_encryption(stream.is_tls(), permit, rules, &forwarded).map(|()| None)
+            check_encryption(stream.is_tls(), permit, &access.rules, &forwarded).map(|()| None)
         }
         Err(AcceptError::Refused(refused)) => Err(refused),
         Err(error) => return Err(error),
@@ -209,14 +223,14 @@ fn admit(
     upgrade: &Upgrade,
     encrypted: bool,
     permit: &mut ConnectionPermit,
-    rules: &WebSocketRules,
+    WebSocketAccess { rules, refused_origins }: &WebSocketAccess,
     settings: &Settings,
 ) -> Result<(), Refused> {
     let peer = permit.client_addr();
     check_encryption(encrypted, permit, rules, &upgrade.forwarded)?;
     let allowed = &rules.allowed_origins;
     if !upgrade.origin.is_empty() && !allowed.is_empty() && !origin::is_allowed(allowed, &upgrade.origin) {
-        origin::log_refused(&upgrade.origin, "--websocket-allowed-origin");
+        refused_origins.log(&upgrade.origin, "--websocket-allowed-origin");
         return Err(Refused::forbidden("pages of this origin may not connect"));
     }
     let client = permit.trusted().resolve(peer, &upgrade.forwarded);

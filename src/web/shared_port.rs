@@ -2,6 +2,7 @@
 
 use std::io;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use actix_http::HttpService;
@@ -14,7 +15,7 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::sync::mpsc;
 
 use super::{HttpConnectionLimiter, HttpConnectionPermit, REQUEST_TIME};
-use crate::metrics::METRICS;
+use crate::metrics::Metrics;
 use crate::transport::Stream;
 use crate::transport::accept::HttpConnection;
 use crate::transport::connection_limiter::ConnectionPermit;
@@ -83,12 +84,13 @@ impl SharedPortServer {
     /// Starts it on a thread of its own.
     pub(crate) fn start(
         trusted: Trusted,
+        metrics: Arc<Metrics>,
         configure: impl Fn(&mut ServiceConfig) + Clone + Send + 'static,
     ) -> SharedPortServer {
         let (connections, receiver) = mpsc::channel(MAX_WAITING);
         let thread = Arbiter::new();
         thread.spawn_fn(move || {
-            actix_rt::spawn(serve(receiver, HttpConnectionLimiter::new(trusted), configure));
+            actix_rt::spawn(serve(receiver, trusted, metrics, configure));
         });
         SharedPortServer { connections, thread }
     }
@@ -101,9 +103,11 @@ impl SharedPortServer {
 
 async fn serve(
     mut receiver: mpsc::Receiver<HttpConnection>,
-    limiter: HttpConnectionLimiter,
+    trusted: Trusted,
+    metrics: Arc<Metrics>,
     configure: impl Fn(&mut ServiceConfig) + 'static,
 ) {
+    let limiter = HttpConnectionLimiter::new(trusted, metrics.clone());
     let app = map_config(App::new().configure(configure), |()| AppConfig::default());
     let factory = HttpService::build()
         .client_request_timeout(REQUEST_TIME)
@@ -117,7 +121,7 @@ async fn serve(
     while let Some(HttpConnection { http, permit }) = receiver.recv().await {
         let peer = permit.client_addr();
         let Some(http_permit) = limiter.enter(peer) else {
-            METRICS.limits_hit.count("httpConnections");
+            metrics.limits_hit.count("httpConnections");
             continue;
         };
         let shared = SharedPort { peer, is_encrypted: http.stream.is_tls() };
