@@ -3,6 +3,7 @@
 mod ended;
 mod prepare;
 mod setup;
+mod templates;
 
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
@@ -24,25 +25,22 @@ use crate::admin::first_admin::{self, FirstAdminLink};
 use crate::admin::monitor::{Monitor, MonitorDeps};
 use crate::admin::{self, AccessRules, Admin};
 use crate::auth_server;
-use crate::clock::every;
 use crate::config::{RuleSource, Rules};
 use crate::db::Database;
 use crate::doctor::Setup;
 use crate::metrics::Metrics;
 use crate::rules::time::Timestamp;
-use crate::storage::template::Templates;
 use crate::transport::accept::{WebSocketAccess, WebSocketRules};
 use crate::transport::connection_limiter::ConnectionLimiter;
 use crate::transport::tls::{self, CertificateFiles, LoadedCertificate};
 use crate::transport::trust::Trusted;
 use crate::web::shared_port::SharedPortServer;
 pub use prepare::StartError;
-use prepare::{Prepared, listen_for_admin, scan_templates};
+use prepare::{Prepared, listen_for_admin};
+use templates::watch_templates;
 
 /// Polling interval of a source that cannot change.
 const NO_INTERVAL: Duration = Duration::from_secs(3600);
-/// Polling interval of the template directory.
-const TEMPLATE_INTERVAL: Duration = Duration::from_secs(2);
 
 /// Options of a server.
 #[derive(Debug, Clone, Default)]
@@ -301,45 +299,6 @@ fn start_admin(
 async fn end_link(link: Arc<FirstAdminLink>) {
     tokio::time::sleep(first_admin::LIFETIME).await;
     link.end();
-}
-
-/// Polls the template directory, and scans it on demand.
-async fn watch_templates(
-    path: PathBuf,
-    mut known: Arc<Templates>,
-    server: Addr<Server>,
-    mut again: watch::Receiver<()>,
-) {
-    let mut interval = every(TEMPLATE_INTERVAL);
-    // An error is logged once, not at each poll.
-    let mut logged = String::new();
-    loop {
-        // The channel closes at shutdown.
-        tokio::select! {
-            _ = interval.tick() => {}
-            Ok(()) = again.changed() => {}
-        }
-        let (path, before) = (path.clone(), known.clone());
-        match actix_rt::task::spawn_blocking(move || scan_templates(&before, &path)).await {
-            Ok(Ok(templates)) => {
-                logged.clear();
-                let changed = !templates.same_as(&known);
-                known = Arc::new(templates);
-                if changed {
-                    tracing::info!("templates have changed");
-                    server.do_send(NewTemplates(known.clone()));
-                }
-            }
-            Ok(Err(error)) => {
-                let text = error.to_string();
-                if text != logged {
-                    tracing::warn!("{text}");
-                }
-                logged = text;
-            }
-            Err(error) => tracing::error!(%error, "looking at the templates failed"),
-        }
-    }
 }
 
 impl RunningServer {
