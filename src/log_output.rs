@@ -18,6 +18,9 @@ use crate::options::is_set;
 /// Events that are logged unless something else is asked for.
 const USUAL: &str = "info,actix_server=warn";
 
+/// The same after a summary. What accepts connections of the admin page reports a stop as an error ("No workers").
+const AFTER_SUMMARY: &str = "warn,actix_server::accept=off";
+
 /// Form of the log on standard error.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub(crate) enum LogFormat {
@@ -64,7 +67,7 @@ fn filter_of(options: &Serve) -> EnvFilter {
         LogLevel::Debug => "debug",
         LogLevel::Trace => "trace",
     };
-    let usual = if shows_summary(options) { "warn" } else { USUAL };
+    let usual = if shows_summary(options) { AFTER_SUMMARY } else { USUAL };
     match options.log_level {
         Some(given) => EnvFilter::new(level(given)),
         None => from_environment().unwrap_or_else(|| EnvFilter::new(usual)),

@@ -2,6 +2,7 @@
 //! time of request bodies.
 
 pub(crate) mod password_limiter;
+pub(crate) mod shared_port;
 
 use std::any::Any;
 use std::collections::HashMap;
@@ -24,6 +25,7 @@ use actix_web::{App, HttpRequest, HttpResponse, HttpServer};
 use parking_lot::{Mutex, MutexGuard};
 use socket2::SockRef;
 
+use self::shared_port::SharedPort;
 use crate::metrics::Metrics;
 use crate::rules::network::narrowest;
 use crate::transport::forwarded::ForwardedHeaders;
@@ -146,7 +148,8 @@ pub(crate) fn forwarded_headers(request: &HttpRequest) -> ForwardedHeaders {
 
 /// The peer of the request's connection, which may be a proxy.
 pub(crate) fn peer_of(request: &HttpRequest, trusted: &Trusted) -> Option<ClientAddr> {
-    request.peer_addr().map(|address| trusted.peer(address.ip()))
+    let shared = request.conn_data::<SharedPort>().map(|shared| shared.peer);
+    shared.or_else(|| request.peer_addr().map(|address| trusted.peer(address.ip())))
 }
 
 /// The client of a request; `None` without a socket address.
@@ -191,7 +194,7 @@ impl HttpConnectionLimiter {
         let limiter = self.clone();
         move |connection, data| {
             let Some(stream) = connection.downcast_ref::<TcpStream>() else { return };
-            match stream.peer_addr().ok().and_then(|peer| limiter.enter(peer.ip())) {
+            match stream.peer_addr().ok().and_then(|peer| limiter.enter(limiter.trusted.peer(peer.ip()))) {
                 Some(permit) => drop(data.insert(permit)),
                 None => {
                     limiter.metrics.limits_hit.count("httpConnections");
@@ -206,8 +209,7 @@ impl HttpConnectionLimiter {
         self.open.lock()
     }
 
-    fn enter(&self, peer: IpAddr) -> Option<HttpConnectionPermit> {
-        let peer = self.trusted.peer(peer);
+    fn enter(&self, peer: ClientAddr) -> Option<HttpConnectionPermit> {
         let (address, is_proxy) = (narrowest(peer.ip()), peer.is_trusted_proxy());
         let mut open = self.lock();
         let limit = if is_proxy { MAX_OF_PROXY } else { MAX_OF_ADDRESS };
@@ -243,7 +245,7 @@ mod tests {
     #[test]
     fn connections_are_limited_per_address_and_in_total() {
         let limiter = HttpConnectionLimiter::default();
-        let enter = |address: &str| limiter.enter(address.parse().unwrap());
+        let enter = |address: &str| limiter.enter(limiter.trusted.peer(address.parse().unwrap()));
         let mut permits: Vec<_> = std::iter::from_fn(|| enter("192.0.2.1")).take(1000).collect();
         assert_eq!(permits.len(), MAX_OF_ADDRESS);
         permits.extend((0..1000).filter_map(|n: u32| enter(&format!("198.51.100.{}", n % 250))));
