@@ -12,6 +12,7 @@ use actix_rt::task::JoinHandle;
 use ed25519_dalek::SigningKey;
 use tokio::sync::{mpsc, watch};
 
+use crate::acme::AcmeOptions;
 use crate::actors::auth::Auth;
 use crate::actors::client::connection::ClientContext;
 use crate::actors::reload::{self, Change, Fetching};
@@ -31,7 +32,7 @@ use crate::transport::connection_limiter::ConnectionLimiter;
 use crate::transport::tls::{self, CertificateFiles, LoadedCertificate};
 use crate::transport::trust::Trusted;
 pub use prepare::StartError;
-use prepare::{Prepared, listen_for_admin, scan_templates};
+use prepare::{CertificateSource, Prepared, listen_for_admin, scan_templates};
 
 /// Polling interval of a source that cannot change.
 const NO_INTERVAL: Duration = Duration::from_secs(3600);
@@ -55,6 +56,8 @@ pub struct ServeOptions {
     pub inherited: Option<Arc<Inherited>>,
     /// Certificate, to enable TLS.
     pub certificate: Option<CertificateFiles>,
+    /// Certificates from an authority, instead of one in files.
+    pub acme: Option<AcmeOptions>,
     /// Requirements for WebSocket connections.
     pub websocket_rules: WebSocketRules,
     /// Trusted proxies.
@@ -125,9 +128,14 @@ pub fn start(options: &ServeOptions) -> Result<RunningServer, StartError> {
     let server = server.start();
     let auth = Auth::new(rules.clone(), parts.blocking_pool.clone(), parts.http.clone()).start();
     let (changes, current) = watch::channel(rules.clone());
-    let certificate = certificate.map(|(files, LoadedCertificate { certificate, stamp })| {
-        let (current, certificate) = watch::channel(certificate);
-        tasks.push(actix_rt::spawn(tls::watch_files(files, stamp, current, read_again.clone())));
+    let certificate = certificate.map(|source| {
+        let (current, certificate) = watch::channel(source.certificate());
+        tasks.push(match source {
+            CertificateSource::Files(files, LoadedCertificate { stamp, .. }) => {
+                actix_rt::spawn(tls::watch_files(files, stamp, current, read_again.clone()))
+            }
+            CertificateSource::Acme(acme) => actix_rt::spawn(acme.run(current, read_again.clone())),
+        });
         certificate
     });
     let trace = parts.trace.clone();

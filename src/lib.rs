@@ -8,6 +8,7 @@
 //! | [`db`] | the configuration database |
 //! | [`config`] | settings and where they come from |
 //! | [`transport`] | listeners and streams |
+//! | [`acme`] | certificates from a certificate authority |
 //! | [`actors`] | Server, Session, Client and Auth, and the messages between them |
 //! | [`admin`] | the admin API |
 //! | [`auth_server`] | an auth server of its own |
@@ -22,6 +23,7 @@
 //!
 //! `docs/ARCHITECTURE.md` says how they work together.
 
+pub mod acme;
 pub mod actors;
 pub mod admin;
 pub mod app;

@@ -27,6 +27,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("config", &["rules", "text", "db", "http", "clock"]),
     ("storage", &["background", "rules", "rules machines", "history", "metrics"]),
     ("transport", &["rules", "text", "log", "config", "metrics", "clock"]),
+    ("acme", &["rules", "clock", "http", "storage", "transport"]),
     ("blocking", &["rules", "metrics"]),
     ("trace", &["background", "rules", "rules machines", "config", "storage", "clock"]),
     ("web", &["rules", "metrics", "transport"]),

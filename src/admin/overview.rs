@@ -29,6 +29,8 @@ struct Overview {
     disks: Vec<Disk>,
     /// Failed writes since the start.
     storage_errors: u64,
+    /// When the certificate expires, in seconds since 1970, if there is one.
+    certificate_expires: Option<u64>,
     /// There is a database, so bans, accounts and locks work.
     database: bool,
 }
@@ -42,6 +44,7 @@ impl AdminState {
             samples: snapshot.samples,
             disks: snapshot.disks,
             storage_errors: METRICS.storage_errors.get(),
+            certificate_expires: Some(METRICS.certificate_not_after.get()).filter(|seconds| *seconds > 0),
             database: self.database.is_some(),
         }))
     }
