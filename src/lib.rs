@@ -12,6 +12,8 @@
 //! | [`actors`] | Server, Session, Client and Auth, and the messages between them |
 //! | [`admin`] | the admin API |
 //! | [`auth_server`] | an auth server of its own |
+//! | `web`, [`http`] | what our HTTP servers share; requests to other servers |
+//! | [`clock`], `entropy` | time and randomness of the system |
 //! | [`app`] | from options to a running server |
 //! | [`background`] | threads of our own: a bounded queue each, one way to end |
 //! | [`blocking`] | the pool for password hashes, ban lists and files |

@@ -6,7 +6,7 @@ use std::sync::{Arc, LazyLock};
 use arbitrary::Arbitrary;
 use drawhall::config::{Rules, ini};
 use drawhall::rules::login::AccountCheck;
-use drawhall::rules::login::{Arrival, HostRefusal, LoginEffect, LoginMachine, LookupAnswer};
+use drawhall::rules::login::{Arrival, HostRefusal, LoginEffect, LoginInput, LoginMachine, LoginSource, LookupAnswer};
 use drawhall_fuzz::Command;
 use drawhall_protocol::ProtocolVersion;
 use drawhall_protocol::command::RawCommand;
@@ -55,17 +55,23 @@ fuzz_target!(|login: Login| {
         utc_ms: 0,
     };
     let (mut machine, greeting) = LoginMachine::new(rules, &arrival);
+    let mut source = LoginSource::new(&arrival);
     let mut identified = false;
     let mut pending = None;
     perform(vec![greeting], &mut identified, &mut pending);
     for input in login.inputs {
-        let effects = match input {
-            Input::Answer(good, which) => answer(&mut machine, pending.take(), good, which),
+        let input = match input {
+            Input::Answer(good, which) => match answer(pending.take(), good, which) {
+                Some(answer) => answer,
+                None => continue,
+            },
             _ if machine.is_waiting() => continue,
-            Input::Command(command) => machine.command(&command.into_raw(NAMES)),
-            Input::Raw(bytes) => machine.command(&RawCommand::parse(&bytes)),
+            Input::Command(command) => LoginInput::Command(command.into_raw(NAMES)),
+            Input::Raw(bytes) => LoginInput::Command(RawCommand::parse(&bytes)),
         };
-        perform(effects, &mut identified, &mut pending);
+        let mut cx = source.cx();
+        machine.handle(input, &mut cx);
+        perform(cx.effects, &mut identified, &mut pending);
     }
 });
 
@@ -91,14 +97,10 @@ fn perform(effects: Vec<LoginEffect>, identified: &mut bool, pending: &mut Optio
     }
 }
 
-fn answer(
-    machine: &mut LoginMachine,
-    pending: Option<LoginEffect>,
-    good: bool,
-    which: u8,
-) -> Vec<LoginEffect> {
-    match pending {
-        Some(LoginEffect::CheckAccount { .. }) => machine.account_checked(match which % 3 {
+/// An answer to what the login waits for; `None` if it waits for nothing.
+fn answer(pending: Option<LoginEffect>, good: bool, which: u8) -> Option<LoginInput> {
+    Some(match pending? {
+        LoginEffect::CheckAccount { .. } => LoginInput::Account(match which % 3 {
             _ if good => {
                 AccountCheck::Ok { auth_id: "internal:1".into(), flags: vec!["MOD".into(), "GHOST".into()] }
             }
@@ -106,7 +108,7 @@ fn answer(
             1 => AccountCheck::Locked,
             _ => AccountCheck::BadPassword,
         }),
-        Some(LoginEffect::LookUp { .. }) => machine.looked_up(if good {
+        LoginEffect::LookUp { .. } => LoginInput::LookedUp(if good {
             LookupAnswer::Found(Box::new(SessionDescription {
                 id: "id".into(),
                 ..SessionDescription::default()
@@ -114,12 +116,11 @@ fn answer(
         } else {
             LookupAnswer::NotFound
         }),
-        Some(LoginEffect::FindSession { .. }) => {
-            let version = ProtocolVersion::dp(4, 25, 1);
-            machine.session_found(good.then_some(("id", &version)))
+        LoginEffect::FindSession { .. } => {
+            LoginInput::SessionFound(good.then(|| ("id".into(), ProtocolVersion::dp(4, 25, 1))))
         }
-        Some(LoginEffect::Host { .. }) => machine.host_refused(HostRefusal::Full),
-        Some(LoginEffect::Join(_)) => machine.refused(drawhall::rules::session::Refusal::BadPassword),
-        _ => Vec::new(),
-    }
+        LoginEffect::Host { .. } => LoginInput::HostRefused(HostRefusal::Full),
+        LoginEffect::Join(_) => LoginInput::Refused(drawhall::rules::session::Refusal::BadPassword),
+        _ => return None,
+    })
 }

@@ -264,6 +264,18 @@ fn checked_reaction(text: Text) -> Result<String, ApiError> {
     Ok(reaction)
 }
 
+/// A ban of a system or a user, which says how it strikes.
+fn reacting_ban(
+    subject: String,
+    reaction: Text,
+    expires: &str,
+    comment: Text,
+    reason: Text,
+) -> Result<BanRow, ApiError> {
+    let (reaction, expires) = (checked_reaction(reaction)?, expiry(expires)?);
+    Ok(BanRow { subject, reaction, expires, comment: comment.0, reason: reason.0, ..BanRow::default() })
+}
+
 fn expiry(text: &str) -> Result<String, ApiError> {
     time(text).ok_or_else(|| bad("Valid expiration time required"))
 }
@@ -349,9 +361,7 @@ impl AdminState {
         if subject.is_empty() {
             return Err(bad("SID required"));
         }
-        let (reaction, expires) = (checked_reaction(reaction)?, expiry(&expires)?);
-        let ban =
-            BanRow { subject, reaction, expires, comment: comment.0, reason: reason.0, ..BanRow::default() };
+        let ban = reacting_ban(subject, reaction, &expires, comment, reason)?;
         self.add_ban(BanKind::System, ban).await
     }
 
@@ -369,9 +379,7 @@ impl AdminState {
     ) -> Result<Json<UserBan>, ApiError> {
         let NewUserBan { user_id, reaction, expires, comment, reason } = call.body;
         let id = user_id.get("userId").ok().flatten().ok_or_else(|| bad("Valid user ID required"))?;
-        let (subject, reaction, expires) = (id.to_string(), checked_reaction(reaction)?, expiry(&expires)?);
-        let ban =
-            BanRow { subject, reaction, expires, comment: comment.0, reason: reason.0, ..BanRow::default() };
+        let ban = reacting_ban(id.to_string(), reaction, &expires, comment, reason)?;
         self.add_ban(BanKind::User, ban).await
     }
 

@@ -16,7 +16,6 @@
 //! [`Read::Fetch`](super::Read::Fetch) and reads them on a blocking thread. Readers of the same segment share the
 //! fetched block.
 
-use std::collections::VecDeque;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, PoisonError, Weak};
 
@@ -25,7 +24,7 @@ use drawhall_protocol::frame::frames;
 
 use super::cursor::Cursor;
 use super::segments::{LogState, SEGMENT_BYTES, Segment, begins_message, whole_messages};
-use super::source::{Chunk, HistorySource, HistoryWrite, IndexEntry, NewHistory, StoredHistory};
+use super::source::{Chunk, HistorySource, IndexEntry};
 use super::subscription::Subscription;
 use super::sync::{AtomicI64, Mutex, MutexGuard};
 

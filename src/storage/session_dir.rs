@@ -13,19 +13,16 @@ use std::io::{self, Read as _, Write as _};
 use std::os::unix::fs::FileExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime};
 
-use bytes::Bytes;
 use drawhall_protocol::ProtocolVersion;
 use serde::{Deserialize, Serialize};
 
 use super::file_names;
-use super::generations;
-use super::history_file::{self, HistoryError, HistoryFile, HistoryHeader};
+use super::history_file::{self, HistoryError, HistoryHeader};
 use super::private;
-use super::session_files::{LoadedJournal, SessionFiles, StorageError};
+use super::session_files::{SessionFiles, StorageError};
 use super::syncer::{SyncFile, Syncer};
-use crate::rules::journal::Entry;
 use crate::rules::metadata::{Metadata, Replay, SessionSummary};
 use crate::rules::session::KeepGenerations;
 use crate::rules::session::persistence::StoredSession;

@@ -10,7 +10,7 @@ use std::time::Duration;
 use super::{Record, digest};
 use crate::config::Rules;
 use crate::config::ServerSettings;
-use crate::rules::login::LoginMachine;
+use crate::rules::login::{LoginMachine, LoginSource};
 use crate::rules::rng::Rng;
 use crate::rules::session::{ConnId, Cx, SessionMachine};
 use crate::rules::time::Timestamp;
@@ -87,7 +87,7 @@ pub fn run(trace: impl BufRead, mut before: impl FnMut(u64)) -> Result<Replayed,
 struct Replayer {
     rules: HashMap<u64, Arc<Rules>>,
     sessions: BTreeMap<String, (SessionMachine, Rng)>,
-    logins: HashMap<ConnId, LoginMachine>,
+    logins: HashMap<ConnId, (LoginMachine, LoginSource)>,
     /// Digests of replayed inputs by number, until the recorded digest follows.
     digests: HashMap<u64, String>,
     /// Directories of stored sessions; removed at the end.
@@ -124,16 +124,18 @@ impl Replayer {
             Record::Login { arrival, rules } => {
                 if let Some(rules) = self.rules.get(&rules) {
                     let (machine, _) = LoginMachine::new(rules.clone(), &arrival);
-                    self.logins.insert(arrival.conn, machine);
+                    self.logins.insert(arrival.conn, (machine, LoginSource::new(&arrival)));
                     self.replayed.logins += 1;
                 }
             }
             Record::LoginInput { number, conn, input } => {
-                let Some(machine) = self.logins.get_mut(&conn) else {
+                let Some((machine, source)) = self.logins.get_mut(&conn) else {
                     self.replayed.skipped += 1;
                     return Ok(());
                 };
-                self.digests.insert(number, digest::of_login(&machine.handle(*input)));
+                let mut cx = source.cx();
+                machine.handle(*input, &mut cx);
+                self.digests.insert(number, digest::of_login(&cx.effects));
                 self.replayed.inputs += 1;
             }
             Record::Output { number, digest } => {

@@ -161,8 +161,8 @@ mod tests {
 
     #[test]
     fn members_that_are_missing_have_their_default() {
-        let types = "login result error msg alert log catchup caughtup status reset autoreset sizelimit sstart sprogress \
-             outofspace passwordchange invitecreated banimpex thumbnail";
+        let types = "login result error msg alert log catchup caughtup status sessionconf reset autoreset sizelimit \
+             sstart sprogress outofspace passwordchange invitecreated banimpex thumbnail";
         for name in types.split_whitespace() {
             let found = ServerReply::parse(json!({ "type": name }).to_string().as_bytes());
             assert_ne!(found, ServerReply::Unknown, "{name}");

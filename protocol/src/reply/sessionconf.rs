@@ -8,6 +8,7 @@ use super::{AnnouncementEntry, AuthEntry, BanEntry, InviteEntry};
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct SessionConfReply {
     /// The settings.
+    #[serde(default)]
     pub config: Config,
     /// History index; only in the stored history.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -22,6 +23,12 @@ pub enum Config {
     Part(ConfPart),
     /// All settings, stored in the history.
     Full(Box<FullConfig>),
+}
+
+impl Default for Config {
+    fn default() -> Config {
+        Config::Full(Box::default())
+    }
 }
 
 members! {

@@ -38,7 +38,7 @@ use crate::config::Rules;
 use crate::log::{Level, LogEntry, LogUser, Topic};
 use crate::metrics::METRICS;
 use crate::rules::limits::Bucket;
-use crate::rules::login::{Arrival, LoginMachine};
+use crate::rules::login::{Arrival, LoginMachine, LoginSource};
 use crate::rules::session::{ConnId, DisconnectReason};
 use crate::rules::time::Timestamp;
 use crate::trace::Trace;
@@ -206,6 +206,8 @@ enum Phase {
 /// A login.
 struct Login {
     machine: Box<LoginMachine>,
+    /// Time and randomness for the machine's inputs.
+    source: LoginSource,
     entering: Entering,
     /// Session messages received during the login.
     strays: u8,
@@ -259,8 +261,13 @@ impl Client {
             trace.login(arrival, &context.rules);
         }
         let (machine, greeting) = LoginMachine::new(context.rules.clone(), &arrival);
-        let login =
-            Login { machine: Box::new(machine), entering: Entering::Nothing, strays: 0, answer_timer: None };
+        let login = Login {
+            machine: Box::new(machine),
+            source: LoginSource::new(&arrival),
+            entering: Entering::Nothing,
+            strays: 0,
+            answer_timer: None,
+        };
         let mut ctx = Context::new();
         let shared = ConnShared::new(conn, ctx.address(), TimeLimits::of(settings));
         let tls = Tls {

@@ -15,10 +15,21 @@ use crate::rules::session::Refusal;
 use crate::rules::session::input::Input;
 use crate::rules::session::{FileDisposition, WriteBatch};
 use crate::rules::time::Timestamp;
-use crate::storage::session_files::{SessionFiles, WriteResult};
+use crate::storage::session_files::{SessionFiles, StorageError, WriteResult};
 
 /// Delay before the retry of a failed write.
 const RETRY: Duration = Duration::from_secs(5);
+
+/// Logs if the files of a session could not be released; `released` is `None` if that panicked.
+fn log_release(id: &str, released: Option<Result<(), StorageError>>) {
+    let error = match released {
+        Some(Ok(())) => return,
+        Some(Err(error)) => error.to_string(),
+        None => "releasing its files panicked; the next start cleans them up".to_owned(),
+    };
+    METRICS.storage_errors.count();
+    tracing::error!("session {id}: {error}");
+}
 
 impl Session {
     /// What must be written; the whole journal if it must be rewritten.
@@ -156,9 +167,7 @@ impl Session {
         let id = self.machine.id().to_owned();
         let done = self.blocking_pool.run(Job::FileIo, move || store.finish(ending));
         ctx.spawn(done.into_actor(self).map(move |done, session, ctx| {
-            if let Some(Err(error)) = done {
-                tracing::error!("session {id}: {error}");
-            }
+            log_release(&id, done);
             session.over(ctx);
         }));
     }
@@ -202,9 +211,7 @@ impl Session {
             error.map_or_else(|| store.finish(FileDisposition::Keep), Err)
         });
         ctx.spawn(done.into_actor(self).map(move |done, session, ctx| {
-            if let Some(Err(error)) = done {
-                tracing::error!("session {id}: {error}");
-            }
+            log_release(&id, done);
             session.recording = None;
             session.tell_end(Some(rest));
             ctx.stop();

@@ -1,6 +1,7 @@
 //! From the clients of a session and to them: batches to the machine; direct messages and history out, at once in a
 //! quiet session, gathered for a few milliseconds in a busy one.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use actix::prelude::*;
@@ -127,12 +128,9 @@ impl Session {
 
     /// Delivers operations, one actor message for each client.
     pub(super) fn deliver(&mut self, sends: Vec<(ConnId, ClientOp)>) {
-        let mut by_client: Vec<(ConnId, Vec<ClientOp>)> = Vec::new();
+        let mut by_client: BTreeMap<ConnId, Vec<ClientOp>> = BTreeMap::new();
         for (conn, op) in sends {
-            match by_client.iter_mut().rev().find(|(c, _)| *c == conn) {
-                Some((_, ops)) => ops.push(op),
-                None => by_client.push((conn, vec![op])),
-            }
+            by_client.entry(conn).or_default().push(op);
         }
         for (conn, ops) in by_client {
             let goes = |op: &ClientOp| {

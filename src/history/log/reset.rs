@@ -1,9 +1,14 @@
 //! Resets of a history.
 
-use super::*;
+use std::collections::VecDeque;
+
+use bytes::Bytes;
+
+use super::{History, OutOfSpace, lock};
+use crate::history::segments::{LogState, SEGMENT_BYTES, Segment, whole_messages};
 
 impl History {
-    /// Replaces the content by `image`. Cursors read nothing until [`Cursor::follow_reset`]; whether publishing is on
+    /// Replaces the content by `image`. Cursors read nothing until [`Cursor::follow_reset`](crate::history::Cursor::follow_reset); whether publishing is on
     /// does not change.
     ///
     /// # Errors

@@ -1,6 +1,10 @@
 //! What of a history is to be written to its file, and what has been.
 
-use super::*;
+use bytes::Bytes;
+
+use super::{History, lock};
+use crate::history::segments::Segment;
+use crate::history::source::{HistoryWrite, NewHistory, StoredHistory};
 
 impl History {
     /// What must be written to the file; [`HistoryWrite::Nothing`] for a log that is not stored.

@@ -1,18 +1,23 @@
 //! `cinfo`: what a client says about itself, and bans that depend on it.
 
-use super::*;
+use drawhall_protocol::command::ClientInfo;
+use drawhall_protocol::reply::{ClientInfoResult, ResultReply};
+
+use super::{LoginCx, LoginEffect, LoginMachine, LoginState};
+use crate::config::bans::BanAction;
+use crate::log::{Level, Topic};
 
 impl LoginMachine {
-    pub(super) fn client_info(&mut self, host: &str, info: ClientInfo, effects: &mut Vec<LoginEffect>) {
+    pub(super) fn client_info(&mut self, host: &str, info: ClientInfo, cx: &mut LoginCx<'_>) {
         if self.info.is_some() {
-            return self.fail("cinfoAlreadyDone", "Client info already done", effects);
+            return self.fail("cinfoAlreadyDone", "Client info already done", cx);
         }
         // The client has not identified itself: the system id is logged at debug level only.
-        self.log_client_info(Level::Debug, &info, effects);
+        self.log_client_info(Level::Debug, &info, cx);
         if !begins_with_version(&info.app_version) {
-            return self.fail("badversion", "Invalid client version", effects);
+            return self.fail("badversion", "Invalid client version", cx);
         }
-        if !self.system_id(&info.s, true, effects) {
+        if !self.system_id(&info.s, true, cx) {
             return;
         }
         let expected = &self.rules.local_host;
@@ -20,9 +25,9 @@ impl LoginMachine {
             let required = self.rules.settings().require_matching_host;
             let level = if required { Level::Error } else { Level::Warn };
             let text = format!("Client host name '{host}' is not our host name '{expected}'");
-            effects.push(LoginEffect::Log(level, Topic::RuleBreak, text));
+            cx.push(LoginEffect::Log(level, Topic::RuleBreak, text));
             if required {
-                return self.fail("mismatchedHostName", "Invalid host name.", effects);
+                return self.fail("mismatchedHostName", "Invalid host name.", cx);
             }
         }
         if self.state == LoginState::WaitForClientInfo {
@@ -35,42 +40,42 @@ impl LoginMachine {
             cinfo: Some(ClientInfoResult { browser }),
             ..ResultReply::default()
         };
-        self.send_result(result, effects);
+        self.send_result(result, cx);
     }
 
-    pub(super) fn log_client_info(&self, level: Level, info: &ClientInfo, effects: &mut Vec<LoginEffect>) {
+    pub(super) fn log_client_info(&self, level: Level, info: &ClientInfo, cx: &mut LoginCx<'_>) {
         let mut object = serde_json::to_value(info).unwrap_or_default();
         let identity = &self.client.identity;
         object["address"] = identity.address.map_or(String::new(), |a| a.to_string()).into();
         if !identity.auth_id.is_empty() {
             object["auth_id"] = identity.auth_id.as_str().into();
         }
-        effects.push(LoginEffect::Log(level, Topic::ClientInfo, object.to_string()));
+        cx.push(LoginEffect::Log(level, Topic::ClientInfo, object.to_string()));
     }
 
     /// Whether the client reports the same as in `cinfo`.
-    pub(super) fn same_info(&mut self, info: &ClientInfo, effects: &mut Vec<LoginEffect>) -> bool {
-        self.log_client_info(Level::Info, info, effects);
+    pub(super) fn same_info(&mut self, info: &ClientInfo, cx: &mut LoginCx<'_>) -> bool {
+        self.log_client_info(Level::Info, info, cx);
         let same = self.info.as_ref().is_none_or(|earlier| earlier == info);
         if !same {
-            self.invalid("Mismatched client info", "mismatched client info", effects);
+            self.invalid("Mismatched client info", "mismatched client info", cx);
         }
         same
     }
 
     /// Sets the system id and checks its bans. Returns whether the login continues.
-    pub(super) fn system_id(&mut self, sid: &str, required: bool, effects: &mut Vec<LoginEffect>) -> bool {
+    pub(super) fn system_id(&mut self, sid: &str, required: bool, cx: &mut LoginCx<'_>) -> bool {
         self.client.identity.sid = sid.to_owned();
         if sid.is_empty() {
             if required {
-                self.invalid("Missing required client info", "missing required client info", effects);
+                self.invalid("Missing required client info", "missing required client info", cx);
             }
             return !required;
         }
         let (first, second) = sid.split_once('/').map_or((sid, None), |(a, b)| (a, Some(b)));
         let valid = |id: &str| id.len() == 32 && id.bytes().all(|b| b.is_ascii_hexdigit());
         if !valid(first) || !second.is_none_or(valid) {
-            self.invalid(&format!("Invalid client info {sid}"), "invalid client info", effects);
+            self.invalid(&format!("Invalid client info {sid}"), "invalid client info", cx);
             return false;
         }
         if self.ban.is_none() {
@@ -82,27 +87,28 @@ impl LoginMachine {
     }
 
     /// Applies a ban of the server. Returns whether the login is over.
-    pub(super) fn trigger_ban(&mut self, early: bool, effects: &mut Vec<LoginEffect>) -> bool {
+    pub(super) fn trigger_ban(&mut self, early: bool, cx: &mut LoginCx<'_>) -> bool {
         let Some(terms) = self.ban.clone().filter(|_| !self.ban_triggered) else { return false };
         let reaction = terms.reaction;
-        if early && (reaction == BanAction::Normal || self.next_random().is_multiple_of(2)) {
+        if early && (reaction == BanAction::Normal || cx.rng.next().is_multiple_of(2)) {
             return false;
         }
         self.ban_triggered = true;
         let text = format!("{} is banned ({reaction:?})", self.client.identity.name);
-        effects.push(LoginEffect::Log(Level::Warn, Topic::Kick, text));
+        cx.push(LoginEffect::Log(Level::Warn, Topic::Kick, text));
         let disconnect =
             |message: &str| LoginEffect::Disconnect { message: message.into(), details: "banned".into() };
         match reaction {
-            BanAction::Normal => effects.push(disconnect(&terms.message(self.arrived_ms))),
-            BanAction::NetError => effects.push(disconnect("Network error: no route to host")),
+            BanAction::Normal => cx.push(disconnect(&terms.message(cx.connected_ms))),
+            BanAction::NetError => cx.push(disconnect("Network error: no route to host")),
             BanAction::Garbage => {
                 let (message, state) = ("check authentication".into(), "checkauth".into());
-                self.send_result(ResultReply { message, state, ..ResultReply::default() }, effects);
+                self.send_result(ResultReply { message, state, ..ResultReply::default() }, cx);
             }
             BanAction::Hang => {}
             BanAction::Timer => {
-                effects.push(LoginEffect::CutAfter(1000 + self.next_random() % 4000));
+                let delay = 1000 + cx.rng.next() % 4000;
+                cx.push(LoginEffect::CutAfter(delay));
                 return false;
             }
         }

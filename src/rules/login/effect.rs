@@ -1,6 +1,11 @@
 //! What a login wants done.
 
-use super::*;
+use drawhall_protocol::ProtocolVersion;
+use drawhall_protocol::command::Host;
+use drawhall_protocol::reply::ServerReply;
+
+use crate::log::{Level, Topic};
+use crate::rules::session::{AuthenticatedClient, JoinRequest};
 
 /// An effect of the login, in order.
 #[derive(Debug)]
@@ -20,19 +25,19 @@ pub enum LoginEffect {
     StartTls,
     /// Write to the log.
     Log(Level, Topic, String),
-    /// Check account and password. Answer: [`LoginMachine::account_checked`].
+    /// Check account and password. Answer: [`LoginInput::Account`](super::LoginInput).
     CheckAccount {
         /// User name.
         name: String,
         /// Password.
         password: String,
     },
-    /// Ask the auth server about a name. Answer: [`LoginMachine::extauth_answered`].
+    /// Ask the auth server about a name. Answer: [`LoginInput::ExtAuth`](super::LoginInput).
     QueryExtAuth {
         /// User name.
         name: String,
     },
-    /// Look a session up. Answer: [`LoginMachine::looked_up`].
+    /// Look a session up. Answer: [`LoginInput::LookedUp`](super::LoginInput).
     LookUp {
         /// Id or alias.
         session: String,
@@ -50,14 +55,14 @@ pub enum LoginEffect {
         /// Send changes of the list.
         list_changes: bool,
     },
-    /// Find the session to join. Answer: [`LoginMachine::session_found`].
+    /// Find the session to join. Answer: [`LoginInput::SessionFound`](super::LoginInput).
     FindSession {
         /// Id or alias.
         session: String,
     },
-    /// Join the session. Answer: [`LoginMachine::refused`], or the session takes over.
+    /// Join the session. Answer: [`LoginInput::Refused`](super::LoginInput), or the session takes over.
     Join(Box<JoinRequest>),
-    /// Host a session. Answer: [`LoginMachine::host_refused`], or the session takes over.
+    /// Host a session. Answer: [`LoginInput::HostRefused`](super::LoginInput), or the session takes over.
     Host {
         /// What was asked for.
         host: Box<Host>,

@@ -5,7 +5,7 @@ use drawhall_protocol::command::Ident;
 use drawhall_protocol::reply::{Method, ResultReply};
 
 use super::ident::{INTERNAL_ACCOUNT, Intent};
-use super::{LoginEffect, LoginMachine, PendingAnswer};
+use super::{LoginCx, LoginEffect, LoginMachine, PendingAnswer};
 use crate::config::extauth::ExtAuth;
 use crate::log::{Level, Topic};
 use crate::rules::login::AccountCheck;
@@ -34,54 +34,52 @@ impl LoginMachine {
         ident: Box<Ident>,
         intent: Intent,
         server: &ExtAuth,
-        effects: &mut Vec<LoginEffect>,
+        cx: &mut LoginCx<'_>,
     ) {
         if let Some(token) = &ident.extauth {
-            self.extauth_token(&ident.name, token, server, effects);
+            self.extauth_token(&ident.name, token, server, cx);
         } else if self.rules.settings().allow_guests {
             let name = ident.name.clone();
             self.waiting = Some(PendingAnswer::ExtAuth(ident, intent));
-            effects.push(LoginEffect::QueryExtAuth { name });
-        } else if self.intent_fits(intent, Intent::ExtAuth, false, effects) {
-            self.request_extauth(server, effects);
+            cx.push(LoginEffect::QueryExtAuth { name });
+        } else if self.intent_fits(intent, Intent::ExtAuth, false, cx) {
+            self.request_extauth(server, cx);
         }
     }
 
     /// Answer to [`LoginEffect::QueryExtAuth`].
-    pub fn extauth_answered(&mut self, answer: NameAnswer) -> Vec<LoginEffect> {
-        let mut effects = Vec::new();
-        let Some(PendingAnswer::ExtAuth(ident, intent)) = self.waiting.take() else { return effects };
+    pub(super) fn extauth_answered(&mut self, answer: NameAnswer, cx: &mut LoginCx<'_>) {
+        let Some(PendingAnswer::ExtAuth(ident, intent)) = self.waiting.take() else { return };
         let server = self.rules.extauth();
         match (answer, server) {
             (NameAnswer::Account, Some(server)) => {
-                if self.intent_fits(intent, Intent::ExtAuth, false, &mut effects) {
-                    self.request_extauth(&server, &mut effects);
+                if self.intent_fits(intent, Intent::ExtAuth, false, cx) {
+                    self.request_extauth(&server, cx);
                 }
             }
-            (NameAnswer::Guest, _) => self.guest_login(&ident.name, intent, false, &mut effects),
+            (NameAnswer::Guest, _) => self.guest_login(&ident.name, intent, false, cx),
             (NameAnswer::OutGroup, _) => {
-                self.fail("extauthOutgroup", "This username cannot log in to this server", &mut effects);
+                self.fail("extauthOutgroup", "This username cannot log in to this server", cx);
             }
             (NameAnswer::Banned, _) => {
                 let text = "Username is locked, probably because the associated account was recently deleted";
-                self.fail("extauthLocked", text, &mut effects);
+                self.fail("extauthLocked", text, cx);
             }
             (NameAnswer::Other(status), _) => {
-                self.fail("extauth", &format!("Unexpected ext-auth response: {status}"), &mut effects);
+                self.fail("extauth", &format!("Unexpected ext-auth response: {status}"), cx);
             }
             (NameAnswer::Unavailable, _) | (_, None) if self.rules.settings().extauth_fallback => {
-                self.guest_login(&ident.name, intent, true, &mut effects);
+                self.guest_login(&ident.name, intent, true, cx);
             }
             (NameAnswer::Unavailable | NameAnswer::Account, _) => {
-                self.fail("noExtAuth", "Authentication server is unavailable!", &mut effects);
+                self.fail("noExtAuth", "Authentication server is unavailable!", cx);
             }
         }
-        effects
     }
 
-    fn request_extauth(&mut self, server: &ExtAuth, effects: &mut Vec<LoginEffect>) {
+    fn request_extauth(&mut self, server: &ExtAuth, cx: &mut LoginCx<'_>) {
         let nonce = loop {
-            let nonce = self.next_random();
+            let nonce = cx.rng.next();
             if nonce != 0 {
                 break nonce;
             }
@@ -97,69 +95,56 @@ impl LoginMachine {
             avatar: Some(settings.extauth_avatars),
             ..ResultReply::default()
         };
-        self.send_result(result, effects);
+        self.send_result(result, cx);
     }
 
     /// Handles a token for this name.
-    fn extauth_token(&mut self, name: &str, text: &str, server: &ExtAuth, effects: &mut Vec<LoginEffect>) {
+    fn extauth_token(&mut self, name: &str, text: &str, server: &ExtAuth, cx: &mut LoginCx<'_>) {
         // A nonce is valid for one attempt.
         let Some(nonce) = self.nonce.take() else {
-            return self.fail("extAuthError", "Ext auth not requested!", effects);
+            return self.fail("extAuthError", "Ext auth not requested!", cx);
         };
         let group = &self.rules.settings().extauth_group;
         let key = server.key.as_ref().ok_or(token::TokenError::Signature);
         let token = match key.and_then(|key| token::read(text, key, group, nonce)) {
-            Ok(token) if token.is_older_than(self.arrived_ms) => {
-                effects.push(LoginEffect::Log(
-                    Level::Warn,
-                    Topic::RuleBreak,
-                    "Ext-auth token: too old".into(),
-                ));
-                return self.fail("extAuthError", INVALID_TOKEN, effects);
+            Ok(token) if token.is_older_than(cx.connected_ms) => {
+                cx.push(LoginEffect::Log(Level::Warn, Topic::RuleBreak, "Ext-auth token: too old".into()));
+                return self.fail("extAuthError", INVALID_TOKEN, cx);
             }
             Ok(token) => token,
             Err(error) => {
-                effects.push(LoginEffect::Log(
-                    Level::Warn,
-                    Topic::RuleBreak,
-                    format!("Ext-auth token: {error}"),
-                ));
+                cx.push(LoginEffect::Log(Level::Warn, Topic::RuleBreak, format!("Ext-auth token: {error}")));
                 let text = match error {
                     token::TokenError::Signature => "Ext auth token signature mismatch!",
                     token::TokenError::Payload => INVALID_TOKEN,
                 };
-                return self.fail("extAuthError", text, effects);
+                return self.fail("extAuthError", text, cx);
             }
         };
-        if !self.is_name_of_others(&token.username, effects) {
+        if !self.is_name_of_others(&token.username, cx) {
             return;
         }
         if token.username == name || !self.rules.has_accounts {
-            return self.token_login(token, effects);
+            return self.token_login(token, cx);
         }
         let name = token.username.clone();
         self.waiting = Some(PendingAnswer::Token(Box::new(token)));
-        effects.push(LoginEffect::CheckAccount { name, password: String::new() });
+        cx.push(LoginEffect::CheckAccount { name, password: String::new() });
     }
 
     /// Answer to whether the name in a token is an account of this server.
-    pub(super) fn token_name_checked(
-        &mut self,
-        check: &AccountCheck,
-        token: Token,
-        effects: &mut Vec<LoginEffect>,
-    ) {
+    pub(super) fn token_name_checked(&mut self, check: &AccountCheck, token: Token, cx: &mut LoginCx<'_>) {
         match check {
-            AccountCheck::NotFound => self.token_login(token, effects),
-            AccountCheck::Similar => self.too_similar(&token.username, effects),
-            _ => self.fail("extAuthError", INTERNAL_ACCOUNT, effects),
+            AccountCheck::NotFound => self.token_login(token, cx),
+            AccountCheck::Similar => self.too_similar(&token.username, cx),
+            _ => self.fail("extAuthError", INTERNAL_ACCOUNT, cx),
         }
     }
 
     /// Logs in the user of a valid token.
-    fn token_login(&mut self, token: Token, effects: &mut Vec<LoginEffect>) {
+    fn token_login(&mut self, token: Token, cx: &mut LoginCx<'_>) {
         let Some(server) = self.rules.extauth() else {
-            return self.fail("noExtAuth", "Authentication server is unavailable!", effects);
+            return self.fail("noExtAuth", "Authentication server is unavailable!", cx);
         };
         let settings = self.rules.shared.settings.clone();
         if self.ban.is_none() || self.ban_exemptable {
@@ -177,8 +162,8 @@ impl LoginMachine {
         let auth_id = format!("{}:{}", server.host, token.uid.as_ref().unwrap_or(&token.username));
         let flags = permitted(token.flags, &settings);
         if wants_ghost && !ghosts {
-            return self.fail("ghostsNotAllowed", "Ghost mode not allowed", effects);
+            return self.fail("ghostsNotAllowed", "Ghost mode not allowed", cx);
         }
-        self.account_login(&token.username, auth_id, flags, effects);
+        self.account_login(&token.username, auth_id, flags, cx);
     }
 }

@@ -6,7 +6,7 @@ use drawhall_protocol::ProtocolVersion;
 use drawhall_protocol::command::RawCommand;
 use serde::{Deserialize, Serialize};
 
-use super::{HostRefusal, LoginEffect, LoginMachine, LookupAnswer};
+use super::{HostRefusal, LoginCx, LoginMachine, LookupAnswer};
 use crate::rules::login::AccountCheck;
 use crate::rules::login::NameAnswer;
 use crate::rules::session::Refusal;
@@ -34,21 +34,18 @@ pub enum LoginInput {
 
 impl LoginMachine {
     /// The deterministic transition function: the same arrival and inputs give the same effects.
-    pub fn handle(&mut self, input: LoginInput) -> Vec<LoginEffect> {
+    pub fn handle(&mut self, input: LoginInput, cx: &mut LoginCx<'_>) {
         match input {
-            LoginInput::Command(command) => self.command(&command),
-            LoginInput::Address(address) => {
-                self.set_address(address);
-                Vec::new()
-            }
-            LoginInput::Account(check) => self.account_checked(check),
-            LoginInput::ExtAuth(answer) => self.extauth_answered(answer),
-            LoginInput::LookedUp(answer) => self.looked_up(answer),
+            LoginInput::Command(command) => self.command(&command, cx),
+            LoginInput::Address(address) => self.set_address(address),
+            LoginInput::Account(check) => self.account_checked(check, cx),
+            LoginInput::ExtAuth(answer) => self.extauth_answered(answer, cx),
+            LoginInput::LookedUp(answer) => self.looked_up(answer, cx),
             LoginInput::SessionFound(found) => {
-                self.session_found(found.as_ref().map(|(id, v)| (id.as_str(), v)))
+                self.session_found(found.as_ref().map(|(id, v)| (id.as_str(), v)), cx);
             }
-            LoginInput::Refused(refusal) => self.refused(refusal),
-            LoginInput::HostRefused(refusal) => self.host_refused(refusal),
+            LoginInput::Refused(refusal) => self.refused(refusal, cx),
+            LoginInput::HostRefused(refusal) => self.host_refused(refusal, cx),
         }
     }
 }

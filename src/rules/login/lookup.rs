@@ -5,7 +5,7 @@ use drawhall_protocol::reply::{ResultReply, SessionDescription};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use super::{LoginEffect, LoginMachine, LoginState, LookedUp, PendingAnswer};
+use super::{LoginCx, LoginEffect, LoginMachine, LoginState, LookedUp, PendingAnswer};
 use crate::rules::session::Refusal;
 
 /// Result of a look-up.
@@ -27,64 +27,60 @@ pub enum LookupAnswer {
 }
 
 impl LoginMachine {
-    pub(super) fn lookup(&mut self, lookup: Lookup, effects: &mut Vec<LoginEffect>) {
+    pub(super) fn lookup(&mut self, lookup: Lookup, cx: &mut LoginCx<'_>) {
         if self.lookup.is_some() {
-            return self.lookup_again(effects);
+            return self.lookup_again(cx);
         }
         match lookup {
-            Lookup::Host { .. } => self.nothing_looked_up("Host lookup OK!", "host", effects),
+            Lookup::Host { .. } => self.nothing_looked_up("Host lookup OK!", "host", cx),
             Lookup::Join { session, .. } if session.is_empty() => {
                 if self.rules.settings().mandatory_lookup {
                     let text = "This server only allows joining sessions through a direct link.";
-                    return self.fail("lookupRequired", text, effects);
+                    return self.fail("lookupRequired", text, cx);
                 }
-                self.nothing_looked_up("Empty join lookup OK!", "join", effects);
+                self.nothing_looked_up("Empty join lookup OK!", "join", cx);
             }
             Lookup::Join { session, invite } => {
                 let sid = self.client.identity.sid.clone();
                 self.waiting = Some(PendingAnswer::Lookup { invite: invite.clone() });
-                effects.push(LoginEffect::LookUp { session, invite, sid });
+                cx.push(LoginEffect::LookUp { session, invite, sid });
             }
         }
     }
 
-    pub(super) fn lookup_again(&mut self, effects: &mut Vec<LoginEffect>) {
-        self.fail("lookupAlreadyDone", "Session lookup already done", effects);
+    pub(super) fn lookup_again(&mut self, cx: &mut LoginCx<'_>) {
+        self.fail("lookupAlreadyDone", "Session lookup already done", cx);
     }
 
-    fn nothing_looked_up(&mut self, message: &str, lookup: &str, effects: &mut Vec<LoginEffect>) {
+    fn nothing_looked_up(&mut self, message: &str, lookup: &str, cx: &mut LoginCx<'_>) {
         self.lookup = Some(LookedUp::Nothing);
         self.state = LoginState::WaitForIdent;
         let (message, lookup) = (message.into(), lookup.into());
-        self.send_result(ResultReply { message, lookup, ..ResultReply::default() }, effects);
+        self.send_result(ResultReply { message, lookup, ..ResultReply::default() }, cx);
     }
 
     /// Answer to [`LoginEffect::LookUp`].
-    pub fn looked_up(&mut self, answer: LookupAnswer) -> Vec<LoginEffect> {
-        let mut effects = Vec::new();
-        let Some(PendingAnswer::Lookup { invite }) = self.waiting.take() else { return effects };
+    pub(super) fn looked_up(&mut self, answer: LookupAnswer, cx: &mut LoginCx<'_>) {
+        let Some(PendingAnswer::Lookup { invite }) = self.waiting.take() else { return };
         match answer {
             LookupAnswer::NotFound => {
                 let text = "Session not found, it may have ended or its invite link has changed";
-                self.fail("lookupFailed", text, &mut effects);
+                self.fail("lookupFailed", text, cx);
             }
-            LookupAnswer::Refused(Refusal::Error { code, message }) => {
-                self.fail(code, &message, &mut effects)
-            }
-            LookupAnswer::Refused(_) => self.fail("lookupFailed", "Session not found", &mut effects),
+            LookupAnswer::Refused(Refusal::Error { code, message }) => self.fail(code, &message, cx),
+            LookupAnswer::Refused(_) => self.fail("lookupFailed", "Session not found", cx),
             LookupAnswer::Found(session) => {
                 let description = serde_json::to_value(&session).unwrap_or_default();
-                self.found(session.id, description, invite, &mut effects);
+                self.found(session.id, description, invite, cx);
             }
             LookupAnswer::Template { id, mut description } => {
                 description["id"] = id.as_str().into();
-                self.found(id, description, invite, &mut effects);
+                self.found(id, description, invite, cx);
             }
         }
-        effects
     }
 
-    fn found(&mut self, id: String, description: Value, invite: String, effects: &mut Vec<LoginEffect>) {
+    fn found(&mut self, id: String, description: Value, invite: String, cx: &mut LoginCx<'_>) {
         self.lookup = Some(LookedUp::Session { id, invite });
         self.state = LoginState::WaitForIdent;
         let result = ResultReply {
@@ -93,6 +89,6 @@ impl LoginMachine {
             session: Some(description),
             ..ResultReply::default()
         };
-        self.send_result(result, effects);
+        self.send_result(result, cx);
     }
 }

@@ -1,10 +1,11 @@
 //! The login phase, from the greeting to entering a session, as a plain state machine.
 //!
-//! Inputs are commands and answers of other actors; [`LoginEffect`]s come out. While the machine waits for an answer
+//! Inputs are commands and answers of other actors; they go in with a [`LoginCx`], which collects the [`LoginEffect`]s. While the machine waits for an answer
 //! ([`LoginMachine::is_waiting`]) it must not be given the next command. Source: docs/spec/login.md#states.
 
 pub mod account;
 mod client_info;
+mod cx;
 mod effect;
 mod extauth;
 mod host;
@@ -19,15 +20,14 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use drawhall_protocol::ProtocolVersion;
-use drawhall_protocol::command::{Cinfo, ClientInfo, CommandError, Host, LoginCommand, RawCommand, Report};
-use drawhall_protocol::reply::{
-    ClientInfoResult, ErrorReply, LoginReply, Method, Methods, ResultReply, ServerReply,
-};
+use drawhall_protocol::command::{Cinfo, ClientInfo, CommandError, LoginCommand, RawCommand, Report};
+use drawhall_protocol::reply::{ErrorReply, LoginReply, Method, Methods, ResultReply, ServerReply};
 
 use serde::{Deserialize, Serialize};
 
 pub use crate::rules::username::is_valid as is_valid_name;
 pub use account::{AccountCheck, NameAnswer};
+pub use cx::{LoginCx, LoginRng, LoginSource};
 pub use effect::LoginEffect;
 pub use host::HostRefusal;
 pub use input::LoginInput;
@@ -36,10 +36,9 @@ pub use lookup::LookupAnswer;
 use ident::Intent;
 
 use crate::config::Rules;
-use crate::config::bans::BanAction;
 use crate::config::bans::BanTerms;
 use crate::log::{Level, Topic};
-use crate::rules::session::{AuthenticatedClient, ConnId, JoinRequest};
+use crate::rules::session::{AuthenticatedClient, ConnId};
 use crate::rules::token::Token;
 
 /// Name and version in the greeting.
@@ -123,18 +122,14 @@ pub struct LoginMachine {
     /// The ban is one of the address, from which accounts can be exempt.
     ban_exemptable: bool,
     ban_triggered: bool,
-    /// State of the random generator, for bans that look like network trouble, and for nonces.
-    rng_seed: u64,
     /// Nonce that a token must contain.
     nonce: Option<u64>,
-    /// Time of connecting, milliseconds since 1970.
-    arrived_ms: i64,
 }
 
 impl LoginMachine {
     /// A new login, and the greeting to send.
     pub fn new(rules: Arc<Rules>, arrival: &Arrival) -> (LoginMachine, LoginEffect) {
-        let Arrival { conn, address, browser, encrypted, must_encrypt, proxied, rng_seed, utc_ms } = *arrival;
+        let Arrival { conn, address, browser, encrypted, must_encrypt, proxied, .. } = *arrival;
         let mut client =
             AuthenticatedClient { conn, browser, encrypted, proxied, ..AuthenticatedClient::default() };
         client.identity.address = Some(address);
@@ -151,9 +146,7 @@ impl LoginMachine {
             ban_exemptable: ban.is_some(),
             ban,
             ban_triggered: false,
-            rng_seed,
             nonce: None,
-            arrived_ms: utc_ms,
         };
         machine.state = if must_encrypt { LoginState::WaitForSecure } else { machine.state_when_secure() };
         let greeting = LoginEffect::Send(Box::new(machine.greeting()));
@@ -180,7 +173,7 @@ impl LoginMachine {
     }
 
     /// The client's address, from a proxy header.
-    pub fn set_address(&mut self, address: IpAddr) {
+    fn set_address(&mut self, address: IpAddr) {
         self.client.identity.address = Some(address);
         self.client.proxied = true;
         self.ban = self.rules.address_ban(address);
@@ -245,106 +238,93 @@ impl LoginMachine {
     }
 
     /// Handles a command.
-    pub fn command(&mut self, raw: &RawCommand) -> Vec<LoginEffect> {
-        let mut effects = Vec::new();
+    fn command(&mut self, raw: &RawCommand, cx: &mut LoginCx<'_>) {
         if self.state == LoginState::Ignore {
-            return effects;
+            return;
         }
         let command = match (self.state, raw.cmd.as_str()) {
             (LoginState::WaitForSecure, "startTls") => {
-                self.start_tls(&mut effects);
-                return effects;
+                self.start_tls(cx);
+                return;
             }
             (LoginState::WaitForSecure, _) => {
-                self.fail("tlsRequired", "TLS required", &mut effects);
-                return effects;
+                self.fail("tlsRequired", "TLS required", cx);
+                return;
             }
             (LoginState::WaitForClientInfo, "cinfo")
             | (LoginState::WaitForLookup, "cinfo" | "lookup")
             | (LoginState::WaitForIdent, "cinfo" | "lookup" | "ident")
             | (LoginState::WaitForLogin, "host" | "join" | "report") => LoginCommand::parse(raw),
             (LoginState::WaitForClientInfo, _) => {
-                self.fail("clientInfoUnsupported", TOO_OLD, &mut effects);
-                return effects;
+                self.fail("clientInfoUnsupported", TOO_OLD, cx);
+                return;
             }
             (LoginState::WaitForLookup, _) => {
-                self.fail("clientLookupUnsupported", TOO_OLD, &mut effects);
-                return effects;
+                self.fail("clientLookupUnsupported", TOO_OLD, cx);
+                return;
             }
             (state, command) => {
                 let text = format!("Invalid login command (in {state:?}): {command}");
-                self.invalid(&text, command, &mut effects);
-                return effects;
+                self.invalid(&text, command, cx);
+                return;
             }
         };
         match command {
-            Ok(LoginCommand::Cinfo(Cinfo { host, info })) => self.client_info(&host, info, &mut effects),
-            Ok(LoginCommand::Lookup(lookup)) => self.lookup(lookup, &mut effects),
-            Ok(LoginCommand::Ident(ident)) => self.ident(ident, &mut effects),
-            Ok(LoginCommand::Host(host)) => self.host(host, &mut effects),
-            Ok(LoginCommand::Join(join)) => self.join(join, &mut effects),
+            Ok(LoginCommand::Cinfo(Cinfo { host, info })) => self.client_info(&host, info, cx),
+            Ok(LoginCommand::Lookup(lookup)) => self.lookup(lookup, cx),
+            Ok(LoginCommand::Ident(ident)) => self.ident(ident, cx),
+            Ok(LoginCommand::Host(host)) => self.host(host, cx),
+            Ok(LoginCommand::Join(join)) => self.join(join, cx),
             Ok(LoginCommand::Report(Report { session, reason, .. })) => {
                 if self.ban.is_none() {
-                    effects.push(LoginEffect::Report { session, reason });
+                    cx.push(LoginEffect::Report { session, reason });
                 }
             }
             Ok(LoginCommand::StartTls(_)) | Err(CommandError::Unknown) => {
-                self.invalid("Invalid login command", &raw.cmd, &mut effects)
+                self.invalid("Invalid login command", &raw.cmd, cx)
             }
             Err(CommandError::Arguments(text)) => {
                 // A second look-up or client info is refused whatever its arguments are.
                 match raw.cmd.as_str() {
-                    "cinfo" if self.info.is_some() => {
-                        self.client_info("", ClientInfo::default(), &mut effects)
-                    }
-                    "lookup" if self.lookup.is_some() => self.lookup_again(&mut effects),
-                    _ => self.fail("syntax", text, &mut effects),
+                    "cinfo" if self.info.is_some() => self.client_info("", ClientInfo::default(), cx),
+                    "lookup" if self.lookup.is_some() => self.lookup_again(cx),
+                    _ => self.fail("syntax", text, cx),
                 }
             }
         }
-        effects
     }
 
-    fn start_tls(&mut self, effects: &mut Vec<LoginEffect>) {
+    fn start_tls(&mut self, cx: &mut LoginCx<'_>) {
         let message = "Start TLS now!".into();
-        self.send_result(ResultReply { message, start_tls: true, ..ResultReply::default() }, effects);
-        effects.push(LoginEffect::StartTls);
+        self.send_result(ResultReply { message, start_tls: true, ..ResultReply::default() }, cx);
+        cx.push(LoginEffect::StartTls);
         self.client.encrypted = true;
         self.state = self.state_when_secure();
     }
 
     /// The client broke the rules of the login.
-    fn invalid(&mut self, log: &str, details: &str, effects: &mut Vec<LoginEffect>) {
-        effects.push(LoginEffect::Log(Level::Error, Topic::RuleBreak, log.to_owned()));
+    fn invalid(&mut self, log: &str, details: &str, cx: &mut LoginCx<'_>) {
+        cx.push(LoginEffect::Log(Level::Error, Topic::RuleBreak, log.to_owned()));
         self.state = LoginState::Ignore;
         let message = "invalid message".to_owned();
-        effects.push(LoginEffect::Disconnect { message, details: details.to_owned() });
+        cx.push(LoginEffect::Disconnect { message, details: details.to_owned() });
     }
 
     /// An error that ends the connection.
-    fn fail(&mut self, code: &str, message: &str, effects: &mut Vec<LoginEffect>) {
-        self.error(code, message, effects);
+    fn fail(&mut self, code: &str, message: &str, cx: &mut LoginCx<'_>) {
+        self.error(code, message, cx);
         self.state = LoginState::Ignore;
         let message = "Login error".to_owned();
-        effects.push(LoginEffect::Disconnect { message, details: code.to_owned() });
+        cx.push(LoginEffect::Disconnect { message, details: code.to_owned() });
     }
 
     /// An error after which the client may retry.
-    fn error(&self, code: &str, message: &str, effects: &mut Vec<LoginEffect>) {
+    fn error(&self, code: &str, message: &str, cx: &mut LoginCx<'_>) {
         let error = ErrorReply { message: message.into(), code: code.into() };
-        effects.push(LoginEffect::Send(Box::new(ServerReply::Error(error))));
+        cx.push(LoginEffect::Send(Box::new(ServerReply::Error(error))));
     }
 
-    fn send_result(&self, result: ResultReply, effects: &mut Vec<LoginEffect>) {
-        effects.push(LoginEffect::Send(Box::new(ServerReply::Result(Box::new(result)))));
-    }
-
-    fn next_random(&mut self) -> u64 {
-        // SplitMix64: good enough for a coin flip.
-        self.rng_seed = self.rng_seed.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = self.rng_seed;
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        z ^ (z >> 31)
+    fn send_result(&self, result: ResultReply, cx: &mut LoginCx<'_>) {
+        cx.push(LoginEffect::Send(Box::new(ServerReply::Result(Box::new(result)))));
     }
 }

@@ -181,7 +181,7 @@ impl SessionMachine {
             }
             List::Invites => {
                 self.shorten_invites(cx);
-                let entries = self.invites.entries();
+                let entries = self.moderation.invites.entries();
                 self.deliver(ConfPart::InviteList(entries), only, Member::is_operator, cx)
             }
         }
@@ -205,8 +205,8 @@ impl SessionMachine {
     }
 
     fn deliver_bans(&mut self, only: Option<ConnId>, cx: &mut Cx<'_>) -> usize {
-        let (plain, plain_left_out) = newest_that_fit(self.bans.entries(false));
-        let (full, full_left_out) = newest_that_fit(self.bans.entries(true));
+        let (plain, plain_left_out) = newest_that_fit(self.moderation.bans.entries(false));
+        let (full, full_left_out) = newest_that_fit(self.moderation.bans.entries(true));
         let left_out = (plain_left_out, full_left_out);
         let before = std::mem::replace(&mut self.broadcasts.bans_left_out, left_out);
         if (before.0 == 0 && left_out.0 > 0) || (before.1 == 0 && left_out.1 > 0) {
@@ -234,7 +234,7 @@ impl SessionMachine {
         let mut bare = 0;
         let mut entries = Vec::new();
         let mut sizes = [0; 4];
-        for (auth_id, account) in self.accounts.all() {
+        for (auth_id, account) in self.moderation.accounts.all() {
             let Some(username) = account.name.clone() else { continue };
             let member = online.get(auth_id.as_str());
             let moderator = member.is_some_and(|m| m.is_moderator());
@@ -274,7 +274,8 @@ impl SessionMachine {
 
     /// Removes the oldest invites while the list is too long for a message.
     fn shorten_invites(&mut self, cx: &mut Cx<'_>) {
-        let sizes: Vec<usize> = self.invites.entries().iter().map(|entry| json_len(entry) + 1).collect();
+        let sizes: Vec<usize> =
+            self.moderation.invites.entries().iter().map(|entry| json_len(entry) + 1).collect();
         let space = MAX_PAYLOAD - empty_len(ConfPart::InviteList(vec![]));
         let mut size: usize = sizes.iter().sum();
         for oldest in sizes {
@@ -282,7 +283,7 @@ impl SessionMachine {
                 return;
             }
             size -= oldest;
-            let Some(secret) = self.invites.remove_oldest() else { return };
+            let Some(secret) = self.moderation.invites.remove_oldest() else { return };
             let text = format!("Removed oldest invite {secret} to fit them into a message");
             self.note(Level::Warn, Topic::Invite, text, cx);
         }
@@ -292,7 +293,7 @@ impl SessionMachine {
     pub fn listing_news(&mut self, news: ListingUpdate, cx: &mut Cx<'_>) {
         let text = news.text.clone();
         let (entries, changed) = self.listings.update(news);
-        self.journal.extend(entries);
+        self.persistence.extend(entries);
         let told = text.is_some();
         if let Some(text) = text {
             // The text may come from a list server.

@@ -5,7 +5,7 @@ use drawhall_protocol::reply::{
     Config, FullConfig, LogReply, ServerReply, SessionConfReply, SessionDescription, Status,
 };
 
-use super::{ACTIVE_DRAWING_MS, Cx, Effect, REMINDER_MS, SessionMachine};
+use super::{ACTIVE_DRAWING_MS, Cx, Effect, SessionMachine};
 use crate::log::LogEntry;
 use crate::rules::time::{Timestamp, iso_of};
 
@@ -29,29 +29,30 @@ impl SessionMachine {
     /// The description for session lists. `invited`: as a client with an invite sees it.
     pub fn description(&self, invited: bool, now: Timestamp) -> SessionDescription {
         let settings = &self.shared.settings;
+        let flags = self.properties.flags();
         let drawing = |at: i64| now.utc_ms - at <= ACTIVE_DRAWING_MS;
         let active = self.members.iter().filter(|m| m.last_drawing.is_some_and(drawing)).count();
         SessionDescription {
-            id: self.id.clone(),
-            alias: self.alias.clone(),
-            protocol: self.protocol.to_string(),
+            id: self.properties.id().to_owned(),
+            alias: self.properties.alias().to_owned(),
+            protocol: self.properties.protocol().to_string(),
             user_count: self.members.len() as u32,
             active_drawing_user_count: active as u32,
-            max_user_count: self.max_users,
-            founder: self.founder.clone(),
-            title: self.title.clone(),
-            autotitle: self.flags.auto_title,
-            has_password: !invited && self.password.is_set(),
+            max_user_count: self.properties.max_users(),
+            founder: self.properties.founder().to_owned(),
+            title: self.properties.title().to_owned(),
+            autotitle: flags.auto_title,
+            has_password: !invited && self.properties.has_password(),
             closed: self.is_closed(),
-            auth_only: !invited && self.flags.auth_only,
-            nsfm: self.flags.nsfm,
-            start_time: self.started.iso(),
+            auth_only: !invited && flags.auth_only,
+            nsfm: flags.nsfm,
+            start_time: self.properties.started().iso(),
             size: self.history.size(),
-            persistent: self.flags.persistent,
-            invites: self.flags.invites,
-            unlisted: self.flags.unlisted,
-            idle_override: settings.allow_idle_override.then_some(self.flags.idle_override),
-            allow_web: self.shared.web_sockets.then_some(invited || self.flags.allow_web),
+            persistent: flags.persistent,
+            invites: flags.invites,
+            unlisted: flags.unlisted,
+            idle_override: settings.allow_idle_override.then_some(flags.idle_override),
+            allow_web: self.shared.web_sockets.then_some(invited || flags.allow_web),
             prefer_web_sockets: self.shared.web_sockets && settings.prefer_web_sockets,
         }
     }
@@ -66,28 +67,29 @@ impl SessionMachine {
 
     pub(super) fn full_config(&self) -> FullConfig {
         let settings = &self.shared.settings;
+        let flags = self.properties.flags();
         FullConfig {
             closed: (),
-            auth_only: self.flags.auth_only,
-            persistent: self.flags.persistent,
-            title: self.title.clone(),
-            autotitle: self.flags.auto_title,
-            max_user_count: self.max_users,
-            reset_threshold: self.reset_threshold,
-            reset_threshold_base: self.reset_base,
+            auth_only: flags.auth_only,
+            persistent: flags.persistent,
+            title: self.properties.title().to_owned(),
+            autotitle: flags.auto_title,
+            max_user_count: self.properties.max_users(),
+            reset_threshold: self.properties.autoreset_threshold(),
+            reset_threshold_base: self.resets.base(),
             reset_threshold_min: settings.minimum_autoreset_threshold,
-            preserve_chat: self.flags.preserve_chat,
-            nsfm: self.flags.nsfm,
-            deputies: self.flags.deputies,
-            has_password: self.password.is_set(),
-            has_opword: self.opword.is_set(),
-            idle_override: self.flags.idle_override,
-            invites: self.flags.invites,
+            preserve_chat: flags.preserve_chat,
+            nsfm: flags.nsfm,
+            deputies: flags.deputies,
+            has_password: self.properties.has_password(),
+            has_opword: self.properties.has_opword(),
+            idle_override: flags.idle_override,
+            invites: flags.invites,
             force_nsfm: settings.force_nsfm,
             idle_time_limit: settings.idle_time_limit.0,
             allow_idle_override: settings.allow_idle_override,
             max_size: self.history.limit(),
-            allow_web: self.shared.web_sockets.then_some(self.flags.allow_web),
+            allow_web: self.shared.web_sockets.then_some(flags.allow_web),
             prefer_web_sockets: self.shared.web_sockets.then_some(settings.prefer_web_sockets),
         }
     }
@@ -96,6 +98,6 @@ impl SessionMachine {
     pub(super) fn send_status(&mut self, forced_index: bool, cx: &mut Cx<'_>) {
         let hidx = self.history_index(forced_index, 1);
         self.to_all(&ServerReply::Status(Status { size: self.history.size(), hidx }), cx);
-        self.status_due = cx.now.monotonic_ms + REMINDER_MS;
+        self.timers.status_sent(cx.now);
     }
 }

@@ -1,22 +1,21 @@
 //! How a session ends: expiry, by somebody, or with the server.
 
-use super::lifetime::{Expired, Occupancy};
-use super::{
-    ClientOp, Cx, DisconnectReason, Effect, FileDisposition, Member, MemberKey, SessionMachine, SessionState,
-};
+use super::timers::{Expired, Occupancy};
+use super::{ClientOp, Cx, DisconnectReason, Effect, FileDisposition, Member, MemberKey, SessionMachine};
 use crate::log::{Level, LogEntry, Topic};
 
 impl SessionMachine {
     /// Session expiry: ends the session if it has been empty or idle for too long. Called every 15 s.
     pub fn expire(&mut self, cx: &mut Cx<'_>) {
-        if self.state == SessionState::Shutdown {
+        if self.resets.has_ended() {
             return;
         }
         self.expire_chat(cx);
         self.follow_history();
-        let occupancy = Occupancy::of(self.is_empty(), self.flags.persistent);
+        let occupancy = Occupancy::of(self.is_empty(), self.properties.flags().persistent);
         let settings = &self.shared.settings;
-        match self.lifetime.expiry().verdict(settings, occupancy, self.flags.idle_override, cx.now) {
+        match self.timers.expiry().verdict(settings, occupancy, self.properties.flags().idle_override, cx.now)
+        {
             Some(Expired::Empty) => {
                 self.note(Level::Info, Topic::Status, "Closing lingering non-persistent session.", cx);
                 self.end("Session terminated due to being empty too long", cx);
@@ -31,10 +30,10 @@ impl SessionMachine {
 
     /// Ends the session and disconnects everybody.
     pub fn end(&mut self, message: &str, cx: &mut Cx<'_>) {
-        if self.state == SessionState::Shutdown {
+        if self.resets.has_ended() {
             return;
         }
-        self.state = SessionState::Shutdown;
+        self.resets.end();
         for member in self.members.take() {
             let text = format!("{message} (terminate=true)");
             cx.log(LogEntry::new(cx.now, Level::Info, Topic::Leave, text).about(member.log_user()));
@@ -46,10 +45,10 @@ impl SessionMachine {
 
     /// Ends the session silently: clients stay connected and are only echoed their own messages.
     pub fn end_quietly(&mut self, cx: &mut Cx<'_>) {
-        if self.state == SessionState::Shutdown {
+        if self.resets.has_ended() {
             return;
         }
-        self.state = SessionState::Shutdown;
+        self.resets.end();
         for member in self.members.take() {
             let text = "Session terminated by the server administrator (quietly)";
             cx.log(LogEntry::new(cx.now, Level::Info, Topic::Leave, text).about(member.log_user()));
@@ -60,15 +59,15 @@ impl SessionMachine {
 
     /// Shutdown of the server. A stored session is suspended; any other ends.
     pub fn shut_down(&mut self, message: &str, cx: &mut Cx<'_>) {
-        if !self.journal.is_stored() || self.state == SessionState::Shutdown {
+        if !self.persistence.is_stored() || self.resets.has_ended() {
             return self.end(message, cx);
         }
-        self.lifetime.stop();
+        self.timers.stop();
         let keys: Vec<MemberKey> = self.members.iter().map(Member::key).collect();
         for key in keys {
             self.disconnect(key, DisconnectReason::Shutdown, message, "", cx);
         }
-        self.state = SessionState::Shutdown;
+        self.resets.end();
         cx.push(Effect::End(FileDisposition::Keep));
     }
 }

@@ -118,8 +118,8 @@ impl SessionMachine {
     /// Snapshots reader offsets where the input can depend on them. Clients go on reading meanwhile, so the offsets
     /// are part of the input and must not change while it is handled.
     pub fn snapshot_reader_offsets(&mut self) -> ReaderOffsets {
-        if self.staged.is_none() && self.requested_correlator().is_none() {
-            if self.reader_offsets_known {
+        if !self.resets.depends_on_readers() {
+            if self.resets.reader_offsets_known() {
                 self.set_reader_offsets(&[]);
             }
             return ReaderOffsets::new();
@@ -132,7 +132,7 @@ impl SessionMachine {
 
     /// Uses reader offsets from a trace instead of a snapshot.
     pub fn set_reader_offsets(&mut self, positions: &[(ConnId, i64)]) {
-        self.reader_offsets_known = !positions.is_empty();
+        self.resets.set_reader_offsets_known(!positions.is_empty());
         for member in &mut self.members {
             let conn = member.conn();
             member.observed = positions.iter().find(|(c, _)| *c == conn).map(|(_, position)| *position);

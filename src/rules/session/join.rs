@@ -6,7 +6,7 @@ use super::broadcasts::List;
 use super::events::Audience;
 use super::invites::{Invite, InviteCheck};
 use super::member::{AuthenticatedClient, Feed, JoinRequest, Member};
-use super::{ClientOp, Cx, Effect, MemberKey, Refusal, SessionMachine, SessionState};
+use super::{ClientOp, Cx, Effect, MemberKey, PasswordKind, Refusal, SessionMachine, SessionState};
 use crate::log::{Level, Topic};
 use crate::rules::journal::Entry;
 
@@ -17,12 +17,16 @@ const GHOST_TEXT: &str = "GHOST MODE. Your presence is not overtly announced, ch
 impl SessionMachine {
     /// Lets the host into its new session under the user id that it chose.
     pub fn host(&mut self, client: AuthenticatedClient, user: u8, cx: &mut Cx<'_>) {
-        let alias = if self.alias.is_empty() { String::new() } else { format!(" (AKA {})", self.alias) };
-        let text = format!("Session{alias} created by {}", self.founder);
+        let alias = if self.properties.alias().is_empty() {
+            String::new()
+        } else {
+            format!(" (AKA {})", self.properties.alias())
+        };
+        let text = format!("Session{alias} created by {}", self.properties.founder());
         self.note(Level::Info, Topic::Status, text, cx);
         let member = Member::new(client, user);
         self.join_result(&member, "host", "Starting new session!", None, cx);
-        self.uploader = Some(user);
+        self.resets.begin_initial_upload(user);
         self.enter(member, None, None, cx);
     }
 
@@ -41,7 +45,7 @@ impl SessionMachine {
                     self.send_settings(cx);
                 }
                 if seen {
-                    self.lifetime.visited();
+                    self.timers.visited();
                 }
                 self.join_result(&member, "join", "Joining a session!", Some(skip.is_some()), cx);
                 self.enter(member, invite, Some(skip), cx);
@@ -52,15 +56,15 @@ impl SessionMachine {
     /// Decides whether a client may join, under which user id, and with which invite.
     fn admit(&mut self, r: &JoinRequest, cx: &mut Cx<'_>) -> Result<(u8, Option<Invite>), Refusal> {
         let AuthenticatedClient { identity, moderator, browser, .. } = &r.client;
-        if self.state == SessionState::Shutdown {
+        if self.resets.has_ended() {
             return Err(Refusal::not_found());
         }
         let invite = self.use_invite(r, cx)?;
-        if invite.is_none() && *browser && !self.flags.allow_web {
+        if invite.is_none() && *browser && !self.properties.flags().allow_web {
             return Err(Refusal::error("noWebJoin", "This session does not allow joining from the web"));
         }
         if !moderator {
-            if let Some(ban) = self.bans.matches(identity) {
+            if let Some(ban) = self.moderation.bans.matches(identity) {
                 let user =
                     crate::log::LogUser { id: 0, address: identity.address, name: identity.name.clone() };
                 let text = format!("Join prevented by ban {ban}");
@@ -83,8 +87,7 @@ impl SessionMachine {
         if r.server_ban {
             return Err(Refusal::ServerBan);
         }
-        let taken = |id| self.members.iter().any(|m| m.id == id);
-        let id = existing.map(|(id, _)| id).or_else(|| self.ids.assign(&identity.name, taken));
+        let id = existing.map(|(id, _)| id).or_else(|| self.members.assign_id(&identity.name));
         // Moderators and clients with an invite may join full sessions, but there are only 254 user ids.
         let id = id.ok_or_else(|| Refusal::error("closed", "This session is closed"))?;
         Ok((id, invite))
@@ -94,9 +97,9 @@ impl SessionMachine {
     fn check_open(&self, r: &JoinRequest) -> Result<(), Refusal> {
         if self.is_closed() {
             Err(Refusal::error("closed", "This session is closed"))
-        } else if self.flags.auth_only && r.client.identity.auth_id.is_empty() {
+        } else if self.properties.flags().auth_only && r.client.identity.auth_id.is_empty() {
             Err(Refusal::error("authOnly", "This session does not allow guest logins"))
-        } else if !self.password.accepts(&r.password) {
+        } else if !self.properties.password(PasswordKind::Session).accepts(&r.password) {
             Err(Refusal::BadPassword)
         } else {
             Ok(())
@@ -105,7 +108,7 @@ impl SessionMachine {
 
     /// Checks whether an invite could be used, without using it (for a look-up).
     pub fn check_invite(&self, secret: &str, sid: &str) -> Result<(), Refusal> {
-        match self.invites.check(secret, sid) {
+        match self.moderation.invites.check(secret, sid) {
             InviteCheck::NotFound => {
                 Err(Refusal::error("inviteNotFound", "Invite is invalid or has been revoked"))
             }
@@ -126,8 +129,8 @@ impl SessionMachine {
             return Ok(None);
         }
         let identity = &r.client.identity;
-        let check = self.invites.apply(secret, &identity.sid, &identity.name, cx.now);
-        let invite = self.invites.find(secret).cloned();
+        let check = self.moderation.invites.apply(secret, &identity.sid, &identity.name, cx.now);
+        let invite = self.moderation.invites.find(secret).cloned();
         match check {
             InviteCheck::NoClientKey if looked_up => {
                 return Err(Refusal::error("inviteNoClientKey", "No client key to use with invite"));
@@ -161,7 +164,7 @@ impl SessionMachine {
         let start_id: i64 = parts.next()?.parse().ok()?;
         // A client that has only the first message has nothing to skip.
         let index: i64 = parts.next()?.parse().ok().filter(|index| *index > 0)?;
-        if start_id != self.start_id || parts.next()? != self.id {
+        if start_id != self.resets.start_id() || parts.next()? != self.properties.id() {
             return None;
         }
         self.history.offset_after(index).map(|_| index)
@@ -173,8 +176,8 @@ impl SessionMachine {
             message: message.into(),
             state: state.into(),
             join: Some(JoinResult {
-                id: self.alias_or_id().to_owned(),
-                unique_id: self.id.clone(),
+                id: self.properties.alias_or_id().to_owned(),
+                unique_id: self.properties.id().to_owned(),
                 user: member.id,
                 flags: vec!["SKIP".into()],
                 auth_id: member.auth_id().to_owned(),
@@ -194,7 +197,7 @@ impl SessionMachine {
         if let Some(old) = replaced {
             self.replace(old, &name, cx);
         }
-        self.past_users.remove(&id);
+        self.members.forget_past_user(id);
         match skip {
             Some(skip) => self.begin_catchup(key, skip, cx),
             None => self.begin_at(key, Feed::FromStart),
@@ -213,9 +216,8 @@ impl SessionMachine {
         if let Some(member) = self.member_by_id(id) {
             let (name, user) = (member.name().to_owned(), member.log_user());
             let ghost = member.is_ghost();
-            let taken = |id| self.members.iter().any(|m| m.id == id);
-            if self.ids.remember(&name, id, taken) {
-                self.journal.push(Entry::User { id, name });
+            if self.members.remember_id(&name, id) {
+                self.persistence.push(Entry::User { id, name });
             }
             let text = if ghost { "Moderator in ghost mode joined session" } else { "Joined session" };
             self.note_about(user, Level::Info, Topic::Join, text, cx);
@@ -236,13 +238,13 @@ impl SessionMachine {
     fn begin_catchup(&mut self, member: MemberKey, skip: Option<i64>, cx: &mut Cx<'_>) {
         self.begin_at(member, skip.map_or(Feed::FromStart, Feed::Behind));
         let Some(member) = self.members.get_mut(member) else { return };
-        member.hold_locked = self.state == SessionState::Initialization;
+        member.hold_locked = self.resets.state() == SessionState::Initialization;
         let conn = member.conn();
-        let key = self.next_catchup_key();
+        let key = self.properties.next_catchup_key();
         let caught_up = ServerReply::CaughtUp(CaughtUp { key, hidx: self.history_index(false, 0) });
         let added = caught_up.to_frame().is_ok_and(|f| self.history.append(f.as_bytes(), 1).is_ok());
         if added {
-            self.lifetime.used(cx.now);
+            self.timers.used(cx.now);
             cx.push(Effect::NumbersChanged);
         }
         let from = skip.unwrap_or(self.history.first_index());
@@ -251,7 +253,7 @@ impl SessionMachine {
         self.reply_to(conn, &catchup, cx);
         let status = ServerReply::Status(Status { size: self.history.size(), hidx: None });
         self.reply_to(conn, &status, cx);
-        if self.state == SessionState::Running {
+        if self.resets.is_running() {
             self.begin_history(cx);
         }
     }
@@ -275,13 +277,13 @@ impl SessionMachine {
     fn give_roles(&mut self, key: MemberKey, invite: Option<&Invite>, cx: &mut Cx<'_>) {
         let Some(member) = self.members.get(key) else { return };
         let (id, auth_id) = (member.id, member.auth_id().to_owned());
-        let remembered_op = self.accounts.is_operator(&auth_id);
-        let remembered_trust = self.accounts.is_trusted(&auth_id);
+        let remembered_op = self.moderation.accounts.is_operator(&auth_id);
+        let remembered_trust = self.moderation.accounts.is_trusted(&auth_id);
         let operator = member.is_operator() || remembered_op;
         let trusted = member.has_flag("TRUSTED") || remembered_trust;
         // Others must not learn of ghosts.
         if !auth_id.is_empty() && !member.is_ghost() {
-            self.accounts.set_name(&auth_id, member.name());
+            self.moderation.accounts.set_name(&auth_id, member.name());
         }
         if operator {
             self.set_operator(id, true, "", None, false, cx);

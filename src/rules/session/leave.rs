@@ -28,7 +28,7 @@ impl SessionMachine {
     /// while.
     fn notice_accident(&mut self, key: MemberKey, now: Timestamp) {
         if self.members.get(key).is_some_and(|m| !m.is_ghost()) {
-            self.lifetime.accident(now);
+            self.timers.accident(now);
         }
     }
 
@@ -94,18 +94,18 @@ impl SessionMachine {
         self.note_about(user, Level::Info, Topic::Leave, text, cx);
         let bannable = !member.is_moderator();
         let ghost = member.is_ghost();
-        self.past_users.insert(id, PastUser { identity: member.client.identity, bannable });
+        self.members.add_past_user(id, PastUser { identity: member.client.identity, bannable });
         // A session that loses its host during the upload continues with what was uploaded: nobody else could end the
         // upload, and everybody would wait for it.
-        if matches!(self.state, SessionState::Reset | SessionState::Initialization)
-            && self.uploader == Some(id)
+        if matches!(self.resets.state(), SessionState::Reset | SessionState::Initialization)
+            && self.resets.is_uploaded_by(id)
         {
             self.abort_upload(cx);
         }
-        self.forget_candidate(id);
+        self.resets.forget_candidate(id);
         self.cancel_thumbnail(Some(id));
         if matches!(member.reset_role, ResetRole::AwaitingStream | ResetRole::Streaming)
-            && self.abort_stream_of(id)
+            && self.resets.abort_stream_of(id)
         {
             let text = format!("User {id} left while streaming autoreset");
             self.note(Level::Warn, Topic::Status, text, cx);
@@ -122,17 +122,17 @@ impl SessionMachine {
             if let Ok(leave) = Frame::new(Leave::TYPE, id, &[]) {
                 self.add_to_history(leave.as_bytes(), cx);
             }
-            self.ids.touch(id);
+            self.members.touch_id(id);
         }
-        if self.state == SessionState::Shutdown {
+        if self.resets.has_ended() {
             return;
         }
         self.ensure_operator(cx);
         cx.push(Effect::DescriptionChanged);
         if self.is_empty() {
-            self.lifetime.emptied(cx.now);
+            self.timers.emptied(cx.now);
             // A ghost does not count: the session was empty for everybody else.
-            if !self.lifetime.is_stopping() && !ghost {
+            if !self.timers.is_stopping() && !ghost {
                 self.last_user_left(cx);
             }
         }
@@ -142,10 +142,10 @@ impl SessionMachine {
     /// yet: otherwise whoever can make the server disconnect others could end it.
     fn last_user_left(&mut self, cx: &mut Cx<'_>) {
         self.note(Level::Info, Topic::Status, "Last user left.", cx);
-        if self.lifetime.last_user_left(cx.now) {
+        if self.timers.last_user_left(cx.now) {
             return;
         }
-        if !self.flags.persistent && self.shared.settings.empty_session_linger_time.0 == 0 {
+        if !self.properties.flags().persistent && self.shared.settings.empty_session_linger_time.0 == 0 {
             self.note(Level::Info, Topic::Status, "Closing non-persistent session.", cx);
             self.end("Session terminated due to being empty", cx);
         }

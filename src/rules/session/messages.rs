@@ -12,7 +12,8 @@ use drawhall_protocol::message::{
 use drawhall_protocol::reply::{Empty, Notice, ServerReply};
 
 use super::member::{Feed, Member, ResetRole};
-use super::{ConnId, Cx, DisconnectReason, Effect, MemberKey, REMINDER_MS, SessionMachine, SessionState};
+use super::timers::REMINDER_MS;
+use super::{ConnId, Cx, DisconnectReason, Effect, MemberKey, SessionMachine, SessionState};
 use crate::log::{Level, LogEntry, Topic};
 use crate::metrics::METRICS;
 use crate::rules::batch::Batch;
@@ -57,7 +58,7 @@ impl SessionMachine {
         let Some(member) = self.members.get(key) else { return };
         let run = Run { start: 0, messages: batch.messages(), drawing: batch.draws() };
         let mut bytes = batch.into_bytes();
-        if self.uploader != Some(member.id) {
+        if !self.resets.is_uploaded_by(member.id) {
             set_user_of_all(&mut bytes, member.id);
         }
         self.opaque_run(key, &bytes, &run, cx);
@@ -74,7 +75,7 @@ impl SessionMachine {
             }
             // Messages after a disconnect are ignored.
             let Some(member) = self.members.get(key) else { break };
-            if self.uploader != Some(member.id) {
+            if !self.resets.is_uploaded_by(member.id) {
                 bytes[pos + 3] = member.id;
             }
             if header.is_opaque() {
@@ -121,8 +122,8 @@ impl SessionMachine {
             // Counts as drawing even when the history is full.
             cx.push(Effect::NumbersChanged);
         }
-        let uploading = self.uploader == Some(member.id);
-        match self.state {
+        let uploading = self.resets.is_uploaded_by(member.id);
+        match self.resets.state() {
             SessionState::Reset if uploading => self.add_to_image(key, bytes, run.messages, cx),
             SessionState::Shutdown => {}
             _ if self.history.append(bytes, run.messages).is_ok() => self.appended(bytes, cx),
@@ -136,7 +137,7 @@ impl SessionMachine {
 
     /// Appends one message to the history, with its side effects.
     pub(super) fn add_to_history(&mut self, frame: &[u8], cx: &mut Cx<'_>) {
-        if self.state == SessionState::Shutdown {
+        if self.resets.has_ended() {
             return;
         }
         if self.history.append(frame, 1).is_ok() {
@@ -154,10 +155,10 @@ impl SessionMachine {
 
     /// Side effects of frames that entered the history.
     pub(super) fn appended(&mut self, bytes: &[u8], cx: &mut Cx<'_>) {
-        self.recording.append(bytes);
-        if self.state == SessionState::Initialization
+        self.persistence.record(bytes);
+        if self.resets.state() == SessionState::Initialization
             && let index = self.history.last_index()
-            && let Some(host) = self.uploader.and_then(|id| self.member_mut(id))
+            && let Some(host) = self.resets.uploader().and_then(|id| self.member_mut(id))
         {
             // The host has what it uploads; everybody else is sent it directly.
             for frame in frames(bytes).filter(|f| f.header.kind < FIRST_COMMAND) {
@@ -165,10 +166,10 @@ impl SessionMachine {
             }
             host.feed = Feed::Behind(index);
         }
-        self.lifetime.used(cx.now);
+        self.timers.used(cx.now);
         cx.push(Effect::NumbersChanged);
         self.check_autoreset(cx);
-        if cx.now.monotonic_ms >= self.status_due {
+        if self.timers.status_is_due(cx.now) {
             self.send_status(false, cx);
         }
     }
@@ -184,17 +185,17 @@ impl SessionMachine {
         };
         let small = small.filter(|f| self.history.append_emergency(f.as_bytes(), 1).is_ok());
         if let Some(small) = small {
-            self.recording.append(small.as_bytes());
-            self.lifetime.used(cx.now);
+            self.persistence.record(small.as_bytes());
+            self.timers.used(cx.now);
         } else if (32..FIRST_OPAQUE).contains(&header.kind) {
             self.frame_to_all(&Bytes::copy_from_slice(frame), cx);
         }
-        if cx.now.monotonic_ms >= self.space_warning_due || header.kind == Join::TYPE {
+        if self.timers.space_warning_is_due(cx.now) || header.kind == Join::TYPE {
             self.to_all(&ServerReply::OutOfSpace(Empty {}), cx);
             let text = "Session is out of space! To continue drawing, an operator must reset it to bring it \
                         down to a smaller size. This can be done via Session > Reset.";
             self.notice(true, "outofspace", text.into(), &[], "", cx);
-            self.space_warning_due = cx.now.monotonic_ms + REMINDER_MS;
+            self.timers.space_warning_sent(cx.now);
         }
         // Nothing else would trigger the autoreset that makes room.
         self.check_autoreset(cx);
@@ -202,7 +203,7 @@ impl SessionMachine {
 
     /// Handles a message that is not a server command: to the history, or to the reset image.
     pub(super) fn client_message(&mut self, key: MemberKey, frame: &[u8], cx: &mut Cx<'_>) {
-        if self.state == SessionState::Reset && self.is_uploader(key) {
+        if self.resets.state() == SessionState::Reset && self.is_uploader(key) {
             self.add_to_image(key, frame, 1, cx);
         } else {
             self.add_to_history(frame, cx);
@@ -210,12 +211,10 @@ impl SessionMachine {
     }
 
     fn add_to_image(&mut self, key: MemberKey, bytes: &[u8], messages: u64, cx: &mut Cx<'_>) {
-        self.image.bytes.extend_from_slice(bytes);
-        self.image.messages += messages;
-        self.image.goes_on(cx.now);
+        let size = self.resets.add_to_image(bytes, messages, cx.now);
         let limit = self.history.limit();
-        if limit > 0 && self.image.bytes.len() as u64 > limit {
-            let detail = format!("{} bytes", self.image.bytes.len());
+        if limit > 0 && size > limit {
+            let detail = format!("{size} bytes");
             self.disconnect(key, DisconnectReason::Error, "History limit exceeded", &detail, cx);
         }
     }
@@ -308,7 +307,7 @@ impl SessionMachine {
     }
 
     pub(super) fn is_uploader(&self, key: MemberKey) -> bool {
-        self.members.get(key).is_some_and(|m| self.uploader == Some(m.id))
+        self.members.get(key).is_some_and(|m| self.resets.is_uploaded_by(m.id))
     }
 }
 

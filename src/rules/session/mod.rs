@@ -5,7 +5,6 @@
 
 mod accounts;
 pub mod admin;
-pub mod autoreset;
 mod ban_text;
 pub mod bans;
 mod broadcasts;
@@ -18,84 +17,65 @@ pub mod ids;
 pub mod input;
 pub mod invites;
 mod join;
-mod journal_queue;
 mod leave;
-mod lifetime;
 mod listing;
 mod listings;
 pub mod member;
 mod messages;
+mod moderation;
 mod notices;
 mod password_attempts;
 mod password_verifier;
 pub mod persistence;
-mod recording;
-mod reset;
-mod reset_image;
+mod properties;
+mod resets;
 mod restore;
 mod roles;
 pub mod rollback;
 mod roster;
 mod settings;
-mod snapshot;
-mod streamed_reset;
 #[cfg(test)]
 mod tests;
 pub mod thumbnail;
+mod timers;
 pub mod write_batch;
-
-use std::collections::BTreeMap;
 
 use bytes::Bytes;
 use drawhall_protocol::ProtocolVersion;
 use drawhall_protocol::command::Host;
-use drawhall_protocol::reply::{Notice, ServerReply};
-use serde_json::{Map, Value};
+use drawhall_protocol::reply::ServerReply;
 
 use crate::rules::rng::Rng;
-use accounts::Accounts;
-use autoreset::AutoResetState;
-use bans::BanList;
+use broadcasts::Broadcasts;
 pub use commands::ban_exchange::{BanExchange, BanExchanged};
-use commands::report::Reports;
 pub use effects::{ClientOp, ConnId, Cx, DisconnectReason, Effect, OpwordCheck, Refusal};
 use events::EventLog;
-use ids::IdQueue;
-use invites::Invites;
-use journal_queue::JournalQueue;
-use lifetime::Lifetime;
 pub use listing::{ListedAt, ListingUpdate};
 use listings::Listings;
+use member::FaultVerdict;
 pub use member::{AuthenticatedClient, JoinRequest, Member};
-use member::{FaultVerdict, PastUser};
-use password_attempts::PasswordAttempts;
-use password_verifier::PasswordVerifier;
-use persistence::PersistedFields;
-use recording::Recording;
-use reset_image::ResetImage;
+use moderation::Moderation;
+use persistence::Persistence;
+use properties::Properties;
+use resets::ResetEngine;
 pub use restore::{ReadSoFar, RestoreRequest};
 pub use rollback::{Rollback, UndoRequest};
 use roster::{MemberKey, Roster};
-use streamed_reset::StagedReset;
+use thumbnail::Thumbnail;
+use timers::Timers;
 pub use write_batch::{FileDisposition, KeepGenerations, PasswordKind, WriteBatch};
 
 use crate::config::{ServerSettings, Settings};
 use crate::history::History;
-use crate::log::{Level, LogEntry, LogUser, Topic};
+use crate::log::{Level, Topic};
 use crate::metrics::METRICS;
-use crate::rules::metadata::FIRST_CATCHUP_KEY;
 pub use crate::rules::metadata::Flags;
 use crate::rules::time::Timestamp;
-use crate::rules::username;
 
 /// Maximum length of a title in UTF-16 code units.
 pub const MAX_TITLE: usize = 100;
 /// How long after a drawing command a user counts as actively drawing, in milliseconds.
 const ACTIVE_DRAWING_MS: i64 = 5 * 60 * 1000;
-/// Minimum interval of status updates and of warnings about space, in milliseconds.
-const REMINDER_MS: u64 = 10_000;
-/// Maximum catch-up key.
-const MAX_CATCHUP_KEY: u32 = 999_999_999;
 
 /// State of a session. Source: docs/spec/session.md#states.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -110,64 +90,37 @@ pub enum SessionState {
     Shutdown,
 }
 
-/// The state machine of one session.
+/// The state machine of one session: its parts, each of which guards its own state. What concerns several of them is in
+/// methods of the machine.
 #[derive(Debug)]
 pub struct SessionMachine {
+    /// The server's settings.
     shared: ServerSettings,
-    id: String,
-    alias: String,
-    protocol: ProtocolVersion,
-    founder: String,
-    title: String,
-    flags: Flags,
-    max_users: u32,
-    password: PasswordVerifier,
-    opword: PasswordVerifier,
-    password_attempts: PasswordAttempts,
-    reset_threshold: u64,
-    reset_base: u64,
-    override_size: u64,
-    started: Timestamp,
-    state: SessionState,
+    /// What the session is.
+    properties: Properties,
+    /// Its content. Messages enter it through inputs only.
     history: History,
-    /// Renewed at every reset; first part of a history index.
-    start_id: i64,
-    catchup_key: u32,
+    /// Who is in it.
     members: Roster,
-    past_users: BTreeMap<u8, PastUser>,
-    ids: IdQueue,
-    /// User id of the host or resetter during an upload.
-    uploader: Option<u8>,
-    image: ResetImage,
-    autoreset: AutoResetState,
+    /// Who may do what, and who may not come.
+    moderation: Moderation,
+    /// Its state, uploads and resets.
+    resets: ResetEngine,
+    /// Undo by the server.
     rollback: Rollback,
-    staged: Option<StagedReset>,
-    /// Reader offsets have been set for the present input.
-    reader_offsets_known: bool,
-    bans: BanList,
-    /// Number of ban lists being imported or exported.
-    exchanges: usize,
-    broadcasts: broadcasts::Broadcasts,
-    invites: Invites,
-    thumbnail: thumbnail::Thumbnail,
-    admin_chat: Option<admin::AdminChat>,
-    /// Why storing fails at present.
-    storage_error: Option<String>,
-    accounts: Accounts,
-    /// Rate limits for abuse reports.
-    reports: Reports,
-    /// Archive the files at the end; `None` follows the server's setting.
-    archive: Option<bool>,
-    journaled: PersistedFields,
-    journal: JournalQueue,
-    recording: Recording,
+    /// What is to be written.
+    persistence: Persistence,
+    /// What happens when.
+    timers: Timers,
+    /// List servers where it is announced.
     listings: Listings,
-    lifetime: Lifetime,
-    /// The settings found in the history after loading, until they are compared with those in force.
-    settings_known: Option<Value>,
+    /// Lists that its members are sent.
+    broadcasts: Broadcasts,
+    thumbnail: Thumbnail,
+    /// The log that new members are sent.
     log: EventLog,
-    status_due: u64,
-    space_warning_due: u64,
+    /// An administrator in its chat.
+    admin_chat: Option<admin::AdminChat>,
 }
 
 impl SessionMachine {
@@ -180,55 +133,21 @@ impl SessionMachine {
         founder: String,
         now: Timestamp,
     ) -> Self {
-        let settings = &shared.settings;
         let rollback = Rollback::new(protocol.layout());
         let mut machine = Self {
-            id,
-            alias,
-            protocol,
-            founder,
-            title: String::new(),
-            flags: Flags { nsfm: settings.force_nsfm, ..Flags::default() },
-            max_users: settings.session_user_limit,
-            password: PasswordVerifier::default(),
-            opword: PasswordVerifier::default(),
-            password_attempts: PasswordAttempts::default(),
-            reset_threshold: settings.autoreset_threshold,
-            reset_base: 0,
-            override_size: 0,
-            started: now,
-            state: SessionState::Initialization,
+            properties: Properties::new(id, alias, protocol, founder, &shared.settings, now),
             history: History::default(),
-            start_id: now.utc_ms / 1000,
-            catchup_key: FIRST_CATCHUP_KEY,
             members: Roster::default(),
-            past_users: BTreeMap::new(),
-            ids: IdQueue::default(),
-            uploader: None,
-            image: ResetImage::default(),
-            autoreset: AutoResetState::default(),
+            moderation: Moderation::default(),
+            resets: ResetEngine::new(now),
             rollback,
-            staged: None,
-            reader_offsets_known: false,
-            bans: BanList::default(),
-            exchanges: 0,
-            broadcasts: broadcasts::Broadcasts::default(),
-            invites: Invites::default(),
-            thumbnail: thumbnail::Thumbnail::default(),
-            admin_chat: None,
-            storage_error: None,
-            accounts: Accounts::default(),
-            reports: Reports::default(),
-            archive: None,
-            journaled: PersistedFields::default(),
-            journal: JournalQueue::default(),
-            recording: Recording::default(),
+            persistence: Persistence::default(),
+            timers: Timers::new(now),
             listings: Listings::default(),
-            lifetime: Lifetime::new(now),
-            settings_known: None,
+            broadcasts: Broadcasts::default(),
+            thumbnail: Thumbnail::default(),
             log: EventLog::default(),
-            status_due: now.monotonic_ms + REMINDER_MS,
-            space_warning_due: 0,
+            admin_chat: None,
             shared,
         };
         machine.apply_limits();
@@ -248,22 +167,22 @@ impl SessionMachine {
 
     /// Session id, a ULID in lower case or a UUID.
     pub fn id(&self) -> &str {
-        &self.id
+        self.properties.id()
     }
 
     /// Empty without an alias.
     pub fn alias(&self) -> &str {
-        &self.alias
+        self.properties.alias()
     }
 
     /// Protocol version of the host; its namespace and server number decide who can join.
     pub fn protocol(&self) -> &ProtocolVersion {
-        &self.protocol
+        self.properties.protocol()
     }
 
     /// State of the session; [`SessionState::Shutdown`] is final.
     pub fn state(&self) -> SessionState {
-        self.state
+        self.resets.state()
     }
 
     /// The history, to store and to publish it. Messages enter it through inputs only.
@@ -283,23 +202,17 @@ impl SessionMachine {
 
     /// The slow hash to verify the request's password against, on the blocking pool, before [`Self::join`].
     pub fn needs_slow_verify(&self, request: &JoinRequest) -> Option<&str> {
-        self.password.needs_slow_verify(&request.password)
+        self.properties.password(PasswordKind::Session).needs_slow_verify(&request.password)
     }
 
     /// The slow hash to verify such a password against, on the blocking pool.
     pub fn slow_hash(&self, kind: PasswordKind, given: &str) -> Option<&str> {
-        match kind {
-            PasswordKind::Session => self.password.needs_slow_verify(given),
-            PasswordKind::Operator => self.opword.needs_slow_verify(given),
-        }
+        self.properties.password(kind).needs_slow_verify(given)
     }
 
     /// Caches a password that was verified against one of the session's hashes.
     pub fn cache_verified_password(&mut self, kind: PasswordKind, hash: &str, password: &str) {
-        match kind {
-            PasswordKind::Session => self.password.cache_verified(hash, password),
-            PasswordKind::Operator => self.opword.cache_verified(hash, password),
-        }
+        self.properties.cache_verified(kind, hash, password);
     }
 
     /// Applies the options of the host command.
@@ -309,37 +222,33 @@ impl SessionMachine {
         }
         let settings = &self.shared.settings;
         let manages_web = client.flags.iter().any(|f| f == "WEBSESSION");
-        self.flags.allow_web = match host.web {
+        let allow_web = match host.web {
             _ if client.browser => true,
             Some(web) if manages_web => web,
-            _ if settings.password_dependent_web_session => self.password.is_set(),
+            _ if settings.password_dependent_web_session => self.properties.has_password(),
             _ => manages_web,
         };
-        self.flags.invites = settings.invites;
         let policy = &settings.unlisted_host_policy;
-        self.flags.unlisted = policy.contains("ALL") || (policy.contains("WEB") && client.browser);
+        let flags = self.properties.flags_mut();
+        flags.allow_web = allow_web;
+        flags.invites = settings.invites;
+        flags.unlisted = policy.contains("ALL") || (policy.contains("WEB") && client.browser);
     }
 
     fn apply_limits(&mut self) {
-        let base = self.shared.settings.session_size_limit.min(i32::MAX as u64);
-        self.history.set_limit(if self.override_size > 0 { self.override_size } else { base });
-    }
-
-    fn alias_or_id(&self) -> &str {
-        if self.alias.is_empty() { &self.id } else { &self.alias }
+        self.history.set_limit(self.properties.size_limit(&self.shared.settings));
     }
 
     fn member_by_id(&self, id: u8) -> Option<&Member> {
-        self.members.iter().find(|m| m.id == id)
+        self.members.by_id(id)
     }
 
     fn member_mut(&mut self, id: u8) -> Option<&mut Member> {
-        self.members.iter_mut().find(|m| m.id == id)
+        self.members.by_id_mut(id)
     }
 
     fn member_by_name(&self, name: &str) -> Option<&Member> {
-        let skeleton = username::skeleton(name);
-        self.members.iter().find(|m| m.skeleton == skeleton)
+        self.members.by_name(name)
     }
 
     /// Whether there are no members but ghosts.
@@ -348,15 +257,21 @@ impl SessionMachine {
     }
 
     fn is_closed(&self) -> bool {
-        self.members.len() as u32 >= self.max_users
-            || !matches!(self.state, SessionState::Initialization | SessionState::Running)
+        self.members.len() as u32 >= self.properties.max_users()
+            || !matches!(self.resets.state(), SessionState::Initialization | SessionState::Running)
     }
 
     /// `<start id>:<index>:<session id>`; `None` unless running or `forced`. `back`: that many messages before the
     /// last.
     fn history_index(&self, forced: bool, back: i64) -> Option<String> {
-        (forced || self.state == SessionState::Running)
-            .then(|| format!("{}:{}:{}", self.start_id, self.history.last_index() - back, self.id))
+        (forced || self.resets.is_running()).then(|| {
+            format!(
+                "{}:{}:{}",
+                self.resets.start_id(),
+                self.history.last_index() - back,
+                self.properties.id()
+            )
+        })
     }
 
     /// Sends a reply to all members. `false` if it does not fit into a message.
@@ -403,12 +318,6 @@ impl SessionMachine {
         }
     }
 
-    fn next_catchup_key(&mut self) -> u32 {
-        let key = self.catchup_key;
-        self.catchup_key = if key < MAX_CATCHUP_KEY { key + 1 } else { 1 };
-        key
-    }
-
     /// Handles expired deadlines.
     pub fn tick(&mut self, cx: &mut Cx<'_>) {
         self.autoreset_tick(cx);
@@ -419,9 +328,6 @@ impl SessionMachine {
 
     /// Time of the next [`Self::tick`], monotonic milliseconds.
     pub fn next_deadline(&self) -> Option<u64> {
-        let stream = self.staged.as_ref().and_then(StagedReset::poll_at);
-        let reset = (self.state == SessionState::Reset).then_some(self.image.due);
-        let due = [stream, reset, self.broadcasts.due(), self.autoreset.deadline()];
-        due.into_iter().flatten().min()
+        [self.resets.deadline(), self.broadcasts.due()].into_iter().flatten().min()
     }
 }

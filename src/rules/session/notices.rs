@@ -1,6 +1,11 @@
 //! What a session tells its log and its members about itself.
 
-use super::*;
+use drawhall_protocol::reply::{Notice, ServerReply};
+use serde_json::{Map, Value};
+
+use super::description::log_frame;
+use super::{Cx, SessionMachine};
+use crate::log::{Level, LogEntry, LogUser, Topic};
 
 impl SessionMachine {
     /// Logs about the session, visible to members.
@@ -22,7 +27,7 @@ impl SessionMachine {
 
     pub(super) fn note_entry(&mut self, entry: LogEntry, cx: &mut Cx<'_>) {
         if entry.level < Level::Debug
-            && let Some(frame) = description::log_frame(&entry)
+            && let Some(frame) = log_frame(&entry)
         {
             for member in self.members.iter().filter(|m| m.is_moderator() || !entry.topic.is_sensitive()) {
                 cx.direct(member.conn(), frame.clone());

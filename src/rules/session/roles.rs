@@ -106,7 +106,7 @@ impl SessionMachine {
         for (id, gained) in &changes {
             if role == Role::Operator && !gained {
                 self.deopped(*id, cx);
-                if self.uploader == Some(*id) && self.state == SessionState::Reset {
+                if self.resets.is_uploaded_by(*id) && self.resets.state() == SessionState::Reset {
                     resetter = self.member_by_id(*id).map(Member::key);
                 }
             }
@@ -172,14 +172,14 @@ impl SessionMachine {
         match role {
             _ if auth_id.is_empty() || ghost => {}
             Role::Operator if moderator => {}
-            Role::Operator => self.accounts.set_operator(&auth_id, gained),
-            Role::Trusted => self.accounts.set_trusted(&auth_id, gained),
+            Role::Operator => self.moderation.accounts.set_operator(&auth_id, gained),
+            Role::Trusted => self.moderation.accounts.set_trusted(&auth_id, gained),
         }
     }
 
     /// Makes the first user operator if nobody is and nobody could become it by password or account.
     pub(super) fn ensure_operator(&mut self, cx: &mut Cx<'_>) {
-        if self.opword.is_set() || self.accounts.has_operators() {
+        if self.properties.has_opword() || self.moderation.accounts.has_operators() {
             return;
         }
         let mut seen = self.members.iter().filter(|m| !m.is_ghost());

@@ -14,7 +14,7 @@ use serde_json::{Value, json};
 
 use super::admin::{AdminAnswer, AdminError};
 use super::persistence::{StoredSession, Suspended};
-use super::{Cx, SessionMachine, SessionState};
+use super::{Cx, SessionMachine};
 use crate::history::History;
 use crate::log::{Level, LogUser, Topic};
 use crate::rules::undo::permissions::LOCKED;
@@ -123,10 +123,10 @@ impl SessionMachine {
 
     /// Undoes or redoes the newest actions of a person.
     pub(super) fn undo_person(&mut self, request: &UndoRequest, cx: &mut Cx<'_>) -> AdminAnswer {
-        if self.state != SessionState::Running {
+        if !self.resets.is_running() {
             return Err(AdminError::NotRunning);
         }
-        let layout = self.protocol.layout();
+        let layout = self.properties.protocol().layout();
         let machine = self.undo_machine()?;
         let reachable =
             if request.redo { machine.redoable(request.person) } else { machine.undoable(request.person) };

@@ -13,16 +13,16 @@ impl SessionMachine {
             || before.minimum_autoreset_threshold != after.minimum_autoreset_threshold
             || before.allow_idle_override != after.allow_idle_override
             || before.prefer_web_sockets != after.prefer_web_sockets
-            || (before.session_size_limit != after.session_size_limit && self.override_size == 0)
+            || (before.session_size_limit != after.session_size_limit
+                && self.properties.override_size() == 0)
             || before.force_nsfm != after.force_nsfm;
         if !after.allow_idle_override {
-            changed |= std::mem::take(&mut self.flags.idle_override);
+            changed |= std::mem::take(&mut self.properties.flags_mut().idle_override);
         }
-        let force_nsfm = after.force_nsfm && !self.flags.nsfm;
-        self.reset_threshold = self.raised_threshold(self.reset_threshold);
+        let force_nsfm = self.properties.force_nsfm(after);
+        self.properties.set_autoreset_threshold(self.properties.autoreset_threshold(), after);
         self.apply_limits();
         if force_nsfm {
-            self.flags.nsfm = true;
             self.note(Level::Info, Topic::Status, "Forced NSFM after config change", cx);
         }
         if changed {

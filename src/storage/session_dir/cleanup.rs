@@ -1,6 +1,12 @@
 //! Cleaning up what an interrupted operation has left.
 
-use super::*;
+use std::collections::{BTreeSet, HashSet};
+use std::path::Path;
+
+use super::{SessionDir, file_names};
+use crate::rules::metadata::SessionSummary;
+use crate::rules::session::KeepGenerations;
+use crate::storage::generations;
 
 impl SessionDir {
     /// Completes deletions, archivings and creations that a crash has interrupted.

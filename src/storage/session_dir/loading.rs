@@ -1,6 +1,21 @@
 //! Loading a session from its files.
 
-use super::*;
+use std::fs::{self, OpenOptions};
+use std::sync::Arc;
+use std::time::UNIX_EPOCH;
+
+use bytes::Bytes;
+
+use super::{
+    LOCK_RETRY_INTERVAL, LOCK_TIMEOUT, LoadError, LoadedSession, SessionDir, SessionLock, StoredFile,
+    file_names, whole_journal,
+};
+use crate::rules::journal::Entry;
+use crate::rules::metadata::{Metadata, Replay};
+use crate::rules::session::persistence::StoredSession;
+use crate::storage::history_file::{self, HistoryError, HistoryFile, HistoryHeader};
+use crate::storage::session_files::{LoadedJournal, SessionFiles};
+use crate::storage::syncer::SyncFile;
 
 impl SessionDir {
     /// Loads a session; blocks.

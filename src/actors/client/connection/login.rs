@@ -216,7 +216,9 @@ impl Client {
         let Phase::Login(login) = &mut self.phase else { return };
         let trace = self.context.trace.as_ref();
         let number = trace.map(|trace| trace.login_input(self.conn, &input));
-        let effects = login.machine.handle(input);
+        let mut cx = login.source.cx();
+        login.machine.handle(input, &mut cx);
+        let effects = cx.effects;
         if let (Some(trace), Some(number)) = (trace, number) {
             trace.login_effects(number, &effects);
         }

@@ -13,7 +13,9 @@ use serde_json::{Value, json};
 use crate::actors::client::outbox::{Next, Outbox};
 use crate::config::{Rules, ini};
 use crate::rules::batch::Batch;
-use crate::rules::login::{AccountCheck, Arrival, LoginEffect, LoginInput, LoginMachine, LookupAnswer};
+use crate::rules::login::{
+    AccountCheck, Arrival, LoginEffect, LoginInput, LoginMachine, LoginSource, LookupAnswer,
+};
 use crate::rules::password;
 use crate::rules::rng::Rng;
 use crate::rules::session::effects::{ClientOp, ConnId, Cx, Effect};
@@ -45,7 +47,7 @@ impl Received {
 
 /// Where a client is.
 enum Phase {
-    Login(Box<LoginMachine>),
+    Login(Box<LoginMachine>, LoginSource),
     Session,
     /// The server has disconnected it, or it has left.
     Over,
@@ -114,7 +116,7 @@ impl Pair {
         };
         let (machine, greeting) = LoginMachine::new(self.rules.clone(), &arrival);
         let side = Side {
-            phase: Phase::Login(Box::new(machine)),
+            phase: Phase::Login(Box::new(machine), LoginSource::new(&arrival)),
             sent: VecDeque::new(),
             outbox: Outbox::default(),
             received: Vec::new(),
@@ -236,7 +238,7 @@ impl Pair {
             let conn = *conn;
             match &side.phase {
                 Phase::Over => side.sent.clear(),
-                Phase::Login(_) => {
+                Phase::Login(..) => {
                     let frame = side.sent.pop_front().unwrap();
                     self.feed_login(conn, LoginInput::Command(RawCommand::parse(frame.payload())));
                 }
@@ -251,8 +253,10 @@ impl Pair {
     }
 
     fn feed_login(&mut self, conn: ConnId, input: LoginInput) {
-        let Phase::Login(machine) = &mut self.side(conn).phase else { return };
-        for effect in machine.handle(input) {
+        let Phase::Login(machine, source) = &mut self.side(conn).phase else { return };
+        let mut cx = source.cx();
+        machine.handle(input, &mut cx);
+        for effect in cx.effects {
             self.perform_login(conn, effect);
         }
     }

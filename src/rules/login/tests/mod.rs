@@ -14,7 +14,13 @@ pub(super) const SID: &str = "0123456789abcdef0123456789abcdef";
 
 pub(super) struct Login {
     pub(super) machine: LoginMachine,
+    source: LoginSource,
     pub(super) effects: Vec<LoginEffect>,
+}
+
+/// The answer to where the session is.
+fn found_session(id: Option<&str>) -> LoginInput {
+    LoginInput::SessionFound(id.map(|id| (id.to_owned(), ProtocolVersion::current())))
 }
 
 pub(super) fn rules(config: &str) -> Arc<Rules> {
@@ -44,13 +50,29 @@ impl Login {
     }
 
     fn arrived(arrival: Arrival, config: &str) -> Login {
-        let (machine, greeting) = LoginMachine::new(rules(config), &arrival);
-        Login { machine, effects: vec![greeting] }
+        Self::with_rules(arrival, rules(config))
+    }
+
+    fn with_rules(arrival: Arrival, rules: Arc<Rules>) -> Login {
+        let (machine, greeting) = LoginMachine::new(rules, &arrival);
+        Login { machine, source: LoginSource::new(&arrival), effects: vec![greeting] }
+    }
+
+    /// Gives the machine an input; its effects replace those of the input before.
+    fn give(&mut self, input: LoginInput) {
+        let mut cx = self.source.cx();
+        self.machine.handle(input, &mut cx);
+        self.effects = cx.effects;
+    }
+
+    /// The session to join was found, or there is none.
+    fn session_found(&mut self, id: Option<&str>) {
+        self.give(found_session(id));
     }
 
     pub(super) fn command(&mut self, cmd: &str, args: Value, kwargs: Value) -> &mut Self {
         let raw = json!({"cmd": cmd, "args": args, "kwargs": kwargs});
-        self.effects = self.machine.command(&RawCommand::parse(raw.to_string().as_bytes()));
+        self.give(LoginInput::Command(RawCommand::parse(raw.to_string().as_bytes())));
         self
     }
 
@@ -59,7 +81,7 @@ impl Login {
     }
 
     pub(super) fn account(&mut self, check: AccountCheck) -> &mut Self {
-        self.effects = self.machine.account_checked(check);
+        self.give(LoginInput::Account(check));
         self
     }
 
@@ -307,14 +329,14 @@ fn a_look_up_pins_the_client_to_what_it_looked_up() {
     login.command("lookup", json!(["alias:secret"]), json!({}));
     let asked = matches!(&login.effects[0], LoginEffect::LookUp { session, invite, .. } if session == "alias" && invite == "secret");
     assert!(asked);
-    login.effects = login.machine.looked_up(found());
+    login.give(LoginInput::LookedUp(found()));
     assert_eq!(login.replies()[0]["session"]["id"], json!("id"));
     assert_eq!(login.command("lookup", json!([]), json!({})).error(), fails("lookupAlreadyDone"));
 
     let looked_up = || {
         let mut login = Login::new("");
         login.command("lookup", json!(["alias:secret"]), json!({}));
-        login.effects = login.machine.looked_up(found());
+        login.give(LoginInput::LookedUp(found()));
         login.ident("x");
         assert_eq!(login.enters_lobby(), Some((false, false, true)), "no list after a look-up");
         login
@@ -323,13 +345,12 @@ fn a_look_up_pins_the_client_to_what_it_looked_up() {
     login.command("host", json!([]), json!({"protocol": "dp:4.25.1", "user_id": 1, "s": SID}));
     assert_eq!(login.error(), fails("lookupHostMismatch"));
     let mut login = looked_up();
-    let version = ProtocolVersion::current();
     login.command("join", json!(["other"]), json!({"s": SID}));
-    login.effects = login.machine.session_found(Some(("other", &version)));
+    login.session_found(Some("other"));
     assert_eq!(login.error(), fails("lookupMismatch"));
     let mut login = looked_up();
     login.command("join", json!(["alias"]), json!({"s": SID}));
-    login.effects = login.machine.session_found(Some(("id", &version)));
+    login.session_found(Some("id"));
     assert!(matches!(&login.effects[0], LoginEffect::Join(request) if request.invite == "secret"));
 }
 
@@ -337,11 +358,11 @@ fn a_look_up_pins_the_client_to_what_it_looked_up() {
 fn a_look_up_that_finds_nothing_ends_the_connection() {
     let mut login = Login::new("");
     login.command("lookup", json!(["x"]), json!({}));
-    login.effects = login.machine.looked_up(LookupAnswer::NotFound);
+    login.give(LoginInput::LookedUp(LookupAnswer::NotFound));
     assert_eq!(login.error(), fails("lookupFailed"));
     let mut login = Login::new("");
     login.command("lookup", json!(["x:y"]), json!({}));
-    login.effects = login.machine.looked_up(LookupAnswer::Refused(Refusal::error("inviteNotFound", "no")));
+    login.give(LoginInput::LookedUp(LookupAnswer::Refused(Refusal::error("inviteNotFound", "no"))));
     assert_eq!(login.error(), fails("inviteNotFound"));
     assert_eq!(Login::new("").command("lookup", json!([1, 2]), json!({})).error(), fails("syntax"));
 }
@@ -389,7 +410,7 @@ fn the_server_may_refuse_to_host() {
     ] {
         let mut login = Login::new("");
         login.ident("x").command("host", json!([]), json!({"protocol": "dp:4.25.1", "user_id": 1, "s": SID}));
-        login.effects = login.machine.host_refused(refusal);
+        login.give(LoginInput::HostRefused(refusal));
         assert_eq!(login.error(), fails(code));
     }
 }
@@ -401,14 +422,14 @@ fn joining_needs_a_session_and_ends_after_ten_wrong_passwords() {
     assert_eq!(login.command("join", json!([]), json!({})).error(), fails("syntax"));
     let mut login = Login::new("");
     login.ident("x").command("join", json!(["id"]), json!({}));
-    login.effects = login.machine.session_found(None);
+    login.session_found(None);
     assert_eq!(login.error(), fails("notFound"));
     let mut login = Login::new("");
     login.ident("x");
     for attempt in 1..=10 {
         login.command("join", json!(["id"]), json!({"s": SID, "password": "wrong"}));
-        login.effects = login.machine.session_found(Some(("id", &ProtocolVersion::current())));
-        login.effects = login.machine.refused(Refusal::BadPassword);
+        login.session_found(Some("id"));
+        login.give(LoginInput::Refused(Refusal::BadPassword));
         assert_eq!(login.error(), ("badPassword".into(), attempt == 10));
     }
 }
@@ -436,9 +457,9 @@ fn a_banned_address_or_system_is_stopped_when_it_hosts_or_joins() {
 fn a_ban_strikes_after_all_reasons_that_the_session_has() {
     let mut login = Login::new("[ipbans]\n192.0.2.7\n");
     login.ident("x").command("join", json!(["id"]), json!({"s": SID}));
-    login.effects = login.machine.session_found(Some(("id", &ProtocolVersion::current())));
+    login.session_found(Some("id"));
     assert!(matches!(&login.effects[0], LoginEffect::Join(request) if request.server_ban));
-    login.effects = login.machine.refused(Refusal::ServerBan);
+    login.give(LoginInput::Refused(Refusal::ServerBan));
     assert_eq!(login.goodbye(), Some("Permanently banned from this server"));
 }
 
@@ -499,17 +520,18 @@ proptest! {
         let mut logged_in = false;
         for command in commands {
             let before = login.machine.state();
-            login.effects = login.machine.command(&RawCommand::parse(command.to_string().as_bytes()));
+            login.give(LoginInput::Command(RawCommand::parse(command.to_string().as_bytes())));
             while login.machine.is_waiting() {
                 prop_assert!(before != LoginState::Ignore);
-                login.effects = match login.effects.last() {
-                    Some(LoginEffect::CheckAccount { .. }) => login.machine.account_checked(AccountCheck::NotFound),
-                    Some(LoginEffect::LookUp { .. }) => login.machine.looked_up(LookupAnswer::NotFound),
-                    Some(LoginEffect::FindSession { .. }) => login.machine.session_found(Some(("id", &ProtocolVersion::current()))),
-                    Some(LoginEffect::Join(_)) => login.machine.refused(Refusal::BadPassword),
-                    Some(LoginEffect::Host { .. }) => login.machine.host_refused(HostRefusal::Full),
+                let answer = match login.effects.last() {
+                    Some(LoginEffect::CheckAccount { .. }) => LoginInput::Account(AccountCheck::NotFound),
+                    Some(LoginEffect::LookUp { .. }) => LoginInput::LookedUp(LookupAnswer::NotFound),
+                    Some(LoginEffect::FindSession { .. }) => found_session(Some("id")),
+                    Some(LoginEffect::Join(_)) => LoginInput::Refused(Refusal::BadPassword),
+                    Some(LoginEffect::Host { .. }) => LoginInput::HostRefused(HostRefusal::Full),
                     other => return Err(TestCaseError::fail(format!("waits for nothing: {other:?}"))),
                 };
+                login.give(answer);
                 let enters = login.effects.iter().any(|e| matches!(e, LoginEffect::Join(_)));
                 prop_assert!(!enters || logged_in);
             }
@@ -575,14 +597,14 @@ impl Login {
             ok(&["MOD", "GHOST"]),
         ];
         let waits_for = self.effects.iter().rev().find(|e| !matches!(e, LoginEffect::Log(..)));
-        self.effects = match waits_for {
+        let answer = match waits_for {
             Some(LoginEffect::CheckAccount { .. }) => {
                 if let AccountCheck::Ok { flags, .. } = &checks[which] {
                     confirmed.push(flags.clone());
                 }
-                self.machine.account_checked(checks[which].clone())
+                LoginInput::Account(checks[which].clone())
             }
-            Some(LoginEffect::QueryExtAuth { .. }) => self.machine.extauth_answered(match which {
+            Some(LoginEffect::QueryExtAuth { .. }) => LoginInput::ExtAuth(match which {
                 0 => NameAnswer::Account,
                 1 => NameAnswer::Guest,
                 2 => NameAnswer::OutGroup,
@@ -592,17 +614,15 @@ impl Login {
             }),
             Some(LoginEffect::LookUp { .. }) if which < 5 => {
                 let session = SessionDescription { id: "id".into(), ..SessionDescription::default() };
-                self.machine.looked_up(LookupAnswer::Found(Box::new(session)))
+                LoginInput::LookedUp(LookupAnswer::Found(Box::new(session)))
             }
-            Some(LoginEffect::LookUp { .. }) => self.machine.looked_up(LookupAnswer::NotFound),
-            Some(LoginEffect::FindSession { .. }) => {
-                let version = ProtocolVersion::current();
-                self.machine.session_found((which < 6).then_some(("id", &version)))
-            }
-            Some(LoginEffect::Join(_)) => self.machine.refused(Refusal::BadPassword),
-            Some(LoginEffect::Host { .. }) => self.machine.host_refused(HostRefusal::Full),
+            Some(LoginEffect::LookUp { .. }) => LoginInput::LookedUp(LookupAnswer::NotFound),
+            Some(LoginEffect::FindSession { .. }) => found_session((which < 6).then_some("id")),
+            Some(LoginEffect::Join(_)) => LoginInput::Refused(Refusal::BadPassword),
+            Some(LoginEffect::Host { .. }) => LoginInput::HostRefused(HostRefusal::Full),
             other => panic!("it waits for nothing: {other:?}"),
         };
+        self.give(answer);
     }
 }
 
@@ -677,14 +697,13 @@ proptest! {
         let arrival = Arrival { conn: 1, address, browser: false, encrypted: false, must_encrypt, proxied: false, rng_seed, utc_ms: 0 };
         let mut rules = Arc::unwrap_or_clone(rules(&format!("{config}[users]\nn:plain;p:\n")));
         rules.extauth_url = Some("https://auth.example.org/".into());
-        let (machine, greeting) = LoginMachine::new(Arc::new(rules), &arrival);
-        let mut login = Login { machine, effects: vec![greeting] };
+        let mut login = Login::with_rules(arrival, Arc::new(rules));
         let mut entered = Entered::default();
         for attempt in attempts {
             let waits = login.machine.is_waiting();
             match attempt {
                 Attempt::Command(command) if !waits => {
-                    login.effects = login.machine.command(&RawCommand::parse(command.to_string().as_bytes()));
+                    login.give(LoginInput::Command(RawCommand::parse(command.to_string().as_bytes())));
                 }
                 Attempt::Answer(which) if waits => login.answer(which, &mut entered.confirmed),
                 _ => continue,

@@ -124,8 +124,7 @@ fn begin(row: &Row<'_>) -> Login {
     };
     let mut rules = Arc::unwrap_or_clone(rules(&config(row)));
     rules.extauth_url = Some("https://auth.example.org/".into());
-    let (machine, greeting) = LoginMachine::new(Arc::new(rules), &arrival);
-    Login { machine, effects: vec![greeting] }
+    Login::with_rules(arrival, Arc::new(rules))
 }
 
 /// A machine in the state of the row, under its conditions.
@@ -142,7 +141,7 @@ fn reach(row: &Row<'_>) -> Login {
     }
     if row.has("looked up") {
         login.command("lookup", json!(["id"]), json!({}));
-        login.effects = login.machine.looked_up(LookupAnswer::Found(description("id")));
+        login.give(LoginInput::LookedUp(LookupAnswer::Found(description("id"))));
     } else if row.has("looked up nothing") {
         login.command("lookup", json!([]), json!({}));
     }
@@ -156,7 +155,7 @@ fn reach(row: &Row<'_>) -> Login {
     }
     if row.has("asked for token") {
         login.ident("n");
-        login.effects = login.machine.extauth_answered(NameAnswer::Account);
+        login.give(LoginInput::ExtAuth(NameAnswer::Account));
     }
     if row.state == "WaitForIdent" {
         if row.has("nine wrong") {
@@ -203,7 +202,7 @@ fn description(id: &str) -> Box<SessionDescription> {
 /// Gives the machine an input by its name on the page.
 fn give(login: &mut Login, input: &str) {
     if let Some((_, answer)) = input.split_once(": ") {
-        login.effects = answers(&mut login.machine, input, answer);
+        login.give(answers(input, answer));
         return;
     }
     let (name, variant) = input.split_once([',', ' ']).unwrap_or((input, ""));
@@ -287,11 +286,11 @@ fn host(variant: &str) -> Value {
     kwargs
 }
 
-fn answers(machine: &mut LoginMachine, input: &str, answer: &str) -> Vec<LoginEffect> {
+fn answers(input: &str, answer: &str) -> LoginInput {
     let refusal = |code: &'static str| Refusal::error(code, "no");
-    let version = ProtocolVersion::dp(4, 25, 1);
+    let found = |id: &str| LoginInput::SessionFound(Some((id.into(), ProtocolVersion::dp(4, 25, 1))));
     match input.split_once(':').unwrap().0 {
-        "look-up" => machine.looked_up(match answer {
+        "look-up" => LoginInput::LookedUp(match answer {
             "found" => LookupAnswer::Found(description("id")),
             "template" => LookupAnswer::Template { id: "id".into(), description: json!({}) },
             "not found" => LookupAnswer::NotFound,
@@ -299,7 +298,7 @@ fn answers(machine: &mut LoginMachine, input: &str, answer: &str) -> Vec<LoginEf
             "invite used up" => LookupAnswer::Refused(refusal("inviteLimitReached")),
             other => panic!("look-up: {other}"),
         }),
-        "account" => machine.account_checked(match answer {
+        "account" => LoginInput::Account(match answer {
             "none" => AccountCheck::NotFound,
             "right" => super::ok(&[]),
             "moderator" => super::ok(&["MOD"]),
@@ -311,7 +310,7 @@ fn answers(machine: &mut LoginMachine, input: &str, answer: &str) -> Vec<LoginEf
             "ghost without MOD" => super::ok(&["GHOST"]),
             other => panic!("account: {other}"),
         }),
-        "auth server" => machine.extauth_answered(match answer {
+        "auth server" => LoginInput::ExtAuth(match answer {
             "guest" => NameAnswer::Guest,
             "account" => NameAnswer::Account,
             "not in group" => NameAnswer::OutGroup,
@@ -321,15 +320,15 @@ fn answers(machine: &mut LoginMachine, input: &str, answer: &str) -> Vec<LoginEf
             other => panic!("auth server: {other}"),
         }),
         "session" => match answer {
-            "found" => machine.session_found(Some(("id", &version))),
-            "another" => machine.session_found(Some(("another", &version))),
-            "none" => machine.session_found(None),
-            "refused" => machine.refused(refusal("closed")),
-            "wrong password" => machine.refused(Refusal::BadPassword),
-            "banned" => machine.refused(Refusal::ServerBan),
+            "found" => found("id"),
+            "another" => found("another"),
+            "none" => LoginInput::SessionFound(None),
+            "refused" => LoginInput::Refused(refusal("closed")),
+            "wrong password" => LoginInput::Refused(Refusal::BadPassword),
+            "banned" => LoginInput::Refused(Refusal::ServerBan),
             other => panic!("session: {other}"),
         },
-        "server" => machine.host_refused(match answer {
+        "server" => LoginInput::HostRefused(match answer {
             "full" => HostRefusal::Full,
             "id in use" => HostRefusal::IdInUse,
             "other version" => HostRefusal::BadProtocol,

@@ -18,8 +18,9 @@ pub(crate) use chat::{MAX_CHAT_TIMEOUT, MIN_CHAT_TIMEOUT};
 
 use super::broadcasts::List;
 use super::member::{AuthenticatedClient, Member, ResetRole};
+use super::resets::StreamStage;
 use super::thumbnail::{NotAsked, PictureWish};
-use super::{ConnId, Cx, DisconnectReason, SessionMachine, SessionState, UndoRequest};
+use super::{ConnId, Cx, DisconnectReason, PasswordKind, SessionMachine, SessionState, UndoRequest};
 use crate::log::{Level, Topic};
 use crate::rules::time::{Timestamp, iso_of};
 
@@ -154,7 +155,7 @@ impl SessionMachine {
     /// # Errors
     /// When it is invalid, or its object does not exist.
     pub fn administer(&mut self, request: AdminRequest, cx: &mut Cx<'_>) -> AdminAnswer {
-        if self.state == SessionState::Shutdown {
+        if self.resets.has_ended() {
             return Err(AdminError::NotFound);
         }
         self.expire_chat(cx);
@@ -195,8 +196,8 @@ impl SessionMachine {
             }
             AdminRequest::KickConnection(conn, message) => self.kick_for(conn, &message, cx),
             AdminRequest::CheckPassword { opword, password } => {
-                let secret = if opword { &self.opword } else { &self.password };
-                Ok(json!({"status": secret.accepts(&password)}))
+                let kind = if opword { PasswordKind::Operator } else { PasswordKind::Session };
+                Ok(json!({"status": self.properties.password(kind).accepts(&password)}))
             }
             AdminRequest::Thumbnail => match self.thumbnail() {
                 Some(picture) => {
@@ -242,32 +243,31 @@ impl SessionMachine {
         let listings: Vec<Value> =
             self.listings.listed().iter().map(|l| json!({"id": l.id, "url": l.url})).collect();
         let online = self.members.iter().map(|m| self.member_value(m, true));
-        let gone = self.past_users.iter().filter(|(id, _)| self.member_by_id(**id).is_none());
-        let gone = gone.map(|(id, past)| {
+        let gone = self.members.past_users().map(|(id, past)| {
             let ip = past.identity.address.map_or(String::new(), |a| a.to_string());
             json!({"id": id, "name": past.identity.name, "ip": ip, "s": past.identity.sid, "online": false})
         });
         let more = json!({
             "maxSize": self.history.limit(),
             "baseSize": self.shared.settings.session_size_limit,
-            "overrideSize": self.override_size,
-            "resetThreshold": self.reset_threshold,
+            "overrideSize": self.properties.override_size(),
+            "resetThreshold": self.properties.autoreset_threshold(),
             "effectiveResetThreshold": self.effective_threshold(),
             "minResetThreshold": self.shared.settings.minimum_autoreset_threshold,
-            "deputies": self.flags.deputies,
-            "hasOpword": self.opword.is_set(),
+            "deputies": self.properties.flags().deputies,
+            "hasOpword": self.properties.has_opword(),
             "users": online.chain(gone).collect::<Vec<Value>>(),
             "listings": listings,
             "invitelist": self.invite_list(),
             "chat": self.chat_value(now),
             "thumbnail": self.thumbnail_value(),
-            "archive": self.archive,
+            "archive": self.properties.archive(),
             "autoreset": self.autoreset_value(now),
         });
         if let (Some(object), Value::Object(more)) = (object.as_object_mut(), more) {
             object.extend(more);
             // Present only while storing fails.
-            object.extend(self.storage_error.clone().map(|error| ("storageError".to_owned(), error.into())));
+            object.extend(self.persistence.error().map(|error| ("storageError".to_owned(), error.into())));
         }
         object
     }
@@ -285,24 +285,32 @@ impl SessionMachine {
     }
 
     fn autoreset_value(&self, now: Timestamp) -> Value {
-        let state = match self.state {
+        let state = match self.resets.state() {
             SessionState::Initialization => "initialization",
             SessionState::Running => "running",
             SessionState::Reset => "reset",
             SessionState::Shutdown => "shutdown",
         };
         json!({
-            "delay": self.autoreset.delay(now),
+            "delay": self.resets.autoreset_delay(now),
             "historyFirstIndex": self.history.first_index(),
             "historyLastIndex": self.history.last_index(),
-            "requestStatus": self.autoreset.status(),
+            "requestStatus": self.resets.autoreset_status(),
             "sessionState": state,
-            "stream": self.staged.as_ref().map(|staged| if staged.poll_at().is_some() { "prepared" } else { "streaming" }),
+            "stream": self.resets.stream_stage().map(|stage| match stage {
+                StreamStage::Streaming => "streaming",
+                StreamStage::Prepared => "prepared",
+            }),
         })
     }
 
     fn invite_list(&self) -> Vec<Value> {
-        self.invites.entries().into_iter().map(|e| serde_json::to_value(e).unwrap_or_default()).collect()
+        self.moderation
+            .invites
+            .entries()
+            .into_iter()
+            .map(|e| serde_json::to_value(e).unwrap_or_default())
+            .collect()
     }
 
     /// A user; `inside`: as a part of the session's description.
@@ -328,7 +336,7 @@ impl SessionMachine {
             value["holdLocked"] = member.hold_locked.into();
             value["resetFlags"] = json!(flags);
         } else {
-            value["session"] = self.id.as_str().into();
+            value["session"] = self.properties.id().into();
         }
         value
     }
@@ -363,7 +371,7 @@ impl SessionMachine {
     }
 
     fn create_invite_for(&mut self, wanted: &InviteCreate, cx: &mut Cx<'_>) -> AdminAnswer {
-        let secret = self.invites.create("", wanted, cx.rng, cx.now);
+        let secret = self.moderation.invites.create("", wanted, cx.rng, cx.now);
         let secret = secret.ok_or(AdminError::TooManyInvites)?;
         self.note(Level::Info, Topic::Invite, super::invites::creation_text(wanted), cx);
         self.send_list(List::Invites, cx);
@@ -372,7 +380,7 @@ impl SessionMachine {
     }
 
     fn remove_invite_for(&mut self, secret: &str, cx: &mut Cx<'_>) -> AdminAnswer {
-        if !self.invites.remove(secret) {
+        if !self.moderation.invites.remove(secret) {
             return Err(AdminError::NotFound);
         }
         self.note(Level::Info, Topic::Invite, format!("Removed invite {secret}"), cx);

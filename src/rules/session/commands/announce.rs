@@ -31,7 +31,7 @@ impl SessionMachine {
         if private {
             return Err("Private listings are not available on this server".into());
         }
-        if self.flags.unlisted {
+        if self.properties.flags().unlisted {
             return Err("This session is hidden from listings, it can't be listed".into());
         }
         let is_odd = |c: char| c.is_control() || c.is_whitespace();

@@ -38,7 +38,9 @@ impl SessionMachine {
             let id = here.get(&change.auth_id).copied();
             changed |= match id.and_then(|id| self.member_by_id(id)).map(|m| m.id) {
                 Some(id) => self.change_rank_of(id, own, &by, &change, cx),
-                None if !self.accounts.contains(&change.auth_id) && !is_account_id(&change.auth_id) => {
+                None if !self.moderation.accounts.contains(&change.auth_id)
+                    && !is_account_id(&change.auth_id) =>
+                {
                     unknown += 1;
                     false
                 }
@@ -72,14 +74,14 @@ impl SessionMachine {
 
     fn change_absent(&mut self, change: &AuthChange) -> bool {
         if let Some(op) = change.op {
-            self.accounts.set_operator(&change.auth_id, op);
+            self.moderation.accounts.set_operator(&change.auth_id, op);
         }
         if let Some(trusted) = change.trusted {
-            self.accounts.set_trusted(&change.auth_id, trusted);
+            self.moderation.accounts.set_trusted(&change.auth_id, trusted);
         }
         let name = change.username.as_ref().filter(|name| is_valid_name(name));
         if let Some(name) = name {
-            self.accounts.set_name(&change.auth_id, name);
+            self.moderation.accounts.set_name(&change.auth_id, name);
         }
         change.op.is_some() || change.trusted.is_some() || name.is_some()
     }

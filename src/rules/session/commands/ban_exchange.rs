@@ -15,8 +15,6 @@ use crate::rules::session::broadcasts::List;
 
 /// Rate limit of imports for one client.
 const IMPORTS_A_MINUTE: u32 = 10;
-/// Maximum number of pending exchanges of one session; the server performs one at a time.
-const MAX_EXCHANGES: usize = 4;
 
 /// A ban list to encode or decode.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -87,7 +85,7 @@ impl SessionMachine {
             let Some(nonce) = cx.rng.bytes() else {
                 return self.refuse_exchange(conn, ExchangeError::Server, cx);
             };
-            let bans = self.bans.to_stored();
+            let bans = self.moderation.bans.to_stored();
             return self.begin_exchange(BanExchange::Export { conn, plain, nonce, bans }, cx);
         };
         self.refuse_exchange(conn, refusal, cx)
@@ -103,10 +101,9 @@ impl SessionMachine {
     }
 
     fn begin_exchange(&mut self, exchange: BanExchange, cx: &mut Cx<'_>) -> CommandResult {
-        if self.exchanges >= MAX_EXCHANGES {
+        if !self.moderation.begin_exchange() {
             return Err("Other ban lists are being read or written, try again in a moment".into());
         }
-        self.exchanges += 1;
         cx.push(Effect::ExchangeBans(exchange));
         Ok(())
     }
@@ -118,7 +115,7 @@ impl SessionMachine {
 
     /// An exchange has finished.
     pub fn bans_exchanged(&mut self, done: BanExchanged, cx: &mut Cx<'_>) {
-        self.exchanges = self.exchanges.saturating_sub(1);
+        self.moderation.end_exchange();
         match done {
             BanExchanged::Export { conn, plain, text } => self.exported(conn, plain, text, cx),
             BanExchanged::Import { conn, bans } => self.imported(conn, bans, cx),
@@ -135,7 +132,11 @@ impl SessionMachine {
         match reply {
             Ok(frame) => {
                 let kind = if plain { "plain" } else { "encrypted" };
-                self.log_exchange(key, format!("Exported {kind} bans from session {}", self.id), cx);
+                self.log_exchange(
+                    key,
+                    format!("Exported {kind} bans from session {}", self.properties.id()),
+                    cx,
+                );
                 cx.direct(conn, frame.into_bytes());
             }
             Err(error) => self.reply_to(conn, &ServerReply::BanImpEx(error.into_reply()), cx),
@@ -151,11 +152,11 @@ impl SessionMachine {
         let banner = member.client.identity.clone();
         let reply = match bans {
             Ok(bans) => {
-                let (imported, total) = self.bans.import(bans, &banner);
+                let (imported, total) = self.moderation.bans.import(bans, &banner);
                 if imported > 0 {
                     self.send_list(List::Bans, cx);
                 }
-                let text = format!("Imported {imported}/{total} bans into session {}", self.id);
+                let text = format!("Imported {imported}/{total} bans into session {}", self.properties.id());
                 self.log_exchange(key, text, cx);
                 BanImpEx { imported: Some(imported), total: Some(total), ..BanImpEx::default() }
             }

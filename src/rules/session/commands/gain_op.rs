@@ -23,16 +23,16 @@ impl Perform for GainOp {
 
 impl SessionMachine {
     pub(super) fn gain_op(&mut self, key: MemberKey, opword: &str, cx: &mut Cx<'_>) -> CommandResult {
-        if !self.opword.is_set() {
+        if !self.properties.has_opword() {
             return Err("No opword set".into());
         }
         let limit = self.shared.settings.password_rate_limit.0;
         let member = self.sender(key)?;
         let (conn, address) = (member.conn(), member.client.identity.address);
-        if !self.password_attempts.take(address, limit, cx.now.monotonic_ms) {
+        if !self.moderation.opword_attempts.take(address, limit, cx.now.monotonic_ms) {
             return Err(TOO_MANY_OPWORDS.into());
         }
-        if let Some(hash) = self.opword.needs_slow_verify(opword) {
+        if let Some(hash) = self.properties.password(PasswordKind::Operator).needs_slow_verify(opword) {
             let hash = hash.to_owned();
             cx.push(Effect::CheckOpword(OpwordCheck { conn, address, hash, opword: opword.to_owned() }));
             return Ok(());
@@ -52,7 +52,7 @@ impl SessionMachine {
     }
 
     fn try_opword(&mut self, key: MemberKey, opword: &str, cx: &mut Cx<'_>) -> CommandResult {
-        if !self.opword.accepts(opword) {
+        if !self.properties.password(PasswordKind::Operator).accepts(opword) {
             return self.wrong_opword(key, cx);
         }
         let id = self.sender(key)?.id;

@@ -34,11 +34,15 @@ impl SessionMachine {
     ) -> CommandResult {
         let member = self.sender(key)?;
         let (conn, user, creator) = (member.conn(), member.log_user(), member.name().to_owned());
-        if !member.is_moderator() && !self.flags.invites {
+        if !member.is_moderator() && !self.properties.flags().invites {
             return Err("You're not allowed to create invite codes in this session".into());
         }
         // Only operators get here, so neither role is above their own.
-        let secret = self.invites.create(&creator, wanted, cx.rng, cx.now).ok_or("Too many invite codes")?;
+        let secret = self
+            .moderation
+            .invites
+            .create(&creator, wanted, cx.rng, cx.now)
+            .ok_or("Too many invite codes")?;
         let text = invites::creation_text(wanted);
         self.note_about(user, Level::Info, Topic::Invite, text, cx);
         self.send_list(List::Invites, cx);
@@ -49,10 +53,10 @@ impl SessionMachine {
     pub(super) fn invite_remove(&mut self, key: MemberKey, secret: &str, cx: &mut Cx<'_>) -> CommandResult {
         let member = self.sender(key)?;
         let user = member.log_user();
-        if !member.is_moderator() && !self.flags.invites {
+        if !member.is_moderator() && !self.properties.flags().invites {
             return Err("You're not allowed to remove invite codes in this session".into());
         }
-        if !self.invites.remove(secret) {
+        if !self.moderation.invites.remove(secret) {
             return Err("Invite code to remove not found".into());
         }
         self.note_about(user, Level::Info, Topic::Invite, format!("Removed invite {secret}"), cx);

@@ -26,7 +26,7 @@ impl SessionMachine {
         if let UserRef::Id(id) = user
             && ban
             && let Ok(id) = u8::try_from(*id)
-            && self.past_users.contains_key(&id)
+            && self.members.past_user(id).is_some()
         {
             return self.ban_past_user(key, id, cx);
         }
@@ -43,8 +43,8 @@ impl SessionMachine {
         }
         let (by, banner) = (kicker.name().to_owned(), kicker.client.identity.clone());
         let (identity, user, id) = (victim.client.identity.clone(), victim.log_user(), victim.id);
-        let known = ban && self.bans.matches(&identity).is_some();
-        let banned = ban && !known && self.bans.add(&identity, &by, &banner);
+        let known = ban && self.moderation.bans.matches(&identity).is_some();
+        let banned = ban && !known && self.moderation.bans.add(&identity, &by, &banner);
         if banned {
             self.note_about(user, Level::Info, Topic::Ban, format!("Banned by {by}"), cx);
             self.send_list(List::Bans, cx);
@@ -65,14 +65,14 @@ impl SessionMachine {
     fn ban_past_user(&mut self, key: MemberKey, id: u8, cx: &mut Cx<'_>) -> CommandResult {
         let member = self.sender(key)?;
         let (by, banner) = (member.name().to_owned(), member.client.identity.clone());
-        let Some(past) = self.past_users.get(&id) else { return Err("user not found".into()) };
+        let Some(past) = self.members.past_user(id) else { return Err("user not found".into()) };
         let (identity, bannable) = (past.identity.clone(), past.bannable);
         let name = &identity.name;
-        if self.bans.matches(&identity).is_some() {
+        if self.moderation.bans.matches(&identity).is_some() {
             return Err(format!("{name} is already banned.").into());
         } else if !bannable {
             return Err(format!("{name} cannot be banned.").into());
-        } else if !self.bans.add(&identity, &by, &banner) {
+        } else if !self.moderation.bans.add(&identity, &by, &banner) {
             return Err(format!("Error banning {name}.").into());
         }
         let user = LogUser { id, address: identity.address, name: name.clone() };

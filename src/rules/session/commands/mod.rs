@@ -149,7 +149,7 @@ impl SessionMachine {
     }
 
     fn is_deputy(&self, member: &Member) -> bool {
-        self.flags.deputies && member.trusted && !member.is_operator()
+        self.properties.flags().deputies && member.trusted && !member.is_operator()
     }
 
     /// The user named by a command.

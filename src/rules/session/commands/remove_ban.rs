@@ -17,7 +17,7 @@ impl Perform for RemoveBan {
 impl SessionMachine {
     pub(super) fn remove_ban(&mut self, key: MemberKey, id: i64, cx: &mut Cx<'_>) -> CommandResult {
         let by = self.sender(key)?.name().to_owned();
-        if let Some(name) = self.bans.remove(id) {
+        if let Some(name) = self.moderation.bans.remove(id) {
             self.note(Level::Info, Topic::Unban, format!("{name} unbanned by {by}"), cx);
             self.send_list(List::Bans, cx);
         }

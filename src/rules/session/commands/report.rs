@@ -50,7 +50,7 @@ impl SessionMachine {
         cx: &mut Cx<'_>,
     ) -> CommandResult {
         let user = self.sender(key)?.log_user();
-        if !self.reports.take(user.address, cx.now) {
+        if !self.moderation.reports.take(user.address, cx.now) {
             return Err("Too many reports, try again in a minute".into());
         }
         self.log_report(user, about, reason, cx);
@@ -59,7 +59,7 @@ impl SessionMachine {
 
     /// A report from a client that has logged in but not joined.
     pub fn outside_report(&mut self, user: LogUser, reason: &str, cx: &mut Cx<'_>) {
-        if self.reports.take(user.address, cx.now) {
+        if self.moderation.reports.take(user.address, cx.now) {
             self.log_report(user, 0, reason, cx);
         }
     }
@@ -93,8 +93,8 @@ impl SessionMachine {
         });
         let reporter = self.members.iter().find(|m| m.id == user.id);
         let mut body = json!({
-            "session": self.id,
-            "sessionTitle": self.title,
+            "session": self.properties.id(),
+            "sessionTitle": self.properties.title(),
             "user": user.name,
             "auth": reporter.is_some_and(Member::is_authenticated),
             "ip": address(user.address),

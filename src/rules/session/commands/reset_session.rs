@@ -3,7 +3,6 @@
 use drawhall_protocol::command::ResetSession;
 
 use super::{CommandResult, Cx, MemberKey, Perform, Right, SessionMachine};
-use crate::rules::session::SessionState;
 
 impl Perform for ResetSession {
     const RIGHT: Right = Right::Operator;
@@ -18,7 +17,7 @@ impl SessionMachine {
         if self.sender(key)?.oldv {
             return Err("Incompatible client".into());
         }
-        if self.state != SessionState::Running {
+        if !self.resets.is_running() {
             return Err("Unable to reset in this state".into());
         }
         self.begin_reset(key, kind, cx);

@@ -122,10 +122,10 @@ impl SessionMachine {
     }
 
     fn conf_archive(&mut self, editor: &Editor, archive: Option<bool>, cx: &mut Cx<'_>) {
-        if archive == self.archive {
+        if archive == self.properties.archive() {
             return;
         }
-        self.archive = archive;
+        self.properties.set_archive(archive);
         let mode = match archive {
             Some(true) => "enabled",
             Some(false) => "disabled",
@@ -159,13 +159,13 @@ impl SessionMachine {
         if let Some(on) = conf.auth_only
             && (!on || editor.authenticated)
         {
-            self.flags.auth_only = on;
+            self.properties.flags_mut().auth_only = on;
             changes.push(if on { "blocked guest logins" } else { "permitted guest logins" }.into());
         }
         if let Some(on) = conf.persistent
             && editor.persists
         {
-            self.flags.persistent = on;
+            self.properties.flags_mut().persistent = on;
             changes.push(if on { "made persistent" } else { "made nonpersistent" }.into());
         }
     }
@@ -174,15 +174,15 @@ impl SessionMachine {
         let moderator = editor.moderator;
         let founder = conf.founder.as_ref().filter(|_| moderator);
         if let Some(founder) = founder {
-            self.founder = cut(&username::clean(founder));
+            self.properties.set_founder(cut(&username::clean(founder)));
             changes.push("changed founder".into());
         }
-        let was_auto = self.flags.auto_title;
+        let was_auto = self.properties.flags().auto_title;
         if (founder.is_some() && was_auto) || conf.autotitle == Some(true) {
-            self.flags.auto_title = true;
+            self.properties.flags_mut().auto_title = true;
             let title = self.automatic_title();
-            if self.set_title(title) {
-                changes.push(format!("changed autotitle to '{}'", self.title));
+            if self.properties.set_title(title) {
+                changes.push(format!("changed autotitle to '{}'", self.properties.title()));
             } else if !was_auto {
                 changes.push("enabled autotitle".into());
             }
@@ -191,9 +191,9 @@ impl SessionMachine {
         let Some(title) = &conf.title else { return };
         let title = cut(&without_controls(title));
         if moderator || !self.shared.names.forbids(&title) {
-            self.flags.auto_title = false;
-            if self.set_title(title) {
-                changes.push(format!("changed title to '{}'", self.title));
+            self.properties.flags_mut().auto_title = false;
+            if self.properties.set_title(title) {
+                changes.push(format!("changed title to '{}'", self.properties.title()));
             } else if was_auto {
                 changes.push("disabled autotitle".into());
             }
@@ -203,10 +203,13 @@ impl SessionMachine {
             self.rule_break(key, format!("Attempt to set forbidden name '{title}'"), cx);
         }
         if !was_auto {
-            self.flags.auto_title = true;
+            self.properties.flags_mut().auto_title = true;
             let title = self.automatic_title();
-            if self.set_title(title) {
-                changes.push(format!("changed autotitle to '{}' due to forbidden title", self.title));
+            if self.properties.set_title(title) {
+                changes.push(format!(
+                    "changed autotitle to '{}' due to forbidden title",
+                    self.properties.title()
+                ));
             } else {
                 changes.push("enabled autotitle due to forbidden title".into());
             }
@@ -214,29 +217,23 @@ impl SessionMachine {
     }
 
     fn automatic_title(&self) -> String {
-        let title = cut(&format!("{} Drawpile", self.founder));
+        let title = cut(&format!("{} Drawpile", self.properties.founder()));
         if self.shared.names.forbids(&title) { "Drawpile".into() } else { title }
-    }
-
-    fn set_title(&mut self, title: String) -> bool {
-        let changed = title != self.title;
-        self.title = title;
-        changed
     }
 
     fn conf_limits(&mut self, conf: &SessionConf, moderator: bool, changes: &mut Changes) {
         if let Some(count) = conf.max_user_count {
             let wanted = count.clamp(MIN_USER_LIMIT.into(), MAX_USER_LIMIT.into()) as u32;
-            let highest = self.max_users.max(self.shared.settings.session_user_limit);
-            self.max_users = if moderator { wanted } else { wanted.min(highest) };
+            let highest = self.properties.max_users().max(self.shared.settings.session_user_limit);
+            self.properties.set_max_users(if moderator { wanted } else { wanted.min(highest) });
             changes.push("changed max. user count".into());
         }
         if let Some(bytes) = conf.reset_threshold.as_ref().and_then(bytes_of) {
-            self.reset_threshold = self.raised_threshold(bytes);
+            self.properties.set_autoreset_threshold(bytes, &self.shared.settings);
             changes.push("changed autoreset threshold".into());
         }
         if let Some(size) = conf.override_size.as_ref().filter(|_| moderator) {
-            self.override_size = bytes_of(size).unwrap_or(0);
+            self.properties.set_override_size(bytes_of(size).unwrap_or(0));
             self.apply_limits();
             changes.push("changed override size limit".into());
         }
@@ -248,7 +245,7 @@ impl SessionMachine {
             changes.push("changed opword".into());
         }
         let settings = &self.shared.settings;
-        let flags = &mut self.flags;
+        let flags = self.properties.flags_mut();
         let mut switch = |flag: &mut bool, value: Option<bool>, on: &str, off: &str| {
             if let Some(value) = value {
                 *flag = value;
@@ -286,21 +283,21 @@ impl SessionMachine {
         if let Some(on) = allow_web
             && (on || !browser)
         {
-            self.flags.allow_web = on;
+            self.properties.flags_mut().allow_web = on;
             changes
                 .push(if on { "enabled browser connections" } else { "disabled browser connections" }.into());
         }
         let password = conf.password.clone()?;
         if allow_web.is_none() && self.shared.settings.password_dependent_web_session {
             let removed = password.is_empty();
-            if !removed && !self.flags.allow_web {
-                self.flags.allow_web = true;
+            if !removed && !self.properties.flags().allow_web {
+                self.properties.flags_mut().allow_web = true;
                 changes.push("enabled browser connections because password is set".into());
-            } else if removed && self.flags.allow_web && !manages {
+            } else if removed && self.properties.flags().allow_web && !manages {
                 if browser {
                     return None;
                 }
-                self.flags.allow_web = false;
+                self.properties.flags_mut().allow_web = false;
                 self.kick_browsers(editor, cx);
                 changes.push("disabled browser connections because no password is set".into());
             }

@@ -38,14 +38,15 @@ impl SessionMachine {
             self.note_about(user, Level::Debug, Topic::Status, command, cx);
             return true;
         }
-        let text = format!("Sent {command}, but init user is #{}", self.uploader.map_or(-1, i32::from));
+        let text =
+            format!("Sent {command}, but init user is #{}", self.resets.uploader().map_or(-1, i32::from));
         self.rule_break(key, text, cx);
         false
     }
 
     pub(super) fn init_begin(&mut self, key: MemberKey, cx: &mut Cx<'_>) -> CommandResult {
         if self.uploads(key, "init-begin", cx) {
-            let dropped = self.clear_image();
+            let dropped = self.resets.clear_image();
             if dropped > 0 {
                 let text = format!("{dropped} extra messages cleared by init-begin");
                 self.note(Level::Debug, Topic::Status, text, cx);

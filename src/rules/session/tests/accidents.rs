@@ -1,8 +1,8 @@
 //! A session is not ended because its members were cut off.
 
 use super::*;
-use crate::rules::session::lifetime::ACCIDENT_LINGER_MS;
 use crate::rules::session::persistence::Suspended;
+use crate::rules::session::timers::ACCIDENT_LINGER_MS;
 
 fn cut(table: &mut Table, conn: ConnId) {
     table.act(|machine, cx| machine.handle(input::Input::Cut(conn), cx));

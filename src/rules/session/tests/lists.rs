@@ -120,7 +120,7 @@ fn remembered_accounts_are_bounded() {
         table.batch(A, vec![command("auth-list", json!([list]))]);
         table.wait(1000);
     }
-    assert_eq!(table.machine.accounts.all().count(), MAX_ACCOUNTS);
+    assert_eq!(table.machine.moderation.accounts.all().count(), MAX_ACCOUNTS);
     let list = table.part(A, "auth").unwrap();
     assert!(list.as_array().unwrap().len() >= 600, "as many as fit into a message");
     assert!(table.machine.drain_writes().journal.len() <= 2 * MAX_ACCOUNTS);
@@ -139,7 +139,7 @@ fn invalid_account_ids_are_not_remembered() {
     table.batch(A, vec![command("auth-list", json!([list[1..2]]))]);
     table.batch(A, vec![command("auth-list", json!([list[2..]]))]);
     assert_eq!(table.error(A), "auth-list: 1 unknown accounts left out");
-    let known: Vec<&String> = table.machine.accounts.all().map(|(id, _)| id).collect();
+    let known: Vec<&String> = table.machine.moderation.accounts.all().map(|(id, _)| id).collect();
     assert_eq!(known, ["internal:2"]);
     assert_eq!(table.part(A, "auth"), Some(json!([])), "a name that nobody can have is none");
 }
@@ -180,7 +180,7 @@ fn an_import_needs_operator_status_when_it_finishes() {
     let done = waiting.remove(0).perform(None);
     table.input(Input::BansExchanged(done));
     assert_eq!(table.error(B), "import-bans: Not a session owner");
-    assert!(table.machine.bans.entries(false).is_empty());
+    assert!(table.machine.moderation.bans.entries(false).is_empty());
 }
 
 #[test]

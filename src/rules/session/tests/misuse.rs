@@ -104,8 +104,8 @@ fn messages_after_a_too_large_image_are_ignored() {
 fn a_ghosts_visit_does_not_end_an_empty_session() {
     let mut table = Table::of_three();
     let ghost = || AuthenticatedClient { ghost: true, ..moderator(9, "G") };
-    table.machine.lifetime.begin_empty();
-    table.machine.journal.store();
+    table.machine.timers.begin_empty();
+    table.machine.persistence.store();
     for conn in [A, B, C] {
         table.machine.members.remove(table.machine.members.key_of(conn).unwrap());
         table.seats.remove(&conn);
@@ -115,7 +115,7 @@ fn a_ghosts_visit_does_not_end_an_empty_session() {
     assert!(!table.ended);
     table.wait(15_000);
     table.act(SessionMachine::expire);
-    assert!(!table.ended && !table.machine.lifetime.was_visited(), "it still waits for its users");
+    assert!(!table.ended && !table.machine.timers.was_visited(), "it still waits for its users");
     table.join(ghost());
     table.join(client(B, "B"));
     table.leave(B);
@@ -224,7 +224,7 @@ fn stage_while_b_lags(table: &mut Table) {
     table.send(A, &[dab(800), dab(800)]);
     table.command(A, "ready-to-autoreset", json!([]), json!({"capabilities": ["gzip1"]}));
     table.wait(3000);
-    let correlator = table.machine.requested_correlator().unwrap().to_owned();
+    let correlator = table.machine.resets.requested_correlator().unwrap().to_owned();
     table.command(A, "stream-reset-start", json!([correlator]), json!({}));
     table.send(A, &[Frame::new(39, 0, &super::model::one_stroke()).unwrap()]);
     table.command(A, "stream-reset-finish", json!([1]), json!({}));
@@ -234,9 +234,9 @@ fn stage_while_b_lags(table: &mut Table) {
 fn a_streamed_reset_does_not_move_the_history_of_a_rejoining_client() {
     let mut table = table_with_autoreset();
     let index = table.machine.history().last_index();
-    let start_id = table.machine.start_id;
+    let start_id = table.machine.resets.start_id();
     stage_while_b_lags(&mut table);
-    assert!(table.machine.staged.is_some(), "B lags behind the fork");
+    assert!(table.machine.resets.stream_stage().is_some(), "B lags behind the fork");
     let again = AuthenticatedClient { conn: C, ..client(B, "B") };
     let hidx = format!("{start_id}:{index}:id");
     table.join_as(JoinRequest { client: again, hidx, ..JoinRequest::default() });
@@ -245,7 +245,7 @@ fn a_streamed_reset_does_not_move_the_history_of_a_rejoining_client() {
     assert_eq!(kinds, [148, 148], "it goes on where it was");
     table.seats.remove(&B);
     table.wait(100);
-    assert!(table.machine.staged.is_none(), "now everybody is behind the fork");
+    assert!(table.machine.resets.stream_stage().is_none(), "now everybody is behind the fork");
 }
 
 #[test]
@@ -258,7 +258,8 @@ fn a_staged_reset_waits_for_the_end_of_a_manual_reset() {
     table.seats.remove(&B);
     table.wait(100);
     assert!(
-        table.machine.staged.is_some() && table.machine.next_deadline().unwrap() > table.now.monotonic_ms
+        table.machine.resets.stream_stage().is_some()
+            && table.machine.next_deadline().unwrap() > table.now.monotonic_ms
     );
     table.command(A, "init-cancel", json!([]), json!({}));
     let bytes = table.machine.history().to_bytes();

@@ -7,7 +7,11 @@ use flate2::write::ZlibEncoder;
 use proptest::prelude::*;
 
 use super::*;
+use crate::rules::journal::Entry;
 use crate::rules::metadata::Metadata;
+use crate::rules::session::accounts::Accounts;
+use crate::rules::session::bans::BanList;
+use crate::rules::session::invites::Invites;
 
 #[derive(Debug, Clone)]
 enum Step {
@@ -151,7 +155,7 @@ impl Table {
                 command(self, *who, "ready-to-autoreset", json!([]), json!({"capabilities": capabilities}));
             }
             Step::StreamStart(who) if here(self, *who) => {
-                let correlator = self.machine.requested_correlator().unwrap_or("").to_owned();
+                let correlator = self.machine.resets.requested_correlator().unwrap_or("").to_owned();
                 command(self, *who, "stream-reset-start", json!([correlator]), json!({}));
             }
             Step::StreamChunk(who) if here(self, *who) => {
@@ -182,7 +186,7 @@ impl Table {
                 command(self, *who, "invite-create", json!([]), json!({"maxUses": 3, "op": op}));
             }
             Step::Uninvite(who) if here(self, *who) => {
-                let secret = self.machine.invites.entries().first().map(|i| i.secret.clone());
+                let secret = self.machine.moderation.invites.entries().first().map(|i| i.secret.clone());
                 command(self, *who, "invite-remove", json!([secret.unwrap_or_default()]), json!({}));
             }
             Step::RemoveBan(who, id) if here(self, *who) => {
@@ -201,7 +205,7 @@ impl Table {
     fn rejoin(&mut self, who: u8) {
         let (old, conn) = (self.conn_of(who), self.conn_of(who) + 100);
         let position = self.member(old).position();
-        let start_id = self.machine.start_id;
+        let start_id = self.machine.resets.start_id();
         let history = self.machine.history();
         let hidx = position.map_or(String::new(), |position| {
             let mut unread = Vec::new();
@@ -274,10 +278,10 @@ impl Table {
         assert_eq!(ids.len(), members.len(), "no id twice");
         assert!(ids.iter().all(|id| (1..=254).contains(id)));
         let somebody = !members.is_empty() && !self.ended;
-        if somebody && !self.machine.accounts.has_operators() {
+        if somebody && !self.machine.moderation.accounts.has_operators() {
             assert!(members.iter().any(Member::is_operator), "there is an operator");
         }
-        assert!(self.machine.uploader.is_none_or(|id| ids.contains(&id)), "who uploads is here");
+        assert!(self.machine.resets.uploader().is_none_or(|id| ids.contains(&id)), "who uploads is here");
         let bytes = self.machine.history().to_bytes();
         assert_eq!(bytes.len() as u64, self.machine.history().size(), "the size is the sum");
         assert!(!self.ended, "a persistent session ends only when somebody who may has ended it");
@@ -353,17 +357,21 @@ impl Table {
     fn says(&self, journal: &str) -> Result<(), TestCaseError> {
         let machine = &self.machine;
         let mut metadata = Metadata::replay(journal.as_bytes()).metadata;
-        prop_assert_eq!(&metadata.founder, &machine.founder);
+        prop_assert_eq!(&metadata.founder, machine.properties.founder());
         // The journal's form keeps no blanks at the ends.
-        prop_assert_eq!(metadata.title.as_str(), machine.title.trim());
-        prop_assert_eq!((metadata.max_users, metadata.limit), (machine.max_users, machine.override_size));
-        prop_assert_eq!(metadata.autoreset, Some(machine.reset_threshold));
-        prop_assert_eq!((metadata.flags, metadata.catchup), (machine.flags, machine.catchup_key));
+        prop_assert_eq!(metadata.title.as_str(), machine.properties.title().trim());
+        prop_assert_eq!(
+            (metadata.max_users, metadata.limit),
+            (machine.properties.max_users(), machine.properties.override_size())
+        );
+        prop_assert_eq!(metadata.autoreset, Some(machine.properties.autoreset_threshold()));
+        prop_assert_eq!(metadata.flags, machine.properties.flags());
+        prop_assert!(machine.properties.snapshot().contains(&Entry::Catchup(metadata.catchup)));
         let bans = BanList::restored(&metadata);
-        prop_assert_eq!(json!(bans.entries(true)), json!(machine.bans.entries(true)));
+        prop_assert_eq!(json!(bans.entries(true)), json!(machine.moderation.bans.entries(true)));
         let invites = Invites::restored(std::mem::take(&mut metadata.invites), self.now);
-        prop_assert_eq!(json!(invites.entries()), json!(machine.invites.entries()));
-        prop_assert_eq!(Accounts::restored(&mut metadata).snapshot(), machine.accounts.snapshot());
+        prop_assert_eq!(json!(invites.entries()), json!(machine.moderation.invites.entries()));
+        prop_assert_eq!(Accounts::restored(&mut metadata).snapshot(), machine.moderation.accounts.snapshot());
         for member in machine.members() {
             prop_assert!(
                 metadata.users.iter().any(|(id, name)| (*id, &**name) == (member.id, member.name()))

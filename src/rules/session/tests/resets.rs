@@ -174,8 +174,8 @@ fn the_only_candidate_is_told_at_once_and_resets_as_by_hand() {
     reset(&mut table, "current");
     table.send(A, &[canvas()]);
     table.command(A, "init-complete", json!([]), json!({}));
-    assert_eq!(table.settings()["resetThresholdBase"], json!(table.machine.reset_base));
-    assert!(table.machine.reset_base < 200);
+    assert_eq!(table.settings()["resetThresholdBase"], json!(table.machine.resets.base()));
+    assert!(table.machine.resets.base() < 200);
 }
 
 #[test]
@@ -260,18 +260,18 @@ fn a_chosen_client_that_does_not_reset_times_out() {
     for (role, leaves) in [("gzip1", true), ("gzip1", false), ("", true), ("", false)] {
         let mut table = past_threshold();
         table.command(A, "ready-to-autoreset", json!([]), json!({"capabilities": [role]}));
-        assert_eq!(table.machine.autoreset.status(), "requested");
+        assert_eq!(table.machine.resets.autoreset_status(), "requested");
         table.forget();
         if leaves {
             table.leave(A);
         } else {
             table.wait(119_999);
-            assert_eq!(table.machine.autoreset.status(), "requested");
+            assert_eq!(table.machine.resets.autoreset_status(), "requested");
             table.wait(1);
         }
-        assert_eq!(table.machine.autoreset.status(), "not sent");
+        assert_eq!(table.machine.resets.autoreset_status(), "not sent");
         table.wait(30_000);
         table.send(B, &[dab(1)]);
-        assert_eq!(table.machine.autoreset.status(), "queried", "asked again");
+        assert_eq!(table.machine.resets.autoreset_status(), "queried", "asked again");
     }
 }

@@ -91,7 +91,7 @@ fn the_sessions_own_archive_mode_overrides_the_setting() {
     ] {
         let mut table = Table::running(Settings { archive: setting, ..Settings::default() });
         table.machine.store();
-        table.machine.archive = own;
+        table.machine.properties.set_archive(own);
         let effects = table.effects(|machine, cx| machine.end("over", cx));
         assert!(matches!(effects.last(), Some(Effect::End(files)) if *files == expected));
     }

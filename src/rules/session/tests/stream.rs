@@ -139,7 +139,7 @@ fn a_decompression_bomb_ends_only_the_streamed_reset() {
     assert!(bomb.len() < 60_000);
     table.send(A, &[stream(&bomb)]);
     assert_eq!(cancelled(&table), [true]);
-    assert!(table.machine.staged.is_none());
+    assert!(table.machine.resets.stream_stage().is_none());
     table.send(A, &[dab(1)]);
     assert_eq!(table.machine.state(), SessionState::Running);
 }
@@ -162,16 +162,16 @@ fn only_who_was_asked_may_stream_and_with_the_correlator_only() {
 fn aborting_leaving_and_losing_the_role_discard_the_staged_reset() {
     let mut table = started();
     table.command(A, "stream-reset-abort", json!([]), json!({}));
-    assert!(table.machine.staged.is_none());
+    assert!(table.machine.resets.stream_stage().is_none());
     table.command(A, "stream-reset-abort", json!([]), json!({}));
     assert_eq!(table.error(A), "stream-reset-abort: no stream reset active");
     let mut table = started();
     table.leave(A);
-    assert!(table.machine.staged.is_none());
+    assert!(table.machine.resets.stream_stage().is_none());
     let mut table = started();
     table.send(A, &[Frame::new(34, 0, &[2]).unwrap()]);
     table.send(B, &[Frame::new(34, 0, &[]).unwrap()]);
-    assert!(table.machine.staged.is_none());
+    assert!(table.machine.resets.stream_stage().is_none());
     assert_eq!(cancelled(&table), [true]);
 }
 
@@ -179,7 +179,7 @@ fn aborting_leaving_and_losing_the_role_discard_the_staged_reset() {
 fn a_manual_reset_ends_a_streamed_one() {
     let mut table = started();
     table.command(A, "reset-session", json!([]), json!({}));
-    assert!(table.machine.staged.is_none());
+    assert!(table.machine.resets.stream_stage().is_none());
     table.send(A, &[canvas()]);
     table.command(A, "init-complete", json!([]), json!({}));
     assert!(table.history(B).ends_with(&[(129, 1), (0, 0), (0, 0)]));

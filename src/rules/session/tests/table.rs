@@ -87,7 +87,7 @@ fn reach(state: &str) -> Table {
 
 /// Gives an input; returns who gave it.
 fn give(table: &mut Table, input: &str) -> ConnId {
-    let correlator = table.machine.requested_correlator().unwrap_or("none").to_owned();
+    let correlator = table.machine.resets.requested_correlator().unwrap_or("none").to_owned();
     let image = zlib(dab(2).as_bytes());
     match input {
         "message" => table.send(A, &[dab(1)]),
@@ -133,11 +133,11 @@ fn give(table: &mut Table, input: &str) -> ConnId {
 }
 
 fn state_of(table: &Table) -> &'static str {
-    match (table.machine.state(), table.machine.autoreset.status()) {
+    match (table.machine.state(), table.machine.resets.autoreset_status()) {
         (SessionState::Initialization, _) => "Initialization",
         (SessionState::Reset, _) => "Reset",
         (SessionState::Shutdown, _) => "Shutdown",
-        (SessionState::Running, _) if table.machine.staged.is_some() => "Streaming",
+        (SessionState::Running, _) if table.machine.resets.stream_stage().is_some() => "Streaming",
         (SessionState::Running, "queried") => "Asked",
         (SessionState::Running, "waiting for responses") => "Answered",
         (SessionState::Running, "requested") => "Chosen",
@@ -258,7 +258,7 @@ fn where_it_goes(name: &str, sender: &str, state: &str) -> &'static str {
     }
     table.forget();
     let (kind, payload) = message(name);
-    let before = (table.machine.history().last_index(), table.machine.image.messages);
+    let before = (table.machine.history().last_index(), table.machine.resets.image_messages());
     table.send(conn, &[Frame::new(kind, 99, &payload).unwrap()]);
     let added = table.machine.history().last_index() - before.0;
     let direct = |conn: ConnId| table.seats[&conn].frames.iter().any(|(k, ..)| *k == kind);
@@ -267,7 +267,7 @@ fn where_it_goes(name: &str, sender: &str, state: &str) -> &'static str {
     let held = table.machine.members().iter().any(|m| m.conn() == conn && !m.held.is_empty());
     match () {
         () if held => "held",
-        () if table.machine.image.messages > before.1 => "image",
+        () if table.machine.resets.image_messages() > before.1 => "image",
         () if added == 1 => {
             let bytes = table.machine.history().to_bytes();
             assert_eq!(frames(&bytes).last().map(|f| f.header.kind), Some(kind), "{name}");

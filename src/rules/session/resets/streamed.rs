@@ -10,9 +10,10 @@ use drawhall_protocol::message::{Chat, SoftReset};
 use drawhall_protocol::reply::{CaughtUp, ServerReply, StreamProgress, StreamStart};
 use flate2::{Decompress, FlushDecompress, Status};
 
-use super::member::ResetRole;
-use super::{ConnId, Cx, MemberKey, SessionMachine, SessionState};
+use super::ResetEngine;
 use crate::log::{Level, Topic};
+use crate::rules::session::member::ResetRole;
+use crate::rules::session::{ConnId, Cx, MemberKey, SessionMachine};
 
 /// Polling interval for readers to pass the fork, in milliseconds.
 const POLL_MS: u64 = 100;
@@ -107,9 +108,25 @@ impl StagedReset {
     }
 }
 
+impl ResetEngine {
+    /// Drops the unfinished staged history of this user; returns whether there was one.
+    pub(in crate::rules::session) fn abort_stream_of(&mut self, id: u8) -> bool {
+        let theirs = self.staged.as_ref().is_some_and(|s| s.user == id && s.prepared.is_none());
+        if theirs {
+            self.staged = None;
+        }
+        theirs
+    }
+
+    /// Drops an unfinished staged history.
+    pub(super) fn abort_unfinished_stream(&mut self) {
+        self.staged.take_if(|s| s.prepared.is_none());
+    }
+}
+
 impl SessionMachine {
     /// Command `stream-reset-start`.
-    pub(super) fn start_stream(
+    pub(in crate::rules::session) fn start_stream(
         &mut self,
         key: MemberKey,
         correlator: &str,
@@ -118,7 +135,7 @@ impl SessionMachine {
         let Some(member) = self.members.get(key) else { return Err("invalid user") };
         let id = member.id;
         let (role, ghost) = (member.reset_role, member.is_ghost());
-        let Some(expected) = self.requested_correlator().map(str::to_owned) else {
+        let Some(expected) = self.resets.requested_correlator().map(str::to_owned) else {
             self.rule_break(key, format!("User {id} tried to start stream reset unasked"), cx);
             return Err("invalid session state");
         };
@@ -139,10 +156,10 @@ impl SessionMachine {
             self.autoreset_failed(cx);
             return Err("out of space");
         }
-        self.lifetime.used(cx.now);
+        self.timers.used(cx.now);
         let (bytes, server_messages) = self.server_side_state();
         let limit = self.history.limit();
-        self.staged = Some(StagedReset {
+        self.resets.staged = Some(StagedReset {
             user: id,
             fork: self.history.seal_at_fork(),
             fork_index: self.history.last_index(),
@@ -157,21 +174,21 @@ impl SessionMachine {
             prepared: None,
         });
         self.set_reset_role(key, ResetRole::Streaming);
-        self.request_goes_on(cx.now);
+        self.resets.autoreset.request_goes_on(cx.now);
         let text = format!("User {id} started stream reset");
         self.note(Level::Info, Topic::Status, text, cx);
         Ok(())
     }
 
     /// A chunk of the stream.
-    pub(super) fn stream_chunk(&mut self, key: MemberKey, data: &[u8], cx: &mut Cx<'_>) {
+    pub(in crate::rules::session) fn stream_chunk(&mut self, key: MemberKey, data: &[u8], cx: &mut Cx<'_>) {
         let Some((id, conn)) = self.members.get(key).map(|m| (m.id, m.conn())) else { return };
-        let added = match &mut self.staged {
+        let added = match &mut self.resets.staged {
             Some(staged) if staged.prepared.is_none() && staged.user == id => staged.add(data).map_err(Some),
             _ => Err(None),
         };
         let Err(error) = added else {
-            self.request_goes_on(cx.now);
+            self.resets.autoreset.request_goes_on(cx.now);
             return self.send_progress(conn, false, cx);
         };
         let reason = error.as_ref().map_or("no stream of theirs is active".into(), StreamError::to_string);
@@ -191,19 +208,20 @@ impl SessionMachine {
         }
     }
 
-    pub(super) fn send_progress(&self, conn: ConnId, cancel: bool, cx: &mut Cx<'_>) {
+    pub(in crate::rules::session) fn send_progress(&self, conn: ConnId, cancel: bool, cx: &mut Cx<'_>) {
         self.reply_to(conn, &ServerReply::SProgress(StreamProgress { cancel }), cx);
     }
 
     /// Command `stream-reset-finish`.
-    pub(super) fn finish_stream(
+    pub(in crate::rules::session) fn finish_stream(
         &mut self,
         key: MemberKey,
         count: i64,
         cx: &mut Cx<'_>,
     ) -> Result<(), &'static str> {
         let id = self.members.get(key).map_or(0, |m| m.id);
-        let staged = self.staged.as_mut().filter(|s| s.prepared.is_none()).ok_or("no stream reset active")?;
+        let staged =
+            self.resets.staged.as_mut().filter(|s| s.prepared.is_none()).ok_or("no stream reset active")?;
         if staged.user != id {
             return Err("invalid user");
         }
@@ -222,7 +240,7 @@ impl SessionMachine {
             staged.server_messages += 1;
         }
         staged.prepared = Some(cx.now.monotonic_ms);
-        self.request_done();
+        self.resets.autoreset.request_done();
         self.set_reset_role(key, ResetRole::None);
         let text = format!("User {id} prepared streamed reset");
         self.note(Level::Info, Topic::Status, text, cx);
@@ -231,9 +249,14 @@ impl SessionMachine {
     }
 
     /// Command `stream-reset-abort`.
-    pub(super) fn abort_stream(&mut self, key: MemberKey, cx: &mut Cx<'_>) -> Result<(), &'static str> {
+    pub(in crate::rules::session) fn abort_stream(
+        &mut self,
+        key: MemberKey,
+        cx: &mut Cx<'_>,
+    ) -> Result<(), &'static str> {
         let id = self.members.get(key).map_or(0, |m| m.id);
-        let staged = self.staged.as_ref().filter(|s| s.prepared.is_none()).ok_or("no stream reset active")?;
+        let staged =
+            self.resets.staged.as_ref().filter(|s| s.prepared.is_none()).ok_or("no stream reset active")?;
         if staged.user != id {
             return Err("invalid user");
         }
@@ -243,39 +266,25 @@ impl SessionMachine {
         Ok(())
     }
 
-    /// Drops the unfinished staged history of this user; returns whether there was one.
-    pub(super) fn abort_stream_of(&mut self, id: u8) -> bool {
-        let theirs = self.staged.as_ref().is_some_and(|s| s.user == id && s.prepared.is_none());
-        if theirs {
-            self.staged = None;
-        }
-        theirs
-    }
-
-    /// Drops an unfinished staged history.
-    pub(super) fn abort_unfinished_stream(&mut self) {
-        self.staged.take_if(|s| s.prepared.is_none());
-    }
-
     /// Applies a complete staged history as soon as all readers have passed the fork.
-    pub(super) fn resolve_stream(&mut self, cause: &str, cx: &mut Cx<'_>) {
-        let Some(fork) = self.staged.as_ref().filter(|s| s.prepared.is_some()).map(|s| s.fork) else {
+    pub(in crate::rules::session) fn resolve_stream(&mut self, cause: &str, cx: &mut Cx<'_>) {
+        let Some(fork) = self.resets.staged.as_ref().filter(|s| s.prepared.is_some()).map(|s| s.fork) else {
             return;
         };
         // During an uploaded reset, new members have no offset yet.
-        if self.state != SessionState::Running || !self.all_passed(fork) {
-            if let Some(staged) = &mut self.staged {
+        if !self.resets.is_running() || !self.all_passed(fork) {
+            if let Some(staged) = &mut self.resets.staged {
                 staged.prepared = Some(cx.now.monotonic_ms + POLL_MS);
             }
             return;
         }
-        let Some(staged) = self.staged.take() else { return };
+        let Some(staged) = self.resets.staged.take() else { return };
         let since_fork = (self.history.last_index() - staged.fork_index) as u64;
         let messages = staged.server_messages + staged.streamed_messages;
         let before = self.history.size();
         match self.history.replace_prefix(staged.fork, since_fork, &staged.bytes, messages) {
             Ok(offset) => {
-                self.reset_base = staged.streamed_bytes;
+                self.resets.base = staged.streamed_bytes;
                 let text = format!(
                     "Resolved streamed reset after {cause} with offset {offset} (size {before} => {})",
                     self.history.size()

@@ -11,13 +11,13 @@ pub struct ToRecord {
 
 /// The part of a history that waits for the recorder. Nothing waits while a restart does.
 #[derive(Debug, Default)]
-pub(super) struct Recording {
+pub(super) struct RecordingQueue {
     is_on: bool,
     restart_due: bool,
     waiting: Vec<u8>,
 }
 
-impl Recording {
+impl RecordingQueue {
     /// Starts recording.
     pub(super) fn start(&mut self) {
         self.is_on = true;
@@ -51,7 +51,7 @@ mod tests {
 
     #[test]
     fn a_recording_restarts_at_a_reset_and_then_grows() {
-        let mut recording = Recording::default();
+        let mut recording = RecordingQueue::default();
         recording.append(b"before it is on");
         assert_eq!(recording.drain(true), ToRecord::default());
         recording.start();

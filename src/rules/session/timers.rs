@@ -1,4 +1,5 @@
-//! Session expiry: when an empty or idle session ends, and when one may be unloaded.
+//! What happens when: session expiry (when an empty or idle session ends), when one may be unloaded, and when members
+//! are next reminded of something.
 
 use serde::{Deserialize, Serialize};
 
@@ -10,6 +11,9 @@ pub(super) const ACCIDENT_LINGER_MS: u64 = 60_000;
 /// Maximum time for which the idle limit spares a session that was found at a start: files from another server or a
 /// backup may have been unused for long, and an operator may not want to lose them at once.
 const MAX_GRACE_MS: u64 = 3_600_000;
+
+/// Minimum interval of status updates and of warnings about space, in milliseconds.
+pub(super) const REMINDER_MS: u64 = 10_000;
 
 /// Why a session expires.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -88,9 +92,9 @@ impl Occupancy {
     }
 }
 
-/// When a session was used and left.
+/// When a session was used and left, and when reminders are due.
 #[derive(Debug)]
-pub(super) struct Lifetime {
+pub(super) struct Timers {
     expiry: Expiry,
     /// The server is shutting down: an empty session does not end.
     stopping: bool,
@@ -98,13 +102,23 @@ pub(super) struct Lifetime {
     emptied: Timestamp,
     /// When the server last disconnected a member, monotonic milliseconds.
     accident: Option<u64>,
+    /// When the members are next told the size, monotonic milliseconds.
+    status_due: u64,
+    /// When they are next warned that there is no space, monotonic milliseconds.
+    space_warning_due: u64,
 }
 
-impl Lifetime {
+impl Timers {
     /// Of a session that begins with its host.
-    pub(super) fn new(now: Timestamp) -> Lifetime {
-        let expiry = Expiry { last_event: now, visited: true, stays_until: None, empty_since: 0 };
-        Lifetime { expiry, stopping: false, emptied: now, accident: None }
+    pub(super) fn new(now: Timestamp) -> Timers {
+        Timers {
+            expiry: Expiry { last_event: now, visited: true, stays_until: None, empty_since: 0 },
+            stopping: false,
+            emptied: now,
+            accident: None,
+            status_due: now.monotonic_ms + REMINDER_MS,
+            space_warning_due: 0,
+        }
     }
 
     /// It begins without members, and waits for the first.
@@ -170,5 +184,73 @@ impl Lifetime {
     /// When it may be unloaded if it stays empty, monotonic milliseconds.
     pub(super) fn unload_at(&self, settings: &Settings) -> u64 {
         self.emptied.monotonic_ms + settings.session_unload_time.millis()
+    }
+
+    /// Whether the members are to be told the size again.
+    pub(super) fn status_is_due(&self, now: Timestamp) -> bool {
+        now.monotonic_ms >= self.status_due
+    }
+
+    /// The members have been told the size.
+    pub(super) fn status_sent(&mut self, now: Timestamp) {
+        self.status_due = now.monotonic_ms + REMINDER_MS;
+    }
+
+    /// Whether the members are to be warned again that there is no space.
+    pub(super) fn space_warning_is_due(&self, now: Timestamp) -> bool {
+        now.monotonic_ms >= self.space_warning_due
+    }
+
+    /// The members have been warned that there is no space.
+    pub(super) fn space_warning_sent(&mut self, now: Timestamp) {
+        self.space_warning_due = now.monotonic_ms + REMINDER_MS;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(monotonic_ms: u64) -> Timestamp {
+        Timestamp { monotonic_ms, utc_ms: 0 }
+    }
+
+    #[test]
+    fn reminders_come_ten_seconds_after_the_last() {
+        let mut timers = Timers::new(at(5));
+        assert!(!timers.status_is_due(at(5)), "a new session tells its size without it");
+        assert!(timers.status_is_due(at(5 + REMINDER_MS)));
+        assert!(timers.space_warning_is_due(at(5)));
+        timers.status_sent(at(20_000));
+        timers.space_warning_sent(at(20_000));
+        for (now, due) in [(29_999, false), (30_000, true)] {
+            assert_eq!((timers.status_is_due(at(now)), timers.space_warning_is_due(at(now))), (due, due));
+        }
+    }
+
+    #[test]
+    fn a_session_that_an_accident_has_emptied_stays_for_a_minute() {
+        let settings = Settings::default();
+        let mut timers = Timers::new(at(0));
+        assert!(!timers.last_user_left(at(1)));
+        timers.accident(at(10));
+        assert!(!timers.last_user_left(at(11 + ACCIDENT_LINGER_MS)), "that was long ago");
+        assert!(timers.last_user_left(at(20)));
+        let verdict = |now| timers.expiry().verdict(&settings, Occupancy::EmptyAndTemporary, false, at(now));
+        assert_eq!(verdict(19 + ACCIDENT_LINGER_MS), None);
+        assert_eq!(verdict(20 + ACCIDENT_LINGER_MS), Some(Expired::Empty));
+    }
+
+    #[test]
+    fn a_session_that_begins_empty_waits_for_its_first_visitor() {
+        let settings = Settings::default();
+        let mut timers = Timers::new(at(0));
+        timers.begin_empty();
+        let verdict = |timers: &Timers| {
+            timers.expiry().verdict(&settings, Occupancy::EmptyAndTemporary, false, at(1_000))
+        };
+        assert_eq!(verdict(&timers), None);
+        timers.visited();
+        assert_eq!(verdict(&timers), Some(Expired::Empty));
     }
 }

@@ -6,16 +6,47 @@ use drawhall_protocol::Frame;
 use drawhall_protocol::message::{SessionOwner, TrustedUsers};
 use drawhall_protocol::reply::{Catchup, CaughtUp, Reset, ServerReply};
 
-use super::{
-    ClientOp, Cx, DisconnectReason, Effect, Member, MemberKey, ResetImage, SessionMachine, SessionState,
-};
+use super::{ResetEngine, ResetImage};
 use crate::log::{Level, Topic};
 use crate::rules::batch::Batch;
+use crate::rules::session::{
+    ClientOp, Cx, DisconnectReason, Effect, Member, MemberKey, SessionMachine, SessionState,
+};
+use crate::rules::time::Timestamp;
+
+impl ResetEngine {
+    /// An operator begins to upload a reset image.
+    fn begin_upload(&mut self, user: u8, now: Timestamp) {
+        self.image = ResetImage::begun(now);
+        self.uploader = Some(user);
+    }
+
+    /// The upload has ended; returns the image.
+    fn end_upload(&mut self) -> ResetImage {
+        self.uploader = None;
+        std::mem::take(&mut self.image)
+    }
+
+    /// Adds messages to the reset image. Returns its size in bytes.
+    pub(in crate::rules::session) fn add_to_image(
+        &mut self,
+        bytes: &[u8],
+        messages: u64,
+        now: Timestamp,
+    ) -> u64 {
+        self.image.add(bytes, messages, now)
+    }
+
+    /// Drops what was uploaded of the reset image; returns the number of messages.
+    pub(in crate::rules::session) fn clear_image(&mut self) -> u64 {
+        self.image.clear()
+    }
+}
 
 impl SessionMachine {
     /// Messages that recreate the server's state of the session: joins and roles. Ghosts have roles but no join
     /// message.
-    pub(super) fn server_side_state(&self) -> (Vec<u8>, u64) {
+    pub(in crate::rules::session) fn server_side_state(&self) -> (Vec<u8>, u64) {
         let members = &self.members;
         let owners: Vec<u8> = members.iter().filter(|m| m.is_operator()).map(|m| m.id).collect();
         let trusted: Vec<u8> = members.iter().filter(|m| m.trusted).map(|m| m.id).collect();
@@ -30,11 +61,10 @@ impl SessionMachine {
     }
 
     /// Begins a reset by an operator.
-    pub(super) fn begin_reset(&mut self, key: MemberKey, kind: &str, cx: &mut Cx<'_>) {
+    pub(in crate::rules::session) fn begin_reset(&mut self, key: MemberKey, kind: &str, cx: &mut Cx<'_>) {
         let Some(member) = self.members.get(key) else { return };
         let (id, conn, name) = (member.id, member.conn(), member.name().to_owned());
-        self.image = ResetImage::begun(cx.now);
-        self.uploader = Some(id);
+        self.resets.begin_upload(id, cx.now);
         // What others draw from now on is discarded, so it is not published.
         self.history.set_publishing(false);
         self.change_state(SessionState::Reset, cx);
@@ -51,32 +81,31 @@ impl SessionMachine {
     }
 
     /// The upload is complete.
-    pub(super) fn complete_upload(&mut self, cx: &mut Cx<'_>) {
-        self.uploader = None;
-        match self.state {
+    pub(in crate::rules::session) fn complete_upload(&mut self, cx: &mut Cx<'_>) {
+        let image = self.resets.end_upload();
+        match self.resets.state() {
             SessionState::Initialization => self.complete_initialization(cx),
-            SessionState::Reset => self.complete_reset(cx),
+            SessionState::Reset => self.complete_reset(&image, cx),
             SessionState::Running | SessionState::Shutdown => {}
         }
         self.run(cx);
     }
 
     fn complete_initialization(&mut self, cx: &mut Cx<'_>) {
-        self.reset_base = self.history.size();
+        self.resets.base = self.history.size();
         let text = format!("Session initialized with size {}", human_size(self.history.size()));
         self.note(Level::Info, Topic::Status, text, cx);
         self.clear_autoreset(0, cx.now);
         self.send_status(true, cx);
     }
 
-    fn complete_reset(&mut self, cx: &mut Cx<'_>) {
-        let image = std::mem::take(&mut self.image);
-        if image.messages == 0 {
+    fn complete_reset(&mut self, image: &ResetImage, cx: &mut Cx<'_>) {
+        if image.messages() == 0 {
             return;
         }
         let (mut bytes, mut messages) = self.server_side_state();
-        bytes.extend_from_slice(&image.bytes);
-        messages += image.messages;
+        bytes.extend_from_slice(image.bytes());
+        messages += image.messages();
         if self.history.reset(&bytes, messages).is_err() {
             self.notice(true, "resetfailed", "Session reset failed!".into(), &[], "failed", cx);
             return;
@@ -85,11 +114,11 @@ impl SessionMachine {
     }
 
     /// The history has been replaced: everybody is sent the new one.
-    pub(super) fn announce_new_history(&mut self, cx: &mut Cx<'_>) {
-        self.staged = None;
-        self.recording.restart();
-        self.start_id = cx.now.utc_ms;
-        self.reset_base = self.history.size();
+    pub(in crate::rules::session) fn announce_new_history(&mut self, cx: &mut Cx<'_>) {
+        self.resets.staged = None;
+        self.persistence.restart_recording();
+        self.resets.start_id = cx.now.utc_ms;
+        self.resets.base = self.history.size();
         let message = "Session reset!".to_owned();
         self.to_all(&ServerReply::Reset(Reset { message, state: "reset".into() }), cx);
         self.clear_autoreset(0, cx.now);
@@ -109,9 +138,8 @@ impl SessionMachine {
     }
 
     /// Aborts a reset, or ends the host's upload early.
-    pub(super) fn abort_upload(&mut self, cx: &mut Cx<'_>) {
-        self.uploader = None;
-        self.image = ResetImage::default();
+    pub(in crate::rules::session) fn abort_upload(&mut self, cx: &mut Cx<'_>) {
+        self.resets.end_upload();
         self.run(cx);
         self.notice(true, "resetcancel", "Session reset cancelled.".into(), &[], "cancel", cx);
     }
@@ -136,11 +164,11 @@ impl SessionMachine {
     }
 
     /// Aborts a reset that has timed out.
-    pub(super) fn reset_tick(&mut self, cx: &mut Cx<'_>) {
-        if self.state != SessionState::Reset || cx.now.monotonic_ms < self.image.due {
+    pub(in crate::rules::session) fn reset_tick(&mut self, cx: &mut Cx<'_>) {
+        if self.resets.state() != SessionState::Reset || cx.now.monotonic_ms < self.resets.image.due() {
             return;
         }
-        match self.uploader.and_then(|id| self.member_by_id(id)).map(Member::key) {
+        match self.resets.uploader().and_then(|id| self.member_by_id(id)).map(Member::key) {
             // The rest of its image would otherwise be drawn into the session.
             Some(key) => {
                 self.disconnect(key, DisconnectReason::Error, "The reset took too long", "", cx);
@@ -150,27 +178,21 @@ impl SessionMachine {
     }
 
     fn change_state(&mut self, state: SessionState, cx: &mut Cx<'_>) {
-        self.state = state;
+        self.resets.state = state;
         self.clear_autoreset(0, cx.now);
         // Whether clients can join has changed.
         cx.push(Effect::NumbersChanged);
     }
 
-    /// Drops the reset image; returns its number of messages.
-    pub(super) fn clear_image(&mut self) -> u64 {
-        self.image.bytes.clear();
-        std::mem::take(&mut self.image.messages)
-    }
-
     /// Whether all members have read up to an offset.
-    pub(super) fn all_passed(&self, offset: i64) -> bool {
+    pub(in crate::rules::session) fn all_passed(&self, offset: i64) -> bool {
         let position = |m: &Member| m.observed.or_else(|| m.position());
         self.members.iter().filter_map(position).all(|position| position >= offset)
     }
 }
 
 /// A size for people: two decimals from kB on.
-pub(super) fn human_size(bytes: u64) -> String {
+pub(in crate::rules::session) fn human_size(bytes: u64) -> String {
     const UNITS: [&str; 3] = ["KiB", "MiB", "GiB"];
     let mut value = bytes as f64;
     if bytes < 1024 {

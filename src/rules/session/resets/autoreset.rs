@@ -4,10 +4,10 @@
 use drawhall_protocol::command::ReadyToAutoReset;
 use drawhall_protocol::reply::{AutoReset, ServerReply, SizeLimit};
 
-use super::member::{Member, ResetRole};
-use super::reset::human_size;
-use super::{Cx, Effect, MemberKey, SessionMachine, SessionState};
+use super::{ResetEngine, human_size};
 use crate::log::{Level, Topic};
+use crate::rules::session::member::{Member, ResetRole};
+use crate::rules::session::{Cx, Effect, MemberKey, SessionMachine};
 use crate::rules::time::Timestamp;
 
 /// How long to wait for answers after the query, and after the first answer, in milliseconds.
@@ -43,7 +43,7 @@ struct Candidate {
 
 /// State of the autoreset.
 #[derive(Debug, Default)]
-pub struct AutoResetState {
+pub(super) struct AutoResetState {
     stage: Stage,
     payload: String,
     counter: u32,
@@ -73,45 +73,82 @@ impl AutoResetState {
             Stage::Requested => "requested",
         }
     }
+
+    /// The chosen client makes progress; extends its deadline.
+    pub(super) fn request_goes_on(&mut self, now: Timestamp) {
+        self.due = Some(now.monotonic_ms + REQUEST_MS);
+    }
+
+    /// The requested reset is complete.
+    pub(super) fn request_done(&mut self) {
+        self.due = None;
+    }
+
+    /// Correlator of the requested reset.
+    pub(super) fn requested_correlator(&self) -> Option<&str> {
+        (self.stage == Stage::Requested).then_some(self.payload.as_str())
+    }
+
+    /// Whether an attempt may begin.
+    fn may_begin(&self, now: Timestamp) -> bool {
+        self.stage == Stage::Idle && now.monotonic_ms >= self.not_before
+    }
+
+    /// Clients are queried with this payload.
+    fn query(&mut self, payload: String, now: Timestamp) {
+        self.counter += 1;
+        self.payload = payload;
+        self.candidates.clear();
+        self.stage = Stage::Queried;
+        self.due = Some(now.monotonic_ms + RESPONSE_MS);
+    }
+
+    /// Ends the attempt, if there is one; the next one may begin after `retry_ms`.
+    fn clear(&mut self, retry_ms: u64, now: Timestamp) {
+        self.stage = Stage::Idle;
+        self.due = None;
+        self.candidates.clear();
+        self.not_before = now.monotonic_ms + retry_ms;
+    }
+}
+
+impl ResetEngine {
+    /// Whoever has left or is no longer operator is not chosen.
+    pub(in crate::rules::session) fn forget_candidate(&mut self, id: u8) {
+        self.autoreset.candidates.retain(|c| c.user != id);
+    }
 }
 
 impl SessionMachine {
     /// Threshold at which an autoreset is requested: the session's, plus the size after the last reset, at most nine
     /// tenths of the size limit. 0 for never.
-    pub(super) fn effective_threshold(&self) -> u64 {
-        if self.reset_threshold == 0 {
+    pub(in crate::rules::session) fn effective_threshold(&self) -> u64 {
+        if self.properties.autoreset_threshold() == 0 {
             return 0;
         }
-        let threshold = self.raised_threshold(self.reset_threshold) + self.reset_base;
+        let own = self.properties.raised_autoreset_threshold(&self.shared.settings);
+        let threshold = own + self.resets.base;
         match self.history.limit() {
             0 => threshold,
             limit => threshold.min(limit / 10 * 9 + limit % 10 * 9 / 10),
         }
     }
 
-    /// A threshold, raised to the server's minimum unless it is 0 (off).
-    pub(super) fn raised_threshold(&self, threshold: u64) -> u64 {
-        if threshold == 0 { 0 } else { threshold.max(self.shared.settings.minimum_autoreset_threshold) }
-    }
-
     /// Queries operators' clients when the history has grown past the threshold.
-    pub(super) fn check_autoreset(&mut self, cx: &mut Cx<'_>) {
-        if self.state != SessionState::Running
-            || self.autoreset.stage != Stage::Idle
-            || cx.now.monotonic_ms < self.autoreset.not_before
-        {
+    pub(in crate::rules::session) fn check_autoreset(&mut self, cx: &mut Cx<'_>) {
+        if !self.resets.is_running() || !self.resets.autoreset.may_begin(cx.now) {
             return;
         }
         let threshold = self.effective_threshold();
         if threshold == 0 || self.history.size() <= threshold {
             return;
         }
-        let own = human_size(self.reset_threshold);
+        let own = human_size(self.properties.autoreset_threshold());
         let text = format!("Autoreset threshold ({own}, effectively {}) reached.", human_size(threshold));
         self.note(Level::Info, Topic::Status, text, cx);
         let warning = SizeLimit { size: self.history.size(), max_size: threshold };
         self.to_all(&ServerReply::SizeLimit(warning), cx);
-        let payload = format!("1:{}:{}", self.autoreset.counter, cx.now.utc_ms);
+        let payload = format!("1:{}:{}", self.resets.autoreset.counter, cx.now.utc_ms);
         let query = ServerReply::AutoReset(AutoReset {
             max_size: self.history.limit(),
             query: true,
@@ -125,15 +162,16 @@ impl SessionMachine {
         for member in self.members.iter().filter(|m| m.reset_role == ResetRole::Queried) {
             self.reply_to(member.conn(), &query, cx);
         }
-        self.autoreset.counter += 1;
-        self.autoreset.payload = payload;
-        self.autoreset.candidates.clear();
-        self.autoreset.stage = Stage::Queried;
-        self.autoreset.due = Some(cx.now.monotonic_ms + RESPONSE_MS);
+        self.resets.autoreset.query(payload, cx.now);
     }
 
     /// An operator's client is ready to reset.
-    pub(super) fn ready_to_autoreset(&mut self, key: MemberKey, ready: &ReadyToAutoReset, cx: &mut Cx<'_>) {
+    pub(in crate::rules::session) fn ready_to_autoreset(
+        &mut self,
+        key: MemberKey,
+        ready: &ReadyToAutoReset,
+        cx: &mut Cx<'_>,
+    ) {
         let Some(member) = self.members.get_mut(key) else { return };
         let id = member.id;
         if member.is_ghost() {
@@ -145,33 +183,33 @@ impl SessionMachine {
             let text = format!("User {id} responded to an autoreset request without being in query state");
             return self.rule_break(key, text, cx);
         }
-        if !matches!(self.autoreset.stage, Stage::Queried | Stage::Waiting) {
+        if !matches!(self.resets.autoreset.stage, Stage::Queried | Stage::Waiting) {
             member.reset_role = ResetRole::None;
             return;
         }
-        if !ready.payload.is_empty() && ready.payload != self.autoreset.payload {
+        if !ready.payload.is_empty() && ready.payload != self.resets.autoreset.payload {
             let text = format!("User {id} responded with incorrect autoreset payload");
             return self.rule_break(key, text, cx);
         }
         member.reset_role = ResetRole::Responded;
-        let order = self.autoreset.candidates.len() + 1;
-        self.autoreset.candidates.push(Candidate::of(id, ready, order));
+        let order = self.resets.autoreset.candidates.len() + 1;
+        self.resets.autoreset.candidates.push(Candidate::of(id, ready, order));
         let all_answered = self.members.iter().all(|m| m.reset_role != ResetRole::Queried);
         if all_answered {
-            self.autoreset.stage = Stage::Waiting;
+            self.resets.autoreset.stage = Stage::Waiting;
             self.choose_candidate(cx);
-        } else if self.autoreset.stage == Stage::Queried {
-            self.autoreset.stage = Stage::Waiting;
-            self.autoreset.due = Some(cx.now.monotonic_ms + RESPONSE_MS);
+        } else if self.resets.autoreset.stage == Stage::Queried {
+            self.resets.autoreset.stage = Stage::Waiting;
+            self.resets.autoreset.due = Some(cx.now.monotonic_ms + RESPONSE_MS);
         }
     }
 
-    pub(super) fn autoreset_tick(&mut self, cx: &mut Cx<'_>) {
-        if self.autoreset.due.is_none_or(|due| cx.now.monotonic_ms < due) {
+    pub(in crate::rules::session) fn autoreset_tick(&mut self, cx: &mut Cx<'_>) {
+        if self.resets.autoreset.due.is_none_or(|due| cx.now.monotonic_ms < due) {
             return;
         }
-        self.autoreset.due = None;
-        match self.autoreset.stage {
+        self.resets.autoreset.due = None;
+        match self.resets.autoreset.stage {
             Stage::Queried => {
                 let text = "Autoreset failed with no candidates to perform it";
                 self.note(Level::Warn, Topic::Status, text, cx);
@@ -183,37 +221,28 @@ impl SessionMachine {
         }
     }
 
-    /// The chosen client makes progress; extends its deadline.
-    pub(super) fn request_goes_on(&mut self, now: Timestamp) {
-        self.autoreset.due = Some(now.monotonic_ms + REQUEST_MS);
-    }
-
-    /// The requested reset is complete.
-    pub(super) fn request_done(&mut self) {
-        self.autoreset.due = None;
-    }
-
     /// The chosen client has failed.
     fn request_lost(&mut self, what: &str, cx: &mut Cx<'_>) {
         let chosen = self.members.iter().find(|m| m.reset_role.is_chosen()).map(|m| (m.id, m.conn()));
         let who = chosen.map_or_else(|| "whoever was asked".to_owned(), |(id, _)| format!("user {id}"));
         self.note(Level::Warn, Topic::Status, format!("Autoreset failed: {who} {what} it"), cx);
-        if let (Some((_, conn)), Some(_)) = (chosen, &self.staged) {
+        if let (Some((_, conn)), Some(_)) = (chosen, &self.resets.staged) {
             self.send_progress(conn, true, cx);
         }
         self.autoreset_failed(cx);
     }
 
     /// A chosen member has left, or is no longer operator, before it has begun.
-    pub(super) fn chosen_lost(&mut self, role: ResetRole, what: &str, cx: &mut Cx<'_>) {
-        if self.autoreset.stage == Stage::Requested && role.is_chosen() && self.staged.is_none() {
+    pub(in crate::rules::session) fn chosen_lost(&mut self, role: ResetRole, what: &str, cx: &mut Cx<'_>) {
+        if self.resets.autoreset.stage == Stage::Requested && role.is_chosen() && self.resets.staged.is_none()
+        {
             self.request_lost(what, cx);
         }
     }
 
     fn choose_candidate(&mut self, cx: &mut Cx<'_>) {
-        self.autoreset.due = None;
-        let mut candidates = std::mem::take(&mut self.autoreset.candidates);
+        self.resets.autoreset.due = None;
+        let mut candidates = std::mem::take(&mut self.resets.autoreset.candidates);
         candidates.sort_by(Candidate::compare);
         let fit = |c: &Candidate| self.member_by_id(c.user).is_some_and(|m| m.is_operator() && !m.is_ghost());
         let Some(best) = candidates.into_iter().find(fit) else {
@@ -221,13 +250,13 @@ impl SessionMachine {
             self.note(Level::Warn, Topic::Status, text, cx);
             return self.autoreset_failed(cx);
         };
-        self.autoreset.stage = Stage::Requested;
-        self.request_goes_on(cx.now);
+        self.resets.autoreset.stage = Stage::Requested;
+        self.resets.autoreset.request_goes_on(cx.now);
         let request = ServerReply::AutoReset(AutoReset {
             max_size: self.history.limit(),
             query: false,
             payload: None,
-            correlator: best.can_stream.then(|| self.autoreset.payload.clone()),
+            correlator: best.can_stream.then(|| self.resets.autoreset.payload.clone()),
             stream: best.can_stream.then(|| "gzip1".to_owned()),
         });
         if let Some(member) = self.member_mut(best.user) {
@@ -238,36 +267,24 @@ impl SessionMachine {
     }
 
     /// The attempt has failed; the next one may begin after [`RETRY_MS`].
-    pub(super) fn autoreset_failed(&mut self, cx: &mut Cx<'_>) {
+    pub(in crate::rules::session) fn autoreset_failed(&mut self, cx: &mut Cx<'_>) {
         self.clear_autoreset(RETRY_MS, cx.now);
         cx.push(Effect::NumbersChanged);
     }
 
     /// Ends the attempt, if there is one; the next one may begin after `retry_ms`.
-    pub(super) fn clear_autoreset(&mut self, retry_ms: u64, now: Timestamp) {
-        self.autoreset.stage = Stage::Idle;
-        self.autoreset.due = None;
-        self.autoreset.candidates.clear();
-        self.autoreset.not_before = now.monotonic_ms + retry_ms;
-        self.abort_unfinished_stream();
+    pub(in crate::rules::session) fn clear_autoreset(&mut self, retry_ms: u64, now: Timestamp) {
+        self.resets.autoreset.clear(retry_ms, now);
+        self.resets.abort_unfinished_stream();
         for member in &mut self.members {
             member.reset_role = ResetRole::None;
         }
     }
 
-    pub(super) fn forget_candidate(&mut self, id: u8) {
-        self.autoreset.candidates.retain(|c| c.user != id);
-    }
-
-    /// Correlator of the requested reset.
-    pub(super) fn requested_correlator(&self) -> Option<&str> {
-        (self.autoreset.stage == Stage::Requested).then_some(self.autoreset.payload.as_str())
-    }
-
     /// A member is no longer operator.
-    pub(super) fn deopped(&mut self, id: u8, cx: &mut Cx<'_>) {
-        self.forget_candidate(id);
-        if !self.abort_stream_of(id) {
+    pub(in crate::rules::session) fn deopped(&mut self, id: u8, cx: &mut Cx<'_>) {
+        self.resets.forget_candidate(id);
+        if !self.resets.abort_stream_of(id) {
             let role = self.member_by_id(id).map_or(ResetRole::None, |m| m.reset_role);
             return self.chosen_lost(role, "lost operator status before", cx);
         }

@@ -1,0 +1,234 @@
+//! How a session is loaded, made from a template, and what is kept while it is unloaded.
+//! Source: docs/spec/storage.md#what-survives-a-restart.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use drawhall_protocol::message::Leave;
+use drawhall_protocol::reply::SessionDescription;
+use drawhall_protocol::{Frame, ProtocolVersion};
+use serde::{Deserialize, Serialize};
+
+use crate::config::ServerSettings;
+use crate::history::{Contents, History, HistorySource};
+use crate::log::{Level, Topic};
+use crate::rules::journal::Entry;
+use crate::rules::metadata::{Metadata, SessionSummary};
+use crate::rules::password;
+use crate::rules::session::moderation::Moderation;
+use crate::rules::session::password_verifier::PasswordVerifier;
+use crate::rules::session::thumbnail::Picture;
+use crate::rules::session::timers::{Expiry, Occupancy};
+use crate::rules::session::{Cx, PasswordKind, SessionMachine};
+use crate::rules::template::{Messages, Template};
+use crate::rules::time::Timestamp;
+
+/// State of an unloaded session that is not in its files.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Suspended {
+    start_id: i64,
+    pub(in crate::rules::session) first_index: i64,
+    reset_base: Option<u64>,
+    started: Timestamp,
+    #[serde(flatten)]
+    expiry: Expiry,
+}
+
+/// A session as its files tell it.
+#[derive(Debug)]
+#[allow(missing_docs, reason = "the names say it")]
+pub struct StoredSession {
+    pub id: String,
+    pub metadata: Metadata,
+    /// Index and summary of the history.
+    pub contents: Contents,
+    /// The history file; its first message is at position 0.
+    pub history: Arc<dyn HistorySource>,
+    pub protocol: ProtocolVersion,
+    /// The thumbnail, and its time in milliseconds since 1970.
+    pub picture: Option<(Bytes, i64)>,
+    /// What was repaired or ignored.
+    pub warnings: Vec<String>,
+}
+
+impl SessionMachine {
+    /// Restores a session from its files. `rest` is the state from before an unload.
+    pub fn restored(
+        shared: ServerSettings,
+        stored: StoredSession,
+        rest: Option<Suspended>,
+        cx: &mut Cx<'_>,
+    ) -> SessionMachine {
+        let StoredSession { id, mut metadata, contents, history, protocol, picture, warnings } = stored;
+        let founder = metadata.founder.clone();
+        let mut machine = Self::new(shared, id, metadata.alias.clone(), protocol, founder, cx.now);
+        let first_index = rest.as_ref().map_or(0, |r| r.first_index);
+        machine.history = History::restored(&history, &contents.index, first_index);
+        machine.persistence.store();
+        machine.resets.begin_running();
+        for (id, name) in &metadata.users {
+            machine.members.remember_id(name, *id);
+        }
+        for id in &contents.touched {
+            machine.members.touch_id(*id);
+        }
+        machine.moderation = Moderation::restored(&mut metadata, cx.now);
+        machine.take_values(metadata);
+        machine.apply_limits();
+        for id in contents.present {
+            if let Ok(leave) = Frame::new(Leave::TYPE, id, &[]) {
+                // `Leave` messages are as small as the emergency space is large.
+                let _ = machine.history.append_emergency(leave.as_bytes(), 1);
+            }
+            machine.members.touch_id(id);
+        }
+        machine.resets.set_base(machine.history.size());
+        machine.timers.begin_empty();
+        if let Some(rest) = rest {
+            machine.resets.go_on(rest.start_id, rest.reset_base);
+            machine.properties.set_started(rest.started);
+            machine.timers.go_on(rest.expiry);
+        }
+        machine.persistence.settings_known = Some(contents.settings.unwrap_or_default());
+        machine.thumbnail.restore(picture.map(|(data, made)| Picture { data, made }));
+        for warning in warnings {
+            machine.note(Level::Warn, Topic::Status, format!("While loading: {warning}"), cx);
+        }
+        if machine.properties.force_nsfm(&machine.shared.settings) {
+            machine.note(Level::Info, Topic::Status, "Forced NSFM after loading", cx);
+        }
+        machine
+    }
+
+    /// Creates a running session from a template.
+    pub fn from_template(
+        shared: ServerSettings,
+        id: String,
+        template: &Template,
+        messages: Messages,
+        cx: &mut Cx<'_>,
+    ) -> SessionMachine {
+        let Template { alias, metadata, protocol, .. } = template.clone();
+        let mut machine = Self::new(shared, id, alias.clone(), protocol, metadata.founder.clone(), cx.now);
+        let (password, opword) = (metadata.password.clone(), metadata.opword.clone());
+        machine.take_values(metadata);
+        machine.properties.begin_journal();
+        machine.properties.force_nsfm(&machine.shared.settings);
+        machine.take_template_password(PasswordKind::Session, &password);
+        machine.take_template_password(PasswordKind::Operator, &opword);
+        let announced = machine.listings.wanted().iter().cloned().map(Entry::Announce);
+        machine.persistence.extend(announced);
+        machine.history = History::default();
+        machine.apply_limits();
+        machine.history.set_publishing(true);
+        machine.resets.begin_running();
+        machine.timers.begin_empty();
+        machine.send_settings(cx);
+        if machine.history.append(&messages.bytes, messages.count).is_err() {
+            machine.note(Level::Warn, Topic::Status, "The template is larger than the size limit", cx);
+        }
+        machine.resets.set_base(machine.history.size());
+        for warning in messages.warnings {
+            machine.note(Level::Warn, Topic::Status, format!("Template {alias}: {warning}"), cx);
+        }
+        let text = format!("Session instantiated from template {alias}");
+        machine.note(Level::Info, Topic::Status, text, cx);
+        machine
+    }
+
+    /// A template's password is a hash, or else clear text.
+    fn take_template_password(&mut self, kind: PasswordKind, text: &str) {
+        if text.is_empty() {
+            return;
+        }
+        if !password::is_hash(text) {
+            return self.set_password(kind, text);
+        }
+        self.properties.set_password(kind, PasswordVerifier::stored(text));
+        self.persistence.push(match kind {
+            PasswordKind::Session => Entry::Password(text.to_owned()),
+            PasswordKind::Operator => Entry::Opword(text.to_owned()),
+        });
+    }
+
+    fn take_values(&mut self, mut metadata: Metadata) {
+        self.properties.restore(&mut metadata, &self.shared.settings);
+        self.listings.restore(metadata.announcements);
+    }
+
+    /// The state to keep while the session is unloaded.
+    pub fn rest(&self) -> Suspended {
+        Suspended {
+            start_id: self.resets.start_id(),
+            first_index: self.history.first_index(),
+            reset_base: Some(self.resets.base()),
+            started: self.properties.started(),
+            expiry: self.timers.expiry().clone(),
+        }
+    }
+}
+
+impl Suspended {
+    /// State of a session that was found at start; `created_ms` and `last_use_ms` in milliseconds since 1970. The
+    /// downtime of the server counts as idle time.
+    pub fn at_start(now: Timestamp, created_ms: i64, last_use_ms: i64) -> Suspended {
+        let start_id = now.utc_ms / 1000;
+        Suspended {
+            start_id,
+            first_index: 0,
+            reset_base: None,
+            started: now.earlier(created_ms),
+            expiry: Expiry::found(now, now.earlier(last_use_ms)),
+        }
+    }
+
+    /// State after the session's actor has crashed: it stays for the users who were in it.
+    pub fn after_accident(self, now: Timestamp) -> Suspended {
+        Suspended { expiry: self.expiry.after_accident(now), ..self }
+    }
+
+    /// Session expiry of an unloaded session.
+    pub fn is_over(
+        &self,
+        persistent: bool,
+        idle_override: bool,
+        shared: &ServerSettings,
+        now: Timestamp,
+    ) -> bool {
+        let occupancy = Occupancy::of(true, persistent);
+        self.expiry.verdict(&shared.settings, occupancy, idle_override, now).is_some()
+    }
+}
+
+/// The description of an unloaded session.
+pub fn stored_description(
+    listed: &SessionSummary,
+    shared: &ServerSettings,
+    started: Timestamp,
+) -> SessionDescription {
+    let SessionSummary { id, metadata, protocol, size, .. } = listed;
+    let (settings, flags) = (Arc::clone(&shared.settings), metadata.flags);
+    SessionDescription {
+        id: id.clone(),
+        alias: metadata.alias.clone(),
+        protocol: protocol.to_string(),
+        user_count: 0,
+        active_drawing_user_count: 0,
+        max_user_count: metadata.max_users,
+        founder: metadata.founder.clone(),
+        title: metadata.title.clone(),
+        autotitle: flags.auto_title,
+        has_password: !metadata.password.is_empty(),
+        closed: false,
+        auth_only: flags.auth_only,
+        nsfm: flags.nsfm || settings.force_nsfm,
+        start_time: started.iso(),
+        size: *size,
+        persistent: flags.persistent,
+        invites: flags.invites,
+        unlisted: flags.unlisted,
+        idle_override: settings.allow_idle_override.then_some(flags.idle_override),
+        allow_web: shared.web_sockets.then_some(flags.allow_web),
+        prefer_web_sockets: shared.web_sockets && settings.prefer_web_sockets,
+    }
+}
