@@ -1,5 +1,6 @@
 //! Starts and stops a server: workers, listeners, background tasks.
 
+mod port_mapping;
 mod prepare;
 
 use std::net::{IpAddr, SocketAddr};
@@ -32,6 +33,7 @@ use crate::transport::accept::WebSocketRules;
 use crate::transport::connection_limiter::ConnectionLimiter;
 use crate::transport::tls::{self, CertificateFiles, LoadedCertificate};
 use crate::transport::trust::Trusted;
+use port_mapping::PortMapping;
 pub use prepare::StartError;
 use prepare::{CertificateSource, Prepared, listen_for_admin, scan_templates};
 
@@ -53,6 +55,8 @@ pub struct ServeOptions {
     pub websocket_listen: Option<IpAddr>,
     /// WebSocket port, 0 for any free one; `None` to disable.
     pub websocket_port: Option<u16>,
+    /// Ask the router to forward the ports of these listeners.
+    pub port_mapping: bool,
     /// Inherited listeners, instead of those above.
     pub inherited: Option<Arc<Inherited>>,
     /// Certificate, to enable TLS.
@@ -103,6 +107,7 @@ pub struct RunningServer {
     /// Dependencies of the admin API, for a restart.
     admin_parts: admin::AdminDeps,
     options: ServeOptions,
+    port_mapping: Option<PortMapping>,
     log: Database,
     /// Triggers a reload of files.
     reload: watch::Sender<()>,
@@ -163,6 +168,10 @@ pub fn start(options: &ServeOptions) -> Result<RunningServer, StartError> {
     for (listener, kind) in tcp.chain(websocket) {
         tasks.push(actix_rt::spawn(acceptor.clone().accept(listener, kind)));
     }
+    let port_mapping = options
+        .port_mapping
+        .then(|| PortMapping::start([Some(address), websocket_address], read_again.clone()))
+        .flatten();
     let database = source.database().cloned();
     if let Some(database) = database.clone() {
         tasks.push(actix_rt::spawn(reload::purge_log(database, changes.subscribe())));
@@ -216,6 +225,7 @@ pub fn start(options: &ServeOptions) -> Result<RunningServer, StartError> {
         admin,
         admin_parts,
         options: options.clone(),
+        port_mapping,
         log,
         reload,
         change,
@@ -372,6 +382,9 @@ impl RunningServer {
     pub async fn stop(self) {
         for task in &self.tasks {
             task.abort();
+        }
+        if let Some(port_mapping) = self.port_mapping {
+            port_mapping.stop().await;
         }
         // The actor may have stopped already.
         let _ = self.server.send(Stop).await;

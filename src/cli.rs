@@ -268,6 +268,10 @@ pub(crate) struct Serve {
     #[arg(long, value_name = "ADDRESS", help_heading = "Listening")]
     pub(crate) websocket_listen: Option<IpAddr>,
 
+    /// Ask the router to forward these ports to this machine, by PCP, NAT-PMP or UPnP: for a server at home.
+    #[arg(long, help_heading = "Listening")]
+    pub(crate) port_mapping: bool,
+
     /// Web page origins that may open WebSocket connections, such as https://example.org, or * [default: any].
     #[arg(long, value_name = "ORIGIN", value_delimiter = ',', value_parser = item(origin::normalize), help_heading = "Listening")]
     pub(crate) websocket_allowed_origin: Vec<Option<String>>,
@@ -466,6 +470,7 @@ impl Serve {
         let values = [
             ("websocket-port", Some(self.websocket_port.to_string())),
             ("websocket-listen", self.websocket_listen.map(|a| a.to_string())),
+            ("port-mapping", Some(self.port_mapping.to_string())),
             ("websocket-allowed-origin", join(&self.websocket_allowed_origin)),
             ("trusted-proxy", join(&self.trusted_proxy)),
             ("proxy-header", join(&items(&self.proxy_header).map(|h| Some(h.name())).collect::<Vec<_>>())),

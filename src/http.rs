@@ -20,6 +20,7 @@ use reqwest::{Client, Method, Response, Url};
 use rustls::pki_types::CertificateDer;
 use serde_json::Value;
 
+pub use address::is_global;
 pub use request_queue::RequestLimits;
 use request_queue::RequestQueue;
 use resolver::Resolver;

@@ -14,6 +14,7 @@
 //! | [`auth_server`] | an auth server of its own |
 //! | `web`, [`http`] | what our HTTP servers share; requests to other servers |
 //! | [`clock`], `entropy` | time and randomness of the system |
+//! | [`port_mapping`] | ports of the router that lead to this machine |
 //! | [`app`] | from options to a running server |
 //! | [`background`] | threads of our own: a bounded queue each, one way to end |
 //! | [`blocking`] | the pool for password hashes, ban lists and files |
@@ -40,6 +41,7 @@ pub mod history;
 pub mod http;
 pub mod log;
 pub mod metrics;
+pub mod port_mapping;
 pub mod rules;
 pub mod storage;
 pub mod text;

@@ -157,6 +157,7 @@ pub(crate) fn serve(options: &Serve) -> Result<(), Failure> {
         port: options.port,
         websocket_listen: options.websocket_listen.or(options.listen),
         websocket_port: Some(options.websocket_port).filter(|port| *port > 0),
+        port_mapping: options.port_mapping,
         inherited: systemd::listeners()?.map(Arc::new),
         certificate: certificate(options),
         acme: acme(options, &paths)?,

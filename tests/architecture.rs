@@ -28,6 +28,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("storage", &["background", "rules", "rules machines", "history", "metrics"]),
     ("transport", &["rules", "text", "log", "config", "metrics", "clock"]),
     ("acme", &["rules", "clock", "http", "storage", "transport"]),
+    ("port_mapping", &["http"]),
     ("blocking", &["rules", "metrics"]),
     ("trace", &["background", "rules", "rules machines", "config", "storage", "clock"]),
     ("web", &["rules", "metrics", "transport"]),
