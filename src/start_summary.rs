@@ -123,7 +123,7 @@ impl StartSummary {
             websocket: running.websocket_address(),
             public: name.map(|name| (name, port)),
             addresses: own_addresses(),
-            is_encrypted: options.certificate.is_some(),
+            is_encrypted: options.certificate.is_some() || options.acme.is_some(),
             admin: running.admin_address().map(|address| AdminPage::new(address, &options.admin_access)),
             first_admin: running.first_admin_link().map(str::to_owned),
             data: data_text(paths),

@@ -14,7 +14,7 @@ use std::time::Duration;
 
 use common::client::open;
 use common::skip::skip;
-use common::tls::{certificate, encrypt, encrypt_for};
+use common::tls::{certificate, encrypt, encrypt_to};
 use common::{Client, eventually, http};
 use drawhall::transport::tls::CertificateFiles;
 use rustls::version::TLS13;
@@ -188,7 +188,7 @@ impl Server {
     }
 
     fn websocket(&self, authority: &Authority) -> Option<Client> {
-        let stream = encrypt_for(NAME, open(local(self.websocket)), &authority.root(), &TLS13).ok()?;
+        let stream = encrypt_to(NAME, open(local(self.websocket)), &authority.root(), &TLS13).ok()?;
         Client::websocket(stream, "").ok()
     }
 }

@@ -18,6 +18,7 @@ mod schedule;
 mod store;
 
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use rustls::pki_types::CertificateDer;
@@ -26,6 +27,7 @@ use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio::time::Instant;
 
+use crate::metrics::Metrics;
 use crate::rules::time::Timestamp;
 use crate::transport::challenges::Challenges;
 use crate::transport::tls::{Certificate, self_signed, show_expiry};
@@ -132,7 +134,12 @@ impl Acme {
 
     /// Orders and renews certificates forever. What comes is sent to `current`; open connections keep theirs. After a
     /// failure, `reload` makes the next attempt begin at once.
-    pub async fn run(mut self, current: watch::Sender<Certificate>, mut reload: watch::Receiver<()>) {
+    pub async fn run(
+        mut self,
+        current: watch::Sender<Certificate>,
+        mut reload: watch::Receiver<()>,
+        metrics: Arc<Metrics>,
+    ) {
         let challenges = self.orders.challenges.clone();
         let answering = async {
             match self.http.take() {
@@ -141,8 +148,9 @@ impl Acme {
             }
         };
         if self.issued.is_some() {
-            show_expiry(&self.certificate);
+            show_expiry(&self.certificate, &metrics);
         }
+        let current = Current { certificate: current, metrics };
         let renewing = renew(self.orders, self.kinds, self.issued, current, &mut reload);
         tokio::join!(answering, renewing);
     }
@@ -182,11 +190,24 @@ impl Due {
     }
 }
 
+/// The certificate in use.
+struct Current {
+    certificate: watch::Sender<Certificate>,
+    metrics: Arc<Metrics>,
+}
+
+impl Current {
+    fn replace(&self, certificate: Certificate) {
+        show_expiry(&certificate, &self.metrics);
+        self.certificate.send_replace(certificate);
+    }
+}
+
 async fn renew(
     orders: Orders,
     kinds: Vec<Challenge>,
     issued: Option<Validity>,
-    current: watch::Sender<Certificate>,
+    current: Current,
     reload: &mut watch::Receiver<()>,
 ) {
     let mut due = issued.map_or_else(|| Due::Retry(Instant::now()), Due::renewal);
@@ -200,8 +221,7 @@ async fn renew(
                 (failures, at_once) = (0, 0);
                 log_certificate("there is a new certificate", validity, &orders.options.names);
                 let certificate = certificate.with_challenges(orders.challenges.clone());
-                show_expiry(&certificate);
-                current.send_replace(certificate);
+                current.replace(certificate);
                 expires = Some(validity.not_after);
                 due = Due::renewal(validity);
                 // A clock that is wrong by years must not make orders follow each other.

@@ -2,11 +2,12 @@
 
 use actix_web::http::header::{
     ACCESS_CONTROL_ALLOW_ORIGIN, AUTHORIZATION, CACHE_CONTROL, CONTENT_SECURITY_POLICY, HeaderMap,
-    HeaderName, HeaderValue, REFERRER_POLICY, WWW_AUTHENTICATE, X_CONTENT_TYPE_OPTIONS, X_FRAME_OPTIONS,
+    HeaderValue, REFERRER_POLICY, WWW_AUTHENTICATE, X_CONTENT_TYPE_OPTIONS, X_FRAME_OPTIONS,
 };
 use actix_web::http::{StatusCode, Version};
 use actix_web::{HttpRequest, HttpResponse};
 use drawhall_protocol::qt_base64;
+use parking_lot::Mutex;
 use serde_json::json;
 use sha2::{Digest as _, Sha256};
 use subtle::ConstantTimeEq as _;
@@ -15,12 +16,15 @@ use super::error::ApiError;
 use super::login::{Logins, VerifiedPasswords};
 use super::pages::Pages;
 use crate::config::ip_range::IpRange;
+use crate::rules::limits::{AddressBuckets, Rate};
 use crate::rules::time::Timestamp;
-use crate::transport::origin::ANY;
+use crate::transport::origin::{ANY, RefusedOrigins};
 use crate::transport::trust::{ClientAddr, Trusted};
 use crate::web::password_limiter::{HttpPasswordLimiter, PasswordAttempt};
 use crate::web::{client_addr_of, forwarded_headers, peer_of};
 
+/// Requests with links of operators per minute and address. The page sends about five for each thing that is done.
+const LINK_REQUESTS: u32 = 120;
 /// Paths of health checks, which need no login.
 const HEALTH: [&str; 2] = ["/healthz", "/readyz"];
 
@@ -45,6 +49,11 @@ impl Credentials {
         }
     }
 
+    /// Length of the password in characters.
+    pub fn password_length(&self) -> usize {
+        self.password.chars().count()
+    }
+
     /// Compares in constant time.
     fn matches(&self, user: &str, password: &str) -> bool {
         let same = |a: &str, b: &str| Sha256::digest(a).ct_eq(&Sha256::digest(b));
@@ -67,6 +76,8 @@ pub struct AccessRules {
     pub open: bool,
     /// Host names of this server, besides `localhost`.
     pub hosts: Vec<String>,
+    /// Operators of sessions get links, which can be used from everywhere.
+    pub operator_links: bool,
 }
 
 impl AccessRules {
@@ -78,7 +89,7 @@ impl AccessRules {
     /// Whether clients other than loopback would have access without a login, and `open` does not say that this is
     /// intended.
     pub fn is_open_by_mistake(&self) -> bool {
-        let is_remote = |network: &IpRange| !network.from.to_canonical().is_loopback();
+        let is_remote = |network: &IpRange| !network.address().to_canonical().is_loopback();
         !self.needs_login() && !self.open && self.networks.iter().any(is_remote)
     }
 }
@@ -93,6 +104,9 @@ pub(super) struct Access {
     pub(super) logins: Logins,
     /// Accounts whose password was verified recently.
     pub(super) verified: VerifiedPasswords,
+    refused_origins: RefusedOrigins,
+    /// Counts requests with links of operators.
+    link_requests: Mutex<AddressBuckets>,
 }
 
 impl Access {
@@ -103,22 +117,35 @@ impl Access {
             password_limiter: HttpPasswordLimiter::default(),
             logins: Logins::default(),
             verified: VerifiedPasswords::default(),
+            refused_origins: RefusedOrigins::default(),
+            link_requests: Mutex::default(),
         }
     }
 
     /// The client of a request, if its address and its headers permit access; else the error response. Does not read
     /// the body.
     pub(super) fn client_addr_of(&self, request: &HttpRequest) -> Result<ClientAddr, Box<HttpResponse>> {
-        let refuse = |status, message: String| Err(denied(status, &message));
-        let source = match client_addr_of(request, &self.trusted) {
-            Ok(Some(source)) => source,
-            Ok(None) => return refuse(StatusCode::FORBIDDEN, "Access denied".to_owned()),
-            Err(ambiguous) => return refuse(StatusCode::BAD_REQUEST, ambiguous.reason().to_owned()),
-        };
+        let source = self.source_of(request)?;
         let denial = self.denial_reason(request, source).or_else(|| self.pages().denial_reason(request));
-        match denial {
-            Some(reason) => refuse(StatusCode::FORBIDDEN, reason),
-            None => Ok(source),
+        denial.map_or(Ok(source), |reason| Err(denied(StatusCode::FORBIDDEN, &reason)))
+    }
+
+    /// The same for requests with a link of an operator: they may come from everywhere if there are such links.
+    pub(super) fn operator_addr_of(&self, request: &HttpRequest) -> Result<ClientAddr, Box<HttpResponse>> {
+        if !self.rules.operator_links {
+            return self.client_addr_of(request);
+        }
+        let source = self.source_of(request)?;
+        let denial = self.pages().denial_reason(request);
+        denial.map_or(Ok(source), |reason| Err(denied(StatusCode::FORBIDDEN, &reason)))
+    }
+
+    /// The address that a request comes from.
+    fn source_of(&self, request: &HttpRequest) -> Result<ClientAddr, Box<HttpResponse>> {
+        match client_addr_of(request, &self.trusted) {
+            Ok(Some(source)) => Ok(source),
+            Ok(None) => Err(denied(StatusCode::FORBIDDEN, "Access denied")),
+            Err(ambiguous) => Err(denied(StatusCode::BAD_REQUEST, ambiguous.reason())),
         }
     }
 
@@ -144,6 +171,12 @@ impl Access {
         None
     }
 
+    /// Counts a request with a link of an operator; false if the rate limit of the address is reached.
+    pub(super) fn takes_link_request(&self, source: ClientAddr, now_ms: u64) -> bool {
+        let mut requests = self.link_requests.lock();
+        requests.take(Some(source.ip()), Rate::per_minute(LINK_REQUESTS), now_ms)
+    }
+
     /// Begins a password attempt, which waits for its turn. It counts as failed until it is refunded.
     ///
     /// # Errors
@@ -160,6 +193,7 @@ impl Access {
             hosts: &self.rules.hosts,
             allowed: if allows_any { &[] } else { allowed },
             trusted: &self.trusted,
+            refused_origins: &self.refused_origins,
         }
     }
 
@@ -249,19 +283,6 @@ fn basic_credentials(request: &HttpRequest) -> Option<(String, String)> {
 fn denied(status: StatusCode, message: &str) -> Box<HttpResponse> {
     let mut response = HttpResponse::build(status);
     Box::new(response.force_close().json(json!({"status": "error", "message": message})))
-}
-
-/// The response to a CORS preflight request.
-pub(super) fn preflight() -> HttpResponse {
-    let mut response = HttpResponse::NoContent().finish();
-    for (name, value) in [
-        ("access-control-allow-methods", "HEAD, GET, POST, PUT, DELETE"),
-        ("access-control-allow-headers", "Authorization, Content-Type"),
-        ("access-control-max-age", "86400"),
-    ] {
-        response.headers_mut().insert(HeaderName::from_static(name), HeaderValue::from_static(value));
-    }
-    response
 }
 
 #[cfg(test)]

@@ -9,7 +9,6 @@ use super::AdminState;
 use super::endpoint::{Api, Call, Json};
 use super::error::ApiError;
 use super::monitor::{Disk, GetSnapshot, SAMPLE_SECONDS, Sample};
-use crate::metrics::METRICS;
 
 pub(super) fn endpoints(api: &mut Api) {
     api.get("overview", "Load of the last hour, and disk space.", AdminState::overview);
@@ -27,6 +26,8 @@ struct Overview {
     samples: Vec<Sample>,
     /// Disks with sessions and settings.
     disks: Vec<Disk>,
+    /// Stored sessions that are not loaded, because they are damaged or cannot be read.
+    not_loaded: Vec<NotLoaded>,
     /// Failed writes since the start.
     storage_errors: u64,
     /// When the certificate expires, in seconds since 1970, if there is one.
@@ -35,7 +36,21 @@ struct Overview {
     database: bool,
 }
 
+/// A stored session that is not loaded.
+#[derive(Debug, Serialize, JsonSchema)]
+struct NotLoaded {
+    /// Session id.
+    id: String,
+    /// Why not.
+    reason: String,
+}
+
 impl AdminState {
+    fn not_loaded(&self) -> Vec<NotLoaded> {
+        let sessions = self.session_dir.iter().flat_map(|dir| dir.unavailable());
+        sessions.map(|(id, reason)| NotLoaded { id, reason }).collect()
+    }
+
     async fn overview(self: Arc<Self>, _: Call) -> Result<Json<Overview>, ApiError> {
         let snapshot = self.monitor.send(GetSnapshot).await.map_err(ApiError::internal)?;
         Ok(Json(Overview {
@@ -43,8 +58,10 @@ impl AdminState {
             interval: SAMPLE_SECONDS,
             samples: snapshot.samples,
             disks: snapshot.disks,
-            storage_errors: METRICS.storage_errors.get(),
-            certificate_expires: Some(METRICS.certificate_not_after.get()).filter(|seconds| *seconds > 0),
+            not_loaded: self.not_loaded(),
+            storage_errors: self.metrics.storage_errors.get(),
+            certificate_expires: Some(self.metrics.certificate_not_after.get())
+                .filter(|seconds| *seconds > 0),
             database: self.database.is_some(),
         }))
     }

@@ -4,7 +4,7 @@ use actix_web::HttpResponse;
 
 use super::AdminState;
 use crate::actors::server::GetLoad;
-use crate::metrics::{CurrentValues, page};
+use crate::metrics::CurrentValues;
 
 impl AdminState {
     /// Readiness: whether the server actor answers.
@@ -26,10 +26,12 @@ impl AdminState {
         let current = CurrentValues {
             connections: load.users as u64,
             sessions: load.sessions as u64,
+            sessions_not_loaded: self.session_dir.as_ref().map_or(0, |dir| dir.unavailable().len() as u64),
             users: sessions.iter().map(|session| session.user_count.unwrap_or(0)).sum(),
             history_bytes: sizes.clone().sum(),
             largest_history: sizes.max().unwrap_or(0),
         };
-        HttpResponse::Ok().content_type("text/plain; version=0.0.4; charset=utf-8").body(page(&current))
+        let page = self.metrics.page(&current);
+        HttpResponse::Ok().content_type("text/plain; version=0.0.4; charset=utf-8").body(page)
     }
 }

@@ -16,6 +16,7 @@ use crate::actors::server::acceptor::Listeners;
 use crate::actors::server::list_server::ListServers;
 use crate::admin::first_admin::{self, FirstAdminLink};
 use crate::auth_server::{self, KeyError};
+use crate::blocking::BlockingPool;
 use crate::config::{OpenSource, RuleSource, Rules, SourceError};
 use crate::db::{Database, DbError};
 use crate::log::NOT_STORED;
@@ -272,7 +273,7 @@ fn open_listeners(options: &ServeOptions) -> Result<Listeners, StartError> {
 
 /// The address of the admin API. Without `--web-admin-access` only this machine may use it, so it listens on loopback;
 /// `None` for all interfaces.
-fn admin_address(options: &ServeOptions) -> Option<IpAddr> {
+pub(super) fn admin_address(options: &ServeOptions) -> Option<IpAddr> {
     let this_machine = options.listen.filter(IpAddr::is_loopback).unwrap_or(Ipv4Addr::LOCALHOST.into());
     let usual = if options.admin_access.networks.is_empty() { Some(this_machine) } else { options.listen };
     options.admin_listen.or(usual)
@@ -311,10 +312,17 @@ fn open_sessions(
             "--announce-private without announceWhitelist: everybody who hosts can have requests made in the own network"
         );
     }
-    let (mut parts, mut listed) = (ServerDeps { list_servers, ..ServerDeps::default() }, Vec::new());
+    let (metrics, mut listed) = (options.metrics.clone(), Vec::new());
+    let blocking_pool = BlockingPool::new(metrics.clone());
+    let mut parts = ServerDeps { list_servers, metrics, blocking_pool, ..ServerDeps::default() };
     if let Some(path) = &options.sessions {
         let settings = rules.settings();
         let session_dir = SessionDir::open(path, Duration::from_millis(settings.sync_interval.0))?;
+        if options.keep_ended
+            && let Err(error) = session_dir.keep_ended(super::ended::limits(settings))
+        {
+            tracing::warn!(%error, "cannot remove files of ended sessions");
+        }
         let unreadable = |source| SessionDirError::Io { path: path.to_owned(), source };
         let keep =
             KeepGenerations { count: settings.keep_generations.0, min_free: settings.disk_space_alarm };

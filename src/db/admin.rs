@@ -45,6 +45,8 @@ pub struct LogQuery {
     pub contains: String,
     /// Only rows later than this (ISO 8601, UTC).
     pub after: String,
+    /// Only rows not later than this (ISO 8601, UTC).
+    pub before: String,
     /// Number of newest matching rows to skip.
     pub skip: i64,
     /// Maximum number of rows.
@@ -63,7 +65,24 @@ impl Database {
         remove: &[&str],
         set: &[(&str, &str)],
     ) -> Result<bool, DbError> {
-        self.backend().replace_settings(only_while, remove, set)
+        self.backend.replace_settings(only_while, remove, set)
+    }
+
+    /// Sets several settings in one transaction.
+    ///
+    /// # Errors
+    /// When the database cannot be written; nothing has changed then.
+    pub fn set_settings(&self, settings: &[(&str, &str)]) -> Result<(), DbError> {
+        let settings: Vec<(&str, Option<&str>)> = settings.iter().map(|(k, v)| (*k, Some(*v))).collect();
+        self.change_settings(&settings)
+    }
+
+    /// Sets several settings in one transaction, and removes those without a value: they have their default again.
+    ///
+    /// # Errors
+    /// When the database cannot be written; nothing has changed then.
+    pub fn change_settings(&self, settings: &[(&str, Option<&str>)]) -> Result<(), DbError> {
+        self.backend.change_settings(settings)
     }
 
     /// All bans of a kind, expired ones included.
@@ -71,7 +90,7 @@ impl Database {
     /// # Errors
     /// When the database cannot be read.
     pub fn bans(&self, kind: BanKind) -> Result<Vec<BanRow>, DbError> {
-        self.backend().ban_rows(kind)
+        self.backend.ban_rows(kind)
     }
 
     /// Adds a ban; id and creation time are assigned. If the subject already has a ban in force, that is returned
@@ -81,7 +100,7 @@ impl Database {
     /// When the database cannot be written.
     pub fn add_ban(&self, kind: BanKind, mut ban: BanRow, utc_ms: i64) -> Result<BanRow, DbError> {
         ban.added = time_text(utc_ms);
-        self.backend().add_ban(kind, &ban)
+        self.backend.add_ban(kind, &ban)
     }
 
     /// Removes a ban. Returns whether it existed.
@@ -89,7 +108,7 @@ impl Database {
     /// # Errors
     /// When the database cannot be written.
     pub fn remove_ban(&self, kind: BanKind, id: i64) -> Result<bool, DbError> {
-        self.backend().remove_ban(kind, id)
+        self.backend.remove_ban(kind, id)
     }
 
     /// Replaces the white list of list servers.
@@ -97,7 +116,7 @@ impl Database {
     /// # Errors
     /// When the database cannot be written; nothing has changed then.
     pub fn set_listing_servers(&self, patterns: &[String]) -> Result<(), DbError> {
-        self.backend().set_listing_servers(patterns)
+        self.backend.set_listing_servers(patterns)
     }
 
     /// Enables or disables an external ban.
@@ -105,7 +124,7 @@ impl Database {
     /// # Errors
     /// When the database cannot be written.
     pub fn switch_ext_ban(&self, id: i64, enabled: bool) -> Result<(), DbError> {
-        self.backend().switch_ext_ban(id, enabled)
+        self.backend.switch_ext_ban(id, enabled)
     }
 
     /// Deletes all log rows but the newest `count`.
@@ -113,7 +132,7 @@ impl Database {
     /// # Errors
     /// When the database cannot be written.
     pub fn keep_newest_log(&self, count: i64) -> Result<(), DbError> {
-        self.backend().keep_newest_log(count)
+        self.backend.keep_newest_log(count)
     }
 
     /// Log rows that match, newest first.
@@ -121,7 +140,7 @@ impl Database {
     /// # Errors
     /// When the database cannot be read.
     pub fn log(&self, query: &LogQuery) -> Result<Vec<LogRow>, DbError> {
-        self.backend().log(query)
+        self.backend.log(query)
     }
 }
 
@@ -244,6 +263,10 @@ mod tests {
         assert_eq!(found(LogQuery { contains: "_".into(), ..LogQuery::default() }), [""; 0]);
         let after = "2026-01-04T00:00:00Z".to_owned();
         assert_eq!(found(LogQuery { after, ..LogQuery::default() }), ["100% of 6", "100% of 5"]);
+        let before = "2026-01-02T00:00:00Z".to_owned();
+        let early = found(LogQuery { before: before.clone(), ..LogQuery::default() });
+        assert!(!early.is_empty() && early.len() < 6, "{early:?}");
+        assert_eq!(found(LogQuery { before: before.clone(), after: before, ..LogQuery::default() }), [""; 0]);
         assert_eq!(found(LogQuery { skip: 5, ..LogQuery::default() }), ["100% of 1"]);
         database.keep_newest_log(2).unwrap();
         assert_eq!(found(LogQuery::default()), ["100% of 6", "100% of 5"]);

@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 
 use drawhall::transport::tls::CertificateFiles;
 
-use super::tls::{Stream, encrypt_for};
+use super::tls::{Stream, encrypt_to};
 use super::websocket::WebSocket;
 use super::{PATIENCE, SID};
 
@@ -139,7 +139,7 @@ impl Client {
     }
 
     /// Connects and encrypts, as a client that trusts this root (PEM) and expects this name.
-    pub fn connect_tls_to(name: &str, address: SocketAddr, root: &Path) -> io::Result<Client> {
+    pub fn connect_tls_to(name: &'static str, address: SocketAddr, root: &Path) -> io::Result<Client> {
         let mut client = Self::connect(address);
         client.greeting();
         client.send(0, 0, br#"{"cmd":"startTls"}"#);
@@ -156,13 +156,18 @@ impl Client {
     /// A client that upgrades a connection to WebSocket, with further headers, a line each. The error is the status of
     /// the answer, or 0 if the connection ended before one.
     pub fn websocket(stream: impl Into<Stream>, headers: &str) -> Result<Client, u16> {
-        let websocket = WebSocket::upgrade(stream.into(), headers)?;
+        Self::websocket_at("ws://x/any", stream, headers)
+    }
+
+    /// The same for a URL.
+    pub fn websocket_at(url: &str, stream: impl Into<Stream>, headers: &str) -> Result<Client, u16> {
+        let websocket = WebSocket::upgrade(url, stream.into(), headers)?;
         Ok(Client { connection: Connection::WebSocket(Box::new(websocket)), greeting: None })
     }
 
     fn into_encrypted(
         self,
-        name: &str,
+        name: &'static str,
         root: &Path,
         version: &'static SupportedProtocolVersion,
     ) -> io::Result<Client> {
@@ -171,7 +176,7 @@ impl Client {
             panic!("only TCP in clear can be encrypted");
         };
         assert_eq!(buffer.len(), taken, "the server waits for the handshake");
-        Ok(Client { greeting: self.greeting, ..Self::over(encrypt_for(name, stream, root, version)?) })
+        Ok(Client { greeting: self.greeting, ..Self::over(encrypt_to(name, stream, root, version)?) })
     }
 
     /// The socket below TLS and WebSocket.

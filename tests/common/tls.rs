@@ -6,8 +6,8 @@ use std::path::Path;
 use std::sync::Arc;
 
 use drawhall::transport::tls::{CertificateFiles, KeyAlgorithm, make};
+use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject as _;
-use rustls::pki_types::{CertificateDer, ServerName};
 use rustls::{ClientConfig, ClientConnection, RootCertStore, StreamOwned, SupportedProtocolVersion};
 
 /// An encrypted connection.
@@ -73,29 +73,28 @@ pub fn certificate(folder: &Path) -> CertificateFiles {
     CertificateFiles { certificate, key, algorithm: KeyAlgorithm::Guess }
 }
 
-/// Encrypts a connection as a client does that trusts this certificate.
+/// Encrypts a connection to `localhost` as a client does that trusts this certificate.
 pub fn encrypt(
     stream: TcpStream,
     files: &CertificateFiles,
     version: &'static SupportedProtocolVersion,
 ) -> io::Result<TlsStream> {
-    encrypt_for("localhost", stream, &files.certificate, version)
+    encrypt_to("localhost", stream, &files.certificate, version)
 }
 
-/// Encrypts a connection to a server of this name as a client does that trusts this certificate (PEM).
-pub fn encrypt_for(
-    name: &str,
+/// Encrypts a connection to a host as a client does that trusts this certificate.
+pub fn encrypt_to(
+    host: &'static str,
     mut stream: TcpStream,
-    root: &Path,
+    certificate: &Path,
     version: &'static SupportedProtocolVersion,
 ) -> io::Result<TlsStream> {
     let mut roots = RootCertStore::empty();
-    roots.add(CertificateDer::from_pem_file(root).unwrap()).unwrap();
+    roots.add(CertificateDer::from_pem_file(certificate).unwrap()).unwrap();
     let provider = Arc::new(rustls::crypto::ring::default_provider());
     let config = ClientConfig::builder_with_provider(provider).with_protocol_versions(&[version]).unwrap();
     let config = Arc::new(config.with_root_certificates(roots).with_no_client_auth());
-    let name = ServerName::try_from(name.to_owned()).unwrap();
-    let mut tls = ClientConnection::new(config, name).unwrap();
+    let mut tls = ClientConnection::new(config, host.try_into().unwrap()).unwrap();
     while tls.is_handshaking() {
         tls.complete_io(&mut stream)?;
     }

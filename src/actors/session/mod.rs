@@ -16,19 +16,20 @@ use actix::prelude::*;
 use drawhall_protocol::command::Host;
 
 use crate::actors::messages::{
-    Answer, PendingEntry, ServerHandle, SessionHandle, ToClient, ToServer, ToSession, notify,
+    PendingEntry, ServerHandle, SessionHandle, ToClient, ToServer, ToSession, notify,
 };
 use crate::blocking::BlockingPool;
 use crate::history::total::HistoryShare;
 use crate::log::{Level, LogEntry, Topic};
+use crate::metrics::Metrics;
 use crate::rules::login::LookupAnswer;
 use crate::rules::rng::Rng;
+use crate::rules::session::FileDisposition;
 use crate::rules::session::admin::{AdminAnswer, AdminError, AdminRequest};
 use crate::rules::session::effects::{ClientOp, ConnId, Cx, DisconnectReason, Effect};
 use crate::rules::session::input::Input;
 use crate::rules::session::member::{AuthenticatedClient, JoinRequest};
 use crate::rules::session::persistence::Suspended;
-use crate::rules::session::{FileDisposition, PasswordKind};
 use crate::rules::session::{SessionMachine, SessionState};
 use crate::rules::time::Timestamp;
 use crate::storage::recorder::Recording;
@@ -71,6 +72,7 @@ pub struct SessionDeps {
     pub rng: Rng,
     pub server: ServerHandle,
     pub blocking_pool: BlockingPool,
+    pub metrics: Arc<Metrics>,
     /// `None` for a session in memory only.
     pub store: Option<SessionFiles>,
     /// `None` if it is not recorded.
@@ -89,6 +91,7 @@ pub struct Session {
     spare: Vec<Effect>,
     server: ServerHandle,
     blocking_pool: BlockingPool,
+    metrics: Arc<Metrics>,
     address: Option<SessionHandle>,
     members: HashMap<ConnId, MemberHandle>,
     /// Running password verifications.
@@ -125,7 +128,7 @@ pub struct Session {
 impl Session {
     /// An actor for this machine. It records the session if `parts` has a recording.
     pub fn new(mut machine: SessionMachine, parts: SessionDeps) -> Self {
-        let SessionDeps { rng, server, blocking_pool, store, recording, trace, mut share } = parts;
+        let SessionDeps { rng, server, blocking_pool, metrics, store, recording, trace, mut share } = parts;
         share.set(machine.history().size());
         if recording.is_some() {
             machine.record();
@@ -136,6 +139,7 @@ impl Session {
             spare: Vec::new(),
             server,
             blocking_pool,
+            metrics,
             address: None,
             members: HashMap::new(),
             checks: Vec::new(),
@@ -190,6 +194,7 @@ impl Session {
             match effect {
                 Effect::Client(conn, op) => self.outgoing.push((conn, op)),
                 Effect::Log(entry) => entry.emit(self.machine.id()),
+                Effect::Count(counted) => self.count(counted),
                 Effect::DescriptionChanged => {
                     self.announce = true;
                     self.schedule_unload(now, ctx);
@@ -365,6 +370,9 @@ impl Handler<ToSession> for Session {
             ToSession::Stop => self.handle(ctx, Input::Stop),
             ToSession::Administer(request, answer) => self.check_and_administer(request, answer, ctx),
             ToSession::Histories(request, answer) => self.histories(request, answer, ctx),
+            ToSession::FindOperator { token, answer } => {
+                notify(answer, self.machine.operator_by_link(&token, Timestamp::now()));
+            }
             ToSession::DescribeUsers(answer) => notify(answer, self.machine.users()),
         }
     }
@@ -406,34 +414,6 @@ impl Session {
             Some(refusal) => LookupAnswer::Refused(refusal),
             None => LookupAnswer::Found(Box::new(self.machine.description(invited, Timestamp::now()))),
         }
-    }
-
-    fn check_and_administer(
-        &mut self,
-        request: AdminRequest,
-        answer: Answer<AdminAnswer>,
-        ctx: &mut Context<Self>,
-    ) {
-        if self.ended {
-            return notify(answer, Err(AdminError::NotFound));
-        }
-        let slow = match &request {
-            AdminRequest::CheckPassword { opword, password } => {
-                let kind = if *opword { PasswordKind::Operator } else { PasswordKind::Session };
-                self.machine.slow_hash(kind, password).map(|hash| (kind, hash.to_owned(), password.clone()))
-            }
-            _ => None,
-        };
-        let Some((kind, hash, password)) = slow else {
-            return notify(answer, self.administer(request, ctx));
-        };
-        let checked = self.blocking_pool.verify(None, password.clone(), hash.clone());
-        ctx.spawn(checked.into_actor(self).map(move |fits, session, ctx| {
-            if fits == Some(true) {
-                session.handle(ctx, Input::Learn { kind, hash, password });
-            }
-            notify(answer, session.administer(request, ctx));
-        }));
     }
 
     fn leave(&mut self, conn: ConnId, input: Input, ctx: &mut Context<Self>) {

@@ -24,6 +24,7 @@ pub mod member;
 mod messages;
 mod moderation;
 mod notices;
+mod operator_links;
 mod password_attempts;
 mod password_verifier;
 pub mod persistence;
@@ -48,13 +49,15 @@ use drawhall_protocol::reply::ServerReply;
 use crate::rules::rng::Rng;
 use broadcasts::Broadcasts;
 pub use commands::ban_exchange::{BanExchange, BanExchanged};
-pub use effects::{ClientOp, ConnId, Cx, DisconnectReason, Effect, OpwordCheck, Refusal};
+pub use effects::{ClientOp, ConnId, Counted, Cx, DisconnectReason, Effect, OpwordCheck, Refusal};
 use events::EventLog;
 pub use listing::{ListedAt, ListingUpdate};
 use listings::Listings;
 use member::FaultVerdict;
 pub use member::{AuthenticatedClient, JoinRequest, Member};
 use moderation::Moderation;
+pub use operator_links::LinkHolder;
+use operator_links::OperatorLinks;
 use persistence::Persistence;
 use properties::Properties;
 use resets::ResetEngine;
@@ -68,7 +71,6 @@ pub use write_batch::{FileDisposition, KeepGenerations, PasswordKind, WriteBatch
 use crate::config::{ServerSettings, Settings};
 use crate::history::History;
 use crate::log::{Level, Topic};
-use crate::metrics::METRICS;
 pub use crate::rules::metadata::Flags;
 use crate::rules::time::Timestamp;
 
@@ -108,6 +110,8 @@ pub struct SessionMachine {
     resets: ResetEngine,
     /// Undo by the server.
     rollback: Rollback,
+    /// Links with which operators undo what others drew.
+    operator_links: OperatorLinks,
     /// What is to be written.
     persistence: Persistence,
     /// What happens when.
@@ -141,6 +145,7 @@ impl SessionMachine {
             moderation: Moderation::default(),
             resets: ResetEngine::new(now),
             rollback,
+            operator_links: OperatorLinks::default(),
             persistence: Persistence::default(),
             timers: Timers::new(now),
             listings: Listings::default(),
@@ -306,7 +311,7 @@ impl SessionMachine {
         match member.faults.another(cx.now.monotonic_ms) {
             FaultVerdict::Tell => self.note_about(user, Level::Warn, topic, message, cx),
             FaultVerdict::TellLast => {
-                METRICS.slowed.count();
+                cx.push(Effect::Count(Counted::Slowed));
                 let text = "Sends too much that is not allowed; further messages of this kind are not shown";
                 self.note_about(user, Level::Warn, Topic::RuleBreak, text, cx);
             }
