@@ -9,6 +9,7 @@ use std::process::Command;
 use common::http::request;
 use common::{TestServer, eventually};
 use drawhall::app::ServeOptions;
+use drawhall_protocol::recording::dprec::DprecReader;
 use serde_json::{Value, json};
 
 const STROKE: u8 = 148;
@@ -42,6 +43,33 @@ fn assert_there(server: &TestServer, id: &str) {
     let mut client = server.connect();
     client.join("Guest", id);
     client.until(|m| m.kind == STROKE && m.payload == *b"a stroke");
+}
+
+#[test]
+fn the_drawing_of_a_stored_session_can_be_downloaded() {
+    use std::io::{Read as _, Write as _};
+
+    let folder = tempfile::tempdir().unwrap();
+    let server = server(folder.path(), false, "[config]\n");
+    let mut host = server.connect();
+    let id = host.host_running("Host");
+    host.send(STROKE, 1, b"a stroke");
+    host.until(|m| m.kind == STROKE);
+    let mut stream = std::net::TcpStream::connect(server.admin.unwrap()).unwrap();
+    let request =
+        format!("GET /api/sessions/{id}/recording HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n");
+    stream.write_all(request.as_bytes()).unwrap();
+    let mut answer = Vec::new();
+    stream.read_to_end(&mut answer).unwrap();
+    let at = answer.windows(4).position(|bytes| bytes == b"\r\n\r\n").unwrap();
+    let head = String::from_utf8_lossy(&answer[..at]).to_lowercase();
+    assert!(head.contains(&format!("filename=\"{id}.dprec\"")), "{head}");
+    let mut recording = DprecReader::new(&answer[at + 4..]).unwrap();
+    let mut strokes = 0;
+    while let Some(frame) = recording.next_frame().unwrap() {
+        strokes += usize::from(frame.as_bytes().ends_with(b"a stroke"));
+    }
+    assert_eq!((strokes, recording.truncation().is_some()), (1, false));
 }
 
 fn program(args: &[&str]) -> (String, bool) {
