@@ -15,7 +15,7 @@ use drawhall::transport::forwarded::ProxyHeader;
 use drawhall::transport::{origin, trust};
 
 pub(crate) use values::items;
-use values::{access_network, crypt_key, duration, host_name, http_url, item, network, profile};
+use values::{access_network, crypt_key, duration, host_name, http_url, item, network, page_url, profile};
 
 use crate::ctl::Ctl;
 use crate::health::DEFAULT_ADDRESS;
@@ -91,6 +91,8 @@ pub(crate) enum Command {
     Ctl(Ctl),
     /// Print the table of all settings.
     Settings,
+    /// Print the tables of all options and subcommands.
+    Options,
     /// Convert a recording between its binary (.dprec) and text form (.dptxt).
     Convert(Convert),
     /// Summarize a recording, and say where it is truncated.
@@ -429,6 +431,11 @@ pub(crate) struct Serve {
     #[arg(long, value_name = "NAME", value_delimiter = ',', value_parser = item(host_name), help_heading = "Administration")]
     pub(crate) web_admin_host: Vec<Option<String>>,
 
+    /// Public URL of the admin page, such as https://draw.example.org/admin/. Operators of a session then get a link
+    /// after a kick or ban, to undo what somebody drew.
+    #[arg(long, value_name = "URL", value_parser = page_url, help_heading = "Administration")]
+    pub(crate) web_admin_url: Option<String>,
+
     /// Web page origin that may use the admin API, such as https://example.org, or *.
     #[arg(long, value_name = "ORIGIN", value_parser = origin::normalize, help_heading = "Administration")]
     pub(crate) web_admin_allowed_origin: Option<String>,
@@ -483,6 +490,7 @@ impl Serve {
             ("web-admin-open", Some(self.web_admin_open.to_string())),
             ("web-admin-listen", self.web_admin_listen.map(|a| a.to_string())),
             ("web-admin-host", join(&self.web_admin_host)),
+            ("web-admin-url", self.web_admin_url.clone()),
             ("gui", Some(self.gui.to_string())),
             ("remote", self.remote.clone()),
             ("web-admin-allowed-origin", self.web_admin_allowed_origin.clone()),

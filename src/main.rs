@@ -80,6 +80,10 @@ fn main() -> ExitCode {
             out!("{}", drawhall::config::settings_page());
             Ok(())
         }
+        Some(Command::Options) => {
+            out!("{}", papers::options_page());
+            Ok(())
+        }
         Some(Command::Convert(options)) => run_convert(&options),
         Some(Command::Inspect { file }) => run_inspect(&file),
         Some(Command::Replay { file }) => run_replay(&file),

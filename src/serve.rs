@@ -13,6 +13,7 @@ use drawhall::transport::tls::{CertificateFiles, KeyAlgorithm};
 use drawhall::transport::trust::Trusted;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tokio::signal::unix::{SignalKind, signal};
+use url::Url;
 
 use crate::Failure;
 use crate::cli::{KeyKind, Serve, items};
@@ -36,10 +37,23 @@ pub(crate) fn rule_source(options: &Serve, paths: &DataPaths) -> RuleSource {
         local_host: options.local_host.clone().unwrap_or_default(),
         extauth: options.extauth.clone(),
         report_url: options.report_url.clone(),
+        page_url: page_url(options),
         sync: options.sync,
         profile: options.profile,
         ..RuleSource::default()
     }
+}
+
+/// The public URL of the admin page, if there is one.
+fn page_url(options: &Serve) -> Option<String> {
+    options.web_admin_url.clone().filter(|_| options.web_admin_port > 0 || options.gui)
+}
+
+/// Host names of the admin page.
+fn page_hosts(options: &Serve) -> Vec<String> {
+    let url = page_url(options).and_then(|url| Url::parse(&url).ok());
+    let of_url = url.and_then(|url| url.host_str().map(str::to_owned));
+    options.local_host.iter().chain(items(&options.web_admin_host)).cloned().chain(of_url).collect()
 }
 
 fn copied<T: Copy>(list: &[Option<T>]) -> Vec<T> {
@@ -113,7 +127,8 @@ pub(crate) fn server_options(options: &Serve, paths: &DataPaths) -> Result<Serve
             login_required: options.web_admin_login,
             allowed_origin: options.web_admin_allowed_origin.clone(),
             open: options.web_admin_open,
-            hosts: options.local_host.iter().chain(items(&options.web_admin_host)).cloned().collect(),
+            hosts: page_hosts(options),
+            operator_links: page_url(options).is_some(),
         },
         admin_listen: options.web_admin_listen,
         first_admin_file: paths.data.as_ref().map(|data| data.join("first-admin-link")),
@@ -228,7 +243,23 @@ fn log_places(running: &RunningServer, paths: &DataPaths) {
 
 #[cfg(test)]
 mod tests {
+    use clap::Parser as _;
+
     use super::*;
+    use crate::cli::Cli;
+
+    #[test]
+    fn links_need_a_page_and_its_host_is_a_known_name() {
+        let serve = |args: &[&str]| Cli::parse_from([&["drawhall"], args].concat()).serve;
+        let url = ["--web-admin-url", "https://draw.example.org/admin/"];
+        let without = serve(&url);
+        assert_eq!((page_url(&without), page_hosts(&without)), (None, Vec::new()));
+        for port in [&["--web-admin-port", "27780"][..], &["--gui"][..]] {
+            let with = serve(&[&url[..], port].concat());
+            assert_eq!(page_url(&with).as_deref(), Some(url[1]));
+            assert_eq!(page_hosts(&with), ["draw.example.org"]);
+        }
+    }
 
     #[test]
     fn root_serves_only_if_it_is_allowed_to_or_in_a_container() {

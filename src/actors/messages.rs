@@ -25,7 +25,7 @@ use crate::rules::login::{HostRefusal, LookupAnswer};
 use crate::rules::session::admin::{AdminAnswer, AdminRequest};
 use crate::rules::session::persistence::Suspended;
 use crate::rules::session::{
-    AuthenticatedClient, ClientOp, ConnId, DisconnectReason, JoinRequest, ListingUpdate, Refusal,
+    AuthenticatedClient, ClientOp, ConnId, DisconnectReason, JoinRequest, LinkHolder, ListingUpdate, Refusal,
 };
 
 /// The sender for the answer to a question.
@@ -172,6 +172,8 @@ pub enum ToSession {
     Administer(AdminRequest, Answer<AdminAnswer>),
     /// From the admin API: to put another history in place, or what there is.
     Histories(HistoryRequest, Answer<AdminAnswer>),
+    /// From the admin API: who may use the link with this token.
+    FindOperator { token: String, answer: Answer<Option<LinkHolder>> },
     /// From the admin API: the members, for the list of all users.
     DescribeUsers(Answer<Vec<Value>>),
 }

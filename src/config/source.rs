@@ -40,6 +40,8 @@ pub struct RuleSource {
     pub extauth: Option<String>,
     /// URL that abuse reports are sent to.
     pub report_url: Option<String>,
+    /// Public URL of the admin page.
+    pub page_url: Option<String>,
     /// Whether the server listens for WebSocket connections.
     pub web_sockets: bool,
     /// Overrides the setting `syncInterval`.
@@ -192,6 +194,7 @@ impl OpenSource {
         rules.ext_bans = ext_bans;
         rules.shared.web_sockets = self.source.web_sockets;
         rules.shared.report_url.clone_from(&self.source.report_url);
+        rules.shared.page_url.clone_from(&self.source.page_url);
         let (white_list, faults) = WhiteList::new(patterns, rules.file());
         rules.white_list = white_list;
         errors.extend(faults);

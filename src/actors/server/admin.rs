@@ -96,6 +96,22 @@ impl Handler<FindActive> for Server {
     }
 }
 
+/// Asks for the actor of a session that is active; loads none.
+#[derive(Message)]
+#[rtype(result = "Option<SessionHandle>")]
+pub struct FindRunning {
+    /// Id or alias.
+    pub name: String,
+}
+
+impl Handler<FindRunning> for Server {
+    type Result = Option<SessionHandle>;
+
+    fn handle(&mut self, FindRunning { name }: FindRunning, _: &mut Self::Context) -> Self::Result {
+        self.directory.find(&name).and_then(Entry::address).cloned()
+    }
+}
+
 /// Creates a session without a host. Whoever joins first can become its operator.
 #[derive(Message)]
 #[rtype(result = "Result<String, AdminError>")]

@@ -39,7 +39,8 @@ use crate::storage::session_dir::SessionDir;
 use crate::storage::template::Templates;
 use crate::trace::Trace;
 pub use admin::{
-    FindActive, ListClients, ListSessions, MakeFromTemplate, MakeSession, RelistSessions, TellSessions,
+    FindActive, FindRunning, ListClients, ListSessions, MakeFromTemplate, MakeSession, RelistSessions,
+    TellSessions,
 };
 use directory::{Directory, Entry, Missing, Residency, Waiter};
 use list_server::ListServers;
