@@ -7,6 +7,7 @@ mod setup;
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
 use actix::prelude::*;
@@ -23,14 +24,14 @@ use crate::admin::first_admin::{self, FirstAdminLink};
 use crate::admin::monitor::{Monitor, MonitorDeps};
 use crate::admin::{self, AccessRules};
 use crate::auth_server;
-use crate::blocking::BlockingPool;
 use crate::clock::every;
 use crate::config::{RuleSource, Rules};
 use crate::db::Database;
 use crate::doctor::Setup;
+use crate::metrics::Metrics;
 use crate::rules::time::Timestamp;
 use crate::storage::template::Templates;
-use crate::transport::accept::WebSocketRules;
+use crate::transport::accept::{WebSocketAccess, WebSocketRules};
 use crate::transport::connection_limiter::ConnectionLimiter;
 use crate::transport::tls::{self, CertificateFiles, LoadedCertificate};
 use crate::transport::trust::Trusted;
@@ -91,6 +92,8 @@ pub struct ServeOptions {
     pub first_admin_file: Option<PathBuf>,
     /// File for a trace of all inputs.
     pub trace_input: Option<PathBuf>,
+    /// Where the server counts. By default these are metrics of its own.
+    pub metrics: Arc<Metrics>,
 }
 
 /// A running server.
@@ -137,7 +140,13 @@ pub fn start(options: &ServeOptions) -> Result<RunningServer, StartError> {
     let (changes, current) = watch::channel(rules.clone());
     let certificate = certificate.map(|(files, LoadedCertificate { certificate, stamp })| {
         let (current, certificate) = watch::channel(certificate);
-        tasks.push(actix_rt::spawn(tls::watch_files(files, stamp, current, read_again.clone())));
+        tasks.push(actix_rt::spawn(tls::watch_files(
+            files,
+            stamp,
+            current,
+            read_again.clone(),
+            parts.metrics.clone(),
+        )));
         certificate
     });
     let trace = parts.trace.clone();
@@ -149,13 +158,15 @@ pub fn start(options: &ServeOptions) -> Result<RunningServer, StartError> {
         certificate,
         trace,
         websocket_port,
+        metrics: parts.metrics.clone(),
     };
     let acceptor = Acceptor {
         workers: handles,
         context,
         rules: current,
-        limiter: ConnectionLimiter::new(options.trusted.clone()),
-        websocket_rules: Arc::new(options.websocket_rules.clone()),
+        limiter: ConnectionLimiter::new(options.trusted.clone(), parts.metrics.clone()),
+        websocket_access: Arc::new(WebSocketAccess::new(options.websocket_rules.clone())),
+        next_conn: Arc::new(AtomicU64::new(1)),
     };
     let tcp = listeners.tcp.into_iter().map(|listener| (listener, Protocol::Tcp));
     let websocket = listeners.websocket.into_iter().map(|listener| (listener, Protocol::WebSocket));
@@ -173,8 +184,13 @@ pub fn start(options: &ServeOptions) -> Result<RunningServer, StartError> {
     let mut watched_dirs: Vec<PathBuf> =
         parts.session_dir.iter().map(|session_dir| session_dir.path().to_owned()).collect();
     watched_dirs.extend(database.as_ref().and_then(Database::directory));
-    let watched =
-        MonitorDeps { server: server.clone(), log: log.clone(), rules: changes.subscribe(), watched_dirs };
+    let watched = MonitorDeps {
+        server: server.clone(),
+        log: log.clone(),
+        rules: changes.subscribe(),
+        watched_dirs,
+        metrics: parts.metrics.clone(),
+    };
     let admin_parts = admin::AdminDeps {
         server: server.clone(),
         auth: auth.clone(),
@@ -191,13 +207,14 @@ pub fn start(options: &ServeOptions) -> Result<RunningServer, StartError> {
         setup: Setup { is_server: true, ..options.setup() },
         stop: Arc::default(),
         session_dir: parts.session_dir.clone(),
+        metrics: parts.metrics.clone(),
         first_admin: first_admin.clone(),
     };
     let current = changes.subscribe();
     if let Some(dir) = parts.session_dir.clone().filter(|_| options.keep_ended) {
         tasks.push(actix_rt::spawn(ended::keep_ended(dir, changes.subscribe())));
     }
-    let auth_server_listener = start_provider(auth_server_listener, &parts.blocking_pool, &options.trusted)?;
+    let auth_server_listener = start_provider(auth_server_listener, &parts, &options.trusted)?;
     let admin = admin.map(|listener| start_admin(listener, admin_parts.clone())).transpose()?;
     if let Some(link) = first_admin {
         tasks.push(actix_rt::spawn(end_link(link)));
@@ -231,12 +248,13 @@ pub fn start(options: &ServeOptions) -> Result<RunningServer, StartError> {
 /// Starts the auth server.
 fn start_provider(
     auth_server_listener: Option<(std::net::TcpListener, Database, SigningKey)>,
-    blocking_pool: &BlockingPool,
+    parts: &ServerDeps,
     trusted: &Trusted,
 ) -> Result<Option<auth_server::RunningAuthServer>, StartError> {
     let Some((listener, database, key)) = auth_server_listener else { return Ok(None) };
     let failed = |source| StartError::Http { option: "--extauth-provider", source };
-    let running = auth_server::start(listener, database, key, blocking_pool.clone(), trusted.clone())
+    let (blocking_pool, metrics) = (parts.blocking_pool.clone(), parts.metrics.clone());
+    let running = auth_server::start(listener, database, key, blocking_pool, trusted.clone(), metrics)
         .map_err(failed)?;
     tracing::info!("auth server at http://{}/", running.address);
     Ok(Some(running))

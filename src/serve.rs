@@ -8,6 +8,7 @@ use base64::engine::general_purpose::STANDARD as BASE64;
 use drawhall::admin::AccessRules;
 use drawhall::app::{RunningServer, ServeOptions, start};
 use drawhall::config::RuleSource;
+use drawhall::metrics::Metrics;
 use drawhall::transport::accept::WebSocketRules;
 use drawhall::transport::tls::{CertificateFiles, KeyAlgorithm};
 use drawhall::transport::trust::Trusted;
@@ -146,6 +147,7 @@ pub(crate) fn server_options(options: &Serve, paths: &DataPaths) -> Result<Serve
         },
         trusted: Trusted::with_headers(&copied(&options.trusted_proxy), &copied(&options.proxy_header)),
         workers: std::thread::available_parallelism().map_or(1, usize::from),
+        metrics: Arc::default(),
     })
 }
 
@@ -167,12 +169,13 @@ pub(crate) fn serve(options: &Serve) -> Result<(), Failure> {
     if !may_serve(rustix::process::geteuid().is_root(), options.allow_root, in_container()) {
         return Err("this program should not run as root; use another user, or --allow-root".into());
     }
-    let log = log_output::init(options);
+    let metrics = Arc::<Metrics>::default();
+    let log = log_output::init(options, metrics.clone());
     let shows_summary = log_output::shows_summary(options);
     let paths = DataPaths::of(options)?;
     raise_open_files();
     let shows_page = options.gui;
-    let options = server_options(options, &paths)?;
+    let options = ServeOptions { metrics, ..server_options(options, &paths)? };
     actix_rt::System::new().block_on(async {
         let mut terminate = signal(SignalKind::terminate())?;
         let mut interrupt = signal(SignalKind::interrupt())?;

@@ -10,7 +10,7 @@ use std::future::poll_fn;
 use std::io;
 use std::net::{IpAddr, Shutdown, TcpListener};
 use std::pin::Pin;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -21,9 +21,10 @@ use actix_web::http::header::CONTENT_LENGTH;
 use actix_web::rt::net::TcpStream;
 use actix_web::web::{Bytes, BytesMut, Payload, ServiceConfig};
 use actix_web::{App, HttpRequest, HttpResponse, HttpServer};
+use parking_lot::{Mutex, MutexGuard};
 use socket2::SockRef;
 
-use crate::metrics::METRICS;
+use crate::metrics::Metrics;
 use crate::rules::network::narrowest;
 use crate::transport::forwarded::ForwardedHeaders;
 use crate::transport::trust::{AmbiguousClientAddr, ClientAddr, Trusted};
@@ -48,9 +49,10 @@ pub(crate) const REQUEST_TIME: Duration = Duration::from_secs(10);
 pub(crate) fn start(
     listener: TcpListener,
     trusted: Trusted,
+    metrics: Arc<Metrics>,
     configure: impl Fn(&mut ServiceConfig) + Clone + Send + 'static,
 ) -> io::Result<ServerHandle> {
-    let limiter = HttpConnectionLimiter::new(trusted);
+    let limiter = HttpConnectionLimiter::new(trusted, metrics);
     let app = move || App::new().configure(configure.clone());
     let server = HttpServer::new(app)
         .workers(1)
@@ -163,6 +165,7 @@ pub(crate) fn client_addr_of(
 pub(crate) struct HttpConnectionLimiter {
     open: Arc<Mutex<OpenConnections>>,
     trusted: Trusted,
+    metrics: Arc<Metrics>,
 }
 
 #[derive(Default)]
@@ -179,8 +182,8 @@ struct HttpConnectionPermit {
 }
 
 impl HttpConnectionLimiter {
-    pub(crate) fn new(trusted: Trusted) -> HttpConnectionLimiter {
-        HttpConnectionLimiter { open: Arc::default(), trusted }
+    pub(crate) fn new(trusted: Trusted, metrics: Arc<Metrics>) -> HttpConnectionLimiter {
+        HttpConnectionLimiter { open: Arc::default(), trusted, metrics }
     }
 
     /// The function for actix-web's `on_connect`.
@@ -191,7 +194,7 @@ impl HttpConnectionLimiter {
             match stream.peer_addr().ok().and_then(|peer| limiter.enter(peer.ip())) {
                 Some(permit) => drop(data.insert(permit)),
                 None => {
-                    METRICS.limits_hit.count("httpConnections");
+                    limiter.metrics.limits_hit.count("httpConnections");
                     // An error means that the client has disconnected.
                     let _ = SockRef::from(stream).shutdown(Shutdown::Both);
                 }
@@ -200,7 +203,7 @@ impl HttpConnectionLimiter {
     }
 
     fn lock(&self) -> MutexGuard<'_, OpenConnections> {
-        self.open.lock().unwrap_or_else(PoisonError::into_inner)
+        self.open.lock()
     }
 
     fn enter(&self, peer: IpAddr) -> Option<HttpConnectionPermit> {

@@ -1,14 +1,13 @@
 //! Access control of the admin API: by client address, credentials and origin.
 
-use std::sync::{Mutex, PoisonError};
-
 use actix_web::http::header::{
     ACCESS_CONTROL_ALLOW_ORIGIN, AUTHORIZATION, CACHE_CONTROL, CONTENT_SECURITY_POLICY, HeaderMap,
-    HeaderName, HeaderValue, REFERRER_POLICY, WWW_AUTHENTICATE, X_CONTENT_TYPE_OPTIONS, X_FRAME_OPTIONS,
+    HeaderValue, REFERRER_POLICY, WWW_AUTHENTICATE, X_CONTENT_TYPE_OPTIONS, X_FRAME_OPTIONS,
 };
 use actix_web::http::{StatusCode, Version};
 use actix_web::{HttpRequest, HttpResponse};
 use drawhall_protocol::qt_base64;
+use parking_lot::Mutex;
 use serde_json::json;
 use sha2::{Digest as _, Sha256};
 use subtle::ConstantTimeEq as _;
@@ -19,7 +18,7 @@ use super::pages::Pages;
 use crate::config::ip_range::IpRange;
 use crate::rules::limits::{AddressBuckets, Rate};
 use crate::rules::time::Timestamp;
-use crate::transport::origin::ANY;
+use crate::transport::origin::{ANY, RefusedOrigins};
 use crate::transport::trust::{ClientAddr, Trusted};
 use crate::web::password_limiter::{HttpPasswordLimiter, PasswordAttempt};
 use crate::web::{client_addr_of, forwarded_headers, peer_of};
@@ -90,7 +89,7 @@ impl AccessRules {
     /// Whether clients other than loopback would have access without a login, and `open` does not say that this is
     /// intended.
     pub fn is_open_by_mistake(&self) -> bool {
-        let is_remote = |network: &IpRange| !network.from.to_canonical().is_loopback();
+        let is_remote = |network: &IpRange| !network.address().to_canonical().is_loopback();
         !self.needs_login() && !self.open && self.networks.iter().any(is_remote)
     }
 }
@@ -105,6 +104,7 @@ pub(super) struct Access {
     pub(super) logins: Logins,
     /// Accounts whose password was verified recently.
     pub(super) verified: VerifiedPasswords,
+    refused_origins: RefusedOrigins,
     /// Counts requests with links of operators.
     link_requests: Mutex<AddressBuckets>,
 }
@@ -117,6 +117,7 @@ impl Access {
             password_limiter: HttpPasswordLimiter::default(),
             logins: Logins::default(),
             verified: VerifiedPasswords::default(),
+            refused_origins: RefusedOrigins::default(),
             link_requests: Mutex::default(),
         }
     }
@@ -172,7 +173,7 @@ impl Access {
 
     /// Counts a request with a link of an operator; false if the rate limit of the address is reached.
     pub(super) fn takes_link_request(&self, source: ClientAddr, now_ms: u64) -> bool {
-        let mut requests = self.link_requests.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut requests = self.link_requests.lock();
         requests.take(Some(source.ip()), Rate::per_minute(LINK_REQUESTS), now_ms)
     }
 
@@ -192,6 +193,7 @@ impl Access {
             hosts: &self.rules.hosts,
             allowed: if allows_any { &[] } else { allowed },
             trusted: &self.trusted,
+            refused_origins: &self.refused_origins,
         }
     }
 
@@ -281,19 +283,6 @@ fn basic_credentials(request: &HttpRequest) -> Option<(String, String)> {
 fn denied(status: StatusCode, message: &str) -> Box<HttpResponse> {
     let mut response = HttpResponse::build(status);
     Box::new(response.force_close().json(json!({"status": "error", "message": message})))
-}
-
-/// The response to a CORS preflight request.
-pub(super) fn preflight() -> HttpResponse {
-    let mut response = HttpResponse::NoContent().finish();
-    for (name, value) in [
-        ("access-control-allow-methods", "HEAD, GET, POST, PUT, DELETE"),
-        ("access-control-allow-headers", "Authorization, Content-Type"),
-        ("access-control-max-age", "86400"),
-    ] {
-        response.headers_mut().insert(HeaderName::from_static(name), HeaderValue::from_static(value));
-    }
-    response
 }
 
 #[cfg(test)]

@@ -87,6 +87,7 @@ use crate::blocking::BlockingPool;
 use crate::config::{GivenSetting, Rules};
 use crate::db::{Database, DbError};
 use crate::doctor::Setup;
+use crate::metrics::Metrics;
 use crate::storage::session_dir::SessionDir;
 use crate::transport::trust::Trusted;
 
@@ -111,6 +112,8 @@ pub struct AdminDeps {
     pub port: u16,
     pub access: AccessRules,
     pub trusted: Trusted,
+    /// What the server counts.
+    pub metrics: Arc<Metrics>,
     /// What the server runs with, for checks.
     pub setup: Setup,
     /// Is notified to stop the server.
@@ -134,6 +137,7 @@ struct AdminState {
     port: u16,
     started: String,
     access: access::Access,
+    metrics: Arc<Metrics>,
     setup: Setup,
     stop: Arc<Notify>,
     session_dir: Option<Arc<SessionDir>>,
@@ -168,12 +172,13 @@ pub fn start(listener: TcpListener, deps: AdminDeps) -> std::io::Result<AdminSer
         port,
         access,
         trusted,
+        metrics,
         setup,
         stop,
         session_dir,
         first_admin,
     } = deps;
-    let proxies = trusted.clone();
+    let (proxies, for_limits) = (trusted.clone(), metrics.clone());
     let state = web::Data::new(AdminState {
         server,
         auth,
@@ -187,13 +192,14 @@ pub fn start(listener: TcpListener, deps: AdminDeps) -> std::io::Result<AdminSer
         port,
         started: crate::rules::time::Timestamp::now().iso(),
         access: access::Access::new(access, trusted),
+        metrics,
         setup,
         stop,
         session_dir,
         checking: tokio::sync::Mutex::default(),
         first_admin,
     });
-    let handle = crate::web::start(listener, proxies, move |app| {
+    let handle = crate::web::start(listener, proxies, for_limits, move |app| {
         routes::configure(app.app_data(state.clone()));
     })?;
     Ok(AdminServer { address, handle })

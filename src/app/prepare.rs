@@ -15,6 +15,7 @@ use crate::actors::server::acceptor::Listeners;
 use crate::actors::server::list_server::ListServers;
 use crate::admin::first_admin::{self, FirstAdminLink};
 use crate::auth_server::{self, KeyError};
+use crate::blocking::BlockingPool;
 use crate::config::{OpenSource, RuleSource, Rules, SourceError};
 use crate::db::{Database, DbError};
 use crate::log::NOT_STORED;
@@ -283,7 +284,9 @@ fn open_sessions(
             "--announce-private without announceWhitelist: everybody who hosts can have requests made in the own network"
         );
     }
-    let (mut parts, mut listed) = (ServerDeps { list_servers, ..ServerDeps::default() }, Vec::new());
+    let (metrics, mut listed) = (options.metrics.clone(), Vec::new());
+    let blocking_pool = BlockingPool::new(metrics.clone());
+    let mut parts = ServerDeps { list_servers, metrics, blocking_pool, ..ServerDeps::default() };
     if let Some(path) = &options.sessions {
         let settings = rules.settings();
         let session_dir = SessionDir::open(path, Duration::from_millis(settings.sync_interval.0))?;

@@ -7,7 +7,7 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 
 use super::connection_limiter::{ConnectionPermit, Limit};
-use super::origin;
+use super::origin::{self, RefusedOrigins};
 use super::proxy::{self, Header};
 use super::stream::Stream;
 use super::tls::Certificate;
@@ -27,6 +27,20 @@ pub struct WebSocketRules {
     pub allowed_origins: Vec<String>,
     /// Refuse unencrypted connections, unless a trusted proxy says that the client's connection to it was encrypted.
     pub secure: bool,
+}
+
+/// Checks WebSocket connections of a server.
+#[derive(Debug, Default)]
+pub struct WebSocketAccess {
+    rules: WebSocketRules,
+    refused_origins: RefusedOrigins,
+}
+
+impl WebSocketAccess {
+    /// Checks by these rules.
+    pub fn new(rules: WebSocketRules) -> WebSocketAccess {
+        WebSocketAccess { rules, refused_origins: RefusedOrigins::default() }
+    }
 }
 
 /// An accepted WebSocket connection.
@@ -74,7 +88,7 @@ pub async fn websocket(
     mut stream: TcpStream,
     permit: &mut ConnectionPermit,
     certificate: Option<Certificate>,
-    rules: &WebSocketRules,
+    access: &WebSocketAccess,
     settings: &Settings,
 ) -> Result<WebSocket, AcceptError> {
     let mut first = peek(&stream).await?;
@@ -96,7 +110,7 @@ pub async fn websocket(
     };
     let mut arrived = Vec::new();
     let upgrade = match read_request(&mut stream, &mut arrived).await {
-        Ok(upgrade) => admit(&upgrade, stream.is_tls(), permit, rules, settings).map(|()| upgrade),
+        Ok(upgrade) => admit(&upgrade, stream.is_tls(), permit, access, settings).map(|()| upgrade),
         Err(AcceptError::Refused(refused)) => Err(refused),
         Err(error) => return Err(error),
     };
@@ -136,7 +150,7 @@ fn admit(
     upgrade: &Upgrade,
     encrypted: bool,
     permit: &mut ConnectionPermit,
-    rules: &WebSocketRules,
+    WebSocketAccess { rules, refused_origins }: &WebSocketAccess,
     settings: &Settings,
 ) -> Result<(), Refused> {
     let peer = permit.client_addr();
@@ -145,7 +159,7 @@ fn admit(
     }
     let allowed = &rules.allowed_origins;
     if !upgrade.origin.is_empty() && !allowed.is_empty() && !origin::is_allowed(allowed, &upgrade.origin) {
-        origin::log_refused(&upgrade.origin, "--websocket-allowed-origin");
+        refused_origins.log(&upgrade.origin, "--websocket-allowed-origin");
         return Err(Refused::forbidden("pages of this origin may not connect"));
     }
     let client = permit.trusted().resolve(peer, &upgrade.forwarded);

@@ -82,7 +82,7 @@ fn the_page_does_what_administrators_need() {
         return common::skip::skip("page", "DRAWHALL_CHROMIUM does not name a browser");
     };
     let folder = tempfile::tempdir().unwrap();
-    let (layer, queue) = log_layer();
+    let (layer, queue) = log_layer(Arc::default());
     let filter = tracing_subscriber::EnvFilter::new("info,actix_server=warn");
     tracing_subscriber::registry().with(filter).with(layer).init();
     let credentials = Credentials::parse("root:of all").ok();

@@ -36,13 +36,13 @@ use crate::actors::in_flight::InFlightBudget;
 use crate::actors::messages::{ServerHandle, SessionHandle, ToServer, ToSession};
 use crate::config::Rules;
 use crate::log::{Level, LogEntry, LogUser, Topic};
-use crate::metrics::METRICS;
+use crate::metrics::Metrics;
 use crate::rules::limits::Bucket;
 use crate::rules::login::{Arrival, LoginMachine, LoginSource};
 use crate::rules::session::{ConnId, DisconnectReason};
 use crate::rules::time::Timestamp;
 use crate::trace::Trace;
-use crate::transport::accept::{self, AcceptError, WebSocket, WebSocketRules};
+use crate::transport::accept::{self, AcceptError, WebSocket, WebSocketAccess};
 use crate::transport::connection_limiter::ConnectionPermit;
 use crate::transport::stream::{ReadHalf, Stream, reunite};
 use crate::transport::tls::Certificate;
@@ -77,6 +77,8 @@ pub struct ClientContext {
     pub trace: Option<Trace>,
     /// WebSocket port, if there is one.
     pub websocket_port: Option<u16>,
+    /// What the server counts.
+    pub metrics: Arc<Metrics>,
 }
 
 /// A connection that was accepted.
@@ -101,7 +103,7 @@ enum Opened {
 }
 
 /// Begins a connection on this worker thread.
-pub fn begin(accepted: Accepted, context: ClientContext, rules: Arc<WebSocketRules>) {
+pub fn begin(accepted: Accepted, context: ClientContext, access: Arc<WebSocketAccess>) {
     let Accepted { conn, stream, protocol, mut permit, setup_permit } = accepted;
     match protocol {
         Protocol::Tcp => {
@@ -109,7 +111,7 @@ pub fn begin(accepted: Accepted, context: ClientContext, rules: Arc<WebSocketRul
         }
         Protocol::WebSocket => {
             actix_rt::spawn(async move {
-                match open_websocket(stream, &mut permit, &context, &rules).await {
+                match open_websocket(stream, &mut permit, &context, &access).await {
                     Ok(websocket) => {
                         Client::start(Opened::WebSocket(websocket), conn, permit, context);
                     }
@@ -126,11 +128,11 @@ async fn open_websocket(
     stream: TcpStream,
     permit: &mut ConnectionPermit,
     context: &ClientContext,
-    rules: &WebSocketRules,
+    access: &WebSocketAccess,
 ) -> Result<WebSocket, AcceptError> {
     let settings = context.rules.settings();
     let certificate = context.certificate.as_ref().map(|c| c.borrow().clone());
-    let opening = accept::websocket(stream, permit, certificate, rules, settings);
+    let opening = accept::websocket(stream, permit, certificate, access, settings);
     accept::within(settings.handshake_time_limit.millis(), opening).await
 }
 
@@ -269,7 +271,7 @@ impl Client {
             answer_timer: None,
         };
         let mut ctx = Context::new();
-        let shared = ConnShared::new(conn, ctx.address(), TimeLimits::of(settings));
+        let shared = ConnShared::new(conn, ctx.address(), TimeLimits::of(settings), context.metrics.clone());
         let tls = Tls {
             certificate: context.certificate.clone(),
             limit_ms: settings.handshake_time_limit.millis(),
@@ -307,7 +309,7 @@ impl Client {
 
     fn send(&mut self, bytes: Bytes, ctx: &mut Context<Self>) {
         if !self.is_over() && self.shared.send(bytes).is_err() {
-            METRICS.lagging.count();
+            self.context.metrics.lagging.count();
             self.log(Level::Warn, Topic::Status, "Client does not read: too much waits to be sent");
             self.cut(ctx);
         }

@@ -21,6 +21,7 @@ use crate::actors::messages::{
 use crate::blocking::BlockingPool;
 use crate::history::total::HistoryShare;
 use crate::log::{Level, LogEntry, Topic};
+use crate::metrics::Metrics;
 use crate::rules::login::LookupAnswer;
 use crate::rules::rng::Rng;
 use crate::rules::session::FileDisposition;
@@ -71,6 +72,7 @@ pub struct SessionDeps {
     pub rng: Rng,
     pub server: ServerHandle,
     pub blocking_pool: BlockingPool,
+    pub metrics: Arc<Metrics>,
     /// `None` for a session in memory only.
     pub store: Option<SessionFiles>,
     /// `None` if it is not recorded.
@@ -89,6 +91,7 @@ pub struct Session {
     spare: Vec<Effect>,
     server: ServerHandle,
     blocking_pool: BlockingPool,
+    metrics: Arc<Metrics>,
     address: Option<SessionHandle>,
     members: HashMap<ConnId, MemberHandle>,
     /// Running password verifications.
@@ -125,7 +128,7 @@ pub struct Session {
 impl Session {
     /// An actor for this machine. It records the session if `parts` has a recording.
     pub fn new(mut machine: SessionMachine, parts: SessionDeps) -> Self {
-        let SessionDeps { rng, server, blocking_pool, store, recording, trace, mut share } = parts;
+        let SessionDeps { rng, server, blocking_pool, metrics, store, recording, trace, mut share } = parts;
         share.set(machine.history().size());
         if recording.is_some() {
             machine.record();
@@ -136,6 +139,7 @@ impl Session {
             spare: Vec::new(),
             server,
             blocking_pool,
+            metrics,
             address: None,
             members: HashMap::new(),
             checks: Vec::new(),
@@ -190,6 +194,7 @@ impl Session {
             match effect {
                 Effect::Client(conn, op) => self.outgoing.push((conn, op)),
                 Effect::Log(entry) => entry.emit(self.machine.id()),
+                Effect::Count(counted) => self.count(counted),
                 Effect::DescriptionChanged => {
                     self.announce = true;
                     self.schedule_unload(now, ctx);

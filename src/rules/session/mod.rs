@@ -49,7 +49,7 @@ use drawhall_protocol::reply::ServerReply;
 use crate::rules::rng::Rng;
 use broadcasts::Broadcasts;
 pub use commands::ban_exchange::{BanExchange, BanExchanged};
-pub use effects::{ClientOp, ConnId, Cx, DisconnectReason, Effect, OpwordCheck, Refusal};
+pub use effects::{ClientOp, ConnId, Counted, Cx, DisconnectReason, Effect, OpwordCheck, Refusal};
 use events::EventLog;
 pub use listing::{ListedAt, ListingUpdate};
 use listings::Listings;
@@ -71,7 +71,6 @@ pub use write_batch::{FileDisposition, KeepGenerations, PasswordKind, WriteBatch
 use crate::config::{ServerSettings, Settings};
 use crate::history::History;
 use crate::log::{Level, Topic};
-use crate::metrics::METRICS;
 pub use crate::rules::metadata::Flags;
 use crate::rules::time::Timestamp;
 
@@ -312,7 +311,7 @@ impl SessionMachine {
         match member.faults.another(cx.now.monotonic_ms) {
             FaultVerdict::Tell => self.note_about(user, Level::Warn, topic, message, cx),
             FaultVerdict::TellLast => {
-                METRICS.slowed.count();
+                cx.push(Effect::Count(Counted::Slowed));
                 let text = "Sends too much that is not allowed; further messages of this kind are not shown";
                 self.note_about(user, Level::Warn, Topic::RuleBreak, text, cx);
             }

@@ -11,9 +11,10 @@ pub use loading::{StoredSession, Suspended, stored_description};
 use serde_json::Value;
 
 use super::password_verifier::PasswordVerifier;
-use super::{Cx, FileDisposition, KeepGenerations, PasswordKind, SessionMachine, WriteBatch};
+use super::{
+    Counted, Cx, Effect, FileDisposition, KeepGenerations, PasswordKind, SessionMachine, WriteBatch,
+};
 use crate::log::{Level, Topic};
-use crate::metrics::METRICS;
 use crate::rules::journal::Entry;
 use journal_queue::JournalQueue;
 use recording_queue::RecordingQueue;
@@ -154,7 +155,7 @@ impl SessionMachine {
 
     /// Writing failed: everybody in the session is told.
     pub fn storing_failed(&mut self, error: &str, cx: &mut Cx<'_>) {
-        METRICS.storage_errors.count();
+        cx.push(Effect::Count(Counted::StorageError));
         self.persistence.error = Some(error.to_owned());
         self.note(Level::Error, Topic::Status, format!("Storing failed: {error}"), cx);
         let text = "The server can't store this session at the moment. You can go on, but what you draw from now on \
