@@ -78,6 +78,8 @@ pub struct ServeOptions {
     pub sessions: Option<PathBuf>,
     /// Ended sessions are kept for a while, as the settings say.
     pub keep_ended: bool,
+    /// File whose modification time is that of the last backup.
+    pub last_backup: Option<PathBuf>,
     /// Template directory.
     pub templates: Option<PathBuf>,
     /// Path pattern of recordings.

@@ -19,7 +19,7 @@ use url::Url;
 
 use crate::Failure;
 use crate::cli::{KeyKind, Serve, items};
-use crate::data_paths::DataPaths;
+use crate::data_paths::{DataPaths, last_backup_in};
 use crate::gui;
 use crate::log_output;
 use crate::options::is_set;
@@ -132,6 +132,7 @@ pub(crate) fn server_options(options: &Serve, paths: &DataPaths) -> Result<Serve
         sessions: paths.sessions.clone(),
         // A directory of drawpile-srv's is used as drawpile-srv would.
         keep_ended: paths.data.is_some() && options.sessions.is_none(),
+        last_backup: paths.data.as_deref().map(last_backup_in),
         templates: options.templates.clone(),
         record: options.record.clone(),
         trace_input: options.trace_input.clone(),
