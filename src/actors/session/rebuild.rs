@@ -13,7 +13,7 @@ use crate::history::Chunk;
 use crate::rules::session::admin::{AdminAnswer, AdminError};
 use crate::rules::session::rollback::who_value;
 use crate::rules::session::{ReadSoFar, RestoreRequest};
-use crate::rules::undo::rebuild::{self, Messages, Plan, RebuildError, Report};
+use crate::rules::undo::rebuild::{self, Messages, Plan, RebuildError, RemovalReport};
 use crate::rules::undo::restored_image::RestoredImage;
 
 /// The history at one time, in pieces of whole messages.
@@ -41,7 +41,7 @@ impl Messages for Pieces {
 
 /// What the pool has made of the history.
 pub(super) struct Rebuilt {
-    report: Report,
+    report: RemovalReport,
     name: String,
     user: u8,
     /// Unless only a report was asked for.
