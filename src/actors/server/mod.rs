@@ -39,7 +39,7 @@ use crate::storage::session_dir::SessionDir;
 use crate::storage::template::Templates;
 use crate::trace::Trace;
 pub use admin::{FindActive, ListClients, ListSessions, MakeFromTemplate, MakeSession, TellSessions};
-use directory::{Directory, Entry, Missing, Residency, Waiter};
+use directory::{Directory, Missing, Residency, SessionEntry, Waiter};
 use list_server::ListServers;
 pub use listing::ListSession;
 use listings::Listings;
@@ -352,7 +352,7 @@ impl Handler<NewRules> for Server {
     type Result = ();
 
     fn handle(&mut self, NewRules(rules): NewRules, _: &mut Self::Context) {
-        for session in self.directory.entries().filter_map(Entry::address) {
+        for session in self.directory.entries().filter_map(SessionEntry::address) {
             session.tell(ToSession::Settings(rules.shared.clone()));
         }
         if let Some(session_dir) = &self.parts.session_dir {
@@ -380,7 +380,7 @@ impl Handler<Stop> for Server {
         LogEntry::new(Timestamp::now(), Level::Info, Topic::Status, "Server shutting down").emit("");
         let (done, stopped) = oneshot::channel();
         self.stopping = Some(done);
-        for session in self.directory.entries().filter_map(Entry::address) {
+        for session in self.directory.entries().filter_map(SessionEntry::address) {
             session.tell(ToSession::Stop);
         }
         for connection in self.connections.values() {

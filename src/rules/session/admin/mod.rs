@@ -241,7 +241,7 @@ impl SessionMachine {
     fn full_description(&self, now: Timestamp) -> Value {
         let mut object = serde_json::to_value(self.description(false, now)).unwrap_or_default();
         let listings: Vec<Value> =
-            self.listings.listed().iter().map(|l| json!({"id": l.id, "url": l.url})).collect();
+            self.announcements.listed().iter().map(|l| json!({"id": l.id, "url": l.url})).collect();
         let online = self.members.iter().map(|m| self.member_value(m, true));
         let gone = self.members.past_users().map(|(id, past)| {
             let ip = past.identity.address.map_or(String::new(), |a| a.to_string());

@@ -287,8 +287,8 @@ fn the_number_of_persisted_announcements_is_bounded() {
         };
         table.input(Input::Listing(news));
     }
-    assert_eq!(table.machine.listings.wanted().len(), 10);
-    assert_eq!(table.machine.listings.wanted()[9], "http://l/29");
+    assert_eq!(table.machine.announcements.wanted().len(), 10);
+    assert_eq!(table.machine.announcements.wanted()[9], "http://l/29");
 }
 
 #[test]
