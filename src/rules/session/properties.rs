@@ -359,9 +359,8 @@ mod tests {
 
     #[test]
     fn a_threshold_is_raised_to_the_minimum_unless_it_is_off() {
-        let mut settings = Settings::default();
-        settings.minimum_autoreset_threshold = 1000;
-        settings.autoreset_threshold = 10;
+        let settings =
+            Settings { minimum_autoreset_threshold: 1000, autoreset_threshold: 10, ..Settings::default() };
         let mut properties = properties(&settings);
         assert_eq!(
             (properties.autoreset_threshold(), properties.raised_autoreset_threshold(&settings)),
@@ -384,8 +383,7 @@ mod tests {
 
     #[test]
     fn a_limit_of_its_own_replaces_the_servers() {
-        let mut settings = Settings::default();
-        settings.session_size_limit = u64::MAX;
+        let mut settings = Settings { session_size_limit: u64::MAX, ..Settings::default() };
         let mut properties = properties(&settings);
         assert_eq!(properties.size_limit(&settings), i32::MAX as u64);
         properties.set_override_size(5);
