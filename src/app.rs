@@ -17,6 +17,7 @@ use crate::actors::client::connection::ClientContext;
 use crate::actors::reload::{self, Change, Fetching};
 use crate::actors::server::acceptor::{Acceptor, Inherited, Protocol};
 use crate::actors::server::{NewTemplates, Server, ServerDeps, Stop};
+use crate::admin::first_admin::{self, FirstAdminLink};
 use crate::admin::monitor::{Monitor, MonitorDeps};
 use crate::admin::{self, AccessRules};
 use crate::auth_server;
@@ -79,6 +80,8 @@ pub struct ServeOptions {
     pub admin_listen: Option<IpAddr>,
     /// Access to the admin API. Without an address it listens on all interfaces only if networks are allowed.
     pub admin_access: AccessRules,
+    /// File for the one-time link that makes the first administrator; without one it is only printed.
+    pub first_admin_file: Option<PathBuf>,
     /// File for a trace of all inputs.
     pub trace_input: Option<PathBuf>,
 }
@@ -111,7 +114,7 @@ pub struct RunningServer {
 pub fn start(options: &ServeOptions) -> Result<RunningServer, StartError> {
     let prepared = Prepared::new(options)?;
     let Prepared { source, rules, parts, listed, templates, certificate, listeners, .. } = prepared;
-    let Prepared { address, websocket_address, admin, auth_server_listener, log, .. } = prepared;
+    let Prepared { address, websocket_address, admin, auth_server_listener, log, first_admin, .. } = prepared;
     let (reload, read_again) = watch::channel(());
     let mut tasks = Vec::new();
     let workers: Vec<Arbiter> = (0..options.workers.max(1)).map(|_| Arbiter::new()).collect();
@@ -178,10 +181,14 @@ pub fn start(options: &ServeOptions) -> Result<RunningServer, StartError> {
         port: parts.announce_port,
         access: options.admin_access.clone(),
         trusted: options.trusted.clone(),
+        first_admin: first_admin.clone(),
     };
     let current = changes.subscribe();
     let auth_server_listener = start_provider(auth_server_listener, &parts.blocking_pool, &options.trusted)?;
     let admin = admin.map(|listener| start_admin(listener, admin_parts.clone())).transpose()?;
+    if let Some(link) = first_admin {
+        tasks.push(actix_rt::spawn(end_link(link)));
+    }
     let interval = source.interval().unwrap_or(NO_INTERVAL);
     tasks.push(actix_rt::spawn(reload::reload(source, interval, to_make, server.clone(), auth, changes)));
     if let Some((path, templates)) = templates {
@@ -237,6 +244,12 @@ fn start_admin(
         );
     }
     Ok(running)
+}
+
+/// Ends the link for the first administrator when it expires.
+async fn end_link(link: Arc<FirstAdminLink>) {
+    tokio::time::sleep(first_admin::LIFETIME).await;
+    link.end();
 }
 
 /// Polls the template directory, and scans it on demand.
@@ -304,6 +317,11 @@ impl RunningServer {
         self.admin.as_ref().map(|a| a.address)
     }
 
+    /// The one-time link that makes the first administrator; `None` if there is one, or the link cannot be used.
+    pub fn first_admin_link(&self) -> Option<&str> {
+        self.admin_parts.first_admin.as_ref().map(|link| link.url())
+    }
+
     /// Restarts the admin API, for example when its interface has come back.
     ///
     /// # Errors
@@ -349,6 +367,9 @@ impl RunningServer {
         }
         // The actor may have stopped already.
         let _ = self.server.send(Stop).await;
+        if let Some(link) = &self.admin_parts.first_admin {
+            link.end();
+        }
         if let Some(auth_server_listener) = self.auth_server_listener {
             auth_server_listener.handle.stop(false).await;
         }

@@ -19,6 +19,7 @@ use values::{access_network, crypt_key, duration, host_name, http_url, item, net
 
 use crate::ctl::Ctl;
 use crate::health::DEFAULT_ADDRESS;
+use crate::log_output::{LogFormat, LogLevel};
 
 /// Version of the server and of the protocol, as `--version` prints them.
 const VERSION: &str = concat!(env!("CARGO_PKG_VERSION"), " (protocol 25.1)");
@@ -252,7 +253,7 @@ pub(crate) struct Serve {
     #[arg(short, long, value_name = "N", default_value_t = 27750, value_parser = clap::value_parser!(u16).range(1..), help_heading = "Listening")]
     pub(crate) port: u16,
 
-    /// Address to listen on [default: all interfaces].
+    /// Address to listen on, for all listeners without an address of their own [default: all interfaces].
     #[arg(short, long, value_name = "ADDRESS", help_heading = "Listening")]
     pub(crate) listen: Option<IpAddr>,
 
@@ -388,7 +389,7 @@ pub(crate) struct Serve {
     #[arg(long, conflicts_with_all = ["web_admin_auth", "web_admin_login"], help_heading = "Administration")]
     pub(crate) web_admin_open: bool,
 
-    /// Address of the admin API [default: all interfaces with --web-admin-access, else 127.0.0.1].
+    /// Address of the admin API [default: that of --listen with --web-admin-access, else 127.0.0.1].
     #[arg(long, value_name = "ADDRESS", help_heading = "Administration")]
     pub(crate) web_admin_listen: Option<IpAddr>,
 
@@ -415,6 +416,14 @@ pub(crate) struct Serve {
     /// Options file (TOML); the command line and environment variables such as DRAWHALL_PORT override it.
     #[arg(long, value_name = "FILE", help_heading = "Configuration")]
     pub(crate) options: Option<PathBuf>,
+
+    /// Form of the log on standard error.
+    #[arg(long, value_name = "FORM", value_enum, default_value_t = LogFormat::Text, help_heading = "Log")]
+    pub(crate) log_format: LogFormat,
+
+    /// Least severe level that is logged to standard error [default: RUST_LOG, else info; warn on a terminal].
+    #[arg(long, value_name = "LEVEL", value_enum, help_heading = "Log")]
+    pub(crate) log_level: Option<LogLevel>,
 
     /// Generate a key for --crypt-key, print it and exit.
     #[arg(long, help_heading = "Keys")]
@@ -469,6 +478,8 @@ impl Serve {
             ("extauth-provider", self.extauth_provider.map(|a| a.to_string())),
             ("local-host", self.local_host.clone()),
             ("crypt-key", self.crypt_key.map(|_| "(not shown)".to_owned())),
+            ("log-format", Some(format!("{:?}", self.log_format).to_lowercase())),
+            ("log-level", self.log_level.map(|level| format!("{level:?}").to_lowercase())),
             ("options", path(&self.options)),
         ];
         values.into_iter().filter_map(|(name, value)| Some((name, value?))).collect()

@@ -16,6 +16,9 @@ use tracing_subscriber::registry::LookupSpan;
 use crate::rules::time::{Timestamp, iso_of};
 use crate::text::one_line;
 
+/// Target of events that are not for the database: administrators read the log there.
+pub const NOT_STORED: &str = "drawhall::not_stored";
+
 /// Maximum length of an entry's text in characters; many contain text from clients.
 const MAX_TEXT: usize = 1000;
 
@@ -195,6 +198,19 @@ impl Fields {
     pub(crate) fn text(&self) -> String {
         shortened(format!("{}{}", self.message, self.others))
     }
+
+    /// Writes topic, user, session and text as one line.
+    fn write_line(&self, writer: &mut Writer<'_>) -> fmt::Result {
+        write!(writer, "{}", self.topic())?;
+        if !self.user.is_empty() {
+            write!(writer, " {}", one_line(&self.user))?;
+        }
+        if !self.session.is_empty() {
+            let blank = if self.user.is_empty() { " " } else { "" };
+            write!(writer, "{blank}@{{{}}}", one_line(&self.session))?;
+        }
+        writeln!(writer, ": {}", one_line(&self.text()))
+    }
 }
 
 impl Visit for Fields {
@@ -224,22 +240,41 @@ where
         mut writer: Writer<'_>,
         event: &tracing::Event<'_>,
     ) -> fmt::Result {
-        let fields = Fields::of(event);
         let level = match *event.metadata().level() {
             tracing::Level::ERROR => "Error",
             tracing::Level::WARN => "Warn",
             tracing::Level::INFO => "Info",
             _ => "Debug",
         };
-        write!(writer, "{} {level}/{}", iso_of(Timestamp::now().utc_ms), fields.topic())?;
-        if !fields.user.is_empty() {
-            write!(writer, " {}", one_line(&fields.user))?;
-        }
-        if !fields.session.is_empty() {
-            let blank = if fields.user.is_empty() { " " } else { "" };
-            write!(writer, "{blank}@{{{}}}", one_line(&fields.session))?;
-        }
-        writeln!(writer, ": {}", one_line(&fields.text()))
+        write!(writer, "{} {level}/", iso_of(Timestamp::now().utc_ms))?;
+        Fields::of(event).write_line(&mut writer)
+    }
+}
+
+/// Formats events for the systemd journal: a priority (sd-daemon(3)) instead of the time and the level, which the
+/// journal has of its own.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct JournalForm;
+
+impl<S, N> FormatEvent<S, N> for JournalForm
+where
+    S: tracing::Subscriber + for<'a> LookupSpan<'a>,
+    N: for<'a> FormatFields<'a> + 'static,
+{
+    fn format_event(
+        &self,
+        _context: &FmtContext<'_, S, N>,
+        mut writer: Writer<'_>,
+        event: &tracing::Event<'_>,
+    ) -> fmt::Result {
+        let priority = match *event.metadata().level() {
+            tracing::Level::ERROR => 3,
+            tracing::Level::WARN => 4,
+            tracing::Level::INFO => 6,
+            _ => 7,
+        };
+        write!(writer, "<{priority}>")?;
+        Fields::of(event).write_line(&mut writer)
     }
 }
 

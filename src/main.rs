@@ -20,10 +20,12 @@ mod ctl;
 mod data_paths;
 mod gui;
 mod health;
+mod log_output;
 mod options;
 mod output;
 mod papers;
 mod serve;
+mod start_summary;
 mod systemd;
 
 use cli::{AccountAction, Cli, Command, Form, Serve};

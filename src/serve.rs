@@ -8,37 +8,23 @@ use base64::engine::general_purpose::STANDARD as BASE64;
 use drawhall::admin::AccessRules;
 use drawhall::app::{RunningServer, ServeOptions, start};
 use drawhall::config::RuleSource;
-use drawhall::db::log::{LogQueue, log_layer};
 use drawhall::transport::accept::WebSocketRules;
 use drawhall::transport::tls::{CertificateFiles, KeyAlgorithm};
 use drawhall::transport::trust::Trusted;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tokio::signal::unix::{SignalKind, signal};
-use tracing_subscriber::EnvFilter;
-use tracing_subscriber::layer::SubscriberExt as _;
-use tracing_subscriber::util::SubscriberInitExt as _;
 
 use crate::Failure;
 use crate::cli::{KeyKind, Serve, items};
 use crate::data_paths::DataPaths;
 use crate::gui;
+use crate::log_output;
 use crate::options::is_set;
+use crate::start_summary::StartSummary;
 use crate::systemd;
 
 /// Sent to a process that writes beyond its limit for file sizes.
 const SIGXFSZ: i32 = 25;
-
-/// Begins logging to standard error; what is logged waits for the database in a queue, too.
-fn init_log() -> LogQueue {
-    let filter = Some(EnvFilter::DEFAULT_ENV).filter(|variable| is_set(variable));
-    let filter = filter.and_then(|variable| EnvFilter::try_from_env(variable).ok());
-    let filter = filter.unwrap_or_else(|| EnvFilter::new("info,actix_server=warn"));
-    let (layer, queue) = log_layer();
-    let text =
-        tracing_subscriber::fmt::layer().event_format(drawhall::log::TextForm).with_writer(std::io::stderr);
-    tracing_subscriber::registry().with(filter).with(text).with(layer).init();
-    queue
-}
 
 /// Where the rules come from.
 pub(crate) fn rule_source(options: &Serve, paths: &DataPaths) -> RuleSource {
@@ -120,7 +106,8 @@ pub(crate) fn serve(options: &Serve) -> Result<(), Failure> {
     if !may_serve(rustix::process::geteuid().is_root(), options.allow_root, in_container()) {
         return Err("this program should not run as root; use another user, or --allow-root".into());
     }
-    let log = init_log();
+    let log = log_output::init(options);
+    let shows_summary = log_output::shows_summary(options);
     let paths = DataPaths::of(options)?;
     raise_open_files();
     let shows_page = options.gui;
@@ -144,6 +131,7 @@ pub(crate) fn serve(options: &Serve) -> Result<(), Failure> {
             hosts: options.local_host.iter().chain(items(&options.web_admin_host)).cloned().collect(),
         },
         admin_listen: options.web_admin_listen,
+        first_admin_file: paths.data.as_ref().map(|data| data.join("first-admin-link")),
         announce_port: options.announce_port.unwrap_or(0),
         announce_private: options.announce_private,
         listen: options.listen,
@@ -171,7 +159,10 @@ pub(crate) fn serve(options: &Serve) -> Result<(), Failure> {
         let mut running = start(&options)?;
         let rules = running.rules();
         let log = log.write_to(running.log().clone(), move || rules.borrow().settings().log_max_size)?;
-        say_where(&running, &paths);
+        if shows_summary {
+            eprint!("{}", StartSummary::of(&running, &options, &paths));
+        }
+        log_places(&running, &paths);
         if let Some(address) = running.admin_address().filter(|_| shows_page) {
             gui::show(&format!("http://localhost:{}/", address.port()));
         }
@@ -201,20 +192,20 @@ pub(crate) fn serve(options: &Serve) -> Result<(), Failure> {
     })
 }
 
-/// Says what is used, and where to connect to.
-fn say_where(running: &RunningServer, paths: &DataPaths) {
+/// Logs what is used, and where to connect to.
+fn log_places(running: &RunningServer, paths: &DataPaths) {
     tracing::info!("drawhall {} listening on {}", env!("CARGO_PKG_VERSION"), running.address());
     if let Some(address) = running.websocket_address() {
         tracing::info!("listening for WebSocket on {address}");
     }
-    let show = |path: &Option<std::path::PathBuf>| match path {
-        Some(path) => path.display().to_string(),
-        None => "in memory only".to_owned(),
-    };
     if paths.data.is_some() {
-        tracing::info!("settings and accounts: {}", show(&paths.database));
+        let database = paths.database.as_ref().map(|path| path.display().to_string());
+        tracing::info!("settings and accounts: {}", database.as_deref().unwrap_or("in memory only"));
     }
-    tracing::info!("sessions: {}", show(&paths.sessions));
+    // The directory of stored sessions was logged with their number.
+    if paths.sessions.is_none() {
+        tracing::info!("sessions: in memory only");
+    }
     for path in paths.exposed() {
         let path = path.display();
         tracing::warn!(

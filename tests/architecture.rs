@@ -251,11 +251,13 @@ const PROGRAM: &[&str] = &[
     "gui",
     "health",
     "lib",
+    "log_output",
     "main",
     "options",
     "output",
     "papers",
     "serve",
+    "start_summary",
     "systemd",
     "tools",
 ];
@@ -308,7 +310,7 @@ fn the_rules_are_only_rules() {
 
 #[test]
 fn only_actors_and_those_above_them_name_actix() {
-    let program = ["main", "cli", "ctl", "serve", "systemd"];
+    let program = ["main", "cli", "ctl", "log_output", "serve", "systemd"];
     let wrong: Vec<String> = lines()
         .into_iter()
         .filter(|line| {

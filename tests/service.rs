@@ -309,7 +309,7 @@ fn a_closed_terminal_is_a_clean_end() {
     // The program takes no port 0 here: this one was free a moment ago.
     let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
     let run = format!(
-        "echo $$ > pid; exec {} --in-memory --allow-root --listen 127.0.0.1 --port {port}",
+        "echo $$ > pid; exec {} --in-memory --allow-root --log-level info --listen 127.0.0.1 --port {port}",
         env!("CARGO_BIN_EXE_drawhall")
     );
     let started = Command::new("script")

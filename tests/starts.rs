@@ -167,14 +167,18 @@ fn empty_variables_are_none() {
 }
 
 #[test]
-fn an_address_to_listen_on_counts_for_websocket_too() {
+fn an_address_to_listen_on_counts_for_all_listeners() {
     let folder = tempfile::tempdir().unwrap();
-    let (port, websocket) = (free_port().to_string(), free_port().to_string());
-    let args = ["--in-memory", "--listen", "127.0.0.1", "--port", &port, "--websocket-port", &websocket];
-    let mut child = program(folder.path()).args(args).spawn().unwrap();
-    let at = |address: &str| TcpStream::connect(format!("{address}:{websocket}")).is_ok();
-    eventually("it listens", || at("127.0.0.1"));
-    assert!(!at("127.0.0.2"), "all interfaces would be too many");
+    let ports = [free_port(), free_port(), free_port()].map(|port| port.to_string());
+    let [port, websocket, admin] = &ports;
+    let listeners = ["--port", port, "--websocket-port", websocket, "--web-admin-port", admin];
+    let args = ["--in-memory", "--listen", "127.0.0.1", "--web-admin-access", "all", "--web-admin-login"];
+    let mut child = program(folder.path()).args(args).args(listeners).spawn().unwrap();
+    for port in &ports {
+        let at = |address: &str| TcpStream::connect(format!("{address}:{port}")).is_ok();
+        eventually("it listens", || at("127.0.0.1"));
+        assert!(!at("127.0.0.2"), "{port}: all interfaces would be too many");
+    }
     child.kill().unwrap();
     child.wait().unwrap();
 }

@@ -29,7 +29,7 @@ use crate::web::password_limiter::PasswordAttempt;
 
 pub(super) const COOKIE: &str = "drawhall";
 /// The flag that an account needs.
-const FLAG: &str = "ADMIN";
+pub(super) const FLAG: &str = "ADMIN";
 /// How long a login is valid, in milliseconds.
 const LIFETIME_MS: u64 = 12 * 3_600_000;
 /// How often the account of a login is checked again, in milliseconds.
@@ -244,7 +244,7 @@ impl AdminState {
     }
 
     /// The fingerprint of an account, if it has the flag and is not locked.
-    async fn fingerprint_of(&self, name: &str) -> Option<AccountFingerprint> {
+    pub(super) async fn fingerprint_of(&self, name: &str) -> Option<AccountFingerprint> {
         self.auth.send(GetAccountFingerprint { name: name.to_owned(), flag: FLAG }).await.ok().flatten()
     }
 
@@ -286,9 +286,19 @@ impl AdminState {
         if failure.is_none_or(|error| error.status != StatusCode::TOO_MANY_REQUESTS) {
             audit("POST /login", &logged, failure);
         }
-        let token = self.access.logins.add(name.clone(), checked?, Timestamp::now().monotonic_ms);
+        self.new_login(name, checked?, &http)
+    }
+
+    /// Adds a login, whose cookie the answer sets.
+    pub(super) fn new_login(
+        &self,
+        name: String,
+        fingerprint: Option<AccountFingerprint>,
+        http: &HttpRequest,
+    ) -> Result<WithCookie<WhoIs>, ApiError> {
+        let token = self.access.logins.add(name.clone(), fingerprint, Timestamp::now().monotonic_ms);
         let token = token.ok_or_else(|| ApiError::internal("The system provides no randomness"))?;
-        let cookie = cookie(token, self.access.is_encrypted(&http));
+        let cookie = cookie(token, self.access.is_encrypted(http));
         Ok(WithCookie(WhoIs { user: name, login: true }, cookie))
     }
 

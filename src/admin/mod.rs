@@ -5,6 +5,7 @@
 //! | `access` | access control by address and credentials |
 //! | `pages` | access control by origin and host name |
 //! | `login` | logins on the page |
+//! | `first_admin` | the one-time link that makes the first administrator |
 //! | `page` | serves the page, whose files are in `page/` |
 //! | `endpoint`, `value` | an endpoint with the types of its parameters and its answer; lenient values |
 //! | `routes` | all endpoints, and how requests find them |
@@ -34,6 +35,7 @@ mod endpoint;
 mod error;
 mod events;
 mod extbans;
+pub(crate) mod first_admin;
 mod invites;
 mod listings;
 mod locks;
@@ -101,6 +103,7 @@ pub struct AdminDeps {
     pub port: u16,
     pub access: AccessRules,
     pub trusted: Trusted,
+    pub(crate) first_admin: Option<Arc<first_admin::FirstAdminLink>>,
 }
 
 /// What handlers use.
@@ -117,6 +120,7 @@ struct AdminState {
     port: u16,
     started: String,
     access: access::Access,
+    first_admin: Option<Arc<first_admin::FirstAdminLink>>,
 }
 
 /// A running admin server.
@@ -145,6 +149,7 @@ pub fn start(listener: TcpListener, deps: AdminDeps) -> std::io::Result<AdminSer
         port,
         access,
         trusted,
+        first_admin,
     } = deps;
     let proxies = trusted.clone();
     let state = web::Data::new(AdminState {
@@ -160,6 +165,7 @@ pub fn start(listener: TcpListener, deps: AdminDeps) -> std::io::Result<AdminSer
         port,
         started: crate::rules::time::Timestamp::now().iso(),
         access: access::Access::new(access, trusted),
+        first_admin,
     });
     let handle = crate::web::start(listener, proxies, move |app| {
         routes::configure(app.app_data(state.clone()));

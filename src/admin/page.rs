@@ -32,6 +32,7 @@ const FILES: &[(&str, &str)] = files![
     "docs.js",
     "dom.js",
     "extbans.js",
+    "first-admin.js",
     "icon.svg",
     "lists.js",
     "live.js",

@@ -16,8 +16,9 @@ use super::endpoint::{Api, Effect, Endpoint};
 use super::error::{ApiError, not_found};
 use super::request::{Request, Who, audit, described};
 use super::{
-    AdminState, accounts, bans, events, extbans, invites, listings, locks, log, login, openapi, overview,
-    page, server, session_chat, session_users, sessions, settings, thumbnails, undo, users, whitelist,
+    AdminState, accounts, bans, events, extbans, first_admin, invites, listings, locks, log, login, openapi,
+    overview, page, server, session_chat, session_users, sessions, settings, thumbnails, undo, users,
+    whitelist,
 };
 use crate::transport::trust::ClientAddr;
 use crate::web::RequestBody;
@@ -25,7 +26,7 @@ use crate::web::RequestBody;
 /// All endpoints of the API.
 pub(super) fn api() -> Api {
     let mut api = Api::default();
-    let parts: [fn(&mut Api); 20] = [
+    let parts: [fn(&mut Api); 21] = [
         server::endpoints,
         settings::endpoints,
         locks::endpoints,
@@ -45,6 +46,7 @@ pub(super) fn api() -> Api {
         overview::endpoints,
         events::endpoints,
         login::endpoints,
+        first_admin::endpoints,
         openapi::endpoints,
     ];
     for part in parts {

@@ -13,11 +13,14 @@ use super::ServeOptions;
 use crate::actors::server::ServerDeps;
 use crate::actors::server::acceptor::Listeners;
 use crate::actors::server::list_server::ListServers;
+use crate::admin::first_admin::{self, FirstAdminLink};
 use crate::auth_server::{self, KeyError};
 use crate::config::{OpenSource, RuleSource, Rules, SourceError};
 use crate::db::{Database, DbError};
+use crate::log::NOT_STORED;
 use crate::rules::metadata::SessionSummary;
 use crate::rules::session::KeepGenerations;
+use crate::rules::time::Timestamp;
 use crate::storage::recorder::{self, Recorder};
 use crate::storage::session_dir::{SessionDir, SessionDirError};
 use crate::storage::template::Templates;
@@ -116,6 +119,7 @@ pub(super) struct Prepared {
     pub(super) auth_server_listener: Option<(std::net::TcpListener, Database, SigningKey)>,
     /// Where the log is kept.
     pub(super) log: Database,
+    pub(super) first_admin: Option<Arc<FirstAdminLink>>,
 }
 
 impl Prepared {
@@ -153,6 +157,9 @@ impl Prepared {
         parts.announce_port = if options.announce_port > 0 { options.announce_port } else { address.port() };
         // Steps that create files come last.
         open_recordings(options, &mut parts)?;
+        let page = admin.as_ref().map(std::net::TcpListener::local_addr).transpose();
+        let page = page.map_err(|source| StartError::Http { option: "--web-admin-port", source })?;
+        let first_admin = make_first_admin_link(options, &rules, source.database(), page);
         Ok(Prepared {
             source,
             rules,
@@ -166,8 +173,55 @@ impl Prepared {
             admin,
             auth_server_listener,
             log,
+            first_admin,
         })
     }
+}
+
+/// Makes the one-time link for the first administrator, if there is none and people log in with accounts. A failure is
+/// no reason not to start: there is `drawhall account`.
+fn make_first_admin_link(
+    options: &ServeOptions,
+    rules: &Rules,
+    database: Option<&Database>,
+    page: Option<SocketAddr>,
+) -> Option<Arc<FirstAdminLink>> {
+    let file = options.first_admin_file.as_deref();
+    if let Some(file) = file
+        && let Err(error) = first_admin::remove_file(file)
+    {
+        tracing::warn!("cannot remove {}, which an earlier start has left: {error}", file.display());
+    }
+    let is_needed = options.admin_access.credentials.is_none()
+        && !options.admin_access.open
+        && !rules.file().locked_sections.contains("accounts");
+    let (Some(database), Some(page), true) = (database, page, is_needed) else { return None };
+    let host = if page.ip().is_unspecified() { "localhost".to_owned() } else { host_of(page.ip()) };
+    let url = format!("http://{host}:{}/", page.port());
+    let made = match database.accounts() {
+        Ok(accounts) if accounts.iter().any(first_admin::is_admin) => return None,
+        Ok(_) => FirstAdminLink::create(&url, file, Timestamp::now().monotonic_ms).map_err(|e| e.to_string()),
+        Err(error) => Err(error.to_string()),
+    };
+    match made {
+        Ok(link) => {
+            let name = file.map_or_else(String::new, |file| format!(", also in {}", file.display()));
+            tracing::info!(
+                target: NOT_STORED,
+                "nobody has the flag ADMIN: for an hour, {} makes the first administrator{name}", link.url()
+            );
+            Some(Arc::new(link))
+        }
+        Err(error) => {
+            tracing::warn!("cannot make a link for the first administrator: {error}");
+            None
+        }
+    }
+}
+
+/// An address as the host of a URL.
+fn host_of(ip: IpAddr) -> String {
+    if ip.is_ipv6() { format!("[{ip}]") } else { ip.to_string() }
 }
 
 fn address_of(listener: &TcpListener) -> Result<SocketAddr, StartError> {
@@ -188,15 +242,21 @@ fn open_listeners(options: &ServeOptions) -> Result<Listeners, StartError> {
     Ok(Listeners { tcp, websocket: websocket.into_iter().collect() })
 }
 
-/// Opens the listener of the admin API: on all interfaces only with `--web-admin-access`.
+/// The address of the admin API. Without `--web-admin-access` only this machine may use it, so it listens on loopback;
+/// `None` for all interfaces.
+fn admin_address(options: &ServeOptions) -> Option<IpAddr> {
+    let this_machine = options.listen.filter(IpAddr::is_loopback).unwrap_or(Ipv4Addr::LOCALHOST.into());
+    let usual = if options.admin_access.networks.is_empty() { Some(this_machine) } else { options.listen };
+    options.admin_listen.or(usual)
+}
+
+/// Opens the listener of the admin API.
 pub(super) fn listen_for_admin(
     options: &ServeOptions,
     port: u16,
 ) -> Result<std::net::TcpListener, StartError> {
-    let this_machine = IpAddr::from(Ipv4Addr::LOCALHOST);
-    let usual = options.admin_access.networks.is_empty().then_some(this_machine);
-    let address = options.admin_listen.or(usual);
-    listen_std(address, port).map_err(|error| StartError::Listen { option: "--web-admin-port", error })
+    listen_std(admin_address(options), port)
+        .map_err(|error| StartError::Listen { option: "--web-admin-port", error })
 }
 
 /// Opens the listener and key of the auth server, if enabled.

@@ -73,6 +73,8 @@ fn every_option_can_be_shown() {
         "h",
         "--proxy-header",
         "x-real-ip,proxy-protocol",
+        "--log-level",
+        "debug",
         "--gui",
         "--remote",
         "http://x/",

@@ -35,6 +35,8 @@ pub struct TestServer {
     pub provider: Option<SocketAddr>,
     /// Where its admin API listens.
     pub admin: Option<SocketAddr>,
+    /// The link that makes its first administrator.
+    pub first_admin: Option<String>,
     /// Where its log is kept.
     pub log: Database,
     /// Its configuration file.
@@ -80,6 +82,7 @@ impl TestServer {
                     running.websocket_address(),
                     running.provider_address(),
                     running.admin_address(),
+                    running.first_admin_link().map(str::to_owned),
                     running.log().clone(),
                 ))
                 .unwrap();
@@ -87,12 +90,13 @@ impl TestServer {
                 running.stop().await;
             });
         });
-        let (address, websocket, provider, admin, log) = told.recv().unwrap();
+        let (address, websocket, provider, admin, first_admin, log) = told.recv().unwrap();
         TestServer {
             address,
             websocket,
             provider,
             admin,
+            first_admin,
             log,
             config: path,
             stop: Some(stop),

@@ -56,6 +56,15 @@ fn make_pictures(mut client: Client) {
     });
 }
 
+/// A server that nobody administers yet.
+fn without_administrator() -> (TestServer, tempfile::TempDir) {
+    let folder = tempfile::tempdir().unwrap();
+    let source = RuleSource { database: Some(folder.path().join("config.db")), ..RuleSource::default() };
+    let admin_access = AccessRules { login_required: true, ..AccessRules::default() };
+    let options = ServeOptions { source, admin_port: Some(0), admin_access, ..ServeOptions::default() };
+    (TestServer::start_with("", options), folder)
+}
+
 #[test]
 fn the_page_does_what_administrators_need() {
     let Some(chromium) = std::env::var_os("DRAWHALL_CHROMIUM") else {
@@ -103,6 +112,7 @@ fn the_page_does_what_administrators_need() {
         }
     });
 
+    let (first_admin, _folder) = without_administrator();
     let here = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/page");
     let pictures = Path::new(env!("CARGO_TARGET_TMPDIR")).join("page");
     std::fs::create_dir_all(&pictures).unwrap();
@@ -110,6 +120,7 @@ fn the_page_does_what_administrators_need() {
         .arg(here.join("page.mjs"))
         .arg(format!("http://{admin}/"))
         .arg(&pictures)
+        .arg(first_admin.first_admin.as_deref().unwrap())
         .env("DRAWHALL_CHROMIUM", chromium)
         .status()
         .unwrap();

@@ -1,13 +1,13 @@
 // Clicks through the admin page in a real browser. `tests/page/main.rs` starts the server and the people in it, and then this.
 //
-//   node page.mjs URL FOLDER-FOR-SCREENSHOTS
+//   node page.mjs URL FOLDER-FOR-SCREENSHOTS LINK-FOR-THE-FIRST-ADMINISTRATOR
 
 import assert from "node:assert/strict";
 import { readFile } from "node:fs/promises";
 import { createRequire } from "node:module";
 import { chromium } from "playwright-core";
 
-const [url, folder] = process.argv.slice(2);
+const [url, folder, link] = process.argv.slice(2);
 const axe = await readFile(createRequire(import.meta.url).resolve("axe-core/axe.min.js"), "utf8");
 const browser = await chromium.launch({
   executablePath: process.env.DRAWHALL_CHROMIUM,
@@ -24,7 +24,7 @@ page.on("console", (message) => {
 });
 page.on("request", (request) => {
   const { protocol, origin } = new URL(request.url());
-  if (protocol !== "data:" && origin !== new URL(url).origin) problems.push(`asked elsewhere: ${request.url()}`);
+  if (protocol !== "data:" && ![url, link].some((own) => origin === new URL(own).origin)) problems.push(`asked elsewhere: ${request.url()}`);
 });
 
 /** No serious fault of accessibility, and a picture of the screen: wide, narrow, dark. */
@@ -302,6 +302,34 @@ try {
   await page.goto(`${url}#/users`);
   await page.reload();
   await heading("Log in");
+
+  // The first administrator of another server, on a phone.
+  await page.setViewportSize({ width: 390, height: 844 });
+  await page.goto(link);
+  await heading("First administrator");
+  assert.ok(!page.url().includes("first-admin"), "the token is not left in the address");
+  await look("first-admin");
+  await page.setViewportSize({ width: 390, height: 844 });
+  await type("Name", "founder");
+  await type("Password", "one");
+  await type("Password again", "another");
+  await press("Create account");
+  await page.getByText("The passwords differ.").waitFor();
+  await type("Password again", "one");
+  await press("Create account");
+  await heading("Overview");
+  await said("you are logged in");
+  await page.locator("#who").getByText("founder").waitFor();
+  await page.goto(`${new URL(link).origin}/#/accounts`);
+  await page.getByRole("cell", { name: "founder" }).waitFor();
+  // In an open tab, and used before.
+  await page.goto(link);
+  await heading("First administrator");
+  await type("Name", "second");
+  await type("Password", "one");
+  await type("Password again", "one");
+  await press("Create account");
+  await page.getByText("The link is wrong, or it was used").waitFor();
   assert.deepEqual(problems, []);
   console.log("the page does what it should");
 } catch (error) {

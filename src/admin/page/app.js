@@ -15,6 +15,7 @@ import { settings } from "./settings.js";
 import { log } from "./log.js";
 import { locks } from "./locks.js";
 import { docs } from "./docs.js";
+import { firstAdmin, tokenOf } from "./first-admin.js";
 
 const SCREENS = [
   ["", "Overview", overview],
@@ -112,8 +113,29 @@ async function begin() {
   await show(false);
 }
 
+/** Follows a one-time link. Its token must not stay in the address and in the history of the browser. */
+function followLink(token) {
+  ending.abort();
+  unfollow();
+  nav.hidden = menu.hidden = true;
+  history.replaceState(null, "", "#/");
+  firstAdmin(main, token, async () => {
+    await begin();
+    say("The account was created, and you are logged in.");
+  });
+}
+
 whenLoginIsNeeded(askForLogin);
-addEventListener("hashchange", () => show(true));
-begin().catch((error) => {
-  if (error.status !== 401) fill(main, el("h1", {}, "Drawhall"), el("p", { class: "error", role: "alert" }, error.message));
+addEventListener("hashchange", () => {
+  const token = tokenOf(location.hash);
+  if (token) followLink(token);
+  else show(true);
 });
+const token = tokenOf(location.hash);
+if (token) {
+  followLink(token);
+} else {
+  begin().catch((error) => {
+    if (error.status !== 401) fill(main, el("h1", {}, "Drawhall"), el("p", { class: "error", role: "alert" }, error.message));
+  });
+}
