@@ -23,7 +23,7 @@ use crate::history::total::HistoryShare;
 use crate::log::{Level, LogEntry, Topic};
 use crate::rules::login::LookupAnswer;
 use crate::rules::rng::Rng;
-use crate::rules::session::admin::{AdminAnswer, AdminError, AdminRequest};
+use crate::rules::session::admin::{AdminError, AdminRequest, SessionAnswer};
 use crate::rules::session::effects::{ClientOp, ConnId, Cx, DisconnectReason, Effect};
 use crate::rules::session::input::Input;
 use crate::rules::session::member::{AuthenticatedClient, JoinRequest};
@@ -166,7 +166,7 @@ impl Session {
         effects: Vec<Effect>,
         now: Timestamp,
         ctx: &mut Context<Self>,
-    ) -> Option<AdminAnswer> {
+    ) -> Option<SessionAnswer> {
         let answer = self.interpret(effects, now, ctx);
         if self.ended {
             self.send(now, ctx);
@@ -183,7 +183,7 @@ impl Session {
         mut effects: Vec<Effect>,
         now: Timestamp,
         ctx: &mut Context<Self>,
-    ) -> Option<AdminAnswer> {
+    ) -> Option<SessionAnswer> {
         let mut given = None;
         let announced_before = self.announce;
         for effect in effects.drain(..) {
@@ -411,7 +411,7 @@ impl Session {
     fn check_and_administer(
         &mut self,
         request: AdminRequest,
-        answer: Answer<AdminAnswer>,
+        answer: Answer<SessionAnswer>,
         ctx: &mut Context<Self>,
     ) {
         if self.ended {
@@ -441,7 +441,7 @@ impl Session {
         self.handle(ctx, input);
     }
 
-    fn administer(&mut self, request: AdminRequest, ctx: &mut Context<Self>) -> AdminAnswer {
+    fn administer(&mut self, request: AdminRequest, ctx: &mut Context<Self>) -> SessionAnswer {
         let now = Timestamp::now();
         let effects = self.effects_of(Input::Administer(request), now);
         let answer = self.perform(effects, now, ctx);

@@ -270,7 +270,7 @@ fn an_administrators_chat_buffer_is_bounded() {
     }
     let mut read = Value::Null;
     table.act(|machine, cx| {
-        read = machine.administer(AdminRequest::ReadChat(0), cx).unwrap();
+        read = machine.administer(AdminRequest::ReadChat(0), cx).unwrap().to_json();
     });
     let messages = read["messages"].as_array().unwrap();
     assert!((10..20).contains(&messages.len()), "{}", messages.len());
