@@ -44,7 +44,7 @@ fmt:
 stage *names:
     .ci/run {{ names }}
 
-# record what is missing in tests/fixtures; CONTRIBUTING.md says when
+# record what is missing in tests/fixtures; docs/CONTRIBUTING.md says when
 fixtures:
     cargo build
     python3 tests/fixtures/make.py target/debug/drawhall

@@ -1,6 +1,8 @@
 //! Starts and stops a server: workers, listeners, background tasks.
 
+mod ended;
 mod prepare;
+mod setup;
 
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
@@ -25,6 +27,7 @@ use crate::blocking::BlockingPool;
 use crate::clock::every;
 use crate::config::{RuleSource, Rules};
 use crate::db::Database;
+use crate::doctor::Setup;
 use crate::rules::time::Timestamp;
 use crate::storage::template::Templates;
 use crate::transport::accept::WebSocketRules;
@@ -64,6 +67,8 @@ pub struct ServeOptions {
     pub workers: usize,
     /// Session directory; sessions are in memory only without.
     pub sessions: Option<PathBuf>,
+    /// Ended sessions are kept for a while, as the settings say.
+    pub keep_ended: bool,
     /// Template directory.
     pub templates: Option<PathBuf>,
     /// Path pattern of recordings.
@@ -181,9 +186,15 @@ pub fn start(options: &ServeOptions) -> Result<RunningServer, StartError> {
         port: parts.announce_port,
         access: options.admin_access.clone(),
         trusted: options.trusted.clone(),
+        setup: Setup { is_server: true, ..options.setup() },
+        stop: Arc::default(),
+        session_dir: parts.session_dir.clone(),
         first_admin: first_admin.clone(),
     };
     let current = changes.subscribe();
+    if let Some(dir) = parts.session_dir.clone().filter(|_| options.keep_ended) {
+        tasks.push(actix_rt::spawn(ended::keep_ended(dir, changes.subscribe())));
+    }
     let auth_server_listener = start_provider(auth_server_listener, &parts.blocking_pool, &options.trusted)?;
     let admin = admin.map(|listener| start_admin(listener, admin_parts.clone())).transpose()?;
     if let Some(link) = first_admin {
@@ -348,6 +359,11 @@ impl RunningServer {
     /// The database of the log: the configuration database, or one in memory.
     pub fn log(&self) -> &Database {
         &self.log
+    }
+
+    /// Waits until the admin API is asked to stop the server.
+    pub async fn stop_requested(&self) {
+        self.admin_parts.stop.notified().await;
     }
 
     /// Rules in force.

@@ -15,7 +15,7 @@ use drawhall::transport::forwarded::ProxyHeader;
 use drawhall::transport::{origin, trust};
 
 pub(crate) use values::items;
-use values::{access_network, crypt_key, duration, host_name, http_url, item, network, profile};
+use values::{access_network, crypt_key, duration, host_name, http_url, item, network, page_url, profile};
 
 use crate::ctl::Ctl;
 use crate::health::DEFAULT_ADDRESS;
@@ -48,6 +48,21 @@ pub(crate) enum Command {
     Serve(Box<Serve>),
     /// Print every effective option and setting, with its source.
     Config(ConfigArgs),
+    /// Look for faults of configuration, files and surroundings; takes the options of the server. Changes nothing. Exit
+    /// status: 0 without findings, 1 with warnings, 2 with errors.
+    Doctor(DoctorArgs),
+    /// Say what becomes of the files and options of a drawpile-srv; Drawhall uses them as they are. Exit status: 0 if
+    /// all stays the same, 1 if something is different, 2 if something cannot be used.
+    Import {
+        /// Only check, which is all that there is to do.
+        #[arg(long, required = true)]
+        check: bool,
+        /// Systemd unit, compose file, configuration file, database or session directory.
+        paths: Vec<PathBuf>,
+        /// Command line of drawpile-srv, behind --.
+        #[arg(last = true, value_name = "COMMAND LINE")]
+        command_line: Vec<String>,
+    },
     /// Write man pages to a directory.
     Man {
         /// Directory, created if it does not exist.
@@ -76,6 +91,8 @@ pub(crate) enum Command {
     Ctl(Ctl),
     /// Print the table of all settings.
     Settings,
+    /// Print the tables of all options and subcommands.
+    Options,
     /// Convert a recording between its binary (.dprec) and text form (.dptxt).
     Convert(Convert),
     /// Summarize a recording, and say where it is truncated.
@@ -89,6 +106,12 @@ pub(crate) enum Command {
         /// Print JSON.
         #[arg(long)]
         json: bool,
+        /// List ended sessions that can be restored, instead.
+        #[arg(long, conflicts_with = "json")]
+        ended: bool,
+        /// Restore the ended session of this id. The server must be stopped; `drawhall ctl ended` does it while it runs.
+        #[arg(long, value_name = "ID", conflicts_with_all = ["json", "ended"])]
+        restore: Option<String>,
     },
     /// Verify the sessions stored in a directory.
     Check {
@@ -176,6 +199,17 @@ pub(crate) struct ConfigArgs {
     /// Print a commented example instead: a configuration file (ini) or an options file (toml).
     #[arg(long, value_name = "FORMAT", conflicts_with = "check")]
     pub(crate) example: Option<ExampleFormat>,
+}
+
+/// Options of `drawhall doctor`.
+#[derive(Debug, Args)]
+pub(crate) struct DoctorArgs {
+    #[command(flatten)]
+    pub(crate) serve: Box<Serve>,
+
+    /// Print JSON.
+    #[arg(long)]
+    pub(crate) json: bool,
 }
 
 /// Format of an example configuration.
@@ -397,6 +431,11 @@ pub(crate) struct Serve {
     #[arg(long, value_name = "NAME", value_delimiter = ',', value_parser = item(host_name), help_heading = "Administration")]
     pub(crate) web_admin_host: Vec<Option<String>>,
 
+    /// Public URL of the admin page, such as https://draw.example.org/admin/. Operators of a session then get a link
+    /// after a kick or ban, to undo what somebody drew.
+    #[arg(long, value_name = "URL", value_parser = page_url, help_heading = "Administration")]
+    pub(crate) web_admin_url: Option<String>,
+
     /// Web page origin that may use the admin API, such as https://example.org, or *.
     #[arg(long, value_name = "ORIGIN", value_parser = origin::normalize, help_heading = "Administration")]
     pub(crate) web_admin_allowed_origin: Option<String>,
@@ -451,6 +490,7 @@ impl Serve {
             ("web-admin-open", Some(self.web_admin_open.to_string())),
             ("web-admin-listen", self.web_admin_listen.map(|a| a.to_string())),
             ("web-admin-host", join(&self.web_admin_host)),
+            ("web-admin-url", self.web_admin_url.clone()),
             ("gui", Some(self.gui.to_string())),
             ("remote", self.remote.clone()),
             ("web-admin-allowed-origin", self.web_admin_allowed_origin.clone()),

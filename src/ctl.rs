@@ -1,9 +1,12 @@
 //! `drawhall ctl`: a command line client of the admin API.
 
 mod actions;
+mod bans;
 mod format;
-
-use std::time::Duration;
+mod log;
+mod settings;
+mod stop;
+mod time;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
@@ -14,14 +17,11 @@ use drawhall::tools::account::ask_password;
 use reqwest::Method;
 use serde_json::{Map, Value, json};
 
-use actions::{Action, BanCommand};
-use format::{log_line, shown, table};
+use actions::Action;
+use format::{shown, table};
 
 use crate::Failure;
 use crate::output::{out, outln};
-
-/// Polling interval of `log --follow`.
-const FOLLOW_INTERVAL: Duration = Duration::from_secs(1);
 
 /// Default address of the admin API: this machine, default port.
 const DEFAULT_URL: &str = "http://127.0.0.1:27780";
@@ -189,9 +189,41 @@ impl Api {
                 self.print_result(&self.request(Method::PUT, &path, Some(&body)).await?, "sent");
             }
             Action::Bans { action } => self.bans(action).await?,
-            Action::Settings { key, value } => self.settings(key, value).await?,
-            Action::Log { follow, session, contains } => self.log(follow, &session, &contains).await?,
+            Action::Ban { name, duration, kick, comment } => {
+                self.ban(&name, duration, kick, comment).await?;
+            }
+            Action::Settings { key, value, default, changed } => {
+                self.settings(key, value, default, changed).await?;
+            }
+            Action::Log(filter) => self.log(filter).await?,
+            Action::Ended { restore: None } => {
+                self.print_table(
+                    &self.get("ended").await?,
+                    &["ended", "title", "founder", "size", "alias", "id"],
+                );
+            }
+            Action::Ended { restore: Some(id) } => {
+                let path = format!("ended/{}/restore", path_segment(&id));
+                self.print_result(&self.request(Method::POST, &path, Some(&json!({}))).await?, "restored");
+            }
+            Action::Checks => self.checks().await?,
+            Action::Stop { delay, text } => self.stop(delay, &text).await?,
         }
+        Ok(())
+    }
+
+    async fn checks(&self) -> Result<(), Failure> {
+        let report = self.get("checks").await?;
+        if self.json {
+            outln!("{}", shown_json(&report, false));
+            return Ok(());
+        }
+        let findings = report["findings"].as_array().map_or(&[][..], Vec::as_slice);
+        for finding in findings {
+            let text = |key: &str| shown(&finding[key]);
+            outln!("{}: {} [{}]\n    {}", text("level"), text("text"), text("id"), text("remedy"));
+        }
+        outln!("{} findings in {} checks", findings.len(), report["checks"].as_array().map_or(0, Vec::len));
         Ok(())
     }
 
@@ -272,74 +304,6 @@ impl Api {
         Ok(())
     }
 
-    async fn bans(&self, action: Option<BanCommand>) -> Result<(), Failure> {
-        match action {
-            None => {
-                let columns = ["id", "ip", "subnet", "expires", "comment", "added"];
-                self.print_table(&self.get("banlist").await?, &columns);
-            }
-            Some(BanCommand::Add { range, expires, comment }) => {
-                let (ip, subnet) = range.split_once('/').unwrap_or((&range, "0"));
-                let subnet: u8 = subnet.parse().map_err(|_| "the prefix must be a number")?;
-                let body = json!({"ip": ip, "subnet": subnet, "expires": expires, "comment": comment});
-                let created = self.request(Method::POST, "banlist", Some(&body)).await?;
-                self.print_result(&created, &format!("added ban {}", created["id"]));
-            }
-            Some(BanCommand::Remove { id }) => {
-                self.print_result(
-                    &self.request(Method::DELETE, &format!("banlist/{id}"), None).await?,
-                    "removed",
-                );
-            }
-        }
-        Ok(())
-    }
-
-    async fn settings(&self, key: Option<String>, value: Option<String>) -> Result<(), Failure> {
-        let Some(key) = key else {
-            self.print_object(&self.get("server").await?);
-            return Ok(());
-        };
-        let known =
-            |settings: &Value| settings.get(&key).cloned().ok_or(format!("there is no setting '{key}'"));
-        let settings = self.get("server").await?;
-        let mut current = known(&settings)?;
-        if let Some(value) = value {
-            let set = self
-                .request(Method::PUT, "server", Some(&json!({key.as_str(): parse_value(&value)})))
-                .await?;
-            if let Some(error) = set["_errors"][&key].as_str() {
-                return Err(error.into());
-            }
-            current = known(&set)?;
-        }
-        outln!("{key} = {}", shown(&current));
-        Ok(())
-    }
-
-    async fn log(&self, follow: bool, session: &str, contains: &str) -> Result<(), Failure> {
-        // Lines of the newest second that are already printed: that second may get more lines.
-        let (mut after, mut printed): (String, Vec<Value>) = (String::new(), Vec::new());
-        loop {
-            let filters = query(&[("session", session), ("contains", contains), ("after", &after)]);
-            let mut lines = self.get(&format!("log?{filters}")).await?;
-            let mut lines = lines.as_array_mut().map(std::mem::take).unwrap_or_default();
-            lines.reverse();
-            for line in lines.iter().filter(|line| !printed.contains(line)) {
-                if self.json { outln!("{}", shown_json(line, false)) } else { outln!("{}", log_line(line)) }
-            }
-            if !follow {
-                return Ok(());
-            }
-            if let Some(newest) = lines.last().and_then(|l| l["timestamp"].as_str()).map(str::to_owned) {
-                printed.retain(|line| line["timestamp"] == newest.as_str());
-                printed.extend(lines.into_iter().filter(|l| l["timestamp"] == newest.as_str()));
-                after = one_second_before(&newest);
-            }
-            tokio::time::sleep(FOLLOW_INTERVAL).await;
-        }
-    }
-
     fn print_result(&self, answer: &Value, text: &str) {
         if self.json { outln!("{}", shown_json(answer, false)) } else { outln!("{text}") }
     }
@@ -377,13 +341,6 @@ fn find_person<'a>(people: &'a Value, wanted: &str) -> Result<&'a Value, Failure
         [found] => Ok(found),
         _ => Err(format!("there were several called '{wanted}': use the number that `people` shows").into()),
     }
-}
-
-/// One second before a time. The log is queried for later lines only, so this includes those of the same second.
-fn one_second_before(time: &str) -> String {
-    let parsed = time.parse::<jiff::Timestamp>().ok();
-    let before = parsed.and_then(|t| t.checked_sub(jiff::SignedDuration::from_secs(1)).ok());
-    before.map_or_else(|| time.to_owned(), |t| t.to_string())
 }
 
 #[cfg(test)]

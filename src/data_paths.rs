@@ -43,6 +43,18 @@ impl DataPaths {
     /// # Errors
     /// When the data directory is unknown or cannot be created.
     pub(crate) fn of(options: &Serve) -> Result<DataPaths, DataPathError> {
+        let paths = Self::selected(options)?;
+        if let Some(data) = &paths.data {
+            create_directory(data).map_err(|source| DataPathError::Make { path: data.clone(), source })?;
+        }
+        Ok(paths)
+    }
+
+    /// The paths that the options select. Creates nothing.
+    ///
+    /// # Errors
+    /// When the data directory is unknown.
+    pub(crate) fn selected(options: &Serve) -> Result<DataPaths, DataPathError> {
         let named = DataPaths {
             database: options.database.clone(),
             sessions: options.sessions.clone(),
@@ -56,7 +68,6 @@ impl DataPaths {
             None if options.in_memory || is_compatible => return Ok(named),
             None => user_directory()?,
         };
-        create_directory(&data).map_err(|source| DataPathError::Make { path: data.clone(), source })?;
         Ok(DataPaths {
             initial_settings: if named.database.is_none() { INITIAL_SETTINGS } else { &[] },
             database: named.database.or_else(|| options.config.is_none().then(|| database_in(&data))),

@@ -18,6 +18,7 @@
 //! | [`blocking`] | the pool for password hashes, ban lists and files |
 //! | [`log`] | the event log and its text form |
 //! | [`metrics`] | what is counted |
+//! | [`doctor`] | looks for faults of configuration, files and surroundings |
 //! | [`text`] | text from outside, as it may be shown |
 //! | [`tools`] | what the program does besides serving |
 //! | [`trace`] | recorded inputs of the state machines, and their replay |
@@ -33,6 +34,7 @@ pub mod blocking;
 pub mod clock;
 pub mod config;
 pub mod db;
+pub mod doctor;
 mod entropy;
 pub mod history;
 pub mod http;

@@ -18,8 +18,10 @@ mod backup;
 mod cli;
 mod ctl;
 mod data_paths;
+mod doctor_cli;
 mod gui;
 mod health;
+mod import;
 mod log_output;
 mod options;
 mod output;
@@ -59,6 +61,14 @@ fn main() -> ExitCode {
             None if options.check => check_config(&options.serve),
             None => print_config(&options.serve, &sources),
         },
+        Some(Command::Doctor(options)) => match doctor_cli::run(&options) {
+            Ok(status) => return status,
+            Err(error) => Err(error),
+        },
+        Some(Command::Import { paths, command_line, check: _ }) => match import::run(&paths, &command_line) {
+            Ok(status) => return status,
+            Err(error) => Err(error),
+        },
         Some(Command::Man { dir }) => papers::man_pages(&dir).map_err(Failure::from),
         Some(Command::Completions { shell }) => {
             out!("{}", papers::completions(shell));
@@ -70,10 +80,20 @@ fn main() -> ExitCode {
             out!("{}", drawhall::config::settings_page());
             Ok(())
         }
+        Some(Command::Options) => {
+            out!("{}", papers::options_page());
+            Ok(())
+        }
         Some(Command::Convert(options)) => run_convert(&options),
         Some(Command::Inspect { file }) => run_inspect(&file),
         Some(Command::Replay { file }) => run_replay(&file),
-        Some(Command::Sessions { dir, json }) => {
+        Some(Command::Sessions { dir, restore: Some(id), .. }) => {
+            sessions::restore_ended(&dir, &id).map(|text| show(&text)).map_err(Failure::from)
+        }
+        Some(Command::Sessions { dir, ended: true, .. }) => {
+            sessions::list_ended(&dir).map(|text| show(&text)).map_err(Failure::from)
+        }
+        Some(Command::Sessions { dir, json, .. }) => {
             sessions::list(&dir, json).map(|text| show(&text)).map_err(Failure::from)
         }
         Some(Command::Check { dir }) => report(sessions::check(&dir), "some sessions have problems"),
@@ -177,7 +197,7 @@ fn print_config(options: &Serve, sources: &BTreeMap<String, String>) -> Result<(
 /// # Errors
 /// When there are problems; they have been printed.
 fn check_config(options: &Serve) -> Result<(), Failure> {
-    let mut source = serve::rule_source(options, &DataPaths::of(options)?).open()?;
+    let (mut source, _) = serve::rule_source(options, &DataPaths::selected(options)?).open_copy()?;
     source.read()?;
     let mut problems = source.problems().to_vec();
     problems.extend(serve::certificate(options).and_then(|files| files.load().err()).map(|e| e.to_string()));

@@ -231,6 +231,8 @@ pub struct CurrentValues {
     /// Open connections.
     pub connections: u64,
     pub sessions: u64,
+    /// Stored sessions that are damaged or cannot be read.
+    pub sessions_not_loaded: u64,
     /// Users in sessions.
     pub users: u64,
     /// Bytes of all histories.
@@ -258,6 +260,12 @@ pub fn page(current: &CurrentValues) -> String {
     };
     one("connections", "gauge", "Connections.", current.connections);
     one("sessions", "gauge", "Sessions.", current.sessions);
+    one(
+        "sessions_not_loaded",
+        "gauge",
+        "Stored sessions that are not loaded, because they are damaged or cannot be read.",
+        current.sessions_not_loaded,
+    );
     one("session_users", "gauge", "Users in sessions.", current.users);
     one("history_bytes", "gauge", "Bytes of all histories.", current.history_bytes);
     one("history_largest_bytes", "gauge", "Bytes of the largest history.", current.largest_history);

@@ -53,7 +53,7 @@ pub(crate) fn is_set(variable: &str) -> bool {
 /// The part of the command line that options of the server belong to.
 fn serving(matches: &ArgMatches) -> &ArgMatches {
     match matches.subcommand() {
-        Some(("serve" | "config", matches)) => matches,
+        Some(("serve" | "config" | "doctor", matches)) => matches,
         _ => matches,
     }
 }
@@ -64,7 +64,8 @@ fn serving(matches: &ArgMatches) -> &ArgMatches {
 /// When an option is wrong, wherever it stands; clap's errors know how to be shown.
 pub(crate) fn read(args: Vec<OsString>) -> Result<Options, clap::Error> {
     let command = prepared(Cli::command());
-    let command = command.mut_subcommand("serve", prepared).mut_subcommand("config", prepared);
+    let with_options = ["serve", "config", "doctor"];
+    let command = with_options.iter().fold(command, |command, name| command.mut_subcommand(name, prepared));
     let first = command.clone().try_get_matches_from(&args)?;
     let mut sources = sources_of(&command, &first);
     let mut all = args;

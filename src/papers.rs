@@ -116,6 +116,70 @@ fn example_toml(command: &Command) -> String {
     text
 }
 
+/// Every option of the server and of the subcommands, as a page of the documentation: `docs/OPTIONS.md`.
+pub(crate) fn options_page() -> String {
+    let mut page = String::from(
+        "# All options\n\nAn option `--websocket-port` of the server is also the variable `DRAWHALL_WEBSOCKET_PORT`, and \
+         `websocket-port` in a\nfile of `--options`. `drawhall options` prints this page, `drawhall config` the values in \
+         force.\n",
+    );
+    let mut command = Cli::command();
+    command.build();
+    let mut headings: Vec<&str> = command.get_arguments().filter_map(clap::Arg::get_help_heading).collect();
+    let mut seen = std::collections::BTreeSet::new();
+    headings.retain(|heading| seen.insert(*heading));
+    for heading in headings {
+        let _ = writeln!(page, "\n## {heading}");
+        options_table(&mut page, command.get_arguments().filter(|a| a.get_help_heading() == Some(heading)));
+    }
+    page.push_str("\n## Others\n");
+    options_table(&mut page, command.get_arguments().filter(|a| a.get_help_heading().is_none()));
+    page.push_str("\n## Subcommands\n");
+    for subcommand in command.get_subcommands().filter(|c| !["help", "serve"].contains(&c.get_name())) {
+        subcommand_page(&mut page, subcommand, "drawhall");
+    }
+    page
+}
+
+/// The section of a subcommand, and of those below it.
+fn subcommand_page(page: &mut String, command: &Command, above: &str) {
+    let name = format!("{above} {}", command.get_name());
+    let about = command.get_about().map(ToString::to_string).unwrap_or_default();
+    let _ = writeln!(page, "\n### {name}\n\n{about}.");
+    // Those of the server are in the tables above, those of `ctl` are told once.
+    let is_own = |argument: &&clap::Arg| {
+        let is_inherited = argument.is_global_set() && above != "drawhall";
+        if is_inherited || argument.get_id() == "help" {
+            return false;
+        }
+        argument.get_help_heading().is_none()
+    };
+    options_table(page, command.get_arguments().filter(is_own));
+    for subcommand in command.get_subcommands().filter(|c| c.get_name() != "help") {
+        subcommand_page(page, subcommand, &name);
+    }
+}
+
+/// A table of options and arguments; nothing if there are none.
+fn options_table<'a>(page: &mut String, arguments: impl Iterator<Item = &'a clap::Arg>) {
+    let mut head = "\n| option | default | meaning |\n| --- | --- | --- |\n";
+    for argument in arguments {
+        let values = argument.get_value_names().filter(|_| argument.get_action().takes_values());
+        let values = values.unwrap_or_default().join(" ");
+        let name = match (argument.get_short(), argument.get_long()) {
+            (Some(short), Some(long)) => format!("-{short}, --{long} {values}"),
+            (None, Some(long)) => format!("--{long} {values}"),
+            _ => values,
+        };
+        let default: Vec<_> = argument.get_default_values().iter().map(|v| v.to_string_lossy()).collect();
+        let default = if argument.get_action().takes_values() { default.join(",") } else { String::new() };
+        let help = argument.get_help().map(ToString::to_string).unwrap_or_default();
+        let help = help.replace('\n', " ").replace('|', "\\|");
+        let _ = writeln!(page, "{head}| `{}` | {default} | {help} |", name.trim_end());
+        head = "";
+    }
+}
+
 /// Options that an options file cannot have.
 const NOT_IN_FILE: [&str; 5] = ["version", "help", "generate-crypt-key", "options", "no-gui"];
 
@@ -152,6 +216,21 @@ mod tests {
         for setting in SETTINGS {
             assert!(settings.contains(setting.key), "{}", setting.key);
         }
+    }
+
+    #[test]
+    fn the_page_of_options_is_up_to_date() {
+        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/docs/OPTIONS.md");
+        let page = options_page();
+        let written = fs::read_to_string(path).unwrap();
+        let changed = page.lines().zip(written.lines()).find(|(new, old)| new != old);
+        assert_eq!(changed, None, "drawhall options > docs/OPTIONS.md");
+        assert_eq!(page.len(), written.len(), "drawhall options > docs/OPTIONS.md");
+        each_command(&Cli::command(), "drawhall", &mut |_, command| {
+            for option in command.get_arguments().filter_map(clap::Arg::get_long) {
+                assert!(page.contains(&format!("--{option}")), "--{option}");
+            }
+        });
     }
 
     #[test]

@@ -13,6 +13,7 @@ use drawhall::transport::tls::{CertificateFiles, KeyAlgorithm};
 use drawhall::transport::trust::Trusted;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tokio::signal::unix::{SignalKind, signal};
+use url::Url;
 
 use crate::Failure;
 use crate::cli::{KeyKind, Serve, items};
@@ -36,10 +37,23 @@ pub(crate) fn rule_source(options: &Serve, paths: &DataPaths) -> RuleSource {
         local_host: options.local_host.clone().unwrap_or_default(),
         extauth: options.extauth.clone(),
         report_url: options.report_url.clone(),
+        page_url: page_url(options),
         sync: options.sync,
         profile: options.profile,
         ..RuleSource::default()
     }
+}
+
+/// The public URL of the admin page, if there is one.
+fn page_url(options: &Serve) -> Option<String> {
+    options.web_admin_url.clone().filter(|_| options.web_admin_port > 0 || options.gui)
+}
+
+/// Host names of the admin page.
+fn page_hosts(options: &Serve) -> Vec<String> {
+    let url = page_url(options).and_then(|url| Url::parse(&url).ok());
+    let of_url = url.and_then(|url| url.host_str().map(str::to_owned));
+    options.local_host.iter().chain(items(&options.web_admin_host)).cloned().chain(of_url).collect()
 }
 
 fn copied<T: Copy>(list: &[Option<T>]) -> Vec<T> {
@@ -88,6 +102,52 @@ fn raise_open_files() {
     }
 }
 
+/// What a server with these options and paths is started with.
+///
+/// # Errors
+/// When the sockets of a service manager cannot be used.
+pub(crate) fn server_options(options: &Serve, paths: &DataPaths) -> Result<ServeOptions, Failure> {
+    Ok(ServeOptions {
+        source: rule_source(options, paths),
+        sessions: paths.sessions.clone(),
+        // A directory of drawpile-srv's is used as drawpile-srv would.
+        keep_ended: paths.data.is_some() && options.sessions.is_none(),
+        templates: options.templates.clone(),
+        record: options.record.clone(),
+        trace_input: options.trace_input.clone(),
+        extauth_provider: options.extauth_provider,
+        admin_port: match options.web_admin_port {
+            0 if options.gui => Some(gui::PORT),
+            port => Some(port).filter(|port| *port > 0),
+        },
+        admin_access: AccessRules {
+            credentials: options.web_admin_auth.clone(),
+            networks: items(&options.web_admin_access).copied().collect(),
+            login_required: options.web_admin_login,
+            allowed_origin: options.web_admin_allowed_origin.clone(),
+            open: options.web_admin_open,
+            hosts: page_hosts(options),
+            operator_links: page_url(options).is_some(),
+        },
+        admin_listen: options.web_admin_listen,
+        first_admin_file: paths.data.as_ref().map(|data| data.join("first-admin-link")),
+        announce_port: options.announce_port.unwrap_or(0),
+        announce_private: options.announce_private,
+        listen: options.listen,
+        port: options.port,
+        websocket_listen: options.websocket_listen.or(options.listen),
+        websocket_port: Some(options.websocket_port).filter(|port| *port > 0),
+        inherited: systemd::listeners()?.map(Arc::new),
+        certificate: certificate(options),
+        websocket_rules: WebSocketRules {
+            allowed_origins: items(&options.websocket_allowed_origin).cloned().collect(),
+            secure: options.secure,
+        },
+        trusted: Trusted::with_headers(&copied(&options.trusted_proxy), &copied(&options.proxy_header)),
+        workers: std::thread::available_parallelism().map_or(1, usize::from),
+    })
+}
+
 /// Serves until it is told to stop.
 ///
 /// # Errors
@@ -111,42 +171,7 @@ pub(crate) fn serve(options: &Serve) -> Result<(), Failure> {
     let paths = DataPaths::of(options)?;
     raise_open_files();
     let shows_page = options.gui;
-    let options = ServeOptions {
-        source: rule_source(options, &paths),
-        sessions: paths.sessions.clone(),
-        templates: options.templates.clone(),
-        record: options.record.clone(),
-        trace_input: options.trace_input.clone(),
-        extauth_provider: options.extauth_provider,
-        admin_port: match options.web_admin_port {
-            0 if options.gui => Some(gui::PORT),
-            port => Some(port).filter(|port| *port > 0),
-        },
-        admin_access: AccessRules {
-            credentials: options.web_admin_auth.clone(),
-            networks: items(&options.web_admin_access).copied().collect(),
-            login_required: options.web_admin_login,
-            allowed_origin: options.web_admin_allowed_origin.clone(),
-            open: options.web_admin_open,
-            hosts: options.local_host.iter().chain(items(&options.web_admin_host)).cloned().collect(),
-        },
-        admin_listen: options.web_admin_listen,
-        first_admin_file: paths.data.as_ref().map(|data| data.join("first-admin-link")),
-        announce_port: options.announce_port.unwrap_or(0),
-        announce_private: options.announce_private,
-        listen: options.listen,
-        port: options.port,
-        websocket_listen: options.websocket_listen.or(options.listen),
-        websocket_port: Some(options.websocket_port).filter(|port| *port > 0),
-        inherited: systemd::listeners()?.map(Arc::new),
-        certificate: certificate(options),
-        websocket_rules: WebSocketRules {
-            allowed_origins: items(&options.websocket_allowed_origin).cloned().collect(),
-            secure: options.secure,
-        },
-        trusted: Trusted::with_headers(&copied(&options.trusted_proxy), &copied(&options.proxy_header)),
-        workers: std::thread::available_parallelism().map_or(1, usize::from),
-    };
+    let options = server_options(options, &paths)?;
     actix_rt::System::new().block_on(async {
         let mut terminate = signal(SignalKind::terminate())?;
         let mut interrupt = signal(SignalKind::interrupt())?;
@@ -171,6 +196,7 @@ pub(crate) fn serve(options: &Serve) -> Result<(), Failure> {
             tokio::select! {
                 _ = terminate.recv() => break,
                 _ = interrupt.recv() => break,
+                () = running.stop_requested() => break,
                 _ = hang_up.recv() => {
                     if at_terminal {
                         break tracing::info!("the terminal was closed");
@@ -216,7 +242,23 @@ fn log_places(running: &RunningServer, paths: &DataPaths) {
 
 #[cfg(test)]
 mod tests {
+    use clap::Parser as _;
+
     use super::*;
+    use crate::cli::Cli;
+
+    #[test]
+    fn links_need_a_page_and_its_host_is_a_known_name() {
+        let serve = |args: &[&str]| Cli::parse_from([&["drawhall"], args].concat()).serve;
+        let url = ["--web-admin-url", "https://draw.example.org/admin/"];
+        let without = serve(&url);
+        assert_eq!((page_url(&without), page_hosts(&without)), (None, Vec::new()));
+        for port in [&["--web-admin-port", "27780"][..], &["--gui"][..]] {
+            let with = serve(&[&url[..], port].concat());
+            assert_eq!(page_url(&with).as_deref(), Some(url[1]));
+            assert_eq!(page_hosts(&with), ["draw.example.org"]);
+        }
+    }
 
     #[test]
     fn root_serves_only_if_it_is_allowed_to_or_in_a_container() {

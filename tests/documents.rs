@@ -230,6 +230,23 @@ fn links_lead_to_files_and_headings() {
     none(&problems);
 }
 
+/// What is in `docs` can be read in the book, and the book names nothing else. mdBook itself would not notice.
+#[test]
+fn the_book_has_every_page_of_docs_once() {
+    let files = files();
+    let summary = &files["docs/SUMMARY.md"];
+    let mut named: Vec<String> = prose(summary)
+        .map(|(_, line)| line.trim_start())
+        .flat_map(|line| links(line.strip_prefix("- ").unwrap_or(line)))
+        .filter_map(|link| resolved("docs/SUMMARY.md", &link))
+        .collect();
+    named.sort();
+    let pages = markdown(&files).map(|(path, _)| path.as_str());
+    let pages: Vec<&str> =
+        pages.filter(|path| path.starts_with("docs/") && *path != "docs/SUMMARY.md").collect();
+    assert_eq!(named, pages);
+}
+
 #[test]
 fn no_line_has_more_than_120_columns() {
     let files = files();

@@ -26,7 +26,7 @@ use crate::rules::session::admin::answer::{MemberDetails, OutsideClient};
 use crate::rules::session::admin::{AdminAnswer, AdminRequest, SessionAnswer};
 use crate::rules::session::persistence::Suspended;
 use crate::rules::session::{
-    AuthenticatedClient, ClientOp, ConnId, DisconnectReason, JoinRequest, ListingUpdate, Refusal,
+    AuthenticatedClient, ClientOp, ConnId, DisconnectReason, JoinRequest, LinkHolder, ListingUpdate, Refusal,
 };
 
 /// The sender for the answer to a question.
@@ -173,6 +173,8 @@ pub enum ToSession {
     Administer(AdminRequest, Answer<SessionAnswer>),
     /// From the admin API: to put another history in place, or what there is.
     Histories(HistoryRequest, Answer<AdminAnswer>),
+    /// From the admin API: who may use the link with this token.
+    FindOperator { token: String, answer: Answer<Option<LinkHolder>> },
     /// From the admin API: the members, for the list of all users.
     DescribeUsers(Answer<Vec<MemberDetails>>),
 }

@@ -12,7 +12,7 @@ use super::messages::{NewRules, notify};
 use super::server::Server;
 use crate::actors::auth::Auth;
 use crate::clock;
-use crate::config::{FetchedBans, OpenSource, Rules, extbans};
+use crate::config::{FetchedBans, GivenSetting, OpenSource, Rules, extbans};
 use crate::db::Database;
 use crate::http::Http;
 use crate::rules::time::Timestamp;
@@ -38,7 +38,7 @@ pub enum Change {
     /// External bans were fetched.
     Fetched(FetchedBans),
     /// New settings; answered when they are in force. An empty list polls the source at once.
-    Set(Vec<(String, String)>, oneshot::Sender<Result<(), String>>),
+    Set(Vec<GivenSetting>, oneshot::Sender<Result<(), String>>),
     /// Read the source even if it has not changed.
     ReadAgain,
 }

@@ -1,5 +1,7 @@
 //! Access control of the admin API: by client address, credentials and origin.
 
+use std::sync::{Mutex, PoisonError};
+
 use actix_web::http::header::{
     ACCESS_CONTROL_ALLOW_ORIGIN, AUTHORIZATION, CACHE_CONTROL, CONTENT_SECURITY_POLICY, HeaderMap,
     HeaderName, HeaderValue, REFERRER_POLICY, WWW_AUTHENTICATE, X_CONTENT_TYPE_OPTIONS, X_FRAME_OPTIONS,
@@ -15,12 +17,15 @@ use super::error::ApiError;
 use super::login::{Logins, VerifiedPasswords};
 use super::pages::Pages;
 use crate::config::ip_range::IpRange;
+use crate::rules::limits::{AddressBuckets, Rate};
 use crate::rules::time::Timestamp;
 use crate::transport::origin::ANY;
 use crate::transport::trust::{ClientAddr, Trusted};
 use crate::web::password_limiter::{HttpPasswordLimiter, PasswordAttempt};
 use crate::web::{client_addr_of, forwarded_headers, peer_of};
 
+/// Requests with links of operators per minute and address. The page sends about five for each thing that is done.
+const LINK_REQUESTS: u32 = 120;
 /// Paths of health checks, which need no login.
 const HEALTH: [&str; 2] = ["/healthz", "/readyz"];
 
@@ -45,6 +50,11 @@ impl Credentials {
         }
     }
 
+    /// Length of the password in characters.
+    pub fn password_length(&self) -> usize {
+        self.password.chars().count()
+    }
+
     /// Compares in constant time.
     fn matches(&self, user: &str, password: &str) -> bool {
         let same = |a: &str, b: &str| Sha256::digest(a).ct_eq(&Sha256::digest(b));
@@ -67,6 +77,8 @@ pub struct AccessRules {
     pub open: bool,
     /// Host names of this server, besides `localhost`.
     pub hosts: Vec<String>,
+    /// Operators of sessions get links, which can be used from everywhere.
+    pub operator_links: bool,
 }
 
 impl AccessRules {
@@ -93,6 +105,8 @@ pub(super) struct Access {
     pub(super) logins: Logins,
     /// Accounts whose password was verified recently.
     pub(super) verified: VerifiedPasswords,
+    /// Counts requests with links of operators.
+    link_requests: Mutex<AddressBuckets>,
 }
 
 impl Access {
@@ -103,22 +117,34 @@ impl Access {
             password_limiter: HttpPasswordLimiter::default(),
             logins: Logins::default(),
             verified: VerifiedPasswords::default(),
+            link_requests: Mutex::default(),
         }
     }
 
     /// The client of a request, if its address and its headers permit access; else the error response. Does not read
     /// the body.
     pub(super) fn client_addr_of(&self, request: &HttpRequest) -> Result<ClientAddr, Box<HttpResponse>> {
-        let refuse = |status, message: String| Err(denied(status, &message));
-        let source = match client_addr_of(request, &self.trusted) {
-            Ok(Some(source)) => source,
-            Ok(None) => return refuse(StatusCode::FORBIDDEN, "Access denied".to_owned()),
-            Err(ambiguous) => return refuse(StatusCode::BAD_REQUEST, ambiguous.reason().to_owned()),
-        };
+        let source = self.source_of(request)?;
         let denial = self.denial_reason(request, source).or_else(|| self.pages().denial_reason(request));
-        match denial {
-            Some(reason) => refuse(StatusCode::FORBIDDEN, reason),
-            None => Ok(source),
+        denial.map_or(Ok(source), |reason| Err(denied(StatusCode::FORBIDDEN, &reason)))
+    }
+
+    /// The same for requests with a link of an operator: they may come from everywhere if there are such links.
+    pub(super) fn operator_addr_of(&self, request: &HttpRequest) -> Result<ClientAddr, Box<HttpResponse>> {
+        if !self.rules.operator_links {
+            return self.client_addr_of(request);
+        }
+        let source = self.source_of(request)?;
+        let denial = self.pages().denial_reason(request);
+        denial.map_or(Ok(source), |reason| Err(denied(StatusCode::FORBIDDEN, &reason)))
+    }
+
+    /// The address that a request comes from.
+    fn source_of(&self, request: &HttpRequest) -> Result<ClientAddr, Box<HttpResponse>> {
+        match client_addr_of(request, &self.trusted) {
+            Ok(Some(source)) => Ok(source),
+            Ok(None) => Err(denied(StatusCode::FORBIDDEN, "Access denied")),
+            Err(ambiguous) => Err(denied(StatusCode::BAD_REQUEST, ambiguous.reason())),
         }
     }
 
@@ -142,6 +168,12 @@ impl Access {
             ));
         }
         None
+    }
+
+    /// Counts a request with a link of an operator; false if the rate limit of the address is reached.
+    pub(super) fn takes_link_request(&self, source: ClientAddr, now_ms: u64) -> bool {
+        let mut requests = self.link_requests.lock().unwrap_or_else(PoisonError::into_inner);
+        requests.take(Some(source.ip()), Rate::per_minute(LINK_REQUESTS), now_ms)
     }
 
     /// Begins a password attempt, which waits for its turn. It counts as failed until it is refunded.

@@ -215,6 +215,8 @@ pub(super) enum Effect {
     Change,
     /// It is about the login itself, which needs no login and logs for itself.
     Login,
+    /// It is for links of operators, which need no login. It checks the link and logs for itself.
+    Link,
 }
 
 type Handler =
@@ -252,9 +254,19 @@ impl Endpoint {
         self.effect = Effect::Login;
     }
 
+    /// It is for links of operators.
+    pub(super) fn is_for_links(&mut self) {
+        self.effect = Effect::Link;
+    }
+
+    /// Whether it needs no login.
+    pub(super) fn is_public(&self) -> bool {
+        matches!(self.effect, Effect::Login | Effect::Link)
+    }
+
     /// Maximum body in bytes.
     pub(super) fn max_body(&self) -> usize {
-        if self.effect == Effect::Login { MAX_PUBLIC_BODY } else { MAX_BODY }
+        if self.is_public() { MAX_PUBLIC_BODY } else { MAX_BODY }
     }
 
     pub(super) async fn call(

@@ -63,6 +63,7 @@ impl From<AdminError> for ApiError {
             AdminError::NotFound | AdminError::NoThumbnail | AdminError::ChatNotJoined => {
                 StatusCode::NOT_FOUND
             }
+            AdminError::LinkInvalid => StatusCode::FORBIDDEN,
             AdminError::ThumbnailPending
             | AdminError::ChatAlreadyJoined
             | AdminError::TooManySessions

@@ -143,7 +143,7 @@ fn external_ban(ban: &Value, disabled: &[i64]) -> Option<ExternalBan> {
 impl AdminState {
     async fn forget_ext_bans(self: Arc<Self>, _: Call) -> Result<Json<Done>, ApiError> {
         let keys = ["extBansCacheUrl", "extBansCacheKey", "extBansCacheResponse"];
-        self.change_settings(keys.map(|key| (key.to_owned(), String::new())).into()).await?;
+        self.change_settings(keys.map(|key| (key.to_owned(), Some(String::new()))).into()).await?;
         Ok(Done::ok())
     }
 

@@ -68,6 +68,9 @@ struct Filter {
     /// Only lines later than this, ISO 8601.
     #[schemars(with = "String", extend("anyOf" = [{"format": "date-time"}, {"const": ""}]))]
     after: Text,
+    /// Only lines not later than this, ISO 8601.
+    #[schemars(with = "String", extend("anyOf" = [{"format": "date-time"}, {"const": ""}]))]
+    before: Text,
 }
 
 /// A line to write.
@@ -132,20 +135,23 @@ impl AdminState {
     }
 
     async fn log(self: Arc<Self>, call: Call<Nothing, Filter>) -> Result<Json<Vec<LogLine>>, ApiError> {
-        let Filter { page, session, user, contains, after } = call.query;
-        let after = match &*after {
-            "" => String::new(),
-            text => {
-                let time = utc_of(text).ok_or_else(|| bad("Invalid timestamp"))?;
-                time.strftime("%Y-%m-%dT%H:%M:%SZ").to_string()
-            }
-        };
+        let Filter { page, session, user, contains, after, before } = call.query;
+        let (after, before) = (log_time(&after)?, log_time(&before)?);
         let skip = page.or("page", 0)?.saturating_mul(PAGE);
-        let query =
-            LogQuery { session: session.0, user: user.0, contains: contains.0, after, skip, count: PAGE };
+        let (session, user, contains) = (session.0, user.0, contains.0);
+        let query = LogQuery { session, user, contains, after, before, skip, count: PAGE };
         let rows = query_db(&self.log, move |db| db.log(&query)).await?;
         Ok(Json(rows.into_iter().map(LogLine::from).collect()))
     }
+}
+
+/// A time as lines of the log have it; empty stays empty.
+fn log_time(text: &str) -> Result<String, ApiError> {
+    if text.is_empty() {
+        return Ok(String::new());
+    }
+    let time = utc_of(text).ok_or_else(|| bad("Invalid timestamp"))?;
+    Ok(time.strftime("%Y-%m-%dT%H:%M:%SZ").to_string())
 }
 
 /// Checks a log entry; also returns its session id.

@@ -12,6 +12,8 @@
 //! | `openapi` | the OpenAPI document, made from the endpoints |
 //! | `error` | error responses, and which status each error has |
 //! | `monitor` | the actor that samples load and disks |
+//! | `ended` | ended sessions, and restoring them |
+//! | `checks` | what the doctor finds wrong with the running server |
 //! | `events`, `overview` | what the monitor has sampled, as a stream or at once |
 //! | `request` | how requests are read, and what of them is logged |
 //! | `db_executor` | the actor that runs database queries |
@@ -30,7 +32,9 @@ mod access;
 mod accounts;
 mod answers;
 mod bans;
+mod checks;
 mod db_executor;
+mod ended;
 mod endpoint;
 mod error;
 mod events;
@@ -67,7 +71,7 @@ use std::sync::Arc;
 use actix::Addr;
 use actix_web::dev::ServerHandle;
 use actix_web::web;
-use tokio::sync::{mpsc, oneshot, watch as channel};
+use tokio::sync::{Notify, mpsc, oneshot, watch as channel};
 
 pub use access::{AccessRules, Credentials};
 use db_executor::{DbExecutor, RunQuery};
@@ -78,8 +82,10 @@ use crate::actors::auth::Auth;
 use crate::actors::reload::{Change, Fetching};
 use crate::actors::server::Server;
 use crate::blocking::BlockingPool;
-use crate::config::Rules;
+use crate::config::{GivenSetting, Rules};
 use crate::db::{Database, DbError};
+use crate::doctor::Setup;
+use crate::storage::session_dir::SessionDir;
 use crate::transport::trust::Trusted;
 
 /// Dependencies of the API.
@@ -103,6 +109,12 @@ pub struct AdminDeps {
     pub port: u16,
     pub access: AccessRules,
     pub trusted: Trusted,
+    /// What the server runs with, for checks.
+    pub setup: Setup,
+    /// Is notified to stop the server.
+    pub stop: Arc<Notify>,
+    /// The session directory.
+    pub session_dir: Option<Arc<SessionDir>>,
     pub(crate) first_admin: Option<Arc<first_admin::FirstAdminLink>>,
 }
 
@@ -120,6 +132,11 @@ struct AdminState {
     port: u16,
     started: String,
     access: access::Access,
+    setup: Setup,
+    stop: Arc<Notify>,
+    session_dir: Option<Arc<SessionDir>>,
+    /// Checks are made one after another: they read the whole database.
+    checking: tokio::sync::Mutex<()>,
     first_admin: Option<Arc<first_admin::FirstAdminLink>>,
 }
 
@@ -149,6 +166,9 @@ pub fn start(listener: TcpListener, deps: AdminDeps) -> std::io::Result<AdminSer
         port,
         access,
         trusted,
+        setup,
+        stop,
+        session_dir,
         first_admin,
     } = deps;
     let proxies = trusted.clone();
@@ -165,6 +185,10 @@ pub fn start(listener: TcpListener, deps: AdminDeps) -> std::io::Result<AdminSer
         port,
         started: crate::rules::time::Timestamp::now().iso(),
         access: access::Access::new(access, trusted),
+        setup,
+        stop,
+        session_dir,
+        checking: tokio::sync::Mutex::default(),
         first_admin,
     });
     let handle = crate::web::start(listener, proxies, move |app| {
@@ -198,7 +222,7 @@ impl AdminState {
     }
 
     /// Changes settings; returns when they are in force.
-    async fn change_settings(&self, settings: Vec<(String, String)>) -> Result<(), ApiError> {
+    async fn change_settings(&self, settings: Vec<GivenSetting>) -> Result<(), ApiError> {
         let (sender, receiver) = oneshot::channel();
         let stopping = |_| ApiError::internal("The server is stopping");
         self.change.send(Change::Set(settings, sender)).await.map_err(|_| stopping(()))?;

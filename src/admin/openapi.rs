@@ -85,8 +85,10 @@ fn operation(endpoint: &Endpoint, read: &mut SchemaGenerator, written: &mut Sche
     if let Some(section) = endpoint.section {
         value["description"] = format!("Refused with 403 while the section {section} is locked.").into();
     }
-    if endpoint.effect == Effect::Login {
-        value["security"] = json!([]);
+    match endpoint.effect {
+        Effect::None | Effect::Change => {}
+        Effect::Login => value["security"] = json!([]),
+        Effect::Link => value["security"] = json!([{"link": []}]),
     }
     value
 }
@@ -139,6 +141,7 @@ fn document() -> Value {
             "securitySchemes": {
                 "basic": {"type": "http", "scheme": "basic"},
                 "cookie": {"type": "apiKey", "in": "cookie", "name": COOKIE},
+                "link": {"type": "http", "scheme": "bearer", "description": "The token of a link of an operator."},
             },
         },
     })

@@ -27,13 +27,29 @@ struct Overview {
     samples: Vec<Sample>,
     /// Disks with sessions and settings.
     disks: Vec<Disk>,
+    /// Stored sessions that are not loaded, because they are damaged or cannot be read.
+    not_loaded: Vec<NotLoaded>,
     /// Failed writes since the start.
     storage_errors: u64,
     /// There is a database, so bans, accounts and locks work.
     database: bool,
 }
 
+/// A stored session that is not loaded.
+#[derive(Debug, Serialize, JsonSchema)]
+struct NotLoaded {
+    /// Session id.
+    id: String,
+    /// Why not.
+    reason: String,
+}
+
 impl AdminState {
+    fn not_loaded(&self) -> Vec<NotLoaded> {
+        let sessions = self.session_dir.iter().flat_map(|dir| dir.unavailable());
+        sessions.map(|(id, reason)| NotLoaded { id, reason }).collect()
+    }
+
     async fn overview(self: Arc<Self>, _: Call) -> Result<Json<Overview>, ApiError> {
         let snapshot = self.monitor.send(GetSnapshot).await.map_err(ApiError::internal)?;
         Ok(Json(Overview {
@@ -41,6 +57,7 @@ impl AdminState {
             interval: SAMPLE_SECONDS,
             samples: snapshot.samples,
             disks: snapshot.disks,
+            not_loaded: self.not_loaded(),
             storage_errors: METRICS.storage_errors.get(),
             database: self.database.is_some(),
         }))

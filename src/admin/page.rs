@@ -29,6 +29,7 @@ const FILES: &[(&str, &str)] = files![
     "app.js",
     "bans.js",
     "charts.js",
+    "checks.js",
     "docs.js",
     "dom.js",
     "extbans.js",
@@ -38,6 +39,7 @@ const FILES: &[(&str, &str)] = files![
     "live.js",
     "locks.js",
     "log.js",
+    "operator.js",
     "overview.js",
     "session.js",
     "sessions.js",
@@ -46,8 +48,12 @@ const FILES: &[(&str, &str)] = files![
     "undo.js",
     "users.js",
 ];
-const INDEX: &str = include_str!("page/index.html");
-/// Placeholder in the index for the import map.
+/// Documents by path, which load the files.
+const DOCUMENTS: [(&str, &str); 2] =
+    [("/", include_str!("page/index.html")), (OPERATOR_PAGE, include_str!("page/operator.html"))];
+/// The page for links of operators. All that it loads but the API is below it, so that a proxy can serve it alone.
+const OPERATOR_PAGE: &str = "/operator";
+/// Placeholder in documents for the import map.
 const IMPORT_MAP_PLACEHOLDER: &str = "{import-map}";
 
 struct Asset {
@@ -120,15 +126,17 @@ impl Page {
             .collect();
         let map = serde_json::json!({"imports": imports}).to_string();
         let digest = BASE64.encode(Sha256::digest(&map));
-        let mut index = INDEX.replace(IMPORT_MAP_PLACEHOLDER, &map);
-        for (plain, hashed, _) in &named {
-            index = index.replace(&format!("\"{plain}\""), &format!("\"{hashed}\""));
-        }
         let mut assets: HashMap<String, Asset> = named
             .iter()
             .map(|(_, hashed, text)| (format!("/{hashed}"), Asset::new(hashed, (*text).into(), true)))
             .collect();
-        assets.insert("/".into(), Asset::new("index.html", index, false));
+        for (path, document) in DOCUMENTS {
+            let mut document = document.replace(IMPORT_MAP_PLACEHOLDER, &map);
+            for (plain, hashed, _) in &named {
+                document = document.replace(&format!("\"{plain}\""), &format!("\"{hashed}\""));
+            }
+            assets.insert(path.into(), Asset::new("index.html", document, false));
+        }
         let policy = format!(
             "default-src 'none'; script-src 'self' 'sha256-{digest}'; style-src 'self'; img-src 'self' data:; \
              connect-src 'self'; base-uri 'none'; form-action 'self'; frame-ancestors 'none'"
@@ -142,6 +150,8 @@ pub(super) fn respond(request: &HttpRequest) -> HttpResponse {
     let header =
         |name| request.headers().get(name).and_then(|v: &HeaderValue| v.to_str().ok()).unwrap_or_default();
     let path = if request.path() == "/index.html" { "/" } else { request.path() };
+    let of_operators = path.strip_prefix(OPERATOR_PAGE).filter(|file| file.starts_with("/assets/"));
+    let path = of_operators.unwrap_or(path);
     let Some(asset) = PAGE.assets.get(path) else {
         return HttpResponse::NotFound().content_type("text/plain").body("There is no such page\n");
     };
@@ -172,20 +182,22 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_index_refers_to_existing_files() {
-        let index = std::str::from_utf8(&PAGE.assets["/"].plain).unwrap();
-        assert!(!index.contains(IMPORT_MAP_PLACEHOLDER));
-        let mut count = 0;
-        assert!(!index.contains("\"/"), "a reverse proxy may serve the page below a path");
-        for part in index.replace("\"./assets/", "\"assets/").split("\"assets/").skip(1) {
-            let name = format!("/assets/{}", part.split('"').next().unwrap());
-            // The import map maps plain names to these.
-            if name.matches('.').count() == 2 {
-                assert!(PAGE.assets.contains_key(&name), "{name}");
-                count += 1;
+    fn documents_refer_to_existing_files() {
+        for (path, _) in DOCUMENTS {
+            let index = std::str::from_utf8(&PAGE.assets[path].plain).unwrap();
+            assert!(!index.contains(IMPORT_MAP_PLACEHOLDER));
+            let mut count = 0;
+            assert!(!index.contains("\"/"), "a reverse proxy may serve the page below a path");
+            for part in index.replace("\"./assets/", "\"assets/").split("\"assets/").skip(1) {
+                let name = format!("/assets/{}", part.split('"').next().unwrap());
+                // The import map maps plain names to these.
+                if name.matches('.').count() == 2 {
+                    assert!(PAGE.assets.contains_key(&name), "{name}");
+                    count += 1;
+                }
             }
+            assert!(count >= FILES.len(), "{count}: {index}");
         }
-        assert!(count >= FILES.len(), "{count}: {index}");
     }
 
     #[test]

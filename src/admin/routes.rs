@@ -16,9 +16,9 @@ use super::endpoint::{Api, Effect, Endpoint};
 use super::error::{ApiError, not_found};
 use super::request::{Request, Who, audit, described};
 use super::{
-    AdminState, accounts, bans, events, extbans, first_admin, invites, listings, locks, log, login, openapi,
-    overview, page, server, session_chat, session_users, sessions, settings, thumbnails, undo, users,
-    whitelist,
+    AdminState, accounts, bans, checks, ended, events, extbans, first_admin, invites, listings, locks, log,
+    login, openapi, overview, page, server, session_chat, session_users, sessions, settings, thumbnails,
+    undo, users, whitelist,
 };
 use crate::transport::trust::ClientAddr;
 use crate::web::RequestBody;
@@ -26,7 +26,7 @@ use crate::web::RequestBody;
 /// All endpoints of the API.
 pub(super) fn api() -> Api {
     let mut api = Api::default();
-    let parts: [fn(&mut Api); 21] = [
+    let parts: [fn(&mut Api); 23] = [
         server::endpoints,
         settings::endpoints,
         locks::endpoints,
@@ -44,6 +44,8 @@ pub(super) fn api() -> Api {
         whitelist::endpoints,
         log::endpoints,
         overview::endpoints,
+        checks::endpoints,
+        ended::endpoints,
         events::endpoints,
         login::endpoints,
         first_admin::endpoints,
@@ -69,6 +71,19 @@ enum Target {
     Ready,
     /// The admin page. It is public, and holds no data.
     Page,
+    /// The page for links of operators, and its files.
+    OperatorPage,
+}
+
+impl Target {
+    /// Whether it is for links of operators, who have access from everywhere.
+    fn is_for_links(&self) -> bool {
+        match self {
+            Target::Endpoint(endpoint) => endpoint.effect == Effect::Link,
+            Target::OperatorPage => true,
+            _ => false,
+        }
+    }
 }
 
 /// Adds the routes of the API, of monitoring and of the page.
@@ -89,6 +104,9 @@ pub(super) fn configure(config: &mut web::ServiceConfig) {
     }
     for path in ["/api", "/api/{rest:.*}"] {
         scope = scope.service(web::resource(path).to(handler(Target::Nowhere)));
+    }
+    for path in ["/operator", "/operator/{rest:.*}"] {
+        scope = scope.service(web::resource(path).to(handler(Target::OperatorPage)));
     }
     let scope = scope.default_service(web::to(handler(Target::Page)));
     // A slash at the end and a doubled one mean nothing.
@@ -136,7 +154,12 @@ async fn answer(
 ) -> HttpResponse {
     let state = state.into_inner();
     let mut body = RequestBody::new(&http, payload);
-    let mut response = match state.access.client_addr_of(&http) {
+    let source = if target.is_for_links() {
+        state.access.operator_addr_of(&http)
+    } else {
+        state.access.client_addr_of(&http)
+    };
+    let mut response = match source {
         Ok(source) => respond(&state, target, &http, &mut body, source).await,
         Err(denied) => *denied,
     };
@@ -158,11 +181,11 @@ async fn respond(
     let endpoint = match target {
         Target::Health => return HttpResponse::Ok().content_type("text/plain").body("ok\n"),
         Target::Ready => return state.ready().await,
-        Target::Page => return page::respond(http),
+        Target::Page | Target::OperatorPage => return page::respond(http),
         Target::Endpoint(endpoint) => Some(endpoint),
         Target::Metrics | Target::OtherMethod(_) | Target::Nowhere => None,
     };
-    if let Some(endpoint) = endpoint.filter(|endpoint| endpoint.effect == Effect::Login) {
+    if let Some(endpoint) = endpoint.filter(|endpoint| endpoint.is_public()) {
         let who = Who { name: source.ip().to_string(), source, by_cookie: false };
         return call(state, endpoint, http, body, who).await;
     }
@@ -178,7 +201,9 @@ async fn respond(
         Target::Endpoint(endpoint) => call(state, endpoint, http, body, who).await,
         Target::OtherMethod(allow) => other_method(allow),
         Target::Metrics => state.metrics().await,
-        Target::Nowhere | Target::Health | Target::Ready | Target::Page => not_found().response(),
+        Target::Nowhere | Target::Health | Target::Ready | Target::Page | Target::OperatorPage => {
+            not_found().response()
+        }
     }
 }
 

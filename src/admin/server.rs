@@ -9,21 +9,23 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
 use super::AdminState;
-use super::endpoint::{Api, Call, Json, Nothing};
+use super::endpoint::{Api, Call, Done, Json, Nothing};
 use super::error::ApiError;
 use super::request::audit_settings;
 use crate::actors::server::GetLoad;
-use crate::config::{SETTINGS, Settings, fault_of};
+use crate::config::{GivenSetting, SETTINGS, Settings, fault_of};
 
 pub(super) fn endpoints(api: &mut Api) {
     api.get("status", "Numbers of users and sessions, and start time.", AdminState::status);
     api.get("server", "All settings.", AdminState::server_settings);
     api.put(
         "server",
-        "Changes settings. Invalid values are reported in `_errors`, by key, and are not changed.",
+        "Changes settings; null sets one back to its default. Invalid values are reported in `_errors`, by key, and are \
+         not changed.",
         AdminState::change_server_settings,
     )
     .locked_by("server");
+    api.post("stop", "Stops the server, as SIGTERM does.", AdminState::stop).locked_by("server");
 }
 
 /// State of the server.
@@ -140,10 +142,16 @@ impl AdminState {
         Ok(Json(AllSettings(object)))
     }
 
+    async fn stop(self: Arc<Self>, _: Call) -> Result<Json<Done>, ApiError> {
+        self.stop.notify_one();
+        Ok(Done::ok())
+    }
+
     /// Whether a setting has an effect with the command-line options of the server.
     pub(super) fn is_effective(&self, key: &str) -> bool {
         let rules = self.rules();
         match key {
+            "endedSessionDays" | "endedSessionSize" => self.setup.keep_ended,
             "requireMatchingHost" => !rules.local_host.is_empty(),
             "abusereport" => rules.shared.report_url.is_some(),
             "extauth" => rules.extauth_url.is_some(),
@@ -170,7 +178,7 @@ impl AdminState {
     pub(super) fn parse_settings(
         &self,
         body: &Map<String, Value>,
-    ) -> (Vec<(String, String)>, BTreeMap<String, String>) {
+    ) -> (Vec<GivenSetting>, BTreeMap<String, String>) {
         let (mut settings, mut errors) = (Vec::new(), BTreeMap::new());
         let mut trial = Settings::clone(self.rules().settings());
         for (key, value) in body.iter().filter(|(key, _)| !key.starts_with('_')) {
@@ -178,12 +186,16 @@ impl AdminState {
                 errors.insert(key.chars().take(MAX_KEY).collect(), error);
                 continue;
             }
+            if value.is_null() {
+                settings.push((key.clone(), None));
+                continue;
+            }
             let text =
                 setting_text(value).ok_or_else(|| "must be a string, a number or a boolean".to_owned());
             let before = trial.clone();
             let set = text.and_then(|text| trial.set(key, &text).map(|()| text).map_err(|e| e.to_string()));
             let set = set.and_then(|text| match fault_of(&trial, key) {
-                None => Ok(text),
+                None => Ok(Some(text)),
                 Some(fault) => {
                     trial = before;
                     Err(fault)

@@ -162,7 +162,7 @@ struct PasswordCheck {
 }
 
 /// Performs a request of an administrator in a session.
-async fn administer<T: DeserializeOwned>(
+pub(super) async fn administer<T: DeserializeOwned>(
     session: &SessionHandle,
     request: AdminRequest,
 ) -> Result<T, ApiError> {

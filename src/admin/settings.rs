@@ -11,6 +11,7 @@ use super::endpoint::{Api, Call, Json, List, Listed, Nothing, Version};
 use super::error::ApiError;
 use super::server::GivenSettings;
 use crate::config::SETTINGS;
+use crate::config::ini::ConfigFile;
 
 pub(super) fn endpoints(api: &mut Api) {
     api.get("settings", "All settings with descriptions.", AdminState::known_settings);
@@ -34,6 +35,8 @@ struct Setting {
     default: &'static str,
     /// Current value, as text.
     value: String,
+    /// The value differs from the default.
+    changed: bool,
     /// Description.
     help: &'static str,
     /// It has an effect with the command-line options of the server.
@@ -56,10 +59,14 @@ impl AdminState {
         self: Arc<Self>,
         call: Call<Nothing, Version>,
     ) -> Result<List<Setting>, ApiError> {
-        let values = self.rules().settings().values();
+        let rules = self.rules();
+        let mut default = ConfigFile::default();
+        rules.settings().profile.apply(&mut default);
+        let values = rules.settings().values().into_iter().zip(default.settings.values());
         let mut rows: Vec<_> = SETTINGS.iter().zip(values).collect();
         rows.sort_by_key(|(info, _)| info.group);
-        let rows = rows.into_iter().map(|(info, (_, value))| Setting {
+        let rows = rows.into_iter().map(|(info, ((_, value), (_, default)))| Setting {
+            changed: value != default,
             key: info.key,
             group: info.group.title(),
             kind: info.kind,

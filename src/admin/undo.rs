@@ -1,6 +1,8 @@
 //! Endpoints to take back what was drawn: `sessions/ID/people` and `sessions/ID/undo` for the newest actions
 //! of a person, `sessions/ID/everybody` and `sessions/ID/remove` for all of them, `sessions/ID/generations` and
-//! `sessions/ID/restore` for everybody's.
+//! `sessions/ID/restore` for everybody's. The same by links of operators is in `links`.
+
+mod links;
 
 use std::sync::Arc;
 
@@ -13,12 +15,13 @@ use super::endpoint::{Api, Call, Json, Nothing};
 use super::error::{ApiError, bad, not_found};
 use super::sessions::SessionPath;
 use super::value::{Flag, MAX_EXACT, Number, Text, WholeNumber};
-use crate::actors::messages::{HistoryRequest, RemovePerson, ToSession};
+use crate::actors::messages::{HistoryRequest, RemovePerson, SessionHandle, ToSession};
 use crate::rules::session::UndoRequest;
 use crate::rules::session::admin::{ADMINISTRATOR, AdminRequest};
 use crate::rules::undo::rebuild::RemovalReport;
 
 pub(super) fn endpoints(api: &mut Api) {
+    links::endpoints(api);
     api.get(
         "sessions/{session}/people",
         "Who drew in it, also those who left, with what can be undone of each.",
@@ -206,6 +209,48 @@ fn is_set(flag: Option<Flag>) -> bool {
     flag.is_some_and(|flag| flag.0)
 }
 
+impl UndoActions {
+    fn request(self, by: &str) -> Result<AdminRequest, ApiError> {
+        let UndoActions { person, name, count, redo } = self;
+        Ok(AdminRequest::Undo(UndoRequest {
+            person: person_of(&person)?,
+            name: name.map(|name| name.0),
+            count: count.get("count")?.and_then(|count| usize::try_from(count).ok()),
+            redo: is_set(redo),
+            by: by.to_owned(),
+        }))
+    }
+}
+
+impl Remove {
+    fn request(self, by: &str) -> Result<HistoryRequest, ApiError> {
+        let Remove { person, name, dry_run } = self;
+        Ok(HistoryRequest::RemovePerson(RemovePerson {
+            person: person_of(&person)?,
+            name: name.map(|name| name.0),
+            dry_run: is_set(dry_run),
+            by: by.to_owned(),
+        }))
+    }
+}
+
+impl Restore {
+    fn request(&self, by: &str) -> Result<HistoryRequest, ApiError> {
+        let number = self.generation.get("generation")?;
+        let generation = number.and_then(|number| u32::try_from(number).ok());
+        Ok(HistoryRequest::GoBack { generation, by: by.to_owned() })
+    }
+}
+
+/// Performs a request about other histories of a session.
+async fn histories<T: DeserializeOwned>(
+    session: &SessionHandle,
+    request: HistoryRequest,
+) -> Result<T, ApiError> {
+    let answer = session.ask(|answer| ToSession::Histories(request, answer)).await;
+    serde_json::from_value(answer.ok_or_else(not_found)??).map_err(ApiError::internal)
+}
+
 impl AdminState {
     async fn people(self: Arc<Self>, call: Call<SessionPath>) -> Result<Json<People>, ApiError> {
         self.administer(&call.path.session, AdminRequest::People).await.map(Json)
@@ -215,14 +260,7 @@ impl AdminState {
         self: Arc<Self>,
         call: Call<SessionPath, Nothing, UndoActions>,
     ) -> Result<Json<Undone>, ApiError> {
-        let UndoActions { person, name, count, redo } = call.body;
-        let request = AdminRequest::Undo(UndoRequest {
-            person: person_of(&person)?,
-            name: name.map(|name| name.0),
-            count: count.get("count")?.and_then(|count| usize::try_from(count).ok()),
-            redo: is_set(redo),
-            by: ADMINISTRATOR.to_owned(),
-        });
+        let request = call.body.request(ADMINISTRATOR)?;
         self.administer(&call.path.session, request).await.map(Json)
     }
 
@@ -234,13 +272,7 @@ impl AdminState {
         self: Arc<Self>,
         call: Call<SessionPath, Nothing, Remove>,
     ) -> Result<Json<Removed>, ApiError> {
-        let Remove { person, name, dry_run } = call.body;
-        let request = HistoryRequest::RemovePerson(RemovePerson {
-            person: person_of(&person)?,
-            name: name.map(|name| name.0),
-            dry_run: is_set(dry_run),
-            by: ADMINISTRATOR.to_owned(),
-        });
+        let request = call.body.request(ADMINISTRATOR)?;
         self.histories(&call.path.session, request).await.map(Json)
     }
 
@@ -252,20 +284,16 @@ impl AdminState {
         self: Arc<Self>,
         call: Call<SessionPath, Nothing, Restore>,
     ) -> Result<Json<Restored>, ApiError> {
-        let number = call.body.generation.get("generation")?;
-        let generation = number.and_then(|number| u32::try_from(number).ok());
-        let request = HistoryRequest::GoBack { generation, by: ADMINISTRATOR.to_owned() };
+        let request = call.body.request(ADMINISTRATOR)?;
         self.histories(&call.path.session, request).await.map(Json)
     }
 
-    /// Performs a request about other histories of a session.
+    /// Performs a request about other histories of the session of this id or alias.
     async fn histories<T: DeserializeOwned>(
         &self,
         name: &str,
         request: HistoryRequest,
     ) -> Result<T, ApiError> {
-        let session = self.find_session(name).await?;
-        let answer = session.ask(|answer| ToSession::Histories(request, answer)).await;
-        serde_json::from_value(answer.ok_or_else(not_found)??).map_err(ApiError::internal)
+        histories(&self.find_session(name).await?, request).await
     }
 }

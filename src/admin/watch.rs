@@ -26,6 +26,7 @@ impl AdminState {
         let current = CurrentValues {
             connections: load.users as u64,
             sessions: load.sessions as u64,
+            sessions_not_loaded: self.session_dir.as_ref().map_or(0, |dir| dir.unavailable().len() as u64),
             users: sessions.iter().map(|session| session.user_count.unwrap_or(0)).sum(),
             history_bytes: sizes.clone().sum(),
             largest_history: sizes.max().unwrap_or(0),

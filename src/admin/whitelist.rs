@@ -78,7 +78,7 @@ impl AdminState {
         let replaces = is_list_given && self.rules().white_list.is_by_default();
         let enabled = enabled.map(|on| on.0);
         let enabled = enabled.or_else(|| replaces.then(|| self.rules().settings().announce_whitelist));
-        let settings = enabled.map(|on| ("announceWhitelist".to_owned(), on.to_string()));
+        let settings = enabled.map(|on| ("announceWhitelist".to_owned(), Some(on.to_string())));
         self.change_settings(settings.into_iter().collect()).await?;
         self.white_list(Call { path, query, body: Nothing::default(), member_count, who, http }).await
     }

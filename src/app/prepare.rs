@@ -244,7 +244,7 @@ fn open_listeners(options: &ServeOptions) -> Result<Listeners, StartError> {
 
 /// The address of the admin API. Without `--web-admin-access` only this machine may use it, so it listens on loopback;
 /// `None` for all interfaces.
-fn admin_address(options: &ServeOptions) -> Option<IpAddr> {
+pub(super) fn admin_address(options: &ServeOptions) -> Option<IpAddr> {
     let this_machine = options.listen.filter(IpAddr::is_loopback).unwrap_or(Ipv4Addr::LOCALHOST.into());
     let usual = if options.admin_access.networks.is_empty() { Some(this_machine) } else { options.listen };
     options.admin_listen.or(usual)
@@ -287,6 +287,11 @@ fn open_sessions(
     if let Some(path) = &options.sessions {
         let settings = rules.settings();
         let session_dir = SessionDir::open(path, Duration::from_millis(settings.sync_interval.0))?;
+        if options.keep_ended
+            && let Err(error) = session_dir.keep_ended(super::ended::limits(settings))
+        {
+            tracing::warn!(%error, "cannot remove files of ended sessions");
+        }
         let unreadable = |source| SessionDirError::Io { path: path.to_owned(), source };
         let keep =
             KeepGenerations { count: settings.keep_generations.0, min_free: settings.disk_space_alarm };

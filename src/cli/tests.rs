@@ -71,6 +71,8 @@ fn every_option_can_be_shown() {
         "::1",
         "--web-admin-host",
         "h",
+        "--web-admin-url",
+        "https://x/",
         "--proxy-header",
         "x-real-ip,proxy-protocol",
         "--log-level",
@@ -100,6 +102,18 @@ fn parse(args: &[&str]) -> Result<Cli, String> {
 #[test]
 fn the_definition_is_sound() {
     Cli::command().debug_assert();
+}
+
+#[test]
+fn the_address_of_the_page_is_one_to_which_paths_can_be_appended() {
+    for good in ["https://draw.example.org", "https://draw.example.org/admin/", "http://192.0.2.1:27780/"] {
+        assert!(parse(&["--web-admin-url", good]).is_ok(), "{good}");
+    }
+    for bad in
+        ["draw.example.org", "ftp://draw.example.org", "https://x/?a", "https://x/#a", "https://a:b@x/"]
+    {
+        assert!(parse(&["--web-admin-url", bad]).is_err(), "{bad}");
+    }
 }
 
 #[test]

@@ -49,6 +49,16 @@ pub(super) fn http_url(text: &str) -> Result<String, String> {
     drawhall::http::check_url(text).map(|_| text.to_owned()).map_err(|e| e.to_string())
 }
 
+/// The address of a page, to which paths are appended.
+pub(super) fn page_url(text: &str) -> Result<String, String> {
+    let url = http_url(text)?;
+    if url.contains(['?', '#', '@']) {
+        Err("expected an address without ?, # and @".to_owned())
+    } else {
+        Ok(url)
+    }
+}
+
 pub(super) fn crypt_key(text: &str) -> Result<[u8; 32], String> {
     let bytes = drawhall_protocol::qt_base64::decode(text);
     bytes.try_into().map_err(|b: Vec<u8>| format!("{} bytes instead of 32", b.len()))

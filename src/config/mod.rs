@@ -20,7 +20,7 @@ pub mod white_list;
 pub use profile::Profile;
 pub use rules::{Rules, fault_of};
 pub use server_settings::ServerSettings;
-pub use source::{FetchedBans, OpenSource, RuleSource, SourceError};
+pub use source::{FetchedBans, GivenSetting, OpenSource, RuleSource, SourceError};
 pub use values::{LargeSize, Millis, Percent, Seconds, SettingError, SettingValue, parse_size};
 
 /// Minimum of `sessionUserLimit` and of a session's `maxUserCount`.
@@ -239,6 +239,8 @@ settings! {
     lag_time_limit, "lagTimeLimit": Seconds = "120", Limits, "Slow client timeout: a client that receives nothing of what is sent to it for this long is disconnected, 0 for no limit.";
     lag_size_limit, "lagSizeLimit": Size = "256mb", Limits, "Maximum backlog of a client: how far it may be behind what was drawn since it joined, 0 for no limit.";
     keep_generations, "keepGenerations": Count = "3", Storage, "How many earlier histories of a stored session are kept at resets, to go back to; none while less than diskSpaceAlarm is free.";
+    ended_session_days, "endedSessionDays": Count = "7", Storage, "How many days a session that has ended can be restored, 0 for not at all; only in Drawhall's own data directory.";
+    ended_session_size, "endedSessionSize": LargeSize = "1gb", Storage, "Maximum size of all ended sessions that can be restored, 0 for no limit; the oldest are removed.";
     disk_space_alarm, "diskSpaceAlarm": Size = "500mb", Storage, "Free disk space for sessions or settings below which an alarm is raised, 0 for never.";
     sessions_per_address, "sessionsPerAddress": Count = "5", Limits, "Maximum number of sessions hosted from one address, except by accounts with HOST or MOD; 0 for no limit.";
     host_rate_limit, "hostRateLimit": Count = "10", Limits, "Rate limit for new sessions from one address, per minute, 0 for no limit.";

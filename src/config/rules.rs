@@ -109,6 +109,7 @@ impl Rules {
             crypt_key,
             web_sockets: false,
             report_url: None,
+            page_url: None,
         };
         let mut rules = Rules {
             shared,

@@ -22,6 +22,8 @@ pub struct ServerSettings {
     pub web_sockets: bool,
     /// URL that abuse reports are sent to.
     pub report_url: Option<String>,
+    /// Public URL of the admin page, for links that are sent to operators.
+    pub page_url: Option<String>,
 }
 
 /// [`ServerSettings`] as traces record it.
@@ -31,25 +33,28 @@ struct ServerSettingsRecord {
     crypt_key: Option<[u8; 32]>,
     web_sockets: bool,
     report_url: Option<String>,
+    #[serde(default)]
+    page_url: Option<String>,
 }
 
 impl From<ServerSettings> for ServerSettingsRecord {
     fn from(shared: ServerSettings) -> Self {
-        let ServerSettings { settings, crypt_key, web_sockets, report_url, .. } = shared;
+        let ServerSettings { settings, crypt_key, web_sockets, report_url, page_url, .. } = shared;
         let settings = settings.values().into_iter().map(|(key, value)| (key.to_owned(), value)).collect();
-        Self { settings, crypt_key, web_sockets, report_url }
+        Self { settings, crypt_key, web_sockets, report_url, page_url }
     }
 }
 
 impl From<ServerSettingsRecord> for ServerSettings {
     fn from(record: ServerSettingsRecord) -> Self {
-        let ServerSettingsRecord { settings: values, crypt_key, web_sockets, report_url } = record;
+        let ServerSettingsRecord { settings: values, crypt_key, web_sockets, report_url, page_url } = record;
         let mut settings = Settings::default();
         for (key, value) in &values {
             // A setting of another version of this program is ignored.
             let _ = settings.set(key, value);
         }
         let (names, _) = NameRules::new(&settings);
-        Self { settings: Arc::new(settings), names: Arc::new(names), crypt_key, web_sockets, report_url }
+        let (settings, names) = (Arc::new(settings), Arc::new(names));
+        Self { settings, names, crypt_key, web_sockets, report_url, page_url }
     }
 }

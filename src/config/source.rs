@@ -12,7 +12,7 @@ use super::ini::{self, ConfigFile};
 use super::ip_range::IpRange;
 use super::white_list::WhiteList;
 use super::{Millis, Profile, Rules, Settings, canonical_key};
-use crate::db::{Database, DbError, Snapshot, SubjectBan, time_text};
+use crate::db::{Database, DatabaseState, DbError, Snapshot, SubjectBan, time_text};
 use crate::rules::time::Timestamp;
 use crate::rules::token;
 
@@ -40,6 +40,8 @@ pub struct RuleSource {
     pub extauth: Option<String>,
     /// URL that abuse reports are sent to.
     pub report_url: Option<String>,
+    /// Public URL of the admin page.
+    pub page_url: Option<String>,
     /// Whether the server listens for WebSocket connections.
     pub web_sockets: bool,
     /// Overrides the setting `syncInterval`.
@@ -79,6 +81,9 @@ pub struct OpenSource {
     reload_requested: bool,
 }
 
+/// Key and new value of a setting; without a value it has its default again.
+pub type GivenSetting = (String, Option<String>);
+
 /// A response with external bans.
 #[derive(Debug, Clone)]
 #[allow(missing_docs, reason = "the names say it")]
@@ -97,8 +102,27 @@ impl RuleSource {
     /// When the database cannot be opened.
     pub fn open(&self) -> Result<OpenSource, SourceError> {
         let open = |path| Database::open_or_create(path, self.initial_settings);
-        let database = self.database.as_deref().map(open).transpose()?;
-        Ok(OpenSource {
+        Ok(self.opened(self.database.as_deref().map(open).transpose()?))
+    }
+
+    /// Opens a copy of the source, for checks: nothing is written. A database that does not exist is empty.
+    ///
+    /// # Errors
+    /// When the database cannot be read.
+    pub fn open_copy(&self) -> Result<(OpenSource, DatabaseState), SourceError> {
+        let (database, state) = match &self.database {
+            Some(path) if path.exists() => {
+                let (database, state) = Database::copy_of(path)?;
+                (Some(database), state)
+            }
+            Some(_) => (Some(Database::in_memory()?), DatabaseState::default()),
+            None => (None, DatabaseState::default()),
+        };
+        Ok((self.opened(database), state))
+    }
+
+    fn opened(&self, database: Option<Database>) -> OpenSource {
+        OpenSource {
             source: self.clone(),
             database,
             file_stamp: None,
@@ -109,7 +133,7 @@ impl RuleSource {
             fetched: None,
             runtime_settings: Vec::new(),
             reload_requested: false,
-        })
+        }
     }
 }
 
@@ -170,6 +194,7 @@ impl OpenSource {
         rules.ext_bans = ext_bans;
         rules.shared.web_sockets = self.source.web_sockets;
         rules.shared.report_url.clone_from(&self.source.report_url);
+        rules.shared.page_url.clone_from(&self.source.page_url);
         let (white_list, faults) = WhiteList::new(patterns, rules.file());
         rules.white_list = white_list;
         errors.extend(faults);
@@ -237,19 +262,25 @@ impl OpenSource {
         Ok(())
     }
 
-    /// Stores settings, which the caller has validated. Without a database they are lost when the server stops. They
-    /// apply from the next poll on. Blocking.
+    /// Stores settings, which the caller has validated; those without a value have their default again. Without a
+    /// database they are lost when the server stops, and the default is what the configuration file says. They apply
+    /// from the next poll on. Blocking.
     ///
     /// # Errors
     /// When the database cannot be written.
-    pub fn keep_settings(&mut self, settings: Vec<(String, String)>) -> Result<(), SourceError> {
+    pub fn keep_settings(&mut self, settings: Vec<GivenSetting>) -> Result<(), SourceError> {
         match &self.database {
             Some(database) => {
-                let settings: Vec<(&str, &str)> =
-                    settings.iter().map(|(k, v)| (k.as_str(), v.as_str())).collect();
-                database.set_settings(&settings)?;
+                let settings: Vec<(&str, Option<&str>)> =
+                    settings.iter().map(|(k, v)| (k.as_str(), v.as_deref())).collect();
+                database.change_settings(&settings)?;
             }
-            None => self.runtime_settings.extend(settings),
+            None => {
+                for (key, value) in settings {
+                    self.runtime_settings.retain(|(known, _)| *known != key);
+                    self.runtime_settings.extend(value.map(|value| (key, value)));
+                }
+            }
         }
         self.reload_requested = true;
         Ok(())

@@ -1,6 +1,11 @@
 //! What `drawhall ctl` can be asked to do.
 
+use std::time::Duration;
+
 use clap::Subcommand;
+
+use super::log::LogFilter;
+use super::time::span;
 
 /// A command.
 #[derive(Debug, Subcommand)]
@@ -37,6 +42,12 @@ pub(super) enum Action {
         /// Fields of the request as KEY=VALUE, such as title=Lobby persistent=true.
         #[arg(required = true)]
         fields: Vec<String>,
+    },
+    /// List ended sessions that can be restored, or restore one.
+    Ended {
+        /// Id of the session to restore.
+        #[arg(long, value_name = "ID")]
+        restore: Option<String>,
     },
     /// List accounts.
     Accounts,
@@ -115,24 +126,45 @@ pub(super) enum Action {
         #[command(subcommand)]
         action: Option<BanCommand>,
     },
-    /// Show all settings or one, or change one.
+    /// Ban the address of somebody who is connected, or was lately.
+    Ban {
+        /// Name of the user, or the uid that `users` shows.
+        name: String,
+        /// How long, such as 12h or 7d [default: without end].
+        #[arg(long = "for", value_name = "TIME", value_parser = span)]
+        duration: Option<Duration>,
+        /// Disconnect the user, too.
+        #[arg(long)]
+        kick: bool,
+        /// Shown to administrators only [default: the name].
+        #[arg(long)]
+        comment: Option<String>,
+    },
+    /// Show all settings or one, or change one. Of changed ones the default is shown, too.
     Settings {
         /// Key of the setting.
         key: Option<String>,
         /// New value.
         value: Option<String>,
+        /// Set it back to its default.
+        #[arg(long, requires = "key", conflicts_with = "value")]
+        default: bool,
+        /// Show only settings that differ from their default.
+        #[arg(long, conflicts_with = "key")]
+        changed: bool,
     },
     /// Show the newest lines of the event log.
-    Log {
-        /// Keep printing new lines.
-        #[arg(long, short)]
-        follow: bool,
-        /// Only lines of this session.
-        #[arg(long, default_value = "")]
-        session: String,
-        /// Only lines that contain this text.
-        #[arg(long, default_value = "")]
-        contains: String,
+    Log(LogFilter),
+    /// Look for faults of the running server, as `drawhall doctor` does.
+    Checks,
+    /// Warn everybody and stop the server. Until the end Ctrl-C cancels it.
+    Stop {
+        /// Time until the end, such as 10m.
+        #[arg(long = "in", value_name = "TIME", value_parser = span, default_value = "0s")]
+        delay: Duration,
+        /// Shown to everybody with the time.
+        #[arg(default_value = "")]
+        text: String,
     },
 }
 
@@ -146,6 +178,9 @@ pub(super) enum BanCommand {
         /// When the ban expires, such as 2030-01-01.
         #[arg(long, default_value = "2999-12-31")]
         expires: String,
+        /// How long, such as 12h or 7d, instead of --expires.
+        #[arg(long = "for", value_name = "TIME", value_parser = span, conflicts_with = "expires")]
+        duration: Option<Duration>,
         /// Shown to administrators only.
         #[arg(long, default_value = "")]
         comment: String,

@@ -20,6 +20,30 @@ pub(super) fn log_line(line: &Value) -> String {
     format!("{} {}/{}{about}: {}", text("timestamp"), text("level"), text("topic"), text("message"))
 }
 
+/// A setting in the unit that it is typed in, with its default if it was changed.
+pub(super) fn shown_setting(setting: &Value) -> String {
+    let text = |key: &str| setting[key].as_str().unwrap_or_default();
+    let value = in_largest_unit(text("value"), text("unit"));
+    let default = match text("default") {
+        "" => "empty",
+        default => default,
+    };
+    let changed = if setting["changed"] == true { format!("  (default: {default})") } else { String::new() };
+    format!("{} = {}{changed}", text("key"), text::shown(&value))
+}
+
+/// A size or time in the largest unit that it is a whole number of.
+fn in_largest_unit(value: &str, unit: &str) -> String {
+    let units: &[(u64, &str)] = match unit {
+        "bytes" => &[(1 << 30, "gb"), (1 << 20, "mb"), (1 << 10, "kb")],
+        "seconds" => &[(86_400, "d"), (3600, "h"), (60, "m")],
+        _ => &[],
+    };
+    let Ok(number) = value.parse::<u64>() else { return value.to_owned() };
+    let fitting = units.iter().find(|(worth, _)| number >= *worth && number.is_multiple_of(*worth));
+    fitting.map_or_else(|| value.to_owned(), |(worth, unit)| format!("{}{unit}", number / worth))
+}
+
 /// Formats a list of objects as a table with aligned columns.
 pub(super) fn table(list: &Value, columns: &[&str]) -> String {
     let head = columns.iter().map(|c| (*c).to_owned()).collect::<Vec<String>>();

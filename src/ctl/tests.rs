@@ -1,5 +1,7 @@
 //! Tests of `ctl`.
 
+use super::format::{log_line, shown_setting};
+use super::log::one_second_before;
 use super::*;
 
 #[test]
@@ -38,4 +40,18 @@ fn log_lines_have_the_format_of_the_text_log() {
         "message": "Joined"});
     assert_eq!(log_line(&line), "T Info/Join 1;::1;A@{s}: Joined");
     assert_eq!(one_second_before("2026-01-01T00:00:00Z"), "2025-12-31T23:59:59Z");
+}
+
+#[test]
+fn settings_are_shown_in_the_units_that_are_typed_and_changed_ones_with_their_default() {
+    let setting = |value: &str, unit: &str, changed: bool| {
+        shown_setting(
+            &json!({"key": "k", "value": value, "unit": unit, "default": "99mb", "changed": changed}),
+        )
+    };
+    assert_eq!(setting("41943040", "bytes", true), "k = 40mb  (default: 99mb)");
+    assert_eq!(setting("90", "seconds", false), "k = 90");
+    assert_eq!(setting("7200", "seconds", false), "k = 2h");
+    assert_eq!(setting("0", "bytes", false), "k = 0");
+    assert_eq!(setting("a title", "", false), "k = a title");
 }

@@ -45,6 +45,8 @@ pub struct LogQuery {
     pub contains: String,
     /// Only rows later than this (ISO 8601, UTC).
     pub after: String,
+    /// Only rows not later than this (ISO 8601, UTC).
+    pub before: String,
     /// Number of newest matching rows to skip.
     pub skip: i64,
     /// Maximum number of rows.
@@ -64,6 +66,23 @@ impl Database {
         set: &[(&str, &str)],
     ) -> Result<bool, DbError> {
         self.backend().replace_settings(only_while, remove, set)
+    }
+
+    /// Sets several settings in one transaction.
+    ///
+    /// # Errors
+    /// When the database cannot be written; nothing has changed then.
+    pub fn set_settings(&self, settings: &[(&str, &str)]) -> Result<(), DbError> {
+        let settings: Vec<(&str, Option<&str>)> = settings.iter().map(|(k, v)| (*k, Some(*v))).collect();
+        self.change_settings(&settings)
+    }
+
+    /// Sets several settings in one transaction, and removes those without a value: they have their default again.
+    ///
+    /// # Errors
+    /// When the database cannot be written; nothing has changed then.
+    pub fn change_settings(&self, settings: &[(&str, Option<&str>)]) -> Result<(), DbError> {
+        self.backend().change_settings(settings)
     }
 
     /// All bans of a kind, expired ones included.
@@ -244,6 +263,10 @@ mod tests {
         assert_eq!(found(LogQuery { contains: "_".into(), ..LogQuery::default() }), [""; 0]);
         let after = "2026-01-04T00:00:00Z".to_owned();
         assert_eq!(found(LogQuery { after, ..LogQuery::default() }), ["100% of 6", "100% of 5"]);
+        let before = "2026-01-02T00:00:00Z".to_owned();
+        let early = found(LogQuery { before: before.clone(), ..LogQuery::default() });
+        assert!(!early.is_empty() && early.len() < 6, "{early:?}");
+        assert_eq!(found(LogQuery { before: before.clone(), after: before, ..LogQuery::default() }), [""; 0]);
         assert_eq!(found(LogQuery { skip: 5, ..LogQuery::default() }), ["100% of 1"]);
         database.keep_newest_log(2).unwrap();
         assert_eq!(found(LogQuery::default()), ["100% of 6", "100% of 5"]);

@@ -31,6 +31,11 @@ const IN_MEMORY: &str = ":memory:";
 pub enum DbError {
     #[error("cannot open the database {path}: {reason}")]
     Open { path: PathBuf, reason: String },
+    #[error(
+        "the database {path} was changed by a later version of drawhall (migration {version}); update drawhall, or \
+         restore a backup from before the update"
+    )]
+    Newer { path: PathBuf, version: String },
     #[error("database: {0}")]
     Query(#[from] diesel::result::Error),
     #[error("there is an account '{0}' already")]
@@ -125,6 +130,15 @@ pub struct Snapshot {
     pub next_expiry: Option<String>,
 }
 
+/// What a look at a database that is not changed has found.
+#[derive(Debug, Clone, Default)]
+pub struct DatabaseState {
+    /// The first damage that SQLite finds.
+    pub damage: Option<String>,
+    /// Time of the newest line of the log, as it is stored.
+    pub newest_log: Option<String>,
+}
+
 /// A row of the event log.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[allow(missing_docs, reason = "the names say it")]
@@ -158,7 +172,8 @@ trait Backend: Send {
     fn append_log(&mut self, rows: &[LogRow]) -> Result<(), DbError>;
     fn purge_log(&mut self, before: &str) -> Result<usize, DbError>;
     fn key(&mut self, name: &str, fresh: &[u8]) -> Result<Vec<u8>, DbError>;
-    fn set_settings(&mut self, settings: &[(&str, &str)]) -> Result<(), DbError>;
+    /// Sets settings; those without a value are removed.
+    fn change_settings(&mut self, settings: &[(&str, Option<&str>)]) -> Result<(), DbError>;
     fn replace_settings(
         &mut self,
         only_while: (&str, &str),
@@ -214,14 +229,27 @@ impl Database {
     /// # Errors
     /// When the file cannot be opened or is not a database.
     pub fn open(path: &Path) -> Result<Database, DbError> {
-        let backend = sqlite::Sqlite::open(path)?;
+        Ok(Self::with(sqlite::Sqlite::open(path)?, path))
+    }
+
+    /// Copies everything but the log of a database to memory, for checks. The file is not changed, and nothing is
+    /// written beside it; a server may be using it. Reads the whole file.
+    ///
+    /// # Errors
+    /// When the file cannot be opened, is not a database, or was changed by a later version of this program.
+    pub fn copy_of(path: &Path) -> Result<(Database, DatabaseState), DbError> {
+        let (backend, state) = sqlite::Sqlite::copy_of(path)?;
+        Ok((Self::with(backend, path), state))
+    }
+
+    fn with(backend: sqlite::Sqlite, path: &Path) -> Database {
         let (appended, _) = broadcast::channel(MAX_UNREAD_BATCHES);
-        Ok(Database {
+        Database {
             backend: Arc::new(Mutex::new(Box::new(backend))),
             path: Arc::new(path.to_owned()),
             appended,
             skeletons: Arc::default(),
-        })
+        }
     }
 
     /// Opens a database. A file that does not exist yet is created with these settings.
@@ -391,14 +419,6 @@ impl Database {
     /// Subscribes to the rows that are appended to the log.
     pub fn follow_log(&self) -> broadcast::Receiver<Arc<[LogRow]>> {
         self.appended.subscribe()
-    }
-
-    /// Sets several settings in one transaction.
-    ///
-    /// # Errors
-    /// When the database cannot be written; nothing has changed then.
-    pub fn set_settings(&self, settings: &[(&str, &str)]) -> Result<(), DbError> {
-        self.backend().set_settings(settings)
     }
 
     /// Returns the secret key of this name. If there is none, stores `fresh` as the key.

@@ -4,6 +4,7 @@
 use std::path::Path;
 
 use diesel::connection::SimpleConnection as _;
+use diesel::migration::MigrationSource;
 use diesel::prelude::*;
 use diesel::sql_types::{BigInt, Binary, Bool, Integer, Text};
 use diesel::sqlite::SqliteConnection;
@@ -15,6 +16,7 @@ use super::{
 
 mod accounts;
 mod admin;
+mod copy;
 mod ids;
 mod log;
 
@@ -103,16 +105,43 @@ const USERS: &str = "SELECT rowid AS id, CAST(username AS TEXT) AS name, \
     COALESCE(CAST(password AS TEXT), '') AS hash, COALESCE(CAST(locked AS INTEGER), 0) <> 0 AS locked, \
     COALESCE(CAST(flags AS TEXT), '') AS flags FROM users WHERE username IS NOT NULL";
 
+/// Refuses a database that a later version of this program has migrated: what its tables mean is not known here.
+fn refuse_newer(connection: &mut SqliteConnection, schema: &str, path: &Path) -> Result<(), DbError> {
+    let failed = |reason: String| DbError::Open { path: path.to_owned(), reason };
+    let known = MigrationSource::<diesel::sqlite::Sqlite>::migrations(&MIGRATIONS);
+    let known = known.map_err(|e| failed(e.to_string()))?;
+    let known: Vec<String> = known.iter().map(|migration| migration.name().version().to_string()).collect();
+    let table: Vec<Number> = diesel::sql_query(format!(
+        "SELECT 1 AS n FROM {schema}.sqlite_master WHERE name = '__diesel_schema_migrations'"
+    ))
+    .load(connection)
+    .map_err(|e| failed(e.to_string()))?;
+    if table.is_empty() {
+        return Ok(());
+    }
+    let applied: Vec<Pair> = diesel::sql_query(format!(
+        "SELECT CAST(version AS TEXT) AS a, '' AS b FROM {schema}.__diesel_schema_migrations ORDER BY version"
+    ))
+    .load(connection)
+    .map_err(|e| failed(e.to_string()))?;
+    match applied.into_iter().map(|row| row.a).find(|version| !known.contains(version)) {
+        None => Ok(()),
+        Some(version) => Err(DbError::Newer { path: path.to_owned(), version }),
+    }
+}
+
 impl Sqlite {
     pub(super) fn open(path: &Path) -> Result<Sqlite, DbError> {
         let failed = |reason: String| DbError::Open { path: path.to_owned(), reason };
         let name = path.to_str().ok_or_else(|| failed("its name is no Unicode text".into()))?;
         let mut connection = SqliteConnection::establish(name).map_err(|e| failed(e.to_string()))?;
-        let pragmas = format!(
-            "PRAGMA busy_timeout = {BUSY_MS}; PRAGMA journal_mode = WAL; PRAGMA synchronous = NORMAL; \
-             PRAGMA foreign_keys = OFF;"
-        );
-        connection.batch_execute(&pragmas).map_err(|e| failed(e.to_string()))?;
+        connection
+            .batch_execute(&format!("PRAGMA busy_timeout = {BUSY_MS}"))
+            .map_err(|e| failed(e.to_string()))?;
+        // Before anything is changed.
+        refuse_newer(&mut connection, "main", path)?;
+        let pragmas = "PRAGMA journal_mode = WAL; PRAGMA synchronous = NORMAL; PRAGMA foreign_keys = OFF;";
+        connection.batch_execute(pragmas).map_err(|e| failed(e.to_string()))?;
         connection.run_pending_migrations(MIGRATIONS).map_err(|e| failed(e.to_string()))?;
         // Fail at start, not at the first change, if the database is read-only.
         connection
@@ -229,14 +258,21 @@ impl Backend for Sqlite {
         })
     }
 
-    fn set_settings(&mut self, settings: &[(&str, &str)]) -> Result<(), DbError> {
+    fn change_settings(&mut self, settings: &[(&str, Option<&str>)]) -> Result<(), DbError> {
         self.own_changes += 1;
         self.connection.immediate_transaction(|connection| {
             for (key, value) in settings {
-                diesel::sql_query("INSERT OR REPLACE INTO settings (key, value) VALUES (?, ?)")
-                    .bind::<Text, _>(*key)
-                    .bind::<Text, _>(*value)
-                    .execute(connection)?;
+                match value {
+                    Some(value) => {
+                        diesel::sql_query("INSERT OR REPLACE INTO settings (key, value) VALUES (?, ?)")
+                            .bind::<Text, _>(*key)
+                            .bind::<Text, _>(*value)
+                            .execute(connection)?
+                    }
+                    None => diesel::sql_query("DELETE FROM settings WHERE CAST(key AS TEXT) = ?")
+                        .bind::<Text, _>(*key)
+                        .execute(connection)?,
+                };
             }
             Ok(())
         })

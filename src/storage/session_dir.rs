@@ -5,9 +5,11 @@
 //! an interrupted operation has left is cleaned up at start.
 
 mod cleanup;
+pub mod ended;
 mod loading;
+mod unavailable;
 
-use std::collections::{BTreeSet, HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io::{self, Read as _, Write as _};
 use std::os::unix::fs::FileExt as _;
@@ -16,6 +18,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime};
 
 use drawhall_protocol::ProtocolVersion;
+use ended::EndedLimits;
 use serde::{Deserialize, Serialize};
 
 use super::file_names;
@@ -26,6 +29,7 @@ use super::syncer::{SyncFile, Syncer};
 use crate::rules::metadata::{Metadata, Replay, SessionSummary};
 use crate::rules::session::KeepGenerations;
 use crate::rules::session::persistence::StoredSession;
+use unavailable::Unavailable;
 
 /// How long to wait for the previous user of a session's files, which may still be writing.
 const LOCK_TIMEOUT: Duration = Duration::from_secs(10);
@@ -132,8 +136,10 @@ pub struct SessionDir {
     in_use: Mutex<HashSet<String>>,
     /// File names of journals whose name does not follow from their session's id, by id.
     irregular_names: Mutex<HashMap<String, String>>,
-    /// Ids of sessions that could not be read when the directory was listed; to be retried.
-    unreadable: Mutex<BTreeSet<String>>,
+    /// Sessions that are not loaded, by id.
+    unavailable: Mutex<BTreeMap<String, Unavailable>>,
+    /// Which ended sessions are kept.
+    ended: Mutex<EndedLimits>,
     /// The lock file.
     lock: File,
 }
@@ -182,7 +188,8 @@ impl SessionDir {
             syncer: Syncer::start(sync_interval).map_err(io_error)?,
             in_use: Mutex::default(),
             irregular_names: Mutex::default(),
-            unreadable: Mutex::default(),
+            unavailable: Mutex::default(),
+            ended: Mutex::default(),
             lock,
         }))
     }
@@ -239,6 +246,7 @@ impl SessionDir {
     ) -> io::Result<()> {
         let mut files = file_names(&self.path)?;
         self.finish_interrupted(&mut files);
+        self.finish_ended(&mut files);
         let journals: Vec<(&String, &str)> =
             files.iter().filter_map(|name| Some((name, file_names::journal_id(name)?))).collect();
         let ids: HashSet<&str> = journals.iter().map(|(_, id)| *id).collect();
@@ -248,7 +256,7 @@ impl SessionDir {
                 continue;
             }
             let Some(bytes) = read_journal(&self.path.join(name)) else {
-                self.note_unreadable(id, "its journal cannot be read");
+                self.note_unavailable(id, "its journal cannot be read", true);
                 continue;
             };
             match bytes.and_then(|bytes| self.summarize(id, &bytes)) {
@@ -266,40 +274,10 @@ impl SessionDir {
                     self.remove_stale_histories(&session, &files, &ids, archive, keep);
                     found(session);
                 }
-                Err(error) if error.is_transient() => self.note_unreadable(id, &error.to_string()),
-                Err(error) => tracing::warn!("stored session {id} is not loaded: {error}"),
+                Err(error) => self.note_unavailable(id, &error.to_string(), error.is_transient()),
             }
         }
         Ok(())
-    }
-
-    /// Notes a session that is unreadable at present. It is logged once and retried.
-    fn note_unreadable(&self, id: &str, reason: &str) {
-        if lock(&self.unreadable).insert(id.to_owned()) {
-            tracing::error!("stored session {id} is unavailable until it can be read: {reason}");
-        }
-    }
-
-    /// Whether there are sessions that could not be read yet.
-    pub fn has_unreadable(&self) -> bool {
-        !lock(&self.unreadable).is_empty()
-    }
-
-    /// Retries these; returns the sessions that can be read now. Blocks.
-    pub fn list_unreadable(&self) -> Vec<SessionSummary> {
-        let ids: Vec<String> = lock(&self.unreadable).iter().cloned().collect();
-        let read = ids.into_iter().filter_map(|id| {
-            let bytes = read_journal(&self.path.join(self.journal_name(&id)))?;
-            let summary = bytes.and_then(|bytes| self.summarize(&id, &bytes));
-            if summary.as_ref().is_err_and(LoadError::is_transient) {
-                return None;
-            }
-            lock(&self.unreadable).remove(&id);
-            let summary =
-                summary.map_err(|error| tracing::warn!("stored session {id} is not loaded: {error}"));
-            summary.ok().map(|(session, _)| session)
-        });
-        read.collect()
     }
 
     /// Reads a session's metadata from its journal and the header of its history.
@@ -358,6 +336,9 @@ impl SessionDir {
         history: &str,
         archive: bool,
     ) -> Result<(), StorageError> {
+        if !archive && self.keeps_ended() {
+            return self.move_to_ended(id, journal, history);
+        }
         let path = self.path.join(journal);
         let failed = |source| StorageError { doing: "remove", path: path.clone(), source };
         let tombstone = self.path.join(format!("{journal}{}", file_names::DELETED));

@@ -3,12 +3,13 @@
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
 use std::path::Path;
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use serde_json::{Value, json};
 
 use crate::storage::check::{Inspected, Repair, inspect, repair as repair_files};
 use crate::storage::session_dir::SessionDirError;
+use crate::storage::session_dir::ended::{self, RestoreError};
 use crate::text::{shown, shown_json};
 
 /// Maximum length of the list of user names in the table, in characters.
@@ -69,6 +70,35 @@ pub fn list(path: &Path, as_values: bool) -> Result<String, SessionDirError> {
     }
     let _ = writeln!(out, "{} sessions", sessions.len());
     Ok(out)
+}
+
+/// Lists ended sessions that can be restored.
+///
+/// # Errors
+/// When the directory cannot be read.
+pub fn list_ended(path: &Path) -> std::io::Result<String> {
+    let sessions = ended::list(path)?;
+    let mut out = String::new();
+    for session in &sessions {
+        let time = UNIX_EPOCH.checked_add(Duration::from_secs(session.ended));
+        let title = if session.title.is_empty() { "-" } else { session.title.as_str() };
+        let _ = writeln!(out, "{}", session.id);
+        let _ = writeln!(out, "  title     {}", shown(title));
+        let _ = writeln!(out, "  founder   {}", shown(&session.founder));
+        let _ = writeln!(out, "  size      {} bytes", session.size);
+        let _ = writeln!(out, "  ended     {}", time_text(time));
+    }
+    let _ = writeln!(out, "{} ended sessions", sessions.len());
+    Ok(out)
+}
+
+/// Restores an ended session; no server may use the directory.
+///
+/// # Errors
+/// When it is not there, a server uses the directory, or a file cannot be moved.
+pub fn restore_ended(path: &Path, id: &str) -> Result<String, RestoreError> {
+    let session = ended::restore(path, id)?;
+    Ok(format!("restored {} ({})\n", session.id, shown(&session.title)))
 }
 
 fn shortened(names: &[&str]) -> String {

@@ -145,7 +145,12 @@ impl Client {
     /// A client that upgrades a connection to WebSocket, with further headers, a line each. The error is the status of
     /// the answer, or 0 if the connection ended before one.
     pub fn websocket(stream: impl Into<Stream>, headers: &str) -> Result<Client, u16> {
-        let websocket = WebSocket::upgrade(stream.into(), headers)?;
+        Self::websocket_at("ws://x/any", stream, headers)
+    }
+
+    /// The same for a URL.
+    pub fn websocket_at(url: &str, stream: impl Into<Stream>, headers: &str) -> Result<Client, u16> {
+        let websocket = WebSocket::upgrade(url, stream.into(), headers)?;
         Ok(Client { connection: Connection::WebSocket(Box::new(websocket)), greeting: None })
     }
 

@@ -73,18 +73,28 @@ pub fn certificate(folder: &Path) -> CertificateFiles {
     CertificateFiles { certificate, key, algorithm: KeyAlgorithm::Guess }
 }
 
-/// Encrypts a connection as a client does that trusts this certificate.
+/// Encrypts a connection to `localhost` as a client does that trusts this certificate.
 pub fn encrypt(
-    mut stream: TcpStream,
+    stream: TcpStream,
     files: &CertificateFiles,
     version: &'static SupportedProtocolVersion,
 ) -> io::Result<TlsStream> {
+    encrypt_to("localhost", stream, &files.certificate, version)
+}
+
+/// Encrypts a connection to a host as a client does that trusts this certificate.
+pub fn encrypt_to(
+    host: &'static str,
+    mut stream: TcpStream,
+    certificate: &Path,
+    version: &'static SupportedProtocolVersion,
+) -> io::Result<TlsStream> {
     let mut roots = RootCertStore::empty();
-    roots.add(CertificateDer::from_pem_file(&files.certificate).unwrap()).unwrap();
+    roots.add(CertificateDer::from_pem_file(certificate).unwrap()).unwrap();
     let provider = Arc::new(rustls::crypto::ring::default_provider());
     let config = ClientConfig::builder_with_provider(provider).with_protocol_versions(&[version]).unwrap();
     let config = Arc::new(config.with_root_certificates(roots).with_no_client_auth());
-    let mut tls = ClientConnection::new(config, "localhost".try_into().unwrap()).unwrap();
+    let mut tls = ClientConnection::new(config, host.try_into().unwrap()).unwrap();
     while tls.is_handshaking() {
         tls.complete_io(&mut stream)?;
     }

@@ -25,8 +25,8 @@ pub struct WebSocket {
 impl WebSocket {
     /// Asks for WebSocket with further headers, a line each. The error is the status of the answer, or 0 if the
     /// connection ended before one.
-    pub fn upgrade(stream: Stream, headers: &str) -> Result<WebSocket, u16> {
-        let mut request = "ws://x/any".into_client_request().unwrap();
+    pub fn upgrade(url: &str, stream: Stream, headers: &str) -> Result<WebSocket, u16> {
+        let mut request = url.into_client_request().unwrap();
         for line in headers.lines() {
             let (name, value) = line.split_once(':').unwrap();
             let name = HeaderName::from_bytes(name.as_bytes()).unwrap();

@@ -7,8 +7,9 @@
 #[path = "../common/mod.rs"]
 mod common;
 
-use std::path::Path;
-use std::process::Command;
+use std::ffi::OsStr;
+use std::path::{Path, PathBuf};
+use std::process::{Command, ExitStatus};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -54,6 +55,16 @@ fn make_pictures(mut client: Client) {
             }
         }
     });
+}
+
+/// Runs a script of this directory with the browser; pictures go to the returned directory.
+fn walk(script: &str, arguments: &[String], chromium: &OsStr) -> (ExitStatus, PathBuf) {
+    let here = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/page");
+    let pictures = Path::new(env!("CARGO_TARGET_TMPDIR")).join("page");
+    std::fs::create_dir_all(&pictures).unwrap();
+    let mut node = Command::new("node");
+    node.arg(here.join(script)).args(arguments).arg(&pictures).env("DRAWHALL_CHROMIUM", chromium);
+    (node.status().unwrap(), pictures)
 }
 
 /// A server that nobody administers yet.
@@ -113,17 +124,8 @@ fn the_page_does_what_administrators_need() {
     });
 
     let (first_admin, _folder) = without_administrator();
-    let here = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/page");
-    let pictures = Path::new(env!("CARGO_TARGET_TMPDIR")).join("page");
-    std::fs::create_dir_all(&pictures).unwrap();
-    let status = Command::new("node")
-        .arg(here.join("page.mjs"))
-        .arg(format!("http://{admin}/"))
-        .arg(&pictures)
-        .arg(first_admin.first_admin.as_deref().unwrap())
-        .env("DRAWHALL_CHROMIUM", chromium)
-        .status()
-        .unwrap();
+    let link = first_admin.first_admin.clone().unwrap();
+    let (status, pictures) = walk("page.mjs", &[format!("http://{admin}/"), link], &chromium);
     over.store(true, Ordering::Relaxed);
     chatting.join().unwrap();
     let mut late = server.connect();
@@ -135,4 +137,74 @@ fn the_page_does_what_administrators_need() {
     writer.stop();
     assert!(status.success(), "pictures of the screens are in {}", pictures.display());
     assert_eq!(undos, [0, 0, 0, 0, 0, 1, 1, 1, 1, 1], "five actions were undone, and redone");
+}
+
+/// Somebody covers the canvas and leaves; that is undone and removed, and brought back, three times: on the admin page,
+/// and by an operator's link on a phone and on a wide screen. Everybody in the session follows.
+#[test]
+fn what_a_vandal_drew_is_undone_and_brought_back() {
+    let Some(chromium) = std::env::var_os("DRAWHALL_CHROMIUM") else {
+        return common::skip::skip("page", "DRAWHALL_CHROMIUM does not name a browser");
+    };
+    let folder = tempfile::tempdir().unwrap();
+    let source = RuleSource {
+        database: Some(folder.path().join("config.db")),
+        page_url: Some("https://draw.example.org/".into()),
+        ..RuleSource::default()
+    };
+    let credentials = Credentials::parse("root:of all").ok();
+    let options = ServeOptions {
+        source,
+        sessions: Some(folder.path().join("sessions")),
+        admin_port: Some(0),
+        admin_access: AccessRules { credentials, operator_links: true, ..AccessRules::default() },
+        ..ServeOptions::default()
+    };
+    let server = TestServer::start_with("", options);
+    let admin = server.admin.unwrap();
+    let account = json!({"username": "boss", "password": "secret", "flags": "ADMIN"});
+    let basic = "Authorization: Basic cm9vdDpvZiBhbGw=\r\n";
+    assert_eq!(request(admin, "POST", "/api/accounts", basic, Some(&account)).status, 200);
+    // Nobody here answers pings, and a walk takes a while.
+    let patient = json!({"clientTimeout": "1h"});
+    assert_eq!(request(admin, "PUT", "/api/server", basic, Some(&patient)).status, 200);
+
+    let (mut ada, id) = ada(&server);
+    let mut ben = server.connect();
+    ben.join("Ben", &id);
+    ben.send(128, 0, &[]);
+    ben.send(148, 0, &[1; 200]);
+    ada.until(|m| m.kind == 148);
+    let mut vandal = server.connect();
+    let user = vandal.join("Vandal", &id);
+    for _ in 0..7 {
+        vandal.send(128, 0, &[]);
+        vandal.send(148, 0, &[7; 200]);
+    }
+    for _ in 0..7 {
+        ada.until(|m| m.kind == 148 && m.user == user);
+    }
+    vandal.close();
+    ada.until(|m| m.kind == 33 && m.user == user);
+    ada.command("kick-user", json!([user]), json!({"ban": true}));
+    let alert = ada.reply(|v| v["T"] == "undopossible");
+    let link = alert["P"]["link"]
+        .as_str()
+        .unwrap()
+        .replace("https://draw.example.org/", &format!("http://{admin}/"));
+
+    let (status, pictures) = walk("vandal.mjs", &[format!("http://{admin}/"), link], &chromium);
+    assert!(status.success(), "pictures of the screens are in {}", pictures.display());
+    for _ in 0..3 {
+        for redo in [0, 1] {
+            let undos = [(); 7].map(|()| ben.until(|m| m.kind == 255).payload);
+            assert_eq!(undos, [(); 7].map(|()| vec![user, redo]));
+        }
+        let mut strokes = |count: usize| {
+            ben.reply(|v| v["type"] == "reset" && v["state"] == "reset");
+            (0..count).map(|_| ben.until(|m| m.kind == 148).payload[0]).collect::<Vec<u8>>()
+        };
+        assert_eq!(strokes(1), [1], "Ben's stroke stays");
+        assert_eq!(strokes(8), [1, 7, 7, 7, 7, 7, 7, 7]);
+    }
 }

@@ -1,47 +1,19 @@
 // Clicks through the admin page in a real browser. `tests/page/main.rs` starts the server and the people in it, and then this.
 //
-//   node page.mjs URL FOLDER-FOR-SCREENSHOTS LINK-FOR-THE-FIRST-ADMINISTRATOR
+//   node page.mjs URL LINK-FOR-THE-FIRST-ADMINISTRATOR FOLDER-FOR-SCREENSHOTS
 
 import assert from "node:assert/strict";
-import { readFile } from "node:fs/promises";
-import { createRequire } from "node:module";
-import { chromium } from "playwright-core";
+import { isAccessible, isNotTooWide, start } from "./browser.mjs";
 
-const [url, folder, link] = process.argv.slice(2);
-const axe = await readFile(createRequire(import.meta.url).resolve("axe-core/axe.min.js"), "utf8");
-const browser = await chromium.launch({
-  executablePath: process.env.DRAWHALL_CHROMIUM,
-  args: ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking", "--disable-component-update", "--disable-sync"],
-});
-const context = await browser.newContext({ viewport: { width: 1280, height: 900 } });
-const page = await context.newPage();
-page.setDefaultTimeout(15000);
-const problems = [];
-page.on("pageerror", (error) => problems.push(`script: ${error.message}`));
-page.on("console", (message) => {
-  // A refused login is an answer like any other.
-  if (message.type() === "error" && !/status of (400|401|403|404)/.test(message.text())) problems.push(`console: ${message.text()}`);
-});
-page.on("request", (request) => {
-  const { protocol, origin } = new URL(request.url());
-  if (protocol !== "data:" && ![url, link].some((own) => origin === new URL(own).origin)) problems.push(`asked elsewhere: ${request.url()}`);
-});
+const [url, link, folder] = process.argv.slice(2);
+const { browser, problems, open } = await start([url, link]);
+const page = await open({ viewport: { width: 1280, height: 900 } });
 
 /** No serious fault of accessibility, and a picture of the screen: wide, narrow, dark. */
 async function look(name) {
-  // The scripts of the page may come from the server only; the checker is injected past that.
-  await page.evaluate(axe);
-  for (const scheme of ["light", "dark"]) {
-    await page.emulateMedia({ colorScheme: scheme });
-    const { violations } = await page.evaluate(() => window.axe.run({ resultTypes: ["violations"] }));
-    const serious = violations.filter((v) => ["serious", "critical"].includes(v.impact));
-    assert.deepEqual(serious.map((v) => `${v.id}: ${v.nodes.map((n) => n.html).join(" ")}`), [], `${name}, ${scheme}`);
-    await page.screenshot({ path: `${folder}/${name}-${scheme}.png`, fullPage: true });
-  }
-  await page.emulateMedia({ colorScheme: "light" });
+  await isAccessible(page, name, (scheme) => page.screenshot({ path: `${folder}/${name}-${scheme}.png`, fullPage: true }));
   await page.setViewportSize({ width: 390, height: 844 });
-  const wider = await page.evaluate(() => document.documentElement.scrollWidth - window.innerWidth);
-  assert.ok(wider <= 0, `${name} is ${wider} pixels wider than a phone`);
+  await isNotTooWide(page, name);
   await page.screenshot({ path: `${folder}/${name}-phone.png`, fullPage: true });
   await page.setViewportSize({ width: 1280, height: 900 });
   console.log(`looked at ${name}`);
@@ -254,6 +226,10 @@ try {
   await type("Search settings", "regex");
   assert.ok(await page.getByLabel("serverTitle").isHidden());
   assert.ok(await page.getByLabel("filterNameRegex").isVisible());
+  await type("Search settings", "serverTitle");
+  await press("Back to default", page.locator(".field").filter({ has: page.getByLabel("serverTitle") }));
+  await said("serverTitle is at its default.");
+  assert.equal(await page.getByLabel("serverTitle").inputValue(), "");
 
   // The log follows.
   await screen("Log");
@@ -270,6 +246,13 @@ try {
     body: JSON.stringify({ level: "Warn", topic: "Status", message: "[page test] something new" }) }));
   await page.getByRole("cell", { name: "[page test] something new" }).waitFor();
   await look("log");
+
+  // Checks of the running server.
+  await screen("Checks");
+  await page.getByText(/indings in \d+ checks/).waitFor();
+  await press("Check again");
+  await page.getByText(/indings in \d+ checks/).waitFor();
+  await look("checks");
 
   // Locks.
   await screen("Locks");

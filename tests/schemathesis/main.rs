@@ -41,8 +41,8 @@ fn listen(mut client: Client) {
     });
 }
 
-/// A session of this alias with two users.
-fn session(server: &TestServer, alias: &str) {
+/// A session of this alias with two users; the token of its operator's link.
+fn session(server: &TestServer, alias: &str) -> String {
     let mut host = server.connect();
     host.ident(&format!("{alias}-host"));
     let wish = json!({"protocol": "dp:4.24.0", "user_id": 1, "s": SID, "alias": alias,
@@ -55,12 +55,17 @@ fn session(server: &TestServer, alias: &str) {
     host.reply(|v| v["type"] == "status");
     let mut other = server.connect();
     other.join(&format!("{alias}-other"), alias);
-    // Somebody who was there.
+    // Somebody who was there, drew and was kicked.
     let mut past = server.connect();
-    past.join(&format!("{alias}-past"), alias);
-    drop(past);
+    let user = past.join(&format!("{alias}-past"), alias);
+    past.send(128, 0, &[]);
+    host.until(|m| m.kind == 128 && m.user == user);
+    host.command("kick-user", json!([user]), json!({}));
+    let alert = host.reply(|v| v["T"] == "undopossible");
+    let link = alert["P"]["link"].as_str().unwrap();
     listen(host);
     listen(other);
+    link.rsplit('/').next().unwrap().to_owned()
 }
 
 /// Fills the server; returns the configuration for it.
@@ -74,9 +79,7 @@ fn fill(server: &TestServer) -> String {
     let settings =
         json!({"extBansUrl": "http://127.0.0.1:1/", "sessionCountLimit": 10, "clientTimeout": "0"});
     ask("PUT", "server", settings);
-    for alias in ["stays", "changes", "ends"] {
-        session(server, alias);
-    }
+    let [token, ..] = ["stays", "changes", "ends"].map(|alias| session(server, alias));
     let connection = |name: &str| {
         let mut client = server.connect();
         client.ident(name);
@@ -100,7 +103,8 @@ fn fill(server: &TestServer) -> String {
     ask("POST", "userbans", json!({"userId": 5, "expires": until}));
     ask("POST", "accounts", json!({"username": "C", "password": "x", "flags": "MOD"}));
     ask("POST", "log", json!({"level": "Info", "topic": "Status", "message": "[test] line"}));
-    let values = [("uid", uid), ("leaving", leaving), ("secret", secret), ("unneeded", unneeded)];
+    let values =
+        [("token", token), ("uid", uid), ("leaving", leaving), ("secret", secret), ("unneeded", unneeded)];
     values.iter().fold(CONFIG.to_owned(), |text, (name, value)| text.replace(&format!("@{name}@"), value))
 }
 
@@ -110,7 +114,9 @@ fn requests_are_answered_as_the_description_says() {
         return common::skip::skip("schemathesis", "DRAWHALL_SCHEMATHESIS is not set");
     };
     let folder = tempfile::tempdir().unwrap();
-    let source = RuleSource { database: Some(folder.path().join("config.db")), ..RuleSource::default() };
+    let database = Some(folder.path().join("config.db"));
+    let page_url = Some("http://localhost/".to_owned());
+    let source = RuleSource { database, page_url, ..RuleSource::default() };
     let options =
         ServeOptions { source, admin_port: Some(0), websocket_port: Some(0), ..ServeOptions::default() };
     let server = TestServer::start_with("", options);

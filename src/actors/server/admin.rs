@@ -55,6 +55,19 @@ impl Handler<TellSessions> for Server {
     }
 }
 
+/// Asks to look again for stored sessions that could not be read, or were restored.
+#[derive(Message)]
+#[rtype(result = "()")]
+pub struct RelistSessions;
+
+impl Handler<RelistSessions> for Server {
+    type Result = ();
+
+    fn handle(&mut self, _: RelistSessions, ctx: &mut Self::Context) {
+        self.retry_unreadable(ctx);
+    }
+}
+
 /// Asks for the actor of a session, which is loaded if necessary. Does not instantiate templates.
 #[derive(Message)]
 #[rtype(result = "Result<SessionHandle, AdminError>")]
@@ -80,6 +93,22 @@ impl Handler<FindActive> for Server {
         });
         self.with_session(&name, waiter, ctx);
         Box::pin(async { told.await.unwrap_or(Err(Missing::NotFound)).map_err(AdminError::from) })
+    }
+}
+
+/// Asks for the actor of a session that is active; loads none.
+#[derive(Message)]
+#[rtype(result = "Option<SessionHandle>")]
+pub struct FindRunning {
+    /// Id or alias.
+    pub name: String,
+}
+
+impl Handler<FindRunning> for Server {
+    type Result = Option<SessionHandle>;
+
+    fn handle(&mut self, FindRunning { name }: FindRunning, _: &mut Self::Context) -> Self::Result {
+        self.directory.find(&name).and_then(SessionEntry::address).cloned()
     }
 }
 

@@ -38,7 +38,10 @@ use crate::storage::recorder::Recorder;
 use crate::storage::session_dir::SessionDir;
 use crate::storage::template::Templates;
 use crate::trace::Trace;
-pub use admin::{FindActive, ListClients, ListSessions, MakeFromTemplate, MakeSession, TellSessions};
+pub use admin::{
+    FindActive, FindRunning, ListClients, ListSessions, MakeFromTemplate, MakeSession, RelistSessions,
+    TellSessions,
+};
 use directory::{Directory, Missing, Residency, SessionEntry, Waiter};
 use list_server::ListServers;
 pub use listing::ListSession;

@@ -4,9 +4,10 @@ use actix::prelude::*;
 use drawhall_protocol::reply::ServerReply;
 
 use super::Session;
-use crate::actors::messages::ToClient;
+use crate::actors::messages::{Answer, ToClient, notify};
 use crate::blocking::Job;
 use crate::rules::password::BUSY_TEXT;
+use crate::rules::session::admin::{AdminError, AdminRequest, SessionAnswer};
 use crate::rules::session::commands::gain_op;
 use crate::rules::session::input::Input;
 use crate::rules::session::{BanExchange, ClientOp, ConnId, JoinRequest, OpwordCheck, PasswordKind, Refusal};
@@ -38,6 +39,35 @@ impl Session {
         self.checks.push(PasswordCheck { hash: hash.clone(), password: password.clone(), waiting });
         ctx.spawn(checked.into_actor(self).map(move |fits, session, ctx| {
             session.join_checked(&hash, &password, fits, ctx);
+        }));
+    }
+
+    /// Performs a request of the admin API; verifies a password in it on the blocking pool first.
+    pub(super) fn check_and_administer(
+        &mut self,
+        request: AdminRequest,
+        answer: Answer<SessionAnswer>,
+        ctx: &mut Context<Self>,
+    ) {
+        if self.ended {
+            return notify(answer, Err(AdminError::NotFound));
+        }
+        let slow = match &request {
+            AdminRequest::CheckPassword { opword, password } => {
+                let kind = if *opword { PasswordKind::Operator } else { PasswordKind::Session };
+                self.machine.slow_hash(kind, password).map(|hash| (kind, hash.to_owned(), password.clone()))
+            }
+            _ => None,
+        };
+        let Some((kind, hash, password)) = slow else {
+            return notify(answer, self.administer(request, ctx));
+        };
+        let checked = self.blocking_pool.verify(None, password.clone(), hash.clone());
+        ctx.spawn(checked.into_actor(self).map(move |fits, session, ctx| {
+            if fits == Some(true) {
+                session.handle(ctx, Input::Learn { kind, hash, password });
+            }
+            notify(answer, session.administer(request, ctx));
         }));
     }
 

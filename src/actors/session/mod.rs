@@ -16,19 +16,19 @@ use actix::prelude::*;
 use drawhall_protocol::command::Host;
 
 use crate::actors::messages::{
-    Answer, PendingEntry, ServerHandle, SessionHandle, ToClient, ToServer, ToSession, notify,
+    PendingEntry, ServerHandle, SessionHandle, ToClient, ToServer, ToSession, notify,
 };
 use crate::blocking::BlockingPool;
 use crate::history::total::HistoryShare;
 use crate::log::{Level, LogEntry, Topic};
 use crate::rules::login::LookupAnswer;
 use crate::rules::rng::Rng;
+use crate::rules::session::FileDisposition;
 use crate::rules::session::admin::{AdminError, AdminRequest, SessionAnswer};
 use crate::rules::session::effects::{ClientOp, ConnId, Cx, DisconnectReason, Effect};
 use crate::rules::session::input::Input;
 use crate::rules::session::member::{AuthenticatedClient, JoinRequest};
 use crate::rules::session::persistence::Suspended;
-use crate::rules::session::{FileDisposition, PasswordKind};
 use crate::rules::session::{SessionMachine, SessionState};
 use crate::rules::time::Timestamp;
 use crate::storage::recorder::Recording;
@@ -365,6 +365,9 @@ impl Handler<ToSession> for Session {
             ToSession::Stop => self.handle(ctx, Input::Stop),
             ToSession::Administer(request, answer) => self.check_and_administer(request, answer, ctx),
             ToSession::Histories(request, answer) => self.histories(request, answer, ctx),
+            ToSession::FindOperator { token, answer } => {
+                notify(answer, self.machine.operator_by_link(&token, Timestamp::now()));
+            }
             ToSession::DescribeUsers(answer) => notify(answer, self.machine.users()),
         }
     }
@@ -406,34 +409,6 @@ impl Session {
             Some(refusal) => LookupAnswer::Refused(refusal),
             None => LookupAnswer::Found(Box::new(self.machine.description(invited, Timestamp::now()))),
         }
-    }
-
-    fn check_and_administer(
-        &mut self,
-        request: AdminRequest,
-        answer: Answer<SessionAnswer>,
-        ctx: &mut Context<Self>,
-    ) {
-        if self.ended {
-            return notify(answer, Err(AdminError::NotFound));
-        }
-        let slow = match &request {
-            AdminRequest::CheckPassword { opword, password } => {
-                let kind = if *opword { PasswordKind::Operator } else { PasswordKind::Session };
-                self.machine.slow_hash(kind, password).map(|hash| (kind, hash.to_owned(), password.clone()))
-            }
-            _ => None,
-        };
-        let Some((kind, hash, password)) = slow else {
-            return notify(answer, self.administer(request, ctx));
-        };
-        let checked = self.blocking_pool.verify(None, password.clone(), hash.clone());
-        ctx.spawn(checked.into_actor(self).map(move |fits, session, ctx| {
-            if fits == Some(true) {
-                session.handle(ctx, Input::Learn { kind, hash, password });
-            }
-            notify(answer, session.administer(request, ctx));
-        }));
     }
 
     fn leave(&mut self, conn: ConnId, input: Input, ctx: &mut Context<Self>) {

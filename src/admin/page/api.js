@@ -10,20 +10,30 @@ export class Refused extends Error {
 
 let onLogin = () => {};
 
+/** Where the API is, and how requests are authorized: on the admin page by its cookie. */
+let base = "api/";
+let authorization = {};
+
+/** Has requests authorized by the token of a link. Its page is one level below the API. */
+export function useToken(token) {
+  base = "../api/";
+  authorization = { Authorization: `Bearer ${token}` };
+}
+
 /** Sets the handler for answers with status 401. */
 export function whenLoginIsNeeded(act) {
   onLogin = act;
 }
 
 async function request(method, path, body) {
-  const options = { method, headers: { "X-Requested-With": "XMLHttpRequest" } };
+  const options = { method, headers: { "X-Requested-With": "XMLHttpRequest", ...authorization } };
   if (body !== undefined) {
     options.headers["Content-Type"] = "application/json";
     options.body = JSON.stringify(body);
   }
   let response;
   try {
-    response = await fetch(`api/${path}`, options);
+    response = await fetch(base + path, options);
   } catch {
     throw new Refused(0, "the server cannot be reached");
   }

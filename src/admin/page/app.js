@@ -15,6 +15,7 @@ import { settings } from "./settings.js";
 import { log } from "./log.js";
 import { locks } from "./locks.js";
 import { docs } from "./docs.js";
+import { checks } from "./checks.js";
 import { firstAdmin, tokenOf } from "./first-admin.js";
 
 const SCREENS = [
@@ -27,6 +28,7 @@ const SCREENS = [
   ["lists", "List servers", lists],
   ["settings", "Settings", settings],
   ["log", "Log", log],
+  ["checks", "Checks", checks],
   ["locks", "Locks", locks],
   ["docs", "API", docs],
 ];

@@ -55,6 +55,9 @@ export async function overview(content, signal) {
     el("p", { class: "soft" }, `Drawhall ${seen.version} at ${where}, up ${age(status.started)} (since `, time(status.started), ")"),
     seen.storageErrors > 0 ? el("p", { class: "warning", role: "alert" },
       `Writing to disk failed ${seen.storageErrors} times; see the log. Affected sessions are marked.`) : null,
+    seen.notLoaded.length ? el("section", { class: "warning" },
+      el("p", {}, `${seen.notLoaded.length} stored sessions are not loaded; drawhall repair may mend them.`),
+      el("ul", {}, seen.notLoaded.map(({ id, reason }) => el("li", {}, `${id}: ${reason}`)))) : null,
     cards,
     el("section", {}, el("h2", {}, "Disks"), disks),
     el("section", { class: "card" }, el("h2", {}, "Message everybody"), message));

@@ -122,12 +122,18 @@ export async function session(content, signal, name) {
     ], now.listings, "It is announced nowhere."));
   }
 
+  // One after the other: a session reads one history at a time.
+  async function drawHistories() {
+    await drawUndo(undoing, path, locked, reload).catch(() => {});
+    await drawGenerations(earlier, path, locked, reload);
+  }
+
   function drawAll() {
     drawHead();
     drawPeople();
     drawInvites();
     drawListings();
-    return Promise.all([drawPicture(), drawUndo(undoing, path, locked, reload), drawGenerations(earlier, path, locked, reload)].map((drawn) => drawn.catch(() => {})));
+    return Promise.all([drawPicture(), drawHistories()].map((drawn) => drawn.catch(() => {})));
   }
 
   const archive = now.archive === null ? DEFAULT_ARCHIVE : String(now.archive);

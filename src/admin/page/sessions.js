@@ -1,7 +1,7 @@
 // All sessions, and making one.
 
 import { el, fill, button, field, form, values, table, tag, say, bytes, age, search, has, ask } from "./dom.js";
-import { get, post, remove, part } from "./api.js";
+import { get, getIfThere, post, remove, part } from "./api.js";
 import { follow } from "./live.js";
 
 const flagsOf = (s) => [
@@ -13,8 +13,10 @@ export const link = (id, text) => el("a", { href: `#/sessions/${part(id)}` }, te
 
 /** Ends a session after asking how. */
 export async function end(session) {
+  const keeps = (await getIfThere("ended")) !== null;
   const answer = await ask(`End "${session.title || session.alias || session.id}"?`, [
-    `${session.userCount} users are sent away, and the drawing is lost for them unless they save it. This cannot be undone.`,
+    `${session.userCount} users are sent away, and the drawing is lost for them unless they save it. ${keeps
+      ? "It can be restored for some days, below the list of sessions." : "This cannot be undone."}`,
   ], {
     action: "End session", danger: true,
     fields: [
@@ -54,6 +56,25 @@ export async function sessions(content, signal) {
     ], rows, wanted ? "No matching sessions." : "There are no sessions."));
   };
 
+  const ended = el("div");
+  const drawEnded = async () => {
+    // It is there only where ended sessions are kept.
+    const gone = await getIfThere("ended");
+    fill(ended, gone === null ? null : el("details", { class: "card" },
+      el("summary", {}, `Ended sessions (${gone.length})`),
+      table("Ended sessions", [
+        { title: "Title", cell: (s) => s.title || s.alias || s.id },
+        { title: "Founder", cell: (s) => s.founder },
+        { title: "Size", num: true, cell: (s) => bytes(s.size) },
+        { title: "Ended", num: true, cell: (s) => `${age(s.ended)} ago` },
+        { title: "Actions", cell: (s) => (locked ? "" : button("Restore", async () => {
+          await post(`ended/${part(s.id)}/restore`);
+          say("Session restored.");
+          await drawEnded();
+        }, "plain")) },
+      ], gone, "No session has ended lately.")));
+  };
+
   const making = form([
     el("div", { class: "columns" },
       el("div", {},
@@ -85,10 +106,12 @@ export async function sessions(content, signal) {
     locked ? el("p", { class: "warning" }, "Sessions are locked against changes.") : null,
     el("div", { class: "row top" }, search("Search title, alias, id, founder", (text) => { wanted = text; draw(); })),
     list,
-    locked ? null : el("details", { class: "card" }, el("summary", {}, "New session"), making));
+    locked ? null : el("details", { class: "card" }, el("summary", {}, "New session"), making),
+    ended);
   draw();
+  await drawEnded();
   follow(signal, ["sessions"], {
     session: (s) => { known.set(s.id ?? s.alias, s); draw(); },
-    "session-end": ({ id }) => { known.delete(id); draw(); },
+    "session-end": async ({ id }) => { known.delete(id); draw(); await drawEnded(); },
   });
 }

@@ -1,6 +1,6 @@
 // Settings, by group, validated while typing.
 
-import { el, fill, button, say, guard, search } from "./dom.js";
+import { el, fill, button, say, guard, search, tag } from "./dom.js";
 import { get, post, put } from "./api.js";
 
 const UNITS = {
@@ -51,6 +51,12 @@ export async function settings(content) {
     check().catch((error) => say(error.message, true));
   };
 
+  const toDefault = async (setting) => {
+    await put("server", { [setting.key]: null });
+    say(`${setting.key} is at its default.`);
+    await settings(content);
+  };
+
   const row = (setting) => {
     const id = `setting-${setting.key}`;
     const about = { id, "aria-describedby": `${id}-help ${id}-error`, disabled: locked };
@@ -62,12 +68,16 @@ export async function settings(content) {
     } else {
       input = el("input", { ...about, type: "text", autocomplete: "off", value: setting.value, oninput: (e) => edited(setting, e.target.value) });
     }
+    const reset = setting.changed && !locked
+      ? button("Back to default", () => toDefault(setting), "plain")
+      : null;
     const error = el("p", { class: "error", id: `${id}-error` });
     const facts = [setting.unit && `In ${setting.unit} without a unit.`, setting.kind !== "bool" && setting.range && `Range: ${setting.range}.`,
       `Default: ${setting.default || "empty"}.`].filter(Boolean).join(" ");
     const element = el("div", { class: "field" },
-      el("div", {}, el("label", { for: id }, setting.key), el("p", { class: "help", id: `${id}-help` }, `${setting.help} ${facts}`)),
-      el("div", {}, input, error));
+      el("div", {}, el("label", { for: id }, setting.key),
+        setting.changed ? tag("changed") : null, el("p", { class: "help", id: `${id}-help` }, `${setting.help} ${facts}`)),
+      el("div", {}, input, reset, error));
     fields.push({ setting, row: element, error, input });
     return element;
   };

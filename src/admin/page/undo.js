@@ -3,7 +3,7 @@
 import { el, fill, button, field, table, tag, say, ask, bytes, time } from "./dom.js";
 import { get, post } from "./api.js";
 
-const actions = (count) => `${count} ${count === 1 ? "action" : "actions"}`;
+export const actions = (count) => `${count} ${count === 1 ? "action" : "actions"}`;
 
 /** Asks how many actions of a person to undo, and does it. Returns whether something was undone. */
 export async function undo(path, person) {
@@ -17,7 +17,7 @@ export async function undo(path, person) {
   return true;
 }
 
-async function redo(path, person) {
+export async function redo(path, person) {
   const done = await post(`${path}/undo`, { person: person.person, name: person.name, redo: true });
   say(`${actions(done.count)} of ${person.name} redone.`);
 }
@@ -30,7 +30,7 @@ export async function offerUndo(path, id) {
 }
 
 /** Says what removing everything of a person means, and does it after a confirmation. */
-async function removeAll(path, person) {
+export async function removeAll(path, person) {
   const name = person.name || `user ${person.id}`;
   const { report: r, stored } = await post(`${path}/remove`, { person: person.person, name: person.name, dryRun: true });
   const facts = [

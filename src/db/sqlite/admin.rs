@@ -226,6 +226,7 @@ impl Sqlite {
             "SELECT {timestamp} AS timestamp, COALESCE(CAST(level AS INTEGER), 0) AS level, {topic} AS topic, \
              {user} AS user, {session} AS session, {message} AS message FROM serverlog \
              WHERE (?1 = '' OR {session} = ?1) AND {} AND {} AND (?4 = '' OR {timestamp} > ?4) \
+             AND (?7 = '' OR {timestamp} <= ?7) \
              ORDER BY rowid DESC LIMIT ?5 OFFSET ?6",
             part(&user),
             part(&message).replace("?2", "?3"),
@@ -237,6 +238,7 @@ impl Sqlite {
             .bind::<Text, _>(&query.after)
             .bind::<BigInt, _>(query.count)
             .bind::<BigInt, _>(query.skip)
+            .bind::<Text, _>(&query.before)
             .load(&mut self.connection)?;
         let row = |l: LogLine| {
             let LogLine { timestamp, level, topic, user, session, message } = l;

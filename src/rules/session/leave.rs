@@ -92,9 +92,10 @@ impl SessionMachine {
         let user = member.log_user();
         let text = if member.is_ghost() { "Moderator in ghost mode left session" } else { "Left session" };
         self.note_about(user, Level::Info, Topic::Leave, text, cx);
-        let bannable = !member.is_moderator();
+        let (bannable, drew) = (!member.is_moderator(), member.last_drawing.is_some());
         let ghost = member.is_ghost();
-        self.members.add_past_user(id, PastUser { identity: member.client.identity, bannable });
+        self.operator_links.revoke(member.conn());
+        self.members.add_past_user(id, PastUser { identity: member.client.identity, bannable, drew });
         // A session that loses its host during the upload continues with what was uploaded: nobody else could end the
         // upload, and everybody would wait for it.
         if matches!(self.resets.state(), SessionState::Reset | SessionState::Initialization)

@@ -291,4 +291,6 @@ pub struct PastUser {
     pub identity: Identity,
     /// False for moderators, who cannot be banned after they left either.
     pub bannable: bool,
+    /// Has sent drawing commands.
+    pub drew: bool,
 }

@@ -24,6 +24,7 @@ pub mod member;
 mod messages;
 mod moderation;
 mod notices;
+mod operator_links;
 mod password_attempts;
 mod password_verifier;
 pub mod persistence;
@@ -55,6 +56,8 @@ pub use listing::{ListedAt, ListingUpdate};
 use member::FaultVerdict;
 pub use member::{AuthenticatedClient, JoinRequest, Member};
 use moderation::Moderation;
+pub use operator_links::LinkHolder;
+use operator_links::OperatorLinks;
 use persistence::Persistence;
 use properties::Properties;
 use resets::ResetEngine;
@@ -108,6 +111,8 @@ pub struct SessionMachine {
     resets: ResetEngine,
     /// Undo by the server.
     rollback: Rollback,
+    /// Links with which operators undo what others drew.
+    operator_links: OperatorLinks,
     /// What is to be written.
     persistence: Persistence,
     /// What happens when.
@@ -141,6 +146,7 @@ impl SessionMachine {
             moderation: Moderation::default(),
             resets: ResetEngine::new(now),
             rollback,
+            operator_links: OperatorLinks::default(),
             persistence: Persistence::default(),
             timers: Timers::new(now),
             announcements: Announcements::default(),

@@ -106,6 +106,9 @@ impl SessionMachine {
         for (id, gained) in &changes {
             if role == Role::Operator && !gained {
                 self.deopped(*id, cx);
+                if let Some(conn) = self.member_by_id(*id).map(Member::conn) {
+                    self.operator_links.revoke(conn);
+                }
                 if self.resets.is_uploaded_by(*id) && self.resets.state() == SessionState::Reset {
                     resetter = self.member_by_id(*id).map(Member::key);
                 }

@@ -10,11 +10,11 @@ use drawhall_protocol::frame::frames;
 use drawhall_protocol::message::{LayerACL, Layout, Message, Undo};
 use drawhall_protocol::reply::{Notice, ServerReply};
 use serde::{Deserialize, Serialize};
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 
 use super::admin::{AdminAnswer, AdminError};
 use super::persistence::{StoredSession, Suspended};
-use super::{Cx, SessionMachine};
+use super::{Cx, Member, MemberKey, SessionMachine};
 use crate::history::History;
 use crate::log::{Level, LogUser, Topic};
 use crate::rules::undo::permissions::LOCKED;
@@ -144,41 +144,66 @@ impl SessionMachine {
         self.appended(&bytes, cx);
         let (did, actions) =
             (if request.redo { "Redid" } else { "Undid" }, if count == 1 { "action" } else { "actions" });
-        let text = format!("{did} {count} {actions} of {} for {}", person.name, request.by);
+        let text = format!("{did} {count} {actions} of {}, by {}", person.name, request.by);
         let user = LogUser { id: person.user, address: None, name: person.name };
         self.note_about(user, Level::Info, Topic::Status, text, cx);
         Ok(json!({"status": "ok", "count": count, "left": reachable - count}))
     }
 
-    /// Tells operators how many actions of somebody who was kicked or banned can still be undone.
+    /// Tells operators what can be undone of somebody who was kicked or banned, each with a link of their own if the
+    /// admin page has a public address.
     pub(super) fn offer_undo(&mut self, user: u8, cx: &mut Cx<'_>) {
+        let Some(past) = self.members.past_user(user) else { return };
+        let (name, drew) = (past.identity.name.clone(), past.drew);
+        let count = self.undoable_at_once(user);
+        let operators: Vec<MemberKey> =
+            self.members.iter().filter(|m| m.is_operator()).map(Member::key).collect();
+        for key in operators {
+            let link = if drew || count > 0 { self.link_for(key, cx) } else { None };
+            if let Some(notice) = undo_offer(&name, count, link)
+                && let Some(member) = self.members.get(key)
+                && let Ok(frame) = ServerReply::Alert(notice).to_frame()
+                && member.takes_direct(frame.as_bytes())
+            {
+                cx.direct(member.conn(), frame.into_bytes());
+            }
+        }
+    }
+
+    /// How many actions of the last person with this id can be undone; 0 if that is not known without reading much.
+    fn undoable_at_once(&mut self, user: u8) -> usize {
         // Whoever kicks must not have others wait while a long history is read.
         self.follow_history();
         if !self.rollback.has_followed(&self.history) {
-            return;
+            return 0;
         }
         let machine = &self.rollback.machine;
-        let Some(person) = machine.people().iter().filter(|person| person.user == user).last() else {
-            return;
-        };
-        let Ok(count) = machine.undoable(person.index) else { return };
-        let (name, actions) = (&person.name, if count == 1 { "action" } else { "actions" });
-        let message = format!(
-            "{count} {actions} of {name} can still be undone: one by one in the event log, or all at once by \
-             whoever runs this server."
-        );
-        let params = [("target".to_owned(), name.as_str().into()), ("count".to_owned(), count.into())];
-        let notice = Notice {
-            message,
-            key: "undopossible".into(),
-            params: params.into_iter().collect(),
-            reset: String::new(),
-        };
-        let Ok(frame) = ServerReply::Alert(notice).to_frame() else { return };
-        for member in self.members.iter().filter(|m| m.is_operator() && m.takes_direct(frame.as_bytes())) {
-            cx.direct(member.conn(), frame.as_bytes().to_vec());
-        }
+        let person = machine.people().iter().filter(|person| person.user == user).last();
+        person.and_then(|person| machine.undoable(person.index).ok()).unwrap_or(0)
     }
+}
+
+/// The alert for an operator; `None` if there is nothing to offer.
+fn undo_offer(name: &str, count: usize, link: Option<String>) -> Option<Notice> {
+    let actions = if count == 1 { "action" } else { "actions" };
+    let reachable = format!("{count} {actions} of {name} can still be undone");
+    let message = match &link {
+        None if count == 0 => return None,
+        None => {
+            format!("{reachable}: one by one in the event log, or all at once by whoever runs this server.")
+        }
+        Some(link) => {
+            let what = if count == 0 { format!("What {name} drew may be removable") } else { reachable };
+            format!(
+                "{what}. With this link you can look and decide; it is for you only and valid for 15 minutes: {link}"
+            )
+        }
+    };
+    let mut params = Map::new();
+    params.insert("target".into(), name.into());
+    params.insert("count".into(), count.into());
+    params.extend(link.map(|link| ("link".to_owned(), Value::from(link))));
+    Some(Notice { message, key: "undopossible".into(), params, reset: String::new() })
 }
 
 /// Who a person is, for the admin API.

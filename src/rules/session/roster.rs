@@ -196,7 +196,7 @@ mod tests {
     #[test]
     fn who_has_left_is_past_until_the_id_is_used_again() {
         let mut roster = Roster::default();
-        let past = || PastUser { identity: Identity::default(), bannable: true };
+        let past = || PastUser { identity: Identity::default(), bannable: true, drew: true };
         roster.add_past_user(1, past());
         roster.add_past_user(2, past());
         roster.push(member(1, "A", 1));

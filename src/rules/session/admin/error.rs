@@ -56,6 +56,8 @@ pub enum AdminError {
     ResetMeanwhile,
     #[error("The session is not stored, so there are no earlier histories")]
     NotStored,
+    #[error("This link is not valid, or not any more: kick or ban somebody to get another")]
+    LinkInvalid,
     #[error("Another request reads the history of this session: try again when it is done")]
     Busy,
     /// A history that cannot be read, with the reason.

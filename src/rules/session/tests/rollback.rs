@@ -1,3 +1,5 @@
+use drawhall_protocol::message::TrustedUsers;
+
 use super::stream::{asked, stream, zlib};
 use super::*;
 use crate::rules::session::admin::AdminError;
@@ -166,7 +168,7 @@ fn each_undo_is_logged_with_who_asked() {
     table.undo("B", None, false).unwrap();
     let log = table.replies(A, "log");
     let text = log.last().unwrap().to_string();
-    assert!(text.contains("Undid 2 actions of B for the server administrator"), "{text}");
+    assert!(text.contains("Undid 2 actions of B, by the server administrator"), "{text}");
 }
 
 #[test]
@@ -183,6 +185,63 @@ fn operators_are_told_after_a_kick_what_can_be_undone() {
     assert_eq!(table.keys(A), ["ban", "undopossible"], "also after a ban of somebody who has left");
     table.command(A, "kick-user", json!([3]), json!({}));
     assert_eq!(table.keys(A), ["ban", "undopossible", "kick"], "not if there is nothing to undo");
+}
+
+/// The token of the link in an operator's newest alert.
+fn token(table: &Table, conn: ConnId) -> String {
+    let alert = table.replies(conn, "alert").pop().unwrap();
+    let link = alert["P"]["link"].as_str().unwrap_or_default();
+    link.strip_prefix("https://draw.example/operator/#id/").unwrap_or_default().to_owned()
+}
+
+/// A session of three in which B draws, whose operators get links.
+fn with_links() -> Table {
+    let mut table = Table::of_three();
+    table.machine.shared.page_url = Some("https://draw.example/".into());
+    draw(&mut table, B, 4);
+    table.forget();
+    table
+}
+
+#[test]
+fn a_link_is_valid_for_15_minutes_while_its_operator_is_there() {
+    let mut table = with_links();
+    table.command(A, "kick-user", json!([2]), json!({}));
+    let token = token(&table, A);
+    let holder = |table: &Table, later: u64| {
+        let now = Timestamp { monotonic_ms: table.now.monotonic_ms + later, ..table.now };
+        table.machine.operator_by_link(&token, now)
+    };
+    let found = holder(&table, 0).unwrap();
+    assert_eq!((found.name.as_str(), found.seconds_left), ("A", 900));
+    assert_eq!(holder(&table, 899_999).unwrap().seconds_left, 1);
+    assert_eq!(holder(&table, 900_000), None);
+    table.leave(A);
+    assert_eq!(holder(&table, 0), None);
+}
+
+#[test]
+fn a_link_is_offered_also_when_undo_reaches_nothing_but_not_for_somebody_who_has_not_drawn() {
+    let mut table = with_links();
+    draw(&mut table, A, 40);
+    table.forget();
+    table.command(A, "kick-user", json!([2]), json!({}));
+    let alert = table.replies(A, "alert").pop().unwrap();
+    assert!(alert["message"].as_str().unwrap().starts_with("What B drew may be removable"), "{alert}");
+    assert!(!token(&table, A).is_empty());
+    table.command(A, "kick-user", json!([3]), json!({}));
+    assert_eq!(table.keys(A), ["kick", "undopossible", "kick"]);
+}
+
+#[test]
+fn a_trusted_user_who_kicks_as_a_deputy_gets_no_link() {
+    let mut table = with_links();
+    table.command(A, "sessionconf", json!([]), json!({"deputies": true}));
+    table.forget();
+    table.send(A, &[Frame::new(TrustedUsers::TYPE, 1, &[3]).unwrap()]);
+    table.command(C, "kick-user", json!([2]), json!({}));
+    assert!(table.replies(C, "alert").is_empty());
+    assert!(!token(&table, A).is_empty(), "the operator gets one");
 }
 
 #[test]
