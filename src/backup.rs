@@ -5,7 +5,7 @@ use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
 use drawhall::text;
-use drawhall::tools::backup::{self, Backup, Job};
+use drawhall::tools::backup::{self, Backup, BackupJob};
 use drawhall::tools::database_copy::DatabaseCopy;
 use drawhall::tools::restore;
 
@@ -31,7 +31,7 @@ pub(crate) fn backup(options: BackupArgs) -> Result<(), Failure> {
         None => (database, sessions),
     };
     let copy = database.as_deref().map(copy_as_owner).transpose()?;
-    let job = Job {
+    let job = BackupJob {
         database: copy.as_ref().map(DatabaseCopy::path),
         sessions: sessions.as_deref(),
         target: &target,

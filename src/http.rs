@@ -61,7 +61,7 @@ pub enum HttpError {
 /// A response of any status.
 #[derive(Debug, Clone)]
 #[allow(missing_docs, reason = "the names say it")]
-pub struct Answer {
+pub struct HttpAnswer {
     pub status: u16,
     /// The body, if it is JSON.
     pub json: Option<Value>,
@@ -201,7 +201,7 @@ impl Http {
         url: &str,
         headers: &[(&'static str, String)],
         body: Option<&Value>,
-    ) -> Result<Answer, HttpError> {
+    ) -> Result<HttpAnswer, HttpError> {
         let url = read_url(url, self.public_only)?;
         let host = url.host_str().unwrap_or_default().to_owned();
         let _permit = self.queue.acquire(&host).await.ok_or(HttpError::Busy)?;
@@ -246,7 +246,7 @@ impl Http {
     }
 }
 
-async fn read_answer(mut answer: Response, limit: usize) -> Result<Answer, HttpError> {
+async fn read_answer(mut answer: Response, limit: usize) -> Result<HttpAnswer, HttpError> {
     let etag = answer.headers().get("etag").and_then(|v| v.to_str().ok()).unwrap_or_default().to_owned();
     let (status, mut bytes) = (answer.status().as_u16(), Vec::new());
     while let Some(chunk) = answer.chunk().await.map_err(|e| HttpError::Failed(cause(&e)))? {
@@ -258,7 +258,7 @@ async fn read_answer(mut answer: Response, limit: usize) -> Result<Answer, HttpE
     let text = String::from_utf8_lossy(&bytes);
     // Some editors put a byte order mark at the beginning of files, and servers send them as they are.
     let text = text.trim_start_matches('\u{feff}').to_owned();
-    Ok(Answer { status, json: from_json(&bytes).ok(), text, etag })
+    Ok(HttpAnswer { status, json: from_json(&bytes).ok(), text, etag })
 }
 
 /// The innermost error, which is the most specific.

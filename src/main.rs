@@ -121,7 +121,7 @@ fn run_convert(options: &cli::Convert) -> Result<(), Failure> {
     let to_tools = |form: Option<Form>| {
         form.map(|f| if f == Form::Dprec { convert::Form::Dprec } else { convert::Form::Dptxt })
     };
-    let job = convert::Job {
+    let job = convert::ConvertJob {
         input: &options.input,
         output: &options.output,
         from: to_tools(options.from),

@@ -22,7 +22,8 @@ use crate::config::{Rules, ServerSettings};
 use crate::log::LogUser;
 use crate::rules::batch::Batch;
 use crate::rules::login::{HostRefusal, LookupAnswer};
-use crate::rules::session::admin::{AdminAnswer, AdminRequest};
+use crate::rules::session::admin::answer::{MemberDetails, OutsideClient};
+use crate::rules::session::admin::{AdminAnswer, AdminRequest, SessionAnswer};
 use crate::rules::session::persistence::Suspended;
 use crate::rules::session::{
     AuthenticatedClient, ClientOp, ConnId, DisconnectReason, JoinRequest, LinkHolder, ListingUpdate, Refusal,
@@ -129,8 +130,8 @@ pub enum ToClient {
 pub enum UserSummary {
     /// In this session, which knows more.
     In(SessionHandle),
-    /// In no session; in the form of the admin API.
-    Alone(Value),
+    /// In no session.
+    Alone(Box<OutsideClient>),
 }
 
 /// To a Session: from its clients, from the Server, and from the admin API.
@@ -169,13 +170,13 @@ pub enum ToSession {
     /// From the Server: it shuts down.
     Stop,
     /// From the admin API.
-    Administer(AdminRequest, Answer<AdminAnswer>),
+    Administer(AdminRequest, Answer<SessionAnswer>),
     /// From the admin API: to put another history in place, or what there is.
     Histories(HistoryRequest, Answer<AdminAnswer>),
     /// From the admin API: who may use the link with this token.
     FindOperator { token: String, answer: Answer<Option<LinkHolder>> },
     /// From the admin API: the members, for the list of all users.
-    DescribeUsers(Answer<Vec<Value>>),
+    DescribeUsers(Answer<Vec<MemberDetails>>),
 }
 
 /// A request of the admin API for another history than the present one.

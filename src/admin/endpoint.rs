@@ -54,7 +54,7 @@ impl<P: Parameters, Q: Parameters, B: Parameters> Call<P, Q, B> {
 }
 
 /// The answer of an endpoint.
-pub(super) trait Answer {
+pub(super) trait IntoAnswer {
     /// Status of the response.
     const STATUS: StatusCode = StatusCode::OK;
 
@@ -82,7 +82,7 @@ fn respond_json(mut response: HttpResponseBuilder, value: &impl Serialize) -> Ht
     }
 }
 
-impl<T: Serialize + JsonSchema> Answer for Json<T> {
+impl<T: Serialize + JsonSchema> IntoAnswer for Json<T> {
     fn respond(self, response: HttpResponseBuilder) -> HttpResponse {
         respond_json(response, &self.0)
     }
@@ -95,7 +95,7 @@ impl<T: Serialize + JsonSchema> Answer for Json<T> {
 /// A JSON object with status 202: somebody else has yet to do what was asked for.
 pub(super) struct Accepted<T>(pub(super) T);
 
-impl<T: Serialize + JsonSchema> Answer for Accepted<T> {
+impl<T: Serialize + JsonSchema> IntoAnswer for Accepted<T> {
     const STATUS: StatusCode = StatusCode::ACCEPTED;
 
     fn respond(self, response: HttpResponseBuilder) -> HttpResponse {
@@ -110,7 +110,7 @@ impl<T: Serialize + JsonSchema> Answer for Accepted<T> {
 /// An empty body.
 pub(super) struct Empty;
 
-impl Answer for Empty {
+impl IntoAnswer for Empty {
     fn respond(self, mut response: HttpResponseBuilder) -> HttpResponse {
         response.content_type("application/json").finish()
     }
@@ -170,7 +170,7 @@ impl<T: Listed> List<T> {
     }
 }
 
-impl<T: Listed> Answer for List<T> {
+impl<T: Listed> IntoAnswer for List<T> {
     fn respond(self, response: HttpResponseBuilder) -> HttpResponse {
         match self.locked {
             None => respond_json(response, &self.items),
@@ -295,7 +295,7 @@ pub(super) trait Parameters: DeserializeOwned + JsonSchema + 'static {}
 impl<T: DeserializeOwned + JsonSchema + 'static> Parameters for T {}
 
 impl Api {
-    fn add<P: Parameters, Q: Parameters, B: Parameters, A: Answer, F>(
+    fn add<P: Parameters, Q: Parameters, B: Parameters, A: IntoAnswer, F>(
         &mut self,
         (method, effect): (Method, Effect),
         path: &'static str,
@@ -328,7 +328,7 @@ impl Api {
         &mut self.endpoints[last]
     }
 
-    pub(super) fn get<P: Parameters, Q: Parameters, A: Answer, F>(
+    pub(super) fn get<P: Parameters, Q: Parameters, A: IntoAnswer, F>(
         &mut self,
         path: &'static str,
         summary: &'static str,
@@ -340,7 +340,7 @@ impl Api {
         self.add((Method::GET, Effect::None), path, summary, handle)
     }
 
-    pub(super) fn post<P: Parameters, B: Parameters, A: Answer, F>(
+    pub(super) fn post<P: Parameters, B: Parameters, A: IntoAnswer, F>(
         &mut self,
         path: &'static str,
         summary: &'static str,
@@ -352,7 +352,7 @@ impl Api {
         self.add((Method::POST, Effect::Change), path, summary, handle)
     }
 
-    pub(super) fn put<P: Parameters, B: Parameters, A: Answer, F>(
+    pub(super) fn put<P: Parameters, B: Parameters, A: IntoAnswer, F>(
         &mut self,
         path: &'static str,
         summary: &'static str,
@@ -364,7 +364,7 @@ impl Api {
         self.add((Method::PUT, Effect::Change), path, summary, handle)
     }
 
-    pub(super) fn delete<P: Parameters, Q: Parameters, A: Answer, F>(
+    pub(super) fn delete<P: Parameters, Q: Parameters, A: IntoAnswer, F>(
         &mut self,
         path: &'static str,
         summary: &'static str,

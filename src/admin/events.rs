@@ -16,7 +16,7 @@ use tokio::sync::mpsc;
 use tokio::time::{Duration, Interval};
 
 use super::AdminState;
-use super::endpoint::{Answer, Api, Call, Nothing};
+use super::endpoint::{Api, Call, IntoAnswer, Nothing};
 use super::error::{ApiError, bad};
 use super::monitor::{Event, Subscribe};
 use super::value::Text;
@@ -66,7 +66,7 @@ impl MessageBody for Stream {
     }
 }
 
-impl Answer for Stream {
+impl IntoAnswer for Stream {
     fn respond(self, mut response: HttpResponseBuilder) -> HttpResponse {
         response.content_type("text/event-stream").body(self)
     }

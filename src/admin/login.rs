@@ -18,7 +18,7 @@ use sha2::{Digest as _, Sha256};
 
 use super::AdminState;
 use super::access::Admission;
-use super::endpoint::{Answer, Api, Call, Done, Json, Nothing};
+use super::endpoint::{Api, Call, Done, IntoAnswer, Json, Nothing};
 use super::error::{ApiError, forbidden};
 use super::request::audit;
 use super::value::Text;
@@ -77,7 +77,7 @@ pub(super) struct Credentials {
 /// A JSON object, and the cookie of a login.
 pub(super) struct WithCookie<T>(T, Cookie<'static>);
 
-impl<T: Serialize + JsonSchema> Answer for WithCookie<T> {
+impl<T: Serialize + JsonSchema> IntoAnswer for WithCookie<T> {
     fn respond(self, mut response: HttpResponseBuilder) -> HttpResponse {
         response.cookie(self.1);
         Json(self.0).respond(response)

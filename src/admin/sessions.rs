@@ -167,7 +167,12 @@ pub(super) async fn administer<T: DeserializeOwned>(
     request: AdminRequest,
 ) -> Result<T, ApiError> {
     let answer = session.ask(|answer| ToSession::Administer(request, answer)).await;
-    serde_json::from_value(answer.ok_or_else(not_found)??).map_err(ApiError::internal)
+    converted(&answer.ok_or_else(not_found)??)
+}
+
+/// What a session has answered, as this API describes it.
+pub(super) fn converted<T: DeserializeOwned>(answer: &impl Serialize) -> Result<T, ApiError> {
+    serde_json::to_value(answer).and_then(serde_json::from_value).map_err(ApiError::internal)
 }
 
 impl AdminState {

@@ -19,6 +19,7 @@ use super::value::{Flag, MAX_EXACT, Number, Text, WholeNumber};
 use crate::actors::messages::{HistoryRequest, RemovePerson, SessionHandle, ToSession};
 use crate::rules::session::UndoRequest;
 use crate::rules::session::admin::{ADMINISTRATOR, AdminRequest};
+use crate::rules::undo::rebuild::RemovalReport;
 
 pub(super) fn endpoints(api: &mut Api) {
     links::endpoints(api);
@@ -154,26 +155,6 @@ struct Remove {
     since: Option<Text>,
     /// Only report.
     dry_run: Option<Flag>,
-}
-
-/// What removing a person means.
-#[derive(Debug, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "camelCase")]
-struct RemovalReport {
-    /// Actions that go.
-    actions: u64,
-    /// Messages that go.
-    messages: u64,
-    /// Their size.
-    bytes: u64,
-    /// Layers that the person deleted or merged, and that come back.
-    layers_back: u64,
-    /// Layers of the person that stay because others have used them.
-    layers_kept: u64,
-    /// Changes of the canvas size that stay because others have drawn since.
-    resizes_kept: u64,
-    /// Messages of others that name something that is gone.
-    without_effect: u64,
 }
 
 /// What was removed, or would be.

@@ -5,13 +5,13 @@ use std::sync::Arc;
 
 use schemars::JsonSchema;
 use serde::Deserialize;
-use serde_json::Value;
 
 use super::AdminState;
 use super::answers::User;
 use super::endpoint::{Api, Call, Done, Json, List, Nothing, Version};
 use super::error::{ApiError, not_found};
 use super::session_users::Kick;
+use super::sessions::converted;
 use crate::actors::messages::{ToClient, ToSession, UserSummary};
 use crate::actors::server::ListClients;
 use crate::rules::session::DisconnectReason;
@@ -62,20 +62,20 @@ impl AdminState {
     pub(super) async fn all_users(&self) -> Result<Vec<User>, ApiError> {
         let clients = self.server.send(ListClients).await?;
         let summaries: Vec<_> = clients.iter().map(|(_, client)| client.ask(ToClient::Describe)).collect();
-        let (mut users, mut sessions): (Vec<Value>, _) = (Vec::new(), HashSet::new());
+        let (mut users, mut sessions): (Vec<User>, _) = (Vec::new(), HashSet::new());
         for summary in summaries {
             match summary.await {
                 Some(UserSummary::In(session)) => drop(sessions.insert(session)),
-                Some(UserSummary::Alone(user)) => users.push(user),
+                Some(UserSummary::Alone(user)) => users.push(converted(&user)?),
                 // The client has disconnected meanwhile.
                 None => {}
             }
         }
         for session in sessions {
-            users.extend(session.ask(ToSession::DescribeUsers).await.unwrap_or_default());
+            for member in session.ask(ToSession::DescribeUsers).await.unwrap_or_default() {
+                users.push(converted(&member)?);
+            }
         }
-        let users: Result<Vec<User>, _> = users.into_iter().map(serde_json::from_value).collect();
-        let mut users = users.map_err(ApiError::internal)?;
         users.sort_by_key(|user| user.uid.as_ref().and_then(|uid| uid.parse::<u64>().ok()));
         Ok(users)
     }

@@ -76,7 +76,7 @@ pub(super) fn file_error(path: &Path) -> impl Fn(io::Error) -> BackupError + '_ 
 
 /// What to back up, and where to.
 #[derive(Debug)]
-pub struct Job<'a> {
+pub struct BackupJob<'a> {
     /// A database that nobody writes, see [`super::database_copy`].
     pub database: Option<&'a Path>,
     /// Session directory.
@@ -106,7 +106,7 @@ pub struct Backup {
 ///
 /// # Errors
 /// When something cannot be read or written. An archive that existed before under the name stays then.
-pub fn run(job: &Job<'_>) -> Result<Backup, BackupError> {
+pub fn run(job: &BackupJob<'_>) -> Result<Backup, BackupError> {
     let is_directory = job.target.is_dir();
     if job.keep.is_some() && !is_directory {
         return Err(BackupError::KeepWithoutDirectory);
@@ -138,7 +138,7 @@ fn archive_in(directory: &Path) -> PathBuf {
 }
 
 /// Writes an archive beside its place, checks it if that was asked for, and renames it.
-fn write_file(job: &Job<'_>, archive: &Path) -> Result<Backup, BackupError> {
+fn write_file(job: &BackupJob<'_>, archive: &Path) -> Result<Backup, BackupError> {
     let new = PathBuf::from(format!("{}{}", archive.display(), file_names::NEW));
     let written = (|| {
         let file = File::create(&new).map_err(file_error(&new))?;
@@ -190,7 +190,7 @@ pub(super) fn names_in(directory: &Path) -> io::Result<Vec<String>> {
     Ok(names)
 }
 
-fn write_archive<W: Write>(job: &Job<'_>, out: W) -> Result<(W, Backup), BackupError> {
+fn write_archive<W: Write>(job: &BackupJob<'_>, out: W) -> Result<(W, Backup), BackupError> {
     let target = file_error(job.target);
     let compressed = GzEncoder::new(BufWriter::with_capacity(BUFFER_BYTES, out), Compression::fast());
     let mut archive = Archive { tar: tar::Builder::new(compressed), backup: Backup::default() };
@@ -200,7 +200,7 @@ fn write_archive<W: Write>(job: &Job<'_>, out: W) -> Result<(W, Backup), BackupE
         "created": jiff::Timestamp::now().strftime("%Y-%m-%dT%H:%M:%SZ").to_string(),
     })
     .to_string();
-    let entry = Entry { length: manifest.len() as u64, modified: SystemTime::now() };
+    let entry = ArchivedFile { length: manifest.len() as u64, modified: SystemTime::now() };
     archive.append(MANIFEST, manifest.as_bytes(), entry).map_err(&target)?;
     if let Some(database) = job.database {
         archive.file(DATABASE, database).map_err(file_error(database))?;
@@ -215,15 +215,15 @@ fn write_archive<W: Write>(job: &Job<'_>, out: W) -> Result<(W, Backup), BackupE
 }
 
 /// Length and time of an entry.
-struct Entry {
+struct ArchivedFile {
     length: u64,
     modified: SystemTime,
 }
 
-impl Entry {
-    fn of(file: &File) -> io::Result<Entry> {
+impl ArchivedFile {
+    fn of(file: &File) -> io::Result<ArchivedFile> {
         let metadata = file.metadata()?;
-        Ok(Entry { length: metadata.len(), modified: metadata.modified()? })
+        Ok(ArchivedFile { length: metadata.len(), modified: metadata.modified()? })
     }
 }
 
@@ -233,7 +233,7 @@ struct SessionFiles {
     journal_modified: SystemTime,
     history_name: String,
     history: File,
-    entry: Entry,
+    entry: ArchivedFile,
 }
 
 struct Archive<W: Write> {
@@ -242,8 +242,8 @@ struct Archive<W: Write> {
 }
 
 impl<W: Write> Archive<W> {
-    fn append(&mut self, name: &str, content: impl Read, entry: Entry) -> io::Result<()> {
-        let Entry { length, modified } = entry;
+    fn append(&mut self, name: &str, content: impl Read, entry: ArchivedFile) -> io::Result<()> {
+        let ArchivedFile { length, modified } = entry;
         let mut header = tar::Header::new_gnu();
         header.set_size(length);
         header.set_mode(OWNER_ONLY);
@@ -256,7 +256,7 @@ impl<W: Write> Archive<W> {
 
     fn file(&mut self, name: &str, path: &Path) -> io::Result<()> {
         let file = File::open(path)?;
-        let entry = Entry::of(&file)?;
+        let entry = ArchivedFile::of(&file)?;
         self.append(name, file, entry)
     }
 
@@ -293,7 +293,7 @@ impl<W: Write> Archive<W> {
             Found::Ended => return Ok(()),
             Found::Whole(files) => {
                 let SessionFiles { journal: bytes, journal_modified, history_name, history, entry } = files;
-                let journal_entry = Entry { length: bytes.len() as u64, modified: journal_modified };
+                let journal_entry = ArchivedFile { length: bytes.len() as u64, modified: journal_modified };
                 let name = format!("{SESSIONS}/{journal}");
                 self.append(&name, bytes.as_slice(), journal_entry).map_err(file_error(&path))?;
                 let name = format!("{SESSIONS}/{history_name}");
@@ -337,7 +337,7 @@ fn files_of(directory: &Path, journal_name: &str) -> io::Result<Found> {
             Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
             Err(error) => return Err(error),
         };
-        let mut entry = Entry::of(&history)?;
+        let mut entry = ArchivedFile::of(&history)?;
         let is_same = read_journal(&path)?.is_some_and(|(now, _)| now == journal);
         if !is_same && attempt < MAX_ATTEMPTS {
             continue;

@@ -45,7 +45,7 @@ impl Form {
 
 /// Arguments of a conversion.
 #[derive(Debug)]
-pub struct Job<'a> {
+pub struct ConvertJob<'a> {
     /// Recording to read, `-` for standard input.
     pub input: &'a Path,
     /// Recording to write, `-` for standard output.
@@ -93,7 +93,7 @@ enum Output {
 ///
 /// # Errors
 /// When a file cannot be opened, read or written, or the form is unknown.
-pub fn run(job: &Job<'_>) -> Result<Report, ToolError> {
+pub fn run(job: &ConvertJob<'_>) -> Result<Report, ToolError> {
     let (named_from, named_to) = (job.from.or(Form::of(job.input)), job.to.or(Form::of(job.output)));
     let unknown = || ToolError::UnknownForm(job.input.to_owned());
     let from = named_from.or(named_to.map(Form::other)).ok_or_else(unknown)?;
@@ -129,7 +129,12 @@ fn temporary_name(output: &Path) -> PathBuf {
     name.into()
 }
 
-fn copy(input: &mut Input, output: Box<dyn Write>, job: &Job<'_>, to: Form) -> Result<Report, ToolError> {
+fn copy(
+    input: &mut Input,
+    output: Box<dyn Write>,
+    job: &ConvertJob<'_>,
+    to: Form,
+) -> Result<Report, ToolError> {
     let mut report = Report::default();
     let header = output_header(input, &mut report);
     let binary = |source| ToolError::Binary { path: job.output.to_owned(), source };

@@ -5,7 +5,7 @@ use std::fmt;
 use sha2::{Digest as _, Sha256};
 
 use crate::rules::login::LoginEffect;
-use crate::rules::session::admin::AdminError;
+use crate::rules::session::admin::{AdminError, Answered};
 use crate::rules::session::{ClientOp, Effect, SessionMachine};
 
 /// Length of a digest in bytes: enough to notice a difference.
@@ -89,7 +89,9 @@ fn others(effects: &[Effect]) -> String {
             Effect::Unlist { url } => listing.push((url, false)),
             Effect::ForwardReport { address, report } => reports.push((address, report)),
             Effect::Held => held = true,
-            Effect::Answer(given) => answer = Some(given.as_ref().map_err(ErrorOfFirstTraces)),
+            Effect::Answer(given) => {
+                answer = Some(given.as_ref().map(Answered::to_json).map_err(ErrorOfFirstTraces))
+            }
             Effect::End(files) => ended = Some(files),
         }
     }
@@ -100,12 +102,23 @@ fn others(effects: &[Effect]) -> String {
 mod tests {
     use super::*;
     use crate::rules::session::Counted;
+    use crate::rules::session::admin::answer::{ChatMessage, ChatMessages};
 
     #[test]
     fn counts_change_no_digest() {
         let counted =
             [Effect::NumbersChanged, Effect::Count(Counted::Slowed), Effect::Count(Counted::StorageError)];
         assert_eq!(others(&counted), others(&[Effect::NumbersChanged]));
+    }
+
+    #[test]
+    fn answers_of_the_admin_api_have_the_form_of_the_first_traces() {
+        let messages =
+            vec![ChatMessage { user: Some(1), name: Some("A".into()), text: "hi".into(), flags: None }];
+        let answer = Answered::Chat(ChatMessages { offset: 3, messages });
+        let text = others(&[Effect::Answer(Ok(answer))]);
+        let expected = r#"Some(Ok(Object {"messages": Array [Object {"i": Number(1), "m": String("hi"), "n": String("A")}], "offset": Number(3)}))"#;
+        assert!(text.contains(expected), "{text}");
     }
 
     #[test]

@@ -3,7 +3,7 @@
 use actix::prelude::*;
 use tokio::sync::oneshot;
 
-use super::directory::{Entry, Missing, Waiter};
+use super::directory::{Missing, SessionEntry, Waiter};
 use super::loading::emit;
 use super::{Residency, Server};
 use crate::actors::messages::{ClientHandle, SessionHandle, ToSession, notify};
@@ -47,7 +47,7 @@ impl Handler<TellSessions> for Server {
     type Result = ();
 
     fn handle(&mut self, TellSessions { message, alert }: TellSessions, _: &mut Self::Context) {
-        for session in self.directory.entries().filter_map(Entry::address) {
+        for session in self.directory.entries().filter_map(SessionEntry::address) {
             let (message, alert) = (message.clone(), alert.clone());
             let (unread, _) = oneshot::channel();
             session.tell(ToSession::Administer(AdminRequest::Tell { message, alert }, unread));
@@ -108,7 +108,7 @@ impl Handler<FindRunning> for Server {
     type Result = Option<SessionHandle>;
 
     fn handle(&mut self, FindRunning { name }: FindRunning, _: &mut Self::Context) -> Self::Result {
-        self.directory.find(&name).and_then(Entry::address).cloned()
+        self.directory.find(&name).and_then(SessionEntry::address).cloned()
     }
 }
 

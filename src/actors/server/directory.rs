@@ -83,7 +83,7 @@ pub(super) enum Residency {
 }
 
 /// An entry of the directory.
-pub(super) struct Entry {
+pub(super) struct SessionEntry {
     pub(super) description: SessionDescription,
     pub(super) protocol: ProtocolVersion,
     pub(super) residency: Residency,
@@ -98,7 +98,7 @@ pub(super) struct Entry {
     json: String,
 }
 
-impl Entry {
+impl SessionEntry {
     pub(super) fn new(
         description: SessionDescription,
         protocol: ProtocolVersion,
@@ -163,7 +163,7 @@ fn to_json(description: &SessionDescription) -> String {
 /// All sessions, in the order of creation.
 #[derive(Default)]
 pub(super) struct Directory {
-    entries: BTreeMap<u64, Entry>,
+    entries: BTreeMap<u64, SessionEntry>,
     /// Ids and aliases. Of two sessions with one alias the older one has it.
     names: HashMap<String, u64>,
     next: u64,
@@ -174,15 +174,15 @@ impl Directory {
         self.entries.len()
     }
 
-    pub(super) fn entries(&self) -> impl Iterator<Item = &Entry> {
+    pub(super) fn entries(&self) -> impl Iterator<Item = &SessionEntry> {
         self.entries.values()
     }
 
-    pub(super) fn entries_mut(&mut self) -> impl Iterator<Item = &mut Entry> {
+    pub(super) fn entries_mut(&mut self) -> impl Iterator<Item = &mut SessionEntry> {
         self.entries.values_mut()
     }
 
-    pub(super) fn insert(&mut self, entry: Entry) {
+    pub(super) fn insert(&mut self, entry: SessionEntry) {
         let SessionDescription { id, alias, .. } = &entry.description;
         self.names.insert(id.clone(), self.next);
         if !alias.is_empty() {
@@ -193,17 +193,17 @@ impl Directory {
     }
 
     /// By id or alias.
-    pub(super) fn find(&self, name: &str) -> Option<&Entry> {
+    pub(super) fn find(&self, name: &str) -> Option<&SessionEntry> {
         self.entries.get(self.names.get(name)?)
     }
 
     /// By id or alias, mutable.
-    pub(super) fn find_mut(&mut self, name: &str) -> Option<&mut Entry> {
+    pub(super) fn find_mut(&mut self, name: &str) -> Option<&mut SessionEntry> {
         self.entries.get_mut(self.names.get(name)?)
     }
 
     /// Removes a session.
-    pub(super) fn remove(&mut self, id: &str) -> Option<Entry> {
+    pub(super) fn remove(&mut self, id: &str) -> Option<SessionEntry> {
         let at = *self.names.get(id)?;
         self.names.retain(|_, target| *target != at);
         let removed = self.entries.remove(&at)?;
@@ -248,7 +248,7 @@ mod tests {
     fn an_update_that_was_not_sent_does_not_hide_that_the_session_was_listed() {
         let share = crate::history::total::HistoryTotal::default().share();
         let (protocol, residency) = (ProtocolVersion::dp(4, 25, 1), Residency::Loading(Vec::new()));
-        let mut entry = Entry::new(SessionDescription::default(), protocol, residency, share);
+        let mut entry = SessionEntry::new(SessionDescription::default(), protocol, residency, share);
         let hidden = SessionDescription { unlisted: true, ..SessionDescription::default() };
         entry.describe(hidden.clone());
         entry.describe(hidden);

@@ -9,7 +9,7 @@ use drawhall_protocol::whole_number;
 use reqwest::Method;
 use serde_json::{Map, Value, json};
 
-use crate::http::{Answer, Http, HttpError, RequestLimits};
+use crate::http::{Http, HttpAnswer, HttpError, RequestLimits};
 
 /// Default lifetime of a listing in minutes.
 const DEFAULT_EXPIRES: i64 = 6;
@@ -120,7 +120,7 @@ impl ListServers {
 
 /// Interprets an answer. Internal services answer 400 to requests they do not understand; only a list server answers
 /// 409 or 422.
-fn answer_of(answer: &Answer, is_list_server: bool) -> Result<Value, Failure> {
+fn answer_of(answer: &HttpAnswer, is_list_server: bool) -> Result<Value, Failure> {
     let message = answer.json.as_ref().map(message_of).filter(|m| !m.is_empty());
     let detail = |text: &str| format!("{text}: {}", words(&answer.text));
     let refused = match answer.status {
@@ -217,8 +217,13 @@ pub(super) fn update(session: &SessionDescription, key: &str) -> Value {
 mod tests {
     use super::*;
 
-    fn answer(status: u16, text: &str) -> Answer {
-        Answer { status, json: serde_json::from_str(text).ok(), text: text.to_owned(), etag: String::new() }
+    fn answer(status: u16, text: &str) -> HttpAnswer {
+        HttpAnswer {
+            status,
+            json: serde_json::from_str(text).ok(),
+            text: text.to_owned(),
+            etag: String::new(),
+        }
     }
 
     #[test]

@@ -50,7 +50,9 @@ impl Server {
         announced: Option<&str>,
         withdrawn: Option<&str>,
     ) {
-        let Some(address) = self.directory.find(session).and_then(super::Entry::address) else { return };
+        let Some(address) = self.directory.find(session).and_then(super::SessionEntry::address) else {
+            return;
+        };
         address.tell(ToSession::Listing(ListingUpdate {
             text,
             listed: self.listed_at(session),

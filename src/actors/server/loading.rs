@@ -7,7 +7,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use actix::prelude::*;
 
-use super::directory::{Entry, Missing, Residency, Unreadable, Waiter};
+use super::directory::{Missing, Residency, SessionEntry, Unreadable, Waiter};
 use super::{FoundSession, Server, SessionDir, SessionMachine, SessionSummary, Suspended};
 use crate::actors::messages::{SessionHandle, ToSession};
 use crate::actors::session::{Session, SessionDeps};
@@ -52,7 +52,7 @@ impl Server {
         let residency = Residency::Stored(Suspended::at_start(now, created, last_use));
         let mut share = self.histories.share();
         share.set(session.size);
-        self.directory.insert(Entry::new(description, session.protocol.clone(), residency, share));
+        self.directory.insert(SessionEntry::new(description, session.protocol.clone(), residency, share));
         let id = &session.id;
         self.to_announce.extend(session.metadata.announcements.iter().map(|url| (id.clone(), url.clone())));
     }
@@ -251,7 +251,7 @@ impl Server {
         let address = self.start_session(machine, rng, store, ctx)?;
         self.announce(&description, false);
         let residency = Residency::Active(address.clone());
-        let mut entry = Entry::new(description, protocol, residency, self.histories.share());
+        let mut entry = SessionEntry::new(description, protocol, residency, self.histories.share());
         entry.hosted_from = hosted_from;
         self.directory.insert(entry);
         Some(address)
@@ -284,7 +284,7 @@ impl Server {
     pub(super) fn end_expired(&mut self, ctx: &mut Context<Self>) {
         let Some(session_dir) = self.parts.session_dir.clone() else { return };
         let (now, shared) = (Timestamp::now(), &self.rules.shared);
-        let is_over = |entry: &&Entry| {
+        let is_over = |entry: &&SessionEntry| {
             let d = &entry.description;
             let idle_override = d.idle_override.unwrap_or(false);
             matches!(&entry.residency, Residency::Stored(rest) if rest.is_over(d.persistent, idle_override, shared, now))

@@ -8,7 +8,7 @@ use bytes::Bytes;
 use drawhall_protocol::reply::{LoginReply, ServerReply, SessionDescription};
 
 use super::Server;
-use super::directory::{self, Entry};
+use super::directory::{self, SessionEntry};
 use crate::actors::messages::{EnterLobby, ToClient};
 use crate::rules::session::ConnId;
 use crate::rules::time::Timestamp;
@@ -122,8 +122,8 @@ impl Server {
         let Some(connection) = self.connections.get(&enter.conn) else { return };
         let title = &self.rules.settings().server_title;
         let templates = if enter.list_now { self.listed_templates(enter.moderator) } else { Vec::new() };
-        let shown = |e: &&Entry| enter.list_now && (enter.moderator || !e.unlisted());
-        let entries = self.directory.entries().filter(shown).map(Entry::json);
+        let shown = |e: &&SessionEntry| enter.list_now && (enter.moderator || !e.unlisted());
+        let entries = self.directory.entries().filter(shown).map(SessionEntry::json);
         let sessions: Vec<&str> = entries.chain(templates.iter().map(String::as_str)).collect();
         for frame in directory::welcome(title, &sessions) {
             connection.client.tell(ToClient::LobbyFrame(frame));

@@ -43,7 +43,7 @@ pub use admin::{
     FindActive, FindRunning, ListClients, ListSessions, MakeFromTemplate, MakeSession, RelistSessions,
     TellSessions,
 };
-use directory::{Directory, Entry, Missing, Residency, Waiter};
+use directory::{Directory, Missing, Residency, SessionEntry, Waiter};
 use list_server::ListServers;
 pub use listing::ListSession;
 use listings::Listings;
@@ -360,7 +360,7 @@ impl Handler<NewRules> for Server {
     type Result = ();
 
     fn handle(&mut self, NewRules(rules): NewRules, _: &mut Self::Context) {
-        for session in self.directory.entries().filter_map(Entry::address) {
+        for session in self.directory.entries().filter_map(SessionEntry::address) {
             session.tell(ToSession::Settings(rules.shared.clone()));
         }
         if let Some(session_dir) = &self.parts.session_dir {
@@ -388,7 +388,7 @@ impl Handler<Stop> for Server {
         LogEntry::new(Timestamp::now(), Level::Info, Topic::Status, "Server shutting down").emit("");
         let (done, stopped) = oneshot::channel();
         self.stopping = Some(done);
-        for session in self.directory.entries().filter_map(Entry::address) {
+        for session in self.directory.entries().filter_map(SessionEntry::address) {
             session.tell(ToSession::Stop);
         }
         for connection in self.connections.values() {

@@ -63,7 +63,7 @@ fn class_of(error: &HttpError) -> &'static str {
 
 impl Server {
     fn report_sent(&self, session: &str, error: Option<String>) {
-        if let Some(address) = self.directory.find(session).and_then(super::Entry::address) {
+        if let Some(address) = self.directory.find(session).and_then(super::SessionEntry::address) {
             address.tell(ToSession::ReportSent { error });
         }
     }

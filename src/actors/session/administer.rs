@@ -6,12 +6,12 @@ use actix::prelude::*;
 use super::Session;
 use crate::actors::messages::{Answer, notify};
 use crate::blocking::Job;
-use crate::rules::session::admin::{AdminAnswer, AdminError, AdminRequest};
+use crate::rules::session::admin::{AdminError, AdminRequest, SessionAnswer};
 use crate::rules::session::input::Input;
 use crate::rules::time::Timestamp;
 
 /// A request and where its answer goes.
-pub(super) type WaitingRequest = (AdminRequest, Answer<AdminAnswer>);
+pub(super) type WaitingRequest = (AdminRequest, Answer<SessionAnswer>);
 
 impl Session {
     /// Has the pool read what of the history was not followed yet, so that nobody in the session waits for it.
@@ -45,7 +45,7 @@ impl Session {
         }));
     }
 
-    pub(super) fn administer(&mut self, request: AdminRequest, ctx: &mut Context<Self>) -> AdminAnswer {
+    pub(super) fn administer(&mut self, request: AdminRequest, ctx: &mut Context<Self>) -> SessionAnswer {
         let now = Timestamp::now();
         let effects = self.effects_of(Input::Administer(request), now);
         let answer = self.perform(effects, now, ctx);

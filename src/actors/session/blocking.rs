@@ -7,7 +7,7 @@ use super::Session;
 use crate::actors::messages::{Answer, ToClient, notify};
 use crate::blocking::Job;
 use crate::rules::password::BUSY_TEXT;
-use crate::rules::session::admin::{AdminAnswer, AdminError, AdminRequest};
+use crate::rules::session::admin::{AdminError, AdminRequest, SessionAnswer};
 use crate::rules::session::commands::gain_op;
 use crate::rules::session::input::Input;
 use crate::rules::session::{BanExchange, ClientOp, ConnId, JoinRequest, OpwordCheck, PasswordKind, Refusal};
@@ -46,7 +46,7 @@ impl Session {
     pub(super) fn check_and_administer(
         &mut self,
         request: AdminRequest,
-        answer: Answer<AdminAnswer>,
+        answer: Answer<SessionAnswer>,
         ctx: &mut Context<Self>,
     ) {
         if self.ended {

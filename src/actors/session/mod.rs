@@ -28,7 +28,7 @@ use crate::metrics::Metrics;
 use crate::rules::login::LookupAnswer;
 use crate::rules::rng::Rng;
 use crate::rules::session::FileDisposition;
-use crate::rules::session::admin::AdminAnswer;
+use crate::rules::session::admin::SessionAnswer;
 use crate::rules::session::effects::{ClientOp, ConnId, Cx, DisconnectReason, Effect};
 use crate::rules::session::input::Input;
 use crate::rules::session::member::{AuthenticatedClient, JoinRequest};
@@ -176,7 +176,7 @@ impl Session {
         effects: Vec<Effect>,
         now: Timestamp,
         ctx: &mut Context<Self>,
-    ) -> Option<AdminAnswer> {
+    ) -> Option<SessionAnswer> {
         let answer = self.interpret(effects, now, ctx);
         if self.ended {
             self.send(now, ctx);
@@ -193,7 +193,7 @@ impl Session {
         mut effects: Vec<Effect>,
         now: Timestamp,
         ctx: &mut Context<Self>,
-    ) -> Option<AdminAnswer> {
+    ) -> Option<SessionAnswer> {
         let mut given = None;
         let announced_before = self.announce;
         for effect in effects.drain(..) {

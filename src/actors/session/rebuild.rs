@@ -18,7 +18,7 @@ use crate::rules::session::rollback::who_value;
 use crate::rules::session::{ReadSoFar, RestoreRequest};
 use crate::rules::time::iso_of;
 use crate::rules::undo::cut::{Cut, CutReport, cut_back};
-use crate::rules::undo::rebuild::{self, Messages, Plan, RebuildError, Report};
+use crate::rules::undo::rebuild::{self, Messages, Plan, RebuildError, RemovalReport};
 use crate::rules::undo::restored_image::RestoredImage;
 use crate::rules::undo::times::{TimeMark, UnknownTime};
 
@@ -75,7 +75,7 @@ impl Messages for Pieces {
 
 /// What the pool has made of the history.
 pub(super) struct Rebuilt {
-    report: Report,
+    report: RemovalReport,
     name: String,
     user: u8,
     /// Unless only a report was asked for.

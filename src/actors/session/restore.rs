@@ -10,7 +10,7 @@ use super::rebuild::{self, CancelOnDrop};
 use crate::actors::messages::{Answer, HistoryRequest, RemovePerson, notify};
 use crate::blocking::Job;
 use crate::rules::session::RestoreRequest;
-use crate::rules::session::admin::{AdminAnswer, AdminError};
+use crate::rules::session::admin::{AdminAnswer, AdminError, Answered};
 use crate::rules::session::input::Input;
 use crate::rules::time::{Timestamp, iso_of};
 use crate::rules::undo::restored_image::RestoredImage;
@@ -162,6 +162,10 @@ impl Session {
         let now = Timestamp::now();
         let effects = self.effects_of(Input::Restore(Box::new(request)), now);
         let answer = self.perform(effects, now, ctx);
-        answer.unwrap_or(Err(AdminError::NotFound))
+        match answer {
+            Some(Ok(Answered::History(done))) => Ok(done),
+            Some(Err(error)) => Err(error),
+            Some(Ok(_)) | None => Err(AdminError::NotFound),
+        }
     }
 }

@@ -166,8 +166,12 @@ impl SessionMachine {
     fn deliver_list(&mut self, list: List, only: Option<ConnId>, cx: &mut Cx<'_>) -> usize {
         match list {
             List::Announcements => {
-                let entries =
-                    self.listings.listed().iter().map(|l| AnnouncementEntry { url: l.url.clone() }).collect();
+                let entries = self
+                    .announcements
+                    .listed()
+                    .iter()
+                    .map(|l| AnnouncementEntry { url: l.url.clone() })
+                    .collect();
                 self.deliver(ConfPart::Announcements(entries), only, |_| true, cx)
             }
             List::Bans => self.deliver_bans(only, cx),
@@ -292,7 +296,7 @@ impl SessionMachine {
     /// Applies the state of the session's listings.
     pub fn listing_news(&mut self, news: ListingUpdate, cx: &mut Cx<'_>) {
         let text = news.text.clone();
-        let (entries, changed) = self.listings.update(news);
+        let (entries, changed) = self.announcements.update(news);
         self.persistence.extend(entries);
         let told = text.is_some();
         if let Some(text) = text {

@@ -6,7 +6,7 @@ use bytes::Bytes;
 use serde::{Deserialize, Deserializer, Serialize};
 
 use super::BanExchange;
-use super::admin::AdminAnswer;
+use super::admin::SessionAnswer;
 use crate::history::Cursor;
 use crate::log::LogEntry;
 use crate::rules::rng::Rng;
@@ -143,7 +143,7 @@ pub enum Effect {
     /// The input was a batch that is held until the session runs.
     Held,
     /// Answer to an administrator's request.
-    Answer(AdminAnswer),
+    Answer(SessionAnswer),
     /// The session has ended; what to do with its files. Nothing follows.
     End(FileDisposition),
 }

@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 
 use super::BanExchanged;
 use super::ListingUpdate;
-use super::admin::AdminRequest;
+use super::admin::{AdminRequest, Answered};
 use super::effects::{ConnId, Cx, Effect, OpwordCheck};
 use super::member::{AuthenticatedClient, JoinRequest};
 use super::{RestoreRequest, ServerSettings, SessionMachine};
@@ -106,7 +106,7 @@ impl SessionMachine {
                 cx.push(Effect::Answer(answer));
             }
             Input::Restore(request) => {
-                let answer = self.restore(*request, cx);
+                let answer = self.restore(*request, cx).map(Answered::History);
                 cx.push(Effect::Answer(answer));
             }
             Input::StoringFailed(error) => self.storing_failed(&error, cx),

@@ -5,6 +5,7 @@
 
 mod accounts;
 pub mod admin;
+mod announcements;
 mod ban_text;
 pub mod bans;
 mod broadcasts;
@@ -21,7 +22,6 @@ mod join;
 mod last_reset;
 mod leave;
 mod listing;
-mod listings;
 pub mod member;
 mod messages;
 mod moderation;
@@ -50,13 +50,13 @@ use drawhall_protocol::command::Host;
 use drawhall_protocol::reply::ServerReply;
 
 use crate::rules::rng::Rng;
+use announcements::Announcements;
 use broadcasts::Broadcasts;
 pub use commands::ban_exchange::{BanExchange, BanExchanged};
 pub use effects::{ClientOp, ConnId, Counted, Cx, DisconnectReason, Effect, OpwordCheck, Refusal};
 use events::EventLog;
 use last_reset::LastReset;
 pub use listing::{ListedAt, ListingUpdate};
-use listings::Listings;
 use member::FaultVerdict;
 pub use member::{AuthenticatedClient, JoinRequest, Member};
 use moderation::Moderation;
@@ -126,7 +126,7 @@ pub struct SessionMachine {
     /// What happens when.
     timers: Timers,
     /// List servers where it is announced.
-    listings: Listings,
+    announcements: Announcements,
     /// Lists that its members are sent.
     broadcasts: Broadcasts,
     thumbnail: Thumbnail,
@@ -159,7 +159,7 @@ impl SessionMachine {
             operator_links: OperatorLinks::default(),
             persistence: Persistence::default(),
             timers: Timers::new(now),
-            listings: Listings::default(),
+            announcements: Announcements::default(),
             broadcasts: Broadcasts::default(),
             thumbnail: Thumbnail::default(),
             log: EventLog::default(),

@@ -27,7 +27,7 @@ use drawhall_protocol::message::{Join, Layout, Leave, Message, SoftReset, Undo, 
 pub use people::{People, Person};
 pub use permissions::Permissions;
 pub use points::{EntryState, NOBODY, Point, PointNumber, Points};
-pub use scan::{Entry, Scan};
+pub use scan::{Scan, ScannedMessage};
 
 /// What a message did to the canvas history.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -14,7 +14,8 @@ use drawhall_protocol::message::{
     LayerTreeDelete, Layout, Message, MovePointer, ServerCommand, TrackCreate, TrackDelete, TrackRetitle,
     Undo, UndoPoint,
 };
-use serde::Serialize;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
 
 use super::people::Person;
 use super::restored_image::{ImageBuilder, RestoredImage};
@@ -60,10 +61,10 @@ pub enum RebuildError {
     Io(#[from] io::Error),
 }
 
-/// What rebuilding would do, or has done.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+/// What removing a person means.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
-pub struct Report {
+pub struct RemovalReport {
     /// Actions of the person that are on the canvas now.
     pub actions: u64,
     /// Messages of the person that are left out.
@@ -89,7 +90,7 @@ pub struct Plan {
     /// Messages that stay without their fill colour.
     unfilled: BTreeSet<usize>,
     /// What it means.
-    pub report: Report,
+    pub report: RemovalReport,
     /// User id of the person.
     pub user: u8,
     /// Name of the person.
@@ -185,7 +186,7 @@ impl Plan {
             layout,
             stays: vec![true; scan.messages() as usize],
             unfilled: BTreeSet::new(),
-            report: Report::default(),
+            report: RemovalReport::default(),
             user,
             name,
             is_present,

@@ -13,7 +13,7 @@ const MAX_WORK: u64 = if cfg!(test) { 1_000_000 } else { 500_000_000 };
 
 /// A command that clients have executed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Entry {
+pub struct ScannedMessage {
     /// Number of the message in what was scanned, from 0.
     pub message: u32,
     /// User id of the sender.
@@ -30,7 +30,7 @@ pub struct Entry {
 #[derive(Debug, Clone)]
 pub struct Scan {
     machine: UndoMachine,
-    entries: Vec<Entry>,
+    entries: Vec<ScannedMessage>,
     /// Position in `entries` of each point that is remembered.
     points: VecDeque<(PointNumber, usize)>,
     /// Whether the user may have undone entries since the barrier.
@@ -71,7 +71,7 @@ impl Scan {
     }
 
     /// The commands, in order.
-    pub fn entries(&self) -> &[Entry] {
+    pub fn entries(&self) -> &[ScannedMessage] {
         &self.entries
     }
 
@@ -85,7 +85,7 @@ impl Scan {
         let (message, header) = (self.messages, frame.header);
         self.messages = self.messages.saturating_add(1);
         let step = self.machine.feed(frame, self.first_index + i64::from(message));
-        let entry = |state| Entry { message, user: header.user, kind: header.kind, state };
+        let entry = |state| ScannedMessage { message, user: header.user, kind: header.kind, state };
         match step {
             Step::Nothing => {}
             Step::Barrier => {
@@ -115,7 +115,7 @@ impl Scan {
         step
     }
 
-    fn begin(&mut self, point: PointNumber, entry: Entry) {
+    fn begin(&mut self, point: PointNumber, entry: ScannedMessage) {
         self.points.push_back((point, self.entries.len()));
         self.entries.push(entry);
         let oldest = self.machine.points().iter().next().map_or(point, |oldest| oldest.number);
@@ -125,7 +125,7 @@ impl Scan {
     }
 
     /// The entries from a point on.
-    fn entries_from(&mut self, point: PointNumber) -> &mut [Entry] {
+    fn entries_from(&mut self, point: PointNumber) -> &mut [ScannedMessage] {
         let found = self.points.binary_search_by_key(&point, |(number, _)| *number);
         let from =
             found.ok().and_then(|at| self.points.get(at)).map_or(self.entries.len(), |(_, from)| *from);

@@ -10,7 +10,7 @@ use crate::actors::client::worker;
 use crate::actors::messages::{SessionHandle, ToClient, UserSummary, notify};
 use crate::log::LogUser;
 use crate::rules::login::{LoginInput, LoginState};
-use crate::rules::session::admin::{client_value, time_value};
+use crate::rules::session::admin::answer::OutsideClient;
 use crate::rules::session::bans::Identity;
 use crate::rules::session::{AuthenticatedClient, ClientOp};
 
@@ -107,14 +107,6 @@ impl Client {
             Phase::Quiet => ("quiet_disconnect", &known),
             Phase::Over => ("graceful_disconnect", &known),
         };
-        let mut value = client_value(authenticated);
-        value["id"] = 0.into();
-        value["session"] = "".into();
-        value["state"] = state.into();
-        value["lastWithoutSession"] = time_value(self.since);
-        for flag in ["op", "trusted", "muted", "oldv"] {
-            value[flag] = false.into();
-        }
-        UserSummary::Alone(value)
+        UserSummary::Alone(Box::new(OutsideClient::of(authenticated, state, self.since)))
     }
 }

@@ -2,9 +2,8 @@
 
 use std::collections::VecDeque;
 
-use serde_json::{Map, Value, json};
-
-use super::{AdminAnswer, AdminError, check_texts};
+use super::answer::{ChatMessage, ChatMessages, ChatState};
+use super::{AdminError, Answered, SessionAnswer, check_texts};
 use crate::log::{Level, LogEntry, LogUser, Topic};
 use crate::rules::session::{Cx, MemberKey, SessionMachine};
 use crate::rules::time::Timestamp;
@@ -23,7 +22,7 @@ pub(crate) const MAX_CHAT_TIMEOUT: u64 = 900_000;
 pub(in crate::rules::session) struct AdminChat {
     /// Offset of the first buffered message.
     first: u64,
-    messages: VecDeque<Value>,
+    messages: VecDeque<ChatMessage>,
     /// Size of the texts in bytes.
     bytes: usize,
     timeout_ms: u64,
@@ -32,28 +31,33 @@ pub(in crate::rules::session) struct AdminChat {
 }
 
 impl AdminChat {
-    fn push(&mut self, message: Value) {
-        self.bytes += text_len(&message);
+    fn push(&mut self, message: ChatMessage) {
+        self.bytes += message.text.len();
         self.messages.push_back(message);
         while self.messages.len() > MAX_MESSAGES || self.bytes > MAX_BYTES {
             let Some(oldest) = self.messages.pop_front() else { return };
-            self.bytes -= text_len(&oldest);
+            self.bytes -= oldest.text.len();
             self.first += 1;
         }
     }
 
     /// Messages from an offset on; extends the time-out.
-    fn read(&mut self, offset: u64, now: Timestamp) -> Value {
+    fn read(&mut self, offset: u64, now: Timestamp) -> ChatMessages {
         self.due = now.monotonic_ms + self.timeout_ms;
         let offset = offset.max(self.first);
         let skipped = usize::try_from(offset - self.first).unwrap_or(usize::MAX);
-        let messages: Vec<&Value> = self.messages.iter().skip(skipped).collect();
-        json!({"offset": offset, "messages": messages})
+        ChatMessages { offset, messages: self.messages.iter().skip(skipped).cloned().collect() }
     }
-}
 
-fn text_len(message: &Value) -> usize {
-    message["m"].as_str().map_or(0, str::len)
+    /// State of the chat, for the description.
+    pub(super) fn state(&self, now: Timestamp) -> ChatState {
+        ChatState {
+            offset: self.first,
+            count: self.messages.len(),
+            timeout: self.timeout_ms,
+            remaining: self.due.saturating_sub(now.monotonic_ms),
+        }
+    }
 }
 
 /// Checks the length of a message; it appears twice in its alert.
@@ -62,19 +66,7 @@ fn check_chat(message: &str) -> Result<(), AdminError> {
 }
 
 impl SessionMachine {
-    /// State of the chat, for the description.
-    pub(super) fn chat_value(&self, now: Timestamp) -> Value {
-        self.admin_chat.as_ref().map_or(Value::Null, |chat| {
-            json!({
-                "offset": chat.first,
-                "count": chat.messages.len(),
-                "timeout": chat.timeout_ms,
-                "remaining": chat.due.saturating_sub(now.monotonic_ms),
-            })
-        })
-    }
-
-    pub(super) fn join_chat(&mut self, message: &str, timeout_ms: u64, cx: &mut Cx<'_>) -> AdminAnswer {
+    pub(super) fn join_chat(&mut self, message: &str, timeout_ms: u64, cx: &mut Cx<'_>) -> SessionAnswer {
         if timeout_ms < MIN_CHAT_TIMEOUT {
             return Err(AdminError::TimeoutTooShort(MIN_CHAT_TIMEOUT));
         } else if timeout_ms > MAX_CHAT_TIMEOUT {
@@ -89,22 +81,23 @@ impl SessionMachine {
         self.say(message, 0, cx)
     }
 
-    pub(super) fn read_chat(&mut self, offset: u64, now: Timestamp) -> AdminAnswer {
-        self.admin_chat.as_mut().map(|chat| chat.read(offset, now)).ok_or(AdminError::ChatNotJoined)
+    pub(super) fn read_chat(&mut self, offset: u64, now: Timestamp) -> SessionAnswer {
+        let chat = self.admin_chat.as_mut().ok_or(AdminError::ChatNotJoined)?;
+        Ok(Answered::Chat(chat.read(offset, now)))
     }
 
-    pub(super) fn say(&mut self, message: &str, offset: u64, cx: &mut Cx<'_>) -> AdminAnswer {
+    pub(super) fn say(&mut self, message: &str, offset: u64, cx: &mut Cx<'_>) -> SessionAnswer {
         let chat = self.admin_chat.as_mut().ok_or(AdminError::ChatNotJoined)?;
         check_chat(message)?;
         if !message.is_empty() {
-            chat.push(json!({"m": message}));
+            chat.push(ChatMessage { user: None, name: None, text: message.to_owned(), flags: None });
             self.notice(true, "adminchat", message.to_owned(), &[("message", message)], "", cx);
             self.chat_log(Topic::AdminChat, message, None, cx);
         }
         self.read_chat(offset, cx.now)
     }
 
-    pub(super) fn leave_chat(&mut self, message: &str, offset: u64, cx: &mut Cx<'_>) -> AdminAnswer {
+    pub(super) fn leave_chat(&mut self, message: &str, offset: u64, cx: &mut Cx<'_>) -> SessionAnswer {
         let answer = self.say(message, offset, cx)?;
         self.end_chat("Administrator disconnected from chat", cx);
         Ok(answer)
@@ -132,14 +125,12 @@ impl SessionMachine {
     ) {
         let Some(chat) = &mut self.admin_chat else { return };
         let Some(member) = self.members.get(key) else { return };
-        let mut heard: Map<String, Value> = Map::new();
-        heard.insert("i".into(), member.id.into());
-        heard.insert("n".into(), member.name().into());
-        heard.insert("m".into(), message.into());
-        if flags != 0 {
-            heard.insert("f".into(), flags.into());
-        }
-        chat.push(heard.into());
+        chat.push(ChatMessage {
+            user: Some(member.id),
+            name: Some(member.name().to_owned()),
+            text: message.to_owned(),
+            flags: (flags != 0).then_some(flags),
+        });
         let user = member.log_user();
         self.chat_log(Topic::AdminChat, message, Some(user), cx);
     }

@@ -1,7 +1,8 @@
 //! The admin API's view of a session, and its operations on one. Source: docs/spec/admin-api.md#descriptions.
 //!
-//! Answers are JSON in the form of the reference's API.
+//! Answers are types, whose fields have the names of the reference's API.
 
+pub mod answer;
 mod chat;
 mod error;
 
@@ -11,13 +12,18 @@ use drawhall_protocol::reply::Notice;
 use drawhall_protocol::reply::ServerReply;
 pub use error::AdminError;
 use serde::{Deserialize, Serialize};
-use serde_json::{Map, Value, json};
+use serde_json::{Map, Value};
 
+pub use answer::{Answered, SessionAnswer};
 pub(super) use chat::AdminChat;
 pub(crate) use chat::{MAX_CHAT_TIMEOUT, MIN_CHAT_TIMEOUT};
 
+use self::answer::{
+    Asked, AutoresetDetails, ClientDetails, Done, Forgotten, Invites, Kicked, MemberDetails, MemberState,
+    PasswordCheck, PastMember, SessionDetails, SessionUser, StoredThumbnail, ThumbnailState, Told, time_text,
+};
 use super::broadcasts::List;
-use super::member::{AuthenticatedClient, Member, ResetRole};
+use super::member::{Member, PastUser, ResetRole};
 use super::resets::StreamStage;
 use super::thumbnail::{NotAsked, PictureWish};
 use super::{ConnId, Cx, DisconnectReason, PasswordKind, SessionMachine, SessionState, UndoRequest};
@@ -107,7 +113,7 @@ pub enum AdminRequest {
     Undo(UndoRequest),
 }
 
-/// JSON of the answer, or an error.
+/// JSON of an answer about undo and other histories, or an error.
 pub type AdminAnswer = Result<Value, AdminError>;
 
 /// Checks that texts fit into a protocol message each.
@@ -126,27 +132,35 @@ fn text(object: &Map<String, Value>, key: &str) -> String {
     object.get(key).and_then(Value::as_str).unwrap_or_default().to_owned()
 }
 
-/// A time in the form of the API; `utc_ms` in milliseconds since 1970.
-pub fn time_value(utc_ms: i64) -> Value {
-    iso_of(utc_ms).replace('Z', "+00:00").into()
+/// The state of a session, in the words of the API.
+fn state_text(state: SessionState) -> &'static str {
+    match state {
+        SessionState::Initialization => "initialization",
+        SessionState::Running => "running",
+        SessionState::Reset => "reset",
+        SessionState::Shutdown => "shutdown",
+    }
 }
 
-/// A connected client in the form of the API, in a session or not.
-pub fn client_value(client: &AuthenticatedClient) -> Value {
-    json!({
-        "uid": client.conn.to_string(),
-        "name": client.identity.name,
-        "ip": client.identity.address.map_or(String::new(), |a| a.to_string()),
-        "s": client.identity.sid,
-        "auth": !client.identity.auth_id.is_empty(),
-        "mod": client.moderator,
-        "tls": client.encrypted,
-        "browser": client.browser,
-        "capabilities": {
-            "keepalive": client.capabilities.keep_alive,
-            "thumbnail": client.capabilities.thumbnail,
-        },
-    })
+impl PastMember {
+    fn of(id: u8, past: &PastUser) -> PastMember {
+        let identity = &past.identity;
+        let ip = identity.address.map_or(String::new(), |a| a.to_string());
+        PastMember { id, name: identity.name.clone(), ip, sid: identity.sid.clone(), online: false }
+    }
+}
+
+impl MemberState {
+    fn of(member: &Member) -> MemberState {
+        let reset_flags: &[&'static str] = match member.reset_role {
+            ResetRole::None => &[],
+            ResetRole::Queried => &["queried"],
+            ResetRole::Responded => &["responded"],
+            ResetRole::Awaiting | ResetRole::AwaitingStream => &["awaiting"],
+            ResetRole::Streaming => &["streaming"],
+        };
+        MemberState { online: true, hold_locked: member.hold_locked, reset_flags: reset_flags.to_vec() }
+    }
 }
 
 impl SessionMachine {
@@ -154,39 +168,38 @@ impl SessionMachine {
     ///
     /// # Errors
     /// When it is invalid, or its object does not exist.
-    pub fn administer(&mut self, request: AdminRequest, cx: &mut Cx<'_>) -> AdminAnswer {
+    pub fn administer(&mut self, request: AdminRequest, cx: &mut Cx<'_>) -> SessionAnswer {
         if self.resets.has_ended() {
             return Err(AdminError::NotFound);
         }
         self.expire_chat(cx);
         match request {
-            AdminRequest::Describe => Ok(self.full_description(cx.now)),
+            AdminRequest::Describe => Ok(self.described(cx.now)),
             AdminRequest::Configure(object) => {
                 let (message, alert) = (text(&object, "message"), text(&object, "alert"));
                 check_texts(&[&message, &alert])?;
                 let conf = SessionConf::of(&object);
                 self.configure(&conf, cx)?;
                 self.tell(&message, &alert, cx);
-                Ok(self.full_description(cx.now))
+                Ok(self.described(cx.now))
             }
             AdminRequest::Tell { message, alert } => {
                 check_texts(&[&message, &alert])?;
                 self.tell(&message, &alert, cx);
-                Ok(json!({}))
+                Ok(Answered::Told(Told {}))
             }
             AdminRequest::End { quiet: true, .. } => {
                 self.end_quietly(cx);
-                Ok(json!({"status": "ok"}))
+                Ok(Done::ok())
             }
             AdminRequest::End { reason, .. } => self.end_for(&reason, cx),
-            AdminRequest::Invites => Ok(json!({"invites": self.invite_list()})),
+            AdminRequest::Invites => {
+                Ok(Answered::Invites(Invites { invites: self.moderation.invites.entries() }))
+            }
             AdminRequest::CreateInvite { max_uses, trust, op } => {
                 self.create_invite_for(&InviteCreate { max_uses, trust, op }, cx)
             }
-            AdminRequest::Invite(secret) => {
-                let found = self.invite_list().into_iter().find(|i| i["secret"] == secret.as_str());
-                found.ok_or(AdminError::NotFound)
-            }
+            AdminRequest::Invite(secret) => self.invite(&secret),
             AdminRequest::RemoveInvite(secret) => self.remove_invite_for(&secret, cx),
             AdminRequest::User(id) => self.user(id),
             AdminRequest::ChangeUser(id, change) => self.change_user(id, &change, cx),
@@ -197,13 +210,14 @@ impl SessionMachine {
             AdminRequest::KickConnection(conn, message) => self.kick_for(conn, &message, cx),
             AdminRequest::CheckPassword { opword, password } => {
                 let kind = if opword { PasswordKind::Operator } else { PasswordKind::Session };
-                Ok(json!({"status": self.properties.password(kind).accepts(&password)}))
+                let status = self.properties.password(kind).accepts(&password);
+                Ok(Answered::Password(PasswordCheck { status }))
             }
             AdminRequest::Thumbnail => match self.thumbnail() {
                 Some(picture) => {
                     use base64::Engine as _;
                     let data = base64::engine::general_purpose::STANDARD.encode(&picture.data);
-                    Ok(json!({"data": data, "at": iso_of(picture.made)}))
+                    Ok(Answered::Thumbnail(StoredThumbnail { data, at: iso_of(picture.made) }))
                 }
                 None => Err(AdminError::NoThumbnail),
             },
@@ -214,10 +228,10 @@ impl SessionMachine {
                 if generation {
                     self.cancel_thumbnail(None);
                 }
-                Ok(json!({"status": "ok", "thumbnail": picture, "generation": generation}))
+                Ok(Answered::Forgotten(Forgotten { status: "ok", thumbnail: picture, generation }))
             }
             AdminRequest::AskThumbnail(id, wish) => match self.ask_thumbnail(id, wish, cx) {
-                Ok(correlator) => Ok(json!({"correlator": correlator})),
+                Ok(correlator) => Ok(Answered::Asked(Asked { correlator })),
                 Err(NotAsked::NoUser) => Err(AdminError::NotFound),
                 Err(NotAsked::Incapable) => Err(AdminError::NoThumbnailCapability),
                 Err(NotAsked::Already) => Err(AdminError::ThumbnailPending),
@@ -226,129 +240,104 @@ impl SessionMachine {
             AdminRequest::CancelThumbnail(id) => {
                 self.member_by_id(id).ok_or(AdminError::NotFound)?;
                 self.cancel_thumbnail(Some(id));
-                Ok(json!({"status": "ok"}))
+                Ok(Done::ok())
             }
             AdminRequest::JoinChat { message, timeout_ms } => self.join_chat(&message, timeout_ms, cx),
             AdminRequest::ReadChat(offset) => self.read_chat(offset, cx.now),
             AdminRequest::Say(message, offset) => self.say(&message, offset, cx),
             AdminRequest::LeaveChat(message, offset) => self.leave_chat(&message, offset, cx),
-            AdminRequest::People => self.people(),
-            AdminRequest::Undo(request) => self.undo_person(&request, cx),
+            AdminRequest::People => self.people().map(Answered::History),
+            AdminRequest::Undo(request) => self.undo_person(&request, cx).map(Answered::History),
         }
     }
 
-    /// The full description of the session.
-    fn full_description(&self, now: Timestamp) -> Value {
-        let mut object = serde_json::to_value(self.description(false, now)).unwrap_or_default();
-        let listings: Vec<Value> =
-            self.listings.listed().iter().map(|l| json!({"id": l.id, "url": l.url})).collect();
-        let online = self.members.iter().map(|m| self.member_value(m, true));
-        let gone = self.members.past_users().map(|(id, past)| {
-            let ip = past.identity.address.map_or(String::new(), |a| a.to_string());
-            json!({"id": id, "name": past.identity.name, "ip": ip, "s": past.identity.sid, "online": false})
-        });
-        let more = json!({
-            "maxSize": self.history.limit(),
-            "baseSize": self.shared.settings.session_size_limit,
-            "overrideSize": self.properties.override_size(),
-            "resetThreshold": self.properties.autoreset_threshold(),
-            "effectiveResetThreshold": self.effective_threshold(),
-            "minResetThreshold": self.shared.settings.minimum_autoreset_threshold,
-            "deputies": self.properties.flags().deputies,
-            "hasOpword": self.properties.has_opword(),
-            "users": online.chain(gone).collect::<Vec<Value>>(),
-            "listings": listings,
-            "invitelist": self.invite_list(),
-            "chat": self.chat_value(now),
-            "thumbnail": self.thumbnail_value(),
-            "archive": self.properties.archive(),
-            "autoreset": self.autoreset_value(now),
-        });
-        if let (Some(object), Value::Object(more)) = (object.as_object_mut(), more) {
-            object.extend(more);
-            // Present only while storing fails.
-            object.extend(self.persistence.error().map(|error| ("storageError".to_owned(), error.into())));
-        }
-        object
+    fn described(&self, now: Timestamp) -> Answered {
+        Answered::Session(Box::new(self.details(now)))
     }
 
-    fn thumbnail_value(&self) -> Value {
-        let mut object = Map::new();
-        if let Some(picture) = self.thumbnail() {
-            object.insert("generatedAt".into(), iso_of(picture.made).into());
+    /// The session, with what administrators see of it.
+    fn details(&self, now: Timestamp) -> SessionDetails {
+        let settings = &self.shared.settings;
+        let inside =
+            |m: &Member| MemberDetails { inside: Some(MemberState::of(m)), ..self.member_details(m, None) };
+        let online = self.members.iter().map(|m| SessionUser::Member(Box::new(inside(m))));
+        let gone = self.members.past_users().map(|(id, past)| SessionUser::Past(PastMember::of(id, past)));
+        SessionDetails {
+            description: self.description(false, now),
+            max_size: self.history.limit(),
+            base_size: settings.session_size_limit,
+            override_size: self.properties.override_size(),
+            reset_threshold: self.properties.autoreset_threshold(),
+            effective_reset_threshold: self.effective_threshold(),
+            min_reset_threshold: settings.minimum_autoreset_threshold,
+            deputies: self.properties.flags().deputies,
+            has_opword: self.properties.has_opword(),
+            users: online.chain(gone).collect(),
+            listings: self.announcements.listed().to_vec(),
+            invite_list: self.moderation.invites.entries(),
+            chat: self.admin_chat.as_ref().map(|chat| chat.state(now)),
+            thumbnail: self.thumbnail_state(),
+            archive: self.properties.archive(),
+            autoreset: self.autoreset_details(now),
+            storage_error: self.persistence.error().map(str::to_owned),
         }
-        if let Some((id, correlator)) = self.thumbnail_request() {
-            object.insert("generatorCtxId".into(), id.into());
-            object.insert("generatorCorrelator".into(), correlator.into());
-        }
-        object.into()
     }
 
-    fn autoreset_value(&self, now: Timestamp) -> Value {
-        let state = match self.resets.state() {
-            SessionState::Initialization => "initialization",
-            SessionState::Running => "running",
-            SessionState::Reset => "reset",
-            SessionState::Shutdown => "shutdown",
-        };
-        json!({
-            "delay": self.resets.autoreset_delay(now),
-            "historyFirstIndex": self.history.first_index(),
-            "historyLastIndex": self.history.last_index(),
-            "requestStatus": self.resets.autoreset_status(),
-            "sessionState": state,
-            "stream": self.resets.stream_stage().map(|stage| match stage {
+    fn thumbnail_state(&self) -> ThumbnailState {
+        let asked = self.thumbnail_request();
+        ThumbnailState {
+            generated_at: self.thumbnail().map(|picture| iso_of(picture.made)),
+            generator_ctx_id: asked.map(|(id, _)| id),
+            generator_correlator: asked.map(|(_, correlator)| correlator.to_owned()),
+        }
+    }
+
+    fn autoreset_details(&self, now: Timestamp) -> AutoresetDetails {
+        AutoresetDetails {
+            delay: self.resets.autoreset_delay(now),
+            history_first_index: self.history.first_index(),
+            history_last_index: self.history.last_index(),
+            request_status: self.resets.autoreset_status(),
+            session_state: state_text(self.resets.state()),
+            stream: self.resets.stream_stage().map(|stage| match stage {
                 StreamStage::Streaming => "streaming",
                 StreamStage::Prepared => "prepared",
             }),
-        })
-    }
-
-    fn invite_list(&self) -> Vec<Value> {
-        self.moderation
-            .invites
-            .entries()
-            .into_iter()
-            .map(|e| serde_json::to_value(e).unwrap_or_default())
-            .collect()
-    }
-
-    /// A user; `inside`: as a part of the session's description.
-    fn member_value(&self, member: &Member, inside: bool) -> Value {
-        let mut value = client_value(&member.client);
-        value["id"] = member.id.into();
-        value["lastActive"] = time_value(member.last_active);
-        value["lastActiveDrawing"] = time_value(member.last_drawing.unwrap_or(0));
-        value["op"] = member.is_operator().into();
-        value["trusted"] = member.trusted.into();
-        value["muted"] = member.muted.into();
-        value["oldv"] = member.oldv.into();
-        value["state"] = "session".into();
-        if inside {
-            let flags: &[&str] = match member.reset_role {
-                ResetRole::None => &[],
-                ResetRole::Queried => &["queried"],
-                ResetRole::Responded => &["responded"],
-                ResetRole::Awaiting | ResetRole::AwaitingStream => &["awaiting"],
-                ResetRole::Streaming => &["streaming"],
-            };
-            value["online"] = true.into();
-            value["holdLocked"] = member.hold_locked.into();
-            value["resetFlags"] = json!(flags);
-        } else {
-            value["session"] = self.properties.id().into();
         }
-        value
     }
 
-    fn user(&self, id: u8) -> AdminAnswer {
+    /// A user; with the id of the session where it is not shown as a part of that.
+    fn member_details(&self, member: &Member, session: Option<String>) -> MemberDetails {
+        MemberDetails {
+            client: ClientDetails::of(&member.client),
+            id: member.id,
+            last_active: time_text(member.last_active),
+            last_active_drawing: time_text(member.last_drawing.unwrap_or(0)),
+            op: member.is_operator(),
+            trusted: member.trusted,
+            muted: member.muted,
+            oldv: member.oldv,
+            state: "session",
+            session,
+            inside: None,
+        }
+    }
+
+    fn user(&self, id: u8) -> SessionAnswer {
         let member = self.member_by_id(id).ok_or(AdminError::NotFound)?;
-        Ok(self.member_value(member, false))
+        let session = Some(self.properties.id().to_owned());
+        Ok(Answered::User(Box::new(self.member_details(member, session))))
     }
 
     /// The session's users, in the form of the list of all users.
-    pub fn users(&self) -> Vec<Value> {
-        self.members.iter().map(|m| self.member_value(m, false)).collect()
+    pub fn users(&self) -> Vec<MemberDetails> {
+        let session = || Some(self.properties.id().to_owned());
+        self.members.iter().map(|m| self.member_details(m, session())).collect()
+    }
+
+    fn invite(&self, secret: &str) -> SessionAnswer {
+        let found = self.moderation.invites.entries().into_iter().find(|invite| invite.secret == secret);
+        found.map(Answered::Invite).ok_or(AdminError::NotFound)
     }
 
     fn tell(&self, message: &str, alert: &str, cx: &mut Cx<'_>) {
@@ -359,7 +348,7 @@ impl SessionMachine {
         }
     }
 
-    fn end_for(&mut self, reason: &str, cx: &mut Cx<'_>) -> AdminAnswer {
+    fn end_for(&mut self, reason: &str, cx: &mut Cx<'_>) -> SessionAnswer {
         if !reason.is_empty() {
             let text = format!("Session shut down by administrator: {reason}");
             if !self.notice(true, "terminatesessionadmin", text, &[("reason", reason)], "", cx) {
@@ -367,28 +356,27 @@ impl SessionMachine {
             }
         }
         self.end("Session terminated by administrator", cx);
-        Ok(json!({"status": "ok"}))
+        Ok(Done::ok())
     }
 
-    fn create_invite_for(&mut self, wanted: &InviteCreate, cx: &mut Cx<'_>) -> AdminAnswer {
+    fn create_invite_for(&mut self, wanted: &InviteCreate, cx: &mut Cx<'_>) -> SessionAnswer {
         let secret = self.moderation.invites.create("", wanted, cx.rng, cx.now);
         let secret = secret.ok_or(AdminError::TooManyInvites)?;
         self.note(Level::Info, Topic::Invite, super::invites::creation_text(wanted), cx);
         self.send_list(List::Invites, cx);
-        let found = self.invite_list().into_iter().find(|i| i["secret"] == secret.as_str());
-        found.ok_or(AdminError::NotFound)
+        self.invite(&secret)
     }
 
-    fn remove_invite_for(&mut self, secret: &str, cx: &mut Cx<'_>) -> AdminAnswer {
+    fn remove_invite_for(&mut self, secret: &str, cx: &mut Cx<'_>) -> SessionAnswer {
         if !self.moderation.invites.remove(secret) {
             return Err(AdminError::NotFound);
         }
         self.note(Level::Info, Topic::Invite, format!("Removed invite {secret}"), cx);
         self.send_list(List::Invites, cx);
-        Ok(json!({"status": "ok"}))
+        Ok(Done::ok())
     }
 
-    fn change_user(&mut self, id: u8, change: &Map<String, Value>, cx: &mut Cx<'_>) -> AdminAnswer {
+    fn change_user(&mut self, id: u8, change: &Map<String, Value>, cx: &mut Cx<'_>) -> SessionAnswer {
         let member = self.member_by_id(id).ok_or(AdminError::NotFound)?;
         let (conn, op, trusted) = (member.conn(), member.is_operator(), member.trusted);
         check_texts(&[&text(change, "message"), &text(change, "alert")])?;
@@ -410,9 +398,9 @@ impl SessionMachine {
         self.user(id)
     }
 
-    fn kick_for(&mut self, conn: ConnId, message: &str, cx: &mut Cx<'_>) -> AdminAnswer {
+    fn kick_for(&mut self, conn: ConnId, message: &str, cx: &mut Cx<'_>) -> SessionAnswer {
         let key = self.members.key_of(conn).ok_or(AdminError::NotFound)?;
         self.disconnect(key, DisconnectReason::Kick, &kicked_by(message), "kicked via web admin", cx);
-        Ok(json!({"status": "ok", "force": false}))
+        Ok(Answered::Kicked(Kicked { status: "ok", force: false }))
     }
 }

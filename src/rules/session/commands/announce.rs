@@ -38,7 +38,7 @@ impl SessionMachine {
         if url.len() > MAX_URL || url.contains(is_odd) || Url::parse(&url).is_err() {
             return Err("Invalid API URL".into());
         }
-        if !self.listings.may_announce(cx.now.monotonic_ms) {
+        if !self.announcements.may_announce(cx.now.monotonic_ms) {
             return Err("Too many announcements, try again in a minute".into());
         }
         cx.push(Effect::Announce { url });

@@ -121,7 +121,7 @@ impl SessionMachine {
         machine.properties.force_nsfm(&machine.shared.settings);
         machine.take_template_password(PasswordKind::Session, &password);
         machine.take_template_password(PasswordKind::Operator, &opword);
-        let announced = machine.listings.wanted().iter().cloned().map(Entry::Announce);
+        let announced = machine.announcements.wanted().iter().cloned().map(Entry::Announce);
         machine.persistence.extend(announced);
         machine.history = History::default();
         machine.apply_limits();
@@ -159,7 +159,7 @@ impl SessionMachine {
 
     fn take_values(&mut self, mut metadata: Metadata) {
         self.properties.restore(&mut metadata, &self.shared.settings);
-        self.listings.restore(metadata.announcements);
+        self.announcements.restore(metadata.announcements);
     }
 
     /// The state to keep while the session is unloaded.

@@ -17,7 +17,7 @@ impl SessionMachine {
 
     fn snapshot(&self) -> Vec<Entry> {
         let mut entries = self.properties.snapshot();
-        entries.extend(self.listings.wanted().iter().cloned().map(Entry::Announce));
+        entries.extend(self.announcements.wanted().iter().cloned().map(Entry::Announce));
         entries.extend(self.moderation.bans.snapshot());
         entries.extend(
             self.members.remembered_ids().map(|(id, name)| Entry::User { id, name: name.to_owned() }),

@@ -270,7 +270,7 @@ fn an_administrators_chat_buffer_is_bounded() {
     }
     let mut read = Value::Null;
     table.act(|machine, cx| {
-        read = machine.administer(AdminRequest::ReadChat(0), cx).unwrap();
+        read = machine.administer(AdminRequest::ReadChat(0), cx).unwrap().to_json();
     });
     let messages = read["messages"].as_array().unwrap();
     assert!((10..20).contains(&messages.len()), "{}", messages.len());
@@ -287,8 +287,8 @@ fn the_number_of_persisted_announcements_is_bounded() {
         };
         table.input(Input::Listing(news));
     }
-    assert_eq!(table.machine.listings.wanted().len(), 10);
-    assert_eq!(table.machine.listings.wanted()[9], "http://l/29");
+    assert_eq!(table.machine.announcements.wanted().len(), 10);
+    assert_eq!(table.machine.announcements.wanted()[9], "http://l/29");
 }
 
 #[test]

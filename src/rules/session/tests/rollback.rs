@@ -22,7 +22,7 @@ fn draw(table: &mut Table, conn: ConnId, actions: usize) {
 impl Table {
     fn ask(&mut self, request: AdminRequest) -> AdminAnswer {
         let mut answer = None;
-        self.act(|machine, cx| answer = Some(machine.administer(request, cx)));
+        self.act(|machine, cx| answer = Some(machine.administer(request, cx).map(|answer| answer.to_json())));
         answer.unwrap()
     }
 
@@ -318,7 +318,7 @@ fn restore_read_before(
     let request = RestoreRequest { image, what, read, by };
     let effects = table.effects(|machine, cx| machine.handle(Input::Restore(Box::new(request)), cx));
     let answer = effects.into_iter().find_map(|effect| match effect {
-        Effect::Answer(answer) => Some(answer),
+        Effect::Answer(answer) => Some(answer.map(|answer| answer.to_json())),
         _ => None,
     });
     answer.unwrap()

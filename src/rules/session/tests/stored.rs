@@ -165,7 +165,7 @@ fn write_errors_are_shown_to_all_members() {
     let shown = |table: &mut Table| {
         let mut error = Value::Null;
         table.act(|machine, cx| {
-            let described = machine.administer(AdminRequest::Describe, cx).unwrap();
+            let described = machine.administer(AdminRequest::Describe, cx).unwrap().to_json();
             error = described.get("storageError").cloned().unwrap_or_default();
         });
         error

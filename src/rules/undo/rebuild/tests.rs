@@ -42,7 +42,7 @@ fn resize(user: u8, sides: [i32; 4]) -> Vec<u8> {
 }
 
 /// The history without the person that joined with the first message: the messages that are left, and the report.
-fn without(parts: &[Vec<u8>]) -> (Vec<Vec<u8>>, Report) {
+fn without(parts: &[Vec<u8>]) -> (Vec<Vec<u8>>, RemovalReport) {
     let history = parts.concat();
     let plan = Plan::new(history.as_slice(), V25, 0, 0, None).unwrap();
     let image = plan.image(history.as_slice()).unwrap();

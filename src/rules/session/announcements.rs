@@ -11,14 +11,14 @@ const MAX_ANNOUNCEMENTS: usize = 10;
 
 /// List servers: where the session is listed, and where it wants to be.
 #[derive(Debug, Default)]
-pub(super) struct Listings {
+pub(super) struct Announcements {
     /// URLs to announce at, also after a restart.
     wanted: Vec<String>,
     listed: Vec<ListedAt>,
     rate: Bucket,
 }
 
-impl Listings {
+impl Announcements {
     /// Of a stored session or a template.
     pub(super) fn restore(&mut self, urls: Vec<String>) {
         self.wanted = urls;
