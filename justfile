@@ -35,6 +35,10 @@ fuzz target seconds="60":
 page:
     .ci/run page
 
+# the book, as web pages in target/book
+book:
+    .ci/run book
+
 # format the code
 fmt:
     cargo fmt --all

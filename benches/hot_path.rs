@@ -15,7 +15,9 @@ use drawhall::rules::rng::Rng;
 use drawhall::rules::session::WriteBatch;
 use drawhall::rules::session::{AuthenticatedClient, Cx, SessionMachine};
 use drawhall::rules::time::Timestamp;
+use drawhall::rules::undo::cut::cut_back;
 use drawhall::rules::undo::rebuild::Plan;
+use drawhall::rules::undo::times::TimeMark;
 use drawhall::storage::session_dir::SessionDir;
 use drawhall::storage::session_files::SessionFiles;
 use drawhall_protocol::command::Host;
@@ -138,7 +140,18 @@ fn removal() {
         MESSAGES,
         || (),
         |()| {
-            black_box(Plan::new(black_box(history), Layout::V4_25, 0, 0).unwrap());
+            black_box(Plan::new(black_box(history), Layout::V4_25, 0, 0, None).unwrap());
+        },
+    );
+    let half = frames(history).take(MESSAGES / 2);
+    let size = half.map(|frame| frame.bytes.len() as u64).sum();
+    let mark = TimeMark { utc_ms: 0, messages: MESSAGES as u64 / 2, size };
+    measure(
+        "undo: report of a cut to a time, a message",
+        MESSAGES,
+        || (),
+        |()| {
+            black_box(cut_back(black_box(history), Layout::V4_25, mark, false).unwrap());
         },
     );
 }

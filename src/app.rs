@@ -3,16 +3,18 @@
 mod ended;
 mod prepare;
 mod setup;
+mod templates;
 
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
 use actix::prelude::*;
 use actix_rt::task::JoinHandle;
 use ed25519_dalek::SigningKey;
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{Notify, mpsc, watch};
 
 use crate::actors::auth::Auth;
 use crate::actors::client::connection::ClientContext;
@@ -21,26 +23,24 @@ use crate::actors::server::acceptor::{Acceptor, Inherited, Protocol};
 use crate::actors::server::{NewTemplates, Server, ServerDeps, Stop};
 use crate::admin::first_admin::{self, FirstAdminLink};
 use crate::admin::monitor::{Monitor, MonitorDeps};
-use crate::admin::{self, AccessRules};
+use crate::admin::{self, AccessRules, Admin};
 use crate::auth_server;
-use crate::blocking::BlockingPool;
-use crate::clock::every;
 use crate::config::{RuleSource, Rules};
 use crate::db::Database;
 use crate::doctor::Setup;
+use crate::metrics::Metrics;
 use crate::rules::time::Timestamp;
-use crate::storage::template::Templates;
-use crate::transport::accept::WebSocketRules;
+use crate::transport::accept::{WebSocketAccess, WebSocketRules};
 use crate::transport::connection_limiter::ConnectionLimiter;
 use crate::transport::tls::{self, CertificateFiles, LoadedCertificate};
 use crate::transport::trust::Trusted;
+use crate::web::shared_port::SharedPortServer;
 pub use prepare::StartError;
-use prepare::{Prepared, listen_for_admin, scan_templates};
+use prepare::{Prepared, listen_for_admin};
+use templates::watch_templates;
 
 /// Polling interval of a source that cannot change.
 const NO_INTERVAL: Duration = Duration::from_secs(3600);
-/// Polling interval of the template directory.
-const TEMPLATE_INTERVAL: Duration = Duration::from_secs(2);
 
 /// Options of a server.
 #[derive(Debug, Clone, Default)]
@@ -51,6 +51,8 @@ pub struct ServeOptions {
     pub listen: Option<IpAddr>,
     /// TCP port, 0 for any free one.
     pub port: u16,
+    /// Do not listen for TCP, only for WebSocket.
+    pub no_tcp: bool,
     /// Address for WebSocket; all interfaces without.
     pub websocket_listen: Option<IpAddr>,
     /// WebSocket port, 0 for any free one; `None` to disable.
@@ -83,12 +85,16 @@ pub struct ServeOptions {
     pub admin_port: Option<u16>,
     /// Address of the admin API.
     pub admin_listen: Option<IpAddr>,
+    /// Serve the admin API at the WebSocket listeners, too.
+    pub admin_on_websocket: bool,
     /// Access to the admin API. Without an address it listens on all interfaces only if networks are allowed.
     pub admin_access: AccessRules,
     /// File for the one-time link that makes the first administrator; without one it is only printed.
     pub first_admin_file: Option<PathBuf>,
     /// File for a trace of all inputs.
     pub trace_input: Option<PathBuf>,
+    /// Where the server counts. By default these are metrics of its own.
+    pub metrics: Arc<Metrics>,
 }
 
 /// A running server.
@@ -101,9 +107,14 @@ pub struct RunningServer {
     parts: ServerDeps,
     database: Option<Database>,
     auth_server_listener: Option<auth_server::RunningAuthServer>,
-    admin: Option<admin::AdminServer>,
-    /// Dependencies of the admin API, for a restart.
-    admin_parts: admin::AdminDeps,
+    /// The admin API, if it is enabled.
+    admin: Option<Admin>,
+    admin_server: Option<admin::AdminServer>,
+    /// Serves the admin API at the WebSocket listeners.
+    shared_port: Option<SharedPortServer>,
+    first_admin: Option<Arc<FirstAdminLink>>,
+    /// Notified when the admin API is asked to stop the server.
+    stop: Arc<Notify>,
     options: ServeOptions,
     log: Database,
     /// Triggers a reload of files.
@@ -119,7 +130,9 @@ pub struct RunningServer {
 pub fn start(options: &ServeOptions) -> Result<RunningServer, StartError> {
     let prepared = Prepared::new(options)?;
     let Prepared { source, rules, parts, listed, templates, certificate, listeners, .. } = prepared;
-    let Prepared { address, websocket_address, admin, auth_server_listener, log, first_admin, .. } = prepared;
+    let Prepared {
+        address, websocket_address, admin_listener, auth_server_listener, log, first_admin, ..
+    } = prepared;
     let (reload, read_again) = watch::channel(());
     let mut tasks = Vec::new();
     let workers: Vec<Arbiter> = (0..options.workers.max(1)).map(|_| Arbiter::new()).collect();
@@ -132,34 +145,18 @@ pub fn start(options: &ServeOptions) -> Result<RunningServer, StartError> {
     }
     let server = server.start();
     let auth = Auth::new(rules.clone(), parts.blocking_pool.clone(), parts.http.clone()).start();
-    let (changes, current) = watch::channel(rules.clone());
+    let (changes, _) = watch::channel(rules.clone());
     let certificate = certificate.map(|(files, LoadedCertificate { certificate, stamp })| {
         let (current, certificate) = watch::channel(certificate);
-        tasks.push(actix_rt::spawn(tls::watch_files(files, stamp, current, read_again.clone())));
+        tasks.push(actix_rt::spawn(tls::watch_files(
+            files,
+            stamp,
+            current,
+            read_again.clone(),
+            parts.metrics.clone(),
+        )));
         certificate
     });
-    let trace = parts.trace.clone();
-    let websocket_port = websocket_address.map(|address| address.port());
-    let context = ClientContext {
-        rules,
-        server: server.clone().into(),
-        auth: auth.clone(),
-        certificate,
-        trace,
-        websocket_port,
-    };
-    let acceptor = Acceptor {
-        workers: handles,
-        context,
-        rules: current,
-        limiter: ConnectionLimiter::new(options.trusted.clone()),
-        websocket_rules: Arc::new(options.websocket_rules.clone()),
-    };
-    let tcp = listeners.tcp.into_iter().map(|listener| (listener, Protocol::Tcp));
-    let websocket = listeners.websocket.into_iter().map(|listener| (listener, Protocol::WebSocket));
-    for (listener, kind) in tcp.chain(websocket) {
-        tasks.push(actix_rt::spawn(acceptor.clone().accept(listener, kind)));
-    }
     let database = source.database().cloned();
     if let Some(database) = database.clone() {
         tasks.push(actix_rt::spawn(reload::purge_log(database, changes.subscribe())));
@@ -171,8 +168,14 @@ pub fn start(options: &ServeOptions) -> Result<RunningServer, StartError> {
     let mut watched_dirs: Vec<PathBuf> =
         parts.session_dir.iter().map(|session_dir| session_dir.path().to_owned()).collect();
     watched_dirs.extend(database.as_ref().and_then(Database::directory));
-    let watched =
-        MonitorDeps { server: server.clone(), log: log.clone(), rules: changes.subscribe(), watched_dirs };
+    let watched = MonitorDeps {
+        server: server.clone(),
+        log: log.clone(),
+        rules: changes.subscribe(),
+        watched_dirs,
+        metrics: parts.metrics.clone(),
+    };
+    let stop = Arc::<Notify>::default();
     let admin_parts = admin::AdminDeps {
         server: server.clone(),
         auth: auth.clone(),
@@ -187,17 +190,48 @@ pub fn start(options: &ServeOptions) -> Result<RunningServer, StartError> {
         access: options.admin_access.clone(),
         trusted: options.trusted.clone(),
         setup: Setup { is_server: true, ..options.setup() },
-        stop: Arc::default(),
+        stop: stop.clone(),
         session_dir: parts.session_dir.clone(),
+        metrics: parts.metrics.clone(),
         first_admin: first_admin.clone(),
     };
     let current = changes.subscribe();
     if let Some(dir) = parts.session_dir.clone().filter(|_| options.keep_ended) {
         tasks.push(actix_rt::spawn(ended::keep_ended(dir, changes.subscribe())));
     }
-    let auth_server_listener = start_provider(auth_server_listener, &parts.blocking_pool, &options.trusted)?;
-    let admin = admin.map(|listener| start_admin(listener, admin_parts.clone())).transpose()?;
-    if let Some(link) = first_admin {
+    let auth_server_listener = start_provider(auth_server_listener, &parts, &options.trusted)?;
+    let is_enabled = options.admin_port.is_some() || options.admin_on_websocket;
+    let admin = is_enabled.then(|| Admin::new(admin_parts));
+    let listening = admin.as_ref().zip(admin_listener);
+    let admin_server =
+        listening.map(|(admin, listener)| start_admin(admin, listener, options)).transpose()?;
+    let shared_port = admin.as_ref().filter(|_| options.admin_on_websocket).map(Admin::share_port);
+    let trace = parts.trace.clone();
+    let websocket_port = websocket_address.map(|address| address.port());
+    let context = ClientContext {
+        rules: rules.clone(),
+        server: server.clone().into(),
+        auth: auth.clone(),
+        certificate,
+        trace,
+        websocket_port,
+        metrics: parts.metrics.clone(),
+    };
+    let acceptor = Acceptor {
+        workers: handles,
+        context,
+        rules: changes.subscribe(),
+        limiter: ConnectionLimiter::new(options.trusted.clone(), parts.metrics.clone()),
+        websocket_access: Arc::new(WebSocketAccess::new(options.websocket_rules.clone())),
+        http: shared_port.as_ref().map(|server| server.connections.clone()),
+        next_conn: Arc::new(AtomicU64::new(1)),
+    };
+    let tcp = listeners.tcp.into_iter().map(|listener| (listener, Protocol::Tcp));
+    let websocket = listeners.websocket.into_iter().map(|listener| (listener, Protocol::WebSocket));
+    for (listener, kind) in tcp.chain(websocket) {
+        tasks.push(actix_rt::spawn(acceptor.clone().accept(listener, kind)));
+    }
+    if let Some(link) = first_admin.clone() {
         tasks.push(actix_rt::spawn(end_link(link)));
     }
     let interval = source.interval().unwrap_or(NO_INTERVAL);
@@ -217,7 +251,10 @@ pub fn start(options: &ServeOptions) -> Result<RunningServer, StartError> {
         database,
         auth_server_listener,
         admin,
-        admin_parts,
+        admin_server,
+        shared_port,
+        first_admin,
+        stop,
         options: options.clone(),
         log,
         reload,
@@ -229,27 +266,28 @@ pub fn start(options: &ServeOptions) -> Result<RunningServer, StartError> {
 /// Starts the auth server.
 fn start_provider(
     auth_server_listener: Option<(std::net::TcpListener, Database, SigningKey)>,
-    blocking_pool: &BlockingPool,
+    parts: &ServerDeps,
     trusted: &Trusted,
 ) -> Result<Option<auth_server::RunningAuthServer>, StartError> {
     let Some((listener, database, key)) = auth_server_listener else { return Ok(None) };
     let failed = |source| StartError::Http { option: "--extauth-provider", source };
-    let running = auth_server::start(listener, database, key, blocking_pool.clone(), trusted.clone())
+    let (blocking_pool, metrics) = (parts.blocking_pool.clone(), parts.metrics.clone());
+    let running = auth_server::start(listener, database, key, blocking_pool, trusted.clone(), metrics)
         .map_err(failed)?;
     tracing::info!("auth server at http://{}/", running.address);
     Ok(Some(running))
 }
 
-/// Starts the admin API.
+/// Serves the admin API at a listener of its own.
 fn start_admin(
+    admin: &Admin,
     listener: std::net::TcpListener,
-    parts: admin::AdminDeps,
+    options: &ServeOptions,
 ) -> Result<admin::AdminServer, StartError> {
     let failed = |source| StartError::Http { option: "--web-admin-port", source };
-    let no_login = !parts.access.needs_login();
-    let running = admin::start(listener, parts).map_err(failed)?;
+    let running = admin.listen(listener).map_err(failed)?;
     tracing::info!("admin API at http://{}/api/", running.address);
-    if no_login {
+    if !options.admin_access.needs_login() {
         tracing::info!(
             "admin API: no login is needed from this machine; --web-admin-auth USER:PASSWORD or --web-admin-login asks for one"
         );
@@ -261,45 +299,6 @@ fn start_admin(
 async fn end_link(link: Arc<FirstAdminLink>) {
     tokio::time::sleep(first_admin::LIFETIME).await;
     link.end();
-}
-
-/// Polls the template directory, and scans it on demand.
-async fn watch_templates(
-    path: PathBuf,
-    mut known: Arc<Templates>,
-    server: Addr<Server>,
-    mut again: watch::Receiver<()>,
-) {
-    let mut interval = every(TEMPLATE_INTERVAL);
-    // An error is logged once, not at each poll.
-    let mut logged = String::new();
-    loop {
-        // The channel closes at shutdown.
-        tokio::select! {
-            _ = interval.tick() => {}
-            Ok(()) = again.changed() => {}
-        }
-        let (path, before) = (path.clone(), known.clone());
-        match actix_rt::task::spawn_blocking(move || scan_templates(&before, &path)).await {
-            Ok(Ok(templates)) => {
-                logged.clear();
-                let changed = !templates.same_as(&known);
-                known = Arc::new(templates);
-                if changed {
-                    tracing::info!("templates have changed");
-                    server.do_send(NewTemplates(known.clone()));
-                }
-            }
-            Ok(Err(error)) => {
-                let text = error.to_string();
-                if text != logged {
-                    tracing::warn!("{text}");
-                }
-                logged = text;
-            }
-            Err(error) => tracing::error!(%error, "looking at the templates failed"),
-        }
-    }
 }
 
 impl RunningServer {
@@ -323,14 +322,14 @@ impl RunningServer {
         self.auth_server_listener.as_ref().map(|p| p.address)
     }
 
-    /// Address of the admin API.
+    /// Address of the admin API's own listener.
     pub fn admin_address(&self) -> Option<SocketAddr> {
-        self.admin.as_ref().map(|a| a.address)
+        self.admin_server.as_ref().map(|a| a.address)
     }
 
     /// The one-time link that makes the first administrator; `None` if there is one, or the link cannot be used.
     pub fn first_admin_link(&self) -> Option<&str> {
-        self.admin_parts.first_admin.as_ref().map(|link| link.url())
+        self.first_admin.as_ref().map(|link| link.url())
     }
 
     /// Restarts the admin API, for example when its interface has come back.
@@ -338,12 +337,12 @@ impl RunningServer {
     /// # Errors
     /// When it cannot listen; it is stopped then.
     pub async fn restart_admin(&mut self) -> Result<(), StartError> {
-        if let Some(admin) = self.admin.take() {
-            admin.handle.stop(false).await;
+        if let Some(server) = self.admin_server.take() {
+            server.handle.stop(false).await;
         }
-        if let Some(port) = self.options.admin_port {
+        if let (Some(port), Some(admin)) = (self.options.admin_port, &self.admin) {
             let listener = listen_for_admin(&self.options, port)?;
-            self.admin = Some(start_admin(listener, self.admin_parts.clone())?);
+            self.admin_server = Some(start_admin(admin, listener, &self.options)?);
         }
         Ok(())
     }
@@ -363,7 +362,7 @@ impl RunningServer {
 
     /// Waits until the admin API is asked to stop the server.
     pub async fn stop_requested(&self) {
-        self.admin_parts.stop.notified().await;
+        self.stop.notified().await;
     }
 
     /// Rules in force.
@@ -383,14 +382,17 @@ impl RunningServer {
         }
         // The actor may have stopped already.
         let _ = self.server.send(Stop).await;
-        if let Some(link) = &self.admin_parts.first_admin {
+        if let Some(link) = &self.first_admin {
             link.end();
         }
         if let Some(auth_server_listener) = self.auth_server_listener {
             auth_server_listener.handle.stop(false).await;
         }
-        if let Some(admin) = self.admin {
-            admin.handle.stop(false).await;
+        if let Some(server) = self.admin_server {
+            server.handle.stop(false).await;
+        }
+        if let Some(server) = self.shared_port {
+            server.stop();
         }
         for worker in self.workers {
             worker.stop();

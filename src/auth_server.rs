@@ -19,6 +19,7 @@ use serde_json::{Value, json};
 
 use crate::blocking::{BlockingPool, Job};
 use crate::db::{Account, Database, DbError};
+use crate::metrics::Metrics;
 use crate::rules::password;
 use crate::rules::time::Timestamp;
 use crate::transport::trust::{ClientAddr, Trusted};
@@ -98,6 +99,7 @@ pub fn start(
     key: SigningKey,
     blocking_pool: BlockingPool,
     trusted: Trusted,
+    metrics: Arc<Metrics>,
 ) -> std::io::Result<RunningAuthServer> {
     let address = listener.local_addr()?;
     let proxies = trusted.clone();
@@ -108,7 +110,7 @@ pub fn start(
         password_limiter: HttpPasswordLimiter::default(),
         trusted,
     });
-    let handle = crate::web::start(listener, proxies, move |app| {
+    let handle = crate::web::start(listener, proxies, metrics, move |app| {
         app.app_data(server.clone()).default_service(web::to(answer));
     })?;
     Ok(RunningAuthServer { address, handle })

@@ -145,13 +145,9 @@ impl<T> Queue<T> {
     }
 
     /// Number of items that wait.
-    pub fn len(&self) -> usize {
+    #[cfg(test)]
+    pub(crate) fn len(&self) -> usize {
         self.0.state.lock().items.len()
-    }
-
-    /// Whether nothing waits.
-    pub fn is_empty(&self) -> bool {
-        self.len() == 0
     }
 
     /// The oldest item; waits for one.

@@ -15,7 +15,9 @@ use drawhall::transport::forwarded::ProxyHeader;
 use drawhall::transport::{origin, trust};
 
 pub(crate) use values::items;
-use values::{access_network, crypt_key, duration, host_name, http_url, item, network, page_url, profile};
+use values::{
+    access_network, crypt_key, duration, host_name, http_url, item, network, page_url, port_or_off, profile,
+};
 
 use crate::ctl::Ctl;
 use crate::health::DEFAULT_ADDRESS;
@@ -283,8 +285,8 @@ pub(crate) enum AccountAction {
 /// Options of the server.
 #[derive(Debug, Clone, Args)]
 pub(crate) struct Serve {
-    /// TCP port to listen on.
-    #[arg(short, long, value_name = "N", default_value_t = 27750, value_parser = clap::value_parser!(u16).range(1..), help_heading = "Listening")]
+    /// TCP port to listen on; off to listen for WebSocket only.
+    #[arg(short, long, value_name = "N", default_value = "27750", value_parser = port_or_off, help_heading = "Listening")]
     pub(crate) port: u16,
 
     /// Address to listen on, for all listeners without an address of their own [default: all interfaces].
@@ -394,6 +396,10 @@ pub(crate) struct Serve {
     #[arg(long, value_name = "N", default_value_t = 0, help_heading = "Administration")]
     pub(crate) web_admin_port: u16,
 
+    /// Serve the admin page and API at the WebSocket port, too; a login is always needed there.
+    #[arg(long, conflicts_with = "web_admin_open", help_heading = "Administration")]
+    pub(crate) web_admin_on_websocket: bool,
+
     /// User name and password of the admin API.
     #[arg(long, value_name = "USER:PASSWORD", value_parser = Credentials::parse, help_heading = "Administration")]
     pub(crate) web_admin_auth: Option<Credentials>,
@@ -484,6 +490,7 @@ impl Serve {
             ("trusted-proxy", join(&self.trusted_proxy)),
             ("proxy-header", join(&items(&self.proxy_header).map(|h| Some(h.name())).collect::<Vec<_>>())),
             ("web-admin-port", Some(self.web_admin_port.to_string())),
+            ("web-admin-on-websocket", Some(self.web_admin_on_websocket.to_string())),
             ("web-admin-auth", self.web_admin_auth.as_ref().map(|_| "(not shown)".to_owned())),
             ("web-admin-access", join(&self.web_admin_access)),
             ("web-admin-login", Some(self.web_admin_login.to_string())),
@@ -501,7 +508,7 @@ impl Serve {
             ("data", path(&self.data)),
             ("in-memory", Some(self.in_memory.to_string())),
             ("allow-root", Some(self.allow_root.to_string())),
-            ("port", Some(self.port.to_string())),
+            ("port", Some(if self.port == 0 { "off".to_owned() } else { self.port.to_string() })),
             ("listen", self.listen.map(|a| a.to_string())),
             ("config", path(&self.config)),
             ("database", path(&self.database)),

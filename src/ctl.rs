@@ -7,6 +7,7 @@ mod log;
 mod settings;
 mod stop;
 mod time;
+mod undo;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
@@ -176,9 +177,10 @@ impl Api {
             Action::Undo { session, person, count, redo } => {
                 self.undo(&session, &person, count, redo).await?;
             }
-            Action::Remove { session, person, yes } => {
-                self.remove(&session, person.as_deref(), yes).await?;
+            Action::Remove { session, person, since, yes } => {
+                self.remove(&session, person.as_deref(), since.as_deref(), yes).await?;
             }
+            Action::Cut { session, until, yes } => self.cut(&session, until.as_deref(), yes).await?,
             Action::Restore { session, generation, newest } => {
                 self.restore(&session, generation, newest).await?;
             }
@@ -244,66 +246,6 @@ impl Api {
         Ok(())
     }
 
-    async fn people(&self, session: &str) -> Result<(), Failure> {
-        let answer = self.get(&format!("sessions/{}/people", path_segment(session))).await?;
-        if self.json {
-            outln!("{}", shown_json(&answer, false));
-            return Ok(());
-        }
-        let columns = ["person", "id", "name", "online", "actions", "undoable", "redoable", "reason"];
-        self.print_table(&answer["people"], &columns);
-        Ok(())
-    }
-
-    async fn undo(&self, session: &str, person: &str, count: Option<u32>, redo: bool) -> Result<(), Failure> {
-        let path = format!("sessions/{}", path_segment(session));
-        let people = self.get(&format!("{path}/people")).await?;
-        let person = find_person(&people["people"], person)?;
-        let body = json!({"person": person["person"], "name": person["name"], "count": count, "redo": redo});
-        let answer = self.request(Method::POST, &format!("{path}/undo"), Some(&body)).await?;
-        let (did, can) = if redo { ("redid", "redone") } else { ("undid", "undone") };
-        let (name, count, left) = (shown(&person["name"]), &answer["count"], &answer["left"]);
-        self.print_result(&answer, &format!("{did} {count} actions of {name}; {left} more can be {can}"));
-        Ok(())
-    }
-
-    async fn remove(&self, session: &str, person: Option<&str>, yes: bool) -> Result<(), Failure> {
-        let path = format!("sessions/{}", path_segment(session));
-        let everybody = self.get(&format!("{path}/everybody")).await?;
-        let Some(person) = person else {
-            self.print_table(&everybody["people"], &["person", "id", "name", "online", "actions"]);
-            return Ok(());
-        };
-        let person = find_person(&everybody["people"], person)?;
-        let body = json!({"person": person["person"], "name": person["name"], "dryRun": !yes});
-        let answer = self.request(Method::POST, &format!("{path}/remove"), Some(&body)).await?;
-        if self.json {
-            outln!("{}", shown_json(&answer, false));
-            return Ok(());
-        }
-        self.print_object(&answer["report"]);
-        let name = shown(&person["name"]);
-        if yes {
-            outln!("removed what {name} drew; {} bytes are sent to everybody", answer["size"]);
-        } else {
-            outln!("nothing was changed; --yes removes what {name} drew");
-        }
-        Ok(())
-    }
-
-    async fn restore(&self, session: &str, generation: Option<u32>, newest: bool) -> Result<(), Failure> {
-        let path = format!("sessions/{}", path_segment(session));
-        if generation.is_none() && !newest {
-            let list = self.get(&format!("{path}/generations")).await?;
-            self.print_table(&list["generations"], &["generation", "size", "until"]);
-            return Ok(());
-        }
-        let body = json!({"generation": generation});
-        let answer = self.request(Method::POST, &format!("{path}/restore"), Some(&body)).await?;
-        self.print_result(&answer, &format!("went back; {} bytes are sent to everybody", answer["size"]));
-        Ok(())
-    }
-
     fn print_result(&self, answer: &Value, text: &str) {
         if self.json { outln!("{}", shown_json(answer, false)) } else { outln!("{text}") }
     }
@@ -323,23 +265,6 @@ impl Api {
 
     fn print_table(&self, list: &Value, columns: &[&str]) {
         if self.json { outln!("{}", shown_json(list, false)) } else { out!("{}", table(list, columns)) }
-    }
-}
-
-/// A person of a list, by number or name.
-fn find_person<'a>(people: &'a Value, wanted: &str) -> Result<&'a Value, Failure> {
-    let people = people.as_array().map_or(&[][..], Vec::as_slice);
-    let number: Option<i64> = wanted.parse().ok();
-    if number.is_some()
-        && let Some(found) = people.iter().find(|person| person["person"].as_i64() == number)
-    {
-        return Ok(found);
-    }
-    let named: Vec<&Value> = people.iter().filter(|person| person["name"] == wanted).collect();
-    match named.as_slice() {
-        [] => Err(format!("nobody called '{wanted}' drew lately; `people` lists who did").into()),
-        [found] => Ok(found),
-        _ => Err(format!("there were several called '{wanted}': use the number that `people` shows").into()),
     }
 }
 

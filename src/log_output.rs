@@ -1,10 +1,12 @@
 //! The log on standard error: its form, and which events it has. The log in the database is independent of both.
 
 use std::io::IsTerminal as _;
+use std::sync::Arc;
 
 use clap::ValueEnum;
 use drawhall::db::log::{LogQueue, log_layer};
 use drawhall::log::{JournalForm, NOT_STORED, TextForm};
+use drawhall::metrics::Metrics;
 use tracing_subscriber::filter::{FilterExt as _, filter_fn};
 use tracing_subscriber::layer::SubscriberExt as _;
 use tracing_subscriber::util::SubscriberInitExt as _;
@@ -15,6 +17,9 @@ use crate::options::is_set;
 
 /// Events that are logged unless something else is asked for.
 const USUAL: &str = "info,actix_server=warn";
+
+/// The same after a summary. What accepts connections of the admin page reports a stop as an error ("No workers").
+const AFTER_SUMMARY: &str = "warn,actix_server::accept=off";
 
 /// Form of the log on standard error.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -62,7 +67,7 @@ fn filter_of(options: &Serve) -> EnvFilter {
         LogLevel::Debug => "debug",
         LogLevel::Trace => "trace",
     };
-    let usual = if shows_summary(options) { "warn" } else { USUAL };
+    let usual = if shows_summary(options) { AFTER_SUMMARY } else { USUAL };
     match options.log_level {
         Some(given) => EnvFilter::new(level(given)),
         None => from_environment().unwrap_or_else(|| EnvFilter::new(usual)),
@@ -70,7 +75,7 @@ fn filter_of(options: &Serve) -> EnvFilter {
 }
 
 /// Starts logging to standard error; what is logged waits for the database in a queue, too.
-pub(crate) fn init(options: &Serve) -> LogQueue {
+pub(crate) fn init(options: &Serve, metrics: Arc<Metrics>) -> LogQueue {
     let layer = fmt::layer::<Registry>().with_writer(std::io::stderr);
     let output = match options.log_format {
         LogFormat::Text => layer.event_format(TextForm).boxed(),
@@ -83,7 +88,7 @@ pub(crate) fn init(options: &Serve) -> LogQueue {
             .with_span_list(false)
             .boxed(),
     };
-    let (database, queue) = log_layer();
+    let (database, queue) = log_layer(metrics);
     let in_database = from_environment().unwrap_or_else(|| EnvFilter::new(USUAL));
     let in_database = in_database.and(filter_fn(|event| event.target() != NOT_STORED));
     tracing_subscriber::registry()

@@ -1,13 +1,19 @@
-//! Counters, gauges and histograms of the server, shown at `/metrics` in the text format of Prometheus.
+//! Counters, gauges and histograms of a server, shown at `/metrics` in the text format of Prometheus.
 //!
-//! They are atomics, so counting is cheap in hot paths.
+//! Each server has a [`Metrics`] of its own. They are atomics in its fields, so counting is cheap in hot paths: nothing
+//! is looked up by name.
+//!
+//! No crate writes the text. `prometheus-client` names a counter without its `_total` in HELP and TYPE, where
+//! `drawhall_connections_total` would clash with `drawhall_connections`. `prometheus` leaves out families that have no
+//! sample yet, which docs/METRICS.md promises.
 
 mod process;
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Mutex, PoisonError};
+
+use parking_lot::Mutex;
 
 /// Results of a login that have a series of their own: `ok` and the error codes. Everything else counts as `other`,
 /// so that texts from clients create no series.
@@ -68,10 +74,6 @@ const DELAY_BUCKETS_MS: [u64; 9] = [1, 2, 5, 10, 20, 50, 100, 500, 1000];
 pub struct Counter(AtomicU64);
 
 impl Counter {
-    const fn new() -> Self {
-        Self(AtomicU64::new(0))
-    }
-
     /// Adds to the counter; it wraps at 2^64.
     pub fn add(&self, count: u64) {
         self.0.fetch_add(count, Ordering::Relaxed);
@@ -93,10 +95,6 @@ impl Counter {
 pub struct Gauge(AtomicU64);
 
 impl Gauge {
-    const fn new() -> Self {
-        Self(AtomicU64::new(0))
-    }
-
     /// Adds one.
     pub fn increment(&self) {
         self.0.fetch_add(1, Ordering::Relaxed);
@@ -123,17 +121,13 @@ impl Gauge {
 pub struct Counters(Mutex<BTreeMap<&'static str, u64>>);
 
 impl Counters {
-    const fn new() -> Self {
-        Self(Mutex::new(BTreeMap::new()))
-    }
-
     /// Adds one to the counter with this label value, which must be a word of the program.
     pub fn count(&self, kind: &'static str) {
-        *self.0.lock().unwrap_or_else(PoisonError::into_inner).entry(kind).or_default() += 1;
+        *self.0.lock().entry(kind).or_default() += 1;
     }
 
     fn all(&self) -> Vec<(&'static str, u64)> {
-        let kinds = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let kinds = self.0.lock();
         kinds.iter().map(|(kind, count)| (*kind, *count)).collect()
     }
 }
@@ -144,7 +138,7 @@ pub fn login_result(details: &str) -> &'static str {
 }
 
 /// A histogram of delays, with the buckets of `DELAY_BUCKETS_MS`.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct Histogram {
     /// Delays per bucket, not cumulative; the last bucket has those above all bounds.
     buckets: [AtomicU64; DELAY_BUCKETS_MS.len() + 1],
@@ -152,10 +146,6 @@ pub struct Histogram {
 }
 
 impl Histogram {
-    const fn new() -> Self {
-        Self { buckets: [const { AtomicU64::new(0) }; DELAY_BUCKETS_MS.len() + 1], sum_ms: AtomicU64::new(0) }
-    }
-
     /// Counts a delay in milliseconds.
     pub fn record(&self, ms: u64) {
         let bucket = DELAY_BUCKETS_MS.partition_point(|bound| *bound < ms);
@@ -164,8 +154,8 @@ impl Histogram {
     }
 }
 
-/// Everything that is counted while the process runs.
-#[derive(Debug)]
+/// Everything that a server counts. Whoever counts has an `Arc` of it; two servers in a process have two.
+#[derive(Debug, Default)]
 #[allow(missing_docs, reason = "the names say it")]
 pub struct Metrics {
     /// Accepted connections.
@@ -203,27 +193,6 @@ pub struct Metrics {
     pub fan_out: Histogram,
 }
 
-/// The metrics of this process.
-pub static METRICS: Metrics = Metrics {
-    connections: Counter::new(),
-    limits_hit: Counters::new(),
-    slowed: Counter::new(),
-    messages_in: Counter::new(),
-    bytes_in: Counter::new(),
-    bytes_out: Counter::new(),
-    messages_out: Counter::new(),
-    logins: Counters::new(),
-    hashes_waiting: Gauge::new(),
-    log_waiting: Gauge::new(),
-    log_left_out: Counter::new(),
-    log_errors: Counter::new(),
-    certificate_not_after: Gauge::new(),
-    disks_free: Mutex::new(Vec::new()),
-    lagging: Counter::new(),
-    storage_errors: Counter::new(),
-    fan_out: Histogram::new(),
-};
-
 /// Values that are computed when the page is requested.
 #[derive(Debug, Clone, Copy, Default)]
 #[allow(missing_docs, reason = "the names say it")]
@@ -248,58 +217,59 @@ pub fn resident_bytes() -> Option<u64> {
     line.split_whitespace().next()?.parse::<u64>().ok().map(|kib| kib * 1024)
 }
 
-/// All metrics in the text format of Prometheus.
-pub fn page(current: &CurrentValues) -> String {
-    let mut page = String::new();
-    let mut one = |name: &str, kind: &str, help: &str, value: u64| {
-        // Writing to a `String` cannot fail.
-        let _ = write!(
-            page,
-            "# HELP drawhall_{name} {help}\n# TYPE drawhall_{name} {kind}\ndrawhall_{name} {value}\n"
+impl Metrics {
+    /// All metrics in the text format of Prometheus.
+    pub fn page(&self, current: &CurrentValues) -> String {
+        let mut page = String::new();
+        let mut one = |name: &str, kind: &str, help: &str, value: u64| {
+            // Writing to a `String` cannot fail.
+            let _ = write!(
+                page,
+                "# HELP drawhall_{name} {help}\n# TYPE drawhall_{name} {kind}\ndrawhall_{name} {value}\n"
+            );
+        };
+        one("connections", "gauge", "Connections.", current.connections);
+        one("sessions", "gauge", "Sessions.", current.sessions);
+        one(
+            "sessions_not_loaded",
+            "gauge",
+            "Stored sessions that are not loaded, because they are damaged or cannot be read.",
+            current.sessions_not_loaded,
         );
-    };
-    one("connections", "gauge", "Connections.", current.connections);
-    one("sessions", "gauge", "Sessions.", current.sessions);
-    one(
-        "sessions_not_loaded",
-        "gauge",
-        "Stored sessions that are not loaded, because they are damaged or cannot be read.",
-        current.sessions_not_loaded,
-    );
-    one("session_users", "gauge", "Users in sessions.", current.users);
-    one("history_bytes", "gauge", "Bytes of all histories.", current.history_bytes);
-    one("history_largest_bytes", "gauge", "Bytes of the largest history.", current.largest_history);
-    if let Some(bytes) = resident_bytes() {
-        one("resident_memory_bytes", "gauge", "Memory of the process.", bytes);
+        one("session_users", "gauge", "Users in sessions.", current.users);
+        one("history_bytes", "gauge", "Bytes of all histories.", current.history_bytes);
+        one("history_largest_bytes", "gauge", "Bytes of the largest history.", current.largest_history);
+        if let Some(bytes) = resident_bytes() {
+            one("resident_memory_bytes", "gauge", "Memory of the process.", bytes);
+        }
+        for (name, help, counter) in [
+            ("connections_total", "Accepted connections.", &self.connections),
+            ("slowed_total", "Times that a rate limit delayed a client or dropped its chat.", &self.slowed),
+            ("messages_received_total", "Messages from clients.", &self.messages_in),
+            ("received_bytes_total", "Bytes of messages from clients.", &self.bytes_in),
+            ("messages_sent_total", "Messages to clients.", &self.messages_out),
+            ("sent_bytes_total", "Bytes of messages to clients.", &self.bytes_out),
+            ("lagging_total", "Slow clients that were disconnected because they do not read.", &self.lagging),
+            ("log_errors_total", "Failed attempts to write the log to the database.", &self.log_errors),
+            ("log_left_out_total", "Log lines that were dropped.", &self.log_left_out),
+            ("storage_errors_total", "Failed attempts to store something.", &self.storage_errors),
+        ] {
+            one(name, "counter", help, counter.get());
+        }
+        let limits =
+            ("limits_hit_total", "setting", "Connections, logins and passwords that a limit has refused.");
+        by_kind(limits, "counter", &self.limits_hit.all(), &mut page);
+        by_kind(("logins_total", "result", "Logins by result."), "counter", &self.logins.all(), &mut page);
+        let queues = [("hashes", &self.hashes_waiting), ("log", &self.log_waiting)];
+        let queues = queues.map(|(queue, depth)| (queue, depth.get()));
+        by_kind(("queue_depth", "queue", "Length of queues."), "gauge", &queues, &mut page);
+        let not_after = Some(self.certificate_not_after.get()).filter(|seconds| *seconds > 0);
+        certificate(not_after, &mut page);
+        disks(&self.disks_free.lock(), &mut page);
+        delays(&self.fan_out, &mut page);
+        process::write(resident_bytes(), &mut page);
+        page
     }
-    let m = &METRICS;
-    for (name, help, counter) in [
-        ("connections_total", "Accepted connections.", &m.connections),
-        ("slowed_total", "Times that a rate limit delayed a client or dropped its chat.", &m.slowed),
-        ("messages_received_total", "Messages from clients.", &m.messages_in),
-        ("received_bytes_total", "Bytes of messages from clients.", &m.bytes_in),
-        ("messages_sent_total", "Messages to clients.", &m.messages_out),
-        ("sent_bytes_total", "Bytes of messages to clients.", &m.bytes_out),
-        ("lagging_total", "Slow clients that were disconnected because they do not read.", &m.lagging),
-        ("log_errors_total", "Failed attempts to write the log to the database.", &m.log_errors),
-        ("log_left_out_total", "Log lines that were dropped.", &m.log_left_out),
-        ("storage_errors_total", "Failed attempts to store something.", &m.storage_errors),
-    ] {
-        one(name, "counter", help, counter.get());
-    }
-    let limits =
-        ("limits_hit_total", "setting", "Connections, logins and passwords that a limit has refused.");
-    by_kind(limits, "counter", &m.limits_hit.all(), &mut page);
-    by_kind(("logins_total", "result", "Logins by result."), "counter", &m.logins.all(), &mut page);
-    let queues = [("hashes", &m.hashes_waiting), ("log", &m.log_waiting)];
-    let queues = queues.map(|(queue, depth)| (queue, depth.get()));
-    by_kind(("queue_depth", "queue", "Length of queues."), "gauge", &queues, &mut page);
-    let not_after = Some(m.certificate_not_after.get()).filter(|seconds| *seconds > 0);
-    certificate(not_after, &mut page);
-    disks(&m.disks_free.lock().unwrap_or_else(PoisonError::into_inner), &mut page);
-    delays(&m.fan_out, &mut page);
-    process::write(resident_bytes(), &mut page);
-    page
 }
 
 fn certificate(not_after: Option<u64>, page: &mut String) {
@@ -365,7 +335,7 @@ mod tests {
 
     #[test]
     fn histogram_buckets_are_cumulative_in_the_page() {
-        let counted = Histogram::new();
+        let counted = Histogram::default();
         for ms in [0, 1, 2, 3, 5, 2000] {
             counted.record(ms);
         }
@@ -390,7 +360,7 @@ mod tests {
 
     #[test]
     fn every_line_of_the_page_is_a_comment_or_a_number() {
-        let page = page(&CurrentValues { connections: 3, ..CurrentValues::default() });
+        let page = Metrics::default().page(&CurrentValues { connections: 3, ..CurrentValues::default() });
         assert!(page.contains("\ndrawhall_connections 3\n"));
         for line in page.lines().filter(|l| !l.starts_with('#')) {
             let (name, value) = line.rsplit_once(' ').unwrap();

@@ -145,7 +145,7 @@ pub(crate) fn options_page() -> String {
 fn subcommand_page(page: &mut String, command: &Command, above: &str) {
     let name = format!("{above} {}", command.get_name());
     let about = command.get_about().map(ToString::to_string).unwrap_or_default();
-    let _ = writeln!(page, "\n### {name}\n\n{about}.");
+    let _ = writeln!(page, "\n### {name}\n\n{}", wrapped(&format!("{about}.")));
     // Those of the server are in the tables above, those of `ctl` are told once.
     let is_own = |argument: &&clap::Arg| {
         let is_inherited = argument.is_global_set() && above != "drawhall";
@@ -158,6 +158,22 @@ fn subcommand_page(page: &mut String, command: &Command, above: &str) {
     for subcommand in command.get_subcommands().filter(|c| c.get_name() != "help") {
         subcommand_page(page, subcommand, &name);
     }
+}
+
+/// Words in lines of at most [`PAGE_COLUMNS`].
+fn wrapped(text: &str) -> String {
+    let (mut lines, mut columns) = (String::new(), 0);
+    for word in text.split_whitespace() {
+        let width = word.chars().count() + 1;
+        if columns > 0 {
+            let is_full = columns + width > PAGE_COLUMNS;
+            lines.push(if is_full { '\n' } else { ' ' });
+            columns = if is_full { 0 } else { columns };
+        }
+        lines.push_str(word);
+        columns += width;
+    }
+    lines
 }
 
 /// A table of options and arguments; nothing if there are none.
@@ -179,6 +195,9 @@ fn options_table<'a>(page: &mut String, arguments: impl Iterator<Item = &'a clap
         head = "";
     }
 }
+
+/// Longest line of text in a page of the documentation.
+const PAGE_COLUMNS: usize = 118;
 
 /// Options that an options file cannot have.
 const NOT_IN_FILE: [&str; 5] = ["version", "help", "generate-crypt-key", "options", "no-gui"];

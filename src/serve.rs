@@ -8,6 +8,7 @@ use base64::engine::general_purpose::STANDARD as BASE64;
 use drawhall::admin::AccessRules;
 use drawhall::app::{RunningServer, ServeOptions, start};
 use drawhall::config::RuleSource;
+use drawhall::metrics::Metrics;
 use drawhall::transport::accept::WebSocketRules;
 use drawhall::transport::tls::{CertificateFiles, KeyAlgorithm};
 use drawhall::transport::trust::Trusted;
@@ -120,6 +121,7 @@ pub(crate) fn server_options(options: &Serve, paths: &DataPaths) -> Result<Serve
             0 if options.gui => Some(gui::PORT),
             port => Some(port).filter(|port| *port > 0),
         },
+        admin_on_websocket: options.web_admin_on_websocket,
         admin_access: AccessRules {
             credentials: options.web_admin_auth.clone(),
             networks: items(&options.web_admin_access).copied().collect(),
@@ -135,6 +137,7 @@ pub(crate) fn server_options(options: &Serve, paths: &DataPaths) -> Result<Serve
         announce_private: options.announce_private,
         listen: options.listen,
         port: options.port,
+        no_tcp: options.port == 0,
         websocket_listen: options.websocket_listen.or(options.listen),
         websocket_port: Some(options.websocket_port).filter(|port| *port > 0),
         inherited: systemd::listeners()?.map(Arc::new),
@@ -145,6 +148,7 @@ pub(crate) fn server_options(options: &Serve, paths: &DataPaths) -> Result<Serve
         },
         trusted: Trusted::with_headers(&copied(&options.trusted_proxy), &copied(&options.proxy_header)),
         workers: std::thread::available_parallelism().map_or(1, usize::from),
+        metrics: Arc::default(),
     })
 }
 
@@ -166,12 +170,13 @@ pub(crate) fn serve(options: &Serve) -> Result<(), Failure> {
     if !may_serve(rustix::process::geteuid().is_root(), options.allow_root, in_container()) {
         return Err("this program should not run as root; use another user, or --allow-root".into());
     }
-    let log = log_output::init(options);
+    let metrics = Arc::<Metrics>::default();
+    let log = log_output::init(options, metrics.clone());
     let shows_summary = log_output::shows_summary(options);
     let paths = DataPaths::of(options)?;
     raise_open_files();
     let shows_page = options.gui;
-    let options = server_options(options, &paths)?;
+    let options = ServeOptions { metrics, ..server_options(options, &paths)? };
     actix_rt::System::new().block_on(async {
         let mut terminate = signal(SignalKind::terminate())?;
         let mut interrupt = signal(SignalKind::interrupt())?;
@@ -187,7 +192,7 @@ pub(crate) fn serve(options: &Serve) -> Result<(), Failure> {
         if shows_summary {
             eprint!("{}", StartSummary::of(&running, &options, &paths));
         }
-        log_places(&running, &paths);
+        log_places(&running, &paths, options.admin_on_websocket);
         if let Some(address) = running.admin_address().filter(|_| shows_page) {
             gui::show(&format!("http://localhost:{}/", address.port()));
         }
@@ -219,10 +224,11 @@ pub(crate) fn serve(options: &Serve) -> Result<(), Failure> {
 }
 
 /// Logs what is used, and where to connect to.
-fn log_places(running: &RunningServer, paths: &DataPaths) {
+fn log_places(running: &RunningServer, paths: &DataPaths, on_websocket: bool) {
     tracing::info!("drawhall {} listening on {}", env!("CARGO_PKG_VERSION"), running.address());
     if let Some(address) = running.websocket_address() {
-        tracing::info!("listening for WebSocket on {address}");
+        let with_page = if on_websocket { ", with the admin page and API" } else { "" };
+        tracing::info!("listening for WebSocket on {address}{with_page}");
     }
     if paths.data.is_some() {
         let database = paths.database.as_ref().map(|path| path.display().to_string());

@@ -19,8 +19,10 @@ const LABEL: usize = 20;
 /// Text for a terminal, of at most twelve lines.
 #[derive(Debug, Clone)]
 pub(crate) struct StartSummary {
-    /// Address of the TCP listener.
-    tcp: SocketAddr,
+    /// Address of the TCP listener, or of that for WebSocket if there is none.
+    main: SocketAddr,
+    /// There is no TCP listener.
+    is_websocket_only: bool,
     /// Address of the WebSocket listener.
     websocket: Option<SocketAddr>,
     /// Name and port that the server is known by on the internet.
@@ -39,6 +41,7 @@ pub(crate) struct StartSummary {
 #[derive(Debug, Clone)]
 struct AdminPage {
     address: SocketAddr,
+    scheme: &'static str,
     /// Only this machine may use it.
     is_local: bool,
     needs_login: bool,
@@ -108,8 +111,17 @@ fn data_text(paths: &DataPaths) -> String {
 }
 
 impl AdminPage {
-    fn new(address: SocketAddr, access: &AccessRules) -> AdminPage {
-        AdminPage { address, is_local: access.networks.is_empty(), needs_login: access.needs_login() }
+    /// The page at its own port, else at that of WebSocket, else none.
+    fn of(running: &RunningServer, options: &ServeOptions) -> Option<AdminPage> {
+        let AccessRules { networks, .. } = &options.admin_access;
+        let shared = running.websocket_address().filter(|_| options.admin_on_websocket);
+        let is_shared = running.admin_address().is_none();
+        Some(AdminPage {
+            address: running.admin_address().or(shared)?,
+            scheme: if is_shared && options.certificate.is_some() { "https" } else { "http" },
+            is_local: networks.is_empty(),
+            needs_login: is_shared || options.admin_access.needs_login(),
+        })
     }
 }
 
@@ -119,12 +131,13 @@ impl StartSummary {
         let announced = Some(options.announce_port).filter(|port| *port > 0);
         let port = announced.unwrap_or(running.address().port());
         StartSummary {
-            tcp: running.address(),
+            main: running.address(),
+            is_websocket_only: running.websocket_address() == Some(running.address()),
             websocket: running.websocket_address(),
             public: name.map(|name| (name, port)),
             addresses: own_addresses(),
             is_encrypted: options.certificate.is_some(),
-            admin: running.admin_address().map(|address| AdminPage::new(address, &options.admin_access)),
+            admin: AdminPage::of(running, options),
             first_admin: running.first_admin_link().map(str::to_owned),
             data: data_text(paths),
             may: permission_text(running.rules().borrow().settings()),
@@ -155,26 +168,37 @@ impl StartSummary {
         }
     }
 
+    fn websocket_scheme(&self) -> &'static str {
+        if self.is_encrypted { "wss" } else { "ws" }
+    }
+
     /// The addresses to give to others, with from where each can be reached.
     fn reaches(&self) -> Vec<(&'static str, String)> {
+        let shown_as = |host: String| match self.is_websocket_only {
+            true => format!("{}://{host}/", self.websocket_scheme()),
+            false => host,
+        };
         let list = |addresses: Vec<SocketAddr>| {
-            addresses.iter().map(ToString::to_string).collect::<Vec<_>>().join(" or ")
+            let shown: Vec<String> = addresses.iter().map(|address| shown_as(address.to_string())).collect();
+            shown.join(" or ")
         };
         let mut rows = Vec::new();
-        let is_everywhere = self.tcp.ip().is_unspecified();
-        if is_everywhere || self.tcp.ip().is_loopback() {
-            rows.push(("  this machine", self.nearest(self.tcp, false)));
+        let is_everywhere = self.main.ip().is_unspecified();
+        if is_everywhere || self.main.ip().is_loopback() {
+            rows.push(("  this machine", shown_as(self.nearest(self.main, false))));
         }
-        let network = list(self.addresses_of(self.tcp, Reach::Network));
+        let network = list(self.addresses_of(self.main, Reach::Network));
         if !network.is_empty() {
             rows.push(("  this network", network));
         }
-        let internet = list(self.addresses_of(self.tcp, Reach::Internet));
+        let internet = list(self.addresses_of(self.main, Reach::Internet));
         match &self.public {
-            Some((name, port)) => rows.push(("  the internet", format!("{}:{port}", shown(name)))),
+            Some((name, port)) => {
+                rows.push(("  the internet", shown_as(format!("{}:{port}", shown(name)))));
+            }
             None if !internet.is_empty() => rows.push(("  the internet", internet)),
             None if is_everywhere => {
-                let text = format!("only if your router forwards port {} to this machine", self.tcp.port());
+                let text = format!("only if your router forwards port {} to this machine", self.main.port());
                 rows.push(("  the internet", text));
             }
             None => {}
@@ -188,15 +212,15 @@ impl fmt::Display for StartSummary {
         writeln!(f, "drawhall {}\n", env!("CARGO_PKG_VERSION"))?;
         writeln!(f, "Server address to enter in Drawpile, on")?;
         let mut rows = self.reaches();
-        if let Some(websocket) = self.websocket {
-            let scheme = if self.is_encrypted { "wss" } else { "ws" };
+        if let Some(websocket) = self.websocket.filter(|_| !self.is_websocket_only) {
+            let scheme = self.websocket_scheme();
             rows.push(("WebSocket", format!("{scheme}://{}/", self.nearest(websocket, true))));
         }
         if let Some(admin) = &self.admin {
             let login = if admin.needs_login { "login needed" } else { "no login needed" };
             let from = if admin.is_local { "this machine only" } else { "networks of --web-admin-access" };
             let host = self.nearest(admin.address, !admin.is_local);
-            rows.push(("Admin page", format!("http://{host}/ ({from}, {login})")));
+            rows.push(("Admin page", format!("{}://{host}/ ({from}, {login})", admin.scheme)));
         }
         if let Some(link) = &self.first_admin {
             rows.push(("First administrator", link.clone()));
@@ -218,7 +242,8 @@ mod tests {
     fn summary() -> StartSummary {
         let ips = ["192.168.1.5", "203.0.113.7", "fe80::1", "2001:db8::5", "fd00::5"];
         StartSummary {
-            tcp: "[::]:27750".parse().unwrap(),
+            main: "[::]:27750".parse().unwrap(),
+            is_websocket_only: false,
             websocket: None,
             public: None,
             addresses: ips.iter().map(|ip| ip.parse().unwrap()).collect(),
@@ -256,7 +281,7 @@ mod tests {
             ]
         );
         let at = |address: &str| {
-            rows(&StartSummary { tcp: format!("{address}:27750").parse().unwrap(), ..summary() })
+            rows(&StartSummary { main: format!("{address}:27750").parse().unwrap(), ..summary() })
         };
         assert_eq!(at("127.0.0.1"), ["this machine: 127.0.0.1:27750"]);
         assert_eq!(at("192.168.1.5"), ["this network: 192.168.1.5:27750"]);
@@ -269,6 +294,7 @@ mod tests {
             websocket: "[::]:27751".parse().ok(),
             admin: Some(AdminPage {
                 address: "[::]:27780".parse().unwrap(),
+                scheme: "http",
                 is_local: false,
                 needs_login: true,
             }),

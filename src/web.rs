@@ -2,6 +2,7 @@
 //! time of request bodies.
 
 pub(crate) mod password_limiter;
+pub(crate) mod shared_port;
 
 use std::any::Any;
 use std::collections::HashMap;
@@ -10,7 +11,7 @@ use std::future::poll_fn;
 use std::io;
 use std::net::{IpAddr, Shutdown, TcpListener};
 use std::pin::Pin;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -21,9 +22,11 @@ use actix_web::http::header::CONTENT_LENGTH;
 use actix_web::rt::net::TcpStream;
 use actix_web::web::{Bytes, BytesMut, Payload, ServiceConfig};
 use actix_web::{App, HttpRequest, HttpResponse, HttpServer};
+use parking_lot::{Mutex, MutexGuard};
 use socket2::SockRef;
 
-use crate::metrics::METRICS;
+use self::shared_port::SharedPort;
+use crate::metrics::Metrics;
 use crate::rules::network::narrowest;
 use crate::transport::forwarded::ForwardedHeaders;
 use crate::transport::trust::{AmbiguousClientAddr, ClientAddr, Trusted};
@@ -48,9 +51,10 @@ pub(crate) const REQUEST_TIME: Duration = Duration::from_secs(10);
 pub(crate) fn start(
     listener: TcpListener,
     trusted: Trusted,
+    metrics: Arc<Metrics>,
     configure: impl Fn(&mut ServiceConfig) + Clone + Send + 'static,
 ) -> io::Result<ServerHandle> {
-    let limiter = HttpConnectionLimiter::new(trusted);
+    let limiter = HttpConnectionLimiter::new(trusted, metrics);
     let app = move || App::new().configure(configure.clone());
     let server = HttpServer::new(app)
         .workers(1)
@@ -144,7 +148,8 @@ pub(crate) fn forwarded_headers(request: &HttpRequest) -> ForwardedHeaders {
 
 /// The peer of the request's connection, which may be a proxy.
 pub(crate) fn peer_of(request: &HttpRequest, trusted: &Trusted) -> Option<ClientAddr> {
-    request.peer_addr().map(|address| trusted.peer(address.ip()))
+    let shared = request.conn_data::<SharedPort>().map(|shared| shared.peer);
+    shared.or_else(|| request.peer_addr().map(|address| trusted.peer(address.ip())))
 }
 
 /// The client of a request; `None` without a socket address.
@@ -163,6 +168,7 @@ pub(crate) fn client_addr_of(
 pub(crate) struct HttpConnectionLimiter {
     open: Arc<Mutex<OpenConnections>>,
     trusted: Trusted,
+    metrics: Arc<Metrics>,
 }
 
 #[derive(Default)]
@@ -179,8 +185,8 @@ struct HttpConnectionPermit {
 }
 
 impl HttpConnectionLimiter {
-    pub(crate) fn new(trusted: Trusted) -> HttpConnectionLimiter {
-        HttpConnectionLimiter { open: Arc::default(), trusted }
+    pub(crate) fn new(trusted: Trusted, metrics: Arc<Metrics>) -> HttpConnectionLimiter {
+        HttpConnectionLimiter { open: Arc::default(), trusted, metrics }
     }
 
     /// The function for actix-web's `on_connect`.
@@ -188,10 +194,10 @@ impl HttpConnectionLimiter {
         let limiter = self.clone();
         move |connection, data| {
             let Some(stream) = connection.downcast_ref::<TcpStream>() else { return };
-            match stream.peer_addr().ok().and_then(|peer| limiter.enter(peer.ip())) {
+            match stream.peer_addr().ok().and_then(|peer| limiter.enter(limiter.trusted.peer(peer.ip()))) {
                 Some(permit) => drop(data.insert(permit)),
                 None => {
-                    METRICS.limits_hit.count("httpConnections");
+                    limiter.metrics.limits_hit.count("httpConnections");
                     // An error means that the client has disconnected.
                     let _ = SockRef::from(stream).shutdown(Shutdown::Both);
                 }
@@ -200,11 +206,10 @@ impl HttpConnectionLimiter {
     }
 
     fn lock(&self) -> MutexGuard<'_, OpenConnections> {
-        self.open.lock().unwrap_or_else(PoisonError::into_inner)
+        self.open.lock()
     }
 
-    fn enter(&self, peer: IpAddr) -> Option<HttpConnectionPermit> {
-        let peer = self.trusted.peer(peer);
+    fn enter(&self, peer: ClientAddr) -> Option<HttpConnectionPermit> {
         let (address, is_proxy) = (narrowest(peer.ip()), peer.is_trusted_proxy());
         let mut open = self.lock();
         let limit = if is_proxy { MAX_OF_PROXY } else { MAX_OF_ADDRESS };
@@ -240,7 +245,7 @@ mod tests {
     #[test]
     fn connections_are_limited_per_address_and_in_total() {
         let limiter = HttpConnectionLimiter::default();
-        let enter = |address: &str| limiter.enter(address.parse().unwrap());
+        let enter = |address: &str| limiter.enter(limiter.trusted.peer(address.parse().unwrap()));
         let mut permits: Vec<_> = std::iter::from_fn(|| enter("192.0.2.1")).take(1000).collect();
         assert_eq!(permits.len(), MAX_OF_ADDRESS);
         permits.extend((0..1000).filter_map(|n: u32| enter(&format!("198.51.100.{}", n % 250))));

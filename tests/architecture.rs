@@ -14,7 +14,7 @@ use std::path::{Path, PathBuf};
 /// two state machines use.
 const MAY_USE: &[(&str, &[&str])] = &[
     ("rules", &["text"]),
-    ("rules machines", &["rules", "text", "log", "history", "config", "metrics"]),
+    ("rules machines", &["rules", "text", "log", "history", "config"]),
     ("text", &[]),
     ("clock", &["rules"]),
     ("entropy", &["rules"]),
@@ -31,7 +31,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("trace", &["background", "rules", "rules machines", "config", "storage", "clock"]),
     ("doctor", &["rules", "text", "db", "config", "storage", "transport"]),
     ("web", &["rules", "metrics", "transport"]),
-    ("auth_server", &["rules", "db", "web", "transport", "blocking", "clock"]),
+    ("auth_server", &["rules", "db", "web", "transport", "blocking", "clock", "metrics"]),
     ("actors in_flight", &["rules"]),
     ("actors messages", &["actors in_flight", "rules", "rules machines", "config", "log"]),
     ("actors auth", &["actors messages", "rules", "rules machines", "blocking", "config", "http"]),
@@ -324,6 +324,25 @@ fn only_actors_and_those_above_them_name_actix() {
         .map(|line| line.place)
         .collect();
     assert!(wrong.is_empty(), "{wrong:?}");
+}
+
+#[test]
+fn locks_are_those_of_parking_lot() {
+    let is_std = |text: &str| {
+        text.contains("std::sync") && ["Mutex", "RwLock", "Condvar"].iter().any(|lock| text.contains(lock))
+    };
+    assert!(is_std("use std::sync::{Arc, Mutex};"));
+    let wrong: Vec<String> =
+        lines().into_iter().filter(|line| is_std(&line.text)).map(|line| line.place).collect();
+    assert!(wrong.is_empty(), "{wrong:?}");
+}
+
+#[test]
+fn only_the_database_names_diesel() {
+    let named: Vec<Line> = lines().into_iter().filter(|line| line.text.contains("diesel")).collect();
+    let wrong: Vec<&str> =
+        named.iter().filter(|line| line.module != "db").map(|line| line.place.as_str()).collect();
+    assert!(named.len() > wrong.len() && wrong.is_empty(), "{wrong:?}");
 }
 
 /// A long file does more than one thing.

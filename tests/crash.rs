@@ -468,6 +468,9 @@ fn check_after_death(sessions: &Path, what: &str, archive: bool) {
         .filter(|n| n != "drawhall.lock")
         .collect();
     assert!(files.iter().all(|f| !f.ends_with(".new") && !f.ends_with(".deleted")), "{what}: {files:?}");
+    let (marks, files): (Vec<String>, Vec<String>) = files.into_iter().partition(|f| f.ends_with(".times"));
+    let history_of = |marks: &String| format!("{}.dprec", marks.trim_end_matches(".times"));
+    assert!(marks.iter().all(|m| files.contains(&history_of(m))), "{what}: {marks:?} of {files:?}");
     let live: Vec<&String> = files.iter().filter(|f| !f.ends_with(".archived")).collect();
     match &listed[..] {
         [] => assert!(live.is_empty(), "{what}: {files:?}"),

@@ -93,6 +93,23 @@ fn metrics_are_those_of_the_document() {
     assert_eq!(expiry, Some("67090118400"));
 }
 
+#[test]
+fn two_servers_in_one_process_count_apart() {
+    let options = || ServeOptions { admin_port: Some(0), ..ServeOptions::default() };
+    let servers = ["", ""].map(|config| TestServer::start_with(config, options()));
+    let accepted = |server: &TestServer| {
+        let page = common::http::text(server.admin.unwrap(), "/metrics");
+        page.lines().find_map(|line| line.strip_prefix("drawhall_connections_total ")).unwrap().to_owned()
+    };
+    let _clients: Vec<_> = (0..3).map(|_| servers[0].connect()).collect();
+    eventually("all are counted", || accepted(&servers[0]) == "3");
+    assert_eq!(accepted(&servers[1]), "0");
+    let mut client = servers[1].connect();
+    client.ident("A");
+    eventually("it is counted", || accepted(&servers[1]) == "1");
+    assert_eq!(accepted(&servers[0]), "3");
+}
+
 /// Names of metrics in an expression of Prometheus.
 fn names(expression: &str) -> BTreeSet<String> {
     let name = Regex::new(r"\b(?:drawhall|process)_[a-z_]+").unwrap();

@@ -119,6 +119,21 @@ fn an_operator_undoes_and_removes_through_their_link() {
     let back = ask(&server, "POST", &format!("{id}/restore"), &token, Some(&json!({})));
     assert_eq!(back.status, 200, "{}", back.json);
     host.until(|m| m.kind == DABS);
+
+    let times = || ask(&server, "GET", &format!("{id}/times"), &token, None).json["times"].clone();
+    let first = times()[0]["at"].clone();
+    common::eventually("a second passes", || {
+        host.send(66, 0, &[0; 8]);
+        times().as_array().unwrap().last().unwrap()["at"] != first
+    });
+    host.send(UNDO_POINT, 0, &[]);
+    host.send(DABS, 0, &[8; 40]);
+    host.until(|m| m.kind == DABS && m.payload[0] == 8);
+    let wish = |dry_run| json!({"until": first, "dryRun": dry_run});
+    let report = ask(&server, "POST", &format!("{id}/cut"), &token, Some(&wish(true)));
+    assert_eq!((report.status, &report.json["report"]["actions"]), (200, &json!(1)), "{}", report.json);
+    let cut = ask(&server, "POST", &format!("{id}/cut"), &token, Some(&wish(false)));
+    assert_eq!((cut.status, &cut.json["report"]), (200, &report.json["report"]), "{}", cut.json);
 }
 
 /// The answer is the same for everything that is wrong.
@@ -141,14 +156,13 @@ fn a_link_is_good_for_its_session_and_its_operator_only() {
     refused(&id, &other_token);
     refused(&other, &token);
     refused("nowhere", &token);
-    refused(&id, "");
     refused(&id, &token[1..]);
     refused(&id, &format!("{token}A"));
-    let headers = format!("{FROM_ELSEWHERE}Authorization: Basic {token}\r\n");
-    assert_eq!(
-        request(server.admin.unwrap(), "GET", &format!("/api/operator/{id}"), &headers, None).status,
-        403
-    );
+    for header in ["", "Authorization: Bearer \r\n", &format!("Authorization: Basic {token}\r\n")] {
+        let headers = format!("{FROM_ELSEWHERE}{header}");
+        let path = format!("/api/operator/{id}");
+        assert_eq!(request(server.admin.unwrap(), "GET", &path, &headers, None).status, 401, "{header}");
+    }
     assert_eq!(ask(&server, "GET", &id, &token, None).status, 200);
 
     // The first of two operators loses the rank; giving it back does not bring the link back.
@@ -270,5 +284,5 @@ fn without_an_address_of_the_page_there_are_no_links() {
         alert["P"].get("link").is_none() && !alert["message"].as_str().unwrap().contains("http"),
         "{alert}"
     );
-    assert_eq!(ask(&server, "GET", &id, "", None).status, 403, "nor is the page there for other machines");
+    assert_eq!(ask(&server, "GET", &id, "x", None).status, 403, "nor is the page there for other machines");
 }

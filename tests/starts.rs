@@ -97,6 +97,8 @@ fn what_cannot_start_says_in_one_line_which_option_and_what_helps() {
         (vec!["--in-memory", "--extauth-provider", &provider], ["--extauth-provider", "--database"]),
         (vec!["--config", "config", "--extauth-provider", &provider], ["--extauth-provider", "--data"]),
         (certificate("a.pem", "p521.key"), ["--ssl-key", "P-256"]),
+        (vec!["--port", "off"], ["--port off", "--websocket-port"]),
+        (vec!["--web-admin-on-websocket"], ["--web-admin-on-websocket", "--websocket-port"]),
         (vec!["--port", "x"], ["'x' for '--port", "--help"]),
         (vec!["--port", "65536"], ["'65536' for '--port", "65535"]),
         (vec!["--port"], ["--port", "--help"]),

@@ -203,6 +203,23 @@ fn the_link_for_the_first_administrator_is_not_in_the_log_of_the_database() {
 }
 
 #[test]
+fn one_port_is_enough() {
+    let folder = tempfile::tempdir().unwrap();
+    let port = free_port().to_string();
+    let args =
+        ["--listen", "127.0.0.1", "--port", "off", "--websocket-port", &port, "--web-admin-on-websocket"];
+    let mut running = Running::at_terminal(program(folder.path(), &args));
+    let text = running.until(LAST_LINE);
+    assert_eq!(text[3].replace(&port, "PORT"), "  this machine       ws://127.0.0.1:PORT/");
+    assert!(
+        text[4].contains(&format!("http://127.0.0.1:{port}/ (this machine only, login needed)")),
+        "{text:#?}"
+    );
+    assert!(text[5].contains(&format!("http://127.0.0.1:{port}/#/first-admin/")), "{text:#?}");
+    assert_eq!(running.stop(), Vec::<String>::new());
+}
+
+#[test]
 fn every_printed_address_accepts_connections() {
     let folder = tempfile::tempdir().unwrap();
     let (port, websocket, page) = (free_port().to_string(), free_port().to_string(), free_port().to_string());

@@ -303,3 +303,101 @@ fn everything_that_somebody_drew_is_removed_and_that_is_taken_back() {
     let (said, fine) = ctl(&server, &["remove", &id, "Vandal", "--yes"]);
     assert!(fine && said.contains("removed what Vandal drew"), "{said}");
 }
+
+/// Waits until the history has a time mark of a later second than before; returns the last time before it.
+fn next_second(server: &TestServer, id: &str, client: &mut Client) -> String {
+    let times = || ask(server, "GET", &format!("{id}/times"), None).json["times"].as_array().unwrap().clone();
+    let last = times().last().unwrap()["at"].clone();
+    common::eventually("a second passes", || {
+        // Nothing that is drawn: what counts for the tests is what they draw.
+        client.send(66, 0, &[0; 8]);
+        times().last().unwrap()["at"] != last
+    });
+    last.as_str().unwrap().to_owned()
+}
+
+/// Everything since a time goes, for everybody; also over a restart, and that is taken back.
+#[test]
+fn the_canvas_goes_back_to_a_time_for_everybody_and_that_is_taken_back() {
+    let sessions = tempfile::tempdir().unwrap();
+    let options = || ServeOptions { sessions: Some(sessions.path().into()), ..ServeOptions::default() };
+    let mut first = server(options());
+    let mut host = first.connect();
+    let id = host.host_running("Host");
+    host.command("sessionconf", json!([]), json!({"persistent": true}));
+    stroke(&mut host, 1);
+    let until = next_second(&first, &id, &mut host);
+    stroke(&mut host, 2);
+    let mut vandal = first.connect();
+    let user = vandal.join("Vandal", &id);
+    draw(&mut vandal, 3);
+    see(&mut host, user, 3);
+    first.stop();
+
+    let second = server(options());
+    let mut host = second.connect();
+    host.join("Host", &id);
+    let wish = |dry_run| json!({"until": until, "dryRun": dry_run});
+    let report = ask(&second, "POST", &format!("{id}/cut"), Some(&wish(true)));
+    assert_eq!((report.status, &report.json["until"]), (200, &json!(until)), "{}", report.json);
+    assert_eq!(
+        (&report.json["report"]["actions"], &report.json["report"]["messages"]),
+        (&json!(3), &json!(7))
+    );
+    let people = &report.json["report"]["people"];
+    assert_eq!(people, &json!([{"id": user, "name": "Vandal", "actions": 3}]));
+    assert!(generations(&second, &id).is_empty(), "a report changes nothing");
+
+    let done = ask(&second, "POST", &format!("{id}/cut"), Some(&wish(false)));
+    assert_eq!((done.status, &done.json["report"]), (200, &report.json["report"]), "{}", done.json);
+    host.reply(|v| v["type"] == "alert" && v["T"] == "resetpreparepast");
+    host.reply(|v| v["type"] == "reset" && v["state"] == "reset");
+    let mut strokes = Vec::new();
+    loop {
+        let message = host.next().unwrap();
+        match message.kind {
+            DABS => strokes.push(message.payload[0]),
+            0 if message.json().is_some_and(|v| v["type"] == "caughtup" && v["key"] == 0) => break,
+            _ => {}
+        }
+    }
+    assert_eq!(strokes, [1]);
+    let early = json!({"until": "2020-01-01T00:00:00Z"});
+    let refused = ask(&second, "POST", &format!("{id}/cut"), Some(&early));
+    let words = refused.json["message"].as_str().unwrap_or_default();
+    assert!(refused.status == 409 && words.contains("begins later"), "{}", refused.json);
+
+    assert!(ctl(&second, &["restore", &id, "--newest"]).1);
+    host.reply(|v| v["type"] == "reset" && v["state"] == "reset");
+    stroke(&mut host, 9);
+    assert_eq!(strokes_of_a_joiner(&second, &id, 9), [1, 2, 7, 7, 7, 9]);
+    let (said, fine) = ctl(&second, &["cut", &id]);
+    assert!(fine && said.contains("messages"), "{said}");
+}
+
+/// What somebody drew before stays, in a session in memory too.
+#[test]
+fn what_somebody_drew_since_a_time_is_removed() {
+    let server = server(ServeOptions::default());
+    let mut host = server.connect();
+    let id = host.host_running("Host");
+    let mut vandal = server.connect();
+    let user = vandal.join("Vandal", &id);
+    draw(&mut vandal, 2);
+    see(&mut host, user, 2);
+    let since = next_second(&server, &id, &mut host);
+    draw(&mut vandal, 3);
+    see(&mut host, user, 3);
+    let since = since.as_str();
+    let (said, fine) = ctl(&server, &["remove", &id, "Vandal", "--since", since]);
+    assert!(fine && said.contains("actions = 3"), "{said}");
+    let (said, fine) = ctl(&server, &["remove", &id, "Vandal", "--since", since, "--yes"]);
+    assert!(fine, "{said}");
+    host.reply(|v| v["type"] == "reset" && v["state"] == "reset");
+    see(&mut host, user, 2);
+    stroke(&mut host, 9);
+    assert_eq!(strokes_of_a_joiner(&server, &id, 9), [7, 7, 9]);
+    for (body, status) in [(json!({}), 400), (json!({"until": "soon"}), 400)] {
+        assert_eq!(ask(&server, "POST", &format!("{id}/cut"), Some(&body)).status, status, "{body}");
+    }
+}

@@ -196,6 +196,17 @@ pub enum HistoryRequest {
     ListEverybody,
     /// Remove what a person drew since the last reset, or say what that would mean.
     RemovePerson(RemovePerson),
+    /// List the times that the history can be cut back to.
+    ListTimes,
+    /// Cut the history back to a time, or say what that would mean.
+    CutBack {
+        /// Milliseconds since 1970.
+        until_ms: i64,
+        /// Only report.
+        dry_run: bool,
+        /// Who asks, for the log and the users.
+        by: String,
+    },
 }
 
 /// A person whose drawing is to be removed.
@@ -206,6 +217,8 @@ pub struct RemovePerson {
     pub person: i64,
     /// The person's name as the list had it.
     pub name: Option<String>,
+    /// Only what they drew since this time, in milliseconds since 1970.
+    pub since_ms: Option<i64>,
     /// Only report.
     pub dry_run: bool,
     /// Who asks, for the log and the users.

@@ -1,14 +1,13 @@
 //! Access control of the admin API: by client address, credentials and origin.
 
-use std::sync::{Mutex, PoisonError};
-
 use actix_web::http::header::{
     ACCESS_CONTROL_ALLOW_ORIGIN, AUTHORIZATION, CACHE_CONTROL, CONTENT_SECURITY_POLICY, HeaderMap,
-    HeaderName, HeaderValue, REFERRER_POLICY, WWW_AUTHENTICATE, X_CONTENT_TYPE_OPTIONS, X_FRAME_OPTIONS,
+    HeaderValue, REFERRER_POLICY, WWW_AUTHENTICATE, X_CONTENT_TYPE_OPTIONS, X_FRAME_OPTIONS,
 };
 use actix_web::http::{StatusCode, Version};
 use actix_web::{HttpRequest, HttpResponse};
 use drawhall_protocol::qt_base64;
+use parking_lot::Mutex;
 use serde_json::json;
 use sha2::{Digest as _, Sha256};
 use subtle::ConstantTimeEq as _;
@@ -19,9 +18,10 @@ use super::pages::Pages;
 use crate::config::ip_range::IpRange;
 use crate::rules::limits::{AddressBuckets, Rate};
 use crate::rules::time::Timestamp;
-use crate::transport::origin::ANY;
+use crate::transport::origin::{ANY, RefusedOrigins};
 use crate::transport::trust::{ClientAddr, Trusted};
 use crate::web::password_limiter::{HttpPasswordLimiter, PasswordAttempt};
+use crate::web::shared_port::SharedPort;
 use crate::web::{client_addr_of, forwarded_headers, peer_of};
 
 /// Requests with links of operators per minute and address. The page sends about five for each thing that is done.
@@ -90,7 +90,7 @@ impl AccessRules {
     /// Whether clients other than loopback would have access without a login, and `open` does not say that this is
     /// intended.
     pub fn is_open_by_mistake(&self) -> bool {
-        let is_remote = |network: &IpRange| !network.from.to_canonical().is_loopback();
+        let is_remote = |network: &IpRange| !network.address().to_canonical().is_loopback();
         !self.needs_login() && !self.open && self.networks.iter().any(is_remote)
     }
 }
@@ -105,6 +105,7 @@ pub(super) struct Access {
     pub(super) logins: Logins,
     /// Accounts whose password was verified recently.
     pub(super) verified: VerifiedPasswords,
+    refused_origins: RefusedOrigins,
     /// Counts requests with links of operators.
     link_requests: Mutex<AddressBuckets>,
 }
@@ -117,6 +118,7 @@ impl Access {
             password_limiter: HttpPasswordLimiter::default(),
             logins: Logins::default(),
             verified: VerifiedPasswords::default(),
+            refused_origins: RefusedOrigins::default(),
             link_requests: Mutex::default(),
         }
     }
@@ -148,6 +150,12 @@ impl Access {
         }
     }
 
+    /// Whether a request needs a login. At a port that it shares with drawing clients always: strangers reach that port,
+    /// perhaps by a tunnel that makes them look like programs on this machine.
+    fn needs_login(&self, request: &HttpRequest) -> bool {
+        self.rules.needs_login() || request.conn_data::<SharedPort>().is_some()
+    }
+
     /// Why the client address has no access; `None` if it has.
     fn denial_reason(&self, request: &HttpRequest, source: ClientAddr) -> Option<String> {
         let (address, direct) = (source.ip(), source.is_direct());
@@ -161,7 +169,7 @@ impl Access {
         // HTTP/1.0 today means a proxy that sends no headers, or a health check.
         let may_be_proxy = !is_local || request.version() == Version::HTTP_10;
         let is_health_check = HEALTH.contains(&request.path());
-        if may_be_proxy && !is_health_check && !self.rules.needs_login() && !self.rules.open {
+        if may_be_proxy && !is_health_check && !self.needs_login(request) && !self.rules.open {
             let only = "without a login only programs on this machine are answered, and no proxy";
             return Some(format!(
                 "Access denied: {only}; --web-admin-auth or --web-admin-login asks for one, --web-admin-open for none"
@@ -172,7 +180,7 @@ impl Access {
 
     /// Counts a request with a link of an operator; false if the rate limit of the address is reached.
     pub(super) fn takes_link_request(&self, source: ClientAddr, now_ms: u64) -> bool {
-        let mut requests = self.link_requests.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut requests = self.link_requests.lock();
         requests.take(Some(source.ip()), Rate::per_minute(LINK_REQUESTS), now_ms)
     }
 
@@ -192,11 +200,15 @@ impl Access {
             hosts: &self.rules.hosts,
             allowed: if allows_any { &[] } else { allowed },
             trusted: &self.trusted,
+            refused_origins: &self.refused_origins,
         }
     }
 
-    /// Whether the client's connection is encrypted, by a trusted proxy.
+    /// Whether the client's connection is encrypted, by this server or by a trusted proxy.
     pub(super) fn is_encrypted(&self, request: &HttpRequest) -> bool {
+        if request.conn_data::<SharedPort>().is_some_and(|shared| shared.is_encrypted) {
+            return true;
+        }
         peer_of(request, &self.trusted)
             .is_some_and(|peer| self.trusted.is_https(peer, &forwarded_headers(request)))
     }
@@ -207,7 +219,7 @@ impl Access {
         request: &HttpRequest,
         source: ClientAddr,
     ) -> Result<Admission, Box<HttpResponse>> {
-        if !self.rules.needs_login() {
+        if !self.needs_login(request) {
             return Ok(Admission::As(source.ip().to_string()));
         }
         let Some((user, password)) = basic_credentials(request) else { return Err(self.challenge(request)) };
@@ -283,173 +295,5 @@ fn denied(status: StatusCode, message: &str) -> Box<HttpResponse> {
     Box::new(response.force_close().json(json!({"status": "error", "message": message})))
 }
 
-/// The response to a CORS preflight request.
-pub(super) fn preflight() -> HttpResponse {
-    let mut response = HttpResponse::NoContent().finish();
-    for (name, value) in [
-        ("access-control-allow-methods", "HEAD, GET, POST, PUT, DELETE"),
-        ("access-control-allow-headers", "Authorization, Content-Type"),
-        ("access-control-max-age", "86400"),
-    ] {
-        response.headers_mut().insert(HeaderName::from_static(name), HeaderValue::from_static(value));
-    }
-    response
-}
-
 #[cfg(test)]
-mod tests {
-    use actix_web::test::TestRequest;
-    use base64::Engine as _;
-    use base64::engine::general_purpose::STANDARD as BASE64;
-
-    use super::*;
-
-    fn access(rules: AccessRules) -> Access {
-        Access::new(rules, Trusted::default())
-    }
-
-    fn status(access: &Access, request: TestRequest) -> u16 {
-        let request = request.to_http_request();
-        let admitted = access.client_addr_of(&request).and_then(|source| access.admit(&request, source));
-        match admitted {
-            Ok(Admission::As(_)) => 200,
-            // There are no accounts here.
-            Ok(Admission::Unverified { .. }) => 401,
-            Err(response) => response.status().as_u16(),
-        }
-    }
-
-    fn from(peer: &str) -> TestRequest {
-        let peer = format!("{peer}:5").parse().unwrap();
-        TestRequest::get().peer_addr(peer).insert_header(("host", "localhost:27780"))
-    }
-
-    fn networks(texts: &[&str]) -> Vec<IpRange> {
-        texts.iter().map(|text| IpRange::parse(text).unwrap()).collect()
-    }
-
-    #[test]
-    fn access_depends_on_the_client_address() {
-        let basic = format!("Basic {}", BASE64.encode("admin:secret"));
-        let credentials = Credentials::parse("admin:secret").ok();
-        let (real, many) = ("x-real-ip", "x-forwarded-for");
-        let (local, there, far) = ("127.0.0.1", "192.0.2.1", "203.0.113.9");
-        // Peer, proxy headers, and the statuses: no login required; login required and no network, one network, all.
-        for (peer, headers, expected) in [
-            (local, &[][..], [200, 200, 200, 200]),
-            (there, &[][..], [403, 403, 200, 200]),
-            (far, &[][..], [403, 403, 403, 200]),
-            (local, &[(real, there)][..], [403, 403, 200, 200]),
-            (local, &[(many, there)], [403, 403, 200, 200]),
-            (local, &[(many, "192.0.2.1:5000")], [403, 403, 200, 200]),
-            (local, &[("forwarded", "for=192.0.2.1")], [403, 403, 200, 200]),
-            (local, &[(real, far)], [403, 403, 403, 200]),
-            (local, &[(many, "192.0.2.1, 203.0.113.9")], [403, 403, 403, 200]),
-            // A proxied request is never local, whatever the proxy says.
-            (local, &[(real, local)], [403, 403, 403, 200]),
-            (local, &[("via", "1.1 proxy")], [403, 403, 403, 200]),
-            (local, &[("x-forwarded-proto", "https")], [403, 403, 403, 200]),
-            // An ambiguous client address.
-            (local, &[(real, there), (many, far)], [400, 400, 400, 400]),
-            (local, &[(many, "unknown")], [400, 400, 400, 400]),
-            (local, &[(real, "nonsense")], [400, 400, 400, 400]),
-            // Headers of other peers than trusted proxies are ignored.
-            (there, &[(real, local)], [403, 403, 200, 200]),
-            (far, &[(many, there)], [403, 403, 403, 200]),
-        ] {
-            let status_of = |access: &Access| {
-                let request = from(peer).insert_header(("authorization", basic.clone()));
-                let with = |request: TestRequest, header: &(&'static str, &'static str)| {
-                    request.insert_header(*header)
-                };
-                status(access, headers.iter().fold(request, with))
-            };
-            let with_login = |networks| {
-                status_of(&access(AccessRules {
-                    credentials: credentials.clone(),
-                    networks,
-                    ..AccessRules::default()
-                }))
-            };
-            let answers = [
-                status_of(&access(AccessRules::default())),
-                with_login(Vec::new()),
-                with_login(networks(&["192.0.2.0/24"])),
-                with_login(networks(&["::/0"])),
-            ];
-            assert_eq!(answers, expected, "{peer} {headers:?}");
-        }
-    }
-
-    #[test]
-    fn without_a_login_only_loopback_has_access_unless_open() {
-        let rules = |texts: &[&str]| AccessRules { networks: networks(texts), ..AccessRules::default() };
-        assert!(!rules(&[]).is_open_by_mistake() && !rules(&["127.0.0.0/8", "::1"]).is_open_by_mistake());
-        for elsewhere in ["192.0.2.0/24", "::/0", "0.0.0.0/0", "10.0.0.1"] {
-            let rules = rules(&[elsewhere]);
-            assert!(rules.is_open_by_mistake(), "{elsewhere}");
-            assert!(!AccessRules { login_required: true, ..rules.clone() }.is_open_by_mistake());
-            assert!(!AccessRules { open: true, ..rules.clone() }.is_open_by_mistake());
-            assert_eq!(status(&access(rules.clone()), from("10.0.0.1")), 403, "{elsewhere}");
-        }
-        let open = access(AccessRules { open: true, ..rules(&["192.0.2.0/24"]) });
-        assert_eq!(status(&open, from("192.0.2.1")), 200);
-        assert_eq!(status(&open, from("127.0.0.1").insert_header(("x-real-ip", "192.0.2.1"))), 200);
-        assert_eq!(status(&open, from("198.51.100.1")), 403);
-    }
-
-    #[test]
-    fn http_1_0_counts_as_proxied() {
-        let old = || from("127.0.0.1").version(Version::HTTP_10);
-        assert_eq!(status(&access(AccessRules::default()), old().uri("/healthz")), 200);
-        assert_eq!(status(&access(AccessRules::default()), old()), 403);
-        assert_eq!(status(&access(AccessRules { open: true, ..AccessRules::default() }), old()), 200);
-    }
-
-    #[test]
-    fn passwords_are_required_and_failed_logins_rate_limited() {
-        let credentials = Credentials::parse("admin:se:cret").ok();
-        let networks = networks(&["192.0.2.0/24", "2001:db8::/32"]);
-        let access = access(AccessRules { credentials, networks, ..AccessRules::default() });
-        let with = |client: &'static str, text: &str| {
-            let request = from("127.0.0.1").insert_header(("x-forwarded-for", client));
-            request.insert_header(("authorization", format!("Basic {}", BASE64.encode(text))))
-        };
-        assert_eq!(status(&access, from("127.0.0.1")), 401);
-        assert_eq!(status(&access, with("192.0.2.1", "admin:se:cret")), 200);
-        for _ in 0..20 {
-            assert_eq!(status(&access, with("192.0.2.1", "admin:wrong")), 401);
-        }
-        assert_eq!(status(&access, with("192.0.2.1", "admin:se:cret")), 429);
-        assert_eq!(status(&access, with("192.0.2.2", "admin:se:cret")), 200, "behind the same proxy");
-        for n in 0..20 {
-            let client = ["2001:db8::1", "2001:db8::2"][n % 2];
-            assert_eq!(status(&access, with(client, "admin:wrong")), 401);
-        }
-        assert_eq!(
-            status(&access, with("2001:db8::3", "admin:se:cret")),
-            429,
-            "a /64 network is one address"
-        );
-        let here = from("127.0.0.1")
-            .insert_header(("authorization", format!("Basic {}", BASE64.encode("admin:se:cret"))));
-        assert_eq!(status(&access, here), 200);
-    }
-
-    #[test]
-    fn credentials_may_be_in_utf_8_or_iso_8859_1() {
-        let credentials = Credentials::parse("müller:größe").ok();
-        let access = access(AccessRules { credentials, ..AccessRules::default() });
-        for bytes in ["müller:größe".as_bytes(), b"m\xfcller:gr\xf6\xdfe"] {
-            let header = format!("Basic {}", BASE64.encode(bytes));
-            assert_eq!(status(&access, from("127.0.0.1").insert_header(("authorization", header))), 200);
-        }
-    }
-
-    #[test]
-    fn credentials_need_user_and_password() {
-        for bad in ["", "x", ":x", "x:"] {
-            assert!(Credentials::parse(bad).is_err(), "{bad}");
-        }
-    }
-}
+mod tests;

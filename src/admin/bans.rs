@@ -286,7 +286,7 @@ impl AdminState {
         let range = parse_range(call.query.ip.trim(), call.query.subnet.or("subnet", 0)?)?;
         let (first, last) = range.ends();
         let free_bits = range.free_bits();
-        let many = free_bits > if range.from.is_ipv4() { BROAD_IPV4_BITS } else { BROAD_IPV6_BITS };
+        let many = free_bits > if range.address().is_ipv4() { BROAD_IPV4_BITS } else { BROAD_IPV6_BITS };
         let users = self.all_users().await?;
         let hit = users.into_iter().filter(|user| user.ip.parse().is_ok_and(|ip| range.contains(ip)));
         let users = hit

@@ -8,12 +8,13 @@ use std::fs::{self, OpenOptions};
 use std::io::{self, Write as _};
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use actix_web::http::Version;
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use parking_lot::{Mutex, MutexGuard};
 use schemars::JsonSchema;
 use serde::Deserialize;
 use sha2::{Digest as _, Sha256};
@@ -26,7 +27,6 @@ use super::login::{FLAG, WhoIs, WithCookie};
 use super::request::audit;
 use super::value::Text;
 use crate::db::{Account, DbError};
-use crate::metrics::METRICS;
 use crate::rules::login::is_valid_name;
 use crate::rules::time::Timestamp;
 
@@ -99,7 +99,7 @@ impl FirstAdminLink {
     }
 
     fn lock(&self) -> MutexGuard<'_, LinkState> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        self.state.lock()
     }
 
     /// Ends the link and removes its file.
@@ -193,7 +193,7 @@ impl AdminState {
     async fn first_account(&self, call: &Call<Nothing, Nothing, FirstAdmin>) -> Result<(), ApiError> {
         let FirstAdmin { token, username, password } = &call.body;
         let refused = |message: &str| {
-            METRICS.limits_hit.count(REFUSED);
+            self.metrics.limits_hit.count(REFUSED);
             Err(forbidden(message))
         };
         let attempt = self.access.begin_attempt(call.who.source).await?;

@@ -2,7 +2,7 @@
 //! Basic authentication and accounts with the flag ADMIN.
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
 use actix_web::cookie::time::Duration;
 use actix_web::cookie::{Cookie, SameSite};
@@ -10,6 +10,7 @@ use actix_web::http::StatusCode;
 use actix_web::{HttpRequest, HttpResponse, HttpResponseBuilder};
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use parking_lot::Mutex;
 use schemars::{JsonSchema, SchemaGenerator};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -108,7 +109,7 @@ fn digest(token: &str) -> [u8; 32] {
 
 impl Logins {
     fn with<T>(&self, f: impl FnOnce(&mut HashMap<[u8; 32], Login>) -> T) -> T {
-        f(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner))
+        f(&mut self.0.lock())
     }
 
     /// Adds a login; returns the token for its cookie. `None` if the system provides no randomness.
@@ -172,7 +173,7 @@ impl VerifiedPasswords {
 
     /// The fingerprint of the account for which this password was verified.
     fn find(&self, name: &str, password: &str, now: u64) -> Option<AccountFingerprint> {
-        let accounts = self.accounts.lock().unwrap_or_else(PoisonError::into_inner);
+        let accounts = self.accounts.lock();
         let found = accounts.get(&self.digest(name, password));
         found
             .filter(|(_, verified_at)| now < verified_at + VERIFIED_TTL_MS)
@@ -180,7 +181,7 @@ impl VerifiedPasswords {
     }
 
     fn add(&self, name: &str, password: &str, fingerprint: AccountFingerprint, now: u64) {
-        let mut accounts = self.accounts.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut accounts = self.accounts.lock();
         accounts.retain(|_, (_, verified_at)| now < *verified_at + VERIFIED_TTL_MS);
         if accounts.len() < MAX_VERIFIED {
             accounts.insert(self.digest(name, password), (fingerprint, now));
@@ -358,7 +359,7 @@ mod tests {
         }
         assert!(verified.find("boss", "secret", VERIFIED_TTL_MS).is_none());
         (0..1000).for_each(|n| verified.add("boss", &n.to_string(), [0; 32], 1));
-        assert!(verified.accounts.lock().unwrap().len() <= MAX_VERIFIED);
+        assert!(verified.accounts.lock().len() <= MAX_VERIFIED);
     }
 
     #[test]

@@ -85,8 +85,10 @@ use crate::blocking::BlockingPool;
 use crate::config::{GivenSetting, Rules};
 use crate::db::{Database, DbError};
 use crate::doctor::Setup;
+use crate::metrics::Metrics;
 use crate::storage::session_dir::SessionDir;
 use crate::transport::trust::Trusted;
+use crate::web::shared_port::SharedPortServer;
 
 /// Dependencies of the API.
 #[derive(Clone)]
@@ -109,6 +111,8 @@ pub struct AdminDeps {
     pub port: u16,
     pub access: AccessRules,
     pub trusted: Trusted,
+    /// What the server counts.
+    pub metrics: Arc<Metrics>,
     /// What the server runs with, for checks.
     pub setup: Setup,
     /// Is notified to stop the server.
@@ -132,6 +136,7 @@ struct AdminState {
     port: u16,
     started: String,
     access: access::Access,
+    metrics: Arc<Metrics>,
     setup: Setup,
     stop: Arc<Notify>,
     session_dir: Option<Arc<SessionDir>>,
@@ -140,61 +145,87 @@ struct AdminState {
     first_admin: Option<Arc<first_admin::FirstAdminLink>>,
 }
 
-/// A running admin server.
+/// The API and the page, served at one port or several.
+#[derive(Clone)]
+pub struct Admin {
+    state: web::Data<AdminState>,
+    trusted: Trusted,
+    metrics: Arc<Metrics>,
+}
+
+/// A running admin server with a port of its own.
 #[allow(missing_docs, reason = "the names say it")]
 pub struct AdminServer {
     pub address: SocketAddr,
     pub handle: ServerHandle,
 }
 
-/// Starts the server. Must be called inside an actix system.
-///
-/// # Errors
-/// When listening fails.
-pub fn start(listener: TcpListener, deps: AdminDeps) -> std::io::Result<AdminServer> {
-    let address = listener.local_addr()?;
-    let AdminDeps {
-        server,
-        auth,
-        monitor,
-        database,
-        log,
-        rules,
-        change,
-        fetching,
-        blocking_pool,
-        port,
-        access,
-        trusted,
-        setup,
-        stop,
-        session_dir,
-        first_admin,
-    } = deps;
-    let proxies = trusted.clone();
-    let state = web::Data::new(AdminState {
-        server,
-        auth,
-        monitor,
-        database: database.map(DbExecutor::start),
-        log: DbExecutor::start(log),
-        rules,
-        change,
-        fetching,
-        blocking_pool,
-        port,
-        started: crate::rules::time::Timestamp::now().iso(),
-        access: access::Access::new(access, trusted),
-        setup,
-        stop,
-        session_dir,
-        checking: tokio::sync::Mutex::default(),
-        first_admin,
-    });
-    let handle = crate::web::start(listener, proxies, move |app| {
-        routes::configure(app.app_data(state.clone()));
-    })?;
-    Ok(AdminServer { address, handle })
+impl Admin {
+    /// Starts what requests need. Must be called inside an actix system.
+    pub fn new(deps: AdminDeps) -> Admin {
+        let AdminDeps {
+            server,
+            auth,
+            monitor,
+            database,
+            log,
+            rules,
+            change,
+            fetching,
+            blocking_pool,
+            port,
+            access,
+            trusted,
+            metrics,
+            setup,
+            stop,
+            session_dir,
+            first_admin,
+        } = deps;
+        let (proxies, for_limits) = (trusted.clone(), metrics.clone());
+        let state = web::Data::new(AdminState {
+            server,
+            auth,
+            monitor,
+            database: database.map(DbExecutor::start),
+            log: DbExecutor::start(log),
+            rules,
+            change,
+            fetching,
+            blocking_pool,
+            port,
+            started: crate::rules::time::Timestamp::now().iso(),
+            access: access::Access::new(access, trusted),
+            metrics,
+            setup,
+            stop,
+            session_dir,
+            checking: tokio::sync::Mutex::default(),
+            first_admin,
+        });
+        Admin { state, trusted: proxies, metrics: for_limits }
+    }
+
+    fn configure(&self) -> impl Fn(&mut web::ServiceConfig) + Clone + Send + use<> {
+        let state = self.state.clone();
+        move |app| routes::configure(app.app_data(state.clone()))
+    }
+
+    /// Serves at a listener.
+    ///
+    /// # Errors
+    /// When the listener cannot be used.
+    pub fn listen(&self, listener: TcpListener) -> std::io::Result<AdminServer> {
+        let address = listener.local_addr()?;
+        let handle =
+            crate::web::start(listener, self.trusted.clone(), self.metrics.clone(), self.configure())?;
+        Ok(AdminServer { address, handle })
+    }
+
+    /// Serves connections that WebSocket listeners have accepted.
+    pub(crate) fn share_port(&self) -> SharedPortServer {
+        SharedPortServer::start(self.trusted.clone(), self.metrics.clone(), self.configure())
+    }
 }
 
 impl AdminState {

@@ -2,7 +2,7 @@
 
 use std::collections::{HashMap, VecDeque};
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use actix::prelude::*;
@@ -15,7 +15,7 @@ use super::log;
 use crate::actors::server::{GetLoad, ListSessions, Load, Server};
 use crate::config::Rules;
 use crate::db::{Database, LogRow};
-use crate::metrics::{self, METRICS};
+use crate::metrics::{self, Metrics};
 use crate::rules::time::{Timestamp, iso_of};
 
 /// How often subscribers get the status.
@@ -82,6 +82,7 @@ pub struct MonitorDeps {
     pub rules: watch::Receiver<Arc<Rules>>,
     /// Directories that the server writes to.
     pub watched_dirs: Vec<PathBuf>,
+    pub metrics: Arc<Metrics>,
 }
 
 /// The Monitor actor.
@@ -152,9 +153,9 @@ impl Monitor {
             at: iso_of(Timestamp::now().utc_ms),
             users,
             sessions,
-            received: METRICS.bytes_in.get(),
-            sent: METRICS.bytes_out.get(),
-            messages: METRICS.messages_in.get(),
+            received: self.deps.metrics.bytes_in.get(),
+            sent: self.deps.metrics.bytes_out.get(),
+            messages: self.deps.metrics.messages_in.get(),
             memory: metrics::resident_bytes().unwrap_or(0),
         };
         self.publish("status", "status", &json!(sample));
@@ -192,7 +193,7 @@ impl Monitor {
             self.publish("status", "disk", &json!(disk));
         }
         let free = disks.iter().map(|disk| (disk.path.display().to_string(), disk.free)).collect();
-        *METRICS.disks_free.lock().unwrap_or_else(PoisonError::into_inner) = free;
+        *self.deps.metrics.disks_free.lock() = free;
         self.disks = disks;
     }
 

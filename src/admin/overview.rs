@@ -9,7 +9,6 @@ use super::AdminState;
 use super::endpoint::{Api, Call, Json};
 use super::error::ApiError;
 use super::monitor::{Disk, GetSnapshot, SAMPLE_SECONDS, Sample};
-use crate::metrics::METRICS;
 
 pub(super) fn endpoints(api: &mut Api) {
     api.get("overview", "Load of the last hour, and disk space.", AdminState::overview);
@@ -58,7 +57,7 @@ impl AdminState {
             samples: snapshot.samples,
             disks: snapshot.disks,
             not_loaded: self.not_loaded(),
-            storage_errors: METRICS.storage_errors.get(),
+            storage_errors: self.metrics.storage_errors.get(),
             database: self.database.is_some(),
         }))
     }

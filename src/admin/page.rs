@@ -45,6 +45,7 @@ const FILES: &[(&str, &str)] = files![
     "sessions.js",
     "settings.js",
     "style.css",
+    "times.js",
     "undo.js",
     "users.js",
 ];

@@ -6,11 +6,11 @@
 
 use std::net::IpAddr;
 
-use actix_web::HttpRequest;
 use actix_web::http::Method;
-use actix_web::http::header::{HOST, ORIGIN};
+use actix_web::http::header::{HOST, HeaderName, HeaderValue, ORIGIN};
+use actix_web::{HttpRequest, HttpResponse};
 
-use crate::transport::origin;
+use crate::transport::origin::{self, RefusedOrigins};
 use crate::transport::trust::Trusted;
 use crate::web::{forwarded_headers, peer_of};
 
@@ -27,6 +27,7 @@ pub(super) struct Pages<'a> {
     pub(super) allowed: &'a [String],
     /// Proxies whose `X-Forwarded-Host` is believed.
     pub(super) trusted: &'a Trusted,
+    pub(super) refused_origins: &'a RefusedOrigins,
 }
 
 /// A host name, and a port if there is one.
@@ -61,7 +62,7 @@ impl Pages<'_> {
             return None;
         }
         if let Some(origin) = origin {
-            origin::log_refused(origin, "--web-admin-allowed-origin");
+            self.refused_origins.log(origin, "--web-admin-allowed-origin");
         }
         let whose = origin.map_or_else(String::new, |origin| format!(" ('{}')", shown(origin)));
         Some(format!(
@@ -121,6 +122,19 @@ fn shown(text: &str) -> String {
     text.chars().filter(|c| !c.is_control()).take(MAX_SHOWN).collect()
 }
 
+/// The response to a CORS preflight request.
+pub(super) fn preflight() -> HttpResponse {
+    let mut response = HttpResponse::NoContent().finish();
+    for (name, value) in [
+        ("access-control-allow-methods", "HEAD, GET, POST, PUT, DELETE"),
+        ("access-control-allow-headers", "Authorization, Content-Type"),
+        ("access-control-max-age", "86400"),
+    ] {
+        response.headers_mut().insert(HeaderName::from_static(name), HeaderValue::from_static(value));
+    }
+    response
+}
+
 #[cfg(test)]
 mod tests {
     use actix_web::test::TestRequest;
@@ -131,7 +145,8 @@ mod tests {
         let hosts: Vec<String> = hosts.iter().map(|host| (*host).to_owned()).collect();
         let trusted = Trusted::default();
         let allowed = ["https://Admin.example/".to_owned()];
-        let pages = Pages { hosts: &hosts, allowed: &allowed, trusted: &trusted };
+        let refused_origins = &RefusedOrigins::default();
+        let pages = Pages { hosts: &hosts, allowed: &allowed, trusted: &trusted, refused_origins };
         let method = Method::from_bytes(method.as_bytes()).unwrap();
         let request = TestRequest::default().method(method).peer_addr(format!("{peer}:5").parse().unwrap());
         let with = |request: TestRequest, (name, value): &(&'static str, &str)| {

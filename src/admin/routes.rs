@@ -11,9 +11,9 @@ use actix_web::http::header::{ALLOW, HeaderValue};
 use actix_web::middleware::NormalizePath;
 use actix_web::{HttpRequest, HttpResponse, Resource, Route, web};
 
-use super::access;
 use super::endpoint::{Api, Effect, Endpoint};
 use super::error::{ApiError, not_found};
+use super::pages;
 use super::request::{Request, Who, audit, described};
 use super::{
     AdminState, accounts, bans, checks, ended, events, extbans, first_admin, invites, listings, locks, log,
@@ -176,7 +176,7 @@ async fn respond(
     source: ClientAddr,
 ) -> HttpResponse {
     if *http.method() == Method::OPTIONS {
-        return access::preflight();
+        return pages::preflight();
     }
     let endpoint = match target {
         Target::Health => return HttpResponse::Ok().content_type("text/plain").body("ok\n"),

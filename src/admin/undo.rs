@@ -1,6 +1,7 @@
 //! Endpoints to take back what was drawn: `sessions/ID/people` and `sessions/ID/undo` for the newest actions
-//! of a person, `sessions/ID/everybody` and `sessions/ID/remove` for all of them, `sessions/ID/generations` and
-//! `sessions/ID/restore` for everybody's. The same by links of operators is in `links`.
+//! of a person, `sessions/ID/everybody` and `sessions/ID/remove` for all of them, `sessions/ID/times` and
+//! `sessions/ID/cut` for what everybody drew since a time, `sessions/ID/generations` and `sessions/ID/restore` for
+//! earlier histories. The same by links of operators is in `links`.
 
 mod links;
 
@@ -42,6 +43,13 @@ pub(super) fn endpoints(api: &mut Api) {
         "sessions/{session}/remove",
         "Removes what a person drew since the last reset, or reports what that would mean.",
         AdminState::remove_person,
+    )
+    .locked_by("sessions");
+    api.get("sessions/{session}/times", "The times that its history can be cut back to.", AdminState::times);
+    api.post(
+        "sessions/{session}/cut",
+        "Cuts its history back to a time, or reports what that would mean.",
+        AdminState::cut_back,
     )
     .locked_by("sessions");
     api.get(
@@ -143,6 +151,8 @@ struct Remove {
     person: Number<0, MAX_EXACT>,
     /// The person's name: refused if it is somebody else by now.
     name: Option<Text>,
+    /// Only what they drew since this time, in ISO 8601 with a time zone; everything without it.
+    since: Option<Text>,
     /// Only report.
     dry_run: Option<Flag>,
 }
@@ -163,6 +173,78 @@ struct Removed {
     size: Option<u64>,
 }
 
+/// A time that the history can be cut back to.
+#[derive(Debug, Serialize, Deserialize, JsonSchema)]
+struct Time {
+    /// UTC.
+    at: String,
+    /// Size of the history then, in bytes.
+    size: u64,
+    /// Number of messages then.
+    messages: u64,
+}
+
+/// The times that a history can be cut back to.
+#[derive(Debug, Serialize, Deserialize, JsonSchema)]
+struct Times {
+    /// Oldest first: where the history begins, and at most 199 of the seconds in which something came. All times since
+    /// the first are possible.
+    times: Vec<Time>,
+    /// The session is stored: one can go back to before a cut.
+    stored: bool,
+}
+
+/// A time to cut back to.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(default, rename_all = "camelCase")]
+#[schemars(extend("required" = ["until"]))]
+struct Cut {
+    /// What was drawn up to the end of this second stays; ISO 8601 with a time zone.
+    until: Option<Text>,
+    /// Only report.
+    dry_run: Option<Flag>,
+}
+
+/// Somebody whose actions go.
+#[derive(Debug, Serialize, Deserialize, JsonSchema)]
+struct CutPerson {
+    /// User id.
+    id: u8,
+    /// Name; empty if unknown.
+    name: String,
+    /// Their actions that go.
+    actions: u64,
+}
+
+/// What cutting back means.
+#[derive(Debug, Serialize, Deserialize, JsonSchema)]
+struct CutReport {
+    /// Actions that go, undone ones included.
+    actions: u64,
+    /// Drawing messages that go.
+    messages: u64,
+    /// Their size.
+    bytes: u64,
+    /// Whose actions go, most first; at most 50.
+    people: Vec<CutPerson>,
+}
+
+/// What was cut off, or would be.
+#[derive(Debug, Serialize, Deserialize, JsonSchema)]
+struct CutBack {
+    /// ok.
+    status: String,
+    /// The time; UTC.
+    until: String,
+    /// What goes.
+    report: CutReport,
+    /// The session is stored: one can go back to before it.
+    stored: bool,
+    /// What everybody is sent in bytes; not in a report.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    size: Option<u64>,
+}
+
 /// An earlier history.
 #[derive(Debug, Serialize, Deserialize, JsonSchema)]
 struct Generation {
@@ -170,8 +252,26 @@ struct Generation {
     generation: u32,
     /// Size in bytes.
     size: u64,
+    /// When it began; UTC, empty if unknown.
+    from: String,
     /// When it was last written, which is when a reset replaced it; UTC.
     until: String,
+}
+
+/// The last reset since the session was loaded.
+#[derive(Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+struct LastReset {
+    /// UTC.
+    at: String,
+    /// Name of whoever made it.
+    by: String,
+    /// streamed, current, past, external, reset (unknown), or restored: made by the server.
+    kind: String,
+    /// What looks wrong about it: noCanvas, noLayers, blank, smallerCanvas, muchSmaller, outdated.
+    looks_wrong: Vec<String>,
+    /// The same in words; empty if nothing does.
+    reason: String,
 }
 
 /// Earlier histories.
@@ -181,6 +281,9 @@ struct Generations {
     generations: Vec<Generation>,
     /// The session is stored; others have no earlier histories.
     stored: bool,
+    /// The last reset, if there was one since the session was loaded.
+    #[serde(rename = "lastReset")]
+    last_reset: Option<LastReset>,
 }
 
 /// Which earlier history.
@@ -205,6 +308,12 @@ fn person_of(person: &Number<0, MAX_EXACT>) -> Result<i64, ApiError> {
     person.get("person").ok().flatten().ok_or_else(|| bad("Missing or invalid person"))
 }
 
+/// A time of a request in milliseconds since 1970.
+fn time_of(name: &str, text: &str) -> Result<i64, ApiError> {
+    let time = text.parse::<jiff::Timestamp>();
+    time.map(jiff::Timestamp::as_millisecond).map_err(|_| bad(format!("Invalid time: {name}")))
+}
+
 fn is_set(flag: Option<Flag>) -> bool {
     flag.is_some_and(|flag| flag.0)
 }
@@ -224,13 +333,23 @@ impl UndoActions {
 
 impl Remove {
     fn request(self, by: &str) -> Result<HistoryRequest, ApiError> {
-        let Remove { person, name, dry_run } = self;
+        let Remove { person, name, since, dry_run } = self;
         Ok(HistoryRequest::RemovePerson(RemovePerson {
             person: person_of(&person)?,
             name: name.map(|name| name.0),
+            since_ms: since.map(|since| time_of("since", &since.0)).transpose()?,
             dry_run: is_set(dry_run),
             by: by.to_owned(),
         }))
+    }
+}
+
+impl Cut {
+    fn request(self, by: &str) -> Result<HistoryRequest, ApiError> {
+        let Cut { until, dry_run } = self;
+        let until = until.ok_or_else(|| bad("Missing until"))?;
+        let (until_ms, dry_run) = (time_of("until", &until.0)?, is_set(dry_run));
+        Ok(HistoryRequest::CutBack { until_ms, dry_run, by: by.to_owned() })
     }
 }
 
@@ -272,6 +391,18 @@ impl AdminState {
         self: Arc<Self>,
         call: Call<SessionPath, Nothing, Remove>,
     ) -> Result<Json<Removed>, ApiError> {
+        let request = call.body.request(ADMINISTRATOR)?;
+        self.histories(&call.path.session, request).await.map(Json)
+    }
+
+    async fn times(self: Arc<Self>, call: Call<SessionPath>) -> Result<Json<Times>, ApiError> {
+        self.histories(&call.path.session, HistoryRequest::ListTimes).await.map(Json)
+    }
+
+    async fn cut_back(
+        self: Arc<Self>,
+        call: Call<SessionPath, Nothing, Cut>,
+    ) -> Result<Json<CutBack>, ApiError> {
         let request = call.body.request(ADMINISTRATOR)?;
         self.histories(&call.path.session, request).await.map(Json)
     }

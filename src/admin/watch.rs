@@ -4,7 +4,7 @@ use actix_web::HttpResponse;
 
 use super::AdminState;
 use crate::actors::server::GetLoad;
-use crate::metrics::{CurrentValues, page};
+use crate::metrics::CurrentValues;
 
 impl AdminState {
     /// Readiness: whether the server actor answers.
@@ -31,6 +31,7 @@ impl AdminState {
             history_bytes: sizes.clone().sum(),
             largest_history: sizes.max().unwrap_or(0),
         };
-        HttpResponse::Ok().content_type("text/plain; version=0.0.4; charset=utf-8").body(page(&current))
+        let page = self.metrics.page(&current);
+        HttpResponse::Ok().content_type("text/plain; version=0.0.4; charset=utf-8").body(page)
     }
 }

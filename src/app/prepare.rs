@@ -15,6 +15,7 @@ use crate::actors::server::acceptor::Listeners;
 use crate::actors::server::list_server::ListServers;
 use crate::admin::first_admin::{self, FirstAdminLink};
 use crate::auth_server::{self, KeyError};
+use crate::blocking::BlockingPool;
 use crate::config::{OpenSource, RuleSource, Rules, SourceError};
 use crate::db::{Database, DbError};
 use crate::log::NOT_STORED;
@@ -83,6 +84,9 @@ pub enum StartError {
         "--extauth-provider: it needs accounts; give --database FILE or --data DIR, without --in-memory and --config"
     )]
     NoAccounts,
+    /// There is no WebSocket listener.
+    #[error("{0}: it needs --websocket-port")]
+    NeedsWebSocket(&'static str),
     /// A server of HTTP cannot be started.
     #[error("{option}: {source}")]
     Http {
@@ -115,7 +119,7 @@ pub(super) struct Prepared {
     pub(super) listeners: Listeners,
     pub(super) address: SocketAddr,
     pub(super) websocket_address: Option<SocketAddr>,
-    pub(super) admin: Option<std::net::TcpListener>,
+    pub(super) admin_listener: Option<std::net::TcpListener>,
     pub(super) auth_server_listener: Option<(std::net::TcpListener, Database, SigningKey)>,
     /// Where the log is kept.
     pub(super) log: Database,
@@ -145,21 +149,21 @@ impl Prepared {
             Some(path) => Some((path.clone(), scan_templates(&Templates::default(), path)?)),
             None => None,
         };
+        check_websocket(options, web_sockets)?;
         let listeners = open_listeners(options)?;
         let websocket_address = listeners.websocket.iter().map(address_of).next().transpose()?;
         let address = match listeners.tcp.first() {
             Some(listener) => address_of(listener)?,
             None => websocket_address.unwrap_or((Ipv4Addr::UNSPECIFIED, 0).into()),
         };
-        let admin = options.admin_port.map(|port| listen_for_admin(options, port)).transpose()?;
+        let admin_listener = options.admin_port.map(|port| listen_for_admin(options, port)).transpose()?;
         let auth_server_listener = open_provider(options, source.database())?;
         let log = source.database().cloned().map_or_else(Database::in_memory, Ok)?;
         parts.announce_port = if options.announce_port > 0 { options.announce_port } else { address.port() };
         // Steps that create files come last.
         open_recordings(options, &mut parts)?;
-        let page = admin.as_ref().map(std::net::TcpListener::local_addr).transpose();
-        let page = page.map_err(|source| StartError::Http { option: "--web-admin-port", source })?;
-        let first_admin = make_first_admin_link(options, &rules, source.database(), page);
+        let page = page_url(options, admin_listener.as_ref(), websocket_address)?;
+        let first_admin = make_first_admin_link(options, &rules, source.database(), page.as_deref());
         Ok(Prepared {
             source,
             rules,
@@ -170,7 +174,7 @@ impl Prepared {
             listeners,
             address,
             websocket_address,
-            admin,
+            admin_listener,
             auth_server_listener,
             log,
             first_admin,
@@ -184,7 +188,7 @@ fn make_first_admin_link(
     options: &ServeOptions,
     rules: &Rules,
     database: Option<&Database>,
-    page: Option<SocketAddr>,
+    page: Option<&str>,
 ) -> Option<Arc<FirstAdminLink>> {
     let file = options.first_admin_file.as_deref();
     if let Some(file) = file
@@ -196,11 +200,9 @@ fn make_first_admin_link(
         && !options.admin_access.open
         && !rules.file().locked_sections.contains("accounts");
     let (Some(database), Some(page), true) = (database, page, is_needed) else { return None };
-    let host = if page.ip().is_unspecified() { "localhost".to_owned() } else { host_of(page.ip()) };
-    let url = format!("http://{host}:{}/", page.port());
     let made = match database.accounts() {
         Ok(accounts) if accounts.iter().any(first_admin::is_admin) => return None,
-        Ok(_) => FirstAdminLink::create(&url, file, Timestamp::now().monotonic_ms).map_err(|e| e.to_string()),
+        Ok(_) => FirstAdminLink::create(page, file, Timestamp::now().monotonic_ms).map_err(|e| e.to_string()),
         Err(error) => Err(error.to_string()),
     };
     match made {
@@ -219,14 +221,36 @@ fn make_first_admin_link(
     }
 }
 
-/// An address as the host of a URL.
-fn host_of(ip: IpAddr) -> String {
-    if ip.is_ipv6() { format!("[{ip}]") } else { ip.to_string() }
+/// URL of the admin page; `None` if it is disabled.
+fn page_url(
+    options: &ServeOptions,
+    listener: Option<&std::net::TcpListener>,
+    websocket: Option<SocketAddr>,
+) -> Result<Option<String>, StartError> {
+    let own = listener.map(std::net::TcpListener::local_addr).transpose();
+    let own = own.map_err(|source| StartError::Http { option: "--web-admin-port", source })?;
+    let is_encrypted = own.is_none() && options.certificate.is_some();
+    let scheme = if is_encrypted { "https" } else { "http" };
+    let url = |address: SocketAddr| match address.ip().is_unspecified() {
+        true => format!("{scheme}://localhost:{}/", address.port()),
+        false => format!("{scheme}://{address}/"),
+    };
+    Ok(own.or(websocket.filter(|_| options.admin_on_websocket)).map(url))
 }
 
 fn address_of(listener: &TcpListener) -> Result<SocketAddr, StartError> {
     let named = |source| ListenError { address: "the listener".into(), source };
     listener.local_addr().map_err(named).map_err(|error| StartError::Listen { option: "--port", error })
+}
+
+/// Checks that there is a WebSocket listener where an option needs one.
+fn check_websocket(options: &ServeOptions, web_sockets: bool) -> Result<(), StartError> {
+    match (options.admin_on_websocket, options.no_tcp && options.inherited.is_none()) {
+        _ if web_sockets => Ok(()),
+        (true, _) => Err(StartError::NeedsWebSocket("--web-admin-on-websocket")),
+        (false, true) => Err(StartError::NeedsWebSocket("--port off")),
+        (false, false) => Ok(()),
+    }
 }
 
 /// Opens the listeners, or uses inherited ones.
@@ -236,10 +260,11 @@ fn open_listeners(options: &ServeOptions) -> Result<Listeners, StartError> {
         return inherited.open().map_err(|error| StartError::Listen { option, error });
     }
     let failed = |option| move |error| StartError::Listen { option, error };
-    let tcp = vec![listen(options.listen, options.port).map_err(failed("--port, --listen"))?];
+    let tcp = (!options.no_tcp).then(|| listen(options.listen, options.port)).transpose();
+    let tcp = tcp.map_err(failed("--port, --listen"))?;
     let websocket = options.websocket_port.map(|port| listen(options.websocket_listen, port)).transpose();
     let websocket = websocket.map_err(failed("--websocket-port, --websocket-listen"))?;
-    Ok(Listeners { tcp, websocket: websocket.into_iter().collect() })
+    Ok(Listeners { tcp: tcp.into_iter().collect(), websocket: websocket.into_iter().collect() })
 }
 
 /// The address of the admin API. Without `--web-admin-access` only this machine may use it, so it listens on loopback;
@@ -283,7 +308,9 @@ fn open_sessions(
             "--announce-private without announceWhitelist: everybody who hosts can have requests made in the own network"
         );
     }
-    let (mut parts, mut listed) = (ServerDeps { list_servers, ..ServerDeps::default() }, Vec::new());
+    let (metrics, mut listed) = (options.metrics.clone(), Vec::new());
+    let blocking_pool = BlockingPool::new(metrics.clone());
+    let mut parts = ServerDeps { list_servers, metrics, blocking_pool, ..ServerDeps::default() };
     if let Some(path) = &options.sessions {
         let settings = rules.settings();
         let session_dir = SessionDir::open(path, Duration::from_millis(settings.sync_interval.0))?;
@@ -293,8 +320,11 @@ fn open_sessions(
             tracing::warn!(%error, "cannot remove files of ended sessions");
         }
         let unreadable = |source| SessionDirError::Io { path: path.to_owned(), source };
-        let keep =
-            KeepGenerations { count: settings.keep_generations.0, min_free: settings.disk_space_alarm };
+        let keep = KeepGenerations {
+            count: settings.keep_generations.0,
+            min_free: settings.disk_space_alarm,
+            needs_newest: true,
+        };
         session_dir.list(settings.archive, keep, |session| listed.push(session)).map_err(unreadable)?;
         parts.session_dir = Some(session_dir);
     }

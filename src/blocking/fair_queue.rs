@@ -6,8 +6,9 @@
 
 use std::collections::VecDeque;
 use std::net::IpAddr;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 
+use parking_lot::{Mutex, MutexGuard};
 use tokio::sync::oneshot;
 
 /// Maximum length of the queue, all networks together.
@@ -68,8 +69,7 @@ impl FairQueue {
     }
 
     fn lock(&self) -> MutexGuard<'_, QueueState> {
-        // Ignores poisoning: no code under the lock panics halfway through a change.
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        self.state.lock()
     }
 }
 

@@ -10,7 +10,7 @@ use std::sync::Arc;
 
 use tokio::sync::Semaphore;
 
-use crate::metrics::METRICS;
+use crate::metrics::Metrics;
 use crate::rules::network::widest;
 use crate::rules::password;
 use fair_queue::FairQueue;
@@ -24,6 +24,7 @@ pub struct BlockingPool {
     verifications: Arc<FairQueue>,
     hashes: Arc<Semaphore>,
     ban_exchanges: Arc<Semaphore>,
+    metrics: Arc<Metrics>,
 }
 
 /// Kinds of jobs, which have separate queues.
@@ -40,33 +41,39 @@ pub enum Job {
 }
 
 /// Counts a job as waiting, in the metrics, while it exists.
-struct WaitGuard;
+struct WaitGuard(Arc<Metrics>);
 
 impl WaitGuard {
-    fn begin() -> WaitGuard {
-        METRICS.hashes_waiting.increment();
-        WaitGuard
+    fn begin(metrics: Arc<Metrics>) -> WaitGuard {
+        metrics.hashes_waiting.increment();
+        WaitGuard(metrics)
     }
 }
 
 impl Drop for WaitGuard {
     fn drop(&mut self) {
-        METRICS.hashes_waiting.decrement();
+        self.0.hashes_waiting.decrement();
     }
 }
 
 impl Default for BlockingPool {
     fn default() -> Self {
+        Self::new(Arc::default())
+    }
+}
+
+impl BlockingPool {
+    /// A pool whose queues are in these metrics.
+    pub fn new(metrics: Arc<Metrics>) -> BlockingPool {
         let semaphore = |count| Arc::new(Semaphore::new(count));
         BlockingPool {
             verifications: FairQueue::new(MAX_PARALLEL_VERIFICATIONS),
             hashes: semaphore(1),
             ban_exchanges: semaphore(1),
+            metrics,
         }
     }
-}
 
-impl BlockingPool {
     /// Runs a job once its queue permits; `None` if it panicked or the queue is full.
     pub fn run<T: Send + 'static>(
         &self,
@@ -77,8 +84,10 @@ impl BlockingPool {
         async move {
             match kind {
                 Job::VerifyPassword => blocking_pool.verify_on_pool(None, job).await,
-                Job::HashPassword => run_exclusive(blocking_pool.hashes, job).await,
-                Job::BanExchange => run_exclusive(blocking_pool.ban_exchanges, job).await,
+                Job::HashPassword => run_exclusive(blocking_pool.hashes, blocking_pool.metrics, job).await,
+                Job::BanExchange => {
+                    run_exclusive(blocking_pool.ban_exchanges, blocking_pool.metrics, job).await
+                }
                 Job::FileIo => blocking((), job).await,
             }
         }
@@ -89,7 +98,7 @@ impl BlockingPool {
         network: Option<IpAddr>,
         job: impl FnOnce() -> T + Send + 'static,
     ) -> Option<T> {
-        let waiting = WaitGuard::begin();
+        let waiting = WaitGuard::begin(self.metrics.clone());
         let permit = self.verifications.acquire(network).await.ok()?;
         drop(waiting);
         blocking(permit, job).await
@@ -117,9 +126,10 @@ impl BlockingPool {
 
 async fn run_exclusive<T: Send + 'static>(
     semaphore: Arc<Semaphore>,
+    metrics: Arc<Metrics>,
     job: impl FnOnce() -> T + Send + 'static,
 ) -> Option<T> {
-    let waiting = WaitGuard::begin();
+    let waiting = WaitGuard::begin(metrics);
     let permit = semaphore.acquire_owned().await.ok();
     drop(waiting);
     blocking(permit, job).await

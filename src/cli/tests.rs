@@ -134,7 +134,7 @@ fn serve_is_a_subcommand_with_the_same_options() {
 #[test]
 fn wrong_values_are_named_with_their_option() {
     for (args, words) in [
-        (["--port", "0"], "'0' for '--port"),
+        (["--port", "none"], "'none' for '--port"),
         (["--port", "65536"], "'65536' for '--port"),
         (["--listen", "here"], "'here' for '--listen"),
         (["--crypt-key", "AAAA"], "3 bytes instead of 32"),

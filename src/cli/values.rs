@@ -63,3 +63,11 @@ pub(super) fn crypt_key(text: &str) -> Result<[u8; 32], String> {
     let bytes = drawhall_protocol::qt_base64::decode(text);
     bytes.try_into().map_err(|b: Vec<u8>| format!("{} bytes instead of 32", b.len()))
 }
+
+/// A port; 0 for `off` or 0.
+pub(super) fn port_or_off(text: &str) -> Result<u16, String> {
+    if text.trim().eq_ignore_ascii_case("off") {
+        return Ok(0);
+    }
+    text.trim().parse().map_err(|_| "expected a port from 1 to 65535, or off".to_owned())
+}

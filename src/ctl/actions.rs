@@ -5,7 +5,7 @@ use std::time::Duration;
 use clap::Subcommand;
 
 use super::log::LogFilter;
-use super::time::span;
+use super::time::{moment, span};
 
 /// A command.
 #[derive(Debug, Subcommand)]
@@ -94,8 +94,22 @@ pub(super) enum Action {
         session: String,
         /// Name of the person, or the number that `people` or this command shows; without it everybody is listed.
         person: Option<String>,
+        /// Only what they drew since this time: 10m for ten minutes ago, or such as 2030-01-01T18:00:00Z.
+        #[arg(long, value_name = "TIME", value_parser = moment, requires = "person")]
+        since: Option<String>,
         /// Do it.
         #[arg(long, requires = "person")]
+        yes: bool,
+    },
+    /// Take back everything that everybody drew in a session since a time. Says what that means, unless --yes.
+    Cut {
+        /// Id or alias.
+        session: String,
+        /// The time: 10m for ten minutes ago, or such as 2030-01-01T18:00:00Z; without it possible times are listed.
+        #[arg(long, value_name = "TIME", value_parser = moment)]
+        until: Option<String>,
+        /// Do it.
+        #[arg(long, requires = "until")]
         yes: bool,
     },
     /// List the earlier histories of a session, or go back to one.

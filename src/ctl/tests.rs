@@ -2,6 +2,7 @@
 
 use super::format::{log_line, shown_setting};
 use super::log::one_second_before;
+use super::undo::find_person;
 use super::*;
 
 #[test]

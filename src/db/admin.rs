@@ -65,7 +65,7 @@ impl Database {
         remove: &[&str],
         set: &[(&str, &str)],
     ) -> Result<bool, DbError> {
-        self.backend().replace_settings(only_while, remove, set)
+        self.backend.replace_settings(only_while, remove, set)
     }
 
     /// Sets several settings in one transaction.
@@ -82,7 +82,7 @@ impl Database {
     /// # Errors
     /// When the database cannot be written; nothing has changed then.
     pub fn change_settings(&self, settings: &[(&str, Option<&str>)]) -> Result<(), DbError> {
-        self.backend().change_settings(settings)
+        self.backend.change_settings(settings)
     }
 
     /// All bans of a kind, expired ones included.
@@ -90,7 +90,7 @@ impl Database {
     /// # Errors
     /// When the database cannot be read.
     pub fn bans(&self, kind: BanKind) -> Result<Vec<BanRow>, DbError> {
-        self.backend().ban_rows(kind)
+        self.backend.ban_rows(kind)
     }
 
     /// Adds a ban; id and creation time are assigned. If the subject already has a ban in force, that is returned
@@ -100,7 +100,7 @@ impl Database {
     /// When the database cannot be written.
     pub fn add_ban(&self, kind: BanKind, mut ban: BanRow, utc_ms: i64) -> Result<BanRow, DbError> {
         ban.added = time_text(utc_ms);
-        self.backend().add_ban(kind, &ban)
+        self.backend.add_ban(kind, &ban)
     }
 
     /// Removes a ban. Returns whether it existed.
@@ -108,7 +108,7 @@ impl Database {
     /// # Errors
     /// When the database cannot be written.
     pub fn remove_ban(&self, kind: BanKind, id: i64) -> Result<bool, DbError> {
-        self.backend().remove_ban(kind, id)
+        self.backend.remove_ban(kind, id)
     }
 
     /// Replaces the white list of list servers.
@@ -116,7 +116,7 @@ impl Database {
     /// # Errors
     /// When the database cannot be written; nothing has changed then.
     pub fn set_listing_servers(&self, patterns: &[String]) -> Result<(), DbError> {
-        self.backend().set_listing_servers(patterns)
+        self.backend.set_listing_servers(patterns)
     }
 
     /// Enables or disables an external ban.
@@ -124,7 +124,7 @@ impl Database {
     /// # Errors
     /// When the database cannot be written.
     pub fn switch_ext_ban(&self, id: i64, enabled: bool) -> Result<(), DbError> {
-        self.backend().switch_ext_ban(id, enabled)
+        self.backend.switch_ext_ban(id, enabled)
     }
 
     /// Deletes all log rows but the newest `count`.
@@ -132,7 +132,7 @@ impl Database {
     /// # Errors
     /// When the database cannot be written.
     pub fn keep_newest_log(&self, count: i64) -> Result<(), DbError> {
-        self.backend().keep_newest_log(count)
+        self.backend.keep_newest_log(count)
     }
 
     /// Log rows that match, newest first.
@@ -140,7 +140,7 @@ impl Database {
     /// # Errors
     /// When the database cannot be read.
     pub fn log(&self, query: &LogQuery) -> Result<Vec<LogRow>, DbError> {
-        self.backend().log(query)
+        self.backend.log(query)
     }
 }
 

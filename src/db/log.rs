@@ -1,5 +1,6 @@
 //! The event log in the database: a bounded queue of log rows, and a thread that writes them in batches.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use tracing::{Event, Subscriber};
@@ -9,7 +10,7 @@ use tracing_subscriber::layer::Context;
 use super::{Database, DbError, LogRow};
 use crate::background::{BackgroundThread, Queue, QueueLimits};
 use crate::log::Fields;
-use crate::metrics::METRICS;
+use crate::metrics::Metrics;
 use crate::rules::time::{Timestamp, iso_of};
 
 /// Maximum number of queued rows. What does not fit is only in the text log, and counted in the metrics.
@@ -27,19 +28,25 @@ const BATCH_DELAY: Duration = Duration::from_millis(200);
 
 /// A `tracing` layer that queues events as log rows.
 #[derive(Debug)]
-pub struct LogLayer(Queue<LogRow>);
+pub struct LogLayer {
+    queue: Queue<LogRow>,
+    metrics: Arc<Metrics>,
+}
 
 /// The queue of the layer. It fills until [`LogQueue::write_to`] is called.
 #[derive(Debug)]
-pub struct LogQueue(Queue<LogRow>);
+pub struct LogQueue {
+    queue: Queue<LogRow>,
+    metrics: Arc<Metrics>,
+}
 
 /// The writer thread. [`BackgroundThread::stop`] writes what is queued.
 pub type LogWriter = BackgroundThread<LogRow>;
 
-/// Creates the layer and its queue.
-pub fn log_layer() -> (LogLayer, LogQueue) {
+/// Creates the layer and its queue, which are counted in these metrics.
+pub fn log_layer(metrics: Arc<Metrics>) -> (LogLayer, LogQueue) {
     let queue = Queue::new(QueueLimits { items: MAX_QUEUED, bytes: MAX_QUEUED_BYTES });
-    (LogLayer(queue.clone()), LogQueue(queue))
+    (LogLayer { queue: queue.clone(), metrics: metrics.clone() }, LogQueue { queue, metrics })
 }
 
 /// Size of a row for the limits, in bytes.
@@ -65,11 +72,11 @@ impl<S: Subscriber> Layer<S> for LogLayer {
             message: fields.text(),
         };
         let cost = cost(&row);
-        METRICS.log_waiting.increment();
+        self.metrics.log_waiting.increment();
         // A full queue drops the event. So does one whose thread has ended.
-        if self.0.try_push(row, cost).is_err() {
-            METRICS.log_waiting.decrement();
-            METRICS.log_left_out.count();
+        if self.queue.try_push(row, cost).is_err() {
+            self.metrics.log_waiting.decrement();
+            self.metrics.log_left_out.count();
         }
     }
 }
@@ -86,25 +93,27 @@ impl LogQueue {
         max_size: impl Fn() -> u64 + Send + 'static,
     ) -> std::io::Result<LogWriter> {
         let limiter = SizeLimiter { max_size: Box::new(max_size), size: None, warned: false };
-        BackgroundThread::start("log", self.0, move |queue| write_batches(queue, &database, limiter))
+        let LogQueue { queue, metrics } = self;
+        let run = move |queue: &Queue<LogRow>| write_batches(queue, &database, limiter, &metrics);
+        BackgroundThread::start("log", queue, run)
     }
 }
 
-fn write_batches(queue: &Queue<LogRow>, database: &Database, mut limiter: SizeLimiter) {
+fn write_batches(queue: &Queue<LogRow>, database: &Database, mut limiter: SizeLimiter, metrics: &Metrics) {
     let mut failed = false;
     loop {
         let rows = queue.pop_batch(BATCH_DELAY, BATCH);
         if rows.is_empty() {
             return;
         }
-        rows.iter().for_each(|_| METRICS.log_waiting.decrement());
+        rows.iter().for_each(|_| metrics.log_waiting.decrement());
         let mut written = database.append_log(&rows);
         if database.is_in_memory() {
             written = written.and_then(|()| database.keep_newest_log(MAX_IN_MEMORY));
         } else {
             written = written.and_then(|()| limiter.enforce(database, &rows));
         }
-        METRICS.log_errors.add(u64::from(written.is_err()));
+        metrics.log_errors.add(u64::from(written.is_err()));
         // Log only the first of several failures: each would be queued as well.
         if let Err(error) = &written
             && !failed
@@ -166,7 +175,7 @@ mod tests {
 
     #[test]
     fn rows_are_stored_as_the_reference_stores_them() {
-        let (layer, queue) = log_layer();
+        let (layer, queue) = log_layer(Arc::default());
         let subscriber = tracing_subscriber::registry().with(layer);
         tracing::subscriber::with_default(subscriber, || {
             let user = LogUser { id: 2, address: "192.0.2.1".parse().ok(), name: "B".into() };
@@ -175,7 +184,7 @@ mod tests {
                 .emit("01abc");
             tracing::warn!(port = 7, "hm");
         });
-        let rows = queue.0.pop_batch(Duration::ZERO, BATCH);
+        let rows = queue.queue.pop_batch(Duration::ZERO, BATCH);
         let texts: Vec<_> = rows
             .iter()
             .map(|r| (r.level, r.topic.as_str(), r.user.as_str(), r.session.as_str(), r.message.as_str()))
@@ -189,7 +198,7 @@ mod tests {
     fn stopping_writes_the_whole_queue() {
         let directory = tempfile::tempdir().unwrap();
         let database = Database::open(&directory.path().join("x.db")).unwrap();
-        let (layer, queue) = log_layer();
+        let (layer, queue) = log_layer(Arc::default());
         let writer = queue.write_to(database.clone(), || 0).unwrap();
         let subscriber = tracing_subscriber::registry().with(layer);
         tracing::subscriber::with_default(subscriber, || (0..1000).for_each(|n| tracing::info!(n, "line")));
@@ -211,11 +220,11 @@ mod tests {
 
     #[test]
     fn the_queue_is_bounded_in_bytes() {
-        let (layer, queue) = log_layer();
+        let (layer, queue) = log_layer(Arc::default());
         let subscriber = tracing_subscriber::registry().with(layer);
         let long = "x".repeat(900);
         tracing::subscriber::with_default(subscriber, || (0..9000).for_each(|_| tracing::info!("{long}")));
-        assert_eq!(queue.0.len(), MAX_QUEUED_BYTES / cost(&row(&long)));
+        assert_eq!(queue.queue.len(), MAX_QUEUED_BYTES / cost(&row(&long)));
     }
 
     #[test]
@@ -239,12 +248,12 @@ mod tests {
     fn rows_are_written_while_others_are_queued() {
         let directory = tempfile::tempdir().unwrap();
         let database = Database::open(&directory.path().join("config.db")).unwrap();
-        let (layer, queue) = log_layer();
+        let (layer, queue) = log_layer(Arc::default());
         let writer = queue.write_to(database.clone(), || 0).unwrap();
         // All rows are old enough for `purge_log`, once they are written.
         let row = row("x");
         let written = (0..BATCH / 2).any(|_| {
-            layer.0.try_push(row.clone(), 1).unwrap();
+            layer.queue.try_push(row.clone(), 1).unwrap();
             std::thread::sleep(BATCH_DELAY / 10);
             database.purge_log(1, Timestamp::now().utc_ms).unwrap() > 0
         });

@@ -9,11 +9,13 @@ pub mod log;
 mod sqlite;
 
 pub use admin::{BanKind, BanRow, LogQuery};
+pub use sqlite::files::{check_file, copy_file};
 
 use std::collections::HashSet;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 
+use parking_lot::Mutex;
 use tokio::sync::broadcast;
 
 use crate::rules::username;
@@ -36,8 +38,15 @@ pub enum DbError {
          restore a backup from before the update"
     )]
     Newer { path: PathBuf, version: String },
+    /// A query failed, in the words of the engine.
     #[error("database: {0}")]
-    Query(#[from] diesel::result::Error),
+    Query(String),
+    /// A copy could not be made, in the words of the engine.
+    #[error("{0}")]
+    Copy(String),
+    /// A file is damaged, in the words of the engine.
+    #[error("{0}")]
+    Damaged(String),
     #[error("there is an account '{0}' already")]
     AccountExists(String),
     #[error("there is no account '{0}'")]
@@ -155,49 +164,52 @@ pub struct LogRow {
     pub message: String,
 }
 
-/// Operations of a database engine. Times are UTC, `yyyy-MM-dd HH:mm:ss`.
-trait Backend: Send {
+/// Operations of a database engine. Times are UTC, `yyyy-MM-dd HH:mm:ss`; ids of rows grow with their age.
+///
+/// Each call is one transaction. It blocks, and calls may come from several threads at once: an engine of one
+/// connection locks it, one with more has a pool.
+trait Backend: Send + Sync {
     /// A number that changes with every commit, also one of another program.
-    fn version(&mut self) -> Result<i64, DbError>;
-    fn snapshot(&mut self, now: &str) -> Result<Snapshot, DbError>;
-    fn accounts(&mut self) -> Result<Vec<Account>, DbError>;
-    fn account(&mut self, key: AccountKey<'_>) -> Result<Option<Account>, DbError>;
-    fn add_account(&mut self, account: &Account) -> Result<Account, DbError>;
+    fn version(&self) -> Result<i64, DbError>;
+    fn snapshot(&self, now: &str) -> Result<Snapshot, DbError>;
+    fn accounts(&self) -> Result<Vec<Account>, DbError>;
+    fn account(&self, key: AccountKey<'_>) -> Result<Option<Account>, DbError>;
+    fn add_account(&self, account: &Account) -> Result<Account, DbError>;
     fn change_account(
-        &mut self,
+        &self,
         key: AccountKey<'_>,
         change: &mut dyn FnMut(&mut Account),
     ) -> Result<Account, DbError>;
-    fn remove_account(&mut self, key: AccountKey<'_>) -> Result<(), DbError>;
-    fn append_log(&mut self, rows: &[LogRow]) -> Result<(), DbError>;
-    fn purge_log(&mut self, before: &str) -> Result<usize, DbError>;
-    fn key(&mut self, name: &str, fresh: &[u8]) -> Result<Vec<u8>, DbError>;
+    fn remove_account(&self, key: AccountKey<'_>) -> Result<(), DbError>;
+    fn append_log(&self, rows: &[LogRow]) -> Result<(), DbError>;
+    fn purge_log(&self, before: &str) -> Result<usize, DbError>;
+    fn key(&self, name: &str, fresh: &[u8]) -> Result<Vec<u8>, DbError>;
     /// Sets settings; those without a value are removed.
-    fn change_settings(&mut self, settings: &[(&str, Option<&str>)]) -> Result<(), DbError>;
+    fn change_settings(&self, settings: &[(&str, Option<&str>)]) -> Result<(), DbError>;
     fn replace_settings(
-        &mut self,
+        &self,
         only_while: (&str, &str),
         remove: &[&str],
         set: &[(&str, &str)],
     ) -> Result<bool, DbError>;
-    fn ban_rows(&mut self, kind: BanKind) -> Result<Vec<BanRow>, DbError>;
-    fn add_ban(&mut self, kind: BanKind, ban: &BanRow) -> Result<BanRow, DbError>;
-    fn remove_ban(&mut self, kind: BanKind, id: i64) -> Result<bool, DbError>;
-    fn set_listing_servers(&mut self, patterns: &[String]) -> Result<(), DbError>;
-    fn switch_ext_ban(&mut self, id: i64, enabled: bool) -> Result<(), DbError>;
-    fn keep_newest_log(&mut self, count: i64) -> Result<(), DbError>;
+    fn ban_rows(&self, kind: BanKind) -> Result<Vec<BanRow>, DbError>;
+    fn add_ban(&self, kind: BanKind, ban: &BanRow) -> Result<BanRow, DbError>;
+    fn remove_ban(&self, kind: BanKind, id: i64) -> Result<bool, DbError>;
+    fn set_listing_servers(&self, patterns: &[String]) -> Result<(), DbError>;
+    fn switch_ext_ban(&self, id: i64, enabled: bool) -> Result<(), DbError>;
+    fn keep_newest_log(&self, count: i64) -> Result<(), DbError>;
     /// Size in bytes of up to `count` log rows after row id `after`, and the last row id; `None` if there are no
     /// more.
-    fn log_size(&mut self, after: i64, count: i64) -> Result<Option<(u64, i64)>, DbError>;
+    fn log_size(&self, after: i64, count: i64) -> Result<Option<(u64, i64)>, DbError>;
     /// Deletes the oldest rows until `bytes` are freed, `count` rows at most. Returns the bytes freed.
-    fn delete_oldest_log(&mut self, bytes: u64, count: i64) -> Result<u64, DbError>;
-    fn log(&mut self, query: &LogQuery) -> Result<Vec<LogRow>, DbError>;
+    fn delete_oldest_log(&self, bytes: u64, count: i64) -> Result<u64, DbError>;
+    fn log(&self, query: &LogQuery) -> Result<Vec<LogRow>, DbError>;
 }
 
-/// A handle on an open database. Clones share the connection.
+/// A handle on an open database. Clones share its connections.
 #[derive(Clone)]
 pub struct Database {
-    backend: Arc<Mutex<Box<dyn Backend>>>,
+    backend: Arc<dyn Backend>,
     path: Arc<PathBuf>,
     appended: broadcast::Sender<Arc<[LogRow]>>,
     skeletons: Arc<Mutex<Skeletons>>,
@@ -245,7 +257,7 @@ impl Database {
     fn with(backend: sqlite::Sqlite, path: &Path) -> Database {
         let (appended, _) = broadcast::channel(MAX_UNREAD_BATCHES);
         Database {
-            backend: Arc::new(Mutex::new(Box::new(backend))),
+            backend: Arc::new(backend),
             path: Arc::new(path.to_owned()),
             appended,
             skeletons: Arc::default(),
@@ -289,17 +301,12 @@ impl Database {
         Some(if directory.as_os_str().is_empty() { PathBuf::from(".") } else { directory.to_owned() })
     }
 
-    fn backend(&self) -> MutexGuard<'_, Box<dyn Backend>> {
-        // After a panic the statement was rolled back, so the connection is still good.
-        self.backend.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
     /// A number that changes with every commit, also one of another program.
     ///
     /// # Errors
     /// When the database cannot be read.
     pub fn version(&self) -> Result<i64, DbError> {
-        self.backend().version()
+        self.backend.version()
     }
 
     /// Everything that decides about connections. `utc_ms` is the current time; expired bans are left out.
@@ -307,7 +314,7 @@ impl Database {
     /// # Errors
     /// When the database cannot be read.
     pub fn snapshot(&self, utc_ms: i64) -> Result<Snapshot, DbError> {
-        self.backend().snapshot(&time_text(utc_ms))
+        self.backend.snapshot(&time_text(utc_ms))
     }
 
     /// All accounts, in the order of their ids.
@@ -315,7 +322,7 @@ impl Database {
     /// # Errors
     /// When the database cannot be read.
     pub fn accounts(&self) -> Result<Vec<Account>, DbError> {
-        self.backend().accounts()
+        self.backend.accounts()
     }
 
     /// The account of a user name (case-sensitive).
@@ -323,7 +330,7 @@ impl Database {
     /// # Errors
     /// When the database cannot be read.
     pub fn account(&self, name: &str) -> Result<Option<Account>, DbError> {
-        self.backend().account(AccountKey::Name(name))
+        self.backend.account(AccountKey::Name(name))
     }
 
     /// Adds an account and returns it with its assigned id.
@@ -331,7 +338,7 @@ impl Database {
     /// # Errors
     /// When the name is taken, or looks the same as a taken one, or the database cannot be written.
     pub fn add_account(&self, account: &Account) -> Result<Account, DbError> {
-        self.backend().add_account(account)
+        self.backend.add_account(account)
     }
 
     /// Whether an account's name looks the same as `name` ([`username::skeleton`]). Names are cached until the
@@ -342,7 +349,7 @@ impl Database {
     pub fn has_account_like(&self, name: &str) -> Result<bool, DbError> {
         let version = Some(self.version()?);
         // A panic leaves the old version number, so the names are read again.
-        let mut cached = self.skeletons.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut cached = self.skeletons.lock();
         if cached.version != version {
             cached.names = self.accounts()?.iter().map(|account| username::skeleton(&account.name)).collect();
             cached.version = version;
@@ -361,7 +368,7 @@ impl Database {
         change: impl FnOnce(&mut Account),
     ) -> Result<Account, DbError> {
         let mut change = Some(change);
-        self.backend().change_account(key, &mut |account| {
+        self.backend.change_account(key, &mut |account| {
             if let Some(change) = change.take() {
                 change(account);
             }
@@ -373,7 +380,7 @@ impl Database {
     /// # Errors
     /// When the account does not exist, or the database cannot be written.
     pub fn remove_account(&self, key: AccountKey<'_>) -> Result<(), DbError> {
-        self.backend().remove_account(key)
+        self.backend.remove_account(key)
     }
 
     /// Appends rows to the log and sends them to the subscribers.
@@ -381,7 +388,7 @@ impl Database {
     /// # Errors
     /// When the database cannot be written.
     pub fn append_log(&self, rows: &[LogRow]) -> Result<(), DbError> {
-        self.backend().append_log(rows)?;
+        self.backend.append_log(rows)?;
         // Fails if there are no subscribers.
         let _ = self.appended.send(rows.into());
         Ok(())
@@ -394,7 +401,7 @@ impl Database {
     pub fn log_size(&self) -> Result<u64, DbError> {
         let (mut size, mut after) = (0, i64::MIN);
         loop {
-            let chunk = self.backend().log_size(after, LOG_CHUNK)?;
+            let chunk = self.backend.log_size(after, LOG_CHUNK)?;
             let Some((bytes, last)) = chunk else { return Ok(size) };
             size += bytes;
             after = last;
@@ -408,7 +415,7 @@ impl Database {
     pub fn delete_oldest_log(&self, bytes: u64) -> Result<u64, DbError> {
         let mut deleted = 0;
         while deleted < bytes {
-            match self.backend().delete_oldest_log(bytes - deleted, LOG_CHUNK)? {
+            match self.backend.delete_oldest_log(bytes - deleted, LOG_CHUNK)? {
                 0 => break,
                 more => deleted += more,
             }
@@ -426,7 +433,7 @@ impl Database {
     /// # Errors
     /// When the database cannot be read or written.
     pub fn key(&self, name: &str, fresh: &[u8]) -> Result<Vec<u8>, DbError> {
-        self.backend().key(name, fresh)
+        self.backend.key(name, fresh)
     }
 
     /// Deletes log rows that are older than `days`. Returns their number.
@@ -435,7 +442,7 @@ impl Database {
     /// When the database cannot be written.
     pub fn purge_log(&self, days: u32, utc_ms: i64) -> Result<usize, DbError> {
         let before = utc_ms - i64::from(days) * 86_400_000;
-        self.backend().purge_log(&crate::rules::time::iso_of(before))
+        self.backend.purge_log(&crate::rules::time::iso_of(before))
     }
 }
 

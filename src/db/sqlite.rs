@@ -6,9 +6,12 @@ use std::path::Path;
 use diesel::connection::SimpleConnection as _;
 use diesel::migration::MigrationSource;
 use diesel::prelude::*;
-use diesel::sql_types::{BigInt, Binary, Bool, Integer, Text};
+use diesel::sql_types::{BigInt, Bool, Text};
 use diesel::sqlite::SqliteConnection;
 use diesel_migrations::{EmbeddedMigrations, MigrationHarness as _, embed_migrations};
+use parking_lot::{Mutex, MutexGuard};
+
+use schema::{drawhall_keys, serverlog, settings};
 
 use super::{
     Account, AccountKey, Backend, BanKind, BanRow, DbError, IpBan, LogQuery, LogRow, Snapshot, SubjectBan,
@@ -17,18 +20,29 @@ use super::{
 mod accounts;
 mod admin;
 mod copy;
+pub(super) mod files;
 mod ids;
 mod log;
+mod schema;
 
 const MIGRATIONS: EmbeddedMigrations = embed_migrations!("migrations");
 
 /// How long a statement waits for locks of other programs, in milliseconds.
 const BUSY_MS: u32 = 5000;
 
-pub(super) struct Sqlite {
+/// A database in a file or in memory, with one connection.
+pub(super) struct Sqlite(Mutex<SqliteState>);
+
+struct SqliteState {
     connection: SqliteConnection,
     /// Number of changes by this connection: `data_version` does not count these.
     own_changes: i64,
+}
+
+impl From<diesel::result::Error> for DbError {
+    fn from(error: diesel::result::Error) -> DbError {
+        DbError::Query(error.to_string())
+    }
 }
 
 #[derive(QueryableByName)]
@@ -72,12 +86,6 @@ impl From<Subject> for SubjectBan {
         let Subject { subject, reaction, expires, reason } = row;
         SubjectBan { subject, reaction, expires, reason }
     }
-}
-
-#[derive(QueryableByName)]
-struct Secret {
-    #[diesel(sql_type = Binary)]
-    secret: Vec<u8>,
 }
 
 #[derive(QueryableByName)]
@@ -147,9 +155,30 @@ impl Sqlite {
         connection
             .batch_execute("BEGIN IMMEDIATE; CREATE TABLE drawhall_is_writable (x); ROLLBACK;")
             .map_err(|e| failed(e.to_string()))?;
-        Ok(Sqlite { connection, own_changes: 0 })
+        Ok(Sqlite(Mutex::new(SqliteState { connection, own_changes: 0 })))
     }
 
+    /// Locks the connection. After a panic of its last user the statement was rolled back, so it is still good.
+    fn lock(&self) -> MutexGuard<'_, SqliteState> {
+        self.0.lock()
+    }
+}
+
+/// Sets a setting within a transaction.
+fn write_setting(connection: &mut SqliteConnection, key: &str, value: &str) -> QueryResult<usize> {
+    diesel::replace_into(settings::table)
+        .values((settings::key.eq(key), settings::value.eq(value)))
+        .execute(connection)
+}
+
+/// Removes a setting within a transaction.
+fn remove_setting(connection: &mut SqliteConnection, key: &str) -> QueryResult<usize> {
+    diesel::sql_query("DELETE FROM settings WHERE CAST(key AS TEXT) = ?")
+        .bind::<Text, _>(key)
+        .execute(connection)
+}
+
+impl SqliteState {
     fn pairs(&mut self, sql: &str) -> Result<Vec<Pair>, DbError> {
         Ok(diesel::sql_query(sql).load(&mut self.connection)?)
     }
@@ -199,144 +228,137 @@ impl Sqlite {
 }
 
 impl Backend for Sqlite {
-    fn version(&mut self) -> Result<i64, DbError> {
+    fn version(&self) -> Result<i64, DbError> {
         // `data_version` changes when another connection commits.
+        let mut state = self.lock();
         let rows: Vec<Number> = diesel::sql_query("SELECT data_version AS n FROM pragma_data_version")
-            .load(&mut self.connection)?;
-        Ok(rows.first().map_or(0, |r| r.n) + self.own_changes)
+            .load(&mut state.connection)?;
+        Ok(rows.first().map_or(0, |r| r.n) + state.own_changes)
     }
 
-    fn snapshot(&mut self, now: &str) -> Result<Snapshot, DbError> {
+    fn snapshot(&self, now: &str) -> Result<Snapshot, DbError> {
         // One read transaction, for a consistent snapshot.
-        self.connection.batch_execute("BEGIN")?;
-        let read = self.read(now);
-        self.connection.batch_execute("COMMIT")?;
+        let mut state = self.lock();
+        state.connection.batch_execute("BEGIN")?;
+        let read = state.read(now);
+        state.connection.batch_execute("COMMIT")?;
         read
     }
 
-    fn accounts(&mut self) -> Result<Vec<Account>, DbError> {
+    fn accounts(&self) -> Result<Vec<Account>, DbError> {
         let users: Vec<User> =
-            diesel::sql_query(format!("{USERS} ORDER BY rowid")).load(&mut self.connection)?;
+            diesel::sql_query(format!("{USERS} ORDER BY rowid")).load(&mut self.lock().connection)?;
         Ok(users.into_iter().map(Account::from).collect())
     }
 
-    fn account(&mut self, key: AccountKey<'_>) -> Result<Option<Account>, DbError> {
-        self.find_account(key)
+    fn account(&self, key: AccountKey<'_>) -> Result<Option<Account>, DbError> {
+        self.lock().find_account(key)
     }
 
-    fn add_account(&mut self, account: &Account) -> Result<Account, DbError> {
-        self.insert_account(account)
+    fn add_account(&self, account: &Account) -> Result<Account, DbError> {
+        self.lock().insert_account(account)
     }
 
     fn change_account(
-        &mut self,
+        &self,
         key: AccountKey<'_>,
         change: &mut dyn FnMut(&mut Account),
     ) -> Result<Account, DbError> {
-        self.update_account(key, change)
+        self.lock().update_account(key, change)
     }
 
-    fn remove_account(&mut self, key: AccountKey<'_>) -> Result<(), DbError> {
-        self.delete_account(key)
+    fn remove_account(&self, key: AccountKey<'_>) -> Result<(), DbError> {
+        self.lock().delete_account(key)
     }
 
-    fn append_log(&mut self, rows: &[LogRow]) -> Result<(), DbError> {
-        self.connection.immediate_transaction(|connection| {
+    fn append_log(&self, rows: &[LogRow]) -> Result<(), DbError> {
+        self.lock().connection.immediate_transaction(|connection| {
             for row in rows {
-                diesel::sql_query(
-                    "INSERT INTO serverlog (timestamp, level, topic, user, session, message) VALUES (?, ?, ?, ?, ?, ?)",
-                )
-                .bind::<Text, _>(&row.timestamp)
-                .bind::<Integer, _>(row.level)
-                .bind::<Text, _>(&row.topic)
-                .bind::<Text, _>(&row.user)
-                .bind::<Text, _>(&row.session)
-                .bind::<Text, _>(&row.message)
-                .execute(connection)?;
+                diesel::insert_into(serverlog::table)
+                    .values((
+                        serverlog::timestamp.eq(&row.timestamp),
+                        serverlog::level.eq(row.level),
+                        serverlog::topic.eq(&row.topic),
+                        serverlog::user.eq(&row.user),
+                        serverlog::session.eq(&row.session),
+                        serverlog::message.eq(&row.message),
+                    ))
+                    .execute(connection)?;
             }
             Ok(())
         })
     }
 
-    fn change_settings(&mut self, settings: &[(&str, Option<&str>)]) -> Result<(), DbError> {
-        self.own_changes += 1;
-        self.connection.immediate_transaction(|connection| {
+    fn change_settings(&self, settings: &[(&str, Option<&str>)]) -> Result<(), DbError> {
+        let mut state = self.lock();
+        state.own_changes += 1;
+        state.connection.immediate_transaction(|connection| {
             for (key, value) in settings {
                 match value {
-                    Some(value) => {
-                        diesel::sql_query("INSERT OR REPLACE INTO settings (key, value) VALUES (?, ?)")
-                            .bind::<Text, _>(*key)
-                            .bind::<Text, _>(*value)
-                            .execute(connection)?
-                    }
-                    None => diesel::sql_query("DELETE FROM settings WHERE CAST(key AS TEXT) = ?")
-                        .bind::<Text, _>(*key)
-                        .execute(connection)?,
+                    Some(value) => write_setting(connection, key, value)?,
+                    None => remove_setting(connection, key)?,
                 };
             }
             Ok(())
         })
     }
 
-    fn key(&mut self, name: &str, fresh: &[u8]) -> Result<Vec<u8>, DbError> {
-        diesel::sql_query("INSERT OR IGNORE INTO drawhall_keys (name, secret) VALUES (?, ?)")
-            .bind::<Text, _>(name)
-            .bind::<Binary, _>(fresh)
-            .execute(&mut self.connection)?;
-        let kept: Secret = diesel::sql_query("SELECT secret FROM drawhall_keys WHERE name = ?")
-            .bind::<Text, _>(name)
-            .get_result(&mut self.connection)?;
-        Ok(kept.secret)
+    fn key(&self, name: &str, fresh: &[u8]) -> Result<Vec<u8>, DbError> {
+        let connection = &mut self.lock().connection;
+        diesel::insert_or_ignore_into(drawhall_keys::table)
+            .values((drawhall_keys::name.eq(name), drawhall_keys::secret.eq(fresh)))
+            .execute(connection)?;
+        Ok(drawhall_keys::table.find(name).select(drawhall_keys::secret).get_result(connection)?)
     }
 
-    fn purge_log(&mut self, before: &str) -> Result<usize, DbError> {
+    fn purge_log(&self, before: &str) -> Result<usize, DbError> {
         let done = diesel::sql_query("DELETE FROM serverlog WHERE CAST(timestamp AS TEXT) < ?")
             .bind::<Text, _>(before);
-        Ok(done.execute(&mut self.connection)?)
+        Ok(done.execute(&mut self.lock().connection)?)
     }
 
     fn replace_settings(
-        &mut self,
+        &self,
         only_while: (&str, &str),
         remove: &[&str],
         set: &[(&str, &str)],
     ) -> Result<bool, DbError> {
-        self.exchange_settings(only_while, remove, set)
+        self.lock().exchange_settings(only_while, remove, set)
     }
 
-    fn ban_rows(&mut self, kind: BanKind) -> Result<Vec<BanRow>, DbError> {
-        self.all_bans(kind)
+    fn ban_rows(&self, kind: BanKind) -> Result<Vec<BanRow>, DbError> {
+        self.lock().all_bans(kind)
     }
 
-    fn add_ban(&mut self, kind: BanKind, ban: &BanRow) -> Result<BanRow, DbError> {
-        self.insert_ban(kind, ban)
+    fn add_ban(&self, kind: BanKind, ban: &BanRow) -> Result<BanRow, DbError> {
+        self.lock().insert_ban(kind, ban)
     }
 
-    fn remove_ban(&mut self, kind: BanKind, id: i64) -> Result<bool, DbError> {
-        self.delete_ban(kind, id)
+    fn remove_ban(&self, kind: BanKind, id: i64) -> Result<bool, DbError> {
+        self.lock().delete_ban(kind, id)
     }
 
-    fn set_listing_servers(&mut self, patterns: &[String]) -> Result<(), DbError> {
-        self.replace_listing_servers(patterns)
+    fn set_listing_servers(&self, patterns: &[String]) -> Result<(), DbError> {
+        self.lock().replace_listing_servers(patterns)
     }
 
-    fn switch_ext_ban(&mut self, id: i64, enabled: bool) -> Result<(), DbError> {
-        self.mark_ext_ban(id, enabled)
+    fn switch_ext_ban(&self, id: i64, enabled: bool) -> Result<(), DbError> {
+        self.lock().mark_ext_ban(id, enabled)
     }
 
-    fn keep_newest_log(&mut self, count: i64) -> Result<(), DbError> {
-        self.delete_older_log(count)
+    fn keep_newest_log(&self, count: i64) -> Result<(), DbError> {
+        self.lock().delete_older_log(count)
     }
 
-    fn log_size(&mut self, after: i64, count: i64) -> Result<Option<(u64, i64)>, DbError> {
-        self.size_of_log(after, count)
+    fn log_size(&self, after: i64, count: i64) -> Result<Option<(u64, i64)>, DbError> {
+        self.lock().size_of_log(after, count)
     }
 
-    fn delete_oldest_log(&mut self, bytes: u64, count: i64) -> Result<u64, DbError> {
-        self.delete_from_log(bytes, count)
+    fn delete_oldest_log(&self, bytes: u64, count: i64) -> Result<u64, DbError> {
+        self.lock().delete_from_log(bytes, count)
     }
 
-    fn log(&mut self, query: &LogQuery) -> Result<Vec<LogRow>, DbError> {
-        self.log_rows(query)
+    fn log(&self, query: &LogQuery) -> Result<Vec<LogRow>, DbError> {
+        self.lock().log_rows(query)
     }
 }

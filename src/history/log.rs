@@ -17,7 +17,7 @@
 //! fetched block.
 
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, PoisonError, Weak};
+use std::sync::{Arc, Weak};
 
 use bytes::{Bytes, BytesMut};
 use drawhall_protocol::frame::frames;
@@ -26,7 +26,8 @@ use super::cursor::Cursor;
 use super::segments::{LogState, SEGMENT_BYTES, Segment, begins_message, whole_messages};
 use super::source::{Chunk, HistorySource, IndexEntry};
 use super::subscription::Subscription;
-use super::sync::{AtomicI64, Mutex, MutexGuard};
+pub(super) use super::sync::lock;
+use super::sync::{AtomicI64, Mutex};
 
 /// Bytes above the size limit that only emergency messages (joins, leaves, operator lists) may use.
 pub const EMERGENCY_BYTES: u64 = 1 << 20;
@@ -43,11 +44,6 @@ pub(super) struct LogShared {
     pub(super) id: u64,
     pub(super) state: Mutex<LogState>,
     pub(super) subscriptions: Mutex<Vec<Arc<Subscription>>>,
-}
-
-pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    // A panic while the lock was held left plain data, which is still usable.
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 impl Default for LogShared {

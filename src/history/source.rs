@@ -52,6 +52,24 @@ pub enum Chunk {
     },
 }
 
+impl Chunk {
+    /// Calls `visit` with what is in it from offset `from` on; it begins at offset `start`. Blocks if it is only in a
+    /// file.
+    ///
+    /// # Errors
+    /// When it cannot be read.
+    pub fn visit(&self, start: i64, from: i64, visit: impl FnOnce(&[u8])) -> io::Result<()> {
+        let skip = usize::try_from(from - start).unwrap_or(0);
+        match self {
+            Chunk::Memory(bytes) => visit(bytes.get(skip..).unwrap_or_default()),
+            Chunk::File { file, from, len } => {
+                visit(file.read_at(*from, *len)?.get(skip..).unwrap_or_default());
+            }
+        }
+        Ok(())
+    }
+}
+
 /// What must be written to the history file.
 #[derive(Debug, Default)]
 #[allow(missing_docs, reason = "the names say it")]

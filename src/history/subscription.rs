@@ -1,11 +1,11 @@
 //! Wakes readers: once per worker and publication, not once per reader.
 
 use std::future::poll_fn;
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::sync::{Arc, PoisonError};
 use std::task::{Context, Poll, Waker};
 
-use super::sync::{AtomicBool, Mutex};
+use super::sync::{AtomicBool, Mutex, lock};
 
 /// One worker's subscription to a log. Publications between two waits are coalesced into one.
 #[derive(Debug, Default)]
@@ -28,7 +28,7 @@ impl Subscription {
     }
 
     fn wake(&self) {
-        let waker = self.waker.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let waker = lock(&self.waker).take();
         if let Some(waker) = waker {
             waker.wake();
         }
@@ -44,7 +44,7 @@ impl Subscription {
         if let Some(open) = self.take_change() {
             return Poll::Ready(open);
         }
-        *self.waker.lock().unwrap_or_else(PoisonError::into_inner) = Some(context.waker().clone());
+        *lock(&self.waker) = Some(context.waker().clone());
         // Checked again, because a publication between the first check and the registration would be lost.
         self.take_change().map_or(Poll::Pending, Poll::Ready)
     }

@@ -2,9 +2,10 @@
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 
+use parking_lot::Mutex;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 /// Maximum time of a request in the queue.
@@ -76,8 +77,7 @@ impl RequestQueue {
     }
 
     fn host_semaphore(&self, host: &str) -> Arc<Semaphore> {
-        // Ignores poisoning: the table is valid after any panic.
-        let mut hosts = self.hosts.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut hosts = self.hosts.lock();
         if let Some(known) = hosts.get(host).and_then(Weak::upgrade) {
             return known;
         }
@@ -120,7 +120,7 @@ mod tests {
         assert!(acquire("c").await.flatten().is_some());
         drop((second, third));
         assert!(acquire("a").await.flatten().is_some());
-        assert!(queue.hosts.lock().unwrap().len() <= 3, "unused hosts are removed");
+        assert!(queue.hosts.lock().len() <= 3, "unused hosts are removed");
         assert_eq!(queue.waiting.load(Ordering::Relaxed), 0);
     }
 

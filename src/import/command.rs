@@ -12,6 +12,9 @@ use crate::options::in_one_line;
 /// Where a path on the command line is, seen from here; `None` if that is not known.
 pub(super) type Locate<'a> = &'a dyn Fn(&Path) -> Option<PathBuf>;
 
+/// Checks a file or directory that an option names.
+type CheckFile = fn(&Path, &mut Report);
+
 /// Where a command line is run.
 pub(super) struct Surroundings<'a> {
     /// Directory that relative paths begin at.
@@ -92,7 +95,7 @@ fn differences(options: &Serve, has_login: bool, report: &mut Report) {
 
 /// Checks the files that options name.
 fn follow(options: &Serve, place: &Surroundings<'_>, report: &mut Report) {
-    let kinds: [(&str, &Option<PathBuf>, fn(&Path, &mut Report)); 4] = [
+    let kinds: [(&str, &Option<PathBuf>, CheckFile); 4] = [
         ("--config", &options.config, files::config),
         ("--database", &options.database, files::database),
         ("--sessions", &options.sessions, files::sessions),

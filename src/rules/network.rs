@@ -6,8 +6,10 @@
 
 use std::net::{IpAddr, Ipv6Addr};
 
+use ipnet::Ipv6Net;
+
 /// Prefix lengths, and the factor by which limits are multiplied for such networks.
-const PREFIXES: [(u32, u32); 3] = [(64, 1), (56, 4), (48, 16)];
+const PREFIXES: [(u8, u32); 3] = [(64, 1), (56, 4), (48, 16)];
 
 /// A network that limits count for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -18,9 +20,9 @@ pub struct Network {
     pub factor: u32,
 }
 
-fn masked(address: Ipv6Addr, bits: u32) -> u128 {
-    let host_bits = 128 - bits;
-    address.to_bits() >> host_bits << host_bits
+/// The first address of the network with this prefix length, at most 128.
+fn first_address(address: Ipv6Addr, prefix_len: u8) -> Ipv6Addr {
+    Ipv6Net::new_assert(address, prefix_len).network()
 }
 
 /// The networks around an address, the narrowest first. An IPv4 address has itself only.
@@ -35,7 +37,10 @@ pub fn networks(address: IpAddr) -> impl Iterator<Item = Network> {
             // The low half is not part of any prefix here. The prefix length in it makes the keys of wider networks
             // unique.
             let prefix_len = if bits == 64 { 0 } else { u128::from(bits) };
-            Network { key: Ipv6Addr::from_bits(masked(v6, bits) | prefix_len).into(), factor }
+            Network {
+                key: Ipv6Addr::from_bits(first_address(v6, bits).to_bits() | prefix_len).into(),
+                factor,
+            }
         })
     });
     one.into_iter().chain(wider)
@@ -44,7 +49,7 @@ pub fn networks(address: IpAddr) -> impl Iterator<Item = Network> {
 /// The network that counts as one address: an IPv4 address, or an IPv6 /64 network.
 pub fn narrowest(address: IpAddr) -> IpAddr {
     match address.to_canonical() {
-        IpAddr::V6(v6) => Ipv6Addr::from_bits(masked(v6, 64)).into(),
+        IpAddr::V6(v6) => first_address(v6, 64).into(),
         v4 => v4,
     }
 }
@@ -52,7 +57,7 @@ pub fn narrowest(address: IpAddr) -> IpAddr {
 /// The widest network around an address: an IPv4 address, or an IPv6 /48 network.
 pub fn widest(address: IpAddr) -> IpAddr {
     match address.to_canonical() {
-        IpAddr::V6(v6) => Ipv6Addr::from_bits(masked(v6, 48)).into(),
+        IpAddr::V6(v6) => first_address(v6, 48).into(),
         v4 => v4,
     }
 }

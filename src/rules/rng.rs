@@ -1,4 +1,7 @@
 //! Deterministic random numbers: unpredictable without the seed, reproducible with it.
+//!
+//! No crate: recorded traces have the seed of each session and digests of what was made with it, so this sequence has
+//! to be there as long as they are to replay. A second generator beside it would only be more code.
 
 use sha2::{Digest as _, Sha256};
 

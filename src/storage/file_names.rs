@@ -12,6 +12,8 @@ pub const NEW: &str = ".new";
 pub const DELETED: &str = ".deleted";
 /// Extension of an archived file.
 pub const ARCHIVED: &str = ".archived";
+/// Extension of the time marks of a history file.
+const MARKS: &str = ".times";
 /// Lock file that keeps other servers from using the directory.
 pub const LOCK: &str = "drawhall.lock";
 
@@ -28,6 +30,16 @@ pub fn thumbnail(id: &str) -> String {
 /// File name of a session's history file with this number, from 1.
 pub fn history(id: &str, number: u32) -> String {
     if number <= 1 { format!("{id}.dprec") } else { format!("{id}_r{number}.dprec") }
+}
+
+/// File name of the time marks of a history file.
+pub fn marks(history_name: &str) -> Option<String> {
+    Some(format!("{}{MARKS}", history_name.strip_suffix(".dprec")?))
+}
+
+/// File name of the history file that has these time marks; `None` for other files.
+pub fn history_of_marks(name: &str) -> Option<String> {
+    Some(format!("{}.dprec", name.strip_suffix(NEW).unwrap_or(name).strip_suffix(MARKS)?))
 }
 
 /// The number of a session's history file. `None` for the names that older versions of drawpile-srv gave.
@@ -70,11 +82,15 @@ fn archived(dir: &Path, name: &str) -> PathBuf {
     names.into_iter().find(|path| !path.exists()).unwrap_or(plain)
 }
 
-/// Deletes or archives a file of a session. A file that does not exist is not an error.
+/// Deletes or archives a file of a session. A file that does not exist is not an error. The time marks of a history
+/// file are deleted.
 ///
 /// # Errors
 /// When it cannot be deleted or renamed.
 pub fn remove(dir: &Path, name: &str, archive: bool) -> io::Result<()> {
+    if let Some(marks) = marks(name) {
+        remove(dir, &marks, false)?;
+    }
     let path = dir.join(name);
     let done = if archive { fs::rename(&path, archived(dir, name)) } else { fs::remove_file(&path) };
     match done {

@@ -6,21 +6,87 @@
 use std::fs;
 use std::io;
 use std::path::Path;
-use std::time::UNIX_EPOCH;
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use drawhall_protocol::ProtocolVersion;
 use drawhall_protocol::frame::whole_frames_len;
 
 use super::file_names;
 use super::history_file;
+use super::marks_file;
 use super::session_dir::{LoadError, SessionDir, file_names as names_in, whole_journal};
 use crate::rules::metadata::Metadata;
 use crate::rules::session::KeepGenerations;
 
+/// How long a generation of which that is not known counts as having been in force, in milliseconds.
+const UNKNOWN_LIFETIME_MS: i64 = 3_600_000;
+/// A generation counts as replaced at least this long ago, in milliseconds.
+const MIN_AGE_MS: i64 = 60_000;
+
 /// How many generations may be kept in a directory now.
 fn allowed(keep: KeepGenerations, dir: &Path) -> usize {
     let free = rustix::fs::statvfs(dir).ok().map(|stat| stat.f_bavail.saturating_mul(stat.f_frsize));
-    if free.is_some_and(|free| free < keep.min_free) { 0 } else { keep.count as usize }
+    if free.is_some_and(|free| free < keep.min_free) {
+        usize::from(keep.needs_newest && keep.count > 0)
+    } else {
+        keep.count as usize
+    }
+}
+
+/// When a generation was in force, in milliseconds since 1970.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Span {
+    from_ms: Option<i64>,
+    until_ms: i64,
+}
+
+impl Span {
+    /// Reads it from the files, as far as they tell.
+    fn of(dir: &Path, name: &str) -> Span {
+        let marks = marks_file::read(dir, name, u64::MAX).ok().flatten().unwrap_or_default();
+        let from_ms = marks.marks.first().map(|mark| mark.utc_ms);
+        let modified = fs::metadata(dir.join(name)).and_then(|metadata| metadata.modified()).ok();
+        Span { from_ms, until_ms: modified.map_or(0, ms_of) }
+    }
+
+    /// How much it is worth to keep it: one that was long in force is worth more than those between quick resets, and
+    /// the less, the longer ago that was.
+    fn worth(self, now_ms: i64) -> f64 {
+        let lifetime = self.from_ms.map_or(UNKNOWN_LIFETIME_MS, |from| (self.until_ms - from).max(0));
+        lifetime as f64 / (now_ms - self.until_ms).max(MIN_AGE_MS) as f64
+    }
+}
+
+fn ms_of(time: SystemTime) -> i64 {
+    time.duration_since(UNIX_EPOCH).map_or(0, |since| since.as_millis() as i64)
+}
+
+/// Which of the generations stay if there may be `count`: the newest, and those that are worth most. `spans` are newest
+/// first.
+fn worth_keeping(spans: &[Span], count: usize, now_ms: i64) -> Vec<bool> {
+    let mut by_worth: Vec<usize> = (1..spans.len()).collect();
+    by_worth.sort_by(|a, b| spans[*b].worth(now_ms).total_cmp(&spans[*a].worth(now_ms)));
+    let mut stays = vec![false; spans.len()];
+    std::iter::once(0).chain(by_worth).take(count.min(spans.len())).for_each(|at| stays[at] = true);
+    stays
+}
+
+/// Divides the generations of a session into those that stay, and those that are too many; both newest first.
+fn divided<'a>(
+    dir: &Path,
+    older: Vec<(u32, &'a str)>,
+    keep: KeepGenerations,
+) -> (Vec<&'a str>, Vec<&'a str>) {
+    let names: Vec<&str> = older.into_iter().map(|(_, name)| name).collect();
+    let count = allowed(keep, dir);
+    if names.len() <= count {
+        return (names, Vec::new());
+    }
+    let spans: Vec<Span> = names.iter().map(|name| Span::of(dir, name)).collect();
+    let stays = worth_keeping(&spans, count, ms_of(SystemTime::now()));
+    let (kept, too_many): (Vec<_>, Vec<_>) = names.into_iter().zip(stays).partition(|(_, stays)| *stays);
+    let only = |list: Vec<(&'a str, bool)>| list.into_iter().map(|(name, _)| name).collect();
+    (only(kept), only(too_many))
 }
 
 /// An earlier history of a session.
@@ -30,6 +96,8 @@ pub struct Generation {
     pub number: u32,
     /// Size of its messages in bytes.
     pub size: u64,
+    /// When it began, in milliseconds since 1970; `None` if unknown.
+    pub from_ms: Option<i64>,
     /// When it was last written, before a reset replaced it: milliseconds since 1970.
     pub until_ms: i64,
 }
@@ -60,7 +128,7 @@ pub(super) fn kept<'a>(
     current: &str,
     keep: KeepGenerations,
 ) -> Vec<&'a str> {
-    older_than(names, id, current).into_iter().take(allowed(keep, dir)).map(|(_, name)| name).collect()
+    divided(dir, older_than(names, id, current), keep).0
 }
 
 impl SessionDir {
@@ -81,9 +149,8 @@ impl SessionDir {
         let generation = |(number, name): (u32, &str)| {
             let file = fs::File::open(self.path().join(name)).ok()?;
             let header = history_file::read_header(&file, name).ok()?;
-            let modified = file.metadata().and_then(|m| m.modified()).ok()?;
-            let until_ms = modified.duration_since(UNIX_EPOCH).map_or(0, |d| d.as_millis() as i64);
-            Some(Generation { number, size: header.size - header.first_message, until_ms })
+            let Span { from_ms, until_ms } = Span::of(self.path(), name);
+            Some(Generation { number, size: header.size - header.first_message, from_ms, until_ms })
         };
         Ok(older_than(names.iter(), id, &current).into_iter().filter_map(generation).collect())
     }
@@ -117,8 +184,8 @@ impl SessionDir {
         archive: bool,
     ) -> io::Result<()> {
         let names = names_in(self.path())?;
-        let too_many = older_than(names.iter(), id, current).into_iter().skip(allowed(keep, self.path()));
-        for (_, name) in too_many {
+        let (_, too_many) = divided(self.path(), older_than(names.iter(), id, current), keep);
+        for name in too_many {
             file_names::remove(self.path(), name, archive)?;
         }
         Ok(())
@@ -147,7 +214,7 @@ mod tests {
     fn the_newest_files_before_the_current_one_are_kept() {
         let files =
             ["a.dprec", "a_r2.dprec", "a_r9.dprec", "a_r10.dprec", "a_r11.dprec", "b.dprec", "a.session"];
-        let keep = KeepGenerations { count: 2, min_free: 0 };
+        let keep = KeepGenerations { count: 2, ..KeepGenerations::default() };
         assert_eq!(kept_of(&files, "a_r10.dprec", keep), ["a_r9.dprec", "a_r2.dprec"]);
         assert!(kept_of(&files, "a.dprec", keep).is_empty());
         assert!(kept_of(&files, "a (1).dprec", keep).is_empty(), "old names have no number");
@@ -156,7 +223,51 @@ mod tests {
 
     #[test]
     fn none_are_kept_on_a_full_disk() {
-        let keep = KeepGenerations { count: 2, min_free: u64::MAX };
-        assert!(kept_of(&["a.dprec", "a_r2.dprec"], "a_r2.dprec", keep).is_empty());
+        let keep = KeepGenerations { count: 2, min_free: u64::MAX, needs_newest: false };
+        let files = ["a.dprec", "a_r2.dprec", "a_r3.dprec"];
+        assert!(kept_of(&files, "a_r3.dprec", keep).is_empty());
+        let keep = KeepGenerations { needs_newest: true, ..keep };
+        assert_eq!(kept_of(&files, "a_r3.dprec", keep), ["a_r2.dprec"], "nobody has joined since");
+        let none = KeepGenerations { count: 0, ..keep };
+        assert!(kept_of(&files, "a_r3.dprec", none).is_empty());
+    }
+
+    const HOUR: i64 = 3_600_000;
+    const MINUTE: i64 = 60_000;
+
+    fn kept_at(now_ms: i64, count: usize, spans: &[(i64, i64)]) -> Vec<usize> {
+        let span = |(from, until): &(i64, i64)| Span { from_ms: Some(*from), until_ms: *until };
+        let spans: Vec<Span> = spans.iter().map(span).collect();
+        let stays = worth_keeping(&spans, count, now_ms);
+        (0..stays.len()).filter(|at| stays[*at]).collect()
+    }
+
+    #[test]
+    fn quick_resets_do_not_displace_the_history_of_an_afternoon() {
+        let afternoon = 5 * HOUR;
+        let quick = |n: i64| (afternoon + n * MINUTE, afternoon + (n + 1) * MINUTE);
+        let spans = [quick(4), quick(3), quick(2), quick(1), quick(0), (0, afternoon)];
+        let kept = kept_at(afternoon + 6 * MINUTE, 3, &spans);
+        assert!(kept.len() == 3 && kept.contains(&0) && kept.contains(&5), "{kept:?}");
+    }
+
+    #[test]
+    fn an_old_one_makes_room_in_time() {
+        let day = 24 * HOUR;
+        let spans = [
+            (7 * day + 2 * HOUR, 7 * day + 3 * HOUR),
+            (7 * day + HOUR, 7 * day + 2 * HOUR),
+            (7 * day, 7 * day + HOUR),
+            (0, 10 * HOUR),
+        ];
+        assert_eq!(kept_at(7 * day + 3 * HOUR, 3, &spans), [0, 1, 2]);
+    }
+
+    #[test]
+    fn the_newest_always_stays() {
+        let spans = [(9 * HOUR, 9 * HOUR), (0, 9 * HOUR)];
+        assert_eq!(kept_at(9 * HOUR, 1, &spans), [0]);
+        assert_eq!(kept_at(9 * HOUR, 5, &spans), [0, 1]);
+        assert!(kept_at(9 * HOUR, 0, &spans).is_empty());
     }
 }

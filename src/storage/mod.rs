@@ -19,6 +19,7 @@ pub mod check;
 pub mod file_names;
 pub mod generations;
 pub mod history_file;
+mod marks_file;
 pub mod private;
 pub mod recorder;
 pub mod session_dir;

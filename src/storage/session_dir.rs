@@ -14,11 +14,12 @@ use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io::{self, Read as _, Write as _};
 use std::os::unix::fs::FileExt as _;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use drawhall_protocol::ProtocolVersion;
 use ended::EndedLimits;
+use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
 
 use super::file_names;
@@ -163,13 +164,8 @@ impl SessionLock {
 
 impl Drop for SessionLock {
     fn drop(&mut self) {
-        lock(&self.dir.in_use).remove(&self.id);
+        self.dir.in_use.lock().remove(&self.id);
     }
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    // Only plain data is changed while the lock is held.
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 impl SessionDir {
@@ -217,7 +213,7 @@ impl SessionDir {
     }
 
     fn lock(self: &Arc<Self>, id: &str) -> Option<SessionLock> {
-        let free = lock(&self.in_use).insert(id.to_owned());
+        let free = self.in_use.lock().insert(id.to_owned());
         free.then(|| SessionLock { dir: self.clone(), id: id.to_owned() })
     }
 
@@ -230,7 +226,7 @@ impl SessionDir {
     }
 
     pub(super) fn journal_name(&self, id: &str) -> String {
-        lock(&self.irregular_names).get(id).cloned().unwrap_or_else(|| file_names::journal(id))
+        self.irregular_names.lock().get(id).cloned().unwrap_or_else(|| file_names::journal(id))
     }
 
     /// Cleans up, then passes all sessions that can be loaded to `found`, in the order of their journals' file names.
@@ -265,7 +261,7 @@ impl SessionDir {
                         tracing::warn!("stored session {id}: {warning}");
                     }
                     if **name != file_names::journal(id) {
-                        lock(&self.irregular_names).insert((*id).to_owned(), (*name).clone());
+                        self.irregular_names.lock().insert((*id).to_owned(), (*name).clone());
                     }
                     known.insert((*id).to_owned());
                     if !session.metadata.alias.is_empty() {
@@ -363,7 +359,7 @@ impl SessionDir {
             file_names::remove(&self.path, &format!("{journal}{}", file_names::DELETED), false)
                 .map_err(failed)?;
         }
-        lock(&self.irregular_names).remove(id);
+        self.irregular_names.lock().remove(id);
         self.syncer.queue(&self.directory);
         Ok(())
     }

@@ -4,6 +4,7 @@
 //! [`Syncer`](super::syncer::Syncer) makes it survive a crash of the machine by fsync.
 
 mod journaling;
+mod marks;
 
 use crate::history::HistoryWrite;
 use crate::history::NewHistory;
@@ -23,6 +24,7 @@ use drawhall_protocol::ProtocolVersion;
 
 use super::file_names;
 use super::history_file::{HistoryFile, history_header_bytes};
+use super::marks_file::{MarksFile, StoredMarks};
 use super::session_dir::{SessionDir, SessionLock};
 use super::syncer::SyncFile;
 use crate::rules::journal::Entry;
@@ -67,6 +69,14 @@ pub struct WriteResult {
     pub error: Option<StorageError>,
 }
 
+/// The files of a history that was loaded.
+#[derive(Debug)]
+pub(super) struct LoadedHistory {
+    pub(super) file: Arc<HistoryFile>,
+    pub(super) name: String,
+    pub(super) marks: StoredMarks,
+}
+
 #[derive(Debug)]
 struct Journal {
     sync: Arc<SyncFile>,
@@ -96,6 +106,10 @@ pub struct SessionFiles {
     history: Option<Arc<HistoryFile>>,
     /// Name of the history file, as the journal has it.
     history_name: String,
+    /// The time marks of the history; `None` if there is no file, or it cannot be written.
+    marks: Option<MarksFile>,
+    /// Number of the history file that the present one replaced, 0 if there was none.
+    previous: u32,
     /// Number of history files so far.
     files: u32,
 }
@@ -116,6 +130,8 @@ impl SessionFiles {
             unknown: String::new(),
             history: None,
             history_name: String::new(),
+            marks: None,
+            previous: 0,
             files: 0,
         }
     }
@@ -125,16 +141,15 @@ impl SessionFiles {
         lock: SessionLock,
         protocol: ProtocolVersion,
         journal: LoadedJournal,
-        history: Arc<HistoryFile>,
-        history_name: String,
+        history: LoadedHistory,
         files: u32,
     ) -> SessionFiles {
+        let LoadedHistory { file, name: history_name, marks: StoredMarks { marks, previous, .. } } = history;
         let LoadedJournal { name, sync, end, backlog, hashes, unknown } = journal;
         let dir = lock.dir().clone();
         // The journal does not count on for ever, but the numbers of files must: a lower one is an earlier history.
         let files = files.max(file_names::history_number(&history_name, lock.id()).unwrap_or(0));
         SessionFiles {
-            dir,
             lock,
             protocol,
             journal_name: name,
@@ -144,8 +159,11 @@ impl SessionFiles {
             compact_len: 0,
             hashes,
             unknown,
-            history: Some(history),
+            history: Some(file),
+            marks: MarksFile::open(dir.path(), &history_name, marks.len()).ok().filter(|_| !marks.is_empty()),
+            previous,
             history_name,
+            dir,
             files,
         }
     }
@@ -208,8 +226,14 @@ impl SessionFiles {
         };
         let replaced = matches!(stored, Ok(Some(StoredHistory { generation: Some(_), .. })));
         match stored {
-            Ok(stored) => result.stored = stored,
+            Ok(stored) => {
+                self.write_marks(&batch.marks);
+                result.stored = stored;
+            }
             Err(error) => result.error = Some(error),
+        }
+        if batch.prunes && self.exists() {
+            self.remove_old_generations(batch.archive, batch.keep);
         }
         let written = match &lines {
             Some(lines) if !replaced && self.exists() => self.compact(lines),
@@ -289,6 +313,9 @@ impl SessionFiles {
         self.switch_journal(journal, &text);
         self.files += 1;
         let old = std::mem::replace(&mut self.history_name, name);
+        if new.is_reset {
+            self.previous = file_names::history_number(&old, self.id()).unwrap_or(0);
+        }
         self.history = Some(file);
         let directory = self.dir.directory();
         if let Err(source) = directory.sync() {

@@ -3,15 +3,8 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use diesel::connection::SimpleConnection as _;
-use diesel::prelude::*;
-use diesel::sql_types::Text;
-use diesel::sqlite::SqliteConnection;
-
 use super::backup::{BackupError, names_in};
-
-/// How long SQLite waits for locks, in milliseconds.
-const BUSY_MS: u32 = 5000;
+use crate::db;
 
 /// A copy of a database beside it. It is removed when this is dropped.
 #[derive(Debug)]
@@ -26,22 +19,10 @@ impl DatabaseCopy {
     /// When it cannot be read, or the copy cannot be written.
     pub fn of(database: &Path) -> Result<DatabaseCopy, BackupError> {
         let failed = |reason: String| BackupError::Database { path: database.to_owned(), reason };
-        // SQLite would create a missing one.
-        fs::metadata(database).map_err(|e| failed(e.to_string()))?;
-        let name = |path: &Path| {
-            path.to_str().map(str::to_owned).ok_or_else(|| failed("its name is no Unicode text".into()))
-        };
-        let source = name(database)?;
+        let source = database.to_str().ok_or_else(|| failed("its name is no Unicode text".into()))?;
         remove_stale_copies(database);
         let copy = DatabaseCopy { path: PathBuf::from(format!("{source}.backup-{}", std::process::id())) };
-        let mut connection = SqliteConnection::establish(&source).map_err(|e| failed(e.to_string()))?;
-        connection
-            .batch_execute(&format!("PRAGMA busy_timeout = {BUSY_MS}"))
-            .map_err(|e| failed(e.to_string()))?;
-        diesel::sql_query("VACUUM INTO ?")
-            .bind::<Text, _>(name(&copy.path)?)
-            .execute(&mut connection)
-            .map_err(|e| failed(e.to_string()))?;
+        db::copy_file(database, &copy.path).map_err(|e| failed(e.to_string()))?;
         Ok(copy)
     }
 

@@ -9,13 +9,11 @@ use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Component, Path, PathBuf};
 use std::time::{Duration, UNIX_EPOCH};
 
-use diesel::prelude::*;
-use diesel::sql_types::Text;
-use diesel::sqlite::SqliteConnection;
 use flate2::bufread::GzDecoder;
 use serde_json::Value;
 
 use super::backup::{BUFFER_BYTES, Backup, BackupError, DATABASE, FORMAT, MANIFEST, SESSIONS, file_error};
+use crate::db;
 use crate::storage::check;
 use crate::storage::file_names;
 use crate::storage::private::create_directory;
@@ -191,20 +189,7 @@ fn inspect(directory: &Path) -> Result<Restored, BackupError> {
     Ok(restored)
 }
 
-#[derive(QueryableByName)]
-struct Line {
-    #[diesel(sql_type = Text)]
-    quick_check: String,
-}
-
 fn check_database(path: &Path) -> Result<(), BackupError> {
     let failed = |reason: String| BackupError::NoBackup(format!("its database is damaged: {reason}"));
-    let name = path.to_str().ok_or_else(|| failed("its name is no Unicode text".into()))?;
-    let mut connection = SqliteConnection::establish(name).map_err(|e| failed(e.to_string()))?;
-    let lines = diesel::sql_query("PRAGMA quick_check").load::<Line>(&mut connection);
-    let lines = lines.map_err(|e| failed(e.to_string()))?;
-    match lines.into_iter().find(|line| line.quick_check != "ok") {
-        Some(line) => Err(failed(line.quick_check)),
-        None => Ok(()),
-    }
+    db::check_file(path).map_err(|e| failed(e.to_string()))
 }

@@ -78,7 +78,8 @@ fn others(effects: &[Effect]) -> String {
     let (mut check, mut ended, mut answer) = (None, None, None);
     for effect in effects {
         match effect {
-            Effect::Client(..) => {}
+            // Counts came later than the first traces.
+            Effect::Client(..) | Effect::Count(_) => {}
             Effect::Log(entry) => log.push(entry),
             Effect::DescriptionChanged => changed = true,
             Effect::NumbersChanged => stats = true,
@@ -100,6 +101,7 @@ fn others(effects: &[Effect]) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::rules::session::Counted;
     use crate::rules::session::admin::answer::{ChatMessage, ChatMessages};
 
     #[test]
@@ -110,6 +112,13 @@ mod tests {
         let text = others(&[Effect::Answer(Ok(answer))]);
         let expected = r#"Some(Ok(Object {"messages": Array [Object {"i": Number(1), "m": String("hi"), "n": String("A")}], "offset": Number(3)}))"#;
         assert!(text.contains(expected), "{text}");
+    }
+
+    #[test]
+    fn counts_change_no_digest() {
+        let counted =
+            [Effect::NumbersChanged, Effect::Count(Counted::Slowed), Effect::Count(Counted::StorageError)];
+        assert_eq!(others(&counted), others(&[Effect::NumbersChanged]));
     }
 
     #[test]

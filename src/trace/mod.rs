@@ -14,10 +14,11 @@ use std::fs::{File, OpenOptions};
 use std::io::{self, BufWriter, Write as _};
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::Path;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
 
 use crate::background::{BackgroundThread, Queue, QueueLimits};
@@ -141,7 +142,7 @@ impl Trace {
     /// Records the start of a login, and its rules unless they were recorded before.
     pub fn login(&self, arrival: Arrival, rules: &Arc<Rules>) {
         let address = Arc::as_ptr(rules) as usize;
-        let mut known = self.0.rules.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut known = self.0.rules.lock();
         let number = match known.get(&address) {
             Some((number, _)) => *number,
             None => {

@@ -5,14 +5,16 @@
 
 use std::collections::HashMap;
 use std::net::{IpAddr, Ipv6Addr};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
+
+use parking_lot::{Mutex, MutexGuard};
 
 use super::budget::{Budget, Budgets, spend};
 use super::forwarded::ProxyHeader;
 use super::trust::{ClientAddr, Trusted};
 use crate::config::Settings;
 use crate::log::{Level, LogEntry, LogUser, Topic};
-use crate::metrics::METRICS;
+use crate::metrics::Metrics;
 use crate::rules::limits::{Bucket, Rate};
 use crate::rules::network::networks;
 use crate::rules::time::Timestamp;
@@ -113,6 +115,7 @@ struct LimiterState {
 pub struct ConnectionLimiter {
     state: Arc<Mutex<LimiterState>>,
     trusted: Trusted,
+    metrics: Arc<Metrics>,
 }
 
 /// An admitted connection; it counts until this is dropped.
@@ -128,8 +131,8 @@ pub struct ConnectionPermit {
 
 impl ConnectionLimiter {
     /// A limiter that trusts these proxies.
-    pub fn new(trusted: Trusted) -> ConnectionLimiter {
-        ConnectionLimiter { state: Arc::default(), trusted }
+    pub fn new(trusted: Trusted, metrics: Arc<Metrics>) -> ConnectionLimiter {
+        ConnectionLimiter { state: Arc::default(), trusted, metrics }
     }
 
     /// The trusted proxies.
@@ -147,6 +150,15 @@ impl ConnectionLimiter {
     /// # Errors
     /// The limit that is reached.
     pub fn enter(&self, peer: IpAddr, settings: &Settings) -> Result<ConnectionPermit, Limit> {
+        self.counted(self.admit(peer, settings))
+    }
+
+    /// Counts a limit that is reached, in the metrics.
+    fn counted<T>(&self, result: Result<T, Limit>) -> Result<T, Limit> {
+        result.inspect_err(|limit| self.metrics.limits_hit.count(limit.setting()))
+    }
+
+    fn admit(&self, peer: IpAddr, settings: &Settings) -> Result<ConnectionPermit, Limit> {
         let client = self.trusted.peer(peer);
         let peer = client.ip();
         let limit = settings.connection_limit.0;
@@ -159,7 +171,7 @@ impl ConnectionLimiter {
             state.enter(limit_key, peer, settings)?;
         }
         state.open += 1;
-        METRICS.connections.count();
+        self.metrics.connections.count();
         let is_local = limit_key.is_none() && peer.is_loopback();
         if is_local {
             state.count_local();
@@ -174,9 +186,8 @@ impl ConnectionLimiter {
         })
     }
 
-    /// Ignores poisoning: the state is counters, which are valid after any panic.
     fn lock(&self) -> MutexGuard<'_, LimiterState> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        self.state.lock()
     }
 }
 
@@ -258,7 +269,6 @@ impl AddressState {
 
     /// Logs that a limit is reached, at most once in [`LOG_INTERVAL`].
     fn hit(&mut self, limit: Limit, address: IpAddr) -> Limit {
-        METRICS.limits_hit.count(limit.setting());
         let now = Timestamp::now();
         let logged = &mut self.logged[limit as usize];
         if logged.is_none_or(|last| now.monotonic_ms >= last + LOG_INTERVAL) {
@@ -312,7 +322,7 @@ impl ConnectionPermit {
         let (address, limit_key) = (client.ip(), network(client.ip()));
         let mut state = self.limiter.lock();
         if address != self.client.ip() && !client.is_trusted_proxy() {
-            state.enter(limit_key, address, settings)?;
+            self.limiter.counted(state.enter(limit_key, address, settings))?;
             state.leave(self.limit_key.replace(limit_key));
             state.local -= u32::from(std::mem::take(&mut self.is_local));
         }
@@ -336,7 +346,8 @@ impl ConnectionPermit {
     /// The limit that is reached.
     pub fn try_acquire(&self, limit: Limit, settings: &Settings) -> Result<(), Limit> {
         let Some(limit_key) = self.limit_key else { return Ok(()) };
-        self.limiter.lock().try_acquire(limit, limit_key, self.client.ip(), settings)
+        let acquired = self.limiter.lock().try_acquire(limit, limit_key, self.client.ip(), settings);
+        self.limiter.counted(acquired)
     }
 
     /// Takes `count` from a budget of this connection and of its address; from neither if one has less.
@@ -356,7 +367,7 @@ impl ConnectionPermit {
     /// `None` if a log entry about this connection has to be suppressed; else how many were suppressed before it.
     pub fn log_line(&mut self, settings: &Settings) -> Option<u64> {
         let allowed = self.spend(Budget::LogLines, 1, settings).is_ok();
-        METRICS.log_left_out.add(u64::from(!allowed));
+        self.limiter.metrics.log_left_out.add(u64::from(!allowed));
         self.with_suppressed(|suppressed| {
             if allowed {
                 return Some(std::mem::take(suppressed));

@@ -1,8 +1,8 @@
 //! Origins of web pages: normalization and allowlists.
 
 use std::collections::BTreeSet;
-use std::sync::{Mutex, PoisonError};
 
+use parking_lot::Mutex;
 use url::Url;
 
 /// In an allowlist: any origin.
@@ -41,13 +41,22 @@ pub fn is_allowed(allowed: &[String], origin: &str) -> bool {
     allowed.iter().any(matches)
 }
 
-/// Logs that an origin is refused, once for each origin and option.
-pub fn log_refused(origin: &str, option: &str) {
-    static REFUSED: Mutex<BTreeSet<String>> = Mutex::new(BTreeSet::new());
-    let shown: String = origin.chars().filter(|c| !c.is_control()).take(MAX_SHOWN).collect();
-    let mut refused = REFUSED.lock().unwrap_or_else(PoisonError::into_inner);
-    if refused.len() < MAX_REFUSED && refused.insert(format!("{option} {shown}")) {
-        tracing::warn!("refused pages of '{shown}'; {option} sets which may connect; logged once");
+/// Origins that were refused, so that each is logged once.
+#[derive(Debug, Default)]
+pub struct RefusedOrigins(Mutex<BTreeSet<String>>);
+
+impl RefusedOrigins {
+    /// Logs that an origin is refused, unless it was logged before. `option` sets the allowlist.
+    pub fn log(&self, origin: &str, option: &str) {
+        let shown: String = origin.chars().filter(|c| !c.is_control()).take(MAX_SHOWN).collect();
+        if self.is_new(&shown) {
+            tracing::warn!("refused pages of '{shown}'; {option} sets which may connect; logged once");
+        }
+    }
+
+    fn is_new(&self, shown: &str) -> bool {
+        let mut refused = self.0.lock();
+        refused.len() < MAX_REFUSED && refused.insert(shown.to_owned())
     }
 }
 
@@ -84,6 +93,14 @@ mod tests {
         ] {
             assert_eq!(normalize(text).ok().as_deref(), expected, "{text}");
         }
+    }
+
+    #[test]
+    fn a_refused_origin_is_logged_once_by_each_server() {
+        let (one, other) = (RefusedOrigins::default(), RefusedOrigins::default());
+        assert!(one.is_new("https://a.example") && !one.is_new("https://a.example"));
+        assert!(other.is_new("https://a.example"));
+        assert_eq!((0..1000).filter(|n| one.is_new(&n.to_string())).count(), MAX_REFUSED - 1);
     }
 
     #[test]

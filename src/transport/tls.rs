@@ -13,7 +13,7 @@ use tokio::sync::watch;
 use tokio_rustls::TlsAcceptor;
 use x509_cert::der::Decode as _;
 
-use crate::metrics::METRICS;
+use crate::metrics::Metrics;
 use crate::text;
 
 /// How often the certificate files are checked for a reload.
@@ -174,8 +174,8 @@ impl Certificate {
 }
 
 /// Sets the metric of the certificate in use.
-fn show_expiry(certificate: &Certificate) {
-    METRICS.certificate_not_after.set(certificate.not_after.unwrap_or(0));
+fn show_expiry(certificate: &Certificate, metrics: &Metrics) {
+    metrics.certificate_not_after.set(certificate.not_after.unwrap_or(0));
 }
 
 /// Certificate reload: loads the files whenever they have changed, or when `reload` is notified. Open connections
@@ -186,10 +186,11 @@ pub async fn watch_files(
     mut loaded: Option<Stamp>,
     current: watch::Sender<Certificate>,
     mut reload: watch::Receiver<()>,
+    metrics: Arc<Metrics>,
 ) {
     let mut interval = crate::clock::every(CHECK_INTERVAL);
     let mut logged_error = String::new();
-    show_expiry(&current.borrow());
+    show_expiry(&current.borrow(), &metrics);
     loop {
         // `changed` fails when the server stops; the interval goes on then.
         tokio::select! {
@@ -207,7 +208,7 @@ pub async fn watch_files(
                 loaded = stamp;
                 logged_error.clear();
                 tracing::info!("the certificate was read again");
-                show_expiry(&certificate);
+                show_expiry(&certificate, &metrics);
                 current.send_replace(certificate);
             }
             Ok(Some(Err(error))) => {
@@ -305,7 +306,7 @@ mod tests {
         // The certificate of the other pair with the key of the first, as in the middle of a replacement.
         std::fs::copy(&other.files.certificate, &files.certificate).unwrap();
         assert!(files.load().is_err());
-        let watching = actix_rt::spawn(watch_files(files.clone(), stamp, current, reload));
+        let watching = actix_rt::spawn(watch_files(files.clone(), stamp, current, reload, Arc::default()));
         tokio::time::timeout(CHECK_INTERVAL / 2, certificates.changed()).await.unwrap_err();
         // The right key has the size and modification time of the wrong one.
         let key = std::fs::metadata(&files.key).unwrap();

@@ -11,12 +11,14 @@ pub mod websocket;
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use drawhall::app::{ServeOptions, start};
 use drawhall::config::RuleSource;
 use drawhall::db::Database;
+use drawhall::metrics::Metrics;
 use tokio::sync::oneshot;
 
 pub use client::Client;
@@ -28,6 +30,8 @@ pub const SID: &str = "0123456789abcdef0123456789abcdef";
 
 /// A server on 127.0.0.1, on a port of the system's choice. It stops when this is dropped.
 pub struct TestServer {
+    /// What it counts.
+    pub metrics: Arc<Metrics>,
     pub address: SocketAddr,
     /// Where it listens for WebSocket.
     pub websocket: Option<SocketAddr>,
@@ -72,6 +76,7 @@ impl TestServer {
             workers: 2,
             ..options
         };
+        let metrics = options.metrics.clone();
         let (stop, stopped) = oneshot::channel();
         let (tell, told) = std::sync::mpsc::channel();
         let thread = std::thread::spawn(move || {
@@ -98,6 +103,7 @@ impl TestServer {
             admin,
             first_admin,
             log,
+            metrics,
             config: path,
             stop: Some(stop),
             thread: Some(thread),

@@ -4,7 +4,6 @@ use std::io::{Read as _, Write as _};
 use std::net::Shutdown;
 
 use drawhall::app::ServeOptions;
-use drawhall::metrics::METRICS;
 use serde_json::json;
 
 use super::common::client::{Received, open, wire};
@@ -37,7 +36,7 @@ fn who_sends_much_that_is_forbidden_waits_and_everybody_else_stays() {
     let (mut a, mut b, id) = session(&server);
     let mut flooder = server.connect();
     let user = flooder.join("flooder", &id);
-    let slowed = METRICS.slowed.get();
+    let slowed = server.metrics.slowed.get();
     flooder.send_bytes(&FORBIDDEN.repeat(65_536)).unwrap();
     // Those who wait are sent on what others do.
     flooder.until(|m| m.json().is_some_and(|v| v["type"] == "log"));
@@ -45,7 +44,7 @@ fn who_sends_much_that_is_forbidden_waits_and_everybody_else_stays() {
     flooder.until(|m| m.kind == STROKE);
     let told = until_stroke(&mut b, b"on it goes").len();
     assert!(told < 200, "{told} messages, of 65,536 that were caused");
-    assert!(METRICS.slowed.get() > slowed);
+    assert!(server.metrics.slowed.get() > slowed);
     // It is gone when it hangs up, though hours of work are left.
     flooder.close();
     b.until(|m| m.kind == LEAVE && m.user == user);
@@ -109,13 +108,13 @@ fn what_is_drawn_and_uploaded_waits_for_no_budget() {
     let bytes: Vec<u8> = (0..5000u32)
         .flat_map(|n| [wire(STROKE, &n.to_be_bytes()), wire(2, &[0]), wire(3, &[])].concat())
         .collect();
-    let slowed = METRICS.slowed.get();
+    let slowed = server.metrics.slowed.get();
     a.send_bytes(&bytes).unwrap();
     for n in 0..5000u32 {
         assert_eq!(b.until(|m| m.kind == STROKE).payload, n.to_be_bytes());
     }
     // Others of this process may be slowed down at the same time, but not thousands of times.
-    assert!(METRICS.slowed.get() < slowed + 1000);
+    assert!(server.metrics.slowed.get() < slowed + 1000);
 }
 
 #[test]
@@ -223,9 +222,9 @@ fn commands_before_a_session_are_slowed_down_too() {
     let mut client = server.connect();
     client.ident("reporter");
     let report = json!({"cmd": "report", "kwargs": {"session": "none", "reason": "x"}}).to_string();
-    let slowed = METRICS.slowed.get();
+    let slowed = server.metrics.slowed.get();
     client.send_bytes(&wire(0, report.as_bytes()).repeat(2000)).unwrap();
-    super::eventually("it is slowed down", || METRICS.slowed.get() > slowed);
+    super::eventually("it is slowed down", || server.metrics.slowed.get() > slowed);
     // It waits, and is not cut for it; when it hangs up it is gone.
     client.socket().shutdown(Shutdown::Write).unwrap();
     assert!(client.rest().iter().all(|m| m.kind == 0), "no goodbye");

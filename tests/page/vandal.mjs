@@ -9,18 +9,42 @@ import { isAccessible, isNotTooWide, start } from "./browser.mjs";
 const [url, link, folder] = process.argv.slice(2);
 const { browser, problems, open } = await start([url]);
 
-/** Clicks or taps through undo, redo, remove and going back. `pick` names the pictures. */
-async function walk(page, press, pick) {
-  const dialog = page.getByRole("dialog");
-  const said = (text) => page.locator("#said").getByText(text).first().waitFor();
-  const button = (name, within = page) => within.getByRole("button", { name, exact: true }).first();
-  const look = async (name) => {
-    await isAccessible(page, name);
-    await isNotTooWide(page, name);
-    await page.screenshot({ path: `${folder}/${pick}-${name}.png` });
-    console.log(`looked at ${pick}-${name}`);
+/** What is on a page; `pick` names the pictures. */
+function parts(page, pick) {
+  return {
+    dialog: page.getByRole("dialog"),
+    said: (text) => page.locator("#said").getByText(text).first().waitFor(),
+    button: (name, within = page) => within.getByRole("button", { name, exact: true }).first(),
+    look: async (name) => {
+      await isAccessible(page, name);
+      await isNotTooWide(page, name);
+      await page.screenshot({ path: `${folder}/${pick}-${name}.png` });
+      console.log(`looked at ${pick}-${name}`);
+    },
   };
+}
 
+/** Goes back to the second in which the history began, and takes that back. */
+async function goBackInTime(page, press, pick) {
+  const { dialog, said, button, look } = parts(page, pick);
+  const slider = page.getByLabel("Time to go back to");
+  await slider.fill("0");
+  await slider.blur();
+  await slider.scrollIntoViewIfNeeded();
+  await look("time");
+  await press(button("Go back to this time\u2026"));
+  await dialog.getByText("Removes what was drawn since then: 8 actions").waitFor();
+  await press(button("Go back", dialog));
+  await said("Went back, 8 actions removed.");
+  await button("Undo of Vandal").waitFor({ state: "detached" });
+  await press(button("Go back"));
+  await press(button("Go back", dialog));
+  await button("Undo of Vandal").waitFor();
+}
+
+/** Clicks or taps through undo, redo, remove and going back. */
+async function walk(page, press, pick) {
+  const { dialog, said, button, look } = parts(page, pick);
   await button("Undo of Vandal").scrollIntoViewIfNeeded();
   await look("who-drew");
   await press(button("Undo of Vandal"));
@@ -61,6 +85,7 @@ try {
   await page.getByRole("navigation").getByRole("link", { name: "Sessions", exact: true }).click();
   await page.getByRole("link", { name: "Harbour" }).click();
   await page.getByRole("heading", { level: 1, name: "Harbour", exact: true }).waitFor();
+  await goBackInTime(page, (button) => button.click(), "page");
   await walk(page, (button) => button.click(), "page");
 
   for (const [pick, options] of [

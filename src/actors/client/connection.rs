@@ -26,7 +26,7 @@ use actix_rt::task::JoinHandle;
 use bytes::{Bytes, BytesMut};
 use drawhall_protocol::message::{Disconnect, Layout, Message as Decoded};
 use tokio::net::TcpStream;
-use tokio::sync::{OwnedSemaphorePermit, watch};
+use tokio::sync::{OwnedSemaphorePermit, mpsc, watch};
 
 use super::inbound::{Framing, Inbound, ProxyHeader, ReadEnd, ReadyForTls};
 use super::worker::{self, ConnShared, TimeLimits};
@@ -36,13 +36,13 @@ use crate::actors::in_flight::InFlightBudget;
 use crate::actors::messages::{ServerHandle, SessionHandle, ToServer, ToSession};
 use crate::config::Rules;
 use crate::log::{Level, LogEntry, LogUser, Topic};
-use crate::metrics::METRICS;
+use crate::metrics::Metrics;
 use crate::rules::limits::Bucket;
 use crate::rules::login::{Arrival, LoginMachine, LoginSource};
 use crate::rules::session::{ConnId, DisconnectReason};
 use crate::rules::time::Timestamp;
 use crate::trace::Trace;
-use crate::transport::accept::{self, AcceptError, WebSocket, WebSocketRules};
+use crate::transport::accept::{self, AcceptError, HttpConnection, WebSocket, WebSocketAccess};
 use crate::transport::connection_limiter::ConnectionPermit;
 use crate::transport::stream::{ReadHalf, Stream, reunite};
 use crate::transport::tls::Certificate;
@@ -77,6 +77,8 @@ pub struct ClientContext {
     pub trace: Option<Trace>,
     /// WebSocket port, if there is one.
     pub websocket_port: Option<u16>,
+    /// What the server counts.
+    pub metrics: Arc<Metrics>,
 }
 
 /// A connection that was accepted.
@@ -91,6 +93,8 @@ pub struct Accepted {
     pub permit: ConnectionPermit,
     /// Counts against the limit of connections in set-up until it is dropped.
     pub setup_permit: Option<OwnedSemaphorePermit>,
+    /// Takes HTTP requests that do not ask for WebSocket, if an HTTP server shares the port.
+    pub http: Option<mpsc::Sender<HttpConnection>>,
 }
 
 /// A connection on which messages are read and written.
@@ -101,17 +105,20 @@ enum Opened {
 }
 
 /// Begins a connection on this worker thread.
-pub fn begin(accepted: Accepted, context: ClientContext, rules: Arc<WebSocketRules>) {
-    let Accepted { conn, stream, protocol, mut permit, setup_permit } = accepted;
+pub fn begin(accepted: Accepted, context: ClientContext, access: Arc<WebSocketAccess>) {
+    let Accepted { conn, stream, protocol, mut permit, setup_permit, http } = accepted;
     match protocol {
         Protocol::Tcp => {
             Client::start(Opened::Tcp(stream), conn, permit, context);
         }
         Protocol::WebSocket => {
             actix_rt::spawn(async move {
-                match open_websocket(stream, &mut permit, &context, &rules).await {
-                    Ok(websocket) => {
+                match open_websocket(stream, &mut permit, &context, &access, http.is_some()).await {
+                    Ok(accept::Opened::WebSocket(websocket)) => {
                         Client::start(Opened::WebSocket(websocket), conn, permit, context);
+                    }
+                    Ok(accept::Opened::Http(request)) => {
+                        hand_over(HttpConnection { http: request, permit }, http, &context)
                     }
                     Err(error) => log_not_opened(permit.address(), &error),
                 }
@@ -126,12 +133,24 @@ async fn open_websocket(
     stream: TcpStream,
     permit: &mut ConnectionPermit,
     context: &ClientContext,
-    rules: &WebSocketRules,
-) -> Result<WebSocket, AcceptError> {
+    access: &WebSocketAccess,
+    shares_port: bool,
+) -> Result<accept::Opened, AcceptError> {
     let settings = context.rules.settings();
     let certificate = context.certificate.as_ref().map(|c| c.borrow().clone());
-    let opening = accept::websocket(stream, permit, certificate, rules, settings);
+    let opening = accept::websocket(stream, permit, certificate, access, settings, shares_port);
     accept::within(settings.handshake_time_limit.millis(), opening).await
+}
+
+/// Gives a connection to the HTTP server that shares the port. It is closed if too many wait there.
+fn hand_over(
+    connection: HttpConnection,
+    http: Option<mpsc::Sender<HttpConnection>>,
+    context: &ClientContext,
+) {
+    if http.is_none_or(|http| http.try_send(connection).is_err()) {
+        context.metrics.limits_hit.count("httpConnections");
+    }
 }
 
 fn log_not_opened(address: IpAddr, error: &AcceptError) {
@@ -269,7 +288,7 @@ impl Client {
             answer_timer: None,
         };
         let mut ctx = Context::new();
-        let shared = ConnShared::new(conn, ctx.address(), TimeLimits::of(settings));
+        let shared = ConnShared::new(conn, ctx.address(), TimeLimits::of(settings), context.metrics.clone());
         let tls = Tls {
             certificate: context.certificate.clone(),
             limit_ms: settings.handshake_time_limit.millis(),
@@ -307,7 +326,7 @@ impl Client {
 
     fn send(&mut self, bytes: Bytes, ctx: &mut Context<Self>) {
         if !self.is_over() && self.shared.send(bytes).is_err() {
-            METRICS.lagging.count();
+            self.context.metrics.lagging.count();
             self.log(Level::Warn, Topic::Status, "Client does not read: too much waits to be sent");
             self.cut(ctx);
         }

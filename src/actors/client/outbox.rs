@@ -2,13 +2,14 @@
 //! the server queue (back-pressure on sending).
 
 use std::collections::VecDeque;
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use bytes::Bytes;
 use drawhall_protocol::frame::frames;
 
 use crate::history::{Cursor, Fetch, Fetched, Read};
-use crate::metrics::METRICS;
+use crate::metrics::Metrics;
 
 /// Maximum size of direct messages that wait for a stalled client, in bytes.
 const MAX_UNREAD: usize = 4 << 20;
@@ -43,6 +44,7 @@ pub(super) struct Outbox {
     /// End of the history when the cursor was attached.
     joined_at: i64,
     closing: bool,
+    metrics: Arc<Metrics>,
 }
 
 /// What the writer does after writing what was gathered.
@@ -65,6 +67,11 @@ pub(super) enum Next {
 pub(super) struct Overflow;
 
 impl Outbox {
+    /// An empty outbox, whose messages are counted here.
+    pub(super) fn new(metrics: Arc<Metrics>) -> Outbox {
+        Outbox { metrics, ..Outbox::default() }
+    }
+
     /// Queues a frame; dropped after [`Self::close`]. A `stalled` client, which has read nothing for a while, has a
     /// lower limit than one that reads: others could otherwise get it disconnected by sending it much.
     pub(super) fn push(&mut self, bytes: Bytes, stalled: bool) -> Result<(), Overflow> {
@@ -150,7 +157,7 @@ impl Outbox {
             match item {
                 Item::Bytes(bytes) => {
                     self.queued -= bytes.len() + ITEM_COST;
-                    METRICS.messages_out.add(frames(&bytes).count() as u64);
+                    self.metrics.messages_out.add(frames(&bytes).count() as u64);
                     gathered += bytes.len() + ITEM_COST;
                     out.push(bytes);
                     // The rest stays where it is counted.
@@ -174,7 +181,7 @@ impl Outbox {
         let Some(cursor) = self.cursor.as_mut().filter(|_| !self.closing) else { return Next::Wait };
         let before = cursor.messages();
         let read = cursor.read(limit, out);
-        METRICS.messages_out.add(cursor.messages() - before);
+        self.metrics.messages_out.add(cursor.messages() - before);
         match read {
             Read::Fetch(fetch) => Next::Fetch(fetch),
             Read::Lost => Next::Lost,

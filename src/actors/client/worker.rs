@@ -8,6 +8,7 @@
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
 use std::rc::Rc;
+use std::sync::Arc;
 use std::time::Duration;
 
 use actix::Addr;
@@ -22,7 +23,7 @@ use super::relay::Relays;
 use crate::clock::every;
 use crate::config::Settings;
 use crate::history::Cursor;
-use crate::metrics::METRICS;
+use crate::metrics::Metrics;
 use crate::rules::session::ConnId;
 
 /// Size of the read buffer.
@@ -52,6 +53,7 @@ pub(super) struct ConnShared {
     /// Close frame of a WebSocket connection, if it is not the usual one.
     pub(super) close_frame: RefCell<Vec<u8>>,
     limits: TimeLimits,
+    pub(super) metrics: Arc<Metrics>,
     began: u64,
     received: Cell<u64>,
     sent: Cell<u64>,
@@ -95,12 +97,17 @@ impl TimeLimits {
 }
 
 impl ConnShared {
-    pub(super) fn new(conn: ConnId, actor: Addr<Client>, limits: TimeLimits) -> Rc<ConnShared> {
+    pub(super) fn new(
+        conn: ConnId,
+        actor: Addr<Client>,
+        limits: TimeLimits,
+        metrics: Arc<Metrics>,
+    ) -> Rc<ConnShared> {
         let now = seconds();
         let shared = Rc::new(ConnShared {
             conn,
             actor,
-            outbox: RefCell::default(),
+            outbox: RefCell::new(Outbox::new(metrics.clone())),
             wake: Rc::default(),
             resume: Notify::new(),
             reading: Cell::new(Reading::On),
@@ -110,6 +117,7 @@ impl ConnShared {
             control: RefCell::default(),
             close_frame: RefCell::default(),
             limits,
+            metrics,
             began: now,
             received: Cell::new(now),
             sent: Cell::new(now),
@@ -230,11 +238,11 @@ impl ConnShared {
             return Some(format!("Not logged in after {login} s"));
         }
         if self.writing.get().is_some_and(|since| over(lag, since)) {
-            METRICS.lagging.count();
+            self.metrics.lagging.count();
             return Some(format!("Client does not read: took nothing for {lag} s"));
         }
         if self.is_stalled(now) && self.outbox.borrow().is_over() {
-            METRICS.lagging.count();
+            self.metrics.lagging.count();
             return Some("Client does not read: too much waits to be sent".into());
         }
         // Only a client with something to read can be behind.
@@ -319,7 +327,7 @@ mod tests {
     fn connections<const N: usize>(limits: TimeLimits) -> [Rc<ConnShared>; N] {
         WORKER.with(|w| w.started.set(true));
         let actor = Context::<Client>::new().address();
-        std::array::from_fn(|n| ConnShared::new(n as ConnId, actor.clone(), limits))
+        std::array::from_fn(|n| ConnShared::new(n as ConnId, actor.clone(), limits, Arc::default()))
     }
 
     /// Checks a connection so many seconds after the worker has started.

@@ -11,7 +11,6 @@ use super::connection::FromConnection;
 use super::outbox::Next;
 use super::worker::ConnShared;
 use crate::history::{Fetch, Fetched};
-use crate::metrics::METRICS;
 use crate::transport::{WriteHalf, websocket};
 
 /// Bytes of history to gather at a time.
@@ -139,7 +138,7 @@ async fn write_batch(half: &mut WriteHalf, batch: &mut [Bytes], shared: &ConnSha
             return Err(io::ErrorKind::WriteZero.into());
         }
         shared.is_writing();
-        METRICS.bytes_out.add(written as u64);
+        shared.metrics.bytes_out.add(written as u64);
         let mut left = written;
         while left > 0 {
             let step = left.min(batch[at].len());

@@ -7,14 +7,14 @@ use std::time::Duration;
 use actix::prelude::*;
 use drawhall_protocol::message::{Disconnect, Layout, Message};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::{Semaphore, mpsc, watch};
 
 pub use crate::actors::client::connection::Protocol;
 use crate::actors::client::connection::{self, Accepted, ClientContext};
 use crate::config::Rules;
 use crate::rules::session::{ConnId, DisconnectReason};
 use crate::transport::ListenError;
-use crate::transport::accept::WebSocketRules;
+use crate::transport::accept::{HttpConnection, WebSocketAccess};
 use crate::transport::connection_limiter::{ConnectionLimiter, ConnectionPermit, Limit};
 
 /// Pause after a failed accept, for example when file descriptors have run out.
@@ -67,30 +67,34 @@ pub(crate) struct Acceptor {
     pub(crate) context: ClientContext,
     pub(crate) rules: watch::Receiver<Arc<Rules>>,
     pub(crate) limiter: ConnectionLimiter,
-    pub(crate) websocket_rules: Arc<WebSocketRules>,
+    pub(crate) websocket_access: Arc<WebSocketAccess>,
+    /// Takes HTTP requests at the WebSocket listeners that do not ask for WebSocket, if the admin page shares the port.
+    pub(crate) http: Option<mpsc::Sender<HttpConnection>>,
+    /// Number of the next connection, of all listeners.
+    pub(crate) next_conn: Arc<AtomicU64>,
 }
 
 impl Acceptor {
     /// Accepts connections of a listener forever.
     pub(crate) async fn accept(mut self, listener: TcpListener, protocol: Protocol) {
-        static NEXT_CONN: AtomicU64 = AtomicU64::new(1);
         let setups = Arc::new(Semaphore::new(MAX_SETUPS));
         for worker in self.workers.clone().iter().cycle() {
             // The semaphore is never closed.
             let setup_permit = setups.clone().acquire_owned().await.ok();
             let (stream, permit) = self.next(&listener, protocol).await;
-            let conn: ConnId = NEXT_CONN.fetch_add(1, Ordering::Relaxed);
+            let conn: ConnId = self.next_conn.fetch_add(1, Ordering::Relaxed);
             self.context.rules = self.rules.borrow().clone();
             // The worker registers the socket with its own event loop.
             let Ok(stream) = stream.into_std() else { continue };
-            let (context, rules) = (self.context.clone(), self.websocket_rules.clone());
+            let (context, access) = (self.context.clone(), self.websocket_access.clone());
+            let http = self.http.clone();
             worker.spawn_fn(move || {
                 let stream = match stream.set_nodelay(true).and_then(|()| TcpStream::from_std(stream)) {
                     Ok(stream) => stream,
                     Err(error) => return tracing::warn!(%error, "cannot take a connection over"),
                 };
-                let accepted = Accepted { conn, stream, protocol, permit, setup_permit };
-                connection::begin(accepted, context, rules);
+                let accepted = Accepted { conn, stream, protocol, permit, setup_permit, http };
+                connection::begin(accepted, context, access);
             });
         }
     }

@@ -6,7 +6,6 @@ use actix::prelude::*;
 
 use super::{Server, new_session_id};
 use crate::actors::messages::{HostSession, PendingEntry, SessionHandle, ToSession};
-use crate::metrics::METRICS;
 use crate::rules::login::HostRefusal;
 use crate::rules::network::widest;
 use crate::rules::session::SessionMachine;
@@ -25,11 +24,11 @@ impl Server {
         }
         let most = settings.sessions_per_address.0 as usize;
         if most > 0 && address.is_some_and(|address| self.has_reached_limit(address, most)) {
-            METRICS.limits_hit.count("sessionsPerAddress");
+            self.parts.metrics.limits_hit.count("sessionsPerAddress");
             return Err(HostRefusal::TooManyOfAddress);
         }
         if self.histories.is_full() {
-            METRICS.limits_hit.count("totalHistoryLimit");
+            self.parts.metrics.limits_hit.count("totalHistoryLimit");
             return Err(HostRefusal::NoSpace);
         }
         Ok(())

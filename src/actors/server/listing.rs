@@ -16,7 +16,6 @@ use super::listings::{AdvertisedState, Announced, Listing, ListingState, RetryLa
 use crate::actors::messages::ToSession;
 use crate::config::white_list::list_server;
 use crate::log::{Level, LogEntry, Topic};
-use crate::metrics::METRICS;
 use crate::rules::limits::Rate;
 use crate::rules::session::{ListedAt, ListingUpdate};
 use crate::rules::time::Timestamp;
@@ -336,7 +335,7 @@ impl Server {
     ) -> Result<(), String> {
         let rate = Rate::per_minute(ANNOUNCEMENTS_A_MINUTE);
         if !self.listings.announcing.take(rate, Timestamp::now().monotonic_ms) {
-            METRICS.limits_hit.count("announcements");
+            self.parts.metrics.limits_hit.count("announcements");
             let text = "Too many sessions are being listed on this server, try again in a minute";
             self.listing_update(id, Some(text.to_owned()), None, None);
             return Err(text.to_owned());

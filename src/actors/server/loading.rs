@@ -13,7 +13,6 @@ use crate::actors::messages::{SessionHandle, ToSession};
 use crate::actors::session::{Session, SessionDeps};
 use crate::blocking::Job;
 use crate::entropy::seeded_rng;
-use crate::metrics::METRICS;
 use crate::rules::login::LookupAnswer;
 use crate::rules::rng::Rng;
 use crate::rules::session::ListingUpdate;
@@ -145,7 +144,7 @@ impl Server {
 
     /// Loading failed. A transient failure leaves the session stored, to be retried on demand.
     fn not_loaded(&mut self, id: &str, rest: Suspended, error: &LoadError) {
-        METRICS.storage_errors.count();
+        self.parts.metrics.storage_errors.count();
         if !error.is_transient() {
             tracing::error!("stored session {id} cannot be loaded: {error}");
             return self.session_ended(id);
@@ -214,6 +213,7 @@ impl Server {
             rng,
             server: ctx.address().into(),
             blocking_pool: self.parts.blocking_pool.clone(),
+            metrics: self.parts.metrics.clone(),
             store,
             recording: recorder.map(|r| r.recording(machine.id(), machine.alias())),
             trace: self.parts.trace.clone(),

@@ -29,6 +29,7 @@ use crate::config::Rules;
 use crate::history::total::HistoryTotal;
 use crate::http::Http;
 use crate::log::{Level, LogEntry, LogUser, Topic};
+use crate::metrics::Metrics;
 use crate::rules::login::LookupAnswer;
 use crate::rules::metadata::SessionSummary;
 use crate::rules::session::persistence::Suspended;
@@ -71,6 +72,8 @@ pub struct ServerDeps {
     pub recorder: Option<Arc<Recorder>>,
     /// Pool for hashes and files.
     pub blocking_pool: BlockingPool,
+    /// What the server counts.
+    pub metrics: Arc<Metrics>,
     /// Port in announcements.
     pub announce_port: u16,
     /// HTTP client for URLs that the operator configured.
@@ -318,7 +321,9 @@ impl Server {
     }
 
     fn report_session(&mut self, session: &str, user: LogUser, reason: String, ctx: &mut Context<Self>) {
-        if self.directory.find(session).is_some() && self.reports.may_come_in(user.address) {
+        if self.directory.find(session).is_some()
+            && self.reports.may_come_in(user.address, &self.parts.metrics)
+        {
             let waiter: Waiter = Box::new(move |address| {
                 if let Ok(address) = address {
                     address.tell(ToSession::ReportFromOutside { user, reason });

@@ -9,7 +9,7 @@ use serde_json::Value;
 use super::Server;
 use crate::actors::messages::ToSession;
 use crate::http::{Http, HttpError, RequestLimits};
-use crate::metrics::METRICS;
+use crate::metrics::Metrics;
 use crate::rules::limits::{AddressBuckets, Bucket, REPORTS_A_MINUTE, Rate};
 use crate::rules::time::Timestamp;
 
@@ -43,10 +43,10 @@ fn take((of_address, of_all): &mut (AddressBuckets, Bucket), address: Option<IpA
 
 impl Reports {
     /// Whether a client outside of the session may report it, which may load the session.
-    pub(super) fn may_come_in(&mut self, address: Option<IpAddr>) -> bool {
+    pub(super) fn may_come_in(&mut self, address: Option<IpAddr>, metrics: &Metrics) -> bool {
         let may = take(&mut self.outside, address);
         if !may {
-            METRICS.limits_hit.count("reports");
+            metrics.limits_hit.count("reports");
         }
         may
     }
@@ -80,7 +80,7 @@ impl Server {
     ) {
         let Some(url) = self.rules.shared.report_url.clone() else { return };
         if !take(&mut self.reports.sent, address) {
-            METRICS.limits_hit.count("reports");
+            self.parts.metrics.limits_hit.count("reports");
             return self.report_sent(&id, Some("too many reports".to_owned()));
         }
         let http = self.reports.http.clone();

@@ -57,6 +57,9 @@ impl Session {
                 let kind = if *opword { PasswordKind::Operator } else { PasswordKind::Session };
                 self.machine.slow_hash(kind, password).map(|hash| (kind, hash.to_owned(), password.clone()))
             }
+            AdminRequest::People | AdminRequest::Undo(_) if self.machine.has_much_to_follow() => {
+                return self.follow_and_administer((request, answer), ctx);
+            }
             _ => None,
         };
         let Some((kind, hash, password)) = slow else {

@@ -2,6 +2,7 @@
 //!
 //! It stays on one worker thread.
 
+mod administer;
 mod blocking;
 mod persist;
 mod rebuild;
@@ -15,16 +16,19 @@ use std::time::Duration;
 use actix::prelude::*;
 use drawhall_protocol::command::Host;
 
+use rebuild::CancelOnDrop;
+
 use crate::actors::messages::{
     PendingEntry, ServerHandle, SessionHandle, ToClient, ToServer, ToSession, notify,
 };
 use crate::blocking::BlockingPool;
 use crate::history::total::HistoryShare;
 use crate::log::{Level, LogEntry, Topic};
+use crate::metrics::Metrics;
 use crate::rules::login::LookupAnswer;
 use crate::rules::rng::Rng;
 use crate::rules::session::FileDisposition;
-use crate::rules::session::admin::{AdminError, AdminRequest, SessionAnswer};
+use crate::rules::session::admin::SessionAnswer;
 use crate::rules::session::effects::{ClientOp, ConnId, Cx, DisconnectReason, Effect};
 use crate::rules::session::input::Input;
 use crate::rules::session::member::{AuthenticatedClient, JoinRequest};
@@ -71,6 +75,7 @@ pub struct SessionDeps {
     pub rng: Rng,
     pub server: ServerHandle,
     pub blocking_pool: BlockingPool,
+    pub metrics: Arc<Metrics>,
     /// `None` for a session in memory only.
     pub store: Option<SessionFiles>,
     /// `None` if it is not recorded.
@@ -89,6 +94,7 @@ pub struct Session {
     spare: Vec<Effect>,
     server: ServerHandle,
     blocking_pool: BlockingPool,
+    metrics: Arc<Metrics>,
     address: Option<SessionHandle>,
     members: HashMap<ConnId, MemberHandle>,
     /// Running password verifications.
@@ -111,8 +117,10 @@ pub struct Session {
     /// Arrival of the first unsent message, monotonic milliseconds.
     unsent_since: Option<u64>,
     sending_soon: bool,
-    /// The pool reads a whole history for an administrator.
-    reads_histories: bool,
+    /// The pool reads a whole history for an administrator; ends that when dropped.
+    reading: Option<CancelOnDrop>,
+    /// Requests that wait until the pool has followed the history.
+    following: Vec<administer::WaitingRequest>,
     /// The description changed visibly; the server is told after the members.
     announce: bool,
     stats_pending: bool,
@@ -125,7 +133,7 @@ pub struct Session {
 impl Session {
     /// An actor for this machine. It records the session if `parts` has a recording.
     pub fn new(mut machine: SessionMachine, parts: SessionDeps) -> Self {
-        let SessionDeps { rng, server, blocking_pool, store, recording, trace, mut share } = parts;
+        let SessionDeps { rng, server, blocking_pool, metrics, store, recording, trace, mut share } = parts;
         share.set(machine.history().size());
         if recording.is_some() {
             machine.record();
@@ -136,6 +144,7 @@ impl Session {
             spare: Vec::new(),
             server,
             blocking_pool,
+            metrics,
             address: None,
             members: HashMap::new(),
             checks: Vec::new(),
@@ -151,7 +160,8 @@ impl Session {
             sent_ms: 0,
             unsent_since: None,
             sending_soon: false,
-            reads_histories: false,
+            reading: None,
+            following: Vec::new(),
             announce: false,
             stats_pending: false,
             deadline: None,
@@ -190,6 +200,7 @@ impl Session {
             match effect {
                 Effect::Client(conn, op) => self.outgoing.push((conn, op)),
                 Effect::Log(entry) => entry.emit(self.machine.id()),
+                Effect::Count(counted) => self.count(counted),
                 Effect::DescriptionChanged => {
                     self.announce = true;
                     self.schedule_unload(now, ctx);
@@ -208,6 +219,7 @@ impl Session {
                 Effect::End(ending) => {
                     self.ended = true;
                     self.ending = Some(ending);
+                    self.reading = None;
                     // The lobby is told of the end, and not of what has changed with it.
                     self.announce = announced_before;
                 }
@@ -276,7 +288,7 @@ impl Session {
     }
 
     fn give(&mut self, input: Input, now: Timestamp) -> Vec<Effect> {
-        let positions = self.machine.snapshot_reader_offsets();
+        let positions = self.machine.snapshot_reader_offsets(&input);
         let traced = self.trace.as_ref().map(|trace| trace.input(self.machine.id(), now, positions, &input));
         let effects = std::mem::take(&mut self.spare);
         let mut cx = Cx { now, rng: &mut self.rng, effects };
@@ -414,12 +426,5 @@ impl Session {
     fn leave(&mut self, conn: ConnId, input: Input, ctx: &mut Context<Self>) {
         self.members.remove(&conn);
         self.handle(ctx, input);
-    }
-
-    fn administer(&mut self, request: AdminRequest, ctx: &mut Context<Self>) -> SessionAnswer {
-        let now = Timestamp::now();
-        let effects = self.effects_of(Input::Administer(request), now);
-        let answer = self.perform(effects, now, ctx);
-        answer.unwrap_or(Err(AdminError::NotFound))
     }
 }

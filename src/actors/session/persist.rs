@@ -10,28 +10,27 @@ use actix::prelude::*;
 use super::{ClientOp, ConnId, Session};
 use crate::actors::messages::ToServer;
 use crate::blocking::Job;
-use crate::metrics::METRICS;
 use crate::rules::session::Refusal;
 use crate::rules::session::input::Input;
-use crate::rules::session::{FileDisposition, WriteBatch};
+use crate::rules::session::{Counted, FileDisposition, WriteBatch};
 use crate::rules::time::Timestamp;
 use crate::storage::session_files::{SessionFiles, StorageError, WriteResult};
 
 /// Delay before the retry of a failed write.
 const RETRY: Duration = Duration::from_secs(5);
 
-/// Logs if the files of a session could not be released; `released` is `None` if that panicked.
-fn log_release(id: &str, released: Option<Result<(), StorageError>>) {
-    let error = match released {
-        Some(Ok(())) => return,
-        Some(Err(error)) => error.to_string(),
-        None => "releasing its files panicked; the next start cleans them up".to_owned(),
-    };
-    METRICS.storage_errors.count();
-    tracing::error!("session {id}: {error}");
-}
-
 impl Session {
+    /// Logs if the files could not be released; `released` is `None` if that panicked.
+    fn log_release(&self, released: Option<Result<(), StorageError>>) {
+        let error = match released {
+            Some(Ok(())) => return,
+            Some(Err(error)) => error.to_string(),
+            None => "releasing its files panicked; the next start cleans them up".to_owned(),
+        };
+        self.count(Counted::StorageError);
+        tracing::error!("session {}: {error}", self.machine.id());
+    }
+
     /// What must be written; the whole journal if it must be rewritten.
     pub(super) fn drain_writes(&mut self, store: &SessionFiles) -> WriteBatch {
         let mut work = self.machine.drain_writes();
@@ -97,7 +96,7 @@ impl Session {
     /// The files of a new session cannot be created: its host is refused and the session ends.
     fn refuse_all(&mut self, outcome: WriteResult, ctx: &mut Context<Self>) {
         let error = outcome.error.map_or_else(String::new, |e| e.to_string());
-        METRICS.storage_errors.count();
+        self.count(Counted::StorageError);
         tracing::error!("a session cannot be made: {error}");
         let mut conns: Vec<ConnId> = self.members.keys().copied().collect();
         conns.sort_unstable();
@@ -164,10 +163,9 @@ impl Session {
         let Some(ending) = self.ending.take() else { return };
         let Some(store) = self.store.take() else { return self.over(ctx) };
         self.storing = true;
-        let id = self.machine.id().to_owned();
         let done = self.blocking_pool.run(Job::FileIo, move || store.finish(ending));
         ctx.spawn(done.into_actor(self).map(move |done, session, ctx| {
-            log_release(&id, done);
+            session.log_release(done);
             session.over(ctx);
         }));
     }
@@ -198,6 +196,7 @@ impl Session {
             return self.server.tell(ToServer::UnloadDeclined { id });
         }
         self.ended = true;
+        self.reading = None;
         let rest = self.machine.rest();
         let description = self.machine.description(false, Timestamp::now());
         self.server.tell(ToServer::SessionChanged { description, announce: false });
@@ -211,7 +210,7 @@ impl Session {
             error.map_or_else(|| store.finish(FileDisposition::Keep), Err)
         });
         ctx.spawn(done.into_actor(self).map(move |done, session, ctx| {
-            log_release(&id, done);
+            session.log_release(done);
             session.recording = None;
             session.tell_end(Some(rest));
             ctx.stop();

@@ -1,6 +1,9 @@
-//! Removing what one person drew: the history is read and rebuilt on the blocking pool, then put in place.
+//! Removing what one person drew, and cutting the history back to a time: it is read and rebuilt on the blocking pool,
+//! then put in place.
 
 use std::io;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use actix::prelude::*;
 use drawhall_protocol::frame::{FrameRef, frames};
@@ -13,8 +16,14 @@ use crate::history::Chunk;
 use crate::rules::session::admin::{AdminAnswer, AdminError};
 use crate::rules::session::rollback::who_value;
 use crate::rules::session::{ReadSoFar, RestoreRequest};
+use crate::rules::time::iso_of;
+use crate::rules::undo::cut::{Cut, CutReport, cut_back};
 use crate::rules::undo::rebuild::{self, Messages, Plan, RebuildError, RemovalReport};
 use crate::rules::undo::restored_image::RestoredImage;
+use crate::rules::undo::times::{TimeMark, UnknownTime};
+
+/// Times that are listed at most.
+const LISTED_TIMES: usize = 200;
 
 /// The history at one time, in pieces of whole messages.
 pub(super) struct Pieces {
@@ -23,11 +32,36 @@ pub(super) struct Pieces {
     first_index: i64,
     epoch: u64,
     end: i64,
+    /// Whoever wants the result is gone.
+    is_cancelled: Arc<AtomicBool>,
+}
+
+/// Ends the reading of [`Pieces`] when it is dropped.
+#[derive(Default)]
+pub(super) struct CancelOnDrop(Arc<AtomicBool>);
+
+impl Drop for CancelOnDrop {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+}
+
+impl Pieces {
+    pub(super) fn cancel(&self) -> CancelOnDrop {
+        CancelOnDrop(self.is_cancelled.clone())
+    }
+
+    fn read(&self, without: Option<u8>, cuts: bool) -> ReadSoFar {
+        ReadSoFar { epoch: self.epoch, first_index: self.first_index, end: self.end, without, cuts }
+    }
 }
 
 impl Messages for Pieces {
     fn visit(&self, visit: &mut dyn FnMut(FrameRef<'_>)) -> io::Result<()> {
         for piece in &self.pieces {
+            if self.is_cancelled.load(Ordering::Relaxed) {
+                return Err(io::Error::other("the session has ended"));
+            }
             match piece {
                 Chunk::Memory(bytes) => frames(bytes).for_each(&mut *visit),
                 Chunk::File { file, from, len } => {
@@ -49,6 +83,14 @@ pub(super) struct Rebuilt {
     read: ReadSoFar,
 }
 
+/// What the pool has made of a history that is cut back.
+pub(super) struct CutHistory {
+    report: CutReport,
+    until_ms: i64,
+    image: Option<RestoredImage>,
+    read: ReadSoFar,
+}
+
 fn refused(error: &RebuildError) -> AdminError {
     match error {
         RebuildError::Io(_) => AdminError::HistoryUnreadable(error.to_string()),
@@ -56,8 +98,24 @@ fn refused(error: &RebuildError) -> AdminError {
     }
 }
 
-pub(super) fn rebuild(pieces: &Pieces, request: &RemovePerson) -> Result<Rebuilt, AdminError> {
-    let plan = Plan::new(pieces, pieces.layout, pieces.first_index, request.person);
+/// Cuts the history back to a mark of its time.
+pub(super) fn cut(
+    pieces: &Pieces,
+    mark: TimeMark,
+    until_ms: i64,
+    dry_run: bool,
+) -> Result<CutHistory, AdminError> {
+    let cut = cut_back(pieces, pieces.layout, mark, !dry_run).map_err(|error| refused(&error))?;
+    let Cut { report, image } = cut;
+    Ok(CutHistory { report, until_ms, image, read: pieces.read(None, true) })
+}
+
+pub(super) fn rebuild(
+    pieces: &Pieces,
+    request: &RemovePerson,
+    since: Option<TimeMark>,
+) -> Result<Rebuilt, AdminError> {
+    let plan = Plan::new(pieces, pieces.layout, pieces.first_index, request.person, since);
     let plan = plan.map_err(|error| refused(&error))?;
     if request.name.as_ref().is_some_and(|name| *name != plan.name) {
         return Err(AdminError::PeopleOutdated);
@@ -69,8 +127,7 @@ pub(super) fn rebuild(pieces: &Pieces, request: &RemovePerson) -> Result<Rebuilt
     };
     // Who has left draws no more; the id may be somebody else's by the end.
     let without = plan.is_present.then_some(plan.user);
-    let (epoch, first_index, end) = (pieces.epoch, pieces.first_index, pieces.end);
-    let read = ReadSoFar { epoch, first_index, end, without };
+    let read = pieces.read(without, false);
     Ok(Rebuilt { report: plan.report, name: plan.name, user: plan.user, image, read })
 }
 
@@ -85,7 +142,38 @@ impl Session {
         let layout = self.machine.protocol().layout();
         let history = self.machine.history();
         let (first_index, epoch, end) = (history.first_index(), history.epoch(), history.end());
-        Pieces { pieces: history.chunks(), layout, first_index, epoch, end }
+        let is_cancelled = Arc::default();
+        Pieces { pieces: history.chunks(), layout, first_index, epoch, end, is_cancelled }
+    }
+
+    /// The place of a time in the history, with something behind it.
+    pub(super) fn place_of(&self, utc_ms: i64) -> Result<TimeMark, AdminError> {
+        let place = self.machine.times().at(utc_ms).map_err(|error| match error {
+            UnknownTime::TooEarly(from_ms) => {
+                AdminError::NotPossible(format!("{error} ({})", iso_of(from_ms)))
+            }
+            UnknownTime::NotBegun => AdminError::NotPossible(error.to_string()),
+        });
+        place?.ok_or_else(|| refused(&RebuildError::NothingSince))
+    }
+
+    pub(super) fn list_times(&self) -> AdminAnswer {
+        let time = |mark: &TimeMark| json!({"at": iso_of(mark.utc_ms), "size": mark.size, "messages": mark.messages});
+        let times: Vec<Value> = self.machine.times().spread(LISTED_TIMES).iter().map(time).collect();
+        Ok(json!({"times": times, "stored": self.dir.is_some()}))
+    }
+
+    pub(super) fn was_cut(&mut self, cut: CutHistory, by: String, ctx: &mut Context<Self>) -> AdminAnswer {
+        let CutHistory { report, until_ms, image, read } = cut;
+        let until = iso_of(until_ms);
+        let mut answer =
+            json!({"status": "ok", "until": until, "report": report, "stored": self.dir.is_some()});
+        if let Some(image) = image {
+            let what = format!("Cut the history back to {until} ({} actions)", report.actions);
+            let done = self.put_in_place(RestoreRequest { image, what, read: Some(read), by }, ctx)?;
+            answer["size"] = done["size"].clone();
+        }
+        Ok(answer)
     }
 
     pub(super) fn rebuilt(&mut self, rebuilt: Rebuilt, by: String, ctx: &mut Context<Self>) -> AdminAnswer {
@@ -98,5 +186,27 @@ impl Session {
             answer["size"] = done["size"].clone();
         }
         Ok(answer)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use drawhall_protocol::Frame;
+
+    use super::*;
+
+    #[test]
+    fn nothing_is_read_for_a_session_that_has_ended() {
+        let piece = Chunk::Memory(Frame::new(128, 1, &[]).unwrap().into_bytes());
+        let is_cancelled = Arc::default();
+        let (pieces, layout) = (vec![piece; 3], Layout::V4_25);
+        let pieces = Pieces { pieces, layout, first_index: 0, epoch: 0, end: 0, is_cancelled };
+        let mut cancel = Some(pieces.cancel());
+        let mut seen = 0;
+        let read = pieces.visit(&mut |_| {
+            seen += 1;
+            cancel = None;
+        });
+        assert!(read.is_err() && seen == 1, "{seen}");
     }
 }

@@ -5,8 +5,9 @@ use std::sync::Arc;
 use actix::prelude::*;
 use serde_json::{Value, json};
 
-use super::{Session, rebuild};
-use crate::actors::messages::{Answer, HistoryRequest, notify};
+use super::Session;
+use super::rebuild::{self, CancelOnDrop};
+use crate::actors::messages::{Answer, HistoryRequest, RemovePerson, notify};
 use crate::blocking::Job;
 use crate::rules::session::RestoreRequest;
 use crate::rules::session::admin::{AdminAnswer, AdminError, Answered};
@@ -25,7 +26,14 @@ fn unreadable(error: &LoadError) -> AdminError {
 
 fn generations(dir: &SessionDir, id: &str) -> AdminAnswer {
     let generations = dir.generations(id).map_err(|error| unreadable(&error))?;
-    let value = |g: &Generation| json!({"generation": g.number, "size": g.size, "until": iso_of(g.until_ms)});
+    let value = |g: &Generation| {
+        json!({
+            "generation": g.number,
+            "size": g.size,
+            "from": g.from_ms.map_or(String::new(), iso_of),
+            "until": iso_of(g.until_ms),
+        })
+    };
     Ok(json!({"generations": generations.iter().map(value).collect::<Vec<Value>>(), "stored": true}))
 }
 
@@ -54,43 +62,76 @@ impl Session {
         }
         match request {
             HistoryRequest::ListGenerations => match self.stored_in() {
-                Ok((dir, id)) => self.run(move || generations(&dir, &id), answer, ctx, |_, listed, _| listed),
-                Err(_) => notify(answer, Ok(json!({"generations": [], "stored": false}))),
+                Ok((dir, id)) => {
+                    let listed = move || generations(&dir, &id);
+                    self.run(CancelOnDrop::default(), listed, answer, ctx, |session, listed, _| {
+                        let mut listed = listed?;
+                        listed["lastReset"] = session.machine.last_reset_value();
+                        Ok(listed)
+                    });
+                }
+                Err(_) => {
+                    let last_reset = self.machine.last_reset_value();
+                    let none = json!({"generations": [], "stored": false, "lastReset": last_reset});
+                    notify(answer, Ok(none));
+                }
             },
             HistoryRequest::GoBack { generation, by } => match self.stored_in() {
                 Ok((dir, id)) => {
                     let read = move || image_of(&dir, &id, generation);
-                    self.run(read, answer, ctx, |session, read, ctx| session.go_back(read?, by, ctx));
+                    self.run(CancelOnDrop::default(), read, answer, ctx, |session, read, ctx| {
+                        session.go_back(read?, by, ctx)
+                    });
                 }
                 Err(error) => notify(answer, Err(error)),
             },
             HistoryRequest::ListEverybody => {
                 let pieces = self.pieces();
-                self.run(move || rebuild::everybody(&pieces), answer, ctx, |_, listed, _| listed);
+                let (cancel, listed) = (pieces.cancel(), move || rebuild::everybody(&pieces));
+                self.run(cancel, listed, answer, ctx, |_, listed, _| listed);
             }
-            HistoryRequest::RemovePerson(request) => {
-                let (pieces, by) = (self.pieces(), request.by.clone());
-                let made = move || rebuild::rebuild(&pieces, &request);
-                self.run(made, answer, ctx, |session, made, ctx| session.rebuilt(made?, by, ctx));
-            }
+            HistoryRequest::RemovePerson(request) => self.remove_person(request, answer, ctx),
+            HistoryRequest::ListTimes => notify(answer, self.list_times()),
+            HistoryRequest::CutBack { until_ms, dry_run, by } => match self.place_of(until_ms) {
+                Ok(mark) => {
+                    let pieces = self.pieces();
+                    let cancel = pieces.cancel();
+                    let made = move || rebuild::cut(&pieces, mark, until_ms, dry_run);
+                    self.run(cancel, made, answer, ctx, |session, made, ctx| session.was_cut(made?, by, ctx));
+                }
+                Err(error) => notify(answer, Err(error)),
+            },
         }
+    }
+
+    fn remove_person(&mut self, request: RemovePerson, answer: Answer<AdminAnswer>, ctx: &mut Context<Self>) {
+        let since = match request.since_ms.map(|since| self.place_of(since)).transpose() {
+            Ok(since) => since,
+            Err(error) => return notify(answer, Err(error)),
+        };
+        let (pieces, by) = (self.pieces(), request.by.clone());
+        let cancel = pieces.cancel();
+        let made = move || rebuild::rebuild(&pieces, &request, since);
+        self.run(cancel, made, answer, ctx, |session, made, ctx| session.rebuilt(made?, by, ctx));
     }
 
     /// Does the work on the blocking pool, and what follows from it here.
     fn run<T: Send + 'static>(
         &mut self,
+        cancel: CancelOnDrop,
         work: impl FnOnce() -> Result<T, AdminError> + Send + 'static,
         answer: Answer<AdminAnswer>,
         ctx: &mut Context<Self>,
         finish: impl FnOnce(&mut Session, Result<T, AdminError>, &mut Context<Session>) -> AdminAnswer + 'static,
     ) {
         // One at a time: each reads a whole history and may hold a copy of it.
-        if std::mem::replace(&mut self.reads_histories, true) {
+        if self.reading.is_some() {
             return notify(answer, Err(AdminError::Busy));
         }
+        self.reading = Some(cancel);
         let done = self.blocking_pool.run(Job::FileIo, work);
         ctx.spawn(done.into_actor(self).map(move |done, session, ctx| {
-            session.reads_histories = false;
+            session.reading = None;
             let done = done.unwrap_or_else(|| {
                 tracing::error!("session {}: reading the history has panicked", session.machine.id());
                 Err(AdminError::HistoryUnreadable("reading it failed".to_owned()))

@@ -9,9 +9,8 @@ use actix::prelude::*;
 use super::Session;
 use crate::actors::in_flight::InFlightBudget;
 use crate::actors::messages::ToClient;
-use crate::metrics::METRICS;
 use crate::rules::batch::Batch;
-use crate::rules::session::effects::{ClientOp, ConnId, Effect};
+use crate::rules::session::effects::{ClientOp, ConnId, Counted, Effect};
 use crate::rules::session::input::Input;
 use crate::rules::time::Timestamp;
 
@@ -114,10 +113,18 @@ impl Session {
         }
     }
 
+    /// Counts for the rules.
+    pub(super) fn count(&self, counted: Counted) {
+        match counted {
+            Counted::Slowed => self.metrics.slowed.count(),
+            Counted::StorageError => self.metrics.storage_errors.count(),
+        }
+    }
+
     /// Sends it, and publishes the history that belongs to it.
     pub(super) fn flush_outgoing(&mut self, waiting: PendingSends) {
         if let Some(since) = self.unsent_since.take() {
-            METRICS.fan_out.record(Timestamp::now().monotonic_ms.saturating_sub(since));
+            self.metrics.fan_out.record(Timestamp::now().monotonic_ms.saturating_sub(since));
         }
         self.deliver(waiting.sends);
         self.machine.history().publish_to(waiting.end);

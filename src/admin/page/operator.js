@@ -4,6 +4,7 @@
 import { el, fill, button, tag } from "./dom.js";
 import { get, part, useToken } from "./api.js";
 import { actions, undo, redo, removeAll, drawGenerations } from "./undo.js";
+import { drawTimes } from "./times.js";
 
 const main = document.getElementById("main");
 let listing;
@@ -36,7 +37,7 @@ async function draw(path) {
   document.title = `${title} - Drawhall`;
   fill(document.getElementById("who"), link.name);
   const { people, undoDepth, canvasLocked } = await everybody(path);
-  const generations = el("div");
+  const [times, generations] = [el("div"), el("div")];
   const reload = () => draw(path);
   fill(main, el("h1", {}, title),
     el("p", { class: "soft" }, `This link is for you only, and valid for ${Math.ceil(link.secondsLeft / 60)} more minutes, while you are an operator in the session.`),
@@ -45,8 +46,10 @@ async function draw(path) {
         canvasLocked ? " The canvas is locked; it is unlocked for the moment of the undo." : ""),
       people.length ? el("ul", { class: "plain" }, people.map((person) => card(path, person, reload)))
         : el("p", { class: "soft" }, "Nobody has drawn since the last reset.")),
+    el("section", {}, el("h2", {}, "Back to a time"), times),
     el("section", {}, el("h2", {}, "Before resets"), generations),
     button("Refresh", reload, "plain"));
+  await drawTimes(times, path, false, reload);
   const list = () => drawGenerations(generations, path, false, reload);
   await list();
   // A history that was replaced just now is in the list when it has been written.
@@ -60,7 +63,7 @@ async function begin() {
   try {
     await draw(`operator/${part(session)}`);
   } catch (error) {
-    fill(main, el("h1", {}, error.status === 403 ? "This link has ended" : "Not possible"),
+    fill(main, el("h1", {}, [401, 403].includes(error.status) ? "This link has ended" : "Not possible"),
       el("p", { class: "error", role: "alert" }, error.message));
   }
 }

@@ -6,6 +6,7 @@ import { follow, every } from "./live.js";
 import { end } from "./sessions.js";
 import { banAddress } from "./bans.js";
 import { drawGenerations, drawUndo, offerUndo } from "./undo.js";
+import { drawTimes } from "./times.js";
 
 const DEFAULT_ARCHIVE = "default";
 
@@ -24,7 +25,7 @@ export async function session(content, signal, name) {
   const facts = el("div", { class: "card" });
   const people = el("div");
   const undoing = el("div");
-  const earlier = el("div");
+  const [times, earlier] = [el("div"), el("div")];
   const picture = el("div");
   const invites = el("div");
   const listings = el("div");
@@ -125,6 +126,7 @@ export async function session(content, signal, name) {
   // One after the other: a session reads one history at a time.
   async function drawHistories() {
     await drawUndo(undoing, path, locked, reload).catch(() => {});
+    await drawTimes(times, path, locked, reload).catch(() => {});
     await drawGenerations(earlier, path, locked, reload);
   }
 
@@ -199,6 +201,7 @@ export async function session(content, signal, name) {
     el("div", { class: "columns" }, el("div", {}, el("h2", {}, "About"), facts), section("Thumbnail", picture)),
     section("Users", people),
     section("Undo", undoing),
+    section("Back to a time", times),
     section("Before resets", earlier),
     section("Chat", chat(path, signal, locked), locked ? null : telling),
     locked ? null : section("Settings of the session", conf),

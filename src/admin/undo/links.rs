@@ -1,8 +1,8 @@
 //! Endpoints `operator/SESSION/...`: what operators of a session can do with the link that they get after a kick or
 //! ban. A request is authorized by the token of the link, in the header `Authorization: Bearer TOKEN`.
 //!
-//! Everything that is wrong with a link has the same answer, 403: nobody learns which sessions exist. Such answers
-//! count as failed logins of the address.
+//! Whatever is wrong with a link has the same answer, 403: nobody learns which sessions exist. Such answers count as
+//! failed logins of the address.
 
 use std::sync::Arc;
 
@@ -14,7 +14,8 @@ use serde::Serialize;
 use serde_json::Map;
 
 use super::{
-    Everybody, Generations, People, Remove, Removed, Restore, Restored, UndoActions, Undone, histories,
+    Cut, CutBack, Everybody, Generations, People, Remove, Removed, Restore, Restored, Times, UndoActions,
+    Undone, histories,
 };
 use crate::actors::messages::{HistoryRequest, SessionHandle, ToSession};
 use crate::actors::server::FindRunning;
@@ -42,6 +43,9 @@ pub(super) fn endpoints(api: &mut Api) {
     .is_for_links();
     api.post("operator/{session}/remove", "As sessions/{session}/remove.", AdminState::remove_by_link)
         .is_for_links();
+    api.get("operator/{session}/times", "As sessions/{session}/times.", AdminState::times_by_link)
+        .is_for_links();
+    api.post("operator/{session}/cut", "As sessions/{session}/cut.", AdminState::cut_by_link).is_for_links();
     api.get(
         "operator/{session}/generations",
         "As sessions/{session}/generations.",
@@ -95,15 +99,20 @@ impl AdminState {
     /// Who sends a request with a link.
     ///
     /// # Errors
-    /// 403 if the link is not valid for this session, 429 when the rate limit of the address is reached.
+    /// 401 without a token, 403 if the link is not valid for this session, 429 when the rate limit of the address is reached.
     async fn operator<B>(&self, call: &Call<SessionPath, Nothing, B>) -> Result<Operator, ApiError> {
+        let token = token_of(&call.http).ok_or_else(|| {
+            ApiError::new(
+                StatusCode::UNAUTHORIZED,
+                "The token of a link is needed: open the link as it was sent",
+            )
+        })?;
         let (source, now) = (call.who.source, Timestamp::now().monotonic_ms);
         if !self.access.takes_link_request(source, now) {
             let message = "Too many requests, try again in a minute";
             return Err(ApiError::new(StatusCode::TOO_MANY_REQUESTS, message));
         }
         let attempt = self.access.password_limiter.quick(source, now)?;
-        let token = token_of(&call.http).ok_or(AdminError::LinkInvalid)?;
         let name = call.path.session.clone();
         let session = self.server.send(FindRunning { name }).await?.ok_or(AdminError::LinkInvalid)?;
         let holder = session.ask(|answer| ToSession::FindOperator { token, answer }).await.flatten();
@@ -147,6 +156,24 @@ impl AdminState {
         self: Arc<Self>,
         call: Call<SessionPath, Nothing, Remove>,
     ) -> Result<Json<Removed>, ApiError> {
+        let operator = self.operator(&call).await?;
+        let done = match call.body.request(&operator.by()) {
+            Ok(request) => histories(&operator.session, request).await,
+            Err(error) => Err(error),
+        };
+        operator.audit(&call.http, &done);
+        done.map(Json)
+    }
+
+    async fn times_by_link(self: Arc<Self>, call: Call<SessionPath>) -> Result<Json<Times>, ApiError> {
+        let operator = self.operator(&call).await?;
+        histories(&operator.session, HistoryRequest::ListTimes).await.map(Json)
+    }
+
+    async fn cut_by_link(
+        self: Arc<Self>,
+        call: Call<SessionPath, Nothing, Cut>,
+    ) -> Result<Json<CutBack>, ApiError> {
         let operator = self.operator(&call).await?;
         let done = match call.body.request(&operator.by()) {
             Ok(request) => histories(&operator.session, request).await,

@@ -2,10 +2,11 @@
 //! programs cannot make it hit another account.
 
 use diesel::prelude::*;
-use diesel::sql_types::{BigInt, Integer, Text};
+use diesel::sql_types::{BigInt, Text};
 
 use super::super::{Account, AccountKey, DbError};
-use super::{Sqlite, USERS, User, ids};
+use super::schema::users;
+use super::{SqliteState, USERS, User, ids};
 use crate::rules::username;
 
 fn find(connection: &mut SqliteConnection, key: AccountKey<'_>) -> Result<Option<Account>, DbError> {
@@ -40,7 +41,7 @@ fn require_unused_name(
     }
 }
 
-impl Sqlite {
+impl SqliteState {
     pub(super) fn find_account(&mut self, key: AccountKey<'_>) -> Result<Option<Account>, DbError> {
         find(&mut self.connection, key)
     }
@@ -50,15 +51,15 @@ impl Sqlite {
         self.connection.immediate_transaction(|connection| {
             require_unused_name(connection, &account.name, None)?;
             let id = ids::next(connection, "users")?;
-            diesel::sql_query(
-                "INSERT INTO users (rowid, username, password, locked, flags) VALUES (?, ?, ?, ?, ?)",
-            )
-            .bind::<BigInt, _>(id)
-            .bind::<Text, _>(&account.name)
-            .bind::<Text, _>(&account.hash)
-            .bind::<Integer, _>(i32::from(account.locked))
-            .bind::<Text, _>(account.flags.join(","))
-            .execute(connection)?;
+            diesel::insert_into(users::table)
+                .values((
+                    users::rowid.eq(id),
+                    users::username.eq(&account.name),
+                    users::password.eq(&account.hash),
+                    users::locked.eq(i32::from(account.locked)),
+                    users::flags.eq(account.flags.join(",")),
+                ))
+                .execute(connection)?;
             require(connection, AccountKey::Id(id))
         })
     }
@@ -76,15 +77,14 @@ impl Sqlite {
             if account.name != before.name {
                 require_unused_name(connection, &account.name, Some(before.id))?;
             }
-            diesel::sql_query(
-                "UPDATE users SET username = ?, password = ?, locked = ?, flags = ? WHERE rowid = ?",
-            )
-            .bind::<Text, _>(&account.name)
-            .bind::<Text, _>(&account.hash)
-            .bind::<Integer, _>(i32::from(account.locked))
-            .bind::<Text, _>(account.flags.join(","))
-            .bind::<BigInt, _>(before.id)
-            .execute(connection)?;
+            diesel::update(users::table.find(before.id))
+                .set((
+                    users::username.eq(&account.name),
+                    users::password.eq(&account.hash),
+                    users::locked.eq(i32::from(account.locked)),
+                    users::flags.eq(account.flags.join(",")),
+                ))
+                .execute(connection)?;
             require(connection, AccountKey::Id(before.id))
         })
     }
@@ -94,9 +94,7 @@ impl Sqlite {
         self.connection.immediate_transaction(|connection| {
             let account = require(connection, key)?;
             ids::record_highest(connection, "users")?;
-            diesel::sql_query("DELETE FROM users WHERE rowid = ?")
-                .bind::<BigInt, _>(account.id)
-                .execute(connection)?;
+            diesel::delete(users::table.find(account.id)).execute(connection)?;
             Ok(())
         })
     }

@@ -6,7 +6,8 @@ use diesel::prelude::*;
 use diesel::sql_types::{BigInt, Integer, Text};
 
 use super::super::{BanKind, BanRow, DbError, LogQuery, LogRow};
-use super::{Number, Sqlite, ids};
+use super::schema::{disabledextbans, ipbans, listingservers, systembans, userbans};
+use super::{Number, SqliteState, ids, remove_setting, write_setting};
 
 #[derive(QueryableByName)]
 struct Ban {
@@ -93,28 +94,34 @@ fn bans_of(connection: &mut SqliteConnection, kind: BanKind) -> QueryResult<Vec<
     Ok(rows.into_iter().map(row).collect())
 }
 
-fn write_ban(connection: &mut SqliteConnection, kind: BanKind, id: i64, ban: &BanRow) -> QueryResult<()> {
-    if kind == BanKind::Address {
-        diesel::sql_query(
-            "INSERT INTO ipbans (rowid, ip, subnet, expires, comment, added) VALUES (?, ?, ?, ?, ?, ?)",
+fn write_ban(connection: &mut SqliteConnection, kind: BanKind, id: i64, ban: &BanRow) -> QueryResult<usize> {
+    match kind {
+        BanKind::Address => diesel::insert_into(ipbans::table)
+            .values((
+                ipbans::rowid.eq(id),
+                ipbans::ip.eq(&ban.subject),
+                ipbans::subnet.eq(ban.subnet),
+                ipbans::expires.eq(&ban.expires),
+                ipbans::comment.eq(&ban.comment),
+                ipbans::added.eq(&ban.added),
+            ))
+            .execute(connection),
+        BanKind::System => diesel::insert_into(systembans::table)
+            .values((
+                systembans::id.eq(id),
+                systembans::sid.eq(&ban.subject),
+                systembans::reaction.eq(&ban.reaction),
+                systembans::expires.eq(&ban.expires),
+                systembans::comment.eq(&ban.comment),
+                systembans::reason.eq(&ban.reason),
+                systembans::added.eq(&ban.added),
+            ))
+            .execute(connection),
+        // The user id is a number, as far as the text is one.
+        BanKind::User => diesel::sql_query(
+            "INSERT INTO userbans (id, userid, reaction, expires, comment, reason, added) \
+             VALUES (?, CAST(? AS INTEGER), ?, ?, ?, ?, ?)",
         )
-        .bind::<BigInt, _>(id)
-        .bind::<Text, _>(&ban.subject)
-        .bind::<BigInt, _>(ban.subnet)
-        .bind::<Text, _>(&ban.expires)
-        .bind::<Text, _>(&ban.comment)
-        .bind::<Text, _>(&ban.added)
-        .execute(connection)?;
-        return Ok(());
-    }
-    let (subject, sql_type_name) =
-        if kind == BanKind::System { ("sid", "TEXT") } else { ("userid", "INTEGER") };
-    let sql = format!(
-        "INSERT INTO {} (rowid, {subject}, reaction, expires, comment, reason, added) \
-         VALUES (?, CAST(? AS {sql_type_name}), ?, ?, ?, ?, ?)",
-        table(kind)
-    );
-    diesel::sql_query(sql)
         .bind::<BigInt, _>(id)
         .bind::<Text, _>(&ban.subject)
         .bind::<Text, _>(&ban.reaction)
@@ -122,11 +129,11 @@ fn write_ban(connection: &mut SqliteConnection, kind: BanKind, id: i64, ban: &Ba
         .bind::<Text, _>(&ban.comment)
         .bind::<Text, _>(&ban.reason)
         .bind::<Text, _>(&ban.added)
-        .execute(connection)?;
-    Ok(())
+        .execute(connection),
+    }
 }
 
-impl Sqlite {
+impl SqliteState {
     pub(super) fn exchange_settings(
         &mut self,
         (key, value): (&str, &str),
@@ -145,15 +152,10 @@ impl Sqlite {
                 return Ok(false);
             }
             for key in remove {
-                diesel::sql_query("DELETE FROM settings WHERE CAST(key AS TEXT) = ?")
-                    .bind::<Text, _>(*key)
-                    .execute(connection)?;
+                remove_setting(connection, key)?;
             }
             for (key, value) in set {
-                diesel::sql_query("INSERT OR REPLACE INTO settings (key, value) VALUES (?, ?)")
-                    .bind::<Text, _>(*key)
-                    .bind::<Text, _>(*value)
-                    .execute(connection)?;
+                write_setting(connection, key, value)?;
             }
             Ok(true)
         })
@@ -181,18 +183,22 @@ impl Sqlite {
         self.own_changes += 1;
         self.connection.immediate_transaction(|connection| {
             ids::record_highest(connection, table(kind))?;
-            let sql = format!("DELETE FROM {} WHERE rowid = ?", table(kind));
-            Ok(diesel::sql_query(sql).bind::<BigInt, _>(id).execute(connection)? > 0)
+            let deleted = match kind {
+                BanKind::Address => diesel::delete(ipbans::table.find(id)).execute(connection),
+                BanKind::System => diesel::delete(systembans::table.find(id)).execute(connection),
+                BanKind::User => diesel::delete(userbans::table.find(id)).execute(connection),
+            };
+            Ok(deleted? > 0)
         })
     }
 
     pub(super) fn replace_listing_servers(&mut self, patterns: &[String]) -> Result<(), DbError> {
         self.own_changes += 1;
         self.connection.immediate_transaction(|connection| {
-            diesel::sql_query("DELETE FROM listingservers").execute(connection)?;
+            diesel::delete(listingservers::table).execute(connection)?;
             for pattern in patterns {
-                diesel::sql_query("INSERT INTO listingservers (url) VALUES (?)")
-                    .bind::<Text, _>(pattern)
+                diesel::insert_into(listingservers::table)
+                    .values(listingservers::url.eq(pattern))
                     .execute(connection)?;
             }
             Ok(())
@@ -201,12 +207,14 @@ impl Sqlite {
 
     pub(super) fn mark_ext_ban(&mut self, id: i64, enabled: bool) -> Result<(), DbError> {
         self.own_changes += 1;
-        let sql = if enabled {
-            "DELETE FROM disabledextbans WHERE id = ?"
+        let connection = &mut self.connection;
+        if enabled {
+            diesel::delete(disabledextbans::table.find(id)).execute(connection)?;
         } else {
-            "INSERT OR IGNORE INTO disabledextbans (id) VALUES (?)"
-        };
-        diesel::sql_query(sql).bind::<BigInt, _>(id).execute(&mut self.connection)?;
+            diesel::insert_or_ignore_into(disabledextbans::table)
+                .values(disabledextbans::id.eq(id))
+                .execute(connection)?;
+        }
         Ok(())
     }
 

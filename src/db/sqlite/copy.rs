@@ -11,8 +11,9 @@ impl Sqlite {
     pub(in crate::db) fn copy_of(path: &Path) -> Result<(Sqlite, DatabaseState), DbError> {
         let failed = |reason: String| DbError::Open { path: path.to_owned(), reason };
         let source = read_only_uri(path).map_err(|e| failed(e.to_string()))?;
-        let mut copy = Sqlite::open(Path::new(super::super::IN_MEMORY))?;
-        let connection = &mut copy.connection;
+        let copy = Sqlite::open(Path::new(super::super::IN_MEMORY))?;
+        let mut locked = copy.lock();
+        let connection = &mut locked.connection;
         diesel::sql_query("ATTACH ? AS source")
             .bind::<Text, _>(source)
             .execute(connection)
@@ -23,6 +24,7 @@ impl Sqlite {
             connection.transaction(copy_tables).map_err(|e: diesel::result::Error| failed(e.to_string()))?;
         }
         connection.batch_execute("DETACH source").map_err(|e| failed(e.to_string()))?;
+        drop(locked);
         Ok((copy, state))
     }
 }

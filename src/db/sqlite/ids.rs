@@ -3,12 +3,12 @@
 use diesel::prelude::*;
 use diesel::sql_types::Text;
 
-use super::Number;
+use super::schema::drawhall_ids;
 
 /// Records the highest row id of a table. To be called before rows are deleted.
 pub(super) fn record_highest(connection: &mut SqliteConnection, table: &str) -> QueryResult<()> {
-    diesel::sql_query("INSERT OR IGNORE INTO drawhall_ids (name, last) VALUES (?, 0)")
-        .bind::<Text, _>(table)
+    diesel::insert_or_ignore_into(drawhall_ids::table)
+        .values((drawhall_ids::name.eq(table), drawhall_ids::last.eq(0)))
         .execute(connection)?;
     // Include rows that drawpile-srv has inserted.
     let sql = format!(
@@ -21,8 +21,6 @@ pub(super) fn record_highest(connection: &mut SqliteConnection, table: &str) -> 
 /// Id for a new row of a table.
 pub(super) fn next(connection: &mut SqliteConnection, table: &str) -> QueryResult<i64> {
     record_highest(connection, table)?;
-    let last: Number = diesel::sql_query("SELECT last AS n FROM drawhall_ids WHERE name = ?")
-        .bind::<Text, _>(table)
-        .get_result(connection)?;
-    Ok(last.n + 1)
+    let last: i64 = drawhall_ids::table.find(table).select(drawhall_ids::last).get_result(connection)?;
+    Ok(last + 1)
 }

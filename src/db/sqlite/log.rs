@@ -3,7 +3,8 @@
 use diesel::prelude::*;
 use diesel::sql_types::BigInt;
 
-use super::Sqlite;
+use super::SqliteState;
+use super::schema::serverlog;
 use crate::db::DbError;
 use crate::db::log::ROW_COST;
 
@@ -26,7 +27,7 @@ fn rows_sql() -> String {
     )
 }
 
-impl Sqlite {
+impl SqliteState {
     /// See [`Backend::log_size`](super::Backend::log_size).
     pub(super) fn size_of_log(&mut self, after: i64, count: i64) -> Result<Option<(u64, i64)>, DbError> {
         let sql = format!(
@@ -55,8 +56,7 @@ impl Sqlite {
             last = Some(line.id);
         }
         if let Some(last) = last {
-            diesel::sql_query("DELETE FROM serverlog WHERE rowid <= ?")
-                .bind::<BigInt, _>(last)
+            diesel::delete(serverlog::table.filter(serverlog::rowid.le(last)))
                 .execute(&mut self.connection)?;
         }
         Ok(deleted)

@@ -12,28 +12,26 @@ impl History {
     /// # Errors
     /// When a piece cannot be read; `visit` has got everything before it.
     pub fn visit_from(&mut self, from: i64, limit: usize, mut visit: impl FnMut(&[u8])) -> io::Result<()> {
-        self.seal();
-        // Readers are not kept waiting while the file is read.
-        let pieces: Vec<(i64, Chunk)> = {
-            let state = lock(&self.shared.state);
-            let first = state.segments.partition_point(|segment| segment.end() <= from);
-            state.segments.range(first..).map(|segment| (segment.start, segment.chunk())).collect()
-        };
         let mut visited = 0;
-        for (start, piece) in pieces {
+        // Readers are not kept waiting while the file is read.
+        for (start, piece) in self.pieces_from(from) {
             if visited >= limit {
                 break;
             }
-            let skip = usize::try_from(from - start).unwrap_or(0);
-            let mut visit = |bytes: &[u8]| {
+            piece.visit(start, from, |bytes| {
                 visited += bytes.len();
                 visit(bytes);
-            };
-            match piece {
-                Chunk::Memory(bytes) => visit(&bytes[skip..]),
-                Chunk::File { file, from, len } => visit(&file.read_at(from, len)?[skip..]),
-            }
+            })?;
         }
         Ok(())
+    }
+
+    /// Everything from the beginning of a message at offset `from` on, in pieces of whole messages with the offset of
+    /// each; the first may begin before.
+    pub fn pieces_from(&mut self, from: i64) -> Vec<(i64, Chunk)> {
+        self.seal();
+        let state = lock(&self.shared.state);
+        let first = state.segments.partition_point(|segment| segment.end() <= from);
+        state.segments.range(first..).map(|segment| (segment.start, segment.chunk())).collect()
     }
 }

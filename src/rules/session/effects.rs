@@ -101,6 +101,15 @@ pub struct OpwordCheck {
     pub opword: String,
 }
 
+/// What the rules count in the metrics.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Counted {
+    /// A rate limit dropped chat or silenced warnings.
+    Slowed,
+    /// Storing has failed.
+    StorageError,
+}
+
 /// What is to be done because of an input.
 #[derive(Debug)]
 #[allow(missing_docs, reason = "the names say it")]
@@ -109,6 +118,8 @@ pub enum Effect {
     Client(ConnId, ClientOp),
     /// An entry of the event log.
     Log(LogEntry),
+    /// One more of these, in the metrics. Traces do not have it.
+    Count(Counted),
     /// The session's description has changed; session lists are updated at once.
     DescriptionChanged,
     /// Only numbers of the description have changed (size, active users); updates may be batched.

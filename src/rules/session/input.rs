@@ -75,6 +75,7 @@ impl SessionMachine {
     /// effects.
     pub fn handle(&mut self, input: Input, cx: &mut Cx<'_>) {
         self.broadcasts.next_step();
+        let before = self.end_before(cx.now);
         match input {
             Input::Host { client, host } => {
                 self.set_up(&host, &client);
@@ -112,13 +113,16 @@ impl SessionMachine {
             Input::StoringRecovered => self.storing_recovered(cx),
             Input::ServerFull(full) => self.history.set_server_full(full),
         }
+        self.mark_time(before);
         self.bound_journal();
     }
 
     /// Snapshots reader offsets where the input can depend on them. Clients go on reading meanwhile, so the offsets
     /// are part of the input and must not change while it is handled.
-    pub fn snapshot_reader_offsets(&mut self) -> ReaderOffsets {
-        if !self.resets.depends_on_readers() {
+    pub fn snapshot_reader_offsets(&mut self, input: &Input) -> ReaderOffsets {
+        // A command may begin a reset.
+        let may_reset = matches!(input, Input::Batch { batch, .. } if !batch.is_opaque());
+        if !may_reset && !self.resets.depends_on_readers() {
             if self.resets.reader_offsets_known() {
                 self.set_reader_offsets(&[]);
             }

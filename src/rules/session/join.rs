@@ -223,6 +223,7 @@ impl SessionMachine {
             self.note_about(user, Level::Info, Topic::Join, text, cx);
         }
         cx.push(Effect::DescriptionChanged);
+        self.note_join();
         // A streamed reset may have waited only for this member.
         self.resolve_stream("join", cx);
     }

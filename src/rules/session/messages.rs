@@ -13,9 +13,8 @@ use drawhall_protocol::reply::{Empty, Notice, ServerReply};
 
 use super::member::{Feed, Member, ResetRole};
 use super::timers::REMINDER_MS;
-use super::{ConnId, Cx, DisconnectReason, Effect, MemberKey, SessionMachine, SessionState};
+use super::{ConnId, Counted, Cx, DisconnectReason, Effect, MemberKey, SessionMachine, SessionState};
 use crate::log::{Level, LogEntry, Topic};
-use crate::metrics::METRICS;
 use crate::rules::batch::Batch;
 use crate::rules::limits::Rate;
 
@@ -274,7 +273,7 @@ impl SessionMachine {
         }
         if member.chat_warned.is_none_or(|told| cx.now.monotonic_ms >= told + REMINDER_MS) {
             member.chat_warned = Some(cx.now.monotonic_ms);
-            METRICS.slowed.count();
+            cx.push(Effect::Count(Counted::Slowed));
             let conn = member.conn();
             let text = "Chats too much: messages are dropped (chatRateLimit)";
             let user = member.log_user();

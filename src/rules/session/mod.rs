@@ -14,10 +14,12 @@ mod description;
 pub mod effects;
 mod ending;
 mod events;
+mod follow;
 pub mod ids;
 pub mod input;
 pub mod invites;
 mod join;
+mod last_reset;
 mod leave;
 mod listing;
 pub mod member;
@@ -38,6 +40,7 @@ mod settings;
 #[cfg(test)]
 mod tests;
 pub mod thumbnail;
+mod time_marks;
 mod timers;
 pub mod write_batch;
 
@@ -50,8 +53,9 @@ use crate::rules::rng::Rng;
 use announcements::Announcements;
 use broadcasts::Broadcasts;
 pub use commands::ban_exchange::{BanExchange, BanExchanged};
-pub use effects::{ClientOp, ConnId, Cx, DisconnectReason, Effect, OpwordCheck, Refusal};
+pub use effects::{ClientOp, ConnId, Counted, Cx, DisconnectReason, Effect, OpwordCheck, Refusal};
 use events::EventLog;
+use last_reset::LastReset;
 pub use listing::{ListedAt, ListingUpdate};
 use member::FaultVerdict;
 pub use member::{AuthenticatedClient, JoinRequest, Member};
@@ -71,9 +75,9 @@ pub use write_batch::{FileDisposition, KeepGenerations, PasswordKind, WriteBatch
 use crate::config::{ServerSettings, Settings};
 use crate::history::History;
 use crate::log::{Level, Topic};
-use crate::metrics::METRICS;
 pub use crate::rules::metadata::Flags;
 use crate::rules::time::Timestamp;
+use crate::rules::undo::times::TimeMarks;
 
 /// Maximum length of a title in UTF-16 code units.
 pub const MAX_TITLE: usize = 100;
@@ -111,6 +115,10 @@ pub struct SessionMachine {
     resets: ResetEngine,
     /// Undo by the server.
     rollback: Rollback,
+    /// How long the history was at which time.
+    times: TimeMarks,
+    /// The last reset since it was loaded.
+    last_reset: Option<LastReset>,
     /// Links with which operators undo what others drew.
     operator_links: OperatorLinks,
     /// What is to be written.
@@ -146,6 +154,8 @@ impl SessionMachine {
             moderation: Moderation::default(),
             resets: ResetEngine::new(now),
             rollback,
+            times: TimeMarks::default(),
+            last_reset: None,
             operator_links: OperatorLinks::default(),
             persistence: Persistence::default(),
             timers: Timers::new(now),
@@ -312,7 +322,7 @@ impl SessionMachine {
         match member.faults.another(cx.now.monotonic_ms) {
             FaultVerdict::Tell => self.note_about(user, Level::Warn, topic, message, cx),
             FaultVerdict::TellLast => {
-                METRICS.slowed.count();
+                cx.push(Effect::Count(Counted::Slowed));
                 let text = "Sends too much that is not allowed; further messages of this kind are not shown";
                 self.note_about(user, Level::Warn, Topic::RuleBreak, text, cx);
             }

@@ -2,7 +2,7 @@
 
 use drawhall_protocol::Frame;
 use drawhall_protocol::frame::{FIRST_COMMAND, frames};
-use drawhall_protocol::message::{Join, Layout, Leave, Message, SessionOwner, TrustedUsers};
+use drawhall_protocol::message::{Chat, Join, Layout, Leave, Message, SessionOwner, TrustedUsers};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
@@ -11,6 +11,7 @@ use super::resets::human_size;
 use super::{Cx, Effect, Member, SessionMachine};
 use crate::log::{Level, Topic};
 use crate::rules::undo::restored_image::{ImageBuilder, Present, RestoredImage};
+use crate::rules::undo::times::OriginKind;
 
 /// What was read of the present history to make an image: what follows is appended to it.
 #[derive(Debug, Clone, Copy, Serialize, Deserialize)]
@@ -23,6 +24,9 @@ pub struct ReadSoFar {
     pub end: i64,
     /// User id whose messages are left out of what follows, until it is somebody else's.
     pub without: Option<u8>,
+    /// Nothing of what follows is kept but pinned messages: the history is cut back to a time.
+    #[serde(default)]
+    pub cuts: bool,
 }
 
 /// An earlier history to be put in place.
@@ -65,6 +69,8 @@ impl SessionMachine {
         }
         self.notice(true, "resetpreparepast", text, &[("name", &by)], "prepare", cx);
         self.announce_new_history(cx);
+        self.begin_times(OriginKind::Restored, cx.now);
+        self.note_reset(&by, OriginKind::Restored, Vec::new(), cx);
         let text = format!("{what} for {by} (size {} => {})", human_size(before), human_size(size));
         self.note(Level::Info, Topic::Status, text, cx);
         cx.push(Effect::NumbersChanged);
@@ -88,7 +94,9 @@ impl SessionMachine {
                 if is_theirs && matches!(frame.header.kind, Join::TYPE | Leave::TYPE) {
                     without = None;
                 }
-                if frame.header.kind < FIRST_COMMAND || !is_theirs {
+                let kind = frame.header.kind;
+                let stays = if read.cuts { kind == Chat::TYPE } else { kind < FIRST_COMMAND || !is_theirs };
+                if stays {
                     builder.add(frame);
                 }
             }

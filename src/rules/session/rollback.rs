@@ -17,12 +17,13 @@ use super::persistence::{StoredSession, Suspended};
 use super::{Cx, Member, MemberKey, SessionMachine};
 use crate::history::History;
 use crate::log::{Level, LogUser, Topic};
+use crate::rules::undo::outline::Outline;
 use crate::rules::undo::permissions::LOCKED;
 use crate::rules::undo::{Person, UndoMachine};
 
 /// How much of the history the session's thread reads at once without an administrator's request, in bytes: some
 /// milliseconds of work. A reset or a flood may have put more than that into the history.
-const MAX_AT_ONCE: usize = 2 << 20;
+pub(super) const MAX_AT_ONCE: usize = 2 << 20;
 
 /// A request to undo or redo actions of a person.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -42,9 +43,11 @@ pub struct UndoRequest {
 /// Follows the history with an undo machine.
 ///
 /// **Invariant:** the machine has got every message from `first_index` to `position` of the content with this `epoch`.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Rollback {
     machine: UndoMachine,
+    /// What the canvas has.
+    outline: Outline,
     /// `None` before the first message.
     epoch: Option<u64>,
     first_index: i64,
@@ -55,7 +58,8 @@ pub struct Rollback {
 
 impl Rollback {
     pub(super) fn new(layout: Layout) -> Rollback {
-        Rollback { machine: UndoMachine::new(layout), epoch: None, first_index: 0, position: 0, index: 0 }
+        let (machine, outline) = (UndoMachine::new(layout), Outline::default());
+        Rollback { machine, outline, epoch: None, first_index: 0, position: 0, index: 0 }
     }
 
     /// Reads the history of a stored session that is being loaded; blocks. If it cannot be read, that is tried again
@@ -69,27 +73,58 @@ impl Rollback {
 
     /// Reads what is new in the history, about `limit` bytes at most. Blocks if that is in the file only.
     fn follow(&mut self, history: &mut History, limit: usize) -> io::Result<&UndoMachine> {
-        let (epoch, first_index) = (Some(history.epoch()), history.first_index());
-        // A streamed reset replaces the beginning, and indices count from there.
-        if epoch != self.epoch || first_index != self.first_index {
-            self.machine = UndoMachine::new(self.machine.layout());
-            (self.epoch, self.position, self.index) = (epoch, history.start(), first_index);
+        if !self.is_of(history) {
+            self.begin_again(history);
         }
-        self.first_index = first_index;
-        let Rollback { machine, position, index, .. } = self;
-        history.visit_from(*position, limit, |bytes| {
-            for frame in frames(bytes) {
-                machine.feed(frame, *index);
-                *index += 1;
-            }
-            *position += bytes.len() as i64;
-        })?;
+        history.visit_from(self.position, limit, |bytes| self.feed(bytes))?;
         Ok(&self.machine)
+    }
+
+    /// Whether it follows the present content. A streamed reset replaces the beginning, and indices count from there.
+    fn is_of(&self, history: &History) -> bool {
+        self.epoch == Some(history.epoch()) && self.first_index == history.first_index()
+    }
+
+    fn begin_again(&mut self, history: &History) {
+        *self = Rollback::new(self.machine.layout());
+        (self.epoch, self.first_index) = (Some(history.epoch()), history.first_index());
+        (self.position, self.index) = (history.start(), self.first_index);
+    }
+
+    /// Takes the next messages of the history.
+    pub(super) fn feed(&mut self, bytes: &[u8]) {
+        let layout = self.machine.layout();
+        for frame in frames(bytes) {
+            self.machine.feed(frame, self.index);
+            self.outline.add(frame, layout);
+            self.index += 1;
+        }
+        self.position += bytes.len() as i64;
+    }
+
+    /// Offset behind what was read.
+    pub(super) fn position(&self) -> i64 {
+        self.position
+    }
+
+    /// A copy that follows the present content.
+    pub(super) fn for_history(&self, history: &History) -> Rollback {
+        let mut rollback = self.clone();
+        if !rollback.is_of(history) {
+            rollback.begin_again(history);
+        }
+        rollback
+    }
+
+    /// Size of what was not read yet, in bytes.
+    pub(super) fn bytes_to_follow(&self, history: &History) -> u64 {
+        let read = if self.is_of(history) { self.position - history.start() } else { 0 };
+        history.size().saturating_sub(read.max(0) as u64)
     }
 
     /// Whether everything in the history was read.
     fn has_followed(&self, history: &History) -> bool {
-        self.epoch == Some(history.epoch()) && self.position == history.end()
+        self.is_of(history) && self.position == history.end()
     }
 }
 
@@ -103,6 +138,11 @@ impl SessionMachine {
     /// the rest the next times. An error will be met again there.
     pub(super) fn follow_history(&mut self) {
         let _ = self.rollback.follow(&mut self.history, MAX_AT_ONCE);
+    }
+
+    /// What the canvas has, if everything was followed.
+    pub(super) fn followed_outline(&self) -> Option<Outline> {
+        self.rollback.has_followed(&self.history).then_some(self.rollback.outline)
     }
 
     fn undo_machine(&mut self) -> Result<&UndoMachine, AdminError> {
@@ -193,10 +233,9 @@ fn undo_offer(name: &str, count: usize, link: Option<String>) -> Option<Notice> 
             format!("{reachable}: one by one in the event log, or all at once by whoever runs this server.")
         }
         Some(link) => {
-            let what = if count == 0 { format!("What {name} drew may be removable") } else { reachable };
-            format!(
-                "{what}. With this link you can look and decide; it is for you only and valid for 15 minutes: {link}"
-            )
+            let what = if count == 0 { format!("{name} has drawn in this session") } else { reachable };
+            let validity = "which is for you only and valid for 15 minutes";
+            format!("{what}. Undo or remove it with this link, {validity}: {link}")
         }
     };
     let mut params = Map::new();

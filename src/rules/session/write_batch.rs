@@ -5,6 +5,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::history::HistoryWrite;
 use crate::rules::journal::Entry;
+use crate::rules::undo::times::MarksWrite;
 
 /// Which of a session's passwords.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -24,12 +25,16 @@ pub struct WriteBatch {
     /// Passwords to be hashed; their hashes are entered in the journal.
     pub passwords: Vec<(PasswordKind, String)>,
     pub history: HistoryWrite,
+    /// Time marks of the history.
+    pub marks: MarksWrite,
     /// `Some(None)` removes the thumbnail, `Some(Some(..))` replaces it.
     pub picture: Option<Option<Bytes>>,
     /// Old files are archived instead of deleted.
     pub archive: bool,
     /// How many histories that resets replace are kept.
     pub keep: KeepGenerations,
+    /// Those that are too many are removed now, not only when another one comes.
+    pub prunes: bool,
     /// Entries are missing because too many were waiting: the journal must be rewritten from a snapshot.
     pub incomplete: bool,
     /// All entries of the current state, for rewriting the journal. Required with a new history file; see
@@ -43,6 +48,8 @@ impl WriteBatch {
         self.journal.is_empty()
             && self.passwords.is_empty()
             && matches!(self.history, HistoryWrite::Nothing)
+            && self.marks.is_empty()
+            && !self.prunes
             && self.picture.is_none()
             && self.snapshot.is_none()
     }
@@ -51,6 +58,8 @@ impl WriteBatch {
     pub fn is_light(&self) -> bool {
         self.passwords.is_empty()
             && !matches!(self.history, HistoryWrite::Replace(_))
+            && !self.marks.replaces()
+            && !self.prunes
             && self.picture.is_none()
             && self.snapshot.is_none()
     }
@@ -63,6 +72,8 @@ pub struct KeepGenerations {
     pub count: u32,
     /// None are kept while the disk has less free space than this, in bytes.
     pub min_free: u64,
+    /// The newest one is kept nevertheless: nobody has joined since the reset.
+    pub needs_newest: bool,
 }
 
 /// What to do with the files of a session that ends.

@@ -7,15 +7,19 @@
 //! * [`UndoMachine`] follows the undo points. Its memory is bounded by the undo depth (255) and the number of ids.
 //! * [`Scan`] also keeps the state of each command, to rebuild a history.
 
+pub mod cut;
+pub mod outline;
 pub mod people;
 pub mod permissions;
 pub mod points;
 pub mod rebuild;
 pub mod restored_image;
 mod scan;
+mod since;
 mod targets;
 #[cfg(test)]
 mod tests;
+pub mod times;
 
 use drawhall_protocol::frame::{FIRST_COMMAND, FrameRef};
 use drawhall_protocol::message::{Join, Layout, Leave, Message, SoftReset, Undo, UndoDepth, UndoPoint};

@@ -20,6 +20,8 @@ use serde::{Deserialize, Serialize};
 use super::people::Person;
 use super::restored_image::{ImageBuilder, RestoredImage};
 use super::scan::Scan;
+use super::since::begin_of_removal;
+use super::times::TimeMark;
 use super::{EntryState, targets};
 
 /// A history that can be read several times.
@@ -51,6 +53,10 @@ pub enum RebuildError {
     NothingDrawn,
     #[error("there is too much undo and redo in this history; going back to before a reset may help")]
     TooMuchUndo,
+    #[error("nothing was drawn since that time")]
+    NothingSince,
+    #[error("the time marks do not fit the history")]
+    WrongMark,
     #[error("the history cannot be read: {0}")]
     Io(#[from] io::Error),
 }
@@ -127,7 +133,9 @@ fn read(
     layout: Layout,
     first_index: i64,
     person: i64,
+    since: Option<TimeMark>,
 ) -> Result<Reading, RebuildError> {
+    let begin = since.map_or(Ok(0), |mark| begin_of_removal(history, first_index, person, mark))?;
     let mut scan = Scan::new(layout, first_index);
     let (mut theirs, mut found) = (Vec::new(), None);
     // An image, of a reset or of the host, has no undo points: what is in it belongs to everybody.
@@ -140,7 +148,7 @@ fn read(
             found = Some((holder.user, holder.name.clone()));
         }
         image_is_over |= header.kind == UndoPoint::TYPE;
-        has_begun |= is_theirs && image_is_over && header.kind >= FIRST_COMMAND;
+        has_begun |= is_theirs && image_is_over && header.kind >= FIRST_COMMAND && theirs.len() >= begin;
         theirs.push(is_theirs && has_begun);
         if is_theirs && has_begun && header.kind == Undo::TYPE {
             scan.skip();
@@ -159,8 +167,8 @@ fn read(
 }
 
 impl Plan {
-    /// Plans to leave out what a person drew from their first action on. `person` is the index of their `Join`, in a
-    /// history whose first message has `first_index`.
+    /// Plans to leave out what a person drew from their first action on, or since a time. `person` is the index of
+    /// their `Join`, in a history whose first message has `first_index`.
     ///
     /// # Errors
     /// When there is no such person, or it has drawn nothing.
@@ -169,8 +177,9 @@ impl Plan {
         layout: Layout,
         first_index: i64,
         person: i64,
+        since: Option<TimeMark>,
     ) -> Result<Plan, RebuildError> {
-        let Reading { scan, theirs, user, name } = read(history, layout, first_index, person)?;
+        let Reading { scan, theirs, user, name } = read(history, layout, first_index, person, since)?;
         let holder = scan.machine().people().holder(user);
         let is_present = holder.is_some_and(|holder| holder.index == person);
         let mut plan = Plan {

@@ -42,6 +42,10 @@ impl SessionDir {
                 remove(&name, false);
             } else if name.ends_with(&format!(".thumbnail{}", file_names::NEW)) {
                 remove(&name, false);
+            } else if let Some(history) = file_names::history_of_marks(&name) {
+                if name.ends_with(file_names::NEW) || !files.contains(&history) {
+                    remove(&name, false);
+                }
             }
         }
         if let Ok(now) = file_names(&self.path) {
@@ -49,12 +53,14 @@ impl SessionDir {
         }
     }
 
-    /// History files and thumbnail of a session that has no journal any more.
+    /// History files, time marks and thumbnail of a session that has no journal any more.
     pub(super) fn files_without_journal(&self, id: &str, files: &BTreeSet<String>) -> Vec<String> {
         let journal_names: HashSet<&str> = files.iter().filter_map(|f| file_names::journal_id(f)).collect();
         let belongs = |name: &&String| {
             let own = name.split('.').next().is_some_and(|stem| stem == id || !journal_names.contains(stem));
-            own && (file_names::is_history_of(name, id) || **name == file_names::thumbnail(id))
+            let is_history = |name: &str| file_names::is_history_of(name, id);
+            let is_marks = || file_names::history_of_marks(name).is_some_and(|history| is_history(&history));
+            own && (is_history(name) || is_marks() || **name == file_names::thumbnail(id))
         };
         files.iter().filter(belongs).cloned().collect()
     }

@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use super::{SessionDir, SessionDirError, StorageError, file_names, lock, lock_file};
+use super::{SessionDir, SessionDirError, StorageError, file_names, lock_file};
 use crate::rules::metadata::Metadata;
 use crate::storage::private::create_directory;
 
@@ -138,13 +138,13 @@ impl SessionDir {
     /// # Errors
     /// When one cannot be removed.
     pub fn keep_ended(&self, limits: EndedLimits) -> io::Result<()> {
-        *lock(&self.ended) = limits;
+        *self.ended.lock() = limits;
         purge(self.path(), limits)
     }
 
     /// Whether sessions that end are kept.
     pub fn keeps_ended(&self) -> bool {
-        !lock(&self.ended).age.is_zero()
+        !self.ended.lock().age.is_zero()
     }
 
     /// Moves the files of a session to the ended ones.
@@ -155,7 +155,7 @@ impl SessionDir {
             path,
             source,
         })?;
-        lock(&self.irregular_names).remove(id);
+        self.irregular_names.lock().remove(id);
         self.syncer.queue(&self.directory);
         Ok(())
     }
@@ -172,7 +172,7 @@ impl SessionDir {
         self.directory.sync()?;
         self.move_others(id, history, &target)?;
         File::open(&target)?.sync_all()?;
-        let limits = *lock(&self.ended);
+        let limits = *self.ended.lock();
         purge(&self.path, limits)
     }
 
@@ -237,6 +237,7 @@ mod tests {
             .unwrap();
         fs::write(folder.join(format!("{id}_r2.dprec")), vec![0; size]).unwrap();
         fs::write(folder.join(format!("{id}.dprec")), "earlier").unwrap();
+        fs::write(folder.join(format!("{id}_r2.times")), "time marks").unwrap();
         fs::write(folder.join(format!("{id}.thumbnail")), "picture").unwrap();
     }
 
@@ -306,6 +307,6 @@ mod tests {
         let mut files = file_names(folder.path()).unwrap();
         dir.finish_ended(&mut files);
         assert!(names(folder.path()).is_empty());
-        assert_eq!(names(&ended), ["a.dprec", "a.session", "a.thumbnail", "a_r2.dprec"]);
+        assert_eq!(names(&ended), ["a.dprec", "a.session", "a.thumbnail", "a_r2.dprec", "a_r2.times"]);
     }
 }

@@ -13,8 +13,10 @@ use super::{
 use crate::rules::journal::Entry;
 use crate::rules::metadata::{Metadata, Replay};
 use crate::rules::session::persistence::StoredSession;
+use crate::rules::undo::times::TimeMarks;
 use crate::storage::history_file::{self, HistoryError, HistoryFile, HistoryHeader};
-use crate::storage::session_files::{LoadedJournal, SessionFiles};
+use crate::storage::marks_file::{self, StoredMarks};
+use crate::storage::session_files::{LoadedHistory, LoadedJournal, SessionFiles};
 use crate::storage::syncer::SyncFile;
 
 impl SessionDir {
@@ -53,6 +55,8 @@ impl SessionDir {
                 .push(format!("{name}: cut {bytes} bytes at offset {end}: the last message is incomplete"));
         }
         let history = HistoryFile::new(file, -(first_message as i64));
+        let marks = self.marks_of(&name, contents.size(), &mut warnings);
+        let times = TimeMarks::restored(marks.marks.iter().copied(), marks.origin);
         let journal = LoadedJournal {
             name: journal_name,
             sync: journal,
@@ -61,11 +65,11 @@ impl SessionDir {
             hashes: [metadata.password.clone(), metadata.opword.clone()],
             unknown,
         };
-        let store =
-            SessionFiles::loaded(lock, protocol.clone(), journal, history.clone(), name, metadata.files);
+        let history_files = LoadedHistory { file: history.clone(), name, marks };
+        let store = SessionFiles::loaded(lock, protocol.clone(), journal, history_files, metadata.files);
         let picture = self.picture(id);
         let id = id.to_owned();
-        let session = StoredSession { id, metadata, contents, history, protocol, picture, warnings };
+        let session = StoredSession { id, metadata, contents, history, protocol, times, picture, warnings };
         Ok(LoadedSession { session, store })
     }
 
@@ -78,6 +82,20 @@ impl SessionDir {
                 lock => return lock,
             }
         }
+    }
+
+    /// The time marks of a history file. Without them the session can be loaded as well.
+    fn marks_of(&self, name: &str, size: u64, warnings: &mut Vec<String>) -> StoredMarks {
+        let marks = marks_file::read(&self.path, name, size).unwrap_or_else(|error| {
+            warnings.push(format!("the time marks of {name} cannot be read: {error}"));
+            None
+        });
+        let marks = marks.unwrap_or_default();
+        if marks.is_damaged {
+            let whole = marks.marks.len();
+            warnings.push(format!("the time marks of {name} are damaged behind the first {whole}: ignored"));
+        }
+        marks
     }
 
     fn picture(&self, id: &str) -> Option<(Bytes, i64)> {

@@ -1,6 +1,6 @@
 //! Stored sessions that are not loaded: damaged ones, and those whose files cannot be read at present.
 
-use super::{LoadError, SessionDir, lock, read_journal};
+use super::{LoadError, SessionDir, read_journal};
 use crate::rules::metadata::SessionSummary;
 
 /// Why a session is not loaded.
@@ -15,7 +15,7 @@ impl SessionDir {
     /// Notes a session that is not loaded; a transient one is retried. It is logged once.
     pub(super) fn note_unavailable(&self, id: &str, reason: &str, is_transient: bool) {
         let unavailable = Unavailable { reason: reason.to_owned(), is_transient };
-        let before = lock(&self.unavailable).insert(id.to_owned(), unavailable);
+        let before = self.unavailable.lock().insert(id.to_owned(), unavailable);
         match (is_transient, before) {
             (true, None) => {
                 tracing::error!("stored session {id} is unavailable until it can be read: {reason}");
@@ -27,29 +27,29 @@ impl SessionDir {
 
     /// Sessions that are not loaded, by id, and why.
     pub fn unavailable(&self) -> Vec<(String, String)> {
-        lock(&self.unavailable).iter().map(|(id, session)| (id.clone(), session.reason.clone())).collect()
+        self.unavailable.lock().iter().map(|(id, session)| (id.clone(), session.reason.clone())).collect()
     }
 
     /// Whether there are sessions to be retried.
     pub fn has_unreadable(&self) -> bool {
-        lock(&self.unavailable).values().any(|session| session.is_transient)
+        self.unavailable.lock().values().any(|session| session.is_transient)
     }
 
     /// Has the server look for a session that was not there before.
     pub(super) fn announce_restored(&self, id: &str) {
         let restored = Unavailable { reason: "it is being restored".to_owned(), is_transient: true };
-        lock(&self.unavailable).insert(id.to_owned(), restored);
+        self.unavailable.lock().insert(id.to_owned(), restored);
     }
 
     /// Retries these; returns the sessions that can be read now. Blocks.
     pub fn list_unreadable(&self) -> Vec<SessionSummary> {
         let retried = |(id, session): (&String, &Unavailable)| session.is_transient.then(|| id.clone());
-        let ids: Vec<String> = lock(&self.unavailable).iter().filter_map(retried).collect();
+        let ids: Vec<String> = self.unavailable.lock().iter().filter_map(retried).collect();
         let read = ids.into_iter().filter_map(|id| {
             let bytes = read_journal(&self.path.join(self.journal_name(&id)))?;
             match bytes.and_then(|bytes| self.summarize(&id, &bytes)) {
                 Ok((session, _)) => {
-                    lock(&self.unavailable).remove(&id);
+                    self.unavailable.lock().remove(&id);
                     Some(session)
                 }
                 Err(error) if LoadError::is_transient(&error) => None,

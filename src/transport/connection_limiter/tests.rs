@@ -4,7 +4,7 @@ use super::*;
 use crate::config::ip_range::IpRange;
 
 fn limiter() -> ConnectionLimiter {
-    ConnectionLimiter::new(Trusted::new(&[IpRange::parse("127.0.0.0/8").unwrap()]))
+    ConnectionLimiter::new(Trusted::new(&[IpRange::parse("127.0.0.0/8").unwrap()]), Arc::default())
 }
 
 fn settings(pairs: &[(&str, &str)]) -> Settings {
@@ -80,7 +80,7 @@ fn a_proxied_connection_counts_for_the_client_address() {
 fn the_proxy_protocol_is_accepted_unless_only_other_headers_are_trusted() {
     let networks = [IpRange::parse("127.0.0.0/8").unwrap()];
     let may = |headers: &[ProxyHeader], peer: &str| {
-        let limiter = ConnectionLimiter::new(Trusted::with_headers(&networks, headers));
+        let limiter = ConnectionLimiter::new(Trusted::with_headers(&networks, headers), Arc::default());
         limiter.enter(ip(peer), &Settings::default()).unwrap().may_speak_proxy()
     };
     assert!(may(&[], "127.0.0.1") && !may(&[], "192.0.2.1"));

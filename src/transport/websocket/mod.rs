@@ -6,7 +6,7 @@ mod upgrade;
 
 pub use decoder::{Accepts, Decoder, Event, Violation};
 pub use encoder::{close, encode_wire, frame};
-pub use upgrade::{MAX_HEAD, Refused, Upgrade};
+pub use upgrade::{MAX_HEAD, Refused, Upgrade, read_other_request};
 
 /// Opcodes of frames.
 pub const CONTINUATION: u8 = 0;

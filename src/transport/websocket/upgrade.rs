@@ -57,6 +57,16 @@ impl Refused {
     }
 }
 
+/// The proxy headers of a complete HTTP request that does not ask for WebSocket; `None` for everything else, which
+/// [`Upgrade::read`] is to judge.
+pub fn read_other_request(bytes: &[u8]) -> Option<ForwardedHeaders> {
+    let mut headers = [httparse::EMPTY_HEADER; MAX_HEADERS];
+    let mut request = httparse::Request::new(&mut headers);
+    let is_complete = matches!(request.parse(bytes), Ok(httparse::Status::Complete(_)));
+    let is_other = is_complete && !request.headers.iter().any(|h| h.name.eq_ignore_ascii_case("upgrade"));
+    is_other.then(|| ForwardedHeaders::of(request.headers.iter().map(|header| (header.name, header.value))))
+}
+
 impl Upgrade {
     /// Parses all bytes received so far; `None` if the request is incomplete.
     ///
@@ -135,6 +145,19 @@ mod tests {
         let upgrade = read("");
         assert_eq!(upgrade.len, HEAD.len() + 2);
         assert!(upgrade.answer().contains("Sec-WebSocket-Accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=\r\n"));
+    }
+
+    #[test]
+    fn requests_that_do_not_ask_for_an_upgrade_are_distinguished() {
+        let plain = "POST /api/login HTTP/1.1\r\nHost: x\r\nX-Real-IP: 192.0.2.1\r\n\r\n{}";
+        assert!(read_other_request(plain.as_bytes()).is_some_and(|headers| headers.names_proxy()));
+        assert!(read_other_request(b"GET / HTTP/1.0\r\n\r\n").is_some());
+        for len in 0..plain.find("\r\n\r\n").unwrap() + 4 {
+            assert_eq!(read_other_request(&plain.as_bytes()[..len]), None);
+        }
+        for other in [&format!("{HEAD}\r\n"), "\x16\x03\x01", "GET /any\r\n\r\n"] {
+            assert_eq!(read_other_request(other.as_bytes()), None, "{other}");
+        }
     }
 
     #[test]

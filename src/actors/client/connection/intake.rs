@@ -21,7 +21,6 @@ use crate::actors::client::outbox::ITEM_COST;
 use crate::actors::in_flight::InFlightBudget;
 use crate::actors::messages::{SessionHandle, ToSession};
 use crate::log::{Level, Topic};
-use crate::metrics::METRICS;
 use crate::rules::batch::Batch;
 use crate::rules::limits::Rate;
 use crate::rules::login::LoginInput;
@@ -133,8 +132,8 @@ fn is_goodbye(frame: FrameRef<'_>) -> bool {
 impl Client {
     /// Handles a batch of whole frames.
     pub(super) fn receive(&mut self, batch: Batch, ctx: &mut Context<Self>) {
-        METRICS.messages_in.add(batch.messages());
-        METRICS.bytes_in.add(batch.len() as u64);
+        self.context.metrics.messages_in.add(batch.messages());
+        self.context.metrics.bytes_in.add(batch.len() as u64);
         self.slow_down(batch.cost());
         match &self.phase {
             Phase::Over => {}
@@ -168,7 +167,7 @@ impl Client {
 
     /// Counts a slowed client, and logs it at intervals.
     fn slowed(&mut self, text: &str) {
-        METRICS.slowed.count();
+        self.context.metrics.slowed.count();
         let now = Timestamp::now().monotonic_ms;
         if self.slowed_logged.is_none_or(|at| now >= at + LOG_INTERVAL) {
             self.slowed_logged = Some(now);

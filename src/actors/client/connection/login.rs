@@ -12,7 +12,7 @@ use super::{ANSWER_LIMIT, Client, Entering, Login, Phase};
 use crate::actors::auth::{CheckAccount, QueryExtAuth};
 use crate::actors::messages::{EnterLobby, HostSession, PendingEntry, SessionHandle, ToServer, ToSession};
 use crate::log::{Level, Topic};
-use crate::metrics::{METRICS, login_result};
+use crate::metrics::login_result;
 use crate::rules::login::{HostRefusal, LoginEffect, LoginInput};
 use crate::rules::session::{ConnId, DisconnectReason};
 use crate::transport::connection_limiter::Limit;
@@ -102,7 +102,7 @@ impl Client {
                 }
             },
             LoginEffect::Disconnect { message, details } => {
-                METRICS.logins.count(login_result(&details));
+                self.context.metrics.logins.count(login_result(&details));
                 self.log(Level::Info, Topic::Leave, format!("{message} ({details})"));
                 self.disconnect(DisconnectReason::Error, &message, ctx);
             }
@@ -134,7 +134,7 @@ impl Client {
             }
             LoginEffect::EnterLobby { moderator, list_now, list_changes } => {
                 self.shared.identified.set(true);
-                METRICS.logins.count("ok");
+                self.context.metrics.logins.count("ok");
                 if let Phase::Login(login) = &self.phase {
                     self.user.name.clone_from(&login.machine.client().identity.name);
                 }
@@ -248,7 +248,7 @@ impl Client {
     /// The answer did not come in time.
     pub(super) fn no_answer(&mut self, ctx: &mut Context<Self>) {
         if matches!(self.phase, Phase::Login(_)) {
-            METRICS.logins.count("noAnswer");
+            self.context.metrics.logins.count("noAnswer");
             self.log(Level::Error, Topic::Status, "A login was not answered in time");
             let text = "The server did not answer in time. Please try again.";
             self.disconnect(DisconnectReason::Error, text, ctx);

@@ -49,6 +49,7 @@ impl Unanswered {
             certificate: None,
             trace: None,
             websocket_port: None,
+            metrics: Arc::default(),
         };
         let client = Client::start(Opened::Tcp(accepted), 1, permit, context);
         Unanswered { stream, client, _server: server, _auth: auth }
@@ -119,7 +120,7 @@ async fn the_tasks_of_an_idle_connection_are_small() {
     let _stream = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
     let (accepted, _) = listener.accept().await.unwrap();
     let limits = TimeLimits::of(Rules::default().settings());
-    let shared = ConnShared::new(1, Context::<Client>::new().address(), limits);
+    let shared = ConnShared::new(1, Context::<Client>::new().address(), limits, Arc::default());
     let tls = Tls { certificate: None, limit_ms: 0 };
     let carrying = carry(Opened::Tcp(accepted), ProxyHeader::Possible, tls, shared);
     let size = size_of_val(&carrying);

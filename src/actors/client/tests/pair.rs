@@ -307,7 +307,7 @@ impl Pair {
     /// Gives the session an input, and performs its effects.
     fn feed(&mut self, input: Input) {
         let Some(session) = &mut self.session else { return };
-        session.snapshot_reader_offsets();
+        session.snapshot_reader_offsets(&Input::Tick);
         let mut cx = Cx::new(self.now, &mut self.rng);
         session.handle(input, &mut cx);
         let effects = cx.effects;

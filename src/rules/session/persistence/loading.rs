@@ -22,6 +22,7 @@ use crate::rules::session::timers::{Expiry, Occupancy};
 use crate::rules::session::{Cx, PasswordKind, SessionMachine};
 use crate::rules::template::{Messages, Template};
 use crate::rules::time::Timestamp;
+use crate::rules::undo::times::{OriginKind, TimeMarks};
 
 /// State of an unloaded session that is not in its files.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -45,6 +46,8 @@ pub struct StoredSession {
     /// The history file; its first message is at position 0.
     pub history: Arc<dyn HistorySource>,
     pub protocol: ProtocolVersion,
+    /// The time marks of the history; none if they are lost.
+    pub times: TimeMarks,
     /// The thumbnail, and its time in milliseconds since 1970.
     pub picture: Option<(Bytes, i64)>,
     /// What was repaired or ignored.
@@ -59,7 +62,8 @@ impl SessionMachine {
         rest: Option<Suspended>,
         cx: &mut Cx<'_>,
     ) -> SessionMachine {
-        let StoredSession { id, mut metadata, contents, history, protocol, picture, warnings } = stored;
+        let StoredSession { id, mut metadata, contents, history, protocol, times, picture, warnings } =
+            stored;
         let founder = metadata.founder.clone();
         let mut machine = Self::new(shared, id, metadata.alias.clone(), protocol, founder, cx.now);
         let first_index = rest.as_ref().map_or(0, |r| r.first_index);
@@ -83,6 +87,7 @@ impl SessionMachine {
             machine.members.touch_id(id);
         }
         machine.resets.set_base(machine.history.size());
+        machine.restore_times(times, cx.now);
         machine.timers.begin_empty();
         if let Some(rest) = rest {
             machine.resets.go_on(rest.start_id, rest.reset_base);
@@ -128,6 +133,7 @@ impl SessionMachine {
             machine.note(Level::Warn, Topic::Status, "The template is larger than the size limit", cx);
         }
         machine.resets.set_base(machine.history.size());
+        machine.begin_times(OriginKind::Hosted, cx.now);
         for warning in messages.warnings {
             machine.note(Level::Warn, Topic::Status, format!("Template {alias}: {warning}"), cx);
         }

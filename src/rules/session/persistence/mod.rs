@@ -11,9 +11,11 @@ pub use loading::{StoredSession, Suspended, stored_description};
 use serde_json::Value;
 
 use super::password_verifier::PasswordVerifier;
-use super::{Cx, FileDisposition, KeepGenerations, PasswordKind, SessionMachine, WriteBatch};
+use super::{
+    Counted, Cx, Effect, FileDisposition, KeepGenerations, PasswordKind, SessionMachine, WriteBatch,
+};
+use crate::history::HistoryWrite;
 use crate::log::{Level, Topic};
-use crate::metrics::METRICS;
 use crate::rules::journal::Entry;
 use journal_queue::JournalQueue;
 use recording_queue::RecordingQueue;
@@ -88,8 +90,10 @@ impl SessionMachine {
         if is_stored {
             work.journal = self.properties.drain_changes();
             work.history = self.history.unstored();
+            work.marks = self.times.drain_unstored(matches!(work.history, HistoryWrite::Replace(_)));
             work.archive = self.archives();
             work.keep = self.keep_generations();
+            work.prunes = self.take_prunes();
         }
         let changes = self.moderation.take_changes();
         let drained = self.persistence.journal.drain();
@@ -112,7 +116,8 @@ impl SessionMachine {
     /// How many histories that resets replace are kept.
     fn keep_generations(&self) -> KeepGenerations {
         let settings = &self.shared.settings;
-        KeepGenerations { count: settings.keep_generations.0, min_free: settings.disk_space_alarm }
+        let (count, min_free) = (settings.keep_generations.0, settings.disk_space_alarm);
+        KeepGenerations { count, min_free, needs_newest: self.needs_previous_history() }
     }
 
     /// What to do with the files when the session has ended.
@@ -154,7 +159,7 @@ impl SessionMachine {
 
     /// Writing failed: everybody in the session is told.
     pub fn storing_failed(&mut self, error: &str, cx: &mut Cx<'_>) {
-        METRICS.storage_errors.count();
+        cx.push(Effect::Count(Counted::StorageError));
         self.persistence.error = Some(error.to_owned());
         self.note(Level::Error, Topic::Status, format!("Storing failed: {error}"), cx);
         let text = "The server can't store this session at the moment. You can go on, but what you draw from now on \

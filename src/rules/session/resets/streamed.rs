@@ -14,6 +14,7 @@ use super::ResetEngine;
 use crate::log::{Level, Topic};
 use crate::rules::session::member::ResetRole;
 use crate::rules::session::{ConnId, Cx, MemberKey, SessionMachine};
+use crate::rules::undo::times::{OriginKind, TimeMark};
 
 /// Polling interval for readers to pass the fork, in milliseconds.
 const POLL_MS: u64 = 100;
@@ -41,6 +42,8 @@ pub(super) struct StagedReset {
     fork: i64,
     /// Index of the last message before the fork.
     fork_index: i64,
+    /// Time and place of the fork.
+    fork_mark: TimeMark,
     inflate: Decompress,
     ended: bool,
     /// Inflated bytes of an incomplete message.
@@ -163,6 +166,7 @@ impl SessionMachine {
             user: id,
             fork: self.history.seal_at_fork(),
             fork_index: self.history.last_index(),
+            fork_mark: self.fork_mark(cx.now),
             inflate: Decompress::new(true),
             ended: false,
             partial: Vec::new(),
@@ -282,8 +286,12 @@ impl SessionMachine {
         let since_fork = (self.history.last_index() - staged.fork_index) as u64;
         let messages = staged.server_messages + staged.streamed_messages;
         let before = self.history.size();
+        let by = self.member_by_id(staged.user).map_or_else(String::new, |m| m.name().to_owned());
+        let oddities = self.oddities_of(&staged.bytes);
         match self.history.replace_prefix(staged.fork, since_fork, &staged.bytes, messages) {
             Ok(offset) => {
+                let image = TimeMark { utc_ms: 0, messages, size: staged.bytes.len() as u64 };
+                self.times.forked(staged.fork_mark, image);
                 self.resets.base = staged.streamed_bytes;
                 let text = format!(
                     "Resolved streamed reset after {cause} with offset {offset} (size {before} => {})",
@@ -293,6 +301,7 @@ impl SessionMachine {
                 self.clear_autoreset(0, cx.now);
                 self.send_status(false, cx);
                 self.send_settings(cx);
+                self.note_reset(&by, OriginKind::Streamed, oddities, cx);
             }
             Err(error) => {
                 let text = format!("Error resolving streamed reset: {error}");

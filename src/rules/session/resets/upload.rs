@@ -6,6 +6,7 @@ use drawhall_protocol::Frame;
 use drawhall_protocol::message::{SessionOwner, TrustedUsers};
 use drawhall_protocol::reply::{Catchup, CaughtUp, Reset, ServerReply};
 
+use super::image::ImageSource;
 use super::{ResetEngine, ResetImage};
 use crate::log::{Level, Topic};
 use crate::rules::batch::Batch;
@@ -13,11 +14,13 @@ use crate::rules::session::{
     ClientOp, Cx, DisconnectReason, Effect, Member, MemberKey, SessionMachine, SessionState,
 };
 use crate::rules::time::Timestamp;
+use crate::rules::undo::outline::Oddity;
+use crate::rules::undo::times::OriginKind;
 
 impl ResetEngine {
     /// An operator begins to upload a reset image.
-    fn begin_upload(&mut self, user: u8, now: Timestamp) {
-        self.image = ResetImage::begun(now);
+    fn begin_upload(&mut self, user: u8, source: ImageSource, now: Timestamp) {
+        self.image = ResetImage::begun(source, now);
         self.uploader = Some(user);
     }
 
@@ -64,7 +67,11 @@ impl SessionMachine {
     pub(in crate::rules::session) fn begin_reset(&mut self, key: MemberKey, kind: &str, cx: &mut Cx<'_>) {
         let Some(member) = self.members.get(key) else { return };
         let (id, conn, name) = (member.id, member.conn(), member.name().to_owned());
-        self.resets.begin_upload(id, cx.now);
+        let origin = OriginKind::of_reset(kind);
+        let is_outdated = origin == OriginKind::Current && self.is_outdated(id);
+        let source =
+            ImageSource { by: name.clone(), kind: origin, size_before: self.history.size(), is_outdated };
+        self.resets.begin_upload(id, source, cx.now);
         // What others draw from now on is discarded, so it is not published.
         self.history.set_publishing(false);
         self.change_state(SessionState::Reset, cx);
@@ -93,6 +100,7 @@ impl SessionMachine {
 
     fn complete_initialization(&mut self, cx: &mut Cx<'_>) {
         self.resets.base = self.history.size();
+        self.begin_times(OriginKind::Hosted, cx.now);
         let text = format!("Session initialized with size {}", human_size(self.history.size()));
         self.note(Level::Info, Topic::Status, text, cx);
         self.clear_autoreset(0, cx.now);
@@ -103,6 +111,9 @@ impl SessionMachine {
         if image.messages() == 0 {
             return;
         }
+        let mut oddities = self.oddities_of(image.bytes());
+        let source = image.source();
+        oddities.extend(source.is_outdated.then_some(Oddity::Outdated));
         let (mut bytes, mut messages) = self.server_side_state();
         bytes.extend_from_slice(image.bytes());
         messages += image.messages();
@@ -111,6 +122,8 @@ impl SessionMachine {
             return;
         }
         self.announce_new_history(cx);
+        self.begin_times_from(source.kind, source.size_before, cx.now);
+        self.note_reset(&source.by, source.kind, oddities, cx);
     }
 
     /// The history has been replaced: everybody is sent the new one.

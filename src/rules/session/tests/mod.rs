@@ -6,6 +6,7 @@ mod joining;
 mod lists;
 mod misuse;
 mod model;
+mod odd_resets;
 mod resets;
 mod rollback;
 mod settings;
@@ -13,6 +14,7 @@ mod stored;
 mod stream;
 mod table;
 mod thumbnail;
+mod times;
 mod traffic;
 
 use std::collections::BTreeMap;

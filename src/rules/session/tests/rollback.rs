@@ -227,7 +227,7 @@ fn a_link_is_offered_also_when_undo_reaches_nothing_but_not_for_somebody_who_has
     table.forget();
     table.command(A, "kick-user", json!([2]), json!({}));
     let alert = table.replies(A, "alert").pop().unwrap();
-    assert!(alert["message"].as_str().unwrap().starts_with("What B drew may be removable"), "{alert}");
+    assert!(alert["message"].as_str().unwrap().starts_with("B has drawn in this session"), "{alert}");
     assert!(!token(&table, A).is_empty());
     table.command(A, "kick-user", json!([3]), json!({}));
     assert_eq!(table.keys(A), ["kick", "undopossible", "kick"]);
@@ -312,7 +312,7 @@ fn restore_read_before(
     let history = table.machine.history();
     let (epoch, first_index, end) = (history.epoch(), history.first_index(), history.end());
     let image = RestoredImage::new(&history.to_bytes(), layout);
-    let read = Some(ReadSoFar { epoch, first_index, end, without });
+    let read = Some(ReadSoFar { epoch, first_index, end, without, cuts: false });
     meanwhile(table);
     let (what, by) = ("Removed".to_owned(), "somebody".to_owned());
     let request = RestoreRequest { image, what, read, by };

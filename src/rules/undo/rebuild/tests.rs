@@ -44,7 +44,7 @@ fn resize(user: u8, sides: [i32; 4]) -> Vec<u8> {
 /// The history without the person that joined with the first message: the messages that are left, and the report.
 fn without(parts: &[Vec<u8>]) -> (Vec<Vec<u8>>, RemovalReport) {
     let history = parts.concat();
-    let plan = Plan::new(history.as_slice(), V25, 0, 0).unwrap();
+    let plan = Plan::new(history.as_slice(), V25, 0, 0, None).unwrap();
     let image = plan.image(history.as_slice()).unwrap();
     assert_eq!(frames(&image.bytes).count() as u64, image.messages);
     (frames(&image.bytes).map(|frame| frame.bytes.to_vec()).collect(), plan.report)
@@ -183,7 +183,8 @@ fn commands_of_others_that_name_what_is_gone_are_counted() {
 
 #[test]
 fn reasons_are_given_for_what_cannot_be_rebuilt() {
-    let plan = |parts: &[Vec<u8>], person| Plan::new(parts.concat().as_slice(), V25, 0, person).map(|_| ());
+    let plan =
+        |parts: &[Vec<u8>], person| Plan::new(parts.concat().as_slice(), V25, 0, person, None).map(|_| ());
     let nothing = [join(VANDAL), layer(VANDAL, 1, 1)];
     assert!(matches!(plan(&nothing, 0), Err(RebuildError::NothingDrawn)));
     assert!(matches!(plan(&nothing, 7), Err(RebuildError::NoSuchPerson)));
@@ -245,13 +246,39 @@ proptest! {
             bytes
         };
         let all = history(&mut deeds.iter());
-        let Ok(plan) = Plan::new(all.as_slice(), V25, 0, 0) else { return Ok(()) };
+        let Ok(plan) = Plan::new(all.as_slice(), V25, 0, 0, None) else { return Ok(()) };
         let rebuilt = plan.image(all.as_slice()).unwrap();
         // Somebody who does nothing on the canvas is left out of the other history, so that its undo is resolved too.
         let mut never = history(&mut deeds.iter().filter(|deed| deed.user() != VANDAL));
         never.extend(point(VANDAL));
-        let expected = Plan::new(never.as_slice(), V25, 0, 0).unwrap().image(never.as_slice()).unwrap();
+        let expected = Plan::new(never.as_slice(), V25, 0, 0, None).unwrap().image(never.as_slice()).unwrap();
         prop_assert_eq!(rebuilt, expected);
+    }
+}
+
+proptest! {
+    /// The same for what they drew since a time: what they drew before stays.
+    #[test]
+    fn removing_since_a_time_is_the_history_in_which_they_stopped_then(deeds in deeds(), at in 0usize..60) {
+        let begin = [join(VANDAL), join(1), typed(drawhall_protocol::message::UndoDepth { depth: 255 }, 0)];
+        let (before, after) = deeds.split_at(at.min(deeds.len()));
+        let mut prefix = begin.concat();
+        before.iter().for_each(|deed| prefix.extend(deed.bytes()));
+        let messages = frames(&prefix).count() as u64;
+        let since = Some(TimeMark { utc_ms: 0, messages, size: prefix.len() as u64 });
+        let history = |deeds: &mut dyn Iterator<Item = &Deed>| {
+            let mut bytes = prefix.clone();
+            deeds.for_each(|deed| bytes.extend(deed.bytes()));
+            bytes
+        };
+        let all = history(&mut after.iter());
+        let Ok(plan) = Plan::new(all.as_slice(), V25, 0, 0, since) else { return Ok(()) };
+        let rebuilt = plan.image(all.as_slice()).unwrap();
+        // Somebody who begins an action and does nothing: the plan needs something to remove.
+        let mut stopped = history(&mut after.iter().filter(|deed| deed.user() != VANDAL));
+        stopped.extend(point(VANDAL));
+        let expected = Plan::new(stopped.as_slice(), V25, 0, 0, since).unwrap();
+        prop_assert_eq!(rebuilt, expected.image(stopped.as_slice()).unwrap());
     }
 }
 
@@ -287,6 +314,6 @@ fn a_history_that_is_made_to_be_expensive_is_refused() {
     history.extend((0..2000).map(|x| fill(1, 0x101, x)));
     history.extend((0..500).flat_map(|_| [undo(1, 0), redo(1)]));
     let history = history.concat();
-    let refused = Plan::new(history.as_slice(), V25, 0, 0);
+    let refused = Plan::new(history.as_slice(), V25, 0, 0, None);
     assert!(matches!(refused, Err(RebuildError::TooMuchUndo)), "{refused:?}");
 }
