@@ -1,6 +1,7 @@
 //! Starts and stops a server: workers, listeners, background tasks.
 
 mod ended;
+mod port_mapping;
 mod prepare;
 mod setup;
 mod templates;
@@ -16,6 +17,7 @@ use actix_rt::task::JoinHandle;
 use ed25519_dalek::SigningKey;
 use tokio::sync::{Notify, mpsc, watch};
 
+use crate::acme::AcmeOptions;
 use crate::actors::auth::Auth;
 use crate::actors::client::connection::ClientContext;
 use crate::actors::reload::{self, Change, Fetching};
@@ -35,8 +37,9 @@ use crate::transport::connection_limiter::ConnectionLimiter;
 use crate::transport::tls::{self, CertificateFiles, LoadedCertificate};
 use crate::transport::trust::Trusted;
 use crate::web::shared_port::SharedPortServer;
+use port_mapping::PortMapping;
 pub use prepare::StartError;
-use prepare::{Prepared, listen_for_admin};
+use prepare::{CertificateSource, Prepared, listen_for_admin};
 use templates::watch_templates;
 
 /// Polling interval of a source that cannot change.
@@ -57,10 +60,14 @@ pub struct ServeOptions {
     pub websocket_listen: Option<IpAddr>,
     /// WebSocket port, 0 for any free one; `None` to disable.
     pub websocket_port: Option<u16>,
+    /// Ask the router to forward the ports of these listeners.
+    pub port_mapping: bool,
     /// Inherited listeners, instead of those above.
     pub inherited: Option<Arc<Inherited>>,
     /// Certificate, to enable TLS.
     pub certificate: Option<CertificateFiles>,
+    /// Certificates from an authority, instead of one in files.
+    pub acme: Option<AcmeOptions>,
     /// Requirements for WebSocket connections.
     pub websocket_rules: WebSocketRules,
     /// Trusted proxies.
@@ -71,6 +78,8 @@ pub struct ServeOptions {
     pub sessions: Option<PathBuf>,
     /// Ended sessions are kept for a while, as the settings say.
     pub keep_ended: bool,
+    /// File whose modification time is that of the last backup.
+    pub last_backup: Option<PathBuf>,
     /// Template directory.
     pub templates: Option<PathBuf>,
     /// Path pattern of recordings.
@@ -116,6 +125,7 @@ pub struct RunningServer {
     /// Notified when the admin API is asked to stop the server.
     stop: Arc<Notify>,
     options: ServeOptions,
+    port_mapping: Option<PortMapping>,
     log: Database,
     /// Triggers a reload of files.
     reload: watch::Sender<()>,
@@ -146,15 +156,15 @@ pub fn start(options: &ServeOptions) -> Result<RunningServer, StartError> {
     let server = server.start();
     let auth = Auth::new(rules.clone(), parts.blocking_pool.clone(), parts.http.clone()).start();
     let (changes, _) = watch::channel(rules.clone());
-    let certificate = certificate.map(|(files, LoadedCertificate { certificate, stamp })| {
-        let (current, certificate) = watch::channel(certificate);
-        tasks.push(actix_rt::spawn(tls::watch_files(
-            files,
-            stamp,
-            current,
-            read_again.clone(),
-            parts.metrics.clone(),
-        )));
+    let certificate = certificate.map(|source| {
+        let (current, certificate) = watch::channel(source.certificate());
+        let (reload, metrics) = (read_again.clone(), parts.metrics.clone());
+        tasks.push(match source {
+            CertificateSource::Files(files, LoadedCertificate { stamp, .. }) => {
+                actix_rt::spawn(tls::watch_files(files, stamp, current, reload, metrics))
+            }
+            CertificateSource::Acme(acme) => actix_rt::spawn(acme.run(current, reload, metrics)),
+        });
         certificate
     });
     let database = source.database().cloned();
@@ -231,6 +241,10 @@ pub fn start(options: &ServeOptions) -> Result<RunningServer, StartError> {
     for (listener, kind) in tcp.chain(websocket) {
         tasks.push(actix_rt::spawn(acceptor.clone().accept(listener, kind)));
     }
+    let port_mapping = options
+        .port_mapping
+        .then(|| PortMapping::start([Some(address), websocket_address], read_again.clone()))
+        .flatten();
     if let Some(link) = first_admin.clone() {
         tasks.push(actix_rt::spawn(end_link(link)));
     }
@@ -256,6 +270,7 @@ pub fn start(options: &ServeOptions) -> Result<RunningServer, StartError> {
         first_admin,
         stop,
         options: options.clone(),
+        port_mapping,
         log,
         reload,
         change,
@@ -379,6 +394,9 @@ impl RunningServer {
     pub async fn stop(self) {
         for task in &self.tasks {
             task.abort();
+        }
+        if let Some(port_mapping) = self.port_mapping {
+            port_mapping.stop().await;
         }
         // The actor may have stopped already.
         let _ = self.server.send(Stop).await;

@@ -1,6 +1,6 @@
 //! `drawhall backup` and `drawhall restore`: which files, as which user, and what is printed.
 
-use std::fs::File;
+use std::fs::{self, File};
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
@@ -11,7 +11,7 @@ use drawhall::tools::restore;
 
 use crate::Failure;
 use crate::cli::BackupArgs;
-use crate::data_paths::{become_owner_of, database_in, sessions_in, user_directory};
+use crate::data_paths::{become_owner_of, database_in, last_backup_in, sessions_in, user_directory};
 use crate::output::outln;
 
 /// Makes a backup.
@@ -20,14 +20,15 @@ use crate::output::outln;
 /// When it cannot be made.
 pub(crate) fn backup(options: BackupArgs) -> Result<(), Failure> {
     let BackupArgs { target, keep, verify, data, database, sessions } = options;
-    let (database, sessions) = match (database, sessions) {
-        (None, None) => {
-            let data = data.map_or_else(user_directory, Ok)?;
+    let is_of_data = database.is_none() && sessions.is_none();
+    let data = if is_of_data { Some(data.map_or_else(user_directory, Ok)?) } else { None };
+    let (database, sessions) = match &data {
+        Some(data) => {
             // What is missing there is not backed up: a new server has no sessions.
             let existing = |path: PathBuf| Some(path).filter(|path| path.exists());
-            (existing(database_in(&data)), existing(sessions_in(&data)))
+            (existing(database_in(data)), existing(sessions_in(data)))
         }
-        named => named,
+        None => (database, sessions),
     };
     let copy = database.as_deref().map(copy_as_owner).transpose()?;
     let job = BackupJob {
@@ -38,6 +39,9 @@ pub(crate) fn backup(options: BackupArgs) -> Result<(), Failure> {
         verify,
     };
     let Backup { archive, sessions, damaged, removed } = backup::run(&job)?;
+    if let Some(Err(error)) = data.as_deref().map(note_backup) {
+        eprintln!("drawhall: the time of this backup cannot be noted in the data directory: {error}");
+    }
     for id in &damaged {
         eprintln!(
             "drawhall: session {} is damaged and was copied as it is; see drawhall check",
@@ -52,6 +56,17 @@ pub(crate) fn backup(options: BackupArgs) -> Result<(), Failure> {
         }
     }
     Ok(())
+}
+
+/// Notes that a backup was made; the server shows when.
+fn note_backup(data: &Path) -> io::Result<()> {
+    let path = last_backup_in(data);
+    // The last one may have been made by another user.
+    match fs::remove_file(&path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+        done => done?,
+    }
+    File::create(path).map(drop)
 }
 
 /// Copies a database. If this is root, a thread does it as the database's owner, because files that SQLite makes beside

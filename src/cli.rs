@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
+use drawhall::acme::LETS_ENCRYPT;
 use drawhall::admin::Credentials;
 use drawhall::config::ip_range::IpRange;
 use drawhall::config::{Profile, SettingValue as _};
@@ -16,7 +17,8 @@ use drawhall::transport::{origin, trust};
 
 pub(crate) use values::items;
 use values::{
-    access_network, crypt_key, duration, host_name, http_url, item, network, page_url, port_or_off, profile,
+    access_network, crypt_key, dns_name, duration, email, host_name, http_url, item, network, page_url,
+    port_or_off, profile,
 };
 
 use crate::ctl::Ctl;
@@ -301,6 +303,10 @@ pub(crate) struct Serve {
     #[arg(long, value_name = "ADDRESS", help_heading = "Listening")]
     pub(crate) websocket_listen: Option<IpAddr>,
 
+    /// Ask the router to forward these ports to this machine, by PCP, NAT-PMP or UPnP: for a server at home.
+    #[arg(long, help_heading = "Listening")]
+    pub(crate) port_mapping: bool,
+
     /// Web page origins that may open WebSocket connections, such as https://example.org, or * [default: any].
     #[arg(long, value_name = "ORIGIN", value_delimiter = ',', value_parser = item(origin::normalize), help_heading = "Listening")]
     pub(crate) websocket_allowed_origin: Vec<Option<String>>,
@@ -315,11 +321,11 @@ pub(crate) struct Serve {
     pub(crate) proxy_header: Vec<Option<ProxyHeader>>,
 
     /// Certificate chain (PEM); with --ssl-key it enables TLS, which clients must then use.
-    #[arg(long, value_name = "FILE", help_heading = "Encryption")]
+    #[arg(long, value_name = "FILE", group = "certificate_source", help_heading = "Encryption")]
     pub(crate) ssl_cert: Option<PathBuf>,
 
     /// Private key of --ssl-cert (PEM).
-    #[arg(long, value_name = "FILE", help_heading = "Encryption")]
+    #[arg(long, value_name = "FILE", group = "key_source", help_heading = "Encryption")]
     pub(crate) ssl_key: Option<PathBuf>,
 
     /// Required key type of --ssl-key.
@@ -327,8 +333,30 @@ pub(crate) struct Serve {
     pub(crate) ssl_key_algorithm: KeyKind,
 
     /// Refuse unencrypted connections, WebSocket connections included.
-    #[arg(long, requires_all = ["ssl_cert", "ssl_key"], help_heading = "Encryption")]
+    #[arg(long, requires_all = ["certificate_source", "key_source"], help_heading = "Encryption")]
     pub(crate) secure: bool,
+
+    /// Host names of this server: order a certificate for them from a certificate authority (ACME), enable TLS with it,
+    /// and renew it. Agrees to the terms of service of the authority.
+    #[arg(long, value_name = "NAME", value_delimiter = ',', value_parser = item(dns_name), groups = ["certificate_source", "key_source"], conflicts_with = "in_memory", help_heading = "Encryption")]
+    pub(crate) acme: Vec<Option<String>>,
+
+    /// E-mail address that the certificate authority of --acme may write to.
+    #[arg(long, value_name = "ADDRESS", value_parser = email, help_heading = "Encryption")]
+    pub(crate) acme_email: Option<String>,
+
+    /// Directory of the certificate authority of --acme.
+    #[arg(long, value_name = "URL", value_parser = http_url, default_value = LETS_ENCRYPT, help_heading = "Encryption")]
+    pub(crate) acme_directory: String,
+
+    /// Certificate (PEM) to trust for requests to the certificate authority of --acme, besides the usual ones.
+    #[arg(long, value_name = "FILE", help_heading = "Encryption")]
+    pub(crate) acme_ca: Option<PathBuf>,
+
+    /// Port to answer HTTP-01 challenges of --acme, usually 80, where the authority connects; 0 for TLS-ALPN-01
+    /// challenges only, for which the authority connects to port 443, which must lead to --websocket-port.
+    #[arg(long, value_name = "N", default_value_t = 0, help_heading = "Encryption")]
+    pub(crate) acme_http_port: u16,
 
     /// Keep database and sessions in this directory [default: the user's, such as ~/.local/share/drawhall, unless
     /// --config, --database or --sessions is given].
@@ -486,6 +514,7 @@ impl Serve {
         let values = [
             ("websocket-port", Some(self.websocket_port.to_string())),
             ("websocket-listen", self.websocket_listen.map(|a| a.to_string())),
+            ("port-mapping", Some(self.port_mapping.to_string())),
             ("websocket-allowed-origin", join(&self.websocket_allowed_origin)),
             ("trusted-proxy", join(&self.trusted_proxy)),
             ("proxy-header", join(&items(&self.proxy_header).map(|h| Some(h.name())).collect::<Vec<_>>())),
@@ -505,6 +534,11 @@ impl Serve {
             ("ssl-key", path(&self.ssl_key)),
             ("ssl-key-algorithm", Some(format!("{:?}", self.ssl_key_algorithm).to_lowercase())),
             ("secure", Some(self.secure.to_string())),
+            ("acme", join(&self.acme)),
+            ("acme-email", self.acme_email.clone()),
+            ("acme-directory", Some(self.acme_directory.clone())),
+            ("acme-ca", path(&self.acme_ca)),
+            ("acme-http-port", Some(self.acme_http_port.to_string())),
             ("data", path(&self.data)),
             ("in-memory", Some(self.in_memory.to_string())),
             ("allow-root", Some(self.allow_root.to_string())),

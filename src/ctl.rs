@@ -200,7 +200,7 @@ impl Api {
             Action::Log(filter) => self.log(filter).await?,
             Action::Ended { restore: None } => {
                 self.print_table(
-                    &self.get("ended").await?,
+                    &self.get("ended").await?["sessions"],
                     &["ended", "title", "founder", "size", "alias", "id"],
                 );
             }

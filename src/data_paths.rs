@@ -95,6 +95,11 @@ pub(crate) fn sessions_in(data: &Path) -> PathBuf {
     data.join("sessions")
 }
 
+/// File whose modification time is that of the last backup of a data directory.
+pub(crate) fn last_backup_in(data: &Path) -> PathBuf {
+    data.join("last-backup")
+}
+
 /// The user's data directory.
 ///
 /// # Errors

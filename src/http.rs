@@ -17,8 +17,10 @@ use drawhall_protocol::from_json;
 use reqwest::header::LOCATION;
 use reqwest::redirect::Policy;
 use reqwest::{Client, Method, Response, Url};
+use rustls::pki_types::CertificateDer;
 use serde_json::Value;
 
+pub use address::is_global;
 pub use request_queue::RequestLimits;
 use request_queue::RequestQueue;
 use resolver::Resolver;
@@ -145,8 +147,11 @@ fn may_follow(method: &Method, status: u16, from: &Url, to: &Url) -> bool {
     status != 303 && (same_origin(from, to) || is_upgrade(from, to))
 }
 
-fn tls() -> Option<rustls::ClientConfig> {
+/// TLS for requests, with the certificate authorities of the system, those of the Mozilla list, and further ones. `None`
+/// if it cannot be set up.
+pub fn tls_trusting(further: &[CertificateDer<'static>]) -> Option<rustls::ClientConfig> {
     let mut roots = rustls::RootCertStore::empty();
+    roots.add_parsable_certificates(further.iter().cloned());
     roots.extend(webpki_roots::TLS_SERVER_ROOTS.iter().cloned());
     // Certificates of the system that cannot be parsed are skipped.
     roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
@@ -166,7 +171,7 @@ fn client(public_only: bool) -> Result<Client, HttpError> {
         // server stops is a panic.
         .pool_max_idle_per_host(0)
         .dns_resolver(Arc::new(Resolver::new(public_only)))
-        .tls_backend_preconfigured(tls().ok_or_else(|| failed("TLS cannot be set up"))?);
+        .tls_backend_preconfigured(tls_trusting(&[]).ok_or_else(|| failed("TLS cannot be set up"))?);
     // A proxy would resolve names itself, so the addresses could not be checked.
     let builder = if public_only { builder.no_proxy() } else { builder };
     builder.build().map_err(|e| HttpError::Failed(e.to_string()))
@@ -257,7 +262,7 @@ async fn read_answer(mut answer: Response, limit: usize) -> Result<HttpAnswer, H
 }
 
 /// The innermost error, which is the most specific.
-fn cause(error: &dyn std::error::Error) -> String {
+pub fn cause(error: &dyn std::error::Error) -> String {
     let mut inner = error;
     while let Some(source) = inner.source() {
         inner = source;

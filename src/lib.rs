@@ -8,11 +8,13 @@
 //! | [`db`] | the configuration database |
 //! | [`config`] | settings and where they come from |
 //! | [`transport`] | listeners and streams |
+//! | [`acme`] | certificates from a certificate authority |
 //! | [`actors`] | Server, Session, Client and Auth, and the messages between them |
 //! | [`admin`] | the admin API |
 //! | [`auth_server`] | an auth server of its own |
 //! | `web`, [`http`] | what our HTTP servers share; requests to other servers |
 //! | [`clock`], `entropy` | time and randomness of the system |
+//! | [`port_mapping`] | ports of the router that lead to this machine |
 //! | [`app`] | from options to a running server |
 //! | [`background`] | threads of our own: a bounded queue each, one way to end |
 //! | [`blocking`] | the pool for password hashes, ban lists and files |
@@ -25,6 +27,7 @@
 //!
 //! `docs/ARCHITECTURE.md` says how they work together.
 
+pub mod acme;
 pub mod actors;
 pub mod admin;
 pub mod app;
@@ -40,6 +43,7 @@ pub mod history;
 pub mod http;
 pub mod log;
 pub mod metrics;
+pub mod port_mapping;
 pub mod rules;
 pub mod storage;
 pub mod text;

@@ -202,6 +202,8 @@ pub struct CurrentValues {
     pub sessions: u64,
     /// Stored sessions that are damaged or cannot be read.
     pub sessions_not_loaded: u64,
+    /// When the last backup was made, in seconds since 1970, if that is known.
+    pub last_backup: Option<u64>,
     /// Users in sessions.
     pub users: u64,
     /// Bytes of all histories.
@@ -265,6 +267,7 @@ impl Metrics {
         by_kind(("queue_depth", "queue", "Length of queues."), "gauge", &queues, &mut page);
         let not_after = Some(self.certificate_not_after.get()).filter(|seconds| *seconds > 0);
         certificate(not_after, &mut page);
+        last_backup(current.last_backup, &mut page);
         disks(&self.disks_free.lock(), &mut page);
         delays(&self.fan_out, &mut page);
         process::write(resident_bytes(), &mut page);
@@ -277,6 +280,15 @@ fn certificate(not_after: Option<u64>, page: &mut String) {
     let help = "When the certificate in use expires, in seconds since 1970.";
     let _ = writeln!(page, "# HELP {name} {help}\n# TYPE {name} gauge");
     if let Some(seconds) = not_after {
+        let _ = writeln!(page, "{name} {seconds}");
+    }
+}
+
+fn last_backup(time: Option<u64>, page: &mut String) {
+    let name = "drawhall_last_backup_timestamp_seconds";
+    let help = "When the last backup of the data directory was made, in seconds since 1970.";
+    let _ = writeln!(page, "# HELP {name} {help}\n# TYPE {name} gauge");
+    if let Some(seconds) = time {
         let _ = writeln!(page, "{name} {seconds}");
     }
 }

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
+use drawhall::acme::AcmeOptions;
 use drawhall::admin::AccessRules;
 use drawhall::app::{RunningServer, ServeOptions, start};
 use drawhall::config::RuleSource;
@@ -18,7 +19,7 @@ use url::Url;
 
 use crate::Failure;
 use crate::cli::{KeyKind, Serve, items};
-use crate::data_paths::DataPaths;
+use crate::data_paths::{DataPaths, last_backup_in};
 use crate::gui;
 use crate::log_output;
 use crate::options::is_set;
@@ -82,6 +83,24 @@ pub(crate) fn certificate(options: &Serve) -> Option<CertificateFiles> {
     }
 }
 
+/// How to get certificates from an authority, if they are to be got.
+fn acme(options: &Serve, paths: &DataPaths) -> Result<Option<AcmeOptions>, Failure> {
+    let names: Vec<String> = items(&options.acme).cloned().collect();
+    if names.is_empty() {
+        return Ok(None);
+    }
+    let data =
+        paths.data.clone().ok_or("--acme needs a directory for account and certificate; give --data DIR")?;
+    Ok(Some(AcmeOptions {
+        names,
+        email: options.acme_email.clone(),
+        directory: options.acme_directory.clone(),
+        ca: options.acme_ca.clone(),
+        http_port: Some(options.acme_http_port).filter(|port| *port > 0),
+        data,
+    }))
+}
+
 /// Whether the program may serve as this user. Nothing that it does needs root, so what breaks into it should not
 /// have that; in a container there is often nobody else.
 fn may_serve(root: bool, allowed: bool, container: bool) -> bool {
@@ -113,6 +132,7 @@ pub(crate) fn server_options(options: &Serve, paths: &DataPaths) -> Result<Serve
         sessions: paths.sessions.clone(),
         // A directory of drawpile-srv's is used as drawpile-srv would.
         keep_ended: paths.data.is_some() && options.sessions.is_none(),
+        last_backup: paths.data.as_deref().map(last_backup_in),
         templates: options.templates.clone(),
         record: options.record.clone(),
         trace_input: options.trace_input.clone(),
@@ -140,8 +160,10 @@ pub(crate) fn server_options(options: &Serve, paths: &DataPaths) -> Result<Serve
         no_tcp: options.port == 0,
         websocket_listen: options.websocket_listen.or(options.listen),
         websocket_port: Some(options.websocket_port).filter(|port| *port > 0),
+        port_mapping: options.port_mapping,
         inherited: systemd::listeners()?.map(Arc::new),
         certificate: certificate(options),
+        acme: acme(options, paths)?,
         websocket_rules: WebSocketRules {
             allowed_origins: items(&options.websocket_allowed_origin).cloned().collect(),
             secure: options.secure,

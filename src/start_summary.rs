@@ -136,7 +136,7 @@ impl StartSummary {
             websocket: running.websocket_address(),
             public: name.map(|name| (name, port)),
             addresses: own_addresses(),
-            is_encrypted: options.certificate.is_some(),
+            is_encrypted: options.certificate.is_some() || options.acme.is_some(),
             admin: AdminPage::of(running, options),
             first_admin: running.first_admin_link().map(str::to_owned),
             data: data_text(paths),

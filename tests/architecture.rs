@@ -27,6 +27,8 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("config", &["rules", "text", "db", "http", "clock"]),
     ("storage", &["background", "rules", "rules machines", "history", "metrics"]),
     ("transport", &["rules", "text", "log", "config", "metrics", "clock"]),
+    ("acme", &["rules", "clock", "http", "metrics", "storage", "transport"]),
+    ("port_mapping", &["http"]),
     ("blocking", &["rules", "metrics"]),
     ("trace", &["background", "rules", "rules machines", "config", "storage", "clock"]),
     ("doctor", &["rules", "text", "db", "config", "storage", "transport"]),

@@ -109,7 +109,7 @@ fn a_restored_backup_has_the_accounts_and_files_of_the_data_directory() {
     let left: Vec<String> = files_in(&data.join("sessions")).into_keys().collect();
     assert_eq!(left, ["a.dprec", "a.session", "a.thumbnail", "old.session.archived"], "nothing is left");
     let left = fs::read_dir(&data).unwrap().map(|e| e.unwrap().file_name().into_string().unwrap());
-    assert!(left.into_iter().all(|name| !name.contains("backup")));
+    assert!(left.into_iter().all(|name| !name.contains("backup-")));
 }
 
 /// Draws until it is told to stop, and counts what was sent back; with resets, after every 20 strokes. The session ends
@@ -385,7 +385,7 @@ fn a_backup_that_fails_leaves_the_previous_one() {
     assert_eq!(fs::read(folder.path().join("b.tar.gz")).unwrap(), before);
     assert!(!folder.path().join("b.tar.gz.new").exists());
     let left = fs::read_dir(&data).unwrap().map(|e| e.unwrap().file_name().into_string().unwrap());
-    assert!(left.into_iter().all(|name| !name.contains("backup")));
+    assert!(left.into_iter().all(|name| !name.contains("backup-")));
 }
 
 /// Whether strace is there. System calls have other names on other processors.
@@ -435,7 +435,28 @@ fn a_backup_that_is_killed_leaves_the_previous_one_whole() {
     assert!(deaths >= 10, "only {deaths} calls were found");
     works(&["backup", "b.tar.gz", "--data", "data"], folder.path());
     let left = fs::read_dir(&data).unwrap().map(|e| e.unwrap().file_name().into_string().unwrap());
-    let left: Vec<String> = left.into_iter().filter(|name| name.contains("backup")).collect();
+    let left: Vec<String> = left.into_iter().filter(|name| name.contains("backup-")).collect();
     assert!(left.is_empty(), "killed processes leave {left:?}");
     assert!(!folder.path().join("b.tar.gz.new").exists());
+}
+
+#[test]
+fn the_server_shows_when_its_data_was_backed_up() {
+    let folder = tempfile::tempdir().unwrap();
+    data(folder.path());
+    let last_backup = Some(folder.path().join("data/last-backup"));
+    let options = ServeOptions { last_backup, admin_port: Some(0), ..ServeOptions::default() };
+    let server = TestServer::start_with("", options);
+    let shown = || {
+        let page = common::http::text(server.admin.unwrap(), "/metrics");
+        let time = page.lines().find_map(|line| line.strip_prefix("drawhall_last_backup_timestamp_seconds "));
+        time.map(|time| time.parse::<i64>().unwrap())
+    };
+    assert_eq!(shown(), None);
+    let before = jiff::Timestamp::now().as_second();
+    works(&["backup", "backup.tar.gz", "--data", "data"], folder.path());
+    let time = shown().unwrap();
+    assert!((before - 1..=before + 60).contains(&time), "{time}");
+    works(&["backup", "other.tar.gz", "--sessions", "data/sessions"], folder.path());
+    assert_eq!(shown(), Some(time), "not a backup of the data directory");
 }

@@ -6,6 +6,8 @@ mod common;
 use std::io::{BufRead as _, BufReader};
 use std::process::{Command, Stdio};
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD as BASE64;
 use common::http::request;
 use common::{TestServer, eventually};
 use drawhall::admin::AccessRules;
@@ -157,6 +159,11 @@ fn accounts_with_admin_may_use_it() {
         server.log.add_account(&account).unwrap();
     }
     eventually("the account is known", || ctl(&server, &["--auth", "boss:secret", "status"]).1);
+    let metrics = |basic: &str| {
+        let header = format!("Authorization: Basic {}\r\n", BASE64.encode(basic));
+        request(server.admin.unwrap(), "GET", "/metrics", &header, None).status
+    };
+    assert_eq!([metrics("boss:secret"), metrics("guest:secret")], [200, 401], "for Prometheus, too");
     for auth in ["guest:secret", "boss:wrong"] {
         let (said, fine) = ctl(&server, &["--auth", auth, "status"]);
         assert!(!fine && said.contains("401"), "{auth}: {said}");

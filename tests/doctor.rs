@@ -239,6 +239,10 @@ const FAULTS: &[(&str, bool, &[&str], Prepare)] = &[
     ("database-unreadable", true, &[], |data| {
         fs::write(data.path("data/config.db"), "no database ".repeat(1000)).unwrap();
     }),
+    ("backup-old", false, &[], |data| {
+        let file = fs::File::create(data.path("data/last-backup")).unwrap();
+        file.set_modified(SystemTime::now() - std::time::Duration::from_secs(40 * 86_400)).unwrap();
+    }),
     ("data-exposed", false, &[], |data| {
         for path in ["data", "data/config.db"] {
             fs::set_permissions(data.path(path), fs::Permissions::from_mode(0o755)).unwrap();

@@ -9,6 +9,7 @@ use std::process::Command;
 use common::http::request;
 use common::{TestServer, eventually};
 use drawhall::app::ServeOptions;
+use drawhall_protocol::recording::dprec::DprecReader;
 use serde_json::{Value, json};
 
 const STROKE: u8 = 148;
@@ -44,6 +45,33 @@ fn assert_there(server: &TestServer, id: &str) {
     client.until(|m| m.kind == STROKE && m.payload == *b"a stroke");
 }
 
+#[test]
+fn the_drawing_of_a_stored_session_can_be_downloaded() {
+    use std::io::{Read as _, Write as _};
+
+    let folder = tempfile::tempdir().unwrap();
+    let server = server(folder.path(), false, "[config]\n");
+    let mut host = server.connect();
+    let id = host.host_running("Host");
+    host.send(STROKE, 1, b"a stroke");
+    host.until(|m| m.kind == STROKE);
+    let mut stream = std::net::TcpStream::connect(server.admin.unwrap()).unwrap();
+    let request =
+        format!("GET /api/sessions/{id}/recording HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n");
+    stream.write_all(request.as_bytes()).unwrap();
+    let mut answer = Vec::new();
+    stream.read_to_end(&mut answer).unwrap();
+    let at = answer.windows(4).position(|bytes| bytes == b"\r\n\r\n").unwrap();
+    let head = String::from_utf8_lossy(&answer[..at]).to_lowercase();
+    assert!(head.contains(&format!("filename=\"{id}.dprec\"")), "{head}");
+    let mut recording = DprecReader::new(&answer[at + 4..]).unwrap();
+    let mut strokes = 0;
+    while let Some(frame) = recording.next_frame().unwrap() {
+        strokes += usize::from(frame.as_bytes().ends_with(b"a stroke"));
+    }
+    assert_eq!((strokes, recording.truncation().is_some()), (1, false));
+}
+
 fn program(args: &[&str]) -> (String, bool) {
     let out = Command::new(env!("CARGO_BIN_EXE_drawhall")).args(args).output().unwrap();
     let said = if out.status.success() { out.stdout } else { out.stderr };
@@ -56,7 +84,7 @@ fn an_ended_session_is_restored_while_the_server_runs() {
     let server = server(folder.path(), true, "[config]\n");
     let admin = server.admin.unwrap();
     let id = ended_session(&server);
-    let ended = || request(admin, "GET", "/api/ended", "", None).json;
+    let ended = || request(admin, "GET", "/api/ended", "", None).json["sessions"].clone();
     eventually("its files are moved", || ended()[0]["id"] == id.as_str());
     assert!(ended()[0]["size"].as_u64().unwrap() > 8);
     assert_eq!(request(admin, "POST", "/api/ended/nowhere/restore", "", Some(&json!({}))).status, 404);
@@ -99,7 +127,7 @@ fn nothing_is_kept_in_a_directory_as_of_drawpile_srv_or_when_it_is_switched_off(
             let mut names = std::fs::read_dir(folder.path()).unwrap().map(|e| e.unwrap().file_name());
             !names.any(|name| name.to_str().unwrap().contains(&id) || name == "ended")
         });
-        let status = request(server.admin.unwrap(), "GET", "/api/ended", "", None).status;
-        assert_eq!(status, if keep_ended { 200 } else { 404 });
+        let answer = request(server.admin.unwrap(), "GET", "/api/ended", "", None).json;
+        assert_eq!(answer, json!({"kept": false, "sessions": []}));
     }
 }

@@ -43,6 +43,15 @@ struct Ended {
     size: u64,
 }
 
+/// Ended sessions that can be restored.
+#[derive(Debug, Serialize, JsonSchema)]
+struct EndedSessions {
+    /// Sessions that end are kept for a while.
+    kept: bool,
+    /// The newest first.
+    sessions: Vec<Ended>,
+}
+
 impl From<EndedSession> for Ended {
     fn from(session: EndedSession) -> Ended {
         let EndedSession { id, alias, title, founder, ended, size, .. } = session;
@@ -67,11 +76,14 @@ impl AdminState {
         self.session_dir.clone().filter(|_| self.setup.keep_ended).ok_or_else(not_found)
     }
 
-    async fn ended_sessions(self: Arc<Self>, _: Call) -> Result<Json<Vec<Ended>>, ApiError> {
-        let dir = self.ended_dir()?;
+    async fn ended_sessions(self: Arc<Self>, _: Call) -> Result<Json<EndedSessions>, ApiError> {
+        let Ok(dir) = self.ended_dir() else {
+            return Ok(Json(EndedSessions { kept: false, sessions: Vec::new() }));
+        };
+        let kept = dir.keeps_ended();
         let list = actix_rt::task::spawn_blocking(move || ended::list(dir.path())).await;
         let list = list.map_err(ApiError::internal)?.map_err(ApiError::internal)?;
-        Ok(Json(list.into_iter().map(Ended::from).collect()))
+        Ok(Json(EndedSessions { kept, sessions: list.into_iter().map(Ended::from).collect() }))
     }
 
     async fn restore_ended(self: Arc<Self>, call: Call<EndedPath>) -> Result<Json<Done>, ApiError> {

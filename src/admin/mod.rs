@@ -12,6 +12,7 @@
 //! | `openapi` | the OpenAPI document, made from the endpoints |
 //! | `error` | error responses, and which status each error has |
 //! | `monitor` | the actor that samples load and disks |
+//! | `recording` | the drawing of a session as a file |
 //! | `ended` | ended sessions, and restoring them |
 //! | `checks` | what the doctor finds wrong with the running server |
 //! | `events`, `overview` | what the monitor has sampled, as a stream or at once |
@@ -51,6 +52,7 @@ mod openapi;
 mod overview;
 mod page;
 mod pages;
+mod recording;
 mod request;
 mod routes;
 mod server;

@@ -30,6 +30,8 @@ struct Overview {
     not_loaded: Vec<NotLoaded>,
     /// Failed writes since the start.
     storage_errors: u64,
+    /// When the certificate expires, in seconds since 1970, if there is one.
+    certificate_expires: Option<u64>,
     /// There is a database, so bans, accounts and locks work.
     database: bool,
 }
@@ -58,6 +60,8 @@ impl AdminState {
             disks: snapshot.disks,
             not_loaded: self.not_loaded(),
             storage_errors: self.metrics.storage_errors.get(),
+            certificate_expires: Some(self.metrics.certificate_not_after.get())
+                .filter(|seconds| *seconds > 0),
             database: self.database.is_some(),
         }))
     }

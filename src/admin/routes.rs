@@ -17,8 +17,8 @@ use super::pages;
 use super::request::{Request, Who, audit, described};
 use super::{
     AdminState, accounts, bans, checks, ended, events, extbans, first_admin, invites, listings, locks, log,
-    login, openapi, overview, page, server, session_chat, session_users, sessions, settings, thumbnails,
-    undo, users, whitelist,
+    login, openapi, overview, page, recording, server, session_chat, session_users, sessions, settings,
+    thumbnails, undo, users, whitelist,
 };
 use crate::transport::trust::ClientAddr;
 use crate::web::RequestBody;
@@ -26,7 +26,7 @@ use crate::web::RequestBody;
 /// All endpoints of the API.
 pub(super) fn api() -> Api {
     let mut api = Api::default();
-    let parts: [fn(&mut Api); 23] = [
+    let parts: [fn(&mut Api); 24] = [
         server::endpoints,
         settings::endpoints,
         locks::endpoints,
@@ -36,6 +36,7 @@ pub(super) fn api() -> Api {
         invites::endpoints,
         listings::endpoints,
         thumbnails::endpoints,
+        recording::endpoints,
         undo::endpoints,
         users::endpoints,
         bans::endpoints,

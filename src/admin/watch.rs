@@ -27,6 +27,10 @@ impl AdminState {
             connections: load.users as u64,
             sessions: load.sessions as u64,
             sessions_not_loaded: self.session_dir.as_ref().map_or(0, |dir| dir.unavailable().len() as u64),
+            last_backup: self
+                .setup
+                .last_backup()
+                .and_then(|time| Some(time.duration_since(std::time::UNIX_EPOCH).ok()?.as_secs())),
             users: sessions.iter().map(|session| session.user_count.unwrap_or(0)).sum(),
             history_bytes: sizes.clone().sum(),
             largest_history: sizes.max().unwrap_or(0),

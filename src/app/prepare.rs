@@ -10,6 +10,7 @@ use ed25519_dalek::SigningKey;
 use tokio::net::TcpListener;
 
 use super::ServeOptions;
+use crate::acme::{Acme, AcmeError};
 use crate::actors::server::ServerDeps;
 use crate::actors::server::acceptor::Listeners;
 use crate::actors::server::list_server::ListServers;
@@ -26,7 +27,7 @@ use crate::storage::recorder::{self, Recorder};
 use crate::storage::session_dir::{SessionDir, SessionDirError};
 use crate::storage::template::Templates;
 use crate::trace::Trace;
-use crate::transport::tls::{CertificateError, CertificateFiles, LoadedCertificate};
+use crate::transport::tls::{Certificate, CertificateError, CertificateFiles, LoadedCertificate};
 use crate::transport::{ListenError, listen, listen_std};
 
 /// Why a server does not start.
@@ -43,6 +44,9 @@ pub enum StartError {
         /// Where, and why not.
         error: ListenError,
     },
+    /// Certificates cannot be got from an authority.
+    #[error("--acme: {0}")]
+    Acme(#[from] AcmeError),
     /// The certificate cannot be used.
     #[error("--ssl-cert, --ssl-key: {0}")]
     Certificate(#[from] CertificateError),
@@ -107,6 +111,33 @@ fn remedy(error: &io::Error) -> &'static str {
     }
 }
 
+/// Where the certificate comes from.
+pub(super) enum CertificateSource {
+    Files(CertificateFiles, LoadedCertificate),
+    Acme(Box<Acme>),
+}
+
+impl CertificateSource {
+    fn open(options: &ServeOptions, listeners: &Listeners) -> Result<Option<CertificateSource>, StartError> {
+        if let Some(acme) = &options.acme {
+            let failed = |error| StartError::Listen { option: "--acme-http-port", error };
+            let http = acme.http_port.map(|port| listen(options.listen, port)).transpose().map_err(failed)?;
+            let acme = Acme::prepare(acme.clone(), http, !listeners.websocket.is_empty())?;
+            return Ok(Some(CertificateSource::Acme(Box::new(acme))));
+        }
+        let Some(files) = &options.certificate else { return Ok(None) };
+        Ok(Some(CertificateSource::Files(files.clone(), files.load()?)))
+    }
+
+    /// The certificate to begin with.
+    pub(super) fn certificate(&self) -> Certificate {
+        match self {
+            CertificateSource::Files(_, loaded) => loaded.certificate.clone(),
+            CertificateSource::Acme(acme) => acme.certificate(),
+        }
+    }
+}
+
 /// Everything that a server needs, opened and read.
 pub(super) struct Prepared {
     pub(super) source: OpenSource,
@@ -115,7 +146,7 @@ pub(super) struct Prepared {
     /// Stored sessions.
     pub(super) listed: Vec<SessionSummary>,
     pub(super) templates: Option<(PathBuf, Templates)>,
-    pub(super) certificate: Option<(CertificateFiles, LoadedCertificate)>,
+    pub(super) certificate: Option<CertificateSource>,
     pub(super) listeners: Listeners,
     pub(super) address: SocketAddr,
     pub(super) websocket_address: Option<SocketAddr>,
@@ -141,16 +172,13 @@ impl Prepared {
         let mut source = RuleSource { web_sockets, ..options.source.clone() }.open()?;
         let rules = Arc::new(source.read()?);
         let (mut parts, listed) = open_sessions(options, &rules)?;
-        let certificate = match &options.certificate {
-            Some(files) => Some((files.clone(), files.load()?)),
-            None => None,
-        };
         let templates = match &options.templates {
             Some(path) => Some((path.clone(), scan_templates(&Templates::default(), path)?)),
             None => None,
         };
         check_websocket(options, web_sockets)?;
         let listeners = open_listeners(options)?;
+        let certificate = CertificateSource::open(options, &listeners)?;
         let websocket_address = listeners.websocket.iter().map(address_of).next().transpose()?;
         let address = match listeners.tcp.first() {
             Some(listener) => address_of(listener)?,

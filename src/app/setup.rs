@@ -40,6 +40,7 @@ impl ServeOptions {
             trusted: self.trusted.clone(),
             announce_private: self.announce_private,
             keep_ended: self.keep_ended,
+            last_backup: self.last_backup.clone(),
             is_server: false,
         }
     }

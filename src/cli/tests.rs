@@ -57,6 +57,10 @@ fn every_option_can_be_shown() {
         "c",
         "--ssl-key",
         "k",
+        "--acme-email",
+        "me@example.org",
+        "--acme-ca",
+        "c",
         "--data",
         "d",
         "--profile",
@@ -89,7 +93,7 @@ fn every_option_can_be_shown() {
     let shown: Vec<&str> = serve.serve.values().into_iter().map(|(name, _)| name).collect();
     let command = Cli::command();
     let names = command.get_arguments().filter_map(clap::Arg::get_long);
-    let excluded = ["version", "generate-crypt-key", "database", "extauth-provider", "no-gui"];
+    let excluded = ["version", "generate-crypt-key", "database", "extauth-provider", "no-gui", "acme"];
     for name in names.filter(|n| !excluded.contains(n)) {
         assert!(shown.contains(&name), "{name}");
     }
@@ -144,10 +148,32 @@ fn wrong_values_are_named_with_their_option() {
             "'https://y.org/page' is no origin",
         ),
         (["--web-admin-allowed-origin", "rubbish"], "'rubbish' is no origin"),
+        (["--acme", "draw.example.org,*.example.org"], "no wildcard"),
+        (["--acme", "192.0.2.1"], "not an address"),
+        (["--acme", "localhost"], "expected a host name"),
+        (["--acme-email", "somebody"], "expected an e-mail address"),
         (["--proxy-header", "x-client"], "expected one of x-forwarded-for"),
     ] {
         let error = parse(&args).unwrap_err();
         assert!(error.contains(words), "{error}");
+    }
+}
+
+#[test]
+fn a_certificate_comes_from_files_or_from_an_authority() {
+    let names = |cli: Cli| items(&cli.serve.acme).cloned().collect::<Vec<String>>();
+    let cli = parse(&["--acme", "Draw.Example.org.,b.example.org", "--secure"]).unwrap();
+    assert_eq!(names(cli), ["draw.example.org", "b.example.org"]);
+    let files = ["--ssl-cert", "c", "--ssl-key", "k"];
+    assert!(parse(&[&files[..], &["--secure"]].concat()).is_ok());
+    for wrong in [
+        &["--secure"][..],
+        &["--secure", "--ssl-cert", "c"],
+        &["--secure", "--ssl-key", "k"],
+        &["--acme", "draw.example.org", "--ssl-cert", "c", "--ssl-key", "k"],
+        &["--acme", "draw.example.org", "--in-memory"],
+    ] {
+        assert!(parse(wrong).is_err(), "{wrong:?}");
     }
 }
 

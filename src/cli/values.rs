@@ -36,6 +36,34 @@ pub(super) fn host_name(text: &str) -> Result<String, String> {
     Ok(text.to_owned())
 }
 
+/// A host name that a certificate can be issued for.
+pub(super) fn dns_name(text: &str) -> Result<String, String> {
+    let name = text.trim_end_matches('.').to_ascii_lowercase();
+    let is_label = |label: &str| {
+        let allowed = label.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-');
+        (1..=63).contains(&label.len()) && allowed && !label.starts_with('-') && !label.ends_with('-')
+    };
+    if name.parse::<std::net::IpAddr>().is_ok() {
+        return Err("expected a host name, not an address".to_owned());
+    }
+    if name.len() <= 253 && name.contains('.') && name.split('.').all(is_label) {
+        Ok(name)
+    } else {
+        Err("expected a host name such as draw.example.org (no wildcard; international names in their xn-- form)"
+            .to_owned())
+    }
+}
+
+pub(super) fn email(text: &str) -> Result<String, String> {
+    let address = text.strip_prefix("mailto:").unwrap_or(text);
+    let valid = address.split_once('@').is_some_and(|(user, host)| !user.is_empty() && host.contains('.'));
+    if valid && !address.contains(char::is_whitespace) {
+        Ok(address.to_owned())
+    } else {
+        Err("expected an e-mail address".to_owned())
+    }
+}
+
 pub(super) fn network(text: &str) -> Result<IpRange, String> {
     IpRange::parse(text).ok_or_else(|| "expected a network such as 10.0.0.0/8".to_owned())
 }

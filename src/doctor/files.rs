@@ -11,6 +11,8 @@ use crate::storage::private::is_exposed;
 
 /// How far a file or line of the log may be ahead of the clock.
 const CLOCK_TOLERANCE: Duration = Duration::from_secs(600);
+/// How old the last backup may be.
+const BACKUP_AGE: Duration = Duration::from_secs(30 * 86_400);
 /// Open files that a server needs besides its connections.
 const OTHER_FILES: u64 = 100;
 /// Maximum number of files that are named in a finding.
@@ -112,6 +114,18 @@ pub(super) fn clock(context: &Context<'_>, findings: &mut Findings) {
             "clock-behind",
             format!("the clock says {} UTC, but {what} was written at {}", text(now), text(latest)),
             "set the clock of this machine: bans, sessions and certificates depend on it",
+        );
+    }
+}
+
+/// Backups were made, but not lately. A server without any has none to compare with.
+pub(super) fn backup(context: &Context<'_>, findings: &mut Findings) {
+    let age = context.setup.last_backup().and_then(|time| SystemTime::now().duration_since(time).ok());
+    if let Some(age) = age.filter(|age| *age > BACKUP_AGE) {
+        findings.warning(
+            "backup-old",
+            format!("the last backup was made {} days ago", age.as_secs() / 86_400),
+            "make one with `drawhall backup`, and look why none is made regularly any more",
         );
     }
 }

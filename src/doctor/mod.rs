@@ -19,6 +19,7 @@ mod process;
 
 use std::net::IpAddr;
 use std::path::PathBuf;
+use std::time::SystemTime;
 
 use schemars::JsonSchema;
 use serde::Serialize;
@@ -50,6 +51,8 @@ pub struct Setup {
     pub announce_private: bool,
     /// Ended sessions are kept for a while.
     pub keep_ended: bool,
+    /// File whose modification time is that of the last backup.
+    pub last_backup: Option<PathBuf>,
     /// The server itself makes the checks: the ports are its own.
     pub is_server: bool,
 }
@@ -114,6 +117,13 @@ pub struct Report {
     pub findings: Vec<Finding>,
 }
 
+impl Setup {
+    /// When the last backup was made; `None` if there is none, or it is not known.
+    pub fn last_backup(&self) -> Option<SystemTime> {
+        std::fs::metadata(self.last_backup.as_deref()?).and_then(|file| file.modified()).ok()
+    }
+}
+
 impl Report {
     /// The worst level; `None` if nothing is wrong.
     pub fn worst(&self) -> Option<Level> {
@@ -162,6 +172,7 @@ const CHECKS: &[(&str, Check)] = &[
     ("owner of files", files::owner),
     ("permissions of files", files::permissions),
     ("clock", files::clock),
+    ("backup", files::backup),
     ("limit of open files", files::open_files),
     ("database", configuration::database),
     ("settings", configuration::settings),

@@ -47,7 +47,7 @@ fn is_global_v6(address: Ipv6Addr) -> bool {
 }
 
 /// Whether an address is globally routable, so that URLs of clients may lead there.
-pub(super) fn is_global(address: IpAddr) -> bool {
+pub fn is_global(address: IpAddr) -> bool {
     match address.to_canonical() {
         IpAddr::V4(v4) => is_global_v4(v4),
         IpAddr::V6(v6) => is_global_v6(v6),

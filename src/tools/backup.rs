@@ -10,7 +10,8 @@
 //!   before and after the history's size is taken. That is a state which a crash at that time would leave.
 //! * A history ends with its last whole message. Histories are only appended to, so it is a prefix of the live one.
 //!
-//! Nothing is locked, and nothing but a temporary copy of the database is written beside the data.
+//! Nothing is locked, and nothing but a temporary copy of the database is written beside the data. Of a data directory
+//! the program notes when it was backed up.
 
 use std::fs::{self, File};
 use std::io::{self, BufReader, BufWriter, Read, Seek as _, Write};

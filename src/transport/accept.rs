@@ -160,7 +160,7 @@ pub async fn websocket(
     }
     let mut stream = match certificate {
         Some(certificate) if first == TLS_HANDSHAKE => {
-            Stream::Tls(Box::new(certificate.acceptor().accept(stream).await?))
+            Stream::Tls(Box::new(certificate.accept(stream).await?))
         }
         _ => Stream::Tcp(stream),
     };

@@ -3,6 +3,7 @@
 //! | file | what it does |
 //! | --- | --- |
 //! | `budget` | rate limits of commands, chat and log entries |
+//! | `challenges` | answers to challenges of a certificate authority (ACME) |
 //! | `connection_limiter` | limits of connections, in total and per address |
 //! | `network` | which networks around an address the limits count for |
 //! | `http` | answers HTTP requests on the port of the Drawpile protocol |
@@ -22,6 +23,7 @@ use tokio::net::TcpListener;
 
 pub mod accept;
 pub mod budget;
+pub mod challenges;
 pub mod connection_limiter;
 pub mod forwarded;
 pub mod http;

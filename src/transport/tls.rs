@@ -8,11 +8,16 @@ use std::time::{Duration, SystemTime};
 use rustls::crypto::ring;
 use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
-use rustls::{ServerConfig, SignatureAlgorithm};
+use rustls::server::Acceptor;
+use rustls::{ConfigBuilder, ServerConfig, SignatureAlgorithm, WantsVerifier};
+use tokio::io::AsyncWriteExt as _;
+use tokio::net::TcpStream;
 use tokio::sync::watch;
-use tokio_rustls::TlsAcceptor;
+use tokio_rustls::server::TlsStream;
+use tokio_rustls::{LazyConfigAcceptor, TlsAcceptor};
 use x509_cert::der::Decode as _;
 
+use super::challenges::Challenges;
 use crate::metrics::Metrics;
 use crate::text;
 
@@ -96,25 +101,20 @@ impl CertificateFiles {
         };
         let chain: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(read(&path)?.as_bytes()).collect();
         let chain = chain.map_err(|e| none("certificate", &path, e.to_string()))?;
-        let Some(first) = chain.first() else {
+        if chain.is_empty() {
             return Err(none("certificate", &path, "it holds no PEM block of a certificate".into()));
-        };
-        let not_after = expiry(first);
+        }
         let key = PrivateKeyDer::from_pem_slice(read(&self.key)?.as_bytes())
             .map_err(|e| none("private key", &self.key, e.to_string()))?;
         if ring::sign::any_supported_type(&key).is_err() {
             return Err(CertificateError::Unsupported { path: self.key.clone() });
         }
         self.check_algorithm(&key)?;
-        let builder = ServerConfig::builder_with_provider(Arc::new(ring::default_provider()))
-            .with_protocol_versions(&[&rustls::version::TLS12, &rustls::version::TLS13]);
-        let config = builder.and_then(|b| b.with_no_client_auth().with_single_cert(chain, key));
-        let config = config.map_err(|error| CertificateError::Pair {
+        Certificate::new(chain, key).map_err(|error| CertificateError::Pair {
             certificate: path,
             key: self.key.clone(),
             reason: error.to_string(),
-        })?;
-        Ok(Certificate { config: Arc::new(config), not_after })
+        })
     }
 
     fn check_algorithm(&self, key: &PrivateKeyDer<'_>) -> Result<(), CertificateError> {
@@ -158,6 +158,17 @@ pub struct Certificate {
     config: Arc<ServerConfig>,
     /// When it expires, in seconds since 1970, if that can be read.
     not_after: Option<u64>,
+    /// Challenges that connections may ask to be answered.
+    challenges: Option<Challenges>,
+}
+
+/// The beginning of a configuration for servers.
+///
+/// # Errors
+/// When TLS cannot be set up.
+pub(super) fn builder() -> Result<ConfigBuilder<ServerConfig, WantsVerifier>, rustls::Error> {
+    ServerConfig::builder_with_provider(Arc::new(ring::default_provider()))
+        .with_protocol_versions(&[&rustls::version::TLS12, &rustls::version::TLS13])
 }
 
 /// When a certificate expires, in seconds since 1970.
@@ -167,6 +178,42 @@ fn expiry(certificate: &CertificateDer<'_>) -> Option<u64> {
 }
 
 impl Certificate {
+    /// A certificate chain, the server's own certificate first, with its key.
+    ///
+    /// # Errors
+    /// When the key does not belong to the certificate, or TLS cannot use them.
+    pub fn new(
+        chain: Vec<CertificateDer<'static>>,
+        key: PrivateKeyDer<'static>,
+    ) -> Result<Certificate, rustls::Error> {
+        let not_after = chain.first().and_then(expiry);
+        let config = builder()?.with_no_client_auth().with_single_cert(chain, key)?;
+        Ok(Certificate { config: Arc::new(config), not_after, challenges: None })
+    }
+
+    /// The same, where connections may ask for the answer to a TLS-ALPN-01 challenge, too.
+    #[must_use]
+    pub fn with_challenges(self, challenges: Challenges) -> Certificate {
+        Certificate { challenges: Some(challenges), ..self }
+    }
+
+    /// Performs the handshake of a connection that begins with it.
+    ///
+    /// # Errors
+    /// When the handshake fails, and when the connection was a challenge, which has been answered.
+    pub async fn accept(&self, stream: TcpStream) -> io::Result<TlsStream<TcpStream>> {
+        let Some(challenges) = &self.challenges else { return self.acceptor().accept(stream).await };
+        let begun = LazyConfigAcceptor::new(Acceptor::default(), stream).await?;
+        match challenges.tls_answer(&begun.client_hello()) {
+            None => begun.into_stream(self.config.clone()).await,
+            Some(answer) => {
+                // The handshake is the whole answer.
+                begun.into_stream(answer).await?.shutdown().await?;
+                Err(io::Error::other("it was a TLS-ALPN-01 challenge, which was answered"))
+            }
+        }
+    }
+
     /// Performs TLS handshakes with this certificate.
     pub fn acceptor(&self) -> TlsAcceptor {
         TlsAcceptor::from(self.config.clone())
@@ -174,7 +221,7 @@ impl Certificate {
 }
 
 /// Sets the metric of the certificate in use.
-fn show_expiry(certificate: &Certificate, metrics: &Metrics) {
+pub fn show_expiry(certificate: &Certificate, metrics: &Metrics) {
     metrics.certificate_not_after.set(certificate.not_after.unwrap_or(0));
 }
 
@@ -229,6 +276,8 @@ pub async fn watch_files(
 pub enum MakeError {
     #[error("cannot create a certificate: {0}")]
     Names(#[from] rcgen::Error),
+    #[error("cannot use a new certificate: {0}")]
+    Tls(#[from] rustls::Error),
     #[error("cannot write {path}: {source}")]
     Write { path: PathBuf, source: io::Error },
 }
@@ -242,6 +291,16 @@ pub fn make(hosts: &[String], certificate: &Path, key: &Path) -> Result<(), Make
     // Only the owner may read the key.
     write_new(key, &pair.signing_key.serialize_pem(), 0o600)?;
     write_new(certificate, &pair.cert.pem(), 0o644)
+}
+
+/// A self-signed certificate for host names or addresses that is in no file.
+///
+/// # Errors
+/// When a name is invalid.
+pub fn self_signed(hosts: &[String]) -> Result<Certificate, MakeError> {
+    let pair = rcgen::generate_simple_self_signed(hosts)?;
+    let key = PrivateKeyDer::Pkcs8(pair.signing_key.serialize_der().into());
+    Ok(Certificate::new(vec![pair.cert.into()], key)?)
 }
 
 fn write_new(path: &Path, text: &str, mode: u32) -> Result<(), MakeError> {

@@ -5,13 +5,15 @@
 
 use std::io::{self, ErrorKind, Read as _, Write as _};
 use std::net::{Shutdown, SocketAddr, TcpStream};
+use std::path::Path;
 
 use rustls::SupportedProtocolVersion;
+use rustls::version::TLS13;
 use serde_json::{Value, json};
 
 use drawhall::transport::tls::CertificateFiles;
 
-use super::tls::{Stream, encrypt};
+use super::tls::{Stream, encrypt_to};
 use super::websocket::WebSocket;
 use super::{PATIENCE, SID};
 
@@ -133,7 +135,16 @@ impl Client {
         client.greeting();
         client.send(0, 0, br#"{"cmd":"startTls"}"#);
         client.reply(|v| v["startTls"] == true);
-        client.into_encrypted(files, version)
+        client.into_encrypted("localhost", &files.certificate, version)
+    }
+
+    /// Connects and encrypts, as a client that trusts this root (PEM) and expects this name.
+    pub fn connect_tls_to(name: &'static str, address: SocketAddr, root: &Path) -> io::Result<Client> {
+        let mut client = Self::connect(address);
+        client.greeting();
+        client.send(0, 0, br#"{"cmd":"startTls"}"#);
+        client.reply(|v| v["startTls"] == true);
+        client.into_encrypted(name, root, &TLS13)
     }
 
     /// A client on a connection that carries messages as they are.
@@ -156,7 +167,8 @@ impl Client {
 
     fn into_encrypted(
         self,
-        files: &CertificateFiles,
+        name: &'static str,
+        root: &Path,
         version: &'static SupportedProtocolVersion,
     ) -> io::Result<Client> {
         let Connection::Framed(Framed { stream: Stream::Plain(stream), buffer, taken }) = self.connection
@@ -164,7 +176,7 @@ impl Client {
             panic!("only TCP in clear can be encrypted");
         };
         assert_eq!(buffer.len(), taken, "the server waits for the handshake");
-        Ok(Client { greeting: self.greeting, ..Self::over(encrypt(stream, files, version)?) })
+        Ok(Client { greeting: self.greeting, ..Self::over(encrypt_to(name, stream, root, version)?) })
     }
 
     /// The socket below TLS and WebSocket.

@@ -12,6 +12,14 @@ function showAlarm(disks) {
     el("p", {}, `Disk nearly full: ${bytes(disk.free)} free at ${disk.path}. When it is full, sessions cannot be stored.`)));
 }
 
+/** Until when the certificate is valid, with an alert in the last three days: it should have been renewed by then. */
+function certificate(seconds) {
+  const until = time(new Date(seconds * 1000).toISOString());
+  return seconds * 1000 < Date.now() + 3 * 86400 * 1000
+    ? el("p", { class: "warning", role: "alert" }, "The certificate is valid only until ", until, "; the log says why it is not renewed.")
+    : el("p", { class: "soft" }, "Certificate valid until ", until);
+}
+
 export async function overview(content, signal) {
   const [status, seen] = await Promise.all([get("status"), get("overview")]);
   const samples = seen.samples;
@@ -53,6 +61,7 @@ export async function overview(content, signal) {
   fill(content,
     el("h1", {}, "Overview"),
     el("p", { class: "soft" }, `Drawhall ${seen.version} at ${where}, up ${age(status.started)} (since `, time(status.started), ")"),
+    seen.certificateExpires ? certificate(seen.certificateExpires) : null,
     seen.storageErrors > 0 ? el("p", { class: "warning", role: "alert" },
       `Writing to disk failed ${seen.storageErrors} times; see the log. Affected sessions are marked.`) : null,
     seen.notLoaded.length ? el("section", { class: "warning" },

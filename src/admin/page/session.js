@@ -102,6 +102,7 @@ export async function session(content, signal, name) {
           say("Thumbnail requested.");
           await reload();
         }, "plain") : el("p", { class: "soft" }, "No client in the session can make one."),
+        el("a", { href: `api/${path}/recording`, download: `${now.id}.dprec` }, "Download the drawing (.dprec)"),
         thumbnail ? act("Throw it away", () => remove(`${path}/thumbnail`), "danger") : null));
   }
 

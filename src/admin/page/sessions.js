@@ -1,7 +1,7 @@
 // All sessions, and making one.
 
 import { el, fill, button, field, form, values, table, tag, say, bytes, age, search, has, ask } from "./dom.js";
-import { get, getIfThere, post, remove, part } from "./api.js";
+import { get, post, remove, part } from "./api.js";
 import { follow } from "./live.js";
 
 const flagsOf = (s) => [
@@ -13,7 +13,7 @@ export const link = (id, text) => el("a", { href: `#/sessions/${part(id)}` }, te
 
 /** Ends a session after asking how. */
 export async function end(session) {
-  const keeps = (await getIfThere("ended")) !== null;
+  const { kept: keeps } = await get("ended");
   const answer = await ask(`End "${session.title || session.alias || session.id}"?`, [
     `${session.userCount} users are sent away, and the drawing is lost for them unless they save it. ${keeps
       ? "It can be restored for some days, below the list of sessions." : "This cannot be undone."}`,
@@ -58,9 +58,8 @@ export async function sessions(content, signal) {
 
   const ended = el("div");
   const drawEnded = async () => {
-    // It is there only where ended sessions are kept.
-    const gone = await getIfThere("ended");
-    fill(ended, gone === null ? null : el("details", { class: "card" },
+    const { kept, sessions: gone } = await get("ended");
+    fill(ended, !kept && gone.length === 0 ? null : el("details", { class: "card" },
       el("summary", {}, `Ended sessions (${gone.length})`),
       table("Ended sessions", [
         { title: "Title", cell: (s) => s.title || s.alias || s.id },

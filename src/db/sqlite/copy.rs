@@ -1,7 +1,14 @@
 //! A copy in memory of a database that must not be changed, for checks.
 
-use super::*;
-use crate::db::DatabaseState;
+use std::path::Path;
+
+use diesel::connection::SimpleConnection as _;
+use diesel::prelude::*;
+use diesel::sql_types::Text;
+use diesel::sqlite::SqliteConnection;
+
+use super::{Pair, Sqlite, refuse_newer};
+use crate::db::{DatabaseState, DbError, IN_MEMORY};
 
 /// Tables that are not copied: the log may be large, and migrations have run on the copy.
 const NOT_COPIED: &str = "'serverlog', '__diesel_schema_migrations'";
@@ -11,7 +18,7 @@ impl Sqlite {
     pub(in crate::db) fn copy_of(path: &Path) -> Result<(Sqlite, DatabaseState), DbError> {
         let failed = |reason: String| DbError::Open { path: path.to_owned(), reason };
         let source = read_only_uri(path).map_err(|e| failed(e.to_string()))?;
-        let copy = Sqlite::open(Path::new(super::super::IN_MEMORY))?;
+        let copy = Sqlite::open(Path::new(IN_MEMORY))?;
         let mut locked = copy.lock();
         let connection = &mut locked.connection;
         diesel::sql_query("ATTACH ? AS source")
@@ -32,13 +39,14 @@ impl Sqlite {
 /// The address of a file that SQLite opens for reading only.
 fn read_only_uri(path: &Path) -> std::io::Result<String> {
     let path = std::path::absolute(path)?;
-    // SQLite would say no more than that it cannot open it.
-    std::fs::File::open(&path)?;
+    // SQLite would say no more than that it cannot open it. The file is not opened to find out: closing it would release
+    // the locks that SQLite has on it in this process.
+    rustix::fs::access(&path, rustix::fs::Access::READ_OK)?;
     let mut uri = url::Url::from_file_path(&path).map_err(|()| std::io::ErrorKind::InvalidInput)?;
     let mut log = path.into_os_string();
     log.push("-wal");
     // Without a write-ahead log nobody is writing, and SQLite would create one to read.
-    let in_use = std::fs::metadata(log).is_ok_and(|log| log.len() > 0);
+    let in_use = Path::new(&log).exists();
     uri.set_query(Some(if in_use { "mode=ro" } else { "mode=ro&immutable=1" }));
     Ok(uri.into())
 }

@@ -1,6 +1,7 @@
 //! Loading a session from its files.
 
-use std::fs::{self, OpenOptions};
+use std::fs::{self, File, OpenOptions};
+use std::os::unix::fs::FileExt as _;
 use std::sync::Arc;
 use std::time::UNIX_EPOCH;
 
@@ -104,6 +105,22 @@ impl SessionDir {
         let modified = fs::metadata(&path).and_then(|m| m.modified()).ok()?;
         let modified_ms = modified.duration_since(UNIX_EPOCH).map_or(0, |d| d.as_millis() as i64);
         Some((bytes.into(), modified_ms))
+    }
+
+    /// The history of a stored session as a recording, up to its last whole message; blocks. The session may be in use.
+    ///
+    /// # Errors
+    /// When it cannot be read, or has just been reset.
+    pub fn recording(&self, id: &str) -> Result<Vec<u8>, LoadError> {
+        let mut replay = Metadata::replay(&fs::read(self.path.join(self.journal_name(id)))?);
+        let name = self.current_file(&mut replay)?;
+        let io_error = |source| HistoryError::Io { name: name.clone(), source };
+        let file = File::open(self.path.join(&name)).map_err(io_error)?;
+        let header = history_file::read_header(&file, &name)?;
+        let contents = history_file::scan(&file, header.first_message).map_err(io_error)?;
+        let mut recording = vec![0; usize::try_from(header.first_message + contents.size()).unwrap_or(0)];
+        file.read_exact_at(&mut recording, 0).map_err(io_error)?;
+        Ok(recording)
     }
 
     /// Copies of all files of a session, archives too; blocks. Files that cannot be read are left out.

@@ -1,0 +1,50 @@
+//! Endpoint `sessions/ID/recording`: the drawing of a stored session, as a recording that Drawpile opens.
+
+use std::sync::Arc;
+
+use actix_web::http::header::CONTENT_DISPOSITION;
+use actix_web::{HttpResponse, HttpResponseBuilder};
+use schemars::SchemaGenerator;
+use serde_json::{Value, json};
+
+use super::AdminState;
+use super::endpoint::{Answer, Api, Call};
+use super::error::{ApiError, not_found};
+use super::sessions::SessionPath;
+
+/// Type of a recording.
+const DPREC: &str = "application/octet-stream";
+
+pub(super) fn endpoints(api: &mut Api) {
+    let summary = "The drawing of a stored session as a recording (.dprec). Sessions in memory have none.";
+    api.get("sessions/{session}/recording", summary, AdminState::recording);
+}
+
+/// A recording.
+struct Recording {
+    id: String,
+    bytes: Vec<u8>,
+}
+
+impl Answer for Recording {
+    fn respond(self, mut response: HttpResponseBuilder) -> HttpResponse {
+        // Ids have letters, digits and hyphens only.
+        let name = format!("attachment; filename=\"{}.dprec\"", self.id);
+        response.content_type(DPREC).insert_header((CONTENT_DISPOSITION, name)).body(self.bytes)
+    }
+
+    fn content(_: &mut SchemaGenerator) -> Option<Value> {
+        Some(json!({DPREC: {"schema": {"type": "string", "format": "binary"}}}))
+    }
+}
+
+impl AdminState {
+    async fn recording(self: Arc<Self>, call: Call<SessionPath>) -> Result<Recording, ApiError> {
+        let id = self.details(&call.path.session).await?.session.id.ok_or_else(not_found)?;
+        let dir = self.session_dir.clone().ok_or_else(not_found)?;
+        let wanted = id.clone();
+        let read = actix_rt::task::spawn_blocking(move || dir.recording(&wanted)).await;
+        let bytes = read.map_err(ApiError::internal)?.map_err(ApiError::internal)?;
+        Ok(Recording { id, bytes })
+    }
+}
