@@ -8,7 +8,7 @@ use schemars::SchemaGenerator;
 use serde_json::{Value, json};
 
 use super::AdminState;
-use super::endpoint::{Answer, Api, Call};
+use super::endpoint::{Api, Call, IntoAnswer};
 use super::error::{ApiError, not_found};
 use super::sessions::SessionPath;
 
@@ -26,7 +26,7 @@ struct Recording {
     bytes: Vec<u8>,
 }
 
-impl Answer for Recording {
+impl IntoAnswer for Recording {
     fn respond(self, mut response: HttpResponseBuilder) -> HttpResponse {
         // Ids have letters, digits and hyphens only.
         let name = format!("attachment; filename=\"{}.dprec\"", self.id);

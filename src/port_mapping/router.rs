@@ -77,13 +77,13 @@ impl Router {
         };
         let mut search = SearchOptions::default();
         search.timeout = Some(UPNP_SEARCH);
-        let (router, refused) = match igd_next::aio::tokio::search_gateway(search).await {
-            Err(_) => (router, refused),
+        let refused = match igd_next::aio::tokio::search_gateway(search).await {
+            Err(_) => refused,
             Ok(gateway) => {
                 let router = Router::Upnp(Box::new(gateway), network);
                 match router.map(port).await {
                     Ok(mapped) => return Ok((router, mapped)),
-                    Err(error) => (router, error),
+                    Err(error) => error,
                 }
             }
         };

@@ -237,7 +237,7 @@ mod tests {
             fs::write(&path, &whole[..len]).unwrap();
             let read = read_marks(dir.path(), 1000);
             assert_eq!(read.marks.len(), len.saturating_sub(HEADER_LEN) / MARK_LEN, "{len}");
-            let is_cut = len < HEADER_LEN || (len - HEADER_LEN) % MARK_LEN > 0;
+            let is_cut = len < HEADER_LEN || !(len - HEADER_LEN).is_multiple_of(MARK_LEN);
             assert_eq!(read.is_damaged, is_cut, "{len}");
         }
         fs::write(&path, &whole).unwrap();

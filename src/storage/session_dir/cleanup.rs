@@ -42,10 +42,10 @@ impl SessionDir {
                 remove(&name, false);
             } else if name.ends_with(&format!(".thumbnail{}", file_names::NEW)) {
                 remove(&name, false);
-            } else if let Some(history) = file_names::history_of_marks(&name) {
-                if name.ends_with(file_names::NEW) || !files.contains(&history) {
-                    remove(&name, false);
-                }
+            } else if let Some(history) = file_names::history_of_marks(&name)
+                && (name.ends_with(file_names::NEW) || !files.contains(&history))
+            {
+                remove(&name, false);
             }
         }
         if let Ok(now) = file_names(&self.path) {

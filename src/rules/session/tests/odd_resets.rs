@@ -136,13 +136,13 @@ fn a_long_history_is_followed_elsewhere() {
     assert!(!table.machine.has_much_to_follow());
     let mut answer = None;
     table.act(|machine, cx| answer = Some(machine.administer(AdminRequest::People, cx)));
-    let people = answer.unwrap().unwrap();
+    let people = answer.unwrap().unwrap().to_json();
     let b = people["people"].as_array().unwrap().iter().find(|person| person["name"] == "B").cloned();
     assert_eq!(b.unwrap()["actions"], 51);
     reset(&mut table, "current", &[size(100), layer(), dab(10)]);
     table.machine.adopt_reading(outdated);
     let mut answer = None;
     table.act(|machine, cx| answer = Some(machine.administer(AdminRequest::People, cx)));
-    let people = answer.unwrap().unwrap();
+    let people = answer.unwrap().unwrap().to_json();
     assert!(people["people"].as_array().unwrap().iter().all(|person| person["actions"] == 0), "{people}");
 }
