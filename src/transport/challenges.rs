@@ -2,8 +2,9 @@
 //! HTTP-01 on a port of its own, TLS-ALPN-01 (RFC 8737) on ports where a connection begins with TLS.
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 
+use parking_lot::{Mutex, MutexGuard};
 use rcgen::{CertificateParams, CustomExtension, KeyPair};
 use rustls::ServerConfig;
 use rustls::crypto::ring;
@@ -40,7 +41,7 @@ struct Answers {
 
 impl Challenges {
     fn answers(&self) -> MutexGuard<'_, Answers> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.0.lock()
     }
 
     /// Adds the answer to an HTTP-01 challenge.
