@@ -6,7 +6,9 @@ use std::sync::{Arc, LazyLock};
 use arbitrary::Arbitrary;
 use drawhall::config::{Rules, ini};
 use drawhall::rules::login::AccountCheck;
-use drawhall::rules::login::{Arrival, HostRefusal, LoginEffect, LoginInput, LoginMachine, LoginSource, LookupAnswer};
+use drawhall::rules::login::{
+    Arrival, HostRefusal, LoginEffect, LoginInput, LoginMachine, LoginSource, LookupAnswer,
+};
 use drawhall_fuzz::Command;
 use drawhall_protocol::ProtocolVersion;
 use drawhall_protocol::command::RawCommand;
