@@ -23,14 +23,16 @@ pub fn request(address: SocketAddr, method: &str, path: &str, headers: &str, bod
         body.len()
     );
     stream.write_all(text.as_bytes()).unwrap();
-    let mut answer = String::new();
-    stream.read_to_string(&mut answer).unwrap();
-    let (head, body) = answer.split_once("\r\n\r\n").unwrap();
+    let mut answer = Vec::new();
+    stream.read_to_end(&mut answer).unwrap();
+    let end = answer.windows(4).position(|window| window == b"\r\n\r\n").unwrap();
+    let (head, body) = (String::from_utf8(answer[..end].to_vec()).unwrap(), &answer[end + 4..]);
     let status = head.split(' ').nth(1).unwrap().parse().unwrap();
     let chunked = head.to_ascii_lowercase().contains("transfer-encoding: chunked");
     let body = if chunked { unchunked(body) } else { body.to_owned() };
-    let json = if body.is_empty() { Value::Null } else { serde_json::from_str(&body).unwrap_or(Value::Null) };
-    Answer { status, head: head.to_owned(), json }
+    // Recordings are no JSON.
+    let json = serde_json::from_slice(&body).unwrap_or(Value::Null);
+    Answer { status, head, json }
 }
 
 /// What a path answers, as text; nothing if nobody answers.
@@ -43,12 +45,13 @@ pub fn text(address: SocketAddr, path: &str) -> String {
     answer.split_once("\r\n\r\n").map_or(String::new(), |(_, body)| body.to_owned())
 }
 
-fn unchunked(mut text: &str) -> String {
-    let mut whole = String::new();
-    while let Some((size, rest)) = text.split_once("\r\n") {
-        let size = usize::from_str_radix(size, 16).unwrap();
-        whole.push_str(&rest[..size]);
-        text = &rest[size + 2..];
+fn unchunked(mut bytes: &[u8]) -> Vec<u8> {
+    let mut whole = Vec::new();
+    while let Some(end) = bytes.windows(2).position(|window| window == b"\r\n") {
+        let size = usize::from_str_radix(std::str::from_utf8(&bytes[..end]).unwrap(), 16).unwrap();
+        let rest = &bytes[end + 2..];
+        whole.extend_from_slice(&rest[..size]);
+        bytes = &rest[size + 2..];
     }
     whole
 }
