@@ -23,7 +23,7 @@ use crate::log::LogUser;
 use crate::rules::batch::Batch;
 use crate::rules::login::{HostRefusal, LookupAnswer};
 use crate::rules::session::admin::answer::{MemberDetails, OutsideClient};
-use crate::rules::session::admin::{AdminAnswer, AdminRequest, SessionAnswer};
+use crate::rules::session::admin::{AdminRequest, SessionAnswer};
 use crate::rules::session::persistence::Suspended;
 use crate::rules::session::{
     AuthenticatedClient, ClientOp, ConnId, DisconnectReason, JoinRequest, LinkHolder, ListingUpdate, Refusal,
@@ -172,7 +172,7 @@ pub enum ToSession {
     /// From the admin API.
     Administer(AdminRequest, Answer<SessionAnswer>),
     /// From the admin API: to put another history in place, or what there is.
-    Histories(HistoryRequest, Answer<AdminAnswer>),
+    Histories(HistoryRequest, Answer<SessionAnswer>),
     /// From the admin API: who may use the link with this token.
     FindOperator { token: String, answer: Answer<Option<LinkHolder>> },
     /// From the admin API: the members, for the list of all users.

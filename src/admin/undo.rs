@@ -8,18 +8,20 @@ mod links;
 use std::sync::Arc;
 
 use schemars::JsonSchema;
+use serde::Deserialize;
 use serde::de::DeserializeOwned;
-use serde::{Deserialize, Serialize};
 
 use super::AdminState;
 use super::endpoint::{Api, Call, Json, Nothing};
 use super::error::{ApiError, bad, not_found};
-use super::sessions::SessionPath;
+use super::sessions::{SessionPath, converted};
 use super::value::{Flag, MAX_EXACT, Number, Text, WholeNumber};
 use crate::actors::messages::{HistoryRequest, RemovePerson, SessionHandle, ToSession};
 use crate::rules::session::UndoRequest;
+use crate::rules::session::admin::histories::{
+    CutBack, Everybody, Generations, People, Removed, Restored, Times, Undone,
+};
 use crate::rules::session::admin::{ADMINISTRATOR, AdminRequest};
-use crate::rules::undo::rebuild::RemovalReport;
 
 pub(super) fn endpoints(api: &mut Api) {
     links::endpoints(api);
@@ -65,48 +67,6 @@ pub(super) fn endpoints(api: &mut Api) {
     .locked_by("sessions");
 }
 
-/// Somebody who drew lately.
-#[derive(Debug, Serialize, Deserialize, JsonSchema)]
-struct Person {
-    #[serde(flatten)]
-    who: Somebody,
-    /// How many of the newest actions can be undone.
-    undoable: u64,
-    /// How many undone actions can be redone.
-    redoable: u64,
-    /// Why nothing can be undone; empty if something can.
-    reason: String,
-}
-
-/// Somebody who was in a session.
-#[derive(Debug, Serialize, Deserialize, JsonSchema)]
-struct Somebody {
-    /// Identifies the person in this session.
-    person: i64,
-    /// User id; after a leave somebody else may get it.
-    id: u8,
-    /// Name; empty if unknown.
-    name: String,
-    /// An account.
-    auth: bool,
-    /// Still there.
-    online: bool,
-    /// Actions since the last reset.
-    actions: u64,
-}
-
-/// Who drew lately.
-#[derive(Debug, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "camelCase")]
-struct People {
-    /// Who is there, and who left and drew lately.
-    people: Vec<Person>,
-    /// How many of the newest actions of everybody can be undone.
-    undo_depth: u64,
-    /// The canvas is locked.
-    canvas_locked: bool,
-}
-
 /// What is to be undone.
 #[derive(Debug, Default, Deserialize, JsonSchema)]
 #[serde(default)]
@@ -121,24 +81,6 @@ struct UndoActions {
     count: Number<1, MAX_EXACT>,
     /// Redo what was undone.
     redo: Option<Flag>,
-}
-
-/// What was undone.
-#[derive(Debug, Serialize, Deserialize, JsonSchema)]
-struct Undone {
-    /// ok.
-    status: String,
-    /// Actions that were undone or redone.
-    count: u64,
-    /// Actions that still can be.
-    left: u64,
-}
-
-/// Everybody since the last reset.
-#[derive(Debug, Serialize, Deserialize, JsonSchema)]
-struct Everybody {
-    /// In the order of joining.
-    people: Vec<Somebody>,
 }
 
 /// Who is to be removed.
@@ -157,43 +99,6 @@ struct Remove {
     dry_run: Option<Flag>,
 }
 
-/// What was removed, or would be.
-#[derive(Debug, Serialize, Deserialize, JsonSchema)]
-struct Removed {
-    /// ok.
-    status: String,
-    /// Name of the person.
-    name: String,
-    /// What goes, and what that means.
-    report: RemovalReport,
-    /// The session is stored: one can go back to before it.
-    stored: bool,
-    /// What everybody is sent in bytes; not in a report.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    size: Option<u64>,
-}
-
-/// A time that the history can be cut back to.
-#[derive(Debug, Serialize, Deserialize, JsonSchema)]
-struct Time {
-    /// UTC.
-    at: String,
-    /// Size of the history then, in bytes.
-    size: u64,
-    /// Number of messages then.
-    messages: u64,
-}
-
-/// The times that a history can be cut back to.
-#[derive(Debug, Serialize, Deserialize, JsonSchema)]
-struct Times {
-    /// Oldest first: where the history begins, and at most 199 of the seconds in which something came. All times since
-    /// the first are possible.
-    times: Vec<Time>,
-    /// The session is stored: one can go back to before a cut.
-    stored: bool,
-}
-
 /// A time to cut back to.
 #[derive(Debug, Default, Deserialize, JsonSchema)]
 #[serde(default, rename_all = "camelCase")]
@@ -205,102 +110,12 @@ struct Cut {
     dry_run: Option<Flag>,
 }
 
-/// Somebody whose actions go.
-#[derive(Debug, Serialize, Deserialize, JsonSchema)]
-struct CutPerson {
-    /// User id.
-    id: u8,
-    /// Name; empty if unknown.
-    name: String,
-    /// Their actions that go.
-    actions: u64,
-}
-
-/// What cutting back means.
-#[derive(Debug, Serialize, Deserialize, JsonSchema)]
-struct CutReport {
-    /// Actions that go, undone ones included.
-    actions: u64,
-    /// Drawing messages that go.
-    messages: u64,
-    /// Their size.
-    bytes: u64,
-    /// Whose actions go, most first; at most 50.
-    people: Vec<CutPerson>,
-}
-
-/// What was cut off, or would be.
-#[derive(Debug, Serialize, Deserialize, JsonSchema)]
-struct CutBack {
-    /// ok.
-    status: String,
-    /// The time; UTC.
-    until: String,
-    /// What goes.
-    report: CutReport,
-    /// The session is stored: one can go back to before it.
-    stored: bool,
-    /// What everybody is sent in bytes; not in a report.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    size: Option<u64>,
-}
-
-/// An earlier history.
-#[derive(Debug, Serialize, Deserialize, JsonSchema)]
-struct Generation {
-    /// Number.
-    generation: u32,
-    /// Size in bytes.
-    size: u64,
-    /// When it began; UTC, empty if unknown.
-    from: String,
-    /// When it was last written, which is when a reset replaced it; UTC.
-    until: String,
-}
-
-/// The last reset since the session was loaded.
-#[derive(Debug, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "camelCase")]
-struct LastReset {
-    /// UTC.
-    at: String,
-    /// Name of whoever made it.
-    by: String,
-    /// streamed, current, past, external, reset (unknown), or restored: made by the server.
-    kind: String,
-    /// What looks wrong about it: noCanvas, noLayers, blank, smallerCanvas, muchSmaller, outdated.
-    looks_wrong: Vec<String>,
-    /// The same in words; empty if nothing does.
-    reason: String,
-}
-
-/// Earlier histories.
-#[derive(Debug, Serialize, Deserialize, JsonSchema)]
-struct Generations {
-    /// Newest first.
-    generations: Vec<Generation>,
-    /// The session is stored; others have no earlier histories.
-    stored: bool,
-    /// The last reset, if there was one since the session was loaded.
-    #[serde(rename = "lastReset")]
-    last_reset: Option<LastReset>,
-}
-
 /// Which earlier history.
 #[derive(Debug, Default, Deserialize, JsonSchema)]
 #[serde(default)]
 struct Restore {
     /// Number; the newest without it.
     generation: Number<0, { u32::MAX as i64 }>,
-}
-
-/// An earlier history is in place.
-#[derive(Debug, Serialize, Deserialize, JsonSchema)]
-struct Restored {
-    /// ok.
-    status: String,
-    /// Size in bytes.
-    size: u64,
 }
 
 /// The person that a request names.
@@ -367,7 +182,7 @@ async fn histories<T: DeserializeOwned>(
     request: HistoryRequest,
 ) -> Result<T, ApiError> {
     let answer = session.ask(|answer| ToSession::Histories(request, answer)).await;
-    serde_json::from_value(answer.ok_or_else(not_found)??).map_err(ApiError::internal)
+    converted(&answer.ok_or_else(not_found)??)
 }
 
 impl AdminState {

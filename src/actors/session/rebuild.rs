@@ -8,13 +8,12 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use actix::prelude::*;
 use drawhall_protocol::frame::{FrameRef, frames};
 use drawhall_protocol::message::Layout;
-use serde_json::{Value, json};
 
 use super::Session;
 use crate::actors::messages::RemovePerson;
 use crate::history::Chunk;
-use crate::rules::session::admin::{AdminAnswer, AdminError};
-use crate::rules::session::rollback::who_value;
+use crate::rules::session::admin::histories::{CutBack, Everybody, Removed, Somebody, Time, Times};
+use crate::rules::session::admin::{AdminError, Answered, SessionAnswer};
 use crate::rules::session::{ReadSoFar, RestoreRequest};
 use crate::rules::time::iso_of;
 use crate::rules::undo::cut::{Cut, CutReport, cut_back};
@@ -131,10 +130,10 @@ pub(super) fn rebuild(
     Ok(Rebuilt { report: plan.report, name: plan.name, user: plan.user, image, read })
 }
 
-pub(super) fn everybody(pieces: &Pieces) -> AdminAnswer {
+pub(super) fn everybody(pieces: &Pieces) -> Result<Everybody, AdminError> {
     let people = rebuild::everybody(pieces, pieces.layout, pieces.first_index);
     let people = people.map_err(|error| refused(&RebuildError::Io(error)))?;
-    Ok(json!({"people": people.iter().map(who_value).collect::<Vec<Value>>()}))
+    Ok(Everybody { people: people.iter().map(Somebody::new).collect() })
 }
 
 impl Session {
@@ -157,35 +156,34 @@ impl Session {
         place?.ok_or_else(|| refused(&RebuildError::NothingSince))
     }
 
-    pub(super) fn list_times(&self) -> AdminAnswer {
-        let time = |mark: &TimeMark| json!({"at": iso_of(mark.utc_ms), "size": mark.size, "messages": mark.messages});
-        let times: Vec<Value> = self.machine.times().spread(LISTED_TIMES).iter().map(time).collect();
-        Ok(json!({"times": times, "stored": self.dir.is_some()}))
+    pub(super) fn list_times(&self) -> Times {
+        let times = self.machine.times().spread(LISTED_TIMES).iter().map(Time::new).collect();
+        Times { times, stored: self.dir.is_some() }
     }
 
-    pub(super) fn was_cut(&mut self, cut: CutHistory, by: String, ctx: &mut Context<Self>) -> AdminAnswer {
+    pub(super) fn was_cut(&mut self, cut: CutHistory, by: String, ctx: &mut Context<Self>) -> SessionAnswer {
         let CutHistory { report, until_ms, image, read } = cut;
         let until = iso_of(until_ms);
-        let mut answer =
-            json!({"status": "ok", "until": until, "report": report, "stored": self.dir.is_some()});
+        let mut size = None;
         if let Some(image) = image {
             let what = format!("Cut the history back to {until} ({} actions)", report.actions);
             let done = self.put_in_place(RestoreRequest { image, what, read: Some(read), by }, ctx)?;
-            answer["size"] = done["size"].clone();
+            size = Some(done.size);
         }
-        Ok(answer)
+        let (status, stored) = ("ok".into(), self.dir.is_some());
+        Ok(Answered::CutBack(CutBack { status, until, report, stored, size }))
     }
 
-    pub(super) fn rebuilt(&mut self, rebuilt: Rebuilt, by: String, ctx: &mut Context<Self>) -> AdminAnswer {
+    pub(super) fn rebuilt(&mut self, rebuilt: Rebuilt, by: String, ctx: &mut Context<Self>) -> SessionAnswer {
         let Rebuilt { report, name, user, image, read } = rebuilt;
-        let mut answer =
-            json!({"status": "ok", "report": report, "name": name, "stored": self.dir.is_some()});
+        let mut size = None;
         if let Some(image) = image {
             let what = format!("Removed {} actions of {name} (user {user})", report.actions);
             let done = self.put_in_place(RestoreRequest { image, what, read: Some(read), by }, ctx)?;
-            answer["size"] = done["size"].clone();
+            size = Some(done.size);
         }
-        Ok(answer)
+        let (status, stored) = ("ok".into(), self.dir.is_some());
+        Ok(Answered::Removed(Removed { status, name, report, stored, size }))
     }
 }
 

@@ -3,14 +3,14 @@
 use std::sync::Arc;
 
 use actix::prelude::*;
-use serde_json::{Value, json};
 
 use super::Session;
 use super::rebuild::{self, CancelOnDrop};
 use crate::actors::messages::{Answer, HistoryRequest, RemovePerson, notify};
 use crate::blocking::Job;
 use crate::rules::session::RestoreRequest;
-use crate::rules::session::admin::{AdminAnswer, AdminError, Answered};
+use crate::rules::session::admin::histories::{self, Generations, Restored};
+use crate::rules::session::admin::{AdminError, Answered, SessionAnswer};
 use crate::rules::session::input::Input;
 use crate::rules::time::{Timestamp, iso_of};
 use crate::rules::undo::restored_image::RestoredImage;
@@ -24,17 +24,15 @@ fn unreadable(error: &LoadError) -> AdminError {
     }
 }
 
-fn generations(dir: &SessionDir, id: &str) -> AdminAnswer {
+fn generations(dir: &SessionDir, id: &str) -> Result<Vec<histories::Generation>, AdminError> {
     let generations = dir.generations(id).map_err(|error| unreadable(&error))?;
-    let value = |g: &Generation| {
-        json!({
-            "generation": g.number,
-            "size": g.size,
-            "from": g.from_ms.map_or(String::new(), iso_of),
-            "until": iso_of(g.until_ms),
-        })
+    let described = |g: &Generation| histories::Generation {
+        generation: g.number,
+        size: g.size,
+        from: g.from_ms.map_or(String::new(), iso_of),
+        until: iso_of(g.until_ms),
     };
-    Ok(json!({"generations": generations.iter().map(value).collect::<Vec<Value>>(), "stored": true}))
+    Ok(generations.iter().map(described).collect())
 }
 
 /// Makes the image of a generation, or of the newest one.
@@ -54,7 +52,7 @@ impl Session {
     pub(super) fn histories(
         &mut self,
         request: HistoryRequest,
-        answer: Answer<AdminAnswer>,
+        answer: Answer<SessionAnswer>,
         ctx: &mut Context<Self>,
     ) {
         if self.ended {
@@ -65,15 +63,14 @@ impl Session {
                 Ok((dir, id)) => {
                     let listed = move || generations(&dir, &id);
                     self.run(CancelOnDrop::default(), listed, answer, ctx, |session, listed, _| {
-                        let mut listed = listed?;
-                        listed["lastReset"] = session.machine.last_reset_value();
-                        Ok(listed)
+                        let (generations, last_reset) = (listed?, session.machine.last_reset());
+                        Ok(Answered::Generations(Generations { generations, stored: true, last_reset }))
                     });
                 }
                 Err(_) => {
-                    let last_reset = self.machine.last_reset_value();
-                    let none = json!({"generations": [], "stored": false, "lastReset": last_reset});
-                    notify(answer, Ok(none));
+                    let last_reset = self.machine.last_reset();
+                    let none = Generations { generations: Vec::new(), stored: false, last_reset };
+                    notify(answer, Ok(Answered::Generations(none)));
                 }
             },
             HistoryRequest::GoBack { generation, by } => match self.stored_in() {
@@ -88,10 +85,10 @@ impl Session {
             HistoryRequest::ListEverybody => {
                 let pieces = self.pieces();
                 let (cancel, listed) = (pieces.cancel(), move || rebuild::everybody(&pieces));
-                self.run(cancel, listed, answer, ctx, |_, listed, _| listed);
+                self.run(cancel, listed, answer, ctx, |_, listed, _| listed.map(Answered::Everybody));
             }
             HistoryRequest::RemovePerson(request) => self.remove_person(request, answer, ctx),
-            HistoryRequest::ListTimes => notify(answer, self.list_times()),
+            HistoryRequest::ListTimes => notify(answer, Ok(Answered::Times(self.list_times()))),
             HistoryRequest::CutBack { until_ms, dry_run, by } => match self.place_of(until_ms) {
                 Ok(mark) => {
                     let pieces = self.pieces();
@@ -104,7 +101,12 @@ impl Session {
         }
     }
 
-    fn remove_person(&mut self, request: RemovePerson, answer: Answer<AdminAnswer>, ctx: &mut Context<Self>) {
+    fn remove_person(
+        &mut self,
+        request: RemovePerson,
+        answer: Answer<SessionAnswer>,
+        ctx: &mut Context<Self>,
+    ) {
         let since = match request.since_ms.map(|since| self.place_of(since)).transpose() {
             Ok(since) => since,
             Err(error) => return notify(answer, Err(error)),
@@ -120,9 +122,9 @@ impl Session {
         &mut self,
         cancel: CancelOnDrop,
         work: impl FnOnce() -> Result<T, AdminError> + Send + 'static,
-        answer: Answer<AdminAnswer>,
+        answer: Answer<SessionAnswer>,
         ctx: &mut Context<Self>,
-        finish: impl FnOnce(&mut Session, Result<T, AdminError>, &mut Context<Session>) -> AdminAnswer + 'static,
+        finish: impl FnOnce(&mut Session, Result<T, AdminError>, &mut Context<Session>) -> SessionAnswer + 'static,
     ) {
         // One at a time: each reads a whole history and may hold a copy of it.
         if self.reading.is_some() {
@@ -152,18 +154,22 @@ impl Session {
         (number, image): (u32, RestoredImage),
         by: String,
         ctx: &mut Context<Self>,
-    ) -> AdminAnswer {
+    ) -> SessionAnswer {
         let what = format!("Went back to generation {number}");
-        self.put_in_place(RestoreRequest { image, what, read: None, by }, ctx)
+        self.put_in_place(RestoreRequest { image, what, read: None, by }, ctx).map(Answered::Restored)
     }
 
     /// Makes the reset.
-    pub(super) fn put_in_place(&mut self, request: RestoreRequest, ctx: &mut Context<Self>) -> AdminAnswer {
+    pub(super) fn put_in_place(
+        &mut self,
+        request: RestoreRequest,
+        ctx: &mut Context<Self>,
+    ) -> Result<Restored, AdminError> {
         let now = Timestamp::now();
         let effects = self.effects_of(Input::Restore(Box::new(request)), now);
         let answer = self.perform(effects, now, ctx);
         match answer {
-            Some(Ok(Answered::History(done))) => Ok(done),
+            Some(Ok(Answered::Restored(done))) => Ok(done),
             Some(Err(error)) => Err(error),
             Some(Ok(_)) | None => Err(AdminError::NotFound),
         }

@@ -106,7 +106,7 @@ impl SessionMachine {
                 cx.push(Effect::Answer(answer));
             }
             Input::Restore(request) => {
-                let answer = self.restore(*request, cx).map(Answered::History);
+                let answer = self.restore(*request, cx).map(Answered::Restored);
                 cx.push(Effect::Answer(answer));
             }
             Input::StoringFailed(error) => self.storing_failed(&error, cx),

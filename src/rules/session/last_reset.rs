@@ -4,8 +4,8 @@
 use drawhall_protocol::frame::frames;
 use drawhall_protocol::message::Layout;
 use drawhall_protocol::reply::{Notice, ServerReply};
-use serde_json::{Value, json};
 
+use super::admin::histories;
 use super::{Cx, Member, MemberKey, SessionMachine};
 use crate::log::{Level, Topic};
 use crate::rules::time::iso_of;
@@ -133,16 +133,16 @@ impl SessionMachine {
         self.last_reset.as_ref().is_some_and(|reset| !reset.has_joined)
     }
 
-    /// The last reset, for the admin API; null if there was none since the session was loaded.
-    pub fn last_reset_value(&self) -> Value {
-        let Some(reset) = &self.last_reset else { return Value::Null };
+    /// The last reset, for the admin API; `None` if there was none since the session was loaded.
+    pub fn last_reset(&self) -> Option<histories::LastReset> {
+        let reset = self.last_reset.as_ref()?;
         let texts: Vec<&str> = reset.oddities.iter().map(|oddity| oddity.text()).collect();
-        json!({
-            "at": iso_of(reset.at_ms),
-            "by": reset.by,
-            "kind": kind_text(reset.kind),
-            "looksWrong": reset.oddities,
-            "reason": texts.join(", "),
+        Some(histories::LastReset {
+            at: iso_of(reset.at_ms),
+            by: reset.by.clone(),
+            kind: kind_text(reset.kind).into(),
+            looks_wrong: reset.oddities.clone(),
+            reason: texts.join(", "),
         })
     }
 }

@@ -4,9 +4,9 @@ use drawhall_protocol::Frame;
 use drawhall_protocol::frame::{FIRST_COMMAND, frames};
 use drawhall_protocol::message::{Chat, Join, Layout, Leave, Message, SessionOwner, TrustedUsers};
 use serde::{Deserialize, Serialize};
-use serde_json::json;
 
-use super::admin::{AdminAnswer, AdminError};
+use super::admin::AdminError;
+use super::admin::histories::Restored;
 use super::resets::human_size;
 use super::{Cx, Effect, Member, SessionMachine};
 use crate::log::{Level, Topic};
@@ -44,7 +44,11 @@ pub struct RestoreRequest {
 
 impl SessionMachine {
     /// Puts an earlier history in place of the present one. Everybody is sent it like any reset.
-    pub(super) fn restore(&mut self, request: RestoreRequest, cx: &mut Cx<'_>) -> AdminAnswer {
+    pub(super) fn restore(
+        &mut self,
+        request: RestoreRequest,
+        cx: &mut Cx<'_>,
+    ) -> Result<Restored, AdminError> {
         if !self.resets.is_running() {
             return Err(AdminError::NotRunning);
         }
@@ -74,7 +78,7 @@ impl SessionMachine {
         let text = format!("{what} for {by} (size {} => {})", human_size(before), human_size(size));
         self.note(Level::Info, Topic::Status, text, cx);
         cx.push(Effect::NumbersChanged);
-        Ok(json!({"status": "ok", "size": size}))
+        Ok(Restored { status: "ok".into(), size })
     }
 
     /// Appends what was drawn since the present history was read. Undo there reaches the same actions; redo of what

@@ -10,16 +10,17 @@ use drawhall_protocol::frame::frames;
 use drawhall_protocol::message::{LayerACL, Layout, Message, Undo};
 use drawhall_protocol::reply::{Notice, ServerReply};
 use serde::{Deserialize, Serialize};
-use serde_json::{Map, Value, json};
+use serde_json::{Map, Value};
 
-use super::admin::{AdminAnswer, AdminError};
+use super::admin::AdminError;
+use super::admin::histories::{self, People, Undone};
 use super::persistence::{StoredSession, Suspended};
 use super::{Cx, Member, MemberKey, SessionMachine};
 use crate::history::History;
 use crate::log::{Level, LogUser, Topic};
+use crate::rules::undo::UndoMachine;
 use crate::rules::undo::outline::Outline;
 use crate::rules::undo::permissions::LOCKED;
-use crate::rules::undo::{Person, UndoMachine};
 
 /// How much of the history the session's thread reads at once without an administrator's request, in bytes: some
 /// milliseconds of work. A reset or a flood may have put more than that into the history.
@@ -151,18 +152,21 @@ impl SessionMachine {
     }
 
     /// The people of the history: who is there, and who has left and drew something that can be reached.
-    pub(super) fn people(&mut self) -> AdminAnswer {
+    pub(super) fn people(&mut self) -> Result<People, AdminError> {
         let machine = self.undo_machine()?;
-        let people: Vec<Value> =
-            machine.people().iter().map(|person| person_value(machine, person)).collect();
-        let depth = machine.points().depth();
-        Ok(
-            json!({"people": people, "undoDepth": depth, "canvasLocked": machine.permissions().canvas_locked()}),
-        )
+        Ok(People {
+            people: machine.people().iter().map(|person| histories::Person::new(machine, person)).collect(),
+            undo_depth: u64::from(machine.points().depth()),
+            canvas_locked: machine.permissions().canvas_locked(),
+        })
     }
 
     /// Undoes or redoes the newest actions of a person.
-    pub(super) fn undo_person(&mut self, request: &UndoRequest, cx: &mut Cx<'_>) -> AdminAnswer {
+    pub(super) fn undo_person(
+        &mut self,
+        request: &UndoRequest,
+        cx: &mut Cx<'_>,
+    ) -> Result<Undone, AdminError> {
         if !self.resets.is_running() {
             return Err(AdminError::NotRunning);
         }
@@ -187,7 +191,7 @@ impl SessionMachine {
         let text = format!("{did} {count} {actions} of {}, by {}", person.name, request.by);
         let user = LogUser { id: person.user, address: None, name: person.name };
         self.note_about(user, Level::Info, Topic::Status, text, cx);
-        Ok(json!({"status": "ok", "count": count, "left": reachable - count}))
+        Ok(Undone { status: "ok".into(), count: count as u64, left: (reachable - count) as u64 })
     }
 
     /// Tells operators what can be undone of somebody who was kicked or banned, each with a link of their own if the
@@ -243,30 +247,6 @@ fn undo_offer(name: &str, count: usize, link: Option<String>) -> Option<Notice> 
     params.insert("count".into(), count.into());
     params.extend(link.map(|link| ("link".to_owned(), Value::from(link))));
     Some(Notice { message, key: "undopossible".into(), params, reset: String::new() })
-}
-
-/// Who a person is, for the admin API.
-pub fn who_value(person: &Person) -> Value {
-    json!({
-        "person": person.index,
-        "id": person.user,
-        "name": person.name,
-        "auth": person.account,
-        "online": person.left.is_none(),
-        "actions": person.actions,
-    })
-}
-
-/// A person and what can be undone, for the admin API.
-fn person_value(machine: &UndoMachine, person: &Person) -> Value {
-    let undoable = machine.undoable(person.index);
-    let redoable = machine.redoable(person.index).unwrap_or(0);
-    let reason = undoable.as_ref().err().map_or(String::new(), ToString::to_string);
-    let mut value = who_value(person);
-    value["undoable"] = undoable.unwrap_or(0).into();
-    value["redoable"] = redoable.into();
-    value["reason"] = reason.into();
-    value
 }
 
 /// Messages that undo or redo a user's newest actions. Clients ignore commands of everybody, the server included,

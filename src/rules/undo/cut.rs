@@ -4,7 +4,8 @@ use std::collections::BTreeMap;
 
 use drawhall_protocol::frame::{FIRST_COMMAND, FrameRef};
 use drawhall_protocol::message::{Chat, Layout, UndoPoint};
-use serde::Serialize;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
 
 use super::UndoMachine;
 use super::rebuild::{Messages, RebuildError};
@@ -15,7 +16,7 @@ use super::times::TimeMark;
 const MAX_PEOPLE: usize = 50;
 
 /// Somebody whose actions go.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct CutPerson {
     /// User id.
     pub id: u8,
@@ -26,7 +27,7 @@ pub struct CutPerson {
 }
 
 /// What cutting back would do, or has done.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct CutReport {
     /// Actions that go, undone ones included.
     pub actions: u64,
@@ -34,7 +35,7 @@ pub struct CutReport {
     pub messages: u64,
     /// Their size in bytes.
     pub bytes: u64,
-    /// Whose actions go, most first.
+    /// Whose actions go, most first; at most 50.
     pub people: Vec<CutPerson>,
 }
 

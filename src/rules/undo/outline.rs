@@ -6,7 +6,8 @@ use drawhall_protocol::message::{
     DrawDabsMyPaintBlend, DrawDabsPixel, DrawDabsPixelSquare, FillRect, LayerTreeCreate, Layout, Message,
     PutImage, PutImageZstd, PutTile, PutTileZstd,
 };
-use serde::Serialize;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
 
 /// An image that is smaller than this part of the one before is suspicious.
 const MUCH_SMALLER: u64 = 10;
@@ -23,7 +24,7 @@ pub struct Outline {
 }
 
 /// What is suspicious about a reset.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub enum Oddity {
     /// The new canvas has no size.

@@ -5,6 +5,7 @@ use serde::Serialize;
 use serde_json::Value;
 
 use super::AdminError;
+use super::histories::{CutBack, Everybody, Generations, People, Removed, Restored, Times, Undone};
 use crate::rules::session::ListedAt;
 use crate::rules::session::member::AuthenticatedClient;
 use crate::rules::time::iso_of;
@@ -40,8 +41,22 @@ pub enum Answered {
     Asked(Asked),
     /// Messages of the chat.
     Chat(ChatMessages),
-    /// About undo and other histories.
-    History(Value),
+    /// The people of the history, with what can be undone.
+    People(People),
+    /// Actions of somebody were undone or redone.
+    Undone(Undone),
+    /// Everybody since the last reset.
+    Everybody(Everybody),
+    /// What somebody drew was removed, or would be.
+    Removed(Removed),
+    /// The times that the history can be cut back to.
+    Times(Times),
+    /// The history was cut back, or would be.
+    CutBack(CutBack),
+    /// Earlier histories.
+    Generations(Generations),
+    /// Another history is in place.
+    Restored(Restored),
 }
 
 impl Answered {

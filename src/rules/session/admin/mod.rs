@@ -5,6 +5,7 @@
 pub mod answer;
 mod chat;
 mod error;
+pub mod histories;
 
 use drawhall_protocol::command::InviteCreate;
 use drawhall_protocol::command::SessionConf;
@@ -112,9 +113,6 @@ pub enum AdminRequest {
     /// Undoes or redoes what somebody drew.
     Undo(UndoRequest),
 }
-
-/// JSON of an answer about undo and other histories, or an error.
-pub type AdminAnswer = Result<Value, AdminError>;
 
 /// Checks that texts fit into a protocol message each.
 ///
@@ -246,8 +244,8 @@ impl SessionMachine {
             AdminRequest::ReadChat(offset) => self.read_chat(offset, cx.now),
             AdminRequest::Say(message, offset) => self.say(&message, offset, cx),
             AdminRequest::LeaveChat(message, offset) => self.leave_chat(&message, offset, cx),
-            AdminRequest::People => self.people().map(Answered::History),
-            AdminRequest::Undo(request) => self.undo_person(&request, cx).map(Answered::History),
+            AdminRequest::People => self.people().map(Answered::People),
+            AdminRequest::Undo(request) => self.undo_person(&request, cx).map(Answered::Undone),
         }
     }
 

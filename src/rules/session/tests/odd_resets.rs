@@ -39,17 +39,17 @@ fn warning(table: &Table) -> Option<String> {
 }
 
 fn looks_wrong(table: &mut Table) -> Value {
-    table.machine.last_reset_value()["looksWrong"].clone()
+    json!(table.machine.last_reset().unwrap().looks_wrong)
 }
 
 #[test]
 fn a_reset_to_the_same_canvas_is_no_reason_for_an_alert() {
     let mut table = drawn();
-    assert_eq!(table.machine.last_reset_value(), Value::Null);
+    assert!(table.machine.last_reset().is_none());
     reset(&mut table, "current", &[size(100), layer(), dab(10)]);
     assert_eq!((warning(&table), looks_wrong(&mut table)), (None, json!([])));
-    let last = table.machine.last_reset_value();
-    assert_eq!((&last["by"], &last["kind"]), (&json!("A"), &json!("current")));
+    let last = table.machine.last_reset().unwrap();
+    assert_eq!((last.by.as_str(), last.kind.as_str()), ("A", "current"));
 }
 
 #[test]

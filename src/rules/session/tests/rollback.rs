@@ -2,8 +2,7 @@ use drawhall_protocol::message::TrustedUsers;
 
 use super::stream::{asked, stream, zlib};
 use super::*;
-use crate::rules::session::admin::AdminError;
-use crate::rules::session::admin::{AdminAnswer, AdminRequest};
+use crate::rules::session::admin::{AdminError, AdminRequest};
 use crate::rules::session::input::Input;
 use crate::rules::session::persistence::Suspended;
 use crate::rules::undo::restored_image::RestoredImage;
@@ -20,7 +19,7 @@ fn draw(table: &mut Table, conn: ConnId, actions: usize) {
 }
 
 impl Table {
-    fn ask(&mut self, request: AdminRequest) -> AdminAnswer {
+    fn ask(&mut self, request: AdminRequest) -> Result<Value, AdminError> {
         let mut answer = None;
         self.act(|machine, cx| answer = Some(machine.administer(request, cx).map(|answer| answer.to_json())));
         answer.unwrap()
@@ -307,7 +306,7 @@ fn restore_read_before(
     table: &mut Table,
     without: Option<u8>,
     meanwhile: impl FnOnce(&mut Table),
-) -> AdminAnswer {
+) -> Result<Value, AdminError> {
     let layout = table.machine.protocol().layout();
     let history = table.machine.history();
     let (epoch, first_index, end) = (history.epoch(), history.first_index(), history.end());
