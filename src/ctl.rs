@@ -110,13 +110,39 @@ fn parse_value(text: &str) -> Value {
 impl Api {
     async fn request(&self, method: Method, path: &str, body: Option<&Value>) -> Result<Value, Failure> {
         let url = format!("{}/{path}", self.url);
-        let answer = self.http.request(method, &url, &self.headers, body).await?;
+        let answer = self.http.request(method, &url, &self.headers, body).await.map_err(|error| {
+            format!(
+                "no answer from the admin API at {}: {error}; is the server started with --web-admin-port?",
+                self.url
+            )
+        })?;
         let value = answer.json.unwrap_or_default();
         if answer.status < 300 {
             return Ok(value);
         }
         let reason = value["message"].as_str().unwrap_or("the server gave no reason");
-        Err(format!("{reason} (HTTP status {})", answer.status).into())
+        let remedy = match answer.status {
+            401 => "; give a user and password that are right by DRAWHALL_CTL_AUTH=USER:PASSWORD or --auth",
+            _ => "",
+        };
+        Err(format!("{reason} (HTTP status {}){remedy}", answer.status).into())
+    }
+
+    /// Checks names of fields. The API ignores unknown ones, for frontends of drawpile-srv, and drawpile-srv has no
+    /// description: nothing is checked there.
+    async fn check_fields(&self, path: &str, method: &str, fields: &Value) -> Result<(), Failure> {
+        let Ok(document) = self.get("openapi.json").await else { return Ok(()) };
+        let body = &document["paths"][path][method]["requestBody"]["content"]["application/json"]["schema"];
+        let reference = body["$ref"].as_str().and_then(|name| document.pointer(name.strip_prefix('#')?));
+        let Some(known) = reference.unwrap_or(body)["properties"].as_object() else { return Ok(()) };
+        let given = fields.as_object().into_iter().flat_map(|fields| fields.keys());
+        match given.into_iter().find(|name| !known.contains_key(*name)) {
+            Some(name) => {
+                let names: Vec<&str> = known.keys().map(String::as_str).collect();
+                Err(format!("there is no field '{name}'; there are {}", names.join(", ")).into())
+            }
+            None => Ok(()),
+        }
     }
 
     async fn get(&self, path: &str) -> Result<Value, Failure> {
@@ -143,7 +169,9 @@ impl Api {
                 self.print_table(&self.get("users").await?, &columns);
             }
             Action::MakeSession { fields } => {
-                let created = self.request(Method::POST, "sessions", Some(&parse_fields(&fields)?)).await?;
+                let fields = parse_fields(&fields)?;
+                self.check_fields("/sessions", "post", &fields).await?;
+                let created = self.request(Method::POST, "sessions", Some(&fields)).await?;
                 self.print_result(
                     &created,
                     &format!("created session {}", created["id"].as_str().unwrap_or_default()),
@@ -151,10 +179,9 @@ impl Api {
             }
             Action::SetSession { session, fields } => {
                 let path = format!("sessions/{}", path_segment(&session));
-                self.print_result(
-                    &self.request(Method::PUT, &path, Some(&parse_fields(&fields)?)).await?,
-                    "changed",
-                );
+                let fields = parse_fields(&fields)?;
+                self.check_fields("/sessions/{session}", "put", &fields).await?;
+                self.print_result(&self.request(Method::PUT, &path, Some(&fields)).await?, "changed");
             }
             Action::Accounts => {
                 self.print_table(&self.get("accounts").await?, &["id", "username", "locked", "flags"]);

@@ -100,7 +100,10 @@ fn main() -> ExitCode {
         Some(Command::Account { action, place }) => run_account(&action, place),
         Some(Command::ExtauthKey { place }) => print_key(place),
         Some(Command::Certificate { hosts, cert, key }) => {
-            tls::make(&hosts, &cert, &key).map_err(Failure::from)
+            tls::make(&hosts, &cert, &key).map_err(Failure::from).map(|()| {
+                let (cert, key) = (cert.display().to_string(), key.display().to_string());
+                show(&format!("wrote {cert} and {key}: start with --ssl-cert {cert} --ssl-key {key}\n"));
+            })
         }
         Some(Command::Repair { dir }) => {
             report(sessions::repair(&dir), "some problems could not be repaired")
@@ -214,17 +217,17 @@ fn check_config(options: &Serve) -> Result<(), Failure> {
 }
 
 /// Opens the named database, or that of the data directory.
-fn open_database(place: cli::DatabasePlace) -> Result<Database, Failure> {
+fn open_database(place: cli::DatabasePlace) -> Result<(Database, std::path::PathBuf), Failure> {
     let (path, settings) = match place.database {
         Some(path) => (path, &[][..]),
         None => (data_paths::database_of(place.data)?, data_paths::INITIAL_SETTINGS),
     };
     data_paths::become_owner_of(&path)?;
-    Ok(Database::open_or_create(&path, settings)?)
+    Ok((Database::open_or_create(&path, settings)?, path))
 }
 
 fn print_key(place: cli::DatabasePlace) -> Result<(), Failure> {
-    let key = auth_server::signing_key(&open_database(place)?)?;
+    let key = auth_server::signing_key(&open_database(place)?.0)?;
     outln!("{}", auth_server::public_text(&key));
     Ok(())
 }
@@ -240,12 +243,16 @@ fn run_account(action: &AccountAction, place: cli::DatabasePlace) -> Result<(), 
     {
         account::check_flags(&flags_of(flags))?;
     }
-    let database = open_database(place)?;
-    match action {
+    let (database, path) = open_database(place)?;
+    let done = match action {
         AccountAction::Add { name, flags, .. } => {
-            account::add(&database, name, &flags_of(flags), &account::ask_password(true)?)?
+            account::add(&database, name, &flags_of(flags), &account::ask_password(true)?)?;
+            format!("added {name} to")
         }
-        AccountAction::List { json } => show(&account::list(&database, *json)?),
+        AccountAction::List { json } => {
+            show(&account::list(&database, *json)?);
+            return Ok(());
+        }
         AccountAction::Set { name, password, flags, lock, unlock, .. } => {
             let password = if *password { Some(account::ask_password(true)?) } else { None };
             let locked = if *lock || *unlock { Some(*lock) } else { None };
@@ -254,9 +261,14 @@ fn run_account(action: &AccountAction, place: cli::DatabasePlace) -> Result<(), 
                 name,
                 account::Change { password, flags: flags.as_deref().map(flags_of), locked },
             )?;
+            format!("changed {name} in")
         }
-        AccountAction::Remove { name } => database.remove_account(drawhall::db::AccountKey::Name(name))?,
-    }
+        AccountAction::Remove { name } => {
+            database.remove_account(drawhall::db::AccountKey::Name(name))?;
+            format!("removed {name} from")
+        }
+    };
+    show(&format!("{done} {}\n", path.display()));
     Ok(())
 }
 

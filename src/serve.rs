@@ -48,7 +48,8 @@ pub(crate) fn rule_source(options: &Serve, paths: &DataPaths) -> RuleSource {
 
 /// The public URL of the admin page, if there is one.
 fn page_url(options: &Serve) -> Option<String> {
-    options.web_admin_url.clone().filter(|_| options.web_admin_port > 0 || options.gui)
+    let has_page = options.web_admin_port > 0 || options.gui || options.web_admin_on_websocket;
+    options.web_admin_url.clone().filter(|_| has_page)
 }
 
 /// Host names of the admin page.
@@ -281,7 +282,8 @@ mod tests {
         let url = ["--web-admin-url", "https://draw.example.org/admin/"];
         let without = serve(&url);
         assert_eq!((page_url(&without), page_hosts(&without)), (None, Vec::new()));
-        for port in [&["--web-admin-port", "27780"][..], &["--gui"][..]] {
+        let shared = ["--websocket-port", "27751", "--web-admin-on-websocket"];
+        for port in [&["--web-admin-port", "27780"][..], &["--gui"][..], &shared[..]] {
             let with = serve(&[&url[..], port].concat());
             assert_eq!(page_url(&with).as_deref(), Some(url[1]));
             assert_eq!(page_hosts(&with), ["draw.example.org"]);

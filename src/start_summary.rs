@@ -118,7 +118,7 @@ impl AdminPage {
         let is_shared = running.admin_address().is_none();
         Some(AdminPage {
             address: running.admin_address().or(shared)?,
-            scheme: if is_shared && options.certificate.is_some() { "https" } else { "http" },
+            scheme: if is_shared && options.is_encrypted() { "https" } else { "http" },
             is_local: networks.is_empty(),
             needs_login: is_shared || options.admin_access.needs_login(),
         })
@@ -136,7 +136,7 @@ impl StartSummary {
             websocket: running.websocket_address(),
             public: name.map(|name| (name, port)),
             addresses: own_addresses(),
-            is_encrypted: options.certificate.is_some() || options.acme.is_some(),
+            is_encrypted: options.is_encrypted(),
             admin: AdminPage::of(running, options),
             first_admin: running.first_admin_link().map(str::to_owned),
             data: data_text(paths),

@@ -142,6 +142,19 @@ fn settings_go_back_to_their_default_and_changed_ones_are_marked() {
 }
 
 #[test]
+fn misspelt_fields_of_sessions_are_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    let server = server(&folder, AccessRules::default());
+    fine(&server, &["make-session", "title=Lobby", "alias=lobby"]);
+    for command in [&["set-session", "lobby", "maxUsercount=20"][..], &["make-session", "titel=X"]] {
+        let (said, fine) = ctl(&server, command);
+        assert!(!fine && said.contains("there is no field") && said.contains("title"), "{said}");
+    }
+    fine(&server, &["set-session", "lobby", "maxUserCount=20"]);
+    assert!(fine(&server, &["sessions", "lobby"]).contains("maxUserCount"));
+}
+
+#[test]
 fn without_a_database_the_default_is_what_the_file_says() {
     let options = ServeOptions { admin_port: Some(0), ..ServeOptions::default() };
     let server = TestServer::start_with("[config]\nserverTitle=Of the file\n", options);

@@ -261,6 +261,7 @@ const FAULTS: &[(&str, bool, &[&str], Prepare)] = &[
     ("configuration-unreadable", true, &["--config", "nowhere.cfg"], |_| {}),
     ("account-flag", false, &[], |data| data.account("Zed", "ADMINISTRATOR")),
     ("admin-nobody", true, &["--web-admin-port", "9", "--web-admin-login"], |_| {}),
+    ("admin-nobody", true, &["--websocket-port", "9", "--web-admin-on-websocket"], |_| {}),
     ("admin-open", true, &["--web-admin-port", "9", "--web-admin-access", "all", "--web-admin-open"], |_| {}),
     ("admin-refuses-all", false, &["--web-admin-port", "9", "--web-admin-access", "10.0.0.0/8"], |_| {}),
     (

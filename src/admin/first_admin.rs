@@ -212,7 +212,8 @@ impl AdminState {
             return Err(bad(if username.is_empty() { "Username required" } else { "Invalid username" }));
         }
         let hash = self.hash_password(password.0.clone()).await?;
-        let flags = vec![FLAG.to_owned()];
+        // They could give themselves the other flags anyway.
+        let flags = [FLAG, "MOD", "HOST"].map(str::to_owned).to_vec();
         let account = Account { id: 0, name: username.0.clone(), hash, locked: false, flags };
         let added = self.query_db(move |db| {
             if db.accounts()?.iter().any(is_admin) {

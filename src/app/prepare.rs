@@ -105,7 +105,10 @@ pub enum StartError {
 fn remedy(error: &io::Error) -> &'static str {
     match error.kind() {
         io::ErrorKind::AddrInUse => "; another program listens there: end it, or choose another port",
-        io::ErrorKind::PermissionDenied => "; only root may use ports below 1024: choose another port",
+        io::ErrorKind::PermissionDenied => {
+            "; ports below 1024 need the capability CAP_NET_BIND_SERVICE (docs/guide/service.md): give it, or \
+             choose another port and forward to it"
+        }
         io::ErrorKind::AddrNotAvailable => "; name an address of this machine, or none for all",
         _ => "",
     }
@@ -257,7 +260,7 @@ fn page_url(
 ) -> Result<Option<String>, StartError> {
     let own = listener.map(std::net::TcpListener::local_addr).transpose();
     let own = own.map_err(|source| StartError::Http { option: "--web-admin-port", source })?;
-    let is_encrypted = own.is_none() && options.certificate.is_some();
+    let is_encrypted = own.is_none() && options.is_encrypted();
     let scheme = if is_encrypted { "https" } else { "http" };
     let url = |address: SocketAddr| match address.ip().is_unspecified() {
         true => format!("{scheme}://localhost:{}/", address.port()),

@@ -4,6 +4,11 @@ use super::ServeOptions;
 use crate::doctor::{AdminSetup, Port, Setup};
 
 impl ServeOptions {
+    /// Whether connections to the listeners of the drawing protocol are encrypted.
+    pub fn is_encrypted(&self) -> bool {
+        self.certificate.is_some() || self.acme.is_some()
+    }
+
     /// What a server with these options runs with.
     pub fn setup(&self) -> Setup {
         let drawing = Port { option: "--port", address: self.listen, port: self.port };
@@ -22,6 +27,10 @@ impl ServeOptions {
         });
         let ports = [Some(drawing), websocket, admin, provider].into_iter().flatten();
         let access = &self.admin_access;
+        // At the WebSocket port a login is always needed.
+        let is_shared = self.admin_port.is_none();
+        let listens_at = if is_shared { self.websocket_listen.or(self.listen) } else { admin_address };
+        let has_admin = self.admin_port.is_some() || self.admin_on_websocket;
         Setup {
             source: self.source.clone(),
             sessions: self.sessions.clone(),
@@ -29,12 +38,13 @@ impl ServeOptions {
             certificate: self.certificate.clone(),
             // Those of a service manager are open already.
             ports: ports.filter(|port| port.port > 0 && self.inherited.is_none()).collect(),
-            admin: self.admin_port.map(|_| AdminSetup {
-                is_reachable: admin_address.is_none_or(|address| !address.is_loopback()),
+            admin: has_admin.then(|| AdminSetup {
+                is_reachable: listens_at.is_none_or(|address| !address.is_loopback()),
                 is_for_all: access.networks.iter().any(|network| network.is_everything()),
-                needs_login: access.needs_login(),
-                is_open_by_mistake: access.is_open_by_mistake(),
-                is_open: access.open,
+                is_encrypted: is_shared && self.is_encrypted(),
+                needs_login: is_shared || access.needs_login(),
+                is_open_by_mistake: !is_shared && access.is_open_by_mistake(),
+                is_open: !is_shared && access.open,
                 password_length: access.credentials.as_ref().map(|credentials| credentials.password_length()),
             }),
             trusted: self.trusted.clone(),

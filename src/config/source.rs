@@ -56,7 +56,7 @@ pub struct RuleSource {
 pub enum SourceError {
     #[error("--config: cannot read {path}: {source}; specify another file, or create it")]
     Config { path: PathBuf, source: io::Error },
-    #[error("--database: {0}; specify another file")]
+    #[error("--database: {0}; this user must be able to read and write the file and its directory")]
     Database(#[from] DbError),
 }
 

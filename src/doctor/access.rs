@@ -24,11 +24,12 @@ pub(super) fn admin(context: &Context<'_>, findings: &mut Findings) {
             "the admin API refuses the machines of --web-admin-access, because nobody would have to log in",
             "give --web-admin-auth USER:PASSWORD or --web-admin-login",
         );
-    } else if admin.is_reachable && admin.is_for_all {
+    } else if admin.is_reachable && admin.is_for_all && !admin.is_encrypted {
         findings.warning(
             "admin-unencrypted",
             "the admin API is open to all networks without encryption: passwords can be read on their way",
-            "give --web-admin-listen 127.0.0.1 and put a proxy with a certificate before it",
+            "give --web-admin-listen 127.0.0.1 and put a proxy with a certificate before it; with \
+             --web-admin-on-websocket give the server a certificate",
         );
     }
     if let Some(length) = admin.password_length.filter(|length| *length < MIN_PASSWORD) {

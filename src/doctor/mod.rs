@@ -75,6 +75,8 @@ pub struct AdminSetup {
     pub is_reachable: bool,
     /// Clients of any address may use it.
     pub is_for_all: bool,
+    /// Connections to it are encrypted.
+    pub is_encrypted: bool,
     /// A login is required.
     pub needs_login: bool,
     /// Machines that may use it without a login are refused, because `--web-admin-open` is missing.

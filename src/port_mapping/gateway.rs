@@ -3,8 +3,8 @@
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
 
-/// Where the system tells its IPv4 routes.
-const ROUTES: &str = "/proc/net/route";
+/// Where the system tells its IPv4 routes. `/proc/net` is a link to it, which services with `ProcSubset=pid` do not have.
+const ROUTES: &str = "/proc/self/net/route";
 /// Flags of a route that is up and leads to a gateway.
 const UP_GATEWAY: u32 = 0x3;
 
