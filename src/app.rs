@@ -395,11 +395,12 @@ impl RunningServer {
         for task in &self.tasks {
             task.abort();
         }
+        // The actor may have stopped already.
+        let _ = self.server.send(Stop).await;
+        // After the sessions: a router may be slow.
         if let Some(port_mapping) = self.port_mapping {
             port_mapping.stop().await;
         }
-        // The actor may have stopped already.
-        let _ = self.server.send(Stop).await;
         if let Some(link) = &self.first_admin {
             link.end();
         }

@@ -10,6 +10,7 @@ use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicU16, Ordering};
 use std::time::Duration;
 
 use common::client::open;
@@ -22,10 +23,12 @@ use serde_json::json;
 
 const NAME: &str = "draw.example.org";
 
-/// A port below those that the system gives to others.
+/// A port below those that the system gives to others, another one each time.
 fn free_port() -> u16 {
-    let random = || 20_000 + getrandom::u32().unwrap() as u16 % 12_000;
-    std::iter::repeat_with(random).find(|port| TcpListener::bind(("127.0.0.1", *port)).is_ok()).unwrap()
+    static TRIED: AtomicU16 = AtomicU16::new(0);
+    let first = 26_000 + (std::process::id() % 4_000) as u16;
+    let next = || Some(first + TRIED.fetch_add(1, Ordering::Relaxed)).filter(|port| *port < 32_000);
+    std::iter::from_fn(next).find(|port| TcpListener::bind(("127.0.0.1", *port)).is_ok()).unwrap()
 }
 
 fn local(port: u16) -> SocketAddr {

@@ -42,6 +42,24 @@ fn units_compose_files_configuration_and_sessions_have_the_expected_reports() {
 }
 
 #[test]
+fn secrets_are_not_printed_and_hostile_files_are_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    for arguments in [&["--web-admin-auth", "sekret"][..], &["--web-admin-auth=sekret"]] {
+        let (report, code) = import(folder.path(), &[&["--", "drawpile-srv"], arguments].concat());
+        assert!(code == 2 && !report.contains("sekret"), "{report}");
+    }
+    let nested: String = (0..5000).map(|level| format!("{}a:\n", " ".repeat(level))).collect();
+    let listed = format!("a:\n  {}b\n", "- ".repeat(5000));
+    for (name, text) in [("nested.yaml", nested), ("listed.yaml", listed)] {
+        fs::write(folder.path().join(name), format!("services:\n{text}")).unwrap();
+        let (report, code) = import(folder.path(), &[name]);
+        assert!(code == 2 && report.contains("nested too deeply"), "{report}");
+    }
+    let (report, code) = import(folder.path(), &["/dev/zero"]);
+    assert!(code == 2 && report.contains("no regular file"), "{report}");
+}
+
+#[test]
 fn a_database_is_checked_without_being_changed() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("config.db");

@@ -1,6 +1,8 @@
 //! The HTTP server for HTTP-01 challenges. It knows the answers to the challenges of the present order, nothing else.
 
+use std::collections::HashMap;
 use std::io;
+use std::net::IpAddr;
 use std::time::Duration;
 
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
@@ -13,7 +15,9 @@ use crate::transport::challenges::Challenges;
 /// Where the answers are. Source: RFC 8555, section 8.3.
 const FOLDER: &str = "/.well-known/acme-challenge/";
 /// Connections at a time; others wait in the system's accept queue.
-const MAX_CONNECTIONS: usize = 32;
+const MAX_CONNECTIONS: usize = 256;
+/// Connections of one address at a time; others are closed. An authority asks from several addresses.
+const MAX_OF_ADDRESS: usize = 4;
 /// Time limit of a connection.
 const TIMEOUT: Duration = Duration::from_secs(5);
 /// Longest head of a request in bytes.
@@ -24,19 +28,38 @@ const ACCEPT_REST: Duration = Duration::from_millis(100);
 /// Answers requests forever.
 pub(super) async fn serve(listener: TcpListener, challenges: Challenges) {
     let mut connections = JoinSet::new();
+    let mut of_address: HashMap<IpAddr, usize> = HashMap::new();
     loop {
         tokio::select! {
             accepted = listener.accept(), if connections.len() < MAX_CONNECTIONS => match accepted {
-                Ok((stream, _)) => {
-                    connections.spawn(timeout(TIMEOUT, answer(stream, challenges.clone())));
+                Ok((stream, peer)) => {
+                    let peer = peer.ip();
+                    let count = of_address.entry(peer).or_default();
+                    if *count < MAX_OF_ADDRESS {
+                        *count += 1;
+                        let answered = timeout(TIMEOUT, answer(stream, challenges.clone()));
+                        connections.spawn(async move {
+                            // Peers that disconnect or send nothing are of no interest.
+                            let _ = answered.await;
+                            peer
+                        });
+                    }
                 }
                 Err(error) => {
                     tracing::warn!(%error, "cannot accept a connection for HTTP-01 challenges");
                     tokio::time::sleep(ACCEPT_REST).await;
                 }
             },
-            // Peers that disconnect or send nothing are of no interest.
-            Some(_) = connections.join_next() => {}
+            Some(ended) = connections.join_next() => {
+                if let Ok(peer) = ended
+                    && let Some(count) = of_address.get_mut(&peer)
+                {
+                    *count -= 1;
+                    if *count == 0 {
+                        of_address.remove(&peer);
+                    }
+                }
+            }
         }
     }
 }
@@ -106,6 +129,21 @@ mod tests {
         stream.read_to_string(&mut answer).await.unwrap();
         serving.abort();
         answer
+    }
+
+    #[actix_rt::test]
+    async fn one_address_cannot_keep_the_port() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let serving = tokio::spawn(serve(listener, Challenges::default()));
+        let mut idle = Vec::new();
+        for _ in 0..MAX_OF_ADDRESS {
+            idle.push(TcpStream::connect(address).await.unwrap());
+        }
+        let mut refused = TcpStream::connect(address).await.unwrap();
+        assert_eq!(refused.read(&mut [0; 1]).await.unwrap(), 0, "it is closed at once");
+        drop(idle);
+        serving.abort();
     }
 
     #[actix_rt::test]

@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use actix_web::http::Version;
+use actix_web::http::{StatusCode, Version};
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use parking_lot::{Mutex, MutexGuard};
@@ -183,7 +183,10 @@ impl AdminState {
             // Writing to a string does not fail.
             let _ = write!(who, ", account {name}");
         }
-        audit("POST /first-admin", &who, made.as_ref().err());
+        let error = made.as_ref().err();
+        if error.is_none_or(|error| error.status != StatusCode::TOO_MANY_REQUESTS) {
+            audit("POST /first-admin", &who, error);
+        }
         made?;
         let fingerprint = self.fingerprint_of(&name).await;
         self.new_login(name, fingerprint, &call.http)

@@ -24,6 +24,8 @@ pub(super) struct Surroundings<'a> {
     pub(super) has_login: bool,
 }
 
+/// Options whose values are not shown.
+const SECRET: [&str; 2] = ["--web-admin-auth", "--crypt-key"];
 /// Variable with user and password of the admin API.
 pub(super) const LOGIN: &str = "DRAWPILESRV_WEB_ADMIN_AUTH";
 
@@ -32,25 +34,45 @@ pub(super) fn check(words: &[String], place: &Surroundings<'_>, report: &mut Rep
     let is_program = words.first().is_some_and(|word| !word.starts_with('-'));
     let arguments = &words[usize::from(is_program)..];
     report.begin(&format!("command line: {}", shown(arguments)));
+    let secrets = secrets_of(arguments);
     let arguments: Vec<OsString> =
         std::iter::once("drawhall".into()).chain(arguments.iter().map(OsString::from)).collect();
     let options = match Cli::try_parse_from(arguments) {
         Ok(cli) => cli.serve,
-        Err(error) => return report.unusable(in_one_line(&error)),
+        Err(error) => return report.unusable(without_secrets(in_one_line(&error), &secrets)),
     };
     report.same("replace drawpile-srv by drawhall; all options are known");
     differences(&options, place.has_login, report);
     follow(&options, place, report);
 }
 
+/// Values of options that are not shown.
+fn secrets_of(arguments: &[String]) -> Vec<String> {
+    let mut secrets = Vec::new();
+    for (at, word) in arguments.iter().enumerate() {
+        match word.split_once('=') {
+            Some((option, value)) if SECRET.contains(&option) => secrets.push(value.to_owned()),
+            None if SECRET.contains(&word.as_str()) => secrets.extend(arguments.get(at + 1).cloned()),
+            _ => {}
+        }
+    }
+    secrets
+}
+
+/// An error message, which may have a value in it.
+fn without_secrets(message: String, secrets: &[String]) -> String {
+    let secrets = secrets.iter().filter(|secret| !secret.is_empty());
+    secrets.fold(message, |message, secret| message.replace(secret.as_str(), "(not shown)"))
+}
+
 /// The arguments without the password.
 fn shown(arguments: &[String]) -> String {
     let mut hide_next = false;
     let words = arguments.iter().map(|word| {
-        let hidden = std::mem::replace(&mut hide_next, word == "--web-admin-auth" || word == "--crypt-key");
+        let hidden = std::mem::replace(&mut hide_next, SECRET.contains(&word.as_str()));
         match word.split_once('=') {
             _ if hidden => "(not shown)".to_owned(),
-            Some((option @ ("--web-admin-auth" | "--crypt-key"), _)) => format!("{option}=(not shown)"),
+            Some((option, _)) if SECRET.contains(&option) => format!("{option}=(not shown)"),
             _ => word.clone(),
         }
     });

@@ -8,12 +8,20 @@ use super::command::{LOGIN, Surroundings};
 use super::unit::PROGRAM;
 use super::{Report, command};
 
+/// Columns of indentation, and of `- - -`, at most: the parser calls itself for each level.
+const MAX_NESTING: usize = 200;
 /// Programs that may be proxies before the server.
 const PROXIES: [&str; 4] = ["nginx", "caddy", "traefik", "haproxy"];
 
 /// Checks the services that run drawpile-srv.
 pub(super) fn check(path: &Path, text: &str, report: &mut Report) {
     report.begin(&format!("compose file: {}", path.display()));
+    if text
+        .lines()
+        .any(|line| line.len() - line.trim_start_matches([' ', '-', '?', '\t']).len() > MAX_NESTING)
+    {
+        return report.unusable("it is nested too deeply");
+    }
     let documents = match Yaml::load_from_str(text) {
         Ok(documents) => documents,
         Err(error) => return report.unusable(format!("it is no YAML: {error}")),

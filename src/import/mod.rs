@@ -14,6 +14,7 @@ mod files;
 mod unit;
 
 use std::fmt;
+use std::io::Read as _;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
@@ -29,6 +30,8 @@ const DIFFERS: u8 = 1;
 const UNUSABLE: u8 = 2;
 /// Where a file of SQLite begins.
 const SQLITE: &[u8] = b"SQLite format 3\0";
+/// Size of a text that is read at most, in bytes.
+const MAX_TEXT: u64 = 16 << 20;
 
 /// What becomes of something.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -119,12 +122,25 @@ pub(crate) fn run(paths: &[PathBuf], command_line: &[String]) -> Result<ExitCode
     })
 }
 
+/// Reads a file; of a database the beginning.
+fn read(path: &Path) -> std::io::Result<Vec<u8>> {
+    if !std::fs::metadata(path)?.is_file() {
+        return Err(std::io::Error::other("it is no regular file"));
+    }
+    let mut bytes = Vec::new();
+    std::fs::File::open(path)?.take(MAX_TEXT + 1).read_to_end(&mut bytes)?;
+    if bytes.len() as u64 > MAX_TEXT && !bytes.starts_with(SQLITE) {
+        return Err(std::io::Error::other("it is too large for a configuration"));
+    }
+    Ok(bytes)
+}
+
 /// Checks a file or directory of any kind, which its content tells.
 fn check_path(path: &Path, report: &mut Report) {
     if path.is_dir() {
         return files::sessions(path, report);
     }
-    let bytes = match std::fs::read(path) {
+    let bytes = match read(path) {
         Ok(bytes) => bytes,
         Err(error) => {
             report.begin(&path.display().to_string());

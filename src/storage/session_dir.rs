@@ -141,6 +141,8 @@ pub struct SessionDir {
     unavailable: Mutex<BTreeMap<String, Unavailable>>,
     /// Which ended sessions are kept.
     ended: Mutex<EndedLimits>,
+    /// Held while ended sessions are moved or removed.
+    ended_work: Mutex<()>,
     /// The lock file.
     lock: File,
 }
@@ -186,6 +188,7 @@ impl SessionDir {
             irregular_names: Mutex::default(),
             unavailable: Mutex::default(),
             ended: Mutex::default(),
+            ended_work: Mutex::default(),
             lock,
         }))
     }

@@ -4,8 +4,9 @@ use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
+use std::time::Duration;
 
-use actix_http::HttpService;
+use actix_http::{HttpService, KeepAlive};
 use actix_rt::Arbiter;
 use actix_service::{Service as _, ServiceFactory as _, map_config};
 use actix_web::App;
@@ -13,6 +14,7 @@ use actix_web::dev::AppConfig;
 use actix_web::web::ServiceConfig;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::sync::mpsc;
+use tokio::time::{Sleep, sleep};
 
 use super::{HttpConnectionLimiter, HttpConnectionPermit, REQUEST_TIME};
 use crate::metrics::Metrics;
@@ -23,6 +25,11 @@ use crate::transport::trust::{ClientAddr, Trusted};
 
 /// Connections that wait for the HTTP server; further ones are closed.
 const MAX_WAITING: usize = 64;
+
+/// How long a client may read nothing of an answer.
+const WRITE_TIME: Duration = Duration::from_secs(30);
+/// How long a connection may take to close.
+const DISCONNECT_TIME: Duration = Duration::from_secs(5);
 
 /// What handlers learn about a connection at a shared port.
 #[derive(Debug, Clone, Copy)]
@@ -38,8 +45,22 @@ struct Connection {
     stream: Stream,
     arrived: Vec<u8>,
     shared: SharedPort,
+    /// When writing fails; set while the client reads nothing.
+    write_limit: Option<Pin<Box<Sleep>>>,
     /// Of this server, and of the limits that it shares with drawing clients.
     _permits: (HttpConnectionPermit, ConnectionPermit),
+}
+
+impl Connection {
+    /// Fails when the client has read nothing for too long.
+    fn limit_write<T>(&mut self, written: Poll<io::Result<T>>, cx: &mut Context<'_>) -> Poll<io::Result<T>> {
+        if written.is_ready() {
+            self.write_limit = None;
+            return written;
+        }
+        let limit = self.write_limit.get_or_insert_with(|| Box::pin(sleep(WRITE_TIME)));
+        limit.as_mut().poll(cx).map(|()| Err(io::ErrorKind::TimedOut.into()))
+    }
 }
 
 impl AsyncRead for Connection {
@@ -60,11 +81,13 @@ impl AsyncRead for Connection {
 
 impl AsyncWrite for Connection {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.stream).poll_write(cx, buf)
+        let written = Pin::new(&mut self.stream).poll_write(cx, buf);
+        self.limit_write(written, cx)
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_flush(cx)
+        let flushed = Pin::new(&mut self.stream).poll_flush(cx);
+        self.limit_write(flushed, cx)
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
@@ -110,7 +133,10 @@ async fn serve(
     let limiter = HttpConnectionLimiter::new(trusted, metrics.clone());
     let app = map_config(App::new().configure(configure), |()| AppConfig::default());
     let factory = HttpService::build()
+        // One request a connection: a proxy that uses connections again would send WebSocket upgrades here.
+        .keep_alive(KeepAlive::Disabled)
         .client_request_timeout(REQUEST_TIME)
+        .client_disconnect_timeout(DISCONNECT_TIME)
         .on_connect_ext(|connection: &Connection, data| {
             data.insert(connection.shared);
         })
@@ -126,7 +152,8 @@ async fn serve(
         };
         let shared = SharedPort { peer, is_encrypted: http.stream.is_tls() };
         let permits = (http_permit, permit);
-        let connection = Connection { stream: http.stream, arrived: http.arrived, shared, _permits: permits };
+        let (stream, arrived) = (http.stream, http.arrived);
+        let connection = Connection { stream, arrived, shared, write_limit: None, _permits: permits };
         let served = service.call((connection, None));
         actix_rt::spawn(async move {
             // An error means that the client has disconnected or has sent no HTTP.

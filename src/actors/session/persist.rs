@@ -180,7 +180,8 @@ impl Session {
     /// as each load would begin a new recording.
     pub(super) fn request_unload(&self) {
         let due = self.machine.unload_at().is_some_and(|due| Timestamp::now().monotonic_ms >= due);
-        if due && self.retry_ms.is_none() && !self.storing && self.recording.is_none() {
+        let is_read = self.reading.is_some() || !self.following.is_empty();
+        if due && self.retry_ms.is_none() && !self.storing && self.recording.is_none() && !is_read {
             self.server.tell(ToServer::RequestUnload { id: self.machine.id().to_owned() });
         }
     }
@@ -191,7 +192,8 @@ impl Session {
             return;
         }
         let id = self.machine.id().to_owned();
-        let nothing_waits = self.members.is_empty() && self.outgoing.is_empty() && !self.storing;
+        let is_read = self.reading.is_some() || !self.following.is_empty();
+        let nothing_waits = self.members.is_empty() && self.outgoing.is_empty() && !self.storing && !is_read;
         if !nothing_waits || self.machine.unload_at().is_none() || self.retry_ms.is_some() {
             return self.server.tell(ToServer::UnloadDeclined { id });
         }

@@ -16,7 +16,7 @@ use crate::rules::time::Timestamp;
 /// How long a link is valid, in milliseconds.
 const LINK_LIFETIME_MS: u64 = 15 * 60 * 1000;
 /// Links of one operator at once; beyond, the oldest ends.
-const MAX_LINKS_EACH: usize = 4;
+const MAX_LINKS_EACH: usize = 32;
 
 /// A link, without its token.
 #[derive(Debug)]

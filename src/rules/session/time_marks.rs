@@ -31,7 +31,8 @@ impl SessionMachine {
     /// Marks the place behind which an input has appended something.
     pub(super) fn mark_time(&mut self, before: EndBefore) {
         let is_same = self.history.first_index() == before.first_index;
-        if is_same && self.history.size() > before.end.size && self.resets.is_running() {
+        // Also while somebody makes a reset: if that is cancelled, what others draw meanwhile stays.
+        if is_same && self.history.size() > before.end.size {
             self.times.note(before.end);
         }
     }

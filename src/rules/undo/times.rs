@@ -157,6 +157,7 @@ impl TimeMarks {
 
     /// Something was appended behind this place; ignored if the second has a mark.
     pub fn note(&mut self, mark: TimeMark) {
+        self.forget_later_than(mark);
         let Some(last) = self.marks.back() else { return };
         if mark.second() <= last.second() || mark.size < last.size || mark.messages < last.messages {
             return;
@@ -165,6 +166,19 @@ impl TimeMarks {
         if self.marks.len() > MAX_MARKS {
             self.thin_out();
         }
+    }
+
+    /// The clock was set back if there are later marks: their times mean nothing any more.
+    fn forget_later_than(&mut self, mark: TimeMark) {
+        if self.marks.back().is_none_or(|last| last.second() <= mark.second()) {
+            return;
+        }
+        let Some(first) = self.marks.front().copied() else { return };
+        self.marks.retain(|kept| kept.second() <= mark.second());
+        if self.marks.is_empty() {
+            self.marks.push_back(TimeMark { utc_ms: mark.utc_ms, ..first });
+        }
+        self.stored = 0;
     }
 
     fn thin_out(&mut self) {
@@ -215,6 +229,11 @@ impl TimeMarks {
         spread
     }
 
+    /// Has all stored anew: what was handed out may not have been written.
+    pub fn store_anew(&mut self) {
+        self.stored = 0;
+    }
+
     /// Takes what is not stored yet. `all` for a new file.
     pub fn drain_unstored(&mut self, all: bool) -> MarksWrite {
         let from = if all { 0 } else { self.stored };
@@ -256,10 +275,17 @@ mod tests {
     #[test]
     fn each_second_has_one_mark_also_when_the_clock_is_set_back() {
         let mut marks = marks(&[(10, 3), (10, 4), (11, 5)]);
-        marks.note(mark(7, 8));
+        let seen = |marks: &TimeMarks| -> Vec<(i64, u64)> {
+            marks.iter().map(|m| (m.utc_ms / 1000, m.messages)).collect()
+        };
+        marks.drain_unstored(false);
+        marks.note(mark(10, 8));
         marks.note(mark(12, 9));
-        let seen: Vec<(i64, u64)> = marks.iter().map(|m| (m.utc_ms / 1000, m.messages)).collect();
-        assert_eq!(seen, [(10, 3), (11, 5), (12, 9)]);
+        assert_eq!(seen(&marks), [(10, 3), (12, 9)], "11 was of a clock that was ahead");
+        assert_eq!(marks.drain_unstored(false).from, 0, "all are stored anew");
+        marks.note(mark(7, 10));
+        marks.note(mark(8, 11));
+        assert_eq!(seen(&marks), [(7, 3), (8, 11)], "the beginning stays");
     }
 
     #[test]

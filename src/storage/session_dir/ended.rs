@@ -18,6 +18,11 @@ use crate::storage::private::create_directory;
 /// Name of the subdirectory.
 pub const ENDED: &str = "ended";
 
+/// Ended sessions that are kept at most, the newest: each costs files, also if nothing was drawn in it.
+const MAX_ENDED: usize = 1000;
+/// What a small file takes on a disk, in bytes.
+const MIN_FILE_SIZE: u64 = 4096;
+
 /// Which ended sessions are kept.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct EndedLimits {
@@ -77,7 +82,8 @@ fn read(directory: PathBuf) -> Option<EndedSession> {
     let files = file_names(&directory).ok()?;
     let journal = files.iter().find(|name| file_names::journal_id(name) == Some(&id))?;
     let metadata = Metadata::replay(&fs::read(directory.join(journal)).ok()?).metadata;
-    let size = |name: &String| fs::metadata(directory.join(name)).map_or(0, |file| file.len());
+    let size =
+        |name: &String| fs::metadata(directory.join(name)).map_or(0, |file| file.len().max(MIN_FILE_SIZE));
     let size = files.iter().map(size).sum();
     let Metadata { alias, title, founder, .. } = metadata;
     Some(EndedSession { id, alias, title, founder, ended, size, directory })
@@ -115,21 +121,34 @@ fn move_back(sessions: &Path, id: &str) -> Result<EndedSession, RestoreError> {
     Ok(found)
 }
 
-/// Removes ended sessions that are too old, or too many.
+/// Removes ended sessions that are too old, or too many, and what is left of those that were being removed.
 fn purge(sessions: &Path, limits: EndedLimits) -> io::Result<()> {
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     let oldest = now.saturating_sub(limits.age).as_secs();
-    let mut total = 0;
-    for session in list(sessions)? {
+    let (mut total, mut failed) = (0, None);
+    for (count, session) in list(sessions)?.into_iter().enumerate() {
         total += session.size;
         // The last one that ended stays, however large it is.
-        let is_too_many = limits.bytes > 0 && total > limits.bytes && total > session.size;
-        if session.ended < oldest || is_too_many || limits.age.is_zero() {
+        let is_too_much = limits.bytes > 0 && total > limits.bytes && total > session.size;
+        if session.ended < oldest || is_too_much || count >= MAX_ENDED || limits.age.is_zero() {
             tracing::info!("removing the files of session {}, which has ended", session.id);
-            fs::remove_dir_all(&session.directory)?;
+            if let Err(error) = remove(&session.directory) {
+                failed.get_or_insert(error);
+            }
         }
     }
-    Ok(())
+    failed.map_or(Ok(()), Err)
+}
+
+/// Removes an ended session, its journal last: without that nobody would find what an interruption leaves.
+fn remove(directory: &Path) -> io::Result<()> {
+    let names = file_names(directory)?;
+    let (journals, others): (Vec<_>, Vec<_>) =
+        names.iter().partition(|name| file_names::journal_id(name).is_some());
+    for name in others.into_iter().chain(journals) {
+        fs::remove_file(directory.join(name))?;
+    }
+    fs::remove_dir_all(directory)
 }
 
 impl SessionDir {
@@ -139,6 +158,7 @@ impl SessionDir {
     /// When one cannot be removed.
     pub fn keep_ended(&self, limits: EndedLimits) -> io::Result<()> {
         *self.ended.lock() = limits;
+        let _one_at_a_time = self.ended_work.lock();
         purge(self.path(), limits)
     }
 
@@ -161,6 +181,7 @@ impl SessionDir {
     }
 
     fn try_move_to_ended(&self, id: &str, journal: &str, history: &str) -> io::Result<()> {
+        let _one_at_a_time = self.ended_work.lock();
         let seconds = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
         let target = self.path.join(ENDED).join(format!("{seconds}-{id}"));
         create_directory(&target)?;
@@ -173,7 +194,10 @@ impl SessionDir {
         self.move_others(id, history, &target)?;
         File::open(&target)?.sync_all()?;
         let limits = *self.ended.lock();
-        purge(&self.path, limits)
+        if let Err(error) = purge(&self.path, limits) {
+            tracing::warn!(%error, "cannot remove an ended session");
+        }
+        Ok(())
     }
 
     fn move_others(&self, id: &str, history: &str, target: &Path) -> io::Result<()> {
@@ -191,7 +215,11 @@ impl SessionDir {
     /// Completes what a crash has interrupted: files of ended sessions that are still, or again, in the directory.
     pub(super) fn finish_ended(&self, files: &mut BTreeSet<String>) {
         for session in list(self.path()).unwrap_or_default() {
-            if files.iter().any(|name| file_names::journal_id(name) == Some(&session.id)) {
+            // Most have nothing left here.
+            let is_interrupted =
+                files.range(session.id.clone()..).next().is_some_and(|name| name.starts_with(&session.id))
+                    && !files.iter().any(|name| file_names::journal_id(name) == Some(&session.id));
+            if !is_interrupted {
                 continue;
             }
             if let Err(error) = self.move_others(&session.id, "", &session.directory) {
@@ -209,8 +237,9 @@ impl SessionDir {
     /// When it is not there, its id is taken, or a file cannot be moved.
     pub fn restore_ended(self: &Arc<Self>, id: &str) -> Result<EndedSession, RestoreError> {
         let in_use = self.lock(id).ok_or_else(|| RestoreError::Exists(id.to_owned()))?;
+        let one_at_a_time = self.ended_work.lock();
         let restored = move_back(&self.path, id);
-        drop(in_use);
+        drop((in_use, one_at_a_time));
         if restored.is_ok() {
             self.announce_restored(id);
         }
@@ -277,7 +306,7 @@ mod tests {
 
     #[test]
     fn what_is_too_old_or_too_much_is_removed() {
-        let (folder, dir) = directory(EndedLimits { age: DAY, bytes: 5000 });
+        let (folder, dir) = directory(EndedLimits { age: DAY, bytes: 45_000 });
         for (id, seconds_ago) in [("old", 90_000), ("first", 3000), ("second", 2000)] {
             let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs();
             let ended = folder.path().join(ENDED).join(format!("{}-{id}", now - seconds_ago));
@@ -288,6 +317,7 @@ mod tests {
         dir.remove_unloaded("last", false).unwrap();
         let left = || list(folder.path()).unwrap().into_iter().map(|s| s.id).collect::<Vec<_>>();
         assert_eq!(left(), ["last", "second"]);
+        // Each file counts as four kilobytes.
         dir.keep_ended(EndedLimits { age: DAY, bytes: 1 }).unwrap();
         assert_eq!(left(), ["last"], "the last one stays");
         dir.keep_ended(EndedLimits::default()).unwrap();
@@ -295,6 +325,20 @@ mod tests {
         write(folder.path(), "gone", 10);
         dir.remove_unloaded("gone", false).unwrap();
         assert!(left().is_empty() && names(folder.path()).is_empty(), "none are kept");
+    }
+
+    #[test]
+    fn the_number_of_ended_sessions_is_bounded() {
+        let (folder, dir) = directory(KEPT);
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs();
+        for number in 0..MAX_ENDED as u64 + 5 {
+            let ended = folder.path().join(ENDED).join(format!("{}-s{number}", now - number));
+            fs::create_dir_all(&ended).unwrap();
+            fs::write(ended.join(format!("s{number}.session")), format!("FILE s{number}.dprec\n")).unwrap();
+        }
+        dir.keep_ended(KEPT).unwrap();
+        let left = list(folder.path()).unwrap();
+        assert_eq!((left.len(), left[0].id.as_str()), (MAX_ENDED, "s0"), "the newest stay");
     }
 
     #[test]

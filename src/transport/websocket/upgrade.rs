@@ -63,7 +63,12 @@ pub fn read_other_request(bytes: &[u8]) -> Option<ForwardedHeaders> {
     let mut headers = [httparse::EMPTY_HEADER; MAX_HEADERS];
     let mut request = httparse::Request::new(&mut headers);
     let is_complete = matches!(request.parse(bytes), Ok(httparse::Status::Complete(_)));
-    let is_other = is_complete && !request.headers.iter().any(|h| h.name.eq_ignore_ascii_case("upgrade"));
+    // Other upgrades, such as to HTTP/2, may be ignored.
+    let is_websocket = |value: &[u8]| {
+        value.split(|byte| *byte == b',').any(|token| token.trim_ascii().eq_ignore_ascii_case(b"websocket"))
+    };
+    let asks = |h: &httparse::Header<'_>| h.name.eq_ignore_ascii_case("upgrade") && is_websocket(h.value);
+    let is_other = is_complete && !request.headers.iter().any(asks);
     is_other.then(|| ForwardedHeaders::of(request.headers.iter().map(|header| (header.name, header.value))))
 }
 

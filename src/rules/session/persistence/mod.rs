@@ -170,6 +170,7 @@ impl SessionMachine {
     /// Writing works again: everybody in the session is told.
     pub fn storing_recovered(&mut self, cx: &mut Cx<'_>) {
         self.persistence.error = None;
+        self.times.store_anew();
         self.note(Level::Info, Topic::Status, "Storing works again, nothing is missing", cx);
         let text = "The server can store this session again. Nothing is missing.";
         self.notice(true, "storagerecovered", text.into(), &[], "", cx);
