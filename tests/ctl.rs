@@ -146,7 +146,7 @@ fn misspelt_fields_of_sessions_are_refused() {
     let folder = tempfile::tempdir().unwrap();
     let server = server(&folder, AccessRules::default());
     fine(&server, &["make-session", "title=Lobby", "alias=lobby"]);
-    for command in [&["set-session", "lobby", "maxUsercount=20"][..], &["make-session", "titel=X"]] {
+    for command in [&["set-session", "lobby", "maxUsercount=20"][..], &["make-session", "heading=X"]] {
         let (said, fine) = ctl(&server, command);
         assert!(!fine && said.contains("there is no field") && said.contains("title"), "{said}");
     }
