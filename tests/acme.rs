@@ -117,6 +117,7 @@ impl Authority {
     fn is_up(&self) {
         eventually("Pebble answers", || TcpStream::connect(local(self.directory)).is_ok());
         eventually("the name server answers", || TcpStream::connect(local(self.names_management)).is_ok());
+        eventually("its management answers", || TcpStream::connect(local(self.management)).is_ok());
         let mut stream = encrypt(open(local(self.management)), &self.files, &TLS13).unwrap();
         stream.write_all(b"GET /roots/0 HTTP/1.0\r\n\r\n").unwrap();
         let mut answer = String::new();
@@ -191,6 +192,7 @@ impl Server {
     }
 
     fn websocket(&self, authority: &Authority) -> Option<Client> {
+        TcpStream::connect(local(self.websocket)).ok()?;
         let stream = encrypt_to(NAME, open(local(self.websocket)), &authority.root(), &TLS13).ok()?;
         Client::websocket(stream, "").ok()
     }
