@@ -52,7 +52,9 @@ fuzz_target!(|input: Input| {
     std::fs::write(directory.path().join(format!("{ID}.dprec")), history).expect("write");
     let session_dir = SessionDir::open(directory.path(), Duration::from_secs(3600)).expect("opens");
     let mut listed = 0;
-    session_dir.list(false, KeepGenerations { count: 2, min_free: 0 }, |_| listed += 1).expect("lists");
+    session_dir
+        .list(false, KeepGenerations { count: 2, min_free: 0, needs_newest: false }, |_| listed += 1)
+        .expect("lists");
     join_and_read(&session_dir);
     session_dir.close();
 });
