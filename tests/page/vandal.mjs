@@ -30,7 +30,7 @@ async function goBackInTime(page, press, pick) {
   const slider = page.getByLabel("Time to go back to");
   await slider.fill("0");
   await slider.blur();
-  await slider.scrollIntoViewIfNeeded();
+  await slider.evaluate((element) => element.scrollIntoView({ block: "center" }));
   await look("time");
   await press(button("Go back to this time\u2026"));
   await dialog.getByText("Removes what was drawn since then: 8 actions").waitFor();
@@ -45,7 +45,7 @@ async function goBackInTime(page, press, pick) {
 /** Clicks or taps through undo, redo, remove and going back. */
 async function walk(page, press, pick) {
   const { dialog, said, button, look } = parts(page, pick);
-  await button("Undo of Vandal").scrollIntoViewIfNeeded();
+  await button("Undo of Vandal").evaluate((element) => element.scrollIntoView({ block: "center" }));
   await look("who-drew");
   await press(button("Undo of Vandal"));
   await dialog.getByText("7 actions can be undone").waitFor();
@@ -66,7 +66,7 @@ async function walk(page, press, pick) {
   await said("Removed 7 actions of Vandal.");
   await button("Remove all of Vandal").waitFor({ state: "detached" });
 
-  await button("Go back").scrollIntoViewIfNeeded();
+  await button("Go back").evaluate((element) => element.scrollIntoView({ block: "center" }));
   await look("before-resets");
   await press(button("Go back"));
   await dialog.getByText("The canvas becomes what it was").waitFor();

@@ -53,8 +53,8 @@ export async function settings(content) {
 
   const toDefault = async (setting) => {
     await put("server", { [setting.key]: null });
-    say(`${setting.key} is at its default.`);
     await settings(content);
+    say(`${setting.key} is at its default.`);
   };
 
   const row = (setting) => {
