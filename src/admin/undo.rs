@@ -94,6 +94,7 @@ struct Remove {
     /// The person's name: refused if it is somebody else by now.
     name: Option<Text>,
     /// Only what they drew since this time, in ISO 8601 with a time zone; everything without it.
+    #[schemars(with = "Option<String>", extend("format" = "date-time"))]
     since: Option<Text>,
     /// Only report.
     dry_run: Option<Flag>,
@@ -105,6 +106,7 @@ struct Remove {
 #[schemars(extend("required" = ["until"]))]
 struct Cut {
     /// What was drawn up to the end of this second stays; ISO 8601 with a time zone.
+    #[schemars(with = "String", extend("format" = "date-time"))]
     until: Option<Text>,
     /// Only report.
     dry_run: Option<Flag>,
