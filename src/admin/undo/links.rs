@@ -11,6 +11,7 @@ use actix_web::http::StatusCode;
 use actix_web::http::header::AUTHORIZATION;
 use schemars::JsonSchema;
 use serde::Serialize;
+use serde::de::DeserializeOwned;
 use serde_json::Map;
 
 use super::{
@@ -152,17 +153,26 @@ impl AdminState {
         histories(&operator.session, HistoryRequest::ListEverybody).await.map(Json)
     }
 
-    async fn remove_by_link(
-        self: Arc<Self>,
-        call: Call<SessionPath, Nothing, Remove>,
-    ) -> Result<Json<Removed>, ApiError> {
+    /// Makes a change of the history by link, which is logged.
+    async fn change_by_link<B, T: DeserializeOwned>(
+        &self,
+        call: Call<SessionPath, Nothing, B>,
+        request: impl FnOnce(B, &str) -> Result<HistoryRequest, ApiError>,
+    ) -> Result<Json<T>, ApiError> {
         let operator = self.operator(&call).await?;
-        let done = match call.body.request(&operator.by()) {
+        let done = match request(call.body, &operator.by()) {
             Ok(request) => histories(&operator.session, request).await,
             Err(error) => Err(error),
         };
         operator.audit(&call.http, &done);
         done.map(Json)
+    }
+
+    async fn remove_by_link(
+        self: Arc<Self>,
+        call: Call<SessionPath, Nothing, Remove>,
+    ) -> Result<Json<Removed>, ApiError> {
+        self.change_by_link(call, |body, by| body.request(by)).await
     }
 
     async fn times_by_link(self: Arc<Self>, call: Call<SessionPath>) -> Result<Json<Times>, ApiError> {
@@ -174,13 +184,7 @@ impl AdminState {
         self: Arc<Self>,
         call: Call<SessionPath, Nothing, Cut>,
     ) -> Result<Json<CutBack>, ApiError> {
-        let operator = self.operator(&call).await?;
-        let done = match call.body.request(&operator.by()) {
-            Ok(request) => histories(&operator.session, request).await,
-            Err(error) => Err(error),
-        };
-        operator.audit(&call.http, &done);
-        done.map(Json)
+        self.change_by_link(call, |body, by| body.request(by)).await
     }
 
     async fn generations_by_link(
@@ -195,12 +199,6 @@ impl AdminState {
         self: Arc<Self>,
         call: Call<SessionPath, Nothing, Restore>,
     ) -> Result<Json<Restored>, ApiError> {
-        let operator = self.operator(&call).await?;
-        let done = match call.body.request(&operator.by()) {
-            Ok(request) => histories(&operator.session, request).await,
-            Err(error) => Err(error),
-        };
-        operator.audit(&call.http, &done);
-        done.map(Json)
+        self.change_by_link(call, |body, by| body.request(by)).await
     }
 }

@@ -1,5 +1,5 @@
-//! Files beside the history: earlier histories, and time marks. The marks are not worth an error to anybody: without them one cannot go back to a
-//! time, and nothing else is missing.
+//! Files beside the history: earlier histories, and time marks. The marks are not worth an error to anybody: without
+//! them one cannot go back to a time, and nothing else is missing.
 
 use super::SessionFiles;
 use crate::rules::session::KeepGenerations;
