@@ -1,8 +1,11 @@
 #!/usr/bin/env python3
 """A client of the drawing protocol, to try servers that were installed from packages.
 
-    draw.py host HOST:PORT ALIAS    hosts a session, draws, prints "drawn" and stays until standard input ends
-    draw.py join HOST:PORT ALIAS    joins it; fails unless title and drawing have arrived
+    draw.py host ADDRESS ALIAS [persistent]    hosts a session, draws, prints "drawn" and stays until standard input ends
+    draw.py join ADDRESS ALIAS                 joins it; fails unless title and drawing have arrived
+
+ADDRESS is HOST:PORT, or a URL such as wss://draw.example.org/drawpile-web/ws, which needs websockets of PyPI. The server
+may need a while until it listens and has its certificate.
 """
 import json, socket, struct, sys, time
 
@@ -12,13 +15,42 @@ STROKES = [(148 + n % 3, bytes([1, 0, n]) * (n + 1)) for n in range(24)]
 TIMEOUT_S = 20
 
 
-class Client:
+class Tcp:
     def __init__(self, address):
         host, port = address.rsplit(":", 1)
+        self.socket = socket.create_connection((host, int(port)), timeout=TIMEOUT_S)
+
+    def send(self, data):
+        self.socket.sendall(data)
+
+    def receive(self):
+        return self.socket.recv(65536)
+
+
+class WebSocket:
+    """A message of the protocol is one of WebSocket's, without its length."""
+
+    def __init__(self, url):
+        from websockets.sync.client import connect
+
+        self.connection = connect(url, open_timeout=TIMEOUT_S, max_size=None)
+        print(f"encrypted by {self.connection.socket.version()}", file=sys.stderr)
+
+    def send(self, data):
+        self.connection.send(data[2:])
+
+    def receive(self):
+        data = self.connection.recv(timeout=TIMEOUT_S)
+        return struct.pack(">H", len(data) - 2) + data
+
+
+class Client:
+    def __init__(self, address):
+        transport = WebSocket if "://" in address else Tcp
         deadline = time.monotonic() + TIMEOUT_S
         while True:
             try:
-                self.socket = socket.create_connection((host, int(port)), timeout=TIMEOUT_S)
+                self.transport = transport(address)
                 break
             except OSError:
                 if time.monotonic() > deadline:
@@ -27,7 +59,7 @@ class Client:
         self.buffer = b""
 
     def send(self, kind, user, payload):
-        self.socket.sendall(struct.pack(">HBB", len(payload), kind, user) + payload)
+        self.transport.send(struct.pack(">HBB", len(payload), kind, user) + payload)
 
     def command(self, name, *args, **kwargs):
         self.send(0, 0, json.dumps({"cmd": name, "args": list(args), "kwargs": kwargs}).encode())
@@ -35,7 +67,7 @@ class Client:
     def message(self):
         """The next message: its type and payload."""
         while len(self.buffer) < 4 or len(self.buffer) < 4 + struct.unpack(">H", self.buffer[:2])[0]:
-            data = self.socket.recv(65536)
+            data = self.transport.receive()
             if not data:
                 sys.exit("the server has closed the connection")
             self.buffer += data
@@ -56,7 +88,7 @@ class Client:
                     return reply
 
 
-def host(address, alias):
+def host(address, alias, lifetime="temporary"):
     client = Client(address)
     client.command("ident", "Ada")
     client.wait_for(lambda reply: reply.get("state") == "identOk")
@@ -64,7 +96,7 @@ def host(address, alias):
     client.wait_for(lambda reply: reply.get("state") == "host")
     client.send(129, 1, bytes(16))
     client.command("init-complete")
-    client.command("sessionconf", title=TITLE)
+    client.command("sessionconf", title=TITLE, persistent=lifetime == "persistent")
     for kind, payload in STROKES:
         client.send(kind, 1, payload)
     left = list(STROKES)

@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
 """Fill fuzz/corpus from recordings of a reference server and real clients: seed.py GOLDEN_DIRECTORY."""
-import glob, hashlib, json, os, sys
+import glob, hashlib, io, json, os, struct, sys, zipfile, zlib
 
 golden = sys.argv[1]
 corpus = os.path.join(os.path.dirname(os.path.abspath(__file__)), "corpus")
@@ -33,6 +33,32 @@ def objects(value):
             yield from objects(member)
 
 
+def png(width, height, interlaced):
+    """A PNG with noise, and one colour below it."""
+    def chunk(kind, data):
+        return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+    rows = b"".join(b"\0" + bytes((x * y * 37) % 256 if y < 9 else 200 for x in range(width * 4)) for y in range(height))
+    head = struct.pack(">IIBBBBB", width, height, 8, 6, 0, 0, interlaced)
+    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", head) + chunk(b"IDAT", zlib.compress(rows)) + chunk(b"IEND", b"")
+
+
+def ora():
+    """An OpenRaster archive with a group and two layers."""
+    stack = ('<image w="90" h="70"><stack><layer name="a" src="a.png" x="3" opacity="0.5" composite-op="svg:multiply"/>'
+             '<stack name="g"><layer src="a.png" y="-4"/></stack></stack></image>')
+    file = io.BytesIO()
+    with zipfile.ZipFile(file, "w") as archive:
+        archive.writestr("mimetype", "image/openraster")
+        archive.writestr("stack.xml", stack)
+        archive.writestr("a.png", png(70, 20, 0))
+    return file.getvalue()
+
+
+for first in (b"\0", b"\1"):
+    for picture in (png(100, 70, 0), ora()):
+        add("picture", first + picture)
+tile = zlib.compress(bytes(16384))
+add("picture", b"\2" + struct.pack(">I", 16384) + tile)
 files("dptxt", "**", "*.dptxt")
 files("dprec", "**", "*.dprec")
 files("journal", "storage", "**", "*.session")

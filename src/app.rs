@@ -1,49 +1,44 @@
-//! Starts and stops a server: workers, listeners, background tasks.
+//! The composition root: options become a running server.
 
-mod ended;
+mod certificates;
+mod people;
 mod port_mapping;
 mod prepare;
+mod retention;
 mod setup;
+mod start;
+mod stop;
 mod templates;
+mod webhook;
 
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::AtomicU64;
-use std::time::Duration;
 
 use actix::prelude::*;
 use actix_rt::task::JoinHandle;
-use ed25519_dalek::SigningKey;
 use tokio::sync::{Notify, mpsc, watch};
 
 use crate::acme::AcmeOptions;
-use crate::actors::auth::Auth;
-use crate::actors::client::connection::ClientContext;
-use crate::actors::reload::{self, Change, Fetching};
-use crate::actors::server::acceptor::{Acceptor, Inherited, Protocol};
-use crate::actors::server::{NewTemplates, Server, ServerDeps, Stop};
-use crate::admin::first_admin::{self, FirstAdminLink};
-use crate::admin::monitor::{Monitor, MonitorDeps};
+use crate::actors::reload::Change;
+use crate::actors::server::acceptor::Inherited;
+use crate::actors::server::{Server, ServerDeps};
+use crate::admin::first_admin::FirstAdminLink;
 use crate::admin::{self, AccessRules, Admin};
 use crate::auth_server;
 use crate::config::{RuleSource, Rules};
 use crate::db::Database;
-use crate::doctor::Setup;
 use crate::metrics::Metrics;
-use crate::rules::time::Timestamp;
-use crate::transport::accept::{WebSocketAccess, WebSocketRules};
-use crate::transport::connection_limiter::ConnectionLimiter;
-use crate::transport::tls::{self, CertificateFiles, LoadedCertificate};
+use crate::transport::accept::WebSocketRules;
+use crate::transport::tls::CertificateFiles;
 use crate::transport::trust::Trusted;
+use crate::web::listener::Certificates;
 use crate::web::shared_port::SharedPortServer;
 use port_mapping::PortMapping;
 pub use prepare::StartError;
-use prepare::{CertificateSource, Prepared, listen_for_admin};
-use templates::watch_templates;
-
-/// Polling interval of a source that cannot change.
-const NO_INTERVAL: Duration = Duration::from_secs(3600);
+use prepare::listen_for_admin;
+pub use start::start;
+use start::start_admin;
 
 /// Options of a server.
 #[derive(Debug, Clone, Default)]
@@ -78,10 +73,16 @@ pub struct ServeOptions {
     pub sessions: Option<PathBuf>,
     /// Ended sessions are kept for a while, as the settings say.
     pub keep_ended: bool,
+    /// Directory for chat and events of sessions; they are not kept without.
+    pub events: Option<PathBuf>,
     /// File whose modification time is that of the last backup.
     pub last_backup: Option<PathBuf>,
     /// Template directory.
     pub templates: Option<PathBuf>,
+    /// Program that reads pictures (`drawhall`); this program without.
+    pub picture_program: Option<PathBuf>,
+    /// Program that makes pictures of sessions (`drawpile-cmd`); there are none without.
+    pub canvas_renderer: Option<PathBuf>,
     /// Path pattern of recordings.
     pub record: Option<String>,
     /// Port in announcements, 0 for that of the listener.
@@ -96,6 +97,8 @@ pub struct ServeOptions {
     pub admin_listen: Option<IpAddr>,
     /// Serve the admin API at the WebSocket listeners, too.
     pub admin_on_websocket: bool,
+    /// The admin port speaks TLS, with the certificate of the drawing ports.
+    pub admin_tls: bool,
     /// Access to the admin API. Without an address it listens on all interfaces only if networks are allowed.
     pub admin_access: AccessRules,
     /// File for the one-time link that makes the first administrator; without one it is only printed.
@@ -121,199 +124,19 @@ pub struct RunningServer {
     admin_server: Option<admin::AdminServer>,
     /// Serves the admin API at the WebSocket listeners.
     shared_port: Option<SharedPortServer>,
+    /// The current certificate, if there is TLS.
+    certificates: Certificates,
     first_admin: Option<Arc<FirstAdminLink>>,
     /// Notified when the admin API is asked to stop the server.
     stop: Arc<Notify>,
     options: ServeOptions,
     port_mapping: Option<PortMapping>,
     log: Database,
+    people: Option<people::RecordWriter>,
     /// Triggers a reload of files.
     reload: watch::Sender<()>,
     change: mpsc::Sender<Change>,
     rules: watch::Receiver<Arc<Rules>>,
-}
-
-/// Starts a server inside a running actix system.
-///
-/// # Errors
-/// When something cannot be read, opened or created; nothing is running then.
-pub fn start(options: &ServeOptions) -> Result<RunningServer, StartError> {
-    let prepared = Prepared::new(options)?;
-    let Prepared { source, rules, parts, listed, templates, certificate, listeners, .. } = prepared;
-    let Prepared {
-        address, websocket_address, admin_listener, auth_server_listener, log, first_admin, ..
-    } = prepared;
-    let (reload, read_again) = watch::channel(());
-    let mut tasks = Vec::new();
-    let workers: Vec<Arbiter> = (0..options.workers.max(1)).map(|_| Arbiter::new()).collect();
-    let handles: Vec<ArbiterHandle> = workers.iter().map(Arbiter::handle).collect();
-    let mut server = Server::new(rules.clone(), handles.clone(), parts.clone());
-    let now = Timestamp::now();
-    listed.iter().for_each(|session| server.take_listed(session, now));
-    if let Some(session_dir) = &parts.session_dir {
-        tracing::info!("{} stored sessions in {}", listed.len(), session_dir.path().display());
-    }
-    let server = server.start();
-    let auth = Auth::new(rules.clone(), parts.blocking_pool.clone(), parts.http.clone()).start();
-    let (changes, _) = watch::channel(rules.clone());
-    let certificate = certificate.map(|source| {
-        let (current, certificate) = watch::channel(source.certificate());
-        let (reload, metrics) = (read_again.clone(), parts.metrics.clone());
-        tasks.push(match source {
-            CertificateSource::Files(files, LoadedCertificate { stamp, .. }) => {
-                actix_rt::spawn(tls::watch_files(files, stamp, current, reload, metrics))
-            }
-            CertificateSource::Acme(acme) => actix_rt::spawn(acme.run(current, reload, metrics)),
-        });
-        certificate
-    });
-    let database = source.database().cloned();
-    if let Some(database) = database.clone() {
-        tasks.push(actix_rt::spawn(reload::purge_log(database, changes.subscribe())));
-    }
-    let (change, to_make) = mpsc::channel(16);
-    let fetching = Arc::new(Fetching::default());
-    let bans = reload::fetch_bans(parts.http.clone(), changes.subscribe(), change.clone(), fetching.clone());
-    tasks.push(actix_rt::spawn(bans));
-    let mut watched_dirs: Vec<PathBuf> =
-        parts.session_dir.iter().map(|session_dir| session_dir.path().to_owned()).collect();
-    watched_dirs.extend(database.as_ref().and_then(Database::directory));
-    let watched = MonitorDeps {
-        server: server.clone(),
-        log: log.clone(),
-        rules: changes.subscribe(),
-        watched_dirs,
-        metrics: parts.metrics.clone(),
-    };
-    let stop = Arc::<Notify>::default();
-    let admin_parts = admin::AdminDeps {
-        server: server.clone(),
-        auth: auth.clone(),
-        monitor: Monitor::begin(watched),
-        database: database.clone(),
-        log: log.clone(),
-        rules: changes.subscribe(),
-        change: change.clone(),
-        fetching,
-        blocking_pool: parts.blocking_pool.clone(),
-        port: parts.announce_port,
-        access: options.admin_access.clone(),
-        trusted: options.trusted.clone(),
-        setup: Setup { is_server: true, ..options.setup() },
-        stop: stop.clone(),
-        session_dir: parts.session_dir.clone(),
-        metrics: parts.metrics.clone(),
-        first_admin: first_admin.clone(),
-    };
-    let current = changes.subscribe();
-    if let Some(dir) = parts.session_dir.clone().filter(|_| options.keep_ended) {
-        tasks.push(actix_rt::spawn(ended::keep_ended(dir, changes.subscribe())));
-    }
-    let auth_server_listener = start_provider(auth_server_listener, &parts, &options.trusted)?;
-    let is_enabled = options.admin_port.is_some() || options.admin_on_websocket;
-    let admin = is_enabled.then(|| Admin::new(admin_parts));
-    let listening = admin.as_ref().zip(admin_listener);
-    let admin_server =
-        listening.map(|(admin, listener)| start_admin(admin, listener, options)).transpose()?;
-    let shared_port = admin.as_ref().filter(|_| options.admin_on_websocket).map(Admin::share_port);
-    let trace = parts.trace.clone();
-    let websocket_port = websocket_address.map(|address| address.port());
-    let context = ClientContext {
-        rules: rules.clone(),
-        server: server.clone().into(),
-        auth: auth.clone(),
-        certificate,
-        trace,
-        websocket_port,
-        metrics: parts.metrics.clone(),
-    };
-    let acceptor = Acceptor {
-        workers: handles,
-        context,
-        rules: changes.subscribe(),
-        limiter: ConnectionLimiter::new(options.trusted.clone(), parts.metrics.clone()),
-        websocket_access: Arc::new(WebSocketAccess::new(options.websocket_rules.clone())),
-        http: shared_port.as_ref().map(|server| server.connections.clone()),
-        next_conn: Arc::new(AtomicU64::new(1)),
-    };
-    let tcp = listeners.tcp.into_iter().map(|listener| (listener, Protocol::Tcp));
-    let websocket = listeners.websocket.into_iter().map(|listener| (listener, Protocol::WebSocket));
-    for (listener, kind) in tcp.chain(websocket) {
-        tasks.push(actix_rt::spawn(acceptor.clone().accept(listener, kind)));
-    }
-    let port_mapping = options
-        .port_mapping
-        .then(|| PortMapping::start([Some(address), websocket_address], read_again.clone()))
-        .flatten();
-    if let Some(link) = first_admin.clone() {
-        tasks.push(actix_rt::spawn(end_link(link)));
-    }
-    let interval = source.interval().unwrap_or(NO_INTERVAL);
-    tasks.push(actix_rt::spawn(reload::reload(source, interval, to_make, server.clone(), auth, changes)));
-    if let Some((path, templates)) = templates {
-        let templates = Arc::new(templates);
-        server.do_send(NewTemplates(templates.clone()));
-        tasks.push(actix_rt::spawn(watch_templates(path, templates, server.clone(), read_again)));
-    }
-    Ok(RunningServer {
-        server,
-        workers,
-        address,
-        websocket_address,
-        tasks,
-        parts,
-        database,
-        auth_server_listener,
-        admin,
-        admin_server,
-        shared_port,
-        first_admin,
-        stop,
-        options: options.clone(),
-        port_mapping,
-        log,
-        reload,
-        change,
-        rules: current,
-    })
-}
-
-/// Starts the auth server.
-fn start_provider(
-    auth_server_listener: Option<(std::net::TcpListener, Database, SigningKey)>,
-    parts: &ServerDeps,
-    trusted: &Trusted,
-) -> Result<Option<auth_server::RunningAuthServer>, StartError> {
-    let Some((listener, database, key)) = auth_server_listener else { return Ok(None) };
-    let failed = |source| StartError::Http { option: "--extauth-provider", source };
-    let (blocking_pool, metrics) = (parts.blocking_pool.clone(), parts.metrics.clone());
-    let running = auth_server::start(listener, database, key, blocking_pool, trusted.clone(), metrics)
-        .map_err(failed)?;
-    tracing::info!("auth server at http://{}/", running.address);
-    Ok(Some(running))
-}
-
-/// Serves the admin API at a listener of its own.
-fn start_admin(
-    admin: &Admin,
-    listener: std::net::TcpListener,
-    options: &ServeOptions,
-) -> Result<admin::AdminServer, StartError> {
-    let failed = |source| StartError::Http { option: "--web-admin-port", source };
-    let running = admin.listen(listener).map_err(failed)?;
-    tracing::info!("admin API at http://{}/api/", running.address);
-    if !options.admin_access.needs_login() {
-        tracing::info!(
-            "admin API: no login is needed from this machine; --web-admin-auth USER:PASSWORD or --web-admin-login asks for one"
-        );
-    }
-    Ok(running)
-}
-
-/// Ends the link for the first administrator when it expires.
-async fn end_link(link: Arc<FirstAdminLink>) {
-    tokio::time::sleep(first_admin::LIFETIME).await;
-    link.end();
 }
 
 impl RunningServer {
@@ -353,11 +176,11 @@ impl RunningServer {
     /// When it cannot listen; it is stopped then.
     pub async fn restart_admin(&mut self) -> Result<(), StartError> {
         if let Some(server) = self.admin_server.take() {
-            server.handle.stop(false).await;
+            server.handle.stop().await;
         }
         if let (Some(port), Some(admin)) = (self.options.admin_port, &self.admin) {
             let listener = listen_for_admin(&self.options, port)?;
-            self.admin_server = Some(start_admin(admin, listener, &self.options)?);
+            self.admin_server = Some(start_admin(admin, listener, &self.options, &self.certificates)?);
         }
         Ok(())
     }
@@ -388,48 +211,5 @@ impl RunningServer {
     /// The configuration database.
     pub fn database(&self) -> Option<&Database> {
         self.database.as_ref()
-    }
-
-    /// Shuts down: stops accepting, tells everybody, ends threads.
-    pub async fn stop(self) {
-        for task in &self.tasks {
-            task.abort();
-        }
-        // The actor may have stopped already.
-        let _ = self.server.send(Stop).await;
-        // After the sessions: a router may be slow.
-        if let Some(port_mapping) = self.port_mapping {
-            port_mapping.stop().await;
-        }
-        if let Some(link) = &self.first_admin {
-            link.end();
-        }
-        if let Some(auth_server_listener) = self.auth_server_listener {
-            auth_server_listener.handle.stop(false).await;
-        }
-        if let Some(server) = self.admin_server {
-            server.handle.stop(false).await;
-        }
-        if let Some(server) = self.shared_port {
-            server.stop();
-        }
-        for worker in self.workers {
-            worker.stop();
-        }
-        let ServerDeps { session_dir, recorder, trace, .. } = self.parts;
-        let closed = actix_rt::task::spawn_blocking(move || {
-            if let Some(trace) = trace {
-                trace.finish();
-            }
-            if let Some(recorder) = recorder {
-                recorder.stop();
-            }
-            if let Some(session_dir) = session_dir {
-                session_dir.close();
-            }
-        });
-        if let Err(error) = closed.await {
-            tracing::error!(%error, "closing the files failed");
-        }
     }
 }

@@ -7,7 +7,6 @@
 use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
 
-use actix_web::dev::ServerHandle;
 use actix_web::http::{Method, StatusCode};
 use actix_web::{HttpRequest, HttpResponse, web};
 use base64::Engine as _;
@@ -23,6 +22,7 @@ use crate::metrics::Metrics;
 use crate::rules::password;
 use crate::rules::time::Timestamp;
 use crate::transport::trust::{ClientAddr, Trusted};
+use crate::web::listener::{self, HttpServerHandle};
 use crate::web::password_limiter::{AttemptRefused, HttpPasswordLimiter};
 use crate::web::{RequestBody, client_addr_of};
 
@@ -86,7 +86,7 @@ struct IdentRequest {
 #[allow(missing_docs, reason = "the names say it")]
 pub struct RunningAuthServer {
     pub address: SocketAddr,
-    pub handle: ServerHandle,
+    pub handle: HttpServerHandle,
 }
 
 /// Starts the auth server. Must be called inside an actix system.
@@ -110,7 +110,7 @@ pub fn start(
         password_limiter: HttpPasswordLimiter::default(),
         trusted,
     });
-    let handle = crate::web::start(listener, proxies, metrics, move |app| {
+    let handle = listener::start(listener, None, proxies, metrics, move |app| {
         app.app_data(server.clone()).default_service(web::to(answer));
     })?;
     Ok(RunningAuthServer { address, handle })

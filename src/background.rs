@@ -52,6 +52,8 @@ struct QueueState<T> {
     /// With the size of each, in bytes.
     items: VecDeque<(T, usize)>,
     bytes: usize,
+    /// For how many items the thread waits; 0 while it does not wait. Fewer do not wake it.
+    wanted: usize,
     closed: bool,
 }
 
@@ -59,7 +61,7 @@ struct QueueState<T> {
 struct QueueShared<T> {
     limits: QueueLimits,
     state: Mutex<QueueState<T>>,
-    /// Something was queued, or the queue was closed.
+    /// What the thread waits for is there, or the queue was closed.
     pushed: Condvar,
     /// There is room, or the queue was closed.
     popped: Condvar,
@@ -81,8 +83,13 @@ impl<T> QueueState<T> {
         self.items.len() < limits.items && bytes <= limits.bytes.saturating_sub(self.bytes)
     }
 
-    fn is_idle(&mut self) -> bool {
-        self.items.is_empty() && !self.closed
+    fn is_short(&self) -> bool {
+        self.items.len() < self.wanted && !self.closed
+    }
+
+    /// Whether the thread waits for what is there.
+    fn is_awaited(&self) -> bool {
+        self.wanted > 0 && self.items.len() >= self.wanted
     }
 
     fn pop(&mut self) -> Option<T> {
@@ -95,7 +102,7 @@ impl<T> QueueState<T> {
 impl<T> Queue<T> {
     /// An empty queue.
     pub fn new(limits: QueueLimits) -> Queue<T> {
-        let state = QueueState { items: VecDeque::new(), bytes: 0, closed: false };
+        let state = QueueState { items: VecDeque::new(), bytes: 0, wanted: 0, closed: false };
         let (pushed, popped) = (Condvar::new(), Condvar::new());
         Queue(Arc::new(QueueShared { limits, state: Mutex::new(state), pushed, popped }))
     }
@@ -109,7 +116,7 @@ impl<T> Queue<T> {
         if !state.closed && !state.has_room(self.0.limits, bytes) {
             return Err(PushError::Full);
         }
-        self.insert(state, item, bytes)
+        self.insert(state, item, bytes).map(drop)
     }
 
     /// Queues an item of this size; waits for room (back-pressure). A single item that is larger than the limit
@@ -123,15 +130,16 @@ impl<T> Queue<T> {
             !state.closed && !state.items.is_empty() && !state.has_room(self.0.limits, bytes)
         };
         self.0.popped.wait_while(&mut state, waits);
-        self.insert(state, item, bytes)
+        self.insert(state, item, bytes).map(drop)
     }
 
+    /// Returns whether the thread was woken.
     fn insert(
         &self,
         mut state: MutexGuard<'_, QueueState<T>>,
         item: T,
         bytes: usize,
-    ) -> Result<(), PushError> {
+    ) -> Result<bool, PushError> {
         if state.closed {
             // The item may be slow to drop.
             drop(state);
@@ -139,9 +147,19 @@ impl<T> Queue<T> {
         }
         state.items.push_back((item, bytes));
         state.bytes += bytes;
+        let is_awaited = state.is_awaited();
         drop(state);
-        self.0.pushed.notify_one();
-        Ok(())
+        Ok(is_awaited && self.0.pushed.notify_one())
+    }
+
+    /// Waits for so many items, at most until `due`, or until the queue is closed. One thread at a time may wait.
+    fn wait(&self, state: &mut MutexGuard<'_, QueueState<T>>, wanted: usize, due: Option<Instant>) {
+        state.wanted = wanted;
+        match due {
+            Some(due) => drop(self.0.pushed.wait_while_until(state, |state| state.is_short(), due)),
+            None => self.0.pushed.wait_while(state, |state| state.is_short()),
+        }
+        state.wanted = 0;
     }
 
     /// Number of items that wait.
@@ -153,7 +171,7 @@ impl<T> Queue<T> {
     /// The oldest item; waits for one.
     pub fn pop_timeout(&self, timeout: Duration) -> Popped<T> {
         let mut state = self.0.state.lock();
-        self.0.pushed.wait_while_for(&mut state, QueueState::is_idle, timeout);
+        self.wait(&mut state, 1, Instant::now().checked_add(timeout));
         let popped = match state.pop() {
             Some(item) => Popped::Item(item),
             None if state.closed => Popped::Closed,
@@ -166,18 +184,17 @@ impl<T> Queue<T> {
 
     /// Waits until there is an item, or the queue is closed.
     pub fn wait_for_item(&self) {
-        self.0.pushed.wait_while(&mut self.0.state.lock(), QueueState::is_idle);
+        self.wait(&mut self.0.state.lock(), 1, None);
     }
 
     /// Waits for an item, then collects up to `max` for up to `delay`. Returns what is there, the oldest first; nothing
     /// when the queue is closed and empty. A closed queue is not waited for.
     pub fn pop_batch(&self, delay: Duration, max: usize) -> Vec<T> {
         let mut state = self.0.state.lock();
-        self.0.pushed.wait_while(&mut state, QueueState::is_idle);
+        self.wait(&mut state, 1, None);
         if !delay.is_zero() {
-            let due = Instant::now() + delay;
-            let is_short = |state: &mut QueueState<T>| state.items.len() < max && !state.closed;
-            self.0.pushed.wait_while_until(&mut state, is_short, due);
+            // It sleeps meanwhile: items that come one by one do not wake it.
+            self.wait(&mut state, max, Instant::now().checked_add(delay));
         }
         let batch = std::iter::from_fn(|| state.pop()).take(max).collect();
         drop(state);
@@ -309,6 +326,26 @@ mod tests {
         drop(start.0);
         assert_eq!(pushing.join().unwrap(), Err(PushError::Closed));
         drop(thread);
+    }
+
+    #[test]
+    fn a_thread_that_collects_is_woken_by_a_full_batch_only() {
+        let queue = Queue::new(QueueLimits::BY_SENDERS);
+        let taker = queue.clone();
+        let taking = std::thread::spawn(move || taker.pop_batch(FOREVER, 3));
+        let waits_for = |wanted: usize| {
+            while queue.0.state.lock().wanted != wanted {
+                std::thread::yield_now();
+            }
+        };
+        let push = |n: u32| queue.insert(queue.0.state.lock(), n, 0).unwrap();
+        waits_for(1);
+        assert!(push(0), "it waits for anything");
+        waits_for(3);
+        assert!(!push(1));
+        assert!(push(2));
+        assert_eq!(taking.join().unwrap(), [0, 1, 2]);
+        assert!(!push(3), "nobody waits");
     }
 
     #[test]

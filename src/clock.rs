@@ -13,11 +13,21 @@ const MONOTONIC_START_MS: u64 = 100 * 365 * 24 * 3600 * 1000;
 impl Timestamp {
     /// The present moment.
     pub fn now() -> Timestamp {
-        static START: std::sync::OnceLock<Instant> = std::sync::OnceLock::new();
-        let start = *START.get_or_init(Instant::now);
         let utc = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |d| d.as_millis() as i64);
-        Timestamp { monotonic_ms: MONOTONIC_START_MS + start.elapsed().as_millis() as u64, utc_ms: utc }
+        Timestamp { monotonic_ms: MONOTONIC_START_MS + elapsed().as_millis() as u64, utc_ms: utc }
     }
+
+    /// The monotonic clock in microseconds since the process started, for intervals that are shorter than those of a
+    /// timestamp.
+    pub fn monotonic_us() -> u64 {
+        elapsed().as_micros() as u64
+    }
+}
+
+/// Time since the process has asked for the first time.
+fn elapsed() -> Duration {
+    static START: std::sync::OnceLock<Instant> = std::sync::OnceLock::new();
+    START.get_or_init(Instant::now).elapsed()
 }
 
 /// A timer with a fixed period that skips missed ticks: after the process was paused (a virtual machine that was

@@ -3,16 +3,24 @@
 mod actions;
 mod bans;
 mod format;
+mod invitations;
+mod keep_out;
 mod log;
+mod make_session;
+mod missing;
+mod picture;
+mod reports;
+mod restrictions;
 mod settings;
 mod stop;
 mod time;
+mod timeline;
 mod undo;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use clap::Args;
-use drawhall::http::Http;
+use drawhall::http::{Http, HttpAnswer, HttpError};
 use drawhall::text::shown_json;
 use drawhall::tools::account::ask_password;
 use reqwest::Method;
@@ -26,6 +34,9 @@ use crate::output::{out, outln};
 
 /// Default address of the admin API: this machine, default port.
 const DEFAULT_URL: &str = "http://127.0.0.1:27780";
+
+/// The message of drawpile-srv for what it does not have.
+const BARE_NOT_FOUND: &str = "Not found";
 
 /// Options of all commands.
 #[derive(Debug, Args)]
@@ -108,9 +119,21 @@ fn parse_value(text: &str) -> Value {
 }
 
 impl Api {
+    /// Tells people something beside the result; scripts are not told.
+    fn note(&self, text: &str) {
+        if !self.json {
+            outln!("{text}");
+        }
+    }
+
     async fn request(&self, method: Method, path: &str, body: Option<&Value>) -> Result<Value, Failure> {
         let url = format!("{}/{path}", self.url);
-        let answer = self.http.request(method, &url, &self.headers, body).await.map_err(|error| {
+        self.answer(path, self.http.request(method, &url, &self.headers, body).await)
+    }
+
+    /// The value in the answer of this path.
+    fn answer(&self, path: &str, answer: Result<HttpAnswer, HttpError>) -> Result<Value, Failure> {
+        let answer = answer.map_err(|error| {
             format!(
                 "no answer from the admin API at {}: {error}; is the server started with --web-admin-port?",
                 self.url
@@ -121,6 +144,9 @@ impl Api {
             return Ok(value);
         }
         let reason = value["message"].as_str().unwrap_or("the server gave no reason");
+        if answer.status == 404 && reason == BARE_NOT_FOUND {
+            return Err(format!("{} (HTTP status 404)", missing::what(path)).into());
+        }
         let remedy = match answer.status {
             401 => "; give a user and password that are right by DRAWHALL_CTL_AUTH=USER:PASSWORD or --auth",
             _ => "",
@@ -168,15 +194,7 @@ impl Api {
                 let columns = ["uid", "name", "ip", "state", "session", "op"];
                 self.print_table(&self.get("users").await?, &columns);
             }
-            Action::MakeSession { fields } => {
-                let fields = parse_fields(&fields)?;
-                self.check_fields("/sessions", "post", &fields).await?;
-                let created = self.request(Method::POST, "sessions", Some(&fields)).await?;
-                self.print_result(
-                    &created,
-                    &format!("created session {}", created["id"].as_str().unwrap_or_default()),
-                );
-            }
+            Action::MakeSession { fields, image } => self.make_session(&fields, image.as_deref()).await?,
             Action::SetSession { session, fields } => {
                 let path = format!("sessions/{}", path_segment(&session));
                 let fields = parse_fields(&fields)?;
@@ -186,6 +204,7 @@ impl Api {
             Action::Accounts => {
                 self.print_table(&self.get("accounts").await?, &["id", "username", "locked", "flags"]);
             }
+            Action::Invitations(wanted) => self.invitations(wanted).await?,
             Action::Locks { sections, none, password } => self.locks(sections, none, password).await?,
             Action::End { session, reason, quiet } => {
                 let quiet = if quiet { "1" } else { "" };
@@ -200,17 +219,36 @@ impl Api {
                 let path = format!("users/{}?{}", path_segment(&uid), query(&[("message", &message)]));
                 self.print_result(&self.request(Method::DELETE, &path, None).await?, "disconnected");
             }
+            Action::Warn { session, user, message } => self.warn_user(&session, &user, &message).await?,
+            Action::Restrict { session, user, kind, duration, reason } => {
+                self.restrict(&session, &user, &kind, duration, &reason).await?;
+            }
+            Action::Restrictions { session, lift } => self.restrictions(&session, lift).await?,
+            Action::CloseSession { session, duration } => self.close_session(&session, duration).await?,
+            Action::Timeline(filter) => self.timeline(&filter).await?,
+            Action::Erase { person } => self.erase(&person).await?,
+            Action::Space { session } => self.space(&session).await?,
             Action::People { session } => self.people(&session).await?,
             Action::Undo { session, person, count, redo } => {
                 self.undo(&session, &person, count, redo).await?;
             }
-            Action::Remove { session, person, since, yes } => {
-                self.remove(&session, person.as_deref(), since.as_deref(), yes).await?;
+            Action::Remove { session, person, since, since_reset, yes } => {
+                let part = undo::Part { since, since_reset };
+                self.remove(&session, person.as_deref(), part, yes).await?;
             }
             Action::Cut { session, until, yes } => self.cut(&session, until.as_deref(), yes).await?,
             Action::Restore { session, generation, newest } => {
                 self.restore(&session, generation, newest).await?;
             }
+            Action::Picture { session, ended, format, output } => {
+                self.picture(picture::SavedSession { session: &session, ended }, format, output.as_deref())
+                    .await?;
+            }
+            Action::Timelapse { session, ended, frames, output } => {
+                self.timelapse(picture::SavedSession { session: &session, ended }, frames, output.as_deref())
+                    .await?;
+            }
+            Action::Compact { session } => self.compact(&session).await?,
             Action::Message { text, session, alert } => {
                 let body = if alert { json!({"alert": text}) } else { json!({"message": text}) };
                 let path =
@@ -221,6 +259,11 @@ impl Api {
             Action::Ban { name, duration, kick, comment } => {
                 self.ban(&name, duration, kick, comment).await?;
             }
+            Action::Reports(wanted) => self.reports(wanted).await?,
+            Action::Person(wanted) => self.person(wanted).await?,
+            Action::KeepOut(wanted) => self.keep_out(wanted).await?,
+            Action::Banned(wanted) => self.banned(wanted).await?,
+            Action::LetIn { id } => self.let_in(&id).await?,
             Action::Settings { key, value, default, changed } => {
                 self.settings(key, value, default, changed).await?;
             }
@@ -252,7 +295,8 @@ impl Api {
             let text = |key: &str| shown(&finding[key]);
             outln!("{}: {} [{}]\n    {}", text("level"), text("text"), text("id"), text("remedy"));
         }
-        outln!("{} findings in {} checks", findings.len(), report["checks"].as_array().map_or(0, Vec::len));
+        let (found, checks) = (findings.len(), report["checks"].as_array().map_or(0, Vec::len));
+        outln!("{found} {} in {checks} checks", if found == 1 { "finding" } else { "findings" });
         Ok(())
     }
 

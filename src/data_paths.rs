@@ -11,7 +11,7 @@ use crate::cli::Serve;
 
 /// Settings of a new database in a data directory. The log has people's addresses, so it is not kept for ever. A
 /// database that `--database` names is one of drawpile-srv, or may be used by it: it begins without settings.
-pub(crate) const INITIAL_SETTINGS: &[(&str, &str)] = &[("logpurgedays", "30")];
+const INITIAL_SETTINGS: &[(&str, &str)] = &[("logpurgedays", "30"), ("logAddressDays", "14")];
 
 /// Paths of the server's data. `None`: not used.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -20,8 +20,6 @@ pub(crate) struct DataPaths {
     pub(crate) data: Option<PathBuf>,
     /// Configuration database.
     pub(crate) database: Option<PathBuf>,
-    /// Settings that the database begins with if it does not exist yet.
-    pub(crate) initial_settings: &'static [(&'static str, &'static str)],
     /// Directory of stored sessions.
     pub(crate) sessions: Option<PathBuf>,
 }
@@ -69,8 +67,10 @@ impl DataPaths {
             None => user_directory()?,
         };
         Ok(DataPaths {
-            initial_settings: if named.database.is_none() { INITIAL_SETTINGS } else { &[] },
-            database: named.database.or_else(|| options.config.is_none().then(|| database_in(&data))),
+            database: named.database.or_else(|| {
+                let is_elsewhere = options.config.is_some() || options.cluster.is_some();
+                (!is_elsewhere).then(|| database_in(&data))
+            }),
             sessions: named.sessions.or_else(|| Some(sessions_in(&data))),
             data: Some(data),
         })
@@ -83,6 +83,14 @@ impl DataPaths {
         let all = [&self.data, &self.database, &self.sessions];
         all.into_iter().flatten().filter(|path| is_exposed(path))
     }
+}
+
+/// Settings that a new database begins with. A file that an option of drawpile-srv names has none, as there.
+pub(crate) fn initial_settings(
+    named_file: Option<&Path>,
+    is_shared: bool,
+) -> &'static [(&'static str, &'static str)] {
+    if named_file.is_some() && !is_shared { &[] } else { INITIAL_SETTINGS }
 }
 
 /// Path of the database in a data directory.
@@ -158,12 +166,18 @@ mod tests {
             data: Some(data.clone()),
             database: Some(data.join("config.db")),
             sessions: Some(data.join("sessions")),
-            initial_settings: INITIAL_SETTINGS,
         };
         assert_eq!(paths(&["--data", text]), expected);
         assert!(data.is_dir());
         assert_eq!(paths(&["--data", text, "--config", "c"]).database, None);
         assert_eq!(paths(&["--data", text, "--sessions", "s"]).sessions, Some("s".into()));
+    }
+
+    #[test]
+    fn only_a_file_that_is_named_begins_without_settings() {
+        assert!(initial_settings(Some(Path::new("x.db")), false).is_empty());
+        assert_eq!(initial_settings(Some(Path::new("x.db")), true), INITIAL_SETTINGS);
+        assert_eq!(initial_settings(None, false), INITIAL_SETTINGS);
     }
 
     #[test]

@@ -6,6 +6,7 @@
 //! name resolves to when connecting, and again at each redirect.
 
 mod address;
+mod download;
 mod request_queue;
 mod resolver;
 
@@ -13,7 +14,7 @@ use std::net::IpAddr;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
-use drawhall_protocol::from_json;
+use bytes::Bytes;
 use reqwest::header::LOCATION;
 use reqwest::redirect::Policy;
 use reqwest::{Client, Method, Response, Url};
@@ -21,6 +22,8 @@ use rustls::pki_types::CertificateDer;
 use serde_json::Value;
 
 pub use address::is_global;
+pub use download::Download;
+use download::{Received, read};
 pub use request_queue::RequestLimits;
 use request_queue::RequestQueue;
 use resolver::Resolver;
@@ -45,8 +48,9 @@ pub enum HttpError {
     /// Connecting, TLS or the transfer failed.
     #[error("{0}")]
     Failed(String),
-    #[error("no answer within {} s", TIMEOUT.as_secs())]
-    Timeout,
+    /// No answer within this number of seconds.
+    #[error("no answer within {0} s")]
+    Timeout(u64),
     /// Too many redirects, or one that must not be followed.
     #[error("the answer redirects to {0}")]
     Redirect(String),
@@ -69,6 +73,18 @@ pub struct HttpAnswer {
     pub text: String,
     /// The header `ETag`; empty if there is none.
     pub etag: String,
+}
+
+/// The body of a request.
+struct Body {
+    content_type: &'static str,
+    bytes: Bytes,
+}
+
+impl Body {
+    fn json(value: &Value) -> Body {
+        Body { content_type: "application/json", bytes: value.to_string().into() }
+    }
 }
 
 /// The HTTP client. TLS is set up at the first request. Clones share it and its limits.
@@ -202,15 +218,53 @@ impl Http {
         headers: &[(&'static str, String)],
         body: Option<&Value>,
     ) -> Result<HttpAnswer, HttpError> {
+        self.send(method, url, headers, body.map(Body::json), TIMEOUT).await
+    }
+
+    /// Posts a body for which a server may need as long as `timeout`.
+    ///
+    /// # Errors
+    /// As [`Self::request`].
+    pub async fn upload(
+        &self,
+        url: &str,
+        headers: &[(&'static str, String)],
+        content_type: &'static str,
+        bytes: Vec<u8>,
+        timeout: Duration,
+    ) -> Result<HttpAnswer, HttpError> {
+        let body = Some(Body { content_type, bytes: bytes.into() });
+        self.send(Method::POST, url, headers, body, timeout).await
+    }
+
+    async fn send(
+        &self,
+        method: Method,
+        url: &str,
+        headers: &[(&'static str, String)],
+        body: Option<Body>,
+        timeout: Duration,
+    ) -> Result<HttpAnswer, HttpError> {
+        let limit = self.queue.limits().response_bytes;
+        self.receive(method, url, headers, body, timeout, limit).await.map(Received::into_answer)
+    }
+
+    /// Sends a request, and reads at most `limit` bytes of the answer.
+    async fn receive(
+        &self,
+        method: Method,
+        url: &str,
+        headers: &[(&'static str, String)],
+        body: Option<Body>,
+        timeout: Duration,
+        limit: usize,
+    ) -> Result<Received, HttpError> {
         let url = read_url(url, self.public_only)?;
         let host = url.host_str().unwrap_or_default().to_owned();
         let _permit = self.queue.acquire(&host).await.ok_or(HttpError::Busy)?;
-        let body = body.map(Value::to_string);
-        let response = async {
-            let answer = self.follow(&method, url, headers, body.as_deref()).await?;
-            read_answer(answer, self.queue.limits().response_bytes).await
-        };
-        tokio::time::timeout(TIMEOUT, response).await.unwrap_or(Err(HttpError::Timeout))
+        let response = async { read(self.follow(&method, url, headers, body.as_ref()).await?, limit).await };
+        let expired = HttpError::Timeout(timeout.as_secs());
+        tokio::time::timeout(timeout, response).await.unwrap_or(Err(expired))
     }
 
     /// Sends a request and follows redirects.
@@ -219,7 +273,7 @@ impl Http {
         method: &Method,
         mut url: Url,
         headers: &[(&'static str, String)],
-        body: Option<&str>,
+        body: Option<&Body>,
     ) -> Result<Response, HttpError> {
         let (original, mut redirects) = (url.clone(), 0);
         loop {
@@ -232,7 +286,7 @@ impl Http {
                 request = request.header(*name, value);
             }
             if let Some(body) = body {
-                request = request.header("content-type", "application/json").body(body.to_owned());
+                request = request.header("content-type", body.content_type).body(body.bytes.clone());
             }
             let answer = request.send().await.map_err(|e| HttpError::Failed(cause(&e)))?;
             let Some(next) = redirect_target(&answer) else { return Ok(answer) };
@@ -244,21 +298,6 @@ impl Http {
             url = next;
         }
     }
-}
-
-async fn read_answer(mut answer: Response, limit: usize) -> Result<HttpAnswer, HttpError> {
-    let etag = answer.headers().get("etag").and_then(|v| v.to_str().ok()).unwrap_or_default().to_owned();
-    let (status, mut bytes) = (answer.status().as_u16(), Vec::new());
-    while let Some(chunk) = answer.chunk().await.map_err(|e| HttpError::Failed(cause(&e)))? {
-        if bytes.len() + chunk.len() > limit {
-            return Err(HttpError::TooLarge(limit));
-        }
-        bytes.extend_from_slice(&chunk);
-    }
-    let text = String::from_utf8_lossy(&bytes);
-    // Some editors put a byte order mark at the beginning of files, and servers send them as they are.
-    let text = text.trim_start_matches('\u{feff}').to_owned();
-    Ok(HttpAnswer { status, json: from_json(&bytes).ok(), text, etag })
 }
 
 /// The innermost error, which is the most specific.

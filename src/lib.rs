@@ -14,6 +14,9 @@
 //! | [`auth_server`] | an auth server of its own |
 //! | `web`, [`http`] | what our HTTP servers share; requests to other servers |
 //! | [`clock`], `entropy` | time and randomness of the system |
+//! | `child_process` | child processes, and what they report |
+//! | [`pictures`] | runs the process that makes messages of pictures |
+//! | [`renderer`] | runs an external program that makes pictures of sessions |
 //! | [`port_mapping`] | ports of the router that lead to this machine |
 //! | [`app`] | from options to a running server |
 //! | [`background`] | threads of our own: a bounded queue each, one way to end |
@@ -34,6 +37,7 @@ pub mod app;
 pub mod auth_server;
 pub mod background;
 pub mod blocking;
+mod child_process;
 pub mod clock;
 pub mod config;
 pub mod db;
@@ -43,7 +47,9 @@ pub mod history;
 pub mod http;
 pub mod log;
 pub mod metrics;
+pub mod pictures;
 pub mod port_mapping;
+pub mod renderer;
 pub mod rules;
 pub mod storage;
 pub mod text;
@@ -52,6 +58,10 @@ pub mod trace;
 pub mod transport;
 mod web;
 
+#[cfg(test)]
+#[path = "../tests/common/postgres.rs"]
+#[allow(dead_code, reason = "integration tests use the rest")]
+mod postgres;
 #[cfg(test)]
 #[path = "../tests/common/skip.rs"]
 mod skip;

@@ -4,7 +4,7 @@
 //! docs/spec/config.md#text-form-of-the-log:
 //! `<time> <Level>/<Topic> <user>@{session}: message`.
 
-use std::fmt;
+use std::fmt::{self, Write as _};
 use std::net::IpAddr;
 
 use serde::{Deserialize, Serialize};
@@ -87,9 +87,36 @@ impl Topic {
         Topic::Report,
     ];
 
-    /// By the name that the database and the API use.
+    /// The name that the protocol, the database and the API use.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Join => "Join",
+            Self::Leave => "Leave",
+            Self::Kick => "Kick",
+            Self::Ban => "Ban",
+            Self::Unban => "Unban",
+            Self::Op => "Op",
+            Self::Deop => "Deop",
+            Self::Mute => "Mute",
+            Self::Unmute => "Unmute",
+            Self::Trust => "Trust",
+            Self::Untrust => "Untrust",
+            Self::BadData => "BadData",
+            Self::RuleBreak => "RuleBreak",
+            Self::PubList => "PubList",
+            Self::Status => "Status",
+            Self::ClientInfo => "ClientInfo",
+            Self::ExtBan => "ExtBan",
+            Self::BanImpEx => "BanImpEx",
+            Self::AdminChat => "AdminChat",
+            Self::Invite => "Invite",
+            Self::Report => "Report",
+        }
+    }
+
+    /// By its [name](Topic::name).
     pub fn parse(name: &str) -> Option<Topic> {
-        Self::ALL.into_iter().find(|topic| format!("{topic:?}") == name)
+        Self::ALL.into_iter().find(|topic| topic.name() == name)
     }
 
     /// Whether only moderators may see it.
@@ -149,14 +176,17 @@ impl LogEntry {
 
     /// Emits the entry through `tracing`; `session` is the session's id, empty for none.
     pub fn emit(&self, session: &str) {
-        let topic = fmt::from_fn(|f| write!(f, "{:?}", self.topic));
-        let user = fmt::from_fn(|f| match &self.user {
-            Some(user) => fmt::Display::fmt(user, f),
-            None => Ok(()),
-        });
+        // As texts: each layer would format other values anew.
+        let user = || self.user.as_ref().map_or_else(String::new, LogUser::to_string);
         macro_rules! emit_at {
             ($level:ident) => {
-                tracing::event!(tracing::Level::$level, topic = %topic, user = %user, session, "{}", self.message)
+                tracing::event!(
+                    tracing::Level::$level,
+                    topic = self.topic.name(),
+                    user = user().as_str(),
+                    session,
+                    message = self.message.as_str(),
+                )
             };
         }
         match self.level {
@@ -195,13 +225,15 @@ impl Fields {
     }
 
     /// The message, followed by the other fields as `name=value`.
-    pub(crate) fn text(&self) -> String {
-        shortened(format!("{}{}", self.message, self.others))
+    pub(crate) fn into_text(self) -> String {
+        let mut text = self.message;
+        text.push_str(&self.others);
+        shortened(text)
     }
 
     /// Writes topic, user, session and text as one line.
-    fn write_line(&self, writer: &mut Writer<'_>) -> fmt::Result {
-        write!(writer, "{}", self.topic())?;
+    fn write_line(self, writer: &mut Writer<'_>) -> fmt::Result {
+        writer.write_str(self.topic())?;
         if !self.user.is_empty() {
             write!(writer, " {}", one_line(&self.user))?;
         }
@@ -209,23 +241,32 @@ impl Fields {
             let blank = if self.user.is_empty() { " " } else { "" };
             write!(writer, "{blank}@{{{}}}", one_line(&self.session))?;
         }
-        writeln!(writer, ": {}", one_line(&self.text()))
+        writeln!(writer, ": {}", one_line(&self.into_text()))
+    }
+
+    /// Where the value of a field is kept.
+    fn value_of(&mut self, field: &Field) -> &mut String {
+        match field.name() {
+            "topic" => &mut self.topic,
+            "user" => &mut self.user,
+            "session" => &mut self.session,
+            "message" => &mut self.message,
+            name => {
+                self.others.extend([" ", name, "="]);
+                &mut self.others
+            }
+        }
     }
 }
 
 impl Visit for Fields {
     fn record_debug(&mut self, field: &Field, value: &dyn fmt::Debug) {
-        match field.name() {
-            "topic" => self.topic = format!("{value:?}"),
-            "user" => self.user = format!("{value:?}"),
-            "session" => self.session = format!("{value:?}"),
-            "message" => self.message = format!("{value:?}"),
-            name => self.others.push_str(&format!(" {name}={value:?}")),
-        }
+        // Writing to a text fails only if the value refuses to be formatted.
+        let _ = write!(self.value_of(field), "{value:?}");
     }
 
     fn record_str(&mut self, field: &Field, value: &str) {
-        self.record_debug(field, &format_args!("{value}"));
+        self.value_of(field).push_str(value);
     }
 }
 
@@ -280,7 +321,10 @@ where
 
 /// Cuts a text to [`MAX_TEXT`] characters, with an ellipsis.
 fn shortened(mut text: String) -> String {
-    if let Some((end, _)) = text.char_indices().nth(MAX_TEXT) {
+    // No text has more characters than bytes.
+    if text.len() > MAX_TEXT
+        && let Some((end, _)) = text.char_indices().nth(MAX_TEXT)
+    {
         text.truncate(end);
         text.push('…');
     }
@@ -348,6 +392,14 @@ mod tests {
             tracing::warn!(error = %long, "hm");
         });
         assert!(written.iter().all(|line| line.chars().count() < MAX_TEXT + 20), "{written:?}");
+    }
+
+    #[test]
+    fn a_topic_is_found_by_its_name() {
+        for topic in Topic::ALL {
+            assert_eq!((topic.name(), Topic::parse(topic.name())), (&*format!("{topic:?}"), Some(topic)));
+        }
+        assert_eq!(Topic::parse("join"), None);
     }
 
     #[test]

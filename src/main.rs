@@ -14,8 +14,12 @@ use drawhall::tools::{account, convert, inspect, sessions};
 use drawhall::trace::replay;
 use drawhall::transport::tls;
 
+mod address_cli;
+mod addresses;
 mod backup;
+mod canvas;
 mod cli;
+mod cluster_cli;
 mod ctl;
 mod data_paths;
 mod doctor_cli;
@@ -65,6 +69,7 @@ fn main() -> ExitCode {
             Ok(status) => return status,
             Err(error) => Err(error),
         },
+        Some(Command::Address(options)) => address_cli::run(&options),
         Some(Command::Import { paths, command_line, check: _ }) => match import::run(&paths, &command_line) {
             Ok(status) => return status,
             Err(error) => Err(error),
@@ -74,6 +79,7 @@ fn main() -> ExitCode {
             out!("{}", papers::completions(shell));
             Ok(())
         }
+        Some(Command::Canvas { action }) => return canvas::run(&action),
         Some(Command::Health { address, timeout }) => health::check(&address, timeout),
         Some(Command::Ctl(ctl)) => ctl::run(ctl),
         Some(Command::Settings) => {
@@ -97,8 +103,9 @@ fn main() -> ExitCode {
             sessions::list(&dir, json).map(|text| show(&text)).map_err(Failure::from)
         }
         Some(Command::Check { dir }) => report(sessions::check(&dir), "some sessions have problems"),
-        Some(Command::Account { action, place }) => run_account(&action, place),
-        Some(Command::ExtauthKey { place }) => print_key(place),
+        Some(Command::Account { action, location }) => run_account(&action, location),
+        Some(Command::Cluster { action, cluster }) => cluster_cli::run(&action, cluster),
+        Some(Command::ExtauthKey { location }) => print_key(location),
         Some(Command::Certificate { hosts, cert, key }) => {
             tls::make(&hosts, &cert, &key).map_err(Failure::from).map(|()| {
                 let (cert, key) = (cert.display().to_string(), key.display().to_string());
@@ -160,8 +167,9 @@ fn print_config(options: &Serve, sources: &BTreeMap<String, String>) -> Result<(
     let paths = DataPaths::of(options)?;
     let mut source = serve::rule_source(options, &paths).open()?;
     let rules = source.read()?;
-    let place = match (&paths.database, &options.config) {
-        (Some(path), _) | (None, Some(path)) => path.display().to_string(),
+    let location = match (&options.cluster, paths.database.as_ref().or(options.config.as_ref())) {
+        (Some(url), _) => url.to_string(),
+        (None, Some(path)) => path.display().to_string(),
         (None, None) => String::new(),
     };
     for (name, path) in [("database", &paths.database), ("sessions", &paths.sessions)] {
@@ -179,7 +187,7 @@ fn print_config(options: &Serve, sources: &BTreeMap<String, String>) -> Result<(
             "profile" if options.profile.is_some() => {
                 sources.get("profile").map_or("default", String::as_str)
             }
-            _ if set => place.as_str(),
+            _ if set => location.as_str(),
             _ if of_profile.iter().any(|(k, _)| *k == key) => profile_name.as_str(),
             _ => "default",
         };
@@ -216,18 +224,23 @@ fn check_config(options: &Serve) -> Result<(), Failure> {
     }
 }
 
-/// Opens the named database, or that of the data directory.
-fn open_database(place: cli::DatabasePlace) -> Result<(Database, std::path::PathBuf), Failure> {
-    let (path, settings) = match place.database {
-        Some(path) => (path, &[][..]),
-        None => (data_paths::database_of(place.data)?, data_paths::INITIAL_SETTINGS),
+/// Opens the named or shared database, or that of the data directory.
+fn open_database(location: cli::DatabaseLocation) -> Result<Database, Failure> {
+    if let Some(url) = location.cluster()? {
+        let settings = data_paths::initial_settings(location.database.as_deref(), true);
+        return Ok(Database::connect(&url, settings)?);
+    }
+    let settings = data_paths::initial_settings(location.database.as_deref(), false);
+    let path = match location.database {
+        Some(path) => path,
+        None => data_paths::database_of(location.data)?,
     };
     data_paths::become_owner_of(&path)?;
-    Ok((Database::open_or_create(&path, settings)?, path))
+    Ok(Database::open_or_create(&path, settings)?)
 }
 
-fn print_key(place: cli::DatabasePlace) -> Result<(), Failure> {
-    let key = auth_server::signing_key(&open_database(place)?.0)?;
+fn print_key(location: cli::DatabaseLocation) -> Result<(), Failure> {
+    let key = auth_server::signing_key(&open_database(location)?)?;
     outln!("{}", auth_server::public_text(&key));
     Ok(())
 }
@@ -237,13 +250,13 @@ fn flags_of(flags: &[String]) -> Vec<String> {
     Account::parse_flags(&flags.join(","))
 }
 
-fn run_account(action: &AccountAction, place: cli::DatabasePlace) -> Result<(), Failure> {
+fn run_account(action: &AccountAction, location: cli::DatabaseLocation) -> Result<(), Failure> {
     if let AccountAction::Add { flags, force: false, .. }
     | AccountAction::Set { flags: Some(flags), force: false, .. } = action
     {
         account::check_flags(&flags_of(flags))?;
     }
-    let (database, path) = open_database(place)?;
+    let database = open_database(location)?;
     let done = match action {
         AccountAction::Add { name, flags, .. } => {
             account::add(&database, name, &flags_of(flags), &account::ask_password(true)?)?;
@@ -268,7 +281,7 @@ fn run_account(action: &AccountAction, place: cli::DatabasePlace) -> Result<(), 
             format!("removed {name} from")
         }
     };
-    show(&format!("{done} {}\n", path.display()));
+    show(&format!("{done} {}\n", database.location()));
     Ok(())
 }
 

@@ -171,8 +171,14 @@ pub struct Metrics {
     /// Bytes of messages to clients.
     pub bytes_out: Counter,
     pub messages_out: Counter,
+    /// Time that was spent on sending, in nanoseconds of all threads; sessions use it to see how busy the machine is.
+    pub sending_ns: Counter,
     /// Logins by result: `ok`, or the code of the error.
     pub logins: Counters,
+    /// Pictures that sessions were to begin with, by result: `ok`, `refused`, `timeout` or `failed`.
+    pub pictures: Counters,
+    /// Pictures that an external program was to make of sessions, by result: `ok`, `refused`, `timeout` or `failed`.
+    pub renders: Counters,
     /// Jobs that wait in the blocking pool to verify or hash a password.
     pub hashes_waiting: Gauge,
     /// Log lines that wait to be written to the database.
@@ -181,6 +187,8 @@ pub struct Metrics {
     pub log_left_out: Counter,
     /// Failed attempts to write the log to the database.
     pub log_errors: Counter,
+    /// Failed attempts to read the configuration file or database again.
+    pub configuration_errors: Counter,
     /// When the certificate in use expires, in seconds since 1970; 0 without one.
     pub certificate_not_after: Gauge,
     /// Free bytes of the disk of each watched directory, by path; empty until first measured.
@@ -252,6 +260,11 @@ impl Metrics {
             ("messages_sent_total", "Messages to clients.", &self.messages_out),
             ("sent_bytes_total", "Bytes of messages to clients.", &self.bytes_out),
             ("lagging_total", "Slow clients that were disconnected because they do not read.", &self.lagging),
+            (
+                "configuration_errors_total",
+                "Failed attempts to read the configuration again.",
+                &self.configuration_errors,
+            ),
             ("log_errors_total", "Failed attempts to write the log to the database.", &self.log_errors),
             ("log_left_out_total", "Log lines that were dropped.", &self.log_left_out),
             ("storage_errors_total", "Failed attempts to store something.", &self.storage_errors),
@@ -262,6 +275,11 @@ impl Metrics {
             ("limits_hit_total", "setting", "Connections, logins and passwords that a limit has refused.");
         by_kind(limits, "counter", &self.limits_hit.all(), &mut page);
         by_kind(("logins_total", "result", "Logins by result."), "counter", &self.logins.all(), &mut page);
+        let pictures = ("pictures_total", "result", "Pictures that sessions were to begin with, by result.");
+        by_kind(pictures, "counter", &self.pictures.all(), &mut page);
+        let renders =
+            ("renders_total", "result", "Pictures that a program was to make of sessions, by result.");
+        by_kind(renders, "counter", &self.renders.all(), &mut page);
         let queues = [("hashes", &self.hashes_waiting), ("log", &self.log_waiting)];
         let queues = queues.map(|(queue, depth)| (queue, depth.get()));
         by_kind(("queue_depth", "queue", "Length of queues."), "gauge", &queues, &mut page);

@@ -50,10 +50,13 @@ pub(crate) fn is_set(variable: &str) -> bool {
     std::env::var_os(variable).is_some_and(|value| !value.is_empty())
 }
 
+/// Subcommands that take the options of the server.
+const WITH_SERVER_OPTIONS: [&str; 4] = ["serve", "config", "doctor", "address"];
+
 /// The part of the command line that options of the server belong to.
 fn serving(matches: &ArgMatches) -> &ArgMatches {
     match matches.subcommand() {
-        Some(("serve" | "config" | "doctor", matches)) => matches,
+        Some((name, matches)) if WITH_SERVER_OPTIONS.contains(&name) => matches,
         _ => matches,
     }
 }
@@ -64,8 +67,8 @@ fn serving(matches: &ArgMatches) -> &ArgMatches {
 /// When an option is wrong, wherever it stands; clap's errors know how to be shown.
 pub(crate) fn read(args: Vec<OsString>) -> Result<Options, clap::Error> {
     let command = prepared(Cli::command());
-    let with_options = ["serve", "config", "doctor"];
-    let command = with_options.iter().fold(command, |command, name| command.mut_subcommand(name, prepared));
+    let command =
+        WITH_SERVER_OPTIONS.iter().fold(command, |command, name| command.mut_subcommand(name, prepared));
     let first = command.clone().try_get_matches_from(&args)?;
     let mut sources = sources_of(&command, &first);
     let mut all = args;
@@ -119,6 +122,13 @@ fn sources_of(command: &Command, matches: &ArgMatches) -> BTreeMap<String, Strin
     given.collect()
 }
 
+/// A syntax error without the line that it quotes, which may have a password in it.
+fn without_quotations(error: &str) -> String {
+    let is_told =
+        |line: &&str| !line.trim_start_matches(|c: char| c == ' ' || c.is_ascii_digit()).starts_with('|');
+    error.lines().filter(is_told).map(str::trim).collect::<Vec<_>>().join(": ")
+}
+
 /// Options of a TOML file that nothing overrides, as arguments.
 fn read_file(
     path: &Path,
@@ -128,7 +138,7 @@ fn read_file(
     let bytes = std::fs::read(path).map_err(|error| error.to_string())?;
     let file = Config::builder().add_source(File::from_str(&text::decode(&bytes), FileFormat::Toml)).build();
     let table: BTreeMap<String, Value> =
-        file.and_then(Config::try_deserialize).map_err(|error| error.to_string())?;
+        file.and_then(Config::try_deserialize).map_err(|error| without_quotations(&error.to_string()))?;
     let mut arguments = Vec::new();
     for (key, value) in table {
         let known = command.get_arguments().find(|a| a.get_long() == Some(key.as_str()));
@@ -239,6 +249,19 @@ mod tests {
         ] {
             let error = read_with(toml, &[]).err().unwrap();
             assert!(error.contains(words), "{error}");
+        }
+    }
+
+    #[test]
+    fn errors_do_not_quote_lines_of_the_file() {
+        for toml in [
+            "cluster = \"postgres://u:Sekrit99@h/d",
+            "port = 5\nweb-admin-auth = u:Sekrit99",
+            "web-admin-auth = \"u:Sekrit99\"\nweb-admin-auth = \"u:Sekrit99\"",
+        ] {
+            let error = read_with(toml, &[]).err().unwrap();
+            assert!(error.contains("line ") && !error.contains("Sekrit"), "{error}");
+            assert_eq!(error.lines().count(), 1, "{error}");
         }
     }
 

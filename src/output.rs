@@ -1,12 +1,22 @@
 //! Standard output of the subcommands.
 
 use std::fmt::Arguments;
-use std::io::{ErrorKind, Write as _};
+use std::io::{self, ErrorKind, Write as _};
 
 /// Writes to standard output. When the reader has closed the pipe, as `drawhall config | head` does, the process ends
 /// quietly; any other error ends it with status 1.
 pub(crate) fn write(text: Arguments<'_>) {
-    let Err(error) = std::io::stdout().write_fmt(text) else { return };
+    end_on_error(io::stdout().write_fmt(text));
+}
+
+/// Writes a file to standard output, up to its last byte; errors as in [`write`].
+pub(crate) fn write_bytes(bytes: &[u8]) {
+    let mut output = io::stdout().lock();
+    end_on_error(output.write_all(bytes).and_then(|()| output.flush()));
+}
+
+fn end_on_error(written: io::Result<()>) {
+    let Err(error) = written else { return };
     if error.kind() != ErrorKind::BrokenPipe {
         eprintln!("drawhall: cannot write to standard output: {error}");
         std::process::exit(1);

@@ -30,7 +30,7 @@ fn settings_page() -> Roff {
     page.text([roman(
         "Settings stand in the configuration file (drawhall --config), section [config], as key=value, or in the \
          configuration database, where the admin page and the admin API change them. Times are numbers with s, m, h or \
-         d, sizes numbers with b, kb, mb or gb.",
+         d, sizes numbers with b, kb, mb or gb; longer forms such as 30 days are read, too.",
     )]);
     page.control("SH", ["SETTINGS"]);
     for setting in SETTINGS {
@@ -210,7 +210,8 @@ mod tests {
 
     fn each_command(command: &Command, name: &str, check: &mut impl FnMut(&str, &Command)) {
         check(name, command);
-        for subcommand in command.get_subcommands() {
+        // Those that only the server itself starts are in no document.
+        for subcommand in command.get_subcommands().filter(|subcommand| !subcommand.is_hide_set()) {
             each_command(subcommand, &format!("{name}-{}", subcommand.get_name()), check);
         }
     }

@@ -9,7 +9,9 @@ use drawhall::acme::AcmeOptions;
 use drawhall::admin::AccessRules;
 use drawhall::app::{RunningServer, ServeOptions, start};
 use drawhall::config::RuleSource;
+use drawhall::db::Database;
 use drawhall::metrics::Metrics;
+use drawhall::renderer::find_program;
 use drawhall::transport::accept::WebSocketRules;
 use drawhall::transport::tls::{CertificateFiles, KeyAlgorithm};
 use drawhall::transport::trust::Trusted;
@@ -19,7 +21,7 @@ use url::Url;
 
 use crate::Failure;
 use crate::cli::{KeyKind, Serve, items};
-use crate::data_paths::{DataPaths, last_backup_in};
+use crate::data_paths::{DataPaths, initial_settings, last_backup_in};
 use crate::gui;
 use crate::log_output;
 use crate::options::is_set;
@@ -34,7 +36,8 @@ pub(crate) fn rule_source(options: &Serve, paths: &DataPaths) -> RuleSource {
     RuleSource {
         config: options.config.clone(),
         database: paths.database.clone(),
-        initial_settings: paths.initial_settings,
+        cluster: options.cluster.clone(),
+        initial_settings: initial_settings(options.database.as_deref(), options.cluster.is_some()),
         crypt_key: options.crypt_key,
         local_host: options.local_host.clone().unwrap_or_default(),
         extauth: options.extauth.clone(),
@@ -132,9 +135,15 @@ pub(crate) fn server_options(options: &Serve, paths: &DataPaths) -> Result<Serve
         source: rule_source(options, paths),
         sessions: paths.sessions.clone(),
         // A directory of drawpile-srv's is used as drawpile-srv would.
+        events: paths.data.as_ref().map(|data| data.join("events")),
         keep_ended: paths.data.is_some() && options.sessions.is_none(),
         last_backup: paths.data.as_deref().map(last_backup_in),
         templates: options.templates.clone(),
+        picture_program: None,
+        canvas_renderer: find_program(
+            options.canvas_renderer.as_deref(),
+            std::env::var_os("PATH").as_deref(),
+        ),
         record: options.record.clone(),
         trace_input: options.trace_input.clone(),
         extauth_provider: options.extauth_provider,
@@ -143,6 +152,7 @@ pub(crate) fn server_options(options: &Serve, paths: &DataPaths) -> Result<Serve
             port => Some(port).filter(|port| *port > 0),
         },
         admin_on_websocket: options.web_admin_on_websocket,
+        admin_tls: options.web_admin_tls,
         admin_access: AccessRules {
             credentials: options.web_admin_auth.clone(),
             networks: items(&options.web_admin_access).copied().collect(),
@@ -200,7 +210,7 @@ pub(crate) fn serve(options: &Serve) -> Result<(), Failure> {
     raise_open_files();
     let shows_page = options.gui;
     let options = ServeOptions { metrics, ..server_options(options, &paths)? };
-    actix_rt::System::new().block_on(async {
+    let serving = async move {
         let mut terminate = signal(SignalKind::terminate())?;
         let mut interrupt = signal(SignalKind::interrupt())?;
         // A limit for file sizes is to be an error of writing, not the end of the program.
@@ -217,7 +227,8 @@ pub(crate) fn serve(options: &Serve) -> Result<(), Failure> {
         }
         log_places(&running, &paths, options.admin_on_websocket);
         if let Some(address) = running.admin_address().filter(|_| shows_page) {
-            gui::show(&format!("http://localhost:{}/", address.port()));
+            let scheme = if options.admin_tls { "https" } else { "http" };
+            gui::show(&format!("{scheme}://localhost:{}/", address.port()));
         }
         let manager = systemd::Manager::start(running.server().clone(), options.inherited.is_some());
         loop {
@@ -243,6 +254,16 @@ pub(crate) fn serve(options: &Serve) -> Result<(), Failure> {
         running.stop().await;
         log.stop();
         Ok(())
+    };
+    actix_rt::System::new().block_on(in_task(serving))
+}
+
+/// Runs a future in a task of its own: one that `block_on` is given is polled whenever anything happens on its thread.
+async fn in_task(future: impl Future<Output = Result<(), Failure>> + 'static) -> Result<(), Failure> {
+    let ended = actix_rt::spawn(future).await;
+    ended.unwrap_or_else(|error| match error.try_into_panic() {
+        Ok(panic) => std::panic::resume_unwind(panic),
+        Err(error) => Err(error.into()),
     })
 }
 
@@ -253,9 +274,10 @@ fn log_places(running: &RunningServer, paths: &DataPaths, on_websocket: bool) {
         let with_page = if on_websocket { ", with the admin page and API" } else { "" };
         tracing::info!("listening for WebSocket on {address}{with_page}");
     }
-    if paths.data.is_some() {
-        let database = paths.database.as_ref().map(|path| path.display().to_string());
-        tracing::info!("settings and accounts: {}", database.as_deref().unwrap_or("in memory only"));
+    let database = running.database();
+    if paths.data.is_some() || database.is_some_and(Database::is_shared) {
+        let place = database.map_or_else(|| "in memory only".to_owned(), Database::location);
+        tracing::info!("settings and accounts: {place}");
     }
     // The directory of stored sessions was logged with their number.
     if paths.sessions.is_none() {

@@ -7,6 +7,11 @@ use std::borrow::Cow;
 
 use serde::Serialize;
 
+/// Bytes as hexadecimal digits.
+pub fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
 /// Whether a character is a control character, invisible, or changes the direction of the text around it.
 pub fn is_hidden(c: char) -> bool {
     c.is_control()
@@ -36,7 +41,10 @@ pub fn shown_lines(text: &str) -> String {
 
 /// One line for the log: hidden characters and line feeds become blanks, so that a text can forge no line and join no
 /// words.
-pub fn one_line(text: &str) -> String {
+pub fn one_line(text: &str) -> Cow<'_, str> {
+    if text.bytes().all(|byte| matches!(byte, b' '..=b'~')) {
+        return text.into();
+    }
     text.chars().map(|c| if is_hidden(c) { ' ' } else { c }).collect()
 }
 
@@ -93,7 +101,7 @@ mod tests {
         assert_eq!(shown_lines(EVIL), "a]0;tb\nc31mdefgh");
         assert_eq!(one_line("a\nb\u{202e}c\u{2029}d"), "a b c d");
         for fine in ["Zoë 猫 🎨", "עברית العربية", "e\u{301}", "a\u{a0}b"] {
-            assert_eq!((shown(fine), one_line(fine)), (fine.to_owned(), fine.to_owned()));
+            assert_eq!((&*shown(fine), &*one_line(fine)), (fine, fine));
         }
     }
 

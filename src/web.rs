@@ -1,30 +1,28 @@
 //! Shared by the HTTP servers (admin API, auth server): client address, connection limits, and limits of size and
 //! time of request bodies.
 
+mod connection;
+pub(crate) mod listener;
 pub(crate) mod password_limiter;
 pub(crate) mod shared_port;
 
-use std::any::Any;
 use std::collections::HashMap;
 use std::error::Error;
 use std::future::poll_fn;
-use std::io;
-use std::net::{IpAddr, Shutdown, TcpListener};
+use std::net::IpAddr;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
 use actix_web::body::{BodySize, BodyStream, BoxBody, MessageBody};
-use actix_web::dev::{Extensions, ServerHandle};
 use actix_web::http::StatusCode;
 use actix_web::http::header::CONTENT_LENGTH;
-use actix_web::rt::net::TcpStream;
-use actix_web::web::{Bytes, BytesMut, Payload, ServiceConfig};
-use actix_web::{App, HttpRequest, HttpResponse, HttpServer};
+use actix_web::web::{Bytes, BytesMut, Payload};
+use actix_web::{HttpRequest, HttpResponse};
 use parking_lot::{Mutex, MutexGuard};
-use socket2::SockRef;
 
+pub(crate) use self::connection::{Encrypted, disconnected};
 use self::shared_port::SharedPort;
 use crate::metrics::Metrics;
 use crate::rules::network::narrowest;
@@ -42,32 +40,6 @@ const MAX_OF_ADDRESS: usize = 32;
 const MAX_OF_PROXY: usize = 192;
 /// Timeout of the header of a request, and again of its body.
 pub(crate) const REQUEST_TIME: Duration = Duration::from_secs(10);
-
-/// Starts an HTTP server inside a running actix system, with the limits of this module. `configure` adds state and
-/// services.
-///
-/// # Errors
-/// When the listener cannot be used.
-pub(crate) fn start(
-    listener: TcpListener,
-    trusted: Trusted,
-    metrics: Arc<Metrics>,
-    configure: impl Fn(&mut ServiceConfig) + Clone + Send + 'static,
-) -> io::Result<ServerHandle> {
-    let limiter = HttpConnectionLimiter::new(trusted, metrics);
-    let app = move || App::new().configure(configure.clone());
-    let server = HttpServer::new(app)
-        .workers(1)
-        .max_connections(MAX_CONNECTIONS)
-        .client_request_timeout(REQUEST_TIME)
-        .on_connect(limiter.on_connect())
-        .disable_signals()
-        .listen(listener)?
-        .run();
-    let handle = server.handle();
-    actix_rt::spawn(server);
-    Ok(handle)
-}
 
 /// Status and text for a body that was not read.
 pub(crate) type BodyError = (StatusCode, &'static str);
@@ -92,7 +64,15 @@ impl RequestBody {
     /// # Errors
     /// When it is longer than `limit` bytes, times out or is incomplete.
     pub(crate) async fn read(&mut self, limit: usize) -> Result<Bytes, BodyError> {
-        let reading = tokio::time::timeout(REQUEST_TIME, self.read_all(limit)).await;
+        self.read_within(limit, REQUEST_TIME).await
+    }
+
+    /// Reads it, within this time.
+    ///
+    /// # Errors
+    /// When it is longer than `limit` bytes, times out or is incomplete.
+    pub(crate) async fn read_within(&mut self, limit: usize, time: Duration) -> Result<Bytes, BodyError> {
+        let reading = tokio::time::timeout(time, self.read_all(limit)).await;
         reading.unwrap_or(Err((StatusCode::REQUEST_TIMEOUT, "The body takes too long")))
     }
 
@@ -178,7 +158,7 @@ struct OpenConnections {
 }
 
 /// An admitted connection; it counts until this is dropped.
-struct HttpConnectionPermit {
+pub(crate) struct HttpConnectionPermit {
     limiter: HttpConnectionLimiter,
     address: IpAddr,
     is_proxy: bool,
@@ -187,22 +167,6 @@ struct HttpConnectionPermit {
 impl HttpConnectionLimiter {
     pub(crate) fn new(trusted: Trusted, metrics: Arc<Metrics>) -> HttpConnectionLimiter {
         HttpConnectionLimiter { open: Arc::default(), trusted, metrics }
-    }
-
-    /// The function for actix-web's `on_connect`.
-    pub(crate) fn on_connect(&self) -> impl Fn(&dyn Any, &mut Extensions) + Send + Sync + 'static {
-        let limiter = self.clone();
-        move |connection, data| {
-            let Some(stream) = connection.downcast_ref::<TcpStream>() else { return };
-            match stream.peer_addr().ok().and_then(|peer| limiter.enter(limiter.trusted.peer(peer.ip()))) {
-                Some(permit) => drop(data.insert(permit)),
-                None => {
-                    limiter.metrics.limits_hit.count("httpConnections");
-                    // An error means that the client has disconnected.
-                    let _ = SockRef::from(stream).shutdown(Shutdown::Both);
-                }
-            }
-        }
     }
 
     fn lock(&self) -> MutexGuard<'_, OpenConnections> {

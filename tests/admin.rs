@@ -622,7 +622,10 @@ fn the_shell_does_what_the_api_does() {
     for (args, words) in [
         (&["settings", "nonsense"][..], "there is no setting 'nonsense'"),
         (&["settings", "clientTimeout", "soon"], "'soon' is no time"),
-        (&["end", "nowhere"], "Not found (HTTP status 404)"),
+        (
+            &["end", "nowhere"],
+            "there is no session 'nowhere'; `drawhall ctl sessions` lists them (HTTP status 404)",
+        ),
         (&["bans", "add", "here"], "Valid IP address required"),
         (&["status", "--auth", "admin:wrong"], "HTTP status 401"),
     ] {

@@ -8,10 +8,9 @@ use std::io::{BufReader, Read as _, Write as _};
 use std::net::{SocketAddr, TcpStream};
 
 use common::http::{Answer, request};
-use common::{TestServer, eventually};
+use common::{TestServer, database_source, eventually};
 use drawhall::admin::{AccessRules, Credentials};
 use drawhall::app::ServeOptions;
-use drawhall::config::RuleSource;
 use drawhall::db::LogRow;
 use flate2::read::GzDecoder;
 use serde_json::{Value, json};
@@ -28,7 +27,7 @@ impl Admin {
 
     fn start_with(options: ServeOptions) -> Admin {
         let folder = tempfile::tempdir().unwrap();
-        let source = RuleSource { database: Some(folder.path().join("config.db")), ..RuleSource::default() };
+        let source = database_source(folder.path());
         let sessions = options.keep_ended.then(|| folder.path().join("sessions")).or(options.sessions);
         let options = ServeOptions { source, sessions, admin_port: Some(0), ..options };
         Admin { server: TestServer::start_with("", options), folder }
@@ -87,7 +86,7 @@ fn accounts_with_the_flag_admin_log_in_and_others_do_not() {
         assert_eq!((refused.status, header(&refused, "set-cookie")), (403, None), "{name} {password}");
     }
     let done = log_in("boss", "secret");
-    assert_eq!(done.json, json!({"user": "boss", "login": true}));
+    assert_eq!(done.json, json!({"user": "boss", "login": true, "role": "administrator"}));
     let cookie = header(&done, "set-cookie").unwrap();
     for part in ["HttpOnly", "SameSite=Strict", "Path=/", "Max-Age=43200"] {
         assert!(cookie.contains(part), "{part}: {cookie}");
@@ -97,7 +96,7 @@ fn accounts_with_the_flag_admin_log_in_and_others_do_not() {
     assert_eq!(ask("GET", "/api/status", &cookie, None).status, 200);
     assert_eq!(
         ask("GET", "/api/whoami", &cookie, None).json,
-        json!({"user": "boss@127.0.0.1", "login": true})
+        json!({"user": "boss@127.0.0.1", "login": true, "role": "administrator"})
     );
     assert_eq!(ask("GET", "/api/status", "Cookie: drawhall=made-up\r\n", None).status, 401);
     let elsewhere = format!("{cookie}Origin: https://evil.example\r\n");
@@ -174,6 +173,9 @@ fn fault(document: &Value, schema: &Value, value: &Value, path: &str) -> Option<
     if !fits {
         return Some(format!("{path}: {value} is no {}", schema["type"]));
     }
+    if value.is_null() {
+        return None;
+    }
     let needed = schema["required"].as_array().into_iter().flatten().filter_map(Value::as_str);
     if let Some(missing) = needed.into_iter().find(|key| value.get(*key).is_none()) {
         return Some(format!("{path}.{missing} is missing"));
@@ -215,6 +217,9 @@ fn answers_are_as_they_are_described() {
     post("/api/log", json!({"level": "Info", "topic": "Status", "message": "[test] line"}));
     let invite = admin.get(&format!("/api/sessions/{id}/invites"))["invites"][0]["secret"].clone();
     let uid = admin.get("/api/users")[0]["uid"].clone();
+    assert_eq!(admin.ask("PUT", "/api/server", Some(&json!({"reportInbox": true}))).status, 200);
+    a.command("report", json!([]), json!({"user": 2, "reason": "scribbles"}));
+    eventually("the report is stored", || admin.get("/api/reports")["total"] == 1);
     eventually("there is a sample", || {
         admin.get("/api/overview")["samples"].as_array().is_some_and(|s| !s.is_empty())
     });
@@ -233,6 +238,9 @@ fn answers_are_as_they_are_described() {
         let path = template
             .replace("{session}", &id)
             .replace("{secret}", invite.as_str().unwrap())
+            .replace("{ban}", "address:1")
+            .replace("{report}", "1")
+            .replace("{person}", &format!("device:{}", common::client::system_id("B")))
             .replace("{uid}", uid.as_str().unwrap())
             .replace("{user}", "2");
         let query = if template == "/banlist/preview" { "?ip=127.0.0.1&subnet=8" } else { "" };
@@ -564,4 +572,48 @@ fn the_page_is_served_small_and_safe() {
     for nowhere in ["/assets/app.js", "/assets/../src/main.rs", "/nothing"] {
         assert!(fetch(admin.address(), nowhere, "").0.starts_with("http/1.1 404"), "{nowhere}");
     }
+}
+
+#[test]
+fn nobody_is_listed_twice_while_joining() {
+    let admin = Admin::start();
+    let (address, api) = (admin.server.address, admin.server.admin.unwrap());
+    let mut host = admin.server.connect();
+    let id = host.host_running("Host");
+    let joining = std::thread::spawn(move || {
+        for number in 0..30 {
+            common::client::Client::connect(address).join(&format!("Guest {number}"), &id);
+        }
+    });
+    while !joining.is_finished() {
+        let answer = request(api, "GET", "/api/users?v=2", "", None);
+        let users = answer.json["users"].as_array().unwrap();
+        let uids: BTreeSet<&str> = users.iter().map(|user| user["uid"].as_str().unwrap()).collect();
+        assert_eq!(uids.len(), users.len(), "{users:?}");
+    }
+    joining.join().unwrap();
+}
+
+#[test]
+fn whoever_stops_following_makes_room_for_others() {
+    let admin = Admin::start();
+    let follow = || {
+        let mut stream = TcpStream::connect(admin.address()).unwrap();
+        stream.set_read_timeout(Some(common::PATIENCE)).unwrap();
+        write!(stream, "GET /api/events?topics=bans HTTP/1.1\r\nHost: localhost\r\n\r\n").unwrap();
+        let mut status = [0; 12];
+        stream.read_exact(&mut status).unwrap();
+        (stream, String::from_utf8_lossy(&status).into_owned())
+    };
+    let mut following = Vec::new();
+    loop {
+        let (stream, status) = follow();
+        if status.ends_with("503") {
+            break;
+        }
+        assert!(status.ends_with("200") && following.len() < 200, "{status} {}", following.len());
+        following.push(stream);
+    }
+    drop(following);
+    eventually("there is room", || follow().1.ends_with("200"));
 }

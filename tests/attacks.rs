@@ -16,7 +16,7 @@ use std::time::{Duration, Instant};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
-use common::child::spawn_child;
+use common::child::{run_child, spawn_child};
 use common::client::{open, wire};
 use common::tls::certificate;
 use common::websocket::masked;
@@ -64,11 +64,7 @@ fn child() {
     let server = TestServer::start_with(CONFIG, options(false));
     let secure = TestServer::start_with(CONFIG, options(true));
     let (websocket, admin) = (server.websocket.unwrap(), server.admin.unwrap());
-    println!("\nlistening on {} {websocket} {} {admin}", server.address, secure.address);
-    std::io::stdout().flush().unwrap();
-    // Until whoever started it is gone.
-    let mut line = String::new();
-    while std::io::stdin().read_line(&mut line).is_ok_and(|n| n > 0) {}
+    run_child(&format!("{} {websocket} {} {admin}", server.address, secure.address));
 }
 
 fn many_files() {

@@ -388,16 +388,6 @@ fn a_backup_that_fails_leaves_the_previous_one() {
     assert!(left.into_iter().all(|name| !name.contains("backup-")));
 }
 
-/// Whether strace is there. System calls have other names on other processors.
-fn can_trace() -> bool {
-    let traced = Command::new("strace").args(["-o", "/dev/null", "true"]).stderr(Stdio::null()).status();
-    let traced = cfg!(target_arch = "x86_64") && traced.is_ok_and(|status| status.success());
-    if !traced {
-        common::skip::skip("strace", "strace cannot be run here");
-    }
-    traced
-}
-
 /// Backs up and is killed at this call of the system; `None` if there are not so many.
 fn killed_at(call: &str, when: u32, folder: &Path) -> Option<()> {
     let inject = format!("inject={call}:signal=KILL:when={when}");
@@ -412,7 +402,7 @@ fn killed_at(call: &str, when: u32, folder: &Path) -> Option<()> {
 
 #[test]
 fn a_backup_that_is_killed_leaves_the_previous_one_whole() {
-    if !can_trace() {
+    if !common::child::can_trace() {
         return;
     }
     let folder = tempfile::tempdir().unwrap();

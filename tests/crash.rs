@@ -8,12 +8,12 @@ mod common;
 use std::io::Write as _;
 use std::net::SocketAddr;
 use std::path::Path;
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Command};
 use std::sync::mpsc;
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use common::child::spawn_child;
+use common::child::{run_child, spawn_child};
 use common::{Client, TestServer, eventually};
 use drawhall::storage::check::inspect;
 use drawhall_protocol::Frame;
@@ -34,15 +34,8 @@ fn child() {
     let _guard = system.enter();
     let _limit = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::from_raw(25)).unwrap();
     let config = std::env::var(CHILD_CONFIG).unwrap_or_default();
-    let _server = {
-        let server = TestServer::storing(&config, Path::new(&sessions));
-        println!("\nlistening on {}", server.address);
-        server
-    };
-    std::io::stdout().flush().unwrap();
-    // Until it is killed, or whoever started it is gone.
-    let mut line = String::new();
-    while std::io::stdin().read_line(&mut line).is_ok_and(|n| n > 0) {}
+    let server = TestServer::storing(&config, Path::new(&sessions));
+    run_child(&server.address.to_string());
 }
 
 struct Server {
@@ -357,16 +350,6 @@ fn life(server: &Server) {
         && step("kill-session", &[], "never");
 }
 
-/// Whether strace is there. System calls have other names on other processors.
-fn can_trace() -> bool {
-    let traced = Command::new("strace").args(["-o", "/dev/null", "true"]).stderr(Stdio::null()).status();
-    let traced = cfg!(target_arch = "x86_64") && traced.is_ok_and(|status| status.success());
-    if !traced {
-        common::skip::skip("strace", "strace cannot be run here");
-    }
-    traced
-}
-
 fn strace(expression: &str, call: &str) -> Command {
     let mut strace = Command::new("strace");
     strace.args(["-f", "-qq", "-o", "/dev/null", "-e", &format!("trace={call}"), "-e", expression]);
@@ -377,7 +360,7 @@ fn strace(expression: &str, call: &str) -> Command {
 /// What could not be forced to the disk may be lost although asking again succeeds.
 #[test]
 fn after_a_failed_fsync_everything_is_written_to_a_new_file() {
-    if !can_trace() {
+    if !common::child::can_trace() {
         return;
     }
     let folder = tempfile::tempdir().unwrap();
@@ -407,10 +390,38 @@ fn after_a_failed_fsync_everything_is_written_to_a_new_file() {
     server.kill();
 }
 
+/// The copy in memory is given up only for files that are known to be on the disk.
+#[test]
+fn a_session_is_not_unloaded_after_a_failed_fsync() {
+    if !common::child::can_trace() {
+        return;
+    }
+    // The first fsync of each thread fails: that of the unloading, or one between it and the last message.
+    for interval in ["1h", "50ms"] {
+        let folder = tempfile::tempdir().unwrap();
+        let config = format!("{CONFIG}sessionUnloadTime=1\nsyncInterval={interval}\n");
+        let failing = strace("inject=fdatasync:error=EIO:when=1", "fdatasync");
+        let server = Server::start_as(failing, folder.path(), &config).unwrap();
+        let mut host = server.connect();
+        let id = host.host("Host");
+        host.send_bytes(canvas(0).as_bytes()).unwrap();
+        host.command("init-complete", json!([]), json!({}));
+        host.send(STROKE, 0, &[1]);
+        host.until(|m| m.kind == STROKE);
+        host.close();
+        eventually("all is written to a new file", || {
+            inspect(folder.path(), false).is_ok_and(|stored| stored[0].metadata.files > 1)
+        });
+        let content = content_of(&server, &id, "Reader");
+        assert!(content.iter().any(|(kind, payload)| *kind == STROKE && payload == &[1]), "{content:?}");
+        server.kill();
+    }
+}
+
 /// Kills the server at every file operation of a session's life, one after the other, with strace.
 #[test]
 fn every_file_operation_can_be_the_last() {
-    if !can_trace() {
+    if !common::child::can_trace() {
         return;
     }
     let mut deaths = 0;

@@ -9,16 +9,15 @@ use std::process::{Command, Stdio};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use common::http::request;
-use common::{TestServer, eventually};
+use common::{TestServer, database_source, eventually};
 use drawhall::admin::AccessRules;
 use drawhall::app::ServeOptions;
-use drawhall::config::RuleSource;
 use drawhall::db::{Account, LogRow};
 use serde_json::{Value, json};
 
 /// A server with a database.
 fn server(folder: &tempfile::TempDir, access: AccessRules) -> TestServer {
-    let source = RuleSource { database: Some(folder.path().join("config.db")), ..RuleSource::default() };
+    let source = database_source(folder.path());
     let options =
         ServeOptions { source, admin_port: Some(0), admin_access: access, ..ServeOptions::default() };
     TestServer::start_with("", options)
@@ -120,7 +119,9 @@ fn settings_go_back_to_their_default_and_changed_ones_are_marked() {
     let folder = tempfile::tempdir().unwrap();
     let server = server(&folder, AccessRules::default());
     assert_eq!(fine(&server, &["settings", "--changed"]), "");
-    fine(&server, &["settings", "sessionSizeLimit", "40mb"]);
+    fine(&server, &["settings", "sessionsizelimit", "40 MiB"]);
+    let stored = server.log.snapshot(0).unwrap().settings;
+    assert!(format!("{stored:?}").contains("40mb"), "as drawpile-srv reads it: {stored:?}");
     fine(&server, &["settings", "serverTitle", "Ours"]);
     let changed = fine(&server, &["settings", "--changed"]);
     assert_eq!(changed, "serverTitle = Ours  (default: empty)\nsessionSizeLimit = 40mb  (default: 99mb)\n");
@@ -221,4 +222,58 @@ fn everybody_is_warned_and_then_the_server_stops() {
 fn free_port() -> String {
     let socket = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     socket.local_addr().unwrap().port().to_string()
+}
+
+#[test]
+fn somebody_is_kept_out_by_device_and_let_back_in() {
+    let folder = tempfile::tempdir().unwrap();
+    let server = server(&folder, AccessRules::default());
+    let mut host = server.connect();
+    let id = host.host_running("Host");
+    let mut troll = server.connect();
+    troll.join("Troll", &id);
+    eventually("the troll is known", || ctl(&server, &["person", "Troll"]).0.contains("device:"));
+    let said = fine(&server, &["keep-out", "Troll", "--dry-run"]);
+    assert!(said.contains("Troll") && !said.contains("Host"), "{said}");
+    let args = ["keep-out", "Troll", "--for", "7d", "--reason", "scribbling"];
+    let said = fine(&server, &args);
+    assert!(said.starts_with("added ban 1 until ") && said.ends_with(", disconnected 1\n"), "{said}");
+    assert_eq!(troll.rest().last().map(|m| m.kind), Some(1));
+    let (again, done) = ctl(&server, &args);
+    assert!(!done && again.contains("Already banned until"), "{again}");
+    assert!(fine(&server, &["banned"]).contains("scribbling"));
+    let shown = fine(&server, &["banned", "1", "--note", "third time"]);
+    assert!(shown.contains("note = third time") && shown.contains("device"), "{shown}");
+    assert_eq!(fine(&server, &["let-in", "1"]), "ended the ban of Troll\n");
+    assert!(!fine(&server, &["banned"]).contains("Troll"));
+    assert!(fine(&server, &["banned", "--over"]).contains("Troll"));
+
+    // The troll has left, and is known by name.
+    let mut people = String::new();
+    eventually("the troll is known", || {
+        people = fine(&server, &["person", "tr0ll"]);
+        people.contains("device:")
+    });
+    let id = people.lines().nth(1).unwrap().split_whitespace().next().unwrap();
+    assert_eq!(fine(&server, &["person", id, "--note", "asked to stop"]), "noted\n");
+    assert!(fine(&server, &["person", id]).contains("asked to stop"));
+    assert!(fine(&server, &["keep-out", "Troll", "--for", "1h"]).ends_with(", disconnected 0\n"));
+    assert_eq!(fine(&server, &["person", id, "--erase"]), "erased\n");
+    let (gone, done) = ctl(&server, &["person", id]);
+    assert!(!done && gone.contains("404"), "{gone}");
+}
+
+#[test]
+fn a_report_is_listed_taken_and_handled() {
+    let folder = tempfile::tempdir().unwrap();
+    let server = server(&folder, AccessRules::default());
+    let mut host = server.connect();
+    host.host_running("Host");
+    fine(&server, &["settings", "reportInbox", "true"]);
+    host.command("report", json!([]), json!({"user": 1, "reason": "rude"}));
+    eventually("it is stored", || fine(&server, &["reports"]).contains("open  Host about Host: rude"));
+    assert!(fine(&server, &["reports", "1", "--take"]).contains("taken by 127.0.0.1"));
+    assert!(fine(&server, &["reports", "1", "--handle", "talked"]).contains("handled by 127.0.0.1"));
+    assert_eq!(fine(&server, &["reports"]), "");
+    assert!(fine(&server, &["reports", "--all"]).contains("handled"));
 }

@@ -6,7 +6,7 @@ mod common;
 use std::path::Path;
 use std::time::Duration;
 
-use common::{Client, SID, TestServer, eventually, golden};
+use common::{SID, TestServer, eventually, golden};
 use diesel::connection::SimpleConnection as _;
 use diesel::prelude::*;
 use diesel::sqlite::SqliteConnection;
@@ -28,56 +28,40 @@ fn by_hand(database: &Path, sql: &str) {
     connection.batch_execute(sql).unwrap();
 }
 
-/// Logs in; returns the answer.
-fn ident(server: &TestServer, args: &Value) -> Value {
-    let mut client = server.connect();
-    client.reply(|v| v["type"] == "login");
-    client.command("ident", args.clone(), json!({}));
-    client.reply(|v| v["type"] == "result" || v["type"] == "error")
-}
-
-/// Whether somebody may host.
-fn may_host(server: &TestServer) -> bool {
-    let mut client: Client = server.connect();
-    client.ident("guest");
-    client.ask_to_host();
-    client.rest_until(|v| v["state"] == "host")
-}
-
 #[test]
 fn hand_edits_count_for_the_next_login() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("config.db");
     let server = server(&path);
-    assert_eq!(ident(&server, &json!(["hand", "pw"]))["guest"], true);
+    assert_eq!(server.ident(&json!(["hand", "pw"]))["guest"], true);
     by_hand(
         &path,
         "INSERT INTO users (username, password, locked, flags) VALUES ('hand', 'plain;pw', 0, 'MOD')",
     );
-    eventually("the account counts", || ident(&server, &json!(["hand", "pw"]))["guest"] == false);
-    let flags = ident(&server, &json!(["hand", "pw"]))["flags"].as_array().unwrap().clone();
+    eventually("the account counts", || server.ident(&json!(["hand", "pw"]))["guest"] == false);
+    let flags = server.ident(&json!(["hand", "pw"]))["flags"].as_array().unwrap().clone();
     assert!(flags.contains(&json!("MOD")), "{flags:?}");
-    assert_eq!(ident(&server, &json!(["hand", "wrong"]))["code"], "badPassword");
+    assert_eq!(server.ident(&json!(["hand", "wrong"]))["code"], "badPassword");
     by_hand(&path, "UPDATE users SET locked = 1");
-    assert_eq!(ident(&server, &json!(["hand", "pw"]))["code"], "bannedName");
+    assert_eq!(server.ident(&json!(["hand", "pw"]))["code"], "bannedName");
     by_hand(&path, "UPDATE users SET locked = 0, password = '*plain;pw'");
-    assert_eq!(ident(&server, &json!(["hand", "pw"]))["code"], "badPassword");
+    assert_eq!(server.ident(&json!(["hand", "pw"]))["code"], "badPassword");
 
     by_hand(&path, "INSERT INTO settings VALUES ('allowGuests', 'false')");
-    eventually("guests are refused", || ident(&server, &json!(["guest"]))["state"] == "needPassword");
+    eventually("guests are refused", || server.ident(&json!(["guest"]))["state"] == "needPassword");
     by_hand(&path, "DELETE FROM settings");
-    eventually("guests are let in", || ident(&server, &json!(["guest"]))["guest"] == true);
+    eventually("guests are let in", || server.ident(&json!(["guest"]))["guest"] == true);
 
-    assert!(may_host(&server));
+    assert!(server.may_host());
     by_hand(&path, "INSERT INTO ipbans VALUES ('127.0.0.0', 8, '2099-01-01', NULL, NULL)");
-    eventually("the address is banned", || !may_host(&server));
+    eventually("the address is banned", || !server.may_host());
     by_hand(&path, "UPDATE ipbans SET expires = datetime('now', '+2 seconds')");
-    eventually("the ban ends by itself", || may_host(&server));
+    eventually("the ban ends by itself", || server.may_host());
     by_hand(
         &path,
         &format!("INSERT INTO systembans (sid, expires, added) VALUES ('{SID}', '2099-01-01', 'x')"),
     );
-    eventually("the system is banned", || !may_host(&server));
+    eventually("the system is banned", || !server.may_host());
 }
 
 #[test]
@@ -89,10 +73,10 @@ fn accounts_made_at_the_shell_can_log_in() {
     account::add(&database, "Álice", &["mod".into()], "secret").unwrap();
     assert!(account::add(&database, "Álice", &[], "x").is_err());
     assert!(account::add(&database, "no\"name", &[], "x").is_err());
-    eventually("the account counts", || ident(&server, &json!(["Álice", "secret"]))["guest"] == false);
+    eventually("the account counts", || server.ident(&json!(["Álice", "secret"]))["guest"] == false);
     let change = account::Change { locked: Some(true), ..account::Change::default() };
     account::set(&database, "Álice", change).unwrap();
-    assert_eq!(ident(&server, &json!(["Álice", "secret"]))["code"], "bannedName");
+    assert_eq!(server.ident(&json!(["Álice", "secret"]))["code"], "bannedName");
     assert_eq!(account::list(&database, false).unwrap(), "   1  Álice                   MOD  locked\n");
     assert!(password::verify("secret", &database.account("Álice").unwrap().unwrap().hash));
 }
@@ -105,12 +89,12 @@ fn accounts_that_differ_by_case_only_both_log_in_and_nobody_else_under_such_a_na
     by_hand(&path, "INSERT INTO users VALUES ('Bob', 'plain;one', 0, 'MOD'), ('bob', 'plain;two', 0, '')");
     let server = server(&path);
     for (name, password) in [("Bob", "one"), ("bob", "two")] {
-        assert_eq!(ident(&server, &json!([name, password]))["guest"], false, "{name}");
-        assert_eq!(ident(&server, &json!([name]))["state"], "needPassword", "{name}");
+        assert_eq!(server.ident(&json!([name, password]))["guest"], false, "{name}");
+        assert_eq!(server.ident(&json!([name]))["state"], "needPassword", "{name}");
     }
-    assert_eq!(ident(&server, &json!(["Bob", "two"]))["code"], "badPassword");
+    assert_eq!(server.ident(&json!(["Bob", "two"]))["code"], "badPassword");
     for name in ["BOB", "ｂｏｂ"] {
-        assert_eq!(ident(&server, &json!([name, "one"]))["code"], "nameInuse", "{name}");
+        assert_eq!(server.ident(&json!([name, "one"]))["code"], "nameInuse", "{name}");
     }
 }
 
@@ -121,9 +105,9 @@ fn a_database_of_the_reference_works_as_it_is() {
     let path = folder.path().join("config.db");
     std::fs::write(&path, std::fs::read(golden.join("storage/config.db")).unwrap()).unwrap();
     let server = server(&path);
-    let admin = ident(&server, &json!(["admin", "secret"]));
+    let admin = server.ident(&json!(["admin", "secret"]));
     assert!(admin["flags"].as_array().unwrap().contains(&json!("MOD")), "{admin}");
-    assert_eq!(ident(&server, &json!(["bob", "pw"]))["guest"], false);
+    assert_eq!(server.ident(&json!(["bob", "pw"]))["guest"], false);
 }
 
 #[test]
@@ -142,7 +126,7 @@ fn what_people_type_into_a_database_counts_as_in_the_reference() {
             let expected = &login[1];
             // Whether there is any account is looked at some times a second.
             std::thread::sleep(Duration::from_millis(300));
-            let answer = ident(&server, &login[0]);
+            let answer = server.ident(&login[0]);
             // drawpile-srv lets everybody in.
             let refused = match step["note"].as_str() {
                 Some("empty hash") => Some(("state", "needPassword")),

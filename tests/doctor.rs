@@ -71,6 +71,8 @@ impl Data {
         let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port().to_string();
         let mut command = Command::new(env!("CARGO_BIN_EXE_drawhall"));
         command.current_dir(self.folder.path()).args(["doctor", "--json", "--port", &port]);
+        // A program that makes pictures of sessions may be there.
+        command.env_remove("PATH");
         command.args(["--data", "data", "--ssl-cert", "cert.pem", "--ssl-key", "key.pem"]).args(arguments);
         command
     }
@@ -173,7 +175,7 @@ fn a_running_server_has_no_findings_on_the_page_or_at_the_terminal() {
     let ctl =
         Command::new(env!("CARGO_BIN_EXE_drawhall")).args(["ctl", "--url", &url, "checks"]).output().unwrap();
     let text = String::from_utf8(ctl.stdout).unwrap();
-    assert!(text.starts_with("error: stored session b: ") && text.contains("\n1 findings in "), "{text}");
+    assert!(text.starts_with("error: stored session b: ") && text.contains("\n1 finding in "), "{text}");
 }
 
 #[test]
@@ -189,6 +191,42 @@ fn sessions_that_are_not_loaded_are_counted_and_named() {
     assert_eq!(overview["notLoaded"].as_array().unwrap().len(), 1);
     let metrics = common::http::text(admin, "/metrics");
     assert!(metrics.contains("\ndrawhall_sessions_not_loaded 1\n"), "{metrics}");
+}
+
+#[test]
+fn names_ports_and_the_certificate_of_acme_are_looked_at() {
+    let data = Data::new();
+    let port = || TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port().to_string();
+    let run = |arguments: &[&str]| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_drawhall"));
+        command.current_dir(data.folder.path()).args([
+            "doctor",
+            "--json",
+            "--data",
+            "data",
+            "--port",
+            &port(),
+        ]);
+        // No name that ends so has an address.
+        command.args(["--acme", "draw.drawhall.invalid"]).args(arguments);
+        found(&command.output().unwrap())
+    };
+    let unreachable = (vec!["acme-no-port".to_owned(), "acme-name-unknown".to_owned()], 2);
+    assert_eq!(run(&[]), unreachable);
+    let with_port = ["--acme-http-port", &port()];
+    assert_eq!(run(&with_port).0, ["acme-name-unknown"]);
+    assert_eq!(run(&["--websocket-port", &port()]).0, ["acme-name-unknown"]);
+    let for_another = [&with_port[..], &["--local-host", "127.0.0.1"]].concat();
+    assert_eq!(run(&for_another).0, ["acme-name-unknown", "certificate-name"]);
+    let held = TcpListener::bind("0.0.0.0:0").unwrap();
+    let taken = run(&["--acme-http-port", &held.local_addr().unwrap().port().to_string()]).0;
+    assert!(taken.contains(&"port-in-use".to_owned()), "{taken:?}");
+
+    let directory = data.path("data/acme/acme-v02.api.letsencrypt.org-directory");
+    fs::create_dir_all(&directory).unwrap();
+    data.write_certificate(valid(-90, -1));
+    fs::copy(data.path("cert.pem"), directory.join("certificate.pem")).unwrap();
+    assert_eq!(run(&with_port).0, ["acme-name-unknown", "certificate-expired"]);
 }
 
 type Prepare = fn(&Data);
@@ -233,7 +271,8 @@ const FAULTS: &[(&str, bool, &[&str], Prepare)] = &[
         let path = data.path("data/config.db");
         let mut bytes = fs::read(&path).unwrap();
         let length = bytes.len();
-        bytes[length / 2..].fill(0x5a);
+        // Not the description of the tables, without which nothing can be opened.
+        bytes[length / 4 * 3..].fill(0x5a);
         fs::write(&path, bytes).unwrap();
     }),
     ("database-unreadable", true, &[], |data| {
@@ -257,6 +296,8 @@ const FAULTS: &[(&str, bool, &[&str], Prepare)] = &[
         fs::create_dir(data.path("templates")).unwrap();
         fs::write(data.path("templates/lobby.dptxt"), "nonsense").unwrap();
     }),
+    ("canvas-renderer-missing", false, &["--canvas-renderer", "/nowhere/program"], |_| {}),
+    ("canvas-renderer-needed", false, &[], |data| data.setting("compactAtThreshold", "true")),
     ("configuration-problem", false, &[], |data| data.setting("clientTimeout", "soon")),
     ("configuration-unreadable", true, &["--config", "nowhere.cfg"], |_| {}),
     ("account-flag", false, &[], |data| data.account("Zed", "ADMINISTRATOR")),

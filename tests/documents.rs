@@ -10,7 +10,7 @@
 //! What "lands" means: somebody searches for the words without case and sees files in the order of their hits, which
 //! are lines, and the path as one more. Hyphens and underscores do not count, and a blank stands for a blank or
 //! nothing, because that is how words are joined (`rate limit`: `rate_limit`, `RateLimit`; `backpressure`:
-//! back-pressure). He looks at either code (`src`, `protocol/src`, without tests) or documents (`docs`, without
+//! back-pressure). He looks at either code (`src`, `protocol/src`, `canvas/src`, without tests) or documents (`docs`, without
 //! `docs/find.md` and `docs/GLOSSARY.md`, which name everything). The named file has a hit. For the fourteen searches
 //! that have to land at the first or second hit, at most one file of the same kind has more hits.
 #![allow(clippy::unwrap_used, reason = "a test may fail")]
@@ -284,7 +284,9 @@ fn kind_of(path: &str) -> Option<&'static str> {
     let names_everything = ["docs/find.md", "docs/GLOSSARY.md"].contains(&path);
     match path {
         _ if is_test || names_everything => None,
-        _ if path.starts_with("src/") || path.starts_with("protocol/src/") => Some("code"),
+        _ if ["src/", "protocol/src/", "canvas/src/"].iter().any(|start| path.starts_with(start)) => {
+            Some("code")
+        }
         _ if path.starts_with("docs/") => Some("documents"),
         _ => None,
     }

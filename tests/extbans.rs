@@ -35,13 +35,6 @@ fn loopback() -> Value {
     ]})
 }
 
-fn may_host(server: &TestServer) -> bool {
-    let mut client = server.connect();
-    client.ident("guest");
-    client.ask_to_host();
-    client.rest_until(|v| v["state"] == "host")
-}
-
 fn by_hand(database: &Path, sql: &str) {
     let mut connection = SqliteConnection::establish(database.to_str().unwrap()).unwrap();
     connection.batch_execute("PRAGMA busy_timeout = 5000").unwrap();
@@ -57,11 +50,11 @@ fn with_database(path: &Path) -> TestServer {
 fn bans_are_fetched_and_can_be_switched_off_by_their_url() {
     let bans = ban_server();
     let server = TestServer::start(&format!("extBansUrl={}\n", bans.url(BANS)));
-    eventually("the address is banned", || !may_host(&server));
+    eventually("the address is banned", || !server.may_host());
     let asked = bans.of("GET");
     assert_eq!((asked.len(), asked[0].path.as_str(), asked[0].header("if-none-match")), (1, BANS, None));
     std::fs::write(&server.config, "serverTitle=x\n").unwrap();
-    eventually("the address is free again", || may_host(&server));
+    eventually("the address is free again", || server.may_host());
 }
 
 #[test]
@@ -73,7 +66,7 @@ fn bans_hold_after_a_restart_without_network_and_single_ones_can_be_switched_off
         let bans = ban_server();
         database.set_settings(&[("extBansUrl", &bans.url(BANS))]).unwrap();
         let mut server = with_database(&path);
-        eventually("the address is banned", || !may_host(&server));
+        eventually("the address is banned", || !server.may_host());
         server.stop();
         // What is known is not sent again.
         let server = with_database(&path);
@@ -81,12 +74,12 @@ fn bans_hold_after_a_restart_without_network_and_single_ones_can_be_switched_off
         assert_eq!(bans.of("GET")[1].header("if-none-match"), Some("\"v1\""));
         server
     };
-    assert!(!may_host(&server));
+    assert!(!server.may_host());
     server.stop();
     let server = with_database(&path);
-    assert!(!may_host(&server), "it holds although nobody answers");
+    assert!(!server.may_host(), "it holds although nobody answers");
     by_hand(&path, "INSERT INTO disabledextbans VALUES (5)");
-    eventually("the ban is switched off", || may_host(&server));
+    eventually("the ban is switched off", || server.may_host());
     by_hand(&path, "DELETE FROM disabledextbans");
-    eventually("the ban is switched on again", || !may_host(&server));
+    eventually("the ban is switched on again", || !server.may_host());
 }

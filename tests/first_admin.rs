@@ -7,11 +7,10 @@ use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::PathBuf;
 
-use common::TestServer;
 use common::http::{Answer, request};
+use common::{TestServer, database_source};
 use drawhall::admin::{AccessRules, Credentials};
 use drawhall::app::ServeOptions;
-use drawhall::config::RuleSource;
 use serde_json::{Value, json};
 
 struct Start {
@@ -26,7 +25,7 @@ impl Start {
     }
 
     fn again(folder: tempfile::TempDir, admin_access: AccessRules) -> Start {
-        let source = RuleSource { database: Some(folder.path().join("config.db")), ..RuleSource::default() };
+        let source = database_source(folder.path());
         let first_admin_file = Some(folder.path().join("first-admin-link"));
         let options = ServeOptions {
             source,
@@ -98,13 +97,16 @@ fn the_link_makes_the_first_administrator_once() {
     assert!(start.file().exists());
 
     let made = start.use_link(&token, "boss");
-    assert_eq!((made.status, &made.json), (200, &json!({"user": "boss", "login": true})));
+    assert_eq!(
+        (made.status, &made.json),
+        (200, &json!({"user": "boss", "login": true, "role": "administrator"}))
+    );
     assert_eq!(start.accounts(), [("boss".to_owned(), "ADMIN,MOD,HOST".to_owned())]);
     assert!(!start.file().exists());
     let cookie = made.head.lines().find_map(|line| line.strip_prefix("set-cookie: ")).unwrap();
     let cookie = format!("Cookie: {}\r\n", cookie.split(';').next().unwrap());
     let who = request(start.server.admin.unwrap(), "GET", "/api/whoami", &cookie, None);
-    assert_eq!(who.json, json!({"user": "boss@127.0.0.1", "login": true}));
+    assert_eq!(who.json, json!({"user": "boss@127.0.0.1", "login": true, "role": "administrator"}));
 
     assert_eq!(start.use_link(&token, "other").status, 403, "used");
     assert_eq!(start.accounts().len(), 1);

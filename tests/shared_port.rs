@@ -169,3 +169,51 @@ fn connections_to_the_page_are_limited() {
     assert_eq!(closed.count(), 40 - 32, "httpConnections of one address");
     assert_eq!(get(port, "/healthz", ""), 200);
 }
+
+#[test]
+fn wrong_passwords_of_strangers_there_do_not_lock_out_programs_at_the_other_port() {
+    let server = shared(ServeOptions {
+        admin_port: Some(0),
+        admin_access: with_password(&[]),
+        ..ServeOptions::default()
+    });
+    // A tunnel on this machine, which says nothing of who is at its other end.
+    let wrong = "Authorization: Basic cm9vdDp3cm9uZw==\r\n";
+    let statuses: Vec<u16> = (0..21).map(|_| get(server.websocket.unwrap(), "/api/status", wrong)).collect();
+    assert_eq!((statuses[0], statuses[20]), (401, 429));
+    assert_eq!(get(server.websocket.unwrap(), "/api/status", BASIC), 429);
+    assert_eq!(get(server.admin.unwrap(), "/api/status", BASIC), 200);
+}
+
+#[test]
+fn the_admin_port_speaks_tls_if_asked_to_and_follows_the_certificate() {
+    let folder = tempfile::tempdir().unwrap();
+    let files = certificate(folder.path());
+    let server = TestServer::start_with(
+        "",
+        ServeOptions {
+            admin_port: Some(0),
+            admin_tls: true,
+            admin_access: with_password(&[]),
+            certificate: Some(files.clone()),
+            ..ServeOptions::default()
+        },
+    );
+    let port = server.admin.unwrap();
+    let head = format!("GET /api/status HTTP/1.1\r\n{}", BASIC.trim_end());
+    let (status, answer) = ask(encrypt(open(port), &files, &TLS13).unwrap(), &head, "");
+    assert_eq!(status, 200, "{answer}");
+    assert_eq!(get(port, "/api/status", BASIC), 0, "in clear nobody is answered");
+    // Somebody who says nothing holds up nobody.
+    let _silent = open(port);
+    let login = json!({"username": "root", "password": "of all"}).to_string();
+    let head = "POST /api/login HTTP/1.1\r\nContent-Type: application/json";
+    let (status, answer) = ask(encrypt(open(port), &files, &TLS13).unwrap(), head, &login);
+    assert!(status == 200 && answer.contains("; Secure"), "{answer}");
+    // A renewed pair is used for new connections.
+    let renewed = tempfile::tempdir().unwrap();
+    let new = certificate(renewed.path());
+    std::fs::copy(&new.key, &files.key).unwrap();
+    std::fs::copy(&new.certificate, &files.certificate).unwrap();
+    common::eventually("the new certificate is used", || encrypt(open(port), &new, &TLS13).is_ok());
+}

@@ -27,7 +27,7 @@ fn sources() -> Vec<(String, String)> {
         }
     }
     let mut sources = Vec::new();
-    for directory in ["src", "tests", "protocol/src", "protocol/tests", ".ci"] {
+    for directory in ["src", "tests", "protocol/src", "protocol/tests", "canvas/src", "canvas/tests", ".ci"] {
         walk(&Path::new(ROOT).join(directory), &mut sources);
     }
     sources.retain(|(path, _)| !path.ends_with("tests/skips.rs") && !path.contains("node_modules"));

@@ -52,6 +52,21 @@ fn pair(folder: &Path, name: &str) -> (PathBuf, PathBuf) {
 }
 
 #[test]
+fn what_a_crash_has_left_of_a_picture_is_removed() {
+    let folder = tempfile::tempdir().unwrap();
+    let left = folder.path().join("drawhall-picture-abcdef");
+    fs::create_dir(&left).unwrap();
+    fs::write(left.join("session.dprec"), "what was drawn").unwrap();
+    let mut command = program(folder.path());
+    let port = free_port().to_string();
+    command.args(["--in-memory", "--listen", "127.0.0.1", "--port", &port]).env("TMPDIR", folder.path());
+    let mut child = command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+    eventually("it is removed", || !left.exists());
+    child.kill().unwrap();
+    child.wait().unwrap();
+}
+
+#[test]
 fn what_cannot_start_says_in_one_line_which_option_and_what_helps() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path();

@@ -66,6 +66,7 @@ fn drawing(server: &TestServer) -> (Client, Client, String) {
     let mut host = server.connect();
     let id = host.host_running("Host");
     stroke(&mut host, 1);
+    host.until(|m| m.kind == 148);
     let mut guest = server.connect();
     guest.join("Guest", &id);
     guest.until(|m| m.kind == 148);
@@ -467,4 +468,115 @@ fn sessions_are_recorded_from_their_first_message_on() {
     assert_eq!(kinds(&format!("{id}.dprec")), [70, 77, 32, 34, 129, 148, 32]);
     let second = kinds(&format!("{id} (1).dprec"));
     assert_eq!(second[..7], [70, 77, 32, 32, 34, 129, 148], "{second:?}");
+}
+
+/// Joins as one who has everything up to this history index; returns whether the server skips it, and the strokes that
+/// it sends up to `last`.
+fn strokes_behind(server: &TestServer, session: &str, hidx: &str, last: u8) -> (bool, Vec<u8>) {
+    let mut client = server.connect();
+    client.ident("Guest");
+    client.command("join", json!([session]), json!({"s": common::client::system_id("Guest"), "hidx": hidx}));
+    let result = client.reply(|v| v["state"] == "join");
+    let mut strokes = Vec::new();
+    while strokes.last() != Some(&last) {
+        strokes.push(client.until(|m| m.kind == 148).payload[0]);
+    }
+    (result["join"]["skip"] == json!(true), strokes)
+}
+
+/// The history index of the last message that a new client gets.
+fn index_of_now(server: &TestServer, session: &str) -> String {
+    let mut client = server.connect();
+    client.join("Watcher", session);
+    let key = client.reply(|v| v["type"] == "catchup")["key"].clone();
+    // Those of earlier clients are in the history, too.
+    let caught_up = client.reply(|v| v["type"] == "caughtup" && v["key"] == key);
+    caught_up["hidx"].as_str().unwrap().to_owned()
+}
+
+#[test]
+fn clients_skip_over_restarts_what_they_have() {
+    let folder = folder();
+    let mut server = TestServer::storing(STAYS, folder.path());
+    let (mut host, _guest, id) = drawing(&server);
+    let first = index_of_now(&server, &id);
+    stroke(&mut host, 2);
+    host.until(|m| m.kind == 148 && m.payload[0] == 2);
+    server.stop();
+
+    let mut server = TestServer::storing(STAYS, folder.path());
+    assert_eq!(strokes_behind(&server, &id, &first, 2), (true, vec![2]));
+    let mut host = server.connect();
+    host.join("Host", &id);
+    stroke(&mut host, 3);
+    host.until(|m| m.kind == 148 && m.payload[0] == 3);
+    let second = index_of_now(&server, &id);
+    stroke(&mut host, 4);
+    host.until(|m| m.kind == 148 && m.payload[0] == 4);
+    server.stop();
+
+    let config = format!("{STAYS}[users]\nmod:plain;modpw:MOD\n");
+    let server = TestServer::storing(&config, folder.path());
+    assert_eq!(strokes_behind(&server, &id, &first, 4), (true, vec![2, 3, 4]));
+    assert_eq!(strokes_behind(&server, &id, &second, 4), (true, vec![4]));
+    // Those before may not have left yet, so nobody but a moderator is an operator for sure.
+    let mut host = server.connect();
+    host.ident_as("mod", "modpw");
+    host.command("join", json!([id]), json!({"s": SID}));
+    host.reply(|v| v["state"] == "join");
+    host.command("reset-session", json!([]), json!({"type": "current"}));
+    host.reply(|v| v["state"] == "init");
+    stroke(&mut host, 5);
+    host.command("init-complete", json!([]), json!({}));
+    host.until(|m| m.kind == 148 && m.payload[0] == 5);
+    assert_eq!(strokes_behind(&server, &id, &second, 5), (false, vec![5]), "that was before the reset");
+}
+
+#[test]
+fn a_client_that_saw_what_is_lost_is_sent_everything() {
+    let folder = folder();
+    let mut server = TestServer::storing(STAYS, folder.path());
+    let (mut host, _guest, id) = drawing(&server);
+    let kept = index_of_now(&server, &id);
+    let history = folder.path().join(format!("{id}.dprec"));
+    let len = fs::metadata(&history).unwrap().len();
+    stroke(&mut host, 2);
+    host.until(|m| m.kind == 148 && m.payload[0] == 2);
+    let lost = index_of_now(&server, &id);
+    server.stop();
+    // The machine crashes, and the end of the file is not on the disk.
+    fs::OpenOptions::new().write(true).open(&history).unwrap().set_len(len).unwrap();
+
+    let server = TestServer::storing(STAYS, folder.path());
+    let mut host = server.connect();
+    host.join("Host", &id);
+    for n in 3..30 {
+        stroke(&mut host, n);
+    }
+    host.until(|m| m.kind == 148 && m.payload[0] == 29);
+    assert!(!strokes_behind(&server, &id, &lost, 29).0);
+    let (skips, strokes) = strokes_behind(&server, &id, &kept, 29);
+    assert!(skips && strokes.len() == 27, "{strokes:?}");
+}
+
+#[test]
+fn nobody_skips_what_another_server_has_appended() {
+    let folder = folder();
+    let mut server = TestServer::storing(STAYS, folder.path());
+    let (_host, _guest, id) = drawing(&server);
+    let seen = index_of_now(&server, &id);
+    server.stop();
+    // drawpile-srv leaves the comment in the journal, and appends with a start id of its own.
+    let caught_up = json!({"type": "caughtup", "key": 9, "hidx": format!("77:20:{id}")}).to_string();
+    let frame = Frame::new(0, 0, caught_up.as_bytes()).unwrap();
+    let history = folder.path().join(format!("{id}.dprec"));
+    let mut history = fs::OpenOptions::new().append(true).open(&history).unwrap();
+    std::io::Write::write_all(&mut history, frame.as_bytes()).unwrap();
+
+    let server = TestServer::storing(STAYS, folder.path());
+    let mut host = server.connect();
+    host.join("Host", &id);
+    stroke(&mut host, 9);
+    host.until(|m| m.kind == 148 && m.payload[0] == 9);
+    assert!(!strokes_behind(&server, &id, &seen, 9).0, "others may have these indexes");
 }

@@ -306,3 +306,28 @@ fn the_option_for_the_level_overrides_the_variable() {
     common::eventually("it listens", || TcpStream::connect(format!("127.0.0.1:{port}")).is_ok());
     assert_eq!(running.stop(), Vec::<String>::new());
 }
+
+#[test]
+fn address_prints_where_others_reach_the_server_and_a_qr_code() {
+    let folder = tempfile::tempdir().unwrap();
+    let run = |args: &[&str]| {
+        let output = program(folder.path(), args).stdout(Stdio::piped()).output().unwrap();
+        let text = if output.status.success() { output.stdout } else { output.stderr };
+        (output.status.success(), String::from_utf8(text).unwrap())
+    };
+    let (_, printed) = run(&["address", "--port", "4000", "--local-host", "draw.example.org", "--qr"]);
+    let start = "Server address to enter in Drawpile, on\n  this machine       localhost:4000\n";
+    assert!(printed.starts_with(start), "{printed}");
+    assert!(printed.contains("\n  the internet       draw.example.org:4000\n"), "{printed}");
+    assert!(printed.ends_with("\n\ndrawpile://draw.example.org:4000/\n"), "{printed}");
+    let code: Vec<usize> = printed
+        .lines()
+        .filter(|line| line.contains(['█', '▀', '▄']))
+        .map(|line| line.chars().count())
+        .collect();
+    // Two modules a line, 21 or more in a row and a margin.
+    assert!(code.len() >= 12 && code.iter().all(|width| *width == code[0] && *width > 21), "{printed}");
+    let (is_fine, refused) = run(&["address", "--port", "off"]);
+    assert!(!is_fine && refused.starts_with("drawhall: --port: "), "{refused}");
+    assert!(!folder.path().join("home").exists(), "nothing is created");
+}

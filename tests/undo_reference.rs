@@ -9,6 +9,9 @@
 //! protocol 4.25. The digest is that of the bitmap of the canvas as hexadecimal text, row by row.
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
+#[path = "common/numbers.rs"]
+mod numbers;
+
 use std::fmt::Write as _;
 use std::io::Write as _;
 
@@ -17,6 +20,7 @@ use drawhall_protocol::frame::frames;
 use drawhall_protocol::message::{
     CanvasResize, FillRect, LayerTreeCreate, Layout, Message, SoftReset, Undo, UndoDepth, UndoPoint,
 };
+use numbers::Numbers;
 use sha2::{Digest as _, Sha256};
 
 const HISTORIES: u64 = 2000;
@@ -25,23 +29,6 @@ const USERS: u64 = 5;
 const SIZE: u32 = 32;
 const LAYER: u32 = 0x100;
 const NORMAL: u8 = 1;
-
-/// SplitMix64: the same numbers everywhere.
-struct Numbers(u64);
-
-impl Numbers {
-    fn below(&mut self, limit: u64) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = self.0;
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        (z ^ (z >> 31)) % limit
-    }
-
-    fn user(&mut self) -> u8 {
-        (self.below(USERS) + 1) as u8
-    }
-}
 
 /// A history, and how many pixels its strokes have.
 #[derive(Default)]
@@ -73,7 +60,7 @@ impl History {
         // Some histories have few points, some more than the depth.
         let steps = 20 + numbers.below(400);
         for _ in 0..steps {
-            let user = numbers.user();
+            let user = numbers.user(USERS);
             match numbers.below(100) {
                 0..35 => {
                     history.push(user, UndoPoint {});
@@ -84,7 +71,7 @@ impl History {
                 72..84 => history.push(user, Undo { override_user: 0, redo: true }),
                 // By the server or by somebody else.
                 84..98 => {
-                    let by = if numbers.below(2) == 0 { 0 } else { numbers.user() };
+                    let by = if numbers.below(2) == 0 { 0 } else { numbers.user(USERS) };
                     history.push(by, Undo { override_user: user, redo: numbers.below(3) == 0 });
                 }
                 98 => history.push(0, UndoDepth { depth: (3 + numbers.below(58)) as u8 }),

@@ -171,7 +171,7 @@ impl TestSession {
                 ClientOp::Disconnect { .. } | ClientOp::Refused(_) | ClientOp::Quiet => {
                     drop(self.cursors.remove(&conn));
                 }
-                ClientOp::Joined { .. } | ClientOp::Released => {}
+                ClientOp::Joined { .. } | ClientOp::Released | ClientOp::DrawRate(_) => {}
             }
         }
         self.replies.drain(..self.replies.len().saturating_sub(50));

@@ -5,8 +5,11 @@ use crate::message::{
     CanvasBackground, CanvasResize, DefaultLayer, EncodeError, LayerRetitle, LayerTreeCreate, Layout, Message,
 };
 
-/// User id of the sender of the messages, and owner of the layers.
-const USER: u8 = 1;
+/// Sender of the messages. Clients take the server (0) for an operator; others may not set size and background, so
+/// clients with another user id would ignore these.
+const SENDER: u8 = 0;
+/// Owner of the layers: the id of who joins first.
+const OWNER: u8 = 1;
 /// Maximum width and height of a canvas in pixels; the limit of the clients.
 pub const MAX_SIDE: u32 = 32_767;
 /// Maximum number of layers of a new canvas.
@@ -53,8 +56,8 @@ impl Canvas {
         }
         // A layer id holds the owner's user id, in another byte in each layout.
         let id = |number: u8| match layout {
-            Layout::V4_25 => u32::from(number) << 8 | u32::from(USER),
-            Layout::V4_24 => u32::from(USER) << 8 | u32::from(number),
+            Layout::V4_25 => u32::from(number) << 8 | u32::from(OWNER),
+            Layout::V4_24 => u32::from(OWNER) << 8 | u32::from(number),
         };
         let mut messages: Vec<Message> = vec![
             CanvasResize { top: 0, right, bottom, left: 0 }.into(),
@@ -66,7 +69,7 @@ impl Canvas {
             messages.push(LayerRetitle { id: id(number), title: format!("Layer {number}") }.into());
         }
         messages.push(DefaultLayer { id: id(1) }.into());
-        let frames = messages.iter().map(|message| message.to_frame(USER, layout));
+        let frames = messages.iter().map(|message| message.to_frame(SENDER, layout));
         Ok(frames.collect::<Result<_, _>>()?)
     }
 }
@@ -92,8 +95,8 @@ mod tests {
     fn a_canvas_has_its_size_colour_and_layers() {
         let canvas = Canvas { width: 800, height: 600, background: 0xffff_ffff, layers: 2 };
         let expected = [
-            r#"1 resize {"bottom":600,"left":0,"right":800,"top":0}"#,
-            r#"1 background {"image":"/////w=="}"#,
+            r#"0 resize {"bottom":600,"left":0,"right":800,"top":0}"#,
+            r#"0 background {"image":"/////w=="}"#,
         ];
         let new = lines(canvas, Layout::V4_25);
         assert_eq!(new[..2], expected[..2]);

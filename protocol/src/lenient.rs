@@ -48,7 +48,7 @@ fn replace_unpaired_surrogates(json: &[u8]) -> Cow<'_, [u8]> {
     replaced
 }
 
-/// The UTF-16 code unit of the `\uXXXX` escape at this position, if there is one.
+/// The UTF-16 code unit of the escape (`\u` and four hex digits) at this position, if there is one.
 fn escaped_unit(json: &[u8], at: usize) -> Option<u16> {
     let digits = json.get(at..at + ESCAPE_LEN)?.strip_prefix(br"\u")?;
     let digits = digits.iter().all(u8::is_ascii_hexdigit).then(|| std::str::from_utf8(digits).ok())??;

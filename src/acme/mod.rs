@@ -60,6 +60,13 @@ pub struct AcmeOptions {
     pub data: PathBuf,
 }
 
+impl AcmeOptions {
+    /// The file of the certificate; not there before the first one is issued.
+    pub fn certificate_file(&self) -> PathBuf {
+        store::certificate_file(&self.data, &self.directory)
+    }
+}
+
 /// Why certificates cannot be got.
 #[derive(Debug, thiserror::Error)]
 #[allow(missing_docs, reason = "the names say it")]

@@ -68,6 +68,19 @@ impl Issued {
     }
 }
 
+/// Where the files of an authority with this directory URL are.
+fn directory_of(data: &Path, authority: &str) -> PathBuf {
+    let name = authority.split_once("://").map_or(authority, |(_, rest)| rest);
+    let name: String =
+        name.chars().map(|c| if c.is_ascii_alphanumeric() || c == '.' { c } else { '-' }).collect();
+    data.join("acme").join(name.trim_start_matches('.'))
+}
+
+/// The file of the certificate that an authority has issued.
+pub(super) fn certificate_file(data: &Path, authority: &str) -> PathBuf {
+    directory_of(data, authority).join(CERTIFICATE)
+}
+
 /// The files of one certificate authority.
 #[derive(Debug, Clone)]
 pub(super) struct Store {
@@ -80,10 +93,7 @@ impl Store {
     /// # Errors
     /// When the directory cannot be created.
     pub(super) fn open(data: &Path, authority: &str) -> Result<Store, StoreError> {
-        let name = authority.split_once("://").map_or(authority, |(_, rest)| rest);
-        let name: String =
-            name.chars().map(|c| if c.is_ascii_alphanumeric() || c == '.' { c } else { '-' }).collect();
-        let directory = data.join("acme").join(name.trim_start_matches('.'));
+        let directory = directory_of(data, authority);
         create_directory(&directory)
             .map_err(|source| StoreError { path: directory.clone(), source })
             .map(|()| Store { directory })

@@ -55,33 +55,42 @@ struct FoundAccount {
     locked: bool,
 }
 
+/// Whether there is such an account is not known, so nobody is let in by that name.
+struct Unreadable;
+
 /// Looks an account up: in the database if there is one, else in the configuration file.
-async fn find(rules: &Rules, name: &str, blocking_pool: &BlockingPool) -> Option<FoundAccount> {
+async fn find(
+    rules: &Rules,
+    name: &str,
+    blocking_pool: &BlockingPool,
+) -> Result<Option<FoundAccount>, Unreadable> {
     let Some(database) = rules.database.clone() else {
-        let account = rules.file().users.iter().find(|a| a.name == name)?.clone();
-        let locked = account.hash.starts_with('*');
-        let auth_id = format!("internal:{}", account.name);
-        return Some(FoundAccount { auth_id, hash: account.hash, flags: account.flags, locked });
+        let account = rules.file().users.iter().find(|a| a.name == name).cloned();
+        return Ok(account.map(|account| FoundAccount {
+            auth_id: format!("internal:{}", account.name),
+            locked: account.hash.starts_with('*'),
+            hash: account.hash,
+            flags: account.flags,
+        }));
     };
-    let name = name.to_owned();
-    let result = blocking_pool.run(Job::FileIo, move || database.account(&name)).await;
-    // Fails closed: a name that may be an account's gets a hash that nothing matches.
-    let unreadable =
-        FoundAccount { auth_id: String::new(), hash: "*".into(), flags: Vec::new(), locked: false };
+    let (asked, is_shared) = (name.to_owned(), database.is_shared());
+    let result = blocking_pool.run(Job::FileIo, move || database.account(&asked)).await;
     match result {
-        Some(Ok(account)) => account.map(|a| FoundAccount {
+        Some(Ok(account)) => Ok(account.map(|a| FoundAccount {
             auth_id: format!("internal:{}", a.id),
             hash: a.hash,
             flags: a.flags,
             locked: a.locked,
-        }),
+        })),
+        // While a database on another machine is away, guests are let in as the last rules say.
+        Some(Err(_)) if is_shared && !rules.resembles_account(name) => Ok(None),
         Some(Err(error)) => {
             tracing::error!(%error, "cannot read an account");
-            Some(unreadable)
+            Err(Unreadable)
         }
         None => {
             tracing::error!("cannot read an account: the query has panicked");
-            Some(unreadable)
+            Err(Unreadable)
         }
     }
 }
@@ -93,9 +102,12 @@ impl Handler<CheckAccount> for Auth {
         let rules = self.rules.clone();
         let blocking_pool = self.blocking_pool.clone();
         Box::pin(async move {
-            let Some(FoundAccount { auth_id, hash, flags, locked }) =
-                find(&rules, &check.name, &blocking_pool).await
-            else {
+            let found = match find(&rules, &check.name, &blocking_pool).await {
+                Ok(found) => found,
+                // Not "wrong password", which would also count as an attempt to guess it.
+                Err(Unreadable) => return AccountCheck::Busy,
+            };
+            let Some(FoundAccount { auth_id, hash, flags, locked }) = found else {
                 let similar = rules.resembles_account(&check.name);
                 return if similar { AccountCheck::Similar } else { AccountCheck::NotFound };
             };
@@ -111,35 +123,34 @@ impl Handler<CheckAccount> for Auth {
     }
 }
 
-/// Returns a fingerprint of an unlocked account that has a flag. It changes when the password changes, or when the
-/// name becomes that of another account.
+/// Returns a fingerprint of an unlocked account, and its flags. The fingerprint changes when the password changes, or
+/// when the name becomes that of another account.
 #[derive(Debug, Message)]
-#[rtype(result = "Option<AccountFingerprint>")]
+#[rtype(result = "Option<(AccountFingerprint, Vec<String>)>")]
 #[allow(missing_docs, reason = "the names say it")]
 pub struct GetAccountFingerprint {
     /// Case-sensitive.
     pub name: String,
-    pub flag: &'static str,
 }
 
 /// See [`GetAccountFingerprint`].
 pub type AccountFingerprint = [u8; 32];
 
 impl Handler<GetAccountFingerprint> for Auth {
-    type Result = ResponseFuture<Option<AccountFingerprint>>;
+    type Result = ResponseFuture<Option<(AccountFingerprint, Vec<String>)>>;
 
     fn handle(
         &mut self,
-        GetAccountFingerprint { name, flag }: GetAccountFingerprint,
+        GetAccountFingerprint { name }: GetAccountFingerprint,
         _: &mut Context<Self>,
     ) -> Self::Result {
         let (rules, blocking_pool) = (self.rules.clone(), self.blocking_pool.clone());
         Box::pin(async move {
-            let account = find(&rules, &name, &blocking_pool).await.filter(|account| !account.locked)?;
-            let has_flag = account.flags.iter().any(|f| f == flag);
+            let account = find(&rules, &name, &blocking_pool).await.ok().flatten();
+            let account = account.filter(|account| !account.locked)?;
             let fingerprint =
                 Sha256::new().chain_update(&account.auth_id).chain_update([0]).chain_update(account.hash);
-            has_flag.then(|| fingerprint.finalize().into())
+            Some((fingerprint.finalize().into(), account.flags))
         })
     }
 }
@@ -202,16 +213,15 @@ mod tests {
                 assert_eq!(check(similar, "secret").await.unwrap(), AccountCheck::Similar, "{similar}");
             }
             assert_eq!(check("locked", "x").await.unwrap(), AccountCheck::Locked);
-            let fingerprint = |name: &str, flag| auth.send(GetAccountFingerprint { name: name.into(), flag });
-            let before = fingerprint("mod", "MOD").await.unwrap();
-            assert!(before.is_some());
-            assert_eq!(fingerprint("mod", "ADMIN").await.unwrap(), None);
-            assert_eq!(fingerprint("locked", "MOD").await.unwrap(), None);
+            let fingerprint = |name: &str| auth.send(GetAccountFingerprint { name: name.into() });
+            let (before, flags) = fingerprint("mod").await.unwrap().unwrap();
+            assert_eq!(flags, ["MOD", "HOST"]);
+            assert_eq!(fingerprint("locked").await.unwrap(), None);
             let text = b"[users]\nmod:plain;other:MOD\n";
             let rules = Arc::new(Rules::new(ini::parse(text), None, String::new()).0);
             auth.send(NewRules(rules)).await.unwrap();
-            let after = fingerprint("mod", "MOD").await.unwrap();
-            assert!(after.is_some() && after != before, "the password has changed");
+            let (after, _) = fingerprint("mod").await.unwrap().unwrap();
+            assert_ne!(after, before, "the password has changed");
         });
     }
 }

@@ -22,11 +22,13 @@ use crate::config::{Rules, ServerSettings};
 use crate::log::LogUser;
 use crate::rules::batch::Batch;
 use crate::rules::login::{HostRefusal, LookupAnswer};
+use crate::rules::received_report::ReceivedReport;
 use crate::rules::session::admin::answer::{MemberDetails, OutsideClient};
 use crate::rules::session::admin::{AdminRequest, SessionAnswer};
 use crate::rules::session::persistence::Suspended;
 use crate::rules::session::{
-    AuthenticatedClient, ClientOp, ConnId, DisconnectReason, JoinRequest, LinkHolder, ListingUpdate, Refusal,
+    Asker, AuthenticatedClient, ClientOp, ConnId, DisconnectReason, JoinRequest, LinkHolder, ListingUpdate,
+    Refusal,
 };
 
 /// The sender for the answer to a question.
@@ -145,6 +147,8 @@ pub enum ToSession {
     Leave(ConnId),
     /// From a client: the connection was closed by the server (rate limit, time-out, slow client).
     Cut(ConnId),
+    /// From a client: it has begun (`slowed`) or ceased to draw faster than its rate limit allows.
+    DrawsTooFast { conn: ConnId, slowed: bool },
     /// From the Server: the host enters its new session.
     Host { client: Box<AuthenticatedClient>, host: Box<Host>, entry: PendingEntry },
     /// From the Server: a client asks to join.
@@ -161,6 +165,8 @@ pub enum ToSession {
     ReportFromOutside { user: LogUser, reason: String },
     /// From the Server: an abuse report was forwarded, or why it was not.
     ReportSent { error: Option<String> },
+    /// From the Server: the report of this user is kept for moderators, or is not because there were too many.
+    ReportStored { user: u8, name: String, stored: bool },
     /// From the Server: news about the session's listings.
     Listing(ListingUpdate),
     /// From the Server: new settings.
@@ -189,23 +195,28 @@ pub enum HistoryRequest {
     GoBack {
         /// Number of the generation; the newest without it.
         generation: Option<u32>,
-        /// Who asks, for the log and the users.
-        by: String,
+        /// Who asks.
+        by: Asker,
     },
-    /// List everybody who was in the session since the last reset.
+    /// List everybody who was in the session since the last reset, and before it as far as that is known.
     ListEverybody,
-    /// Remove what a person drew since the last reset, or say what that would mean.
+    /// Remove what a person drew, or say what that would mean.
     RemovePerson(RemovePerson),
     /// List the times that the history can be cut back to.
     ListTimes,
+    /// Replace the history by an image of its canvas, made by an external program.
+    Compact {
+        /// Who asks.
+        by: Asker,
+    },
     /// Cut the history back to a time, or say what that would mean.
     CutBack {
         /// Milliseconds since 1970.
         until_ms: i64,
         /// Only report.
         dry_run: bool,
-        /// Who asks, for the log and the users.
-        by: String,
+        /// Who asks.
+        by: Asker,
     },
 }
 
@@ -219,10 +230,12 @@ pub struct RemovePerson {
     pub name: Option<String>,
     /// Only what they drew since this time, in milliseconds since 1970.
     pub since_ms: Option<i64>,
+    /// Whether also what they drew before the last reset goes; without it if they drew there and it is possible.
+    pub across_reset: Option<bool>,
     /// Only report.
     pub dry_run: bool,
-    /// Who asks, for the log and the users.
-    pub by: String,
+    /// Who asks.
+    pub by: Asker,
 }
 
 /// To the Server: from clients and sessions. (The admin API asks it by messages of its own.)
@@ -283,6 +296,8 @@ pub enum ToServer {
     Announce { id: String, url: String },
     /// A session is to be unlisted from a list server; from all with an empty URL.
     Unlist { id: String, url: String },
+    /// An abuse report is for the moderators.
+    Reported(Box<ReceivedReport>),
     /// A session forwards an abuse report.
     SendReport {
         id: String,

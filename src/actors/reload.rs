@@ -1,4 +1,4 @@
-//! Reload at run time: rules, external bans, log retention.
+//! Reload at run time: rules, external bans.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -13,16 +13,14 @@ use super::server::Server;
 use crate::actors::auth::Auth;
 use crate::clock;
 use crate::config::{FetchedBans, GivenSetting, OpenSource, Rules, extbans};
-use crate::db::Database;
 use crate::http::Http;
+use crate::metrics::Metrics;
 use crate::rules::time::Timestamp;
 
 /// Minimum interval of fetching external bans, in seconds.
 pub const MIN_BANS_INTERVAL: u64 = 60;
 /// Maximum interval of fetching external bans, in seconds: drawpile-srv's limit.
 const MAX_BANS_INTERVAL: u64 = 2_147_483;
-/// Interval of deleting old log entries.
-const PURGE_INTERVAL: Duration = Duration::from_secs(86_400);
 
 /// State of fetching external bans.
 #[derive(Debug, Default)]
@@ -43,21 +41,26 @@ pub enum Change {
     ReadAgain,
 }
 
-/// Reloads the rules whenever their source changes.
+/// Reloads the rules whenever their source changes. It is polled every `interval`, if it can change by itself.
 pub(crate) async fn reload(
     mut source: OpenSource,
-    every: Duration,
+    interval: Option<Duration>,
     mut to_make: mpsc::Receiver<Change>,
     server: Addr<Server>,
     auth: Addr<Auth>,
     changes: watch::Sender<Arc<Rules>>,
+    metrics: Arc<Metrics>,
 ) {
-    let mut interval = clock::every(every);
+    let mut interval = interval.map(clock::every);
+    let mut tick = async move || match &mut interval {
+        Some(interval) => drop(interval.tick().await),
+        None => std::future::pending().await,
+    };
     // An error is logged once, not at each poll.
     let mut logged = String::new();
     loop {
         let change = tokio::select! {
-            _ = interval.tick() => None,
+            () = tick() => None,
             Some(change) = to_make.recv() => Some(change),
         };
         let (change, tell) = match change {
@@ -83,9 +86,12 @@ pub(crate) async fn reload(
             return tracing::error!("looking for changed settings failed, they are not looked at any more");
         };
         source = same;
+        if read.is_ok() && !logged.is_empty() {
+            logged.clear();
+            tracing::info!("the settings can be read again");
+        }
         match read {
             Ok(Some(rules)) => {
-                logged.clear();
                 let rules = Arc::new(rules);
                 tracing::info!("settings were read again");
                 server.do_send(NewRules(rules.clone()));
@@ -96,18 +102,18 @@ pub(crate) async fn reload(
                 }
             }
             Ok(None) => {
-                logged.clear();
                 if let Some(tell) = tell {
                     notify(tell, Ok(()));
                 }
             }
             Err(error) => {
+                metrics.configuration_errors.count();
                 let text = error.to_string();
                 if let Some(tell) = tell {
                     notify(tell, Err(text.clone()));
                 }
                 if text != logged {
-                    tracing::warn!("cannot read the settings again: {text}");
+                    tracing::warn!("cannot read the settings again, those in force stay: {text}");
                 }
                 logged = text;
             }
@@ -129,8 +135,8 @@ pub(crate) async fn fetch_bans(
             let rules = rules.borrow_and_update();
             let s = rules.settings();
             (
-                s.ext_bans_url.clone(),
-                s.ext_bans_cache_url.clone(),
+                s.ext_bans_url.0.clone(),
+                s.ext_bans_cache_url.0.clone(),
                 s.ext_bans_cache_key.clone(),
                 s.ext_bans_check_interval,
             )
@@ -159,7 +165,7 @@ pub(crate) async fn fetch_bans(
         logged = failure;
         let changed = rules.wait_for(|r| {
             let s = r.settings();
-            s.ext_bans_url != url || s.ext_bans_check_interval != every
+            s.ext_bans_url.0 != url || s.ext_bans_check_interval != every
         });
         fetching.due_ms.store(Timestamp::now().monotonic_ms + pause * 1000, Ordering::Relaxed);
         // Reasons for the next fetch.
@@ -188,25 +194,6 @@ async fn fetch(http: &Http, url: &str, known: &str) -> Result<Option<FetchedBans
             Ok(Some(FetchedBans { url: url.to_owned(), etag: answer.etag, answer: answer.text }))
         }
         status => Err(format!("the answer has status {status}")),
-    }
-}
-
-/// Deletes old log entries, now and daily.
-pub(crate) async fn purge_log(database: Database, rules: watch::Receiver<Arc<Rules>>) {
-    let mut interval = clock::every(PURGE_INTERVAL);
-    loop {
-        interval.tick().await;
-        let days = rules.borrow().settings().log_purge_days.0;
-        let database = database.clone();
-        if days > 0 {
-            let purged =
-                actix_rt::task::spawn_blocking(move || database.purge_log(days, Timestamp::now().utc_ms));
-            match purged.await {
-                Ok(Ok(count)) => tracing::info!("deleted {count} lines of the log, older than {days} days"),
-                Ok(Err(error)) => tracing::warn!(%error, "cannot delete old lines of the log"),
-                Err(error) => tracing::error!(%error, "deleting old lines of the log failed"),
-            }
-        }
     }
 }
 

@@ -22,7 +22,7 @@ use crate::transport::origin::{ANY, RefusedOrigins};
 use crate::transport::trust::{ClientAddr, Trusted};
 use crate::web::password_limiter::{HttpPasswordLimiter, PasswordAttempt};
 use crate::web::shared_port::SharedPort;
-use crate::web::{client_addr_of, forwarded_headers, peer_of};
+use crate::web::{Encrypted, client_addr_of, forwarded_headers, peer_of};
 
 /// Requests with links of operators per minute and address. The page sends about five for each thing that is done.
 const LINK_REQUESTS: u32 = 120;
@@ -206,7 +206,7 @@ impl Access {
 
     /// Whether the client's connection is encrypted, by this server or by a trusted proxy.
     pub(super) fn is_encrypted(&self, request: &HttpRequest) -> bool {
-        if request.conn_data::<SharedPort>().is_some_and(|shared| shared.is_encrypted) {
+        if request.conn_data::<Encrypted>().is_some() {
             return true;
         }
         peer_of(request, &self.trusted)

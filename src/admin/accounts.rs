@@ -137,8 +137,15 @@ impl AdminState {
         if !removed.await? {
             return Err(not_found());
         }
-        self.apply_db_changes().await?;
+        self.account_changed(id).await?;
         Ok(Done::deleted(id))
+    }
+
+    /// Puts a change of an account into force, and tells subscribers of it.
+    pub(super) async fn account_changed(&self, id: i64) -> Result<(), ApiError> {
+        self.apply_db_changes().await?;
+        self.publish("bans", "account", &serde_json::json!({"id": id}));
+        Ok(())
     }
 
     /// Hashes a new password.
@@ -177,7 +184,7 @@ impl AdminState {
             done => done.map(Some),
         });
         let added = added.await?.ok_or_else(|| bad(format!("There is an account '{name}' already")))?;
-        self.apply_db_changes().await?;
+        self.account_changed(added.id).await?;
         Ok(Json(added.into()))
     }
 
@@ -214,7 +221,7 @@ impl AdminState {
             }
         });
         let changed = changed.await??;
-        self.apply_db_changes().await?;
+        self.account_changed(changed.id).await?;
         Ok(Json(changed.into()))
     }
 

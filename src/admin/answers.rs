@@ -51,6 +51,12 @@ pub(super) struct User {
     /// May not chat.
     #[serde(skip_serializing_if = "Option::is_none")]
     muted: Option<bool>,
+    /// Slowed down, because it draws too fast.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    slowed: Option<bool>,
+    /// How often the person was warned in this session.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    warnings: Option<u32>,
     /// Moderator of the server.
     #[serde(rename = "mod", skip_serializing_if = "Option::is_none")]
     moderator: Option<bool>,
@@ -275,8 +281,8 @@ pub(super) struct SessionDetails {
     users: Vec<User>,
     /// Where it is announced.
     pub(super) listings: Vec<Listing>,
-    /// Its invites.
-    invitelist: Vec<Invite>,
+    /// Its invites; none for readers, whom they would let in.
+    pub(super) invitelist: Vec<Invite>,
     /// An administrator is in the chat.
     chat: Option<ChatState>,
     /// The picture.

@@ -12,7 +12,7 @@ use super::error::{ApiError, bad, not_found};
 use super::value::{MAX_EXACT, Number, Text, WholeNumber, parsed};
 use crate::config::bans::BanAction;
 use crate::config::ip_range::IpRange;
-use crate::db::{BanKind, BanRow};
+use crate::db::{BanKey, BanKind, BanRow};
 use crate::rules::time::{Timestamp, utc_of};
 
 pub(super) fn endpoints(api: &mut Api) {
@@ -250,7 +250,7 @@ const BROAD_IPV4_BITS: u32 = 8;
 const BROAD_IPV6_BITS: u32 = 72;
 
 /// Parses a time in one of several formats; returns it as the database stores it.
-fn time(text: &str) -> Option<String> {
+pub(super) fn time(text: &str) -> Option<String> {
     let text = text.trim();
     let time = utc_of(text).or_else(|| text.parse::<jiff::civil::DateTime>().ok())?;
     // The database compares times as text.
@@ -285,8 +285,9 @@ impl AdminState {
     async fn preview_ban(self: Arc<Self>, call: Call<Nothing, Range>) -> Result<Json<BanPreview>, ApiError> {
         let range = parse_range(call.query.ip.trim(), call.query.subnet.or("subnet", 0)?)?;
         let (first, last) = range.ends();
-        let free_bits = range.free_bits();
-        let many = free_bits > if range.address().is_ipv4() { BROAD_IPV4_BITS } else { BROAD_IPV6_BITS };
+        let canonical = range.canonical();
+        let free_bits = canonical.free_bits();
+        let many = free_bits > if canonical.address().is_ipv4() { BROAD_IPV4_BITS } else { BROAD_IPV6_BITS };
         let users = self.all_users().await?;
         let hit = users.into_iter().filter(|user| user.ip.parse().is_ok_and(|ip| range.contains(ip)));
         let users = hit
@@ -314,14 +315,17 @@ impl AdminState {
     async fn add_ban<T: From<BanRow>>(&self, kind: BanKind, ban: BanRow) -> Result<Json<T>, ApiError> {
         let added = self.query_db(move |db| db.add_ban(kind, ban, Timestamp::now().utc_ms)).await?;
         self.apply_db_changes().await?;
+        self.publish_ban(BanKey::Row(kind, added.id)).await?;
         Ok(Json(added.into()))
     }
 
     async fn remove_ban(&self, kind: BanKind, id: i64) -> Result<Json<Done>, ApiError> {
+        let key = self.query_db(move |db| db.ban_of_row(kind, id)).await?;
         if !self.query_db(move |db| db.remove_ban(kind, id)).await? {
             return Err(not_found());
         }
         self.apply_db_changes().await?;
+        self.publish_ban(key).await?;
         Ok(Done::deleted(id))
     }
 

@@ -21,9 +21,9 @@ pub(super) fn endpoints(api: &mut Api) {
 
 /// The path of an ended session.
 #[derive(Debug, Deserialize, JsonSchema)]
-struct EndedPath {
+pub(super) struct EndedPath {
     /// Session id.
-    session: String,
+    pub(super) session: String,
 }
 
 /// An ended session.
@@ -72,7 +72,7 @@ impl From<RestoreError> for ApiError {
 
 impl AdminState {
     /// The session directory, if ended sessions are kept.
-    fn ended_dir(&self) -> Result<Arc<SessionDir>, ApiError> {
+    pub(super) fn ended_dir(&self) -> Result<Arc<SessionDir>, ApiError> {
         self.session_dir.clone().filter(|_| self.setup.keep_ended).ok_or_else(not_found)
     }
 

@@ -8,7 +8,9 @@ use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::Arc;
 
+use actix_web::http::header::CONTENT_DISPOSITION;
 use actix_web::http::{Method, StatusCode};
+use actix_web::web::Bytes;
 use actix_web::{FromRequest as _, HttpRequest, HttpResponse, HttpResponseBuilder, web};
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::de::DeserializeOwned;
@@ -16,9 +18,10 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use super::AdminState;
-use super::error::{ApiError, not_found};
+use super::error::{ApiError, not_found, unavailable};
 use super::request::{Request, Who, typed};
 use super::value::Number;
+use crate::web::disconnected;
 
 /// Maximum request body in bytes.
 const MAX_BODY: usize = 1 << 20;
@@ -37,6 +40,8 @@ pub(super) struct Call<P = Nothing, Q = Nothing, B = Nothing> {
     pub(super) body: B,
     /// Members that the body had, unknown ones included.
     pub(super) member_count: usize,
+    /// A picture in place of a JSON body, whose members are in a header then.
+    pub(super) picture: Option<Bytes>,
     pub(super) who: Who,
     pub(super) http: HttpRequest,
 }
@@ -47,9 +52,10 @@ impl<P: Parameters, Q: Parameters, B: Parameters> Call<P, Q, B> {
     /// # Errors
     /// 404 if the path has a placeholder with an invalid value, 400 if another parameter is invalid.
     async fn of(request: Request) -> Result<Self, ApiError> {
-        let Request { http, who, query, body } = request;
+        let Request { http, who, query, body, picture } = request;
         let path = web::Path::<P>::extract(&http).await.map_err(|_| not_found())?.into_inner();
-        Ok(Call { path, query: typed(&query)?, body: typed(&body)?, member_count: body.len(), who, http })
+        let (query, member_count) = (typed(&query)?, body.len());
+        Ok(Call { path, query, body: typed(&body)?, member_count, picture, who, http })
     }
 }
 
@@ -90,6 +96,41 @@ impl<T: Serialize + JsonSchema> IntoAnswer for Json<T> {
     fn content(schemas: &mut SchemaGenerator) -> Option<Value> {
         json_content(schemas.subschema_for::<T>())
     }
+}
+
+/// A JSON object that browsers save as a file.
+pub(super) struct Download<T> {
+    pub(super) file_name: &'static str,
+    pub(super) value: T,
+}
+
+impl<T: Serialize + JsonSchema> IntoAnswer for Download<T> {
+    fn respond(self, mut response: HttpResponseBuilder) -> HttpResponse {
+        let disposition = format!("attachment; filename=\"{}\"", self.file_name);
+        response.insert_header((CONTENT_DISPOSITION, disposition));
+        respond_json(response, &self.value)
+    }
+
+    fn content(schemas: &mut SchemaGenerator) -> Option<Value> {
+        json_content(schemas.subschema_for::<T>())
+    }
+}
+
+/// Answers with a file, which browsers save under this name: letters, digits, hyphens and a dot only.
+pub(super) fn respond_file(
+    mut response: HttpResponseBuilder,
+    media_type: &str,
+    name: &str,
+    bytes: Vec<u8>,
+) -> HttpResponse {
+    let disposition = format!("attachment; filename=\"{name}\"");
+    response.content_type(media_type).insert_header((CONTENT_DISPOSITION, disposition)).body(bytes)
+}
+
+/// Describes an answer that is a file of one of these media types.
+pub(super) fn file_content(media_types: &[&str]) -> Option<Value> {
+    let schema = || json!({"schema": {"type": "string", "format": "binary"}});
+    Some(media_types.iter().map(|media_type| ((*media_type).to_owned(), schema())).collect())
 }
 
 /// A JSON object with status 202: somebody else has yet to do what was asked for.
@@ -232,6 +273,10 @@ pub(super) struct Endpoint {
     /// The section whose lock forbids it.
     pub(super) section: Option<&'static str>,
     pub(super) effect: Effect,
+    /// The body can be a picture.
+    pub(super) takes_pictures: bool,
+    /// It is given up when the client closes the connection.
+    ends_with_connection: bool,
     /// Its types, from generators for what is read and for what is written.
     pub(super) types: fn(&mut SchemaGenerator, &mut SchemaGenerator) -> Types,
     handler: Rc<Handler>,
@@ -242,6 +287,16 @@ impl Endpoint {
     pub(super) fn locked_by(&mut self, section: &'static str) -> &mut Endpoint {
         self.section = Some(section);
         self
+    }
+
+    /// Its body can be a picture. The members that a JSON body would have are in the header `X-Session` then.
+    pub(super) fn takes_pictures(&mut self) {
+        self.takes_pictures = true;
+    }
+
+    /// It takes minutes, and is given up when the client closes the connection. Other endpoints go on until they are done.
+    pub(super) fn ends_with_connection(&mut self) {
+        self.ends_with_connection = true;
     }
 
     /// It changes nothing, although its method is not GET.
@@ -274,7 +329,12 @@ impl Endpoint {
         state: Arc<AdminState>,
         request: Request,
     ) -> Result<HttpResponse, ApiError> {
-        (self.handler)(state, request).await
+        let disconnected = disconnected(&request.http);
+        let handled = (self.handler)(state, request);
+        tokio::select! {
+            answer = handled => answer,
+            () = disconnected, if self.ends_with_connection => Err(unavailable("The connection was closed")),
+        }
     }
 }
 
@@ -321,8 +381,17 @@ impl Api {
             status: A::STATUS,
             content: A::content(written),
         };
-        let endpoint =
-            Endpoint { method, path, summary, section: None, effect, types, handler: Rc::new(handler) };
+        let endpoint = Endpoint {
+            method,
+            path,
+            summary,
+            section: None,
+            effect,
+            takes_pictures: false,
+            ends_with_connection: false,
+            types,
+            handler: Rc::new(handler),
+        };
         self.endpoints.push(endpoint);
         let last = self.endpoints.len() - 1;
         &mut self.endpoints[last]

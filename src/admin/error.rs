@@ -5,6 +5,8 @@ use actix_web::http::StatusCode;
 use serde_json::json;
 
 use crate::db::DbError;
+use crate::pictures::PictureError;
+use crate::renderer::RenderError;
 use crate::rules::session::admin::AdminError;
 use crate::web::password_limiter::AttemptRefused;
 
@@ -15,16 +17,24 @@ pub(super) struct ApiError {
     pub(super) message: String,
     /// The message is in `msg`, too, where drawpile-srv's frontends read it from there.
     is_in_msg: bool,
+    /// Further members of the response.
+    details: Vec<(&'static str, String)>,
 }
 
 impl ApiError {
     pub(super) fn new(status: StatusCode, message: impl Into<String>) -> ApiError {
-        ApiError { status, message: message.into(), is_in_msg: false }
+        ApiError { status, message: message.into(), is_in_msg: false, details: Vec::new() }
     }
 
     /// The same with the message in `msg`, too.
     pub(super) fn with_msg(self) -> ApiError {
         ApiError { is_in_msg: true, ..self }
+    }
+
+    /// The same with a further member.
+    pub(super) fn with(mut self, name: &'static str, value: impl Into<String>) -> ApiError {
+        self.details.push((name, value.into()));
+        self
     }
 
     /// The server cannot do it, for a reason that is not in the request.
@@ -38,6 +48,9 @@ impl ApiError {
         if self.is_in_msg {
             body["msg"] = self.message.as_str().into();
         }
+        for (name, value) in &self.details {
+            body[*name] = value.as_str().into();
+        }
         HttpResponse::build(self.status).json(body)
     }
 }
@@ -50,6 +63,11 @@ pub(super) fn not_found() -> ApiError {
 /// The request is invalid.
 pub(super) fn bad(message: impl Into<String>) -> ApiError {
     ApiError::new(StatusCode::BAD_REQUEST, message)
+}
+
+/// The server cannot do it now, but can later.
+pub(super) fn unavailable(message: impl Into<String>) -> ApiError {
+    ApiError::new(StatusCode::SERVICE_UNAVAILABLE, message)
 }
 
 /// The request is refused to whoever sends it.
@@ -83,9 +101,40 @@ impl From<AdminError> for ApiError {
             AdminError::NotCreated
             | AdminError::NotCreatedFromTemplate
             | AdminError::HistoryUnreadable(_) => StatusCode::INTERNAL_SERVER_ERROR,
-            AdminError::Unreadable(_) | AdminError::Stopping | AdminError::Busy => {
-                StatusCode::SERVICE_UNAVAILABLE
+            AdminError::Unreadable(_)
+            | AdminError::Stopping
+            | AdminError::Busy
+            | AdminError::RendererBusy(_) => StatusCode::SERVICE_UNAVAILABLE,
+        };
+        ApiError::new(status, error.to_string())
+    }
+}
+
+impl From<PictureError> for ApiError {
+    fn from(error: PictureError) -> ApiError {
+        match error {
+            PictureError::TooLarge => ApiError::new(StatusCode::PAYLOAD_TOO_LARGE, error.to_string()),
+            PictureError::Refused(_) => bad(format!("picture: {error}")),
+            PictureError::Start(_) | PictureError::Timeout | PictureError::Failed(_) => {
+                tracing::warn!("{error}");
+                ApiError::internal(error)
             }
+        }
+    }
+}
+
+impl From<RenderError> for ApiError {
+    fn from(error: RenderError) -> ApiError {
+        let status = match error {
+            RenderError::NoProgram
+            | RenderError::TooLarge
+            | RenderError::Unknown(_)
+            | RenderError::Refused(_) => StatusCode::CONFLICT,
+            RenderError::Busy | RenderError::Cancelled => StatusCode::SERVICE_UNAVAILABLE,
+            RenderError::Start(_)
+            | RenderError::Timeout
+            | RenderError::TooMuchWritten
+            | RenderError::Failed(_) => StatusCode::INTERNAL_SERVER_ERROR,
         };
         ApiError::new(status, error.to_string())
     }

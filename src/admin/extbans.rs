@@ -184,14 +184,14 @@ impl AdminState {
         };
         Ok(Json(ExternalBans {
             config: ExtBansConfig {
-                ext_bans_url: ext_bans_url.clone(),
+                ext_bans_url: ext_bans_url.0.clone(),
                 ext_bans_check_interval: every,
-                ext_bans_cache_url: ext_bans_cache_url.clone(),
+                ext_bans_cache_url: ext_bans_cache_url.0.clone(),
                 ext_bans_cache_key: ext_bans_cache_key.clone(),
             },
             bans: bans.filter_map(|ban| external_ban(ban, &disabled)).collect(),
             status: DownloadState {
-                url: ext_bans_url.clone(),
+                url: ext_bans_url.0.clone(),
                 interval_msecs: every.max(MIN_BANS_INTERVAL).saturating_mul(1000),
                 started: true,
                 active,

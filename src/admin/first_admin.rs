@@ -23,8 +23,9 @@ use subtle::ConstantTimeEq as _;
 use super::AdminState;
 use super::endpoint::{Api, Call, Nothing};
 use super::error::{ApiError, bad, forbidden};
-use super::login::{FLAG, WhoIs, WithCookie};
+use super::login::{WhoIs, WithCookie};
 use super::request::audit;
+use super::roles::ADMIN;
 use super::value::Text;
 use crate::db::{Account, DbError};
 use crate::rules::login::is_valid_name;
@@ -152,7 +153,7 @@ pub(crate) fn remove_file(file: &Path) -> io::Result<()> {
 
 /// Whether an account may administer the server.
 pub(crate) fn is_admin(account: &Account) -> bool {
-    account.flags.iter().any(|flag| flag == FLAG)
+    account.flags.iter().any(|flag| flag == ADMIN)
 }
 
 /// The token of the link, and the account to make.
@@ -188,8 +189,7 @@ impl AdminState {
             audit("POST /first-admin", &who, error);
         }
         made?;
-        let fingerprint = self.fingerprint_of(&name).await;
-        self.new_login(name, fingerprint, &call.http)
+        self.log_in_new_account(name, &call.http).await
     }
 
     /// Checks the token and makes the account.
@@ -216,7 +216,7 @@ impl AdminState {
         }
         let hash = self.hash_password(password.0.clone()).await?;
         // They could give themselves the other flags anyway.
-        let flags = [FLAG, "MOD", "HOST"].map(str::to_owned).to_vec();
+        let flags = [ADMIN, "MOD", "HOST"].map(str::to_owned).to_vec();
         let account = Account { id: 0, name: username.0.clone(), hash, locked: false, flags };
         let added = self.query_db(move |db| {
             if db.accounts()?.iter().any(is_admin) {

@@ -63,9 +63,9 @@ impl AdminState {
         call: Call<Nothing, Nothing, ChangeLocks>,
     ) -> Result<Json<Locks>, ApiError> {
         self.database.as_ref().ok_or_else(not_found)?;
-        let Call { path, query, body, member_count, who, http } = call;
+        let Call { path, query, body, member_count, picture, who, http } = call;
         self.set_locks(body, &who).await?;
-        self.locks(Call { path, query, body: Nothing::default(), member_count, who, http }).await
+        self.locks(Call { path, query, body: Nothing::default(), member_count, picture, who, http }).await
     }
 
     async fn lock_hash(&self) -> Result<String, ApiError> {

@@ -81,7 +81,7 @@ struct NewLine {
     #[schemars(with = "String", extend("enum" = ["Error", "Warn", "Info", "Debug"]))]
     level: Text,
     /// What it is about.
-    #[schemars(with = "String", extend("enum" = Topic::ALL.map(|topic| format!("{topic:?}"))))]
+    #[schemars(with = "String", extend("enum" = Topic::ALL.map(Topic::name)))]
     topic: Text,
     /// What happened; it must begin with `[source] `.
     #[schemars(with = "String", extend("pattern" = r"^\[[\s\S]+\] [\s\S]"))]
@@ -126,7 +126,7 @@ impl AdminState {
         let entry = LogLine {
             timestamp: iso_of(entry.utc_ms),
             level: format!("{:?}", entry.level),
-            topic: format!("{:?}", entry.topic),
+            topic: entry.topic.name().into(),
             message: entry.message,
             session,
             user: entry.user.map_or_else(String::new, |user| user.to_string()),

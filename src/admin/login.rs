@@ -1,5 +1,5 @@
 //! Endpoints `login`, `logout`, `whoami`: logins on the page, which are kept in a cookie. Accepts the credentials of
-//! Basic authentication and accounts with the flag ADMIN.
+//! Basic authentication, and accounts whose flags give them a role.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -20,7 +20,8 @@ use super::AdminState;
 use super::access::Admission;
 use super::endpoint::{Api, Call, Done, IntoAnswer, Json, Nothing};
 use super::error::{ApiError, forbidden};
-use super::request::audit;
+use super::request::{Who, audit};
+use super::roles::Role;
 use super::value::Text;
 use crate::actors::auth::{AccountFingerprint, CheckAccount, GetAccountFingerprint};
 use crate::rules::login::AccountCheck;
@@ -29,12 +30,12 @@ use crate::transport::trust::ClientAddr;
 use crate::web::password_limiter::PasswordAttempt;
 
 pub(super) const COOKIE: &str = "drawhall";
-/// The flag that an account needs.
-pub(super) const FLAG: &str = "ADMIN";
 /// How long a login is valid, in milliseconds.
 const LIFETIME_MS: u64 = 12 * 3_600_000;
 /// How often the account of a login is checked again, in milliseconds.
 const RECHECK_MS: u64 = 2_000;
+/// How often it is checked whether the reader of a stream may still read.
+const RECHECK_STREAM: std::time::Duration = std::time::Duration::from_secs(5);
 /// How long a verified account password is cached, in milliseconds.
 const VERIFIED_TTL_MS: u64 = 60_000;
 /// Verified passwords that are cached.
@@ -46,7 +47,7 @@ pub(super) fn endpoints(api: &mut Api) {
     api.get("whoami", "Who the client is.", AdminState::who_am_i);
     api.post(
         "login",
-        "Logs in with the credentials of Basic authentication or an account with the flag ADMIN; sets a cookie.",
+        "Logs in with the credentials of Basic authentication or an account that has a role; sets a cookie.",
         AdminState::log_in,
     )
     .is_for_login();
@@ -61,6 +62,7 @@ pub(super) struct WhoIs {
     user: String,
     /// Authorized by a login on the page.
     login: bool,
+    role: Role,
 }
 
 /// Name and password.
@@ -88,13 +90,30 @@ impl<T: Serialize + JsonSchema> IntoAnswer for WithCookie<T> {
     }
 }
 
+/// What a login is authorized by.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Authority {
+    /// The credentials of Basic authentication, which are an administrator's.
+    Credentials,
+    /// An account with a role. The login ends when the fingerprint changes: when the account is locked or renamed, or
+    /// loses its flag or its password.
+    Account(AccountFingerprint, Role),
+}
+
+impl Authority {
+    fn role(self) -> Role {
+        match self {
+            Authority::Credentials => Role::Administrator,
+            Authority::Account(_, role) => role,
+        }
+    }
+}
+
 /// A login on the page. Times are on the monotonic clock, in milliseconds.
 #[derive(Debug, Clone)]
 struct Login {
     name: String,
-    /// Of the account, `None` for Basic credentials. The login ends when it changes: when the account is locked or
-    /// renamed, or loses its flag or its password.
-    fingerprint: Option<AccountFingerprint>,
+    authority: Authority,
     created: u64,
     checked_at: u64,
 }
@@ -113,7 +132,7 @@ impl Logins {
     }
 
     /// Adds a login; returns the token for its cookie. `None` if the system provides no randomness.
-    fn add(&self, name: String, fingerprint: Option<AccountFingerprint>, now: u64) -> Option<String> {
+    fn add(&self, name: String, authority: Authority, now: u64) -> Option<String> {
         let mut bytes = [0; 32];
         getrandom::fill(&mut bytes).ok()?;
         let token = URL_SAFE_NO_PAD.encode(bytes);
@@ -125,7 +144,7 @@ impl Logins {
             {
                 logins.remove(&oldest);
             }
-            logins.insert(digest(&token), Login { name, fingerprint, created: now, checked_at: now });
+            logins.insert(digest(&token), Login { name, authority, created: now, checked_at: now });
         });
         Some(token)
     }
@@ -134,10 +153,11 @@ impl Logins {
         self.with(|logins| logins.get(&digest(token)).filter(|l| now < l.created + LIFETIME_MS).cloned())
     }
 
-    fn set_checked(&self, token: &str, now: u64) {
+    fn set_checked(&self, token: &str, authority: Authority, now: u64) {
         self.with(|logins| {
             if let Some(login) = logins.get_mut(&digest(token)) {
                 login.checked_at = now;
+                login.authority = authority;
             }
         });
     }
@@ -197,30 +217,67 @@ fn cookie(token: String, encrypted: bool) -> Cookie<'static> {
 }
 
 impl AdminState {
-    /// The name of the login of the request's cookie.
-    pub(super) async fn name_by_cookie(&self, request: &HttpRequest) -> Option<String> {
-        let token = request.cookie(COOKIE)?.value().to_owned();
-        let now = Timestamp::now().monotonic_ms;
-        let login = self.access.logins.find(&token, now)?;
-        if let Some(fingerprint) = login.fingerprint.filter(|_| now >= login.checked_at + RECHECK_MS) {
-            if self.fingerprint_of(&login.name).await != Some(fingerprint) {
-                self.access.logins.remove(&token);
-                return None;
-            }
-            self.access.logins.set_checked(&token, now);
-        }
-        Some(login.name)
+    /// Name and role of the login of the request's cookie.
+    pub(super) async fn login_by_cookie(&self, request: &HttpRequest) -> Option<(String, Role)> {
+        self.login_by_token(request.cookie(COOKIE)?.value()).await
     }
 
-    /// Admits a request without a login on the page, by its address or Basic authentication; returns the name for the
-    /// log. Also accepts accounts with the flag ADMIN, for scripts.
+    async fn login_by_token(&self, token: &str) -> Option<(String, Role)> {
+        let now = Timestamp::now().monotonic_ms;
+        let login = self.access.logins.find(token, now)?;
+        let Authority::Account(fingerprint, role) = login.authority else {
+            return Some((login.name, login.authority.role()));
+        };
+        if now < login.checked_at + RECHECK_MS {
+            return Some((login.name, role));
+        }
+        let known = self.account_role(&login.name).await.filter(|(now, _)| *now == fingerprint);
+        let Some((_, role)) = known else {
+            self.access.logins.remove(token);
+            return None;
+        };
+        self.access.logins.set_checked(token, Authority::Account(fingerprint, role), now);
+        Some((login.name, role))
+    }
+
+    /// Returns when whoever sent a request may not read any more: the login is over, or the account is locked or has
+    /// lost its role.
+    pub(super) async fn until_access_ends(&self, request: &HttpRequest, who: &Who) {
+        let mut interval = crate::clock::every(RECHECK_STREAM);
+        let token = request.cookie(COOKIE).filter(|_| who.by_cookie);
+        loop {
+            interval.tick().await;
+            let may_read = match (&token, &who.account) {
+                (Some(token), _) => self.login_by_token(token.value()).await.is_some(),
+                (None, Some(fingerprint)) => {
+                    let known = self.account_role(who.author()).await;
+                    known.is_some_and(|(now, _)| now == *fingerprint)
+                }
+                // Neither the credentials nor the admitted addresses change while the server runs.
+                (None, None) => return std::future::pending().await,
+            };
+            if !may_read {
+                return;
+            }
+        }
+    }
+
+    /// Admits a request without a login on the page, by its address or Basic authentication. Also accepts accounts that
+    /// have a role, for scripts.
     pub(super) async fn admit(
         &self,
         request: &HttpRequest,
         source: ClientAddr,
-    ) -> Result<String, Box<HttpResponse>> {
+    ) -> Result<Who, Box<HttpResponse>> {
+        let by_account = |name: &str, fingerprint, role| {
+            let name = format!("{name}@{}", source.ip());
+            Who { name, source, by_cookie: false, account: Some(fingerprint), role }
+        };
         let (name, password) = match self.access.admit(request, source)? {
-            Admission::As(name) => return Ok(name),
+            Admission::As(name) => {
+                let role = Role::Administrator;
+                return Ok(Who { name, source, by_cookie: false, account: None, role });
+            }
             Admission::Unverified { user, password, .. } if user.is_empty() || password.is_empty() => {
                 return Err(self.access.challenge(request));
             }
@@ -232,41 +289,42 @@ impl AdminState {
         };
         let now = Timestamp::now().monotonic_ms;
         if let Some(fingerprint) = self.access.verified.find(&name, &password, now)
-            && self.fingerprint_of(&name).await == Some(fingerprint)
+            && let Some((_, role)) = self.account_role(&name).await.filter(|(now, _)| *now == fingerprint)
         {
-            return Ok(format!("{name}@{}", source.ip()));
+            return Ok(by_account(&name, fingerprint, role));
         }
         let attempt = self.access.password_limiter.slow(source, now).await;
         let attempt = attempt.map_err(|refused| Box::new(ApiError::from(refused).response()))?;
-        let fingerprint = self.check_account(&name, password.clone(), source, attempt).await;
-        let fingerprint = fingerprint.map_err(|_| self.access.challenge(request))?;
+        let known = self.check_account(&name, password.clone(), source, attempt).await;
+        let (fingerprint, role) = known.map_err(|_| self.access.challenge(request))?;
         self.access.verified.add(&name, &password, fingerprint, now);
-        Ok(format!("{name}@{}", source.ip()))
+        Ok(by_account(&name, fingerprint, role))
     }
 
-    /// The fingerprint of an account, if it has the flag and is not locked.
-    pub(super) async fn fingerprint_of(&self, name: &str) -> Option<AccountFingerprint> {
-        self.auth.send(GetAccountFingerprint { name: name.to_owned(), flag: FLAG }).await.ok().flatten()
+    /// Fingerprint and role of an account, if it has a role and is not locked.
+    pub(super) async fn account_role(&self, name: &str) -> Option<(AccountFingerprint, Role)> {
+        let known = self.auth.send(GetAccountFingerprint { name: name.to_owned() }).await.ok().flatten();
+        let (fingerprint, flags) = known?;
+        Some((fingerprint, Role::of(&flags, self.rules().settings())?))
     }
 
-    /// Verifies the password of an account; returns its fingerprint.
+    /// Verifies the password of an account; returns its fingerprint and role.
     ///
     /// # Errors
-    /// 403 if the password is wrong or the account lacks the flag.
+    /// 403 if the password is wrong or the account has no role.
     async fn check_account(
         &self,
         name: &str,
         password: String,
         source: ClientAddr,
         attempt: PasswordAttempt,
-    ) -> Result<AccountFingerprint, ApiError> {
+    ) -> Result<(AccountFingerprint, Role), ApiError> {
         // Taken before verifying: if the account changes meanwhile, the login ends at the next check.
-        let fingerprint = self.fingerprint_of(name).await;
+        let known = self.account_role(name).await;
         match self.auth.send(CheckAccount { name: name.to_owned(), password, address: source.ip() }).await {
             Ok(AccountCheck::Ok { .. }) => {
                 attempt.refund();
-                let lacks_flag = || forbidden(format!("The account '{name}' does not have the flag {FLAG}"));
-                fingerprint.ok_or_else(lacks_flag)
+                known.ok_or_else(|| forbidden("This account may not use this page. Ask an administrator."))
             }
             _ => Err(forbidden("Name or password are wrong")),
         }
@@ -291,34 +349,51 @@ impl AdminState {
     }
 
     /// Adds a login, whose cookie the answer sets.
-    pub(super) fn new_login(
+    fn new_login(
         &self,
         name: String,
-        fingerprint: Option<AccountFingerprint>,
+        authority: Authority,
         http: &HttpRequest,
     ) -> Result<WithCookie<WhoIs>, ApiError> {
-        let token = self.access.logins.add(name.clone(), fingerprint, Timestamp::now().monotonic_ms);
+        let role = authority.role();
+        let token = self.access.logins.add(name.clone(), authority, Timestamp::now().monotonic_ms);
         let token = token.ok_or_else(|| ApiError::internal("The system provides no randomness"))?;
         let cookie = cookie(token, self.access.is_encrypted(http));
-        Ok(WithCookie(WhoIs { user: name, login: true }, cookie))
+        Ok(WithCookie(WhoIs { user: name, login: true, role }, cookie))
     }
 
-    /// Verifies the credentials of a login. Returns the fingerprint of the account, `None` for Basic credentials.
+    /// Adds a login of an account that was just made.
+    ///
+    /// # Errors
+    /// 403 if the account has no role, or is locked, or cannot be read.
+    pub(super) async fn log_in_new_account(
+        &self,
+        name: String,
+        http: &HttpRequest,
+    ) -> Result<WithCookie<WhoIs>, ApiError> {
+        let known = self.account_role(&name).await;
+        let (fingerprint, role) = known
+            .ok_or_else(|| forbidden("The account was made, but it cannot be used now; try to log in"))?;
+        self.new_login(name, Authority::Account(fingerprint, role), http)
+    }
+
+    /// Verifies the credentials of a login.
     async fn check_login(
         &self,
         name: &str,
         password: String,
         source: ClientAddr,
-    ) -> Result<Option<AccountFingerprint>, ApiError> {
+    ) -> Result<Authority, ApiError> {
         let attempt = self.access.begin_attempt(source).await?;
         if self.access.is_credentials(name, &password) {
             attempt.refund();
-            return Ok(None);
+            return Ok(Authority::Credentials);
         }
         if password.is_empty() {
             return Err(forbidden("Name or password are wrong"));
         }
-        self.check_account(name, password, source, attempt).await.map(Some)
+        let (fingerprint, role) = self.check_account(name, password, source, attempt).await?;
+        Ok(Authority::Account(fingerprint, role))
     }
 
     async fn log_out(self: Arc<Self>, call: Call) -> Result<WithCookie<Done>, ApiError> {
@@ -330,7 +405,7 @@ impl AdminState {
     }
 
     async fn who_am_i(self: Arc<Self>, call: Call) -> Result<Json<WhoIs>, ApiError> {
-        Ok(Json(WhoIs { user: call.who.name, login: call.who.by_cookie }))
+        Ok(Json(WhoIs { user: call.who.name, login: call.who.by_cookie, role: call.who.role }))
     }
 }
 
@@ -341,7 +416,7 @@ mod tests {
     #[test]
     fn logins_expire() {
         let logins = Logins::default();
-        let token = logins.add("A".into(), None, 1000).unwrap();
+        let token = logins.add("A".into(), Authority::Credentials, 1000).unwrap();
         assert_eq!(logins.find(&token, 2000).unwrap().name, "A");
         assert!(logins.find("other", 2000).is_none());
         assert!(logins.find(&token, 1000 + LIFETIME_MS).is_none());
@@ -365,8 +440,9 @@ mod tests {
     #[test]
     fn the_oldest_login_is_removed_when_there_are_too_many() {
         let logins = Logins::default();
-        let tokens: Vec<String> =
-            (0..=MAX_LOGINS as u64).map(|now| logins.add("A".into(), None, now).unwrap()).collect();
+        let tokens: Vec<String> = (0..=MAX_LOGINS as u64)
+            .map(|now| logins.add("A".into(), Authority::Credentials, now).unwrap())
+            .collect();
         assert!(logins.find(&tokens[0], 2000).is_none());
         assert!(logins.find(&tokens[1], 2000).is_some());
     }

@@ -7,12 +7,16 @@
 //! | `login` | logins on the page |
 //! | `first_admin` | the one-time link that makes the first administrator |
 //! | `page` | serves the page, whose files are in `page/` |
+//! | `roles` | readers, moderators, administrators: who may ask what |
+//! | `invitations` | links that make one account of a role each |
 //! | `endpoint`, `value` | an endpoint with the types of its parameters and its answer; lenient values |
 //! | `routes` | all endpoints, and how requests find them |
 //! | `openapi` | the OpenAPI document, made from the endpoints |
 //! | `error` | error responses, and which status each error has |
+//! | `disks` | free space of the disks |
 //! | `monitor` | the actor that samples load and disks |
 //! | `recording` | the drawing of a session as a file |
+//! | `canvas_picture` | the canvas of a session as a picture, and as a time-lapse |
 //! | `ended` | ended sessions, and restoring them |
 //! | `checks` | what the doctor finds wrong with the running server |
 //! | `events`, `overview` | what the monitor has sampled, as a stream or at once |
@@ -20,11 +24,17 @@
 //! | `db_executor` | the actor that runs database queries |
 //! | `server`, `settings`, `locks` | status, settings, their descriptions, locks |
 //! | `sessions` | sessions |
+//! | `timeline` | chat and events of sessions |
+//! | `restrictions` | milder means than kicking; the space of a session |
 //! | `session_users`, `session_chat`, `invites`, `listings`, `thumbnails` | parts of a session |
 //! | `undo` | who drew in a session, and undoing what somebody drew |
 //! | `new_session` | parameters of a session created over the API |
 //! | `users` | all connected users |
 //! | `watch` | `/metrics`, `/readyz` |
+//! | `reports` | the inbox of abuse reports |
+//! | `people` | who is connected or was lately, by person; notes |
+//! | `person_bans` | bans of persons, which also disconnect them |
+//! | `connected` | everybody who is connected, for bans |
 //! | `bans`, `extbans`, `whitelist`, `accounts`, `log` | what the database holds |
 //!
 //! Handlers send messages to actors. Their only state is the latest snapshot of the rules.
@@ -33,14 +43,18 @@ mod access;
 mod accounts;
 mod answers;
 mod bans;
+mod canvas_picture;
 mod checks;
+mod connected;
 mod db_executor;
+pub mod disks;
 mod ended;
 mod endpoint;
 mod error;
 mod events;
 mod extbans;
 pub(crate) mod first_admin;
+mod invitations;
 mod invites;
 mod listings;
 mod locks;
@@ -52,8 +66,13 @@ mod openapi;
 mod overview;
 mod page;
 mod pages;
+mod people;
+mod person_bans;
 mod recording;
+mod reports;
 mod request;
+mod restrictions;
+mod roles;
 mod routes;
 mod server;
 mod session_chat;
@@ -61,6 +80,7 @@ mod session_users;
 mod sessions;
 mod settings;
 mod thumbnails;
+mod timeline;
 mod undo;
 mod users;
 mod value;
@@ -71,9 +91,8 @@ use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
 
 use actix::Addr;
-use actix_web::dev::ServerHandle;
 use actix_web::web;
-use tokio::sync::{Notify, mpsc, oneshot, watch as channel};
+use tokio::sync::{Notify, Semaphore, mpsc, oneshot, watch as channel};
 
 pub use access::{AccessRules, Credentials};
 use db_executor::{DbExecutor, RunQuery};
@@ -88,8 +107,12 @@ use crate::config::{GivenSetting, Rules};
 use crate::db::{Database, DbError};
 use crate::doctor::Setup;
 use crate::metrics::Metrics;
+use crate::pictures::PictureImporter;
+use crate::renderer::Renderer;
+use crate::storage::event_store::EventStore;
 use crate::storage::session_dir::SessionDir;
 use crate::transport::trust::Trusted;
+use crate::web::listener::{Certificates, HttpServerHandle};
 use crate::web::shared_port::SharedPortServer;
 
 /// Dependencies of the API.
@@ -117,12 +140,21 @@ pub struct AdminDeps {
     pub metrics: Arc<Metrics>,
     /// What the server runs with, for checks.
     pub setup: Setup,
+    /// Reads the pictures that sessions are to begin with.
+    pub pictures: PictureImporter,
+    /// Makes pictures of sessions.
+    pub renderer: Renderer,
     /// Is notified to stop the server.
     pub stop: Arc<Notify>,
     /// The session directory.
     pub session_dir: Option<Arc<SessionDir>>,
+    /// Chat and events of sessions, if they are kept.
+    pub events: Option<Arc<EventStore>>,
     pub(crate) first_admin: Option<Arc<first_admin::FirstAdminLink>>,
 }
+
+/// Pictures that are uploaded and read at once.
+const MAX_PICTURE_UPLOADS: usize = 2;
 
 /// What handlers use.
 struct AdminState {
@@ -140,10 +172,19 @@ struct AdminState {
     access: access::Access,
     metrics: Arc<Metrics>,
     setup: Setup,
+    pictures: PictureImporter,
+    renderer: Renderer,
+    /// Pictures that are uploaded and read at once: each is in memory.
+    picture_uploads: Semaphore,
     stop: Arc<Notify>,
     session_dir: Option<Arc<SessionDir>>,
+    events: Option<Arc<EventStore>>,
     /// Checks are made one after another: they read the whole database.
     checking: tokio::sync::Mutex<()>,
+    /// Chat and events are looked through by one at a time: they may be hundreds of megabytes.
+    searching_events: Arc<tokio::sync::Mutex<()>>,
+    /// Invitations are accepted one after another: each makes a hash, which takes long.
+    accepting: tokio::sync::Mutex<()>,
     first_admin: Option<Arc<first_admin::FirstAdminLink>>,
 }
 
@@ -159,7 +200,7 @@ pub struct Admin {
 #[allow(missing_docs, reason = "the names say it")]
 pub struct AdminServer {
     pub address: SocketAddr,
-    pub handle: ServerHandle,
+    pub handle: HttpServerHandle,
 }
 
 impl Admin {
@@ -180,8 +221,11 @@ impl Admin {
             trusted,
             metrics,
             setup,
+            pictures,
+            renderer,
             stop,
             session_dir,
+            events,
             first_admin,
         } = deps;
         let (proxies, for_limits) = (trusted.clone(), metrics.clone());
@@ -200,9 +244,15 @@ impl Admin {
             access: access::Access::new(access, trusted),
             metrics,
             setup,
+            pictures,
+            renderer,
+            picture_uploads: Semaphore::new(MAX_PICTURE_UPLOADS),
             stop,
             session_dir,
+            events,
             checking: tokio::sync::Mutex::default(),
+            searching_events: Arc::default(),
+            accepting: tokio::sync::Mutex::default(),
             first_admin,
         });
         Admin { state, trusted: proxies, metrics: for_limits }
@@ -213,14 +263,14 @@ impl Admin {
         move |app| routes::configure(app.app_data(state.clone()))
     }
 
-    /// Serves at a listener.
+    /// Serves at a listener, over TLS if there are certificates.
     ///
     /// # Errors
     /// When the listener cannot be used.
-    pub fn listen(&self, listener: TcpListener) -> std::io::Result<AdminServer> {
+    pub fn listen(&self, listener: TcpListener, certificates: Certificates) -> std::io::Result<AdminServer> {
         let address = listener.local_addr()?;
-        let handle =
-            crate::web::start(listener, self.trusted.clone(), self.metrics.clone(), self.configure())?;
+        let (trusted, metrics) = (self.trusted.clone(), self.metrics.clone());
+        let handle = crate::web::listener::start(listener, certificates, trusted, metrics, self.configure())?;
         Ok(AdminServer { address, handle })
     }
 

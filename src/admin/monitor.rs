@@ -1,7 +1,6 @@
 //! The Monitor actor: samples the load of the last hour, checks disk space, and sends events to subscribers.
 
 use std::collections::{HashMap, VecDeque};
-use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -11,8 +10,10 @@ use serde::Serialize;
 use serde_json::{Value, json};
 use tokio::sync::{broadcast, mpsc, watch};
 
+use super::disks::{Disk, Trends, WatchedDisks};
 use super::log;
-use crate::actors::server::{GetLoad, ListSessions, Load, Server};
+use super::reports::Report;
+use crate::actors::server::{BelowReserve, GetLoad, ListSessions, Load, Server};
 use crate::config::Rules;
 use crate::db::{Database, LogRow};
 use crate::metrics::{self, Metrics};
@@ -48,19 +49,6 @@ pub(super) struct Sample {
     memory: u64,
 }
 
-/// A disk that the server writes to.
-#[derive(Debug, Clone, Serialize, JsonSchema)]
-pub(super) struct Disk {
-    /// A directory that is written to.
-    path: PathBuf,
-    /// Available bytes.
-    free: u64,
-    /// Size of the disk in bytes.
-    total: u64,
-    /// `free` is below the setting `diskSpaceAlarm`.
-    low: bool,
-}
-
 /// An event for subscribers.
 #[derive(Debug, Clone)]
 pub(super) struct Event {
@@ -80,8 +68,8 @@ pub struct MonitorDeps {
     pub server: Addr<Server>,
     pub log: Database,
     pub rules: watch::Receiver<Arc<Rules>>,
-    /// Directories that the server writes to.
-    pub watched_dirs: Vec<PathBuf>,
+    /// Disks that the server writes to.
+    pub watched_disks: WatchedDisks,
     pub metrics: Arc<Metrics>,
 }
 
@@ -91,6 +79,7 @@ pub struct Monitor {
     ticks: u64,
     samples: VecDeque<Sample>,
     disks: Vec<Disk>,
+    trends: Trends,
     subscribers: Vec<Subscriber>,
     /// Sessions that were sent to subscribers: id by description.
     sent_sessions: HashMap<String, String>,
@@ -104,6 +93,7 @@ impl Monitor {
             ticks: 0,
             samples: VecDeque::new(),
             disks: Vec::new(),
+            trends: Trends::default(),
             subscribers: Vec::new(),
             sent_sessions: HashMap::new(),
         };
@@ -168,32 +158,39 @@ impl Monitor {
     }
 
     fn check_disks(&self, ctx: &mut Context<Self>) {
-        let watched_dirs = self.deps.watched_dirs.clone();
-        let alarm = self.deps.rules.borrow().settings().disk_space_alarm;
+        let watched = self.deps.watched_disks.clone();
+        let rules = self.deps.rules.borrow().clone();
         // Blocking: a network disk may be slow.
-        let check = actix_rt::task::spawn_blocking(move || {
-            watched_dirs.iter().filter_map(|path| disk(path, alarm)).collect::<Vec<Disk>>()
-        });
+        let check = actix_rt::task::spawn_blocking(move || watched.check(rules.settings()));
         ctx.spawn(check.into_actor(self).map(|disks, monitor, _| {
-            if let Ok(disks) = disks {
+            if let Ok(Some(disks)) = disks {
                 monitor.update_disks(disks);
             }
         }));
     }
 
-    fn update_disks(&mut self, disks: Vec<Disk>) {
+    /// Tells of disks that are nearly full: the log once, subscribers whenever their space changes.
+    fn update_disks(&mut self, mut disks: Vec<Disk>) {
+        self.trends.apply(&mut disks, Timestamp::now().monotonic_ms);
         for disk in &disks {
-            let was_low = self.disks.iter().any(|d| d.path == disk.path && d.low);
+            let before = self.disks.iter().find(|d| d.path == disk.path);
+            let was_low = before.is_some_and(|d| d.low);
             let (path, free) = (disk.path.display(), disk.free >> 20);
             match (was_low, disk.low) {
                 (false, true) => tracing::error!("only {free} MB are free on the disk of {path}"),
                 (true, false) => tracing::info!("{free} MB are free again on the disk of {path}"),
-                _ => continue,
+                (true, true) => {}
+                (false, false) => continue,
             }
-            self.publish("status", "disk", &json!(disk));
+            if before != Some(disk) {
+                self.publish("status", "disk", &json!(disk));
+            }
         }
-        let free = disks.iter().map(|disk| (disk.path.display().to_string(), disk.free)).collect();
-        *self.deps.metrics.disks_free.lock() = free;
+        self.deps.server.do_send(BelowReserve(disks.iter().any(|disk| disk.below_reserve)));
+        let free = |disk: &Disk| -> Vec<(String, u64)> {
+            disk.paths.iter().map(|path| (path.display().to_string(), disk.free)).collect()
+        };
+        *self.deps.metrics.disks_free.lock() = disks.iter().flat_map(free).collect();
         self.disks = disks;
     }
 
@@ -232,19 +229,28 @@ impl Subscriber {
     }
 }
 
-/// Space of the disk that holds a directory; `None` if unknown.
-fn disk(path: &Path, alarm: u64) -> Option<Disk> {
-    let stat = rustix::fs::statvfs(path).ok()?;
-    let (free, total) = (stat.f_bavail * stat.f_frsize, stat.f_blocks * stat.f_frsize);
-    Some(Disk { path: path.to_owned(), free, total, low: free < alarm })
-}
-
 impl Actor for Monitor {
     type Context = Context<Self>;
 
     fn started(&mut self, ctx: &mut Self::Context) {
         self.tick(ctx);
         ctx.run_interval(TICK, Self::tick);
+        let (mut reports, monitor) = (self.deps.log.follow_reports(), ctx.address());
+        ctx.spawn(
+            async move {
+                loop {
+                    match reports.recv().await {
+                        Ok(report) => {
+                            let data = json!(Report::from(report));
+                            monitor.do_send(Publish { topic: "reports", name: "report", data });
+                        }
+                        Err(broadcast::error::RecvError::Lagged(_)) => {}
+                        Err(broadcast::error::RecvError::Closed) => return,
+                    }
+                }
+            }
+            .into_actor(self),
+        );
         let (mut rows, monitor) = (self.deps.log.follow_log(), ctx.address());
         ctx.spawn(
             async move {
@@ -278,7 +284,24 @@ impl Handler<Logged> for Monitor {
     }
 }
 
-/// Subscribes to topics (`status`, `sessions`, `log`); `None` if there are too many subscribers.
+/// Something has changed that subscribers of a topic are told.
+#[derive(Message)]
+#[rtype(result = "()")]
+pub(super) struct Publish {
+    pub(super) topic: &'static str,
+    pub(super) name: &'static str,
+    pub(super) data: Value,
+}
+
+impl Handler<Publish> for Monitor {
+    type Result = ();
+
+    fn handle(&mut self, Publish { topic, name, data }: Publish, _: &mut Self::Context) {
+        self.publish(topic, name, &data);
+    }
+}
+
+/// Subscribes to topics; `None` if there are too many subscribers.
 #[derive(Message)]
 #[rtype(result = "Option<mpsc::Receiver<Event>>")]
 pub(super) struct Subscribe(pub(super) Vec<String>);
@@ -315,19 +338,5 @@ impl Handler<GetSnapshot> for Monitor {
 
     fn handle(&mut self, _: GetSnapshot, _: &mut Self::Context) -> Self::Result {
         MonitorSnapshot { samples: self.samples.iter().cloned().collect(), disks: self.disks.clone() }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_disk_is_low_below_disk_space_alarm() {
-        let here = std::env::temp_dir();
-        let disk_here = disk(&here, 0).unwrap();
-        assert!(!disk_here.low && disk_here.total >= disk_here.free);
-        assert!(disk(&here, u64::MAX).unwrap().low);
-        assert!(disk(Path::new("/nowhere/at/all"), 0).is_none());
     }
 }

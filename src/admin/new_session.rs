@@ -9,6 +9,7 @@ use super::error::{ApiError, bad};
 use super::value::{Flag, Number, Text};
 use crate::actors::server::MakeSession;
 use crate::config::{MAX_USER_LIMIT, MIN_USER_LIMIT, Settings};
+use crate::pictures::{MAX_MESSAGES, PictureJob};
 use crate::rules::metadata::Metadata;
 use crate::rules::metadata::is_valid_alias;
 use crate::rules::session::PasswordKind;
@@ -76,17 +77,36 @@ pub(super) struct NewSession {
 /// One line of at most [`MAX_TITLE`] characters.
 const LINE: &str = r"^[^\x00-\x1f\x7f-\x9f]{0,100}$";
 
+/// What a picture is to become, with which a session is to begin.
+///
+/// # Errors
+/// 400 that names the first parameter that is invalid or contradicts the picture.
+pub(super) fn picture_job(wanted: &NewSession, settings: &Settings) -> Result<PictureJob, ApiError> {
+    if !wanted.template.is_empty() {
+        return Err(bad("template: a picture and a template were given"));
+    }
+    for (name, is_given) in [
+        ("width", !wanted.width.is_missing()),
+        ("height", !wanted.height.is_missing()),
+        ("layers", !wanted.layers.is_missing()),
+    ] {
+        if is_given {
+            return Err(bad(format!("{name}: the picture has its own")));
+        }
+    }
+    let max_bytes = match settings.session_size_limit {
+        0 => MAX_MESSAGES,
+        limit => limit.min(MAX_MESSAGES),
+    };
+    Ok(PictureJob { protocol: protocol(wanted)?, background: background(wanted)?, max_bytes })
+}
+
 /// Checks the parameters.
 ///
 /// # Errors
 /// 400 that names the first invalid one.
 pub(super) fn read(wanted: NewSession, settings: &Settings) -> Result<MakeSession, ApiError> {
-    let protocol = if wanted.protocol.is_empty() { DEFAULT_PROTOCOL } else { &*wanted.protocol };
-    let protocol: ProtocolVersion =
-        protocol.parse().map_err(|_| bad(format!("protocol: '{protocol}' is no protocol version")))?;
-    if !protocol.is_hostable() {
-        return Err(bad(format!("protocol: this server does not speak {protocol}")));
-    }
+    let protocol = protocol(&wanted)?;
     let messages = messages(&wanted, protocol.layout())?;
     let alias = wanted.alias.0;
     if !alias.is_empty() && !is_valid_alias(&alias) {
@@ -121,6 +141,16 @@ pub(super) fn read(wanted: NewSession, settings: &Settings) -> Result<MakeSessio
     Ok(MakeSession { template, passwords, messages })
 }
 
+fn protocol(wanted: &NewSession) -> Result<ProtocolVersion, ApiError> {
+    let protocol = if wanted.protocol.is_empty() { DEFAULT_PROTOCOL } else { &*wanted.protocol };
+    let protocol: ProtocolVersion =
+        protocol.parse().map_err(|_| bad(format!("protocol: '{protocol}' is no protocol version")))?;
+    if !protocol.is_hostable() {
+        return Err(bad(format!("protocol: this server does not speak {protocol}")));
+    }
+    Ok(protocol)
+}
+
 /// A text in one line that is not too long.
 fn line(name: &str, text: Text) -> Result<String, ApiError> {
     let is_valid = text.encode_utf16().count() <= MAX_TITLE && !text.chars().any(char::is_control);
@@ -129,11 +159,10 @@ fn line(name: &str, text: Text) -> Result<String, ApiError> {
 }
 
 fn messages(wanted: &NewSession, layout: Layout) -> Result<Messages, ApiError> {
-    let background = if wanted.background.is_empty() { "#ffffff" } else { &*wanted.background };
     let canvas = Canvas {
         width: wanted.width.get_as("width")?.unwrap_or(2000),
         height: wanted.height.get_as("height")?.unwrap_or(2000),
-        background: colour(background)?,
+        background: background(wanted)?,
         layers: wanted.layers.get_as("layers")?.unwrap_or(1),
     };
     let frames = canvas.messages(layout).map_err(|error| bad(error.to_string()))?;
@@ -141,8 +170,9 @@ fn messages(wanted: &NewSession, layout: Layout) -> Result<Messages, ApiError> {
     Ok(Messages { bytes, count: frames.len() as u64, ..Messages::default() })
 }
 
-/// Parses a colour, `#rrggbb` or `#aarrggbb`.
-fn colour(text: &str) -> Result<u32, ApiError> {
+/// The colour of the background, from `#rrggbb` or `#aarrggbb`.
+fn background(wanted: &NewSession) -> Result<u32, ApiError> {
+    let text = if wanted.background.is_empty() { "#ffffff" } else { &*wanted.background };
     drawhall_protocol::text::parse_colour(text)
         .ok_or_else(|| bad(format!("background: '{text}' is no colour such as #ffffff")))
 }

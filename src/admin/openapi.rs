@@ -59,6 +59,11 @@ fn parameter(place: &str, (name, mut schema, required): (String, Value, bool)) -
     value
 }
 
+/// How a picture is sent.
+const PICTURES: &str = " With the content type image/png or image/openraster the body is a picture of at most 64 MiB, \
+    and the members are a JSON object in the header X-Session. The session begins with it on its canvas; width, height and layers are \
+    those of the picture.";
+
 fn operation(endpoint: &Endpoint, read: &mut SchemaGenerator, written: &mut SchemaGenerator) -> Value {
     let Types { path, query, body, status, content } = (endpoint.types)(read, written);
     let path = parameters(&path).into_iter().map(|p| parameter("path", p));
@@ -82,8 +87,15 @@ fn operation(endpoint: &Endpoint, read: &mut SchemaGenerator, written: &mut Sche
         value["requestBody"] =
             json!({"required": needs_body, "content": {"application/json": {"schema": body}}});
     }
+    let mut description = String::new();
     if let Some(section) = endpoint.section {
-        value["description"] = format!("Refused with 403 while the section {section} is locked.").into();
+        description = format!("Refused with 403 while the section {section} is locked.");
+    }
+    if endpoint.takes_pictures {
+        description.push_str(PICTURES);
+    }
+    if !description.is_empty() {
+        value["description"] = description.into();
     }
     match endpoint.effect {
         Effect::None | Effect::Change => {}

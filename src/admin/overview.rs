@@ -6,9 +6,10 @@ use schemars::JsonSchema;
 use serde::Serialize;
 
 use super::AdminState;
+use super::disks::Disk;
 use super::endpoint::{Api, Call, Json};
 use super::error::ApiError;
-use super::monitor::{Disk, GetSnapshot, SAMPLE_SECONDS, Sample};
+use super::monitor::{GetSnapshot, SAMPLE_SECONDS, Sample};
 
 pub(super) fn endpoints(api: &mut Api) {
     api.get("overview", "Load of the last hour, and disk space.", AdminState::overview);

@@ -1,7 +1,6 @@
 //! Serves the admin page: its files are compiled in, compressed, and have names with content hashes.
 
 use std::collections::HashMap;
-use std::fmt::Write as _;
 use std::io::Write as _;
 use std::sync::LazyLock;
 
@@ -17,6 +16,8 @@ use flate2::Compression;
 use flate2::write::GzEncoder;
 use sha2::{Digest as _, Sha256};
 
+use crate::text::hex;
+
 macro_rules! files {
     ($($name:literal),* $(,)?) => {
         &[$(($name, include_str!(concat!("page/", $name)))),*]
@@ -25,8 +26,11 @@ macro_rules! files {
 
 const FILES: &[(&str, &str)] = files![
     "accounts.js",
+    "actions.js",
+    "alarm.js",
     "api.js",
     "app.js",
+    "ban-api.js",
     "bans.js",
     "charts.js",
     "checks.js",
@@ -34,20 +38,49 @@ const FILES: &[(&str, &str)] = files![
     "dom.js",
     "extbans.js",
     "first-admin.js",
+    "history.js",
     "icon.svg",
+    "invitation.js",
+    "invitations.js",
+    "keep-out.js",
     "lists.js",
+    "live-chat.js",
+    "live-users.js",
     "live.js",
     "locks.js",
-    "log.js",
+    "more.js",
+    "now.js",
     "operator.js",
-    "overview.js",
+    "palette.js",
+    "people-filters.js",
+    "people.js",
+    "person-history.js",
+    "person.js",
+    "persons.js",
+    "picture.js",
+    "redraw.js",
+    "replies.js",
+    "report-count.js",
+    "reports.js",
+    "restrictions.js",
+    "rights.js",
+    "screens.css",
+    "screens.js",
+    "selection.js",
+    "sentences.js",
+    "server.js",
+    "session-chat.js",
+    "session-people.js",
+    "session-settings.js",
     "session.js",
     "sessions.js",
     "settings.js",
+    "sheets.js",
     "style.css",
+    "texts.js",
     "times.js",
+    "toasts.js",
     "undo.js",
-    "users.js",
 ];
 /// Documents by path, which load the files.
 const DOCUMENTS: [(&str, &str); 2] =
@@ -101,11 +134,7 @@ impl Asset {
 
 /// Short content hash of a file.
 fn hash_of(text: &str) -> String {
-    Sha256::digest(text).iter().take(8).fold(String::new(), |mut hash, byte| {
-        // Writing to a string does not fail.
-        let _ = write!(hash, "{byte:02x}");
-        hash
-    })
+    hex(&Sha256::digest(text)[..8])
 }
 
 impl Page {

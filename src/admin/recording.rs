@@ -2,13 +2,12 @@
 
 use std::sync::Arc;
 
-use actix_web::http::header::CONTENT_DISPOSITION;
 use actix_web::{HttpResponse, HttpResponseBuilder};
 use schemars::SchemaGenerator;
-use serde_json::{Value, json};
+use serde_json::Value;
 
 use super::AdminState;
-use super::endpoint::{Api, Call, IntoAnswer};
+use super::endpoint::{Api, Call, IntoAnswer, file_content, respond_file};
 use super::error::{ApiError, not_found};
 use super::sessions::SessionPath;
 
@@ -27,14 +26,12 @@ struct Recording {
 }
 
 impl IntoAnswer for Recording {
-    fn respond(self, mut response: HttpResponseBuilder) -> HttpResponse {
-        // Ids have letters, digits and hyphens only.
-        let name = format!("attachment; filename=\"{}.dprec\"", self.id);
-        response.content_type(DPREC).insert_header((CONTENT_DISPOSITION, name)).body(self.bytes)
+    fn respond(self, response: HttpResponseBuilder) -> HttpResponse {
+        respond_file(response, DPREC, &format!("{}.dprec", self.id), self.bytes)
     }
 
     fn content(_: &mut SchemaGenerator) -> Option<Value> {
-        Some(json!({DPREC: {"schema": {"type": "string", "format": "binary"}}}))
+        file_content(&[DPREC])
     }
 }
 
@@ -43,7 +40,7 @@ impl AdminState {
         let id = self.details(&call.path.session).await?.session.id.ok_or_else(not_found)?;
         let dir = self.session_dir.clone().ok_or_else(not_found)?;
         let wanted = id.clone();
-        let read = actix_rt::task::spawn_blocking(move || dir.recording(&wanted)).await;
+        let read = actix_rt::task::spawn_blocking(move || dir.recording(&wanted, u64::MAX)).await;
         let bytes = read.map_err(ApiError::internal)?.map_err(ApiError::internal)?;
         Ok(Recording { id, bytes })
     }

@@ -1,27 +1,33 @@
 //! Requests of the API below HTTP: how they are read, and what of them is logged.
 
+use std::time::Duration;
+
 use actix_web::HttpRequest;
 use actix_web::http::header::CONTENT_TYPE;
 use actix_web::http::{Method, StatusCode};
+use actix_web::web::Bytes;
 use drawhall_protocol::from_json;
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
 
 use super::error::{ApiError, bad};
-use crate::config::Settings;
+use super::roles::Role;
+use crate::actors::auth::AccountFingerprint;
+use crate::config::{SETTINGS, Settings};
 use crate::log::{Level, LogEntry, Topic};
+use crate::pictures::MAX_PICTURE;
 use crate::rules::time::Timestamp;
 use crate::transport::trust::ClientAddr;
 use crate::web::RequestBody;
 
+/// Time in which a picture must arrive.
+const PICTURE_TIME: Duration = Duration::from_secs(120);
 /// Members of a request that are logged.
 const MAX_LOGGED: usize = 20;
 /// Maximum length of a logged member's name, in characters.
 const MAX_LOGGED_NAME: usize = 40;
 /// Maximum length of a logged path or setting, in characters.
 const MAX_LOGGED_TEXT: usize = 200;
-/// Settings that are or contain secrets; their values are not logged.
-const SECRET_SETTINGS: [&str; 2] = ["reporttoken", "extBansUrl"];
 
 /// The authorized client of a request.
 #[derive(Debug, Clone)]
@@ -31,6 +37,16 @@ pub(super) struct Who {
     pub(super) source: ClientAddr,
     /// Authorized by the cookie of a login on the page.
     pub(super) by_cookie: bool,
+    /// Authorized by the password of this account, in Basic authentication.
+    pub(super) account: Option<AccountFingerprint>,
+    pub(super) role: Role,
+}
+
+impl Who {
+    /// The name without the address: what colleagues know them by.
+    pub(super) fn author(&self) -> &str {
+        self.name.rsplit_once('@').map_or(&self.name, |(name, _)| name)
+    }
 }
 
 /// A request whose parameters have no types yet.
@@ -39,6 +55,25 @@ pub(super) struct Request {
     pub(super) who: Who,
     pub(super) query: Map<String, Value>,
     pub(super) body: Map<String, Value>,
+    /// A picture that is the body itself.
+    pub(super) picture: Option<Bytes>,
+}
+
+/// The header with the members of a request whose body is a picture, as JSON.
+const MEMBERS_HEADER: &str = "X-Session";
+
+/// Content types of pictures. Browsers send them to other origins only after a preflight request.
+const PICTURE_TYPES: [&str; 2] = ["image/png", "image/openraster"];
+
+/// The content type of a request, without its parameters.
+fn content_type(http: &HttpRequest) -> &str {
+    let value = http.headers().get(CONTENT_TYPE).and_then(|v| v.to_str().ok()).unwrap_or_default();
+    value.split(';').next().unwrap_or_default().trim()
+}
+
+/// Whether the body of a request is a picture.
+pub(super) fn is_picture(http: &HttpRequest) -> bool {
+    PICTURE_TYPES.iter().any(|picture| content_type(http).eq_ignore_ascii_case(picture))
 }
 
 impl Request {
@@ -61,12 +96,36 @@ impl Request {
             let _ = body.read(limit).await;
             Map::new()
         };
-        let query = url::form_urlencoded::parse(http.query_string().as_bytes());
-        // An empty parameter counts as missing.
-        let query = query.filter(|(_, value)| !value.is_empty());
-        let query = query.map(|(key, value)| (key.into_owned(), Value::from(value))).collect();
-        Ok(Request { http: http.clone(), who, query, body })
+        let query = parse_query(http);
+        Ok(Request { http: http.clone(), who, query, body, picture: None })
     }
+
+    /// Reads a request whose body is a picture. The members that a JSON body would have are in a header: in the query
+    /// passwords would be in the logs of proxies.
+    ///
+    /// # Errors
+    /// When the header is no JSON object, or the body is too large or takes too long.
+    pub(super) async fn read_picture(
+        http: &HttpRequest,
+        body: &mut RequestBody,
+        who: Who,
+    ) -> Result<Request, ApiError> {
+        let members = match http.headers().get(MEMBERS_HEADER).map(|header| from_json(header.as_bytes())) {
+            None => Map::new(),
+            Some(Ok(Value::Object(members))) => members,
+            Some(_) => return Err(bad(format!("The header {MEMBERS_HEADER} must be a JSON object"))),
+        };
+        let bytes = body.read_within(MAX_PICTURE, PICTURE_TIME).await;
+        let picture = Some(bytes.map_err(|(status, text)| ApiError::new(status, text))?);
+        Ok(Request { http: http.clone(), who, query: parse_query(http), body: members, picture })
+    }
+}
+
+/// The parameters of a query. An empty one counts as missing.
+fn parse_query(http: &HttpRequest) -> Map<String, Value> {
+    let query = url::form_urlencoded::parse(http.query_string().as_bytes());
+    let given = query.filter(|(_, value)| !value.is_empty());
+    given.map(|(key, value)| (key.into_owned(), Value::from(value.into_owned()))).collect()
 }
 
 /// Gives parameters their types. Parameters that the type does not have are ignored.
@@ -83,8 +142,7 @@ pub(super) fn typed<T: DeserializeOwned>(parameters: &Map<String, Value>) -> Res
 
 /// Parses the body. Requires a content type that browsers send cross-origin only after a preflight request.
 fn parse_body(http: &HttpRequest, body: &[u8]) -> Result<Map<String, Value>, ApiError> {
-    let content_type = http.headers().get(CONTENT_TYPE).and_then(|v| v.to_str().ok()).unwrap_or_default();
-    let content_type = content_type.split(';').next().unwrap_or_default().trim();
+    let content_type = content_type(http);
     if body.is_empty() && content_type.is_empty() && *http.method() == Method::POST {
         // An empty body without a content type; the origin check covers cross-site requests.
         return Ok(Map::new());
@@ -120,6 +178,11 @@ pub(super) fn audit(change: &str, who: &str, error: Option<&ApiError>) {
     LogEntry::new(Timestamp::now(), Level::Info, Topic::Status, text).emit("");
 }
 
+/// Logs what an administrator or moderator did to whom, in a sentence.
+pub(super) fn audit_sentence(topic: Topic, text: &str) {
+    LogEntry::new(Timestamp::now(), Level::Info, topic, text).emit("");
+}
+
 /// Logs old and new values of changed settings.
 pub(super) fn audit_settings(who: &Who, before: &Settings, after: &Settings) {
     let now = Timestamp::now();
@@ -135,7 +198,7 @@ fn changes(before: &Settings, after: &Settings) -> Vec<String> {
     let changed = both.filter(|((_, old), (_, new))| old != new);
     let truncated = |text: String| text.chars().take(MAX_LOGGED_TEXT).collect::<String>();
     let describe = |((key, old), (_, new))| {
-        if SECRET_SETTINGS.contains(&key) {
+        if SETTINGS.iter().any(|setting| setting.key == key && setting.is_secret) {
             return format!("{key} changed");
         }
         format!("{key} changed from {:?} to {:?}", truncated(old), truncated(new))
@@ -167,6 +230,18 @@ mod tests {
             ]
         );
         assert!(super::changes(&after, &after).is_empty());
+    }
+
+    #[test]
+    fn settings_that_look_like_secrets_are_secrets() {
+        let words = ["token", "webhook", "url", "password", "secret"];
+        // Addresses without a secret, or that everybody is told.
+        let open = ["logininfourl"];
+        for setting in SETTINGS.iter().filter(|setting| setting.kind == "text") {
+            let key = setting.key.to_lowercase();
+            let looks_secret = words.iter().any(|word| key.contains(word)) && !open.contains(&key.as_str());
+            assert!(setting.is_secret || !looks_secret, "{}", setting.key);
+        }
     }
 
     #[test]

@@ -12,13 +12,15 @@ use actix_web::middleware::NormalizePath;
 use actix_web::{HttpRequest, HttpResponse, Resource, Route, web};
 
 use super::endpoint::{Api, Effect, Endpoint};
-use super::error::{ApiError, not_found};
+use super::error::{ApiError, forbidden, not_found, unavailable};
 use super::pages;
-use super::request::{Request, Who, audit, described};
+use super::request::{Request, Who, audit, described, is_picture};
+use super::roles::Role;
 use super::{
-    AdminState, accounts, bans, checks, ended, events, extbans, first_admin, invites, listings, locks, log,
-    login, openapi, overview, page, recording, server, session_chat, session_users, sessions, settings,
-    thumbnails, undo, users, whitelist,
+    AdminState, accounts, bans, canvas_picture, checks, ended, events, extbans, first_admin, invitations,
+    invites, listings, locks, log, login, openapi, overview, page, people, person_bans, recording, reports,
+    restrictions, server, session_chat, session_users, sessions, settings, thumbnails, timeline, undo, users,
+    whitelist,
 };
 use crate::transport::trust::ClientAddr;
 use crate::web::RequestBody;
@@ -26,22 +28,29 @@ use crate::web::RequestBody;
 /// All endpoints of the API.
 pub(super) fn api() -> Api {
     let mut api = Api::default();
-    let parts: [fn(&mut Api); 24] = [
+    let parts: [fn(&mut Api); 31] = [
         server::endpoints,
         settings::endpoints,
         locks::endpoints,
         sessions::endpoints,
+        restrictions::endpoints,
+        timeline::endpoints,
         session_users::endpoints,
         session_chat::endpoints,
         invites::endpoints,
         listings::endpoints,
         thumbnails::endpoints,
         recording::endpoints,
+        canvas_picture::endpoints,
         undo::endpoints,
         users::endpoints,
         bans::endpoints,
+        person_bans::endpoints,
+        people::endpoints,
+        reports::endpoints,
         extbans::endpoints,
         accounts::endpoints,
+        invitations::endpoints,
         whitelist::endpoints,
         log::endpoints,
         overview::endpoints,
@@ -187,17 +196,26 @@ async fn respond(
         Target::Metrics | Target::OtherMethod(_) | Target::Nowhere => None,
     };
     if let Some(endpoint) = endpoint.filter(|endpoint| endpoint.is_public()) {
-        let who = Who { name: source.ip().to_string(), source, by_cookie: false };
+        // What is public checks rights of its own.
+        let who = Who {
+            name: source.ip().to_string(),
+            source,
+            by_cookie: false,
+            account: None,
+            role: Role::Reader,
+        };
         return call(state, endpoint, http, body, who).await;
     }
-    let (by_cookie, name) = match state.name_by_cookie(http).await {
-        Some(name) => (true, format!("{name}@{}", source.ip())),
+    let who = match state.login_by_cookie(http).await {
+        Some((name, role)) => {
+            let name = format!("{name}@{}", source.ip());
+            Who { name, source, by_cookie: true, account: None, role }
+        }
         None => match state.admit(http, source).await {
-            Ok(name) => (false, name),
+            Ok(who) => who,
             Err(denied) => return *denied,
         },
     };
-    let who = Who { name, source, by_cookie };
     match target {
         Target::Endpoint(endpoint) => call(state, endpoint, http, body, who).await,
         Target::OtherMethod(allow) => other_method(allow),
@@ -218,6 +236,10 @@ fn other_method(allow: &str) -> HttpResponse {
     response
 }
 
+fn not_allowed() -> ApiError {
+    forbidden("Your role does not allow this")
+}
+
 /// Reads an authorized request and has its endpoint handle it. Changes are logged.
 async fn call(
     state: &Arc<AdminState>,
@@ -226,16 +248,29 @@ async fn call(
     body: &mut RequestBody,
     who: Who,
 ) -> HttpResponse {
-    let request = match Request::read(http, body, endpoint.max_body(), who).await {
+    let is_allowed = endpoint.is_public() || who.role >= Role::needed(&endpoint.method, endpoint.path);
+    // Pictures are large: few are in memory at once.
+    let is_picture = endpoint.takes_pictures && is_picture(http);
+    if is_picture && !is_allowed {
+        return not_allowed().response();
+    }
+    let upload = is_picture.then(|| state.picture_uploads.try_acquire());
+    let read = match &upload {
+        None => Request::read(http, body, endpoint.max_body(), who).await,
+        Some(Ok(_)) => Request::read_picture(http, body, who).await,
+        Some(Err(_)) => Err(unavailable("Other pictures are being read: try again when that is done")),
+    };
+    let request = match read {
         Ok(request) => request,
         Err(error) => return error.response(),
     };
     let change = (endpoint.effect == Effect::Change)
         .then(|| (described(http, &request.body), request.who.name.clone()));
+    let may = if is_allowed { Ok(()) } else { Err(not_allowed()) };
     let unlocked = endpoint.section.map_or(Ok(()), |section| state.check_unlocked(section));
-    let answer = match unlocked {
+    let answer = match may.and(unlocked) {
         Ok(()) => endpoint.call(state.clone(), request).await,
-        Err(locked) => Err(locked),
+        Err(refused) => Err(refused),
     };
     if let Some((change, name)) = change {
         audit(&change, &name, answer.as_ref().err());

@@ -13,7 +13,7 @@ use super::endpoint::{Api, Call, Done, Json, Nothing};
 use super::error::ApiError;
 use super::request::audit_settings;
 use crate::actors::server::GetLoad;
-use crate::config::{GivenSetting, SETTINGS, Settings, fault_of};
+use crate::config::{GivenSetting, SETTINGS, Settings, fault_of, portable_text};
 
 pub(super) fn endpoints(api: &mut Api) {
     api.get("status", "Numbers of users and sessions, and start time.", AdminState::status);
@@ -107,6 +107,12 @@ pub(super) fn setting_text(value: &Value) -> Option<String> {
     }
 }
 
+/// How the text of a setting is stored.
+fn stored_text(key: &str, text: &str) -> String {
+    let info = SETTINGS.iter().find(|setting| setting.key == key);
+    info.map_or_else(|| text.to_owned(), |setting| portable_text(setting.kind, text))
+}
+
 impl AdminState {
     async fn status(self: Arc<Self>, _: Call) -> Result<Json<Status>, ApiError> {
         let load = self.server.send(GetLoad).await.map_err(ApiError::internal)?;
@@ -152,6 +158,8 @@ impl AdminState {
         let rules = self.rules();
         match key {
             "endedSessionDays" | "endedSessionSize" => self.setup.keep_ended,
+            "eventKeepTime" => self.events.is_some(),
+            "compactAtThreshold" | "thumbnailInterval" => self.renderer.is_available(),
             "requireMatchingHost" => !rules.local_host.is_empty(),
             "abusereport" => rules.shared.report_url.is_some(),
             "extauth" => rules.extauth_url.is_some(),
@@ -195,7 +203,7 @@ impl AdminState {
             let before = trial.clone();
             let set = text.and_then(|text| trial.set(key, &text).map(|()| text).map_err(|e| e.to_string()));
             let set = set.and_then(|text| match fault_of(&trial, key) {
-                None => Ok(Some(text)),
+                None => Ok(Some(stored_text(key, &text))),
                 Some(fault) => {
                     trial = before;
                     Err(fault)

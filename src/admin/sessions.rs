@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use actix_web::web::Bytes;
 use schemars::JsonSchema;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
@@ -11,10 +12,12 @@ use super::answers::{Session, SessionDetails};
 use super::endpoint::{Api, Call, Done, Json, List, ListVersion, Nothing};
 use super::error::{ApiError, bad, not_found};
 use super::new_session::NewSession;
+use super::roles::Role;
 use super::value::{Flag, Number, Size, Text};
 use super::{AdminState, new_session};
 use crate::actors::messages::{SessionHandle, ToSession};
-use crate::actors::server::{FindActive, ListSessions, MakeFromTemplate, TellSessions};
+use crate::actors::server::{FindActive, ListSessions, MakeFromTemplate, MakeSession, TellSessions};
+use crate::blocking::Job;
 use crate::rules::session::admin::{AdminRequest, check_texts};
 use crate::rules::time::Timestamp;
 
@@ -22,7 +25,8 @@ pub(super) fn endpoints(api: &mut Api) {
     api.get("sessions", "Sessions and templates.", AdminState::sessions);
     api.put("sessions", "Sends a message to all sessions.", AdminState::tell_sessions).locked_by("sessions");
     api.post("sessions", "Creates a session without a host.", AdminState::create_session)
-        .locked_by("sessions");
+        .locked_by("sessions")
+        .takes_pictures();
     api.get("sessions/{session}", "Everything about a session, by id or alias.", AdminState::session);
     api.put("sessions/{session}", "Changes a session.", AdminState::change_session).locked_by("sessions");
     api.delete("sessions/{session}", "Ends a session.", AdminState::end_session).locked_by("sessions");
@@ -206,8 +210,11 @@ impl AdminState {
         self: Arc<Self>,
         call: Call<Nothing, Nothing, NewSession>,
     ) -> Result<Json<SessionDetails>, ApiError> {
-        let session = if call.body.template.is_empty() {
-            let make_session = new_session::read(call.body, self.rules().settings())?;
+        let session = if call.body.template.is_empty() || call.picture.is_some() {
+            let make_session = match call.picture {
+                None => new_session::read(call.body, self.rules().settings())?,
+                Some(picture) => self.session_with_picture(call.body, picture).await?,
+            };
             let id = self.server.send(make_session).await??;
             self.find_session(&id).await?
         } else if call.member_count > 1 {
@@ -216,6 +223,22 @@ impl AdminState {
             self.server.send(MakeFromTemplate { alias: call.body.template.0 }).await??
         };
         Ok(Json(administer(&session, AdminRequest::Describe).await?))
+    }
+
+    /// A session that begins with a picture.
+    async fn session_with_picture(
+        &self,
+        wanted: NewSession,
+        picture: Bytes,
+    ) -> Result<MakeSession, ApiError> {
+        let rules = self.rules();
+        let job = new_session::picture_job(&wanted, rules.settings())?;
+        let mut make_session = new_session::read(wanted, rules.settings())?;
+        let importer = self.pictures.clone();
+        let imported = self.blocking_pool.run(Job::FileIo, move || importer.import(&picture, &job)).await;
+        let imported = imported.ok_or_else(|| ApiError::internal("reading the picture failed"))?;
+        make_session.messages = imported?;
+        Ok(make_session)
     }
 
     /// The actor of a session; loads it if it is stored.
@@ -240,7 +263,11 @@ impl AdminState {
     }
 
     async fn session(self: Arc<Self>, call: Call<SessionPath>) -> Result<Json<SessionDetails>, ApiError> {
-        self.details(&call.path.session).await.map(Json)
+        let mut details = self.details(&call.path.session).await?;
+        if call.who.role < Role::Moderator {
+            details.invitelist.clear();
+        }
+        Ok(Json(details))
     }
 
     async fn change_session(

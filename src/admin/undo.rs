@@ -1,7 +1,7 @@
 //! Endpoints to take back what was drawn: `sessions/ID/people` and `sessions/ID/undo` for the newest actions
 //! of a person, `sessions/ID/everybody` and `sessions/ID/remove` for all of them, `sessions/ID/times` and
 //! `sessions/ID/cut` for what everybody drew since a time, `sessions/ID/generations` and `sessions/ID/restore` for
-//! earlier histories. The same by links of operators is in `links`.
+//! earlier histories, `sessions/ID/compact` to make the history small. The same by links of operators is in `links`.
 
 mod links;
 
@@ -15,13 +15,13 @@ use super::AdminState;
 use super::endpoint::{Api, Call, Json, Nothing};
 use super::error::{ApiError, bad, not_found};
 use super::sessions::{SessionPath, converted};
-use super::value::{Flag, MAX_EXACT, Number, Text, WholeNumber};
+use super::value::{Flag, MAX_EXACT, Number, Text, WholeNumber, time_of};
 use crate::actors::messages::{HistoryRequest, RemovePerson, SessionHandle, ToSession};
-use crate::rules::session::UndoRequest;
+use crate::rules::session::admin::AdminRequest;
 use crate::rules::session::admin::histories::{
     CutBack, Everybody, Generations, People, Removed, Restored, Times, Undone,
 };
-use crate::rules::session::admin::{ADMINISTRATOR, AdminRequest};
+use crate::rules::session::{Asker, UndoRequest};
 
 pub(super) fn endpoints(api: &mut Api) {
     links::endpoints(api);
@@ -38,12 +38,12 @@ pub(super) fn endpoints(api: &mut Api) {
     .locked_by("sessions");
     api.get(
         "sessions/{session}/everybody",
-        "Everybody who was in it since the last reset.",
+        "Everybody who was in it since the last reset, or the one before, with when and how much they drew.",
         AdminState::everybody,
     );
     api.post(
         "sessions/{session}/remove",
-        "Removes what a person drew since the last reset, or reports what that would mean.",
+        "Removes what a person drew, or reports what that would mean.",
         AdminState::remove_person,
     )
     .locked_by("sessions");
@@ -65,6 +65,14 @@ pub(super) fn endpoints(api: &mut Api) {
         AdminState::restore,
     )
     .locked_by("sessions");
+    api.post(
+        "sessions/{session}/compact",
+        "Replaces its history by an image of its canvas, so that joining is quick. Needs a program that makes it: \
+         `--canvas-renderer`. Nothing before can be undone; the present history is kept as the newest earlier one.",
+        AdminState::compact,
+    )
+    .locked_by("sessions")
+    .ends_with_connection();
 }
 
 /// What is to be undone.
@@ -96,6 +104,9 @@ struct Remove {
     /// Only what they drew since this time, in ISO 8601 with a time zone; everything without it.
     #[schemars(with = "Option<String>", extend("format" = "date-time"))]
     since: Option<Text>,
+    /// Also what they drew before the last reset. Without it if they drew there and the reset kept the canvas; with true
+    /// it is refused if that is not possible.
+    across_reset: Option<Flag>,
     /// Only report.
     dry_run: Option<Flag>,
 }
@@ -125,56 +136,52 @@ fn person_of(person: &Number<0, MAX_EXACT>) -> Result<i64, ApiError> {
     person.get("person").ok().flatten().ok_or_else(|| bad("Missing or invalid person"))
 }
 
-/// A time of a request in milliseconds since 1970.
-fn time_of(name: &str, text: &str) -> Result<i64, ApiError> {
-    let time = text.parse::<jiff::Timestamp>();
-    time.map(jiff::Timestamp::as_millisecond).map_err(|_| bad(format!("Invalid time: {name}")))
-}
-
 fn is_set(flag: Option<Flag>) -> bool {
     flag.is_some_and(|flag| flag.0)
 }
 
 impl UndoActions {
-    fn request(self, by: &str) -> Result<AdminRequest, ApiError> {
+    fn request(self, by: &Asker) -> Result<AdminRequest, ApiError> {
         let UndoActions { person, name, count, redo } = self;
         Ok(AdminRequest::Undo(UndoRequest {
             person: person_of(&person)?,
             name: name.map(|name| name.0),
             count: count.get("count")?.and_then(|count| usize::try_from(count).ok()),
             redo: is_set(redo),
-            by: by.to_owned(),
+            by: by.name.clone(),
+            link: by.link.clone(),
         }))
     }
 }
 
 impl Remove {
-    fn request(self, by: &str) -> Result<HistoryRequest, ApiError> {
-        let Remove { person, name, since, dry_run } = self;
+    fn request(self, by: &Asker) -> Result<HistoryRequest, ApiError> {
+        let Remove { person, name, since, across_reset, dry_run } = self;
         Ok(HistoryRequest::RemovePerson(RemovePerson {
             person: person_of(&person)?,
             name: name.map(|name| name.0),
             since_ms: since.map(|since| time_of("since", &since.0)).transpose()?,
+            across_reset: across_reset.map(|flag| flag.0),
             dry_run: is_set(dry_run),
-            by: by.to_owned(),
+            by: by.clone(),
         }))
     }
 }
 
 impl Cut {
-    fn request(self, by: &str) -> Result<HistoryRequest, ApiError> {
+    fn request(self, by: &Asker) -> Result<HistoryRequest, ApiError> {
         let Cut { until, dry_run } = self;
         let until = until.ok_or_else(|| bad("Missing until"))?;
         let (until_ms, dry_run) = (time_of("until", &until.0)?, is_set(dry_run));
-        Ok(HistoryRequest::CutBack { until_ms, dry_run, by: by.to_owned() })
+        Ok(HistoryRequest::CutBack { until_ms, dry_run, by: by.clone() })
     }
 }
 
 impl Restore {
-    fn request(&self, by: &str) -> Result<HistoryRequest, ApiError> {
+    fn request(&self, by: &Asker) -> Result<HistoryRequest, ApiError> {
         let number = self.generation.get("generation")?;
         let generation = number.and_then(|number| u32::try_from(number).ok());
-        Ok(HistoryRequest::GoBack { generation, by: by.to_owned() })
+        Ok(HistoryRequest::GoBack { generation, by: by.clone() })
     }
 }
 
@@ -196,7 +203,7 @@ impl AdminState {
         self: Arc<Self>,
         call: Call<SessionPath, Nothing, UndoActions>,
     ) -> Result<Json<Undone>, ApiError> {
-        let request = call.body.request(ADMINISTRATOR)?;
+        let request = call.body.request(&Asker::administrator())?;
         self.administer(&call.path.session, request).await.map(Json)
     }
 
@@ -208,7 +215,7 @@ impl AdminState {
         self: Arc<Self>,
         call: Call<SessionPath, Nothing, Remove>,
     ) -> Result<Json<Removed>, ApiError> {
-        let request = call.body.request(ADMINISTRATOR)?;
+        let request = call.body.request(&Asker::administrator())?;
         self.histories(&call.path.session, request).await.map(Json)
     }
 
@@ -220,7 +227,7 @@ impl AdminState {
         self: Arc<Self>,
         call: Call<SessionPath, Nothing, Cut>,
     ) -> Result<Json<CutBack>, ApiError> {
-        let request = call.body.request(ADMINISTRATOR)?;
+        let request = call.body.request(&Asker::administrator())?;
         self.histories(&call.path.session, request).await.map(Json)
     }
 
@@ -232,7 +239,12 @@ impl AdminState {
         self: Arc<Self>,
         call: Call<SessionPath, Nothing, Restore>,
     ) -> Result<Json<Restored>, ApiError> {
-        let request = call.body.request(ADMINISTRATOR)?;
+        let request = call.body.request(&Asker::administrator())?;
+        self.histories(&call.path.session, request).await.map(Json)
+    }
+
+    async fn compact(self: Arc<Self>, call: Call<SessionPath>) -> Result<Json<Restored>, ApiError> {
+        let request = HistoryRequest::Compact { by: Asker::administrator() };
         self.histories(&call.path.session, request).await.map(Json)
     }
 

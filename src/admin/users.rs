@@ -1,6 +1,6 @@
 //! Endpoints `users`: everybody who is connected.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use schemars::JsonSchema;
@@ -62,20 +62,26 @@ impl AdminState {
     pub(super) async fn all_users(&self) -> Result<Vec<User>, ApiError> {
         let clients = self.server.send(ListClients).await?;
         let summaries: Vec<_> = clients.iter().map(|(_, client)| client.ask(ToClient::Describe)).collect();
-        let (mut users, mut sessions): (Vec<User>, _) = (Vec::new(), HashSet::new());
+        let (mut alone, mut sessions) = (HashMap::new(), HashSet::new());
         for summary in summaries {
             match summary.await {
                 Some(UserSummary::In(session)) => drop(sessions.insert(session)),
-                Some(UserSummary::Alone(user)) => users.push(converted(&user)?),
+                Some(UserSummary::Alone(user)) => {
+                    alone.insert(user.client.uid.clone(), converted(&user)?);
+                }
                 // The client has disconnected meanwhile.
                 None => {}
             }
         }
+        let mut users: Vec<User> = Vec::new();
         for session in sessions {
             for member in session.ask(ToSession::DescribeUsers).await.unwrap_or_default() {
+                // It may have joined since its connection was asked.
+                alone.remove(&member.client.uid);
                 users.push(converted(&member)?);
             }
         }
+        users.extend(alone.into_values());
         users.sort_by_key(|user| user.uid.as_ref().and_then(|uid| uid.parse::<u64>().ok()));
         Ok(users)
     }

@@ -18,9 +18,29 @@ use crate::config::parse_size;
 /// The largest number that all JSON readers represent exactly.
 pub(super) const MAX_EXACT: i64 = (1 << 53) - 1;
 
+/// A time of a request, ISO 8601, in milliseconds since 1970.
+pub(super) fn time_of(name: &str, text: &str) -> Result<i64, ApiError> {
+    let time = text.parse::<jiff::Timestamp>();
+    time.map(jiff::Timestamp::as_millisecond).map_err(|_| bad(format!("Invalid time: {name}")))
+}
+
 /// A text; null is the empty one.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(super) struct Text(pub(super) String);
+
+impl Text {
+    /// The text without blanks around it.
+    ///
+    /// # Errors
+    /// 400 that names it if it has more than `most` characters.
+    pub(super) fn at_most(&self, name: &str, most: usize) -> Result<String, ApiError> {
+        let text = self.0.trim();
+        if text.chars().count() > most {
+            return Err(bad(format!("{name}: at most {most} characters")));
+        }
+        Ok(text.to_owned())
+    }
+}
 
 impl Deref for Text {
     type Target = str;

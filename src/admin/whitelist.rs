@@ -63,8 +63,15 @@ impl AdminState {
         self: Arc<Self>,
         call: Call<Nothing, Nothing, ChangeWhiteList>,
     ) -> Result<Json<WhiteList>, ApiError> {
-        let Call { path, query, body: ChangeWhiteList { enabled, whitelist }, member_count, who, http } =
-            call;
+        let Call {
+            path,
+            query,
+            body: ChangeWhiteList { enabled, whitelist },
+            member_count,
+            picture,
+            who,
+            http,
+        } = call;
         let is_list_given = whitelist.is_some();
         if let Some(list) = whitelist {
             // An empty expression would match every URL.
@@ -80,6 +87,7 @@ impl AdminState {
         let enabled = enabled.or_else(|| replaces.then(|| self.rules().settings().announce_whitelist));
         let settings = enabled.map(|on| ("announceWhitelist".to_owned(), Some(on.to_string())));
         self.change_settings(settings.into_iter().collect()).await?;
-        self.white_list(Call { path, query, body: Nothing::default(), member_count, who, http }).await
+        self.white_list(Call { path, query, body: Nothing::default(), member_count, picture, who, http })
+            .await
     }
 }

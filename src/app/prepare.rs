@@ -10,7 +10,8 @@ use ed25519_dalek::SigningKey;
 use tokio::net::TcpListener;
 
 use super::ServeOptions;
-use crate::acme::{Acme, AcmeError};
+use super::certificates::CertificateSource;
+use crate::acme::AcmeError;
 use crate::actors::server::ServerDeps;
 use crate::actors::server::acceptor::Listeners;
 use crate::actors::server::list_server::ListServers;
@@ -23,11 +24,12 @@ use crate::log::NOT_STORED;
 use crate::rules::metadata::SessionSummary;
 use crate::rules::session::KeepGenerations;
 use crate::rules::time::Timestamp;
+use crate::storage::event_store::EventStore;
 use crate::storage::recorder::{self, Recorder};
 use crate::storage::session_dir::{SessionDir, SessionDirError};
 use crate::storage::template::Templates;
 use crate::trace::Trace;
-use crate::transport::tls::{Certificate, CertificateError, CertificateFiles, LoadedCertificate};
+use crate::transport::tls::CertificateError;
 use crate::transport::{ListenError, listen, listen_std};
 
 /// Why a server does not start.
@@ -64,6 +66,9 @@ pub enum StartError {
     /// The auth server has no key.
     #[error("--extauth-provider: {0}; name another --database")]
     ProviderKey(#[from] KeyError),
+    /// The thread that records who was in a session cannot be started.
+    #[error("cannot start the thread for records of people: {0}")]
+    People(io::Error),
     /// There is no place for the log.
     #[error("log: {0}")]
     Log(#[from] DbError),
@@ -114,33 +119,6 @@ fn remedy(error: &io::Error) -> &'static str {
     }
 }
 
-/// Where the certificate comes from.
-pub(super) enum CertificateSource {
-    Files(CertificateFiles, LoadedCertificate),
-    Acme(Box<Acme>),
-}
-
-impl CertificateSource {
-    fn open(options: &ServeOptions, listeners: &Listeners) -> Result<Option<CertificateSource>, StartError> {
-        if let Some(acme) = &options.acme {
-            let failed = |error| StartError::Listen { option: "--acme-http-port", error };
-            let http = acme.http_port.map(|port| listen(options.listen, port)).transpose().map_err(failed)?;
-            let acme = Acme::prepare(acme.clone(), http, !listeners.websocket.is_empty())?;
-            return Ok(Some(CertificateSource::Acme(Box::new(acme))));
-        }
-        let Some(files) = &options.certificate else { return Ok(None) };
-        Ok(Some(CertificateSource::Files(files.clone(), files.load()?)))
-    }
-
-    /// The certificate to begin with.
-    pub(super) fn certificate(&self) -> Certificate {
-        match self {
-            CertificateSource::Files(_, loaded) => loaded.certificate.clone(),
-            CertificateSource::Acme(acme) => acme.certificate(),
-        }
-    }
-}
-
 /// Everything that a server needs, opened and read.
 pub(super) struct Prepared {
     pub(super) source: OpenSource,
@@ -176,7 +154,7 @@ impl Prepared {
         let rules = Arc::new(source.read()?);
         let (mut parts, listed) = open_sessions(options, &rules)?;
         let templates = match &options.templates {
-            Some(path) => Some((path.clone(), scan_templates(&Templates::default(), path)?)),
+            Some(path) => Some((path.clone(), scan_templates(&Templates::new(options.importer()), path)?)),
             None => None,
         };
         check_websocket(options, web_sockets)?;
@@ -193,6 +171,7 @@ impl Prepared {
         parts.announce_port = if options.announce_port > 0 { options.announce_port } else { address.port() };
         // Steps that create files come last.
         open_recordings(options, &mut parts)?;
+        super::people::open_queue(&mut parts);
         let page = page_url(options, admin_listener.as_ref(), websocket_address)?;
         let first_admin = make_first_admin_link(options, &rules, source.database(), page.as_deref());
         Ok(Prepared {
@@ -260,7 +239,7 @@ fn page_url(
 ) -> Result<Option<String>, StartError> {
     let own = listener.map(std::net::TcpListener::local_addr).transpose();
     let own = own.map_err(|source| StartError::Http { option: "--web-admin-port", source })?;
-    let is_encrypted = own.is_none() && options.is_encrypted();
+    let is_encrypted = options.is_encrypted() && (own.is_none() || options.admin_tls);
     let scheme = if is_encrypted { "https" } else { "http" };
     let url = |address: SocketAddr| match address.ip().is_unspecified() {
         true => format!("{scheme}://localhost:{}/", address.port()),
@@ -341,12 +320,13 @@ fn open_sessions(
     }
     let (metrics, mut listed) = (options.metrics.clone(), Vec::new());
     let blocking_pool = BlockingPool::new(metrics.clone());
-    let mut parts = ServerDeps { list_servers, metrics, blocking_pool, ..ServerDeps::default() };
+    let renderer = options.renderer();
+    let mut parts = ServerDeps { list_servers, metrics, blocking_pool, renderer, ..ServerDeps::default() };
     if let Some(path) = &options.sessions {
         let settings = rules.settings();
         let session_dir = SessionDir::open(path, Duration::from_millis(settings.sync_interval.0))?;
         if options.keep_ended
-            && let Err(error) = session_dir.keep_ended(super::ended::limits(settings))
+            && let Err(error) = session_dir.keep_ended(super::retention::ended_limits(settings))
         {
             tracing::warn!(%error, "cannot remove files of ended sessions");
         }
@@ -354,7 +334,7 @@ fn open_sessions(
         let keep = KeepGenerations {
             count: settings.keep_generations.0,
             min_free: settings.disk_space_alarm,
-            needs_newest: true,
+            needs_newest: false,
         };
         session_dir.list(settings.archive, keep, |session| listed.push(session)).map_err(unreadable)?;
         parts.session_dir = Some(session_dir);
@@ -362,8 +342,14 @@ fn open_sessions(
     Ok((parts, listed))
 }
 
-/// Opens recordings and the trace.
+/// Opens recordings, the trace, and the store of chat and events.
 fn open_recordings(options: &ServeOptions, parts: &mut ServerDeps) -> Result<(), StartError> {
+    if let Some(path) = &options.events {
+        match EventStore::open(path) {
+            Ok(store) => parts.events = Some(Arc::new(store)),
+            Err(error) => tracing::error!(%error, "cannot keep chat and events in {}", path.display()),
+        }
+    }
     if let Some(pattern) = &options.record {
         let failed = |path| move |source| StartError::Record { path, source };
         let session_dir = recorder::directory_of(pattern);

@@ -1,9 +1,21 @@
 //! What the doctor is to know of a server's options.
 
 use super::ServeOptions;
-use crate::doctor::{AdminSetup, Port, Setup};
+use crate::doctor::{AcmeSetup, AdminSetup, Port, Setup};
+use crate::pictures::PictureImporter;
+use crate::renderer::Renderer;
 
 impl ServeOptions {
+    /// What reads pictures.
+    pub(super) fn importer(&self) -> PictureImporter {
+        PictureImporter::new(self.picture_program.clone(), self.metrics.clone())
+    }
+
+    /// What makes pictures of sessions.
+    pub(super) fn renderer(&self) -> Renderer {
+        Renderer::new(self.canvas_renderer.clone(), self.picture_program.clone(), self.metrics.clone())
+    }
+
     /// Whether connections to the listeners of the drawing protocol are encrypted.
     pub fn is_encrypted(&self) -> bool {
         self.certificate.is_some() || self.acme.is_some()
@@ -25,7 +37,12 @@ impl ServeOptions {
             address: Some(at.ip()),
             port: at.port(),
         });
-        let ports = [Some(drawing), websocket, admin, provider].into_iter().flatten();
+        let http01 = self.acme.as_ref().and_then(|acme| acme.http_port).map(|port| Port {
+            option: "--acme-http-port",
+            address: self.listen,
+            port,
+        });
+        let ports = [Some(drawing), websocket, admin, provider, http01].into_iter().flatten();
         let access = &self.admin_access;
         // At the WebSocket port a login is always needed.
         let is_shared = self.admin_port.is_none();
@@ -35,13 +52,21 @@ impl ServeOptions {
             source: self.source.clone(),
             sessions: self.sessions.clone(),
             templates: self.templates.clone(),
+            canvas_renderer: self.canvas_renderer.clone(),
             certificate: self.certificate.clone(),
+            acme: self.acme.as_ref().map(|acme| AcmeSetup {
+                names: acme.names.clone(),
+                certificate: acme.certificate_file(),
+                has_port: acme.http_port.is_some()
+                    || self.websocket_port.is_some()
+                    || self.inherited.is_some(),
+            }),
             // Those of a service manager are open already.
             ports: ports.filter(|port| port.port > 0 && self.inherited.is_none()).collect(),
             admin: has_admin.then(|| AdminSetup {
                 is_reachable: listens_at.is_none_or(|address| !address.is_loopback()),
                 is_for_all: access.networks.iter().any(|network| network.is_everything()),
-                is_encrypted: is_shared && self.is_encrypted(),
+                is_encrypted: self.is_encrypted() && (is_shared || self.admin_tls),
                 needs_login: is_shared || access.needs_login(),
                 is_open_by_mistake: !is_shared && access.is_open_by_mistake(),
                 is_open: !is_shared && access.open,

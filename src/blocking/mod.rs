@@ -4,6 +4,7 @@
 //! password checks, so they have a fair queue (`fair_queue`). Nothing here runs on an actor's thread.
 
 mod fair_queue;
+mod low_priority;
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -14,6 +15,7 @@ use crate::metrics::Metrics;
 use crate::rules::network::widest;
 use crate::rules::password;
 use fair_queue::FairQueue;
+use low_priority::LowPriorityThreads;
 
 /// Password checks in parallel; Argon2id takes 64 MiB each.
 const MAX_PARALLEL_VERIFICATIONS: usize = 2;
@@ -24,6 +26,7 @@ pub struct BlockingPool {
     verifications: Arc<FairQueue>,
     hashes: Arc<Semaphore>,
     ban_exchanges: Arc<Semaphore>,
+    low_priority: Arc<LowPriorityThreads>,
     metrics: Arc<Metrics>,
 }
 
@@ -36,6 +39,8 @@ pub enum Job {
     HashPassword,
     /// Imports or exports a ban list: one at a time.
     BanExchange,
+    /// Reads a whole history, or two: two at a time, on threads that give way to those that serve clients.
+    ReadHistory,
     /// Reads or writes files; not limited.
     FileIo,
 }
@@ -70,6 +75,7 @@ impl BlockingPool {
             verifications: FairQueue::new(MAX_PARALLEL_VERIFICATIONS),
             hashes: semaphore(1),
             ban_exchanges: semaphore(1),
+            low_priority: Arc::default(),
             metrics,
         }
     }
@@ -88,6 +94,7 @@ impl BlockingPool {
                 Job::BanExchange => {
                     run_exclusive(blocking_pool.ban_exchanges, blocking_pool.metrics, job).await
                 }
+                Job::ReadHistory => blocking_pool.low_priority.run(job).await,
                 Job::FileIo => blocking((), job).await,
             }
         }
@@ -145,4 +152,60 @@ async fn blocking<H: Send + 'static, T: Send + 'static>(
         job()
     });
     task.await.ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Nice value of the calling thread, from the kernel: field 19 of its `stat`, which is the 17th behind the name.
+    #[cfg(target_os = "linux")]
+    fn nice() -> i32 {
+        let stat = std::fs::read_to_string("/proc/thread-self/stat").unwrap();
+        let (_, fields) = stat.rsplit_once(") ").unwrap();
+        fields.split(' ').nth(16).unwrap().parse().unwrap()
+    }
+
+    #[cfg(target_os = "linux")]
+    #[actix_rt::test]
+    async fn reading_histories_gives_way_to_other_threads() {
+        let pool = BlockingPool::default();
+        let ours = nice();
+        assert_eq!(pool.run(Job::ReadHistory, nice).await, Some(ours.max(low_priority::NICE)));
+        assert_eq!(pool.run(Job::FileIo, nice).await, Some(ours));
+        assert_eq!(nice(), ours);
+    }
+
+    #[actix_rt::test]
+    async fn few_histories_are_read_at_once_and_a_panic_is_told() {
+        let pool = BlockingPool::default();
+        let (begun, mut begins) = tokio::sync::mpsc::unbounded_channel();
+        let (go_on, wait) = std::sync::mpsc::channel::<()>();
+        let wait = Arc::new(parking_lot::Mutex::new(wait));
+        let jobs: Vec<_> = (0..=low_priority::THREADS)
+            .map(|n| {
+                let (begun, wait) = (begun.clone(), wait.clone());
+                let job = move || {
+                    begun.send(n).unwrap();
+                    wait.lock().recv().unwrap();
+                };
+                actix_rt::spawn(pool.run(Job::ReadHistory, job))
+            })
+            .collect();
+        for _ in 0..low_priority::THREADS {
+            begins.recv().await.unwrap();
+        }
+        // The last one waits, as no thread is left for it.
+        assert!(begins.try_recv().is_err());
+        for _ in &jobs {
+            go_on.send(()).unwrap();
+        }
+        for job in jobs {
+            assert_eq!(job.await.unwrap(), Some(()));
+        }
+        for _ in 0..=low_priority::THREADS {
+            assert_eq!(pool.run(Job::ReadHistory, || panic!("a test")).await, None::<()>);
+        }
+        assert_eq!(pool.run(Job::ReadHistory, || 1).await, Some(1));
+    }
 }

@@ -4,6 +4,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use clap::CommandFactory as _;
 
+use super::values::crypt_key;
 use super::*;
 
 #[test]
@@ -82,6 +83,8 @@ fn every_option_can_be_shown() {
         "--log-level",
         "debug",
         "--gui",
+        "--canvas-renderer",
+        "r",
         "--remote",
         "http://x/",
     ])
@@ -93,7 +96,8 @@ fn every_option_can_be_shown() {
     let shown: Vec<&str> = serve.serve.values().into_iter().map(|(name, _)| name).collect();
     let command = Cli::command();
     let names = command.get_arguments().filter_map(clap::Arg::get_long);
-    let excluded = ["version", "generate-crypt-key", "database", "extauth-provider", "no-gui", "acme"];
+    let excluded =
+        ["version", "generate-crypt-key", "database", "cluster", "extauth-provider", "no-gui", "acme"];
     for name in names.filter(|n| !excluded.contains(n)) {
         assert!(shown.contains(&name), "{name}");
     }

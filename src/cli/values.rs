@@ -1,9 +1,33 @@
 //! How values of options are read.
 
+use std::ffi::OsStr;
 use std::time::Duration;
 
+use clap::builder::TypedValueParser;
+use clap::error::ErrorKind;
 use drawhall::config::ip_range::IpRange;
 use drawhall::config::{Millis, Profile, SettingValue as _};
+use drawhall::db::ClusterUrl;
+
+/// Reads the address of a database. clap's own message would show it, with the password.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct ClusterUrlParser;
+
+impl TypedValueParser for ClusterUrlParser {
+    type Value = ClusterUrl;
+
+    fn parse_ref(
+        &self,
+        command: &clap::Command,
+        _: Option<&clap::Arg>,
+        value: &OsStr,
+    ) -> Result<ClusterUrl, clap::Error> {
+        let parsed = value.to_str().ok_or_else(|| "it is no Unicode text".to_owned()).and_then(str::parse);
+        parsed.map_err(|reason: String| {
+            clap::Error::raw(ErrorKind::ValueValidation, format!("--cluster: {reason}\n")).with_cmd(command)
+        })
+    }
+}
 
 /// A time such as `100ms` or `5s`.
 pub(super) fn duration(text: &str) -> Result<Duration, String> {

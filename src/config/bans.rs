@@ -7,6 +7,8 @@ use crate::db::time_text;
 
 /// A ban that expires this many years from now, or later, is announced as permanent.
 const PERMANENT_YEARS: u32 = 99;
+/// Maximum length of the contact in the message, in characters.
+const MAX_CONTACT: usize = 300;
 
 /// What the server does with a banned client.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -66,13 +68,42 @@ impl From<BanAction> for BanTerms {
 }
 
 impl BanTerms {
-    /// The message to the banned user. `utc_ms` is the current time in milliseconds since 1970.
-    pub fn message(&self, utc_ms: i64) -> String {
-        let text = match self.expiry_date(utc_ms) {
-            Some(day) => format!("Banned from this server until {day}"),
-            None => "Permanently banned from this server".to_owned(),
+    /// The message to the banned user. `utc_ms` is the current time in milliseconds since 1970, `contact` the setting
+    /// `banContact`. Without a contact it is in the words of drawpile-srv; with one it also has the time of day.
+    pub fn message(&self, utc_ms: i64, contact: &str) -> String {
+        let contact = contact.trim();
+        let end = self.expiry_date(utc_ms);
+        if contact.is_empty() {
+            let text = match end {
+                Some(day) => format!("Banned from this server until {day}"),
+                None => "Permanently banned from this server".to_owned(),
+            };
+            return if self.reason.is_empty() { text } else { format!("{text}: {}", self.reason) };
+        }
+        let mut text = match end {
+            Some(day) => format!("You are banned from this server until {day}{}.", self.time_of_day()),
+            None => "You are permanently banned from this server.".to_owned(),
         };
-        if self.reason.is_empty() { text } else { format!("{text}: {}", self.reason) }
+        if !self.reason.is_empty() {
+            text.push_str(" Reason: ");
+            text.push_str(self.reason.trim_end_matches('.'));
+            text.push('.');
+        }
+        let shortened: String = contact.chars().take(MAX_CONTACT).collect();
+        text.push_str(" If this is a mistake, contact: ");
+        text.push_str(&shortened);
+        text
+    }
+
+    /// Whether it is announced as permanent.
+    pub fn is_permanent(&self, utc_ms: i64) -> bool {
+        self.expiry_date(utc_ms).is_none()
+    }
+
+    /// Hours and minutes of the end, with a blank before them; empty if only the day is known.
+    fn time_of_day(&self) -> String {
+        let time = self.expires.get(11..16).filter(|time| time.as_bytes().get(2) == Some(&b':'));
+        time.map_or_else(String::new, |time| format!(" {time} UTC"))
     }
 
     fn expiry_date(&self, utc_ms: i64) -> Option<&str> {
@@ -111,7 +142,32 @@ mod tests {
             ("203\u{e9}-01-01", "", forever),
         ] {
             let terms = BanTerms { expires: expires.into(), reason: reason.into(), ..BanTerms::default() };
-            assert_eq!(terms.message(NOW), text, "{expires}");
+            assert_eq!(terms.message(NOW, ""), text, "{expires}");
         }
+    }
+
+    #[test]
+    fn with_a_contact_the_message_has_time_reason_and_contact() {
+        let told = |expires: &str, reason: &str| {
+            let terms = BanTerms { expires: expires.into(), reason: reason.into(), ..BanTerms::default() };
+            terms.message(NOW, " mods@example.com ")
+        };
+        let contact = "If this is a mistake, contact: mods@example.com";
+        assert_eq!(
+            told("2026-11-28 06:12:52", "Scribbling."),
+            format!(
+                "You are banned from this server until 2026-11-28 06:12 UTC. Reason: Scribbling. {contact}"
+            )
+        );
+        assert_eq!(
+            told("2031-01-01", ""),
+            format!("You are banned from this server until 2031-01-01. {contact}")
+        );
+        assert_eq!(
+            told("", "Because"),
+            format!("You are permanently banned from this server. Reason: Because. {contact}")
+        );
+        let long = BanTerms::default().message(NOW, &"x".repeat(10_000));
+        assert!(long.len() < 400, "it fits into a message");
     }
 }

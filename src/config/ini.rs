@@ -22,6 +22,8 @@ pub struct ConfigFile {
     pub ip_bans: Vec<Ban<IpRange>>,
     pub system_bans: Vec<Ban<String>>,
     pub user_bans: Vec<Ban<i64>>,
+    /// Bans of accounts of this server, by account id; only a database has them.
+    pub account_bans: Vec<Ban<String>>,
     pub announce_whitelist: Vec<String>,
     pub users: Vec<Account>,
     /// Keys of the settings that the file sets explicitly; all others have their default.

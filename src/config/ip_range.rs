@@ -2,7 +2,7 @@
 
 use std::net::IpAddr;
 
-use ipnet::{IpNet, Ipv4Net, PrefixLenError};
+use ipnet::{IpNet, IpSubnets, Ipv4Net, Ipv4Subnets, Ipv6Subnets, PrefixLenError};
 use serde::{Deserialize, Serialize};
 
 /// An address range. Keeps the address that it was given with, which may be any of the range.
@@ -54,6 +54,43 @@ impl IpRange {
         }
     }
 
+    /// Parses `address`, `address/prefix` or `first-last`, of which the last may need several ranges. All are
+    /// [`canonical`](Self::canonical).
+    ///
+    /// # Errors
+    /// When it has another form, or needs more than `most` ranges.
+    pub fn parse_span(text: &str, most: usize) -> Result<Vec<IpRange>, String> {
+        let fault = || format!("'{text}' is no address, ADDRESS/PREFIX or FIRST-LAST");
+        let Some((first, last)) = text.split_once('-') else {
+            let range = IpRange::parse(text).ok_or_else(fault)?;
+            return Ok(vec![IpRange(range.canonical().0.trunc())]);
+        };
+        let address = |text: &str| text.trim().parse::<IpAddr>().map(|ip| ip.to_canonical());
+        let (first, last) = (address(first).map_err(|_| fault())?, address(last).map_err(|_| fault())?);
+        let subnets = match (first, last) {
+            (IpAddr::V4(first), IpAddr::V4(last)) if first <= last => {
+                IpSubnets::from(Ipv4Subnets::new(first, last, 0))
+            }
+            (IpAddr::V6(first), IpAddr::V6(last)) if first <= last => {
+                IpSubnets::from(Ipv6Subnets::new(first, last, 0))
+            }
+            (IpAddr::V4(_), IpAddr::V4(_)) | (IpAddr::V6(_), IpAddr::V6(_)) => {
+                return Err(format!("'{text}' ends before it begins"));
+            }
+            _ => return Err(fault()),
+        };
+        let ranges: Vec<IpRange> = subnets.take(most + 1).map(IpRange).collect();
+        if ranges.len() > most {
+            return Err(format!("'{text}' needs more than {most} ranges; use ADDRESS/PREFIX"));
+        }
+        Ok(ranges)
+    }
+
+    /// Length of the prefix in bits.
+    pub fn prefix(&self) -> u8 {
+        self.0.prefix_len()
+    }
+
     /// The address that the range was given with.
     pub fn address(&self) -> IpAddr {
         self.0.addr()
@@ -76,15 +113,33 @@ impl IpRange {
 
     /// Whether the range contains an address. IPv4-mapped IPv6 addresses match IPv4 ranges, and vice versa.
     pub fn contains(&self, address: IpAddr) -> bool {
-        self.canonical().contains(&address.to_canonical())
+        self.canonical().0.contains(&address.to_canonical())
     }
 
     /// The range of IPv4 addresses that a range of IPv4-mapped addresses stands for; others as they are.
-    fn canonical(&self) -> IpNet {
+    pub fn canonical(&self) -> IpRange {
         let prefix = self.0.prefix_len().saturating_sub(96);
-        match (self.0, self.0.addr().to_canonical()) {
+        IpRange(match (self.0, self.0.addr().to_canonical()) {
             (IpNet::V6(_), IpAddr::V4(mapped)) => Ipv4Net::new(mapped, prefix).map_or(self.0, IpNet::V4),
             _ => self.0,
+        })
+    }
+
+    /// A text with which all addresses of the range begin, as they are written; others may begin with it, too.
+    pub fn text_prefix(&self) -> String {
+        let IpRange(net) = self.canonical();
+        match net {
+            IpNet::V4(net) => {
+                let whole = usize::from(net.prefix_len() / 8);
+                net.network().octets().iter().take(whole).map(|octet| format!("{octet}.")).collect()
+            }
+            // Groups from the first that is zero on may be written as `::`.
+            IpNet::V6(net) => {
+                let whole = usize::from(net.prefix_len() / 16);
+                let groups = net.network().segments();
+                let groups = groups.iter().take(whole).take_while(|group| **group != 0);
+                groups.map(|group| format!("{group:x}:")).collect()
+            }
         }
     }
 }
@@ -149,5 +204,54 @@ mod tests {
         }
         assert_eq!(range("192.0.2.1").to_string(), "192.0.2.1/32");
         assert!(serde_json::from_str::<IpRange>(r#"{"from":"192.0.2.9","prefix":33}"#).is_err());
+    }
+
+    #[test]
+    fn addresses_of_a_range_begin_with_its_text() {
+        for (text, prefix, inside) in [
+            ("192.0.2.0/24", "192.0.2.", "192.0.2.255"),
+            ("192.0.0.0/10", "192.", "192.63.0.1"),
+            ("10.0.0.0/7", "", "11.0.0.1"),
+            ("::ffff:192.0.2.0/120", "192.0.2.", "192.0.2.1"),
+            ("2001:db8::/32", "2001:db8:", "2001:db8::1"),
+            ("2001:db8:0:5::/64", "2001:db8:", "2001:db8:0:5::1"),
+            ("2001:db8:1:2:3::/72", "2001:db8:1:2:", "2001:db8:1:2:3::1"),
+            ("::1/120", "", "::2"),
+        ] {
+            assert_eq!(range(text).text_prefix(), prefix, "{text}");
+            assert!(range(text).contains(ip(inside)) && ip(inside).to_string().starts_with(prefix), "{text}");
+        }
+    }
+
+    #[test]
+    fn spans_of_addresses_become_ranges() {
+        let parsed = |text: &str| {
+            IpRange::parse_span(text, 8)
+                .map(|ranges| ranges.iter().map(ToString::to_string).collect::<Vec<_>>().join(" "))
+        };
+        for (text, ranges) in [
+            ("192.0.2.7", "192.0.2.7/32"),
+            ("192.0.2.7/24", "192.0.2.0/24"),
+            ("192.0.2.0 - 192.0.2.255", "192.0.2.0/24"),
+            ("192.0.2.5-192.0.2.9", "192.0.2.5/32 192.0.2.6/31 192.0.2.8/31"),
+            ("192.0.2.5-192.0.2.5", "192.0.2.5/32"),
+            ("2001:db8::-2001:db8::ffff", "2001:db8::/112"),
+            ("::ffff:192.0.2.7", "192.0.2.7/32"),
+            ("::ffff:10.1.2.3/104", "10.0.0.0/8"),
+            ("::ffff:0:0/96", "0.0.0.0/0"),
+            ("::ffff:0:0/90", "0.0.0.0/0"),
+            ("0.0.0.0-255.255.255.255", "0.0.0.0/0"),
+        ] {
+            assert_eq!(parsed(text).as_deref(), Ok(ranges), "{text}");
+        }
+        for (text, fault) in [
+            ("192.0.2.9-192.0.2.5", "ends before"),
+            ("192.0.2.1-2001:db8::1", "is no address"),
+            ("somewhere", "is no address"),
+            ("192.0.2.0/33", "is no address"),
+            ("0.0.0.1-255.255.255.254", "more than 8"),
+        ] {
+            assert!(parsed(text).unwrap_err().contains(fault), "{text}");
+        }
     }
 }

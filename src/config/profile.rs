@@ -29,6 +29,7 @@ const PUBLIC: &[(&str, &str)] = &[
     // Keep a session while its only user reconnects.
     ("emptySessionLingerTime", "1m"),
     ("logpurgedays", "30"),
+    ("reportInbox", "true"),
 ];
 
 impl Profile {

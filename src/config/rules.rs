@@ -50,6 +50,8 @@ pub struct RulesRecord {
     ip_bans: Vec<Ban<IpRange>>,
     system_bans: Vec<Ban<String>>,
     user_bans: Vec<Ban<i64>>,
+    #[serde(default)]
+    account_bans: Vec<Ban<String>>,
     ext_bans: Vec<ExtBan>,
     extauth_url: Option<String>,
     local_host: String,
@@ -142,6 +144,7 @@ impl Rules {
             ip_bans: self.file.ip_bans.clone(),
             system_bans: self.file.system_bans.clone(),
             user_bans: self.file.user_bans.clone(),
+            account_bans: self.file.account_bans.clone(),
             ext_bans: self.ext_bans.clone(),
             extauth_url: self.extauth_url.clone(),
             local_host: self.local_host.clone(),
@@ -151,8 +154,8 @@ impl Rules {
     /// Restores rules from a trace. They are good for logins only.
     pub fn from_record(record: RulesRecord) -> Rules {
         let RulesRecord { shared, has_accounts, ip_bans, system_bans, user_bans, .. } = record;
-        let RulesRecord { ext_bans, extauth_url, local_host, .. } = record;
-        let file = ConfigFile { ip_bans, system_bans, user_bans, ..ConfigFile::default() };
+        let RulesRecord { account_bans, ext_bans, extauth_url, local_host, .. } = record;
+        let file = ConfigFile { ip_bans, system_bans, user_bans, account_bans, ..ConfigFile::default() };
         let file = Arc::new(file);
         Rules { shared, has_accounts, ext_bans, extauth_url, local_host, file, ..Rules::default() }
     }
@@ -183,6 +186,12 @@ impl Rules {
     pub fn user_ban(&self, uid: i64) -> Option<BanTerms> {
         let own = self.file.user_bans.iter().find(|b| b.subject == uid).map(|b| b.terms.clone());
         own.or_else(|| self.ext_bans.iter().find_map(|b| b.user(uid)))
+    }
+
+    /// The ban of an account of this server. `None` if it is not banned.
+    pub fn account_ban(&self, auth_id: &str) -> Option<BanTerms> {
+        let found = self.file.account_bans.iter().find(|b| b.subject == auth_id);
+        found.map(|b| b.terms.clone())
     }
 
     /// The auth server, if one is configured and enabled by the setting `extauth`.

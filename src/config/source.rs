@@ -1,6 +1,5 @@
 //! Configuration sources: a file or a database, polled for changes while the server runs.
 
-use std::io;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
@@ -12,9 +11,13 @@ use super::ini::{self, ConfigFile};
 use super::ip_range::IpRange;
 use super::white_list::WhiteList;
 use super::{Millis, Profile, Rules, Settings, canonical_key};
-use crate::db::{Database, DatabaseState, DbError, Snapshot, SubjectBan, time_text};
+use crate::db::{ClusterUrl, Database, Snapshot, SubjectBan, time_text};
 use crate::rules::time::Timestamp;
 use crate::rules::token;
+
+mod open;
+
+pub use open::SourceError;
 
 /// Polling interval for a configuration file.
 const FILE_INTERVAL: Duration = Duration::from_secs(2);
@@ -30,6 +33,8 @@ pub struct RuleSource {
     pub config: Option<PathBuf>,
     /// Path of the configuration database; takes precedence over `config`.
     pub database: Option<PathBuf>,
+    /// Address of the configuration database if it is on PostgreSQL; takes precedence over `database`.
+    pub cluster: Option<ClusterUrl>,
     /// Settings that the database begins with if it does not exist yet.
     pub initial_settings: &'static [(&'static str, &'static str)],
     /// Key of encrypted ban lists.
@@ -48,16 +53,6 @@ pub struct RuleSource {
     pub sync: Option<Duration>,
     /// Overrides the setting `profile`.
     pub profile: Option<Profile>,
-}
-
-/// A source that cannot be read.
-#[derive(Debug, thiserror::Error)]
-#[allow(missing_docs, reason = "the names say it")]
-pub enum SourceError {
-    #[error("--config: cannot read {path}: {source}; specify another file, or create it")]
-    Config { path: PathBuf, source: io::Error },
-    #[error("--database: {0}; this user must be able to read and write the file and its directory")]
-    Database(#[from] DbError),
 }
 
 /// An open source, with the state that is needed to detect changes.
@@ -93,48 +88,6 @@ pub struct FetchedBans {
     pub etag: String,
     /// Body of the response.
     pub answer: String,
-}
-
-impl RuleSource {
-    /// Opens the source.
-    ///
-    /// # Errors
-    /// When the database cannot be opened.
-    pub fn open(&self) -> Result<OpenSource, SourceError> {
-        let open = |path| Database::open_or_create(path, self.initial_settings);
-        Ok(self.opened(self.database.as_deref().map(open).transpose()?))
-    }
-
-    /// Opens a copy of the source, for checks: nothing is written. A database that does not exist is empty.
-    ///
-    /// # Errors
-    /// When the database cannot be read.
-    pub fn open_copy(&self) -> Result<(OpenSource, DatabaseState), SourceError> {
-        let (database, state) = match &self.database {
-            Some(path) if path.exists() => {
-                let (database, state) = Database::copy_of(path)?;
-                (Some(database), state)
-            }
-            Some(_) => (Some(Database::in_memory()?), DatabaseState::default()),
-            None => (None, DatabaseState::default()),
-        };
-        Ok((self.opened(database), state))
-    }
-
-    fn opened(&self, database: Option<Database>) -> OpenSource {
-        OpenSource {
-            source: self.clone(),
-            database,
-            file_stamp: None,
-            is_missing: false,
-            version: 0,
-            next_expiry: None,
-            logged_errors: Vec::new(),
-            fetched: None,
-            runtime_settings: Vec::new(),
-            reload_requested: false,
-        }
-    }
 }
 
 impl OpenSource {
@@ -176,7 +129,7 @@ impl OpenSource {
         }
         file.settings.profile.apply(&mut file);
         if let (None, Some(fetched)) = (&self.database, &self.fetched) {
-            file.settings.ext_bans_cache_url.clone_from(&fetched.url);
+            file.settings.ext_bans_cache_url.0.clone_from(&fetched.url);
             file.settings.ext_bans_cache_key.clone_from(&fetched.etag);
             file.settings.ext_bans_cache_response.clone_from(&fetched.answer);
         }
@@ -225,7 +178,7 @@ impl OpenSource {
                 let version = database.version()?;
                 let snapshot = database.snapshot(now)?;
                 self.version = version;
-                Ok(from_snapshot(snapshot, database.path().display().to_string()))
+                Ok(from_snapshot(snapshot, database.location()))
             }
             (None, Some(path)) => {
                 let failed = |source| SourceError::Config { path: path.clone(), source };
@@ -293,7 +246,13 @@ impl OpenSource {
     pub fn read_if_changed(&mut self) -> Result<Option<Rules>, SourceError> {
         let expired = self.next_expiry.as_ref().is_some_and(|e| *e <= time_text(Timestamp::now().utc_ms));
         let changed = match (&self.database, &self.source.config) {
-            (Some(database), _) => expired || database.version()? != self.version,
+            (Some(database), _) if !expired && database.may_have_changed() => {
+                let version = database.version();
+                // Until it can be read again, every look is a failure, and none says that nothing has changed.
+                self.reload_requested |= version.is_err();
+                version? != self.version
+            }
+            (Some(_), _) => expired,
             (None, Some(path)) => {
                 let current = file_stamp(path);
                 // A file that is being replaced may be missing for a moment: keep the rules.
@@ -384,7 +343,7 @@ fn from_snapshot(snapshot: Snapshot, name: String) -> Content {
         let text = if ban.subnet == 0 { ban.ip } else { format!("{}/{}", ban.ip, ban.subnet) };
         match IpRange::parse(&text) {
             Some(subject) => {
-                let terms = BanTerms { expires: ban.expires, ..BanTerms::default() };
+                let terms = BanTerms { expires: ban.expires, reason: ban.reason, ..BanTerms::default() };
                 file.ip_bans.push(Ban { subject, terms });
             }
             None => errors.push(format!("invalid banned address '{text}'")),
@@ -399,6 +358,10 @@ fn from_snapshot(snapshot: Snapshot, name: String) -> Content {
             Ok(subject) => file.user_bans.push(Ban { subject, terms: terms_of(ban, &mut errors).1 }),
             Err(_) => errors.push(format!("invalid banned user id '{}'", ban.subject)),
         }
+    }
+    for ban in snapshot.account_bans {
+        let (subject, terms) = terms_of(ban, &mut errors);
+        file.account_bans.push(Ban { subject, terms });
     }
     Content {
         name,

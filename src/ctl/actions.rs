@@ -1,11 +1,18 @@
 //! What `drawhall ctl` can be asked to do.
 
+use std::path::PathBuf;
 use std::time::Duration;
 
-use clap::Subcommand;
+use clap::{Subcommand, value_parser};
+use drawhall::renderer::{DEFAULT_FRAMES, MAX_FRAMES};
 
+use super::invitations::Invitations;
+use super::keep_out::{Banned, KeepOut};
 use super::log::LogFilter;
+use super::picture::PictureFormat;
+use super::reports::{PersonArgs, Reports};
 use super::time::{moment, span};
+use super::timeline::TimelineFilter;
 
 /// A command.
 #[derive(Debug, Subcommand)]
@@ -19,10 +26,13 @@ pub(super) enum Action {
     },
     /// List connected users.
     Users,
-    /// Create a session with an empty canvas and no host.
+    /// Create a session with an empty canvas or a picture on it, and no host.
     MakeSession {
         /// Fields of the request as KEY=VALUE, such as title=Lobby alias=lobby width=3000.
         fields: Vec<String>,
+        /// Begin with this picture: a PNG, or OpenRaster (.ora) with its layers.
+        #[arg(long, value_name = "FILE")]
+        image: Option<PathBuf>,
     },
     /// End a session.
     End {
@@ -51,6 +61,8 @@ pub(super) enum Action {
     },
     /// List accounts.
     Accounts,
+    /// List invitations, links that make an account for the admin page; make one, or withdraw one.
+    Invitations(Invitations),
     /// Show which sections of the API are locked against changes; or lock the given sections and unlock all others.
     Locks {
         /// Sections to lock: accounts, bans, extbans, listserverwhitelist, server, sessions.
@@ -70,6 +82,59 @@ pub(super) enum Action {
         #[arg(long, default_value = "")]
         message: String,
     },
+    /// Warn a user of a session; warnings are counted.
+    Warn {
+        /// Id or alias.
+        session: String,
+        /// Name of the user, or user id.
+        user: String,
+        /// Shown to the user.
+        message: String,
+    },
+    /// Restrict a user of a session for a time; holds when they come again.
+    Restrict {
+        /// Id or alias.
+        session: String,
+        /// Name of the user, or user id.
+        user: String,
+        /// mute, nodraw (may look but not draw) or slow.
+        #[arg(value_parser = ["mute", "nodraw", "slow"])]
+        kind: String,
+        /// How long, such as 10m or 1d; at most 30 days.
+        #[arg(long = "for", value_name = "TIME", value_parser = span, default_value = "10m")]
+        duration: Duration,
+        /// Shown to the user.
+        #[arg(long, default_value = "")]
+        reason: String,
+    },
+    /// List what people may not do in a session for a time, or end a restriction early.
+    Restrictions {
+        /// Id or alias.
+        session: String,
+        /// Id of the restriction to end.
+        #[arg(long, value_name = "ID")]
+        lift: Option<u64>,
+    },
+    /// Close a session to people who were not in it yet, for a time.
+    CloseSession {
+        /// Id or alias.
+        session: String,
+        /// How long, such as 30m; 0 opens it.
+        #[arg(long = "for", value_name = "TIME", value_parser = span, default_value = "30m")]
+        duration: Duration,
+    },
+    /// Show how much of its size limit a session has used, and who has used it.
+    Space {
+        /// Id or alias.
+        session: String,
+    },
+    /// Show chat and events of sessions of the last day, oldest first.
+    Timeline(TimelineFilter),
+    /// Erase the chat of a person, and all events about them.
+    Erase {
+        /// Name (look-alikes count), account, system id or address.
+        person: String,
+    },
     /// List who drew in a session, also those who left, and how much of it can be undone.
     People {
         /// Id or alias.
@@ -88,7 +153,7 @@ pub(super) enum Action {
         #[arg(long)]
         redo: bool,
     },
-    /// Remove everything that somebody drew in a session since the last reset. Says what that means, unless --yes.
+    /// Remove everything that somebody drew in a session. Says what that means, unless --yes.
     Remove {
         /// Id or alias.
         session: String,
@@ -97,6 +162,9 @@ pub(super) enum Action {
         /// Only what they drew since this time: 10m for ten minutes ago, or such as 2030-01-01T18:00:00Z.
         #[arg(long, value_name = "TIME", value_parser = moment, requires = "person")]
         since: Option<String>,
+        /// Not what they drew before the last reset.
+        #[arg(long, requires = "person")]
+        since_reset: bool,
         /// Do it.
         #[arg(long, requires = "person")]
         yes: bool,
@@ -122,6 +190,41 @@ pub(super) enum Action {
         /// Go back to the newest one, to before the last reset.
         #[arg(long)]
         newest: bool,
+    },
+    /// Save the canvas of a stored session as a picture. Needs --canvas-renderer on the server.
+    Picture {
+        /// Id or alias.
+        session: String,
+        /// It has ended; SESSION is an id that `ended` shows.
+        #[arg(long)]
+        ended: bool,
+        /// PNG, or OpenRaster with layers.
+        #[arg(long, value_enum, default_value_t = PictureFormat::Png)]
+        format: PictureFormat,
+        /// The file; - is standard output [default: SESSION.png or SESSION.ora].
+        #[arg(short, long, value_name = "FILE")]
+        output: Option<PathBuf>,
+    },
+    /// Save how a stored session was drawn, as an animated PNG. Needs --canvas-renderer on the server.
+    Timelapse {
+        /// Id or alias.
+        session: String,
+        /// It has ended; SESSION is an id that `ended` shows.
+        #[arg(long)]
+        ended: bool,
+        /// About how many frames, 1 to 600.
+        #[arg(long, value_name = "N", default_value_t = DEFAULT_FRAMES as u16,
+            value_parser = value_parser!(u16).range(1..=MAX_FRAMES as i64))]
+        frames: u16,
+        /// The file; - is standard output [default: SESSION.apng].
+        #[arg(short, long, value_name = "FILE")]
+        output: Option<PathBuf>,
+    },
+    /// Replace the history of a session by an image of its canvas, so that joining is quick. Needs --canvas-renderer on
+    /// the server.
+    Compact {
+        /// Id or alias.
+        session: String,
     },
     /// Send a message to one session, or to all.
     Message {
@@ -154,6 +257,21 @@ pub(super) enum Action {
         #[arg(long)]
         comment: Option<String>,
     },
+    /// Ban a person and disconnect all of their connections. Bans the device, unless the address is asked for.
+    #[command(visible_alias = "ban-person")]
+    KeepOut(KeepOut),
+    /// List bans of persons, show one, or change its end and texts in place.
+    Banned(Banned),
+    /// End a ban: the person may come in again.
+    #[command(visible_alias = "unban")]
+    LetIn {
+        /// Id of the ban, as `banned` shows it.
+        id: String,
+    },
+    /// List abuse reports, show one, take or handle it.
+    Reports(Reports),
+    /// Look for people who are here or were lately, or show one: names, devices, visits, notes, bans, what was done.
+    Person(PersonArgs),
     /// Show all settings or one, or change one. Of changed ones the default is shown, too.
     Settings {
         /// Key of the setting.

@@ -37,7 +37,7 @@ impl Api {
                 0 => format!(
                     "nobody called '{name}' is connected or in the log; ban an address with `bans add`"
                 ),
-                _ => format!("there are several called '{name}': give the uid that `users` shows"),
+                _ => several_called(name),
             }
             .into());
         };
@@ -92,8 +92,13 @@ impl Api {
     }
 }
 
+/// Names are unique in a session only.
+pub(super) fn several_called(name: &str) -> String {
+    format!("there are several called '{name}': give the uid that `users` shows")
+}
+
 /// Users with this name or uid.
-fn found_users<'a>(users: &'a Value, wanted: &str) -> Vec<&'a Value> {
+pub(super) fn found_users<'a>(users: &'a Value, wanted: &str) -> Vec<&'a Value> {
     let users = users.as_array().map_or(&[][..], Vec::as_slice);
     users.iter().filter(|user| user["name"] == wanted || user["uid"] == wanted).collect()
 }

@@ -19,9 +19,10 @@ impl Api {
         let Some(key) = key else {
             return self.all_settings(changed).await;
         };
+        let settings = self.get("server").await?;
+        let key = find_key(&settings, &key)?;
         let known =
             |settings: &Value| settings.get(&key).cloned().ok_or(format!("there is no setting '{key}'"));
-        let settings = self.get("server").await?;
         let mut current = known(&settings)?;
         let new = if default { Some(Value::Null) } else { value.map(|value| parse_value(&value)) };
         if let Some(new) = new {
@@ -55,4 +56,24 @@ impl Api {
         }
         Ok(())
     }
+}
+
+/// The key of a setting as the server writes it, whatever case it was typed in.
+///
+/// # Errors
+/// When there is none; names the ones that contain what was typed.
+pub(super) fn find_key(settings: &Value, typed: &str) -> Result<String, Failure> {
+    let keys = settings.as_object().into_iter().flatten().map(|(key, _)| key.as_str());
+    let keys: Vec<&str> = keys.filter(|key| !key.starts_with('_')).collect();
+    if let Some(key) = keys.iter().find(|key| key.eq_ignore_ascii_case(typed)) {
+        return Ok((*key).to_owned());
+    }
+    let part = typed.to_ascii_lowercase();
+    let similar: Vec<&str> =
+        keys.into_iter().filter(|key| key.to_ascii_lowercase().contains(&part)).collect();
+    let hint = match similar[..] {
+        [] => "`drawhall ctl settings` lists all".to_owned(),
+        _ => format!("there are {}", similar.join(", ")),
+    };
+    Err(format!("there is no setting '{typed}'; {hint}").into())
 }

@@ -8,7 +8,6 @@ use serde_json::json;
 use super::Api;
 use super::time::shown_span;
 use crate::Failure;
-use crate::output::outln;
 
 /// How long before the end everybody is warned again.
 const REMINDERS: [Duration; 4] =
@@ -19,9 +18,7 @@ impl Api {
     pub(super) async fn stop(&self, delay: Duration, text: &str) -> Result<(), Failure> {
         for (left, pause) in warnings(delay) {
             self.warn(&format!("The server stops in {}. {text}", shown_span(left))).await?;
-            if !self.json {
-                outln!("the server stops in {}; Ctrl-C cancels", shown_span(left));
-            }
+            self.note(&format!("the server stops in {}; Ctrl-C cancels", shown_span(left)));
             tokio::select! {
                 () = tokio::time::sleep(pause) => {}
                 interrupted = tokio::signal::ctrl_c() => {

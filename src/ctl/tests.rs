@@ -2,6 +2,7 @@
 
 use super::format::{log_line, shown_setting};
 use super::log::one_second_before;
+use super::settings::find_key;
 use super::undo::find_person;
 use super::*;
 
@@ -55,4 +56,13 @@ fn settings_are_shown_in_the_units_that_are_typed_and_changed_ones_with_their_de
     assert_eq!(setting("7200", "seconds", false), "k = 2h");
     assert_eq!(setting("0", "bytes", false), "k = 0");
     assert_eq!(setting("a title", "", false), "k = a title");
+}
+
+#[test]
+fn settings_are_found_in_any_case_and_similar_ones_are_named() {
+    let settings = json!({"sessionCountLimit": 25, "sessionSizeLimit": 1, "_locked": false});
+    assert_eq!(find_key(&settings, "sessioncountlimit").unwrap(), "sessionCountLimit");
+    let error = |key: &str| find_key(&settings, key).unwrap_err().to_string();
+    assert_eq!(error("Limit"), "there is no setting 'Limit'; there are sessionCountLimit, sessionSizeLimit");
+    assert_eq!(error("_locked"), "there is no setting '_locked'; `drawhall ctl settings` lists all");
 }

@@ -9,6 +9,14 @@ use super::{Api, path_segment};
 use crate::Failure;
 use crate::output::outln;
 
+/// Which part of what somebody drew is to be removed.
+pub(super) struct Part {
+    /// Only since this time.
+    pub(super) since: Option<String>,
+    /// Not from before the last reset.
+    pub(super) since_reset: bool,
+}
+
 impl Api {
     pub(super) async fn people(&self, session: &str) -> Result<(), Failure> {
         let answer = self.get(&format!("sessions/{}/people", path_segment(session))).await?;
@@ -43,24 +51,46 @@ impl Api {
         &self,
         session: &str,
         person: Option<&str>,
-        since: Option<&str>,
+        part: Part,
         yes: bool,
     ) -> Result<(), Failure> {
         let path = format!("sessions/{}", path_segment(session));
         let everybody = self.get(&format!("{path}/everybody")).await?;
         let Some(person) = person else {
-            self.print_table(&everybody["people"], &["person", "id", "name", "online", "actions"]);
+            if self.json {
+                outln!("{}", shown_json(&everybody, false));
+                return Ok(());
+            }
+            let columns = ["person", "id", "name", "auth", "from", "until", "actions", "bytes", "undoable"];
+            self.print_table(&everybody["people"], &columns);
+            if everybody["reason"] != "" {
+                outln!("earlier drawings cannot be told apart: {}", shown(&everybody["reason"]));
+            }
+            self.print_earlier(&everybody);
             return Ok(());
         };
         let person = find_person(&everybody["people"], person)?;
-        let body =
-            json!({"person": person["person"], "name": person["name"], "since": since, "dryRun": !yes});
+        let mut body = json!({
+            "person": person["person"],
+            "name": person["name"],
+            "since": part.since,
+            "dryRun": !yes,
+        });
+        if part.since_reset {
+            body["acrossReset"] = false.into();
+        }
         let answer = self.request(Method::POST, &format!("{path}/remove"), Some(&body)).await?;
         if self.json {
             outln!("{}", shown_json(&answer, false));
             return Ok(());
         }
         self.print_object(&answer["report"]);
+        if answer["acrossReset"] == true {
+            outln!("also from before the last reset");
+        }
+        if answer["reason"] != "" {
+            outln!("earlier drawings stay: {}", shown(&answer["reason"]));
+        }
         let name = shown(&person["name"]);
         if yes {
             outln!("removed what {name} drew; {} bytes are sent to everybody", answer["size"]);
@@ -74,7 +104,17 @@ impl Api {
         let path = format!("sessions/{}", path_segment(session));
         let Some(until) = until else {
             let list = self.get(&format!("{path}/times")).await?;
-            self.print_table(&list["times"], &["at", "size", "messages"]);
+            if self.json {
+                outln!("{}", shown_json(&list, false));
+                return Ok(());
+            }
+            let columns = ["at", "size", "messages"];
+            self.print_table(&list["times"], &columns);
+            let has_earlier = list["earlier"].as_array().is_some_and(|earlier| !earlier.is_empty());
+            if has_earlier {
+                outln!("\nbefore the last reset:");
+                self.print_table(&list["earlier"], &columns);
+            }
             return Ok(());
         };
         let body = json!({"until": until, "dryRun": !yes});
@@ -92,6 +132,21 @@ impl Api {
             outln!("nothing was changed; --yes goes back to {until}");
         }
         Ok(())
+    }
+
+    /// Who was there in earlier histories, and how far back that is known.
+    fn print_earlier(&self, everybody: &Value) {
+        let is_empty = everybody["earlier"].as_array().is_none_or(Vec::is_empty);
+        if !is_empty {
+            outln!("\nbefore that, in the last 24 hours (to take it back, `restore` an earlier history):");
+            self.print_table(
+                &everybody["earlier"],
+                &["id", "name", "auth", "from", "until", "actions", "bytes"],
+            );
+        }
+        if everybody["since"] != "" {
+            outln!("the list reaches back to {}", shown(&everybody["since"]));
+        }
     }
 
     pub(super) async fn restore(

@@ -1,5 +1,6 @@
 //! The event log in the database: a bounded queue of log rows, and a thread that writes them in batches.
 
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -11,7 +12,7 @@ use super::{Database, DbError, LogRow};
 use crate::background::{BackgroundThread, Queue, QueueLimits};
 use crate::log::Fields;
 use crate::metrics::Metrics;
-use crate::rules::time::{Timestamp, iso_of};
+use crate::rules::time::{DAY_MS, Timestamp, iso_of};
 
 /// Maximum number of queued rows. What does not fit is only in the text log, and counted in the metrics.
 const MAX_QUEUED: usize = 10_000;
@@ -25,6 +26,58 @@ const MAX_IN_MEMORY: i64 = 10_000;
 const BATCH: usize = 500;
 /// How long to collect a batch before it is written.
 const BATCH_DELAY: Duration = Duration::from_millis(200);
+
+impl Database {
+    /// Deletes log rows that are older than `days`. Returns their number.
+    ///
+    /// # Errors
+    /// When the database cannot be written.
+    pub fn purge_log(&self, days: u32, utc_ms: i64) -> Result<usize, DbError> {
+        let (before, mut after, mut deleted) = (days_ago(days, utc_ms), i64::MIN, 0);
+        while let Some((last, count)) = self.backend.purge_log(after, &before, super::LOG_CHUNK)? {
+            after = last;
+            deleted += count;
+        }
+        Ok(deleted)
+    }
+
+    /// Shortens the addresses of users in log rows that are older than `days`, from a row id on. Returns the row id to
+    /// continue from, and how many rows were changed.
+    ///
+    /// # Errors
+    /// When the database cannot be written.
+    pub fn shorten_log_addresses(
+        &self,
+        mut from: i64,
+        days: u32,
+        utc_ms: i64,
+    ) -> Result<(i64, usize), DbError> {
+        let (before, mut changed) = (days_ago(days, utc_ms), 0);
+        while let Some((last, count)) = self.backend.shorten_log(from, &before, super::LOG_CHUNK)? {
+            from = last;
+            changed += count;
+        }
+        Ok((from, changed))
+    }
+}
+
+/// The time so many days ago, as log rows have it.
+fn days_ago(days: u32, utc_ms: i64) -> String {
+    iso_of(utc_ms - i64::from(days) * DAY_MS)
+}
+
+/// The user of a log row (`id;address;name`) with its address shortened to the network around it: 24 bits of IPv4, 48
+/// of IPv6. Also returns both addresses; `None` if there is nothing to shorten.
+pub(super) fn shortened(user: &str) -> Option<(String, String, String)> {
+    let (id, rest) = user.split_once(';')?;
+    let (text, name) = rest.split_once(';')?;
+    let short = match text.parse::<IpAddr>().ok()? {
+        IpAddr::V4(address) => IpAddr::V4(Ipv4Addr::from_bits(address.to_bits() & !0xff)),
+        IpAddr::V6(address) => IpAddr::V6(Ipv6Addr::from_bits(address.to_bits() >> 80 << 80)),
+    };
+    let short = short.to_string();
+    (short != text).then(|| (format!("{id};{short};{name}"), text.to_owned(), short))
+}
 
 /// A `tracing` layer that queues events as log rows.
 #[derive(Debug)]
@@ -62,14 +115,14 @@ impl<S: Subscriber> Layer<S> for LogLayer {
             tracing::Level::INFO => 2,
             _ => 3,
         };
-        let fields = Fields::of(event);
+        let mut fields = Fields::of(event);
         let row = LogRow {
             timestamp: iso_of(Timestamp::now().utc_ms),
             level,
             topic: fields.topic().to_owned(),
-            user: fields.user.clone(),
-            session: fields.session.clone(),
-            message: fields.text(),
+            user: std::mem::take(&mut fields.user),
+            session: std::mem::take(&mut fields.session),
+            message: fields.into_text(),
         };
         let cost = cost(&row);
         self.metrics.log_waiting.increment();
@@ -167,6 +220,8 @@ impl SizeLimiter {
 
 #[cfg(test)]
 mod tests {
+    use std::path::Path;
+
     use tracing_subscriber::layer::SubscriberExt as _;
 
     use super::*;
@@ -242,6 +297,19 @@ mod tests {
         let kept = database.log(&LogQuery { count: 10_000, ..LogQuery::default() }).unwrap();
         assert!(kept[0].message.starts_with("2999 "), "the newest stay");
         assert!(kept[kept.len() - 1].message.starts_with(&format!("{:04} ", 3000 - kept.len())), "in order");
+    }
+
+    #[test]
+    fn old_rows_are_purged_a_chunk_at_a_time() {
+        let database = Database::open(Path::new(":memory:")).unwrap();
+        let young = LogRow { timestamp: "2031-01-01T00:00:00Z".into(), ..row("young") };
+        database.append_log(&[row("1"), young.clone(), row("2"), row("3")]).unwrap();
+        let purge = |after| database.backend.purge_log(after, "2030", 2).unwrap();
+        let (last, count) = purge(i64::MIN).unwrap();
+        assert_eq!(count, 1, "the statement takes no longer for a large log");
+        let (last, count) = purge(last).unwrap();
+        assert_eq!((count, purge(last)), (2, None));
+        assert_eq!(database.log(&LogQuery { count: 9, ..LogQuery::default() }).unwrap(), [young]);
     }
 
     #[test]

@@ -1,14 +1,32 @@
 //! The configuration database: settings, accounts, bans, white list, log. Source: docs/spec/config.md#database.
 //!
-//! [`Database`] is a handle on a `Backend`, of which `sqlite` is the only one. All calls block, so none
-//! may be made on an actor's thread. People edit the database by hand while the server runs: values of any type are
+//! [`Database`] is a handle on a `Backend`: SQLite, or PostgreSQL, which several servers share. `sql` has the queries,
+//! which both have in common. All calls block, so none may be made on an actor's thread. People edit the database by hand while the server runs: values of any type are
 //! accepted if they can be converted.
 
+mod account;
 mod admin;
+mod bans;
+mod cluster;
+mod cluster_url;
+pub mod invitations;
 pub mod log;
+pub mod people;
+#[cfg(feature = "cluster")]
+mod postgres;
+pub mod reports;
+mod schema;
+mod sql;
 mod sqlite;
 
+pub use account::{Account, AccountKey};
 pub use admin::{BanKind, BanRow, LogQuery};
+pub use bans::{
+    AddedBan, BanChange, BanEdit, BanKey, BanPart, BanTarget, EditedBan, IpBan, NewPersonBan, PersonBan,
+    SubjectBan,
+};
+pub use cluster::{ClusterStatus, ImportedRows};
+pub use cluster_url::{ClusterUrl, SslMode};
 pub use sqlite::files::{check_file, copy_file};
 
 use std::collections::HashSet;
@@ -22,7 +40,9 @@ use crate::rules::username;
 
 /// Batches of log rows that are buffered per subscriber of [`Database::follow_log`]; a slower one misses the oldest.
 const MAX_UNREAD_BATCHES: usize = 64;
-/// Log rows that are measured or deleted per transaction, so that other calls are not blocked for long.
+/// The same for reports and [`Database::follow_reports`].
+const MAX_UNREAD_REPORTS: usize = 64;
+/// Log rows that are read, measured or deleted per transaction, so that other calls are not blocked for long.
 const LOG_CHUNK: i64 = 2000;
 /// SQLite's path of an in-memory database.
 const IN_MEMORY: &str = ":memory:";
@@ -38,6 +58,14 @@ pub enum DbError {
          restore a backup from before the update"
     )]
     Newer { path: PathBuf, version: String },
+    #[error("cannot use the database {server}: {reason}")]
+    Connect { server: String, reason: String },
+    #[error(
+        "the database {server} was changed by a later version of drawhall (migration {version}); update drawhall"
+    )]
+    NewerCluster { server: String, version: String },
+    #[error("the database {0} is not empty; import into one that no server has used yet")]
+    NotEmpty(String),
     /// A query failed, in the words of the engine.
     #[error("database: {0}")]
     Query(String),
@@ -53,74 +81,6 @@ pub enum DbError {
     NoAccount(String),
 }
 
-/// A row of the accounts table.
-#[derive(Debug, Clone, PartialEq, Eq)]
-#[allow(missing_docs, reason = "the names say it")]
-pub struct Account {
-    /// Row id, part of the account id (`internal:<id>`).
-    pub id: i64,
-    /// User name, case-sensitive.
-    pub name: String,
-    /// Password hash, empty for no password.
-    pub hash: String,
-    /// Nobody can log in to a locked account.
-    pub locked: bool,
-    pub flags: Vec<String>,
-}
-
-/// Identifies an account.
-#[derive(Debug, Clone, Copy)]
-pub enum AccountKey<'a> {
-    /// By row id, which does not change.
-    Id(i64),
-    /// By user name, case-sensitive.
-    Name(&'a str),
-}
-
-impl std::fmt::Display for AccountKey<'_> {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        match self {
-            Self::Id(id) => id.fmt(f),
-            Self::Name(name) => name.fmt(f),
-        }
-    }
-}
-
-impl Account {
-    /// Flags with a meaning to the server. Others are group names of an auth server, or misspelt.
-    pub const FLAGS: [&str; 10] =
-        ["MOD", "HOST", "ADMIN", "GHOST", "BANEXEMPT", "WEB", "WEBHOST", "WEBSESSION", "PERSIST", "TRUSTED"];
-
-    /// Parses flags as they are stored: separated by commas.
-    pub fn parse_flags(text: &str) -> Vec<String> {
-        text.split(',').map(str::trim).filter(|f| !f.is_empty()).map(str::to_owned).collect()
-    }
-}
-
-/// A ban of an address range that is in force.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct IpBan {
-    /// Address as it was entered.
-    pub ip: String,
-    /// Prefix length in bits, 0 for the single address.
-    pub subnet: i64,
-    /// UTC, `yyyy-MM-dd HH:mm:ss`.
-    pub expires: String,
-}
-
-/// A ban of a system id or ext-auth user that is in force.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-#[allow(missing_docs, reason = "the names say it")]
-pub struct SubjectBan {
-    pub subject: String,
-    /// Name of the action.
-    pub reaction: String,
-    /// UTC, `yyyy-MM-dd HH:mm:ss`.
-    pub expires: String,
-    /// Shown to the banned user.
-    pub reason: String,
-}
-
 /// Everything in the database that decides about connections, read in one transaction.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 #[allow(missing_docs, reason = "the names say it")]
@@ -130,6 +90,7 @@ pub struct Snapshot {
     pub ip_bans: Vec<IpBan>,
     pub system_bans: Vec<SubjectBan>,
     pub user_bans: Vec<SubjectBan>,
+    pub account_bans: Vec<SubjectBan>,
     /// White list of list servers: regular expressions.
     pub listing_servers: Vec<String>,
     /// Ids of disabled external bans.
@@ -168,7 +129,11 @@ pub struct LogRow {
 ///
 /// Each call is one transaction. It blocks, and calls may come from several threads at once: an engine of one
 /// connection locks it, one with more has a pool.
-trait Backend: Send + Sync {
+trait Backend:
+    bans::BanStore + invitations::InvitationStore + people::PeopleStore + reports::ReportStore + Send + Sync
+{
+    /// Whether [`Self::version`] may have changed since it was last read. That of a file is always looked at.
+    fn may_have_changed(&self) -> bool;
     /// A number that changes with every commit, also one of another program.
     fn version(&self) -> Result<i64, DbError>;
     fn snapshot(&self, now: &str) -> Result<Snapshot, DbError>;
@@ -182,7 +147,12 @@ trait Backend: Send + Sync {
     ) -> Result<Account, DbError>;
     fn remove_account(&self, key: AccountKey<'_>) -> Result<(), DbError>;
     fn append_log(&self, rows: &[LogRow]) -> Result<(), DbError>;
-    fn purge_log(&self, before: &str) -> Result<usize, DbError>;
+    /// Deletes rows before a time among the `count` rows after row id `after`; returns the last row id and how many were
+    /// deleted, `None` at the end.
+    fn purge_log(&self, after: i64, before: &str, count: i64) -> Result<Option<(i64, usize)>, DbError>;
+    /// Shortens addresses in rows after this row id and before a time, a chunk of rows; returns the last row id and how
+    /// many were changed, `None` at the end.
+    fn shorten_log(&self, after: i64, before: &str, count: i64) -> Result<Option<(i64, usize)>, DbError>;
     fn key(&self, name: &str, fresh: &[u8]) -> Result<Vec<u8>, DbError>;
     /// Sets settings; those without a value are removed.
     fn change_settings(&self, settings: &[(&str, Option<&str>)]) -> Result<(), DbError>;
@@ -210,9 +180,19 @@ trait Backend: Send + Sync {
 #[derive(Clone)]
 pub struct Database {
     backend: Arc<dyn Backend>,
-    path: Arc<PathBuf>,
+    location: Arc<Location>,
     appended: broadcast::Sender<Arc<[LogRow]>>,
+    reported: broadcast::Sender<reports::StoredReport>,
     skeletons: Arc<Mutex<Skeletons>>,
+}
+
+/// Where a database is.
+#[derive(Debug)]
+enum Location {
+    File(PathBuf),
+    /// Address of a server, without its password.
+    #[cfg_attr(not(feature = "cluster"), expect(dead_code, reason = "only that has servers"))]
+    Server(String),
 }
 
 /// Skeletons of all account names, cached for one version of the database.
@@ -224,7 +204,7 @@ struct Skeletons {
 
 impl std::fmt::Debug for Database {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Database").field("path", &self.path).finish_non_exhaustive()
+        f.debug_struct("Database").field("location", &self.location).finish_non_exhaustive()
     }
 }
 
@@ -241,7 +221,7 @@ impl Database {
     /// # Errors
     /// When the file cannot be opened or is not a database.
     pub fn open(path: &Path) -> Result<Database, DbError> {
-        Ok(Self::with(sqlite::Sqlite::open(path)?, path))
+        Ok(Self::with(sqlite::Sqlite::open(path)?, Location::File(path.to_owned())))
     }
 
     /// Copies everything but the log of a database to memory, for checks. The file is not changed, and nothing is
@@ -251,15 +231,16 @@ impl Database {
     /// When the file cannot be opened, is not a database, or was changed by a later version of this program.
     pub fn copy_of(path: &Path) -> Result<(Database, DatabaseState), DbError> {
         let (backend, state) = sqlite::Sqlite::copy_of(path)?;
-        Ok((Self::with(backend, path), state))
+        Ok((Self::with(backend, Location::File(path.to_owned())), state))
     }
 
-    fn with(backend: sqlite::Sqlite, path: &Path) -> Database {
+    fn with(backend: impl Backend + 'static, location: Location) -> Database {
         let (appended, _) = broadcast::channel(MAX_UNREAD_BATCHES);
         Database {
             backend: Arc::new(backend),
-            path: Arc::new(path.to_owned()),
+            location: Arc::new(location),
             appended,
+            reported: broadcast::channel(MAX_UNREAD_REPORTS).0,
             skeletons: Arc::default(),
         }
     }
@@ -287,18 +268,40 @@ impl Database {
 
     /// Whether it is lost at the end of the process.
     pub fn is_in_memory(&self) -> bool {
-        self.path.as_os_str() == IN_MEMORY
+        self.path().is_some_and(|path| path.as_os_str() == IN_MEMORY)
     }
 
-    /// Path of the file; empty for a database in memory.
-    pub fn path(&self) -> &Path {
-        &self.path
+    /// Whether other servers may change it, which only a look at it tells.
+    pub fn is_shared(&self) -> bool {
+        matches!(*self.location, Location::Server(_))
     }
 
-    /// The directory of the file; `None` for an in-memory database.
+    /// Path of the file, `:memory:` for a database in memory; `None` for one on PostgreSQL.
+    pub fn path(&self) -> Option<&Path> {
+        match &*self.location {
+            Location::File(path) => Some(path),
+            Location::Server(_) => None,
+        }
+    }
+
+    /// Where it is, for people: path of the file, or address of the server without its password.
+    pub fn location(&self) -> String {
+        match &*self.location {
+            Location::File(path) => path.display().to_string(),
+            Location::Server(address) => address.clone(),
+        }
+    }
+
+    /// The directory of the file; `None` for a database in memory or on PostgreSQL.
     pub fn directory(&self) -> Option<PathBuf> {
-        let directory = self.path.parent().filter(|_| !self.is_in_memory())?;
+        let directory = self.path().filter(|_| !self.is_in_memory())?.parent()?;
         Some(if directory.as_os_str().is_empty() { PathBuf::from(".") } else { directory.to_owned() })
+    }
+
+    /// Whether it is worth reading [`Self::version`]: always for a file; for a database on PostgreSQL when it has told of
+    /// a change, and each second.
+    pub fn may_have_changed(&self) -> bool {
+        self.backend.may_have_changed()
     }
 
     /// A number that changes with every commit, also one of another program.
@@ -434,15 +437,6 @@ impl Database {
     /// When the database cannot be read or written.
     pub fn key(&self, name: &str, fresh: &[u8]) -> Result<Vec<u8>, DbError> {
         self.backend.key(name, fresh)
-    }
-
-    /// Deletes log rows that are older than `days`. Returns their number.
-    ///
-    /// # Errors
-    /// When the database cannot be written.
-    pub fn purge_log(&self, days: u32, utc_ms: i64) -> Result<usize, DbError> {
-        let before = utc_ms - i64::from(days) * 86_400_000;
-        self.backend.purge_log(&crate::rules::time::iso_of(before))
     }
 }
 

@@ -78,14 +78,17 @@ pub(super) fn list_servers(context: &Context<'_>, findings: &mut Findings) {
     }
 }
 
+/// Whether a name has an address, by DNS or as this machine knows it.
+pub(super) fn has_address(host: &str) -> bool {
+    (host, 0).to_socket_addrs().is_ok_and(|mut found| found.next().is_some())
+}
+
 pub(super) fn host_name(context: &Context<'_>, findings: &mut Findings) {
     let host = context.setup.source.local_host.as_str();
     if host.is_empty() || host.parse::<IpAddr>().is_ok() {
         return;
     }
-    let addresses: Vec<IpAddr> =
-        (host, 0).to_socket_addrs().map(|found| found.map(|a| a.ip()).collect()).unwrap_or_default();
-    if addresses.is_empty() {
+    if !has_address(host) {
         findings.warning(
             "host-name-unknown",
             format!("the name {host} (--local-host) has no address"),

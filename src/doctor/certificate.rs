@@ -49,20 +49,21 @@ pub(super) fn check(context: &Context<'_>, findings: &mut Findings) {
     let chain = chain_of(&files.certificate);
     let Some(first) = chain.first() else { return };
     let path = files.certificate.display().to_string();
-    validity(first, &path, findings);
+    validity(first, &path, RENEW, findings);
     names(first, &path, &context.setup.source.local_host, findings);
     issuers(&chain, &path, findings);
 }
 
 /// The certificates of a PEM file; what is no certificate is left out.
-fn chain_of(path: &Path) -> Vec<Certificate> {
+pub(super) fn chain_of(path: &Path) -> Vec<Certificate> {
     let bytes = std::fs::read(path).unwrap_or_default();
     let text = text::decode(&bytes);
     let chain = CertificateDer::pem_slice_iter(text.as_bytes()).flatten();
     chain.filter_map(|der| Certificate::from_der(&der).ok()).collect()
 }
 
-fn validity(certificate: &Certificate, path: &str, findings: &mut Findings) {
+/// Whether the certificate is valid today, and for a while; `renew` says what to do if not.
+pub(super) fn validity(certificate: &Certificate, path: &str, renew: &str, findings: &mut Findings) {
     let validity = certificate.tbs_certificate().validity();
     let (begin, end) = (validity.not_before.to_unix_duration(), validity.not_after.to_unix_duration());
     let now = Duration::from_millis(u64::try_from(Timestamp::now().utc_ms).unwrap_or(0));
@@ -76,7 +77,7 @@ fn validity(certificate: &Certificate, path: &str, findings: &mut Findings) {
         findings.error(
             "certificate-expired",
             format!("the certificate {path} has expired on {}", day(end)),
-            RENEW,
+            renew,
         );
     } else if now < begin {
         let text = format!("the certificate {path} is not valid before {}", day(begin));
@@ -84,7 +85,7 @@ fn validity(certificate: &Certificate, path: &str, findings: &mut Findings) {
     } else if end - now < soon {
         let days = (end - now).as_secs() / 86_400;
         let text = format!("the certificate {path} expires in {days} days, on {}", day(end));
-        findings.warning("certificate-expires-soon", text, RENEW);
+        findings.warning("certificate-expires-soon", text, renew);
     }
 }
 

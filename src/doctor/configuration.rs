@@ -3,6 +3,7 @@
 use super::{Context, Findings};
 use crate::config::SourceError;
 use crate::db::{Account, DbError};
+use crate::renderer::{WHERE_TO_GET_IT, is_executable};
 use crate::storage::check::{self, Problem};
 use crate::storage::template::Templates;
 use crate::text;
@@ -19,6 +20,16 @@ pub(super) fn database(context: &Context<'_>, findings: &mut Findings) {
     match context.database_failure() {
         None => {}
         Some(error @ DbError::Newer { .. }) => findings.error(
+            "database-newer",
+            error.to_string(),
+            "use the version of drawhall that has changed it, or a later one",
+        ),
+        Some(error @ DbError::Connect { .. }) => findings.error(
+            "database-unreachable",
+            format!("--cluster: {error}"),
+            "check the address, user and password of --cluster, and that PostgreSQL runs and lets this machine in",
+        ),
+        Some(error @ DbError::NewerCluster { .. }) => findings.error(
             "database-newer",
             error.to_string(),
             "use the version of drawhall that has changed it, or a later one",
@@ -112,5 +123,35 @@ pub(super) fn templates(context: &Context<'_>, findings: &mut Findings) {
                 findings.warning("template-invalid", text::one_line(&warning), remedy);
             }
         }
+    }
+}
+
+pub(super) fn canvas_renderer(context: &Context<'_>, findings: &mut Findings) {
+    let Some(path) = &context.setup.canvas_renderer else { return renderer_needed(context, findings) };
+    if !is_executable(path) {
+        findings.warning(
+            "canvas-renderer-missing",
+            format!(
+                "--canvas-renderer: there is no program {} that may be executed, so there are no pictures of sessions",
+                path.display()
+            ),
+            "name the file of drawpile-cmd, with its directory",
+        );
+    }
+}
+
+/// Settings that have no effect without a program.
+fn renderer_needed(context: &Context<'_>, findings: &mut Findings) {
+    let Some(settings) = context.rules.as_ref().map(|rules| rules.settings()) else { return };
+    let wanted = [
+        ("compactAtThreshold", settings.compact_at_threshold),
+        ("thumbnailInterval", settings.thumbnail_interval.0 > 0),
+    ];
+    for (key, _) in wanted.into_iter().filter(|(_, is_on)| *is_on) {
+        findings.warning(
+            "canvas-renderer-needed",
+            format!("{key} has no effect: there is no program that makes pictures of sessions"),
+            WHERE_TO_GET_IT,
+        );
     }
 }

@@ -4,6 +4,7 @@
 //! | file | what it checks |
 //! | --- | --- |
 //! | `certificate` | certificate, chain and key |
+//! | `acme` | names and certificate of `--acme` |
 //! | `ports` | ports that other programs use |
 //! | `files` | disk space, owner and permissions of files, clock, limit of open files |
 //! | `configuration` | settings, database, accounts, stored sessions, templates |
@@ -11,6 +12,7 @@
 //! | `process` | the running server, and who listens where, from `/proc` |
 
 mod access;
+mod acme;
 mod certificate;
 mod configuration;
 mod files;
@@ -39,8 +41,12 @@ pub struct Setup {
     pub sessions: Option<PathBuf>,
     /// Template directory.
     pub templates: Option<PathBuf>,
+    /// Program that makes pictures of sessions.
+    pub canvas_renderer: Option<PathBuf>,
     /// Certificate of the drawing ports.
     pub certificate: Option<CertificateFiles>,
+    /// Certificates of a certificate authority, if they are ordered.
+    pub acme: Option<AcmeSetup>,
     /// Ports that it listens on.
     pub ports: Vec<Port>,
     /// The admin API, if it is on.
@@ -66,6 +72,17 @@ pub struct Port {
     pub address: Option<IpAddr>,
     /// Port number.
     pub port: u16,
+}
+
+/// Certificates that the server orders by itself.
+#[derive(Debug, Clone, Default)]
+pub struct AcmeSetup {
+    /// Host names of the certificate.
+    pub names: Vec<String>,
+    /// File of the certificate, there after the first order.
+    pub certificate: PathBuf,
+    /// There is a port at which the authority can check the names.
+    pub has_port: bool,
 }
 
 /// Who may use the admin API.
@@ -169,6 +186,7 @@ type Check = fn(&Context<'_>, &mut Findings);
 
 const CHECKS: &[(&str, Check)] = &[
     ("certificate", certificate::check),
+    ("certificate authority", acme::check),
     ("ports", ports::check),
     ("disk space", files::disk_space),
     ("owner of files", files::owner),
@@ -181,6 +199,7 @@ const CHECKS: &[(&str, Check)] = &[
     ("accounts", configuration::accounts),
     ("stored sessions", configuration::sessions),
     ("templates", configuration::templates),
+    ("pictures of sessions", configuration::canvas_renderer),
     ("admin API", access::admin),
     ("proxies", access::proxies),
     ("list servers", access::list_servers),

@@ -3,6 +3,7 @@
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::time::Duration;
 
 use bytes::Bytes;
 
@@ -107,6 +108,12 @@ impl Cursor {
         self.epoch = epoch;
         let start = lock(&self.shared.state).start;
         self.position.fetch_max(start, Ordering::AcqRel);
+    }
+
+    /// Counts time that was spent on sending what was read; see
+    /// [`History::take_sending_ns`](super::History::take_sending_ns).
+    pub fn has_spent(&self, time: Duration) {
+        self.shared.sending_ns.fetch_add(time.as_nanos() as u64, Ordering::Relaxed);
     }
 
     /// Number of messages read so far.

@@ -29,7 +29,7 @@ use super::subscription::Subscription;
 pub(super) use super::sync::lock;
 use super::sync::{AtomicI64, Mutex};
 
-/// Bytes above the size limit that only emergency messages (joins, leaves, operator lists) may use.
+/// Bytes for emergency messages (joins, leaves, operator lists) when there is no space for others, until a reset.
 pub const EMERGENCY_BYTES: u64 = 1 << 20;
 
 /// A message exceeds the size limit of the session, or all sessions together exceed that of the server.
@@ -44,6 +44,8 @@ pub(super) struct LogShared {
     pub(super) id: u64,
     pub(super) state: Mutex<LogState>,
     pub(super) subscriptions: Mutex<Vec<Arc<Subscription>>>,
+    /// What readers have spent on sending since the writer took it, in nanoseconds.
+    pub(super) sending_ns: AtomicU64,
 }
 
 impl Default for LogShared {
@@ -56,7 +58,7 @@ impl LogShared {
     fn new(state: LogState) -> Self {
         static NEXT_ID: AtomicU64 = AtomicU64::new(0);
         let id = NEXT_ID.fetch_add(1, Ordering::Relaxed);
-        Self { id, state: Mutex::new(state), subscriptions: Mutex::default() }
+        Self { id, state: Mutex::new(state), subscriptions: Mutex::default(), sending_ns: AtomicU64::new(0) }
     }
 }
 
@@ -97,6 +99,8 @@ pub struct History {
     limit: u64,
     /// The sum of all histories has reached the server's limit (`totalHistoryLimit`).
     server_full: bool,
+    /// Bytes of emergency messages since the last reset, or since the server was out of space.
+    emergency_used: u64,
     /// The log is stored in a file.
     is_stored: bool,
     /// Incremented when the content needs a new file: at a reset, a streamed reset, or after a failed fsync.
@@ -124,6 +128,7 @@ impl Default for History {
             published: 0,
             limit: 0,
             server_full: false,
+            emergency_used: 0,
             is_stored: false,
             generation: 1,
             stored_generation: 0,
@@ -211,6 +216,9 @@ impl History {
     /// Sets whether the server is out of space for histories. While it is, only emergency messages are appended.
     pub fn set_server_full(&mut self, full: bool) {
         self.server_full = full;
+        if !full {
+            self.emergency_used = 0;
+        }
     }
 
     /// Whether `totalHistoryLimit` is reached.
@@ -234,14 +242,17 @@ impl History {
         Ok(())
     }
 
-    /// Appends whole frames that may use [`EMERGENCY_BYTES`] above the limit.
+    /// Appends whole frames although there is no space, within the first `reserve` bytes of the emergency space, which
+    /// is [`EMERGENCY_BYTES`] large.
     ///
     /// # Errors
     /// When these are used up; nothing is appended then.
-    pub fn append_emergency(&mut self, frames: &[u8], messages: u64) -> Result<(), OutOfSpace> {
-        if !self.has_space(frames.len(), EMERGENCY_BYTES) {
+    pub fn append_emergency(&mut self, frames: &[u8], messages: u64, reserve: u64) -> Result<(), OutOfSpace> {
+        let used = self.emergency_used + frames.len() as u64;
+        if used > reserve || !self.has_space(frames.len(), reserve) {
             return Err(OutOfSpace);
         }
+        self.emergency_used = used;
         self.push(frames, messages);
         Ok(())
     }
@@ -307,6 +318,11 @@ impl History {
     /// Makes everything that was appended readable, unless publishing is off, and wakes the readers.
     pub fn publish(&mut self) {
         self.publish_to(self.end);
+    }
+
+    /// What readers have spent on sending since the last call, in nanoseconds of all threads together.
+    pub fn take_sending_ns(&self) -> u64 {
+        self.shared.sending_ns.swap(0, Ordering::Relaxed)
     }
 
     /// Like [`Self::publish`], up to an offset.

@@ -14,7 +14,7 @@ mod tests;
 pub mod total;
 
 pub use cursor::{Cursor, Fetch, Fetched, Read};
-pub use log::{History, OutOfSpace};
+pub use log::{EMERGENCY_BYTES, History, OutOfSpace};
 pub use source::{
     Chunk, Contents, HistorySource, HistoryWrite, INDEX_ENTRY_BYTES, IndexEntry, NewHistory, StoredHistory,
 };

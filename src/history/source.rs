@@ -134,6 +134,8 @@ pub struct Contents {
     pub touched: Vec<u8>,
     /// The latest session settings (`sessionconf`) in the history.
     pub settings: Option<Value>,
+    /// Start id of the latest history index (`hidx`) that clients were told in the history.
+    pub start_id: Option<i64>,
 }
 
 impl Contents {
@@ -163,6 +165,8 @@ impl Contents {
                 if reply["type"] == "sessionconf" {
                     self.settings = Some(reply["config"].clone());
                 }
+                let start_id = reply["hidx"].as_str().and_then(|hidx| hidx.split(':').next()?.parse().ok());
+                self.start_id = start_id.or(self.start_id);
             }
             _ => {}
         }

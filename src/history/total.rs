@@ -34,6 +34,13 @@ impl HistoryTotal {
     pub fn share(&self) -> HistoryShare {
         HistoryShare { total: self.clone(), bytes: 0 }
     }
+
+    /// Registers a session with a history of this size in bytes.
+    pub fn share_of(&self, bytes: u64) -> HistoryShare {
+        let mut share = self.share();
+        share.set(bytes);
+        share
+    }
 }
 
 /// The bytes of one session's history within the total; subtracted when this is dropped.

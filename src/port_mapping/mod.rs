@@ -57,6 +57,11 @@ impl Mappings {
         Ok(())
     }
 
+    /// Whether this machine has still the address that the router forwards to, and the same router.
+    async fn is_current(&self) -> bool {
+        gateway::find().await.is_ok_and(|network| network == self.router.network())
+    }
+
     async fn remove(self) {
         for mapped in self.mapped {
             let outer = mapped.outer;
@@ -104,44 +109,73 @@ fn remedy(error: &MapError, ports: &[NonZeroU16]) -> String {
     }
 }
 
-/// Maps these TCP ports until `stop` is told or dropped, and then takes the mappings back. `reload` renews at once.
-pub async fn run(ports: Vec<NonZeroU16>, mut stop: oneshot::Receiver<()>, mut reload: watch::Receiver<()>) {
-    // An error is logged once, not at each attempt.
-    let mut logged = String::new();
-    let mut mappings: Option<Mappings> = None;
-    loop {
-        let attempt = async {
-            match mappings.take() {
-                Some(mut old) => old.renew(&ports).await.map(|()| (old, false)),
-                None => Mappings::make(&ports).await.map(|new| (new, true)),
-            }
-        };
-        let pause = match timeout(ATTEMPT, attempt).await.unwrap_or(Err(MapError::NoRouter)) {
-            Ok((current, new)) => {
-                if new {
-                    current.log(&ports).await;
-                }
-                logged.clear();
-                let pause = current.renewal();
-                mappings = Some(current);
-                pause
+/// What is mapped, over all attempts.
+struct PortMapper {
+    ports: Vec<NonZeroU16>,
+    mappings: Option<Mappings>,
+    /// The last error: it is logged once, not at each attempt.
+    logged: String,
+}
+
+impl PortMapper {
+    /// Maps the ports, or renews that. Returns the time until the next attempt. May be dropped at any time: what was
+    /// mapped before stays known.
+    async fn attempt(&mut self) -> Duration {
+        match timeout(ATTEMPT, self.map()).await.unwrap_or(Err(MapError::NoRouter)) {
+            Ok(renewal) => {
+                self.logged.clear();
+                renewal
             }
             Err(error) => {
                 let text = error.to_string();
-                if text != logged {
-                    tracing::warn!("--port-mapping: {text}{}", remedy(&error, &ports));
+                if text != self.logged {
+                    tracing::warn!("--port-mapping: {text}{}", remedy(&error, &self.ports));
                 }
-                logged = text;
+                self.logged = text;
                 RETRY
+            }
+        }
+    }
+
+    async fn map(&mut self) -> Result<Duration, MapError> {
+        let has_failed = !self.logged.is_empty();
+        if let Some(mappings) = &mut self.mappings {
+            let is_current = mappings.is_current().await;
+            if is_current && !has_failed {
+                mappings.renew(&self.ports).await?;
+                return Ok(mappings.renewal());
+            }
+            if !is_current {
+                tracing::info!("--port-mapping: this machine has another address or router");
+            }
+        }
+        // What was mapped before leads nowhere, and a router may refuse its ports to the new address.
+        if let Some(old) = self.mappings.take() {
+            old.remove().await;
+        }
+        let mappings = self.mappings.insert(Mappings::make(&self.ports).await?);
+        mappings.log(&self.ports).await;
+        Ok(mappings.renewal())
+    }
+}
+
+/// Maps these TCP ports until `stop` is told or dropped, and then takes the mappings back. `reload` renews at once.
+pub async fn run(ports: Vec<NonZeroU16>, mut stop: oneshot::Receiver<()>, mut reload: watch::Receiver<()>) {
+    let mut mapper = PortMapper { ports, mappings: None, logged: String::new() };
+    loop {
+        let attempt = async {
+            let pause = mapper.attempt().await;
+            tokio::select! {
+                () = tokio::time::sleep(pause) => {}
+                Ok(()) = reload.changed() => {}
             }
         };
         tokio::select! {
             _ = &mut stop => break,
-            () = tokio::time::sleep(pause) => {}
-            Ok(()) = reload.changed() => {}
+            () = attempt => {}
         }
     }
-    if let Some(mappings) = mappings
+    if let Some(mappings) = mapper.mappings
         && timeout(REMOVAL, mappings.remove()).await.is_err()
     {
         tracing::warn!("the router does not answer: it may keep its port mappings for an hour");

@@ -104,6 +104,13 @@ impl Router {
         }
     }
 
+    /// The network that it was found in.
+    pub(super) fn network(&self) -> Network {
+        match self {
+            Router::NatPmp(network) | Router::Upnp(_, network) => *network,
+        }
+    }
+
     /// How the internet reaches the router.
     pub(super) async fn reach(&self, mapped: &Mapped) -> Reach {
         match (self, &mapped.handle) {

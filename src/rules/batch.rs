@@ -4,6 +4,7 @@
 //! use its numbers and do not look at the frames for them again.
 
 use drawhall_protocol::frame::{FIRST_COMMAND, FIRST_OPAQUE, FrameRef, HEADER_LEN, WS_HEADER_LEN, frames};
+use drawhall_protocol::message::UserACL;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use super::serde_base64;
@@ -28,16 +29,25 @@ struct Measure {
     messages: u64,
     /// Messages that the server decodes.
     transparent: u64,
+    /// Bytes of messages that the server does not decode, with their headers.
+    opaque_bytes: u64,
     /// There is a message that changes the canvas.
     draws: bool,
+    /// There is a list of locked users.
+    locks_users: bool,
 }
 
 impl Measure {
     #[inline]
-    fn count(&mut self, kind: u8) {
+    fn count(&mut self, kind: u8, len: usize) {
         self.messages += 1;
-        self.transparent += u64::from(kind < FIRST_OPAQUE);
+        if kind < FIRST_OPAQUE {
+            self.transparent += 1;
+        } else {
+            self.opaque_bytes += len as u64;
+        }
         self.draws |= kind >= FIRST_COMMAND;
+        self.locks_users |= kind == UserACL::TYPE;
     }
 
     /// Counts the whole frames at the start of `bytes`; returns their length, too.
@@ -45,7 +55,7 @@ impl Measure {
         let mut measure = Measure::default();
         let mut frames = frames(bytes);
         for frame in &mut frames {
-            measure.count(frame.header.kind);
+            measure.count(frame.header.kind, frame.bytes.len());
         }
         (bytes.len() - frames.rest().len(), measure)
     }
@@ -79,7 +89,7 @@ impl Batch {
 
     /// Appends a frame.
     pub fn push(&mut self, frame: FrameRef<'_>) {
-        self.measure.count(frame.header.kind);
+        self.measure.count(frame.header.kind, frame.bytes.len());
         self.bytes.extend_from_slice(frame.bytes);
     }
 
@@ -90,7 +100,7 @@ impl Batch {
     pub fn push_websocket(&mut self, message: &[u8]) -> Result<(), NotAMessage> {
         let [kind, _, payload @ ..] = message else { return Err(NotAMessage) };
         let len = u16::try_from(payload.len()).map_err(|_| NotAMessage)?;
-        self.measure.count(*kind);
+        self.measure.count(*kind, HEADER_LEN + payload.len());
         self.bytes.reserve(HEADER_LEN - WS_HEADER_LEN + message.len());
         self.bytes.extend_from_slice(&len.to_be_bytes());
         self.bytes.extend_from_slice(message);
@@ -106,7 +116,9 @@ impl Batch {
         self.bytes.extend_from_slice(&other.bytes);
         self.measure.messages += other.measure.messages;
         self.measure.transparent += other.measure.transparent;
+        self.measure.opaque_bytes += other.measure.opaque_bytes;
         self.measure.draws |= other.measure.draws;
+        self.measure.locks_users |= other.measure.locks_users;
     }
 
     /// The frames.
@@ -139,9 +151,24 @@ impl Batch {
         self.measure.messages + (TRANSPARENT_COST - 1) * self.measure.transparent
     }
 
+    /// Messages that the server does not decode: what is drawn.
+    pub fn opaque_messages(&self) -> u64 {
+        self.measure.messages - self.measure.transparent
+    }
+
+    /// Bytes of these messages, with their headers.
+    pub fn opaque_bytes(&self) -> u64 {
+        self.measure.opaque_bytes
+    }
+
     /// Whether the server decodes none of the messages.
     pub fn is_opaque(&self) -> bool {
         self.measure.transparent == 0
+    }
+
+    /// Whether there is a list of locked users.
+    pub fn locks_users(&self) -> bool {
+        self.measure.locks_users
     }
 
     /// Whether a message changes the canvas.
@@ -189,6 +216,15 @@ mod tests {
                 "{kinds:?}"
             );
         }
+    }
+
+    #[test]
+    fn what_is_drawn_is_counted_apart_from_what_the_server_decodes() {
+        let mut batch = Batch::new([frame(148, 6), frame(0, 50), frame(64, 0)].concat());
+        assert_eq!((batch.opaque_messages(), batch.opaque_bytes()), (2, 14));
+        batch.push_websocket(&frame(200, 6)[2..]).unwrap();
+        batch.append(Batch::new(frame(148, 6)));
+        assert_eq!((batch.opaque_messages(), batch.opaque_bytes()), (4, 34));
     }
 
     #[test]

@@ -5,13 +5,19 @@
 
 use std::fmt::Write as _;
 
+use crate::rules::history_indexes::HistoryIndexes;
 use crate::rules::metadata::{Flags, StoredBan, StoredInvite};
+use crate::rules::stored_restrictions::RestrictionChange;
 
 /// Maximum of a session's own size limit, in bytes.
 pub const MAX_LIMIT: u64 = i32::MAX as u64;
 /// Maximum number of uses of an invite.
 const MAX_INVITE_USES: i64 = 50;
 const MAX_CATCHUP_KEY: i64 = 999_999_999;
+/// Begins a comment that is an [`Entry::HistoryIndexes`]; drawpile-srv ignores it.
+const HISTORY_INDEXES: &str = "#drawhall-history-indexes ";
+/// Begins a comment that is an [`Entry::Restriction`]; drawpile-srv ignores it.
+const RESTRICTION: &str = "#drawhall-restriction ";
 
 /// One journal entry.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -19,6 +25,10 @@ const MAX_CATCHUP_KEY: i64 = 999_999_999;
 pub enum Entry {
     /// The current history file from here on, relative to the journal's directory.
     File(String),
+    /// The indexes of the messages in the current history file.
+    HistoryIndexes(HistoryIndexes),
+    /// A restriction of a person begins or ends, and the like.
+    Restriction(RestrictionChange),
     /// Alias of the session.
     Alias(String),
     /// Name of the user who created the session.
@@ -96,7 +106,7 @@ pub enum Line {
 pub fn parse_line(line: &str) -> Line {
     let line = line.trim();
     if line.is_empty() || line.starts_with('#') {
-        return Line::Blank;
+        return parse_comment(line).map_or(Line::Blank, |entry| Line::Entry(entry, Vec::new()));
     }
     let (name, parameters) = line.split_once(|c: char| c.is_ascii_whitespace()).unwrap_or((line, ""));
     let parameters = parameters.trim();
@@ -106,6 +116,14 @@ pub fn parse_line(line: &str) -> Line {
         Err(ParseError::Unknown) => Line::Unknown(format!("unknown journal entry: \"{name}\"")),
         Err(ParseError::Malformed(reason)) => Line::Bad(reason),
     }
+}
+
+/// An entry that is a comment for drawpile-srv.
+fn parse_comment(line: &str) -> Option<Entry> {
+    if let Some(text) = line.strip_prefix(RESTRICTION) {
+        return RestrictionChange::parse(text).map(Entry::Restriction);
+    }
+    HistoryIndexes::parse(line.strip_prefix(HISTORY_INDEXES)?).map(Entry::HistoryIndexes)
 }
 
 /// Why a line was not parsed.
@@ -227,6 +245,8 @@ impl Entry {
         // Writing to a `String` cannot fail.
         let _ = match self {
             Self::File(name) => writeln!(out, "FILE {}", raw(name)),
+            Self::HistoryIndexes(indexes) => writeln!(out, "{HISTORY_INDEXES}{}", indexes.to_text()),
+            Self::Restriction(change) => writeln!(out, "{RESTRICTION}{}", change.to_text()),
             Self::Alias(alias) => writeln!(out, "ALIAS {}", raw(alias)),
             Self::Founder(name) => writeln!(out, "FOUNDER {}", raw(name)),
             Self::Password(hash) => writeln!(out, "PASSWORD {}", raw(hash)),

@@ -1,12 +1,14 @@
-//! Rate limits: token buckets, and the limit of failed logins per address.
+//! Rate limits: token buckets, the limit of drawing by rank, and the limit of failed logins per address.
 
 mod by_address;
+mod drawing;
 
 use std::collections::HashMap;
 use std::net::IpAddr;
 
 use crate::rules::network::networks;
 pub use by_address::{AddressBuckets, REPORTS_A_MINUTE};
+pub use drawing::{AddressDrawLimiter, DrawCharge, DrawLimiter, DrawRate, Rank};
 
 /// Rate limit of failed logins: those of one address within [`FAILED_LOGIN_WINDOW_MS`] after which more are refused.
 const MAX_FAILED_LOGINS: u32 = 20;
@@ -79,6 +81,11 @@ impl Bucket {
         self.refill(rate, now_ms);
         let missing = self.used + (count as f64).min(rate.burst) - rate.burst;
         (missing.max(0.0) / rate.per_second * 1000.0).ceil() as u64
+    }
+
+    /// Forgives what is owed beyond the burst.
+    pub fn forgive(&mut self, rate: Rate) {
+        self.used = self.used.min(rate.burst);
     }
 
     /// Whether all tokens are refilled.

@@ -7,100 +7,19 @@ use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
+use crate::rules::history_indexes::HistoryIndexes;
 use crate::rules::journal::{Entry, Line, parse_line};
 use crate::rules::password;
+use crate::rules::stored_restrictions::StoredRestrictions;
+
+mod flags;
+
+pub use flags::Flags;
 
 /// Default maximum number of users.
 const DEFAULT_MAX_USERS: u32 = 254;
 /// First catch-up key of a session.
 pub const FIRST_CATCHUP_KEY: u32 = 1_000_000;
-
-/// Flags of a session.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[allow(missing_docs, reason = "the protocol's own words")]
-pub struct Flags {
-    pub persistent: bool,
-    pub preserve_chat: bool,
-    pub nsfm: bool,
-    pub deputies: bool,
-    pub auth_only: bool,
-    pub idle_override: bool,
-    pub allow_web: bool,
-    pub auto_title: bool,
-    pub invites: bool,
-    pub unlisted: bool,
-}
-
-impl Flags {
-    const WORDS: [&str; 10] = [
-        "persistent",
-        "preserveChat",
-        "nsfm",
-        "deputies",
-        "authonly",
-        "idleoverride",
-        "allowweb",
-        "autotitle",
-        "invites",
-        "unlisted",
-    ];
-
-    fn get(&self) -> [bool; 10] {
-        [
-            self.persistent,
-            self.preserve_chat,
-            self.nsfm,
-            self.deputies,
-            self.auth_only,
-            self.idle_override,
-            self.allow_web,
-            self.auto_title,
-            self.invites,
-            self.unlisted,
-        ]
-    }
-
-    /// Flags from bits in the order of [`Self::words`].
-    pub(super) fn from_bits(bits: u16) -> Flags {
-        let mut flags = Flags::default();
-        for (index, flag) in flags.all_mut().into_iter().enumerate() {
-            *flag = bits >> index & 1 == 1;
-        }
-        flags
-    }
-
-    fn all_mut(&mut self) -> [&mut bool; 10] {
-        [
-            &mut self.persistent,
-            &mut self.preserve_chat,
-            &mut self.nsfm,
-            &mut self.deputies,
-            &mut self.auth_only,
-            &mut self.idle_override,
-            &mut self.allow_web,
-            &mut self.auto_title,
-            &mut self.invites,
-            &mut self.unlisted,
-        ]
-    }
-
-    /// The words of the flags that are set, as in journals.
-    pub fn words(&self) -> Vec<&'static str> {
-        Self::WORDS.into_iter().zip(self.get()).filter(|(_, set)| *set).map(|(word, _)| word).collect()
-    }
-
-    /// Parses words; returns the unknown ones too.
-    pub fn from_words(text: &str) -> (Flags, Vec<String>) {
-        let (mut bits, mut unknown) = (0, Vec::new());
-        for word in text.split_whitespace() {
-            match Self::WORDS.iter().position(|w| *w == word) {
-                Some(index) => bits |= 1 << index,
-                None => unknown.push(word.to_owned()),
-            }
-        }
-        (Self::from_bits(bits), unknown)
-    }
-}
 
 /// A stored ban.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -151,6 +70,9 @@ pub struct StoredInvite {
 pub struct Metadata {
     /// The current history file.
     pub file: Option<String>,
+    /// The indexes of its messages, if they are known.
+    #[serde(default)]
+    pub indexes: Option<HistoryIndexes>,
     /// Number of history files so far.
     pub files: u32,
     /// Alias, empty for none.
@@ -187,12 +109,16 @@ pub struct Metadata {
     pub catchup: u32,
     /// Invites, oldest first.
     pub invites: Vec<StoredInvite>,
+    /// What moderators of the server do not allow somebody for a time.
+    #[serde(default, skip_serializing_if = "StoredRestrictions::is_empty")]
+    pub restrictions: StoredRestrictions,
 }
 
 impl Default for Metadata {
     fn default() -> Self {
         Self {
             file: None,
+            indexes: None,
             files: 0,
             alias: String::new(),
             founder: String::new(),
@@ -213,6 +139,7 @@ impl Default for Metadata {
             auth_names: BTreeMap::new(),
             catchup: FIRST_CATCHUP_KEY,
             invites: Vec::new(),
+            restrictions: StoredRestrictions::default(),
         }
     }
 }
@@ -271,8 +198,11 @@ impl Metadata {
         match entry {
             Entry::File(name) => {
                 self.file = Some(name);
+                self.indexes = None;
                 self.files += 1;
             }
+            Entry::HistoryIndexes(indexes) => self.indexes = Some(indexes),
+            Entry::Restriction(change) => self.restrictions.apply(change),
             Entry::Alias(alias) if self.alias.is_empty() => self.alias = alias,
             Entry::Alias(_) => return Some("alias set twice".into()),
             Entry::Founder(name) => self.founder = name,

@@ -6,7 +6,7 @@
 
 use std::net::{IpAddr, Ipv6Addr};
 
-use ipnet::Ipv6Net;
+use ipnet::{IpNet, Ipv6Net};
 
 /// Prefix lengths, and the factor by which limits are multiplied for such networks.
 const PREFIXES: [(u8, u32); 3] = [(64, 1), (56, 4), (48, 16)];
@@ -60,6 +60,17 @@ pub fn widest(address: IpAddr) -> IpAddr {
         IpAddr::V6(v6) => first_address(v6, 48).into(),
         v4 => v4,
     }
+}
+
+/// Prefix lengths of a [`neighbourhood`], of IPv4 and IPv6. The page has them, too.
+pub const NEIGHBOURHOOD_BITS: (u8, u8) = (24, 48);
+
+/// The network that one person or machine may well have several addresses of: 256 addresses of IPv4, which a provider of
+/// servers gives out in a row and a home gets one after the other; of IPv6 the [`widest`] network.
+pub fn neighbourhood(address: IpAddr) -> IpNet {
+    let address = address.to_canonical();
+    let bits = if address.is_ipv4() { NEIGHBOURHOOD_BITS.0 } else { NEIGHBOURHOOD_BITS.1 };
+    IpNet::new_assert(address, bits).trunc()
 }
 
 #[cfg(test)]

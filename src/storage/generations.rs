@@ -6,17 +6,21 @@
 use std::fs;
 use std::io;
 use std::path::Path;
+use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use drawhall_protocol::ProtocolVersion;
 use drawhall_protocol::frame::whole_frames_len;
 
 use super::file_names;
-use super::history_file;
+use super::history_file::{self, HistoryFile, HistoryHeader};
 use super::marks_file;
 use super::session_dir::{LoadError, SessionDir, file_names as names_in, whole_journal};
+use super::syncer::SyncFile;
+use crate::history::{Chunk, HistorySource, IndexEntry};
 use crate::rules::metadata::Metadata;
 use crate::rules::session::KeepGenerations;
+use crate::rules::undo::times::{Origin, TimeMarks};
 
 /// How long a generation of which that is not known counts as having been in force, in milliseconds.
 const UNKNOWN_LIFETIME_MS: i64 = 3_600_000;
@@ -102,6 +106,32 @@ pub struct Generation {
     pub until_ms: i64,
 }
 
+/// The history that the present one has replaced.
+#[derive(Debug)]
+pub struct EarlierHistory {
+    /// Number of its file.
+    pub number: u32,
+    /// Protocol version of its messages.
+    pub protocol: ProtocolVersion,
+    /// Its messages, whole ones only.
+    pub chunks: Vec<Chunk>,
+    /// Its time marks.
+    pub times: TimeMarks,
+    /// How the present history began, as its file says.
+    pub later_origin: Origin,
+}
+
+/// An earlier history that is opened to be read.
+#[derive(Debug)]
+pub struct OpenedGeneration {
+    /// Protocol version of its messages.
+    pub protocol: ProtocolVersion,
+    /// Its messages, whole ones only.
+    pub chunks: Vec<Chunk>,
+    /// Its time marks.
+    pub times: TimeMarks,
+}
+
 /// The content of an earlier history.
 #[derive(Debug)]
 pub struct GenerationContent {
@@ -120,7 +150,8 @@ fn older_than<'a>(names: impl Iterator<Item = &'a String>, id: &str, current: &s
     older
 }
 
-/// The files that [`SessionDir::list`] leaves alone.
+/// The files that [`SessionDir::list`] leaves alone. The newest is among them if it is not stored that somebody has joined
+/// since the reset.
 pub(super) fn kept<'a>(
     dir: &Path,
     names: impl Iterator<Item = &'a String>,
@@ -128,6 +159,8 @@ pub(super) fn kept<'a>(
     current: &str,
     keep: KeepGenerations,
 ) -> Vec<&'a str> {
+    let needs_newest = keep.needs_newest || !marks_file::has_joined(dir, current);
+    let keep = KeepGenerations { needs_newest, ..keep };
     divided(dir, older_than(names, id, current), keep).0
 }
 
@@ -153,6 +186,68 @@ impl SessionDir {
             Some(Generation { number, size: header.size - header.first_message, from_ms, until_ms })
         };
         Ok(older_than(names.iter(), id, &current).into_iter().filter_map(generation).collect())
+    }
+
+    /// Number and name of the file that the present one has replaced, and how the present history began.
+    fn previous(&self, id: &str) -> Result<(u32, String, Origin), LoadError> {
+        let current = self.current_name(id)?;
+        let marks = marks_file::read(self.path(), &current, u64::MAX)?.ok_or(LoadError::NoFile)?;
+        let names = names_in(self.path())?;
+        let found = older_than(names.iter(), id, &current).into_iter().find(|(n, _)| *n == marks.previous);
+        let (number, name) = found.ok_or(LoadError::NoFile)?;
+        Ok((number, name.to_owned(), marks.origin))
+    }
+
+    /// The time marks of the history that the present one has replaced, and how the present one began, as its file says;
+    /// blocks, but does not read the history.
+    ///
+    /// # Errors
+    /// When it is not kept, or cannot be read.
+    pub fn previous_times(&self, id: &str) -> Result<(TimeMarks, Origin), LoadError> {
+        let (_, name, later_origin) = self.previous(id)?;
+        let header = history_file::read_header(&fs::File::open(self.path().join(&name))?, &name)?;
+        let size = header.size - header.first_message;
+        let marks = marks_file::read(self.path(), &name, size)?.unwrap_or_default();
+        Ok((TimeMarks::restored(marks.marks, marks.origin), later_origin))
+    }
+
+    /// Opens the history that the present one has replaced; blocks, as it is read to its end.
+    ///
+    /// # Errors
+    /// When it is not kept, or cannot be read.
+    pub fn open_previous(&self, id: &str) -> Result<EarlierHistory, LoadError> {
+        let (number, name, later_origin) = self.previous(id)?;
+        let OpenedGeneration { protocol, chunks, times } = self.open_file(&name)?;
+        Ok(EarlierHistory { number, protocol, chunks, times, later_origin })
+    }
+
+    /// Opens a generation; blocks, as it is read to its end.
+    ///
+    /// # Errors
+    /// When there is none of this number, or it cannot be read.
+    pub fn open_generation(&self, id: &str, number: u32) -> Result<OpenedGeneration, LoadError> {
+        let current = self.current_name(id)?;
+        let names = names_in(self.path())?;
+        let found = older_than(names.iter(), id, &current).into_iter().find(|(n, _)| *n == number);
+        self.open_file(found.ok_or(LoadError::NoFile)?.1)
+    }
+
+    fn open_file(&self, name: &str) -> Result<OpenedGeneration, LoadError> {
+        let path = self.path().join(name);
+        let sync = SyncFile::open(fs::OpenOptions::new().read(true), &path)?;
+        let HistoryHeader { protocol, first_message, .. } = history_file::read_header(&sync.file, name)?;
+        let contents = history_file::scan(&sync.file, first_message)?;
+        let marks = marks_file::read(self.path(), name, contents.size())?.unwrap_or_default();
+        let times = TimeMarks::restored(marks.marks, marks.origin);
+        let file: Arc<dyn HistorySource> = HistoryFile::new(sync, -first_message.cast_signed());
+        let mut from = 0;
+        let chunk = |entry: &IndexEntry| {
+            let chunk = Chunk::File { file: file.clone(), from, len: entry.len as usize };
+            from += entry.len.cast_signed();
+            chunk
+        };
+        let chunks = contents.index.iter().map(chunk).collect();
+        Ok(OpenedGeneration { protocol, chunks, times })
     }
 
     /// Reads a generation; blocks.
@@ -195,6 +290,7 @@ impl SessionDir {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::rules::undo::times::{MarksWrite, TimeMark};
 
     fn dir(files: &[&str]) -> tempfile::TempDir {
         let dir = tempfile::tempdir().unwrap();
@@ -224,12 +320,20 @@ mod tests {
     #[test]
     fn none_are_kept_on_a_full_disk() {
         let keep = KeepGenerations { count: 2, min_free: u64::MAX, needs_newest: false };
-        let files = ["a.dprec", "a_r2.dprec", "a_r3.dprec"];
-        assert!(kept_of(&files, "a_r3.dprec", keep).is_empty());
-        let keep = KeepGenerations { needs_newest: true, ..keep };
-        assert_eq!(kept_of(&files, "a_r3.dprec", keep), ["a_r2.dprec"], "nobody has joined since");
+        let dir = dir(&["a.dprec", "a_r2.dprec", "a_r3.dprec"]);
+        let names = names_in(dir.path()).unwrap();
+        let kept = |keep| kept(dir.path(), names.iter(), "a", "a_r3.dprec", keep);
+        assert_eq!(kept(keep), ["a_r2.dprec"], "it is not known whether anybody has joined");
         let none = KeepGenerations { count: 0, ..keep };
-        assert!(kept_of(&files, "a_r3.dprec", none).is_empty());
+        assert!(kept(none).is_empty());
+        let write = |has_joined| {
+            let marks = MarksWrite { marks: vec![TimeMark::default()], ..MarksWrite::default() };
+            marks_file::MarksFile::create(dir.path(), "a_r3.dprec", &marks, 2, has_joined).unwrap();
+        };
+        write(false);
+        assert_eq!(kept(keep), ["a_r2.dprec"], "nobody has joined since");
+        write(true);
+        assert!(kept(keep).is_empty());
     }
 
     const HOUR: i64 = 3_600_000;

@@ -25,6 +25,8 @@ pub(super) struct StoredMarks {
     pub(super) origin: Origin,
     /// Number of the history file that this one replaced, 0 if there was none.
     pub(super) previous: u32,
+    /// Somebody has joined since the history began.
+    pub(super) has_joined: bool,
     pub(super) marks: Vec<TimeMark>,
     /// What follows is damaged.
     pub(super) is_damaged: bool,
@@ -50,10 +52,14 @@ fn crc(bytes: &[u8]) -> u32 {
     crc.sum()
 }
 
-fn header(origin: Origin, previous: u32) -> [u8; HEADER_LEN] {
+/// Where the header says whether somebody has joined.
+const JOINED_AT: usize = 9;
+
+fn header(origin: Origin, previous: u32, has_joined: bool) -> [u8; HEADER_LEN] {
     let mut bytes = [0; HEADER_LEN];
     bytes[..8].copy_from_slice(MAGIC);
     bytes[8] = origin.kind as u8;
+    bytes[JOINED_AT] = u8::from(has_joined);
     bytes[12..16].copy_from_slice(&previous.to_le_bytes());
     bytes[16..24].copy_from_slice(&origin.image_of.unwrap_or(u64::MAX).to_le_bytes());
     with_crc(bytes)
@@ -97,6 +103,7 @@ fn parse(bytes: &[u8], history_size: u64) -> StoredMarks {
     let mut stored = StoredMarks {
         origin: Origin { kind, image_of },
         previous: u32_at(head, 12),
+        has_joined: head[JOINED_AT] != 0,
         ..StoredMarks::default()
     };
     for record in rest.chunks(MARK_LEN) {
@@ -135,6 +142,14 @@ pub(super) fn read(dir: &Path, history_name: &str, history_size: u64) -> io::Res
     Ok(Some(parse(&bytes, history_size)))
 }
 
+/// Whether it is stored that somebody has joined since this history began; not if the file is missing or damaged.
+pub(super) fn has_joined(dir: &Path, history_name: &str) -> bool {
+    let Some(name) = file_names::marks(history_name) else { return false };
+    let mut head = [0; HEADER_LEN];
+    let read = File::open(dir.join(name)).and_then(|file| file.read_exact_at(&mut head, 0));
+    read.is_ok() && parse(&head, u64::MAX).has_joined
+}
+
 impl MarksFile {
     /// Opens the file of a history to write on behind these marks.
     ///
@@ -142,7 +157,7 @@ impl MarksFile {
     /// When it cannot be opened, or what is damaged cannot be cut off.
     pub(super) fn open(dir: &Path, history_name: &str, count: usize) -> io::Result<MarksFile> {
         let name = file_names::marks(history_name).ok_or(io::ErrorKind::InvalidInput)?;
-        let file = OpenOptions::new().write(true).open(dir.join(name))?;
+        let file = OpenOptions::new().read(true).write(true).open(dir.join(name))?;
         file.set_len((HEADER_LEN + count * MARK_LEN) as u64)?;
         Ok(MarksFile { file, count })
     }
@@ -156,15 +171,27 @@ impl MarksFile {
         history_name: &str,
         write: &MarksWrite,
         previous: u32,
+        has_joined: bool,
     ) -> io::Result<MarksFile> {
         let name = file_names::marks(history_name).ok_or(io::ErrorKind::InvalidInput)?;
         let new = dir.join(format!("{name}{}", file_names::NEW));
         let mut options = OpenOptions::new();
-        let file = options.write(true).create(true).truncate(true).open(&new)?;
-        let bytes = [&header(write.origin, previous)[..], &records(&write.marks)].concat();
+        let file = options.read(true).write(true).create(true).truncate(true).open(&new)?;
+        let bytes = [&header(write.origin, previous, has_joined)[..], &records(&write.marks)].concat();
         let written = file.write_all_at(&bytes, 0).and_then(|()| fs::rename(&new, dir.join(name)));
         written.inspect_err(|_| drop(fs::remove_file(&new)))?;
         Ok(MarksFile { file, count: write.marks.len() })
+    }
+
+    /// Notes that somebody has joined since the history began.
+    ///
+    /// # Errors
+    /// When that cannot be written.
+    pub(super) fn set_joined(&mut self) -> io::Result<()> {
+        let mut head = [0; HEADER_LEN];
+        self.file.read_exact_at(&mut head, 0)?;
+        head[JOINED_AT] = 1;
+        self.file.write_all_at(&with_crc(head), 0)
     }
 
     /// Appends marks.
@@ -199,7 +226,7 @@ mod tests {
 
     fn stored() -> tempfile::TempDir {
         let dir = tempfile::tempdir().unwrap();
-        let mut file = MarksFile::create(dir.path(), NAME, &write(0, 0..2), 1).unwrap();
+        let mut file = MarksFile::create(dir.path(), NAME, &write(0, 0..2), 1, false).unwrap();
         file.append(&write(2, 2..5)).unwrap();
         dir
     }
@@ -215,10 +242,30 @@ mod tests {
         let marks: Vec<TimeMark> = (0..5).map(mark).collect();
         assert_eq!(
             read,
-            StoredMarks { origin: write(0, 0..0).origin, previous: 1, marks, is_damaged: false }
+            StoredMarks {
+                origin: write(0, 0..0).origin,
+                previous: 1,
+                has_joined: false,
+                marks,
+                is_damaged: false
+            }
         );
         assert!(super::read(dir.path(), "a.dprec", 9).unwrap().is_none());
         assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1, "no temporary file is left");
+    }
+
+    #[test]
+    fn that_somebody_has_joined_is_noted_in_place() {
+        let dir = stored();
+        let before = read_marks(dir.path(), 1000);
+        assert!(!has_joined(dir.path(), NAME) && !has_joined(dir.path(), "b.dprec"));
+        let mut file = MarksFile::open(dir.path(), NAME, 5).unwrap();
+        file.set_joined().unwrap();
+        file.append(&write(5, 5..6)).unwrap();
+        assert!(has_joined(dir.path(), NAME));
+        let mut marks = before.marks.clone();
+        marks.push(mark(5));
+        assert_eq!(read_marks(dir.path(), 1000), StoredMarks { has_joined: true, marks, ..before });
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! Recordings of sessions (`--record`), written on a thread of their own. Source: docs/spec/storage.md#recordings.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::fs::{File, OpenOptions};
 use std::io::{self, BufWriter, Write};
 use std::path::{Path, PathBuf};
@@ -13,6 +13,7 @@ use drawhall_protocol::recording::Header;
 use drawhall_protocol::recording::dprec::header_bytes;
 use drawhall_protocol::{Frame, ProtocolVersion};
 use jiff::civil::DateTime;
+use parking_lot::Mutex;
 
 use super::private;
 use super::session_files::blocks;
@@ -21,6 +22,8 @@ use crate::history::Chunk;
 
 /// Bytes that may be queued for the disk; with more, the recording is aborted.
 const MAX_QUEUED_BYTES: usize = 64 << 20;
+/// Member of the header of recordings that a server makes.
+pub(super) const SERVER_RECORDING: &str = "server-recording";
 /// Interval at which buffers are flushed to the files.
 const FLUSH_INTERVAL: Duration = Duration::from_secs(1);
 
@@ -38,7 +41,11 @@ pub struct Recorder {
     /// Each recording bounds what it has queued; no `Begin` or `End` may be lost.
     thread: BackgroundThread<Command>,
     next_key: AtomicU64,
+    open: OpenFiles,
 }
+
+/// Paths of the files that are being written.
+type OpenFiles = Arc<Mutex<HashSet<PathBuf>>>;
 
 /// The recording of one session. It ends when this is dropped.
 #[derive(Debug)]
@@ -56,8 +63,21 @@ impl Recorder {
     /// # Errors
     /// When the thread cannot be started.
     pub fn start(pattern: &str) -> io::Result<Recorder> {
+        let open = OpenFiles::default();
+        let files = open.clone();
+        let run = move |queue: &Queue<Command>| run(queue, &files);
         let thread = BackgroundThread::start("record", Queue::new(QueueLimits::BY_SENDERS), run)?;
-        Ok(Recorder { pattern: pattern.to_owned(), thread, next_key: AtomicU64::new(0) })
+        Ok(Recorder { pattern: pattern.to_owned(), thread, next_key: AtomicU64::new(0), open })
+    }
+
+    /// The directory of recordings, up to the first component that depends on the session.
+    pub fn directory(&self) -> PathBuf {
+        directory_of(&self.pattern)
+    }
+
+    /// Files that are being written.
+    pub(super) fn open_files(&self) -> HashSet<PathBuf> {
+        self.open.lock().clone()
     }
 
     /// The recording of a session; no file is created before [`Recording::begin`].
@@ -164,16 +184,26 @@ fn candidates(path: &Path) -> impl Iterator<Item = PathBuf> {
     [path.to_owned()].into_iter().chain(second).chain(numbered)
 }
 
-fn run(queue: &Queue<Command>) {
-    let mut files: HashMap<u64, (PathBuf, BufWriter<File>)> = HashMap::new();
+/// Files that are being written, by the key of their recording.
+type Files = HashMap<u64, (PathBuf, BufWriter<File>)>;
+
+fn paths_of(files: &Files) -> HashSet<PathBuf> {
+    files.values().map(|(path, _)| path.clone()).collect()
+}
+
+fn run(queue: &Queue<Command>, open: &OpenFiles) {
+    let mut files = Files::new();
     loop {
         let done = match queue.pop_timeout(FLUSH_INTERVAL) {
             Popped::Item(Command::Begin { key, path, protocol, chunks }) => {
+                // Until it is done, the new file is not taken for one that is complete.
+                let mut open = open.lock();
                 finish(files.remove(&key));
                 match begin(&path, &protocol, &chunks) {
                     Ok(file) => drop(files.insert(key, file)),
                     Err((path, error)) => tracing::warn!(%error, "cannot record to {}", path.display()),
                 }
+                *open = paths_of(&files);
                 continue;
             }
             Popped::Item(Command::Write { key, bytes, queued_bytes }) => {
@@ -183,6 +213,7 @@ fn run(queue: &Queue<Command>) {
             }
             Popped::Item(Command::End { key }) => {
                 finish(files.remove(&key));
+                *open.lock() = paths_of(&files);
                 continue;
             }
             Popped::Closed => break,
@@ -198,6 +229,7 @@ fn run(queue: &Queue<Command>) {
             tracing::warn!(%error, "recording to {} aborted", path.display());
             // The buffer could not be written either.
             drop(file.into_parts());
+            *open.lock() = paths_of(&files);
         }
     }
     files.into_values().for_each(|file| finish(Some(file)));
@@ -244,7 +276,7 @@ fn begin(
 
 fn write_header(file: &mut impl Write, protocol: &ProtocolVersion, chunks: &[Chunk]) -> io::Result<()> {
     let mut header = Header::of_version(protocol);
-    header.set("server-recording", "true");
+    header.set(SERVER_RECORDING, "true");
     file.write_all(&header_bytes(&header).map_err(io::Error::other)?)?;
     // Grant every feature to everybody, so that playback ignores no message.
     let access = Frame::new(FeatureAccessLevels::TYPE, 0, &[3; 12]).map_err(io::Error::other)?;

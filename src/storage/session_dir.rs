@@ -18,7 +18,7 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use drawhall_protocol::ProtocolVersion;
-use ended::EndedLimits;
+use ended::{EndedLimits, SessionHost};
 use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
 
@@ -70,6 +70,9 @@ pub enum LoadError {
     /// The journal exceeds `MAX_JOURNAL`. Reading only a part would lose the rest when it is rewritten.
     #[error("the journal is longer than {MAX_JOURNAL} bytes")]
     JournalTooLong,
+    /// The history is larger than whoever asks can take.
+    #[error("the history is too large")]
+    TooLarge,
     /// Its files are locked: the session is loaded, or its previous instance is still writing.
     #[error("the files are still in use")]
     InUse,
@@ -141,6 +144,8 @@ pub struct SessionDir {
     unavailable: Mutex<BTreeMap<String, Unavailable>>,
     /// Which ended sessions are kept.
     ended: Mutex<EndedLimits>,
+    /// Who hosted the sessions of this run, by id.
+    hosts: Mutex<HashMap<String, SessionHost>>,
     /// Held while ended sessions are moved or removed.
     ended_work: Mutex<()>,
     /// The lock file.
@@ -188,6 +193,7 @@ impl SessionDir {
             irregular_names: Mutex::default(),
             unavailable: Mutex::default(),
             ended: Mutex::default(),
+            hosts: Mutex::default(),
             ended_work: Mutex::default(),
             lock,
         }))
@@ -246,6 +252,7 @@ impl SessionDir {
         let mut files = file_names(&self.path)?;
         self.finish_interrupted(&mut files);
         self.finish_ended(&mut files);
+        self.remove_orphaned_marks(&mut files);
         let journals: Vec<(&String, &str)> =
             files.iter().filter_map(|name| Some((name, file_names::journal_id(name)?))).collect();
         let ids: HashSet<&str> = journals.iter().map(|(_, id)| *id).collect();
@@ -282,7 +289,7 @@ impl SessionDir {
     /// Reads a session's metadata from its journal and the header of its history.
     fn summarize(&self, id: &str, journal: &[u8]) -> Result<(SessionSummary, Vec<String>), LoadError> {
         let mut replay = Metadata::replay(journal);
-        let name = self.current_file(&mut replay)?;
+        let name = loading::current_file(&self.path, &mut replay)?;
         let file = history_file::open(&self.path.join(&name), &name)?;
         let HistoryHeader { protocol, first_message, size } = history_file::read_header(&file.file, &name)?;
         let Replay { metadata, warnings, .. } = replay;
@@ -291,20 +298,6 @@ impl SessionDir {
         let last_use = modified(file.file.metadata()).max(modified(journal));
         let size = size - first_message;
         Ok((SessionSummary { id: id.to_owned(), metadata, protocol, size, last_use }, warnings))
-    }
-
-    /// The name of the current history file. A `FILE` entry in a torn last line is used only if its file exists.
-    fn current_file(&self, replay: &mut Replay) -> Result<String, LoadError> {
-        let torn = replay.file_before.take();
-        let name = replay.metadata.file.clone().ok_or(LoadError::NoFile)?;
-        match torn {
-            Some(before) if !self.path.join(&name).is_file() => {
-                replay.warnings.push(format!("the last line is torn: the history file is {before}"));
-                replay.metadata.file = Some(before.clone());
-                Ok(before)
-            }
-            _ => Ok(name),
-        }
     }
 
     /// Removes a session that is not loaded: its files are deleted, or archived if `archive` or the session's own
@@ -335,8 +328,10 @@ impl SessionDir {
         history: &str,
         archive: bool,
     ) -> Result<(), StorageError> {
-        if !archive && self.keeps_ended() {
-            return self.move_to_ended(id, journal, history);
+        let is_moved = !archive && self.keeps_ended() && self.move_to_ended(id, journal, history)?;
+        self.forget_host(id);
+        if is_moved {
+            return Ok(());
         }
         let path = self.path.join(journal);
         let failed = |source| StorageError { doing: "remove", path: path.clone(), source };
@@ -391,7 +386,7 @@ pub(super) fn lock_file(path: &Path) -> Result<File, SessionDirError> {
 }
 
 /// Names of the regular files in a directory, sorted.
-pub(super) fn file_names(path: &Path) -> io::Result<BTreeSet<String>> {
+pub(in crate::storage) fn file_names(path: &Path) -> io::Result<BTreeSet<String>> {
     let mut names = BTreeSet::new();
     for entry in fs::read_dir(path)? {
         let entry = entry?;

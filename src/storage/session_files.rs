@@ -3,18 +3,11 @@
 //! Writes go to known offsets, so a failed one is simply retried. Written data survives a crash of the process;
 //! [`Syncer`](super::syncer::Syncer) makes it survive a crash of the machine by fsync.
 
+mod history;
 mod journaling;
 mod marks;
+mod picture;
 
-use crate::history::HistoryWrite;
-use crate::history::NewHistory;
-use crate::history::StoredHistory;
-use crate::history::{Chunk, HistorySource as _};
-use crate::rules::session::FileDisposition;
-use crate::rules::session::KeepGenerations;
-use crate::rules::session::PasswordKind;
-use crate::rules::session::WriteBatch;
-use std::fs::{self, OpenOptions};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -23,12 +16,15 @@ use bytes::Bytes;
 use drawhall_protocol::ProtocolVersion;
 
 use super::file_names;
-use super::history_file::{HistoryFile, history_header_bytes};
+use super::history_file::HistoryFile;
 use super::marks_file::{MarksFile, StoredMarks};
 use super::session_dir::{SessionDir, SessionLock};
 use super::syncer::SyncFile;
+use crate::history::{Chunk, HistorySource as _, HistoryWrite, StoredHistory};
+use crate::rules::history_indexes::HistoryIndexes;
 use crate::rules::journal::Entry;
 use crate::rules::password;
+use crate::rules::session::{FileDisposition, PasswordKind, WriteBatch};
 pub(super) use journaling::LoadedJournal;
 
 /// Size in bytes of the blocks in which histories are copied.
@@ -103,6 +99,10 @@ pub struct SessionFiles {
     hashes: [String; 2],
     /// Journal lines of later versions, kept when the journal is rewritten.
     unknown: String,
+    /// The indexes of the history.
+    indexes: Option<HistoryIndexes>,
+    /// The journal lacks them. They must be written before the history is appended to.
+    indexes_wait: bool,
     history: Option<Arc<HistoryFile>>,
     /// Name of the history file, as the journal has it.
     history_name: String,
@@ -110,6 +110,8 @@ pub struct SessionFiles {
     marks: Option<MarksFile>,
     /// Number of the history file that the present one replaced, 0 if there was none.
     previous: u32,
+    /// Somebody has joined since the last reset.
+    has_joined: bool,
     /// Number of history files so far.
     files: u32,
 }
@@ -128,10 +130,13 @@ impl SessionFiles {
             compact_len: 0,
             hashes: Default::default(),
             unknown: String::new(),
+            indexes: None,
+            indexes_wait: false,
             history: None,
             history_name: String::new(),
             marks: None,
             previous: 0,
+            has_joined: false,
             files: 0,
         }
     }
@@ -144,8 +149,9 @@ impl SessionFiles {
         history: LoadedHistory,
         files: u32,
     ) -> SessionFiles {
-        let LoadedHistory { file, name: history_name, marks: StoredMarks { marks, previous, .. } } = history;
-        let LoadedJournal { name, sync, end, backlog, hashes, unknown } = journal;
+        let LoadedHistory { file, name: history_name, marks } = history;
+        let StoredMarks { marks, previous, has_joined, .. } = marks;
+        let LoadedJournal { name, sync, end, backlog, hashes, unknown, indexes } = journal;
         let dir = lock.dir().clone();
         // The journal does not count on for ever, but the numbers of files must: a lower one is an earlier history.
         let files = files.max(file_names::history_number(&history_name, lock.id()).unwrap_or(0));
@@ -159,9 +165,12 @@ impl SessionFiles {
             compact_len: 0,
             hashes,
             unknown,
+            indexes,
+            indexes_wait: false,
             history: Some(file),
             marks: MarksFile::open(dir.path(), &history_name, marks.len()).ok().filter(|_| !marks.is_empty()),
             previous,
+            has_joined,
             history_name,
             dir,
             files,
@@ -216,13 +225,18 @@ impl SessionFiles {
             self.backlog.clear();
             self.incomplete = true;
         }
+        let indexes = batch.indexes.or_else(|| self.indexes.clone());
         let stored = match batch.history {
             HistoryWrite::Nothing => Ok(None),
-            HistoryWrite::Append { from, chunks } => self.append(from, &chunks),
-            HistoryWrite::Replace(new) if self.exists() => {
-                self.replace(&new, lines.as_deref(), batch.archive, batch.keep).map(Some)
+            HistoryWrite::Append { from, chunks } => {
+                self.indexes_wait |= self.indexes != indexes;
+                self.indexes = indexes;
+                self.write_indexes().and_then(|()| self.append(from, &chunks))
             }
-            HistoryWrite::Replace(new) => self.create(&new, lines.as_deref()).map(Some),
+            HistoryWrite::Replace(new) => self.with_indexes(indexes, |files| match files.exists() {
+                true => files.replace(&new, lines.as_deref(), batch.archive, batch.keep).map(Some),
+                false => files.create(&new, lines.as_deref()).map(Some),
+            }),
         };
         let replaced = matches!(stored, Ok(Some(StoredHistory { generation: Some(_), .. })));
         match stored {
@@ -233,6 +247,7 @@ impl SessionFiles {
             Err(error) => result.error = Some(error),
         }
         if batch.prunes && self.exists() {
+            self.note_join();
             self.remove_old_generations(batch.archive, batch.keep);
         }
         let written = match &lines {
@@ -262,161 +277,15 @@ impl SessionFiles {
         Ok(Some(StoredHistory { generation: None, file: history.clone(), end }))
     }
 
-    /// Creates the files of a new session. The journal is renamed into place last: until then the session does not
-    /// exist, and the journal's temporary name tells the cleanup after a crash to remove the other files.
-    fn create(&mut self, new: &NewHistory, lines: Option<&str>) -> Result<StoredHistory, StorageError> {
-        let name = self.free_history_name();
-        let text = self.file_lines(&name, 1) + lines.unwrap_or(&self.backlog);
-        // Nobody has joined yet, so an fsync is not urgent.
-        let journal = self.write_new_journal(&text, self.fsync_every_batch())?;
-        let created = self.create_history_file(&name).and_then(|sync| {
-            let stored =
-                self.write_history(&sync, new).and_then(|stored| self.rename_journal().map(|()| stored));
-            stored.inspect_err(|_| self.discard(&name))
-        });
-        let (stored, file) = created.inspect_err(|_| self.discard(&self.new_journal_name()))?;
-        self.switch_journal(journal, &text);
-        self.compact_len = 0;
-        self.dir.syncer().queue(&file.sync);
-        self.history = Some(file);
-        self.history_name = name;
-        self.files = 1;
-        self.journal.iter().for_each(|journal| self.dir.syncer().queue(&journal.sync));
-        self.dir.syncer().queue(self.dir.directory());
-        Ok(stored)
-    }
-
-    /// Replaces the history file: the new file is written and fsynced, then a new journal that names it is renamed
-    /// into place, then the old file becomes a generation or is removed. A crash at any point leaves one of the two
-    /// histories in force.
-    fn replace(
-        &mut self,
-        new: &NewHistory,
-        lines: Option<&str>,
-        archive: bool,
-        keep: KeepGenerations,
-    ) -> Result<StoredHistory, StorageError> {
-        let lines =
-            lines.ok_or_else(|| self.journal_error("write", "there is no snapshot of its content"))?;
-        let name = self.free_history_name();
-        let sync = self.create_history_file(&name)?;
-        let text = self.file_lines(&name, self.files + 1) + lines;
-        let written = self.write_history(&sync, new).and_then(|stored| {
-            sync.sync().map_err(failed("fsync", sync.path()))?;
-            let directory = self.dir.directory();
-            directory.sync().map_err(failed("fsync", directory.path()))?;
-            let journal = self.write_new_journal(&text, true)?;
-            self.rename_journal().inspect_err(|_| self.discard(&self.new_journal_name()))?;
-            Ok((stored, journal))
-        });
-        let ((stored, file), journal) = written.inspect_err(|_| self.discard(&name))?;
-        self.switch_journal(journal, &text);
-        self.files += 1;
-        let old = std::mem::replace(&mut self.history_name, name);
-        if new.is_reset {
-            self.previous = file_names::history_number(&old, self.id()).unwrap_or(0);
-        }
-        self.history = Some(file);
-        let directory = self.dir.directory();
-        if let Err(source) = directory.sync() {
-            // It is unknown which journal is on the disk, so both histories stay. The replacement is retried with
-            // another file.
-            self.incomplete = true;
-            return Err(failed("fsync", directory.path())(source));
-        }
-        if let Err(source) = self.retire_history(&old, new.is_reset, archive, keep) {
-            // Cleaned up at the next start.
-            tracing::warn!("session {}: cannot remove the old history file {old}: {source}", self.id());
-        }
-        self.dir.syncer().queue(self.dir.directory());
-        Ok(stored)
-    }
-
-    /// Removes or archives a history file that was replaced, unless it is kept as a generation; and the generations
-    /// that are too many then.
-    fn retire_history(
-        &self,
-        name: &str,
-        is_generation: bool,
-        archive: bool,
-        keep: KeepGenerations,
-    ) -> io::Result<()> {
-        // Path traversal guard: a name with a directory was edited by hand, and that file is not the server's to
-        // remove.
-        if name.contains('/') {
-            return Ok(());
-        }
-        if !is_generation || file_names::history_number(name, self.id()).is_none() {
-            file_names::remove(self.dir.path(), name, archive)?;
-        }
-        self.dir.remove_old_generations(self.id(), &self.history_name, keep, archive)
-    }
-
-    /// The first free name for the next history file.
-    fn free_history_name(&self) -> String {
-        let mut names = (self.files + 1..).map(|number| file_names::history(self.id(), number));
-        // Not all of the 2^32 numbers can be taken.
-        names.find(|name| !self.dir.path().join(name).exists()).unwrap_or_default()
-    }
-
-    fn create_history_file(&self, name: &str) -> Result<Arc<SyncFile>, StorageError> {
-        let path = self.dir.path().join(name);
-        let mut options = OpenOptions::new();
-        options.read(true).write(true).create_new(true);
-        SyncFile::open(&options, &path).map_err(failed("create", &path))
-    }
-
-    fn discard(&self, name: &str) {
-        let path = self.dir.path().join(name);
-        if let Err(error) = fs::remove_file(&path)
-            && error.kind() != io::ErrorKind::NotFound
-        {
-            tracing::warn!(%error, "cannot remove {}", path.display());
-        }
-    }
-
-    fn write_history(
-        &self,
-        sync: &Arc<SyncFile>,
-        new: &NewHistory,
-    ) -> Result<(StoredHistory, Arc<HistoryFile>), StorageError> {
-        let old = self.history.as_ref();
-        let fork = new.fork.zip(old).map(|(position, old)| old.offset_of(position));
-        let header = history_header_bytes(&self.protocol, fork);
-        let file = HistoryFile::new(sync.clone(), new.from - header.len() as i64);
-        let write =
-            |end: i64, bytes: &[u8]| file.write_at(end, bytes).map_err(failed("write to", file.path()));
-        write(new.from - header.len() as i64, &header)?;
-        let mut end = new.from;
-        for block in new.chunks.iter().flat_map(blocks) {
-            let block = block?;
-            write(end, &block)?;
-            end += block.len() as i64;
-        }
-        Ok((StoredHistory { generation: Some(new.generation), file: file.clone(), end }, file))
-    }
-
-    fn set_picture(&self, picture: Option<&Bytes>, archive: bool) -> Result<(), StorageError> {
-        let name = file_names::thumbnail(self.id());
-        let path = self.dir.path().join(&name);
-        let done = match picture {
-            None => file_names::remove(self.dir.path(), &name, archive),
-            Some(bytes) => {
-                let new = self.dir.path().join(format!("{name}{}", file_names::NEW));
-                let written = fs::write(&new, bytes).and_then(|()| fs::rename(&new, &path));
-                written.inspect_err(|_| drop(fs::remove_file(&new)))
-            }
-        };
-        self.dir.syncer().queue(self.dir.directory());
-        done.map_err(failed("store", &path))
-    }
-
-    fn sync(&self) -> Result<(), StorageError> {
-        let files = self.history.iter().map(|h| &h.sync).chain(self.journal.iter().map(|j| &j.sync));
-        for file in files {
-            file.sync().map_err(failed("fsync", file.path()))?;
-        }
-        Ok(())
+    /// Calls fsync on history and journal; blocks.
+    ///
+    /// # Errors
+    /// When that fails, or has failed before: then nobody knows what is on the disk.
+    pub fn sync(&self) -> Result<(), StorageError> {
+        let mut files = self.history.iter().map(|h| &h.sync).chain(self.journal.iter().map(|j| &j.sync));
+        files.try_for_each(|file| file.sync().map_err(failed("fsync", file.path())))?;
+        let earlier = self.is_poisoned().then(|| self.journal_error("fsync", "an earlier fsync has failed"));
+        earlier.map_or(Ok(()), Err)
     }
 
     /// Releases the files; blocks.
@@ -425,8 +294,12 @@ impl SessionFiles {
     /// When something cannot be deleted, renamed or fsynced.
     pub fn finish(self, disposition: FileDisposition) -> Result<(), StorageError> {
         match disposition {
-            _ if !self.exists() => Ok(()),
-            FileDisposition::Keep => self.sync(),
+            FileDisposition::Keep if self.exists() => self.sync(),
+            FileDisposition::Keep => Ok(()),
+            _ if !self.exists() => {
+                self.dir.forget_host(self.id());
+                Ok(())
+            }
             FileDisposition::Delete | FileDisposition::Archive => {
                 let archive = disposition == FileDisposition::Archive;
                 self.dir.remove_session(self.id(), &self.journal_name, &self.history_name, archive)

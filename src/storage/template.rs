@@ -1,8 +1,12 @@
-//! Templates: recordings from which a session is created when somebody joins it. Source:
+//! Templates: recordings and pictures from which a session is created when somebody joins it. Source:
 //! docs/spec/storage.md#templates.
 //!
-//! The file name up to the first dot is the alias of the session. The header has the session's settings.
+//! The file name up to the first dot is the alias of the session. The header of a recording has the session's settings.
+//! Pictures (`picture`) have none.
 
+mod picture;
+
+use crate::pictures::{PictureError, PictureImporter};
 use crate::rules::metadata::is_valid_alias;
 use crate::rules::template::Messages;
 use crate::rules::template::Template;
@@ -10,6 +14,7 @@ use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::io::{BufReader, Read as _};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::SystemTime;
 
 use drawhall_protocol::ProtocolVersion;
@@ -19,8 +24,10 @@ use drawhall_protocol::message as m;
 use drawhall_protocol::recording::dprec::{DprecError, DprecReader, MAGIC};
 use drawhall_protocol::recording::dptxt::{DptxtError, DptxtReader};
 use drawhall_protocol::text::legacy;
+use parking_lot::Mutex;
 use serde_json::{Map, Value};
 
+use self::picture::StoredMessages;
 use crate::rules::metadata::{Flags, Metadata};
 
 /// Default maximum number of users of a session from a template.
@@ -49,24 +56,24 @@ pub enum TemplateError {
     NoVersion,
     #[error("there is no message in it")]
     Empty,
+    #[error(transparent)]
+    Picture(#[from] PictureError),
 }
 
 impl TemplateError {
     /// Whether a retry may succeed: the file may be intact but is unreadable at present.
     fn is_transient(&self) -> bool {
-        matches!(self, Self::Io(_) | Self::Binary(DprecError::Io { .. }) | Self::Text(DptxtError::Io { .. }))
+        matches!(
+            self,
+            Self::Io(_)
+                | Self::Binary(DprecError::Io { .. })
+                | Self::Text(DptxtError::Io { .. })
+                | Self::Picture(PictureError::Start(_))
+        )
     }
 }
 
 impl Template {
-    /// Reads its messages; blocks.
-    ///
-    /// # Errors
-    /// When the file is no longer a usable template.
-    pub fn messages(&self) -> Result<Messages, TemplateError> {
-        Source::open(&self.path)?.messages()
-    }
-
     fn is_unchanged(&self, path: &Path, file: &fs::Metadata) -> bool {
         self.path == path && self.len == file.len() && self.modified == file.modified().ok()
     }
@@ -239,7 +246,12 @@ fn is_true_text(text: &str) -> bool {
 /// The templates of a directory.
 #[derive(Debug, Default)]
 pub struct Templates {
+    importer: PictureImporter,
     by_alias: BTreeMap<String, Template>,
+    /// Messages of pictures as they were at the scan, by alias: decoding takes seconds.
+    stored: BTreeMap<String, Arc<StoredMessages>>,
+    /// Locked while a picture is decoded: one at a time.
+    decoding: Arc<Mutex<()>>,
     /// Unusable files with their size and time, so that each is logged only once.
     rejected: BTreeMap<PathBuf, (u64, Option<SystemTime>)>,
     /// Unreadable files with the logged text. They are retried at each scan.
@@ -247,6 +259,34 @@ pub struct Templates {
 }
 
 impl Templates {
+    /// No templates yet; `importer` reads those that are pictures.
+    pub fn new(importer: PictureImporter) -> Templates {
+        Templates { importer, ..Templates::default() }
+    }
+
+    /// Reads the messages of one of them; blocks.
+    ///
+    /// # Errors
+    /// When the file is no longer a usable template.
+    pub fn messages(&self, template: &Template) -> Result<Messages, TemplateError> {
+        let path = &template.path;
+        if !picture::is_picture(path) {
+            return Source::open(path)?.messages();
+        }
+        let is_unchanged = fs::metadata(path).is_ok_and(|file| template.is_unchanged(path, &file));
+        let stored = self.stored.get(&template.alias).filter(|_| is_unchanged);
+        if let Some(messages) = stored.and_then(|stored| stored.read().ok()) {
+            return Ok(messages);
+        }
+        self.decode(path)
+    }
+
+    /// Makes the messages of a picture.
+    fn decode(&self, path: &Path) -> Result<Messages, TemplateError> {
+        let _one_at_a_time = self.decoding.lock();
+        picture::messages(path, &self.importer)
+    }
+
     /// All usable templates, in the order of their aliases.
     pub fn all(&self) -> impl Iterator<Item = &Template> {
         self.by_alias.values()
@@ -258,26 +298,35 @@ impl Templates {
     }
 
     /// Scans the directory again; blocks. Unchanged files are not read again. Of two files with the same alias the
-    /// one whose name sorts last is used. Returns new warnings, with file and line.
+    /// one whose name sorts last is used, and a recording before a picture. Returns new warnings, with file and line.
     ///
     /// # Errors
     /// When the directory cannot be read.
     pub fn scan(&self, directory: &Path) -> std::io::Result<(Templates, Vec<String>)> {
-        let (mut found, mut warnings) = (Templates::default(), Vec::new());
-        for name in super::session_dir::file_names(directory)? {
+        let (mut found, mut warnings) = (Templates::new(self.importer.clone()), Vec::new());
+        found.decoding = self.decoding.clone();
+        let names = super::session_dir::file_names(directory)?;
+        // Pictures last, as they may only be there to show what is in recordings. The first one of an alias is used:
+        // the others are not decoded.
+        let (pictures, recordings): (Vec<_>, Vec<_>) =
+            names.into_iter().partition(|name| picture::is_picture(Path::new(name)));
+        for name in recordings.into_iter().chain(pictures.into_iter().rev()) {
             let lower = name.to_ascii_lowercase();
             let is_recording = [".dprec", ".dptxt"]
                 .iter()
                 .any(|extension| lower.ends_with(extension) || lower.contains(&format!("{extension}.")));
-            if !is_recording {
+            let path = directory.join(&name);
+            if !is_recording && !picture::is_picture(&path) {
                 continue;
             }
             let alias = name.split('.').next().unwrap_or_default();
-            let path = directory.join(&name);
+            if picture::is_picture(&path) && found.find(alias).is_some() {
+                continue;
+            }
             let Ok(file) = fs::metadata(&path) else { continue };
             let (len, modified) = (file.len(), file.modified().ok());
             if let Some(known) = self.find(alias).filter(|t| t.is_unchanged(&path, &file)) {
-                found.by_alias.insert(alias.to_owned(), known.clone());
+                found.take(known, self);
                 continue;
             }
             let known_bad = self.rejected.get(&path) == Some(&(len, modified));
@@ -286,7 +335,7 @@ impl Templates {
             } else if !is_valid_alias(alias) {
                 Err(Some(format!("'{alias}' is not a valid session alias (1 to 32 letters, digits and -)")))
             } else {
-                match read_template(alias, &path, len, modified, &mut warnings) {
+                match found.read(alias, &path, len, modified, &mut warnings) {
                     Err(error) if error.is_transient() => {
                         self.keep_unreadable(alias, path, &error, &mut found, &mut warnings);
                         continue;
@@ -295,7 +344,7 @@ impl Templates {
                 }
             };
             match read {
-                Ok(template) => drop(found.by_alias.insert(alias.to_owned(), template)),
+                Ok(()) => {}
                 Err(reason) => {
                     warnings.extend(reason.map(|r| format!("template {}: {r}", path.display())));
                     found.rejected.insert(path, (len, modified));
@@ -315,7 +364,7 @@ impl Templates {
         warnings: &mut Vec<String>,
     ) {
         if let Some(known) = self.find(alias).filter(|t| t.path == path) {
-            found.by_alias.insert(alias.to_owned(), known.clone());
+            found.take(known, self);
         }
         let text = format!("template {}: {error}", path.display());
         if self.unreadable.get(&path) != Some(&text) {
@@ -331,19 +380,44 @@ impl Templates {
     }
 }
 
-fn read_template(
-    alias: &str,
-    path: &Path,
-    len: u64,
-    modified: Option<SystemTime>,
-    warnings: &mut Vec<String>,
-) -> Result<Template, TemplateError> {
-    let source = Source::open(path)?;
-    let (protocol, mut metadata) = (source.protocol()?, source.metadata());
-    let messages = source.messages()?;
-    warnings.extend(messages.warnings.iter().map(|w| format!("template {}: {w}", path.display())));
-    metadata.alias = alias.to_owned();
-    Ok(Template { alias: alias.to_owned(), path: path.to_owned(), modified, len, metadata, protocol })
+impl Templates {
+    /// Takes over a template of another scan.
+    fn take(&mut self, template: &Template, other: &Templates) {
+        let alias = &template.alias;
+        self.stored.extend(other.stored.get(alias).map(|stored| (alias.clone(), stored.clone())));
+        self.by_alias.insert(alias.clone(), template.clone());
+    }
+
+    /// Reads a template from its file.
+    fn read(
+        &mut self,
+        alias: &str,
+        path: &Path,
+        len: u64,
+        modified: Option<SystemTime>,
+        warnings: &mut Vec<String>,
+    ) -> Result<(), TemplateError> {
+        let mut warn = |warning: &str| warnings.push(format!("template {}: {warning}", path.display()));
+        let (protocol, mut metadata, messages) = if picture::is_picture(path) {
+            let messages = self.decode(path)?;
+            match StoredMessages::new(&messages) {
+                Ok(stored) => drop(self.stored.insert(alias.to_owned(), Arc::new(stored))),
+                Err(error) => {
+                    warn(&format!("it is decoded for each session, as a copy cannot be kept: {error}"))
+                }
+            }
+            (picture::protocol(), picture::metadata(alias), messages)
+        } else {
+            let source = Source::open(path)?;
+            (source.protocol()?, source.metadata(), source.messages()?)
+        };
+        messages.warnings.iter().for_each(|warning| warn(warning));
+        metadata.alias = alias.to_owned();
+        let template =
+            Template { alias: alias.to_owned(), path: path.to_owned(), modified, len, metadata, protocol };
+        self.by_alias.insert(alias.to_owned(), template);
+        Ok(())
+    }
 }
 
 #[cfg(test)]

@@ -17,6 +17,7 @@ use crate::rules::journal::Entry;
 use crate::rules::metadata::Metadata;
 use crate::rules::session::persistence::StoredSession;
 use crate::rules::session::{FileDisposition, KeepGenerations, WriteBatch};
+use crate::rules::undo::times::{MarksWrite, TimeMark};
 
 fn open(path: &Path) -> Arc<SessionDir> {
     SessionDir::open(path, Duration::from_secs(3600)).unwrap()
@@ -555,4 +556,38 @@ fn a_journal_that_is_too_long_is_refused_and_not_changed() {
     let mut found = 0;
     session_dir.list(false, KeepGenerations::default(), |_| found += 1).unwrap();
     assert_eq!((found, fs::metadata(&path).unwrap().len()), (0, len));
+}
+
+/// However full the disk is, also after restarts.
+#[test]
+fn the_history_before_a_reset_stays_until_somebody_has_joined() {
+    let folder = tempfile::tempdir().unwrap();
+    let full = KeepGenerations { count: 3, min_free: u64::MAX, needs_newest: false };
+    let kept = |session_dir: &Arc<SessionDir>| {
+        session_dir.list(false, full, |_| {}).unwrap();
+        session_dir.generations("id").unwrap().len()
+    };
+    {
+        let session_dir = open(folder.path());
+        let mut model = Model::new(&session_dir).apply(&Step::Reset(3), &session_dir);
+        let keep = KeepGenerations { needs_newest: true, ..full };
+        let marks = MarksWrite { marks: vec![TimeMark::default()], ..MarksWrite::default() };
+        let mut batch =
+            WriteBatch { history: model.history.unstored(), keep, marks, ..WriteBatch::default() };
+        batch.snapshot = model.store.wants_snapshot(&batch).then(|| model.written.clone());
+        assert!(model.store.perform(batch).error.is_none());
+        session_dir.close();
+    }
+    {
+        let session_dir = open(folder.path());
+        assert_eq!(kept(&session_dir), 1);
+        let LoadedSession { session, mut store } = session_dir.load("id").unwrap();
+        assert!(session.awaits_join);
+        let batch = WriteBatch { prunes: true, keep: full, ..WriteBatch::default() };
+        assert!(store.perform(batch).error.is_none());
+        assert_eq!(session_dir.generations("id").unwrap().len(), 0);
+        session_dir.close();
+    }
+    let session_dir = open(folder.path());
+    assert!(!session_dir.load("id").unwrap().session.awaits_join);
 }

@@ -7,6 +7,7 @@ use sha2::{Digest as _, Sha256};
 use crate::rules::login::LoginEffect;
 use crate::rules::session::admin::{AdminError, Answered};
 use crate::rules::session::{ClientOp, Effect, SessionMachine};
+use crate::text;
 
 /// Length of a digest in bytes: enough to notice a difference.
 const DIGEST_BYTES: usize = 8;
@@ -42,7 +43,7 @@ impl fmt::Debug for ErrorOfFirstTraces<'_> {
 }
 
 fn finish(digest: Sha256) -> String {
-    digest.finalize()[..DIGEST_BYTES].iter().map(|byte| format!("{byte:02x}")).collect()
+    text::hex(&digest.finalize()[..DIGEST_BYTES])
 }
 
 /// The digest of a login's effects. Random values in them depend on the seed in [`Record::Login`](super::Record).
@@ -55,6 +56,10 @@ pub(super) fn of_session(machine: &mut SessionMachine, effects: &[Effect]) -> St
     let mut digest = Sha256::new();
     for effect in effects {
         let Effect::Client(conn, op) = effect else { continue };
+        // Rate limits of drawing came later than the first traces.
+        if matches!(op, ClientOp::DrawRate(_)) {
+            continue;
+        }
         digest.update(conn.to_le_bytes());
         match op {
             ClientOp::Direct(bytes) => digest.update(bytes),
@@ -78,8 +83,9 @@ fn others(effects: &[Effect]) -> String {
     let (mut check, mut ended, mut answer) = (None, None, None);
     for effect in effects {
         match effect {
-            // Counts came later than the first traces.
-            Effect::Client(..) | Effect::Count(_) => {}
+            // Counts, what is for moderators, and what a program renders came later than the first traces.
+            Effect::Client(..) | Effect::Count(_) | Effect::Reported(_) => {}
+            Effect::KeepChat { .. } | Effect::Compact | Effect::MakeThumbnail => {}
             Effect::Log(entry) => log.push(entry),
             Effect::DescriptionChanged => changed = true,
             Effect::NumbersChanged => stats = true,

@@ -3,6 +3,8 @@
 //! An address is an IPv4 address or an IPv6 /64 network; wider networks are limited as well ([`crate::rules::network`]).
 //! Connections of trusted proxies that name no client count in total only: else one proxy would lock everybody out.
 
+mod drawing;
+
 use std::collections::HashMap;
 use std::net::{IpAddr, Ipv6Addr};
 use std::sync::Arc;
@@ -15,7 +17,7 @@ use super::trust::{ClientAddr, Trusted};
 use crate::config::Settings;
 use crate::log::{Level, LogEntry, LogUser, Topic};
 use crate::metrics::Metrics;
-use crate::rules::limits::{Bucket, Rate};
+use crate::rules::limits::{AddressDrawLimiter, Bucket, DrawLimiter, Rate};
 use crate::rules::network::networks;
 use crate::rules::time::Timestamp;
 
@@ -97,6 +99,10 @@ struct AddressState {
     /// When each limit was last logged: monotonic clock, milliseconds.
     logged: [Option<u64>; Limit::ALL.len()],
     budgets: Budgets,
+    /// What was drawn over connections that have ended or were slowed down.
+    drawn: DrawLimiter,
+    /// What is drawn over all of them together.
+    drawn_together: AddressDrawLimiter,
 }
 
 #[derive(Debug, Default)]
@@ -245,6 +251,8 @@ impl LimiterState {
                 Limit::ALL.iter().zip(&mut state.buckets).all(|(limit, bucket)| {
                     limit.rate(settings, 1).is_none_or(|rate| bucket.is_full(rate, now))
                 }) && state.budgets.are_full(settings, now)
+                    && state.drawn.is_full(now)
+                    && state.drawn_together.is_full(now)
             };
         self.addresses.retain(|_, state| state.open > 0 || !is_idle(state));
         if self.addresses.len() >= MAX_ADDRESSES {

@@ -39,6 +39,7 @@ pub struct ClientAddr {
     ip: IpAddr,
     is_direct: bool,
     is_trusted_proxy: bool,
+    is_at_shared_port: bool,
 }
 
 impl ClientAddr {
@@ -50,6 +51,18 @@ impl ClientAddr {
     /// Whether the peer itself is the client: nothing says that there is a proxy in between.
     pub fn is_direct(self) -> bool {
         self.is_direct
+    }
+
+    /// The same, of a connection at a port that strangers reach as well as programs on this machine.
+    #[must_use]
+    pub fn at_shared_port(self) -> ClientAddr {
+        ClientAddr { is_at_shared_port: true, ..self }
+    }
+
+    /// Whether it looks like a program on this machine, but may be a stranger: behind a local proxy that names no
+    /// client, or a tunnel to a port that strangers reach.
+    pub fn may_be_stranger(self) -> bool {
+        self.ip.is_loopback() && (!self.is_direct || self.is_at_shared_port)
     }
 
     /// Whether the address is that of a trusted proxy, which has named no client. Limits of one address do not apply
@@ -133,16 +146,17 @@ impl Trusted {
         let is_direct = peer.is_direct() && !forwarded.names_proxy();
         if !peer.is_trusted_proxy() {
             self.warn_of_untrusted_proxy(peer.ip, forwarded);
-            return Ok(self.client_addr(peer.ip, is_direct));
+            return Ok(ClientAddr { is_direct, ..peer });
         }
         let named =
             self.named(forwarded).inspect_err(|ambiguous| self.log(peer.ip, *ambiguous, forwarded))?;
-        Ok(self.client_addr(named.unwrap_or(peer.ip), is_direct))
+        let client = self.client_addr(named.unwrap_or(peer.ip), is_direct);
+        Ok(ClientAddr { is_at_shared_port: peer.is_at_shared_port, ..client })
     }
 
     fn client_addr(&self, ip: IpAddr, is_direct: bool) -> ClientAddr {
         let ip = ip.to_canonical();
-        ClientAddr { ip, is_direct, is_trusted_proxy: self.contains(ip) }
+        ClientAddr { ip, is_direct, is_trusted_proxy: self.contains(ip), is_at_shared_port: false }
     }
 
     /// Whether the peer is a trusted proxy that says that the client's connection to it is encrypted.

@@ -135,11 +135,10 @@ impl HttpPasswordLimiter {
     }
 }
 
-/// The address that attempts count for. Clients of a local proxy that names none must not count for loopback: they
-/// would lock out whoever works on the machine itself.
+/// The address that attempts count for. Strangers must not count for loopback: they would lock out whoever works on the
+/// machine itself.
 fn limit_key(client: ClientAddr) -> IpAddr {
-    let by_local_proxy = client.ip().is_loopback() && !client.is_direct();
-    if by_local_proxy { Ipv4Addr::UNSPECIFIED.into() } else { narrowest(client.ip()) }
+    if client.may_be_stranger() { Ipv4Addr::UNSPECIFIED.into() } else { narrowest(client.ip()) }
 }
 
 impl PasswordAttempt {
@@ -171,6 +170,7 @@ mod tests {
     use std::task::{Context, Poll, Waker};
 
     use super::*;
+    use crate::transport::forwarded::ForwardedHeaders;
     use crate::transport::trust::Trusted;
 
     /// The output of a future that is ready at its first poll.
@@ -236,5 +236,16 @@ mod tests {
         let proxied = Trusted::default().after_proxy_header(ip("127.0.0.1"), None);
         while limiter.slow(proxied, 0).await.is_ok() {}
         assert!(limiter.slow(ip("127.0.0.1"), 0).await.is_ok());
+    }
+
+    #[actix_rt::test]
+    async fn strangers_at_a_shared_port_do_not_lock_out_loopback() {
+        let limiter = HttpPasswordLimiter::default();
+        let by_tunnel = ip("127.0.0.1").at_shared_port();
+        let trusted = Trusted::default();
+        assert!(trusted.resolve(by_tunnel, &ForwardedHeaders::default()).unwrap().may_be_stranger());
+        while limiter.slow(by_tunnel, 0).await.is_ok() {}
+        assert!(limiter.slow(ip("127.0.0.1"), 0).await.is_ok());
+        assert!(limiter.slow(ip("192.0.2.1").at_shared_port(), 0).await.is_ok());
     }
 }

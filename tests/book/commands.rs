@@ -15,7 +15,8 @@ const DABS: u8 = 148;
 const UNDO: u8 = 255;
 
 /// Pages with commands that other tests run: of proxies, and with people who draw.
-const ELSEWHERE: [&str; 4] = ["guide/nginx.md", "guide/caddy.md", "guide/haproxy.md", "guide/moderators.md"];
+const ELSEWHERE: [&str; 5] =
+    ["guide/nginx.md", "guide/nginx-stream.md", "guide/caddy.md", "guide/haproxy.md", "guide/moderators.md"];
 
 /// The database and sessions of a drawpile-srv.
 fn be_a_drawpile_srv(directory: &Path) {

@@ -77,10 +77,11 @@ impl Behind {
             .unwrap();
         let certificate = shell.home().join("cert.pem");
         let mut behind = Behind { shell, proxy, certificate };
+        let port = if recipe.contains("stream {") { "27750" } else { "443" };
         eventually("the proxy listens", || {
             let log = std::fs::read_to_string(behind.shell.home().join("proxy.log")).unwrap();
             assert!(behind.proxy.try_wait().unwrap().is_none(), "the proxy has ended:\n{log}");
-            TcpStream::connect(behind.shell.address("443")).is_ok()
+            TcpStream::connect(behind.shell.address(port)).is_ok()
         });
         behind
     }
@@ -141,17 +142,19 @@ impl Behind {
         assert!(self.websocket_from("127.0.0.8", "").unwrap().may_host("D"), "others are not banned");
     }
 
-    fn administrators_have_to_log_in(&self) {
+    /// The page is below this path.
+    fn administrators_have_to_log_in(&self, page: &str) {
         let status = |answer: &str| answer.split(' ').nth(1).unwrap_or_default().to_owned();
-        let index = self.ask("GET", "/admin/", "", "");
+        let api = format!("{page}api/server");
+        let index = self.ask("GET", page, "", "");
         assert!(index.starts_with("HTTP/1.1 200") && index.contains("<html"), "{index}");
-        let refused = self.ask("GET", "/admin/api/server", "", "");
+        let refused = self.ask("GET", &api, "", "");
         assert_eq!(status(&refused), "401", "{refused}");
         let own = format!("Origin: https://{HOST}\r\n{BASIC}");
-        let changed = self.ask("PUT", "/admin/api/server", &own, r#"{"serverTitle": "Behind"}"#);
+        let changed = self.ask("PUT", &api, &own, r#"{"serverTitle": "Behind"}"#);
         assert_eq!(status(&changed), "200", "{changed}");
         let foreign = format!("Origin: https://evil.example\r\n{BASIC}");
-        let refused = self.ask("PUT", "/admin/api/server", &foreign, r#"{"serverTitle": "Taken"}"#);
+        let refused = self.ask("PUT", &api, &foreign, r#"{"serverTitle": "Taken"}"#);
         assert_eq!(status(&refused), "403", "{refused}");
     }
 
@@ -185,7 +188,38 @@ fn nginx() {
         command
     });
     behind.people_draw_and_the_banned_do_not();
-    behind.administrators_have_to_log_in();
+    behind.administrators_have_to_log_in("/admin/");
+    behind.finish();
+}
+
+/// The module of nginx that passes on TCP, as Debian has it.
+const STREAM_MODULE: &str = "/usr/lib/nginx/modules/ngx_stream_module.so";
+
+#[test]
+fn nginx_before_the_drawing_port() {
+    let Some(program) = program("nginx") else { return };
+    if !Path::new(STREAM_MODULE).exists() {
+        return skip::skip("nginx", "there is no module stream (Debian: libnginx-mod-stream)");
+    }
+    let mut behind = Behind::start("guide/nginx-stream.md", "nginx", |recipe, shell| {
+        let home = shell.home().display();
+        let recipe = replaced(recipe, "listen ", "listen 127.0.0.1:");
+        let whole = format!(
+            "load_module {STREAM_MODULE};\ndaemon off;\nmaster_process off;\npid {home}/nginx.pid;\n\
+             error_log stderr;\nevents {{ worker_connections 64; }}\n{recipe}\n"
+        );
+        let path = shell.home().join("nginx.conf");
+        std::fs::write(&path, whole).unwrap();
+        let mut command = Command::new(&program);
+        command.args(["-e", "stderr", "-p"]).arg(shell.home()).arg("-c").arg(path);
+        command
+    });
+    let drawing = behind.shell.address("27750");
+    let client = |from: &str| Client::over(Behind::connect_from(from, drawing));
+    let mut host = client("127.0.0.9");
+    host.host_running("F");
+    let log = behind.shell.run("cat ~/server.log");
+    assert!(log.contains("127.0.0.9"), "everybody has the own address:\n{log}");
     behind.finish();
 }
 
@@ -206,7 +240,7 @@ fn caddy() {
         command
     });
     behind.people_draw_and_the_banned_do_not();
-    behind.administrators_have_to_log_in();
+    behind.administrators_have_to_log_in("/");
     behind.finish();
 }
 
@@ -225,7 +259,7 @@ fn haproxy() {
         command
     });
     behind.people_draw_and_the_banned_do_not();
-    behind.administrators_have_to_log_in();
+    behind.administrators_have_to_log_in("/");
 
     // The drawing port, by the PROXY protocol.
     let drawing = behind.shell.address("27750");

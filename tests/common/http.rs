@@ -37,12 +37,17 @@ pub fn request(address: SocketAddr, method: &str, path: &str, headers: &str, bod
 
 /// What a path answers, as text; nothing if nobody answers.
 pub fn text(address: SocketAddr, path: &str) -> String {
+    let request = format!("GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n");
+    raw(address, &request).split_once("\r\n\r\n").map_or(String::new(), |(_, body)| body.to_owned())
+}
+
+/// What a request is answered; nothing if nobody answers.
+pub fn raw(address: SocketAddr, request: &str) -> String {
     let Ok(mut stream) = TcpStream::connect(address) else { return String::new() };
     let mut answer = String::new();
-    let request = format!("GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n");
     // The server may be about to end.
     let _ = stream.write_all(request.as_bytes()).and_then(|()| stream.read_to_string(&mut answer));
-    answer.split_once("\r\n\r\n").map_or(String::new(), |(_, body)| body.to_owned())
+    answer
 }
 
 fn unchunked(mut bytes: &[u8]) -> Vec<u8> {

@@ -1,10 +1,12 @@
 //! What integration tests share: a server in this process, a client of the protocol, servers of others.
 #![allow(dead_code, unreachable_pub, clippy::unwrap_used, reason = "every test file uses a part of it")]
 
+pub mod administered;
 pub mod child;
 pub mod client;
 pub mod elsewhere;
 pub mod http;
+pub mod postgres;
 pub mod skip;
 pub mod tls;
 pub mod websocket;
@@ -23,8 +25,9 @@ use tokio::sync::oneshot;
 
 pub use client::Client;
 
-/// Longest wait for something that must come.
-pub const PATIENCE: Duration = Duration::from_secs(30);
+/// Longest wait for something that must come: long enough for a request that is lost and sent again, on a machine that is
+/// busy with other things.
+pub const PATIENCE: Duration = Duration::from_secs(90);
 /// A valid system id.
 pub const SID: &str = "0123456789abcdef0123456789abcdef";
 
@@ -50,9 +53,35 @@ pub struct TestServer {
     _folder: tempfile::TempDir,
 }
 
+/// An empty configuration database: a file in this directory, or one on PostgreSQL if DRAWHALL_TEST_CLUSTER is set, as it
+/// is in the stage `postgresql`.
+pub fn database_source(folder: &std::path::Path) -> RuleSource {
+    if std::env::var_os("DRAWHALL_TEST_CLUSTER").is_none() {
+        return RuleSource { database: Some(folder.join("config.db")), ..RuleSource::default() };
+    }
+    let database = postgres::PostgresDatabase::create().expect("DRAWHALL_TEST_CLUSTER needs PostgreSQL");
+    RuleSource { cluster: Some(database.url().parse().unwrap()), ..RuleSource::default() }
+}
+
 impl TestServer {
     pub fn start(config: &str) -> TestServer {
         Self::start_with(config, ServeOptions::default())
+    }
+
+    /// Logs in on a connection of its own; returns the answer.
+    pub fn ident(&self, args: &serde_json::Value) -> serde_json::Value {
+        let mut client = self.connect();
+        client.reply(|v| v["type"] == "login");
+        client.command("ident", args.clone(), serde_json::json!({}));
+        client.reply(|v| v["type"] == "result" || v["type"] == "error")
+    }
+
+    /// Whether a guest may host.
+    pub fn may_host(&self) -> bool {
+        let mut client = self.connect();
+        client.ident("guest");
+        client.ask_to_host();
+        client.rest_until(|v| v["state"] == "host")
     }
 
     /// A server that stores its sessions in a directory.
@@ -67,13 +96,15 @@ impl TestServer {
         std::fs::write(&path, config).unwrap();
         let options = ServeOptions {
             source: RuleSource {
-                config: options.source.database.is_none().then(|| path.clone()),
+                config: (options.source.database.is_none() && options.source.cluster.is_none())
+                    .then(|| path.clone()),
                 ..options.source
             },
             listen: Some("127.0.0.1".parse().unwrap()),
             websocket_listen: Some("127.0.0.1".parse().unwrap()),
             port: 0,
             workers: 2,
+            picture_program: Some(env!("CARGO_BIN_EXE_drawhall").into()),
             ..options
         };
         let metrics = options.metrics.clone();

@@ -74,6 +74,6 @@ impl Drop for Client {
 }
 
 /// How long something may take that must happen.
-pub(crate) const PATIENCE: Duration = Duration::from_secs(15);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(45);
 /// How long nothing must happen before it counts as not happening.
 pub(crate) const QUIET: Duration = Duration::from_millis(250);

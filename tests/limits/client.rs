@@ -9,7 +9,7 @@ use serde_json::json;
 use super::common::client::{Received, open, wire};
 use super::common::tls::certificate;
 use super::common::{Client, TestServer};
-use super::{CHAT, GOODBYE, server};
+use super::{CHAT, GOODBYE, from, server};
 
 const STROKE: u8 = 148;
 const LEAVE: u8 = 33;
@@ -129,6 +129,77 @@ fn who_is_slowed_down_and_hangs_up_is_gone_and_nothing_of_it_is_lost() {
         assert_eq!(b.until(|m| m.kind == STROKE).payload, n.to_be_bytes());
     }
     b.until(|m| m.kind == LEAVE && m.user == 1);
+}
+
+#[test]
+fn who_draws_too_fast_is_slowed_down_loses_nothing_and_operators_are_told_once() {
+    let server = server("guestDrawRateLimit=333");
+    let (mut a, mut b, _) = session(&server);
+    let strokes: Vec<u8> = (0..20_500u32).flat_map(|n| wire(STROKE, &n.to_be_bytes())).collect();
+    b.send_bytes(&strokes).unwrap();
+    b.send_bytes(&wire(STROKE, b"the last")).unwrap();
+    let received = until_stroke(&mut a, b"the last");
+    let drawn: Vec<&[u8]> =
+        received.iter().filter(|m| m.kind == STROKE).map(|m| m.payload.as_slice()).collect();
+    let expected: Vec<[u8; 4]> = (0..20_500u32).map(u32::to_be_bytes).collect();
+    assert_eq!(drawn, expected);
+    let told = received.iter().filter_map(Received::json).filter(|v| v["type"] == "msg");
+    let told: Vec<String> = told.map(|v| v["message"].to_string()).filter(|m| m.contains("slowed")).collect();
+    assert_eq!(told, ["\"B draws very fast and is slowed down. Nothing of it is lost.\""]);
+}
+
+#[test]
+fn many_connections_of_an_address_draw_no_more_than_four_clients() {
+    let server = server("guestDrawByteRateLimit=100kb");
+    let (mut a, _b, id) = session(&server);
+    let mut guests: Vec<Client> = ["C", "D", "E"]
+        .map(|name| {
+            let mut guest = from(&server, "192.0.2.1");
+            guest.join(name, &id);
+            guest
+        })
+        .into();
+    let slowed = server.metrics.slowed.get();
+    // Each alone would use less than its burst of 500 kB.
+    let strokes = wire(STROKE, &[7; 9_000]).repeat(50);
+    for guest in &mut guests {
+        guest.send_bytes(&strokes).unwrap();
+    }
+    let (mut drawn, mut told) = (0, 0);
+    while drawn < 150 {
+        let message = a.next().unwrap();
+        drawn += usize::from(message.kind == STROKE);
+        let text = message.json().map_or(String::new(), |v| v["message"].to_string());
+        told += usize::from(text.contains("slowed down"));
+    }
+    assert!(server.metrics.slowed.get() > slowed, "they have waited, and nothing is lost");
+    assert_eq!(told, 0, "none of them draws too fast by itself");
+}
+
+#[test]
+fn the_content_of_a_session_is_uploaded_as_fast_as_it_comes() {
+    let server = server("operatorDrawRateLimit=10\noperatorDrawByteRateLimit=100");
+    let slowed = server.metrics.slowed.get();
+    let mut a = server.connect();
+    let id = a.host("A");
+    // At this rate it would take hours.
+    let image = wire(STROKE, &[7; 1000]).repeat(2000);
+    a.send_bytes(&image).unwrap();
+    a.command("init-complete", json!([]), json!({}));
+    let mut b = server.connect();
+    b.join("B", &id);
+    for _ in 0..2000 {
+        b.until(|m| m.kind == STROKE);
+    }
+    a.command("reset-session", json!([]), json!({}));
+    a.reply(|v| v["type"] == "reset" && v["state"] == "init");
+    a.send_bytes(&image).unwrap();
+    a.command("init-complete", json!([]), json!({}));
+    b.reply(|v| v["type"] == "reset" && v["state"] == "reset");
+    for _ in 0..2000 {
+        b.until(|m| m.kind == STROKE);
+    }
+    assert_eq!(server.metrics.slowed.get(), slowed);
 }
 
 /// Joins so many, who each send as much chat as one may at once, which goes to everybody directly.

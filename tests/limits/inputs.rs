@@ -236,7 +236,7 @@ fn accounts_that_may_administer_log_in_by_basic_for_as_long_as_they_may() {
         assert_eq!(basic(text), status, "{text}");
     }
     let who = admin.ask("GET", "/api/whoami", "Authorization: Basic Ym9zczpzZWNyZXQ=\r\n", None);
-    assert_eq!(who.json, json!({"user": "boss@127.0.0.1", "login": false}));
+    assert_eq!(who.json, json!({"user": "boss@127.0.0.1", "login": false, "role": "administrator"}));
     let ctl = Command::new(env!("CARGO_BIN_EXE_drawhall"))
         .args(["ctl", "--url", &format!("http://{}", admin.address()), "status"])
         .env("DRAWHALL_CTL_AUTH", "boss:secret")

@@ -13,12 +13,15 @@ export async function start(urls) {
   });
   const problems = [];
   const open = async (options) => {
-    const page = await (await browser.newContext(options)).newPage();
-    page.setDefaultTimeout(15000);
+    const context = await browser.newContext(options);
+    if (process.env.DRAWHALL_PAGE) await serveFrom(context, process.env.DRAWHALL_PAGE);
+    const page = await context.newPage();
+    // A machine that builds beside this is slow.
+    page.setDefaultTimeout(45000);
     page.on("pageerror", (error) => problems.push(`script: ${error.message}`));
     page.on("console", (message) => {
       // A refused login is an answer like any other.
-      if (message.type() === "error" && !/status of (400|401|403|404)/.test(message.text())) problems.push(`console: ${message.text()}`);
+      if (message.type() === "error" && !/status of (400|401|403|404|409|410)/.test(message.text())) problems.push(`console: ${message.text()} ${message.location().url}`);
     });
     page.on("request", (request) => {
       const { protocol, origin } = new URL(request.url());
@@ -27,6 +30,18 @@ export async function start(urls) {
     return page;
   };
   return { browser, problems, open };
+}
+
+/** Has the page's files come from a directory in place of the server: what was edited is seen without a build. */
+async function serveFrom(context, folder) {
+  const types = { js: "text/javascript", css: "text/css", svg: "image/svg+xml", html: "text/html" };
+  const fulfill = async (route, name) => {
+    const body = (await readFile(`${folder}/${name}`, "utf8")).replace('<script type="importmap">{import-map}</script>', "");
+    await route.fulfill({ body, contentType: types[name.split(".").at(-1)] });
+  };
+  await context.route(/\/assets\//, (route) => fulfill(route, new URL(route.request().url()).pathname.split("/").at(-1).replace(/\.[0-9a-f]{16}\./, ".")));
+  await context.route((url) => url.pathname === "/", (route) => fulfill(route, "index.html"));
+  await context.route((url) => url.pathname === "/operator/" || url.pathname === "/operator", (route) => fulfill(route, "operator.html"));
 }
 
 /** No serious fault of accessibility, whatever colours are wanted. The checker is injected past the page's policy. */

@@ -21,6 +21,7 @@ use common::{Client, SID, TestServer};
 use drawhall::admin::{AccessRules, Credentials};
 use drawhall::app::ServeOptions;
 use drawhall::config::RuleSource;
+use drawhall::db::LogRow;
 use drawhall::db::log::log_layer;
 use serde_json::json;
 use tracing_subscriber::layer::SubscriberExt as _;
@@ -67,6 +68,70 @@ fn walk(script: &str, arguments: &[String], chromium: &OsStr) -> (ExitStatus, Pa
     (node.status().unwrap(), pictures)
 }
 
+/// What the log says about a session in the night before this one, as the page understands that in UTC: an hour and what
+/// was just before and after it.
+fn last_night(server: &TestServer, session: &str) {
+    let now = jiff::Timestamp::now().as_second();
+    // The evening before this one: a night ends at six in the morning.
+    let evenings_ago = if now % 86_400 < 6 * 3_600 { 2 } else { 1 };
+    let evening = jiff::Timestamp::from_second(now - evenings_ago * 86_400).unwrap().strftime("%Y-%m-%d");
+    let row = |time: &str, topic: &str, user: &str, message: &str| LogRow {
+        timestamp: format!("{evening}T{time}Z"),
+        level: 2,
+        topic: topic.into(),
+        user: user.into(),
+        session: session.into(),
+        message: message.into(),
+    };
+    let (troll, ann) = ("7;198.51.100.24;Nightmare", "3;192.0.2.9;Ann");
+    let rows = [
+        row("21:59:59", "Join", "2;192.0.2.8;Too early", "Joined session"),
+        row("22:00:00", "Join", ann, "Joined session"),
+        row("22:10:00", "Join", troll, "Joined session"),
+        row("22:15:00", "Report", ann, "Abuse report about user 7 received: covers everyone's drawings"),
+        row("22:20:00", "Kick", troll, "Kicked by juniper (scribbling) (kicked via web admin)"),
+        row("22:21:00", "Ban", troll, "Banned by juniper"),
+        row("22:40:00", "Status", ann, "Session reset prepared"),
+        row("22:59:59", "Leave", ann, "Left session"),
+        row("23:01:00", "Join", "4;192.0.2.7;Too late", "Joined session"),
+    ];
+    server.log.append_log(&rows).unwrap();
+}
+
+/// Five days of a log before this night, in 5,600 lines of people who come and go.
+fn days_before(server: &TestServer) {
+    let begin = jiff::Timestamp::now().as_second() - 6 * 86_400;
+    let rows: Vec<LogRow> = (0..5_600)
+        .map(|number: i64| {
+            let at = jiff::Timestamp::from_second(begin + number * 77).unwrap();
+            let (topic, message) =
+                if number % 2 == 0 { ("Join", "Joined session") } else { ("Leave", "Left session") };
+            LogRow {
+                timestamp: at.strftime("%Y-%m-%dT%H:%M:%SZ").to_string(),
+                level: 2,
+                topic: topic.into(),
+                user: format!("{};203.0.113.{};visitor {}", number % 200, number % 250, number / 2),
+                session: "01k000000000000000000000ab".into(),
+                message: message.into(),
+            }
+        })
+        .collect();
+    server.log.append_log(&rows).unwrap();
+}
+
+/// Two evenings of moderators with a troll. The scripts bring in the people: they watch what these are told. They are given
+/// a session that was there in the night before. First the checks, then the tasks, which are counted.
+fn moderate(server: &TestServer, basic: &str, chromium: &OsStr) -> (ExitStatus, PathBuf) {
+    let admin = server.admin.unwrap();
+    let wanted = json!({"title": "Night harbour", "persistent": true});
+    let made = request(admin, "POST", "/api/sessions", basic, Some(&wanted)).json;
+    let session = made["id"].as_str().unwrap().to_owned();
+    last_night(server, &session);
+    let arguments = [format!("http://{admin}/"), server.address.port().to_string(), session];
+    let checks = walk("moderators.mjs", &arguments, chromium);
+    if checks.0.success() { walk("tasks.mjs", &arguments, chromium) } else { checks }
+}
+
 /// A server that nobody administers yet.
 fn without_administrator() -> (TestServer, tempfile::TempDir) {
     let folder = tempfile::tempdir().unwrap();
@@ -91,14 +156,18 @@ fn the_page_does_what_administrators_need() {
         source,
         admin_port: Some(0),
         admin_access: AccessRules { credentials, ..AccessRules::default() },
+        events: Some(folder.path().join("events")),
         ..ServeOptions::default()
     };
     let server = TestServer::start_with("", options);
+    days_before(&server);
     let writer = queue.write_to(server.log.clone(), || 0).unwrap();
     let admin = server.admin.unwrap();
     let basic = "Authorization: Basic cm9vdDpvZiBhbGw=\r\n";
     let account = json!({"username": "boss", "password": "secret", "flags": "ADMIN"});
     assert_eq!(request(admin, "POST", "/api/accounts", basic, Some(&account)).status, 200);
+    let inbox = json!({"reportInbox": true});
+    assert_eq!(request(admin, "PUT", "/api/server", basic, Some(&inbox)).status, 200);
 
     let (client, id) = ada(&server);
     make_pictures(client);
@@ -123,6 +192,8 @@ fn the_page_does_what_administrators_need() {
         }
     });
 
+    let (sentences, _) = walk("sentences.mjs", &[], &chromium);
+    assert!(sentences.success(), "what the log says is told in sentences");
     let (first_admin, _folder) = without_administrator();
     let link = first_admin.first_admin.clone().unwrap();
     let (status, pictures) = walk("page.mjs", &[format!("http://{admin}/"), link], &chromium);
@@ -133,9 +204,11 @@ fn the_page_does_what_administrators_need() {
     let undos = (0..10).map(|_| late.until(|m| m.kind == 255).payload[1]);
     let undos: Vec<u8> = if status.success() { undos.collect() } else { Vec::new() };
     drop(late);
+    let (evening, _) = moderate(&server, basic, &chromium);
     drop(server);
     writer.stop();
     assert!(status.success(), "pictures of the screens are in {}", pictures.display());
+    assert!(evening.success(), "pictures of the evening are in {}", pictures.display());
     assert_eq!(undos, [0, 0, 0, 0, 0, 1, 1, 1, 1, 1], "five actions were undone, and redone");
 }
 
@@ -172,22 +245,34 @@ fn what_a_vandal_drew_is_undone_and_brought_back() {
     let (mut ada, id) = ada(&server);
     let mut ben = server.connect();
     ben.join("Ben", &id);
-    common::eventually("a second passes before anybody draws", || {
-        ada.send(66, 0, &[0; 8]);
-        let times = request(admin, "GET", &format!("/api/sessions/{id}/times"), basic, None).json;
-        times["times"].as_array().unwrap().len() > 1
-    });
+    let times = || {
+        let list = request(admin, "GET", &format!("/api/sessions/{id}/times"), basic, None).json;
+        list["times"].as_array().unwrap().len()
+    };
+    let next_second = |ada: &mut Client| {
+        let before = times();
+        common::eventually("a second passes", || {
+            ada.send(66, 0, &[0; 8]);
+            times() > before
+        });
+    };
+    next_second(&mut ada);
     ben.send(128, 0, &[]);
     ben.send(148, 0, &[1; 200]);
     ada.until(|m| m.kind == 148);
     let mut vandal = server.connect();
     let user = vandal.join("Vandal", &id);
-    for _ in 0..7 {
-        vandal.send(128, 0, &[]);
-        vandal.send(148, 0, &[7; 200]);
-    }
-    for _ in 0..7 {
-        ada.until(|m| m.kind == 148 && m.user == user);
+    for (actions, waits) in [(5, true), (2, false)] {
+        for _ in 0..actions {
+            vandal.send(128, 0, &[]);
+            vandal.send(148, 0, &[7; 200]);
+        }
+        for _ in 0..actions {
+            ada.until(|m| m.kind == 148 && m.user == user);
+        }
+        if waits {
+            next_second(&mut ada);
+        }
     }
     vandal.close();
     ada.until(|m| m.kind == 33 && m.user == user);

@@ -24,6 +24,25 @@ function parts(page, pick) {
   };
 }
 
+/** Looks at a report of what a removal since a time would do. */
+async function lookAtPart(page, press, pick) {
+  const { dialog, button, look } = parts(page, pick);
+  await press(button("Remove everything of somebody\u2026"));
+  await look("everybody");
+  await press(button("Remove all of Vandal"));
+  const part = dialog.getByLabel("What of it");
+  await part.waitFor();
+  // The oldest time, behind which there are two actions, and more if a second ended while the others were drawn.
+  await part.selectOption({ index: (await part.locator("option").count()) - 1 });
+  await look("part");
+  await press(button("Show report", dialog));
+  await dialog.getByText(/Removes [2-7] actions/).waitFor();
+  await press(button("Cancel", dialog));
+  await dialog.waitFor({ state: "detached" });
+  await press(button("Back to the newest actions"));
+  await button("Undo of Vandal").waitFor();
+}
+
 /** Goes back to the second in which the history began, and takes that back. */
 async function goBackInTime(page, press, pick) {
   const { dialog, said, button, look } = parts(page, pick);
@@ -40,6 +59,10 @@ async function goBackInTime(page, press, pick) {
   await press(button("Go back"));
   await press(button("Go back", dialog));
   await button("Undo of Vandal").waitFor();
+  // Both were resets: there are times before the last one now.
+  await slider.fill("0");
+  await page.locator("#chosen-time").getByText("before the last reset").waitFor();
+  await slider.blur();
 }
 
 /** Clicks or taps through undo, redo, remove and going back. */
@@ -85,6 +108,7 @@ try {
   await page.getByRole("navigation").getByRole("link", { name: "Sessions", exact: true }).click();
   await page.getByRole("link", { name: "Harbour" }).click();
   await page.getByRole("heading", { level: 1, name: "Harbour", exact: true }).waitFor();
+  await lookAtPart(page, (button) => button.click(), "page");
   await goBackInTime(page, (button) => button.click(), "page");
   await walk(page, (button) => button.click(), "page");
 

@@ -27,6 +27,14 @@ pub enum DecodeError {
     },
 }
 
+impl DecodeError {
+    /// Whether nothing is known of the type, which a later version may have given a meaning. Other messages that do not
+    /// decode are damaged: clients ignore them.
+    pub fn is_unknown_type(&self) -> bool {
+        matches!(self, DecodeError::UnknownType(_) | DecodeError::NotInLayout(_))
+    }
+}
+
 /// A message that cannot be encoded.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum EncodeError {

@@ -94,6 +94,12 @@ impl<R: Read> DprecReader<R> {
         self.offset
     }
 
+    /// The messages of a recording in memory that were not read yet.
+    pub fn messages_in<'a>(&self, recording: &'a [u8]) -> &'a [u8] {
+        let begin = usize::try_from(self.offset).unwrap_or(usize::MAX);
+        recording.get(begin..).unwrap_or_default()
+    }
+
     /// The incomplete message at the end, if there is one. Known once all messages are read.
     pub fn truncation(&self) -> Option<Truncation> {
         self.truncation

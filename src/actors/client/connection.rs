@@ -8,6 +8,7 @@
 //!    performs what they decide (`login`, `handlers`).
 //! 5. `Client::disconnect`: the goodbye. What waits in the outbox is still written, then the connection is closed.
 
+mod drawing;
 mod handlers;
 mod intake;
 mod limits;
@@ -49,7 +50,7 @@ use crate::transport::tls::Certificate;
 pub(super) use intake::FromConnection;
 
 /// Time-out for answers of other actors to a login. They have time-outs of their own; this is the last resort.
-const ANSWER_LIMIT: Duration = Duration::from_secs(if cfg!(test) { 1 } else { 30 });
+pub(super) const ANSWER_LIMIT: Duration = Duration::from_secs(if cfg!(test) { 1 } else { 30 });
 /// How long a disconnected client may take to read the rest of the outbox.
 const FLUSH_LIMIT: Duration = Duration::from_secs(10);
 
@@ -230,8 +231,6 @@ struct Login {
     entering: Entering,
     /// Session messages received during the login.
     strays: u8,
-    /// Time-out of the answer that the login waits for.
-    answer_timer: Option<SpawnHandle>,
 }
 
 /// A client's way from its login into a session.
@@ -262,6 +261,7 @@ pub struct Client {
     pending: BytesMut,
     /// Rate limit for messages (`messageRateLimit`).
     messages: Bucket,
+    drawing: drawing::Drawing,
     slowed_logged: Option<u64>,
     /// Timer of pending frames: the client has used up a rate limit.
     budget_timer: Option<SpawnHandle>,
@@ -285,7 +285,6 @@ impl Client {
             source: LoginSource::new(&arrival),
             entering: Entering::Nothing,
             strays: 0,
-            answer_timer: None,
         };
         let mut ctx = Context::new();
         let shared = ConnShared::new(conn, ctx.address(), TimeLimits::of(settings), context.metrics.clone());
@@ -311,6 +310,7 @@ impl Client {
             in_flight_budget: Arc::default(),
             pending: BytesMut::new(),
             messages: Bucket::default(),
+            drawing: drawing::Drawing::default(),
             slowed_logged: None,
             budget_timer: None,
             since: arrival.utc_ms,
@@ -337,6 +337,7 @@ impl Client {
         let Phase::Login(Login { machine, entering: Entering::Entered(session), .. }) = &self.phase else {
             return;
         };
+        self.shared.answered();
         self.shared.keep_alive.set(machine.client().capabilities.keep_alive);
         self.user.id = user;
         self.phase = Phase::Session(session.clone());
@@ -425,6 +426,7 @@ impl Actor for Client {
         self.phase_over();
         let left_out = self.permit.take_suppressed(self.context.rules.settings());
         self.log_left_out(left_out);
+        self.keep_drawn();
         self.carrying.abort();
         worker::forget(&self.shared);
         self.context.server.tell(ToServer::ClientGone(self.conn));

@@ -187,7 +187,7 @@ impl Inbound {
                     Ok(ReadyForTls)
                 };
             }
-            next = self.read_once(|framing, bytes| framing.take(bytes, shared)).await?;
+            next = self.read_once(shared, |framing, bytes| framing.take(bytes, shared)).await?;
         }
     }
 
@@ -206,23 +206,28 @@ impl Inbound {
                     return tell(shared, FromConnection::ProxyHeader(source)).await;
                 }
             }
-            let received = self.read_once(|_, bytes| bytes.to_vec()).await?;
+            let received = self.read_once(shared, |_, bytes| bytes.to_vec()).await?;
             self.received.extend(received);
         }
     }
 
     /// Reads once, into the buffer of the worker, and hands `take` what was received.
-    async fn read_once<T>(&mut self, take: impl Fn(&mut Framing, &[u8]) -> T) -> Result<T, ReadEnd> {
-        poll_fn(|cx| self.poll_read(cx, &take)).await
+    async fn read_once<T>(
+        &mut self,
+        shared: &ConnShared,
+        take: impl Fn(&mut Framing, &[u8]) -> T,
+    ) -> Result<T, ReadEnd> {
+        poll_fn(|cx| self.poll_read(cx, shared.read_size(), &take)).await
     }
 
     fn poll_read<T>(
         &mut self,
         cx: &mut Context<'_>,
+        size: usize,
         take: &impl Fn(&mut Framing, &[u8]) -> T,
     ) -> Poll<Result<T, ReadEnd>> {
         with_buffer(|buffer| {
-            let mut buffer = ReadBuf::new(buffer);
+            let mut buffer = ReadBuf::new(&mut buffer[..size]);
             Poll::Ready(match ready!(Pin::new(&mut self.half).poll_read(cx, &mut buffer)) {
                 Ok(()) if !buffer.filled().is_empty() => Ok(take(&mut self.framing, buffer.filled())),
                 Ok(()) => Err(ReadEnd::Closed),
@@ -233,16 +238,16 @@ impl Inbound {
         })
     }
 
-    /// Pauses for as long as the rate limit demands. When the peer has hung up, the rest is read at once.
+    /// Pauses for as long as the rate limit demands, unless that changes meanwhile. When the peer has hung up, the rest
+    /// is read at once.
     async fn rest(&self, shared: &ConnShared) {
-        let mut left = Duration::from_millis(shared.pause_ms());
-        if left.is_zero() {
+        if shared.pause_ms() == 0 {
             return;
         }
-        while !left.is_zero() && !self.half.is_closed() {
-            let step = left.min(LOOK_INTERVAL);
+        while shared.pause_ms() > 0 && !self.half.is_closed() {
+            let step = LOOK_INTERVAL.min(Duration::from_millis(shared.pause_ms()));
             tokio::time::sleep(step).await;
-            left -= step;
+            shared.shorten_pause(step.as_millis() as u64);
         }
         shared.clear_pause();
     }
@@ -250,10 +255,14 @@ impl Inbound {
     /// Waits while reading is paused. Returns false if the peer hangs up meanwhile and the rest need not be read.
     async fn may_read_on(&self, shared: &ConnShared) -> bool {
         while shared.is_paused() {
+            if !shared.is_over_budget() {
+                shared.resume.notified().await;
+                continue;
+            }
             tokio::select! {
                 () = shared.resume.notified() => {}
                 () = tokio::time::sleep(LOOK_INTERVAL) => {
-                    if shared.is_over_budget() && self.half.is_closed() {
+                    if self.half.is_closed() {
                         return false;
                     }
                 }

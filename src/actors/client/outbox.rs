@@ -4,6 +4,7 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::time::Duration;
 
 use bytes::Bytes;
 use drawhall_protocol::frame::frames;
@@ -15,6 +16,8 @@ use crate::metrics::Metrics;
 const MAX_UNREAD: usize = 4 << 20;
 /// Maximum size of direct messages that wait for any client, in bytes.
 const MAX_QUEUED: usize = 32 << 20;
+/// Capacity that an empty queue keeps, in items: a login or a long list of sessions needs more, but once.
+const KEPT_ITEMS: usize = 4;
 /// Overhead of a queued message in bytes.
 pub(super) const ITEM_COST: usize = 64;
 
@@ -149,6 +152,14 @@ impl Outbox {
         }
     }
 
+    /// Counts time that was spent on sending, for the session that is read.
+    pub(super) fn has_spent(&self, time: Duration) {
+        self.metrics.sending_ns.add(time.as_nanos() as u64);
+        if let Some(cursor) = &self.cursor {
+            cursor.has_spent(time);
+        }
+    }
+
     /// Appends what is to be sent next to `out`: about `limit` bytes of direct messages, or, after all of these, of
     /// history.
     pub(super) fn gather(&mut self, limit: usize, out: &mut Vec<Bytes>) -> Next {
@@ -178,6 +189,7 @@ impl Outbox {
                 Item::Close => return Next::End,
             }
         }
+        self.queue.shrink_to(KEPT_ITEMS);
         let Some(cursor) = self.cursor.as_mut().filter(|_| !self.closing) else { return Next::Wait };
         let before = cursor.messages();
         let read = cursor.read(limit, out);
@@ -218,6 +230,21 @@ mod tests {
         outbox.push("second ".into(), false).unwrap();
         assert_eq!(gathered(&mut outbox), ("first second history".into(), false));
         assert_eq!(gathered(&mut outbox), (String::new(), false));
+    }
+
+    #[test]
+    fn an_empty_queue_keeps_little_memory() {
+        let mut outbox = Outbox::default();
+        for _ in 0..1000 {
+            outbox.push("x".into(), false).unwrap();
+        }
+        while outbox.queue.len() > 1 {
+            outbox.gather(1, &mut Vec::new());
+            assert!(outbox.queue.capacity() >= 1000, "it is not moved before it is empty");
+        }
+        outbox.gather(1, &mut Vec::new());
+        outbox.gather(1, &mut Vec::new());
+        assert!(outbox.queue.capacity() <= KEPT_ITEMS);
     }
 
     #[test]

@@ -3,7 +3,8 @@
 //! * One large read buffer, so that silent clients need none.
 //! * One subscription to the history of each session (`relay`), so that a session wakes a worker once and not every
 //!   client.
-//! * One timer for the idle timeout, for keep-alives, and for a slow client that does not read.
+//! * One timer for the idle timeout, for answers that a login waits for, for keep-alives, and for a slow client that
+//!   does not read.
 
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
@@ -17,7 +18,7 @@ use drawhall_protocol::frame::FrameHeader;
 use drawhall_protocol::message::KeepAlive;
 use tokio::sync::Notify;
 
-use super::connection::{Client, FromConnection};
+use super::connection::{ANSWER_LIMIT, Client, FromConnection};
 use super::outbox::{Outbox, Overflow};
 use super::relay::Relays;
 use crate::clock::every;
@@ -28,6 +29,8 @@ use crate::rules::session::ConnId;
 
 /// Size of the read buffer.
 const READ_BYTES: usize = 256 << 10;
+/// How much of it is used for a client that is near its rate limit of drawing.
+const SMALL_READ_BYTES: usize = 16 << 10;
 /// Seconds without reading after which a peer is stalled (slow client).
 const STALLED_SECS: u64 = 5;
 /// Interval of keep-alives for clients that asked for them, in seconds.
@@ -40,7 +43,7 @@ pub(super) struct ConnShared {
     pub(super) outbox: RefCell<Outbox>,
     /// Wakes the writer.
     pub(super) wake: Rc<Notify>,
-    /// Resumes reading.
+    /// Reading is paused for another reason, or no longer.
     pub(super) resume: Notify,
     reading: Cell<Reading>,
     pub(super) keep_alive: Cell<bool>,
@@ -48,6 +51,8 @@ pub(super) struct ConnShared {
     pub(super) upgrading: Cell<bool>,
     /// The login has identified the client.
     pub(super) identified: Cell<bool>,
+    /// Since when the login waits for the answer of another actor.
+    asked: Cell<Option<u64>>,
     /// WebSocket control frames to send next.
     pub(super) control: RefCell<Vec<u8>>,
     /// Close frame of a WebSocket connection, if it is not the usual one.
@@ -60,6 +65,8 @@ pub(super) struct ConnShared {
     /// Since when something is being written, or when the peer last read something.
     writing: Cell<Option<u64>>,
     pause_ms: Cell<u64>,
+    /// Near the rate limit of drawing: little is read at a time, so that pauses are short.
+    small_steps: Cell<bool>,
 }
 
 /// Whether the connection is read from.
@@ -114,6 +121,7 @@ impl ConnShared {
             keep_alive: Cell::new(false),
             upgrading: Cell::new(false),
             identified: Cell::new(false),
+            asked: Cell::new(None),
             control: RefCell::default(),
             close_frame: RefCell::default(),
             limits,
@@ -123,6 +131,7 @@ impl ConnShared {
             sent: Cell::new(now),
             writing: Cell::new(None),
             pause_ms: Cell::new(0),
+            small_steps: Cell::new(false),
         });
         WORKER.with(|w| w.add(&shared));
         shared
@@ -164,9 +173,24 @@ impl ConnShared {
         self.pause_ms.set(ms);
     }
 
+    /// Whether little is to be read at a time.
+    pub(super) fn read_in_small_steps(&self, small: bool) {
+        self.small_steps.set(small);
+    }
+
+    /// Bytes to read at once, at most.
+    pub(super) fn read_size(&self) -> usize {
+        if self.small_steps.get() { SMALL_READ_BYTES } else { READ_BYTES }
+    }
+
     /// Milliseconds for which reading is to pause.
     pub(super) fn pause_ms(&self) -> u64 {
         self.pause_ms.get()
+    }
+
+    /// So much of the pause has passed.
+    pub(super) fn shorten_pause(&self, ms: u64) {
+        self.pause_ms.set(self.pause_ms.get().saturating_sub(ms));
     }
 
     /// The pause is over.
@@ -190,7 +214,12 @@ impl ConnShared {
 
     /// The same for a client over its rate limit. Returns whether it was already.
     pub(super) fn pause_over_budget(&self) -> bool {
-        self.reading.replace(Reading::OverBudget) == Reading::OverBudget
+        let before = self.reading.replace(Reading::OverBudget);
+        if before == Reading::Paused {
+            // Whoever waits there does not look whether the peer hangs up.
+            self.resume.notify_one();
+        }
+        before == Reading::OverBudget
     }
 
     /// Whether reading is paused.
@@ -211,12 +240,28 @@ impl ConnShared {
         }
     }
 
+    /// The login waits for the answer of another actor.
+    pub(super) fn await_answer(&self) {
+        if self.asked.get().is_none() {
+            self.asked.set(Some(seconds()));
+        }
+    }
+
+    /// The answer has come.
+    pub(super) fn answered(&self) {
+        self.asked.set(None);
+    }
+
     /// Tells the Client what happens on its connection.
     pub(super) fn report(&self, event: FromConnection) {
         self.actor.do_send(event);
     }
 
     fn tick(&self, now: u64) {
+        if self.asked.get().is_some_and(|since| now - since > ANSWER_LIMIT.as_secs()) {
+            self.answered();
+            self.report(FromConnection::NotAnswered);
+        }
         if let Some(reason) = self.overdue(now) {
             self.report(FromConnection::TimedOut { reason });
         } else if self.keep_alive.get() && now - self.sent.get() >= KEEP_ALIVE_SECS {
@@ -350,6 +395,16 @@ mod tests {
         paused.resume_reading();
         assert_eq!(at(1060, &paused), None, "silence counts from there on");
         assert!(at(1061, &paused).is_some());
+    }
+
+    #[actix_rt::test]
+    async fn whoever_waits_while_reading_is_paused_learns_of_the_rate_limit() {
+        let [paused] = connections(NEVER);
+        paused.pause_reading();
+        assert!(!paused.pause_over_budget());
+        let told = tokio::time::timeout(Duration::from_secs(60), paused.resume.notified()).await;
+        assert!(told.is_ok(), "it has to look whether the peer hangs up");
+        assert!(paused.is_over_budget() && paused.pause_over_budget());
     }
 
     #[test]

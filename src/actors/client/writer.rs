@@ -1,11 +1,15 @@
 //! The outbound half of a connection: gathers what the outbox has and writes it in vectored writes.
 
+use std::future::poll_fn;
 use std::io::{self, IoSlice};
+use std::pin::Pin;
 use std::rc::Rc;
+use std::task::Context;
+use std::time::{Duration, Instant};
 
 use actix_rt::task::{JoinHandle, spawn_blocking};
 use bytes::{Buf as _, Bytes};
-use tokio::io::AsyncWriteExt as _;
+use tokio::io::{AsyncWrite as _, AsyncWriteExt as _};
 
 use super::connection::FromConnection;
 use super::outbox::Next;
@@ -83,8 +87,9 @@ impl Outbound {
             let empty = batch.is_empty();
             if !empty {
                 shared.is_writing();
-                write_batch(&mut self.half, &mut batch, shared).await?;
+                let spent = write_batch(&mut self.half, &mut batch, shared).await?;
                 shared.has_written();
+                shared.outbox.borrow().has_spent(spent);
             }
             match next {
                 Next::End => return Ok(End::Over),
@@ -122,18 +127,24 @@ async fn read_from_file(fetch: Fetch) -> io::Result<Fetched> {
     read.map_err(|e| io::Error::new(e.kind(), format!("cannot read the history: {e}")))
 }
 
-async fn write_batch(half: &mut WriteHalf, batch: &mut [Bytes], shared: &ConnShared) -> io::Result<()> {
-    let mut at = 0;
+/// Writes a batch. Returns how long that took, without the time that it waited for the peer.
+async fn write_batch(half: &mut WriteHalf, batch: &mut [Bytes], shared: &ConnShared) -> io::Result<Duration> {
+    let (mut at, mut spent) = (0, Duration::ZERO);
     while at < batch.len() {
-        let written = {
+        // The slices are made anew when the socket takes more, so that the task does not hold them meanwhile.
+        let write = |cx: &mut Context<'_>| {
+            let begun = Instant::now();
             let mut slices = [IoSlice::new(&[]); MAX_SLICES];
             let pending = &batch[at..];
             let count = pending.len().min(MAX_SLICES);
             for (slice, bytes) in slices.iter_mut().zip(pending) {
                 *slice = IoSlice::new(bytes);
             }
-            half.write_vectored(&slices[..count]).await?
+            let written = Pin::new(&mut *half).poll_write_vectored(cx, &slices[..count]);
+            spent += begun.elapsed();
+            written
         };
+        let written = poll_fn(write).await?;
         if written == 0 {
             return Err(io::ErrorKind::WriteZero.into());
         }
@@ -151,5 +162,6 @@ async fn write_batch(half: &mut WriteHalf, batch: &mut [Bytes], shared: &ConnSha
         }
     }
     // TLS buffers what the socket did not take.
-    half.flush().await
+    half.flush().await?;
+    Ok(spent)
 }

@@ -1,5 +1,6 @@
-//! The session directory: sessions by id and alias, with pre-built descriptions.
+//! The session directory: sessions by id and alias, with their descriptions.
 
+use std::cell::OnceCell;
 use std::collections::{BTreeMap, HashMap};
 use std::net::IpAddr;
 
@@ -95,7 +96,8 @@ pub(super) struct SessionEntry {
     pub(super) unreadable: Option<Unreadable>,
     /// It was last shown to the lobby as a listed session.
     shown_listed: bool,
-    json: String,
+    /// The description as JSON, once somebody wants to see it: it changes more often.
+    json: OnceCell<String>,
 }
 
 impl SessionEntry {
@@ -105,7 +107,7 @@ impl SessionEntry {
         residency: Residency,
         share: HistoryShare,
     ) -> Self {
-        let json = to_json(&description);
+        let json = OnceCell::new();
         let shown_listed = !description.unlisted;
         let (hosted_from, unreadable) = (None, None);
         Self { description, protocol, residency, hosted_from, share, unreadable, shown_listed, json }
@@ -116,12 +118,13 @@ impl SessionEntry {
     }
 
     pub(super) fn json(&self) -> &str {
-        &self.json
+        // Serializing a struct with text keys cannot fail.
+        self.json.get_or_init(|| serde_json::to_string(&self.description).unwrap_or_default())
     }
 
     /// The description for administrators, with the error if it cannot be loaded.
     pub(super) fn json_for_admin(&self) -> String {
-        let Some(unreadable) = &self.unreadable else { return self.json.clone() };
+        let Some(unreadable) = &self.unreadable else { return self.json().to_owned() };
         // A serialized struct is an object.
         let mut value = serde_json::to_value(&self.description).unwrap_or_default();
         value["storageError"] = unreadable.error.as_str().into();
@@ -139,13 +142,13 @@ impl SessionEntry {
     /// Changes the description of a session that is not active.
     pub(super) fn amend(&mut self, change: impl FnOnce(&mut SessionDescription)) {
         change(&mut self.description);
-        self.json = to_json(&self.description);
+        self.json.take();
     }
 
     /// Replaces the description.
     pub(super) fn describe(&mut self, description: SessionDescription) {
-        self.json = to_json(&description);
         self.description = description;
+        self.json.take();
     }
 
     /// Marks it as shown to the lobby. Returns whether it was shown as listed before, which need not follow from its
@@ -153,11 +156,6 @@ impl SessionEntry {
     pub(super) fn show(&mut self) -> bool {
         std::mem::replace(&mut self.shown_listed, !self.description.unlisted)
     }
-}
-
-fn to_json(description: &SessionDescription) -> String {
-    // Serializing a struct with text keys cannot fail.
-    serde_json::to_string(description).unwrap_or_default()
 }
 
 /// All sessions, in the order of creation.

@@ -1,4 +1,4 @@
-//! Hosting limits: number of sessions per address and in all, and the total history limit.
+//! Hosting, and its limits: number of sessions per address and in all, and the total history limit.
 
 use std::net::IpAddr;
 
@@ -6,13 +6,42 @@ use actix::prelude::*;
 
 use super::{Server, new_session_id};
 use crate::actors::messages::{HostSession, PendingEntry, SessionHandle, ToSession};
+use crate::actors::session::{Session, SessionDeps};
 use crate::rules::login::HostRefusal;
 use crate::rules::network::widest;
+use crate::rules::rng::Rng;
 use crate::rules::session::SessionMachine;
 use crate::rules::time::Timestamp;
+use crate::storage::session_files::SessionFiles;
 use crate::trace::Origin;
 
 impl Server {
+    /// Starts the actor of a session on the next worker.
+    pub(super) fn start_session(
+        &mut self,
+        machine: SessionMachine,
+        rng: Rng,
+        store: Option<SessionFiles>,
+        ctx: &mut Context<Self>,
+    ) -> Option<SessionHandle> {
+        let worker = self.next_worker()?;
+        let parts = SessionDeps {
+            rng,
+            server: ctx.address().into(),
+            blocking_pool: self.parts.blocking_pool.clone(),
+            metrics: self.parts.metrics.clone(),
+            store,
+            recording: self.parts.recorder.as_ref().map(|r| r.recording(machine.id(), machine.alias())),
+            trace: self.parts.trace.clone(),
+            events: self.parts.events.clone(),
+            renderer: self.parts.renderer.clone(),
+            records: self.parts.records.clone(),
+            share: self.histories.share(),
+            threads: self.workers.len(),
+        };
+        Some(Session::start_in_arbiter(&worker, move |_| Session::new(machine, parts)).into())
+    }
+
     /// Whether a session may be hosted from this address; accounts that may always host can use `reservedSessions`.
     fn has_room_for(&self, address: Option<IpAddr>, always: bool) -> Result<(), HostRefusal> {
         let settings = self.rules.settings();
@@ -29,6 +58,10 @@ impl Server {
         }
         if self.histories.is_full() {
             self.parts.metrics.limits_hit.count("totalHistoryLimit");
+            return Err(HostRefusal::NoSpace);
+        }
+        if self.below_reserve {
+            self.parts.metrics.limits_hit.count("diskSpaceReserve");
             return Err(HostRefusal::NoSpace);
         }
         Ok(())
@@ -56,6 +89,28 @@ impl Server {
             );
         } else {
             tracing::info!("there is space for histories again, they hold {used} bytes");
+        }
+    }
+}
+
+/// To the Server: whether the disk of the sessions has less than `diskSpaceReserve` left.
+#[derive(Message)]
+#[rtype(result = "()")]
+pub struct BelowReserve(pub bool);
+
+impl Handler<BelowReserve> for Server {
+    type Result = ();
+
+    fn handle(&mut self, BelowReserve(below): BelowReserve, _: &mut Self::Context) {
+        if std::mem::replace(&mut self.below_reserve, below) == below {
+            return;
+        }
+        if below {
+            tracing::error!(
+                "the disk of the sessions is nearly full (diskSpaceReserve): no new sessions are hosted"
+            );
+        } else {
+            tracing::info!("the disk of the sessions has space again: new sessions are hosted");
         }
     }
 }
@@ -88,8 +143,14 @@ impl Server {
             protocol: protocol.clone(),
             founder: founder.clone(),
         });
-        let machine = SessionMachine::new(shared, id, alias, protocol, founder, now);
+        let machine = SessionMachine::new(shared, id.clone(), alias, protocol, founder, now);
         let address = self.begin(machine, origin, hosted_from, now, ctx).ok_or(HostRefusal::Full)?;
+        if let Some(dir) = &self.parts.session_dir {
+            let account = &authenticated.identity.auth_id;
+            let by_address = || place.map(|address| widest(address).to_string());
+            let host = Some(account.clone()).filter(|account| !account.is_empty()).or_else(by_address);
+            dir.set_host(&id, host.unwrap_or_default());
+        }
         self.lobby.remove(authenticated.conn);
         let entry = PendingEntry::to_host(client, in_flight_budget);
         address.tell(ToSession::Host { client: authenticated, host, entry });

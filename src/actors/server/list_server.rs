@@ -68,11 +68,11 @@ impl Failure {
 
 impl From<HttpError> for Failure {
     fn from(error: HttpError) -> Failure {
-        let is_transient = matches!(error, HttpError::Failed(_) | HttpError::Timeout | HttpError::Busy);
+        let is_transient = matches!(error, HttpError::Failed(_) | HttpError::Timeout(_) | HttpError::Busy);
         let session_text = match error {
             HttpError::Url(_) | HttpError::Address(_) => "no request is made to this address",
             HttpError::Failed(_) => "Network error: connection failed",
-            HttpError::Timeout => "Network error: no answer",
+            HttpError::Timeout(_) => "Network error: no answer",
             HttpError::Redirect(_) => "the list server has another address",
             HttpError::TooLarge(_) => "Unparseable response",
             HttpError::Busy => "too many requests are under way, try again later",

@@ -1,4 +1,4 @@
-//! Loading sessions on demand, unloading unused ones, instantiating templates.
+//! Loading sessions on demand, and unloading unused ones.
 
 use std::io;
 use std::net::IpAddr;
@@ -8,21 +8,14 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use actix::prelude::*;
 
 use super::directory::{Missing, Residency, SessionEntry, Unreadable, Waiter};
-use super::{FoundSession, Server, SessionDir, SessionMachine, SessionSummary, Suspended};
+use super::{Server, SessionDir, SessionMachine, SessionSummary, Suspended};
 use crate::actors::messages::{SessionHandle, ToSession};
-use crate::actors::session::{Session, SessionDeps};
 use crate::blocking::Job;
 use crate::entropy::seeded_rng;
-use crate::rules::login::LookupAnswer;
-use crate::rules::rng::Rng;
-use crate::rules::session::ListingUpdate;
 use crate::rules::session::persistence::stored_description;
-use crate::rules::session::{Cx, Effect, Refusal, Rollback};
-use crate::rules::template::{Messages, Template};
+use crate::rules::session::{Cx, Effect, ListingUpdate, Rollback};
 use crate::rules::time::Timestamp;
 use crate::storage::session_dir::{LoadError, LoadedSession};
-use crate::storage::session_files::SessionFiles;
-use crate::storage::template::{TemplateError, Templates};
 use crate::trace::Origin;
 
 fn utc_ms(time: SystemTime) -> Option<i64> {
@@ -49,9 +42,9 @@ impl Server {
         let last_use = session.last_use.and_then(utc_ms).unwrap_or(now.utc_ms);
         let created = created_ms(&session.id).filter(|ms| *ms <= last_use).unwrap_or(last_use);
         let description = stored_description(session, &self.rules.shared, now.earlier(created));
-        let residency = Residency::Stored(Suspended::at_start(now, created, last_use));
-        let mut share = self.histories.share();
-        share.set(session.size);
+        let random = seeded_rng().bytes().unwrap_or_default();
+        let residency = Residency::Stored(Suspended::at_start(now, created, last_use, random));
+        let share = self.histories.share_of(session.size);
         self.directory.insert(SessionEntry::new(description, session.protocol.clone(), residency, share));
         let id = &session.id;
         self.to_announce.extend(session.metadata.announcements.iter().map(|url| (id.clone(), url.clone())));
@@ -199,29 +192,6 @@ impl Server {
         }
     }
 
-    /// Starts the actor of a session on the next worker.
-    fn start_session(
-        &mut self,
-        machine: SessionMachine,
-        rng: Rng,
-        store: Option<SessionFiles>,
-        ctx: &mut Context<Self>,
-    ) -> Option<SessionHandle> {
-        let worker = self.next_worker()?;
-        let recorder = self.parts.recorder.as_ref();
-        let parts = SessionDeps {
-            rng,
-            server: ctx.address().into(),
-            blocking_pool: self.parts.blocking_pool.clone(),
-            metrics: self.parts.metrics.clone(),
-            store,
-            recording: recorder.map(|r| r.recording(machine.id(), machine.alias())),
-            trace: self.parts.trace.clone(),
-            share: self.histories.share(),
-        };
-        Some(Session::start_in_arbiter(&worker, move |_| Session::new(machine, parts)).into())
-    }
-
     /// The origin of a session, for a trace.
     pub(super) fn if_traced(&self, origin: impl FnOnce() -> Origin) -> Option<Origin> {
         self.parts.trace.is_some().then(origin)
@@ -317,104 +287,6 @@ impl Server {
         }));
     }
 
-    /// Descriptions of listed templates without a running session, as JSON.
-    pub(super) fn listed_templates(&self, moderator: bool) -> Vec<String> {
-        let shown = |t: &&Template| (moderator || !t.unlisted()) && self.directory.find(&t.alias).is_none();
-        self.templates.all().filter(shown).map(|t| t.description().to_string()).collect()
-    }
-
-    /// A template without a session, by alias or by the id reserved for it.
-    fn template(&self, name: &str) -> Option<&Template> {
-        let by_id = || self.template_ids.iter().find(|(_, id)| *id == name).map(|(alias, _)| alias.as_str());
-        let template = self.templates.find(name).or_else(|| self.templates.find(by_id()?))?;
-        self.directory.find(&template.alias).is_none().then_some(template)
-    }
-
-    fn template_id(&mut self, alias: &str) -> String {
-        self.template_ids.entry(alias.to_owned()).or_insert_with(super::new_session_id).clone()
-    }
-
-    pub(super) fn find_template(&mut self, name: &str) -> Option<FoundSession> {
-        let (alias, protocol) = self.template(name).map(|t| (t.alias.clone(), t.protocol.clone()))?;
-        Some(FoundSession { id: self.template_id(&alias), protocol })
-    }
-
-    pub(super) fn look_up_template(&mut self, name: &str, invite: &str) -> Option<LookupAnswer> {
-        if self.directory.find(name).is_some() {
-            return None;
-        }
-        let (alias, description) = self.template(name).map(|t| (t.alias.clone(), t.description()))?;
-        if !invite.is_empty() {
-            let refusal = Refusal::error("inviteNotFound", "Invite is invalid or has been revoked");
-            return Some(LookupAnswer::Refused(refusal));
-        }
-        Some(LookupAnswer::Template { id: self.template_id(&alias), description })
-    }
-
-    pub(super) fn is_instantiating(&self, name: &str) -> bool {
-        self.template(name).is_some_and(|t| self.instantiating.contains_key(&t.alias))
-    }
-
-    /// Creates a session from a template.
-    pub(super) fn with_template(&mut self, name: &str, waiter: Waiter, ctx: &mut Context<Self>) {
-        let Some(template) = self.template(name).cloned().filter(|_| self.stopping.is_none()) else {
-            return waiter(Err(Missing::NotFound));
-        };
-        let waiters = self.instantiating.entry(template.alias.clone()).or_default();
-        waiters.push(waiter);
-        if waiters.len() > 1 {
-            return;
-        }
-        let source = template.clone();
-        let reading = self.parts.blocking_pool.run(Job::FileIo, move || source.messages());
-        ctx.spawn(reading.into_actor(self).map(move |messages, server, ctx| {
-            let messages = messages.unwrap_or(Err(TemplateError::Empty));
-            server.instantiate(&template, messages, ctx);
-        }));
-    }
-
-    fn instantiate(
-        &mut self,
-        template: &Template,
-        messages: Result<Messages, TemplateError>,
-        ctx: &mut Context<Self>,
-    ) {
-        let alias = &template.alias;
-        let waiters = self.instantiating.remove(alias).unwrap_or_default();
-        let id = self.template_id(alias);
-        let begun = match messages {
-            // Nothing would stop it or close its files.
-            Ok(_) if self.stopping.is_some() => None,
-            Ok(messages) => {
-                let (now, mut rng) = (Timestamp::now(), Rng::unseeded());
-                let mut cx = Cx::new(now, &mut rng);
-                let shared = self.rules.shared.clone();
-                let origin = self.if_traced(|| Origin::Made {
-                    template: Box::new(template.clone()),
-                    messages: messages.clone(),
-                    passwords: Vec::new(),
-                });
-                let machine = SessionMachine::from_template(shared, id.clone(), template, messages, &mut cx);
-                emit(&cx.effects, &id);
-                self.begin(machine, origin, None, now, ctx)
-            }
-            Err(error) => {
-                tracing::warn!("template {}: {error}", template.path.display());
-                None
-            }
-        };
-        if begun.is_some() {
-            self.template_ids.remove(alias);
-            for url in &template.metadata.announcements {
-                self.announce_at(&id, url, ctx);
-            }
-        }
-        waiters.into_iter().for_each(|waiter| waiter(begun.as_ref().ok_or(Missing::NotFound)));
-        self.stopped_if_idle();
-    }
-}
-
-impl Server {
     /// A session has been empty for `sessionUnloadTime`: unloads it.
     pub(super) fn request_unload(&mut self, id: &str) {
         let Some(entry) = self.directory.find_mut(id) else { return };
@@ -433,18 +305,5 @@ impl Server {
         if let Residency::Unloading(_, waiters) = residency {
             waiters.into_iter().for_each(|waiter| waiter(Ok(&address)));
         }
-    }
-}
-
-/// The template directory was scanned.
-#[derive(Message)]
-#[rtype(result = "()")]
-pub struct NewTemplates(pub Arc<Templates>);
-
-impl Handler<NewTemplates> for Server {
-    type Result = ();
-
-    fn handle(&mut self, NewTemplates(templates): NewTemplates, _: &mut Self::Context) {
-        self.templates = templates;
     }
 }

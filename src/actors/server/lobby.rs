@@ -38,6 +38,11 @@ pub(super) struct Lobby {
 }
 
 impl Lobby {
+    /// Whether nobody is in it.
+    pub(super) fn is_empty(&self) -> bool {
+        self.waiting.is_empty()
+    }
+
     /// Removes a client.
     pub(super) fn remove(&mut self, conn: ConnId) {
         self.waiting.remove(&conn);
@@ -60,7 +65,7 @@ impl Server {
         was_listed: bool,
         ctx: &mut Context<Self>,
     ) {
-        if self.lobby.waiting.is_empty() {
+        if self.lobby.is_empty() {
             return;
         }
         let now = Timestamp::now().monotonic_ms;

@@ -4,6 +4,7 @@
 
 pub mod acceptor;
 mod admin;
+mod deps;
 mod directory;
 mod hosting;
 pub mod list_server;
@@ -12,6 +13,7 @@ mod listings;
 mod loading;
 mod lobby;
 pub mod reports;
+mod templates;
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -24,32 +26,28 @@ use tokio::sync::oneshot;
 use crate::actors::messages::{
     Answer, ClientHandle, FoundSession, NewRules, PendingEntry, ToClient, ToServer, ToSession, notify,
 };
-use crate::blocking::BlockingPool;
 use crate::config::Rules;
 use crate::history::total::HistoryTotal;
-use crate::http::Http;
 use crate::log::{Level, LogEntry, LogUser, Topic};
-use crate::metrics::Metrics;
 use crate::rules::login::LookupAnswer;
 use crate::rules::metadata::SessionSummary;
 use crate::rules::session::persistence::Suspended;
 use crate::rules::session::{ConnId, DisconnectReason, JoinRequest, SessionMachine};
 use crate::rules::time::Timestamp;
-use crate::storage::recorder::Recorder;
 use crate::storage::session_dir::SessionDir;
 use crate::storage::template::Templates;
-use crate::trace::Trace;
 pub use admin::{
     FindActive, FindRunning, ListClients, ListSessions, MakeFromTemplate, MakeSession, RelistSessions,
     TellSessions,
 };
+pub use deps::ServerDeps;
 use directory::{Directory, Missing, Residency, SessionEntry, Waiter};
-use list_server::ListServers;
+pub use hosting::BelowReserve;
 pub use listing::ListSession;
 use listings::Listings;
-pub use loading::NewTemplates;
 use lobby::Lobby;
 use reports::Reports;
+pub use templates::NewTemplates;
 
 /// Time-out for clients to read the shutdown message.
 const STOP_LIMIT: Duration = Duration::from_secs(5);
@@ -61,27 +59,6 @@ struct Connection {
     client: ClientHandle,
     /// Since when it is in no session, monotonic milliseconds.
     without_session: Option<u64>,
-}
-
-/// What the Server actor needs besides the rules.
-#[derive(Clone, Default)]
-pub struct ServerDeps {
-    /// `None`: sessions are in memory only.
-    pub session_dir: Option<Arc<SessionDir>>,
-    /// `None`: sessions are not recorded.
-    pub recorder: Option<Arc<Recorder>>,
-    /// Pool for hashes and files.
-    pub blocking_pool: BlockingPool,
-    /// What the server counts.
-    pub metrics: Arc<Metrics>,
-    /// Port in announcements.
-    pub announce_port: u16,
-    /// HTTP client for URLs that the operator configured.
-    pub http: Http,
-    /// HTTP client for list servers, whose URLs come from clients.
-    pub list_servers: ListServers,
-    /// Trace of inputs, if enabled.
-    pub trace: Option<Trace>,
 }
 
 /// The Server actor.
@@ -102,6 +79,8 @@ pub struct Server {
     directory: Directory,
     /// Size of all histories together.
     histories: HistoryTotal,
+    /// The disk of the sessions has less than `diskSpaceReserve` left.
+    below_reserve: bool,
     /// That `totalHistoryLimit` is reached has been logged.
     full_logged: bool,
     connections: HashMap<ConnId, Connection>,
@@ -127,6 +106,7 @@ impl Server {
             next_worker: 0,
             directory: Directory::default(),
             histories,
+            below_reserve: false,
             full_logged: false,
             connections: HashMap::new(),
             lobby: Lobby::default(),
@@ -208,7 +188,7 @@ impl Handler<ToServer> for Server {
                 self.report_session(&session, user, reason, ctx);
             }
             ToServer::SessionChanged { description, announce } => {
-                self.session_changed(&description, announce, ctx);
+                self.session_changed(description, announce, ctx);
             }
             ToServer::SessionEnded { id, rest } => self.session_over(&id, rest, ctx),
             ToServer::RequestUnload { id } => self.request_unload(&id),
@@ -216,6 +196,7 @@ impl Handler<ToServer> for Server {
             // The session is told why no attempt is made.
             ToServer::Announce { id, url } => drop(self.announce_for_session(&id, &url, ctx)),
             ToServer::Unlist { id, url } => self.unlist_for_session(&id, &url, ctx),
+            ToServer::Reported(report) => self.record_report(report),
             ToServer::SendReport { id, address, report } => self.send_report(id, address, report, ctx),
         }
     }
@@ -293,15 +274,17 @@ impl Server {
         }
     }
 
-    fn session_changed(&mut self, description: &SessionDescription, announce: bool, ctx: &mut Context<Self>) {
+    fn session_changed(&mut self, description: SessionDescription, announce: bool, ctx: &mut Context<Self>) {
         let Some(entry) = self.directory.find_mut(&description.id) else { return };
-        entry.describe(description.clone());
-        let shown = announce.then(|| entry.show());
-        if description.unlisted {
-            self.unlist(&description.id, None, true, ctx);
+        let unlisted = description.unlisted.then(|| description.id.clone());
+        let for_lobby = (announce && !self.lobby.is_empty()).then(|| description.clone());
+        entry.describe(description);
+        let was_listed = announce.then(|| entry.show());
+        if let Some(id) = unlisted {
+            self.unlist(&id, None, true, ctx);
         }
-        if let Some(was_listed) = shown {
-            self.announce_change(description, was_listed, ctx);
+        if let (Some(description), Some(was_listed)) = (for_lobby, was_listed) {
+            self.announce_change(&description, was_listed, ctx);
         }
     }
 

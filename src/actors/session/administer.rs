@@ -6,6 +6,7 @@ use actix::prelude::*;
 use super::Session;
 use crate::actors::messages::{Answer, notify};
 use crate::blocking::Job;
+use crate::rules::session::UndoRequest;
 use crate::rules::session::admin::{AdminError, AdminRequest, SessionAnswer};
 use crate::rules::session::input::Input;
 use crate::rules::time::Timestamp;
@@ -47,6 +48,11 @@ impl Session {
 
     pub(super) fn administer(&mut self, request: AdminRequest, ctx: &mut Context<Self>) -> SessionAnswer {
         let now = Timestamp::now();
+        if let AdminRequest::Undo(UndoRequest { link, .. }) = &request
+            && !self.machine.is_still_valid(link.as_ref(), now)
+        {
+            return Err(AdminError::LinkInvalid);
+        }
         let effects = self.effects_of(Input::Administer(request), now);
         let answer = self.perform(effects, now, ctx);
         answer.unwrap_or(Err(AdminError::NotFound))

@@ -4,68 +4,65 @@
 
 mod administer;
 mod blocking;
+mod compact;
+mod cut;
+mod events;
+mod everybody;
+mod joining;
+mod member_handle;
 mod persist;
 mod rebuild;
+mod remove;
 mod restore;
 mod sending;
+mod sightings;
+mod thumbnail;
+mod times;
 
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
 use actix::prelude::*;
-use drawhall_protocol::command::Host;
 
-use rebuild::CancelOnDrop;
+use member_handle::MemberHandle;
 
 use crate::actors::messages::{
-    PendingEntry, ServerHandle, SessionHandle, ToClient, ToServer, ToSession, notify,
+    Answer, HistoryRequest, ServerHandle, SessionHandle, ToClient, ToServer, ToSession, notify,
 };
+use crate::background::Queue;
 use crate::blocking::BlockingPool;
 use crate::history::total::HistoryShare;
 use crate::log::{Level, LogEntry, Topic};
 use crate::metrics::Metrics;
-use crate::rules::login::LookupAnswer;
+use crate::renderer::{CancelOnDrop, Renderer};
+use crate::rules::gathering::Gathering;
 use crate::rules::rng::Rng;
-use crate::rules::session::FileDisposition;
 use crate::rules::session::admin::SessionAnswer;
 use crate::rules::session::effects::{ClientOp, ConnId, Cx, DisconnectReason, Effect};
 use crate::rules::session::input::Input;
-use crate::rules::session::member::{AuthenticatedClient, JoinRequest};
 use crate::rules::session::persistence::Suspended;
-use crate::rules::session::{SessionMachine, SessionState};
+use crate::rules::session::{FileDisposition, SessionMachine};
+use crate::rules::sighting::ModerationRecord;
 use crate::rules::time::Timestamp;
+use crate::storage::event_store::{CHAT, EventStore};
 use crate::storage::recorder::Recording;
 use crate::storage::session_dir::SessionDir;
 use crate::storage::session_files::SessionFiles;
 use crate::trace::Trace;
 
-/// Minimum interval of description updates to the server (numbers only), in milliseconds.
-const STATS_MS: u64 = 100;
+/// Capacity of the list of effects that a session keeps for the next input: enough for one that draws, while that of a
+/// join takes some KiB.
+const KEPT_EFFECTS: usize = 4;
 /// Interval of the session expiry check.
 const EXPIRY_INTERVAL: Duration = Duration::from_secs(15);
 
-/// The actor's handle of a member's connection.
-struct MemberHandle {
-    /// The client, waiting until it has joined or is refused.
-    entry: PendingEntry,
-    /// In-flight cost of batches that the machine holds.
-    held: usize,
-    /// In-flight cost of batches that wait for a write.
-    unstored: usize,
-}
-
-impl MemberHandle {
-    fn new(entry: PendingEntry) -> MemberHandle {
-        MemberHandle { entry, held: 0, unstored: 0 }
-    }
-
-    /// Releases in-flight cost, and resumes reading from the client if it was paused (back-pressure).
-    fn release(&self, cost: usize) {
-        if cost > 0 && self.entry.in_flight_budget().release(cost) {
-            self.entry.client().tell(ToClient::ReadOn);
-        }
-    }
+/// A timer that ends gathering.
+#[derive(Clone, Copy)]
+struct GatherTimer {
+    /// When, monotonic microseconds.
+    due_us: u64,
+    handle: SpawnHandle,
 }
 
 /// What a session's actor needs besides the machine.
@@ -82,8 +79,16 @@ pub struct SessionDeps {
     pub recording: Option<Recording>,
     /// `None` if inputs are not traced.
     pub trace: Option<Trace>,
+    /// Where chat and events are kept for a while, if they are.
+    pub events: Option<Arc<EventStore>>,
+    /// What makes images of canvases.
+    pub renderer: Renderer,
+    /// Records for moderators; `None`: nothing is recorded.
+    pub records: Option<Queue<ModerationRecord>>,
     /// Its part of `totalHistoryLimit`.
     pub share: HistoryShare,
+    /// Number of threads that sessions and clients share.
+    pub threads: usize,
 }
 
 /// The Session actor.
@@ -111,19 +116,37 @@ pub struct Session {
     retry_ms: Option<u64>,
     recording: Option<Recording>,
     trace: Option<Trace>,
+    events: Option<Arc<EventStore>>,
+    renderer: Renderer,
+    records: Option<Queue<ModerationRecord>>,
     share: HistoryShare,
     ending: Option<FileDisposition>,
-    sent_ms: u64,
+    gathering: Gathering,
+    /// What this thread has spent on sending since `gathering` was told, in nanoseconds.
+    sending_ns: u64,
+    /// Among what waits to be sent is an answer to a client that has just asked.
+    answers: bool,
     /// Arrival of the first unsent message, monotonic milliseconds.
     unsent_since: Option<u64>,
-    sending_soon: bool,
+    /// Ends the gathering of what waits to be sent.
+    gather_timer: Option<GatherTimer>,
     /// The pool reads a whole history for an administrator; ends that when dropped.
     reading: Option<CancelOnDrop>,
+    /// A program makes an image of the canvas; ends that when dropped.
+    compaction: Option<CancelOnDrop>,
+    /// A program makes a thumbnail; ends that when dropped.
+    rendering: Option<CancelOnDrop>,
+    /// Requests that wait until the pool has read the history for another.
+    waiting_for_reading: VecDeque<(HistoryRequest, Answer<SessionAnswer>)>,
     /// Requests that wait until the pool has followed the history.
     following: Vec<administer::WaitingRequest>,
     /// The description changed visibly; the server is told after the members.
     announce: bool,
     stats_pending: bool,
+    /// A timer runs that tells the server of changed numbers.
+    stats_timer: bool,
+    /// When the timer ends that asks to be unloaded, if one runs; monotonic milliseconds.
+    unload_timer: Option<u64>,
     deadline: Option<(u64, SpawnHandle)>,
     ended: bool,
     /// The server has been told of the end.
@@ -133,8 +156,22 @@ pub struct Session {
 impl Session {
     /// An actor for this machine. It records the session if `parts` has a recording.
     pub fn new(mut machine: SessionMachine, parts: SessionDeps) -> Self {
-        let SessionDeps { rng, server, blocking_pool, metrics, store, recording, trace, mut share } = parts;
+        let SessionDeps {
+            rng,
+            server,
+            blocking_pool,
+            metrics,
+            store,
+            recording,
+            trace,
+            events,
+            renderer,
+            records,
+            mut share,
+            threads,
+        } = parts;
         share.set(machine.history().size());
+        let gathering = Gathering::new(threads, Timestamp::monotonic_us(), metrics.sending_ns.get());
         if recording.is_some() {
             machine.record();
         }
@@ -155,15 +192,25 @@ impl Session {
             retry_ms: None,
             recording,
             trace,
+            events,
+            renderer,
+            records,
             share,
             ending: None,
-            sent_ms: 0,
+            gathering,
+            sending_ns: 0,
+            answers: false,
             unsent_since: None,
-            sending_soon: false,
+            gather_timer: None,
             reading: None,
+            compaction: None,
+            rendering: None,
+            waiting_for_reading: VecDeque::new(),
             following: Vec::new(),
             announce: false,
             stats_pending: false,
+            stats_timer: false,
+            unload_timer: None,
             deadline: None,
             ended: false,
             end_told: false,
@@ -196,10 +243,18 @@ impl Session {
     ) -> Option<SessionAnswer> {
         let mut given = None;
         let announced_before = self.announce;
+        self.outgoing.reserve(effects.len());
         for effect in effects.drain(..) {
             match effect {
-                Effect::Client(conn, op) => self.outgoing.push((conn, op)),
-                Effect::Log(entry) => entry.emit(self.machine.id()),
+                Effect::Client(conn, op) => {
+                    if matches!(op, ClientOp::Joined { .. }) {
+                        self.somebody_joined(conn, now);
+                    }
+                    self.answers |= matches!(op, ClientOp::Joined { .. } | ClientOp::Refused(_));
+                    self.outgoing.push((conn, op));
+                }
+                Effect::Log(entry) => self.log(&entry),
+                Effect::KeepChat { user, text } => self.keep_event(now.utc_ms, CHAT, Some(user), text),
                 Effect::Count(counted) => self.count(counted),
                 Effect::DescriptionChanged => {
                     self.announce = true;
@@ -210,6 +265,9 @@ impl Session {
                 Effect::ExchangeBans(exchange) => self.exchange_bans(exchange, ctx),
                 Effect::Announce { url } => self.tell_server(|id| ToServer::Announce { id, url }),
                 Effect::Unlist { url } => self.tell_server(|id| ToServer::Unlist { id, url }),
+                Effect::Compact => self.compact_by_itself(ctx),
+                Effect::MakeThumbnail => self.make_thumbnail(ctx),
+                Effect::Reported(report) => self.server.tell(ToServer::Reported(report)),
                 Effect::ForwardReport { address, report } => {
                     self.tell_server(|id| ToServer::SendReport { id, address, report });
                 }
@@ -220,35 +278,21 @@ impl Session {
                     self.ended = true;
                     self.ending = Some(ending);
                     self.reading = None;
+                    self.compaction = None;
+                    self.rendering = None;
                     // The lobby is told of the end, and not of what has changed with it.
                     self.announce = announced_before;
                 }
             }
         }
-        self.spare = effects;
+        if effects.capacity() <= KEPT_EFFECTS {
+            self.spare = effects;
+        }
         given
     }
 
     fn tell_server(&self, message: impl FnOnce(String) -> ToServer) {
         self.server.tell(message(self.machine.id().to_owned()));
-    }
-
-    /// Tells the server of changed numbers, at most every [`STATS_MS`].
-    fn tell_numbers_soon(&mut self, ctx: &mut Context<Self>) {
-        if !std::mem::replace(&mut self.stats_pending, true) {
-            ctx.run_later(Duration::from_millis(STATS_MS), |session, _| {
-                if std::mem::take(&mut session.stats_pending) {
-                    session.tell_changes(false);
-                }
-            });
-        }
-    }
-
-    fn tell_changes(&mut self, announce: bool) {
-        self.stats_pending = false;
-        self.announce &= !announce;
-        let description = self.machine.description(false, Timestamp::now());
-        self.server.tell(ToServer::SessionChanged { description, announce });
     }
 
     fn keep_deadline(&mut self, now: Timestamp, ctx: &mut Context<Self>) {
@@ -362,6 +406,9 @@ impl Handler<ToSession> for Session {
     fn handle(&mut self, message: ToSession, ctx: &mut Self::Context) {
         match message {
             ToSession::Batch { conn, batch } => self.batch(conn, batch, ctx),
+            ToSession::DrawsTooFast { conn, slowed } => {
+                self.handle(ctx, Input::DrawsTooFast { conn, slowed });
+            }
             ToSession::Leave(conn) => self.leave(conn, Input::Leave(conn), ctx),
             ToSession::Cut(conn) => self.leave(conn, Input::Cut(conn), ctx),
             ToSession::Host { client, host, entry } => self.enter_host(client, host, entry, ctx),
@@ -371,6 +418,9 @@ impl Handler<ToSession> for Session {
                 self.handle(ctx, Input::OutsideReport { user, reason });
             }
             ToSession::ReportSent { error } => self.handle(ctx, Input::ReportSent(error)),
+            ToSession::ReportStored { user, name, stored } => {
+                self.handle(ctx, Input::ReportStored { user, name, stored });
+            }
             ToSession::Listing(news) => self.handle(ctx, Input::Listing(news)),
             ToSession::Settings(settings) => self.handle(ctx, Input::Shared(settings)),
             ToSession::Unload => self.unload(ctx),
@@ -382,49 +432,5 @@ impl Handler<ToSession> for Session {
             }
             ToSession::DescribeUsers(answer) => notify(answer, self.machine.users()),
         }
-    }
-}
-
-impl Session {
-    fn enter_host(
-        &mut self,
-        client: Box<AuthenticatedClient>,
-        host: Box<Host>,
-        entry: PendingEntry,
-        ctx: &mut Context<Self>,
-    ) {
-        if self.ended {
-            // Dropping the entry refuses it.
-            return;
-        }
-        self.members.insert(client.conn, MemberHandle::new(entry));
-        self.handle(ctx, Input::Host { client, host });
-    }
-
-    fn join(&mut self, request: Box<JoinRequest>, entry: PendingEntry, ctx: &mut Context<Self>) {
-        if self.ended {
-            // Dropping the entry refuses it.
-            return;
-        }
-        self.members.insert(request.client.conn, MemberHandle::new(entry));
-        match self.machine.needs_slow_verify(&request).map(str::to_owned) {
-            Some(hash) => self.check_and_join(hash, request, ctx),
-            None => self.handle(ctx, Input::Join(request)),
-        }
-    }
-
-    fn look_up(&self, invite: &str, sid: &str) -> LookupAnswer {
-        let invited = !invite.is_empty();
-        let refusal = if invited { self.machine.check_invite(invite, sid).err() } else { None };
-        match refusal {
-            _ if self.machine.state() == SessionState::Shutdown => LookupAnswer::NotFound,
-            Some(refusal) => LookupAnswer::Refused(refusal),
-            None => LookupAnswer::Found(Box::new(self.machine.description(invited, Timestamp::now()))),
-        }
-    }
-
-    fn leave(&mut self, conn: ConnId, input: Input, ctx: &mut Context<Self>) {
-        self.members.remove(&conn);
-        self.handle(ctx, input);
     }
 }

@@ -12,7 +12,7 @@ use crate::actors::messages::ToServer;
 use crate::blocking::Job;
 use crate::rules::session::Refusal;
 use crate::rules::session::input::Input;
-use crate::rules::session::{Counted, FileDisposition, WriteBatch};
+use crate::rules::session::{Counted, WriteBatch};
 use crate::rules::time::Timestamp;
 use crate::storage::session_files::{SessionFiles, StorageError, WriteResult};
 
@@ -81,6 +81,12 @@ impl Session {
             session.apply_write_result(outcome, now, ctx);
             session.flush_outgoing(waiting);
             session.read_on();
+            if session.retry_ms.is_some() && session.ending.is_some() {
+                // Trying again at once would fail again, and a session that ends does not wait for a full disk.
+                let waiting = session.drain_outgoing();
+                session.flush_outgoing(waiting);
+                return session.finish_if_over(ctx);
+            }
             session.send(now, ctx);
         }));
     }
@@ -180,7 +186,7 @@ impl Session {
     /// as each load would begin a new recording.
     pub(super) fn request_unload(&self) {
         let due = self.machine.unload_at().is_some_and(|due| Timestamp::now().monotonic_ms >= due);
-        let is_read = self.reading.is_some() || !self.following.is_empty();
+        let is_read = self.is_read() || self.renderer.is_available() && self.awaits_rendering();
         if due && self.retry_ms.is_none() && !self.storing && self.recording.is_none() && !is_read {
             self.server.tell(ToServer::RequestUnload { id: self.machine.id().to_owned() });
         }
@@ -192,38 +198,89 @@ impl Session {
             return;
         }
         let id = self.machine.id().to_owned();
-        let is_read = self.reading.is_some() || !self.following.is_empty();
-        let nothing_waits = self.members.is_empty() && self.outgoing.is_empty() && !self.storing && !is_read;
-        if !nothing_waits || self.machine.unload_at().is_none() || self.retry_ms.is_some() {
+        if !self.is_unused() {
             return self.server.tell(ToServer::UnloadDeclined { id });
         }
-        self.ended = true;
-        self.reading = None;
-        let rest = self.machine.rest();
         let description = self.machine.description(false, Timestamp::now());
         self.server.tell(ToServer::SessionChanged { description, announce: false });
-        let Some(mut store) = self.store.take() else {
-            self.tell_end(Some(rest));
-            return ctx.stop();
-        };
+        let Some(mut store) = self.store.take() else { return self.unloaded(ctx) };
+        if store.is_poisoned() {
+            self.machine.history().renew();
+        }
         let work = self.drain_writes(&store);
+        self.storing = true;
         let done = self.blocking_pool.run(Job::FileIo, move || {
-            let error = store.perform(work).error;
-            error.map_or_else(|| store.finish(FileDisposition::Keep), Err)
+            let mut outcome = store.perform(work);
+            if outcome.error.is_none() {
+                outcome.error = store.sync().err();
+            }
+            (store, outcome)
         });
         ctx.spawn(done.into_actor(self).map(move |done, session, ctx| {
-            session.log_release(done);
-            session.recording = None;
-            session.tell_end(Some(rest));
-            ctx.stop();
+            session.storing = false;
+            let Some((store, mut outcome)) = done else {
+                session.log_release(None);
+                return session.unloaded(ctx);
+            };
+            if let Some(stored) = outcome.stored.take() {
+                session.machine.history().stored(stored);
+            }
+            // Inputs may have come meanwhile. After an error, only what is in memory is known to be whole.
+            let rest = session.drain_writes(&store);
+            if outcome.error.is_none() && session.is_unused() && rest.is_empty() {
+                drop(store);
+                return session.unloaded(ctx);
+            }
+            session.server.tell(ToServer::UnloadDeclined { id });
+            let now = Timestamp::now();
+            session.apply_write_result(outcome, now, ctx);
+            session.store_elsewhere(store, rest, ctx);
         }));
     }
 
+    /// Whether a program should run for it before it is unloaded.
+    fn awaits_rendering(&self) -> bool {
+        self.machine.wants_thumbnail() || self.machine.awaits_compaction()
+    }
+
+    /// Whether somebody waits for what is made of the history.
+    fn is_read(&self) -> bool {
+        let is_rendered = self.compaction.is_some() || self.rendering.is_some();
+        self.reading.is_some() || is_rendered || !self.following.is_empty()
+    }
+
+    /// Nobody is in the session, and nothing waits for it.
+    fn is_unused(&self) -> bool {
+        let is_read = self.is_read();
+        let is_empty = self.members.is_empty() && self.outgoing.is_empty() && !self.storing && !is_read;
+        is_empty && !self.ended && self.machine.unload_at().is_some() && self.retry_ms.is_none()
+    }
+
+    fn unloaded(&mut self, ctx: &mut Context<Self>) {
+        self.ended = true;
+        self.recording = None;
+        let rest = self.machine.rest();
+        self.tell_end(Some(rest));
+        ctx.stop();
+    }
+
     /// Schedules the unload request of an empty session.
-    pub(super) fn schedule_unload(&self, now: Timestamp, ctx: &mut Context<Self>) {
+    pub(super) fn schedule_unload(&mut self, now: Timestamp, ctx: &mut Context<Self>) {
+        // A timer that runs looks again when it ends.
+        if self.unload_timer.is_some_and(|due| self.machine.unload_at().is_none_or(|later| due <= later)) {
+            return;
+        }
         if let Some(due) = self.machine.unload_at() {
             let wait = Duration::from_millis(due.saturating_sub(now.monotonic_ms));
-            ctx.run_later(wait, |session, _| session.request_unload());
+            self.unload_timer = Some(due);
+            ctx.run_later(wait, |session, ctx| {
+                session.unload_timer = None;
+                session.request_unload();
+                let now = Timestamp::now();
+                if session.machine.unload_at().is_some_and(|due| due > now.monotonic_ms) {
+                    session.schedule_unload(now, ctx);
+                }
+            });
         }
     }
 }

@@ -1,67 +1,81 @@
-//! Removing what one person drew, and cutting the history back to a time: it is read and rebuilt on the blocking pool,
-//! then put in place.
+//! The history as the blocking pool reads it.
 
+use std::fmt;
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use actix::prelude::*;
+use drawhall_protocol::ProtocolVersion;
 use drawhall_protocol::frame::{FrameRef, frames};
 use drawhall_protocol::message::Layout;
+use drawhall_protocol::recording::Header;
+use drawhall_protocol::recording::dprec::header_bytes;
 
 use super::Session;
-use crate::actors::messages::RemovePerson;
 use crate::history::Chunk;
-use crate::rules::session::admin::histories::{CutBack, Everybody, Removed, Somebody, Time, Times};
-use crate::rules::session::admin::{AdminError, Answered, SessionAnswer};
-use crate::rules::session::{ReadSoFar, RestoreRequest};
-use crate::rules::time::iso_of;
-use crate::rules::undo::cut::{Cut, CutReport, cut_back};
-use crate::rules::undo::rebuild::{self, Messages, Plan, RebuildError, RemovalReport};
-use crate::rules::undo::restored_image::RestoredImage;
-use crate::rules::undo::times::{TimeMark, UnknownTime};
+use crate::renderer::CancelOnDrop;
+use crate::rules::session::ReadSoFar;
+use crate::rules::session::admin::AdminError;
+use crate::rules::undo::rebuild::{Messages, RebuildError};
+use crate::rules::undo::times::{Origin, TimeMark};
+use crate::storage::generations::EarlierHistory;
+use crate::storage::session_dir::{LoadError, SessionDir};
 
-/// Times that are listed at most.
-const LISTED_TIMES: usize = 200;
-
-/// The history at one time, in pieces of whole messages.
-pub(super) struct Pieces {
-    pieces: Vec<Chunk>,
-    layout: Layout,
-    first_index: i64,
+/// The history at one time, in chunks of whole messages.
+pub(super) struct HistorySnapshot {
+    chunks: Vec<Chunk>,
+    pub(super) layout: Layout,
+    pub(super) first_index: i64,
     epoch: u64,
     end: i64,
     /// Whoever wants the result is gone.
     is_cancelled: Arc<AtomicBool>,
 }
 
-/// Ends the reading of [`Pieces`] when it is dropped.
-#[derive(Default)]
-pub(super) struct CancelOnDrop(Arc<AtomicBool>);
-
-impl Drop for CancelOnDrop {
-    fn drop(&mut self) {
-        self.0.store(true, Ordering::Relaxed);
-    }
-}
-
-impl Pieces {
+impl HistorySnapshot {
+    /// Ends the reading when it is dropped.
     pub(super) fn cancel(&self) -> CancelOnDrop {
-        CancelOnDrop(self.is_cancelled.clone())
+        CancelOnDrop::new(self.is_cancelled.clone())
     }
 
-    fn read(&self, without: Option<u8>, cuts: bool) -> ReadSoFar {
-        ReadSoFar { epoch: self.epoch, first_index: self.first_index, end: self.end, without, cuts }
+    /// An earlier history, whose reading ends with that of this one.
+    pub(super) fn with(&self, chunks: Vec<Chunk>) -> HistorySnapshot {
+        let (layout, is_cancelled) = (self.layout, self.is_cancelled.clone());
+        HistorySnapshot { chunks, layout, first_index: 0, epoch: 0, end: 0, is_cancelled }
+    }
+
+    /// A recording of it, of which `size` bytes are messages. Each message is also given to `also`; blocks.
+    pub(super) fn recording(
+        &self,
+        protocol: &ProtocolVersion,
+        size: u64,
+        also: &mut dyn FnMut(FrameRef<'_>),
+    ) -> Result<Vec<u8>, AdminError> {
+        let unreadable = |error: &dyn fmt::Display| AdminError::HistoryUnreadable(error.to_string());
+        let mut recording =
+            header_bytes(&Header::of_version(protocol)).map_err(|error| unreadable(&error))?;
+        recording.reserve_exact(usize::try_from(size).unwrap_or_default());
+        let visited = self.visit(&mut |frame| {
+            recording.extend_from_slice(frame.bytes);
+            also(frame);
+        });
+        visited.map_err(|error| unreadable(&error))?;
+        Ok(recording)
+    }
+
+    pub(super) fn read(&self, without: Option<u8>, cuts: bool) -> ReadSoFar {
+        let (epoch, first_index, end) = (self.epoch, self.first_index, self.end);
+        ReadSoFar { epoch, first_index, end, without, cuts, compacts: None }
     }
 }
 
-impl Messages for Pieces {
+impl Messages for HistorySnapshot {
     fn visit(&self, visit: &mut dyn FnMut(FrameRef<'_>)) -> io::Result<()> {
-        for piece in &self.pieces {
+        for chunk in &self.chunks {
             if self.is_cancelled.load(Ordering::Relaxed) {
                 return Err(io::Error::other("the session has ended"));
             }
-            match piece {
+            match chunk {
                 Chunk::Memory(bytes) => frames(bytes).for_each(&mut *visit),
                 Chunk::File { file, from, len } => {
                     frames(&file.read_at(*from, *len)?).for_each(&mut *visit);
@@ -72,118 +86,64 @@ impl Messages for Pieces {
     }
 }
 
-/// What the pool has made of the history.
-pub(super) struct Rebuilt {
-    report: RemovalReport,
-    name: String,
-    user: u8,
-    /// Unless only a report was asked for.
-    image: Option<RestoredImage>,
-    read: ReadSoFar,
+/// The history before the last reset, not opened yet.
+pub(super) struct BeforeReset {
+    pub(super) dir: Arc<SessionDir>,
+    pub(super) id: String,
+    /// How the present history began.
+    pub(super) origin: Origin,
+    /// Where its image ends.
+    pub(super) image: TimeMark,
 }
 
-/// What the pool has made of a history that is cut back.
-pub(super) struct CutHistory {
-    report: CutReport,
-    until_ms: i64,
-    image: Option<RestoredImage>,
-    read: ReadSoFar,
+/// Why the history before the last reset cannot be used.
+pub(super) enum NotOpened {
+    NotKept,
+    NotStoredYet,
+    Unreadable(LoadError),
 }
 
-fn refused(error: &RebuildError) -> AdminError {
+impl BeforeReset {
+    /// Opens it; blocks.
+    ///
+    /// # Errors
+    /// When it is not kept, is another one than the present history was made of, or cannot be read.
+    pub(super) fn open(&self, present: &HistorySnapshot) -> Result<EarlierHistory, NotOpened> {
+        let opened = self.dir.open_previous(&self.id).map_err(|error| match error {
+            LoadError::NoFile => NotOpened::NotKept,
+            error => NotOpened::Unreadable(error),
+        })?;
+        if opened.later_origin != self.origin || opened.protocol.layout() != present.layout {
+            return Err(NotOpened::NotStoredYet);
+        }
+        Ok(opened)
+    }
+}
+
+impl fmt::Display for NotOpened {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::NotKept => f.write_str("the history before the last reset is not kept"),
+            Self::NotStoredYet => f.write_str("the last reset is not stored yet: try again"),
+            Self::Unreadable(error) => write!(f, "the history before the last reset cannot be read: {error}"),
+        }
+    }
+}
+
+pub(super) fn refused(error: &RebuildError) -> AdminError {
     match error {
         RebuildError::Io(_) => AdminError::HistoryUnreadable(error.to_string()),
         reason => AdminError::NotPossible(reason.to_string()),
     }
 }
 
-/// Cuts the history back to a mark of its time.
-pub(super) fn cut(
-    pieces: &Pieces,
-    mark: TimeMark,
-    until_ms: i64,
-    dry_run: bool,
-) -> Result<CutHistory, AdminError> {
-    let cut = cut_back(pieces, pieces.layout, mark, !dry_run).map_err(|error| refused(&error))?;
-    let Cut { report, image } = cut;
-    Ok(CutHistory { report, until_ms, image, read: pieces.read(None, true) })
-}
-
-pub(super) fn rebuild(
-    pieces: &Pieces,
-    request: &RemovePerson,
-    since: Option<TimeMark>,
-) -> Result<Rebuilt, AdminError> {
-    let plan = Plan::new(pieces, pieces.layout, pieces.first_index, request.person, since);
-    let plan = plan.map_err(|error| refused(&error))?;
-    if request.name.as_ref().is_some_and(|name| *name != plan.name) {
-        return Err(AdminError::PeopleOutdated);
-    }
-    let image = if request.dry_run {
-        None
-    } else {
-        Some(plan.image(pieces).map_err(|error| refused(&RebuildError::Io(error)))?)
-    };
-    // Who has left draws no more; the id may be somebody else's by the end.
-    let without = plan.is_present.then_some(plan.user);
-    let read = pieces.read(without, false);
-    Ok(Rebuilt { report: plan.report, name: plan.name, user: plan.user, image, read })
-}
-
-pub(super) fn everybody(pieces: &Pieces) -> Result<Everybody, AdminError> {
-    let people = rebuild::everybody(pieces, pieces.layout, pieces.first_index);
-    let people = people.map_err(|error| refused(&RebuildError::Io(error)))?;
-    Ok(Everybody { people: people.iter().map(Somebody::new).collect() })
-}
-
 impl Session {
-    pub(super) fn pieces(&mut self) -> Pieces {
+    pub(super) fn snapshot(&mut self) -> HistorySnapshot {
         let layout = self.machine.protocol().layout();
         let history = self.machine.history();
         let (first_index, epoch, end) = (history.first_index(), history.epoch(), history.end());
         let is_cancelled = Arc::default();
-        Pieces { pieces: history.chunks(), layout, first_index, epoch, end, is_cancelled }
-    }
-
-    /// The place of a time in the history, with something behind it.
-    pub(super) fn place_of(&self, utc_ms: i64) -> Result<TimeMark, AdminError> {
-        let place = self.machine.times().at(utc_ms).map_err(|error| match error {
-            UnknownTime::TooEarly(from_ms) => {
-                AdminError::NotPossible(format!("{error} ({})", iso_of(from_ms)))
-            }
-            UnknownTime::NotBegun => AdminError::NotPossible(error.to_string()),
-        });
-        place?.ok_or_else(|| refused(&RebuildError::NothingSince))
-    }
-
-    pub(super) fn list_times(&self) -> Times {
-        let times = self.machine.times().spread(LISTED_TIMES).iter().map(Time::new).collect();
-        Times { times, stored: self.dir.is_some() }
-    }
-
-    pub(super) fn was_cut(&mut self, cut: CutHistory, by: String, ctx: &mut Context<Self>) -> SessionAnswer {
-        let CutHistory { report, until_ms, image, read } = cut;
-        let until = iso_of(until_ms);
-        let mut size = None;
-        if let Some(image) = image {
-            let what = format!("Cut the history back to {until} ({} actions)", report.actions);
-            let done = self.put_in_place(RestoreRequest { image, what, read: Some(read), by }, ctx)?;
-            size = Some(done.size);
-        }
-        let (status, stored) = ("ok".into(), self.dir.is_some());
-        Ok(Answered::CutBack(CutBack { status, until, report, stored, size }))
-    }
-
-    pub(super) fn rebuilt(&mut self, rebuilt: Rebuilt, by: String, ctx: &mut Context<Self>) -> SessionAnswer {
-        let Rebuilt { report, name, user, image, read } = rebuilt;
-        let mut size = None;
-        if let Some(image) = image {
-            let what = format!("Removed {} actions of {name} (user {user})", report.actions);
-            let done = self.put_in_place(RestoreRequest { image, what, read: Some(read), by }, ctx)?;
-            size = Some(done.size);
-        }
-        let (status, stored) = ("ok".into(), self.dir.is_some());
-        Ok(Answered::Removed(Removed { status, name, report, stored, size }))
+        HistorySnapshot { chunks: history.chunks(), layout, first_index, epoch, end, is_cancelled }
     }
 }
 
@@ -195,13 +155,13 @@ mod tests {
 
     #[test]
     fn nothing_is_read_for_a_session_that_has_ended() {
-        let piece = Chunk::Memory(Frame::new(128, 1, &[]).unwrap().into_bytes());
+        let chunk = Chunk::Memory(Frame::new(128, 1, &[]).unwrap().into_bytes());
         let is_cancelled = Arc::default();
-        let (pieces, layout) = (vec![piece; 3], Layout::V4_25);
-        let pieces = Pieces { pieces, layout, first_index: 0, epoch: 0, end: 0, is_cancelled };
-        let mut cancel = Some(pieces.cancel());
+        let (chunks, layout) = (vec![chunk; 3], Layout::V4_25);
+        let snapshot = HistorySnapshot { chunks, layout, first_index: 0, epoch: 0, end: 0, is_cancelled };
+        let mut cancel = Some(snapshot.cancel());
         let mut seen = 0;
-        let read = pieces.visit(&mut |_| {
+        let read = snapshot.visit(&mut |_| {
             seen += 1;
             cancel = None;
         });

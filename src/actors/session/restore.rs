@@ -5,19 +5,22 @@ use std::sync::Arc;
 use actix::prelude::*;
 
 use super::Session;
-use super::rebuild::{self, CancelOnDrop};
-use crate::actors::messages::{Answer, HistoryRequest, RemovePerson, notify};
+use crate::actors::messages::{Answer, HistoryRequest, notify};
 use crate::blocking::Job;
-use crate::rules::session::RestoreRequest;
+use crate::renderer::CancelOnDrop;
 use crate::rules::session::admin::histories::{self, Generations, Restored};
 use crate::rules::session::admin::{AdminError, Answered, SessionAnswer};
 use crate::rules::session::input::Input;
+use crate::rules::session::{Asker, ReadSoFar, RestoreRequest};
 use crate::rules::time::{Timestamp, iso_of};
 use crate::rules::undo::restored_image::RestoredImage;
 use crate::storage::generations::Generation;
 use crate::storage::session_dir::{LoadError, SessionDir};
 
-fn unreadable(error: &LoadError) -> AdminError {
+/// Requests that wait at most while another reads the history.
+const MAX_WAITING: usize = 16;
+
+pub(super) fn unreadable(error: &LoadError) -> AdminError {
     match error {
         LoadError::NoFile => AdminError::NotFound,
         error => AdminError::HistoryUnreadable(error.to_string()),
@@ -58,6 +61,13 @@ impl Session {
         if self.ended {
             return notify(answer, Err(AdminError::NotFound));
         }
+        // One at a time: each reads a whole history and may hold a copy of it.
+        if self.reading.is_some() {
+            if self.waiting_for_reading.len() >= MAX_WAITING {
+                return notify(answer, Err(AdminError::Busy));
+            }
+            return self.waiting_for_reading.push_back((request, answer));
+        }
         match request {
             HistoryRequest::ListGenerations => match self.stored_in() {
                 Ok((dir, id)) => {
@@ -76,49 +86,24 @@ impl Session {
             HistoryRequest::GoBack { generation, by } => match self.stored_in() {
                 Ok((dir, id)) => {
                     let read = move || image_of(&dir, &id, generation);
-                    self.run(CancelOnDrop::default(), read, answer, ctx, |session, read, ctx| {
-                        session.go_back(read?, by, ctx)
+                    self.run(CancelOnDrop::default(), read, answer, ctx, move |session, read, ctx| {
+                        session.go_back(read?, &by, ctx)
                     });
                 }
                 Err(error) => notify(answer, Err(error)),
             },
-            HistoryRequest::ListEverybody => {
-                let pieces = self.pieces();
-                let (cancel, listed) = (pieces.cancel(), move || rebuild::everybody(&pieces));
-                self.run(cancel, listed, answer, ctx, |_, listed, _| listed.map(Answered::Everybody));
-            }
+            HistoryRequest::ListEverybody => self.list_everybody(answer, ctx),
             HistoryRequest::RemovePerson(request) => self.remove_person(request, answer, ctx),
-            HistoryRequest::ListTimes => notify(answer, Ok(Answered::Times(self.list_times()))),
-            HistoryRequest::CutBack { until_ms, dry_run, by } => match self.place_of(until_ms) {
-                Ok(mark) => {
-                    let pieces = self.pieces();
-                    let cancel = pieces.cancel();
-                    let made = move || rebuild::cut(&pieces, mark, until_ms, dry_run);
-                    self.run(cancel, made, answer, ctx, |session, made, ctx| session.was_cut(made?, by, ctx));
-                }
-                Err(error) => notify(answer, Err(error)),
-            },
+            HistoryRequest::ListTimes => self.list_times(answer, ctx),
+            HistoryRequest::Compact { by } => self.compact(self.renderer.clone(), by, answer, ctx),
+            HistoryRequest::CutBack { until_ms, dry_run, by } => {
+                self.cut_back(until_ms, dry_run, by, answer, ctx);
+            }
         }
     }
 
-    fn remove_person(
-        &mut self,
-        request: RemovePerson,
-        answer: Answer<SessionAnswer>,
-        ctx: &mut Context<Self>,
-    ) {
-        let since = match request.since_ms.map(|since| self.place_of(since)).transpose() {
-            Ok(since) => since,
-            Err(error) => return notify(answer, Err(error)),
-        };
-        let (pieces, by) = (self.pieces(), request.by.clone());
-        let cancel = pieces.cancel();
-        let made = move || rebuild::rebuild(&pieces, &request, since);
-        self.run(cancel, made, answer, ctx, |session, made, ctx| session.rebuilt(made?, by, ctx));
-    }
-
-    /// Does the work on the blocking pool, and what follows from it here.
-    fn run<T: Send + 'static>(
+    /// Does the work on the blocking pool, and answers with what follows from it here.
+    pub(super) fn run<T: Send + 'static>(
         &mut self,
         cancel: CancelOnDrop,
         work: impl FnOnce() -> Result<T, AdminError> + Send + 'static,
@@ -126,12 +111,21 @@ impl Session {
         ctx: &mut Context<Self>,
         finish: impl FnOnce(&mut Session, Result<T, AdminError>, &mut Context<Session>) -> SessionAnswer + 'static,
     ) {
-        // One at a time: each reads a whole history and may hold a copy of it.
-        if self.reading.is_some() {
-            return notify(answer, Err(AdminError::Busy));
-        }
+        self.run_then(cancel, work, ctx, move |session, done, ctx| {
+            notify(answer, finish(session, done, ctx));
+        });
+    }
+
+    /// Does the work on the blocking pool, and what follows from it here.
+    pub(super) fn run_then<T: Send + 'static>(
+        &mut self,
+        cancel: CancelOnDrop,
+        work: impl FnOnce() -> Result<T, AdminError> + Send + 'static,
+        ctx: &mut Context<Self>,
+        finish: impl FnOnce(&mut Session, Result<T, AdminError>, &mut Context<Session>) + 'static,
+    ) {
         self.reading = Some(cancel);
-        let done = self.blocking_pool.run(Job::FileIo, work);
+        let done = self.blocking_pool.run(Job::ReadHistory, work);
         ctx.spawn(done.into_actor(self).map(move |done, session, ctx| {
             session.reading = None;
             let done = done.unwrap_or_else(|| {
@@ -139,12 +133,17 @@ impl Session {
                 Err(AdminError::HistoryUnreadable("reading it failed".to_owned()))
             });
             let done = if session.ended { Err(AdminError::NotFound) } else { done };
-            notify(answer, finish(session, done, ctx));
+            finish(session, done, ctx);
+            while session.reading.is_none()
+                && let Some((request, answer)) = session.waiting_for_reading.pop_front()
+            {
+                session.histories(request, answer, ctx);
+            }
         }));
     }
 
     /// Directory and id, if the session is stored.
-    fn stored_in(&self) -> Result<(Arc<SessionDir>, String), AdminError> {
+    pub(super) fn stored_in(&self) -> Result<(Arc<SessionDir>, String), AdminError> {
         let dir = self.dir.clone().ok_or(AdminError::NotStored)?;
         Ok((dir, self.machine.id().to_owned()))
     }
@@ -152,20 +151,28 @@ impl Session {
     fn go_back(
         &mut self,
         (number, image): (u32, RestoredImage),
-        by: String,
+        by: &Asker,
         ctx: &mut Context<Self>,
     ) -> SessionAnswer {
         let what = format!("Went back to generation {number}");
-        self.put_in_place(RestoreRequest { image, what, read: None, by }, ctx).map(Answered::Restored)
+        self.put_in_place(image, what, None, by, ctx).map(Answered::Restored)
     }
 
-    /// Makes the reset.
+    /// Makes the reset, if who asks still may. `read` is what of the present history the image was made of, and `what`
+    /// says for the log what it is.
     pub(super) fn put_in_place(
         &mut self,
-        request: RestoreRequest,
+        image: RestoredImage,
+        what: String,
+        read: Option<ReadSoFar>,
+        by: &Asker,
         ctx: &mut Context<Self>,
     ) -> Result<Restored, AdminError> {
         let now = Timestamp::now();
+        if !self.machine.is_still_valid(by.link.as_ref(), now) {
+            return Err(AdminError::LinkInvalid);
+        }
+        let request = RestoreRequest { image, what, read, by: by.name.clone() };
         let effects = self.effects_of(Input::Restore(Box::new(request)), now);
         let answer = self.perform(effects, now, ctx);
         match answer {

@@ -1,121 +1,135 @@
-// Bans of addresses, system ids and users.
+// Who is kept out, newest first, and who was.
 
-import { el, fill, button, field, form, values, table, say, time, ask, search, has } from "./dom.js";
-import { get, getIfThere, post, remove } from "./api.js";
+import { el, fill, button, choices, field, form, say, ask, search, time, values } from "./dom.js";
+import { redraw } from "./redraw.js";
+import { getIfThere } from "./api.js";
+import { follow } from "./live.js";
+import { ban, banAgain, bansOf, changeBan, letIn, previewBan } from "./ban-api.js";
+import { isReader } from "./rights.js";
+import { lengthChoices, lengthIn } from "./keep-out.js";
+import { counted } from "./actions.js";
 
-const REACTIONS = [
-  ["normal", "Tell them that they are banned"], ["neterror", "Pretend a network error"], ["garbage", "Send garbage"],
-  ["hang", "Never answer"], ["timer", "Disconnect after a while"],
-];
-const DURATIONS = [["1", "1 day"], ["7", "1 week"], ["30", "30 days"], ["365", "1 year"], ["36500", "Permanently"]];
+const PAGE = 100;
 
-const until = (days) => new Date(Date.now() + Number(days) * 86400000).toISOString().slice(0, 19).replace("T", " ");
-
-/** Live preview of a ban: how many addresses it covers and which connected users it affects. */
-function preview(form, output) {
-  let asked = 0;
-  const look = async () => {
-    const { ip, subnet } = values(form);
-    const turn = (asked += 1);
-    if (!ip) return fill(output);
-    try {
-      const seen = await get("banlist/preview", { ip, subnet: subnet ?? 0 });
-      if (turn !== asked) return;
-      fill(output,
-        el("p", { class: seen.many ? "warning" : "" }, seen.first === seen.last ? `Covers ${seen.first} only.`
-          : `Covers ${seen.addresses} addresses, ${seen.first} to ${seen.last}.${seen.many ? " That is many: people other than the one you mean will be kept out." : ""}`),
-        seen.users.length ? el("p", {}, `Connected now and affected: ${seen.users.map((u) => `${u.name || "somebody"} (${u.ip})`).join(", ")}`)
-          : el("p", { class: "soft" }, "Affects nobody who is connected now."));
-    } catch (error) {
-      if (turn === asked) fill(output, el("p", { class: "error" }, error.message));
-    }
+/** Targets in words: "this device, 192.0.2.0/24". */
+function targetsOf({ targets }) {
+  const count = (kind, what) => {
+    const number = targets.filter((target) => target.kind === kind).length;
+    return number ? (number === 1 ? `one ${what}` : counted(number, what)) : null;
   };
-  form.addEventListener("input", look);
-  return look();
+  return [count("device", "device"), count("account", "account"), ...targets.filter((t) => t.kind === "address").map((t) => t.subject)]
+    .filter(Boolean).join(", ");
 }
 
-const common = (withReaction) => [
-  field("days", "For", { kind: "select", choices: DURATIONS, value: "30" }),
-  ...(withReaction ? [field("reaction", "What happens", { kind: "select", choices: REACTIONS }), field("reason", "Reason (shown to them)")] : []),
-  field("comment", "Comment (for administrators)"),
-];
+const nameOf = (b) => b.name || targetsOf(b);
 
-const body = (given) => {
-  const { days, ...rest } = given;
-  return { ...rest, expires: until(days) };
-};
-
-const addressFields = (ip = "") => [
-  field("ip", "Address", { required: true, value: ip }),
-  field("subnet", "Prefix length", { kind: "number", min: 0, max: 128, value: 0, help: "0: this address only; 24: 256 IPv4 addresses; 64: one IPv6 network, such as a home" }),
-];
-
-/** Bans an address after a confirmation. Returns whether it was banned. */
-export async function banAddress(ip, comment) {
-  const output = el("div", { "aria-live": "polite" });
-  const inner = [...addressFields(ip), output, ...common(false)];
-  inner.at(-1).querySelector("input").value = comment ?? "";
-  const answering = ask(`Ban ${ip}?`, "New connections from these addresses are refused. Users who are connected now stay until they are kicked.",
-    { action: "Ban", danger: true, fields: inner });
-  preview(output.closest("form"), output);
-  const answer = await answering;
-  if (!answer) return false;
-  await post("banlist", body(answer));
-  say("Banned.");
-  return true;
+/** Lets somebody back in after a confirmation. */
+async function askAndLetIn(b) {
+  if (!(await ask(`Let ${nameOf(b)} back in?`, `Kept out: ${targetsOf(b)}.`, { action: "Let back in" }))) return;
+  const before = await letIn(b.id);
+  say(`${nameOf(b)} may come back in.`, false, async () => {
+    await banAgain({ ...b, ...before, expires: b.expires });
+    say(`${nameOf(b)} is kept out again.`);
+  });
 }
 
-export async function bans(content) {
-  const answer = await getIfThere("banlist", { v: 2 });
-  if (!answer) {
+/** Changes how long, reason and note of a ban. */
+async function askAndChange(b) {
+  const answer = await ask(`Change: ${nameOf(b)}`, ["The time begins now.", b.changes?.length ? el("ul", {}, b.changes.map((c) =>
+    el("li", {}, time(c.at), ` ${c.by} changed ${c.what} from "${c.before}" to "${c.after}"`))) : null].filter(Boolean), { action: "Change", keep: ["reason", "note", "name"], fields: [
+    choices("length", "Keep out for", [["", "As it is"], ...lengthChoices()], ""),
+    field("reason", "Reason (they read it)", { value: b.reason }), field("note", "Note for the team", { value: b.note }),
+    field("name", "Name", { value: b.name })] });
+  if (!answer) return;
+  const { length, ...texts } = answer;
+  await changeBan(b.id, { ...texts, ...(length ? lengthIn({ length }) : {}) });
+  say(`The ban of ${answer.name || nameOf(b)} is changed.`);
+}
+
+function row(b, locked, reload) {
+  const until = b.ended ? ["let back in ", time(b.ended.at), b.ended.by ? ` by ${b.ended.by}` : ""]
+    : b.permanent ? ["for ever"] : [b.inForce ? "until " : "ended ", time(b.expires)];
+  return el("li", { "data-key": String(b.id), class: "ban" },
+    el("div", {}, el("b", {}, nameOf(b)), b.name ? el("span", { class: "soft" }, ` (${targetsOf(b)})`) : null,
+      el("div", {}, until, b.author ? `, by ${b.author}` : "", b.reason ? `: ${b.reason}` : ""),
+      b.note ? el("div", { class: "soft" }, b.note) : null),
+    b.inForce && !locked ? el("div", { class: "row" },
+      button("Change", () => askAndChange(b).then(reload), "plain", `the ban of ${nameOf(b)} (${b.id})`),
+      button("Let back in", () => askAndLetIn(b).then(reload), "plain", `${nameOf(b)} (${b.id})`)) : null);
+}
+
+/** The form that keeps out addresses or devices without a person. */
+function adding(reload) {
+  const effect = el("div", { role: "status" });
+  const lines = (text) => (text ?? "").split(/[\s,]+/).filter(Boolean);
+  const planOf = (given) => ({ name: given.name ?? "", addresses: lines(given.addresses), devices: lines(given.devices), accounts: [],
+    reason: given.reason ?? "", note: given.note ?? "", ...lengthIn(given) });
+  const element = form([
+    field("addresses", "Addresses", { help: "Also ranges: 192.0.2.0/24, 192.0.2.5-192.0.2.90, 2001:db8::/48" }),
+    field("devices", "Devices", { help: "As the sheet of a person shows them" }), effect,
+    choices("length", "Keep out for", lengthChoices(), "604800"),
+    field("name", "Name"), field("reason", "Reason (they read it)"), field("note", "Note for the team"),
+  ], "Keep out", async (given) => {
+    const result = await ban(planOf(values(given)));
+    if (!result) return;
+    given.reset();
+    fill(effect);
+    say(`Kept out. ${counted(result.ended, "connection")} ended.`);
+    await reload();
+  }, { kind: "danger" });
+  let asked = 0;
+  element.addEventListener("input", async () => {
+    const plan = planOf(values(element));
+    const turn = (asked += 1);
+    if (plan.addresses.length + plan.devices.length === 0) return fill(effect);
+    try {
+      const hit = await previewBan(plan);
+      if (turn !== asked) return undefined;
+      const names = [...hit.connected.map((c) => c.name), ...hit.recent.flatMap((r) => r.names.slice(0, 1))].filter(Boolean);
+      return fill(effect, el("p", {}, `Covers ${hit.addresses === "1" ? "one address" : `${hit.addresses} addresses`}. Keeps out ${names.length ? [...new Set(names)].join(", ") : "nobody of those who are here or were lately"}.`),
+        hit.warnings.length ? el("p", { class: "warning bad" }, hit.warnings.map(({ text }) => text).join(" ")) : null);
+    } catch (error) {
+      return turn === asked ? fill(effect, el("p", { class: "error" }, error.message)) : undefined;
+    }
+  });
+  return element;
+}
+
+export async function bans(content, signal) {
+  const first = await getIfThere("bans");
+  if (!first) {
     fill(content, el("h1", {}, "Bans"), el("p", {}, "Bans need a configuration database: start the server with --database or --data."));
     return;
   }
-  const locked = answer._locked;
-  const kind = (path, title, columns, keys, inner, withReaction, check) => {
-    const list = el("div");
+  const locked = isReader() || first._locked === true;
+  const lists = { "in-force": el("ul", { class: "rows", id: "bans" }), over: el("ul", { class: "rows", id: "bans-over" }) };
+  const pages = { "in-force": 0, over: 0 };
+  let wanted = "";
+
+  const draw = async (state) => {
     let rows = [];
-    let wanted = "";
-    const draw = () => fill(list, table(title, [
-      ...columns,
-      ...(withReaction ? [{ title: "Reaction", cell: (b) => b.reaction }, { title: "Reason", cell: (b) => b.reason }] : []),
-      { title: "Until", cell: (b) => time(b.expires) },
-      { title: "Comment", cell: (b) => b.comment },
-      { title: "Added", cell: (b) => time(b.added) },
-      { title: "Actions", cell: (b) => (locked ? "" : button("Remove", async () => {
-        if (!(await ask("Remove the ban?", "The banned can connect again.", { action: "Remove" }))) return;
-        await remove(`${path}/${b.id}`);
-        await load();
-      }, "danger")) },
-    ], rows.filter((b) => has(b, wanted, keys)), wanted ? "No matching bans." : "No bans."));
-    const load = async () => {
-      rows = await get(path);
-      draw();
-    };
-    const adding = locked ? null : form([...inner, ...common(withReaction)], "Ban", async (element) => {
-      await post(path, body(values(element)));
-      element.reset();
-      if (check) fill(check);
-      say("Banned.");
-      await load();
-    }, { kind: "danger" });
-    if (check && adding) {
-      adding.querySelector("[name=subnet]").closest(".field").after(check);
-      preview(adding, check);
+    let total = 0;
+    for (let page = 0; page <= pages[state]; page += 1) {
+      const answer = await bansOf({ state, contains: wanted, page });
+      rows = [...rows, ...answer.bans];
+      total = answer.total;
     }
-    const section = el("section", { class: "card" }, el("h2", {}, title),
-      el("div", { class: "row top" }, search(`Search in ${title.toLowerCase()}`, (text) => { wanted = text; draw(); })), list,
-      adding ? el("details", {}, el("summary", {}, "Add a ban"), adding) : null);
-    return { section, load };
+    if (signal.aborted) return;
+    redraw(lists[state], rows.length ? rows.map((b) => row(b, locked, reload)) : el("li", { class: "soft" }, wanted ? "Nobody fits." : "Nobody."),
+      total > rows.length ? el("li", { "data-key": "more" }, button("More", () => { pages[state] += 1; return draw(state); }, "plain", state)) : null);
   };
-  const parts = [
-    kind("banlist", "Addresses", [{ title: "Addresses", mono: true, cell: (b) => (b.subnet ? `${b.ip}/${b.subnet}` : b.ip) }], ["ip", "comment"],
-      addressFields(), false, el("div", { "aria-live": "polite" })),
-    kind("systembans", "Systems", [{ title: "System id", mono: true, cell: (b) => b.sid }], ["sid", "comment", "reason"],
-      [field("sid", "System id", { required: true, help: "As users show it" })], true),
-    kind("userbans", "Users of the auth server", [{ title: "User id", num: true, cell: (b) => String(b.userId) }], ["userId", "comment", "reason"],
-      [field("userId", "User id", { kind: "number", min: 1, required: true })], true),
-  ];
-  fill(content, el("h1", {}, "Bans"), locked ? el("p", { class: "warning" }, "Bans are locked against changes.") : null, parts.map((p) => p.section));
-  await Promise.all(parts.map((p) => p.load()));
+  const over = el("details", { class: "card", ontoggle: () => { if (over.open) draw("over").catch(() => {}); } }, el("summary", {}, "Over"), lists.over);
+  async function reload() {
+    await draw("in-force");
+    if (over.open) await draw("over");
+  }
+  let due = null;
+  const soon = () => {
+    due ??= setTimeout(() => { due = null; reload().catch(() => {}); }, 300);
+  };
+  fill(content, el("h1", {}, "Bans"), first._locked ? el("p", { class: "warning" }, "Bans are locked against changes.") : null,
+    el("div", { class: "finder" }, search("Search names, addresses, reasons", (text) => { wanted = text; pages["in-force"] = 0; pages.over = 0; soon(); })),
+    lists["in-force"], locked ? null : el("details", { class: "card" }, el("summary", {}, "Keep out an address or device"), adding(reload)), over);
+  await draw("in-force");
+  follow(signal, ["bans"], { open: soon, ban: soon });
 }

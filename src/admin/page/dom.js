@@ -1,17 +1,27 @@
-// Elements, forms, tables and questions.
+// Elements, forms and tables.
 
-/** Makes an element. Attributes that begin with `on` are listeners; what is null or false is left out. */
+import { listen } from "./redraw.js";
+import { say } from "./toasts.js";
+
+export { ask } from "./sheets.js";
+export { say } from "./toasts.js";
+
+/**
+ * Makes an element. Attributes that begin with `on` are listeners; what is null or false is left out. Children that are
+ * texts become text nodes, whatever people have typed.
+ */
 export function el(name, attributes, ...children) {
   const element = document.createElement(name);
   for (const [key, value] of Object.entries(attributes ?? {})) {
     if (value === null || value === undefined || value === false) continue;
-    if (key.startsWith("on")) element.addEventListener(key.slice(2), value);
+    if (key.startsWith("on")) listen(element, key.slice(2), value);
     else if (key === "class") element.className = value;
-    else if (key === "value") element.value = value;
-    else if (key === "checked") element.checked = value;
-    else element.setAttribute(key, value === true ? "" : value);
+    else if (key === "value" || key === "checked") {
+      element[key] = value;
+      element.given = { ...element.given, [key]: value };
+    } else element.setAttribute(key, value === true ? "" : value);
   }
-  element.append(...children.flat().filter((child) => child !== null && child !== undefined && child !== false));
+  element.append(...children.flat(Infinity).filter((child) => child !== null && child !== undefined && child !== false));
   return element;
 }
 
@@ -21,30 +31,31 @@ export function fill(element, ...children) {
   return element;
 }
 
-export function button(text, act, kind = "") {
-  return el("button", { type: "button", class: kind, onclick: (event) => guard(act, event.currentTarget) }, text);
+/** A button. `about` completes its name for those who do not see what it stands beside: "Kick" about "PixelKing". */
+export function button(text, act, kind = "", about = "") {
+  const more = about ? el("span", { class: "hidden-text" }, ` ${about}`) : null;
+  return el("button", { type: "button", class: kind, onclick: (event) => guard(act, event.currentTarget) }, text, more);
 }
 
 /** Does something once at a time, and says what went wrong. */
 export async function guard(act, element) {
-  if (element) element.disabled = true;
+  const focused = element !== undefined && element === document.activeElement;
+  if (element) {
+    element.disabled = true;
+    element.isBusy = true;
+  }
   try {
     await act();
   } catch (error) {
     say(error.message, true);
   } finally {
-    if (element) element.disabled = false;
+    if (element) {
+      element.disabled = false;
+      element.isBusy = false;
+      // Disabling took the focus away.
+      if (focused && document.activeElement === document.body) element.focus();
+    }
   }
-}
-
-/** Tells something that passes. */
-export function say(text, isError = false) {
-  const line = el("p", { class: isError ? "is-error" : "" }, isError ? `Not done: ${text}` : text);
-  const said = document.getElementById("said");
-  said.append(line);
-  // More would hide what they are about.
-  while (said.children.length > 2) said.firstChild.remove();
-  setTimeout(() => line.remove(), isError ? 10000 : 4000);
 }
 
 let fields = 0;
@@ -64,14 +75,22 @@ export function field(name, label, options = {}) {
   } else if (options.kind === "select") {
     input = el("select", shared, options.choices.map(([value, text]) => el("option", { value }, text)));
     input.value = options.value ?? options.choices[0][0];
+    input.given = { value: input.value };
   } else {
     const type = options.kind ?? "text";
     const autocomplete = options.autocomplete ?? (type === "password" ? "new-password" : "off");
     input = el("input", {
-      ...shared, type, autocomplete, value: options.value ?? "", min: options.min, max: options.max, placeholder: options.placeholder,
+      ...shared, type, autocomplete, value: options.value ?? "", min: options.min, max: options.max, placeholder: options.placeholder, accept: options.accept,
     });
   }
   return el("div", { class: "field" }, el("label", { for: id }, label), help, input);
+}
+
+/** One of several: radio buttons [value, text, remark] below a legend. */
+export function choices(name, legend, options, chosen) {
+  return el("fieldset", { class: "choices" }, el("legend", {}, legend), options.map(([value, text, remark]) =>
+    el("label", { class: "choice" }, el("input", { type: "radio", name, value, checked: value === chosen, autofocus: value === chosen }),
+      el("span", {}, text, remark ? el("span", { class: "remark" }, remark) : null))));
 }
 
 /** What a form holds: numbers as numbers, checks as truths; empty texts are left out unless `keep` names them. */
@@ -79,6 +98,7 @@ export function values(form, keep = []) {
   const result = {};
   for (const input of form.elements) {
     if (!input.name) continue;
+    if (input.type === "radio" && !input.checked) continue;
     if (input.type === "checkbox") result[input.name] = input.checked;
     else if (input.type === "number") {
       if (input.value !== "") result[input.name] = Number(input.value);
@@ -89,50 +109,25 @@ export function values(form, keep = []) {
 
 /** A form whose button does something with what it holds. */
 export function form(children, text, act, options = {}) {
-  const send = el("button", { type: "submit", class: options.kind ?? "" }, text);
-  const element = el("form", {
+  const send = el("button", { type: "submit", class: options.kind ?? "" }, text,
+    options.about ? el("span", { class: "hidden-text" }, ` ${options.about}`) : null);
+  return el("form", {
     onsubmit: (event) => {
       event.preventDefault();
-      guard(() => act(element), send);
+      const element = event.currentTarget;
+      guard(() => act(element), element.querySelector("[type=submit]"));
     },
   }, children, options.inline ? send : el("div", { class: "row" }, send));
-  return element;
 }
 
-/** A table. Columns: {title, cell(row), num}. */
-export function table(caption, columns, rows, empty = "Nothing here.") {
+/** A table. Columns: {title, cell(row), num}. With `key(row)`, rows stay where they are when it is redrawn. */
+export function table(caption, columns, rows, empty = "Nothing here.", key = null) {
   if (rows.length === 0) return el("p", { class: "soft" }, empty);
   const head = el("tr", {}, columns.map((c) => el("th", { scope: "col", class: c.num ? "num" : "" }, c.title)));
-  const body = rows.map((row) => el("tr", {}, columns.map((c) =>
+  const body = rows.map((row) => el("tr", { "data-key": key && key(row) }, columns.map((c) =>
     el("td", { class: c.num ? "num" : c.mono ? "mono" : "", "data-label": c.title }, c.cell(row) ?? ""))));
   return el("div", { class: "scroll" }, el("table", { class: "stack" },
     el("caption", { class: "hidden-text" }, caption), el("thead", {}, head), el("tbody", {}, body)));
-}
-
-/** Asks whether something is meant, saying what will happen; with fields, answers with what they hold. */
-export function ask(title, text, { action = "OK", danger = false, fields: inner = [], keep = [] } = {}) {
-  return new Promise((resolve) => {
-    const id = `dialog-${(fields += 1)}`;
-    let answer = null;
-    const dialog = el("dialog", { "aria-labelledby": id, onclose: () => {
-      dialog.remove();
-      resolve(answer);
-    } });
-    const inside = el("form", { onsubmit: (event) => {
-      event.preventDefault();
-      answer = values(inside, keep);
-      dialog.close();
-    } },
-    el("h2", { id }, title),
-    ...[text].flat().map((line) => (typeof line === "string" ? el("p", {}, line) : line)),
-    ...inner,
-    el("div", { class: "row" },
-      el("button", { type: "button", class: "plain", onclick: () => dialog.close() }, "Cancel"),
-      el("button", { type: "submit", class: danger ? "danger" : "" }, action)));
-    dialog.append(inside);
-    document.body.append(dialog);
-    dialog.showModal();
-  });
 }
 
 export const tag = (text) => el("span", { class: "tag" }, text);
@@ -148,12 +143,15 @@ export function bytes(count) {
   return `${value.toFixed(1)} TB`;
 }
 
-/** A time for people, in their own zone. The database writes times in UTC without saying so. */
+/** The time of a text. One without a zone is UTC: the database writes times so. */
+export const instant = (text) => new Date(/[zZ]|[+-]\d\d:?\d\d$/.test(text) ? text : `${text.replace(" ", "T")}Z`);
+
+/** A time for people, in their own zone. */
 export function time(text) {
   if (!text) return "";
-  const iso = /[zZ]|[+-]\d\d:?\d\d$/.test(text) ? text : `${text.replace(" ", "T")}Z`;
-  const date = new Date(iso);
+  const date = instant(text);
   if (Number.isNaN(date.getTime())) return text;
+  const iso = date.toISOString();
   return el("time", { datetime: iso, title: iso }, date.toLocaleString());
 }
 
@@ -163,7 +161,7 @@ export const activity = (text) => (age(text) ? `${age(text)} ago` : "not yet");
 /** How long ago something was; what never was has no age. */
 export function age(text) {
   if (!text || text.startsWith("1970")) return "";
-  const seconds = Math.max(0, (Date.now() - new Date(text).getTime()) / 1000);
+  const seconds = Math.max(0, (Date.now() - instant(text).getTime()) / 1000);
   for (const [length, name] of [[86400, "d"], [3600, "h"], [60, "min"]]) {
     if (seconds >= length) return `${Math.floor(seconds / length)} ${name}`;
   }

@@ -1,6 +1,7 @@
 // External bans, fetched from a URL.
 
-import { el, fill, button, table, say, time, ask } from "./dom.js";
+import { el, button, table, say, time, ask } from "./dom.js";
+import { redraw } from "./redraw.js";
 import { get, post, put, remove } from "./api.js";
 import { every } from "./live.js";
 
@@ -16,7 +17,7 @@ export async function extbans(content, signal) {
     if (signal.aborted) return;
     const { status, config, bans, _locked: locked } = answer;
     const next = status.msecsUntilNextCheck >= 0 ? `, the next time in ${Math.ceil(status.msecsUntilNextCheck / 60000)} min` : "";
-    fill(content, el("h1", {}, "External bans"),
+    redraw(content, el("h1", {}, "External bans"),
       locked ? el("p", { class: "warning" }, "External bans are locked against changes.") : null,
       status.active
         ? el("p", {}, "Fetched from ", el("span", { class: "mono" }, status.url), ` every ${Math.round(status.intervalMsecs / 60000)} min${next}.`,
@@ -43,7 +44,7 @@ export async function extbans(content, signal) {
         { title: "Actions", cell: (b) => (locked ? "" : button(b.enabled ? "Disable" : "Enable", async () => {
           await put(`extbans/${b.id}`, { enabled: !b.enabled });
           await load();
-        }, "plain")) },
+        }, "plain", `external ban ${b.id}`)) },
       ], bans, "There are no external bans."));
   }
   await load();

@@ -30,7 +30,7 @@ function connect() {
   source.addEventListener("open", () => {
     for (const { handlers } of [...listeners.values()]) handlers.open?.();
   });
-  for (const name of ["status", "disk", "session", "session-end", "log"]) {
+  for (const name of ["status", "disk", "session", "session-end", "log", "ban", "account", "report"]) {
     source.addEventListener(name, (event) => {
       const data = JSON.parse(event.data);
       for (const { handlers } of [...listeners.values()]) handlers[name]?.(data);

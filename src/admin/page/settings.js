@@ -3,6 +3,9 @@
 import { el, fill, button, say, guard, search, tag } from "./dom.js";
 import { get, post, put } from "./api.js";
 
+/** Screens that are reached from here. */
+const BELOW = [["extbans", "External bans"], ["lists", "List servers"], ["locks", "Locks"], ["checks", "Checks"], ["docs", "API"]];
+
 const UNITS = {
   bytes: [["gb", 1024 ** 3], ["mb", 1024 ** 2], ["kb", 1024]],
   seconds: [["d", 86400], ["h", 3600], ["m", 60]],
@@ -22,6 +25,7 @@ export async function settings(content) {
   const fields = [];
   const count = el("p", { role: "status" });
   const save = el("button", { type: "submit", disabled: true }, "Save");
+  const discard = button("Discard changes", () => settings(content), "plain");
   const problems = new Map();
   let turn = 0;
 
@@ -29,6 +33,7 @@ export async function settings(content) {
     const bad = [...problems.keys()].length;
     fill(count, changed.size ? `${changed.size} changed${bad ? `, ${bad} invalid` : ""}` : "No changes.");
     save.disabled = changed.size === 0 || bad > 0;
+    discard.disabled = changed.size === 0;
     for (const { setting, row, error, input } of fields) {
       const problem = problems.get(setting.key);
       row.classList.toggle("changed", changed.has(setting.key));
@@ -69,7 +74,7 @@ export async function settings(content) {
       input = el("input", { ...about, type: "text", autocomplete: "off", value: setting.value, oninput: (e) => edited(setting, e.target.value) });
     }
     const reset = setting.changed && !locked
-      ? button("Back to default", () => toDefault(setting), "plain")
+      ? button("Back to default", () => toDefault(setting), "plain", `of ${setting.key}`)
       : null;
     const error = el("p", { class: "error", id: `${id}-error` });
     const facts = [setting.unit && `In ${setting.unit} without a unit.`, setting.kind !== "bool" && setting.range && `Range: ${setting.range}.`,
@@ -102,8 +107,9 @@ export async function settings(content) {
       await settings(content);
     }, save);
   } }, groups, locked ? null : el("div", { class: "sticky row top" }, count, el("div", { class: "row" },
-    button("Discard changes", () => settings(content), "plain"), save)));
+    discard, save)));
   fill(content, el("h1", {}, "Settings"), locked ? el("p", { class: "warning" }, "Settings are locked against changes.") : null,
+    el("ul", { class: "chips plain" }, BELOW.map(([path, title]) => el("li", {}, el("a", { class: "button", href: `#/${path}` }, title)))),
     el("div", { class: "row top" }, find), page);
   update();
 }

@@ -25,8 +25,8 @@ use crate::admin::endpoint::{Api, Call, Json, Nothing};
 use crate::admin::error::ApiError;
 use crate::admin::request::{audit, described};
 use crate::admin::sessions::{SessionPath, administer};
-use crate::rules::session::LinkHolder;
 use crate::rules::session::admin::{AdminError, AdminRequest};
+use crate::rules::session::{Asker, LinkHolder, LinkToken};
 use crate::rules::time::Timestamp;
 
 pub(super) fn endpoints(api: &mut Api) {
@@ -73,27 +73,33 @@ struct Link {
 struct Operator {
     session: SessionHandle,
     holder: LinkHolder,
+    token: LinkToken,
     /// For the log.
     address: String,
 }
 
 impl Operator {
     /// The name for the event log and the other users.
-    fn by(&self) -> String {
+    fn name(&self) -> String {
         format!("{} through their link", self.holder.name)
+    }
+
+    /// Who asks: the session checks the link again before it changes anything.
+    fn asker(&self) -> Asker {
+        Asker { name: self.name(), link: Some(self.token.clone()) }
     }
 
     /// Logs what was done or not.
     fn audit<T>(&self, http: &HttpRequest, done: &Result<T, ApiError>) {
-        let who = format!("{} from {}", self.by(), self.address);
+        let who = format!("{} from {}", self.name(), self.address);
         audit(&described(http, &Map::new()), &who, done.as_ref().err());
     }
 }
 
 /// The token of a request.
-fn token_of(http: &HttpRequest) -> Option<String> {
+fn token_of(http: &HttpRequest) -> Option<LinkToken> {
     let (scheme, token) = http.headers().get(AUTHORIZATION)?.to_str().ok()?.split_once(' ')?;
-    scheme.eq_ignore_ascii_case("bearer").then(|| token.trim().to_owned())
+    scheme.eq_ignore_ascii_case("bearer").then(|| LinkToken(token.trim().to_owned()))
 }
 
 impl AdminState {
@@ -116,10 +122,11 @@ impl AdminState {
         let attempt = self.access.password_limiter.quick(source, now)?;
         let name = call.path.session.clone();
         let session = self.server.send(FindRunning { name }).await?.ok_or(AdminError::LinkInvalid)?;
-        let holder = session.ask(|answer| ToSession::FindOperator { token, answer }).await.flatten();
+        let holder =
+            session.ask(|answer| ToSession::FindOperator { token: token.0.clone(), answer }).await.flatten();
         let holder = holder.ok_or(AdminError::LinkInvalid)?;
         attempt.refund();
-        Ok(Operator { session, holder, address: source.ip().to_string() })
+        Ok(Operator { session, holder, token, address: source.ip().to_string() })
     }
 
     async fn link(self: Arc<Self>, call: Call<SessionPath>) -> Result<Json<Link>, ApiError> {
@@ -137,7 +144,7 @@ impl AdminState {
         call: Call<SessionPath, Nothing, UndoActions>,
     ) -> Result<Json<Undone>, ApiError> {
         let operator = self.operator(&call).await?;
-        let done = match call.body.request(&operator.by()) {
+        let done = match call.body.request(&operator.asker()) {
             Ok(request) => administer(&operator.session, request).await,
             Err(error) => Err(error),
         };
@@ -157,10 +164,10 @@ impl AdminState {
     async fn change_by_link<B, T: DeserializeOwned>(
         &self,
         call: Call<SessionPath, Nothing, B>,
-        request: impl FnOnce(B, &str) -> Result<HistoryRequest, ApiError>,
+        request: impl FnOnce(B, &Asker) -> Result<HistoryRequest, ApiError>,
     ) -> Result<Json<T>, ApiError> {
         let operator = self.operator(&call).await?;
-        let done = match request(call.body, &operator.by()) {
+        let done = match request(call.body, &operator.asker()) {
             Ok(request) => histories(&operator.session, request).await,
             Err(error) => Err(error),
         };

@@ -33,7 +33,7 @@ fn invalid_content_of_a_database_is_reported_and_skipped() {
         ]
         .map(|(k, v)| (k.to_owned(), v.to_owned()))
         .to_vec(),
-        ip_bans: vec![crate::db::IpBan { ip: "here".into(), subnet: 3, expires: String::new() }],
+        ip_bans: vec![crate::db::IpBan { ip: "here".into(), subnet: 3, ..crate::db::IpBan::default() }],
         user_bans: vec![SubjectBan { subject: "x".into(), reaction: "hang".into(), ..SubjectBan::default() }],
         system_bans: vec![SubjectBan {
             subject: "s".into(),

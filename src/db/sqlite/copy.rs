@@ -10,8 +10,8 @@ use diesel::sqlite::SqliteConnection;
 use super::{Pair, Sqlite, refuse_newer};
 use crate::db::{DatabaseState, DbError, IN_MEMORY};
 
-/// Tables that are not copied: the log may be large, and migrations have run on the copy.
-const NOT_COPIED: &str = "'serverlog', '__diesel_schema_migrations'";
+/// Tables that are not copied: the log and who was in a session may be large, and migrations have run on the copy.
+const NOT_COPIED: &str = "'serverlog', 'drawhall_sightings', '__diesel_schema_migrations'";
 
 impl Sqlite {
     /// Copies everything but the log to a database in memory. Nothing is written to the file or beside it.

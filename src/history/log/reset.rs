@@ -26,6 +26,7 @@ impl History {
         self.generation += 1;
         self.forked_at = None;
         self.reset_unstored = true;
+        self.emergency_used = 0;
         {
             let mut state = lock(&self.shared.state);
             let epoch = state.epoch + 1;
@@ -89,6 +90,7 @@ impl History {
         self.generation += 1;
         self.forked_at = Some(fork);
         self.reset_unstored = true;
+        self.emergency_used = 0;
         let advanced = staged_messages + since_fork;
         self.first_index = self.last_index + 1;
         self.last_index += advanced as i64;

@@ -69,10 +69,28 @@ fn appends_beyond_the_limit_are_refused_except_in_the_emergency_space() {
     history.set_limit(10);
     assert_eq!(history.append(&message(1, 7), 1), Err(OutOfSpace));
     assert_eq!(history.append(&message(1, 6), 1), Ok(()));
-    assert_eq!(history.append_emergency(&message(1, 0), 1), Ok(()));
-    assert_eq!(history.append_emergency(&vec![0; EMERGENCY_BYTES as usize], 1), Err(OutOfSpace));
+    assert_eq!(history.append_emergency(&message(1, 0), 1, EMERGENCY_BYTES), Ok(()));
+    let large = vec![0; EMERGENCY_BYTES as usize];
+    assert_eq!(history.append_emergency(&large, 1, EMERGENCY_BYTES), Err(OutOfSpace));
     assert_eq!(history.reset(&message(1, 7), 1), Err(OutOfSpace));
     assert_eq!(history.size(), 14);
+}
+
+#[test]
+fn the_emergency_space_is_limited_without_a_size_limit_and_while_the_server_is_full() {
+    let mut history = open();
+    history.set_server_full(true);
+    let frame = message(1, 1000);
+    let fill = |history: &mut History, reserve: u64| {
+        (0..2000).filter(|_| history.append_emergency(&frame, 1, reserve).is_ok()).count()
+    };
+    assert_eq!(fill(&mut history, EMERGENCY_BYTES / 2), 522);
+    assert_eq!(fill(&mut history, EMERGENCY_BYTES), 522, "the other half");
+    history.reset(&[], 0).unwrap();
+    assert_eq!(fill(&mut history, EMERGENCY_BYTES), 1044, "again after a reset");
+    history.set_server_full(false);
+    history.set_server_full(true);
+    assert_eq!(fill(&mut history, EMERGENCY_BYTES), 1044, "and when the server was out of space again");
 }
 
 #[test]

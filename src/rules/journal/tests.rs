@@ -43,6 +43,24 @@ fn comments_and_blank_lines_are_skipped() {
 }
 
 #[test]
+fn history_indexes_are_in_a_comment() {
+    let line = "#drawhall-history-indexes 10 9 7:14";
+    let Some(entry) = parsed(line) else { panic!("not parsed") };
+    assert!(matches!(entry, Entry::HistoryIndexes(_)));
+    assert_eq!(written(&entry), format!("{line}\n"));
+    assert_eq!(parse_line("#drawhall-history-indexes 10"), Line::Blank, "malformed");
+}
+
+#[test]
+fn restrictions_are_in_a_comment() {
+    let line = "#drawhall-restriction end 7 .";
+    let Some(entry) = parsed(line) else { panic!("not parsed") };
+    assert!(matches!(entry, Entry::Restriction(_)));
+    assert_eq!(written(&entry), format!("{line}\n"));
+    assert_eq!(parse_line("#drawhall-restriction end 7"), Line::Blank, "a part of a line");
+}
+
+#[test]
 fn unknown_and_malformed_entries_have_a_reason() {
     let cases = [
         ("ARCHIVE 2", "unknown archive mode: \"2\""),

@@ -99,7 +99,10 @@ impl LoginMachine {
         let disconnect =
             |message: &str| LoginEffect::Disconnect { message: message.into(), details: "banned".into() };
         match reaction {
-            BanAction::Normal => cx.push(disconnect(&terms.message(cx.connected_ms))),
+            BanAction::Normal => {
+                let contact = &self.rules.settings().ban_contact;
+                cx.push(disconnect(&terms.message(cx.connected_ms, contact)));
+            }
             BanAction::NetError => cx.push(disconnect("Network error: no route to host")),
             BanAction::Garbage => {
                 let (message, state) = ("check authentication".into(), "checkauth".into());

@@ -224,6 +224,12 @@ impl LoginMachine {
             self.ban = None;
             self.ban_exemptable = false;
         }
+        if let Some(ban) = self.rules.account_ban(&auth_id)
+            && (self.ban.is_none() || self.ban_exemptable)
+        {
+            // A ban of the account itself has no exemption.
+            (self.ban, self.ban_exemptable) = (Some(ban), false);
+        }
         let own = flags.into_iter().filter(|f| f != "GHOST" || ghosts).collect();
         let flags = self.with_implicit_flags(own);
         if self.client.browser && !flags.iter().any(|f| f == "WEB") {

@@ -200,13 +200,15 @@ impl LoginMachine {
         let guests = settings.allow_guests && (!browser || settings.allow_guest_web);
         let guest_hosts = settings.allow_guest_hosts && (!browser || settings.allow_guest_web_hosts);
         let must_encrypt = self.state == LoginState::WaitForSecure;
+        let takes_reports =
+            settings.report_inbox || (settings.abuse_report && self.rules.shared.report_url.is_some());
         let flags = [
             (settings.session_count_limit.0 > 1, "MULTI"),
             (settings.persistence, "PERSIST"),
             (must_encrypt, "TLS"),
             (must_encrypt, "SECURE"),
             (!guests, "NOGUEST"),
-            (settings.abuse_report && self.rules.shared.report_url.is_some(), "REPORT"),
+            (takes_reports, "REPORT"),
             (settings.custom_avatars, "AVATAR"),
             (self.rules.shared.crypt_key.is_some(), "CBANIMPEX"),
             (true, "MBANIMPEX"),
@@ -276,7 +278,8 @@ impl LoginMachine {
             Ok(LoginCommand::Host(host)) => self.host(host, cx),
             Ok(LoginCommand::Join(join)) => self.join(join, cx),
             Ok(LoginCommand::Report(Report { session, reason, .. })) => {
-                if self.ban.is_none() {
+                // Whoever is banned may report what led to it, where reports are kept for moderators.
+                if self.ban.is_none() || self.rules.settings().report_inbox {
                     cx.push(LoginEffect::Report { session, reason });
                 }
             }

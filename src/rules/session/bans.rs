@@ -7,8 +7,8 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::net::{IpAddr, Ipv6Addr};
 
 use drawhall_protocol::reply::BanEntry;
-use serde::{Deserialize, Serialize};
 
+pub use crate::rules::identity::Identity;
 use crate::rules::journal::Entry;
 use crate::rules::metadata::{Metadata, StoredBan};
 use crate::rules::network::narrowest;
@@ -18,17 +18,6 @@ use crate::rules::username;
 pub const MAX_BANS: usize = 1000;
 /// Journal placeholder for a ban that was lifted long ago, so that its id is not reused.
 const LIFTED: &str = "lifted";
-
-/// What identifies a user, for bans: everything that is known.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[allow(missing_docs, reason = "the names say it")]
-pub struct Identity {
-    /// Compared by skeleton: names that look alike are equal.
-    pub name: String,
-    pub address: Option<IpAddr>,
-    pub auth_id: String,
-    pub sid: String,
-}
 
 /// One property by which a ban matches.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -42,13 +31,28 @@ enum BanMark {
 }
 
 impl Identity {
-    /// The properties that identify this user. Loopback addresses do not: everybody behind a local proxy has them.
+    /// Whether a ban of the other one would match: the same account, device or network, or a name that looks alike.
+    pub(super) fn shares_mark(&self, other: &Identity) -> bool {
+        let marks = other.marks();
+        self.marks().iter().any(|mark| marks.contains(mark))
+    }
+
+    /// Whether both are in the same network.
+    pub(super) fn shares_network(&self, other: &Identity) -> bool {
+        self.network().is_some() && self.network() == other.network()
+    }
+
+    /// Network of the address. A loopback address is none: everybody behind a local proxy has it.
+    fn network(&self) -> Option<IpAddr> {
+        self.address.map(|a| a.to_canonical()).filter(|a| !a.is_loopback()).map(narrowest)
+    }
+
+    /// The properties that identify this user.
     fn marks(&self) -> Vec<BanMark> {
         let given = |text: &String| (!text.is_empty()).then(|| text.clone());
-        let address = self.address.map(|a| a.to_canonical()).filter(|a| !a.is_loopback());
         let marks = [
             given(&self.name).map(|name| BanMark::Name(username::skeleton(&name))),
-            address.map(|address| BanMark::Network(narrowest(address))),
+            self.network().map(BanMark::Network),
             given(&self.auth_id).map(BanMark::Account),
             given(&self.sid).map(BanMark::System),
         ];

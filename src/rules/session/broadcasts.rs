@@ -176,7 +176,7 @@ impl SessionMachine {
             }
             List::Bans => self.deliver_bans(only, cx),
             List::Muted => {
-                let muted = self.members.iter().filter(|m| m.muted).map(|m| m.id).collect();
+                let muted = self.members.iter().filter(|m| m.is_muted()).map(|m| m.id).collect();
                 self.deliver(ConfPart::Muted(muted), only, |_| true, cx)
             }
             List::Accounts => {

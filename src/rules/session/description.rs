@@ -18,7 +18,7 @@ pub(super) fn log_frame(entry: &LogEntry) -> Option<Bytes> {
     let reply = ServerReply::Log(LogReply {
         timestamp: iso_of(entry.utc_ms),
         level: format!("{:?}", entry.level),
-        topic: format!("{:?}", entry.topic),
+        topic: entry.topic.name().into(),
         user: entry.user.as_ref().map_or(String::new(), |u| format!("{};{}", u.id, u.name)),
         message: if shown.len() < entry.message.len() { format!("{shown}...") } else { shown.to_owned() },
     });

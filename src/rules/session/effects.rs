@@ -9,6 +9,8 @@ use super::BanExchange;
 use super::admin::SessionAnswer;
 use crate::history::Cursor;
 use crate::log::LogEntry;
+use crate::rules::limits::DrawRate;
+use crate::rules::received_report::ReceivedReport;
 use crate::rules::rng::Rng;
 use crate::rules::session::FileDisposition;
 use crate::rules::time::Timestamp;
@@ -86,6 +88,8 @@ pub enum ClientOp {
     Disconnect { reason: DisconnectReason, message: String },
     /// The session has ended silently: from now on the client is only echoed its own messages.
     Quiet,
+    /// How fast the client may draw from now on.
+    DrawRate(DrawRate),
     /// The messages that were held for this client have been handled; its in-flight budget is released.
     Released,
 }
@@ -118,6 +122,8 @@ pub enum Effect {
     Client(ConnId, ClientOp),
     /// An entry of the event log.
     Log(LogEntry),
+    /// Somebody has written this to the chat, to be kept for a while. Traces do not have it.
+    KeepChat { user: u8, text: String },
     /// One more of these, in the metrics. Traces do not have it.
     Count(Counted),
     /// The session's description has changed; session lists are updated at once.
@@ -134,12 +140,20 @@ pub enum Effect {
     Announce { url: String },
     /// The session is to be unlisted from a list server; from all with an empty URL.
     Unlist { url: String },
+    /// An abuse report is for the moderators. Traces do not have it.
+    Reported(Box<ReceivedReport>),
     /// An abuse report is to be forwarded.
     ForwardReport {
         /// Address of the reporter.
         address: Option<IpAddr>,
         report: serde_json::Value,
     },
+    /// The server is to compact the history; the result comes back as
+    /// [`Input::CompactionDone`](super::input::Input). Traces do not have it.
+    Compact,
+    /// The server is to make a thumbnail; it comes back as [`Input::ThumbnailMade`](super::input::Input). Traces do not
+    /// have it.
+    MakeThumbnail,
     /// The input was a batch that is held until the session runs.
     Held,
     /// Answer to an administrator's request.

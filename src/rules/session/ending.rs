@@ -1,6 +1,6 @@
 //! How a session ends: expiry, by somebody, or with the server.
 
-use super::timers::{Expired, Occupancy};
+use super::timers::{Expired, LoneStep, Occupancy};
 use super::{ClientOp, Cx, DisconnectReason, Effect, FileDisposition, Member, MemberKey, SessionMachine};
 use crate::log::{Level, LogEntry, Topic};
 
@@ -11,7 +11,10 @@ impl SessionMachine {
             return;
         }
         self.expire_chat(cx);
+        self.expire_restrictions(cx);
+        self.watch_space(cx);
         self.follow_history();
+        self.make_due_thumbnail(cx);
         let occupancy = Occupancy::of(self.is_empty(), self.properties.flags().persistent);
         let settings = &self.shared.settings;
         match self.timers.expiry().verdict(settings, occupancy, self.properties.flags().idle_override, cx.now)
@@ -24,7 +27,34 @@ impl SessionMachine {
                 self.note(Level::Info, Topic::Status, "Idle session expired.", cx);
                 self.end("Session terminated due to being idle too long", cx);
             }
-            None => {}
+            None => self.expire_lone(cx),
+        }
+    }
+
+    /// Ends a session in which one user does nothing (`loneSessionTimeLimit`), after a warning.
+    fn expire_lone(&mut self, cx: &mut Cx<'_>) {
+        let settings = &self.shared.settings;
+        let limit = settings.lone_session_time_limit.millis();
+        let flags = self.properties.flags();
+        let is_exempt = flags.persistent || (settings.allow_idle_override && flags.idle_override);
+        let is_alone = self.members.iter().filter(|m| !m.is_ghost()).count() == 1;
+        if limit == 0 || is_exempt || !is_alone || !self.resets.is_running() {
+            return self.timers.forget_lone_warning();
+        }
+        match self.timers.lone_step(limit, cx.now) {
+            LoneStep::Wait => {}
+            LoneStep::Warn { left_ms } => {
+                let minutes = left_ms.div_ceil(60_000);
+                let text = format!(
+                    "Nothing happens here, and you are alone: this session ends in {minutes} min unless somebody draws \
+                     or writes. Save your picture if you want to keep it."
+                );
+                self.notice(true, "", text, &[], "", cx);
+            }
+            LoneStep::End => {
+                self.note(Level::Info, Topic::Status, "Idle session of one user expired.", cx);
+                self.end("Session terminated due to being idle too long", cx);
+            }
         }
     }
 

@@ -8,6 +8,7 @@ use super::ListingUpdate;
 use super::admin::{AdminRequest, Answered};
 use super::effects::{ConnId, Cx, Effect, OpwordCheck};
 use super::member::{AuthenticatedClient, JoinRequest};
+use super::thumbnail::{Jpeg, Rendered};
 use super::{RestoreRequest, ServerSettings, SessionMachine};
 use crate::log::LogUser;
 use crate::rules::batch::Batch;
@@ -37,6 +38,8 @@ pub enum Input {
         #[serde(rename = "bytes")]
         batch: Batch,
     },
+    /// A client has begun (`slowed`) or ceased to draw faster than its rate limit allows.
+    DrawsTooFast { conn: ConnId, slowed: bool },
     /// Result of an operator password check.
     OpwordChecked(OpwordCheck, bool),
     /// A ban list was encrypted or decrypted.
@@ -59,12 +62,18 @@ pub enum Input {
     Administer(AdminRequest),
     /// An earlier history was read, to go back to it.
     Restore(Box<RestoreRequest>),
+    /// The compaction that the server began by itself has ended.
+    CompactionDone(Rendered<()>),
+    /// The server has made a thumbnail, or could not.
+    ThumbnailMade(Rendered<Jpeg>),
     /// Writing to disk failed, with the reason.
     StoringFailed(String),
     /// Writing to disk works again.
     StoringRecovered,
     /// The history of all sessions together has reached `totalHistoryLimit` (`true`), or has room again.
     ServerFull(bool),
+    /// The report of this user is kept for moderators, or is not because there were too many.
+    ReportStored { user: u8, name: String, stored: bool },
 }
 
 /// How far each connection has been sent the history, in bytes of the log's axis.
@@ -76,6 +85,9 @@ impl SessionMachine {
     pub fn handle(&mut self, input: Input, cx: &mut Cx<'_>) {
         self.broadcasts.next_step();
         let before = self.end_before(cx.now);
+        // Nothing that is only drawn changes ranks.
+        let only_draws =
+            matches!(&input, Input::Batch { batch, .. } if batch.is_opaque() && !batch.locks_users());
         match input {
             Input::Host { client, host } => {
                 self.set_up(&host, &client);
@@ -92,6 +104,7 @@ impl SessionMachine {
                     cx.push(Effect::Held);
                 }
             }
+            Input::DrawsTooFast { conn, slowed } => self.draws_too_fast(conn, slowed, cx),
             Input::OpwordChecked(check, fits) => self.opword_checked(&check, fits, cx),
             Input::BansExchanged(done) => self.bans_exchanged(done, cx),
             Input::OutsideReport { user, reason } => self.outside_report(user, &reason, cx),
@@ -109,9 +122,16 @@ impl SessionMachine {
                 let answer = self.restore(*request, cx).map(Answered::Restored);
                 cx.push(Effect::Answer(answer));
             }
+            Input::CompactionDone(outcome) => self.compaction_done(outcome, cx),
+            Input::ThumbnailMade(rendered) => self.thumbnail_rendered(rendered, cx),
             Input::StoringFailed(error) => self.storing_failed(&error, cx),
             Input::StoringRecovered => self.storing_recovered(cx),
             Input::ServerFull(full) => self.history.set_server_full(full),
+            Input::ReportStored { user, name, stored } => self.report_stored(user, &name, stored, cx),
+        }
+        if !only_draws {
+            self.enforce_locks(cx);
+            self.update_draw_rates(cx);
         }
         self.mark_time(before);
         self.bound_journal();

@@ -9,6 +9,7 @@ use super::member::{AuthenticatedClient, Feed, JoinRequest, Member};
 use super::{ClientOp, Cx, Effect, MemberKey, PasswordKind, Refusal, SessionMachine, SessionState};
 use crate::log::{Level, Topic};
 use crate::rules::journal::Entry;
+use crate::rules::time::Timestamp;
 
 const GHOST_TEXT: &str = "GHOST MODE. Your presence is not overtly announced, chat messages are treated as server \
     alerts. You are not hidden though, users can see your presence in the event log and taking administrative actions \
@@ -73,7 +74,7 @@ impl SessionMachine {
                 return Err(Refusal::Error { code: "banned", message });
             }
             if invite.is_none() {
-                self.check_open(r)?;
+                self.check_open(r, cx.now)?;
             }
         }
         let existing = self.member_by_name(&identity.name).map(|m| (m.id, m.client.identity.clone()));
@@ -94,9 +95,12 @@ impl SessionMachine {
     }
 
     /// Checks that moderators and holders of an invite bypass.
-    fn check_open(&self, r: &JoinRequest) -> Result<(), Refusal> {
+    fn check_open(&self, r: &JoinRequest, now: Timestamp) -> Result<(), Refusal> {
         if self.is_closed() {
             Err(Refusal::error("closed", "This session is closed"))
+        } else if let Some(time) = self.is_closed_to(&r.client.identity, now) {
+            let message = format!("This session is closed to newcomers. Try again in {time}.");
+            Err(Refusal::Error { code: "closed", message })
         } else if self.properties.flags().auth_only && r.client.identity.auth_id.is_empty() {
             Err(Refusal::error("authOnly", "This session does not allow guest logins"))
         } else if !self.properties.password(PasswordKind::Session).accepts(&r.password) {
@@ -164,7 +168,7 @@ impl SessionMachine {
         let start_id: i64 = parts.next()?.parse().ok()?;
         // A client that has only the first message has nothing to skip.
         let index: i64 = parts.next()?.parse().ok().filter(|index| *index > 0)?;
-        if start_id != self.resets.start_id() || parts.next()? != self.properties.id() {
+        if !self.resets.start_ids().accept(start_id, index) || parts.next()? != self.properties.id() {
             return None;
         }
         self.history.offset_after(index).map(|_| index)
@@ -192,12 +196,14 @@ impl SessionMachine {
     fn enter(&mut self, member: Member, invite: Option<Invite>, skip: Option<Option<i64>>, cx: &mut Cx<'_>) {
         let (id, conn) = (member.id, member.conn());
         let (ghost, name) = (member.is_ghost(), member.name().to_owned());
+        let person = member.client.identity.clone();
+        let was_here = self.was_here(&person);
         let replaced = self.member_by_id(id).map(Member::key);
         let key = self.members.push(member);
         if let Some(old) = replaced {
             self.replace(old, &name, cx);
         }
-        self.members.forget_past_user(id);
+        self.members.replace_past_user(id, &person);
         match skip {
             Some(skip) => self.begin_catchup(key, skip, cx),
             None => self.begin_at(key, Feed::FromStart),
@@ -223,6 +229,7 @@ impl SessionMachine {
             self.note_about(user, Level::Info, Topic::Join, text, cx);
         }
         cx.push(Effect::DescriptionChanged);
+        self.restrict_newcomer(id, was_here, cx);
         self.note_join();
         // A streamed reset may have waited only for this member.
         self.resolve_stream("join", cx);

@@ -6,6 +6,7 @@ use drawhall_protocol::message::Layout;
 use drawhall_protocol::reply::{Notice, ServerReply};
 
 use super::admin::histories;
+use super::space::SpaceUse;
 use super::{Cx, Member, MemberKey, SessionMachine};
 use crate::log::{Level, Topic};
 use crate::rules::time::iso_of;
@@ -25,10 +26,21 @@ pub(super) struct LastReset {
     by: String,
     kind: OriginKind,
     oddities: Vec<Oddity>,
-    /// Somebody has joined since.
-    has_joined: bool,
-    /// Earlier histories may be removed now.
-    prunes: bool,
+}
+
+/// Whether somebody has joined since the last reset. Until then the history before it stays, whatever the disk is like.
+#[derive(Debug, Default)]
+pub(super) struct FirstJoin {
+    is_awaited: bool,
+    /// It was just now: earlier histories may be removed.
+    is_new: bool,
+}
+
+impl FirstJoin {
+    /// As it was before the session was unloaded, or the server stopped.
+    pub(super) fn restored(is_awaited: bool) -> FirstJoin {
+        FirstJoin { is_awaited, is_new: false }
+    }
 }
 
 /// The outline of an image.
@@ -71,7 +83,10 @@ impl SessionMachine {
     /// A reset has taken effect. Operators are told if it looks wrong.
     pub(super) fn note_reset(&mut self, by: &str, kind: OriginKind, oddities: Vec<Oddity>, cx: &mut Cx<'_>) {
         let (at_ms, by) = (cx.now.utc_ms, by.to_owned());
-        let reset = LastReset { at_ms, by, kind, oddities, has_joined: false, prunes: false };
+        let reset = LastReset { at_ms, by, kind, oddities };
+        self.first_join = FirstJoin::restored(true);
+        self.space = SpaceUse::default();
+        self.thumbnail.outdated();
         if !reset.oddities.is_empty() {
             self.warn_of_reset(&reset, cx);
         }
@@ -118,19 +133,18 @@ impl SessionMachine {
 
     /// Somebody joins, and is sent the present history.
     pub(super) fn note_join(&mut self) {
-        if let Some(reset) = self.last_reset.as_mut().filter(|reset| !reset.has_joined) {
-            (reset.has_joined, reset.prunes) = (true, true);
-        }
+        let FirstJoin { is_awaited, is_new } = &mut self.first_join;
+        *is_new |= std::mem::take(is_awaited);
     }
 
     /// Whether earlier histories that were only kept because nobody had joined may be removed now; once.
     pub(super) fn take_prunes(&mut self) -> bool {
-        self.last_reset.as_mut().is_some_and(|reset| std::mem::take(&mut reset.prunes))
+        std::mem::take(&mut self.first_join.is_new)
     }
 
     /// Nobody has joined since the last reset: the history before it must stay.
     pub(super) fn needs_previous_history(&self) -> bool {
-        self.last_reset.as_ref().is_some_and(|reset| !reset.has_joined)
+        self.first_join.is_awaited
     }
 
     /// The last reset, for the admin API; `None` if there was none since the session was loaded.

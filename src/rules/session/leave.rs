@@ -57,6 +57,16 @@ impl SessionMachine {
         self.send_away(key, Departure::Left, reason, message, details, cx);
     }
 
+    /// Disconnects somebody who was banned from the server. That is no accident: a session that this empties is not
+    /// kept for it.
+    pub(super) fn disconnect_banned(&mut self, key: MemberKey, message: &str, cx: &mut Cx<'_>) {
+        let Some(member) = self.members.get(key) else { return };
+        let (conn, user) = (member.conn(), member.log_user());
+        self.note_about(user, Level::Info, Topic::Kick, format!("{message} (banned)"), cx);
+        self.take_out(key, Departure::Left, cx);
+        cx.client(conn, ClientOp::Disconnect { reason: DisconnectReason::Error, message: message.into() });
+    }
+
     /// Disconnects the old connection of a client that has connected again.
     pub(super) fn replace(&mut self, key: MemberKey, name: &str, cx: &mut Cx<'_>) {
         let (how, reason) = (Departure::Replaced, DisconnectReason::Kick);
@@ -120,8 +130,10 @@ impl SessionMachine {
             }
         }
         if !ghost {
-            if let Ok(leave) = Frame::new(Leave::TYPE, id, &[]) {
-                self.add_to_history(leave.as_bytes(), cx);
+            if let Ok(leave) = Frame::new(Leave::TYPE, id, &[])
+                && self.add_to_history(leave.as_bytes(), cx)
+            {
+                self.locks.forget(id);
             }
             self.members.touch_id(id);
         }
@@ -135,6 +147,7 @@ impl SessionMachine {
             // A ghost does not count: the session was empty for everybody else.
             if !self.timers.is_stopping() && !ghost {
                 self.last_user_left(cx);
+                self.begin_compaction(cx);
             }
         }
     }

@@ -11,10 +11,11 @@ use serde::{Deserialize, Serialize};
 
 use super::bans::Identity;
 use super::effects::ConnId;
+use super::restrictions::Restricted;
 use crate::history::AtomicI64;
 use crate::log::LogUser;
 use crate::rules::batch::Batch;
-use crate::rules::limits::{Bucket, Rate};
+use crate::rules::limits::{Bucket, DrawRate, Rank, Rate};
 use crate::rules::username;
 
 /// Rate at which invalid messages of one member are reported to everybody: one a second, burst of 20.
@@ -178,6 +179,14 @@ pub struct Member {
     /// Last chat flood warning, monotonic milliseconds.
     pub(super) chat_warned: Option<u64>,
     pub(super) wrong_opwords: u32,
+    /// What moderators of the server do not allow it.
+    pub(super) restricted: Restricted,
+    /// How fast its client was told that it may draw.
+    pub(super) draw_rate: DrawRate,
+    /// Its client is slowed down by that rate limit.
+    pub slowed: bool,
+    /// When others were last told so, monotonic milliseconds.
+    pub(super) slowed_told: Option<u64>,
     /// Rate limit for ban list imports.
     pub(super) imports: Bucket,
     pub(super) faults: Faults,
@@ -204,6 +213,10 @@ impl Member {
             chat: Bucket::default(),
             chat_warned: None,
             wrong_opwords: 0,
+            restricted: Restricted::default(),
+            draw_rate: DrawRate::UNLIMITED,
+            slowed: false,
+            slowed_told: None,
             imports: Bucket::default(),
             faults: Faults::default(),
         }
@@ -250,6 +263,21 @@ impl Member {
     /// Whether it may use operators' commands; true for moderators.
     pub fn is_operator(&self) -> bool {
         self.operator || self.client.moderator
+    }
+
+    /// Rank for the rate limits of drawing.
+    pub(super) fn rank(&self) -> Rank {
+        match self {
+            m if m.is_operator() => Rank::Operator,
+            m if m.trusted => Rank::Trusted,
+            m if m.is_authenticated() => Rank::Registered,
+            _ => Rank::Guest,
+        }
+    }
+
+    /// Whether its chat messages are dropped.
+    pub fn is_muted(&self) -> bool {
+        self.muted || self.restricted.muted
     }
 
     /// Whether the account has this flag (upper case).

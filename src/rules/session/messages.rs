@@ -1,25 +1,30 @@
 //! Messages from clients: into the history, to other members, or to the server.
 
+use std::ops::Range;
+
 use bytes::Bytes;
 use drawhall_protocol::command::RawCommand;
 use drawhall_protocol::frame::{
     FIRST_COMMAND, FIRST_OPAQUE, FrameHeader, HEADER_LEN, frames, set_user_of_all,
 };
 use drawhall_protocol::message::{
-    Chat, Join, Layout, Leave, Message, PrivateChat, ResetStream, ServerCommand, SessionOwner, SoftReset,
-    Thumbnail, TrustedUsers, Undo, info_of,
+    Chat, FeatureAccessLevels, Join, LayerACL, Layout, Leave, Message, PrivateChat, ResetStream,
+    ServerCommand, SessionOwner, SoftReset, Thumbnail, TrustedUsers, Undo, UserACL, info_of,
 };
 use drawhall_protocol::reply::{Empty, Notice, ServerReply};
 
 use super::member::{Feed, Member, ResetRole};
 use super::timers::REMINDER_MS;
 use super::{ConnId, Counted, Cx, DisconnectReason, Effect, MemberKey, SessionMachine, SessionState};
+use crate::history::EMERGENCY_BYTES;
 use crate::log::{Level, LogEntry, Topic};
 use crate::rules::batch::Batch;
 use crate::rules::limits::Rate;
 
 /// Burst of `chatRateLimit`, in seconds of it.
 const CHAT_BURST: u32 = 10;
+/// Longest message of a client that is kept while there is no space, in bytes: a list of all users, for a layer.
+const MAX_EMERGENCY_FRAME: usize = HEADER_LEN + 4 + u8::MAX as usize;
 
 impl Member {
     /// Whether a direct message reaches the member: one that was chosen for a reset is sent control messages only.
@@ -43,7 +48,7 @@ impl SessionMachine {
             return false;
         }
         let outer = self.broadcasts.begin_batch();
-        if batch.is_opaque() && !self.shared.settings.restrict_undo {
+        if batch.is_opaque() && !batch.locks_users() && !self.shared.settings.restrict_undo {
             self.opaque_batch(key, batch, cx);
         } else {
             self.mixed_batch(key, &mut batch.into_bytes(), cx);
@@ -55,7 +60,7 @@ impl SessionMachine {
     /// Handles messages that all enter the history as they are, under the member's user id.
     fn opaque_batch(&mut self, key: MemberKey, batch: Batch, cx: &mut Cx<'_>) {
         let Some(member) = self.members.get(key) else { return };
-        let run = Run { start: 0, messages: batch.messages(), drawing: batch.draws() };
+        let run = Run { start: 0, messages: batch.messages(), drawing: batch.draws(), locks: None };
         let mut bytes = batch.into_bytes();
         if !self.resets.is_uploaded_by(member.id) {
             set_user_of_all(&mut bytes, member.id);
@@ -85,6 +90,9 @@ impl SessionMachine {
                     run = Run { start: pos, ..Run::default() };
                     continue;
                 }
+                if header.kind == UserACL::TYPE {
+                    run.locks = Some(pos + HEADER_LEN - run.start..end - run.start);
+                }
                 run.messages += 1;
                 run.drawing |= header.kind >= FIRST_COMMAND;
                 pos = end;
@@ -97,6 +105,13 @@ impl SessionMachine {
             run = Run { start: pos, ..Run::default() };
         }
         self.opaque_run(key, &bytes[run.start..pos], &run, cx);
+    }
+
+    /// Follows a list of locked users, which clients accept of operators and as a part of the content.
+    fn follow_user_locks(&mut self, key: MemberKey, users: &[u8]) {
+        if self.is_uploader(key) || self.members.get(key).is_some_and(Member::is_operator) {
+            self.note_user_locks(users);
+        }
     }
 
     /// Whether a frame undoes another user's work without the right to (`restrictUndo`). An uploaded image contains
@@ -120,30 +135,43 @@ impl SessionMachine {
             member.last_drawing = Some(cx.now.utc_ms);
             // Counts as drawing even when the history is full.
             cx.push(Effect::NumbersChanged);
+            self.thumbnail.outdated();
         }
-        let uploading = self.resets.is_uploaded_by(member.id);
+        let (id, uploading) = (member.id, self.resets.is_uploaded_by(member.id));
         match self.resets.state() {
-            SessionState::Reset if uploading => self.add_to_image(key, bytes, run.messages, cx),
-            SessionState::Shutdown => {}
-            _ if self.history.append(bytes, run.messages).is_ok() => self.appended(bytes, cx),
+            // Locks in it count when it replaces the history, if it does.
+            SessionState::Reset if uploading => return self.add_to_image(key, bytes, run.messages, cx),
+            SessionState::Shutdown => return,
+            _ if self.history.append(bytes, run.messages).is_ok() => {
+                if !uploading {
+                    self.space.add(id, bytes.len());
+                }
+                self.appended(bytes, cx);
+            }
             _ => {
                 for frame in frames(bytes) {
-                    self.add_to_history(frame.bytes, cx);
+                    if self.add_to_history(frame.bytes, cx) && frame.header.kind == UserACL::TYPE {
+                        self.follow_user_locks(key, frame.payload());
+                    }
                 }
+                return;
             }
+        }
+        if let Some(locks) = run.locks.clone() {
+            self.follow_user_locks(key, &bytes[locks]);
         }
     }
 
-    /// Appends one message to the history, with its side effects.
-    pub(super) fn add_to_history(&mut self, frame: &[u8], cx: &mut Cx<'_>) {
+    /// Appends one message to the history, with its side effects. Returns whether it was appended.
+    pub(super) fn add_to_history(&mut self, frame: &[u8], cx: &mut Cx<'_>) -> bool {
         if self.resets.has_ended() {
-            return;
+            return false;
         }
         if self.history.append(frame, 1).is_ok() {
             self.appended(frame, cx);
-        } else {
-            self.out_of_space(frame, cx);
+            return true;
         }
+        self.out_of_space(frame, cx)
     }
 
     pub(super) fn reply_to_history(&mut self, reply: &ServerReply, cx: &mut Cx<'_>) {
@@ -173,16 +201,30 @@ impl SessionMachine {
         }
     }
 
-    fn out_of_space(&mut self, frame: &[u8], cx: &mut Cx<'_>) {
-        let Some(header) = FrameHeader::parse(frame) else { return };
+    /// Uses the emergency space. Half of it is for messages of which any operator may send many.
+    fn out_of_space(&mut self, frame: &[u8], cx: &mut Cx<'_>) -> bool {
+        let Some(header) = FrameHeader::parse(frame) else { return false };
+        let reserve = match header.kind {
+            Join::TYPE | Leave::TYPE | SessionOwner::TYPE => EMERGENCY_BYTES,
+            UserACL::TYPE if header.user == 0 => EMERGENCY_BYTES,
+            _ => EMERGENCY_BYTES / 2,
+        };
+        let copy = || drawhall_protocol::Frame::new(header.kind, header.user, &frame[HEADER_LEN..]).ok();
         let small = match header.kind {
             Join::TYPE => self.member_by_id(header.user).and_then(|m| m.join_message(false)),
-            Leave::TYPE | SessionOwner::TYPE => {
-                drawhall_protocol::Frame::new(header.kind, header.user, &frame[HEADER_LEN..]).ok()
+            // Of the server, or of operators: with these they keep order while there is no space.
+            ServerCommand::TYPE | TrustedUsers::TYPE | Leave::TYPE | SessionOwner::TYPE => copy(),
+            UserACL::TYPE | LayerACL::TYPE | FeatureAccessLevels::TYPE
+                if frame.len() <= MAX_EMERGENCY_FRAME
+                    && (header.user == 0
+                        || self.member_by_id(header.user).is_some_and(Member::is_operator)) =>
+            {
+                copy()
             }
             _ => None,
         };
-        let small = small.filter(|f| self.history.append_emergency(f.as_bytes(), 1).is_ok());
+        let small = small.filter(|f| self.history.append_emergency(f.as_bytes(), 1, reserve).is_ok());
+        let is_appended = small.is_some();
         if let Some(small) = small {
             self.persistence.record(small.as_bytes());
             self.timers.used(cx.now);
@@ -198,6 +240,7 @@ impl SessionMachine {
         }
         // Nothing else would trigger the autoreset that makes room.
         self.check_autoreset(cx);
+        is_appended
     }
 
     /// Handles a message that is not a server command: to the history, or to the reset image.
@@ -244,11 +287,17 @@ impl SessionMachine {
     }
 
     fn chat(&mut self, key: MemberKey, chat: &Chat, frame: &[u8], cx: &mut Cx<'_>) {
-        if self.members.get(key).is_none_or(|m| m.muted) || !self.may_chat(key, cx) {
+        if self.members.get(key).is_none_or(Member::is_muted) || !self.may_chat(key, cx) {
+            return;
+        }
+        if self.chat_command(key, chat, cx) {
             return;
         }
         self.hear(key, &chat.message, chat.oflags, cx);
         let Some(member) = self.members.get(key) else { return };
+        if self.shared.settings.event_keep_time.0 > 0 {
+            cx.push(Effect::KeepChat { user: member.id, text: chat.message.clone() });
+        }
         let bypass = chat.tflags & Chat::TFLAGS_BYPASS != 0;
         if !bypass {
             self.client_message(key, frame, cx);
@@ -285,7 +334,8 @@ impl SessionMachine {
     }
 
     fn private_chat(&mut self, key: MemberKey, chat: &PrivateChat, frame: &[u8], cx: &mut Cx<'_>) {
-        if !self.may_chat(key, cx) {
+        // Operators' mutes are for the session's chat only.
+        if self.members.get(key).is_none_or(|m| m.restricted.muted) || !self.may_chat(key, cx) {
             return;
         }
         let Some(member) = self.members.get(key) else { return };
@@ -316,4 +366,6 @@ struct Run {
     start: usize,
     messages: u64,
     drawing: bool,
+    /// The last list of locked users in it.
+    locks: Option<Range<usize>>,
 }

@@ -9,8 +9,10 @@ mod announcements;
 mod ban_text;
 pub mod bans;
 mod broadcasts;
+mod chat_commands;
 pub mod commands;
 mod description;
+mod draw_rates;
 pub mod effects;
 mod ending;
 mod events;
@@ -33,15 +35,18 @@ pub mod persistence;
 mod properties;
 mod resets;
 mod restore;
+pub mod restrictions;
 mod roles;
 pub mod rollback;
 mod roster;
 mod settings;
+mod space;
 #[cfg(test)]
 mod tests;
 pub mod thumbnail;
 mod time_marks;
 mod timers;
+mod user_locks;
 pub mod write_batch;
 
 use bytes::Bytes;
@@ -55,21 +60,24 @@ use broadcasts::Broadcasts;
 pub use commands::ban_exchange::{BanExchange, BanExchanged};
 pub use effects::{ClientOp, ConnId, Counted, Cx, DisconnectReason, Effect, OpwordCheck, Refusal};
 use events::EventLog;
-use last_reset::LastReset;
+use last_reset::{FirstJoin, LastReset};
 pub use listing::{ListedAt, ListingUpdate};
 use member::FaultVerdict;
 pub use member::{AuthenticatedClient, JoinRequest, Member};
 use moderation::Moderation;
-pub use operator_links::LinkHolder;
 use operator_links::OperatorLinks;
+pub use operator_links::{Asker, LinkHolder, LinkToken};
 use persistence::Persistence;
 use properties::Properties;
 use resets::ResetEngine;
 pub use restore::{ReadSoFar, RestoreRequest};
+use restrictions::Restrictions;
 pub use rollback::{Rollback, UndoRequest};
 use roster::{MemberKey, Roster};
+use space::SpaceUse;
 use thumbnail::Thumbnail;
 use timers::Timers;
+use user_locks::UserLocks;
 pub use write_batch::{FileDisposition, KeepGenerations, PasswordKind, WriteBatch};
 
 use crate::config::{ServerSettings, Settings};
@@ -119,8 +127,16 @@ pub struct SessionMachine {
     times: TimeMarks,
     /// The last reset since it was loaded.
     last_reset: Option<LastReset>,
+    /// Whether somebody has joined since the last reset.
+    first_join: FirstJoin,
     /// Links with which operators undo what others drew.
     operator_links: OperatorLinks,
+    /// What moderators of the server do not allow somebody for a time.
+    restrictions: Restrictions,
+    /// Who is locked in the history.
+    locks: UserLocks,
+    /// How much of its space who has used.
+    space: SpaceUse,
     /// What is to be written.
     persistence: Persistence,
     /// What happens when.
@@ -156,7 +172,11 @@ impl SessionMachine {
             rollback,
             times: TimeMarks::default(),
             last_reset: None,
+            first_join: FirstJoin::default(),
             operator_links: OperatorLinks::default(),
+            restrictions: Restrictions::default(),
+            locks: UserLocks::default(),
+            space: SpaceUse::default(),
             persistence: Persistence::default(),
             timers: Timers::new(now),
             announcements: Announcements::default(),
@@ -267,6 +287,12 @@ impl SessionMachine {
         self.members.by_name(name)
     }
 
+    /// Who has this user id, or had it last.
+    pub fn identity_of_user(&self, id: u8) -> Option<&bans::Identity> {
+        let present = self.member_by_id(id).map(|member| &member.client.identity);
+        present.or_else(|| self.members.past_user(id).map(|past| &past.identity))
+    }
+
     /// Whether there are no members but ghosts.
     pub fn is_empty(&self) -> bool {
         self.members.iter().all(Member::is_ghost)
@@ -283,7 +309,7 @@ impl SessionMachine {
         (forced || self.resets.is_running()).then(|| {
             format!(
                 "{}:{}:{}",
-                self.resets.start_id(),
+                self.resets.start_ids().current(),
                 self.history.last_index() - back,
                 self.properties.id()
             )
@@ -337,6 +363,7 @@ impl SessionMachine {
     /// Handles expired deadlines.
     pub fn tick(&mut self, cx: &mut Cx<'_>) {
         self.autoreset_tick(cx);
+        self.compaction_tick(cx);
         self.reset_tick(cx);
         self.resolve_stream("tick", cx);
         self.send_due_lists(cx);

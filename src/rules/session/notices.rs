@@ -37,6 +37,14 @@ impl SessionMachine {
         cx.log(entry);
     }
 
+    /// Sends all operators a text.
+    pub(super) fn tell_operators(&self, message: String, cx: &mut Cx<'_>) {
+        let reply = ServerReply::Msg(Notice { message, ..Notice::default() });
+        for operator in self.members.iter().filter(|m| m.is_operator()) {
+            self.reply_to(operator.conn(), &reply, cx);
+        }
+    }
+
     /// Sends everybody a text with a key for translation. `false` if it does not fit into a message.
     pub(super) fn notice(
         &self,

@@ -4,11 +4,14 @@
 //! at once when its operator leaves or is no operator any more. Links are not stored: a session without members has
 //! none. Source: docs/spec/session.md#links-for-operators.
 
+use std::fmt;
+
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use sha2::{Digest as _, Sha256};
 use subtle::ConstantTimeEq as _;
 
+use super::admin::ADMINISTRATOR;
 use super::{ConnId, Cx, MemberKey, SessionMachine, SessionState};
 use crate::rules::rng::Rng;
 use crate::rules::time::Timestamp;
@@ -67,6 +70,38 @@ impl OperatorLinks {
     }
 }
 
+/// The token of a link that a request came with.
+#[derive(Clone, PartialEq, Eq)]
+pub struct LinkToken(pub String);
+
+impl fmt::Debug for LinkToken {
+    /// Without the token, which is a secret.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("LinkToken")
+    }
+}
+
+/// Who asks for a change of the history.
+#[derive(Debug, Clone)]
+pub struct Asker {
+    /// For the log and the users.
+    pub name: String,
+    /// The link of an operator; administrators have none.
+    pub link: Option<LinkToken>,
+}
+
+impl Asker {
+    /// The server's administrator.
+    pub fn administrator() -> Asker {
+        Asker { name: ADMINISTRATOR.to_owned(), link: None }
+    }
+
+    /// The server itself.
+    pub fn server() -> Asker {
+        Asker { name: "the server".to_owned(), link: None }
+    }
+}
+
 /// Whoever uses a link, and what for.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LinkHolder {
@@ -86,6 +121,12 @@ impl SessionMachine {
         let token = self.operator_links.create(conn, cx.rng, cx.now.monotonic_ms)?;
         // Browsers do not send what is behind the hash: it is in no log of a proxy and in no referrer.
         Some(format!("{page}/operator/#{}/{token}", self.id()))
+    }
+
+    /// Whether a request that came by this link, if by any, may still be met: reading a history takes a while, in which
+    /// the operator may have lost that status.
+    pub fn is_still_valid(&self, link: Option<&LinkToken>, now: Timestamp) -> bool {
+        link.is_none_or(|link| self.operator_by_link(&link.0, now).is_some())
     }
 
     /// Who may use the link with this token; `None` if nobody may.

@@ -2,7 +2,7 @@
 
 use drawhall_protocol::Frame;
 use drawhall_protocol::frame::{FIRST_COMMAND, frames};
-use drawhall_protocol::message::{Chat, Join, Layout, Leave, Message, SessionOwner, TrustedUsers};
+use drawhall_protocol::message::{Chat, Join, Layout, Leave, Message, SessionOwner, TrustedUsers, Undo};
 use serde::{Deserialize, Serialize};
 
 use super::admin::AdminError;
@@ -11,7 +11,7 @@ use super::resets::human_size;
 use super::{Cx, Effect, Member, SessionMachine};
 use crate::log::{Level, Topic};
 use crate::rules::undo::restored_image::{ImageBuilder, Present, RestoredImage};
-use crate::rules::undo::times::OriginKind;
+use crate::rules::undo::times::{OriginKind, TimeMark};
 
 /// What was read of the present history to make an image: what follows is appended to it.
 #[derive(Debug, Clone, Copy, Serialize, Deserialize)]
@@ -27,7 +27,15 @@ pub struct ReadSoFar {
     /// Nothing of what follows is kept but pinned messages: the history is cut back to a time.
     #[serde(default)]
     pub cuts: bool,
+    /// It is replaced by an image of the same canvas, before which nothing can be undone: the size in bytes of what
+    /// was read.
+    #[serde(default)]
+    pub compacts: Option<u64>,
 }
+
+/// Bytes that may come while an image of the canvas is made, which takes minutes: they are followed at once, and other
+/// sessions of the thread wait for that.
+const MAX_MEANWHILE: i64 = 8 << 20;
 
 /// An earlier history to be put in place.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -56,25 +64,35 @@ impl SessionMachine {
         if image.messages == 0 {
             return Err(AdminError::NotPossible("there is nothing in it".into()));
         }
+        let compacts = read.and_then(|read| read.compacts);
+        let (messages, size) = (image.messages, image.bytes.len() as u64);
+        let image_end = TimeMark { utc_ms: cx.now.utc_ms, messages, size };
         if let Some(read) = read {
             self.append_since(&mut image, read)?;
         }
         for frame in self.messages_of_now(&image) {
-            image.bytes.extend_from_slice(frame.as_bytes());
-            image.messages += 1;
+            image.push(frame.as_bytes());
+        }
+        if let Some(locks) = self.locks_of_now(&mut image) {
+            image.push(locks.as_bytes());
         }
         let (size, before) = (image.bytes.len() as u64, self.history.size());
-        let text = format!(
-            "{by} is reverting the canvas to a previous state! Please wait, the session should be available again \
-             shortly\u{2026}"
-        );
+        let (key, text) = notice_of(&by, compacts.is_some());
         if self.history.reset(&image.bytes, image.messages).is_err() {
             return Err(AdminError::NotPossible("it exceeds the session's size limit".into()));
         }
-        self.notice(true, "resetpreparepast", text, &[("name", &by)], "prepare", cx);
+        self.notice(true, key, text, &[("name", &by)], "prepare", cx);
         self.announce_new_history(cx);
-        self.begin_times(OriginKind::Restored, cx.now);
-        self.note_reset(&by, OriginKind::Restored, Vec::new(), cx);
+        self.locks_are_of_now();
+        let kind = match compacts {
+            // What came while the image was made follows it.
+            Some(image_of) => self.begin_times_behind(image_end, image_of),
+            None => {
+                self.begin_times(OriginKind::Restored, cx.now);
+                OriginKind::Restored
+            }
+        };
+        self.note_reset(&by, kind, Vec::new(), cx);
         let text = format!("{what} for {by} (size {} => {})", human_size(before), human_size(size));
         self.note(Level::Info, Topic::Status, text, cx);
         cx.push(Effect::NumbersChanged);
@@ -90,8 +108,12 @@ impl SessionMachine {
         {
             return Err(AdminError::ResetMeanwhile);
         }
+        if read.compacts.is_some() && self.history.end() - read.end > MAX_MEANWHILE {
+            return Err(AdminError::NotPossible("too much was drawn while the image was made".to_owned()));
+        }
         let mut builder = ImageBuilder::going_on(std::mem::take(image), self.properties.protocol().layout());
         let mut without = read.without;
+        let mut undoes = false;
         let visited = self.history.visit_from(read.end, usize::MAX, |bytes| {
             for frame in frames(bytes) {
                 let is_theirs = without == Some(frame.header.user);
@@ -99,6 +121,7 @@ impl SessionMachine {
                     without = None;
                 }
                 let kind = frame.header.kind;
+                undoes |= kind == Undo::TYPE;
                 let stays = if read.cuts { kind == Chat::TYPE } else { kind < FIRST_COMMAND || !is_theirs };
                 if stays {
                     builder.add(frame);
@@ -106,6 +129,10 @@ impl SessionMachine {
             }
         });
         visited.map_err(|error| AdminError::HistoryUnreadable(error.to_string()))?;
+        if undoes && read.compacts.is_some() {
+            // It may have undone what is in the image.
+            return Err(AdminError::ResetMeanwhile);
+        }
         *image = builder.finish();
         Ok(())
     }
@@ -126,6 +153,17 @@ impl SessionMachine {
         messages.extend(Frame::new(TrustedUsers::TYPE, 0, &ids(|m| m.trusted)).ok());
         messages
     }
+}
+
+/// Key and text of what users are told.
+fn notice_of(by: &str, compacts: bool) -> (&'static str, String) {
+    let (key, doing) = if compacts {
+        ("resetpreparecurrent", "compressing the canvas")
+    } else {
+        ("resetpreparepast", "reverting the canvas to a previous state")
+    };
+    let wait = "Please wait, the session should be available again shortly\u{2026}";
+    (key, format!("{by} is {doing}! {wait}"))
 }
 
 /// Whether a member has joined under the same name and with the same flags.

@@ -15,8 +15,8 @@ use serde_json::{Map, Value};
 use super::admin::AdminError;
 use super::admin::histories::{self, People, Undone};
 use super::persistence::{StoredSession, Suspended};
-use super::{Cx, Member, MemberKey, SessionMachine};
-use crate::history::History;
+use super::{Cx, LinkToken, Member, MemberKey, SessionMachine};
+use crate::history::{EMERGENCY_BYTES, History};
 use crate::log::{Level, LogUser, Topic};
 use crate::rules::undo::UndoMachine;
 use crate::rules::undo::outline::Outline;
@@ -39,6 +39,9 @@ pub struct UndoRequest {
     pub redo: bool,
     /// Who asks, for the log.
     pub by: String,
+    /// The link that it came by.
+    #[serde(skip)]
+    pub link: Option<LinkToken>,
 }
 
 /// Follows the history with an undo machine.
@@ -67,7 +70,8 @@ impl Rollback {
     /// when somebody asks.
     pub fn of_stored(stored: &StoredSession, rest: &Suspended) -> Rollback {
         let mut rollback = Rollback::new(stored.protocol.layout());
-        let mut history = History::restored(&stored.history, &stored.contents.index, rest.first_index);
+        let indexes = rest.indexes(stored.metadata.indexes.as_ref(), stored.contents.messages());
+        let mut history = History::restored(&stored.history, &stored.contents.index, indexes.first);
         let _ = rollback.follow(&mut history, usize::MAX);
         rollback
     }
@@ -146,7 +150,7 @@ impl SessionMachine {
         self.rollback.has_followed(&self.history).then_some(self.rollback.outline)
     }
 
-    fn undo_machine(&mut self) -> Result<&UndoMachine, AdminError> {
+    pub(super) fn undo_machine(&mut self) -> Result<&UndoMachine, AdminError> {
         let followed = self.rollback.follow(&mut self.history, usize::MAX);
         followed.map_err(|error| AdminError::HistoryUnreadable(error.to_string()))
     }
@@ -183,9 +187,10 @@ impl SessionMachine {
         let is_locked = machine.permissions().canvas_locked();
         let (bytes, messages) = undo_messages(person.user, count, request.redo, is_locked, layout)?;
         let appended = self.history.append(&bytes, messages);
-        let appended = appended.or_else(|_| self.history.append_emergency(&bytes, messages));
+        let appended = appended.or_else(|_| self.history.append_emergency(&bytes, messages, EMERGENCY_BYTES));
         appended.map_err(|_| AdminError::NotPossible("the session is out of space".into()))?;
         self.appended(&bytes, cx);
+        self.thumbnail.outdated();
         let (did, actions) =
             (if request.redo { "Redid" } else { "Undid" }, if count == 1 { "action" } else { "actions" });
         let text = format!("{did} {count} {actions} of {}, by {}", person.name, request.by);

@@ -5,6 +5,8 @@ use std::collections::BTreeMap;
 use super::effects::ConnId;
 use super::ids::IdQueue;
 use super::member::{Member, PastUser};
+use crate::rules::identity::Identity;
+use crate::rules::stored_restrictions::add_known;
 use crate::rules::username;
 
 /// Key of a member.
@@ -21,6 +23,9 @@ pub(super) struct Roster {
     members: Vec<Member>,
     /// By user id; kept until the id is used again.
     past: BTreeMap<u8, PastUser>,
+    /// Users who have left and whose id somebody else has used since, by taking their name or because all ids were
+    /// used. Only accounts and devices, at most `MAX_KNOWN`; further ones are not known.
+    displaced: Vec<Identity>,
     ids: IdQueue,
 }
 
@@ -120,9 +125,17 @@ impl Roster {
         self.past.insert(id, past);
     }
 
-    /// A user id is used again.
-    pub(super) fn forget_past_user(&mut self, id: u8) {
-        self.past.remove(&id);
+    /// Everybody who has left.
+    pub(super) fn past_identities(&self) -> impl Iterator<Item = &Identity> {
+        self.past.values().map(|past| &past.identity).chain(&self.displaced)
+    }
+
+    /// A user id is used again, by this person. Somebody else who had it is still known to have been here.
+    pub(super) fn replace_past_user(&mut self, id: u8, person: &Identity) {
+        let past = self.past.remove(&id).filter(|past| !past.identity.is_same_person(person));
+        if let Some(past) = past {
+            add_known(&mut self.displaced, &past.identity.only_ids());
+        }
     }
 
     pub(super) fn len(&self) -> usize {
@@ -163,7 +176,6 @@ impl<'a> IntoIterator for &'a mut Roster {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::rules::session::bans::Identity;
     use crate::rules::session::member::AuthenticatedClient;
 
     fn member(conn: ConnId, name: &str, id: u8) -> Member {
@@ -202,8 +214,25 @@ mod tests {
         roster.push(member(1, "A", 1));
         assert!(roster.past_user(1).is_some(), "until it is forgotten");
         assert_eq!(roster.past_users().map(|(id, _)| id).collect::<Vec<_>>(), [2]);
-        roster.forget_past_user(1);
+        roster.replace_past_user(1, &Identity::default());
         assert!(roster.past_user(1).is_none());
+    }
+
+    #[test]
+    fn whose_id_somebody_else_uses_is_still_known_to_have_been_here() {
+        let mut roster = Roster::default();
+        let with_sid = |sid: &str| Identity { name: "A".into(), sid: sid.into(), ..Identity::default() };
+        let leave = |roster: &mut Roster, sid: &str| {
+            roster.add_past_user(1, PastUser { identity: with_sid(sid), bannable: true, drew: true });
+        };
+        for sid in ["hers", "hers", "another's"] {
+            roster.replace_past_user(1, &with_sid(sid));
+            leave(&mut roster, sid);
+        }
+        assert_eq!(roster.past_user(1).map(|past| past.identity.sid.as_str()), Some("another's"));
+        let sids: Vec<&str> = roster.past_identities().map(|past| past.sid.as_str()).collect();
+        assert_eq!(sids, ["another's", "hers"]);
+        assert!(roster.displaced[0].name.is_empty(), "no more than the device");
     }
 
     #[test]

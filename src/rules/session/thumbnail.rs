@@ -1,11 +1,19 @@
-//! Thumbnail of a session, made by a client on request. Source: docs/spec/session.md#thumbnail.
+//! Thumbnail of a session, made by a client on request or by the server at intervals. Source:
+//! docs/spec/session.md#thumbnail.
 
 use bytes::Bytes;
 use drawhall_protocol::reply::{self, ServerReply};
 use serde::{Deserialize, Serialize};
 
-use super::{Cx, MemberKey, SessionMachine};
+use super::{Cx, Effect, MemberKey, SessionMachine};
 use crate::log::{Level, Topic};
+
+/// Delay before the next attempt after one that found the program busy, in milliseconds.
+pub(super) const BUSY_MS: u64 = 60_000;
+/// Maximum delay after failures in milliseconds, if the interval is not longer.
+const MAX_DELAY_MS: u64 = 86_400_000;
+/// Failures that are counted.
+const MAX_FAILURES: u32 = 16;
 
 /// A thumbnail.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -44,9 +52,45 @@ pub enum NotAsked {
     TooLong,
 }
 
+/// What became of something that the external program was to make without anybody asking.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub enum Rendered<T> {
+    /// It is made.
+    Made(T),
+    /// The program is busy; try again after [`BUSY_MS`].
+    Busy,
+    /// It failed, with the reason.
+    Failed(String),
+}
+
+/// A JPEG picture.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Jpeg(#[serde(with = "crate::rules::serde_base64")] pub Vec<u8>);
+
+/// When the server makes a thumbnail itself (`thumbnailInterval`).
+#[derive(Debug, Default)]
+struct Schedule {
+    /// Nothing was drawn since the last attempt began, unless that found the program busy.
+    is_current: bool,
+    is_rendering: bool,
+    /// Failures since the last thumbnail.
+    failures: u32,
+    /// Time of the next one, monotonic milliseconds.
+    due: Option<u64>,
+}
+
+impl Schedule {
+    /// Time between two attempts in milliseconds: each failure doubles it, up to a day. A history that the program
+    /// cannot render in time would keep it from others otherwise.
+    fn delay(&self, interval: u64) -> u64 {
+        (interval << self.failures).min(MAX_DELAY_MS.max(interval))
+    }
+}
+
 /// The thumbnail and a pending request.
 #[derive(Debug, Default)]
 pub(super) struct Thumbnail {
+    schedule: Schedule,
     picture: Option<Picture>,
     /// User id and correlator of the pending request.
     asked: Option<(u8, String)>,
@@ -58,7 +102,19 @@ pub(super) struct Thumbnail {
 impl Thumbnail {
     /// Restores a stored thumbnail.
     pub(super) fn restore(&mut self, picture: Option<Picture>) {
+        self.schedule.is_current = picture.is_some();
         self.picture = picture;
+    }
+
+    /// Something was drawn.
+    pub(super) fn outdated(&mut self) {
+        self.schedule.is_current = false;
+    }
+
+    /// There is a new one, which must be persisted.
+    fn set(&mut self, data: Bytes, made: i64) {
+        self.picture = Some(Picture { data, made });
+        self.changed = true;
     }
 
     /// Drains a change to be persisted: the new thumbnail, or `None` if it was deleted.
@@ -139,10 +195,11 @@ impl SessionMachine {
                     "Got thumbnail with no data"
                 }
                 Some(picture) => {
-                    let data = Bytes::copy_from_slice(picture);
-                    self.thumbnail.picture = Some(Picture { data, made: cx.now.utc_ms });
+                    self.thumbnail.set(Bytes::copy_from_slice(picture), cx.now.utc_ms);
                     self.thumbnail.asked = None;
-                    self.thumbnail.changed = true;
+                    let is_rendering = self.thumbnail.schedule.is_rendering;
+                    self.thumbnail.schedule =
+                        Schedule { is_current: true, is_rendering, ..Schedule::default() };
                     return self.note_about(user, Level::Info, Topic::Status, "Thumbnail set", cx);
                 }
             },
@@ -165,6 +222,52 @@ impl SessionMachine {
             self.thumbnail.asked = None;
             let text = format!("Thumbnail generation failed: {error}");
             self.note_about(user, Level::Warn, Topic::Status, text, cx);
+        }
+    }
+
+    /// Whether the server is to make a new thumbnail at the interval.
+    pub fn wants_thumbnail(&self) -> bool {
+        let is_on = self.shared.settings.thumbnail_interval.0 > 0;
+        is_on && self.resets.is_running() && !self.thumbnail.schedule.is_current
+    }
+
+    /// Has the server make a thumbnail when it is due.
+    pub(super) fn make_due_thumbnail(&mut self, cx: &mut Cx<'_>) {
+        if !self.wants_thumbnail() || self.thumbnail.schedule.is_rendering {
+            return;
+        }
+        let schedule = &mut self.thumbnail.schedule;
+        let next = cx.now.monotonic_ms + schedule.delay(self.shared.settings.thumbnail_interval.millis());
+        let due = schedule.due.get_or_insert(next);
+        // The interval may be shorter by now.
+        *due = next.min(*due);
+        if cx.now.monotonic_ms >= *due {
+            (schedule.is_current, schedule.is_rendering, schedule.due) = (true, true, Some(next));
+            cx.push(Effect::MakeThumbnail);
+        }
+    }
+
+    /// The server has made a thumbnail, or could not.
+    pub(super) fn thumbnail_rendered(&mut self, rendered: Rendered<Jpeg>, cx: &mut Cx<'_>) {
+        let interval = self.shared.settings.thumbnail_interval.millis();
+        let schedule = &mut self.thumbnail.schedule;
+        schedule.is_rendering = false;
+        match rendered {
+            Rendered::Made(Jpeg(data)) => {
+                schedule.failures = 0;
+                self.thumbnail.set(data.into(), cx.now.utc_ms);
+                self.note(Level::Info, Topic::Status, "Thumbnail set by the server", cx);
+            }
+            Rendered::Busy => {
+                schedule.is_current = false;
+                schedule.due = Some(cx.now.monotonic_ms + BUSY_MS);
+            }
+            Rendered::Failed(error) => {
+                schedule.failures = (schedule.failures + 1).min(MAX_FAILURES);
+                schedule.due = Some(cx.now.monotonic_ms + schedule.delay(interval));
+                let text = format!("Thumbnail generation by the server failed: {error}");
+                self.note(Level::Warn, Topic::Status, text, cx);
+            }
         }
     }
 }

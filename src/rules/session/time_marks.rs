@@ -48,11 +48,19 @@ impl SessionMachine {
         self.times.begin(end_of(&self.history, now.utc_ms), origin);
     }
 
+    /// The history begins behind an image that ends here, of the first `image_of` bytes of the previous one and of the same
+    /// canvas. Returns how it has begun.
+    pub(super) fn begin_times_behind(&mut self, image_end: TimeMark, image_of: u64) -> OriginKind {
+        let origin = Origin { kind: OriginKind::Current, image_of: Some(image_of) };
+        self.times.begin(image_end, origin);
+        origin.kind
+    }
+
     /// Uses the marks that were loaded. Without them the history begins here, as what was when is not known.
     pub(super) fn restore_times(&mut self, times: TimeMarks, now: Timestamp) {
         if times.is_empty() {
-            let origin = times.origin();
-            self.times.begin(end_of(&self.history, now.utc_ms), origin);
+            // An image before the marks that are lost would end here, and take in everything drawn since.
+            self.times.begin(end_of(&self.history, now.utc_ms), Origin::default());
         } else {
             self.times = times;
         }

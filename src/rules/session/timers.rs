@@ -24,6 +24,20 @@ pub(super) enum Expired {
     Idle,
 }
 
+/// How long before its end the user of an idle session is warned, in milliseconds; half of the limit if that is less.
+const LONE_WARNING_MS: u64 = 5 * 60_000;
+
+/// What is due in a session in which one user does nothing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum LoneStep {
+    /// Nothing, for now.
+    Wait,
+    /// The user is to be warned: it ends in so many milliseconds.
+    Warn { left_ms: u64 },
+    /// It ends.
+    End,
+}
+
 /// What session expiry depends on, also while the session is unloaded.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub(super) struct Expiry {
@@ -106,6 +120,8 @@ pub(super) struct Timers {
     status_due: u64,
     /// When they are next warned that there is no space, monotonic milliseconds.
     space_warning_due: u64,
+    /// When the only user was warned that the session will end, monotonic milliseconds.
+    lone_warned: Option<u64>,
 }
 
 impl Timers {
@@ -118,6 +134,7 @@ impl Timers {
             accident: None,
             status_due: now.monotonic_ms + REMINDER_MS,
             space_warning_due: 0,
+            lone_warned: None,
         }
     }
 
@@ -139,6 +156,29 @@ impl Timers {
     /// Something happened in it.
     pub(super) fn used(&mut self, now: Timestamp) {
         self.expiry.last_event = now;
+    }
+
+    /// What is due in a session in which only one user is, with this limit in milliseconds.
+    pub(super) fn lone_step(&mut self, limit_ms: u64, now: Timestamp) -> LoneStep {
+        let idle = now.monotonic_ms.saturating_sub(self.expiry.last_event.monotonic_ms);
+        let lead = LONE_WARNING_MS.min(limit_ms / 2);
+        if idle < limit_ms - lead {
+            self.lone_warned = None;
+            return LoneStep::Wait;
+        }
+        match self.lone_warned {
+            None => {
+                self.lone_warned = Some(now.monotonic_ms);
+                LoneStep::Warn { left_ms: lead }
+            }
+            Some(warned) if now.monotonic_ms >= warned + lead => LoneStep::End,
+            Some(_) => LoneStep::Wait,
+        }
+    }
+
+    /// The session is not idle with one user any more.
+    pub(super) fn forget_lone_warning(&mut self) {
+        self.lone_warned = None;
     }
 
     /// A member has joined that is no ghost.

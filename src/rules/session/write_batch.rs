@@ -4,6 +4,7 @@ use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
 use crate::history::HistoryWrite;
+use crate::rules::history_indexes::HistoryIndexes;
 use crate::rules::journal::Entry;
 use crate::rules::undo::times::MarksWrite;
 
@@ -25,6 +26,9 @@ pub struct WriteBatch {
     /// Passwords to be hashed; their hashes are entered in the journal.
     pub passwords: Vec<(PasswordKind, String)>,
     pub history: HistoryWrite,
+    /// The indexes of its messages, if they have changed or it is replaced; entered in the journal before anything is
+    /// appended.
+    pub indexes: Option<HistoryIndexes>,
     /// Time marks of the history.
     pub marks: MarksWrite,
     /// `Some(None)` removes the thumbnail, `Some(Some(..))` replaces it.
@@ -58,6 +62,7 @@ impl WriteBatch {
     pub fn is_light(&self) -> bool {
         self.passwords.is_empty()
             && !matches!(self.history, HistoryWrite::Replace(_))
+            && self.indexes.is_none()
             && !self.marks.replaces()
             && !self.prunes
             && self.picture.is_none()

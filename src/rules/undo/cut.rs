@@ -62,7 +62,8 @@ pub fn cut_back(
     let mut machine = UndoMachine::new(layout);
     machine.remember_everybody();
     let mut report = CutReport::default();
-    let mut actions_of: BTreeMap<i64, u64> = BTreeMap::new();
+    // A reset has everybody join again, under the same id and name.
+    let mut actions_of: BTreeMap<(u8, String), u64> = BTreeMap::new();
     let (mut messages, mut size, mut fits) = (0, 0, false);
     history.visit(&mut |frame: FrameRef<'_>| {
         let (header, len) = (frame.header, frame.bytes.len() as u64);
@@ -76,7 +77,7 @@ pub fn cut_back(
             if header.kind == UndoPoint::TYPE {
                 report.actions += 1;
                 if let Some(person) = machine.people().holder(header.user) {
-                    *actions_of.entry(person.index).or_default() += 1;
+                    *actions_of.entry((person.user, person.name.clone())).or_default() += 1;
                 }
             }
         }
@@ -92,13 +93,8 @@ pub fn cut_back(
     if report.messages == 0 {
         return Err(RebuildError::NothingSince);
     }
-    report.people = actions_of
-        .into_iter()
-        .filter_map(|(person, actions)| {
-            let person = machine.people().get(person)?;
-            Some(CutPerson { id: person.user, name: person.name.clone(), actions })
-        })
-        .collect();
+    report.people =
+        actions_of.into_iter().map(|((id, name), actions)| CutPerson { id, name, actions }).collect();
     report.people.sort_by_key(|person| std::cmp::Reverse(person.actions));
     report.people.truncate(MAX_PEOPLE);
     Ok(Cut { report, image: builder.map(ImageBuilder::finish) })

@@ -7,7 +7,10 @@
 //! * [`UndoMachine`] follows the undo points. Its memory is bounded by the undo depth (255) and the number of ids.
 //! * [`Scan`] also keeps the state of each command, to rebuild a history.
 
+pub mod across_reset;
 pub mod cut;
+pub mod everybody;
+pub mod on_canvas;
 pub mod outline;
 pub mod people;
 pub mod permissions;

@@ -1,6 +1,6 @@
 //! People: who had a user id from a `Join` to the `Leave`. Ids are used again, so an id alone names nobody.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 
 use drawhall_protocol::frame::FrameRef;
 use drawhall_protocol::message::{Join, Layout, Message};
@@ -27,9 +27,10 @@ pub struct Person {
 /// The people that are present, or have left and still own an undo point that is remembered.
 #[derive(Debug, Clone, Default)]
 pub struct People {
-    people: BTreeMap<i64, Person>,
+    /// In the order of their indices.
+    people: Vec<Person>,
     /// Present holders of ids.
-    present: HashMap<u8, i64>,
+    present: BTreeMap<u8, i64>,
     /// Nobody is forgotten.
     remembers_everybody: bool,
 }
@@ -37,12 +38,20 @@ pub struct People {
 impl People {
     /// A person by the index that names it.
     pub fn get(&self, index: i64) -> Option<&Person> {
-        self.people.get(&index)
+        self.place(index).ok().map(|at| &self.people[at])
+    }
+
+    fn get_mut(&mut self, index: i64) -> Option<&mut Person> {
+        self.place(index).ok().map(|at| &mut self.people[at])
+    }
+
+    fn place(&self, index: i64) -> Result<usize, usize> {
+        self.people.binary_search_by_key(&index, |person| person.index)
     }
 
     /// In the order of joining.
     pub fn iter(&self) -> impl Iterator<Item = &Person> {
-        self.people.values()
+        self.people.iter()
     }
 
     /// The present holder of an id.
@@ -62,12 +71,16 @@ impl People {
     fn add(&mut self, user: u8, index: i64, name: String, account: bool) {
         self.left(user, index);
         let person = Person { index, user, name, account, left: None, actions: 0, remembered: 0 };
-        self.people.insert(index, person);
+        // Usually the last place: indices grow.
+        match self.place(index) {
+            Ok(at) => self.people[at] = person,
+            Err(at) => self.people.insert(at, person),
+        }
         self.present.insert(user, index);
     }
 
     pub(super) fn left(&mut self, user: u8, index: i64) {
-        let Some(person) = self.present.remove(&user).and_then(|person| self.people.get_mut(&person)) else {
+        let Some(person) = self.present.remove(&user).and_then(|index| self.get_mut(index)) else {
             return;
         };
         person.left = Some(index);
@@ -80,7 +93,7 @@ impl People {
         if !self.present.contains_key(&user) {
             self.add(user, index, String::new(), false);
         }
-        let holder = self.present.get(&user).and_then(|person| self.people.get_mut(person));
+        let holder = self.present.get(&user).copied().and_then(|person| self.get_mut(person));
         holder.map_or(index, |person| {
             person.actions += 1;
             person.remembered += 1;
@@ -90,7 +103,7 @@ impl People {
 
     /// A point of this person is not remembered any more.
     pub(super) fn point_forgotten(&mut self, person: i64) {
-        if let Some(person) = self.people.get_mut(&person) {
+        if let Some(person) = self.get_mut(person) {
             person.remembered -= 1;
         }
         self.forget_if_unneeded(person);
@@ -101,10 +114,12 @@ impl People {
     }
 
     fn forget_if_unneeded(&mut self, person: i64) {
-        if !self.remembers_everybody
-            && self.people.get(&person).is_some_and(|p| p.left.is_some() && p.remembered == 0)
+        if let Ok(at) = self.place(person)
+            && !self.remembers_everybody
+            && self.people[at].left.is_some()
+            && self.people[at].remembered == 0
         {
-            self.people.remove(&person);
+            self.people.remove(at);
         }
     }
 }

@@ -22,7 +22,7 @@ const GUEST: u8 = 3;
 
 /// A set of user ids.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-struct UserSet([u64; 4]);
+pub(super) struct UserSet([u64; 4]);
 
 impl UserSet {
     fn of(users: &[u8]) -> UserSet {
@@ -35,19 +35,26 @@ impl UserSet {
         (usize::from(user >> 6), 1 << (user & 63))
     }
 
-    fn contains(&self, user: u8) -> bool {
+    fn iter(self) -> impl Iterator<Item = u8> {
+        (0..=u8::MAX).filter(move |user| self.contains(*user))
+    }
+
+    pub(super) fn contains(&self, user: u8) -> bool {
         let (word, bit) = Self::place(user);
         self.0[word] & bit != 0
     }
 
-    fn insert(&mut self, user: u8) {
+    pub(super) fn insert(&mut self, user: u8) {
         let (word, bit) = Self::place(user);
         self.0[word] |= bit;
     }
 
-    fn remove(&mut self, user: u8) {
+    /// Returns whether it was in the set.
+    pub(super) fn remove(&mut self, user: u8) -> bool {
         let (word, bit) = Self::place(user);
+        let was = self.0[word] & bit != 0;
         self.0[word] &= !bit;
+        was
     }
 }
 
@@ -85,6 +92,11 @@ impl Permissions {
     /// Whether clients take this user for an operator. The server (0) always is one.
     pub fn is_operator(&self, user: u8) -> bool {
         user == 0 || self.operators.contains(user)
+    }
+
+    /// Who is locked, by user ids in order.
+    pub fn locked(&self) -> impl Iterator<Item = u8> {
+        self.locked.iter()
     }
 
     fn tier(&self, user: u8) -> u8 {
@@ -146,3 +158,6 @@ impl Permissions {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

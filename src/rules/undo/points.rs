@@ -2,6 +2,8 @@
 
 use std::collections::VecDeque;
 
+use super::permissions::UserSet;
+
 /// Undo depth of clients after a reset, until an `UndoDepth` message.
 pub const DEFAULT_DEPTH: u8 = 30;
 /// Minimum undo depth.
@@ -50,13 +52,13 @@ pub struct Points {
     depth: u8,
     next: PointNumber,
     /// Whether the user may have undone points since the barrier.
-    may_have_undone: [bool; 256],
+    may_have_undone: UserSet,
 }
 
 impl Default for Points {
     fn default() -> Self {
-        let mut points =
-            Points { points: VecDeque::new(), depth: DEFAULT_DEPTH, next: 0, may_have_undone: [false; 256] };
+        let may_have_undone = UserSet::default();
+        let mut points = Points { points: VecDeque::new(), depth: DEFAULT_DEPTH, next: 0, may_have_undone };
         points.barrier(None);
         points
     }
@@ -82,7 +84,7 @@ impl Points {
     pub fn barrier(&mut self, depth: Option<u8>) {
         self.depth = depth.map_or(self.depth, |depth| depth.max(MIN_DEPTH));
         self.points.clear();
-        self.may_have_undone = [false; 256];
+        self.may_have_undone = UserSet::default();
         self.push(0, NOBODY, EntryState::Done);
     }
 
@@ -101,7 +103,7 @@ impl Points {
     pub fn begin(&mut self, user: u8, person: i64) -> PointNumber {
         let number = self.push(user, person, EntryState::Done);
         // Most have undone nothing, and most messages of a flood may be points.
-        if std::mem::take(&mut self.may_have_undone[usize::from(user)]) {
+        if self.may_have_undone.remove(user) {
             for point in self.points.iter_mut().rev().take(usize::from(self.depth)) {
                 if point.user == user && point.state == EntryState::Undone {
                     point.state = EntryState::Gone;
@@ -114,7 +116,7 @@ impl Points {
 
     /// Appends a point that is undone from the beginning, as recordings have them.
     pub fn push_undone(&mut self, user: u8, person: i64) {
-        self.may_have_undone[usize::from(user)] = true;
+        self.may_have_undone.insert(user);
         self.push(user, person, EntryState::Undone);
     }
 
@@ -143,7 +145,7 @@ impl Points {
     /// Performs an `Undo` for a user. Returns the point that it undid.
     pub fn undo(&mut self, user: u8) -> Option<Point> {
         let number = self.undo_target(user)?.number;
-        self.may_have_undone[usize::from(user)] = true;
+        self.may_have_undone.insert(user);
         // Later points of the user are undone or gone already.
         self.set(number, EntryState::Undone)
     }

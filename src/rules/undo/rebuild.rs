@@ -17,12 +17,13 @@ use drawhall_protocol::message::{
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::people::Person;
 use super::restored_image::{ImageBuilder, RestoredImage};
-use super::scan::Scan;
-use super::since::begin_of_removal;
 use super::times::TimeMark;
 use super::{EntryState, targets};
+
+mod reading;
+
+use reading::{Reading, read};
 
 /// A history that can be read several times.
 pub trait Messages {
@@ -31,6 +32,12 @@ pub trait Messages {
     /// # Errors
     /// When it cannot be read.
     fn visit(&self, visit: &mut dyn FnMut(FrameRef<'_>)) -> io::Result<()>;
+}
+
+impl<M: Messages + ?Sized> Messages for &M {
+    fn visit(&self, visit: &mut dyn FnMut(FrameRef<'_>)) -> io::Result<()> {
+        (**self).visit(visit)
+    }
 }
 
 impl Messages for [u8] {
@@ -51,10 +58,19 @@ pub enum RebuildError {
          reset may help"
     )]
     NothingDrawn,
+    #[error("they have drawn nothing")]
+    DrewNothing,
     #[error("there is too much undo and redo in this history; going back to before a reset may help")]
     TooMuchUndo,
     #[error("nothing was drawn since that time")]
     NothingSince,
+    #[error("they have drawn nothing since that time")]
+    NothingOfTheirsSince,
+    #[error(
+        "the canvas of the last reset was not made of the one before, or that is not known any more: go back to \
+         before the reset"
+    )]
+    OtherCanvas,
     #[error("the time marks do not fit the history")]
     WrongMark,
     #[error("the history cannot be read: {0}")]
@@ -67,6 +83,8 @@ pub enum RebuildError {
 pub struct RemovalReport {
     /// Actions of the person that are on the canvas now.
     pub actions: u64,
+    /// Those of them that were drawn before the last reset.
+    pub before_reset: u64,
     /// Messages of the person that are left out.
     pub messages: u64,
     /// Their size in bytes.
@@ -99,76 +117,20 @@ pub struct Plan {
     pub is_present: bool,
 }
 
-/// Everybody in a history, in the order of joining, with the number of actions of each.
-///
-/// # Errors
-/// When it cannot be read.
-pub fn everybody(
-    history: &(impl Messages + ?Sized),
-    layout: Layout,
-    first_index: i64,
-) -> io::Result<Vec<Person>> {
-    let mut machine = super::UndoMachine::new(layout);
-    machine.remember_everybody();
-    let mut index = first_index;
-    history.visit(&mut |frame| {
-        machine.feed(frame, index);
-        index += 1;
-    })?;
-    Ok(machine.people().iter().cloned().collect())
-}
-
-/// What the first reading of a history tells.
-struct Reading {
-    scan: Scan,
-    /// For each message, whether it is the person's, from their first action on.
-    theirs: Vec<bool>,
-    user: u8,
-    name: String,
-}
-
-/// Resolves undo, with the person's own `Undo` messages left out: a vandal can undo others.
-fn read(
-    history: &(impl Messages + ?Sized),
-    layout: Layout,
-    first_index: i64,
-    person: i64,
-    since: Option<TimeMark>,
-) -> Result<Reading, RebuildError> {
-    let begin = since.map_or(Ok(0), |mark| begin_of_removal(history, first_index, person, mark))?;
-    let mut scan = Scan::new(layout, first_index);
-    let (mut theirs, mut found) = (Vec::new(), None);
-    // An image, of a reset or of the host, has no undo points: what is in it belongs to everybody.
-    let (mut image_is_over, mut has_begun) = (false, false);
-    history.visit(&mut |frame| {
-        let header = frame.header;
-        let holder = scan.machine().people().holder(header.user).filter(|holder| holder.index == person);
-        let is_theirs = holder.is_some();
-        if let Some(holder) = holder.filter(|_| found.is_none()) {
-            found = Some((holder.user, holder.name.clone()));
-        }
-        image_is_over |= header.kind == UndoPoint::TYPE;
-        has_begun |= is_theirs && image_is_over && header.kind >= FIRST_COMMAND && theirs.len() >= begin;
-        theirs.push(is_theirs && has_begun);
-        if is_theirs && has_begun && header.kind == Undo::TYPE {
-            scan.skip();
-        } else if !scan.is_overworked() {
-            scan.feed(frame);
-        }
-    })?;
-    if scan.is_overworked() {
-        return Err(RebuildError::TooMuchUndo);
-    }
-    let (user, name) = found.ok_or(RebuildError::NoSuchPerson)?;
-    if !has_begun {
-        return Err(RebuildError::NothingDrawn);
-    }
-    Ok(Reading { scan, theirs, user, name })
+/// Whose drawing is to be removed, and which part of it.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Removal {
+    /// Index of the person's `Join`.
+    pub person: i64,
+    /// Only what was drawn behind this place.
+    pub since: Option<TimeMark>,
+    /// Messages that lie before the last reset, if the history is one [across it](super::across_reset).
+    pub reset_at: u64,
 }
 
 impl Plan {
-    /// Plans to leave out what a person drew from their first action on, or since a time. `person` is the index of
-    /// their `Join`, in a history whose first message has `first_index`.
+    /// Plans to leave out what a person drew from their first action on, or since a time, in a history whose first message
+    /// has `first_index`.
     ///
     /// # Errors
     /// When there is no such person, or it has drawn nothing.
@@ -176,12 +138,11 @@ impl Plan {
         history: &(impl Messages + ?Sized),
         layout: Layout,
         first_index: i64,
-        person: i64,
-        since: Option<TimeMark>,
+        removal: Removal,
     ) -> Result<Plan, RebuildError> {
-        let Reading { scan, theirs, user, name } = read(history, layout, first_index, person, since)?;
+        let Reading { scan, theirs, user, name } = read(history, layout, first_index, removal)?;
         let holder = scan.machine().people().holder(user);
-        let is_present = holder.is_some_and(|holder| holder.index == person);
+        let is_present = holder.is_some_and(|holder| holder.index == removal.person);
         let mut plan = Plan {
             layout,
             stays: vec![true; scan.messages() as usize],
@@ -197,6 +158,8 @@ impl Plan {
             plan.stays[number] = is_done;
             let is_action = entry.kind == UndoPoint::TYPE && theirs[number];
             plan.report.actions += u64::from(is_action && is_done);
+            let is_before = u64::from(entry.message) < removal.reset_at;
+            plan.report.before_reset += u64::from(is_action && is_done && is_before);
         }
         drop(scan);
         plan.leave_out(history, &theirs)?;
@@ -205,7 +168,7 @@ impl Plan {
 
     /// Decides on the person's messages, which needs to know what others have named.
     fn leave_out(&mut self, history: &(impl Messages + ?Sized), theirs: &[bool]) -> Result<(), RebuildError> {
-        let mut seen = Seen::default();
+        let mut seen = Seen { user: self.user, ..Seen::default() };
         let mut number = 0;
         history.visit(&mut |frame| {
             let is_theirs = theirs[number];
@@ -226,7 +189,7 @@ impl Plan {
         })?;
         self.report.layers_back = seen.deletions;
         self.report.without_effect = seen.without_effect;
-        let names_unknown = seen.names_unknown_layer_of(self.user, self.layout);
+        let names_unknown = seen.names_unknown_layer(self.layout);
         for created in &seen.created {
             let copies = created.is_copy && names_unknown;
             if seen.named.contains(&created.layer) || copies {
@@ -317,10 +280,15 @@ struct Resize {
 /// What the second reading has met.
 #[derive(Default)]
 struct Seen {
+    /// User id of the person.
+    user: u8,
     has_layer: bool,
     created: Vec<Created>,
     /// Layers that kept messages of others name.
     named: BTreeSet<u32>,
+    /// Layers with the person's user id that messages which stay have created: before what is removed, in an image, or by
+    /// another holder of the id.
+    known: BTreeSet<u32>,
     /// The person's changes of the canvas size.
     resizes: Vec<Resize>,
     /// Number of the last kept command of others.
@@ -363,7 +331,11 @@ impl Seen {
     /// A message of somebody else that stays.
     fn foreign(&mut self, number: usize, frame: FrameRef<'_>, layout: Layout) {
         let kind = frame.header.kind;
-        self.has_layer |= kind == LayerTreeCreate::TYPE;
+        if kind == LayerTreeCreate::TYPE {
+            self.has_layer = true;
+            let created = targets::created(frame.payload(), layout);
+            self.known.extend(created.filter(|layer| targets::owner(*layer, layout) == self.user));
+        }
         if kind >= FIRST_COMMAND && kind != UndoPoint::TYPE {
             self.last_foreign = Some(number);
             if let Some(last) = self.resizes.last_mut() {
@@ -393,9 +365,10 @@ impl Seen {
     }
 
     /// Whether others name a layer of this user that no message has created: a part of a group that was copied.
-    fn names_unknown_layer_of(&self, user: u8, layout: Layout) -> bool {
+    fn names_unknown_layer(&self, layout: Layout) -> bool {
         let created: BTreeSet<u32> = self.created.iter().map(|created| created.layer).collect();
-        self.named.iter().any(|layer| targets::owner(*layer, layout) == user && !created.contains(layer))
+        let is_known = |layer: &u32| created.contains(layer) || self.known.contains(layer);
+        self.named.iter().any(|layer| targets::owner(*layer, layout) == self.user && !is_known(layer))
     }
 
     /// Changes of the canvas size that must stay: the coordinates of what others drew later are relative to it. One

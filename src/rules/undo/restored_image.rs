@@ -13,6 +13,8 @@ use drawhall_protocol::message::{
 };
 use serde::{Deserialize, Serialize};
 
+use super::permissions::Permissions;
+
 /// Somebody who was there at the end of the earlier history.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Present {
@@ -32,6 +34,17 @@ pub struct RestoredImage {
     pub messages: u64,
     /// Who was there at the end, by user id.
     pub present: BTreeMap<u8, Present>,
+    /// Follows from the messages.
+    #[serde(skip)]
+    followed: FollowedPermissions,
+}
+
+/// What clients know about users behind a part of an image.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+struct FollowedPermissions {
+    /// Size of the part in bytes.
+    end: usize,
+    permissions: Permissions,
 }
 
 impl RestoredImage {
@@ -40,6 +53,21 @@ impl RestoredImage {
         let mut builder = ImageBuilder::new(layout);
         frames(history).for_each(|frame| builder.add(frame));
         builder.finish()
+    }
+
+    /// Follows the permissions up to the end. For a large image it takes long, so it is done before a session gets it.
+    pub fn follow_permissions(&mut self, layout: Layout) {
+        let FollowedPermissions { end, permissions } = &mut self.followed;
+        frames(self.bytes.get(*end..).unwrap_or_default())
+            .filter(|frame| Permissions::concerns(frame.header.kind))
+            .for_each(|frame| permissions.update(frame, layout));
+        *end = self.bytes.len();
+    }
+
+    /// Who is locked at its end.
+    pub(crate) fn locked(&mut self, layout: Layout) -> BTreeSet<u8> {
+        self.follow_permissions(layout);
+        self.followed.permissions.locked().collect()
     }
 
     pub(crate) fn push(&mut self, frame: &[u8]) {
@@ -109,6 +137,7 @@ impl ImageBuilder {
         if let Some(pin) = self.pin {
             self.image.push(&pin);
         }
+        self.image.follow_permissions(self.layout);
         self.image
     }
 }
@@ -120,6 +149,7 @@ fn is_pin(frame: FrameRef<'_>, layout: Layout) -> bool {
 #[cfg(test)]
 mod tests {
     use drawhall_protocol::Frame;
+    use drawhall_protocol::message::UserACL;
 
     use super::*;
 
@@ -166,5 +196,15 @@ mod tests {
         let image = image(&[join(1, "Ann"), join(2, "Bo"), frame(33, 1, &[]), join(1, "Cy")]);
         let names: Vec<(u8, &str)> = image.present.iter().map(|(id, p)| (*id, p.name.as_str())).collect();
         assert_eq!(names, [(1, "Cy"), (2, "Bo")]);
+    }
+
+    #[test]
+    fn its_locks_are_known_before_a_session_asks_for_them() {
+        let lock = |users: &[u8]| frame(UserACL::TYPE, 0, users);
+        let mut image = image(&[join(1, "Ann"), lock(&[1, 2])]);
+        assert_eq!(image.followed.end, image.bytes.len());
+        assert_eq!(image.locked(Layout::V4_25), [1, 2].into());
+        image.push(&lock(&[2]));
+        assert_eq!(image.locked(Layout::V4_25), [2].into());
     }
 }

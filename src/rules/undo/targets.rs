@@ -12,6 +12,12 @@ pub(super) fn owner(layer: u32, layout: Layout) -> u8 {
     (if layout == Layout::V4_24 { layer >> 8 } else { layer } & 0xFF) as u8
 }
 
+/// The layer that a `LayerTreeCreate` creates.
+pub(super) fn created(payload: &[u8], layout: Layout) -> Option<u32> {
+    let width = if layout == Layout::V4_24 { 2 } else { 3 };
+    payload.get(..width).map(|bytes| bytes.iter().fold(0, |id, byte| id << 8 | u32::from(*byte)))
+}
+
 /// Calls `named` with each layer that a message names. Types that are not known name none.
 pub(super) fn layers(kind: u8, payload: &[u8], layout: Layout, mut named: impl FnMut(u32)) {
     let is_older = layout == Layout::V4_24;
@@ -80,6 +86,8 @@ mod tests {
             let moved = MoveRect { layer: 1, source: 2, ..MoveRect::default() };
             assert_eq!(named(moved.into(), layout), [1, 2]);
             let created = LayerTreeCreate { id: 7, source: 8, target: 9, ..LayerTreeCreate::default() };
+            let frame = Message::from(created.clone()).to_frame(1, layout).unwrap();
+            assert_eq!(super::created(frame.payload(), layout), Some(7));
             assert_eq!(named(created.into(), layout), [7, 8, 9]);
             let deleted = LayerTreeDelete { id: 7, merge_to: 9 };
             assert_eq!(named(deleted.into(), layout), [7, 9]);

@@ -518,3 +518,97 @@ proptest! {
         }
     }
 }
+
+/// What everything before can be replaced by an image of, without any client noticing: from there on undo and redo find
+/// the same, now and later. It is the last point but `depth - 1`, or an earlier one that something behind it depends on.
+///
+/// `ops` begin with the message that sets the depth.
+fn closed_cut(ops: &[Op], depth: usize) -> usize {
+    let mut machine = UndoMachine::new(V25);
+    let (mut points, mut begun) = (Vec::new(), std::collections::HashMap::new());
+    let depends_on = |(at, op): (usize, &Op)| {
+        let bytes = op.bytes();
+        let step = frames(&bytes).map(|frame| machine.feed(frame, 0)).last();
+        match step {
+            Some(Step::Begun { point, .. }) => {
+                points.push(at);
+                begun.insert(point, at);
+                at
+            }
+            Some(Step::Undone(point) | Step::Redone(point)) => begun[&point.number],
+            // It may have passed all points within the depth; with fewer it would stop at the beginning instead.
+            _ if matches!(op, RedoOf { .. }) => points.len().checked_sub(depth).map_or(0, |n| points[n]),
+            _ => at,
+        }
+    };
+    let depends_on: Vec<usize> = ops.iter().enumerate().map(depends_on).collect();
+    let mut cut = points.len().checked_sub(depth).map_or(0, |n| points[n]);
+    while let Some(earlier) = depends_on[cut..].iter().min().filter(|earlier| **earlier < cut) {
+        cut = *earlier;
+    }
+    cut
+}
+
+/// States of the entries of the messages from one on, and which entries before are on the canvas.
+fn states_around(ops: &[Op], cut: usize) -> (Vec<(u8, EntryState)>, Vec<u32>) {
+    let scan = scan(ops);
+    let (before, after): (Vec<&ScannedMessage>, Vec<&ScannedMessage>) =
+        scan.entries().iter().partition(|entry| (entry.message as usize) < cut);
+    let done = before.iter().filter(|entry| entry.state == EntryState::Done);
+    (after.iter().map(|entry| (entry.user, entry.state)).collect(), done.map(|entry| entry.message).collect())
+}
+
+#[test]
+fn a_history_is_closed_behind_what_later_undos_have_reached() {
+    let points = |count| std::iter::repeat_n(Point(1), count);
+    let ops: Vec<Op> = std::iter::once(Depth(3)).chain(points(9)).collect();
+    assert_eq!(closed_cut(&ops, 3), 7);
+    let ops: Vec<Op> =
+        [Depth(3)].into_iter().chain(points(5)).chain([undo(1), undo(1), Point(2), Point(2)]).collect();
+    assert_eq!(closed_cut(&ops, 3), 4, "the second undo has reached the point of message 4");
+    // The redo has passed three points without one that is done; behind message 3 it would find two and the beginning.
+    let ops = [Depth(3), Point(1), Point(2), Point(1), undo(1), Point(2), Point(2), redo(1), Point(2)];
+    assert_eq!(states(&ops), "dduddd");
+    assert_eq!(closed_cut(&ops, 3), 3);
+}
+
+fn deed_of_many() -> impl Strategy<Value = Op> {
+    let user = || 1u8..5;
+    prop_oneof![
+        4 => user().prop_map(Point),
+        3 => user().prop_map(Draw),
+        1 => user().prop_map(Sync),
+        3 => undo_or_redo(),
+    ]
+}
+
+fn undo_or_redo() -> impl Strategy<Value = Op> {
+    (1u8..5, 0u8..5, any::<bool>()).prop_map(
+        |(by, of, is_redo)| {
+            if is_redo { RedoOf { by, of } } else { UndoOf { by, of } }
+        },
+    )
+}
+
+proptest! {
+    /// An image of the state at a closed cut, followed by the rest, is the same as everything: now, and after any undo and
+    /// redo that follows.
+    #[test]
+    fn an_image_of_a_closed_cut_makes_no_difference(
+        depth in 3u8..9,
+        deeds in prop::collection::vec(deed_of_many(), 20..160),
+        more in prop::collection::vec(undo_or_redo(), 200),
+    ) {
+        let all = [&[Depth(depth)][..], &deeds].concat();
+        let cut = closed_cut(&all, depth.into());
+        // An image begins a history; the depth is part of it.
+        let rest = [&[Depth(depth)][..], &all[cut.max(1)..]].concat();
+        let at_cut = states_around(&all[..cut], cut).1;
+        for later in [0, more.len()] {
+            let (states, before) = states_around(&[&all[..], &more[..later]].concat(), cut.max(1));
+            let (alone, _) = states_around(&[&rest[..], &more[..later]].concat(), 1);
+            prop_assert_eq!(&states, &alone);
+            prop_assert!(cut == 0 || before == at_cut, "nothing before the cut changes");
+        }
+    }
+}

@@ -44,9 +44,15 @@ pub enum UnknownTime {
     /// There is nothing to cut yet.
     #[error("the session has not begun yet")]
     NotBegun,
+    /// The session begins later; the time is that of its beginning, in milliseconds since 1970.
+    #[error("the session begins later")]
+    BeforeSession(i64),
     /// The history begins later; the time is that of its beginning, in milliseconds since 1970.
     #[error("the history begins later, with a reset; going back to before a reset may help")]
     TooEarly(i64),
+    /// What came when is only known since this time, in milliseconds since 1970.
+    #[error("what was drawn when is only known of later times")]
+    Lost(i64),
 }
 
 /// How a history began.
@@ -120,7 +126,7 @@ pub struct MarksWrite {
 /// * The marks grow in time, number of messages and size; the first is where what can be cut begins: behind the image
 ///   of a reset or of the host.
 /// * There are at most [`MAX_MARKS`].
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 pub struct TimeMarks {
     marks: VecDeque<TimeMark>,
     origin: Origin,
@@ -213,10 +219,21 @@ impl TimeMarks {
         let first = self.marks.front().ok_or(UnknownTime::NotBegun)?;
         let second = utc_ms.div_euclid(1000);
         if second < first.second() {
-            return Err(UnknownTime::TooEarly(first.utc_ms));
+            return Err(match self.origin.kind {
+                OriginKind::Hosted => UnknownTime::BeforeSession(first.utc_ms),
+                OriginKind::Unknown => UnknownTime::Lost(first.utc_ms),
+                _ => UnknownTime::TooEarly(first.utc_ms),
+            });
         }
         let later = self.marks.partition_point(|mark| mark.second() <= second);
         Ok(self.marks.get(later).copied())
+    }
+
+    /// When the message of this number came, in milliseconds since 1970; `None` if that is not known, or it is part of what
+    /// the history began with.
+    pub fn time_of(&self, message: u64) -> Option<i64> {
+        let later = self.marks.partition_point(|mark| mark.messages <= message);
+        Some(self.marks.get(later.checked_sub(1)?)?.utc_ms)
     }
 
     /// At most `count` marks, evenly spread over all, the first and the last among them.
@@ -253,7 +270,7 @@ mod tests {
     fn marks(list: &[(i64, u64)]) -> TimeMarks {
         let mut marks = TimeMarks::default();
         let (first, rest) = list.split_first().unwrap();
-        marks.begin(mark(first.0, first.1), Origin::default());
+        marks.begin(mark(first.0, first.1), Origin { kind: OriginKind::Current, image_of: None });
         rest.iter().for_each(|(second, messages)| marks.note(mark(*second, *messages)));
         marks
     }
@@ -270,6 +287,27 @@ mod tests {
             assert_eq!(messages_at(&marks, second), Ok(expected), "{second}");
         }
         assert_eq!(messages_at(&TimeMarks::default(), 1), Err(UnknownTime::NotBegun));
+    }
+
+    #[test]
+    fn the_reason_says_how_the_history_began() {
+        for (kind, expected) in [
+            (OriginKind::Hosted, UnknownTime::BeforeSession(10_250)),
+            (OriginKind::Unknown, UnknownTime::Lost(10_250)),
+            (OriginKind::Streamed, UnknownTime::TooEarly(10_250)),
+        ] {
+            let mut marks = TimeMarks::default();
+            marks.begin(mark(10, 3), Origin { kind, image_of: None });
+            assert_eq!(marks.at(9000), Err(expected));
+        }
+    }
+
+    #[test]
+    fn messages_came_in_the_second_of_the_mark_before_them() {
+        let marks = marks(&[(10, 3), (12, 5), (20, 9)]);
+        let seconds = [2, 3, 4, 5, 8, 9, 100].map(|n| marks.time_of(n).map(|ms| ms / 1000));
+        assert_eq!(seconds, [None, Some(10), Some(10), Some(12), Some(12), Some(20), Some(20)]);
+        assert_eq!(TimeMarks::default().time_of(1), None);
     }
 
     #[test]

@@ -11,12 +11,7 @@ use crate::storage::generations;
 impl SessionDir {
     /// Completes deletions, archivings and creations that a crash has interrupted.
     pub(super) fn finish_interrupted(&self, files: &mut BTreeSet<String>) {
-        let remove = |name: &str, archive: bool| {
-            tracing::info!("removing {name}, left over from an interrupted operation");
-            if let Err(error) = file_names::remove(&self.path, name, archive) {
-                tracing::warn!(%error, "cannot remove {name}");
-            }
-        };
+        let remove = |name: &str, archive: bool| self.remove_leftover(name, archive);
         for name in files.clone() {
             let journal_of =
                 |ending: &str| name.strip_suffix(ending).and_then(file_names::journal_id).map(str::to_owned);
@@ -42,14 +37,31 @@ impl SessionDir {
                 remove(&name, false);
             } else if name.ends_with(&format!(".thumbnail{}", file_names::NEW)) {
                 remove(&name, false);
-            } else if let Some(history) = file_names::history_of_marks(&name)
-                && (name.ends_with(file_names::NEW) || !files.contains(&history))
-            {
-                remove(&name, false);
             }
         }
         if let Ok(now) = file_names(&self.path) {
             *files = now;
+        }
+    }
+
+    /// Removes time marks without a history. Comes after [`SessionDir::finish_ended`]: until then the history of a session
+    /// that has ended may be with the ended ones, and its marks still here.
+    pub(super) fn remove_orphaned_marks(&self, files: &mut BTreeSet<String>) {
+        let is_orphaned = |name: &&String| {
+            file_names::history_of_marks(name)
+                .is_some_and(|history| name.ends_with(file_names::NEW) || !files.contains(&history))
+        };
+        let orphaned: Vec<String> = files.iter().filter(is_orphaned).cloned().collect();
+        for name in orphaned {
+            self.remove_leftover(&name, false);
+            files.remove(&name);
+        }
+    }
+
+    fn remove_leftover(&self, name: &str, archive: bool) {
+        tracing::info!("removing {name}, left over from an interrupted operation");
+        if let Err(error) = file_names::remove(&self.path, name, archive) {
+            tracing::warn!(%error, "cannot remove {name}");
         }
     }
 

@@ -4,6 +4,8 @@
 //! The journal moves first when a session ends, and last when it is restored, so that at any time the session is
 //! either there or ended. What a crash has interrupted is completed at the next start.
 
+mod eviction;
+
 use std::collections::BTreeSet;
 use std::fs::{self, File};
 use std::io;
@@ -11,6 +13,8 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+pub(super) use self::eviction::SessionHost;
+use self::eviction::{HOST_FILE, Quota, is_slight, next_to_go};
 use super::{SessionDir, SessionDirError, StorageError, file_names, lock_file};
 use crate::rules::metadata::Metadata;
 use crate::storage::private::create_directory;
@@ -18,7 +22,7 @@ use crate::storage::private::create_directory;
 /// Name of the subdirectory.
 pub const ENDED: &str = "ended";
 
-/// Ended sessions that are kept at most, the newest: each costs files, also if nothing was drawn in it.
+/// Ended sessions that are kept at most: each costs files, also if nothing was drawn in it.
 const MAX_ENDED: usize = 1000;
 /// What a small file takes on a disk, in bytes.
 const MIN_FILE_SIZE: u64 = 4096;
@@ -28,7 +32,7 @@ const MIN_FILE_SIZE: u64 = 4096;
 pub struct EndedLimits {
     /// For how long; zero for not at all.
     pub age: Duration,
-    /// Maximum size of all together in bytes, 0 for no limit. The newest stay.
+    /// Maximum size of all together in bytes, 0 for no limit. The one that ended last stays.
     pub bytes: u64,
 }
 
@@ -44,7 +48,13 @@ pub struct EndedSession {
     pub ended: u64,
     /// Size of its files in bytes.
     pub size: u64,
-    directory: PathBuf,
+    /// Account or address network of the host; empty if unknown.
+    pub(in crate::storage) host: String,
+    /// It was short, or nobody but the host was in it.
+    pub(in crate::storage) is_slight: bool,
+    pub(in crate::storage) directory: PathBuf,
+    /// File name of its journal.
+    pub(in crate::storage) journal: String,
 }
 
 /// A session cannot be restored; nothing has changed, unless a file could not be moved.
@@ -84,9 +94,13 @@ fn read(directory: PathBuf) -> Option<EndedSession> {
     let metadata = Metadata::replay(&fs::read(directory.join(journal)).ok()?).metadata;
     let size =
         |name: &String| fs::metadata(directory.join(name)).map_or(0, |file| file.len().max(MIN_FILE_SIZE));
-    let size = files.iter().map(size).sum();
+    let size = files.iter().filter(|name| *name != HOST_FILE).map(size).sum();
+    let host = SessionHost::read(&directory);
+    let is_slight = is_slight(&metadata, host.as_ref(), ended);
+    let host = host.map(|host| host.name().to_owned()).unwrap_or_default();
     let Metadata { alias, title, founder, .. } = metadata;
-    Some(EndedSession { id, alias, title, founder, ended, size, directory })
+    let journal = journal.clone();
+    Some(EndedSession { id, alias, title, founder, ended, size, host, is_slight, directory, journal })
 }
 
 /// Restores the session of this id that ended last, while no server uses the directory.
@@ -97,13 +111,16 @@ pub fn restore(sessions: &Path, id: &str) -> Result<EndedSession, RestoreError> 
     let lock = lock_file(sessions)?;
     let restored = move_back(sessions, id);
     lock.unlock()?;
-    restored
+    restored.map(|(session, _)| session)
 }
 
-fn move_back(sessions: &Path, id: &str) -> Result<EndedSession, RestoreError> {
+/// Moves the files of a session back. Returns with it who hosted it, if that is known.
+fn move_back(sessions: &Path, id: &str) -> Result<(EndedSession, Option<SessionHost>), RestoreError> {
     let found = list(sessions)?.into_iter().find(|session| session.id == id);
     let found = found.ok_or_else(|| RestoreError::NotEnded(id.to_owned()))?;
-    let names = file_names(&found.directory)?;
+    let host = SessionHost::read(&found.directory);
+    let mut names = file_names(&found.directory)?;
+    names.remove(HOST_FILE);
     if names.iter().any(|name| sessions.join(name).exists()) {
         return Err(RestoreError::Exists(id.to_owned()));
     }
@@ -116,26 +133,37 @@ fn move_back(sessions: &Path, id: &str) -> Result<EndedSession, RestoreError> {
         // It has been used now, or it would be idle for too long at once.
         File::options().write(true).open(sessions.join(name))?.set_modified(SystemTime::now())?;
     }
-    fs::remove_dir(&found.directory)?;
+    fs::remove_dir_all(&found.directory)?;
     File::open(sessions)?.sync_all()?;
-    Ok(found)
+    Ok((found, host))
 }
 
-/// Removes ended sessions that are too old, or too many, and what is left of those that were being removed.
+/// Removes ended sessions that are too old, or too many.
 fn purge(sessions: &Path, limits: EndedLimits) -> io::Result<()> {
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     let oldest = now.saturating_sub(limits.age).as_secs();
-    let (mut total, mut failed) = (0, None);
-    for (count, session) in list(sessions)?.into_iter().enumerate() {
-        total += session.size;
-        // The last one that ended stays, however large it is.
-        let is_too_much = limits.bytes > 0 && total > limits.bytes && total > session.size;
-        if session.ended < oldest || is_too_much || count >= MAX_ENDED || limits.age.is_zero() {
-            tracing::info!("removing the files of session {}, which has ended", session.id);
-            if let Err(error) = remove(&session.directory) {
-                failed.get_or_insert(error);
-            }
+    let mut failed = None;
+    let mut discard = |session: &EndedSession| {
+        tracing::info!("removing the files of session {}, which has ended", session.id);
+        if let Err(error) = remove(&session.directory) {
+            failed.get_or_insert(error);
         }
+    };
+    let is_over = |session: &EndedSession| session.ended < oldest || limits.age.is_zero();
+    let (over, mut kept): (Vec<_>, Vec<_>) = list(sessions)?.into_iter().partition(is_over);
+    over.iter().for_each(&mut discard);
+    let mut bytes: u64 = kept.iter().map(|session| session.size).sum();
+    loop {
+        let quota = match kept.len() {
+            count if count > MAX_ENDED => Quota::Number(MAX_ENDED as u64),
+            _ if limits.bytes > 0 && bytes > limits.bytes => Quota::Bytes(limits.bytes),
+            _ => break,
+        };
+        // The last one that ended stays, however large it is.
+        let Some(place) = next_to_go(&kept, quota) else { break };
+        let session = kept.remove(place);
+        bytes -= session.size;
+        discard(&session);
     }
     failed.map_or(Ok(()), Err)
 }
@@ -149,6 +177,11 @@ fn remove(directory: &Path) -> io::Result<()> {
         fs::remove_file(directory.join(name))?;
     }
     fs::remove_dir_all(directory)
+}
+
+/// Whether something failed because the disk, or a quota, is full.
+fn is_full(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
 }
 
 impl SessionDir {
@@ -167,17 +200,44 @@ impl SessionDir {
         !self.ended.lock().age.is_zero()
     }
 
-    /// Moves the files of a session to the ended ones.
-    pub(super) fn move_to_ended(&self, id: &str, journal: &str, history: &str) -> Result<(), StorageError> {
+    /// Moves the files of a session to the ended ones. On a full disk, where that needs space, some of those are removed
+    /// for it; `false` if there is still none.
+    pub(super) fn move_to_ended(&self, id: &str, journal: &str, history: &str) -> Result<bool, StorageError> {
         let path = self.path.join(journal);
-        self.try_move_to_ended(id, journal, history).map_err(|source| StorageError {
-            doing: "move",
-            path,
-            source,
-        })?;
+        let failed = |source| StorageError { doing: "move", path: path.clone(), source };
+        while let Err(error) = self.try_move_to_ended(id, journal, history) {
+            // Once the journal has moved, the session has ended; the next start completes it.
+            if !is_full(&error) || !path.exists() {
+                return Err(failed(error));
+            }
+            let mut ended = list(&self.path).map_err(failed)?;
+            // There is no room for more than they have.
+            let room = Quota::Bytes(ended.iter().map(|session| session.size).sum());
+            let Some(place) = next_to_go(&ended, room).or(ended.len().checked_sub(1)) else {
+                return Ok(false);
+            };
+            let displaced = ended.swap_remove(place);
+            tracing::warn!(
+                "the disk is full: removing the files of session {}, which has ended",
+                displaced.id
+            );
+            self.remove_ended(&displaced.directory).map_err(failed)?;
+        }
         self.irregular_names.lock().remove(id);
         self.syncer.queue(&self.directory);
-        Ok(())
+        Ok(true)
+    }
+
+    /// The session of this id that ended last, with all its files moved.
+    pub(super) fn find_ended(&self, id: &str) -> io::Result<Option<EndedSession>> {
+        let _one_at_a_time = self.ended_work.lock();
+        Ok(list(&self.path)?.into_iter().find(|session| session.id == id))
+    }
+
+    /// Removes an ended session.
+    pub(in crate::storage) fn remove_ended(&self, directory: &Path) -> io::Result<()> {
+        let _one_at_a_time = self.ended_work.lock();
+        remove(directory)
     }
 
     fn try_move_to_ended(&self, id: &str, journal: &str, history: &str) -> io::Result<()> {
@@ -185,10 +245,16 @@ impl SessionDir {
         let seconds = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
         let target = self.path.join(ENDED).join(format!("{seconds}-{id}"));
         create_directory(&target)?;
-        match fs::rename(self.path.join(journal), target.join(journal)) {
+        if let Err(error) = fs::rename(self.path.join(journal), target.join(journal)) {
+            // A directory without a journal would stay for ever.
+            fs::remove_dir_all(&target)?;
             // It was never written.
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return fs::remove_dir(&target),
-            done => done?,
+            return if error.kind() == io::ErrorKind::NotFound { Ok(()) } else { Err(error) };
+        }
+        let host = self.hosts.lock().get(id).cloned();
+        // A full disk keeps no session from being moved.
+        if let Some(Err(error)) = host.map(|host| host.write(&target)) {
+            tracing::warn!(%error, "cannot note who hosted session {id}, which has ended");
         }
         self.directory.sync()?;
         self.move_others(id, history, &target)?;
@@ -239,6 +305,10 @@ impl SessionDir {
         let in_use = self.lock(id).ok_or_else(|| RestoreError::Exists(id.to_owned()))?;
         let one_at_a_time = self.ended_work.lock();
         let restored = move_back(&self.path, id);
+        if let Ok((_, Some(host))) = &restored {
+            self.hosts.lock().insert(id.to_owned(), host.clone());
+        }
+        let restored = restored.map(|(session, _)| session);
         drop((in_use, one_at_a_time));
         if restored.is_ok() {
             self.announce_restored(id);
@@ -248,109 +318,4 @@ impl SessionDir {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    const DAY: Duration = Duration::from_secs(86_400);
-    const KEPT: EndedLimits = EndedLimits { age: DAY, bytes: 0 };
-
-    fn directory(limits: EndedLimits) -> (tempfile::TempDir, Arc<SessionDir>) {
-        let folder = tempfile::tempdir().unwrap();
-        let dir = SessionDir::open(folder.path(), Duration::ZERO).unwrap();
-        dir.keep_ended(limits).unwrap();
-        (folder, dir)
-    }
-
-    fn write(folder: &Path, id: &str, size: usize) {
-        fs::write(folder.join(format!("{id}.session")), format!("FILE {id}_r2.dprec\nTITLE Of {id}\n"))
-            .unwrap();
-        fs::write(folder.join(format!("{id}_r2.dprec")), vec![0; size]).unwrap();
-        fs::write(folder.join(format!("{id}.dprec")), "earlier").unwrap();
-        fs::write(folder.join(format!("{id}_r2.times")), "time marks").unwrap();
-        fs::write(folder.join(format!("{id}.thumbnail")), "picture").unwrap();
-    }
-
-    fn names(folder: &Path) -> Vec<String> {
-        let names = file_names(folder).unwrap().into_iter();
-        names.filter(|name| name != file_names::LOCK).collect()
-    }
-
-    #[test]
-    fn an_ended_session_can_be_restored_with_all_its_files() {
-        let (folder, dir) = directory(KEPT);
-        write(folder.path(), "a", 10);
-        write(folder.path(), "b", 10);
-        let before = names(folder.path());
-        dir.remove_unloaded("a", false).unwrap();
-        assert!(names(folder.path()).iter().all(|name| name.starts_with('b')));
-        let ended = list(folder.path()).unwrap();
-        assert_eq!((ended.len(), ended[0].id.as_str(), ended[0].title.as_str()), (1, "a", "Of a"));
-        assert!(ended[0].size > 20);
-        assert!(matches!(dir.restore_ended("b"), Err(RestoreError::NotEnded(_))));
-        dir.restore_ended("a").unwrap();
-        assert_eq!(names(folder.path()), before);
-        assert!(dir.has_unreadable(), "the server looks at it");
-        assert!(list(folder.path()).unwrap().is_empty());
-    }
-
-    #[test]
-    fn a_session_is_not_restored_over_another() {
-        let (folder, dir) = directory(KEPT);
-        write(folder.path(), "a", 10);
-        dir.remove_unloaded("a", false).unwrap();
-        write(folder.path(), "a", 20);
-        assert!(matches!(dir.restore_ended("a"), Err(RestoreError::Exists(_))));
-        assert_eq!(fs::metadata(folder.path().join("a_r2.dprec")).unwrap().len(), 20);
-        assert!(matches!(restore(folder.path(), "a"), Err(RestoreError::Directory(_))), "a server uses it");
-    }
-
-    #[test]
-    fn what_is_too_old_or_too_much_is_removed() {
-        let (folder, dir) = directory(EndedLimits { age: DAY, bytes: 45_000 });
-        for (id, seconds_ago) in [("old", 90_000), ("first", 3000), ("second", 2000)] {
-            let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs();
-            let ended = folder.path().join(ENDED).join(format!("{}-{id}", now - seconds_ago));
-            fs::create_dir_all(&ended).unwrap();
-            write(&ended, id, 2000);
-        }
-        write(folder.path(), "last", 2000);
-        dir.remove_unloaded("last", false).unwrap();
-        let left = || list(folder.path()).unwrap().into_iter().map(|s| s.id).collect::<Vec<_>>();
-        assert_eq!(left(), ["last", "second"]);
-        // Each file counts as four kilobytes.
-        dir.keep_ended(EndedLimits { age: DAY, bytes: 1 }).unwrap();
-        assert_eq!(left(), ["last"], "the last one stays");
-        dir.keep_ended(EndedLimits::default()).unwrap();
-        assert!(left().is_empty());
-        write(folder.path(), "gone", 10);
-        dir.remove_unloaded("gone", false).unwrap();
-        assert!(left().is_empty() && names(folder.path()).is_empty(), "none are kept");
-    }
-
-    #[test]
-    fn the_number_of_ended_sessions_is_bounded() {
-        let (folder, dir) = directory(KEPT);
-        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs();
-        for number in 0..MAX_ENDED as u64 + 5 {
-            let ended = folder.path().join(ENDED).join(format!("{}-s{number}", now - number));
-            fs::create_dir_all(&ended).unwrap();
-            fs::write(ended.join(format!("s{number}.session")), format!("FILE s{number}.dprec\n")).unwrap();
-        }
-        dir.keep_ended(KEPT).unwrap();
-        let left = list(folder.path()).unwrap();
-        assert_eq!((left.len(), left[0].id.as_str()), (MAX_ENDED, "s0"), "the newest stay");
-    }
-
-    #[test]
-    fn interrupted_moves_are_completed_at_the_next_start() {
-        let (folder, dir) = directory(KEPT);
-        write(folder.path(), "a", 10);
-        let ended = folder.path().join(ENDED).join("1800000000-a");
-        fs::create_dir_all(&ended).unwrap();
-        fs::rename(folder.path().join("a.session"), ended.join("a.session")).unwrap();
-        let mut files = file_names(folder.path()).unwrap();
-        dir.finish_ended(&mut files);
-        assert!(names(folder.path()).is_empty());
-        assert_eq!(names(&ended), ["a.dprec", "a.session", "a.thumbnail", "a_r2.dprec", "a_r2.times"]);
-    }
-}
+mod tests;

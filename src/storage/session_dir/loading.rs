@@ -2,6 +2,7 @@
 
 use std::fs::{self, File, OpenOptions};
 use std::os::unix::fs::FileExt as _;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::UNIX_EPOCH;
 
@@ -33,7 +34,10 @@ impl SessionDir {
         let bytes = whole_journal(&journal.file)?;
         let mut replay = Metadata::replay(&bytes);
         let named = replay.metadata.file.clone();
-        let name = self.current_file(&mut replay)?;
+        let name = current_file(&self.path, &mut replay)?;
+        if named.as_ref() != Some(&name) {
+            replay.metadata.indexes = None;
+        }
         let Replay { metadata, mut warnings, torn, unknown, .. } = replay;
         let mut backlog = if torn { "\n".to_owned() } else { String::new() };
         if named.as_ref() != Some(&name) {
@@ -57,6 +61,9 @@ impl SessionDir {
         }
         let history = HistoryFile::new(file, -(first_message as i64));
         let marks = self.marks_of(&name, contents.size(), &mut warnings);
+        // Only a history with a number can have replaced another.
+        let replaced = file_names::history_number(&name, id).is_some_and(|number| number > 1);
+        let awaits_join = replaced && !marks.has_joined;
         let times = TimeMarks::restored(marks.marks.iter().copied(), marks.origin);
         let journal = LoadedJournal {
             name: journal_name,
@@ -65,12 +72,23 @@ impl SessionDir {
             backlog,
             hashes: [metadata.password.clone(), metadata.opword.clone()],
             unknown,
+            indexes: metadata.indexes.clone(),
         };
         let history_files = LoadedHistory { file: history.clone(), name, marks };
         let store = SessionFiles::loaded(lock, protocol.clone(), journal, history_files, metadata.files);
         let picture = self.picture(id);
         let id = id.to_owned();
-        let session = StoredSession { id, metadata, contents, history, protocol, times, picture, warnings };
+        let session = StoredSession {
+            id,
+            metadata,
+            contents,
+            history,
+            protocol,
+            times,
+            awaits_join,
+            picture,
+            warnings,
+        };
         Ok(LoadedSession { session, store })
     }
 
@@ -107,20 +125,22 @@ impl SessionDir {
         Some((bytes.into(), modified_ms))
     }
 
-    /// The history of a stored session as a recording, up to its last whole message; blocks. The session may be in use.
+    /// The history of a stored session as a recording of `max_size` bytes at most, up to its last whole message; blocks.
+    /// The session may be in use.
     ///
     /// # Errors
-    /// When it cannot be read, or has just been reset.
-    pub fn recording(&self, id: &str) -> Result<Vec<u8>, LoadError> {
-        let mut replay = Metadata::replay(&fs::read(self.path.join(self.journal_name(id)))?);
-        let name = self.current_file(&mut replay)?;
-        let io_error = |source| HistoryError::Io { name: name.clone(), source };
-        let file = File::open(self.path.join(&name)).map_err(io_error)?;
-        let header = history_file::read_header(&file, &name)?;
-        let contents = history_file::scan(&file, header.first_message).map_err(io_error)?;
-        let mut recording = vec![0; usize::try_from(header.first_message + contents.size()).unwrap_or(0)];
-        file.read_exact_at(&mut recording, 0).map_err(io_error)?;
-        Ok(recording)
+    /// When it is larger, cannot be read, or has just been reset.
+    pub fn recording(&self, id: &str, max_size: u64) -> Result<Vec<u8>, LoadError> {
+        recording_in(&self.path, &self.journal_name(id), max_size)
+    }
+
+    /// The same of the session of this id that ended last; `None` if none can be restored.
+    ///
+    /// # Errors
+    /// When it is larger, or cannot be read.
+    pub fn ended_recording(&self, id: &str, max_size: u64) -> Result<Option<Vec<u8>>, LoadError> {
+        let ended = self.find_ended(id)?;
+        ended.map(|session| recording_in(&session.directory, &session.journal, max_size)).transpose()
     }
 
     /// Copies of all files of a session, archives too; blocks. Files that cannot be read are left out.
@@ -134,5 +154,36 @@ impl SessionDir {
             Some(StoredFile { modified, bytes: fs::read(&path).ok()?, name })
         });
         read.collect()
+    }
+}
+
+/// The history of the session with this journal, up to its last whole message.
+fn recording_in(directory: &Path, journal: &str, max_size: u64) -> Result<Vec<u8>, LoadError> {
+    let mut replay = Metadata::replay(&fs::read(directory.join(journal))?);
+    let name = current_file(directory, &mut replay)?;
+    let io_error = |source| HistoryError::Io { name: name.clone(), source };
+    let file = File::open(directory.join(&name)).map_err(io_error)?;
+    let header = history_file::read_header(&file, &name)?;
+    let contents = history_file::scan(&file, header.first_message).map_err(io_error)?;
+    let size = header.first_message + contents.size();
+    if size > max_size {
+        return Err(LoadError::TooLarge);
+    }
+    let mut recording = vec![0; usize::try_from(size).map_err(|_| LoadError::TooLarge)?];
+    file.read_exact_at(&mut recording, 0).map_err(io_error)?;
+    Ok(recording)
+}
+
+/// The name of the current history file. A `FILE` entry in a torn last line is used only if its file exists.
+pub(super) fn current_file(directory: &Path, replay: &mut Replay) -> Result<String, LoadError> {
+    let torn = replay.file_before.take();
+    let name = replay.metadata.file.clone().ok_or(LoadError::NoFile)?;
+    match torn {
+        Some(before) if !directory.join(&name).is_file() => {
+            replay.warnings.push(format!("the last line is torn: the history file is {before}"));
+            replay.metadata.file = Some(before.clone());
+            Ok(before)
+        }
+        _ => Ok(name),
     }
 }

@@ -9,6 +9,7 @@ use std::os::unix::fs::FileExt as _;
 use std::sync::Arc;
 
 use super::{Journal, SessionFiles, StorageError, failed};
+use crate::rules::history_indexes::HistoryIndexes;
 use crate::rules::journal::Entry;
 use crate::storage::file_names;
 use crate::storage::syncer::SyncFile;
@@ -35,6 +36,8 @@ pub(in crate::storage) struct LoadedJournal {
     pub(in crate::storage) hashes: [String; 2],
     /// Lines of later versions, to be kept.
     pub(in crate::storage) unknown: String,
+    /// The indexes of the history in it.
+    pub(in crate::storage) indexes: Option<HistoryIndexes>,
 }
 
 impl SessionFiles {
@@ -85,6 +88,41 @@ impl SessionFiles {
         self.backlog.clear();
         self.dir.syncer().queue(&journal.sync);
         Ok(())
+    }
+
+    /// Enters the indexes of the history in the journal, with an fsync: what is appended to it must not survive a crash
+    /// of the machine that they do not. See [`crate::rules::history_indexes`].
+    pub(super) fn write_indexes(&mut self) -> Result<(), StorageError> {
+        let Some(journal) = self.journal.as_ref().filter(|_| self.indexes_wait) else { return Ok(()) };
+        let sync = journal.sync.clone();
+        if let Some(indexes) = self.indexes.clone() {
+            let mut line = String::new();
+            Entry::HistoryIndexes(indexes).write(&mut line);
+            // It is there already if writing has failed.
+            if !self.backlog.contains(&line) {
+                self.backlog.push_str(&line);
+            }
+        }
+        self.write_backlog()?;
+        sync.sync().map_err(failed("fsync", sync.path()))?;
+        self.indexes_wait = false;
+        Ok(())
+    }
+
+    /// Writes a new history file with its indexes. Unless it comes into force, those of the present one stay.
+    pub(super) fn with_indexes<T>(
+        &mut self,
+        indexes: Option<HistoryIndexes>,
+        write: impl FnOnce(&mut SessionFiles) -> Result<T, StorageError>,
+    ) -> Result<T, StorageError> {
+        let (name, before) = (self.history_name.clone(), std::mem::replace(&mut self.indexes, indexes));
+        let written = write(self);
+        if self.history_name == name {
+            self.indexes = before;
+        } else {
+            self.indexes_wait = false;
+        }
+        written
     }
 
     pub(super) fn new_journal_name(&self) -> String {
@@ -146,7 +184,7 @@ impl SessionFiles {
         lines + &self.unknown
     }
 
-    /// The `FILE` entries for the current history file: as many as there were history files, because drawpile-srv
+    /// The `FILE` entries for the current history file, and its indexes: as many entries as there were history files, because drawpile-srv
     /// derives the next number from their count. One more if the next name would be that of the current file, which
     /// drawpile-srv would overwrite.
     pub(super) fn file_lines(&self, name: &str, files: u32) -> String {
@@ -156,6 +194,9 @@ impl SessionFiles {
         }
         let mut lines = String::new();
         (0..count).for_each(|_| Entry::File(name.to_owned()).write(&mut lines));
+        if let Some(indexes) = &self.indexes {
+            Entry::HistoryIndexes(indexes.clone()).write(&mut lines);
+        }
         lines
     }
 }

@@ -16,13 +16,23 @@ impl SessionFiles {
         }
     }
 
+    /// Somebody has joined since the last reset: that is stored, so that the histories that were kept until then are not
+    /// kept again after a restart.
+    pub(super) fn note_join(&mut self) {
+        self.has_joined = true;
+        if let Err(error) = self.marks.as_mut().map_or(Ok(()), MarksFile::set_joined) {
+            tracing::warn!("session {}: cannot store that somebody has joined: {error}", self.id());
+        }
+    }
+
     /// Writes marks of the present history file.
     pub(super) fn write_marks(&mut self, write: &MarksWrite) {
         if write.is_empty() || !self.exists() {
             return;
         }
         let written = if write.replaces() {
-            let made = MarksFile::create(self.dir.path(), &self.history_name, write, self.previous);
+            let made =
+                MarksFile::create(self.dir.path(), &self.history_name, write, self.previous, self.has_joined);
             made.map(|file| self.marks = Some(file))
         } else {
             self.marks.as_mut().map_or(Ok(()), |file| file.append(write))

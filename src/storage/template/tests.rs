@@ -24,7 +24,7 @@ fn malformed_lines_are_ignored_with_a_warning() {
     assert_eq!(warnings.len(), 1);
     let file = dir.path().join("a.dptxt");
     assert!(warnings[0].starts_with(&format!("template {}: line 4: ", file.display())), "{warnings:?}");
-    let messages = templates.find("a").unwrap().messages().unwrap();
+    let messages = templates.messages(templates.find("a").unwrap()).unwrap();
     assert_eq!((messages.count, messages.bytes[2]), (1, 129), "chat is not content");
 }
 
@@ -41,7 +41,7 @@ fn binary_text_and_legacy_text_recordings_are_read() {
     assert_eq!([version("new"), version("seed"), version("bin")], ["dp:4.25.1", "dp:4.24.0", "dp:4.21.2"]);
     let seed = templates.find("seed").unwrap();
     assert_eq!(
-        (seed.metadata.title.as_str(), seed.metadata.max_users, seed.messages().unwrap().count),
+        (seed.metadata.title.as_str(), seed.metadata.max_users, templates.messages(seed).unwrap().count),
         ("Old", 9, 1)
     );
     let binary = &templates.find("bin").unwrap().metadata;
@@ -119,4 +119,60 @@ fn each_problem_is_returned_once() {
     let (dir, templates, warnings) = scan(&[("empty.dptxt", b"")]);
     assert_eq!(warnings.len(), 1);
     assert!(templates.scan(dir.path()).unwrap().1.is_empty());
+}
+
+/// Templates whose pictures a script decodes, which notes each run in the file `runs` of `dir`.
+fn with_pictures(dir: &Path) -> Templates {
+    use std::os::unix::fs::PermissionsExt as _;
+    let (program, runs) = (dir.join("program"), dir.join("runs"));
+    let script = format!(
+        "#!/bin/sh\nPATH=/bin:/usr/bin\ncat >/dev/null\necho run >>'{}'\nprintf '\\000\\000\\200\\000'\n",
+        runs.display()
+    );
+    fs::write(&program, script).unwrap();
+    fs::set_permissions(&program, fs::Permissions::from_mode(0o755)).unwrap();
+    Templates::new(PictureImporter::new(Some(program), Arc::default()))
+}
+
+fn runs(dir: &Path) -> usize {
+    fs::read_to_string(dir.join("runs")).unwrap_or_default().lines().count()
+}
+
+#[test]
+fn a_picture_is_decoded_once_and_again_when_it_has_changed() {
+    let (dir, outside) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    fs::write(dir.path().join("a.png"), "picture").unwrap();
+    let mut templates = with_pictures(outside.path()).scan(dir.path()).unwrap().0;
+    let messages = |templates: &Templates| {
+        let messages = templates.messages(templates.find("a").unwrap()).unwrap();
+        (messages.bytes, messages.count)
+    };
+    for _ in 0..3 {
+        assert_eq!(messages(&templates), (vec![0, 0, 128, 0], 1));
+        templates = templates.scan(dir.path()).unwrap().0;
+    }
+    assert_eq!(runs(outside.path()), 1);
+    fs::write(dir.path().join("a.png"), "another picture").unwrap();
+    messages(&templates);
+    assert_eq!(runs(outside.path()), 2, "it has changed since the scan");
+    templates = templates.scan(dir.path()).unwrap().0;
+    messages(&templates);
+    assert_eq!(runs(outside.path()), 3);
+}
+
+#[test]
+fn a_picture_beside_a_recording_is_not_decoded() {
+    let (dir, outside) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    fs::write(dir.path().join("a.ora"), "picture").unwrap();
+    fs::write(dir.path().join("a.png"), "picture").unwrap();
+    let mut templates = with_pictures(outside.path());
+    for _ in 0..2 {
+        templates = templates.scan(dir.path()).unwrap().0;
+        assert!(templates.find("a").unwrap().path.ends_with("a.png"));
+    }
+    assert_eq!(runs(outside.path()), 1);
+    fs::write(dir.path().join("a.dptxt"), NEW).unwrap();
+    templates = templates.scan(dir.path()).unwrap().0;
+    assert!(templates.find("a").unwrap().path.ends_with("a.dptxt"));
+    assert_eq!(runs(outside.path()), 1);
 }

@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::config::ip_range::IpRange;
+use crate::rules::limits::DrawRate;
 
 fn limiter() -> ConnectionLimiter {
     ConnectionLimiter::new(Trusted::new(&[IpRange::parse("127.0.0.0/8").unwrap()]), Arc::default())
@@ -175,4 +176,52 @@ fn the_number_of_addresses_is_bounded() {
     let state = limiter.lock();
     assert!(state.addresses.len() <= MAX_ADDRESSES);
     assert_eq!(state.addresses[&ip("192.0.2.1")].open, 1);
+}
+
+#[test]
+fn what_was_drawn_over_a_connection_counts_for_the_next_one_of_its_address() {
+    let (limiter, settings) = (limiter(), Settings::default());
+    let rate = DrawRate { messages: 1000, bytes: 0 };
+    let mut drawing = DrawLimiter::default();
+    drawing.set_rate(rate);
+    drawing.charge(60_000, 0, 1000);
+    let first = limiter.enter(ip("2001:db8::1"), &settings).unwrap();
+    first.keep_drawn(&drawing, 1000);
+    drop(first);
+    let next = |address: &str| {
+        let permit = limiter.enter(ip(address), &settings).unwrap();
+        let mut drawing = DrawLimiter::default();
+        drawing.set_rate(rate);
+        drawing.take_over(permit.drawn().unwrap(), 1000);
+        drawing.charge(1000, 0, 1000).wait_ms
+    };
+    assert_eq!(next("2001:db8::2"), 1000);
+    assert_eq!(next("2001:db8:1::1"), 0, "somebody else");
+    let proxy = limiter.enter(ip("127.0.0.1"), &settings).unwrap();
+    assert!(proxy.drawn().is_none());
+}
+
+#[test]
+fn the_connections_of_an_address_share_a_limit_of_bytes_that_are_drawn() {
+    let (limiter, settings) = (limiter(), Settings::default());
+    let limit = settings.guest_draw_byte_rate_limit;
+    let wait = |address: &str, bytes: u64| {
+        let permit = limiter.enter(ip(address), &settings).unwrap();
+        permit.charge_drawn(bytes, limit, &settings, 1000).wait_ms
+    };
+    // Each uses what one client may draw at once.
+    assert_eq!([0; 3].map(|_| wait("192.0.2.1", 5 * limit)), [0, 1250, 2500]);
+    assert_eq!(
+        [wait("192.0.2.2", 5 * limit), wait("127.0.0.1", 50 * limit)],
+        [0, 0],
+        "somebody else, and a proxy"
+    );
+    let permit = limiter.enter(ip("192.0.2.1"), &settings).unwrap();
+    assert_eq!(permit.charge_drawn(1 << 40, 0, &settings, 1000).wait_ms, 0, "who has no limit");
+    assert_eq!(
+        permit.charge_drawn(0, 10, &settings, 3500).wait_ms,
+        0,
+        "who is slowed down does not slow others down"
+    );
+    assert_eq!(permit.charge_drawn(limit, limit, &settings, 3500).wait_ms, 250);
 }

@@ -85,6 +85,7 @@ impl Client {
                 // Reading may be paused for an ended session, which will release nothing more.
                 self.in_flight_budget = Arc::default();
             }
+            ClientOp::DrawRate(rate) => self.set_draw_rate(rate),
             // The session does the accounting of what it holds.
             ClientOp::Released => {}
         }

@@ -52,6 +52,8 @@ pub(in crate::actors::client) enum FromConnection {
     Written { error: Option<io::Error> },
     /// A time-out has passed.
     TimedOut { reason: String },
+    /// The answer that the login waits for has not come in time.
+    NotAnswered,
 }
 
 impl Handler<FromConnection> for Client {
@@ -75,6 +77,7 @@ impl Handler<FromConnection> for Client {
                 }
                 self.cut(ctx);
             }
+            FromConnection::NotAnswered => self.no_answer(ctx),
         }
     }
 }
@@ -134,7 +137,7 @@ impl Client {
     pub(super) fn receive(&mut self, batch: Batch, ctx: &mut Context<Self>) {
         self.context.metrics.messages_in.add(batch.messages());
         self.context.metrics.bytes_in.add(batch.len() as u64);
-        self.slow_down(batch.cost());
+        self.slow_down(&batch, ctx);
         match &self.phase {
             Phase::Over => {}
             Phase::Session(session) if self.pending.is_empty() && batch.is_opaque() => {
@@ -148,20 +151,21 @@ impl Client {
         }
     }
 
-    /// Pauses reading if the client exceeds `messageRateLimit`.
-    fn slow_down(&mut self, count: u64) {
+    /// Pauses reading if the client exceeds `messageRateLimit` or its rate limit of drawing.
+    fn slow_down(&mut self, batch: &Batch, ctx: &mut Context<Self>) {
+        let now = Timestamp::now().monotonic_ms;
         let limit = self.context.rules.settings().message_rate_limit.0;
-        if limit == 0 {
-            return;
+        let mut wait = 0;
+        if limit > 0 {
+            wait = self.messages.overdraw(Rate::per_second(limit, MESSAGE_BURST), now, batch.cost());
         }
-        let wait = self.messages.overdraw(
-            Rate::per_second(limit, MESSAGE_BURST),
-            Timestamp::now().monotonic_ms,
-            count,
-        );
+        if wait > 0 {
+            self.drawing.messages_until = now + wait;
+            self.slowed("Too many messages: reading is slowed down (messageRateLimit); told once a minute");
+        }
+        let wait = wait.max(self.charge_drawing(batch, now, ctx));
         if wait > 0 {
             self.shared.pause_for(wait);
-            self.slowed("Too many messages: reading is slowed down (messageRateLimit); told once a minute");
         }
     }
 
@@ -192,7 +196,7 @@ impl Client {
                 }
                 Phase::Login(login) if login.machine.is_waiting() => {
                     self.shared.pause_reading();
-                    return self.await_answer(ctx);
+                    return self.shared.await_answer();
                 }
                 _ if self.pending.is_empty() => return self.shared.resume_reading(),
                 Phase::Login(_) => self.one_in_login(ctx),

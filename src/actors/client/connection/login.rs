@@ -203,10 +203,10 @@ impl Client {
 
     /// Feeds an answer to the login and continues with pending frames.
     pub(super) fn answered(&mut self, answer: LoginInput, ctx: &mut Context<Self>) {
-        let Phase::Login(login) = &mut self.phase else { return };
-        if let Some(timer) = login.answer_timer.take() {
-            ctx.cancel_future(timer);
+        if !matches!(self.phase, Phase::Login(_)) {
+            return;
         }
+        self.shared.answered();
         self.log_in(answer, ctx);
         self.go_on(ctx);
     }
@@ -236,13 +236,6 @@ impl Client {
             let found: Option<(String, ProtocolVersion)> = found.map(|f| (f.id, f.protocol));
             client.answered(LoginInput::SessionFound(found), ctx);
         }));
-    }
-
-    /// Starts the time-out of the answer that the login waits for.
-    pub(super) fn await_answer(&mut self, ctx: &mut Context<Self>) {
-        if let Phase::Login(Login { answer_timer: timer @ None, .. }) = &mut self.phase {
-            *timer = Some(ctx.run_later(ANSWER_LIMIT, |client, ctx| client.no_answer(ctx)));
-        }
     }
 
     /// The answer did not come in time.

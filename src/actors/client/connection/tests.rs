@@ -3,14 +3,17 @@
 use crate::actors::messages::ToClient;
 use crate::actors::server::Server;
 use drawhall_protocol::frame::frames;
-use drawhall_protocol::message::ServerCommand;
+use drawhall_protocol::message::{Ping, ServerCommand};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 
 use super::*;
+use crate::rules::batch::Batch;
+use crate::rules::limits::DrawRate;
 use crate::rules::login::{LoginInput, LookupAnswer};
 use crate::rules::session::ClientOp;
 use crate::transport::connection_limiter::ConnectionLimiter;
+use crate::transport::trust::Trusted;
 
 /// A connection to a client, and the mailboxes of those whom it asks: nothing is ever answered.
 struct Unanswered {
@@ -34,14 +37,35 @@ impl Handler<Answered> for Client {
     }
 }
 
+/// The client draws so many messages under a rate limit; returns how long it is to pause, in milliseconds.
+#[derive(Message)]
+#[rtype(result = "u64")]
+struct Draw(DrawRate, usize);
+
+impl Handler<Draw> for Client {
+    type Result = u64;
+
+    fn handle(&mut self, Draw(rate, messages): Draw, ctx: &mut Self::Context) -> u64 {
+        self.set_draw_rate(rate);
+        let batch = Batch::new([0, 0, 148, 0].repeat(messages));
+        let wait = self.charge_drawing(&batch, Timestamp::now().monotonic_ms, ctx);
+        self.shared.pause_for(wait);
+        wait
+    }
+}
+
 impl Unanswered {
     async fn connect() -> Unanswered {
+        Self::connect_within(&ConnectionLimiter::default()).await
+    }
+
+    async fn connect_within(limiter: &ConnectionLimiter) -> Unanswered {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let stream = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
         let (accepted, peer) = listener.accept().await.unwrap();
         let (server, auth) = (Context::<Server>::new(), Context::<Auth>::new());
         let rules = Arc::new(Rules::default());
-        let permit = ConnectionLimiter::default().enter(peer.ip(), rules.settings()).unwrap();
+        let permit = limiter.enter(peer.ip(), rules.settings()).unwrap();
         let context = ClientContext {
             rules,
             server: server.address().into(),
@@ -51,13 +75,23 @@ impl Unanswered {
             websocket_port: None,
             metrics: Arc::default(),
         };
-        let client = Client::start(Opened::Tcp(accepted), 1, permit, context);
+        // The worker knows connections by their number.
+        let client = Client::start(Opened::Tcp(accepted), u64::from(peer.port()), permit, context);
         Unanswered { stream, client, _server: server, _auth: auth }
     }
 
     async fn command(&mut self, json: &str) {
         let frame = drawhall_protocol::Frame::new(ServerCommand::TYPE, 0, json.as_bytes()).unwrap();
         self.stream.write_all(frame.as_bytes()).await.unwrap();
+    }
+
+    /// Sends a ping and reads until it is answered.
+    async fn ping(&mut self) {
+        self.stream.write_all(&[0, 1, Ping::TYPE, 0, 0]).await.unwrap();
+        let mut received = Vec::new();
+        while frames(&received).all(|frame| frame.header.kind != Ping::TYPE) {
+            assert!(self.stream.read_buf(&mut received).await.unwrap() > 0, "the connection has ended");
+        }
     }
 
     /// The text of the goodbye with which the connection ends.
@@ -112,6 +146,32 @@ async fn operations_on_a_disconnected_client_have_no_effect() {
     stream.read_to_end(&mut received).await.unwrap();
     let received = String::from_utf8_lossy(&received);
     assert!(received.contains("seen") && received.ends_with("over") && !received.contains("not seen"));
+}
+
+#[actix_rt::test]
+async fn who_connects_again_has_still_used_what_was_drawn_before() {
+    let rate = DrawRate { messages: 10, bytes: 0 };
+    let limiter = ConnectionLimiter::new(Trusted::new(&[]), Arc::default());
+    let first = Unanswered::connect_within(&limiter).await;
+    assert_eq!(first.client.send(Draw(rate, 600)).await.unwrap(), 0, "a burst");
+    drop(first);
+    while limiter.open() > 0 {
+        tokio::task::yield_now().await;
+    }
+    let again = Unanswered::connect_within(&limiter).await;
+    assert!(again.client.send(Draw(rate, 200)).await.unwrap() > 0);
+}
+
+#[actix_rt::test]
+async fn a_pause_ends_with_the_rate_limit_that_demanded_it() {
+    let mut slowed = Unanswered::connect().await;
+    let wait = slowed.client.send(Draw(DrawRate { messages: 1, bytes: 0 }, 10_000)).await.unwrap();
+    assert!(wait > 1_000_000);
+    slowed.ping().await;
+    let ops = vec![ClientOp::DrawRate(DrawRate::UNLIMITED)];
+    slowed.client.do_send(ToClient::Deliver { ops, session: None });
+    let answered = tokio::time::timeout(Duration::from_secs(60), slowed.ping()).await;
+    assert!(answered.is_ok(), "it is read from again");
 }
 
 #[actix_rt::test]

@@ -339,7 +339,7 @@ impl Pair {
             ClientOp::Attach(cursor) => side.outbox.attach(cursor),
             ClientOp::FollowReset { epoch } => side.outbox.follow_reset(epoch),
             ClientOp::Disconnect { reason, message } => side.disconnect(reason as u8, message),
-            ClientOp::Quiet | ClientOp::Released => {}
+            ClientOp::Quiet | ClientOp::Released | ClientOp::DrawRate(_) => {}
         }
     }
 }

@@ -1,8 +1,12 @@
 //! What requests of the admin API are answered. The names of the fields are those of the reference's API.
 
+mod moderation;
+
 use drawhall_protocol::reply::{InviteEntry, SessionDescription};
 use serde::Serialize;
 use serde_json::Value;
+
+pub use moderation::{RestrictionDetails, RestrictionList, SpaceDetails, SpaceShare, WarningCount};
 
 use super::AdminError;
 use super::histories::{CutBack, Everybody, Generations, People, Removed, Restored, Times, Undone};
@@ -57,6 +61,14 @@ pub enum Answered {
     Generations(Generations),
     /// Another history is in place.
     Restored(Restored),
+    /// Who has used how much of the session's space.
+    Space(SpaceDetails),
+    /// What people may not do for a time.
+    Restrictions(RestrictionList),
+    /// A restriction that was made or ended.
+    Restriction(RestrictionDetails),
+    /// A user was warned.
+    Warned(WarningCount),
 }
 
 impl Answered {
@@ -191,6 +203,9 @@ pub struct ClientDetails {
     pub browser: bool,
     /// What the client can do.
     pub capabilities: ClientCapabilities,
+    /// Id of the account, empty without one. The API does not have it in lists of users.
+    #[serde(skip)]
+    pub auth_id: String,
 }
 
 impl ClientDetails {
@@ -210,8 +225,13 @@ impl ClientDetails {
                 keepalive: client.capabilities.keep_alive,
                 thumbnail: client.capabilities.thumbnail,
             },
+            auth_id: identity.auth_id.clone(),
         }
     }
+}
+
+fn is_zero(count: &u32) -> bool {
+    *count == 0
 }
 
 /// A user in a session.
@@ -233,6 +253,12 @@ pub struct MemberDetails {
     pub trusted: bool,
     /// Chat messages are dropped.
     pub muted: bool,
+    /// Slowed down, because it draws too fast; left out unless it is.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub slowed: bool,
+    /// How often the person was warned in this session; left out if never.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub warnings: u32,
     /// An older protocol version than the session's.
     pub oldv: bool,
     /// session.

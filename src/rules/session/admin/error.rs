@@ -58,8 +58,11 @@ pub enum AdminError {
     NotStored,
     #[error("This link is not valid, or not any more: kick or ban somebody to get another")]
     LinkInvalid,
-    #[error("Another request reads the history of this session: try again when it is done")]
+    #[error("Others read the history of this session: try again when they are done")]
     Busy,
+    /// Too many wait for the program that makes images of a canvas, with the reason.
+    #[error("Not now: {0}")]
+    RendererBusy(String),
     /// A history that cannot be read, with the reason.
     #[error("The history cannot be read: {0}")]
     HistoryUnreadable(String),

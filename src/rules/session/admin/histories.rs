@@ -65,15 +65,66 @@ pub struct Undone {
     pub left: u64,
 }
 
-/// Everybody since the last reset.
+/// Somebody who was in a session: when, and how much they drew.
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Presence {
+    /// Who it is.
+    #[serde(flatten)]
+    pub who: Somebody,
+    /// When they came; UTC, empty if unknown.
+    pub from: String,
+    /// When they left; UTC, empty if unknown or still there.
+    pub until: String,
+    /// Size of what they drew, in bytes.
+    pub bytes: u64,
+    /// Actions before the last reset, as far as they can be removed too.
+    pub before_reset: u64,
+    /// How many of the newest actions can be undone.
+    pub undoable: u64,
+}
+
+/// Everybody in the history.
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
 pub struct Everybody {
     /// In the order of joining.
-    pub people: Vec<Somebody>,
+    pub people: Vec<Presence>,
+    /// The list begins before the last reset.
+    pub across_reset: bool,
+    /// Why it does not; empty if it does, or there was no reset.
+    pub reason: String,
+    /// Who was there in earlier histories that are kept, in the last 24 hours, newest history first; the 1,000 who left
+    /// last of more. What they drew can only be taken back by going back to before a reset.
+    #[serde(default)]
+    pub earlier: Vec<EarlierPresence>,
+    /// How far back both lists reach; UTC, empty if unknown.
+    #[serde(default)]
+    pub since: String,
+}
+
+/// Somebody who was in an earlier history of a session.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct EarlierPresence {
+    /// User id then.
+    pub id: u8,
+    /// Name; empty if unknown.
+    pub name: String,
+    /// An account.
+    pub auth: bool,
+    /// When they came, or the history began; UTC, empty if unknown.
+    pub from: String,
+    /// When they left, or a reset ended the history; UTC.
+    pub until: String,
+    /// What they did, in actions.
+    pub actions: u64,
+    /// Size of what they drew, in bytes.
+    pub bytes: u64,
 }
 
 /// What was removed, or would be.
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
 pub struct Removed {
     /// ok.
     pub status: String,
@@ -81,6 +132,10 @@ pub struct Removed {
     pub name: String,
     /// What goes, and what that means.
     pub report: RemovalReport,
+    /// Also what was drawn before the last reset goes.
+    pub across_reset: bool,
+    /// Why earlier drawings stay; empty if there are none that could be meant.
+    pub reason: String,
     /// The session is stored: one can go back to before it.
     pub stored: bool,
     /// What everybody is sent in bytes; not in a report.
@@ -105,12 +160,15 @@ pub struct Times {
     /// Oldest first: where the history begins, and at most 199 of the seconds in which something came. All times since
     /// the first are possible.
     pub times: Vec<Time>,
+    /// The same of the history before the last reset, if it is kept; `size` and `messages` are those of that history.
+    pub earlier: Vec<Time>,
     /// The session is stored: one can go back to before a cut.
     pub stored: bool,
 }
 
 /// What was cut off, or would be.
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
 pub struct CutBack {
     /// ok.
     pub status: String,
@@ -118,6 +176,8 @@ pub struct CutBack {
     pub until: String,
     /// What goes.
     pub report: CutReport,
+    /// The time is before the last reset.
+    pub across_reset: bool,
     /// The session is stored: one can go back to before it.
     pub stored: bool,
     /// What everybody is sent in bytes; not in a report.

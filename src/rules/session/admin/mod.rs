@@ -4,30 +4,33 @@
 
 pub mod answer;
 mod chat;
+pub mod earlier_people;
 mod error;
 pub mod histories;
+mod request;
 
 use drawhall_protocol::command::InviteCreate;
 use drawhall_protocol::command::SessionConf;
 use drawhall_protocol::reply::Notice;
 use drawhall_protocol::reply::ServerReply;
 pub use error::AdminError;
-use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 pub use answer::{Answered, SessionAnswer};
 pub(super) use chat::AdminChat;
 pub(crate) use chat::{MAX_CHAT_TIMEOUT, MIN_CHAT_TIMEOUT};
+pub use request::AdminRequest;
 
 use self::answer::{
     Asked, AutoresetDetails, ClientDetails, Done, Forgotten, Invites, Kicked, MemberDetails, MemberState,
     PasswordCheck, PastMember, SessionDetails, SessionUser, StoredThumbnail, ThumbnailState, Told, time_text,
 };
+use super::bans::Identity;
 use super::broadcasts::List;
 use super::member::{Member, PastUser, ResetRole};
 use super::resets::StreamStage;
-use super::thumbnail::{NotAsked, PictureWish};
-use super::{ConnId, Cx, DisconnectReason, PasswordKind, SessionMachine, SessionState, UndoRequest};
+use super::thumbnail::NotAsked;
+use super::{ConnId, Cx, DisconnectReason, PasswordKind, SessionMachine, SessionState};
 use crate::log::{Level, Topic};
 use crate::rules::time::{Timestamp, iso_of};
 
@@ -40,78 +43,6 @@ const MAX_KICK_MESSAGE: usize = 100;
 pub(crate) fn kicked_by(message: &str) -> String {
     let message = &message[..message.floor_char_boundary(MAX_KICK_MESSAGE)];
     if message.is_empty() { ADMINISTRATOR.to_owned() } else { format!("{ADMINISTRATOR} ({message})") }
-}
-
-/// An operation of the admin API on a session.
-#[derive(Debug, Clone, Serialize, Deserialize)]
-#[allow(missing_docs, reason = "the names say it")]
-pub enum AdminRequest {
-    /// Full description.
-    Describe,
-    /// Settings by key as in `sessionconf`, optionally with `message` and `alert`.
-    Configure(Map<String, Value>),
-    /// Message or alert to everybody; empty ones are not sent.
-    Tell {
-        message: String,
-        /// Shown as an alert.
-        alert: String,
-    },
-    /// End the session.
-    End {
-        /// Reason for users, empty without.
-        reason: String,
-        /// End silently: users are not told and keep their connections.
-        quiet: bool,
-    },
-    Invites,
-    CreateInvite {
-        max_uses: i64,
-        /// Users who join with it are trusted.
-        trust: bool,
-        /// Users who join with it become operator.
-        op: bool,
-    },
-    Invite(String),
-    RemoveInvite(String),
-    User(u8),
-    /// Role of a user, and messages to it.
-    ChangeUser(u8, Map<String, Value>),
-    /// Kick by user id, with a message.
-    KickUser(u8, String),
-    /// Kick by connection, with a message.
-    KickConnection(ConnId, String),
-    /// Checks the session password or the operator password.
-    CheckPassword {
-        opword: bool,
-        password: String,
-    },
-    Thumbnail,
-    /// Deletes the thumbnail, or cancels the pending request for one.
-    ForgetThumbnail {
-        picture: bool,
-        generation: bool,
-    },
-    /// Requests a thumbnail from a user's client.
-    AskThumbnail(u8, PictureWish),
-    /// Cancels the request to a user's client.
-    CancelThumbnail(u8),
-    /// Joins the chat.
-    JoinChat {
-        /// First message, empty for none.
-        message: String,
-        /// Leaves the chat after this time without a read, in milliseconds.
-        timeout_ms: u64,
-    },
-    /// Messages from an offset on.
-    ReadChat(u64),
-    /// Sends a message, then reads from an offset on.
-    Say(String, u64),
-    /// Leaves the chat with a last message (empty for none), then reads from an offset on.
-    LeaveChat(String, u64),
-    /// The people of the history, with what can be undone of each.
-    People,
-    /// Undoes or redoes what somebody drew.
-    Undo(UndoRequest),
 }
 
 /// Checks that texts fit into a protocol message each.
@@ -206,6 +137,11 @@ impl SessionMachine {
                 self.kick_for(conn, &message, cx)
             }
             AdminRequest::KickConnection(conn, message) => self.kick_for(conn, &message, cx),
+            AdminRequest::DisconnectBanned(conn, message) => {
+                let key = self.members.key_of(conn).ok_or(AdminError::NotFound)?;
+                self.disconnect_banned(key, &message, cx);
+                Ok(Answered::Kicked(Kicked { status: "ok", force: false }))
+            }
             AdminRequest::CheckPassword { opword, password } => {
                 let kind = if opword { PasswordKind::Operator } else { PasswordKind::Session };
                 let status = self.properties.password(kind).accepts(&password);
@@ -246,6 +182,14 @@ impl SessionMachine {
             AdminRequest::LeaveChat(message, offset) => self.leave_chat(&message, offset, cx),
             AdminRequest::People => self.people().map(Answered::People),
             AdminRequest::Undo(request) => self.undo_person(&request, cx).map(Answered::Undone),
+            AdminRequest::Space => Ok(self.space_details(cx.now)),
+            AdminRequest::Restrictions => Ok(self.list_restrictions(cx.now)),
+            AdminRequest::Restrict { user, kind, seconds, reason } => {
+                self.restrict(user, kind, seconds, &reason, cx)
+            }
+            AdminRequest::LiftRestriction(id) => self.lift_restriction(id, cx),
+            AdminRequest::Warn { user, message } => self.warn(user, &message, cx),
+            AdminRequest::CloseToNewcomers(seconds) => self.close_to_newcomers(seconds, cx),
         }
     }
 
@@ -313,7 +257,9 @@ impl SessionMachine {
             last_active_drawing: time_text(member.last_drawing.unwrap_or(0)),
             op: member.is_operator(),
             trusted: member.trusted,
-            muted: member.muted,
+            muted: member.is_muted(),
+            slowed: member.slowed,
+            warnings: self.warnings_of(member),
             oldv: member.oldv,
             state: "session",
             session,
@@ -331,6 +277,17 @@ impl SessionMachine {
     pub fn users(&self) -> Vec<MemberDetails> {
         let session = || Some(self.properties.id().to_owned());
         self.members.iter().map(|m| self.member_details(m, session())).collect()
+    }
+
+    /// Name, device, account and address of a member.
+    pub fn identity_of(&self, conn: ConnId) -> Option<&Identity> {
+        let key = self.members.key_of(conn)?;
+        self.members.get(key).map(|member| &member.client.identity)
+    }
+
+    /// The session's title.
+    pub fn title(&self) -> &str {
+        self.properties.title()
     }
 
     fn invite(&self, secret: &str) -> SessionAnswer {

@@ -28,6 +28,9 @@ impl SessionMachine {
         if muted && member.is_moderator() {
             return Err("cannot mute moderators".into());
         }
+        if !muted && member.restricted.muted {
+            return Err("muted by the server for a time".into());
+        }
         if std::mem::replace(&mut member.muted, muted) == muted {
             return Ok(());
         }

@@ -1,6 +1,7 @@
 //! `report`: an abuse report, logged for moderators and administrators.
 
 use drawhall_protocol::command::Report;
+use drawhall_protocol::reply::{Notice, ServerReply};
 
 use std::net::IpAddr;
 
@@ -9,7 +10,10 @@ use serde_json::{Value, json};
 use super::{CommandResult, Cx, Effect, MemberKey, Perform, Right, SessionMachine};
 use crate::log::{Level, LogUser, Topic};
 use crate::rules::limits::{AddressBuckets, Bucket, REPORTS_A_MINUTE, Rate};
+use crate::rules::received_report::{MAX_USERS, ReceivedReport, ReportedUser};
 use crate::rules::session::Member;
+use crate::rules::session::bans::Identity;
+use crate::rules::sighting::recorded_title;
 use crate::rules::time::Timestamp;
 
 /// Rate limit of reports about one session, from everybody.
@@ -33,6 +37,26 @@ impl Reports {
     }
 }
 
+fn address_text(address: Option<IpAddr>) -> String {
+    address.map_or_else(String::new, |address| address.to_canonical().to_string())
+}
+
+/// Somebody as a report has them.
+fn reported(id: u8, identity: &Identity) -> ReportedUser {
+    ReportedUser {
+        id,
+        name: identity.name.clone(),
+        address: address_text(identity.address),
+        device: identity.sid.clone(),
+        account: identity.auth_id.clone(),
+        operator: false,
+    }
+}
+
+fn reported_member(member: &Member) -> ReportedUser {
+    ReportedUser { operator: member.is_operator(), ..reported(member.id, &member.client.identity) }
+}
+
 impl Perform for Report {
     const RIGHT: Right = Right::Anybody;
 
@@ -49,7 +73,8 @@ impl SessionMachine {
         reason: &str,
         cx: &mut Cx<'_>,
     ) -> CommandResult {
-        let user = self.sender(key)?.log_user();
+        let sender = self.sender(key)?;
+        let user = sender.log_user();
         if !self.moderation.reports.take(user.address, cx.now) {
             return Err("Too many reports, try again in a minute".into());
         }
@@ -68,16 +93,63 @@ impl SessionMachine {
         let shown = &reason[..reason.floor_char_boundary(MAX_LOGGED)];
         let text = format!("Abuse report about user {about} received: {shown}");
         self.note_about(user.clone(), Level::Info, Topic::Report, text, cx);
-        if self.shared.report_url.is_none() {
-            let text = "Cannot send abuse report: server URL not configured!";
-            return self.note(Level::Warn, Topic::Report, text, cx);
-        }
-        if !self.shared.settings.abuse_report {
-            return self.note(Level::Warn, Topic::Report, "Cannot send abuse report: not enabled!", cx);
-        }
         let reason: String = reason.chars().take(MAX_REASON).collect();
-        let (address, report) = (user.address, self.report_body(&user, about, &reason));
-        cx.push(Effect::ForwardReport { address, report });
+        let settings = &self.shared.settings;
+        let is_forwarded = self.shared.report_url.is_some() && settings.abuse_report;
+        // With neither setting reports are off: a client that sends one nevertheless leaves a line in the log only.
+        if settings.report_inbox || is_forwarded {
+            let received = self.received_report(&user, about, &reason, cx.now);
+            cx.push(Effect::Reported(Box::new(received)));
+        }
+        if is_forwarded {
+            let (address, report) = (user.address, self.report_body(&user, about, &reason));
+            cx.push(Effect::ForwardReport { address, report });
+        }
+    }
+
+    /// Thanks the reporter for a report that is kept for moderators, or says that it is not.
+    pub(in crate::rules::session) fn report_stored(
+        &self,
+        user: u8,
+        name: &str,
+        stored: bool,
+        cx: &mut Cx<'_>,
+    ) {
+        let settings = &self.shared.settings;
+        let reporter = self.member_by_id(user).filter(|member| member.name() == name);
+        let (Some(reporter), true) = (reporter, settings.report_inbox) else { return };
+        let thanks = settings.report_thanks.trim();
+        let message = if stored { thanks } else { "Too many reports, try again in a minute" };
+        if !message.is_empty() {
+            let notice = Notice { message: message.to_owned(), ..Notice::default() };
+            self.reply_to(reporter.conn(), &ServerReply::Msg(notice), cx);
+        }
+    }
+
+    /// The report with everybody as they are now.
+    fn received_report(&self, user: &LogUser, about: i64, reason: &str, now: Timestamp) -> ReceivedReport {
+        let reporter = match self.members.iter().find(|m| m.id == user.id && m.name() == user.name) {
+            Some(member) => reported_member(member),
+            None => ReportedUser {
+                id: user.id,
+                name: user.name.clone(),
+                address: address_text(user.address),
+                ..ReportedUser::default()
+            },
+        };
+        let about = u8::try_from(about).ok().filter(|id| *id > 0).and_then(|id| {
+            let past = || self.members.past_user(id).map(|past| reported(id, &past.identity));
+            self.member_by_id(id).map(reported_member).or_else(past)
+        });
+        ReceivedReport {
+            at_ms: now.utc_ms,
+            session: self.properties.id().to_owned(),
+            title: recorded_title(self.properties.title()),
+            reason: reason.to_owned(),
+            reporter,
+            about,
+            users: self.members.iter().take(MAX_USERS).map(reported_member).collect(),
+        }
     }
 
     fn report_body(&self, user: &LogUser, about: i64, reason: &str) -> Value {

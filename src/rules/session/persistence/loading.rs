@@ -10,13 +10,16 @@ use drawhall_protocol::{Frame, ProtocolVersion};
 use serde::{Deserialize, Serialize};
 
 use crate::config::ServerSettings;
-use crate::history::{Contents, History, HistorySource};
+use crate::history::{Contents, EMERGENCY_BYTES, History, HistorySource};
 use crate::log::{Level, Topic};
+use crate::rules::history_indexes::{HistoryIndexes, StartIds};
 use crate::rules::journal::Entry;
 use crate::rules::metadata::{Metadata, SessionSummary};
 use crate::rules::password;
+use crate::rules::session::last_reset::FirstJoin;
 use crate::rules::session::moderation::Moderation;
 use crate::rules::session::password_verifier::PasswordVerifier;
+use crate::rules::session::restrictions::Restrictions;
 use crate::rules::session::thumbnail::Picture;
 use crate::rules::session::timers::{Expiry, Occupancy};
 use crate::rules::session::{Cx, PasswordKind, SessionMachine};
@@ -28,9 +31,17 @@ use crate::rules::undo::times::{OriginKind, TimeMarks};
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Suspended {
     start_id: i64,
-    pub(in crate::rules::session) first_index: i64,
+    /// With the earlier start ids; `None` in traces of before, and if there are none.
+    #[serde(default)]
+    start_ids: Option<StartIds>,
+    first_index: i64,
+    /// Clients may have seen what is not in the files.
+    #[serde(default)]
+    may_lack_messages: bool,
     reset_base: Option<u64>,
     started: Timestamp,
+    #[serde(default, skip_serializing_if = "Restrictions::is_empty")]
+    restrictions: Restrictions,
     #[serde(flatten)]
     expiry: Expiry,
 }
@@ -48,6 +59,8 @@ pub struct StoredSession {
     pub protocol: ProtocolVersion,
     /// The time marks of the history; none if they are lost.
     pub times: TimeMarks,
+    /// It is not known that somebody has joined since a reset: the history before it must stay.
+    pub awaits_join: bool,
     /// The thumbnail, and its time in milliseconds since 1970.
     pub picture: Option<(Bytes, i64)>,
     /// What was repaired or ignored.
@@ -62,12 +75,15 @@ impl SessionMachine {
         rest: Option<Suspended>,
         cx: &mut Cx<'_>,
     ) -> SessionMachine {
-        let StoredSession { id, mut metadata, contents, history, protocol, times, picture, warnings } =
-            stored;
+        let StoredSession { id, mut metadata, contents, history, protocol, .. } = stored;
+        let StoredSession { times, awaits_join, picture, warnings, .. } = stored;
         let founder = metadata.founder.clone();
         let mut machine = Self::new(shared, id, metadata.alias.clone(), protocol, founder, cx.now);
-        let first_index = rest.as_ref().map_or(0, |r| r.first_index);
+        let known = metadata.indexes.take().filter(|known| !known.is_outdated(contents.start_id));
+        let indexes = rest.as_ref().map(|rest| rest.indexes(known.as_ref(), contents.messages()));
+        let first_index = indexes.as_ref().map_or(0, |indexes| indexes.first);
         machine.history = History::restored(&history, &contents.index, first_index);
+        machine.persistence.indexes_written = known;
         machine.persistence.store();
         machine.resets.begin_running();
         for (id, name) in &metadata.users {
@@ -77,22 +93,27 @@ impl SessionMachine {
             machine.members.touch_id(*id);
         }
         machine.moderation = Moderation::restored(&mut metadata, cx.now);
+        machine.restrictions = Restrictions::restored(std::mem::take(&mut metadata.restrictions), cx.now);
         machine.take_values(metadata);
         machine.apply_limits();
         for id in contents.present {
             if let Ok(leave) = Frame::new(Leave::TYPE, id, &[]) {
                 // `Leave` messages are as small as the emergency space is large.
-                let _ = machine.history.append_emergency(leave.as_bytes(), 1);
+                let _ = machine.history.append_emergency(leave.as_bytes(), 1, EMERGENCY_BYTES);
             }
             machine.members.touch_id(id);
         }
         machine.resets.set_base(machine.history.size());
         machine.restore_times(times, cx.now);
+        machine.first_join = FirstJoin::restored(awaits_join);
         machine.timers.begin_empty();
-        if let Some(rest) = rest {
-            machine.resets.go_on(rest.start_id, rest.reset_base);
+        if let Some((rest, indexes)) = rest.zip(indexes) {
+            machine.resets.go_on(indexes.starts, rest.reset_base);
             machine.properties.set_started(rest.started);
             machine.timers.go_on(rest.expiry);
+            if !rest.restrictions.is_empty() {
+                machine.restrictions = rest.restrictions;
+            }
         }
         machine.persistence.settings_known = Some(contents.settings.unwrap_or_default());
         machine.thumbnail.restore(picture.map(|(data, made)| Picture { data, made }));
@@ -165,10 +186,13 @@ impl SessionMachine {
     /// The state to keep while the session is unloaded.
     pub fn rest(&self) -> Suspended {
         Suspended {
-            start_id: self.resets.start_id(),
+            start_id: self.resets.start_ids().current(),
+            start_ids: Some(self.resets.start_ids().clone()),
             first_index: self.history.first_index(),
+            may_lack_messages: false,
             reset_base: Some(self.resets.base()),
             started: self.properties.started(),
+            restrictions: self.restrictions.clone(),
             expiry: self.timers.expiry().clone(),
         }
     }
@@ -176,21 +200,42 @@ impl SessionMachine {
 
 impl Suspended {
     /// State of a session that was found at start; `created_ms` and `last_use_ms` in milliseconds since 1970. The
-    /// downtime of the server counts as idle time.
-    pub fn at_start(now: Timestamp, created_ms: i64, last_use_ms: i64) -> Suspended {
-        let start_id = now.utc_ms / 1000;
+    /// downtime of the server counts as idle time. `random` is for [`StartIds::at_start`]:
+    /// zeros if the system has no randomness.
+    pub fn at_start(now: Timestamp, created_ms: i64, last_use_ms: i64, random: [u8; 2]) -> Suspended {
+        let start_id = StartIds::at_start(now.utc_ms, random);
         Suspended {
             start_id,
+            start_ids: None,
             first_index: 0,
+            may_lack_messages: true,
             reset_base: None,
             started: now.earlier(created_ms),
+            restrictions: Restrictions::default(),
             expiry: Expiry::found(now, now.earlier(last_use_ms)),
         }
     }
 
     /// State after the session's actor has crashed: it stays for the users who were in it.
     pub fn after_accident(self, now: Timestamp) -> Suspended {
-        Suspended { expiry: self.expiry.after_accident(now), ..self }
+        let start_id = self.start_id.saturating_add(1).max(now.utc_ms / 1000);
+        let expiry = self.expiry.after_accident(now);
+        Suspended { start_id, start_ids: None, may_lack_messages: true, expiry, ..self }
+    }
+
+    /// The indexes of the history that is loaded with this number of messages, of which the journal has `stored`.
+    pub(in crate::rules::session) fn indexes(
+        &self,
+        stored: Option<&HistoryIndexes>,
+        messages: u64,
+    ) -> HistoryIndexes {
+        match stored {
+            Some(stored) if self.may_lack_messages => stored.reloaded(self.start_id, messages),
+            _ => {
+                let starts = self.start_ids.clone().unwrap_or_else(|| StartIds::new(self.start_id));
+                HistoryIndexes { first: self.first_index, starts }
+            }
+        }
     }
 
     /// Session expiry of an unloaded session.

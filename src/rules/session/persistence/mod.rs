@@ -16,6 +16,7 @@ use super::{
 };
 use crate::history::HistoryWrite;
 use crate::log::{Level, Topic};
+use crate::rules::history_indexes::HistoryIndexes;
 use crate::rules::journal::Entry;
 use journal_queue::JournalQueue;
 use recording_queue::RecordingQueue;
@@ -28,6 +29,8 @@ pub use recording_queue::ToRecord;
 pub(super) struct Persistence {
     journal: JournalQueue,
     recording: RecordingQueue,
+    /// What the journal says of the indexes.
+    indexes_written: Option<HistoryIndexes>,
     /// The settings found in the history after loading, until they are compared with those in force.
     settings_known: Option<Value>,
     /// Why storing fails at present.
@@ -90,6 +93,7 @@ impl SessionMachine {
         if is_stored {
             work.journal = self.properties.drain_changes();
             work.history = self.history.unstored();
+            work.indexes = self.indexes_to_write(&work.history);
             work.marks = self.times.drain_unstored(matches!(work.history, HistoryWrite::Replace(_)));
             work.archive = self.archives();
             work.keep = self.keep_generations();
@@ -106,6 +110,19 @@ impl SessionMachine {
             work.picture = picture;
         }
         work
+    }
+
+    /// The indexes, if the journal lacks them. They only count once something is appended.
+    fn indexes_to_write(&mut self, history: &HistoryWrite) -> Option<HistoryIndexes> {
+        let indexes =
+            HistoryIndexes { first: self.history.first_index(), starts: self.resets.start_ids().clone() };
+        let written = &mut self.persistence.indexes_written;
+        let writes = match history {
+            HistoryWrite::Nothing => false,
+            HistoryWrite::Append { .. } => written.as_ref() != Some(&indexes),
+            HistoryWrite::Replace(_) => true,
+        };
+        writes.then(|| written.insert(indexes).clone())
     }
 
     /// Whether obsolete files are archived instead of deleted.

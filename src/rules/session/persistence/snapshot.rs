@@ -24,6 +24,7 @@ impl SessionMachine {
         );
         entries.extend(self.moderation.accounts.snapshot());
         entries.extend(self.moderation.invites.snapshot());
+        entries.extend(self.restrictions.snapshot());
         entries
     }
 

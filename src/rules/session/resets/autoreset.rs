@@ -89,6 +89,11 @@ impl AutoResetState {
         (self.stage == Stage::Requested).then_some(self.payload.as_str())
     }
 
+    /// Whether no client is asked or resets.
+    pub(super) fn is_idle(&self) -> bool {
+        self.stage == Stage::Idle
+    }
+
     /// Whether an attempt may begin.
     fn may_begin(&self, now: Timestamp) -> bool {
         self.stage == Stage::Idle && now.monotonic_ms >= self.not_before
@@ -136,13 +141,12 @@ impl SessionMachine {
 
     /// Queries operators' clients when the history has grown past the threshold.
     pub(in crate::rules::session) fn check_autoreset(&mut self, cx: &mut Cx<'_>) {
-        if !self.resets.is_running() || !self.resets.autoreset.may_begin(cx.now) {
+        let resets = &self.resets;
+        let may_begin = resets.is_running() && resets.autoreset.may_begin(cx.now);
+        if !may_begin || resets.compaction.is_running() || !self.is_past_threshold() {
             return;
         }
         let threshold = self.effective_threshold();
-        if threshold == 0 || self.history.size() <= threshold {
-            return;
-        }
         let own = human_size(self.properties.autoreset_threshold());
         let text = format!("Autoreset threshold ({own}, effectively {}) reached.", human_size(threshold));
         self.note(Level::Info, Topic::Status, text, cx);
@@ -266,10 +270,11 @@ impl SessionMachine {
         }
     }
 
-    /// The attempt has failed; the next one may begin after [`RETRY_MS`].
+    /// The attempt has failed; the next one may begin after [`RETRY_MS`]. Meanwhile the server may do it.
     pub(in crate::rules::session) fn autoreset_failed(&mut self, cx: &mut Cx<'_>) {
         self.clear_autoreset(RETRY_MS, cx.now);
         cx.push(Effect::NumbersChanged);
+        self.begin_compaction(cx);
     }
 
     /// Ends the attempt, if there is one; the next one may begin after `retry_ms`.

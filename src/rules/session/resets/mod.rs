@@ -1,9 +1,11 @@
 //! The reset engine: what the session's state is, who uploads, and everything that replaces the history.
 //!
 //! An upload (the host's initial content, or a reset image) is in [`upload`], a streamed reset in [`streamed`], and the
-//! choice of a client that is told to reset in [`autoreset`]. Source: docs/spec/session.md#states.
+//! choice of a client that is told to reset in [`autoreset`]. What the server does if there is none is in [`compaction`].
+//! Source: docs/spec/session.md#states.
 
 mod autoreset;
+mod compaction;
 mod image;
 mod streamed;
 mod upload;
@@ -11,8 +13,10 @@ mod upload;
 pub(super) use upload::human_size;
 
 use super::SessionState;
+use crate::rules::history_indexes::StartIds;
 use crate::rules::time::Timestamp;
 use autoreset::AutoResetState;
+use compaction::Compaction;
 use image::ResetImage;
 use streamed::StagedReset;
 
@@ -33,14 +37,15 @@ pub(super) enum StreamStage {
 #[derive(Debug)]
 pub(super) struct ResetEngine {
     state: SessionState,
-    /// First part of a history index; renewed when the history is replaced as a whole.
-    start_id: i64,
+    /// First parts of history indexes; renewed when the history is replaced as a whole.
+    start_ids: StartIds,
     /// Size of the history after the last reset, in bytes.
     base: u64,
     /// User id of the host or resetter during an upload.
     uploader: Option<u8>,
     image: ResetImage,
     autoreset: AutoResetState,
+    compaction: Compaction,
     staged: Option<StagedReset>,
     /// Reader offsets have been set for the present input.
     reader_offsets_known: bool,
@@ -51,11 +56,12 @@ impl ResetEngine {
     pub(super) fn new(now: Timestamp) -> ResetEngine {
         ResetEngine {
             state: SessionState::Initialization,
-            start_id: now.utc_ms / 1000,
+            start_ids: StartIds::new(now.utc_ms / 1000),
             base: 0,
             uploader: None,
             image: ResetImage::default(),
             autoreset: AutoResetState::default(),
+            compaction: Compaction::default(),
             staged: None,
             reader_offsets_known: false,
         }
@@ -73,9 +79,9 @@ impl ResetEngine {
         self.state == SessionState::Shutdown
     }
 
-    /// First part of a history index.
-    pub(super) fn start_id(&self) -> i64 {
-        self.start_id
+    /// First parts of history indexes.
+    pub(super) fn start_ids(&self) -> &StartIds {
+        &self.start_ids
     }
 
     /// Size of the history after the last reset, in bytes.
@@ -111,8 +117,8 @@ impl ResetEngine {
     }
 
     /// The session goes on where it was unloaded; without a `base` it stays as it is.
-    pub(super) fn go_on(&mut self, start_id: i64, base: Option<u64>) {
-        self.start_id = start_id;
+    pub(super) fn go_on(&mut self, start_ids: StartIds, base: Option<u64>) {
+        self.start_ids = start_ids;
         self.base = base.unwrap_or(self.base);
     }
 
@@ -139,7 +145,7 @@ impl ResetEngine {
     pub(super) fn deadline(&self) -> Option<u64> {
         let stream = self.staged.as_ref().and_then(StagedReset::poll_at);
         let upload = (self.state == SessionState::Reset).then(|| self.image.due());
-        [stream, upload, self.autoreset.deadline()].into_iter().flatten().min()
+        [stream, upload, self.autoreset.deadline(), self.compaction.deadline()].into_iter().flatten().min()
     }
 
     /// The streamed reset, if there is one.
@@ -180,7 +186,7 @@ mod tests {
     fn a_new_session_waits_for_its_host() {
         let mut resets = ResetEngine::new(NOW);
         assert_eq!((resets.state(), resets.uploader()), (SessionState::Initialization, None));
-        assert_eq!((resets.start_id(), resets.base()), (1_795_241_572, 0));
+        assert_eq!((resets.start_ids().current(), resets.base()), (1_795_241_572, 0));
         resets.begin_initial_upload(7);
         assert!(resets.is_uploaded_by(7) && !resets.is_uploaded_by(1) && !resets.is_running());
         assert_eq!(resets.deadline(), None, "the host may take its time");
@@ -192,9 +198,9 @@ mod tests {
         resets.begin_running();
         resets.set_base(5);
         assert!(resets.is_running());
-        resets.go_on(99, None);
-        assert_eq!((resets.start_id(), resets.base()), (99, 5));
-        resets.go_on(99, Some(3));
+        resets.go_on(StartIds::new(99), None);
+        assert_eq!((resets.start_ids().current(), resets.base()), (99, 5));
+        resets.go_on(StartIds::new(99), Some(3));
         assert_eq!(resets.base(), 3);
     }
 

@@ -13,6 +13,7 @@ use flate2::{Decompress, FlushDecompress, Status};
 use super::ResetEngine;
 use crate::log::{Level, Topic};
 use crate::rules::session::member::ResetRole;
+use crate::rules::session::user_locks::{LocksAtFork, locked_in};
 use crate::rules::session::{ConnId, Cx, MemberKey, SessionMachine};
 use crate::rules::undo::times::{OriginKind, TimeMark};
 
@@ -44,6 +45,8 @@ pub(super) struct StagedReset {
     fork_index: i64,
     /// Time and place of the fork.
     fork_mark: TimeMark,
+    /// Locks of users at the fork.
+    locks: LocksAtFork,
     inflate: Decompress,
     ended: bool,
     /// Inflated bytes of an incomplete message.
@@ -167,6 +170,7 @@ impl SessionMachine {
             fork: self.history.seal_at_fork(),
             fork_index: self.history.last_index(),
             fork_mark: self.fork_mark(cx.now),
+            locks: self.locks.at_fork(),
             inflate: Decompress::new(true),
             ended: false,
             partial: Vec::new(),
@@ -292,6 +296,8 @@ impl SessionMachine {
             Ok(offset) => {
                 let image = TimeMark { utc_ms: 0, messages, size: staged.bytes.len() as u64 };
                 self.times.forked(staged.fork_mark, image);
+                let layout = self.properties.protocol().layout();
+                self.locks.stream_applied(&staged.locks, &locked_in(&staged.bytes, layout));
                 self.resets.base = staged.streamed_bytes;
                 let text = format!(
                     "Resolved streamed reset after {cause} with offset {offset} (size {before} => {})",

@@ -10,6 +10,8 @@ use super::image::ImageSource;
 use super::{ResetEngine, ResetImage};
 use crate::log::{Level, Topic};
 use crate::rules::batch::Batch;
+use crate::rules::history_indexes::StartIds;
+use crate::rules::session::user_locks::locked_in;
 use crate::rules::session::{
     ClientOp, Cx, DisconnectReason, Effect, Member, MemberKey, SessionMachine, SessionState,
 };
@@ -121,6 +123,8 @@ impl SessionMachine {
             self.notice(true, "resetfailed", "Session reset failed!".into(), &[], "failed", cx);
             return;
         }
+        let layout = self.properties.protocol().layout();
+        self.locks.reset_to(locked_in(&bytes, layout));
         self.announce_new_history(cx);
         self.begin_times_from(source.kind, source.size_before, cx.now);
         self.note_reset(&source.by, source.kind, oddities, cx);
@@ -130,7 +134,7 @@ impl SessionMachine {
     pub(in crate::rules::session) fn announce_new_history(&mut self, cx: &mut Cx<'_>) {
         self.resets.staged = None;
         self.persistence.restart_recording();
-        self.resets.start_id = cx.now.utc_ms;
+        self.resets.start_ids = StartIds::new(cx.now.utc_ms);
         self.resets.base = self.history.size();
         let message = "Session reset!".to_owned();
         self.to_all(&ServerReply::Reset(Reset { message, state: "reset".into() }), cx);

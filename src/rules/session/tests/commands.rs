@@ -1,4 +1,5 @@
 use super::*;
+use crate::rules::session::input::Input;
 
 #[test]
 fn commands_need_their_right() {
@@ -244,6 +245,40 @@ fn reports_are_shown_to_moderators_only() {
     table.command(B, "report", json!([]), json!({"user": 3, "reason": "rude"}));
     assert!(table.replies(A, "log").is_empty());
     assert!(table.replies(4, "log")[0]["message"].as_str().unwrap().contains("rude"));
+}
+
+#[test]
+fn reports_are_stored_only_if_a_setting_says_so() {
+    let stored = |inbox: &str| {
+        let mut settings = Settings::default();
+        settings.set("reportInbox", inbox).unwrap();
+        let mut table = Table::running(settings);
+        let user = table.member(A).log_user();
+        let effects = table.effects(|machine, cx| machine.outside_report(user, "rude", cx));
+        effects.iter().any(|effect| matches!(effect, Effect::Reported(_)))
+    };
+    assert_eq!((stored("true"), stored("false")), (true, false));
+}
+
+#[test]
+fn the_reporter_is_thanked_when_the_report_is_stored_and_told_when_it_is_not() {
+    let mut settings = Settings::default();
+    settings.set("reportInbox", "true").unwrap();
+    let mut table = Table::running(settings);
+    table.forget();
+    let told = |table: &Table| -> Vec<String> {
+        let replies = table.replies(A, "msg").into_iter();
+        replies.map(|reply| reply["message"].as_str().unwrap().to_owned()).collect()
+    };
+    table.command(A, "report", json!([]), json!({"user": 0, "reason": "rude"}));
+    assert!(told(&table).is_empty(), "it is not stored yet");
+    let (name, user) = (table.member(A).name().to_owned(), table.member(A).id);
+    for (name, stored) in [(name.clone(), true), (name, false), ("another".into(), true)] {
+        table.act(|machine, cx| machine.handle(Input::ReportStored { user, name, stored }, cx));
+    }
+    let told = told(&table);
+    assert!(told[0].starts_with("Thank you") && told[1].contains("try again in a minute"), "{told:?}");
+    assert_eq!(told.len(), 2, "who has the id of somebody who has left is not meant");
 }
 
 #[test]

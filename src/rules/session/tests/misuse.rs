@@ -234,7 +234,7 @@ fn stage_while_b_lags(table: &mut Table) {
 fn a_streamed_reset_does_not_move_the_history_of_a_rejoining_client() {
     let mut table = table_with_autoreset();
     let index = table.machine.history().last_index();
-    let start_id = table.machine.resets.start_id();
+    let start_id = table.machine.resets.start_ids().current();
     stage_while_b_lags(&mut table);
     assert!(table.machine.resets.stream_stage().is_some(), "B lags behind the fork");
     let again = AuthenticatedClient { conn: C, ..client(B, "B") };

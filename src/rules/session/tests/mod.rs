@@ -1,21 +1,28 @@
 //! The rules of a session, tried without sockets, clocks or tasks.
 
 mod accidents;
+mod chat_commands;
 mod commands;
+mod compaction;
+mod draw_rates;
 mod joining;
 mod lists;
 mod misuse;
 mod model;
 mod odd_resets;
 mod resets;
+mod restrictions;
+mod restrictions_stored;
 mod rollback;
 mod settings;
+mod space;
 mod stored;
 mod stream;
 mod table;
 mod thumbnail;
 mod times;
 mod traffic;
+mod user_locks;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -46,6 +53,7 @@ struct Seat {
     /// Its writer is blocked: what it is sent waits.
     blocked: bool,
     waiting: Vec<ClientOp>,
+    draw_rate: crate::rules::limits::DrawRate,
 }
 
 /// A session and its clients.
@@ -319,6 +327,7 @@ impl Seat {
                 self.gone = Some((reason, message));
                 self.cursor = None;
             }
+            ClientOp::DrawRate(rate) => self.draw_rate = rate,
             ClientOp::Released => {}
         }
     }

@@ -205,7 +205,7 @@ impl Table {
     fn rejoin(&mut self, who: u8) {
         let (old, conn) = (self.conn_of(who), self.conn_of(who) + 100);
         let position = self.member(old).position();
-        let start_id = self.machine.resets.start_id();
+        let start_id = self.machine.resets.start_ids().current();
         let history = self.machine.history();
         let hidx = position.map_or(String::new(), |position| {
             let mut unread = Vec::new();

@@ -2,6 +2,7 @@ use drawhall_protocol::message::TrustedUsers;
 
 use super::stream::{asked, stream, zlib};
 use super::*;
+use crate::rules::session::LinkToken;
 use crate::rules::session::admin::{AdminError, AdminRequest};
 use crate::rules::session::input::Input;
 use crate::rules::session::persistence::Suspended;
@@ -12,7 +13,7 @@ const UNDO: u8 = 255;
 const LAYER_ACL: u8 = 69;
 
 /// Actions of a user: an undo point and a stroke each.
-fn draw(table: &mut Table, conn: ConnId, actions: usize) {
+pub(super) fn draw(table: &mut Table, conn: ConnId, actions: usize) {
     for _ in 0..actions {
         table.send(conn, &[Frame::new(128, 0, &[]).unwrap(), dab(20)]);
     }
@@ -39,7 +40,7 @@ impl Table {
     fn undo(&mut self, name: &str, count: Option<usize>, redo: bool) -> Result<(u64, u64), String> {
         let person = self.person(name)["person"].as_i64().unwrap_or(-1);
         let by = "the server administrator".into();
-        let request = UndoRequest { person, name: Some(name.into()), count, redo, by };
+        let request = UndoRequest { person, name: Some(name.into()), count, redo, by, link: None };
         let answer = self.ask(AdminRequest::Undo(request)).map_err(|error| error.to_string())?;
         Ok((answer["count"].as_u64().unwrap(), answer["left"].as_u64().unwrap()))
     }
@@ -129,6 +130,7 @@ fn an_outdated_list_of_people_is_refused() {
         count: None,
         redo: false,
         by: String::new(),
+        link: None,
     };
     assert_eq!(table.ask(AdminRequest::Undo(request(person, "C"))).unwrap_err(), AdminError::PeopleOutdated);
     let unknown = table.ask(AdminRequest::Undo(request(999_999, "B"))).unwrap_err();
@@ -219,6 +221,20 @@ fn a_link_is_valid_for_15_minutes_while_its_operator_is_there() {
     assert_eq!(holder(&table, 0), None);
 }
 
+/// Histories are read elsewhere; when that is done, who asked may have left.
+#[test]
+fn a_request_by_a_link_that_has_ended_meanwhile_is_not_met() {
+    let mut table = with_links();
+    table.command(A, "kick-user", json!([2]), json!({}));
+    let link = LinkToken(token(&table, A));
+    assert_eq!(format!("{link:?}"), "LinkToken", "it is a secret");
+    let is_valid = |table: &Table, link: Option<&LinkToken>| table.machine.is_still_valid(link, table.now);
+    assert!(is_valid(&table, Some(&link)));
+    table.leave(A);
+    assert!(!is_valid(&table, Some(&link)));
+    assert!(is_valid(&table, None), "administrators need none");
+}
+
 #[test]
 fn a_link_is_offered_also_when_undo_reaches_nothing_but_not_for_somebody_who_has_not_drawn() {
     let mut table = with_links();
@@ -274,7 +290,7 @@ fn a_stored_session_knows_its_people_after_loading() {
     files.perform(table.machine.drain_writes());
     drop(files);
     let loaded = dir.load("id").unwrap();
-    let rest = Suspended::at_start(table.now, table.now.utc_ms, table.now.utc_ms);
+    let rest = Suspended::at_start(table.now, table.now.utc_ms, table.now.utc_ms, [0, 0]);
     let rollback = Rollback::of_stored(&loaded.session, &rest);
     let mut cx = Cx::new(table.now, &mut table.rng);
     table.machine = SessionMachine::restored(ServerSettings::default(), loaded.session, Some(rest), &mut cx);
@@ -307,11 +323,20 @@ fn restore_read_before(
     without: Option<u8>,
     meanwhile: impl FnOnce(&mut Table),
 ) -> Result<Value, AdminError> {
+    put_in_place(table, without, None, meanwhile)
+}
+
+fn put_in_place(
+    table: &mut Table,
+    without: Option<u8>,
+    compacts: Option<u64>,
+    meanwhile: impl FnOnce(&mut Table),
+) -> Result<Value, AdminError> {
     let layout = table.machine.protocol().layout();
     let history = table.machine.history();
     let (epoch, first_index, end) = (history.epoch(), history.first_index(), history.end());
     let image = RestoredImage::new(&history.to_bytes(), layout);
-    let read = Some(ReadSoFar { epoch, first_index, end, without, cuts: false });
+    let read = Some(ReadSoFar { epoch, first_index, end, without, cuts: false, compacts });
     meanwhile(table);
     let (what, by) = ("Removed".to_owned(), "somebody".to_owned());
     let request = RestoreRequest { image, what, read, by };
@@ -333,6 +358,20 @@ fn a_streamed_reset_while_a_history_is_rebuilt_refuses_it() {
         table.command(A, "stream-reset-finish", json!([1]), json!({}));
     });
     assert_eq!(answer, Err(AdminError::ResetMeanwhile));
+}
+
+#[test]
+fn a_compaction_is_refused_when_much_is_drawn_meanwhile() {
+    for (strokes, fits) in [(100, true), (150, false)] {
+        let mut table = Table::running(Settings::default());
+        table.join(client(B, "B"));
+        let meanwhile = |table: &mut Table| (0..strokes).for_each(|_| table.send(B, &[dab(60_000)]));
+        let size = Some(table.machine.history().size());
+        let compacted = put_in_place(&mut table, None, size, meanwhile);
+        assert_eq!(compacted.is_ok(), fits, "{compacted:?}");
+        let removed = restore_read_before(&mut table, Some(2), meanwhile);
+        assert!(removed.is_ok(), "what is made in seconds is not limited");
+    }
 }
 
 #[test]

@@ -107,7 +107,7 @@ fn shared(linger: &str, idle: &str) -> ServerSettings {
 #[test]
 fn a_stored_session_waits_for_its_users_like_one_that_lingers() {
     let start = Timestamp { monotonic_ms: 0, utc_ms: 0 };
-    let rest = Suspended::at_start(start, 0, 0);
+    let rest = Suspended::at_start(start, 0, 0, [0, 0]);
     let over = |persistent, idle_override, shared: &ServerSettings, ms| {
         rest.is_over(persistent, idle_override, shared, Timestamp { monotonic_ms: ms, utc_ms: ms as i64 })
     };
@@ -125,7 +125,7 @@ fn the_idle_clock_goes_on_over_a_restart() {
     const HOUR: u64 = 3_600_000;
     let start = Timestamp { monotonic_ms: 1000 * HOUR, utc_ms: 5000 * HOUR as i64 };
     let over = |last_use_ms: i64, limit: &str, later: u64| {
-        let suspended = Suspended::at_start(start, 0, last_use_ms);
+        let suspended = Suspended::at_start(start, 0, last_use_ms, [0, 0]);
         let now = Timestamp { monotonic_ms: start.monotonic_ms + later, utc_ms: start.utc_ms + later as i64 };
         suspended.is_over(true, false, &shared("0", limit), now)
     };
@@ -136,7 +136,7 @@ fn the_idle_clock_goes_on_over_a_restart() {
     assert!(over(ago(900 * HOUR), "30d", HOUR));
     assert!(!over(ago(4999 * HOUR), "0", HOUR), "no limit");
     assert!(!over(start.utc_ms + 900 * HOUR as i64, "1h", HOUR), "a last use in the future counts as now");
-    let lingering = Suspended::at_start(start, 0, ago(900 * HOUR));
+    let lingering = Suspended::at_start(start, 0, ago(900 * HOUR), [0, 0]);
     let soon = Timestamp { monotonic_ms: start.monotonic_ms + 60_000, utc_ms: start.utc_ms + 60_000 };
     assert!(
         !lingering.is_over(false, false, &shared("1m", "0"), soon),

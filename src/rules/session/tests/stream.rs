@@ -30,7 +30,7 @@ pub(super) fn asked() -> (Table, String) {
 }
 
 /// The same with the stream begun.
-fn started() -> Table {
+pub(super) fn started() -> Table {
     let (mut table, correlator) = asked();
     table.command(A, "stream-reset-start", json!([correlator]), json!({}));
     table

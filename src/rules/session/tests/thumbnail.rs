@@ -2,7 +2,8 @@
 
 use drawhall_protocol::command::Capabilities;
 
-use super::super::thumbnail::{NotAsked, PictureWish};
+use super::super::thumbnail::{Jpeg, NotAsked, PictureWish, Rendered};
+use super::input::Input;
 use super::*;
 
 /// A session with B, who can make pictures, and C, who cannot.
@@ -84,4 +85,97 @@ fn a_request_ends_with_an_error_a_cancel_an_empty_picture_or_a_leaver() {
     ask(&mut table, 2, PictureWish::default()).unwrap();
     table.leave(B);
     assert_eq!(table.machine.thumbnail_request(), None);
+}
+
+/// A session whose thumbnails the server makes every ten minutes.
+fn with_interval() -> Table {
+    let mut settings = Settings::default();
+    settings.set("thumbnailInterval", "600").unwrap();
+    settings.set("emptySessionLingerTime", "1d").unwrap();
+    Table::running(settings)
+}
+
+/// Whether the server makes a thumbnail at the next periodic check, after this time.
+fn makes_after(table: &mut Table, seconds: u64) -> bool {
+    table.now.monotonic_ms += seconds * 1000;
+    let effects = table.effects(|machine, cx| machine.handle(Input::Expire, cx));
+    effects.iter().any(|effect| matches!(effect, Effect::MakeThumbnail))
+}
+
+fn made(table: &mut Table, rendered: Rendered<Jpeg>) {
+    table.act(|machine, cx| machine.handle(Input::ThumbnailMade(rendered), cx));
+}
+
+#[test]
+fn the_server_makes_a_thumbnail_at_intervals_if_somebody_has_drawn() {
+    let mut table = with_interval();
+    assert!(!makes_after(&mut table, 0));
+    assert!(!makes_after(&mut table, 599));
+    assert!(makes_after(&mut table, 1));
+    assert!(!makes_after(&mut table, 900), "it is being made");
+    made(&mut table, Rendered::Made(Jpeg(b"jpeg".to_vec())));
+    assert_eq!(table.machine.thumbnail().unwrap().data, "jpeg");
+    assert!(!makes_after(&mut table, 900), "nobody has drawn");
+    table.send(A, &[chat("hello", false)]);
+    assert!(!makes_after(&mut table, 900), "nobody has drawn");
+    table.send(A, &[dab(5)]);
+    assert!(makes_after(&mut table, 0), "the last one is old");
+    table.send(A, &[dab(5)]);
+    made(&mut table, Rendered::Made(Jpeg(b"newer".to_vec())));
+    assert!(!makes_after(&mut table, 599));
+    assert!(makes_after(&mut table, 1), "it lacks what was drawn meanwhile");
+
+    let mut off = Table::running(Settings::default());
+    assert!(!off.machine.wants_thumbnail() && !makes_after(&mut off, 100_000));
+}
+
+#[test]
+fn the_server_makes_a_thumbnail_with_nobody_there() {
+    let mut table = with_interval();
+    table.send(A, &[dab(5)]);
+    table.leave(A);
+    assert!(!makes_after(&mut table, 0));
+    assert!(table.machine.wants_thumbnail(), "it is not unloaded before");
+    assert!(makes_after(&mut table, 600));
+    made(&mut table, Rendered::Made(Jpeg(b"jpeg".to_vec())));
+    assert!(!table.machine.wants_thumbnail());
+}
+
+#[test]
+fn a_thumbnail_is_put_off_while_others_are_made_and_not_tried_again_after_a_failure() {
+    let mut table = with_interval();
+    assert!(!makes_after(&mut table, 0));
+    assert!(makes_after(&mut table, 600));
+    made(&mut table, Rendered::Busy);
+    assert!(!makes_after(&mut table, 59));
+    assert!(makes_after(&mut table, 1));
+    made(&mut table, Rendered::Failed("no program".into()));
+    assert!(!table.machine.wants_thumbnail() && !makes_after(&mut table, 100_000));
+    assert_eq!(table.machine.thumbnail(), None);
+    table.send(A, &[dab(5)]);
+    assert!(makes_after(&mut table, 0), "there is something else to see");
+}
+
+#[test]
+fn each_failure_doubles_the_delay_of_the_next_thumbnail() {
+    let mut table = with_interval();
+    assert!(!makes_after(&mut table, 0));
+    assert!(makes_after(&mut table, 600));
+    for delay in [1200, 2400, 4800] {
+        made(&mut table, Rendered::Failed("it took too long".into()));
+        table.send(A, &[dab(5)]);
+        assert!(!makes_after(&mut table, delay - 1), "{delay}");
+        assert!(makes_after(&mut table, 1), "{delay}");
+    }
+    made(&mut table, Rendered::Made(Jpeg(b"jpeg".to_vec())));
+    table.send(A, &[dab(5)]);
+    assert!(makes_after(&mut table, 9600));
+    made(&mut table, Rendered::Made(Jpeg(b"jpeg".to_vec())));
+    table.send(A, &[dab(5)]);
+    assert!(makes_after(&mut table, 600), "after a success it is the interval again");
+    for _ in 0..30 {
+        made(&mut table, Rendered::Failed("it took too long".into()));
+        table.send(A, &[dab(5)]);
+        assert!(makes_after(&mut table, 86_400), "a day at most");
+    }
 }

@@ -2,7 +2,9 @@ use super::stream::{asked, stream, zlib};
 use super::*;
 use crate::rules::session::input::Input;
 use crate::rules::session::persistence::Suspended;
-use crate::rules::undo::times::OriginKind;
+use crate::rules::undo::across_reset::AcrossReset;
+use crate::rules::undo::rebuild::Messages;
+use crate::rules::undo::times::{Origin, OriginKind};
 use crate::storage::session_dir::SessionDir;
 
 impl Table {
@@ -101,7 +103,7 @@ fn loaded_again(table: &mut Table, between: impl FnOnce(&std::path::Path)) -> Ve
     between(folder.path());
     let session = dir.load("id").unwrap().session;
     let warnings = session.warnings.clone();
-    let rest = Suspended::at_start(table.now, table.now.utc_ms, table.now.utc_ms);
+    let rest = Suspended::at_start(table.now, table.now.utc_ms, table.now.utc_ms, [0, 0]);
     let mut cx = Cx::new(table.now, &mut table.rng);
     table.machine = SessionMachine::restored(ServerSettings::default(), session, Some(rest), &mut cx);
     table.seats.clear();
@@ -141,4 +143,65 @@ fn a_session_is_loaded_without_its_time_marks_too() {
         table.draw_at(9, 5, 2000);
         assert!(table.messages_at(-2000) >= Some(loaded), "from now on it is");
     }
+}
+
+#[test]
+fn nothing_that_was_drawn_counts_as_the_image_if_the_marks_are_lost() {
+    let (mut table, correlator) = asked();
+    table.draw_at(B, 5, 2000);
+    table.command(A, "stream-reset-start", json!([correlator]), json!({}));
+    table.send(A, &[stream(&zlib(canvas().as_bytes()))]);
+    table.command(A, "stream-reset-finish", json!([1]), json!({}));
+    loaded_again(&mut table, |folder| {
+        let path = folder.join("id.times");
+        let mut bytes = std::fs::read(&path).unwrap();
+        // The first mark, behind the header.
+        bytes[32] ^= 1;
+        std::fs::write(&path, bytes).unwrap();
+    });
+    assert_eq!(table.machine.times().origin(), Origin::default(), "the image ends somewhere else");
+}
+
+/// Lengths of what was drawn, over the last reset.
+fn drawn_across(table: &mut Table, before: &[u8]) -> Vec<usize> {
+    let after = table.machine.history().to_bytes();
+    let (times, layout) = (table.machine.times(), table.machine.protocol().layout());
+    let image = *times.iter().next().unwrap();
+    let (before, after) = (before, after.as_slice());
+    let both = AcrossReset::new(&before, &after, times.origin(), image, layout).unwrap();
+    let mut drawn = Vec::new();
+    both.visit(&mut |frame| {
+        if frame.header.kind == 148 {
+            drawn.push(frame.payload().len());
+        }
+    })
+    .unwrap();
+    drawn
+}
+
+#[test]
+fn what_was_drawn_before_a_streamed_reset_and_after_its_fork_is_there_once() {
+    let (mut table, correlator) = asked();
+    table.draw_at(B, 5, 2000);
+    table.command(A, "stream-reset-start", json!([correlator]), json!({}));
+    table.draw_at(B, 6, 2000);
+    table.send(A, &[stream(&zlib(&[canvas().as_bytes(), dab(1).as_bytes()].concat()))]);
+    table.draw_at(B, 7, 2000);
+    let before = table.machine.history().to_bytes();
+    table.command(A, "stream-reset-finish", json!([2]), json!({}));
+    table.draw_at(B, 8, 2000);
+    assert_eq!(table.machine.times().origin().kind, OriginKind::Streamed);
+    assert_eq!(drawn_across(&mut table, &before), [3000, 5, 6, 7, 8]);
+}
+
+#[test]
+fn what_was_drawn_before_a_reset_to_the_present_canvas_is_there_up_to_its_begin() {
+    let mut table = Table::of_three();
+    table.draw_at(B, 5, 2000);
+    table.command(A, "reset-session", json!([]), json!({"type": "current"}));
+    table.send(A, &[canvas(), dab(1)]);
+    let before = table.machine.history().to_bytes();
+    table.command(A, "init-complete", json!([]), json!({}));
+    table.draw_at(B, 8, 2000);
+    assert_eq!(drawn_across(&mut table, &before), [5, 8]);
 }

@@ -44,7 +44,7 @@ fn resize(user: u8, sides: [i32; 4]) -> Vec<u8> {
 /// The history without the person that joined with the first message: the messages that are left, and the report.
 fn without(parts: &[Vec<u8>]) -> (Vec<Vec<u8>>, RemovalReport) {
     let history = parts.concat();
-    let plan = Plan::new(history.as_slice(), V25, 0, 0, None).unwrap();
+    let plan = Plan::new(history.as_slice(), V25, 0, Removal::default()).unwrap();
     let image = plan.image(history.as_slice()).unwrap();
     assert_eq!(frames(&image.bytes).count() as u64, image.messages);
     (frames(&image.bytes).map(|frame| frame.bytes.to_vec()).collect(), plan.report)
@@ -146,6 +146,42 @@ fn copies_of_groups_stay_when_others_use_what_may_be_in_them() {
     assert_eq!(left(&history(0x201)).len(), 3, "0x201 is the other's own");
 }
 
+/// Layers that the person made before are known, as those of an image with their id are: naming them says nothing about
+/// copied groups.
+#[test]
+fn layers_of_before_do_not_keep_copies_of_groups() {
+    let copy = typed(LayerTreeCreate { id: 0x109, source: 0x101, ..LayerTreeCreate::default() }, VANDAL);
+    let before = [join(VANDAL), layer(1, 0x101, 7), point(VANDAL), layer(VANDAL, 0x309, 0)];
+    let since = TimeMark { utc_ms: 0, messages: 4, size: before.concat().len() as u64 };
+    let removed = |used| {
+        let after = [point(VANDAL), copy.clone(), fill(1, used, 1)];
+        let history = [&before[..], &after].concat().concat();
+        let removal = Removal { since: Some(since), ..Removal::default() };
+        Plan::new(history.as_slice(), V25, 0, removal).unwrap().report.layers_kept
+    };
+    assert_eq!(removed(0x309), 0, "that one was there before");
+    assert_eq!(removed(0x209), 1, "this may be a layer of the copied group");
+}
+
+#[test]
+fn the_reason_says_that_nothing_was_drawn_since_a_time() {
+    let history = [join(VANDAL), point(VANDAL), fill(VANDAL, 1, 1), point(1), fill(1, 1, 2)];
+    let since = Some(TimeMark { utc_ms: 0, messages: 3, size: history[..3].concat().len() as u64 });
+    let plan =
+        |person| Plan::new(history.concat().as_slice(), V25, 0, Removal { person, since, reset_at: 0 });
+    assert!(matches!(plan(0), Err(RebuildError::NothingOfTheirsSince)));
+    assert!(matches!(plan(2), Err(RebuildError::NoSuchPerson)));
+}
+
+/// A time is behind the image, whether or not anybody has sent an undo point.
+#[test]
+fn what_was_drawn_since_a_time_without_undo_points_goes() {
+    let history = [join(VANDAL), layer(1, 0x101, 1), fill(VANDAL, 0x101, 1), fill(VANDAL, 0x101, 2)];
+    let since = Some(TimeMark { utc_ms: 0, messages: 3, size: history[..3].concat().len() as u64 });
+    let plan = Plan::new(history.concat().as_slice(), V25, 0, Removal { since, ..Removal::default() });
+    assert_eq!(plan.unwrap().report.messages, 1);
+}
+
 #[test]
 fn changes_of_the_canvas_size_stay_if_others_drew_since() {
     let grow = resize(VANDAL, [5, 0, 0, 0]);
@@ -183,20 +219,17 @@ fn commands_of_others_that_name_what_is_gone_are_counted() {
 
 #[test]
 fn reasons_are_given_for_what_cannot_be_rebuilt() {
-    let plan =
-        |parts: &[Vec<u8>], person| Plan::new(parts.concat().as_slice(), V25, 0, person, None).map(|_| ());
+    let plan = |parts: &[Vec<u8>], person| {
+        Plan::new(parts.concat().as_slice(), V25, 0, Removal { person, ..Removal::default() }).map(|_| ())
+    };
     let nothing = [join(VANDAL), layer(VANDAL, 1, 1)];
     assert!(matches!(plan(&nothing, 0), Err(RebuildError::NothingDrawn)));
     assert!(matches!(plan(&nothing, 7), Err(RebuildError::NoSuchPerson)));
-}
-
-#[test]
-fn everybody_is_listed_also_those_who_left_long_ago() {
-    let mut history = vec![join(VANDAL), point(VANDAL), frame(33, VANDAL, &[]), join(1)];
-    history.extend(std::iter::repeat_n(point(1), 100));
-    let people = everybody(history.concat().as_slice(), V25, 0).unwrap();
-    let listed: Vec<(&str, u64)> = people.iter().map(|p| (p.name.as_str(), p.actions)).collect();
-    assert_eq!(listed, [("u9", 1), ("u1", 100)]);
+    // Whoever joined behind the image, and drew nothing.
+    let mut looked = vec![join(1), layer(1, 1, 1), join(VANDAL)];
+    assert!(matches!(plan(&looked, 2), Err(RebuildError::DrewNothing)), "the last message");
+    looked.extend([point(1), fill(1, 1, 1), frame(33, VANDAL, &[])]);
+    assert!(matches!(plan(&looked, 2), Err(RebuildError::DrewNothing)));
 }
 
 /// One thing that somebody does.
@@ -246,12 +279,12 @@ proptest! {
             bytes
         };
         let all = history(&mut deeds.iter());
-        let Ok(plan) = Plan::new(all.as_slice(), V25, 0, 0, None) else { return Ok(()) };
+        let Ok(plan) = Plan::new(all.as_slice(), V25, 0, Removal::default()) else { return Ok(()) };
         let rebuilt = plan.image(all.as_slice()).unwrap();
         // Somebody who does nothing on the canvas is left out of the other history, so that its undo is resolved too.
         let mut never = history(&mut deeds.iter().filter(|deed| deed.user() != VANDAL));
         never.extend(point(VANDAL));
-        let expected = Plan::new(never.as_slice(), V25, 0, 0, None).unwrap().image(never.as_slice()).unwrap();
+        let expected = Plan::new(never.as_slice(), V25, 0, Removal::default()).unwrap().image(never.as_slice()).unwrap();
         prop_assert_eq!(rebuilt, expected);
     }
 }
@@ -272,12 +305,12 @@ proptest! {
             bytes
         };
         let all = history(&mut after.iter());
-        let Ok(plan) = Plan::new(all.as_slice(), V25, 0, 0, since) else { return Ok(()) };
+        let Ok(plan) = Plan::new(all.as_slice(), V25, 0, Removal { since, ..Removal::default() }) else { return Ok(()) };
         let rebuilt = plan.image(all.as_slice()).unwrap();
         // Somebody who begins an action and does nothing: the plan needs something to remove.
         let mut stopped = history(&mut after.iter().filter(|deed| deed.user() != VANDAL));
         stopped.extend(point(VANDAL));
-        let expected = Plan::new(stopped.as_slice(), V25, 0, 0, since).unwrap();
+        let expected = Plan::new(stopped.as_slice(), V25, 0, Removal { since, ..Removal::default() }).unwrap();
         prop_assert_eq!(rebuilt, expected.image(stopped.as_slice()).unwrap());
     }
 }
@@ -314,6 +347,6 @@ fn a_history_that_is_made_to_be_expensive_is_refused() {
     history.extend((0..2000).map(|x| fill(1, 0x101, x)));
     history.extend((0..500).flat_map(|_| [undo(1, 0), redo(1)]));
     let history = history.concat();
-    let refused = Plan::new(history.as_slice(), V25, 0, 0, None);
+    let refused = Plan::new(history.as_slice(), V25, 0, Removal::default());
     assert!(matches!(refused, Err(RebuildError::TooMuchUndo)), "{refused:?}");
 }

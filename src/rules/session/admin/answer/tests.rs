@@ -34,6 +34,8 @@ fn a_user_outside_a_description_names_the_session() {
         op: false,
         trusted: false,
         muted: false,
+        slowed: false,
+        warnings: 0,
         oldv: false,
         state: "session",
         session,

@@ -1,0 +1,2 @@
+DROP TABLE drawhall_notes;
+DROP TABLE drawhall_sightings;

@@ -1,0 +1,56 @@
+//! How a server stops.
+
+use super::RunningServer;
+use crate::actors::server::{ServerDeps, Stop};
+use crate::background::BackgroundThread;
+
+impl RunningServer {
+    /// Shuts down: stops accepting, tells everybody, ends threads.
+    pub async fn stop(self) {
+        for task in &self.tasks {
+            task.abort();
+        }
+        self.parts.renderer.stop().await;
+        // The actor may have stopped already.
+        let _ = self.server.send(Stop).await;
+        // After the sessions: a router may be slow.
+        if let Some(port_mapping) = self.port_mapping {
+            port_mapping.stop().await;
+        }
+        if let Some(link) = &self.first_admin {
+            link.end();
+        }
+        if let Some(auth_server_listener) = self.auth_server_listener {
+            auth_server_listener.handle.stop().await;
+        }
+        if let Some(server) = self.admin_server {
+            server.handle.stop().await;
+        }
+        if let Some(server) = self.shared_port {
+            server.stop();
+        }
+        for worker in self.workers {
+            worker.stop();
+        }
+        let ServerDeps { session_dir, recorder, events, trace, .. } = self.parts;
+        let people = self.people;
+        let closed = actix_rt::task::spawn_blocking(move || {
+            people.iter().for_each(BackgroundThread::stop);
+            if let Some(trace) = trace {
+                trace.finish();
+            }
+            if let Some(recorder) = recorder {
+                recorder.stop();
+            }
+            if let Some(events) = events {
+                events.stop();
+            }
+            if let Some(session_dir) = session_dir {
+                session_dir.close();
+            }
+        });
+        if let Err(error) = closed.await {
+            tracing::error!(%error, "closing the files failed");
+        }
+    }
+}

@@ -1,0 +1,126 @@
+//! `drawhall ctl picture`, `timelapse`, `compact`: what an external program makes of the canvas of a session.
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use clap::ValueEnum;
+use drawhall::http::Download;
+use serde_json::json;
+
+use super::{Api, path_segment};
+use crate::{Failure, output};
+
+/// How long an answer may take: others wait for the same program, and it may run for minutes for each.
+const TIMEOUT: Duration = Duration::from_secs(3600);
+/// Maximum size of a picture in bytes: more than the server sends.
+const MAX_PICTURE: usize = 1 << 30;
+
+/// Form of a picture.
+#[derive(Debug, Clone, Copy, ValueEnum)]
+pub(super) enum PictureFormat {
+    /// What is seen.
+    Png,
+    /// OpenRaster, with layers.
+    Ora,
+}
+
+impl PictureFormat {
+    fn extension(self) -> &'static str {
+        match self {
+            PictureFormat::Png => "png",
+            PictureFormat::Ora => "ora",
+        }
+    }
+}
+
+/// A session of which something is saved.
+#[derive(Clone, Copy)]
+pub(super) struct SavedSession<'a> {
+    pub(super) session: &'a str,
+    /// It has ended.
+    pub(super) ended: bool,
+}
+
+impl SavedSession<'_> {
+    fn path(self) -> String {
+        let list = if self.ended { "ended" } else { "sessions" };
+        format!("{list}/{}", path_segment(self.session))
+    }
+}
+
+impl Api {
+    /// Saves the canvas of a session, and prints the name of the file.
+    pub(super) async fn picture(
+        &self,
+        of: SavedSession<'_>,
+        format: PictureFormat,
+        output: Option<&Path>,
+    ) -> Result<(), Failure> {
+        let extension = format.extension();
+        self.save(of, &format!("picture?format={extension}"), extension, output).await
+    }
+
+    /// Saves how a session was drawn, and prints the name of the file.
+    pub(super) async fn timelapse(
+        &self,
+        of: SavedSession<'_>,
+        frames: u16,
+        output: Option<&Path>,
+    ) -> Result<(), Failure> {
+        self.save(of, &format!("timelapse?frames={frames}"), "apng", output).await
+    }
+
+    async fn save(
+        &self,
+        of: SavedSession<'_>,
+        what: &str,
+        extension: &str,
+        output: Option<&Path>,
+    ) -> Result<(), Failure> {
+        let file = output.map_or_else(|| default_file(of.session, extension), Path::to_owned);
+        let path = format!("{}/{what}", of.path());
+        let url = format!("{}/{path}", self.url);
+        let picture = match self.http.download(&url, &self.headers, TIMEOUT, MAX_PICTURE).await {
+            Ok(Download::File(picture)) => picture,
+            Ok(Download::Refused(answer)) => return self.answer(&path, Ok(answer)).map(drop),
+            Err(error) => return self.answer(&path, Err(error)).map(drop),
+        };
+        let failed = |error| format!("{}: {error}", file.display());
+        if file == Path::new("-") {
+            output::write_bytes(&picture);
+            return Ok(());
+        }
+        std::fs::write(&file, &picture).map_err(failed)?;
+        let (name, size) = (file.display().to_string(), picture.len());
+        self.print_result(&json!({"file": name, "size": size}), &format!("saved {name}, {size} bytes"));
+        Ok(())
+    }
+
+    /// Makes the history of a session small.
+    pub(super) async fn compact(&self, session: &str) -> Result<(), Failure> {
+        let path = format!("sessions/{}/compact", path_segment(session));
+        let url = format!("{}/{path}", self.url);
+        let answer = self.http.upload(&url, &self.headers, "application/json", b"{}".to_vec(), TIMEOUT).await;
+        let answer = self.answer(&path, answer)?;
+        self.print_result(&answer, &format!("compacted; {} bytes are sent to everybody", answer["size"]));
+        Ok(())
+    }
+}
+
+/// A file in this directory with the name of the session.
+fn default_file(session: &str, extension: &str) -> PathBuf {
+    let name: String =
+        session.chars().map(|c| if c.is_ascii_alphanumeric() || c == '-' { c } else { '_' }).collect();
+    format!("{name}.{extension}").into()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_picture_is_saved_in_this_directory_under_the_name_of_the_session() {
+        assert_eq!(default_file("lobby-2", "png"), Path::new("lobby-2.png"));
+        assert_eq!(default_file("../x", "ora"), Path::new("___x.ora"));
+    }
+}

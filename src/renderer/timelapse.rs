@@ -1,0 +1,56 @@
+//! Time-lapses: the program makes a picture every few actions, and `drawhall canvas animate` an animated PNG of them.
+
+use std::path::Path;
+
+use drawhall_protocol::frame::frames;
+use drawhall_protocol::message::UndoPoint;
+use drawhall_protocol::recording::dprec::DprecReader;
+
+use super::job::read;
+use super::{PNG_SIGNATURE, RenderError, RenderPermit};
+
+/// Frames of a time-lapse, if nothing else is wanted.
+pub const DEFAULT_FRAMES: usize = 200;
+/// Maximum number of frames of a time-lapse.
+pub const MAX_FRAMES: usize = 600;
+/// Size of its frames in pixels, as the program takes it.
+const SIZE: &str = "640x480";
+
+impl RenderPermit {
+    /// Makes an animated PNG of a recording, of about as many frames as wanted, 1 to [`MAX_FRAMES`]; blocks for minutes.
+    ///
+    /// # Errors
+    /// As [`Self::picture`].
+    pub fn timelapse(&self, recording: Vec<u8>, frames: usize) -> Result<Vec<u8>, RenderError> {
+        self.counted(self.make_timelapse(recording, frames))
+    }
+
+    fn make_timelapse(&self, recording: Vec<u8>, frames: usize) -> Result<Vec<u8>, RenderError> {
+        let every = actions(&recording).div_ceil(frames.clamp(1, MAX_FRAMES)).max(1).to_string();
+        let (directory, recording) = self.begin(recording)?;
+        let options = ["--maxsize", SIZE, "--fixedsize", "--every-seq", &every];
+        let pictures = directory.render_all(&recording, "frame", "png", &options)?;
+        if pictures.is_empty() {
+            return Err(RenderError::Failed("it left no pictures".to_owned()));
+        }
+        let mut arguments = vec![Path::new("animate")];
+        arguments.extend(pictures.iter().map(|picture| picture.as_path()));
+        let animation = directory.path("timelapse.apng");
+        directory.run_helper(&arguments, &animation).map_err(|error| match error {
+            RenderError::Refused(reason) => RenderError::Failed(reason),
+            error => error,
+        })?;
+        let animation = read(&animation)?;
+        if animation.starts_with(PNG_SIGNATURE) {
+            Ok(animation)
+        } else {
+            Err(RenderError::Failed("there is no animation".to_owned()))
+        }
+    }
+}
+
+/// How many actions there are in a recording.
+fn actions(recording: &[u8]) -> usize {
+    let Ok(reader) = DprecReader::new(recording) else { return 0 };
+    frames(reader.messages_in(recording)).filter(|frame| frame.header.kind == UndoPoint::TYPE).count()
+}
