@@ -57,7 +57,7 @@ pub enum NotAsked {
 pub enum Rendered<T> {
     /// It is made.
     Made(T),
-    /// The program is busy; try again after [`BUSY_MS`].
+    /// The program is busy; try again after a minute.
     Busy,
     /// It failed, with the reason.
     Failed(String),
