@@ -29,7 +29,10 @@ export class Person {
     if (address) this.socket.write(`PROXY TCP4 ${address} 127.0.0.1 4000 ${port}\r\n`);
     this.socket.on("data", (bytes) => this.#take(bytes));
     this.socket.on("error", () => {});
+    // As real clients do: the server disconnects one that is silent for a minute or two.
+    const pings = setInterval(() => this.send(PING, 0, [0]), 15000);
     this.socket.on("close", () => {
+      clearInterval(pings);
       this.isOver = true;
       this.#wake();
     });
