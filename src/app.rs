@@ -67,6 +67,8 @@ pub struct ServeOptions {
     pub websocket_rules: WebSocketRules,
     /// Trusted proxies.
     pub trusted: Trusted,
+    /// Where other servers of the cluster connect; without it there are no links to them. Needs a database on PostgreSQL.
+    pub cluster_listen: Option<SocketAddr>,
     /// Number of worker threads.
     pub workers: usize,
     /// Session directory; sessions are in memory only without.

@@ -44,6 +44,11 @@ fn status(url: &ClusterUrl) -> Result<(), Failure> {
         let address = if address.is_empty() { "the same machine".to_owned() } else { address };
         outln!("  {} from {address}", text::shown(&name));
     }
+    let linked = database.live_nodes()?;
+    outln!("servers with links: {}", linked.len());
+    for node in linked {
+        outln!("  {} at {}", text::shown(&node.name), text::shown(&node.address));
+    }
     outln!("accounts: {}", database.accounts()?.len());
     for (name, kind) in [
         ("addresses", BanKind::Address),

@@ -39,6 +39,7 @@ pub mod background;
 pub mod blocking;
 mod child_process;
 pub mod clock;
+pub mod cluster;
 pub mod config;
 pub mod db;
 pub mod doctor;

@@ -15,10 +15,12 @@ use drawhall_protocol::ProtocolVersion;
 use drawhall_protocol::command::Host;
 use drawhall_protocol::reply::SessionDescription;
 use serde_json::Value;
-use tokio::sync::oneshot;
+use tokio::sync::{mpsc, oneshot};
 
 use super::in_flight::InFlightBudget;
+use crate::cluster::link::SessionNews;
 use crate::config::{Rules, ServerSettings};
+use crate::db::nodes::Node;
 use crate::log::LogUser;
 use crate::rules::batch::Batch;
 use crate::rules::login::{HostRefusal, LookupAnswer};
@@ -296,6 +298,10 @@ pub enum ToServer {
     Announce { id: String, url: String },
     /// A session is to be unlisted from a list server; from all with an empty URL.
     Unlist { id: String, url: String },
+    /// Another server of the cluster wants to know of the sessions here: news come through the channel.
+    WatchSessions(Answer<mpsc::Receiver<Arc<SessionNews>>>),
+    /// What has changed at the sessions of another server of the cluster.
+    RemoteNews { node: Arc<Node>, news: SessionNews },
     /// An abuse report is for the moderators.
     Reported(Box<ReceivedReport>),
     /// A session forwards an abuse report.

@@ -27,9 +27,13 @@ pub(super) struct User {
     pub(super) ip: String,
     /// System id.
     s: String,
-    /// Number of the connection.
+    /// Number of the connection; of a user of another server with that server's before it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) uid: Option<String>,
+    /// Name of the server that has the session, or the connection of somebody in none; only if that is another one of
+    /// the cluster.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) node: Option<String>,
     /// When something was received, ISO 8601.
     #[serde(skip_serializing_if = "Option::is_none")]
     last_active: Option<String>,
@@ -249,6 +253,9 @@ pub(super) struct Session {
     /// Why it cannot be stored or loaded; only while it cannot.
     #[serde(skip_serializing_if = "Option::is_none")]
     storage_error: Option<String>,
+    /// Name of the server that has it; only if that is another one of the cluster.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    node: Option<String>,
 }
 
 impl Listed for Session {

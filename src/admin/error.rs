@@ -86,6 +86,7 @@ impl From<AdminError> for ApiError {
             | AdminError::ChatAlreadyJoined
             | AdminError::TooManySessions
             | AdminError::SessionExists(_)
+            | AdminError::OnOtherServer(_)
             | AdminError::NotRunning
             | AdminError::NotPossible(_)
             | AdminError::PeopleOutdated

@@ -11,6 +11,7 @@
 //! | `invitations` | links that make one account of a role each |
 //! | `endpoint`, `value` | an endpoint with the types of its parameters and its answer; lenient values |
 //! | `routes` | all endpoints, and how requests find them |
+//! | `nodes` | requests about sessions and users of other servers of the cluster |
 //! | `openapi` | the OpenAPI document, made from the endpoints |
 //! | `error` | error responses, and which status each error has |
 //! | `disks` | free space of the disks |
@@ -62,6 +63,7 @@ mod log;
 mod login;
 pub mod monitor;
 mod new_session;
+mod nodes;
 mod openapi;
 mod overview;
 mod page;
@@ -103,6 +105,7 @@ use crate::actors::auth::Auth;
 use crate::actors::reload::{Change, Fetching};
 use crate::actors::server::Server;
 use crate::blocking::BlockingPool;
+use crate::cluster::Cluster;
 use crate::config::{GivenSetting, Rules};
 use crate::db::{Database, DbError};
 use crate::doctor::Setup;
@@ -151,6 +154,8 @@ pub struct AdminDeps {
     /// Chat and events of sessions, if they are kept.
     pub events: Option<Arc<EventStore>>,
     pub(crate) first_admin: Option<Arc<first_admin::FirstAdminLink>>,
+    /// Links to other servers of the cluster, if there are.
+    pub cluster: Option<Cluster>,
 }
 
 /// Pictures that are uploaded and read at once.
@@ -186,6 +191,7 @@ struct AdminState {
     /// Invitations are accepted one after another: each makes a hash, which takes long.
     accepting: tokio::sync::Mutex<()>,
     first_admin: Option<Arc<first_admin::FirstAdminLink>>,
+    cluster: Option<Cluster>,
 }
 
 /// The API and the page, served at one port or several.
@@ -227,6 +233,7 @@ impl Admin {
             session_dir,
             events,
             first_admin,
+            cluster,
         } = deps;
         let (proxies, for_limits) = (trusted.clone(), metrics.clone());
         let state = web::Data::new(AdminState {
@@ -254,6 +261,7 @@ impl Admin {
             searching_events: Arc::default(),
             accepting: tokio::sync::Mutex::default(),
             first_admin,
+            cluster,
         });
         Admin { state, trusted: proxies, metrics: for_limits }
     }

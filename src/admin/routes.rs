@@ -13,6 +13,7 @@ use actix_web::{HttpRequest, HttpResponse, Resource, Route, web};
 
 use super::endpoint::{Api, Effect, Endpoint};
 use super::error::{ApiError, forbidden, not_found, unavailable};
+use super::nodes::RelayedCaller;
 use super::pages;
 use super::request::{Request, Who, audit, described, is_picture};
 use super::roles::Role;
@@ -164,7 +165,9 @@ async fn answer(
 ) -> HttpResponse {
     let state = state.into_inner();
     let mut body = RequestBody::new(&http, payload);
-    let source = if target.is_for_links() {
+    let source = if let Some(caller) = RelayedCaller::of(&http) {
+        Ok(caller.source)
+    } else if target.is_for_links() {
         state.access.operator_addr_of(&http)
     } else {
         state.access.client_addr_of(&http)
@@ -206,15 +209,9 @@ async fn respond(
         };
         return call(state, endpoint, http, body, who).await;
     }
-    let who = match state.login_by_cookie(http).await {
-        Some((name, role)) => {
-            let name = format!("{name}@{}", source.ip());
-            Who { name, source, by_cookie: true, account: None, role }
-        }
-        None => match state.admit(http, source).await {
-            Ok(who) => who,
-            Err(denied) => return *denied,
-        },
+    let who = match who_asks(state, http, source).await {
+        Ok(who) => who,
+        Err(denied) => return *denied,
     };
     match target {
         Target::Endpoint(endpoint) => call(state, endpoint, http, body, who).await,
@@ -223,6 +220,24 @@ async fn respond(
         Target::Nowhere | Target::Health | Target::Ready | Target::Page | Target::OperatorPage => {
             not_found().response()
         }
+    }
+}
+
+/// Who sends a request: has logged in at the page, or at another server, or is admitted otherwise.
+async fn who_asks(
+    state: &AdminState,
+    http: &HttpRequest,
+    source: ClientAddr,
+) -> Result<Who, Box<HttpResponse>> {
+    if let Some(caller) = RelayedCaller::of(http) {
+        return Ok(caller.who());
+    }
+    match state.login_by_cookie(http).await {
+        Some((name, role)) => {
+            let name = format!("{name}@{}", source.ip());
+            Ok(Who { name, source, by_cookie: true, account: None, role })
+        }
+        None => state.admit(http, source).await,
     }
 }
 
@@ -249,6 +264,12 @@ async fn call(
     who: Who,
 ) -> HttpResponse {
     let is_allowed = endpoint.is_public() || who.role >= Role::needed(&endpoint.method, endpoint.path);
+    if let Some(node) = state.node_of(endpoint, http).await {
+        return match is_allowed {
+            true => state.pass_on(&node, http, body, (endpoint.max_body(), &who)).await,
+            false => not_allowed().response(),
+        };
+    }
     // Pictures are large: few are in memory at once.
     let is_picture = endpoint.takes_pictures && is_picture(http);
     if is_picture && !is_allowed {

@@ -3,17 +3,22 @@
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
+use actix_web::http::Method;
 use schemars::JsonSchema;
 use serde::Deserialize;
+use url::form_urlencoded;
 
 use super::AdminState;
 use super::answers::User;
-use super::endpoint::{Api, Call, Done, Json, List, Nothing, Version};
+use super::endpoint::{Api, Call, Done, Json, List, ListVersion, Nothing};
 use super::error::{ApiError, not_found};
+use super::request::Who;
 use super::session_users::Kick;
 use super::sessions::converted;
+use super::value::Flag;
 use crate::actors::messages::{ToClient, ToSession, UserSummary};
 use crate::actors::server::ListClients;
+use crate::db::nodes::Node;
 use crate::rules::session::DisconnectReason;
 use crate::rules::session::admin::{AdminRequest, kicked_by};
 
@@ -23,6 +28,9 @@ pub(super) fn endpoints(api: &mut Api) {
     api.delete("users/{uid}", "Kicks a user.", AdminState::kick_user).locked_by("sessions");
 }
 
+/// Maximum size of the list of another server's users in bytes.
+const MAX_LIST: u64 = 16 << 20;
+
 /// The path of a user.
 #[derive(Debug, Deserialize, JsonSchema)]
 struct UidPath {
@@ -30,22 +38,47 @@ struct UidPath {
     uid: String,
 }
 
+/// Which users, and the version of the answer.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(default)]
+struct WhichUsers {
+    /// Only those of this server, not those of others of the cluster.
+    local: Option<Flag>,
+    /// 2 for an object that also says whether this part of the API is locked.
+    v: ListVersion,
+}
+
 impl AdminState {
-    async fn users(self: Arc<Self>, call: Call<Nothing, Version>) -> Result<List<User>, ApiError> {
-        List::new(self.all_users().await?, &call.query.v, self.is_locked("sessions"))
+    async fn users(self: Arc<Self>, call: Call<Nothing, WhichUsers>) -> Result<List<User>, ApiError> {
+        let mut users = self.all_users().await?;
+        if !call.query.local.as_ref().is_some_and(|local| local.0) {
+            users.extend(self.users_of_others(&call.who).await);
+        }
+        List::new(users, &call.query.v, self.is_locked("sessions"))
     }
 
     async fn user(self: Arc<Self>, call: Call<UidPath>) -> Result<Json<User>, ApiError> {
+        if let Some((node, uid)) = self.node_of_user(&call.path.uid).await? {
+            let found = self.json_of_node(&node, &call.who, (&Method::GET, path_of(&uid)), MAX_LIST).await?;
+            return Ok(Json(of_node(&node, converted(&found)?)));
+        }
         let users = self.all_users().await?;
         let found = users.into_iter().find(|user| user.uid.as_deref() == Some(&call.path.uid));
         found.map(Json).ok_or_else(not_found)
     }
 
     async fn kick_user(self: Arc<Self>, call: Call<UidPath, Kick>) -> Result<Json<Done>, ApiError> {
+        let message = call.query.message.0;
+        if let Some((node, uid)) = self.node_of_user(&call.path.uid).await? {
+            let query =
+                form_urlencoded::Serializer::new(String::new()).append_pair("message", &message).finish();
+            let path = format!("{}?{query}", path_of(&uid));
+            self.json_of_node(&node, &call.who, (&Method::DELETE, path), MAX_LIST).await?;
+            return Ok(Done::ok());
+        }
         let clients = self.server.send(ListClients).await?;
         let found = clients.into_iter().find(|(conn, _)| conn.to_string() == call.path.uid);
         let (conn, client) = found.ok_or_else(not_found)?;
-        let message = call.query.message.0;
         if let Some(UserSummary::In(session)) = client.ask(ToClient::Describe).await {
             // The session logs who kicked the user.
             let kick = AdminRequest::KickConnection(conn, message.clone());
@@ -56,6 +89,29 @@ impl AdminState {
         let message = kicked_by(&message);
         client.tell(ToClient::SendAway { reason: DisconnectReason::Kick, message });
         Ok(Done::ok())
+    }
+
+    /// The server of the cluster that a user's number names, and the number that the user has there; `None` for a
+    /// number of this server.
+    async fn node_of_user(&self, uid: &str) -> Result<Option<(Node, String)>, ApiError> {
+        let Some((incarnation, uid)) = uid.split_once('.') else { return Ok(None) };
+        let node = self.other_nodes().await.into_iter().find(|node| node.incarnation == incarnation);
+        let is_number = !uid.is_empty() && uid.bytes().all(|byte| byte.is_ascii_digit());
+        node.filter(|_| is_number).map(|node| Some((node, uid.to_owned()))).ok_or_else(not_found)
+    }
+
+    /// The users of other servers; nothing of one that does not answer.
+    async fn users_of_others(&self, who: &Who) -> Vec<User> {
+        let mut users = Vec::new();
+        for node in self.other_nodes().await {
+            let path = "/api/users?local=true".to_owned();
+            let listed = self.json_of_node(&node, who, (&Method::GET, path), MAX_LIST).await;
+            match listed.and_then(|list| converted::<Vec<User>>(&list)) {
+                Ok(list) => users.extend(list.into_iter().map(|user| of_node(&node, user))),
+                Err(error) => tracing::warn!("no users of server {}: {}", node.name, error.message),
+            }
+        }
+        users
     }
 
     /// Descriptions of all connected users, from their sessions or, outside of one, from their connections.
@@ -85,4 +141,16 @@ impl AdminState {
         users.sort_by_key(|user| user.uid.as_ref().and_then(|uid| uid.parse::<u64>().ok()));
         Ok(users)
     }
+}
+
+/// The path of a user of the server that is asked.
+fn path_of(uid: &str) -> String {
+    format!("/api/users/{uid}")
+}
+
+/// A user as another server describes them.
+fn of_node(node: &Node, mut user: User) -> User {
+    user.uid = user.uid.map(|uid| format!("{}.{uid}", node.incarnation));
+    user.node = Some(node.name.clone());
+    user
 }

@@ -18,6 +18,7 @@ use crate::actors::server::list_server::ListServers;
 use crate::admin::first_admin::{self, FirstAdminLink};
 use crate::auth_server::{self, KeyError};
 use crate::blocking::BlockingPool;
+use crate::cluster::{Cluster, ClusterError};
 use crate::config::{OpenSource, RuleSource, Rules, SourceError};
 use crate::db::{Database, DbError};
 use crate::log::NOT_STORED;
@@ -96,6 +97,12 @@ pub enum StartError {
     /// There is no WebSocket listener.
     #[error("{0}: it needs --websocket-port")]
     NeedsWebSocket(&'static str),
+    /// Servers of a cluster find one another in its database.
+    #[error("--cluster-listen: it needs --cluster")]
+    NeedsCluster,
+    /// The links have no key.
+    #[error("--cluster-listen: {0}")]
+    Cluster(#[from] ClusterError),
     /// A server of HTTP cannot be started.
     #[error("{option}: {source}")]
     Http {
@@ -136,6 +143,8 @@ pub(super) struct Prepared {
     /// Where the log is kept.
     pub(super) log: Database,
     pub(super) first_admin: Option<Arc<FirstAdminLink>>,
+    /// For node links.
+    pub(super) link_listener: Option<TcpListener>,
 }
 
 impl Prepared {
@@ -169,6 +178,7 @@ impl Prepared {
         let auth_server_listener = open_provider(options, source.database())?;
         let log = source.database().cloned().map_or_else(Database::in_memory, Ok)?;
         parts.announce_port = if options.announce_port > 0 { options.announce_port } else { address.port() };
+        let link_listener = open_cluster(options, source.database(), &mut parts)?;
         // Steps that create files come last.
         open_recordings(options, &mut parts)?;
         super::people::open_queue(&mut parts);
@@ -188,8 +198,24 @@ impl Prepared {
             auth_server_listener,
             log,
             first_admin,
+            link_listener,
         })
     }
+}
+
+/// Opens the listener for node links, and reads their key.
+fn open_cluster(
+    options: &ServeOptions,
+    database: Option<&Database>,
+    parts: &mut ServerDeps,
+) -> Result<Option<TcpListener>, StartError> {
+    let Some(address) = options.cluster_listen else { return Ok(None) };
+    let url = options.source.cluster.as_ref().ok_or(StartError::NeedsCluster)?;
+    let database = database.ok_or(StartError::NeedsCluster)?;
+    let listener = listen(Some(address.ip()), address.port());
+    let listener = listener.map_err(|error| StartError::Listen { option: "--cluster-listen", error })?;
+    parts.cluster = Some(Cluster::open(database, url.node_name(), address_of(&listener)?)?);
+    Ok(Some(listener))
 }
 
 /// Makes the one-time link for the first administrator, if there is none and people log in with accounts. A failure is

@@ -42,7 +42,12 @@ impl ServeOptions {
             address: self.listen,
             port,
         });
-        let ports = [Some(drawing), websocket, admin, provider, http01].into_iter().flatten();
+        let links = self.cluster_listen.map(|at| Port {
+            option: "--cluster-listen",
+            address: Some(at.ip()),
+            port: at.port(),
+        });
+        let ports = [Some(drawing), websocket, admin, provider, http01, links].into_iter().flatten();
         let access = &self.admin_access;
         // At the WebSocket port a login is always needed.
         let is_shared = self.admin_port.is_none();

@@ -15,6 +15,7 @@ use super::templates::watch_templates;
 use super::{RunningServer, ServeOptions, people, retention, webhook};
 use crate::actors::auth::Auth;
 use crate::actors::client::connection::ClientContext;
+use crate::actors::nodes::{LinkAcceptor, watch_nodes};
 use crate::actors::reload::{self, Change, Fetching};
 use crate::actors::server::acceptor::{Acceptor, Listeners, Protocol};
 use crate::actors::server::{NewTemplates, Server, ServerDeps};
@@ -66,6 +67,7 @@ pub fn start(options: &ServeOptions) -> Result<RunningServer, StartError> {
         auth_server_listener,
         log,
         first_admin,
+        link_listener,
     } = Prepared::new(options)?;
     let mut starting = Startup::actors(options, parts, rules, &listed, log);
     let (reload, read_again) = watch::channel(());
@@ -83,7 +85,8 @@ pub fn start(options: &ServeOptions) -> Result<RunningServer, StartError> {
 
     let stop = Arc::<Notify>::default();
     let monitor = starting.monitor(database.as_ref());
-    let is_enabled = options.admin_port.is_some() || options.admin_on_websocket;
+    // Other servers of the cluster ask for their administrators.
+    let is_enabled = options.admin_port.is_some() || options.admin_on_websocket || link_listener.is_some();
     let admin = is_enabled.then(|| {
         let first_admin = first_admin.clone();
         Admin::new(starting.admin_deps(&database, monitor, &change, fetching, &stop, first_admin))
@@ -106,7 +109,28 @@ pub fn start(options: &ServeOptions) -> Result<RunningServer, StartError> {
         websocket_port: websocket_address.map(|address| address.port()),
         metrics: starting.parts.metrics.clone(),
     };
-    starting.accept(listeners, context, shared_port.as_ref().map(|server| server.connections.clone()));
+    let limiter = ConnectionLimiter::new(options.trusted.clone(), starting.parts.metrics.clone());
+    let next_conn = Arc::new(AtomicU64::new(1));
+    if let (Some(listener), Some(cluster), Some(admin)) =
+        (link_listener, starting.parts.cluster.clone(), &admin)
+    {
+        let links = LinkAcceptor {
+            cluster,
+            workers: starting.workers.iter().map(Arbiter::handle).collect(),
+            context: context.clone(),
+            rules: starting.changes.subscribe(),
+            limiter: limiter.clone(),
+            next_conn: next_conn.clone(),
+            admin: admin.answer_nodes(),
+        };
+        starting.spawn(links.accept(listener));
+    }
+    let http = shared_port.as_ref().map(|server| server.connections.clone());
+    starting.accept(listeners, context, http, limiter, next_conn);
+    if let (Some(cluster), Some(database)) = (starting.parts.cluster.clone(), database.clone()) {
+        let (pool, server) = (starting.parts.blocking_pool.clone(), starting.server.clone().into());
+        starting.spawn(watch_nodes(cluster, database, pool, server));
+    }
     let port_mapping = options
         .port_mapping
         .then(|| PortMapping::start([Some(address), websocket_address], read_again.clone()))
@@ -246,6 +270,7 @@ impl<'a> Startup<'a> {
             events: parts.events.clone(),
             metrics: parts.metrics.clone(),
             first_admin,
+            cluster: parts.cluster.clone(),
         }
     }
 
@@ -255,16 +280,18 @@ impl<'a> Startup<'a> {
         listeners: Listeners,
         context: ClientContext,
         http: Option<mpsc::Sender<HttpConnection>>,
+        limiter: ConnectionLimiter,
+        next_conn: Arc<AtomicU64>,
     ) {
         let options = self.options;
         let acceptor = Acceptor {
             workers: self.workers.iter().map(Arbiter::handle).collect(),
             context,
             rules: self.changes.subscribe(),
-            limiter: ConnectionLimiter::new(options.trusted.clone(), self.parts.metrics.clone()),
+            limiter,
             websocket_access: Arc::new(WebSocketAccess::new(options.websocket_rules.clone())),
             http,
-            next_conn: Arc::new(AtomicU64::new(1)),
+            next_conn,
         };
         let tcp = listeners.tcp.into_iter().map(|listener| (listener, Protocol::Tcp));
         let websocket = listeners.websocket.into_iter().map(|listener| (listener, Protocol::WebSocket));

@@ -3,6 +3,7 @@
 use super::RunningServer;
 use crate::actors::server::{ServerDeps, Stop};
 use crate::background::BackgroundThread;
+use crate::blocking::Job;
 
 impl RunningServer {
     /// Shuts down: stops accepting, tells everybody, ends threads.
@@ -10,6 +11,7 @@ impl RunningServer {
         for task in &self.tasks {
             task.abort();
         }
+        self.leave_cluster().await;
         self.parts.renderer.stop().await;
         // The actor may have stopped already.
         let _ = self.server.send(Stop).await;
@@ -51,6 +53,17 @@ impl RunningServer {
         });
         if let Err(error) = closed.await {
             tracing::error!(%error, "closing the files failed");
+        }
+    }
+
+    /// Takes this server off the list of the cluster. If that fails it is off in seconds.
+    async fn leave_cluster(&self) {
+        let (Some(cluster), Some(database)) = (&self.parts.cluster, self.database.clone()) else { return };
+        let incarnation = cluster.node.incarnation.clone();
+        let removed =
+            self.parts.blocking_pool.run(Job::FileIo, move || database.remove_node(&incarnation)).await;
+        if let Some(Err(error)) = removed {
+            tracing::warn!("this server stays in the list of the cluster for some seconds: {error}");
         }
     }
 }

@@ -15,7 +15,7 @@ use drawhall::transport::{origin, trust};
 
 use super::values::{
     ClusterUrlParser, access_network, crypt_key, dns_name, duration, email, host_name, http_url, item, items,
-    network, page_url, port_or_off, profile,
+    link_address, network, page_url, port_or_off, profile,
 };
 use crate::log_output::{LogFormat, LogLevel};
 
@@ -232,6 +232,11 @@ pub(crate) struct Serve {
           conflicts_with_all = ["config", "database", "in_memory"])]
     pub(crate) cluster: Option<ClusterUrl>,
 
+    /// Address and port where other servers of the cluster reach this one, such as 192.0.2.1:27752. Clients of each
+    /// server then see and join the sessions of all. Only servers with the same --cluster can connect.
+    #[arg(long, value_name = "ADDRESS:PORT", value_parser = link_address, help_heading = "Configuration")]
+    pub(crate) cluster_listen: Option<SocketAddr>,
+
     /// Key for encrypted ban lists: 32 bytes in base64.
     #[arg(long, value_name = "BASE64", value_parser = crypt_key, help_heading = "Keys")]
     pub(crate) crypt_key: Option<[u8; 32]>,
@@ -297,6 +302,7 @@ impl Serve {
             ("listen", self.listen.map(|a| a.to_string())),
             ("config", path(&self.config)),
             ("database", path(&self.database)),
+            ("cluster-listen", self.cluster_listen.map(|a| a.to_string())),
             ("cluster", self.cluster.as_ref().map(ToString::to_string)),
             ("profile", self.profile.map(|p| p.write())),
             ("sessions", path(&self.sessions)),

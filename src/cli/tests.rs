@@ -85,6 +85,8 @@ fn every_option_can_be_shown() {
         "--gui",
         "--canvas-renderer",
         "r",
+        "--cluster-listen",
+        "192.0.2.1:27752",
         "--remote",
         "http://x/",
     ])
@@ -100,6 +102,16 @@ fn every_option_can_be_shown() {
         ["version", "generate-crypt-key", "database", "cluster", "extauth-provider", "no-gui", "acme"];
     for name in names.filter(|n| !excluded.contains(n)) {
         assert!(shown.contains(&name), "{name}");
+    }
+}
+
+#[test]
+fn servers_are_linked_at_an_address_that_others_reach() {
+    for good in ["192.0.2.1:27752", "[2001:db8::1]:27752", "127.0.0.1:0"] {
+        assert!(parse(&["--cluster-listen", good]).is_ok(), "{good}");
+    }
+    for bad in ["0.0.0.0:27752", "[::]:27752", "192.0.2.1", "db.example.org:27752", ""] {
+        assert!(parse(&["--cluster-listen", bad]).is_err(), "{bad}");
     }
 }
 

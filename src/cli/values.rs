@@ -1,6 +1,7 @@
 //! How values of options are read.
 
 use std::ffi::OsStr;
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use clap::builder::TypedValueParser;
@@ -33,6 +34,15 @@ impl TypedValueParser for ClusterUrlParser {
 pub(super) fn duration(text: &str) -> Result<Duration, String> {
     let millis = Millis::read(text).ok_or("expected a time such as 1s or 100ms")?;
     Ok(Duration::from_millis(millis.0))
+}
+
+/// Where other servers connect: the address is told to them, so it must be one of this machine's.
+pub(super) fn link_address(text: &str) -> Result<SocketAddr, String> {
+    let address: SocketAddr = text.parse().map_err(|_| "expected ADDRESS:PORT, such as 192.0.2.1:27752")?;
+    if address.ip().is_unspecified() {
+        return Err("expected the address under which other servers reach this one".into());
+    }
+    Ok(address)
 }
 
 pub(super) fn profile(text: &str) -> Result<Profile, String> {

@@ -1,5 +1,10 @@
 //! Accounts, as the database has them.
 
+use std::collections::HashSet;
+
+use super::{Database, DbError};
+use crate::rules::username;
+
 /// A row of the accounts table.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[allow(missing_docs, reason = "the names say it")]
@@ -53,5 +58,30 @@ impl Account {
     /// Parses flags as they are stored: separated by commas.
     pub fn parse_flags(text: &str) -> Vec<String> {
         text.split(',').map(str::trim).filter(|f| !f.is_empty()).map(str::to_owned).collect()
+    }
+}
+
+/// Skeletons of all account names, cached for one version of the database.
+#[derive(Debug, Default)]
+pub(super) struct Skeletons {
+    version: Option<i64>,
+    names: HashSet<String>,
+}
+
+impl Database {
+    /// Whether an account's name looks the same as `name` ([`username::skeleton`]). Names are cached until the
+    /// database changes.
+    ///
+    /// # Errors
+    /// When the database cannot be read.
+    pub fn has_account_like(&self, name: &str) -> Result<bool, DbError> {
+        let version = Some(self.version()?);
+        // A panic leaves the old version number, so the names are read again.
+        let mut cached = self.skeletons.lock();
+        if cached.version != version {
+            cached.names = self.accounts()?.iter().map(|account| username::skeleton(&account.name)).collect();
+            cached.version = version;
+        }
+        Ok(cached.names.contains(&username::skeleton(name)))
     }
 }

@@ -34,6 +34,14 @@ impl ClusterUrl {
         self.url.as_str()
     }
 
+    /// Name of this server among those that share the database: the parameter `application_name`, else that of the
+    /// machine.
+    pub fn node_name(&self) -> String {
+        let given = self.url.query_pairs().find(|(key, _)| key == "application_name");
+        let host = || rustix::system::uname().nodename().to_string_lossy().into_owned();
+        given.map_or_else(host, |(_, name)| name.into_owned())
+    }
+
     /// How connections are encrypted.
     pub fn ssl_mode(&self) -> SslMode {
         self.ssl_mode

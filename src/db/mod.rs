@@ -11,6 +11,7 @@ mod cluster;
 mod cluster_url;
 pub mod invitations;
 pub mod log;
+pub mod nodes;
 pub mod people;
 #[cfg(feature = "cluster")]
 mod postgres;
@@ -19,6 +20,7 @@ mod schema;
 mod sql;
 mod sqlite;
 
+use account::Skeletons;
 pub use account::{Account, AccountKey};
 pub use admin::{BanKind, BanRow, LogQuery};
 pub use bans::{
@@ -29,14 +31,11 @@ pub use cluster::{ClusterStatus, ImportedRows};
 pub use cluster_url::{ClusterUrl, SslMode};
 pub use sqlite::files::{check_file, copy_file};
 
-use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use parking_lot::Mutex;
 use tokio::sync::broadcast;
-
-use crate::rules::username;
 
 /// Batches of log rows that are buffered per subscriber of [`Database::follow_log`]; a slower one misses the oldest.
 const MAX_UNREAD_BATCHES: usize = 64;
@@ -130,7 +129,13 @@ pub struct LogRow {
 /// Each call is one transaction. It blocks, and calls may come from several threads at once: an engine of one
 /// connection locks it, one with more has a pool.
 trait Backend:
-    bans::BanStore + invitations::InvitationStore + people::PeopleStore + reports::ReportStore + Send + Sync
+    bans::BanStore
+    + invitations::InvitationStore
+    + nodes::NodeStore
+    + people::PeopleStore
+    + reports::ReportStore
+    + Send
+    + Sync
 {
     /// Whether [`Self::version`] may have changed since it was last read. That of a file is always looked at.
     fn may_have_changed(&self) -> bool;
@@ -193,13 +198,6 @@ enum Location {
     /// Address of a server, without its password.
     #[cfg_attr(not(feature = "cluster"), expect(dead_code, reason = "only that has servers"))]
     Server(String),
-}
-
-/// Skeletons of all account names, cached for one version of the database.
-#[derive(Debug, Default)]
-struct Skeletons {
-    version: Option<i64>,
-    names: HashSet<String>,
 }
 
 impl std::fmt::Debug for Database {
@@ -342,22 +340,6 @@ impl Database {
     /// When the name is taken, or looks the same as a taken one, or the database cannot be written.
     pub fn add_account(&self, account: &Account) -> Result<Account, DbError> {
         self.backend.add_account(account)
-    }
-
-    /// Whether an account's name looks the same as `name` ([`username::skeleton`]). Names are cached until the
-    /// database changes.
-    ///
-    /// # Errors
-    /// When the database cannot be read.
-    pub fn has_account_like(&self, name: &str) -> Result<bool, DbError> {
-        let version = Some(self.version()?);
-        // A panic leaves the old version number, so the names are read again.
-        let mut cached = self.skeletons.lock();
-        if cached.version != version {
-            cached.names = self.accounts()?.iter().map(|account| username::skeleton(&account.name)).collect();
-            cached.version = version;
-        }
-        Ok(cached.names.contains(&username::skeleton(name)))
     }
 
     /// Changes an account and returns it as stored.

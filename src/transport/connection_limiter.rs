@@ -133,6 +133,8 @@ pub struct ConnectionPermit {
     /// Counted in [`LimiterState::local`].
     is_local: bool,
     budgets: Budgets,
+    /// It counts as an open connection.
+    is_counted: bool,
 }
 
 impl ConnectionLimiter {
@@ -189,7 +191,21 @@ impl ConnectionLimiter {
             limit_key,
             is_local,
             budgets: Budgets::default(),
+            is_counted: true,
         })
+    }
+
+    /// Admits a client of this address whose connection another server has, and counts there. What it makes this server
+    /// do is limited as that of other clients.
+    pub fn enter_relayed(&self, address: IpAddr) -> ConnectionPermit {
+        ConnectionPermit {
+            limiter: self.clone(),
+            client: ClientAddr::relayed(address),
+            limit_key: Some(network(address)),
+            is_local: false,
+            budgets: Budgets::default(),
+            is_counted: false,
+        }
     }
 
     fn lock(&self) -> MutexGuard<'_, LimiterState> {
@@ -408,6 +424,9 @@ impl ConnectionPermit {
 
 impl Drop for ConnectionPermit {
     fn drop(&mut self) {
+        if !self.is_counted {
+            return;
+        }
         let mut state = self.limiter.lock();
         state.open = state.open.saturating_sub(1);
         state.local -= u32::from(self.is_local);

@@ -33,7 +33,7 @@ struct Rules {
 }
 
 /// Who is at the other end of a connection or has sent a request: whom limits, bans and the log mean. Only [`Trusted`]
-/// makes one, for all ports.
+/// makes one, for all ports, and so does another server of the cluster for a client that it relays.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ClientAddr {
     ip: IpAddr,
@@ -43,6 +43,11 @@ pub struct ClientAddr {
 }
 
 impl ClientAddr {
+    /// A client whose address another server of the cluster has found out.
+    pub(crate) fn relayed(ip: IpAddr) -> ClientAddr {
+        ClientAddr { ip, is_direct: true, is_trusted_proxy: false, is_at_shared_port: false }
+    }
+
     /// The client's address; that of the proxy if it names no client that is believed.
     pub fn ip(self) -> IpAddr {
         self.ip

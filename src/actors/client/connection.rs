@@ -13,11 +13,12 @@ mod handlers;
 mod intake;
 mod limits;
 mod login;
+mod opening;
+pub(crate) mod relayed;
 #[cfg(test)]
 mod tests;
 
 use std::io;
-use std::net::IpAddr;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
@@ -27,7 +28,8 @@ use actix_rt::task::JoinHandle;
 use bytes::{Bytes, BytesMut};
 use drawhall_protocol::message::{Disconnect, Layout, Message as Decoded};
 use tokio::net::TcpStream;
-use tokio::sync::{OwnedSemaphorePermit, mpsc, watch};
+use tokio::sync::watch;
+use tokio_rustls::server::TlsStream;
 
 use super::inbound::{Framing, Inbound, ProxyHeader, ReadEnd, ReadyForTls};
 use super::worker::{self, ConnShared, TimeLimits};
@@ -36,18 +38,19 @@ use crate::actors::auth::Auth;
 use crate::actors::in_flight::InFlightBudget;
 use crate::actors::messages::{ServerHandle, SessionHandle, ToServer, ToSession};
 use crate::config::Rules;
-use crate::log::{Level, LogEntry, LogUser, Topic};
+use crate::log::{Level, LogUser, Topic};
 use crate::metrics::Metrics;
 use crate::rules::limits::Bucket;
 use crate::rules::login::{Arrival, LoginMachine, LoginSource};
 use crate::rules::session::{ConnId, DisconnectReason};
 use crate::rules::time::Timestamp;
 use crate::trace::Trace;
-use crate::transport::accept::{self, AcceptError, HttpConnection, WebSocket, WebSocketAccess};
+use crate::transport::accept::{self, WebSocket};
 use crate::transport::connection_limiter::ConnectionPermit;
 use crate::transport::stream::{ReadHalf, Stream, reunite};
 use crate::transport::tls::Certificate;
 pub(super) use intake::FromConnection;
+pub use opening::{Accepted, begin};
 
 /// Time-out for answers of other actors to a login. They have time-outs of their own; this is the last resort.
 pub(super) const ANSWER_LIMIT: Duration = Duration::from_secs(if cfg!(test) { 1 } else { 30 });
@@ -82,82 +85,13 @@ pub struct ClientContext {
     pub metrics: Arc<Metrics>,
 }
 
-/// A connection that was accepted.
-pub struct Accepted {
-    /// Connection number, never reused.
-    pub conn: ConnId,
-    /// The socket.
-    pub stream: TcpStream,
-    /// What is spoken at the listener.
-    pub protocol: Protocol,
-    /// Counts against the connection limits until it is dropped.
-    pub permit: ConnectionPermit,
-    /// Counts against the limit of connections in set-up until it is dropped.
-    pub setup_permit: Option<OwnedSemaphorePermit>,
-    /// Takes HTTP requests that do not ask for WebSocket, if an HTTP server shares the port.
-    pub http: Option<mpsc::Sender<HttpConnection>>,
-}
-
 /// A connection on which messages are read and written.
 enum Opened {
     Tcp(TcpStream),
     /// Encrypted already, if it is at all.
     WebSocket(WebSocket),
-}
-
-/// Begins a connection on this worker thread.
-pub fn begin(accepted: Accepted, context: ClientContext, access: Arc<WebSocketAccess>) {
-    let Accepted { conn, stream, protocol, mut permit, setup_permit, http } = accepted;
-    match protocol {
-        Protocol::Tcp => {
-            Client::start(Opened::Tcp(stream), conn, permit, context);
-        }
-        Protocol::WebSocket => {
-            actix_rt::spawn(async move {
-                match open_websocket(stream, &mut permit, &context, &access, http.is_some()).await {
-                    Ok(accept::Opened::WebSocket(websocket)) => {
-                        Client::start(Opened::WebSocket(websocket), conn, permit, context);
-                    }
-                    Ok(accept::Opened::Http(request)) => {
-                        hand_over(HttpConnection { http: request, permit }, http, &context)
-                    }
-                    Err(error) => log_not_opened(permit.address(), &error),
-                }
-            });
-        }
-    }
-    // It is being read from, or has the time-out of the handshake.
-    drop(setup_permit);
-}
-
-async fn open_websocket(
-    stream: TcpStream,
-    permit: &mut ConnectionPermit,
-    context: &ClientContext,
-    access: &WebSocketAccess,
-    shares_port: bool,
-) -> Result<accept::Opened, AcceptError> {
-    let settings = context.rules.settings();
-    let certificate = context.certificate.as_ref().map(|c| c.borrow().clone());
-    let opening = accept::websocket(stream, permit, certificate, access, settings, shares_port);
-    accept::within(settings.handshake_time_limit.millis(), opening).await
-}
-
-/// Gives a connection to the HTTP server that shares the port. It is closed if too many wait there.
-fn hand_over(
-    connection: HttpConnection,
-    http: Option<mpsc::Sender<HttpConnection>>,
-    context: &ClientContext,
-) {
-    if http.is_none_or(|http| http.try_send(connection).is_err()) {
-        context.metrics.limits_hit.count("httpConnections");
-    }
-}
-
-fn log_not_opened(address: IpAddr, error: &AcceptError) {
-    let user = LogUser { id: 0, address: Some(address), name: String::new() };
-    let text = format!("No WebSocket connection: {error}");
-    LogEntry::new(Timestamp::now(), Level::Debug, Topic::Status, text).about(user).emit("");
+    /// From another server, which has the client's connection.
+    Link(Box<TlsStream<TcpStream>>),
 }
 
 /// How the connection can be encrypted when the client asks for it.
@@ -174,6 +108,7 @@ async fn carry(opened: Opened, mut proxy_header: ProxyHeader, tls: Tls, shared: 
     let (stream, framing, received) = match opened {
         Opened::Tcp(stream) => (Stream::Tcp(stream), Framing::wire(), Vec::new()),
         Opened::WebSocket(WebSocket { stream, arrived, .. }) => (stream, Framing::websocket(), arrived),
+        Opened::Link(stream) => (Stream::Tls(stream), Framing::link(), Vec::new()),
     };
     let websocket = framing.is_websocket();
     let (read, write) = stream.into_split();
@@ -215,6 +150,8 @@ async fn start_tls(read: ReadHalf, writer: Writer, tls: &Tls) -> io::Result<Stre
 /// Phase of a connection.
 enum Phase {
     Login(Login),
+    /// Logged in at another server, and waits for the session to let it in.
+    Relayed(Entering),
     /// In this session.
     Session(SessionHandle),
     /// The session has let the client go silently: it is echoed its own messages.
@@ -274,7 +211,6 @@ pub struct Client {
 impl Client {
     /// Starts the actor, and with it reading and writing. The login begins.
     fn start(opened: Opened, conn: ConnId, permit: ConnectionPermit, context: ClientContext) -> Addr<Client> {
-        let settings = context.rules.settings();
         let arrival = arrival(&opened, conn, &permit, &context);
         if let Some(trace) = &context.trace {
             trace.login(arrival, &context.rules);
@@ -286,24 +222,43 @@ impl Client {
             entering: Entering::Nothing,
             strays: 0,
         };
+        let user = LogUser { id: 0, address: Some(arrival.address), name: String::new() };
         let mut ctx = Context::new();
-        let shared = ConnShared::new(conn, ctx.address(), TimeLimits::of(settings), context.metrics.clone());
+        let mut client = Self::new(opened, Phase::Login(login), user, (conn, permit, context), &ctx);
+        client.since = arrival.utc_ms;
+        client.perform_one(greeting, &mut ctx);
+        ctx.run(client)
+    }
+
+    /// An actor in this phase. Reading and writing begin.
+    fn new(
+        opened: Opened,
+        phase: Phase,
+        user: LogUser,
+        (conn, permit, context): (ConnId, ConnectionPermit, ClientContext),
+        ctx: &Context<Self>,
+    ) -> Client {
+        let settings = context.rules.settings();
+        let limits = TimeLimits::of(settings);
+        let (proxy_header, limits) = match opened {
+            Opened::Tcp(_) if permit.may_speak_proxy() => (ProxyHeader::Possible, limits),
+            Opened::Tcp(_) | Opened::WebSocket(_) => (ProxyHeader::Ignored, limits),
+            // The other server has these time-outs.
+            Opened::Link(_) => (ProxyHeader::Ignored, TimeLimits { silence: 0, login: 0, ..limits }),
+        };
+        let shared = ConnShared::new(conn, ctx.address(), limits, context.metrics.clone());
         let tls = Tls {
             certificate: context.certificate.clone(),
             limit_ms: settings.handshake_time_limit.millis(),
         };
-        let proxy_header = match opened {
-            Opened::Tcp(_) if permit.may_speak_proxy() => ProxyHeader::Possible,
-            Opened::Tcp(_) | Opened::WebSocket(_) => ProxyHeader::Ignored,
-        };
         let for_tasks = shared.clone();
         let carrying = actix_rt::spawn(async move { carry(opened, proxy_header, tls, for_tasks).await });
         context.server.tell(ToServer::NewClient { conn, client: ctx.address().into() });
-        let mut client = Client {
+        Client {
             conn,
             context,
-            user: LogUser { id: 0, address: Some(arrival.address), name: String::new() },
-            phase: Phase::Login(login),
+            user,
+            phase,
             shared,
             carrying,
             permit,
@@ -313,11 +268,9 @@ impl Client {
             drawing: drawing::Drawing::default(),
             slowed_logged: None,
             budget_timer: None,
-            since: arrival.utc_ms,
+            since: Timestamp::now().utc_ms,
             was_cut: false,
-        };
-        client.perform_one(greeting, &mut ctx);
-        ctx.run(client)
+        }
     }
 
     fn is_over(&self) -> bool {
@@ -334,11 +287,16 @@ impl Client {
 
     /// The session has let the client in, under this user id.
     fn joined(&mut self, user: u8) {
-        let Phase::Login(Login { machine, entering: Entering::Entered(session), .. }) = &self.phase else {
-            return;
+        let session = match &self.phase {
+            Phase::Login(Login { machine, entering: Entering::Entered(session), .. }) => {
+                self.shared.keep_alive.set(machine.client().capabilities.keep_alive);
+                session
+            }
+            // The server that has the connection keeps it alive.
+            Phase::Relayed(Entering::Entered(session)) => session,
+            _ => return,
         };
         self.shared.answered();
-        self.shared.keep_alive.set(machine.client().capabilities.keep_alive);
         self.user.id = user;
         self.phase = Phase::Session(session.clone());
         self.context.server.tell(ToServer::LeaveLobby(self.conn));
@@ -378,13 +336,16 @@ impl Client {
     /// Stops reading and sending; the outbox is still flushed, and the session is told that the client has left.
     fn phase_over(&mut self) {
         match std::mem::replace(&mut self.phase, Phase::Over) {
-            Phase::Session(session) | Phase::Login(Login { entering: Entering::Entered(session), .. }) => {
+            Phase::Session(session)
+            | Phase::Relayed(Entering::Entered(session))
+            | Phase::Login(Login { entering: Entering::Entered(session), .. }) => {
                 session.tell(self.leaving());
             }
-            Phase::Login(Login { entering: Entering::Asked(id), .. }) => {
+            Phase::Relayed(Entering::Asked(id))
+            | Phase::Login(Login { entering: Entering::Asked(id), .. }) => {
                 self.context.server.tell(ToServer::CancelEntering { id, conn: self.conn });
             }
-            Phase::Login(_) | Phase::Quiet | Phase::Over => {}
+            Phase::Login(_) | Phase::Relayed(_) | Phase::Quiet | Phase::Over => {}
         }
         self.pending = BytesMut::new();
         // Further input is read and discarded: closing a socket with unread input makes the system reset the
@@ -403,6 +364,7 @@ fn arrival(opened: &Opened, conn: ConnId, permit: &ConnectionPermit, context: &C
     let (browser, encrypted, must_encrypt) = match opened {
         Opened::Tcp(_) => (false, false, context.certificate.is_some()),
         Opened::WebSocket(websocket) => (websocket.browser, websocket.stream.is_tls(), false),
+        Opened::Link(_) => (false, true, false),
     };
     let mut rng_seed = [0; 8];
     // Without randomness, bans that look like network trouble are merely easier to recognize.

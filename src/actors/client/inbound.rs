@@ -70,6 +70,11 @@ impl Framing {
         Self::Wire { partial: Vec::new(), is_first: true }
     }
 
+    /// The same for a node link, on which nobody speaks HTTP.
+    pub(super) fn link() -> Self {
+        Self::Wire { partial: Vec::new(), is_first: false }
+    }
+
     /// WebSocket framing.
     pub(super) fn websocket() -> Self {
         Self::WebSocket(Box::new(Decoder::new(Accepts { message: MAX_MESSAGE, text: false })))

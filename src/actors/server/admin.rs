@@ -83,9 +83,16 @@ impl Handler<FindActive> for Server {
         let Some(entry) = self.directory.find(&name) else {
             return Box::pin(async { Err(AdminError::NotFound) });
         };
-        if let Residency::Active(address) = &entry.residency {
-            let address = address.clone();
-            return Box::pin(async { Ok(address) });
+        match &entry.residency {
+            Residency::Active(address) => {
+                let address = address.clone();
+                return Box::pin(async { Ok(address) });
+            }
+            Residency::Remote { node, .. } => {
+                let error = AdminError::OnOtherServer(node.name.clone());
+                return Box::pin(async { Err(error) });
+            }
+            Residency::Unloading(..) | Residency::Loading(_) | Residency::Stored(_) => {}
         }
         let (tell, told) = oneshot::channel();
         let waiter: Waiter = Box::new(move |address| {

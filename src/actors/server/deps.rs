@@ -5,6 +5,7 @@ use std::sync::Arc;
 use super::list_server::ListServers;
 use crate::background::Queue;
 use crate::blocking::BlockingPool;
+use crate::cluster::Cluster;
 use crate::http::Http;
 use crate::metrics::Metrics;
 use crate::renderer::Renderer;
@@ -31,6 +32,8 @@ pub struct ServerDeps {
     pub metrics: Arc<Metrics>,
     /// Port in announcements.
     pub announce_port: u16,
+    /// Links to other servers of the cluster, if there are.
+    pub cluster: Option<Cluster>,
     /// HTTP client for URLs that the operator configured.
     pub http: Http,
     /// HTTP client for list servers, whose URLs come from clients.

@@ -3,6 +3,7 @@
 use std::cell::OnceCell;
 use std::collections::{BTreeMap, HashMap};
 use std::net::IpAddr;
+use std::sync::Arc;
 
 use bytes::Bytes;
 use drawhall_protocol::reply::SessionDescription;
@@ -10,6 +11,7 @@ use drawhall_protocol::{Frame, ProtocolVersion};
 use serde_json::json;
 
 use crate::actors::messages::SessionHandle;
+use crate::db::nodes::Node;
 use crate::history::total::HistoryShare;
 use crate::rules::session::Refusal;
 use crate::rules::session::admin::AdminError;
@@ -81,6 +83,8 @@ pub(super) enum Residency {
     Loading(Vec<Waiter>),
     /// In its files only, with the state that is not in them.
     Stored(Suspended),
+    /// On another server of the cluster, which a [`RemoteSession`](crate::actors::nodes::RemoteSession) asks.
+    Remote { node: Arc<Node>, session: SessionHandle },
 }
 
 /// An entry of the directory.
@@ -98,6 +102,17 @@ pub(super) struct SessionEntry {
     shown_listed: bool,
     /// The description as JSON, once somebody wants to see it: it changes more often.
     json: OnceCell<String>,
+    /// What other servers of the cluster were told of it.
+    pub(super) told: Told,
+}
+
+/// What other servers of the cluster were told of a session.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Told {
+    /// The description is newer.
+    pub(super) is_outdated: bool,
+    /// When they were told last, monotonic milliseconds; `None` before the first time.
+    pub(super) at_ms: Option<u64>,
 }
 
 impl SessionEntry {
@@ -110,7 +125,18 @@ impl SessionEntry {
         let json = OnceCell::new();
         let shown_listed = !description.unlisted;
         let (hosted_from, unreadable) = (None, None);
-        Self { description, protocol, residency, hosted_from, share, unreadable, shown_listed, json }
+        let told = Told { is_outdated: true, at_ms: None };
+        Self { description, protocol, residency, hosted_from, share, unreadable, shown_listed, json, told }
+    }
+
+    /// Whether it is on this server.
+    pub(super) fn is_local(&self) -> bool {
+        !matches!(self.residency, Residency::Remote { .. })
+    }
+
+    /// Whether it is on this server, and only in its files.
+    pub(super) fn is_at_rest(&self) -> bool {
+        matches!(self.residency, Residency::Stored(_) | Residency::Remote { .. })
     }
 
     pub(super) fn unlisted(&self) -> bool {
@@ -122,32 +148,46 @@ impl SessionEntry {
         self.json.get_or_init(|| serde_json::to_string(&self.description).unwrap_or_default())
     }
 
-    /// The description for administrators, with the error if it cannot be loaded.
+    /// The description for administrators, with the error if it cannot be loaded, and the other server that has it.
     pub(super) fn json_for_admin(&self) -> String {
-        let Some(unreadable) = &self.unreadable else { return self.json().to_owned() };
+        let (name, text) = match (&self.unreadable, &self.residency) {
+            (Some(unreadable), _) => ("storageError", unreadable.error.as_str()),
+            (None, Residency::Remote { node, .. }) => ("node", node.name.as_str()),
+            (None, _) => return self.json().to_owned(),
+        };
         // A serialized struct is an object.
         let mut value = serde_json::to_value(&self.description).unwrap_or_default();
-        value["storageError"] = unreadable.error.as_str().into();
+        value[name] = text.into();
         value.to_string()
     }
 
-    /// Its actor, if it is active.
+    /// Its actor, if it is active on this server.
     pub(super) fn address(&self) -> Option<&SessionHandle> {
         match &self.residency {
             Residency::Active(address) | Residency::Unloading(address, _) => Some(address),
-            Residency::Loading(_) | Residency::Stored(_) => None,
+            Residency::Loading(_) | Residency::Stored(_) | Residency::Remote { .. } => None,
+        }
+    }
+
+    /// What takes messages for it, if something does: its actor, or the one that passes them on to another server.
+    pub(super) fn handle(&self) -> Option<&SessionHandle> {
+        match &self.residency {
+            Residency::Remote { session, .. } => Some(session),
+            _ => self.address(),
         }
     }
 
     /// Changes the description of a session that is not active.
     pub(super) fn amend(&mut self, change: impl FnOnce(&mut SessionDescription)) {
         change(&mut self.description);
+        self.told.is_outdated = true;
         self.json.take();
     }
 
     /// Replaces the description.
     pub(super) fn describe(&mut self, description: SessionDescription) {
         self.description = description;
+        self.told.is_outdated = true;
         self.json.take();
     }
 
@@ -168,8 +208,9 @@ pub(super) struct Directory {
 }
 
 impl Directory {
-    pub(super) fn len(&self) -> usize {
-        self.entries.len()
+    /// Number of sessions on this server.
+    pub(super) fn local_count(&self) -> usize {
+        self.entries().filter(|entry| entry.is_local()).count()
     }
 
     pub(super) fn entries(&self) -> impl Iterator<Item = &SessionEntry> {

@@ -80,7 +80,7 @@ impl Server {
 
     /// Number of sessions.
     pub(super) fn session_count(&self) -> usize {
-        self.directory.len()
+        self.directory.local_count()
     }
 
     /// Whether an id or alias is used, or is being created.
@@ -99,7 +99,7 @@ impl Server {
             return self.with_template(name, waiter, ctx);
         };
         match &mut entry.residency {
-            Residency::Active(address) => waiter(Ok(address)),
+            Residency::Active(address) | Residency::Remote { session: address, .. } => waiter(Ok(address)),
             Residency::Unloading(_, waiters) | Residency::Loading(waiters) => waiters.push(waiter),
             Residency::Stored(_) if entry.unreadable.as_ref().is_some_and(|u| u.counts(Timestamp::now())) => {
                 let error = entry.unreadable.as_ref().map_or_else(String::new, |u| u.error.clone());
@@ -230,6 +230,9 @@ impl Server {
     /// A session has ended.
     pub(super) fn session_ended(&mut self, id: &str) {
         let Some(entry) = self.directory.remove(id) else { return };
+        if entry.is_local() {
+            self.watchers.ended(id);
+        }
         let unlisted = entry.unlisted();
         self.announce_end(id, |w| w.moderator || !unlisted);
         if let Residency::Unloading(_, waiters) | Residency::Loading(waiters) = entry.residency {

@@ -12,8 +12,10 @@ mod listing;
 mod listings;
 mod loading;
 mod lobby;
+mod remote;
 pub mod reports;
 mod templates;
+mod watchers;
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -46,8 +48,10 @@ pub use hosting::BelowReserve;
 pub use listing::ListSession;
 use listings::Listings;
 use lobby::Lobby;
+pub use remote::FindNode;
 use reports::Reports;
 pub use templates::NewTemplates;
+use watchers::Watchers;
 
 /// Time-out for clients to read the shutdown message.
 const STOP_LIMIT: Duration = Duration::from_secs(5);
@@ -70,6 +74,7 @@ pub struct Server {
     template_ids: HashMap<String, String>,
     listings: Listings,
     reports: Reports,
+    watchers: Watchers,
     /// Stored sessions to announce again, with their list servers.
     to_announce: Vec<(String, String)>,
     /// Templates being instantiated, by alias, with waiters.
@@ -100,6 +105,7 @@ impl Server {
             template_ids: HashMap::new(),
             listings: Listings::default(),
             reports: Reports::default(),
+            watchers: Watchers::default(),
             to_announce: Vec::new(),
             instantiating: HashMap::new(),
             workers,
@@ -138,7 +144,7 @@ impl Server {
     fn stopped_if_idle(&mut self) {
         if self.connections.is_empty()
             && self.instantiating.is_empty()
-            && self.directory.entries().all(|e| matches!(e.residency, Residency::Stored(_)))
+            && self.directory.entries().all(SessionEntry::is_at_rest)
             && let Some(done) = self.stopping.take()
         {
             notify(done, ());
@@ -196,6 +202,11 @@ impl Handler<ToServer> for Server {
             // The session is told why no attempt is made.
             ToServer::Announce { id, url } => drop(self.announce_for_session(&id, &url, ctx)),
             ToServer::Unlist { id, url } => self.unlist_for_session(&id, &url, ctx),
+            ToServer::WatchSessions(answer) => {
+                let news = self.watch_sessions(ctx);
+                notify(answer, news);
+            }
+            ToServer::RemoteNews { node, news } => self.remote_news(&node, news, ctx),
             ToServer::Reported(report) => self.record_report(report),
             ToServer::SendReport { id, address, report } => self.send_report(id, address, report, ctx),
         }
@@ -371,7 +382,7 @@ impl Handler<Stop> for Server {
         LogEntry::new(Timestamp::now(), Level::Info, Topic::Status, "Server shutting down").emit("");
         let (done, stopped) = oneshot::channel();
         self.stopping = Some(done);
-        for session in self.directory.entries().filter_map(SessionEntry::address) {
+        for session in self.directory.entries().filter_map(SessionEntry::handle) {
             session.tell(ToSession::Stop);
         }
         for connection in self.connections.values() {

@@ -41,8 +41,7 @@ impl Connector {
     pub(super) fn new(url: &ClusterUrl) -> Result<Connector, String> {
         let mut config: Config = url.secret().parse().map_err(|error| full_text(&error))?;
         config.connect_timeout(CONNECT_TIMEOUT).tcp_user_timeout(STATEMENT_TIMEOUT);
-        let host = rustix::system::uname().nodename().to_string_lossy().into_owned();
-        let node = config.get_application_name().map_or(host, str::to_owned);
+        let node = url.node_name();
         if config.get_application_name().is_none() {
             config.application_name(format!("drawhall {node}"));
         }

@@ -21,6 +21,7 @@ mod chunks;
 mod ids;
 mod invitations;
 mod log;
+mod nodes;
 mod people;
 mod reports;
 mod sightings;

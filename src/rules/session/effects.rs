@@ -1,8 +1,11 @@
 //! Effects of a session's rules: what actors do on their behalf.
 
+use std::collections::BTreeSet;
 use std::net::IpAddr;
 
 use bytes::Bytes;
+use parking_lot::Mutex;
+use serde::de::Error as _;
 use serde::{Deserialize, Deserializer, Serialize};
 
 use super::BanExchange;
@@ -49,9 +52,23 @@ pub enum Refusal {
     ServerBan,
 }
 
-/// Reads a code from a trace. The text is leaked on purpose: there are few codes, and a replay is a short process.
+/// Codes that are kept, at most.
+const MAX_CODES: usize = 200;
+
+/// Reads a code from a trace, or from another server. Each code is kept once, for good: there are few of them.
 fn code<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Code, D::Error> {
-    Ok(String::deserialize(deserializer)?.leak())
+    static CODES: Mutex<BTreeSet<Code>> = Mutex::new(BTreeSet::new());
+    let text = String::deserialize(deserializer)?;
+    let mut codes = CODES.lock();
+    if let Some(code) = codes.get(text.as_str()) {
+        return Ok(code);
+    }
+    if codes.len() >= MAX_CODES {
+        return Err(D::Error::custom("too many codes of errors"));
+    }
+    let code: Code = text.leak();
+    codes.insert(code);
+    Ok(code)
 }
 
 impl Refusal {

@@ -38,8 +38,13 @@ impl Client {
         match (session, &mut self.phase) {
             // The client has disconnected before it could join.
             (Some(session), Phase::Over) => return session.tell(self.leaving()),
-            (Some(session), Phase::Login(Login { entering: entering @ Entering::Asked(_), .. })) => {
+            (
+                Some(session),
+                Phase::Login(Login { entering: entering @ Entering::Asked(_), .. })
+                | Phase::Relayed(entering @ Entering::Asked(_)),
+            ) => {
                 *entering = Entering::Entered(session);
+                self.admit_relayed(&ops, ctx);
             }
             _ => {}
         }
@@ -60,12 +65,14 @@ impl Client {
         match op {
             ClientOp::Direct(bytes) => self.send(bytes, ctx),
             ClientOp::Joined { user } => self.joined(user),
-            ClientOp::Refused(refusal) => {
-                if let Phase::Login(login) = &mut self.phase {
+            ClientOp::Refused(refusal) => match &mut self.phase {
+                Phase::Relayed(_) => self.refuse_relayed(refusal, ctx),
+                Phase::Login(login) => {
                     login.entering = Entering::Nothing;
+                    self.answered(LoginInput::Refused(refusal), ctx);
                 }
-                self.answered(LoginInput::Refused(refusal), ctx);
-            }
+                Phase::Session(_) | Phase::Quiet | Phase::Over => {}
+            },
             ClientOp::Attach(cursor) => {
                 worker::attach(&self.shared, &cursor);
                 self.shared.outbox.borrow_mut().attach(cursor);
@@ -105,6 +112,7 @@ impl Client {
         let (state, authenticated) = match &self.phase {
             Phase::Session(session) => return UserSummary::In(session.clone()),
             Phase::Login(login) => ("login", login.machine.client()),
+            Phase::Relayed(_) => ("login", &known),
             Phase::Quiet => ("quiet_disconnect", &known),
             Phase::Over => ("graceful_disconnect", &known),
         };

@@ -144,7 +144,7 @@ impl Client {
                 let session = session.clone();
                 self.pass_on(&session, batch);
             }
-            Phase::Login(_) | Phase::Session(_) | Phase::Quiet => {
+            Phase::Login(_) | Phase::Relayed(_) | Phase::Session(_) | Phase::Quiet => {
                 self.pending.extend_from_slice(batch.bytes());
                 self.go_on(ctx);
             }
@@ -195,6 +195,10 @@ impl Client {
                     return self.shared.resume_reading();
                 }
                 Phase::Login(login) if login.machine.is_waiting() => {
+                    self.shared.pause_reading();
+                    return self.shared.await_answer();
+                }
+                Phase::Relayed(_) => {
                     self.shared.pause_reading();
                     return self.shared.await_answer();
                 }

@@ -183,7 +183,9 @@ impl Client {
     fn hosts(&mut self, session: SessionHandle) {
         match &mut self.phase {
             Phase::Login(login) => login.entering = Entering::Entered(session),
-            Phase::Session(_) | Phase::Quiet | Phase::Over => session.tell(self.leaving()),
+            Phase::Relayed(_) | Phase::Session(_) | Phase::Quiet | Phase::Over => {
+                session.tell(self.leaving())
+            }
         }
     }
 
@@ -240,6 +242,10 @@ impl Client {
 
     /// The answer did not come in time.
     pub(super) fn no_answer(&mut self, ctx: &mut Context<Self>) {
+        if matches!(self.phase, Phase::Relayed(_)) {
+            // The other server tells the client.
+            return self.abort(ctx);
+        }
         if matches!(self.phase, Phase::Login(_)) {
             self.context.metrics.logins.count("noAnswer");
             self.log(Level::Error, Topic::Status, "A login was not answered in time");

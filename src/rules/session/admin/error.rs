@@ -45,6 +45,9 @@ pub enum AdminError {
     Unreadable(String),
     #[error("The server stops")]
     Stopping,
+    /// Name of the server.
+    #[error("The session is on the server {0}: ask that one")]
+    OnOtherServer(String),
     #[error("The session is being reset or set up: try again when it is done")]
     NotRunning,
     /// Why another history cannot be put in place, or something cannot be undone.

@@ -1,0 +1,1 @@
+DROP TABLE drawhall_nodes;

@@ -1,0 +1,117 @@
+//! Accepts links of other servers, and answers them.
+
+use std::io;
+use std::net::{IpAddr, Ipv4Addr};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use actix::prelude::*;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, watch};
+
+use crate::actors::client::connection::{ClientContext, relayed};
+use crate::actors::messages::ToServer;
+use crate::cluster::link::{AdminCall, LinkRequest};
+use crate::cluster::{self, AcceptedLink, Cluster};
+use crate::config::Rules;
+use crate::rules::login::LookupAnswer;
+use crate::transport::connection_limiter::ConnectionLimiter;
+
+/// Links that have not sent their request yet, at most; others wait in the system's accept queue.
+const MAX_SETUPS: usize = 64;
+/// Pause after a failed accept, for example when file descriptors have run out.
+const ACCEPT_REST: Duration = Duration::from_millis(100);
+
+/// A request to the admin API that another server has passed on, and the link for its answer.
+pub(crate) type RelayedCall = (AcceptedLink, Box<AdminCall>);
+
+/// Accepts node links.
+#[derive(Clone)]
+pub(crate) struct LinkAcceptor {
+    pub(crate) cluster: Cluster,
+    pub(crate) workers: Vec<ArbiterHandle>,
+    pub(crate) context: ClientContext,
+    pub(crate) rules: watch::Receiver<Arc<Rules>>,
+    pub(crate) limiter: ConnectionLimiter,
+    /// Takes requests to the admin API.
+    pub(crate) admin: mpsc::Sender<RelayedCall>,
+    /// Number of the next connection, the same for all listeners.
+    pub(crate) next_conn: Arc<AtomicU64>,
+}
+
+impl LinkAcceptor {
+    /// Accepts links forever.
+    pub(crate) async fn accept(mut self, listener: TcpListener) {
+        let setups = Arc::new(Semaphore::new(MAX_SETUPS));
+        for worker in self.workers.clone().iter().cycle() {
+            // The semaphore is never closed.
+            let setup = setups.clone().acquire_owned().await.ok();
+            let stream = loop {
+                match listener.accept().await {
+                    Ok((stream, _)) => break stream,
+                    Err(error) => {
+                        tracing::warn!(%error, "cannot accept a node link");
+                        tokio::time::sleep(ACCEPT_REST).await;
+                    }
+                }
+            };
+            self.context.rules = self.rules.borrow().clone();
+            let Ok(stream) = stream.into_std() else { continue };
+            let acceptor = self.clone();
+            worker.spawn_fn(move || {
+                actix_rt::spawn(async move {
+                    if let Err(error) = acceptor.serve(stream, setup).await {
+                        tracing::debug!(%error, "a node link has ended");
+                    }
+                });
+            });
+        }
+    }
+
+    async fn serve(self, stream: std::net::TcpStream, setup: Option<OwnedSemaphorePermit>) -> io::Result<()> {
+        let (link, request) = self.cluster.accept(TcpStream::from_std(stream)?).await?;
+        drop(setup);
+        match request {
+            LinkRequest::Watch => self.tell_news(link).await,
+            LinkRequest::Admin(call) => {
+                // The other server sees the link end if nobody takes it.
+                let _ = self.admin.send((link, call)).await;
+                Ok(())
+            }
+            LinkRequest::LookUp { session, invite, sid } => self.look_up(link, session, invite, sid).await,
+            LinkRequest::Report { session, user, reason } => {
+                self.context.server.tell(ToServer::ReportSession { session, user, reason });
+                Ok(())
+            }
+            LinkRequest::Join { session, request } => {
+                let conn = self.next_conn.fetch_add(1, Ordering::Relaxed);
+                let address = request.client.identity.address.unwrap_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED));
+                let permit = self.limiter.enter_relayed(address);
+                relayed::begin(link, session, request, (conn, permit, self.context));
+                Ok(())
+            }
+        }
+    }
+
+    async fn look_up(
+        self,
+        mut link: AcceptedLink,
+        session: String,
+        invite: String,
+        sid: String,
+    ) -> io::Result<()> {
+        let asked = self.context.server.ask(|answer| ToServer::LookUp { session, invite, sid, answer });
+        let found = asked.await.unwrap_or(LookupAnswer::NotFound);
+        cluster::reply(&mut link, &found).await
+    }
+
+    /// Sends news of the sessions here, until the other server goes or does not take them.
+    async fn tell_news(self, mut link: AcceptedLink) -> io::Result<()> {
+        let Some(mut news) = self.context.server.ask(ToServer::WatchSessions).await else { return Ok(()) };
+        while let Some(news) = news.recv().await {
+            cluster::reply(&mut link, &*news).await?;
+        }
+        Ok(())
+    }
+}

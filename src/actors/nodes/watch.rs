@@ -1,0 +1,167 @@
+//! Follows which servers the cluster has, and which sessions they have.
+
+use std::collections::{HashMap, HashSet};
+use std::io;
+use std::sync::Arc;
+use std::time::Duration;
+
+use actix_rt::task::JoinHandle;
+use tokio::sync::oneshot;
+
+use crate::actors::messages::{ServerHandle, ToServer, notify};
+use crate::blocking::{BlockingPool, Job};
+use crate::clock::every;
+use crate::cluster::link::{LinkRequest, NEWS_SESSIONS, SessionNews, read};
+use crate::cluster::{Cluster, Link};
+use crate::db::Database;
+use crate::db::nodes::Node;
+
+/// Interval of the sign of life in the database.
+const SIGN_OF_LIFE: Duration = Duration::from_secs(1);
+/// Without news for so long a link counts as broken; they come each second.
+const NEWS_LIMIT: Duration = Duration::from_secs(4);
+/// Pause before a broken link is opened again.
+const RETRY: Duration = Duration::from_millis(500);
+/// Failures in a row after which the sessions of a server are no longer listed.
+const MAX_FAILURES: u32 = 4;
+
+/// Keeps this server in the list of those in the database, and follows the sessions of the others, until it is aborted.
+pub async fn watch_nodes(cluster: Cluster, database: Database, pool: BlockingPool, server: ServerHandle) {
+    let mut followed: HashMap<String, Followed> = HashMap::new();
+    let mut interval = every(SIGN_OF_LIFE);
+    let mut is_away = false;
+    loop {
+        interval.tick().await;
+        let (database, node) = (database.clone(), cluster.node.clone());
+        let announced = pool.run(Job::FileIo, move || database.announce_node(&node)).await;
+        match announced {
+            Some(Ok(nodes)) => {
+                is_away = false;
+                let others = nodes.into_iter().filter(|node| node.incarnation != cluster.node.incarnation);
+                let others: HashMap<String, Node> =
+                    others.map(|node| (node.incarnation.clone(), node)).collect();
+                for (_, gone) in followed.extract_if(|incarnation, _| !others.contains_key(incarnation)) {
+                    gone.forget();
+                }
+                for (incarnation, node) in others {
+                    followed.entry(incarnation).or_insert_with(|| {
+                        tracing::info!("server {} is in the cluster, at {}", node.name, node.address);
+                        Followed::start(cluster.clone(), Arc::new(node), server.clone())
+                    });
+                }
+            }
+            // Links go on without the database.
+            Some(Err(error)) if !std::mem::replace(&mut is_away, true) => {
+                tracing::warn!("the list of servers of the cluster cannot be read: {error}");
+            }
+            Some(Err(_)) | None => {}
+        }
+    }
+}
+
+/// A server whose sessions are followed, until this is dropped.
+struct Followed {
+    task: Option<JoinHandle<()>>,
+    gone: Option<oneshot::Sender<()>>,
+}
+
+impl Followed {
+    fn start(cluster: Cluster, node: Arc<Node>, server: ServerHandle) -> Followed {
+        let mut sessions = RemoteSessions { node, server, known: HashSet::new() };
+        let (gone, is_gone) = oneshot::channel();
+        let task = actix_rt::spawn(async move {
+            tokio::select! {
+                () = sessions.follow(&cluster) => {}
+                _ = is_gone => sessions.forget_all(),
+            }
+        });
+        Followed { task: Some(task), gone: Some(gone) }
+    }
+
+    /// The server is not there any more: its sessions are not listed either.
+    fn forget(mut self) {
+        self.task = None;
+        if let Some(gone) = self.gone.take() {
+            notify(gone, ());
+        }
+    }
+}
+
+impl Drop for Followed {
+    fn drop(&mut self) {
+        if let Some(task) = self.task.take() {
+            task.abort();
+        }
+    }
+}
+
+/// The sessions of another server, as far as the Server was told of them.
+struct RemoteSessions {
+    node: Arc<Node>,
+    server: ServerHandle,
+    known: HashSet<String>,
+}
+
+impl RemoteSessions {
+    /// Follows them forever.
+    async fn follow(&mut self, cluster: &Cluster) {
+        let mut failures = 0;
+        loop {
+            match cluster.connect(&self.node, &LinkRequest::Watch).await {
+                Ok(mut link) => {
+                    failures = 0;
+                    let error = self.read_news(&mut link).await;
+                    tracing::info!("the link to server {} has ended: {error}", self.node.name);
+                }
+                Err(error) => {
+                    failures += 1;
+                    if failures == MAX_FAILURES {
+                        tracing::warn!("server {} cannot be reached: {error}", self.node.name);
+                        self.forget_all();
+                    }
+                }
+            }
+            tokio::time::sleep(RETRY).await;
+        }
+    }
+
+    /// Passes news on until the link breaks; returns why.
+    async fn read_news(&mut self, link: &mut Link) -> io::Error {
+        // Of the sessions that were known before, those that are not told again have ended.
+        let mut untold = Some(self.known.clone());
+        loop {
+            let news = tokio::time::timeout(NEWS_LIMIT, read(link)).await;
+            let mut news: SessionNews = match news.map_err(io::Error::from).and_then(|news| news) {
+                Ok(news) => news,
+                Err(error) => return error,
+            };
+            if let Some(untold) = &mut untold {
+                for session in &news.sessions {
+                    untold.remove(&session.id);
+                }
+            }
+            if news.complete {
+                news.ended.extend(untold.take().into_iter().flatten());
+            }
+            self.pass_on(news);
+        }
+    }
+
+    fn pass_on(&mut self, news: SessionNews) {
+        if news.sessions.is_empty() && news.ended.is_empty() {
+            return;
+        }
+        self.known.extend(news.sessions.iter().map(|session| session.id.clone()));
+        for id in &news.ended {
+            self.known.remove(id);
+        }
+        self.server.tell(ToServer::RemoteNews { node: self.node.clone(), news });
+    }
+
+    fn forget_all(&mut self) {
+        let ended: Vec<String> = self.known.iter().cloned().collect();
+        for ended in ended.chunks(NEWS_SESSIONS) {
+            self.pass_on(SessionNews { ended: ended.to_vec(), ..SessionNews::default() });
+        }
+    }
+}

@@ -1,0 +1,87 @@
+//! Sessions on other servers of the cluster, in the directory and in the lobby.
+
+use std::sync::Arc;
+
+use actix::prelude::*;
+use drawhall_protocol::ProtocolVersion;
+use drawhall_protocol::reply::SessionDescription;
+
+use super::Server;
+use super::directory::{Residency, SessionEntry};
+use crate::actors::messages::{SessionHandle, ToSession};
+use crate::actors::nodes::RemoteSession;
+use crate::cluster::link::SessionNews;
+use crate::db::nodes::Node;
+
+/// Asks which other server of the cluster has a session; `None` for one that is here, or nowhere.
+#[derive(Message)]
+#[rtype(result = "Option<Arc<Node>>")]
+pub struct FindNode {
+    /// Id or alias.
+    pub name: String,
+}
+
+impl Handler<FindNode> for Server {
+    type Result = Option<Arc<Node>>;
+
+    fn handle(&mut self, FindNode { name }: FindNode, _: &mut Self::Context) -> Self::Result {
+        self.remote_of(&name)
+    }
+}
+
+impl Server {
+    /// Another server has told of its sessions.
+    pub(super) fn remote_news(&mut self, node: &Arc<Node>, news: SessionNews, ctx: &mut Context<Self>) {
+        for description in news.sessions {
+            self.remote_session(node, description, ctx);
+        }
+        for id in news.ended {
+            if self.remote_of(&id).is_some_and(|owner| owner.incarnation == node.incarnation) {
+                if let Some(SessionEntry { residency: Residency::Remote { session, .. }, .. }) =
+                    self.directory.find(&id)
+                {
+                    session.tell(ToSession::Unload);
+                }
+                self.session_ended(&id);
+            }
+        }
+    }
+
+    /// The other server that has a session.
+    fn remote_of(&self, id: &str) -> Option<Arc<Node>> {
+        match &self.directory.find(id)?.residency {
+            Residency::Remote { node, .. } => Some(node.clone()),
+            _ => None,
+        }
+    }
+
+    /// A new or changed session of another server. One that is here, too, or at a third server, stays what it is: a copy
+    /// was made of its files.
+    fn remote_session(&mut self, node: &Arc<Node>, description: SessionDescription, ctx: &mut Context<Self>) {
+        let Ok(protocol) = description.protocol.parse::<ProtocolVersion>() else { return };
+        let id = description.id.clone();
+        if let Some(entry) = self.directory.find_mut(&id) {
+            let owner = match &entry.residency {
+                Residency::Remote { node, .. } => Some(&node.incarnation),
+                _ => None,
+            };
+            if owner == Some(&node.incarnation) && entry.description != description {
+                entry.describe(description.clone());
+                let was_listed = entry.show();
+                self.announce_change(&description, was_listed, ctx);
+            }
+            return;
+        }
+        let Some(session) = self.start_remote(id, node.clone()) else { return };
+        let residency = Residency::Remote { node: node.clone(), session };
+        self.announce_change(&description, false, ctx);
+        self.directory.insert(SessionEntry::new(description, protocol, residency, self.histories.share()));
+    }
+
+    fn start_remote(&mut self, id: String, node: Arc<Node>) -> Option<SessionHandle> {
+        let cluster = self.parts.cluster.clone()?;
+        let worker = self.next_worker()?;
+        let session = RemoteSession::new(id, node, cluster);
+        Some(RemoteSession::start_in_arbiter(&worker, move |_| session).into())
+    }
+}

@@ -1,0 +1,52 @@
+//! The servers that share a database and have links between them. Only a database on PostgreSQL has their table.
+
+use super::{Database, DbError};
+
+/// Seconds after its last sign of life at which a server is not listed any more.
+pub const NODE_TIMEOUT_SECS: u32 = 5;
+
+/// A server that others connect to.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[allow(missing_docs, reason = "the names say it")]
+pub struct Node {
+    /// Made anew at each start, so that a server that comes back is another one.
+    pub incarnation: String,
+    /// Its name, for people: that of the machine, or `application_name` of the database's address.
+    pub name: String,
+    /// Where others connect: `host:port`.
+    pub address: String,
+}
+
+/// Nodes in a database engine.
+pub(super) trait NodeStore {
+    /// Writes that a server is alive, and returns all that are. Rows of servers that have been gone for a day are removed.
+    fn announce_node(&self, node: &Node) -> Result<Vec<Node>, DbError>;
+    fn live_nodes(&self) -> Result<Vec<Node>, DbError>;
+    fn remove_node(&self, incarnation: &str) -> Result<(), DbError>;
+}
+
+impl Database {
+    /// Writes that this server is alive, and returns all that are, itself among them. To be called each second.
+    ///
+    /// # Errors
+    /// When the database cannot be written, or is not on PostgreSQL.
+    pub fn announce_node(&self, node: &Node) -> Result<Vec<Node>, DbError> {
+        self.backend.announce_node(node)
+    }
+
+    /// The servers that were alive within the last [`NODE_TIMEOUT_SECS`], by name.
+    ///
+    /// # Errors
+    /// When the database cannot be read, or is not on PostgreSQL.
+    pub fn live_nodes(&self) -> Result<Vec<Node>, DbError> {
+        self.backend.live_nodes()
+    }
+
+    /// Removes a server that stops.
+    ///
+    /// # Errors
+    /// When the database cannot be written, or is not on PostgreSQL.
+    pub fn remove_node(&self, incarnation: &str) -> Result<(), DbError> {
+        self.backend.remove_node(incarnation)
+    }
+}
