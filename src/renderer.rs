@@ -13,6 +13,7 @@ mod timelapse;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use drawhall_protocol::ProtocolVersion;
@@ -22,9 +23,9 @@ use drawhall_protocol::recording::dprec::DprecReader;
 
 use crate::metrics::Metrics;
 use crate::text;
-pub use permit::{CancelOnDrop, RenderPermit};
+pub use permit::RenderPermit;
 use queue::Queue;
-pub use timelapse::{DEFAULT_FRAMES, MAX_FRAMES};
+pub use timelapse::{DEFAULT_FRAMES, MAX_FRAMES, MAX_FRAMES_SIZE};
 
 /// Name of the program, if no other one is wanted.
 pub const DEFAULT_PROGRAM: &str = "drawpile-cmd";
@@ -93,6 +94,12 @@ pub enum RenderError {
     /// The recording has something that the program may understand differently than clients.
     #[error("no picture is made of what is not known here: {0}")]
     Unknown(String),
+    /// What was made is too large to be given out.
+    #[error("what was made is larger than {} MiB", MAX_PICTURE >> 20)]
+    ResultTooLarge,
+    /// The frames of a time-lapse, or the time-lapse itself, are too large.
+    #[error("the frames of the time-lapse are too large: ask for fewer frames")]
+    FramesTooLarge,
     /// No reset image can be made of the recording, or it does not look the same.
     #[error("there is no reset image: {0}")]
     Refused(String),
@@ -102,6 +109,9 @@ pub enum RenderError {
     /// Too many wait already.
     #[error("other pictures are being made: try again when that is done")]
     Busy,
+    /// There is less space on the disk of the sessions than the server keeps free.
+    #[error("the disk of the sessions is nearly full (diskSpaceReserve)")]
+    NoSpace,
     /// Whoever wanted it is gone: the session has ended, or the server stops.
     #[error("the picture is not wanted any more")]
     Cancelled,
@@ -122,9 +132,12 @@ impl RenderError {
         match self {
             RenderError::NoProgram
             | RenderError::TooLarge
+            | RenderError::ResultTooLarge
+            | RenderError::FramesTooLarge
             | RenderError::Unknown(_)
             | RenderError::Refused(_)
             | RenderError::Busy
+            | RenderError::NoSpace
             | RenderError::Cancelled => "refused",
             RenderError::Timeout => "timeout",
             RenderError::Start(_) | RenderError::TooMuchWritten | RenderError::Failed(_) => "failed",
@@ -143,6 +156,8 @@ pub struct Renderer {
     only_if_idle: bool,
     metrics: Arc<Metrics>,
     queue: Arc<Queue>,
+    /// There is less space on the disk than is to stay free. Clones share it.
+    lacks_space: Arc<AtomicBool>,
 }
 
 impl Renderer {
@@ -169,11 +184,22 @@ impl Renderer {
     /// Waits until no other program runs. The next one waits until the permit is dropped.
     ///
     /// # Errors
-    /// When there is no program, too many wait, or the server stops.
+    /// When there is no program, the disk is nearly full, too many wait, or the server stops.
     pub async fn acquire(&self) -> Result<RenderPermit, RenderError> {
         let program = self.program.clone().ok_or(RenderError::NoProgram)?;
+        self.check_space()?;
         let queued = self.queue.acquire(self.only_if_idle).await?;
+        self.check_space()?;
         Ok(RenderPermit { program, renderer: self.clone(), cancelled: None, _queued: queued })
+    }
+
+    /// Lets nothing begin while `lacks_space`: what the program writes would take what others need.
+    pub fn set_lacks_space(&self, lacks_space: bool) {
+        self.lacks_space.store(lacks_space, Ordering::Relaxed);
+    }
+
+    fn check_space(&self) -> Result<(), RenderError> {
+        if self.lacks_space.load(Ordering::Relaxed) { Err(RenderError::NoSpace) } else { Ok(()) }
     }
 
     /// Removes what programs of a server that crashed have left. Blocks.

@@ -22,7 +22,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("background", &[]),
     ("child_process", &["text"]),
     ("pictures", &["child_process", "rules", "metrics"]),
-    ("renderer", &["child_process", "pictures", "text", "metrics"]),
+    ("renderer", &["child_process", "pictures", "blocking", "text", "metrics"]),
     ("log", &["rules", "text"]),
     ("history", &[]),
     ("http", &["metrics"]),

@@ -8,16 +8,21 @@ use std::fs;
 use std::fs::File;
 use std::net::SocketAddr;
 use std::os::fd::AsRawFd as _;
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command};
 
 use common::child::{run_child, spawn_child};
 use common::client::Received;
+use common::http::{Answer, request};
 use common::{Client, SID, TestServer, eventually};
+use drawhall::app::ServeOptions;
 use drawhall::storage::check::{Inspected, Problem, inspect};
 use serde_json::{Value, json};
 
 const CHILD: &str = "DRAWHALL_TEST_SESSIONS";
+/// The program that makes pictures.
+const RENDERER: &str = "DRAWHALL_TEST_RENDERER";
 const CONFIG: &str = "emptySessionLingerTime=1h\nhostRateLimit=0\nautoResetThreshold=0\ndiskSpaceReserve=4mb\n\
     [users]\nboss:plain;secret:MOD\n";
 const STROKE: u8 = 148;
@@ -28,14 +33,22 @@ const STROKE_LEN: usize = 30_000;
 #[test]
 fn child() {
     let Some(sessions) = std::env::var_os(CHILD) else { return };
-    let server = TestServer::storing(CONFIG, Path::new(&sessions));
-    run_child(&server.address.to_string());
+    let options = ServeOptions {
+        admin_port: Some(0),
+        sessions: Some(sessions.into()),
+        canvas_renderer: std::env::var_os(RENDERER).map(PathBuf::from),
+        ..ServeOptions::default()
+    };
+    let server = TestServer::start_with(CONFIG, options);
+    run_child(&format!("{} {}", server.address, server.admin.unwrap()));
 }
 
 /// A server whose sessions are on a disk of 20 MB.
 struct Server {
     process: Child,
     address: SocketAddr,
+    /// Address of its admin API.
+    admin: SocketAddr,
     /// Its directory of sessions, as seen from outside of its mount namespace.
     sessions: PathBuf,
 }
@@ -43,18 +56,25 @@ struct Server {
 impl Server {
     /// `None` where no namespace can be made.
     fn start(folder: &Path) -> Option<Server> {
+        Server::start_with(folder, None)
+    }
+
+    /// The same with a program that makes pictures.
+    fn start_with(folder: &Path, renderer: Option<&Path>) -> Option<Server> {
         let script = "mount -t tmpfs -o size=20m,mode=700 none \"$DRAWHALL_TEST_SESSIONS\" && exec \"$@\"";
         let mut command = Command::new("unshare");
         command.args(["--user", "--map-root-user", "--mount", "sh", "-c", script, "sh"]);
         command.arg(std::env::current_exe().unwrap()).env(CHILD, folder);
-        let (mut process, address) = spawn_child(&mut command);
-        let Some(address) = address else {
+        command.envs(renderer.map(|program| (RENDERER, program)));
+        let (mut process, addresses) = spawn_child(&mut command);
+        let Some(addresses) = addresses else {
             process.wait().unwrap();
             return None;
         };
         let root = PathBuf::from(format!("/proc/{}/root", process.id()));
         let sessions = root.join(folder.strip_prefix("/").unwrap());
-        Some(Server { process, address: address.parse().unwrap(), sessions })
+        let (address, admin) = addresses.split_once(' ').unwrap();
+        Some(Server { process, address: address.parse().unwrap(), admin: admin.parse().unwrap(), sessions })
     }
 
     fn connect(&self) -> Client {
@@ -189,6 +209,36 @@ fn three_sessions_draw_until_the_disk_is_full_and_everything_is_stored_afterward
         let expected: Vec<u32> = (1..=drawing.drawn).collect();
         assert_eq!(strokes(server.address, &drawing.id, "reader", drawing.drawn), expected);
     }
+}
+
+#[test]
+fn nothing_is_rendered_below_the_reserve() {
+    let folder = tempfile::tempdir().unwrap();
+    let program = folder.path().join("program");
+    let script = "#!/bin/sh\nprintf '\\211PNG\\r\\n\\032\\n' > \"${5%.png}-1.png\"\n";
+    fs::write(&program, script).unwrap();
+    fs::set_permissions(&program, fs::Permissions::from_mode(0o755)).unwrap();
+    let sessions = folder.path().join("sessions");
+    fs::create_dir(&sessions).unwrap();
+    let Some(server) = Server::start_with(&sessions, Some(&program)) else {
+        return common::skip::skip("user-namespace", "no mount namespace of its own can be made");
+    };
+    let mut drawing = Drawing::start(&server, 1);
+    drawing.draw();
+    let path = format!("/api/sessions/{}", drawing.id);
+    let picture = || request(server.admin, "GET", &format!("{path}/picture"), "", None);
+    let compact = || request(server.admin, "POST", &format!("{path}/compact"), "", Some(&json!({})));
+    let is_refused = |answer: Answer| {
+        let reason = answer.json["message"].as_str().unwrap_or_default();
+        answer.status == 503 && reason.contains("diskSpaceReserve")
+    };
+    eventually("there is a picture", || picture().status == 200);
+    server.leave_free(3 << 20);
+    eventually("no pictures", || is_refused(picture()));
+    assert!(is_refused(compact()));
+    fs::remove_file(server.sessions.join("filler")).unwrap();
+    eventually("pictures", || picture().status == 200);
+    server.kill();
 }
 
 #[test]

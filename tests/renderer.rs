@@ -392,6 +392,25 @@ fn a_timelapse_has_the_frames_in_order() {
 }
 
 #[test]
+fn a_timelapse_with_frames_that_are_too_large_is_refused() {
+    let script = Script::new("exec /usr/bin/truncate -s 101M frame-1.png frame-2.png frame-3.png");
+    let folder = tempfile::tempdir().unwrap();
+    let (server, _ann) = lobby_with_vandal(&script, folder.path());
+    let answer = ask(server.admin.unwrap(), "timelapse?frames=600", None);
+    let said = answer.json["message"].as_str().unwrap_or_default();
+    assert!(answer.status == 409 && said.contains("fewer frames"), "{} {said}", answer.status);
+    let page = text(server.admin.unwrap(), "/metrics");
+    assert!(page.contains("drawhall_renders_total{result=\"refused\"} 1"), "{page}");
+}
+
+#[test]
+fn a_picture_that_is_too_large_is_refused() {
+    let script = Script::new("exec /usr/bin/truncate -s 257M picture-1.png");
+    assert!(matches!(script.run(), Err(RenderError::ResultTooLarge)));
+    assert_eq!(script.counted(), "drawhall_renders_total{result=\"refused\"} 1");
+}
+
+#[test]
 fn a_stored_session_has_a_timelapse() {
     let (script, folder) = (timelapse_program(1), tempfile::tempdir().unwrap());
     let (server, _ann) = lobby_with_vandal(&script, folder.path());
@@ -921,6 +940,21 @@ fn a_session_goes_on_while_it_is_compacted_and_its_end_is_that_of_the_program() 
     server.stop();
     ended();
     drop(compacting);
+}
+
+#[test]
+#[cfg(target_os = "linux")]
+fn who_sends_on_and_on_does_not_keep_the_program_busy() {
+    let script = Script::new("while :; do :; done");
+    let folder = tempfile::tempdir().unwrap();
+    let (server, _ann) = lobby_with_vandal(&script, folder.path());
+    let mut stream = open_request(server.admin.unwrap(), "GET", "/api/sessions/lobby/picture");
+    common::eventually("the program runs", || is_running(&script.path()));
+    stream.write_all(&[b'x'; 100_000]).unwrap();
+    common::eventually("the program has ended", || !is_running(&script.path()));
+    let mut beginning = [0; 12];
+    stream.read_exact(&mut beginning).unwrap();
+    assert_eq!(&beginning, b"HTTP/1.1 503");
 }
 
 /// Sends a request whose answer is not read yet.

@@ -15,9 +15,8 @@ use super::endpoint::{Api, Call, IntoAnswer, file_content, respond_file};
 use super::error::{ApiError, not_found};
 use super::sessions::SessionPath;
 use super::value::Number;
-use crate::renderer::{
-    CancelOnDrop, DEFAULT_FRAMES, Format, MAX_FRAMES, MAX_RECORDING, RenderError, RenderPermit,
-};
+use crate::blocking::CancelOnDrop;
+use crate::renderer::{DEFAULT_FRAMES, Format, MAX_FRAMES, MAX_RECORDING, RenderError, RenderPermit};
 use crate::storage::session_dir::LoadError;
 
 /// Media type of animated PNG.
@@ -69,6 +68,7 @@ impl TimelapseQuery {
 
 /// An animated PNG.
 struct Timelapse {
+    /// Name of the file without its extension.
     id: String,
     bytes: Vec<u8>,
 }
@@ -85,6 +85,7 @@ impl IntoAnswer for Timelapse {
 
 /// A picture.
 struct CanvasPicture {
+    /// Name of the file without its extension.
     id: String,
     format: Format,
     bytes: Vec<u8>,

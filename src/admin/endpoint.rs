@@ -294,7 +294,8 @@ impl Endpoint {
         self.takes_pictures = true;
     }
 
-    /// It takes minutes, and is given up when the client closes the connection. Other endpoints go on until they are done.
+    /// It takes minutes, and is given up when the client closes the connection, or sends much more than the request.
+    /// Other endpoints go on until they are done.
     pub(super) fn ends_with_connection(&mut self) {
         self.ends_with_connection = true;
     }
@@ -333,7 +334,7 @@ impl Endpoint {
         let handled = (self.handler)(state, request);
         tokio::select! {
             answer = handled => answer,
-            () = disconnected, if self.ends_with_connection => Err(unavailable("The connection was closed")),
+            () = disconnected, if self.ends_with_connection => Err(unavailable("The connection was closed, or much more than a request was sent")),
         }
     }
 }

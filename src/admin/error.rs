@@ -105,7 +105,8 @@ impl From<AdminError> for ApiError {
             AdminError::Unreadable(_)
             | AdminError::Stopping
             | AdminError::Busy
-            | AdminError::RendererBusy(_) => StatusCode::SERVICE_UNAVAILABLE,
+            | AdminError::RendererBusy(_)
+            | AdminError::RendererLacksSpace(_) => StatusCode::SERVICE_UNAVAILABLE,
         };
         ApiError::new(status, error.to_string())
     }
@@ -129,9 +130,13 @@ impl From<RenderError> for ApiError {
         let status = match error {
             RenderError::NoProgram
             | RenderError::TooLarge
+            | RenderError::ResultTooLarge
+            | RenderError::FramesTooLarge
             | RenderError::Unknown(_)
             | RenderError::Refused(_) => StatusCode::CONFLICT,
-            RenderError::Busy | RenderError::Cancelled => StatusCode::SERVICE_UNAVAILABLE,
+            RenderError::Busy | RenderError::NoSpace | RenderError::Cancelled => {
+                StatusCode::SERVICE_UNAVAILABLE
+            }
             RenderError::Start(_)
             | RenderError::Timeout
             | RenderError::TooMuchWritten

@@ -3,6 +3,7 @@
 //! Argon2id takes 64 MiB and a tenth of a second, so few hashes are computed in parallel. Anybody can request
 //! password checks, so they have a fair queue (`fair_queue`). Nothing here runs on an actor's thread.
 
+mod cancel;
 mod fair_queue;
 mod low_priority;
 
@@ -14,6 +15,7 @@ use tokio::sync::Semaphore;
 use crate::metrics::Metrics;
 use crate::rules::network::widest;
 use crate::rules::password;
+pub use cancel::CancelOnDrop;
 use fair_queue::FairQueue;
 use low_priority::LowPriorityThreads;
 

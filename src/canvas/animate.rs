@@ -5,13 +5,11 @@ use std::io::{self, Read as _, Write as _};
 use std::path::PathBuf;
 
 use clap::Args;
+use drawhall::renderer::MAX_FRAMES_SIZE;
 use drawhall_canvas::animation::{AnimationError, Timing, animate};
 
 use super::{Refused, sandbox};
 use crate::Failure;
-
-/// Maximum size of all pictures in bytes.
-const MAX_PICTURES: u64 = 300 << 20;
 
 /// Options of an animation.
 #[derive(Debug, Args)]
@@ -30,7 +28,7 @@ pub(crate) struct Animate {
 /// Reads the pictures and writes the animation to standard output.
 pub(super) fn run(options: &Animate) -> Result<(), Failure> {
     let Animate { pictures, delay, last } = options;
-    let mut left = MAX_PICTURES;
+    let mut left = MAX_FRAMES_SIZE;
     let mut read = Vec::with_capacity(pictures.len());
     for path in pictures {
         let show = |error: io::Error| format!("{}: {error}", path.display());
@@ -38,7 +36,7 @@ pub(super) fn run(options: &Animate) -> Result<(), Failure> {
         File::open(path).map_err(show)?.take(left + 1).read_to_end(&mut bytes).map_err(show)?;
         left = left
             .checked_sub(bytes.len() as u64)
-            .ok_or_else(|| Refused(format!("the pictures are larger than {} MiB", MAX_PICTURES >> 20)))?;
+            .ok_or_else(|| Refused(format!("the pictures are larger than {} MiB", MAX_FRAMES_SIZE >> 20)))?;
         read.push(bytes);
     }
     sandbox::enter()?;

@@ -269,7 +269,7 @@ settings! {
     ended_session_days, "endedSessionDays": Count = "7", Storage, "How many days a session that has ended can be restored, 0 for not at all; only in Drawhall's own data directory.";
     ended_session_size, "endedSessionSize": LargeSize = "1gb", Storage, "Maximum size of all ended sessions that can be restored, 0 for no limit; the oldest are removed.";
     disk_space_alarm, "diskSpaceAlarm": Size = "500mb", Storage, "Free disk space for sessions or settings below which an alarm is raised, 0 for never.";
-    disk_space_reserve, "diskSpaceReserve": Size = "50mb", Storage, "Free disk space for sessions below which no new sessions are hosted, 0 for no reserve. Sessions that exist go on.";
+    disk_space_reserve, "diskSpaceReserve": Size = "50mb", Storage, "Free disk space for sessions below which no new sessions are hosted and no pictures made, 0 for no reserve. Sessions that exist go on.";
     reclaim_disk_space, "reclaimDiskSpace": Bool = "false", Storage, "Below diskSpaceReserve, ended sessions, archived files and complete recordings are removed, the oldest first, until it is free again.";
     sessions_per_address, "sessionsPerAddress": Count = "5", Limits, "Maximum number of sessions hosted from one address, except by accounts with HOST or MOD; 0 for no limit.";
     host_rate_limit, "hostRateLimit": Count = "10", Limits, "Rate limit for new sessions from one address, per minute, 0 for no limit.";

@@ -67,14 +67,8 @@ pub(super) fn remove_abandoned(parent: &Path) {
     }
 }
 
-#[cfg(unix)]
 fn is_of_this_user(directory: &fs::Metadata) -> bool {
     std::os::unix::fs::MetadataExt::uid(directory) == rustix::process::geteuid().as_raw()
-}
-
-#[cfg(not(unix))]
-fn is_of_this_user(_: &fs::Metadata) -> bool {
-    true
 }
 
 #[cfg(test)]
@@ -98,7 +92,6 @@ mod tests {
             fs::write(parent.path().join(abandoned).join("session.dprec"), "x").unwrap();
         }
         fs::write(parent.path().join("drawhall-picture-file"), "x").unwrap();
-        #[cfg(unix)]
         std::os::unix::fs::symlink("drawhall-else", parent.path().join("drawhall-picture-link")).unwrap();
         remove_abandoned(parent.path());
         let left = names(parent.path());
@@ -107,7 +100,6 @@ mod tests {
         assert!(!left.contains(&"drawhall-picture-abcdef".to_owned()), "{left:?}");
         assert!(left.contains(&"drawhall-picture-file".to_owned()), "{left:?}");
         drop(used);
-        #[cfg(unix)]
         assert_eq!(names(parent.path()), ["drawhall-else", "drawhall-picture-file", "drawhall-picture-link"]);
     }
 }

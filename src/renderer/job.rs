@@ -207,7 +207,7 @@ pub(super) fn read(path: &Path) -> Result<Vec<u8>, RenderError> {
     let mut bytes = Vec::new();
     File::open(path).map_err(failed)?.take(MAX_PICTURE + 1).read_to_end(&mut bytes).map_err(failed)?;
     if bytes.len() as u64 > MAX_PICTURE {
-        return Err(RenderError::Failed(format!("the result is larger than {} MiB", MAX_PICTURE >> 20)));
+        return Err(RenderError::ResultTooLarge);
     }
     Ok(bytes)
 }

@@ -9,6 +9,7 @@ use drawhall_protocol::recording::dprec::DprecReader;
 use super::job::{WorkingDirectory, read};
 use super::queue::QueuePermit;
 use super::{Format, MAX_RECORDING, RenderError, Renderer, TIMEOUT, known_messages};
+use crate::blocking::CancelOnDrop;
 
 /// Size of thumbnails in pixels, as the program takes it.
 const THUMBNAIL_SIZE: &str = "640x480";
@@ -26,27 +27,10 @@ pub struct RenderPermit {
     pub(super) _queued: QueuePermit,
 }
 
-/// Sets a flag when it is dropped: whoever wants the result of some work is gone.
-#[derive(Debug, Default)]
-pub struct CancelOnDrop(Arc<AtomicBool>);
-
-impl CancelOnDrop {
-    /// Sets this flag.
-    pub fn new(flag: Arc<AtomicBool>) -> CancelOnDrop {
-        CancelOnDrop(flag)
-    }
-}
-
-impl Drop for CancelOnDrop {
-    fn drop(&mut self) {
-        self.0.store(true, Ordering::Relaxed);
-    }
-}
-
 impl RenderPermit {
     /// The same, but the program is killed when `cancel` is dropped.
     pub fn cancelled_by(self, cancel: &CancelOnDrop) -> RenderPermit {
-        RenderPermit { cancelled: Some(cancel.0.clone()), ..self }
+        RenderPermit { cancelled: Some(cancel.flag()), ..self }
     }
 
     /// Makes a picture of a recording; blocks for minutes.

@@ -107,6 +107,23 @@ async fn what_nobody_waits_for_is_refused_while_the_program_runs() {
 }
 
 #[tokio::test]
+async fn nothing_begins_while_the_disk_is_nearly_full() {
+    let renderer = with_program();
+    let running = renderer.acquire().await.unwrap();
+    let mut waiting = Box::pin(renderer.acquire()) as Waiting<'_>;
+    assert!(waiting.as_mut().poll(&mut Context::from_waker(Waker::noop())).is_pending());
+    let others = renderer.clone();
+    others.set_lacks_space(true);
+    for refused in [renderer.clone().only_if_idle(), renderer.clone()] {
+        assert!(matches!(refused.acquire().await, Err(RenderError::NoSpace)));
+    }
+    drop(running);
+    assert!(matches!(waiting.await, Err(RenderError::NoSpace)), "it has waited meanwhile");
+    others.set_lacks_space(false);
+    assert!(renderer.acquire().await.is_ok());
+}
+
+#[tokio::test]
 async fn nothing_is_started_once_the_server_stops() {
     let renderer = with_program();
     renderer.stop().await;

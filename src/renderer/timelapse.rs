@@ -1,6 +1,6 @@
 //! Time-lapses: the program makes a picture every few actions, and `drawhall canvas animate` an animated PNG of them.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use drawhall_protocol::frame::frames;
 use drawhall_protocol::message::UndoPoint;
@@ -13,6 +13,8 @@ use super::{PNG_SIGNATURE, RenderError, RenderPermit};
 pub const DEFAULT_FRAMES: usize = 200;
 /// Maximum number of frames of a time-lapse.
 pub const MAX_FRAMES: usize = 600;
+/// Maximum size of all its frames together, as PNG, in bytes.
+pub const MAX_FRAMES_SIZE: u64 = 300 << 20;
 /// Size of its frames in pixels, as the program takes it.
 const SIZE: &str = "640x480";
 
@@ -33,6 +35,10 @@ impl RenderPermit {
         if pictures.is_empty() {
             return Err(RenderError::Failed("it left no pictures".to_owned()));
         }
+        let size = |picture: &PathBuf| std::fs::metadata(picture).map_or(0, |file| file.len());
+        if pictures.iter().map(size).sum::<u64>() > MAX_FRAMES_SIZE {
+            return Err(RenderError::FramesTooLarge);
+        }
         let mut arguments = vec![Path::new("animate")];
         arguments.extend(pictures.iter().map(|picture| picture.as_path()));
         let animation = directory.path("timelapse.apng");
@@ -40,7 +46,10 @@ impl RenderPermit {
             RenderError::Refused(reason) => RenderError::Failed(reason),
             error => error,
         })?;
-        let animation = read(&animation)?;
+        let animation = read(&animation).map_err(|error| match error {
+            RenderError::ResultTooLarge => RenderError::FramesTooLarge,
+            error => error,
+        })?;
         if animation.starts_with(PNG_SIGNATURE) {
             Ok(animation)
         } else {

@@ -27,7 +27,12 @@ const DISCONNECT_TIME: Duration = Duration::from_secs(5);
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Encrypted;
 
-/// Waits until the client of a request has closed the connection, or at least its half of it.
+/// Bytes of input from one answer to the next above which a connection counts as disconnected for those who ask. actix-web
+/// stops reading at 128 KiB behind a request that is being answered, and learns no more of the connection's end.
+const MAX_INPUT: usize = 64 << 10;
+
+/// Waits until the client of a request has closed the connection, or at least its half of it, or has sent more than
+/// [`MAX_INPUT`] with the request and behind it.
 pub(crate) fn disconnected(request: &HttpRequest) -> impl Future<Output = ()> + use<> {
     let disconnect = request.conn_data::<Disconnect>().cloned();
     async {
@@ -38,15 +43,23 @@ pub(crate) fn disconnected(request: &HttpRequest) -> impl Future<Output = ()> + 
     }
 }
 
-/// Handlers find it at each connection: it tells when the client sends no more.
+/// What the client of a connection has done, beside its requests.
+#[derive(Debug, Clone, Copy, Default)]
+struct Input {
+    /// It sends no more.
+    is_closed: bool,
+    /// It has sent more than [`MAX_INPUT`] since the last answer.
+    is_too_much: bool,
+}
+
+/// Handlers find it at each connection: it tells when the client sends no more, or too much.
 #[derive(Debug, Clone)]
-struct Disconnect(watch::Receiver<bool>);
+struct Disconnect(watch::Receiver<Input>);
 
 impl Disconnect {
-    /// Waits until the client has closed the connection, or at least its half of it.
     async fn wait(mut self) {
         // An error is a connection that is gone already.
-        let _ = self.0.wait_for(|is_closed| *is_closed).await;
+        let _ = self.0.wait_for(|input| input.is_closed || input.is_too_much).await;
     }
 }
 
@@ -61,8 +74,9 @@ pub(super) struct Connection<I, P> {
     write_time: Duration,
     /// When writing fails; set while the client reads nothing.
     write_limit: Option<Pin<Box<Sleep>>>,
-    /// Whether the client sends no more.
-    is_closed: watch::Sender<bool>,
+    /// Bytes that were received since the last answer.
+    received: usize,
+    input: watch::Sender<Input>,
     _permits: P,
 }
 
@@ -74,7 +88,7 @@ impl<I, P> Connection<I, P> {
         info: I,
         permits: P,
     ) -> Connection<I, P> {
-        let (write_time, is_closed) = (WRITE_TIME, watch::Sender::new(false));
+        let (write_time, input) = (WRITE_TIME, watch::Sender::default());
         Connection {
             stream,
             arrived,
@@ -82,9 +96,24 @@ impl<I, P> Connection<I, P> {
             info,
             write_time,
             write_limit: None,
-            is_closed,
+            received: 0,
+            input,
             _permits: permits,
         }
+    }
+
+    /// So many bytes were received.
+    fn count_input(&mut self, bytes: usize) {
+        self.received = self.received.saturating_add(bytes);
+        if self.received > MAX_INPUT {
+            self.input.send_if_modified(|input| !std::mem::replace(&mut input.is_too_much, true));
+        }
+    }
+
+    /// An answer is being sent: the next request begins to count.
+    fn begin_answer(&mut self) {
+        self.received = 0;
+        self.input.send_if_modified(|input| std::mem::take(&mut input.is_too_much));
     }
 
     /// Fails when the client has read nothing for too long.
@@ -111,13 +140,16 @@ impl<I: Unpin, P: Unpin> AsyncRead for Connection<I, P> {
             if matches!(read, Poll::Ready(Err(_)))
                 || read.is_ready() && has_room && buf.filled().len() == before
             {
-                self.is_closed.send_replace(true);
+                self.input.send_modify(|input| input.is_closed = true);
             }
+            let count = buf.filled().len() - before;
+            self.count_input(count);
             return read;
         }
         let count = self.arrived.len().min(buf.remaining());
         buf.put_slice(&self.arrived[..count]);
         self.arrived.drain(..count);
+        self.count_input(count);
         Poll::Ready(Ok(()))
     }
 }
@@ -125,6 +157,9 @@ impl<I: Unpin, P: Unpin> AsyncRead for Connection<I, P> {
 impl<I: Unpin, P: Unpin> AsyncWrite for Connection<I, P> {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
         let written = Pin::new(&mut self.stream).poll_write(cx, buf);
+        if matches!(written, Poll::Ready(Ok(_))) {
+            self.begin_answer();
+        }
         self.limit_write(written, cx)
     }
 
@@ -154,7 +189,7 @@ pub(super) async fn serve<I, P>(
         .client_disconnect_timeout(DISCONNECT_TIME)
         .on_connect_ext(|connection: &Connection<I, P>, data| {
             data.insert(connection.info.clone());
-            data.insert(Disconnect(connection.is_closed.subscribe()));
+            data.insert(Disconnect(connection.input.subscribe()));
             if connection.stream.is_tls() {
                 data.insert(Encrypted);
             }
@@ -177,7 +212,7 @@ pub(super) async fn serve<I, P>(
 mod tests {
     use std::net::Ipv4Addr;
 
-    use tokio::io::AsyncWriteExt as _;
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
     use tokio::net::{TcpListener, TcpStream};
 
     use super::*;
@@ -196,5 +231,31 @@ mod tests {
         };
         assert_eq!(failed.kind(), io::ErrorKind::TimedOut);
         drop(client);
+    }
+
+    #[actix_rt::test]
+    async fn too_much_behind_a_request_counts_as_a_disconnect_until_the_next_answer() {
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
+        let mut client = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
+        let (accepted, _) = listener.accept().await.unwrap();
+        // What was received before counts, too.
+        let mut connection = Connection::new(Stream::Tcp(accepted), vec![0; 1000], None, (), ());
+        let disconnect = || Disconnect(connection.input.subscribe());
+        let (first, second, third) = (disconnect(), disconnect(), disconnect());
+        let is_pending = |disconnect: Disconnect| {
+            let mut waiting = std::pin::pin!(disconnect.wait());
+            waiting.as_mut().poll(&mut Context::from_waker(std::task::Waker::noop())).is_pending()
+        };
+        client.write_all(&[0; MAX_INPUT - 1000 + 1]).await.unwrap();
+        let mut request = vec![0; MAX_INPUT];
+        connection.read_exact(&mut request).await.unwrap();
+        assert!(is_pending(first.clone()), "it is a large request");
+        connection.read_exact(&mut [0]).await.unwrap();
+        assert!(!is_pending(first));
+        connection.write_all(b"answer").await.unwrap();
+        assert!(is_pending(second), "the next request");
+        drop(client);
+        while connection.read(&mut [0]).await.is_ok_and(|count| count > 0) {}
+        assert!(!is_pending(third));
     }
 }

@@ -102,12 +102,14 @@ impl Handler<BelowReserve> for Server {
     type Result = ();
 
     fn handle(&mut self, BelowReserve(below): BelowReserve, _: &mut Self::Context) {
+        self.parts.renderer.set_lacks_space(below);
         if std::mem::replace(&mut self.below_reserve, below) == below {
             return;
         }
         if below {
             tracing::error!(
-                "the disk of the sessions is nearly full (diskSpaceReserve): no new sessions are hosted"
+                "the disk of the sessions is nearly full (diskSpaceReserve): no new sessions are hosted, \
+                 and no pictures made"
             );
         } else {
             tracing::info!("the disk of the sessions has space again: new sessions are hosted");

@@ -13,8 +13,8 @@ use tokio::sync::oneshot;
 use super::Session;
 use super::rebuild::HistorySnapshot;
 use crate::actors::messages::{Answer, notify};
-use crate::blocking::Job;
-use crate::renderer::{CancelOnDrop, MAX_RECORDING, RenderError, RenderPermit, Renderer};
+use crate::blocking::{CancelOnDrop, Job};
+use crate::renderer::{MAX_RECORDING, RenderError, RenderPermit, Renderer};
 use crate::rules::session::admin::{AdminError, Answered, SessionAnswer};
 use crate::rules::session::input::Input;
 use crate::rules::session::thumbnail::Rendered;
@@ -125,6 +125,7 @@ async fn while_asked<T>(answer: &mut Answer<SessionAnswer>, work: impl Future<Ou
 fn not_run(error: &RenderError) -> AdminError {
     match error {
         RenderError::Busy => AdminError::RendererBusy(error.to_string()),
+        RenderError::NoSpace => AdminError::RendererLacksSpace(error.to_string()),
         RenderError::Cancelled => AdminError::Stopping,
         error => AdminError::NotPossible(error.to_string()),
     }
@@ -143,6 +144,7 @@ impl Session {
             let outcome = match done {
                 Ok(Ok(_)) => Rendered::Made(()),
                 Ok(Err(AdminError::RendererBusy(_) | AdminError::Busy)) => Rendered::Busy,
+                Ok(Err(AdminError::RendererLacksSpace(_))) => Rendered::NoSpace,
                 Ok(Err(error)) => Rendered::Failed(error.to_string()),
                 Err(_) => Rendered::Failed("it was given up".to_owned()),
             };

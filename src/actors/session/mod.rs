@@ -31,11 +31,11 @@ use crate::actors::messages::{
     Answer, HistoryRequest, ServerHandle, SessionHandle, ToClient, ToServer, ToSession, notify,
 };
 use crate::background::Queue;
-use crate::blocking::BlockingPool;
+use crate::blocking::{BlockingPool, CancelOnDrop};
 use crate::history::total::HistoryShare;
 use crate::log::{Level, LogEntry, Topic};
 use crate::metrics::Metrics;
-use crate::renderer::{CancelOnDrop, Renderer};
+use crate::renderer::Renderer;
 use crate::rules::gathering::Gathering;
 use crate::rules::rng::Rng;
 use crate::rules::session::admin::SessionAnswer;

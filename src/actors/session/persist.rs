@@ -240,7 +240,7 @@ impl Session {
 
     /// Whether a program should run for it before it is unloaded.
     fn awaits_rendering(&self) -> bool {
-        self.machine.wants_thumbnail() || self.machine.awaits_compaction()
+        self.machine.awaits_thumbnail() || self.machine.awaits_compaction()
     }
 
     /// Whether somebody waits for what is made of the history.

@@ -12,8 +12,8 @@ use drawhall_protocol::recording::Header;
 use drawhall_protocol::recording::dprec::header_bytes;
 
 use super::Session;
+use crate::blocking::CancelOnDrop;
 use crate::history::Chunk;
-use crate::renderer::CancelOnDrop;
 use crate::rules::session::ReadSoFar;
 use crate::rules::session::admin::AdminError;
 use crate::rules::undo::rebuild::{Messages, RebuildError};

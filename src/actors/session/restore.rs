@@ -6,8 +6,7 @@ use actix::prelude::*;
 
 use super::Session;
 use crate::actors::messages::{Answer, HistoryRequest, notify};
-use crate::blocking::Job;
-use crate::renderer::CancelOnDrop;
+use crate::blocking::{CancelOnDrop, Job};
 use crate::rules::session::admin::histories::{self, Generations, Restored};
 use crate::rules::session::admin::{AdminError, Answered, SessionAnswer};
 use crate::rules::session::input::Input;

@@ -13,6 +13,7 @@ impl From<RenderError> for Rendered<Jpeg> {
     fn from(error: RenderError) -> Rendered<Jpeg> {
         match error {
             RenderError::Busy => Rendered::Busy,
+            RenderError::NoSpace => Rendered::NoSpace,
             error => Rendered::Failed(error.to_string()),
         }
     }

@@ -4,7 +4,7 @@ use actix::prelude::*;
 
 use super::Session;
 use crate::actors::messages::{Answer, notify};
-use crate::renderer::CancelOnDrop;
+use crate::blocking::CancelOnDrop;
 use crate::rules::session::admin::histories::{Time, Times};
 use crate::rules::session::admin::{Answered, SessionAnswer};
 use crate::rules::undo::times::{Origin, TimeMark};

@@ -86,7 +86,6 @@ impl SessionMachine {
         let reset = LastReset { at_ms, by, kind, oddities };
         self.first_join = FirstJoin::restored(true);
         self.space = SpaceUse::default();
-        self.thumbnail.outdated();
         if !reset.oddities.is_empty() {
             self.warn_of_reset(&reset, cx);
         }

@@ -148,6 +148,7 @@ impl SessionMachine {
             if !self.timers.is_stopping() && !ghost {
                 self.last_user_left(cx);
                 self.begin_compaction(cx);
+                self.make_due_thumbnail(cx);
             }
         }
     }

@@ -88,6 +88,8 @@ impl SessionMachine {
             // What came while the image was made follows it.
             Some(image_of) => self.begin_times_behind(image_end, image_of),
             None => {
+                // Compacted, the canvas would be the same.
+                self.thumbnail.outdated();
                 self.begin_times(OriginKind::Restored, cx.now);
                 OriginKind::Restored
             }

@@ -8,8 +8,11 @@ use serde::{Deserialize, Serialize};
 use super::{Cx, Effect, MemberKey, SessionMachine};
 use crate::log::{Level, Topic};
 
-/// Delay before the next attempt after one that found the program busy, in milliseconds.
+/// Delay before the next attempt after one that found the program busy or the disk full, in milliseconds.
 pub(super) const BUSY_MS: u64 = 60_000;
+/// Minimum time between two attempts with nobody there in milliseconds, if the interval is not shorter: whoever joins,
+/// draws and leaves again and again keeps the program busy no longer.
+const LEFT_MS: u64 = 60_000;
 /// Maximum delay after failures in milliseconds, if the interval is not longer.
 const MAX_DELAY_MS: u64 = 86_400_000;
 /// Failures that are counted.
@@ -59,6 +62,8 @@ pub enum Rendered<T> {
     Made(T),
     /// The program is busy; try again after a minute.
     Busy,
+    /// The disk is nearly full; try again after [`BUSY_MS`], but nothing should wait for that.
+    NoSpace,
     /// It failed, with the reason.
     Failed(String),
 }
@@ -70,13 +75,17 @@ pub struct Jpeg(#[serde(with = "crate::rules::serde_base64")] pub Vec<u8>);
 /// When the server makes a thumbnail itself (`thumbnailInterval`).
 #[derive(Debug, Default)]
 struct Schedule {
-    /// Nothing was drawn since the last attempt began, unless that found the program busy.
+    /// Nothing was drawn since the last attempt began, unless that found the program busy or the disk full.
     is_current: bool,
     is_rendering: bool,
     /// Failures since the last thumbnail.
     failures: u32,
     /// Time of the next one, monotonic milliseconds.
     due: Option<u64>,
+    /// Time of the last attempt, monotonic milliseconds.
+    begun: Option<u64>,
+    /// The last attempt found the disk full.
+    lacks_space: bool,
 }
 
 impl Schedule {
@@ -84,6 +93,16 @@ impl Schedule {
     /// cannot render in time would keep it from others otherwise.
     fn delay(&self, interval: u64) -> u64 {
         (interval << self.failures).min(MAX_DELAY_MS.max(interval))
+    }
+
+    /// Time of the next attempt at the latest, monotonic milliseconds. With nobody there it is soon: the session is to be
+    /// unloaded afterwards.
+    fn latest(&self, interval: u64, is_empty: bool, now: u64) -> u64 {
+        if is_empty && self.failures == 0 {
+            self.begun.map_or(now, |begun| now.max(begun + LEFT_MS.min(interval)))
+        } else {
+            now + self.delay(interval)
+        }
     }
 }
 
@@ -231,18 +250,27 @@ impl SessionMachine {
         is_on && self.resets.is_running() && !self.thumbnail.schedule.is_current
     }
 
-    /// Has the server make a thumbnail when it is due.
+    /// Whether the server will soon make a thumbnail, which the session should stay loaded for.
+    pub fn awaits_thumbnail(&self) -> bool {
+        let schedule = &self.thumbnail.schedule;
+        self.wants_thumbnail() && schedule.failures == 0 && !schedule.lacks_space
+    }
+
+    /// Has the server make a thumbnail when it is due. Called every 15 s, and when the last user leaves.
     pub(super) fn make_due_thumbnail(&mut self, cx: &mut Cx<'_>) {
         if !self.wants_thumbnail() || self.thumbnail.schedule.is_rendering {
             return;
         }
+        let (now, is_empty) = (cx.now.monotonic_ms, self.is_empty());
         let schedule = &mut self.thumbnail.schedule;
-        let next = cx.now.monotonic_ms + schedule.delay(self.shared.settings.thumbnail_interval.millis());
-        let due = schedule.due.get_or_insert(next);
-        // The interval may be shorter by now.
-        *due = next.min(*due);
-        if cx.now.monotonic_ms >= *due {
-            (schedule.is_current, schedule.is_rendering, schedule.due) = (true, true, Some(next));
+        let interval = self.shared.settings.thumbnail_interval.millis();
+        let latest = schedule.latest(interval, is_empty, now);
+        // The interval may be shorter by now, and everybody gone.
+        let due = schedule.due.map_or(latest, |due| due.min(latest));
+        schedule.due = Some(due);
+        if now >= due {
+            (schedule.is_current, schedule.is_rendering) = (true, true);
+            (schedule.due, schedule.begun) = (Some(now + schedule.delay(interval)), Some(now));
             cx.push(Effect::MakeThumbnail);
         }
     }
@@ -252,13 +280,14 @@ impl SessionMachine {
         let interval = self.shared.settings.thumbnail_interval.millis();
         let schedule = &mut self.thumbnail.schedule;
         schedule.is_rendering = false;
+        schedule.lacks_space = matches!(rendered, Rendered::NoSpace);
         match rendered {
             Rendered::Made(Jpeg(data)) => {
                 schedule.failures = 0;
                 self.thumbnail.set(data.into(), cx.now.utc_ms);
                 self.note(Level::Info, Topic::Status, "Thumbnail set by the server", cx);
             }
-            Rendered::Busy => {
+            Rendered::Busy | Rendered::NoSpace => {
                 schedule.is_current = false;
                 schedule.due = Some(cx.now.monotonic_ms + BUSY_MS);
             }

@@ -66,6 +66,9 @@ pub enum AdminError {
     /// Too many wait for the program that makes images of a canvas, with the reason.
     #[error("Not now: {0}")]
     RendererBusy(String),
+    /// The program that makes images of a canvas has no space on the disk, with the reason.
+    #[error("Not now: {0}")]
+    RendererLacksSpace(String),
     /// A history that cannot be read, with the reason.
     #[error("The history cannot be read: {0}")]
     HistoryUnreadable(String),

@@ -20,7 +20,9 @@ pub(super) struct Compaction {
     is_running: bool,
     /// Failures since the last success.
     failures: u32,
-    /// After a failure, or when the program was busy: time of the next attempt, monotonic milliseconds.
+    /// The last attempt found the disk full.
+    lacks_space: bool,
+    /// After a failure, or when the program was busy or the disk full: time of the next attempt, monotonic milliseconds.
     retry_at: Option<u64>,
 }
 
@@ -70,7 +72,8 @@ impl SessionMachine {
     /// Whether the history will soon be compacted, which the session should stay loaded for.
     pub fn awaits_compaction(&self) -> bool {
         let compaction = &self.resets.compaction;
-        compaction.retry_at.is_some() && compaction.failures <= MAX_KEPT_LOADED && self.is_past_threshold()
+        let is_soon = compaction.retry_at.is_some() && !compaction.lacks_space;
+        is_soon && compaction.failures <= MAX_KEPT_LOADED && self.is_past_threshold()
     }
 
     /// Has the server reduce the history, if it is past the threshold and no client is at it.
@@ -87,13 +90,14 @@ impl SessionMachine {
 
     /// The server's own compaction has ended.
     pub(in crate::rules::session) fn compaction_done(&mut self, outcome: Rendered<()>, cx: &mut Cx<'_>) {
+        self.resets.compaction.lacks_space = matches!(outcome, Rendered::NoSpace);
         let error = match outcome {
             // An image that is not smaller is no reason to begin again at once.
             Rendered::Made(()) if self.is_past_threshold() => {
                 "the image is larger than the autoreset threshold".to_owned()
             }
             Rendered::Made(()) => return self.resets.compaction.succeeded(),
-            Rendered::Busy => return self.resets.compaction.retry_after(cx.now, BUSY_MS),
+            Rendered::Busy | Rendered::NoSpace => return self.resets.compaction.retry_after(cx.now, BUSY_MS),
             Rendered::Failed(error) => error,
         };
         let minutes = self.resets.compaction.failed(cx.now) / 60_000;

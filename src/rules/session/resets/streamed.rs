@@ -307,6 +307,7 @@ impl SessionMachine {
                 self.clear_autoreset(0, cx.now);
                 self.send_status(false, cx);
                 self.send_settings(cx);
+                self.thumbnail.outdated();
                 self.note_reset(&by, OriginKind::Streamed, oddities, cx);
             }
             Err(error) => {

@@ -127,6 +127,7 @@ impl SessionMachine {
         self.locks.reset_to(locked_in(&bytes, layout));
         self.announce_new_history(cx);
         self.begin_times_from(source.kind, source.size_before, cx.now);
+        self.thumbnail.outdated();
         self.note_reset(&source.by, source.kind, oddities, cx);
     }
 

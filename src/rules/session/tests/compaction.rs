@@ -140,3 +140,17 @@ fn a_program_that_is_busy_is_no_failure() {
     assert!(!compacts(&mut table, failed()));
     assert!(compacts_after(&mut table, 60_000), "that was the first failure");
 }
+
+#[test]
+fn a_full_disk_is_no_failure_and_keeps_no_session_loaded() {
+    let mut table = past_threshold(true);
+    assert!(compacts_after(&mut table, 3_000));
+    let effects = table.effects(|machine, cx| machine.handle(Input::CompactionDone(Rendered::NoSpace), cx));
+    assert!(!effects.iter().any(|effect| matches!(effect, Effect::Log(..))), "{effects:?}");
+    assert!(!table.machine.awaits_compaction(), "it may be unloaded");
+    assert!(!compacts_after(&mut table, 59_999));
+    assert!(compacts_after(&mut table, 1));
+    assert!(!compacts(&mut table, failed()));
+    assert!(table.machine.awaits_compaction(), "the disk has space again");
+    assert!(compacts_after(&mut table, 60_000), "that was the first failure");
+}

@@ -6,6 +6,7 @@ use crate::rules::session::LinkToken;
 use crate::rules::session::admin::{AdminError, AdminRequest};
 use crate::rules::session::input::Input;
 use crate::rules::session::persistence::Suspended;
+use crate::rules::session::thumbnail::{Jpeg, Rendered};
 use crate::rules::undo::restored_image::RestoredImage;
 use crate::storage::session_dir::SessionDir;
 
@@ -358,6 +359,34 @@ fn a_streamed_reset_while_a_history_is_rebuilt_refuses_it() {
         table.command(A, "stream-reset-finish", json!([1]), json!({}));
     });
     assert_eq!(answer, Err(AdminError::ResetMeanwhile));
+}
+
+#[test]
+fn a_compaction_leaves_the_thumbnail_as_it_is() {
+    let mut settings = Settings::default();
+    settings.set("thumbnailInterval", "600").unwrap();
+    let mut table = Table::running(settings);
+    table.join(client(B, "B"));
+    table.send(B, &[dab(5)]);
+    let leave = table.effects(|machine, cx| machine.handle(Input::Leave(A), cx));
+    assert!(!leave.iter().any(|effect| matches!(effect, Effect::MakeThumbnail)), "B is there");
+    let made = |table: &mut Table| {
+        table.now.monotonic_ms += 600_000;
+        table.act(|machine, cx| machine.handle(Input::Expire, cx));
+        let jpeg = Rendered::Made(Jpeg(b"jpeg".to_vec()));
+        table.act(|machine, cx| machine.handle(Input::ThumbnailMade(jpeg), cx));
+        assert!(!table.machine.wants_thumbnail());
+    };
+    table.act(|machine, cx| machine.handle(Input::Expire, cx));
+    made(&mut table);
+    let size = Some(table.machine.history().size());
+    assert!(put_in_place(&mut table, None, size, |_| {}).is_ok());
+    assert!(!table.machine.wants_thumbnail(), "the canvas is the same");
+    let drawn = put_in_place(&mut table, None, size, |table| table.send(B, &[dab(5)]));
+    assert!(drawn.is_ok() && table.machine.wants_thumbnail(), "somebody has drawn meanwhile");
+    made(&mut table);
+    assert!(restore_read_before(&mut table, None, |_| {}).is_ok());
+    assert!(table.machine.wants_thumbnail(), "it may be another canvas");
 }
 
 #[test]

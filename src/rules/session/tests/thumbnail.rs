@@ -102,6 +102,12 @@ fn makes_after(table: &mut Table, seconds: u64) -> bool {
     effects.iter().any(|effect| matches!(effect, Effect::MakeThumbnail))
 }
 
+/// Whether the server makes a thumbnail because somebody leaves.
+fn makes_when_left(table: &mut Table, who: ConnId) -> bool {
+    let effects = table.effects(|machine, cx| machine.handle(Input::Leave(who), cx));
+    effects.iter().any(|effect| matches!(effect, Effect::MakeThumbnail))
+}
+
 fn made(table: &mut Table, rendered: Rendered<Jpeg>) {
     table.act(|machine, cx| machine.handle(Input::ThumbnailMade(rendered), cx));
 }
@@ -133,12 +139,39 @@ fn the_server_makes_a_thumbnail_at_intervals_if_somebody_has_drawn() {
 fn the_server_makes_a_thumbnail_with_nobody_there() {
     let mut table = with_interval();
     table.send(A, &[dab(5)]);
-    table.leave(A);
     assert!(!makes_after(&mut table, 0));
-    assert!(table.machine.wants_thumbnail(), "it is not unloaded before");
-    assert!(makes_after(&mut table, 600));
+    table.now.monotonic_ms += 1000;
+    assert!(makes_when_left(&mut table, A), "at once, so that it can be unloaded");
     made(&mut table, Rendered::Made(Jpeg(b"jpeg".to_vec())));
-    assert!(!table.machine.wants_thumbnail());
+    assert!(!table.machine.awaits_thumbnail());
+
+    // Who comes and goes all the time has no more made than one a minute.
+    table.join(client(B, "B"));
+    table.send(B, &[dab(5)]);
+    assert!(!makes_when_left(&mut table, B));
+    assert!(table.machine.awaits_thumbnail(), "it is not unloaded before");
+    assert!(!makes_after(&mut table, 59));
+    assert!(makes_after(&mut table, 1));
+    made(&mut table, Rendered::Made(Jpeg(b"jpeg".to_vec())));
+    table.now.monotonic_ms += 60_000;
+    table.join(client(C, "C"));
+    assert!(!makes_when_left(&mut table, C), "nobody has drawn");
+}
+
+#[test]
+fn a_session_is_unloaded_without_a_thumbnail_that_has_failed() {
+    let mut table = with_interval();
+    table.send(A, &[dab(5)]);
+    assert!(makes_when_left(&mut table, A));
+    made(&mut table, Rendered::Busy);
+    assert!(table.machine.awaits_thumbnail());
+    assert!(makes_after(&mut table, 60));
+    made(&mut table, Rendered::Failed("it took too long".into()));
+    table.join(client(B, "B"));
+    table.send(B, &[dab(5)]);
+    assert!(!makes_when_left(&mut table, B));
+    assert!(!table.machine.awaits_thumbnail(), "the next attempt is in 20 minutes");
+    assert!(!makes_after(&mut table, 1199) && makes_after(&mut table, 1), "if it is still loaded");
 }
 
 #[test]
@@ -178,4 +211,19 @@ fn each_failure_doubles_the_delay_of_the_next_thumbnail() {
         table.send(A, &[dab(5)]);
         assert!(makes_after(&mut table, 86_400), "a day at most");
     }
+}
+
+#[test]
+fn a_full_disk_puts_a_thumbnail_off_and_keeps_no_session_loaded() {
+    let mut table = with_interval();
+    table.send(A, &[dab(5)]);
+    assert!(makes_when_left(&mut table, A));
+    let no_space = Input::ThumbnailMade(Rendered::NoSpace);
+    let effects = table.effects(|machine, cx| machine.handle(no_space, cx));
+    assert!(!effects.iter().any(|effect| matches!(effect, Effect::Log(..))), "{effects:?}");
+    assert!(table.machine.wants_thumbnail() && !table.machine.awaits_thumbnail());
+    assert!(!makes_after(&mut table, 59));
+    assert!(makes_after(&mut table, 1));
+    made(&mut table, Rendered::Busy);
+    assert!(table.machine.awaits_thumbnail(), "the disk has space again");
 }
