@@ -240,13 +240,9 @@ impl Api {
             Action::Restore { session, generation, newest } => {
                 self.restore(&session, generation, newest).await?;
             }
-            Action::Picture { session, ended, format, output } => {
-                self.picture(picture::SavedSession { session: &session, ended }, format, output.as_deref())
-                    .await?;
-            }
-            Action::Timelapse { session, ended, frames, output } => {
-                self.timelapse(picture::SavedSession { session: &session, ended }, frames, output.as_deref())
-                    .await?;
+            Action::Picture { of, format, output } => self.picture(&of, format, output.as_deref()).await?,
+            Action::Timelapse { of, frames, output } => {
+                self.timelapse(&of, frames, output.as_deref()).await?
             }
             Action::Compact { session } => self.compact(&session).await?,
             Action::Message { text, session, alert } => {
@@ -277,6 +273,10 @@ impl Api {
             Action::Ended { restore: Some(id) } => {
                 let path = format!("ended/{}/restore", path_segment(&id));
                 self.print_result(&self.request(Method::POST, &path, Some(&json!({}))).await?, "restored");
+            }
+            Action::Recordings => {
+                let columns = ["changed", "session", "size", "open", "name"];
+                self.print_table(&self.get("recordings").await?["recordings"], &columns);
             }
             Action::Checks => self.checks().await?,
             Action::Stop { delay, text } => self.stop(delay, &text).await?,

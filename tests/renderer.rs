@@ -25,15 +25,16 @@ use common::{Client, TestServer};
 use diesel::connection::SimpleConnection as _;
 use diesel::{Connection as _, SqliteConnection};
 use drawhall::app::ServeOptions;
+use drawhall::blocking::CancelOnDrop;
 use drawhall::metrics::Metrics;
-use drawhall::renderer::{CancelOnDrop, Format, RenderError, RenderPermit, Renderer};
+use drawhall::renderer::{Format, RenderError, RenderPermit, Renderer};
 use drawhall_protocol::frame::frames;
 use drawhall_protocol::message::{
-    CanvasResize, ClassicDab, DrawDabsClassic, FillRect, LayerACL, LayerRetitle, LayerTreeCreate, Layout,
-    Leave, Message, PenUp, PutTileZstd, UndoPoint, UserACL,
+    CanvasResize, ClassicDab, DrawDabsClassic, FeatureLimits, FillRect, LayerACL, LayerRetitle,
+    LayerTreeCreate, Layout, Leave, Message, PenUp, PutTileZstd, UndoPoint, UserACL,
 };
 use drawhall_protocol::recording::Header;
-use drawhall_protocol::recording::dprec::header_bytes;
+use drawhall_protocol::recording::dprec::{DprecReader, header_bytes};
 use drawhall_protocol::{Frame, ProtocolVersion};
 use serde_json::json;
 
@@ -453,6 +454,125 @@ fn an_ended_session_has_a_picture() {
     let (said, fine) = ctl(admin, &["picture", &id, "--ended", "-o", "-"]);
     assert!(fine && said == b"\x89PNG\r\n\x1a\nrest", "{}", String::from_utf8_lossy(&said));
     assert_eq!(request(admin, "GET", "/api/ended/nowhere/picture", "", None).status, 404);
+}
+
+/// A server that records its sessions, which are in memory only, in this directory.
+fn recording_server(script: &Script, folder: &Path) -> TestServer {
+    let options = ServeOptions {
+        admin_port: Some(0),
+        record: Some(folder.to_str().unwrap().to_owned()),
+        canvas_renderer: Some(script.path()),
+        ..ServeOptions::default()
+    };
+    TestServer::start_with("emptySessionLingerTime=1h", options)
+}
+
+/// The only recording that is listed, once it is like that.
+fn listed_recording(admin: SocketAddr, is_open: bool) -> serde_json::Value {
+    let list = || request(admin, "GET", "/api/recordings", "", None).json;
+    common::eventually("the recording is listed", || list()["recordings"][0]["open"] == is_open);
+    let list = list();
+    assert!(list["recorded"] == true && list["more"] == false, "{list}");
+    assert_eq!(list["recordings"].as_array().unwrap().len(), 1, "{list}");
+    list["recordings"][0].clone()
+}
+
+/// The path of a picture of a recording.
+fn of_recording(name: &str, what: &str) -> String {
+    format!("/api/recordings/{}/{what}", name.replace(' ', "%20"))
+}
+
+#[test]
+fn recordings_that_the_server_makes_have_pictures() {
+    // The picture has the recording that the program was given behind it.
+    let script = Script::new(
+        r#"out="${5%.png}-1.png"; printf '\211PNG\r\n\032\n' > "$out"; exec /bin/cat "$6" >> "$out""#,
+    );
+    let folder = tempfile::tempdir().unwrap();
+    let server = recording_server(&script, folder.path());
+    let admin = server.admin.unwrap();
+    let mut ann = server.connect();
+    let id = ann.host_running("Ann");
+    let listed = listed_recording(admin, true);
+    let name = listed["name"].as_str().unwrap().to_owned();
+    let file = folder.path().join(&name);
+    assert!(listed["session"] == id.as_str() && name.ends_with(&format!(" session {id}.dprec")), "{listed}");
+    assert!(listed["changed"].as_str().unwrap().ends_with('Z'), "{listed}");
+    let answer = request(admin, "GET", &of_recording(&name, "picture"), "", None);
+    assert!(answer.status == 200 && answer.head.contains("content-type: image/png"), "{}", answer.head);
+    let saved_as = name.replace([' ', '.'], "_").replace("_dprec", ".png");
+    assert!(answer.head.contains(&format!("filename=\"{saved_as}\"")), "{}", answer.head);
+
+    assert_eq!(request(admin, "DELETE", &format!("/api/sessions/{id}"), "", None).status, 200);
+    let listed = listed_recording(admin, false);
+    assert_eq!(listed["size"], std::fs::metadata(&file).unwrap().len());
+    let picture = || {
+        let (picture, fine) = ctl(admin, &["picture", &name, "--recording", "-o", "-"]);
+        assert!(fine, "{}", String::from_utf8_lossy(&picture));
+        picture
+    };
+    let whole = picture();
+    let written = std::fs::read(&file).unwrap();
+    let messages = DprecReader::new(written.as_slice()).unwrap().messages_in(&written);
+    let known: Vec<u8> = frames(messages)
+        .filter(|frame| frame.header.kind != FeatureLimits::TYPE)
+        .flat_map(|frame| frame.bytes.to_vec())
+        .collect();
+    assert!(frames(&known).any(|frame| frame.header.kind == CanvasResize::TYPE));
+    assert!(whole.ends_with(&[&written[..written.len() - messages.len()], &known].concat()));
+    let mut torn = std::fs::OpenOptions::new().append(true).open(&file).unwrap();
+    std::io::Write::write_all(&mut torn, &[0, 9, 128]).unwrap();
+    assert!(picture() == whole, "it ends behind the last whole message");
+
+    let (said, fine) = ctl(admin, &["recordings"]);
+    let said = String::from_utf8(said).unwrap();
+    assert!(fine && said.contains(&id) && said.contains(&name), "{said}");
+    let (said, fine) = ctl(admin, &["picture", "nothing.dprec", "--recording"]);
+    let said = String::from_utf8(said).unwrap();
+    assert!(!fine && said.contains("there is no recording 'nothing.dprec'"), "{said}");
+}
+
+#[test]
+fn names_of_recordings_lead_nowhere_else() {
+    let (script, folder) = (Script::new(LEAVE_PNG), tempfile::tempdir().unwrap());
+    let (inside, outside) = (folder.path().join("in"), folder.path().join("out.dprec"));
+    std::fs::create_dir(&inside).unwrap();
+    let mut header = Header::of_version(&ProtocolVersion::dp(4, 25, 1));
+    header.set("server-recording", "true");
+    std::fs::write(&outside, header_bytes(&header).unwrap()).unwrap();
+    std::fs::copy(&outside, inside.join("there.dprec")).unwrap();
+    std::os::unix::fs::symlink(&outside, inside.join("link.dprec")).unwrap();
+    let server = recording_server(&script, &inside);
+    let admin = server.admin.unwrap();
+    assert_eq!(listed_recording(admin, false)["name"], "there.dprec");
+    let status = |name: &str| request(admin, "GET", &of_recording(name, "picture"), "", None).status;
+    assert_eq!(status("there.dprec"), 200);
+    let absolute = outside.to_str().unwrap().replace('/', "%2F");
+    for name in
+        ["link.dprec", "..%2Fout.dprec", "..", "%2E%2E%2Fout.dprec", ".%2Fthere.dprec", &absolute, "x%00"]
+    {
+        assert_eq!(status(name), 404, "{name}");
+    }
+    let plain = TestServer::start_with("", ServeOptions { admin_port: Some(0), ..ServeOptions::default() });
+    let list = request(plain.admin.unwrap(), "GET", "/api/recordings", "", None).json;
+    assert_eq!(list, json!({"recorded": false, "recordings": [], "more": false}));
+    let path = of_recording("there.dprec", "picture");
+    assert_eq!(request(plain.admin.unwrap(), "GET", &path, "", None).status, 404);
+}
+
+#[test]
+fn a_recording_has_a_timelapse() {
+    let (script, folder) = (timelapse_program(1), tempfile::tempdir().unwrap());
+    let server = recording_server(&script, folder.path());
+    let admin = server.admin.unwrap();
+    let mut ann = server.connect();
+    ann.host_running("Ann");
+    let name = listed_recording(admin, true)["name"].as_str().unwrap().to_owned();
+    let (animation, fine) = ctl(admin, &["timelapse", &name, "--recording", "-o", "-"]);
+    assert!(fine, "{}", String::from_utf8_lossy(&animation));
+    assert_eq!(shades(&animation), [10, 20, 30]);
+    let path = of_recording(&name, "timelapse?frames=601");
+    assert_eq!(request(admin, "GET", &path, "", None).status, 400);
 }
 
 fn server(program: Option<PathBuf>, sessions: Option<&Path>) -> TestServer {

@@ -1,5 +1,5 @@
-//! Endpoints `picture` and `timelapse` of stored sessions and of ended ones: the canvas as a picture, and how it was drawn
-//! as an animation, made by an external program.
+//! Endpoints `picture` and `timelapse` of stored sessions, of ended ones and of recordings: the canvas as a picture, and how
+//! it was drawn as an animation, made by an external program.
 
 use std::sync::Arc;
 
@@ -13,10 +13,12 @@ use super::AdminState;
 use super::ended::EndedPath;
 use super::endpoint::{Api, Call, IntoAnswer, file_content, respond_file};
 use super::error::{ApiError, not_found};
+use super::recordings::RecordingPath;
 use super::sessions::SessionPath;
 use super::value::Number;
 use crate::blocking::CancelOnDrop;
 use crate::renderer::{DEFAULT_FRAMES, Format, MAX_FRAMES, MAX_RECORDING, RenderError, RenderPermit};
+use crate::storage::recorder::ReadError;
 use crate::storage::session_dir::LoadError;
 
 /// Media type of animated PNG.
@@ -33,6 +35,12 @@ pub(super) fn endpoints(api: &mut Api) {
     let summary =
         "The canvas of an ended session as a picture. Needs a program that makes it: `--canvas-renderer`.";
     api.get("ended/{session}/picture", summary, AdminState::ended_picture).ends_with_connection();
+    let summary = "The canvas at the end of a recording as a picture; of one that is being written, as far as it goes. \
+                   Needs a program that makes it: `--canvas-renderer`.";
+    api.get("recordings/{recording}/picture", summary, AdminState::recording_picture).ends_with_connection();
+    let summary = "How the session of a recording was drawn, as an animated PNG. Needs `--canvas-renderer`.";
+    api.get("recordings/{recording}/timelapse", summary, AdminState::recording_timelapse)
+        .ends_with_connection();
 }
 
 /// The form of the picture.
@@ -102,7 +110,7 @@ impl IntoAnswer for CanvasPicture {
     }
 }
 
-/// The id of a session, and what reads its recording; blocks.
+/// A name for files, and what reads the recording; blocks.
 type Found = (String, Box<dyn FnOnce() -> Result<Vec<u8>, ApiError> + Send>);
 
 impl PictureQuery {
@@ -134,6 +142,12 @@ fn is_missing(error: &LoadError) -> bool {
         LoadError::Journal(error) => error.kind() == std::io::ErrorKind::NotFound,
         _ => false,
     }
+}
+
+/// The name of a recording without its extension, as names of files may be that browsers save.
+fn file_stem(name: &str) -> String {
+    let stem = name.rsplit_once('.').map_or(name, |(stem, _)| stem);
+    stem.chars().map(|c| if c.is_ascii_alphanumeric() || c == '-' { c } else { '_' }).collect()
 }
 
 impl AdminState {
@@ -171,6 +185,23 @@ impl AdminState {
         self.timelapse_of(found, frames).await
     }
 
+    async fn recording_picture(
+        self: Arc<Self>,
+        call: Call<RecordingPath, PictureQuery>,
+    ) -> Result<CanvasPicture, ApiError> {
+        let found = self.stored_recording(call.path.recording)?;
+        self.picture_of(found, &call.query).await
+    }
+
+    async fn recording_timelapse(
+        self: Arc<Self>,
+        call: Call<RecordingPath, TimelapseQuery>,
+    ) -> Result<Timelapse, ApiError> {
+        let frames = call.query.frames()?;
+        let found = self.stored_recording(call.path.recording)?;
+        self.timelapse_of(found, frames).await
+    }
+
     async fn recording_of(&self, name: &str) -> Result<Found, ApiError> {
         self.check_renderer()?;
         let id = self.details(name).await?.session.id.ok_or_else(not_found)?;
@@ -188,6 +219,18 @@ impl AdminState {
             Err(error) => Err(unreadable(error)),
         };
         Ok((id, Box::new(read)))
+    }
+
+    fn stored_recording(&self, name: String) -> Result<Found, ApiError> {
+        let recorder = self.recorder()?;
+        self.check_renderer()?;
+        let stem = file_stem(&name);
+        let read = move || match recorder.read(&name, MAX_RECORDING) {
+            Ok(recording) => recording.ok_or_else(not_found),
+            Err(ReadError::TooLarge) => Err(RenderError::TooLarge.into()),
+            Err(error) => Err(ApiError::internal(error)),
+        };
+        Ok((stem, Box::new(read)))
     }
 
     async fn picture_of(&self, found: Found, query: &PictureQuery) -> Result<CanvasPicture, ApiError> {

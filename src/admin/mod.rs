@@ -71,6 +71,7 @@ mod pages;
 mod people;
 mod person_bans;
 mod recording;
+mod recordings;
 mod reports;
 mod request;
 mod restrictions;
@@ -113,6 +114,7 @@ use crate::metrics::Metrics;
 use crate::pictures::PictureImporter;
 use crate::renderer::Renderer;
 use crate::storage::event_store::EventStore;
+use crate::storage::recorder::Recorder;
 use crate::storage::session_dir::SessionDir;
 use crate::transport::trust::Trusted;
 use crate::web::listener::{Certificates, HttpServerHandle};
@@ -151,6 +153,8 @@ pub struct AdminDeps {
     pub stop: Arc<Notify>,
     /// The session directory.
     pub session_dir: Option<Arc<SessionDir>>,
+    /// What records sessions, if they are recorded.
+    pub recorder: Option<Arc<Recorder>>,
     /// Chat and events of sessions, if they are kept.
     pub events: Option<Arc<EventStore>>,
     pub(crate) first_admin: Option<Arc<first_admin::FirstAdminLink>>,
@@ -183,6 +187,7 @@ struct AdminState {
     picture_uploads: Semaphore,
     stop: Arc<Notify>,
     session_dir: Option<Arc<SessionDir>>,
+    recorder: Option<Arc<Recorder>>,
     events: Option<Arc<EventStore>>,
     /// Checks are made one after another: they read the whole database.
     checking: tokio::sync::Mutex<()>,
@@ -231,6 +236,7 @@ impl Admin {
             renderer,
             stop,
             session_dir,
+            recorder,
             events,
             first_admin,
             cluster,
@@ -256,6 +262,7 @@ impl Admin {
             picture_uploads: Semaphore::new(MAX_PICTURE_UPLOADS),
             stop,
             session_dir,
+            recorder,
             events,
             checking: tokio::sync::Mutex::default(),
             searching_events: Arc::default(),

@@ -80,13 +80,15 @@ impl Role {
             }
             ("sessions", true) if path.ends_with("/chat") => Role::Moderator,
             // It keeps a program busy for minutes.
-            ("sessions" | "ended", true) if path.ends_with("/picture") || path.ends_with("/timelapse") => {
+            ("sessions" | "ended" | "recordings", true)
+                if path.ends_with("/picture") || path.ends_with("/timelapse") =>
+            {
                 Role::Moderator
             }
             ("people", false) if path == "people/{person}" => Role::Administrator,
             (
-                "whoami" | "openapi.json" | "status" | "overview" | "users" | "sessions" | "ended" | "bans"
-                | "people" | "reports" | "log" | "events" | "timeline",
+                "whoami" | "openapi.json" | "status" | "overview" | "users" | "sessions" | "ended"
+                | "recordings" | "bans" | "people" | "reports" | "log" | "events" | "timeline",
                 true,
             ) => Role::Reader,
             ("users" | "sessions" | "ended" | "bans" | "people" | "reports", false) => Role::Moderator,
@@ -145,6 +147,9 @@ mod tests {
             (Method::GET, "sessions/{session}/picture", Role::Moderator),
             (Method::GET, "ended/{session}/picture", Role::Moderator),
             (Method::GET, "sessions/{session}/timelapse", Role::Moderator),
+            (Method::GET, "recordings", Role::Reader),
+            (Method::GET, "recordings/{recording}/picture", Role::Moderator),
+            (Method::GET, "recordings/{recording}/timelapse", Role::Moderator),
             (Method::POST, "sessions/{session}/compact", Role::Moderator),
             (Method::GET, "people/{person}", Role::Reader),
         ] {

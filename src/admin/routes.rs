@@ -19,9 +19,9 @@ use super::request::{Request, Who, audit, described, is_picture};
 use super::roles::Role;
 use super::{
     AdminState, accounts, bans, canvas_picture, checks, ended, events, extbans, first_admin, invitations,
-    invites, listings, locks, log, login, openapi, overview, page, people, person_bans, recording, reports,
-    restrictions, server, session_chat, session_users, sessions, settings, thumbnails, timeline, undo, users,
-    whitelist,
+    invites, listings, locks, log, login, openapi, overview, page, people, person_bans, recording,
+    recordings, reports, restrictions, server, session_chat, session_users, sessions, settings, thumbnails,
+    timeline, undo, users, whitelist,
 };
 use crate::transport::trust::ClientAddr;
 use crate::web::RequestBody;
@@ -29,7 +29,7 @@ use crate::web::RequestBody;
 /// All endpoints of the API.
 pub(super) fn api() -> Api {
     let mut api = Api::default();
-    let parts: [fn(&mut Api); 31] = [
+    let parts: [fn(&mut Api); 32] = [
         server::endpoints,
         settings::endpoints,
         locks::endpoints,
@@ -42,6 +42,7 @@ pub(super) fn api() -> Api {
         listings::endpoints,
         thumbnails::endpoints,
         recording::endpoints,
+        recordings::endpoints,
         canvas_picture::endpoints,
         undo::endpoints,
         users::endpoints,

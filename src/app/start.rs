@@ -267,6 +267,7 @@ impl<'a> Startup<'a> {
             renderer: self.parts.renderer.clone(),
             stop: stop.clone(),
             session_dir: parts.session_dir.clone(),
+            recorder: parts.recorder.clone(),
             events: parts.events.clone(),
             metrics: parts.metrics.clone(),
             first_admin,

@@ -9,7 +9,7 @@ use drawhall::renderer::{DEFAULT_FRAMES, MAX_FRAMES};
 use super::invitations::Invitations;
 use super::keep_out::{Banned, KeepOut};
 use super::log::LogFilter;
-use super::picture::PictureFormat;
+use super::picture::{PictureFormat, Subject};
 use super::reports::{PersonArgs, Reports};
 use super::time::{moment, span};
 use super::timeline::TimelineFilter;
@@ -59,6 +59,8 @@ pub(super) enum Action {
         #[arg(long, value_name = "ID")]
         restore: Option<String>,
     },
+    /// List recordings of sessions that the server has made (`--record`).
+    Recordings,
     /// List accounts.
     Accounts,
     /// List invitations, links that make an account for the admin page; make one, or withdraw one.
@@ -193,11 +195,8 @@ pub(super) enum Action {
     },
     /// Save the canvas of a stored session as a picture. Needs --canvas-renderer on the server.
     Picture {
-        /// Id or alias.
-        session: String,
-        /// It has ended; SESSION is an id that `ended` shows.
-        #[arg(long)]
-        ended: bool,
+        #[command(flatten)]
+        of: Subject,
         /// PNG, or OpenRaster with layers.
         #[arg(long, value_enum, default_value_t = PictureFormat::Png)]
         format: PictureFormat,
@@ -207,11 +206,8 @@ pub(super) enum Action {
     },
     /// Save how a stored session was drawn, as an animated PNG. Needs --canvas-renderer on the server.
     Timelapse {
-        /// Id or alias.
-        session: String,
-        /// It has ended; SESSION is an id that `ended` shows.
-        #[arg(long)]
-        ended: bool,
+        #[command(flatten)]
+        of: Subject,
         /// About how many frames, 1 to 600.
         #[arg(long, value_name = "N", default_value_t = DEFAULT_FRAMES as u16,
             value_parser = value_parser!(u16).range(1..=MAX_FRAMES as i64))]

@@ -21,6 +21,7 @@ pub(super) fn what(path: &str) -> String {
         ["people", name, ..] => ("person", name, "person NAME"),
         ["accounts", name, ..] => ("account", name, "accounts"),
         ["ended", name, ..] => ("ended session", name, "ended"),
+        ["recordings", name, ..] => ("recording", name, "recordings"),
         _ => {
             return format!("the server has nothing at /api/{path}; is it another program, or an older one?");
         }
@@ -51,6 +52,10 @@ mod tests {
             ("people/device%3Ax", "there is no person 'device:x'; `drawhall ctl person NAME` lists them"),
             ("sessions/lobby/restrictions/9", "there is no restriction '9' in session 'lobby'"),
             ("invitations/9", "there is no invitation '9'; `drawhall ctl invitations` lists them"),
+            (
+                "recordings/a%20b.dprec/picture?format=ora",
+                "there is no recording 'a b.dprec'; `drawhall ctl recordings` lists them",
+            ),
             ("ended/x/restore", "there is no ended session 'x'; `drawhall ctl ended` lists them"),
         ];
         for (path, text) in cases {

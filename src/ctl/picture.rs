@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use clap::ValueEnum;
+use clap::{Args, ValueEnum};
 use drawhall::http::Download;
 use serde_json::json;
 
@@ -33,18 +33,38 @@ impl PictureFormat {
     }
 }
 
-/// A session of which something is saved.
-#[derive(Clone, Copy)]
-pub(super) struct SavedSession<'a> {
-    pub(super) session: &'a str,
-    /// It has ended.
-    pub(super) ended: bool,
+/// Of what a picture is made.
+#[derive(Debug, Args)]
+pub(super) struct Subject {
+    /// Id or alias.
+    session: String,
+    /// It has ended; SESSION is an id that `ended` shows.
+    #[arg(long)]
+    ended: bool,
+    /// SESSION is the name of a recording that `recordings` shows.
+    #[arg(long, conflicts_with = "ended")]
+    recording: bool,
 }
 
-impl SavedSession<'_> {
-    fn path(self) -> String {
-        let list = if self.ended { "ended" } else { "sessions" };
-        format!("{list}/{}", path_segment(self.session))
+impl Subject {
+    fn path(&self) -> String {
+        let list = match self {
+            Subject { ended: true, .. } => "ended",
+            Subject { recording: true, .. } => "recordings",
+            _ => "sessions",
+        };
+        format!("{list}/{}", path_segment(&self.session))
+    }
+
+    /// A file in this directory with its name.
+    fn default_file(&self, extension: &str) -> PathBuf {
+        let name = match self.session.rsplit_once('.') {
+            Some((name, _)) if self.recording => name,
+            _ => &self.session,
+        };
+        let name: String =
+            name.chars().map(|c| if c.is_ascii_alphanumeric() || c == '-' { c } else { '_' }).collect();
+        format!("{name}.{extension}").into()
     }
 }
 
@@ -52,7 +72,7 @@ impl Api {
     /// Saves the canvas of a session, and prints the name of the file.
     pub(super) async fn picture(
         &self,
-        of: SavedSession<'_>,
+        of: &Subject,
         format: PictureFormat,
         output: Option<&Path>,
     ) -> Result<(), Failure> {
@@ -63,7 +83,7 @@ impl Api {
     /// Saves how a session was drawn, and prints the name of the file.
     pub(super) async fn timelapse(
         &self,
-        of: SavedSession<'_>,
+        of: &Subject,
         frames: u16,
         output: Option<&Path>,
     ) -> Result<(), Failure> {
@@ -72,12 +92,12 @@ impl Api {
 
     async fn save(
         &self,
-        of: SavedSession<'_>,
+        of: &Subject,
         what: &str,
         extension: &str,
         output: Option<&Path>,
     ) -> Result<(), Failure> {
-        let file = output.map_or_else(|| default_file(of.session, extension), Path::to_owned);
+        let file = output.map_or_else(|| of.default_file(extension), Path::to_owned);
         let path = format!("{}/{what}", of.path());
         let url = format!("{}/{path}", self.url);
         let picture = match self.http.download(&url, &self.headers, TIMEOUT, MAX_PICTURE).await {
@@ -107,20 +127,17 @@ impl Api {
     }
 }
 
-/// A file in this directory with the name of the session.
-fn default_file(session: &str, extension: &str) -> PathBuf {
-    let name: String =
-        session.chars().map(|c| if c.is_ascii_alphanumeric() || c == '-' { c } else { '_' }).collect();
-    format!("{name}.{extension}").into()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
     fn a_picture_is_saved_in_this_directory_under_the_name_of_the_session() {
-        assert_eq!(default_file("lobby-2", "png"), Path::new("lobby-2.png"));
-        assert_eq!(default_file("../x", "ora"), Path::new("___x.ora"));
+        let file = |session: &str, recording, extension| {
+            Subject { session: session.to_owned(), ended: false, recording }.default_file(extension)
+        };
+        assert_eq!(file("lobby-2", false, "png"), Path::new("lobby-2.png"));
+        assert_eq!(file("../x", false, "ora"), Path::new("___x.ora"));
+        assert_eq!(file("2026-01-02 03.04 x.dprec", true, "apng"), Path::new("2026-01-02_03_04_x.apng"));
     }
 }

@@ -1,5 +1,7 @@
 //! Recordings of sessions (`--record`), written on a thread of their own. Source: docs/spec/storage.md#recordings.
 
+mod recordings;
+
 use std::collections::{HashMap, HashSet};
 use std::fs::{File, OpenOptions};
 use std::io::{self, BufWriter, Write};
@@ -19,6 +21,7 @@ use super::private;
 use super::session_files::blocks;
 use crate::background::{BackgroundThread, Popped, Queue, QueueLimits};
 use crate::history::Chunk;
+pub use recordings::{MAX_LISTED, ReadError, RecordingFile, RecordingList};
 
 /// Bytes that may be queued for the disk; with more, the recording is aborted.
 const MAX_QUEUED_BYTES: usize = 64 << 20;
@@ -82,10 +85,9 @@ impl Recorder {
 
     /// The recording of a session; no file is created before [`Recording::begin`].
     pub fn recording(&self, id: &str, alias: &str) -> Recording {
-        let home = std::env::var("HOME").unwrap_or_default();
         Recording {
             key: self.next_key.fetch_add(1, Ordering::Relaxed),
-            path: expand(&self.pattern, &home, id, alias, jiff::ZonedDateTime::now().datetime()),
+            path: expand(&self.pattern, &home(), id, alias, jiff::ZonedDateTime::now().datetime()),
             queue: self.thread.queue().clone(),
             queued_bytes: Arc::default(),
             aborted: AtomicBool::new(false),
@@ -132,8 +134,7 @@ impl Drop for Recording {
 
 /// The directory of recordings, up to the first component that depends on the session.
 pub fn directory_of(pattern: &str) -> PathBuf {
-    let home = std::env::var("HOME").unwrap_or_default();
-    let expanded = expand(pattern, &home, "%i", "%a", jiff::ZonedDateTime::now().datetime());
+    let expanded = expand(pattern, &home(), "%i", "%a", jiff::ZonedDateTime::now().datetime());
     let dir = if pattern.contains('%') || !Path::new(pattern).is_dir() { expanded.parent() } else { None };
     let fixed = dir
         .unwrap_or(Path::new(pattern))
@@ -154,17 +155,26 @@ pub fn prepare_directory(dir: &Path) -> io::Result<()> {
     Ok(rustix::fs::access(dir, rustix::fs::Access::WRITE_OK)?)
 }
 
-/// The path of a recording. Placeholders are replaced in a fixed order; for a directory, a file name is added.
-fn expand(pattern: &str, home: &str, id: &str, alias: &str, now: DateTime) -> PathBuf {
+fn home() -> String {
+    std::env::var("HOME").unwrap_or_default()
+}
+
+/// The pattern of whole paths: for a directory, a file name is added.
+fn completed(pattern: &str, home: &str) -> String {
     let pattern = match pattern.strip_prefix("~/") {
         Some(relative) => format!("{home}/{relative}"),
         None => pattern.to_owned(),
     };
-    let pattern = if Path::new(&pattern).is_dir() {
+    if Path::new(&pattern).is_dir() {
         format!("{}/%d %t session %i.dprec", pattern.trim_end_matches('/'))
     } else {
         pattern
-    };
+    }
+}
+
+/// The path of a recording. Placeholders are replaced in a fixed order.
+fn expand(pattern: &str, home: &str, id: &str, alias: &str, now: DateTime) -> PathBuf {
+    let pattern = completed(pattern, home);
     let date = now.strftime("%Y-%m-%d").to_string();
     let time = now.strftime("%H.%M.%S").to_string();
     let alias = if alias.is_empty() { id } else { alias };
@@ -286,7 +296,8 @@ fn write_header(file: &mut impl Write, protocol: &ProtocolVersion, chunks: &[Chu
     for block in chunks.iter().flat_map(blocks) {
         file.write_all(&block.map_err(io::Error::other)?)?;
     }
-    Ok(())
+    // From here on it is listed.
+    file.flush()
 }
 
 #[cfg(test)]

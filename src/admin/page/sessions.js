@@ -79,6 +79,24 @@ export async function sessions(content, signal) {
       ], gone, "No session has ended lately.", (s) => s.id)));
   };
 
+  const recorded = el("div");
+  const drawRecordings = async () => {
+    const { recorded: isOn, recordings, more } = await get("recordings");
+    const save = (r, title, what, extension) => button(title,
+      () => download(`recordings/${part(r.name)}/${what}`, `${r.name.replace(/\.[^.]*$/, "")}.${extension}`), "plain", r.name);
+    redraw(recorded, !isOn ? null : el("details", { class: "card" },
+      el("summary", {}, `Recordings (${recordings.length}${more ? " newest" : ""})`),
+      table("Recordings", [
+        { title: "Name", mono: true, cell: (r) => r.name },
+        { title: "Session", mono: true, cell: (r) => (known.has(r.session) ? link(r.session, r.session) : r.session) },
+        { title: "Size", num: true, cell: (r) => bytes(r.size) },
+        { title: "Written", num: true, cell: (r) => (r.open ? "is being written" : `${age(r.changed)} ago`) },
+        { title: "Actions", cell: (r) => (isReader() ? "" : el("div", { class: "row" },
+          save(r, ".png", "picture", "png"), save(r, ".ora", "picture?format=ora", "ora"),
+          save(r, "Time-lapse", "timelapse", "apng"))) },
+      ], recordings, "There are no recordings.", (r) => r.name)));
+  };
+
   const making = form([
     el("div", { class: "columns" },
       el("div", {},
@@ -116,9 +134,9 @@ export async function sessions(content, signal) {
     el("div", { class: "row top" }, search("Search title, alias, id, founder", (text) => { wanted = text; draw(); })),
     list,
     locked ? null : el("details", { class: "card" }, el("summary", {}, "New session"), making),
-    ended);
+    ended, recorded);
   draw();
-  await drawEnded();
+  await Promise.all([drawEnded(), drawRecordings()]);
   follow(signal, ["sessions"], {
     session: (s) => { known.set(s.id ?? s.alias, s); draw(); },
     "session-end": async ({ id }) => { known.delete(id); draw(); await drawEnded(); },
