@@ -150,6 +150,8 @@ fn the_page_does_what_administrators_need() {
     let (layer, queue) = log_layer(Arc::default());
     let filter = tracing_subscriber::EnvFilter::new("info,actix_server=warn");
     tracing_subscriber::registry().with(filter).with(layer).init();
+    let recordings = folder.path().join("recordings");
+    std::fs::create_dir(&recordings).unwrap();
     let credentials = Credentials::parse("root:of all").ok();
     let source = RuleSource { database: Some(folder.path().join("config.db")), ..RuleSource::default() };
     let options = ServeOptions {
@@ -157,6 +159,7 @@ fn the_page_does_what_administrators_need() {
         admin_port: Some(0),
         admin_access: AccessRules { credentials, ..AccessRules::default() },
         events: Some(folder.path().join("events")),
+        record: Some(recordings.to_str().unwrap().to_owned()),
         ..ServeOptions::default()
     };
     let server = TestServer::start_with("", options);

@@ -81,6 +81,10 @@ try {
   await page.getByText("No matching sessions.").waitFor();
   await type("Search title, alias, id, founder", "harb");
   await page.getByRole("link", { name: "Harbour" }).waitFor();
+  await page.getByText(/^Recordings \([0-9]+\)$/).click();
+  await page.getByRole("cell", { name: /^[-0-9]+ [.0-9]+ session .*\.dprec$/ }).first().waitFor();
+  await page.getByRole("button", { name: /^Picture \(\.png\) .*\.dprec$/ }).first().click();
+  await said("Not done: there is no program that makes pictures of sessions");
   await page.getByText("New session").click();
   await type("Title", "Meadow");
   await type("Alias", "not an alias!");

@@ -92,8 +92,8 @@ export async function sessions(content, signal) {
         { title: "Size", num: true, cell: (r) => bytes(r.size) },
         { title: "Written", num: true, cell: (r) => (r.open ? "is being written" : `${age(r.changed)} ago`) },
         { title: "Actions", cell: (r) => (isReader() ? "" : el("div", { class: "row" },
-          save(r, ".png", "picture", "png"), save(r, ".ora", "picture?format=ora", "ora"),
-          save(r, "Time-lapse", "timelapse", "apng"))) },
+          save(r, "Picture (.png)", "picture", "png"), save(r, "Picture (.ora)", "picture?format=ora", "ora"),
+          save(r, "Time-lapse (.apng)", "timelapse", "apng"))) },
       ], recordings, "There are no recordings.", (r) => r.name)));
   };
 
